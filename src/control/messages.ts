@@ -1,0 +1,37 @@
+/** Every message between the main thread and a data thread. None crosses on the request path. */
+import type { BoundSocket, Server } from "node:net";
+import type { Plan } from "./plan.ts";
+
+/** `workerData` of a data thread. */
+export type ThreadInit = {
+  /** This thread's number, from 0: its row in the shared columns, its counter block. */
+  readonly thread: number;
+  readonly threads: number;
+  /** Shared endpoint columns (`balance/columns.ts`). */
+  readonly columns: SharedArrayBuffer;
+  /** This thread's counter block (`observe/series.ts`); a successor goes on in the same block. */
+  readonly counters: SharedArrayBuffer;
+  /** Int32: one heartbeat word a thread, moved by every tick. */
+  readonly heartbeat: SharedArrayBuffer;
+};
+
+export type ToThread =
+  /** Build version `plan.version` aside; answer `ready` or `failed`. `sockets` are for addresses new to this thread. */
+  | { type: "prepare"; plan: Plan; sockets: { address: string; socket: BoundSocket }[] }
+  | { type: "commit"; version: number }
+  | { type: "abort"; version: number }
+  /** A listening server of a thread that leaves in order, its queue included. */
+  | { type: "adopt"; address: string; server: Server }
+  /** Stop accepting, finish what runs with `Connection: close`, answer `drained`; after `grace` ms end the rest. */
+  | { type: "drain"; grace: number };
+
+export type FromThread =
+  /** The thread runs and can be sent a plan. */
+  | { type: "up" }
+  | { type: "ready"; version: number }
+  | { type: "failed"; version: number; problem: string }
+  /** No exchange uses that version any more; its guests, pools and listeners are gone. */
+  | { type: "disposed"; version: number }
+  | { type: "drained" }
+  /** A line for the program's log. */
+  | { type: "log"; level: "debug" | "info" | "warn" | "error"; message: string; fields: Record<string, unknown> };

@@ -1,0 +1,130 @@
+/**
+ * What the control plane posts to every data thread: one version of everything that a request's life depends on, as
+ * plain data. It is made from a `Config` (checked text) by `control/plan-builder.ts`, with names resolved to indices,
+ * modules compiled, addresses numeric, and a place in the shared counters for each thing that is counted.
+ * Each thread makes its `Snapshot` of it. All times are milliseconds, all sizes bytes.
+ */
+import type { ModulePlan } from "../plugin/build.ts";
+
+export type Plan = {
+  readonly version: number;
+  readonly modules: readonly ModulePlan[];
+  readonly instances: readonly InstancePlan[];
+  readonly clusters: readonly ClusterPlan[];
+  readonly listeners: readonly ListenerPlan[];
+  readonly accessLog: boolean;
+};
+
+/** One configuration of one plugin. Chains, routers and strategies name instances by index into `Plan.instances`. */
+export type InstancePlan = {
+  /** Equal for two versions when module hash, configuration and permissions are: the guest is then carried over. */
+  readonly key: string;
+  /** The name under `plugins`, or the built-in's name: the label in metrics and logs. */
+  readonly plugin: string;
+  /** Index into `Plan.modules`. */
+  readonly module: number;
+  /** The parsed YAML handed to the plugin. */
+  readonly config: unknown;
+  readonly onFailure: "reject" | "skip";
+  /** Fuel for one hook call. */
+  readonly fuel: number;
+  /** Bytes of memory at most. */
+  readonly memory: number;
+  /** Names of clusters that it may choose; null: any. */
+  readonly clusters: readonly string[] | null;
+  /** First cell of this plugin's counters (`observe/series.ts`, PLUGIN_CELLS); shared by instances of one plugin. */
+  readonly cells: number;
+};
+
+export type ClusterPlan = {
+  readonly name: string;
+  /** Equal for two versions when nothing but endpoints, weights or strategies differ: pools are then carried over. */
+  readonly key: string;
+  /** The first is the default; a plugin may choose another by name. */
+  readonly strategies: readonly { readonly name: string; readonly instance: number }[];
+  readonly endpoints: readonly EndpointPlan[];
+  readonly timeouts: { readonly connect: number; readonly response: number; readonly idle: number };
+  /** Kept idle connections for each endpoint and thread, for how long; connections at most (0: no limit); requests on one. */
+  readonly pool: {
+    readonly idle: number;
+    readonly idleFor: number;
+    readonly connections: number;
+    readonly requests: number;
+  };
+  /** Cell of `sluice_retries_total{cluster}`. */
+  readonly retryCell: number;
+};
+
+export type EndpointPlan = {
+  /** As configured and shown: `127.0.0.1:9001`, or `unix:/run/app.sock`. */
+  readonly address: string;
+  /** Numeric address, or "" for a Unix socket. */
+  readonly host: string;
+  readonly port: number;
+  /** Path of a Unix socket, or "". */
+  readonly path: string;
+  readonly weight: number;
+  readonly zone: string;
+  /** Row in the shared endpoint columns; it is also COLUMN.id. */
+  readonly slot: number;
+  /** First cell of `sluice_upstream_duration_seconds{cluster,endpoint}` (HISTOGRAM_CELLS). */
+  readonly cells: number;
+};
+
+export type ListenerPlan = {
+  readonly name: string;
+  /** As configured: `127.0.0.1:8080`, `:8080`, `[::]:8080`, `unix:/run/sluice.sock`. */
+  readonly address: string;
+  readonly protocol: "http";
+  readonly timeouts: { readonly head: number; readonly body: number; readonly write: number; readonly idle: number };
+  readonly limits: {
+    readonly head: number;
+    readonly target: number;
+    readonly headers: number;
+    readonly body: number;
+    readonly connections: number;
+  };
+  /** CIDR blocks whose X-Forwarded-* are believed. */
+  readonly trustedProxies: readonly string[];
+  readonly halfClose: boolean;
+  /** Indices into `Plan.instances`. */
+  readonly chain: readonly number[];
+  readonly routes: readonly RoutePlan[];
+  /** Cells of `sluice_connections_active`, `_bytes_received_total`, `_bytes_sent_total` for this listener, in order. */
+  readonly cells: number;
+  /** Series of a request that no route matched: `sluice_requests_total{listener,route="",cluster="",status}`. */
+  readonly requestCells: number;
+  /** HISTOGRAM_CELLS of `sluice_request_duration_seconds{listener,route=""}`. */
+  readonly durationCells: number;
+};
+
+export type RoutePlan = {
+  readonly name: string;
+  readonly match: MatchPlan;
+  readonly chain: readonly number[];
+  readonly action: RouteAction;
+  /** From the complete request head to the answer's head, all attempts; 0: only the cluster's response timeout. */
+  readonly timeout: number;
+  readonly retry: { readonly attempts: number; readonly connect: boolean; readonly statuses: readonly number[] };
+  /** STATUS_CELLS of `sluice_requests_total{listener,route,cluster,status}` by cluster index; same order as `clusters`. */
+  readonly requestCells: readonly { readonly cluster: number; readonly cells: number }[];
+  /** HISTOGRAM_CELLS of `sluice_request_duration_seconds{listener,route}`. */
+  readonly durationCells: number;
+};
+
+/** All given keys must hold; an empty match holds always. */
+export type MatchPlan = {
+  /** Exact, or one leading `*.`; lower case, without port. */
+  readonly host?: string;
+  readonly path?: string;
+  readonly prefix?: string;
+  readonly regex?: string;
+  readonly method?: readonly string[];
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly query?: Readonly<Record<string, string>>;
+};
+
+export type RouteAction =
+  | { readonly kind: "cluster"; readonly cluster: number }
+  | { readonly kind: "split"; readonly parts: readonly { readonly cluster: number; readonly weight: number }[] }
+  | { readonly kind: "router"; readonly instance: number; readonly clusters: readonly number[] };

@@ -1,0 +1,245 @@
+/**
+ * A message head, neutral of the protocol that carried it: one byte area and one table of offsets into it.
+ *
+ * HTTP/1 fills it by scanning (`scan.ts`); HTTP/2 will write its fields into the area. Every offset is an index into
+ * `bytes`. Bytes below `end` are in use; edits append there and never move what stands before, so an offset stays
+ * true until `reset`.
+ */
+
+/** Words of the field table for each field: where its name and value begin and end, and which known name it is. */
+export const FIELD_WORDS = 5;
+export const NAME_START = 0;
+export const NAME_END = 1;
+export const VALUE_START = 2;
+export const VALUE_END = 3;
+export const NAME_ID = 4;
+
+/** Names that the core itself must know. 0 is any other name; REMOVED marks a field that an edit took away. */
+export const NAME = {
+  other: 0,
+  host: 1,
+  connection: 2,
+  "keep-alive": 3,
+  "proxy-connection": 4,
+  te: 5,
+  trailer: 6,
+  "transfer-encoding": 7,
+  upgrade: 8,
+  "proxy-authenticate": 9,
+  "proxy-authorization": 10,
+  "http2-settings": 11,
+  "content-length": 12,
+  expect: 13,
+  via: 14,
+  "x-forwarded-for": 15,
+  "x-forwarded-proto": 16,
+  "x-forwarded-host": 17,
+  date: 18,
+  server: 19,
+  "content-type": 20,
+  cookie: 21,
+  forwarded: 22,
+  "set-cookie": 23,
+  /** A look-alike of X-Forwarded-* written with an underscore (`X_Forwarded_For`): never forwarded. */
+  lookalike: 24,
+  /** A field that a nomination in Connection made hop-by-hop: never forwarded. */
+  nominated: 25,
+} as const;
+export const REMOVED = 255;
+
+/** How the end of the message's body is found (RFC 9112 section 6.3). */
+export const FRAMING = { none: 0, length: 1, chunked: 2, close: 3 } as const;
+
+/** Bits of `Head.flags`. */
+export const FLAG = {
+  /** The connection may carry another message after this one. */
+  keepAlive: 1,
+  /** `Expect: 100-continue` was sent. */
+  expectContinue: 2,
+  /** Connection names `upgrade` and an Upgrade field is there. */
+  upgrade: 4,
+  /** `TE: trailers` was sent. */
+  teTrailers: 8,
+  /** The target came in absolute-form: its authority stands for Host. */
+  absolute: 16,
+} as const;
+
+/** Parts of a request's start line: indices into `parts`, two words (start, end) each. */
+export const PART = { method: 0, scheme: 2, authority: 4, path: 6, query: 8 } as const;
+export const PARTS = 10;
+
+/** A byte area never grows past this, whatever plugins add (16 KiB of slack above the largest head limit). */
+export const MAX_AREA = 1024 * 1024;
+
+export class Head {
+  bytes: Buffer;
+  /** The first free byte of `bytes`. */
+  end = 0;
+  /** Start and end of each start-line part; an absent part has start = end. The query is without its `?`. */
+  readonly parts = new Uint32Array(PARTS);
+  fields: Uint32Array;
+  /** Fields in the table, removed ones included. */
+  count = 0;
+  /** Response: the status code. Request: 0. */
+  status = 0;
+  /** The minor version of HTTP/1 that the sender named: 0 or 1. */
+  minor = 1;
+  flags = 0;
+  /** One of FRAMING. */
+  framing = 0;
+  /** The body's length in bytes when `framing` is `length`. */
+  length = 0;
+  /** Why a scan refused this head, in words for the log; empty when it did not. */
+  problem = "";
+
+  // What `save` kept, so that the edits of a failing hook are dropped together.
+  #savedEnd = 0;
+  #savedCount = 0;
+  #savedStatus = 0;
+  #savedParts = new Uint32Array(PARTS);
+  #savedFields = new Uint32Array(0);
+
+  constructor(area = 2048, fields = 32) {
+    this.bytes = Buffer.allocUnsafeSlow(area);
+    this.fields = new Uint32Array(fields * FIELD_WORDS);
+  }
+
+  /** Forgets everything but the memory. */
+  reset(): void {
+    this.end = 0;
+    this.count = 0;
+    this.status = 0;
+    this.minor = 1;
+    this.flags = 0;
+    this.framing = 0;
+    this.length = 0;
+    this.problem = "";
+    this.parts.fill(0);
+  }
+
+  /** Makes room for `more` bytes after `end`. @throws RangeError past MAX_AREA. */
+  reserve(more: number): void {
+    const need = this.end + more;
+    if (need <= this.bytes.length) return;
+    if (need > MAX_AREA) throw new RangeError(`a head of ${need} bytes is over the limit of ${MAX_AREA}`);
+    const grown = Buffer.allocUnsafeSlow(Math.min(MAX_AREA, Math.max(need, this.bytes.length * 2)));
+    grown.set(this.bytes.subarray(0, this.end));
+    this.bytes = grown;
+  }
+
+  /** Adds one field to the table; its bytes must stand in the area already. Returns its index. */
+  push(nameStart: number, nameEnd: number, valueStart: number, valueEnd: number, id: number): number {
+    let at = this.count * FIELD_WORDS;
+    if (at + FIELD_WORDS > this.fields.length) {
+      const grown = new Uint32Array(this.fields.length * 2);
+      grown.set(this.fields);
+      this.fields = grown;
+    }
+    const fields = this.fields;
+    fields[at++] = nameStart;
+    fields[at++] = nameEnd;
+    fields[at++] = valueStart;
+    fields[at++] = valueEnd;
+    fields[at] = id;
+    return this.count++;
+  }
+
+  /** The index of the first field at or after `from` whose known name is `id`, or -1. */
+  findKnown(id: number, from = 0): number {
+    const fields = this.fields;
+    for (let i = from, at = from * FIELD_WORDS + NAME_ID; i < this.count; i++, at += FIELD_WORDS)
+      if (fields[at] === id) return i;
+    return -1;
+  }
+
+  /**
+   * The index of the `nth` field (0 the first) named by `name[start, end)`, or -1. Names compare without regard to
+   * ASCII case. Removed, nominated and look-alike fields do not exist.
+   */
+  find(name: Uint8Array, start: number, end: number, nth = 0): number {
+    const { fields, bytes, count } = this;
+    const length = end - start;
+    for (let i = 0, at = 0; i < count; i++, at += FIELD_WORDS) {
+      const nameStart = fields[at]!;
+      if (fields[at + NAME_END]! - nameStart !== length || fields[at + NAME_ID]! >= NAME.lookalike) continue;
+      let k = 0;
+      while (k < length && lower(bytes[nameStart + k]!) === lower(name[start + k]!)) k++;
+      if (k === length && nth-- === 0) return i;
+    }
+    return -1;
+  }
+
+  /** Copies `source[start, end)` into the area; returns where it stands. */
+  append(source: Uint8Array, start: number, end: number): number {
+    const length = end - start;
+    this.reserve(length);
+    const at = this.end;
+    const bytes = this.bytes;
+    if (length < 48) for (let i = 0; i < length; i++) bytes[at + i] = source[start + i]!;
+    else bytes.set(source.subarray(start, end), at);
+    this.end = at + length;
+    return at;
+  }
+
+  /** Adds a field after all others. The caller has checked name and value (`fields.ts`). */
+  add(name: Uint8Array, value: Uint8Array, id: number): void {
+    const nameStart = this.append(name, 0, name.length);
+    const valueStart = this.append(value, 0, value.length);
+    this.push(nameStart, nameStart + name.length, valueStart, valueStart + value.length, id);
+  }
+
+  /** Takes field `index` away. */
+  removeAt(index: number): void {
+    this.fields[index * FIELD_WORDS + NAME_ID] = REMOVED;
+  }
+
+  /** Replaces a start-line part (one of PART). The caller has checked the bytes. */
+  setPart(part: number, value: Uint8Array, start: number, end: number): void {
+    const at = this.append(value, start, end);
+    this.parts[part] = at;
+    this.parts[part + 1] = at + (end - start);
+  }
+
+  /** The bytes of a part or field as a string, one code unit a byte. For cold paths: logs, errors, tests. */
+  text(start: number, end: number): string {
+    return this.bytes.latin1Slice(start, end);
+  }
+
+  partText(part: number): string {
+    return this.text(this.parts[part]!, this.parts[part + 1]!);
+  }
+
+  /** The value of the first field of that (lower-case or any-case) name as a string, or undefined. Cold. */
+  get(name: string): string | undefined {
+    const bytes = Buffer.from(name, "latin1");
+    const index = this.find(bytes, 0, bytes.length);
+    if (index < 0) return undefined;
+    const at = index * FIELD_WORDS;
+    return this.text(this.fields[at + VALUE_START]!, this.fields[at + VALUE_END]!);
+  }
+
+  /** Remembers the head as it is, for `restore`. One level: a second save forgets the first. */
+  save(): void {
+    this.#savedEnd = this.end;
+    this.#savedCount = this.count;
+    this.#savedStatus = this.status;
+    this.#savedParts.set(this.parts);
+    const words = this.count * FIELD_WORDS;
+    if (this.#savedFields.length < words) this.#savedFields = new Uint32Array(this.fields.length);
+    for (let i = 0; i < words; i++) this.#savedFields[i] = this.fields[i]!;
+  }
+
+  /** Puts the head back as `save` found it. */
+  restore(): void {
+    this.end = this.#savedEnd;
+    this.count = this.#savedCount;
+    this.status = this.#savedStatus;
+    this.parts.set(this.#savedParts);
+    const words = this.#savedCount * FIELD_WORDS;
+    for (let i = 0; i < words; i++) this.fields[i] = this.#savedFields[i]!;
+  }
+}
+
+function lower(byte: number): number {
+  return byte >= 65 && byte <= 90 ? byte + 32 : byte;
+}

@@ -1,0 +1,72 @@
+/**
+ * Counters in shared memory. Each data thread writes a block of its own (Float64 cells, whole numbers up to 2^53);
+ * the main thread sums the blocks when `/metrics` is read. The control plane hands out cell ranges by series; what
+ * a range holds is laid out here. A cell is written by one thread alone, so plain `+=` is enough.
+ */
+
+/** Status codes that have a cell of their own, in order (RFC 9110 and the IANA registry; 499: the client left). */
+export const STATUS_CODES = [
+  100, 101, 102, 103, 200, 201, 202, 203, 204, 205, 206, 207, 208, 226, 300, 301, 302, 303, 304, 305, 307, 308, 400,
+  401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 411, 412, 413, 414, 415, 416, 417, 421, 422, 423, 424, 425, 426,
+  428, 429, 431, 451, 499, 500, 501, 502, 503, 504, 505, 506, 507, 508, 510, 511,
+] as const;
+/** After the codes: 1xx 2xx 3xx 4xx 5xx for those not registered, then `other`. */
+export const STATUS_LABELS: readonly string[] = [
+  ...STATUS_CODES.map(String),
+  "1xx",
+  "2xx",
+  "3xx",
+  "4xx",
+  "5xx",
+  "other",
+];
+export const STATUS_CELLS = STATUS_LABELS.length;
+
+const statusCell = new Uint8Array(1000).fill(STATUS_CELLS - 1);
+for (let code = 100; code < 600; code++) statusCell[code] = STATUS_CODES.length + Math.floor(code / 100) - 1;
+for (const [cell, code] of STATUS_CODES.entries()) statusCell[code] = cell;
+
+/** Upper bounds of the histogram buckets, seconds; above the last is +Inf. */
+export const BUCKETS = [
+  0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10,
+] as const;
+/** One cell for each bucket (not cumulative), one for +Inf, then the sum in seconds. */
+export const HISTOGRAM_CELLS = BUCKETS.length + 2;
+
+/** A listener's cells, from `ListenerPlan.cells`. */
+export const LISTENER_CELLS = { connections: 0, bytesReceived: 1, bytesSent: 2, size: 3 } as const;
+
+/** A thread's own cells, at the start of its block. */
+export const THREAD_CELLS = {
+  requestsInFlight: 0,
+  internalErrors: 1,
+  logDropped: 2,
+  loopDelay: 3,
+  guests: 4,
+  size: 8,
+} as const;
+
+/** A plugin's cells, from `InstancePlan.cells`: calls and fuel for each hook, failures for each hook and reason. */
+export const MAX_HOOKS = 20;
+export const MAX_REASONS = 12;
+export const PLUGIN_CELLS = {
+  calls: 0,
+  fuel: MAX_HOOKS,
+  /** + hook × MAX_REASONS + reason. */
+  failures: 2 * MAX_HOOKS,
+  size: 2 * MAX_HOOKS + MAX_HOOKS * MAX_REASONS,
+} as const;
+
+/** Cells of one thread's block. When they run out the control plane refuses the reload with the figure. */
+export const BLOCK_CELLS = 1 << 18;
+
+export function countStatus(cells: Float64Array, base: number, status: number): void {
+  cells[base + statusCell[status < 1000 ? status : 999]!]!++;
+}
+
+export function observeDuration(cells: Float64Array, base: number, seconds: number): void {
+  let bucket = 0;
+  while (bucket < BUCKETS.length && seconds > BUCKETS[bucket]!) bucket++;
+  cells[base + bucket]!++;
+  cells[base + BUCKETS.length + 1]! += seconds;
+}

@@ -1,0 +1,245 @@
+/**
+ * The native plugin ABI, version 1: the single source of every name and number on the border between the host and a
+ * guest. `docs/abi.md` is its reference in prose; `sdk/` restates it in AssemblyScript; a test holds all three equal.
+ *
+ * Nothing here is ever re-laid or re-used. New capabilities are new ids, new imports, new hooks.
+ *
+ * Memory: every pointer is an offset into the guest's exported `memory`, every length a count of bytes, both i32 read
+ * as unsigned. The host checks both against the memory's present size on every call; a range outside ends the guest.
+ * A call that hands bytes out takes `(out, cap)`: it returns the true length, and writes nothing when that is above
+ * `cap`. Header bytes and SDK strings map one to one (code units 0–255). Configuration and log lines are UTF-8.
+ */
+
+export const ABI_VERSION = 1;
+
+/** What the guest exports besides hooks. `memory` is required; the others are optional but for `sluice_abi`. */
+export const EXPORT = {
+  memory: "memory",
+  /** `() -> i32`: the ABI version that the module was built for. Required. */
+  version: "sluice_abi",
+  /** `()`: start-up code, called once after the host holds the memory and has set fuel. */
+  initialize: "_initialize",
+  /** `() -> i32`: a non-zero answer says that one guest serves many configurations (told apart by `instance`). */
+  serves: "sluice_serves_many",
+} as const;
+
+/**
+ * Every hook is exported as `(instance: i32, exchange: i32) -> i32`. `instance` names one configuration, `exchange`
+ * one request; both are opaque, and 0 where there is none. What a plugin does not export costs nothing.
+ */
+export const HOOKS = [
+  "configure",
+  "request_head",
+  "route",
+  "response_head",
+  "update",
+  "pick",
+  "outcome",
+  "log",
+] as const;
+export type Hook = (typeof HOOKS)[number];
+
+/** A hook's number: its index in HOOKS. A set of hooks is a bit mask of `1 << number`. */
+export const HOOK = Object.fromEntries(HOOKS.map((name, i) => [name, i])) as { readonly [H in Hook]: number };
+
+/** What a hook may answer. An answer that the hook does not define is a failure, never "continue". */
+export const RESULT = {
+  /** Go on. In `route`: the cluster named by `cluster_choose` is taken; when none was named, pass to the next rule. */
+  continue: 0,
+  /** `respond` was called: that answer goes to the client. In `response_head`: it replaces the upstream's. */
+  respond: 1,
+  /** Refuse the request: 403, `Proxy-Status: sluice; error=http_request_denied`. */
+  reject: 2,
+} as const;
+
+/** The results that each hook defines; `pick` answers an index or -1 instead. `configure` may reject: it is an error. */
+export const HOOK_RESULTS: { readonly [H in Hook]: readonly number[] } = {
+  configure: [0, 2],
+  request_head: [0, 1, 2],
+  route: [0, 1, 2],
+  response_head: [0, 1],
+  update: [0],
+  pick: [],
+  outcome: [0],
+  log: [0],
+};
+
+/** What a host call answers below zero. Lengths and counts are never negative. */
+export const STATUS = {
+  ok: 0,
+  /** What was asked for is not there (or may not be read by this plugin). */
+  absent: -1,
+  /** This call cannot be made in this hook. */
+  notHere: -2,
+  /** The value is not allowed: CR, LF or NUL, a bad token, a framing or connection header, an unknown id. */
+  invalid: -3,
+  /** The value, or the head it would make, is over its limit. */
+  tooLarge: -4,
+  /** The configuration does not allow it. */
+  denied: -5,
+} as const;
+
+/** Numbered parts of an exchange that hold fields. */
+export const HEADERS = { request: 0, response: 1, requestTrailers: 2, responseTrailers: 3 } as const;
+
+/** Ids for `attribute` (bytes, as text) and `attribute_set`. `w` marks those that may be set, and where. */
+export const ATTRIBUTE = {
+  /** w (request_head, route): an HTTP token. */
+  method: 0,
+  /** `http` or `https`, as the client used it. */
+  scheme: 1,
+  /** Host and port as the client named them: `example.com:8080`. */
+  authority: 2,
+  /** The normalised path, `/` first, without query. w (request_head, route). */
+  path: 3,
+  /** The query without its `?`; absent when there is none. w (request_head, route). */
+  query: 4,
+  /** The response's status code in decimal. w (response_head): 200 to 599. */
+  status: 5,
+  /** The client's IP address: the peer's, or by X-Forwarded-For when the peer is a trusted proxy. */
+  client_address: 6,
+  /** `1.0`, `1.1`, `2`: information only. */
+  protocol: 7,
+  /** The matched route's name; absent before a route matched. */
+  route: 8,
+  /** The chosen cluster's name; absent before one is chosen. */
+  cluster: 9,
+  /** The address of the endpoint that answered or was tried last; absent before a pick. */
+  endpoint: 10,
+  /** The number of the present attempt, from 1; `0` before the first. */
+  attempt: 11,
+  /** The listener's name. */
+  listener: 12,
+  /** Path and query together: `/a?b=1`. w (request_head, route): sets both. */
+  target: 13,
+  /** A number for this exchange that no other of this process has: for logs. */
+  exchange_id: 14,
+  /** In `log` and `outcome`: microseconds from the request's first byte to the present. */
+  duration: 15,
+  /** In `log`: bytes of body sent to the client. */
+  bytes_sent: 16,
+  /** In `log`: bytes of body received from the client. */
+  bytes_received: 17,
+} as const;
+
+/** Columns of the endpoint table, all i32, read by `endpoint` and `column_read`. */
+export const COLUMN = {
+  /** A number for the endpoint that outlives re-ordering and reload within the process. */
+  id: 0,
+  /** The configured weight, 1 to 1000, as the host scaled it. */
+  weight: 1,
+  /** Requests in flight over all threads of this process. */
+  in_flight: 2,
+  /** A decaying average of the time to the answer's head, microseconds; 0 until there is a sample. */
+  latency: 3,
+  /** A decaying average of failed attempts, parts per million. */
+  error_rate: 4,
+  /** 32 bits of FNV-1a over the address text: the same in every process. */
+  hash: 5,
+  /** 32 bits of FNV-1a over the zone's name; 0 without a zone. */
+  zone: 6,
+} as const;
+
+/** Ids for `endpoint_text`. */
+export const ENDPOINT_TEXT = { address: 0, zone: 1 } as const;
+
+/** Ids for `attempt`, i32, in `outcome`. */
+export const ATTEMPT = {
+  /** The endpoint's id (COLUMN.id). */
+  endpoint: 0,
+  /** Microseconds from the pick to the answer's head, or to the failure. */
+  latency: 1,
+  /** The status code of the answer, or 0 when there was none. */
+  status: 2,
+  /** 1 when the attempt failed before an answer's head. */
+  failed: 3,
+} as const;
+
+/** Levels of `sluice:log/1` `write`. */
+export const LEVEL = { debug: 0, info: 1, warn: 2, error: 3 } as const;
+
+/** Bounds that the host puts on what a guest hands in. */
+export const LIMIT = {
+  moduleBytes: 16 * 1024 * 1024,
+  functionBytes: 1024 * 1024,
+  headerName: 256,
+  headerValue: 64 * 1024,
+  headBytes: 128 * 1024,
+  headerCount: 500,
+  responseBody: 1024 * 1024,
+  exchangeValue: 64 * 1024,
+  exchangeValues: 64,
+  logLine: 4096,
+  logLinesPerCall: 8,
+} as const;
+
+/** Fuel for the host's side of things: every host call costs `hostCall` plus one for each 64 bytes it moves. */
+export const FUEL = { default: 1_000_000, start: 50_000_000, hostCall: 10, bytesPerUnit: 64 } as const;
+
+export type ValueType = "i32" | "f64";
+export type Import = { readonly params: readonly ValueType[]; readonly result: ValueType | null; readonly doc: string };
+
+const i = (count: number, doc: string): Import => ({ params: Array(count).fill("i32"), result: "i32", doc });
+
+/** Every host call, by import module. The module is the permission: what a plugin imports is what it may do. */
+export const IMPORTS = {
+  "sluice:core/1": {
+    attribute: i(3, "(id, out, cap) -> length | absent"),
+    attribute_set: i(3, "(id, ptr, len) -> ok | notHere | invalid | tooLarge | denied"),
+    header_get: i(6, "(part, name, nameLen, nth, out, cap) -> length of the nth value | absent"),
+    header_at: i(5, "(part, index, what: 0 name 1 value, out, cap) -> length | absent; index over present fields"),
+    header_count: i(1, "(part) -> fields | notHere"),
+    header_set: i(5, "(part, name, nameLen, value, valueLen) -> ok | …: replaces all values of that name"),
+    header_add: i(5, "(part, name, nameLen, value, valueLen) -> ok | …: adds one value after the others"),
+    header_remove: i(3, "(part, name, nameLen) -> how many were removed | …"),
+    head_read: i(
+      3,
+      "(part, out, cap) -> length: u32 count, then count × (nameOff,nameLen,valueOff,valueLen), then bytes; offsets from out",
+    ),
+    respond: i(
+      3,
+      "(status, body, bodyLen) -> ok | notHere | invalid | tooLarge: the answer to send; its head is part `response`",
+    ),
+    exchange_get: i(4, "(key, keyLen, out, cap) -> length | absent; a value of this exchange, private to the plugin"),
+    exchange_set: i(4, "(key, keyLen, value, valueLen) -> ok | tooLarge; kept until `log` has run"),
+    config_get: i(4, "(path, pathLen, out, cap) -> length | absent; a scalar as text, by path: rules.0.name"),
+    config_kind: i(2, "(path, pathLen) -> 0 absent 1 null 2 boolean 3 number 4 string 5 list 6 map"),
+    config_count: i(2, "(path, pathLen) -> entries of a list or map | absent"),
+    config_key: i(5, "(path, pathLen, index, out, cap) -> length of the index-th key of a map | absent"),
+    cluster_find: i(2, "(name, nameLen) -> id | absent (unknown) | denied"),
+    cluster_choose: i(1, "(id) -> ok | notHere | invalid | denied; request_head and route"),
+    strategy_find: i(2, "(name, nameLen) -> id | absent"),
+    strategy_choose: i(1, "(id) -> ok | notHere | invalid; request_head and route: for the cluster taken"),
+    now: { params: [], result: "f64", doc: "milliseconds since 1970, moved every 50 ms" },
+    random: { params: [], result: "i32", doc: "32 random bits, not for secrets" },
+    abort: {
+      params: ["i32", "i32", "i32", "i32", "i32", "i32"],
+      result: null,
+      doc: "(message, len, file, len, line, column): says why the guest is about to trap",
+    },
+  },
+  "sluice:log/1": {
+    write: i(3, "(level, text, len) -> ok | tooLarge; at most logLinesPerCall a hook call"),
+  },
+  "sluice:balance/1": {
+    endpoint_count: i(0, "() -> endpoints to choose from; update and pick"),
+    endpoint: i(2, "(index, column) -> value; an index outside is `absent`, an unknown column `invalid`"),
+    column_read: i(3, "(column, out, cap) -> bytes: one i32 for each endpoint"),
+    endpoint_text: i(4, "(index, what, out, cap) -> length | absent"),
+    attempt: i(1, "(id) -> value | notHere; outcome"),
+  },
+} as const satisfies Record<string, Record<string, Import>>;
+
+/** Why a guest failed; the `reason` label of `sluice_plugin_failures_total`. */
+export const FAILURE = [
+  "trap",
+  "fuel",
+  "memory",
+  "stack",
+  "abort",
+  "bad_result",
+  "bad_pointer",
+  "start",
+  "host",
+] as const;
+export type Failure = (typeof FAILURE)[number];
