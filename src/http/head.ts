@@ -202,7 +202,7 @@ export class Head {
 
   /** The bytes of a part or field as a string, one code unit a byte. For cold paths: logs, errors, tests. */
   text(start: number, end: number): string {
-    return this.bytes.latin1Slice(start, end);
+    return this.bytes.toString("latin1", start, end);
   }
 
   partText(part: number): string {
