@@ -1,0 +1,23 @@
+/**
+ * Runs the tests: all but the benchmarks, or those whose path holds one of the arguments (`npm test -- codec reload`).
+ * Arguments that begin with `-` go to `node --test` as they are.
+ */
+import { globSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { join } from "node:path";
+import { root, runNode } from "./run-node.ts";
+
+const options = process.argv.slice(2).filter((argument) => argument.startsWith("-"));
+const wanted = process.argv.slice(2).filter((argument) => !argument.startsWith("-"));
+
+const files = globSync("test/**/*.test.ts", { cwd: root })
+  .filter((file) => !file.startsWith(join("test", "bench")))
+  .filter((file) => wanted.length === 0 || wanted.some((part) => file.includes(part)))
+  .sort();
+if (files.length === 0) {
+  console.error(`no test file has a path that holds ${wanted.join(" or ")}`);
+  process.exit(64);
+}
+
+runNode(["scripts/build-plugins.ts"]);
+runNode(["--test", `--test-concurrency=${Math.max(2, availableParallelism())}`, ...options, ...files]);
