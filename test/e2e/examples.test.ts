@@ -1,0 +1,119 @@
+/** Every example does what its README promises, and ends in order. */
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { type IncomingHttpHeaders, type OutgoingHttpHeaders, request } from "node:http";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { findFreePort } from "./free-port.ts";
+
+const examples = join(import.meta.dirname, "../../examples");
+
+type Answer = { status: number; headers: IncomingHttpHeaders; body: string };
+type Seen = { upstream: string; headers: Record<string, string> };
+type Get = (path: string, headers?: OutgoingHttpHeaders) => Promise<Answer>;
+
+test("quickstart: a filter greets and refuses, a router sends to beta", async (t) => {
+  const get = await startExample(t, "quickstart");
+  const upstreams = new Set<string>();
+  for (let i = 0; i < 4; i++) {
+    const answer = await get("/");
+    assert.equal(answer.status, 200);
+    assert.equal(answer.headers["x-served-by"], "sluice");
+    assert.equal(answer.headers["x-powered-by"], undefined);
+    const seen = seenBy(answer);
+    assert.equal(seen.headers["x-greeting"], "hello");
+    upstreams.add(seen.upstream);
+  }
+  assert.ok(upstreams.isSubsetOf(new Set(["app-1", "app-2"])));
+  assert.equal(seenBy(await get("/", { "x-beta": "1" })).upstream, "beta");
+  assert.equal(seenBy(await get("/next/page")).upstream, "beta");
+  const refused = await get("/private/keys");
+  assert.equal(refused.status, 403);
+  assert.equal(refused.body, "not for you\n");
+});
+
+test("canary-split: a known user stays on one side, the others are split", async (t) => {
+  const get = await startExample(t, "canary-split");
+  assert.equal(seenBy(await get("/", { "x-canary": "always" })).upstream, "canary");
+  const users = Array.from({ length: 60 }, (_, i) => `user-${i}`);
+  const sides = new Map<string, string>();
+  for (const user of users) sides.set(user, seenBy(await get("/", { "x-user": user })).upstream);
+  for (const user of users) assert.equal(seenBy(await get("/", { "x-user": user })).upstream, sides.get(user));
+  assert.deepEqual([...new Set(sides.values())].sort(), ["canary", "stable"]);
+  assert.match(seenBy(await get("/")).upstream, /^(stable|canary)$/);
+});
+
+test("tenant-routing: the host name says the tenant, the tenant the cluster", async (t) => {
+  const get = await startExample(t, "tenant-routing");
+  const acme = seenBy(await get("/", { host: "acme.example.com" }));
+  assert.deepEqual([acme.upstream, acme.headers["x-tenant"]], ["acme", "acme"]);
+  const small = seenBy(await get("/", { host: "small.example.com:8080" }));
+  assert.deepEqual([small.upstream, small.headers["x-tenant"]], ["shared", "small"]);
+  for (const host of ["example.com", "evil.example.org", ".example.com", "a.b.example.com"]) {
+    assert.equal((await get("/", { host })).status, 404, host);
+  }
+});
+
+test("ab-header: a visitor gets a variant and keeps it", async (t) => {
+  const get = await startExample(t, "ab-header");
+  const first = await get("/");
+  const [, variant] = /^variant=([ab]); Path=\/; Max-Age=\d+$/.exec(String(first.headers["set-cookie"]))!;
+  assert.equal(seenBy(first).headers["x-variant"], variant);
+  for (const kept of ["a", "b"]) {
+    const again = await get("/", { cookie: `other=1; variant=${kept}`, "x-variant": "forged" });
+    assert.equal(seenBy(again).headers["x-variant"], kept);
+    assert.equal(again.headers["set-cookie"], undefined);
+  }
+});
+
+/** Starts an example on free ports, and stops it after the test with SIGTERM, at which it must exit with 0. */
+async function startExample(t: TestContext, name: string): Promise<Get> {
+  const env = { ...process.env };
+  for (const port of portVariables(name)) env[port] = String(await findFreePort());
+  const example = spawn(process.execPath, [join(examples, name, "start.ts")], { env });
+  const output = collect(example);
+  const ended = once(example, "close");
+  t.after(async () => {
+    example.kill("SIGTERM");
+    const [code, signal] = await ended;
+    assert.deepEqual([code, signal], [0, null], output.text);
+  });
+  const started = await Promise.race([output.has("Try, in another terminal"), ended.then(() => false)]);
+  assert.ok(started, output.text);
+  return (path, headers = {}) => get(Number(env.WEB_PORT), path, headers);
+}
+
+/** The environment variables by which an example's ports can be set. */
+function portVariables(name: string): string[] {
+  const text = readFileSync(join(examples, name, "sluice.yaml"), "utf8");
+  return Array.from(text.matchAll(/\$\{(\w+_PORT):-\d+\}/g), ([, variable]) => variable!);
+}
+
+function collect(child: ChildProcess) {
+  const output = {
+    text: "",
+    has: (part: string) =>
+      new Promise<boolean>((resolve) => {
+        child.stdout!.on("data", () => output.text.includes(part) && resolve(true));
+      }),
+  };
+  for (const stream of [child.stdout!, child.stderr!]) {
+    stream.setEncoding("utf8").on("data", (text: string) => {
+      output.text += text;
+    });
+  }
+  return output;
+}
+
+async function get(port: number, path: string, headers: OutgoingHttpHeaders): Promise<Answer> {
+  const sent = request({ host: "127.0.0.1", port, path, headers, agent: false }).end();
+  const [response] = await once(sent, "response");
+  return { status: response.statusCode, headers: response.headers, body: (await response.toArray()).join("") };
+}
+
+function seenBy(answer: Answer): Seen {
+  assert.equal(answer.status, 200, answer.body);
+  return JSON.parse(answer.body);
+}
