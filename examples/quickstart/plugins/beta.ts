@@ -1,0 +1,8 @@
+// A router: names one of the clusters that its rule lists.
+import { Cluster, cluster, Request } from "sluice/sdk";
+
+const app = cluster("app"), beta = cluster("beta");
+
+export function route(req: Request): Cluster {
+  return req.headers.is("x-beta", "1") || req.pathStartsWith("/next/") ? beta : app;
+}
