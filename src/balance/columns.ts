@@ -54,6 +54,16 @@ export class EndpointColumns {
     this.#threadRows[thread]![slot]! += by;
   }
 
+  /** What an attempt came to: moves the averages by 1/8 (latency) and 1/16 (errors) of the difference. */
+  sample(slot: number, micros: number, failed: boolean): void {
+    const rate = this.errorRate[slot]!;
+    this.errorRate[slot] = rate + (((failed ? 1_000_000 : 0) - rate) >> 4);
+    if (failed) return;
+    const average = this.latency[slot]!;
+    const capped = Math.min(micros, 0x7fffffff);
+    this.latency[slot] = average === 0 ? Math.max(1, capped) : average + (capped - average) / 8;
+  }
+
   /** Takes back what an ended thread had in flight. The supervisor's. */
   forgetThread(thread: number): void {
     const row = this.#threadRows[thread]!;

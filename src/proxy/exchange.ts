@@ -3,9 +3,16 @@
  * response has ended. Every field is set in the constructor, so that all exchanges share one shape.
  */
 
+import type { Cluster } from "../balance/cluster.ts";
 import type { Endpoint } from "../balance/endpoint.ts";
 import type { EndpointView } from "../balance/endpoint-view.ts";
 import { Head } from "../http/head.ts";
+import type { Client } from "./client.ts";
+import type { ProxyError } from "./error.ts";
+import type { ListenerState, RouteState } from "./snapshot.ts";
+import type { Upstream } from "./upstream.ts";
+
+const NOTHING = Buffer.alloc(0);
 
 /** Where in the corridor an exchange stands (`pipeline.ts`). */
 export const PHASE = {
@@ -20,6 +27,20 @@ export const PHASE = {
   done: 8,
 } as const;
 
+/** One try to have an endpoint answer. A retry is a second attempt of the same exchange. */
+export class Attempt {
+  upstream: Upstream | null = null;
+  endpoint: Endpoint | null = null;
+  /** performance.now() at the pick. */
+  startedAt = 0;
+  /** The connection had served before: it may have gone stale, which is nobody's failure. */
+  reused = false;
+  /** The request's head was handed to the connection. */
+  sent = false;
+  /** The whole request was. */
+  complete = false;
+}
+
 export class Exchange {
   /** A number that no other exchange of this thread has while it lives; the `exchange` argument of hooks. Never 0. */
   id = 0;
@@ -32,6 +53,8 @@ export class Exchange {
 
   /** The client's address as text: the peer's, or by X-Forwarded-For when the peer is a trusted proxy. */
   clientAddress = "";
+  /** The peer as X-Forwarded-For gets it: its address and CRLF. */
+  clientForwarded: Buffer = NOTHING;
   listenerName = "";
   /** Empty until a route matched. */
   routeName = "";
@@ -64,8 +87,127 @@ export class Exchange {
   bytesReceived = 0;
   bytesSent = 0;
 
+  client: Client | null = null;
+  listener: ListenerState | null = null;
+  route: RouteState | null = null;
+  cluster: Cluster | null = null;
+  readonly attempt = new Attempt();
+  /** Endpoints that were tried, by slot. */
+  readonly tried: number[] = [];
+  /** Instances of the listener's and the route's chain whose request hook was called. */
+  enteredListener = 0;
+  enteredRoute = 0;
+  /** Why the answer is Sluice's own; null when it is the endpoint's or a plugin's. */
+  error: ProxyError | null = null;
+  /** What happened, for the log only; never sent. */
+  problem = "";
+  /** The request came whole, body included. */
+  requestComplete = false;
+  /** The head of an answer went to the client. */
+  headSent = false;
+  /** Body bytes that came and may have to be sent (again): at most REPLAY_LIMIT once an attempt has begun to send. */
+  replay: Buffer | null = null;
+  replayLength = 0;
+  /** Bytes were sent that are no longer kept: no further attempt can be made. */
+  replayLost = false;
+  /** Clock deadline of the route's timeout; 0: none. */
+  deadline = 0;
+  /** The client asked by HEAD: the answer has no body. */
+  isHead = false;
+  /** The endpoint was asked by HEAD (a plugin may have changed the method). */
+  sentHead = false;
+  /** Its chain was begun: `log` hooks are owed. */
+  begun = false;
+  /** RFC 9110 section 9.2.2: a repeated request has the effect of one. */
+  idempotent = false;
+  /** The next attempt must not use a kept connection: one was stale. */
+  fresh = false;
+  /** Body bytes of the answer that came with its head: `body[bodyStart, bodyEnd)`, valid in the same turn only. */
+  body: Buffer | null = null;
+  bodyStart = 0;
+  bodyEnd = 0;
+  bodyDone = false;
+
   /** The attempt that `outcome` tells of. */
   attemptLatency = 0;
   attemptStatus = 0;
   attemptFailed = false;
+
+  /** Makes it like new but for the memory. */
+  reset(): void {
+    this.phase = PHASE.idle;
+    this.requestTrailers = null;
+    this.responseTrailers = null;
+    this.clientAddress = "";
+    this.clientForwarded = NOTHING;
+    this.listenerName = "";
+    this.routeName = "";
+    this.clusterName = "";
+    this.endpoint = null;
+    this.attempts = 0;
+    this.chosenCluster = -1;
+    this.chosenStrategy = -1;
+    this.localStatus = 0;
+    this.localBody = null;
+    this.candidates = null;
+    this.values = null;
+    this.skipped = null;
+    this.startedAt = 0;
+    this.answeredAt = 0;
+    this.bytesReceived = 0;
+    this.bytesSent = 0;
+    this.client = null;
+    this.listener = null;
+    this.route = null;
+    this.cluster = null;
+    this.resetAttempt();
+    if (this.tried.length > 0) this.tried.length = 0;
+    this.enteredListener = 0;
+    this.enteredRoute = 0;
+    this.error = null;
+    this.problem = "";
+    this.requestComplete = false;
+    this.headSent = false;
+    this.replay = null;
+    this.replayLength = 0;
+    this.replayLost = false;
+    this.deadline = 0;
+    this.isHead = false;
+    this.sentHead = false;
+    this.begun = false;
+    this.idempotent = false;
+    this.fresh = false;
+    this.body = null;
+    this.bodyStart = 0;
+    this.bodyEnd = 0;
+    this.bodyDone = false;
+    this.attemptLatency = 0;
+    this.attemptStatus = 0;
+    this.attemptFailed = false;
+  }
+
+  resetAttempt(): void {
+    const { attempt } = this;
+    attempt.upstream = null;
+    attempt.endpoint = null;
+    attempt.startedAt = 0;
+    attempt.reused = false;
+    attempt.sent = false;
+    attempt.complete = false;
+  }
+
+  /** Keeps body bytes that came, in memory of the exchange's own. */
+  keep(bytes: Buffer, start: number, end: number): void {
+    const need = this.replayLength + end - start;
+    if (this.replay === null || this.replay.length < need) {
+      const grown = Buffer.allocUnsafeSlow(Math.max(1024, need));
+      if (this.replay !== null) this.replay.copy(grown, 0, 0, this.replayLength);
+      this.replay = grown;
+    }
+    bytes.copy(this.replay, this.replayLength, start, end);
+    this.replayLength = need;
+  }
 }
+
+/** Body bytes kept for a further attempt at most. */
+export const REPLAY_LIMIT = 64 * 1024;

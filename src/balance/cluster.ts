@@ -1,0 +1,106 @@
+/**
+ * A cluster on one thread, as one version sees it: which endpoints can take a request, and which of them gets it. Health
+ * is applied here, before a strategy sees anything, and what a strategy answers is checked.
+ */
+import type { ClusterPlan } from "../control/plan.ts";
+import type { Instance } from "../plugin/host.ts";
+import type { Exchange } from "../proxy/exchange.ts";
+import type { EndpointColumns } from "./columns.ts";
+import type { Endpoint } from "./endpoint.ts";
+import { EndpointView } from "./endpoint-view.ts";
+import type { Pool, Poolable } from "./pool.ts";
+
+/** How often a strategy is asked without the endpoints that it must not choose before the host picks itself. */
+const ASKS = 3;
+
+export type Member = { readonly endpoint: Endpoint; readonly pool: Pool<Poolable> };
+
+export class Cluster {
+  readonly index: number;
+  readonly plan: ClusterPlan;
+  readonly strategies: readonly Instance[];
+  readonly members: readonly Member[];
+  readonly #columns: EndpointColumns;
+  readonly #eligible: EndpointView;
+  readonly #reduced: EndpointView;
+  readonly #poolBySlot = new Map<number, Pool<Poolable>>();
+  #epoch = -1;
+
+  constructor(
+    index: number,
+    plan: ClusterPlan,
+    parts: { strategies: readonly Instance[]; members: readonly Member[]; columns: EndpointColumns },
+  ) {
+    this.index = index;
+    this.plan = plan;
+    this.strategies = parts.strategies;
+    this.members = parts.members;
+    this.#columns = parts.columns;
+    this.#eligible = new EndpointView(parts.columns);
+    this.#reduced = new EndpointView(parts.columns);
+    for (const member of parts.members) this.#poolBySlot.set(member.endpoint.slot, member.pool);
+  }
+
+  /** This thread's connections to one of the cluster's endpoints. */
+  poolOf(endpoint: Endpoint): Pool<Poolable> {
+    return this.#poolBySlot.get(endpoint.slot)!;
+  }
+
+  /** The endpoint for the exchange's next attempt, or null when none can take it. */
+  pick(exchange: Exchange, strategy: number): Endpoint | null {
+    if (this.#epoch !== this.#columns.epoch()) this.#refresh();
+    const view = this.#present(exchange);
+    if (view.count === 0) return null;
+    const instance = this.strategies[strategy] ?? this.strategies[0];
+    if (instance !== undefined) {
+      for (let ask = 0; ask < ASKS; ask++) {
+        const index = instance.pick(exchange, view);
+        if (index >= 0 && index < view.count) return view.list[index]!;
+        if (index === -2) break;
+      }
+    }
+    return this.#pickNatively(view);
+  }
+
+  /** Rebuilds the eligible set; it changes only when the epoch word moves, never for a request. */
+  #refresh(): void {
+    this.#epoch = this.#columns.epoch();
+    const { health } = this.#columns;
+    this.#eligible.clear();
+    for (const { endpoint } of this.members) if (health[endpoint.slot] === 0) this.#eligible.push(endpoint);
+    for (const strategy of this.strategies) strategy.update(this.#eligible);
+  }
+
+  /** The eligible endpoints but those already tried and those whose pool is full. */
+  #present(exchange: Exchange): EndpointView {
+    const { tried } = exchange;
+    const limit = this.plan.pool.connections;
+    const all = this.#eligible;
+    if (tried.length === 0 && limit === 0) return all;
+    const rest = this.#reduced;
+    rest.clear();
+    for (let i = 0; i < all.count; i++) {
+      const endpoint = all.list[i]!;
+      if (tried.includes(endpoint.slot)) continue;
+      if (limit > 0 && this.#columns.inFlight[endpoint.slot]! >= limit) continue;
+      rest.push(endpoint);
+    }
+    return rest.count === all.count ? all : rest;
+  }
+
+  /** Least requests in flight for its weight, from a random start: for when no strategy answers. */
+  #pickNatively(view: EndpointView): Endpoint {
+    const start = Math.floor(Math.random() * view.count);
+    let best = view.list[start]!;
+    let least = Number.POSITIVE_INFINITY;
+    for (let i = 0; i < view.count; i++) {
+      const endpoint = view.list[(start + i) % view.count]!;
+      const load = (this.#columns.inFlight[endpoint.slot]! + 1) / endpoint.weight;
+      if (load < least) {
+        least = load;
+        best = endpoint;
+      }
+    }
+    return best;
+  }
+}

@@ -1,0 +1,52 @@
+/**
+ * The idle connections of this thread to one endpoint, last in first out, so that the rest grow old and close. It counts
+ * all of them, busy ones too. The connections themselves are the proxy's; the pool only keeps them.
+ */
+export interface Poolable {
+  readonly alive: boolean;
+  /** Ends it. */
+  close(): void;
+}
+
+export class Pool<Connection extends Poolable> {
+  /** Open connections: idle, busy and connecting. */
+  open = 0;
+  closed = false;
+  readonly #idle: Connection[] = [];
+  #keep: number;
+
+  constructor(keep: number) {
+    this.#keep = keep;
+  }
+
+  set keep(count: number) {
+    this.#keep = count;
+    while (this.#idle.length > count) this.#idle.shift()!.close();
+  }
+
+  take(): Connection | null {
+    for (;;) {
+      const connection = this.#idle.pop();
+      if (connection === undefined) return null;
+      if (connection.alive) return connection;
+    }
+  }
+
+  /** Keeps a connection that may serve again; false: there is no room, and the caller closes it. */
+  give(connection: Connection): boolean {
+    if (this.closed || this.#idle.length >= this.#keep) return false;
+    this.#idle.push(connection);
+    return true;
+  }
+
+  /** An idle connection ended by itself. */
+  drop(connection: Connection): void {
+    const at = this.#idle.indexOf(connection);
+    if (at >= 0) this.#idle.splice(at, 1);
+  }
+
+  close(): void {
+    this.closed = true;
+    for (const connection of this.#idle.splice(0)) connection.close();
+  }
+}

@@ -1,0 +1,51 @@
+/**
+ * The one place that touches a private field of `node:net`: a listening handle's `onconnection`, through which accepted
+ * sockets are made with a read buffer of ours (`onread`), which the public API offers for outgoing sockets only.
+ * It saves a Buffer, an event and a copy for each read. Where the field is missing, or SLUICE_ACCEPT=public is set, the
+ * public `connection` event is used: slower, and the same to everybody else.
+ */
+import { type Server, Socket } from "node:net";
+
+export type OnRead = { buffer: () => Uint8Array; callback: (size: number) => boolean };
+
+/** What a connection needs to be born: its read callbacks before the socket is there, then the socket. */
+export interface Accepted {
+  readonly onread: OnRead;
+  attach(socket: Socket, deliversData: boolean): void;
+  opened(): void;
+}
+
+type Handle = {
+  onconnection?: (error: number, client?: Handle) => void;
+  setNoDelay?: (on: boolean) => void;
+  close: () => void;
+};
+
+/** Calls `make` for each accepted connection; null refuses it (a limit). Call once the server listens. */
+export function takeConnections(server: Server, make: () => Accepted | null, failed: (error: number) => void): void {
+  const handle = (server as unknown as { _handle?: Handle })._handle;
+  if (typeof handle?.onconnection !== "function" || process.env.SLUICE_ACCEPT === "public") {
+    server.on("connection", (socket: Socket) => acceptSocket(socket, make));
+    return;
+  }
+  handle.onconnection = (error, client) => {
+    if (error !== 0 || client === undefined) return failed(error);
+    const accepted = make();
+    if (accepted === null) return client.close();
+    client.setNoDelay?.(true);
+    const options = { handle: client, allowHalfOpen: true, onread: accepted.onread };
+    accepted.attach(new Socket(options as unknown as ConstructorParameters<typeof Socket>[0]), false);
+    accepted.opened();
+  };
+}
+
+function acceptSocket(socket: Socket, make: () => Accepted | null): void {
+  const accepted = make();
+  if (accepted === null) {
+    socket.destroy();
+    return;
+  }
+  socket.setNoDelay(true);
+  accepted.attach(socket, true);
+  accepted.opened();
+}

@@ -1,0 +1,257 @@
+/**
+ * Composition root of one data thread: joins the rooms, and speaks with the main thread. It builds each version aside,
+ * takes it with one assignment, and disposes the old one when its last exchange has ended.
+ */
+import { BlockList, isIPv4 } from "node:net";
+import { parentPort, workerData } from "node:worker_threads";
+import { Cluster, type Member } from "../balance/cluster.ts";
+import { EndpointColumns } from "../balance/columns.ts";
+import { Endpoint } from "../balance/endpoint.ts";
+import { Pool, type Poolable } from "../balance/pool.ts";
+import type { FromThread, ThreadInit, ToThread } from "../control/messages.ts";
+import type { ClusterPlan, ListenerPlan, Plan, RoutePlan } from "../control/plan.ts";
+import { AccessLog } from "../observe/access-log.ts";
+import { LISTENER_CELLS, THREAD_CELLS } from "../observe/series.ts";
+import { type Instance, type InstanceSet, PluginHost } from "../plugin/host.ts";
+import { Buffers } from "../proxy/buffers.ts";
+import { Client } from "../proxy/client.ts";
+import { Clock, TICK } from "../proxy/clock.ts";
+import type { Report, ThreadContext } from "../proxy/context.ts";
+import { Pipeline } from "../proxy/pipeline.ts";
+import { type ListenerState, type RouteState, Snapshot } from "../proxy/snapshot.ts";
+import { Router } from "../route/match.ts";
+import { Listener } from "./listener.ts";
+
+/** A version that was built, in service or not, and what it holds. */
+type Version = { plan: Plan; snapshot: Snapshot; instances: InstanceSet; pools: Set<string> };
+
+const post = (message: FromThread): void => parentPort!.postMessage(message);
+const report: Report = (level, message, fields) => post({ type: "log", level, message, fields });
+
+class DataThread {
+  readonly #init: ThreadInit;
+  readonly #heartbeat: Int32Array;
+  readonly #context: ThreadContext;
+  readonly #pipeline: Pipeline;
+  readonly #plugins: PluginHost;
+  readonly #listeners = new Map<string, Listener>();
+  readonly #pools = new Map<string, Pool<Poolable>>();
+  /** Every version not yet disposed, by number. */
+  readonly #versions = new Map<number, Version>();
+  #serving: Version | null = null;
+  #draining = false;
+  #lastTick = performance.now();
+
+  constructor(init: ThreadInit) {
+    this.#init = init;
+    this.#heartbeat = new Int32Array(init.heartbeat);
+    const cells = new Float64Array(init.counters);
+    this.#context = {
+      thread: init.thread,
+      clock: new Clock(),
+      buffers: new Buffers(),
+      columns: new EndpointColumns(init.columns, init.threads),
+      cells,
+      accessLog: new AccessLog({ fd: 1, cells }),
+      report,
+    };
+    this.#pipeline = new Pipeline(this.#context);
+    this.#pipeline.onClientClosed = (client) => this.#clientClosed(client);
+    this.#plugins = new PluginHost({ cells, report });
+    this.#context.clock.start(() => this.#tick());
+  }
+
+  receive(message: ToThread): void {
+    switch (message.type) {
+      case "prepare":
+        return this.#prepare(message.plan, message.sockets);
+      case "commit":
+        return this.#commit(message.version);
+      case "abort":
+        return this.#abort(message.version);
+      case "adopt":
+        return this.#listener(message.address).adopt(message.server);
+      case "drain":
+        return this.#drain(message.grace);
+    }
+  }
+
+  #tick(): void {
+    Atomics.add(this.#heartbeat, this.#init.thread, 1);
+    const { cells, clock, accessLog } = this.#context;
+    cells[THREAD_CELLS.loopDelay] = Math.max(0, clock.now - this.#lastTick - TICK) / 1000;
+    cells[THREAD_CELLS.guests] = this.#plugins.guests();
+    this.#lastTick = clock.now;
+    accessLog.tick(clock.now);
+  }
+
+  // ── Versions ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #prepare(plan: Plan, sockets: Extract<ToThread, { type: "prepare" }>["sockets"]): void {
+    let instances: InstanceSet | null = null;
+    try {
+      const strategyNames = [...new Set(plan.clusters.flatMap((cluster) => cluster.strategies.map((s) => s.name)))];
+      instances = this.#plugins.prepare({
+        modules: plan.modules,
+        instances: plan.instances,
+        clusters: plan.clusters.map((cluster) => cluster.name),
+        strategies: strategyNames,
+      });
+      const pools = new Set<string>();
+      const clusters = plan.clusters.map((cluster, index) =>
+        this.#cluster(cluster, index, instances!.instances, pools),
+      );
+      const snapshot = new Snapshot(plan.version, clusters, strategyNames, () => this.#dispose(plan.version));
+      for (const listener of plan.listeners)
+        snapshot.listeners.set(listener.address, listenerState(listener, snapshot, instances.instances));
+      this.#versions.set(plan.version, { plan, snapshot, instances, pools });
+      for (const { address, socket } of sockets) this.#listener(address).listen(socket);
+      post({ type: "ready", version: plan.version });
+    } catch (error) {
+      instances?.dispose();
+      this.#versions.delete(plan.version);
+      post({ type: "failed", version: plan.version, problem: error instanceof Error ? error.message : String(error) });
+    }
+  }
+
+  #cluster(plan: ClusterPlan, index: number, instances: readonly Instance[], used: Set<string>): Cluster {
+    const members: Member[] = plan.endpoints.map((endpointPlan) => {
+      const key = `${plan.key}|${endpointPlan.address}`;
+      let pool = this.#pools.get(key);
+      if (pool === undefined) this.#pools.set(key, (pool = new Pool(plan.pool.idle)));
+      used.add(key);
+      return { endpoint: new Endpoint(endpointPlan), pool };
+    });
+    const strategies = plan.strategies.map((strategy) => instances[strategy.instance]!);
+    return new Cluster(index, plan, { strategies, members, columns: this.#context.columns });
+  }
+
+  #commit(version: number): void {
+    const next = this.#versions.get(version);
+    if (next === undefined) return;
+    const before = this.#serving;
+    this.#serving = next;
+    for (const [address, state] of next.snapshot.listeners) this.#listener(address).serve(state);
+    this.#context.accessLog.enabled = next.plan.accessLog;
+    for (const [address, listener] of this.#listeners) {
+      if (next.snapshot.listeners.has(address)) continue;
+      listener.drain();
+      this.#listeners.delete(address);
+    }
+    before?.snapshot.retire();
+  }
+
+  #abort(version: number): void {
+    const aborted = this.#versions.get(version);
+    if (aborted === undefined || aborted === this.#serving) return;
+    for (const [address] of aborted.snapshot.listeners) {
+      const listener = this.#listeners.get(address);
+      if (listener === undefined || listener.port.state !== null) continue;
+      listener.close();
+      this.#listeners.delete(address);
+    }
+    aborted.snapshot.retire();
+  }
+
+  /** No exchange uses that version any more: its guests go, and the pools that no other version holds. */
+  #dispose(version: number): void {
+    const gone = this.#versions.get(version)!;
+    this.#versions.delete(version);
+    gone.instances.dispose();
+    for (const key of gone.pools) {
+      if ([...this.#versions.values()].some((other) => other.pools.has(key))) continue;
+      this.#pools.get(key)?.close();
+      this.#pools.delete(key);
+    }
+    post({ type: "disposed", version });
+  }
+
+  // ── Connections ───────────────────────────────────────────────────────────────────────────────────────────────
+
+  #listener(address: string): Listener {
+    let listener = this.#listeners.get(address);
+    if (listener === undefined) {
+      listener = new Listener(address, {
+        open: (port) => {
+          this.#countConnections(port.state!, 1);
+          return new Client(this.#context, this.#pipeline, port);
+        },
+        failed: (at, problem) => report("error", "listener failed", { address: at, problem }),
+      });
+      this.#listeners.set(address, listener);
+    }
+    return listener;
+  }
+
+  #clientClosed(client: Client): void {
+    this.#countConnections(client.port.state!, -1);
+    if (this.#draining) this.#checkDrained();
+  }
+
+  #countConnections(state: ListenerState, by: number): void {
+    this.#context.cells[state.plan.cells + LISTENER_CELLS.connections]! += by;
+  }
+
+  #drain(grace: number): void {
+    this.#draining = true;
+    for (const listener of this.#listeners.values()) listener.drain();
+    this.#checkDrained();
+    setTimeout(() => {
+      for (const listener of this.#listeners.values()) listener.close();
+    }, grace).unref();
+  }
+
+  #checkDrained(): void {
+    for (const listener of this.#listeners.values()) if (listener.port.clients.size > 0) return;
+    this.#context.accessLog.close();
+    post({ type: "drained" });
+  }
+}
+
+function listenerState(plan: ListenerPlan, snapshot: Snapshot, instances: readonly Instance[]): ListenerState {
+  return {
+    plan,
+    snapshot,
+    chain: plan.chain.map((index) => instances[index]!),
+    router: new Router(plan.routes),
+    routes: plan.routes.map((route) => routeState(route, instances, snapshot.clusters.length)),
+    trusted: plan.trustedProxies.length === 0 ? null : blockList(plan.trustedProxies),
+  };
+}
+
+function routeState(plan: RoutePlan, instances: readonly Instance[], clusters: number): RouteState {
+  const requestCells = new Int32Array(clusters).fill(-1);
+  for (const { cluster, cells } of plan.requestCells) requestCells[cluster] = cells;
+  return {
+    name: plan.name,
+    chain: plan.chain.map((index) => instances[index]!),
+    action: plan.action,
+    router: plan.action.kind === "router" ? instances[plan.action.instance]! : null,
+    timeout: plan.timeout,
+    attempts: plan.retry.attempts,
+    retryConnect: plan.retry.connect,
+    retryStatuses: plan.retry.statuses,
+    requestCells,
+    durationCells: plan.durationCells,
+  };
+}
+
+function blockList(blocks: readonly string[]): BlockList {
+  const list = new BlockList();
+  for (const block of blocks) {
+    const [address = "", prefix] = block.split("/");
+    const family = isIPv4(address) ? "ipv4" : "ipv6";
+    list.addSubnet(address, prefix === undefined ? (family === "ipv4" ? 32 : 128) : Number(prefix), family);
+  }
+  return list;
+}
+
+const thread = new DataThread(workerData as ThreadInit);
+parentPort!.on("message", (message: ToThread) => {
+  try {
+    thread.receive(message);
+  } catch (error) {
+    report("error", "a message could not be handled", { type: message.type, error: String(error) });
+  }
+});
+post({ type: "up" });

@@ -1,0 +1,423 @@
+/** A client's HTTP/1 connection: heads in, bodies in, answers out, one exchange at a time; pipelined input waits. */
+
+import { BodyReader } from "../http/framing.ts";
+import { FLAG, FRAMING, type Head, NAME } from "../http/head.ts";
+import { scanRequest } from "../http/scan.ts";
+import type { ThreadContext } from "./context.ts";
+import { ERROR, refusalOf } from "./error.ts";
+import { type Exchange, PHASE } from "./exchange.ts";
+import { type AnswerFrame, answerHeadBound, writeAnswerHead, writeInterimHead } from "./headers.ts";
+import type { Pipeline } from "./pipeline.ts";
+import type { ListenerState } from "./snapshot.ts";
+import { type BodyFrame, Wire, writeBody } from "./wire.ts";
+
+/** A listening address of this thread, as its connections see it. `state` moves with each version. */
+export type Port = {
+  /** Null until the first version serves. */
+  state: ListenerState | null;
+  /** The listener was removed or the thread leaves: connections end after their present answer. */
+  retired: boolean;
+  readonly clients: Set<Client>;
+};
+
+const STATE = { head: 0, body: 1, waiting: 2, lingering: 3, closed: 4 } as const;
+
+/** Input kept while an answer is awaited, so that a reset is seen; beyond it the client is not read. */
+const MAX_KEPT = 64 * 1024;
+/** After an answer to an incomplete request: so long, and so many bytes, are read and thrown away. */
+const LINGER_MS = 2000;
+const LINGER_BYTES = 1024 * 1024;
+/** Requests on one connection, so that long-lived clients spread over threads anew. */
+const MAX_REQUESTS = 100_000;
+
+const LF = 10;
+
+export class Client extends Wire {
+  readonly port: Port;
+  readonly #pipeline: Pipeline;
+  #state: number = STATE.head;
+  #exchange: Exchange | null = null;
+  /** A partial head, or input that came before its turn. */
+  #carry: Buffer | null = null;
+  #carried = 0;
+  #body: BodyReader | null = null;
+  #requests = 0;
+  /** The connection ends after the present answer. */
+  #closing = false;
+  #firstByteAt = 0;
+  #lingered = 0;
+  #chunked = false;
+  #peer = "";
+  #forwarded: Buffer = Buffer.alloc(0);
+  readonly #frame: BodyFrame = { chunked: false, last: false, trailers: null };
+
+  constructor(context: ThreadContext, pipeline: Pipeline, port: Port) {
+    super(context);
+    this.#pipeline = pipeline;
+    this.port = port;
+  }
+
+  /** The socket is there; the first head may take `timeouts.head`. */
+  opened(): void {
+    const { remoteAddress = "" } = this.socket;
+    this.#peer = remoteAddress.startsWith("::ffff:") ? remoteAddress.slice(7) : remoteAddress;
+    this.#forwarded = Buffer.from(`${this.#peer === "" ? "unknown" : this.#peer}\r\n`);
+    this.port.clients.add(this);
+    this.#arm(this.port.state?.plan.timeouts.head ?? 1);
+  }
+
+  get peer(): string {
+    return this.#peer;
+  }
+
+  get idle(): boolean {
+    return this.#state === STATE.head && this.#carried === 0;
+  }
+
+  /** Ends it now if nothing is under way, else after the present answer. */
+  retire(): void {
+    this.#closing = true;
+    if (this.idle) this.#finishWriting();
+  }
+
+  /** Ends it at once; the peer sees it broken. */
+  break(): void {
+    this.#state = STATE.closed;
+    this.socket.resetAndDestroy();
+  }
+
+  protected receive(bytes: Buffer, start: number, end: number): void {
+    this.#pipeline.received(this.port.state!, end - start);
+    let at = start;
+    while (at < end) {
+      switch (this.#state) {
+        case STATE.head:
+          at = this.#head(bytes, at, end);
+          break;
+        case STATE.body:
+          at = this.#readBody(bytes, at, end);
+          break;
+        case STATE.waiting:
+          this.#keep(bytes, at, end);
+          if (this.#carried >= MAX_KEPT) this.pause();
+          return;
+        case STATE.lingering:
+          this.#lingered += end - at;
+          if (this.#lingered > LINGER_BYTES) this.socket.destroy();
+          return;
+        default:
+          return;
+      }
+    }
+  }
+
+  #keep(bytes: Buffer, start: number, end: number): void {
+    const need = this.#carried + end - start;
+    if (this.#carry === null || this.#carry.length < need) {
+      const grown = Buffer.allocUnsafeSlow(Math.max(512, need, this.#carried * 2));
+      this.#carry?.copy(grown, 0, 0, this.#carried);
+      this.#carry = grown;
+    }
+    bytes.copy(this.#carry, this.#carried, start, end);
+    this.#carried = need;
+  }
+
+  /** Reads a request's head and begins its exchange. Returns the first byte not consumed. */
+  #head(bytes: Buffer, start: number, end: number): number {
+    if (this.#carried > 0 && bytes !== this.#carry) {
+      const before = this.#carried;
+      this.#keep(bytes, start, end);
+      const limit = this.port.state!.plan.limits.head;
+      // A head is scanned again only when a line ended, so that single bytes cost no quadratic time.
+      if (this.#carry!.subarray(before, this.#carried).indexOf(LF) < 0 && this.#carried <= limit) return end;
+      this.#takeCarry();
+      return end;
+    }
+    const listener = this.port.state!;
+    const x = this.#pipeline.take();
+    const at = scanRequest(bytes, start, end, x.request, listener.plan.limits);
+    if (at === 0) {
+      this.#pipeline.giveBack(x);
+      if (this.#firstByteAt === 0) {
+        this.#firstByteAt = performance.now();
+        this.#arm(listener.plan.timeouts.head);
+      }
+      this.#keep(bytes, start, end);
+      return end;
+    }
+    this.#exchange = x;
+    x.client = this;
+    x.listener = listener;
+    x.startedAt = this.#firstByteAt === 0 ? performance.now() : this.#firstByteAt;
+    this.#firstByteAt = 0;
+    this.#requests++;
+    this.deadline = 0;
+    x.clientAddress = this.#peer;
+    x.clientForwarded = this.#forwarded;
+    if (at < 0) {
+      this.#state = STATE.waiting;
+      this.#pipeline.refuse(x, refusalOf(-at), x.request.problem);
+      return end;
+    }
+    return this.#begin(x, bytes, at, end);
+  }
+
+  /** Scans what was carried, as input of its own. */
+  #takeCarry(): void {
+    const kept = this.#carry!;
+    const size = this.#carried;
+    this.#carried = 0;
+    this.#carry = null;
+    let at = 0;
+    while (at < size) {
+      if (this.#state === STATE.head) at = this.#head(kept, at, size);
+      else if (this.#state === STATE.body) at = this.#readBody(kept, at, size);
+      else {
+        if (this.#state === STATE.waiting) this.#keep(kept, at, size);
+        return;
+      }
+    }
+  }
+
+  /** The head is there: reads what came of the body, and lets the exchange run. */
+  #begin(x: Exchange, bytes: Buffer, start: number, end: number): number {
+    const head = x.request;
+    const limit = x.listener!.plan.limits.body;
+    if ((head.flags & FLAG.keepAlive) === 0 || this.#requests >= MAX_REQUESTS) this.#closing = true;
+    let at = start;
+    if (head.framing === FRAMING.none) {
+      x.requestComplete = true;
+      this.#state = STATE.waiting;
+    } else if (limit > 0 && head.framing === FRAMING.length && head.length > limit) {
+      this.#state = STATE.waiting;
+      this.#pipeline.refuse(x, ERROR.bodyTooLarge, `a body of ${head.length} bytes is over the limit of ${limit}`);
+      return end;
+    } else {
+      const body = (this.#body ??= new BodyReader());
+      body.begin(head.framing, head.length);
+      at = body.read(bytes, at, end);
+      if (this.#bodyRefused(x, body)) return end;
+      if (body.dataEnd > body.dataStart) x.keep(bytes, body.dataStart, body.dataEnd);
+      x.bytesReceived = body.received;
+      this.#bodyRead(x, body);
+    }
+    this.#pipeline.begin(x);
+    return at;
+  }
+
+  #bodyRead(x: Exchange, body: BodyReader): void {
+    if (body.done) {
+      x.requestComplete = true;
+      x.requestTrailers = body.trailers;
+      this.#state = STATE.waiting;
+      this.stream(false);
+      this.deadline = 0;
+    } else {
+      this.#state = STATE.body;
+      this.stream(true);
+      this.#arm(x.listener!.plan.timeouts.body);
+    }
+  }
+
+  /** Answers a malformed or oversized body; true when it did. */
+  #bodyRefused(x: Exchange, body: BodyReader): boolean {
+    const limit = x.listener!.plan.limits.body;
+    const tooLarge = limit > 0 && body.received > limit;
+    if (body.problem === "" && !tooLarge) return false;
+    this.#state = STATE.waiting;
+    if (tooLarge) this.#pipeline.refuse(x, ERROR.bodyTooLarge, `the body is over the limit of ${limit} bytes`);
+    else this.#pipeline.refuse(x, ERROR.malformed, body.problem);
+    return true;
+  }
+
+  #readBody(bytes: Buffer, start: number, end: number): number {
+    const x = this.#exchange!;
+    const body = this.#body!;
+    let at = body.read(bytes, start, end);
+    if (this.#bodyRefused(x, body)) return end;
+    x.bytesReceived = body.received;
+    const { dataStart, dataEnd } = body;
+    if (body.done && at < end) {
+      // Chunk framing is written around the data in place: what follows the body is saved first.
+      this.#keep(bytes, at, end);
+      at = end;
+    }
+    this.#bodyRead(x, body);
+    if (!this.#pipeline.requestBody(x, bytes, dataStart, dataEnd)) {
+      this.pause();
+      this.deadline = 0;
+    }
+    return at;
+  }
+
+  /** The answer's head, and the body bytes that came with it. False: the source waits for `Pipeline.clientDrained`. */
+  answer(x: Exchange): boolean {
+    const head = x.response;
+    const frame = this.#answerFrame(x);
+    const own = x.localStatus !== 0 && frame.ownLength > 0 && !x.isHead ? x.localBody : null;
+    const bodySize = own !== null ? own.length : x.bodyEnd - x.bodyStart;
+    const bound =
+      answerHeadBound(head) + bodySize + 64 + (x.responseTrailers === null ? 0 : answerHeadBound(x.responseTrailers));
+    const out = this.context.buffers.outFor(bound);
+    let at = writeAnswerHead(out, head, frame, this.#pipeline.date());
+    x.headSent = true;
+    if (own !== null) {
+      at += own.copy(out, at);
+      x.bytesSent = own.length;
+    } else if (x.localStatus === 0 && x.body !== null && !x.isHead) {
+      this.#frame.chunked = this.#chunked;
+      this.#frame.last = x.bodyDone;
+      this.#frame.trailers = x.responseTrailers;
+      at = writeBody(out, at, x.body, x.bodyStart, x.bodyEnd, this.#frame);
+      x.bytesSent = bodySize;
+    }
+    return this.#sent(this.send(out, at), at);
+  }
+
+  #answerFrame(x: Exchange): AnswerFrame {
+    const head = x.response;
+    const { status } = head;
+    const bodiless = x.isHead || status === 204 || status === 304 || status < 200;
+    const local = x.localStatus !== 0;
+    const sized =
+      !local && status !== 204 && head.framing !== FRAMING.chunked && head.findKnown(NAME["content-length"]) >= 0;
+    const unsized = !local && !bodiless && head.framing !== FRAMING.length;
+    const old = x.request.minor === 0;
+    this.#chunked = unsized && !old;
+    if ((unsized && old) || !x.requestComplete || this.port.retired) this.#closing = true;
+    // A HEAD that a plugin made of a GET brings a length without a body.
+    const emptied = !local && x.sentHead && !x.isHead;
+    const ownLength = emptied ? 0 : !local || status === 204 || status === 304 ? -1 : (x.localBody?.length ?? 0);
+    return { sized: sized && !emptied, chunked: this.#chunked, close: this.#closing, keepAlive: old, ownLength };
+  }
+
+  /** More of the answer's body. False: the source pauses until `Pipeline.clientDrained`. */
+  body(source: Wire, bytes: Buffer, x: Exchange): boolean {
+    const frame = this.#frame;
+    frame.chunked = this.#chunked;
+    frame.last = x.bodyDone;
+    frame.trailers = x.responseTrailers;
+    const size = x.bodyEnd - x.bodyStart;
+    x.bytesSent += size;
+    return this.#sent(this.relay(source, bytes, x.bodyStart, x.bodyEnd, frame), size);
+  }
+
+  /** A 1xx answer, for clients that know it. */
+  interim(head: Head): void {
+    const out = this.context.buffers.outFor(answerHeadBound(head));
+    const size = writeInterimHead(out, head);
+    this.#sent(this.send(out, size), size);
+  }
+
+  #sent(more: boolean, size: number): boolean {
+    const listener = this.#exchange!.listener!;
+    this.#pipeline.sent(listener, size);
+    if (this.unsent > 0) this.#arm(listener.plan.timeouts.write);
+    return more;
+  }
+
+  /** The exchange is over; the next head may come. */
+  finished(x: Exchange): void {
+    this.#exchange = null;
+    if (this.#state === STATE.closed) return;
+    if (this.#closing || !x.requestComplete) {
+      this.#finishWriting();
+      return;
+    }
+    this.#state = STATE.head;
+    this.#arm(this.unsent > 0 ? x.listener!.plan.timeouts.write : x.listener!.plan.timeouts.idle);
+    if (this.#carried > 0) this.#takeCarry();
+    if (this.#state !== STATE.lingering && this.#state !== STATE.closed) this.resume();
+  }
+
+  /** Ends our direction, then reads and discards for a while, so that the peer sees the answer and not a reset. */
+  #finishWriting(): void {
+    this.#state = STATE.lingering;
+    this.#carry = null;
+    this.#carried = 0;
+    this.stream(false);
+    this.resume();
+    this.socket.end();
+    this.deadline = this.context.clock.after(LINGER_MS);
+  }
+
+  protected ended(): void {
+    switch (this.#state) {
+      case STATE.body:
+        this.#pipeline.clientGone(this.#exchange!, "the client ended its side before the request was complete");
+        return;
+      case STATE.waiting: {
+        const x = this.#exchange!;
+        this.#closing = true;
+        if (!x.headSent && !x.listener!.plan.halfClose)
+          this.#pipeline.clientGone(x, "the client ended its side before the answer's head");
+        return;
+      }
+      case STATE.lingering:
+        this.socket.destroy();
+        return;
+      default:
+        this.#state = STATE.closed;
+        this.socket.end();
+        this.socket.destroySoon();
+    }
+  }
+
+  protected closed(error: Error | null): void {
+    this.#state = STATE.closed;
+    this.port.clients.delete(this);
+    const x = this.#exchange;
+    if (x !== null && x.phase !== PHASE.done) this.#pipeline.clientGone(x, error?.message ?? "the connection closed");
+    this.#pipeline.clientClosed(this);
+  }
+
+  protected drained(): void {
+    if (this.#exchange === null) {
+      if (this.#state === STATE.head) this.#arm(this.port.state?.plan.timeouts.idle ?? 1);
+      return;
+    }
+    if (this.#state === STATE.body) this.#arm(this.#exchange.listener!.plan.timeouts.body);
+    else this.deadline = 0;
+    this.#pipeline.clientDrained(this.#exchange);
+  }
+
+  /** The endpoint can take more of the request's body. */
+  resumeBody(): void {
+    if (this.#state !== STATE.body) return;
+    this.#arm(this.#exchange!.listener!.plan.timeouts.body);
+    this.resume();
+  }
+
+  protected broken(error: unknown): void {
+    this.#pipeline.internal(this.#exchange, error);
+    this.socket.destroy();
+  }
+
+  protected timedOut(): void {
+    const x = this.#exchange;
+    if (this.#state === STATE.lingering || (x === null && this.#carried === 0)) {
+      if (this.#state === STATE.lingering) this.socket.destroy();
+      else this.#finishWriting();
+      return;
+    }
+    if (x === null) {
+      const late = this.#pipeline.take();
+      late.client = this;
+      late.listener = this.port.state!;
+      late.startedAt = this.#firstByteAt;
+      late.clientAddress = this.#peer;
+      this.#exchange = late;
+      this.#state = STATE.waiting;
+      late.request.reset();
+      this.#pipeline.refuse(late, ERROR.requestTimeout, "the head was not finished in time");
+    } else if (x.headSent) this.#pipeline.breakOff(x, "the client did not take the answer, or send the body, in time");
+    else {
+      this.#state = STATE.waiting;
+      this.#pipeline.refuse(x, ERROR.requestTimeout, "the body did not come in time");
+    }
+  }
+
+  #arm(ms: number): void {
+    this.deadline = this.context.clock.after(ms);
+  }
+}

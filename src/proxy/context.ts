@@ -1,0 +1,20 @@
+/** What every part of one data thread's data plane shares; made once by the thread's composition root. */
+import type { EndpointColumns } from "../balance/columns.ts";
+import type { AccessLog } from "../observe/access-log.ts";
+import type { Buffers } from "./buffers.ts";
+import type { Clock } from "./clock.ts";
+
+export type Level = "debug" | "info" | "warn" | "error";
+/** Sends a line to the program's log. */
+export type Report = (level: Level, message: string, fields: Record<string, unknown>) => void;
+
+export type ThreadContext = {
+  readonly thread: number;
+  readonly clock: Clock;
+  readonly buffers: Buffers;
+  readonly columns: EndpointColumns;
+  /** This thread's counter block. */
+  readonly cells: Float64Array;
+  readonly accessLog: AccessLog;
+  readonly report: Report;
+};

@@ -1,0 +1,70 @@
+/**
+ * Everything that can go wrong with an exchange: its code, whose fault it is, the answer, and the error type of RFC 9209
+ * that `Proxy-Status` names. Only this table knows which status a failure becomes; the cause never leaves the process.
+ */
+export type ErrorSource = "client" | "plugin" | "upstream" | "internal";
+
+export type ProxyError = {
+  /** The outcome code in the access log. */
+  readonly code: string;
+  readonly source: ErrorSource;
+  readonly status: number;
+  /** Value of `error` in Proxy-Status. */
+  readonly type: string;
+};
+
+const error = (code: string, source: ErrorSource, status: number, type: string): ProxyError => ({
+  code,
+  source,
+  status,
+  type,
+});
+
+export const ERROR = {
+  malformed: error("malformed", "client", 400, "http_request_error"),
+  denied: error("denied", "plugin", 403, "http_request_denied"),
+  noRoute: error("no_route", "client", 404, "destination_not_found"),
+  methodNotAllowed: error("method_not_allowed", "client", 405, "http_request_error"),
+  requestTimeout: error("request_timeout", "client", 408, "http_request_error"),
+  bodyTooLarge: error("body_too_large", "client", 413, "http_request_error"),
+  targetTooLong: error("target_too_long", "client", 414, "http_request_error"),
+  expectation: error("expectation_failed", "client", 417, "http_request_error"),
+  headTooLarge: error("head_too_large", "client", 431, "http_request_error"),
+  /** Log only: the client left before the answer's head. */
+  clientGone: error("client_gone", "client", 499, "http_request_error"),
+  internal: error("internal", "internal", 500, "proxy_internal_error"),
+  pluginFailed: error("plugin_failed", "plugin", 500, "proxy_internal_error"),
+  codingUnknown: error("coding_unknown", "client", 501, "http_request_error"),
+  connectRefused: error("connect_refused", "upstream", 502, "connection_refused"),
+  connectFailed: error("connect_failed", "upstream", 502, "destination_ip_unroutable"),
+  upstreamReset: error("upstream_reset", "upstream", 502, "connection_terminated"),
+  upstreamMalformed: error("upstream_malformed", "upstream", 502, "http_protocol_error"),
+  /** The answer's head was sent already: the client sees its answer broken. */
+  upstreamBroken: error("upstream_broken", "upstream", 502, "http_response_incomplete"),
+  noEndpoint: error("no_endpoint", "upstream", 503, "destination_unavailable"),
+  connectTimeout: error("connect_timeout", "upstream", 504, "connection_timeout"),
+  responseTimeout: error("response_timeout", "upstream", 504, "http_response_timeout"),
+  versionUnknown: error("version_unknown", "client", 505, "http_request_error"),
+} as const;
+
+/** The error for a status with which `http/scan` refused a request head. */
+export function refusalOf(status: number): ProxyError {
+  switch (status) {
+    case 405:
+      return ERROR.methodNotAllowed;
+    case 413:
+      return ERROR.bodyTooLarge;
+    case 414:
+      return ERROR.targetTooLong;
+    case 417:
+      return ERROR.expectation;
+    case 431:
+      return ERROR.headTooLarge;
+    case 501:
+      return ERROR.codingUnknown;
+    case 505:
+      return ERROR.versionUnknown;
+    default:
+      return ERROR.malformed;
+  }
+}

@@ -1,0 +1,157 @@
+/** The heads that go out: what is dropped, what is set (design: RFC 9110 section 7.6, X-Forwarded-*, Via). */
+import { FIELD_WORDS, FLAG, FRAMING, type Head, NAME, VALUE_END, VALUE_START } from "../http/head.ts";
+import {
+  DROP_HOP_BY_HOP,
+  fieldsBound,
+  writeDecimal,
+  writeFields,
+  writeRequestLine,
+  writeStatusLine,
+} from "../http/write.ts";
+import type { Exchange } from "./exchange.ts";
+
+const PSEUDONYM = "sluice";
+const CRLF = Buffer.from("\r\n");
+const CHUNKED = Buffer.from("transfer-encoding: chunked\r\n");
+const TE_TRAILERS = Buffer.from("te: trailers\r\n");
+const FORWARDED_HOST = Buffer.from("x-forwarded-host: ");
+const FORWARDED_FOR = Buffer.from("x-forwarded-for: ");
+const FORWARDED_PROTO_HTTP = Buffer.from("x-forwarded-proto: http\r\n");
+const VIA = Buffer.from("via: ");
+const VIA_OWN = Buffer.from(`1.1 ${PSEUDONYM}\r\n`);
+const VIA_OWN_10 = Buffer.from(`1.0 ${PSEUDONYM}\r\n`);
+const HOST = Buffer.from("host: ");
+const COMMA = Buffer.from(", ");
+const CLOSE = Buffer.from("connection: close\r\n");
+const KEEP_ALIVE = Buffer.from("connection: keep-alive\r\n");
+const CONTENT_LENGTH = Buffer.from("content-length: ");
+const DATE = Buffer.from("date: ");
+/** Bytes that this file may add to a head, the client's address and the endpoint's included. */
+const SLACK = 1024;
+
+function dropSet(...more: number[]): Uint8Array {
+  const set = new Uint8Array(DROP_HOP_BY_HOP);
+  for (const id of more) set[id] = 1;
+  return set;
+}
+
+function without(set: Uint8Array, id: number): Uint8Array {
+  const rest = new Uint8Array(set);
+  rest[id] = 0;
+  return rest;
+}
+
+const dropRequest = dropSet(
+  NAME.via,
+  NAME["x-forwarded-for"],
+  NAME["x-forwarded-proto"],
+  NAME["x-forwarded-host"],
+  NAME["content-length"],
+);
+const dropRequestSized = without(dropRequest, NAME["content-length"]);
+const dropResponse = dropSet(NAME["content-length"]);
+const dropResponseSized = without(dropResponse, NAME["content-length"]);
+
+function put(out: Buffer, at: number, bytes: Buffer): number {
+  for (let i = 0; i < bytes.length; i++) out[at + i] = bytes[i]!;
+  return at + bytes.length;
+}
+
+function putValue(out: Buffer, at: number, head: Head, field: number): number {
+  const word = field * FIELD_WORDS;
+  return at + head.bytes.copy(out, at, head.fields[word + VALUE_START], head.fields[word + VALUE_END]);
+}
+
+export function requestHeadBound(x: Exchange): number {
+  return fieldsBound(x.request) + x.clientForwarded.length + SLACK;
+}
+
+/**
+ * Writes the request's head as the endpoint gets it. Hop-by-hop fields are gone. `Via` is appended to (RFC 9110 section
+ * 7.6.3). X-Forwarded-* are those of the client's connection; what a trusted proxy sent is kept before ours, and what
+ * anyone else sent was taken away when the exchange began.
+ */
+export function writeRequestHead(out: Buffer, x: Exchange): number {
+  const head = x.request;
+  let at = writeRequestLine(out, 0, head);
+  if (head.minor === 0 && head.findKnown(NAME.host) < 0) at = writeHost(out, at, x);
+  at = writeFields(out, at, head, head.framing === FRAMING.length ? dropRequestSized : dropRequest);
+  if (head.framing === FRAMING.chunked) at = put(out, at, CHUNKED);
+  if ((head.flags & FLAG.teTrailers) !== 0) at = put(out, at, TE_TRAILERS);
+  at = put(out, at, VIA);
+  for (let via = head.findKnown(NAME.via); via >= 0; via = head.findKnown(NAME.via, via + 1)) {
+    at = putValue(out, at, head, via);
+    at = put(out, at, COMMA);
+  }
+  at = put(out, at, head.minor === 0 ? VIA_OWN_10 : VIA_OWN);
+  at = writeForwarded(out, at, x);
+  return put(out, at, CRLF);
+}
+
+function writeHost(out: Buffer, at: number, x: Exchange): number {
+  at = put(out, at, HOST);
+  at += out.write(x.endpoint!.path === "" ? x.endpoint!.address : "localhost", at, "latin1");
+  return put(out, at, CRLF);
+}
+
+function writeForwarded(out: Buffer, at: number, x: Exchange): number {
+  const head = x.request;
+  at = put(out, at, FORWARDED_FOR);
+  for (let i = head.findKnown(NAME["x-forwarded-for"]); i >= 0; i = head.findKnown(NAME["x-forwarded-for"], i + 1)) {
+    at = putValue(out, at, head, i);
+    at = put(out, at, COMMA);
+  }
+  at = put(out, at, x.clientForwarded);
+  const proto = head.findKnown(NAME["x-forwarded-proto"]);
+  if (proto < 0) at = put(out, at, FORWARDED_PROTO_HTTP);
+  else {
+    at = out.write("x-forwarded-proto: ", at, "latin1") + at;
+    at = put(out, putValue(out, at, head, proto), CRLF);
+  }
+  const given = head.findKnown(NAME["x-forwarded-host"]);
+  const host = given >= 0 ? given : head.findKnown(NAME.host);
+  if (host < 0) return at;
+  at = put(out, at, FORWARDED_HOST);
+  return put(out, putValue(out, at, head, host), CRLF);
+}
+
+/** How the answer goes out on its connection. */
+export type AnswerFrame = {
+  /** The length is that of `head`'s Content-Length field, which is passed. */
+  sized: boolean;
+  chunked: boolean;
+  close: boolean;
+  /** HTTP/1.0 client that asked for it. */
+  keepAlive: boolean;
+  /** Bytes of a body of our own, or -1: a Content-Length is written. */
+  ownLength: number;
+};
+
+export function answerHeadBound(head: Head): number {
+  return fieldsBound(head) + SLACK;
+}
+
+export function writeAnswerHead(out: Buffer, head: Head, frame: AnswerFrame, date: Buffer): number {
+  let at = writeStatusLine(out, 0, head.status);
+  at = writeFields(out, at, head, frame.sized ? dropResponseSized : dropResponse);
+  if (frame.ownLength >= 0) {
+    at = put(out, at, CONTENT_LENGTH);
+    at = writeDecimal(out, at, frame.ownLength);
+    at = put(out, at, CRLF);
+  }
+  if (frame.chunked) at = put(out, at, CHUNKED);
+  if (frame.close) at = put(out, at, CLOSE);
+  else if (frame.keepAlive) at = put(out, at, KEEP_ALIVE);
+  if (head.findKnown(NAME.date) < 0) {
+    at = put(out, at, DATE);
+    at = put(out, at, date);
+    at = put(out, at, CRLF);
+  }
+  return put(out, at, CRLF);
+}
+
+/** A 1xx head (RFC 9110 section 15.2), passed on as it is. */
+export function writeInterimHead(out: Buffer, head: Head): number {
+  const at = writeStatusLine(out, 0, head.status);
+  return put(out, writeFields(out, at, head, dropResponse), CRLF);
+}

@@ -1,0 +1,465 @@
+/**
+ * The corridor: what happens to one request, in order. `advance` is to be read first; every other function is a step of
+ * it, an event that leads back into it, or the end.
+ *
+ *   request → route → pick → forward ⇢ awaiting ⇢ response → body ⇢ done
+ *        ╲       ╲      ╲        ╲          ╲         ╱
+ *         ╲_______╲______╲________╲__________╲_______╱   any error: the answer is Sluice's own
+ *
+ * ⇢ is where bytes must be waited for. A failed attempt goes back to `pick` while the retry rules allow it.
+ */
+import type { Cluster } from "../balance/cluster.ts";
+import type { Pool } from "../balance/pool.ts";
+import { isHeadMethod, isIdempotent } from "../http/method.ts";
+import { countStatus, LISTENER_CELLS, observeDuration, THREAD_CELLS } from "../observe/series.ts";
+import { HOOK } from "../plugin/abi.ts";
+import { type Instance, OUTCOME } from "../plugin/host.ts";
+import type { Client } from "./client.ts";
+import type { ThreadContext } from "./context.ts";
+import { ERROR, type ProxyError } from "./error.ts";
+import { Exchange, PHASE } from "./exchange.ts";
+import { believeForwarded } from "./forwarded.ts";
+import { prepareErrorAnswer, prepareLocalAnswer } from "./reply.ts";
+import type { ListenerState, RouteState } from "./snapshot.ts";
+import { Upstream } from "./upstream.ts";
+import type { Wire } from "./wire.ts";
+
+const MAX_FREE = 1024;
+
+export class Pipeline {
+  readonly #context: ThreadContext;
+  readonly #free: Exchange[] = [];
+  #nextId = 1;
+  #date = Buffer.alloc(0);
+  #dateSecond = 0;
+  /** Told when a client's connection is gone (draining counts them). */
+  onClientClosed: (client: Client) => void = () => {};
+
+  constructor(context: ThreadContext) {
+    this.#context = context;
+  }
+
+  // ── The corridor ──────────────────────────────────────────────────────────────────────────────────────────────
+
+  advance(x: Exchange): void {
+    for (;;) {
+      switch (x.phase) {
+        case PHASE.request:
+          x.phase = this.#enter(x);
+          continue;
+        case PHASE.route:
+          x.phase = this.#route(x);
+          continue;
+        case PHASE.pick:
+          x.phase = this.#pick(x);
+          continue;
+        case PHASE.forward:
+          x.phase = this.#forward(x);
+          continue;
+        case PHASE.response:
+          x.phase = this.#respond(x);
+          continue;
+        case PHASE.done:
+          this.#finish(x);
+          return;
+        default: // awaiting, body: an event comes back here
+          return;
+      }
+    }
+  }
+
+  /** A complete head has come: the listener's chain. */
+  #enter(x: Exchange): number {
+    const { chain } = x.listener!;
+    while (x.enteredListener < chain.length) {
+      const instance = chain[x.enteredListener]!;
+      const answered = this.#callRequest(instance, x);
+      if (answered) return PHASE.response;
+      x.enteredListener++;
+    }
+    return PHASE.route;
+  }
+
+  /** The first rule that matches and whose router, if it has one, does not pass; then the rule's chain. */
+  #route(x: Exchange): number {
+    const { router, routes, snapshot } = x.listener!;
+    for (let at = router.match(x.request, 0); at >= 0; at = router.match(x.request, at + 1)) {
+      const route = routes[at]!;
+      const before = x.chosenCluster;
+      if (route.router !== null) {
+        const outcome = route.router.call(HOOK.route, x);
+        if (outcome !== OUTCOME.continue) return this.#ownAnswer(x, outcome);
+        if (x.chosenCluster === before) continue; // it passes to the next rule
+      }
+      x.route = route;
+      x.routeName = route.name;
+      if (route.timeout > 0) x.deadline = this.#context.clock.after(route.timeout);
+      const { chain } = route;
+      while (x.enteredRoute < chain.length) {
+        if (this.#callRequest(chain[x.enteredRoute]!, x)) return PHASE.response;
+        x.enteredRoute++;
+      }
+      const cluster = x.chosenCluster >= 0 ? x.chosenCluster : clusterOf(route);
+      x.cluster = snapshot.clusters[cluster]!;
+      x.clusterName = x.cluster.plan.name;
+      return PHASE.pick;
+    }
+    return this.#error(x, ERROR.noRoute, "no rule of the listener matches");
+  }
+
+  #pick(x: Exchange): number {
+    const cluster = x.cluster!;
+    const { strategyNames } = x.listener!.snapshot;
+    const name = x.chosenStrategy >= 0 ? strategyNames[x.chosenStrategy] : undefined;
+    const strategy =
+      name === undefined
+        ? 0
+        : Math.max(
+            0,
+            cluster.plan.strategies.findIndex((s) => s.name === name),
+          );
+    const endpoint = cluster.pick(x, strategy);
+    if (endpoint === null) {
+      // What the last attempt failed with says more than that there is nobody left to try.
+      return x.error !== null
+        ? this.#error(x, x.error, x.problem)
+        : this.#error(x, ERROR.noEndpoint, "no endpoint can take the request");
+    }
+    x.endpoint = endpoint;
+    x.error = null;
+    return PHASE.forward;
+  }
+
+  #forward(x: Exchange): number {
+    const endpoint = x.endpoint!;
+    const cluster = x.cluster!;
+    const { attempt } = x;
+    x.attempts++;
+    attempt.endpoint = endpoint;
+    attempt.startedAt = x.attempts === 1 ? x.startedAt : performance.now();
+    attempt.sent = false;
+    attempt.complete = false;
+    x.sentHead = isHeadMethod(x.request);
+    this.#context.columns.addInFlight(this.#context.thread, endpoint.slot, 1);
+    const pool = cluster.poolOf(endpoint) as Pool<Upstream>;
+    let upstream = x.fresh ? null : pool.take();
+    attempt.reused = upstream !== null;
+    if (upstream === null) {
+      upstream = new Upstream(this.#context, this, { endpoint, pool, plan: cluster.plan });
+      upstream.connect();
+    }
+    attempt.upstream = upstream;
+    upstream.begin(x);
+    return PHASE.awaiting;
+  }
+
+  /** The answer's head is there, the endpoint's or our own: the chains, last first, then it goes out. */
+  #respond(x: Exchange): number {
+    if (x.localStatus !== 0 && x.error === null) prepareLocalAnswer(x);
+    const routeChain = x.route?.chain ?? [];
+    this.#callResponse(routeChain, x.enteredRoute, x);
+    this.#callResponse(x.listener!.chain, x.enteredListener, x);
+    if (x.localStatus !== 0 && x.attempt.upstream !== null) this.#abandonAttempt(x);
+    x.replay = null;
+    x.replayLost = true;
+    const more = x.client!.answer(x);
+    if (x.localStatus !== 0 || x.bodyDone) return PHASE.done;
+    if (!more) x.attempt.upstream?.pause();
+    return PHASE.body;
+  }
+
+  // ── Steps ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** True when the request was answered here. */
+  #callRequest(instance: Instance, x: Exchange): boolean {
+    if ((instance.hooks & (1 << HOOK.request_head)) === 0) return false;
+    const outcome = instance.call(HOOK.request_head, x);
+    if (outcome === OUTCOME.continue) return false;
+    this.#ownAnswer(x, outcome);
+    return true;
+  }
+
+  #callResponse(chain: readonly Instance[], entered: number, x: Exchange): void {
+    for (let i = entered - 1; i >= 0; i--) {
+      const instance = chain[i]!;
+      if ((instance.hooks & (1 << HOOK.response_head)) === 0) continue;
+      const outcome = instance.call(HOOK.response_head, x);
+      if (outcome === OUTCOME.respond) {
+        x.error = null;
+        prepareLocalAnswer(x);
+      } else if (outcome !== OUTCOME.continue) {
+        this.#ownAnswer(x, outcome);
+        return;
+      }
+    }
+  }
+
+  #ownAnswer(x: Exchange, outcome: number): number {
+    if (outcome === OUTCOME.respond) {
+      x.error = null;
+      return PHASE.response;
+    }
+    return outcome === OUTCOME.reject
+      ? this.#error(x, ERROR.denied, "a plugin refused the request")
+      : this.#error(x, ERROR.pluginFailed, "a plugin failed");
+  }
+
+  #error(x: Exchange, error: ProxyError, problem: string): number {
+    x.problem = problem;
+    prepareErrorAnswer(x, error);
+    return PHASE.response;
+  }
+
+  // ── Events from the client ────────────────────────────────────────────────────────────────────────────────────
+
+  take(): Exchange {
+    const x = this.#free.pop() ?? new Exchange();
+    x.id = this.#nextId;
+    this.#nextId = this.#nextId === 0x7fffffff ? 1 : this.#nextId + 1;
+    return x;
+  }
+
+  giveBack(x: Exchange): void {
+    if (this.#free.length < MAX_FREE) this.#free.push(x);
+  }
+
+  received(listener: ListenerState, size: number): void {
+    this.#context.cells[listener.plan.cells + LISTENER_CELLS.bytesReceived]! += size;
+  }
+
+  sent(listener: ListenerState, size: number): void {
+    this.#context.cells[listener.plan.cells + LISTENER_CELLS.bytesSent]! += size;
+  }
+
+  begin(x: Exchange): void {
+    x.isHead = isHeadMethod(x.request);
+    x.idempotent = isIdempotent(x.request);
+    x.begun = true;
+    this.#count(x);
+    believeForwarded(x);
+    x.phase = PHASE.request;
+    this.advance(x);
+  }
+
+  #count(x: Exchange): void {
+    x.listener!.snapshot.enter();
+    x.listenerName = x.listener!.plan.name;
+    this.#context.cells[THREAD_CELLS.requestsInFlight]!++;
+  }
+
+  /** The client's request cannot be taken, or not be taken any further. */
+  refuse(x: Exchange, error: ProxyError, problem: string): void {
+    if (x.phase === PHASE.idle) {
+      this.#count(x);
+      x.isHead = isHeadMethod(x.request);
+    }
+    x.requestComplete = false;
+    if (x.headSent) return this.breakOff(x, problem);
+    this.#abandonAttempt(x);
+    x.phase = this.#error(x, error, problem);
+    this.advance(x);
+  }
+
+  /** More of the request's body. False: the client pauses until its `resumeBody`. */
+  requestBody(x: Exchange, bytes: Buffer, start: number, end: number): boolean {
+    const { attempt } = x;
+    if (attempt.upstream !== null && attempt.sent) return attempt.upstream.sendBody(x.client!, bytes, start, end);
+    x.keep(bytes, start, end);
+    return x.requestComplete || x.replayLength < 64 * 1024;
+  }
+
+  clientDrained(x: Exchange): void {
+    x.attempt.upstream?.resume();
+  }
+
+  clientClosed(client: Client): void {
+    this.onClientClosed(client);
+  }
+
+  /** The client left: the endpoint is freed, the log says 499 if no answer had begun. */
+  clientGone(x: Exchange, problem: string): void {
+    if (x.phase === PHASE.done || x.phase === PHASE.idle) return;
+    x.problem = problem;
+    x.error = ERROR.clientGone;
+    if (!x.headSent) x.response.status = ERROR.clientGone.status;
+    this.#abandonAttempt(x);
+    x.client!.break();
+    x.phase = PHASE.done;
+    this.advance(x);
+  }
+
+  // ── Events from the endpoint ──────────────────────────────────────────────────────────────────────────────────
+
+  /** A final head has come. */
+  answered(x: Exchange): void {
+    const { attempt } = x;
+    const { status } = x.response;
+    x.answeredAt = performance.now();
+    this.#endAttempt(x, status, false);
+    if (x.bodyDone) attempt.upstream = null;
+    const route = x.route!;
+    if (route.retryStatuses.length > 0 && route.retryStatuses.includes(status) && this.#mayRetry(x, true)) {
+      this.#abandonAttempt(x);
+      this.#retry(x);
+      return;
+    }
+    x.phase = PHASE.response;
+    this.advance(x);
+  }
+
+  /** More of the answer's body. False: the endpoint's connection pauses until `clientDrained`. */
+  responseBody(x: Exchange, source: Wire, bytes: Buffer): boolean {
+    const more = x.client!.body(source, bytes, x);
+    if (!x.bodyDone) return more;
+    x.attempt.upstream = null;
+    x.phase = PHASE.done;
+    this.advance(x);
+    return true;
+  }
+
+  /** The attempt came to nothing: another one, or an error, or a broken answer when its head is out. */
+  attemptFailed(x: Exchange, error: ProxyError, problem: string): void {
+    const { attempt } = x;
+    attempt.upstream = null;
+    if (x.headSent) {
+      x.error = error;
+      return this.breakOff(x, problem);
+    }
+    x.problem = problem;
+    // A kept connection that closes as the request arrives is nobody's failure (RFC 9112 section 9.3.1).
+    const stale = attempt.reused && error === ERROR.upstreamReset && x.response.status < 200;
+    this.#endAttempt(x, 0, !stale);
+    if (stale && !x.replayLost && x.idempotent) {
+      x.attempts--;
+      x.fresh = true;
+      x.phase = PHASE.forward;
+      return this.advance(x);
+    }
+    const unsent = !attempt.sent;
+    x.error = error;
+    if (this.#mayRetry(x, false) && unsent && x.route!.retryConnect) return this.#retry(x);
+    x.phase = this.#error(x, error, problem);
+    this.advance(x);
+  }
+
+  /** The answer cannot be completed: the client must see it broken. */
+  breakOff(x: Exchange, problem: string): void {
+    if (x.phase === PHASE.done || x.phase === PHASE.idle) return;
+    x.problem = problem;
+    x.error ??= ERROR.upstreamBroken;
+    this.#abandonAttempt(x);
+    x.client!.break();
+    x.phase = PHASE.done;
+    this.advance(x);
+  }
+
+  /** An exception in our own code ended the exchange. */
+  internal(x: Exchange | null, error: unknown): void {
+    this.#context.cells[THREAD_CELLS.internalErrors]!++;
+    const stack = error instanceof Error ? error.stack : String(error);
+    this.#context.report("error", "an exception ended an exchange", { stack, listener: x?.listenerName });
+    if (x === null || x.phase === PHASE.done || x.phase === PHASE.idle) return;
+    if (x.headSent || !x.client!.alive) return this.breakOff(x, "internal error");
+    this.#abandonAttempt(x);
+    x.phase = this.#error(x, ERROR.internal, "internal error");
+    this.advance(x);
+  }
+
+  #mayRetry(x: Exchange, sent: boolean): boolean {
+    if (x.attempts > x.route!.attempts || x.replayLost) return false;
+    if (x.deadline > 0 && x.deadline <= this.#context.clock.now) return false;
+    return !sent || (x.idempotent && x.requestComplete);
+  }
+
+  #retry(x: Exchange): void {
+    this.#context.cells[x.cluster!.plan.retryCell]!++;
+    x.tried.push(x.endpoint!.slot);
+    x.fresh = false;
+    x.phase = PHASE.pick;
+    this.advance(x);
+  }
+
+  #abandonAttempt(x: Exchange): void {
+    const { upstream } = x.attempt;
+    x.attempt.upstream = null;
+    if (upstream === null) return;
+    upstream.abandon();
+    this.#endAttempt(x, 0, false);
+  }
+
+  /** Takes the attempt out of the in-flight count, once, and tells what came of it. */
+  #endAttempt(x: Exchange, status: number, failed: boolean): void {
+    const { endpoint } = x.attempt;
+    if (endpoint === null) return;
+    x.attempt.endpoint = null;
+    const { columns, thread, cells } = this.#context;
+    columns.addInFlight(thread, endpoint.slot, -1);
+    if (status === 0 && !failed) return;
+    const taken = (status === 0 ? performance.now() : x.answeredAt) - x.attempt.startedAt;
+    x.attemptLatency = taken * 1000;
+    x.attemptStatus = status;
+    x.attemptFailed = failed;
+    columns.sample(endpoint.slot, x.attemptLatency, failed);
+    if (!failed) observeDuration(cells, endpoint.cells, taken / 1000);
+    tellOutcome(x.cluster!, x);
+  }
+
+  // ── The end ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #finish(x: Exchange): void {
+    const { cells } = this.#context;
+    const { listener, route, cluster } = x;
+    const status = x.response.status;
+    const now = performance.now();
+    cells[THREAD_CELLS.requestsInFlight]!--;
+    const requests = route === null || cluster === null ? -1 : (route.requestCells[cluster.index] ?? -1);
+    countStatus(cells, requests < 0 ? listener!.plan.requestCells : requests, status);
+    observeDuration(cells, route?.durationCells ?? listener!.plan.durationCells, (now - x.startedAt) / 1000);
+    if (x.begun) this.#callLog(listener!.chain, x.enteredListener, x);
+    if (route !== null) this.#callLog(route.chain, x.enteredRoute, x);
+    this.#context.accessLog.line(x, now);
+    const client = x.client!;
+    const { snapshot } = listener!;
+    client.finished(x);
+    x.reset();
+    this.giveBack(x);
+    snapshot.leave();
+  }
+
+  #callLog(chain: readonly Instance[], entered: number, x: Exchange): void {
+    // The one that answered is not among those entered, and is told as well.
+    for (let i = 0; i <= entered && i < chain.length; i++) {
+      const instance = chain[i]!;
+      if ((instance.hooks & (1 << HOOK.log)) !== 0) instance.call(HOOK.log, x);
+    }
+  }
+
+  /** The Date field's value, RFC 9110 section 6.6.1, made once a second. */
+  date(): Buffer {
+    const second = Math.floor(this.#context.clock.wall / 1000);
+    if (second !== this.#dateSecond) {
+      this.#dateSecond = second;
+      this.#date = Buffer.from(new Date(second * 1000).toUTCString());
+    }
+    return this.#date;
+  }
+}
+
+function tellOutcome(cluster: Cluster, x: Exchange): void {
+  for (const strategy of cluster.strategies)
+    if ((strategy.hooks & (1 << HOOK.outcome)) !== 0) strategy.call(HOOK.outcome, x);
+}
+
+function clusterOf(route: RouteState): number {
+  const { action } = route;
+  if (action.kind === "cluster") return action.cluster;
+  if (action.kind === "router") return action.clusters[0]!;
+  let total = 0;
+  for (const part of action.parts) total += part.weight;
+  let ticket = Math.random() * total;
+  for (const part of action.parts) {
+    ticket -= part.weight;
+    if (ticket < 0) return part.cluster;
+  }
+  return action.parts[0]!.cluster;
+}

@@ -1,0 +1,41 @@
+/** Turns an error, or a plugin's answer, into the head and body that go to the client. Only here a status is chosen. */
+import { FRAMING, NAME } from "../http/head.ts";
+import { reasonOf } from "../http/status.ts";
+import { ERROR, type ProxyError } from "./error.ts";
+import type { Exchange } from "./exchange.ts";
+
+type Prepared = { readonly body: Buffer; readonly proxyStatus: Buffer };
+
+const PROXY_STATUS = Buffer.from("proxy-status");
+const CONTENT_TYPE = Buffer.from("content-type");
+const TEXT = Buffer.from("text/plain; charset=utf-8");
+
+const prepared = new Map<ProxyError, Prepared>(
+  Object.values(ERROR).map((error) => [
+    error,
+    {
+      body: Buffer.from(`${error.status} ${reasonOf(error.status)}\n`),
+      proxyStatus: Buffer.from(`sluice; error=${error.type}`),
+    },
+  ]),
+);
+
+/** Makes `x.response` the answer for `x.error`: its status, `Proxy-Status` (RFC 9209) and a short text, never a cause. */
+export function prepareErrorAnswer(x: Exchange, error: ProxyError): void {
+  const { body, proxyStatus } = prepared.get(error)!;
+  const head = x.response;
+  head.reset();
+  head.status = error.status;
+  head.framing = FRAMING.length;
+  head.add(PROXY_STATUS, proxyStatus, NAME.other);
+  head.add(CONTENT_TYPE, TEXT, NAME["content-type"]);
+  x.localStatus = error.status;
+  x.localBody = body;
+  x.error = error;
+}
+
+/** Makes `x.response` ready for what a plugin asked with `respond`; its head fields stand there already. */
+export function prepareLocalAnswer(x: Exchange): void {
+  x.response.status = x.localStatus;
+  x.response.framing = FRAMING.length;
+}

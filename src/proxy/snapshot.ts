@@ -1,0 +1,66 @@
+/**
+ * One version in service on this thread: frozen, read once by each request, which keeps it to its end. It counts its
+ * exchanges; when a newer version serves and the count is zero it is disposed, explicitly.
+ */
+import type { BlockList } from "node:net";
+import type { Cluster } from "../balance/cluster.ts";
+import type { ListenerPlan, RouteAction } from "../control/plan.ts";
+import type { Instance } from "../plugin/host.ts";
+import type { Router } from "../route/match.ts";
+
+export type RouteState = {
+  readonly name: string;
+  readonly chain: readonly Instance[];
+  readonly action: RouteAction;
+  /** The instance behind a `router` action. */
+  readonly router: Instance | null;
+  readonly timeout: number;
+  readonly attempts: number;
+  readonly retryConnect: boolean;
+  readonly retryStatuses: readonly number[];
+  /** First cell of `sluice_requests_total` by cluster index; -1 where there is none. */
+  readonly requestCells: Int32Array;
+  readonly durationCells: number;
+};
+
+export type ListenerState = {
+  readonly plan: ListenerPlan;
+  readonly snapshot: Snapshot;
+  readonly chain: readonly Instance[];
+  readonly router: Router;
+  readonly routes: readonly RouteState[];
+  readonly trusted: BlockList | null;
+};
+
+export class Snapshot {
+  readonly version: number;
+  readonly clusters: readonly Cluster[];
+  readonly listeners = new Map<string, ListenerState>();
+  /** Names that `chosenStrategy` counts by. */
+  readonly strategyNames: readonly string[];
+  #exchanges = 0;
+  #retired = false;
+  readonly #dispose: () => void;
+
+  constructor(version: number, clusters: readonly Cluster[], strategyNames: readonly string[], dispose: () => void) {
+    this.version = version;
+    this.clusters = clusters;
+    this.strategyNames = strategyNames;
+    this.#dispose = dispose;
+  }
+
+  enter(): void {
+    this.#exchanges++;
+  }
+
+  leave(): void {
+    if (--this.#exchanges === 0 && this.#retired) this.#dispose();
+  }
+
+  /** A newer version serves. */
+  retire(): void {
+    if (this.#retired) return;
+    this.#retired = true;
+    if (this.#exchanges === 0) this.#dispose();
+  }
+}

@@ -1,0 +1,312 @@
+/** An HTTP/1 connection to an endpoint: one request at a time, kept in its pool between them, always read. */
+import { Socket } from "node:net";
+import type { Endpoint } from "../balance/endpoint.ts";
+import type { Pool, Poolable } from "../balance/pool.ts";
+import type { ClusterPlan } from "../control/plan.ts";
+import { BodyReader } from "../http/framing.ts";
+import { FIELD_WORDS, FLAG, FRAMING, NAME, VALUE_END, VALUE_START } from "../http/head.ts";
+import { scanResponse } from "../http/scan.ts";
+import { fieldsBound } from "../http/write.ts";
+import type { ThreadContext } from "./context.ts";
+import { ERROR, type ProxyError } from "./error.ts";
+import { type Exchange, REPLAY_LIMIT } from "./exchange.ts";
+import { requestHeadBound, writeRequestHead } from "./headers.ts";
+import type { Pipeline } from "./pipeline.ts";
+import { type BodyFrame, Wire, writeBody } from "./wire.ts";
+
+const STATE = { connecting: 0, idle: 1, head: 2, body: 3, closed: 4 } as const;
+
+/** 1xx answers before the final one, at most: an endpoint cannot hold a client with them for ever. */
+const MAX_INTERIM = 16;
+
+export class Upstream extends Wire implements Poolable {
+  readonly #pipeline: Pipeline;
+  readonly #endpoint: Endpoint;
+  readonly #pool: Pool<Poolable>;
+  readonly #plan: ClusterPlan;
+  #state: number = STATE.connecting;
+  #exchange: Exchange | null = null;
+  #carry: Buffer | null = null;
+  readonly #body = new BodyReader();
+  #requests = 0;
+  #interims = 0;
+  /** How long it may stay idle, ms: ours, or less when the endpoint said so. */
+  #idleFor: number;
+  readonly #frame: BodyFrame = { chunked: false, last: false, trailers: null };
+
+  constructor(
+    context: ThreadContext,
+    pipeline: Pipeline,
+    target: { endpoint: Endpoint; pool: Pool<Poolable>; plan: ClusterPlan },
+  ) {
+    super(context);
+    this.#pipeline = pipeline;
+    this.#endpoint = target.endpoint;
+    this.#pool = target.pool;
+    this.#plan = target.plan;
+    this.#idleFor = target.plan.pool.idleFor;
+  }
+
+  connect(): void {
+    const options = { allowHalfOpen: true, onread: this.onread };
+    const socket = new Socket(options as unknown as ConstructorParameters<typeof Socket>[0]);
+    this.#pool.open++;
+    this.attach(socket, false);
+    socket.on("connect", () => this.guard(() => this.#connected()));
+    this.#arm(this.#plan.timeouts.connect);
+    const { path, host, port } = this.#endpoint;
+    if (path === "") socket.connect({ host, port, noDelay: true });
+    else socket.connect({ path });
+  }
+
+  /** Sends the exchange's request, now or when the connection stands. */
+  begin(x: Exchange): void {
+    this.#exchange = x;
+    this.#interims = 0;
+    if (this.#state === STATE.idle) this.#sendRequest(x);
+    else this.#arm(this.#plan.timeouts.connect);
+  }
+
+  #connected(): void {
+    if (this.#state !== STATE.connecting) return;
+    this.#state = STATE.idle;
+    if (this.#exchange !== null) this.#sendRequest(this.#exchange);
+    else this.close();
+  }
+
+  #sendRequest(x: Exchange): void {
+    this.#state = STATE.head;
+    this.#requests++;
+    const trailers = x.requestComplete ? x.requestTrailers : null;
+    const bound = requestHeadBound(x) + x.replayLength + 64 + (trailers === null ? 0 : fieldsBound(trailers));
+    const out = this.context.buffers.outFor(bound);
+    let at = writeRequestHead(out, x);
+    const chunked = x.request.framing === FRAMING.chunked;
+    if (x.replay !== null || chunked) {
+      const frame = this.#frame;
+      frame.chunked = chunked;
+      frame.last = x.requestComplete;
+      frame.trailers = trailers;
+      at = writeBody(out, at, x.replay ?? out, 0, x.replayLength, frame);
+    }
+    x.attempt.sent = true;
+    x.attempt.complete = x.requestComplete;
+    const more = this.send(out, at);
+    if (x.replayLength > REPLAY_LIMIT) this.#forgetBody(x);
+    this.#armForAnswer(x);
+    if (more && !x.requestComplete) x.client!.resumeBody();
+  }
+
+  #forgetBody(x: Exchange): void {
+    x.replay = null;
+    x.replayLength = 0;
+    x.replayLost = true;
+  }
+
+  /** More of the request's body. False: the client pauses until this has drained. */
+  sendBody(source: Wire, bytes: Buffer, start: number, end: number): boolean {
+    const x = this.#exchange!;
+    if (end > start && !x.replayLost) {
+      if (!x.headSent && x.replayLength + end - start <= REPLAY_LIMIT) x.keep(bytes, start, end);
+      else this.#forgetBody(x);
+    }
+    const frame = this.#frame;
+    frame.chunked = x.request.framing === FRAMING.chunked;
+    frame.last = x.requestComplete;
+    frame.trailers = x.requestTrailers;
+    x.attempt.complete = x.requestComplete;
+    const more = this.relay(source, bytes, start, end, frame);
+    if (this.#state === STATE.head) this.#armForAnswer(x);
+    return more;
+  }
+
+  protected receive(bytes: Buffer, start: number, end: number): void {
+    switch (this.#state) {
+      case STATE.head:
+        this.#head(bytes, start, end);
+        return;
+      case STATE.body:
+        this.#readBody(bytes, start, end);
+        return;
+      default:
+        // A byte that nobody asked for: this connection cannot be trusted with another request.
+        this.close();
+    }
+  }
+
+  #head(bytes: Buffer, start: number, end: number): void {
+    const x = this.#exchange!;
+    if (this.#carry !== null) {
+      bytes = Buffer.concat([this.#carry, bytes.subarray(start, end)]);
+      this.#carry = null;
+      start = 0;
+      end = bytes.length;
+    }
+    for (;;) {
+      const at = scanResponse(bytes, start, end, x.response, x.sentHead);
+      if (at === 0) {
+        this.#carry = Buffer.from(bytes.subarray(start, end));
+        return;
+      }
+      if (at < 0) return this.#fail(ERROR.upstreamMalformed, x.response.problem);
+      if (x.response.status >= 200) return this.#answer(x, bytes, at, end);
+      if (x.response.status === 101)
+        return this.#fail(ERROR.upstreamMalformed, "101 to a request that asked no upgrade");
+      if (++this.#interims > MAX_INTERIM) return this.#fail(ERROR.upstreamMalformed, "too many 1xx answers");
+      if (x.request.minor > 0) x.client!.interim(x.response);
+      if (at === end) return;
+      start = at;
+    }
+  }
+
+  #answer(x: Exchange, bytes: Buffer, start: number, end: number): void {
+    const head = x.response;
+    const body = this.#body;
+    body.begin(head.framing, head.length);
+    const at = body.read(bytes, start, end);
+    if (body.problem !== "") return this.#fail(ERROR.upstreamMalformed, body.problem);
+    this.#state = STATE.body;
+    x.body = bytes;
+    x.bodyStart = body.dataStart;
+    x.bodyEnd = body.dataEnd;
+    x.bodyDone = body.done;
+    if (body.done) this.#finish(x, at === end);
+    else {
+      this.stream(true);
+      this.#arm(this.#plan.timeouts.idle);
+    }
+    this.#pipeline.answered(x);
+  }
+
+  #readBody(bytes: Buffer, start: number, end: number): void {
+    const x = this.#exchange!;
+    const body = this.#body;
+    const at = body.read(bytes, start, end);
+    if (body.problem !== "") return this.#fail(ERROR.upstreamBroken, body.problem);
+    this.#bodyArrived(x, bytes, at === end);
+  }
+
+  #bodyArrived(x: Exchange, bytes: Buffer, clean: boolean): void {
+    const body = this.#body;
+    x.bodyStart = body.dataStart;
+    x.bodyEnd = body.dataEnd;
+    x.bodyDone = body.done;
+    if (body.done) this.#finish(x, clean);
+    else this.#arm(this.#plan.timeouts.idle);
+    if (!this.#pipeline.responseBody(x, this, bytes) && !body.done) {
+      this.pause();
+      this.deadline = 0;
+    }
+  }
+
+  /** The answer is whole: back to the pool, or closed. `clean`: nothing came after it. */
+  #finish(x: Exchange, clean: boolean): void {
+    const { flags } = x.response;
+    x.responseTrailers = this.#body.trailers;
+    this.#exchange = null;
+    this.stream(false);
+    const reusable = clean && (flags & FLAG.keepAlive) !== 0 && x.attempt.complete && this.unsent === 0;
+    const limit = this.#plan.pool.requests;
+    if (!reusable || (limit > 0 && this.#requests >= limit)) return this.close();
+    this.#state = STATE.idle;
+    this.#arm(Math.min(this.#idleFor, this.#keepAliveTimeout(x)));
+    if (!this.#pool.give(this)) this.close();
+  }
+
+  /** `Keep-Alive: timeout=N`, less a second, so that we close before the endpoint does; ms. */
+  #keepAliveTimeout(x: Exchange): number {
+    const head = x.response;
+    const index = head.findKnown(NAME["keep-alive"]);
+    if (index < 0) return this.#idleFor;
+    const word = index * FIELD_WORDS;
+    const value = head.text(head.fields[word + VALUE_START]!, head.fields[word + VALUE_END]!);
+    const seconds = /(?:^|[,; ])timeout=(\d{1,6})/i.exec(value)?.[1];
+    return seconds === undefined ? this.#idleFor : Math.max(1, (Number(seconds) - 1) * 1000);
+  }
+
+  /** The exchange goes on without this connection. */
+  abandon(): void {
+    this.#exchange = null;
+    this.close();
+  }
+
+  close(): void {
+    if (this.#state === STATE.closed) return;
+    if (this.#state === STATE.idle) this.#pool.drop(this);
+    this.#state = STATE.closed;
+    this.#exchange = null;
+    this.socket.destroy();
+  }
+
+  #fail(error: ProxyError, problem: string): void {
+    const x = this.#exchange;
+    this.close();
+    if (x !== null) this.#pipeline.attemptFailed(x, error, problem);
+  }
+
+  protected ended(): void {
+    if (this.#state === STATE.body && this.#body.finish()) {
+      const x = this.#exchange!;
+      this.#body.dataStart = this.#body.dataEnd = 0;
+      this.#bodyArrived(x, this.context.buffers.shared.bytes, false);
+    } else if (this.#state === STATE.body) this.#fail(ERROR.upstreamBroken, "the connection ended inside the body");
+    else this.#fail(ERROR.upstreamReset, "the connection ended before the answer's head");
+  }
+
+  protected closed(error: Error | null): void {
+    this.#pool.open--;
+    switch (this.#state) {
+      case STATE.connecting: {
+        const refused = (error as NodeJS.ErrnoException | null)?.code === "ECONNREFUSED";
+        return this.#fail(refused ? ERROR.connectRefused : ERROR.connectFailed, error?.message ?? "closed");
+      }
+      case STATE.head:
+        return this.#fail(ERROR.upstreamReset, error?.message ?? "closed before the answer's head");
+      case STATE.body:
+        return this.#fail(ERROR.upstreamBroken, error?.message ?? "closed inside the body");
+      default:
+        this.close();
+    }
+  }
+
+  protected drained(): void {
+    const x = this.#exchange;
+    if (x === null) return;
+    if (this.#state === STATE.head) this.#armForAnswer(x);
+    if (!x.requestComplete) x.client!.resumeBody();
+  }
+
+  protected broken(error: unknown): void {
+    const x = this.#exchange;
+    this.close();
+    this.#pipeline.internal(x, error);
+  }
+
+  protected timedOut(): void {
+    switch (this.#state) {
+      case STATE.connecting:
+        return this.#fail(ERROR.connectTimeout, "the connection did not stand in time");
+      case STATE.head:
+        return this.#fail(ERROR.responseTimeout, "the answer's head did not come in time");
+      case STATE.body:
+        return this.#fail(ERROR.upstreamBroken, "the body stood still for too long");
+      default:
+        this.close();
+    }
+  }
+
+  /** While the request is still on its way only a standing write is timed; then the answer's head is. */
+  #armForAnswer(x: Exchange): void {
+    const { timeouts } = this.#plan;
+    const stalled = this.unsent > 0;
+    this.#arm(x.attempt.complete && !stalled ? timeouts.response : stalled ? timeouts.idle : 0);
+    if (x.deadline > 0 && (this.deadline === 0 || x.deadline < this.deadline)) this.deadline = x.deadline;
+  }
+
+  #arm(ms: number): void {
+    this.deadline = this.context.clock.after(ms);
+    const x = this.#exchange;
+    if (this.#state === STATE.connecting && x !== null && x.deadline > 0 && x.deadline < this.deadline)
+      this.deadline = x.deadline;
+  }
+}
