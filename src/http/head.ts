@@ -64,12 +64,18 @@ export const FLAG = {
   absolute: 16,
 } as const;
 
-/** Parts of a request's start line: indices into `parts`, two words (start, end) each. */
+/**
+ * Parts of a request's start line: indices into `parts`, two words (start, end) each. The scheme is set only by a
+ * target in absolute-form. A query that is there but empty (`/a?`) has start = end, neither of them 0.
+ */
 export const PART = { method: 0, scheme: 2, authority: 4, path: 6, query: 8 } as const;
 export const PARTS = 10;
 
 /** A byte area never grows past this, whatever plugins add (16 KiB of slack above the largest head limit). */
 export const MAX_AREA = 1024 * 1024;
+
+const SEPARATOR = Buffer.from(": ", "latin1");
+const LINE_END = Buffer.from("\r\n", "latin1");
 
 export class Head {
   bytes: Buffer;
@@ -91,6 +97,8 @@ export class Head {
   length = 0;
   /** Why a scan refused this head, in words for the log; empty when it did not. */
   problem = "";
+  /** Known names that were ever pushed, one bit for each NAME id: a clear bit saves the search. */
+  known = 0;
 
   // What `save` kept, so that the edits of a failing hook are dropped together.
   #savedEnd = 0;
@@ -114,7 +122,9 @@ export class Head {
     this.framing = 0;
     this.length = 0;
     this.problem = "";
-    this.parts.fill(0);
+    this.known = 0;
+    const parts = this.parts;
+    for (let i = 0; i < PARTS; i++) parts[i] = 0;
   }
 
   /** Makes room for `more` bytes after `end`. @throws RangeError past MAX_AREA. */
@@ -141,11 +151,13 @@ export class Head {
     fields[at++] = valueStart;
     fields[at++] = valueEnd;
     fields[at] = id;
+    this.known |= 1 << id;
     return this.count++;
   }
 
   /** The index of the first field at or after `from` whose known name is `id`, or -1. */
   findKnown(id: number, from = 0): number {
+    if ((this.known & (1 << id)) === 0) return -1;
     const fields = this.fields;
     for (let i = from, at = from * FIELD_WORDS + NAME_ID; i < this.count; i++, at += FIELD_WORDS)
       if (fields[at] === id) return i;
@@ -172,19 +184,24 @@ export class Head {
   /** Copies `source[start, end)` into the area; returns where it stands. */
   append(source: Uint8Array, start: number, end: number): number {
     const length = end - start;
-    this.reserve(length);
     const at = this.end;
+    this.reserve(length);
     const bytes = this.bytes;
-    if (length < 48) for (let i = 0; i < length; i++) bytes[at + i] = source[start + i]!;
+    if (length < 32) for (let i = 0; i < length; i++) bytes[at + i] = source[start + i]!;
     else bytes.set(source.subarray(start, end), at);
     this.end = at + length;
     return at;
   }
 
-  /** Adds a field after all others. The caller has checked name and value (`fields.ts`). */
+  /**
+   * Adds a field after all others. The caller has checked name and value (`fields.ts`). It is laid down as it will be
+   * sent, separators included, so that the writer may copy neighbours at one go.
+   */
   add(name: Uint8Array, value: Uint8Array, id: number): void {
     const nameStart = this.append(name, 0, name.length);
+    this.append(SEPARATOR, 0, 2);
     const valueStart = this.append(value, 0, value.length);
+    this.append(LINE_END, 0, 2);
     this.push(nameStart, nameStart + name.length, valueStart, valueStart + value.length, id);
   }
 
@@ -193,8 +210,12 @@ export class Head {
     this.fields[index * FIELD_WORDS + NAME_ID] = REMOVED;
   }
 
-  /** Replaces a start-line part (one of PART). The caller has checked the bytes. */
+  /** Replaces a start-line part (one of PART). The caller has checked the bytes. An empty value makes it absent. */
   setPart(part: number, value: Uint8Array, start: number, end: number): void {
+    if (start === end) {
+      this.parts[part] = this.parts[part + 1] = 0;
+      return;
+    }
     const at = this.append(value, start, end);
     this.parts[part] = at;
     this.parts[part + 1] = at + (end - start);

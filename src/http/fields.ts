@@ -1,0 +1,186 @@
+/** What the bytes of a field mean: which known name, and whether name and value may stand in a message. */
+
+import { CLASS, COLON, DOT, equalsWord, IS } from "./bytes.ts";
+import { FIELD_WORDS, type Head, NAME, PART, VALUE_END, VALUE_START } from "./head.ts";
+
+const UNDERSCORE = 95;
+const HYPHEN = 45;
+const LONGEST_NAME = 19;
+
+// No two known names share both length and first letter, so these find the one candidate; its bytes then decide.
+const CANDIDATE = new Uint8Array((LONGEST_NAME + 1) * 32);
+const NAME_BYTES: Uint8Array[] = [];
+for (const [name, id] of Object.entries(NAME)) {
+  if (id === NAME.other || id >= NAME.lookalike) continue;
+  CANDIDATE[name.length * 32 + (name.charCodeAt(0) & 31)] = id;
+  NAME_BYTES[id] = Buffer.from(name, "latin1");
+}
+
+const X_FORWARDED = Buffer.from("x-forwarded-", "latin1");
+const AUTHORIZATION = Buffer.from("authorization", "latin1");
+const HOST = Buffer.from("Host", "latin1");
+
+/** The NAME id of the name in `bytes[start, end)`; 0 when it is none of them. */
+export function nameId(bytes: Uint8Array, start: number, end: number): number {
+  const length = end - start;
+  const first = bytes[start]! & 31;
+  if (length <= LONGEST_NAME) {
+    const id = CANDIDATE[length * 32 + first]!;
+    if (id !== 0 && equalsName(bytes, start, NAME_BYTES[id]!)) return id;
+  }
+  return first === 24 && isLookalike(bytes, start, end) ? NAME.lookalike : NAME.other;
+}
+
+// OR-ing 0x20 lowers letters and leaves digits and hyphens; no other token byte becomes one of those by it.
+function equalsName(bytes: Uint8Array, start: number, name: Uint8Array): boolean {
+  for (let i = 0; i < name.length; i++) if ((bytes[start + i]! | 0x20) !== name[i]) return false;
+  return true;
+}
+
+// CGI and its kin read `_` and `-` as one, so `X_Forwarded_For` would speak with the voice of the real field.
+function isLookalike(bytes: Uint8Array, start: number, end: number): boolean {
+  let underscore = false;
+  for (let i = 0; start + i < end; i++) {
+    const byte = bytes[start + i]!;
+    if (byte === UNDERSCORE) underscore = true;
+    if (i < X_FORWARDED.length && (byte === UNDERSCORE ? HYPHEN : byte | 0x20) !== X_FORWARDED[i]) return false;
+  }
+  return underscore && end - start > X_FORWARDED.length;
+}
+
+const PROTECTED = new Uint8Array(256);
+for (const id of [
+  NAME.connection,
+  NAME["keep-alive"],
+  NAME["proxy-connection"],
+  NAME.te,
+  NAME.trailer,
+  NAME["transfer-encoding"],
+  NAME.upgrade,
+  NAME["proxy-authenticate"],
+  NAME["proxy-authorization"],
+  NAME["http2-settings"],
+  NAME["content-length"],
+  NAME.expect,
+  NAME.lookalike,
+])
+  PROTECTED[id] = 1;
+
+/**
+ * Names that plugins may not set, add or remove: they say how a message is framed or how one connection is used, and
+ * only the core knows either. Host is not one of them; it is set through `setAuthority`.
+ */
+export function isProtected(id: number): boolean {
+  return PROTECTED[id] === 1;
+}
+
+/** Names that a Connection field may not take away from the message: what guards or routes it. */
+export function resistsNomination(id: number, bytes: Uint8Array, start: number, end: number): boolean {
+  if (id !== NAME.other || equalsWord(bytes, start, end, AUTHORIZATION)) return true;
+  const prefixEnd = start + X_FORWARDED.length;
+  return prefixEnd <= end && equalsWord(bytes, start, prefixEnd, X_FORWARDED);
+}
+
+export function isToken(bytes: Uint8Array, start: number, end: number): boolean {
+  for (let i = start; i < end; i++) if ((CLASS[bytes[i]!]! & IS.token) === 0) return false;
+  return end > start;
+}
+
+/** Whether the bytes may stand as a value: no CR, LF, NUL or other control but HTAB. Outer blanks are allowed. */
+export function isFieldValue(bytes: Uint8Array, start: number, end: number): boolean {
+  for (let i = start; i < end; i++) if ((CLASS[bytes[i]!]! & IS.value) === 0) return false;
+  return true;
+}
+
+/** Whether the bytes are `host` or `host:port`: no userinfo, list, path, escape, empty host or empty port. */
+export function isAuthority(bytes: Uint8Array, start: number, end: number): boolean {
+  let i = start;
+  if (bytes[i] === 91 /* [ */ && i < end) {
+    while (i < end && bytes[i] !== 93 /* ] */) i++;
+    if (i === end || !isIPv6(bytes, start + 1, i)) return false;
+    i++;
+  } else {
+    while (i < end && (CLASS[bytes[i]!]! & IS.host) !== 0) i++;
+    if (i === start) return false;
+  }
+  return i === end || (bytes[i] === COLON && isPort(bytes, i + 1, end));
+}
+
+// RFC 4291 section 2.2, without a zone: groups of up to four hex digits, one `::`, perhaps an IPv4 address at the end.
+function isIPv6(bytes: Uint8Array, start: number, end: number): boolean {
+  let groups = 0;
+  let gap = end - start >= 2 && bytes[start] === COLON && bytes[start + 1] === COLON;
+  for (let i = gap ? start + 2 : start; i < end; ) {
+    const groupStart = i;
+    while (i < end && (CLASS[bytes[i]!]! & IS.hex) !== 0) i++;
+    if (i < end && bytes[i] === DOT) return isIPv4(bytes, groupStart, end) && (gap ? groups <= 5 : groups === 6);
+    if (i === groupStart || i - groupStart > 4) return false;
+    groups++;
+    if (i === end) break;
+    if (bytes[i++] !== COLON || i === end) return false;
+    if (bytes[i] !== COLON) continue;
+    if (gap) return false;
+    gap = true;
+    i++;
+  }
+  return gap ? groups <= 7 : groups === 8;
+}
+
+function isIPv4(bytes: Uint8Array, start: number, end: number): boolean {
+  let i = start;
+  for (let part = 0; part < 4; part++) {
+    const from = i;
+    let value = 0;
+    while (i < end && (CLASS[bytes[i]!]! & IS.digit) !== 0) value = value * 10 + bytes[i++]! - 48;
+    if (i === from || i - from > 3 || value > 255) return false;
+    if (part < 3 && (i >= end || bytes[i++] !== DOT)) return false;
+  }
+  return i === end;
+}
+
+function isPort(bytes: Uint8Array, start: number, end: number): boolean {
+  let port = 0;
+  for (let i = start; i < end; i++) {
+    if ((CLASS[bytes[i]!]! & IS.digit) === 0) return false;
+    port = port * 10 + bytes[i]! - 48;
+    if (port > 65535) return false;
+  }
+  return end > start && end - start <= 5;
+}
+
+/** Sets a request's authority, and its Host field with it. False, and nothing changed, when it is not valid. */
+export function setAuthority(head: Head, bytes: Uint8Array, start: number, end: number): boolean {
+  if (!isAuthority(bytes, start, end)) return false;
+  head.setPart(PART.authority, bytes, start, end);
+  writeHost(head);
+  return true;
+}
+
+/** Makes the Host field say what the authority part says; adds the field where there is none. */
+export function writeHost(head: Head): void {
+  const start = head.parts[PART.authority]!;
+  const end = head.parts[PART.authority + 1]!;
+  const index = head.findKnown(NAME.host);
+  if (index >= 0) {
+    head.fields[index * FIELD_WORDS + VALUE_START] = start;
+    head.fields[index * FIELD_WORDS + VALUE_END] = end;
+    return;
+  }
+  const name = head.append(HOST, 0, HOST.length);
+  head.push(name, name + HOST.length, start, end, NAME.host);
+}
+
+// RFC 9110 section 6.5.1: what frames, routes, authenticates or modifies a message cannot come after it.
+const NOT_IN_TRAILERS = new Set(
+  (
+    "age authorization cache-control content-encoding content-range content-location max-forwards pragma range " +
+    "retry-after vary warning www-authenticate authentication-info proxy-authentication-info location " +
+    "if-match if-none-match if-modified-since if-unmodified-since if-range"
+  ).split(" "),
+);
+
+/** Whether a field of that name may be passed on in a trailer section. Cold: trailers are rare. */
+export function mayTrail(bytes: Buffer, start: number, end: number): boolean {
+  if (nameId(bytes, start, end) !== NAME.other || resistsNomination(NAME.other, bytes, start, end)) return false;
+  return !NOT_IN_TRAILERS.has(bytes.toString("latin1", start, end).toLowerCase());
+}

@@ -1,0 +1,206 @@
+/** Reads a message's body, and finds where it ends (RFC 9112 sections 6 and 7). */
+
+import { CLASS, CR, HTAB, hexValue, IS, LF, SEMICOLON, SPACE } from "./bytes.ts";
+import { FRAMING, Head } from "./head.ts";
+import { KIND, scanFields } from "./scan-fields.ts";
+
+const MOST_SIZE_DIGITS = 16;
+const MOST_EXTENSION_BYTES = 16 * 1024;
+const MOST_TRAILER_BYTES = 16 * 1024;
+const MOST_TRAILER_FIELDS = 100;
+
+const STATE = {
+  done: 0,
+  /** Body bytes, `left` of them. */
+  length: 1,
+  close: 2,
+  size: 3,
+  /** After `;`: an extension must begin with a token or a blank before it. */
+  extensionStart: 4,
+  extension: 5,
+  sizeLf: 6,
+  data: 7,
+  dataCr: 8,
+  dataLf: 9,
+  /** After the last chunk. */
+  trailerStart: 10,
+  trailers: 11,
+  endLf: 12,
+  broken: 13,
+} as const;
+
+/**
+ * An incremental decoder. What it decodes of one read is left contiguous in the buffer that it was handed, so a body of
+ * known length costs nothing a byte, and a chunked one a move within the buffer.
+ */
+export class BodyReader {
+  /** The body bytes of the last read: `buf[dataStart, dataEnd)`. */
+  dataStart = 0;
+  dataEnd = 0;
+  done = true;
+  /** Why the body is malformed; empty while it is not. The exchange must be broken then. */
+  problem = "";
+  /** The trailer fields of a chunked body that had some. */
+  trailers: Head | null = null;
+  /** Body bytes so far. */
+  received = 0;
+
+  #state: number = STATE.done;
+  #left = 0;
+  #digits = 0;
+  #extensionBytes = 0;
+
+  begin(framing: number, length: number): void {
+    this.dataStart = this.dataEnd = 0;
+    this.problem = "";
+    this.trailers = null;
+    this.received = 0;
+    this.#left = framing === FRAMING.length ? length : 0;
+    this.#digits = 0;
+    this.#extensionBytes = 0;
+    if (framing === FRAMING.chunked) this.#state = STATE.size;
+    else if (framing === FRAMING.close) this.#state = STATE.close;
+    else this.#state = this.#left > 0 ? STATE.length : STATE.done;
+    this.done = this.#state === STATE.done;
+  }
+
+  /** Consumes from `buf[start, end)`; returns the offset of the first byte that is not the body's. */
+  read(buf: Buffer, start: number, end: number): number {
+    this.dataStart = this.dataEnd = start;
+    let at = start;
+    if (this.#state === STATE.length) {
+      at = Math.min(end, start + this.#left);
+      this.#left -= at - start;
+      this.dataEnd = at;
+      if (this.#left === 0) this.#finish();
+    } else if (this.#state === STATE.close) {
+      this.dataEnd = at = end;
+    } else {
+      at = this.#readChunked(buf, start, end);
+    }
+    this.received += this.dataEnd - this.dataStart;
+    return at;
+  }
+
+  /** The connection has ended. Whether the body is complete by that. */
+  finish(): boolean {
+    if (this.#state === STATE.close) this.#finish();
+    return this.done;
+  }
+
+  #finish(): void {
+    this.#state = STATE.done;
+    this.done = true;
+  }
+
+  #break(problem: string): void {
+    this.#state = STATE.broken;
+    this.problem = problem;
+  }
+
+  #readChunked(buf: Buffer, start: number, end: number): number {
+    let at = start;
+    while (at < end && this.#state !== STATE.done && this.#state !== STATE.broken) {
+      if (this.#state === STATE.data) at = this.#takeData(buf, at, end);
+      else if (this.#state === STATE.size) at = this.#takeSize(buf, at, end);
+      else if (this.#state === STATE.trailers) at = this.#takeTrailers(buf, at, end);
+      else {
+        this.#step(buf[at]!);
+        // The byte that opens the trailers belongs to them; the byte that breaks is not consumed.
+        if (this.#state !== STATE.trailers && this.#state !== STATE.broken) at++;
+      }
+    }
+    return at;
+  }
+
+  #takeData(buf: Buffer, at: number, end: number): number {
+    const size = Math.min(this.#left, end - at);
+    if (this.dataEnd === this.dataStart) this.dataStart = this.dataEnd = at;
+    else buf.copyWithin(this.dataEnd, at, at + size);
+    this.dataEnd += size;
+    this.#left -= size;
+    if (this.#left === 0) this.#state = STATE.dataCr;
+    return at + size;
+  }
+
+  // Hex digits alone: no sign, prefix or blank, which readers take differently.
+  #takeSize(buf: Buffer, start: number, end: number): number {
+    let at = start;
+    for (; at < end; at++) {
+      const digit = hexValue(buf[at]!);
+      if (digit < 0) break;
+      this.#left = this.#left * 16 + digit;
+      if (++this.#digits > MOST_SIZE_DIGITS || this.#left > Number.MAX_SAFE_INTEGER) {
+        this.#break("a chunk size beyond 2^53");
+        return at;
+      }
+    }
+    if (at >= end) return at;
+    if (this.#digits > 0 && buf[at] === CR) this.#state = STATE.sizeLf;
+    else if (this.#digits > 0 && buf[at] === SEMICOLON) this.#state = STATE.extensionStart;
+    else {
+      this.#break("a chunk size that is not hexadecimal digits");
+      return at;
+    }
+    return at + 1;
+  }
+
+  // The single bytes between sizes and data.
+  #step(byte: number): void {
+    switch (this.#state) {
+      case STATE.extensionStart:
+      case STATE.extension:
+        this.#stepExtension(byte);
+        return;
+      case STATE.sizeLf:
+        if (byte !== LF) this.#break("a bare CR after a chunk size");
+        else this.#state = this.#left > 0 ? STATE.data : STATE.trailerStart;
+        this.#digits = 0;
+        return;
+      case STATE.dataCr:
+        if (byte !== CR) this.#break("no CRLF after the data of a chunk");
+        else this.#state = STATE.dataLf;
+        return;
+      case STATE.dataLf:
+        if (byte !== LF) this.#break("no CRLF after the data of a chunk");
+        else this.#state = STATE.size;
+        return;
+      case STATE.trailerStart:
+        this.#state = byte === CR ? STATE.endLf : STATE.trailers;
+        return;
+      default:
+        if (byte !== LF) this.#break("a bare CR after the last chunk");
+        else this.#finish();
+    }
+  }
+
+  // Extensions are dropped, so only their extent matters: no line end may hide in one.
+  #stepExtension(byte: number): void {
+    const started = this.#state === STATE.extension;
+    const kind = CLASS[byte]!;
+    if (++this.#extensionBytes > MOST_EXTENSION_BYTES)
+      this.#break(`chunk extensions over ${MOST_EXTENSION_BYTES} bytes`);
+    else if (started && byte === CR) this.#state = STATE.sizeLf;
+    else if (started ? (kind & IS.value) === 0 : (kind & IS.token) === 0 && byte !== SPACE && byte !== HTAB)
+      this.#break("a malformed chunk extension");
+    else if (started ? byte === SEMICOLON : (kind & IS.token) !== 0)
+      this.#state = started ? STATE.extensionStart : STATE.extension;
+  }
+
+  // Gathered in a head of their own and scanned again with each piece; the bound keeps that cheap.
+  #takeTrailers(buf: Buffer, at: number, end: number): number {
+    const head = (this.trailers ??= new Head(512, 16));
+    const before = head.end;
+    head.append(buf, at, Math.min(end, at + MOST_TRAILER_BYTES - before));
+    head.count = 0;
+    const past = scanFields(head.bytes, 0, head.end, 0, head, MOST_TRAILER_FIELDS, KIND.trailers);
+    if (past > 0) {
+      head.end = past;
+      this.#finish();
+      return at + past - before;
+    }
+    if (past < 0) this.#break(`trailers: ${head.problem}`);
+    else if (head.end >= MOST_TRAILER_BYTES) this.#break(`trailers over ${MOST_TRAILER_BYTES} bytes`);
+    return past < 0 ? at : at + head.end - before;
+  }
+}
