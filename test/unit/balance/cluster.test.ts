@@ -1,0 +1,92 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Cluster } from "../../../src/balance/cluster.ts";
+import { EndpointColumns, HEALTH } from "../../../src/balance/columns.ts";
+import { Endpoint } from "../../../src/balance/endpoint.ts";
+import type { EndpointView } from "../../../src/balance/endpoint-view.ts";
+import { Pool } from "../../../src/balance/pool.ts";
+import type { ClusterPlan, EndpointPlan } from "../../../src/control/plan.ts";
+import type { Instance } from "../../../src/plugin/host.ts";
+import { Exchange } from "../../../src/proxy/exchange.ts";
+
+function endpointPlan(slot: number): EndpointPlan {
+  return {
+    address: `127.0.0.1:${9000 + slot}`,
+    host: "127.0.0.1",
+    port: 9000 + slot,
+    path: "",
+    weight: 1,
+    zone: "",
+    slot,
+    cells: 0,
+  };
+}
+
+function makeCluster(answer: (view: EndpointView) => number, connections = 0) {
+  const columns = EndpointColumns.allocate(1);
+  const plan: ClusterPlan = {
+    name: "app",
+    key: "app",
+    strategies: [{ name: "test", instance: 0 }],
+    endpoints: [0, 1, 2].map(endpointPlan),
+    timeouts: { connect: 1, response: 1, idle: 1 },
+    pool: { idle: 1, idleFor: 1, connections, requests: 0 },
+    retryCell: 0,
+  };
+  let updates = 0;
+  const strategy: Instance = {
+    index: 0,
+    plugin: "test",
+    hooks: 0,
+    call: () => 0,
+    update: () => {
+      updates++;
+      return true;
+    },
+    pick: (_exchange, view) => answer(view),
+  };
+  const members = plan.endpoints.map((endpoint) => ({ endpoint: new Endpoint(endpoint), pool: new Pool(1) }));
+  const cluster = new Cluster(0, plan, { strategies: [strategy], members, columns });
+  return { cluster, columns, updates: () => updates };
+}
+
+test("what the strategy picks is taken", () => {
+  const { cluster } = makeCluster(() => 2);
+  assert.equal(cluster.pick(new Exchange(), 0)?.slot, 2);
+});
+
+test("an answer outside the given endpoints is never followed, and the host picks itself", () => {
+  for (const answer of [-1, -2, 3, 1_000_000, -2147483648]) {
+    const { cluster } = makeCluster(() => answer);
+    const slot = cluster.pick(new Exchange(), 0)?.slot;
+    assert.ok(slot !== undefined && slot >= 0 && slot <= 2, `answer ${answer} gave slot ${slot}`);
+  }
+});
+
+test("a strategy never sees an endpoint that is unhealthy, tried, or full", () => {
+  const seen: number[][] = [];
+  const note = (view: EndpointView) => {
+    seen.push(view.list.slice(0, view.count).map((endpoint) => endpoint.slot));
+    return 0;
+  };
+  const { cluster, columns } = makeCluster(note, 1);
+  columns.health[0] = HEALTH.unhealthy;
+  columns.bumpEpoch();
+  cluster.pick(new Exchange(), 0);
+  const retried = new Exchange();
+  retried.tried.push(1);
+  cluster.pick(retried, 0);
+  columns.addInFlight(0, 2, 1);
+  cluster.pick(new Exchange(), 0);
+  assert.deepEqual(seen, [[1, 2], [2], [1]]);
+  assert.equal(cluster.pick(retried, 0), null, "nobody is left");
+});
+
+test("the eligible set is made anew when the epoch moves, not for each request", () => {
+  const { cluster, columns, updates } = makeCluster(() => 0);
+  for (let i = 0; i < 5; i++) cluster.pick(new Exchange(), 0);
+  assert.equal(updates(), 1);
+  columns.bumpEpoch();
+  cluster.pick(new Exchange(), 0);
+  assert.equal(updates(), 2);
+});

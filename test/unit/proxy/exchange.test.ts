@@ -1,0 +1,30 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Exchange } from "../../../src/proxy/exchange.ts";
+
+test("a used exchange is like a new one after reset: nothing of a request reaches the next", () => {
+  const fresh = new Exchange();
+  const used = new Exchange();
+  // The heads are reset by the scan that fills them, the number is given when it is taken.
+  const kept = new Set(["id", "request", "response"]);
+  for (const [name, value] of Object.entries(used)) {
+    if (kept.has(name) || name === "attempt" || name === "tried") continue;
+    const other =
+      typeof value === "number" ? 7 : typeof value === "string" ? "left" : typeof value === "boolean" ? !value : {};
+    Object.assign(used, { [name]: other });
+  }
+  Object.assign(used.attempt, { startedAt: 7, reused: true, sent: true, complete: true });
+  used.tried.push(7);
+  used.reset();
+  for (const name of Object.keys(fresh).filter((key) => !kept.has(key)))
+    assert.deepEqual(used[name as keyof Exchange], fresh[name as keyof Exchange], name);
+});
+
+test("body bytes are kept in order, in memory of the exchange's own", () => {
+  const exchange = new Exchange();
+  const source = Buffer.from("hello world");
+  exchange.keep(source, 0, 5);
+  exchange.keep(source, 5, 11);
+  source.fill(0);
+  assert.equal(exchange.replay!.toString("latin1", 0, exchange.replayLength), "hello world");
+});
