@@ -6,6 +6,8 @@ import { FIELD_WORDS, type Head, NAME, PART, VALUE_END, VALUE_START } from "./he
 const UNDERSCORE = 95;
 const HYPHEN = 45;
 const LONGEST_NAME = 19;
+// RFC 3986 section 3.2.2: a name that DNS can hold, with a port.
+const LONGEST_AUTHORITY = 255 + 6;
 
 // No two known names share both length and first letter, so these find the one candidate; its bytes then decide.
 const CANDIDATE = new Uint8Array((LONGEST_NAME + 1) * 32);
@@ -94,6 +96,7 @@ export function isFieldValue(bytes: Uint8Array, start: number, end: number): boo
 
 /** Whether the bytes are `host` or `host:port`: no userinfo, list, path, escape, empty host or empty port. */
 export function isAuthority(bytes: Uint8Array, start: number, end: number): boolean {
+  if (end - start > LONGEST_AUTHORITY) return false;
   let i = start;
   if (bytes[i] === 91 /* [ */ && i < end) {
     while (i < end && bytes[i] !== 93 /* ] */) i++;

@@ -1,11 +1,22 @@
 /**
  * Writes heads and framing as bytes. Each writer puts its bytes at `at` and returns the offset after them; the caller
- * guarantees the room (`fieldsBound`, `requestLineBound`, and the constants).
+ * guarantees the room (`fieldsBound` and the constants).
  */
 
 import { CR, LF, QUERY, SPACE } from "./bytes.ts";
 import { mayTrail } from "./fields.ts";
-import { FIELD_WORDS, type Head, NAME, NAME_END, NAME_ID, NAME_START, PART, VALUE_END, VALUE_START } from "./head.ts";
+import {
+  FIELD_WORDS,
+  type Head,
+  NAME,
+  NAME_END,
+  NAME_ID,
+  NAME_START,
+  PART,
+  PARTS,
+  VALUE_END,
+  VALUE_START,
+} from "./head.ts";
 import { reasonOf } from "./status.ts";
 
 /** Room for any status line. */
@@ -33,6 +44,8 @@ for (const id of [
   DROP_HOP_BY_HOP[id] = 1;
 
 const VERSION_END = Buffer.from(" HTTP/1.1\r\n", "latin1");
+// The version, the space after the method, and the question mark.
+const REQUEST_LINE_EXTRA = VERSION_END.length + 2;
 const LAST_CHUNK = Buffer.from("0\r\n", "latin1");
 const COLON = 58;
 
@@ -52,14 +65,6 @@ export function writeBytes(out: Buffer, at: number, bytes: Buffer, start: number
   let to = at;
   for (let i = start; i < end; i++) out[to++] = bytes[i]!;
   return to;
-}
-
-/** Room for the request line of `head`. */
-export function requestLineBound(head: Head): number {
-  const { parts } = head;
-  let sum = 2 + VERSION_END.length;
-  for (let i = 0; i < parts.length; i += 2) sum += parts[i + 1]! - parts[i]!;
-  return sum;
 }
 
 /** Writes `METHOD /path?query HTTP/1.1`. Method, path and query that came together are copied together. */
@@ -95,10 +100,11 @@ export function writeStatusLine(out: Buffer, at: number, status: number): number
   return writeBytes(out, at, line, 0, line.length);
 }
 
-/** Room for the fields of `head`. */
+/** Room for the request line and all fields of `head`. */
 export function fieldsBound(head: Head): number {
-  const { fields, count } = head;
-  let sum = count * 4;
+  const { parts, fields, count } = head;
+  let sum = REQUEST_LINE_EXTRA + count * 4;
+  for (let i = 0; i < PARTS; i += 2) sum += parts[i + 1]! - parts[i]!;
   for (let i = 0, at = 0; i < count; i++, at += FIELD_WORDS)
     sum += fields[at + NAME_END]! - fields[at]! + fields[at + VALUE_END]! - fields[at + VALUE_START]!;
   return sum;

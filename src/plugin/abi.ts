@@ -171,6 +171,12 @@ export const LIMIT = {
   exchangeValues: 64,
   logLine: 4096,
   logLinesPerCall: 8,
+  /** Of one plugin on one thread; what is over is dropped and counted. */
+  logLinesPerSecond: 100,
+  exchangeKey: 256,
+  configPath: 1024,
+  tables: 8,
+  tableEntries: 128 * 1024,
 } as const;
 
 /** Fuel for the host's side of things: every host call costs `hostCall` plus one for each 64 bytes it moves. */

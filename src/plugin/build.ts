@@ -1,4 +1,10 @@
-/** What loading a module yields (contract; the plugin helper completes this file). */
+/** From the bytes of a file to a module that may be run: checked, metered, compiled. What it yields is posted to threads. */
+import { createHash } from "node:crypto";
+import { EXPORT, HOOK, type Hook, type Import, IMPORTS, LIMIT, type ValueType } from "./abi.ts";
+import { PluginError } from "./error.ts";
+import { meterModule, RESERVED } from "./meter.ts";
+import { type ExportShape, formatSignature, type ModuleShape, readShape, type Signature } from "./module-shape.ts";
+import { KIND, KIND_NAMES, TYPE } from "./wasm-binary.ts";
 
 /** Only `plugin/` knows what this is. */
 export type CompiledModule = WebAssembly.Module;
@@ -18,4 +24,137 @@ export type ModulePlan = {
   readonly hash: string;
   readonly module: CompiledModule;
   readonly info: ModuleInfo;
+  /** Where metered code came from in the file (`meter.ts`), for stacks. */
+  readonly offsets: Uint32Array;
 };
+
+export type BuildOptions = {
+  /** Bytes of memory at most: the maximum that the module gets. */
+  readonly memory: number;
+};
+
+/** @throws PluginError saying what is wrong with the module, where, and which value. */
+export function buildModule(bytes: Uint8Array, options: BuildOptions): ModulePlan {
+  const { metered, ...rest } = checkModule(bytes, options);
+  return { ...rest, module: new WebAssembly.Module(metered) };
+}
+
+/** The same, compiled on other threads: for large modules. */
+export async function buildModuleAside(bytes: Uint8Array, options: BuildOptions): Promise<ModulePlan> {
+  const { metered, ...rest } = checkModule(bytes, options);
+  return { ...rest, module: await WebAssembly.compile(metered) };
+}
+
+type Checked = Omit<ModulePlan, "module"> & { readonly metered: Uint8Array<ArrayBuffer> };
+
+function checkModule(bytes: Uint8Array, options: BuildOptions): Checked {
+  const shape = readChecked(bytes);
+  const { bytes: metered, offsets } = meterModule(bytes, shape, options.memory);
+  return {
+    hash: createHash("sha256").update(bytes).digest("hex"),
+    info: { hooks: hookMask(shape), groups: importGroups(shape), size: bytes.length },
+    offsets,
+    metered,
+  };
+}
+
+/** What the module declares, once all of it was found to be allowed. */
+export function readChecked(bytes: Uint8Array): ModuleShape {
+  if (bytes.length > LIMIT.moduleBytes)
+    throw new PluginError(`the module is ${bytes.length} bytes, the limit is ${LIMIT.moduleBytes}`);
+  if (bytes.length < 4 || bytes[0] !== 0 || bytes[1] !== 0x61 || bytes[2] !== 0x73 || bytes[3] !== 0x6d)
+    throw new PluginError("not a WebAssembly module: it does not begin with \\0asm");
+  // First the engine's own reading: the rewriter then works on valid modules only, and no index of the guest's can
+  // mean something that is appended.
+  validate(bytes);
+  const shape = readShape(bytes);
+  checkImports(shape);
+  checkExports(shape);
+  return shape;
+}
+
+export function hookMask(shape: ModuleShape): number {
+  let mask = 0;
+  for (const { name } of shape.exports) if (isHook(name)) mask |= 1 << HOOK[name];
+  return mask;
+}
+
+export function importGroups(shape: ModuleShape): string[] {
+  return [...new Set(shape.imports.map((declared) => declared.module))].sort();
+}
+
+const isHook = (name: string): name is Hook => Object.hasOwn(HOOK, name);
+
+function validate(bytes: Uint8Array): void {
+  const own = new Uint8Array(bytes);
+  if (WebAssembly.validate(own)) return;
+  try {
+    new WebAssembly.Module(own);
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    throw new PluginError(`not a valid WebAssembly module: ${message.replace(/^WebAssembly\.Module\(\): /, "")}`);
+  }
+}
+
+const HOOK_SIGNATURE: Signature = { params: [TYPE.i32, TYPE.i32], results: [TYPE.i32] };
+const GETTER: Signature = { params: [], results: [TYPE.i32] };
+const ACTION: Signature = { params: [], results: [] };
+
+function checkImports(shape: ModuleShape): void {
+  for (const { module, name, signature } of shape.imports) {
+    const group = Object.hasOwn(IMPORTS, module) ? (IMPORTS as Record<string, Record<string, Import>>)[module]! : null;
+    const offered = group !== null && Object.hasOwn(group, name) ? group[name]! : null;
+    if (offered === null) throw new PluginError(`imports ${module}.${name}, which the host does not offer`);
+    const types = (names: readonly ValueType[]) => names.map((type) => TYPE[type]);
+    const expected = {
+      params: types(offered.params),
+      results: offered.result === null ? [] : types([offered.result]),
+    };
+    if (!sameSignature(signature, expected))
+      throw new PluginError(
+        `imports ${module}.${name} as ${formatSignature(signature)}, expected ${formatSignature(expected)}`,
+      );
+  }
+}
+
+function checkExports(shape: ModuleShape): void {
+  const byName = new Map(shape.exports.map((exported) => [exported.name, exported]));
+  const memory = byName.get(EXPORT.memory);
+  if (memory === undefined) throw new PluginError('exports no memory: expected an export named "memory"');
+  if (memory.kind !== KIND.memory)
+    throw new PluginError(`the export "memory" is a ${KIND_NAMES[memory.kind as 0]}, expected a memory`);
+  if (!byName.has(EXPORT.version))
+    throw new PluginError(`exports no function ${EXPORT.version}, which says the version of the plugin interface`);
+  for (const exported of shape.exports) {
+    if (exported.name.startsWith(RESERVED))
+      throw new PluginError(`the export "${exported.name}" begins with "${RESERVED}", which is reserved`);
+    const expected = expectedSignature(exported.name);
+    if (expected !== null) checkFunction(shape, exported, expected);
+  }
+  if (shape.start !== null && byName.has(EXPORT.initialize))
+    throw new PluginError(`has both a start function and an export ${EXPORT.initialize}, expected one of them`);
+  if (hookMask(shape) === 0) throw new PluginError(`exports no hook, expected one of ${Object.keys(HOOK).join(", ")}`);
+}
+
+function expectedSignature(name: string): Signature | null {
+  if (isHook(name)) return HOOK_SIGNATURE;
+  if (name === EXPORT.version || name === EXPORT.serves) return GETTER;
+  return name === EXPORT.initialize ? ACTION : null;
+}
+
+function checkFunction(shape: ModuleShape, { name, kind, index }: ExportShape, expected: Signature): void {
+  if (kind !== KIND.function)
+    throw new PluginError(`the export ${name} is a ${KIND_NAMES[kind as 0]}, expected a function`);
+  if (index < shape.imports.length) throw new PluginError(`the export ${name} is an import, expected a function of the module`);
+  const signature = shape.types[shape.functions[index]!]!;
+  if (!sameSignature(signature, expected))
+    throw new PluginError(
+      `the export ${name} is ${formatSignature(signature)}, expected ${formatSignature(expected)}`,
+    );
+}
+
+function sameSignature(a: Signature, b: Signature): boolean {
+  const same = (x: readonly number[], y: readonly number[]) =>
+    x.length === y.length && x.every((type, i) => type === y[i]);
+  return same(a.params, b.params) && same(a.results, b.results);
+}

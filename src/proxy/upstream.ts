@@ -48,14 +48,14 @@ export class Upstream extends Wire implements Poolable {
   }
 
   connect(): void {
-    const options = { allowHalfOpen: true, onread: this.onread };
+    const options = { allowHalfOpen: true, noDelay: true, onread: this.onread };
     const socket = new Socket(options as unknown as ConstructorParameters<typeof Socket>[0]);
     this.#pool.open++;
     this.attach(socket, false);
     socket.on("connect", () => this.guard(() => this.#connected()));
     this.#arm(this.#plan.timeouts.connect);
     const { path, host, port } = this.#endpoint;
-    if (path === "") socket.connect({ host, port, noDelay: true });
+    if (path === "") socket.connect({ host, port });
     else socket.connect({ path });
   }
 
