@@ -11,7 +11,7 @@ const IMPURE =
   /^node:(child_process|cluster|dgram|dns|fs|http2?|https|inspector|net|perf_hooks|process|timers|tls|worker_threads)(\/|$)/;
 /** To clients; to endpoints; the main thread's own. */
 const SOCKET_OWNERS =
-  /^(data\/.*|proxy\/forward\.ts|balance\/health\.ts|control\/.*|admin\/.*|observe\/.*|config\/watch\.ts|cli\/.*)$/;
+  /^(data\/.*|proxy\/upstream\.ts|balance\/health\.ts|control\/.*|admin\/.*|observe\/.*|config\/watch\.ts|cli\/.*)$/;
 const OPENERS = /\b(connect|createConnection|createServer|createSocket|request|BoundSocket|Socket|Server)\b|\*/;
 
 const COMMENT = /\/\*[\s\S]*?\*\/|(?<=^|\s)\/\/.*$/gm;

@@ -3,6 +3,6 @@ import { Cluster, cluster, Request } from "sluice/sdk";
 
 const app = cluster("app"), beta = cluster("beta");
 
-export function route(req: Request): Cluster {
+export function route(req: Request): Cluster | null {
   return req.headers.is("x-beta", "1") || req.pathStartsWith("/next/") ? beta : app;
 }

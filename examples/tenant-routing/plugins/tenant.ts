@@ -1,0 +1,22 @@
+// A router: the first label of the host name is the tenant, the configuration says which cluster the tenant has.
+import { cluster, Cluster, Config, Request } from "sluice/sdk";
+
+const domain = Config.string("domain");
+const header = Config.string("header", "x-tenant");
+const shared = cluster(Config.string("default"));
+
+// What is made here, at the top of the file, stays; what a call makes is gone when it ends.
+const own = new Map<string, Cluster>();
+const tenants = Config.keys("clusters");
+for (let i = 0; i < tenants.length; i++) own.set(tenants[i], cluster(Config.string("clusters." + tenants[i])));
+
+export function route(req: Request): Cluster | null {
+  const host = req.host.toLowerCase();
+  const tenant = host.endsWith(domain) ? host.substring(0, host.length - domain.length) : "";
+  if (tenant == "" || tenant.includes(".")) {
+    req.respond(404, "no tenant of that name\n");
+    return null;
+  }
+  req.headers.set(header, tenant);
+  return own.has(tenant) ? own.get(tenant) : shared;
+}
