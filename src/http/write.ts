@@ -194,7 +194,7 @@ export function writeDecimal(out: Buffer, at: number, value: number): number {
   let rest = value;
   for (let to = end - 1; to >= at; to--) {
     const next = Math.floor(rest / 10);
-    out[to] = 48 + rest - next * 10;
+    out[to] = 48 + (rest - next * 10);
     rest = next;
   }
   return end;

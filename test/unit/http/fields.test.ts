@@ -1,0 +1,122 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import {
+  isAuthority,
+  isFieldValue,
+  isProtected,
+  isToken,
+  mayTrail,
+  nameId,
+  resistsNomination,
+  setAuthority,
+} from "../../../src/http/fields.ts";
+import { Head, NAME, PART } from "../../../src/http/head.ts";
+
+type Check = (bytes: Buffer, start: number, end: number) => boolean;
+// The bytes around the area would change the answer if they were looked at.
+const on = (check: Check, text: string): boolean => {
+  const bytes = Buffer.from(`\0${text}\0`, "latin1");
+  return check(bytes, 1, 1 + text.length);
+};
+const idOf = (name: string): number => nameId(Buffer.from(`-${name}-`, "latin1"), 1, 1 + name.length);
+const randomCase = (name: string, bits: number): string =>
+  [...name].map((char, i) => ((bits >> (i % 31)) & 1 ? char.toUpperCase() : char.toLowerCase())).join("");
+
+test("every known name is known in any case, and nothing near it is", () => {
+  const known = Object.entries(NAME).filter(([, id]) => id > 0 && id < NAME.lookalike);
+  assert.ok(known.length > 20);
+  for (const [name, id] of known)
+    fc.assert(
+      fc.property(fc.nat(), fc.nat(name.length - 1), (bits, at) => {
+        assert.equal(idOf(randomCase(name, bits)), id);
+        assert.equal(idOf(`${name}s`), NAME.other);
+        assert.equal(idOf(name.slice(0, -1)), NAME.other);
+        assert.equal(idOf(`${name.slice(0, at)}!${name.slice(at + 1)}`), NAME.other);
+      }),
+      { numRuns: 20 },
+    );
+  for (const name of ["", "x", "accept", "x-forwarded-port", "x-forwarded-", "x".repeat(300)])
+    assert.equal(idOf(name), NAME.other, name);
+});
+
+test("underscores cannot imitate X-Forwarded-*", () => {
+  for (const name of ["X_Forwarded_For", "x-forwarded_for", "x_forwarded-proto", "X-FORWARDED-CLIENT_CERT"])
+    assert.equal(idOf(name), NAME.lookalike, name);
+  for (const name of ["x_forwarded", "xx_forwarded_for", "x_forwardedfor", "x_real_ip", "8_forwarded_for"])
+    assert.equal(idOf(name), NAME.other, name);
+});
+
+test("tokens and values hold what RFC 9110 lets them hold", () => {
+  for (let byte = 0; byte < 256; byte++) {
+    const char = String.fromCharCode(byte);
+    assert.equal(on(isToken, `a${char}`), /[!#$%&'*+.^_`|~0-9A-Za-z-]/.test(char), `token ${byte}`);
+    assert.equal(on(isFieldValue, `a${char}`), byte === 9 || (byte >= 32 && byte !== 127), `value ${byte}`);
+  }
+  assert.equal(on(isToken, ""), false);
+  assert.equal(on(isFieldValue, ""), true);
+});
+
+test("an authority is a host, perhaps with a port", () => {
+  for (const good of [
+    ..."a|a.b|A-b_c~d|1.2.3.4|a:0|a:80|a:65535|a:00080|x!$&'()*+;=y".split("|"),
+    ..."[::]|[::1]:8080|[1:2:3:4:5:6:7:8]|[fe80::a:b]|[::ffff:1.2.3.4]|[1::]|[1:2:3:4:5:6:1.2.3.4]".split("|"),
+    "a".repeat(255),
+  ])
+    assert.ok(on(isAuthority, good), good);
+  for (const bad of [
+    ..."|:|:80|a:|a:b|a:65536|a:000080|a:8 0|a,b|a@b|a/|a?|a#|a\\b|a b|a%41|é|a:80:80|::1|[|[]|[::1|[::1]x|[::1]:".split(
+      "|",
+    ),
+    ..."[:]|[1]|[1:2]|[:::]|[1::2::3]|[1:2:3:4:5:6:7:8:9]|[12345::]|[g::]|[::1%25eth0]|[::1.2.3]|[::1.2.3.4.5]".split(
+      "|",
+    ),
+    ..."[::256.1.1.1]|[1:2:3:4:5:6:7:1.2.3.4]|[1:]|[:1]|[::1:]|[v1.a]|[1.2.3.4]|[1:2:3:4:5:6:7::8]".split("|"),
+    "a".repeat(262),
+  ])
+    assert.equal(on(isAuthority, bad), false, bad);
+});
+
+test("what frames a message or belongs to one connection is not a plugin's to set", () => {
+  for (const name of [
+    ...["connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"],
+    ...["content-length", "expect", "http2-settings", "proxy-authorization", "X_Forwarded_For"],
+  ])
+    assert.ok(isProtected(idOf(name)), name);
+  for (const name of ["host", "via", "cookie", "set-cookie", "date", "server", "x-forwarded-for", "accept"])
+    assert.equal(isProtected(idOf(name)), false, name);
+});
+
+test("Connection cannot take away what guards or routes", () => {
+  const resists = (name: string): boolean => {
+    const bytes = Buffer.from(name, "latin1");
+    return resistsNomination(nameId(bytes, 0, bytes.length), bytes, 0, bytes.length);
+  };
+  for (const name of ["Host", "Authorization", "X-Forwarded-Port", "x-forwarded-for", "Cookie", "Content-Length"])
+    assert.ok(resists(name), name);
+  for (const name of ["x-tenant", "authorizations", "x-forwarded", "keep-alives"]) assert.equal(resists(name), false);
+});
+
+test("trailers may not frame, route or authenticate", () => {
+  const passes = (name: string): boolean => on((bytes, start, end) => mayTrail(bytes, start, end), name);
+  for (const name of ["grpc-status", "x-checksum", "Server-Timing", "ETag", "digest"]) assert.ok(passes(name), name);
+  for (const name of [
+    ...["Content-Length", "transfer-encoding", "HOST", "Authorization", "Set-Cookie", "content-type", "trailer"],
+    ...["Content-Encoding", "cache-control", "te", "x-forwarded-for", "X-Forwarded-Port", "x_forwarded_for", "range"],
+  ])
+    assert.equal(passes(name), false, name);
+});
+
+test("authority and Host are set together, or not at all", () => {
+  const head = new Head(16, 1);
+  const set = (text: string): boolean => setAuthority(head, Buffer.from(text, "latin1"), 0, text.length);
+  assert.ok(set("a.example:81"));
+  assert.equal(head.partText(PART.authority), "a.example:81");
+  assert.equal(head.get("host"), "a.example:81");
+  assert.ok(set("b"));
+  assert.equal(head.get("host"), "b");
+  assert.equal(head.count, 1);
+  assert.equal(set("c/d"), false);
+  assert.equal(head.get("host"), "b");
+  assert.equal(head.partText(PART.authority), "b");
+});
