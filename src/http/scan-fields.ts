@@ -122,7 +122,7 @@ function readLength(buf: Buffer, start: number, end: number, head: Head): number
   let length = 0;
   for (let i = start; i < end; i++) {
     if ((CLASS[buf[i]!]! & IS.digit) === 0) return refuse(head, 400, "a Content-Length that is not a number");
-    length = length * 10 + buf[i]! - 48;
+    length = length * 10 + (buf[i]! - 48);
   }
   if (end === start) return refuse(head, 400, "an empty Content-Length");
   if (end - start > MOST_LENGTH_DIGITS || length > Number.MAX_SAFE_INTEGER)

@@ -1,0 +1,126 @@
+/** Whatever bytes come, the codec throws nothing, stays inside the area it was given, and answers as it promises. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { FIELD_WORDS, FRAMING, Head, PARTS } from "../../../src/http/head.ts";
+import { scanRequest, scanResponse } from "../../../src/http/scan.ts";
+import { setTarget } from "../../../src/http/target.ts";
+import { DROP_HOP_BY_HOP, fieldsBound, writeFields, writeRequestLine } from "../../../src/http/write.ts";
+import { smuggling } from "../../fixtures/smuggling.ts";
+import { LIMITS, readStream } from "./reader.ts";
+
+const STATUSES = new Set([400, 405, 414, 417, 431, 501, 502, 505]);
+const EVERY_FIELD =
+  "POST /a/%2e./b?c HTTP/1.1\r\nHost: a:80\r\nConnection: x, close, upgrade\r\nUpgrade: y\r\nTE: trailers\r\n" +
+  "Expect: 100-continue\r\nX_Forwarded_For: z\r\nX: 1\r\nTransfer-Encoding: chunked\r\n\r\n5;a\r\nhello\r\n0\r\nb: c\r\n\r\n";
+const SEEDS = [EVERY_FIELD, ...smuggling.map((shape) => shape.raw)].filter((raw) => raw.length < 4096);
+
+// Bytes that mean something to a parser are more likely to find a hole than others.
+const byte = fc.oneof(
+  fc.constantFrom(...Buffer.from('\0\t\n\r !"#%,-./0159:;=?@AGHTX[\\]_{~\x7f\x80\xff', "latin1")),
+  fc.nat(255),
+);
+const mutation = fc.record({
+  at: fc.nat(4096),
+  kind: fc.constantFrom("replace", "insert", "remove", "repeat"),
+  bytes: fc.array(byte, { minLength: 1, maxLength: 4 }),
+});
+const mutated = fc
+  .tuple(fc.constantFrom(...SEEDS), fc.array(mutation, { minLength: 1, maxLength: 4 }))
+  .map(([seed, mutations]) => {
+    let raw = [...Buffer.from(seed, "latin1")];
+    for (const { at, kind, bytes } of mutations) {
+      const index = at % (raw.length + 1);
+      if (kind === "replace") raw.splice(index, bytes.length, ...bytes);
+      else if (kind === "insert") raw.splice(index, 0, ...bytes);
+      else if (kind === "remove") raw.splice(index, bytes.length);
+      else raw = [...raw.slice(0, index + 8), ...raw.slice(index)];
+    }
+    return Buffer.from(raw);
+  });
+const bytes = fc.oneof(
+  { weight: 4, arbitrary: mutated },
+  { weight: 1, arbitrary: fc.array(byte, { maxLength: 200 }).map((list) => Buffer.from(list)) },
+);
+const direction = fc.constantFrom("request" as const, "response" as const);
+
+test("no stream of bytes makes the codec throw, leave its area, or depend on how it was cut", () => {
+  fc.assert(
+    fc.property(bytes, direction, fc.array(fc.nat(400), { maxLength: 6 }), (raw, way, cuts) => {
+      const whole = readStream(way, raw);
+      if (whole.refused !== 0) {
+        assert.ok(STATUSES.has(whole.refused), String(whole.refused));
+        assert.notEqual(whole.problem, "");
+        if (way === "response") assert.equal(whole.refused, 502);
+      }
+      assert.deepEqual(readStream(way, raw, cuts), whole);
+    }),
+    { numRuns: 3000 },
+  );
+});
+
+test("every offset of an accepted head lies in its area, and what is written of it is accepted and read the same", () => {
+  const head = new Head(16, 1);
+  let accepted = 0;
+  fc.assert(
+    fc.property(bytes, (raw) => {
+      const past = scanRequest(raw, 0, raw.length, head, LIMITS);
+      if (past <= 0) return;
+      accepted++;
+      for (let i = 0; i < PARTS; i += 2) {
+        assert.ok(head.parts[i]! <= head.parts[i + 1]!);
+        assert.ok(head.parts[i + 1]! <= head.end);
+      }
+      for (let at = 0; at < head.count * FIELD_WORDS; at += FIELD_WORDS) {
+        const [nameStart, nameEnd, valueStart, valueEnd] = head.fields.subarray(at, at + 4);
+        assert.ok(nameStart! < nameEnd! && valueStart! <= valueEnd!);
+        assert.ok(nameEnd! <= head.end && valueEnd! <= head.end);
+      }
+      // What the next hop is told must be what was understood here.
+      const out = Buffer.alloc(fieldsBound(head) + 64);
+      let at = writeFields(out, writeRequestLine(out, 0, head), head, DROP_HOP_BY_HOP);
+      if (head.parts[5] === 0) at += out.write("Host: a\r\n", at);
+      at += out.write("\r\n", at);
+      const again = new Head();
+      assert.equal(
+        scanRequest(out, 0, at, again, { head: 1 << 20, target: 1 << 20, headers: 1000 }),
+        at,
+        again.problem,
+      );
+      for (const part of [0, 6, 8]) assert.equal(again.partText(part), head.partText(part));
+      assert.equal(again.framing, FRAMING.none);
+    }),
+    { numRuns: 3000 },
+  );
+  assert.ok(accepted > 100, `only ${accepted} heads were accepted`);
+});
+
+test("a response scan of any bytes keeps its promise", () => {
+  const head = new Head(16, 1);
+  fc.assert(
+    fc.property(bytes, fc.boolean(), (raw, toHead) => {
+      const past = scanResponse(raw, 0, raw.length, head, toHead);
+      assert.ok(past === -502 || (past >= 0 && past <= raw.length));
+      if (past > 0) assert.ok(head.status >= 100 && head.status <= 599);
+    }),
+    { numRuns: 1000 },
+  );
+});
+
+test("a plugin can set no target that a scan would refuse or read differently", () => {
+  fc.assert(
+    fc.property(fc.array(byte, { maxLength: 20 }), (list) => {
+      const head = new Head(16, 1);
+      const raw = Buffer.from([0x2f, ...list]);
+      head.setPart(0, Buffer.from("GET"), 0, 3);
+      if (!setTarget(head, raw, 0, raw.length)) return;
+      const out = Buffer.alloc(256);
+      const at = writeRequestLine(out, 0, head);
+      const end = at + out.write("Host: a\r\n\r\n", at);
+      const again = new Head();
+      assert.equal(scanRequest(out, 0, end, again, LIMITS), end, again.problem);
+      for (const part of [6, 8]) assert.equal(again.partText(part), head.partText(part));
+    }),
+    { numRuns: 1000 },
+  );
+});
