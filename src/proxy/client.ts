@@ -337,8 +337,11 @@ export class Client extends Wire {
     this.#carried = 0;
     this.stream(false);
     this.resume();
-    this.socket.end();
-    this.deadline = this.context.clock.after(LINGER_MS);
+    // What is still to be written may take its time; the peer's end is then awaited for a little.
+    this.#arm(this.port.state?.plan.timeouts.write ?? LINGER_MS);
+    this.socket.end(() => {
+      if (this.#state === STATE.lingering) this.#arm(LINGER_MS);
+    });
   }
 
   protected ended(): void {

@@ -269,7 +269,7 @@ export class Pipeline {
   }
 
   clientDrained(x: Exchange): void {
-    x.attempt.upstream?.resume();
+    x.attempt.upstream?.resumeBody();
   }
 
   clientClosed(client: Client): void {

@@ -224,6 +224,13 @@ export class Upstream extends Wire implements Poolable {
     return seconds === undefined ? this.#idleFor : Math.max(1, (Number(seconds) - 1) * 1000);
   }
 
+  /** The client can take more of the answer. */
+  resumeBody(): void {
+    if (this.#state !== STATE.body) return;
+    this.#arm(this.#plan.timeouts.idle);
+    this.resume();
+  }
+
   /** The exchange goes on without this connection. */
   abandon(): void {
     this.#exchange = null;
