@@ -6,42 +6,10 @@ import { FIELD_WORDS, FRAMING, Head, PARTS } from "../../../src/http/head.ts";
 import { scanRequest, scanResponse } from "../../../src/http/scan.ts";
 import { setTarget } from "../../../src/http/target.ts";
 import { DROP_HOP_BY_HOP, fieldsBound, writeFields, writeRequestLine } from "../../../src/http/write.ts";
-import { smuggling } from "../../fixtures/smuggling.ts";
+import { byte, streams as bytes } from "./arbitrary.ts";
 import { LIMITS, readStream } from "./reader.ts";
 
 const STATUSES = new Set([400, 405, 414, 417, 431, 501, 502, 505]);
-const EVERY_FIELD =
-  "POST /a/%2e./b?c HTTP/1.1\r\nHost: a:80\r\nConnection: x, close, upgrade\r\nUpgrade: y\r\nTE: trailers\r\n" +
-  "Expect: 100-continue\r\nX_Forwarded_For: z\r\nX: 1\r\nTransfer-Encoding: chunked\r\n\r\n5;a\r\nhello\r\n0\r\nb: c\r\n\r\n";
-const SEEDS = [EVERY_FIELD, ...smuggling.map((shape) => shape.raw)].filter((raw) => raw.length < 4096);
-
-// Bytes that mean something to a parser are more likely to find a hole than others.
-const byte = fc.oneof(
-  fc.constantFrom(...Buffer.from('\0\t\n\r !"#%,-./0159:;=?@AGHTX[\\]_{~\x7f\x80\xff', "latin1")),
-  fc.nat(255),
-);
-const mutation = fc.record({
-  at: fc.nat(4096),
-  kind: fc.constantFrom("replace", "insert", "remove", "repeat"),
-  bytes: fc.array(byte, { minLength: 1, maxLength: 4 }),
-});
-const mutated = fc
-  .tuple(fc.constantFrom(...SEEDS), fc.array(mutation, { minLength: 1, maxLength: 4 }))
-  .map(([seed, mutations]) => {
-    let raw = [...Buffer.from(seed, "latin1")];
-    for (const { at, kind, bytes } of mutations) {
-      const index = at % (raw.length + 1);
-      if (kind === "replace") raw.splice(index, bytes.length, ...bytes);
-      else if (kind === "insert") raw.splice(index, 0, ...bytes);
-      else if (kind === "remove") raw.splice(index, bytes.length);
-      else raw = [...raw.slice(0, index + 8), ...raw.slice(index)];
-    }
-    return Buffer.from(raw);
-  });
-const bytes = fc.oneof(
-  { weight: 4, arbitrary: mutated },
-  { weight: 1, arbitrary: fc.array(byte, { maxLength: 200 }).map((list) => Buffer.from(list)) },
-);
 const direction = fc.constantFrom("request" as const, "response" as const);
 
 test("no stream of bytes makes the codec throw, leave its area, or depend on how it was cut", () => {
