@@ -1,0 +1,81 @@
+/** Checks each answer before anything is measured, so that no row compares different work. */
+import { Agent, type IncomingHttpHeaders, request } from "node:http";
+import { BODY, LARGE, REMOVED_HEADER, ROUTE_HEADER, SET_VALUE, type Work } from "./site.ts";
+import type { Subject } from "./subject.ts";
+
+type Answer = {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: string;
+  readonly reused: boolean;
+};
+
+const ROUNDS = 16;
+
+/** @throws when the proxy answers wrongly, forwards the wrong headers, or does not keep connections alive on both sides. */
+export async function checkSubject(subject: Subject, work: Work): Promise<void> {
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  try {
+    await checkAnswers(subject, work, agent);
+    await checkForwarded(subject, work, agent);
+    if (work === "plain") await checkLarge(subject, agent);
+  } finally {
+    agent.destroy();
+  }
+}
+
+async function checkAnswers({ name, port }: Subject, work: Work, agent: Agent): Promise<void> {
+  for (const beta of [false, true]) {
+    const { status, headers, body } = await ask(port, "/", beta, agent);
+    const group = work === "chain" && beta ? "canary" : "app";
+    expect(name, "status", String(status), "200");
+    expect(name, "body", body, BODY[group]);
+    expect(name, REMOVED_HEADER, String(headers[REMOVED_HEADER]), work === "chain" ? "undefined" : "upstream");
+  }
+}
+
+async function checkForwarded({ name, port }: Subject, work: Work, agent: Agent): Promise<void> {
+  let served = 0;
+  for (let round = 0; round < ROUNDS; round++) {
+    const { body, reused } = await ask(port, "/echo", false, agent);
+    expect(name, "client's connection kept alive", String(reused), "true");
+    const [requests, via = "", from, proto, forwardedHost, host, connection, tenant] = body.split("|");
+    const authority = `127.0.0.1:${port}`;
+    served = Math.max(served, Number(requests));
+    expect(name, "via", String(/^1\.1 \S+$/.test(via)), "true");
+    expect(name, "x-forwarded-for", from, "127.0.0.1");
+    expect(name, "x-forwarded-proto", proto, "http");
+    expect(name, "x-forwarded-host", forwardedHost, authority);
+    expect(name, "host", host, authority);
+    expect(name, "connection", String(connection === "" || connection === "keep-alive"), "true");
+    expect(name, "x-tenant", tenant, work === "chain" ? SET_VALUE : "");
+  }
+  if (served < ROUNDS / 4) throw new Error(`${name}: its upstream connections are not kept alive`);
+}
+
+async function checkLarge({ name, port }: Subject, agent: Agent): Promise<void> {
+  const { body } = await ask(port, "/large", false, agent);
+  expect(name, "length of /large", String(body.length), String(LARGE));
+  expect(name, "end of /large", body.slice(-16), "0123456789abcdef");
+}
+
+function expect(name: string, what: string, seen: string | undefined, wanted: string): void {
+  if (seen !== wanted) throw new Error(`${name}: ${what} is ${JSON.stringify(seen)}, not ${JSON.stringify(wanted)}`);
+}
+
+function ask(port: number, path: string, beta: boolean, agent: Agent): Promise<Answer> {
+  const headers = beta ? { [ROUTE_HEADER]: "1" } : {};
+  return new Promise((resolve, reject) => {
+    const asked = request({ host: "127.0.0.1", port, path, headers, agent }, (answer) => {
+      const chunks: Buffer[] = [];
+      answer.on("data", (chunk: Buffer) => chunks.push(chunk));
+      answer.on("error", reject);
+      answer.on("end", () => {
+        const body = Buffer.concat(chunks).toString("latin1");
+        resolve({ status: answer.statusCode ?? 0, headers: answer.headers, body, reused: asked.reusedSocket });
+      });
+    });
+    asked.on("error", reject);
+    asked.end();
+  });
+}

@@ -1,0 +1,58 @@
+/** One interval of load, and what the proxy spent in it. */
+import { execFile } from "node:child_process";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { readCpu, readRss } from "./programs.ts";
+
+export type Load = {
+  readonly port: number;
+  readonly path: string;
+  readonly headers: readonly string[];
+  readonly connections: number;
+  readonly seconds: number;
+  readonly core: number;
+};
+
+export type Sample = {
+  /** Processor time of the proxy's process for one request, µs. */
+  readonly cpu: number;
+  readonly requests: number;
+  /** Requests a second. */
+  readonly rate: number;
+  /** Time to the whole answer, µs. */
+  readonly p99: number;
+  /** Resident memory of the proxy's process after the interval, bytes. */
+  readonly rss: number;
+};
+
+type Result = { requests: number; micros: number; p99: number; broken: number; refused: number };
+
+const run = promisify(execFile);
+
+/** Loads `pid`'s port. @throws when one request failed: such an interval compares nothing. */
+export async function measure(name: string, pid: number, load: Load): Promise<Sample> {
+  const before = readCpu(pid);
+  const result = await runWrk(load);
+  const spent = readCpu(pid) - before;
+  if (result.broken + result.refused > 0 || result.requests === 0)
+    throw new Error(`${name}: ${result.broken} broken and ${result.refused} refused of ${result.requests} requests`);
+  return {
+    cpu: spent / result.requests,
+    requests: result.requests,
+    rate: (result.requests * 1e6) / result.micros,
+    p99: result.p99,
+    rss: readRss(pid),
+  };
+}
+
+async function runWrk({ port, path, headers, connections, seconds, core }: Load): Promise<Result> {
+  const { stdout } = await run("taskset", [
+    ...["-c", String(core), "wrk", "-t1", `-c${connections}`, `-d${seconds}s`, "--timeout", "10s"],
+    ...["-s", join(import.meta.dirname, "wrk.lua")],
+    ...headers.flatMap((header) => ["-H", header]),
+    `http://127.0.0.1:${port}${path}`,
+  ]);
+  const line = /^RESULT (.*)$/m.exec(stdout)?.[1];
+  if (line === undefined) throw new Error(`wrk printed no result: ${stdout}`);
+  return JSON.parse(line) as Result;
+}

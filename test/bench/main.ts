@@ -1,0 +1,63 @@
+/** `npm run bench`: runs rows in order and prints their tables. */
+import { type LoadRow, runLoadRow } from "./compare.ts";
+import { describeMachine } from "./machine.ts";
+import { type Options, readOptions, USAGE } from "./options.ts";
+import { writeBlock } from "./report.ts";
+import { LOAD_ROWS } from "./rows.ts";
+import { openSite, type Site } from "./site.ts";
+import { renderOutcome } from "./table.ts";
+
+type Row = { readonly name: string; readonly title: string; run(site: Site, options: Options): Promise<string> };
+
+const ROWS: readonly Row[] = LOAD_ROWS.map(rowOfLoad);
+
+function rowOfLoad(row: LoadRow): Row {
+  const run = async (site: Site, options: Options): Promise<string> => {
+    const outcome = await runLoadRow(site, row, options);
+    const method = `${options.turns} turns of ${options.seconds} s, ${options.connections} connections`;
+    return `${renderOutcome(outcome)}\n\n${method}.`;
+  };
+  return { name: row.name, title: row.title, run };
+}
+
+function chooseRows(names: readonly string[]): readonly Row[] {
+  const unknown = names.find((name) => !ROWS.some((row) => row.name === name));
+  if (unknown !== undefined)
+    throw new RangeError(`no row is named "${unknown}"; there are ${ROWS.map((row) => row.name).join(", ")}`);
+  return names.length === 0 ? ROWS : ROWS.filter((row) => names.includes(row.name));
+}
+
+async function runRows(site: Site, rows: readonly Row[], options: Options): Promise<void> {
+  const machine = describeMachine();
+  console.log(machine);
+  for (const row of rows) {
+    const result = await row.run(site, options);
+    console.log(`\n## ${row.title}\n\n${result}`);
+    const place = `Measured ${new Date().toISOString().slice(0, 10)} on ${machine}.`;
+    if (options.write) writeBlock(row.name, `${result}\n${place}`);
+  }
+}
+
+async function main(): Promise<number> {
+  const args = process.argv.slice(2);
+  if (args.includes("--help")) {
+    console.log(USAGE);
+    return 0;
+  }
+  const options = readOptions(args);
+  const rows = chooseRows(options.rows);
+  const site = await openSite();
+  const leave = (): void => {
+    site.programs.kill();
+    process.exit(130);
+  };
+  process.once("SIGINT", leave).once("SIGTERM", leave);
+  try {
+    await runRows(site, rows, options);
+  } finally {
+    await site.close();
+  }
+  return 0;
+}
+
+process.exitCode = await main();

@@ -1,0 +1,63 @@
+import { waitForPort } from "../programs.ts";
+import { freePorts, type Groups, SET_HEADER, SET_VALUE, type Site, type Work } from "../site.ts";
+import type { Peer, Subject } from "../subject.ts";
+
+const SCRIPT = `core.register_action("route", { "http-req" }, function(txn)
+  if txn.sf:req_hdr("x-beta") == "1" then txn:set_var("txn.group", "canary") end
+  txn.http:req_set_header("${SET_HEADER}", "${SET_VALUE}")
+end)
+core.register_action("strip", { "http-res" }, function(txn)
+  txn.http:res_del_header("x-powered-by")
+end)
+`;
+
+function backend(site: Site, name: keyof Groups): string {
+  const servers = site.groups[name].map((port, index) => `  server ${name}${index} 127.0.0.1:${port} pool-max-conn -1`);
+  return `backend ${name}\n  balance roundrobin\n  http-reuse always\n${servers.join("\n")}`;
+}
+
+async function startHaproxy(site: Site, name: string, work: Work): Promise<Subject> {
+  const [port = 0] = await freePorts(1);
+  const scripted = work === "chain";
+  const rules = scripted
+    ? ["http-request lua.route", "http-response lua.strip", "use_backend canary if { var(txn.group) -m str canary }"]
+    : [];
+  const file = name.replaceAll(/\W+/g, "-");
+  const text = `global
+  nbthread 1
+  maxconn 9000
+${scripted ? `  lua-load ${site.write("haproxy.lua", SCRIPT)}` : ""}
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 1h
+  timeout server 1h
+  timeout http-keep-alive 1h
+frontend web
+  bind 127.0.0.1:${port} backlog 4096
+  option forwardfor
+  http-request set-header Via "1.1 haproxy"
+  http-request set-header X-Forwarded-Proto http
+  http-request set-header X-Forwarded-Host %[req.hdr(host)]
+${rules.map((rule) => `  ${rule}`).join("\n")}
+  default_backend app
+${backend(site, "app")}
+${backend(site, "canary")}
+`;
+  const run = ["haproxy", "-db", "-f", site.write(`${file}.cfg`, text)];
+  const program = site.programs.start({ name, run, core: site.proxyCore });
+  await waitForPort(program, port);
+  return { name, port, pid: program.pid, close: program.close };
+}
+
+export const haproxy: Peer = {
+  name: "HAProxy",
+  work: "plain",
+  start: (site) => startHaproxy(site, "HAProxy", "plain"),
+};
+
+export const haproxyLua: Peer = {
+  name: "HAProxy + Lua",
+  work: "chain",
+  start: (site) => startHaproxy(site, "HAProxy + Lua", "chain"),
+};

@@ -1,0 +1,104 @@
+import { findWorker, waitForPort } from "../programs.ts";
+import {
+  freePorts,
+  type Groups,
+  nginxHttp,
+  nginxPreamble,
+  SET_HEADER,
+  SET_VALUE,
+  type Site,
+  type Work,
+} from "../site.ts";
+import type { Peer, Subject } from "../subject.ts";
+
+const GROUP_NAMES = ["app", "canary"] as const satisfies readonly (keyof Groups)[];
+
+const FORWARDED = `proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $http_host;
+      proxy_set_header Via "1.1 nginx"; proxy_set_header X-Forwarded-For $remote_addr;
+      proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header X-Forwarded-Host $http_host;`;
+
+const LUA_LOCATION = `set $group app;
+      rewrite_by_lua_block {
+        if ngx.var.http_x_beta == "1" then ngx.var.group = "canary" end
+        ngx.req.set_header("${SET_HEADER}", "${SET_VALUE}")
+      }
+      header_filter_by_lua_block { ngx.header["X-Powered-By"] = nil }
+      proxy_pass http://$group;`;
+
+// One call serves both decisions, as an njs author would write it: the route's function sets the other variable too.
+const NJS_LOCATION = `set $tenant "";
+      proxy_set_header ${SET_HEADER} $tenant;
+      js_header_filter bench.strip;
+      proxy_pass http://$group;`;
+
+const NJS_SOURCE = `function route(r) {
+  r.variables.tenant = "${SET_VALUE}";
+  return r.headersIn["x-beta"] === "1" ? "canary" : "app";
+}
+function strip(r) { delete r.headersOut["X-Powered-By"]; }
+export default { route, strip };
+`;
+
+type Flavour = {
+  readonly name: string;
+  readonly work: Work;
+  readonly modules: readonly string[];
+  readonly http: (site: Site) => string;
+  readonly location: string;
+};
+
+async function startNginx(site: Site, { name, modules, http, location }: Flavour): Promise<Subject> {
+  const [port = 0] = await freePorts(1);
+  const file = name.replaceAll(/\W+/g, "-");
+  const upstreams = GROUP_NAMES.map(
+    (group) => `upstream ${group} {
+    ${site.groups[group].map((at) => `server 127.0.0.1:${at};`).join(" ")}
+    keepalive 256; keepalive_requests 1000000000; keepalive_timeout 1h;
+  }`,
+  );
+  const text = `${nginxPreamble(site, file, modules)}
+http { ${nginxHttp(site)}
+  ${http(site)}
+  ${upstreams.join("\n  ")}
+  server {
+    listen 127.0.0.1:${port} backlog=4096;
+    location / {
+      ${FORWARDED}
+      ${location}
+    }
+  }
+}
+`;
+  const run = ["nginx", "-p", site.path(""), "-c", site.write(`${file}.conf`, text)];
+  const program = site.programs.start({ name, run, core: site.proxyCore });
+  await waitForPort(program, port);
+  return { name, port, pid: await findWorker(program.pid), close: program.close };
+}
+
+function peerOf(flavour: Flavour): Peer {
+  return { name: flavour.name, work: flavour.work, start: (site) => startNginx(site, flavour) };
+}
+
+export const nginx = peerOf({
+  name: "nginx",
+  work: "plain",
+  modules: [],
+  http: () => "",
+  location: "proxy_pass http://app;",
+});
+
+export const nginxLua = peerOf({
+  name: "nginx + Lua",
+  work: "chain",
+  modules: ["ndk_http_module.so", "ngx_http_lua_module.so"],
+  http: () => 'lua_package_path "/usr/share/lua/5.1/?.lua;;";',
+  location: LUA_LOCATION,
+});
+
+export const nginxNjs = peerOf({
+  name: "nginx + njs",
+  work: "chain",
+  modules: ["ngx_http_js_module.so"],
+  http: (site) => `js_import bench from ${site.write("bench.js", NJS_SOURCE)}; js_set $group bench.route;`,
+  location: NJS_LOCATION,
+});

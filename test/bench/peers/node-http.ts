@@ -1,0 +1,31 @@
+/** A proxy as Node's documentation would have it: `http.request` for each request, both bodies piped. */
+import { Agent, createServer, request } from "node:http";
+import { REMOVED_HEADER, ROUTE_HEADER, SET_HEADER, SET_VALUE } from "../site.ts";
+import { readArguments } from "./arguments.ts";
+
+const { work, port, groups } = readArguments();
+const agent = new Agent({ keepAlive: true, maxSockets: Number.POSITIVE_INFINITY, maxFreeSockets: 256 });
+const chain = work === "chain";
+let turn = 0;
+
+const server = createServer({ keepAliveTimeout: 3_600_000 }, (req, res) => {
+  const headers = req.headers;
+  const group = chain && headers[ROUTE_HEADER] === "1" ? groups.canary : groups.app;
+  delete headers.connection;
+  headers.via = "1.1 node";
+  headers["x-forwarded-for"] = req.socket.remoteAddress ?? "";
+  headers["x-forwarded-proto"] = "http";
+  headers["x-forwarded-host"] = headers.host ?? "";
+  if (chain) headers[SET_HEADER] = SET_VALUE;
+  const options = { agent, host: "127.0.0.1", port: group[turn++ % group.length], method: req.method, path: req.url };
+  const forwarded = request({ ...options, headers }, (answer) => {
+    const edited = answer.headers;
+    delete edited.connection;
+    if (chain) delete edited[REMOVED_HEADER];
+    res.writeHead(answer.statusCode ?? 502, edited);
+    answer.pipe(res);
+  });
+  forwarded.on("error", () => res.destroy());
+  req.pipe(forwarded);
+});
+server.listen(port, "127.0.0.1", 4096);

@@ -1,0 +1,41 @@
+/** Every row: who is compared, at which work, and what we aim at. */
+import type { LoadRow } from "./compare.ts";
+import { caddy } from "./peers/caddy.ts";
+import { haproxy, haproxyLua } from "./peers/haproxy.ts";
+import { nginx, nginxLua, nginxNjs } from "./peers/nginx.ts";
+import { floor, floorChain, nodeHttp, nodeHttpChain, undici, undiciChain } from "./peers/node.ts";
+import { ROUTE_HEADER } from "./site.ts";
+
+export const LOAD_ROWS: readonly LoadRow[] = [
+  {
+    name: "plain",
+    title: "Plain proxy, round robin over two endpoints",
+    work: "plain",
+    peers: [floor, nginx, haproxy, caddy, undici, nodeHttp],
+    comparisons: [
+      { ours: "Sluice", peer: "nginx", target: 1.2, next: 1.1 },
+      { ours: "Sluice", peer: "HAProxy" },
+      { ours: "Sluice", peer: "Caddy", target: 0.45 },
+      { ours: "Sluice", peer: "undici", target: 0.65 },
+      { ours: "Sluice", peer: "node:http", target: 0.45 },
+      { ours: "Sluice", peer: "floor" },
+      { ours: "floor", peer: "nginx" },
+    ],
+  },
+  {
+    name: "chain",
+    title: "Chain: route by a header, set a request header, remove a response header, pick",
+    work: "chain",
+    headers: [`${ROUTE_HEADER}: 1`],
+    peers: [floorChain, nginxLua, nginxNjs, haproxyLua, undiciChain, nodeHttpChain],
+    comparisons: [
+      { ours: "Sluice", peer: "nginx + Lua", target: 1.05, next: 0.95 },
+      { ours: "Sluice", peer: "nginx + njs", target: 0.95 },
+      { ours: "Sluice", peer: "HAProxy + Lua", target: 0.75 },
+      { ours: "Sluice", peer: "undici", target: 0.65 },
+      { ours: "Sluice", peer: "node:http", target: 0.45 },
+      { ours: "Sluice", peer: "floor" },
+      { ours: "floor", peer: "nginx + Lua" },
+    ],
+  },
+];

@@ -1,0 +1,114 @@
+/** What all rows share: the two cores, the upstream, a directory for generated files, and the programs that run. */
+import { execFileSync } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Programs, waitForPort } from "./programs.ts";
+
+/** What a proxy does to a request: `chain` also routes by a header and edits the headers both ways. */
+export type Work = "plain" | "chain";
+
+/** Upstream groups by name, as ports on loopback. */
+export type Groups = { readonly app: readonly number[]; readonly canary: readonly number[] };
+
+export type Site = {
+  readonly programs: Programs;
+  /** The core of every proxy under test, and that of the load and the upstream. */
+  readonly proxyCore: number;
+  readonly loadCore: number;
+  readonly groups: Groups;
+  /** Writes a generated file; returns its path. */
+  write(name: string, text: string): string;
+  path(name: string): string;
+  close(): Promise<void>;
+};
+
+/** The answer of each group: 30 bytes. */
+export const BODY = { app: "answered by the app upstream.\n", canary: "this is the canary's answer..\n" } as const;
+
+/** The request header that chooses the group, the one that a chain sets, and the response header that it removes. */
+export const ROUTE_HEADER = "x-beta";
+export const SET_HEADER = "x-tenant";
+export const SET_VALUE = "acme";
+export const REMOVED_HEADER = "x-powered-by";
+
+/** Bytes of the upstream's file for rows with a large body. */
+export const LARGE = 1024 * 1024;
+
+export async function openSite(): Promise<Site> {
+  const directory = mkdtempSync(join(tmpdir(), "sluice-bench-"));
+  const programs = new Programs();
+  const path = (name: string): string => join(directory, name);
+  const write = (name: string, text: string): string => {
+    writeFileSync(path(name), text);
+    return path(name);
+  };
+  const ports = await freePorts(4);
+  const groups = { app: ports.slice(0, 2), canary: ports.slice(2) };
+  const close = async (): Promise<void> => {
+    await programs.close();
+    rmSync(directory, { recursive: true });
+  };
+  const site = { programs, proxyCore: 0, loadCore: 1, groups, write, path, close };
+  await startUpstream(site);
+  return site;
+}
+
+export async function freePorts(count: number): Promise<number[]> {
+  const servers = Array.from({ length: count }, () => createServer().listen(0, "127.0.0.1"));
+  await Promise.all(servers.map((server) => once(server, "listening")));
+  const ports = servers.map((server) => (server.address() as { port: number }).port);
+  await Promise.all(servers.map((server) => once(server.close(), "close")));
+  return ports;
+}
+
+/** What stands before `events` in each generated nginx configuration: one worker, nothing outside the directory. */
+export function nginxPreamble(site: Site, name: string, modules: readonly string[] = []): string {
+  return [
+    ...modules.map((module) => `load_module ${nginxModules()}/${module};`),
+    // The directory is readable by its owner alone; without this a worker of root changes to another user.
+    process.getuid?.() === 0 ? "user root;" : "",
+    "daemon off; worker_processes 1; worker_rlimit_nofile 20000;",
+    `pid ${site.path(`${name}.pid`)}; error_log stderr crit;`,
+    "events { worker_connections 18000; }",
+  ].join("\n");
+}
+
+/** The `http` settings that each generated nginx configuration shares. */
+export function nginxHttp(site: Site): string {
+  const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+  return [
+    "access_log off; keepalive_requests 1000000000; keepalive_timeout 1h; default_type text/plain;",
+    ...temporary.map((kind) => `${kind}_temp_path ${site.path(`nginx-${kind}`)};`),
+  ].join("\n");
+}
+
+function nginxModules(): string {
+  const built = execFileSync("sh", ["-c", "nginx -V 2>&1"], { encoding: "utf8" });
+  return /--modules-path=(\S+)/.exec(built)?.[1] ?? "modules";
+}
+
+/** One nginx answers for both groups: fast, on the load's core. `/echo` shows what a proxy sent. */
+async function startUpstream(site: Site): Promise<void> {
+  const echo = ["via", "x_forwarded_for", "x_forwarded_proto", "x_forwarded_host", "host", "connection", "x_tenant"];
+  const shown = echo.map((name) => `$http_${name}`).join("|");
+  const server = (name: keyof Groups): string => `server {
+    ${site.groups[name].map((port) => `listen 127.0.0.1:${port} backlog=4096;`).join(" ")}
+    add_header X-Powered-By upstream;
+    location / { return 200 "${BODY[name].replace("\n", "\\n")}"; }
+    location = /echo { return 200 "$connection_requests|${shown}"; }
+    location = /large { root ${site.path("")}; }
+  }`;
+  site.write("large", "0123456789abcdef".repeat(LARGE / 16));
+  const text = `${nginxPreamble(site, "upstream")}
+http { ${nginxHttp(site)} sendfile on;
+${server("app")}
+${server("canary")}
+}
+`;
+  const run = ["nginx", "-p", site.path(""), "-c", site.write("upstream.conf", text)];
+  const program = site.programs.start({ name: "upstream", run, core: site.loadCore });
+  await waitForPort(program, site.groups.app[0] ?? 0);
+}

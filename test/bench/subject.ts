@@ -1,0 +1,17 @@
+import type { Site, Work } from "./site.ts";
+
+/** A proxy that runs and is measured. */
+export type Subject = {
+  readonly name: string;
+  readonly port: number;
+  /** The process whose time is counted. */
+  readonly pid: number;
+  close(): Promise<void>;
+};
+
+/** A proxy that can be started. */
+export type Peer = {
+  readonly name: string;
+  readonly work: Work;
+  start(site: Site): Promise<Subject>;
+};
