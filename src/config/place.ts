@@ -1,0 +1,58 @@
+/** Where in a configuration file something stands, and what may be wrong with it. */
+
+export type Place = {
+  readonly file: string;
+  /** Both from 1. */
+  readonly line: number;
+  readonly column: number;
+  /** `listeners.web.routes.0.match`; empty for the whole file. */
+  readonly path: string;
+};
+
+export type Problem = Place & { readonly message: string };
+
+/** `file:line:col: path.to.key: what is wrong, what was expected`. */
+export function formatProblem(problem: Problem): string {
+  const path = problem.path === "" ? "" : `${problem.path}: `;
+  return `${problem.file}:${problem.line}:${problem.column}: ${path}${problem.message}`;
+}
+
+/** The known word that is nearest to a mistyped one, or undefined when none is near. */
+export function findNearest(word: string, known: Iterable<string>): string | undefined {
+  let best: string | undefined;
+  let least = (word.length < 4 ? 1 : Math.max(2, Math.floor(word.length / 3))) + 1;
+  for (const candidate of known) {
+    const distance = countEdits(word.toLowerCase(), candidate.toLowerCase(), least);
+    if (distance < least) {
+      least = distance;
+      best = candidate;
+    }
+  }
+  return best;
+}
+
+/** `, did you mean "x"?`-style tail: the nearest word when one is near, else the whole list. */
+export function hint(word: string, known: readonly string[]): string {
+  const near = findNearest(word, known);
+  if (near !== undefined) return `did you mean "${near}"`;
+  return known.length === 0 ? "there is none" : `expected one of ${known.join(", ")}`;
+}
+
+/** Edits (insert, delete, replace, swap of neighbours) that make `b` of `a`; `limit` when it takes that many or more. */
+function countEdits(a: string, b: string, limit: number): number {
+  if (Math.abs(a.length - b.length) >= limit) return limit;
+  let before: number[] = [];
+  let last = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const row = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const same = a[i - 1] === b[j - 1] ? 0 : 1;
+      let edits = Math.min(last[j]! + 1, row[j - 1]! + 1, last[j - 1]! + same);
+      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) edits = Math.min(edits, before[j - 2]! + 1);
+      row.push(edits);
+    }
+    before = last;
+    last = row;
+  }
+  return Math.min(last[b.length]!, limit);
+}

@@ -1,0 +1,208 @@
+/** Tree × shape → value, with every problem. What is wrong is left out or takes its default, and reading goes on. */
+import { dirname, isAbsolute, join as joinPath } from "node:path";
+import { hint, type Place, type Problem } from "./place.ts";
+import { BUILTINS, LATER_BUILTINS } from "./schema.ts";
+import {
+  type AnyShape,
+  type Conversion,
+  type EntriesShape,
+  type Field,
+  type ObjectShape,
+  type PluginUse,
+  Refusal,
+  type Role,
+  type ScalarShape,
+  type Shape,
+} from "./shape.ts";
+import { findEntry, join, type MapTree, makeTree, type ScalarTree, type Tree } from "./tree.ts";
+
+export class Reader {
+  readonly problems: Problem[] = [];
+  readonly #clusters: readonly string[];
+  readonly #plugins: readonly string[];
+  readonly #conversion: Conversion;
+
+  /** `root` tells which clusters and plugins the file names, so that a broken one is not also an unknown one. */
+  constructor(root: Tree, file: string) {
+    this.#clusters = listKeys(root, "clusters");
+    this.#plugins = listKeys(root, "plugins");
+    this.#conversion = {
+      report: (at, message) => this.#report(at, message),
+      read: (shape, value, at) => this.read(shape, makeTree(value, at)),
+      checkCluster: (name, at) => this.#checkCluster(name, at),
+      resolvePath: (path) => (isAbsolute(path) ? path : joinPath(dirname(file), path)),
+    };
+  }
+
+  /** The value, or undefined when it could not be made; why is among `problems`. */
+  read<T>(shape: Shape<T>, tree: Tree): T | undefined {
+    return this.#read(shape as AnyShape, tree) as T | undefined;
+  }
+
+  #read(shape: AnyShape, tree: Tree): unknown {
+    switch (shape.kind) {
+      case "scalar":
+        return this.#readScalar(shape, tree);
+      case "list":
+        return this.#readList(shape.item, shape.single, tree);
+      case "entries":
+        return this.#readEntries(shape, tree);
+      case "object":
+        return this.#readObject(shape, tree);
+      case "use":
+        return this.#readUse(shape.role, tree);
+      case "free":
+        return this.#readFree(tree);
+      case "converted": {
+        const value = this.#read(shape.from as AnyShape, tree);
+        return value === undefined ? undefined : shape.convert(value, tree.at, this.#conversion);
+      }
+    }
+  }
+
+  #readScalar(shape: ScalarShape<unknown>, tree: Tree): unknown {
+    if (tree.kind !== "scalar") return this.#report(tree.at, `a ${tree.kind} stands here, expected ${shape.expected}`);
+    if (tree.value === null) return this.#report(tree.at, `there is no value, expected ${shape.expected}`);
+    try {
+      const value = shape.parse(tree.text);
+      if (value === undefined)
+        this.#report(tree.at, `"${shorten(tree.text)}" is not allowed, expected ${shape.expected}`);
+      return value;
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      return this.#report(tree.at, error.message);
+    }
+  }
+
+  #readList(item: Shape<unknown>, single: boolean, tree: Tree): unknown {
+    if (tree.kind !== "list" && !single) return this.#report(tree.at, `${describe(tree)}, expected a list`);
+    const trees = tree.kind === "list" ? tree.items : [tree];
+    return trees.map((one) => this.read(item, one)).filter((value) => value !== undefined);
+  }
+
+  #readEntries(shape: EntriesShape<unknown>, tree: Tree): unknown {
+    const map = this.#expectMap(tree, "a map of names");
+    return map?.entries.flatMap(({ key, keyAt, value: inner }) => {
+      const name = this.#readScalar(shape.key, { kind: "scalar", text: key, value: key, at: keyAt }) as
+        | string
+        | undefined;
+      const value = this.read(shape.value, inner);
+      return name === undefined || value === undefined ? [] : [{ name, at: keyAt, value }];
+    });
+  }
+
+  #readObject(shape: ObjectShape<unknown>, tree: Tree): unknown {
+    const map = this.#expectMap(
+      expandShorthand(shape, tree),
+      ["a map", ...Object.keys(shape.shorthand).map((kind) => `a ${kind}`)].join(" or "),
+    );
+    if (!map) return undefined;
+    const known = Object.keys(shape.fields);
+    for (const { key, keyAt } of map.entries) {
+      if (Object.hasOwn(shape.fields, key)) continue;
+      if (shape.later.includes(key)) this.#report(keyAt, `"${key}" is not supported by this version`);
+      else this.#report(keyAt, `unknown key "${key}", ${hint(key, known)}`);
+    }
+    const value: Record<string, unknown> = {};
+    let whole = true;
+    for (const key of known) {
+      const result = this.#readField(shape.fields[key]!, key, map);
+      if (result !== undefined) value[key] = result;
+      else if (shape.fields[key]!.otherwise !== "absent") whole = false;
+    }
+    return whole ? value : undefined;
+  }
+
+  #readField(field: Field<unknown>, key: string, map: MapTree): unknown {
+    const tree = findEntry(map, key);
+    const value = tree && this.read(field.shape, tree);
+    if (value !== undefined) return value;
+    if (field.otherwise === "absent") return undefined;
+    if (field.otherwise === "given") {
+      if (!tree) this.#report(map.at, `the key "${key}" is missing, expected ${name(field.shape as AnyShape)}`);
+      return undefined;
+    }
+    return this.read(field.shape, makeTree(field.otherwise.default, { ...map.at, path: join(map.at.path, key) }));
+  }
+
+  /** A map that is written and empty (`plugins:` with every line below it commented out) is an empty map. */
+  #expectMap(tree: Tree, expected: string): MapTree | undefined {
+    if (tree.kind === "map") return tree;
+    if (tree.kind === "scalar" && tree.value === null) return { kind: "map", entries: [], at: tree.at };
+    this.#report(tree.at, `${describe(tree)}, expected ${expected}`);
+    return undefined;
+  }
+
+  #readUse(role: Role, tree: Tree): PluginUse | undefined {
+    const expected = `the name of a ${role}, or a map with that name and its configuration`;
+    if (tree.kind === "map" && tree.entries.length === 1) {
+      const { key, keyAt, value } = tree.entries[0]!;
+      return this.#checkUse({ name: key, config: this.#readFree(value), at: keyAt }, role);
+    }
+    if (tree.kind === "scalar" && tree.value !== null)
+      return this.#checkUse({ name: tree.text, config: undefined, at: tree.at }, role);
+    const found = tree.kind === "map" ? `a map of ${tree.entries.length} keys stands here` : describe(tree);
+    this.#report(tree.at, `${found}, expected ${expected}`);
+    return undefined;
+  }
+
+  #checkUse(use: PluginUse, role: Role): PluginUse {
+    if (this.#plugins.includes(use.name)) return use;
+    const kind = Object.hasOwn(BUILTINS, use.name) ? BUILTINS[use.name] : undefined;
+    if (kind === role) return use;
+    const known = [...Object.keys(BUILTINS).filter((one) => BUILTINS[one] === role), ...this.#plugins];
+    if (kind !== undefined) this.#report(use.at, `"${use.name}" is a ${kind}, expected a ${role}`);
+    else if (LATER_BUILTINS.includes(use.name)) this.#report(use.at, `"${use.name}" is not supported by this version`);
+    else this.#report(use.at, `unknown ${role} "${use.name}", ${hint(use.name, known)}`);
+    return use;
+  }
+
+  #readFree(tree: Tree): unknown {
+    if (tree.kind === "list") return tree.items.map((item) => this.#readFree(item) ?? null);
+    if (tree.kind === "map")
+      return Object.fromEntries(tree.entries.map(({ key, value }) => [key, this.#readFree(value) ?? null]));
+    return this.#readFreeScalar(tree);
+  }
+
+  #readFreeScalar(tree: ScalarTree): ScalarTree["value"] {
+    if (typeof tree.value !== "number" || Number.isFinite(tree.value)) return tree.value;
+    this.#report(tree.at, `${tree.text} is not a finite number`);
+    return 0;
+  }
+
+  #checkCluster(name: string, at: Place): void {
+    if (!this.#clusters.includes(name)) this.#report(at, `unknown cluster "${name}", ${hint(name, this.#clusters)}`);
+  }
+
+  #report(at: Place, message: string): undefined {
+    this.problems.push({ ...at, message });
+  }
+}
+
+function expandShorthand(shape: ObjectShape<unknown>, tree: Tree): Tree {
+  if (tree.kind === "map" || (tree.kind === "scalar" && tree.value === null)) return tree;
+  const key = shape.shorthand[tree.kind];
+  if (key === undefined) return tree;
+  return { kind: "map", entries: [{ key, keyAt: tree.at, value: tree }], at: tree.at };
+}
+
+function listKeys(root: Tree, key: string): readonly string[] {
+  const tree = findEntry(root, key);
+  return tree?.kind === "map" ? tree.entries.map((entry) => entry.key) : [];
+}
+
+function describe(tree: Tree): string {
+  if (tree.kind !== "scalar") return `a ${tree.kind} stands here`;
+  return tree.value === null ? "there is no value" : `"${shorten(tree.text)}" stands here`;
+}
+
+/** What is expected of a shape, in words. */
+function name(shape: AnyShape): string {
+  if (shape.kind === "scalar") return shape.expected;
+  if (shape.kind === "converted") return name(shape.from as AnyShape);
+  return shape.kind === "list" ? "a list" : "a map";
+}
+
+function shorten(text: string): string {
+  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
+}

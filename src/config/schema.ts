@@ -1,0 +1,346 @@
+/**
+ * Every key of the configuration: its type, default, limits and meaning. The type `Config`, the checks with their
+ * places, the JSON Schema (`sluice schema`) and docs/configuration.md are made from this file.
+ */
+import type { Place } from "./place.ts";
+import {
+  convert,
+  entries,
+  free,
+  type Infer,
+  list,
+  named,
+  object,
+  oneOrMore,
+  optional,
+  type PluginUse,
+  type Role,
+  required,
+  table,
+  use,
+  withDefault,
+} from "./shape.ts";
+import {
+  addressBlock,
+  adminAddress,
+  choice,
+  count,
+  duration,
+  endpointAddress,
+  fieldName,
+  fieldValue,
+  filePath,
+  flag,
+  hostPattern,
+  listenAddress,
+  method,
+  name,
+  pathPattern,
+  pathRegex,
+  queryName,
+  queryValue,
+  retryReason,
+  size,
+} from "./values.ts";
+
+export type { Place, Problem } from "./place.ts";
+export type { PluginUse } from "./shape.ts";
+export type { Address } from "./values.ts";
+
+/** The plugins that come with Sluice. A plugin of the same name under `plugins` takes a built-in's place. */
+export const BUILTINS: Readonly<Record<string, Role>> = {
+  "round-robin": "strategy",
+  "least-connections": "strategy",
+  random: "strategy",
+  "power-of-two": "strategy",
+  "ip-hash": "strategy",
+  headers: "filter",
+  "request-id": "filter",
+  rewrite: "filter",
+  redirect: "filter",
+};
+
+/** Names of the language that this version does not serve yet. */
+export const LATER_BUILTINS: readonly string[] = ["consistent-hash", "fastest-response", "adaptive"];
+
+/** A name of something else in the file, and where it stands. */
+export type Reference = { readonly name: string; readonly at: Place };
+
+const placedName = convert(name, (name, at): Reference => ({ name, at }));
+
+const clusterName = convert(placedName, (reference, at, conversion) => {
+  conversion.checkCluster(reference.name, at);
+  return reference;
+});
+
+const file = convert(filePath, (path, at, conversion) => ({ path: conversion.resolvePath(path), at }));
+
+const plugin = convert(
+  object(
+    {
+      wasm: optional(
+        file,
+        "The WebAssembly module, relative to this file. Without it: `source` with the ending `.wasm`.",
+      ),
+      config: optional(free, "Any YAML, handed to the plugin where it is used without a configuration of its own."),
+      source: optional(file, "The AssemblyScript source that the `.wasm` is made from."),
+      onFailure: withDefault(
+        choice(["reject", "skip"]),
+        "reject",
+        "When the plugin fails on a request: `reject` answers 500; `skip` goes on without it.",
+      ),
+      limits: withDefault(
+        object(
+          {
+            fuel: withDefault(
+              count(1000, 2_000_000_000),
+              1_000_000,
+              "Units of work for one hook call; about one for each function call and turn of a loop, more for long ones.",
+            ),
+            memory: withDefault(size("64KiB", "1GiB"), "16MiB", "Memory of one instance."),
+          },
+          { later: ["time", "guests", "body", "tooLarge"] },
+        ),
+        {},
+        "What one call of the plugin may use.",
+      ),
+      allow: withDefault(
+        object(
+          { clusters: optional(list(clusterName), "Clusters that the plugin may choose. Without it: any.") },
+          { later: ["fetch", "kv", "headers"] },
+        ),
+        {},
+        "What the plugin may reach.",
+      ),
+    },
+    { later: ["rollout"] },
+  ),
+  (value, at, conversion) => {
+    const wasm = value.wasm ?? deriveModule(value.source);
+    if (wasm === undefined) conversion.report(at, 'no module is given, expected "wasm" or "source"');
+    return wasm && { ...value, wasm };
+  },
+);
+
+function deriveModule(source: Infer<typeof file> | undefined): Infer<typeof file> | undefined {
+  return source && { path: `${source.path.replace(/\.[^./\\]*$/, "")}.wasm`, at: source.at };
+}
+
+const match = object({
+  host: optional(hostPattern, "The host that the client named, without port; `*.` matches one or more labels."),
+  path: optional(pathPattern, "The whole path, exactly."),
+  prefix: optional(
+    pathPattern,
+    "What the path begins with, byte for byte: `/api` matches `/apix` too, `/api/` does not.",
+  ),
+  regex: optional(pathRegex, "An expression that the whole path must match, in the syntax of RE2."),
+  method: optional(oneOrMore(method), "The method, or a list of methods."),
+  headers: optional(
+    table(fieldName, fieldValue),
+    "Header names with the exact value that one field of that name must have.",
+  ),
+  query: optional(
+    table(queryName, queryValue),
+    "Parameter names with the exact value, percent-decoded, that the first parameter of that name must have.",
+  ),
+});
+
+const split = convert(entries(name, count(0, 1_000_000)), (parts, at, conversion) => {
+  for (const part of parts) conversion.checkCluster(part.name, part.at);
+  if (parts.every((part) => part.value === 0)) conversion.report(at, "the weights add up to 0, expected more");
+  return parts.map(({ name, at, value }) => ({ name, at, weight: value }));
+});
+
+const retry = convert(
+  object({
+    attempts: withDefault(count(0, 10), 1, "Further attempts after the first, each on an endpoint not yet tried."),
+    on: withDefault(
+      list(retryReason),
+      ["connect"],
+      "When: `connect` (no connection could be made), or status codes. What may have reached an endpoint is sent again only when its method is idempotent.",
+    ),
+  }),
+  ({ attempts, on }) => ({ attempts, connect: on.includes(0), statuses: on.filter((status) => status !== 0) }),
+);
+
+const routeFields = object({
+  match: withDefault(match, {}, "What a request must be; all given keys must hold. Without it: every request."),
+  chain: withDefault(list(use("filter")), [], "Plugins that run for the requests of this rule, in order."),
+  cluster: optional(clusterName, "The cluster that takes the request."),
+  split: optional(split, "Clusters with their shares of the requests."),
+  router: optional(use("router"), "A plugin that names one of `clusters`, or passes the request to the next rule."),
+  clusters: optional(list(clusterName), "What `router` may choose from."),
+  name: optional(name, "The label in metrics and logs. Without it: the rule's number, from 0."),
+  timeout: withDefault(
+    duration("0", "24h"),
+    "0",
+    "From the complete request head to the answer's head, over all attempts; 0: only the cluster's timeouts.",
+  ),
+  retry: withDefault(retry, {}, "When and how often a request is tried again."),
+});
+
+/** Where a matched request goes. */
+export type Action =
+  | { readonly kind: "cluster"; readonly cluster: Reference }
+  | { readonly kind: "split"; readonly parts: Infer<typeof split> }
+  | { readonly kind: "router"; readonly router: PluginUse; readonly clusters: readonly Reference[] };
+
+const route = convert(routeFields, ({ cluster, split, router, clusters, ...rest }, at, { report }) => {
+  const given = [cluster && "cluster", split && "split", router && "router"].filter((key) => key !== undefined);
+  if (given.length !== 1) {
+    const found = given.length === 0 ? "nowhere to go" : `both ${given.join(" and ")}`;
+    report(at, `the rule has ${found}, expected one of cluster, split, router`);
+    return undefined;
+  }
+  if (router && !clusters?.length) report(at, "the router has nothing to choose from, expected a list under clusters");
+  if (!router && clusters) report(at, '"clusters" belongs to "router", expected both or neither');
+  let action: Action | undefined;
+  if (cluster) action = { kind: "cluster", cluster };
+  else if (split) action = { kind: "split", parts: split };
+  else if (router) action = { kind: "router", router, clusters: clusters ?? [] };
+  return action && { ...rest, action, at };
+});
+
+const idleTimeouts = duration("10ms", "24h");
+
+const listenerFields = object(
+  {
+    address: required(
+      listenAddress,
+      "Where to listen: `:8080` (every address), `127.0.0.1:8080`, `[::1]:8080`, `unix:/path`.",
+    ),
+    protocol: withDefault(choice(["http"], ["tcp", "auto"]), "http", "What is spoken there."),
+    timeouts: withDefault(
+      object({
+        head: withDefault(idleTimeouts, "15s", "From a request's first byte to the end of its head; then 408."),
+        body: withDefault(idleTimeouts, "60s", "Between two reads of a request's body."),
+        write: withDefault(idleTimeouts, "60s", "Between two writes that the client takes."),
+        idle: withDefault(idleTimeouts, "75s", "Between two requests on one connection."),
+      }),
+      {},
+      "How long a client may take.",
+    ),
+    limits: withDefault(
+      object({
+        head: withDefault(size("1KiB", "512KiB"), "32KiB", "A request's head; above it 431."),
+        target: withDefault(size("64B", "64KiB"), "16KiB", "A request's target; above it 414."),
+        headers: withDefault(count(1, 500), 100, "Header fields of a request; above it 431."),
+        body: withDefault(size("0", "1024GiB"), 0, "A request's body; above it 413. 0: no limit."),
+        connections: withDefault(count(0, 10_000_000), 0, "Connections at one time, over all threads. 0: no limit."),
+      }),
+      {},
+      "How large a request may be.",
+    ),
+    trustedProxies: withDefault(list(addressBlock), [], "Peers whose X-Forwarded-* fields are believed."),
+    halfClose: withDefault(
+      flag,
+      false,
+      "Answer a client that has closed its own direction before the answer; without it that ends the request.",
+    ),
+    chain: withDefault(list(use("filter")), [], "Plugins that run for every request of this listener, in order."),
+    routes: optional(list(route), "The rules; the first that matches is taken."),
+    cluster: optional(placedName, "Short for one rule that sends every request to this cluster."),
+  },
+  { later: ["tls", "http2", "proxyProtocol"] },
+);
+
+const listener = convert(listenerFields, ({ routes, cluster, ...rest }, at, { report, read }) => {
+  if (routes && cluster) report(at, 'both "routes" and "cluster" are given, expected one of them');
+  if (!routes && !cluster && rest.chain.length === 0) report(at, "nothing answers here, expected cluster or routes");
+  const short = cluster && read(route, { cluster: cluster.name }, cluster.at);
+  const rules = routes ?? (short ? [short] : []);
+  return { ...rest, routes: rules.map((rule, i) => ({ ...rule, name: rule.name ?? String(i) })) };
+});
+
+const endpoint = convert(
+  object(
+    {
+      address: required(endpointAddress, "`127.0.0.1:9001`, `name:9001`, `[::1]:9001` or `unix:/path`."),
+      weight: withDefault(count(1, 1000), 1, "Its share, next to the others' weights."),
+      zone: withDefault(fieldValue, "", "Where it stands; strategies may prefer a zone."),
+    },
+    { shorthand: { scalar: "address" } },
+  ),
+  (value, at) => ({ ...value, at }),
+);
+
+const endpoints = convert(list(endpoint), (all, _at, { report }) => {
+  const seen = new Set<string>();
+  for (const { address, at } of all) {
+    if (seen.has(address.text)) report(at, `the endpoint ${address.text} stands here a second time`);
+    seen.add(address.text);
+  }
+  return all;
+});
+
+const strategies = convert(oneOrMore(use("strategy")), (all, at, { report }) => {
+  if (all.length === 0) report(at, "the list is empty, expected a strategy");
+  return all;
+});
+
+const cluster = object(
+  {
+    strategy: withDefault(
+      strategies,
+      "round-robin",
+      "How an endpoint is picked. A list: the first is the default, a plugin may choose another of them for a request.",
+    ),
+    timeouts: withDefault(
+      object({
+        connect: withDefault(duration("1ms", "1h"), "3s", "For a connection to be made; then 502."),
+        response: withDefault(idleTimeouts, "60s", "From the request sent to the answer's head; then 504."),
+        idle: withDefault(idleTimeouts, "60s", "Between two reads of an answer's body, and of a tunnel."),
+      }),
+      {},
+      "How long an endpoint may take.",
+    ),
+    pool: withDefault(
+      object({
+        idle: withDefault(count(0, 100_000), 64, "Unused connections kept for each endpoint, on each thread."),
+        idleFor: withDefault(idleTimeouts, "55s", "How long they are kept."),
+        connections: withDefault(count(0, 1_000_000), 0, "Connections to one endpoint, on each thread. 0: no limit."),
+        requests: withDefault(count(0, 1_000_000_000), 1000, "Requests on one connection. 0: no limit."),
+      }),
+      {},
+      "Connections to the endpoints.",
+    ),
+    endpoints: required(endpoints, "The endpoints: addresses, or maps with an address."),
+  },
+  { later: ["health", "tls", "protocol"], shorthand: { list: "endpoints" } },
+);
+
+/** The whole file. */
+export const configuration = object({
+  workers: withDefault(count(0, 256), 0, "Data threads. 0: one for each core."),
+  admin: withDefault(
+    adminAddress,
+    "127.0.0.1:9901",
+    "Where the admin interface listens: metrics, health, API. It has no password: keep it on loopback. `false` turns it off.",
+  ),
+  log: withDefault(
+    object({
+      level: withDefault(choice(["debug", "info", "warn", "error"]), "info", "The least level that is written."),
+      access: withDefault(flag, false, "Write a line for each request."),
+    }),
+    {},
+    "JSON lines on standard output.",
+  ),
+  shutdown: withDefault(
+    object({ grace: withDefault(duration("0", "24h"), "30s", "How long running requests may take to finish.") }),
+    {},
+    "What happens on SIGTERM and SIGINT.",
+  ),
+  plugins: withDefault(named(name, plugin), {}, "WebAssembly modules, by the names that rules use."),
+  listeners: required(named(name, listener), "Where clients connect."),
+  clusters: withDefault(named(name, cluster), {}, "Groups of endpoints that take the same requests."),
+});
+
+type Whole = Infer<typeof configuration>;
+/** A checked configuration: what the file says, with every default in its place. Times are ms, sizes bytes. */
+export type Config = Whole & { readonly file: string };
+export type PluginConfig = Config["plugins"][number];
+export type ListenerConfig = Config["listeners"][number];
+export type RouteConfig = ListenerConfig["routes"][number];
+export type ClusterConfig = Config["clusters"][number];
+export type EndpointConfig = ClusterConfig["endpoints"][number];
+export type MatchConfig = RouteConfig["match"];

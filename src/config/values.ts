@@ -1,0 +1,262 @@
+/** The words of the configuration: how the text of a duration, size, address … is read. */
+import { domainToASCII } from "node:url";
+import { RE2JS } from "re2js";
+import { findNearest } from "./place.ts";
+import { Refusal, type ScalarShape, scalar } from "./shape.ts";
+
+export type Address = {
+  /** As configured and shown. */
+  readonly text: string;
+  /** A numeric address or a name; "" when all addresses of the machine are listened on, or for a Unix socket. */
+  readonly host: string;
+  readonly port: number;
+  /** Of a Unix socket, or "". */
+  readonly path: string;
+};
+
+const UNITS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
+const SIZES = { "": 1, B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 } as const;
+const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+/** `sockaddr_un` has room for 108 bytes with the closing zero. */
+const MAX_UNIX_PATH = 107;
+/** A path of 16 KiB through a program of this size takes some ten milliseconds at worst. */
+const MAX_REGEX_SIZE = 2000;
+
+/** Milliseconds. */
+export function duration(min: string, max: string): ScalarShape<number> {
+  const least = parseDuration(min) ?? 0;
+  const most = parseDuration(max) ?? 0;
+  const expected = `a duration from ${min} to ${max}, such as 250ms, 5s or 2m`;
+  return scalar(expected, { type: "string", pattern: "^(0|\\d+(\\.\\d+)?(ms|s|m|h|d))$" }, (text) => {
+    const value = parseDuration(text);
+    return value !== undefined && value >= least && value <= most ? value : undefined;
+  });
+}
+
+function parseDuration(text: string): number | undefined {
+  if (text === "0") return 0;
+  const found = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(text);
+  return found ? Math.round(Number(found[1]) * UNITS[found[2] as keyof typeof UNITS]) : undefined;
+}
+
+/** Bytes. */
+export function size(min: string, max: string): ScalarShape<number> {
+  const least = parseSize(min) ?? 0;
+  const most = parseSize(max) ?? 0;
+  const json = {
+    type: ["integer", "string"],
+    minimum: least,
+    maximum: most,
+    pattern: "^\\d+(\\.\\d+)?(B|KiB|MiB|GiB)?$",
+  };
+  return scalar(`a size from ${min} to ${max}, such as 16KiB or 1MiB`, json, (text) => {
+    const value = parseSize(text);
+    return value !== undefined && value >= least && value <= most ? value : undefined;
+  });
+}
+
+function parseSize(text: string): number | undefined {
+  const found = /^(\d+(?:\.\d+)?)(B|KiB|MiB|GiB)?$/.exec(text);
+  return found ? Math.round(Number(found[1]) * SIZES[(found[2] ?? "") as keyof typeof SIZES]) : undefined;
+}
+
+export function count(min: number, max: number): ScalarShape<number> {
+  const json = { type: "integer", minimum: min, maximum: max };
+  return scalar(`a whole number from ${min} to ${max}`, json, (text) => {
+    const value = Number(text);
+    return /^\d+$/.test(text) && value >= min && value <= max ? value : undefined;
+  });
+}
+
+export const flag: ScalarShape<boolean> = scalar("true or false", { type: "boolean" }, (text) =>
+  text === "true" ? true : text === "false" ? false : undefined,
+);
+
+/** One of some words. `later`: words of the language that this version does not know yet. */
+export function choice<const T extends string>(words: readonly T[], later: readonly string[] = []): ScalarShape<T> {
+  const expected = words.length === 1 ? `${words[0]}` : `one of ${words.join(", ")}`;
+  return scalar(expected, { enum: words }, (text) => {
+    const word = words.find((one) => one === text);
+    if (word !== undefined) return word;
+    if (later.includes(text)) throw new Refusal(`"${text}" is not supported by this version, expected ${expected}`);
+    const near = findNearest(text, words);
+    if (near !== undefined) throw new Refusal(`"${text}" is not known, did you mean "${near}"`);
+    return undefined;
+  });
+}
+
+/** A name that the user gives: it becomes a label and part of a path in the admin interface. */
+export const name: ScalarShape<string> = scalar(
+  "a name of letters, digits, '-', '_' and '.', at most 64",
+  { type: "string", pattern: "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$" },
+  (text) => (/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$/.test(text) ? text : undefined),
+);
+
+export const filePath: ScalarShape<string> = scalar("the path of a file", { type: "string", minLength: 1 }, (text) =>
+  text === "" || text.includes("\0") ? undefined : text,
+);
+
+export const fieldName: ScalarShape<string> = scalar("a header name", { type: "string" }, (text) =>
+  TOKEN.test(text) ? text.toLowerCase() : undefined,
+);
+
+export const fieldValue: ScalarShape<string> = scalar(
+  "a header value without control characters",
+  { type: ["string", "number", "boolean"] },
+  (text) => (/^[^\0-\x08\x0a-\x1f\x7f]*$/.test(text) ? text.trim() : undefined),
+);
+
+export const queryName: ScalarShape<string> = scalar("the name of a query parameter", { type: "string" }, (text) =>
+  text === "" ? undefined : text,
+);
+
+export const queryValue: ScalarShape<string> = scalar(
+  "the value of a query parameter",
+  { type: ["string", "number", "boolean"] },
+  (text) => text,
+);
+
+/** Methods are case-sensitive (RFC 9110 section 9.1); a lower-case one is a slip, and would never match. */
+export const method: ScalarShape<string> = scalar(
+  "a method such as GET, in capitals",
+  { type: "string", pattern: "^[^a-z]+$" },
+  (text) => (TOKEN.test(text) && !/[a-z]/.test(text) ? text : undefined),
+);
+
+/** A 4xx or 5xx status, or `connect`. */
+export const retryReason: ScalarShape<number> = scalar(
+  "connect or a status code from 400 to 599",
+  { anyOf: [{ const: "connect" }, { type: "integer", minimum: 400, maximum: 599 }] },
+  (text) => (text === "connect" ? 0 : /^[45]\d\d$/.test(text) ? Number(text) : undefined),
+);
+
+/** Where a listener waits: `:8080`, `127.0.0.1:8080`, `[::1]:80`, `unix:/path`. */
+export const listenAddress: ScalarShape<Address> = scalar(
+  "an address such as :8080, 127.0.0.1:8080, [::1]:8080 or unix:/run/sluice.sock",
+  { type: "string" },
+  (text) => parseAddress(text, 0, true),
+);
+
+/** Where an endpoint is: an address, or a name with a port. */
+export const endpointAddress: ScalarShape<Address> = scalar(
+  "an address with a port, such as 127.0.0.1:9001, app.local:9001, [::1]:9001 or unix:/run/app.sock",
+  { type: "string" },
+  (text) => parseAddress(text, 1, false),
+);
+
+/** `false`, or an address. */
+export const adminAddress: ScalarShape<Address | null> = scalar(
+  "false, or an address such as 127.0.0.1:9901",
+  { anyOf: [{ type: "string" }, { const: false }] },
+  (text) => (text === "false" ? null : parseAddress(text, 0, true)),
+);
+
+function parseAddress(text: string, leastPort: number, anyHost: boolean): Address | undefined {
+  if (text.startsWith("unix:")) {
+    const path = text.slice(5);
+    if (!path.startsWith("/")) throw new Refusal(`"${text}" is not an absolute path, expected unix:/path`);
+    if (Buffer.byteLength(path) > MAX_UNIX_PATH || path.includes("\0"))
+      throw new Refusal(`"${text}" is too long, expected at most ${MAX_UNIX_PATH} bytes of path`);
+    return { text, host: "", port: 0, path };
+  }
+  if (/^[a-z]+:\/\//.test(text)) throw new Refusal(`"${text}" is a URL, expected only host and port`);
+  const found = /^(\[[^\]]*\]|[^:]*):(\d{1,5})$/.exec(text);
+  if (!found) {
+    if (isIPv6(text)) throw new Refusal(`"${text}" has no port, expected [${text}]:port`);
+    if (isIPv4(text) || (/^[A-Za-z0-9.-]+$/.test(text) && !/^\d+$/.test(text)))
+      throw new Refusal(`"${text}" has no port, expected ${text}:port`);
+    return undefined;
+  }
+  const written = found[1]!;
+  const port = Number(found[2]);
+  if (port < leastPort || port > 65535) throw new Refusal(`port ${port} is outside ${leastPort} to 65535`);
+  if (written.startsWith("[")) {
+    const host = written.slice(1, -1);
+    return isIPv6(host) ? { text, host, port, path: "" } : undefined;
+  }
+  if (written === "") return anyHost ? { text, host: "", port, path: "" } : undefined;
+  if (isIPv4(written) || isHostName(written)) return { text, host: written, port, path: "" };
+  return undefined;
+}
+
+/** A block of addresses, or one address; as the text that it was given as. */
+export const addressBlock: ScalarShape<string> = scalar(
+  "a block of addresses such as 10.0.0.0/8 or fd00::/8, or one address",
+  { type: "string" },
+  (text) => {
+    const [address = "", bits, more] = text.split("/");
+    const width = isIPv4(address) ? 32 : isIPv6(address) ? 128 : 0;
+    if (width === 0 || more !== undefined) return undefined;
+    return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= width) ? text : undefined;
+  },
+);
+
+/** `example.com`, `*.example.com`, `127.0.0.1`, `[::1]`: lower case, in ASCII, without port. */
+export const hostPattern: ScalarShape<string> = scalar(
+  "a host such as example.com or *.example.com, without port",
+  { type: "string" },
+  (text) => {
+    if (/^\[.*\]$/.test(text)) return isIPv6(text.slice(1, -1)) ? text.toLowerCase() : undefined;
+    const wild = text.startsWith("*.");
+    const ascii = domainToASCII(wild ? text.slice(2) : text).toLowerCase();
+    if (!isIPv4(ascii) && !isHostName(ascii)) return undefined;
+    return wild ? `*.${ascii}` : ascii;
+  },
+);
+
+/** The exact path or prefix of a rule, brought into the form that every request's path is brought into. */
+export const pathPattern: ScalarShape<string> = scalar(
+  "a path that begins with /",
+  { type: "string", pattern: "^/|\\$\\{" },
+  (text) => {
+    if (!text.startsWith("/")) return undefined;
+    const never = (what: string) => new Refusal(`"${text}" can never match: ${what}`);
+    if (/[?#]/.test(text)) throw never('a path has no "?" or "#", expected the query under `query`');
+    if (/%(?![0-9A-Fa-f]{2})|%00|%5[Cc]|\\|[\0-\x1f\x7f]/.test(text)) throw never("such a path is refused with 400");
+    const path = encodeURI(text)
+      .replaceAll("%25", "%")
+      .replace(/%[0-9A-Fa-f]{2}/g, (triplet) => {
+        const byte = String.fromCharCode(Number.parseInt(triplet.slice(1), 16));
+        return /[A-Za-z0-9._~-]/.test(byte) ? byte : triplet.toUpperCase();
+      });
+    if (/\/\.\.?(\/|$)/.test(path)) throw never('"." and ".." are resolved before rules are tried');
+    return path;
+  },
+);
+
+/** A regular expression of RE2's syntax, whose matching takes time linear in the path. */
+export const pathRegex: ScalarShape<string> = scalar(
+  "a regular expression (RE2 syntax)",
+  { type: "string" },
+  (text) => {
+    let compiled: RE2JS;
+    try {
+      compiled = RE2JS.compile(text);
+    } catch (error) {
+      throw new Refusal(`not a regular expression of RE2's syntax: ${(error as Error).message}`);
+    }
+    if (compiled.programSize() > MAX_REGEX_SIZE)
+      throw new Refusal(
+        `the expression compiles to ${compiled.programSize()} steps, expected at most ${MAX_REGEX_SIZE}`,
+      );
+    return text;
+  },
+);
+
+function isIPv4(text: string): boolean {
+  return /^(\d{1,3}\.){3}\d{1,3}$/.test(text) && text.split(".").every((part) => Number(part) <= 255);
+}
+
+function isIPv6(text: string): boolean {
+  return text.includes(":") && /^[0-9A-Fa-f:.]+$/.test(text) && URL.canParse(`http://[${text}]/`);
+}
+
+function isHostName(text: string): boolean {
+  const labels = text.split(".");
+  // A last label of digits only would be a broken IPv4 address.
+  return (
+    text.length <= 253 &&
+    labels.every((label) => /^[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$/.test(label)) &&
+    !/^\d+$/.test(labels.at(-1) ?? "")
+  );
+}
