@@ -1,0 +1,75 @@
+// Sets, adds and removes headers:
+//
+//     headers:
+//       request: { set: { x-from: sluice }, add: { via-team: edge }, remove: [cookie] }
+//       response: { remove: [server, x-powered-by] }
+//
+// Of one direction `remove` comes first, then `set`, then `add`. A value may be a list: `add: { x-a: [b, c] }`.
+
+import { Config, Headers, PerInstance, Request, Response } from "sluice/sdk";
+
+export const servesMany = true;
+
+class Rules {
+  remove: string[] = [];
+  setNames: string[] = [];
+  setValues: string[] = [];
+  addNames: string[] = [];
+  addValues: string[] = [];
+
+  apply(headers: Headers): void {
+    for (let i = 0; i < this.remove.length; i++) headers.remove(this.remove[i]);
+    for (let i = 0; i < this.setNames.length; i++) headers.set(this.setNames[i], this.setValues[i]);
+    for (let i = 0; i < this.addNames.length; i++) headers.add(this.addNames[i], this.addValues[i]);
+  }
+}
+
+const requestRules = new PerInstance<Rules>();
+const responseRules = new PerInstance<Rules>();
+
+export function configure(): void {
+  Config.allow("", ["request", "response"]);
+  requestRules.set(readRules("request"));
+  responseRules.set(readRules("response"));
+}
+
+export function onRequest(req: Request): void {
+  requestRules.get().apply(req.headers);
+}
+
+export function onResponse(req: Request, res: Response): void {
+  responseRules.get().apply(res.headers);
+}
+
+function readRules(path: string): Rules {
+  Config.allow(path, ["set", "add", "remove"]);
+  const rules = new Rules();
+  const remove = Config.list(`${path}.remove`);
+  for (let i = 0; i < remove.length; i++) rules.remove.push(checkName(`${path}.remove`, remove[i]));
+  readFields(`${path}.set`, rules.setNames, rules.setValues, false);
+  readFields(`${path}.add`, rules.addNames, rules.addValues, true);
+  return rules;
+}
+
+function readFields(path: string, names: string[], values: string[], many: bool): void {
+  for (let i = 0, count = Config.keys(path).length; i < count; i++) {
+    const name = checkName(path, Config.key(path, i));
+    const at = Config.join(path, name);
+    if (!many) Config.string(at);
+    const list = Config.list(at);
+    for (let k = 0; k < list.length; k++) {
+      names.push(name);
+      values.push(checkValue(at, list[k]));
+    }
+  }
+}
+
+function checkName(path: string, name: string): string {
+  if (!Headers.canSet(name)) Config.refuse(path, `a header that may be changed, not "${name}"`);
+  return name;
+}
+
+function checkValue(path: string, value: string): string {
+  if (!Headers.isValue(value)) Config.refuse(path, "a header value of printable ASCII");
+  return value;
+}

@@ -1,0 +1,86 @@
+// The numbers of the native ABI, version 1. src/plugin/abi.ts is their source; a test holds the two equal.
+
+export const ABI_VERSION: i32 = 1;
+
+export namespace RESULT {
+  export const continue_: i32 = 0;
+  export const respond: i32 = 1;
+  export const reject: i32 = 2;
+}
+
+export namespace STATUS {
+  export const ok: i32 = 0;
+  export const absent: i32 = -1;
+  export const notHere: i32 = -2;
+  export const invalid: i32 = -3;
+  export const tooLarge: i32 = -4;
+  export const denied: i32 = -5;
+}
+
+export namespace HEADERS {
+  export const request: i32 = 0;
+  export const response: i32 = 1;
+  export const requestTrailers: i32 = 2;
+  export const responseTrailers: i32 = 3;
+}
+
+export namespace ATTRIBUTE {
+  export const method: i32 = 0;
+  export const scheme: i32 = 1;
+  export const authority: i32 = 2;
+  export const path: i32 = 3;
+  export const query: i32 = 4;
+  export const status: i32 = 5;
+  export const client_address: i32 = 6;
+  export const protocol: i32 = 7;
+  export const route: i32 = 8;
+  export const cluster: i32 = 9;
+  export const endpoint: i32 = 10;
+  export const attempt: i32 = 11;
+  export const listener: i32 = 12;
+  export const target: i32 = 13;
+  export const exchange_id: i32 = 14;
+  export const duration: i32 = 15;
+  export const bytes_sent: i32 = 16;
+  export const bytes_received: i32 = 17;
+}
+
+export namespace COLUMN {
+  export const id: i32 = 0;
+  export const weight: i32 = 1;
+  export const in_flight: i32 = 2;
+  export const latency: i32 = 3;
+  export const error_rate: i32 = 4;
+  export const hash: i32 = 5;
+  export const zone: i32 = 6;
+}
+
+export namespace ENDPOINT_TEXT {
+  export const address: i32 = 0;
+  export const zone: i32 = 1;
+}
+
+export namespace ATTEMPT {
+  export const endpoint: i32 = 0;
+  export const latency: i32 = 1;
+  export const status: i32 = 2;
+  export const failed: i32 = 3;
+}
+
+export namespace LEVEL {
+  export const debug: i32 = 0;
+  export const info: i32 = 1;
+  export const warn: i32 = 2;
+  export const error: i32 = 3;
+}
+
+/** What `config_kind` answers. */
+export namespace KIND {
+  export const absent: i32 = 0;
+  export const null_: i32 = 1;
+  export const boolean: i32 = 2;
+  export const number: i32 = 3;
+  export const string: i32 = 4;
+  export const list: i32 = 5;
+  export const map: i32 = 6;
+}

@@ -1,0 +1,85 @@
+// Strings and bytes. Head bytes and strings map one to one (code units 0 to 255), so `narrow` and `widen` lose
+// nothing; names, configuration, exchange values and log lines are UTF-8.
+//
+// Arguments of host calls are laid in two static buffers, so that no call allocates for them.
+
+/** Names, keys and paths. */
+export const KEY: usize = memory.data(1024);
+export const KEY_CAP: i32 = 1024;
+/** Values, both ways. Nothing in a head that the host takes is longer. */
+export const VALUE: usize = memory.data(65536);
+export const VALUE_CAP: i32 = 65536;
+
+/** A length that no value may have: the host answers `tooLarge` or refuses the name. */
+function tooLong(what: string, length: i32, limit: i32): void {
+  throw new Error(`${what} of ${length} is over the limit of ${limit}`);
+}
+
+/**
+ * Writes the string's code units as bytes to `out`; returns how many.
+ * A unit above 255 has no byte: that is an error, never another character.
+ */
+export function narrow(text: string, out: usize, cap: i32): i32 {
+  const length = text.length;
+  if (length > cap) tooLong("a text", length, cap);
+  const from = changetype<usize>(text);
+  let i: i32 = 0;
+  // Objects begin at multiples of 16 and so does the end of memory: a whole vector from there never leaves memory.
+  for (; i + 8 <= length; i += 8) {
+    const units = v128.load(from + (<usize>i << 1));
+    if (v128.any_true(v128.and(units, i16x8.splat(<i16>0xff00)))) notBytes(text);
+    v128.store64_lane(out + i, i8x16.narrow_i16x8_u(units, units), 0);
+  }
+  for (; i < length; i++) {
+    const unit = load<u16>(from + (<usize>i << 1));
+    if (unit > 255) notBytes(text);
+    store<u8>(out + i, <u8>unit);
+  }
+  return length;
+}
+
+function notBytes(text: string): void {
+  throw new Error(`"${text}" holds a character above U+00FF; a header holds bytes, so encode it first`);
+}
+
+/** A string of `length` bytes, one code unit a byte. */
+export function widen(from: usize, length: i32): string {
+  if (length <= 0) return "";
+  const out = __new(<usize>length << 1, idof<string>());
+  let i: i32 = 0;
+  for (; i + 8 <= length; i += 8) v128.store(out + (<usize>i << 1), v128.load8x8_u(from + i));
+  for (; i < length; i++) store<u16>(out + (<usize>i << 1), <u16>load<u8>(from + i));
+  return changetype<string>(out);
+}
+
+/** Are the bytes these code units? */
+export function equals(from: usize, length: i32, text: string): bool {
+  return text.length == length && startsWith(from, length, text);
+}
+
+/** Do the bytes begin with these code units? */
+export function startsWith(from: usize, length: i32, text: string): bool {
+  const units = text.length;
+  if (units > length) return false;
+  const ptr = changetype<usize>(text);
+  for (let i: i32 = 0; i < units; i++) {
+    if (<u16>load<u8>(from + i) != load<u16>(ptr + (<usize>i << 1))) return false;
+  }
+  return true;
+}
+
+/** Writes the string as UTF-8 to `out`; returns how many bytes. */
+export function encode(text: string, out: usize, cap: i32): i32 {
+  const units = text.length;
+  // A code unit takes three bytes at most; only a long text has to be measured.
+  if (units * 3 > cap) {
+    const length = String.UTF8.byteLength(text);
+    if (length > cap) tooLong("a text", length, cap);
+  }
+  return <i32>String.UTF8.encodeUnsafe(changetype<usize>(text), units, out);
+}
+
+/** The string that these UTF-8 bytes spell. */
+export function decode(from: usize, length: i32): string {
+  return length > 0 ? String.UTF8.decodeUnsafe(from, length) : "";
+}

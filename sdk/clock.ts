@@ -1,0 +1,17 @@
+import { now as hostNow, random as hostRandom } from "./imports";
+
+/** Milliseconds since 1970; it moves every 50 ms. */
+export function now(): f64 {
+  return hostNow();
+}
+
+/** 32 random bits, not for secrets. */
+export function random(): u32 {
+  return <u32>hostRandom();
+}
+
+/** A random whole number from 0 to `bound` - 1, each as likely as the other. */
+export function randomBelow(bound: u32): u32 {
+  // The high half of a 32 × 32 bit product; the bias is below bound / 2^32.
+  return <u32>((<u64>random() * <u64>bound) >> 32);
+}

@@ -1,0 +1,24 @@
+import { KEY, KEY_CAP, VALUE, VALUE_CAP, decode, encode } from "./bytes";
+import { exchange_get, exchange_set, respond } from "./imports";
+import { check } from "./status";
+
+/** What the hook under way will answer the host; one of RESULT. */
+export let result: i32 = 0;
+
+export function setResult(value: i32): void {
+  result = value;
+}
+
+export function getValue(key: string): string | null {
+  const length = exchange_get(KEY, encode(key, KEY, KEY_CAP), VALUE, VALUE_CAP);
+  return length < 0 || length > VALUE_CAP ? null : decode(VALUE, length);
+}
+
+export function setValue(key: string, value: string): void {
+  const length = encode(value, VALUE, VALUE_CAP);
+  check(exchange_set(KEY, encode(key, KEY, KEY_CAP), VALUE, length), "cannot keep exchange value", key);
+}
+
+export function sendResponse(status: i32, body: ArrayBuffer): void {
+  check(<i32>respond(status, changetype<usize>(body), body.byteLength), "cannot respond with status", status.toString());
+}

@@ -1,0 +1,75 @@
+// What the wrappers call that the compiler's transform writes around an author's hooks (transform.js).
+
+import "./abort";
+import { RESULT } from "./abi";
+import { Cluster } from "./cluster";
+import { beginPick, refreshEndpoints } from "./endpoints";
+import { result, setResult } from "./exchange";
+import { setInstance } from "./instance";
+import { request } from "./request";
+
+export { endpoints } from "./endpoints";
+export { outcome } from "./outcome";
+export { request } from "./request";
+export { response } from "./response";
+
+// With `runtime: gc` there is no arena, and nothing to do around a call.
+
+// @ts-ignore: decorator
+@inline
+function open(): void {
+  // @ts-ignore: the arena's, when it is the runtime
+  if (isDefined(__arena_enter)) __arena_enter();
+}
+
+// @ts-ignore: decorator
+@inline
+function close(): void {
+  // @ts-ignore: the arena's, when it is the runtime
+  if (isDefined(__arena_leave)) __arena_leave();
+}
+
+/** Before a hook of a request. */
+export function enter(instance: i32): void {
+  setInstance(instance);
+  setResult(RESULT.continue_);
+  open();
+}
+
+/** After it: the result. */
+export function leave(): i32 {
+  close();
+  return result;
+}
+
+/** After `route`: the cluster that it named is chosen; null passes to the next rule. */
+export function leaveRoute(cluster: Cluster | null): i32 {
+  if (result == RESULT.continue_ && cluster !== null) request.choose(cluster);
+  return leave();
+}
+
+/** Before `configure`: what it makes is kept. */
+export function enterConfigure(instance: i32): void {
+  setInstance(instance);
+}
+
+/** Before `update`. */
+export function enterUpdate(instance: i32): void {
+  setInstance(instance);
+  setResult(RESULT.continue_);
+  refreshEndpoints();
+  open();
+}
+
+/** Before `pick`. */
+export function enterPick(instance: i32): void {
+  setInstance(instance);
+  beginPick();
+  open();
+}
+
+/** After `pick`. */
+export function leavePick(index: i32): i32 {
+  close();
+  return index;
+}

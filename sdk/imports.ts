@@ -1,0 +1,63 @@
+// Every host call, declared as src/plugin/abi.ts lays it down; a test holds the two equal.
+// What a plugin does not call is not imported, so that its imports say what it may do.
+
+@external("sluice:core/1", "attribute")
+export declare function attribute(id: i32, out: usize, cap: i32): i32;
+@external("sluice:core/1", "attribute_set")
+export declare function attribute_set(id: i32, ptr: usize, len: i32): i32;
+@external("sluice:core/1", "header_get")
+export declare function header_get(part: i32, name: usize, nameLen: i32, nth: i32, out: usize, cap: i32): i32;
+@external("sluice:core/1", "header_at")
+export declare function header_at(part: i32, index: i32, what: i32, out: usize, cap: i32): i32;
+@external("sluice:core/1", "header_count")
+export declare function header_count(part: i32): i32;
+@external("sluice:core/1", "header_set")
+export declare function header_set(part: i32, name: usize, nameLen: i32, value: usize, valueLen: i32): i32;
+@external("sluice:core/1", "header_add")
+export declare function header_add(part: i32, name: usize, nameLen: i32, value: usize, valueLen: i32): i32;
+@external("sluice:core/1", "header_remove")
+export declare function header_remove(part: i32, name: usize, nameLen: i32): i32;
+@external("sluice:core/1", "head_read")
+export declare function head_read(part: i32, out: usize, cap: i32): i32;
+@external("sluice:core/1", "respond")
+export declare function respond(status: i32, body: usize, bodyLen: i32): i32;
+@external("sluice:core/1", "exchange_get")
+export declare function exchange_get(key: usize, keyLen: i32, out: usize, cap: i32): i32;
+@external("sluice:core/1", "exchange_set")
+export declare function exchange_set(key: usize, keyLen: i32, value: usize, valueLen: i32): i32;
+@external("sluice:core/1", "config_get")
+export declare function config_get(path: usize, pathLen: i32, out: usize, cap: i32): i32;
+@external("sluice:core/1", "config_kind")
+export declare function config_kind(path: usize, pathLen: i32): i32;
+@external("sluice:core/1", "config_count")
+export declare function config_count(path: usize, pathLen: i32): i32;
+@external("sluice:core/1", "config_key")
+export declare function config_key(path: usize, pathLen: i32, index: i32, out: usize, cap: i32): i32;
+@external("sluice:core/1", "cluster_find")
+export declare function cluster_find(name: usize, nameLen: i32): i32;
+@external("sluice:core/1", "cluster_choose")
+export declare function cluster_choose(id: i32): i32;
+@external("sluice:core/1", "strategy_find")
+export declare function strategy_find(name: usize, nameLen: i32): i32;
+@external("sluice:core/1", "strategy_choose")
+export declare function strategy_choose(id: i32): i32;
+@external("sluice:core/1", "now")
+export declare function now(): f64;
+@external("sluice:core/1", "random")
+export declare function random(): i32;
+@external("sluice:core/1", "abort")
+export declare function abort(message: usize, len: i32, file: usize, fileLen: i32, line: i32, column: i32): void;
+
+@external("sluice:log/1", "write")
+export declare function log_write(level: i32, text: usize, len: i32): i32;
+
+@external("sluice:balance/1", "endpoint_count")
+export declare function endpoint_count(): i32;
+@external("sluice:balance/1", "endpoint")
+export declare function endpoint(index: i32, column: i32): i32;
+@external("sluice:balance/1", "column_read")
+export declare function column_read(column: i32, out: usize, cap: i32): i32;
+@external("sluice:balance/1", "endpoint_text")
+export declare function endpoint_text(index: i32, what: i32, out: usize, cap: i32): i32;
+@external("sluice:balance/1", "attempt")
+export declare function attempt(id: i32): i32;

@@ -1,0 +1,29 @@
+/**
+ * The Sluice SDK: what a plugin in AssemblyScript may use.
+ *
+ * A plugin is one file that exports hooks by their names; `sluice plugin build` checks them:
+ *
+ *     configure(): void                      reads configuration; throw to refuse it
+ *     onRequest(req: Request): void          the request's head, before a route is chosen or the upstream is asked
+ *     route(req: Request): Cluster | null    names the cluster; null passes to the next rule
+ *     onResponse(req: Request, res: Response): void
+ *     update(endpoints: Endpoints): void     the endpoints, their weights or health have changed
+ *     pick(endpoints: Endpoints, req: Request): i32    an index, or -1 for none
+ *     onOutcome(outcome: Outcome, req: Request): void  how an attempt ended
+ *     onLog(req: Request, res: Response): void         the exchange is over
+ *
+ * Parameters at the end may be left off. Code at the top of the file runs once, with configuration readable.
+ * Memory of a call is given back when it ends; what is made at the top of the file or in `configure` stays.
+ */
+
+export { Cluster, Strategy, cluster, strategy } from "./cluster";
+export { now, random, randomBelow } from "./clock";
+export { Config } from "./config";
+export { Endpoints } from "./endpoints";
+export { Headers } from "./headers";
+export { PerInstance } from "./instance";
+export { log } from "./log";
+export { Outcome } from "./outcome";
+export { PerEndpoint } from "./per-endpoint";
+export { Request } from "./request";
+export { Response } from "./response";

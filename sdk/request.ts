@@ -1,0 +1,199 @@
+import { ATTRIBUTE, RESULT } from "./abi";
+import { loadAttribute, readAttribute, readNumber, writeAttribute } from "./attributes";
+import { VALUE, equals, startsWith, widen } from "./bytes";
+import { Cluster, Strategy } from "./cluster";
+import { getValue, sendResponse, setResult, setValue } from "./exchange";
+import { Headers, requestHeaders } from "./headers";
+import { cluster_choose, strategy_choose } from "./imports";
+import { Response, response } from "./response";
+import { check } from "./status";
+
+/**
+ * The request. Nothing is read before it is asked for, and each string is made at the call: keep it in a variable
+ * when it is used twice, and prefer `methodIs`, `pathIs`, `pathStartsWith` and `headers.is`, which make none.
+ */
+// @ts-ignore: decorator
+@final
+export class Request {
+  /** Its fields. */
+  get headers(): Headers {
+    return requestHeaders;
+  }
+
+  /** `GET`, `POST`, … */
+  get method(): string {
+    return readAttribute(ATTRIBUTE.method);
+  }
+
+  /** Sets the method (in `onRequest` and `route`). */
+  set method(value: string) {
+    writeAttribute(ATTRIBUTE.method, value, "cannot set method");
+  }
+
+  /** Is this the method? */
+  methodIs(method: string): bool {
+    return equals(VALUE, loadAttribute(ATTRIBUTE.method), method);
+  }
+
+  /** `http` or `https`, as the client used it. */
+  get scheme(): string {
+    return readAttribute(ATTRIBUTE.scheme);
+  }
+
+  /** Host and port as the client named them: `example.com:8080`. */
+  get authority(): string {
+    return readAttribute(ATTRIBUTE.authority);
+  }
+
+  /** The host that the client named, without a port: `example.com`, `[::1]`. */
+  get host(): string {
+    let length = loadAttribute(ATTRIBUTE.authority);
+    // A colon inside the brackets of an IPv6 address begins no port.
+    for (let i = length - 1; i >= 0; i--) {
+      const byte = load<u8>(VALUE + i);
+      if (byte == 0x5d /* ] */) break;
+      if (byte == 0x3a /* : */) {
+        length = i;
+        break;
+      }
+    }
+    return widen(VALUE, length);
+  }
+
+  /** The normalised path, `/` first, without query. */
+  get path(): string {
+    return readAttribute(ATTRIBUTE.path);
+  }
+
+  /** Sets the path (in `onRequest` and `route`). */
+  set path(value: string) {
+    writeAttribute(ATTRIBUTE.path, value, "cannot set path");
+  }
+
+  /** Is this the path? */
+  pathIs(path: string): bool {
+    return equals(VALUE, loadAttribute(ATTRIBUTE.path), path);
+  }
+
+  /** Does the path begin so? */
+  pathStartsWith(prefix: string): bool {
+    return startsWith(VALUE, loadAttribute(ATTRIBUTE.path), prefix);
+  }
+
+  /** The query without its `?`; empty when there is none. */
+  get query(): string {
+    return readAttribute(ATTRIBUTE.query);
+  }
+
+  /** Sets the query, without its `?` (in `onRequest` and `route`). */
+  set query(value: string) {
+    writeAttribute(ATTRIBUTE.query, value, "cannot set query");
+  }
+
+  /** Path and query together: `/a?b=1`. */
+  get target(): string {
+    return readAttribute(ATTRIBUTE.target);
+  }
+
+  /** Sets path and query together (in `onRequest` and `route`). */
+  set target(value: string) {
+    writeAttribute(ATTRIBUTE.target, value, "cannot set target");
+  }
+
+  /** The client's IP address: the peer's, or by X-Forwarded-For when the peer is a trusted proxy. */
+  get clientAddress(): string {
+    return readAttribute(ATTRIBUTE.client_address);
+  }
+
+  /** `1.0`, `1.1` or `2`. */
+  get protocol(): string {
+    return readAttribute(ATTRIBUTE.protocol);
+  }
+
+  /** The matched route's name; empty before a route matched. */
+  get route(): string {
+    return readAttribute(ATTRIBUTE.route);
+  }
+
+  /** The chosen cluster's name; empty before one is chosen. */
+  get cluster(): string {
+    return readAttribute(ATTRIBUTE.cluster);
+  }
+
+  /** The address of the endpoint that was tried last; empty before a pick. */
+  get endpoint(): string {
+    return readAttribute(ATTRIBUTE.endpoint);
+  }
+
+  /** The number of the present attempt, from 1; 0 before the first. */
+  get attempt(): i32 {
+    return <i32>readNumber(ATTRIBUTE.attempt);
+  }
+
+  /** The listener's name. */
+  get listener(): string {
+    return readAttribute(ATTRIBUTE.listener);
+  }
+
+  /** A text that no other request of this process has: for logs. */
+  get id(): string {
+    return readAttribute(ATTRIBUTE.exchange_id);
+  }
+
+  /** Microseconds since the request's first byte (in `onLog` and `onOutcome`). */
+  get duration(): f64 {
+    return readNumber(ATTRIBUTE.duration);
+  }
+
+  /** Bytes of body sent to the client (in `onLog`). */
+  get bytesSent(): f64 {
+    return readNumber(ATTRIBUTE.bytes_sent);
+  }
+
+  /** Bytes of body received from the client (in `onLog`). */
+  get bytesReceived(): f64 {
+    return readNumber(ATTRIBUTE.bytes_received);
+  }
+
+  /** A value that this plugin kept for this request, or null. */
+  get(key: string): string | null {
+    return getValue(key);
+  }
+
+  /** Keeps a value for this plugin's later hooks of this request. */
+  set(key: string, value: string): void {
+    setValue(key, value);
+  }
+
+  /** Sends the request to this cluster (in `onRequest` and `route`). */
+  choose(cluster: Cluster): void {
+    check(cluster_choose(cluster.id), "cannot choose cluster", cluster.name);
+  }
+
+  /** Lets this strategy pick the endpoint; the cluster must offer it (in `onRequest` and `route`). */
+  chooseStrategy(strategy: Strategy): void {
+    check(strategy_choose(strategy.id), "cannot choose strategy", strategy.name);
+  }
+
+  /**
+   * Answers the client without asking an upstream; set the answer's headers on what this returns.
+   * The body is sent as UTF-8. The rest of the hook still runs: `return` when it should not.
+   */
+  respond(status: i32, body: string = ""): Response {
+    return this.respondBytes(status, String.UTF8.encode(body));
+  }
+
+  /** Answers the client with these bytes, without asking an upstream. */
+  respondBytes(status: i32, body: ArrayBuffer): Response {
+    sendResponse(status, body);
+    setResult(RESULT.respond);
+    return response;
+  }
+
+  /** Refuses the request: 403. */
+  reject(): void {
+    setResult(RESULT.reject);
+  }
+}
+
+export const request = new Request();

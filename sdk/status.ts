@@ -1,0 +1,16 @@
+import { STATUS } from "./abi";
+
+/** Turns a refusal of the host into an error that says what was tried. */
+export function check(status: i32, what: string, detail: string): void {
+  if (status < 0) fail(status, what, detail);
+}
+
+function fail(status: i32, what: string, detail: string): void {
+  let why = "the host answered " + status.toString();
+  if (status == STATUS.absent) why = "it is unknown";
+  else if (status == STATUS.notHere) why = "not in this hook";
+  else if (status == STATUS.invalid) why = "the value is not allowed";
+  else if (status == STATUS.tooLarge) why = "over the limit";
+  else if (status == STATUS.denied) why = "the plugin's configuration does not allow it";
+  throw new Error(`${what} "${detail}": ${why}`);
+}

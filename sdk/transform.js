@@ -1,0 +1,226 @@
+/**
+ * The step of the AssemblyScript compiler that makes a plugin of a file: it checks the hooks that the author exported,
+ * and puts wrappers around them that export the ABI's names and nothing else. The author's file is no longer an entry,
+ * so its other exports stay inside; errors are reported at the author's own words.
+ */
+import { CommonFlags, DiagnosticCode, NodeKind, SourceKind } from "assemblyscript";
+
+/** Modules that the SDK may be imported as. */
+const SDK_PATH = /^~lib\/sluice\/sdk(\/index)?$/;
+const RUNTIME_PATH = /(^|\/)sdk\/runtime\/[a-z]+\.ts$/;
+
+const CALL = { enter: "enter(instance)", leave: "return leave()" };
+
+/**
+ * Each hook: what it is called in the ABI, its parameters in order (an author may leave off those at the end), what it
+ * returns, and what the wrapper does before and after. `%` stands for the author's call.
+ */
+const HOOKS = {
+  configure: { abi: "configure", params: [], returns: "void", body: "enterConfigure(instance); %; return 0" },
+  onRequest: { abi: "request_head", params: ["Request"], returns: "void", body: `${CALL.enter}; %; ${CALL.leave}` },
+  route: { abi: "route", params: ["Request"], returns: "Cluster", body: `${CALL.enter}; return leaveRoute(%)` },
+  onResponse: {
+    abi: "response_head",
+    params: ["Request", "Response"],
+    returns: "void",
+    body: `${CALL.enter}; %; ${CALL.leave}`,
+  },
+  update: { abi: "update", params: ["Endpoints"], returns: "void", body: "enterUpdate(instance); %; return leave()" },
+  pick: {
+    abi: "pick",
+    params: ["Endpoints", "Request"],
+    returns: "i32",
+    body: "enterPick(instance); return leavePick(%)",
+  },
+  onOutcome: {
+    abi: "outcome",
+    params: ["Outcome", "Request"],
+    returns: "void",
+    body: `${CALL.enter}; %; ${CALL.leave}`,
+  },
+  onLog: { abi: "log", params: ["Request", "Response"], returns: "void", body: `${CALL.enter}; %; ${CALL.leave}` },
+};
+
+/** What the wrapper hands to a parameter of that type, and how messages name it. */
+const ARGUMENT = { Request: "request", Response: "response", Endpoints: "endpoints", Outcome: "outcome" };
+
+const SHORT = { Request: "req", Response: "res" };
+
+const INSTEAD = {
+  "Date.now": "use `now` of the SDK",
+  seed: "use `random` of the SDK",
+  "console.log": "use `log` of the SDK",
+  trace: "use `log` of the SDK",
+};
+
+export default class SluiceTransform {
+  afterParse(parser) {
+    const entries = parser.sources.filter(
+      (s) => s.sourceKind === SourceKind.UserEntry && !RUNTIME_PATH.test(s.normalizedPath),
+    );
+    const arena = parser.sources.some(
+      (s) => s.sourceKind === SourceKind.UserEntry && RUNTIME_PATH.test(s.normalizedPath),
+    );
+    if (arena) this.dropShadowStack();
+    for (const source of entries) {
+      const plugin = readPlugin(source, (range, message) =>
+        parser.error(DiagnosticCode.Transform_0_1, range, "sluice", message),
+      );
+      source.sourceKind = SourceKind.User;
+      const path = source.normalizedPath.replace(/\.ts$/, "~hooks.ts");
+      parser.parseFile(writeWrappers(plugin, source.simplePath), path, true);
+    }
+  }
+
+  /** What the compiler's own library would import from a browser or a shell: no host of plugins has it. */
+  afterCompile(module) {
+    const { program, binaryen } = this;
+    for (let i = 0; i < module.getNumFunctions(); i++) {
+      const { module: group, base } = binaryen.getFunctionInfo(module.getFunctionByIndex(i));
+      if (!group || group.startsWith("sluice:")) continue;
+      const hint = INSTEAD[base] ?? "a plugin imports nothing but the SDK";
+      program.error(DiagnosticCode.Transform_0_1, null, "sluice", `\`${base}\` is not there; ${hint}`);
+    }
+  }
+
+  /** A custom runtime is taken for a collector, which wants a shadow stack of roots; the arena has no use for one. */
+  dropShadowStack() {
+    this.program.options.stackSize = 0;
+    this.program.module.useShadowStack = false;
+  }
+}
+
+/** The hooks that a file exports, checked; `report(range, message)` is told of each mistake. */
+function readPlugin(source, report) {
+  const names = importedNames(source);
+  const hooks = [];
+  let servesMany = false;
+  for (const statement of source.statements) {
+    if (statement.kind === NodeKind.FunctionDeclaration && statement.flags & CommonFlags.Export) {
+      if (checkHook(statement, names, report)) hooks.push(statement);
+    } else if (statement.kind === NodeKind.Variable) {
+      for (const variable of statement.declarations) {
+        if (variable.name.text !== "servesMany" || !(variable.flags & CommonFlags.Export)) continue;
+        if (variable.initializer?.kind === NodeKind.True) servesMany = true;
+        else report(variable.range, "`servesMany` is `export const servesMany = true`, or is left out");
+      }
+    } else if (statement.kind === NodeKind.Export || statement.kind === NodeKind.ExportDefault) {
+      report(statement.range, "a hook is exported where it is written: `export function onRequest(…)`");
+    }
+  }
+  if (
+    hooks.length === 0 &&
+    !source.statements.some((s) => s.kind === NodeKind.FunctionDeclaration && s.flags & CommonFlags.Export)
+  )
+    report(source.range.atStart, `no hook is exported; hooks are ${Object.keys(HOOKS).join(", ")}`);
+  return { hooks, servesMany };
+}
+
+/** Local name → name in the SDK, of what the file imports from it; a namespace stands as `name.`. */
+function importedNames(source) {
+  const names = new Map();
+  for (const statement of source.statements) {
+    if (statement.kind !== NodeKind.Import || !SDK_PATH.test(statement.internalPath)) continue;
+    if (statement.namespaceName) names.set(`${statement.namespaceName.text}.`, "");
+    for (const declaration of statement.declarations ?? [])
+      names.set(declaration.name.text, declaration.foreignName.text);
+  }
+  return names;
+}
+
+function checkHook(declaration, names, report) {
+  const name = declaration.name.text;
+  const hook = Object.hasOwn(HOOKS, name) ? HOOKS[name] : null;
+  if (!hook) {
+    const near = nearest(name, Object.keys(HOOKS));
+    const hint = near ? `did you mean \`${near}\`?` : `hooks are ${Object.keys(HOOKS).join(", ")}`;
+    report(declaration.name.range, `\`${name}\` is not a hook; ${hint} (a helper is not exported)`);
+    return false;
+  }
+  if (declaration.typeParameters?.length) {
+    report(declaration.name.range, `\`${name}\` is a hook and cannot be generic`);
+    return false;
+  }
+  const { parameters, returnType } = declaration.signature;
+  let sound = true;
+  const expected = `expected \`${signature(name, hook)}\``;
+  parameters.forEach((parameter, i) => {
+    if (i >= hook.params.length)
+      report(parameter.range, `\`${name}\` is called with ${hook.params.length} arguments; ${expected}`);
+    else if (typeName(parameter.type, names) !== hook.params[i])
+      report(parameter.type.range, `parameter ${i + 1} of \`${name}\` is a ${hook.params[i]}; ${expected}`);
+    else return;
+    sound = false;
+  });
+  const omitted = returnType.range.start === returnType.range.end;
+  const returned = omitted ? "void" : typeName(returnType, names, hook.returns === "Cluster");
+  if (returned !== hook.returns) {
+    report(omitted ? declaration.name.range : returnType.range, `\`${name}\` returns ${hook.returns}; ${expected}`);
+    sound = false;
+  }
+  return sound;
+}
+
+function signature(name, hook) {
+  const params = hook.params.map((type) => `${SHORT[type] ?? ARGUMENT[type]}: ${type}`).join(", ");
+  return `${name}(${params}): ${hook.returns === "Cluster" ? "Cluster | null" : hook.returns}`;
+}
+
+/** The SDK's name of a type as it is written, or the name itself for a native one; "" for anything else. */
+function typeName(type, names, nullable = false) {
+  if (type.kind !== NodeKind.NamedType || type.typeArguments?.length || (type.isNullable && !nullable)) return "";
+  const first = type.name.identifier.text;
+  if (type.name.next) return names.has(`${first}.`) && !type.name.next.next ? type.name.next.identifier.text : "";
+  if (names.has(first)) return names.get(first);
+  return first === "void" || first === "i32" ? first : "";
+}
+
+function writeWrappers({ hooks, servesMany }, module) {
+  const lines = [
+    'import { enter, leave, leaveRoute, enterConfigure, enterUpdate, enterPick, leavePick, request, response, endpoints, outcome } from "sluice/sdk/hooks";',
+  ];
+  // Start-up code runs in the order of imports: what stands here comes before the author's.
+  if (servesMany) lines.push('import "sluice/sdk/serves-many";');
+  const imports = hooks.map((h) => `${h.name.text} as author_${h.name.text}`).join(", ");
+  lines.push(hooks.length ? `import { ${imports} } from "./${module}";` : `import "./${module}";`);
+  lines.push("export function sluice_abi(): i32 { return 1; }");
+  if (servesMany) lines.push("export function sluice_serves_many(): i32 { return 1; }");
+  for (const declaration of hooks) lines.push(wrapper(declaration));
+  const names = hooks.map((h) => h.name.text);
+  // The SDK's tables of endpoints follow the host's even where the author has no use for `update`.
+  if (names.includes("pick") && !names.includes("update"))
+    lines.push("export function update(instance: i32, exchange: i32): i32 { enterUpdate(instance); return leave(); }");
+  return `${lines.join("\n")}\n`;
+}
+
+function wrapper(declaration) {
+  const hook = HOOKS[declaration.name.text];
+  const args = declaration.signature.parameters.map((_, i) => ARGUMENT[hook.params[i]]).join(", ");
+  const body = hook.body.replace("%", `author_${declaration.name.text}(${args})`);
+  return `export function ${hook.abi}(instance: i32, exchange: i32): i32 { ${body}; }`;
+}
+
+/** The candidate within two edits of `name`, if there is one. */
+function nearest(name, candidates) {
+  let best = null;
+  let least = 3;
+  for (const candidate of candidates) {
+    const edits = distance(name.toLowerCase(), candidate.toLowerCase());
+    if (edits < least) {
+      least = edits;
+      best = candidate;
+    }
+  }
+  return best;
+}
+
+function distance(a, b) {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++)
+      next[j] = Math.min(row[j] + 1, next[j - 1] + 1, row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1));
+    row = next;
+  }
+  return row[b.length];
+}
