@@ -1,15 +1,21 @@
 /** `npm run bench`: runs rows in order and prints their tables. */
 import { type LoadRow, runLoadRow } from "./compare.ts";
+import { runIdle } from "./idle.ts";
 import { describeMachine } from "./machine.ts";
 import { type Options, readOptions, USAGE } from "./options.ts";
 import { writeBlock } from "./report.ts";
 import { LOAD_ROWS } from "./rows.ts";
 import { openSite, type Site } from "./site.ts";
+import { runStream } from "./stream.ts";
 import { renderOutcome } from "./table.ts";
 
 type Row = { readonly name: string; readonly title: string; run(site: Site, options: Options): Promise<string> };
 
-const ROWS: readonly Row[] = LOAD_ROWS.map(rowOfLoad);
+const ROWS: readonly Row[] = [
+  ...LOAD_ROWS.map(rowOfLoad),
+  { name: "idle", title: "Memory for an idle client connection", run: runIdle },
+  { name: "stream", title: "Memory while a large body flows", run: runStream },
+];
 
 function rowOfLoad(row: LoadRow): Row {
   const run = async (site: Site, options: Options): Promise<string> => {

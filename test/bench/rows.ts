@@ -4,6 +4,7 @@ import { caddy } from "./peers/caddy.ts";
 import { haproxy, haproxyLua } from "./peers/haproxy.ts";
 import { nginx, nginxLua, nginxNjs } from "./peers/nginx.ts";
 import { floor, floorChain, nodeHttp, nodeHttpChain, undici, undiciChain } from "./peers/node.ts";
+import { sluice, sluiceChain, sluiceNoop } from "./peers/sluice.ts";
 import { ROUTE_HEADER } from "./site.ts";
 
 export const LOAD_ROWS: readonly LoadRow[] = [
@@ -11,7 +12,7 @@ export const LOAD_ROWS: readonly LoadRow[] = [
     name: "plain",
     title: "Plain proxy, round robin over two endpoints",
     work: "plain",
-    peers: [floor, nginx, haproxy, caddy, undici, nodeHttp],
+    peers: [sluice, floor, nginx, haproxy, caddy, undici, nodeHttp],
     comparisons: [
       { ours: "Sluice", peer: "nginx", target: 1.2, next: 1.1 },
       { ours: "Sluice", peer: "HAProxy" },
@@ -27,7 +28,7 @@ export const LOAD_ROWS: readonly LoadRow[] = [
     title: "Chain: route by a header, set a request header, remove a response header, pick",
     work: "chain",
     headers: [`${ROUTE_HEADER}: 1`],
-    peers: [floorChain, nginxLua, nginxNjs, haproxyLua, undiciChain, nodeHttpChain],
+    peers: [sluiceChain, floorChain, nginxLua, nginxNjs, haproxyLua, undiciChain, nodeHttpChain],
     comparisons: [
       { ours: "Sluice", peer: "nginx + Lua", target: 1.05, next: 0.95 },
       { ours: "Sluice", peer: "nginx + njs", target: 0.95 },
@@ -37,5 +38,12 @@ export const LOAD_ROWS: readonly LoadRow[] = [
       { ours: "Sluice", peer: "floor" },
       { ours: "floor", peer: "nginx + Lua" },
     ],
+  },
+  {
+    name: "noop",
+    title: "One more plugin that does nothing, on request and response",
+    work: "plain",
+    peers: [sluice, sluiceNoop],
+    comparisons: [{ ours: sluiceNoop.name, peer: sluice.name, target: 150, difference: true }],
   },
 ];

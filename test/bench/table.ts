@@ -18,7 +18,7 @@ export function renderOutcome({ samples, compared }: Outcome): string {
   );
   if (compared.length === 0) return measured;
   const ratios = renderTable(
-    ["ours ÷ peer, processor time", "median", "quartiles", "target", "verdict", "requests/s"],
+    ["processor time compared", "median", "quartiles", "target", "verdict", "requests/s"],
     compared.map(renderCompared),
   );
   return `${measured}\n\n${ratios}`;

@@ -1,0 +1,21 @@
+/** An upstream that answers each request with a body of SIZE bytes, never holding more than one chunk of it. */
+import { createServer } from "node:http";
+
+const [port, size] = process.argv.slice(2).map(Number) as [number, number];
+const chunk = Buffer.alloc(64 * 1024, "0123456789abcdef");
+
+createServer((_, answer) => {
+  answer.writeHead(200, { "content-length": size });
+  let left = size;
+  const pour = (): void => {
+    let room = true;
+    while (left > 0 && room) {
+      const take = Math.min(left, chunk.length);
+      left -= take;
+      room = answer.write(take === chunk.length ? chunk : chunk.subarray(0, take));
+    }
+    if (left > 0) answer.once("drain", pour);
+    else answer.end();
+  };
+  pour();
+}).listen(port, "127.0.0.1");
