@@ -36,6 +36,7 @@ import {
   method,
   name,
   pathPattern,
+  pathPrefix,
   pathRegex,
   queryName,
   queryValue,
@@ -130,7 +131,7 @@ const match = object({
   host: optional(hostPattern, "The host that the client named, without port; `*.` matches one or more labels."),
   path: optional(pathPattern, "The whole path, exactly."),
   prefix: optional(
-    pathPattern,
+    pathPrefix,
     "What the path begins with, byte for byte: `/api` matches `/apix` too, `/api/` does not.",
   ),
   regex: optional(pathRegex, "An expression that the whole path must match, in the syntax of RE2."),

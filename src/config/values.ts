@@ -204,25 +204,34 @@ export const hostPattern: ScalarShape<string> = scalar(
   },
 );
 
-/** The exact path or prefix of a rule, brought into the form that every request's path is brought into. */
+/** The whole path of a rule, brought into the form that every request's path is brought into. */
 export const pathPattern: ScalarShape<string> = scalar(
   "a path that begins with /",
   { type: "string", pattern: "^/|\\$\\{" },
-  (text) => {
-    if (!text.startsWith("/")) return undefined;
-    const never = (what: string) => new Refusal(`"${text}" can never match: ${what}`);
-    if (/[?#]/.test(text)) throw never('a path has no "?" or "#", expected the query under `query`');
-    if (/%(?![0-9A-Fa-f]{2})|%00|%5[Cc]|\\|[\0-\x1f\x7f]/.test(text)) throw never("such a path is refused with 400");
-    const path = encodeURI(text)
-      .replaceAll("%25", "%")
-      .replace(/%[0-9A-Fa-f]{2}/g, (triplet) => {
-        const byte = String.fromCharCode(Number.parseInt(triplet.slice(1), 16));
-        return /[A-Za-z0-9._~-]/.test(byte) ? byte : triplet.toUpperCase();
-      });
-    if (/\/\.\.?(\/|$)/.test(path)) throw never('"." and ".." are resolved before rules are tried');
-    return path;
-  },
+  (text) => normalizePattern(text, /\/\.\.?(\/|$)/),
 );
+
+/** What a path begins with; it may end within a segment, so that `/.` is the beginning of `/.well-known`. */
+export const pathPrefix: ScalarShape<string> = scalar(
+  "the beginning of a path, / first",
+  { type: "string", pattern: "^/|\\$\\{" },
+  (text) => normalizePattern(text, /\/\.\.?\//),
+);
+
+function normalizePattern(text: string, dots: RegExp): string | undefined {
+  if (!text.startsWith("/")) return undefined;
+  const never = (what: string) => new Refusal(`"${text}" can never match: ${what}`);
+  if (/[?#]/.test(text)) throw never('a path has no "?" or "#", expected the query under `query`');
+  if (/%(?![0-9A-Fa-f]{2})|%00|%5[Cc]|\\|[\0-\x1f\x7f]/.test(text)) throw never("such a path is refused with 400");
+  const path = text
+    .replace(/[^\x21-\x7e]+/gu, (other) => encodeURIComponent(other.toWellFormed()))
+    .replace(/%[0-9A-Fa-f]{2}/g, (triplet) => {
+      const byte = String.fromCharCode(Number.parseInt(triplet.slice(1), 16));
+      return /[A-Za-z0-9._~-]/.test(byte) ? byte : triplet.toUpperCase();
+    });
+  if (dots.test(path)) throw never('"." and ".." are resolved before rules are tried');
+  return path;
+}
 
 /** A regular expression of RE2's syntax, whose matching takes time linear in the path. */
 export const pathRegex: ScalarShape<string> = scalar(

@@ -1,0 +1,46 @@
+/** `match:` as configured → what a head is compared with, in bytes. */
+import { RE2JS } from "re2js";
+import type { MatchPlan } from "../control/plan.ts";
+
+/** A name with the value that it must have. */
+export type Pair = { readonly name: Uint8Array; readonly value: Uint8Array };
+
+/** A compiled match. Every key is there, so that all rules share one shape; null is "any". */
+export type Rule = {
+  /** Lower case; of `*.example.com` only `.example.com`. */
+  readonly host: Uint8Array | null;
+  readonly wild: boolean;
+  readonly path: Uint8Array | null;
+  readonly prefix: Uint8Array | null;
+  readonly regex: RE2JS | null;
+  readonly methods: readonly Uint8Array[] | null;
+  readonly headers: readonly Pair[] | null;
+  readonly query: readonly Pair[] | null;
+};
+
+/** The match was checked when the configuration was loaded. @throws when it was not, and `regex` is none. */
+export function compileRule(match: MatchPlan): Rule {
+  const wild = match.host?.startsWith("*.") ?? false;
+  return {
+    host: encode(wild ? match.host?.slice(1) : match.host),
+    wild,
+    path: encode(match.path),
+    prefix: encode(match.prefix),
+    regex: match.regex === undefined ? null : RE2JS.compile(match.regex),
+    methods: match.method?.map((method) => Buffer.from(method)) ?? null,
+    headers: encodePairs(match.headers),
+    query: encodePairs(match.query),
+  };
+}
+
+function encode(text: string | undefined): Uint8Array | null {
+  return text === undefined ? null : Buffer.from(text);
+}
+
+function encodePairs(table: Readonly<Record<string, string>> | undefined): readonly Pair[] | null {
+  const pairs = Object.entries(table ?? {}).map(([name, value]) => ({
+    name: Buffer.from(name),
+    value: Buffer.from(value),
+  }));
+  return pairs.length === 0 ? null : pairs;
+}

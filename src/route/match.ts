@@ -1,0 +1,165 @@
+/**
+ * Finds the rule of a request by comparing bytes. Nothing is allocated but for a rule with a `regex`, which needs the
+ * path as a string once for each such rule that is tried.
+ */
+import type { MatchPlan } from "../control/plan.ts";
+import {
+  FIELD_WORDS,
+  type Head,
+  NAME,
+  NAME_END,
+  NAME_ID,
+  NAME_START,
+  PART,
+  VALUE_END,
+  VALUE_START,
+} from "../http/head.ts";
+import { compileRule, type Pair, type Rule } from "./compile.ts";
+
+const COLON = 58;
+const DOT = 46;
+const OPEN_BRACKET = 91;
+const CLOSE_BRACKET = 93;
+const AMPERSAND = 38;
+const EQUALS = 61;
+const PERCENT = 37;
+
+export class Router {
+  readonly #rules: readonly Rule[];
+
+  constructor(routes: readonly { readonly match: MatchPlan }[]) {
+    this.#rules = routes.map((route) => compileRule(route.match));
+  }
+
+  /** The index of the first rule at or after `from` that the head matches, or -1. */
+  match(head: Head, from: number): number {
+    const { bytes, parts } = head;
+    const rules = this.#rules;
+    const hostStart = parts[PART.authority]!;
+    const hostEnd = findHostEnd(bytes, hostStart, parts[PART.authority + 1]!);
+    for (let i = from; i < rules.length; i++) {
+      const rule = rules[i]!;
+      if (rule.host !== null && !matchesHost(rule.host, rule.wild, bytes, hostStart, hostEnd)) continue;
+      if (matchesTarget(rule, head)) return i;
+    }
+    return -1;
+  }
+}
+
+/** All keys but the host, the cheapest first. */
+function matchesTarget(rule: Rule, head: Head): boolean {
+  const { bytes, parts } = head;
+  const start = parts[PART.path]!;
+  const end = parts[PART.path + 1]!;
+  if (rule.path !== null && !equals(rule.path, bytes, start, end)) return false;
+  if (rule.prefix !== null && !startsWith(rule.prefix, bytes, start, end)) return false;
+  if (rule.methods !== null && !matchesMethod(rule.methods, head)) return false;
+  if (rule.headers !== null && !matchesHeaders(rule.headers, head)) return false;
+  if (rule.query !== null && !matchesQuery(rule.query, head)) return false;
+  return rule.regex === null || rule.regex.testExact(head.text(start, end));
+}
+
+/** Where the host of an authority ends: before the port, and before one closing dot (`example.com.` is the same host). */
+function findHostEnd(bytes: Uint8Array, start: number, end: number): number {
+  let at = start;
+  if (bytes[start] === OPEN_BRACKET) {
+    while (at < end && bytes[at] !== CLOSE_BRACKET) at++;
+    return at < end ? at + 1 : end;
+  }
+  while (at < end && bytes[at] !== COLON) at++;
+  return at - 1 > start && bytes[at - 1] === DOT ? at - 1 : at;
+}
+
+function matchesHost(host: Uint8Array, wild: boolean, bytes: Uint8Array, start: number, end: number): boolean {
+  const length = host.length;
+  if (wild ? end - start <= length : end - start !== length) return false;
+  for (let i = 0, at = end - length; i < length; i++, at++) if (lower(bytes[at]!) !== host[i]) return false;
+  return true;
+}
+
+function matchesMethod(methods: readonly Uint8Array[], head: Head): boolean {
+  const start = head.parts[PART.method]!;
+  const end = head.parts[PART.method + 1]!;
+  for (let i = 0; i < methods.length; i++) if (equals(methods[i]!, head.bytes, start, end)) return true;
+  return false;
+}
+
+function matchesHeaders(pairs: readonly Pair[], head: Head): boolean {
+  for (let i = 0; i < pairs.length; i++) if (!hasField(pairs[i]!, head)) return false;
+  return true;
+}
+
+/** Whether any field of that name has exactly that value. One walk over the table, whatever the number of fields. */
+function hasField(pair: Pair, head: Head): boolean {
+  const { bytes, fields, count } = head;
+  const length = pair.name.length;
+  for (let i = 0, at = 0; i < count; i++, at += FIELD_WORDS) {
+    const start = fields[at + NAME_START]!;
+    if (fields[at + NAME_END]! - start !== length || fields[at + NAME_ID]! >= NAME.lookalike) continue;
+    let k = 0;
+    while (k < length && lower(bytes[start + k]!) === pair.name[k]) k++;
+    if (k === length && equals(pair.value, bytes, fields[at + VALUE_START]!, fields[at + VALUE_END]!)) return true;
+  }
+  return false;
+}
+
+function matchesQuery(pairs: readonly Pair[], head: Head): boolean {
+  for (let i = 0; i < pairs.length; i++) if (!hasParameter(pairs[i]!, head)) return false;
+  return true;
+}
+
+/** Whether the first parameter of that name has that value. Both are percent-decoded; `+` is itself. */
+function hasParameter(pair: Pair, head: Head): boolean {
+  const { bytes, parts } = head;
+  const end = parts[PART.query + 1]!;
+  let start = parts[PART.query]!;
+  while (start < end) {
+    let stop = start;
+    let split = -1;
+    for (; stop < end && bytes[stop] !== AMPERSAND; stop++) if (split < 0 && bytes[stop] === EQUALS) split = stop;
+    const nameEnd = split < 0 ? stop : split;
+    if (equalsDecoded(pair.name, bytes, start, nameEnd))
+      return equalsDecoded(pair.value, bytes, split < 0 ? stop : split + 1, stop);
+    start = stop + 1;
+  }
+  return false;
+}
+
+function equalsDecoded(wanted: Uint8Array, bytes: Uint8Array, start: number, end: number): boolean {
+  let k = 0;
+  for (let at = start; at < end; at++, k++) {
+    let byte = bytes[at]!;
+    if (byte === PERCENT && at + 2 < end) {
+      const high = decodeHex(bytes[at + 1]!);
+      const low = decodeHex(bytes[at + 2]!);
+      // A `%` that begins no escape stands for itself.
+      if (high >= 0 && low >= 0) {
+        byte = high * 16 + low;
+        at += 2;
+      }
+    }
+    if (byte !== wanted[k]) return false;
+  }
+  return k === wanted.length;
+}
+
+function equals(wanted: Uint8Array, bytes: Uint8Array, start: number, end: number): boolean {
+  return end - start === wanted.length && startsWith(wanted, bytes, start, end);
+}
+
+function startsWith(wanted: Uint8Array, bytes: Uint8Array, start: number, end: number): boolean {
+  const length = wanted.length;
+  if (end - start < length) return false;
+  for (let i = 0; i < length; i++) if (bytes[start + i] !== wanted[i]) return false;
+  return true;
+}
+
+function decodeHex(byte: number): number {
+  if (byte >= 48 && byte <= 57) return byte - 48;
+  const letter = lower(byte);
+  return letter >= 97 && letter <= 102 ? letter - 87 : -1;
+}
+
+function lower(byte: number): number {
+  return byte >= 65 && byte <= 90 ? byte + 32 : byte;
+}

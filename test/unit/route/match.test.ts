@@ -1,0 +1,157 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import type { MatchPlan } from "../../../src/control/plan.ts";
+import { Head, PART } from "../../../src/http/head.ts";
+import { Router } from "../../../src/route/match.ts";
+
+type Request = {
+  method?: string;
+  host?: string;
+  path?: string;
+  query?: string;
+  headers?: readonly (readonly [name: string, value: string])[];
+};
+
+function makeHead({ method = "GET", host = "example.com", path = "/", query = "", headers = [] }: Request): Head {
+  const head = new Head();
+  const put = (part: number, text: string) => {
+    const bytes = Buffer.from(text, "latin1");
+    head.setPart(part, bytes, 0, bytes.length);
+  };
+  put(PART.method, method);
+  put(PART.authority, host);
+  put(PART.path, path);
+  put(PART.query, query);
+  for (const [name, value] of headers) head.add(Buffer.from(name, "latin1"), Buffer.from(value), 0);
+  return head;
+}
+
+function matches(match: MatchPlan, request: Request): boolean {
+  return new Router([{ match }]).match(makeHead(request), 0) === 0;
+}
+
+test("an empty match takes every request", () => {
+  assert.ok(matches({}, {}));
+  assert.ok(matches({}, { host: "", path: "*", method: "OPTIONS" }));
+});
+
+test("the host is compared without port, case and closing dot", () => {
+  for (const host of ["example.com", "EXAMPLE.com", "example.com:8080", "example.com.", "example.com.:80"])
+    assert.ok(matches({ host: "example.com" }, { host }), host);
+  for (const host of ["", "xexample.com", "example.com.evil", "example.co", "a.example.com", ":80", "."])
+    assert.ok(!matches({ host: "example.com" }, { host }), host);
+  assert.ok(matches({ host: "[::1]" }, { host: "[::1]:8080" }));
+  assert.ok(!matches({ host: "[::1]" }, { host: "[::2]:8080" }));
+  assert.ok(!matches({ host: "[::1]" }, { host: "[::1" }));
+});
+
+test("a leading *. stands for one or more labels, never for none", () => {
+  const match = { host: "*.example.com" };
+  for (const host of ["a.example.com", "a.b.example.com:80", "A.EXAMPLE.COM"])
+    assert.ok(matches(match, { host }), host);
+  for (const host of ["example.com", ".example.com", "aexample.com", "a.example.com.evil.org"])
+    assert.ok(!matches(match, { host }), host);
+});
+
+test("path is the whole path, prefix its first bytes, regex all of it", () => {
+  assert.ok(matches({ path: "/a" }, { path: "/a", query: "b=1" }));
+  assert.ok(!matches({ path: "/a" }, { path: "/a/" }));
+  assert.ok(!matches({ path: "/a" }, { path: "/A" }));
+  assert.ok(matches({ prefix: "/api" }, { path: "/apix" }));
+  assert.ok(!matches({ prefix: "/api/" }, { path: "/apix" }));
+  assert.ok(!matches({ prefix: "/api/" }, { path: "/api" }));
+  assert.ok(matches({ regex: "/v[12]/.*" }, { path: "/v2/x" }));
+  assert.ok(!matches({ regex: "/v[12]/" }, { path: "/v2/x" }), "the end is anchored");
+  assert.ok(!matches({ regex: "v2/x|x" }, { path: "/v2/x" }), "the beginning is anchored");
+});
+
+test("a regular expression that backtracking engines choke on takes its linear time", () => {
+  // A backtracking engine needs about 2^30 steps for this, and the test would not end.
+  assert.ok(!matches({ regex: "/(a+)+b" }, { path: `/${"a".repeat(5000)}` }));
+});
+
+test("a method is one of those listed, in their case", () => {
+  assert.ok(matches({ method: ["GET", "POST"] }, { method: "POST" }));
+  assert.ok(!matches({ method: ["GET", "POST"] }, { method: "PUT" }));
+  assert.ok(!matches({ method: ["GET"] }, { method: "get" }));
+  assert.ok(!matches({ method: ["GET"] }, { method: "GETS" }));
+});
+
+test("a header matches when any field of that name has exactly the value", () => {
+  const match = { headers: { "x-beta": "1" } };
+  assert.ok(matches(match, { headers: [["X-Beta", "1"]] }));
+  assert.ok(
+    matches(match, {
+      headers: [
+        ["x-beta", "0"],
+        ["x-beta", "1"],
+      ],
+    }),
+  );
+  assert.ok(!matches(match, { headers: [["x-beta", "0, 1"]] }));
+  assert.ok(!matches(match, { headers: [["x-betas", "1"]] }));
+  assert.ok(!matches(match, {}));
+  assert.ok(matches({ headers: { a: "" } }, { headers: [["a", ""]] }));
+  assert.ok(matches({ headers: { a: "é" } }, { headers: [["a", "é"]] }));
+});
+
+test("a field that an edit took away does not match", () => {
+  const head = makeHead({ headers: [["x-beta", "1"]] });
+  const router = new Router([{ match: { headers: { "x-beta": "1" } } }]);
+  assert.equal(router.match(head, 0), 0);
+  head.removeAt(0);
+  assert.equal(router.match(head, 0), -1);
+});
+
+test("of query parameters the first of the name counts, percent-decoded", () => {
+  const match = { query: { q: "a b" } };
+  assert.ok(matches(match, { query: "x=1&q=a%20b" }));
+  assert.ok(matches(match, { query: "%71=a%20b&q=c" }));
+  assert.ok(!matches(match, { query: "q=c&q=a%20b" }));
+  assert.ok(!matches(match, { query: "q=a+b" }));
+  assert.ok(!matches(match, { query: "qq=a%20b" }));
+  assert.ok(!matches(match, {}));
+  assert.ok(matches({ query: { q: "" } }, { query: "q" }));
+  assert.ok(matches({ query: { q: "" } }, { query: "q=&x" }));
+  assert.ok(matches({ query: { q: "100%" } }, { query: "q=100%" }));
+  assert.ok(matches({ query: { q: "%zz" } }, { query: "q=%zz" }));
+  assert.ok(matches({ query: { q: "a=b" } }, { query: "q=a=b" }));
+  assert.ok(matches({ query: { q: "é" } }, { query: "q=%C3%A9" }));
+});
+
+test("all given keys must match", () => {
+  const match = { host: "a.org", prefix: "/x", method: ["GET"], headers: { h: "1" }, query: { q: "2" }, regex: "/x.*" };
+  const request = { host: "a.org", path: "/xy", method: "GET", headers: [["h", "1"] as const], query: "q=2" };
+  assert.ok(matches(match, request));
+  const wrong: Request[] = [{ host: "b.org" }, { path: "/y" }, { method: "PUT" }, { headers: [] }, { query: "q=3" }];
+  for (const one of wrong) assert.ok(!matches(match, { ...request, ...one }), JSON.stringify(one));
+});
+
+test("the first match at or after `from` wins", () => {
+  const router = new Router([{ match: { path: "/b" } }, { match: {} }, { match: { path: "/a" } }, { match: {} }]);
+  const head = makeHead({ path: "/a" });
+  assert.equal(router.match(head, 0), 1);
+  assert.equal(router.match(head, 2), 2);
+  assert.equal(router.match(head, 3), 3);
+  assert.equal(router.match(head, 4), -1);
+  assert.equal(new Router([]).match(head, 0), -1);
+});
+
+test("for all queries, the result is that of decoding and comparing", () => {
+  const piece = fc.constantFrom("q", "=", "&", "%71", "%", "a", "%4", "%20");
+  fc.assert(
+    fc.property(fc.array(piece, { maxLength: 12 }), fc.constantFrom("", "a", "q", "a=", " ", "%"), (pieces, wanted) => {
+      const query = pieces.join("");
+      const decode = (text: string) =>
+        text.replace(/%([0-9A-Fa-f]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
+      const found = query
+        .split("&")
+        .filter((one) => one !== "")
+        .map((one) => (one.includes("=") ? one : `${one}=`))
+        .map((one) => [one.slice(0, one.indexOf("=")), one.slice(one.indexOf("=") + 1)].map(decode))
+        .find(([name]) => name === "q");
+      assert.equal(matches({ query: { q: wanted } }, { query }), found?.[1] === wanted);
+    }),
+  );
+});
