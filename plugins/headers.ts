@@ -45,7 +45,7 @@ function readRules(path: string): Rules {
   Config.allow(path, ["set", "add", "remove"]);
   const rules = new Rules();
   const remove = Config.list(`${path}.remove`);
-  for (let i = 0; i < remove.length; i++) rules.remove.push(checkName(`${path}.remove`, remove[i]));
+  for (let i = 0; i < remove.length; i++) rules.remove.push(checkName(`${path}.remove`, remove[i], false));
   readFields(`${path}.set`, rules.setNames, rules.setValues, false);
   readFields(`${path}.add`, rules.addNames, rules.addValues, true);
   return rules;
@@ -53,7 +53,7 @@ function readRules(path: string): Rules {
 
 function readFields(path: string, names: string[], values: string[], many: bool): void {
   for (let i = 0, count = Config.keys(path).length; i < count; i++) {
-    const name = checkName(path, Config.key(path, i));
+    const name = checkName(path, Config.key(path, i), path == "request.set");
     const at = Config.join(path, name);
     if (!many) Config.string(at);
     const list = Config.list(at);
@@ -64,8 +64,9 @@ function readFields(path: string, names: string[], values: string[], many: bool)
   }
 }
 
-function checkName(path: string, name: string): string {
-  if (!Headers.canSet(name)) Config.refuse(path, `a header that may be changed, not "${name}"`);
+/** Host names where a request goes: it can be replaced, never be missing or there twice. */
+function checkName(path: string, name: string, host: bool): string {
+  if (!Headers.canSet(name) || (!host && name.toLowerCase() == "host")) Config.refuse(path, `a header that may be changed, not "${name}"`);
   return name;
 }
 

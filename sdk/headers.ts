@@ -9,8 +9,11 @@ const NAME_CAP: i32 = 256;
 const FIXED: StaticArray<string> = [
   "connection",
   "content-length",
-  "host",
+  "expect",
+  "http2-settings",
   "keep-alive",
+  "proxy-authenticate",
+  "proxy-authorization",
   "proxy-connection",
   "te",
   "trailer",
@@ -36,7 +39,10 @@ export class Headers {
   // Made by the SDK alone: `req.headers`, `res.headers`.
   constructor(private part: i32) {}
 
-  /** May a plugin change a header of this name: is it a token, and none that belongs to the connection? */
+  /**
+   * May a plugin change a header of this name: is it a token, and none that belongs to the connection?
+   * `host` may be set on a request, not added or removed.
+   */
   static canSet(name: string): bool {
     if (!name.length || name.length > NAME_CAP) return false;
     for (let i = 0; i < name.length; i++) {
