@@ -324,8 +324,16 @@ export class Client extends Wire {
       this.#finishWriting();
       return;
     }
+    const { timeouts } = x.listener!.plan;
+    this.#arm(this.unsent > 0 ? timeouts.write : timeouts.idle);
+    // A client that sends on and reads nothing must not have its answers pile up here: its next request waits.
+    if (this.socket.writableNeedDrain) this.#state = STATE.waiting;
+    else this.#next();
+  }
+
+  /** Takes the next request, from what was carried first. */
+  #next(): void {
     this.#state = STATE.head;
-    this.#arm(this.unsent > 0 ? x.listener!.plan.timeouts.write : x.listener!.plan.timeouts.idle);
     if (this.#carried > 0) this.#takeCarry();
     if (this.#state !== STATE.lingering && this.#state !== STATE.closed) this.resume();
   }
@@ -350,14 +358,15 @@ export class Client extends Wire {
         this.#pipeline.clientGone(this.#exchange!, "the client ended its side before the request was complete");
         return;
       case STATE.waiting: {
-        const x = this.#exchange!;
+        const x = this.#exchange;
         this.#closing = true;
-        if (!x.headSent && !x.listener!.plan.halfClose)
+        if (x === null) this.#finishWriting();
+        else if (!x.headSent && !x.listener!.plan.halfClose)
           this.#pipeline.clientGone(x, "the client ended its side before the answer's head");
         return;
       }
       case STATE.lingering:
-        this.socket.destroy();
+        this.socket.destroySoon();
         return;
       default:
         this.#state = STATE.closed;
@@ -377,6 +386,11 @@ export class Client extends Wire {
   protected drained(): void {
     if (this.#exchange === null) {
       if (this.#state === STATE.head) this.#arm(this.port.state?.plan.timeouts.idle ?? 1);
+      else if (this.#state === STATE.waiting && this.#closing) this.#finishWriting();
+      else if (this.#state === STATE.waiting) {
+        this.#arm(this.port.state?.plan.timeouts.idle ?? 1);
+        this.#next();
+      }
       return;
     }
     if (this.#state === STATE.body) this.#arm(this.#exchange.listener!.plan.timeouts.body);
@@ -398,6 +412,10 @@ export class Client extends Wire {
 
   protected timedOut(): void {
     const x = this.#exchange;
+    if (x === null && this.#state === STATE.waiting) {
+      this.break();
+      return;
+    }
     if (this.#state === STATE.lingering || (x === null && this.#carried === 0)) {
       if (this.#state === STATE.lingering) this.socket.destroy();
       else this.#finishWriting();

@@ -164,7 +164,7 @@ export class Pipeline {
     x.replayLost = true;
     const more = x.client!.answer(x);
     if (x.localStatus !== 0 || x.bodyDone) return PHASE.done;
-    if (!more) x.attempt.upstream?.pause();
+    if (!more) x.attempt.upstream?.pauseBody();
     return PHASE.body;
   }
 

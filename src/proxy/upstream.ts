@@ -193,10 +193,7 @@ export class Upstream extends Wire implements Poolable {
     x.bodyDone = body.done;
     if (body.done) this.#finish(x, clean);
     else this.#arm(this.#plan.timeouts.idle);
-    if (!this.#pipeline.responseBody(x, this, bytes) && !body.done) {
-      this.pause();
-      this.deadline = 0;
-    }
+    if (!this.#pipeline.responseBody(x, this, bytes) && !body.done) this.pauseBody();
   }
 
   /** The answer is whole: back to the pool, or closed. `clean`: nothing came after it. */
@@ -222,6 +219,12 @@ export class Upstream extends Wire implements Poolable {
     const value = head.text(head.fields[word + VALUE_START]!, head.fields[word + VALUE_END]!);
     const seconds = /(?:^|[,; ])timeout=(\d{1,6})/i.exec(value)?.[1];
     return seconds === undefined ? this.#idleFor : Math.max(1, (Number(seconds) - 1) * 1000);
+  }
+
+  /** The client takes no more for now: that is not the endpoint's delay. */
+  pauseBody(): void {
+    this.pause();
+    this.deadline = 0;
   }
 
   /** The client can take more of the answer. */

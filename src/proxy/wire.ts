@@ -206,9 +206,11 @@ export abstract class Wire implements Timed {
   protected send(out: Buffer, size: number): boolean {
     const socket = this.#socket!;
     this.#reclaim();
+    const { buffers } = this.context;
+    // Behind a write that waits this one waits too: a small answer must not hold the whole buffer for so long.
+    if (socket.writableLength > 0 && out === buffers.out) return socket.write(Buffer.from(out.subarray(0, size)));
     const more = socket.write(out.subarray(0, size));
     if (socket.writableLength === 0) return true;
-    const { buffers } = this.context;
     if (out === buffers.out) buffers.replaceOut();
     return more;
   }
