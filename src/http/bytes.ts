@@ -4,6 +4,7 @@ export const HTAB = 9;
 export const LF = 10;
 export const CR = 13;
 export const SPACE = 32;
+export const QUOTE = 34;
 export const PERCENT = 37;
 export const STAR = 42;
 export const COMMA = 44;
@@ -11,7 +12,9 @@ export const DOT = 46;
 export const SLASH = 47;
 export const COLON = 58;
 export const SEMICOLON = 59;
+export const EQUALS = 61;
 export const QUERY = 63;
+export const BACKSLASH = 92;
 
 /** Bits of CLASS. */
 export const IS = {

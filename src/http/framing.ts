@@ -1,6 +1,6 @@
 /** Reads a message's body, and finds where it ends (RFC 9112 sections 6 and 7). */
 
-import { CLASS, CR, HTAB, hexValue, IS, LF, SEMICOLON, SPACE } from "./bytes.ts";
+import { BACKSLASH, CLASS, CR, EQUALS, hexValue, IS, LF, QUOTE, SEMICOLON } from "./bytes.ts";
 import { FRAMING, Head } from "./head.ts";
 import { KIND, scanFields } from "./scan-fields.ts";
 
@@ -15,18 +15,23 @@ const STATE = {
   length: 1,
   close: 2,
   size: 3,
-  /** After `;`: an extension must begin with a token or a blank before it. */
-  extensionStart: 4,
-  extension: 5,
-  sizeLf: 6,
-  data: 7,
-  dataCr: 8,
-  dataLf: 9,
+  sizeLf: 4,
+  data: 5,
+  dataCr: 6,
+  dataLf: 7,
   /** After the last chunk. */
-  trailerStart: 10,
-  trailers: 11,
-  endLf: 12,
-  broken: 13,
+  trailerStart: 8,
+  trailers: 9,
+  endLf: 10,
+  broken: 11,
+  /** From here on: within a chunk extension, `;name`, `;name=token` or `;name="quoted"`. */
+  extension: 12,
+  extensionName: 13,
+  extensionEquals: 14,
+  extensionToken: 15,
+  extensionQuoted: 16,
+  extensionEscape: 17,
+  extensionEnd: 18,
 } as const;
 
 /**
@@ -137,7 +142,7 @@ export class BodyReader {
     }
     if (at >= end) return at;
     if (this.#digits > 0 && buf[at] === CR) this.#state = STATE.sizeLf;
-    else if (this.#digits > 0 && buf[at] === SEMICOLON) this.#state = STATE.extensionStart;
+    else if (this.#digits > 0 && buf[at] === SEMICOLON) this.#state = STATE.extension;
     else {
       this.#break("a chunk size that is not hexadecimal digits");
       return at;
@@ -147,11 +152,11 @@ export class BodyReader {
 
   // The single bytes between sizes and data.
   #step(byte: number): void {
+    if (this.#state >= STATE.extension) {
+      this.#stepExtension(byte);
+      return;
+    }
     switch (this.#state) {
-      case STATE.extensionStart:
-      case STATE.extension:
-        this.#stepExtension(byte);
-        return;
       case STATE.sizeLf:
         if (byte !== LF) this.#break("a bare CR after a chunk size");
         else this.#state = this.#left > 0 ? STATE.data : STATE.trailerStart;
@@ -174,17 +179,14 @@ export class BodyReader {
     }
   }
 
-  // Extensions are dropped, so only their extent matters: no line end may hide in one.
+  // Extensions are dropped, but first held to their grammar: a reader that skips to the next LF finds another chunk
+  // than one that skips to CRLF.
   #stepExtension(byte: number): void {
-    const started = this.#state === STATE.extension;
-    const kind = CLASS[byte]!;
+    const next = nextExtensionState(this.#state, byte);
     if (++this.#extensionBytes > MOST_EXTENSION_BYTES)
       this.#break(`chunk extensions over ${MOST_EXTENSION_BYTES} bytes`);
-    else if (started && byte === CR) this.#state = STATE.sizeLf;
-    else if (started ? (kind & IS.value) === 0 : (kind & IS.token) === 0 && byte !== SPACE && byte !== HTAB)
-      this.#break("a malformed chunk extension");
-    else if (started ? byte === SEMICOLON : (kind & IS.token) !== 0)
-      this.#state = started ? STATE.extensionStart : STATE.extension;
+    else if (next === STATE.broken) this.#break("a malformed chunk extension");
+    else this.#state = next;
   }
 
   // Gathered in a head of their own and scanned again with each piece; the bound keeps that cheap.
@@ -202,5 +204,28 @@ export class BodyReader {
     if (past < 0) this.#break(`trailers: ${head.problem}`);
     else if (head.end >= MOST_TRAILER_BYTES) this.#break(`trailers over ${MOST_TRAILER_BYTES} bytes`);
     return past < 0 ? at : at + head.end - before;
+  }
+}
+
+function nextExtensionState(state: number, byte: number): number {
+  const isToken = (CLASS[byte]! & IS.token) !== 0;
+  switch (state) {
+    case STATE.extension:
+      return isToken ? STATE.extensionName : STATE.broken;
+    case STATE.extensionEquals:
+      if (byte === QUOTE) return STATE.extensionQuoted;
+      return isToken ? STATE.extensionToken : STATE.broken;
+    case STATE.extensionQuoted:
+      if (byte === QUOTE) return STATE.extensionEnd;
+      if (byte === BACKSLASH) return STATE.extensionEscape;
+      return (CLASS[byte]! & IS.value) !== 0 ? state : STATE.broken;
+    case STATE.extensionEscape:
+      return (CLASS[byte]! & IS.value) !== 0 ? STATE.extensionQuoted : STATE.broken;
+    default:
+      // After a name, a token or a quoted string.
+      if (byte === CR) return STATE.sizeLf;
+      if (byte === SEMICOLON) return STATE.extension;
+      if (byte === EQUALS && state === STATE.extensionName) return STATE.extensionEquals;
+      return isToken && state !== STATE.extensionEnd ? state : STATE.broken;
   }
 }

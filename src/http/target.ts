@@ -3,11 +3,9 @@
  * routes, plugins and the upstream cannot disagree on what was asked for (RFC 3986 section 6.2.2).
  */
 
-import { CLASS, DOT, hexValue, IS, PERCENT, QUERY, SLASH, STAR } from "./bytes.ts";
+import { BACKSLASH, CLASS, DOT, hexValue, IS, PERCENT, QUERY, SLASH, STAR } from "./bytes.ts";
 import { type Head, PART } from "./head.ts";
 import { refuse } from "./scan-fields.ts";
-
-const BACKSLASH = 92;
 
 // What an escape may be found to be. `keep` is normal already.
 const ESCAPE = { keep: 0, change: 1, bad: 2 } as const;

@@ -103,6 +103,28 @@ test("trailers are bounded in number and size", () => {
   assert.match(read(`0\r\na: ${"b".repeat(16 * 1024 - 6)}\r\n\r\n`), /over 16384 bytes/);
 });
 
+test("chunk extensions are held to their grammar", () => {
+  const read = (extension: string): string =>
+    readBody(begin(FRAMING.chunked), `1${extension}\r\na\r\n0\r\n\r\n`, [99]).problem;
+  for (const good of [";a", ";a=b", ";a;b=c;d", ';a=""', ';a="b;=\\"\t\xe9";c']) assert.equal(read(good), "", good);
+  for (const bad of [
+    ";",
+    ";;",
+    ";=",
+    ";a=",
+    ";a=;b",
+    ";a b",
+    "; a",
+    ";a ",
+    ';"a"',
+    ';a="b"c',
+    ';a="b',
+    ';a="\\',
+    ";a=b=c",
+  ])
+    assert.notEqual(read(bad), "", bad);
+});
+
 test("chunk extensions are bounded over the message", () => {
   const chunk = `1;${"e".repeat(1000)}\r\na\r\n`;
   const read = (raw: string): string => readBody(begin(FRAMING.chunked), raw, [5000]).problem;
@@ -112,7 +134,7 @@ test("chunk extensions are bounded over the message", () => {
 
 const chunk = fc.record({
   data: fc.string({ unit: "binary-ascii", minLength: 1, maxLength: 40 }),
-  extension: fc.constantFrom("", ";a", ";a=b", '; a="b c"', ";a;b"),
+  extension: fc.constantFrom("", ";a", ";a=b", ';a="b \\"c"', ";a;b"),
   zeros: fc.nat(3),
 });
 const trailer = fc.constantFrom("", "grpc-status: 0\r\n", "a: b\r\nc:\r\n");

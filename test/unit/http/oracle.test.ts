@@ -39,7 +39,12 @@ const server = createServer({ maxHeaderSize: MAX_HEADER_SIZE }, (req, res) => {
 });
 // A FIN behind a complete request must not abort it.
 Object.assign(server, { httpAllowHalfOpen: true });
-server.on("connection", (socket: Socket) => byPort.set(socket.remotePort!, newSeen()));
+server.on("connection", (socket: Socket) => {
+  byPort.set(socket.remotePort!, newSeen());
+  // Once everything has been read, whatever Node is to make of it is made within a few turns; some errors after an
+  // Upgrade field it never tells.
+  socket.on("end", () => setImmediate(() => setImmediate(() => setImmediate(() => socket.destroy()))));
+});
 server.on("clientError", (error: Error & { code?: string }, socket) => {
   const seen = byPort.get((socket as Socket).remotePort!);
   if (seen !== undefined) seen.error ||= error.code ?? error.message;
