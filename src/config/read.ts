@@ -40,6 +40,7 @@ export class Reader {
   }
 
   #read(shape: AnyShape, tree: Tree): unknown {
+    if (tree.kind === "scalar" && tree.broken) return undefined;
     switch (shape.kind) {
       case "scalar":
         return this.#readScalar(shape, tree);

@@ -12,6 +12,8 @@ export type ScalarTree = {
   readonly text: string;
   readonly value: string | number | boolean | null;
   readonly at: Place;
+  /** A variable in it has no value: that is reported, and nothing more is to be said of it. */
+  readonly broken?: true;
 };
 export type ListTree = { readonly kind: "list"; readonly items: readonly Tree[]; readonly at: Place };
 export type MapTree = { readonly kind: "map"; readonly entries: readonly Entry[]; readonly at: Place };
@@ -156,7 +158,9 @@ class TreeBuilder {
     if (!written.includes("${")) {
       return { kind: "scalar", text: written, value: node.value as ScalarTree["value"], at };
     }
+    const before = this.problems.length;
     const text = this.#expand(written, at);
+    if (this.problems.length > before) return { kind: "scalar", text, value: text, at, broken: true };
     return { kind: "scalar", text, value: plain ? resolvePlain(text) : text, at };
   }
 

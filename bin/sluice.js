@@ -1,0 +1,51 @@
+#!/usr/bin/env node
+// Starts Sluice on Node 26 or later. An older Node may run this file: it then hands over to the `node` that npm put
+// beside the package. Plain JavaScript, because an older Node cannot run TypeScript.
+import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { dirname, join } from "node:path";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+
+const LEAST = 26;
+const home = join(dirname(fileURLToPath(import.meta.url)), "..");
+
+if (Number.parseInt(process.versions.node, 10) >= LEAST) {
+  const source = join(home, "src/main.ts");
+  await import(existsSync(source) ? source : join(home, "dist/main.js"));
+} else {
+  handOver();
+}
+
+function handOver() {
+  const node = findNode(home);
+  if (node === null || process.env.SLUICE_HANDED_OVER) {
+    process.stderr.write(`sluice: this is Node ${process.versions.node}, expected ${LEAST} or later\n`);
+    process.exitCode = 1;
+    return;
+  }
+  const args = [...process.execArgv, ...process.argv.slice(1)];
+  const env = { ...process.env, SLUICE_HANDED_OVER: "1" };
+  if (process.execve) process.execve(node, [node, ...args], env);
+
+  // A group of its own: Ctrl-C then reaches only this process, and the child once. A second signal would end it at once.
+  const child = spawn(node, args, { stdio: "inherit", env, detached: true });
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal));
+  child.on("error", (error) => {
+    process.stderr.write(`sluice: ${node} cannot be started: ${error.message}\n`);
+    process.exitCode = 1;
+  });
+  child.on("exit", (code, signal) => {
+    if (signal === null) process.exit(code);
+    process.removeAllListeners(signal);
+    process.kill(process.pid, signal);
+  });
+}
+
+/** The `node` of the nearest node_modules, from the package outward. */
+function findNode(directory) {
+  const node = join(directory, "node_modules/.bin/node");
+  if (existsSync(node)) return node;
+  const parent = dirname(directory);
+  return parent === directory ? null : findNode(parent);
+}

@@ -1,0 +1,111 @@
+/** The command line: finds the command, answers --help and --version, and turns what is thrown into an exit code. */
+import { readFile } from "node:fs/promises";
+import { EXIT_USAGE, UsageError } from "./usage.ts";
+
+type Command = {
+  /** What stands after `sluice`. */
+  readonly usage: string;
+  readonly summary: string;
+  /** Lines of `--help`, below the usage. */
+  readonly options?: readonly string[];
+  /** The module that runs it; loaded only then, so that `--help` needs no WebAssembly and `schema` no sockets. */
+  readonly load: () => Promise<{ run(args: string[]): Promise<number> }>;
+};
+
+const FILE_OPTION = "-c, --config FILE   the configuration; sluice.yaml without it";
+
+const COMMANDS: Readonly<Record<string, Command>> = {
+  check: {
+    usage: "check [-c sluice.yaml]",
+    summary: "check a configuration and every plugin it names",
+    options: [FILE_OPTION],
+    load: () => import("./check.ts"),
+  },
+  schema: {
+    usage: "schema",
+    summary: "print the JSON Schema of the configuration",
+    load: () => import("./schema.ts"),
+  },
+  init: {
+    usage: "init [DIRECTORY]",
+    summary: "write a small sluice.yaml that runs",
+    load: () => import("./init.ts"),
+  },
+};
+
+/** Runs one command; the exit code. `args` is what stands after the program's name. */
+export async function cli(args: readonly string[]): Promise<number> {
+  const [first, second] = args;
+  if (first === undefined) {
+    process.stderr.write(helpOfAll());
+    return EXIT_USAGE;
+  }
+  if (first === "--help" || first === "-h" || first === "help") return print(helpOfAll());
+  if (first === "--version" || first === "-v") return print(`sluice ${await readVersion()}\n`);
+  const name = Object.hasOwn(COMMANDS, first) ? first : `${first} ${second}`;
+  const rest = args.slice(name === first ? 1 : 2);
+  const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  if (command === undefined) return answerUnknown(first, args.slice(1));
+  if (asksForHelp(rest)) return print(helpOf(command));
+  return runCommand(name, command, rest);
+}
+
+async function runCommand(name: string, command: Command, args: string[]): Promise<number> {
+  try {
+    const module = await command.load();
+    return await module.run(args);
+  } catch (error) {
+    if (!(error instanceof Error)) throw error;
+    if (!isUsageError(error)) return complain(error.message, 1);
+    // Node's own message goes on for sentences about `--`.
+    return complain(`${error.message.split(". ")[0]} (sluice ${name} --help tells more)`, EXIT_USAGE);
+  }
+}
+
+/** `sluice plugin` and `sluice plugin --help` list what begins so; anything else is not known. */
+function answerUnknown(first: string, rest: readonly string[]): number {
+  const group = Object.keys(COMMANDS).filter((name) => name.startsWith(`${first} `));
+  if (group.length === 0) return complain(`unknown command "${first}" (sluice --help lists them)`, EXIT_USAGE);
+  if (asksForHelp(rest)) return print(helpOfAll(group));
+  return complain(
+    `"${first}" needs one of ${group.map((name) => name.slice(first.length + 1)).join(", ")}`,
+    EXIT_USAGE,
+  );
+}
+
+function asksForHelp(args: readonly string[]): boolean {
+  const end = args.indexOf("--");
+  return (end < 0 ? args : args.slice(0, end)).some((arg) => arg === "--help" || arg === "-h");
+}
+
+function isUsageError(error: Error): boolean {
+  const { code } = error as NodeJS.ErrnoException;
+  return error instanceof UsageError || code?.startsWith("ERR_PARSE_ARGS") === true;
+}
+
+function helpOfAll(names = Object.keys(COMMANDS)): string {
+  const commands = names.map((name) => COMMANDS[name]!);
+  const width = Math.max(...commands.map(({ usage }) => usage.length));
+  const lines = commands.map(({ usage, summary }) => `  sluice ${usage.padEnd(width)}  ${summary}`);
+  return `a load balancer and reverse proxy programmed with WebAssembly plugins\n\n${lines.join("\n")}\n\nEach command takes --help; sluice --version prints the version.\n`;
+}
+
+function helpOf({ usage, summary, options = [] }: Command): string {
+  const lines = [...options, "-h, --help          this text"].map((line) => `  ${line}\n`);
+  return `sluice ${usage}\n\n${summary}\n\n${lines.join("")}`;
+}
+
+function print(text: string): number {
+  process.stdout.write(text);
+  return 0;
+}
+
+function complain(message: string, code: number): number {
+  process.stderr.write(`sluice: ${message}\n`);
+  return code;
+}
+
+async function readVersion(): Promise<string> {
+  const text = await readFile(new URL("../../package.json", import.meta.url), "utf8");
+  return (JSON.parse(text) as { version: string }).version;
+}
