@@ -139,6 +139,7 @@ export class Pipeline {
     attempt.startedAt = x.attempts === 1 ? x.startedAt : performance.now();
     attempt.sent = false;
     attempt.complete = false;
+    x.response.status = 0; // what stands there is of an attempt or an exchange before
     x.sentHead = isHeadMethod(x.request);
     this.#context.columns.addInFlight(this.#context.thread, endpoint.slot, 1);
     const pool = cluster.poolOf(endpoint) as Pool<Upstream>;
@@ -335,9 +336,10 @@ export class Pipeline {
       x.phase = PHASE.forward;
       return this.advance(x);
     }
-    const unsent = !attempt.sent;
     x.error = error;
-    if (this.#mayRetry(x, false) && unsent && x.route!.retryConnect) return this.#retry(x);
+    const { retryConnect, retryStatuses } = x.route!;
+    const wanted = attempt.sent ? retryStatuses.includes(error.status) : retryConnect;
+    if (wanted && this.#mayRetry(x, attempt.sent)) return this.#retry(x);
     x.phase = this.#error(x, error, problem);
     this.advance(x);
   }
