@@ -20,6 +20,13 @@ export class EndpointView {
     this.list[this.count++] = endpoint;
   }
 
+  /** The same endpoints in a view of its own, which stays as it is. */
+  clone(): EndpointView {
+    const view = new EndpointView(this.columns);
+    for (let i = 0; i < this.count; i++) view.push(this.list[i]!);
+    return view;
+  }
+
   /** The value of a column (`COLUMN`) for the endpoint at `index`, which the caller has checked. */
   value(index: number, column: number): number {
     const endpoint = this.list[index]!;

@@ -1,9 +1,16 @@
 /** From the bytes of a file to a module that may be run: checked, metered, compiled. What it yields is posted to threads. */
 import { createHash } from "node:crypto";
-import { EXPORT, HOOK, type Hook, type Import, IMPORTS, LIMIT, type ValueType } from "./abi.ts";
+import { ABI_VERSION, EXPORT, HOOK, type Hook, IMPORTS, type Import, LIMIT, type ValueType } from "./abi.ts";
 import { PluginError } from "./error.ts";
 import { meterModule, RESERVED } from "./meter.ts";
-import { type ExportShape, formatSignature, type ModuleShape, readShape, type Signature } from "./module-shape.ts";
+import {
+  type ExportShape,
+  formatSignature,
+  type ModuleShape,
+  readConstant,
+  readShape,
+  type Signature,
+} from "./module-shape.ts";
 import { KIND, KIND_NAMES, TYPE } from "./wasm-binary.ts";
 
 /** Only `plugin/` knows what this is. */
@@ -16,6 +23,10 @@ export type ModuleInfo = {
   readonly groups: readonly string[];
   /** Bytes of the file. */
   readonly size: number;
+  /** One guest serves many configurations. */
+  readonly servesMany: boolean;
+  /** Functions of the file, imports included; those above were appended. */
+  readonly functions: number;
 };
 
 /** A module that was checked, metered and compiled: posted to every thread. */
@@ -52,7 +63,13 @@ function checkModule(bytes: Uint8Array, options: BuildOptions): Checked {
   const { bytes: metered, offsets } = meterModule(bytes, shape, options.memory);
   return {
     hash: createHash("sha256").update(bytes).digest("hex"),
-    info: { hooks: hookMask(shape), groups: importGroups(shape), size: bytes.length },
+    info: {
+      hooks: hookMask(shape),
+      groups: importGroups(shape),
+      size: bytes.length,
+      servesMany: readServesMany(bytes, shape),
+      functions: shape.functions.length,
+    },
     offsets,
     metered,
   };
@@ -70,7 +87,25 @@ export function readChecked(bytes: Uint8Array): ModuleShape {
   const shape = readShape(bytes);
   checkImports(shape);
   checkExports(shape);
+  const version = readExported(bytes, shape, EXPORT.version);
+  // A version that is not plainly a constant is asked for when a guest starts.
+  if (version !== null && version !== ABI_VERSION)
+    throw new PluginError(`was built for version ${version} of the plugin interface, this host speaks ${ABI_VERSION}`);
   return shape;
+}
+
+/** The constant that an exported function returns; null when there is none or it is not plainly one. */
+export function readExported(bytes: Uint8Array, shape: ModuleShape, name: string): number | null {
+  const exported = shape.exports.find((candidate) => candidate.name === name);
+  return exported === undefined ? null : readConstant(bytes, shape, exported.index);
+}
+
+/** Asked before any guest runs, since it says how many there will be. */
+function readServesMany(bytes: Uint8Array, shape: ModuleShape): boolean {
+  if (!shape.exports.some((exported) => exported.name === EXPORT.serves)) return false;
+  const value = readExported(bytes, shape, EXPORT.serves);
+  if (value === null) throw new PluginError(`the export ${EXPORT.serves} must do nothing but return a constant`);
+  return value !== 0;
 }
 
 export function hookMask(shape: ModuleShape): number {
@@ -145,12 +180,11 @@ function expectedSignature(name: string): Signature | null {
 function checkFunction(shape: ModuleShape, { name, kind, index }: ExportShape, expected: Signature): void {
   if (kind !== KIND.function)
     throw new PluginError(`the export ${name} is a ${KIND_NAMES[kind as 0]}, expected a function`);
-  if (index < shape.imports.length) throw new PluginError(`the export ${name} is an import, expected a function of the module`);
+  if (index < shape.imports.length)
+    throw new PluginError(`the export ${name} is an import, expected a function of the module`);
   const signature = shape.types[shape.functions[index]!]!;
   if (!sameSignature(signature, expected))
-    throw new PluginError(
-      `the export ${name} is ${formatSignature(signature)}, expected ${formatSignature(expected)}`,
-    );
+    throw new PluginError(`the export ${name} is ${formatSignature(signature)}, expected ${formatSignature(expected)}`);
 }
 
 function sameSignature(a: Signature, b: Signature): boolean {

@@ -1,17 +1,16 @@
-/**
- * The plugin host of one data thread, as the rest of the thread sees it. (Contract; see `chain.ts` and `guest.ts`.)
- */
+/** The plugin host of one thread: makes the guests of each version aside, and carries over those that are unchanged. */
 import type { EndpointView } from "../balance/endpoint-view.ts";
+import type { InstancePlan } from "../control/plan.ts";
+import { PLUGIN_CELLS } from "../observe/series.ts";
 import type { Exchange } from "../proxy/exchange.ts";
+import type { ModulePlan } from "./build.ts";
+import { PluginError } from "./error.ts";
+import { GuestHolder, StartError } from "./guest-holder.ts";
+import { PluginInstance } from "./instance.ts";
+import { NameIds, NameTable } from "./name-table.ts";
+import { hookName, PluginReport, type Report } from "./report.ts";
 
-/** What a call of a hook came to. */
-export const OUTCOME = {
-  continue: 0,
-  respond: 1,
-  reject: 2,
-  /** The plugin failed and its policy is `reject`; the failure is counted and logged already. */
-  failed: 3,
-} as const;
+export { OUTCOME } from "./outcome.ts";
 
 /** One configuration of one plugin on this thread. */
 export interface Instance {
@@ -26,4 +25,156 @@ export interface Instance {
   update(view: EndpointView): boolean;
   /** An index into the view, -1 for none, -2 when it failed (native pick for this request). */
   pick(exchange: Exchange, view: EndpointView): number;
+}
+
+/** What one version needs of its plugins. Clusters and strategies are named in the order of their indices. */
+export type PluginParts = {
+  readonly modules: readonly ModulePlan[];
+  readonly instances: readonly InstancePlan[];
+  readonly clusters: readonly string[];
+  readonly strategies: readonly string[];
+};
+
+export interface InstanceSet {
+  readonly instances: readonly Instance[];
+  /** Drops its references: guests that no set holds are gone. */
+  dispose(): void;
+}
+
+export type PluginHostOptions = {
+  /** This thread's counters. */
+  readonly cells: Float64Array;
+  readonly report: Report;
+  /** Milliseconds since 1970. */
+  readonly now?: () => number;
+};
+
+/** Instances that share a guest, and what that guest is made of. */
+type Group = { readonly key: string; readonly module: ModulePlan; readonly members: PluginInstance[] };
+
+export class PluginHost {
+  readonly #cells: Float64Array;
+  readonly #report: Report;
+  readonly #now: () => number;
+  readonly #holders = new Map<string, GuestHolder[]>();
+  readonly #reports = new Map<string, PluginReport>();
+  readonly #clusterIds = new NameIds();
+  readonly #strategyIds = new NameIds();
+
+  constructor({ cells, report, now = Date.now }: PluginHostOptions) {
+    this.#cells = cells;
+    this.#report = report;
+    this.#now = now;
+  }
+
+  /**
+   * Makes the instances of one version aside. Guests whose configuration, module, limits and permissions are unchanged
+   * are carried over. @throws PluginError, leaving nothing behind.
+   */
+  prepare(parts: PluginParts): InstanceSet {
+    const instances = this.#makeInstances(parts);
+    const used = new Map<GuestHolder, Group>();
+    const dispose = () => {
+      for (const [holder, group] of used) this.#release(holder, group);
+      used.clear();
+    };
+    try {
+      for (const group of groupInstances(parts, instances)) used.set(this.#holderFor(group, used), group);
+    } catch (error) {
+      dispose();
+      throw error;
+    }
+    return { instances, dispose };
+  }
+
+  guests(): number {
+    let count = 0;
+    for (const holders of this.#holders.values()) for (const holder of holders) if (holder.running) count++;
+    return count;
+  }
+
+  #makeInstances(parts: PluginParts): PluginInstance[] {
+    const clusters = new NameTable(parts.clusters, this.#clusterIds);
+    const strategies = new NameTable(parts.strategies, this.#strategyIds);
+    return parts.instances.map(
+      (plan, index) =>
+        new PluginInstance({
+          index,
+          plan,
+          hooks: parts.modules[plan.module]!.info.hooks,
+          clusters,
+          strategies,
+          cells: this.#cells,
+          report: this.#reportOf(plan.plugin),
+          now: this.#now,
+        }),
+    );
+  }
+
+  #reportOf(plugin: string): PluginReport {
+    let report = this.#reports.get(plugin);
+    if (report === undefined) this.#reports.set(plugin, (report = new PluginReport(plugin, this.#report, this.#now)));
+    return report;
+  }
+
+  /** The holder of such a group's guest: one that is there and not used by this version yet, or a new one. */
+  #holderFor({ key, module, members }: Group, used: ReadonlyMap<GuestHolder, Group>): GuestHolder {
+    const present = this.#holders.get(key) ?? [];
+    const fresh = new GuestHolder(key, module, members, this.#now);
+    for (const [position, member] of members.entries()) member.hold(fresh, position + 1);
+    const carried = present.find((holder) => !used.has(holder) && holder.fits(members));
+    if (carried === undefined) {
+      start(fresh);
+      this.#holders.set(key, [...present, fresh]);
+      return fresh;
+    }
+    for (const [position, member] of members.entries()) member.hold(carried, position + 1);
+    carried.adopt(members);
+    return carried;
+  }
+
+  #release(holder: GuestHolder, { members }: Group): void {
+    if (!holder.release(members)) return;
+    const rest = (this.#holders.get(holder.key) ?? []).filter((other) => other !== holder);
+    if (rest.length === 0) this.#holders.delete(holder.key);
+    else this.#holders.set(holder.key, rest);
+  }
+}
+
+function start(holder: GuestHolder): void {
+  try {
+    holder.take();
+  } catch (error) {
+    if (!(error instanceof StartError)) throw error;
+    const { plugin, hook, failure } = error;
+    const where = failure.stack === "" ? "" : `\n${failure.stack.replace(/^/gm, "  at ")}`;
+    throw new PluginError(`plugin ${plugin}: ${hookName(hook)}: ${failure.message}${where}`);
+  }
+}
+
+/** One group for each instance; one for all instances of a module that serves many, under the same limits. */
+function groupInstances({ modules, instances: plans }: PluginParts, instances: readonly PluginInstance[]): Group[] {
+  const groups = new Map<string, { made: string; module: ModulePlan; entries: { key: string; index: number }[] }>();
+  for (const [index, plan] of plans.entries()) {
+    const module = modules[plan.module]!;
+    const made = `${module.hash} ${plan.memory} ${JSON.stringify(plan.clusters)}`;
+    const name = module.info.servesMany ? made : String(index);
+    const group = groups.get(name) ?? { made, module, entries: [] };
+    groups.set(name, group);
+    group.entries.push({ key: plan.key, index });
+  }
+  return [...groups.values()].map(({ made, module, entries }) => {
+    // A guest that serves many is carried over only with the same configurations, in the same places: it has no way to
+    // forget one, and knows each by its number.
+    entries.sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : a.index - b.index));
+    const key = JSON.stringify([made, ...entries.map((entry) => entry.key)]);
+    return { key, module, members: entries.map((entry) => instances[entry.index]!) };
+  });
+}
+
+/** Makes the guests of a version once and throws them away: what is wrong shows before any thread is asked. */
+export function tryPlugins(parts: PluginParts, report: Report): void {
+  const instances = parts.instances.map((plan) => ({ ...plan, cells: 0 }));
+  const host = new PluginHost({ cells: new Float64Array(PLUGIN_CELLS.size), report });
+  host.prepare({ ...parts, instances }).dispose();
 }

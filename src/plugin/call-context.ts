@@ -1,0 +1,224 @@
+/**
+ * What the host calls of one guest work on: the hook under way, its exchange, its configuration, its fuel, and how to
+ * undo its edits. One for each guest, set before each hook call; fields, not closures, so that a call costs no memory.
+ */
+import type { EndpointView } from "../balance/endpoint-view.ts";
+import type { Head } from "../http/head.ts";
+import type { Exchange } from "../proxy/exchange.ts";
+import { FUEL, HEADERS, HOOK, type LEVEL, STATUS } from "./abi.ts";
+import { Fault } from "./fault.ts";
+import { GuestMemory } from "./memory.ts";
+
+/** The part of a configuration that its host calls need. */
+export interface Configuration {
+  readonly plugin: string;
+  readonly config: unknown;
+  /** The id of a cluster that may be chosen; `absent` for an unknown name, `denied` for one not allowed. */
+  findCluster(name: string): number;
+  /** The index in the present version for such an id; `invalid` or `denied`. */
+  clusterIndex(id: number): number;
+  findStrategy(name: string): number;
+  strategyIndex(id: number): number;
+  /** False when the plugin has written too much of late. */
+  log(level: keyof typeof LEVEL, hook: number, text: string): boolean;
+}
+
+/** `hook` while start-up code runs. */
+export const STARTING = -1;
+
+/** The debt at which fuel owed for host calls is taken from the guest: a crossing costs 8 ns, so not at each call. */
+const DEBT_STEP = 4096;
+
+const REQUEST_EDITS = (1 << HOOK.request_head) | (1 << HOOK.route);
+const RESPONSE_EDITS = 1 << HOOK.response_head;
+const RESPONSE_READS = RESPONSE_EDITS | (1 << HOOK.outcome) | (1 << HOOK.log);
+
+/** Bits of `dirty`: what the present hook call has changed. */
+const DIRTY = { request: 1, response: 2, requestTrailers: 4, responseTrailers: 8, choice: 16, answer: 32 } as const;
+
+export class CallContext {
+  /** Milliseconds since 1970. */
+  readonly now: () => number;
+  readonly memory = new GuestMemory();
+  /** The guest's own fuel counter, lowered by the host: `(units) -> units left`. */
+  charge: (units: number) => number = () => 0;
+
+  hook = STARTING;
+  exchange: Exchange | null = null;
+  view: EndpointView | null = null;
+  configuration: Configuration | null = null;
+  /** Units for host calls that were not yet taken from the guest. */
+  debt = 0;
+  #step = DEBT_STEP;
+  logLines = 0;
+  /** `respond` was called in this hook call. */
+  responded = false;
+  /**
+   * A host call is under way. It stays true when an exception crossed that call, even where the guest caught it (the
+   * exception instructions can); nothing the guest does after that counts.
+   */
+  busy = false;
+
+  // What to put back when the hook fails.
+  #dirty = 0;
+  #cluster = -1;
+  #strategy = -1;
+  #status = 0;
+  #body: Buffer | null = null;
+  readonly #values: { readonly key: string; readonly before: Uint8Array | undefined }[] = [];
+
+  constructor(now: () => number) {
+    this.now = now;
+  }
+
+  begin(hook: number, exchange: Exchange | null, view: EndpointView | null, configuration: Configuration | null): void {
+    this.hook = hook;
+    this.exchange = exchange;
+    this.view = view;
+    this.configuration = configuration;
+    this.debt = 0;
+    this.logLines = 0;
+    this.responded = false;
+    this.#dirty = 0;
+  }
+
+  /** Sets how much debt may be: a guest with little fuel is held to it closely. */
+  allow(fuel: number): void {
+    this.#step = Math.min(DEBT_STEP, fuel);
+  }
+
+  /** Forgets the exchange, so that nothing of it is kept alive or reached. */
+  end(): void {
+    this.exchange = null;
+    this.view = null;
+    if (this.#values.length > 0) this.#values.length = 0;
+  }
+
+  /** Begins a host call that reads and writes `bytes` bytes of the guest's memory. */
+  enter(bytes: number): void {
+    if (this.busy) throw new Fault("host", "a host call was made while another was under way");
+    this.busy = true;
+    if ((this.debt += FUEL.hostCall + (bytes >>> 6)) > this.#step) this.#settle();
+    this.memory.refresh();
+  }
+
+  /** Ends it. */
+  leave(result: number): number {
+    this.busy = false;
+    return result;
+  }
+
+  /** Work that was not known when the call began, in bytes. */
+  spend(bytes: number): void {
+    if ((this.debt += bytes >>> 6) > this.#step) this.#settle();
+  }
+
+  #settle(): void {
+    const left = this.charge(this.debt);
+    this.debt = 0;
+    if (left < 0) throw new Fault("fuel", "the fuel for one call is used up");
+  }
+
+  /** The head of a part that may be read now; null otherwise. */
+  readable(part: number): Head | null {
+    const { exchange } = this;
+    if (exchange === null) return null;
+    switch (part) {
+      case HEADERS.request:
+        return exchange.request;
+      case HEADERS.response:
+        return this.responded || ((RESPONSE_READS >>> this.hook) & 1) === 1 ? exchange.response : null;
+      case HEADERS.requestTrailers:
+        return exchange.requestTrailers;
+      case HEADERS.responseTrailers:
+        return exchange.responseTrailers;
+      default:
+        return null;
+    }
+  }
+
+  /** The head of a part that may be changed now, saved so that it can be put back; null otherwise. */
+  editable(part: number): Head | null {
+    const { exchange } = this;
+    if (exchange === null || this.hook < 0) return null;
+    if (part === HEADERS.request) {
+      if (((REQUEST_EDITS >>> this.hook) & 1) === 0) return null;
+      this.#save(DIRTY.request, exchange.request);
+      return exchange.request;
+    }
+    if (part === HEADERS.response) {
+      if (!this.responded && ((RESPONSE_EDITS >>> this.hook) & 1) === 0) return null;
+      this.#save(DIRTY.response, exchange.response);
+      return exchange.response;
+    }
+    return null;
+  }
+
+  #save(bit: number, head: Head): void {
+    if ((this.#dirty & bit) !== 0) return;
+    head.save();
+    this.#dirty |= bit;
+  }
+
+  /** The exchange, if in this hook a cluster or strategy may be chosen. */
+  choosing(): Exchange | null {
+    const { exchange } = this;
+    if (exchange === null || this.hook < 0 || ((REQUEST_EDITS >>> this.hook) & 1) === 0) return null;
+    if ((this.#dirty & DIRTY.choice) === 0) {
+      this.#dirty |= DIRTY.choice;
+      this.#cluster = exchange.chosenCluster;
+      this.#strategy = exchange.chosenStrategy;
+    }
+    return exchange;
+  }
+
+  /** The exchange, if in this hook an answer may be given (or its status changed). */
+  answering(): Exchange | null {
+    const { exchange } = this;
+    if (exchange === null || this.hook < 0 || (((REQUEST_EDITS | RESPONSE_EDITS) >>> this.hook) & 1) === 0) return null;
+    this.#save(DIRTY.response, exchange.response);
+    if ((this.#dirty & DIRTY.answer) === 0) {
+      this.#dirty |= DIRTY.answer;
+      this.#status = exchange.localStatus;
+      this.#body = exchange.localBody;
+    }
+    return exchange;
+  }
+
+  /** Sets a value of the exchange. */
+  keep(values: Map<string, Uint8Array>, key: string, value: Uint8Array): void {
+    this.#values.push({ key, before: values.get(key) });
+    values.set(key, value);
+  }
+
+  /** Drops all that the present hook call has changed. */
+  rollback(): void {
+    const { exchange } = this;
+    if (exchange === null) return;
+    if ((this.#dirty & DIRTY.request) !== 0) exchange.request.restore();
+    if ((this.#dirty & DIRTY.response) !== 0) exchange.response.restore();
+    if ((this.#dirty & DIRTY.choice) !== 0) {
+      exchange.chosenCluster = this.#cluster;
+      exchange.chosenStrategy = this.#strategy;
+    }
+    if ((this.#dirty & DIRTY.answer) !== 0) {
+      exchange.localStatus = this.#status;
+      exchange.localBody = this.#body;
+    }
+    for (const { key, before } of this.#values.reverse()) {
+      if (before === undefined) exchange.values?.delete(key);
+      else exchange.values?.set(key, before);
+    }
+    this.#dirty = 0;
+  }
+}
+
+/** Of a part number that exists. */
+export function isPart(part: number): boolean {
+  return part >= HEADERS.request && part <= HEADERS.responseTrailers;
+}
+
+/** Why a part cannot be used. */
+export function whyNot(part: number): number {
+  return isPart(part) ? STATUS.notHere : STATUS.invalid;
+}

@@ -1,0 +1,83 @@
+/** Host calls that read a plugin's configuration by path, so that no guest needs a parser. Cold. */
+import { LIMIT, STATUS } from "./abi.ts";
+import type { CallContext } from "./call-context.ts";
+
+/** What `config_kind` answers. */
+export const CONFIG_KIND = { absent: 0, null: 1, boolean: 2, number: 3, string: 4, list: 5, map: 6 } as const;
+
+export function makeConfigCalls(context: CallContext) {
+  const { memory } = context;
+  /** The node at a path; undefined when it is not there, `notHere` when no configuration is. */
+  const find = (path: number, length: number): unknown => {
+    context.enter(length >>> 0);
+    memory.check(path, length);
+    if (context.configuration === null || length >>> 0 > LIMIT.configPath) return undefined;
+    return resolvePath(context.configuration.config, memory.takeUtf8(path, length));
+  };
+  const missing = () => (context.configuration === null ? STATUS.notHere : STATUS.absent);
+
+  return {
+    config_get(path: number, length: number, out: number, cap: number): number {
+      const node = find(path, length);
+      memory.check(out, cap);
+      if (node === undefined || node === null || typeof node === "object") return context.leave(missing());
+      const text = Buffer.from(String(node), "utf8");
+      context.spend(text.length);
+      return context.leave(memory.give(text, 0, text.length, out, cap));
+    },
+
+    config_kind(path: number, length: number): number {
+      return context.leave(kindOf(find(path, length)));
+    },
+
+    config_count(path: number, length: number): number {
+      const node = find(path, length);
+      if (typeof node !== "object" || node === null) return context.leave(missing());
+      const count = Array.isArray(node) ? node.length : Object.keys(node).length;
+      context.spend(count);
+      return context.leave(count);
+    },
+
+    config_key(path: number, length: number, index: number, out: number, cap: number): number {
+      const node = find(path, length);
+      memory.check(out, cap);
+      if (typeof node !== "object" || node === null || Array.isArray(node)) return context.leave(missing());
+      const keys = Object.keys(node);
+      context.spend(64 * keys.length);
+      const key = keys[index >>> 0];
+      return context.leave(key === undefined ? STATUS.absent : memory.giveUtf8(key, out, cap));
+    },
+  };
+}
+
+function kindOf(node: unknown): number {
+  if (node === undefined) return CONFIG_KIND.absent;
+  if (node === null) return CONFIG_KIND.null;
+  if (Array.isArray(node)) return CONFIG_KIND.list;
+  switch (typeof node) {
+    case "boolean":
+      return CONFIG_KIND.boolean;
+    case "number":
+    case "bigint":
+      return CONFIG_KIND.number;
+    case "object":
+      return CONFIG_KIND.map;
+    default:
+      return CONFIG_KIND.string;
+  }
+}
+
+/** `rules.0.name`. A key that holds dots is found too: at each map the longest key that leads on is taken. */
+export function resolvePath(node: unknown, path: string): unknown {
+  if (path === "") return node;
+  if (typeof node !== "object" || node === null) return undefined;
+  if (Object.hasOwn(node, path) && !(Array.isArray(node) && path === "length"))
+    return (node as Record<string, unknown>)[path];
+  for (let dot = path.lastIndexOf("."); dot > 0; dot = path.lastIndexOf(".", dot - 1)) {
+    const key = path.slice(0, dot);
+    if (!Object.hasOwn(node, key)) continue;
+    const found = resolvePath((node as Record<string, unknown>)[key], path.slice(dot + 1));
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}

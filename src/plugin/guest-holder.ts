@@ -1,0 +1,156 @@
+/**
+ * The place of one guest: makes it, makes another when it has failed, and is carried over from version to version while
+ * what it was made of is unchanged. It serves one configuration, or all of a module that declares to serve many.
+ */
+import { FUEL, HOOK, RESULT } from "./abi.ts";
+import type { ModulePlan } from "./build.ts";
+import { type Configuration, STARTING } from "./call-context.ts";
+import { Fault } from "./fault.ts";
+import { Guest, type GuestFailure } from "./guest.ts";
+
+/** How long a plugin whose guest cannot be made is left alone. */
+const DOWN_FOR = 1000;
+
+/** A configuration as its holder needs it: the failure of making a guest is told to the one that asked. */
+export interface Member extends Configuration {
+  /** The `instance` argument of hooks. */
+  readonly id: number;
+}
+
+/** A failure while a guest was made, and whose configuration was being read. */
+export class StartError extends Error {
+  override readonly name = "StartError";
+  readonly hook: number;
+  readonly failure: GuestFailure;
+  readonly plugin: string;
+
+  constructor(plugin: string, hook: number, failure: GuestFailure) {
+    super(failure.message);
+    this.plugin = plugin;
+    this.hook = hook;
+    this.failure = failure;
+  }
+}
+
+export class GuestHolder {
+  readonly module: ModulePlan;
+  /** What the guest is made of; equal for two versions that may share it. */
+  readonly key: string;
+  readonly #now: () => number;
+  /** Of each version that uses the guest, the oldest first: its configurations, by position. */
+  readonly #versions: (readonly Member[])[];
+  #guest: Guest | null = null;
+  #downUntil = Number.NEGATIVE_INFINITY;
+  /** Names that were looked up while the guest was made, and what it was told: it may have kept that. */
+  readonly #lookups = new Map<string, number>();
+  /** The member that last told the present guest its endpoints. */
+  updatedBy: Member | null = null;
+
+  constructor(key: string, module: ModulePlan, members: readonly Member[], now: () => number) {
+    this.key = key;
+    this.module = module;
+    this.#versions = [members];
+    this.#now = now;
+  }
+
+  get running(): boolean {
+    return this.#guest !== null;
+  }
+
+  get memory(): number {
+    return this.#guest?.memory ?? 0;
+  }
+
+  /** A newer version uses the guest as well. */
+  adopt(members: readonly Member[]): void {
+    this.#versions.push(members);
+  }
+
+  /** A version uses it no more. True: none does, and the guest is gone. */
+  release(members: readonly Member[]): boolean {
+    this.#versions.splice(this.#versions.indexOf(members), 1);
+    if (this.#versions.length > 0) return false;
+    this.#guest = null;
+    this.updatedBy = null;
+    return true;
+  }
+
+  /** The oldest version's: a newer one may yet be withdrawn. */
+  get #members(): readonly Member[] {
+    return this.#versions[0]!;
+  }
+
+  /** Whether everything that the guest looked up when it was made would be answered alike for `members`. */
+  fits(members: readonly Member[]): boolean {
+    for (const [key, told] of this.#lookups) {
+      const [kind, position, name] = splitKey(key);
+      const member = members[position]!;
+      const answer = kind === "cluster" ? member.findCluster(name) : member.findStrategy(name);
+      if (answer !== told) return false;
+    }
+    return true;
+  }
+
+  /** Notes a look-up: only those of start-up code and `configure` are relied upon later. */
+  note(kind: "cluster" | "strategy", member: Member, name: string, answer: number): void {
+    if (this.#guest !== null) return;
+    this.#lookups.set(`${kind} ${this.#members.indexOf(member)} ${name}`, answer);
+  }
+
+  /** The guest, made if there is none. Null while the plugin is down. @throws StartError when making it fails. */
+  take(): Guest | null {
+    if (this.#guest !== null) return this.#guest;
+    const now = this.#now();
+    // A clock that was set back must not keep a plugin down.
+    if (now < this.#downUntil && this.#downUntil - now <= DOWN_FOR) return null;
+    this.#downUntil = now + DOWN_FOR;
+    this.#lookups.clear();
+    this.updatedBy = null;
+    this.#guest = this.#make();
+    this.#downUntil = Number.NEGATIVE_INFINITY;
+    return this.#guest;
+  }
+
+  /** Throws a failed guest away; the next call makes another. */
+  discard(guest: Guest): void {
+    if (this.#guest === guest) this.#guest = null;
+  }
+
+  #make(): Guest {
+    const first = this.#members[0]!;
+    let guest: Guest;
+    try {
+      guest = new Guest(this.module, this.#now);
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error);
+      throw new StartError(first.plugin, STARTING, { reason: "start", message, stack: "" });
+    }
+    let member = first;
+    let hook = STARTING;
+    try {
+      guest.start(this.module.info.servesMany ? null : first);
+      hook = HOOK.configure;
+      if ((this.module.info.hooks & (1 << hook)) !== 0) {
+        for (member of this.#members) configure(guest, member);
+      }
+      return guest;
+    } catch (error) {
+      throw new StartError(member.plugin, hook, guest.explain(error));
+    } finally {
+      guest.context.end();
+    }
+  }
+}
+
+function configure(guest: Guest, member: Member): void {
+  const result = guest.run(HOOK.configure, member.id, FUEL.start, member, null, null);
+  if (result === RESULT.reject) throw new Fault("start", "the plugin refuses its configuration");
+  if (result !== RESULT.continue)
+    throw new Fault("bad_result", `configure answered ${result}, expected ${RESULT.continue} or ${RESULT.reject}`);
+}
+
+function splitKey(key: string): [kind: string, position: number, name: string] {
+  const first = key.indexOf(" ");
+  const second = key.indexOf(" ", first + 1);
+  return [key.slice(0, first), Number(key.slice(first + 1, second)), key.slice(second + 1)];
+}

@@ -1,0 +1,123 @@
+/** One running instance of a module. It serves until it fails once, and is then never entered again. */
+import type { EndpointView } from "../balance/endpoint-view.ts";
+import type { Exchange } from "../proxy/exchange.ts";
+import { ABI_VERSION, EXPORT, type Failure, FUEL, HOOKS } from "./abi.ts";
+import type { ModulePlan } from "./build.ts";
+import { CallContext, type Configuration, STARTING } from "./call-context.ts";
+import { Fault } from "./fault.ts";
+import { makeImports } from "./hostcalls.ts";
+import { METER, originalOffset } from "./meter.ts";
+
+type HookFunction = (instance: number, exchange: number, fuel: number) => number;
+
+/** Why a guest failed, for counters and logs. */
+export type GuestFailure = { readonly reason: Failure; readonly message: string; readonly stack: string };
+
+const notExported: HookFunction = () => {
+  throw new Fault("host", "a hook was called that the module does not export");
+};
+
+export class Guest {
+  readonly context: CallContext;
+  readonly #plan: ModulePlan;
+  readonly #exports: WebAssembly.Exports;
+  readonly #hooks: readonly HookFunction[];
+  #entered = false;
+
+  /** @throws what the engine throws when the instance cannot be made. */
+  constructor(plan: ModulePlan, now: () => number) {
+    this.#plan = plan;
+    this.context = new CallContext(now);
+    const imports = makeImports(this.context) as unknown as WebAssembly.Imports;
+    this.#exports = new WebAssembly.Instance(plan.module, imports).exports;
+    this.context.memory.attach(this.#exports[EXPORT.memory] as WebAssembly.Memory);
+    this.context.charge = this.#exports[METER.charge] as (units: number) => number;
+    this.#hooks = HOOKS.map((name) => (this.#exports[METER.hook + name] as HookFunction | undefined) ?? notExported);
+  }
+
+  /** Runs the start-up code. `configuration` is null for a guest that serves many. @throws */
+  start(configuration: Configuration | null): void {
+    this.context.begin(STARTING, null, null, configuration);
+    this.context.allow(FUEL.start);
+    this.#entered = true;
+    const version = (this.#exports[EXPORT.version] as () => number)();
+    if (version !== ABI_VERSION)
+      throw new Fault(
+        "start",
+        `was built for version ${version} of the plugin interface, this host speaks ${ABI_VERSION}`,
+      );
+    (this.#exports[EXPORT.initialize] as (() => void) | undefined)?.();
+    this.#entered = false;
+    this.#checkHost();
+  }
+
+  /** Calls a hook. What it throws goes to `explain`, and the guest away. */
+  run(
+    hook: number,
+    instance: number,
+    fuel: number,
+    configuration: Configuration,
+    exchange: Exchange | null,
+    view: EndpointView | null,
+  ): number {
+    if (this.#entered) throw new Fault("host", "the guest was entered while it runs, or after it failed");
+    this.#entered = true;
+    const { context } = this;
+    context.begin(hook, exchange, view, configuration);
+    context.allow(fuel);
+    const result = this.#hooks[hook]!(instance, exchange === null ? 0 : exchange.id, fuel);
+    this.#entered = false;
+    this.#checkHost();
+    return result;
+  }
+
+  /** Fuel that the last call took of `fuel`. */
+  spent(fuel: number): number {
+    const left = this.context.charge(0) - this.context.debt;
+    return left < 0 ? fuel : fuel - left;
+  }
+
+  /** An exception of a host call that the guest's own handler swallowed still ends it. */
+  #checkHost(): void {
+    if (this.context.busy) throw new Fault("host", "an exception of a host call was caught by the guest");
+  }
+
+  get memory(): number {
+    return this.context.memory.size;
+  }
+
+  explain(error: unknown): GuestFailure {
+    return { ...this.#judge(error), stack: this.#stackOf(error) };
+  }
+
+  #judge(error: unknown): { reason: Failure; message: string } {
+    if (error instanceof Fault) return { reason: error.reason, message: error.message };
+    const message = error instanceof Error ? error.message : String(error);
+    // V8 throws the same error for a recursion in the guest and for the host's own functions at the edge of the stack.
+    if (error instanceof RangeError && message.includes("call stack"))
+      return { reason: "stack", message: "the stack is used up: the guest calls itself too deeply" };
+    if (error instanceof WebAssembly.RuntimeError) {
+      if (this.context.charge(0) < 0) return { reason: "fuel", message: "the fuel for one call is used up" };
+      if ((this.#exports[METER.growFailed] as WebAssembly.Global).value === 1)
+        return { reason: "memory", message: `the memory could not grow past ${this.memory} bytes (limits.memory)` };
+      return { reason: message.startsWith("memory access") ? "memory" : "trap", message };
+    }
+    if (this.context.busy) return { reason: "host", message: `a host call failed: ${message}` };
+    return { reason: "trap", message: "an exception was not caught" };
+  }
+
+  /** The guest's part of the stack, with offsets of the file as it was loaded. */
+  #stackOf(error: unknown): string {
+    const stack = error instanceof Error ? (error.stack ?? "") : "";
+    const frames: string[] = [];
+    for (const [, name, index, offset] of stack.matchAll(FRAME)) {
+      if (Number(index) >= this.#plan.info.functions) continue;
+      const at = originalOffset(this.#plan.offsets, Number(offset));
+      frames.push(`${name === undefined ? "" : `${name} `}function[${index}]+0x${at.toString(16)}`);
+    }
+    return frames.join("\n");
+  }
+}
+
+/** `at name (wasm://wasm/1a2b:wasm-function[3]:0x264)`; the name is missing where the module has none. */
+const FRAME = /^\s*at (?:(.+?) \()?wasm:\/\/wasm\/[^\n]*?:?wasm-function\[(\d+)\]:(0x[0-9a-f]+)\)?$/gm;

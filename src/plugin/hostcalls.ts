@@ -1,0 +1,80 @@
+/** The imports of one guest: every host call of `abi.ts`, bound to its context. */
+import { type IMPORTS, LEVEL, LIMIT, STATUS } from "./abi.ts";
+import type { CallContext } from "./call-context.ts";
+import { makeBalanceCalls } from "./calls-balance.ts";
+import { makeConfigCalls } from "./calls-config.ts";
+import { makeExchangeCalls } from "./calls-exchange.ts";
+import { makeHeadCalls } from "./calls-head.ts";
+import { Fault } from "./fault.ts";
+
+/** A compile-time check that each import of `abi.ts` is there, and no other. */
+type Imports = {
+  readonly [M in keyof typeof IMPORTS]: {
+    readonly [N in keyof (typeof IMPORTS)[M]]: (...values: number[]) => number | undefined;
+  };
+};
+
+export function makeImports(context: CallContext): Imports {
+  return {
+    "sluice:core/1": {
+      ...makeHeadCalls(context),
+      ...makeExchangeCalls(context),
+      ...makeConfigCalls(context),
+      ...makeCoreCalls(context),
+    },
+    "sluice:log/1": makeLogCalls(context),
+    "sluice:balance/1": makeBalanceCalls(context),
+  };
+}
+
+function makeCoreCalls(context: CallContext) {
+  return {
+    now(): number {
+      context.enter(0);
+      return context.leave(context.now());
+    },
+
+    random(): number {
+      context.enter(0);
+      return context.leave((Math.random() * 2 ** 32) | 0);
+    },
+
+    abort(
+      message: number,
+      messageLength: number,
+      file: number,
+      fileLength: number,
+      line: number,
+      column: number,
+    ): undefined {
+      context.enter((messageLength >>> 0) + (fileLength >>> 0));
+      const text = takeLine(context, message, messageLength);
+      const place = takeLine(context, file, fileLength);
+      const where = place === "" ? "" : ` (${place}:${line >>> 0}:${column >>> 0})`;
+      throw new Fault("abort", `${text === "" ? "abort" : text}${where}`);
+    },
+  };
+}
+
+function makeLogCalls(context: CallContext) {
+  const names = Object.keys(LEVEL) as (keyof typeof LEVEL)[];
+  return {
+    write(level: number, text: number, length: number): number {
+      context.enter(length >>> 0);
+      context.memory.check(text, length);
+      const name = names[level];
+      if (name === undefined) return context.leave(STATUS.invalid);
+      if (length >>> 0 > LIMIT.logLine || context.logLines >= LIMIT.logLinesPerCall)
+        return context.leave(STATUS.tooLarge);
+      if (context.configuration === null) return context.leave(STATUS.notHere);
+      context.logLines++;
+      const line = takeLine(context, text, length);
+      return context.leave(context.configuration.log(name, context.hook, line) ? STATUS.ok : STATUS.tooLarge);
+    },
+  };
+}
+
+function takeLine(context: CallContext, pointer: number, length: number): string {
+  context.memory.check(pointer, length);
+  return context.memory.takeUtf8(pointer, Math.min(length >>> 0, LIMIT.logLine));
+}

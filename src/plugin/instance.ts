@@ -1,0 +1,227 @@
+/** One configuration of one plugin in one version: calls its guest's hooks, checks what they answer, and bears failure. */
+import type { EndpointView } from "../balance/endpoint-view.ts";
+import type { InstancePlan } from "../control/plan.ts";
+import { MAX_REASONS, PLUGIN_CELLS } from "../observe/series.ts";
+import type { Exchange } from "../proxy/exchange.ts";
+import { FAILURE, HOOK, HOOK_RESULTS, HOOKS, RESULT, STATUS } from "./abi.ts";
+import { Fault } from "./fault.ts";
+import type { Guest, GuestFailure } from "./guest.ts";
+import { type GuestHolder, type Member, StartError } from "./guest-holder.ts";
+import type { Instance } from "./host.ts";
+import type { NameTable } from "./name-table.ts";
+import { OUTCOME } from "./outcome.ts";
+import { hookName, type Level, type PluginReport } from "./report.ts";
+
+/** By hook: a bit mask of the results that it defines. */
+const RESULTS = HOOKS.map((hook) => HOOK_RESULTS[hook].reduce((mask, result) => mask | (1 << result), 0));
+
+/** How long a strategy that failed in `update` is left alone. */
+const DOWN_FOR = 1000;
+
+const NONE = -1;
+const FAILED = -2;
+
+/** Fuel is an i32 in the guest. */
+const MOST_FUEL = 2 ** 31 - 1;
+
+export type InstanceParts = {
+  readonly index: number;
+  readonly plan: InstancePlan;
+  readonly hooks: number;
+  readonly clusters: NameTable;
+  readonly strategies: NameTable;
+  readonly cells: Float64Array;
+  readonly report: PluginReport;
+  readonly now: () => number;
+};
+
+export class PluginInstance implements Instance, Member {
+  readonly index: number;
+  /** The `instance` argument of its hooks, known to its guest alone. Never 0. */
+  id = 0;
+  readonly plugin: string;
+  readonly hooks: number;
+  readonly config: unknown;
+  readonly #fuel: number;
+  readonly #skips: boolean;
+  readonly #clusters: NameTable;
+  readonly #allowed: ReadonlySet<number> | null;
+  readonly #strategies: NameTable;
+  readonly #cells: Float64Array;
+  readonly #callCells: number;
+  readonly #fuelCells: number;
+  readonly #failureCells: number;
+  readonly #report: PluginReport;
+  readonly #now: () => number;
+  #holder!: GuestHolder;
+  /** What the last `update` told, so that a guest that takes another's place can be told again. */
+  #view: EndpointView | null = null;
+  /** When `update` failed: picks are native until the next one, or until this is some time ago. */
+  #failedAt = Number.NEGATIVE_INFINITY;
+
+  constructor({ index, plan, hooks, clusters, strategies, cells, report, now }: InstanceParts) {
+    this.index = index;
+    this.plugin = plan.plugin;
+    this.hooks = hooks;
+    this.config = plan.config;
+    this.#fuel = Math.min(plan.fuel, MOST_FUEL);
+    this.#skips = plan.onFailure === "skip";
+    this.#clusters = clusters;
+    this.#allowed = plan.clusters === null ? null : clusters.idsOf(plan.clusters);
+    this.#strategies = strategies;
+    this.#cells = cells;
+    this.#callCells = plan.cells + PLUGIN_CELLS.calls;
+    this.#fuelCells = plan.cells + PLUGIN_CELLS.fuel;
+    this.#failureCells = plan.cells + PLUGIN_CELLS.failures;
+    this.#report = report;
+    this.#now = now;
+  }
+
+  hold(holder: GuestHolder, id: number): void {
+    this.#holder = holder;
+    this.id = id;
+  }
+
+  // ── Instance ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+  call(hook: number, exchange: Exchange): number {
+    if (((this.hooks >>> hook) & 1) === 0) return OUTCOME.continue;
+    if (exchange.skipped?.has(this.index)) return OUTCOME.continue;
+    let guest: Guest | null = null;
+    try {
+      guest = this.#take();
+      const result = this.#run(guest, hook, exchange, null);
+      if (result < 0 || result > 31 || ((RESULTS[hook]! >>> result) & 1) === 0) refuse(hook, result);
+      if (guest.context.responded !== (result === RESULT.respond)) refuseAnswer(hook, result);
+      guest.context.end();
+      // RESULT and OUTCOME agree in what a hook may answer.
+      return result;
+    } catch (error) {
+      this.#fail(hook, guest, error);
+      if (!this.#skips) return OUTCOME.failed;
+      (exchange.skipped ??= new Set()).add(this.index);
+      return OUTCOME.continue;
+    }
+  }
+
+  update(view: EndpointView): boolean {
+    if (((this.hooks >>> HOOK.update) & 1) === 0) return true;
+    this.#view = view.clone();
+    return this.#tell();
+  }
+
+  pick(exchange: Exchange, view: EndpointView): number {
+    if (((this.hooks >>> HOOK.pick) & 1) === 0) return FAILED;
+    if (this.#holder.updatedBy !== this && !this.#catchUp()) return FAILED;
+    let guest: Guest | null = null;
+    try {
+      guest = this.#take();
+      const result = this.#run(guest, HOOK.pick, exchange, view);
+      if (result < NONE || result >= view.count)
+        throw new Fault("bad_result", `pick answered ${result}, expected -1 or an index below ${view.count}`);
+      guest.context.end();
+      return result;
+    } catch (error) {
+      this.#fail(HOOK.pick, guest, error);
+      return FAILED;
+    }
+  }
+
+  /** The guest was told the endpoints by nobody, or by another version: it is told again before it picks. */
+  #catchUp(): boolean {
+    if (this.#view === null) return true;
+    return Math.abs(this.#now() - this.#failedAt) >= DOWN_FOR && this.#tell();
+  }
+
+  #tell(): boolean {
+    let guest: Guest | null = null;
+    try {
+      guest = this.#take();
+      const result = this.#run(guest, HOOK.update, null, this.#view);
+      if (result !== RESULT.continue) refuse(HOOK.update, result);
+      guest.context.end();
+      this.#holder.updatedBy = this;
+      return true;
+    } catch (error) {
+      this.#fail(HOOK.update, guest, error);
+      this.#failedAt = this.#now();
+      return false;
+    }
+  }
+
+  #take(): Guest {
+    const guest = this.#holder.take();
+    if (guest === null) throw new Fault("start", "the plugin is down: its guest could not be made");
+    return guest;
+  }
+
+  #run(guest: Guest, hook: number, exchange: Exchange | null, view: EndpointView | null): number {
+    const fuel = this.#fuel;
+    this.#cells[this.#callCells + hook]!++;
+    const result = guest.run(hook, this.id, fuel, this, exchange, view);
+    this.#cells[this.#fuelCells + hook]! += guest.spent(fuel);
+    return result;
+  }
+
+  /** Drops the hook's edits, ends the guest, counts and tells. */
+  #fail(hook: number, guest: Guest | null, error: unknown): void {
+    if (guest !== null) {
+      guest.context.rollback();
+      guest.context.end();
+      this.#holder.discard(guest);
+    }
+    const failure = explain(guest, error);
+    this.#cells[this.#failureCells + hook * MAX_REASONS + FAILURE.indexOf(failure.reason)]!++;
+    if (failure.reason === "fuel") this.#cells[this.#fuelCells + hook]! += this.#fuel;
+    this.#report.fail(hook, failure);
+  }
+
+  // ── Configuration ─────────────────────────────────────────────────────────────────────────────────────────────
+
+  findCluster(name: string): number {
+    const id = this.#clusters.idOf(name);
+    const denied = id >= 0 && this.#allowed !== null && !this.#allowed.has(id);
+    const answer = denied ? STATUS.denied : id;
+    this.#holder.note("cluster", this, name, answer);
+    return answer;
+  }
+
+  clusterIndex(id: number): number {
+    const index = this.#clusters.indexOf(id);
+    if (index >= 0 && this.#allowed !== null && !this.#allowed.has(id)) return STATUS.denied;
+    return index;
+  }
+
+  findStrategy(name: string): number {
+    const answer = this.#strategies.idOf(name);
+    this.#holder.note("strategy", this, name, answer);
+    return answer;
+  }
+
+  strategyIndex(id: number): number {
+    return this.#strategies.indexOf(id);
+  }
+
+  log(level: Level, hook: number, text: string): boolean {
+    return this.#report.write(level, hook, text);
+  }
+}
+
+function explain(guest: Guest | null, error: unknown): GuestFailure {
+  if (guest !== null) return guest.explain(error);
+  // Whatever went wrong while a guest was made again, the plugin could not be started.
+  if (error instanceof StartError)
+    return { ...error.failure, reason: "start", message: `could not be started again: ${error.message}` };
+  const message = error instanceof Error ? error.message : String(error);
+  return { reason: error instanceof Fault ? error.reason : "host", message, stack: "" };
+}
+
+function refuse(hook: number, result: number): never {
+  const expected = HOOK_RESULTS[HOOKS[hook]!].join(", ");
+  throw new Fault("bad_result", `${hookName(hook)} answered ${result}, expected one of ${expected}`);
+}
+
+function refuseAnswer(hook: number, result: number): never {
+  const problem = result === RESULT.respond ? "without a call of respond" : "after a call of respond";
+  throw new Fault("bad_result", `${hookName(hook)} answered ${result} ${problem}`);
+}

@@ -1,0 +1,139 @@
+/** What a module declares: read once, then checked by `build.ts`, rewritten by `meter.ts`, shown by `inspect.ts`. */
+import { PluginError } from "./error.ts";
+import {
+  KIND,
+  KIND_NAMES,
+  OP,
+  Reader,
+  readSections,
+  SECTION,
+  type Section,
+  skipImmediates,
+  TYPE,
+} from "./wasm-binary.ts";
+
+export type Signature = { readonly params: readonly number[]; readonly results: readonly number[] };
+export type ImportShape = { readonly module: string; readonly name: string; readonly signature: Signature };
+export type ExportShape = { readonly name: string; readonly kind: number; readonly index: number };
+export type Limits = { readonly initial: number; readonly maximum: number | null };
+
+export type ModuleShape = {
+  readonly sections: readonly Section[];
+  readonly types: readonly Signature[];
+  /** Functions only: a module that imports anything else is refused. */
+  readonly imports: readonly ImportShape[];
+  /** Type index of every function, imported ones first. */
+  readonly functions: readonly number[];
+  readonly memory: Limits;
+  readonly globals: number;
+  readonly exports: readonly ExportShape[];
+  readonly start: number | null;
+};
+
+/** @throws PluginError for everything that no plugin may declare. */
+export function readShape(bytes: Uint8Array): ModuleShape {
+  const sections = readSections(bytes);
+  const open = (id: number): Reader | null => {
+    const section = sections.find((candidate) => candidate.id === id);
+    return section === undefined ? null : new Reader(bytes, section.start, section.end);
+  };
+  const types = readList(open(SECTION.type), readType);
+  const imports = readList(open(SECTION.import), (reader) => readImport(reader, types));
+  const functions = imports.map((declared) => types.indexOf(declared.signature));
+  for (const type of readList(open(SECTION.function), (reader) => reader.u32())) functions.push(type);
+  const memories = readList(open(SECTION.memory), (reader) => readLimits(reader, "memory"));
+  if (memories.length > 1) throw new PluginError(`${memories.length} memories are declared, one is supported`);
+  const memory = memories[0];
+  if (memory === undefined) throw new PluginError("no memory is declared");
+  return {
+    sections,
+    types,
+    imports,
+    functions,
+    memory,
+    globals: open(SECTION.global)?.u32() ?? 0,
+    exports: readList(open(SECTION.export), (reader) => ({
+      name: reader.name(),
+      kind: reader.u8(),
+      index: reader.u32(),
+    })),
+    start: open(SECTION.start)?.u32() ?? null,
+  };
+}
+
+/** The number that a function of type `() -> i32` returns, when its code is that constant alone; else null. */
+export function readConstant(bytes: Uint8Array, shape: ModuleShape, functionIndex: number): number | null {
+  const code = shape.sections.find((section) => section.id === SECTION.code);
+  if (code === undefined) return null;
+  const reader = new Reader(bytes, code.start, code.end);
+  reader.u32();
+  for (let index = shape.imports.length; index < functionIndex; index++) reader.skip(reader.u32());
+  reader.u32();
+  if (reader.u32() !== 0 || reader.u8() !== OP.i32Const) return null;
+  let value = 0;
+  let shift = 0;
+  let byte: number;
+  do {
+    byte = reader.u8();
+    value |= (byte & 0x7f) << shift;
+    shift += 7;
+  } while (byte >= 0x80);
+  if (shift < 32 && (byte & 0x40) !== 0) value |= -1 << shift;
+  const last = reader.u8();
+  return last === OP.end || last === OP.return ? value : null;
+}
+
+/** Limits of a memory or table. Flags: 1 a maximum follows, 2 shared, 4 64-bit, 8 a page size of its own. */
+export function readLimits(reader: Reader, what: string): Limits {
+  const flags = reader.u8();
+  if ((flags & 2) !== 0) throw new PluginError(`a shared ${what} is not supported`);
+  if ((flags & 4) !== 0) throw new PluginError(`a 64-bit ${what} is not supported`);
+  if (flags > 1) reader.fail(`unknown limits 0x${flags.toString(16)} of a ${what}`);
+  return { initial: reader.u32(), maximum: (flags & 1) !== 0 ? reader.u32() : null };
+}
+
+/** Steps over a constant expression and its `end`. */
+export function skipExpression(reader: Reader): void {
+  for (let opcode = reader.u8(); opcode !== OP.end; opcode = reader.u8()) skipImmediates(reader, opcode);
+}
+
+function readList<T>(reader: Reader | null, read: (reader: Reader) => T): T[] {
+  if (reader === null) return [];
+  const list: T[] = [];
+  for (let left = reader.u32(); left > 0; left--) list.push(read(reader));
+  return list;
+}
+
+function readType(reader: Reader): Signature {
+  const form = reader.u8();
+  if (form !== TYPE.func) reader.fail("garbage-collected types are not supported", reader.at - 1);
+  const list = () => readList(reader, (inner) => inner.valueType());
+  return { params: list(), results: list() };
+}
+
+function readImport(reader: Reader, types: readonly Signature[]): ImportShape {
+  const module = reader.name();
+  const name = reader.name();
+  const kind = reader.u8();
+  if (kind !== KIND.function)
+    throw new PluginError(
+      `imports the ${KIND_NAMES[kind as 1] ?? kind} ${module}.${name}, but only functions of the host are offered`,
+    );
+  const signature = types[reader.u32()];
+  if (signature === undefined) return reader.fail(`import ${module}.${name} names an unknown type`);
+  return { module, name, signature };
+}
+
+const TYPE_NAMES: Record<number, string> = {
+  [TYPE.i32]: "i32",
+  [TYPE.i64]: "i64",
+  [TYPE.f32]: "f32",
+  [TYPE.f64]: "f64",
+  [TYPE.v128]: "v128",
+};
+
+/** `(i32, i32) -> i32`, as messages and `inspect` show it. */
+export function formatSignature(signature: Signature): string {
+  const names = (types: readonly number[]) => types.map((type) => TYPE_NAMES[type] ?? "ref").join(", ");
+  return `(${names(signature.params)}) -> ${signature.results.length === 0 ? "()" : names(signature.results)}`;
+}

@@ -1,0 +1,8 @@
+/** What a call of a hook came to. */
+export const OUTCOME = {
+  continue: 0,
+  respond: 1,
+  reject: 2,
+  /** The plugin failed and its policy is `reject`; the failure is counted and logged already. */
+  failed: 3,
+} as const;
