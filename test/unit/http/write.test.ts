@@ -95,11 +95,14 @@ test("edits stand in the order of the table, and removed bytes are never copied"
   assert.match(headText(head, KEEP_ALL), /^POST \/new\/path HTTP\/1\.1\r\n/);
 });
 
-test("a gap of two bytes between name and value is not taken for a separator", () => {
-  const head = new Head();
-  const name = head.append(latin1("nameXYvalueZZ"), 0, 13);
-  head.push(name, name + 4, name + 6, name + 11, NAME.other);
-  assert.equal(fieldsText(head), "name: value\r\n");
+test("only the very bytes of a separator and a line end are taken for them", () => {
+  for (const gap of [": ", ":X", "X ", "XY"])
+    for (const end of ["\r\n", "\rX", "X\n", "XY"]) {
+      const head = new Head();
+      const name = head.append(latin1(`name${gap}value${end}`), 0, 13);
+      head.push(name, name + 4, name + 6, name + 11, NAME.other);
+      assert.equal(fieldsText(head), "name: value\r\n");
+    }
 });
 
 test("the absolute form goes out in origin-form with its authority as Host", () => {
