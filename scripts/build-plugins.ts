@@ -30,7 +30,7 @@ if (stale.length > 0) {
       process.exitCode = 1;
       continue;
     }
-    await writeModule(join(root, file), compiled.wasm, compiled.sourceMap);
+    await writeModule(compiled, moduleOf(file));
     stamps[file] = stamp;
   }
   mkdirSync(dirname(STAMPS), { recursive: true });

@@ -3,11 +3,17 @@
  * and puts wrappers around them that export the ABI's names and nothing else. The author's file is no longer an entry,
  * so its other exports stay inside; errors are reported at the author's own words.
  */
+import { readFileSync } from "node:fs";
 import { CommonFlags, DiagnosticCode, NodeKind, SourceKind } from "assemblyscript";
 
 /** Modules that the SDK may be imported as. */
 const SDK_PATH = /^~lib\/sluice\/sdk(\/index)?$/;
-const RUNTIME_PATH = /(^|\/)sdk\/runtime\/[a-z]+\.ts$/;
+/** The compiler's own runtimes are entries as well. */
+const RUNTIME_PATH = /^~lib\/rt\//;
+/** The one that never frees, of which the arena takes the place. */
+const ARENA_SOURCE = "~lib/sluice/sdk/runtime/arena.ts";
+const ARENA = new URL("./runtime/arena.ts", import.meta.url);
+const STUB_PATH = /^~lib\/rt\/(index-)?stub\.ts$/;
 
 const CALL = { enter: "enter(instance)", leave: "return leave()" };
 
@@ -55,13 +61,13 @@ const INSTEAD = {
 
 export default class SluiceTransform {
   afterParse(parser) {
+    this.putArena(parser);
     const entries = parser.sources.filter(
-      (s) => s.sourceKind === SourceKind.UserEntry && !RUNTIME_PATH.test(s.normalizedPath),
+      (s) =>
+        s.sourceKind === SourceKind.UserEntry &&
+        !RUNTIME_PATH.test(s.normalizedPath) &&
+        s.normalizedPath !== ARENA_SOURCE,
     );
-    const arena = parser.sources.some(
-      (s) => s.sourceKind === SourceKind.UserEntry && RUNTIME_PATH.test(s.normalizedPath),
-    );
-    if (arena) this.dropShadowStack();
     for (const source of entries) {
       const plugin = readPlugin(source, (range, message) =>
         parser.error(DiagnosticCode.Transform_0_1, range, "sluice", message),
@@ -83,10 +89,15 @@ export default class SluiceTransform {
     }
   }
 
-  /** A custom runtime is taken for a collector, which wants a shadow stack of roots; the arena has no use for one. */
-  dropShadowStack() {
-    this.program.options.stackSize = 0;
-    this.program.module.useShadowStack = false;
+  /**
+   * `--runtime stub` means the arena here. A path to it would do as well, but is taken for a collector, which wants a
+   * shadow stack of roots; and the path would have to be right for every project.
+   */
+  putArena(parser) {
+    const stubs = parser.sources.filter((s) => STUB_PATH.test(s.normalizedPath));
+    if (stubs.length === 0) return;
+    for (const stub of stubs) parser.sources.splice(parser.sources.indexOf(stub), 1);
+    parser.parseFile(readFileSync(ARENA, "utf8"), ARENA_SOURCE, true);
   }
 }
 

@@ -12,7 +12,6 @@ export const COMPILER_VERSION = version;
 /** Whatever `node_modules` the compiler tries, it reads the SDK beside this program: the one that fits this host. */
 const SDK_FILE = /(?:^|\/)node_modules\/sluice\/sdk\/(.+)$/;
 const ERROR = 3;
-const OUTPUT = "plugin.wasm";
 
 export type Runtime = "arena" | "gc";
 
@@ -24,15 +23,26 @@ export type Problem = {
   readonly message: string;
 };
 
-export type Compiled =
-  | { readonly wasm: Uint8Array; readonly sourceMap: string; readonly problems: null }
-  | { readonly problems: readonly Problem[] };
+export type Succeeded = { readonly wasm: Uint8Array; readonly sourceMap: string; readonly problems: null };
+export type Compiled = Succeeded | { readonly problems: readonly Problem[] };
 
-/**
- * Compiles the plugin in `file`. Its own imports are read beside it.
- * @param runtime overrules what the file says (`// runtime: gc` on a line of its own); `arena` without either.
- */
-export async function compile(file: string, runtime?: Runtime): Promise<Compiled> {
+export type CompileOptions = {
+  /** Overrules what the file says (`// runtime: gc` on a line of its own); `arena` without either. */
+  readonly runtime?: Runtime | undefined;
+  /** Where the module will be written: its source map is named after it. Default: beside the source. */
+  readonly out?: string | undefined;
+};
+
+/** The module's path when nothing else is said. */
+export function modulePath(file: string): string {
+  return file.replace(/\.ts$/, ".wasm");
+}
+
+/** Compiles the plugin in `file`. Its own imports are read beside it. */
+export async function compile(
+  file: string,
+  { runtime, out = modulePath(file) }: CompileOptions = {},
+): Promise<Compiled> {
   const path = resolve(file);
   const name = basename(path);
   const baseDir = dirname(path);
@@ -42,7 +52,7 @@ export async function compile(file: string, runtime?: Runtime): Promise<Compiled
   const output = new Map<string, string | Uint8Array>();
   const texts = new Map<string, string>();
   const found: DiagnosticMessage[] = [];
-  const result = await main([name, ...options(name, baseDir, runtime ?? declaredRuntime(source))], {
+  const result = await main([name, ...flags(baseDir, basename(out), runtime ?? declaredRuntime(source))], {
     readFile: async (filename, directory) => {
       const sdk = SDK_FILE.exec(filename.replaceAll("\\", "/"));
       const text = await readText(sdk ? join(SDK_DIRECTORY, sdk[1]!) : resolve(directory, filename));
@@ -56,19 +66,18 @@ export async function compile(file: string, runtime?: Runtime): Promise<Compiled
   });
 
   const errors = found.filter((d) => d.category === ERROR).map((d) => describe(d, file, texts));
-  const wasm = output.get(OUTPUT);
+  const wasm = output.get(basename(out));
   if (errors.length > 0) return { problems: errors };
   if (result.error || !(wasm instanceof Uint8Array))
     return { problems: [{ file, line: 0, column: 0, message: result.error?.message ?? "the compiler wrote nothing" }] };
-  return { wasm, sourceMap: String(output.get(name.replace(/\.ts$/, ".wasm.map")) ?? ""), problems: null };
+  return { wasm, sourceMap: String(output.get(`${basename(out)}.map`) ?? ""), problems: null };
 }
 
-/** Writes the module and its source map beside the source, each whole or not at all; returns the module's path. */
-export async function writeModule(file: string, wasm: Uint8Array, sourceMap: string): Promise<string> {
-  const path = file.replace(/\.ts$/, ".wasm");
+/** Writes the module to `path` and its source map beside it, each whole or not at all. */
+export async function writeModule(compiled: Succeeded, path: string): Promise<string> {
   // The map first: who watches the module finds the map that belongs to it.
-  await replaceFile(`${path}.map`, sourceMap);
-  await replaceFile(path, wasm);
+  await replaceFile(`${path}.map`, compiled.sourceMap);
+  await replaceFile(path, compiled.wasm);
   return path;
 }
 
@@ -83,19 +92,20 @@ export function formatProblem({ file, line, column, message }: Problem): string 
   return line > 0 ? `${file}:${line}:${column}: ${message}` : `${file}: ${message}`;
 }
 
-function options(name: string, baseDir: string, runtime: Runtime): string[] {
+function flags(baseDir: string, out: string, runtime: Runtime): string[] {
   return [
     "--baseDir",
     baseDir,
     // A project's own asconfig.json is for editors and for `asc`; here nothing but the file decides.
     "--config",
-    `${name}.none`,
+    `${out}.none`,
     "--outFile",
-    OUTPUT,
+    out,
     "--sourceMap",
-    `./${name.replace(/\.ts$/, ".wasm.map")}`,
+    `./${out}.map`,
     "--runtime",
-    runtime === "gc" ? "incremental" : "node_modules/sluice/sdk/runtime/arena",
+    // The transform puts the arena where the compiler's own stub would be.
+    runtime === "gc" ? "incremental" : "stub",
     "--exportStart",
     "_initialize",
     "--use",

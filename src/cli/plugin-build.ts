@@ -1,0 +1,57 @@
+/** `sluice plugin build [PATH]`: compiles a plugin, or says what is wrong with it and where. */
+import { existsSync, readdirSync, statSync } from "node:fs";
+import { basename, join, relative, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { HOOKS } from "../plugin/abi.ts";
+import { buildModule } from "../plugin/build.ts";
+import { compile, formatProblem, modulePath, type Problem, type Runtime, writeModule } from "./compile.ts";
+import { UsageError } from "./usage.ts";
+
+/** For the check alone: what the configuration allows is looked at when it is loaded. */
+const MEMORY = 16 * 1024 * 1024;
+
+export async function run(args: string[]): Promise<number> {
+  const parsed = readArguments(args);
+  const file = findSource(parsed.path);
+  const compiled = await compile(file, parsed);
+  if (compiled.problems) return fail(compiled.problems);
+  const out = await writeModule(compiled, parsed.out ?? modulePath(file));
+  const { info } = buildModule(compiled.wasm, { memory: MEMORY });
+  const hooks = HOOKS.filter((_, i) => (info.hooks >>> i) & 1);
+  process.stdout.write(`${out}  ${(info.size / 1024).toFixed(1)} KiB  hooks: ${hooks.join(" ")}\n`);
+  return 0;
+}
+
+type Arguments = { readonly path: string; readonly runtime: Runtime | undefined; readonly out: string | undefined };
+
+function readArguments(args: string[]): Arguments {
+  const { values, positionals } = parseArgs({
+    args,
+    allowPositionals: true,
+    options: { runtime: { type: "string" }, out: { type: "string", short: "o" } },
+  });
+  if (positionals.length > 1) throw new UsageError("plugin build takes one PATH");
+  const { runtime, out } = values;
+  if (runtime !== undefined && runtime !== "arena" && runtime !== "gc")
+    throw new UsageError(`--runtime is arena or gc, not "${runtime}"`);
+  return { path: positionals[0] ?? ".", runtime, out };
+}
+
+/** The file itself; of a directory its plugin.ts, the file named like it, or its only .ts file. */
+function findSource(path: string): string {
+  if (!existsSync(path)) throw new Error(`${path}: no such file or directory`);
+  if (!statSync(path).isDirectory()) {
+    if (!path.endsWith(".ts")) throw new Error(`${path}: not a .ts file`);
+    return path;
+  }
+  const files = readdirSync(path).filter((name) => name.endsWith(".ts") && !/\.(d|test)\.ts$/.test(name));
+  const named = ["plugin.ts", `${basename(resolve(path))}.ts`].find((name) => files.includes(name));
+  if (named === undefined && files.length !== 1)
+    throw new Error(`${path}: no plugin.ts here${files.length > 0 ? `; name one of ${files.join(", ")}` : ""}`);
+  return relative("", join(path, named ?? files[0]!));
+}
+
+function fail(problems: readonly Problem[]): number {
+  for (const problem of problems) process.stderr.write(`${formatProblem(problem)}\n`);
+  return 1;
+}

@@ -1,0 +1,139 @@
+/** `sluice plugin new NAME`: a directory with a plugin to begin with, and a configuration to try it. */
+import { existsSync } from "node:fs";
+import { mkdir, writeFile } from "node:fs/promises";
+import { basename, join } from "node:path";
+import { parseArgs } from "node:util";
+import { UsageError } from "./usage.ts";
+
+const KINDS = ["filter", "router", "strategy"] as const;
+type Kind = (typeof KINDS)[number];
+
+export async function run(args: string[]): Promise<number> {
+  const { directory, kind } = readArguments(args);
+  if (existsSync(directory)) throw new Error(`${directory} exists already`);
+  await mkdir(directory, { recursive: true });
+  for (const [name, text] of projectFiles(basename(directory), kind)) await writeFile(join(directory, name), text);
+  process.stdout.write(`made ${directory}, a ${kind}; go on with:
+
+  sluice plugin build ${directory}
+  sluice dev -c ${join(directory, "sluice.yaml")}
+`);
+  return 0;
+}
+
+function readArguments(args: string[]): { directory: string; kind: Kind } {
+  const { values, positionals } = parseArgs({
+    args,
+    allowPositionals: true,
+    options: { kind: { type: "string", default: "filter" } },
+  });
+  const kind = KINDS.find((k) => k === values.kind);
+  if (!kind) throw new UsageError(`--kind is one of ${KINDS.join(", ")}, not "${values.kind}"`);
+  const [directory, ...rest] = positionals;
+  if (directory === undefined || rest.length > 0) throw new UsageError("plugin new takes one NAME");
+  const name = basename(directory);
+  if (!/^[a-z][a-z0-9-]*$/.test(name))
+    throw new UsageError(`a plugin's name has lower-case letters, digits and dashes, not "${name}"`);
+  return { directory, kind };
+}
+
+function projectFiles(name: string, kind: Kind): [name: string, text: string][] {
+  return [
+    ["plugin.ts", SOURCES[kind]],
+    ["sluice.yaml", configuration(name, kind)],
+    ["README.md", readme(name, kind)],
+    // For editors and for `asc`; `sluice plugin build` needs neither.
+    ["asconfig.json", `${JSON.stringify({ extends: "sluice/sdk/asconfig.json", entries: ["plugin.ts"] }, null, 2)}\n`],
+    ["tsconfig.json", `${JSON.stringify({ extends: "sluice/sdk/tsconfig.json", include: ["*.ts"] }, null, 2)}\n`],
+  ];
+}
+
+const SOURCES: Readonly<Record<Kind, string>> = {
+  filter: `// A filter: greets the upstream, answers one path itself, and hides what the upstream runs on.
+import { Config, Request, Response } from "sluice/sdk";
+
+const greeting = Config.string("greeting", "hello");
+
+export function onRequest(req: Request): void {
+  if (req.pathStartsWith("/teapot")) req.respond(418, "short and stout\\n");
+  else req.headers.set("x-greeting", greeting);
+}
+
+export function onResponse(req: Request, res: Response): void {
+  res.headers.remove("server");
+}
+`,
+  router: `// A router: those who ask for it get the canary, all others the next rule.
+import { Cluster, Request, cluster } from "sluice/sdk";
+
+const canary = cluster("canary"); // an unknown name is refused when the configuration is loaded
+
+export function route(req: Request): Cluster | null {
+  return req.headers.is("x-canary", "1") || req.pathStartsWith("/next/") ? canary : null;
+}
+`,
+  strategy: `// A strategy: the endpoint with the least requests in flight for its weight.
+import { Endpoints, randomBelow } from "sluice/sdk";
+
+export function pick(endpoints: Endpoints): i32 {
+  const count = endpoints.length;
+  if (count == 0) return -1;
+  // Each thread picks by itself: begin at a random place, or in a quiet time all of them would take the first.
+  let best = <i32>randomBelow(count);
+  for (let i = 0; i < count; i++) {
+    const here = (endpoints.inFlight(i) + 1) * endpoints.weight(best);
+    const there = (endpoints.inFlight(best) + 1) * endpoints.weight(i);
+    if (here < there) best = i;
+  }
+  return best;
+}
+`,
+};
+
+function configuration(name: string, kind: Kind): string {
+  const use = {
+    filter: `  web: { address: 127.0.0.1:8080, chain: [${name}], cluster: app }`,
+    router: `  web:
+    address: 127.0.0.1:8080
+    routes:
+      - { router: ${name}, clusters: [app, canary] }
+      - { cluster: app }`,
+    strategy: "  web: { address: 127.0.0.1:8080, cluster: app }",
+  }[kind];
+  const clusters = {
+    filter: "  app: [127.0.0.1:9001]",
+    router: "  app: [127.0.0.1:9001]\n  canary: [127.0.0.1:9002]",
+    strategy: `  app:
+    strategy: ${name}
+    endpoints: [127.0.0.1:9001, { address: 127.0.0.1:9002, weight: 2 }]`,
+  }[kind];
+  const config = kind === "filter" ? "\n    config: { greeting: hello }" : "";
+  return `# sluice dev -c sluice.yaml: serves, and compiles plugin.ts again whenever it is saved.
+plugins:
+  ${name}:
+    wasm: ./plugin.wasm
+    source: ./plugin.ts${config}
+
+listeners:
+${use}
+
+clusters:
+${clusters}
+`;
+}
+
+function readme(name: string, kind: Kind): string {
+  return `# ${name}
+
+A ${kind} for Sluice, in AssemblyScript.
+
+\`\`\`sh
+sluice plugin build .            # plugin.ts → plugin.wasm
+sluice plugin inspect plugin.wasm
+sluice dev -c sluice.yaml        # serves 127.0.0.1:8080, compiles again on save
+curl -i http://127.0.0.1:8080/
+\`\`\`
+
+\`sluice.yaml\` sends to an upstream at 127.0.0.1:9001; any HTTP server there will do.
+`;
+}
