@@ -23,6 +23,10 @@ export type LoadRow = {
   readonly work: Work;
   readonly path?: string;
   readonly headers?: readonly string[];
+  /** Bytes of a request's body: the load posts. */
+  readonly upload?: number;
+  /** Endpoints of the group `app`, when other than two. */
+  readonly endpoints?: number;
   readonly peers: readonly Peer[];
   readonly comparisons: readonly Comparison[];
 };
@@ -34,12 +38,16 @@ export type Outcome = {
   readonly compared: readonly Compared[];
 };
 
-export async function runLoadRow(site: Site, row: LoadRow, options: Options): Promise<Outcome> {
+export async function runLoadRow(shared: Site, row: LoadRow, options: Options): Promise<Outcome> {
+  const { groups, many } = shared;
+  const app = row.endpoints === undefined ? groups.app : many.slice(0, row.endpoints);
+  const site = { ...shared, groups: { ...groups, app } };
   const peers = row.peers.filter(({ name }) => options.only.length === 0 || options.only.includes(name));
+  const expected = { work: row.work, endpoints: app.length, large: row.path !== undefined };
   const subjects: Subject[] = [];
   try {
     for (const peer of peers) subjects.push(await peer.start(site));
-    for (const subject of subjects) await checkSubject(subject, row.work);
+    for (const subject of subjects) await checkSubject(subject, expected);
     for (const subject of subjects) await measure(subject.name, subject.pid, loadOf(site, row, options, subject, true));
     const samples = await takeTurns(site, row, options, subjects);
     return { samples, compared: row.comparisons.flatMap((comparison) => compare(comparison, samples)) };
@@ -71,6 +79,7 @@ function loadOf(site: Site, row: LoadRow, options: Options, { port }: Subject, w
     port,
     path: row.path ?? "/",
     headers: row.headers ?? [],
+    upload: row.upload ?? 0,
     connections: options.connections,
     seconds: warmUp ? options.warmUp : options.seconds,
     core: site.loadCore,

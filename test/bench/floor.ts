@@ -24,9 +24,9 @@ let out = Buffer.allocUnsafeSlow(BUFFER);
 
 type Upstream = { readonly socket: Socket; readonly idle: Upstream[]; client: Client | null; left: number };
 type Client = { readonly socket: Socket; readonly forwarded: Buffer; upstream: Upstream | null };
-type Endpoint = { readonly port: number; readonly idle: Upstream[] };
+type Endpoint = { readonly address: string; readonly idle: Upstream[] };
 
-const endpointsOf = (ports: readonly number[]): Endpoint[] => ports.map((at) => ({ port: at, idle: [] }));
+const endpointsOf = (addresses: readonly string[]): Endpoint[] => addresses.map((address) => ({ address, idle: [] }));
 const app = endpointsOf(groups.app);
 const canary = endpointsOf(groups.canary);
 let turn = 0;
@@ -179,12 +179,13 @@ function takeUpstream(endpoints: Endpoint[]): Upstream {
   return endpoint.idle.pop() ?? openUpstream(endpoint);
 }
 
-function openUpstream({ port: at, idle }: Endpoint): Upstream {
+function openUpstream({ address, idle }: Endpoint): Upstream {
+  const [host, at] = address.split(":");
   const callback = (length: number, bytes: Uint8Array): boolean => {
     onResponse(upstream, bytes, length);
     return true;
   };
-  const socket = connect({ port: at, host: "127.0.0.1", noDelay: true, onread: { buffer: shared, callback } });
+  const socket = connect({ port: Number(at), host, noDelay: true, onread: { buffer: shared, callback } });
   const upstream: Upstream = { socket, idle, client: null, left: 0 };
   socket.on("error", () => socket.destroy());
   socket.on("close", () => {

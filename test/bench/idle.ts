@@ -29,7 +29,15 @@ async function measureIdle(site: Site, peer: Peer, options: Options): Promise<st
   const held: Socket[] = [];
   try {
     const { port, pid } = subject;
-    const load = { port, path: "/", headers: [], connections: 64, seconds: options.warmUp, core: site.loadCore };
+    const load = {
+      port,
+      path: "/",
+      headers: [],
+      upload: 0,
+      connections: 64,
+      seconds: options.warmUp,
+      core: site.loadCore,
+    };
     await measure(peer.name, pid, load);
     await sleep(SETTLE);
     const before = readRss(pid);

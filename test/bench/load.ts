@@ -8,6 +8,8 @@ export type Load = {
   readonly port: number;
   readonly path: string;
   readonly headers: readonly string[];
+  /** Bytes of each request's body; 0: GET without one. */
+  readonly upload: number;
   readonly connections: number;
   readonly seconds: number;
   readonly core: number;
@@ -45,12 +47,13 @@ export async function measure(name: string, pid: number, load: Load): Promise<Sa
   };
 }
 
-async function runWrk({ port, path, headers, connections, seconds, core }: Load): Promise<Result> {
+async function runWrk({ port, path, headers, upload, connections, seconds, core }: Load): Promise<Result> {
   const { stdout } = await run("taskset", [
     ...["-c", String(core), "wrk", "-t1", `-c${connections}`, `-d${seconds}s`, "--timeout", "10s"],
     ...["-s", join(import.meta.dirname, "wrk.lua")],
     ...headers.flatMap((header) => ["-H", header]),
     `http://127.0.0.1:${port}${path}`,
+    ...["--", String(upload)],
   ]);
   const line = /^RESULT (.*)$/m.exec(stdout)?.[1];
   if (line === undefined) throw new Error(`wrk printed no result: ${stdout}`);

@@ -1,5 +1,6 @@
 /** `npm run bench`: runs rows in order and prints their tables. */
 import { type LoadRow, runLoadRow } from "./compare.ts";
+import { runHooks } from "./hooks.ts";
 import { runIdle } from "./idle.ts";
 import { describeMachine } from "./machine.ts";
 import { type Options, readOptions, USAGE } from "./options.ts";
@@ -13,6 +14,7 @@ type Row = { readonly name: string; readonly title: string; run(site: Site, opti
 
 const ROWS: readonly Row[] = [
   ...LOAD_ROWS.map(rowOfLoad),
+  { name: "hooks", title: "One call of a hook", run: runHooks },
   { name: "idle", title: "Memory for an idle client connection", run: runIdle },
   { name: "stream", title: "Memory while a large body flows", run: runStream },
 ];

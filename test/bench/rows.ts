@@ -1,11 +1,16 @@
 /** Every row: who is compared, at which work, and what we aim at. */
-import type { LoadRow } from "./compare.ts";
+import type { Comparison, LoadRow } from "./compare.ts";
 import { caddy } from "./peers/caddy.ts";
 import { haproxy, haproxyLua } from "./peers/haproxy.ts";
 import { nginx, nginxLua, nginxNjs } from "./peers/nginx.ts";
 import { floor, floorChain, nodeHttp, nodeHttpChain, undici, undiciChain } from "./peers/node.ts";
 import { sluice, sluiceChain, sluiceNoop } from "./peers/sluice.ts";
-import { ROUTE_HEADER } from "./site.ts";
+import { LARGE, ROUTE_HEADER } from "./site.ts";
+
+const againstNative: readonly Comparison[] = [
+  { ours: "Sluice", peer: "nginx" },
+  { ours: "Sluice", peer: "HAProxy" },
+];
 
 export const LOAD_ROWS: readonly LoadRow[] = [
   {
@@ -45,5 +50,46 @@ export const LOAD_ROWS: readonly LoadRow[] = [
     work: "plain",
     peers: [sluice, sluiceNoop],
     comparisons: [{ ours: sluiceNoop.name, peer: sluice.name, target: 150, difference: true }],
+  },
+  {
+    name: "download",
+    title: "1 MiB from the upstream",
+    work: "plain",
+    path: "/large",
+    peers: [sluice, nginx, haproxy],
+    comparisons: againstNative,
+  },
+  {
+    name: "upload",
+    title: "1 MiB to the upstream",
+    work: "plain",
+    path: "/upload",
+    upload: LARGE,
+    peers: [sluice, nginx, haproxy],
+    comparisons: againstNative,
+  },
+  {
+    name: "connections",
+    title: "A new connection for each request",
+    work: "plain",
+    headers: ["Connection: close"],
+    peers: [sluice, nginx, haproxy],
+    comparisons: againstNative,
+  },
+  {
+    name: "pick-100",
+    title: "Round robin over 100 endpoints",
+    work: "plain",
+    endpoints: 100,
+    peers: [sluice, nginx, haproxy],
+    comparisons: againstNative,
+  },
+  {
+    name: "pick-1000",
+    title: "Round robin over 1,000 endpoints",
+    work: "plain",
+    endpoints: 1000,
+    peers: [sluice, nginx, haproxy],
+    comparisons: againstNative,
   },
 ];

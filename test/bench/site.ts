@@ -10,8 +10,8 @@ import { Programs, waitForPort } from "./programs.ts";
 /** What a proxy does to a request: `chain` also routes by a header and edits the headers both ways. */
 export type Work = "plain" | "chain";
 
-/** Upstream groups by name, as ports on loopback. */
-export type Groups = { readonly app: readonly number[]; readonly canary: readonly number[] };
+/** Upstream groups by name: addresses with port, all on loopback. */
+export type Groups = { readonly app: readonly string[]; readonly canary: readonly string[] };
 
 export type Site = {
   readonly programs: Programs;
@@ -19,6 +19,8 @@ export type Site = {
   readonly proxyCore: number;
   readonly loadCore: number;
   readonly groups: Groups;
+  /** As many more addresses of the group `app`, for rows with many endpoints. */
+  readonly many: readonly string[];
   /** Writes a generated file; returns its path. */
   write(name: string, text: string): string;
   path(name: string): string;
@@ -34,6 +36,8 @@ export const SET_HEADER = "x-tenant";
 export const SET_VALUE = "acme";
 export const REMOVED_HEADER = "x-powered-by";
 
+const MANY = 1000;
+
 /** Bytes of the upstream's file for rows with a large body. */
 export const LARGE = 1024 * 1024;
 
@@ -45,13 +49,15 @@ export async function openSite(): Promise<Site> {
     writeFileSync(path(name), text);
     return path(name);
   };
-  const ports = await freePorts(4);
-  const groups = { app: ports.slice(0, 2), canary: ports.slice(2) };
+  const addresses = (await freePorts(4)).map((port) => `127.0.0.1:${port}`);
+  const groups = { app: addresses.slice(0, 2), canary: addresses.slice(2) };
+  const [port] = await freePorts(1);
+  const many = Array.from({ length: MANY }, (_, i) => `127.0.${1 + Math.floor(i / 250)}.${1 + (i % 250)}:${port}`);
   const close = async (): Promise<void> => {
     await programs.close();
     rmSync(directory, { recursive: true });
   };
-  const site = { programs, proxyCore: 0, loadCore: 1, groups, write, path, close };
+  const site = { programs, proxyCore: 0, loadCore: 1, groups, many, write, path, close };
   await startUpstream(site);
   return site;
 }
@@ -63,6 +69,10 @@ export async function freePorts(count: number): Promise<number[]> {
   await Promise.all(servers.map((server) => once(server.close(), "close")));
   return ports;
 }
+
+/** What nginx needs to run Lua. */
+export const LUA_MODULES: readonly string[] = ["ndk_http_module.so", "ngx_http_lua_module.so"];
+export const LUA_HTTP = 'lua_package_path "/usr/share/lua/5.1/?.lua;;";';
 
 /** What stands before `events` in each generated nginx configuration: one worker, nothing outside the directory. */
 export function nginxPreamble(site: Site, name: string, modules: readonly string[] = []): string {
@@ -94,21 +104,25 @@ function nginxModules(): string {
 async function startUpstream(site: Site): Promise<void> {
   const echo = ["via", "x_forwarded_for", "x_forwarded_proto", "x_forwarded_host", "host", "connection", "x_tenant"];
   const shown = echo.map((name) => `$http_${name}`).join("|");
-  const server = (name: keyof Groups): string => `server {
-    ${site.groups[name].map((port) => `listen 127.0.0.1:${port} backlog=4096;`).join(" ")}
+  const server = (name: keyof Groups, addresses: readonly string[]): string => `server {
+    ${addresses.map((address) => `listen ${address} backlog=4096;`).join(" ")}
     add_header X-Powered-By upstream;
     location / { return 200 "${BODY[name].replace("\n", "\\n")}"; }
     location = /echo { return 200 "$connection_requests|${shown}"; }
+    location = /upload {
+      client_max_body_size 0; client_body_buffer_size ${2 * LARGE};
+      content_by_lua_block { ngx.req.read_body() ngx.print(#ngx.req.get_body_data()) }
+    }
     location = /large { root ${site.path("")}; }
   }`;
   site.write("large", "0123456789abcdef".repeat(LARGE / 16));
-  const text = `${nginxPreamble(site, "upstream")}
-http { ${nginxHttp(site)} sendfile on;
-${server("app")}
-${server("canary")}
+  const text = `${nginxPreamble(site, "upstream", LUA_MODULES)}
+http { ${nginxHttp(site)} sendfile on; ${LUA_HTTP}
+${server("app", [...site.groups.app, ...site.many])}
+${server("canary", site.groups.canary)}
 }
 `;
   const run = ["nginx", "-p", site.path(""), "-c", site.write("upstream.conf", text)];
   const program = site.programs.start({ name: "upstream", run, core: site.loadCore });
-  await waitForPort(program, site.groups.app[0] ?? 0);
+  await waitForPort(program, Number(site.groups.app[0]?.split(":")[1]));
 }

@@ -17,7 +17,7 @@ export async function runStream(site: Site, options: Options): Promise<string> {
   const run = [process.execPath, join(import.meta.dirname, "generator.ts"), String(port), String(options.size)];
   const generator = site.programs.start({ name: "generator", run, core: site.loadCore });
   await waitForPort(generator, port);
-  const settings = { name: "Sluice", listener: "cluster: app", groups: { app: [port] } };
+  const settings = { name: "Sluice", listener: "cluster: app", groups: { app: [`127.0.0.1:${port}`] } };
   const subject = await startSluice(site, settings);
   const before = readRss(subject.pid);
   let most = before;

@@ -6,3 +6,12 @@ done = function(summary, latency)
     summary.requests, summary.duration, summary.bytes, latency:percentile(50), latency:percentile(99),
     errors.connect + errors.read + errors.write + errors.timeout, errors.status))
 end
+
+-- The one argument: bytes of body to post with each request.
+init = function(args)
+  local size = tonumber(args[1])
+  if size > 0 then
+    wrk.method = "POST"
+    wrk.body = string.rep("x", size)
+  end
+end

@@ -14,7 +14,7 @@ async function startCaddy(site: Site): Promise<Subject> {
 }
 http://:${port} {
   bind 127.0.0.1
-  reverse_proxy ${site.groups.app.map((at) => `127.0.0.1:${at}`).join(" ")} {
+  reverse_proxy ${site.groups.app.join(" ")} {
     lb_policy round_robin
     header_up Via "1.1 caddy"
     transport http {

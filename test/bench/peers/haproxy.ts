@@ -12,7 +12,7 @@ end)
 `;
 
 function backend(site: Site, name: keyof Groups): string {
-  const servers = site.groups[name].map((port, index) => `  server ${name}${index} 127.0.0.1:${port} pool-max-conn -1`);
+  const servers = site.groups[name].map((address, index) => `  server ${name}${index} ${address} pool-max-conn -1`);
   return `backend ${name}\n  balance roundrobin\n  http-reuse always\n${servers.join("\n")}`;
 }
 

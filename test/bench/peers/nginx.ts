@@ -2,6 +2,8 @@ import { findWorker, waitForPort } from "../programs.ts";
 import {
   freePorts,
   type Groups,
+  LUA_HTTP,
+  LUA_MODULES,
   nginxHttp,
   nginxPreamble,
   SET_HEADER,
@@ -15,7 +17,8 @@ const GROUP_NAMES = ["app", "canary"] as const satisfies readonly (keyof Groups)
 
 const FORWARDED = `proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $http_host;
       proxy_set_header Via "1.1 nginx"; proxy_set_header X-Forwarded-For $remote_addr;
-      proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header X-Forwarded-Host $http_host;`;
+      proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header X-Forwarded-Host $http_host;
+      client_max_body_size 0; proxy_request_buffering off; proxy_max_temp_file_size 0;`;
 
 const LUA_LOCATION = `set $group app;
       rewrite_by_lua_block {
@@ -52,8 +55,8 @@ async function startNginx(site: Site, { name, modules, http, location }: Flavour
   const file = name.replaceAll(/\W+/g, "-");
   const upstreams = GROUP_NAMES.map(
     (group) => `upstream ${group} {
-    ${site.groups[group].map((at) => `server 127.0.0.1:${at};`).join(" ")}
-    keepalive 256; keepalive_requests 1000000000; keepalive_timeout 1h;
+    ${site.groups[group].map((address) => `server ${address};`).join(" ")}
+    keepalive ${Math.max(256, 2 * site.groups[group].length)}; keepalive_requests 1000000000; keepalive_timeout 1h;
   }`,
   );
   const text = `${nginxPreamble(site, file, modules)}
@@ -90,8 +93,8 @@ export const nginx = peerOf({
 export const nginxLua = peerOf({
   name: "nginx + Lua",
   work: "chain",
-  modules: ["ndk_http_module.so", "ngx_http_lua_module.so"],
-  http: () => 'lua_package_path "/usr/share/lua/5.1/?.lua;;";',
+  modules: LUA_MODULES,
+  http: () => LUA_HTTP,
   location: LUA_LOCATION,
 });
 

@@ -17,8 +17,9 @@ const server = createServer({ keepAliveTimeout: 3_600_000 }, (req, res) => {
   headers["x-forwarded-proto"] = "http";
   headers["x-forwarded-host"] = headers.host ?? "";
   if (chain) headers[SET_HEADER] = SET_VALUE;
-  const options = { agent, host: "127.0.0.1", port: group[turn++ % group.length], method: req.method, path: req.url };
-  const forwarded = request({ ...options, headers }, (answer) => {
+  const [host, at] = group[turn++ % group.length]!.split(":");
+  const options = { agent, host, port: at, method: req.method, path: req.url, headers };
+  const forwarded = request(options, (answer) => {
     const edited = answer.headers;
     delete edited.connection;
     if (chain) delete edited[REMOVED_HEADER];

@@ -27,9 +27,8 @@ function buildPlugin(site: Site, name: string): string {
   return site.path(`${name}.wasm`);
 }
 
-function clusterOf(name: keyof Groups, ports: readonly number[]): string {
-  const endpoints = ports.map((port) => `127.0.0.1:${port}`).join(", ");
-  return `  ${name}: { endpoints: [${endpoints}], pool: { idle: 256, idleFor: 1h, requests: 0 } }`;
+function clusterOf(name: keyof Groups, addresses: readonly string[]): string {
+  return `  ${name}: { endpoints: [${addresses.join(", ")}], pool: { idle: 256, idleFor: 1h, requests: 0 } }`;
 }
 
 export async function startSluice(site: Site, { name, plugins = [], listener, groups }: Settings): Promise<Subject> {

@@ -6,8 +6,8 @@ import { readArguments } from "./arguments.ts";
 
 const { work, port, groups } = readArguments();
 const chain = work === "chain";
-const poolsOf = (ports: readonly number[]): Pool[] =>
-  ports.map((at) => new Pool(`http://127.0.0.1:${at}`, { connections: 256, keepAliveTimeout: 600_000 }));
+const poolsOf = (addresses: readonly string[]): Pool[] =>
+  addresses.map((address) => new Pool(`http://${address}`, { connections: 256, keepAliveTimeout: 600_000 }));
 const app = poolsOf(groups.app);
 const canary = poolsOf(groups.canary);
 let turn = 0;
