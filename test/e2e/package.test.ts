@@ -35,7 +35,7 @@ after(() => rmSync(directory, { recursive: true, force: true }));
 test("says its version", async () => {
   const { stdout } = await exec(sluice, ["--version"], { cwd: directory, env });
   const { version } = await import("../../package.json", { with: { type: "json" } }).then((module) => module.default);
-  assert.equal(stdout.trim(), version);
+  assert.equal(stdout, `sluice ${version}\n`);
 });
 
 test("passes a request on, and ends with 0 at SIGTERM", async (t) => {
