@@ -16,7 +16,10 @@ export type ThreadInit = {
 };
 
 export type ToThread =
-  /** Build version `plan.version` aside; answer `ready` or `failed`. `sockets` are for addresses new to this thread. */
+  /**
+   * Build version `plan.version` aside; answer `ready` or `failed`. `sockets` are for addresses new to this thread; an
+   * address is that of `ListenerPlan.address`. A Unix socket goes to thread 0 alone.
+   */
   | { type: "prepare"; plan: Plan; sockets: { address: string; socket: BoundSocket }[] }
   | { type: "commit"; version: number }
   | { type: "abort"; version: number }

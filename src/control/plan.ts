@@ -56,7 +56,7 @@ export type ClusterPlan = {
 };
 
 export type EndpointPlan = {
-  /** As configured and shown: `127.0.0.1:9001`, or `unix:/run/app.sock`. */
+  /** As shown: `127.0.0.1:9001`, or `unix:/run/app.sock`. A configured name is one endpoint for each of its addresses. */
   readonly address: string;
   /** Numeric address, or "" for a Unix socket. */
   readonly host: string;
@@ -73,7 +73,7 @@ export type EndpointPlan = {
 
 export type ListenerPlan = {
   readonly name: string;
-  /** As configured: `127.0.0.1:8080`, `:8080`, `[::]:8080`, `unix:/run/sluice.sock`. */
+  /** As configured: `127.0.0.1:8080`, `:8080`, `[::]:8080`, `unix:/run/sluice.sock`; a port 0 is the number it became. */
   readonly address: string;
   readonly protocol: "http";
   readonly timeouts: { readonly head: number; readonly body: number; readonly write: number; readonly idle: number };

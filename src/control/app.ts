@@ -1,0 +1,291 @@
+/** Composition root of the main thread: the control plane from start to shutdown. */
+import { availableParallelism } from "node:os";
+import { extname, join } from "node:path";
+import { type AdminServer, startAdmin } from "../admin/server.ts";
+import { EndpointColumns, MAX_ENDPOINTS } from "../balance/columns.ts";
+import { formatProblem, loadConfig } from "../config/load.ts";
+import type { Config } from "../config/schema.ts";
+import { type Watch, watchFiles } from "../config/watch.ts";
+import { Counters, seriesKey } from "../observe/counters.ts";
+import { createLog, type Log } from "../observe/log.ts";
+import { createMetrics, type Metrics } from "../observe/metrics.ts";
+import { buildModuleAside } from "../plugin/build.ts";
+import { PluginHost } from "../plugin/host.ts";
+import { tryGuests } from "./canary.ts";
+import { checkConfig } from "./check.ts";
+import { Listeners } from "./listeners.ts";
+import type { FromThread } from "./messages.ts";
+import { Modules } from "./modules.ts";
+import { type Reloaded, Reloader, readConfigFile } from "./reload.ts";
+import { Resolver } from "./resolve.ts";
+import { rowsOf, Slots } from "./slots.ts";
+import { describeClusters, describePlugins, describeStatus, type Status } from "./status.ts";
+import { Threads } from "./threads.ts";
+import { Versions } from "./versions.ts";
+
+export type AppOptions = {
+  /** The configuration file. */
+  readonly file: string;
+  /** Instead of the configuration's `workers`. */
+  readonly workers?: number;
+  /** Instead of the configuration's `log.level`; also "silent". */
+  readonly logLevel?: string;
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  /** Reload when a file changes; default true. */
+  readonly watch?: boolean;
+  /** What runs as a data thread; for tests. */
+  readonly entry?: URL;
+};
+
+/** Why a proxy did not start: a line for each problem. */
+export class StartError extends Error {
+  readonly problems: readonly string[];
+  constructor(problems: readonly string[]) {
+    super(problems.join("\n"));
+    this.problems = problems;
+  }
+}
+
+const extension = extname(import.meta.filename);
+const DATA_THREAD = new URL(`../data/thread${extension}`, import.meta.url);
+/** The same from `src/` and from `dist/`. */
+export const BUILTIN_PLUGINS = join(import.meta.dirname, "../../plugins");
+/** For a thread to run at all. */
+const START_TIME = 30_000;
+
+/** Starts a proxy: when this returns, its first version serves. @throws StartError */
+export async function startApp(options: AppOptions): Promise<App> {
+  const config = await readFirstConfig(options);
+  const app = new App(options, config);
+  try {
+    await app.start();
+  } catch (error) {
+    await app.close({ grace: 0 });
+    throw error;
+  }
+  return app;
+}
+
+export class App {
+  readonly log: Log;
+  readonly #options: AppOptions;
+  readonly #threads: Threads;
+  readonly #versions: Versions;
+  readonly #reloader: Reloader;
+  readonly #resolver: Resolver;
+  readonly #columns: EndpointColumns;
+  readonly #counters: Counters;
+  readonly #metrics: Metrics;
+  readonly #watch: Watch | null;
+  readonly #startedAt = new Date();
+  #config: Config;
+  #admin: AdminServer | null = null;
+  #draining = false;
+  #allUp = Promise.withResolvers<void>();
+  #drained: ((thread: number) => void) | null = null;
+
+  constructor(options: AppOptions, config: Config) {
+    this.#options = options;
+    this.#config = config;
+    this.log = createLog(options.logLevel ?? config.log.level);
+    const count = options.workers ?? (config.workers || availableParallelism());
+    this.#columns = EndpointColumns.allocate(count);
+    this.#counters = new Counters(count);
+    this.#threads = new Threads(
+      {
+        count,
+        entry: options.entry ?? DATA_THREAD,
+        columns: this.#columns,
+        counters: this.#counters,
+        log: this.log,
+      },
+      {
+        onUp: (thread) => this.#threadUp(thread),
+        onMessage: (thread, message) => this.#receive(thread, message),
+        onEnd: (thread, reason) => this.#threadEnded(thread, reason),
+      },
+    );
+    const rows = new Slots(rowsOf("endpoints", MAX_ENDPOINTS, (row) => this.#columns.clearSlot(row)));
+    const cells = new Slots(this.#counters);
+    const release = (version: number) => {
+      rows.release(version);
+      cells.release(version);
+    };
+    this.#versions = new Versions({ fleet: this.#threads, release });
+    this.#resolver = new Resolver((name) => void this.#reloader.reload(`the addresses of ${name} have changed`));
+    this.#watch =
+      options.watch === false
+        ? null
+        : watchFiles([options.file], () => void this.#reloader.reload("a file has changed"));
+    this.#reloader = new Reloader({
+      file: options.file,
+      log: this.log,
+      builtins: BUILTIN_PLUGINS,
+      parse: (text) => loadConfig(text, { file: options.file, env: options.env ?? process.env }),
+      format: formatProblem,
+      modules: new Modules({ build: buildModuleAside, builtins: BUILTIN_PLUGINS }),
+      resolver: this.#resolver,
+      listeners: new Listeners(count),
+      versions: this.#versions,
+      row: (version, identity) => rows.hold(version, identity),
+      cells: (version, key) => cells.hold(version, seriesKey(...key)),
+      release,
+      tryGuests: (built, config) => tryGuests(makeTrialHost, { built, config, threads: count }),
+      onFiles: (paths) => this.#watch?.update(paths),
+      onAccepted: (current) => this.#accept(current.config),
+    });
+    this.#metrics = createMetrics({
+      counters: this.#counters,
+      threads: count,
+      restarts: () => this.#threads.restarts(),
+      reloads: () => this.#reloader.counts,
+      version: () => this.#reloader.current?.plan.version ?? 0,
+      endpoints: () => describeClusters(this.#reloader.current?.plan ?? null, this.#columns),
+    });
+  }
+
+  async start(): Promise<void> {
+    await this.#startAdmin();
+    this.#threads.start();
+    await this.#awaitThreads();
+    const first = await this.#reloader.reload("start");
+    if (first.result !== "accepted") throw new StartError(first.problems);
+  }
+
+  /** Where it listens, by listener name: the configured address, a port 0 replaced by the number that it became. */
+  get listeners(): ReadonlyMap<string, string> {
+    return new Map(this.#reloader.current?.plan.listeners.map(({ name, address }) => [name, address]));
+  }
+
+  /** Where the admin interface is, `http://127.0.0.1:9901`, or null. */
+  get admin(): string | null {
+    return this.#admin?.url ?? null;
+  }
+
+  reload(reason = "asked for"): Promise<Reloaded> {
+    return this.#reloader.reload(reason);
+  }
+
+  status(): Status {
+    return describeStatus({
+      startedAt: this.#startedAt,
+      draining: this.#draining,
+      last: this.#reloader.last,
+      plan: this.#reloader.current?.plan ?? null,
+      threads: this.#threads,
+      serving: this.#versions.serving(),
+      counters: this.#counters,
+    });
+  }
+
+  /** Shutdown: not ready → every thread drains, for `grace` ms at most → threads end → admin ends. */
+  async close({ grace = this.#config.shutdown.grace }: { grace?: number } = {}): Promise<void> {
+    this.#draining = true;
+    this.#watch?.close();
+    this.#resolver.close();
+    this.#threads.stopReplacing();
+    await this.#reloader.close();
+    await this.#drain(grace);
+    await this.#threads.close();
+    await this.#admin?.close();
+    this.log.flush();
+  }
+
+  async #startAdmin(): Promise<void> {
+    const { admin } = this.#config;
+    if (admin === null) return;
+    this.#admin = await startAdmin({
+      address: admin,
+      log: this.log,
+      metrics: this.#metrics,
+      status: () => this.status(),
+      config: () => {
+        const { current } = this.#reloader;
+        return current && { version: current.plan.version, file: this.#options.file, text: current.text };
+      },
+      clusters: () => describeClusters(this.#reloader.current?.plan ?? null, this.#columns),
+      plugins: () => describePlugins(this.#reloader.current?.plan ?? null, this.#counters),
+      reload: () => this.#reloader.reload("asked for by the admin interface"),
+    }).catch((error: Error) => {
+      throw new StartError([error.message]);
+    });
+  }
+
+  async #awaitThreads(): Promise<void> {
+    const timer = setTimeout(() => this.#allUp.reject(new StartError(["the data threads did not start"])), START_TIME);
+    await this.#allUp.promise.finally(() => clearTimeout(timer));
+  }
+
+  #accept(config: Config): void {
+    const fixed = (["workers", "admin"] as const).filter(
+      (key) => JSON.stringify(config[key]) !== JSON.stringify(this.#config[key]),
+    );
+    if (fixed.length > 0) this.log.warn({ keys: fixed }, "these settings take effect at the next start");
+    this.log.level = this.#options.logLevel ?? config.log.level;
+    this.#config = { ...config, workers: this.#config.workers, admin: this.#config.admin };
+  }
+
+  #threadUp(thread: number): void {
+    if (this.#reloader.current === null) {
+      if (this.#threads.up().length === this.#threads.count) this.#allUp.resolve();
+      return;
+    }
+    void this.#reloader.bringUp(thread).then((done) => {
+      if (!done) this.#threads.end(thread);
+    });
+  }
+
+  #receive(thread: number, message: FromThread): void {
+    if (message.type === "log") this.log[message.level]({ thread, ...message.fields }, message.message);
+    else if (message.type === "drained") this.#drained?.(thread);
+    else this.#versions.receive(thread, message);
+  }
+
+  #threadEnded(thread: number, reason: string): void {
+    this.#versions.forget(thread, reason);
+    this.#drained?.(thread);
+    if (this.#reloader.current === null) this.#allUp.reject(new StartError([`data thread ${thread} ended: ${reason}`]));
+  }
+
+  async #drain(grace: number): Promise<void> {
+    const left = new Set(this.#threads.up());
+    if (left.size === 0 || grace === 0) return;
+    const done = Promise.withResolvers<void>();
+    this.#drained = (thread) => {
+      left.delete(thread);
+      if (left.size === 0) done.resolve();
+    };
+    // The threads end what is left themselves when the time is over; a moment later nobody waits for them.
+    const timer = setTimeout(done.resolve, grace + 1000);
+    for (const thread of left) this.#threads.post(thread, { type: "drain", grace });
+    await done.promise;
+    clearTimeout(timer);
+  }
+}
+
+/** What a new proxy reads before anything runs. @throws StartError */
+async function readFirstConfig({ file, env = process.env }: AppOptions): Promise<Config> {
+  const text = await readConfigFile(file).catch((error: Error) => {
+    throw new StartError([error.message]);
+  });
+  const { config, problems } = loadConfig(text, { file, env });
+  if (config === null) throw new StartError(problems.map(formatProblem));
+  return config;
+}
+
+/** What is wrong with a configuration file and the plugins that it names, a line for each problem. */
+export async function checkFile({ file, env = process.env }: AppOptions): Promise<readonly string[]> {
+  const { config, problems } = loadConfig(await readConfigFile(file), { file, env });
+  if (config === null) return problems.map(formatProblem);
+  const threads = config.workers || availableParallelism();
+  const found = await checkConfig(config, {
+    builtins: BUILTIN_PLUGINS,
+    modules: new Modules({ build: buildModuleAside, builtins: BUILTIN_PLUGINS }),
+    tryGuests: (built) => tryGuests(makeTrialHost, { built, config, threads }),
+  });
+  return found.map(formatProblem);
+}
+
+function makeTrialHost(cells: Float64Array): PluginHost {
+  return new PluginHost({ cells, report: () => undefined });
+}

@@ -1,0 +1,51 @@
+/** Tries a plan's guests once on the main thread, before any data thread hears of the version. */
+import type { Config, Problem } from "../config/schema.ts";
+import { BLOCK_CELLS } from "../observe/series.ts";
+import type { InstancePlan, Plan } from "./plan.ts";
+import { type Built, checkGuests } from "./plan-builder.ts";
+
+/** A plugin host to be thrown away. */
+export type TrialHost = {
+  prepare(plan: {
+    modules: Plan["modules"];
+    instances: readonly InstancePlan[];
+    clusters: readonly string[];
+    strategies: readonly string[];
+  }): { dispose(): void };
+  /** Guests that run in it. */
+  guests(): number;
+};
+
+export function tryGuests(
+  makeHost: (cells: Float64Array) => TrialHost,
+  { built, config, threads }: { built: Built; config: Config; threads: number },
+): Problem[] {
+  const { plan, places } = built;
+  const cells = new Float64Array(BLOCK_CELLS);
+  const clusters = plan.clusters.map((cluster) => cluster.name);
+  const strategies = [...new Set(plan.clusters.flatMap((cluster) => cluster.strategies.map(({ name }) => name)))];
+  const attempt = (instances: readonly InstancePlan[]): { guests: number; problem: string | null } => {
+    try {
+      const host = makeHost(cells);
+      const set = host.prepare({ modules: plan.modules, instances, clusters, strategies });
+      const guests = host.guests();
+      set.dispose();
+      return { guests, problem: null };
+    } catch (error) {
+      return { guests: 0, problem: error instanceof Error ? error.message : String(error) };
+    }
+  };
+  const whole = attempt(plan.instances);
+  if (whole.problem === null) {
+    const tooMany = checkGuests(threads, whole.guests, { file: config.file, line: 1, column: 1, path: "plugins" });
+    return tooMany === null ? [] : [tooMany];
+  }
+  // One by one, so that every problem comes with its place.
+  const problems = plan.instances.flatMap((instance, index) => {
+    const { problem } = attempt([instance]);
+    return problem === null ? [] : [{ ...places[index]!, message: problem }];
+  });
+  return problems.length > 0
+    ? problems
+    : [{ file: config.file, line: 1, column: 1, path: "plugins", message: whole.problem }];
+}

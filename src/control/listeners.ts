@@ -1,0 +1,186 @@
+/**
+ * The listening addresses of the process. The main thread binds, the data threads listen: every bind error comes
+ * before anything is changed, and a listener in service is never closed while its address stays.
+ */
+import { lookup } from "node:dns/promises";
+import { lstatSync, rmSync } from "node:fs";
+import { BoundSocket, connect, isIP } from "node:net";
+import type { Address } from "../config/values.ts";
+
+export type Wanted = { readonly name: string; readonly address: Address };
+
+/** What a version listens at; opened for one that is not committed yet. */
+export type Opening = {
+  /** For each listener, by name: where it is, its address with its number (a port 0 has become one). */
+  readonly places: ReadonlyMap<string, Place>;
+  /** Bound sockets of addresses that are new, one for each thread that listens there. */
+  readonly sockets: readonly { readonly address: string; readonly threads: readonly BoundSocket[] }[];
+};
+
+/** `host` is numeric, or "" for all interfaces. */
+type Place = {
+  readonly key: string;
+  readonly text: string;
+  readonly host: string;
+  readonly port: number;
+  readonly path: string;
+};
+
+export class Listeners {
+  readonly #threads: number;
+  /** What is in service, by `keyOf`. */
+  #serving: ReadonlyMap<string, Place> = new Map();
+  /** Ports and paths that this process has listened at: some thread may still be closing one that was given up. */
+  readonly #own = new Set<number | string>();
+
+  constructor(threads: number) {
+    this.#threads = threads;
+  }
+
+  /** Binds what is not in service yet. @throws Error naming the listener and the address that cannot be had. */
+  async open(wanted: readonly Wanted[]): Promise<Opening> {
+    const places = new Map<string, Place>();
+    const sockets: { address: string; threads: BoundSocket[] }[] = [];
+    try {
+      for (const { name, address } of wanted) {
+        const key = keyOf(name, address);
+        const serving = this.#serving.get(key);
+        if (serving !== undefined) {
+          places.set(name, serving);
+          continue;
+        }
+        const { place, threads } = await this.#bind(key, name, address);
+        sockets.push({ address: place.text, threads });
+        places.set(name, place);
+      }
+    } catch (error) {
+      closeAll(sockets);
+      throw error;
+    }
+    return { places, sockets };
+  }
+
+  /** What was opened is in service now, and nothing else is. */
+  commit(opening: Opening): void {
+    this.#serving = new Map([...opening.places.values()].map((place) => [place.key, place]));
+    for (const place of this.#serving.values()) this.#own.add(place.path === "" ? place.port : place.path);
+  }
+
+  /** Closes what no thread was given. Sockets that were posted belong to their thread. */
+  release(opening: Opening): void {
+    closeAll(opening.sockets);
+  }
+
+  /** Binds every address in service once more, for the successor of `thread`. */
+  bindAgain(thread: number): { address: string; socket: BoundSocket }[] {
+    const sockets: { address: string; socket: BoundSocket }[] = [];
+    for (const { text, host, port, path } of this.#serving.values()) {
+      if (path === "") sockets.push({ address: text, socket: bindPort(host, port, true) });
+      else if (thread === 0) sockets.push({ address: text, socket: bindOwnPath(path) });
+    }
+    return sockets;
+  }
+
+  async #bind(key: string, name: string, address: Address): Promise<{ place: Place; threads: BoundSocket[] }> {
+    const { text, path, port } = address;
+    try {
+      if (path !== "") {
+        if (!this.#own.has(path)) await clearStalePath(path);
+        // A Unix socket has no `reusePort`: the first thread serves it.
+        return { place: { key, text, host: "", port, path }, threads: [bindOwnPath(path)] };
+      }
+      const host = await numericHost(address.host);
+      // Without `reusePort` a port in use is an error, even when its user allows sharing; our own threads do.
+      const number = port !== 0 && this.#own.has(port) ? port : probe(host, port);
+      const shown = port === 0 ? text.replace(/0$/, String(number)) : text;
+      return { place: { key, text: shown, host, port: number, path }, threads: this.#bindForThreads(host, number) };
+    } catch (error) {
+      throw new Error(`listener ${name}: cannot listen at ${text}: ${describe(error)}`, { cause: error });
+    }
+  }
+
+  #bindForThreads(host: string, port: number): BoundSocket[] {
+    const threads: BoundSocket[] = [];
+    try {
+      for (let thread = 0; thread < this.#threads; thread++) threads.push(bindPort(host, port, true));
+    } catch (error) {
+      for (const socket of threads) socket.close();
+      throw error;
+    }
+    return threads;
+  }
+}
+
+/** A port 0 is another number for each listener; any other address is one place, whatever the listener's name. */
+function keyOf(name: string, { text, port, path }: Address): string {
+  return port === 0 && path === "" ? `${name} ${text}` : text;
+}
+
+async function numericHost(host: string): Promise<string> {
+  if (host === "" || isIP(host) !== 0) return host;
+  return (await lookup(host, { order: "ipv4first" })).address;
+}
+
+/** The number of a port that nobody listens at. */
+function probe(host: string, port: number): number {
+  const socket = bindPort(host, port, false);
+  const number = socket.address().port;
+  socket.close();
+  return number;
+}
+
+function bindPort(host: string, port: number, reusePort: boolean): BoundSocket {
+  if (host !== "") return new BoundSocket({ host, port, reusePort });
+  try {
+    // Dual stack: `::` takes IPv4 as well.
+    return new BoundSocket({ host: "::", port, reusePort });
+  } catch (error) {
+    if (codeOf(error) === "EADDRINUSE" || codeOf(error) === "EACCES") throw error;
+    return new BoundSocket({ host: "0.0.0.0", port, reusePort });
+  }
+}
+
+function bindOwnPath(path: string): BoundSocket {
+  rmSync(path, { force: true });
+  const options: ConstructorParameters<typeof BoundSocket>[0] & { path: string } = { path };
+  return new BoundSocket(options);
+}
+
+/** @throws Error when somebody listens at `path`, or what stands there is no socket. */
+async function clearStalePath(path: string): Promise<void> {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found === undefined) return;
+  if (!found.isSocket()) throw new Error("a file that is no socket stands there");
+  const answered = await new Promise<boolean>((resolve) => {
+    const socket = connect({ path });
+    socket.on("error", () => resolve(false));
+    socket.on("connect", () => {
+      socket.destroy();
+      resolve(true);
+    });
+  });
+  if (answered) throw new Error("address already in use");
+}
+
+function closeAll(sockets: Opening["sockets"]): void {
+  for (const { threads } of sockets) for (const socket of threads) socket[Symbol.dispose]();
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof Error && "code" in error ? String(error.code) : "";
+}
+
+function describe(error: unknown): string {
+  switch (codeOf(error)) {
+    case "EADDRINUSE":
+      return "address already in use";
+    case "EACCES":
+      return "permission denied";
+    case "EADDRNOTAVAIL":
+      return "no interface of this machine has that address";
+    case "ENOTFOUND":
+      return "the name is unknown";
+    default:
+      return error instanceof Error ? error.message : String(error);
+  }
+}

@@ -1,0 +1,109 @@
+/** The WebAssembly files that a configuration names: found, read, and each built once for as long as it is in use. */
+import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Config, Place, PluginConfig, PluginUse, Problem } from "../config/schema.ts";
+import type { ModulePlan } from "../plugin/build.ts";
+
+/** A plugin as rules name it: one of `plugins`, or a built-in. */
+export type Plugin = {
+  readonly name: string;
+  readonly module: ModulePlan;
+  /** What `plugins` says of it; null for a built-in. */
+  readonly declared: PluginConfig | null;
+  /** Bytes of memory at most. */
+  readonly memory: number;
+};
+
+/** What the files held, by path: a problem in words where one could not be read. */
+export type WasmFiles = ReadonlyMap<string, Uint8Array | string>;
+
+export type BuildModule = (bytes: Uint8Array, options: { memory: number }) => Promise<ModulePlan>;
+
+const BUILTIN_MEMORY = 16 * 1024 * 1024;
+
+/** The files of every plugin declared and every built-in used, with the place that names each first. */
+export function listWasmFiles(config: Config, builtins: string): Map<string, Place> {
+  const files = new Map<string, Place>();
+  for (const plugin of config.plugins) files.set(plugin.wasm.path, plugin.wasm.at);
+  for (const use of listUses(config)) {
+    if (config.plugins.some((plugin) => plugin.name === use.name)) continue;
+    const path = builtinPath(builtins, use.name);
+    if (!files.has(path)) files.set(path, use.at);
+  }
+  return files;
+}
+
+export async function readWasmFiles(paths: Iterable<string>): Promise<WasmFiles> {
+  const read = async (path: string): Promise<[string, Uint8Array | string]> => {
+    try {
+      return [path, await readFile(path)];
+    } catch (error) {
+      const missing = error instanceof Error && "code" in error && error.code === "ENOENT";
+      return [path, missing ? `there is no file ${path}` : `${path} cannot be read: ${(error as Error).message}`];
+    }
+  };
+  return new Map(await Promise.all([...paths].map(read)));
+}
+
+/** Every place of a configuration where a plugin is used. */
+export function* listUses(config: Config): Iterable<PluginUse> {
+  for (const cluster of config.clusters) yield* cluster.strategy;
+  for (const listener of config.listeners) {
+    yield* listener.chain;
+    for (const route of listener.routes) {
+      yield* route.chain;
+      if (route.action.kind === "router") yield route.action.router;
+    }
+  }
+}
+
+/** Builds modules, and keeps those of the last version: an unchanged file is not built again. */
+export class Modules {
+  readonly #build: BuildModule;
+  readonly #builtins: string;
+  #built = new Map<string, ModulePlan>();
+
+  constructor(options: { build: BuildModule; builtins: string }) {
+    this.#build = options.build;
+    this.#builtins = options.builtins;
+  }
+
+  /** Every plugin by name; what could not be built is among `problems` instead. */
+  async load(config: Config, files: WasmFiles): Promise<{ plugins: Map<string, Plugin>; problems: Problem[] }> {
+    const built = new Map<string, ModulePlan>();
+    const plugins = new Map<string, Plugin>();
+    const problems: Problem[] = [];
+    const add = async (name: string, declared: PluginConfig | null, path: string, at: Place) => {
+      const memory = declared?.limits.memory ?? BUILTIN_MEMORY;
+      const bytes = files.get(path) ?? `there is no file ${path}`;
+      try {
+        if (typeof bytes === "string") throw new Error(bytes);
+        plugins.set(name, { name, declared, memory, module: await this.#take(built, bytes, memory) });
+      } catch (error) {
+        const message = error instanceof Error ? error.message : String(error);
+        problems.push({ ...at, message: typeof bytes === "string" ? message : `${path}: ${message}` });
+      }
+    };
+    for (const declared of config.plugins) await add(declared.name, declared, declared.wasm.path, declared.wasm.at);
+    const seen = new Set(config.plugins.map((declared) => declared.name));
+    for (const { name, at } of listUses(config)) {
+      if (seen.has(name)) continue;
+      seen.add(name);
+      await add(name, null, builtinPath(this.#builtins, name), at);
+    }
+    this.#built = built;
+    return { plugins, problems };
+  }
+
+  async #take(built: Map<string, ModulePlan>, bytes: Uint8Array, memory: number): Promise<ModulePlan> {
+    const key = `${createHash("sha256").update(bytes).digest("hex")} ${memory}`;
+    const module = built.get(key) ?? this.#built.get(key) ?? (await this.#build(bytes, { memory }));
+    built.set(key, module);
+    return module;
+  }
+}
+
+function builtinPath(builtins: string, name: string): string {
+  return join(builtins, `${name}.wasm`);
+}

@@ -1,0 +1,241 @@
+/** Config → Plan: names become indices, plugins instances, endpoints rows, and what is counted gets its cells. */
+import { createHash } from "node:crypto";
+import type {
+  ClusterConfig,
+  Config,
+  ListenerConfig,
+  Place,
+  PluginUse,
+  Problem,
+  RouteConfig,
+} from "../config/schema.ts";
+import type { Labels, SeriesKind } from "../observe/counters.ts";
+import type { ModulePlan } from "../plugin/build.ts";
+import type { Plugin } from "./modules.ts";
+import type {
+  ClusterPlan,
+  EndpointPlan,
+  InstancePlan,
+  ListenerPlan,
+  MatchPlan,
+  Plan,
+  RouteAction,
+  RoutePlan,
+} from "./plan.ts";
+
+export type PlanSources = {
+  readonly version: number;
+  readonly config: Config;
+  /** Every plugin that the configuration names. */
+  readonly plugins: ReadonlyMap<string, Plugin>;
+  /** Numeric addresses by host name. */
+  readonly addresses: ReadonlyMap<string, readonly string[]>;
+  /** Where each listener is, by name: its address with its number. */
+  readonly listeners: ReadonlyMap<string, { readonly text: string }>;
+  /** The row of an endpoint in the shared columns, held for this version. */
+  readonly row: (identity: string) => number;
+  /** The first cell of a series, held for this version. */
+  readonly cells: (kind: SeriesKind, labels: Labels) => number;
+};
+
+/** Where each instance of a plan stands in the configuration first, in their order. */
+export type Built = { readonly plan: Plan; readonly places: readonly Place[] };
+
+export function buildPlan(sources: PlanSources): Built {
+  return new PlanBuilder(sources).build();
+}
+
+const BUILTIN_FUEL = 1_000_000;
+
+class PlanBuilder {
+  readonly #sources: PlanSources;
+  readonly #modules: ModulePlan[] = [];
+  readonly #instances: InstancePlan[] = [];
+  readonly #places: Place[] = [];
+  readonly #instanceByKey = new Map<string, number>();
+  readonly #clusterByName: ReadonlyMap<string, number>;
+
+  constructor(sources: PlanSources) {
+    this.#sources = sources;
+    this.#clusterByName = new Map(sources.config.clusters.map((cluster, index) => [cluster.name, index]));
+  }
+
+  build(): Built {
+    const { version, config } = this.#sources;
+    const clusters = config.clusters.map((cluster) => this.#cluster(cluster));
+    const listeners = config.listeners.map((listener) => this.#listener(listener));
+    const plan = {
+      version,
+      modules: this.#modules,
+      instances: this.#instances,
+      clusters,
+      listeners,
+      accessLog: config.log.access,
+    };
+    return { plan, places: this.#places };
+  }
+
+  /**
+   * The index of the instance for one use of a plugin; equal uses share one. A strategy is told the endpoints of its
+   * cluster and keeps state for them, so each cluster has one of its own: `cluster` names it.
+   */
+  #instance(use: PluginUse, cluster = ""): number {
+    const { name: plugin, module, memory, declared } = this.#sources.plugins.get(use.name)!;
+    const settings = {
+      plugin,
+      config: use.config ?? declared?.config ?? null,
+      onFailure: declared?.onFailure ?? ("reject" as const),
+      fuel: declared?.limits.fuel ?? BUILTIN_FUEL,
+      memory,
+      clusters: declared?.allow.clusters?.map((cluster) => cluster.name) ?? null,
+    };
+    const key = digest([module.hash, settings, cluster]);
+    const known = this.#instanceByKey.get(key);
+    if (known !== undefined) return known;
+    const cells = this.#sources.cells("plugin", { plugin });
+    this.#instances.push({ key, ...settings, module: this.#module(module), cells });
+    this.#places.push(use.at);
+    this.#instanceByKey.set(key, this.#instances.length - 1);
+    return this.#instances.length - 1;
+  }
+
+  #module(module: ModulePlan): number {
+    const index = this.#modules.indexOf(module);
+    return index >= 0 ? index : this.#modules.push(module) - 1;
+  }
+
+  #cluster(cluster: ClusterConfig): ClusterPlan {
+    const { name, timeouts, pool } = cluster;
+    return {
+      name,
+      key: digest([name, timeouts, pool]),
+      strategies: cluster.strategy.map((use) => ({ name: use.name, instance: this.#instance(use, name) })),
+      endpoints: this.#endpoints(cluster),
+      timeouts,
+      pool,
+      retryCell: this.#sources.cells("retries", { cluster: name }),
+    };
+  }
+
+  /** A name stands for one endpoint for each of its addresses; an address that two names share is one endpoint. */
+  #endpoints(cluster: ClusterConfig): EndpointPlan[] {
+    const endpoints = new Map<string, EndpointPlan>();
+    for (const { address, weight, zone } of cluster.endpoints) {
+      const hosts = address.path === "" ? (this.#sources.addresses.get(address.host) ?? [address.host]) : [""];
+      for (const host of hosts) {
+        const text = address.path === "" ? formatAddress(host, address.port) : address.text;
+        if (endpoints.has(text)) continue;
+        endpoints.set(text, {
+          address: text,
+          host,
+          port: address.port,
+          path: address.path,
+          weight,
+          zone,
+          slot: this.#sources.row(`${cluster.name} ${text}`),
+          cells: this.#sources.cells("upstream", { cluster: cluster.name, endpoint: text }),
+        });
+      }
+    }
+    return [...endpoints.values()];
+  }
+
+  #listener(listener: ListenerConfig): ListenerPlan {
+    const { name, protocol, timeouts, limits, trustedProxies, halfClose } = listener;
+    const { cells } = this.#sources;
+    return {
+      name,
+      address: this.#sources.listeners.get(name)!.text,
+      protocol,
+      timeouts,
+      limits,
+      trustedProxies,
+      halfClose,
+      chain: listener.chain.map((use) => this.#instance(use)),
+      routes: listener.routes.map((route) => this.#route(listener, route)),
+      cells: cells("listener", { listener: name }),
+      requestCells: cells("requests", { listener: name, route: "", cluster: "" }),
+      durationCells: cells("duration", { listener: name, route: "" }),
+    };
+  }
+
+  #route(listener: ListenerConfig, route: RouteConfig): RoutePlan {
+    const { name, match, timeout, retry } = route;
+    const labels = { listener: listener.name, route: name };
+    const action = this.#action(route);
+    return {
+      name,
+      match: match satisfies MatchPlan,
+      chain: route.chain.map((use) => this.#instance(use)),
+      action,
+      timeout,
+      retry,
+      requestCells: this.#reachable(action, [...listener.chain, ...route.chain]).map((index) => {
+        const cluster = this.#sources.config.clusters[index]!.name;
+        return { cluster: index, cells: this.#sources.cells("requests", { ...labels, cluster }) };
+      }),
+      durationCells: this.#sources.cells("duration", labels),
+    };
+  }
+
+  #action({ action }: RouteConfig): RouteAction {
+    const indexOf = (reference: { name: string }) => this.#clusterByName.get(reference.name)!;
+    switch (action.kind) {
+      case "cluster":
+        return { kind: "cluster", cluster: indexOf(action.cluster) };
+      case "split":
+        return { kind: "split", parts: action.parts.map((part) => ({ cluster: indexOf(part), weight: part.weight })) };
+      case "router":
+        return {
+          kind: "router",
+          instance: this.#instance(action.router),
+          clusters: action.clusters.map(indexOf),
+        };
+    }
+  }
+
+  /** Clusters that a request of a rule may end in: those of its action, and those that a filter may choose. */
+  #reachable(action: RouteAction, chain: readonly PluginUse[]): number[] {
+    const reachable = new Set<number>();
+    if (action.kind === "cluster") reachable.add(action.cluster);
+    else if (action.kind === "split") for (const part of action.parts) reachable.add(part.cluster);
+    else for (const cluster of action.clusters) reachable.add(cluster);
+    for (const use of chain) {
+      const { declared } = this.#sources.plugins.get(use.name)!;
+      if (declared === null) continue;
+      const allowed = declared.allow.clusters?.map((cluster) => this.#clusterByName.get(cluster.name)!);
+      for (const cluster of allowed ?? this.#clusterByName.values()) reachable.add(cluster);
+    }
+    return [...reachable];
+  }
+}
+
+/** Host names of endpoints, which the plan needs addresses for, with the place of the first that uses each. */
+export function listHostNames(config: Config, isNumeric: (host: string) => boolean): Map<string, Place> {
+  const names = new Map<string, Place>();
+  for (const cluster of config.clusters)
+    for (const { address, at } of cluster.endpoints)
+      if (address.path === "" && !isNumeric(address.host) && !names.has(address.host)) names.set(address.host, at);
+  return names;
+}
+
+/** Guests of all threads at one time; a reload holds them twice, and a process has room for some 16,000. */
+const MAX_GUESTS = 6000;
+
+/** What is wrong with the count of guests, or null. */
+export function checkGuests(threads: number, perThread: number, at: Place): Problem | null {
+  const guests = threads * perThread;
+  if (guests <= MAX_GUESTS) return null;
+  return {
+    ...at,
+    message: `${guests} plugin guests (${perThread} on each of ${threads} threads), the limit is ${MAX_GUESTS}`,
+  };
+}
+
+function formatAddress(host: string, port: number): string {
+  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+function digest(value: unknown): string {
+  return createHash("sha256").update(JSON.stringify(value)).digest("hex");
+}

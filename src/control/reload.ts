@@ -1,0 +1,242 @@
+/**
+ * Makes new versions: reads the files, builds and tries a plan, binds, and has every thread take it. One at a time;
+ * whoever asks while one is made joins the next, which begins with the newest files. A bad version changes nothing.
+ */
+import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { isIP } from "node:net";
+import type { Config, Place, Problem } from "../config/schema.ts";
+import type { Log } from "../observe/log.ts";
+import type { Listeners, Opening } from "./listeners.ts";
+import { listWasmFiles, type Modules, readWasmFiles, type WasmFiles } from "./modules.ts";
+import type { Plan } from "./plan.ts";
+import { type Built, buildPlan, listHostNames, type PlanSources } from "./plan-builder.ts";
+import type { Resolver } from "./resolve.ts";
+import type { Versions } from "./versions.ts";
+
+export type ReloadResult = "accepted" | "unchanged" | "rejected";
+export type Reloaded = {
+  readonly result: ReloadResult;
+  /** The version that serves now; 0 before the first. */
+  readonly version: number;
+  /** Why it was rejected, a line each: `file:line:col: path.to.key: what is wrong`. */
+  readonly problems: readonly string[];
+};
+
+/** A version in service. */
+export type Current = { readonly config: Config; readonly text: string; readonly plan: Plan };
+
+export type ReloaderOptions = {
+  readonly file: string;
+  readonly log: Log;
+  readonly builtins: string;
+  readonly parse: (text: string) => { config: Config | null; problems: readonly Problem[] };
+  readonly format: (problem: Problem) => string;
+  readonly modules: Modules;
+  readonly resolver: Resolver;
+  readonly listeners: Listeners;
+  readonly versions: Versions;
+  readonly row: (version: number, identity: string) => number;
+  readonly cells: (version: number, key: Parameters<PlanSources["cells"]>) => number;
+  /** Gives back what a version that no thread has seen held in shared memory. */
+  readonly release: (version: number) => void;
+  /** Runs a plan's guests once, aside: what is wrong with them. */
+  readonly tryGuests: (built: Built, config: Config) => readonly Problem[];
+  /** The files that a version is made of, in service or not: a change of one is worth a reload. */
+  readonly onFiles: (paths: readonly string[]) => void;
+  readonly onAccepted: (current: Current) => void;
+};
+
+class Rejection extends Error {
+  readonly problems: readonly string[];
+  constructor(problems: readonly string[]) {
+    super(problems.join("\n"));
+    this.problems = problems;
+  }
+}
+
+type Candidate = {
+  text: string;
+  config: Config;
+  files: WasmFiles;
+  addresses: Map<string, readonly string[]>;
+  fingerprint: string;
+};
+
+export class Reloader {
+  readonly #options: ReloaderOptions;
+  readonly #counts: Record<ReloadResult, number> = { accepted: 0, unchanged: 0, rejected: 0 };
+  #version = 0;
+  #fingerprint = "";
+  #current: Current | null = null;
+  #last: (Reloaded & { at: Date }) | null = null;
+  /** The end of the line: everything that changes what threads serve goes one after the other. */
+  #tail: Promise<unknown> = Promise.resolve();
+  #waiting: Promise<Reloaded> | null = null;
+  #closed = false;
+
+  constructor(options: ReloaderOptions) {
+    this.#options = options;
+  }
+
+  get current(): Current | null {
+    return this.#current;
+  }
+
+  get last(): (Reloaded & { at: Date }) | null {
+    return this.#last;
+  }
+
+  /** How many reloads came to each result. */
+  get counts(): Readonly<Record<ReloadResult, number>> {
+    return this.#counts;
+  }
+
+  /** Makes a version of what the files hold now. Never throws: what is wrong is in the answer. */
+  reload(reason: string): Promise<Reloaded> {
+    this.#waiting ??= this.#queue(() => {
+      this.#waiting = null;
+      return this.#run(reason);
+    });
+    return this.#waiting;
+  }
+
+  /** Brings a thread that took another's place to the version in service. */
+  async bringUp(thread: number): Promise<boolean> {
+    const { versions, listeners, log } = this.#options;
+    return this.#queue(async () => {
+      if (this.#closed) return true;
+      try {
+        await versions.bringUp(thread, listeners.bindAgain(thread));
+        return true;
+      } catch (error) {
+        log.error({ thread, problem: (error as Error).message }, "data thread cannot take the version in service");
+        return false;
+      }
+    });
+  }
+
+  /** No version is made any more; what is under way is waited for. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#tail;
+  }
+
+  #queue<T>(task: () => Promise<T>): Promise<T> {
+    const done = this.#tail.then(task);
+    this.#tail = done.catch(() => undefined);
+    return done;
+  }
+
+  async #run(reason: string): Promise<Reloaded> {
+    const { log } = this.#options;
+    let result: ReloadResult = "rejected";
+    let problems: readonly string[] = [];
+    try {
+      result = await this.#make();
+    } catch (error) {
+      problems = error instanceof Rejection ? error.problems : [error instanceof Error ? error.message : String(error)];
+    }
+    const version = this.#current?.plan.version ?? 0;
+    this.#counts[result]++;
+    this.#last = { result, version, problems, at: new Date() };
+    if (result === "accepted") log.info({ version, reason }, "new version serves");
+    if (result === "unchanged") log.debug({ version, reason }, "nothing has changed");
+    if (result === "rejected") log.error({ version, reason, problems }, "new version refused, the old one serves on");
+    return this.#last;
+  }
+
+  async #make(): Promise<ReloadResult> {
+    if (this.#closed) throw new Rejection(["shutting down"]);
+    const candidate = await this.#read();
+    if (candidate.fingerprint === this.#fingerprint) return "unchanged";
+    const { plugins, problems } = await this.#options.modules.load(candidate.config, candidate.files);
+    this.#refuse(problems);
+    const version = ++this.#version;
+    const opening = await this.#options.listeners.open(candidate.config.listeners);
+    try {
+      const built = this.#build(version, candidate, plugins, opening);
+      await this.#options.versions.take(built.plan, opening.sockets);
+      this.#accept(candidate, built, opening);
+    } finally {
+      // What was not posted to a thread is of no use: the version was refused, or a thread is being replaced.
+      this.#options.listeners.release(opening);
+    }
+    return "accepted";
+  }
+
+  async #read(): Promise<Candidate> {
+    const { file, parse, builtins, onFiles } = this.#options;
+    const text = await readConfigFile(file);
+    const { config, problems } = parse(text);
+    this.#refuse(problems);
+    if (config === null) throw new Rejection([`${file}: no configuration`]);
+    const paths = [...listWasmFiles(config, builtins).keys()];
+    onFiles([file, ...paths]);
+    const [files, addresses] = await Promise.all([readWasmFiles(paths), this.#resolve(config)]);
+    const hash = createHash("sha256").update(JSON.stringify([text, [...addresses]]));
+    for (const content of files.values()) hash.update(createHash("sha256").update(content).digest());
+    return { text, config, files, addresses, fingerprint: hash.digest("hex") };
+  }
+
+  async #resolve(config: Config): Promise<Map<string, readonly string[]>> {
+    const problems: Problem[] = [];
+    const resolveOne = async ([name, at]: [string, Place]): Promise<[string, readonly string[]]> => {
+      try {
+        return [name, await this.#options.resolver.resolve(name)];
+      } catch (error) {
+        problems.push({ ...at, message: (error as Error).message });
+        return [name, []];
+      }
+    };
+    const names = listHostNames(config, (host) => isIP(host) !== 0);
+    const addresses = new Map(await Promise.all([...names].map(resolveOne)));
+    this.#refuse(problems);
+    return addresses;
+  }
+
+  #build(version: number, candidate: Candidate, plugins: PlanSources["plugins"], opening: Opening): Built {
+    const { row, cells, release, tryGuests } = this.#options;
+    const { config, addresses } = candidate;
+    try {
+      const built = buildPlan({
+        version,
+        config,
+        plugins,
+        addresses,
+        listeners: opening.places,
+        row: (identity) => row(version, identity),
+        cells: (...key) => cells(version, key),
+      });
+      this.#refuse(tryGuests(built, config));
+      return built;
+    } catch (error) {
+      release(version);
+      throw error;
+    }
+  }
+
+  #accept({ config, text, addresses, fingerprint }: Candidate, { plan }: Built, opening: Opening): void {
+    const { listeners, resolver, onAccepted } = this.#options;
+    listeners.commit(opening);
+    resolver.watch(addresses.keys());
+    this.#fingerprint = fingerprint;
+    this.#current = { config, text, plan };
+    onAccepted(this.#current);
+  }
+
+  #refuse(problems: readonly Problem[]): void {
+    if (problems.length > 0) throw new Rejection(problems.map(this.#options.format));
+  }
+}
+
+/** @throws Error in words. */
+export async function readConfigFile(file: string): Promise<string> {
+  try {
+    return await readFile(file, "utf8");
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? error.code : "";
+    const why = code === "ENOENT" ? "there is no such file" : code === "EACCES" ? "permission denied" : String(error);
+    throw new Error(`${file}: ${why}`, { cause: error });
+  }
+}

@@ -1,0 +1,83 @@
+/**
+ * Finds stuck threads. Stuck means: the heartbeat stood still over 5 s of the supervisor's own running time and the
+ * thread used more than half of it. A thread that waits or is starved of a processor, or a whole process that was
+ * stopped for a while, is not stuck.
+ */
+const INTERVAL = 500;
+const STUCK_AFTER = 5000;
+
+export type Watched = {
+  /** Processor time used by the thread so far, in milliseconds; null when it runs no more. */
+  cpuTime(): Promise<number | null>;
+};
+
+type Stand = { beat: number; stood: number; cpu: number };
+
+export class Supervisor {
+  readonly #beats: Int32Array;
+  readonly #watched = new Map<number, { thread: Watched; stand: Stand }>();
+  readonly #onStuck: (thread: number) => void;
+  readonly #timer: NodeJS.Timeout;
+  #last = performance.now();
+  #checking = false;
+
+  constructor(heartbeat: SharedArrayBuffer, onStuck: (thread: number) => void) {
+    this.#beats = new Int32Array(heartbeat);
+    this.#onStuck = onStuck;
+    this.#timer = setInterval(() => void this.#check(), INTERVAL);
+    this.#timer.unref();
+  }
+
+  watch(thread: number, watched: Watched): void {
+    this.#watched.set(thread, { thread: watched, stand: { beat: this.#beat(thread), stood: 0, cpu: -1 } });
+  }
+
+  forget(thread: number): void {
+    this.#watched.delete(thread);
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+    this.#watched.clear();
+  }
+
+  #beat(thread: number): number {
+    return Atomics.load(this.#beats, thread);
+  }
+
+  async #check(): Promise<void> {
+    const now = performance.now();
+    // A longer gap is time in which this thread did not run itself, and cannot speak for others.
+    const ran = Math.min(now - this.#last, 2 * INTERVAL);
+    this.#last = now;
+    if (this.#checking) return;
+    this.#checking = true;
+    try {
+      for (const [number, { thread, stand }] of [...this.#watched])
+        if (await this.#isStuck(number, thread, stand, ran)) this.#onStuck(number);
+    } finally {
+      this.#checking = false;
+    }
+  }
+
+  async #isStuck(number: number, thread: Watched, stand: Stand, ran: number): Promise<boolean> {
+    const beat = this.#beat(number);
+    if (beat !== stand.beat) {
+      stand.beat = beat;
+      stand.stood = 0;
+      stand.cpu = -1;
+      return false;
+    }
+    if (stand.cpu < 0) {
+      stand.cpu = (await thread.cpuTime()) ?? -1;
+      return false;
+    }
+    stand.stood += ran;
+    if (stand.stood < STUCK_AFTER) return false;
+    const used = ((await thread.cpuTime()) ?? stand.cpu) - stand.cpu;
+    const stuck = used > stand.stood / 2 && this.#beat(number) === stand.beat;
+    stand.stood = 0;
+    stand.cpu = -1;
+    return stuck && this.#watched.get(number)?.thread === thread;
+  }
+}

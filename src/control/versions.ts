@@ -1,0 +1,149 @@
+/**
+ * Prepare, then commit: a version is built aside by every thread, and taken by all or by none. Also knows which
+ * versions are alive on which thread, so that their places in shared memory are used again only after them.
+ */
+import type { BoundSocket } from "node:net";
+import type { FromThread, ToThread } from "./messages.ts";
+import type { Plan } from "./plan.ts";
+
+/** The data threads, as the versions see them. */
+export type Fleet = {
+  up(): number[];
+  post(thread: number, message: ToThread, transfer?: BoundSocket[]): void;
+};
+
+export type VersionsOptions = {
+  readonly fleet: Fleet;
+  /** No thread uses that version any more. */
+  readonly release: (version: number) => void;
+  /** Milliseconds that a thread may be silent when it was asked to build a version. */
+  readonly silence?: number;
+};
+
+type Sockets = readonly { readonly address: string; readonly threads: readonly BoundSocket[] }[];
+type Pending = { version: number; waiting: Set<number>; problems: string[]; done: () => void };
+
+const SILENCE = 10_000;
+
+export class Versions {
+  readonly #options: VersionsOptions;
+  /** Threads that serve the committed version. */
+  readonly #serving = new Set<number>();
+  /** For each version that is alive: the threads that may still use it. */
+  readonly #holders = new Map<number, Set<number>>();
+  #committed: Plan | null = null;
+  #pending: Pending | null = null;
+
+  constructor(options: VersionsOptions) {
+    this.#options = options;
+  }
+
+  get committed(): Plan | null {
+    return this.#committed;
+  }
+
+  serving(): number[] {
+    return [...this.#serving];
+  }
+
+  /** Brings every serving thread to `plan`. @throws Error when one cannot be: then nothing has changed. */
+  async take(plan: Plan, sockets: Sockets): Promise<void> {
+    const threads = this.#committed === null ? this.#options.fleet.up() : this.serving();
+    const forThread = (thread: number) =>
+      sockets.flatMap(({ address, threads }) => {
+        const socket = threads[thread];
+        return socket === undefined ? [] : [{ address, socket }];
+      });
+    if (threads.length === 0) {
+      this.#options.release(plan.version);
+      throw new Error("no data thread runs");
+    }
+    await this.#prepare(plan, threads, forThread);
+    for (const thread of threads) this.#commit(thread, plan.version);
+    const before = this.#committed;
+    this.#committed = plan;
+    if (before !== null) this.#settle(before.version);
+  }
+
+  /** Brings a thread that took another's place to the committed version. @throws Error when it cannot be. */
+  async bringUp(thread: number, sockets: { address: string; socket: BoundSocket }[]): Promise<void> {
+    const plan = this.#committed;
+    if (plan === null) return;
+    await this.#prepare(plan, [thread], () => sockets);
+    this.#commit(thread, plan.version);
+  }
+
+  /** What a thread says of versions. */
+  receive(thread: number, message: FromThread): void {
+    switch (message.type) {
+      case "ready":
+        return this.#answer(thread, message.version, null);
+      case "failed":
+        this.#holders.get(message.version)?.delete(thread);
+        return this.#answer(thread, message.version, message.problem);
+      case "disposed":
+        this.#holders.get(message.version)?.delete(thread);
+        return this.#settle(message.version);
+    }
+  }
+
+  /** A thread has ended, and with it every version that it held. */
+  forget(thread: number, reason: string): void {
+    this.#serving.delete(thread);
+    for (const [version, holders] of [...this.#holders]) if (holders.delete(thread)) this.#settle(version);
+    if (this.#pending !== null) this.#answer(thread, this.#pending.version, `data thread ${thread} ended: ${reason}`);
+  }
+
+  #commit(thread: number, version: number): void {
+    this.#options.fleet.post(thread, { type: "commit", version });
+    this.#serving.add(thread);
+  }
+
+  async #prepare(
+    plan: Plan,
+    threads: readonly number[],
+    sockets: (thread: number) => { address: string; socket: BoundSocket }[],
+  ): Promise<void> {
+    const { version } = plan;
+    const done = Promise.withResolvers<void>();
+    const pending: Pending = { version, waiting: new Set(threads), problems: [], done: done.resolve };
+    this.#pending = pending;
+    const holders = this.#holders.get(version) ?? new Set();
+    this.#holders.set(version, holders);
+    for (const thread of threads) {
+      holders.add(thread);
+      const own = sockets(thread);
+      const transfer = own.map(({ socket }) => socket);
+      this.#options.fleet.post(thread, { type: "prepare", plan, sockets: own }, transfer);
+    }
+    const timer = setTimeout(() => {
+      for (const thread of [...pending.waiting])
+        this.#answer(thread, version, `data thread ${thread} did not answer in time`);
+    }, this.#options.silence ?? SILENCE);
+    await done.promise;
+    clearTimeout(timer);
+    this.#pending = null;
+    if (pending.problems.length === 0) return;
+    for (const thread of threads) this.#options.fleet.post(thread, { type: "abort", version });
+    this.#settle(version);
+    // Threads build the same from the same, and mostly fail alike.
+    throw new Error([...new Set(pending.problems)].join("; "));
+  }
+
+  #answer(thread: number, version: number, problem: string | null): void {
+    const pending = this.#pending;
+    if (pending === null || pending.version !== version || !pending.waiting.delete(thread)) return;
+    if (problem !== null) pending.problems.push(problem);
+    // One problem decides; the others need not be waited for.
+    if (problem !== null || pending.waiting.size === 0) pending.done();
+  }
+
+  /** Gives a version's places back when no thread holds it and none will. */
+  #settle(version: number): void {
+    if (version === this.#committed?.version || version === this.#pending?.version) return;
+    const holders = this.#holders.get(version);
+    if (holders === undefined || holders.size > 0) return;
+    this.#holders.delete(version);
+    this.#options.release(version);
+  }
+}

@@ -1,0 +1,97 @@
+/** The main thread's side of the counters (`series.ts`): hands out cell ranges by series, and sums the blocks. */
+import { BLOCK_CELLS, HISTOGRAM_CELLS, LISTENER_CELLS, PLUGIN_CELLS, STATUS_CELLS, THREAD_CELLS } from "./series.ts";
+
+/** Cells of one series of each kind. */
+export const SERIES_CELLS = {
+  /** `sluice_requests_total{listener,route,cluster,status}` */
+  requests: STATUS_CELLS,
+  /** `sluice_request_duration_seconds{listener,route}` */
+  duration: HISTOGRAM_CELLS,
+  /** `sluice_upstream_duration_seconds{cluster,endpoint}` */
+  upstream: HISTOGRAM_CELLS,
+  /** `sluice_retries_total{cluster}` */
+  retries: 1,
+  /** `sluice_connections_active{listener}` and its bytes */
+  listener: LISTENER_CELLS.size,
+  /** `sluice_plugin_*{plugin}` */
+  plugin: PLUGIN_CELLS.size,
+} as const;
+export type SeriesKind = keyof typeof SERIES_CELLS;
+
+export type Labels = Readonly<Record<string, string>>;
+export type Series = { readonly kind: SeriesKind; readonly labels: Labels; readonly base: number };
+
+/** The identity of a series: equal for equal kind and labels. */
+export function seriesKey(kind: SeriesKind, labels: Labels): string {
+  return JSON.stringify([kind, labels]);
+}
+
+export class Counters {
+  /** One block a data thread. */
+  readonly buffers: readonly SharedArrayBuffer[];
+  readonly #blocks: readonly Float64Array[];
+  readonly #series = new Map<string, Series>();
+  /** Ranges given back, by their size: sizes are a handful of constants. */
+  readonly #free = new Map<number, number[]>();
+  #fresh: number = THREAD_CELLS.size;
+
+  constructor(threads: number) {
+    this.buffers = Array.from({ length: threads }, () => new SharedArrayBuffer(BLOCK_CELLS * 8));
+    this.#blocks = this.buffers.map((buffer) => new Float64Array(buffer));
+  }
+
+  /** First cell for the series of that key, all zero. @throws Error with the figure when the cells have run out. */
+  allocate(key: string): number {
+    const [kind, labels]: [SeriesKind, Labels] = JSON.parse(key);
+    const size = SERIES_CELLS[kind];
+    const base = this.#free.get(size)?.pop() ?? this.#takeFresh(size);
+    this.#series.set(key, { kind, labels, base });
+    return base;
+  }
+
+  /** Takes a series away. Only when no thread writes to it any more. */
+  free(key: string, base: number): void {
+    const size = SERIES_CELLS[this.#series.get(key)!.kind];
+    this.#series.delete(key);
+    for (const block of this.#blocks) block.fill(0, base, base + size);
+    const free = this.#free.get(size);
+    if (free === undefined) this.#free.set(size, [base]);
+    else free.push(base);
+  }
+
+  /** Every series of a kind. */
+  *list(kind: SeriesKind): Iterable<Series> {
+    for (const series of this.#series.values()) if (series.kind === kind) yield series;
+  }
+
+  /** One cell over all threads. */
+  sum(cell: number): number {
+    let total = 0;
+    for (const block of this.#blocks) total += block[cell]!;
+    return total;
+  }
+
+  /** One cell of one thread. */
+  read(thread: number, cell: number): number {
+    return this.#blocks[thread]![cell]!;
+  }
+
+  /** What an ended thread had open is open no more. The supervisor's; the thread must have ended. */
+  clearGauges(thread: number): void {
+    const block = this.#blocks[thread]!;
+    block[THREAD_CELLS.requestsInFlight] = 0;
+    block[THREAD_CELLS.guests] = 0;
+    block[THREAD_CELLS.loopDelay] = 0;
+    for (const series of this.list("listener")) block[series.base + LISTENER_CELLS.connections] = 0;
+  }
+
+  #takeFresh(size: number): number {
+    if (this.#fresh + size > BLOCK_CELLS)
+      throw new Error(
+        `the metrics need more than ${BLOCK_CELLS} counters: fewer routes, endpoints or plugins are possible`,
+      );
+    const base = this.#fresh;
+    this.#fresh += size;
+    return base;
+  }
+}

@@ -1,0 +1,166 @@
+/** `/metrics`: collectors that read the shared counters when they are asked, and the process's own figures. */
+import { collectDefaultMetrics, type Metric, type MetricType, Registry } from "prom-client";
+import { FAILURE, HOOKS } from "../plugin/abi.ts";
+import type { Counters, Labels, Series, SeriesKind } from "./counters.ts";
+import { BUCKETS, LISTENER_CELLS, MAX_REASONS, PLUGIN_CELLS, STATUS_LABELS, THREAD_CELLS } from "./series.ts";
+
+export type Metrics = { readonly contentType: string; render(): Promise<string> };
+
+export type MetricsSources = {
+  readonly counters: Counters;
+  readonly threads: number;
+  readonly restarts: () => Iterable<{ thread: number; reason: string; count: number }>;
+  /** Reloads by result. */
+  readonly reloads: () => Readonly<Record<string, number>>;
+  readonly version: () => number;
+  readonly endpoints: () => Iterable<{ name: string; endpoints: Iterable<{ address: string; healthy: boolean }> }>;
+};
+
+type Value = {
+  readonly labels: Labels | Record<string, number | string>;
+  readonly value: number;
+  readonly metricName?: string;
+};
+type Kind = "counter" | "gauge" | "histogram";
+
+export function createMetrics(sources: MetricsSources): Metrics {
+  const registry = new Registry();
+  const register = (kind: Kind, name: string, help: string, collect: () => Iterable<Value>) =>
+    registry.registerMetric(collector(kind, name, help, collect));
+  registerTraffic(register, sources.counters);
+  registerPlugins(register, sources.counters);
+  registerControl(register, sources);
+  collectDefaultMetrics({ register: registry });
+  return { contentType: registry.contentType, render: () => registry.metrics() };
+}
+
+type Register = (kind: Kind, name: string, help: string, collect: () => Iterable<Value>) => void;
+
+/** What the registry asks of a metric: a name, and `get`. */
+function collector(kind: Kind, name: string, help: string, collect: () => Iterable<Value>): Metric<string> {
+  const type = kind as unknown as MetricType;
+  const get = async () => ({ name, help, type, values: [...collect()], aggregator: "sum" });
+  return { name, help, type, get } as unknown as Metric<string>;
+}
+
+function registerTraffic(register: Register, counters: Counters): void {
+  const one = (kind: SeriesKind, offset: number) => () => listValues(counters, kind, offset);
+  const all = (cell: number) => () => [{ labels: {}, value: counters.sum(cell) }];
+  register("counter", "sluice_requests_total", "Requests answered.", () => listRequests(counters));
+  register("histogram", "sluice_request_duration_seconds", "From a request's first byte to its answer's end.", () =>
+    listHistograms(counters, "duration", "sluice_request_duration_seconds"),
+  );
+  register("histogram", "sluice_upstream_duration_seconds", "From the pick of an endpoint to its answer's head.", () =>
+    listHistograms(counters, "upstream", "sluice_upstream_duration_seconds"),
+  );
+  register(
+    "gauge",
+    "sluice_requests_in_flight",
+    "Requests not answered to their end.",
+    all(THREAD_CELLS.requestsInFlight),
+  );
+  register("counter", "sluice_retries_total", "Further attempts after the first.", one("retries", 0));
+  register(
+    "gauge",
+    "sluice_connections_active",
+    "Open client connections.",
+    one("listener", LISTENER_CELLS.connections),
+  );
+  register(
+    "counter",
+    "sluice_bytes_received_total",
+    "Bytes received from clients.",
+    one("listener", LISTENER_CELLS.bytesReceived),
+  );
+  register("counter", "sluice_bytes_sent_total", "Bytes sent to clients.", one("listener", LISTENER_CELLS.bytesSent));
+  register("counter", "sluice_log_dropped_total", "Lines of the access log dropped.", all(THREAD_CELLS.logDropped));
+  register(
+    "counter",
+    "sluice_internal_errors_total",
+    "Faults of Sluice's own, each ended one exchange.",
+    all(THREAD_CELLS.internalErrors),
+  );
+}
+
+function registerPlugins(register: Register, counters: Counters): void {
+  register("counter", "sluice_plugin_calls_total", "Calls of a plugin's hook.", () =>
+    listHooks(counters, PLUGIN_CELLS.calls),
+  );
+  register("counter", "sluice_plugin_fuel_total", "Fuel used by a plugin's hook.", () =>
+    listHooks(counters, PLUGIN_CELLS.fuel),
+  );
+  register("counter", "sluice_plugin_failures_total", "Failures of a plugin's hook.", () => listFailures(counters));
+}
+
+function registerControl(register: Register, sources: MetricsSources): void {
+  const { counters, threads, restarts, reloads, version, endpoints } = sources;
+  register("gauge", "sluice_config_version", "The version in service.", () => [{ labels: {}, value: version() }]);
+  register("counter", "sluice_config_reloads_total", "Reloads, by what came of them.", () =>
+    Object.entries(reloads()).map(([result, value]) => ({ labels: { result }, value })),
+  );
+  register("gauge", "sluice_thread_event_loop_delay_seconds", "How late the last tick was.", () =>
+    Array.from({ length: threads }, (_, thread) => ({
+      labels: { thread },
+      value: counters.read(thread, THREAD_CELLS.loopDelay),
+    })),
+  );
+  register("counter", "sluice_thread_restarts_total", "Data threads that were replaced.", () =>
+    [...restarts()].map(({ thread, reason, count }) => ({ labels: { thread, reason }, value: count })),
+  );
+  register("gauge", "sluice_endpoint_healthy", "1 when the endpoint takes requests.", () =>
+    [...endpoints()].flatMap(({ name, endpoints }) =>
+      [...endpoints].map(({ address, healthy }) => ({
+        labels: { cluster: name, endpoint: address },
+        value: healthy ? 1 : 0,
+      })),
+    ),
+  );
+}
+
+function* listValues(counters: Counters, kind: SeriesKind, offset: number): Iterable<Value> {
+  for (const { labels, base } of counters.list(kind)) yield { labels, value: counters.sum(base + offset) };
+}
+
+/** A status that never was answered has no line. */
+function* listRequests(counters: Counters): Iterable<Value> {
+  for (const { labels, base } of counters.list("requests"))
+    for (const [cell, status] of STATUS_LABELS.entries()) {
+      const value = counters.sum(base + cell);
+      if (value > 0) yield { labels: { ...labels, status }, value };
+    }
+}
+
+function* listHistograms(counters: Counters, kind: SeriesKind, name: string): Iterable<Value> {
+  for (const { labels, base } of counters.list(kind)) yield* listHistogram(counters, { labels, base }, name);
+}
+
+function* listHistogram(
+  counters: Counters,
+  { labels, base }: Pick<Series, "labels" | "base">,
+  name: string,
+): Iterable<Value> {
+  let count = 0;
+  for (const [cell, le] of [...BUCKETS, "+Inf"].entries()) {
+    count += counters.sum(base + cell);
+    yield { metricName: `${name}_bucket`, labels: { ...labels, le }, value: count };
+  }
+  yield { metricName: `${name}_sum`, labels, value: counters.sum(base + BUCKETS.length + 1) };
+  yield { metricName: `${name}_count`, labels, value: count };
+}
+
+function* listHooks(counters: Counters, offset: number): Iterable<Value> {
+  for (const { labels, base } of counters.list("plugin"))
+    for (const [number, hook] of HOOKS.entries()) {
+      const value = counters.sum(base + offset + number);
+      if (value > 0) yield { labels: { ...labels, hook }, value };
+    }
+}
+
+function* listFailures(counters: Counters): Iterable<Value> {
+  for (const { labels, base } of counters.list("plugin"))
+    for (const [number, hook] of HOOKS.entries())
+      for (const [index, reason] of FAILURE.entries()) {
+        const value = counters.sum(base + PLUGIN_CELLS.failures + number * MAX_REASONS + index);
+        if (value > 0) yield { labels: { ...labels, hook, reason }, value };
+      }
+}
