@@ -2,7 +2,7 @@ import { ATTRIBUTE, RESULT } from "./abi";
 import { loadAttribute, readAttribute, readNumber, writeAttribute } from "./attributes";
 import { VALUE, equals, startsWith, widen } from "./bytes";
 import { Cluster, Strategy } from "./cluster";
-import { getValue, sendResponse, setResult, setValue } from "./exchange";
+import { getValue, result, sendResponse, setResult, setValue } from "./exchange";
 import { Headers, requestHeaders } from "./headers";
 import { cluster_choose, strategy_choose } from "./imports";
 import { Response, response } from "./response";
@@ -192,7 +192,8 @@ export class Request {
 
   /** Refuses the request: 403. */
   reject(): void {
-    setResult(RESULT.reject);
+    // An answer that was given stands.
+    if (result != RESULT.respond) setResult(RESULT.reject);
   }
 }
 

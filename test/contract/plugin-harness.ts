@@ -1,0 +1,143 @@
+/** Runs plugins in the real host, as a data thread does, without sockets. */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { EndpointColumns } from "../../src/balance/columns.ts";
+import { Endpoint } from "../../src/balance/endpoint.ts";
+import { EndpointView } from "../../src/balance/endpoint-view.ts";
+import { compile, formatProblem, type Runtime } from "../../src/cli/compile.ts";
+import { scanRequest, scanResponse } from "../../src/http/scan.ts";
+import { PLUGIN_CELLS } from "../../src/observe/series.ts";
+import { FUEL, HOOK } from "../../src/plugin/abi.ts";
+import { buildModule } from "../../src/plugin/build.ts";
+import { type Instance, PluginHost } from "../../src/plugin/host.ts";
+import { Exchange } from "../../src/proxy/exchange.ts";
+
+const ROOT = join(import.meta.dirname, "../..");
+const MEMORY = 16 * 1024 * 1024;
+
+export type LoadOptions = {
+  /** One configuration for each instance. */
+  readonly configs?: readonly unknown[];
+  readonly clusters?: readonly string[];
+  readonly allowed?: readonly string[];
+  readonly strategies?: readonly string[];
+  readonly fuel?: number;
+  readonly memory?: number;
+};
+
+export type Loaded = {
+  readonly instances: readonly Instance[];
+  /** What the host reported: failures, and lines of the plugin's log. */
+  readonly reports: string[];
+  dispose(): void;
+};
+
+/** The bytes of a built-in, made by `scripts/build-plugins.ts`. */
+export function builtIn(name: string): Uint8Array {
+  return readFileSync(join(ROOT, "plugins", `${name}.wasm`));
+}
+
+/** Compiles a plugin's source; throws what the compiler says, a line a problem. */
+export async function compileSource(source: string, runtime?: Runtime): Promise<Uint8Array> {
+  const directory = mkdtempSync(join(tmpdir(), "sluice-plugin-"));
+  try {
+    const file = join(directory, "plugin.ts");
+    writeFileSync(file, source);
+    const compiled = await compile(file, { runtime });
+    if (compiled.problems)
+      throw new Error(compiled.problems.map((p) => formatProblem({ ...p, file: "plugin.ts" })).join("\n"));
+    return compiled.wasm;
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+}
+
+/** @throws when the plugin refuses to start. */
+export function load(wasm: Uint8Array, options: LoadOptions = {}): Loaded {
+  const {
+    configs = [null],
+    clusters = [],
+    allowed = null,
+    strategies = [],
+    fuel = FUEL.default,
+    memory = MEMORY,
+  } = options;
+  const reports: string[] = [];
+  const host = new PluginHost({
+    cells: new Float64Array(PLUGIN_CELLS.size),
+    report: (level, message) => void reports.push(`${level}: ${message}`),
+  });
+  const set = host.prepare({
+    modules: [buildModule(wasm, { memory })],
+    instances: configs.map((config, i) => ({
+      key: String(i),
+      plugin: "test",
+      module: 0,
+      config,
+      onFailure: "reject",
+      fuel,
+      memory,
+      clusters: allowed,
+      cells: 0,
+    })),
+    clusters,
+    strategies,
+  });
+  return { instances: set.instances, reports, dispose: () => set.dispose() };
+}
+
+let lastId = 0;
+
+/** An exchange whose request (and answer) came as this text, with `\n` for the ends of lines. */
+export function exchange(request: string, response?: string): Exchange {
+  const made = new Exchange();
+  made.id = ++lastId;
+  made.clientAddress = "192.0.2.1";
+  made.startedAt = performance.now();
+  fill(request, (bytes) =>
+    scanRequest(bytes, 0, bytes.length, made.request, { head: 65536, target: 65536, headers: 200 }),
+  );
+  if (response !== undefined) fill(response, (bytes) => scanResponse(bytes, 0, bytes.length, made.response, false));
+  return made;
+}
+
+function fill(text: string, scan: (bytes: Buffer) => number): void {
+  const bytes = Buffer.from(`${text.trim().replaceAll("\n", "\r\n")}\r\n\r\n`, "latin1");
+  const end = scan(bytes);
+  if (end !== bytes.length) throw new Error(`the head was not taken (${end} of ${bytes.length}): ${text}`);
+}
+
+/** Calls a head hook on the only instance. */
+export function call(loaded: Loaded, hook: keyof typeof HOOK, on: Exchange): number {
+  return loaded.instances[0]!.call(HOOK[hook], on);
+}
+
+export type EndpointText = { readonly address: string; readonly weight?: number; readonly slot?: number };
+
+/** A set of endpoints as a cluster has it, with in-flight counts that tests can set. */
+export class Endpoints {
+  readonly columns = EndpointColumns.allocate(1);
+  readonly all: Endpoint[];
+
+  constructor(list: readonly EndpointText[]) {
+    this.all = list.map(
+      ({ address, weight = 1, slot }, i) =>
+        new Endpoint({ address, host: "", port: 0, path: "", weight, zone: "", slot: slot ?? i + 100, cells: 0 }),
+    );
+  }
+
+  static ofWeights(weights: readonly number[]): Endpoints {
+    return new Endpoints(weights.map((weight, i) => ({ address: `10.0.0.${i}:80`, weight })));
+  }
+
+  view(list: readonly Endpoint[] = this.all): EndpointView {
+    const view = new EndpointView(this.columns);
+    for (const endpoint of list) view.push(endpoint);
+    return view;
+  }
+
+  setInFlight(index: number, count: number): void {
+    this.columns.inFlight[this.all[index]!.slot] = count;
+  }
+}

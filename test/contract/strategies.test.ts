@@ -1,0 +1,353 @@
+/** What every built-in strategy promises, in the real host; then what each promises of its own. */
+import assert from "node:assert/strict";
+import { after, describe, test } from "node:test";
+import fc from "fast-check";
+import type { Endpoint } from "../../src/balance/endpoint.ts";
+import type { EndpointView } from "../../src/balance/endpoint-view.ts";
+import type { Exchange } from "../../src/proxy/exchange.ts";
+import { builtIn, Endpoints, exchange, type Loaded, load } from "./plugin-harness.ts";
+
+const STRATEGIES = ["round-robin", "least-connections", "random", "power-of-two", "ip-hash"] as const;
+type Name = (typeof STRATEGIES)[number];
+
+const REQUEST = exchange("GET / HTTP/1.1\nHost: example.com");
+
+/** A strategy on one thread, told of the endpoints; what it reports is a failure of the test. */
+class Strategy {
+  readonly #loaded: Loaded;
+
+  constructor(name: Name) {
+    this.#loaded = load(builtIn(name));
+    open.push(this);
+  }
+
+  update(view: EndpointView): this {
+    assert.ok(this.#loaded.instances[0]!.update(view), this.#loaded.reports.join("\n"));
+    return this;
+  }
+
+  pick(view: EndpointView, from: Exchange = REQUEST): number {
+    const index = this.#loaded.instances[0]!.pick(from, view);
+    assert.deepEqual(this.#loaded.reports, []);
+    return index;
+  }
+
+  /** The endpoint picked. */
+  choose(view: EndpointView, from: Exchange = REQUEST): Endpoint {
+    return view.list[this.pick(view, from)]!;
+  }
+
+  close(): void {
+    this.#loaded.dispose();
+  }
+}
+
+const open: Strategy[] = [];
+after(() => {
+  for (const strategy of open) strategy.close();
+});
+
+/** How often each index came in `picks` picks. */
+function count(picks: number, endpoints: number, pick: () => number): number[] {
+  const counts = new Array<number>(endpoints).fill(0);
+  for (let i = 0; i < picks; i++) counts[pick()]!++;
+  return counts;
+}
+
+/**
+ * Checks that draws came as often as their shares say, within six standard deviations: for honest draws that fails once
+ * in 500 million runs.
+ */
+function assertShares(counts: readonly number[], shares: readonly number[]): void {
+  const picks = counts.reduce((a, b) => a + b, 0);
+  const total = shares.reduce((a, b) => a + b, 0);
+  for (const [i, got] of counts.entries()) {
+    const p = shares[i]! / total;
+    const slack = 6 * Math.sqrt(picks * p * (1 - p));
+    assert.ok(
+      Math.abs(got - picks * p) <= slack,
+      `endpoint ${i}: ${got} of ${picks}, expected ${picks * p} ± ${slack}`,
+    );
+  }
+}
+
+function client(n: number): Exchange {
+  REQUEST.clientAddress = `10.${(n >> 16) & 255}.${(n >> 8) & 255}.${n & 255}`;
+  return REQUEST;
+}
+
+for (const name of STRATEGIES) {
+  describe(`${name}, as every strategy`, () => {
+    test("answers -1 when there is no endpoint, and then only", () => {
+      const strategy = new Strategy(name);
+      const none = Endpoints.ofWeights([]);
+      assert.equal(strategy.update(none.view()).pick(none.view()), -1);
+      const one = Endpoints.ofWeights([7]);
+      assert.equal(strategy.update(one.view()).pick(one.view()), 0);
+      assert.equal(strategy.update(none.view()).pick(none.view()), -1);
+    });
+
+    test("picks one of the list, whatever weights, load, order and retries are", () => {
+      const endpoint = fc.record({ weight: fc.integer({ min: 1, max: 1000 }), inFlight: fc.nat(10_000) });
+      const strategy = new Strategy(name);
+      fc.assert(
+        fc.property(fc.array(endpoint, { minLength: 1, maxLength: 40 }), fc.nat(), fc.nat(), (list, from, skip) => {
+          const endpoints = Endpoints.ofWeights(list.map(({ weight }) => weight));
+          for (const [i, { inFlight }] of list.entries()) endpoints.setInFlight(i, inFlight);
+          const turn = from % list.length;
+          const order = [...endpoints.all.slice(turn), ...endpoints.all.slice(0, turn)];
+          strategy.update(endpoints.view(order));
+          for (let i = 0; i < 5; i++) assert.ok(strategy.choose(client(i) && endpoints.view(order), client(i)));
+          // A retry: the same list without those that were tried.
+          const rest = order.filter((_, i) => ((skip >>> (i % 24)) & 1) === 0);
+          const picked = strategy.pick(endpoints.view(rest));
+          assert.ok(rest.length === 0 ? picked === -1 : picked >= 0 && picked < rest.length);
+        }),
+        { numRuns: 200 },
+      );
+    });
+
+    test("serves 1,000 endpoints within the fuel of one call", () => {
+      const endpoints = Endpoints.ofWeights(Array.from({ length: 1000 }, (_, i) => 1 + (i % 10)));
+      const strategy = new Strategy(name).update(endpoints.view());
+      const shuffled = [...endpoints.all].reverse();
+      strategy.update(endpoints.view(shuffled));
+      for (let i = 0; i < 50; i++) assert.ok(strategy.choose(endpoints.view(shuffled), client(i)));
+      assert.ok(strategy.choose(endpoints.view(shuffled.slice(1))));
+    });
+
+    test("goes on while endpoints come and go", () => {
+      const strategy = new Strategy(name);
+      const all = Endpoints.ofWeights(Array.from({ length: 60 }, () => 1));
+      for (let round = 0; round < 60; round++) {
+        const here = all.all.filter((_, i) => (i * 7 + round) % 5 !== 0 || i > round);
+        strategy.update(all.view(here));
+        for (let i = 0; i < 10; i++) assert.ok(strategy.choose(all.view(here), client(i)));
+      }
+    });
+  });
+}
+
+describe("round-robin", () => {
+  for (const weights of [
+    [1, 1, 1, 1, 1, 1, 1],
+    [5, 1, 1],
+    [10, 3, 1, 7],
+    [1000, 1],
+  ]) {
+    test(`is exact over each round, by the weights ${weights.join(", ")}`, () => {
+      const endpoints = Endpoints.ofWeights(weights);
+      const view = endpoints.view();
+      const strategy = new Strategy("round-robin").update(view);
+      const total = weights.reduce((a, b) => a + b, 0);
+      for (let round = 0; round < 5; round++)
+        assert.deepEqual(
+          count(total, weights.length, () => strategy.pick(view)),
+          weights,
+        );
+    });
+  }
+
+  test("spreads the heavy one over the round", () => {
+    const view = Endpoints.ofWeights([5, 1, 1]).view();
+    const strategy = new Strategy("round-robin").update(view);
+    const order = Array.from({ length: 70 }, () => strategy.pick(view)).join("");
+    assert.doesNotMatch(order, /00000|11|22|12|21/);
+  });
+
+  test("is fair over eight threads that are fed in turn, and they do not march in step", () => {
+    const weights = Array.from({ length: 16 }, () => 1);
+    const view = Endpoints.ofWeights(weights).view();
+    const threads = Array.from({ length: 8 }, () => new Strategy("round-robin").update(view));
+    const first = threads.map((thread) => thread.pick(view));
+    assert.ok(new Set(first).size > 1, `all threads began with ${first[0]}`);
+    for (let i = 1; i < 16; i++) for (const thread of threads) thread.pick(view);
+    let turn = 0;
+    const counts = count(8 * 16 * 3, 16, () => threads[turn++ % 8]!.pick(view));
+    assert.deepEqual(
+      counts,
+      weights.map(() => 8 * 3),
+    );
+  });
+
+  test("threads with unequal weights do not begin together either", () => {
+    const view = Endpoints.ofWeights([10, 9, 8, 7, 6, 5]).view();
+    const orders = Array.from({ length: 12 }, () => {
+      const thread = new Strategy("round-robin").update(view);
+      return Array.from({ length: 20 }, () => thread.pick(view)).join("");
+    });
+    assert.ok(new Set(orders).size > 1);
+  });
+
+  test("keeps its place when the list is re-ordered", () => {
+    const endpoints = Endpoints.ofWeights([1, 1, 1, 1, 1]);
+    const strategy = new Strategy("round-robin").update(endpoints.view());
+    const seen = new Set<Endpoint>();
+    for (let i = 0; i < 2; i++) seen.add(strategy.choose(endpoints.view()));
+    const reversed = endpoints.view([...endpoints.all].reverse());
+    strategy.update(reversed);
+    for (let i = 0; i < 3; i++) seen.add(strategy.choose(reversed));
+    assert.equal(seen.size, 5);
+  });
+});
+
+describe("least-connections", () => {
+  test("takes the least loaded for its weight", () => {
+    const endpoints = Endpoints.ofWeights([1, 4, 2]);
+    const strategy = new Strategy("least-connections").update(endpoints.view());
+    for (const [index, load] of [2, 6, 4].entries()) endpoints.setInFlight(index, load);
+    assert.equal(strategy.pick(endpoints.view()), 1); // 3/1, 7/4, 5/2
+    endpoints.setInFlight(1, 12);
+    assert.equal(strategy.pick(endpoints.view()), 2); // 3/1, 13/4, 5/2
+  });
+
+  test("fills endpoints by their weights, eight threads together", () => {
+    const weights = [1, 2, 3, 4];
+    const endpoints = Endpoints.ofWeights(weights);
+    const view = endpoints.view();
+    const threads = Array.from({ length: 8 }, () => new Strategy("least-connections").update(view));
+    const counts = [0, 0, 0, 0];
+    for (let i = 0; i < 1000; i++) {
+      const index = threads[i % 8]!.pick(view);
+      endpoints.setInFlight(index, ++counts[index]!);
+    }
+    for (const [i, got] of counts.entries()) assert.ok(Math.abs(got - 100 * weights[i]!) <= 2, counts.join(" "));
+  });
+
+  test("breaks ties at random", () => {
+    const weights = [1, 1, 1, 1, 1, 1, 1, 1, 1, 1];
+    const view = Endpoints.ofWeights(weights).view();
+    const strategy = new Strategy("least-connections").update(view);
+    assertShares(
+      count(20_000, 10, () => strategy.pick(view)),
+      weights,
+    );
+  });
+});
+
+describe("random", () => {
+  test("picks as often as the weights say, over eight threads", () => {
+    const weights = [1, 2, 3, 4, 90];
+    const view = Endpoints.ofWeights(weights).view();
+    const threads = Array.from({ length: 8 }, () => new Strategy("random").update(view));
+    let turn = 0;
+    assertShares(
+      count(40_000, 5, () => threads[turn++ % 8]!.pick(view)),
+      weights,
+    );
+  });
+
+  test("follows a changed weight", () => {
+    const endpoints = Endpoints.ofWeights([1, 1]);
+    const strategy = new Strategy("random").update(endpoints.view());
+    endpoints.all[1]!.weight = 999;
+    strategy.update(endpoints.view());
+    assertShares(
+      count(20_000, 2, () => strategy.pick(endpoints.view())),
+      [1, 999],
+    );
+  });
+});
+
+describe("power-of-two", () => {
+  test("takes the less loaded of two", () => {
+    const endpoints = Endpoints.ofWeights([1, 1]);
+    const strategy = new Strategy("power-of-two").update(endpoints.view());
+    endpoints.setInFlight(0, 5);
+    for (let i = 0; i < 50; i++) assert.equal(strategy.pick(endpoints.view()), 1);
+    endpoints.all[0]!.weight = 100;
+    strategy.update(endpoints.view());
+    for (let i = 0; i < 50; i++) assert.equal(strategy.pick(endpoints.view()), 0);
+  });
+
+  test("never takes the most loaded of all", () => {
+    const endpoints = Endpoints.ofWeights([1, 1, 1, 1]);
+    const strategy = new Strategy("power-of-two").update(endpoints.view());
+    endpoints.setInFlight(2, 1);
+    const counts = count(20_000, 4, () => strategy.pick(endpoints.view()));
+    assert.equal(counts[2], 0);
+  });
+
+  test("breaks ties at random", () => {
+    const weights = [1, 1, 1, 1, 1];
+    const view = Endpoints.ofWeights(weights).view();
+    const strategy = new Strategy("power-of-two").update(view);
+    assertShares(
+      count(20_000, 5, () => strategy.pick(view)),
+      weights,
+    );
+  });
+
+  test("keeps the load nearly even", () => {
+    const endpoints = Endpoints.ofWeights(Array.from({ length: 50 }, () => 1));
+    const view = endpoints.view();
+    const strategy = new Strategy("power-of-two").update(view);
+    const counts = new Array<number>(50).fill(0);
+    for (let i = 0; i < 20_000; i++) {
+      const index = strategy.pick(view);
+      endpoints.setInFlight(index, ++counts[index]!);
+    }
+    // The mean is 400. One choice alone would spread by 100 and more; two keep all within a few.
+    assert.ok(Math.max(...counts) - Math.min(...counts) < 40, counts.join(" "));
+  });
+});
+
+describe("ip-hash", () => {
+  const CLIENTS = 6000;
+  const chosen = (strategy: Strategy, view: EndpointView) =>
+    Array.from({ length: CLIENTS }, (_, n) => strategy.choose(view, client(n)).address);
+
+  test("gives a client the same endpoint on every thread and in every order", () => {
+    const endpoints = Endpoints.ofWeights([1, 2, 3, 4, 5]);
+    const before = chosen(new Strategy("ip-hash").update(endpoints.view()), endpoints.view());
+    const reversed = endpoints.view([...endpoints.all].reverse());
+    assert.deepEqual(chosen(new Strategy("ip-hash").update(reversed), reversed), before);
+  });
+
+  test("depends on addresses, not on the numbers that the process gives", () => {
+    const list = ["a:1", "b:1", "c:1"].map((address) => ({ address }));
+    const one = new Endpoints(list);
+    const other = new Endpoints(list.map(({ address }, i) => ({ address, slot: 500 - i })));
+    const here = chosen(new Strategy("ip-hash").update(one.view()), one.view());
+    assert.deepEqual(chosen(new Strategy("ip-hash").update(other.view()), other.view()), here);
+  });
+
+  test("gives each endpoint clients by its weight", () => {
+    const weights = [1, 2, 3, 4, 10];
+    const endpoints = Endpoints.ofWeights(weights);
+    const strategy = new Strategy("ip-hash").update(endpoints.view());
+    let n = 0;
+    assertShares(
+      count(20_000, 5, () => strategy.pick(endpoints.view(), client(n++))),
+      weights,
+    );
+  });
+
+  test("moves only the clients of an endpoint that goes, and only to one that comes", () => {
+    const endpoints = Endpoints.ofWeights([1, 1, 1, 2, 2, 1, 1, 3, 1, 1]);
+    const gone = endpoints.all[4]!;
+    const rest = endpoints.view(endpoints.all.filter((endpoint) => endpoint !== gone));
+    const strategy = new Strategy("ip-hash").update(endpoints.view());
+    const before = chosen(strategy, endpoints.view());
+    const without = chosen(strategy.update(rest), rest);
+    let moved = 0;
+    for (const [n, address] of before.entries()) {
+      if (address === gone.address) moved++;
+      else assert.equal(without[n], address);
+    }
+    // Its share is 2 of 14.
+    assert.ok(moved > 0 && moved < (CLIENTS * 2 * 1.2) / 14, `${moved} of ${CLIENTS} moved`);
+    assert.deepEqual(chosen(strategy.update(endpoints.view()), endpoints.view()), before);
+  });
+
+  test("gives a retried client the endpoint that it would have if the tried one were gone", () => {
+    const endpoints = Endpoints.ofWeights([1, 2, 3, 1, 2, 3]);
+    const strategy = new Strategy("ip-hash").update(endpoints.view());
+    const other = new Strategy("ip-hash");
+    for (let n = 0; n < 200; n++) {
+      const tried = strategy.choose(endpoints.view(), client(n));
+      const rest = endpoints.view(endpoints.all.filter((endpoint) => endpoint !== tried));
+      assert.equal(strategy.choose(rest, client(n)), other.update(rest).choose(rest, client(n)));
+    }
+  });
+});
