@@ -46,8 +46,7 @@ async function runRows(site: Site, rows: readonly Row[], options: Options): Prom
   }
 }
 
-async function main(): Promise<number> {
-  const args = process.argv.slice(2);
+async function main(args: readonly string[]): Promise<number> {
   if (args.includes("--help")) {
     console.log(USAGE);
     return 0;
@@ -68,4 +67,9 @@ async function main(): Promise<number> {
   return 0;
 }
 
-process.exitCode = await main();
+try {
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
+  console.error(`bench: ${error instanceof Error ? error.message : error}`);
+  process.exitCode = 1;
+}
