@@ -18,6 +18,6 @@ export function abort(text: usize, source: usize, line: u32, column: u32): void 
 /** UTF-8 of as much of the string at `text` as surely fits, without an allocation: memory may be what ran out. */
 function encode(text: usize, out: usize, cap: i32): i32 {
   if (!text) return 0;
-  const units = min(<i32>(load<u32>(text, -4) >> 1), cap / 3);
+  const units = min(<i32>(load<u32>(text - 4) >> 1), cap / 3);
   return <i32>String.UTF8.encodeUnsafe(text, units, out);
 }

@@ -79,7 +79,7 @@ function __alloc(size: usize): usize {
 // @ts-ignore: decorator
 @global @unsafe
 function __realloc(ptr: usize, size: usize): usize {
-  const room = load<usize>(ptr, -4);
+  const room = load<usize>(ptr - 4);
   // A kept block is never touched by a call, whether or not it has room: what a call does must not depend on slack.
   if (mark == NONE || ptr >= mark) {
     if (size <= room) return ptr;
@@ -87,7 +87,7 @@ function __realloc(ptr: usize, size: usize): usize {
       if (size > MAX_SIZE) fail("an object is too large");
       const grown = payload(size);
       reserve(ptr + grown);
-      store<usize>(ptr, grown, -4);
+      store<usize>(ptr - 4, grown);
       return ptr;
     }
   }
@@ -113,12 +113,12 @@ function __new(size: usize, id: u32): usize {
 // @ts-ignore: decorator
 @global @unsafe
 function __renew(old: usize, size: usize): usize {
-  const before = <usize>load<u32>(old, -4);
+  const before = <usize>load<u32>(old - 4);
   if (size > MAX_SIZE) fail("an object is too large");
   const ptr = __realloc(old - OBJECT, OBJECT + size) + OBJECT;
   // What a block sheds is wiped, so that its slack is zero when it grows again.
   if (size < before && ptr == old) memory.fill(ptr + size, 0, before - size);
-  store<u32>(ptr, <u32>size, -4);
+  store<u32>(ptr - 4, <u32>size);
   return ptr;
 }
 
