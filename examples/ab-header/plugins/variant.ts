@@ -4,7 +4,6 @@ import { Config, randomBelow, Request, Response } from "sluice/sdk";
 const header = Config.string("header", "x-variant");
 const cookie = Config.string("cookie", "variant");
 const percentB = Config.int("percentB", 50);
-const MONTH = 30 * 24 * 3600;
 
 export function onRequest(req: Request): void {
   let variant = readCookie(req);
@@ -17,7 +16,7 @@ export function onRequest(req: Request): void {
 
 export function onResponse(req: Request, res: Response): void {
   const drawn = req.get("drawn");
-  if (drawn !== null) res.headers.add("set-cookie", `${cookie}=${drawn}; Path=/; Max-Age=${MONTH}`);
+  if (drawn !== null) res.headers.add("set-cookie", cookie + "=" + drawn + "; Path=/; Max-Age=2592000");
 }
 
 /** The value of our cookie, or an empty string. */
