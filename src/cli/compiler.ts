@@ -1,0 +1,31 @@
+/**
+ * The compiler in a process of its own, kept warm: it blocks its thread for a while and holds 450 MiB, so it never runs
+ * where traffic is served. Its parent sends a source, and gets back what was built or what is wrong.
+ */
+import { compile, formatProblem, writeModule } from "./compile.ts";
+
+export type BuildOrder = { readonly source: string; readonly wasm: string };
+export type BuildReport = { readonly source: string; readonly problems: readonly string[]; readonly took: number };
+
+async function build({ source, wasm }: BuildOrder): Promise<BuildReport> {
+  const began = performance.now();
+  const problems: string[] = [];
+  try {
+    const compiled = await compile(source, { out: wasm });
+    if (compiled.problems) problems.push(...compiled.problems.map(formatProblem));
+    else await writeModule(compiled, wasm);
+  } catch (error) {
+    problems.push(`${source}: ${error instanceof Error ? error.message : String(error)}`);
+  }
+  return { source, problems, took: performance.now() - began };
+}
+
+// One at a time: the compiler keeps state between its phases.
+let last: Promise<unknown> = Promise.resolve();
+process.on("message", (order: BuildOrder) => {
+  last = last.then(async () => {
+    const report = await build(order);
+    process.send?.(report);
+  });
+});
+process.on("disconnect", () => process.exit());
