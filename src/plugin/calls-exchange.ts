@@ -20,7 +20,7 @@ export function makeExchangeCalls(context: CallContext) {
       const { exchange } = context;
       if (exchange === null) return context.leave(STATUS.notHere);
       const length = giveAttribute(context, exchange, id, out, cap);
-      context.spend(length);
+      if (length > 0) context.spend(length);
       return context.leave(length);
     },
 
