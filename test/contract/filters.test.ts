@@ -1,0 +1,182 @@
+/** The built-in filters, in the real host: what they do to heads, and which configurations they refuse. */
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { PART } from "../../src/http/head.ts";
+import { HOOK } from "../../src/plugin/abi.ts";
+import { OUTCOME } from "../../src/plugin/host.ts";
+import type { Exchange } from "../../src/proxy/exchange.ts";
+import { builtIn, exchange, load } from "./plugin-harness.ts";
+
+const GET = "GET /a/b?c=1 HTTP/1.1\nHost: example.com:8080\nX-Old: 1\nX-Old: 2";
+const OK = "HTTP/1.1 200 OK\nServer: nginx\nX-Two: a";
+
+/** The exchange after one configuration's hooks for request and response. */
+function run(name: string, config: unknown, on: Exchange, instance = 0, configs = [config]): Exchange {
+  const loaded = load(builtIn(name), { configs });
+  try {
+    const { hooks } = loaded.instances[instance]!;
+    for (const hook of [HOOK.request_head, HOOK.response_head]) {
+      if ((hooks >>> hook) & 1)
+        assert.notEqual(loaded.instances[instance]!.call(hook, on), OUTCOME.failed, loaded.reports.join("\n"));
+      if (on.localStatus !== 0) break;
+    }
+    return on;
+  } finally {
+    loaded.dispose();
+  }
+}
+
+function refuses(name: string, config: unknown, message: RegExp): void {
+  assert.throws(() => load(builtIn(name), { configs: [config] }).dispose(), { message });
+}
+
+const requestHeader = (on: Exchange, name: string) => on.request.get(name);
+const responseHeader = (on: Exchange, name: string) => on.response.get(name);
+const target = (on: Exchange) => `${on.request.partText(PART.path)}?${on.request.partText(PART.query)}`;
+
+describe("headers", () => {
+  test("removes, sets and adds in both directions", () => {
+    const config = {
+      request: { set: { "x-from": "sluice", "X-Old": "3" }, add: { "x-many": ["a", "b"] }, remove: ["x-none"] },
+      response: { remove: ["server"], set: { "x-two": "b" } },
+    };
+    const on = run("headers", config, exchange(GET, OK));
+    assert.equal(requestHeader(on, "x-from"), "sluice");
+    assert.equal(requestHeader(on, "x-old"), "3");
+    const many = Buffer.from("x-many");
+    assert.ok(on.request.find(many, 0, many.length, 1) >= 0);
+    assert.equal(responseHeader(on, "server"), undefined);
+    assert.equal(responseHeader(on, "x-two"), "b");
+  });
+
+  test("replaces a value when the same name is removed and set", () => {
+    const on = run("headers", { request: { remove: ["x-old"], set: { "x-old": "new" } } }, exchange(GET, OK));
+    assert.equal(requestHeader(on, "x-old"), "new");
+  });
+
+  test("keeps many configurations apart", () => {
+    const configs = Array.from({ length: 300 }, (_, i) => ({ request: { set: { "x-n": `${i}` } } }));
+    for (const i of [0, 1, 150, 299])
+      assert.equal(requestHeader(run("headers", null, exchange(GET, OK), i, configs), "x-n"), `${i}`);
+  });
+
+  test("sets Host, and takes numbers and dotted names as they stand", () => {
+    const config = { request: { set: { host: "other.example", "x.dotted": 5, "x-on": true } } };
+    const on = run("headers", config, exchange(GET, OK));
+    assert.equal(on.request.partText(PART.authority), "other.example");
+    assert.equal(requestHeader(on, "x.dotted"), "5");
+    assert.equal(requestHeader(on, "x-on"), "true");
+  });
+
+  test("refuses what would fail at every request", () => {
+    refuses("headers", { requests: {} }, /config requests: unknown key, expected one of request, response/);
+    refuses("headers", { request: { delete: ["a"] } }, /config request\.delete: unknown key/);
+    refuses("headers", { request: { set: { "bad name": "x" } } }, /request\.set: expected a header .* not "bad name"/);
+    refuses("headers", { request: { set: { "content-length": "1" } } }, /not "content-length"/);
+    refuses("headers", { request: { remove: ["Host"] } }, /request\.remove: .* not "Host"/);
+    refuses("headers", { request: { set: { a: "x\r\ny: z" } } }, /request\.set\.a: expected a header value/);
+    refuses("headers", { request: { set: { a: ["b"] } } }, /request\.set\.a: expected a string, found a list/);
+    refuses("headers", { request: { set: "x" } }, /request\.set: expected a map, found "x"/);
+    refuses("headers", { response: { remove: { a: 1 } } }, /response\.remove: expected a list, found a map/);
+    refuses("headers", "x", /config \(all of it\): expected a map, found "x"/);
+  });
+});
+
+describe("request-id", () => {
+  const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
+
+  test("makes an id of version 7 for the upstream and the client, and another for each request", () => {
+    const ids = new Set<string>();
+    for (let i = 0; i < 50; i++) {
+      const on = run("request-id", {}, exchange(`${GET}\nX-Request-Id: forged`, OK));
+      const id = requestHeader(on, "x-request-id")!;
+      assert.match(id, UUID);
+      assert.equal(responseHeader(on, "x-request-id"), id);
+      const made = Number.parseInt(id.replace("-", "").slice(0, 12), 16);
+      assert.ok(Math.abs(made - Date.now()) < 60_000, id);
+      ids.add(id);
+    }
+    assert.equal(ids.size, 50);
+  });
+
+  test("keeps a trusted id, under the name that is configured", () => {
+    const config = { trust: true, header: "x-trace" };
+    const on = run("request-id", config, exchange(`${GET}\nX-Trace: abc`, OK));
+    assert.equal(requestHeader(on, "x-trace"), "abc");
+    assert.equal(responseHeader(on, "x-trace"), "abc");
+    const long = run("request-id", config, exchange(`${GET}\nX-Trace: ${"a".repeat(200)}`, OK));
+    assert.match(requestHeader(long, "x-trace")!, UUID);
+    assert.match(requestHeader(run("request-id", config, exchange(GET, OK)), "x-trace")!, UUID);
+  });
+
+  test("works without a configuration", () => {
+    assert.match(requestHeader(run("request-id", null, exchange(GET, OK)), "x-request-id")!, UUID);
+  });
+
+  test("refuses a header that cannot be set, and a trust that is not true or false", () => {
+    refuses("request-id", { header: "Host" }, /config header: expected a header that may be set, found "Host"/);
+    refuses("request-id", { trust: "yes" }, /config trust: expected true or false, found "yes"/);
+  });
+});
+
+describe("rewrite", () => {
+  const cases: [config: Record<string, string>, path: string, expected: string][] = [
+    [{ strip: "/api" }, "/api/users", "/users"],
+    [{ strip: "/api" }, "/api", "/"],
+    [{ strip: "/api/" }, "/api/users", "/users"],
+    [{ strip: "/api" }, "/apiary", "/apiary"],
+    [{ replace: "/old", with: "/new" }, "/old/x/y", "/new/x/y"],
+    [{ replace: "/old", with: "/new/" }, "/old", "/new"],
+    [{ replace: "/old", with: "/new" }, "/older", "/older"],
+    [{ replace: "/old", with: "/" }, "/old/x", "/x"],
+    [{ prepend: "/v1" }, "/users", "/v1/users"],
+    [{ prepend: "/v1" }, "/", "/v1/"],
+    [{ path: "/index.html" }, "/any/thing", "/index.html"],
+  ];
+  for (const [config, path, expected] of cases) {
+    test(`${JSON.stringify(config)}: ${path} → ${expected}, and the query stays`, () => {
+      const on = run("rewrite", config, exchange(`GET ${path}?q=1 HTTP/1.1\nHost: a`));
+      assert.equal(target(on), `${expected}?q=1`);
+    });
+  }
+
+  test("refuses what is not one way to rewrite", () => {
+    refuses("rewrite", {}, /expected one of strip, replace, prepend and path, found 0/);
+    refuses("rewrite", { strip: "/a", path: "/b" }, /found 2/);
+    refuses("rewrite", { strip: "api" }, /config strip: expected a path that begins with \/, found "api"/);
+    refuses("rewrite", { replace: "/a" }, /config with: expected a string, found nothing/);
+    refuses("rewrite", { strip: "/a", with: "/b" }, /config with: expected `replace` beside it/);
+    refuses("rewrite", { path: "/a b" }, /config path: expected a path of printable ASCII/);
+  });
+});
+
+describe("redirect", () => {
+  const GET = "GET /a/b?c=1 HTTP/1.1\nHost: Example.com:8080";
+  const cases: [config: Record<string, unknown>, request: string, expected: string][] = [
+    [{ https: true }, GET, "302 https://Example.com/a/b?c=1"],
+    [{ https: true, status: 308 }, "GET / HTTP/1.1\nHost: a", "308 https://a/"],
+    [{ host: "www.example.com" }, GET, "302 http://www.example.com/a/b?c=1"],
+    [{ host: "example.com:8080" }, GET, "0 undefined"],
+    [{ to: "/new{path}{query}" }, GET, "302 /new/a/b?c=1"],
+    [{ to: "https://{host}{path}" }, GET, "302 https://Example.com/a/b"],
+    [{ to: "{scheme}://x{query}" }, GET, "302 http://x?c=1"],
+    [{ to: "{path}" }, "GET //evil.example/x HTTP/1.1\nHost: a", "302 /evil.example/x"],
+    [{ to: "/{path}" }, "GET /evil.example HTTP/1.1\nHost: a", "302 /evil.example"],
+  ];
+  for (const [config, request, expected] of cases) {
+    test(`${JSON.stringify(config)}: ${request.split(" ")[1]} → ${expected}`, () => {
+      const on = run("redirect", config, exchange(request));
+      assert.equal(`${on.localStatus} ${on.localStatus ? responseHeader(on, "location") : undefined}`, expected);
+    });
+  }
+
+  test("refuses what cannot be a redirect", () => {
+    refuses("redirect", {}, /config to: expected a target; or https, or host, found nothing/);
+    refuses("redirect", { status: 303, https: true }, /config status: expected 301, 302, 307 or 308, found "303"/);
+    refuses("redirect", { to: "x" }, /config to: expected a target that begins with/);
+    refuses("redirect", { to: "/{port}" }, /config to: expected only .* in braces, found "\/\{port\}"/);
+    refuses("redirect", { to: "/a\r\nb" }, /config to: expected printable ASCII/);
+    refuses("redirect", { to: "/", https: true }, /config to: expected it alone/);
+    refuses("redirect", { host: "a/b" }, /config host: expected a host name/);
+  });
+});
