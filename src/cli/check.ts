@@ -1,14 +1,66 @@
-import { readFile } from "node:fs/promises";
+/** `sluice check`: what `run` would say of a configuration and its plugins, without binding, resolving or serving. */
+import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
-import { formatProblem, loadConfig } from "../config/load.ts";
+import { formatProblem, loadConfig, loadPlugins } from "../config/load.ts";
+import type { Config, Problem } from "../config/schema.ts";
 
 export async function run(args: string[]): Promise<number> {
   const { values } = parseArgs({ args, options: { config: { type: "string", short: "c", default: "sluice.yaml" } } });
   const file = values.config;
-  const text = await readFile(file, "utf8");
-  const { problems } = loadConfig(text, { file, env: process.env });
+  const { readConfigFile } = await import("../control/reload.ts");
+  const text = await readConfigFile(file);
+  const options = { file, env: process.env };
+  const { config, problems: wrong } = loadConfig(text, options);
+  const problems = config
+    ? [...(await tryPlugins(config))]
+    : [...wrong, ...(await tryModules(loadPlugins(text, options)))];
+  problems.sort((a, b) => a.line - b.line || a.column - b.column);
   for (const problem of problems) process.stdout.write(`${formatProblem(problem)}\n`);
   if (problems.length > 0) return 1;
   process.stdout.write(`${file}: no problem found\n`);
   return 0;
+}
+
+/** Builds the plan of version 1 and runs its guests once, as a proxy does before it serves. */
+async function tryPlugins(config: Config): Promise<readonly Problem[]> {
+  const { BUILTIN_PLUGINS } = await import("../control/app.ts");
+  const { tryGuests } = await import("../control/canary.ts");
+  const { listWasmFiles, Modules, readWasmFiles } = await import("../control/modules.ts");
+  const { buildPlan } = await import("../control/plan-builder.ts");
+  const { buildModuleAside } = await import("../plugin/build.ts");
+  const { PluginHost } = await import("../plugin/host.ts");
+
+  const modules = new Modules({ build: buildModuleAside, builtins: BUILTIN_PLUGINS });
+  const files = await readWasmFiles(listWasmFiles(config, BUILTIN_PLUGINS).keys());
+  const { plugins, problems } = await modules.load(config, files);
+  if (problems.length > 0) return problems;
+  const built = buildPlan({
+    version: 1,
+    config,
+    plugins,
+    // Names are resolved where the proxy runs; rows and cells are of the memory that its threads share.
+    addresses: new Map(),
+    listeners: new Map(config.listeners.map(({ name, address }) => [name, address])),
+    row: () => 0,
+    cells: () => 0,
+  });
+  const makeHost = (cells: Float64Array) => new PluginHost({ cells, report: () => undefined });
+  return tryGuests(makeHost, { built, config, threads: config.workers || availableParallelism() });
+}
+
+/** The modules alone, when other things are wrong: every problem is told at once. */
+async function tryModules(plugins: Config["plugins"]): Promise<readonly Problem[]> {
+  const { readWasmFiles } = await import("../control/modules.ts");
+  const { buildModule } = await import("../plugin/build.ts");
+  const files = await readWasmFiles(plugins.map(({ wasm }) => wasm.path));
+  return plugins.flatMap(({ wasm, limits }): Problem[] => {
+    const bytes = files.get(wasm.path);
+    if (bytes === undefined || typeof bytes === "string") return [{ ...wasm.at, message: bytes ?? "" }];
+    try {
+      buildModule(bytes, { memory: limits.memory });
+      return [];
+    } catch (error) {
+      return [{ ...wasm.at, message: `${wasm.path}: ${error instanceof Error ? error.message : String(error)}` }];
+    }
+  });
 }

@@ -14,7 +14,28 @@ type Command = {
 
 const FILE_OPTION = "-c, --config FILE   the configuration; sluice.yaml without it";
 
+const ADMIN_OPTIONS = [
+  "-c, --config FILE   the configuration that names the admin interface; sluice.yaml without it",
+  "--admin ADDRESS     the admin interface, instead",
+];
+
 const COMMANDS: Readonly<Record<string, Command>> = {
+  run: {
+    usage: "run [-c sluice.yaml] [--workers N] [--log-level L]",
+    summary: "run the proxy until SIGTERM or SIGINT; SIGHUP reads the configuration again",
+    options: [
+      FILE_OPTION,
+      "--workers N         data threads, instead of what the configuration says",
+      "--log-level L       debug, info, warn, error or silent, instead of what the configuration says",
+    ],
+    load: () => import("./run.ts"),
+  },
+  dev: {
+    usage: "dev [-c sluice.yaml] [--workers N] [--log-level L]",
+    summary: "run, and build a plugin anew when its source is saved",
+    options: [FILE_OPTION, "--workers, --log-level as for run"],
+    load: () => import("./dev.ts"),
+  },
   check: {
     usage: "check [-c sluice.yaml]",
     summary: "check a configuration and every plugin it names",
@@ -30,6 +51,33 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     usage: "init [DIRECTORY]",
     summary: "write a small sluice.yaml that runs",
     load: () => import("./init.ts"),
+  },
+  status: {
+    usage: "status [-c sluice.yaml | --admin ADDRESS]",
+    summary: "tell what a running proxy serves",
+    options: ADMIN_OPTIONS,
+    load: () => import("./status.ts"),
+  },
+  reload: {
+    usage: "reload [-c sluice.yaml | --admin ADDRESS]",
+    summary: "have a running proxy read its configuration again",
+    options: ADMIN_OPTIONS,
+    load: () => import("./reload.ts"),
+  },
+  "plugin new": {
+    usage: "plugin new NAME [--kind filter|router|strategy]",
+    summary: "make a plugin project: source, and a configuration to try it",
+    options: ["--kind KIND         filter (without it), router or strategy"],
+    load: () => import("./plugin-new.ts"),
+  },
+  "plugin build": {
+    usage: "plugin build [PATH]",
+    summary: "compile a plugin to a .wasm with a source map",
+    options: [
+      "-o, --out FILE      the .wasm; beside the source without it",
+      "--runtime KIND      arena or gc, instead of what the source says",
+    ],
+    load: () => import("./plugin-build.ts"),
   },
 };
 

@@ -1,8 +1,15 @@
 /** Text → a `Config`, or every problem with its place. Pure: what is read is handed in. */
 import type { Place, Problem } from "./place.ts";
 import { Reader } from "./read.ts";
-import { type Address, type Config, configuration, type MatchConfig, type RouteConfig } from "./schema.ts";
-import { type Environment, parseTree } from "./tree.ts";
+import {
+  type Address,
+  type Config,
+  configuration,
+  type MatchConfig,
+  type PluginConfig,
+  type RouteConfig,
+} from "./schema.ts";
+import { type Environment, findEntry, parseTree } from "./tree.ts";
 
 export { formatProblem } from "./place.ts";
 
@@ -23,6 +30,14 @@ export function loadConfig(text: string, options: { file: string; env: Environme
     return { config: null, problems: problems.sort((a, b) => a.line - b.line || a.column - b.column) };
   }
   return { config: { ...value, file: options.file }, problems: [] };
+}
+
+/** The plugins that a file declares, as far as they can be read: to look at their modules in spite of other problems. */
+export function loadPlugins(text: string, options: { file: string; env: Environment }): readonly PluginConfig[] {
+  const { tree } = parseTree(text, options);
+  const plugins = findEntry(tree, "plugins");
+  if (!tree || !plugins) return [];
+  return new Reader(tree, options.file).read(configuration.fields.plugins.shape, plugins) ?? [];
 }
 
 type Checked = Omit<Config, "file">;

@@ -14,7 +14,9 @@ export type Problem = Place & { readonly message: string };
 /** `file:line:col: path.to.key: what is wrong, what was expected`. */
 export function formatProblem(problem: Problem): string {
   const path = problem.path === "" ? "" : `${problem.path}: `;
-  return `${problem.file}:${problem.line}:${problem.column}: ${path}${problem.message}`;
+  // A plugin's stack comes in lines: a problem is one.
+  const message = problem.message.replace(/\s*\n\s*/g, ", ");
+  return `${problem.file}:${problem.line}:${problem.column}: ${path}${message}`;
 }
 
 /** The known word that is nearest to a mistyped one, or undefined when none is near. */

@@ -175,8 +175,12 @@ export class Reader {
     if (!this.#clusters.includes(name)) this.#report(at, `unknown cluster "${name}", ${hint(name, this.#clusters)}`);
   }
 
+  /** What stands at one place may be read more than once, by way of an alias or a short form. */
   #report(at: Place, message: string): undefined {
-    this.problems.push({ ...at, message });
+    const told = this.problems.some(
+      (one) => one.line === at.line && one.column === at.column && one.message === message,
+    );
+    if (!told) this.problems.push({ ...at, message });
   }
 }
 

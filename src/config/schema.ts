@@ -227,7 +227,7 @@ const listenerFields = object(
         target: withDefault(size("64B", "64KiB"), "16KiB", "A request's target; above it 414."),
         headers: withDefault(count(1, 500), 100, "Header fields of a request; above it 431."),
         body: withDefault(size("0", "1024GiB"), 0, "A request's body; above it 413. 0: no limit."),
-        connections: withDefault(count(0, 10_000_000), 0, "Connections at one time, over all threads. 0: no limit."),
+        connections: withDefault(count(0, 10_000_000), 0, "Connections at one time, on each thread. 0: no limit."),
       }),
       {},
       "How large a request may be.",
@@ -240,9 +240,9 @@ const listenerFields = object(
     ),
     chain: withDefault(list(use("filter")), [], "Plugins that run for every request of this listener, in order."),
     routes: optional(list(route), "The rules; the first that matches is taken."),
-    cluster: optional(placedName, "Short for one rule that sends every request to this cluster."),
+    cluster: optional(clusterName, "Short for one rule that sends every request to this cluster."),
   },
-  { later: ["tls", "http2", "proxyProtocol"] },
+  { later: ["tls"] },
 );
 
 const listener = convert(listenerFields, ({ routes, cluster, ...rest }, at, { report, read }) => {
@@ -307,7 +307,7 @@ const cluster = object(
     ),
     endpoints: required(endpoints, "The endpoints: addresses, or maps with an address."),
   },
-  { later: ["health", "tls", "protocol"], shorthand: { list: "endpoints" } },
+  { later: ["health", "tls"], shorthand: { list: "endpoints" } },
 );
 
 /** The whole file. */

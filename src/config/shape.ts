@@ -39,9 +39,9 @@ export interface EntriesShape<T> extends Shape<readonly { name: string; at: Plac
 }
 
 /** A map of known keys. */
-export interface ObjectShape<T> extends Shape<T> {
+export interface ObjectShape<T, F extends Fields = Fields> extends Shape<T> {
   readonly kind: "object";
-  readonly fields: Fields;
+  readonly fields: F;
   /** Keys that exist in the language and not yet in this version. */
   readonly later: readonly string[];
   /** A scalar or list in the map's place stands for a map with this one key. */
@@ -124,7 +124,7 @@ export const entries = <T>(key: ScalarShape<string>, value: Shape<T>) =>
 export function object<F extends Fields>(
   fields: F,
   options: { later?: readonly string[]; shorthand?: { scalar?: string; list?: string } } = {},
-): ObjectShape<InferFields<F>> {
+): ObjectShape<InferFields<F>, F> {
   return { kind: "object", fields, later: options.later ?? [], shorthand: options.shorthand ?? {} };
 }
 
@@ -148,9 +148,13 @@ export const convert = <A, B>(
   to: (value: A, at: Place, conversion: Conversion) => B | undefined,
 ): ConvertedShape<B> => ({ kind: "converted", from, convert: to as ConvertedShape<B>["convert"] });
 
+type Named = { readonly name: string; readonly at: Place };
+
 /** A map of the user's names to objects, as a list of objects with `name` and `at`, in the order of the file. */
 export const named = <T extends object>(key: ScalarShape<string>, value: Shape<T>) =>
-  convert(entries(key, value), (all) => all.map(({ name, at, value }) => ({ ...value, name, at })));
+  convert(entries(key, value), (all): readonly (T & Named)[] =>
+    all.map(({ name, at, value }) => ({ ...value, name, at })),
+  );
 
 /** A map of the user's names to words. */
 export const table = (key: ScalarShape<string>, value: Shape<string>) =>

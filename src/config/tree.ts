@@ -12,7 +12,7 @@ export type ScalarTree = {
   readonly text: string;
   readonly value: string | number | boolean | null;
   readonly at: Place;
-  /** A variable in it has no value: that is reported, and nothing more is to be said of it. */
+  /** It has no value for a reason that is reported already: nothing more is to be said of it. */
   readonly broken?: true;
 };
 export type ListTree = { readonly kind: "list"; readonly items: readonly Tree[]; readonly at: Place };
@@ -86,14 +86,14 @@ class TreeBuilder {
       if (first)
         this.#report(at, `too many or too deeply nested values, expected at most ${MAX_VALUES} and ${MAX_DEPTH}`);
       this.#values = Number.POSITIVE_INFINITY;
-      return { kind: "scalar", text: "", value: null, at };
+      return { kind: "scalar", text: "", value: null, at, broken: true };
     }
     if (node === null) return { kind: "scalar", text: "", value: null, at };
     if (isAlias(node)) {
       const target = node.resolve(this.#document);
       if (target) return this.#convert(target, path, depth + 1, at);
       this.#report(at, `unknown alias "*${node.source}", expected an anchor "&${node.source}" before it`);
-      return { kind: "scalar", text: "", value: null, at };
+      return { kind: "scalar", text: "", value: null, at, broken: true };
     }
     if (isSeq<Node>(node)) {
       const items = node.items.map((item, i) => this.#convert(item, join(path, String(i)), depth + 1, at));

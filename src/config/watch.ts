@@ -1,7 +1,7 @@
 /** Tells when files have changed. This is the one file of `config/` that does I/O. */
-import { type FSWatcher, watch } from "node:fs";
+import { type BigIntStats, type FSWatcher, statSync, watch } from "node:fs";
 import { realpath, stat } from "node:fs/promises";
-import { basename, dirname } from "node:path";
+import { dirname } from "node:path";
 
 export type Watch = {
   /** Watches these files from now on, whether they exist or not. Those that stay are not told of. */
@@ -38,7 +38,7 @@ class FileWatch implements Watch {
   #timer: NodeJS.Timeout | null = null;
   /** When the first event came that has not been looked into; 0: none. */
   #since = 0;
-  #signatures = new Map<string, Promise<string>>();
+  #signatures = new Map<string, string>();
   #closed = false;
 
   constructor(onChange: () => void, times: WatchTimes) {
@@ -49,7 +49,8 @@ class FileWatch implements Watch {
 
   update(paths: readonly string[]): void {
     const before = this.#signatures;
-    this.#signatures = new Map(paths.map((path) => [path, before.get(path) ?? readSignature(path)]));
+    // At once, and not when some promise gets round to it: what changes after this call is told of.
+    this.#signatures = new Map(paths.map((path) => [path, before.get(path) ?? lookNow(path)]));
     void this.#watchDirectories();
   }
 
@@ -107,10 +108,10 @@ class FileWatch implements Watch {
     const known = this.#signatures;
     let changed = false;
     for (const [path, before] of known) {
-      const now = await readSignature(path);
-      if (now === (await before)) continue;
+      const now = await stat(path, { bigint: true }).then(describe, describeAbsence);
+      if (now === before) continue;
       changed = true;
-      if (quiet) known.set(path, Promise.resolve(now));
+      if (quiet) known.set(path, now);
     }
     if (!changed || this.#closed || known !== this.#signatures) return;
     if (!quiet) return this.#soon();
@@ -119,11 +120,19 @@ class FileWatch implements Watch {
   }
 }
 
-async function readSignature(path: string): Promise<string> {
+function lookNow(path: string): string {
   try {
-    const { dev, ino, size, mtimeNs } = await stat(path, { bigint: true });
-    return `${dev} ${ino} ${size} ${mtimeNs}`;
+    return describe(statSync(path, { bigint: true }));
   } catch (error) {
-    return `${basename(path)}: ${(error as NodeJS.ErrnoException).code}`;
+    return describeAbsence(error);
   }
+}
+
+/** What tells one content of a file from another, without reading it. */
+function describe({ dev, ino, size, mtimeNs }: BigIntStats): string {
+  return `${dev} ${ino} ${size} ${mtimeNs}`;
+}
+
+function describeAbsence(error: unknown): string {
+  return `cannot be seen: ${(error as NodeJS.ErrnoException).code}`;
 }

@@ -1,0 +1,153 @@
+/** Writes docs/configuration.md from the schema. `--check` only tells whether it is up to date. */
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { BUILTINS, configuration, LATER_BUILTINS } from "../src/config/schema.ts";
+import type { AnyShape, Field, ObjectShape, Role, Shape } from "../src/config/shape.ts";
+import { root } from "./run-node.ts";
+
+const INTRODUCTION = `# Configuration
+
+<!-- Made from src/config/schema.ts by scripts/build-docs.ts. -->
+
+One YAML file, \`sluice.yaml\` without \`-c\`. The smallest useful one:
+
+\`\`\`yaml
+listeners:
+  web: { address: ":8080", cluster: app }
+clusters:
+  app: [127.0.0.1:9001, 127.0.0.1:9002]
+\`\`\`
+
+\`sluice check\` tells every problem of a file, one line each, as \`file:line:column: path.to.key: what is wrong, what was
+expected\`. \`sluice schema\` prints the JSON Schema, for completion in an editor.
+
+- **Durations** are \`250ms\`, \`5s\`, \`2m\`, \`1h\`; **sizes** are bytes, or \`16KiB\`, \`1MiB\`, \`1GiB\`.
+- **Variables**: \`\${NAME}\` is the environment variable, \`\${NAME:-value}\` has a value for when it is not set or empty,
+  \`$\${\` is \`\${\` itself. They stand in values, not in keys. A variable that is not set and has no value is an error.
+- **Aliases and merge keys** (\`&name\`, \`*name\`, \`<<: *name\`) work as in YAML.
+- A key that is not known is an error, as is a rule that no request can reach.
+- **Paths of files** are relative to the configuration file.
+
+For each request, the listener's chain runs first, then the first matching rule is taken, then that rule's chain runs,
+then an endpoint of its cluster is picked.
+`;
+
+const USES = `## Naming a plugin
+
+In a \`chain\`, as a \`router\` and as a \`strategy\`, a plugin is its name, or a map of its name to its configuration:
+
+\`\`\`yaml
+chain:
+  - request-id
+  - headers: { response: { remove: [server] } }
+\`\`\`
+
+The name is one under \`plugins\`, or a built-in: ${list("filter")} in a chain; ${list("strategy")} as a strategy.
+A plugin of your own takes the place of a built-in of its name. Not served by this version: ${LATER_BUILTINS.map(code).join(", ")}.
+`;
+
+const WHOLE = "The file";
+
+export function makeDocs(): string {
+  return [INTRODUCTION, ...describeSection(WHOLE, configuration), USES].join("\n");
+}
+
+/** The section of a map, and those of the maps in its lists after it. */
+function describeSection(title: string, shape: ObjectShape<unknown>): string[] {
+  const later: string[] = [];
+  const inner: string[] = [];
+  const rows = describeFields(
+    shape,
+    "",
+    (key, item) => {
+      inner.push(...describeSection(title === WHOLE ? key : `${title}.${key}`, item));
+    },
+    later,
+  );
+  const heading = title === WHOLE ? title : code(title);
+  const short = Object.entries(shape.shorthand).map(
+    ([kind, key]) => `\nA ${kind === "list" ? "list" : "word"} in the place of this map is its \`${key}\`.\n`,
+  );
+  const unserved = later.length === 0 ? "" : `\nNot served by this version: ${later.map(code).join(", ")}.\n`;
+  return [
+    `## ${heading}\n\n| key | value | default | |\n|---|---|---|---|\n${rows.join("\n")}\n${short.join("")}${unserved}`,
+    ...inner,
+  ];
+}
+
+/** One row a key; the keys of a map within are rows of the same table, a map in a list is `found`. */
+function describeFields(
+  shape: ObjectShape<unknown>,
+  before: string,
+  found: (key: string, item: ObjectShape<unknown>) => void,
+  later: string[],
+): string[] {
+  later.push(...shape.later.map((key) => `${before}${key}`));
+  return Object.entries(shape.fields).flatMap(([key, field]) => {
+    const inner = unwrap(field.shape);
+    const here = `${before}${key}`;
+    if (inner.kind === "object") return describeFields(inner, `${here}.`, found, later);
+    const item = inner.kind === "list" || inner.kind === "entries" ? unwrap(itemOf(inner)) : null;
+    if (item?.kind === "object") found(`${here}.${inner.kind === "list" ? "N" : "NAME"}`, item);
+    return [row(here, field)];
+  });
+}
+
+function row(key: string, { shape, doc, otherwise }: Field<unknown>): string {
+  const usual = typeof otherwise === "object" ? code(show(otherwise.default)) : otherwise === "given" ? "required" : "";
+  return `| ${[code(key), label(shape), usual, doc].map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
+}
+
+function label(shape: Shape<unknown>): string {
+  const inner = unwrap(shape);
+  switch (inner.kind) {
+    case "scalar":
+      return inner.expected
+        .replace(/(, such|,? such as| of letters| without| that| of a query| \().*$/, "")
+        .replace(/^(an?|the) /, "");
+    case "list":
+      return inner.single ? `${label(inner.item)}, or a list` : `list: ${label(inner.item)}`;
+    case "entries":
+      return `map of names: ${label(inner.value)}`;
+    case "object":
+      return "map";
+    case "use":
+      return inner.role;
+    default:
+      return "any";
+  }
+}
+
+function unwrap(shape: Shape<unknown>): Exclude<AnyShape, { kind: "converted" }> {
+  const one = shape as AnyShape;
+  return one.kind === "converted" ? unwrap(one.from) : one;
+}
+
+function itemOf(shape: AnyShape & { kind: "list" | "entries" }): Shape<unknown> {
+  return shape.kind === "list" ? shape.item : shape.value;
+}
+
+/** A default as one would type it. */
+function show(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.join(", ")}]`;
+  return typeof value === "string" ? value || '""' : JSON.stringify(value);
+}
+
+function code(text: string): string {
+  return `\`${text}\``;
+}
+
+function list(role: Role): string {
+  const names = Object.keys(BUILTINS).filter((name) => BUILTINS[name] === role);
+  return names.map(code).join(", ");
+}
+
+if (import.meta.main) {
+  const file = join(root, "docs/configuration.md");
+  const text = makeDocs();
+  if (!process.argv.includes("--check")) writeFileSync(file, text);
+  else if (readFileSync(file, "utf8") !== text) {
+    console.error("docs/configuration.md is not up to date: run node scripts/build-docs.ts");
+    process.exitCode = 1;
+  }
+}

@@ -1,0 +1,138 @@
+import assert from "node:assert/strict";
+import { execFile, execFileSync } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { delimiter, join } from "node:path";
+import { after, test } from "node:test";
+import { parse } from "yaml";
+
+const root = join(import.meta.dirname, "../../..");
+const launcher = join(root, "bin/sluice.js");
+const directory = mkdtempSync(join(tmpdir(), "sluice-cli-"));
+after(() => rmSync(directory, { recursive: true, force: true }));
+
+type Result = { code: number; stdout: string; stderr: string };
+
+function sluice(args: readonly string[], node = process.execPath): Promise<Result> {
+  return new Promise((resolve) => {
+    execFile(node, [launcher, ...args], { cwd: directory }, (error, stdout, stderr) => {
+      resolve({ code: error ? Number(error.code) : 0, stdout, stderr });
+    });
+  });
+}
+
+const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+
+test("--version is the package's", async () => {
+  assert.deepEqual(await sluice(["--version"]), { code: 0, stdout: `sluice ${version}\n`, stderr: "" });
+});
+
+test("--help lists the commands, and each of them has its own", async () => {
+  const { code, stdout } = await sluice(["--help"]);
+  assert.equal(code, 0);
+  const commands = [...stdout.matchAll(/^ {2}sluice ([a-z]+(?: (?:new|build|inspect|test)\b)?)/gm)].map(
+    (found) => found[1]!,
+  );
+  for (const command of ["run", "check", "schema", "init", "plugin new"])
+    assert.ok(commands.includes(command), command);
+  const all = await Promise.all(commands.map((command) => sluice([...command.split(" "), "--help"])));
+  for (const [i, help] of all.entries()) {
+    assert.equal(help.code, 0, help.stderr);
+    assert.ok(help.stdout.startsWith(`sluice ${commands[i]}`), help.stdout);
+    assert.match(help.stdout, /--help/);
+  }
+});
+
+test("what is no usage exits with 64 and one line that names it", async () => {
+  const cases: [args: string[], named: RegExp][] = [
+    [["chekc"], /unknown command "chekc"/],
+    [["toString"], /unknown command "toString"/],
+    [["--nope"], /unknown command "--nope"/],
+    [["plugin"], /"plugin" needs one of new/],
+    [["check", "--nope"], /--nope/],
+    [["check", "-c"], /-c/],
+    [["check", "file.yaml"], /file\.yaml/],
+    [["schema", "x"], /'x'/],
+    [["init", "a", "b"], /one directory/],
+  ];
+  const results = await Promise.all(cases.map(([args]) => sluice(args)));
+  for (const [i, { code, stdout, stderr }] of results.entries()) {
+    assert.equal(code, 64, cases[i]![0].join(" "));
+    assert.equal(stdout, "");
+    assert.match(stderr, cases[i]![1]);
+    assert.match(stderr, /^sluice: [^\n]+\n$/);
+  }
+});
+
+test("without a command the help goes to standard error, with 64", async () => {
+  const { code, stdout, stderr } = await sluice([]);
+  assert.deepEqual([code, stdout], [64, ""]);
+  assert.match(stderr, /sluice run/);
+});
+
+test("schema prints JSON", async () => {
+  const { code, stdout } = await sluice(["schema"]);
+  assert.equal(code, 0);
+  assert.equal(JSON.parse(stdout).required[0], "listeners");
+});
+
+test("init writes a file that is right, and never writes over one", async () => {
+  const made = await sluice(["init", "new/place"]);
+  assert.equal(made.code, 0, made.stderr);
+  const file = join(directory, "new/place/sluice.yaml");
+  assert.ok(Object.hasOwn(parse(readFileSync(file, "utf8")), "listeners"));
+  const checked = await sluice(["check", "-c", file]);
+  assert.deepEqual(checked, { code: 0, stdout: `${file}: no problem found\n`, stderr: "" });
+  writeFileSync(file, "mine");
+  const again = await sluice(["init", "new/place"]);
+  assert.equal(again.code, 1);
+  assert.match(again.stderr, /sluice\.yaml is there already/);
+  assert.equal(readFileSync(file, "utf8"), "mine");
+});
+
+test("check tells of configuration and modules at once, one line a problem", async () => {
+  writeFileSync(join(directory, "bad.wasm"), "no module");
+  const file = join(directory, "bad.yaml");
+  writeFileSync(
+    file,
+    `workers: two
+plugins:
+  one: { wasm: ./bad.wasm }
+  two: { wasm: ./missing.wasm }
+listeners:
+  web: { address: ":0", cluster: app }
+clusters:
+  app: []
+`,
+  );
+  const { code, stdout } = await sluice(["check", "-c", file]);
+  const lines = stdout.trimEnd().split("\n");
+  assert.equal(code, 1);
+  assert.equal(lines.length, 3, stdout);
+  assert.ok(lines[0]!.startsWith(`${file}:1:10: workers: "two" is not allowed`));
+  assert.ok(lines[1]!.startsWith(`${file}:3:16: plugins.one.wasm: `), lines[1]);
+  assert.ok(lines[2]!.startsWith(`${file}:4:16: plugins.two.wasm: there is no file `), lines[2]);
+  writeFileSync(file, readFileSync(file, "utf8").replace("two", "2"));
+  const plugins = await sluice(["check", "-c", file]);
+  assert.equal(plugins.code, 1);
+  assert.deepEqual(plugins.stdout.trimEnd().split("\n"), lines.slice(1), "the same without the first");
+});
+
+test("a configuration that cannot be read is one line and 1", async () => {
+  const { code, stdout, stderr } = await sluice(["check"]);
+  assert.deepEqual([code, stdout], [1, ""]);
+  assert.match(stderr, /^sluice: sluice\.yaml: [^\n]+\n$/);
+});
+
+test("an older Node hands over to the one beside the package", async (t) => {
+  const candidates = (process.env.PATH ?? "").split(delimiter).map((path) => join(path, "node"));
+  const older = candidates
+    .filter((path) => existsSync(path))
+    .find((node) => {
+      const major = Number.parseInt(execFileSync(node, ["--version"], { encoding: "utf8" }).slice(1), 10);
+      return major >= 18 && major < 26;
+    });
+  if (!older) return t.skip("there is none on this machine");
+  assert.deepEqual(await sluice(["--version"], older), { code: 0, stdout: `sluice ${version}\n`, stderr: "" });
+  assert.equal((await sluice(["nope"], older)).code, 64, "the exit code comes through");
+});

@@ -1,0 +1,445 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { formatProblem, loadConfig } from "../../../src/config/load.ts";
+import type { Config } from "../../../src/config/schema.ts";
+
+const BASE = `listeners:
+  web: { address: ":8080", cluster: app }
+clusters:
+  app: [127.0.0.1:9001, 127.0.0.1:9002]
+`;
+
+function load(text: string, env: Record<string, string> = {}): Config {
+  const { config, problems } = loadConfig(text, { file: "sluice.yaml", env });
+  assert.ok(config, problems.map(formatProblem).join("\n"));
+  return config;
+}
+
+function complain(text: string, env: Record<string, string> = {}): string[] {
+  const { config, problems } = loadConfig(text, { file: "s.yaml", env });
+  assert.equal(config, null);
+  assert.ok(problems.length > 0);
+  return problems.map(formatProblem);
+}
+
+function complainOnce(text: string, expected: RegExp, env: Record<string, string> = {}): void {
+  const problems = complain(text, env);
+  assert.equal(problems.length, 1, problems.join("\n"));
+  assert.match(problems[0]!, expected);
+}
+
+/** A listener's keys, a rule's keys, a cluster's keys in the base. */
+const listener = (keys: string) => BASE.replace("cluster: app", `cluster: app, ${keys}`);
+const rules = (...list: string[]) => BASE.replace("cluster: app", `routes: [${list.join(", ")}]`);
+const cluster = (keys: string) => BASE.replace(/app: \[.*\]/, `app: { endpoints: [127.0.0.1:9001], ${keys} }`);
+
+test("the smallest file has every default", () => {
+  const config = load(BASE);
+  assert.equal(config.workers, 0);
+  assert.deepEqual(config.admin, { text: "127.0.0.1:9901", host: "127.0.0.1", port: 9901, path: "" });
+  assert.deepEqual(config.log, { level: "info", access: false });
+  assert.deepEqual(config.shutdown, { grace: 30_000 });
+  const [web] = config.listeners;
+  assert.deepEqual(web?.address, { text: ":8080", host: "", port: 8080, path: "" });
+  assert.deepEqual(web?.timeouts, { head: 15_000, body: 60_000, write: 60_000, idle: 75_000 });
+  assert.deepEqual(web?.limits, { head: 32_768, target: 16_384, headers: 100, body: 0, connections: 0 });
+  const [route] = web.routes;
+  assert.equal(route?.action.kind === "cluster" && route.action.cluster.name, "app");
+  assert.deepEqual([route?.name, route?.match, route?.timeout], ["0", {}, 0]);
+  assert.deepEqual(route?.retry, { attempts: 1, connect: true, statuses: [] });
+  const [app] = config.clusters;
+  assert.deepEqual(
+    app?.strategy.map((use) => use.name),
+    ["round-robin"],
+  );
+  assert.deepEqual(app?.timeouts, { connect: 3000, response: 60_000, idle: 60_000 });
+  assert.deepEqual(app?.pool, { idle: 64, idleFor: 55_000, connections: 0, requests: 1000 });
+  assert.deepEqual(
+    app?.endpoints.map(({ address, weight, zone }) => [address.text, weight, zone]),
+    [
+      ["127.0.0.1:9001", 1, ""],
+      ["127.0.0.1:9002", 1, ""],
+    ],
+  );
+});
+
+test("a file with everything in its place", () => {
+  const config = load(
+    `
+workers: 2
+admin: false
+log: { level: debug, access: true }
+shutdown: { grace: 5s }
+plugins:
+  tenant:
+    wasm: ./plugins/tenant.wasm
+    config: { header: x-tenant, list: [1, null, "2", true] }
+    source: ./plugins/tenant.ts
+    onFailure: skip
+    limits: { fuel: 5000, memory: 1MiB }
+    allow: { clusters: [app, canary] }
+  beta: { source: /abs/beta.ts }
+listeners:
+  web:
+    address: 127.0.0.1:8080
+    protocol: http
+    timeouts: { head: 1500ms, body: 2m, write: 1h, idle: 0.5s }
+    limits: { head: 16KiB, target: 1KiB, headers: 50, body: 10MiB, connections: 7 }
+    trustedProxies: [10.0.0.0/8, "::1"]
+    halfClose: true
+    chain: [request-id, tenant]
+    routes:
+      - match: { host: "*.Example.com", prefix: /api/, method: [GET, POST], headers: { X-Beta: 1 }, query: { q: a b } }
+        chain:
+          - headers: { request: { set: { x-from: sluice } } }
+        cluster: api
+        name: api
+        timeout: 15s
+        retry: { attempts: 2, on: [connect, 502, 503] }
+      - match: { path: /old, method: GET }
+        split: { app: 90, canary: 10 }
+      - match: { prefix: /next/ }
+        router: beta
+        clusters: [app, canary]
+      - cluster: app
+clusters:
+  api:
+    strategy: [least-connections, beta: { key: "header:x-user" }]
+    timeouts: { connect: 1s, response: 2s, idle: 3s }
+    pool: { idle: 1, idleFor: 2s, connections: 3, requests: 4 }
+    endpoints:
+      - 127.0.0.1:9001
+      - { address: "[::1]:9002", weight: 3, zone: b }
+      - unix:/run/app.sock
+      - app.local:80
+  app: [127.0.0.1:9003]
+  canary: { endpoints: [127.0.0.1:9004] }
+`.trimStart(),
+  );
+  assert.equal(config.workers, 2);
+  assert.equal(config.admin, null);
+  const [tenant, beta] = config.plugins;
+  assert.deepEqual(tenant?.config, { header: "x-tenant", list: [1, null, "2", true] });
+  assert.deepEqual([tenant?.wasm.path, tenant?.source?.path], ["plugins/tenant.wasm", "plugins/tenant.ts"]);
+  assert.deepEqual(tenant?.wasm.at, { file: "sluice.yaml", line: 7, column: 11, path: "plugins.tenant.wasm" });
+  assert.deepEqual(tenant?.limits, { fuel: 5000, memory: 1024 * 1024 });
+  assert.deepEqual(
+    tenant?.allow.clusters?.map(({ name }) => name),
+    ["app", "canary"],
+  );
+  assert.equal(beta?.wasm.path, "/abs/beta.wasm", "derived from the source");
+  const [web] = config.listeners;
+  assert.deepEqual(web?.timeouts, { head: 1500, body: 120_000, write: 3_600_000, idle: 500 });
+  assert.deepEqual(web?.limits, { head: 16_384, target: 1024, headers: 50, body: 10_485_760, connections: 7 });
+  assert.deepEqual(web?.trustedProxies, ["10.0.0.0/8", "::1"]);
+  assert.deepEqual(
+    web?.chain.map(({ name, config, at }) => [name, config, at.path]),
+    [
+      ["request-id", undefined, "listeners.web.chain.0"],
+      ["tenant", undefined, "listeners.web.chain.1"],
+    ],
+  );
+  const [api, old, next, rest] = web.routes;
+  assert.deepEqual(api?.match, {
+    host: "*.example.com",
+    prefix: "/api/",
+    method: ["GET", "POST"],
+    headers: { "x-beta": "1" },
+    query: { q: "a b" },
+  });
+  assert.deepEqual(api?.chain[0]?.config, { request: { set: { "x-from": "sluice" } } });
+  assert.deepEqual(api?.retry, { attempts: 2, connect: true, statuses: [502, 503] });
+  assert.deepEqual([api?.name, old?.name, rest?.name], ["api", "1", "3"]);
+  assert.deepEqual(old?.match.method, ["GET"]);
+  assert.deepEqual(old?.action.kind === "split" && old.action.parts.map(({ name, weight }) => [name, weight]), [
+    ["app", 90],
+    ["canary", 10],
+  ]);
+  assert.ok(next?.action.kind === "router" && next.action.router.name === "beta");
+  assert.deepEqual(
+    next.action.clusters.map(({ name }) => name),
+    ["app", "canary"],
+  );
+  const [cluster] = config.clusters;
+  assert.deepEqual(
+    cluster?.strategy.map(({ name, config }) => [name, config]),
+    [
+      ["least-connections", undefined],
+      ["beta", { key: "header:x-user" }],
+    ],
+  );
+  assert.deepEqual(
+    cluster?.endpoints.map(({ address: { host, port, path }, weight, zone }) => [host, port, path, weight, zone]),
+    [
+      ["127.0.0.1", 9001, "", 1, ""],
+      ["::1", 9002, "", 3, "b"],
+      ["", 0, "/run/app.sock", 1, ""],
+      ["app.local", 80, "", 1, ""],
+    ],
+  );
+});
+
+test("every problem is told at once, each at its place", () => {
+  const problems = complain(`workers: many
+admn: 127.0.0.1:1
+listeners:
+  web:
+    adress: ":80"
+    routes:
+      - match: { prefix: api }
+        cluster: ap
+clusters:
+  app:
+    strategy: headers
+    endpoints: [127.0.0.1:9001, "9002"]
+`);
+  assert.deepEqual(problems, [
+    's.yaml:1:10: workers: "many" is not allowed, expected a whole number from 0 to 256',
+    's.yaml:2:1: admn: unknown key "admn", did you mean "admin"',
+    's.yaml:5:5: listeners.web.adress: unknown key "adress", did you mean "address"',
+    's.yaml:5:5: listeners.web: the key "address" is missing, expected an address such as :8080, 127.0.0.1:8080, [::1]:8080 or unix:/run/sluice.sock',
+    's.yaml:7:26: listeners.web.routes.0.match.prefix: "api" is not allowed, expected the beginning of a path, / first',
+    's.yaml:8:18: listeners.web.routes.0.cluster: unknown cluster "ap", did you mean "app"',
+    's.yaml:11:15: clusters.app.strategy: "headers" is a filter, expected a strategy',
+    's.yaml:12:33: clusters.app.endpoints.1: "9002" is not allowed, expected an address with a port, such as 127.0.0.1:9001, app.local:9001, [::1]:9001 or unix:/run/app.sock',
+  ]);
+});
+
+const wrong: [what: string, text: string, message: RegExp][] = [
+  ["an unknown cluster in the short form", BASE.replace("cluster: app", "cluster: apt"), /2:37: .*did you mean "app"/],
+  ["a rule without a cluster", rules("{ match: { path: /a } }"), /2:37: .*routes\.0: the rule has nowhere to go/],
+  ["a rule with two", rules("{ cluster: app, split: { app: 1 } }"), /both cluster and split/],
+  ["weights of nothing", rules("{ split: { app: 0 } }"), /add up to 0/],
+  ["a split of unknown clusters", rules("{ split: { ap: 1 } }"), /split\.ap: unknown cluster/],
+  ["a router without clusters", rules("{ router: x }").concat("plugins: { x: { wasm: a } }"), /nothing to choose from/],
+  ["clusters without a router", rules("{ cluster: app, clusters: [app] }"), /belongs to "router"/],
+  ["an unknown router", rules("{ router: x, clusters: [app] }"), /unknown router "x", there is none/],
+  ["routes and cluster", listener("routes: [{ cluster: app }]"), /both "routes" and "cluster"/],
+  ["neither", BASE.replace(", cluster: app", ""), /nothing answers here/],
+  ["an unknown filter", listener("chain: [request_id]"), /chain\.0: unknown filter .*did you mean "request-id"/],
+  ["a strategy as a filter", listener("chain: [random]"), /"random" is a strategy, expected a filter/],
+  ["two names in one chain entry", listener("chain: [{ a: 1, b: 2 }]"), /a map of 2 keys stands here/],
+  ["an empty list of strategies", cluster("strategy: []"), /the list is empty/],
+  ["a duration without unit", listener("timeouts: { head: 5 }"), /"5" is not allowed, expected a duration/],
+  ["a duration out of bounds", listener("timeouts: { head: 2d }"), /from 10ms to 24h/],
+  ["a size out of bounds", listener("limits: { head: 1GiB }"), /from 1KiB to 512KiB/],
+  ["a size in other units", listener("limits: { head: 16KB }"), /such as 16KiB/],
+  ["a fraction for a number", listener("limits: { headers: 1.5 }"), /a whole number from 1 to 500/],
+  ["a block with too many bits", listener("trustedProxies: [10.0.0.0/33]"), /a block of addresses/],
+  ["a status that is no failure", rules("{ cluster: app, retry: { on: [200] } }"), /from 400 to 599/],
+  ["a method in lower case", rules("{ match: { method: get }, cluster: app }"), /in capitals/],
+  ["a host with a port", rules('{ match: { host: "a.b:80" }, cluster: app }'), /without port/],
+  ["a star within a host", rules('{ match: { host: "a.*.b" }, cluster: app }'), /without port/],
+  ["a query in a path", rules("{ match: { path: /a?b }, cluster: app }"), /can never match.*`query`/],
+  ["dots in a path", rules("{ match: { path: /a/../b }, cluster: app }"), /can never match/],
+  ["an encoded NUL", rules('{ match: { prefix: "/a%00" }, cluster: app }'), /can never match/],
+  ["a backreference", rules('{ match: { regex: "(a)\\\\1" }, cluster: app }'), /RE2's syntax/],
+  [
+    "a regex that is too large",
+    rules('{ match: { regex: "a{900}b{900}c{900}" }, cluster: app }'),
+    /steps, expected at most/,
+  ],
+  ["an address without port", BASE.replace('":8080"', "127.0.0.1"), /has no port, expected 127\.0\.0\.1:port/],
+  ["IPv6 without brackets", BASE.replace('":8080"', '"::1"'), /has no port, expected \[::1\]:port/],
+  ["a relative socket", BASE.replace('":8080"', "unix:a.sock"), /not an absolute path/],
+  ["a URL for an endpoint", BASE.replace("127.0.0.1:9001", "http://a:1"), /is a URL, expected only host and port/],
+  ["an endpoint without host", BASE.replace("127.0.0.1:9001", '":9001"'), /an address with a port/],
+  ["an endpoint twice", BASE.replace("9002", "9001"), /4:25: .*a second time/],
+  ["port 0 of an endpoint", BASE.replace("9002", "0"), /port 0 is outside 1 to 65535/],
+  ["a weight of 0", BASE.replace("127.0.0.1:9002", "{ address: 127.0.0.1:9002, weight: 0 }"), /from 1 to 1000/],
+  ["a plugin without module", `${BASE}plugins: { x: {} }`, /5:15: plugins\.x: no module is given/],
+  ["a map for a word", `${BASE}workers: {}`, /a map stands here, expected a whole number/],
+  ["a word for a map", `${BASE}log: info`, /"info" stands here, expected a map/],
+  ["nothing for a word", `${BASE}workers:`, /there is no value/],
+  ["a key twice", `${BASE}  app: []`, /5:3: clusters\.app: the key "app" stands here a second time, first in line 4/],
+  ["a bad name", BASE.replace("app: [", '"a b": [1.1.1.1:1]\n  app: ['), /a name of letters/],
+  ["an empty file", "", /1:1: the key "listeners" is missing/],
+  ["an unknown tag", `${BASE}workers: !x 1`, /not valid YAML: unresolved tag/],
+  ["two documents", `${BASE}---\n${BASE}`, /not valid YAML/],
+  ["an unknown alias", `${BASE}workers: *x`, /unknown alias "\*x"/],
+];
+for (const [what, text, message] of wrong) test(`refuses ${what}`, () => complainOnce(text, message));
+
+test("what this version does not serve is said to be so, and not unknown", () => {
+  for (const text of [
+    `${BASE}plugins: { x: { wasm: a, rollout: {} } }`,
+    `${BASE}plugins: { x: { wasm: a, limits: { time: 5s } } }`,
+    `${BASE}plugins: { x: { wasm: a, allow: { fetch: [] } } }`,
+    listener("protocol: tcp"),
+    listener("tls: {}"),
+    cluster("health: {}"),
+    cluster("strategy: consistent-hash"),
+  ])
+    complainOnce(text, /is not supported by this version/);
+});
+
+test("a plugin of one's own takes the place of a built-in", () => {
+  const config = load(`${listener("chain: [random]")}plugins: { random: { wasm: a.wasm } }`);
+  assert.equal(config.listeners[0]?.chain[0]?.name, "random");
+});
+
+test("an empty map may be written without braces, as when all of it is commented out", () => {
+  assert.deepEqual(load(`plugins:\n  # x: { wasm: a }\n${BASE}`).plugins, []);
+});
+
+test("variables stand for values of every type", () => {
+  const text = `
+workers: \${WORKERS}
+listeners:
+  web: { address: "127.0.0.1:\${PORT}", cluster: \${CLUSTER:-app}, limits: { headers: "\${N:-7}" } }
+clusters:
+  app: [ \${FIRST}, "\${EMPTY:-127.0.0.1:2}" ]
+plugins:
+  x: { wasm: a, config: { plain: \${N}, quoted: "\${N}", flag: \${YES}, escaped: "$\${N}", list: \${L:-[a, b]} } }
+`;
+  const env = { WORKERS: "3", PORT: "81", FIRST: "127.0.0.1:1", EMPTY: "", N: "7", YES: "true" };
+  const config = load(text, env);
+  assert.equal(config.workers, 3);
+  assert.equal(config.listeners[0]?.address.port, 81);
+  assert.equal(config.listeners[0]?.limits.headers, 7);
+  assert.deepEqual(
+    config.clusters[0]?.endpoints.map(({ address }) => address.text),
+    ["127.0.0.1:1", "127.0.0.1:2"],
+  );
+  assert.deepEqual(config.plugins[0]?.config, {
+    plain: 7,
+    quoted: "7",
+    flag: true,
+    escaped: `$${"{N}"}`,
+    list: "[a, b]",
+  });
+});
+
+test("a variable brings one value, and no YAML of its own", () => {
+  const text = `${BASE}plugins: { x: { wasm: a, config: { v: \${V} } } }`;
+  for (const value of ["a: b", "}, evil: 1", "&a", "# no", "x\ny: 1", "'"])
+    assert.deepEqual(load(text, { V: value }).plugins[0]?.config, { v: value });
+});
+
+test("a variable without value is one problem, where it stands", () => {
+  complainOnce(`workers: \${NOPE}\n${BASE}`, /^s\.yaml:1:10: workers: the environment variable NOPE is not set/);
+  complainOnce(`workers: "\${NOPE"\n${BASE}`, /without a variable's name and "\}" after it/);
+});
+
+test("aliases and merge keys work, own keys win", () => {
+  const config = load(`${BASE}
+  one: &one { strategy: random, timeouts: { connect: 1s }, endpoints: &list [127.0.0.1:1] }
+  two: { <<: *one, strategy: ip-hash }
+  three: { <<: [{ strategy: ip-hash }, *one] }
+  four: *list
+`);
+  const [, one, two, three, four] = config.clusters;
+  assert.deepEqual(
+    [one, two, three].map((c) => c?.strategy[0]?.name),
+    ["random", "ip-hash", "ip-hash"],
+  );
+  assert.deepEqual(
+    [one, two, three].map((c) => c?.timeouts.connect),
+    [1000, 1000, 1000],
+  );
+  assert.equal(four?.endpoints[0]?.address.text, "127.0.0.1:1");
+});
+
+test("aliases that stand for too much, or for themselves, are refused", () => {
+  const bomb = Array.from({ length: 9 }, (_, i) => `  b${i}: &b${i} [${Array(9).fill(i === 0 ? "x" : `*b${i - 1}`)}]`);
+  assert.match(complain(`${BASE}${bomb.join("\n")}\n`).join("\n"), /too many or too deeply nested values/);
+  assert.match(complain(`${BASE}plugins: { x: { wasm: a, config: &c [*c] } }`).join("\n"), /too deeply nested/);
+  assert.match(complain("[".repeat(50_000)).join("\n"), /not valid YAML/);
+});
+
+test("rules that no request can reach are refused", () => {
+  const cover: [earlier: string, later: string][] = [
+    ["", "path: /a"],
+    ["", ""],
+    ["prefix: /", "prefix: /api/"],
+    ["prefix: /a", "path: /ab"],
+    ['host: "*.a.b"', "host: x.a.b"],
+    ['host: "*.a.b"', 'host: "*.c.a.b"'],
+    ["method: [GET, POST]", "method: GET, path: /a"],
+    ["headers: { a: 1 }", "headers: { a: 1, b: 2 }"],
+    ["query: { a: 1 }", "query: { a: 1, b: 2 }"],
+    ['regex: "/a.*"', 'regex: "/a.*", method: GET'],
+  ];
+  const both = (a: string, b: string) =>
+    rules(`{ match: { ${a} }, cluster: app }`, `{ match: { ${b} }, cluster: app }`);
+  for (const [earlier, later] of cover)
+    complainOnce(both(earlier, later), /routes\.1: no request reaches this rule: rule 0/);
+  for (const [earlier, later] of cover) if (later !== "") load(both(later, earlier));
+  const router = rules("{ router: x, clusters: [app] }", "{ cluster: app }");
+  load(`${router}plugins: { x: { wasm: a } }`);
+});
+
+test("two listeners cannot share an address, nor one the admin interface's", () => {
+  const second = (address: string) =>
+    BASE.replace("clusters:", `  two: { address: "${address}", cluster: app }\nclusters:`);
+  for (const address of [":8080", "0.0.0.0:8080", "[::]:8080"])
+    complainOnce(second(address), /listeners\.two: the address .* belongs to the listener "web"/);
+  complainOnce(second("127.0.0.1:9901"), /belongs to the admin interface/);
+  load(second("127.0.0.1:8080"));
+  load(second(":0").replace(":8080", ":0"));
+});
+
+test("paths and hosts take the form that requests are brought into", () => {
+  const match = (keys: string) => load(rules(`{ match: { ${keys} }, cluster: app }`)).listeners[0]?.routes[0]?.match;
+  assert.equal(match('path: "/%7euser/%2f/caf\\u00e9 x"')?.path, "/~user/%2F/caf%C3%A9%20x");
+  assert.equal(match("prefix: /.")?.prefix, "/.");
+  assert.equal(match("host: B\u00fccher.example")?.host, "xn--bcher-kva.example");
+  assert.equal(match('host: "[::1]"')?.host, "[::1]");
+});
+
+test("names of objects are names like others", () => {
+  const config = load(
+    `listeners:\n  constructor: { address: ":1", cluster: toString }\nclusters: { toString: [a:1] }\n`,
+  );
+  assert.equal(config.listeners[0]?.name, "constructor");
+  complainOnce(`${BASE}constructor: 1`, /unknown key "constructor"/);
+  complainOnce(listener("chain: [toString]"), /unknown filter "toString"/);
+});
+
+test("any text is a configuration or a list of problems with places, never an exception", () => {
+  const word = fc.constantFrom(
+    "listeners",
+    "clusters",
+    "plugins",
+    "web",
+    "app",
+    ": ",
+    ":",
+    "- ",
+    "\n",
+    "\n  ",
+    "\n    ",
+    "{",
+    "}",
+    "[",
+    "]",
+    ", ",
+    "&a",
+    "*a",
+    "<<",
+    `$${"{X}"}`,
+    "${",
+    '"',
+    "'",
+    "#",
+    "!",
+    "|",
+    "127.0.0.1:1",
+    "cluster",
+    "endpoints",
+    "address",
+    "null",
+    "~",
+    "\t",
+    "é",
+  );
+  fc.assert(
+    fc.property(fc.array(word, { maxLength: 40 }), (words) => {
+      const { config, problems } = loadConfig(words.join(""), { file: "s.yaml", env: { X: "1" } });
+      assert.equal(config === null, problems.length > 0);
+      for (const problem of problems) assert.match(formatProblem(problem), /^s\.yaml:[1-9]\d*:[1-9]\d*: .+$/);
+    }),
+    { numRuns: 500 },
+  );
+});
