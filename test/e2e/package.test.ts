@@ -53,7 +53,7 @@ clusters:
   app: ["127.0.0.1:${(upstream.address() as AddressInfo).port}"]
 `,
   );
-  const proxy = spawn(sluice, ["run", "-c", config], { cwd: directory, env, stdio: "inherit" });
+  const proxy = spawn(sluice, ["run", "-c", config], { cwd: directory, env, stdio: ["ignore", "ignore", "inherit"] });
   const ended = once(proxy, "exit");
   let answer: Response | null = null;
   while (answer === null && proxy.exitCode === null) {
@@ -64,9 +64,8 @@ clusters:
   assert.deepEqual(await ended, [0, null]);
 });
 
-test("makes, builds and tests a plugin", async () => {
+test("makes and builds a plugin", async () => {
   await exec(sluice, ["plugin", "new", "hello", "--kind", "filter"], { cwd: directory, env });
-  const project = join(directory, "hello");
-  await exec(sluice, ["plugin", "build", project], { cwd: directory, env });
-  await exec(sluice, ["plugin", "test", project], { cwd: directory, env });
+  await exec(sluice, ["plugin", "build", "hello"], { cwd: directory, env });
+  await exec(sluice, ["check", "-c", "hello/sluice.yaml"], { cwd: directory, env });
 });
