@@ -13,7 +13,11 @@ type Command = {
 };
 
 const FILE_OPTION = "-c, --config FILE   the configuration; sluice.yaml without it";
-
+const RUN_OPTIONS = [
+  FILE_OPTION,
+  "--workers N         data threads, instead of what the configuration says",
+  "--log-level L       debug, info, warn, error or silent, instead of what the configuration says",
+];
 const ADMIN_OPTIONS = [
   "-c, --config FILE   the configuration that names the admin interface; sluice.yaml without it",
   "--admin ADDRESS     the admin interface, instead",
@@ -23,17 +27,13 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   run: {
     usage: "run [-c sluice.yaml] [--workers N] [--log-level L]",
     summary: "run the proxy until SIGTERM or SIGINT; SIGHUP reads the configuration again",
-    options: [
-      FILE_OPTION,
-      "--workers N         data threads, instead of what the configuration says",
-      "--log-level L       debug, info, warn, error or silent, instead of what the configuration says",
-    ],
+    options: RUN_OPTIONS,
     load: () => import("./run.ts"),
   },
   dev: {
     usage: "dev [-c sluice.yaml] [--workers N] [--log-level L]",
     summary: "run, and build a plugin anew when its source is saved",
-    options: [FILE_OPTION, "--workers, --log-level as for run"],
+    options: RUN_OPTIONS,
     load: () => import("./dev.ts"),
   },
   check: {

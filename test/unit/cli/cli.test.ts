@@ -110,8 +110,8 @@ clusters:
   assert.equal(code, 1);
   assert.equal(lines.length, 3, stdout);
   assert.ok(lines[0]!.startsWith(`${file}:1:10: workers: "two" is not allowed`));
-  assert.ok(lines[1]!.startsWith(`${file}:3:16: plugins.one.wasm: `), lines[1]);
-  assert.ok(lines[2]!.startsWith(`${file}:4:16: plugins.two.wasm: there is no file `), lines[2]);
+  assert.ok(lines[1]!.startsWith(`${file}:3:16: plugins.one.wasm: `), stdout);
+  assert.ok(lines[2]!.startsWith(`${file}:4:16: plugins.two.wasm: there is no file `), stdout);
   writeFileSync(file, readFileSync(file, "utf8").replace("two", "2"));
   const plugins = await sluice(["check", "-c", file]);
   assert.equal(plugins.code, 1);
