@@ -220,3 +220,5 @@ function takeHandles(server: Server): void {
 
 const server = createServer();
 server.listen(port, "127.0.0.1", 4096, () => takeHandles(server));
+// In order, so that a profile is written.
+process.once("SIGTERM", () => process.exit(0));

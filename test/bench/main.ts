@@ -9,11 +9,13 @@ import { LOAD_ROWS } from "./rows.ts";
 import { openSite, type Site } from "./site.ts";
 import { runStream } from "./stream.ts";
 import { renderOutcome } from "./table.ts";
+import { runWhere } from "./where.ts";
 
 type Row = { readonly name: string; readonly title: string; run(site: Site, options: Options): Promise<string> };
 
 const ROWS: readonly Row[] = [
   ...LOAD_ROWS.map(rowOfLoad),
+  { name: "where", title: "Where the time of a request goes", run: runWhere },
   { name: "hooks", title: "One call of a hook", run: runHooks },
   { name: "idle", title: "Memory for an idle client connection", run: runIdle },
   { name: "stream", title: "Memory while a large body flows", run: runStream },

@@ -18,6 +18,8 @@ export type Site = {
   /** The core of every proxy under test, and that of the load and the upstream. */
   readonly proxyCore: number;
   readonly loadCore: number;
+  /** For programs that run on Node. */
+  readonly nodeFlags: readonly string[];
   readonly groups: Groups;
   /** As many more addresses of the group `app`, for rows with many endpoints. */
   readonly many: readonly string[];
@@ -57,7 +59,7 @@ export async function openSite(): Promise<Site> {
     await programs.close();
     rmSync(directory, { recursive: true });
   };
-  const site = { programs, proxyCore: 0, loadCore: 1, groups, many, write, path, close };
+  const site = { programs, proxyCore: 0, loadCore: 1, nodeFlags: [], groups, many, write, path, close };
   await startUpstream(site);
   return site;
 }

@@ -9,7 +9,15 @@ async function startNode(site: Site, name: string, file: string, work: Work): Pr
   const { app, canary } = site.groups;
   const program = site.programs.start({
     name,
-    run: [process.execPath, join(import.meta.dirname, file), work, String(port), app.join(), canary.join()],
+    run: [
+      process.execPath,
+      ...site.nodeFlags,
+      join(import.meta.dirname, file),
+      work,
+      String(port),
+      app.join(),
+      canary.join(),
+    ],
     core: site.proxyCore,
   });
   await waitForPort(program, port);

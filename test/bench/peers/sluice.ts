@@ -45,7 +45,7 @@ ${clusterOf("app", groups?.app ?? site.groups.app)}
 ${clusterOf("canary", groups?.canary ?? site.groups.canary)}
 `;
   const config = site.write(`${file}.yaml`, text);
-  const run = [process.execPath, PROGRAM, "run", "-c", config, "--workers", "1"];
+  const run = [process.execPath, ...site.nodeFlags, PROGRAM, "run", "-c", config, "--workers", "1"];
   const program = site.programs.start({ name, run, core: site.proxyCore });
   await waitForPort(program, port);
   return { name, port, pid: program.pid, close: program.close };
