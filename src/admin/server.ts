@@ -24,7 +24,7 @@ export type AdminOptions = {
 
 export type AdminServer = { readonly url: string; close(): Promise<void> };
 
-type Answer = { readonly status: number; readonly type: string; readonly body: string };
+type Answer = { readonly status: number; readonly type: string; readonly body: string; readonly allow?: string };
 type Handler = (options: AdminOptions) => Answer | Promise<Answer>;
 
 const ROUTES: Readonly<Record<string, Readonly<Record<string, Handler>>>> = {
@@ -66,7 +66,7 @@ export async function startAdmin(options: AdminOptions): Promise<AdminServer> {
 async function handle(options: AdminOptions, request: IncomingMessage, response: ServerResponse): Promise<void> {
   // A body is not asked for anywhere; it is read and thrown away.
   request.resume();
-  send(response, (await answer(options, request)) satisfies Answer);
+  send(response, await answer(options, request));
 }
 
 async function answer(options: AdminOptions, request: IncomingMessage): Promise<Answer> {
@@ -77,7 +77,8 @@ async function answer(options: AdminOptions, request: IncomingMessage): Promise<
   if (handlers === undefined) return json(404, { error: `there is no ${path}` });
   const method = request.method === "HEAD" ? "GET" : (request.method ?? "");
   const handler = Object.hasOwn(handlers, method) ? handlers[method]! : undefined;
-  if (handler === undefined) return json(405, { error: `${path} takes ${Object.keys(handlers).join(", ")}` });
+  const allow = Object.keys(handlers).join(", ");
+  if (handler === undefined) return { ...json(405, { error: `${path} takes ${allow}` }), allow };
   return handler(options);
 }
 
@@ -119,8 +120,9 @@ function json(status: number, value: object): Answer {
   return { status, type: "application/json; charset=utf-8", body: `${JSON.stringify(value, null, 2)}\n` };
 }
 
-function send(response: ServerResponse, { status, type, body }: Answer): void {
+function send(response: ServerResponse, { status, type, body, allow }: Answer): void {
   response.writeHead(status, {
+    ...(allow !== undefined && { allow }),
     "content-type": type,
     "content-length": Buffer.byteLength(body),
     "cache-control": "no-store",

@@ -13,8 +13,8 @@ export type Wanted = { readonly name: string; readonly address: Address };
 export type Opening = {
   /** For each listener, by name: where it is, its address with its number (a port 0 has become one). */
   readonly places: ReadonlyMap<string, Place>;
-  /** Bound sockets of addresses that are new, one for each thread that listens there. */
-  readonly sockets: readonly { readonly address: string; readonly threads: readonly BoundSocket[] }[];
+  /** Bound sockets of addresses that are new, one for each thread that listens there; null for a Unix socket. */
+  readonly sockets: readonly { readonly address: string; readonly threads: readonly (BoundSocket | null)[] }[];
 };
 
 /** `host` is numeric, or "" for all interfaces. */
@@ -40,7 +40,7 @@ export class Listeners {
   /** Binds what is not in service yet. @throws Error naming the listener and the address that cannot be had. */
   async open(wanted: readonly Wanted[]): Promise<Opening> {
     const places = new Map<string, Place>();
-    const sockets: { address: string; threads: BoundSocket[] }[] = [];
+    const sockets: { address: string; threads: (BoundSocket | null)[] }[] = [];
     try {
       for (const { name, address } of wanted) {
         const key = keyOf(name, address);
@@ -72,22 +72,25 @@ export class Listeners {
   }
 
   /** Binds every address in service once more, for the successor of `thread`. */
-  bindAgain(thread: number): { address: string; socket: BoundSocket }[] {
-    const sockets: { address: string; socket: BoundSocket }[] = [];
+  bindAgain(thread: number): { address: string; socket: BoundSocket | null }[] {
+    const sockets: { address: string; socket: BoundSocket | null }[] = [];
     for (const { text, host, port, path } of this.#serving.values()) {
       if (path === "") sockets.push({ address: text, socket: bindPort(host, port, true) });
-      else if (thread === 0) sockets.push({ address: text, socket: bindOwnPath(path) });
+      else if (thread === 0) {
+        rmSync(path, { force: true });
+        sockets.push({ address: text, socket: null });
+      }
     }
     return sockets;
   }
 
-  async #bind(key: string, name: string, address: Address): Promise<{ place: Place; threads: BoundSocket[] }> {
+  async #bind(key: string, name: string, address: Address): Promise<{ place: Place; threads: (BoundSocket | null)[] }> {
     const { text, path, port } = address;
     try {
       if (path !== "") {
         if (!this.#own.has(path)) await clearStalePath(path);
-        // A Unix socket has no `reusePort`: the first thread serves it.
-        return { place: { key, text, host: "", port, path }, threads: [bindOwnPath(path)] };
+        // It knows no `reusePort` and cannot be posted: the first thread binds it, and serves it alone.
+        return { place: { key, text, host: "", port, path }, threads: [null] };
       }
       const host = await numericHost(address.host);
       // Without `reusePort` a port in use is an error, even when its user allows sharing; our own threads do.
@@ -140,13 +143,7 @@ function bindPort(host: string, port: number, reusePort: boolean): BoundSocket {
   }
 }
 
-function bindOwnPath(path: string): BoundSocket {
-  rmSync(path, { force: true });
-  const options: ConstructorParameters<typeof BoundSocket>[0] & { path: string } = { path };
-  return new BoundSocket(options);
-}
-
-/** @throws Error when somebody listens at `path`, or what stands there is no socket. */
+/** Takes away what a killed process left. @throws Error when somebody listens there, or it is no socket. */
 async function clearStalePath(path: string): Promise<void> {
   const found = lstatSync(path, { throwIfNoEntry: false });
   if (found === undefined) return;
@@ -160,10 +157,11 @@ async function clearStalePath(path: string): Promise<void> {
     });
   });
   if (answered) throw new Error("address already in use");
+  rmSync(path, { force: true });
 }
 
 function closeAll(sockets: Opening["sockets"]): void {
-  for (const { threads } of sockets) for (const socket of threads) socket[Symbol.dispose]();
+  for (const { threads } of sockets) for (const socket of threads) socket?.[Symbol.dispose]();
 }
 
 function codeOf(error: unknown): string {

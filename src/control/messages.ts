@@ -18,9 +18,10 @@ export type ThreadInit = {
 export type ToThread =
   /**
    * Build version `plan.version` aside; answer `ready` or `failed`. `sockets` are for addresses new to this thread; an
-   * address is that of `ListenerPlan.address`. A Unix socket goes to thread 0 alone.
+   * address is that of `ListenerPlan.address`. A Unix socket cannot be posted: its `socket` is null, and thread 0, which
+   * alone gets it, binds its path.
    */
-  | { type: "prepare"; plan: Plan; sockets: { address: string; socket: BoundSocket }[] }
+  | { type: "prepare"; plan: Plan; sockets: { address: string; socket: BoundSocket | null }[] }
   | { type: "commit"; version: number }
   | { type: "abort"; version: number }
   /** A listening server of a thread that leaves in order, its queue included. */

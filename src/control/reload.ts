@@ -108,6 +108,7 @@ export class Reloader {
       if (this.#closed) return true;
       try {
         await versions.bringUp(thread, listeners.bindAgain(thread));
+        log.info({ thread, version: versions.committed?.version }, "data thread serves again");
         return true;
       } catch (error) {
         log.error({ thread, problem: (error as Error).message }, "data thread cannot take the version in service");
@@ -142,7 +143,9 @@ export class Reloader {
     this.#last = { result, version, problems, at: new Date() };
     if (result === "accepted") log.info({ version, reason }, "new version serves");
     if (result === "unchanged") log.debug({ version, reason }, "nothing has changed");
-    if (result === "rejected") log.error({ version, reason, problems }, "new version refused, the old one serves on");
+    // Without a version in service the program does not start, and says why itself.
+    if (result === "rejected" && version > 0)
+      log.error({ version, reason, problems }, "new version refused, the old one serves on");
     return this.#last;
   }
 

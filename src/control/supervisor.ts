@@ -3,8 +3,9 @@
  * thread used more than half of it. A thread that waits or is starved of a processor, or a whole process that was
  * stopped for a while, is not stuck.
  */
-const INTERVAL = 500;
 const STUCK_AFTER = 5000;
+/** How often it looks, for each time that is long enough. */
+const LOOKS = 10;
 
 export type Watched = {
   /** Processor time used by the thread so far, in milliseconds; null when it runs no more. */
@@ -17,14 +18,16 @@ export class Supervisor {
   readonly #beats: Int32Array;
   readonly #watched = new Map<number, { thread: Watched; stand: Stand }>();
   readonly #onStuck: (thread: number) => void;
+  readonly #stuckAfter: number;
   readonly #timer: NodeJS.Timeout;
   #last = performance.now();
   #checking = false;
 
-  constructor(heartbeat: SharedArrayBuffer, onStuck: (thread: number) => void) {
+  constructor(heartbeat: SharedArrayBuffer, onStuck: (thread: number) => void, stuckAfter = STUCK_AFTER) {
     this.#beats = new Int32Array(heartbeat);
     this.#onStuck = onStuck;
-    this.#timer = setInterval(() => void this.#check(), INTERVAL);
+    this.#stuckAfter = stuckAfter;
+    this.#timer = setInterval(() => void this.#check(), stuckAfter / LOOKS);
     this.#timer.unref();
   }
 
@@ -48,7 +51,7 @@ export class Supervisor {
   async #check(): Promise<void> {
     const now = performance.now();
     // A longer gap is time in which this thread did not run itself, and cannot speak for others.
-    const ran = Math.min(now - this.#last, 2 * INTERVAL);
+    const ran = Math.min(now - this.#last, (2 * this.#stuckAfter) / LOOKS);
     this.#last = now;
     if (this.#checking) return;
     this.#checking = true;
@@ -73,7 +76,7 @@ export class Supervisor {
       return false;
     }
     stand.stood += ran;
-    if (stand.stood < STUCK_AFTER) return false;
+    if (stand.stood < this.#stuckAfter) return false;
     const used = ((await thread.cpuTime()) ?? stand.cpu) - stand.cpu;
     const stuck = used > stand.stood / 2 && this.#beat(number) === stand.beat;
     stand.stood = 0;

@@ -20,7 +20,8 @@ export type VersionsOptions = {
   readonly silence?: number;
 };
 
-type Sockets = readonly { readonly address: string; readonly threads: readonly BoundSocket[] }[];
+type Sockets = readonly { readonly address: string; readonly threads: readonly (BoundSocket | null)[] }[];
+type PostedSocket = { address: string; socket: BoundSocket | null };
 type Pending = { version: number; waiting: Set<number>; problems: string[]; done: () => void };
 
 const SILENCE = 10_000;
@@ -66,7 +67,7 @@ export class Versions {
   }
 
   /** Brings a thread that took another's place to the committed version. @throws Error when it cannot be. */
-  async bringUp(thread: number, sockets: { address: string; socket: BoundSocket }[]): Promise<void> {
+  async bringUp(thread: number, sockets: PostedSocket[]): Promise<void> {
     const plan = this.#committed;
     if (plan === null) return;
     await this.#prepare(plan, [thread], () => sockets);
@@ -99,11 +100,7 @@ export class Versions {
     this.#serving.add(thread);
   }
 
-  async #prepare(
-    plan: Plan,
-    threads: readonly number[],
-    sockets: (thread: number) => { address: string; socket: BoundSocket }[],
-  ): Promise<void> {
+  async #prepare(plan: Plan, threads: readonly number[], sockets: (thread: number) => PostedSocket[]): Promise<void> {
     const { version } = plan;
     const done = Promise.withResolvers<void>();
     const pending: Pending = { version, waiting: new Set(threads), problems: [], done: done.resolve };
@@ -112,9 +109,7 @@ export class Versions {
     this.#holders.set(version, holders);
     for (const thread of threads) {
       holders.add(thread);
-      const own = sockets(thread);
-      const transfer = own.map(({ socket }) => socket);
-      this.#options.fleet.post(thread, { type: "prepare", plan, sockets: own }, transfer);
+      this.#post(thread, plan, sockets(thread));
     }
     const timer = setTimeout(() => {
       for (const thread of [...pending.waiting])
@@ -128,6 +123,16 @@ export class Versions {
     this.#settle(version);
     // Threads build the same from the same, and mostly fail alike.
     throw new Error([...new Set(pending.problems)].join("; "));
+  }
+
+  #post(thread: number, plan: Plan, sockets: PostedSocket[]): void {
+    const transfer = sockets.flatMap(({ socket }) => (socket === null ? [] : [socket]));
+    try {
+      this.#options.fleet.post(thread, { type: "prepare", plan, sockets }, transfer);
+    } catch (error) {
+      // A plan that cannot be copied: the thread has not heard of it.
+      this.receive(thread, { type: "failed", version: plan.version, problem: String(error) });
+    }
   }
 
   #answer(thread: number, version: number, problem: string | null): void {

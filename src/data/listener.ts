@@ -1,5 +1,5 @@
 /** A listening address of this thread. It outlives versions; connections see each new one through its port. */
-import { type BoundSocket, createServer, type Server } from "node:net";
+import { BoundSocket, createServer, type Server } from "node:net";
 import type { Client, Port } from "../proxy/client.ts";
 import type { ListenerState } from "../proxy/snapshot.ts";
 import { takeConnections } from "./accept.ts";
@@ -23,11 +23,12 @@ export class Listener {
     this.#options = options;
   }
 
-  /** Begins to accept on a socket that the main thread bound. */
-  listen(socket: BoundSocket): void {
+  /** Begins to accept on a socket that the main thread bound; null: at the path of a Unix socket. */
+  listen(socket: BoundSocket | null): void {
+    const bound = socket ?? bindPath(this.address.slice("unix:".length));
     const server = createServer({ allowHalfOpen: true });
     server.on("error", (error) => this.#options.failed(this.address, error.message));
-    server.listen(socket as unknown as object, BACKLOG);
+    server.listen(bound as unknown as object, BACKLOG);
     this.#take(server);
   }
 
@@ -74,4 +75,10 @@ export class Listener {
     this.drain();
     for (const client of [...this.port.clients]) client.break();
   }
+}
+
+/** @throws Error when the path cannot be had: the version that names it is then refused. */
+function bindPath(path: string): BoundSocket {
+  const options: ConstructorParameters<typeof BoundSocket>[0] & { path: string } = { path };
+  return new BoundSocket(options);
 }

@@ -4,7 +4,7 @@
  * At most 1 MiB waits for a slow reader; what comes beyond is dropped and counted.
  */
 import { fstatSync, write, writeSync } from "node:fs";
-import { PART } from "../http/head.ts";
+import { type Head, PART } from "../http/head.ts";
 import type { Exchange } from "../proxy/exchange.ts";
 import { THREAD_CELLS } from "./series.ts";
 
@@ -108,15 +108,15 @@ export class AccessLog {
     this.#ascii('","client":');
     this.#string(x.clientAddress);
     this.#ascii(',"method":"');
-    this.#escaped(request.bytes, parts[PART.method]!, parts[PART.method + 1]!, MAX_METHOD);
+    this.#part(request, PART.method, MAX_METHOD);
     this.#ascii('","host":"');
-    this.#escaped(request.bytes, parts[PART.authority]!, parts[PART.authority + 1]!, MAX_HOST);
+    this.#part(request, PART.authority, MAX_HOST);
     this.#ascii('","path":"');
-    this.#escaped(request.bytes, parts[PART.path]!, parts[PART.path + 1]!, MAX_PATH);
+    this.#part(request, PART.path, MAX_PATH);
     if (parts[PART.query + 1]! > parts[PART.query]!) {
       this.#ascii("?");
       const left = MAX_PATH - Math.min(MAX_PATH, parts[PART.path + 1]! - parts[PART.path]!);
-      this.#escaped(request.bytes, parts[PART.query]!, parts[PART.query + 1]!, left);
+      this.#part(request, PART.query, left);
     }
     this.#ascii('","status":');
     this.#number(x.response.status);
@@ -167,10 +167,12 @@ export class AccessLog {
   }
 
   /** Bytes that a client wrote, at most `most` of them: nothing but printable ASCII is let through as it is. */
-  #escaped(bytes: Buffer, start: number, end: number, most: number): void {
+  #part({ bytes, parts, end }: Head, part: number, most: number): void {
     const out = this.#filling;
     let at = this.#length;
-    const stop = Math.min(end, start + most);
+    const start = parts[part]!;
+    // Of a head that was refused half-way the area may hold nothing yet, or what an earlier head left there.
+    const stop = Math.min(parts[part + 1]!, start + most, end);
     for (let i = start; i < stop; i++) {
       const byte = bytes[i]!;
       if (byte >= 0x20 && byte < 0x7f) {

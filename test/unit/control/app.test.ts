@@ -1,0 +1,135 @@
+import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { test } from "node:test";
+import { BroadcastChannel } from "node:worker_threads";
+import { checkFile, StartError, startApp } from "../../../src/control/app.ts";
+import { ask, configOf, makeDirectory, startEndpoint, startProxy, until } from "./parts.ts";
+
+test("a new version is taken whole, an unchanged file makes none, a bad one changes nothing", async (t) => {
+  const [one, two] = [await startEndpoint(t, "one"), await startEndpoint(t, "two")];
+  const { app, file, write, url } = await startProxy(t, configOf([one]));
+  const first = url();
+  assert.deepEqual(await ask(first), { status: 200, text: "one" });
+  assert.equal((await app.reload()).result, "unchanged");
+
+  write(configOf([two]));
+  assert.equal((await app.reload()).result, "accepted");
+  assert.equal(app.status().version, 2);
+  assert.equal(url(), first, "a port 0 stays the number that it became");
+  assert.deepEqual(await ask(first), { status: 200, text: "two" });
+
+  write(`${configOf([one])}\nplugins: { gone: { wasm: ./gone.wasm } }`);
+  const refused = await app.reload();
+  assert.equal(refused.result, "rejected");
+  assert.deepEqual(refused.problems, [
+    `${file}:8:26: plugins.gone.wasm: there is no file ${join(file, "../gone.wasm")}`,
+  ]);
+  assert.equal(app.status().version, 2);
+  assert.deepEqual(await ask(first), { status: 200, text: "two" });
+
+  write(configOf([two]));
+  assert.equal((await app.reload()).result, "unchanged");
+});
+
+test("who asks for a reload while one is made joins the next, which sees the newest file", async (t) => {
+  const [one, two] = [await startEndpoint(t, "one"), await startEndpoint(t, "two")];
+  const { app, write, url } = await startProxy(t, configOf([one]));
+  write(configOf([one, two]));
+  const running = app.reload();
+  await Promise.resolve();
+  write(configOf([two]));
+  const waiting = [app.reload(), app.reload(), app.reload()];
+  await Promise.all([running, ...waiting]);
+  assert.ok(app.status().version <= 3);
+  assert.deepEqual(await ask(url()), { status: 200, text: "two" });
+});
+
+test("a listener that cannot be had leaves everything as it is", async (t) => {
+  const { app, write, url } = await startProxy(t, configOf([await startEndpoint(t, "one")]));
+  const taken = createServer().listen(0, "127.0.0.1");
+  t.after(() => taken.close());
+  await new Promise((resolve) => taken.once("listening", resolve));
+  const { port } = taken.address() as { port: number };
+  write(
+    configOf(["127.0.0.1:1"]).replace(
+      "listeners:",
+      `listeners:\n  more: { address: "127.0.0.1:${port}", cluster: app }`,
+    ),
+  );
+  const { result, problems } = await app.reload();
+  assert.equal(result, "rejected");
+  assert.deepEqual(problems, [`listener more: cannot listen at 127.0.0.1:${port}: address already in use`]);
+  assert.deepEqual(await ask(url()), { status: 200, text: "one" });
+});
+
+test("what stands in the way of a start is said in whole lines", async (t) => {
+  const file = join(makeDirectory(t), "sluice.yaml");
+  const start = (config: string) => {
+    writeFileSync(file, config);
+    return startApp({ file, logLevel: "silent", watch: false });
+  };
+  const isProblem = (pattern: RegExp) => (error: unknown) => {
+    assert.ok(error instanceof StartError);
+    assert.equal(error.problems.length, 1);
+    assert.match(error.problems[0]!, pattern);
+    return true;
+  };
+  await assert.rejects(startApp({ file: join(file, "../none.yaml") }), isProblem(/none\.yaml: there is no such file$/));
+  await assert.rejects(start("listeners: 1"), isProblem(/sluice\.yaml:1:12: listeners: /));
+  const broken = configOf(["127.0.0.1:1"], "plugins: { bad: { wasm: ./sluice.yaml } }");
+  await assert.rejects(start(broken), isProblem(/:7:25: plugins\.bad\.wasm: .*not a WebAssembly module/));
+  assert.match((await checkFile({ file }))[0]!, /not a WebAssembly module/);
+  await assert.rejects(start(configOf(["name.invalid:80"])), isProblem(/:6:9: .*name\.invalid cannot be resolved/));
+  const taken = createServer().listen(0, "127.0.0.1");
+  t.after(() => taken.close());
+  await new Promise((resolve) => taken.once("listening", resolve));
+  const { port } = taken.address() as { port: number };
+  await assert.rejects(
+    start(configOf(["127.0.0.1:1"]).replace('web: { address: "127.0.0.1:0"', `web: { address: "127.0.0.1:${port}"`)),
+    isProblem(/^listener web: cannot listen at .*: address already in use$/),
+  );
+  await assert.rejects(
+    start(configOf(["127.0.0.1:1"]).replace("admin: 127.0.0.1:0", `admin: 127.0.0.1:${port}`)),
+    isProblem(/^admin: cannot listen at .*: address already in use$/),
+  );
+});
+
+test("a thread that fails is replaced: its successor serves the version in service, and counts on", async (t) => {
+  const config = configOf([await startEndpoint(t, "one")]).replace("workers: 2", "workers: 1");
+  const entry = new URL("./crashing-thread.ts", import.meta.url);
+  const { app, url } = await startProxy(t, config, { entry });
+  assert.equal((await ask(url())).status, 200);
+  const channel = new BroadcastChannel("sluice-crash");
+  t.after(() => channel.close());
+  channel.postMessage(0);
+  await until(() => app.status().threads[0]!.restarts === 1 && app.status().threads[0]!.serving);
+  assert.equal(app.status().version, 1);
+  assert.deepEqual(await ask(url()), { status: 200, text: "one" });
+  const { text } = await ask(`${app.admin}/metrics`);
+  assert.match(text, /^sluice_thread_restarts_total\{thread="0",reason="crash"\} 1$/m);
+  await until(async () =>
+    /^sluice_requests_total\{.*status="200"\} 2$/m.test((await ask(`${app.admin}/metrics`)).text),
+  );
+  assert.equal(app.status().requestsInFlight, 0);
+});
+
+test("a name becomes its addresses, and a Unix socket is listened at", async (t) => {
+  const endpoint = await startEndpoint(t, "named");
+  const { app, url, write } = await startProxy(t, configOf([endpoint.replace("127.0.0.1", "localhost")]));
+  assert.deepEqual(await ask(url()), { status: 200, text: "named" });
+  const path = join(makeDirectory(t), "web.sock");
+  const unix = (cluster: string) =>
+    configOf([cluster]).replace("listeners:", `listeners:\n  local: { address: "unix:${path}", cluster: app }`);
+  write(unix(endpoint));
+  assert.deepEqual((await app.reload()).problems, []);
+  // The proxy's own client speaks to its own socket: an endpoint of another listener.
+  write(
+    unix(endpoint)
+      .replace(`app: ["${endpoint}"]`, `app: ["${endpoint}"]\n  through: ["unix:${path}"]`)
+      .replace('"127.0.0.1:0", cluster: app', '"127.0.0.1:0", cluster: through'),
+  );
+  assert.deepEqual((await app.reload()).problems, []);
+  assert.deepEqual(await ask(url()), { status: 200, text: "named" });
+});

@@ -1,0 +1,96 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { existsSync, renameSync, writeFileSync } from "node:fs";
+import { type AddressInfo, createServer, type Server } from "node:net";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { Listeners, type Opening, type Wanted } from "../../../src/control/listeners.ts";
+import { makeDirectory } from "./parts.ts";
+
+function wish(name: string, host: string, port: number): Wanted {
+  return { name, address: { text: `${host}:${port}`, host, port, path: "" } };
+}
+
+function wishPath(path: string): Wanted {
+  return { name: "web", address: { text: `unix:${path}`, host: "", port: 0, path } };
+}
+
+/** Listens as data threads would. */
+function listen(t: TestContext, opening: Opening): Server[] {
+  return opening.sockets.flatMap(({ threads }) =>
+    threads.map((socket) => {
+      assert.ok(socket);
+      const server = createServer();
+      server.listen(socket as unknown as object);
+      t.after(() => server.close());
+      return server;
+    }),
+  );
+}
+
+test("a port 0 becomes a number that all threads share, and stays while its listener does", async (t) => {
+  const listeners = new Listeners(3);
+  const opening = await listeners.open([wish("web", "127.0.0.1", 0)]);
+  const address = opening.places.get("web")!.text;
+  assert.match(address, /^127\.0\.0\.1:[1-9]\d*$/);
+  const ports = listen(t, opening).map((server) => (server.address() as AddressInfo).port);
+  assert.deepEqual(new Set(ports), new Set([Number(address.split(":")[1])]));
+  assert.equal(ports.length, 3);
+  listeners.commit(opening);
+  const again = await listeners.open([wish("web", "127.0.0.1", 0)]);
+  assert.equal(again.places.get("web")!.text, address);
+  assert.deepEqual(again.sockets, []);
+});
+
+test("a port in use is refused by name, also when its user shares it, and what was bound before is given back", async (t) => {
+  const other = new Listeners(1);
+  const taken = await other.open([wish("theirs", "127.0.0.1", 0)]);
+  listen(t, taken);
+  const { port } = taken.places.get("theirs")!;
+  const listeners = new Listeners(2);
+  await assert.rejects(
+    listeners.open([wish("free", "127.0.0.1", 0), wish("web", "127.0.0.1", port)]),
+    new RegExp(`listener web: cannot listen at 127.0.0.1:${port}: address already in use`),
+  );
+});
+
+test("an address that this process gave up is bound again though a thread still closes it", async (t) => {
+  const listeners = new Listeners(1);
+  const first = await listeners.open([wish("web", "127.0.0.1", 0)]);
+  listen(t, first);
+  listeners.commit(first);
+  const { port } = first.places.get("web")!;
+  listeners.commit(await listeners.open([]));
+  const again = await listeners.open([wish("web", "127.0.0.1", port)]);
+  assert.equal(again.sockets.length, 1);
+  listeners.release(again);
+});
+
+test("all addresses in service are bound once more for a thread's successor", async (t) => {
+  const listeners = new Listeners(2);
+  const opening = await listeners.open([wish("a", "127.0.0.1", 0), wish("b", "127.0.0.1", 0)]);
+  listen(t, opening);
+  listeners.commit(opening);
+  const bound = listeners.bindAgain(1);
+  assert.deepEqual(
+    bound.map(({ address }) => address),
+    ["a", "b"].map((name) => opening.places.get(name)!.text),
+  );
+  for (const { socket } of bound) socket?.close();
+});
+
+test("a Unix socket is the first thread's; a stale file is taken away, a live one and any other file are not", async (t) => {
+  const directory = makeDirectory(t);
+  const path = join(directory, "web.sock");
+  const server = createServer().listen(join(directory, "old.sock"));
+  await once(server, "listening");
+  await assert.rejects(new Listeners(2).open([wishPath(join(directory, "old.sock"))]), /address already in use/);
+  // Closing takes a socket's own file away; moved, it stays as a killed process leaves it.
+  renameSync(join(directory, "old.sock"), path);
+  server.close();
+  const opening = await new Listeners(2).open([wishPath(path)]);
+  assert.deepEqual(opening.sockets, [{ address: `unix:${path}`, threads: [null] }]);
+  assert.ok(!existsSync(path));
+  writeFileSync(path, "precious");
+  await assert.rejects(new Listeners(1).open([wishPath(path)]), /a file that is no socket stands there/);
+});

@@ -1,0 +1,59 @@
+/** What the tests of the control plane share. */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { TestContext } from "node:test";
+import { type App, type AppOptions, startApp } from "../../../src/control/app.ts";
+
+export function makeDirectory(t: TestContext): string {
+  const directory = mkdtempSync(join(tmpdir(), "sluice-control-"));
+  t.after(() => rmSync(directory, { recursive: true, force: true }));
+  return directory;
+}
+
+/** A proxy in this process, with its configuration in a directory of its own. */
+export async function startProxy(
+  t: TestContext,
+  config: string,
+  options: Partial<AppOptions> = {},
+): Promise<{ app: App; file: string; write(config: string): void; url(): string }> {
+  const file = join(makeDirectory(t), "sluice.yaml");
+  const write = (text: string) => writeFileSync(file, text);
+  write(config);
+  const app = await startApp({ file, logLevel: "silent", watch: false, ...options });
+  t.after(() => app.close({ grace: 0 }));
+  return { app, file, write, url: () => `http://${app.listeners.get("web")}` };
+}
+
+/** An endpoint that answers with `body`. */
+export async function startEndpoint(t: TestContext, body: string): Promise<string> {
+  const server = createServer((_request, response) => response.end(body));
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  t.after(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return `127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+/** A request on a connection of its own. */
+export async function ask(url: string, init: RequestInit = {}): Promise<{ status: number; text: string }> {
+  const answer = await fetch(url, { ...init, headers: { connection: "close", ...init.headers } });
+  return { status: answer.status, text: await answer.text() };
+}
+
+export async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await holds())) await new Promise((resolve) => setTimeout(resolve, 10));
+}
+
+export function configOf(endpoints: readonly string[], more = ""): string {
+  return `workers: 2
+admin: 127.0.0.1:0
+listeners:
+  web: { address: "127.0.0.1:0", cluster: app }
+clusters:
+  app: [${endpoints.map((endpoint) => `"${endpoint}"`).join(", ")}]
+${more}`;
+}

@@ -1,0 +1,53 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { rowsOf, Slots } from "../../../src/control/slots.ts";
+
+test("a place stays with its identity while a version names it, and goes to another only after", () => {
+  const slots = new Slots(rowsOf("rows", 8, () => undefined));
+  const a = slots.hold(1, "a");
+  const b = slots.hold(1, "b");
+  assert.notEqual(a, b);
+  assert.equal(slots.hold(2, "a"), a);
+  slots.release(1);
+  assert.equal(slots.hold(3, "a"), a);
+  assert.equal(slots.hold(3, "c"), b);
+});
+
+test("a row is cleared before it is used again, and running out is said with the figure", () => {
+  const cleared: number[] = [];
+  const slots = new Slots(rowsOf("rows", 2, (row) => cleared.push(row)));
+  slots.hold(1, "a");
+  slots.hold(1, "b");
+  assert.throws(() => slots.hold(1, "c"), /more than 2 rows/);
+  slots.release(1);
+  slots.hold(2, "d");
+  assert.deepEqual(cleared.slice(0, 2), [0, 1]);
+  assert.equal(cleared.length, 3);
+});
+
+test("whatever versions come and go, living identities never share a place", () => {
+  const step = fc.record({
+    version: fc.integer({ min: 0, max: 4 }),
+    identity: fc.constantFrom("a", "b", "c", "d", null),
+  });
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+      const slots = new Slots(rowsOf("rows", 4, () => undefined));
+      const held = new Map<string, { place: number; versions: Set<number> }>();
+      for (const { version, identity } of steps) {
+        if (identity === null) {
+          slots.release(version);
+          for (const [name, { versions }] of held)
+            if (versions.delete(version) && versions.size === 0) held.delete(name);
+          continue;
+        }
+        const place = slots.hold(version, identity);
+        const known = held.get(identity);
+        if (known !== undefined) assert.equal(place, known.place);
+        for (const [name, other] of held) if (name !== identity) assert.notEqual(other.place, place);
+        held.set(identity, { place, versions: (known?.versions ?? new Set()).add(version) });
+      }
+    }),
+  );
+});

@@ -1,0 +1,98 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { FromThread, ToThread } from "../../../src/control/messages.ts";
+import type { Plan } from "../../../src/control/plan.ts";
+import { Versions } from "../../../src/control/versions.ts";
+
+const planOf = (version: number): Plan => ({
+  version,
+  modules: [],
+  instances: [],
+  clusters: [],
+  listeners: [],
+  accessLog: false,
+});
+
+/** Two threads that do as they are told, by what `behave` answers to a message. */
+function start(behave: (thread: number, message: ToThread) => FromThread | null, silence?: number) {
+  const told: string[] = [];
+  const released: number[] = [];
+  const fleet = {
+    up: () => [0, 1],
+    post(thread: number, message: ToThread) {
+      const version = message.type === "prepare" ? message.plan.version : "version" in message ? message.version : "";
+      told.push(`${message.type} ${version} to ${thread}`);
+      const answer = behave(thread, message);
+      if (answer !== null) queueMicrotask(() => versions.receive(thread, answer));
+    },
+  };
+  const versions: Versions = new Versions({
+    fleet,
+    release: (version) => released.push(version),
+    ...(silence !== undefined && { silence }),
+  });
+  return { versions, told, released };
+}
+
+const obedient = (_thread: number, message: ToThread): FromThread | null =>
+  message.type === "prepare" ? { type: "ready", version: message.plan.version } : null;
+
+test("a version is committed when every thread is ready, and released when the last has disposed it", async () => {
+  const { versions, told, released } = start(obedient);
+  await versions.take(planOf(1), []);
+  assert.deepEqual(told, ["prepare 1 to 0", "prepare 1 to 1", "commit 1 to 0", "commit 1 to 1"]);
+  await versions.take(planOf(2), []);
+  versions.receive(0, { type: "disposed", version: 1 });
+  assert.deepEqual(released, []);
+  versions.receive(1, { type: "disposed", version: 1 });
+  assert.deepEqual(released, [1]);
+  assert.equal(versions.committed?.version, 2);
+});
+
+test("one failure aborts the version on every thread, and the one in service stays", async () => {
+  const { versions, told, released } = start((thread, message) => {
+    if (message.type === "prepare" && message.plan.version === 2 && thread === 1)
+      return { type: "failed", version: 2, problem: "no" };
+    if (message.type === "abort" && thread === 0) return { type: "disposed", version: 2 };
+    return obedient(thread, message);
+  });
+  await versions.take(planOf(1), []);
+  told.length = 0;
+  await assert.rejects(versions.take(planOf(2), []), /^Error: no$/);
+  assert.deepEqual(told, ["prepare 2 to 0", "prepare 2 to 1", "abort 2 to 0", "abort 2 to 1"]);
+  assert.equal(versions.committed?.version, 1);
+  await Promise.resolve();
+  assert.deepEqual(released, [2]);
+});
+
+test("silence aborts", async () => {
+  const { versions } = start((thread, message) => (thread === 1 ? null : obedient(thread, message)), 20);
+  await assert.rejects(versions.take(planOf(1), []), /data thread 1 did not answer in time/);
+  assert.equal(versions.committed, null);
+});
+
+test("a thread that ends aborts what it was asked to build, and holds nothing any more", async () => {
+  const { versions, released } = start((thread, message) =>
+    message.type === "prepare" && message.plan.version === 2 && thread === 1 ? null : obedient(thread, message),
+  );
+  await versions.take(planOf(1), []);
+  const second = versions.take(planOf(2), []);
+  versions.forget(1, "crash");
+  await assert.rejects(second, /data thread 1 ended: crash/);
+  assert.deepEqual(versions.serving(), [0]);
+  versions.receive(0, { type: "disposed", version: 2 });
+  assert.deepEqual(released, [2]);
+});
+
+test("a successor takes the version in service, and only then is asked for others", async () => {
+  const { versions, told } = start(obedient);
+  await versions.take(planOf(1), []);
+  versions.forget(1, "crash");
+  told.length = 0;
+  await versions.take(planOf(2), []);
+  assert.deepEqual(told, ["prepare 2 to 0", "commit 2 to 0"]);
+  told.length = 0;
+  await versions.bringUp(1, []);
+  assert.deepEqual(told, ["prepare 2 to 1", "commit 2 to 1"]);
+  assert.deepEqual(versions.serving().sort(), [0, 1]);
+});

@@ -1,0 +1,173 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import fc from "fast-check";
+import { PART } from "../../../src/http/head.ts";
+import { AccessLog } from "../../../src/observe/access-log.ts";
+import { THREAD_CELLS } from "../../../src/observe/series.ts";
+import { Exchange } from "../../../src/proxy/exchange.ts";
+
+type Parts = { method?: Uint8Array; host?: Uint8Array; path?: Uint8Array; query?: Uint8Array };
+
+function exchangeOf({ method, host, path, query }: Parts): Exchange {
+  const x = new Exchange();
+  const parts: [number, Uint8Array | undefined][] = [
+    [PART.method, method],
+    [PART.authority, host],
+    [PART.path, path],
+    [PART.query, query],
+  ];
+  for (const [part, bytes] of parts) if (bytes !== undefined) x.request.setPart(part, bytes, 0, bytes.length);
+  x.clientAddress = "127.0.0.1";
+  x.listenerName = "web";
+  x.response.status = 200;
+  x.startedAt = performance.now();
+  return x;
+}
+
+/** An access log that writes to a file, and what stands there once it is closed. */
+function openLog(t: TestContext): { log: AccessLog; cells: Float64Array; close(): string[] } {
+  const directory = mkdtempSync(join(tmpdir(), "sluice-log-"));
+  const file = join(directory, "access.log");
+  const fd = openSync(file, "a");
+  t.after(() => {
+    closeSync(fd);
+    rmSync(directory, { recursive: true });
+  });
+  const cells = new Float64Array(THREAD_CELLS.size);
+  const log = new AccessLog({ fd, cells });
+  log.enabled = true;
+  const close = () => {
+    log.close();
+    const text = readFileSync(file, "latin1");
+    assert.ok(text === "" || text.endsWith("\n"));
+    return text.split("\n").slice(0, -1);
+  };
+  return { log, cells, close };
+}
+
+const bytes = (text: string) => Buffer.from(text, "latin1");
+
+test("a line tells what the request was and what came of it", (t) => {
+  const { log, close } = openLog(t);
+  const x = exchangeOf({ method: bytes("GET"), host: bytes("a.example:80"), path: bytes("/x"), query: bytes("y=1") });
+  const started = Date.now();
+  x.attempts = 2;
+  x.bytesSent = 12;
+  x.clusterName = "app";
+  log.line(x, x.startedAt + 1.5);
+  const [line, ...more] = close();
+  assert.deepEqual(more, []);
+  const { time, ...rest } = JSON.parse(line!);
+  assert.match(time, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
+  assert.ok(Math.abs(Date.parse(time) - started) < 5000);
+  assert.deepEqual(rest, {
+    client: "127.0.0.1",
+    method: "GET",
+    host: "a.example:80",
+    path: "/x?y=1",
+    status: 200,
+    bytes_received: 0,
+    bytes_sent: 12,
+    duration_ms: 1.5,
+    listener: "web",
+    route: "",
+    cluster: "app",
+    endpoint: "",
+    attempts: 2,
+    outcome: "ok",
+    version: 0,
+  });
+});
+
+test("whatever bytes a client sends, a line is one line of printable ASCII that reads back as those bytes", (t) => {
+  const { log, close } = openLog(t);
+  const sent: Uint8Array[][] = [];
+  const part = fc.uint8Array({ minLength: 1, maxLength: 40 });
+  fc.assert(
+    fc.property(part, part, part, (method, host, path) => {
+      const x = exchangeOf({ method: method.subarray(0, 32), host, path });
+      log.line(x, performance.now());
+      sent.push([method.subarray(0, 32), host, path]);
+    }),
+  );
+  const lines = close();
+  assert.equal(lines.length, sent.length);
+  for (const [index, line] of lines.entries()) {
+    assert.match(line, /^[\x20-\x7e]+$/);
+    const read = JSON.parse(line);
+    assert.deepEqual(
+      [read.method, read.host, read.path].map(bytes),
+      sent[index]!.map((part) => Buffer.from(part)),
+    );
+  }
+});
+
+test("of a refused head that holds nothing, nothing is told: least of all another request's bytes", (t) => {
+  const { log, close } = openLog(t);
+  const x = exchangeOf({ method: bytes("GET"), host: bytes("secret.example"), path: bytes("/secret") });
+  x.request.end = 0;
+  log.line(x, performance.now());
+  assert.doesNotMatch(close()[0]!, /secret/);
+});
+
+test("lines are written in their order while others are added, and a line off is no line", async (t) => {
+  const { log, close } = openLog(t);
+  for (let i = 0; i < 2000; i++) {
+    log.line(exchangeOf({ method: bytes("GET"), path: bytes(`/${i}`) }), performance.now());
+    if (i % 500 === 0) await new Promise((resolve) => setImmediate(resolve));
+  }
+  log.enabled = false;
+  log.line(exchangeOf({ path: bytes("/off") }), performance.now());
+  assert.deepEqual(
+    close().map((line) => JSON.parse(line).path),
+    Array.from({ length: 2000 }, (_, i) => `/${i}`),
+  );
+});
+
+const WRITER = `
+import { AccessLog } from ${JSON.stringify(new URL("../../../src/observe/access-log.ts", import.meta.url).href)};
+import { Exchange } from ${JSON.stringify(new URL("../../../src/proxy/exchange.ts", import.meta.url).href)};
+const cells = new Float64Array(8);
+const log = new AccessLog({ fd: 1, cells });
+log.enabled = true;
+const x = new Exchange();
+for (let i = 0; i < 20000; i++) log.line(x, performance.now());
+process.stderr.write(String(cells[${THREAD_CELLS.logDropped}]) + "\\n");
+process.on("message", () => { log.close(); process.disconnect(); });
+`;
+
+test("for a reader that takes nothing, at most a mebibyte waits; the rest is dropped whole, and counted", async (t) => {
+  const child = spawn(process.execPath, ["--input-type=module", "-e", WRITER], {
+    stdio: ["ignore", "pipe", "pipe", "ipc"],
+  });
+  t.after(() => child.kill("SIGKILL"));
+  const [text] = await once(child.stderr!, "data");
+  const dropped = Number(String(text));
+  assert.ok(dropped > 0);
+  let out = "";
+  child.stdout!.setEncoding("latin1").on("data", (chunk: string) => {
+    out += chunk;
+  });
+  child.send("close");
+  await once(child, "close");
+  const lines = out.split("\n").slice(0, -1);
+  for (const line of lines) JSON.parse(line);
+  assert.equal(lines.length, 20000 - dropped);
+});
+
+test("a reader that has gone is no failure", async (t) => {
+  const child = spawn(process.execPath, ["--input-type=module", "-e", WRITER], {
+    stdio: ["ignore", "pipe", "pipe", "ipc"],
+  });
+  t.after(() => child.kill("SIGKILL"));
+  child.stdout!.destroy();
+  await once(child.stderr!, "data");
+  child.send("close");
+  const [code] = await once(child, "close");
+  assert.equal(code, 0);
+});

@@ -1,0 +1,108 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Counters, seriesKey } from "../../../src/observe/counters.ts";
+import { createMetrics } from "../../../src/observe/metrics.ts";
+import {
+  BLOCK_CELLS,
+  countStatus,
+  LISTENER_CELLS,
+  observeDuration,
+  THREAD_CELLS,
+} from "../../../src/observe/series.ts";
+
+const metricsOf = (counters: Counters) =>
+  createMetrics({
+    counters,
+    threads: counters.buffers.length,
+    restarts: () => [{ thread: 1, reason: "stuck", count: 3 }],
+    reloads: () => ({ accepted: 2, rejected: 1 }),
+    version: () => 2,
+    endpoints: () => [{ name: "app", endpoints: [{ address: "127.0.0.1:1", healthy: false }] }],
+  });
+
+/** The lines of one metric, without its comments. */
+async function linesOf(counters: Counters, name: string): Promise<string[]> {
+  const text = await metricsOf(counters).render();
+  return text.split("\n").filter((line) => line.startsWith(name));
+}
+
+test("what threads count comes out summed, under its labels", async () => {
+  const counters = new Counters(2);
+  const blocks = counters.buffers.map((buffer) => new Float64Array(buffer));
+  const base = counters.allocate(seriesKey("requests", { listener: "web", route: "0", cluster: "app" }));
+  countStatus(blocks[0]!, base, 200);
+  countStatus(blocks[1]!, base, 200);
+  countStatus(blocks[1]!, base, 299);
+  assert.deepEqual(await linesOf(counters, "sluice_requests_total"), [
+    'sluice_requests_total{listener="web",route="0",cluster="app",status="200"} 2',
+    'sluice_requests_total{listener="web",route="0",cluster="app",status="2xx"} 1',
+  ]);
+});
+
+test("a histogram's buckets are cumulative, and sum and count agree with them", async () => {
+  const counters = new Counters(2);
+  const blocks = counters.buffers.map((buffer) => new Float64Array(buffer));
+  const base = counters.allocate(seriesKey("duration", { listener: "web", route: "0" }));
+  observeDuration(blocks[0]!, base, 0.001);
+  observeDuration(blocks[1]!, base, 0.25);
+  observeDuration(blocks[1]!, base, 60);
+  const lines = await linesOf(counters, "sluice_request_duration_seconds");
+  const at = (le: string) =>
+    lines
+      .find((line) => line.includes(`le="${le}"`))
+      ?.split(" ")
+      .at(-1);
+  assert.deepEqual(["0.001", "0.1", "0.25", "10", "+Inf"].map(at), ["1", "1", "2", "2", "3"]);
+  assert.ok(lines.includes('sluice_request_duration_seconds_sum{listener="web",route="0"} 60.251'));
+  assert.ok(lines.includes('sluice_request_duration_seconds_count{listener="web",route="0"} 3'));
+});
+
+test("a series given back is gone, and its cells are zero for the next", async () => {
+  const counters = new Counters(1);
+  const block = new Float64Array(counters.buffers[0]!);
+  const key = seriesKey("retries", { cluster: "a" });
+  const base = counters.allocate(key);
+  block[base] = 7;
+  counters.free(key, base);
+  assert.deepEqual(await linesOf(counters, "sluice_retries_total"), []);
+  assert.equal(counters.allocate(seriesKey("retries", { cluster: "b" })), base);
+  assert.deepEqual(await linesOf(counters, "sluice_retries_total"), ['sluice_retries_total{cluster="b"} 0']);
+});
+
+test("an ended thread's gauges are cleared, its counters stay", () => {
+  const counters = new Counters(2);
+  const blocks = counters.buffers.map((buffer) => new Float64Array(buffer));
+  const base = counters.allocate(seriesKey("listener", { listener: "web" }));
+  for (const block of blocks) {
+    block[base + LISTENER_CELLS.connections] = 5;
+    block[base + LISTENER_CELLS.bytesSent] = 100;
+    block[THREAD_CELLS.requestsInFlight] = 2;
+  }
+  counters.clearGauges(0);
+  assert.equal(counters.sum(base + LISTENER_CELLS.connections), 5);
+  assert.equal(counters.sum(base + LISTENER_CELLS.bytesSent), 200);
+  assert.equal(counters.sum(THREAD_CELLS.requestsInFlight), 2);
+});
+
+test("when the cells have run out that is said with the figure", () => {
+  const counters = new Counters(1);
+  assert.throws(
+    () => {
+      for (let i = 0; ; i++) counters.allocate(seriesKey("plugin", { plugin: String(i) }));
+    },
+    new RegExp(`${BLOCK_CELLS} counters`),
+  );
+});
+
+test("what the main thread knows itself is told as well", async () => {
+  const text = await metricsOf(new Counters(2)).render();
+  for (const line of [
+    "sluice_config_version 2",
+    'sluice_config_reloads_total{result="rejected"} 1',
+    'sluice_thread_restarts_total{thread="1",reason="stuck"} 3',
+    'sluice_thread_event_loop_delay_seconds{thread="1"} 0',
+    'sluice_endpoint_healthy{cluster="app",endpoint="127.0.0.1:1"} 0',
+  ])
+    assert.ok(text.split("\n").includes(line), line);
+  assert.match(text, /^process_cpu_seconds_total/m);
+});
