@@ -98,8 +98,9 @@ export class CallContext {
   enter(bytes: number): void {
     if (this.busy) throw new Fault("host", "a host call was made while another was under way");
     this.busy = true;
-    if ((this.debt += FUEL.hostCall + (bytes >>> 6)) > this.#step) this.#settle();
-    this.memory.refresh();
+    const { length } = this.memory.refresh();
+    // More bytes than there are cost nothing: the check of the range that follows ends the guest.
+    if ((this.debt += FUEL.hostCall + (bytes <= length ? bytes >>> 6 : 0)) > this.#step) this.#settle();
   }
 
   /** Ends it. */

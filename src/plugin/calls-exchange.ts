@@ -38,7 +38,7 @@ export function makeExchangeCalls(context: CallContext) {
       const copy = memory.take(body, length);
       const exchange = context.answering();
       if (exchange === null) return context.leave(STATUS.notHere);
-      clearAnswer(context, exchange);
+      clearAnswer(exchange);
       exchange.response.status = status;
       exchange.localStatus = status;
       exchange.localBody = copy;
@@ -105,11 +105,9 @@ export function makeExchangeCalls(context: CallContext) {
   };
 }
 
-/** Empties part `response`. An upstream's head may be put back, so its bytes stay. */
-function clearAnswer(context: CallContext, exchange: Exchange): void {
-  const { response } = exchange;
-  if (context.hook !== HOOK.response_head && !context.responded) response.reset();
-  else for (let index = 0; index < response.count; index++) response.removeAt(index);
+/** Empties part `response`. Its bytes stay, since a failure puts back what was there. */
+function clearAnswer({ response }: Exchange): void {
+  for (let index = 0; index < response.count; index++) response.removeAt(index);
 }
 
 /** The name of a kept value: keys of one plugin are its own. Null when the key is too long. */

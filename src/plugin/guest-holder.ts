@@ -105,7 +105,6 @@ export class GuestHolder {
     if (now < this.#downUntil && this.#downUntil - now <= DOWN_FOR) return null;
     this.#downUntil = now + DOWN_FOR;
     this.#lookups.clear();
-    this.updatedBy = null;
     this.#guest = this.#make();
     this.#downUntil = Number.NEGATIVE_INFINITY;
     return this.#guest;
@@ -113,7 +112,9 @@ export class GuestHolder {
 
   /** Throws a failed guest away; the next call makes another. */
   discard(guest: Guest): void {
-    if (this.#guest === guest) this.#guest = null;
+    if (this.#guest !== guest) return;
+    this.#guest = null;
+    this.updatedBy = null;
   }
 
   #make(): Guest {

@@ -14,7 +14,7 @@ type Imports = {
   };
 };
 
-export function makeImports(context: CallContext): Imports {
+export function makeImports(context: CallContext) {
   return {
     "sluice:core/1": {
       ...makeHeadCalls(context),
@@ -24,7 +24,7 @@ export function makeImports(context: CallContext): Imports {
     },
     "sluice:log/1": makeLogCalls(context),
     "sluice:balance/1": makeBalanceCalls(context),
-  };
+  } satisfies Imports;
 }
 
 function makeCoreCalls(context: CallContext) {

@@ -1,0 +1,546 @@
+import assert from "node:assert/strict";
+import { beforeEach, test } from "node:test";
+import { FIELD_WORDS, PART } from "../../../src/http/head.ts";
+import {
+  ATTEMPT,
+  ATTRIBUTE,
+  COLUMN,
+  ENDPOINT_TEXT,
+  HEADERS,
+  HOOK,
+  type Hook,
+  LEVEL,
+  LIMIT,
+  STATUS,
+} from "../../../src/plugin/abi.ts";
+import { CallContext, type Configuration, STARTING } from "../../../src/plugin/call-context.ts";
+import { makeImports } from "../../../src/plugin/hostcalls.ts";
+import type { Exchange } from "../../../src/proxy/exchange.ts";
+import { addField, fieldsOf, makeExchange, makeView } from "./kit.ts";
+
+const NAME_AT = 1024;
+const VALUE_AT = 8192;
+const OUT = 262_144;
+const PAGES = 16;
+
+let context: CallContext;
+let exchange: Exchange;
+let core: ReturnType<typeof makeImports>["sluice:core/1"];
+let balance: ReturnType<typeof makeImports>["sluice:balance/1"];
+let write: (level: number, text: number, length: number) => number;
+let lines: string[];
+
+const configuration: Configuration = {
+  plugin: "test",
+  config: { name: "x", rules: [{ to: "a.b" }, { "with.dot": { deep: 7 } }], on: true, none: null, ü: "ö" },
+  findCluster: (name) => (name === "app" ? 4 : name === "secret" ? STATUS.denied : STATUS.absent),
+  clusterIndex: (id) => (id === 4 ? 1 : STATUS.invalid),
+  findStrategy: (name) => (name === "fast" ? 2 : STATUS.absent),
+  strategyIndex: (id) => (id === 2 ? 0 : STATUS.invalid),
+  log: (level, _hook, text) => {
+    lines.push(`${level} ${text}`);
+    return true;
+  },
+};
+
+function enter(hook: Hook | "start", view = 0): void {
+  const withExchange = hook !== "start" && hook !== "configure" && hook !== "update";
+  const number = hook === "start" ? STARTING : HOOK[hook];
+  context.begin(number, withExchange ? exchange : null, view > 0 ? makeView(view) : null, configuration);
+}
+
+beforeEach(() => {
+  context = new CallContext(() => 1234);
+  context.memory.attach(new WebAssembly.Memory({ initial: PAGES }));
+  context.charge = () => 1_000_000;
+  const imports = makeImports(context);
+  core = imports["sluice:core/1"];
+  balance = imports["sluice:balance/1"];
+  write = imports["sluice:log/1"].write;
+  exchange = makeExchange();
+  lines = [];
+  enter("request_head");
+});
+
+const put = (at: number, text: string): number => context.memory.bytes.write(text, at, "latin1");
+const out = (length: number): string => context.memory.bytes.toString("latin1", OUT, OUT + length);
+
+function get(name: string, { part = 0, nth = 0, cap = 4096 } = {}): string | number {
+  const length = core.header_get(part, NAME_AT, put(NAME_AT, name), nth, OUT, cap);
+  return length < 0 || length > cap ? length : out(length);
+}
+
+function set(name: string, value: string, { part = 0, add = false } = {}): number {
+  const call = add ? core.header_add : core.header_set;
+  return call(part, NAME_AT, put(NAME_AT, name), VALUE_AT, put(VALUE_AT, value));
+}
+
+const remove = (name: string, part = 0): number => core.header_remove(part, NAME_AT, put(NAME_AT, name));
+
+function attribute(name: keyof typeof ATTRIBUTE): string | number {
+  const length = core.attribute(ATTRIBUTE[name], OUT, 4096);
+  return length < 0 ? length : out(length);
+}
+
+const setAttribute = (name: keyof typeof ATTRIBUTE, value: string): number =>
+  core.attribute_set(ATTRIBUTE[name], VALUE_AT, put(VALUE_AT, value));
+
+test("a header is found by name without regard to case, and by number", () => {
+  assert.equal(get("x-a"), "one");
+  assert.equal(get("X-A", { nth: 1 }), "two");
+  assert.equal(get("x-a", { nth: 2 }), STATUS.absent);
+  assert.equal(get("x-a", { nth: -1 }), STATUS.absent);
+  assert.equal(get("x-b"), STATUS.absent);
+  assert.equal(get(""), STATUS.absent);
+  assert.equal(get("host"), "example.com");
+});
+
+test("a value that does not fit is not written, and its length is told", () => {
+  context.memory.bytes.fill(0xaa, OUT, OUT + 8);
+  assert.equal(get("x-a", { cap: 2 }), 3);
+  assert.equal(out(3), "\xaa\xaa\xaa");
+  assert.equal(get("x-a", { cap: 3 }), "one");
+});
+
+test("the connection's own headers and look-alikes do not exist", () => {
+  assert.equal(get("connection"), STATUS.absent);
+  assert.equal(get("x-forwarded_for"), STATUS.absent);
+  assert.equal(core.header_count(HEADERS.request), 4);
+  const names: string[] = [];
+  for (let index = 0; index < 6; index++) {
+    const length = core.header_at(HEADERS.request, index, 0, OUT, 100);
+    if (length >= 0) names.push(out(length));
+  }
+  assert.deepEqual(names, ["Host", "X-A", "Accept", "x-a"]);
+  assert.equal(core.header_at(HEADERS.request, 3, 1, OUT, 100), 3);
+  assert.equal(out(3), "two");
+  assert.equal(core.header_at(HEADERS.request, -1, 0, OUT, 100), STATUS.absent);
+  assert.equal(core.header_at(HEADERS.request, 0, 2, OUT, 100), STATUS.invalid);
+});
+
+test("set replaces all values, add appends one, remove takes all away, and each is read back", () => {
+  assert.equal(set("x-a", "new"), STATUS.ok);
+  assert.equal(get("x-a"), "new");
+  assert.equal(get("x-a", { nth: 1 }), STATUS.absent);
+  assert.equal(set("x-b", "1", { add: true }), STATUS.ok);
+  assert.equal(set("x-b", "2", { add: true }), STATUS.ok);
+  assert.equal(get("X-B", { nth: 1 }), "2");
+  assert.equal(remove("x-b"), 2);
+  assert.equal(remove("x-b"), 0);
+  assert.equal(get("x-b"), STATUS.absent);
+  assert.equal(set("x-b", ""), STATUS.ok);
+  assert.equal(get("x-b"), "");
+});
+
+test("bytes above 127 go through as they are", () => {
+  assert.equal(set("x-latin", "caf\xe9 \xff"), STATUS.ok);
+  assert.equal(get("x-latin"), "caf\xe9 \xff");
+});
+
+test("a header that could split or frame a message is refused", () => {
+  for (const value of ["a\r\nb: c", "a\nb", "a\0b", "a\rb", "\x7f"]) assert.equal(set("x-b", value), STATUS.invalid);
+  for (const name of ["x b", "x:b", "", "x\r\nb", "\xe9", "(x)"]) assert.equal(set(name, "1"), STATUS.invalid);
+  for (const name of [
+    "Content-Length",
+    "transfer-encoding",
+    "CONNECTION",
+    "keep-alive",
+    "te",
+    "trailer",
+    "upgrade",
+    "expect",
+  ]) {
+    assert.equal(set(name, "1"), STATUS.invalid, name);
+    assert.equal(set(name, "1", { add: true }), STATUS.invalid, name);
+    assert.equal(remove(name), STATUS.invalid, name);
+  }
+  assert.deepEqual(fieldsOf(exchange.request), fieldsOf(makeExchange().request));
+});
+
+test("host is set with the authority, or not at all", () => {
+  assert.equal(set("host", "other.example:8080"), STATUS.ok);
+  assert.equal(get("host"), "other.example:8080");
+  assert.equal(attribute("authority"), "other.example:8080");
+  assert.equal(set("host", "a b"), STATUS.invalid);
+  assert.equal(set("host", "x.example", { add: true }), STATUS.invalid);
+  assert.equal(remove("host"), STATUS.invalid);
+  assert.equal(get("host"), "other.example:8080");
+});
+
+test("names, values, heads and counts are bounded", () => {
+  assert.equal(set("n".repeat(LIMIT.headerName), "1"), STATUS.ok);
+  assert.equal(set("n".repeat(LIMIT.headerName + 1), "1"), STATUS.tooLarge);
+  assert.equal(set("x-big", "v".repeat(LIMIT.headerValue)), STATUS.ok);
+  assert.equal(set("x-big", "v".repeat(LIMIT.headerValue + 1)), STATUS.tooLarge);
+  assert.equal(set("x-more", "v".repeat(LIMIT.headerValue)), STATUS.tooLarge);
+  let added = 0;
+  while (set("x-n", "1", { add: true }) === STATUS.ok) added++;
+  assert.equal(core.header_count(HEADERS.request), LIMIT.headerCount);
+  assert.ok(added > 400 && added < LIMIT.headerCount);
+});
+
+test("setting one header again and again meets the limit of the area, not an exception", () => {
+  const value = "v".repeat(60_000);
+  let result: number = STATUS.ok;
+  for (let i = 0; i < 40 && result === STATUS.ok; i++) result = set("x-a", value);
+  assert.equal(result, STATUS.tooLarge);
+});
+
+test("all headers are read at once", () => {
+  const length = core.head_read(HEADERS.request, OUT, 4096);
+  const { bytes } = context.memory;
+  const count = bytes.readUInt32LE(OUT);
+  assert.equal(count, 4);
+  const fields: string[] = [];
+  let end = 0;
+  for (let entry = OUT + 4; entry < OUT + 4 + 16 * count; entry += 16) {
+    const text = (at: number) => {
+      const start = bytes.readUInt32LE(at);
+      end = start + bytes.readUInt32LE(at + 4);
+      return bytes.toString("latin1", OUT + start, OUT + end);
+    };
+    fields.push(`${text(entry)}: ${text(entry + 8)}`);
+  }
+  assert.deepEqual(fields, ["Host: example.com", "X-A: one", "Accept: */*", "x-a: two"]);
+  assert.equal(length, end);
+  bytes.fill(0xaa, OUT, OUT + 100);
+  assert.equal(core.head_read(HEADERS.request, OUT, length - 1), length);
+  assert.equal(bytes[OUT], 0xaa);
+});
+
+test("attributes tell the request", () => {
+  exchange.routeName = "api";
+  exchange.clusterName = "größe";
+  assert.equal(attribute("method"), "GET");
+  assert.equal(attribute("scheme"), "http");
+  assert.equal(attribute("authority"), "example.com");
+  assert.equal(attribute("path"), "/path");
+  assert.equal(attribute("query"), "a=1");
+  assert.equal(attribute("target"), "/path?a=1");
+  assert.equal(attribute("client_address"), "192.0.2.1");
+  assert.equal(attribute("protocol"), "1.1");
+  assert.equal(attribute("route"), "api");
+  assert.equal(Buffer.from(attribute("cluster") as string, "latin1").toString("utf8"), "größe");
+  assert.equal(attribute("endpoint"), STATUS.absent);
+  assert.equal(attribute("attempt"), "0");
+  assert.equal(attribute("listener"), "web");
+  assert.equal(attribute("exchange_id"), "7");
+  assert.equal(attribute("status"), STATUS.absent);
+  assert.equal(attribute("duration"), STATUS.notHere);
+  assert.equal(core.attribute(99, OUT, 10), STATUS.invalid);
+  enter("log");
+  exchange.bytesSent = 5;
+  assert.equal(attribute("status"), "200");
+  assert.equal(attribute("bytes_sent"), "5");
+  assert.match(String(attribute("duration")), /^\d+$/);
+});
+
+test("attributes of the request are set, and checked", () => {
+  assert.equal(setAttribute("method", "PUT"), STATUS.ok);
+  assert.equal(attribute("method"), "PUT");
+  assert.equal(setAttribute("method", "P T"), STATUS.invalid);
+  assert.equal(setAttribute("method", "M".repeat(65)), STATUS.tooLarge);
+  assert.equal(setAttribute("path", "/a/../b%41"), STATUS.ok);
+  assert.equal(attribute("path"), "/bA");
+  assert.equal(setAttribute("path", "b"), STATUS.invalid);
+  assert.equal(setAttribute("path", "/a b"), STATUS.invalid);
+  assert.equal(setAttribute("path", "/a\r\nx: y"), STATUS.invalid);
+  assert.equal(setAttribute("query", "z=2"), STATUS.ok);
+  assert.equal(attribute("target"), "/bA?z=2");
+  assert.equal(setAttribute("query", ""), STATUS.ok);
+  assert.equal(attribute("query"), STATUS.absent);
+  assert.equal(setAttribute("target", "/t?q=1"), STATUS.ok);
+  assert.equal(attribute("path"), "/t");
+  assert.equal(attribute("query"), "q=1");
+  assert.equal(setAttribute("authority", "x"), STATUS.denied);
+  assert.equal(core.attribute_set(99, VALUE_AT, 1), STATUS.invalid);
+  assert.equal(setAttribute("status", "404"), STATUS.notHere);
+});
+
+test("the status is set in response_head", () => {
+  enter("response_head");
+  assert.equal(setAttribute("status", "404"), STATUS.ok);
+  assert.equal(exchange.response.status, 404);
+  assert.equal(attribute("status"), "404");
+  for (const status of ["99", "199", "600", "20x", "", "0200"])
+    assert.equal(setAttribute("status", status), STATUS.invalid);
+  assert.equal(setAttribute("method", "PUT"), STATUS.notHere);
+});
+
+test("respond makes an answer, whose head is then part `response`", () => {
+  assert.equal(get("server", { part: 1 }), STATUS.notHere);
+  assert.equal(set("x-r", "1", { part: 1 }), STATUS.notHere);
+  assert.equal(core.respond(429, VALUE_AT, put(VALUE_AT, "slow down")), STATUS.ok);
+  assert.equal(exchange.localStatus, 429);
+  assert.equal(exchange.localBody?.toString(), "slow down");
+  assert.equal(core.header_count(HEADERS.response), 0);
+  assert.equal(set("retry-after", "1", { part: 1 }), STATUS.ok);
+  assert.deepEqual(fieldsOf(exchange.response), ["retry-after: 1"]);
+  assert.equal(core.respond(99, 0, 0), STATUS.invalid);
+  assert.equal(core.respond(600, 0, 0), STATUS.invalid);
+  assert.equal(core.respond(200, 0, LIMIT.responseBody), STATUS.ok);
+  assert.equal(set("retry-after", "2", { part: 1 }), STATUS.ok);
+  assert.deepEqual(fieldsOf(exchange.response), ["retry-after: 2"]);
+});
+
+test("an answer that is too large is refused before anything changes", () => {
+  context.memory.attach(new WebAssembly.Memory({ initial: 32 }));
+  assert.equal(core.respond(200, 0, LIMIT.responseBody + 1), STATUS.tooLarge);
+  assert.equal(exchange.localStatus, 0);
+});
+
+test("respond in response_head replaces the endpoint's head, which can be put back", () => {
+  enter("response_head");
+  const before = fieldsOf(exchange.response);
+  assert.equal(core.respond(503, 0, 0), STATUS.ok);
+  assert.deepEqual(fieldsOf(exchange.response), []);
+  assert.equal(set("x-r", "1", { part: 1 }), STATUS.ok);
+  context.rollback();
+  assert.deepEqual(fieldsOf(exchange.response), before);
+  assert.equal(exchange.response.status, 200);
+  assert.equal(exchange.localStatus, 0);
+  assert.equal(exchange.localBody, null);
+});
+
+test("values of the exchange are kept from hook to hook, for one plugin", () => {
+  const keep = (key: string, value: string) =>
+    core.exchange_set(NAME_AT, put(NAME_AT, key), VALUE_AT, put(VALUE_AT, value));
+  const read = (key: string) => {
+    const length = core.exchange_get(NAME_AT, put(NAME_AT, key), OUT, 100);
+    return length < 0 ? length : out(length);
+  };
+  assert.equal(read("k"), STATUS.absent);
+  assert.equal(keep("k", "v"), STATUS.ok);
+  assert.equal(keep("k", "w"), STATUS.ok);
+  context.end();
+  enter("log");
+  assert.equal(read("k"), "w");
+  context.begin(HOOK.log, exchange, null, { ...configuration, plugin: "other" });
+  assert.equal(read("k"), STATUS.absent);
+  assert.equal(keep("x".repeat(LIMIT.exchangeKey + 1), ""), STATUS.tooLarge);
+  assert.equal(keep("k", "x".repeat(LIMIT.exchangeValue + 1)), STATUS.tooLarge);
+  let count = 0;
+  while (keep(`n${count}`, "") === STATUS.ok) count++;
+  assert.equal(count, LIMIT.exchangeValues - 1);
+  enter("update");
+  assert.equal(read("k"), STATUS.notHere);
+});
+
+test("clusters and strategies are found by name and chosen by id", () => {
+  const find = (name: string) => core.cluster_find(NAME_AT, put(NAME_AT, name));
+  assert.equal(find("app"), 4);
+  assert.equal(find("secret"), STATUS.denied);
+  assert.equal(find("none"), STATUS.absent);
+  assert.equal(core.cluster_choose(4), STATUS.ok);
+  assert.equal(exchange.chosenCluster, 1);
+  assert.equal(core.cluster_choose(1), STATUS.invalid);
+  assert.equal(core.strategy_find(NAME_AT, put(NAME_AT, "fast")), 2);
+  assert.equal(core.strategy_choose(2), STATUS.ok);
+  assert.equal(exchange.chosenStrategy, 0);
+  context.rollback();
+  assert.equal(exchange.chosenCluster, -1);
+  assert.equal(exchange.chosenStrategy, -1);
+  enter("response_head");
+  assert.equal(core.cluster_choose(4), STATUS.notHere);
+  assert.equal(core.strategy_choose(2), STATUS.notHere);
+});
+
+test("configuration is read by path", () => {
+  const at = (path: string): [at: number, length: number] => [
+    NAME_AT,
+    Buffer.from(path).copy(context.memory.bytes, NAME_AT),
+  ];
+  const read = (path: string) => {
+    const length = core.config_get(...at(path), OUT, 100);
+    return length < 0 ? length : context.memory.bytes.toString("utf8", OUT, OUT + length);
+  };
+  for (const hook of ["start", "configure", "request_head", "update"] as const) {
+    enter(hook);
+    assert.equal(read("name"), "x");
+    assert.equal(read("rules.0.to"), "a.b");
+    assert.equal(read("rules.1.with.dot.deep"), "7");
+    assert.equal(read("on"), "true");
+    assert.equal(read("ü"), "ö");
+    for (const path of [
+      "none",
+      "rules",
+      "",
+      "rules.2",
+      "rules.length",
+      "name.length",
+      "__proto__",
+      "constructor",
+      "rules.0.to.x",
+    ])
+      assert.equal(read(path), STATUS.absent, path);
+    const kinds = ["gone", "none", "on", "rules.1.with.dot.deep", "name", "rules", "rules.0", ""];
+    assert.deepEqual(
+      kinds.map((path) => core.config_kind(...at(path))),
+      [0, 1, 2, 3, 4, 5, 6, 6],
+    );
+    assert.equal(core.config_count(...at("rules")), 2);
+    assert.equal(core.config_count(...at("")), 5);
+    assert.equal(core.config_count(...at("name")), STATUS.absent);
+    assert.equal(core.config_key(...at("rules.1"), 0, OUT, 100), 8);
+    assert.equal(out(8), "with.dot");
+    assert.equal(core.config_key(...at("rules.1"), 1, OUT, 100), STATUS.absent);
+    assert.equal(core.config_key(...at("rules"), 0, OUT, 100), STATUS.absent);
+  }
+});
+
+test("a guest that serves many has no configuration while it starts", () => {
+  context.begin(STARTING, null, null, null);
+  assert.equal(core.config_get(NAME_AT, put(NAME_AT, "name"), OUT, 100), STATUS.notHere);
+  assert.equal(core.config_kind(NAME_AT, 4), 0);
+  assert.equal(core.config_count(NAME_AT, 4), STATUS.notHere);
+  assert.equal(core.cluster_find(NAME_AT, put(NAME_AT, "app")), STATUS.notHere);
+  assert.equal(write(LEVEL.info, NAME_AT, 3), STATUS.notHere);
+});
+
+test("strategies read endpoints one by one, by column, and as text", () => {
+  enter("pick", 3);
+  assert.equal(balance.endpoint_count(), 3);
+  assert.equal(balance.endpoint(2, COLUMN.id), 2);
+  assert.equal(balance.endpoint(2, COLUMN.weight), 3);
+  assert.equal(balance.endpoint(3, COLUMN.weight), STATUS.absent);
+  assert.equal(balance.endpoint(-1, COLUMN.weight), STATUS.absent);
+  assert.equal(balance.endpoint(0, 7), STATUS.invalid);
+  assert.equal(balance.column_read(COLUMN.weight, OUT, 100), 12);
+  assert.deepEqual(
+    [0, 4, 8].map((at) => context.memory.bytes.readInt32LE(OUT + at)),
+    [1, 2, 3],
+  );
+  assert.equal(balance.column_read(COLUMN.weight, OUT, 11), 12);
+  assert.equal(balance.column_read(-1, OUT, 100), STATUS.invalid);
+  assert.equal(balance.endpoint_text(1, ENDPOINT_TEXT.address, OUT, 100), 14);
+  assert.equal(out(14), "127.0.0.1:9001");
+  assert.equal(balance.endpoint_text(1, ENDPOINT_TEXT.zone, OUT, 100), 1);
+  assert.equal(balance.endpoint_text(1, 2, OUT, 100), STATUS.invalid);
+  assert.equal(balance.endpoint_text(5, 0, OUT, 100), STATUS.absent);
+  assert.equal(balance.attempt(ATTEMPT.latency), STATUS.notHere);
+  enter("request_head");
+  assert.equal(balance.endpoint_count(), STATUS.notHere);
+  assert.equal(balance.endpoint(0, 0), STATUS.notHere);
+  assert.equal(balance.column_read(0, OUT, 100), STATUS.notHere);
+  assert.equal(balance.endpoint_text(0, 0, OUT, 100), STATUS.notHere);
+});
+
+test("outcome reads how the attempt went", () => {
+  exchange.endpoint = makeView(3).list[2]!;
+  exchange.attemptLatency = 1500.7;
+  exchange.attemptStatus = 502;
+  exchange.attemptFailed = true;
+  enter("outcome");
+  const values = Object.values(ATTEMPT).map((id) => balance.attempt(id));
+  assert.deepEqual(values, [2, 1500, 502, 1]);
+  assert.equal(balance.attempt(4), STATUS.invalid);
+});
+
+test("edits belong to their hook", () => {
+  const editable: Record<Hook, readonly number[]> = {
+    configure: [],
+    request_head: [HEADERS.request],
+    route: [HEADERS.request],
+    response_head: [HEADERS.response],
+    update: [],
+    pick: [],
+    outcome: [],
+    log: [],
+  };
+  for (const [hook, parts] of Object.entries(editable) as [Hook, number[]][]) {
+    for (const part of [0, 1, 2, 3]) {
+      enter(hook);
+      const expected = parts.includes(part) ? STATUS.ok : STATUS.notHere;
+      assert.equal(set("x-e", "1", { part }), expected, `${hook} ${part}`);
+      assert.equal(set("x-e", "1", { part, add: true }), expected, `${hook} ${part}`);
+    }
+    assert.equal(set("x-e", "1", { part: 4 }), STATUS.invalid);
+    assert.equal(set("x-e", "1", { part: -1 }), STATUS.invalid);
+  }
+});
+
+test("trailers are read where there are any", () => {
+  assert.equal(core.header_count(HEADERS.requestTrailers), STATUS.notHere);
+  exchange.requestTrailers = makeExchange().response;
+  assert.equal(get("x-a", { part: HEADERS.requestTrailers }), "three");
+});
+
+test("a hook's edits are dropped together", () => {
+  const before = { request: fieldsOf(exchange.request), path: exchange.request.partText(PART.path) };
+  set("x-a", "changed");
+  set("x-new", "1");
+  remove("accept");
+  set("host", "evil.example");
+  setAttribute("target", "/evil?b=2");
+  core.exchange_set(NAME_AT, put(NAME_AT, "k"), VALUE_AT, 1);
+  context.rollback();
+  assert.deepEqual(fieldsOf(exchange.request), before.request);
+  assert.equal(exchange.request.partText(PART.path), before.path);
+  assert.equal(exchange.request.partText(PART.authority), "example.com");
+  assert.equal(exchange.values?.size, 0);
+});
+
+test("edits of the hook before stay when a later hook fails", () => {
+  set("x-new", "1");
+  context.end();
+  enter("route");
+  set("x-new", "2");
+  context.rollback();
+  assert.equal(get("x-new"), "1");
+});
+
+test("log lines have a level, a length and a number", () => {
+  assert.equal(write(LEVEL.warn, VALUE_AT, put(VALUE_AT, "careful")), STATUS.ok);
+  assert.deepEqual(lines, ["warn careful"]);
+  assert.equal(write(9, VALUE_AT, 3), STATUS.invalid);
+  assert.equal(write(LEVEL.info, VALUE_AT, LIMIT.logLine + 1), STATUS.tooLarge);
+  for (let i = 1; i < LIMIT.logLinesPerCall; i++) assert.equal(write(LEVEL.info, VALUE_AT, 1), STATUS.ok);
+  assert.equal(write(LEVEL.info, VALUE_AT, 1), STATUS.tooLarge);
+});
+
+test("abort says why and where", () => {
+  const [message, file] = [put(VALUE_AT, "no tenant"), put(NAME_AT, "plugin.ts")];
+  assert.throws(() => core.abort(VALUE_AT, message, NAME_AT, file, 12, 5), {
+    reason: "abort",
+    message: "no tenant (plugin.ts:12:5)",
+  });
+});
+
+test("time and chance", () => {
+  assert.equal(core.now(), 1234);
+  const values = new Set(Array.from({ length: 100 }, () => core.random()));
+  assert.ok(values.size > 90);
+  for (const value of values) assert.equal(value, value | 0);
+});
+
+test("what a host call costs is taken from the guest's fuel", () => {
+  let taken = 0;
+  context.charge = (units) => 1_000_000 - (taken += units);
+  for (let i = 0; i < 10_000; i++) get("accept");
+  const owed = taken + context.debt;
+  assert.ok(owed >= 100_000 && owed < 120_000, String(owed));
+  context.charge = () => -1;
+  assert.throws(
+    () => {
+      for (let i = 0; i < 1000; i++) {
+        context.busy = false;
+        get("accept");
+      }
+    },
+    { reason: "fuel" },
+  );
+});
+
+test("looking through a large head costs more", () => {
+  for (let i = 0; i < 400; i++) addField(exchange.request, `${"n".repeat(200)}${1000 + i}`, "v");
+  const name = `${"n".repeat(200)}9999`;
+  get(name);
+  assert.ok(context.debt > (200 * 400) / 64);
+});
+
+test("a field's words stay inside its head's bytes after any edit", () => {
+  set("x-a", "1");
+  set("x-z", "2", { add: true });
+  for (let at = 0; at < exchange.request.count * FIELD_WORDS; at += FIELD_WORDS)
+    for (let word = 0; word < 4; word++) assert.ok(exchange.request.fields[at + word]! <= exchange.request.end);
+});
