@@ -1,0 +1,33 @@
+/** Plugins that misbehave, written by hand: each has one hook, and does one thing wrong in it. */
+import wabt from "wabt";
+
+const { parseWat } = await wabt();
+
+/** A module with the native ABI whose hook `name` runs `body`, which leaves an i32. */
+export function makePlugin(hook: string, body: string, more = ""): Uint8Array {
+  const module = parseWat(
+    "plugin.wat",
+    `(module
+      ${more}
+      (memory (export "memory") 1)
+      (func (export "sluice_abi") (result i32) i32.const 1)
+      (func (export "${hook}") (param i32 i32) (result i32) ${body}))`,
+  );
+  const { buffer } = module.toBinary({});
+  module.destroy();
+  return buffer;
+}
+
+export const TRAP = "unreachable";
+export const SPIN = "(loop $forever br $forever) i32.const 0";
+
+/** Only where the request has `x-bad`: else it goes on. Its host call asks for the length of that field alone. */
+export const trapsWhenAsked = (): Uint8Array =>
+  makePlugin(
+    "request_head",
+    `(if (i32.ge_s (call $get (i32.const 0) (i32.const 16) (i32.const 5) (i32.const 0) (i32.const 64) (i32.const 64)) (i32.const 0))
+       (then unreachable))
+     i32.const 0`,
+    `(import "sluice:core/1" "header_get" (func $get (param i32 i32 i32 i32 i32 i32) (result i32)))
+     (data (i32.const 16) "x-bad")`,
+  );

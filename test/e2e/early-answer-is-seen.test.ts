@@ -1,0 +1,74 @@
+/** An answer before the request is complete reaches the client; and who asks first whether to send is told. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { connectTo, startRawUpstream } from "./peers.ts";
+import { simpleConfig, startSluice, testInBothModes } from "./program.ts";
+
+const MiB = 1024 * 1024;
+const early = "HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\nX-From: upstream\r\n\r\nbig";
+
+for (const framing of ["length", "chunked"] as const) {
+  testInBothModes(
+    `early-answer-is-seen: the upstream refuses a body (${framing}) that is still being sent`,
+    async (t, accept) => {
+      const upstream = await startRawUpstream(t, async (peer) => {
+        await peer.head();
+        peer.socket.pause();
+        peer.send(early);
+      });
+      const sluice = await startSluice(t, simpleConfig(upstream.port), { accept });
+      const client = await connectTo(t, sluice.port);
+      const chunked = framing === "chunked";
+      client.send(
+        `POST / HTTP/1.1\r\nHost: a\r\n${chunked ? "Transfer-Encoding: chunked" : `Content-Length: ${64 * MiB}`}\r\n\r\n`,
+      );
+      const piece = chunked ? `10000\r\n${"x".repeat(0x10000)}\r\n` : "x".repeat(0x10000);
+      for (let sent = 0; sent < 8 * MiB && !client.ended && client.received === 0; sent += 0x10000) {
+        client.send(piece);
+        await new Promise(setImmediate);
+      }
+      const answer = await client.answer();
+      assert.deepEqual([answer.status, answer.headers["x-from"], answer.body.toString()], [413, "upstream", "big"]);
+      assert.equal(answer.headers.connection, "close");
+      await client.waits(() => client.ended, "the end");
+    },
+  );
+}
+
+test("expect-continue: the upstream's 100 goes through, and then the body", async (t) => {
+  const bodies: string[] = [];
+  const upstream = await startRawUpstream(t, async (peer) => {
+    assert.match(await peer.head(), /\r\nexpect: 100-continue\r\n/i);
+    peer.send("HTTP/1.1 100 Continue\r\n\r\n");
+    bodies.push(await peer.take("hello"));
+    peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+  });
+  const sluice = await startSluice(t, simpleConfig(upstream.port));
+  const client = await connectTo(t, sluice.port);
+  client.send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
+  assert.equal((await client.answer()).status, 100);
+  assert.equal((await client.send("hello").answer()).body.toString(), "ok");
+  assert.deepEqual(bodies, ["hello"]);
+});
+
+test("expect-continue: a refusal comes instead of the 100, and ends the connection", async (t) => {
+  const upstream = await startRawUpstream(t, async (peer) => {
+    await peer.head();
+    peer.send(early);
+  });
+  const sluice = await startSluice(t, simpleConfig(upstream.port));
+  const client = await connectTo(t, sluice.port);
+  client.send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
+  const answer = await client.answer();
+  assert.deepEqual([answer.status, answer.headers.connection], [413, "close"]);
+  await client.waits(() => client.ended, "the end");
+});
+
+test("expect-continue: Sluice's own refusals come at once", async (t) => {
+  const upstream = await startRawUpstream(t);
+  const sluice = await startSluice(t, simpleConfig(upstream.port, { listener: "limits: { body: 4 }" }));
+  const client = await connectTo(t, sluice.port);
+  client.send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
+  assert.equal((await client.answer()).status, 413);
+  assert.equal(upstream.peers.length, 0);
+});

@@ -1,0 +1,38 @@
+/** X-Forwarded-*: who the client is, said by those who may say it. */
+import assert from "node:assert/strict";
+import { exchange, startUpstream } from "./peers.ts";
+import { simpleConfig, startSluice, testInBothModes } from "./program.ts";
+
+const forged =
+  "GET / HTTP/1.1\r\nHost: shown.example\r\nX-Forwarded-For: 1.2.3.4\r\nX-Forwarded-For: 5.6.7.8\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: forged.example\r\nForwarded: for=1.2.3.4\r\nX_Forwarded_For: 9.9.9.9\r\n\r\n";
+
+testInBothModes("an untrusted peer's word is thrown away", async (t, accept) => {
+  const upstream = await startUpstream(t);
+  const sluice = await startSluice(t, simpleConfig(upstream.port, { rest: "log: { access: true }" }), { accept });
+  assert.equal((await exchange(t, sluice.port, forged)).status, 200);
+  const { headers, rawHeaders } = upstream.requests[0]!;
+  assert.equal(headers["x-forwarded-for"], "127.0.0.1");
+  assert.equal(headers["x-forwarded-proto"], "http");
+  assert.equal(headers["x-forwarded-host"], "shown.example");
+  assert.equal(headers.host, "shown.example");
+  assert.equal(headers.forwarded, undefined);
+  assert.doesNotMatch(rawHeaders.join(), /forged|1\.2\.3\.4|9\.9\.9\.9/);
+  assert.match(headers.via!, /^1\.1 sluice$/);
+  const line = await sluice.logged(({ status }) => status === 200, "the request");
+  assert.ok(Object.values(line).includes("127.0.0.1"), JSON.stringify(line));
+});
+
+testInBothModes("a trusted peer's word is kept, and added to", async (t, accept) => {
+  const upstream = await startUpstream(t);
+  const listener = "trustedProxies: [127.0.0.0/8, 5.6.7.0/24]";
+  const sluice = await startSluice(t, simpleConfig(upstream.port, { listener, rest: "log: { access: true }" }), {
+    accept,
+  });
+  assert.equal((await exchange(t, sluice.port, forged)).status, 200);
+  const { headers } = upstream.requests[0]!;
+  assert.equal(headers["x-forwarded-for"], "1.2.3.4, 5.6.7.8, 127.0.0.1");
+  assert.equal(headers["x-forwarded-proto"], "https");
+  assert.equal(headers["x-forwarded-host"], "forged.example");
+  const line = await sluice.logged(({ status }) => status === 200, "the request");
+  assert.ok(Object.values(line).includes("1.2.3.4"), JSON.stringify(line));
+});

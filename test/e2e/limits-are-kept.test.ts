@@ -1,0 +1,57 @@
+/** What is over a limit is refused with the status that says so, and nothing of it reaches an upstream. */
+import assert from "node:assert/strict";
+import { connectTo, exchange, startUpstream } from "./peers.ts";
+import { bounded, simpleConfig, startSluice, testInBothModes } from "./program.ts";
+
+testInBothModes("431, 414, 413, and the number of connections", async (t, accept) => {
+  const upstream = await startUpstream(t);
+  const listener = "limits: { head: 1KiB, target: 64B, headers: 5, body: 10, connections: 3 }";
+  const sluice = await startSluice(t, simpleConfig(upstream.port, { listener }), { accept });
+  const refusals: [number, string][] = [
+    [431, `GET / HTTP/1.1\r\nHost: a\r\nX: ${"x".repeat(1024)}\r\n\r\n`],
+    [431, `GET / HTTP/1.1\r\nHost: a\r\n${"X: y\r\n".repeat(5)}\r\n`],
+    [414, `GET /${"x".repeat(64)} HTTP/1.1\r\nHost: a\r\n\r\n`],
+    [413, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\nhello world"],
+    [413, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nb\r\nhello world\r\n0\r\n\r\n"],
+  ];
+  for (const [status, request] of refusals) {
+    const client = await connectTo(t, sluice.port);
+    const answer = await client.send(request).answer();
+    assert.equal(answer.status, status, request);
+    assert.equal(answer.headers.connection, "close");
+    assert.match(answer.headers["proxy-status"]!, /^sluice; error=http_request_error/);
+    await client.waits(() => client.ended, "the end");
+    client.socket.destroy();
+    await client.closed;
+  }
+  assert.equal(upstream.requests.length, 0);
+
+  const fits = [
+    `GET /${"x".repeat(63)} HTTP/1.1\r\nHost: a\r\n${"X: y\r\n".repeat(4)}\r\n`,
+    "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhelloworld",
+    "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\na\r\nhelloworld\r\n0\r\n\r\n",
+  ];
+  for (const request of fits) assert.equal((await exchange(t, sluice.port, request)).status, 200, request);
+});
+
+testInBothModes(
+  "a connection over the limit is closed at once, and there is room again when one has gone",
+  async (t, accept) => {
+    const upstream = await startUpstream(t);
+    const sluice = await startSluice(t, simpleConfig(upstream.port, { listener: "limits: { connections: 2 }" }), {
+      accept,
+    });
+    const get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    const first = await connectTo(t, sluice.port);
+    const second = await connectTo(t, sluice.port);
+    assert.equal((await first.send(get).answer()).status, 200);
+    assert.equal((await second.send(get).answer()).status, 200);
+    const third = await connectTo(t, sluice.port);
+    await bounded(third.rest(), "the end of a connection over the limit");
+    assert.equal((await first.send(get).answer()).status, 200);
+    first.socket.end();
+    await first.closed;
+    const fourth = await connectTo(t, sluice.port);
+    assert.equal((await fourth.send(get).answer()).status, 200);
+  },
+);

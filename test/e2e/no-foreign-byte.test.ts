@@ -1,0 +1,79 @@
+/** What one connection sends reaches the other end of that connection, and no other: "who owns a byte". */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer, type IncomingMessage, request } from "node:http";
+import type { AddressInfo } from "node:net";
+import { setImmediate, setTimeout } from "node:timers/promises";
+import { atEnd, bounded, simpleConfig, startSluice, testInBothModes } from "./program.ts";
+
+const CONNECTIONS = 64;
+const SHORT = 512 * 1024;
+/** More than the kernel's buffers take for a reader that stands still, so that writes are seen to wait. */
+const LONG = 6 * 1024 * 1024;
+
+type Pace = "fast" | "slow reader" | "slow writer";
+
+testInBothModes("64 connections, a third of them slow: each gets its own bytes back", async (t, accept) => {
+  const server = createServer((request, response) => {
+    const length = request.headers["content-length"];
+    if (length !== undefined) response.setHeader("content-length", length);
+    request.pipe(response);
+  });
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  atEnd(t, () => server.close().closeAllConnections());
+  const sluice = await startSluice(t, simpleConfig((server.address() as AddressInfo).port), { accept });
+  const paces: Pace[] = ["fast", "slow reader", "slow writer"];
+  const echoes = Array.from({ length: CONNECTIONS }, (_, id) =>
+    echo(sluice.port, { id, pace: paces[id % 3]!, chunked: id % 2 === 0 }),
+  );
+  await bounded(Promise.all(echoes), "every echo", 60_000);
+});
+
+type Echo = { id: number; pace: Pace; chunked: boolean };
+
+/** Sends a body of its own, and holds what comes back against it. */
+async function echo(port: number, { id, pace, chunked }: Echo): Promise<void> {
+  const body = makePattern(id, pace === "slow reader" ? LONG : SHORT);
+  const headers = chunked ? {} : { "content-length": body.length };
+  const sent = request({ host: "127.0.0.1", port, method: "POST", path: `/${id}`, headers, agent: false });
+  const answered = once(sent, "response");
+  const written = write(sent, body, pace);
+  const [answer] = (await answered) as [IncomingMessage];
+  assert.equal(answer.statusCode, 200);
+  let at = 0;
+  for await (const piece of answer as AsyncIterable<Buffer>) {
+    if (!body.subarray(at, at + piece.length).equals(piece))
+      assert.fail(`connection ${id}: ${compare(body, at, piece)}`);
+    at += piece.length;
+    if (pace === "slow reader" && at < LONG / 2) await setTimeout(2);
+  }
+  assert.equal(at, body.length);
+  await written;
+}
+
+async function write(sent: ReturnType<typeof request>, body: Buffer, pace: Pace): Promise<void> {
+  for (let at = 0, turn = 0; at < body.length; turn++) {
+    const size = pace === "slow writer" ? 1 + ((turn * 7919) % 20_000) : 256 * 1024;
+    const more = sent.write(body.subarray(at, at + size));
+    at += size;
+    if (pace === "slow writer") await setImmediate();
+    if (!more) await once(sent, "drain");
+  }
+  sent.end();
+}
+
+/** Every eight bytes say whose they are and where they stand. */
+function makePattern(id: number, size: number): Buffer {
+  const words = new Uint32Array(size / 4);
+  for (let i = 0; i < words.length; i += 2) {
+    words[i] = 0xa000_0000 + id;
+    words[i + 1] = i / 2;
+  }
+  return Buffer.from(words.buffer);
+}
+
+function compare(body: Buffer, at: number, piece: Buffer): string {
+  let i = 0;
+  while (body[at + i] === piece[i]) i++;
+  return `a foreign byte at ${at + i}: ${piece.subarray(i, i + 16).toString("hex")}`;
+}

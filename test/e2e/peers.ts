@@ -1,0 +1,300 @@
+/** What stands on both sides of the program: raw sockets that say byte for byte what they are told, and HTTP servers. */
+import { once } from "node:events";
+import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import type { TestContext } from "node:test";
+import { setImmediate } from "node:timers/promises";
+import { atEnd, bounded } from "./program.ts";
+
+export type Bytes = string | Uint8Array;
+/** How a connection ended: in order, or by a reset. */
+export type Ending = "end" | "reset";
+
+/** An answer as it came. `whole`: its framing says that it is complete. */
+export type Answer = {
+  status: number;
+  /** Names in lower case; several values are joined by a comma. */
+  headers: Record<string, string>;
+  head: string;
+  body: Buffer;
+  trailers: string;
+  whole: boolean;
+};
+
+/** One end of a raw connection. */
+export class Peer {
+  readonly socket: Socket;
+  /** What came and was not yet taken. */
+  bytes: Buffer = Buffer.alloc(0);
+  /** Everything that came, in bytes. */
+  received = 0;
+  /** The other side ended its direction (or the connection is gone). */
+  ended = false;
+  /** How the connection ended, once it has. */
+  readonly closed: Promise<Ending>;
+  #waiting: (() => void)[] = [];
+
+  constructor(socket: Socket) {
+    this.socket = socket;
+    socket.setNoDelay(true);
+    let ending: Ending = "end";
+    socket.on("data", (data: Buffer) => {
+      this.received += data.length;
+      this.bytes = this.bytes.length === 0 ? data : Buffer.concat([this.bytes, data]);
+      this.#wake();
+    });
+    socket.on("end", () => {
+      this.ended = true;
+      this.#wake();
+    });
+    socket.on("error", () => {
+      ending = "reset";
+    });
+    this.closed = new Promise((resolve) => {
+      socket.on("close", () => {
+        this.ended = true;
+        resolve(ending);
+        this.#wake();
+      });
+    });
+  }
+
+  #wake(): void {
+    for (const wake of this.#waiting.splice(0)) wake();
+  }
+
+  send(bytes: Bytes): this {
+    if (!this.socket.destroyed) this.socket.write(typeof bytes === "string" ? Buffer.from(bytes, "latin1") : bytes);
+    return this;
+  }
+
+  /** Sends piece by piece, each in a packet of its own as far as this side can tell. */
+  async sendPieces(pieces: Iterable<Bytes>): Promise<this> {
+    for (const piece of pieces) {
+      this.send(piece);
+      await setImmediate();
+    }
+    return this;
+  }
+
+  /** Ends this side's direction. */
+  end(bytes?: Bytes): this {
+    if (bytes !== undefined) this.send(bytes);
+    this.socket.end();
+    return this;
+  }
+
+  reset(): void {
+    this.socket.resetAndDestroy();
+  }
+
+  /** Waits until `is` holds, or nothing more can come; answers whether it holds. */
+  async waits(is: () => boolean, what: string): Promise<boolean> {
+    const holds = async (): Promise<boolean> => {
+      while (!is()) {
+        if (this.ended) return false;
+        await new Promise<void>((resolve) => this.#waiting.push(resolve));
+      }
+      return true;
+    };
+    return bounded(holds(), () => `${what}; so far came ${JSON.stringify(this.text.slice(0, 500))}`);
+  }
+
+  get text(): string {
+    return this.bytes.toString("latin1");
+  }
+
+  /** Takes everything up to and with `mark`; fails when the other side ends before. */
+  async take(mark: string): Promise<string> {
+    if (!(await this.waits(() => this.bytes.includes(mark, 0, "latin1"), JSON.stringify(mark))))
+      throw new Error(`the connection ended before ${JSON.stringify(mark)}: ${JSON.stringify(this.text)}`);
+    return this.#shift(this.bytes.indexOf(mark, 0, "latin1") + mark.length).toString("latin1");
+  }
+
+  #shift(size: number): Buffer {
+    const taken = this.bytes.subarray(0, size);
+    this.bytes = this.bytes.subarray(size);
+    return taken;
+  }
+
+  /** A head: what a request or an answer begins with. */
+  head(): Promise<string> {
+    return this.take("\r\n\r\n");
+  }
+
+  /** Everything until the other side ends. */
+  async rest(): Promise<Buffer> {
+    await this.waits(() => this.ended, "the end");
+    return this.#shift(this.bytes.length);
+  }
+
+  /** Reads one answer; `toHead`: to a HEAD request. Interim answers are answers of their own. */
+  async answer(toHead = false): Promise<Answer> {
+    const head = await this.head();
+    const status = Number(head.slice(9, 12));
+    const headers = parseFields(head);
+    const answer: Answer = { status, headers, head, body: Buffer.alloc(0), trailers: "", whole: true };
+    if (toHead || status < 200 || status === 204 || status === 304) return answer;
+    const length = headers["content-length"];
+    if (headers["transfer-encoding"] !== undefined) return this.#chunks(answer);
+    if (length !== undefined) {
+      answer.whole = await this.waits(() => this.bytes.length >= Number(length), `${length} bytes of body`);
+      answer.body = this.#shift(Math.min(this.bytes.length, Number(length)));
+    } else {
+      answer.body = await this.rest();
+      answer.whole = (await bounded(this.closed, "the connection's end")) === "end";
+    }
+    return answer;
+  }
+
+  async #chunks(answer: Answer): Promise<Answer> {
+    const parts: Buffer[] = [];
+    const line = async (): Promise<string | null> => {
+      if (!(await this.waits(() => this.bytes.includes("\r\n"), "a line"))) return null;
+      return this.take("\r\n");
+    };
+    answer.whole = false;
+    for (;;) {
+      const size = Number.parseInt((await line()) ?? "", 16);
+      if (Number.isNaN(size)) break;
+      if (size === 0) {
+        for (let trailer = await line(); trailer !== null; trailer = await line()) {
+          if (trailer === "\r\n") {
+            answer.whole = true;
+            break;
+          }
+          answer.trailers += trailer;
+        }
+        break;
+      }
+      const came = await this.waits(() => this.bytes.length >= size + 2, `a chunk of ${size}`);
+      parts.push(this.#shift(Math.min(size, this.bytes.length)));
+      if (!came) break;
+      this.#shift(2);
+    }
+    answer.body = Buffer.concat(parts);
+    return answer;
+  }
+}
+
+function parseFields(head: string): Record<string, string> {
+  const fields: Record<string, string> = {};
+  for (const line of head.split("\r\n").slice(1, -2)) {
+    const colon = line.indexOf(":");
+    const name = line.slice(0, colon).toLowerCase();
+    const value = line.slice(colon + 1).trim();
+    fields[name] = name in fields ? `${fields[name]}, ${value}` : value;
+  }
+  return fields;
+}
+
+/** A raw client; gone with the test. */
+export async function connectTo(
+  t: TestContext,
+  port: number,
+  options: { pauseOnConnect?: boolean } = {},
+): Promise<Peer> {
+  const socket = connect({ host: "127.0.0.1", port });
+  const peer = new Peer(socket);
+  if (options.pauseOnConnect) socket.pause();
+  atEnd(t, () => socket.destroy());
+  await bounded(once(socket, "connect"), `a connection to port ${port}`);
+  return peer;
+}
+
+/** Sends one request on a connection of its own and reads its answer. */
+export async function exchange(t: TestContext, port: number, request: Bytes): Promise<Answer> {
+  const peer = await connectTo(t, port);
+  const answer = await peer.send(request).answer();
+  peer.socket.destroy();
+  return answer;
+}
+
+export type RawUpstream = {
+  port: number;
+  /** Connections so far, in order. */
+  peers: Peer[];
+  /** Waits for connection number `index`. */
+  connection(index: number): Promise<Peer>;
+};
+
+/** An upstream that is told byte for byte what to say; `serve` runs for each connection. */
+export async function startRawUpstream(
+  t: TestContext,
+  serve: (peer: Peer, index: number) => void | Promise<void> = () => {},
+): Promise<RawUpstream> {
+  const peers: Peer[] = [];
+  let arrived: (() => void)[] = [];
+  const server = createServer((socket) => {
+    const peer = new Peer(socket);
+    peers.push(peer);
+    // What a script waits for may never come once its connection has gone; what it says then matters no more.
+    void Promise.resolve(serve(peer, peers.length - 1)).catch((error: unknown) => {
+      if (!socket.destroyed && !peer.ended) socket.destroy(error as Error);
+    });
+    for (const wake of arrived) wake();
+    arrived = [];
+  });
+  atEnd(t, () => {
+    server.close();
+    for (const peer of peers) peer.socket.destroy();
+  });
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  const connection = async (index: number): Promise<Peer> => {
+    while (peers.length <= index)
+      await bounded(new Promise<void>((resolve) => arrived.push(resolve)), `connection ${index}`);
+    return peers[index]!;
+  };
+  return { port: (server.address() as AddressInfo).port, peers, connection };
+}
+
+/** A request as an upstream saw it, whole. */
+export type Recorded = {
+  method: string;
+  url: string;
+  headers: Record<string, string>;
+  rawHeaders: string[];
+  body: Buffer;
+  trailers: Record<string, string>;
+};
+
+export type Upstream = { port: number; requests: Recorded[]; connections: number };
+
+/** An upstream of `node:http` that notes what it got, and answers by `answer` (200 and "ok" without it). */
+export async function startUpstream(
+  t: TestContext,
+  answer: (request: Recorded, response: ServerResponse) => void = (_, response) => response.end("ok"),
+): Promise<Upstream> {
+  const upstream: Upstream = { port: 0, requests: [], connections: 0 };
+  const server = createHttpServer({ keepAliveTimeout: 60_000 }, (request, response) => {
+    void record(request).then(
+      (recorded) => {
+        upstream.requests.push(recorded);
+        answer(recorded, response);
+      },
+      () => response.destroy(),
+    );
+  });
+  server.on("connection", () => upstream.connections++);
+  atEnd(t, () => {
+    server.close();
+    server.closeAllConnections();
+  });
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  upstream.port = (server.address() as AddressInfo).port;
+  return upstream;
+}
+
+async function record(request: IncomingMessage): Promise<Recorded> {
+  const body = Buffer.concat(await request.toArray());
+  const { method = "", url = "", headers, rawHeaders, trailers } = request;
+  const flat = Object.entries(headers).map(([name, value]) => [name, String(value)]);
+  return {
+    method,
+    url,
+    headers: Object.fromEntries(flat),
+    rawHeaders,
+    body,
+    trailers: trailers as Record<string, string>,
+  };
+}

@@ -1,0 +1,264 @@
+/** The real program as a child process, on free ports and in a directory of its own, ended with the test. */
+import assert from "node:assert/strict";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { setTimeout } from "node:timers/promises";
+import { promisify } from "node:util";
+import { findFreePort } from "./free-port.ts";
+
+export const launcher = join(import.meta.dirname, "../../bin/sluice.js");
+
+/** How a data thread comes by its connections (src/data/accept.ts): both must behave the same. */
+export type AcceptMode = "handle" | "public";
+
+/** The same test for each of them. */
+export function testInBothModes(name: string, run: (t: TestContext, accept: AcceptMode) => Promise<void>): void {
+  for (const accept of ["handle", "public"] as const) test(`${name} (${accept})`, (t) => run(t, accept));
+}
+
+/** Where the listener is, and whatever else was asked for by name. */
+export type Ports = Readonly<Record<string, number>> & { readonly web: number; readonly admin: number };
+
+export type Options = {
+  accept?: AcceptMode;
+  /** Files beside the configuration, by name. */
+  files?: Record<string, string | Uint8Array>;
+  /** Data threads; 1 unless said otherwise, so that a test knows which one it speaks to. */
+  workers?: number;
+  /** Names of further ports. */
+  ports?: readonly string[];
+};
+
+const endings = new WeakMap<TestContext, (() => unknown)[]>();
+
+/** Runs `end` after the test, what was begun last first: who speaks to a program is gone before it must end. */
+export function atEnd(t: TestContext, end: () => unknown): void {
+  const before = endings.get(t);
+  if (before !== undefined) return void before.push(end);
+  const all = [end];
+  endings.set(t, all);
+  t.after(async () => {
+    const failures: unknown[] = [];
+    for (const one of all.reverse())
+      try {
+        await one();
+      } catch (error) {
+        failures.push(error);
+      }
+    if (failures.length > 0) throw failures[0];
+  });
+}
+
+type LogLine = Record<string, unknown> & { level?: string; msg?: string };
+
+/** Waits for `promise`, but not for ever: the bound is for a broken program, and says nothing about time. */
+export async function bounded<T>(promise: Promise<T>, what: string | (() => string), ms = 15_000): Promise<T> {
+  const stop = new AbortController();
+  const late = setTimeout(ms, true, { signal: stop.signal }).catch(() => false);
+  try {
+    return await Promise.race([
+      promise,
+      late.then((isLate) => {
+        if (isLate) throw new Error(`waited ${ms} ms for ${typeof what === "string" ? what : what()}`);
+        return promise;
+      }),
+    ]);
+  } finally {
+    stop.abort();
+  }
+}
+
+/** Asks again until it is so, for what tells of itself by no event. */
+export async function until(is: () => boolean | Promise<boolean>, what: string, ms = 15_000): Promise<void> {
+  for (const end = performance.now() + ms; !(await is()); await setTimeout(20))
+    if (performance.now() > end) throw new Error(`waited ${ms} ms until ${what}`);
+}
+
+export class Program {
+  readonly directory: string;
+  readonly ports: Ports;
+  /** What it wrote to standard output and standard error so far. */
+  output = "";
+  readonly exited: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
+  readonly #child: ChildProcess;
+  readonly #head: string;
+  #onOutput: () => void = () => {};
+
+  constructor(directory: string, ports: Ports, config: string | ((ports: Ports) => string), options: Options) {
+    this.directory = directory;
+    this.ports = ports;
+    this.#head = `admin: 127.0.0.1:${ports.admin}\nworkers: ${options.workers ?? 1}\n`;
+    for (const [name, content] of Object.entries(options.files ?? {})) this.write(name, content);
+    this.config(typeof config === "string" ? config : config(ports));
+    const env = { ...process.env };
+    if (options.accept === "public") env.SLUICE_ACCEPT = "public";
+    const child = spawn(process.execPath, [launcher, "run", "-c", join(directory, "sluice.yaml")], {
+      env,
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    this.#child = child;
+    for (const stream of [child.stdout, child.stderr])
+      stream.setEncoding("utf8").on("data", (text: string) => {
+        this.output += text;
+        this.#onOutput();
+      });
+    this.exited = once(child, "close").then(([code, signal]) => ({ code, signal }));
+  }
+
+  get pid(): number {
+    return this.#child.pid!;
+  }
+
+  get running(): boolean {
+    return this.#child.exitCode === null && this.#child.signalCode === null;
+  }
+
+  get port(): number {
+    return this.ports.web;
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${this.port}`;
+  }
+
+  /** The whole lines that are JSON: its log and its access log. */
+  get lines(): LogLine[] {
+    return this.output
+      .split("\n")
+      .slice(0, -1)
+      .filter((line) => line.startsWith("{"))
+      .map((line) => JSON.parse(line));
+  }
+
+  /** The lines of the access log. */
+  get accessLines(): LogLine[] {
+    return this.lines.filter((line) => "method" in line || "status" in line);
+  }
+
+  /** Waits for a line of the log for which `is` holds, and answers it. */
+  async logged(is: (line: LogLine) => boolean, what: string, ms?: number): Promise<LogLine> {
+    const found = new Promise<LogLine>((resolve) => {
+      this.#onOutput = () => {
+        const line = this.lines.find(is);
+        if (line !== undefined) resolve(line);
+      };
+      this.#onOutput();
+    });
+    return bounded(found, () => `${what} in the log:\n${this.output}`, ms);
+  }
+
+  write(name: string, content: string | Uint8Array): void {
+    writeFileSync(join(this.directory, name), content);
+  }
+
+  /** Writes the configuration; `admin` and `workers` are put before it. */
+  config(text: string): void {
+    this.write("sluice.yaml", this.#head + text);
+  }
+
+  get configText(): string {
+    return readFileSync(join(this.directory, "sluice.yaml"), "utf8").slice(this.#head.length);
+  }
+
+  async ask(path: string, options: RequestInit = {}): Promise<{ status: number; text: string }> {
+    const answer = await fetch(`http://127.0.0.1:${this.ports.admin}${path}`, options);
+    return { status: answer.status, text: await answer.text() };
+  }
+
+  async status(): Promise<Record<string, unknown>> {
+    return JSON.parse((await this.ask("/api/v1/status")).text);
+  }
+
+  /** The sum of a metric's series that have all these labels; 0 when there is none. */
+  async metric(name: string, labels: Record<string, string> = {}): Promise<number> {
+    const { text } = await this.ask("/metrics");
+    let sum = 0;
+    for (const line of text.split("\n")) {
+      const [, found, list = "", value] = /^(\w+)(?:\{(.*)\})? (\S+)$/.exec(line) ?? [];
+      if (found !== name) continue;
+      if (Object.entries(labels).every(([label, is]) => list.includes(`${label}="${is}"`))) sum += Number(value);
+    }
+    return sum;
+  }
+
+  /** Asks it to read its configuration again, and waits until it has. */
+  async reload(): Promise<{ status: number; text: string }> {
+    return this.ask("/api/v1/reload", { method: "POST" });
+  }
+
+  kill(signal: NodeJS.Signals): void {
+    this.#child.kill(signal);
+  }
+
+  /** SIGTERM; it must end with 0 in good time, and must not have failed inside. */
+  async stop(): Promise<void> {
+    if (!this.running) return;
+    this.kill("SIGTERM");
+    try {
+      const { code, signal } = await bounded(this.exited, "the program to end after SIGTERM");
+      assert.deepEqual([code, signal], [0, null], this.output);
+    } finally {
+      this.kill("SIGKILL");
+    }
+    assert.doesNotMatch(this.output, /an exception ended|failed while ending|data thread failed/);
+  }
+}
+
+/** Starts the program with that configuration, and waits until it is ready. */
+export async function startSluice(
+  t: TestContext,
+  config: string | ((ports: Ports) => string),
+  options: Options = {},
+): Promise<Program> {
+  const directory = mkdtempSync(join(tmpdir(), "sluice-e2e-"));
+  const ports: Record<string, number> = {};
+  for (const name of ["web", "admin", ...(options.ports ?? [])]) ports[name] = await findFreePort();
+  const program = new Program(directory, ports as Ports, config, options);
+  atEnd(t, async () => {
+    await program.stop();
+    rmSync(directory, { recursive: true, force: true });
+  });
+  const ready = (): Promise<boolean> =>
+    program.ask("/ready").then(
+      ({ status }) => status === 200,
+      () => false,
+    );
+  await until(async () => !program.running || (await ready()), `it is ready:\n${program.output}`);
+  assert.ok(program.running, `it ended at once:\n${program.output}`);
+  return program;
+}
+
+/** One listener and one cluster, with whatever keys each has besides. */
+export function simpleConfig(
+  upstreams: number | readonly number[],
+  { listener = "", cluster = "", route = "", rest = "" } = {},
+): (ports: Ports) => string {
+  const addresses = [upstreams].flat().map((port) => `"127.0.0.1:${port}"`);
+  return (ports) => `${rest}
+listeners:
+  web:
+    address: 127.0.0.1:${ports.web}
+    routes: [{ cluster: app${route === "" ? "" : `, ${route}`} }]
+    ${listener}
+clusters:
+  app:
+    endpoints: [${addresses.join(", ")}]
+    ${cluster}
+`;
+}
+
+/** Runs the command line to its end. */
+export async function runSluice(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  const exec = promisify(execFile);
+  try {
+    const { stdout, stderr } = await exec(process.execPath, [launcher, ...args]);
+    return { code: 0, stdout, stderr };
+  } catch (error) {
+    const { code, stdout, stderr } = error as { code: number; stdout: string; stderr: string };
+    return { code, stdout, stderr };
+  }
+}

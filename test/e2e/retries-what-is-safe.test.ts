@@ -1,0 +1,103 @@
+/** What may have reached an endpoint is sent again only where that does no harm. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { findFreePort } from "./free-port.ts";
+import { exchange, type Peer, startRawUpstream, startUpstream } from "./peers.ts";
+import { simpleConfig, startSluice, testInBothModes } from "./program.ts";
+
+const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+const retry = "retry: { attempts: 3, on: [connect, 502, 503, 504] }";
+
+const get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+const post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
+
+test("never-retries-a-sent-post", async (t) => {
+  const seen: string[] = [];
+  const breaking = await startRawUpstream(t, async (peer) => {
+    seen.push(await peer.head());
+    peer.reset();
+  });
+  const other = await startUpstream(t);
+  const sluice = await startSluice(t, simpleConfig([breaking.port, other.port], { route: retry }));
+  let failed = 0;
+  for (let turn = 0; turn < 6; turn++) {
+    const answer = await exchange(t, sluice.port, post);
+    if (answer.status === 502) failed++;
+    else assert.equal(answer.status, 200);
+  }
+  assert.equal(failed, seen.length);
+  assert.ok(failed > 0);
+  assert.equal(seen.length + other.requests.length, 6);
+});
+
+test("never-retries-a-sent-post on an answer's status, but does so for a GET", async (t) => {
+  const failing = await startUpstream(t, (_, response) => response.writeHead(503).end("busy"));
+  const other = await startUpstream(t);
+  const sluice = await startSluice(t, simpleConfig([failing.port, other.port], { route: retry }));
+  for (let turn = 0; turn < 4; turn++) assert.equal((await exchange(t, sluice.port, get)).status, 200);
+  const before = failing.requests.length;
+  assert.ok(before > 0);
+  const statuses: number[] = [];
+  for (let turn = 0; turn < 4; turn++) statuses.push((await exchange(t, sluice.port, post)).status);
+  assert.ok(statuses.includes(503));
+  assert.equal(statuses.filter((status) => status === 503).length, failing.requests.length - before);
+});
+
+test("a GET that was broken off before its answer is sent again where the rule names 502", async (t) => {
+  const breaking = await startRawUpstream(t, async (peer) => {
+    await peer.head();
+    peer.reset();
+  });
+  const other = await startUpstream(t);
+  const sluice = await startSluice(t, simpleConfig([breaking.port, other.port], { route: retry }));
+  for (let turn = 0; turn < 4; turn++) assert.equal((await exchange(t, sluice.port, get)).status, 200);
+  assert.ok(breaking.peers.length > 0);
+  assert.equal(other.requests.length, 4);
+});
+
+testInBothModes("retries-a-refused-connect-on-another-endpoint, the body included", async (t, accept) => {
+  const upstream = await startUpstream(t, (request, response) => response.end(request.body));
+  const sluice = await startSluice(t, simpleConfig([await findFreePort(), upstream.port]), { accept });
+  for (let turn = 0; turn < 4; turn++) {
+    const answer = await exchange(t, sluice.port, post);
+    assert.deepEqual([answer.status, answer.body.toString()], [200, "hello"]);
+  }
+  assert.equal(upstream.requests.length, 4);
+  assert.ok((await sluice.metric("sluice_retries_total", { cluster: "app" })) > 0);
+});
+
+test("gives up with 502 when every endpoint refuses", async (t) => {
+  const sluice = await startSluice(t, simpleConfig([await findFreePort(), await findFreePort()]));
+  const answer = await exchange(t, sluice.port, get);
+  assert.equal(answer.status, 502);
+  assert.equal(answer.headers["proxy-status"], "sluice; error=connection_refused");
+});
+
+test("stale-connection-is-not-an-error", async (t) => {
+  // Answers once on each connection, and closes it as the next request arrives: what a keep-alive timeout looks like
+  // when it meets a request on its way.
+  const upstream = await startRawUpstream(t, async (peer: Peer, index) => {
+    for (let turn = 0; ; turn++) {
+      await peer.head();
+      if (turn === 1 && index < 5) return void peer.end();
+      peer.send(OK);
+    }
+  });
+  const sluice = await startSluice(t, simpleConfig(upstream.port));
+  for (let turn = 0; turn < 10; turn++) assert.equal((await exchange(t, sluice.port, get)).status, 200);
+  assert.ok(upstream.peers.length >= 5);
+});
+
+test("stale-connection-is-not-an-error: a closed idle connection is dropped, and a POST takes a fresh one", async (t) => {
+  const upstream = await startRawUpstream(t, async (peer) => {
+    await peer.take("hello");
+    peer.send(OK).end();
+  });
+  const sluice = await startSluice(t, simpleConfig(upstream.port));
+  for (let turn = 0; turn < 5; turn++) {
+    assert.equal((await exchange(t, sluice.port, post)).status, 200);
+    // The proxy closes its side once it has seen the end of an idle connection.
+    await upstream.peers.at(-1)!.closed;
+  }
+  assert.equal(upstream.peers.length, 5);
+});

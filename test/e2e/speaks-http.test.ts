@@ -1,0 +1,195 @@
+/** One reading of HTTP/1.1 on both sides. */
+import assert from "node:assert/strict";
+import type { TestContext } from "node:test";
+import { type Answer, connectTo, exchange, type Peer, startRawUpstream, startUpstream } from "./peers.ts";
+import { type AcceptMode, bounded, simpleConfig, startSluice, testInBothModes } from "./program.ts";
+
+/** A proxy before an upstream that says `answers[path]`. */
+async function startBefore(t: TestContext, accept: AcceptMode, answers: Record<string, string>) {
+  const heads: string[] = [];
+  const upstream = await startRawUpstream(t, async (peer) => {
+    for (;;) {
+      const head = await peer.head();
+      heads.push(head);
+      const answer = answers[head.split(" ")[1]!]!;
+      peer.send(answer);
+      if (!/content-length|chunked|^HTTP\/1.1 (204|304)/im.test(answer) && !head.startsWith("HEAD")) peer.end();
+    }
+  });
+  const sluice = await startSluice(t, simpleConfig(upstream.port), { accept });
+  return { sluice, upstream, heads };
+}
+
+testInBothModes("pipelining-keeps-order", async (t, accept) => {
+  const upstream = await startUpstream(t, ({ url }, response) => {
+    // The earlier, the slower.
+    setTimeout(() => response.end(`answer to ${url}`), url === "/0" ? 60 : 0);
+  });
+  const sluice = await startSluice(t, simpleConfig(upstream.port), { accept });
+  const client = await connectTo(t, sluice.port);
+  const numbers = Array.from({ length: 50 }, (_, i) => i);
+  client.send(numbers.map((i) => `GET /${i} HTTP/1.1\r\nHost: a\r\n\r\n`).join(""));
+  for (const i of numbers) assert.equal((await client.answer()).body.toString(), `answer to /${i}`);
+  // The same with bodies between them, in pieces that fall anywhere.
+  const posts = numbers
+    .map((i) => `POST /p${i} HTTP/1.1\r\nHost: a\r\nContent-Length: ${i}\r\n\r\n${"x".repeat(i)}`)
+    .join("");
+  const pieces = Array.from({ length: Math.ceil(posts.length / 37) }, (_, i) => posts.slice(i * 37, (i + 1) * 37));
+  const sending = client.sendPieces(pieces);
+  for (const i of numbers) assert.equal((await client.answer()).body.toString(), `answer to /p${i}`);
+  await sending;
+  assert.deepEqual(
+    upstream.requests.filter(({ method }) => method === "POST").map(({ body }) => body.length),
+    numbers,
+  );
+});
+
+testInBothModes("head-and-1xx: answers without a body, and interim ones", async (t, accept) => {
+  const { sluice, upstream } = await startBefore(t, accept, {
+    "/sized": "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n",
+    "/204": "HTTP/1.1 204 No Content\r\n\r\n",
+    "/304": 'HTTP/1.1 304 Not Modified\r\nETag: "a"\r\nContent-Length: 1000\r\n\r\n',
+    "/hints":
+      "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+  });
+  const client = await connectTo(t, sluice.port);
+  const ask = (method: string, path: string): Peer => client.send(`${method} ${path} HTTP/1.1\r\nHost: a\r\n\r\n`);
+  const head = await ask("HEAD", "/sized").answer(true);
+  assert.deepEqual([head.status, head.headers["content-length"]], [200, "1000"]);
+  assert.equal((await ask("GET", "/204").answer()).status, 204);
+  assert.equal((await ask("GET", "/304").answer()).headers["content-length"], "1000");
+  const early = await ask("GET", "/hints").answer();
+  assert.deepEqual([early.status, early.headers.link], [103, "</a>"]);
+  assert.equal((await client.answer()).status, 102);
+  const last = await client.answer();
+  assert.deepEqual([last.status, last.body.toString()], [200, "ok"]);
+  assert.equal(upstream.peers.length, 1);
+  // A client of HTTP/1.0 does not know them.
+  const old = await exchange(t, sluice.port, "GET /hints HTTP/1.0\r\n\r\n");
+  assert.deepEqual([old.status, old.body.toString()], [200, "ok"]);
+});
+
+testInBothModes(
+  "http-1.0-clients: the end of the connection, or keep-alive where they ask for it",
+  async (t, accept) => {
+    const { sluice, heads } = await startBefore(t, accept, {
+      "/sized": "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+      "/chunked": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    });
+    const closing = await connectTo(t, sluice.port);
+    const plain = await closing.send("GET /sized HTTP/1.0\r\n\r\n").answer();
+    assert.deepEqual([plain.status, plain.body.toString(), plain.headers.connection], [200, "ok", "close"]);
+    assert.equal(
+      await bounded(
+        closing.waits(() => closing.ended, "the end"),
+        "the end",
+      ),
+      true,
+    );
+    assert.match(heads[0]!, /^GET \/sized HTTP\/1\.1\r\n/);
+    assert.match(heads[0]!, /\r\nhost: /i);
+
+    const kept = await connectTo(t, sluice.port);
+    for (let turn = 0; turn < 2; turn++) {
+      const answer = await kept.send("GET /sized HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").answer();
+      assert.deepEqual([answer.body.toString(), answer.headers.connection], ["ok", "keep-alive"]);
+    }
+    const unsized = await kept.send("GET /chunked HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").answer();
+    assert.equal(unsized.headers["transfer-encoding"], undefined);
+    assert.deepEqual([unsized.body.toString(), unsized.whole], ["ok", true]);
+  },
+);
+
+testInBothModes("close-delimited answers reach the client chunked, and whole", async (t, accept) => {
+  const { sluice } = await startBefore(t, accept, {
+    "/some": `HTTP/1.1 200 OK\r\n\r\n${"x".repeat(100_000)}`,
+    "/none": "HTTP/1.0 200 OK\r\n\r\n",
+  });
+  const client = await connectTo(t, sluice.port);
+  for (const [path, size] of [
+    ["/some", 100_000],
+    ["/none", 0],
+    ["/some", 100_000],
+  ] as const) {
+    const answer = await client.send(`GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`).answer();
+    assert.equal(answer.headers["transfer-encoding"], "chunked");
+    assert.deepEqual([answer.whole, answer.body.length], [true, size]);
+  }
+});
+
+testInBothModes("chunked both ways with trailers", async (t, accept) => {
+  const upstream = await startUpstream(t, (request, response) => {
+    response.writeHead(200, { trailer: "x-sum" });
+    for (let at = 0; at < request.body.length; at += 10_000) response.write(request.body.subarray(at, at + 10_000));
+    response.addTrailers({ "x-sum": `seen ${request.trailers["x-check"]}` });
+    response.end();
+  });
+  const sluice = await startSluice(t, simpleConfig(upstream.port), { accept });
+  const client = await connectTo(t, sluice.port);
+  for (const chunks of [["a"], ["hello ", "world"], Array.from({ length: 100 }, (_, i) => `${i}`.repeat(700))]) {
+    const body = chunks.map((chunk) => `${chunk.length.toString(16)}\r\n${chunk}\r\n`).join("");
+    const request = `POST / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n\r\n${body}0\r\nX-Check: ${chunks.length}\r\n\r\n`;
+    const pieces = Array.from({ length: Math.ceil(request.length / 3001) }, (_, i) =>
+      request.slice(i * 3001, (i + 1) * 3001),
+    );
+    await client.sendPieces(pieces);
+    const answer: Answer = await client.answer();
+    assert.equal(answer.body.toString(), chunks.join(""));
+    assert.match(answer.trailers, new RegExp(`^x-sum: seen ${chunks.length}\r\n$`, "i"));
+  }
+  assert.equal(upstream.connections, 1);
+});
+
+testInBothModes("absolute-form targets: the target's authority stands for Host", async (t, accept) => {
+  const upstream = await startUpstream(t, (request, response) =>
+    response.end(`${request.headers.host} ${request.url}`),
+  );
+  const sluice = await startSluice(t, simpleConfig(upstream.port), { accept });
+  const answer = await exchange(
+    t,
+    sluice.port,
+    "GET http://real.example:81/a/../b?c=d HTTP/1.1\r\nHost: other\r\n\r\n",
+  );
+  assert.equal(answer.body.toString(), "real.example:81 /b?c=d");
+  const bare = await exchange(t, sluice.port, "GET http://real.example HTTP/1.1\r\nHost: other\r\n\r\n");
+  assert.equal(bare.body.toString(), "real.example /");
+});
+
+testInBothModes("a head may come byte by byte, on both sides", async (t, accept) => {
+  const upstream = await startRawUpstream(t, async (peer) => {
+    for (;;) {
+      await peer.head();
+      await peer.sendPieces("HTTP/1.1 200 OK\r\nX-A: b\r\nContent-Length: 5\r\n\r\nhello");
+    }
+  });
+  const sluice = await startSluice(t, simpleConfig(upstream.port), { accept });
+  const client = await connectTo(t, sluice.port);
+  for (let turn = 0; turn < 3; turn++) {
+    await client.sendPieces("GET /slowly HTTP/1.1\r\nHost: a\r\nX-B: c\r\n\r\n");
+    const answer = await client.answer();
+    assert.deepEqual([answer.status, answer.headers["x-a"], answer.body.toString()], [200, "b", "hello"]);
+  }
+});
+
+testInBothModes("hop-by-hop fields stay on their hop, and Via says who passed it on", async (t, accept) => {
+  const upstream = await startRawUpstream(t, async (peer) => {
+    for (;;) {
+      await peer.head().then((head) => seen.push(head));
+      peer.send(
+        "HTTP/1.1 200 OK\r\nConnection: x-mine, keep-alive\r\nX-Mine: 1\r\nKeep-Alive: timeout=5\r\nX-Theirs: 2\r\nContent-Length: 0\r\n\r\n",
+      );
+    }
+  });
+  const seen: string[] = [];
+  const sluice = await startSluice(t, simpleConfig(upstream.port), { accept });
+  const answer = await exchange(
+    t,
+    sluice.port,
+    "GET / HTTP/1.1\r\nHost: a\r\nConnection: x-drop, keep-alive, authorization\r\nX-Drop: 1\r\nKeep-Alive: 5\r\nAuthorization: b\r\nTE: gzip\r\nVia: 1.0 b\r\nProxy-Authorization: c\r\nUpgrade: h2c\r\n\r\n",
+  );
+  assert.doesNotMatch(seen[0]!, /x-drop|keep-alive|\r\nte:|proxy-authorization|upgrade/i);
+  assert.match(seen[0]!, /\r\nauthorization: b\r\n/i);
+  assert.match(seen[0]!, /\r\nvia: 1\.0 b, 1\.1 sluice\r\n/i);
+  assert.doesNotMatch(answer.head, /x-mine|keep-alive/i);
+  assert.equal(answer.headers["x-theirs"], "2");
+});

@@ -1,0 +1,41 @@
+/** A data thread that does nothing but turn in circles is ended, and its successor serves. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { makePlugin } from "./bad-plugins.ts";
+import { startUpstream } from "./peers.ts";
+import { simpleConfig, startSluice, until } from "./program.ts";
+
+/** One turn of the loop costs a few units of fuel and hundreds of cycles: the most fuel that can be configured lasts for minutes. */
+const slow = makePlugin(
+  "request_head",
+  `(local $x i64) (local.set $x (i64.const 0x7fffffffffffffff))
+   (loop $turn
+     ${"(local.set $x (i64.add (i64.const 0x7ffffffffffffff1) (i64.rem_u (i64.const -1) (local.get $x))))".repeat(40)}
+     br $turn)
+   i32.const 0`,
+);
+
+test("stuck-thread-is-replaced", async (t) => {
+  const upstream = await startUpstream(t);
+  const sluice = await startSluice(
+    t,
+    (ports) => `plugins: { slow: { wasm: ./slow.wasm, limits: { fuel: 2000000000 } } }
+${simpleConfig(upstream.port)(ports).replace("routes: [", "routes: [{ match: { path: /slow }, chain: [slow], cluster: app }, ")}`,
+    { files: { "slow.wasm": slow } },
+  );
+  assert.equal((await fetch(sluice.url)).status, 200);
+  const lost = fetch(`${sluice.url}/slow`).then(
+    (answer) => answer.status,
+    () => "broken",
+  );
+  await sluice.logged((line) => /stuck/.test(line.msg ?? ""), "that the thread is stuck", 60_000);
+  assert.equal(await lost, "broken");
+  const status = () =>
+    fetch(sluice.url).then(
+      (answer) => answer.status,
+      () => 0,
+    );
+  await until(async () => (await status()) === 200, "the successor serves");
+  assert.equal(await sluice.metric("sluice_thread_restarts_total", { reason: "stuck" }), 1);
+  assert.equal(await sluice.metric("sluice_requests_in_flight"), 0);
+});

@@ -1,0 +1,103 @@
+/** survives-a-trap, survives-a-spin: a bad plugin costs the request that it ran for, and nothing else. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { makePlugin, SPIN, TRAP, trapsWhenAsked } from "./bad-plugins.ts";
+import { startUpstream } from "./peers.ts";
+import { simpleConfig, startSluice } from "./program.ts";
+
+const bad: { name: string; reason: string; wasm: Uint8Array }[] = [
+  { name: "a trap", reason: "trap", wasm: makePlugin("request_head", TRAP) },
+  { name: "an endless loop", reason: "fuel", wasm: makePlugin("request_head", SPIN) },
+  {
+    name: "an endless recursion",
+    reason: "stack",
+    wasm: makePlugin("request_head", "(call 1 (local.get 0) (local.get 1))"),
+  },
+  {
+    name: "a result that the hook does not define",
+    reason: "bad_result",
+    wasm: makePlugin("request_head", "i32.const 77"),
+  },
+  { name: "memory past its end", reason: "memory", wasm: makePlugin("request_head", "(i32.load (i32.const -8))") },
+];
+
+for (const { name, reason, wasm } of bad) {
+  test(`survives ${name}: reject answers 500, skip goes on`, async (t) => {
+    const upstream = await startUpstream(t);
+    const sluice = await startSluice(
+      t,
+      (ports) => `plugins:
+  bad: { wasm: ./bad.wasm }
+  skipped: { wasm: ./bad.wasm, onFailure: skip }
+${simpleConfig(upstream.port)(ports).replace(
+  "routes: [",
+  "routes: [{ match: { path: /bad }, chain: [bad], cluster: app }, { match: { path: /skipped }, chain: [skipped], cluster: app }, ",
+)}`,
+      { files: { "bad.wasm": wasm } },
+    );
+    for (let turn = 0; turn < 3; turn++) {
+      const rejected = await fetch(`${sluice.url}/bad`);
+      assert.equal(rejected.status, 500);
+      assert.equal(rejected.headers.get("proxy-status"), "sluice; error=proxy_internal_error");
+      assert.doesNotMatch(await rejected.text(), /wasm|trap|fuel|bad/);
+      assert.equal((await fetch(`${sluice.url}/skipped`)).status, 200);
+      assert.equal((await fetch(`${sluice.url}/good`)).status, 200);
+    }
+    assert.equal(upstream.requests.filter(({ url }) => url === "/bad").length, 0);
+    await sluice.logged(
+      (line) => JSON.stringify(line).includes('"bad"') && /request_head/.test(JSON.stringify(line)),
+      "what failed and where",
+    );
+    assert.equal(await sluice.metric("sluice_plugin_failures_total", { plugin: "bad", hook: "request_head" }), 3);
+    const reasons = (await sluice.ask("/metrics")).text.match(/(?<=sluice_plugin_failures_total.*reason=")\w+/g) ?? [];
+    assert.deepEqual([...new Set(reasons)], [reason]);
+  });
+}
+
+test("a plugin that fails for one request serves the next on the same connection", async (t) => {
+  const upstream = await startUpstream(t);
+  const sluice = await startSluice(
+    t,
+    (ports) =>
+      `plugins: { moody: { wasm: ./moody.wasm } }\n${simpleConfig(upstream.port, { listener: "chain: [moody]" })(ports)}`,
+    { files: { "moody.wasm": trapsWhenAsked() } },
+  );
+  for (let turn = 0; turn < 20; turn++) {
+    assert.equal((await fetch(sluice.url, { headers: { "x-bad": "1" } })).status, 500);
+    assert.equal((await fetch(sluice.url)).status, 200);
+  }
+});
+
+test("a strategy that fails is replaced by the host's own pick", async (t) => {
+  const upstream = await startUpstream(t);
+  const pick = '(func (export "pick") (param i32 i32) (result i32) i32.const 0)';
+  for (const body of [TRAP, SPIN])
+    for (const wasm of [makePlugin("pick", body), makePlugin("update", body, pick)]) {
+      const sluice = await startSluice(
+        t,
+        (ports) =>
+          `plugins: { bad: { wasm: ./bad.wasm } }\n${simpleConfig(upstream.port, { cluster: "strategy: bad" })(ports)}`,
+        { files: { "bad.wasm": wasm } },
+      );
+      for (let turn = 0; turn < 3; turn++) assert.equal((await fetch(sluice.url)).status, 200);
+      assert.ok((await sluice.metric("sluice_plugin_failures_total", { plugin: "bad" })) > 0);
+      await sluice.stop();
+    }
+});
+
+test("a failing response hook answers 500, and a failing log hook is only counted", async (t) => {
+  const upstream = await startUpstream(t);
+  const sluice = await startSluice(
+    t,
+    (ports) => `plugins: { response: { wasm: ./response.wasm }, log: { wasm: ./log.wasm } }
+${simpleConfig(upstream.port)(ports).replace(
+  "routes: [",
+  "routes: [{ match: { path: /response }, chain: [response], cluster: app }, { match: { path: /log }, chain: [log], cluster: app }, ",
+)}`,
+    { files: { "response.wasm": makePlugin("response_head", TRAP), "log.wasm": makePlugin("log", TRAP) } },
+  );
+  assert.equal((await fetch(`${sluice.url}/response`)).status, 500);
+  assert.equal((await fetch(`${sluice.url}/log`)).status, 200);
+  assert.equal((await fetch(`${sluice.url}/log`)).status, 200);
+  assert.equal(await sluice.metric("sluice_plugin_failures_total", { plugin: "log", hook: "log" }), 2);
+});

@@ -1,0 +1,148 @@
+/** Who keeps Sluice waiting is told so, or is left. */
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { connect } from "node:net";
+import { type TestContext, test } from "node:test";
+import { connectTo, exchange, startRawUpstream, startUpstream } from "./peers.ts";
+import { atEnd, bounded, simpleConfig, startSluice, testInBothModes } from "./program.ts";
+
+const get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+testInBothModes(
+  "clients: 408 for a head or a body that does not come, a plain end for an idle connection",
+  async (t, accept) => {
+    const upstream = await startUpstream(t);
+    const listener = "timeouts: { head: 300ms, body: 300ms, idle: 300ms }";
+    const sluice = await startSluice(t, simpleConfig(upstream.port, { listener }), { accept });
+
+    const head = await connectTo(t, sluice.port);
+    const late = await head.send("GET / HTTP/1.1\r\nHost: ").answer();
+    assert.deepEqual([late.status, late.headers.connection], [408, "close"]);
+    assert.match(late.headers["proxy-status"]!, /^sluice; error=/);
+    await head.waits(() => head.ended, "the end");
+
+    const body = await connectTo(t, sluice.port);
+    const cut = await body.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhe").answer();
+    assert.equal(cut.status, 408);
+    await body.waits(() => body.ended, "the end");
+
+    const silent = await connectTo(t, sluice.port);
+    assert.equal((await silent.rest()).length, 0);
+    const idle = await connectTo(t, sluice.port);
+    assert.equal((await idle.send(get).answer()).status, 200);
+    assert.equal((await idle.rest()).length, 0);
+  },
+);
+
+test("a head that trickles is ended all the same: what counts is its first byte", async (t) => {
+  const upstream = await startUpstream(t);
+  const sluice = await startSluice(t, simpleConfig(upstream.port, { listener: "timeouts: { head: 500ms }" }));
+  const client = await connectTo(t, sluice.port);
+  client.send("GET / HTTP/1.1\r\nX: ");
+  const trickle = setInterval(() => client.send("x"), 50);
+  atEnd(t, () => clearInterval(trickle));
+  assert.equal((await client.answer()).status, 408);
+});
+
+test("upstreams: 504 for an answer that does not come, and the connection is given up", async (t) => {
+  const upstream = await startRawUpstream(t);
+  const sluice = await startSluice(t, simpleConfig(upstream.port, { cluster: "timeouts: { response: 300ms }" }));
+  const answer = await exchange(t, sluice.port, get);
+  assert.equal(answer.status, 504);
+  assert.equal(answer.headers["proxy-status"], "sluice; error=http_response_timeout");
+  await bounded(upstream.peers[0]!.closed, "the upstream connection's end");
+});
+
+test("upstreams: a response timeout does not run while the request is on its way", async (t) => {
+  const upstream = await startUpstream(t);
+  const sluice = await startSluice(t, simpleConfig(upstream.port, { cluster: "timeouts: { response: 300ms }" }));
+  const client = await connectTo(t, sluice.port);
+  client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n");
+  for (const byte of "hello") {
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    client.send(byte);
+  }
+  assert.equal((await client.answer()).status, 200);
+});
+
+test("routes: the timeout covers all attempts", async (t) => {
+  const silent = await Promise.all([1, 2, 3].map(() => startRawUpstream(t)));
+  const sluice = await startSluice(
+    t,
+    simpleConfig(
+      silent.map(({ port }) => port),
+      { route: "timeout: 400ms, retry: { attempts: 5, on: [connect, 504] }" },
+    ),
+  );
+  const answer = await exchange(t, sluice.port, get);
+  assert.equal(answer.status, 504);
+});
+
+test("upstreams: 504 for a connection that does not come about", async (t) => {
+  const port = await startDeaf(t);
+  const sluice = await startSluice(t, simpleConfig(port, { cluster: "timeouts: { connect: 300ms }" }));
+  const answer = await exchange(t, sluice.port, get);
+  assert.equal(answer.status, 504);
+  assert.equal(answer.headers["proxy-status"], "sluice; error=connection_timeout");
+});
+
+/** A port that neither takes nor refuses a connection: its program is stopped, and its queue is full. */
+async function startDeaf(t: TestContext): Promise<number> {
+  const script = `require("net").createServer().listen({ port: 0, host: "127.0.0.1", backlog: 1 }, function () {
+    console.log(this.address().port);
+  })`;
+  const child = spawn(process.execPath, ["-e", script], { stdio: ["ignore", "pipe", "inherit"] });
+  atEnd(t, () => child.kill("SIGKILL"));
+  const [line] = await once(child.stdout, "data");
+  child.kill("SIGSTOP");
+  for (let i = 0; i < 8; i++) {
+    const socket = connect({ host: "127.0.0.1", port: Number(line) });
+    socket.on("error", () => socket.destroy());
+    atEnd(t, () => socket.destroy());
+  }
+  return Number(line);
+}
+
+test("an answer that stands still is broken off, and the client sees it", async (t) => {
+  const upstream = await startRawUpstream(t, async (peer) => {
+    await peer.head();
+    peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
+  });
+  const sluice = await startSluice(t, simpleConfig(upstream.port, { cluster: "timeouts: { idle: 300ms }" }));
+  const client = await connectTo(t, sluice.port);
+  const answer = await client.send(get).answer();
+  assert.deepEqual([answer.status, answer.whole], [200, false]);
+  assert.equal(await bounded(client.closed, "the end"), "reset");
+});
+
+test("an answer that stands still after its reader was slow is broken off too", async (t) => {
+  const size = 16 * 1024 * 1024;
+  const upstream = await startRawUpstream(t, async (peer) => {
+    await peer.head();
+    peer.send(`HTTP/1.1 200 OK\r\nContent-Length: ${size + 10}\r\n\r\n`).send(Buffer.alloc(size));
+  });
+  const sluice = await startSluice(t, simpleConfig(upstream.port, { cluster: "timeouts: { idle: 500ms }" }));
+  const client = await connectTo(t, sluice.port);
+  client.send(get);
+  await client.waits(() => client.received > 0, "the first bytes");
+  client.socket.pause();
+  await new Promise((resolve) => setTimeout(resolve, 1500));
+  client.socket.resume();
+  assert.equal(await bounded(client.closed, "the end"), "reset");
+  assert.ok(client.received > size, `only ${client.received} bytes came: a slow reader is no slow upstream`);
+});
+
+test("a client that takes nothing of its answer is left after its time", async (t) => {
+  const upstream = await startUpstream(t, (_, response) => response.end(Buffer.alloc(32 * 1024 * 1024)));
+  const sluice = await startSluice(t, simpleConfig(upstream.port, { listener: "timeouts: { write: 500ms }" }));
+  const client = await connectTo(t, sluice.port, { pauseOnConnect: true });
+  client.send(get);
+  await bounded(
+    (async () => {
+      while ((await sluice.metric("sluice_requests_total", { status: "200" })) === 0) await new Promise(setImmediate);
+    })(),
+    "the request's end",
+  );
+  assert.equal(await sluice.metric("sluice_requests_in_flight"), 0);
+});

@@ -1,0 +1,119 @@
+/** Upstreams that lie: it costs their connection, and never another client's answer. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { connectTo, exchange, type Peer, startRawUpstream } from "../e2e/peers.ts";
+import { bounded, simpleConfig, startSluice, testInBothModes } from "../e2e/program.ts";
+import { smuggling } from "../fixtures/smuggling.ts";
+
+const get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+const good = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nX-Good: 1\r\n\r\ngood";
+/** What an attacker wants the next client to take for its answer. */
+const poison = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\nX-Poison: 1\r\n\r\npoison";
+
+testInBothModes(
+  "every ambiguous answer is refused, its connection lost, and the next answer right",
+  async (t, accept) => {
+    let lie: string | null = null;
+    const upstream = await startRawUpstream(t, async (peer) => {
+      for (;;) {
+        await peer.head();
+        const said = lie;
+        lie = null;
+        peer.send(said === null ? good : said + poison);
+      }
+    });
+    const sluice = await startSluice(t, simpleConfig(upstream.port), { accept });
+    for (const { name, raw, expect, part } of smuggling.filter((one) => one.direction === "response")) {
+      await t.test(name, async (t) => {
+        lie = raw;
+        const client = await connectTo(t, sluice.port);
+        const answer = await client.send(get).answer();
+        const connection = upstream.peers.at(-1)!;
+        if (expect === 200)
+          assert.deepEqual([answer.status, answer.whole, answer.body.toString()], [200, true, "hello"]);
+        else if (part === "body" && answer.status === 200) assert.equal(answer.whole, false);
+        else
+          assert.deepEqual([answer.status, answer.headers["proxy-status"]], [502, "sluice; error=http_protocol_error"]);
+        assert.equal(answer.headers["x-poison"], undefined);
+        await bounded(connection.closed, "the lying connection's end");
+        for (let turn = 0; turn < 2; turn++) {
+          const next = await exchange(t, sluice.port, get);
+          assert.deepEqual([next.status, next.headers["x-good"], next.body.toString()], [200, "1", "good"]);
+        }
+      });
+    }
+  },
+);
+
+const lies: [name: string, said: string, status: number | "broken"][] = [
+  ["more than its length", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokmore", 200],
+  ["a second answer", `${good}${poison}`, 200],
+  ["a body after 204", `HTTP/1.1 204 No Content\r\n\r\n${poison}`, 204],
+  ["a body after 304", `HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n${poison}`, 304],
+  ["nothing but 1xx", "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(50), 502],
+  ["101 without being asked", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", 502],
+  ["a head without an end", `HTTP/1.1 200 OK\r\nX: ${"x".repeat(200_000)}`, 502],
+  ["fields without an end", `HTTP/1.1 200 OK\r\n${"X: y\r\n".repeat(2000)}`, 502],
+  ["noise", "\0\x01\x02\xff\r\n\r\n", 502],
+  ["a TLS alert", "\x15\x03\x01\x00\x02\x02\x28", 502],
+];
+
+testInBothModes("lies of other kinds", async (t, accept) => {
+  let lie: string | null = null;
+  const upstream = await startRawUpstream(t, async (peer: Peer) => {
+    for (;;) {
+      await peer.head();
+      const said = lie;
+      lie = null;
+      peer.send(said ?? good);
+    }
+  });
+  const sluice = await startSluice(t, simpleConfig(upstream.port), { accept });
+  for (const [name, said, status] of lies) {
+    await t.test(name, async (t) => {
+      lie = said;
+      const client = await connectTo(t, sluice.port);
+      client.send(get);
+      let answer = await client.answer();
+      while (answer.status < 200) answer = await client.answer();
+      assert.equal(answer.status, status);
+      assert.equal(answer.headers["x-poison"], undefined);
+      await bounded(upstream.peers.at(-1)!.closed, "the lying connection's end");
+      const next = await client.send(get).answer();
+      assert.deepEqual([next.status, next.body.toString()], [200, "good"]);
+    });
+  }
+});
+
+test("an answer that nobody asked for ends the idle connection that it came on", async (t) => {
+  const upstream = await startRawUpstream(t, async (peer) => {
+    for (;;) {
+      await peer.head();
+      peer.send(good);
+    }
+  });
+  const sluice = await startSluice(t, simpleConfig(upstream.port));
+  assert.equal((await exchange(t, sluice.port, get)).status, 200);
+  upstream.peers[0]!.send(poison);
+  await bounded(upstream.peers[0]!.closed, "the connection's end");
+  assert.equal((await exchange(t, sluice.port, get)).headers["x-good"], "1");
+  assert.equal(upstream.peers.length, 2);
+});
+
+test("an answer to HEAD has no body, whatever the upstream sends", async (t) => {
+  const upstream = await startRawUpstream(t, async (peer) => {
+    for (;;) {
+      await peer.head();
+      peer.send(good);
+    }
+  });
+  const sluice = await startSluice(t, simpleConfig(upstream.port));
+  const client = await connectTo(t, sluice.port);
+  for (let turn = 0; turn < 3; turn++) {
+    const answer = await client.send("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n").answer(true);
+    assert.equal(answer.headers["content-length"], "4");
+  }
+  assert.equal(client.bytes.length, 0);
+  const next = await client.send(get).answer();
+  assert.equal(next.body.toString(), "good");
+});
