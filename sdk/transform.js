@@ -15,28 +15,33 @@ const ARENA_SOURCE = "~lib/sluice/sdk/runtime/arena.ts";
 const ARENA = new URL("./runtime/arena.ts", import.meta.url);
 const STUB_PATH = /^~lib\/rt\/(index-)?stub\.ts$/;
 
-const CALL = { enter: "enter(instance)", leave: "return leave()" };
+const CALL = { enter: "sdk.enter(instance)", leave: "return sdk.leave()" };
 
 /**
  * Each hook: what it is called in the ABI, its parameters in order (an author may leave off those at the end), what it
  * returns, and what the wrapper does before and after. `%` stands for the author's call.
  */
 const HOOKS = {
-  configure: { abi: "configure", params: [], returns: "void", body: "enterConfigure(instance); %; return 0" },
+  configure: { abi: "configure", params: [], returns: "void", body: "sdk.enterConfigure(instance); %; return 0" },
   onRequest: { abi: "request_head", params: ["Request"], returns: "void", body: `${CALL.enter}; %; ${CALL.leave}` },
-  route: { abi: "route", params: ["Request"], returns: "Cluster", body: `${CALL.enter}; return leaveRoute(%)` },
+  route: { abi: "route", params: ["Request"], returns: "Cluster", body: `${CALL.enter}; return sdk.leaveRoute(%)` },
   onResponse: {
     abi: "response_head",
     params: ["Request", "Response"],
     returns: "void",
     body: `${CALL.enter}; %; ${CALL.leave}`,
   },
-  update: { abi: "update", params: ["Endpoints"], returns: "void", body: "enterUpdate(instance); %; return leave()" },
+  update: {
+    abi: "update",
+    params: ["Endpoints"],
+    returns: "void",
+    body: "sdk.enterUpdate(instance); %; return sdk.leave()",
+  },
   pick: {
     abi: "pick",
     params: ["Endpoints", "Request"],
     returns: "i32",
-    body: "enterPick(instance); return leavePick(%)",
+    body: "sdk.enterPick(instance); return sdk.leavePick(%)",
   },
   onOutcome: {
     abi: "outcome",
@@ -47,10 +52,16 @@ const HOOKS = {
   onLog: { abi: "log", params: ["Request", "Response"], returns: "void", body: `${CALL.enter}; %; ${CALL.leave}` },
 };
 
-/** What the wrapper hands to a parameter of that type, and how messages name it. */
-const ARGUMENT = { Request: "request", Response: "response", Endpoints: "endpoints", Outcome: "outcome" };
+/** What the wrapper hands to a parameter of that type. */
+const ARGUMENT = {
+  Request: "sdk.request",
+  Response: "sdk.response",
+  Endpoints: "sdk.endpoints",
+  Outcome: "sdk.outcome",
+};
 
-const SHORT = { Request: "req", Response: "res" };
+/** How messages name it. */
+const SHORT = { Request: "req", Response: "res", Endpoints: "endpoints", Outcome: "outcome" };
 
 const INSTEAD = {
   "Date.now": "use `now` of the SDK",
@@ -163,17 +174,15 @@ function checkHook(declaration, names, report) {
     else return;
     sound = false;
   });
-  const omitted = returnType.range.start === returnType.range.end;
-  const returned = omitted ? "void" : typeName(returnType, names, hook.returns === "Cluster");
-  if (returned !== hook.returns) {
-    report(omitted ? declaration.name.range : returnType.range, `\`${name}\` returns ${hook.returns}; ${expected}`);
+  if (typeName(returnType, names, hook.returns === "Cluster") !== hook.returns) {
+    report(returnType.range, `\`${name}\` returns ${hook.returns}; ${expected}`);
     sound = false;
   }
   return sound;
 }
 
 function signature(name, hook) {
-  const params = hook.params.map((type) => `${SHORT[type] ?? ARGUMENT[type]}: ${type}`).join(", ");
+  const params = hook.params.map((type) => `${SHORT[type]}: ${type}`).join(", ");
   return `${name}(${params}): ${hook.returns === "Cluster" ? "Cluster | null" : hook.returns}`;
 }
 
@@ -187,9 +196,8 @@ function typeName(type, names, nullable = false) {
 }
 
 function writeWrappers({ hooks, servesMany }, module) {
-  const lines = [
-    'import { enter, leave, leaveRoute, enterConfigure, enterUpdate, enterPick, leavePick, request, response, endpoints, outcome } from "sluice/sdk/hooks";',
-  ];
+  // A namespace, since the wrappers have the names of hooks themselves.
+  const lines = ['import * as sdk from "sluice/sdk/hooks";'];
   // Start-up code runs in the order of imports: what stands here comes before the author's.
   if (servesMany) lines.push('import "sluice/sdk/serves-many";');
   const imports = hooks.map((h) => `${h.name.text} as author_${h.name.text}`).join(", ");
@@ -200,7 +208,9 @@ function writeWrappers({ hooks, servesMany }, module) {
   const names = hooks.map((h) => h.name.text);
   // The SDK's tables of endpoints follow the host's even where the author has no use for `update`.
   if (names.includes("pick") && !names.includes("update"))
-    lines.push("export function update(instance: i32, exchange: i32): i32 { enterUpdate(instance); return leave(); }");
+    lines.push(
+      "export function update(instance: i32, exchange: i32): i32 { sdk.enterUpdate(instance); return sdk.leave(); }",
+    );
   return `${lines.join("\n")}\n`;
 }
 
