@@ -42,9 +42,9 @@ function handOver() {
   });
 }
 
-/** The `node` of the nearest node_modules, from the package outward. */
+/** The `node` of the nearest node_modules, from the package outward; not by `.bin`, which npm before 11 leaves without. */
 function findNode(directory) {
-  const node = join(directory, "node_modules/.bin/node");
+  const node = join(directory, `node_modules/node-${process.platform}-${process.arch}/bin/node`);
   if (existsSync(node)) return node;
   const parent = dirname(directory);
   return parent === directory ? null : findNode(parent);
