@@ -31,7 +31,12 @@ export type LoadRow = {
   readonly comparisons: readonly Comparison[];
 };
 
-export type Compared = Comparison & { readonly cpu: Spread; readonly rate: Spread };
+export type Compared = Comparison & {
+  readonly cpu: Spread;
+  readonly rate: Spread;
+  /** The larger of both sides' median share of lost core. */
+  readonly waited: number;
+};
 
 export type Outcome = {
   readonly samples: ReadonlyMap<string, readonly Sample[]>;
@@ -94,5 +99,6 @@ function compare(comparison: Comparison, samples: ReadonlyMap<string, readonly S
   const cpu = comparison.difference
     ? pairs.map(([a, b]) => (a.cpu - b.cpu) * 1000)
     : pairs.map(([a, b]) => a.cpu / b.cpu);
-  return [{ ...comparison, cpu: spreadOf(cpu), rate: spreadOf(pairs.map(([a, b]) => a.rate / b.rate)) }];
+  const waited = Math.max(...[ours, peers].map((taken) => spreadOf(taken.map((sample) => sample.waited)).median));
+  return [{ ...comparison, cpu: spreadOf(cpu), rate: spreadOf(pairs.map(([a, b]) => a.rate / b.rate)), waited }];
 }

@@ -2,7 +2,7 @@
 import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { readCpu, readRss } from "./programs.ts";
+import { readRss, readTimes } from "./programs.ts";
 
 export type Load = {
   readonly port: number;
@@ -18,6 +18,8 @@ export type Load = {
 export type Sample = {
   /** Processor time of the proxy's process for one request, µs. */
   readonly cpu: number;
+  /** The share of the interval in which another process had the proxy's core: what disturbs a measurement. */
+  readonly waited: number;
   readonly requests: number;
   /** Requests a second. */
   readonly rate: number;
@@ -33,13 +35,14 @@ const run = promisify(execFile);
 
 /** Loads `pid`'s port. @throws when one request failed: such an interval compares nothing. */
 export async function measure(name: string, pid: number, load: Load): Promise<Sample> {
-  const before = readCpu(pid);
+  const before = readTimes(pid);
   const result = await runWrk(load);
-  const spent = readCpu(pid) - before;
+  const after = readTimes(pid);
   if (result.broken + result.refused > 0 || result.requests === 0)
     throw new Error(`${name}: ${result.broken} broken and ${result.refused} refused of ${result.requests} requests`);
   return {
-    cpu: spent / result.requests,
+    cpu: (after.ran - before.ran) / result.requests,
+    waited: (after.waited - before.waited) / result.micros,
     requests: result.requests,
     rate: (result.requests * 1e6) / result.micros,
     p99: result.p99,

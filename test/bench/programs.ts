@@ -76,17 +76,27 @@ function accepts(port: number): Promise<boolean> {
   });
 }
 
-/** Processor time, user and system, of all threads of a process since each began, in µs. */
-export function readCpu(pid: number): number {
-  let nanoseconds = 0;
+export type Times = {
+  /** Processor time, user and system, of all threads since each began, µs. */
+  readonly ran: number;
+  /** Time in which a thread could have run but another process had the core, µs. */
+  readonly waited: number;
+};
+
+export function readTimes(pid: number): Times {
+  let ran = 0;
+  let waited = 0;
   try {
-    for (const thread of readdirSync(`/proc/${pid}/task`))
-      nanoseconds += Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, "latin1").split(" ")[0]);
+    for (const thread of readdirSync(`/proc/${pid}/task`)) {
+      const times = readFileSync(`/proc/${pid}/task/${thread}/schedstat`, "latin1").split(" ");
+      ran += Number(times[0]) / 1000;
+      waited += Number(times[1]) / 1000;
+    }
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code !== "ENOENT") throw cause;
-    return readTicks(pid);
+    return { ran: readTicks(pid), waited: 0 };
   }
-  return nanoseconds / 1000;
+  return { ran, waited };
 }
 
 /** The same from `stat`, in steps of 10 ms: for kernels that keep no scheduler figures for a thread. */

@@ -2,9 +2,9 @@
 import type { Comparison, LoadRow } from "./compare.ts";
 import { caddy } from "./peers/caddy.ts";
 import { haproxy, haproxyLua } from "./peers/haproxy.ts";
-import { nginx, nginxLua, nginxNjs } from "./peers/nginx.ts";
+import { nginx, nginxLogging, nginxLua, nginxNjs } from "./peers/nginx.ts";
 import { floor, floorChain, nodeHttp, nodeHttpChain, undici, undiciChain } from "./peers/node.ts";
-import { sluice, sluiceChain, sluiceNoop } from "./peers/sluice.ts";
+import { sluice, sluiceChain, sluiceLogging, sluiceNoop } from "./peers/sluice.ts";
 import { LARGE, ROUTE_HEADER } from "./site.ts";
 
 const againstNative: readonly Comparison[] = [
@@ -50,6 +50,13 @@ export const LOAD_ROWS: readonly LoadRow[] = [
     work: "plain",
     peers: [sluice, sluiceNoop],
     comparisons: [{ ours: sluiceNoop.name, peer: sluice.name, target: 150, difference: true }],
+  },
+  {
+    name: "logged",
+    title: "Plain proxy with the access log on",
+    work: "plain",
+    peers: [sluiceLogging, nginxLogging],
+    comparisons: [{ ours: "Sluice", peer: "nginx" }],
   },
   {
     name: "download",

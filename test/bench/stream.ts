@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { setInterval } from "node:timers";
 import type { Options } from "./options.ts";
 import { startSluice } from "./peers/sluice.ts";
-import { readCpu, readRss, waitForPort } from "./programs.ts";
+import { readRss, readTimes, waitForPort } from "./programs.ts";
 import { freePorts, type Site } from "./site.ts";
 import { renderTable } from "./table.ts";
 
@@ -25,11 +25,11 @@ export async function runStream(site: Site, options: Options): Promise<string> {
     most = Math.max(most, readRss(subject.pid));
   }, SAMPLE);
   try {
-    const spent = readCpu(subject.pid);
+    const spent = readTimes(subject.pid).ran;
     const received = await download(subject.port, options.size);
     if (received !== options.size) throw new Error(`Sluice: ${received} of ${options.size} bytes came`);
     const gibibytes = options.size / 1024 ** 3;
-    const cpu = (readCpu(subject.pid) - spent) / 1000 / gibibytes;
+    const cpu = (readTimes(subject.pid).ran - spent) / 1000 / gibibytes;
     const cells = [before, most].map((bytes) => (bytes / 1024 ** 2).toFixed(1));
     const head = ["proxy", "GiB", "RSS before, MiB", "RSS at most, MiB", "ms of processor time a GiB"];
     const table = renderTable(head, [["Sluice", gibibytes.toFixed(0), ...cells, cpu.toFixed(0)]]);

@@ -13,7 +13,7 @@ export function renderTable(head: readonly string[], rows: readonly (readonly st
 
 export function renderOutcome({ samples, compared }: Outcome): string {
   const measured = renderTable(
-    ["proxy", "µs a request", "quartiles", "requests/s", "p99 ms", "RSS MiB"],
+    ["proxy", "µs a request", "quartiles", "requests/s", "p99 ms", "RSS MiB", "core lost"],
     [...samples].map(([name, taken]) => renderSamples(name, taken)),
   );
   if (compared.length === 0) return measured;
@@ -34,6 +34,7 @@ function renderSamples(name: string, samples: readonly Sample[]): string[] {
     median((sample) => sample.rate).toFixed(0),
     (median((sample) => sample.p99) / 1000).toFixed(2),
     (median((sample) => sample.rss) / 1024 ** 2).toFixed(1),
+    `${(median((sample) => sample.waited) * 100).toFixed(1)} %`,
   ];
 }
 
@@ -51,9 +52,13 @@ function renderCompared(compared: Compared): string[] {
   ];
 }
 
-/** No claim inside the quartiles. */
-function judge({ cpu, target, next }: Compared): string {
+/** Above this share of lost core a comparison proves nothing. */
+const DISTURBED = 0.05;
+
+/** No claim inside the quartiles, and none when others had the core. */
+export function judge({ cpu, target, next, waited }: Compared): string {
   if (target === undefined) return "";
+  if (waited > DISTURBED) return "disturbed";
   if (next !== undefined && cpu.high <= next) return "met, and the next";
   if (cpu.high <= target) return "met";
   return cpu.low > target ? "missed" : "open";

@@ -90,6 +90,15 @@ export const nginx = peerOf({
   location: "proxy_pass http://app;",
 });
 
+/** Buffered, like Sluice's own log; both go to /dev/null. */
+export const nginxLogging = peerOf({
+  name: "nginx",
+  work: "plain",
+  modules: [],
+  http: () => "",
+  location: "access_log /dev/null combined buffer=16k flush=1s; proxy_pass http://app;",
+});
+
 export const nginxLua = peerOf({
   name: "nginx + Lua",
   work: "chain",

@@ -15,6 +15,8 @@ type Settings = {
   readonly plugins?: readonly string[];
   /** Keys of the listener besides its address, as flow YAML. */
   readonly listener: string;
+  /** Write a line for each request. */
+  readonly access?: true;
   /** Endpoints other than the upstream's. */
   readonly groups?: Partial<Groups>;
 };
@@ -31,12 +33,15 @@ function clusterOf(name: keyof Groups, addresses: readonly string[]): string {
   return `  ${name}: { endpoints: [${addresses.join(", ")}], pool: { idle: 256, idleFor: 1h, requests: 0 } }`;
 }
 
-export async function startSluice(site: Site, { name, plugins = [], listener, groups }: Settings): Promise<Subject> {
+export async function startSluice(
+  site: Site,
+  { name, plugins = [], listener, access, groups }: Settings,
+): Promise<Subject> {
   const [port = 0] = await freePorts(1);
   const file = name.replaceAll(/\W+/g, "-");
   const modules = plugins.map((plugin) => `  ${plugin}: { wasm: ${JSON.stringify(buildPlugin(site, plugin))} }`);
   const text = `admin: false
-log: { level: warn, access: false }
+log: { level: warn, access: ${access ?? false} }
 ${modules.length > 0 ? `plugins:\n${modules.join("\n")}` : ""}
 listeners:
   web: { address: "127.0.0.1:${port}", timeouts: { idle: 1h }, ${listener} }
@@ -56,6 +61,8 @@ function peerOf(work: Work, settings: Settings): Peer {
 }
 
 export const sluice = peerOf("plain", { name: "Sluice", listener: "cluster: app" });
+
+export const sluiceLogging = peerOf("plain", { name: "Sluice", listener: "cluster: app", access: true });
 
 export const sluiceNoop = peerOf("plain", {
   name: "Sluice with a no-op",
