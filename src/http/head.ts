@@ -244,10 +244,13 @@ export class Head {
     this.#savedEnd = this.end;
     this.#savedCount = this.count;
     this.#savedStatus = this.status;
-    this.#savedParts.set(this.parts);
+    const savedParts = this.#savedParts;
+    for (let i = 0; i < PARTS; i++) savedParts[i] = this.parts[i]!;
     const words = this.count * FIELD_WORDS;
     if (this.#savedFields.length < words) this.#savedFields = new Uint32Array(this.fields.length);
-    for (let i = 0; i < words; i++) this.#savedFields[i] = this.fields[i]!;
+    const { fields } = this;
+    const saved = this.#savedFields;
+    for (let i = 0; i < words; i++) saved[i] = fields[i]!;
   }
 
   /** Puts the head back as `save` found it. */

@@ -2,7 +2,8 @@
 import { type Head, PART } from "./head.ts";
 
 const HEAD = Buffer.from("HEAD");
-const IDEMPOTENT = ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"].map((name) => Buffer.from(name));
+const GET = Buffer.from("GET");
+const IDEMPOTENT = ["HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"].map((name) => Buffer.from(name));
 
 function methodIs(head: Head, name: Buffer): boolean {
   const start = head.parts[PART.method]!;
@@ -17,6 +18,7 @@ export function isHeadMethod(head: Head): boolean {
 
 /** Section 9.2.2: repeating the request has the effect of one. */
 export function isIdempotent(head: Head): boolean {
+  if (methodIs(head, GET)) return true;
   for (const name of IDEMPOTENT) if (methodIs(head, name)) return true;
   return false;
 }

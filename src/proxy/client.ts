@@ -6,7 +6,7 @@ import { scanRequest } from "../http/scan.ts";
 import type { ThreadContext } from "./context.ts";
 import { ERROR, refusalOf } from "./error.ts";
 import { type Exchange, PHASE } from "./exchange.ts";
-import { type AnswerFrame, answerHeadBound, writeAnswerHead, writeInterimHead } from "./headers.ts";
+import { type AnswerFrame, answerHeadBound, makeForwarded, writeAnswerHead, writeInterimHead } from "./headers.ts";
 import type { Pipeline } from "./pipeline.ts";
 import type { ListenerState } from "./snapshot.ts";
 import { type BodyFrame, Wire, writeBody } from "./wire.ts";
@@ -60,8 +60,8 @@ export class Client extends Wire {
   /** The socket is there; the first head may take `timeouts.head`. */
   opened(): void {
     const { remoteAddress = "" } = this.socket;
-    this.#peer = remoteAddress.startsWith("::ffff:") ? remoteAddress.slice(7) : remoteAddress;
-    this.#forwarded = Buffer.from(`${this.#peer === "" ? "unknown" : this.#peer}\r\n`);
+    this.#peer = remoteAddress.startsWith("::ffff:") ? remoteAddress.slice(7) : remoteAddress || "unknown";
+    this.#forwarded = makeForwarded(this.#peer);
     this.port.clients.add(this);
     this.#arm(this.port.state?.plan.timeouts.head ?? 1);
   }

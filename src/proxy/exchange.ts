@@ -53,7 +53,7 @@ export class Exchange {
 
   /** The client's address as text: the peer's, or by X-Forwarded-For when the peer is a trusted proxy. */
   clientAddress = "";
-  /** The peer as X-Forwarded-For gets it: its address and CRLF. */
+  /** Via and X-Forwarded-* as the client's connection brings them (`headers.ts`). */
   clientForwarded: Buffer = NOTHING;
   listenerName = "";
   /** Empty until a route matched. */

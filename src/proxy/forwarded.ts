@@ -4,6 +4,13 @@ import { FIELD_WORDS, NAME, NAME_ID, VALUE_END, VALUE_START } from "../http/head
 import type { Exchange } from "./exchange.ts";
 import type { ListenerState } from "./snapshot.ts";
 
+/** Fields that say where a request came from: anyone can write them. */
+const UNTRUSTED =
+  (1 << NAME["x-forwarded-for"]) |
+  (1 << NAME["x-forwarded-proto"]) |
+  (1 << NAME["x-forwarded-host"]) |
+  (1 << NAME.forwarded);
+
 /**
  * Sets the client's address. From a peer that is not trusted X-Forwarded-* are taken away before any rule or plugin sees
  * them (anyone can write them). From a trusted one the client is the right-most address that is not itself trusted.
@@ -16,17 +23,13 @@ export function believeForwarded(x: Exchange): void {
     if (address !== "") x.clientAddress = address;
     return;
   }
+  if ((head.known & UNTRUSTED) === 0) return;
   const { fields } = head;
   for (let i = 0, at = NAME_ID; i < head.count; i++, at += FIELD_WORDS) {
     const id = fields[at]!;
-    if (
-      id === NAME["x-forwarded-for"] ||
-      id === NAME["x-forwarded-proto"] ||
-      id === NAME["x-forwarded-host"] ||
-      id === NAME.forwarded
-    )
-      head.removeAt(i);
+    if (id < NAME.lookalike && (UNTRUSTED & (1 << id)) !== 0) head.removeAt(i);
   }
+  head.known &= ~UNTRUSTED;
 }
 
 function isTrusted(listener: ListenerState, address: string): boolean {

@@ -3,6 +3,7 @@ import { FIELD_WORDS, FLAG, FRAMING, type Head, NAME, VALUE_END, VALUE_START } f
 import {
   DROP_HOP_BY_HOP,
   fieldsBound,
+  writeBytes,
   writeDecimal,
   writeFields,
   writeRequestLine,
@@ -12,6 +13,7 @@ import type { Exchange } from "./exchange.ts";
 
 const PSEUDONYM = "sluice";
 const CRLF = Buffer.from("\r\n");
+const CRLF_CRLF = Buffer.from("\r\n\r\n");
 const CHUNKED = Buffer.from("transfer-encoding: chunked\r\n");
 const TE_TRAILERS = Buffer.from("te: trailers\r\n");
 const FORWARDED_HOST = Buffer.from("x-forwarded-host: ");
@@ -28,6 +30,17 @@ const CONTENT_LENGTH = Buffer.from("content-length: ");
 const DATE = Buffer.from("date: ");
 /** Bytes that this file may add to a head, the client's address and the endpoint's included. */
 const SLACK = 1024;
+
+/** Fields that a proxy before this one has set, or a plugin: ours are added to theirs. */
+const FORWARDING =
+  (1 << NAME.via) | (1 << NAME["x-forwarded-for"]) | (1 << NAME["x-forwarded-proto"]) | (1 << NAME["x-forwarded-host"]);
+
+/** What every request of a client's connection gets when it brings none of them, up to the host's name. */
+export function makeForwarded(peer: string): Buffer {
+  return Buffer.from(
+    `via: 1.1 ${PSEUDONYM}\r\nx-forwarded-for: ${peer}\r\nx-forwarded-proto: http\r\nx-forwarded-host: `,
+  );
+}
 
 function dropSet(...more: number[]): Uint8Array {
   const set = new Uint8Array(DROP_HOP_BY_HOP);
@@ -59,7 +72,10 @@ function put(out: Buffer, at: number, bytes: Buffer): number {
 
 function putValue(out: Buffer, at: number, head: Head, field: number): number {
   const word = field * FIELD_WORDS;
-  return at + head.bytes.copy(out, at, head.fields[word + VALUE_START], head.fields[word + VALUE_END]);
+  const { bytes, fields } = head;
+  const end = fields[word + VALUE_END]!;
+  for (let i = fields[word + VALUE_START]!; i < end; i++) out[at++] = bytes[i]!;
+  return at;
 }
 
 export function requestHeadBound(x: Exchange): number {
@@ -78,6 +94,12 @@ export function writeRequestHead(out: Buffer, x: Exchange): number {
   at = writeFields(out, at, head, head.framing === FRAMING.length ? dropRequestSized : dropRequest);
   if (head.framing === FRAMING.chunked) at = put(out, at, CHUNKED);
   if ((head.flags & FLAG.teTrailers) !== 0) at = put(out, at, TE_TRAILERS);
+  const host = head.findKnown(NAME.host);
+  if ((head.known & FORWARDING) === 0 && head.minor === 1 && host >= 0) {
+    // Nothing to append to: all of it but the host is the same for every request of the connection.
+    at = putValue(out, writeBytes(out, at, x.clientForwarded, 0, x.clientForwarded.length), head, host);
+    return put(out, at, CRLF_CRLF);
+  }
   at = put(out, at, VIA);
   for (let via = head.findKnown(NAME.via); via >= 0; via = head.findKnown(NAME.via, via + 1)) {
     at = putValue(out, at, head, via);
@@ -101,7 +123,8 @@ function writeForwarded(out: Buffer, at: number, x: Exchange): number {
     at = putValue(out, at, head, i);
     at = put(out, at, COMMA);
   }
-  at = put(out, at, x.clientForwarded);
+  at += out.write(x.client!.peer, at, "latin1");
+  at = put(out, at, CRLF);
   const proto = head.findKnown(NAME["x-forwarded-proto"]);
   if (proto < 0) at = put(out, at, FORWARDED_PROTO_HTTP);
   else {
