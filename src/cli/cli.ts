@@ -79,6 +79,15 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     ],
     load: () => import("./plugin-build.ts"),
   },
+  "plugin inspect": {
+    usage: "plugin inspect FILE.wasm",
+    summary: "tell what a plugin is, what it may do, and what a call of each hook costs",
+    options: [
+      "--config JSON       the configuration to measure it with",
+      "--clusters A,B      names of clusters that it may look for",
+    ],
+    load: () => import("./plugin-inspect.ts"),
+  },
 };
 
 /** Runs one command; the exit code. `args` is what stands after the program's name. */

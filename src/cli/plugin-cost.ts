@@ -1,0 +1,108 @@
+/** What a call of each hook of a plugin costs: measured in the host that would run it, on a browser's request. */
+import { EndpointColumns } from "../balance/columns.ts";
+import { Endpoint } from "../balance/endpoint.ts";
+import { EndpointView } from "../balance/endpoint-view.ts";
+import { scanRequest, scanResponse } from "../http/scan.ts";
+import { PLUGIN_CELLS } from "../observe/series.ts";
+import { FUEL, HOOK, HOOKS } from "../plugin/abi.ts";
+import type { ModulePlan } from "../plugin/build.ts";
+import { type Instance, PluginHost } from "../plugin/host.ts";
+import { Exchange } from "../proxy/exchange.ts";
+
+export type Cost = { readonly hook: string; readonly nanoseconds: number; readonly fuel: number };
+
+export type CostOptions = { readonly memory: number; readonly config: unknown; readonly clusters: readonly string[] };
+
+/** Calls on one exchange before it is made anew: edits may add to it. */
+const BATCH = 50;
+const BATCHES = 3000;
+
+const REQUEST = Buffer.from(
+  [
+    "GET /assets/app.js?v=17 HTTP/1.1",
+    "Host: www.example.com",
+    "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+    "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+    "Accept-Language: en-GB,en;q=0.5",
+    "Accept-Encoding: gzip, deflate, br, zstd",
+    "Connection: keep-alive",
+    "Cookie: session=4c7d2f0a9b",
+    "Sec-Fetch-Dest: document",
+    "Sec-Fetch-Mode: navigate",
+    "\r\n",
+  ].join("\r\n"),
+);
+const RESPONSE = Buffer.from(
+  "HTTP/1.1 200 OK\r\nServer: example\r\nContent-Type: text/html\r\nContent-Length: 5\r\nCache-Control: no-store\r\n\r\n",
+);
+
+/** @throws PluginError when the plugin does not start with that configuration. */
+export function measureCosts(module: ModulePlan, { memory, config, clusters }: CostOptions): Cost[] {
+  const cells = new Float64Array(PLUGIN_CELLS.size);
+  let problem = "";
+  const host = new PluginHost({ cells, report: (level, message) => void (level === "error" && (problem = message)) });
+  const set = host.prepare({
+    modules: [module],
+    instances: [
+      {
+        key: "",
+        plugin: "measured",
+        module: 0,
+        config,
+        onFailure: "reject",
+        fuel: FUEL.default,
+        memory,
+        clusters: null,
+        cells: 0,
+      },
+    ],
+    clusters,
+    strategies: [],
+  });
+  try {
+    const instance = set.instances[0]!;
+    return HOOKS.flatMap((hook, number) => {
+      if (hook === "configure" || ((instance.hooks >>> number) & 1) === 0) return [];
+      const nanoseconds = measureHook(instance, number);
+      if (problem !== "") throw new Error(problem);
+      const calls = cells[PLUGIN_CELLS.calls + number]!;
+      return [{ hook, nanoseconds, fuel: cells[PLUGIN_CELLS.fuel + number]! / calls }];
+    });
+  } finally {
+    set.dispose();
+  }
+}
+
+/** The median of the later batches: the first ones are run by code that has yet to be optimised. */
+function measureHook(instance: Instance, hook: number): number {
+  const exchange = new Exchange();
+  exchange.id = 1;
+  exchange.clientAddress = "192.0.2.1";
+  const view = makeView();
+  const times: number[] = [];
+  for (let batch = 0; batch < BATCHES; batch++) {
+    scanRequest(REQUEST, 0, REQUEST.length, exchange.request, { head: 32768, target: 8192, headers: 100 });
+    scanResponse(RESPONSE, 0, RESPONSE.length, exchange.response, false);
+    exchange.endpoint = view.list[0]!;
+    exchange.localStatus = 0;
+    const began = performance.now();
+    for (let i = 0; i < BATCH; i++) {
+      if (hook === HOOK.pick) instance.pick(exchange, view);
+      else if (hook === HOOK.update) instance.update(view);
+      else instance.call(hook, exchange);
+    }
+    times.push(((performance.now() - began) * 1e6) / BATCH);
+  }
+  const later = times.slice(BATCHES >> 1).sort((a, b) => a - b);
+  return later[later.length >> 1]!;
+}
+
+/** Three endpoints, as a small cluster has. */
+function makeView(): EndpointView {
+  const view = new EndpointView(EndpointColumns.allocate(1));
+  for (let slot = 0; slot < 3; slot++) {
+    const address = `10.0.0.${slot}:80`;
+    view.push(new Endpoint({ address, host: "", port: 80, path: "", weight: 1, zone: "", slot, cells: 0 }));
+  }
+  return view;
+}

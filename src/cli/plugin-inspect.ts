@@ -1,0 +1,79 @@
+/** `sluice plugin inspect FILE.wasm`: what a module is, may do, and costs. */
+import { readFile } from "node:fs/promises";
+import { parseArgs } from "node:util";
+import { ABI_VERSION, EXPORT, HOOKS } from "../plugin/abi.ts";
+import { buildModule, readChecked } from "../plugin/build.ts";
+import { measureCosts } from "./plugin-cost.ts";
+import { UsageError } from "./usage.ts";
+
+const PAGE = 64 * 1024;
+const MEMORY = 16 * 1024 * 1024;
+
+/** Import groups are permissions: what a plugin that has them can do. */
+const PERMISSIONS: Readonly<Record<string, string>> = {
+  "sluice:core/1": "read and change requests and responses, and choose among the clusters that it is allowed",
+  "sluice:log/1": "write to the log",
+  "sluice:balance/1": "see endpoints and their load",
+};
+
+export async function run(args: string[]): Promise<number> {
+  const { file, config, clusters } = readArguments(args);
+  const bytes = await readFile(file);
+  const { imports, exports, memory } = readChecked(bytes);
+  const module = buildModule(bytes, { memory: MEMORY });
+  const hooks = HOOKS.filter((_, number) => (module.info.hooks >>> number) & 1);
+  const lines: [label: string, text: string][] = [
+    ["abi", String(ABI_VERSION)],
+    ["size", kibibytes(bytes.length)],
+    ["hash", module.hash],
+    ["memory", `${kibibytes(memory.initial * PAGE)}, at most ${maximum(memory.maximum)}`],
+    ["serves", exports.some(({ name }) => name === EXPORT.serves) ? "many configurations" : "one configuration"],
+    ["hooks", hooks.join(" ")],
+  ];
+  for (const group of module.info.groups) {
+    const names = imports.filter((declared) => declared.module === group).map(({ name }) => name);
+    lines.push(["imports", `${group}: ${names.sort().join(" ")}`]);
+    lines.push(["may", PERMISSIONS[group] ?? group]);
+  }
+  process.stdout.write(`${file}\n${lines.map(([label, text]) => `  ${label.padEnd(8)} ${text}\n`).join("")}`);
+  process.stdout.write(describeCosts(() => measureCosts(module, { memory: MEMORY, config, clusters })));
+  return 0;
+}
+
+type Arguments = { readonly file: string; readonly config: unknown; readonly clusters: readonly string[] };
+
+function readArguments(args: string[]): Arguments {
+  const { values, positionals } = parseArgs({
+    args,
+    allowPositionals: true,
+    options: { config: { type: "string", default: "null" }, clusters: { type: "string", default: "" } },
+  });
+  const [file, ...rest] = positionals;
+  if (file === undefined || rest.length > 0) throw new UsageError("plugin inspect takes one FILE.wasm");
+  try {
+    return { file, config: JSON.parse(values.config), clusters: values.clusters.split(",").filter(Boolean) };
+  } catch (error) {
+    throw new UsageError(`--config is JSON: ${(error as Error).message}`);
+  }
+}
+
+/** A plugin may need its configuration to start: then there is nothing to measure, and that is no failure. */
+function describeCosts(measure: () => ReturnType<typeof measureCosts>): string {
+  try {
+    const rows = measure().map(
+      ({ hook, nanoseconds, fuel }) =>
+        `    ${hook.padEnd(14)} ${Math.round(nanoseconds)} ns, ${Math.round(fuel)} units of fuel\n`,
+    );
+    return `  one call, with ten headers or three endpoints:\n${rows.join("")}`;
+  } catch (error) {
+    return `  not measured (--config JSON and --clusters A,B help): ${(error as Error).message.split("\n")[0]}\n`;
+  }
+}
+
+function maximum(pages: number | null): string {
+  return pages === null ? "what limits.memory says" : kibibytes(pages * PAGE);
+}
+
+function kibibytes(bytes: number): string {
+  return `${(bytes / 1024).toFixed(1)} KiB`;
+}
