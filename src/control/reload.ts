@@ -109,6 +109,8 @@ export class Reloader {
       try {
         await versions.bringUp(thread, listeners.bindAgain(thread));
         log.info({ thread, version: versions.committed?.version }, "data thread serves again");
+        // What was refused while the thread was away may have been refused for that.
+        if (this.#last?.result === "rejected") void this.reload("a data thread serves again");
         return true;
       } catch (error) {
         log.error({ thread, problem: (error as Error).message }, "data thread cannot take the version in service");

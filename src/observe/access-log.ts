@@ -1,5 +1,5 @@
 /**
- * One JSON line a request, formatted by hand into this thread's buffer (0.1 µs against 1.9 through pino) and written
+ * One JSON line a request, formatted by hand into this thread's buffer (a third of what a line through pino costs) and written
  * to the descriptor as whole lines, never through a worker's `process.stdout`, which waits for the main thread.
  * At most 1 MiB waits for a slow reader; what comes beyond is dropped and counted.
  */
@@ -26,6 +26,8 @@ const HEX = Buffer.from("0123456789abcdef", "latin1");
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const LINE_FEED = 0x0a;
+const ZERO = 0x30;
+const LETTER_U = 0x75;
 
 export class AccessLog {
   enabled = false;
@@ -155,15 +157,26 @@ export class AccessLog {
     this.#filling = grown;
   }
 
+  /** Text of our own; for lengths like these a loop is faster than a call into the runtime. */
   #ascii(text: string): void {
-    this.#length += this.#filling.write(text, this.#length, "latin1");
+    const out = this.#filling;
+    let at = this.#length;
+    for (let i = 0; i < text.length; i++) out[at++] = text.charCodeAt(i);
+    this.#length = at;
   }
 
   /** A quoted string that no client wrote: short, and mostly plain. */
   #string(text: string): void {
-    this.#ascii(
-      JSON.stringify(text).replace(/[^\x20-\x7e]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`),
-    );
+    const out = this.#filling;
+    let at = this.#length;
+    out[at++] = QUOTE;
+    for (let i = 0; i < text.length; i++) {
+      const code = text.charCodeAt(i);
+      if (code < 0x20 || code >= 0x7f || code === QUOTE || code === BACKSLASH) return this.#ascii(quote(text));
+      out[at++] = code;
+    }
+    out[at++] = QUOTE;
+    this.#length = at;
   }
 
   /** Bytes that a client wrote, at most `most` of them: nothing but printable ASCII is let through as it is. */
@@ -180,19 +193,36 @@ export class AccessLog {
         out[at++] = byte;
         continue;
       }
-      at += out.write("\\u00", at, "latin1");
+      out[at++] = BACKSLASH;
+      out[at++] = LETTER_U;
+      out[at++] = ZERO;
+      out[at++] = ZERO;
       out[at++] = HEX[byte >> 4]!;
       out[at++] = HEX[byte & 15]!;
     }
     this.#length = at;
   }
 
-  #number(value: number): void {
-    this.#ascii(String(value));
+  /** A whole number, not negative, with at least `digits` digits. */
+  #number(value: number, digits = 1): void {
+    const out = this.#filling;
+    let end = this.#length + digits;
+    for (let limit = 10 ** digits; value >= limit; limit *= 10) end++;
+    let rest = value;
+    for (let at = end - 1; at >= this.#length; at--) {
+      const tens = Math.floor(rest / 10);
+      out[at] = ZERO + rest - tens * 10;
+      rest = tens;
+    }
+    this.#length = end;
   }
 
   #milliseconds(value: number): void {
-    this.#ascii(value.toFixed(3));
+    const micros = Math.max(0, Math.round(value * 1000));
+    const whole = Math.floor(micros / 1000);
+    this.#number(whole);
+    this.#ascii(".");
+    this.#number(micros - whole * 1000, 3);
   }
 
   /** RFC 3339, in UTC; the text of a second is made once. */
@@ -204,9 +234,7 @@ export class AccessLog {
       this.#secondText = new Date(second * 1000).toISOString().slice(0, 20);
     }
     this.#ascii(this.#secondText);
-    const rest = ms - second * 1000;
-    this.#ascii(rest < 10 ? "00" : rest < 100 ? "0" : "");
-    this.#number(rest);
+    this.#number(ms - second * 1000, 3);
     this.#ascii("Z");
   }
 
@@ -253,6 +281,11 @@ export class AccessLog {
     if (last < start) last = bytes.indexOf(LINE_FEED, start);
     return (last < 0 || last >= end ? end - 1 : last) - start + 1;
   }
+}
+
+/** As JSON, in printable ASCII. */
+function quote(text: string): string {
+  return JSON.stringify(text).replace(/[^\x20-\x7e]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
 function countLines(bytes: Buffer): number {

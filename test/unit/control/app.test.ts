@@ -133,3 +133,38 @@ test("a name becomes its addresses, and a Unix socket is listened at", async (t)
   assert.deepEqual((await app.reload()).problems, []);
   assert.deepEqual(await ask(url()), { status: 200, text: "named" });
 });
+
+test("a listener moves from one address to all of them at the same port, and back", async (t) => {
+  const config = configOf([await startEndpoint(t, "one")]);
+  const { app, write, url } = await startProxy(t, config);
+  const { port } = new URL(url());
+  for (const host of ["127.0.0.1", "", "127.0.0.1"]) {
+    write(config.replace('"127.0.0.1:0", cluster', `"${host}:${port}", cluster`));
+    assert.deepEqual((await app.reload()).problems, []);
+    assert.deepEqual(await ask(`http://127.0.0.1:${port}`), { status: 200, text: "one" });
+  }
+});
+
+test("a changed file is a new version without anybody asking", async (t) => {
+  const [one, two] = [await startEndpoint(t, "one"), await startEndpoint(t, "two")];
+  const { app, write, url } = await startProxy(t, configOf([one]), { watch: true });
+  write(configOf([two]));
+  await until(() => app.status().version === 2);
+  assert.deepEqual(await ask(url()), { status: 200, text: "two" });
+});
+
+test("series and rows of what is gone are given back, and what stays counts on", async (t) => {
+  const [one, two] = [await startEndpoint(t, "one"), await startEndpoint(t, "two")];
+  const { app, write, url } = await startProxy(t, configOf([one]));
+  await ask(url());
+  const metrics = async () => (await ask(`${app.admin}/metrics`)).text;
+  for (let round = 0; round < 5; round++)
+    for (const endpoint of [two, one]) {
+      write(configOf([endpoint]));
+      assert.equal((await app.reload()).result, "accepted");
+    }
+  await until(async () => !(await metrics()).includes(`endpoint="${two}"`));
+  const text = await metrics();
+  assert.match(text, /^sluice_requests_total\{listener="web",route="0",cluster="app",status="200"\} 1$/m);
+  assert.ok(text.includes(`sluice_upstream_duration_seconds_count{cluster="app",endpoint="${one}"}`));
+});
