@@ -20,7 +20,7 @@ export async function runExample({ directory, upstreams, commands }: Example): P
   );
 
   const launcher = join(import.meta.dirname, "../bin/sluice.js");
-  const proxy = spawn(process.execPath, [launcher, "run", "-c", join(directory, "sluice.yaml")], { stdio: "inherit" });
+  const proxy = spawn(process.execPath, [launcher, "dev", "-c", join(directory, "sluice.yaml")], { stdio: "inherit" });
   const ended = new Promise<number>((resolve) => {
     proxy.once("exit", (code) => resolve(code ?? 1));
   });
