@@ -1,0 +1,320 @@
+/** Guests that break every rule: each ends as a counted failure, and nothing but the guest is harmed. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { FIELD_WORDS, type Head, PART } from "../../src/http/head.ts";
+import { type Failure, HOOK, HOOKS, type Hook, IMPORTS, type Import } from "../../src/plugin/abi.ts";
+import { buildModule, type ModulePlan } from "../../src/plugin/build.ts";
+import type { Configuration } from "../../src/plugin/call-context.ts";
+import { Fault } from "../../src/plugin/fault.ts";
+import { Guest } from "../../src/plugin/guest.ts";
+import { OUTCOME } from "../../src/plugin/host.ts";
+import type { Exchange } from "../../src/proxy/exchange.ts";
+import { compileWat, fieldsOf, MEMORY, makeExchange, makeView, planOf, TestHost } from "../unit/plugin/kit.ts";
+
+/** What an exchange says, and that all of it stands inside its bytes. */
+function stateOf(exchange: Exchange): unknown {
+  const of = (head: Head) => {
+    for (let at = 0; at < head.count * FIELD_WORDS; at += FIELD_WORDS)
+      for (let word = 0; word < 4; word++) assert.ok(head.fields[at + word]! <= head.end);
+    assert.ok(head.end <= head.bytes.length);
+    return [fieldsOf(head), Object.values(PART).map((part) => head.partText(part)), head.status];
+  };
+  const { localStatus, localBody, chosenCluster, chosenStrategy } = exchange;
+  return [of(exchange.request), of(exchange.response), localStatus, localBody, chosenCluster, chosenStrategy];
+}
+
+const failing: [fixture: string, hook: Hook, reason: Failure][] = [
+  ["spins", "request_head", "fuel"],
+  ["recurses", "request_head", "stack"],
+  ["grows", "request_head", "memory"],
+  ["fills", "request_head", "fuel"],
+  ["traps", "request_head", "trap"],
+  ["traps", "log", "memory"],
+  ["edits-then-traps", "request_head", "trap"],
+  ["hoards-host-work", "request_head", "fuel"],
+  ["swallows-exceptions", "request_head", "host"],
+  ["swallows-exceptions", "route", "host"],
+  ["throws", "request_head", "trap"],
+  ["throws", "route", "fuel"],
+  ["undefined-results", "request_head", "bad_result"],
+];
+
+for (const [fixture, hook, reason] of failing) {
+  test(`${fixture} fails in ${hook} as "${reason}", every time, and nothing is changed`, () => {
+    const host = new TestHost();
+    // Recursion must meet the edge of the stack before its fuel ends.
+    const instance = host.load(fixture, { fuel: fixture === "recurses" ? 100_000_000 : 1_000_000 });
+    for (let time = 1; time <= 3; time++) {
+      const exchange = makeExchange();
+      const before = stateOf(exchange);
+      assert.equal(instance.call(HOOK[hook], exchange), OUTCOME.failed);
+      assert.equal(host.failures(hook, reason), time);
+      assert.deepEqual(stateOf(exchange), before);
+    }
+    assert.equal(host.host.guests(), 0);
+  });
+}
+
+test("a copy of 16 MiB costs a quarter of a million units", () => {
+  const host = new TestHost();
+  const instance = host.load("fills");
+  assert.equal(instance.call(HOOK.route, makeExchange()), OUTCOME.continue);
+  assert.ok(host.fuel("route") >= 0xffffff / 64);
+});
+
+test("memory that grows in a call is followed by the host's views", () => {
+  const host = new TestHost();
+  const instance = host.load("grows");
+  for (let i = 0; i < 5; i++) assert.equal(instance.call(HOOK.route, makeExchange()), OUTCOME.continue);
+  assert.deepEqual(host.lines, []);
+});
+
+test("a straight line of divisions is paid for by its length", () => {
+  const host = new TestHost();
+  const lines = 20_000;
+  const line = "(local.set 0 (i32.div_s (i32.const 0x7fffffff) (i32.or (local.get 0) (i32.const 1))))\n";
+  const text = `(module (memory (export "memory") 1) (func (export "sluice_abi") (result i32) i32.const 1)
+    (func (export "request_head") (param i32 i32) (result i32) ${line.repeat(lines)} i32.const 0))`;
+  const module = buildModule(compileWat(text), { memory: MEMORY });
+  const call = (fuel: number) =>
+    host.prepare([module], [planOf({ fuel })]).instances[0]!.call(HOOK.request_head, makeExchange());
+  assert.equal(call(1_000_000), OUTCOME.continue);
+  const price = host.fuel("request_head");
+  assert.ok(price > (lines * 10) / 64, String(price));
+  assert.equal(call(price), OUTCOME.continue);
+  assert.equal(call(price - 1), OUTCOME.failed);
+});
+
+const oneEndpoint = makeView(1);
+
+test("guests that fail without end leave the process able to make more", () => {
+  const host = new TestHost();
+  const instance = host.load("traps", { onFailure: "skip" });
+  // More than a process can hold at once: each memory reserves 8 GiB of 128 TiB.
+  const times = 20_000;
+  for (let i = 0; i < times; i++) instance.pick(makeExchange(), oneEndpoint);
+  assert.equal(host.failures("pick", "trap"), times);
+  assert.equal(host.lines.length, 1);
+});
+
+// ── Lies about pointers and lengths ──────────────────────────────────────────────────────────────────────────────
+
+type Call = { readonly module: string; readonly name: string; readonly declared: Import };
+
+const calls: Call[] = Object.entries(IMPORTS).flatMap(([module, group]) =>
+  Object.entries(group as Record<string, Import>).map(([name, declared]) => ({ module, name, declared })),
+);
+
+/** A module whose every hook makes that one call, with arguments from the start of its memory. */
+function caller({ module, name, declared }: Call): ModulePlan {
+  const params = declared.params.map((_, i) => `(i32.load (i32.const ${4 * i}))`).join(" ");
+  const call = `(call $call ${params})`;
+  const body =
+    declared.result === "i32"
+      ? call
+      : declared.result === "f64"
+        ? `(drop ${call}) (i32.const 0)`
+        : `${call} (i32.const 0)`;
+  const signature = `${declared.params.map((type) => `(param ${type})`).join(" ")} ${declared.result === null ? "" : `(result ${declared.result})`}`;
+  const hooks = HOOKS.map((hook) => `(export "${hook}" (func $hook))`).join(" ");
+  const text = `(module (import "${module}" "${name}" (func $call ${signature})) (memory (export "memory") 2)
+    (func (export "sluice_abi") (result i32) i32.const 1) (func $hook (param i32 i32) (result i32) ${body}) ${hooks})`;
+  return buildModule(compileWat(text), { memory: MEMORY });
+}
+
+const configuration: Configuration = {
+  plugin: "liar",
+  config: { a: "b", list: [1, { c: null }] },
+  findCluster: () => 0,
+  clusterIndex: (id) => (id === 0 ? 0 : -3),
+  findStrategy: () => 0,
+  strategyIndex: (id) => (id === 0 ? 0 : -3),
+  log: () => true,
+};
+
+const SIZE = 2 * 65_536;
+/** Truths among the lies, so that calls come far enough to read and write: texts stand in slots after the arguments. */
+const TEXTS = ["x-a", "host", "accept", "/a?b", "a", "list.1", "v", "list", "", "connection", "x-a: b\r\n"];
+const SLOT = 32;
+
+const lie = fc.oneof(
+  { weight: 3, arbitrary: fc.integer({ min: -4, max: 20 }) },
+  { weight: 2, arbitrary: fc.integer({ min: 0, max: 2000 }) },
+  { weight: 1, arbitrary: fc.integer({ min: SIZE - 70, max: SIZE + 2 }) },
+  { weight: 1, arbitrary: fc.constantFrom(-1, -(2 ** 31), 2 ** 31 - 1, 65_535, 65_536, SIZE, 1 << 20, -65_536) },
+  { weight: 1, arbitrary: fc.integer() },
+);
+const text = fc.nat(TEXTS.length - 1).map((i): [number, number] => [SLOT * (i + 1), TEXTS[i]!.length]);
+const room = fc.tuple(fc.constantFrom(0, 1000, SIZE - 5), fc.integer({ min: 0, max: 40 }));
+const small = fc.oneof(
+  { weight: 4, arbitrary: fc.constant(0) },
+  { weight: 1, arbitrary: fc.constantFrom(1, 2) },
+  { weight: 1, arbitrary: fc.constantFrom(200, 503) },
+  { weight: 1, arbitrary: fc.nat(18) },
+);
+
+/** The names of a call's parameters, as its description gives them. */
+function parametersOf({ declared }: Call): string[] {
+  const list = /^\(([^)]*)\)/.exec(declared.doc)?.[1] ?? "";
+  const names = list.replace("0 name 1 value", "").split(/[,:]/);
+  return names.map((name) => name.trim()).filter((name) => name !== "");
+}
+
+/** Arguments, each true or a lie: a pointer and its length go together when they are true. */
+function argumentsOf(call: Call): fc.Arbitrary<number[]> {
+  const names = parametersOf(call);
+  assert.equal(names.length, call.declared.params.length, call.name);
+  const parts: fc.Arbitrary<readonly number[]>[] = [];
+  for (let i = 0; i < names.length; i++) {
+    const paired = /^(len|cap|.+Len)$/.test(names[i + 1] ?? "") || names[i + 1] === "len";
+    if (paired) {
+      const truth = names[i] === "out" ? room : text;
+      parts.push(fc.oneof({ weight: 4, arbitrary: truth }, { weight: 1, arbitrary: fc.tuple(lie, lie) }));
+      i++;
+    } else parts.push(fc.oneof({ weight: 3, arbitrary: small }, { weight: 1, arbitrary: lie }).map((value) => [value]));
+  }
+  return fc.tuple(...parts).map((values) => values.flat());
+}
+
+/** Where the call may write: the range that its parameters `out` and `cap` name. */
+function writable(call: Call, args: readonly number[]): [start: number, end: number] {
+  const at = parametersOf(call).indexOf("out");
+  return at < 0 ? [0, 0] : [args[at]! >>> 0, (args[at]! >>> 0) + (args[at + 1]! >>> 0)];
+}
+
+function fillMemory(bytes: Buffer, args: readonly number[]): void {
+  bytes.fill(0x61);
+  for (const [i, text] of TEXTS.entries()) bytes.write(text, SLOT * (i + 1), "latin1");
+  for (const [i, value] of args.entries()) bytes.writeInt32LE(value, 4 * i);
+}
+
+const REASONS = ["bad_pointer", "abort", "fuel"];
+
+/** One guest, taken anew when it has ended: makes the call once and checks what became of it. */
+class Liar {
+  readonly #call: Call;
+  readonly #plan: ModulePlan;
+  #guest: Guest | null = null;
+  /** Results and failures that were seen. */
+  readonly seen = new Set<string>();
+
+  constructor(call: Call) {
+    this.#call = call;
+    this.#plan = caller(call);
+  }
+
+  lie(hook: number, args: readonly number[]): void {
+    const guest = (this.#guest ??= startGuest(this.#plan));
+    const bytes = guest.context.memory.refresh();
+    fillMemory(bytes, args);
+    const before = Buffer.from(bytes);
+    const exchange = makeExchange();
+    exchange.values = new Map(TEXTS.map((text) => [`liar\0${text}`, Buffer.from("kept")]));
+    const state = stateOf(exchange);
+    try {
+      const result = guest.run(hook, 1, 1_000_000, configuration, exchange, oneEndpoint);
+      this.seen.add(result < 0 ? String(result) : "value");
+      stateOf(exchange);
+    } catch (error) {
+      this.#guest = null;
+      const failure = guest.explain(error);
+      assert.ok(error instanceof Fault && REASONS.includes(failure.reason), `${failure.reason}: ${failure.message}`);
+      this.seen.add(failure.reason);
+      guest.context.rollback();
+      assert.deepEqual(stateOf(exchange), state);
+    }
+    const [start, end] = writable(this.#call, args);
+    const same = (from: number, to: number) =>
+      Buffer.compare(bytes.subarray(from, to), before.subarray(from, to)) === 0;
+    assert.ok(same(0, Math.min(start, SIZE)) && same(Math.min(end, SIZE), SIZE), "a write outside");
+  }
+}
+
+function startGuest(plan: ModulePlan): Guest {
+  const guest = new Guest(plan, Date.now);
+  guest.start(configuration);
+  return guest;
+}
+
+for (const call of calls) {
+  test(`whatever a guest hands to ${call.name}: no exception leaves the host, no byte is written elsewhere`, () => {
+    const liar = new Liar(call);
+    const hooks = fc.integer({ min: 0, max: HOOKS.length - 1 });
+    fc.assert(
+      fc.property(hooks, argumentsOf(call), (hook, args) => liar.lie(hook, args)),
+      { numRuns: 500 },
+    );
+    // It has come through and has been caught lying, where the call can be either.
+    if (call.name !== "abort") assert.ok(liar.seen.has("value"), [...liar.seen].join(" "));
+    if (/cap|len/i.test(call.declared.doc.split(")")[0]!)) assert.ok(liar.seen.size > 1 || call.name === "abort");
+  });
+}
+
+// ── Whole sessions of calls ──────────────────────────────────────────────────────────────────────────────────────
+
+const texts = [
+  "x-a",
+  "host",
+  "content-length",
+  "x-b\r\nx",
+  "/a/../b?c",
+  "v",
+  "",
+  "transfer-encoding",
+  "x-a: b",
+  "example.com:80",
+  "204",
+];
+
+test("no sequence of edits makes a head that could not be sent", () => {
+  const imports = ["header_set", "header_add", "header_remove", "attribute_set", "respond"] as const;
+  const declare = imports
+    .map(
+      (name) =>
+        `(import "sluice:core/1" "${name}" (func $${name} (param ${"i32 ".repeat(IMPORTS["sluice:core/1"][name].params.length)}) (result i32)))`,
+    )
+    .join("\n");
+  const slots = texts
+    .map((text, i) => `(data (i32.const ${64 * i}) "${text.replaceAll("\r\n", "\\0d\\0a")}")`)
+    .join("\n");
+  const edit = fc.tuple(
+    fc.constantFrom(...imports),
+    fc.integer({ min: 0, max: 13 }),
+    fc.nat(texts.length - 1),
+    fc.nat(texts.length - 1),
+  );
+  const render = ([name, number, a, b]: [(typeof imports)[number], number, number, number]) => {
+    const text = (i: number) => `(i32.const ${64 * i}) (i32.const ${texts[i]!.length})`;
+    const part = `(i32.const ${number & 1})`;
+    if (name === "respond") return `(drop (call $respond (i32.const ${198 + number}) ${text(a)}))`;
+    if (name === "attribute_set") return `(drop (call $attribute_set (i32.const ${number}) ${text(a)}))`;
+    if (name === "header_remove") return `(drop (call $header_remove ${part} ${text(a)}))`;
+    return `(drop (call $${name} ${part} ${text(a)} ${text(b)}))`;
+  };
+  fc.assert(
+    fc.property(fc.array(edit, { maxLength: 12 }), fc.boolean(), fc.boolean(), (edits, trap, response) => {
+      const host = new TestHost();
+      const hook = response ? "response_head" : "request_head";
+      const text = `(module ${declare} (memory (export "memory") 1) ${slots}
+        (func (export "sluice_abi") (result i32) i32.const 1)
+        (func (export "${hook}") (param i32 i32) (result i32) ${edits.map(render).join(" ")} ${trap ? "unreachable" : "i32.const 0"}))`;
+      const instance = host.prepare([buildModule(compileWat(text), { memory: MEMORY })], [planOf()]).instances[0]!;
+      const exchange = makeExchange();
+      const before = stateOf(exchange);
+      const outcome = instance.call(HOOK[hook], exchange);
+      if (outcome === OUTCOME.failed) assert.deepEqual(stateOf(exchange), before);
+      for (const head of [exchange.request, exchange.response]) {
+        const fields = fieldsOf(head);
+        for (const field of fields) assert.match(field, /^[A-Za-z0-9!#$%&'*+.^_`|~-]+: [\t\x20-\x7e\x80-\xff]*$/);
+        const of = (name: string) => fields.filter((field) => field.toLowerCase().startsWith(`${name}:`)).length;
+        assert.equal(of("transfer-encoding"), 0);
+        assert.ok(of("content-length") <= 1);
+        if (head === exchange.request) assert.equal(of("host"), 1);
+      }
+      assert.match(exchange.request.partText(PART.path), /^\/[\x21-\x7e]*$/);
+      assert.match(exchange.request.partText(PART.method), /^[A-Za-z0-9.-]+$/);
+    }),
+    { numRuns: 150 },
+  );
+});
