@@ -45,21 +45,29 @@ export class Endpoints {
   }
 
   /** A number for the endpoint that outlives re-ordering and reload. */
+  // @ts-ignore: decorator
+  @inline
   id(index: i32): i32 {
     return unchecked(Roster.ids[Roster.row(index)]);
   }
 
   /** The configured weight, 1 to 1000. */
+  // @ts-ignore: decorator
+  @inline
   weight(index: i32): i32 {
     return unchecked(Roster.weights[Roster.row(index)]);
   }
 
   /** 32 bits of a hash over the address: the same in every process. */
+  // @ts-ignore: decorator
+  @inline
   hash(index: i32): u32 {
     return <u32>unchecked(Roster.hashes[Roster.row(index)]);
   }
 
   /** 32 bits of a hash over the zone's name; 0 without a zone. */
+  // @ts-ignore: decorator
+  @inline
   zone(index: i32): u32 {
     return <u32>unchecked(Roster.zones[Roster.row(index)]);
   }
@@ -90,7 +98,8 @@ export class Endpoints {
   }
 }
 
-export const endpoints = new Endpoints();
+// @ts-ignore: decorator
+@lazy export const endpoints = new Endpoints();
 
 /** A number that moves between calls. Who begins at 0 most likely reads them all: then one host call brings them. */
 // @ts-ignore: decorator

@@ -6,7 +6,8 @@ import { check } from "./status";
 const NAME_CAP: i32 = 256;
 
 /** Headers that say how a message is framed or what the connection does: the host alone writes them. */
-const FIXED: StaticArray<string> = [
+// @ts-ignore: decorator
+@lazy const FIXED: StaticArray<string> = [
   "connection",
   "content-length",
   "expect",
@@ -151,5 +152,7 @@ export class Headers {
   }
 }
 
-export const requestHeaders = new Headers(HEADERS.request);
-export const responseHeaders = new Headers(HEADERS.response);
+// @ts-ignore: decorator
+@lazy export const requestHeaders = new Headers(HEADERS.request);
+// @ts-ignore: decorator
+@lazy export const responseHeaders = new Headers(HEADERS.response);

@@ -26,4 +26,5 @@ export class Outcome {
   }
 }
 
-export const outcome = new Outcome();
+// @ts-ignore: decorator
+@lazy export const outcome = new Outcome();

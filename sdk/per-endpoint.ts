@@ -18,11 +18,15 @@ export class PerEndpoint<T> extends Kept {
   }
 
   /** The value of the endpoint at `index` of this call's list. */
+  // @ts-ignore: decorator
+  @inline
   get(index: i32): T {
     return unchecked(this.values[Roster.row(index)]);
   }
 
   /** Sets the value of the endpoint at `index` of this call's list. */
+  // @ts-ignore: decorator
+  @inline
   set(index: i32, value: T): void {
     unchecked((this.values[Roster.row(index)] = value));
   }

@@ -197,4 +197,5 @@ export class Request {
   }
 }
 
-export const request = new Request();
+// @ts-ignore: decorator
+@lazy export const request = new Request();

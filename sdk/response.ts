@@ -35,4 +35,5 @@ export class Response {
   }
 }
 
-export const response = new Response();
+// @ts-ignore: decorator
+@lazy export const response = new Response();

@@ -22,7 +22,6 @@ let allRows: StaticArray<i32> = new StaticArray<i32>(0);
 let someRows: StaticArray<i32> = new StaticArray<i32>(0);
 let used: StaticArray<bool> = new StaticArray<bool>(0);
 let scratch: StaticArray<i32> = new StaticArray<i32>(0);
-let mapped: bool = true;
 
 export class Roster {
   static capacity: i32 = 0;
@@ -35,13 +34,20 @@ export class Roster {
   static zones: StaticArray<i32> = new StaticArray<i32>(0);
   private static rows: StaticArray<i32> = new StaticArray<i32>(0);
 
+  /** Indices below this have their row in `rows`; 0 while a shorter list was not looked at. */
+  static reach: i32 = 0;
+
   /** The row of the endpoint at `index` of this call's list. */
   // @ts-ignore: decorator
   @inline
   static row(index: i32): i32 {
-    if (<u32>index >= <u32>Roster.count) outside(index);
-    if (!mapped) Roster.mapSome();
+    if (<u32>index >= <u32>Roster.reach) Roster.reachOut(index);
     return unchecked(Roster.rows[index]);
+  }
+
+  private static reachOut(index: i32): void {
+    if (<u32>index >= <u32>Roster.count) throw new RangeError(`endpoint ${index} of ${Roster.count}`);
+    Roster.mapSome();
   }
 
   /** The row of the endpoint with this id, or -1. */
@@ -117,8 +123,9 @@ export class Roster {
   /** This call's list has `count` endpoints. A list as long as the last update's is that list; a shorter one is a part. */
   static present(count: i32): void {
     Roster.count = count;
-    mapped = count == Roster.known;
-    Roster.rows = mapped ? allRows : someRows;
+    const whole = count == Roster.known;
+    Roster.reach = whole ? count : 0;
+    Roster.rows = whole ? allRows : someRows;
   }
 
   private static mapSome(): void {
@@ -129,7 +136,7 @@ export class Roster {
       if (row < 0) throw new Error(`endpoint ${i} was not in the last update`);
       unchecked((someRows[i] = row));
     }
-    mapped = true;
+    Roster.reach = count;
   }
 }
 
@@ -137,10 +144,6 @@ export class Roster {
 @inline
 function place(id: i32, size: i32): i32 {
   return (id * 0x9e3779b1) >>> 7 & (size - 1);
-}
-
-function outside(index: i32): void {
-  throw new RangeError(`endpoint ${index} of ${Roster.count}`);
 }
 
 /** Writes the table of ids anew, of those that are here. */
