@@ -1,0 +1,47 @@
+/** docs/abi.md tells every export, hook, import and number of the ABI, and none that is not there. */
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import * as abi from "../../src/plugin/abi.ts";
+
+const page = readFileSync(join(import.meta.dirname, "../../docs/abi.md"), "utf8");
+const cells = Array.from(page.matchAll(/^\| `([^`]+)`( -?\d+)? \|/gm), ([, name, number = ""]) => name! + number);
+
+test("the tables list exactly the exports, hooks, imports, attributes and columns", () => {
+  const calls = Object.values(abi.IMPORTS).flatMap((group) => Object.keys(group));
+  const told = cells.map((cell) => cell.replace(/\(.*/, ""));
+  const numbered = (group: Readonly<Record<string, number>>) =>
+    Object.entries(group).map(([name, n]) => `${name} ${n}`);
+  assert.deepEqual(
+    told.toSorted(),
+    [
+      ...Object.values(abi.EXPORT),
+      ...abi.HOOKS,
+      ...calls,
+      ...numbered(abi.ATTRIBUTE),
+      ...numbered(abi.COLUMN),
+    ].toSorted(),
+  );
+});
+
+test("each call is told with as many parameters as it has, and each hook with its results", () => {
+  for (const group of Object.values(abi.IMPORTS))
+    for (const [name, { params }] of Object.entries(group as Record<string, abi.Import>)) {
+      const [, list] = new RegExp(`^\\| \`${name}\\(([^)]*)\\)`, "m").exec(page)!;
+      assert.equal(list!.split(", ").filter(Boolean).length, params.length, name);
+    }
+  for (const hook of abi.HOOKS) {
+    const [, results] = new RegExp(`^\\| \`${hook}\` \\|.*\\| ([^|]+) \\|$`, "m").exec(page)!;
+    if (hook === "pick") continue;
+    assert.deepEqual(results!.match(/\d/g)!.map(Number), [...abi.HOOK_RESULTS[hook]], hook);
+  }
+});
+
+test("the other numbers stand in the text", () => {
+  const { RESULT, STATUS, HEADERS, ENDPOINT_TEXT, ATTEMPT, LEVEL } = abi;
+  for (const group of [RESULT, STATUS, HEADERS, ENDPOINT_TEXT, ATTEMPT, LEVEL])
+    for (const [name, number] of Object.entries(group))
+      assert.ok(page.includes(`\`${name}\` ${number}`), `${name} ${number}`);
+  assert.match(page, new RegExp(`ABI, version ${abi.ABI_VERSION}\n`));
+});

@@ -1,0 +1,58 @@
+/** What the documentation shows works as it stands there: plugins compile, configurations load, commands exist. */
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { compile } from "../../src/cli/compile.ts";
+import { loadConfig } from "../../src/config/load.ts";
+import { launcher } from "./program.ts";
+
+const root = join(import.meta.dirname, "../..");
+const pages = globSync(["*.md", "docs/*.md", "examples/*/README.md"], { cwd: root });
+
+type Block = { where: string; text: string };
+
+/** The fenced blocks of a language, with the line at which each begins. */
+function blocksOf(language: string): Block[] {
+  return pages.flatMap((page) => {
+    const content = readFileSync(join(root, page), "utf8");
+    return Array.from(content.matchAll(/^```(\w+)\n(.*?)^```$/gms))
+      .filter(([, found]) => found === language)
+      .map(({ index, 2: text }) => ({ where: `${page}:${content.slice(0, index).split("\n").length}`, text: text! }));
+  });
+}
+
+test("every plugin compiles", async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), "sluice-docs-"));
+  t.after(() => rmSync(directory, { recursive: true }));
+  const plugins = blocksOf("ts").filter(({ text }) => text.includes('from "sluice/sdk"'));
+  assert.ok(plugins.length > 3);
+  for (const { where, text } of plugins) {
+    const file = join(directory, "plugin.ts");
+    writeFileSync(file, text);
+    assert.deepEqual((await compile(file)).problems ?? [], [], where);
+  }
+});
+
+test("every whole configuration loads", () => {
+  const whole = blocksOf("yaml").filter(({ text }) => /^listeners:/m.test(text));
+  assert.ok(whole.length > 1);
+  for (const { where, text } of whole)
+    assert.deepEqual(loadConfig(text, { file: "sluice.yaml", env: {} }).problems, [], where);
+});
+
+test("every command exists", () => {
+  const help = execFileSync(process.execPath, [launcher, "--help"], { encoding: "utf8" });
+  const known = new Set(Array.from(help.matchAll(/^ {2}sluice ((?:plugin )?[a-z]+)/gm), ([, command]) => command));
+  for (const { where, text } of blocksOf("sh"))
+    for (const [, command] of text.matchAll(/^(?:npx )?sluice ((?:plugin )?[a-z]+)/gm))
+      assert.ok(known.has(command), `${where}: sluice ${command}`);
+});
+
+test("every link within the repository leads somewhere", () => {
+  for (const page of pages)
+    for (const [, target] of readFileSync(join(root, page), "utf8").matchAll(/\]\((?!https?:|#)([^)#]+)[^)]*\)/g))
+      assert.ok(globSync(join(root, page, "..", target!)).length === 1, `${page}: ${target}`);
+});
