@@ -82,7 +82,7 @@ export class Cluster {
     for (let i = 0; i < all.count; i++) {
       const endpoint = all.list[i]!;
       if (tried.includes(endpoint.slot)) continue;
-      if (limit > 0 && this.#columns.inFlight[endpoint.slot]! >= limit) continue;
+      if (limit > 0 && this.#columns.inFlight(endpoint.slot) >= limit) continue;
       rest.push(endpoint);
     }
     return rest.count === all.count ? all : rest;
@@ -95,7 +95,7 @@ export class Cluster {
     let least = Number.POSITIVE_INFINITY;
     for (let i = 0; i < view.count; i++) {
       const endpoint = view.list[(start + i) % view.count]!;
-      const load = (this.#columns.inFlight[endpoint.slot]! + 1) / endpoint.weight;
+      const load = (this.#columns.inFlight(endpoint.slot) + 1) / endpoint.weight;
       if (load < least) {
         least = load;
         best = endpoint;

@@ -36,7 +36,7 @@ export class EndpointView {
       case COLUMN.weight:
         return endpoint.weight;
       case COLUMN.in_flight:
-        return this.columns.inFlight[endpoint.slot]!;
+        return this.columns.inFlight(endpoint.slot);
       case COLUMN.latency:
         return this.columns.latency[endpoint.slot]!;
       case COLUMN.error_rate:

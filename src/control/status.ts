@@ -88,7 +88,7 @@ export function describeClusters(plan: Plan | null, columns: EndpointColumns): C
       weight,
       zone,
       healthy: columns.health[slot] === 0,
-      inFlight: columns.inFlight[slot]!,
+      inFlight: columns.inFlight(slot),
       latency: columns.latency[slot]! / 1e6,
       errorRate: columns.errorRate[slot]! / 1e6,
     })),

@@ -138,6 +138,7 @@ export class Endpoints {
   }
 
   setInFlight(index: number, count: number): void {
-    this.columns.inFlight[this.all[index]!.slot] = count;
+    const { slot } = this.all[index]!;
+    this.columns.addInFlight(0, slot, count - this.columns.inFlight(slot));
   }
 }
