@@ -70,7 +70,16 @@ export async function compile(
   if (errors.length > 0) return { problems: errors };
   if (result.error || !(wasm instanceof Uint8Array))
     return { problems: [{ file, line: 0, column: 0, message: result.error?.message ?? "the compiler wrote nothing" }] };
-  return { wasm, sourceMap: String(output.get(`${basename(out)}.map`) ?? ""), problems: null };
+  return { wasm, sourceMap: trimSourceMap(String(output.get(`${basename(out)}.map`))), problems: null };
+}
+
+/** Leaves out the text of the compiler's own library: it is nine tenths of the map, and no author's. */
+function trimSourceMap(text: string): string {
+  const map = JSON.parse(text) as { sources: string[]; sourcesContent: (string | null)[] };
+  map.sourcesContent = map.sourcesContent.map((content, i) =>
+    /^~lib\/(?!sluice\/)/.test(map.sources[i]!) ? null : content,
+  );
+  return JSON.stringify(map);
 }
 
 /** Writes the module to `path` and its source map beside it, each whole or not at all. */

@@ -19,7 +19,7 @@ const PERMISSIONS: Readonly<Record<string, string>> = {
 export async function run(args: string[]): Promise<number> {
   const { file, config, clusters } = readArguments(args);
   const bytes = await readFile(file);
-  const { imports, exports, memory } = readChecked(bytes);
+  const { imports, exports, memory } = readShape(file, bytes);
   const module = buildModule(bytes, { memory: MEMORY });
   const hooks = HOOKS.filter((_, number) => (module.info.hooks >>> number) & 1);
   const lines: [label: string, text: string][] = [
@@ -38,6 +38,14 @@ export async function run(args: string[]): Promise<number> {
   process.stdout.write(`${file}\n${lines.map(([label, text]) => `  ${label.padEnd(8)} ${text}\n`).join("")}`);
   process.stdout.write(describeCosts(() => measureCosts(module, { memory: MEMORY, config, clusters })));
   return 0;
+}
+
+function readShape(file: string, bytes: Uint8Array): ReturnType<typeof readChecked> {
+  try {
+    return readChecked(bytes);
+  } catch (error) {
+    throw new Error(`${file}: ${(error as Error).message}`, { cause: error });
+  }
 }
 
 type Arguments = { readonly file: string; readonly config: unknown; readonly clusters: readonly string[] };

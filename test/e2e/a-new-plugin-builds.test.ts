@@ -1,0 +1,87 @@
+/** From nothing to a plugin: `plugin new`, `plugin build`, `plugin inspect`, and what they say when something is wrong. */
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { launcher } from "./program.ts";
+
+const directory = mkdtempSync(join(tmpdir(), "sluice-plugin-"));
+after(() => rmSync(directory, { recursive: true, force: true }));
+
+type Ended = { readonly code: number; readonly stdout: string; readonly stderr: string };
+
+function sluice(...args: string[]): Promise<Ended> {
+  return new Promise((resolve) => {
+    execFile(process.execPath, [launcher, ...args], { cwd: directory }, (error, stdout, stderr) =>
+      resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr }),
+    );
+  });
+}
+
+const HOOKS = { filter: "request_head response_head", router: "route", strategy: "update pick" } as const;
+
+for (const kind of ["filter", "router", "strategy"] as const) {
+  test(`a ${kind} is made, built and inspected, and its configuration holds`, async () => {
+    const made = await sluice("plugin", "new", `my-${kind}`, "--kind", kind);
+    assert.equal(made.code, 0, made.stderr);
+    const built = await sluice("plugin", "build", `my-${kind}`);
+    assert.equal(built.code, 0, built.stderr);
+    assert.match(built.stdout, new RegExp(`^my-${kind}/plugin\\.wasm  [\\d.]+ KiB  hooks: ${HOOKS[kind]}\\n$`));
+    const map = JSON.parse(readFileSync(join(directory, `my-${kind}/plugin.wasm.map`), "utf8"));
+    assert.ok(map.sources.includes("plugin.ts"), map.sources.join(" "));
+    const inspected = await sluice("plugin", "inspect", `my-${kind}/plugin.wasm`, "--clusters", "app,canary");
+    assert.equal(inspected.code, 0, inspected.stderr);
+    assert.match(inspected.stdout, new RegExp(`\\n  hooks    ${HOOKS[kind]}\\n`));
+    assert.match(inspected.stdout, /\n {4}\w+ +\d+ ns, \d+ units of fuel\n$/);
+    const checked = await sluice("check", "-c", `my-${kind}/sluice.yaml`);
+    assert.equal(checked.code, 0, checked.stdout + checked.stderr);
+  });
+}
+
+test("mistakes in a plugin are told as file:line:col, and nothing is written", async () => {
+  writeFileSync(
+    join(directory, "bad.ts"),
+    'import { Request } from "sluice/sdk";\nexport function onReqest(req: Request): void {}\n',
+  );
+  const built = await sluice("plugin", "build", "bad.ts");
+  assert.equal(built.code, 1);
+  assert.equal(built.stdout, "");
+  assert.match(built.stderr, /^bad\.ts:2:17: `onReqest` is not a hook; did you mean `onRequest`\?.*\n$/);
+  assert.ok(!existsSync(join(directory, "bad.wasm")));
+});
+
+test("a plugin may be built to another file, and with the collector", async () => {
+  const source =
+    'import { Request } from "sluice/sdk";\nlet last = "";\nexport function onRequest(req: Request): void { last = req.path; }\n';
+  writeFileSync(join(directory, "keeps.ts"), source);
+  const built = await sluice("plugin", "build", "keeps.ts", "--runtime", "gc", "--out", "other.wasm");
+  assert.equal(built.code, 0, built.stderr);
+  assert.ok(existsSync(join(directory, "other.wasm")) && existsSync(join(directory, "other.wasm.map")));
+  assert.ok(!existsSync(join(directory, "keeps.wasm")));
+});
+
+test("what cannot be done is one line and the right exit code", async () => {
+  const cases: [args: string[], code: number, stderr: RegExp][] = [
+    [["new"], 64, /plugin new takes one NAME/],
+    [["new", "Bad Name"], 64, /a plugin's name has lower-case letters, digits and dashes, not "Bad Name"/],
+    [["new", "fine", "--kind", "odd"], 64, /--kind is one of filter, router, strategy, not "odd"/],
+    [["new", "."], 64, /not "\."/],
+    [["build", "none.ts"], 1, /none\.ts: no such file or directory/],
+    [["build", "--runtime", "odd"], 64, /--runtime is arena or gc, not "odd"/],
+    [["inspect", "bad.ts"], 1, /bad\.ts: not a WebAssembly module/],
+    [["inspect", "none.wasm"], 1, /none\.wasm/],
+    [["inspect"], 64, /plugin inspect takes one FILE\.wasm/],
+  ];
+  for (const [args, code, stderr] of cases) {
+    const ended = await sluice("plugin", ...args);
+    assert.equal(ended.code, code, `${args.join(" ")}: ${ended.stderr}`);
+    assert.match(ended.stderr, stderr);
+    assert.equal(ended.stderr.trimEnd().split("\n").length, 1, ended.stderr);
+  }
+  assert.equal((await sluice("plugin", "new", "twice")).code, 0);
+  const twice = await sluice("plugin", "new", "twice");
+  assert.equal(twice.code, 1);
+  assert.match(twice.stderr, /twice exists already/);
+});
