@@ -63,6 +63,7 @@ test("a plugin may be built to another file, and with the collector", async () =
 });
 
 test("what cannot be done is one line and the right exit code", async () => {
+  writeFileSync(join(directory, "text.wasm"), "not a module");
   const cases: [args: string[], code: number, stderr: RegExp][] = [
     [["new"], 64, /plugin new takes one NAME/],
     [["new", "Bad Name"], 64, /a plugin's name has lower-case letters, digits and dashes, not "Bad Name"/],
@@ -70,7 +71,7 @@ test("what cannot be done is one line and the right exit code", async () => {
     [["new", "."], 64, /not "\."/],
     [["build", "none.ts"], 1, /none\.ts: no such file or directory/],
     [["build", "--runtime", "odd"], 64, /--runtime is arena or gc, not "odd"/],
-    [["inspect", "bad.ts"], 1, /bad\.ts: not a WebAssembly module/],
+    [["inspect", "text.wasm"], 1, /text\.wasm: not a WebAssembly module/],
     [["inspect", "none.wasm"], 1, /none\.wasm/],
     [["inspect"], 64, /plugin inspect takes one FILE\.wasm/],
   ];
