@@ -1,7 +1,6 @@
 /** The plugin host of one thread: makes the guests of each version aside, and carries over those that are unchanged. */
 import type { EndpointView } from "../balance/endpoint-view.ts";
 import type { InstancePlan } from "../control/plan.ts";
-import { PLUGIN_CELLS } from "../observe/series.ts";
 import type { Exchange } from "../proxy/exchange.ts";
 import type { ModulePlan } from "./build.ts";
 import { PluginError } from "./error.ts";
@@ -170,11 +169,4 @@ function groupInstances({ modules, instances: plans }: PluginParts, instances: r
     const key = JSON.stringify([made, ...entries.map((entry) => entry.key)]);
     return { key, module, members: entries.map((entry) => instances[entry.index]!) };
   });
-}
-
-/** Makes the guests of a version once and throws them away: what is wrong shows before any thread is asked. */
-export function tryPlugins(parts: PluginParts, report: Report): void {
-  const instances = parts.instances.map((plan) => ({ ...plan, cells: 0 }));
-  const host = new PluginHost({ cells: new Float64Array(PLUGIN_CELLS.size), report });
-  host.prepare({ ...parts, instances }).dispose();
 }

@@ -158,9 +158,11 @@ export class PluginInstance implements Instance, Member {
   #run(guest: Guest, hook: number, exchange: Exchange | null, view: EndpointView | null): number {
     const fuel = this.#fuel;
     this.#cells[this.#callCells + hook]!++;
-    const result = guest.run(hook, this.id, fuel, this, exchange, view);
-    this.#cells[this.#fuelCells + hook]! += guest.spent(fuel);
-    return result;
+    try {
+      return guest.run(hook, this.id, fuel, this, exchange, view);
+    } finally {
+      this.#cells[this.#fuelCells + hook]! += guest.spent(fuel);
+    }
   }
 
   /** Drops the hook's edits, ends the guest, counts and tells. */
@@ -172,7 +174,6 @@ export class PluginInstance implements Instance, Member {
     }
     const failure = explain(guest, error);
     this.#cells[this.#failureCells + hook * MAX_REASONS + FAILURE.indexOf(failure.reason)]!++;
-    if (failure.reason === "fuel") this.#cells[this.#fuelCells + hook]! += this.#fuel;
     this.#report.fail(hook, failure);
   }
 

@@ -38,6 +38,37 @@ test("each call is told with as many parameters as it has, and each hook with it
   }
 });
 
+test("every limit and price stands in the tables", () => {
+  const row = (what: string) => new RegExp(`^\\| ${what}.*$`, "m").exec(page)?.[0] ?? assert.fail(`no row for ${what}`);
+  const numbersOf = (what: string) => [...row(what).matchAll(/(?<!`)\b\d+\b/g)].map(([number]) => Number(number));
+  const { LIMIT, FUEL } = abi;
+  const rows: [what: string, numbers: number[]][] = [
+    ["a module", [LIMIT.moduleBytes]],
+    ["one function's code", [LIMIT.functionBytes]],
+    ["tables", [LIMIT.tables, LIMIT.tableEntries]],
+    ["a header's name", [LIMIT.headerName]],
+    ["a header's value", [LIMIT.headerValue]],
+    ["a head,", [LIMIT.headBytes, LIMIT.headerCount]],
+    ["the body given", [LIMIT.responseBody]],
+    ["the key of a value", [LIMIT.exchangeKey]],
+    ["values of an exchange", [LIMIT.exchangeValues, LIMIT.exchangeValue]],
+    ["the path of a configuration", [LIMIT.configPath]],
+    ["a log line", [LIMIT.logLine]],
+    ["log lines", [LIMIT.logLinesPerCall, LIMIT.logLinesPerSecond]],
+    ["a host call", [FUEL.hostCall, FUEL.bytesPerUnit]],
+  ];
+  assert.equal(
+    new Set(rows.flatMap(([, numbers]) => numbers)).size,
+    new Set([...Object.values(LIMIT), FUEL.hostCall, FUEL.bytesPerUnit]).size,
+  );
+  for (const [what, numbers] of rows)
+    assert.ok(
+      numbers.every((number) => numbersOf(what).includes(number)),
+      what,
+    );
+  assert.ok(page.includes(`${FUEL.default} by default`) && page.includes(`\`configure\`, ${FUEL.start}`));
+});
+
 test("the other numbers stand in the text", () => {
   const { RESULT, STATUS, HEADERS, ENDPOINT_TEXT, ATTEMPT, LEVEL } = abi;
   for (const group of [RESULT, STATUS, HEADERS, ENDPOINT_TEXT, ATTEMPT, LEVEL])

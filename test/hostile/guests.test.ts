@@ -189,7 +189,7 @@ function fillMemory(bytes: Buffer, args: readonly number[]): void {
   for (const [i, value] of args.entries()) bytes.writeInt32LE(value, 4 * i);
 }
 
-const REASONS = ["bad_pointer", "abort", "fuel"];
+const REASONS = ["bad_pointer", "abort"];
 
 /** One guest, taken anew when it has ended: makes the call once and checks what became of it. */
 class Liar {

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { PLUGIN_CELLS } from "../../../src/observe/series.ts";
 import { HOOK, LIMIT } from "../../../src/plugin/abi.ts";
 import { PluginError } from "../../../src/plugin/error.ts";
-import { OUTCOME, tryPlugins } from "../../../src/plugin/host.ts";
+import { OUTCOME } from "../../../src/plugin/host.ts";
 import { buildFixture, fieldsOf, makeExchange, makeView, planOf, TestHost } from "./kit.ts";
 
 const refuses = (problem: RegExp) => (error: unknown) => error instanceof PluginError && problem.test(error.message);
@@ -59,17 +59,6 @@ test("what is made before a refusal is left behind by nobody", () => {
   assert.equal(host.host.guests(), 1);
   set.dispose();
   assert.equal(host.host.guests(), 0);
-});
-
-test("plugins are tried without a trace", () => {
-  const modules = [buildFixture("no-op"), buildFixture("traps-at-start")];
-  const parts = { modules, clusters: [], strategies: [] };
-  const report = () => assert.fail("nothing is to be reported");
-  tryPlugins({ ...parts, instances: [planOf({ cells: 12_345 })] }, report);
-  assert.throws(
-    () => tryPlugins({ ...parts, instances: [planOf({ module: 1 })] }, report),
-    refuses(/start: unreachable/),
-  );
 });
 
 test("a start function runs as start-up code does", () => {
