@@ -3,7 +3,7 @@
  * What was compiled from the same sources by the same compiler is left as it is.
  */
 import { createHash } from "node:crypto";
-import { existsSync, globSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, globSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Compiled } from "../src/cli/compile.ts";
 import { root } from "./run-node.ts";
@@ -34,7 +34,9 @@ if (stale.length > 0) {
     stamps[file] = stamp;
   }
   mkdirSync(dirname(STAMPS), { recursive: true });
-  writeFileSync(STAMPS, JSON.stringify(stamps, null, 2));
+  // Another run may read it at this moment.
+  writeFileSync(`${STAMPS}.${process.pid}`, JSON.stringify(stamps, null, 2));
+  renameSync(`${STAMPS}.${process.pid}`, STAMPS);
 }
 
 /** A plugin may import what stands beside it. */
