@@ -17,11 +17,12 @@ export type ThreadInit = {
 
 export type ToThread =
   /**
-   * Build version `plan.version` aside; answer `ready` or `failed`. `sockets` are for addresses new to this thread; an
+   * Build version `plan.version` aside; answer `ready` or `failed`; listen at nothing new before `commit`. `sockets` are for addresses new to this thread; an
    * address is that of `ListenerPlan.address`. A Unix socket cannot be posted: its `socket` is null, and thread 0, which
    * alone gets it, binds its path.
    */
   | { type: "prepare"; plan: Plan; sockets: { address: string; socket: BoundSocket | null }[] }
+  /** Take the version that was prepared; answer `committed`. */
   | { type: "commit"; version: number }
   | { type: "abort"; version: number }
   /** A listening server of a thread that leaves in order, its queue included. */
@@ -34,6 +35,8 @@ export type FromThread =
   | { type: "up" }
   | { type: "ready"; version: number }
   | { type: "failed"; version: number; problem: string }
+  /** Requests that begin from now on are served by that version. */
+  | { type: "committed"; version: number }
   /** No exchange uses that version any more; its guests, pools and listeners are gone. */
   | { type: "disposed"; version: number }
   | { type: "drained" }

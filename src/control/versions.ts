@@ -10,6 +10,8 @@ import type { Plan } from "./plan.ts";
 export type Fleet = {
   up(): number[];
   post(thread: number, message: ToThread, transfer?: BoundSocket[]): void;
+  /** Ends a thread; another takes its place. */
+  end(thread: number): void;
 };
 
 export type VersionsOptions = {
@@ -22,7 +24,7 @@ export type VersionsOptions = {
 
 type Sockets = readonly { readonly address: string; readonly threads: readonly (BoundSocket | null)[] }[];
 type PostedSocket = { address: string; socket: BoundSocket | null };
-type Pending = { version: number; waiting: Set<number>; problems: string[]; done: () => void };
+type Pending = { version: number; waiting: Set<number>; problems: Map<number, string>; all: boolean; done: () => void };
 
 const SILENCE = 10_000;
 
@@ -60,9 +62,9 @@ export class Versions {
       throw new Error("no data thread runs");
     }
     await this.#prepare(plan, threads, forThread);
-    for (const thread of threads) this.#commit(thread, plan.version);
     const before = this.#committed;
     this.#committed = plan;
+    await this.#commit(plan.version, threads);
     if (before !== null) this.#settle(before.version);
   }
 
@@ -71,7 +73,7 @@ export class Versions {
     const plan = this.#committed;
     if (plan === null) return;
     await this.#prepare(plan, [thread], () => sockets);
-    this.#commit(thread, plan.version);
+    await this.#commit(plan.version, [thread]);
   }
 
   /** What a thread says of versions. */
@@ -82,6 +84,9 @@ export class Versions {
       case "failed":
         this.#holders.get(message.version)?.delete(thread);
         return this.#answer(thread, message.version, message.problem);
+      case "committed":
+        if (message.version === this.#committed?.version) this.#serving.add(thread);
+        return this.#answer(thread, message.version, null);
       case "disposed":
         this.#holders.get(message.version)?.delete(thread);
         return this.#settle(message.version);
@@ -95,22 +100,38 @@ export class Versions {
     if (this.#pending !== null) this.#answer(thread, this.#pending.version, `data thread ${thread} ended: ${reason}`);
   }
 
-  #commit(thread: number, version: number): void {
-    this.#options.fleet.post(thread, { type: "commit", version });
-    this.#serving.add(thread);
+  /** There is no way back from here: a thread that does not answer is ended, and its successor begins with this. */
+  async #commit(version: number, threads: readonly number[]): Promise<void> {
+    const { fleet } = this.#options;
+    const answered = this.#gather(version, threads, true);
+    for (const thread of threads) fleet.post(thread, { type: "commit", version });
+    for (const thread of (await answered).keys()) {
+      this.#serving.delete(thread);
+      fleet.end(thread);
+    }
   }
 
   async #prepare(plan: Plan, threads: readonly number[], sockets: (thread: number) => PostedSocket[]): Promise<void> {
     const { version } = plan;
-    const done = Promise.withResolvers<void>();
-    const pending: Pending = { version, waiting: new Set(threads), problems: [], done: done.resolve };
-    this.#pending = pending;
+    const answered = this.#gather(version, threads, false);
     const holders = this.#holders.get(version) ?? new Set();
     this.#holders.set(version, holders);
     for (const thread of threads) {
       holders.add(thread);
       this.#post(thread, plan, sockets(thread));
     }
+    const problems = await answered;
+    if (problems.size === 0) return;
+    for (const thread of threads) this.#options.fleet.post(thread, { type: "abort", version });
+    this.#settle(version);
+    throw new Error([...problems.values()].join("; "));
+  }
+
+  /** Waits for the answers of all threads; unless `all` are wanted, one problem decides. The problems, by thread. */
+  async #gather(version: number, threads: readonly number[], all: boolean): Promise<ReadonlyMap<number, string>> {
+    const done = Promise.withResolvers<void>();
+    const pending: Pending = { version, waiting: new Set(threads), problems: new Map(), all, done: done.resolve };
+    this.#pending = pending;
     const timer = setTimeout(() => {
       for (const thread of [...pending.waiting])
         this.#answer(thread, version, `data thread ${thread} did not answer in time`);
@@ -118,11 +139,7 @@ export class Versions {
     await done.promise;
     clearTimeout(timer);
     this.#pending = null;
-    if (pending.problems.length === 0) return;
-    for (const thread of threads) this.#options.fleet.post(thread, { type: "abort", version });
-    this.#settle(version);
-    // Threads build the same from the same, and mostly fail alike.
-    throw new Error([...new Set(pending.problems)].join("; "));
+    return pending.problems;
   }
 
   #post(thread: number, plan: Plan, sockets: PostedSocket[]): void {
@@ -138,9 +155,8 @@ export class Versions {
   #answer(thread: number, version: number, problem: string | null): void {
     const pending = this.#pending;
     if (pending === null || pending.version !== version || !pending.waiting.delete(thread)) return;
-    if (problem !== null) pending.problems.push(problem);
-    // One problem decides; the others need not be waited for.
-    if (problem !== null || pending.waiting.size === 0) pending.done();
+    if (problem !== null) pending.problems.set(thread, problem);
+    if (pending.waiting.size === 0 || (problem !== null && !pending.all)) pending.done();
   }
 
   /** Gives a version's places back when no thread holds it and none will. */

@@ -17,19 +17,17 @@ export class Listener {
   readonly port: Port = { state: null, retired: false, clients: new Set() };
   readonly #options: ListenerOptions;
   readonly #servers: Server[] = [];
+  /** Bound, and not listened at before a version serves there: who connects earlier could only be turned away. */
+  readonly #held: BoundSocket[] = [];
 
   constructor(address: string, options: ListenerOptions) {
     this.address = address;
     this.#options = options;
   }
 
-  /** Begins to accept on a socket that the main thread bound; null: at the path of a Unix socket. */
-  listen(socket: BoundSocket | null): void {
-    const bound = socket ?? bindPath(this.address.slice("unix:".length));
-    const server = createServer({ allowHalfOpen: true });
-    server.on("error", (error) => this.#options.failed(this.address, error.message));
-    server.listen(bound as unknown as object, BACKLOG);
-    this.#take(server);
+  /** Takes a socket that the main thread bound; null: binds the path of a Unix socket. */
+  hold(socket: BoundSocket | null): void {
+    this.#held.push(socket ?? bindPath(this.address.slice("unix:".length)));
   }
 
   /** Takes over a server that another thread listened with, its queue included. */
@@ -59,13 +57,23 @@ export class Listener {
     return this.#servers.length > 0;
   }
 
+  /** Connections see this state from now on; on sockets held until now they are accepted. */
   serve(state: ListenerState): void {
     this.port.state = state;
+    for (const socket of this.#held.splice(0)) this.#listen(socket);
+  }
+
+  #listen(socket: BoundSocket): void {
+    const server = createServer({ allowHalfOpen: true });
+    server.on("error", (error) => this.#options.failed(this.address, error.message));
+    server.listen(socket as unknown as object, BACKLOG);
+    this.#take(server);
   }
 
   /** Accepts no more; idle connections end, the others after their present answer. */
   drain(): void {
     this.port.retired = true;
+    for (const socket of this.#held.splice(0)) socket.close();
     for (const server of this.#servers.splice(0)) server.close();
     for (const client of [...this.port.clients]) client.retire();
   }

@@ -105,11 +105,12 @@ class DataThread {
       for (const listener of plan.listeners)
         snapshot.listeners.set(listener.address, listenerState(listener, snapshot, instances.instances));
       this.#versions.set(plan.version, { plan, snapshot, instances, pools });
-      for (const { address, socket } of sockets) this.#listener(address).listen(socket);
+      for (const { address, socket } of sockets) this.#listener(address).hold(socket);
       post({ type: "ready", version: plan.version });
     } catch (error) {
       instances?.dispose();
       this.#versions.delete(plan.version);
+      this.#dropUnserved();
       post({ type: "failed", version: plan.version, problem: error instanceof Error ? error.message : String(error) });
     }
   }
@@ -138,19 +139,24 @@ class DataThread {
       listener.drain();
       this.#listeners.delete(address);
     }
+    post({ type: "committed", version });
     before?.snapshot.retire();
   }
 
   #abort(version: number): void {
     const aborted = this.#versions.get(version);
     if (aborted === undefined || aborted === this.#serving) return;
-    for (const [address] of aborted.snapshot.listeners) {
-      const listener = this.#listeners.get(address);
-      if (listener === undefined || listener.port.state !== null) continue;
+    this.#dropUnserved();
+    aborted.snapshot.retire();
+  }
+
+  /** Gives up the addresses of a version that was not taken. */
+  #dropUnserved(): void {
+    for (const [address, listener] of this.#listeners) {
+      if (listener.port.state !== null) continue;
       listener.close();
       this.#listeners.delete(address);
     }
-    aborted.snapshot.retire();
   }
 
   /** No exchange uses that version any more: its guests go, and the pools that no other version holds. */

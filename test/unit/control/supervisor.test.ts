@@ -1,39 +1,62 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Worker } from "node:worker_threads";
 import { Supervisor } from "../../../src/control/supervisor.ts";
 
-/** Three threads, real ones: one turns in circles, one waits, one beats. */
-const BEHAVIOUR = `
-const { workerData } = require("node:worker_threads");
-const beats = new Int32Array(workerData.heartbeat);
-const cell = new Int32Array(new SharedArrayBuffer(4));
-if (workerData.thread === 0) for (;;) {}
-if (workerData.thread === 1) for (;;) Atomics.wait(cell, 0, 0, 1000);
-for (;;) { Atomics.add(beats, 2, 1); Atomics.wait(cell, 0, 0, 20); }
-`;
+const STUCK_AFTER = 200;
 
-test("only a thread that stands still and burns its processor is stuck", async (t) => {
-  const heartbeat = new SharedArrayBuffer(12);
-  const stuck = Promise.withResolvers<number>();
-  const found: number[] = [];
-  const onStuck = (thread: number) => {
-    found.push(thread);
-    stuck.resolve(thread);
-  };
-  const supervisor = new Supervisor(heartbeat, onStuck, 1000);
+/** Processor time as that share of the time that has passed. */
+const using = (share: number) => ({ cpuTime: async () => performance.now() * share });
+
+test("only a thread that stands still and uses more than half of its time is stuck", async (t) => {
+  const heartbeat = new SharedArrayBuffer(20);
+  const beats = new Int32Array(heartbeat);
+  const stuck = new Map<number, number>();
+  const supervisor = new Supervisor(
+    heartbeat,
+    (thread) => stuck.set(thread, (stuck.get(thread) ?? 0) + 1),
+    STUCK_AFTER,
+  );
   t.after(() => supervisor.close());
-  for (const thread of [0, 1, 2]) {
-    const worker = new Worker(BEHAVIOUR, { eval: true, workerData: { thread, heartbeat } });
-    t.after(() => worker.terminate());
-    const cpuTime = async () => {
-      const { user, system } = await worker.cpuUsage();
-      return (user + system) / 1000;
-    };
-    supervisor.watch(thread, { cpuTime });
+  supervisor.watch(0, using(1));
+  supervisor.watch(1, using(0));
+  supervisor.watch(2, using(0.4));
+  supervisor.watch(3, using(1));
+  supervisor.watch(4, { cpuTime: async () => null });
+  // The fourth beats, and does so before each look.
+  while ((stuck.get(0) ?? 0) < 2) {
+    Atomics.add(beats, 3, 1);
+    await sleep(1);
   }
-  assert.equal(await stuck.promise, 0);
-  await sleep(2000);
-  assert.deepEqual([...new Set(found)], [0]);
+  assert.deepEqual([...stuck.keys()], [0]);
+});
+
+test("time in which the supervisor did not run itself says nothing of a thread", async (t) => {
+  const began = performance.now();
+  let found = false;
+  const supervisor = new Supervisor(
+    new SharedArrayBuffer(4),
+    () => {
+      found = true;
+    },
+    STUCK_AFTER,
+  );
+  t.after(() => supervisor.close());
+  supervisor.watch(0, using(1));
+  await sleep(STUCK_AFTER / 5);
+  // This process stands still for much longer than a thread may.
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5 * STUCK_AFTER);
+  await sleep(STUCK_AFTER / 10);
+  if (performance.now() - began < 7 * STUCK_AFTER) assert.equal(found, false);
+});
+
+test("a thread that is forgotten is not looked at any more", async (t) => {
+  const found: number[] = [];
+  const supervisor = new Supervisor(new SharedArrayBuffer(8), (thread) => found.push(thread), STUCK_AFTER);
+  t.after(() => supervisor.close());
+  supervisor.watch(0, using(1));
+  supervisor.watch(1, using(1));
+  supervisor.forget(0);
+  while (found.length < 2) await sleep(10);
+  assert.deepEqual(new Set(found), new Set([1]));
 });

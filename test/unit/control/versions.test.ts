@@ -19,6 +19,9 @@ function start(behave: (thread: number, message: ToThread) => FromThread | null,
   const released: number[] = [];
   const fleet = {
     up: () => [0, 1],
+    end(thread: number) {
+      told.push(`end ${thread}`);
+    },
     post(thread: number, message: ToThread) {
       const version = message.type === "prepare" ? message.plan.version : "version" in message ? message.version : "";
       told.push(`${message.type} ${version} to ${thread}`);
@@ -35,7 +38,11 @@ function start(behave: (thread: number, message: ToThread) => FromThread | null,
 }
 
 const obedient = (_thread: number, message: ToThread): FromThread | null =>
-  message.type === "prepare" ? { type: "ready", version: message.plan.version } : null;
+  message.type === "prepare"
+    ? { type: "ready", version: message.plan.version }
+    : message.type === "commit"
+      ? { type: "committed", version: message.version }
+      : null;
 
 test("a version is committed when every thread is ready, and released when the last has disposed it", async () => {
   const { versions, told, released } = start(obedient);
@@ -95,4 +102,15 @@ test("a successor takes the version in service, and only then is asked for other
   await versions.bringUp(1, []);
   assert.deepEqual(told, ["prepare 2 to 1", "commit 2 to 1"]);
   assert.deepEqual(versions.serving().sort(), [0, 1]);
+});
+
+test("a thread that does not take what was committed is ended; the others serve it", async () => {
+  const { versions, told } = start(
+    (thread, message) => (message.type === "commit" && thread === 1 ? null : obedient(thread, message)),
+    20,
+  );
+  await versions.take(planOf(1), []);
+  assert.equal(told.at(-1), "end 1");
+  assert.equal(versions.committed?.version, 1);
+  assert.deepEqual(versions.serving(), [0]);
 });
