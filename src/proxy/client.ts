@@ -39,6 +39,8 @@ export class Client extends Wire {
   #exchange: Exchange | null = null;
   /** A partial head, or input that came before its turn. */
   #carry: Buffer | null = null;
+  /** Where it begins in `#carry`, and how many bytes it is. */
+  #carryStart = 0;
   #carried = 0;
   #body: BodyReader | null = null;
   #requests = 0;
@@ -112,24 +114,25 @@ export class Client extends Wire {
   }
 
   #keep(bytes: Buffer, start: number, end: number): void {
-    const need = this.#carried + end - start;
-    if (this.#carry === null || this.#carry.length < need) {
+    const size = end - start;
+    const need = this.#carried + size;
+    if (this.#carry === null || this.#carry.length - this.#carryStart < need) {
       const grown = Buffer.allocUnsafeSlow(Math.max(512, need, this.#carried * 2));
-      this.#carry?.copy(grown, 0, 0, this.#carried);
+      this.#carry?.copy(grown, 0, this.#carryStart, this.#carryStart + this.#carried);
       this.#carry = grown;
+      this.#carryStart = 0;
     }
-    bytes.copy(this.#carry, this.#carried, start, end);
+    bytes.copy(this.#carry, this.#carryStart + this.#carried, start, end);
     this.#carried = need;
   }
 
   /** Reads a request's head and begins its exchange. Returns the first byte not consumed. */
   #head(bytes: Buffer, start: number, end: number): number {
     if (this.#carried > 0 && bytes !== this.#carry) {
-      const before = this.#carried;
       this.#keep(bytes, start, end);
       const limit = this.port.state!.plan.limits.head;
       // A head is scanned again only when a line ended, so that single bytes cost no quadratic time.
-      if (this.#carry!.subarray(before, this.#carried).indexOf(LF) < 0 && this.#carried <= limit) return end;
+      if (bytes.subarray(start, end).indexOf(LF) < 0 && this.#carried <= limit) return end;
       this.#takeCarry();
       return end;
     }
@@ -165,18 +168,27 @@ export class Client extends Wire {
   /** Scans what was carried, as input of its own. */
   #takeCarry(): void {
     const kept = this.#carry!;
-    const size = this.#carried;
-    this.#carried = 0;
-    this.#carry = null;
-    let at = 0;
-    while (at < size) {
-      if (this.#state === STATE.head) at = this.#head(kept, at, size);
-      else if (this.#state === STATE.body) at = this.#readBody(kept, at, size);
+    let at = this.#carryStart;
+    const end = at + this.#carried;
+    this.#dropCarry();
+    while (at < end) {
+      if (this.#state === STATE.head) at = this.#head(kept, at, end);
+      else if (this.#state === STATE.body) at = this.#readBody(kept, at, end);
       else {
-        if (this.#state === STATE.waiting) this.#keep(kept, at, size);
+        if (this.#state !== STATE.waiting) return;
+        // Left where it is: copied for each request of a pipeline it would cost quadratic time.
+        this.#carry = kept;
+        this.#carryStart = at;
+        this.#carried = end - at;
         return;
       }
     }
+  }
+
+  #dropCarry(): void {
+    this.#carry = null;
+    this.#carryStart = 0;
+    this.#carried = 0;
   }
 
   /** The head is there: reads what came of the body, and lets the exchange run. */
@@ -334,15 +346,15 @@ export class Client extends Wire {
   /** Takes the next request, from what was carried first. */
   #next(): void {
     this.#state = STATE.head;
+    this.resume();
     if (this.#carried > 0) this.#takeCarry();
-    if (this.#state !== STATE.lingering && this.#state !== STATE.closed) this.resume();
+    if (this.#state === STATE.waiting && this.#carried >= MAX_KEPT) this.pause();
   }
 
   /** Ends our direction, then reads and discards for a while, so that the peer sees the answer and not a reset. */
   #finishWriting(): void {
     this.#state = STATE.lingering;
-    this.#carry = null;
-    this.#carried = 0;
+    this.#dropCarry();
     this.stream(false);
     this.resume();
     // What is still to be written may take its time; the peer's end is then awaited for a little.
