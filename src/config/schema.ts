@@ -288,7 +288,7 @@ const cluster = object(
     ),
     timeouts: withDefault(
       object({
-        connect: withDefault(duration("1ms", "1h"), "3s", "For a connection to be made; then 502."),
+        connect: withDefault(duration("1ms", "1h"), "3s", "For a connection to be made; then 504."),
         response: withDefault(idleTimeouts, "60s", "From the request sent to the answer's head; then 504."),
         idle: withDefault(idleTimeouts, "60s", "Between two reads of an answer's body, and of a tunnel."),
       }),
