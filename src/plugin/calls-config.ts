@@ -34,7 +34,7 @@ export function makeConfigCalls(context: CallContext) {
       const node = find(path, length);
       if (typeof node !== "object" || node === null) return context.leave(missing());
       const count = Array.isArray(node) ? node.length : Object.keys(node).length;
-      context.spend(count);
+      context.spend(64 * count);
       return context.leave(count);
     },
 

@@ -1,4 +1,5 @@
 /** Host calls on what else an exchange is made of: attributes, the answer, kept values, the choice of a cluster. */
+import { threadId } from "node:worker_threads";
 import { isToken } from "../http/fields.ts";
 import { PART } from "../http/head.ts";
 import { setPath, setQuery, setTarget } from "../http/target.ts";
@@ -120,6 +121,9 @@ function valueName(context: CallContext, key: number, length: number): string | 
 
 const HTTP = Buffer.from("http");
 
+/** Exchanges of one thread are numbered below this. */
+const EXCHANGES = 2 ** 31;
+
 function giveAttribute(context: CallContext, exchange: Exchange, id: number, out: number, cap: number): number {
   const { request } = exchange;
   const { memory, hook } = context;
@@ -157,7 +161,7 @@ function giveAttribute(context: CallContext, exchange: Exchange, id: number, out
     case ATTRIBUTE.listener:
       return giveName(context, exchange.listenerName, out, cap);
     case ATTRIBUTE.exchange_id:
-      return memory.giveText(String(exchange.id), out, cap);
+      return memory.giveText(String(threadId * EXCHANGES + exchange.id), out, cap);
     default:
       return giveObserved(context, exchange, id, out, cap);
   }

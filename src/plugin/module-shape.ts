@@ -1,16 +1,7 @@
 /** What a module declares: read once, then checked by `build.ts`, rewritten by `meter.ts`, shown by `inspect.ts`. */
 import { PluginError } from "./error.ts";
-import {
-  KIND,
-  KIND_NAMES,
-  OP,
-  Reader,
-  readSections,
-  SECTION,
-  type Section,
-  skipImmediates,
-  TYPE,
-} from "./wasm-binary.ts";
+import { KIND, KIND_NAMES, Reader, readSections, SECTION, type Section, TYPE } from "./wasm-binary.ts";
+import { OP, skipImmediates } from "./wasm-instructions.ts";
 
 export type Signature = { readonly params: readonly number[]; readonly results: readonly number[] };
 export type ImportShape = { readonly module: string; readonly name: string; readonly signature: Signature };

@@ -1,0 +1,262 @@
+/** The code section of a metered module: what is put before, into and after the functions of the file. */
+import { FUEL, LIMIT } from "./abi.ts";
+import { PluginError } from "./error.ts";
+import type { ModuleShape } from "./module-shape.ts";
+import { Reader } from "./wasm-binary.ts";
+import { OP, skipImmediates } from "./wasm-instructions.ts";
+import type { Writer } from "./wasm-writer.ts";
+
+export const PAGE = 65_536;
+const THROW_UNITS = 256;
+const GROW_UNITS = 1000;
+
+/** Indices of what is appended. */
+export type Appended = {
+  readonly fuel: number;
+  readonly growFailed: number;
+  readonly unaryType: number;
+  readonly hookType: number;
+  readonly charge: number;
+  readonly bulk: number;
+  readonly grow: number;
+  readonly hooks: readonly { readonly name: string; readonly target: number }[];
+};
+
+export type Context = {
+  readonly shape: ModuleShape;
+  readonly appended: Appended;
+  readonly memory: number;
+  readonly offsets: number[];
+};
+
+export function writeCode(writer: Writer, reader: Reader, context: Context): void {
+  const { appended, shape, offsets } = context;
+  const count = reader.u32();
+  const sites = new Sites();
+  writer.u32(count + 3 + appended.hooks.length);
+  for (let i = 0; i < count; i++) {
+    const size = reader.u32();
+    const end = reader.at + size;
+    if (size > LIMIT.functionBytes)
+      throw new PluginError(
+        `function ${shape.imports.length + i} is ${size} bytes of code, the limit is ${LIMIT.functionBytes}`,
+      );
+    writer.sized(() => {
+      const start = reader.at;
+      findSites(new Reader(reader.bytes, start, end), sites);
+      writeBody(writer, { bytes: reader.bytes, start, end, sites, appended, offsets });
+    });
+    reader.skip(size);
+  }
+  writer.sized(() => writeCharge(writer, appended));
+  writer.sized(() => writeBulk(writer, appended));
+  writer.sized(() => writeGrow(writer, appended));
+  for (const hook of appended.hooks) writer.sized(() => writeHook(writer, appended, hook.target));
+}
+
+/** Where something is put into one function's code: parallel arrays, used again for the next function. */
+class Sites {
+  readonly at: number[] = [];
+  /** Units to take; or one of SITE. */
+  readonly units: number[] = [];
+
+  clear(): void {
+    this.at.length = 0;
+    this.units.length = 0;
+  }
+
+  add(at: number, units: number): number {
+    this.units.push(units);
+    return this.at.push(at) - 1;
+  }
+}
+
+const SITE = { bulk: -1, grow: -2 } as const;
+
+/** memory.init, copy and fill; table.init, copy, grow and fill: each has its length on top of the stack. */
+const isBulk = (sub: number) => (sub >= 8 && sub !== 9 && sub <= 12) || (sub >= 14 && sub <= 17 && sub !== 16);
+
+function findSites(reader: Reader, sites: Sites): void {
+  sites.clear();
+  let locals = 0;
+  for (let left = reader.u32(); left > 0; left--) {
+    locals += reader.u32();
+    reader.valueType();
+  }
+  const code = reader.end - reader.at;
+  // Locals are cleared at each entry: they are paid for like code.
+  sites.add(reader.at, 1 + ((code + 8 * locals) >>> 6));
+  // Sites of the loops that are open, -1 for other blocks.
+  const open: number[] = [];
+  while (reader.at < reader.end) {
+    const at = reader.at;
+    const opcode = reader.u8();
+    const sub = skipImmediates(reader, opcode);
+    switch (opcode) {
+      case OP.block:
+      case OP.if:
+      case OP.try:
+      case OP.tryTable:
+        open.push(-1);
+        break;
+      case OP.loop:
+        open.push(sites.add(reader.at, 0));
+        break;
+      case OP.end:
+      case OP.delegate: {
+        const site = open.pop() ?? -1;
+        if (site >= 0) sites.units[site] = 1 + ((reader.at - sites.at[site]!) >>> 6);
+        break;
+      }
+      case OP.throw:
+      case OP.rethrow:
+      case OP.throwRef:
+        sites.add(at, THROW_UNITS);
+        break;
+      case OP.memoryGrow:
+        sites.add(at, SITE.grow);
+        break;
+      case OP.bulk:
+        if (isBulk(sub)) sites.add(at, SITE.bulk);
+        break;
+    }
+  }
+}
+
+type Body = {
+  readonly bytes: Uint8Array;
+  readonly start: number;
+  readonly end: number;
+  readonly sites: Sites;
+  readonly appended: Appended;
+  readonly offsets: number[];
+};
+
+function writeBody(writer: Writer, { bytes, start, end, sites, appended, offsets }: Body): void {
+  let from = start;
+  offsets.push(writer.at, from);
+  for (let i = 0; i < sites.at.length; i++) {
+    const at = sites.at[i]!;
+    const units = sites.units[i]!;
+    writer.copy(bytes, from, at);
+    from = at;
+    if (units === SITE.grow) {
+      writeCall(writer, appended.grow);
+      from += 2;
+    } else if (units === SITE.bulk) writeCall(writer, appended.bulk);
+    else {
+      writeGet(writer, appended.fuel);
+      writer.u8(OP.i32Const);
+      writer.s32(units);
+      writeTake(writer, appended.fuel);
+    }
+    offsets.push(writer.at, from);
+  }
+  writer.copy(bytes, from, end);
+}
+
+const I32 = { eq: 0x46, ltS: 0x48, ltU: 0x49, add: 0x6a, sub: 0x6b, shl: 0x74, shrU: 0x76 } as const;
+const SELECT = 0x1b;
+const EMPTY = 0x40;
+
+function writeGet(writer: Writer, global: number): void {
+  writer.u8(OP.globalGet);
+  writer.u32(global);
+}
+
+function writeCall(writer: Writer, index: number): void {
+  writer.u8(OP.call);
+  writer.u32(index);
+}
+
+function writeConst(writer: Writer, value: number): void {
+  writer.u8(OP.i32Const);
+  writer.s32(value);
+}
+
+function writeLocal(writer: Writer, local: number): void {
+  writer.u8(OP.localGet);
+  writer.u32(local);
+}
+
+/** Takes the units on the stack from the fuel under them; traps below zero. */
+function writeTake(writer: Writer, fuel: number): void {
+  writer.u8(I32.sub);
+  writer.u8(OP.globalSet);
+  writer.u32(fuel);
+  writeGet(writer, fuel);
+  writeConst(writer, 0);
+  writer.u8(I32.ltS);
+  writer.u8(OP.if);
+  writer.u8(EMPTY);
+  writer.u8(OP.unreachable);
+  writer.u8(OP.end);
+}
+
+/** (units) -> left. It does not trap: the host that calls it decides. */
+function writeCharge(writer: Writer, { fuel }: Appended): void {
+  writer.u32(0);
+  writeGet(writer, fuel);
+  writeLocal(writer, 0);
+  writer.u8(I32.sub);
+  writer.u8(OP.globalSet);
+  writer.u32(fuel);
+  writeGet(writer, fuel);
+  writer.u8(OP.end);
+}
+
+/** (length) -> length, paid for. */
+function writeBulk(writer: Writer, { fuel }: Appended): void {
+  writer.u32(0);
+  writeGet(writer, fuel);
+  writeLocal(writer, 0);
+  writeConst(writer, Math.log2(FUEL.bytesPerUnit));
+  writer.u8(I32.shrU);
+  writeTake(writer, fuel);
+  writeLocal(writer, 0);
+  writer.u8(OP.end);
+}
+
+/** (pages) -> pages before, or -1: memory.grow, paid for, noting when it fails. */
+function writeGrow(writer: Writer, { fuel, growFailed }: Appended): void {
+  writer.u32(0);
+  writeGet(writer, fuel);
+  // At most 65,536 pages are charged, so that the subtraction cannot wrap.
+  writeLocal(writer, 0);
+  writeConst(writer, PAGE);
+  writeLocal(writer, 0);
+  writeConst(writer, PAGE);
+  writer.u8(I32.ltU);
+  writer.u8(SELECT);
+  writeConst(writer, Math.log2(PAGE / FUEL.bytesPerUnit));
+  writer.u8(I32.shl);
+  writeConst(writer, GROW_UNITS);
+  writer.u8(I32.add);
+  writeTake(writer, fuel);
+  writeLocal(writer, 0);
+  writer.u8(OP.memoryGrow);
+  writer.u8(0);
+  writer.u8(0x22);
+  writer.u32(0);
+  writeConst(writer, -1);
+  writer.u8(I32.eq);
+  writer.u8(OP.if);
+  writer.u8(EMPTY);
+  writeConst(writer, 1);
+  writer.u8(OP.globalSet);
+  writer.u32(growFailed);
+  writer.u8(OP.end);
+  writeLocal(writer, 0);
+  writer.u8(OP.end);
+}
+
+function writeHook(writer: Writer, { fuel }: Appended, target: number): void {
+  writer.u32(0);
+  writeLocal(writer, 2);
+  writer.u8(OP.globalSet);
+  writer.u32(fuel);
+  writeLocal(writer, 0);
+  writeLocal(writer, 1);
+  writeCall(writer, target);
+  writer.u8(OP.end);
+}
