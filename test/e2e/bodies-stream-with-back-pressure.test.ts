@@ -1,0 +1,153 @@
+/** However large a body and however slow its reader: it flows, and what waits in the proxy is bounded. */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { type AddressInfo, connect } from "node:net";
+import { type TestContext, test } from "node:test";
+import { connectTo, startRawUpstream } from "./peers.ts";
+import { atEnd, bounded, type Program, simpleConfig, startSluice, testInBothModes, until } from "./program.ts";
+
+const MiB = 1024 * 1024;
+const TOTAL = 1024 * MiB;
+const PIECE = Buffer.alloc(256 * 1024, "x");
+/** A proxy that took everything in would hold TOTAL. */
+const GROWTH = 96 * MiB;
+
+async function startServer(
+  t: TestContext,
+  serve: (request: IncomingMessage, response: ServerResponse) => void,
+): Promise<number> {
+  const server = createServer(serve);
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  atEnd(t, () => server.close().closeAllConnections());
+  return (server.address() as AddressInfo).port;
+}
+
+/** Writes `total` bytes as fast as they are taken. */
+async function pour(to: ServerResponse, total: number): Promise<void> {
+  for (let sent = 0; sent < total && !to.destroyed; sent += PIECE.length) if (!to.write(PIECE)) await once(to, "drain");
+  to.end();
+}
+
+async function watchSize(sluice: Program): Promise<() => Promise<number>> {
+  const before = await sluice.metric("process_resident_memory_bytes");
+  let most = before;
+  const timer = setInterval(async () => {
+    most = Math.max(most, await sluice.metric("process_resident_memory_bytes"));
+  }, 100);
+  return async () => {
+    clearInterval(timer);
+    return Math.max(most, await sluice.metric("process_resident_memory_bytes")) - before;
+  };
+}
+
+test("1 GiB flows down through bounded memory", async (t) => {
+  const port = await startServer(t, (_, response) => void pour(response, TOTAL));
+  const sluice = await startSluice(t, simpleConfig(port));
+  const growth = await watchSize(sluice);
+  const client = connect({ host: "127.0.0.1", port: sluice.port });
+  client.write("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+  let received = 0;
+  for await (const piece of client as AsyncIterable<Buffer>) received += piece.length;
+  assert.ok(received > TOTAL);
+  const grown = await growth();
+  assert.ok(grown < GROWTH, `it grew by ${grown} bytes`);
+});
+
+testInBothModes(
+  "slow readers: the upstream is paused, and the proxy does not take in what they leave",
+  async (t, accept) => {
+    let poured = 0;
+    const port = await startServer(t, (_, response) => {
+      const write = (): void => {
+        while (response.write(PIECE)) poured += PIECE.length;
+        poured += PIECE.length;
+      };
+      response.on("drain", write);
+      write();
+    });
+    const sluice = await startSluice(t, simpleConfig(port), { accept });
+    const growth = await watchSize(sluice);
+    const clients = await Promise.all(Array.from({ length: 20 }, () => connectTo(t, sluice.port)));
+    for (const client of clients) {
+      client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+      await client.waits(() => client.received > 0, "the first bytes");
+      client.socket.pause();
+    }
+    await settles(() => poured);
+    const grown = await growth();
+    assert.ok(grown < GROWTH, `it grew by ${grown} bytes for ${poured} bytes poured`);
+    // And it goes on where it stood.
+    const before = clients[0]!.received;
+    clients[0]!.socket.resume();
+    await clients[0]!.waits(() => clients[0]!.received > before + 16 * MiB, "more");
+  },
+);
+
+testInBothModes("slow upstreams: the client's upload is paused", async (t, accept) => {
+  const upstream = await startRawUpstream(t, (peer) => void peer.socket.pause());
+  const sluice = await startSluice(t, simpleConfig(upstream.port, { rest: "shutdown: { grace: 500ms }" }), { accept });
+  const growth = await watchSize(sluice);
+  let taken = 0;
+  for (let i = 0; i < 10; i++) {
+    const client = connect({ host: "127.0.0.1", port: sluice.port });
+    atEnd(t, () => client.destroy());
+    client.on("error", () => client.destroy());
+    client.write(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${TOTAL}\r\n\r\n`);
+    const write = (): void => {
+      while (client.write(PIECE)) taken += PIECE.length;
+      taken += PIECE.length;
+    };
+    client.on("drain", write);
+    write();
+  }
+  await settles(() => taken);
+  const grown = await growth();
+  assert.ok(grown < GROWTH, `it grew by ${grown} bytes for ${taken} bytes taken`);
+  upstream.peers[0]!.socket.resume();
+  await upstream.peers[0]!.waits(() => upstream.peers[0]!.received > 16 * MiB, "more");
+});
+
+test("a client that pipelines and reads nothing is not answered into memory", async (t) => {
+  const port = await startServer(t, (_, response) => void response.end(PIECE.subarray(0, 16 * 1024)));
+  const sluice = await startSluice(t, simpleConfig(port));
+  const growth = await watchSize(sluice);
+  const client = connect({ host: "127.0.0.1", port: sluice.port });
+  atEnd(t, () => client.destroy());
+  client.pause();
+  client.on("error", () => client.destroy());
+  await once(client, "connect");
+  const requests = "GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1000);
+  let taken = 0;
+  const write = (): void => {
+    while (taken < 64 * MiB && client.write(requests)) taken += requests.length;
+    taken += requests.length;
+  };
+  client.on("drain", write);
+  write();
+  await settles(() => taken);
+  const answered = await sluice.metric("sluice_requests_total");
+  await bounded(
+    settles(() => sluice.metric("sluice_requests_total")),
+    "it stops answering",
+    30_000,
+  );
+  const grown = await growth();
+  assert.ok(grown < GROWTH, `it grew by ${grown} bytes with ${answered} answers`);
+});
+
+/** Waits until a figure has stood still for a while. */
+async function settles(figure: () => number | Promise<number>): Promise<void> {
+  let last = -1;
+  let still = 0;
+  await until(
+    async () => {
+      const now = await figure();
+      still = now === last ? still + 1 : 0;
+      last = now;
+      return still >= 20;
+    },
+    "the flow stands still",
+    60_000,
+  );
+}

@@ -1,0 +1,166 @@
+/** A new version takes over under full load: no request fails, no connection closes, nothing is left over. */
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { connectTo, startUpstream } from "./peers.ts";
+import { atEnd, type Program, runSluice, simpleConfig, startSluice, until } from "./program.ts";
+
+const RELOADS = 200;
+const CLIENTS = 16;
+/** What a process may have grown between the 50th and the 200th reload: the collector's leisure, but no leak. */
+const GROWTH = 96 * 1024 * 1024;
+
+test("200 reloads of the configuration under load", async (t) => {
+  const upstream = await startUpstream(t);
+  const config = (number: number) =>
+    simpleConfig(upstream.port, {
+      listener: `chain: [{ headers: { response: { set: { x-version: "${number}" } } } }]`,
+    });
+  const sluice = await startSluice(t, config(0), { workers: 2 });
+  const load = await startLoad(t, sluice);
+  const sizes = await reloadMany(sluice, (number) => sluice.config(config(number)(sluice.ports)));
+  await load.sees(String(RELOADS));
+  await load.stop();
+  assertNoGrowth(sizes);
+});
+
+test("200 reloads of a plugin's .wasm under load", async (t) => {
+  const upstream = await startUpstream(t);
+  const sluice = await startSluice(
+    t,
+    (ports) =>
+      `plugins: { mark: { wasm: ./mark.wasm } }\n${simpleConfig(upstream.port, { listener: "chain: [mark]" })(ports)}`,
+    { workers: 2, files: { "mark.wasm": await buildMark(t, "0") } },
+  );
+  const variants = [await buildMark(t, "1"), await buildMark(t, "2")];
+  const load = await startLoad(t, sluice);
+  const sizes = await reloadMany(sluice, (number) => sluice.write("mark.wasm", variants[number % 2]!));
+  await load.sees("1");
+  await load.stop();
+  assertNoGrowth(sizes);
+});
+
+test("a broken version changes nothing, and says why in the log and in the admin interface", async (t) => {
+  const upstream = await startUpstream(t);
+  const files = { "mark.wasm": await buildMark(t, "0") };
+  const good = (ports: Program["ports"]) =>
+    `plugins: { mark: { wasm: ./mark.wasm } }\n${simpleConfig(upstream.port, { listener: "chain: [mark]" })(ports)}`;
+  const sluice = await startSluice(t, good, { files });
+  const text = good(sluice.ports);
+  const { version } = await sluice.status();
+
+  sluice.config(text.replace("cluster: app", "cluster: ap"));
+  await assertRefused(sluice, /sluice\.yaml:\d+:\d+.*"?ap"?/);
+  sluice.config(`${text}\n  - : {`);
+  await assertRefused(sluice, /sluice\.yaml:\d+:\d+/);
+  sluice.config(text);
+
+  sluice.write("mark.wasm", Buffer.from("\0asm, but not really"));
+  await assertRefused(sluice, /mark/);
+  assert.equal((await sluice.status()).version, version);
+  assert.equal(await sluice.metric("sluice_config_version"), version);
+  assert.equal((await fetch(sluice.url)).headers.get("x-version"), "0");
+  assert.ok((await sluice.metric("sluice_config_reloads_total", { result: "rejected" })) >= 3);
+
+  sluice.write("mark.wasm", await buildMark(t, "1"));
+  assert.equal((await sluice.reload()).status, 200);
+  assert.equal((await fetch(sluice.url)).headers.get("x-version"), "1");
+  assert.ok(((await sluice.status()).version as number) > (version as number));
+});
+
+async function assertRefused(sluice: Program, why: RegExp): Promise<void> {
+  const answer = await sluice.reload();
+  assert.ok(answer.status >= 400, `the reload was accepted: ${answer.text}`);
+  assert.match(answer.text, why);
+  await sluice.logged((line) => line.level === "error" && why.test(JSON.stringify(line)), `why: ${why}`);
+  assert.match(JSON.stringify(await sluice.status()), why);
+}
+
+/** Makes a change and has it taken, again and again; answers the process's size after 50 and after all. */
+async function reloadMany(sluice: Program, change: (number: number) => void): Promise<{ early: number; late: number }> {
+  let early = 0;
+  let version = Number((await sluice.status()).version);
+  for (let number = 1; number <= RELOADS; number++) {
+    change(number);
+    const answer = await sluice.reload();
+    assert.equal(answer.status, 200, answer.text);
+    const { version: now } = await sluice.status();
+    assert.ok(Number(now) > version, `version ${now} after ${version}`);
+    version = Number(now);
+    if (number === 50) early = await sluice.metric("process_resident_memory_bytes");
+  }
+  assert.equal(await sluice.metric("sluice_config_version"), version);
+  return { early, late: await sluice.metric("process_resident_memory_bytes") };
+}
+
+function assertNoGrowth({ early, late }: { early: number; late: number }): void {
+  assert.ok(early > 0);
+  assert.ok(late < early + GROWTH, `${early} bytes after 50 reloads, ${late} after ${RELOADS}`);
+}
+
+/** Keep-alive clients, each with the next request out as soon as an answer is in; and `wrk`, where it is installed. */
+async function startLoad(t: TestContext, sluice: Program) {
+  const state = { stopped: false, answers: 0, seen: "" };
+  const clients = Array.from({ length: CLIENTS }, async (_, id) => {
+    const peer = await connectTo(t, sluice.port);
+    while (!state.stopped) {
+      const answer = await peer.send(`GET /${id} HTTP/1.1\r\nHost: a\r\n\r\n`).answer();
+      assert.deepEqual([answer.status, answer.body.toString()], [200, "ok"]);
+      state.seen = answer.headers["x-version"] ?? "";
+      state.answers++;
+    }
+    assert.equal(peer.ended, false);
+    peer.socket.destroy();
+  });
+  const all = Promise.all(clients);
+  const wrk = startWrk(t, sluice.url);
+  await until(() => state.answers > CLIENTS, "the load runs");
+  return {
+    sees: (version: string) => Promise.race([until(() => state.seen === version, `${version} is seen`), all]),
+    stop: async () => {
+      state.stopped = true;
+      await all;
+      await wrk.stop();
+    },
+  };
+}
+
+function startWrk(t: TestContext, url: string): { stop(): Promise<void> } {
+  if (spawnSync("wrk", ["-v"]).error !== undefined) return { stop: async () => {} };
+  const wrk: ChildProcess = spawn("wrk", ["-t1", "-c8", "-d120", url]);
+  atEnd(t, () => wrk.kill("SIGKILL"));
+  let output = "";
+  wrk.stdout!.setEncoding("utf8").on("data", (text: string) => {
+    output += text;
+  });
+  const ended = new Promise((resolve) => wrk.on("close", resolve));
+  return {
+    stop: async () => {
+      wrk.kill("SIGINT");
+      await ended;
+      assert.match(output, /[1-9]\d* requests in/);
+      assert.doesNotMatch(output, /Socket errors|Non-2xx/, output);
+    },
+  };
+}
+
+/** A real plugin that marks every answer, built by the command line as an author would. */
+async function buildMark(t: TestContext, mark: string): Promise<Uint8Array> {
+  const { mkdtempSync, rmSync } = await import("node:fs");
+  const { tmpdir } = await import("node:os");
+  const directory = mkdtempSync(join(tmpdir(), "sluice-mark-"));
+  atEnd(t, () => rmSync(directory, { recursive: true, force: true }));
+  mkdirSync(directory, { recursive: true });
+  const source = join(directory, "mark.ts");
+  writeFileSync(
+    source,
+    `import { Request, Response } from "sluice/sdk";
+export function onResponse(req: Request, res: Response): void { res.headers.set("x-version", "${mark}"); }
+`,
+  );
+  const { code, stderr } = await runSluice("plugin", "build", source);
+  assert.equal(code, 0, stderr);
+  return readFileSync(join(directory, "mark.wasm"));
+}

@@ -1,0 +1,121 @@
+/** Wrong YAML in any key: `sluice check` names every problem with its place, and ends with 1. */
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { runSluice } from "../e2e/program.ts";
+
+const directory = mkdtempSync(join(tmpdir(), "sluice-config-"));
+after(() => rmSync(directory, { recursive: true, force: true }));
+
+const base = `listeners:
+  web: { address: 127.0.0.1:18080, cluster: app }
+clusters:
+  app: [127.0.0.1:9001]
+`;
+
+async function check(text: string | Uint8Array): Promise<{ code: number; problems: string[]; all: string }> {
+  const file = join(directory, "sluice.yaml");
+  writeFileSync(file, text);
+  const { code, stdout, stderr } = await runSluice("check", "-c", file);
+  const all = stdout + stderr;
+  const problems = all.split("\n").filter((line) => /sluice\.yaml:\d+:\d+: /.test(line));
+  return { code, problems, all };
+}
+
+test("the base is right", async () => {
+  const { code, all } = await check(base);
+  assert.equal(code, 0, all);
+});
+
+/** What replaces the base, and where each problem must be found, in order. */
+const wrong: [text: string, places: string[]][] = [
+  ["", ["1:1"]],
+  ["[]\n", ["1:1"]],
+  ["listeners: 5\n", ["1:12"]],
+  ["listeners:\n  web: { adress: ':80', cluster: app }\nclusters: { app: [a:1] }\n", ["2:10", "2:8"]],
+  [base.replace("18080", "99999"), ["2:19"]],
+  [base.replace("cluster: app", "cluster: ap"), ["2:45"]],
+  [base.replace("127.0.0.1:9001", "nonsense"), ["4:9"]],
+  [`worker: 2\n${base}`, ["1:1"]],
+  [`workers: two\n${base}`, ["1:10"]],
+  [`workers: -1\n${base}`, ["1:10"]],
+  [`admin: 127.0.0.1\n${base}`, ["1:8"]],
+  [`log: { level: loud, access: maybe }\n${base}`, ["1:15", "1:29"]],
+  [`shutdown: { grace: 5 parsecs }\n${base}`, ["1:20"]],
+  [`plugins: { p: { wasm: ./missing.wasm } }\n${base}`, ["1:23"]],
+  [`plugins: { p: {} }\n${base}`, ["1:15"]],
+  [base.replace("cluster: app }", "routes: [{ match: { hosts: a }, cluster: app }] }"), ["2:56"]],
+  [base.replace("cluster: app }", "routes: [{ match: { regex: '(' }, cluster: app }] }"), ["2:63"]],
+  [base.replace("cluster: app }", "routes: [{ match: { method: 'G ET' }, cluster: app }] }"), ["2:64"]],
+  [base.replace("cluster: app }", "chain: [nothing], cluster: app }"), ["2:44"]],
+  [base.replace("cluster: app }", "timeouts: { head: 0s }, cluster: app }"), ["2:54"]],
+  [base.replace("cluster: app }", "limits: { head: 1B }, cluster: app }"), ["2:52"]],
+  [base.replace("cluster: app }", "trustedProxies: [10.0.0.0/99], cluster: app }"), ["2:53"]],
+  [base.replace("[127.0.0.1:9001]", "{ endpoints: [127.0.0.1:9001], strategy: nothing }"), ["4:49"]],
+  [base.replace("[127.0.0.1:9001]", "{ endpoints: [{ address: 127.0.0.1:9001, weight: 0 }] }"), ["4:57"]],
+  [base.replace("[127.0.0.1:9001]", "[127.0.0.1:9001, 127.0.0.1:9001]"), ["4:25"]],
+  [`${base}  app: [127.0.0.1:9002]\n`, ["5:3"]],
+  [`${base}\tx: y\n`, []],
+  [`a: &a [*a]\n${base}`, []],
+  [`workers: \${NO_SUCH_VARIABLE_HERE}\n${base}`, ["1:10"]],
+];
+
+for (const [text, places] of wrong) {
+  test(`refuses ${JSON.stringify(text.slice(0, 90))}`, async () => {
+    const { code, problems, all } = await check(text);
+    assert.equal(code, 1, all);
+    assert.ok(problems.length > 0, all);
+    assert.doesNotMatch(all, /\n\s+at /, "no stack");
+    for (const place of places)
+      assert.ok(
+        problems.some((line) => line.includes(`sluice.yaml:${place}: `)),
+        `nothing at ${place} in:\n${all}`,
+      );
+  });
+}
+
+test("every problem of a file is told at once", async () => {
+  const { code, problems, all } = await check(`workers: two
+listeners:
+  web: { address: 127.0.0.1:99999, cluster: nowhere, chain: [nothing] }
+clusters:
+  app: [nonsense]
+  other: { strategy: nothing, endpoints: [127.0.0.1:1], timeouts: { connect: soon } }
+`);
+  assert.equal(code, 1);
+  assert.ok(problems.length >= 7, all);
+});
+
+test("what is no text, too deep or too large is refused, not crashed on", async () => {
+  for (const text of [
+    Buffer.from([0xff, 0xfe, 0, 0xd8]),
+    "[".repeat(100_000),
+    "{a: ".repeat(10_000),
+    `a: ${"x".repeat(5_000_000)}`,
+  ]) {
+    const { code, all } = await check(text);
+    assert.equal(code, 1, all.slice(0, 500));
+    assert.doesNotMatch(all, /\n\s+at |RangeError|TypeError/, "no stack");
+  }
+});
+
+test("aliases do not blow up", async () => {
+  const lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"];
+  for (let i = 1; i < 10; i++)
+    lines.push(
+      `a${i}: &a${i} [${Array(10)
+        .fill(`*a${i - 1}`)
+        .join(", ")}]`,
+    );
+  const { code, all } = await check(`${lines.join("\n")}\n${base}`);
+  assert.equal(code, 1, all.slice(0, 500));
+});
+
+test("a file that cannot be read is one clear line", async () => {
+  const { code, stderr } = await runSluice("check", "-c", join(directory, "missing.yaml"));
+  assert.equal(code, 1);
+  assert.match(stderr, /missing\.yaml/);
+  assert.equal(stderr.trim().split("\n").length, 1);
+});
