@@ -7,18 +7,20 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { isIP } from "node:net";
 import { hostname } from "node:os";
 import type { Address } from "../config/schema.ts";
+import type { ClusterStatus, PluginStatus, Status } from "../control/status.ts";
 import type { Log } from "../observe/log.ts";
 import type { Metrics } from "../observe/metrics.ts";
+import { renderPage } from "./page.ts";
 
 export type AdminOptions = {
   readonly address: Address;
   readonly log: Log;
   readonly metrics: Metrics;
-  readonly status: () => { readonly ready: boolean; readonly draining: boolean; readonly version: number };
+  readonly status: () => Status;
   /** The configuration in service, as written: variables are not expanded, so their values are not shown. */
   readonly config: () => object | null;
-  readonly clusters: () => object;
-  readonly plugins: () => object;
+  readonly clusters: () => readonly ClusterStatus[];
+  readonly plugins: () => readonly PluginStatus[];
   readonly reload: () => Promise<{ readonly result: string }>;
 };
 
@@ -27,7 +29,16 @@ export type AdminServer = { readonly url: string; close(): Promise<void> };
 type Answer = { readonly status: number; readonly type: string; readonly body: string; readonly allow?: string };
 type Handler = (options: AdminOptions) => Answer | Promise<Answer>;
 
+const HTML = "text/html; charset=utf-8";
+
 const ROUTES: Readonly<Record<string, Readonly<Record<string, Handler>>>> = {
+  "/": {
+    GET: ({ status, clusters, plugins }) => ({
+      status: 200,
+      type: HTML,
+      body: renderPage({ status: status(), clusters: clusters(), plugins: plugins() }),
+    }),
+  },
   "/health": { GET: () => json(200, { alive: true }) },
   "/ready": { GET: ({ status }) => describeReady(status()) },
   "/metrics": {
@@ -127,6 +138,7 @@ function send(response: ServerResponse, { status, type, body, allow }: Answer): 
     "content-length": Buffer.byteLength(body),
     "cache-control": "no-store",
     "x-content-type-options": "nosniff",
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
   });
   response.end(body);
 }

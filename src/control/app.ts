@@ -150,6 +150,7 @@ export class App {
     await this.#awaitThreads();
     const first = await this.#reloader.reload("start");
     if (first.result !== "accepted") throw new StartError(first.problems);
+    this.log.info({ listeners: Object.fromEntries(this.listeners), admin: this.admin }, "ready");
   }
 
   /** Where it listens, by listener name: the configured address, a port 0 replaced by the number that it became. */
@@ -249,7 +250,7 @@ export class App {
 
   async #drain(grace: number): Promise<void> {
     const left = new Set(this.#threads.up());
-    if (left.size === 0 || grace === 0) return;
+    if (left.size === 0) return;
     const done = Promise.withResolvers<void>();
     this.#drained = (thread) => {
       left.delete(thread);

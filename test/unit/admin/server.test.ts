@@ -2,9 +2,22 @@ import assert from "node:assert/strict";
 import { request } from "node:http";
 import { type TestContext, test } from "node:test";
 import { type AdminOptions, startAdmin } from "../../../src/admin/server.ts";
+import type { Status } from "../../../src/control/status.ts";
 import { createLog } from "../../../src/observe/log.ts";
 
 type Answer = { status: number; body: string; headers: NodeJS.Dict<string | string[]> };
+
+const STATE: Status = {
+  ready: true,
+  draining: false,
+  version: 1,
+  startedAt: new Date(0).toISOString(),
+  pid: 1,
+  requestsInFlight: 0,
+  listeners: [{ name: "web", address: "127.0.0.1:8080", connections: 3 }],
+  threads: [{ thread: 0, serving: true, guests: 1, loopDelay: 0, restarts: 0 }],
+  lastReload: null,
+};
 
 async function start(t: TestContext, parts: Partial<AdminOptions> = {}) {
   let reloads = 0;
@@ -12,7 +25,7 @@ async function start(t: TestContext, parts: Partial<AdminOptions> = {}) {
     address: { text: "127.0.0.1:0", host: "127.0.0.1", port: 0, path: "" },
     log: createLog("silent"),
     metrics: { contentType: "text/plain", render: async () => "sluice_config_version 1\n" },
-    status: () => ({ ready: true, draining: false, version: 1 }),
+    status: () => STATE,
     config: () => ({ text: "listeners: {}" }),
     clusters: () => [],
     plugins: () => [],
@@ -41,7 +54,7 @@ async function start(t: TestContext, parts: Partial<AdminOptions> = {}) {
 
 test("health, readiness and metrics answer as probes expect", async (t) => {
   const state = { ready: false, draining: true, version: 1 };
-  const { call } = await start(t, { status: () => state });
+  const { call } = await start(t, { status: () => ({ ...STATE, ...state }) });
   assert.equal((await call("GET", "/health")).status, 200);
   const waiting = await call("GET", "/ready");
   assert.equal(waiting.status, 503);
@@ -60,6 +73,21 @@ test("what is not there, or not with that method, is said", async (t) => {
   assert.equal(wrong.status, 405);
   assert.equal(wrong.headers.allow, "GET");
   assert.equal((await call("GET", "/api/v1/reload")).status, 405);
+});
+
+test("the page shows the state, and what comes from outside only as text", async (t) => {
+  const evil = "<script>alert('x')</script>&\"";
+  const endpoint = { address: evil, weight: 1, zone: "", healthy: true, inFlight: 0, latency: 0, errorRate: 0 };
+  const { call } = await start(t, {
+    status: () => ({ ...STATE, lastReload: { at: "now", result: "rejected", problems: [evil] } }),
+    clusters: () => [{ name: "app", strategies: ["round-robin"], endpoints: [endpoint] }],
+  });
+  const { status, body, headers } = await call("GET", "/");
+  assert.equal(status, 200);
+  assert.equal(headers["content-type"], "text/html; charset=utf-8");
+  assert.match(body, /127\.0\.0\.1:8080/);
+  assert.doesNotMatch(body, /<script/);
+  assert.equal(body.split("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&amp;&quot;").length, 3);
 });
 
 test("a page whose name was turned to this machine is refused", async (t) => {
