@@ -47,4 +47,22 @@ export class EndpointView {
         return endpoint.zoneHash;
     }
   }
+
+  /** The values of a column, one for each endpoint, in `target`: one loop a column, since it may run for each pick. */
+  read(column: number, target: Int32Array): void {
+    const { list, count, columns } = this;
+    switch (column) {
+      case COLUMN.in_flight:
+        for (let i = 0; i < count; i++) target[i] = columns.inFlight(list[i]!.slot);
+        return;
+      case COLUMN.latency:
+        for (let i = 0; i < count; i++) target[i] = columns.latency[list[i]!.slot]!;
+        return;
+      case COLUMN.error_rate:
+        for (let i = 0; i < count; i++) target[i] = columns.errorRate[list[i]!.slot]!;
+        return;
+      default:
+        for (let i = 0; i < count; i++) target[i] = this.value(i, column);
+    }
+  }
 }

@@ -1,8 +1,13 @@
 /** Host calls of strategies: the endpoints to choose from, and how an attempt went. */
+
 import { ATTEMPT, COLUMN, ENDPOINT_TEXT, HOOK, STATUS } from "./abi.ts";
 import type { CallContext } from "./call-context.ts";
 
 const LAST_COLUMN = COLUMN.zone;
+
+/** A column on its way to a guest: one for the thread, used within one call. */
+let values = new Int32Array(256);
+let valueBytes = Buffer.from(values.buffer);
 
 export function makeBalanceCalls(context: CallContext) {
   const { memory } = context;
@@ -29,8 +34,13 @@ export function makeBalanceCalls(context: CallContext) {
       const length = 4 * view.count;
       if (length > cap >>> 0) return context.leave(length);
       context.spend(length);
-      for (let index = 0; index < view.count; index++)
-        memory.bytes.writeInt32LE(view.value(index, column), at + 4 * index);
+      if (view.count > values.length) {
+        values = new Int32Array(2 * view.count);
+        valueBytes = Buffer.from(values.buffer);
+      }
+      view.read(column, values);
+      // The guest may want them at any offset, aligned or not: one copy of bytes, little-endian as both sides are.
+      valueBytes.copy(memory.bytes, at, 0, length);
       return context.leave(length);
     },
 
