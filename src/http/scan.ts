@@ -46,9 +46,16 @@ export function scanRequest(buf: Buffer, start: number, end: number, head: Head,
   const stop = Math.min(end, base + limits.head);
   const fieldsAt = scanRequestLine(buf, base, stop, head, limits.target);
   const past = fieldsAt > 0 ? scanFields(buf, fieldsAt, stop, base, head, limits.headers, KIND.request) : fieldsAt;
-  if (past > 0) return finishRequest(buf, base, past, head);
-  if (past === 0 && end - base >= limits.head) return refuse(head, 431, `a head over ${limits.head} bytes`);
-  return past;
+  if (past === 0 && end - base < limits.head) return 0;
+  const result =
+    past > 0
+      ? finishRequest(buf, base, past, head)
+      : past < 0
+        ? past
+        : refuse(head, 431, `a head over ${limits.head} bytes`);
+  // What is told of a refused head must be its own bytes, not what another request left in the area.
+  if (result < 0 && head.end === 0) copyHead(buf, base, stop, head);
+  return result;
 }
 
 /**
