@@ -35,6 +35,8 @@ class DataThread {
   readonly #pipeline: Pipeline;
   readonly #plugins: PluginHost;
   readonly #listeners = new Map<string, Listener>();
+  /** Removed listeners that still have clients. */
+  readonly #leaving = new Set<Listener>();
   readonly #pools = new Map<string, Pool<Poolable>>();
   /** Every version not yet disposed, by number. */
   readonly #versions = new Map<number, Version>();
@@ -136,11 +138,19 @@ class DataThread {
     this.#context.accessLog.enabled = next.plan.accessLog;
     for (const [address, listener] of this.#listeners) {
       if (next.snapshot.listeners.has(address)) continue;
-      listener.drain();
       this.#listeners.delete(address);
+      this.#leave(listener);
     }
     post({ type: "committed", version });
     before?.snapshot.retire();
+  }
+
+  /** A listener was removed. While it has clients its version is held: they count in that version's cells. */
+  #leave(listener: Listener): void {
+    listener.drain();
+    if (listener.port.clients.size === 0) return;
+    listener.port.state!.snapshot.enter();
+    this.#leaving.add(listener);
   }
 
   #abort(version: number): void {
@@ -191,6 +201,11 @@ class DataThread {
 
   #clientClosed(client: Client): void {
     this.#countConnections(client.port.state!, -1);
+    for (const listener of this.#leaving) {
+      if (listener.port.clients.size > 0) continue;
+      this.#leaving.delete(listener);
+      listener.port.state!.snapshot.leave();
+    }
     if (this.#draining) this.#checkDrained();
   }
 
@@ -203,11 +218,12 @@ class DataThread {
     for (const listener of this.#listeners.values()) listener.drain();
     this.#checkDrained();
     setTimeout(() => {
-      for (const listener of this.#listeners.values()) listener.close();
+      for (const listener of [...this.#listeners.values(), ...this.#leaving]) listener.close();
     }, grace).unref();
   }
 
   #checkDrained(): void {
+    if (this.#leaving.size > 0) return;
     for (const listener of this.#listeners.values()) if (listener.port.clients.size > 0) return;
     this.#context.accessLog.close();
     post({ type: "drained" });
