@@ -174,6 +174,7 @@ class PlanBuilder {
         const cluster = this.#sources.config.clusters[index]!.name;
         return { cluster: index, cells: this.#sources.cells("requests", { ...labels, cluster }) };
       }),
+      unansweredCells: this.#sources.cells("requests", { ...labels, cluster: "" }),
       durationCells: this.#sources.cells("duration", labels),
     };
   }

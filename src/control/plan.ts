@@ -108,6 +108,8 @@ export type RoutePlan = {
   readonly retry: { readonly attempts: number; readonly connect: boolean; readonly statuses: readonly number[] };
   /** STATUS_CELLS of `sluice_requests_total{listener,route,cluster,status}` by cluster index; same order as `clusters`. */
   readonly requestCells: readonly { readonly cluster: number; readonly cells: number }[];
+  /** The same with `cluster=""`, for what is answered before a cluster is chosen. */
+  readonly unansweredCells: number;
   /** HISTOGRAM_CELLS of `sluice_request_duration_seconds{listener,route}`. */
   readonly durationCells: number;
 };

@@ -59,7 +59,7 @@ class DataThread {
     };
     this.#pipeline = new Pipeline(this.#context);
     this.#pipeline.onClientClosed = (client) => this.#clientClosed(client);
-    this.#plugins = new PluginHost({ cells, report });
+    this.#plugins = new PluginHost({ cells, report, now: () => this.#context.clock.wall });
     this.#context.clock.start(() => this.#tick());
   }
 
@@ -254,6 +254,7 @@ function routeState(plan: RoutePlan, instances: readonly Instance[], clusters: n
     retryConnect: plan.retry.connect,
     retryStatuses: plan.retry.statuses,
     requestCells,
+    unansweredCells: plan.unansweredCells,
     durationCells: plan.durationCells,
   };
 }

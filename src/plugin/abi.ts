@@ -180,7 +180,7 @@ export const LIMIT = {
 } as const;
 
 /** Fuel for the host's side of things: every host call costs `hostCall` plus one for each 64 bytes it moves. */
-export const FUEL = { default: 1_000_000, start: 50_000_000, hostCall: 10, bytesPerUnit: 64 } as const;
+export const FUEL = { default: 1_000_000, start: 10_000_000, hostCall: 10, bytesPerUnit: 64 } as const;
 
 export type ValueType = "i32" | "f64";
 export type Import = { readonly params: readonly ValueType[]; readonly result: ValueType | null; readonly doc: string };

@@ -5,7 +5,6 @@
 
 import type { Cluster } from "../balance/cluster.ts";
 import type { Endpoint } from "../balance/endpoint.ts";
-import type { EndpointView } from "../balance/endpoint-view.ts";
 import { Head } from "../http/head.ts";
 import type { Client } from "./client.ts";
 import type { ProxyError } from "./error.ts";
@@ -74,8 +73,6 @@ export class Exchange {
   localStatus = 0;
   localBody: Buffer | null = null;
 
-  /** Endpoints of the pick under way. */
-  candidates: EndpointView | null = null;
   /** Values kept from hook to hook, by plugin and key: `${plugin}\0${key}`. */
   values: Map<string, Uint8Array> | null = null;
   /** Instances whose remaining hooks are dropped for this exchange (`onFailure: skip`), by instance index. */
@@ -149,7 +146,6 @@ export class Exchange {
     this.chosenStrategy = -1;
     this.localStatus = 0;
     this.localBody = null;
-    this.candidates = null;
     this.values = null;
     this.skipped = null;
     this.startedAt = 0;

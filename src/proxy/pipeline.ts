@@ -85,11 +85,15 @@ export class Pipeline {
     const { router, routes, snapshot } = x.listener!;
     for (let at = router.match(x.request, 0); at >= 0; at = router.match(x.request, at + 1)) {
       const route = routes[at]!;
-      const before = x.chosenCluster;
       if (route.router !== null) {
+        const chosen = x.chosenCluster;
+        x.chosenCluster = -1;
         const outcome = route.router.call(HOOK.route, x);
         if (outcome !== OUTCOME.continue) return this.#ownAnswer(x, outcome);
-        if (x.chosenCluster === before) continue; // it passes to the next rule
+        if (x.chosenCluster < 0) {
+          x.chosenCluster = chosen;
+          continue; // it passes to the next rule
+        }
       }
       x.route = route;
       x.routeName = route.name;
@@ -414,8 +418,7 @@ export class Pipeline {
     const status = x.response.status;
     const now = performance.now();
     cells[THREAD_CELLS.requestsInFlight]!--;
-    const requests = route === null || cluster === null ? -1 : (route.requestCells[cluster.index] ?? -1);
-    countStatus(cells, requests < 0 ? listener!.plan.requestCells : requests, status);
+    countStatus(cells, requestCells(listener!, route, cluster), status);
     observeDuration(cells, route?.durationCells ?? listener!.plan.durationCells, (now - x.startedAt) / 1000);
     if (x.begun) this.#callLog(listener!.chain, x.enteredListener, x);
     if (route !== null) this.#callLog(route.chain, x.enteredRoute, x);
@@ -445,6 +448,13 @@ export class Pipeline {
     }
     return this.#date;
   }
+}
+
+/** The series of `sluice_requests_total` that a request counts in. */
+function requestCells(listener: ListenerState, route: RouteState | null, cluster: Cluster | null): number {
+  if (route === null) return listener.plan.requestCells;
+  const cells = cluster === null ? -1 : route.requestCells[cluster.index]!;
+  return cells < 0 ? route.unansweredCells : cells;
 }
 
 function tellOutcome(cluster: Cluster, x: Exchange): void {

@@ -20,6 +20,8 @@ export type RouteState = {
   readonly retryStatuses: readonly number[];
   /** First cell of `sluice_requests_total` by cluster index; -1 where there is none. */
   readonly requestCells: Int32Array;
+  /** The same with `cluster=""`: it was answered before a cluster was chosen. */
+  readonly unansweredCells: number;
   readonly durationCells: number;
 };
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { EXPORT } from "../../../src/plugin/abi.ts";
+import { EXPORT, FUEL } from "../../../src/plugin/abi.ts";
 import { METER, meterModule, originalOffset } from "../../../src/plugin/meter.ts";
 import { readShape } from "../../../src/plugin/module-shape.ts";
 import { compileScript } from "./compile-script.ts";
@@ -125,7 +125,7 @@ for (const [name, bytes] of corpus) {
       const metered = instantiate(meter(bytes).bytes);
       assert.equal((metered.run as Run)(input), plain(input), `run(${input})`);
       const left = (metered[METER.charge] as Run)(0);
-      assert.ok(left < 50_000_000 && left > 40_000_000, `${left} left`);
+      assert.ok(left < FUEL.start && left > 0, `${left} left`);
     }
   });
 
@@ -178,7 +178,7 @@ function costOf(text: string, input = 0): number {
     meter(compileWat(`(module (memory (export "memory") 256) ${text})`), 64 * 1024 * 1024).bytes,
   );
   (exports.run as Run)(input);
-  return 50_000_000 - (exports[METER.charge] as Run)(0);
+  return FUEL.start - (exports[METER.charge] as Run)(0);
 }
 
 const run = (body: string) => `(func (export "run") (param i32) (result i32) ${body} i32.const 0)`;
