@@ -19,11 +19,13 @@ test("200 reloads of the configuration under load", async (t) => {
       listener: `chain: [{ headers: { response: { set: { x-version: "${number}" } } } }]`,
     });
   const sluice = await startSluice(t, config(0), { workers: 2 });
+  const guests = await countGuests(sluice);
   const load = await startLoad(t, sluice);
   const sizes = await reloadMany(sluice, (number) => sluice.config(config(number)(sluice.ports)));
   await load.sees(String(RELOADS));
   await load.stop();
   assertNoGrowth(sizes);
+  await until(async () => (await countGuests(sluice)) === guests, "the guests of old versions are gone");
 });
 
 test("200 reloads of a plugin's .wasm under load", async (t) => {
@@ -35,11 +37,13 @@ test("200 reloads of a plugin's .wasm under load", async (t) => {
     { workers: 2, files: { "mark.wasm": await buildMark(t, "0") } },
   );
   const variants = [await buildMark(t, "1"), await buildMark(t, "2")];
+  const guests = await countGuests(sluice);
   const load = await startLoad(t, sluice);
   const sizes = await reloadMany(sluice, (number) => sluice.write("mark.wasm", variants[number % 2]!));
   await load.sees("1");
   await load.stop();
   assertNoGrowth(sizes);
+  await until(async () => (await countGuests(sluice)) === guests, "the guests of old versions are gone");
 });
 
 test("a broken version changes nothing, and says why in the log and in the admin interface", async (t) => {
@@ -93,6 +97,12 @@ async function reloadMany(sluice: Program, change: (number: number) => void): Pr
   }
   assert.equal(await sluice.metric("sluice_config_version"), version);
   return { early, late: await sluice.metric("process_resident_memory_bytes") };
+}
+
+/** Running plugin instances over all threads. */
+async function countGuests(sluice: Program): Promise<number> {
+  const { threads } = (await sluice.status()) as { threads: { guests: number }[] };
+  return threads.reduce((sum, { guests }) => sum + guests, 0);
 }
 
 function assertNoGrowth({ early, late }: { early: number; late: number }): void {
