@@ -1,15 +1,16 @@
 /** A client's HTTP/1 connection: heads in, bodies in, answers out, one exchange at a time; pipelined input waits. */
 
 import { BodyReader } from "../http/framing.ts";
-import { FLAG, FRAMING, type Head, NAME } from "../http/head.ts";
+import { FLAG, FRAMING, type Head } from "../http/head.ts";
 import { scanRequest } from "../http/scan.ts";
+import { answerBound, frameAnswer, writeAnswer } from "./answer.ts";
 import type { ThreadContext } from "./context.ts";
 import { ERROR, refusalOf } from "./error.ts";
 import { type Exchange, PHASE } from "./exchange.ts";
-import { type AnswerFrame, answerHeadBound, makeForwarded, writeAnswerHead, writeInterimHead } from "./headers.ts";
+import { answerHeadBound, makeForwarded, writeInterimHead } from "./headers.ts";
 import type { Pipeline } from "./pipeline.ts";
 import type { ListenerState } from "./snapshot.ts";
-import { type BodyFrame, Wire, writeBody } from "./wire.ts";
+import { type BodyFrame, Wire } from "./wire.ts";
 
 /** A listening address of this thread, as its connections see it. `state` moves with each version. */
 export type Port = {
@@ -48,8 +49,9 @@ export class Client extends Wire {
   #closing = false;
   #firstByteAt = 0;
   #lingered = 0;
-  #chunked = false;
   #peer = "";
+  /** A Unix socket cannot be reset: its peer sees the end come too early. */
+  #hasReset = false;
   #forwarded: Buffer = Buffer.alloc(0);
   readonly #frame: BodyFrame = { chunked: false, last: false, trailers: null };
 
@@ -62,6 +64,7 @@ export class Client extends Wire {
   /** The socket is there; the first head may take `timeouts.head`. */
   opened(): void {
     const { remoteAddress = "" } = this.socket;
+    this.#hasReset = remoteAddress !== "";
     this.#peer = remoteAddress.startsWith("::ffff:") ? remoteAddress.slice(7) : remoteAddress || "unknown";
     this.#forwarded = makeForwarded(this.#peer);
     this.port.clients.add(this);
@@ -85,7 +88,8 @@ export class Client extends Wire {
   /** Ends it at once; the peer sees it broken. */
   break(): void {
     this.#state = STATE.closed;
-    this.socket.resetAndDestroy();
+    if (this.#hasReset) this.socket.resetAndDestroy();
+    else this.socket.destroy();
   }
 
   protected receive(bytes: Buffer, start: number, end: number): void {
@@ -223,12 +227,11 @@ export class Client extends Wire {
       x.requestTrailers = body.trailers;
       this.#state = STATE.waiting;
       this.stream(false);
-      this.deadline = 0;
     } else {
       this.#state = STATE.body;
       this.stream(true);
-      this.#arm(x.listener!.plan.timeouts.body);
     }
+    this.#armForExchange(x);
   }
 
   /** Answers a malformed or oversized body; true when it did. */
@@ -255,58 +258,32 @@ export class Client extends Wire {
       at = end;
     }
     this.#bodyRead(x, body);
-    if (!this.#pipeline.requestBody(x, bytes, dataStart, dataEnd)) {
+    // Once its body is complete the client is read on, so that its leaving is seen.
+    if (!this.#pipeline.requestBody(x, bytes, dataStart, dataEnd) && this.#state === STATE.body) {
       this.pause();
-      this.deadline = 0;
+      this.#armForExchange(x);
     }
     return at;
   }
 
   /** The answer's head, and the body bytes that came with it. False: the source waits for `Pipeline.clientDrained`. */
   answer(x: Exchange): boolean {
-    const head = x.response;
-    const frame = this.#answerFrame(x);
-    const own = x.localStatus !== 0 && frame.ownLength > 0 && !x.isHead ? x.localBody : null;
-    const bodySize = own !== null ? own.length : x.bodyEnd - x.bodyStart;
-    const bound =
-      answerHeadBound(head) + bodySize + 64 + (x.responseTrailers === null ? 0 : answerHeadBound(x.responseTrailers));
-    const out = this.context.buffers.outFor(bound);
-    let at = writeAnswerHead(out, head, frame, this.#pipeline.date());
+    const frame = frameAnswer(x);
+    if (frame.untilClose || !x.requestComplete || this.port.retired) this.#closing = true;
+    frame.close = this.#closing;
+    frame.date = this.#pipeline.date();
+    this.#frame.chunked = frame.chunked;
+    this.#frame.last = x.bodyDone;
+    this.#frame.trailers = x.responseTrailers;
+    const out = this.context.buffers.outFor(answerBound(x));
+    const size = writeAnswer(out, x, frame, this.#frame);
     x.headSent = true;
-    if (own !== null) {
-      at += own.copy(out, at);
-      x.bytesSent = own.length;
-    } else if (x.localStatus === 0 && x.body !== null && !x.isHead) {
-      this.#frame.chunked = this.#chunked;
-      this.#frame.last = x.bodyDone;
-      this.#frame.trailers = x.responseTrailers;
-      at = writeBody(out, at, x.body, x.bodyStart, x.bodyEnd, this.#frame);
-      x.bytesSent = bodySize;
-    }
-    return this.#sent(this.send(out, at), at);
-  }
-
-  #answerFrame(x: Exchange): AnswerFrame {
-    const head = x.response;
-    const { status } = head;
-    const bodiless = x.isHead || status === 204 || status === 304 || status < 200;
-    const local = x.localStatus !== 0;
-    const sized =
-      !local && status !== 204 && head.framing !== FRAMING.chunked && head.findKnown(NAME["content-length"]) >= 0;
-    const unsized = !local && !bodiless && head.framing !== FRAMING.length;
-    const old = x.request.minor === 0;
-    this.#chunked = unsized && !old;
-    if ((unsized && old) || !x.requestComplete || this.port.retired) this.#closing = true;
-    // A HEAD that a plugin made of a GET brings a length without a body.
-    const emptied = !local && x.sentHead && !x.isHead;
-    const ownLength = emptied ? 0 : !local || status === 204 || status === 304 ? -1 : (x.localBody?.length ?? 0);
-    return { sized: sized && !emptied, chunked: this.#chunked, close: this.#closing, keepAlive: old, ownLength };
+    return this.#sent(this.send(out, size), size);
   }
 
   /** More of the answer's body. False: the source pauses until `Pipeline.clientDrained`. */
   body(source: Wire, bytes: Buffer, x: Exchange): boolean {
     const frame = this.#frame;
-    frame.chunked = this.#chunked;
     frame.last = x.bodyDone;
     frame.trailers = x.responseTrailers;
     const size = x.bodyEnd - x.bodyStart;
@@ -325,6 +302,7 @@ export class Client extends Wire {
     const listener = this.#exchange!.listener!;
     this.#pipeline.sent(listener, size);
     if (this.unsent > 0) this.#arm(listener.plan.timeouts.write);
+    else if (this.#state !== STATE.body) this.deadline = 0;
     return more;
   }
 
@@ -337,10 +315,14 @@ export class Client extends Wire {
       return;
     }
     const { timeouts } = x.listener!.plan;
-    this.#arm(this.unsent > 0 ? timeouts.write : timeouts.idle);
-    // A client that sends on and reads nothing must not have its answers pile up here: its next request waits.
-    if (this.socket.writableNeedDrain) this.#state = STATE.waiting;
-    else this.#next();
+    if (this.socket.writableNeedDrain) {
+      // A client that sends on and reads nothing must not have its answers pile up here: its next request waits.
+      this.#state = STATE.waiting;
+      this.#arm(timeouts.write);
+    } else {
+      this.#arm(timeouts.idle);
+      this.#next();
+    }
   }
 
   /** Takes the next request, from what was carried first. */
@@ -391,63 +373,76 @@ export class Client extends Wire {
     this.#state = STATE.closed;
     this.port.clients.delete(this);
     const x = this.#exchange;
-    if (x !== null && x.phase !== PHASE.done) this.#pipeline.clientGone(x, error?.message ?? "the connection closed");
-    this.#pipeline.clientClosed(this);
+    try {
+      if (x !== null && x.phase !== PHASE.done) this.#pipeline.clientGone(x, error?.message ?? "the connection closed");
+    } finally {
+      this.#pipeline.clientClosed(this);
+    }
   }
 
   protected drained(): void {
-    if (this.#exchange === null) {
-      if (this.#state === STATE.head) this.#arm(this.port.state?.plan.timeouts.idle ?? 1);
-      else if (this.#state === STATE.waiting && this.#closing) this.#finishWriting();
-      else if (this.#state === STATE.waiting) {
-        this.#arm(this.port.state?.plan.timeouts.idle ?? 1);
-        this.#next();
-      }
-      return;
+    const x = this.#exchange;
+    if (x !== null) {
+      this.#armForExchange(x);
+      this.#pipeline.clientDrained(x);
+    } else if (this.#state === STATE.waiting) {
+      if (this.#closing) return this.#finishWriting();
+      this.#arm(this.port.state!.plan.timeouts.idle);
+      this.#next();
     }
-    if (this.#state === STATE.body) this.#arm(this.#exchange.listener!.plan.timeouts.body);
-    else this.deadline = 0;
-    this.#pipeline.clientDrained(this.#exchange);
   }
 
   /** The endpoint can take more of the request's body. */
   resumeBody(): void {
     if (this.#state !== STATE.body) return;
-    this.#arm(this.#exchange!.listener!.plan.timeouts.body);
     this.resume();
+    this.#armForExchange(this.#exchange!);
   }
 
   protected broken(error: unknown): void {
+    this.#closing = true;
     this.#pipeline.internal(this.#exchange, error);
-    this.socket.destroy();
+    if (this.#state !== STATE.lingering) this.socket.destroy();
   }
 
   protected timedOut(): void {
     const x = this.#exchange;
-    if (x === null && this.#state === STATE.waiting) {
-      this.break();
-      return;
-    }
-    if (this.#state === STATE.lingering || (x === null && this.#carried === 0)) {
-      if (this.#state === STATE.lingering) this.socket.destroy();
-      else this.#finishWriting();
-      return;
-    }
-    if (x === null) {
-      const late = this.#pipeline.take();
-      late.client = this;
-      late.listener = this.port.state!;
-      late.startedAt = this.#firstByteAt;
-      late.clientAddress = this.#peer;
-      this.#exchange = late;
-      this.#state = STATE.waiting;
-      late.request.reset();
-      this.#pipeline.refuse(late, ERROR.requestTimeout, "the head was not finished in time");
-    } else if (x.headSent) this.#pipeline.breakOff(x, "the client did not take the answer, or send the body, in time");
+    if (x !== null) this.#exchangeTimedOut(x);
+    else if (this.#state === STATE.waiting) this.break();
+    else if (this.#state !== STATE.head) this.socket.destroy();
+    else if (this.#carried > 0) this.#refuseLateHead();
+    else this.#finishWriting();
+  }
+
+  #exchangeTimedOut(x: Exchange): void {
+    if (this.unsent > 0) this.#pipeline.clientGone(x, "the client did not take the answer in time");
+    // The client has taken what was written: that is told only where the writer had to wait.
+    else if (this.#state !== STATE.body) return;
+    else if (x.headSent) this.#pipeline.clientGone(x, "the body did not come in time");
     else {
       this.#state = STATE.waiting;
       this.#pipeline.refuse(x, ERROR.requestTimeout, "the body did not come in time");
     }
+  }
+
+  #refuseLateHead(): void {
+    const x = this.#pipeline.take();
+    x.client = this;
+    x.listener = this.port.state!;
+    x.startedAt = this.#firstByteAt;
+    x.clientAddress = this.#peer;
+    x.request.reset();
+    this.#exchange = x;
+    this.#state = STATE.waiting;
+    this.#pipeline.refuse(x, ERROR.requestTimeout, "the head was not finished in time");
+  }
+
+  /** What this connection is waited for has its time; for an answer that is to come the endpoint's connection has. */
+  #armForExchange(x: Exchange): void {
+    const { timeouts } = x.listener!.plan;
+    if (this.unsent > 0) this.#arm(timeouts.write);
+    else if (this.#state === STATE.body && !this.paused) this.#arm(timeouts.body);
+    else this.deadline = 0;
   }
 
   #arm(ms: number): void {

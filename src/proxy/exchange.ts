@@ -196,7 +196,7 @@ export class Exchange {
   keep(bytes: Buffer, start: number, end: number): void {
     const need = this.replayLength + end - start;
     if (this.replay === null || this.replay.length < need) {
-      const grown = Buffer.allocUnsafeSlow(Math.max(1024, need));
+      const grown = Buffer.allocUnsafeSlow(Math.max(1024, need, this.replayLength * 2));
       if (this.replay !== null) this.replay.copy(grown, 0, 0, this.replayLength);
       this.replay = grown;
     }

@@ -90,7 +90,7 @@ export function requestHeadBound(x: Exchange): number {
 export function writeRequestHead(out: Buffer, x: Exchange): number {
   const head = x.request;
   let at = writeRequestLine(out, 0, head);
-  if (head.minor === 0 && head.findKnown(NAME.host) < 0) at = writeHost(out, at, x);
+  if (head.findKnown(NAME.host) < 0) at = writeHost(out, at, x);
   at = writeFields(out, at, head, head.framing === FRAMING.length ? dropRequestSized : dropRequest);
   if (head.framing === FRAMING.chunked) at = put(out, at, CHUNKED);
   if ((head.flags & FLAG.teTrailers) !== 0) at = put(out, at, TE_TRAILERS);
@@ -148,13 +148,15 @@ export type AnswerFrame = {
   keepAlive: boolean;
   /** Bytes of a body of our own, or -1: a Content-Length is written. */
   ownLength: number;
+  /** The value of Date where the head has none. */
+  date: Buffer;
 };
 
 export function answerHeadBound(head: Head): number {
   return fieldsBound(head) + SLACK;
 }
 
-export function writeAnswerHead(out: Buffer, head: Head, frame: AnswerFrame, date: Buffer): number {
+export function writeAnswerHead(out: Buffer, head: Head, frame: AnswerFrame): number {
   let at = writeStatusLine(out, 0, head.status);
   at = writeFields(out, at, head, frame.sized ? dropResponseSized : dropResponse);
   if (frame.ownLength >= 0) {
@@ -167,7 +169,7 @@ export function writeAnswerHead(out: Buffer, head: Head, frame: AnswerFrame, dat
   else if (frame.keepAlive) at = put(out, at, KEEP_ALIVE);
   if (head.findKnown(NAME.date) < 0) {
     at = put(out, at, DATE);
-    at = put(out, at, date);
+    at = put(out, at, frame.date);
     at = put(out, at, CRLF);
   }
   return put(out, at, CRLF);

@@ -145,6 +145,7 @@ export class Pipeline {
     attempt.complete = false;
     x.response.status = 0; // what stands there is of an attempt or an exchange before
     x.sentHead = isHeadMethod(x.request);
+    x.idempotent = isIdempotent(x.request);
     this.#context.columns.addInFlight(this.#context.thread, endpoint.slot, 1);
     const pool = cluster.poolOf(endpoint) as Pool<Upstream>;
     let upstream = x.fresh ? null : pool.take();
@@ -164,11 +165,13 @@ export class Pipeline {
     const routeChain = x.route?.chain ?? [];
     this.#callResponse(routeChain, x.enteredRoute, x);
     this.#callResponse(x.listener!.chain, x.enteredListener, x);
-    if (x.localStatus !== 0 && x.attempt.upstream !== null) this.#abandonAttempt(x);
     x.replay = null;
     x.replayLost = true;
     const more = x.client!.answer(x);
-    if (x.localStatus !== 0 || x.bodyDone) return PHASE.done;
+    if (x.localStatus !== 0 || x.bodyDone) {
+      this.#abandonAttempt(x); // of a body that is not to follow this head
+      return PHASE.done;
+    }
     if (!more) x.attempt.upstream?.pauseBody();
     return PHASE.body;
   }
@@ -238,11 +241,10 @@ export class Pipeline {
 
   begin(x: Exchange): void {
     x.isHead = isHeadMethod(x.request);
-    x.idempotent = isIdempotent(x.request);
+    x.phase = PHASE.request;
     x.begun = true;
     this.#count(x);
     believeForwarded(x);
-    x.phase = PHASE.request;
     this.advance(x);
   }
 
@@ -332,7 +334,7 @@ export class Pipeline {
     }
     x.problem = problem;
     // A kept connection that closes as the request arrives is nobody's failure (RFC 9112 section 9.3.1).
-    const stale = attempt.reused && error === ERROR.upstreamReset && x.response.status < 200;
+    const stale = attempt.reused && error === ERROR.upstreamReset && x.response.status === 0;
     this.#endAttempt(x, 0, !stale);
     if (stale && !x.replayLost && x.idempotent) {
       x.attempts--;
@@ -388,8 +390,7 @@ export class Pipeline {
   #abandonAttempt(x: Exchange): void {
     const { upstream } = x.attempt;
     x.attempt.upstream = null;
-    if (upstream === null) return;
-    upstream.abandon();
+    if (upstream !== null) upstream.abandon();
     this.#endAttempt(x, 0, false);
   }
 

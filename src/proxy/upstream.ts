@@ -30,6 +30,8 @@ export class Upstream extends Wire implements Poolable {
   readonly #body = new BodyReader();
   #requests = 0;
   #interims = 0;
+  /** The deadline is that of a write. */
+  #stalled = false;
   /** How long it may stay idle, ms: ours, or less when the endpoint said so. */
   #idleFor: number;
   readonly #frame: BodyFrame = { chunked: false, last: false, trailers: null };
@@ -92,7 +94,8 @@ export class Upstream extends Wire implements Poolable {
     x.attempt.sent = true;
     x.attempt.complete = x.requestComplete;
     const more = this.send(out, at);
-    if (x.replayLength > REPLAY_LIMIT) this.#forgetBody(x);
+    // What was sent may be sent again only if that has the effect of one.
+    if (!x.idempotent || x.replayLength > REPLAY_LIMIT) this.#forgetBody(x);
     this.#armForAnswer(x);
     if (more && !x.requestComplete) x.client!.resumeBody();
   }
@@ -297,7 +300,7 @@ export class Upstream extends Wire implements Poolable {
       case STATE.connecting:
         return this.#fail(ERROR.connectTimeout, "the connection did not stand in time");
       case STATE.head:
-        return this.#fail(ERROR.responseTimeout, "the answer's head did not come in time");
+        return this.#answerTimedOut(this.#exchange!);
       case STATE.body:
         return this.#fail(ERROR.upstreamBroken, "the body stood still for too long");
       default:
@@ -305,11 +308,18 @@ export class Upstream extends Wire implements Poolable {
     }
   }
 
+  #answerTimedOut(x: Exchange): void {
+    const over = x.deadline > 0 && x.deadline <= this.context.clock.now;
+    // The endpoint has taken what was written: that is told only where the writer had to wait.
+    if (this.#stalled && this.unsent === 0 && !over) this.#armForAnswer(x);
+    else this.#fail(ERROR.responseTimeout, "the answer's head did not come in time");
+  }
+
   /** While the request is still on its way only a standing write is timed; then the answer's head is. */
   #armForAnswer(x: Exchange): void {
     const { timeouts } = this.#plan;
-    const stalled = this.unsent > 0;
-    this.#arm(x.attempt.complete && !stalled ? timeouts.response : stalled ? timeouts.idle : 0);
+    this.#stalled = this.unsent > 0;
+    this.#arm(this.#stalled ? timeouts.idle : x.attempt.complete ? timeouts.response : 0);
     if (x.deadline > 0 && (this.deadline === 0 || x.deadline < this.deadline)) this.deadline = x.deadline;
   }
 

@@ -46,6 +46,7 @@ export abstract class Wire implements Timed {
   #streaming = false;
   /** Blocks that belong to writes of this wire. */
   #pending: Block[] | null = null;
+  readonly #onWritten = (): void => this.#reclaim();
   #paused = false;
   #error: Error | null = null;
 
@@ -242,7 +243,8 @@ export abstract class Wire implements Timed {
       if (frame.last) end = writeLastChunk(bytes, end, null);
     }
     const socket = this.#socket!;
-    const more = socket.write(bytes.subarray(start, end));
+    // Told of the end even where nobody has to wait for it: an idle connection must not hold the block.
+    const more = socket.write(bytes.subarray(start, end), this.#onWritten);
     if (socket.writableLength === 0) return true;
     source.#given = true;
     (this.#pending ??= []).push(block);

@@ -1,6 +1,9 @@
 /** abort-frees-the-upstream, broken-answer-is-seen-broken: who breaks off is seen to break off on the other side. */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { promisify } from "node:util";
 import { connectTo, startRawUpstream, startUpstream } from "./peers.ts";
@@ -119,4 +122,22 @@ test("an answer that is whole stays whole for a client that reads it late", asyn
   const answer = await client.answer();
   assert.equal(answer.whole, true);
   assert.equal(answer.body.length, size);
+});
+
+testInBothModes("an answer that breaks off is told to a client of a Unix socket too", async (t, accept) => {
+  const upstream = await startRawUpstream(t, async (peer) => {
+    await peer.head();
+    await peer.sendPieces(["HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"]);
+    peer.reset();
+  });
+  const path = join(mkdtempSync(join(tmpdir(), "sluice-socket-")), "web");
+  const config = simpleConfig(upstream.port);
+  const sluice = await startSluice(t, (ports) => config(ports).replace(`127.0.0.1:${ports.web}`, `unix:${path}`), {
+    accept,
+  });
+  const client = await connectTo(t, path);
+  const answer = await client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").answer();
+  assert.deepEqual([answer.status, answer.whole], [200, false]);
+  assert.equal(await sluice.metric("sluice_requests_in_flight"), 0);
+  rmSync(dirname(path), { recursive: true });
 });

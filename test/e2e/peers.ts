@@ -188,13 +188,13 @@ function parseFields(head: string): Record<string, string> {
   return fields;
 }
 
-/** A raw client; gone with the test. */
+/** A raw client of a port, or of a Unix socket's path; gone with the test. */
 export async function connectTo(
   t: TestContext,
-  port: number,
+  port: number | string,
   options: { pauseOnConnect?: boolean } = {},
 ): Promise<Peer> {
-  const socket = connect({ host: "127.0.0.1", port });
+  const socket = connect(typeof port === "string" ? { path: port } : { host: "127.0.0.1", port });
   const peer = new Peer(socket);
   if (options.pauseOnConnect) socket.pause();
   atEnd(t, () => socket.destroy());

@@ -1,0 +1,115 @@
+/** Whatever a plugin makes of a method or a status, the next answer on the connection is the next request's. */
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import { makePlugin } from "./bad-plugins.ts";
+import { connectTo, type Peer, type RawUpstream, startRawUpstream } from "./peers.ts";
+import { type Program, simpleConfig, startSluice } from "./program.ts";
+
+const METHOD = 0;
+const STATUS = 5;
+
+/** A plugin that sets one attribute in one hook. */
+const sets = (hook: string, attribute: number, value: string): Uint8Array =>
+  makePlugin(
+    hook,
+    `(call $set (i32.const ${attribute}) (i32.const 16) (i32.const ${value.length}))`,
+    `(import "sluice:core/1" "attribute_set" (func $set (param i32 i32 i32) (result i32)))
+     (data (i32.const 16) "${value}")`,
+  );
+
+/** A proxy whose rule for /changed has that plugin, before an upstream that says `answer` to whatever it is asked. */
+async function startChanging(t: TestContext, wasm: Uint8Array, answer: (head: string) => string | string[]) {
+  const asked: string[] = [];
+  const upstream = await startRawUpstream(t, async (peer: Peer) => {
+    for (;;) {
+      const head = await peer.head();
+      asked.push(head.split(" ")[0]!);
+      await peer.sendPieces([answer(head)].flat());
+    }
+  });
+  const config = (ports: Program["ports"]): string =>
+    `plugins: { changes: { wasm: ./changes.wasm } }\n${simpleConfig(upstream.port)(ports).replace(
+      "routes: [",
+      "routes: [{ match: { path: /changed }, chain: [changes], cluster: app }, ",
+    )}`;
+  const sluice = await startSluice(t, config, { files: { "changes.wasm": wasm } });
+  return { sluice, asked };
+}
+
+/** Sends a changed request and an ordinary one after it, and answers both answers. */
+async function askTwice(t: TestContext, sluice: Program, method: string) {
+  const client = await connectTo(t, sluice.port);
+  client.send(`${method} /changed HTTP/1.1\r\nHost: a\r\n\r\n`);
+  const changed = await client.answer(method === "HEAD");
+  const next = await client.send("GET /next HTTP/1.1\r\nHost: a\r\n\r\n").answer();
+  assert.deepEqual([next.status, next.body.toString(), client.text], [200, "next", ""]);
+  return changed;
+}
+
+const NEXT = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnext";
+const SIZED = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+const PIECES = ["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "5\r\nhello\r\n", "5\r\nworld\r\n0\r\n\r\n"];
+
+for (const [what, answer] of [
+  ["at once", SIZED],
+  ["in pieces", PIECES],
+] as const) {
+  const say = (head: string): string | string[] => (head.includes("/changed") ? [...[answer].flat()] : NEXT);
+
+  test(`a HEAD that became a GET has no body (${what})`, async (t) => {
+    const { sluice, asked } = await startChanging(t, sets("request_head", METHOD, "GET"), say);
+    assert.equal((await askTwice(t, sluice, "HEAD")).status, 200);
+    assert.deepEqual(asked, ["GET", "GET"]);
+  });
+
+  for (const status of [204, 304]) {
+    test(`a 200 that became a ${status} has no body (${what})`, async (t) => {
+      const { sluice } = await startChanging(t, sets("response_head", STATUS, String(status)), say);
+      assert.equal((await askTwice(t, sluice, "GET")).status, status);
+    });
+  }
+}
+
+for (const status of [204, 304]) {
+  test(`a ${status} that became a 200 is an empty answer`, async (t) => {
+    const length = status === 304 ? "Content-Length: 1000\r\n" : "";
+    const { sluice } = await startChanging(t, sets("response_head", STATUS, "200"), (head) =>
+      head.includes("/changed") ? `HTTP/1.1 ${status} Some\r\n${length}\r\n` : NEXT,
+    );
+    const answer = await askTwice(t, sluice, "GET");
+    assert.deepEqual([answer.status, answer.headers["content-length"]], [200, "0"]);
+    assert.equal(answer.headers["transfer-encoding"], undefined);
+  });
+}
+
+test("a GET that became a HEAD is an empty answer", async (t) => {
+  const { sluice } = await startChanging(t, sets("request_head", METHOD, "HEAD"), (head) =>
+    head.includes("/changed") ? "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" : NEXT,
+  );
+  const answer = await askTwice(t, sluice, "GET");
+  assert.deepEqual([answer.status, answer.body.length, answer.whole], [200, 0, true]);
+});
+
+test("never-retries-a-sent-post: what a plugin made a POST counts as one", async (t) => {
+  let heads = 0;
+  const upstreams: RawUpstream[] = [];
+  for (let i = 0; i < 2; i++)
+    upstreams.push(
+      await startRawUpstream(t, async (peer) => {
+        await peer.head();
+        heads++;
+        peer.reset();
+      }),
+    );
+  const config = (ports: Program["ports"]): string =>
+    `plugins: { changes: { wasm: ./changes.wasm } }\n${simpleConfig(
+      upstreams.map(({ port }) => port),
+      { route: "retry: { attempts: 3, on: [connect, 502] }, chain: [changes]" },
+    )(ports)}`;
+  const sluice = await startSluice(t, config, {
+    files: { "changes.wasm": sets("request_head", METHOD, "POST") },
+  });
+  const client = await connectTo(t, sluice.port);
+  assert.equal((await client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").answer()).status, 502);
+  assert.equal(heads, 1);
+});
