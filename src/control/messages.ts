@@ -1,5 +1,5 @@
 /** Every message between the main thread and a data thread. None crosses on the request path. */
-import type { BoundSocket, Server } from "node:net";
+import type { BoundSocket } from "node:net";
 import type { Plan } from "./plan.ts";
 
 /** `workerData` of a data thread. */
@@ -25,8 +25,6 @@ export type ToThread =
   /** Take the version that was prepared; answer `committed`. */
   | { type: "commit"; version: number }
   | { type: "abort"; version: number }
-  /** A listening server of a thread that leaves in order, its queue included. */
-  | { type: "adopt"; address: string; server: Server }
   /** Stop accepting, finish what runs with `Connection: close`, answer `drained`; after `grace` ms end the rest. */
   | { type: "drain"; grace: number };
 

@@ -30,13 +30,10 @@ export class Listener {
     this.#held.push(socket ?? bindPath(this.address.slice("unix:".length)));
   }
 
-  /** Takes over a server that another thread listened with, its queue included. */
-  adopt(server: Server): void {
+  #listen(socket: BoundSocket): void {
+    const server = createServer({ allowHalfOpen: true });
     server.on("error", (error) => this.#options.failed(this.address, error.message));
-    this.#take(server);
-  }
-
-  #take(server: Server): void {
+    server.listen(socket as unknown as object, BACKLOG);
     this.#servers.push(server);
     takeConnections(
       server,
@@ -53,21 +50,10 @@ export class Listener {
     return this.#options.open(this.port);
   }
 
-  get listening(): boolean {
-    return this.#servers.length > 0;
-  }
-
   /** Connections see this state from now on; on sockets held until now they are accepted. */
   serve(state: ListenerState): void {
     this.port.state = state;
     for (const socket of this.#held.splice(0)) this.#listen(socket);
-  }
-
-  #listen(socket: BoundSocket): void {
-    const server = createServer({ allowHalfOpen: true });
-    server.on("error", (error) => this.#options.failed(this.address, error.message));
-    server.listen(socket as unknown as object, BACKLOG);
-    this.#take(server);
   }
 
   /** Accepts no more; idle connections end, the others after their present answer. */

@@ -71,8 +71,6 @@ class DataThread {
         return this.#commit(message.version);
       case "abort":
         return this.#abort(message.version);
-      case "adopt":
-        return this.#listener(message.address).adopt(message.server);
       case "drain":
         return this.#drain(message.grace);
     }
