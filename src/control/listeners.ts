@@ -33,8 +33,12 @@ export class Listeners {
   /** Ports and paths that this process has listened at: some thread may still be closing one that was given up. */
   readonly #own = new Set<number | string>();
 
-  constructor(threads: number) {
+  /** Whether several threads can listen at one port. Where the system has no such option, the first serves alone. */
+  #reusePort: boolean;
+
+  constructor(threads: number, reusePort = true) {
     this.#threads = threads;
+    this.#reusePort = reusePort;
   }
 
   /** Binds what is not in service yet. @throws Error naming the listener and the address that cannot be had. */
@@ -75,10 +79,10 @@ export class Listeners {
   bindAgain(thread: number): { address: string; socket: BoundSocket | null }[] {
     const sockets: { address: string; socket: BoundSocket | null }[] = [];
     for (const { text, host, port, path } of this.#serving.values()) {
-      if (path === "") sockets.push({ address: text, socket: bindPort(host, port, true) });
+      if (path === "" && this.#reusePort) sockets.push({ address: text, socket: bindPort(host, port, true) });
       else if (thread === 0) {
-        rmSync(path, { force: true });
-        sockets.push({ address: text, socket: null });
+        if (path !== "") rmSync(path, { force: true });
+        sockets.push({ address: text, socket: path === "" ? bindPort(host, port, false) : null });
       }
     }
     return sockets;
@@ -105,12 +109,13 @@ export class Listeners {
   #bindForThreads(host: string, port: number): BoundSocket[] {
     const threads: BoundSocket[] = [];
     try {
-      for (let thread = 0; thread < this.#threads; thread++) threads.push(bindPort(host, port, true));
+      while (this.#reusePort && threads.length < this.#threads) threads.push(bindPort(host, port, true));
     } catch (error) {
       for (const socket of threads) socket.close();
-      throw error;
+      if (codeOf(error) !== "ENOTSUP") throw error;
+      this.#reusePort = false;
     }
-    return threads;
+    return this.#reusePort ? threads : [bindPort(host, port, false)];
   }
 }
 
@@ -138,7 +143,7 @@ function bindPort(host: string, port: number, reusePort: boolean): BoundSocket {
     // Dual stack: `::` takes IPv4 as well.
     return new BoundSocket({ host: "::", port, reusePort });
   } catch (error) {
-    if (codeOf(error) === "EADDRINUSE" || codeOf(error) === "EACCES") throw error;
+    if (["EADDRINUSE", "EACCES", "ENOTSUP"].includes(codeOf(error))) throw error;
     return new BoundSocket({ host: "0.0.0.0", port, reusePort });
   }
 }

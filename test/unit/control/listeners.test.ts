@@ -94,3 +94,16 @@ test("a Unix socket is the first thread's; a stale file is taken away, a live on
   writeFileSync(path, "precious");
   await assert.rejects(new Listeners(1).open([wishPath(path)]), /a file that is no socket stands there/);
 });
+
+test("where a port cannot be shared the first thread serves it alone, and its successor after it", async (t) => {
+  const listeners = new Listeners(3, false);
+  const opening = await listeners.open([wish("web", "127.0.0.1", 0)]);
+  const [server] = listen(t, opening);
+  assert.equal(opening.sockets[0]!.threads.length, 1);
+  listeners.commit(opening);
+  assert.deepEqual(listeners.bindAgain(1), []);
+  await once(server!.close(), "close");
+  const [again] = listeners.bindAgain(0);
+  assert.equal(again!.socket!.address().port, opening.places.get("web")!.port);
+  again!.socket!.close();
+});
