@@ -62,6 +62,13 @@ export class Cluster {
     return this.#pickNatively(view);
   }
 
+  /** Whether an endpoint but the present one can take the exchange's request: for a further attempt. */
+  hasOther(exchange: Exchange): boolean {
+    const { list, count } = this.#present(exchange);
+    for (let i = 0; i < count; i++) if (list[i] !== exchange.endpoint) return true;
+    return false;
+  }
+
   /** Rebuilds the eligible set; it changes only when the epoch word moves, never for a request. */
   #refresh(): void {
     this.#epoch = this.#columns.epoch();

@@ -155,7 +155,8 @@ export class Client extends Wire {
     this.#exchange = x;
     x.client = this;
     x.listener = listener;
-    x.startedAt = this.#firstByteAt === 0 ? performance.now() : this.#firstByteAt;
+    x.headAt = performance.now();
+    x.startedAt = this.#firstByteAt === 0 ? x.headAt : this.#firstByteAt;
     this.#firstByteAt = 0;
     this.#requests++;
     this.deadline = 0;

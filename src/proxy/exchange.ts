@@ -21,9 +21,11 @@ export const PHASE = {
   pick: 3,
   forward: 4,
   awaiting: 5,
-  response: 6,
-  body: 7,
-  done: 8,
+  answered: 6,
+  failed: 7,
+  response: 8,
+  body: 9,
+  done: 10,
 } as const;
 
 /** One try to have an endpoint answer. A retry is a second attempt of the same exchange. */
@@ -78,8 +80,9 @@ export class Exchange {
   /** Instances whose remaining hooks are dropped for this exchange (`onFailure: skip`), by instance index. */
   skipped: Set<number> | null = null;
 
-  /** performance.now() at the request's first byte, and at the answer's head (0: none yet). */
+  /** performance.now() at the request's first byte, when its head was complete, and at the answer's head (0: none yet). */
   startedAt = 0;
+  headAt = 0;
   answeredAt = 0;
   bytesReceived = 0;
   bytesSent = 0;
@@ -107,7 +110,7 @@ export class Exchange {
   replayLength = 0;
   /** Bytes were sent that are no longer kept: no further attempt can be made. */
   replayLost = false;
-  /** Clock deadline of the route's timeout; 0: none. */
+  /** When the route's timeout is over, as performance.now(); 0: it has none. */
   deadline = 0;
   /** The client asked by HEAD: the answer has no body. */
   isHead = false;
@@ -149,6 +152,7 @@ export class Exchange {
     this.values = null;
     this.skipped = null;
     this.startedAt = 0;
+    this.headAt = 0;
     this.answeredAt = 0;
     this.bytesReceived = 0;
     this.bytesSent = 0;

@@ -2,11 +2,11 @@
  * The corridor: what happens to one request, in order. `advance` is to be read first; every other function is a step of
  * it, an event that leads back into it, or the end.
  *
- *   request → route → pick → forward ⇢ awaiting ⇢ response → body ⇢ done
- *        ╲       ╲      ╲        ╲          ╲         ╱
- *         ╲_______╲______╲________╲__________╲_______╱   any error: the answer is Sluice's own
+ *   request → route → pick → forward → awaiting ⇢ answered → response → body ⇢ done
+ *        ╲       ╲      ╲                      ⇢ failed    ╱
+ *         ╲_______╲______╲_______________________╲________╱   any error: the answer is Sluice's own
  *
- * ⇢ is where bytes must be waited for. A failed attempt goes back to `pick` while the retry rules allow it.
+ * ⇢ is where bytes must be waited for. From `answered` and `failed` it goes back to `pick` while the retry rules allow it.
  */
 import type { Cluster } from "../balance/cluster.ts";
 import type { Pool } from "../balance/pool.ts";
@@ -24,7 +24,9 @@ import type { ListenerState, RouteState } from "./snapshot.ts";
 import { Upstream } from "./upstream.ts";
 import type { Wire } from "./wire.ts";
 
+/** Exchanges kept for others, and the memory of their heads: what one large head took is not held for ever. */
 const MAX_FREE = 1024;
+const MAX_KEPT = 32 * 1024;
 
 export class Pipeline {
   readonly #context: ThreadContext;
@@ -41,7 +43,16 @@ export class Pipeline {
 
   // ── The corridor ──────────────────────────────────────────────────────────────────────────────────────────────
 
+  /** Takes an exchange as far as it can go now. What goes wrong on the way is its own, whoever's event led here. */
   advance(x: Exchange): void {
+    try {
+      this.#walk(x);
+    } catch (error) {
+      this.internal(x, error);
+    }
+  }
+
+  #walk(x: Exchange): void {
     for (;;) {
       switch (x.phase) {
         case PHASE.request:
@@ -55,6 +66,12 @@ export class Pipeline {
           continue;
         case PHASE.forward:
           x.phase = this.#forward(x);
+          continue;
+        case PHASE.answered:
+          x.phase = this.#accept(x);
+          continue;
+        case PHASE.failed:
+          x.phase = this.#bear(x);
           continue;
         case PHASE.response:
           x.phase = this.#respond(x);
@@ -97,7 +114,7 @@ export class Pipeline {
       }
       x.route = route;
       x.routeName = route.name;
-      if (route.timeout > 0) x.deadline = this.#context.clock.after(route.timeout);
+      if (route.timeout > 0) x.deadline = x.headAt + route.timeout;
       const { chain } = route;
       while (x.enteredRoute < chain.length) {
         if (this.#callRequest(chain[x.enteredRoute]!, x)) return PHASE.response;
@@ -140,7 +157,7 @@ export class Pipeline {
     const { attempt } = x;
     x.attempts++;
     attempt.endpoint = endpoint;
-    attempt.startedAt = x.attempts === 1 ? x.startedAt : performance.now();
+    attempt.startedAt = x.attempts === 1 && !x.fresh ? x.headAt : performance.now();
     attempt.sent = false;
     attempt.complete = false;
     x.response.status = 0; // what stands there is of an attempt or an exchange before
@@ -157,6 +174,37 @@ export class Pipeline {
     attempt.upstream = upstream;
     upstream.begin(x);
     return PHASE.awaiting;
+  }
+
+  /** The endpoint's final head is there: it is the answer, unless the rule would rather have another's. */
+  #accept(x: Exchange): number {
+    const { status } = x.response;
+    const { retryStatuses } = x.route!;
+    x.answeredAt = performance.now();
+    this.#endAttempt(x, status, false);
+    if (x.bodyDone) x.attempt.upstream = null;
+    if (retryStatuses.length === 0 || !retryStatuses.includes(status) || !this.#mayRetry(x, true))
+      return PHASE.response;
+    this.#abandonAttempt(x);
+    return this.#retry(x);
+  }
+
+  /** The attempt came to nothing, for `x.error`: another one, or that is the answer. */
+  #bear(x: Exchange): number {
+    const { attempt } = x;
+    const error = x.error!;
+    // A kept connection that closes as the request arrives is nobody's failure (RFC 9112 section 9.3.1).
+    const stale = attempt.reused && error === ERROR.upstreamReset && x.response.status === 0;
+    this.#endAttempt(x, 0, !stale);
+    if (stale && !x.replayLost && x.idempotent) {
+      x.error = null;
+      x.attempts--;
+      x.fresh = true;
+      return PHASE.forward;
+    }
+    const { retryConnect, retryStatuses } = x.route!;
+    const wanted = attempt.sent ? retryStatuses.includes(error.status) : retryConnect;
+    return wanted && this.#mayRetry(x, attempt.sent) ? this.#retry(x) : this.#error(x, error, x.problem);
   }
 
   /** The answer's head is there, the endpoint's or our own: the chains, last first, then it goes out. */
@@ -228,7 +276,8 @@ export class Pipeline {
   }
 
   giveBack(x: Exchange): void {
-    if (this.#free.length < MAX_FREE) this.#free.push(x);
+    const memory = x.request.bytes.length + x.response.bytes.length;
+    if (this.#free.length < MAX_FREE && memory <= MAX_KEPT) this.#free.push(x);
   }
 
   received(listener: ListenerState, size: number): void {
@@ -299,54 +348,32 @@ export class Pipeline {
 
   /** A final head has come. */
   answered(x: Exchange): void {
-    const { attempt } = x;
-    const { status } = x.response;
-    x.answeredAt = performance.now();
-    this.#endAttempt(x, status, false);
-    if (x.bodyDone) attempt.upstream = null;
-    const route = x.route!;
-    if (route.retryStatuses.length > 0 && route.retryStatuses.includes(status) && this.#mayRetry(x, true)) {
-      this.#abandonAttempt(x);
-      this.#retry(x);
-      return;
-    }
-    x.phase = PHASE.response;
+    x.phase = PHASE.answered;
     this.advance(x);
   }
 
   /** More of the answer's body. False: the endpoint's connection pauses until `clientDrained`. */
   responseBody(x: Exchange, source: Wire, bytes: Buffer): boolean {
-    const more = x.client!.body(source, bytes, x);
-    if (!x.bodyDone) return more;
-    x.attempt.upstream = null;
-    x.phase = PHASE.done;
+    try {
+      const more = x.client!.body(source, bytes, x);
+      if (!x.bodyDone) return more;
+      x.attempt.upstream = null;
+      x.phase = PHASE.done;
+    } catch (error) {
+      this.internal(x, error);
+      return true;
+    }
     this.advance(x);
     return true;
   }
 
-  /** The attempt came to nothing: another one, or an error, or a broken answer when its head is out. */
+  /** The attempt came to nothing; when its head is out, the client's answer is broken. */
   attemptFailed(x: Exchange, error: ProxyError, problem: string): void {
-    const { attempt } = x;
-    attempt.upstream = null;
-    if (x.headSent) {
-      x.error = error;
-      return this.breakOff(x, problem);
-    }
-    x.problem = problem;
-    // A kept connection that closes as the request arrives is nobody's failure (RFC 9112 section 9.3.1).
-    const stale = attempt.reused && error === ERROR.upstreamReset && x.response.status === 0;
-    this.#endAttempt(x, 0, !stale);
-    if (stale && !x.replayLost && x.idempotent) {
-      x.attempts--;
-      x.fresh = true;
-      x.phase = PHASE.forward;
-      return this.advance(x);
-    }
+    x.attempt.upstream = null;
     x.error = error;
-    const { retryConnect, retryStatuses } = x.route!;
-    const wanted = attempt.sent ? retryStatuses.includes(error.status) : retryConnect;
-    if (wanted && this.#mayRetry(x, attempt.sent)) return this.#retry(x);
-    x.phase = this.#error(x, error, problem);
+    if (x.headSent) return this.breakOff(x, problem);
+    x.problem = problem;
+    x.phase = PHASE.failed;
     this.advance(x);
   }
 
@@ -367,7 +394,8 @@ export class Pipeline {
     const stack = error instanceof Error ? error.stack : String(error);
     this.#context.report("error", "an exception ended an exchange", { stack, listener: x?.listenerName });
     if (x === null || x.phase === PHASE.done || x.phase === PHASE.idle) return;
-    if (x.headSent || !x.client!.alive) return this.breakOff(x, "internal error");
+    // The second one may come of telling of the first.
+    if (x.headSent || x.error === ERROR.internal || !x.client!.alive) return this.breakOff(x, "internal error");
     this.#abandonAttempt(x);
     x.phase = this.#error(x, ERROR.internal, "internal error");
     this.advance(x);
@@ -376,15 +404,14 @@ export class Pipeline {
   #mayRetry(x: Exchange, sent: boolean): boolean {
     if (x.attempts > x.route!.attempts || x.replayLost) return false;
     if (x.deadline > 0 && x.deadline <= this.#context.clock.now) return false;
-    return !sent || (x.idempotent && x.requestComplete);
+    return (!sent || (x.idempotent && x.requestComplete)) && x.cluster!.hasOther(x);
   }
 
-  #retry(x: Exchange): void {
+  #retry(x: Exchange): number {
     this.#context.cells[x.cluster!.plan.retryCell]!++;
     x.tried.push(x.endpoint!.slot);
     x.fresh = false;
-    x.phase = PHASE.pick;
-    this.advance(x);
+    return PHASE.pick;
   }
 
   #abandonAttempt(x: Exchange): void {
@@ -413,23 +440,37 @@ export class Pipeline {
 
   // ── The end ───────────────────────────────────────────────────────────────────────────────────────────────────
 
+  /** Whatever goes wrong in telling of it, the exchange ends and gives back what it held. */
   #finish(x: Exchange): void {
+    const client = x.client!;
+    const { snapshot } = x.listener!;
+    this.#context.cells[THREAD_CELLS.requestsInFlight]!--;
+    try {
+      this.#record(x);
+    } catch (error) {
+      this.internal(null, error);
+    }
+    try {
+      client.finished(x);
+    } catch (error) {
+      this.internal(null, error);
+      client.break();
+    }
+    x.reset();
+    this.giveBack(x);
+    snapshot.leave();
+  }
+
+  #record(x: Exchange): void {
     const { cells } = this.#context;
     const { listener, route, cluster } = x;
     const status = x.response.status;
     const now = performance.now();
-    cells[THREAD_CELLS.requestsInFlight]!--;
     countStatus(cells, requestCells(listener!, route, cluster), status);
     observeDuration(cells, route?.durationCells ?? listener!.plan.durationCells, (now - x.startedAt) / 1000);
     if (x.begun) this.#callLog(listener!.chain, x.enteredListener, x);
     if (route !== null) this.#callLog(route.chain, x.enteredRoute, x);
     this.#context.accessLog.line(x, now);
-    const client = x.client!;
-    const { snapshot } = listener!;
-    client.finished(x);
-    x.reset();
-    this.giveBack(x);
-    snapshot.leave();
   }
 
   #callLog(chain: readonly Instance[], entered: number, x: Exchange): void {

@@ -101,3 +101,11 @@ test("stale-connection-is-not-an-error: a closed idle connection is dropped, and
   }
   assert.equal(upstream.peers.length, 5);
 });
+
+test("an answer that would be tried again elsewhere is passed on where there is nobody else", async (t) => {
+  const upstream = await startUpstream(t, (_, response) => response.writeHead(503).end("busy"));
+  const sluice = await startSluice(t, simpleConfig(upstream.port, { route: retry }));
+  const answer = await exchange(t, sluice.port, get);
+  assert.deepEqual([answer.status, answer.body.toString(), answer.headers["proxy-status"]], [503, "busy", undefined]);
+  assert.equal(upstream.requests.length, 1);
+});

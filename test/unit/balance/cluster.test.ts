@@ -90,3 +90,16 @@ test("the eligible set is made anew when the epoch moves, not for each request",
   cluster.pick(new Exchange(), 0);
   assert.equal(updates(), 2);
 });
+
+test("another endpoint is there while one is neither the present one, nor tried, nor unhealthy", () => {
+  const { cluster, columns } = makeCluster(() => 0);
+  const exchange = new Exchange();
+  exchange.endpoint = cluster.pick(exchange, 0);
+  assert.equal(cluster.hasOther(exchange), true);
+  exchange.tried.push(1);
+  columns.health[2] = HEALTH.unhealthy;
+  columns.bumpEpoch();
+  exchange.endpoint = cluster.pick(exchange, 0);
+  assert.equal(exchange.endpoint?.slot, 0);
+  assert.equal(cluster.hasOther(exchange), false);
+});

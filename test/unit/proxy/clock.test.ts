@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { type AddressInfo, connect, createServer } from "node:net";
 import { test } from "node:test";
 import fc from "fast-check";
-import { Clock, type Timed } from "../../../src/proxy/clock.ts";
+import { Clock, TICK, type Timed } from "../../../src/proxy/clock.ts";
 
 function timed(expire: () => void): Timed {
   return { deadline: 0, sweepIndex: -1, expire };
@@ -47,4 +49,32 @@ test("none is lost or kept while others come and go, inside a sweep too", () => 
       }
     }),
   );
+});
+
+test("a thread that was held up reads what has arrived before it says that time is over", async () => {
+  const clock = new Clock();
+  const order: string[] = [];
+  const server = createServer((socket) => socket.end("here"));
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  const socket = connect((server.address() as AddressInfo).port, "127.0.0.1");
+  await once(socket, "connect");
+  const ended = new Promise<void>((resolve) => {
+    socket.on("data", () => order.push("read"));
+    const late = timed(() => {
+      order.push("late");
+      resolve();
+    });
+    clock.add(late);
+    late.deadline = clock.after(1);
+    clock.start(() => {});
+    // The loop stands still until the deadline is long over, and the bytes have long arrived.
+    setImmediate(() => {
+      const until = performance.now() + 4 * TICK;
+      while (performance.now() < until);
+    });
+  });
+  await ended;
+  clock.close();
+  server.close();
+  assert.deepEqual(order, ["read", "late"]);
 });
