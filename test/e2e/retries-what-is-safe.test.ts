@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { findFreePort } from "./free-port.ts";
-import { exchange, type Peer, startRawUpstream, startUpstream } from "./peers.ts";
+import { connectTo, exchange, type Peer, startRawUpstream, startUpstream } from "./peers.ts";
 import { simpleConfig, startSluice, testInBothModes } from "./program.ts";
 
 const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -64,6 +64,21 @@ testInBothModes("retries-a-refused-connect-on-another-endpoint, the body include
   }
   assert.equal(upstream.requests.length, 4);
   assert.ok((await sluice.metric("sluice_retries_total", { cluster: "app" })) > 0);
+});
+
+test("a body that goes on while connections are refused reaches the endpoint that takes it, whole", async (t) => {
+  const body = Buffer.from(Array.from({ length: 400_000 }, (_, i) => i % 251));
+  const upstream = await startUpstream(t, (request, response) => response.end(String(request.body.equals(body))));
+  const refusing = [await findFreePort(), await findFreePort()];
+  const route = "retry: { attempts: 3, on: [connect] }";
+  const sluice = await startSluice(t, simpleConfig([...refusing, upstream.port], { route }));
+  for (let turn = 0; turn < 6; turn++) {
+    const client = await connectTo(t, sluice.port);
+    client.send(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${body.length}\r\n\r\n`);
+    for (let at = 0; at < body.length; at += 30_000) await client.sendPieces([body.subarray(at, at + 30_000)]);
+    const answer = await client.answer();
+    assert.deepEqual([answer.status, answer.body.toString()], [200, "true"]);
+  }
 });
 
 test("gives up with 502 when every endpoint refuses", async (t) => {
