@@ -88,7 +88,8 @@ export class Client extends Wire {
   /** Ends it at once; the peer sees it broken. */
   break(): void {
     this.#state = STATE.closed;
-    if (this.#hasReset) this.socket.resetAndDestroy();
+    // After a shutdown a reset is refused, and the handle would stay open.
+    if (this.#hasReset && !this.socket.writableEnded) this.socket.resetAndDestroy();
     else this.socket.destroy();
   }
 

@@ -1,0 +1,154 @@
+/** A data plane in this process: a real listener, pipeline and cluster, with all that they count within reach. */
+import { BoundSocket } from "node:net";
+import type { TestContext } from "node:test";
+import { Cluster } from "../../../src/balance/cluster.ts";
+import { EndpointColumns } from "../../../src/balance/columns.ts";
+import { Endpoint } from "../../../src/balance/endpoint.ts";
+import { Pool } from "../../../src/balance/pool.ts";
+import type { ClusterPlan, ListenerPlan, RoutePlan } from "../../../src/control/plan.ts";
+import { Listener } from "../../../src/data/listener.ts";
+import { AccessLog } from "../../../src/observe/access-log.ts";
+import { HISTOGRAM_CELLS, STATUS_CELLS, THREAD_CELLS } from "../../../src/observe/series.ts";
+import { Buffers } from "../../../src/proxy/buffers.ts";
+import { Client } from "../../../src/proxy/client.ts";
+import { Clock } from "../../../src/proxy/clock.ts";
+import type { ThreadContext } from "../../../src/proxy/context.ts";
+import { Pipeline } from "../../../src/proxy/pipeline.ts";
+import { type ListenerState, Snapshot } from "../../../src/proxy/snapshot.ts";
+import { Router } from "../../../src/route/match.ts";
+import { atEnd } from "../../e2e/program.ts";
+
+/** Where each thing is counted; nothing here looks at more than whether counts go back to zero. */
+export const CELLS = {
+  listener: 100,
+  requests: 200,
+  durations: 200 + STATUS_CELLS,
+  end: 200 + STATUS_CELLS + HISTOGRAM_CELLS,
+};
+
+export type Settings = {
+  timeouts?: Partial<ListenerPlan["timeouts"]>;
+  retry?: RoutePlan["retry"];
+  cluster?: Partial<Pick<ClusterPlan, "timeouts" | "pool">>;
+};
+
+export class Plane {
+  readonly port: number;
+  readonly context: ThreadContext;
+  readonly clock = new Clock();
+  readonly columns = EndpointColumns.allocate(1);
+  readonly snapshot: Snapshot;
+  readonly listener: Listener;
+  readonly reports: string[] = [];
+  disposed = false;
+  readonly #pools: Pool<{ alive: boolean; close(): void }>[];
+
+  constructor(upstreams: readonly number[], settings: Settings) {
+    const cells = new Float64Array(CELLS.end);
+    this.context = {
+      thread: 0,
+      clock: this.clock,
+      buffers: new Buffers(),
+      columns: this.columns,
+      cells,
+      accessLog: new AccessLog({ fd: 1, cells }),
+      report: (_level, message) => this.reports.push(message),
+    };
+    const pipeline = new Pipeline(this.context);
+    const cluster = makeCluster(upstreams, settings, this.columns);
+    this.#pools = cluster.members.map(({ pool }) => pool);
+    this.snapshot = new Snapshot(1, [cluster], [], () => {
+      this.disposed = true;
+    });
+    this.listener = new Listener("127.0.0.1:0", {
+      open: (port) => new Client(this.context, pipeline, port),
+      failed: (_address, problem) => this.reports.push(problem),
+    });
+    const socket = new BoundSocket({ host: "127.0.0.1", port: 0 });
+    this.port = socket.address().port;
+    this.listener.hold(socket);
+    this.listener.serve(makeState(this.snapshot, settings));
+  }
+
+  get inFlight(): number {
+    return this.context.cells[THREAD_CELLS.requestsInFlight]!;
+  }
+
+  /** The connections of clients, in the order in which they came. */
+  get clients(): Client[] {
+    return [...this.listener.port.clients];
+  }
+
+  close(): void {
+    this.listener.close();
+    for (const pool of this.#pools) pool.close();
+    this.clock.close();
+  }
+}
+
+function makeCluster(upstreams: readonly number[], { cluster }: Settings, columns: EndpointColumns): Cluster {
+  const plan: ClusterPlan = {
+    name: "app",
+    key: "app",
+    strategies: [],
+    endpoints: upstreams.map((port, slot) => ({
+      address: `127.0.0.1:${port}`,
+      host: "127.0.0.1",
+      port,
+      path: "",
+      weight: 1,
+      zone: "",
+      slot,
+      cells: CELLS.durations,
+    })),
+    timeouts: { connect: 5000, response: 5000, idle: 5000 },
+    pool: { idle: 64, idleFor: 5000, connections: 0, requests: 0 },
+    retryCell: 90,
+    ...cluster,
+  };
+  const members = plan.endpoints.map((endpoint) => ({
+    endpoint: new Endpoint(endpoint),
+    pool: new Pool<{ alive: boolean; close(): void }>(plan.pool.idle),
+  }));
+  return new Cluster(0, plan, { strategies: [], members, columns });
+}
+
+function makeState(snapshot: Snapshot, settings: Settings): ListenerState {
+  const plan: ListenerPlan = {
+    name: "web",
+    address: "127.0.0.1:0",
+    protocol: "http",
+    timeouts: { head: 5000, body: 5000, write: 5000, idle: 5000, ...settings.timeouts },
+    limits: { head: 32 * 1024, target: 16 * 1024, headers: 100, body: 0, connections: 0 },
+    trustedProxies: [],
+    halfClose: false,
+    chain: [],
+    routes: [],
+    cells: CELLS.listener,
+    requestCells: CELLS.requests,
+    durationCells: CELLS.durations,
+  };
+  const { attempts, connect, statuses } = settings.retry ?? { attempts: 1, connect: true, statuses: [] };
+  const route = {
+    name: "all",
+    chain: [],
+    action: { kind: "cluster", cluster: 0 } as const,
+    router: null,
+    timeout: 0,
+    attempts,
+    retryConnect: connect,
+    retryStatuses: statuses,
+    requestCells: Int32Array.of(CELLS.requests),
+    unansweredCells: CELLS.requests,
+    durationCells: CELLS.durations,
+  };
+  return { plan, snapshot, chain: [], router: new Router([{ match: {} }]), routes: [route], trusted: null };
+}
+
+/** A data plane before those upstreams, gone with the test. */
+export function startPlane(t: TestContext, upstreams: readonly number[], settings: Settings = {}): Plane {
+  const plane = new Plane(upstreams, settings);
+  plane.clock.start(() => {});
+  atEnd(t, () => plane.close());
+  return plane;
+}
