@@ -7,7 +7,7 @@ import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { promisify } from "node:util";
 import { connectTo, startRawUpstream, startUpstream } from "./peers.ts";
-import { bounded, simpleConfig, startSluice, testInBothModes } from "./program.ts";
+import { bounded, simpleConfig, startSluice, testInBothModes, until } from "./program.ts";
 
 const get = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -138,6 +138,6 @@ testInBothModes("an answer that breaks off is told to a client of a Unix socket 
   const client = await connectTo(t, path);
   const answer = await client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").answer();
   assert.deepEqual([answer.status, answer.whole], [200, false]);
-  assert.equal(await sluice.metric("sluice_requests_in_flight"), 0);
+  await until(async () => (await sluice.metric("sluice_requests_in_flight")) === 0, "nothing is in flight");
   rmSync(dirname(path), { recursive: true });
 });
