@@ -5,6 +5,7 @@
  * public `connection` event is used: slower, and the same to everybody else.
  */
 import { type Server, Socket } from "node:net";
+import { getSystemErrorName } from "node:util";
 
 export type OnRead = { buffer: () => Uint8Array; callback: (size: number) => boolean };
 
@@ -21,31 +22,48 @@ type Handle = {
   close: () => void;
 };
 
-/** Calls `make` for each accepted connection; null refuses it (a limit). Call once the server listens. */
-export function takeConnections(server: Server, make: () => Accepted | null, failed: (error: number) => void): void {
+/**
+ * Calls `make` for each accepted connection; null refuses it (a limit). `failed` is told of one that could not be had: an
+ * exception that left here would end the thread. Call once the server listens.
+ */
+export function takeConnections(server: Server, make: () => Accepted | null, failed: (problem: string) => void): void {
   const handle = (server as unknown as { _handle?: Handle })._handle;
   if (typeof handle?.onconnection !== "function" || process.env.SLUICE_ACCEPT === "public") {
-    server.on("connection", (socket: Socket) => acceptSocket(socket, make));
+    server.on("connection", (socket: Socket) => {
+      guard(socket, failed, () => {
+        socket.setNoDelay(true);
+        acceptSocket(socket, true, make());
+      });
+    });
     return;
   }
   handle.onconnection = (error, client) => {
-    if (error !== 0 || client === undefined) return failed(error);
-    const accepted = make();
-    if (accepted === null) return client.close();
-    client.setNoDelay?.(true);
-    const options = { handle: client, allowHalfOpen: true, onread: accepted.onread };
-    accepted.attach(new Socket(options as unknown as ConstructorParameters<typeof Socket>[0]), false);
-    accepted.opened();
+    if (error !== 0 || client === undefined) return failed(`accept: ${getSystemErrorName(error)}`);
+    guard(client, failed, () => {
+      const accepted = make();
+      if (accepted === null) return client.close();
+      client.setNoDelay?.(true);
+      const options = { handle: client, allowHalfOpen: true, onread: accepted.onread };
+      acceptSocket(new Socket(options as unknown as ConstructorParameters<typeof Socket>[0]), false, accepted);
+    });
   };
 }
 
-function acceptSocket(socket: Socket, make: () => Accepted | null): void {
-  const accepted = make();
+function acceptSocket(socket: Socket, deliversData: boolean, accepted: Accepted | null): void {
   if (accepted === null) {
     socket.destroy();
     return;
   }
-  socket.setNoDelay(true);
-  accepted.attach(socket, true);
+  accepted.attach(socket, deliversData);
   accepted.opened();
+}
+
+function guard(connection: Socket | Handle, failed: (problem: string) => void, run: () => void): void {
+  try {
+    run();
+  } catch (error) {
+    if (connection instanceof Socket) connection.destroy();
+    else connection.close();
+    failed(`accept: ${String(error)}`);
+  }
 }

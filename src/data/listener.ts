@@ -19,6 +19,7 @@ export class Listener {
   readonly #servers: Server[] = [];
   /** Bound, and not listened at before a version serves there: who connects earlier could only be turned away. */
   readonly #held: BoundSocket[] = [];
+  #failedAt = Number.NEGATIVE_INFINITY;
 
   constructor(address: string, options: ListenerOptions) {
     this.address = address;
@@ -38,8 +39,16 @@ export class Listener {
     takeConnections(
       server,
       () => this.#accept(),
-      (error) => this.#options.failed(this.address, `accept failed with ${error}`),
+      (problem) => this.#fail(problem),
     );
+  }
+
+  /** Says so once a second: without a free descriptor every connection that comes fails. */
+  #fail(problem: string): void {
+    const now = performance.now();
+    if (now - this.#failedAt < 1000) return;
+    this.#failedAt = now;
+    this.#options.failed(this.address, problem);
   }
 
   #accept(): Client | null {

@@ -89,6 +89,7 @@ class DataThread {
 
   #prepare(plan: Plan, sockets: Extract<ToThread, { type: "prepare" }>["sockets"]): void {
     let instances: InstanceSet | null = null;
+    const pools = new Set<string>();
     try {
       const strategyNames = [...new Set(plan.clusters.flatMap((cluster) => cluster.strategies.map((s) => s.name)))];
       instances = this.#plugins.prepare({
@@ -97,7 +98,6 @@ class DataThread {
         clusters: plan.clusters.map((cluster) => cluster.name),
         strategies: strategyNames,
       });
-      const pools = new Set<string>();
       const clusters = plan.clusters.map((cluster, index) =>
         this.#cluster(cluster, index, instances!.instances, pools),
       );
@@ -110,6 +110,7 @@ class DataThread {
     } catch (error) {
       instances?.dispose();
       this.#versions.delete(plan.version);
+      this.#dropPools(pools);
       this.#dropUnserved();
       post({ type: "failed", version: plan.version, problem: error instanceof Error ? error.message : String(error) });
     }
@@ -132,7 +133,7 @@ class DataThread {
     if (next === undefined) return;
     const before = this.#serving;
     this.#serving = next;
-    for (const [address, state] of next.snapshot.listeners) this.#listener(address).serve(state);
+    for (const [address, state] of next.snapshot.listeners) this.#serve(this.#listener(address), state);
     this.#context.accessLog.enabled = next.plan.accessLog;
     for (const [address, listener] of this.#listeners) {
       if (next.snapshot.listeners.has(address)) continue;
@@ -141,6 +142,14 @@ class DataThread {
     }
     post({ type: "committed", version });
     before?.snapshot.retire();
+  }
+
+  /** Its clients are counted where the state says that they see from now on: the listener may have another name. */
+  #serve(listener: Listener, state: ListenerState): void {
+    const { state: before, clients } = listener.port;
+    if (before !== null) this.#countConnections(before, -clients.size);
+    this.#countConnections(state, clients.size);
+    listener.serve(state);
   }
 
   /** A listener was removed. While it has clients its version is held: they count in that version's cells. */
@@ -172,12 +181,17 @@ class DataThread {
     const gone = this.#versions.get(version)!;
     this.#versions.delete(version);
     gone.instances.dispose();
-    for (const key of gone.pools) {
-      if ([...this.#versions.values()].some((other) => other.pools.has(key))) continue;
+    this.#dropPools(gone.pools);
+    post({ type: "disposed", version });
+  }
+
+  /** Closes those that no version holds. */
+  #dropPools(keys: ReadonlySet<string>): void {
+    for (const key of keys) {
+      if ([...this.#versions.values()].some((version) => version.pools.has(key))) continue;
       this.#pools.get(key)?.close();
       this.#pools.delete(key);
     }
-    post({ type: "disposed", version });
   }
 
   // ── Connections ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -174,3 +174,17 @@ export function onResponse(req: Request, res: Response): void { res.headers.set(
   assert.equal(code, 0, stderr);
   return readFileSync(join(directory, "mark.wasm"));
 }
+
+test("the connections of a listener that gets another name are counted under that name", async (t) => {
+  const upstream = await startUpstream(t);
+  const sluice = await startSluice(t, simpleConfig(upstream.port));
+  const client = await connectTo(t, sluice.port);
+  const connections = (listener: string): Promise<number> => sluice.metric("sluice_connections_active", { listener });
+  await until(async () => (await connections("web")) === 1, "it is counted");
+  sluice.config(sluice.configText.replace("  web:", "  site:"));
+  assert.equal((await sluice.reload()).status, 200);
+  assert.equal(await connections("site"), 1);
+  assert.equal((await client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").answer()).status, 200);
+  client.socket.destroy();
+  await until(async () => (await connections("site")) === 0, "it is counted no more");
+});
