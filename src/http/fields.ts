@@ -17,11 +17,12 @@ const LONGEST_AUTHORITY = 255 + 6;
 
 // No two known names share both length and first letter, so these find the one candidate; its bytes then decide.
 const CANDIDATE = new Uint8Array((LONGEST_NAME + 1) * 32);
-const NAME_BYTES: Uint8Array[] = [];
+const NAME_STRIDE = 32;
+const NAME_BYTES = new Uint8Array(NAME.lookalike * NAME_STRIDE);
 for (const [name, id] of Object.entries(NAME)) {
   if (id === NAME.other || id >= NAME.lookalike) continue;
   CANDIDATE[name.length * 32 + (name.charCodeAt(0) & 31)] = id;
-  NAME_BYTES[id] = Buffer.from(name, "latin1");
+  NAME_BYTES.set(Buffer.from(name, "latin1"), id * NAME_STRIDE);
 }
 
 const X_FORWARDED = Buffer.from("x-forwarded-", "latin1");
@@ -34,14 +35,15 @@ export function nameId(bytes: Uint8Array, start: number, end: number): number {
   const first = bytes[start]! & 31;
   if (length <= LONGEST_NAME) {
     const id = CANDIDATE[length * 32 + first]!;
-    if (id !== 0 && equalsName(bytes, start, NAME_BYTES[id]!)) return id;
+    if (id !== 0 && equalsName(bytes, start, length, id)) return id;
   }
   return first === 24 && isLookalike(bytes, start, end) ? NAME.lookalike : NAME.other;
 }
 
 // OR-ing 0x20 lowers letters and leaves digits and hyphens; no other token byte becomes one of those by it.
-function equalsName(bytes: Uint8Array, start: number, name: Uint8Array): boolean {
-  for (let i = 0; i < name.length; i++) if ((bytes[start + i]! | 0x20) !== name[i]) return false;
+function equalsName(bytes: Uint8Array, start: number, length: number, id: number): boolean {
+  const at = id * NAME_STRIDE;
+  for (let i = 0; i < length; i++) if ((bytes[start + i]! | 0x20) !== NAME_BYTES[at + i]) return false;
   return true;
 }
 
