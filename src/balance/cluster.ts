@@ -10,9 +10,6 @@ import type { Endpoint } from "./endpoint.ts";
 import { EndpointView } from "./endpoint-view.ts";
 import type { Pool, Poolable } from "./pool.ts";
 
-/** How often a strategy is asked without the endpoints that it must not choose before the host picks itself. */
-const ASKS = 3;
-
 export type Member = { readonly endpoint: Endpoint; readonly pool: Pool<Poolable> };
 
 export class Cluster {
@@ -46,19 +43,19 @@ export class Cluster {
     return this.#poolBySlot.get(endpoint.slot)!;
   }
 
+  /** The index of the strategy of that name; 0, the default, where the cluster has none. */
+  strategyNamed(name: string | undefined): number {
+    for (const [index, strategy] of this.plan.strategies.entries()) if (strategy.name === name) return index;
+    return 0;
+  }
+
   /** The endpoint for the exchange's next attempt, or null when none can take it. */
   pick(exchange: Exchange, strategy: number): Endpoint | null {
     if (this.#epoch !== this.#columns.epoch()) this.#refresh();
     const view = this.#present(exchange);
     if (view.count === 0) return null;
-    const instance = this.strategies[strategy] ?? this.strategies[0];
-    if (instance !== undefined) {
-      for (let ask = 0; ask < ASKS; ask++) {
-        const index = instance.pick(exchange, view);
-        if (index >= 0 && index < view.count) return view.list[index]!;
-        if (index === -2) break;
-      }
-    }
+    const index = (this.strategies[strategy] ?? this.strategies[0])?.pick(exchange, view) ?? -1;
+    if (index >= 0 && index < view.count) return view.list[index]!;
     return this.#pickNatively(view);
   }
 

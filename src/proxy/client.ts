@@ -3,6 +3,7 @@
 import { BodyReader } from "../http/framing.ts";
 import { FLAG, FRAMING, type Head } from "../http/head.ts";
 import { scanRequest } from "../http/scan.ts";
+import { LISTENER_CELLS } from "../observe/series.ts";
 import { answerBound, frameAnswer, writeAnswer } from "./answer.ts";
 import type { ThreadContext } from "./context.ts";
 import { ERROR, refusalOf } from "./error.ts";
@@ -94,7 +95,7 @@ export class Client extends Wire {
   }
 
   protected receive(bytes: Buffer, start: number, end: number): void {
-    this.#pipeline.received(this.port.state!, end - start);
+    this.context.cells[this.port.state!.plan.cells + LISTENER_CELLS.bytesReceived]! += end - start;
     let at = start;
     while (at < end) {
       switch (this.#state) {
@@ -142,10 +143,10 @@ export class Client extends Wire {
       return end;
     }
     const listener = this.port.state!;
-    const x = this.#pipeline.take();
+    const x = this.#pipeline.exchanges.take();
     const at = scanRequest(bytes, start, end, x.request, listener.plan.limits);
     if (at === 0) {
-      this.#pipeline.giveBack(x);
+      this.#pipeline.exchanges.giveBack(x);
       if (this.#firstByteAt === 0) {
         this.#firstByteAt = performance.now();
         this.#arm(listener.plan.timeouts.head);
@@ -273,7 +274,7 @@ export class Client extends Wire {
     const frame = frameAnswer(x);
     if (frame.untilClose || !x.requestComplete || this.port.retired) this.#closing = true;
     frame.close = this.#closing;
-    frame.date = this.#pipeline.date();
+    frame.date = this.context.clock.date();
     this.#frame.chunked = frame.chunked;
     this.#frame.last = x.bodyDone;
     this.#frame.trailers = x.responseTrailers;
@@ -301,9 +302,9 @@ export class Client extends Wire {
   }
 
   #sent(more: boolean, size: number): boolean {
-    const listener = this.#exchange!.listener!;
-    this.#pipeline.sent(listener, size);
-    if (this.unsent > 0) this.#arm(listener.plan.timeouts.write);
+    const { plan } = this.#exchange!.listener!;
+    this.context.cells[plan.cells + LISTENER_CELLS.bytesSent]! += size;
+    if (this.unsent > 0) this.#arm(plan.timeouts.write);
     else if (this.#state !== STATE.body) this.deadline = 0;
     return more;
   }
@@ -428,7 +429,7 @@ export class Client extends Wire {
   }
 
   #refuseLateHead(): void {
-    const x = this.#pipeline.take();
+    const x = this.#pipeline.exchanges.take();
     x.client = this;
     x.listener = this.port.state!;
     x.startedAt = this.#firstByteAt;

@@ -17,6 +17,8 @@ export class Clock {
   now = performance.now();
   /** The same moment as milliseconds since 1970. */
   wall = Date.now();
+  #date = Buffer.alloc(0);
+  #dateSecond = 0;
   readonly #timed: Timed[] = [];
   #timer: NodeJS.Timeout | null = null;
 
@@ -43,6 +45,16 @@ export class Clock {
   /** The deadline for something that may take `ms`: `now` may lag by one tick, so one is added. 0 stays none. */
   after(ms: number): number {
     return ms === 0 ? 0 : this.now + TICK + ms;
+  }
+
+  /** The present moment as the value of a Date field (RFC 9110 section 6.6.1), made once a second. */
+  date(): Buffer {
+    const second = Math.floor(this.wall / 1000);
+    if (second !== this.#dateSecond) {
+      this.#dateSecond = second;
+      this.#date = Buffer.from(new Date(second * 1000).toUTCString());
+    }
+    return this.#date;
   }
 
   add(timed: Timed): void {

@@ -136,6 +136,8 @@ export class Exchange {
   /** Makes it like new but for the memory. */
   reset(): void {
     this.phase = PHASE.idle;
+    // A scan resets the head that it fills, but a plugin's answer is added to what stands there.
+    this.response.reset();
     this.requestTrailers = null;
     this.responseTrailers = null;
     this.clientAddress = "";
@@ -211,3 +213,25 @@ export class Exchange {
 
 /** Body bytes kept for a further attempt at most. */
 export const REPLAY_LIMIT = 64 * 1024;
+
+const MAX_FREE = 1024;
+/** Memory of the heads of one that is kept: what a large head took is not held for ever. */
+const MAX_HEADS = 32 * 1024;
+
+/** The thread's exchanges: those that ended serve again. */
+export class Exchanges {
+  readonly #free: Exchange[] = [];
+  #nextId = 1;
+
+  take(): Exchange {
+    const x = this.#free.pop() ?? new Exchange();
+    x.id = this.#nextId;
+    this.#nextId = this.#nextId === 0x7fffffff ? 1 : this.#nextId + 1;
+    return x;
+  }
+
+  giveBack(x: Exchange): void {
+    const heads = x.request.bytes.length + x.response.bytes.length;
+    if (this.#free.length < MAX_FREE && heads <= MAX_HEADS) this.#free.push(x);
+  }
+}

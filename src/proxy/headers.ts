@@ -15,7 +15,8 @@ const PSEUDONYM = "sluice";
 const CRLF = Buffer.from("\r\n");
 const CRLF_CRLF = Buffer.from("\r\n\r\n");
 const CHUNKED = Buffer.from("transfer-encoding: chunked\r\n");
-const TE_TRAILERS = Buffer.from("te: trailers\r\n");
+// RFC 9110 section 10.1.4: TE is for one hop, and says so.
+const TE_TRAILERS = Buffer.from("connection: te\r\nte: trailers\r\n");
 const FORWARDED_HOST = Buffer.from("x-forwarded-host: ");
 const FORWARDED_FOR = Buffer.from("x-forwarded-for: ");
 const FORWARDED_PROTO_HTTP = Buffer.from("x-forwarded-proto: http\r\n");

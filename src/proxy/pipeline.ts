@@ -8,32 +8,25 @@
  *
  * ⇢ is where bytes must be waited for. From `answered` and `failed` it goes back to `pick` while the retry rules allow it.
  */
-import type { Cluster } from "../balance/cluster.ts";
 import type { Pool } from "../balance/pool.ts";
 import { isHeadMethod, isIdempotent } from "../http/method.ts";
-import { countStatus, LISTENER_CELLS, observeDuration, THREAD_CELLS } from "../observe/series.ts";
+import { THREAD_CELLS } from "../observe/series.ts";
 import { HOOK } from "../plugin/abi.ts";
 import { type Instance, OUTCOME } from "../plugin/host.ts";
+import { endAttempt, recordExchange } from "./account.ts";
 import type { Client } from "./client.ts";
 import type { ThreadContext } from "./context.ts";
 import { ERROR, type ProxyError } from "./error.ts";
-import { Exchange, PHASE } from "./exchange.ts";
+import { type Exchange, Exchanges, PHASE } from "./exchange.ts";
 import { believeForwarded } from "./forwarded.ts";
 import { prepareErrorAnswer, prepareLocalAnswer } from "./reply.ts";
-import type { ListenerState, RouteState } from "./snapshot.ts";
+import type { RouteState } from "./snapshot.ts";
 import { Upstream } from "./upstream.ts";
 import type { Wire } from "./wire.ts";
 
-/** Exchanges kept for others, and the memory of their heads: what one large head took is not held for ever. */
-const MAX_FREE = 1024;
-const MAX_KEPT = 32 * 1024;
-
 export class Pipeline {
+  readonly exchanges = new Exchanges();
   readonly #context: ThreadContext;
-  readonly #free: Exchange[] = [];
-  #nextId = 1;
-  #date = Buffer.alloc(0);
-  #dateSecond = 0;
   /** Told when a client's connection is gone (draining counts them). */
   onClientClosed: (client: Client) => void = () => {};
 
@@ -68,10 +61,10 @@ export class Pipeline {
           x.phase = this.#forward(x);
           continue;
         case PHASE.answered:
-          x.phase = this.#accept(x);
+          x.phase = this.#judge(x);
           continue;
         case PHASE.failed:
-          x.phase = this.#bear(x);
+          x.phase = this.#recover(x);
           continue;
         case PHASE.response:
           x.phase = this.#respond(x);
@@ -131,14 +124,7 @@ export class Pipeline {
   #pick(x: Exchange): number {
     const cluster = x.cluster!;
     const { strategyNames } = x.listener!.snapshot;
-    const name = x.chosenStrategy >= 0 ? strategyNames[x.chosenStrategy] : undefined;
-    const strategy =
-      name === undefined
-        ? 0
-        : Math.max(
-            0,
-            cluster.plan.strategies.findIndex((s) => s.name === name),
-          );
+    const strategy = x.chosenStrategy < 0 ? 0 : cluster.strategyNamed(strategyNames[x.chosenStrategy]);
     const endpoint = cluster.pick(x, strategy);
     if (endpoint === null) {
       // What the last attempt failed with says more than that there is nobody left to try.
@@ -177,11 +163,11 @@ export class Pipeline {
   }
 
   /** The endpoint's final head is there: it is the answer, unless the rule would rather have another's. */
-  #accept(x: Exchange): number {
+  #judge(x: Exchange): number {
     const { status } = x.response;
     const { retryStatuses } = x.route!;
     x.answeredAt = performance.now();
-    this.#endAttempt(x, status, false);
+    endAttempt(this.#context, x, status, false);
     if (x.bodyDone) x.attempt.upstream = null;
     if (retryStatuses.length === 0 || !retryStatuses.includes(status) || !this.#mayRetry(x, true))
       return PHASE.response;
@@ -190,12 +176,12 @@ export class Pipeline {
   }
 
   /** The attempt came to nothing, for `x.error`: another one, or that is the answer. */
-  #bear(x: Exchange): number {
+  #recover(x: Exchange): number {
     const { attempt } = x;
     const error = x.error!;
     // A kept connection that closes as the request arrives is nobody's failure (RFC 9112 section 9.3.1).
     const stale = attempt.reused && error === ERROR.upstreamReset && x.response.status === 0;
-    this.#endAttempt(x, 0, !stale);
+    endAttempt(this.#context, x, 0, !stale);
     if (stale && !x.replayLost && x.idempotent) {
       x.error = null;
       x.attempts--;
@@ -267,26 +253,6 @@ export class Pipeline {
   }
 
   // ── Events from the client ────────────────────────────────────────────────────────────────────────────────────
-
-  take(): Exchange {
-    const x = this.#free.pop() ?? new Exchange();
-    x.id = this.#nextId;
-    this.#nextId = this.#nextId === 0x7fffffff ? 1 : this.#nextId + 1;
-    return x;
-  }
-
-  giveBack(x: Exchange): void {
-    const memory = x.request.bytes.length + x.response.bytes.length;
-    if (this.#free.length < MAX_FREE && memory <= MAX_KEPT) this.#free.push(x);
-  }
-
-  received(listener: ListenerState, size: number): void {
-    this.#context.cells[listener.plan.cells + LISTENER_CELLS.bytesReceived]! += size;
-  }
-
-  sent(listener: ListenerState, size: number): void {
-    this.#context.cells[listener.plan.cells + LISTENER_CELLS.bytesSent]! += size;
-  }
 
   begin(x: Exchange): void {
     x.isHead = isHeadMethod(x.request);
@@ -418,24 +384,7 @@ export class Pipeline {
     const { upstream } = x.attempt;
     x.attempt.upstream = null;
     if (upstream !== null) upstream.abandon();
-    this.#endAttempt(x, 0, false);
-  }
-
-  /** Takes the attempt out of the in-flight count, once, and tells what came of it. */
-  #endAttempt(x: Exchange, status: number, failed: boolean): void {
-    const { endpoint } = x.attempt;
-    if (endpoint === null) return;
-    x.attempt.endpoint = null;
-    const { columns, thread, cells } = this.#context;
-    columns.addInFlight(thread, endpoint.slot, -1);
-    if (status === 0 && !failed) return;
-    const taken = (status === 0 ? performance.now() : x.answeredAt) - x.attempt.startedAt;
-    x.attemptLatency = taken * 1000;
-    x.attemptStatus = status;
-    x.attemptFailed = failed;
-    columns.sample(endpoint.slot, x.attemptLatency, failed);
-    if (!failed) observeDuration(cells, endpoint.cells, taken / 1000);
-    tellOutcome(x.cluster!, x);
+    endAttempt(this.#context, x, 0, false);
   }
 
   // ── The end ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -446,7 +395,7 @@ export class Pipeline {
     const { snapshot } = x.listener!;
     this.#context.cells[THREAD_CELLS.requestsInFlight]!--;
     try {
-      this.#record(x);
+      recordExchange(this.#context, x);
     } catch (error) {
       this.internal(null, error);
     }
@@ -457,51 +406,9 @@ export class Pipeline {
       client.break();
     }
     x.reset();
-    this.giveBack(x);
+    this.exchanges.giveBack(x);
     snapshot.leave();
   }
-
-  #record(x: Exchange): void {
-    const { cells } = this.#context;
-    const { listener, route, cluster } = x;
-    const status = x.response.status;
-    const now = performance.now();
-    countStatus(cells, requestCells(listener!, route, cluster), status);
-    observeDuration(cells, route?.durationCells ?? listener!.plan.durationCells, (now - x.startedAt) / 1000);
-    if (x.begun) this.#callLog(listener!.chain, x.enteredListener, x);
-    if (route !== null) this.#callLog(route.chain, x.enteredRoute, x);
-    this.#context.accessLog.line(x, now);
-  }
-
-  #callLog(chain: readonly Instance[], entered: number, x: Exchange): void {
-    // The one that answered is not among those entered, and is told as well.
-    for (let i = 0; i <= entered && i < chain.length; i++) {
-      const instance = chain[i]!;
-      if ((instance.hooks & (1 << HOOK.log)) !== 0) instance.call(HOOK.log, x);
-    }
-  }
-
-  /** The Date field's value, RFC 9110 section 6.6.1, made once a second. */
-  date(): Buffer {
-    const second = Math.floor(this.#context.clock.wall / 1000);
-    if (second !== this.#dateSecond) {
-      this.#dateSecond = second;
-      this.#date = Buffer.from(new Date(second * 1000).toUTCString());
-    }
-    return this.#date;
-  }
-}
-
-/** The series of `sluice_requests_total` that a request counts in. */
-function requestCells(listener: ListenerState, route: RouteState | null, cluster: Cluster | null): number {
-  if (route === null) return listener.plan.requestCells;
-  const cells = cluster === null ? -1 : route.requestCells[cluster.index]!;
-  return cells < 0 ? route.unansweredCells : cells;
-}
-
-function tellOutcome(cluster: Cluster, x: Exchange): void {
-  for (const strategy of cluster.strategies)
-    if ((strategy.hooks & (1 << HOOK.outcome)) !== 0) strategy.call(HOOK.outcome, x);
 }
 
 function clusterOf(route: RouteState): number {

@@ -28,3 +28,10 @@ test("body bytes are kept in order, in memory of the exchange's own", () => {
   source.fill(0);
   assert.equal(exchange.replay!.toString("latin1", 0, exchange.replayLength), "hello world");
 });
+
+test("an answer that a plugin made leaves nothing behind", () => {
+  const exchange = new Exchange();
+  exchange.response.add(Buffer.from("location"), Buffer.from("/there"), 0);
+  exchange.reset();
+  assert.deepEqual([exchange.response.count, exchange.response.end], [0, 0]);
+});
