@@ -1,4 +1,4 @@
-/** One endpoint of a cluster on this thread. It outlives reloads while its cluster and address stay. */
+/** One endpoint of a cluster on this thread, as one version has it. What outlives a version is its slot and its pool. */
 import type { EndpointPlan } from "../control/plan.ts";
 
 export class Endpoint {
@@ -10,9 +10,9 @@ export class Endpoint {
   /** FNV-1a of the address text, 32 bits, signed: the same in every process. */
   readonly hash: number;
   weight: number;
-  zone: string;
-  zoneHash: number;
-  cells: number;
+  readonly zone: string;
+  readonly zoneHash: number;
+  readonly cells: number;
 
   constructor(plan: EndpointPlan) {
     this.address = plan.address;

@@ -1,6 +1,6 @@
 /**
- * The idle connections of this thread to one endpoint, last in first out, so that the rest grow old and close. It counts
- * all of them, busy ones too. The connections themselves are the proxy's; the pool only keeps them.
+ * The idle connections of this thread to one endpoint, last in first out, so that the rest grow old and close. The
+ * connections themselves are the proxy's; the pool only keeps them.
  */
 export interface Poolable {
   readonly alive: boolean;
@@ -9,19 +9,12 @@ export interface Poolable {
 }
 
 export class Pool<Connection extends Poolable> {
-  /** Open connections: idle, busy and connecting. */
-  open = 0;
-  closed = false;
+  #closed = false;
   readonly #idle: Connection[] = [];
-  #keep: number;
+  readonly #keep: number;
 
   constructor(keep: number) {
     this.#keep = keep;
-  }
-
-  set keep(count: number) {
-    this.#keep = count;
-    while (this.#idle.length > count) this.#idle.shift()!.close();
   }
 
   take(): Connection | null {
@@ -34,7 +27,7 @@ export class Pool<Connection extends Poolable> {
 
   /** Keeps a connection that may serve again; false: there is no room, and the caller closes it. */
   give(connection: Connection): boolean {
-    if (this.closed || this.#idle.length >= this.#keep) return false;
+    if (this.#closed || this.#idle.length >= this.#keep) return false;
     this.#idle.push(connection);
     return true;
   }
@@ -46,7 +39,7 @@ export class Pool<Connection extends Poolable> {
   }
 
   close(): void {
-    this.closed = true;
+    this.#closed = true;
     for (const connection of this.#idle.splice(0)) connection.close();
   }
 }

@@ -420,7 +420,7 @@ export class Client extends Wire {
   #exchangeTimedOut(x: Exchange): void {
     if (this.unsent > 0) this.#pipeline.clientGone(x, "the client did not take the answer in time");
     // The client has taken what was written: that is told only where the writer had to wait.
-    else if (this.#state !== STATE.body) return;
+    else if (this.#state !== STATE.body || this.paused) return;
     else if (x.headSent) this.#pipeline.clientGone(x, "the body did not come in time");
     else {
       this.#state = STATE.waiting;

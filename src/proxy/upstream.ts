@@ -3,6 +3,7 @@ import { Socket } from "node:net";
 import type { Endpoint } from "../balance/endpoint.ts";
 import type { Pool, Poolable } from "../balance/pool.ts";
 import type { ClusterPlan } from "../control/plan.ts";
+import { equalsWord } from "../http/bytes.ts";
 import { BodyReader } from "../http/framing.ts";
 import { FIELD_WORDS, FLAG, FRAMING, NAME, VALUE_END, VALUE_START } from "../http/head.ts";
 import { scanResponse } from "../http/scan.ts";
@@ -13,6 +14,8 @@ import { type Exchange, REPLAY_LIMIT } from "./exchange.ts";
 import { requestHeadBound, writeRequestHead } from "./headers.ts";
 import type { Pipeline } from "./pipeline.ts";
 import { type BodyFrame, Wire, writeBody } from "./wire.ts";
+
+const TIMEOUT = Buffer.from("timeout=");
 
 const STATE = { connecting: 0, idle: 1, head: 2, body: 3, closed: 4 } as const;
 
@@ -52,7 +55,6 @@ export class Upstream extends Wire implements Poolable {
   connect(): void {
     const options = { allowHalfOpen: true, noDelay: true, onread: this.onread };
     const socket = new Socket(options as unknown as ConstructorParameters<typeof Socket>[0]);
-    this.#pool.open++;
     this.attach(socket, false);
     socket.on("connect", () => this.guard(() => this.#connected()));
     this.#arm(this.#plan.timeouts.connect);
@@ -219,9 +221,15 @@ export class Upstream extends Wire implements Poolable {
     const index = head.findKnown(NAME["keep-alive"]);
     if (index < 0) return this.#idleFor;
     const word = index * FIELD_WORDS;
-    const value = head.text(head.fields[word + VALUE_START]!, head.fields[word + VALUE_END]!);
-    const seconds = /(?:^|[,; ])timeout=(\d{1,6})/i.exec(value)?.[1];
-    return seconds === undefined ? this.#idleFor : Math.max(1, (Number(seconds) - 1) * 1000);
+    const end = head.fields[word + VALUE_END]!;
+    for (let at = head.fields[word + VALUE_START]! + TIMEOUT.length; at < end; at++) {
+      if (!equalsWord(head.bytes, at - TIMEOUT.length, at, TIMEOUT)) continue;
+      let seconds = 0;
+      for (let digit = at; digit < end && head.bytes[digit]! >= 48 && head.bytes[digit]! <= 57; digit++)
+        seconds = seconds * 10 + head.bytes[digit]! - 48;
+      return Math.max(1, (seconds - 1) * 1000);
+    }
+    return this.#idleFor;
   }
 
   /** The client takes no more for now: that is not the endpoint's delay. */
@@ -267,7 +275,6 @@ export class Upstream extends Wire implements Poolable {
   }
 
   protected closed(error: Error | null): void {
-    this.#pool.open--;
     switch (this.#state) {
       case STATE.connecting: {
         const refused = (error as NodeJS.ErrnoException | null)?.code === "ECONNREFUSED";

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setImmediate, setTimeout } from "node:timers/promises";
 import { LISTENER_CELLS } from "../../../src/observe/series.ts";
+import { Upstream } from "../../../src/proxy/upstream.ts";
 import { findFreePort } from "../../e2e/free-port.ts";
 import { connectTo, type Peer, startRawUpstream } from "../../e2e/peers.ts";
 import { bounded, until } from "../../e2e/program.ts";
@@ -172,4 +173,32 @@ test("a connection that has been ended in order can be ended at once", async (t)
   plane.listener.drain();
   plane.listener.close();
   await until(() => plane.clients.length === 0, "it is gone");
+});
+
+test("the time for an answer begins when the endpoint has taken the request", async (t) => {
+  const upstream = await startRawUpstream(t, (peer) => void peer.socket.pause());
+  const plane = startPlane(t, [upstream.port], { cluster: { timeouts: { connect: 5000, response: 5000, idle: 300 } } });
+  const wires: { unsent: number }[] = [];
+  const add = plane.clock.add.bind(plane.clock);
+  plane.clock.add = (timed) => {
+    if (timed instanceof Upstream) wires.push(timed);
+    add(timed);
+  };
+  const client = await connectTo(t, plane.port);
+  client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+  const received = (): number => plane.context.cells[CELLS.listener + LISTENER_CELLS.bytesReceived]!;
+  const peer = await upstream.connection(0);
+  // Until bytes wait in the proxy, but too few of them that anybody would be told when they have gone.
+  while (wires[0]!.unsent === 0) {
+    const before = received();
+    client.send(`4000\r\n${"x".repeat(0x4000)}\r\n`);
+    while (received() < before + 0x4000) await setImmediate();
+    await setImmediate();
+  }
+  client.send("0\r\n\r\n");
+  peer.socket.resume();
+  await until(() => wires[0]!.unsent === 0, "the endpoint has taken it");
+  await setTimeout(600);
+  peer.send(ok);
+  assert.equal((await client.answer()).status, 200);
 });
