@@ -299,7 +299,11 @@ const cluster = object(
       object({
         idle: withDefault(count(0, 100_000), 64, "Unused connections kept for each endpoint, on each thread."),
         idleFor: withDefault(idleTimeouts, "55s", "How long they are kept."),
-        connections: withDefault(count(0, 1_000_000), 0, "Connections to one endpoint, on each thread. 0: no limit."),
+        connections: withDefault(
+          count(0, 1_000_000),
+          0,
+          "Requests in flight to one endpoint, over all threads. 0: no limit.",
+        ),
         requests: withDefault(count(0, 1_000_000_000), 1000, "Requests on one connection. 0: no limit."),
       }),
       {},

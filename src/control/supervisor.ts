@@ -1,7 +1,7 @@
 /**
- * Finds stuck threads. Stuck means: the heartbeat stood still over 5 s of the supervisor's own running time and the
- * thread used more than half of it. A thread that waits or is starved of a processor, or a whole process that was
- * stopped for a while, is not stuck.
+ * Finds stuck threads. Stuck means: the heartbeat stood still over 5 s or more of the supervisor's own running time, in
+ * which the thread has used more than 2.5 s of a processor. A thread that waits, or a whole process that was stopped for
+ * a while, is not stuck; one that spins on a machine short of processors is found when it has used as much.
  */
 const STUCK_AFTER = 5000;
 /** How often it looks, for each time that is long enough. */
@@ -78,9 +78,8 @@ export class Supervisor {
     stand.stood += ran;
     if (stand.stood < this.#stuckAfter) return false;
     const used = ((await thread.cpuTime()) ?? stand.cpu) - stand.cpu;
-    const stuck = used > stand.stood / 2 && this.#beat(number) === stand.beat;
-    stand.stood = 0;
-    stand.cpu = -1;
-    return stuck && this.#watched.get(number)?.thread === thread;
+    return (
+      used > this.#stuckAfter / 2 && this.#beat(number) === stand.beat && this.#watched.get(number)?.thread === thread
+    );
   }
 }
