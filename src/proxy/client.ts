@@ -5,6 +5,7 @@ import { FLAG, FRAMING, type Head } from "../http/head.ts";
 import { scanRequest } from "../http/scan.ts";
 import { LISTENER_CELLS } from "../observe/series.ts";
 import { answerBound, frameAnswer, writeAnswer } from "./answer.ts";
+import { Carry } from "./carry.ts";
 import type { ThreadContext } from "./context.ts";
 import { ERROR, refusalOf } from "./error.ts";
 import { type Exchange, PHASE } from "./exchange.ts";
@@ -40,10 +41,7 @@ export class Client extends Wire {
   #state: number = STATE.head;
   #exchange: Exchange | null = null;
   /** A partial head, or input that came before its turn. */
-  #carry: Buffer | null = null;
-  /** Where it begins in `#carry`, and how many bytes it is. */
-  #carryStart = 0;
-  #carried = 0;
+  readonly #carry = new Carry();
   #body: BodyReader | null = null;
   #requests = 0;
   /** The connection ends after the present answer. */
@@ -77,7 +75,7 @@ export class Client extends Wire {
   }
 
   get idle(): boolean {
-    return this.#state === STATE.head && this.#carried === 0;
+    return this.#state === STATE.head && this.#carry.length === 0;
   }
 
   /** Ends it now if nothing is under way, else after the present answer. */
@@ -106,8 +104,8 @@ export class Client extends Wire {
           at = this.#readBody(bytes, at, end);
           break;
         case STATE.waiting:
-          this.#keep(bytes, at, end);
-          if (this.#carried >= MAX_KEPT) this.pause();
+          this.#carry.append(bytes, at, end);
+          if (this.#carry.length >= MAX_KEPT) this.pause();
           return;
         case STATE.lingering:
           this.#lingered += end - at;
@@ -119,27 +117,13 @@ export class Client extends Wire {
     }
   }
 
-  #keep(bytes: Buffer, start: number, end: number): void {
-    const size = end - start;
-    const need = this.#carried + size;
-    if (this.#carry === null || this.#carry.length - this.#carryStart < need) {
-      const grown = Buffer.allocUnsafeSlow(Math.max(512, need, this.#carried * 2));
-      this.#carry?.copy(grown, 0, this.#carryStart, this.#carryStart + this.#carried);
-      this.#carry = grown;
-      this.#carryStart = 0;
-    }
-    bytes.copy(this.#carry, this.#carryStart + this.#carried, start, end);
-    this.#carried = need;
-  }
-
   /** Reads a request's head and begins its exchange. Returns the first byte not consumed. */
   #head(bytes: Buffer, start: number, end: number): number {
-    if (this.#carried > 0 && bytes !== this.#carry) {
-      this.#keep(bytes, start, end);
+    if (this.#carry.length > 0) {
+      this.#carry.append(bytes, start, end);
       const limit = this.port.state!.plan.limits.head;
       // A head is scanned again only when a line ended, so that single bytes cost no quadratic time.
-      if (bytes.subarray(start, end).indexOf(LF) < 0 && this.#carried <= limit) return end;
-      this.#takeCarry();
+      if (bytes.subarray(start, end).indexOf(LF) >= 0 || this.#carry.length > limit) this.#takeCarry();
       return end;
     }
     const listener = this.port.state!;
@@ -151,7 +135,7 @@ export class Client extends Wire {
         this.#firstByteAt = performance.now();
         this.#arm(listener.plan.timeouts.head);
       }
-      this.#keep(bytes, start, end);
+      this.#carry.append(bytes, start, end);
       return end;
     }
     this.#exchange = x;
@@ -174,28 +158,17 @@ export class Client extends Wire {
 
   /** Scans what was carried, as input of its own. */
   #takeCarry(): void {
-    const kept = this.#carry!;
-    let at = this.#carryStart;
-    const end = at + this.#carried;
-    this.#dropCarry();
-    while (at < end) {
-      if (this.#state === STATE.head) at = this.#head(kept, at, end);
-      else if (this.#state === STATE.body) at = this.#readBody(kept, at, end);
+    const { bytes, start, end } = this.#carry;
+    this.#carry.drop();
+    for (let at = start; at < end; ) {
+      if (this.#state === STATE.head) at = this.#head(bytes, at, end);
+      else if (this.#state === STATE.body) at = this.#readBody(bytes, at, end);
       else {
-        if (this.#state !== STATE.waiting) return;
         // Left where it is: copied for each request of a pipeline it would cost quadratic time.
-        this.#carry = kept;
-        this.#carryStart = at;
-        this.#carried = end - at;
+        if (this.#state === STATE.waiting) this.#carry.put(bytes, at, end);
         return;
       }
     }
-  }
-
-  #dropCarry(): void {
-    this.#carry = null;
-    this.#carryStart = 0;
-    this.#carried = 0;
   }
 
   /** The head is there: reads what came of the body, and lets the exchange run. */
@@ -257,7 +230,7 @@ export class Client extends Wire {
     const { dataStart, dataEnd } = body;
     if (body.done && at < end) {
       // Chunk framing is written around the data in place: what follows the body is saved first.
-      this.#keep(bytes, at, end);
+      this.#carry.append(bytes, at, end);
       at = end;
     }
     this.#bodyRead(x, body);
@@ -332,14 +305,14 @@ export class Client extends Wire {
   #next(): void {
     this.#state = STATE.head;
     this.resume();
-    if (this.#carried > 0) this.#takeCarry();
-    if (this.#state === STATE.waiting && this.#carried >= MAX_KEPT) this.pause();
+    if (this.#carry.length > 0) this.#takeCarry();
+    if (this.#state === STATE.waiting && this.#carry.length >= MAX_KEPT) this.pause();
   }
 
   /** Ends our direction, then reads and discards for a while, so that the peer sees the answer and not a reset. */
   #finishWriting(): void {
     this.#state = STATE.lingering;
-    this.#dropCarry();
+    this.#carry.drop();
     this.stream(false);
     this.resume();
     // What is still to be written may take its time; the peer's end is then awaited for a little.
@@ -413,7 +386,7 @@ export class Client extends Wire {
     if (x !== null) this.#exchangeTimedOut(x);
     else if (this.#state === STATE.waiting) this.break();
     else if (this.#state !== STATE.head) this.socket.destroy();
-    else if (this.#carried > 0) this.#refuseLateHead();
+    else if (this.#carry.length > 0) this.#refuseLateHead();
     else this.#finishWriting();
   }
 

@@ -8,6 +8,7 @@ import { BodyReader } from "../http/framing.ts";
 import { FIELD_WORDS, FLAG, FRAMING, NAME, VALUE_END, VALUE_START } from "../http/head.ts";
 import { scanResponse } from "../http/scan.ts";
 import { fieldsBound } from "../http/write.ts";
+import { Carry } from "./carry.ts";
 import type { ThreadContext } from "./context.ts";
 import { ERROR, type ProxyError } from "./error.ts";
 import { type Exchange, REPLAY_LIMIT } from "./exchange.ts";
@@ -15,6 +16,9 @@ import { requestHeadBound, writeRequestHead } from "./headers.ts";
 import type { Pipeline } from "./pipeline.ts";
 import { type BodyFrame, Wire, writeBody } from "./wire.ts";
 
+const LF = 10;
+/** From here on a head is looked at with each byte: it is too long, or about to be. */
+const LONG_HEAD = 60 * 1024;
 const TIMEOUT = Buffer.from("timeout=");
 
 const STATE = { connecting: 0, idle: 1, head: 2, body: 3, closed: 4 } as const;
@@ -29,7 +33,8 @@ export class Upstream extends Wire implements Poolable {
   readonly #plan: ClusterPlan;
   #state: number = STATE.connecting;
   #exchange: Exchange | null = null;
-  #carry: Buffer | null = null;
+  /** A partial head. */
+  readonly #carry = new Carry();
   readonly #body = new BodyReader();
   #requests = 0;
   #interims = 0;
@@ -141,16 +146,18 @@ export class Upstream extends Wire implements Poolable {
 
   #head(bytes: Buffer, start: number, end: number): void {
     const x = this.#exchange!;
-    if (this.#carry !== null) {
-      bytes = Buffer.concat([this.#carry, bytes.subarray(start, end)]);
-      this.#carry = null;
-      start = 0;
-      end = bytes.length;
+    const carry = this.#carry;
+    if (carry.length > 0) {
+      carry.append(bytes, start, end);
+      // Scanned again only when a line ended, so that single bytes cost no quadratic time.
+      if (bytes.subarray(start, end).indexOf(LF) < 0 && carry.length < LONG_HEAD) return;
+      ({ bytes, start, end } = carry);
+      carry.drop();
     }
     for (;;) {
       const at = scanResponse(bytes, start, end, x.response, x.sentHead);
       if (at === 0) {
-        this.#carry = Buffer.from(bytes.subarray(start, end));
+        carry.append(bytes, start, end);
         return;
       }
       if (at < 0) return this.#fail(ERROR.upstreamMalformed, x.response.problem);

@@ -1,0 +1,37 @@
+/** Input that must wait, in memory of its connection's own: a head that is not complete, or what came before its turn. */
+const NOTHING = Buffer.alloc(0);
+const LEAST = 512;
+
+export class Carry {
+  /** What is kept is `bytes[start, end)`. */
+  bytes: Buffer = NOTHING;
+  start = 0;
+  end = 0;
+
+  get length(): number {
+    return this.end - this.start;
+  }
+
+  append(source: Buffer, from: number, to: number): void {
+    const size = to - from;
+    const { length } = this;
+    if (this.bytes.length - this.end < size) {
+      const grown = Buffer.allocUnsafeSlow(Math.max(LEAST, length + size, length * 2));
+      this.bytes.copy(grown, 0, this.start, this.end);
+      this.put(grown, 0, length);
+    }
+    source.copy(this.bytes, this.end, from, to);
+    this.end += size;
+  }
+
+  /** Keeps bytes where they are: they are the connection's own already. */
+  put(bytes: Buffer, start: number, end: number): void {
+    this.bytes = bytes;
+    this.start = start;
+    this.end = end;
+  }
+
+  drop(): void {
+    this.put(NOTHING, 0, 0);
+  }
+}
