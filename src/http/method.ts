@@ -1,15 +1,23 @@
 /** What the core must know of methods (RFC 9110 section 9). Names are case-sensitive. */
+import { isToken } from "./fields.ts";
 import { type Head, PART } from "./head.ts";
 
+/** As long as the scan takes one, in bytes. */
+export const LONGEST_METHOD = 32;
 const HEAD = Buffer.from("HEAD");
+const CONNECT = Buffer.from("CONNECT");
+const TRACE = Buffer.from("TRACE");
 const GET = Buffer.from("GET");
 const IDEMPOTENT = ["HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"].map((name) => Buffer.from(name));
 
-function methodIs(head: Head, name: Buffer): boolean {
-  const start = head.parts[PART.method]!;
-  if (head.parts[PART.method + 1]! - start !== name.length) return false;
-  for (let i = 0; i < name.length; i++) if (head.bytes[start + i] !== name[i]) return false;
+function equals(bytes: Uint8Array, start: number, end: number, name: Buffer): boolean {
+  if (end - start !== name.length) return false;
+  for (let i = 0; i < name.length; i++) if (bytes[start + i] !== name[i]) return false;
   return true;
+}
+
+function methodIs(head: Head, name: Buffer): boolean {
+  return equals(head.bytes, head.parts[PART.method]!, head.parts[PART.method + 1]!, name);
 }
 
 export function isHeadMethod(head: Head): boolean {
@@ -21,4 +29,9 @@ export function isIdempotent(head: Head): boolean {
   if (methodIs(head, GET)) return true;
   for (const name of IDEMPOTENT) if (methodIs(head, name)) return true;
   return false;
+}
+
+/** What a request may be sent with: a token, and neither CONNECT nor TRACE, which are not served. */
+export function isServedMethod(bytes: Uint8Array, start: number, end: number): boolean {
+  return isToken(bytes, start, end) && !equals(bytes, start, end, CONNECT) && !equals(bytes, start, end, TRACE);
 }

@@ -84,7 +84,7 @@ export const HEADERS = { request: 0, response: 1, requestTrailers: 2, responseTr
 
 /** Ids for `attribute` (bytes, as text) and `attribute_set`. `w` marks those that may be set, and where. */
 export const ATTRIBUTE = {
-  /** w (request_head, route): an HTTP token. */
+  /** w (request_head, route): an HTTP token of at most 32 bytes, not CONNECT or TRACE. */
   method: 0,
   /** `http` or `https`, as the client used it. */
   scheme: 1,

@@ -1,7 +1,7 @@
 /** Host calls on what else an exchange is made of: attributes, the answer, kept values, the choice of a cluster. */
 import { threadId } from "node:worker_threads";
-import { isToken } from "../http/fields.ts";
 import { PART } from "../http/head.ts";
+import { isServedMethod, LONGEST_METHOD } from "../http/method.ts";
 import { setPath, setQuery, setTarget } from "../http/target.ts";
 import type { Exchange } from "../proxy/exchange.ts";
 import { ATTRIBUTE, HEADERS, HOOK, LIMIT, STATUS } from "./abi.ts";
@@ -208,9 +208,6 @@ function giveTarget({ memory }: CallContext, { request }: Exchange, out: number,
   return length;
 }
 
-/** A method longer than any registered one by far is a mistake or an attack on a log. */
-const LONGEST_METHOD = 64;
-
 function setAttribute(context: CallContext, id: number, start: number, end: number): number {
   const { bytes } = context.memory;
   if (id === ATTRIBUTE.status) return setStatus(context, start, end);
@@ -223,7 +220,7 @@ function setAttribute(context: CallContext, id: number, start: number, end: numb
   switch (id) {
     case ATTRIBUTE.method:
       if (end - start > LONGEST_METHOD) return STATUS.tooLarge;
-      if (!isToken(bytes, start, end)) return STATUS.invalid;
+      if (!isServedMethod(bytes, start, end)) return STATUS.invalid;
       head.setPart(PART.method, bytes, start, end);
       return STATUS.ok;
     case ATTRIBUTE.path:
