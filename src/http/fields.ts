@@ -59,22 +59,7 @@ function isLookalike(bytes: Uint8Array, start: number, end: number): boolean {
 }
 
 const PROTECTED = new Uint8Array(256);
-for (const id of [
-  NAME.connection,
-  NAME["keep-alive"],
-  NAME["proxy-connection"],
-  NAME.te,
-  NAME.trailer,
-  NAME["transfer-encoding"],
-  NAME.upgrade,
-  NAME["proxy-authenticate"],
-  NAME["proxy-authorization"],
-  NAME["http2-settings"],
-  NAME["content-length"],
-  NAME.expect,
-  NAME.lookalike,
-])
-  PROTECTED[id] = 1;
+for (const id of [...layout.HOP_BY_HOP, NAME.expect, NAME.lookalike]) PROTECTED[id] = 1;
 
 /**
  * Names that plugins may not set, add or remove: they say how a message is framed or how one connection is used, and

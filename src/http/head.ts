@@ -47,6 +47,21 @@ export const NAME = {
 } as const;
 export const REMOVED = 255;
 
+/** Names that end at each hop (RFC 9110 section 7.6.1), and those of framing, which is decided anew for each hop. */
+export const HOP_BY_HOP: readonly number[] = [
+  NAME.connection,
+  NAME["keep-alive"],
+  NAME["proxy-connection"],
+  NAME.te,
+  NAME.trailer,
+  NAME["transfer-encoding"],
+  NAME.upgrade,
+  NAME["proxy-authenticate"],
+  NAME["proxy-authorization"],
+  NAME["http2-settings"],
+  NAME["content-length"],
+];
+
 /** How the end of the message's body is found (RFC 9112 section 6.3). */
 export const FRAMING = { none: 0, length: 1, chunked: 2, close: 3 } as const;
 

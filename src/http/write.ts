@@ -22,20 +22,7 @@ export const DECIMAL_BOUND = 16;
 
 /** Names that end at each hop, by NAME id (RFC 9110 section 7.6.1), and those of framing, which is decided anew. */
 export const DROP_HOP_BY_HOP: Uint8Array = new Uint8Array(256);
-for (const id of [
-  NAME.connection,
-  NAME["keep-alive"],
-  NAME["proxy-connection"],
-  NAME.te,
-  NAME.trailer,
-  NAME["transfer-encoding"],
-  NAME.upgrade,
-  NAME["proxy-authenticate"],
-  NAME["proxy-authorization"],
-  NAME["http2-settings"],
-  NAME["content-length"],
-])
-  DROP_HOP_BY_HOP[id] = 1;
+for (const id of layout.HOP_BY_HOP) DROP_HOP_BY_HOP[id] = 1;
 
 const VERSION_END = Buffer.from(" HTTP/1.1\r\n", "latin1");
 // The version, the space after the method, and the question mark.
