@@ -1,0 +1,52 @@
+/** A plugin made by `plugin new` serves live traffic after one save; a save that does not compile changes nothing. */
+import assert from "node:assert/strict";
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { findFreePort } from "./free-port.ts";
+import { startUpstream } from "./peers.ts";
+import { atEnd, launcher, until } from "./program.ts";
+
+test("save, and the next request is served by what was saved", async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), "sluice-dev-"));
+  atEnd(t, () => rmSync(directory, { recursive: true }));
+  const upstream = await startUpstream(t);
+  const [web, admin] = [await findFreePort(), await findFreePort()];
+  execFileSync(process.execPath, [launcher, "plugin", "new", "hello"], { cwd: directory });
+  const config = join(directory, "hello/sluice.yaml");
+  const made = readFileSync(config, "utf8").replace(/8080/, String(web)).replace(/9001/, String(upstream.port));
+  writeFileSync(config, `admin: 127.0.0.1:${admin}\n${made}`);
+  const source = join(directory, "hello/plugin.ts");
+  const written = readFileSync(source, "utf8");
+
+  const dev = spawn(process.execPath, [launcher, "dev", "-c", config, "--workers", "1"]);
+  atEnd(t, () => dev.kill("SIGKILL"));
+  let told = "";
+  dev.stderr.on("data", (data) => {
+    told += data;
+  });
+  dev.stdout.resume();
+  const greeting = async (): Promise<string | undefined> => {
+    const before = upstream.requests.length;
+    const answer = await fetch(`http://127.0.0.1:${web}/`).catch(() => null);
+    if (answer?.status !== 200) return undefined;
+    return String(upstream.requests[before]!.headers["x-greeting"]);
+  };
+  await until(async () => (await greeting()) === "hello", "the plugin as it was made", 30_000);
+
+  writeFileSync(source, written.replace('set("x-greeting", greeting)', 'set("x-greeting", "saved")'));
+  await until(async () => (await greeting()) === "saved", "what was saved", 30_000);
+
+  writeFileSync(source, `${written}\nexport function onRequest(`);
+  await until(() => /plugin\.ts:\d+:\d+: /.test(told), "where the source does not compile", 30_000);
+  assert.equal(await greeting(), "saved");
+
+  writeFileSync(source, written);
+  await until(async () => (await greeting()) === "hello", "the source mended", 30_000);
+  dev.kill("SIGTERM");
+  const [code] = await once(dev, "exit");
+  assert.equal(code, 0);
+});
