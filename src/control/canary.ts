@@ -3,6 +3,7 @@ import type { Config, Problem } from "../config/schema.ts";
 import { BLOCK_CELLS } from "../observe/series.ts";
 import type { InstancePlan, Plan } from "./plan.ts";
 import { type Built, checkGuests } from "./plan-builder.ts";
+import { checkRoles } from "./roles.ts";
 
 /** A plugin host to be thrown away. */
 export type TrialHost = {
@@ -20,6 +21,8 @@ export function tryGuests(
   makeHost: (cells: Float64Array) => TrialHost,
   { built, config, threads }: { built: Built; config: Config; threads: number },
 ): Problem[] {
+  const misplaced = checkRoles(built);
+  if (misplaced.length > 0) return misplaced;
   const { plan, places } = built;
   const cells = new Float64Array(BLOCK_CELLS);
   const clusters = plan.clusters.map((cluster) => cluster.name);

@@ -1,0 +1,32 @@
+/** Whether every plugin has the hooks that its place in the configuration asks for. */
+import type { Problem } from "../config/schema.ts";
+import { HOOK, HOOKS, type Hook } from "../plugin/abi.ts";
+import type { Built } from "./plan-builder.ts";
+
+type Role = { readonly as: string; readonly needs: readonly Hook[] };
+
+const FILTER: Role = { as: "filter", needs: ["request_head", "response_head", "log"] };
+const ROUTER: Role = { as: "router", needs: ["route"] };
+const STRATEGY: Role = { as: "strategy", needs: ["pick"] };
+
+/** A strategy picks, a router routes, a filter sees requests, answers, or the end of both. */
+export function checkRoles({ plan, places }: Built): Problem[] {
+  const problems: Problem[] = [];
+  const check = (index: number, { as, needs }: Role): void => {
+    const { plugin, module } = plan.instances[index]!;
+    const { hooks } = plan.modules[module]!.info;
+    if (needs.some((hook) => (hooks & (1 << HOOK[hook])) !== 0)) return;
+    const has = HOOKS.filter((hook) => (hooks & (1 << HOOK[hook])) !== 0).join(", ");
+    const message = `${plugin} is no ${as}: its hooks are ${has === "" ? "none" : has}, expected ${needs.join(" or ")}`;
+    problems.push({ ...places[index]!, message });
+  };
+  for (const { strategies } of plan.clusters) for (const { instance } of strategies) check(instance, STRATEGY);
+  for (const listener of plan.listeners) {
+    for (const instance of listener.chain) check(instance, FILTER);
+    for (const { chain, action } of listener.routes) {
+      for (const instance of chain) check(instance, FILTER);
+      if (action.kind === "router") check(action.instance, ROUTER);
+    }
+  }
+  return problems;
+}

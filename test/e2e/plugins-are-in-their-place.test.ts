@@ -1,0 +1,41 @@
+/** A plugin in a place that it has no hook for is refused when the configuration is checked, not when traffic comes. */
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { makePlugin } from "./bad-plugins.ts";
+import { atEnd, runSluice } from "./program.ts";
+
+test("a filter is no strategy and no router, a router is no filter: each is told with its place", async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), "sluice-roles-"));
+  atEnd(t, () => rmSync(directory, { recursive: true }));
+  writeFileSync(join(directory, "filter.wasm"), makePlugin("request_head", "i32.const 0"));
+  writeFileSync(join(directory, "router.wasm"), makePlugin("route", "i32.const 0"));
+  const file = join(directory, "sluice.yaml");
+  const config = (chain: string, router: string, strategy: string) => `plugins:
+  filter: { wasm: ./filter.wasm }
+  router: { wasm: ./router.wasm }
+listeners:
+  web:
+    address: 127.0.0.1:8080
+    chain: [${chain}]
+    routes: [{ router: ${router}, clusters: [app] }, { cluster: app }]
+clusters:
+  app: { strategy: ${strategy}, endpoints: [127.0.0.1:9001] }
+`;
+  writeFileSync(file, config("filter", "router", "random"));
+  const right = await runSluice("check", "-c", file);
+  assert.equal(right.code, 0, right.stdout + right.stderr);
+
+  writeFileSync(file, config("router", "filter", "filter"));
+  const wrong = await runSluice("check", "-c", file);
+  assert.equal(wrong.code, 1);
+  const told = wrong.stdout + wrong.stderr;
+  assert.match(
+    told,
+    /:7:13: listeners\.web\.chain\.0: router is no filter: its hooks are route, expected request_head/,
+  );
+  assert.match(told, /:8:24: listeners\.web\.routes\.0\.router: filter is no router: .*expected route/);
+  assert.match(told, /:10:20: clusters\.app\.strategy: filter is no strategy: .*expected pick/);
+});
