@@ -78,8 +78,10 @@ export class Supervisor {
     stand.stood += ran;
     if (stand.stood < this.#stuckAfter) return false;
     const used = ((await thread.cpuTime()) ?? stand.cpu) - stand.cpu;
-    return (
-      used > this.#stuckAfter / 2 && this.#beat(number) === stand.beat && this.#watched.get(number)?.thread === thread
-    );
+    if (used <= this.#stuckAfter / 2 || this.#beat(number) !== stand.beat) return false;
+    // It is told of once; should it stand as long again, once more.
+    stand.stood = 0;
+    stand.cpu = -1;
+    return this.#watched.get(number)?.thread === thread;
   }
 }

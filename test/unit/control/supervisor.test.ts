@@ -8,8 +8,8 @@ const STUCK_AFTER = 200;
 /** Processor time as that share of the time that has passed. */
 const using = (share: number) => ({ cpuTime: async () => performance.now() * share });
 
-test("only a thread that stands still and uses more than half of its time is stuck", async (t) => {
-  const heartbeat = new SharedArrayBuffer(20);
+test("only a thread that stands still and uses a processor is stuck", async (t) => {
+  const heartbeat = new SharedArrayBuffer(16);
   const beats = new Int32Array(heartbeat);
   const stuck = new Map<number, number>();
   const supervisor = new Supervisor(
@@ -20,15 +20,43 @@ test("only a thread that stands still and uses more than half of its time is stu
   t.after(() => supervisor.close());
   supervisor.watch(0, using(1));
   supervisor.watch(1, using(0));
-  supervisor.watch(2, using(0.4));
-  supervisor.watch(3, using(1));
-  supervisor.watch(4, { cpuTime: async () => null });
-  // The fourth beats, and does so before each look.
+  supervisor.watch(2, using(1));
+  supervisor.watch(3, { cpuTime: async () => null });
+  // The third beats, and does so before each look.
   while ((stuck.get(0) ?? 0) < 2) {
-    Atomics.add(beats, 3, 1);
+    Atomics.add(beats, 2, 1);
     await sleep(1);
   }
   assert.deepEqual([...stuck.keys()], [0]);
+});
+
+test("a spinning thread that gets little of a processor is found when it has used enough", async (t) => {
+  const { promise, resolve } = Promise.withResolvers<number>();
+  const supervisor = new Supervisor(new SharedArrayBuffer(4), resolve, STUCK_AFTER);
+  t.after(() => supervisor.close());
+  let asked = 0;
+  // Each time it is asked it has used a twentieth of what is allowed, less than half of the time of any window.
+  supervisor.watch(0, { cpuTime: async () => (asked++ * STUCK_AFTER) / 20 });
+  const found = await Promise.race([promise, sleep(20_000, -1, { ref: false })]);
+  assert.equal(found, 0);
+});
+
+test("a stuck thread is told of once, not at every look until it has ended", async (t) => {
+  let asked = 0;
+  let told = 0;
+  const supervisor = new Supervisor(new SharedArrayBuffer(4), () => told++, STUCK_AFTER);
+  t.after(() => supervisor.close());
+  supervisor.watch(0, {
+    cpuTime: async () => {
+      asked++;
+      return performance.now();
+    },
+  });
+  while (told < 3) await sleep(5);
+  assert.ok(
+    asked >= 2 * told,
+    `told ${told} times, its time was measured ${asked} times: each needs a start and an end`,
+  );
 });
 
 test("time in which the supervisor did not run itself says nothing of a thread", async (t) => {
