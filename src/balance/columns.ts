@@ -5,7 +5,7 @@
  * additions to one shared column cost each request 170 ns; adding up costs a reader one load a thread.) Averages may
  * lose an update between threads.
  */
-export const MAX_ENDPOINTS = 8192;
+export const MAX_ENDPOINTS = 65_536;
 
 /** Bits of the health column; 0 is an endpoint that takes traffic. */
 export const HEALTH = { unhealthy: 1, ejected: 2, draining: 4, disabled: 8 } as const;

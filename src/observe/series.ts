@@ -57,8 +57,12 @@ export const PLUGIN_CELLS = {
   size: 2 * MAX_HOOKS + MAX_HOOKS * MAX_REASONS,
 } as const;
 
-/** Cells of one thread's block. When they run out the control plane refuses the reload with the figure. */
-export const BLOCK_CELLS = 1 << 18;
+/**
+ * Cells of one thread's block: 60,000 pairs of a route and a cluster. Memory that no cell was written in costs nothing,
+ * so there is one block of a size that nobody needs, instead of a second one that each access would have to choose.
+ * When they run out the control plane refuses the reload with the figure.
+ */
+export const BLOCK_CELLS = 1 << 22;
 
 export function countStatus(cells: Float64Array, base: number, status: number): void {
   cells[base + statusCell[status < 1000 ? status : 999]!]!++;
