@@ -4,6 +4,7 @@
  * At most 1 MiB waits for a slow reader; what comes beyond is dropped and counted.
  */
 import { fstatSync, write, writeSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 import { type Head, PART } from "../http/head.ts";
 import type { Exchange } from "../proxy/exchange.ts";
 import { THREAD_CELLS } from "./series.ts";
@@ -46,6 +47,7 @@ export class AccessLog {
   /** Bytes of the write that the system has in hands; 0: none. */
   #inHands = 0;
   #stalled = false;
+  #closing = false;
   #isPipe: boolean | null = null;
   #now = performance.now();
   /** Wall clock less monotonic clock, in ms. */
@@ -81,15 +83,17 @@ export class AccessLog {
     else if (this.#length > 0 && now - this.#oldest >= MAX_WAIT) this.#flush();
   }
 
-  /** Writes what is left, waiting a moment for a slow reader. */
-  close(): void {
+  /** Writes what is left after the write under way, waiting a moment for a slow reader. */
+  async close(): Promise<void> {
     this.enabled = false;
-    // What the system has in hands it will write.
+    this.#closing = true;
+    const deadline = performance.now() + CLOSE_WAIT;
+    while (this.#inHands > 0 && performance.now() < deadline) await sleep(1);
+    // What a stuck reader left in the system's hands may still be written by it.
     const rest = this.#writing.subarray(this.#start + this.#inHands, this.#end);
     const all = Buffer.concat([rest, this.#filling.subarray(0, this.#length)]);
     this.#end = this.#start + this.#inHands;
     this.#length = 0;
-    const deadline = performance.now() + CLOSE_WAIT;
     let from = 0;
     while (from < all.length) {
       try {
@@ -269,6 +273,7 @@ export class AccessLog {
       this.#cells[THREAD_CELLS.logDropped]! += this.#linesWriting;
       this.#start = this.#end;
     }
+    if (this.#closing) return;
     if (this.#start < this.#end) this.#write();
     else if (this.#length >= FLUSH_SIZE) this.#flush();
   }

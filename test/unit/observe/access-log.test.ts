@@ -30,7 +30,7 @@ function exchangeOf({ method, host, path, query }: Parts): Exchange {
 }
 
 /** An access log that writes to a file, and what stands there once it is closed. */
-function openLog(t: TestContext): { log: AccessLog; cells: Float64Array; close(): string[] } {
+function openLog(t: TestContext): { log: AccessLog; cells: Float64Array; close(): Promise<string[]> } {
   const directory = mkdtempSync(join(tmpdir(), "sluice-log-"));
   const file = join(directory, "access.log");
   const fd = openSync(file, "a");
@@ -41,8 +41,8 @@ function openLog(t: TestContext): { log: AccessLog; cells: Float64Array; close()
   const cells = new Float64Array(THREAD_CELLS.size);
   const log = new AccessLog({ fd, cells });
   log.enabled = true;
-  const close = () => {
-    log.close();
+  const close = async () => {
+    await log.close();
     const text = readFileSync(file, "latin1");
     assert.ok(text === "" || text.endsWith("\n"));
     return text.split("\n").slice(0, -1);
@@ -52,7 +52,7 @@ function openLog(t: TestContext): { log: AccessLog; cells: Float64Array; close()
 
 const bytes = (text: string) => Buffer.from(text, "latin1");
 
-test("a line tells what the request was and what came of it", (t) => {
+test("a line tells what the request was and what came of it", async (t) => {
   const { log, close } = openLog(t);
   const x = exchangeOf({ method: bytes("GET"), host: bytes("a.example:80"), path: bytes("/x"), query: bytes("y=1") });
   const started = Date.now();
@@ -60,7 +60,7 @@ test("a line tells what the request was and what came of it", (t) => {
   x.bytesSent = 12;
   x.clusterName = "app";
   log.line(x, x.startedAt + 1.5);
-  const [line, ...more] = close();
+  const [line, ...more] = await close();
   assert.deepEqual(more, []);
   const { time, ...rest } = JSON.parse(line!);
   assert.match(time, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
@@ -84,7 +84,7 @@ test("a line tells what the request was and what came of it", (t) => {
   });
 });
 
-test("whatever bytes a client sends, a line is one line of printable ASCII that reads back as those bytes", (t) => {
+test("whatever bytes a client sends, a line is one line of printable ASCII that reads back as those bytes", async (t) => {
   const { log, close } = openLog(t);
   const sent: Uint8Array[][] = [];
   const part = fc.uint8Array({ minLength: 1, maxLength: 40 });
@@ -95,7 +95,7 @@ test("whatever bytes a client sends, a line is one line of printable ASCII that 
       sent.push([method.subarray(0, 32), host, path]);
     }),
   );
-  const lines = close();
+  const lines = await close();
   assert.equal(lines.length, sent.length);
   for (const [index, line] of lines.entries()) {
     assert.match(line, /^[\x20-\x7e]+$/);
@@ -107,12 +107,12 @@ test("whatever bytes a client sends, a line is one line of printable ASCII that 
   }
 });
 
-test("of a refused head that holds nothing, nothing is told: least of all another request's bytes", (t) => {
+test("of a refused head that holds nothing, nothing is told: least of all another request's bytes", async (t) => {
   const { log, close } = openLog(t);
   const x = exchangeOf({ method: bytes("GET"), host: bytes("secret.example"), path: bytes("/secret") });
   x.request.end = 0;
   log.line(x, performance.now());
-  assert.doesNotMatch(close()[0]!, /secret/);
+  assert.doesNotMatch((await close())[0]!, /secret/);
 });
 
 test("lines are written in their order while others are added, and a line off is no line", async (t) => {
@@ -124,7 +124,7 @@ test("lines are written in their order while others are added, and a line off is
   log.enabled = false;
   log.line(exchangeOf({ path: bytes("/off") }), performance.now());
   assert.deepEqual(
-    close().map((line) => JSON.parse(line).path),
+    (await close()).map((line) => JSON.parse(line).path),
     Array.from({ length: 2000 }, (_, i) => `/${i}`),
   );
 });
@@ -138,7 +138,7 @@ log.enabled = true;
 const x = new Exchange();
 for (let i = 0; i < 20000; i++) log.line(x, performance.now());
 process.stderr.write(String(cells[${THREAD_CELLS.logDropped}]) + "\\n");
-process.on("message", () => { log.close(); process.disconnect(); });
+process.on("message", async () => { await log.close(); process.disconnect(); });
 `;
 
 test("for a reader that takes nothing, at most a mebibyte waits; the rest is dropped whole, and counted", async (t) => {
