@@ -1,8 +1,16 @@
-import { now as hostNow, random as hostRandom } from "./imports";
+import { now as hostNow, now_precise, random as hostRandom } from "./imports";
 
 /** Milliseconds since 1970; it moves every 50 ms. */
 export function now(): f64 {
   return hostNow();
+}
+
+/**
+ * Milliseconds since 1970 with fractions, to about a microsecond; it never goes back, and does not follow a system
+ * clock that is set while the proxy runs: for durations. The plugin's configuration must say `allow: { clock: precise }`.
+ */
+export function preciseNow(): f64 {
+  return now_precise();
 }
 
 /** 32 random bits, not for secrets. */

@@ -51,6 +51,9 @@ export declare function abort(message: usize, len: i32, file: usize, fileLen: i3
 @external("sluice:log/1", "write")
 export declare function log_write(level: i32, text: usize, len: i32): i32;
 
+@external("sluice:clock/1", "now_precise")
+export declare function now_precise(): f64;
+
 @external("sluice:balance/1", "endpoint_count")
 export declare function endpoint_count(): i32;
 @external("sluice:balance/1", "endpoint")

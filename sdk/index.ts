@@ -17,7 +17,7 @@
  */
 
 export { Cluster, Strategy, cluster, strategy } from "./cluster";
-export { now, random, randomBelow } from "./clock";
+export { now, preciseNow, random, randomBelow } from "./clock";
 export { Config } from "./config";
 export { Endpoints } from "./endpoints";
 export { Headers } from "./headers";

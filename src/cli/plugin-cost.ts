@@ -53,6 +53,7 @@ export function measureCosts(module: ModulePlan, { memory, config, clusters }: C
         fuel: FUEL.default,
         memory,
         clusters: null,
+        hidden: [],
         cells: 0,
       },
     ],

@@ -1,6 +1,7 @@
 /** `sluice plugin inspect FILE.wasm`: what a module is, may do, and costs. */
 import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
+import { permissionFor } from "../control/permissions.ts";
 import { ABI_VERSION, EXPORT, HOOKS } from "../plugin/abi.ts";
 import { buildModule, readChecked } from "../plugin/build.ts";
 import { measureCosts } from "./plugin-cost.ts";
@@ -13,6 +14,7 @@ const MEMORY = 16 * 1024 * 1024;
 const PERMISSIONS: Readonly<Record<string, string>> = {
   "sluice:core/1": "read and change requests and responses, and choose among the clusters that it is allowed",
   "sluice:log/1": "write to the log",
+  "sluice:clock/1": "tell the time to the microsecond",
   "sluice:balance/1": "see endpoints and their load",
 };
 
@@ -33,7 +35,8 @@ export async function run(args: string[]): Promise<number> {
   for (const group of module.info.groups) {
     const names = imports.filter((declared) => declared.module === group).map(({ name }) => name);
     lines.push(["imports", `${group}: ${names.sort().join(" ")}`]);
-    lines.push(["may", PERMISSIONS[group] ?? group]);
+    const needs = permissionFor(group);
+    lines.push(["may", `${PERMISSIONS[group] ?? group}${needs === null ? "" : `, when allowed: { ${needs} }`}`]);
   }
   process.stdout.write(`${file}\n${lines.map(([label, text]) => `  ${label.padEnd(8)} ${text}\n`).join("")}`);
   process.stdout.write(describeCosts(() => measureCosts(module, { memory: MEMORY, config, clusters })));

@@ -76,6 +76,33 @@ const clusterName = convert(placedName, (reference, at, conversion) => {
 
 const file = convert(filePath, (path, at, conversion) => ({ path: conversion.resolvePath(path), at }));
 
+/** What a module imports says what it could do; what stands here is what it may. */
+const allow = convert(
+  object(
+    {
+      clusters: optional(list(clusterName), "Clusters that the plugin may choose. Without it: any."),
+      headers: withDefault(
+        object({
+          hide: withDefault(
+            list(fieldName),
+            [],
+            "Header names that do not exist for the plugin, in requests and answers: it can neither read nor change them.",
+          ),
+        }),
+        {},
+        "What it may not see of a head.",
+      ),
+      clock: withDefault(
+        choice(["coarse", "precise"]),
+        "coarse",
+        "`coarse`: the time moves every 50 ms; `precise`: it may also ask for the time to the microsecond.",
+      ),
+    },
+    { later: ["fetch", "kv"] },
+  ),
+  (value, at) => ({ ...value, at }),
+);
+
 const plugin = convert(
   object(
     {
@@ -105,14 +132,7 @@ const plugin = convert(
         {},
         "What one call of the plugin may use.",
       ),
-      allow: withDefault(
-        object(
-          { clusters: optional(list(clusterName), "Clusters that the plugin may choose. Without it: any.") },
-          { later: ["fetch", "kv", "headers"] },
-        ),
-        {},
-        "What the plugin may reach.",
-      ),
+      allow: withDefault(allow, {}, "What the plugin may reach."),
     },
     { later: ["rollout"] },
   ),

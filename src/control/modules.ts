@@ -4,6 +4,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Config, Place, PluginConfig, PluginUse, Problem } from "../config/schema.ts";
 import type { ModulePlan } from "../plugin/build.ts";
+import { checkPermissions } from "./permissions.ts";
 
 /** A plugin as rules name it: one of `plugins`, or a built-in. */
 export type Plugin = {
@@ -79,7 +80,10 @@ export class Modules {
       const bytes = files.get(path) ?? `there is no file ${path}`;
       try {
         if (typeof bytes === "string") throw new Error(bytes);
-        plugins.set(name, { name, declared, memory, module: await this.#take(built, bytes, memory) });
+        const module = await this.#take(built, bytes, memory);
+        plugins.set(name, { name, declared, memory, module });
+        // A built-in has what it imports by being built in.
+        if (declared !== null) problems.push(...checkPermissions(declared.allow, module.info.groups));
       } catch (error) {
         const message = error instanceof Error ? error.message : String(error);
         problems.push({ ...at, message: typeof bytes === "string" ? message : `${path}: ${message}` });

@@ -88,6 +88,7 @@ class PlanBuilder {
       fuel: declared?.limits.fuel ?? BUILTIN_FUEL,
       memory,
       clusters: declared?.allow.clusters?.map((cluster) => cluster.name) ?? null,
+      hidden: declared?.allow.headers.hide ?? [],
     };
     const key = digest([module.hash, settings, cluster]);
     const known = this.#instanceByKey.get(key);

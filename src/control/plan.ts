@@ -32,6 +32,8 @@ export type InstancePlan = {
   readonly memory: number;
   /** Names of clusters that it may choose; null: any. */
   readonly clusters: readonly string[] | null;
+  /** Lower-case names of fields that do not exist for it. */
+  readonly hidden: readonly string[];
   /** First cell of this plugin's counters (`observe/series.ts`, PLUGIN_CELLS); shared by instances of one plugin. */
   readonly cells: number;
 };

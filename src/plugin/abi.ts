@@ -227,6 +227,13 @@ export const IMPORTS = {
   "sluice:log/1": {
     write: i(3, "(level, text, len) -> ok | tooLarge; at most logLinesPerCall a hook call"),
   },
+  "sluice:clock/1": {
+    now_precise: {
+      params: [],
+      result: "f64",
+      doc: "milliseconds since 1970 with fractions; never goes back on one thread",
+    },
+  },
   "sluice:balance/1": {
     endpoint_count: i(0, "() -> endpoints to choose from; update and pick"),
     endpoint: i(2, "(index, column) -> value; an index outside is `absent`, an unknown column `invalid`"),

@@ -7,12 +7,15 @@ import type { Head } from "../http/head.ts";
 import type { Exchange } from "../proxy/exchange.ts";
 import { FUEL, HEADERS, HOOK, type LEVEL, STATUS } from "./abi.ts";
 import { Fault } from "./fault.ts";
+import type { HiddenNames } from "./hidden-names.ts";
 import { GuestMemory } from "./memory.ts";
 
 /** The part of a configuration that its host calls need. */
 export interface Configuration {
   readonly plugin: string;
   readonly config: unknown;
+  /** Names of fields that do not exist for the plugin; null when there are none. */
+  readonly hidden: HiddenNames | null;
   /** The id of a cluster that may be chosen; `absent` for an unknown name, `denied` for one not allowed. */
   findCluster(name: string): number;
   /** The index in the present version for such an id; `invalid` or `denied`. */
@@ -118,6 +121,10 @@ export class CallContext {
     const left = this.charge(this.debt);
     this.debt = 0;
     if (left < 0) throw new Fault("fuel", "the fuel for one call is used up");
+  }
+
+  get hidden(): HiddenNames | null {
+    return this.configuration === null ? null : this.configuration.hidden;
   }
 
   /** The head of a part that may be read now; null otherwise. */

@@ -13,6 +13,7 @@ import {
 } from "../http/head.ts";
 import { HEADERS, LIMIT, STATUS } from "./abi.ts";
 import { type CallContext, whyNot } from "./call-context.ts";
+import type { HiddenNames } from "./hidden-names.ts";
 import { copyBytes } from "./memory.ts";
 
 /** A field that plugins see: not one of the connection's own (RFC 9110 section 7.6.1), nor one that was taken away. */
@@ -20,8 +21,16 @@ const VISIBLE = new Uint8Array(256).fill(1);
 VISIBLE.fill(0, NAME.connection, NAME["http2-settings"] + 1);
 VISIBLE.fill(0, NAME.lookalike);
 
-function isVisible(head: Head, index: number): boolean {
-  return VISIBLE[head.fields[index * FIELD_WORDS + NAME_ID]!] === 1;
+/** `hidden`: the names that the plugin must not see; null where it is the host that looks. */
+function isVisible(head: Head, index: number, hidden: HiddenNames | null): boolean {
+  const at = index * FIELD_WORDS;
+  if (VISIBLE[head.fields[at + NAME_ID]!] === 0) return false;
+  return hidden === null || !hidden.has(head.bytes, head.fields[at + NAME_START]!, head.fields[at + NAME_END]!);
+}
+
+/** Whether the name that the guest asks for is hidden from it. */
+function isHidden(context: CallContext, start: number, end: number): boolean {
+  return context.hidden?.has(context.memory.bytes, start, end) ?? false;
 }
 
 export function makeHeadCalls(context: CallContext) {
@@ -33,8 +42,8 @@ export function makeHeadCalls(context: CallContext) {
       const head = context.readable(part);
       if (head === null) return context.leave(whyNot(part));
       const end = start + (nameLength >>> 0);
-      const index = nth < 0 ? -1 : find(context, head, start, end, nth);
-      if (index < 0 || !isVisible(head, index)) {
+      const index = nth < 0 || isHidden(context, start, end) ? -1 : find(context, head, start, end, nth);
+      if (index < 0 || !isVisible(head, index, null)) {
         memory.check(out, cap);
         return context.leave(STATUS.absent);
       }
@@ -52,7 +61,7 @@ export function makeHeadCalls(context: CallContext) {
       memory.check(out, cap);
       if (what !== 0 && what !== 1) return context.leave(STATUS.invalid);
       context.spend(head.count);
-      const found = nthVisible(head, index);
+      const found = nthVisible(head, index, context.hidden);
       if (found < 0) return context.leave(STATUS.absent);
       const at = found * FIELD_WORDS + (what === 0 ? NAME_START : VALUE_START);
       const start = head.fields[at]!;
@@ -66,7 +75,7 @@ export function makeHeadCalls(context: CallContext) {
       const head = context.readable(part);
       if (head === null) return context.leave(whyNot(part));
       context.spend(head.count);
-      return context.leave(countVisible(head));
+      return context.leave(countVisible(head, context.hidden));
     },
 
     header_set(part: number, name: number, nameLength: number, value: number, valueLength: number): number {
@@ -88,7 +97,7 @@ export function makeHeadCalls(context: CallContext) {
       if (!isToken(memory.bytes, start, end)) return context.leave(STATUS.invalid);
       const id = nameId(memory.bytes, start, end);
       if (id === NAME.host || isProtected(id)) return context.leave(STATUS.invalid);
-      const first = find(context, head, start, end, 0);
+      const first = isHidden(context, start, end) ? -1 : find(context, head, start, end, 0);
       return context.leave(first < 0 ? 0 : removeNamed(head, first));
     },
 
@@ -97,9 +106,10 @@ export function makeHeadCalls(context: CallContext) {
       const head = context.readable(part);
       if (head === null) return context.leave(whyNot(part));
       const at = memory.check(out, cap);
-      const length = readLength(head);
+      const { hidden } = context;
+      const length = readLength(head, hidden);
       context.spend(length + head.count);
-      if (length <= cap >>> 0) writeHead(head, memory.bytes, at);
+      if (length <= cap >>> 0) writeHead(head, hidden, memory.bytes, at);
       return context.leave(length);
     },
   };
@@ -127,6 +137,7 @@ function edit(
   if (!isToken(bytes, nameStart, nameEnd) || !isFieldValue(bytes, valueStart, valueEnd)) return STATUS.invalid;
   const id = nameId(bytes, nameStart, nameEnd);
   if (isProtected(id)) return STATUS.invalid;
+  if (isHidden(context, nameStart, nameEnd)) return STATUS.denied;
   const more = nameEnd - nameStart + valueEnd - valueStart;
   if (!hasRoom(head, more + 8)) return STATUS.tooLarge;
   if (id === NAME.host) {
@@ -135,7 +146,7 @@ function edit(
   }
   const first = replace ? find(context, head, nameStart, nameEnd, 0) : -1;
   if (first < 0 && head.count >= ENTRIES) return STATUS.tooLarge;
-  if (first < 0 && countVisible(head) >= LIMIT.headerCount) return STATUS.tooLarge;
+  if (first < 0 && countVisible(head, null) >= LIMIT.headerCount) return STATUS.tooLarge;
   setField(head, first, id, bytes, nameStart, nameEnd, valueStart, valueEnd);
   return STATUS.ok;
 }
@@ -180,7 +191,8 @@ function takeOthersAway(head: Head, first: number): number {
   let removed = 0;
   for (let index = first + 1; index < head.count; index++) {
     const other = index * FIELD_WORDS;
-    if (fields[other + NAME_END]! - fields[other + NAME_START]! !== end - start || !isVisible(head, index)) continue;
+    if (fields[other + NAME_END]! - fields[other + NAME_START]! !== end - start || !isVisible(head, index, null))
+      continue;
     if (!sameName(bytes, start, end, fields[other + NAME_START]!)) continue;
     head.removeAt(index);
     removed++;
@@ -203,16 +215,16 @@ function lower(byte: number): number {
   return byte >= 65 && byte <= 90 ? byte + 32 : byte;
 }
 
-function nthVisible(head: Head, nth: number): number {
+function nthVisible(head: Head, nth: number, hidden: HiddenNames | null): number {
   let left = nth;
   if (left < 0) return -1;
-  for (let index = 0; index < head.count; index++) if (isVisible(head, index) && left-- === 0) return index;
+  for (let index = 0; index < head.count; index++) if (isVisible(head, index, hidden) && left-- === 0) return index;
   return -1;
 }
 
-function countVisible(head: Head): number {
+function countVisible(head: Head, hidden: HiddenNames | null): number {
   let count = 0;
-  for (let index = 0; index < head.count; index++) if (isVisible(head, index)) count++;
+  for (let index = 0; index < head.count; index++) if (isVisible(head, index, hidden)) count++;
   return count;
 }
 
@@ -224,7 +236,7 @@ export function hasRoom(head: Head, more: number): boolean {
   for (let part = 0; part < head.parts.length; part += 2) used += head.parts[part + 1]! - head.parts[part]!;
   const { fields } = head;
   for (let index = 0; index < head.count; index++) {
-    if (!isVisible(head, index)) continue;
+    if (!isVisible(head, index, null)) continue;
     const at = index * FIELD_WORDS;
     used += fields[at + NAME_END]! - fields[at + NAME_START]! + fields[at + VALUE_END]! - fields[at + VALUE_START]!;
   }
@@ -235,11 +247,11 @@ export function hasRoom(head: Head, more: number): boolean {
 const WORD = 4;
 const ENTRY = 4 * WORD;
 
-function readLength(head: Head): number {
+function readLength(head: Head, hidden: HiddenNames | null): number {
   const { fields } = head;
   let length = WORD;
   for (let index = 0; index < head.count; index++) {
-    if (!isVisible(head, index)) continue;
+    if (!isVisible(head, index, hidden)) continue;
     const at = index * FIELD_WORDS;
     length +=
       ENTRY + fields[at + NAME_END]! - fields[at + NAME_START]! + fields[at + VALUE_END]! - fields[at + VALUE_START]!;
@@ -247,14 +259,14 @@ function readLength(head: Head): number {
   return length;
 }
 
-function writeHead(head: Head, target: Buffer, out: number): void {
+function writeHead(head: Head, hidden: HiddenNames | null, target: Buffer, out: number): void {
   const { fields, bytes } = head;
-  const count = countVisible(head);
+  const count = countVisible(head, hidden);
   target.writeUInt32LE(count, out);
   let entry = out + WORD;
   let at = entry + count * ENTRY;
   for (let index = 0; index < head.count; index++) {
-    if (!isVisible(head, index)) continue;
+    if (!isVisible(head, index, hidden)) continue;
     for (let word = 0; word < 4; word += 2) {
       const start = fields[index * FIELD_WORDS + word]!;
       const end = fields[index * FIELD_WORDS + word + 1]!;

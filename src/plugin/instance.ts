@@ -7,6 +7,7 @@ import { FAILURE, HOOK, HOOK_RESULTS, HOOKS, RESULT, STATUS } from "./abi.ts";
 import { Fault } from "./fault.ts";
 import type { Guest, GuestFailure } from "./guest.ts";
 import { type GuestHolder, type Member, StartError } from "./guest-holder.ts";
+import { HiddenNames } from "./hidden-names.ts";
 import type { Instance } from "./host.ts";
 import type { NameTable } from "./name-table.ts";
 import { OUTCOME } from "./outcome.ts";
@@ -42,6 +43,7 @@ export class PluginInstance implements Instance, Member {
   readonly plugin: string;
   readonly hooks: number;
   readonly config: unknown;
+  readonly hidden: HiddenNames | null;
   readonly #fuel: number;
   readonly #skips: boolean;
   readonly #clusters: NameTable;
@@ -64,6 +66,7 @@ export class PluginInstance implements Instance, Member {
     this.plugin = plan.plugin;
     this.hooks = hooks;
     this.config = plan.config;
+    this.hidden = plan.hidden.length === 0 ? null : new HiddenNames(plan.hidden);
     this.#fuel = Math.min(plan.fuel, MOST_FUEL);
     this.#skips = plan.onFailure === "skip";
     this.#clusters = clusters;

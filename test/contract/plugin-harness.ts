@@ -79,6 +79,7 @@ export function load(wasm: Uint8Array, options: LoadOptions = {}): Loaded {
       fuel,
       memory,
       clusters: allowed,
+      hidden: [],
       cells: 0,
     })),
     clusters,

@@ -21,6 +21,14 @@ export function makePlugin(hook: string, body: string, more = ""): Uint8Array {
 export const TRAP = "unreachable";
 export const SPIN = "(loop $forever br $forever) i32.const 0";
 
+/** A hook that asks for the precise time: an import that the configuration must allow. */
+export const asksPreciseTime = (): Uint8Array =>
+  makePlugin(
+    "request_head",
+    "(drop (call $now)) i32.const 0",
+    '(import "sluice:clock/1" "now_precise" (func $now (result f64)))',
+  );
+
 /** Only where the request has `x-bad`: else it goes on. Its host call asks for the length of that field alone. */
 export const trapsWhenAsked = (): Uint8Array =>
   makePlugin(

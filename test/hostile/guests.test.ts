@@ -126,6 +126,7 @@ function caller({ module, name, declared }: Call): ModulePlan {
 const configuration: Configuration = {
   plugin: "liar",
   config: { a: "b", list: [1, { c: null }] },
+  hidden: null,
   findCluster: () => 0,
   clusterIndex: (id) => (id === 0 ? 0 : -3),
   findStrategy: () => 0,

@@ -78,7 +78,7 @@ plugins:
     source: ./plugins/tenant.ts
     onFailure: skip
     limits: { fuel: 5000, memory: 1MiB }
-    allow: { clusters: [app, canary] }
+    allow: { clusters: [app, canary], headers: { hide: [Authorization, cookie] }, clock: precise }
   beta: { source: /abs/beta.ts }
 listeners:
   web:
@@ -127,6 +127,15 @@ clusters:
   assert.deepEqual(
     tenant?.allow.clusters?.map(({ name }) => name),
     ["app", "canary"],
+  );
+  assert.deepEqual(tenant?.allow.headers.hide, ["authorization", "cookie"]);
+  assert.deepEqual([tenant?.allow.clock, beta?.allow.clock], ["precise", "coarse"]);
+  assert.deepEqual(
+    [tenant?.allow.at, beta?.allow.at].map((at) => [at?.line, at?.path]),
+    [
+      [12, "plugins.tenant.allow"],
+      [13, "plugins.beta.allow"],
+    ],
   );
   assert.equal(beta?.wasm.path, "/abs/beta.wasm", "derived from the source");
   const [web] = config.listeners;

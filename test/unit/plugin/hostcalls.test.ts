@@ -14,6 +14,7 @@ import {
   STATUS,
 } from "../../../src/plugin/abi.ts";
 import { CallContext, type Configuration, STARTING } from "../../../src/plugin/call-context.ts";
+import { HiddenNames } from "../../../src/plugin/hidden-names.ts";
 import { makeImports } from "../../../src/plugin/hostcalls.ts";
 import type { Exchange } from "../../../src/proxy/exchange.ts";
 import { addField, fieldsOf, makeExchange, makeView } from "./kit.ts";
@@ -33,6 +34,7 @@ let lines: string[];
 const configuration: Configuration = {
   plugin: "test",
   config: { name: "x", rules: [{ to: "a.b" }, { "with.dot": { deep: 7 } }], on: true, none: null, ü: "ö" },
+  hidden: null,
   findCluster: (name) => (name === "app" ? 4 : name === "secret" ? STATUS.denied : STATUS.absent),
   clusterIndex: (id) => (id === 4 ? 1 : STATUS.invalid),
   findStrategy: (name) => (name === "fast" ? 2 : STATUS.absent),
@@ -116,6 +118,30 @@ test("the connection's own headers and look-alikes do not exist", () => {
   assert.equal(out(3), "two");
   assert.equal(core.header_at(HEADERS.request, -1, 0, OUT, 100), STATUS.absent);
   assert.equal(core.header_at(HEADERS.request, 0, 2, OUT, 100), STATUS.invalid);
+});
+
+test("hidden names do not exist, and cannot be made", () => {
+  addField(exchange.request, "Cookie", "secret");
+  addField(exchange.request, "cookies", "none");
+  const hidden = new HiddenNames(["cookie", "X-A"]);
+  context.begin(HOOK.request_head, exchange, null, { ...configuration, hidden });
+  assert.equal(get("COOKIE"), STATUS.absent);
+  assert.equal(get("x-a", { nth: 1 }), STATUS.absent);
+  assert.equal(get("x-a", { part: HEADERS.request }), STATUS.absent);
+  assert.equal(get("cookies"), "none");
+  assert.equal(core.header_count(HEADERS.request), 3);
+  assert.equal(core.header_at(HEADERS.request, 1, 0, OUT, 100), 6);
+  assert.equal(out(6), "Accept");
+  assert.equal(core.header_at(HEADERS.request, 3, 0, OUT, 100), STATUS.absent);
+  const length = core.head_read(HEADERS.request, OUT, 4096);
+  assert.equal(context.memory.bytes.readUInt32LE(OUT), 3);
+  assert.equal(out(length).slice(4 + 3 * 16), "Hostexample.comAccept*/*cookiesnone");
+  assert.equal(set("Cookie", "mine"), STATUS.denied);
+  assert.equal(set("cookie", "mine", { add: true }), STATUS.denied);
+  assert.equal(remove("cookie"), 0);
+  assert.ok(fieldsOf(exchange.request).includes("Cookie: secret"));
+  enter("request_head");
+  assert.equal(get("cookie"), "secret", "for a plugin that nothing is hidden from");
 });
 
 test("set replaces all values, add appends one, remove takes all away, and each is read back", () => {

@@ -1,0 +1,37 @@
+/** What a plugin imports is what it could do; its `allow` says what it may. A module that asks for more is refused. */
+import type { PluginConfig, Problem } from "../config/schema.ts";
+import type { IMPORTS } from "../plugin/abi.ts";
+
+type Allow = PluginConfig["allow"];
+type Permission = {
+  /** Whether the configuration gives it. */
+  readonly isGiven: (allow: Allow) => boolean;
+  /** What to write under `allow`. */
+  readonly add: string;
+};
+
+/** By import group: what it needs. Those without are free: they reach nothing but the exchange at hand and the log. */
+const PERMISSIONS: { readonly [G in keyof typeof IMPORTS]: Permission | null } = {
+  "sluice:core/1": null,
+  "sluice:log/1": null,
+  "sluice:balance/1": null,
+  "sluice:clock/1": { isGiven: (allow) => allow.clock === "precise", add: "clock: precise" },
+};
+
+/** What must be added to `allow` for a group, or null. */
+export function permissionFor(group: string): string | null {
+  return findPermission(group)?.add ?? null;
+}
+
+/** One problem for each group that a module imports from and must not. */
+export function checkPermissions(allow: Allow, groups: readonly string[]): Problem[] {
+  return groups.flatMap((group) => {
+    const permission = findPermission(group);
+    if (permission === null || permission.isGiven(allow)) return [];
+    return [{ ...allow.at, message: `imports ${group}, which is not allowed: add \`allow: { ${permission.add} }\`` }];
+  });
+}
+
+function findPermission(group: string): Permission | null {
+  return Object.hasOwn(PERMISSIONS, group) ? PERMISSIONS[group as keyof typeof PERMISSIONS] : null;
+}
