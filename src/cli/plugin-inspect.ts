@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { permissionFor } from "../control/permissions.ts";
 import { ABI_VERSION, EXPORT, HOOKS } from "../plugin/abi.ts";
-import { buildModule, readChecked } from "../plugin/build.ts";
+import { buildModuleAside, readChecked } from "../plugin/build.ts";
 import { measureCosts } from "./plugin-cost.ts";
 import { UsageError } from "./usage.ts";
 
@@ -22,7 +22,7 @@ export async function run(args: string[]): Promise<number> {
   const { file, config, clusters } = readArguments(args);
   const bytes = await readFile(file);
   const { imports, exports, memory } = readShape(file, bytes);
-  const module = buildModule(bytes, { memory: MEMORY });
+  const module = await buildModuleAside(bytes, { memory: MEMORY, path: file });
   const hooks = HOOKS.filter((_, number) => (module.info.hooks >>> number) & 1);
   const lines: [label: string, text: string][] = [
     ["abi", String(ABI_VERSION)],

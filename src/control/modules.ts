@@ -19,7 +19,7 @@ export type Plugin = {
 /** What the files held, by path: a problem in words where one could not be read. */
 export type WasmFiles = ReadonlyMap<string, Uint8Array | string>;
 
-export type BuildModule = (bytes: Uint8Array, options: { memory: number }) => Promise<ModulePlan>;
+export type BuildModule = (bytes: Uint8Array, options: { memory: number; path: string }) => Promise<ModulePlan>;
 
 const BUILTIN_MEMORY = 16 * 1024 * 1024;
 
@@ -80,7 +80,7 @@ export class Modules {
       const bytes = files.get(path) ?? `there is no file ${path}`;
       try {
         if (typeof bytes === "string") throw new Error(bytes);
-        const module = await this.#take(built, bytes, memory);
+        const module = await this.#take(built, bytes, { memory, path });
         plugins.set(name, { name, declared, memory, module });
         // A built-in has what it imports by being built in.
         if (declared !== null) problems.push(...checkPermissions(declared.allow, module.info.groups));
@@ -100,9 +100,13 @@ export class Modules {
     return { plugins, problems };
   }
 
-  async #take(built: Map<string, ModulePlan>, bytes: Uint8Array, memory: number): Promise<ModulePlan> {
-    const key = `${createHash("sha256").update(bytes).digest("hex")} ${memory}`;
-    const module = built.get(key) ?? this.#built.get(key) ?? (await this.#build(bytes, { memory }));
+  async #take(
+    built: Map<string, ModulePlan>,
+    bytes: Uint8Array,
+    options: { memory: number; path: string },
+  ): Promise<ModulePlan> {
+    const key = `${createHash("sha256").update(bytes).digest("hex")} ${options.memory}`;
+    const module = built.get(key) ?? this.#built.get(key) ?? (await this.#build(bytes, options));
     built.set(key, module);
     return module;
   }

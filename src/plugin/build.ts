@@ -11,6 +11,7 @@ import {
   readShape,
   type Signature,
 } from "./module-shape.ts";
+import { loadSourceMap, type SourceMap } from "./source-map.ts";
 import { KIND, KIND_NAMES, TYPE } from "./wasm-binary.ts";
 
 /** Only `plugin/` knows what this is. */
@@ -37,11 +38,14 @@ export type ModulePlan = {
   readonly info: ModuleInfo;
   /** Where metered code came from in the file (`meter.ts`), for stacks. */
   readonly offsets: Uint32Array;
+  /** Where the file's code came from in its source, when that is known: for stacks. */
+  readonly sourceMap: SourceMap | null;
 };
 
 export type BuildOptions = {
   /** Bytes of memory at most: the maximum that the module gets. */
   readonly memory: number;
+  readonly sourceMap?: SourceMap | null;
 };
 
 /** @throws PluginError saying what is wrong with the module, where, and which value. */
@@ -50,9 +54,12 @@ export function buildModule(bytes: Uint8Array, options: BuildOptions): ModulePla
   return { ...rest, module: new WebAssembly.Module(metered) };
 }
 
-/** The same, compiled on other threads: for large modules. */
-export async function buildModuleAside(bytes: Uint8Array, options: BuildOptions): Promise<ModulePlan> {
-  const { metered, ...rest } = checkModule(bytes, options);
+/** The same, compiled on other threads: for large modules. The source map is that of the file at `path`. */
+export async function buildModuleAside(
+  bytes: Uint8Array,
+  { memory, path }: { readonly memory: number; readonly path: string },
+): Promise<ModulePlan> {
+  const { metered, ...rest } = checkModule(bytes, { memory, sourceMap: await loadSourceMap(path, bytes) });
   return { ...rest, module: await WebAssembly.compile(metered) };
 }
 
@@ -71,6 +78,7 @@ function checkModule(bytes: Uint8Array, options: BuildOptions): Checked {
       functions: shape.functions.length,
     },
     offsets,
+    sourceMap: options.sourceMap ?? null,
     metered,
   };
 }

@@ -7,6 +7,7 @@ import { CallContext, type Configuration, STARTING } from "./call-context.ts";
 import { Fault } from "./fault.ts";
 import { makeImports } from "./hostcalls.ts";
 import { METER, originalOffset } from "./meter.ts";
+import { describeFrame } from "./source-map.ts";
 
 type HookFunction = (instance: number, exchange: number, fuel: number) => number;
 
@@ -106,14 +107,14 @@ export class Guest {
     return { reason: "trap", message: "an exception was not caught" };
   }
 
-  /** The guest's part of the stack, with offsets of the file as it was loaded. */
+  /** The guest's part of the stack, by the author's lines where a source map tells them. */
   #stackOf(error: unknown): string {
     const stack = error instanceof Error ? (error.stack ?? "") : "";
     const frames: string[] = [];
-    for (const [, name, index, offset] of stack.matchAll(FRAME)) {
+    for (const [, name = "", index = "", offset] of stack.matchAll(FRAME)) {
       if (Number(index) >= this.#plan.info.functions) continue;
-      const at = originalOffset(this.#plan.offsets, Number(offset));
-      frames.push(`${name === undefined ? "" : `${name} `}function[${index}]+0x${at.toString(16)}`);
+      const frame = { name, index, offset: originalOffset(this.#plan.offsets, Number(offset)) };
+      frames.push(describeFrame(this.#plan.sourceMap, frame));
     }
     return frames.join("\n");
   }

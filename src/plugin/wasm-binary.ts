@@ -101,6 +101,16 @@ export class Reader {
 /** Where one section's content stands. */
 export type Section = { readonly id: number; readonly start: number; readonly end: number };
 
+/** The content of the custom section of that name, after its name; null when there is none. */
+export function findCustomSection(bytes: Uint8Array, name: string): Uint8Array | null {
+  for (const section of readSections(bytes)) {
+    if (section.id !== SECTION.custom) continue;
+    const reader = new Reader(bytes, section.start, section.end);
+    if (reader.name() === name) return bytes.subarray(reader.at, reader.end);
+  }
+  return null;
+}
+
 /** The sections of a module, in order. */
 export function readSections(bytes: Uint8Array): Section[] {
   const reader = new Reader(bytes);

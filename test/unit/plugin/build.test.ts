@@ -159,7 +159,7 @@ test("a plan can be posted to a thread", () => {
 
 test("a module is compiled aside to the same", async () => {
   const here = buildFixture("no-op");
-  const aside = await buildModuleAside(readFixture("no-op"), { memory: MEMORY });
+  const aside = await buildModuleAside(readFixture("no-op"), { memory: MEMORY, path: "no-op.wasm" });
   assert.deepEqual({ ...aside, module: null }, { ...here, module: null });
 });
 

@@ -1,0 +1,138 @@
+/**
+ * Where in its source a module's code came from, so that the stack of a failure names the author's lines.
+ *
+ * A source map (ECMA-426) of a WebAssembly module has one line, whose columns are offsets in the file. It is read on the
+ * main thread when the module is, and reaches every thread as one table in shared memory: a stack is told by a look-up,
+ * and no thread parses anything.
+ */
+import { createHash } from "node:crypto";
+import { readFile, stat } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { findCustomSection, Reader } from "./wasm-binary.ts";
+
+export type SourceMap = {
+  readonly files: readonly string[];
+  /** Rows of four, ascending: offset in the file, number of the source file from 1 (0: none), line and column from 1. */
+  readonly table: Uint32Array;
+};
+
+/** The hash of the module that a map belongs to, which `plugin build` puts there: a map of another build tells lies. */
+export const MAP_MODULE = "x_sluice_module";
+
+/** Of a map's text: a map is some six times as large as its module. */
+const MOST_BYTES = 64 * 1024 * 1024;
+
+const ROW = 4;
+
+/** The map of the module that stands in `path`; null when there is none that belongs to it. Never fails. */
+export async function loadSourceMap(path: string, bytes: Uint8Array): Promise<SourceMap | null> {
+  try {
+    const text = await readMapText(path, bytes);
+    return text === null ? null : decodeSourceMap(text, createHash("sha256").update(bytes).digest("hex"));
+  } catch {
+    // Stacks then name offsets of the file, as they do without a map: that is no reason to refuse a plugin.
+    return null;
+  }
+}
+
+/** From the module itself, or from the file that it names, or from the one beside it. */
+async function readMapText(path: string, bytes: Uint8Array): Promise<string | null> {
+  const section = findCustomSection(bytes, "sourceMappingURL");
+  const url = section === null ? "" : new Reader(section).name();
+  const inline = /^data:application\/json(?:;charset=[\w-]+)?;base64,(.+)$/s.exec(url);
+  if (inline) return Buffer.from(inline[1]!, "base64").toString("utf8");
+  const named = url.replace(/^\.\//, "");
+  const isPlain = named !== "" && named === basename(named) && named !== "..";
+  // A module may have been renamed since it was built.
+  for (const file of new Set([`${path}.map`, ...(isPlain ? [join(dirname(path), named)] : [])])) {
+    const found = await stat(file).catch(() => null);
+    if (found?.isFile() && found.size <= MOST_BYTES) return readFile(file, "utf8");
+  }
+  return null;
+}
+
+/** A map's text as a table; null when it says that it belongs to another module. @throws when it is no source map. */
+export function decodeSourceMap(text: string, moduleHash: string): SourceMap | null {
+  const map = JSON.parse(text) as {
+    version: unknown;
+    mappings: unknown;
+    sources: unknown;
+    sourceRoot?: unknown;
+    [MAP_MODULE]?: unknown;
+  };
+  if (map.version !== 3 || typeof map.mappings !== "string" || !Array.isArray(map.sources))
+    throw new Error("not a source map of version 3");
+  if (map[MAP_MODULE] !== undefined && map[MAP_MODULE] !== moduleHash) return null;
+  const root = typeof map.sourceRoot === "string" && map.sourceRoot !== "" ? `${map.sourceRoot}/` : "";
+  const files = map.sources.map((source) => `${root}${String(source)}`);
+  return { files, table: decodeMappings(map.mappings, files.length) };
+}
+
+const DIGITS = new Map(
+  Array.from("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", (digit, value) => [digit, value]),
+);
+
+/** Segments of the first line: `column[, source, line, column[, name]]`, each the difference to the one before. */
+function decodeMappings(mappings: string, files: number): Uint32Array {
+  const rows: number[] = [];
+  let [offset, source, line, column] = [0, 0, 0, 0];
+  for (const segment of mappings.split(";", 1)[0]!.split(",")) {
+    const fields = decodeVlq(segment);
+    if (fields.length === 0) continue;
+    offset += fields[0]!;
+    if (fields.length < 4) {
+      rows.push(offset, 0, 0, 0);
+      continue;
+    }
+    source += fields[1]!;
+    line += fields[2]!;
+    column += fields[3]!;
+    if (source < 0 || source >= files || line < 0 || column < 0) throw new Error("a segment names no place");
+    rows.push(offset, source + 1, line + 1, column + 1);
+  }
+  const table = new Uint32Array(new SharedArrayBuffer(4 * rows.length));
+  table.set(rows);
+  return table;
+}
+
+/** Base64 digits of five bits, the lowest first, 32 for "more follows"; the lowest bit of a number is its sign. */
+function decodeVlq(segment: string): number[] {
+  const fields: number[] = [];
+  let value = 0;
+  let shift = 0;
+  for (const digit of segment) {
+    const bits = DIGITS.get(digit);
+    if (bits === undefined || shift > 30) throw new Error("not base64 digits");
+    value |= (bits & 31) << shift;
+    shift += 5;
+    if (bits >= 32) continue;
+    fields.push((value & 1) === 1 ? -(value >>> 1) : value >>> 1);
+    value = shift = 0;
+  }
+  return fields;
+}
+
+/** `file:line:col` of an offset in the module's file; null where the map says nothing. */
+export function locate({ files, table }: SourceMap, offset: number): string | null {
+  let low = 0;
+  let high = table.length / ROW;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (table[ROW * middle]! <= offset) low = middle + 1;
+    else high = middle;
+  }
+  const at = ROW * (low - 1);
+  if (at < 0 || table[at + 1] === 0) return null;
+  return `${files[table[at + 1]! - 1]}:${table[at + 2]}:${table[at + 3]}`;
+}
+
+/** One line of a stack. `offset` is of the file; the compiler's own names lose their paths, which the place tells. */
+export function describeFrame(
+  map: SourceMap | null,
+  frame: { readonly name: string; readonly index: string; readonly offset: number },
+): string {
+  const place = map === null ? null : locate(map, frame.offset);
+  const name = map === null ? frame.name : frame.name.replace(/[\w.~@-]*\//g, "");
+  const where = place ?? `function[${frame.index}]+0x${frame.offset.toString(16)}`;
+  return name === "" ? where : place === null ? `${name} ${where}` : `${name} (${where})`;
+}

@@ -1,0 +1,149 @@
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { compile, type Succeeded, writeModule } from "../../../src/cli/compile.ts";
+import { PART } from "../../../src/http/head.ts";
+import { HOOK } from "../../../src/plugin/abi.ts";
+import { buildModule, buildModuleAside } from "../../../src/plugin/build.ts";
+import { OUTCOME } from "../../../src/plugin/host.ts";
+import { decodeSourceMap, loadSourceMap, locate } from "../../../src/plugin/source-map.ts";
+import { MEMORY, makeExchange, planOf, setPart, TestHost } from "./kit.ts";
+
+const directory = mkdtempSync(join(tmpdir(), "sluice-map-"));
+after(() => rmSync(directory, { recursive: true }));
+
+/** Each failure stands in a line of its own, in a function that is called from another. */
+const SOURCE = `import { Request } from "sluice/sdk";
+
+const limits = new StaticArray<i32>(2);
+
+function divide(by: i32): i32 {
+  return 100 / by;
+}
+
+// A trap of the engine, a trap of the library, and one that the author throws.
+export function onRequest(req: Request): void {
+  if (req.pathIs("/divide")) limits[0] = divide(limits[1]);
+  if (req.pathIs("/outside")) limits[req.path.length] = 1;
+  if (req.pathIs("/throw")) throw new Error("no");
+  if (req.pathIs("/spin")) while (true) { limits[0]++; }
+}
+`;
+
+async function build(): Promise<Succeeded> {
+  const file = join(directory, "plugin.ts");
+  writeFileSync(file, SOURCE);
+  const compiled = await compile(file);
+  assert.equal(compiled.problems, null);
+  return compiled as Succeeded;
+}
+
+test("decodes segments: differences, segments without a place, and no line but the first", () => {
+  const map = { version: 3, sources: ["a.ts", "b.ts"], sourceRoot: "src", mappings: "IAEC,KCFD,C,GAAA;AAAA" };
+  const decoded = decodeSourceMap(JSON.stringify(map), "")!;
+  assert.deepEqual(decoded.files, ["src/a.ts", "src/b.ts"]);
+  assert.ok(decoded.table.buffer instanceof SharedArrayBuffer, "threads share it");
+  const places: [offset: number, place: string | null][] = [
+    [0, null],
+    [3, null],
+    [4, "src/a.ts:3:2"],
+    [8, "src/a.ts:3:2"],
+    [9, "src/b.ts:1:1"],
+    [10, null],
+    [12, null],
+    [13, "src/b.ts:1:1"],
+    [1_000_000, "src/b.ts:1:1"],
+  ];
+  for (const [offset, place] of places) assert.equal(locate(decoded, offset), place, String(offset));
+});
+
+test("what is no source map is refused, and a module then has none", async () => {
+  const maps = [
+    "no JSON",
+    "{}",
+    '{"version":2,"mappings":"","sources":[]}',
+    '{"version":3,"mappings":"AAAA","sources":[]}',
+    '{"version":3,"mappings":"A!","sources":[]}',
+    '{"version":3,"mappings":"gggggggggggA","sources":["a"]}',
+    '{"version":3,"mappings":"AADA","sources":["a"]}',
+  ];
+  const { wasm } = await build();
+  const path = join(directory, "broken.wasm");
+  for (const text of maps) {
+    assert.throws(() => decodeSourceMap(text, ""), text);
+    writeFileSync(`${path}.map`, text);
+    assert.equal(await loadSourceMap(path, wasm), null);
+  }
+});
+
+test("the map of another build is not believed", async () => {
+  const { wasm, sourceMap } = await build();
+  const hash = createHash("sha256").update(wasm).digest("hex");
+  assert.notEqual(decodeSourceMap(sourceMap, hash), null);
+  assert.equal(decodeSourceMap(sourceMap, hash.replace(/^./, "x")), null);
+});
+
+test("a map is found beside the module, under the name that the module says, and within the module", async () => {
+  const { wasm, sourceMap } = await build();
+  const place = join(directory, "found.wasm");
+  assert.equal(await loadSourceMap(place, wasm), null, "there is none yet");
+  writeFileSync(join(directory, "plugin.wasm.map"), sourceMap);
+  assert.notEqual(await loadSourceMap(place, wasm), null, "the module says plugin.wasm.map");
+  rmSync(join(directory, "plugin.wasm.map"));
+  writeFileSync(`${place}.map`, sourceMap);
+  assert.notEqual(await loadSourceMap(place, wasm), null);
+  rmSync(`${place}.map`);
+  const map = JSON.parse(sourceMap);
+  delete map.x_sluice_module;
+  const url = `data:application/json;base64,${Buffer.from(JSON.stringify(map)).toString("base64")}`;
+  const inline = withSection(await strip(wasm), "sourceMappingURL", url);
+  assert.deepEqual((await loadSourceMap(place, inline))?.files, map.sources);
+});
+
+test("the stack of a trap names the author's lines, and offsets without a map", async () => {
+  const built = await build();
+  const path = join(directory, "plugin.wasm");
+  await writeModule(built, path);
+  const mapped = await buildModuleAside(built.wasm, { memory: MEMORY, path });
+  const cases: [path: string, line: RegExp][] = [
+    ["/divide", /^.*\bplugin\.ts:6:10\)?$/m],
+    ["/outside", /^.*\bplugin\.ts:12:31\)?$/m],
+    ["/throw", /^.*\bplugin\.ts:13:29\)?$/m],
+    ["/spin", /^.*\bplugin\.ts:14:\d+\)?$/m],
+  ];
+  for (const [target, line] of cases) {
+    const stack = failOn(mapped, target);
+    assert.match(stack, line, `${target}: ${stack}`);
+  }
+  assert.match(failOn(buildModule(built.wasm, { memory: MEMORY }), "/divide"), /function\[\d+\]\+0x[0-9a-f]+/);
+});
+
+function failOn(module: Awaited<ReturnType<typeof buildModuleAside>>, path: string): string {
+  const host = new TestHost();
+  const instance = host.prepare([module], [planOf()]).instances[0]!;
+  const exchange = makeExchange();
+  setPart(exchange.request, PART.path, path);
+  assert.equal(instance.call(HOOK.request_head, exchange), OUTCOME.failed);
+  return String(host.lines.at(-1)!.fields.stack);
+}
+
+/** The module without the section that names its map. */
+async function strip(wasm: Uint8Array): Promise<Uint8Array> {
+  const name = Buffer.from("\x10sourceMappingURL", "latin1");
+  const at = Buffer.from(wasm).indexOf(name);
+  return wasm.subarray(0, at - 2);
+}
+
+function withSection(wasm: Uint8Array, name: string, text: string): Uint8Array {
+  const leb = (value: number): number[] => (value < 128 ? [value] : [(value & 127) | 128, ...leb(value >>> 7)]);
+  const content = Buffer.concat([
+    Buffer.from(leb(name.length)),
+    Buffer.from(name),
+    Buffer.from(leb(text.length)),
+    Buffer.from(text),
+  ]);
+  return Buffer.concat([wasm, Buffer.from([0, ...leb(content.length)]), content]);
+}
