@@ -114,7 +114,8 @@ export class Guest {
     for (const [, name = "", index = "", offset] of stack.matchAll(FRAME)) {
       if (Number(index) >= this.#plan.info.functions) continue;
       const frame = { name, index, offset: originalOffset(this.#plan.offsets, Number(offset)) };
-      frames.push(describeFrame(this.#plan.sourceMap, frame));
+      const line = describeFrame(this.#plan.sourceMap, frame);
+      if (line !== null) frames.push(line);
     }
     return frames.join("\n");
   }

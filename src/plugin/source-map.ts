@@ -126,12 +126,19 @@ export function locate({ files, table }: SourceMap, offset: number): string | nu
   return `${files[table[at + 1]! - 1]}:${table[at + 2]}:${table[at + 3]}`;
 }
 
-/** One line of a stack. `offset` is of the file; the compiler's own names lose their paths, which the place tells. */
+/** The SDK's own step from a `throw` to the host: the message says where that was thrown. */
+const ABORT = "~lib/sluice/sdk/abort.ts:";
+
+/**
+ * One line of a stack; null for one that says nothing. `offset` is of the file; the compiler's own names lose their
+ * paths, which the place tells.
+ */
 export function describeFrame(
   map: SourceMap | null,
   frame: { readonly name: string; readonly index: string; readonly offset: number },
-): string {
+): string | null {
   const place = map === null ? null : locate(map, frame.offset);
+  if (place?.startsWith(ABORT)) return null;
   const name = map === null ? frame.name : frame.name.replace(/[\w.~@-]*\//g, "");
   const where = place ?? `function[${frame.index}]+0x${frame.offset.toString(16)}`;
   return name === "" ? where : place === null ? `${name} ${where}` : `${name} (${where})`;
