@@ -74,6 +74,19 @@ export namespace LEVEL {
   export const error: i32 = 3;
 }
 
+export namespace DIGEST {
+  export const sha256: i32 = 0;
+  export const sha384: i32 = 1;
+  export const sha512: i32 = 2;
+}
+
+export namespace SIGNATURE {
+  export const rs256: i32 = 0;
+  export const ps256: i32 = 1;
+  export const es256: i32 = 2;
+  export const eddsa: i32 = 3;
+}
+
 /** What `config_kind` answers. */
 export namespace KIND {
   export const absent: i32 = 0;

@@ -1,3 +1,5 @@
+import { hexDigit } from "./base64";
+import { spell } from "./binary";
 import { now as hostNow, now_precise, random as hostRandom } from "./imports";
 
 /** Milliseconds since 1970; it moves every 50 ms. */
@@ -22,4 +24,21 @@ export function random(): u32 {
 export function randomBelow(bound: u32): u32 {
   // The high half of a 32 × 32 bit product; the bias is below bound / 2^32.
   return <u32>((<u64>random() * <u64>bound) >> 32);
+}
+
+/** A random number from 0 up to but not including 1, of 53 random bits; not for secrets. */
+export function randomFloat(): f64 {
+  return (<f64>(random() >> 5) * 67108864 + <f64>(random() >> 6)) / 9007199254740992;
+}
+
+/** So many random hexadecimal digits, for names in logs; not for secrets. */
+export function randomHex(digits: i32): string {
+  const text = new StaticArray<u8>(digits);
+  let bits: u32 = 0;
+  for (let i = 0; i < digits; i++) {
+    if ((i & 7) == 0) bits = random();
+    unchecked((text[i] = hexDigit(<u8>(bits & 15))));
+    bits >>= 4;
+  }
+  return spell(changetype<usize>(text), digits);
 }

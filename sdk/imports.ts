@@ -54,6 +54,17 @@ export declare function log_write(level: i32, text: usize, len: i32): i32;
 @external("sluice:clock/1", "now_precise")
 export declare function now_precise(): f64;
 
+@external("sluice:crypto/1", "digest")
+export declare function digest(algorithm: i32, data: usize, len: i32, out: usize, cap: i32): i32;
+@external("sluice:crypto/1", "hmac")
+export declare function hmac(algorithm: i32, key: usize, keyLen: i32, data: usize, len: i32, out: usize, cap: i32): i32;
+@external("sluice:crypto/1", "equal")
+export declare function equal(a: usize, aLen: i32, b: usize, bLen: i32): i32;
+@external("sluice:crypto/1", "verify")
+export declare function verify(algorithm: i32, key: usize, keyLen: i32, data: usize, len: i32, signature: usize, signatureLen: i32): i32;
+@external("sluice:crypto/1", "random_bytes")
+export declare function random_bytes(out: usize, len: i32): i32;
+
 @external("sluice:balance/1", "endpoint_count")
 export declare function endpoint_count(): i32;
 @external("sluice:balance/1", "endpoint")

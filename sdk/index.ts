@@ -16,9 +16,12 @@
  * Memory of a call is given back when it ends; what is made at the top of the file or in `configure` stays.
  */
 
+export { Base64, Base64Url, Hex } from "./base64";
+export { Bytes, fromBytes, fromUtf8, toBytes, toUtf8 } from "./binary";
 export { Cluster, Strategy, cluster, strategy } from "./cluster";
-export { now, preciseNow, random, randomBelow } from "./clock";
+export { now, preciseNow, random, randomBelow, randomFloat, randomHex } from "./clock";
 export { Config } from "./config";
+export { PublicKey, constantTimeEquals, hmacSha256, hmacSha384, hmacSha512, randomBytes, sha256, sha384, sha512 } from "./crypto";
 export { Endpoints } from "./endpoints";
 export { Headers } from "./headers";
 export { PerInstance } from "./instance";
@@ -27,3 +30,4 @@ export { Outcome } from "./outcome";
 export { PerEndpoint } from "./per-endpoint";
 export { Request } from "./request";
 export { Response } from "./response";
+export { Time } from "./time";

@@ -16,6 +16,7 @@ const PERMISSIONS: Readonly<Record<string, string>> = {
   "sluice:log/1": "write to the log",
   "sluice:clock/1": "tell the time to the microsecond",
   "sluice:balance/1": "see endpoints and their load",
+  "sluice:crypto/1": "compute hashes, check signatures, draw secure random bytes",
 };
 
 export async function run(args: string[]): Promise<number> {

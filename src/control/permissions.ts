@@ -15,6 +15,7 @@ const PERMISSIONS: { readonly [G in keyof typeof IMPORTS]: Permission | null } =
   "sluice:core/1": null,
   "sluice:log/1": null,
   "sluice:balance/1": null,
+  "sluice:crypto/1": null,
   "sluice:clock/1": { isGiven: (allow) => allow.clock === "precise", add: "clock: precise" },
 };
 

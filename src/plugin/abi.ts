@@ -158,6 +158,21 @@ export const ATTEMPT = {
 /** Levels of `sluice:log/1` `write`. */
 export const LEVEL = { debug: 0, info: 1, warn: 2, error: 3 } as const;
 
+/** Ids for `digest` and `hmac` of `sluice:crypto/1`. MD5 and SHA-1 are broken and are not offered. */
+export const DIGEST = { sha256: 0, sha384: 1, sha512: 2 } as const;
+
+/** Ids for `verify`: the algorithms of RFC 7518 section 3.1 and RFC 8037 by their JOSE names. */
+export const SIGNATURE = {
+  /** RSASSA-PKCS1-v1_5 with SHA-256; keys of 2048 to 8192 bits. */
+  rs256: 0,
+  /** RSASSA-PSS with SHA-256, MGF1 with SHA-256, a salt of 32 bytes; the same keys. */
+  ps256: 1,
+  /** ECDSA on P-256 with SHA-256; the signature is r and s, 32 bytes each (IEEE P1363). */
+  es256: 2,
+  /** Ed25519. */
+  eddsa: 3,
+} as const;
+
 /** Bounds that the host puts on what a guest hands in. */
 export const LIMIT = {
   moduleBytes: 16 * 1024 * 1024,
@@ -174,6 +189,10 @@ export const LIMIT = {
   /** Of one plugin on one thread; what is over is dropped and counted. */
   logLinesPerSecond: 100,
   exchangeKey: 256,
+  /** The text of a public key. The longest that is served, RSA of 8192 bits, has 1.5 KiB. */
+  publicKey: 8192,
+  /** Of one call. */
+  randomBytes: 4096,
   configPath: 1024,
   tables: 8,
   tableEntries: 128 * 1024,
@@ -181,6 +200,21 @@ export const LIMIT = {
 
 /** Fuel for the host's side of things: every host call costs `hostCall` plus one for each 64 bytes it moves. */
 export const FUEL = { default: 1_000_000, start: 10_000_000, hostCall: 10, bytesPerUnit: 64 } as const;
+
+/**
+ * What the calls of `sluice:crypto/1` cost beyond that: one unit for each 10 ns or so that they were measured to take.
+ * A million units, the default of one hook call, are a hundred signatures.
+ */
+export const CRYPTO_FUEL = {
+  digest: 80,
+  hmac: 200,
+  random: 150,
+  verify: 10_000,
+  /** A public key that is not among those the host keeps parsed. */
+  key: 2_000,
+  /** Hashed bytes for one unit. */
+  bytesPerUnit: 16,
+} as const;
 
 export type ValueType = "i32" | "f64";
 export type Import = { readonly params: readonly ValueType[]; readonly result: ValueType | null; readonly doc: string };
@@ -240,6 +274,16 @@ export const IMPORTS = {
     column_read: i(3, "(column, out, cap) -> bytes: one i32 for each endpoint"),
     endpoint_text: i(4, "(index, what, out, cap) -> length | absent"),
     attempt: i(1, "(id) -> value | notHere; outcome"),
+  },
+  "sluice:crypto/1": {
+    digest: i(5, "(algorithm, data, len, out, cap) -> length | invalid; one of DIGEST"),
+    hmac: i(7, "(algorithm, key, keyLen, data, len, out, cap) -> length | invalid; RFC 2104"),
+    equal: i(4, "(a, aLen, b, bLen) -> 1 | 0; the time does not depend on where they differ"),
+    verify: i(
+      7,
+      "(algorithm, key, keyLen, data, len, signature, signatureLen) -> 1 | 0 | invalid (a key not for it) | tooLarge",
+    ),
+    random_bytes: i(2, "(out, len) -> ok | tooLarge; fit for secrets"),
   },
 } as const satisfies Record<string, Record<string, Import>>;
 

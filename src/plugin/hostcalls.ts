@@ -3,6 +3,7 @@ import { type IMPORTS, LEVEL, LIMIT, STATUS } from "./abi.ts";
 import type { CallContext } from "./call-context.ts";
 import { makeBalanceCalls } from "./calls-balance.ts";
 import { makeConfigCalls } from "./calls-config.ts";
+import { makeCryptoCalls } from "./calls-crypto.ts";
 import { makeExchangeCalls } from "./calls-exchange.ts";
 import { makeHeadCalls } from "./calls-head.ts";
 import { Fault } from "./fault.ts";
@@ -24,6 +25,7 @@ export function makeImports(context: CallContext) {
     },
     "sluice:log/1": makeLogCalls(context),
     "sluice:clock/1": makeClockCalls(context),
+    "sluice:crypto/1": makeCryptoCalls(context),
     "sluice:balance/1": makeBalanceCalls(context),
   } satisfies Imports;
 }

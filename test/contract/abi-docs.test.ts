@@ -54,6 +54,8 @@ test("every limit and price stands in the tables", () => {
     ["values of an exchange", [LIMIT.exchangeValues, LIMIT.exchangeValue]],
     ["the path of a configuration", [LIMIT.configPath]],
     ["a log line", [LIMIT.logLine]],
+    ["a public key", [LIMIT.publicKey]],
+    ["random bytes", [LIMIT.randomBytes]],
     ["log lines", [LIMIT.logLinesPerCall, LIMIT.logLinesPerSecond]],
     ["a host call", [FUEL.hostCall, FUEL.bytesPerUnit]],
   ];
@@ -61,6 +63,13 @@ test("every limit and price stands in the tables", () => {
     new Set(rows.flatMap(([, numbers]) => numbers)).size,
     new Set([...Object.values(LIMIT), FUEL.hostCall, FUEL.bytesPerUnit]).size,
   );
+  const { digest, hmac, random, verify, key, bytesPerUnit } = abi.CRYPTO_FUEL;
+  rows.push(
+    ["of these, `digest`", [digest, bytesPerUnit]],
+    ["of these, `hmac`", [hmac, bytesPerUnit]],
+    ["of these, `random_bytes`", [random]],
+  );
+  rows.push(["of these, `verify`", [verify, key, bytesPerUnit]]);
   for (const [what, numbers] of rows)
     assert.ok(
       numbers.every((number) => numbersOf(what).includes(number)),
@@ -70,8 +79,8 @@ test("every limit and price stands in the tables", () => {
 });
 
 test("the other numbers stand in the text", () => {
-  const { RESULT, STATUS, HEADERS, ENDPOINT_TEXT, ATTEMPT, LEVEL } = abi;
-  for (const group of [RESULT, STATUS, HEADERS, ENDPOINT_TEXT, ATTEMPT, LEVEL])
+  const { RESULT, STATUS, HEADERS, ENDPOINT_TEXT, ATTEMPT, LEVEL, DIGEST, SIGNATURE } = abi;
+  for (const group of [RESULT, STATUS, HEADERS, ENDPOINT_TEXT, ATTEMPT, LEVEL, DIGEST, SIGNATURE])
     for (const [name, number] of Object.entries(group))
       assert.ok(page.includes(`\`${name}\` ${number}`), `${name} ${number}`);
   assert.match(page, new RegExp(`ABI, version ${abi.ABI_VERSION}\n`));
