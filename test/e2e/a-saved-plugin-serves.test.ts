@@ -5,12 +5,11 @@ import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { test } from "node:test";
 import { findFreePort } from "./free-port.ts";
 import { startUpstream } from "./peers.ts";
-import { atEnd, launcher, until } from "./program.ts";
+import { atEnd, environment, launcher, testInEachMode, until } from "./program.ts";
 
-test("save, and the next request is served by what was saved", async (t) => {
+testInEachMode("save, and the next request is served by what was saved", async (t) => {
   const directory = mkdtempSync(join(tmpdir(), "sluice-dev-"));
   atEnd(t, () => rmSync(directory, { recursive: true }));
   const upstream = await startUpstream(t);
@@ -22,7 +21,7 @@ test("save, and the next request is served by what was saved", async (t) => {
   const source = join(directory, "hello/plugin.ts");
   const written = readFileSync(source, "utf8");
 
-  const dev = spawn(process.execPath, [launcher, "dev", "-c", config, "--workers", "1"]);
+  const dev = spawn(process.execPath, [launcher, "dev", "-c", config, "--workers", "1"], { env: environment(t) });
   atEnd(t, () => dev.kill("SIGKILL"));
   let told = "";
   dev.stderr.on("data", (data) => {

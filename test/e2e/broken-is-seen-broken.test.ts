@@ -4,16 +4,15 @@ import { execFile } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { test } from "node:test";
 import { promisify } from "node:util";
 import { connectTo, startRawUpstream, startUpstream } from "./peers.ts";
-import { bounded, simpleConfig, startSluice, testInBothModes, until } from "./program.ts";
+import { bounded, simpleConfig, startSluice, testInEachMode, until } from "./program.ts";
 
 const get = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
 
-testInBothModes("abort-frees-the-upstream: a client that leaves before the answer", async (t, accept) => {
+testInEachMode("abort-frees-the-upstream: a client that leaves before the answer", async (t) => {
   const upstream = await startRawUpstream(t);
-  const sluice = await startSluice(t, simpleConfig(upstream.port, { rest: "log: { access: true }" }), { accept });
+  const sluice = await startSluice(t, simpleConfig(upstream.port, { rest: "log: { access: true }" }));
   const leave = { reset: "reset", end: "end" } as const;
   let index = 0;
   for (const way of [leave.reset, leave.end]) {
@@ -30,7 +29,7 @@ testInBothModes("abort-frees-the-upstream: a client that leaves before the answe
   assert.equal(await sluice.metric("sluice_requests_in_flight"), 0);
 });
 
-test("a client with halfClose is answered after its FIN", async (t) => {
+testInEachMode("a client with halfClose is answered after its FIN", async (t) => {
   const upstream = await startRawUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port, { listener: "halfClose: true" }));
   const client = await connectTo(t, sluice.port);
@@ -42,7 +41,7 @@ test("a client with halfClose is answered after its FIN", async (t) => {
   assert.deepEqual([answer.status, answer.body.toString()], [200, "ok"]);
 });
 
-test("abort-frees-the-upstream: a client that leaves inside the answer, or inside its request", async (t) => {
+testInEachMode("abort-frees-the-upstream: a client that leaves inside the answer, or inside its request", async (t) => {
   const upstream = await startRawUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port));
   const reader = await connectTo(t, sluice.port);
@@ -70,7 +69,7 @@ const broken = [
 
 for (const [name, rest] of broken) {
   for (const how of ["end", "reset"] as const) {
-    test(`broken-answer-is-seen-broken: ${name}, the upstream's ${how}`, async (t) => {
+    testInEachMode(`broken-answer-is-seen-broken: ${name}, the upstream's ${how}`, async (t) => {
       const upstream = await startRawUpstream(t, async (peer) => {
         await peer.head();
         peer.send(`HTTP/1.1 200 OK\r\n${rest}`);
@@ -87,7 +86,7 @@ for (const [name, rest] of broken) {
   }
 }
 
-test("broken-answer-is-seen-broken: curl says so, close-delimited answers included", async (t) => {
+testInEachMode("broken-answer-is-seen-broken: curl says so, close-delimited answers included", async (t) => {
   const rests = [...broken.map(([, rest]) => rest), "\r\nabc"];
   const upstream = await startRawUpstream(t, async (peer) => {
     const path = /GET \/(\d)/.exec(await peer.head())![1]!;
@@ -108,7 +107,7 @@ test("broken-answer-is-seen-broken: curl says so, close-delimited answers includ
   }
 });
 
-test("an answer that is whole stays whole for a client that reads it late", async (t) => {
+testInEachMode("an answer that is whole stays whole for a client that reads it late", async (t) => {
   const size = 8 * 1024 * 1024;
   const upstream = await startUpstream(t, (_, response) => response.end(Buffer.alloc(size, "x")));
   const sluice = await startSluice(t, simpleConfig(upstream.port));
@@ -124,7 +123,7 @@ test("an answer that is whole stays whole for a client that reads it late", asyn
   assert.equal(answer.body.length, size);
 });
 
-testInBothModes("an answer that breaks off is told to a client of a Unix socket too", async (t, accept) => {
+testInEachMode("an answer that breaks off is told to a client of a Unix socket too", async (t) => {
   const upstream = await startRawUpstream(t, async (peer) => {
     await peer.head();
     await peer.sendPieces(["HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"]);
@@ -132,9 +131,7 @@ testInBothModes("an answer that breaks off is told to a client of a Unix socket 
   });
   const path = join(mkdtempSync(join(tmpdir(), "sluice-socket-")), "web");
   const config = simpleConfig(upstream.port);
-  const sluice = await startSluice(t, (ports) => config(ports).replace(`127.0.0.1:${ports.web}`, `unix:${path}`), {
-    accept,
-  });
+  const sluice = await startSluice(t, (ports) => config(ports).replace(`127.0.0.1:${ports.web}`, `unix:${path}`), {});
   const client = await connectTo(t, path);
   const answer = await client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").answer();
   assert.deepEqual([answer.status, answer.whole], [200, false]);

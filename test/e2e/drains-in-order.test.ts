@@ -1,9 +1,8 @@
 /** SIGTERM: what runs is finished, what is new is refused, and the program ends with 0. */
 import assert from "node:assert/strict";
 import { connect } from "node:net";
-import { test } from "node:test";
 import { connectTo, startRawUpstream, startUpstream } from "./peers.ts";
-import { bounded, type Program, simpleConfig, startSluice, testInBothModes, until } from "./program.ts";
+import { bounded, type Program, simpleConfig, startSluice, testInEachMode, until } from "./program.ts";
 
 const get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -15,35 +14,32 @@ const isRefused = (port: number): Promise<boolean> =>
 
 const isReady = (sluice: Program): Promise<number> => sluice.ask("/ready").then(({ status }) => status);
 
-testInBothModes(
-  "drains-in-order: a request under way completes, and its connection closes after it",
-  async (t, accept) => {
-    const upstream = await startRawUpstream(t);
-    const sluice = await startSluice(t, simpleConfig(upstream.port), { accept, workers: 2 });
-    assert.equal(await isReady(sluice), 200);
-    const idle = await connectTo(t, sluice.port);
-    const busy = await connectTo(t, sluice.port);
-    busy.send(get);
-    const peer = await upstream.connection(0);
-    await peer.head();
+testInEachMode("drains-in-order: a request under way completes, and its connection closes after it", async (t) => {
+  const upstream = await startRawUpstream(t);
+  const sluice = await startSluice(t, simpleConfig(upstream.port), { workers: 2 });
+  assert.equal(await isReady(sluice), 200);
+  const idle = await connectTo(t, sluice.port);
+  const busy = await connectTo(t, sluice.port);
+  busy.send(get);
+  const peer = await upstream.connection(0);
+  await peer.head();
 
-    sluice.kill("SIGTERM");
-    await until(async () => (await isReady(sluice)) === 503, "/ready says 503");
-    assert.equal((await sluice.ask("/health")).status, 200);
-    await until(() => isRefused(sluice.port), "new connections are refused");
-    await idle.waits(() => idle.ended, "the idle connection's end");
-    idle.socket.destroy();
+  sluice.kill("SIGTERM");
+  await until(async () => (await isReady(sluice)) === 503, "/ready says 503");
+  assert.equal((await sluice.ask("/health")).status, 200);
+  await until(() => isRefused(sluice.port), "new connections are refused");
+  await idle.waits(() => idle.ended, "the idle connection's end");
+  idle.socket.destroy();
 
-    peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
-    const answer = await busy.answer();
-    assert.deepEqual([answer.status, answer.body.toString(), answer.headers.connection], [200, "ok", "close"]);
-    await busy.waits(() => busy.ended, "the end");
-    busy.socket.destroy();
-    assert.deepEqual(await bounded(sluice.exited, "the program's end"), { code: 0, signal: null });
-  },
-);
+  peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+  const answer = await busy.answer();
+  assert.deepEqual([answer.status, answer.body.toString(), answer.headers.connection], [200, "ok", "close"]);
+  await busy.waits(() => busy.ended, "the end");
+  busy.socket.destroy();
+  assert.deepEqual(await bounded(sluice.exited, "the program's end"), { code: 0, signal: null });
+});
 
-test("what does not end within the grace is ended, and the exit code is 0 all the same", async (t) => {
+testInEachMode("what does not end within the grace is ended, and the exit code is 0 all the same", async (t) => {
   const upstream = await startRawUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port, { rest: "shutdown: { grace: 300ms }" }));
   const client = await connectTo(t, sluice.port);
@@ -54,7 +50,7 @@ test("what does not end within the grace is ended, and the exit code is 0 all th
   await bounded(client.closed, "the end");
 });
 
-test("a second signal ends it at once", async (t) => {
+testInEachMode("a second signal ends it at once", async (t) => {
   const upstream = await startRawUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port));
   const client = await connectTo(t, sluice.port);
@@ -66,7 +62,7 @@ test("a second signal ends it at once", async (t) => {
   await bounded(sluice.exited, "the program's end", 5000);
 });
 
-test("nothing under way: it ends by itself", async (t) => {
+testInEachMode("nothing under way: it ends by itself", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port), { workers: 2 });
   assert.equal((await fetch(sluice.url, { headers: { connection: "close" } })).status, 200);

@@ -1,24 +1,23 @@
 /** An answer before the request is complete reaches the client; and who asks first whether to send is told. */
 import assert from "node:assert/strict";
-import { test } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import { connectTo, startRawUpstream } from "./peers.ts";
-import { simpleConfig, startSluice, testInBothModes } from "./program.ts";
+import { simpleConfig, startSluice, testInEachMode } from "./program.ts";
 
 const MiB = 1024 * 1024;
 const early = "HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\nX-From: upstream\r\n\r\nbig";
 
 for (const framing of ["length", "chunked"] as const) {
-  testInBothModes(
+  testInEachMode(
     `early-answer-is-seen: the upstream refuses a body (${framing}) that is still being sent`,
-    async (t, accept) => {
+    async (t) => {
       const answered = Promise.withResolvers<void>();
       const upstream = await startRawUpstream(t, async (peer) => {
         await peer.head();
         peer.socket.pause();
         peer.socket.write(early, () => answered.resolve());
       });
-      const sluice = await startSluice(t, simpleConfig(upstream.port), { accept });
+      const sluice = await startSluice(t, simpleConfig(upstream.port));
       const client = await connectTo(t, sluice.port);
       const chunked = framing === "chunked";
       client.socket.pause();
@@ -41,7 +40,7 @@ for (const framing of ["length", "chunked"] as const) {
   );
 }
 
-test("expect-continue: the upstream's 100 goes through, and then the body", async (t) => {
+testInEachMode("expect-continue: the upstream's 100 goes through, and then the body", async (t) => {
   const bodies: string[] = [];
   const upstream = await startRawUpstream(t, async (peer) => {
     assert.match(await peer.head(), /\r\nexpect: 100-continue\r\n/i);
@@ -57,7 +56,7 @@ test("expect-continue: the upstream's 100 goes through, and then the body", asyn
   assert.deepEqual(bodies, ["hello"]);
 });
 
-test("expect-continue: a refusal comes instead of the 100, and ends the connection", async (t) => {
+testInEachMode("expect-continue: a refusal comes instead of the 100, and ends the connection", async (t) => {
   const upstream = await startRawUpstream(t, async (peer) => {
     await peer.head();
     peer.send(early);
@@ -70,7 +69,7 @@ test("expect-continue: a refusal comes instead of the 100, and ends the connecti
   await client.waits(() => client.ended, "the end");
 });
 
-test("expect-continue: Sluice's own refusals come at once", async (t) => {
+testInEachMode("expect-continue: Sluice's own refusals come at once", async (t) => {
   const upstream = await startRawUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port, { listener: "limits: { body: 4 }" }));
   const client = await connectTo(t, sluice.port);

@@ -5,8 +5,8 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { type IncomingHttpHeaders, type OutgoingHttpHeaders, request } from "node:http";
 import { join } from "node:path";
-import { type TestContext, test } from "node:test";
 import { findFreePort } from "./free-port.ts";
+import { environment, type LiveTest, testInEachMode } from "./program.ts";
 
 const examples = join(import.meta.dirname, "../../examples");
 
@@ -14,7 +14,7 @@ type Answer = { status: number; headers: IncomingHttpHeaders; body: string };
 type Seen = { upstream: string; headers: Record<string, string> };
 type Get = (path: string, headers?: OutgoingHttpHeaders) => Promise<Answer>;
 
-test("quickstart: a filter greets and refuses, a router sends to beta", async (t) => {
+testInEachMode("quickstart: a filter greets and refuses, a router sends to beta", async (t) => {
   const get = await startExample(t, "quickstart");
   const upstreams = new Set<string>();
   for (let i = 0; i < 4; i++) {
@@ -34,7 +34,7 @@ test("quickstart: a filter greets and refuses, a router sends to beta", async (t
   assert.equal(refused.body, "not for you\n");
 });
 
-test("canary-split: a known user stays on one side, the others are split", async (t) => {
+testInEachMode("canary-split: a known user stays on one side, the others are split", async (t) => {
   const get = await startExample(t, "canary-split");
   assert.equal(seenBy(await get("/", { "x-canary": "always" })).upstream, "canary");
   const users = Array.from({ length: 60 }, (_, i) => `user-${i}`);
@@ -45,7 +45,7 @@ test("canary-split: a known user stays on one side, the others are split", async
   assert.match(seenBy(await get("/")).upstream, /^(stable|canary)$/);
 });
 
-test("tenant-routing: the host name says the tenant, the tenant the cluster", async (t) => {
+testInEachMode("tenant-routing: the host name says the tenant, the tenant the cluster", async (t) => {
   const get = await startExample(t, "tenant-routing");
   const acme = seenBy(await get("/", { host: "acme.example.com" }));
   assert.deepEqual([acme.upstream, acme.headers["x-tenant"]], ["acme", "acme"]);
@@ -56,7 +56,7 @@ test("tenant-routing: the host name says the tenant, the tenant the cluster", as
   }
 });
 
-test("ab-header: a visitor gets a variant and keeps it", async (t) => {
+testInEachMode("ab-header: a visitor gets a variant and keeps it", async (t) => {
   const get = await startExample(t, "ab-header");
   const first = await get("/");
   const [, variant] = /^variant=([ab]); Path=\/; Max-Age=\d+$/.exec(String(first.headers["set-cookie"]))!;
@@ -69,8 +69,8 @@ test("ab-header: a visitor gets a variant and keeps it", async (t) => {
 });
 
 /** Starts an example on free ports, and stops it after the test with SIGTERM, at which it must exit with 0. */
-async function startExample(t: TestContext, name: string): Promise<Get> {
-  const env = { ...process.env };
+async function startExample(t: LiveTest, name: string): Promise<Get> {
+  const env = environment(t);
   for (const port of portVariables(name)) env[port] = String(await findFreePort());
   const example = spawn(process.execPath, [join(examples, name, "start.ts")], { env });
   const output = collect(example);

@@ -1,12 +1,12 @@
 /** What is over a limit is refused with the status that says so, and nothing of it reaches an upstream. */
 import assert from "node:assert/strict";
 import { connectTo, exchange, startUpstream } from "./peers.ts";
-import { bounded, simpleConfig, startSluice, testInBothModes } from "./program.ts";
+import { bounded, simpleConfig, startSluice, testInEachMode } from "./program.ts";
 
-testInBothModes("431, 414, 413, and the number of connections", async (t, accept) => {
+testInEachMode("431, 414, 413, and the number of connections", async (t) => {
   const upstream = await startUpstream(t);
   const listener = "limits: { head: 1KiB, target: 64B, headers: 5, body: 10, connections: 3 }";
-  const sluice = await startSluice(t, simpleConfig(upstream.port, { listener }), { accept });
+  const sluice = await startSluice(t, simpleConfig(upstream.port, { listener }));
   const refusals: [number, string][] = [
     [431, `GET / HTTP/1.1\r\nHost: a\r\nX: ${"x".repeat(1024)}\r\n\r\n`],
     [431, `GET / HTTP/1.1\r\nHost: a\r\n${"X: y\r\n".repeat(5)}\r\n`],
@@ -34,13 +34,11 @@ testInBothModes("431, 414, 413, and the number of connections", async (t, accept
   for (const request of fits) assert.equal((await exchange(t, sluice.port, request)).status, 200, request);
 });
 
-testInBothModes(
+testInEachMode(
   "a connection over the limit is closed at once, and there is room again when one has gone",
-  async (t, accept) => {
+  async (t) => {
     const upstream = await startUpstream(t);
-    const sluice = await startSluice(t, simpleConfig(upstream.port, { listener: "limits: { connections: 2 }" }), {
-      accept,
-    });
+    const sluice = await startSluice(t, simpleConfig(upstream.port, { listener: "limits: { connections: 2 }" }), {});
     const get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     const first = await connectTo(t, sluice.port);
     const second = await connectTo(t, sluice.port);

@@ -1,12 +1,11 @@
 /** Every answer that Sluice makes itself says so by Proxy-Status (RFC 9209), and tells nothing of what is behind it. */
 import assert from "node:assert/strict";
-import { test } from "node:test";
 import { makePlugin, TRAP } from "./bad-plugins.ts";
 import { findFreePort } from "./free-port.ts";
 import { exchange, startRawUpstream } from "./peers.ts";
-import { startSluice } from "./program.ts";
+import { startSluice, testInEachMode } from "./program.ts";
 
-test("400, 403, 404, 413, 500, 502, 503, 504: each with its error type", async (t) => {
+testInEachMode("400, 403, 404, 413, 500, 502, 503, 504: each with its error type", async (t) => {
   const resetting = await startRawUpstream(t, async (peer) => {
     await peer.head();
     peer.reset();

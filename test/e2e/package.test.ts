@@ -11,6 +11,7 @@ import { after, before, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import { promisify } from "node:util";
 import { findFreePort } from "./free-port.ts";
+import { environment, testInEachMode } from "./program.ts";
 
 const root = join(import.meta.dirname, "../..");
 const directory = mkdtempSync(join(tmpdir(), "sluice-package-"));
@@ -38,7 +39,7 @@ test("says its version", async () => {
   assert.equal(stdout, `sluice ${version}\n`);
 });
 
-test("passes a request on, and ends with 0 at SIGTERM", async (t) => {
+testInEachMode("passes a request on, and ends with 0 at SIGTERM", async (t) => {
   const upstream = createServer((request, response) => response.end(`${request.method} ${request.url}`));
   await once(upstream.listen(0, "127.0.0.1"), "listening");
   t.after(() => upstream.close());
@@ -53,7 +54,11 @@ clusters:
   app: ["127.0.0.1:${(upstream.address() as AddressInfo).port}"]
 `,
   );
-  const proxy = spawn(sluice, ["run", "-c", config], { cwd: directory, env, stdio: ["ignore", "ignore", "inherit"] });
+  const proxy = spawn(sluice, ["run", "-c", config], {
+    cwd: directory,
+    env: { ...environment(t), PATH: env.PATH },
+    stdio: ["ignore", "ignore", "inherit"],
+  });
   const ended = once(proxy, "exit");
   let answer: Response | null = null;
   while (answer === null && proxy.exitCode === null) {

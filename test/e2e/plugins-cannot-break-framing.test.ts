@@ -1,9 +1,8 @@
 /** Whatever a plugin makes of a method or a status, the next answer on the connection is the next request's. */
 import assert from "node:assert/strict";
-import { type TestContext, test } from "node:test";
 import { makePlugin } from "./bad-plugins.ts";
 import { connectTo, type Peer, type RawUpstream, startRawUpstream } from "./peers.ts";
-import { type Program, simpleConfig, startSluice } from "./program.ts";
+import { type LiveTest, type Program, simpleConfig, startSluice, testInEachMode } from "./program.ts";
 
 const METHOD = 0;
 const STATUS = 5;
@@ -18,7 +17,7 @@ const sets = (hook: string, attribute: number, value: string): Uint8Array =>
   );
 
 /** A proxy whose rule for /changed has that plugin, before an upstream that says `answer` to whatever it is asked. */
-async function startChanging(t: TestContext, wasm: Uint8Array, answer: (head: string) => string | string[]) {
+async function startChanging(t: LiveTest, wasm: Uint8Array, answer: (head: string) => string | string[]) {
   const asked: string[] = [];
   const upstream = await startRawUpstream(t, async (peer: Peer) => {
     for (;;) {
@@ -37,7 +36,7 @@ async function startChanging(t: TestContext, wasm: Uint8Array, answer: (head: st
 }
 
 /** Sends a changed request and an ordinary one after it, and answers both answers. */
-async function askTwice(t: TestContext, sluice: Program, method: string) {
+async function askTwice(t: LiveTest, sluice: Program, method: string) {
   const client = await connectTo(t, sluice.port);
   client.send(`${method} /changed HTTP/1.1\r\nHost: a\r\n\r\n`);
   const changed = await client.answer(method === "HEAD");
@@ -56,14 +55,14 @@ for (const [what, answer] of [
 ] as const) {
   const say = (head: string): string | string[] => (head.includes("/changed") ? [...[answer].flat()] : NEXT);
 
-  test(`a HEAD that became a GET has no body (${what})`, async (t) => {
+  testInEachMode(`a HEAD that became a GET has no body (${what})`, async (t) => {
     const { sluice, asked } = await startChanging(t, sets("request_head", METHOD, "GET"), say);
     assert.equal((await askTwice(t, sluice, "HEAD")).status, 200);
     assert.deepEqual(asked, ["GET", "GET"]);
   });
 
   for (const status of [204, 304]) {
-    test(`a 200 that became a ${status} has no body (${what})`, async (t) => {
+    testInEachMode(`a 200 that became a ${status} has no body (${what})`, async (t) => {
       const { sluice } = await startChanging(t, sets("response_head", STATUS, String(status)), say);
       assert.equal((await askTwice(t, sluice, "GET")).status, status);
     });
@@ -71,7 +70,7 @@ for (const [what, answer] of [
 }
 
 for (const status of [204, 304]) {
-  test(`a ${status} that became a 200 is an empty answer`, async (t) => {
+  testInEachMode(`a ${status} that became a 200 is an empty answer`, async (t) => {
     const length = status === 304 ? "Content-Length: 1000\r\n" : "";
     const { sluice } = await startChanging(t, sets("response_head", STATUS, "200"), (head) =>
       head.includes("/changed") ? `HTTP/1.1 ${status} Some\r\n${length}\r\n` : NEXT,
@@ -82,7 +81,7 @@ for (const status of [204, 304]) {
   });
 }
 
-test("a GET that became a HEAD is an empty answer", async (t) => {
+testInEachMode("a GET that became a HEAD is an empty answer", async (t) => {
   const { sluice } = await startChanging(t, sets("request_head", METHOD, "HEAD"), (head) =>
     head.includes("/changed") ? "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" : NEXT,
   );
@@ -90,7 +89,7 @@ test("a GET that became a HEAD is an empty answer", async (t) => {
   assert.deepEqual([answer.status, answer.body.length, answer.whole], [200, 0, true]);
 });
 
-test("never-retries-a-sent-post: what a plugin made a POST counts as one", async (t) => {
+testInEachMode("never-retries-a-sent-post: what a plugin made a POST counts as one", async (t) => {
   let heads = 0;
   const upstreams: RawUpstream[] = [];
   for (let i = 0; i < 2; i++)

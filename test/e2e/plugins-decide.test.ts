@@ -3,10 +3,10 @@ import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { before, test } from "node:test";
+import { before } from "node:test";
 import { compile } from "../../src/cli/compile.ts";
 import { startUpstream } from "./peers.ts";
-import { startSluice, until } from "./program.ts";
+import { startSluice, testInEachMode, until } from "./program.ts";
 
 const SOURCES = {
   "chooser.wasm": `import { Request, cluster } from "sluice/sdk";
@@ -36,7 +36,7 @@ before(async () => {
   rmSync(directory, { recursive: true });
 });
 
-test("a router's cluster, a filter's cluster, a pass to the next rule, an answer of one's own", async (t) => {
+testInEachMode("a router's cluster, a filter's cluster, a pass to the next rule, an answer of one's own", async (t) => {
   const [app, canary, other] = [await startUpstream(t), await startUpstream(t), await startUpstream(t)];
   const sluice = await startSluice(
     t,

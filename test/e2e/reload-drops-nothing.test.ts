@@ -3,18 +3,20 @@ import assert from "node:assert/strict";
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type TestContext, test } from "node:test";
+import type { TestContext } from "node:test";
 import { connectTo, startUpstream } from "./peers.ts";
-import { atEnd, type Program, runSluice, simpleConfig, startSluice, until } from "./program.ts";
+import { atEnd, type Program, runSluice, simpleConfig, startSluice, testInEachMode, times, until } from "./program.ts";
 
 const RELOADS = 200;
+/** After so many the process has its size. */
+const SETTLED = 50;
 const CLIENTS = 16;
 /** Of the strategy and the chain's plugin, on each of two threads. */
 const GUESTS = 4;
-/** What a process may have grown between the 50th and the 200th reload: the collector's leisure, but no leak. */
+/** What a process may have grown between the SETTLED-th and the last reload: the collector's leisure, but no leak. */
 const GROWTH = 96 * 1024 * 1024;
 
-test("200 reloads of the configuration under load", async (t) => {
+testInEachMode("many reloads of the configuration under load", async (t) => {
   const upstream = await startUpstream(t);
   const config = (number: number) =>
     simpleConfig(upstream.port, {
@@ -22,14 +24,15 @@ test("200 reloads of the configuration under load", async (t) => {
     });
   const sluice = await startSluice(t, config(0), { workers: 2 });
   const load = await startLoad(t, sluice);
-  const sizes = await reloadMany(sluice, (number) => sluice.config(config(number)(sluice.ports)));
-  await load.sees(String(RELOADS));
+  const reloads = times(t, RELOADS);
+  const sizes = await reloadMany(sluice, reloads, (number) => sluice.config(config(number)(sluice.ports)));
+  await load.sees(String(reloads));
   await load.stop();
   assertNoGrowth(sizes);
   await until(async () => (await countGuests(sluice)) === GUESTS, "the guests of old versions are gone");
 });
 
-test("200 reloads of a plugin's .wasm under load", async (t) => {
+testInEachMode("many reloads of a plugin's .wasm under load", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(
     t,
@@ -39,14 +42,15 @@ test("200 reloads of a plugin's .wasm under load", async (t) => {
   );
   const variants = [await buildMark(t, "1"), await buildMark(t, "2")];
   const load = await startLoad(t, sluice);
-  const sizes = await reloadMany(sluice, (number) => sluice.write("mark.wasm", variants[number % 2]!));
+  const reloads = times(t, RELOADS);
+  const sizes = await reloadMany(sluice, reloads, (number) => sluice.write("mark.wasm", variants[number % 2]!));
   await load.sees("1");
   await load.stop();
   assertNoGrowth(sizes);
   await until(async () => (await countGuests(sluice)) === GUESTS, "the guests of old versions are gone");
 });
 
-test("a broken version changes nothing, and says why in the log and in the admin interface", async (t) => {
+testInEachMode("a broken version changes nothing, and says why in the log and in the admin interface", async (t) => {
   const upstream = await startUpstream(t);
   const files = { "mark.wasm": await buildMark(t, "0") };
   const good = (ports: Program["ports"]) =>
@@ -82,18 +86,18 @@ async function assertRefused(sluice: Program, why: RegExp): Promise<void> {
   assert.match(JSON.stringify(await sluice.status()), why);
 }
 
-/** Makes a change and has it taken, again and again; answers the process's size after 50 and after all. */
-async function reloadMany(sluice: Program, change: (number: number) => void): Promise<{ early: number; late: number }> {
+/** Makes a change and has it taken, again and again; answers the process's size when settled and after all. */
+async function reloadMany(sluice: Program, reloads: number, change: (number: number) => void) {
   let early = 0;
   let version = Number((await sluice.status()).version);
-  for (let number = 1; number <= RELOADS; number++) {
+  for (let number = 1; number <= reloads; number++) {
     change(number);
     const answer = await sluice.reload();
     assert.equal(answer.status, 200, answer.text);
     const { version: now } = await sluice.status();
     assert.ok(Number(now) > version, `version ${now} after ${version}`);
     version = Number(now);
-    if (number === 50) early = await sluice.metric("process_resident_memory_bytes");
+    if (number === SETTLED) early = await sluice.metric("process_resident_memory_bytes");
   }
   assert.equal(await sluice.metric("sluice_config_version"), version);
   return { early, late: await sluice.metric("process_resident_memory_bytes") };
@@ -107,7 +111,7 @@ async function countGuests(sluice: Program): Promise<number> {
 
 function assertNoGrowth({ early, late }: { early: number; late: number }): void {
   assert.ok(early > 0);
-  assert.ok(late < early + GROWTH, `${early} bytes after 50 reloads, ${late} after ${RELOADS}`);
+  assert.ok(late < early + GROWTH, `${early} bytes after ${SETTLED} reloads, ${late} after all`);
 }
 
 /** Keep-alive clients, each with the next request out as soon as an answer is in; and `wrk`, where it is installed. */
@@ -175,7 +179,7 @@ export function onResponse(req: Request, res: Response): void { res.headers.set(
   return readFileSync(join(directory, "mark.wasm"));
 }
 
-test("the connections of a listener that gets another name are counted under that name", async (t) => {
+testInEachMode("the connections of a listener that gets another name are counted under that name", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port));
   const client = await connectTo(t, sluice.port);

@@ -3,9 +3,8 @@ import assert from "node:assert/strict";
 import { renameSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
-import { test } from "node:test";
 import { connectTo, startUpstream } from "./peers.ts";
-import { bounded, type Ports, type Program, simpleConfig, startSluice, until } from "./program.ts";
+import { bounded, type Ports, type Program, simpleConfig, startSluice, testInEachMode, until } from "./program.ts";
 
 const get = (path: string): string => `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`;
 
@@ -21,7 +20,7 @@ async function accept(sluice: Program, config: string): Promise<void> {
   assert.equal(status, 200, text);
 }
 
-test("a listener comes and goes: its connections end in order, and the others' stay", async (t) => {
+testInEachMode("a listener comes and goes: its connections end in order, and the others' stay", async (t) => {
   const held: (() => void)[] = [];
   const upstream = await startUpstream(t, ({ url }, response) => {
     if (url === "/held") held.push(() => response.end("late"));
@@ -58,7 +57,7 @@ test("a listener comes and goes: its connections end in order, and the others' s
   assert.deepEqual([kept.body.toString(), kept.headers.connection], ["late", undefined]);
 });
 
-test("endpoints come and go: the kept connections of those that stay are used on", async (t) => {
+testInEachMode("endpoints come and go: the kept connections of those that stay are used on", async (t) => {
   const [first, second] = [await startUpstream(t), await startUpstream(t)];
   const sluice = await startSluice(t, simpleConfig(first.port));
   const client = await connectTo(t, sluice.port);
@@ -72,7 +71,7 @@ test("endpoints come and go: the kept connections of those that stay are used on
   assert.ok(second.requests.length > 0);
 });
 
-test("files are watched: written over, or replaced by another of the same name", async (t) => {
+testInEachMode("files are watched: written over, or replaced by another of the same name", async (t) => {
   const upstream = await startUpstream(t);
   const config = (mark: string) =>
     simpleConfig(upstream.port, { listener: `chain: [{ headers: { response: { set: { x-mark: ${mark} } } } }]` });
@@ -92,7 +91,7 @@ test("files are watched: written over, or replaced by another of the same name",
   assert.equal(await mark(), "d");
 });
 
-test("SIGHUP reads the configuration again, and a hundred of them do no harm", async (t) => {
+testInEachMode("SIGHUP reads the configuration again, and a hundred of them do no harm", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port));
   for (let i = 0; i < 100; i++) sluice.kill("SIGHUP");
@@ -103,7 +102,7 @@ test("SIGHUP reads the configuration again, and a hundred of them do no harm", a
   assert.equal((await fetch(sluice.url)).status, 200);
 });
 
-test("Unix sockets on both sides", async (t) => {
+testInEachMode("Unix sockets on both sides", async (t) => {
   const { createServer, request } = await import("node:http");
   const upstream = createServer((request, response) => response.end(`${request.headers.host} ${request.url}`));
   const sluice = await startSluice(

@@ -1,9 +1,8 @@
 /** What may have reached an endpoint is sent again only where that does no harm. */
 import assert from "node:assert/strict";
-import { test } from "node:test";
 import { findFreePort } from "./free-port.ts";
 import { connectTo, exchange, type Peer, startRawUpstream, startUpstream } from "./peers.ts";
-import { simpleConfig, startSluice, testInBothModes } from "./program.ts";
+import { simpleConfig, startSluice, testInEachMode } from "./program.ts";
 
 const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const retry = "retry: { attempts: 3, on: [connect, 502, 503, 504] }";
@@ -11,7 +10,7 @@ const retry = "retry: { attempts: 3, on: [connect, 502, 503, 504] }";
 const get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
 
-test("never-retries-a-sent-post", async (t) => {
+testInEachMode("never-retries-a-sent-post", async (t) => {
   const seen: string[] = [];
   const breaking = await startRawUpstream(t, async (peer) => {
     seen.push(await peer.head());
@@ -30,7 +29,7 @@ test("never-retries-a-sent-post", async (t) => {
   assert.equal(seen.length + other.requests.length, 6);
 });
 
-test("never-retries-a-sent-post on an answer's status, but does so for a GET", async (t) => {
+testInEachMode("never-retries-a-sent-post on an answer's status, but does so for a GET", async (t) => {
   const failing = await startUpstream(t, (_, response) => response.writeHead(503).end("busy"));
   const other = await startUpstream(t);
   const sluice = await startSluice(t, simpleConfig([failing.port, other.port], { route: retry }));
@@ -43,7 +42,7 @@ test("never-retries-a-sent-post on an answer's status, but does so for a GET", a
   assert.equal(statuses.filter((status) => status === 503).length, failing.requests.length - before);
 });
 
-test("a GET that was broken off before its answer is sent again where the rule names 502", async (t) => {
+testInEachMode("a GET that was broken off before its answer is sent again where the rule names 502", async (t) => {
   const breaking = await startRawUpstream(t, async (peer) => {
     await peer.head();
     peer.reset();
@@ -55,9 +54,9 @@ test("a GET that was broken off before its answer is sent again where the rule n
   assert.equal(other.requests.length, 4);
 });
 
-testInBothModes("retries-a-refused-connect-on-another-endpoint, the body included", async (t, accept) => {
+testInEachMode("retries-a-refused-connect-on-another-endpoint, the body included", async (t) => {
   const upstream = await startUpstream(t, (request, response) => response.end(request.body));
-  const sluice = await startSluice(t, simpleConfig([await findFreePort(), upstream.port]), { accept });
+  const sluice = await startSluice(t, simpleConfig([await findFreePort(), upstream.port]));
   for (let turn = 0; turn < 4; turn++) {
     const answer = await exchange(t, sluice.port, post);
     assert.deepEqual([answer.status, answer.body.toString()], [200, "hello"]);
@@ -66,29 +65,32 @@ testInBothModes("retries-a-refused-connect-on-another-endpoint, the body include
   assert.ok((await sluice.metric("sluice_retries_total", { cluster: "app" })) > 0);
 });
 
-test("a body that goes on while connections are refused reaches the endpoint that takes it, whole", async (t) => {
-  const body = Buffer.from(Array.from({ length: 400_000 }, (_, i) => i % 251));
-  const upstream = await startUpstream(t, (request, response) => response.end(String(request.body.equals(body))));
-  const refusing = [await findFreePort(), await findFreePort()];
-  const route = "retry: { attempts: 3, on: [connect] }";
-  const sluice = await startSluice(t, simpleConfig([...refusing, upstream.port], { route }));
-  for (let turn = 0; turn < 6; turn++) {
-    const client = await connectTo(t, sluice.port);
-    client.send(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${body.length}\r\n\r\n`);
-    for (let at = 0; at < body.length; at += 30_000) await client.sendPieces([body.subarray(at, at + 30_000)]);
-    const answer = await client.answer();
-    assert.deepEqual([answer.status, answer.body.toString()], [200, "true"]);
-  }
-});
+testInEachMode(
+  "a body that goes on while connections are refused reaches the endpoint that takes it, whole",
+  async (t) => {
+    const body = Buffer.from(Array.from({ length: 400_000 }, (_, i) => i % 251));
+    const upstream = await startUpstream(t, (request, response) => response.end(String(request.body.equals(body))));
+    const refusing = [await findFreePort(), await findFreePort()];
+    const route = "retry: { attempts: 3, on: [connect] }";
+    const sluice = await startSluice(t, simpleConfig([...refusing, upstream.port], { route }));
+    for (let turn = 0; turn < 6; turn++) {
+      const client = await connectTo(t, sluice.port);
+      client.send(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${body.length}\r\n\r\n`);
+      for (let at = 0; at < body.length; at += 30_000) await client.sendPieces([body.subarray(at, at + 30_000)]);
+      const answer = await client.answer();
+      assert.deepEqual([answer.status, answer.body.toString()], [200, "true"]);
+    }
+  },
+);
 
-test("gives up with 502 when every endpoint refuses", async (t) => {
+testInEachMode("gives up with 502 when every endpoint refuses", async (t) => {
   const sluice = await startSluice(t, simpleConfig([await findFreePort(), await findFreePort()]));
   const answer = await exchange(t, sluice.port, get);
   assert.equal(answer.status, 502);
   assert.equal(answer.headers["proxy-status"], "sluice; error=connection_refused");
 });
 
-test("stale-connection-is-not-an-error", async (t) => {
+testInEachMode("stale-connection-is-not-an-error", async (t) => {
   // Answers once on each connection, and closes it as the next request arrives: what a keep-alive timeout looks like
   // when it meets a request on its way.
   const upstream = await startRawUpstream(t, async (peer: Peer, index) => {
@@ -103,21 +105,24 @@ test("stale-connection-is-not-an-error", async (t) => {
   assert.ok(upstream.peers.length >= 5);
 });
 
-test("stale-connection-is-not-an-error: a closed idle connection is dropped, and a POST takes a fresh one", async (t) => {
-  const upstream = await startRawUpstream(t, async (peer) => {
-    await peer.take("hello");
-    peer.send(OK).end();
-  });
-  const sluice = await startSluice(t, simpleConfig(upstream.port));
-  for (let turn = 0; turn < 5; turn++) {
-    assert.equal((await exchange(t, sluice.port, post)).status, 200);
-    // The proxy closes its side once it has seen the end of an idle connection.
-    await upstream.peers.at(-1)!.closed;
-  }
-  assert.equal(upstream.peers.length, 5);
-});
+testInEachMode(
+  "stale-connection-is-not-an-error: a closed idle connection is dropped, and a POST takes a fresh one",
+  async (t) => {
+    const upstream = await startRawUpstream(t, async (peer) => {
+      await peer.take("hello");
+      peer.send(OK).end();
+    });
+    const sluice = await startSluice(t, simpleConfig(upstream.port));
+    for (let turn = 0; turn < 5; turn++) {
+      assert.equal((await exchange(t, sluice.port, post)).status, 200);
+      // The proxy closes its side once it has seen the end of an idle connection.
+      await upstream.peers.at(-1)!.closed;
+    }
+    assert.equal(upstream.peers.length, 5);
+  },
+);
 
-test("an answer that would be tried again elsewhere is passed on where there is nobody else", async (t) => {
+testInEachMode("an answer that would be tried again elsewhere is passed on where there is nobody else", async (t) => {
   const upstream = await startUpstream(t, (_, response) => response.writeHead(503).end("busy"));
   const sluice = await startSluice(t, simpleConfig(upstream.port, { route: retry }));
   const answer = await exchange(t, sluice.port, get);

@@ -1,11 +1,10 @@
 /** One reading of HTTP/1.1 on both sides. */
 import assert from "node:assert/strict";
-import type { TestContext } from "node:test";
 import { type Answer, connectTo, exchange, type Peer, startRawUpstream, startUpstream } from "./peers.ts";
-import { type AcceptMode, bounded, simpleConfig, startSluice, testInBothModes } from "./program.ts";
+import { bounded, type LiveTest, simpleConfig, startSluice, testInEachMode } from "./program.ts";
 
 /** A proxy before an upstream that says `answers[path]`. */
-async function startBefore(t: TestContext, accept: AcceptMode, answers: Record<string, string>) {
+async function startBefore(t: LiveTest, answers: Record<string, string>) {
   const heads: string[] = [];
   const upstream = await startRawUpstream(t, async (peer) => {
     for (;;) {
@@ -16,16 +15,16 @@ async function startBefore(t: TestContext, accept: AcceptMode, answers: Record<s
       if (!/content-length|chunked|^HTTP\/1.1 (204|304)/im.test(answer) && !head.startsWith("HEAD")) peer.end();
     }
   });
-  const sluice = await startSluice(t, simpleConfig(upstream.port), { accept });
+  const sluice = await startSluice(t, simpleConfig(upstream.port));
   return { sluice, upstream, heads };
 }
 
-testInBothModes("pipelining-keeps-order", async (t, accept) => {
+testInEachMode("pipelining-keeps-order", async (t) => {
   const upstream = await startUpstream(t, ({ url }, response) => {
     // The earlier, the slower.
     setTimeout(() => response.end(`answer to ${url}`), url === "/0" ? 60 : 0);
   });
-  const sluice = await startSluice(t, simpleConfig(upstream.port), { accept });
+  const sluice = await startSluice(t, simpleConfig(upstream.port));
   const client = await connectTo(t, sluice.port);
   const numbers = Array.from({ length: 50 }, (_, i) => i);
   client.send(numbers.map((i) => `GET /${i} HTTP/1.1\r\nHost: a\r\n\r\n`).join(""));
@@ -44,8 +43,8 @@ testInBothModes("pipelining-keeps-order", async (t, accept) => {
   );
 });
 
-testInBothModes("head-and-1xx: answers without a body, and interim ones", async (t, accept) => {
-  const { sluice, upstream } = await startBefore(t, accept, {
+testInEachMode("head-and-1xx: answers without a body, and interim ones", async (t) => {
+  const { sluice, upstream } = await startBefore(t, {
     "/sized": "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n",
     "/204": "HTTP/1.1 204 No Content\r\n\r\n",
     "/304": 'HTTP/1.1 304 Not Modified\r\nETag: "a"\r\nContent-Length: 1000\r\n\r\n',
@@ -69,39 +68,36 @@ testInBothModes("head-and-1xx: answers without a body, and interim ones", async 
   assert.deepEqual([old.status, old.body.toString()], [200, "ok"]);
 });
 
-testInBothModes(
-  "http-1.0-clients: the end of the connection, or keep-alive where they ask for it",
-  async (t, accept) => {
-    const { sluice, heads } = await startBefore(t, accept, {
-      "/sized": "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
-      "/chunked": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
-    });
-    const closing = await connectTo(t, sluice.port);
-    const plain = await closing.send("GET /sized HTTP/1.0\r\n\r\n").answer();
-    assert.deepEqual([plain.status, plain.body.toString(), plain.headers.connection], [200, "ok", "close"]);
-    assert.equal(
-      await bounded(
-        closing.waits(() => closing.ended, "the end"),
-        "the end",
-      ),
-      true,
-    );
-    assert.match(heads[0]!, /^GET \/sized HTTP\/1\.1\r\n/);
-    assert.match(heads[0]!, /\r\nhost: /i);
+testInEachMode("http-1.0-clients: the end of the connection, or keep-alive where they ask for it", async (t) => {
+  const { sluice, heads } = await startBefore(t, {
+    "/sized": "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    "/chunked": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+  });
+  const closing = await connectTo(t, sluice.port);
+  const plain = await closing.send("GET /sized HTTP/1.0\r\n\r\n").answer();
+  assert.deepEqual([plain.status, plain.body.toString(), plain.headers.connection], [200, "ok", "close"]);
+  assert.equal(
+    await bounded(
+      closing.waits(() => closing.ended, "the end"),
+      "the end",
+    ),
+    true,
+  );
+  assert.match(heads[0]!, /^GET \/sized HTTP\/1\.1\r\n/);
+  assert.match(heads[0]!, /\r\nhost: /i);
 
-    const kept = await connectTo(t, sluice.port);
-    for (let turn = 0; turn < 2; turn++) {
-      const answer = await kept.send("GET /sized HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").answer();
-      assert.deepEqual([answer.body.toString(), answer.headers.connection], ["ok", "keep-alive"]);
-    }
-    const unsized = await kept.send("GET /chunked HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").answer();
-    assert.equal(unsized.headers["transfer-encoding"], undefined);
-    assert.deepEqual([unsized.body.toString(), unsized.whole], ["ok", true]);
-  },
-);
+  const kept = await connectTo(t, sluice.port);
+  for (let turn = 0; turn < 2; turn++) {
+    const answer = await kept.send("GET /sized HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").answer();
+    assert.deepEqual([answer.body.toString(), answer.headers.connection], ["ok", "keep-alive"]);
+  }
+  const unsized = await kept.send("GET /chunked HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").answer();
+  assert.equal(unsized.headers["transfer-encoding"], undefined);
+  assert.deepEqual([unsized.body.toString(), unsized.whole], ["ok", true]);
+});
 
-testInBothModes("close-delimited answers reach the client chunked, and whole", async (t, accept) => {
-  const { sluice } = await startBefore(t, accept, {
+testInEachMode("close-delimited answers reach the client chunked, and whole", async (t) => {
+  const { sluice } = await startBefore(t, {
     "/some": `HTTP/1.1 200 OK\r\n\r\n${"x".repeat(100_000)}`,
     "/none": "HTTP/1.0 200 OK\r\n\r\n",
   });
@@ -117,14 +113,14 @@ testInBothModes("close-delimited answers reach the client chunked, and whole", a
   }
 });
 
-testInBothModes("chunked both ways with trailers", async (t, accept) => {
+testInEachMode("chunked both ways with trailers", async (t) => {
   const upstream = await startUpstream(t, (request, response) => {
     response.writeHead(200, { trailer: "x-sum" });
     for (let at = 0; at < request.body.length; at += 10_000) response.write(request.body.subarray(at, at + 10_000));
     response.addTrailers({ "x-sum": `seen ${request.trailers["x-check"]}` });
     response.end();
   });
-  const sluice = await startSluice(t, simpleConfig(upstream.port), { accept });
+  const sluice = await startSluice(t, simpleConfig(upstream.port));
   const client = await connectTo(t, sluice.port);
   for (const chunks of [["a"], ["hello ", "world"], Array.from({ length: 100 }, (_, i) => `${i}`.repeat(700))]) {
     const body = chunks.map((chunk) => `${chunk.length.toString(16)}\r\n${chunk}\r\n`).join("");
@@ -140,11 +136,11 @@ testInBothModes("chunked both ways with trailers", async (t, accept) => {
   assert.equal(upstream.connections, 1);
 });
 
-testInBothModes("absolute-form targets: the target's authority stands for Host", async (t, accept) => {
+testInEachMode("absolute-form targets: the target's authority stands for Host", async (t) => {
   const upstream = await startUpstream(t, (request, response) =>
     response.end(`${request.headers.host} ${request.url}`),
   );
-  const sluice = await startSluice(t, simpleConfig(upstream.port), { accept });
+  const sluice = await startSluice(t, simpleConfig(upstream.port));
   const answer = await exchange(
     t,
     sluice.port,
@@ -155,14 +151,14 @@ testInBothModes("absolute-form targets: the target's authority stands for Host",
   assert.equal(bare.body.toString(), "real.example /");
 });
 
-testInBothModes("a head may come byte by byte, on both sides", async (t, accept) => {
+testInEachMode("a head may come byte by byte, on both sides", async (t) => {
   const upstream = await startRawUpstream(t, async (peer) => {
     for (;;) {
       await peer.head();
       await peer.sendPieces("HTTP/1.1 200 OK\r\nX-A: b\r\nContent-Length: 5\r\n\r\nhello");
     }
   });
-  const sluice = await startSluice(t, simpleConfig(upstream.port), { accept });
+  const sluice = await startSluice(t, simpleConfig(upstream.port));
   const client = await connectTo(t, sluice.port);
   for (let turn = 0; turn < 3; turn++) {
     await client.sendPieces("GET /slowly HTTP/1.1\r\nHost: a\r\nX-B: c\r\n\r\n");
@@ -171,7 +167,7 @@ testInBothModes("a head may come byte by byte, on both sides", async (t, accept)
   }
 });
 
-testInBothModes("hop-by-hop fields stay on their hop, and Via says who passed it on", async (t, accept) => {
+testInEachMode("hop-by-hop fields stay on their hop, and Via says who passed it on", async (t) => {
   const upstream = await startRawUpstream(t, async (peer) => {
     for (;;) {
       await peer.head().then((head) => seen.push(head));
@@ -181,7 +177,7 @@ testInBothModes("hop-by-hop fields stay on their hop, and Via says who passed it
     }
   });
   const seen: string[] = [];
-  const sluice = await startSluice(t, simpleConfig(upstream.port), { accept });
+  const sluice = await startSluice(t, simpleConfig(upstream.port));
   const answer = await exchange(
     t,
     sluice.port,
@@ -192,4 +188,30 @@ testInBothModes("hop-by-hop fields stay on their hop, and Via says who passed it
   assert.match(seen[0]!, /\r\nvia: 1\.0 b, 1\.1 sluice\r\n/i);
   assert.doesNotMatch(answer.head, /x-mine|keep-alive/i);
   assert.equal(answer.headers["x-theirs"], "2");
+});
+
+testInEachMode("TE: trailers is passed on with its Connection option (RFC 9110 section 10.1.4)", async (t) => {
+  const { sluice, heads } = await startBefore(t, { "/": "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n" });
+  const client = await connectTo(t, sluice.port);
+  const request = "GET / HTTP/1.1\r\nHost: a\r\n";
+  await client.send(`${request}Connection: TE\r\nTE: gzip;q=0.5, trailers\r\n\r\n`).answer();
+  await client.send(`${request}Connection: TE\r\nTE: gzip\r\n\r\n`).answer();
+  await client.send(`${request}\r\n`).answer();
+  const [passed, ...others] = heads;
+  assert.deepEqual(passed!.match(/\r\n(te|connection): .*/gi), ["\r\nconnection: te", "\r\nte: trailers"]);
+  assert.equal(others.length, 2);
+  for (const head of others) assert.doesNotMatch(head, /\r\n(te|connection):/i);
+});
+
+testInEachMode("an HTTP/1.0 request without Host gets the endpoint's, and no X-Forwarded-Host", async (t) => {
+  const { sluice, heads, upstream } = await startBefore(t, { "/": "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n" });
+  await exchange(t, sluice.port, "GET / HTTP/1.0\r\n\r\n");
+  await exchange(t, sluice.port, "GET / HTTP/1.0\r\nHost: named.example\r\n\r\n");
+  assert.match(heads[0]!, /^GET \/ HTTP\/1\.1\r\n/);
+  assert.deepEqual(heads[0]!.match(/\r\n(host|x-forwarded-host): .*/gi), [`\r\nhost: 127.0.0.1:${upstream.port}`]);
+  assert.match(heads[0]!, /\r\nvia: 1\.0 sluice\r\n/);
+  assert.deepEqual(heads[1]!.match(/\r\n(host|x-forwarded-host): .*/gi), [
+    "\r\nHost: named.example",
+    "\r\nx-forwarded-host: named.example",
+  ]);
 });

@@ -1,9 +1,8 @@
 /** A data thread that does nothing but turn in circles is ended, and its successor serves. */
 import assert from "node:assert/strict";
-import { test } from "node:test";
 import { makePlugin } from "./bad-plugins.ts";
 import { startUpstream } from "./peers.ts";
-import { simpleConfig, startSluice, until } from "./program.ts";
+import { simpleConfig, startSluice, testInEachMode, until } from "./program.ts";
 
 /** One turn of the loop costs a few units of fuel and hundreds of cycles: the most fuel that can be configured lasts for minutes. */
 const slow = makePlugin(
@@ -15,7 +14,7 @@ const slow = makePlugin(
    i32.const 0`,
 );
 
-test("stuck-thread-is-replaced", async (t) => {
+testInEachMode("stuck-thread-is-replaced", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(
     t,

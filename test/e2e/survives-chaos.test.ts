@@ -7,11 +7,11 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { type TestContext, test } from "node:test";
+import type { TestContext } from "node:test";
 import { setImmediate, setTimeout } from "node:timers/promises";
 import { findFreePort } from "./free-port.ts";
 import { connectTo, type Peer } from "./peers.ts";
-import { atEnd, bounded, type Program, simpleConfig, startSluice, until } from "./program.ts";
+import { atEnd, bounded, type Program, simpleConfig, startSluice, testInEachMode, times, until } from "./program.ts";
 
 const CLIENTS = 40;
 const REQUESTS = 60;
@@ -31,38 +31,34 @@ const ways = [
 ] as const;
 type Way = (typeof ways)[number];
 
-for (const [accept, workers] of [
-  ["handle", 2],
-  ["public", 1],
-] as const)
-  test(`survives-chaos (${accept})`, async (t) => {
-    const config = (number: number) =>
-      simpleConfig([...ports, refusing], {
-        listener: `chain: [{ headers: { response: { set: { x-version: "${number}" } } } }]`,
-        route: "retry: { attempts: 2, on: [connect, 502] }",
-      });
-    const refusing = await findFreePort();
-    const ports = [await startMoody(t), await startMoody(t)];
-    const sluice = await startSluice(t, config(0), { accept, workers });
-    let done = false;
-    const reloads = (async () => {
-      for (let number = 1; !done; number++) {
-        sluice.config(config(number)(sluice.ports));
-        assert.equal((await sluice.reload()).status, 200);
-        await setTimeout(100);
-      }
-    })();
-    const clients = Array.from({ length: CLIENTS }, (_, id) => new Client(t, sluice, id).run());
-    await bounded(Promise.all(clients), "every client", 60_000).finally(() => {
-      done = true;
+testInEachMode("survives-chaos", async (t) => {
+  const config = (number: number) =>
+    simpleConfig([...ports, refusing], {
+      listener: `chain: [{ headers: { response: { set: { x-version: "${number}" } } } }]`,
+      route: "retry: { attempts: 2, on: [connect, 502] }",
     });
-    await reloads;
-    await until(async () => (await sluice.metric("sluice_requests_in_flight")) === 0, "nothing is in flight");
-    await until(async () => (await sluice.metric("sluice_connections_active")) === 0, "every connection has gone");
-    assert.equal(await sluice.metric("sluice_internal_errors_total"), 0);
-    const [cluster] = JSON.parse((await sluice.ask("/api/v1/clusters")).text);
-    for (const { inFlight } of cluster.endpoints) assert.equal(inFlight, 0);
+  const refusing = await findFreePort();
+  const ports = [await startMoody(t), await startMoody(t)];
+  const sluice = await startSluice(t, config(0), { workers: t.accept === "handle" ? 2 : 1 });
+  let done = false;
+  const reloads = (async () => {
+    for (let number = 1; !done; number++) {
+      sluice.config(config(number)(sluice.ports));
+      assert.equal((await sluice.reload()).status, 200);
+      await setTimeout(100);
+    }
+  })();
+  const clients = Array.from({ length: CLIENTS }, (_, id) => new Client(t, sluice, id).run(times(t, REQUESTS)));
+  await bounded(Promise.all(clients), "every client", 60_000).finally(() => {
+    done = true;
   });
+  await reloads;
+  await until(async () => (await sluice.metric("sluice_requests_in_flight")) === 0, "nothing is in flight");
+  await until(async () => (await sluice.metric("sluice_connections_active")) === 0, "every connection has gone");
+  assert.equal(await sluice.metric("sluice_internal_errors_total"), 0);
+  const [cluster] = JSON.parse((await sluice.ask("/api/v1/clusters")).text);
+  for (const { inFlight } of cluster.endpoints) assert.equal(inFlight, 0);
+});
 
 /** The same numbers in every run. */
 function makeRandom(seed: number): (below: number) => number {
@@ -164,8 +160,8 @@ class Client {
     this.#random = makeRandom(id + 1);
   }
 
-  async run(): Promise<void> {
-    while (this.#count < REQUESTS) {
+  async run(requests: number): Promise<void> {
+    while (this.#count < requests) {
       const peer = await connectTo(this.#t, this.#sluice.port);
       await this.#converse(peer);
       peer.socket.destroy();

@@ -3,18 +3,18 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { connect } from "node:net";
-import { type TestContext, test } from "node:test";
+import type { TestContext } from "node:test";
 import { connectTo, exchange, startRawUpstream, startUpstream } from "./peers.ts";
-import { atEnd, bounded, simpleConfig, startSluice, testInBothModes } from "./program.ts";
+import { atEnd, bounded, simpleConfig, startSluice, testInEachMode } from "./program.ts";
 
 const get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-testInBothModes(
+testInEachMode(
   "clients: 408 for a head or a body that does not come, a plain end for an idle connection",
-  async (t, accept) => {
+  async (t) => {
     const upstream = await startUpstream(t);
     const listener = "timeouts: { head: 300ms, body: 300ms, idle: 300ms }";
-    const sluice = await startSluice(t, simpleConfig(upstream.port, { listener }), { accept });
+    const sluice = await startSluice(t, simpleConfig(upstream.port, { listener }));
 
     const head = await connectTo(t, sluice.port);
     const late = await head.send("GET / HTTP/1.1\r\nHost: ").answer();
@@ -35,7 +35,7 @@ testInBothModes(
   },
 );
 
-test("a head that trickles is ended all the same: what counts is its first byte", async (t) => {
+testInEachMode("a head that trickles is ended all the same: what counts is its first byte", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port, { listener: "timeouts: { head: 500ms }" }));
   const client = await connectTo(t, sluice.port);
@@ -47,7 +47,7 @@ test("a head that trickles is ended all the same: what counts is its first byte"
   assert.equal((await client.answer()).status, 408);
 });
 
-test("upstreams: 504 for an answer that does not come, and the connection is given up", async (t) => {
+testInEachMode("upstreams: 504 for an answer that does not come, and the connection is given up", async (t) => {
   const upstream = await startRawUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port, { cluster: "timeouts: { response: 300ms }" }));
   const answer = await exchange(t, sluice.port, get);
@@ -56,7 +56,7 @@ test("upstreams: 504 for an answer that does not come, and the connection is giv
   await bounded(upstream.peers[0]!.closed, "the upstream connection's end");
 });
 
-test("upstreams: a response timeout does not run while the request is on its way", async (t) => {
+testInEachMode("upstreams: a response timeout does not run while the request is on its way", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port, { cluster: "timeouts: { response: 300ms }" }));
   const client = await connectTo(t, sluice.port);
@@ -68,7 +68,7 @@ test("upstreams: a response timeout does not run while the request is on its way
   assert.equal((await client.answer()).status, 200);
 });
 
-test("routes: the timeout covers all attempts", async (t) => {
+testInEachMode("routes: the timeout covers all attempts", async (t) => {
   const silent = await Promise.all([1, 2, 3].map(() => startRawUpstream(t)));
   const sluice = await startSluice(
     t,
@@ -81,7 +81,7 @@ test("routes: the timeout covers all attempts", async (t) => {
   assert.equal(answer.status, 504);
 });
 
-test("upstreams: 504 for a connection that does not come about", async (t) => {
+testInEachMode("upstreams: 504 for a connection that does not come about", async (t) => {
   const port = await startDeaf(t);
   const sluice = await startSluice(t, simpleConfig(port, { cluster: "timeouts: { connect: 300ms }" }));
   const answer = await exchange(t, sluice.port, get);
@@ -106,7 +106,7 @@ async function startDeaf(t: TestContext): Promise<number> {
   return Number(line);
 }
 
-test("an answer that stands still is broken off, and the client sees it", async (t) => {
+testInEachMode("an answer that stands still is broken off, and the client sees it", async (t) => {
   const upstream = await startRawUpstream(t, async (peer) => {
     await peer.head();
     peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
@@ -118,7 +118,7 @@ test("an answer that stands still is broken off, and the client sees it", async 
   assert.equal(await bounded(client.closed, "the end"), "reset");
 });
 
-test("an answer that stands still after its reader was slow is broken off too", async (t) => {
+testInEachMode("an answer that stands still after its reader was slow is broken off too", async (t) => {
   const size = 16 * 1024 * 1024;
   const upstream = await startRawUpstream(t, async (peer) => {
     await peer.head();
@@ -135,7 +135,7 @@ test("an answer that stands still after its reader was slow is broken off too", 
   assert.ok(client.received > size, `only ${client.received} bytes came: a slow reader is no slow upstream`);
 });
 
-test("a client that takes nothing of its answer is left after its time", async (t) => {
+testInEachMode("a client that takes nothing of its answer is left after its time", async (t) => {
   const upstream = await startUpstream(t, (_, response) => response.end(Buffer.alloc(32 * 1024 * 1024)));
   const sluice = await startSluice(t, simpleConfig(upstream.port, { listener: "timeouts: { write: 500ms }" }));
   const client = await connectTo(t, sluice.port, { pauseOnConnect: true });

@@ -1,9 +1,9 @@
 /** Requests that two readers could take differently, and clients that mean no good, over the wire. */
 import assert from "node:assert/strict";
 import { connect } from "node:net";
-import { type TestContext, test } from "node:test";
+import type { TestContext } from "node:test";
 import { connectTo, exchange, startUpstream, type Upstream } from "../e2e/peers.ts";
-import { atEnd, type Program, simpleConfig, startSluice, testInBothModes, until } from "../e2e/program.ts";
+import { atEnd, type Program, simpleConfig, startSluice, testInEachMode, until } from "../e2e/program.ts";
 import { smuggling } from "../fixtures/smuggling.ts";
 
 const get = "GET /good HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -21,9 +21,9 @@ function assertNoCanary(upstream: Upstream): void {
   }
 }
 
-testInBothModes("every known smuggling shape is refused, and nothing behind it is a request", async (t, accept) => {
+testInEachMode("every known smuggling shape is refused, and nothing behind it is a request", async (t) => {
   const upstream = await startUpstream(t);
-  const sluice = await startSluice(t, simpleConfig(upstream.port), { accept });
+  const sluice = await startSluice(t, simpleConfig(upstream.port));
   for (const { name, raw, expect } of smuggling.filter((one) => one.direction === "request" && one.expect !== 200)) {
     await t.test(name, async (t) => {
       const client = await connectTo(t, sluice.port);
@@ -38,21 +38,24 @@ testInBothModes("every known smuggling shape is refused, and nothing behind it i
   }
 });
 
-test("what is unusual but right is accepted, and the next request on its connection is the next one", async (t) => {
-  const upstream = await startUpstream(t, (request, response) => response.end(request.body));
-  const sluice = await startSluice(t, simpleConfig(upstream.port));
-  for (const { name, raw } of smuggling.filter((one) => one.direction === "request" && one.expect === 200)) {
-    await t.test(name, async (t) => {
-      const client = await connectTo(t, sluice.port);
-      const before = upstream.requests.length;
-      assert.equal((await client.send(raw).answer()).status, 200);
-      assert.equal(upstream.requests.length, before + 1);
-      if (!raw.includes("HTTP/1.0")) assert.equal((await client.send(get).answer()).status, 200);
-    });
-  }
-});
+testInEachMode(
+  "what is unusual but right is accepted, and the next request on its connection is the next one",
+  async (t) => {
+    const upstream = await startUpstream(t, (request, response) => response.end(request.body));
+    const sluice = await startSluice(t, simpleConfig(upstream.port));
+    for (const { name, raw } of smuggling.filter((one) => one.direction === "request" && one.expect === 200)) {
+      await t.test(name, async (t) => {
+        const client = await connectTo(t, sluice.port);
+        const before = upstream.requests.length;
+        assert.equal((await client.send(raw).answer()).status, 200);
+        assert.equal(upstream.requests.length, before + 1);
+        if (!raw.includes("HTTP/1.0")) assert.equal((await client.send(get).answer()).status, 200);
+      });
+    }
+  },
+);
 
-test("a request in pieces of every size is read the same", async (t) => {
+testInEachMode("a request in pieces of every size is read the same", async (t) => {
   const upstream = await startUpstream(t, (request, response) => response.end(request.body));
   const sluice = await startSluice(t, simpleConfig(upstream.port));
   const raw =
@@ -65,13 +68,15 @@ test("a request in pieces of every size is read the same", async (t) => {
   }
 });
 
-testInBothModes(
+testInEachMode(
   "slow heads, half requests and silence by the hundred do not keep others from being served",
-  async (t, accept) => {
+  async (t) => {
     const upstream = await startUpstream(t);
-    const sluice = await startSluice(t, simpleConfig(upstream.port, { listener: "timeouts: { head: 2s, body: 2s }" }), {
-      accept,
-    });
+    const sluice = await startSluice(
+      t,
+      simpleConfig(upstream.port, { listener: "timeouts: { head: 2s, body: 2s }" }),
+      {},
+    );
     const slow = await Promise.all(
       Array.from({ length: 300 }, async (_, i) => {
         const client = await connectTo(t, sluice.port);
@@ -97,7 +102,7 @@ testInBothModes(
   },
 );
 
-test("requests cut off anywhere leave nothing behind", async (t) => {
+testInEachMode("requests cut off anywhere leave nothing behind", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port));
   const raw = `POST /cut HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n`;
@@ -116,7 +121,7 @@ test("requests cut off anywhere leave nothing behind", async (t) => {
   assert.equal(upstream.requests.filter(({ url }) => url === "/cut").length, 0);
 });
 
-test("a TLS hello, an HTTP/2 preface and noise on the HTTP port get 400 or an end", async (t) => {
+testInEachMode("a TLS hello, an HTTP/2 preface and noise on the HTTP port get 400 or an end", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port, { listener: "timeouts: { head: 1s }" }));
   const random = makeRandom(0x5eed);
@@ -142,7 +147,7 @@ test("a TLS hello, an HTTP/2 preface and noise on the HTTP port get 400 or an en
   await assertServes(t, sluice);
 });
 
-test("a flood of connections that reset at once", async (t) => {
+testInEachMode("a flood of connections that reset at once", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port));
   for (let round = 0; round < 10; round++)

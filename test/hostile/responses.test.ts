@@ -1,8 +1,7 @@
 /** Upstreams that lie: it costs their connection, and never another client's answer. */
 import assert from "node:assert/strict";
-import { test } from "node:test";
 import { connectTo, exchange, type Peer, startRawUpstream } from "../e2e/peers.ts";
-import { bounded, simpleConfig, startSluice, testInBothModes } from "../e2e/program.ts";
+import { bounded, simpleConfig, startSluice, testInEachMode } from "../e2e/program.ts";
 import { smuggling } from "../fixtures/smuggling.ts";
 
 const get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -10,40 +9,36 @@ const good = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nX-Good: 1\r\n\r\ngood";
 /** What an attacker wants the next client to take for its answer. */
 const poison = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\nX-Poison: 1\r\n\r\npoison";
 
-testInBothModes(
-  "every ambiguous answer is refused, its connection lost, and the next answer right",
-  async (t, accept) => {
-    let lie: string | null = null;
-    const upstream = await startRawUpstream(t, async (peer) => {
-      for (;;) {
-        await peer.head();
-        const said = lie;
-        lie = null;
-        peer.send(said === null ? good : said + poison);
+testInEachMode("every ambiguous answer is refused, its connection lost, and the next answer right", async (t) => {
+  let lie: string | null = null;
+  const upstream = await startRawUpstream(t, async (peer) => {
+    for (;;) {
+      await peer.head();
+      const said = lie;
+      lie = null;
+      peer.send(said === null ? good : said + poison);
+    }
+  });
+  const sluice = await startSluice(t, simpleConfig(upstream.port));
+  for (const { name, raw, expect, part } of smuggling.filter((one) => one.direction === "response")) {
+    await t.test(name, async (t) => {
+      lie = raw;
+      const client = await connectTo(t, sluice.port);
+      const answer = await client.send(get).answer();
+      const connection = upstream.peers.at(-1)!;
+      if (expect === 200) assert.deepEqual([answer.status, answer.whole, answer.body.toString()], [200, true, "hello"]);
+      else if (part === "body" && answer.status === 200) assert.equal(answer.whole, false);
+      else
+        assert.deepEqual([answer.status, answer.headers["proxy-status"]], [502, "sluice; error=http_protocol_error"]);
+      assert.equal(answer.headers["x-poison"], undefined);
+      await bounded(connection.closed, "the lying connection's end");
+      for (let turn = 0; turn < 2; turn++) {
+        const next = await exchange(t, sluice.port, get);
+        assert.deepEqual([next.status, next.headers["x-good"], next.body.toString()], [200, "1", "good"]);
       }
     });
-    const sluice = await startSluice(t, simpleConfig(upstream.port), { accept });
-    for (const { name, raw, expect, part } of smuggling.filter((one) => one.direction === "response")) {
-      await t.test(name, async (t) => {
-        lie = raw;
-        const client = await connectTo(t, sluice.port);
-        const answer = await client.send(get).answer();
-        const connection = upstream.peers.at(-1)!;
-        if (expect === 200)
-          assert.deepEqual([answer.status, answer.whole, answer.body.toString()], [200, true, "hello"]);
-        else if (part === "body" && answer.status === 200) assert.equal(answer.whole, false);
-        else
-          assert.deepEqual([answer.status, answer.headers["proxy-status"]], [502, "sluice; error=http_protocol_error"]);
-        assert.equal(answer.headers["x-poison"], undefined);
-        await bounded(connection.closed, "the lying connection's end");
-        for (let turn = 0; turn < 2; turn++) {
-          const next = await exchange(t, sluice.port, get);
-          assert.deepEqual([next.status, next.headers["x-good"], next.body.toString()], [200, "1", "good"]);
-        }
-      });
-    }
-  },
-);
+  }
+});
 
 const lies: [name: string, said: string, status: number | "broken"][] = [
   ["more than its length", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokmore", 200],
@@ -58,7 +53,7 @@ const lies: [name: string, said: string, status: number | "broken"][] = [
   ["a TLS alert", "\x15\x03\x01\x00\x02\x02\x28", 502],
 ];
 
-testInBothModes("lies of other kinds", async (t, accept) => {
+testInEachMode("lies of other kinds", async (t) => {
   let lie: string | null = null;
   const upstream = await startRawUpstream(t, async (peer: Peer) => {
     for (;;) {
@@ -68,7 +63,7 @@ testInBothModes("lies of other kinds", async (t, accept) => {
       peer.send(said ?? good);
     }
   });
-  const sluice = await startSluice(t, simpleConfig(upstream.port), { accept });
+  const sluice = await startSluice(t, simpleConfig(upstream.port));
   for (const [name, said, status] of lies) {
     await t.test(name, async (t) => {
       lie = said;
@@ -85,7 +80,7 @@ testInBothModes("lies of other kinds", async (t, accept) => {
   }
 });
 
-test("an answer that nobody asked for ends the idle connection that it came on", async (t) => {
+testInEachMode("an answer that nobody asked for ends the idle connection that it came on", async (t) => {
   const upstream = await startRawUpstream(t, async (peer) => {
     for (;;) {
       await peer.head();
@@ -100,7 +95,7 @@ test("an answer that nobody asked for ends the idle connection that it came on",
   assert.equal(upstream.peers.length, 2);
 });
 
-test("an answer to HEAD has no body, whatever the upstream sends", async (t) => {
+testInEachMode("an answer to HEAD has no body, whatever the upstream sends", async (t) => {
   const upstream = await startRawUpstream(t, async (peer) => {
     for (;;) {
       await peer.head();
