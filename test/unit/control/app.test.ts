@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { writeFileSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -113,6 +113,29 @@ test("a thread that fails is replaced: its successor serves the version in servi
     /^sluice_requests_total\{.*status="200"\} 2$/m.test((await ask(`${app.admin}/metrics`)).text),
   );
   assert.equal(app.status().requestsInFlight, 0);
+});
+
+test("what was prepared for a version that one thread refuses is given up by the others", async (t) => {
+  const endpoint = await startEndpoint(t, "one");
+  const entry = new URL("./refusing-thread.ts", import.meta.url);
+  const { app, url, write } = await startProxy(t, configOf([endpoint]), { entry });
+  const guests = () => app.status().threads[0]!.guests;
+  await until(() => guests() > 0);
+  const before = guests();
+  const path = join(makeDirectory(t), "local.sock");
+  const local = `local: { address: "unix:${path}", cluster: app, chain: [request-id] }`;
+  write(configOf([endpoint]).replace("listeners:", `listeners:\n  ${local}`));
+  const reloaded = app.reload();
+  await until(() => guests() > before);
+  assert.ok(existsSync(path));
+  const channel = new BroadcastChannel("sluice-refuse");
+  t.after(() => channel.close());
+  channel.postMessage("now");
+  const { result, problems } = await reloaded;
+  assert.deepEqual([result, problems], ["rejected", ["told to refuse"]]);
+  await until(() => guests() === before);
+  await until(() => !existsSync(path));
+  assert.deepEqual(await ask(url()), { status: 200, text: "one" });
 });
 
 test("a name becomes its addresses, and a Unix socket is listened at", async (t) => {

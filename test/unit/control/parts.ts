@@ -5,6 +5,7 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
+import { setTimeout } from "node:timers/promises";
 import { type App, type AppOptions, startApp } from "../../../src/control/app.ts";
 
 export function makeDirectory(t: TestContext): string {
@@ -44,8 +45,10 @@ export async function ask(url: string, init: RequestInit = {}): Promise<{ status
   return { status: answer.status, text: await answer.text() };
 }
 
+/** Waits until it is so, but not for ever: the bound is for what is broken, and says nothing about time. */
 export async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await holds())) await new Promise((resolve) => setTimeout(resolve, 10));
+  for (const end = performance.now() + 15_000; !(await holds()); await setTimeout(10))
+    if (performance.now() > end) throw new Error(`waited 15 s until ${holds}`);
 }
 
 export function configOf(endpoints: readonly string[], more = ""): string {

@@ -6,7 +6,7 @@ import { Upstream } from "../../../src/proxy/upstream.ts";
 import { findFreePort } from "../../e2e/free-port.ts";
 import { connectTo, type Peer, startRawUpstream } from "../../e2e/peers.ts";
 import { bounded, until } from "../../e2e/program.ts";
-import { CELLS, startPlane } from "./kit.ts";
+import { CELLS, type Plane, startPlane } from "./kit.ts";
 
 const get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const begin = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf";
@@ -178,12 +178,7 @@ test("a connection that has been ended in order can be ended at once", async (t)
 test("the time for an answer begins when the endpoint has taken the request", async (t) => {
   const upstream = await startRawUpstream(t, (peer) => void peer.socket.pause());
   const plane = startPlane(t, [upstream.port], { cluster: { timeouts: { connect: 5000, response: 5000, idle: 300 } } });
-  const wires: { unsent: number }[] = [];
-  const add = plane.clock.add.bind(plane.clock);
-  plane.clock.add = (timed) => {
-    if (timed instanceof Upstream) wires.push(timed);
-    add(timed);
-  };
+  const wires = collectUpstreams(plane);
   const client = await connectTo(t, plane.port);
   client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
   const received = (): number => plane.context.cells[CELLS.listener + LISTENER_CELLS.bytesReceived]!;
@@ -202,3 +197,37 @@ test("the time for an answer begins when the endpoint has taken the request", as
   peer.send(ok);
   assert.equal((await client.answer()).status, 200);
 });
+
+test("an answer that stands still from when its slow reader goes on is broken off", async (t) => {
+  const upstream = await startRawUpstream(t);
+  const plane = startPlane(t, [upstream.port], { cluster: { timeouts: { connect: 5000, response: 5000, idle: 300 } } });
+  const wires = collectUpstreams(plane);
+  const client = await connectTo(t, plane.port);
+  client.send(get);
+  const peer = await upstream.connection(0);
+  await peer.head();
+  client.socket.pause();
+  peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+  const sent = (): number => plane.context.cells[CELLS.listener + LISTENER_CELLS.bytesSent]!;
+  // Piece by piece, so that when the endpoint is paused all that it has sent was read: no byte comes after that moment.
+  while (!wires[0]!.paused) {
+    const before = sent();
+    peer.send(`4000\r\n${"x".repeat(0x4000)}\r\n`);
+    while (sent() < before + 0x4000 && !wires[0]!.paused) await setImmediate();
+  }
+  await setTimeout(600);
+  assert.equal(client.ended, false, "a slow reader is no slow endpoint");
+  client.socket.resume();
+  assert.equal(await bounded(client.closed, "the end of the connection"), "reset");
+});
+
+/** The connections to endpoints, in the order in which they come. */
+function collectUpstreams(plane: Plane): Upstream[] {
+  const found: Upstream[] = [];
+  const add = plane.clock.add.bind(plane.clock);
+  plane.clock.add = (timed) => {
+    if (timed instanceof Upstream) found.push(timed);
+    add(timed);
+  };
+  return found;
+}

@@ -1,0 +1,59 @@
+/** A data thread that ends by an exception loses its own connections and nothing else: its successor serves. */
+import assert from "node:assert/strict";
+import { connectTo, type Peer, startUpstream } from "./peers.ts";
+import { type Program, simpleConfig, startSluice, testInEachMode, until } from "./program.ts";
+
+const CLIENTS = 24;
+const CRASHES = 3;
+
+testInEachMode("crashed-thread-is-replaced", async (t) => {
+  const upstream = await startUpstream(t);
+  const sluice = await startSluice(t, simpleConfig(upstream.port), {
+    workers: 2,
+    preload: new URL("./failing-thread.ts", import.meta.url),
+  });
+  for (let crash = 1; crash <= CRASHES; crash++) {
+    const clients = await Promise.all(Array.from({ length: CLIENTS }, () => connectTo(t, sluice.port)));
+    let answers = 0;
+    let stopped = false;
+    const running = clients.map(async (client) => {
+      while (!stopped && (await isServed(client))) answers++;
+    });
+    await until(() => answers > 2 * CLIENTS, "the load runs");
+    sluice.kill("SIGUSR2");
+    const labels = { thread: "0", reason: "crash" };
+    await until(
+      async () => (await sluice.metric("sluice_thread_restarts_total", labels)) === crash,
+      `restart ${crash} is counted`,
+    );
+    await until(async () => (await serving(sluice)) === 2, "the successor serves");
+    const before = answers;
+    await until(() => answers > before + CLIENTS, "the other thread's clients are served on");
+    stopped = true;
+    await Promise.all(running);
+    assert.ok(clients.some(({ ended }) => ended));
+    assert.ok(clients.some(({ ended }) => !ended));
+    for (const client of clients) client.socket.destroy();
+    // Enough connections that each thread gets some.
+    const fresh = await Promise.all(Array.from({ length: CLIENTS }, () => connectTo(t, sluice.port)));
+    for (const client of fresh) assert.ok(await isServed(client), "a new connection is served");
+    for (const client of fresh) client.socket.destroy();
+    await until(async () => (await sluice.metric("sluice_connections_active")) === 0, "every connection has gone");
+  }
+  assert.equal(await sluice.metric("sluice_thread_restarts_total"), CRASHES);
+  assert.equal(await sluice.metric("sluice_requests_in_flight"), 0);
+});
+
+/** Whether a request is answered; false when the connection ends instead. */
+async function isServed(client: Peer): Promise<boolean> {
+  client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+  if (!(await client.waits(() => client.bytes.includes("\r\n\r\n"), "an answer"))) return false;
+  const { status, whole } = await client.answer();
+  if (whole) assert.equal(status, 200);
+  return whole;
+}
+
+async function serving(sluice: Program): Promise<number> {
+  const { threads } = (await sluice.status()) as { threads: { serving: boolean }[] };
+  return threads.filter((thread) => thread.serving).length;
+}
