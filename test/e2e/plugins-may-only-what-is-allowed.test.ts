@@ -1,40 +1,42 @@
 /** A plugin reaches what its configuration allows: nothing else is imported, seen or changed. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { test } from "node:test";
 import { compileSource } from "../contract/plugin-harness.ts";
 import { asksPreciseTime } from "./bad-plugins.ts";
 import { startUpstream } from "./peers.ts";
-import { runSluice, simpleConfig, startSluice } from "./program.ts";
+import { runSluice, simpleConfig, startSluice, testInEachMode } from "./program.ts";
 
 const PROBLEM =
   /sluice\.yaml:\d+:\d+: plugins\.timer(\.allow)?: imports sluice:clock\/1, which is not allowed: add `allow: \{ clock: precise \}`/;
 
-test("what is imported and not allowed is refused at check, start and reload, with the line to add", async (t) => {
-  const upstream = await startUpstream(t);
-  const config = (allow: string) => (ports: { web: number; admin: number }) =>
-    `plugins: { timer: { wasm: ./timer.wasm${allow} } }\n${simpleConfig(upstream.port, { listener: "chain: [timer]" })(ports)}`;
-  const sluice = await startSluice(t, config(", allow: { clock: precise }"), {
-    files: { "timer.wasm": asksPreciseTime() },
-  });
-  assert.equal((await fetch(sluice.url)).status, 200);
-  for (const allow of ["", ", allow: {}", ", allow: { clock: coarse }"]) {
-    sluice.config(config(allow)(sluice.ports));
-    const { status, text } = await sluice.reload();
-    assert.equal(status, 422, text);
-    assert.match(JSON.parse(text).problems[0], PROBLEM);
+testInEachMode(
+  "what is imported and not allowed is refused at check, start and reload, with the line to add",
+  async (t) => {
+    const upstream = await startUpstream(t);
+    const config = (allow: string) => (ports: { web: number; admin: number }) =>
+      `plugins: { timer: { wasm: ./timer.wasm${allow} } }\n${simpleConfig(upstream.port, { listener: "chain: [timer]" })(ports)}`;
+    const sluice = await startSluice(t, config(", allow: { clock: precise }"), {
+      files: { "timer.wasm": asksPreciseTime() },
+    });
     assert.equal((await fetch(sluice.url)).status, 200);
-  }
-  await sluice.stop();
-  const file = join(sluice.directory, "sluice.yaml");
-  for (const command of ["check", "run"]) {
-    const { code, stdout, stderr } = await runSluice(command, "-c", file);
-    assert.equal(code, 1);
-    assert.match(stdout + stderr, PROBLEM);
-  }
-});
+    for (const allow of ["", ", allow: {}", ", allow: { clock: coarse }"]) {
+      sluice.config(config(allow)(sluice.ports));
+      const { status, text } = await sluice.reload();
+      assert.equal(status, 422, text);
+      assert.match(JSON.parse(text).problems[0], PROBLEM);
+      assert.equal((await fetch(sluice.url)).status, 200);
+    }
+    await sluice.stop();
+    const file = join(sluice.directory, "sluice.yaml");
+    for (const command of ["check", "run"]) {
+      const { code, stdout, stderr } = await runSluice(command, "-c", file);
+      assert.equal(code, 1);
+      assert.match(stdout + stderr, PROBLEM);
+    }
+  },
+);
 
-test("a hidden header reaches the upstream, but neither plugin that it is hidden from", async (t) => {
+testInEachMode("a hidden header reaches the upstream, but neither plugin that it is hidden from", async (t) => {
   const upstream = await startUpstream(t);
   const wasm = await compileSource(`import { Request } from "sluice/sdk";
     export function onRequest(req: Request): void {
