@@ -38,17 +38,22 @@ function isToken(unit: i32): bool {
 @final
 export class Headers {
   // Made by the SDK alone: `req.headers`, `res.headers`.
-  constructor(private part: i32) {}
+  constructor(readonly part: i32) {}
+
+  /** Is this a token (RFC 9110 section 5.6.2), as names of fields and cookies are? */
+  static isToken(text: string): bool {
+    for (let i = 0; i < text.length; i++) {
+      if (!isToken(text.charCodeAt(i))) return false;
+    }
+    return text.length > 0;
+  }
 
   /**
    * May a plugin change a header of this name: is it a token, and none that belongs to the connection?
    * `host` may be set on a request, not added or removed.
    */
   static canSet(name: string): bool {
-    if (!name.length || name.length > NAME_CAP) return false;
-    for (let i = 0; i < name.length; i++) {
-      if (!isToken(name.charCodeAt(i))) return false;
-    }
+    if (name.length > NAME_CAP || !Headers.isToken(name)) return false;
     return !FIXED.includes(name.toLowerCase());
   }
 

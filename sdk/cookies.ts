@@ -1,0 +1,215 @@
+import { KEY, KEY_CAP, VALUE, VALUE_CAP, narrow, widen } from "./bytes";
+import { Headers } from "./headers";
+import { header_get } from "./imports";
+import { Time } from "./time";
+
+/** The cookies of a request (RFC 6265 section 5.4). Names keep their case. */
+export namespace Cookies {
+  /**
+   * The value of the first cookie of this name, as it was sent: quotation marks are part of it, and nothing is
+   * decoded. Null when there is none. A client may send several; the first has the longest path.
+   */
+  export function get(headers: Headers, name: string): string | null {
+    let nth = 0;
+    while (true) {
+      const length = loadField(headers, nth++);
+      if (length < 0) return null;
+      for (let at = 0; at < length; at = next) {
+        findPair(at, length);
+        if (isNamed(name)) return widen(VALUE + valueStart, valueEnd - valueStart);
+      }
+    }
+  }
+
+  /** Takes the cookies of this name out of the request, and leaves the others as they are. True: there were any. */
+  export function remove(headers: Headers, name: string): bool {
+    const kept: string[] = [];
+    let removed = false;
+    let nth = 0;
+    while (true) {
+      const length = loadField(headers, nth++);
+      if (length < 0) break;
+      for (let at = 0; at < length; at = next) {
+        findPair(at, length);
+        if (isNamed(name)) removed = true;
+        else if (pairEnd > pairStart) kept.push(widen(VALUE + pairStart, pairEnd - pairStart));
+      }
+    }
+    if (!removed) return false;
+    if (kept.length) headers.set("cookie", kept.join("; "));
+    else headers.remove("cookie");
+    return true;
+  }
+}
+
+/** Brings a Cookie field into VALUE: HTTP/2 may send several. A longer one than VALUE holds is passed over. */
+function loadField(headers: Headers, nth: i32): i32 {
+  const length = header_get(headers.part, KEY, narrow("cookie", KEY, KEY_CAP), nth, VALUE, VALUE_CAP);
+  return length > VALUE_CAP ? 0 : length;
+}
+
+// The pair that was found last, as offsets into VALUE.
+let pairStart: i32 = 0;
+let pairEnd: i32 = 0;
+let nameEnd: i32 = 0;
+let valueStart: i32 = 0;
+let valueEnd: i32 = 0;
+let next: i32 = 0;
+
+function findPair(at: i32, length: i32): void {
+  let end = at;
+  while (end < length && byteAt(end) != 0x3b) end++;
+  next = end + 1;
+  while (at < end && isSpace(byteAt(at))) at++;
+  while (end > at && isSpace(byteAt(end - 1))) end--;
+  pairStart = at;
+  pairEnd = end;
+  let equals = at;
+  while (equals < end && byteAt(equals) != 0x3d) equals++;
+  nameEnd = equals;
+  // A piece without `=` is the value of a cookie without a name, to browsers; here it is none.
+  valueStart = min(equals + 1, end);
+  valueEnd = end;
+  if (equals == end) nameEnd = -1;
+  while (nameEnd > at && isSpace(byteAt(nameEnd - 1))) nameEnd--;
+  while (valueStart < end && isSpace(byteAt(valueStart))) valueStart++;
+}
+
+function isNamed(name: string): bool {
+  if (nameEnd - pairStart != name.length) return false;
+  for (let i = 0; i < name.length; i++) {
+    if (byteAt(pairStart + i) != name.charCodeAt(i)) return false;
+  }
+  return true;
+}
+
+// @ts-ignore: decorator
+@inline
+function byteAt(at: i32): i32 {
+  return i32.load8_u(VALUE + at);
+}
+
+function isSpace(byte: i32): bool {
+  return byte == 0x20 || byte == 0x09;
+}
+
+/**
+ * A cookie to be set, for `res.headers.add("set-cookie", cookie.toString())`:
+ *
+ *     new SetCookie("session", id).path("/").maxAge(3600).secure().httpOnly().sameSite("Lax")
+ *
+ * What RFC 6265 section 4.1 and browsers would not take is an error: a name that is no token, a value with spaces,
+ * quotes, commas, semicolons or backslashes, `__Secure-` and `__Host-` without what they ask for, `SameSite=None` or
+ * `Partitioned` without `Secure`.
+ */
+// @ts-ignore: decorator
+@final
+export class SetCookie {
+  private attributes: string = "";
+  private hasPath: bool = false;
+  private rootPath: bool = false;
+  private hasDomain: bool = false;
+  private isSecure: bool = false;
+  private needsSecure: string = "";
+
+  /** A cookie of that name and value: `Percent.encode` or `Base64Url.encode` what may be any text. */
+  constructor(
+    private name: string,
+    private value: string,
+  ) {
+    if (!Headers.isToken(name)) refuse("name", name);
+    let from = 0;
+    let end = value.length;
+    if (end > 1 && value.charCodeAt(0) == 0x22 && value.charCodeAt(end - 1) == 0x22) {
+      from++;
+      end--;
+    }
+    for (let i = from; i < end; i++) {
+      const unit = value.charCodeAt(i);
+      if (unit <= 0x20 || unit > 0x7e || unit == 0x22 || unit == 0x2c || unit == 0x3b || unit == 0x5c) refuse("value", value);
+    }
+  }
+
+  /** The path below which it is sent; begins with `/`. */
+  path(path: string): SetCookie {
+    if (this.hasPath || !path.startsWith("/") || !isAttribute(path)) refuse("Path", path);
+    this.hasPath = true;
+    this.rootPath = path == "/";
+    return this.put("; Path=" + path);
+  }
+
+  /** The domain to whose hosts it is sent; without one, to the host that sets it alone. */
+  domain(domain: string): SetCookie {
+    let sound = domain.length > 0 && !this.hasDomain;
+    for (let i = 0; i < domain.length; i++) {
+      const unit = domain.charCodeAt(i);
+      const lower = unit | 32;
+      if (!((lower >= 97 && lower <= 122) || (unit >= 48 && unit <= 57) || unit == 0x2d || unit == 0x2e)) sound = false;
+    }
+    if (!sound) refuse("Domain", domain);
+    this.hasDomain = true;
+    return this.put("; Domain=" + domain);
+  }
+
+  /** For how many seconds it is kept; 0 takes it away. Without it, until the browser is closed. */
+  maxAge(seconds: i32): SetCookie {
+    return this.put("; Max-Age=" + seconds.toString());
+  }
+
+  /** Until when it is kept, in milliseconds since 1970; `maxAge` is better, since clients' clocks are wrong. */
+  expires(time: f64): SetCookie {
+    return this.put("; Expires=" + Time.toHttpDate(time));
+  }
+
+  /** It is sent over https only. */
+  secure(): SetCookie {
+    this.isSecure = true;
+    return this.put("; Secure");
+  }
+
+  /** Scripts do not see it. */
+  httpOnly(): SetCookie {
+    return this.put("; HttpOnly");
+  }
+
+  /** `Strict`, `Lax` or `None`: whether it is sent with requests that other sites cause. */
+  sameSite(mode: string): SetCookie {
+    if (mode != "Strict" && mode != "Lax" && mode != "None") refuse("SameSite", mode);
+    if (mode == "None") this.needsSecure = "SameSite=None";
+    return this.put("; SameSite=" + mode);
+  }
+
+  /** It is kept apart for each top-level site (CHIPS). */
+  partitioned(): SetCookie {
+    this.needsSecure = "Partitioned";
+    return this.put("; Partitioned");
+  }
+
+  /** The value of a Set-Cookie field. */
+  toString(): string {
+    // Browsers compare these prefixes without regard to case.
+    const lower = this.name.toLowerCase();
+    const host = lower.startsWith("__host-");
+    if (host || lower.startsWith("__secure-")) this.needsSecure = this.name;
+    if (this.needsSecure.length && !this.isSecure) throw new Error(`cookie ${this.name}: ${this.needsSecure} needs secure()`);
+    if (host && (this.hasDomain || !this.rootPath)) throw new Error(`cookie ${this.name} needs path("/") and no domain`);
+    return `${this.name}=${this.value}${this.attributes}`;
+  }
+
+  private put(attribute: string): SetCookie {
+    this.attributes += attribute;
+    return this;
+  }
+}
+
+function isAttribute(text: string): bool {
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i);
+    if (unit < 0x20 || unit > 0x7e || unit == 0x3b) return false;
+  }
+  return true;
+}
+
+function refuse(what: string, value: string): void {
+  throw new Error(`a cookie cannot have the ${what} "${value}"`);
+}

@@ -1,0 +1,67 @@
+import { hexValue } from "./base64";
+import { ByteBuilder, decodeUtf8 } from "./binary";
+
+/** Percent-encoding (RFC 3986 section 2.1) of text in UTF-8. */
+export namespace Percent {
+  /** Everything but letters, digits and `-._~` is encoded: what comes out may stand anywhere in a URL. */
+  export function encode(text: string): string {
+    const out = new ByteBuilder();
+    const length = String.UTF8.byteLength(text);
+    const bytes = new StaticArray<u8>(length);
+    const from = changetype<usize>(bytes);
+    String.UTF8.encodeUnsafe(changetype<usize>(text), text.length, from, false, String.UTF8.ErrorMode.REPLACE);
+    for (let i = 0; i < length; i++) {
+      const byte = load<u8>(from + i);
+      if (isUnreserved(byte)) out.byte(byte);
+      else {
+        out.byte(0x25);
+        out.byte(upperDigit(byte >> 4));
+        out.byte(upperDigit(byte & 15));
+      }
+    }
+    return out.toString();
+  }
+
+  /** The text; null when a `%` is not followed by two hexadecimal digits, or when the bytes are not UTF-8. */
+  export function decode(text: string): string | null {
+    return decodePercent(text, 0, text.length, false, true);
+  }
+}
+
+/** A letter, a digit or one of `-._~`: what never needs encoding. */
+export function isUnreserved(unit: i32): bool {
+  const lower = unit | 32;
+  if ((lower >= 97 && lower <= 122) || (unit >= 48 && unit <= 57)) return true;
+  return unit == 0x2d || unit == 0x2e || unit == 0x5f || unit == 0x7e;
+}
+
+function upperDigit(value: u8): i32 {
+  return value < 10 ? value + 48 : value + 55;
+}
+
+/**
+ * Decodes a part of a text. `form`: a `+` is a space. Strict: what cannot be decoded makes null of the whole; else a
+ * `%` that begins nothing is itself, and what is not UTF-8 is U+FFFD.
+ */
+export function decodePercent(text: string, start: i32, end: i32, form: bool, strict: bool): string | null {
+  // Nothing grows: three characters become one byte, and one above U+00FF, which no head holds, at most three.
+  const bytes = new StaticArray<u8>(3 * (end - start));
+  const to = changetype<usize>(bytes);
+  let length = 0;
+  for (let i = start; i < end; i++) {
+    const unit = text.charCodeAt(i);
+    if (unit == 0x25) {
+      const high = i + 2 < end ? hexValue(text.charCodeAt(i + 1)) : -1;
+      const low = i + 2 < end ? hexValue(text.charCodeAt(i + 2)) : -1;
+      if (high >= 0 && low >= 0) {
+        store<u8>(to + length++, <u8>((high << 4) | low));
+        i += 2;
+        continue;
+      }
+      if (strict) return null;
+    }
+    if (unit > 255) length += <i32>String.UTF8.encodeUnsafe(changetype<usize>(text) + (<usize>i << 1), 1, to + length, false, String.UTF8.ErrorMode.REPLACE);
+    else store<u8>(to + length++, unit == 0x2b && form ? 0x20 : <u8>unit);
+  }
+  return decodeUtf8(to, length, strict);
+}
