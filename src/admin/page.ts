@@ -28,8 +28,11 @@ ${table(
 ${clusters.map(renderCluster).join("\n")}
 ${table(
   "Plugins",
-  ["name", "hooks", "instances", "calls", "failures"],
-  plugins.map(({ name, hooks, instances, calls, failures }) => [name, hooks.join(" "), instances, calls, failures]),
+  ["name", "state", "hooks", "instances", "calls", "failures", "refused"],
+  plugins.map(({ name, state, hooks, instances, calls, failures, refused }) => [
+    ...[name, state, hooks.join(" ")],
+    ...[instances, calls, failures, refused],
+  ]),
 )}
 ${table(
   "Threads",

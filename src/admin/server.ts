@@ -119,8 +119,9 @@ function nameOf(host: string): string {
 }
 
 function describeReady(status: ReturnType<AdminOptions["status"]>): Answer {
-  const { ready, draining, version } = status;
-  return json(ready ? 200 : 503, { ready, draining, version });
+  const { ready, draining, version, quarantined } = status;
+  // A plugin in quarantine is one plugin's affair: taking the whole proxy out of service would stop all others.
+  return json(ready ? 200 : 503, { ready, draining, version, quarantined });
 }
 
 function describeReload(outcome: { readonly result: string }): Answer {

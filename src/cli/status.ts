@@ -23,6 +23,7 @@ function describe(state: Status, clusters: readonly ClusterStatus[]): string {
       ({ name, address, connections }) => `listener ${name}: ${address}, ${connections} connections`,
     ),
   ];
+  for (const plugin of state.quarantined) lines.push(`plugin ${plugin}: quarantined`);
   for (const { name, strategies, endpoints } of clusters) {
     lines.push(`cluster ${name}: ${strategies.join(", ")}`);
     for (const { address, weight, healthy, inFlight, latency } of endpoints) {

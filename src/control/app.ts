@@ -16,6 +16,7 @@ import { checkConfig } from "./check.ts";
 import { Listeners } from "./listeners.ts";
 import type { FromThread } from "./messages.ts";
 import { Modules } from "./modules.ts";
+import { PluginHealth } from "./plugin-health.ts";
 import { type Reloaded, Reloader, readConfigFile } from "./reload.ts";
 import { Resolver } from "./resolve.ts";
 import { rowsOf, Slots } from "./slots.ts";
@@ -75,6 +76,7 @@ export class App {
   readonly #resolver: Resolver;
   readonly #columns: EndpointColumns;
   readonly #counters: Counters;
+  readonly #health = new PluginHealth();
   readonly #metrics: Metrics;
   readonly #watch: Watch | null;
   readonly #startedAt = new Date();
@@ -141,6 +143,7 @@ export class App {
       reloads: () => this.#reloader.counts,
       version: () => this.#reloader.current?.plan.version ?? 0,
       endpoints: () => describeClusters(this.#reloader.current?.plan ?? null, this.#columns),
+      quarantined: (plugin) => this.#health.quarantined(plugin).length,
     });
   }
 
@@ -176,6 +179,7 @@ export class App {
       threads: this.#threads,
       serving: this.#versions.serving(),
       counters: this.#counters,
+      health: this.#health,
     });
   }
 
@@ -205,7 +209,10 @@ export class App {
         return current && { version: current.plan.version, file: this.#options.file, text: current.text };
       },
       clusters: () => describeClusters(this.#reloader.current?.plan ?? null, this.#columns),
-      plugins: () => describePlugins(this.#reloader.current?.plan ?? null, this.#counters),
+      plugins: () => {
+        const { current } = this.#reloader;
+        return current === null ? [] : describePlugins(current.plan, this.#counters, this.#health);
+      },
       reload: () => this.#reloader.reload("asked for by the admin interface"),
     }).catch((error: Error) => {
       throw new StartError([error.message]);
@@ -239,11 +246,13 @@ export class App {
   #receive(thread: number, message: FromThread): void {
     if (message.type === "log") this.log[message.level]({ thread, ...message.fields }, message.message);
     else if (message.type === "drained") this.#drained?.(thread);
+    else if (message.type === "plugin") this.#health.receive(thread, message);
     else this.#versions.receive(thread, message);
   }
 
   #threadEnded(thread: number, reason: string): void {
     this.#versions.forget(thread, reason);
+    this.#health.forget(thread);
     this.#drained?.(thread);
     if (this.#reloader.current === null) this.#allUp.reject(new StartError([`data thread ${thread} ended: ${reason}`]));
   }

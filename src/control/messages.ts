@@ -1,5 +1,6 @@
 /** Every message between the main thread and a data thread. None crosses on the request path. */
 import type { BoundSocket } from "node:net";
+import type { PluginNews } from "../plugin/report.ts";
 import type { Plan } from "./plan.ts";
 
 /** `workerData` of a data thread. */
@@ -38,5 +39,7 @@ export type FromThread =
   /** No exchange uses that version any more; its guests, pools and listeners are gone. */
   | { type: "disposed"; version: number }
   | { type: "drained" }
+  /** How a plugin fares there has changed. */
+  | ({ type: "plugin" } & PluginNews)
   /** A line for the program's log. */
   | { type: "log"; level: "debug" | "info" | "warn" | "error"; message: string; fields: Record<string, unknown> };

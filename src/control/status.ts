@@ -2,8 +2,9 @@
 import type { EndpointColumns } from "../balance/columns.ts";
 import type { Counters } from "../observe/counters.ts";
 import { LISTENER_CELLS, MAX_HOOKS, MAX_REASONS, PLUGIN_CELLS, THREAD_CELLS } from "../observe/series.ts";
-import { HOOKS } from "../plugin/abi.ts";
+import { FAILURE, HOOKS } from "../plugin/abi.ts";
 import type { Plan } from "./plan.ts";
+import type { LastFailure, PluginHealth } from "./plugin-health.ts";
 import type { Reloaded } from "./reload.ts";
 import type { Threads } from "./threads.ts";
 
@@ -15,6 +16,8 @@ export type Status = {
   readonly startedAt: string;
   readonly pid: number;
   readonly requestsInFlight: number;
+  /** Plugins that are in quarantine on some thread. */
+  readonly quarantined: readonly string[];
   readonly listeners: readonly { name: string; address: string; connections: number }[];
   readonly threads: readonly {
     thread: number;
@@ -35,10 +38,11 @@ export type StatusSources = {
   readonly threads: Threads;
   readonly serving: readonly number[];
   readonly counters: Counters;
+  readonly health: PluginHealth;
 };
 
 export function describeStatus(sources: StatusSources): Status {
-  const { plan, draining, last, threads, serving, counters } = sources;
+  const { plan, draining, last, threads, serving, counters, health } = sources;
   return {
     // One thread that is being replaced does not make the proxy unready: the others serve its address.
     ready: plan !== null && !draining && serving.length > 0,
@@ -47,6 +51,7 @@ export function describeStatus(sources: StatusSources): Status {
     startedAt: sources.startedAt.toISOString(),
     pid: process.pid,
     requestsInFlight: counters.sum(THREAD_CELLS.requestsInFlight),
+    quarantined: namesOf(plan).filter((plugin) => health.quarantined(plugin).length > 0),
     listeners: (plan?.listeners ?? []).map(({ name, address, cells }) => ({
       name,
       address,
@@ -106,17 +111,25 @@ export type PluginStatus = {
   readonly onFailure: string;
   /** Configurations of it in service. */
   readonly instances: number;
+  /** `quarantined`: calls are refused on `quarantinedThreads`, until one that is tried succeeds. */
+  readonly state: "running" | "quarantined";
+  readonly quarantinedThreads: readonly number[];
   readonly calls: number;
   readonly failures: number;
+  /** The same by reason, of those that there were. */
+  readonly failuresByReason: Readonly<Record<string, number>>;
+  /** Calls that were not made, in quarantine. */
+  readonly refused: number;
+  readonly lastFailure: (Omit<LastFailure, "at"> & { readonly at: string }) | null;
 };
 
-export function describePlugins(plan: Plan | null, counters: Counters): PluginStatus[] {
-  if (plan === null) return [];
-  const names = [...new Set(plan.instances.map((instance) => instance.plugin))];
-  return names.map((name) => {
+export function describePlugins(plan: Plan, counters: Counters, health: PluginHealth): PluginStatus[] {
+  return namesOf(plan).map((name) => {
     const instances = plan.instances.filter((instance) => instance.plugin === name);
     const { module, cells, onFailure } = instances[0]!;
     const { hash, info } = plan.modules[module]!;
+    const quarantinedThreads = health.quarantined(name);
+    const last = health.lastFailure(name);
     return {
       name,
       hash,
@@ -125,10 +138,27 @@ export function describePlugins(plan: Plan | null, counters: Counters): PluginSt
       imports: info.groups,
       onFailure,
       instances: instances.length,
+      state: quarantinedThreads.length > 0 ? "quarantined" : "running",
+      quarantinedThreads,
       calls: sumCells(counters, cells + PLUGIN_CELLS.calls, MAX_HOOKS),
       failures: sumCells(counters, cells + PLUGIN_CELLS.failures, MAX_HOOKS * MAX_REASONS),
+      failuresByReason: countReasons(counters, cells + PLUGIN_CELLS.failures),
+      refused: sumCells(counters, cells + PLUGIN_CELLS.refused, MAX_HOOKS),
+      lastFailure: last && { ...last, at: new Date(last.at).toISOString() },
     };
   });
+}
+
+function namesOf(plan: Plan | null): string[] {
+  return [...new Set(plan?.instances.map((instance) => instance.plugin))];
+}
+
+function countReasons(counters: Counters, base: number): Record<string, number> {
+  const counts = FAILURE.map((reason, index): [string, number] => {
+    const cells = HOOKS.map((_, hook) => counters.sum(base + hook * MAX_REASONS + index));
+    return [reason, cells.reduce((total, count) => total + count, 0)];
+  });
+  return Object.fromEntries(counts.filter(([, count]) => count > 0));
 }
 
 function sumCells(counters: Counters, base: number, count: number): number {

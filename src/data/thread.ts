@@ -59,7 +59,14 @@ class DataThread {
     };
     this.#pipeline = new Pipeline(this.#context);
     this.#pipeline.onClientClosed = (client) => this.#clientClosed(client);
-    this.#plugins = new PluginHost({ cells, report, now: () => this.#context.clock.wall });
+    const { clock } = this.#context;
+    this.#plugins = new PluginHost({
+      cells,
+      report,
+      tell: (news) => post({ type: "plugin", ...news }),
+      now: () => clock.wall,
+      monotonic: () => clock.now,
+    });
     this.#context.clock.start(() => this.#tick());
   }
 
@@ -135,6 +142,7 @@ class DataThread {
     this.#serving = next;
     for (const [address, state] of next.snapshot.listeners) this.#serve(this.#listener(address), state);
     this.#context.accessLog.enabled = next.plan.accessLog;
+    next.instances.commit();
     for (const [address, listener] of this.#listeners) {
       if (next.snapshot.listeners.has(address)) continue;
       this.#listeners.delete(address);

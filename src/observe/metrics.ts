@@ -13,6 +13,8 @@ export type MetricsSources = {
   /** Reloads by result. */
   readonly reloads: () => Readonly<Record<string, number>>;
   readonly version: () => number;
+  /** On how many threads a plugin is in quarantine. */
+  readonly quarantined: (plugin: string) => number;
   readonly endpoints: () => Iterable<{ name: string; endpoints: Iterable<{ address: string; healthy: boolean }> }>;
 };
 
@@ -28,7 +30,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
   const register = (kind: Kind, name: string, help: string, collect: () => Iterable<Value>) =>
     registry.registerMetric(collector(kind, name, help, collect));
   registerTraffic(register, sources.counters);
-  registerPlugins(register, sources.counters);
+  registerPlugins(register, sources);
   registerControl(register, sources);
   // Every measurement of the main thread's delay wakes it.
   collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: 100 });
@@ -83,7 +85,7 @@ function registerTraffic(register: Register, counters: Counters): void {
   );
 }
 
-function registerPlugins(register: Register, counters: Counters): void {
+function registerPlugins(register: Register, { counters, quarantined }: MetricsSources): void {
   register("counter", "sluice_plugin_calls_total", "Calls of a plugin's hook.", () =>
     listHooks(counters, PLUGIN_CELLS.calls),
   );
@@ -91,6 +93,12 @@ function registerPlugins(register: Register, counters: Counters): void {
     listHooks(counters, PLUGIN_CELLS.fuel),
   );
   register("counter", "sluice_plugin_failures_total", "Failures of a plugin's hook.", () => listFailures(counters));
+  register("counter", "sluice_plugin_refused_total", "Calls that were not made: the plugin was in quarantine.", () =>
+    listHooks(counters, PLUGIN_CELLS.refused),
+  );
+  register("gauge", "sluice_plugin_quarantined", "Threads on which a plugin is in quarantine.", () =>
+    [...counters.list("plugin")].map(({ labels }) => ({ labels, value: quarantined(labels.plugin!) })),
+  );
 }
 
 function registerControl(register: Register, sources: MetricsSources): void {

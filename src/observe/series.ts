@@ -46,7 +46,7 @@ export const THREAD_CELLS = {
   size: 8,
 } as const;
 
-/** A plugin's cells, from `InstancePlan.cells`: calls and fuel for each hook, failures for each hook and reason. */
+/** A plugin's cells, from `InstancePlan.cells`: calls, fuel and refused calls for each hook, failures for each hook and reason. */
 export const MAX_HOOKS = 20;
 export const MAX_REASONS = 12;
 export const PLUGIN_CELLS = {
@@ -54,7 +54,8 @@ export const PLUGIN_CELLS = {
   fuel: MAX_HOOKS,
   /** + hook × MAX_REASONS + reason. */
   failures: 2 * MAX_HOOKS,
-  size: 2 * MAX_HOOKS + MAX_HOOKS * MAX_REASONS,
+  refused: 2 * MAX_HOOKS + MAX_HOOKS * MAX_REASONS,
+  size: 3 * MAX_HOOKS + MAX_HOOKS * MAX_REASONS,
 } as const;
 
 /**

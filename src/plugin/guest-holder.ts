@@ -7,15 +7,18 @@ import type { ModulePlan } from "./build.ts";
 import { type Configuration, STARTING } from "./call-context.ts";
 import { Fault } from "./fault.ts";
 import { Guest, type GuestFailure } from "./guest.ts";
-
-/** How long a plugin whose guest cannot be made is left alone. */
-const DOWN_FOR = 1000;
+import { Recovery } from "./recovery.ts";
+import type { PluginReport } from "./report.ts";
 
 /** A configuration as its holder needs it: the failure of making a guest is told to the one that asked. */
 export interface Member extends Configuration {
   /** The `instance` argument of hooks. */
   readonly id: number;
+  readonly report: PluginReport;
 }
+
+/** Milliseconds since 1970, for guests; and of a monotonic clock. */
+export type Clocks = { readonly wall: () => number; readonly monotonic: () => number };
 
 /** A failure while a guest was made, and whose configuration was being read. */
 export class StartError extends Error {
@@ -36,21 +39,28 @@ export class GuestHolder {
   readonly module: ModulePlan;
   /** What the guest is made of; equal for two versions that may share it. */
   readonly key: string;
-  readonly #now: () => number;
+  readonly #clocks: Clocks;
+  readonly #recovery: Recovery;
   /** Of each version that uses the guest, the oldest first: its configurations, by position. */
   readonly #versions: (readonly Member[])[];
   #guest: Guest | null = null;
-  #downUntil = Number.NEGATIVE_INFINITY;
+  #made = false;
+  /** A version in service uses it: only then its state is told of. */
+  #serves = true;
+  #last: { readonly hook: number; readonly failure: GuestFailure } | null = null;
+  /** It failed of late, and must be told when a call succeeds (`pass`). A field, since every call asks. */
+  ailing = false;
   /** Names that were looked up while the guest was made, and what it was told: it may have kept that. */
   readonly #lookups = new Map<string, number>();
   /** The member that last told the present guest its endpoints. */
   updatedBy: Member | null = null;
 
-  constructor(key: string, module: ModulePlan, members: readonly Member[], now: () => number) {
+  constructor(key: string, module: ModulePlan, members: readonly Member[], clocks: Clocks) {
     this.key = key;
     this.module = module;
     this.#versions = [members];
-    this.#now = now;
+    this.#clocks = clocks;
+    this.#recovery = new Recovery(clocks.monotonic);
   }
 
   get running(): boolean {
@@ -72,7 +82,21 @@ export class GuestHolder {
     if (this.#versions.length > 0) return false;
     this.#guest = null;
     this.updatedBy = null;
+    this.retire();
     return true;
+  }
+
+  /** A version that uses it was taken into service. */
+  serve(): void {
+    if (!this.#serves && this.#recovery.quarantined) this.#tellQuarantine();
+    this.#serves = true;
+  }
+
+  /** No version in service uses it any more: a quarantine is nobody's concern. */
+  retire(): void {
+    if (this.#serves && this.#recovery.quarantined)
+      for (const report of this.#reports()) report.heal("it was replaced");
+    this.#serves = false;
   }
 
   /** The oldest version's: a newer one may yet be withdrawn. */
@@ -97,31 +121,58 @@ export class GuestHolder {
     this.#lookups.set(`${kind} ${this.#members.indexOf(member)} ${name}`, answer);
   }
 
-  /** The guest, made if there is none. Null while the plugin is down. @throws StartError when making it fails. */
+  /** The guest, made if there is none. Null while the plugin is quarantined. @throws StartError when making it fails. */
   take(): Guest | null {
     if (this.#guest !== null) return this.#guest;
-    const now = this.#now();
-    // A clock that was set back must not keep a plugin down.
-    if (now < this.#downUntil && this.#downUntil - now <= DOWN_FOR) return null;
-    this.#downUntil = now + DOWN_FOR;
+    if (!this.#recovery.mayStart()) return null;
     this.#lookups.clear();
-    this.#guest = this.#make();
-    this.#downUntil = Number.NEGATIVE_INFINITY;
+    this.#guest = this.#made ? this.#makeAgain() : this.#make();
+    this.#made = true;
     return this.#guest;
   }
 
-  /** Throws a failed guest away; the next call makes another. */
-  discard(guest: Guest): void {
+  /** A call failed: its guest goes, and a next call makes another, at once or after a pause. Null: `take` failed. */
+  fail(guest: Guest | null, hook: number, failure: GuestFailure): void {
     if (this.#guest !== guest) return;
     this.#guest = null;
     this.updatedBy = null;
+    this.ailing = true;
+    this.#last = { hook, failure };
+    const begins = guest === null ? this.#recovery.failStart() : this.#recovery.failCall();
+    if (begins && this.#serves) this.#tellQuarantine();
+  }
+
+  /** A call succeeded after a failure. */
+  pass(): void {
+    const healed = this.#recovery.pass();
+    this.ailing = this.#recovery.quarantined;
+    if (healed && this.#serves) for (const report of this.#reports()) report.heal("its calls succeed");
+  }
+
+  #makeAgain(): Guest {
+    const began = performance.now();
+    try {
+      return this.#make();
+    } finally {
+      this.#recovery.spend(performance.now() - began);
+    }
+  }
+
+  #tellQuarantine(): void {
+    const { hook, failure } = this.#last!;
+    for (const report of this.#reports()) report.quarantine(hook, failure);
+  }
+
+  /** Of each plugin whose configurations it serves. */
+  #reports(): ReadonlySet<PluginReport> {
+    return new Set(this.#versions.flat().map((member) => member.report));
   }
 
   #make(): Guest {
     const first = this.#members[0]!;
     let guest: Guest;
     try {
-      guest = new Guest(this.module, this.#now);
+      guest = new Guest(this.module, this.#clocks.wall);
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
       throw new StartError(first.plugin, STARTING, { reason: "start", message, stack: "" });

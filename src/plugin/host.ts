@@ -4,10 +4,10 @@ import type { InstancePlan } from "../control/plan.ts";
 import type { Exchange } from "../proxy/exchange.ts";
 import type { ModulePlan } from "./build.ts";
 import { PluginError } from "./error.ts";
-import { GuestHolder, StartError } from "./guest-holder.ts";
+import { type Clocks, GuestHolder, StartError } from "./guest-holder.ts";
 import { PluginInstance } from "./instance.ts";
 import { NameIds, NameTable } from "./name-table.ts";
-import { hookName, PluginReport, type Report } from "./report.ts";
+import { hookName, type PluginNews, PluginReport, type Report } from "./report.ts";
 
 export { OUTCOME } from "./outcome.ts";
 
@@ -36,6 +36,8 @@ export type PluginParts = {
 
 export interface InstanceSet {
   readonly instances: readonly Instance[];
+  /** The version is taken into service. */
+  commit(): void;
   /** Drops its references: guests that no set holds are gone. */
   dispose(): void;
 }
@@ -44,8 +46,12 @@ export type PluginHostOptions = {
   /** This thread's counters. */
   readonly cells: Float64Array;
   readonly report: Report;
+  /** Told how a plugin fares, when that changes. */
+  readonly tell?: (news: PluginNews) => void;
   /** Milliseconds since 1970. */
   readonly now?: () => number;
+  /** Milliseconds of a clock that is never set; `now` when it is not given. */
+  readonly monotonic?: () => number;
 };
 
 /** Instances that share a guest, and what that guest is made of. */
@@ -54,16 +60,18 @@ type Group = { readonly key: string; readonly module: ModulePlan; readonly membe
 export class PluginHost {
   readonly #cells: Float64Array;
   readonly #report: Report;
-  readonly #now: () => number;
+  readonly #tell: (news: PluginNews) => void;
+  readonly #clocks: Clocks;
   readonly #holders = new Map<string, GuestHolder[]>();
   readonly #reports = new Map<string, PluginReport>();
   readonly #clusterIds = new NameIds();
   readonly #strategyIds = new NameIds();
 
-  constructor({ cells, report, now = Date.now }: PluginHostOptions) {
+  constructor({ cells, report, tell = () => undefined, now = Date.now, monotonic = now }: PluginHostOptions) {
     this.#cells = cells;
     this.#report = report;
-    this.#now = now;
+    this.#tell = tell;
+    this.#clocks = { wall: now, monotonic };
   }
 
   /**
@@ -83,7 +91,15 @@ export class PluginHost {
       dispose();
       throw error;
     }
-    return { instances, dispose };
+    return { instances, commit: () => this.#commit(used), dispose };
+  }
+
+  #commit(used: ReadonlyMap<GuestHolder, Group>): void {
+    for (const holders of this.#holders.values())
+      for (const holder of holders) {
+        if (used.has(holder)) holder.serve();
+        else holder.retire();
+      }
   }
 
   guests(): number {
@@ -105,21 +121,24 @@ export class PluginHost {
           strategies,
           cells: this.#cells,
           report: this.#reportOf(plan.plugin),
-          now: this.#now,
+          monotonic: this.#clocks.monotonic,
         }),
     );
   }
 
   #reportOf(plugin: string): PluginReport {
     let report = this.#reports.get(plugin);
-    if (report === undefined) this.#reports.set(plugin, (report = new PluginReport(plugin, this.#report, this.#now)));
+    if (report === undefined) {
+      const parts = { plugin, report: this.#report, tell: this.#tell, now: this.#clocks.wall };
+      this.#reports.set(plugin, (report = new PluginReport(parts)));
+    }
     return report;
   }
 
   /** The holder of such a group's guest: one that is there and not used by this version yet, or a new one. */
   #holderFor({ key, module, members }: Group, used: ReadonlyMap<GuestHolder, Group>): GuestHolder {
     const present = this.#holders.get(key) ?? [];
-    const fresh = new GuestHolder(key, module, members, this.#now);
+    const fresh = new GuestHolder(key, module, members, this.#clocks);
     for (const [position, member] of members.entries()) member.hold(fresh, position + 1);
     const carried = present.find((holder) => !used.has(holder) && holder.fits(members));
     if (carried === undefined) {

@@ -33,7 +33,7 @@ export type InstanceParts = {
   readonly strategies: NameTable;
   readonly cells: Float64Array;
   readonly report: PluginReport;
-  readonly now: () => number;
+  readonly monotonic: () => number;
 };
 
 export class PluginInstance implements Instance, Member {
@@ -53,7 +53,8 @@ export class PluginInstance implements Instance, Member {
   readonly #callCells: number;
   readonly #fuelCells: number;
   readonly #failureCells: number;
-  readonly #report: PluginReport;
+  readonly #refusedCells: number;
+  readonly report: PluginReport;
   readonly #now: () => number;
   #holder!: GuestHolder;
   /** What the last `update` told, so that a guest that takes another's place can be told again. */
@@ -61,7 +62,7 @@ export class PluginInstance implements Instance, Member {
   /** When `update` failed: picks are native until the next one, or until this is some time ago. */
   #failedAt = Number.NEGATIVE_INFINITY;
 
-  constructor({ index, plan, hooks, clusters, strategies, cells, report, now }: InstanceParts) {
+  constructor({ index, plan, hooks, clusters, strategies, cells, report, monotonic }: InstanceParts) {
     this.index = index;
     this.plugin = plan.plugin;
     this.hooks = hooks;
@@ -76,8 +77,9 @@ export class PluginInstance implements Instance, Member {
     this.#callCells = plan.cells + PLUGIN_CELLS.calls;
     this.#fuelCells = plan.cells + PLUGIN_CELLS.fuel;
     this.#failureCells = plan.cells + PLUGIN_CELLS.failures;
-    this.#report = report;
-    this.#now = now;
+    this.#refusedCells = plan.cells + PLUGIN_CELLS.refused;
+    this.report = report;
+    this.#now = monotonic;
   }
 
   hold(holder: GuestHolder, id: number): void {
@@ -92,18 +94,17 @@ export class PluginInstance implements Instance, Member {
     if (exchange.skipped?.has(this.index)) return OUTCOME.continue;
     let guest: Guest | null = null;
     try {
-      guest = this.#take();
+      guest = this.#holder.take();
+      if (guest === null) return this.#refuse(hook, exchange);
       const result = this.#run(guest, hook, exchange, null);
       if (result < 0 || result > 31 || ((RESULTS[hook]! >>> result) & 1) === 0) refuse(hook, result);
       if (guest.context.responded !== (result === RESULT.respond)) refuseAnswer(hook, result);
-      guest.context.end();
+      this.#end(guest);
       // RESULT and OUTCOME agree in what a hook may answer.
       return result;
     } catch (error) {
       this.#fail(hook, guest, error);
-      if (!this.#skips) return OUTCOME.failed;
-      (exchange.skipped ??= new Set()).add(this.index);
-      return OUTCOME.continue;
+      return this.#bear(exchange);
     }
   }
 
@@ -118,11 +119,12 @@ export class PluginInstance implements Instance, Member {
     if (this.#holder.updatedBy !== this && !this.#catchUp()) return FAILED;
     let guest: Guest | null = null;
     try {
-      guest = this.#take();
+      guest = this.#holder.take();
+      if (guest === null) return this.#refusePick();
       const result = this.#run(guest, HOOK.pick, exchange, view);
       if (result < NONE || result >= view.count)
         throw new Fault("bad_result", `pick answered ${result}, expected -1 or an index below ${view.count}`);
-      guest.context.end();
+      this.#end(guest);
       return result;
     } catch (error) {
       this.#fail(HOOK.pick, guest, error);
@@ -139,10 +141,11 @@ export class PluginInstance implements Instance, Member {
   #tell(): boolean {
     let guest: Guest | null = null;
     try {
-      guest = this.#take();
+      guest = this.#holder.take();
+      if (guest === null) return false;
       const result = this.#run(guest, HOOK.update, null, this.#view);
       if (result !== RESULT.continue) refuse(HOOK.update, result);
-      guest.context.end();
+      this.#end(guest);
       this.#holder.updatedBy = this;
       return true;
     } catch (error) {
@@ -152,10 +155,32 @@ export class PluginInstance implements Instance, Member {
     }
   }
 
-  #take(): Guest {
-    const guest = this.#holder.take();
-    if (guest === null) throw new Fault("start", "the plugin is down: its guest could not be made");
-    return guest;
+  /** In quarantine there is no guest: nothing runs, and the policy is that of a failure. */
+  #refuse(hook: number, exchange: Exchange): number {
+    this.#countRefused(hook);
+    return this.#bear(exchange);
+  }
+
+  #refusePick(): number {
+    this.#countRefused(HOOK.pick);
+    return FAILED;
+  }
+
+  #countRefused(hook: number): void {
+    this.#cells[this.#refusedCells + hook]!++;
+    this.report.refuse();
+  }
+
+  /** What a failure means for the exchange. */
+  #bear(exchange: Exchange): number {
+    if (!this.#skips) return OUTCOME.failed;
+    (exchange.skipped ??= new Set()).add(this.index);
+    return OUTCOME.continue;
+  }
+
+  #end(guest: Guest): void {
+    guest.context.end();
+    if (this.#holder.ailing) this.#holder.pass();
   }
 
   #run(guest: Guest, hook: number, exchange: Exchange | null, view: EndpointView | null): number {
@@ -170,14 +195,12 @@ export class PluginInstance implements Instance, Member {
 
   /** Drops the hook's edits, ends the guest, counts and tells. */
   #fail(hook: number, guest: Guest | null, error: unknown): void {
-    if (guest !== null) {
-      guest.context.rollback();
-      guest.context.end();
-      this.#holder.discard(guest);
-    }
     const failure = explain(guest, error);
     this.#cells[this.#failureCells + hook * MAX_REASONS + FAILURE.indexOf(failure.reason)]!++;
-    this.#report.fail(hook, failure);
+    this.report.fail(hook, failure);
+    guest?.context.rollback();
+    guest?.context.end();
+    this.#holder.fail(guest, hook, failure);
   }
 
   // ── Configuration ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -207,7 +230,7 @@ export class PluginInstance implements Instance, Member {
   }
 
   log(level: Level, hook: number, text: string): boolean {
-    return this.#report.write(level, hook, text);
+    return this.report.write(level, hook, text);
   }
 }
 

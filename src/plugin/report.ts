@@ -6,50 +6,112 @@ import type { GuestFailure } from "./guest.ts";
 export type Level = keyof typeof LEVEL;
 export type Report = (level: Level, message: string, fields: Record<string, unknown>) => void;
 
+/** How a plugin fares on one thread: told when it changes, and with each failure that is logged. */
+export type PluginNews = {
+  readonly plugin: string;
+  readonly quarantined: boolean;
+  readonly failure: {
+    /** Milliseconds since 1970. */
+    readonly at: number;
+    readonly hook: string;
+    readonly reason: string;
+    readonly message: string;
+    /** The guest's frames, a line each; empty where there are none. */
+    readonly stack: string;
+  } | null;
+};
+
 const SECOND = 1000;
 
 export function hookName(hook: number): string {
   return hook === STARTING ? "start" : HOOKS[hook]!;
 }
 
+export type PluginReportParts = {
+  readonly plugin: string;
+  readonly report: Report;
+  readonly tell: (news: PluginNews) => void;
+  readonly now: () => number;
+};
+
 /** Of one plugin on one thread, across versions. */
 export class PluginReport {
   readonly #plugin: string;
   readonly #report: Report;
+  readonly #tell: (news: PluginNews) => void;
   readonly #now: () => number;
   readonly #reasons = new Set<string>();
   #failedAt = Number.NEGATIVE_INFINITY;
+  #suppressed = 0;
+  #last: PluginNews["failure"] = null;
+  /** Guests in quarantine: one for each configuration. */
+  #quarantined = 0;
+  #quarantinedAt = 0;
+  /** Since the last quarantine ended, and since one began. */
   #failures = 0;
+  #refused = 0;
   #linesFrom = Number.NEGATIVE_INFINITY;
   #lines = 0;
   #dropped = 0;
 
-  constructor(plugin: string, report: Report, now: () => number) {
+  constructor({ plugin, report, tell, now }: PluginReportParts) {
     this.#plugin = plugin;
     this.#report = report;
+    this.#tell = tell;
     this.#now = now;
   }
 
-  /** The first of each kind is told, then one a second, with how many were not. */
+  /** The first of each kind is told, then one a second, with how many were not; in quarantine none. */
   fail(hook: number, failure: GuestFailure): void {
     const now = this.#now();
     const kind = `${hook} ${failure.reason}`;
     const known = this.#reasons.has(kind);
-    if (known && now - this.#failedAt < SECOND && now >= this.#failedAt) {
-      this.#failures++;
+    this.#failures++;
+    this.#remember(hook, failure);
+    if (this.#quarantined > 0 || (known && now - this.#failedAt < SECOND && now >= this.#failedAt)) {
+      this.#suppressed++;
       return;
     }
     this.#reasons.add(kind);
     this.#failedAt = now;
-    const suppressed = this.#failures;
-    this.#failures = 0;
-    this.#report("error", `plugin ${this.#plugin} failed in ${hookName(hook)}: ${failure.message}`, {
-      plugin: this.#plugin,
-      hook: hookName(hook),
-      reason: failure.reason,
-      ...(failure.stack === "" ? {} : { stack: failure.stack }),
+    const suppressed = this.#suppressed;
+    this.#suppressed = 0;
+    this.#write("error", `plugin ${this.#plugin} failed in ${hookName(hook)}: ${failure.message}`, {
+      ...fieldsOf(hook, failure),
       ...(suppressed === 0 ? {} : { suppressed }),
     });
+    this.#news();
+  }
+
+  /** A call was not made, since there is no guest in quarantine. */
+  refuse(): void {
+    this.#refused++;
+  }
+
+  /** One of its guests fails more than restarts may cost. */
+  quarantine(hook: number, failure: GuestFailure): void {
+    if (this.#quarantined++ > 0) return;
+    this.#quarantinedAt = this.#now();
+    this.#refused = 0;
+    this.#remember(hook, failure);
+    this.#write("error", `plugin ${this.#plugin} is quarantined: ${failure.message}`, {
+      ...fieldsOf(hook, failure),
+      failures: this.#failures,
+    });
+    this.#news();
+  }
+
+  /** `why` one of them is in quarantine no more. */
+  heal(why: string): void {
+    if (--this.#quarantined > 0) return;
+    this.#write("warn", `plugin ${this.#plugin} is quarantined no more: ${why}`, {
+      failures: this.#failures,
+      refused: this.#refused,
+      seconds: Math.max(0, this.#now() - this.#quarantinedAt) / SECOND,
+    });
+    this.#failures = 0;
+    this.#suppressed = 0;
+    this.#news();
   }
 
   /** A line that the plugin writes. False when it has written too many in this second. */
@@ -65,11 +127,23 @@ export class PluginReport {
     }
     const dropped = this.#dropped;
     this.#dropped = 0;
-    this.#report(level, text, {
-      plugin: this.#plugin,
-      hook: hookName(hook),
-      ...(dropped === 0 ? {} : { dropped }),
-    });
+    this.#write(level, text, { hook: hookName(hook), ...(dropped === 0 ? {} : { dropped }) });
     return true;
   }
+
+  #write(level: Level, text: string, fields: Record<string, unknown>): void {
+    this.#report(level, text, { plugin: this.#plugin, ...fields });
+  }
+
+  #remember(hook: number, { reason, message, stack }: GuestFailure): void {
+    this.#last = { at: this.#now(), hook: hookName(hook), reason, message, stack };
+  }
+
+  #news(): void {
+    this.#tell({ plugin: this.#plugin, quarantined: this.#quarantined > 0, failure: this.#last });
+  }
+}
+
+function fieldsOf(hook: number, { reason, stack }: GuestFailure): Record<string, unknown> {
+  return { hook: hookName(hook), reason, ...(stack === "" ? {} : { stack }) };
 }

@@ -9,6 +9,7 @@ import type { Configuration } from "../../src/plugin/call-context.ts";
 import { Fault } from "../../src/plugin/fault.ts";
 import { Guest } from "../../src/plugin/guest.ts";
 import { OUTCOME } from "../../src/plugin/host.ts";
+import { RECOVERY } from "../../src/plugin/recovery.ts";
 import type { Exchange } from "../../src/proxy/exchange.ts";
 import { compileWat, fieldsOf, MEMORY, makeExchange, makeView, planOf, TestHost } from "../unit/plugin/kit.ts";
 
@@ -93,9 +94,32 @@ test("guests that fail without end leave the process able to make more", () => {
   const instance = host.load("traps", { onFailure: "skip" });
   // More than a process can hold at once: each memory reserves 8 GiB of 128 TiB.
   const times = 20_000;
-  for (let i = 0; i < times; i++) instance.pick(makeExchange(), oneEndpoint);
+  for (let i = 0; i < times; i++) {
+    instance.pick(makeExchange(), oneEndpoint);
+    // A restart is paid for with time.
+    host.time += 10_000;
+  }
   assert.equal(host.failures("pick", "trap"), times);
-  assert.equal(host.lines.length, 1);
+  assert.deepEqual(
+    host.lines.slice(-1).map(({ message }) => message),
+    ["plugin test is quarantined: unreachable"],
+  );
+});
+
+test("a guest that fails at every call is not made for every call", () => {
+  const host = new TestHost();
+  const instance = host.load("traps", { onFailure: "skip" });
+  for (let i = 0; i < 20_000; i++) {
+    instance.pick(makeExchange(), oneEndpoint);
+    host.time += 1;
+  }
+  const failures = host.failures("pick", "trap");
+  assert.ok(
+    failures <= RECOVERY.fruitless + (20_000 * RECOVERY.fruitlessShare) / RECOVERY.leastCost + 1,
+    `${failures}`,
+  );
+  assert.equal(failures + host.refused("pick"), 20_000);
+  assert.equal(host.lines.length, 2);
 });
 
 // ── Lies about pointers and lengths ──────────────────────────────────────────────────────────────────────────────

@@ -14,6 +14,7 @@ const STATE: Status = {
   startedAt: new Date(0).toISOString(),
   pid: 1,
   requestsInFlight: 0,
+  quarantined: [],
   listeners: [{ name: "web", address: "127.0.0.1:8080", connections: 3 }],
   threads: [{ thread: 0, serving: true, guests: 1, loopDelay: 0, restarts: 0 }],
   lastReload: null,
@@ -53,7 +54,7 @@ async function start(t: TestContext, parts: Partial<AdminOptions> = {}) {
 }
 
 test("health, readiness and metrics answer as probes expect", async (t) => {
-  const state = { ready: false, draining: true, version: 1 };
+  const state = { ready: false, draining: true, version: 1, quarantined: ["auth"] };
   const { call } = await start(t, { status: () => ({ ...STATE, ...state }) });
   assert.equal((await call("GET", "/health")).status, 200);
   const waiting = await call("GET", "/ready");

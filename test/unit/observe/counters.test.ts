@@ -7,8 +7,10 @@ import {
   countStatus,
   LISTENER_CELLS,
   observeDuration,
+  PLUGIN_CELLS,
   THREAD_CELLS,
 } from "../../../src/observe/series.ts";
+import { HOOK } from "../../../src/plugin/abi.ts";
 
 const metricsOf = (counters: Counters) =>
   createMetrics({
@@ -17,6 +19,7 @@ const metricsOf = (counters: Counters) =>
     restarts: () => [{ thread: 1, reason: "stuck", count: 3 }],
     reloads: () => ({ accepted: 2, rejected: 1 }),
     version: () => 2,
+    quarantined: (plugin) => (plugin === "bad" ? 2 : 0),
     endpoints: () => [{ name: "app", endpoints: [{ address: "127.0.0.1:1", healthy: false }] }],
   });
 
@@ -55,6 +58,22 @@ test("a histogram's buckets are cumulative, and sum and count agree with them", 
   assert.deepEqual(["0.001", "0.1", "0.25", "10", "+Inf"].map(at), ["1", "1", "2", "2", "3"]);
   assert.ok(lines.includes('sluice_request_duration_seconds_sum{listener="web",route="0"} 60.251'));
   assert.ok(lines.includes('sluice_request_duration_seconds_count{listener="web",route="0"} 3'));
+});
+
+test("a plugin's quarantine and the calls refused in it are told", async () => {
+  const counters = new Counters(2);
+  const blocks = counters.buffers.map((buffer) => new Float64Array(buffer));
+  for (const plugin of ["good", "bad"]) {
+    const base = counters.allocate(seriesKey("plugin", { plugin }));
+    if (plugin === "bad") for (const block of blocks) block[base + PLUGIN_CELLS.refused + HOOK.request_head]! += 3;
+  }
+  assert.deepEqual(await linesOf(counters, "sluice_plugin_quarantined"), [
+    'sluice_plugin_quarantined{plugin="good"} 0',
+    'sluice_plugin_quarantined{plugin="bad"} 2',
+  ]);
+  assert.deepEqual(await linesOf(counters, "sluice_plugin_refused_total"), [
+    'sluice_plugin_refused_total{plugin="bad",hook="request_head"} 6',
+  ]);
 });
 
 test("a series given back is gone, and its cells are zero for the next", async () => {

@@ -3,8 +3,10 @@ import { test } from "node:test";
 import { PLUGIN_CELLS } from "../../../src/observe/series.ts";
 import { HOOK, LIMIT } from "../../../src/plugin/abi.ts";
 import { PluginError } from "../../../src/plugin/error.ts";
-import { OUTCOME } from "../../../src/plugin/host.ts";
-import { buildFixture, fieldsOf, makeExchange, makeView, planOf, TestHost } from "./kit.ts";
+import { type Instance, OUTCOME } from "../../../src/plugin/host.ts";
+import { RECOVERY } from "../../../src/plugin/recovery.ts";
+import type { Exchange } from "../../../src/proxy/exchange.ts";
+import { addField, buildFixture, fieldsOf, makeExchange, makeView, planOf, TestHost } from "./kit.ts";
 
 const refuses = (problem: RegExp) => (error: unknown) => error instanceof PluginError && problem.test(error.message);
 
@@ -116,7 +118,7 @@ test("reports: the first of each kind, then one a second with how many were not 
   assert.equal(host.failures("request_head", "trap"), 8);
 });
 
-test("a plugin that cannot be started again is down, and tried again after a second", () => {
+test("a plugin that cannot be started again is quarantined, and tried again after a while", () => {
   const host = new TestHost();
   const config: { cluster?: string } = { cluster: "app" };
   const set = host.prepare([buildFixture("finds-cluster")], [planOf({ config, fuel: 5 })]);
@@ -126,14 +128,97 @@ test("a plugin that cannot be started again is down, and tried again after a sec
   assert.equal(host.failures("route", "fuel"), 1);
   config.cluster = "gone";
   for (let i = 0; i < 5; i++) assert.equal(instance.call(HOOK.route, makeExchange()), OUTCOME.failed);
-  assert.equal(host.failures("route", "start"), 5);
+  assert.equal(host.failures("route", "start"), 1);
+  assert.equal(host.refused("route"), 4);
   assert.match(host.lines[1]!.message, /could not be started again: the plugin refuses its configuration$/);
+  assert.match(host.lines[2]!.message, /^plugin test is quarantined: could not be started again/);
   config.cluster = "app";
   assert.equal(instance.call(HOOK.route, makeExchange()), OUTCOME.failed);
-  assert.equal(host.failures("route", "start"), 6);
+  assert.equal(host.refused("route"), 5);
   host.time += 1000;
   assert.equal(instance.call(HOOK.route, makeExchange()), OUTCOME.failed);
   assert.equal(host.failures("route", "fuel"), 2);
+  assert.equal(host.lines.length, 3, "in quarantine no failure is logged");
+});
+
+/** A request that `moody` traps for. */
+function badExchange(): Exchange {
+  const bad = makeExchange();
+  addField(bad.request, "x-bad", "1");
+  return bad;
+}
+
+/** Has `moody` fail so often in a row that it is quarantined, and the time of one restart is owed. */
+function exhaust(instance: Instance): void {
+  for (let i = 0; i <= RECOVERY.fruitless; i++) instance.call(HOOK.request_head, badExchange());
+}
+
+test("a poisoned request between good ones takes nothing from them, however often", () => {
+  const host = new TestHost();
+  const instance = host.load("moody");
+  for (let i = 0; i < 300; i++) {
+    assert.equal(instance.call(HOOK.request_head, badExchange()), OUTCOME.failed);
+    assert.equal(instance.call(HOOK.request_head, makeExchange()), OUTCOME.continue);
+  }
+  assert.equal(
+    host.news.some(({ quarantined }) => quarantined),
+    false,
+  );
+});
+
+test("failures beyond what restarts may cost quarantine a plugin; it heals when calls succeed again", () => {
+  const host = new TestHost();
+  const instance = host.load("moody", { plugin: "auth" });
+  exhaust(instance);
+  assert.deepEqual(
+    host.news.map(({ quarantined }) => quarantined),
+    [false, true],
+  );
+  assert.match(String(host.news[1]!.failure?.stack), /^hook function\[2\]/);
+  assert.match(host.lines.at(-1)!.message, /^plugin auth is quarantined: unreachable$/);
+  const [calls, lines] = [host.calls("request_head"), host.lines.length];
+  for (let i = 0; i < 7; i++) assert.equal(instance.call(HOOK.request_head, makeExchange()), OUTCOME.failed);
+  assert.equal(host.calls("request_head"), calls);
+  assert.equal(host.refused("request_head"), 7);
+  host.time += RECOVERY.quiet / 2;
+  for (let i = 0; i < RECOVERY.passes; i++) {
+    assert.equal(host.news.length, 2);
+    assert.equal(instance.call(HOOK.request_head, makeExchange()), OUTCOME.continue);
+  }
+  assert.equal(host.news.at(-1)!.quarantined, false);
+  assert.equal(host.lines.length, lines + 1);
+  assert.match(host.lines.at(-1)!.message, /^plugin auth is quarantined no more: its calls succeed$/);
+  assert.equal(host.lines.at(-1)!.fields.refused, 7);
+});
+
+test("under `skip` a quarantined plugin is gone round, and a strategy's picks are native", () => {
+  const host = new TestHost();
+  const instance = host.load("moody", { onFailure: "skip" });
+  exhaust(instance);
+  const exchange = makeExchange();
+  assert.equal(instance.call(HOOK.request_head, exchange), OUTCOME.continue);
+  assert.deepEqual([...exchange.skipped!], [0]);
+  assert.equal(instance.pick(makeExchange(), makeView(2)), -2);
+  assert.equal(host.refused("pick"), 1);
+});
+
+test("one bad plugin stops no other, and another version of it starts afresh", () => {
+  const host = new TestHost();
+  const module = buildFixture("moody");
+  const plans = [planOf(), planOf({ key: "other", plugin: "other", cells: PLUGIN_CELLS.size })];
+  const first = host.prepare([module], plans);
+  first.commit();
+  exhaust(first.instances[0]!);
+  assert.equal(first.instances[0]!.call(HOOK.request_head, makeExchange()), OUTCOME.failed);
+  assert.equal(first.instances[1]!.call(HOOK.request_head, makeExchange()), OUTCOME.continue);
+  const same = host.prepare([module], plans);
+  same.commit();
+  assert.equal(same.instances[0]!.call(HOOK.request_head, makeExchange()), OUTCOME.failed, "carried over as it is");
+  const next = host.prepare([module], [planOf({ key: "next" }), plans[1]!]);
+  assert.equal(host.news.at(-1)!.quarantined, true);
+  next.commit();
+  assert.equal(host.news.at(-1)!.quarantined, false);
+  assert.equal(next.instances[0]!.call(HOOK.request_head, makeExchange()), OUTCOME.continue);
 });
 
 test("pick: an index, none, or a failure", () => {

@@ -13,6 +13,7 @@ import { PLUGIN_CELLS } from "../../../src/observe/series.ts";
 import { FAILURE, type Failure, HOOK, type Hook } from "../../../src/plugin/abi.ts";
 import { buildModule, type ModulePlan } from "../../../src/plugin/build.ts";
 import { type Instance, type InstanceSet, PluginHost } from "../../../src/plugin/host.ts";
+import type { PluginNews } from "../../../src/plugin/report.ts";
 import { Exchange } from "../../../src/proxy/exchange.ts";
 
 const tool = await wabt();
@@ -114,10 +115,12 @@ export type Line = { level: string; message: string; fields: Record<string, unkn
 export class TestHost {
   readonly cells = new Float64Array(4 * PLUGIN_CELLS.size);
   readonly lines: Line[] = [];
+  readonly news: PluginNews[] = [];
   time = 1_000_000;
   readonly host = new PluginHost({
     cells: this.cells,
     report: (level, message, fields) => this.lines.push({ level, message, fields }),
+    tell: (news) => this.news.push(news),
     now: () => this.time,
   });
 
@@ -141,6 +144,10 @@ export class TestHost {
 
   fuel(hook: Hook, cells = 0): number {
     return this.cells[cells + PLUGIN_CELLS.fuel + HOOK[hook]]!;
+  }
+
+  refused(hook: Hook, cells = 0): number {
+    return this.cells[cells + PLUGIN_CELLS.refused + HOOK[hook]]!;
   }
 
   failures(hook: Hook, reason: Failure, cells = 0): number {

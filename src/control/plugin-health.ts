@@ -1,0 +1,33 @@
+/** How each plugin fares on each data thread, by what the threads tell. */
+import type { PluginNews } from "../plugin/report.ts";
+
+export type LastFailure = NonNullable<PluginNews["failure"]> & { readonly thread: number };
+
+export class PluginHealth {
+  readonly #threads = new Map<number, Map<string, PluginNews>>();
+
+  receive(thread: number, news: PluginNews): void {
+    const plugins = this.#threads.get(thread) ?? new Map<string, PluginNews>();
+    this.#threads.set(thread, plugins.set(news.plugin, news));
+  }
+
+  /** The thread has ended: its successor's guests are new. What failed last is remembered. */
+  forget(thread: number): void {
+    const plugins = this.#threads.get(thread);
+    for (const [plugin, news] of plugins ?? []) plugins!.set(plugin, { ...news, quarantined: false });
+  }
+
+  /** Threads on which a plugin is quarantined. */
+  quarantined(plugin: string): number[] {
+    return [...this.#threads].flatMap(([thread, plugins]) => (plugins.get(plugin)?.quarantined ? [thread] : []));
+  }
+
+  lastFailure(plugin: string): LastFailure | null {
+    let last: LastFailure | null = null;
+    for (const [thread, plugins] of this.#threads) {
+      const failure = plugins.get(plugin)?.failure;
+      if (failure != null && (last === null || failure.at > last.at)) last = { ...failure, thread };
+    }
+    return last;
+  }
+}
