@@ -1,6 +1,5 @@
 /** survives-a-trap, survives-a-spin: a bad plugin costs the request that it ran for, and nothing else. */
 import assert from "node:assert/strict";
-import { test } from "node:test";
 import { makePlugin, SPIN, TRAP, trapsWhenAsked } from "./bad-plugins.ts";
 import { startUpstream } from "./peers.ts";
 import { simpleConfig, startSluice, testInEachMode, until } from "./program.ts";
@@ -103,59 +102,62 @@ ${simpleConfig(upstream.port)(ports).replace(
   await until(async () => (await counted()) === 2, "both failures are counted");
 });
 
-test("a plugin that always fails is quarantined, told of once, and healed by a new file; the others serve on", async (t) => {
-  const upstream = await startUpstream(t);
-  const sluice = await startSluice(
-    t,
-    (ports) => `plugins: { bad: { wasm: ./bad.wasm }, good: { wasm: ./good.wasm } }
+testInEachMode(
+  "a plugin that always fails is quarantined, told of once, and healed by a new file; the others serve on",
+  async (t) => {
+    const upstream = await startUpstream(t);
+    const sluice = await startSluice(
+      t,
+      (ports) => `plugins: { bad: { wasm: ./bad.wasm }, good: { wasm: ./good.wasm } }
 ${simpleConfig(upstream.port)(ports).replace(
   "routes: [",
   "routes: [{ match: { path: /bad }, chain: [bad], cluster: app }, { match: { path: /good }, chain: [good], cluster: app }, ",
 )}`,
-    { files: { "bad.wasm": makePlugin("request_head", TRAP), "good.wasm": trapsWhenAsked() } },
-  );
-  const plugin = async () =>
-    JSON.parse((await sluice.ask("/api/v1/plugins")).text).find(({ name }: { name: string }) => name === "bad");
-  const ready = async () => JSON.parse((await sluice.ask("/ready")).text);
-  const ask = async (path: string) => {
-    const answer = await fetch(`${sluice.url}${path}`);
-    await answer.text();
-    return answer.status;
-  };
-  assert.deepEqual((await ready()).quarantined, []);
-  await until(async () => {
-    assert.equal(await ask("/bad"), 500);
-    return (await plugin()).refused > 0;
-  }, "a call is refused");
-  const { state, failuresByReason, lastFailure, failures } = await plugin();
-  assert.deepEqual([state, failuresByReason], ["quarantined", { trap: failures }]);
-  assert.deepEqual(
-    [lastFailure.hook, lastFailure.reason, lastFailure.message],
-    ["request_head", "trap", "unreachable"],
-  );
-  assert.match(lastFailure.stack, /function\[\d+\]\+0x/);
-  assert.deepEqual((await ready()).quarantined, ["bad"]);
-  assert.equal((await sluice.ask("/ready")).status, 200);
-  assert.equal(await sluice.metric("sluice_plugin_quarantined", { plugin: "bad" }), 1);
-  assert.equal(await sluice.metric("sluice_plugin_quarantined", { plugin: "good" }), 0);
-  assert.ok((await sluice.metric("sluice_plugin_refused_total", { plugin: "bad", hook: "request_head" })) > 0);
-  assert.equal(await ask("/good"), 200);
+      { files: { "bad.wasm": makePlugin("request_head", TRAP), "good.wasm": trapsWhenAsked() } },
+    );
+    const plugin = async () =>
+      JSON.parse((await sluice.ask("/api/v1/plugins")).text).find(({ name }: { name: string }) => name === "bad");
+    const ready = async () => JSON.parse((await sluice.ask("/ready")).text);
+    const ask = async (path: string) => {
+      const answer = await fetch(`${sluice.url}${path}`);
+      await answer.text();
+      return answer.status;
+    };
+    assert.deepEqual((await ready()).quarantined, []);
+    await until(async () => {
+      assert.equal(await ask("/bad"), 500);
+      return (await plugin()).refused > 0;
+    }, "a call is refused");
+    const { state, failuresByReason, lastFailure, failures } = await plugin();
+    assert.deepEqual([state, failuresByReason], ["quarantined", { trap: failures }]);
+    assert.deepEqual(
+      [lastFailure.hook, lastFailure.reason, lastFailure.message],
+      ["request_head", "trap", "unreachable"],
+    );
+    assert.match(lastFailure.stack, /function\[\d+\]\+0x/);
+    assert.deepEqual((await ready()).quarantined, ["bad"]);
+    assert.equal((await sluice.ask("/ready")).status, 200);
+    assert.equal(await sluice.metric("sluice_plugin_quarantined", { plugin: "bad" }), 1);
+    assert.equal(await sluice.metric("sluice_plugin_quarantined", { plugin: "good" }), 0);
+    assert.ok((await sluice.metric("sluice_plugin_refused_total", { plugin: "bad", hook: "request_head" })) > 0);
+    assert.equal(await ask("/good"), 200);
 
-  sluice.write("bad.wasm", makePlugin("request_head", "i32.const 0"));
-  await until(async () => (await ask("/bad")) === 200, "the new file serves");
-  await until(async () => (await ready()).quarantined.length === 0, "no plugin is quarantined");
-  const told = sluice.lines.filter(({ msg }) => /quarantined/.test(msg ?? ""));
-  assert.deepEqual(
-    told.map(({ level, msg }) => [level, msg]),
-    [
-      ["error", "plugin bad is quarantined: unreachable"],
-      ["warn", "plugin bad is quarantined no more: it was replaced"],
-    ],
-  );
-  assert.match(String(told[0]!.stack), /function\[\d+\]/);
-});
+    sluice.write("bad.wasm", makePlugin("request_head", "i32.const 0"));
+    await until(async () => (await ask("/bad")) === 200, "the new file serves");
+    await until(async () => (await ready()).quarantined.length === 0, "no plugin is quarantined");
+    const told = sluice.lines.filter(({ msg }) => /quarantined/.test(msg ?? ""));
+    assert.deepEqual(
+      told.map(({ level, msg }) => [level, msg]),
+      [
+        ["error", "plugin bad is quarantined: unreachable"],
+        ["warn", "plugin bad is quarantined no more: it was replaced"],
+      ],
+    );
+    assert.match(String(told[0]!.stack), /function\[\d+\]/);
+  },
+);
 
-test("one who sends poisoned requests takes the plugin from nobody else", async (t) => {
+testInEachMode("one who sends poisoned requests takes the plugin from nobody else", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(
     t,
