@@ -68,6 +68,14 @@ testInEachMode("ab-header: a visitor gets a variant and keeps it", async (t) => 
   }
 });
 
+testInEachMode("c-plugin: a filter in C gives an edition, and answers for it", async (t) => {
+  const get = await startExample(t, "c-plugin");
+  assert.equal(seenBy(await get("/")).headers["x-edition"], "stable");
+  assert.equal(seenBy(await get("/", { "x-wants": "beta" })).headers["x-edition"], "beta");
+  const answer = await get("/edition");
+  assert.deepEqual([answer.status, answer.body], [200, "stable"]);
+});
+
 /** Starts an example on free ports, and stops it after the test with SIGTERM, at which it must exit with 0. */
 async function startExample(t: LiveTest, name: string): Promise<Get> {
   const env = environment(t);

@@ -1,0 +1,406 @@
+/*
+ * The native plugin ABI of Sluice, version 1, in C. Reference: docs/abi.md.
+ * Made from src/plugin/abi.ts by scripts/build-c-header.ts.
+ *
+ *   clang --target=wasm32 -O2 -mbulk-memory -nostdlib -I sdk/c \
+ *     -Wl,--no-entry -Wl,--stack-first -o plugin.wasm plugin.c
+ *
+ * A source file says SLUICE_MODULE once, and defines the hooks that it wants:
+ *
+ *   SLUICE_MODULE
+ *   SLUICE_ON_REQUEST_HEAD(instance, exchange) {
+ *     sluice_header_set(SLUICE_HEADERS_REQUEST, SLUICE_TEXT("x-greeting"), SLUICE_TEXT("hello"));
+ *     return SLUICE_RESULT_CONTINUE;
+ *   }
+ *
+ * A call that hands bytes out takes (out, cap): it returns the true length, and writes nothing when that is above cap.
+ * Below zero a call answers a SLUICE_STATUS. What is not called is not imported, and an import is a permission: a group
+ * other than sluice:core/1 may have to be allowed in the configuration.
+ */
+#ifndef SLUICE_H
+#define SLUICE_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define SLUICE_IMPORT(module, name) __attribute__((import_module(module), import_name(name)))
+#define SLUICE_EXPORT(name) __attribute__((export_name(name), used))
+#define SLUICE_UNUSED __attribute__((unused))
+
+/* A literal as the pointer and the length that calls take. */
+#define SLUICE_TEXT(literal) (literal), (int32_t)(sizeof(literal) - 1)
+
+#define SLUICE_ABI_VERSION 1
+
+/* Every module says once for which version of the ABI it was built. */
+#define SLUICE_MODULE \
+  SLUICE_EXPORT("sluice_abi") int32_t sluice_abi(void); \
+  int32_t sluice_abi(void) { return SLUICE_ABI_VERSION; }
+
+/* Optional, once: one guest serves many configurations, told apart by the hooks' `instance`. */
+#define SLUICE_SERVES_MANY \
+  SLUICE_EXPORT("sluice_serves_many") int32_t sluice_serves_many(void); \
+  int32_t sluice_serves_many(void) { return 1; }
+
+#define SLUICE_HOOK(name, function, instance, exchange) \
+  SLUICE_EXPORT(name) int32_t function(int32_t instance, int32_t exchange); \
+  int32_t function(SLUICE_UNUSED int32_t instance, SLUICE_UNUSED int32_t exchange)
+
+/* Answers continue, reject. */
+#define SLUICE_ON_CONFIGURE(instance, exchange) SLUICE_HOOK("configure", sluice_on_configure, instance, exchange)
+/* Answers continue, respond, reject. */
+#define SLUICE_ON_REQUEST_HEAD(instance, exchange) SLUICE_HOOK("request_head", sluice_on_request_head, instance, exchange)
+/* Answers continue, respond, reject. */
+#define SLUICE_ON_ROUTE(instance, exchange) SLUICE_HOOK("route", sluice_on_route, instance, exchange)
+/* Answers continue, respond. */
+#define SLUICE_ON_RESPONSE_HEAD(instance, exchange) SLUICE_HOOK("response_head", sluice_on_response_head, instance, exchange)
+/* Answers continue. */
+#define SLUICE_ON_UPDATE(instance, exchange) SLUICE_HOOK("update", sluice_on_update, instance, exchange)
+/* Answers a number. */
+#define SLUICE_ON_PICK(instance, exchange) SLUICE_HOOK("pick", sluice_on_pick, instance, exchange)
+/* Answers continue. */
+#define SLUICE_ON_OUTCOME(instance, exchange) SLUICE_HOOK("outcome", sluice_on_outcome, instance, exchange)
+/* Answers continue. */
+#define SLUICE_ON_LOG(instance, exchange) SLUICE_HOOK("log", sluice_on_log, instance, exchange)
+
+/* Ids for `attempt`, i32, in `outcome`. */
+enum {
+  /* The endpoint's id (COLUMN.id). */
+  SLUICE_ATTEMPT_ENDPOINT = 0,
+  /* Microseconds from the pick to the answer's head, or to the failure. */
+  SLUICE_ATTEMPT_LATENCY = 1,
+  /* The status code of the answer, or 0 when there was none. */
+  SLUICE_ATTEMPT_STATUS = 2,
+  /* 1 when the attempt failed before an answer's head. */
+  SLUICE_ATTEMPT_FAILED = 3,
+};
+
+/* Ids for `attribute` (bytes, as text) and `attribute_set`. `w` marks those that may be set, and where. */
+enum {
+  /* w (request_head, route): an HTTP token of at most 32 bytes, not CONNECT or TRACE. */
+  SLUICE_ATTRIBUTE_METHOD = 0,
+  /* `http` or `https`, as the client used it. */
+  SLUICE_ATTRIBUTE_SCHEME = 1,
+  /* Host and port as the client named them: `example.com:8080`. */
+  SLUICE_ATTRIBUTE_AUTHORITY = 2,
+  /* The normalised path, `/` first, without query. w (request_head, route). */
+  SLUICE_ATTRIBUTE_PATH = 3,
+  /* The query without its `?`; absent when there is none. w (request_head, route). */
+  SLUICE_ATTRIBUTE_QUERY = 4,
+  /* The response's status code in decimal. w (response_head): 200 to 599. */
+  SLUICE_ATTRIBUTE_STATUS = 5,
+  /* The client's IP address: the peer's, or by X-Forwarded-For when the peer is a trusted proxy. */
+  SLUICE_ATTRIBUTE_CLIENT_ADDRESS = 6,
+  /* `1.0`, `1.1`, `2`: information only. */
+  SLUICE_ATTRIBUTE_PROTOCOL = 7,
+  /* The matched route's name; absent before a route matched. */
+  SLUICE_ATTRIBUTE_ROUTE = 8,
+  /* The chosen cluster's name; absent before one is chosen. */
+  SLUICE_ATTRIBUTE_CLUSTER = 9,
+  /* The address of the endpoint that answered or was tried last; absent before a pick. */
+  SLUICE_ATTRIBUTE_ENDPOINT = 10,
+  /* The number of the present attempt, from 1; `0` before the first. */
+  SLUICE_ATTRIBUTE_ATTEMPT = 11,
+  /* The listener's name. */
+  SLUICE_ATTRIBUTE_LISTENER = 12,
+  /* Path and query together: `/a?b=1`. w (request_head, route): sets both. */
+  SLUICE_ATTRIBUTE_TARGET = 13,
+  /* A number for this exchange that no other of this process has: for logs. */
+  SLUICE_ATTRIBUTE_EXCHANGE_ID = 14,
+  /* In `log` and `outcome`: microseconds from the request's first byte to the present. */
+  SLUICE_ATTRIBUTE_DURATION = 15,
+  /* In `log`: bytes of body sent to the client. */
+  SLUICE_ATTRIBUTE_BYTES_SENT = 16,
+  /* In `log`: bytes of body received from the client. */
+  SLUICE_ATTRIBUTE_BYTES_RECEIVED = 17,
+};
+
+/* Columns of the endpoint table, all i32, read by `endpoint` and `column_read`. */
+enum {
+  /* A number for the endpoint that outlives re-ordering and reload within the process. */
+  SLUICE_COLUMN_ID = 0,
+  /* The configured weight, 1 to 1000, as the host scaled it. */
+  SLUICE_COLUMN_WEIGHT = 1,
+  /* Requests in flight over all threads of this process. */
+  SLUICE_COLUMN_IN_FLIGHT = 2,
+  /* A decaying average of the time to the answer's head, microseconds; 0 until there is a sample. */
+  SLUICE_COLUMN_LATENCY = 3,
+  /* A decaying average of failed attempts, parts per million. */
+  SLUICE_COLUMN_ERROR_RATE = 4,
+  /* 32 bits of FNV-1a over the address text: the same in every process. */
+  SLUICE_COLUMN_HASH = 5,
+  /* 32 bits of FNV-1a over the zone's name; 0 without a zone. */
+  SLUICE_COLUMN_ZONE = 6,
+};
+
+/* What the calls of `sluice:crypto/1` cost beyond that: one unit for each 10 ns or so that they were measured to take.
+ * A million units, the default of one hook call, are a hundred signatures. */
+enum {
+  SLUICE_CRYPTO_FUEL_DIGEST = 80,
+  SLUICE_CRYPTO_FUEL_HMAC = 200,
+  SLUICE_CRYPTO_FUEL_RANDOM = 150,
+  SLUICE_CRYPTO_FUEL_VERIFY = 10000,
+  /* A public key that is not among those the host keeps parsed. */
+  SLUICE_CRYPTO_FUEL_KEY = 2000,
+  /* Hashed bytes for one unit. */
+  SLUICE_CRYPTO_FUEL_BYTES_PER_UNIT = 16,
+};
+
+/* Ids for `digest` and `hmac` of `sluice:crypto/1`. MD5 and SHA-1 are broken and are not offered. */
+enum {
+  SLUICE_DIGEST_SHA256 = 0,
+  SLUICE_DIGEST_SHA384 = 1,
+  SLUICE_DIGEST_SHA512 = 2,
+};
+
+/* Ids for `endpoint_text`. */
+enum {
+  SLUICE_ENDPOINT_TEXT_ADDRESS = 0,
+  SLUICE_ENDPOINT_TEXT_ZONE = 1,
+};
+
+/* Fuel for the host's side of things: every host call costs `hostCall` plus one for each 64 bytes it moves. */
+enum {
+  SLUICE_FUEL_DEFAULT = 1000000,
+  SLUICE_FUEL_START = 10000000,
+  SLUICE_FUEL_HOST_CALL = 10,
+  SLUICE_FUEL_BYTES_PER_UNIT = 64,
+};
+
+/* Numbered parts of an exchange that hold fields. */
+enum {
+  SLUICE_HEADERS_REQUEST = 0,
+  SLUICE_HEADERS_RESPONSE = 1,
+  SLUICE_HEADERS_REQUEST_TRAILERS = 2,
+  SLUICE_HEADERS_RESPONSE_TRAILERS = 3,
+};
+
+/* Levels of `sluice:log/1` `write`. */
+enum {
+  SLUICE_LEVEL_DEBUG = 0,
+  SLUICE_LEVEL_INFO = 1,
+  SLUICE_LEVEL_WARN = 2,
+  SLUICE_LEVEL_ERROR = 3,
+};
+
+/* Bounds that the host puts on what a guest hands in. */
+enum {
+  SLUICE_LIMIT_MODULE_BYTES = 16777216,
+  SLUICE_LIMIT_FUNCTION_BYTES = 1048576,
+  SLUICE_LIMIT_HEADER_NAME = 256,
+  SLUICE_LIMIT_HEADER_VALUE = 65536,
+  SLUICE_LIMIT_HEAD_BYTES = 131072,
+  SLUICE_LIMIT_HEADER_COUNT = 500,
+  SLUICE_LIMIT_RESPONSE_BODY = 1048576,
+  SLUICE_LIMIT_EXCHANGE_VALUE = 65536,
+  SLUICE_LIMIT_EXCHANGE_VALUES = 64,
+  SLUICE_LIMIT_LOG_LINE = 4096,
+  SLUICE_LIMIT_LOG_LINES_PER_CALL = 8,
+  /* Of one plugin on one thread; what is over is dropped and counted. */
+  SLUICE_LIMIT_LOG_LINES_PER_SECOND = 100,
+  SLUICE_LIMIT_EXCHANGE_KEY = 256,
+  /* The text of a public key. The longest that is served, RSA of 8192 bits, has 1.5 KiB. */
+  SLUICE_LIMIT_PUBLIC_KEY = 8192,
+  /* Of one call. */
+  SLUICE_LIMIT_RANDOM_BYTES = 4096,
+  SLUICE_LIMIT_CONFIG_PATH = 1024,
+  SLUICE_LIMIT_TABLES = 8,
+  SLUICE_LIMIT_TABLE_ENTRIES = 131072,
+};
+
+/* What a hook may answer. An answer that the hook does not define is a failure, never "continue". */
+enum {
+  /* Go on. In `route`: the cluster named by `cluster_choose` is taken; when none was named, pass to the next rule. */
+  SLUICE_RESULT_CONTINUE = 0,
+  /* `respond` was called: that answer goes to the client. In `response_head`: it replaces the upstream's. */
+  SLUICE_RESULT_RESPOND = 1,
+  /* Refuse the request: 403, `Proxy-Status: sluice; error=http_request_denied`. */
+  SLUICE_RESULT_REJECT = 2,
+};
+
+/* Ids for `verify`: the algorithms of RFC 7518 section 3.1 and RFC 8037 by their JOSE names. */
+enum {
+  /* RSASSA-PKCS1-v1_5 with SHA-256; keys of 2048 to 8192 bits. */
+  SLUICE_SIGNATURE_RS256 = 0,
+  /* RSASSA-PSS with SHA-256, MGF1 with SHA-256, a salt of 32 bytes; the same keys. */
+  SLUICE_SIGNATURE_PS256 = 1,
+  /* ECDSA on P-256 with SHA-256; the signature is r and s, 32 bytes each (IEEE P1363). */
+  SLUICE_SIGNATURE_ES256 = 2,
+  /* Ed25519. */
+  SLUICE_SIGNATURE_EDDSA = 3,
+};
+
+/* What a host call answers below zero. Lengths and counts are never negative. */
+enum {
+  SLUICE_STATUS_OK = 0,
+  /* What was asked for is not there (or may not be read by this plugin). */
+  SLUICE_STATUS_ABSENT = -1,
+  /* This call cannot be made in this hook. */
+  SLUICE_STATUS_NOT_HERE = -2,
+  /* The value is not allowed: CR, LF or NUL, a bad token, a framing or connection header, an unknown id. */
+  SLUICE_STATUS_INVALID = -3,
+  /* The value, or the head it would make, is over its limit. */
+  SLUICE_STATUS_TOO_LARGE = -4,
+  /* The configuration does not allow it. */
+  SLUICE_STATUS_DENIED = -5,
+};
+
+/* ── sluice:core/1 ── */
+
+/* (id, out, cap) -> length | absent */
+SLUICE_IMPORT("sluice:core/1", "attribute")
+int32_t sluice_attribute(int32_t id, void *out, int32_t cap);
+
+/* (id, ptr, len) -> ok | notHere | invalid | tooLarge | denied */
+SLUICE_IMPORT("sluice:core/1", "attribute_set")
+int32_t sluice_attribute_set(int32_t id, const void *ptr, int32_t ptr_len);
+
+/* (part, name, nameLen, nth, out, cap) -> length of the nth value | absent */
+SLUICE_IMPORT("sluice:core/1", "header_get")
+int32_t sluice_header_get(int32_t part, const void *name, int32_t name_len, int32_t nth, void *out, int32_t cap);
+
+/* (part, index, what: 0 name 1 value, out, cap) -> length | absent; index over present fields */
+SLUICE_IMPORT("sluice:core/1", "header_at")
+int32_t sluice_header_at(int32_t part, int32_t index, int32_t what, void *out, int32_t cap);
+
+/* (part) -> fields | notHere */
+SLUICE_IMPORT("sluice:core/1", "header_count")
+int32_t sluice_header_count(int32_t part);
+
+/* (part, name, nameLen, value, valueLen) -> ok | …: replaces all values of that name */
+SLUICE_IMPORT("sluice:core/1", "header_set")
+int32_t sluice_header_set(int32_t part, const void *name, int32_t name_len, const void *value, int32_t value_len);
+
+/* (part, name, nameLen, value, valueLen) -> ok | …: adds one value after the others */
+SLUICE_IMPORT("sluice:core/1", "header_add")
+int32_t sluice_header_add(int32_t part, const void *name, int32_t name_len, const void *value, int32_t value_len);
+
+/* (part, name, nameLen) -> how many were removed | … */
+SLUICE_IMPORT("sluice:core/1", "header_remove")
+int32_t sluice_header_remove(int32_t part, const void *name, int32_t name_len);
+
+/* (part, out, cap) -> length: u32 count, then count × (nameOff,nameLen,valueOff,valueLen), then bytes; offsets from
+ * out */
+SLUICE_IMPORT("sluice:core/1", "head_read")
+int32_t sluice_head_read(int32_t part, void *out, int32_t cap);
+
+/* (status, body, bodyLen) -> ok | notHere | invalid | tooLarge: the answer to send; its head is part `response` */
+SLUICE_IMPORT("sluice:core/1", "respond")
+int32_t sluice_respond(int32_t status, const void *body, int32_t body_len);
+
+/* (key, keyLen, out, cap) -> length | absent; a value of this exchange, private to the plugin */
+SLUICE_IMPORT("sluice:core/1", "exchange_get")
+int32_t sluice_exchange_get(const void *key, int32_t key_len, void *out, int32_t cap);
+
+/* (key, keyLen, value, valueLen) -> ok | tooLarge; kept until `log` has run */
+SLUICE_IMPORT("sluice:core/1", "exchange_set")
+int32_t sluice_exchange_set(const void *key, int32_t key_len, const void *value, int32_t value_len);
+
+/* (path, pathLen, out, cap) -> length | absent; a scalar as text, by path: rules.0.name */
+SLUICE_IMPORT("sluice:core/1", "config_get")
+int32_t sluice_config_get(const void *path, int32_t path_len, void *out, int32_t cap);
+
+/* (path, pathLen) -> 0 absent 1 null 2 boolean 3 number 4 string 5 list 6 map */
+SLUICE_IMPORT("sluice:core/1", "config_kind")
+int32_t sluice_config_kind(const void *path, int32_t path_len);
+
+/* (path, pathLen) -> entries of a list or map | absent */
+SLUICE_IMPORT("sluice:core/1", "config_count")
+int32_t sluice_config_count(const void *path, int32_t path_len);
+
+/* (path, pathLen, index, out, cap) -> length of the index-th key of a map | absent */
+SLUICE_IMPORT("sluice:core/1", "config_key")
+int32_t sluice_config_key(const void *path, int32_t path_len, int32_t index, void *out, int32_t cap);
+
+/* (name, nameLen) -> id | absent (unknown) | denied */
+SLUICE_IMPORT("sluice:core/1", "cluster_find")
+int32_t sluice_cluster_find(const void *name, int32_t name_len);
+
+/* (id) -> ok | notHere | invalid | denied; request_head and route */
+SLUICE_IMPORT("sluice:core/1", "cluster_choose")
+int32_t sluice_cluster_choose(int32_t id);
+
+/* (name, nameLen) -> id | absent */
+SLUICE_IMPORT("sluice:core/1", "strategy_find")
+int32_t sluice_strategy_find(const void *name, int32_t name_len);
+
+/* (id) -> ok | notHere | invalid; request_head and route: for the cluster taken */
+SLUICE_IMPORT("sluice:core/1", "strategy_choose")
+int32_t sluice_strategy_choose(int32_t id);
+
+/* milliseconds since 1970, moved every 50 ms */
+SLUICE_IMPORT("sluice:core/1", "now")
+double sluice_now(void);
+
+/* 32 random bits, not for secrets */
+SLUICE_IMPORT("sluice:core/1", "random")
+int32_t sluice_random(void);
+
+/* (message, len, file, len, line, column): says why the guest is about to trap */
+SLUICE_IMPORT("sluice:core/1", "abort")
+void sluice_abort(const void *message, int32_t message_len, const void *file, int32_t file_len, int32_t line, int32_t column);
+
+/* ── sluice:log/1 ── */
+
+/* (level, text, len) -> ok | tooLarge; at most logLinesPerCall a hook call */
+SLUICE_IMPORT("sluice:log/1", "write")
+int32_t sluice_log_write(int32_t level, const void *text, int32_t text_len);
+
+/* ── sluice:clock/1 ── */
+
+/* milliseconds since 1970 with fractions; never goes back on one thread */
+SLUICE_IMPORT("sluice:clock/1", "now_precise")
+double sluice_clock_now_precise(void);
+
+/* ── sluice:balance/1 ── */
+
+/* () -> endpoints to choose from; update and pick */
+SLUICE_IMPORT("sluice:balance/1", "endpoint_count")
+int32_t sluice_balance_endpoint_count(void);
+
+/* (index, column) -> value; an index outside is `absent`, an unknown column `invalid` */
+SLUICE_IMPORT("sluice:balance/1", "endpoint")
+int32_t sluice_balance_endpoint(int32_t index, int32_t column);
+
+/* (column, out, cap) -> bytes: one i32 for each endpoint */
+SLUICE_IMPORT("sluice:balance/1", "column_read")
+int32_t sluice_balance_column_read(int32_t column, void *out, int32_t cap);
+
+/* (index, what, out, cap) -> length | absent */
+SLUICE_IMPORT("sluice:balance/1", "endpoint_text")
+int32_t sluice_balance_endpoint_text(int32_t index, int32_t what, void *out, int32_t cap);
+
+/* (id) -> value | notHere; outcome */
+SLUICE_IMPORT("sluice:balance/1", "attempt")
+int32_t sluice_balance_attempt(int32_t id);
+
+/* ── sluice:crypto/1 ── */
+
+/* (algorithm, data, len, out, cap) -> length | invalid; one of DIGEST */
+SLUICE_IMPORT("sluice:crypto/1", "digest")
+int32_t sluice_crypto_digest(int32_t algorithm, const void *data, int32_t data_len, void *out, int32_t cap);
+
+/* (algorithm, key, keyLen, data, len, out, cap) -> length | invalid; RFC 2104 */
+SLUICE_IMPORT("sluice:crypto/1", "hmac")
+int32_t sluice_crypto_hmac(int32_t algorithm, const void *key, int32_t key_len, const void *data, int32_t data_len, void *out, int32_t cap);
+
+/* (a, aLen, b, bLen) -> 1 | 0; the time does not depend on where they differ */
+SLUICE_IMPORT("sluice:crypto/1", "equal")
+int32_t sluice_crypto_equal(const void *a, int32_t a_len, const void *b, int32_t b_len);
+
+/* (algorithm, key, keyLen, data, len, signature, signatureLen) -> 1 | 0 | invalid (a key not for it) | tooLarge */
+SLUICE_IMPORT("sluice:crypto/1", "verify")
+int32_t sluice_crypto_verify(int32_t algorithm, const void *key, int32_t key_len, const void *data, int32_t data_len, const void *signature, int32_t signature_len);
+
+/* (out, len) -> ok | tooLarge; fit for secrets */
+SLUICE_IMPORT("sluice:crypto/1", "random_bytes")
+int32_t sluice_crypto_random_bytes(void *out, int32_t out_len);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

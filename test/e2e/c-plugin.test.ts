@@ -1,0 +1,99 @@
+/** A plugin in C, by sdk/c/sluice.h alone: what the header declares is what the host offers, and it serves traffic. */
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { HOOKS, IMPORTS, type Import } from "../../src/plugin/abi.ts";
+import { buildModule } from "../../src/plugin/build.ts";
+import { startUpstream } from "./peers.ts";
+import { simpleConfig, startSluice, testInEachMode } from "./program.ts";
+
+const root = join(import.meta.dirname, "../..");
+const example = join(root, "examples/c-plugin");
+const directory = mkdtempSync(join(tmpdir(), "sluice-c-"));
+after(() => rmSync(directory, { recursive: true }));
+
+/** Runs the example's own script on a source; a machine without clang is told what to install. */
+function build(source: string): { status: number | null; stderr: string; wasm: () => Uint8Array } {
+  const place = join(directory, "repo/examples/c-plugin");
+  spawnSync("mkdir", ["-p", join(place, "plugins"), join(directory, "repo/sdk/c")]);
+  copyFileSync(join(root, "sdk/c/sluice.h"), join(directory, "repo/sdk/c/sluice.h"));
+  copyFileSync(join(example, "build.sh"), join(place, "build.sh"));
+  writeFileSync(join(place, "plugins/edition.c"), source);
+  const { status, stderr } = spawnSync(join(place, "build.sh"), { encoding: "utf8" });
+  return { status, stderr, wasm: () => readFileSync(join(place, "plugins/edition.wasm")) };
+}
+
+let edition: Uint8Array;
+before(() => {
+  const { status, stderr, wasm } = build(readFileSync(join(example, "plugins/edition.c"), "utf8"));
+  assert.equal(status, 0, stderr);
+  edition = wasm();
+});
+
+test("every host call and hook of the header is one of the host's, with its type", () => {
+  const calls = Object.entries(IMPORTS).flatMap(([module, group]) =>
+    Object.entries(group as Record<string, Import>).map(([name, { params }]) => {
+      const prefix = module === "sluice:core/1" ? "" : `${/:(\w+)/.exec(module)![1]}_`;
+      return `  (void)sluice_${prefix}${name}(${params.map(() => 0).join(", ")});\n`;
+    }),
+  );
+  const hooks = HOOKS.map((hook) => `SLUICE_ON_${hook.toUpperCase()}(instance, exchange) { return 0; }\n`);
+  const { status, stderr, wasm } = build(
+    `#include "sluice.h"\nSLUICE_MODULE\nSLUICE_SERVES_MANY\n${hooks.join("")}
+SLUICE_EXPORT("calls") void calls(void);\nvoid calls(void) {\n${calls.join("")}}\n`,
+  );
+  assert.equal(status, 0, stderr);
+  // The host refuses what it does not offer, and a type that is not its own.
+  const { module, info } = buildModule(wasm(), { memory: 16 * 1024 * 1024 });
+  assert.equal(info.hooks, 2 ** HOOKS.length - 1);
+  assert.equal(info.servesMany, true);
+  const offered = Object.entries(IMPORTS).flatMap(([group, names]) =>
+    Object.keys(names).map((name) => `${group} ${name}`),
+  );
+  const imported = WebAssembly.Module.imports(module).map(({ module, name }) => `${module} ${name}`);
+  assert.deepEqual(imported.sort(), offered.sort());
+});
+
+test("what the guide shows in C compiles", () => {
+  const guide = readFileSync(join(root, "docs/plugins.md"), "utf8");
+  const shown = Array.from(guide.matchAll(/^```c\n(.*?)^```$/gms), ([, text]) => text!);
+  assert.ok(shown.length > 0);
+  for (const text of shown) {
+    const { status, stderr, wasm } = build(text);
+    assert.equal(status, 0, stderr);
+    buildModule(wasm(), { memory: 16 * 1024 * 1024 });
+  }
+});
+
+testInEachMode("the example in C reads, sets, removes and answers on live traffic", async (t) => {
+  const upstream = await startUpstream(t);
+  const sluice = await startSluice(
+    t,
+    (ports) =>
+      `plugins: { edition: { wasm: ./edition.wasm, config: { edition: stable } } }
+${simpleConfig(upstream.port, { listener: "chain: [edition]" })(ports)}`,
+    { files: { "edition.wasm": edition } },
+  );
+  const seen = async (wants: string | null): Promise<unknown[]> => {
+    await fetch(sluice.url, wants === null ? {} : { headers: { "x-wants": wants } });
+    const { headers } = upstream.requests.at(-1)!;
+    return [headers["x-edition"], headers["x-wants"]];
+  };
+  assert.deepEqual(await seen(null), ["stable", undefined]);
+  assert.deepEqual(await seen("beta"), ["beta", undefined]);
+  assert.deepEqual(await seen("no name"), ["stable", undefined]);
+  assert.deepEqual(await seen("x".repeat(33)), ["stable", undefined]);
+  const before = upstream.requests.length;
+  const answer = await fetch(`${sluice.url}/edition`, { headers: { "x-wants": "beta" } });
+  assert.deepEqual(
+    [answer.status, answer.headers.get("content-type"), await answer.text()],
+    [200, "text/plain", "beta"],
+  );
+  assert.equal(upstream.requests.length, before);
+  sluice.config(sluice.configText.replace("edition: stable", "edition: NOT A NAME"));
+  assert.match((await sluice.reload()).text, /refuses? its configuration/);
+  assert.deepEqual(await seen(null), ["stable", undefined]);
+});
