@@ -66,7 +66,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   },
   "plugin new": {
     usage: "plugin new NAME [--kind filter|router|strategy]",
-    summary: "make a plugin project: source, and a configuration to try it",
+    summary: "make a plugin project: source, test, and a configuration to try it",
     options: ["--kind KIND         filter (without it), router or strategy"],
     load: () => import("./plugin-new.ts"),
   },
@@ -78,6 +78,15 @@ const COMMANDS: Readonly<Record<string, Command>> = {
       "--runtime KIND      arena or gc, instead of what the source says",
     ],
     load: () => import("./plugin-build.ts"),
+  },
+  "plugin test": {
+    usage: "plugin test [PATH]",
+    summary: "run the tests of a plugin: a file, or all of a directory",
+    options: [
+      "--watch             run them again when a file changes",
+      "--name PATTERN      only tests whose name matches",
+    ],
+    load: () => import("./plugin-test.ts"),
   },
   "plugin inspect": {
     usage: "plugin inspect FILE.wasm",

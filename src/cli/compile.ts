@@ -45,16 +45,34 @@ export async function compile(
   file: string,
   { runtime, out = modulePath(file) }: CompileOptions = {},
 ): Promise<Compiled> {
-  const path = resolve(file);
-  const name = basename(path);
-  const baseDir = dirname(path);
-  const source = await readText(path);
+  const source = await readText(resolve(file));
   if (source === null) return { problems: [{ file, line: 0, column: 0, message: "cannot be read" }] };
+  const name = basename(out);
+  const ran = await runCompiler(file, {
+    flags: ["--outFile", name, "--sourceMap", `./${name}.map`, ...pluginFlags(runtime ?? declaredRuntime(source))],
+    transform: SluiceTransform,
+  });
+  if (ran.problems) return ran;
+  const wasm = ran.output.get(name) as Uint8Array;
+  return { wasm, sourceMap: finishSourceMap(String(ran.output.get(`${name}.map`)), wasm), problems: null };
+}
 
+export type Ran =
+  | { readonly output: ReadonlyMap<string, string | Uint8Array>; readonly problems: null }
+  | { readonly problems: readonly Problem[] };
+
+/** Runs the compiler on one file: what it wrote, or every mistake that it found, by its place. */
+export async function runCompiler(
+  file: string,
+  { flags, transform }: { readonly flags: readonly string[]; readonly transform: unknown },
+): Promise<Ran> {
+  const path = resolve(file);
   const output = new Map<string, string | Uint8Array>();
   const texts = new Map<string, string>();
   const found: DiagnosticMessage[] = [];
-  const result = await main([name, ...flags(baseDir, basename(out), runtime ?? declaredRuntime(source))], {
+  // A project's own asconfig.json is for editors and for `asc`; here nothing but the file decides.
+  const fixed = ["--baseDir", dirname(path), "--config", `${basename(path)}.none`, "--enable", "simd", "--noColors"];
+  const result = await main([basename(path), ...fixed, ...flags], {
     readFile: async (filename, directory) => {
       const sdk = SDK_FILE.exec(filename.replaceAll("\\", "/"));
       const text = await readText(sdk ? join(SDK_DIRECTORY, sdk[1]!) : resolve(directory, filename));
@@ -64,15 +82,12 @@ export async function compile(
     writeFile: (filename, contents) => void output.set(filename, contents),
     listFiles: () => [],
     reportDiagnostic: (diagnostic) => void found.push(diagnostic),
-    transforms: [SluiceTransform],
+    transforms: [transform as never],
   });
-
   const errors = found.filter((d) => d.category === ERROR).map((d) => describe(d, file, texts));
-  const wasm = output.get(basename(out));
   if (errors.length > 0) return { problems: errors };
-  if (result.error || !(wasm instanceof Uint8Array))
-    return { problems: [{ file, line: 0, column: 0, message: result.error?.message ?? "the compiler wrote nothing" }] };
-  return { wasm, sourceMap: finishSourceMap(String(output.get(`${basename(out)}.map`)), wasm), problems: null };
+  if (!result.error && output.size > 0) return { output, problems: null };
+  return { problems: [{ file, line: 0, column: 0, message: result.error?.message ?? "the compiler wrote nothing" }] };
 }
 
 /**
@@ -113,17 +128,8 @@ export function formatProblem({ file, line, column, message }: Problem): string 
   return line > 0 ? `${file}:${line}:${column}: ${message}` : `${file}: ${message}`;
 }
 
-function flags(baseDir: string, out: string, runtime: Runtime): string[] {
+function pluginFlags(runtime: Runtime): string[] {
   return [
-    "--baseDir",
-    baseDir,
-    // A project's own asconfig.json is for editors and for `asc`; here nothing but the file decides.
-    "--config",
-    `${out}.none`,
-    "--outFile",
-    out,
-    "--sourceMap",
-    `./${out}.map`,
     "--runtime",
     // The transform puts the arena where the compiler's own stub would be.
     runtime === "gc" ? "incremental" : "stub",
@@ -131,12 +137,9 @@ function flags(baseDir: string, out: string, runtime: Runtime): string[] {
     "_initialize",
     "--use",
     "abort=~lib/sluice/sdk/abort/abort",
-    "--enable",
-    "simd",
     "-O3",
     // Names of functions only: the code is the same, and stacks and size reports can be read.
     "--debug",
-    "--noColors",
   ];
 }
 

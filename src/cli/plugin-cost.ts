@@ -4,10 +4,11 @@ import { Endpoint } from "../balance/endpoint.ts";
 import { EndpointView } from "../balance/endpoint-view.ts";
 import { scanRequest, scanResponse } from "../http/scan.ts";
 import { PLUGIN_CELLS } from "../observe/series.ts";
-import { FUEL, HOOK, HOOKS } from "../plugin/abi.ts";
+import { HOOK, HOOKS } from "../plugin/abi.ts";
 import type { ModulePlan } from "../plugin/build.ts";
-import { type Instance, PluginHost } from "../plugin/host.ts";
+import type { Instance } from "../plugin/host.ts";
 import { Exchange } from "../proxy/exchange.ts";
+import { loadPlugin } from "./testing/load.ts";
 
 export type Cost = { readonly hook: string; readonly nanoseconds: number; readonly fuel: number };
 
@@ -40,25 +41,12 @@ const RESPONSE = Buffer.from(
 export function measureCosts(module: ModulePlan, { memory, config, clusters }: CostOptions): Cost[] {
   const cells = new Float64Array(PLUGIN_CELLS.size);
   let problem = "";
-  const host = new PluginHost({ cells, report: (level, message) => void (level === "error" && (problem = message)) });
-  const set = host.prepare({
-    modules: [module],
-    instances: [
-      {
-        key: "",
-        plugin: "measured",
-        module: 0,
-        config,
-        onFailure: "reject",
-        fuel: FUEL.default,
-        memory,
-        clusters: null,
-        hidden: [],
-        cells: 0,
-      },
-    ],
+  const { set } = loadPlugin(module, {
+    cells,
+    report: (level, message) => void (level === "error" && (problem = message)),
+    configs: [config],
     clusters,
-    strategies: [],
+    settings: { memory },
   });
   try {
     const instance = set.instances[0]!;

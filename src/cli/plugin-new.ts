@@ -1,4 +1,4 @@
-/** `sluice plugin new NAME`: a directory with a plugin to begin with, and a configuration to try it. */
+/** `sluice plugin new NAME`: a directory with a plugin to begin with, its test, and a configuration to try it. */
 import { existsSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
@@ -15,7 +15,7 @@ export async function run(args: string[]): Promise<number> {
   for (const [name, text] of projectFiles(basename(directory), kind)) await writeFile(join(directory, name), text);
   process.stdout.write(`made ${directory}, a ${kind}; go on with:
 
-  sluice plugin build ${directory}
+  sluice plugin test ${directory}
   sluice dev -c ${join(directory, "sluice.yaml")}
 `);
   return 0;
@@ -40,11 +40,15 @@ function readArguments(args: string[]): { directory: string; kind: Kind } {
 function projectFiles(name: string, kind: Kind): [name: string, text: string][] {
   return [
     ["plugin.ts", SOURCES[kind]],
+    ["plugin.test.ts", TESTS[kind]],
     ["sluice.yaml", configuration(name, kind)],
     ["README.md", readme(name, kind)],
     // For editors and for `asc`; `sluice plugin build` needs neither.
     ["asconfig.json", `${JSON.stringify({ extends: "sluice/sdk/asconfig.json", entries: ["plugin.ts"] }, null, 2)}\n`],
-    ["tsconfig.json", `${JSON.stringify({ extends: "sluice/sdk/tsconfig.json", include: ["*.ts"] }, null, 2)}\n`],
+    [
+      "tsconfig.json",
+      `${JSON.stringify({ extends: "sluice/sdk/tsconfig.json", include: ["*.ts"], exclude: ["*.test.ts"] }, null, 2)}\n`,
+    ],
   ];
 }
 
@@ -90,6 +94,70 @@ export function pick(endpoints: Endpoints): i32 {
 `,
 };
 
+const TESTS: Readonly<Record<Kind, string>> = {
+  filter: `// sluice plugin test: the plugin runs in the proxy's own host, without a network.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { plugin } from "sluice/test";
+
+const filter = await plugin("./plugin.ts", { config: { greeting: "good morning" } });
+
+test("greets the upstream", () => {
+  const result = filter.request({ url: "http://example.com/", headers: { accept: "text/html" } });
+  assert.equal(result.headers["x-greeting"], "good morning");
+  assert.deepEqual(result.edits, [{ of: "request", what: "header x-greeting", before: [], after: ["good morning"] }]);
+});
+
+test("answers the teapot itself", () => {
+  const { response } = filter.request({ url: "/teapot" });
+  assert.equal(response?.status, 418);
+  assert.equal(response?.body, "short and stout\\n");
+});
+
+test("hides what the upstream runs on", () => {
+  const answer = filter.response({ status: 200, headers: { server: "nginx", "content-type": "text/html" } });
+  assert.deepEqual(answer.headers, { "content-type": "text/html" });
+});
+`,
+  router: `// sluice plugin test: the plugin runs in the proxy's own host, without a network.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { plugin } from "sluice/test";
+
+const router = await plugin("./plugin.ts", { clusters: ["app", "canary"] });
+
+test("those who ask for it get the canary", () => {
+  assert.equal(router.route({ headers: { "x-canary": "1" } }).cluster, "canary");
+  assert.equal(router.route({ url: "/next/page" }).cluster, "canary");
+});
+
+test("all others pass to the next rule", () => {
+  assert.equal(router.route({ url: "/" }).cluster, null);
+});
+`,
+  strategy: `// sluice plugin test: the plugin runs in the proxy's own host, without a network.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { plugin } from "sluice/test";
+
+const strategy = await plugin("./plugin.ts");
+
+test("picks the endpoint with the least load for its weight", () => {
+  strategy.update([
+    { address: "10.0.0.1:80", inFlight: 3 },
+    { address: "10.0.0.2:80", inFlight: 4, weight: 2 },
+  ]);
+  assert.equal(strategy.pick().endpoint, "10.0.0.2:80");
+  assert.equal(strategy.pick({ without: ["10.0.0.2:80"] }).endpoint, "10.0.0.1:80");
+});
+
+test("picks none of none", () => {
+  strategy.update([]);
+  assert.equal(strategy.pick().endpoint, null);
+});
+`,
+};
+
 function configuration(name: string, kind: Kind): string {
   const use = {
     filter: `  web: { address: 127.0.0.1:8080, chain: [${name}], cluster: app }`,
@@ -128,6 +196,7 @@ function readme(name: string, kind: Kind): string {
 A ${kind} for Sluice, in AssemblyScript.
 
 \`\`\`sh
+sluice plugin test .             # plugin.test.ts
 sluice plugin build .            # plugin.ts → plugin.wasm
 sluice plugin inspect plugin.wasm
 sluice dev -c sluice.yaml        # serves 127.0.0.1:8080, compiles again on save

@@ -108,6 +108,13 @@ export class PluginHost {
     return count;
   }
 
+  /** Bytes of memory that they hold. */
+  memory(): number {
+    let bytes = 0;
+    for (const holders of this.#holders.values()) for (const holder of holders) bytes += holder.memory;
+    return bytes;
+  }
+
   #makeInstances(parts: PluginParts): PluginInstance[] {
     const clusters = new NameTable(parts.clusters, this.#clusterIds);
     const strategies = new NameTable(parts.strategies, this.#strategyIds);

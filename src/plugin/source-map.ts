@@ -28,7 +28,7 @@ const ROW = 4;
 export async function loadSourceMap(path: string, bytes: Uint8Array): Promise<SourceMap | null> {
   try {
     const text = await readMapText(path, bytes);
-    return text === null ? null : decodeSourceMap(text, createHash("sha256").update(bytes).digest("hex"));
+    return text === null ? null : decodeSourceMap(text, bytes);
   } catch {
     // Stacks then name offsets of the file, as they do without a map: that is no reason to refuse a plugin.
     return null;
@@ -52,7 +52,7 @@ async function readMapText(path: string, bytes: Uint8Array): Promise<string | nu
 }
 
 /** A map's text as a table; null when it says that it belongs to another module. @throws when it is no source map. */
-export function decodeSourceMap(text: string, moduleHash: string): SourceMap | null {
+export function decodeSourceMap(text: string, module: Uint8Array): SourceMap | null {
   const map = JSON.parse(text) as {
     version: unknown;
     mappings: unknown;
@@ -62,7 +62,8 @@ export function decodeSourceMap(text: string, moduleHash: string): SourceMap | n
   };
   if (map.version !== 3 || typeof map.mappings !== "string" || !Array.isArray(map.sources))
     throw new Error("not a source map of version 3");
-  if (map[MAP_MODULE] !== undefined && map[MAP_MODULE] !== moduleHash) return null;
+  const owner = map[MAP_MODULE];
+  if (owner !== undefined && owner !== createHash("sha256").update(module).digest("hex")) return null;
   const root = typeof map.sourceRoot === "string" && map.sourceRoot !== "" ? `${map.sourceRoot}/` : "";
   const files = map.sources.map((source) => `${root}${String(source)}`);
   return { files, table: decodeMappings(map.mappings, files.length) };
@@ -126,8 +127,8 @@ export function locate({ files, table }: SourceMap, offset: number): string | nu
   return `${files[table[at + 1]! - 1]}:${table[at + 2]}:${table[at + 3]}`;
 }
 
-/** The SDK's own step from a `throw` to the host: the message says where that was thrown. */
-const ABORT = "~lib/sluice/sdk/abort.ts:";
+/** Steps that are not the author's: from a `throw` to the host (the message says where), and from the host to a hook. */
+const NOT_TOLD = /^~lib\/sluice\/sdk\/abort\.ts:|~hooks\.ts:/;
 
 /**
  * One line of a stack; null for one that says nothing. `offset` is of the file; the compiler's own names lose their
@@ -138,7 +139,7 @@ export function describeFrame(
   frame: { readonly name: string; readonly index: string; readonly offset: number },
 ): string | null {
   const place = map === null ? null : locate(map, frame.offset);
-  if (place?.startsWith(ABORT)) return null;
+  if (place !== null && NOT_TOLD.test(place)) return null;
   const name = map === null ? frame.name : frame.name.replace(/[\w.~@-]*\//g, "");
   const where = place ?? `function[${frame.index}]+0x${frame.offset.toString(16)}`;
   return name === "" ? where : place === null ? `${name} ${where}` : `${name} (${where})`;

@@ -6,15 +6,15 @@ import { EndpointColumns } from "../../src/balance/columns.ts";
 import { Endpoint } from "../../src/balance/endpoint.ts";
 import { EndpointView } from "../../src/balance/endpoint-view.ts";
 import { compile, formatProblem, type Runtime } from "../../src/cli/compile.ts";
+import { DEFAULT_MEMORY, loadPlugin } from "../../src/cli/testing/load.ts";
 import { scanRequest, scanResponse } from "../../src/http/scan.ts";
 import { PLUGIN_CELLS } from "../../src/observe/series.ts";
 import { FUEL, HOOK } from "../../src/plugin/abi.ts";
 import { buildModule } from "../../src/plugin/build.ts";
-import { type Instance, PluginHost } from "../../src/plugin/host.ts";
+import type { Instance } from "../../src/plugin/host.ts";
 import { Exchange } from "../../src/proxy/exchange.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
-const MEMORY = 16 * 1024 * 1024;
 
 export type LoadOptions = {
   /** One configuration for each instance. */
@@ -55,35 +55,15 @@ export async function compileSource(source: string, runtime?: Runtime): Promise<
 
 /** @throws when the plugin refuses to start. */
 export function load(wasm: Uint8Array, options: LoadOptions = {}): Loaded {
-  const {
-    configs = [null],
-    clusters = [],
-    allowed = null,
-    strategies = [],
-    fuel = FUEL.default,
-    memory = MEMORY,
-  } = options;
+  const { configs, clusters, allowed = null, strategies, fuel = FUEL.default, memory = DEFAULT_MEMORY } = options;
   const reports: string[] = [];
-  const host = new PluginHost({
+  const { set } = loadPlugin(buildModule(wasm, { memory }), {
     cells: new Float64Array(PLUGIN_CELLS.size),
     report: (level, message) => void reports.push(`${level}: ${message}`),
-  });
-  const set = host.prepare({
-    modules: [buildModule(wasm, { memory })],
-    instances: configs.map((config, i) => ({
-      key: String(i),
-      plugin: "test",
-      module: 0,
-      config,
-      onFailure: "reject",
-      fuel,
-      memory,
-      clusters: allowed,
-      hidden: [],
-      cells: 0,
-    })),
+    configs,
     clusters,
     strategies,
+    settings: { fuel, memory, clusters: allowed },
   });
   return { instances: set.instances, reports, dispose: () => set.dispose() };
 }

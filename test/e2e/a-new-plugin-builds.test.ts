@@ -1,7 +1,7 @@
-/** From nothing to a plugin: `plugin new`, `plugin build`, `plugin inspect`, and what they say when something is wrong. */
+/** From nothing to a plugin: `plugin new`, `plugin test`, `plugin build`, `plugin inspect`, and what they say when something is wrong. */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -23,9 +23,13 @@ function sluice(...args: string[]): Promise<Ended> {
 const HOOKS = { filter: "request_head response_head", router: "route", strategy: "update pick" } as const;
 
 for (const kind of ["filter", "router", "strategy"] as const) {
-  test(`a ${kind} is made, built and inspected, and its configuration holds`, async () => {
+  test(`a ${kind} is made, tested, built and inspected, and its configuration holds`, async () => {
     const made = await sluice("plugin", "new", `my-${kind}`, "--kind", kind);
     assert.equal(made.code, 0, made.stderr);
+    const tested = await sluice("plugin", "test", `my-${kind}`);
+    assert.equal(tested.code, 0, tested.stdout + tested.stderr);
+    assert.match(tested.stdout, /^ℹ pass [23]$/m);
+    assert.equal(tested.stderr, "");
     const built = await sluice("plugin", "build", `my-${kind}`);
     assert.equal(built.code, 0, built.stderr);
     assert.match(built.stdout, new RegExp(`^my-${kind}/plugin\\.wasm  [\\d.]+ KiB  hooks: ${HOOKS[kind]}\\n$`));
@@ -52,6 +56,25 @@ test("mistakes in a plugin are told as file:line:col, and nothing is written", a
   assert.ok(!existsSync(join(directory, "bad.wasm")));
 });
 
+test("a test that fails is told with the plugin's own lines", async () => {
+  const plugin = `import { Request } from "sluice/sdk";
+let zero = 0;
+export function onRequest(req: Request): void {
+  zero = 1 / zero;
+}
+`;
+  writeFileSync(join(directory, "fails.ts"), plugin);
+  const text = `import { test } from "node:test";
+import { plugin } from "sluice/test";
+const guest = await plugin("./fails.ts");
+test("divides", () => void guest.request());
+`;
+  writeFileSync(join(directory, "fails.test.ts"), text);
+  const tested = await sluice("plugin", "test", "fails.test.ts");
+  assert.equal(tested.code, 1);
+  assert.match(tested.stdout, /PluginFailure: .*request_head: divide by zero\n\s+at request_head \(fails\.ts:4:/);
+});
+
 test("a plugin may be built to another file, and with the collector", async () => {
   const source =
     'import { Request } from "sluice/sdk";\nlet last = "";\nexport function onRequest(req: Request): void { last = req.path; }\n';
@@ -64,6 +87,7 @@ test("a plugin may be built to another file, and with the collector", async () =
 
 test("what cannot be done is one line and the right exit code", async () => {
   writeFileSync(join(directory, "text.wasm"), "not a module");
+  mkdirSync(join(directory, "empty"));
   const cases: [args: string[], code: number, stderr: RegExp][] = [
     [["new"], 64, /plugin new takes one NAME/],
     [["new", "Bad Name"], 64, /a plugin's name has lower-case letters, digits and dashes, not "Bad Name"/],
@@ -71,6 +95,9 @@ test("what cannot be done is one line and the right exit code", async () => {
     [["new", "."], 64, /not "\."/],
     [["build", "none.ts"], 1, /none\.ts: no such file or directory/],
     [["build", "--runtime", "odd"], 64, /--runtime is arena or gc, not "odd"/],
+    [["test", "none"], 1, /none: no such file or directory/],
+    [["test", "empty"], 1, /empty: no test here, expected a file such as plugin\.test\.ts/],
+    [["test", "a", "b"], 64, /plugin test takes one PATH/],
     [["inspect", "text.wasm"], 1, /text\.wasm: not a WebAssembly module/],
     [["inspect", "none.wasm"], 1, /none\.wasm/],
     [["inspect"], 64, /plugin inspect takes one FILE\.wasm/],

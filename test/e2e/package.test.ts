@@ -69,8 +69,10 @@ clusters:
   assert.deepEqual(await ended, [0, null]);
 });
 
-test("makes and builds a plugin", async () => {
+test("makes, tests and builds a plugin", async () => {
   await exec(sluice, ["plugin", "new", "hello", "--kind", "filter"], { cwd: directory, env });
+  const { stdout } = await exec(sluice, ["plugin", "test", "hello"], { cwd: directory, env });
+  assert.match(stdout, /pass 3\n/);
   await exec(sluice, ["plugin", "build", "hello"], { cwd: directory, env });
   await exec(sluice, ["check", "-c", "hello/sluice.yaml"], { cwd: directory, env });
 });

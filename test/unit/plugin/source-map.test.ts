@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import { createHash } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,6 +11,7 @@ import { OUTCOME } from "../../../src/plugin/host.ts";
 import { decodeSourceMap, loadSourceMap, locate } from "../../../src/plugin/source-map.ts";
 import { MEMORY, makeExchange, planOf, setPart, TestHost } from "./kit.ts";
 
+const NONE = new Uint8Array(0);
 const directory = mkdtempSync(join(tmpdir(), "sluice-map-"));
 after(() => rmSync(directory, { recursive: true }));
 
@@ -43,7 +43,7 @@ async function build(): Promise<Succeeded> {
 
 test("decodes segments: differences, segments without a place, and no line but the first", () => {
   const map = { version: 3, sources: ["a.ts", "b.ts"], sourceRoot: "src", mappings: "IAEC,KCFD,C,GAAA;AAAA" };
-  const decoded = decodeSourceMap(JSON.stringify(map), "")!;
+  const decoded = decodeSourceMap(JSON.stringify(map), NONE)!;
   assert.deepEqual(decoded.files, ["src/a.ts", "src/b.ts"]);
   assert.ok(decoded.table.buffer instanceof SharedArrayBuffer, "threads share it");
   const places: [offset: number, place: string | null][] = [
@@ -73,7 +73,7 @@ test("what is no source map is refused, and a module then has none", async () =>
   const { wasm } = await build();
   const path = join(directory, "broken.wasm");
   for (const text of maps) {
-    assert.throws(() => decodeSourceMap(text, ""), text);
+    assert.throws(() => decodeSourceMap(text, NONE), text);
     writeFileSync(`${path}.map`, text);
     assert.equal(await loadSourceMap(path, wasm), null);
   }
@@ -81,9 +81,8 @@ test("what is no source map is refused, and a module then has none", async () =>
 
 test("the map of another build is not believed", async () => {
   const { wasm, sourceMap } = await build();
-  const hash = createHash("sha256").update(wasm).digest("hex");
-  assert.notEqual(decodeSourceMap(sourceMap, hash), null);
-  assert.equal(decodeSourceMap(sourceMap, hash.replace(/^./, "x")), null);
+  assert.notEqual(decodeSourceMap(sourceMap, wasm), null);
+  assert.equal(decodeSourceMap(sourceMap, wasm.subarray(1)), null);
 });
 
 test("a map is found beside the module, under the name that the module says, and within the module", async () => {

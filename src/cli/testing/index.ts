@@ -1,0 +1,39 @@
+/** `sluice/test`: what a test of a plugin imports (sdk/test.js, sdk/test.d.ts). */
+import { readFile } from "node:fs/promises";
+import { dirname, relative, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { getCallSites } from "node:util";
+import type * as kit from "../../../sdk/test.js";
+import { buildModule, buildModuleAside, type ModulePlan } from "../../plugin/build.ts";
+import { decodeSourceMap } from "../../plugin/source-map.ts";
+import { compile, formatProblem } from "../compile.ts";
+import { TestGuest } from "./guest.ts";
+import { loadHelpers } from "./helpers.ts";
+import { DEFAULT_MEMORY } from "./load.ts";
+
+export { PluginFailure } from "./guest.ts";
+
+export const plugin: typeof kit.plugin = async (file, options = {}) => {
+  const path = findFile(file);
+  const memory = options.limits?.memory ?? DEFAULT_MEMORY;
+  return new TestGuest(await build(path, memory), options);
+};
+
+export const helpers: typeof kit.helpers = async (file) => loadHelpers(findFile(file));
+
+async function build(path: string, memory: number): Promise<ModulePlan> {
+  if (path.endsWith(".wasm")) return buildModuleAside(await readFile(path), { memory, path });
+  const compiled = await compile(path);
+  if (compiled.problems) throw new Error(compiled.problems.map(formatProblem).join("\n"));
+  return buildModule(compiled.wasm, { memory, sourceMap: decodeSourceMap(compiled.sourceMap, compiled.wasm) });
+}
+
+/** A relative path is relative to the file whose code has called: the first on the stack that is not the kit's. */
+function findFile(file: string | URL): string {
+  if (file instanceof URL) return fileURLToPath(file);
+  const caller = getCallSites()
+    .map(({ scriptName }) => scriptName)
+    .find((name) => name !== "" && !name.startsWith("node:") && name !== import.meta.url);
+  const directory = caller === undefined ? "" : dirname(caller.startsWith("file:") ? fileURLToPath(caller) : caller);
+  return relative("", resolve(directory, file));
+}

@@ -1,0 +1,209 @@
+/** `sluice/test`: what a test of a plugin sees of it. */
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { compile, type Succeeded, writeModule } from "../../../src/cli/compile.ts";
+import { helpers, PluginFailure, plugin } from "../../../src/cli/testing/index.ts";
+
+const directory = mkdtempSync(join(tmpdir(), "sluice-kit-"));
+after(() => rmSync(directory, { recursive: true }));
+
+function write(name: string, text: string): string {
+  writeFileSync(join(directory, name), text);
+  return join(directory, name);
+}
+
+const FILTER = `import { Config, Request, Response, cluster, log, now, strategy } from "sluice/sdk";
+const header = Config.string("header", "x-tenant");
+const canary = cluster("canary");
+const busy = strategy("random");
+export function onRequest(req: Request): void {
+  if (req.pathIs("/fail")) divide(req.path.length - 5);
+  if (req.pathIs("/throw")) throw new Error("not today");
+  if (req.pathIs("/spin")) while (true) {}
+  if (req.pathIs("/no")) return req.reject();
+  if (req.pathIs("/large")) { const made = new Uint8Array(1 << 20); log.info(made.length.toString()); }
+  if (req.pathIs("/teapot")) {
+    const res = req.respond(418, "short");
+    res.headers.set("x-pot", "tea");
+    return;
+  }
+  if (req.headers.is("x-canary", "1")) { req.choose(canary); req.chooseStrategy(busy); }
+  req.path = "/v1" + req.path;
+  req.headers.set(header, req.host.split(".")[0]);
+  req.headers.remove("x-old");
+  req.set("seen", req.clientAddress + " " + req.scheme);
+  log.warn("at " + now().toString());
+}
+export function onResponse(req: Request, res: Response): void {
+  res.headers.set("x-seen", req.get("seen")!);
+  if (res.status == 404) res.status = 410;
+}
+export function onLog(req: Request, res: Response): void { log.info(res.status.toString() + " " + req.method); }
+let quotient = 0;
+function divide(by: i32): void {
+  quotient = 100 / by;
+}
+`;
+const AROUND = { clusters: ["app", "canary"], strategies: ["round-robin", "random"] };
+
+describe("a filter", () => {
+  let file: string;
+  before(async () => {
+    file = join(directory, "filter.wasm");
+    await writeModule((await compile(write("filter.ts", FILTER))) as Succeeded, file);
+  });
+
+  test("tells what a request became, and each edit with what was there before", async () => {
+    const guest = await plugin(file, { ...AROUND, config: { header: "x-who" }, now: () => 1234 });
+    assert.deepEqual(guest.hooks, ["request_head", "response_head", "log"]);
+    const result = guest.request({
+      method: "POST",
+      url: "https://acme.example.com/a?b=1",
+      headers: { "X-Old": ["1", "2"], accept: "*/*" },
+      client: "2001:db8::1",
+    });
+    assert.equal(result.outcome, "continue");
+    assert.deepEqual(
+      [result.method, result.authority, result.path, result.query],
+      ["POST", "acme.example.com", "/v1/a", "b=1"],
+    );
+    assert.deepEqual(result.headers, { host: "acme.example.com", accept: "*/*", "x-who": "acme" });
+    assert.deepEqual(result.edits, [
+      { of: "request", what: "path", before: ["/a"], after: ["/v1/a"] },
+      { of: "request", what: "header x-old", before: ["1", "2"], after: [] },
+      { of: "request", what: "header x-who", before: [], after: ["acme"] },
+    ]);
+    assert.deepEqual([result.response, result.cluster, result.strategy], [null, null, null]);
+    assert.deepEqual(result.log, [{ level: "warn", text: "at 1234.0" }]);
+    assert.ok(result.fuel > 10 && result.memory >= 65536);
+
+    const answer = guest.response({ status: 404, headers: [["server", "x"]] }, result);
+    assert.equal(answer.headers["x-seen"], "2001:db8::1 https", "the same exchange goes on");
+    assert.deepEqual([answer.status, answer.outcome], [410, "continue"]);
+    assert.deepEqual(
+      answer.edits.map(({ what, before, after }) => [what, before, after]),
+      [
+        ["status", ["404"], ["410"]],
+        ["header x-seen", [], ["2001:db8::1 https"]],
+      ],
+    );
+    assert.deepEqual(guest.log(undefined, result).log, [{ level: "info", text: "410 POST" }]);
+  });
+
+  test("tells of answers, refusals, and of the cluster and strategy that it chose", async () => {
+    const guest = await plugin(file, AROUND);
+    const { outcome, response } = guest.request({ url: "/teapot" });
+    assert.equal(outcome, "respond");
+    assert.deepEqual([response?.status, response?.body, response?.headers["x-pot"]], [418, "short", "tea"]);
+    assert.equal(guest.request({ url: "/no" }).outcome, "reject");
+    const chosen = guest.request({ headers: { "x-canary": "1" } });
+    assert.deepEqual([chosen.cluster, chosen.strategy], ["canary", "random"]);
+    const { allocated, fuel } = guest.request({ url: "/large" });
+    assert.ok(allocated >= 1 << 20, String(allocated));
+    assert.ok(fuel > guest.request().fuel);
+    assert.equal(guest.request().allocated, 0);
+  });
+
+  test("throws a failure with the plugin's own lines first, and serves the next call", async () => {
+    const guest = await plugin(file, { ...AROUND, limits: { fuel: 5000 } });
+    for (let i = 0; i < 3; i++)
+      assert.throws(
+        () => guest.request({ url: "/fail" }),
+        (error: unknown) => {
+          assert.ok(error instanceof PluginFailure);
+          assert.deepEqual([error.hook, error.reason], ["request_head", "trap"]);
+          assert.match(error.message, /divide by zero/);
+          assert.match(error.frames, /filter\.ts:30:14/);
+          assert.match(error.stack!, /^PluginFailure: .*\n {4}at .*filter\.ts:30:14/);
+          return true;
+        },
+      );
+    assert.throws(() => guest.request({ url: "/throw" }), { reason: "abort", message: /not today \(filter\.ts:7:/ });
+    assert.throws(() => guest.request({ url: "/spin" }), { reason: "fuel" });
+    assert.equal(guest.request().outcome, "continue");
+  });
+
+  test("keeps to what is allowed, and to what a client can send", async () => {
+    const guest = await plugin(file, { ...AROUND, allow: { headers: { hide: ["X-Old"] } } });
+    assert.equal(guest.request({ headers: { "x-old": "1" } }).headers["x-old"], "1");
+    await assert.rejects(plugin(file, { clusters: ["app"] }), /cluster "canary": it is unknown/);
+    await assert.rejects(plugin(file, { ...AROUND, config: { header: [] } }), /config header: expected a string/);
+    assert.throws(() => guest.request({ headers: { "a b": "1" } }), TypeError);
+    assert.throws(() => guest.request({ url: "ftp://x/" }), TypeError);
+    assert.throws(() => guest.route(), /no hook route; its hooks are request_head, response_head, log/);
+    assert.throws(() => guest.pick(), /no hook pick/);
+  });
+});
+
+test("a router names a cluster, or passes", async () => {
+  const source = `import { Cluster, Request, cluster } from "sluice/sdk";
+const beta = cluster("beta");
+export function route(req: Request): Cluster | null { return req.pathStartsWith("/b/") ? beta : null; }
+`;
+  const guest = await plugin(write("router.ts", source), { clusters: ["app", "beta"] });
+  assert.equal(guest.route({ url: "/b/x" }).cluster, "beta");
+  assert.equal(guest.route({ url: "/a" }).cluster, null);
+});
+
+test("a strategy is told endpoints with their load, picks, and learns", async () => {
+  const source = `import { Endpoints, Outcome, PerEndpoint, Request, log } from "sluice/sdk";
+const failures = new PerEndpoint<i32>(0);
+export function pick(endpoints: Endpoints, req: Request): i32 {
+  let best = -1;
+  for (let i = 0; i < endpoints.length; i++) {
+    if (failures.get(i) > 0) continue;
+    if (best < 0 || endpoints.latency(i) < endpoints.latency(best)) best = i;
+  }
+  return best;
+}
+export function onOutcome(outcome: Outcome, req: Request): void {
+  if (outcome.failed) failures.setById(outcome.endpoint, 1);
+}
+`;
+  const guest = await plugin(write("strategy.ts", source));
+  guest.update([{ address: "a:1", latency: 300 }, { address: "b:1", latency: 100, zone: "z" }, "c:1"]);
+  assert.deepEqual([guest.pick().endpoint, guest.pick().index], ["c:1", 2]);
+  assert.equal(guest.pick({ without: ["c:1"] }).endpoint, "b:1");
+  guest.outcome({ endpoint: "c:1", failed: true });
+  assert.equal(guest.pick().endpoint, "b:1");
+  guest.update(["c:1", { address: "b:1", latency: 100 }]);
+  assert.equal(guest.pick().endpoint, "b:1", "an endpoint keeps its id");
+  assert.equal(guest.pick({ without: ["b:1"] }).endpoint, null);
+  assert.throws(() => guest.outcome({ endpoint: "d:1" }), /no endpoint d:1/);
+});
+
+test("a relative path is relative to the file that calls; what does not compile is told by its place", async () => {
+  await assert.rejects(plugin("./none.ts"), /test\/unit\/cli\/none\.ts: cannot be read/);
+  await assert.rejects(plugin(write("wrong.ts", "export function onReqest(): void {}")), /wrong\.ts:1:17: `onReqest`/);
+});
+
+test("helpers are called by name", async () => {
+  const source = `import { Request } from "sluice/sdk";
+export function slug(text: string, dash: string = "-"): string { return text.toLowerCase().replaceAll(" ", dash); }
+export function isEven(n: i32): bool { return n % 2 == 0; }
+export function maybe(text: string): string | null { return text.length ? text : null; }
+export function big(n: u64): u64 { return n * 2; }
+export function sum(list: i32[]): f64 { let all: f64 = 0; for (let i = 0; i < list.length; i++) all += list[i]; return all; }
+export function range(n: i32): u8[] { const all: u8[] = []; for (let i = 0; i < n; i++) all.push(<u8>i); return all; }
+export function fails(): void { throw new Error("out of order"); }
+export function method(): string { return new Request().method; }
+export function given(req: Request): void {}
+`;
+  const called = await helpers(write("text.ts", source));
+  const { slug, isEven, maybe, big, sum, range, fails, method, given } = called;
+  assert.deepEqual(Object.keys(called).length, 9);
+  assert.equal(slug!("A b C"), "a-b-c");
+  assert.equal(slug!("A b", "_"), "a_b");
+  assert.deepEqual([isEven!(4), isEven!(5)], [true, false]);
+  assert.deepEqual([maybe!("x"), maybe!("")], ["x", null]);
+  assert.equal(big!(2n ** 63n - 1n), 2n ** 64n - 2n);
+  assert.equal(sum!([1, 2, 3]), 6);
+  assert.deepEqual(range!(3), [0, 1, 2]);
+  assert.throws(() => fails!(), /out of order/);
+  assert.throws(() => method!(), /is the host's, and a helper by itself has none/);
+  assert.throws(() => given!(1), /a value of Request cannot be handed in/);
+  assert.throws(() => isEven!(1, 2), /isEven takes 1 arguments, not 2/);
+});
