@@ -25,7 +25,9 @@ export async function run(args: string[]): Promise<number> {
     ...(values.watch ? ["--watch"] : []),
     ...(values.name === undefined ? [] : [`--test-name-pattern=${values.name}`]),
   ];
-  const child = spawn(process.execPath, [...options, ...files], { stdio: "inherit" });
+  // Within another test run Node would report to that one, and run nothing here.
+  const { NODE_TEST_CONTEXT: _, ...env } = process.env;
+  const child = spawn(process.execPath, [...options, ...files], { stdio: "inherit", env });
   // The terminal has sent it to the child as well, whose end is waited for.
   const ignore = (): void => undefined;
   process.on("SIGINT", ignore);
