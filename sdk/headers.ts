@@ -161,3 +161,7 @@ export class Headers {
 @lazy export const requestHeaders = new Headers(HEADERS.request);
 // @ts-ignore: decorator
 @lazy export const responseHeaders = new Headers(HEADERS.response);
+// @ts-ignore: decorator
+@lazy export const requestTrailers = new Headers(HEADERS.requestTrailers);
+// @ts-ignore: decorator
+@lazy export const responseTrailers = new Headers(HEADERS.responseTrailers);

@@ -8,7 +8,9 @@ import { result, setResult } from "./exchange";
 import { setInstance } from "./instance";
 import { request } from "./request";
 
+export { body } from "./body";
 export { endpoints } from "./endpoints";
+export { requestTrailers, responseTrailers } from "./headers";
 export { outcome } from "./outcome";
 export { request } from "./request";
 export { response } from "./response";

@@ -21,6 +21,16 @@ export declare function header_remove(part: i32, name: usize, nameLen: i32): i32
 export declare function head_read(part: i32, out: usize, cap: i32): i32;
 @external("sluice:core/1", "respond")
 export declare function respond(status: i32, body: usize, bodyLen: i32): i32;
+@external("sluice:core/1", "body_size")
+export declare function body_size(): i32;
+@external("sluice:core/1", "body_last")
+export declare function body_last(): i32;
+@external("sluice:core/1", "body_read")
+export declare function body_read(offset: i32, out: usize, cap: i32): i32;
+@external("sluice:core/1", "body_replace")
+export declare function body_replace(ptr: usize, len: i32): i32;
+@external("sluice:core/1", "body_append")
+export declare function body_append(ptr: usize, len: i32): i32;
 @external("sluice:core/1", "exchange_get")
 export declare function exchange_get(key: usize, keyLen: i32, out: usize, cap: i32): i32;
 @external("sluice:core/1", "exchange_set")

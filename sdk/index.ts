@@ -7,6 +7,10 @@
  *     onRequest(req: Request): void          the request's head, before a route is chosen or the upstream is asked
  *     route(req: Request): Cluster | null    names the cluster; null passes to the next rule
  *     onResponse(req: Request, res: Response): void
+ *     onRequestBody(req: Request, body: Body): void    a piece of the request's body, or all of it after `req.hold()`
+ *     onRequestTrailers(req: Request, trailers: Headers): void
+ *     onResponseBody(req: Request, res: Response, body: Body): void    the same of the answer's, after `res.hold()`
+ *     onResponseTrailers(req: Request, res: Response, trailers: Headers): void
  *     update(endpoints: Endpoints): void     the endpoints, their weights or health have changed
  *     pick(endpoints: Endpoints, req: Request): i32    an index, or -1 for none
  *     onOutcome(outcome: Outcome, req: Request): void  how an attempt ended
@@ -18,6 +22,7 @@
 
 export { Base64, Base64Url, Hex } from "./base64";
 export { Bytes, fromBytes, fromUtf8, toBytes, toUtf8 } from "./binary";
+export { Body } from "./body";
 export { Cluster, Strategy, cluster, strategy } from "./cluster";
 export { now, preciseNow, random, randomBelow, randomFloat, randomHex } from "./clock";
 export { Config } from "./config";

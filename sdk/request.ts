@@ -190,6 +190,15 @@ export class Request {
     return response;
   }
 
+  /**
+   * Holds the request back until its body is whole, `limits.body` at most (in `onRequest`). `onRequestBody` is then called
+   * once, with all of it (also where there is none), and may change the head, choose the cluster or answer. The rest of
+   * the hook still runs.
+   */
+  hold(): void {
+    if (result == RESULT.continue_) setResult(RESULT.hold);
+  }
+
   /** Refuses the request: 403. */
   reject(): void {
     // An answer that was given stands.

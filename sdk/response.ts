@@ -1,6 +1,6 @@
 import { ATTRIBUTE, RESULT } from "./abi";
 import { readNumber, writeAttribute } from "./attributes";
-import { sendResponse, setResult } from "./exchange";
+import { result, sendResponse, setResult } from "./exchange";
 import { Headers, responseHeaders } from "./headers";
 
 /** The answer on its way to the client. */
@@ -20,6 +20,14 @@ export class Response {
   /** Sets the status code, 200 to 599. */
   set status(code: i32) {
     writeAttribute(ATTRIBUTE.status, code.toString(), "cannot set status");
+  }
+
+  /**
+   * Holds the answer back until its body is whole, `limits.body` at most (in `onResponse`). `onResponseBody` is then called
+   * once, with all of it (also where there is none), and may change status and headers. The rest of the hook still runs.
+   */
+  hold(): void {
+    if (result == RESULT.continue_) setResult(RESULT.hold);
   }
 
   /** Sends this answer in place of the upstream's. The body is sent as UTF-8. */

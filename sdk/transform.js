@@ -31,6 +31,32 @@ const HOOKS = {
     returns: "void",
     body: `${CALL.enter}; %; ${CALL.leave}`,
   },
+  onRequestBody: {
+    abi: "request_body",
+    params: ["Request", "Body"],
+    returns: "void",
+    body: `${CALL.enter}; %; ${CALL.leave}`,
+  },
+  onRequestTrailers: {
+    abi: "request_trailers",
+    params: ["Request", "Headers"],
+    returns: "void",
+    body: `${CALL.enter}; %; ${CALL.leave}`,
+    arguments: { Headers: "sdk.requestTrailers" },
+  },
+  onResponseBody: {
+    abi: "response_body",
+    params: ["Request", "Response", "Body"],
+    returns: "void",
+    body: `${CALL.enter}; %; ${CALL.leave}`,
+  },
+  onResponseTrailers: {
+    abi: "response_trailers",
+    params: ["Request", "Response", "Headers"],
+    returns: "void",
+    body: `${CALL.enter}; %; ${CALL.leave}`,
+    arguments: { Headers: "sdk.responseTrailers" },
+  },
   update: {
     abi: "update",
     params: ["Endpoints"],
@@ -56,12 +82,20 @@ const HOOKS = {
 const ARGUMENT = {
   Request: "sdk.request",
   Response: "sdk.response",
+  Body: "sdk.body",
   Endpoints: "sdk.endpoints",
   Outcome: "sdk.outcome",
 };
 
 /** How messages name it. */
-const SHORT = { Request: "req", Response: "res", Endpoints: "endpoints", Outcome: "outcome" };
+const SHORT = {
+  Request: "req",
+  Response: "res",
+  Body: "body",
+  Headers: "trailers",
+  Endpoints: "endpoints",
+  Outcome: "outcome",
+};
 
 const INSTEAD = {
   "Date.now": "use `now` of the SDK",
@@ -216,7 +250,9 @@ function writeWrappers({ hooks, servesMany }, module) {
 
 function wrapper(declaration) {
   const hook = HOOKS[declaration.name.text];
-  const args = declaration.signature.parameters.map((_, i) => ARGUMENT[hook.params[i]]).join(", ");
+  const args = declaration.signature.parameters
+    .map((_, i) => hook.arguments?.[hook.params[i]] ?? ARGUMENT[hook.params[i]])
+    .join(", ");
   const body = hook.body.replace("%", `author_${declaration.name.text}(${args})`);
   return `export function ${hook.abi}(instance: i32, exchange: i32): i32 { ${body}; }`;
 }

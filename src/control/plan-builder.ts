@@ -46,6 +46,7 @@ export function buildPlan(sources: PlanSources): Built {
 }
 
 const BUILTIN_FUEL = 1_000_000;
+const BUILTIN_BODY = 1024 * 1024;
 
 class PlanBuilder {
   readonly #sources: PlanSources;
@@ -86,6 +87,8 @@ class PlanBuilder {
       config: use.config ?? declared?.config ?? null,
       onFailure: declared?.onFailure ?? ("reject" as const),
       fuel: declared?.limits.fuel ?? BUILTIN_FUEL,
+      body: declared?.limits.body ?? BUILTIN_BODY,
+      tooLarge: declared?.limits.tooLarge ?? "reject",
       memory,
       clusters: declared?.allow.clusters?.map((cluster) => cluster.name) ?? null,
       hidden: declared?.allow.headers.hide ?? [],

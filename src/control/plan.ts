@@ -30,6 +30,9 @@ export type InstancePlan = {
   readonly fuel: number;
   /** Bytes of memory at most. */
   readonly memory: number;
+  /** Bytes of a body that it may hold, and what becomes of a message above that. */
+  readonly body: number;
+  readonly tooLarge: "reject" | "skip";
   /** Names of clusters that it may choose; null: any. */
   readonly clusters: readonly string[] | null;
   /** Lower-case names of fields that do not exist for it. */

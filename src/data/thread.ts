@@ -253,11 +253,16 @@ function listenerState(plan: ListenerPlan, snapshot: Snapshot, instances: readon
   return {
     plan,
     snapshot,
-    chain: plan.chain.map((index) => instances[index]!),
+    ...chainOf(plan.chain, instances),
     router: new Router(plan.routes),
     routes: plan.routes.map((route) => routeState(route, instances, snapshot.clusters.length)),
     trusted: plan.trustedProxies.length === 0 ? null : blockList(plan.trustedProxies),
   };
+}
+
+function chainOf(indices: readonly number[], instances: readonly Instance[]): { chain: Instance[]; hooks: number } {
+  const chain = indices.map((index) => instances[index]!);
+  return { chain, hooks: chain.reduce((hooks, instance) => hooks | instance.hooks, 0) };
 }
 
 function routeState(plan: RoutePlan, instances: readonly Instance[], clusters: number): RouteState {
@@ -265,7 +270,7 @@ function routeState(plan: RoutePlan, instances: readonly Instance[], clusters: n
   for (const { cluster, cells } of plan.requestCells) requestCells[cluster] = cells;
   return {
     name: plan.name,
-    chain: plan.chain.map((index) => instances[index]!),
+    ...chainOf(plan.chain, instances),
     action: plan.action,
     router: plan.action.kind === "router" ? instances[plan.action.instance]! : null,
     timeout: plan.timeout,

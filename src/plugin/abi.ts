@@ -36,6 +36,10 @@ export const HOOKS = [
   "pick",
   "outcome",
   "log",
+  "request_body",
+  "request_trailers",
+  "response_body",
+  "response_trailers",
 ] as const;
 export type Hook = (typeof HOOKS)[number];
 
@@ -50,18 +54,27 @@ export const RESULT = {
   respond: 1,
   /** Refuse the request: 403, `Proxy-Status: sluice; error=http_request_denied`. */
   reject: 2,
+  /**
+   * Go on, but hold the head until its body is whole (`limits.body` at most); the body hook is then called once, may
+   * change the head, and knows the whole body, also where it is empty.
+   */
+  hold: 3,
 } as const;
 
 /** The results that each hook defines; `pick` answers an index or -1 instead. `configure` may reject: it is an error. */
 export const HOOK_RESULTS: { readonly [H in Hook]: readonly number[] } = {
   configure: [0, 2],
-  request_head: [0, 1, 2],
+  request_head: [0, 1, 2, 3],
   route: [0, 1, 2],
-  response_head: [0, 1],
+  response_head: [0, 1, 3],
   update: [0],
   pick: [],
   outcome: [0],
   log: [0],
+  request_body: [0, 1, 2],
+  request_trailers: [0],
+  response_body: [0, 1],
+  response_trailers: [0],
 };
 
 /** What a host call answers below zero. Lengths and counts are never negative. */
@@ -240,6 +253,11 @@ export const IMPORTS = {
       3,
       "(status, body, bodyLen) -> ok | notHere | invalid | tooLarge: the answer to send; its head is part `response`",
     ),
+    body_size: i(0, "() -> bytes of the piece at hand | notHere; body hooks"),
+    body_last: i(0, "() -> 1 when it is the body's last piece, else 0 | notHere"),
+    body_read: i(3, "(offset, out, cap) -> bytes copied: those of the piece from `offset` on, at most `cap`"),
+    body_replace: i(2, "(ptr, len) -> ok | notHere | tooLarge: what passes on in place of the piece; 0 bytes drop it"),
+    body_append: i(2, "(ptr, len) -> ok | notHere | tooLarge: passes on after the piece, or what took its place"),
     exchange_get: i(4, "(key, keyLen, out, cap) -> length | absent; a value of this exchange, private to the plugin"),
     exchange_set: i(4, "(key, keyLen, value, valueLen) -> ok | tooLarge; kept until `log` has run"),
     config_get: i(4, "(path, pathLen, out, cap) -> length | absent; a scalar as text, by path: rules.0.name"),

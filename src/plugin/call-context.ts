@@ -3,7 +3,7 @@
  * undo its edits. One for each guest, set before each hook call; fields, not closures, so that a call costs no memory.
  */
 import type { EndpointView } from "../balance/endpoint-view.ts";
-import type { Head } from "../http/head.ts";
+import { Head } from "../http/head.ts";
 import type { Exchange } from "../proxy/exchange.ts";
 import { FUEL, HEADERS, HOOK, type LEVEL, STATUS } from "./abi.ts";
 import { Fault } from "./fault.ts";
@@ -16,6 +16,8 @@ export interface Configuration {
   readonly config: unknown;
   /** Names of fields that do not exist for the plugin; null when there are none. */
   readonly hidden: HiddenNames | null;
+  /** Bytes that it may put in the place of a piece of a body, or add to one. */
+  readonly bodyLimit: number;
   /** The id of a cluster that may be chosen; `absent` for an unknown name, `denied` for one not allowed. */
   findCluster(name: string): number;
   /** The index in the present version for such an id; `invalid` or `denied`. */
@@ -32,9 +34,16 @@ export const STARTING = -1;
 /** The debt at which fuel owed for host calls is taken from the guest: a crossing costs 8 ns, so not at each call. */
 const DEBT_STEP = 4096;
 
+/** Bytes of the area of trailers that a plugin adds where none came. */
+const TRAILERS = 256;
+
 const REQUEST_EDITS = (1 << HOOK.request_head) | (1 << HOOK.route);
-const RESPONSE_EDITS = 1 << HOOK.response_head;
-const RESPONSE_READS = RESPONSE_EDITS | (1 << HOOK.outcome) | (1 << HOOK.log);
+const RESPONSE_READS =
+  (1 << HOOK.response_head) |
+  (1 << HOOK.response_body) |
+  (1 << HOOK.response_trailers) |
+  (1 << HOOK.outcome) |
+  (1 << HOOK.log);
 
 /** Bits of `dirty`: what the present hook call has changed. */
 const DIRTY = { request: 1, response: 2, requestTrailers: 4, responseTrailers: 8, choice: 16, answer: 32 } as const;
@@ -149,17 +158,45 @@ export class CallContext {
   editable(part: number): Head | null {
     const { exchange } = this;
     if (exchange === null || this.hook < 0) return null;
-    if (part === HEADERS.request) {
-      if (((REQUEST_EDITS >>> this.hook) & 1) === 0) return null;
-      this.#save(DIRTY.request, exchange.request);
-      return exchange.request;
+    switch (part) {
+      case HEADERS.request:
+        return this.#editsRequest(exchange) ? this.#saved(DIRTY.request, exchange.request) : null;
+      case HEADERS.response:
+        if (!this.responded && !this.#editsResponse(exchange)) return null;
+        return this.#saved(DIRTY.response, exchange.response);
+      case HEADERS.requestTrailers:
+        if (!this.#ends(exchange, HOOK.request_body, HOOK.request_trailers)) return null;
+        return this.#saved(DIRTY.requestTrailers, (exchange.requestTrailers ??= new Head(TRAILERS, 8)));
+      case HEADERS.responseTrailers:
+        if (!this.#ends(exchange, HOOK.response_body, HOOK.response_trailers)) return null;
+        return this.#saved(DIRTY.responseTrailers, (exchange.responseTrailers ??= new Head(TRAILERS, 8)));
+      default:
+        return null;
     }
-    if (part === HEADERS.response) {
-      if (!this.responded && ((RESPONSE_EDITS >>> this.hook) & 1) === 0) return null;
-      this.#save(DIRTY.response, exchange.response);
-      return exchange.response;
-    }
-    return null;
+  }
+
+  /** Whether the request's head may be changed: in the hooks of heads, or with its whole body while it is held. */
+  #editsRequest({ requestHeld }: Exchange): boolean {
+    return ((REQUEST_EDITS >>> this.hook) & 1) === 1 || (requestHeld && this.hook === HOOK.request_body);
+  }
+
+  /** Whether the status of an answer may be changed now. */
+  changesAnswer(): boolean {
+    return this.exchange !== null && this.#editsResponse(this.exchange);
+  }
+
+  #editsResponse({ answerHeld }: Exchange): boolean {
+    return this.hook === HOOK.response_head || (answerHeld && this.hook === HOOK.response_body);
+  }
+
+  /** Whether the end of a body is at hand, where trailers are changed. */
+  #ends({ piece }: Exchange, body: number, trailers: number): boolean {
+    return this.hook === trailers || (this.hook === body && piece !== null && piece.last);
+  }
+
+  #saved(bit: number, head: Head): Head {
+    this.#save(bit, head);
+    return head;
   }
 
   #save(bit: number, head: Head): void {
@@ -171,7 +208,7 @@ export class CallContext {
   /** The exchange, if in this hook a cluster or strategy may be chosen. */
   choosing(): Exchange | null {
     const { exchange } = this;
-    if (exchange === null || this.hook < 0 || ((REQUEST_EDITS >>> this.hook) & 1) === 0) return null;
+    if (exchange === null || this.hook < 0 || !this.#editsRequest(exchange)) return null;
     if ((this.#dirty & DIRTY.choice) === 0) {
       this.#dirty |= DIRTY.choice;
       this.#cluster = exchange.chosenCluster;
@@ -183,7 +220,7 @@ export class CallContext {
   /** The exchange, if in this hook an answer may be given (or its status changed). */
   answering(): Exchange | null {
     const { exchange } = this;
-    if (exchange === null || this.hook < 0 || (((REQUEST_EDITS | RESPONSE_EDITS) >>> this.hook) & 1) === 0) return null;
+    if (exchange === null || this.hook < 0 || !this.#answers(exchange)) return null;
     this.#save(DIRTY.response, exchange.response);
     if ((this.#dirty & DIRTY.answer) === 0) {
       this.#dirty |= DIRTY.answer;
@@ -191,6 +228,12 @@ export class CallContext {
       this.#body = exchange.localBody;
     }
     return exchange;
+  }
+
+  /** While a request's body streams by, an answer may be given until the endpoint's is there. */
+  #answers(exchange: Exchange): boolean {
+    if (this.#editsRequest(exchange) || this.#editsResponse(exchange)) return true;
+    return this.hook === HOOK.request_body && exchange.answeredAt === 0 && !exchange.headSent;
   }
 
   /** Sets a value of the exchange. */
@@ -205,6 +248,9 @@ export class CallContext {
     if (exchange === null) return;
     if ((this.#dirty & DIRTY.request) !== 0) exchange.request.restore();
     if ((this.#dirty & DIRTY.response) !== 0) exchange.response.restore();
+    if ((this.#dirty & DIRTY.requestTrailers) !== 0) exchange.requestTrailers!.restore();
+    if ((this.#dirty & DIRTY.responseTrailers) !== 0) exchange.responseTrailers!.restore();
+    exchange.piece?.reject();
     if ((this.#dirty & DIRTY.choice) !== 0) {
       exchange.chosenCluster = this.#cluster;
       exchange.chosenStrategy = this.#strategy;

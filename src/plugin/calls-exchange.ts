@@ -10,7 +10,7 @@ import { hasRoom } from "./calls-head.ts";
 import { copyBytes } from "./memory.ts";
 
 const OBSERVES = (1 << HOOK.outcome) | (1 << HOOK.log);
-const ANSWERED = OBSERVES | (1 << HOOK.response_head);
+const ANSWERED = OBSERVES | (1 << HOOK.response_head) | (1 << HOOK.response_body) | (1 << HOOK.response_trailers);
 
 export function makeExchangeCalls(context: CallContext) {
   const { memory } = context;
@@ -233,7 +233,7 @@ function setAttribute(context: CallContext, id: number, start: number, end: numb
 }
 
 function setStatus(context: CallContext, start: number, end: number): number {
-  if (context.hook !== HOOK.response_head) return STATUS.notHere;
+  if (!context.changesAnswer()) return STATUS.notHere;
   let status = 0;
   for (let i = start; i < end; i++) {
     const digit = context.memory.bytes[i]! - 48;

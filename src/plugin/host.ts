@@ -18,6 +18,9 @@ export interface Instance {
   readonly plugin: string;
   /** Bit mask of the hooks that it exports (`1 << HOOK.pick`). */
   readonly hooks: number;
+  /** Bytes of a body that it may hold, and add to one; whether a message above that is refused, or passes it over. */
+  readonly bodyLimit: number;
+  readonly refusesTooLarge: boolean;
   /** Calls a head, route, outcome or log hook: one of OUTCOME. A failure under `skip` answers `continue`. */
   call(hook: number, exchange: Exchange): number;
   /** Tells a strategy its endpoints. False: it failed; picks are then native until the next update. */

@@ -2,6 +2,7 @@
 import { type IMPORTS, LEVEL, LIMIT, STATUS } from "./abi.ts";
 import type { CallContext } from "./call-context.ts";
 import { makeBalanceCalls } from "./calls-balance.ts";
+import { makeBodyCalls } from "./calls-body.ts";
 import { makeConfigCalls } from "./calls-config.ts";
 import { makeCryptoCalls } from "./calls-crypto.ts";
 import { makeExchangeCalls } from "./calls-exchange.ts";
@@ -20,6 +21,7 @@ export function makeImports(context: CallContext) {
     "sluice:core/1": {
       ...makeHeadCalls(context),
       ...makeExchangeCalls(context),
+      ...makeBodyCalls(context),
       ...makeConfigCalls(context),
       ...makeCoreCalls(context),
     },

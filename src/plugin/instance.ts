@@ -44,6 +44,8 @@ export class PluginInstance implements Instance, Member {
   readonly hooks: number;
   readonly config: unknown;
   readonly hidden: HiddenNames | null;
+  readonly bodyLimit: number;
+  readonly refusesTooLarge: boolean;
   readonly #fuel: number;
   readonly #skips: boolean;
   readonly #clusters: NameTable;
@@ -68,6 +70,8 @@ export class PluginInstance implements Instance, Member {
     this.hooks = hooks;
     this.config = plan.config;
     this.hidden = plan.hidden.length === 0 ? null : new HiddenNames(plan.hidden);
+    this.bodyLimit = plan.body;
+    this.refusesTooLarge = plan.tooLarge === "reject";
     this.#fuel = Math.min(plan.fuel, MOST_FUEL);
     this.#skips = plan.onFailure === "skip";
     this.#clusters = clusters;

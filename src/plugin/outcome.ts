@@ -3,6 +3,8 @@ export const OUTCOME = {
   continue: 0,
   respond: 1,
   reject: 2,
+  /** The head is held back until its body is whole. */
+  hold: 3,
   /** The plugin failed and its policy is `reject`; the failure is counted and logged already. */
-  failed: 3,
+  failed: 4,
 } as const;

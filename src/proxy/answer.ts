@@ -34,9 +34,13 @@ export function frameAnswer(x: Exchange): AnswerForm {
   if (x.localStatus !== 0) {
     if (status !== 204 && status !== 304) frame.ownLength = x.localBody?.length ?? 0;
   } else if (bodiless) {
-    frame.sized = status !== 204 && head.findKnown(NAME["content-length"]) >= 0;
+    frame.sized = status !== 204 && !x.answerStaged && head.findKnown(NAME["content-length"]) >= 0;
     x.body = null;
     x.bodyDone = true;
+  } else if (x.answerStaged && x.bodyDone && x.responseTrailers === null) frame.ownLength = x.bodyEnd - x.bodyStart;
+  else if (x.answerStaged) {
+    frame.untilClose = old;
+    frame.chunked = !old;
   } else if (head.framing === FRAMING.none) frame.ownLength = 0;
   else if (head.framing === FRAMING.length) frame.sized = true;
   else if (old) frame.untilClose = true;

@@ -38,6 +38,8 @@ export const ERROR = {
   connectRefused: error("connect_refused", "upstream", 502, "connection_refused"),
   connectFailed: error("connect_failed", "upstream", 502, "destination_ip_unroutable"),
   upstreamReset: error("upstream_reset", "upstream", 502, "connection_terminated"),
+  /** A plugin must see the whole of it, and may not. */
+  answerTooLarge: error("answer_too_large", "plugin", 502, "http_response_body_size"),
   upstreamMalformed: error("upstream_malformed", "upstream", 502, "http_protocol_error"),
   /** The answer's head was sent already: the client sees its answer broken. */
   upstreamBroken: error("upstream_broken", "upstream", 502, "http_response_incomplete"),

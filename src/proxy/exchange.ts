@@ -6,8 +6,11 @@
 import type { Cluster } from "../balance/cluster.ts";
 import type { Endpoint } from "../balance/endpoint.ts";
 import { Head } from "../http/head.ts";
+import type { Instance } from "../plugin/host.ts";
+import type { Carry } from "./carry.ts";
 import type { Client } from "./client.ts";
 import type { ProxyError } from "./error.ts";
+import type { Piece } from "./piece.ts";
 import type { ListenerState, RouteState } from "./snapshot.ts";
 import type { Upstream } from "./upstream.ts";
 
@@ -26,6 +29,13 @@ export const PHASE = {
   response: 8,
   body: 9,
   done: 10,
+  /** A held request's body is gathered; when it is whole, or has become too large, it is staged. */
+  gathering: 11,
+  stageRequest: 12,
+  /** The same of a held answer's. */
+  collecting: 13,
+  stageAnswer: 14,
+  send: 15,
 } as const;
 
 /** One try to have an endpoint answer. A retry is a second attempt of the same exchange. */
@@ -133,6 +143,22 @@ export class Exchange {
   attemptStatus = 0;
   attemptFailed = false;
 
+  /** Plugins that hold the head back until its body is whole; null: none does. */
+  holders: Instance[] | null = null;
+  requestHeld = false;
+  answerHeld = false;
+  /** Instances whose body hook is not called: the body is over their limit. By index. */
+  passedOver: Set<number> | null = null;
+  /** The request's body goes through plugins piece by piece. */
+  requestStaged = false;
+  /** The answer's body has gone through plugins, or does: its length may be another than its head says. */
+  answerStaged = false;
+  /** The piece that plugins see now, and how many of them have seen it. */
+  piece: Piece | null = null;
+  stage = 0;
+  /** What has come of a held answer's body. */
+  gathered: Carry | null = null;
+
   /** Makes it like new but for the memory. */
   reset(): void {
     this.phase = PHASE.idle;
@@ -186,6 +212,15 @@ export class Exchange {
     this.attemptLatency = 0;
     this.attemptStatus = 0;
     this.attemptFailed = false;
+    this.holders = null;
+    this.requestHeld = false;
+    this.answerHeld = false;
+    this.passedOver = null;
+    this.requestStaged = false;
+    this.answerStaged = false;
+    this.piece = null;
+    this.stage = 0;
+    this.gathered = null;
   }
 
   resetAttempt(): void {

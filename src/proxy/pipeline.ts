@@ -9,6 +9,7 @@
  * ⇢ is where bytes must be waited for. From `answered` and `failed` it goes back to `pick` while the retry rules allow it.
  */
 import type { Pool } from "../balance/pool.ts";
+import { FLAG, NAME } from "../http/head.ts";
 import { isHeadMethod, isIdempotent } from "../http/method.ts";
 import { THREAD_CELLS } from "../observe/series.ts";
 import { HOOK } from "../plugin/abi.ts";
@@ -21,8 +22,22 @@ import { type Exchange, Exchanges, PHASE } from "./exchange.ts";
 import { believeForwarded } from "./forwarded.ts";
 import { prepareErrorAnswer, prepareLocalAnswer } from "./reply.ts";
 import type { RouteState } from "./snapshot.ts";
+import {
+  CONTINUE,
+  frameStagedRequest,
+  gatherAnswer,
+  hold,
+  pieceOf,
+  stageAnswerPiece,
+  stageRequestPiece,
+  stagesAnswer,
+  stagesRequest,
+  withinLimits,
+} from "./stages.ts";
 import { Upstream } from "./upstream.ts";
 import type { Wire } from "./wire.ts";
+
+const NOTHING = Buffer.alloc(0);
 
 export class Pipeline {
   readonly exchanges = new Exchanges();
@@ -69,10 +84,19 @@ export class Pipeline {
         case PHASE.response:
           x.phase = this.#respond(x);
           continue;
+        case PHASE.send:
+          x.phase = this.#send(x);
+          continue;
+        case PHASE.stageRequest:
+          x.phase = this.#stageRequest(x);
+          continue;
+        case PHASE.stageAnswer:
+          x.phase = this.#stageAnswer(x);
+          continue;
         case PHASE.done:
           this.#finish(x);
           return;
-        default: // awaiting, body: an event comes back here
+        default: // awaiting, body, gathering, collecting: an event comes back here
           return;
       }
     }
@@ -92,7 +116,7 @@ export class Pipeline {
 
   /** The first rule that matches and whose router, if it has one, does not pass; then the rule's chain. */
   #route(x: Exchange): number {
-    const { router, routes, snapshot } = x.listener!;
+    const { router, routes } = x.listener!;
     for (let at = router.match(x.request, 0); at >= 0; at = router.match(x.request, at + 1)) {
       const route = routes[at]!;
       if (route.router !== null) {
@@ -113,12 +137,42 @@ export class Pipeline {
         if (this.#callRequest(chain[x.enteredRoute]!, x)) return PHASE.response;
         x.enteredRoute++;
       }
-      const cluster = x.chosenCluster >= 0 ? x.chosenCluster : clusterOf(route);
-      x.cluster = snapshot.clusters[cluster]!;
-      x.clusterName = x.cluster.plan.name;
-      return PHASE.pick;
+      this.#takeCluster(x);
+      return stagesRequest(x) ? PHASE.stageRequest : PHASE.pick;
     }
     return this.#error(x, ERROR.noRoute, "no rule of the listener matches");
+  }
+
+  /** What came of the request's body, through the plugins; of a held request not before it is whole. */
+  #stageRequest(x: Exchange): number {
+    if (x.requestHeld && !x.requestComplete) {
+      if (!withinLimits(x, x.replayLength)) return this.#error(x, ERROR.bodyTooLarge, "a plugin holds no such body");
+      if (x.holders !== null) return this.#gather(x);
+    }
+    const piece = pieceOf(x);
+    x.holders = null;
+    piece.set(x.replay ?? NOTHING, 0, x.replayLength, x.requestComplete);
+    const outcome = stageRequestPiece(x);
+    if (outcome !== OUTCOME.continue) return this.#ownAnswer(x, outcome);
+    x.replay = piece.bytes;
+    x.replayLength = piece.end;
+    x.requestHeld = false;
+    x.requestStaged = true;
+    piece.drop();
+    frameStagedRequest(x);
+    this.#takeCluster(x);
+    return PHASE.pick;
+  }
+
+  /** Waits for more of a held request's body. */
+  #gather(x: Exchange): number {
+    const { request } = x;
+    if ((request.flags & FLAG.expectContinue) !== 0) {
+      request.flags &= ~FLAG.expectContinue;
+      request.removeAt(request.findKnown(NAME.expect));
+      x.client!.interim(CONTINUE);
+    }
+    return PHASE.gathering;
   }
 
   #pick(x: Exchange): number {
@@ -147,6 +201,7 @@ export class Pipeline {
     attempt.sent = false;
     attempt.complete = false;
     x.response.status = 0; // what stands there is of an attempt or an exchange before
+    x.answeredAt = 0;
     x.sentHead = isHeadMethod(x.request);
     x.idempotent = isIdempotent(x.request);
     this.#context.columns.addInFlight(this.#context.thread, endpoint.slot, 1);
@@ -201,6 +256,52 @@ export class Pipeline {
     this.#callResponse(x.listener!.chain, x.enteredListener, x);
     x.replay = null;
     x.replayLost = true;
+    return stagesAnswer(x) ? PHASE.stageAnswer : PHASE.send;
+  }
+
+  /** What came of the answer's body, through the plugins; of a held answer not before it is whole. */
+  #stageAnswer(x: Exchange): number {
+    if (x.localStatus !== 0) return this.#stageLocal(x);
+    const piece = pieceOf(x);
+    if (x.answerHeld) {
+      const gathered = gatherAnswer(x);
+      if (!withinLimits(x, gathered.length)) return this.#refuseAnswer(x, ERROR.answerTooLarge);
+      if (x.holders !== null && !x.bodyDone) return PHASE.collecting;
+      piece.set(gathered.bytes, gathered.start, gathered.end, x.bodyDone);
+      x.answerHeld = x.holders !== null;
+      x.holders = null;
+    } else piece.set(x.body ?? NOTHING, x.bodyStart, x.bodyEnd, x.bodyDone);
+    const outcome = stageAnswerPiece(x);
+    if (outcome === OUTCOME.respond) prepareLocalAnswer(x);
+    else if (outcome !== OUTCOME.continue) return this.#refuseAnswer(x, ERROR.pluginFailed);
+    x.body = piece.bytes;
+    x.bodyStart = piece.start;
+    x.bodyEnd = piece.end;
+    x.answerStaged = true;
+    x.answerHeld = false;
+    return PHASE.send;
+  }
+
+  /** An answer of a plugin's or of Sluice's own is whole from the start. */
+  #stageLocal(x: Exchange): number {
+    const piece = pieceOf(x);
+    const body = x.localBody ?? NOTHING;
+    piece.set(body, 0, body.length, true);
+    const outcome = stageAnswerPiece(x);
+    if (outcome === OUTCOME.respond) prepareLocalAnswer(x);
+    else if (outcome !== OUTCOME.continue) return this.#refuseAnswer(x, ERROR.pluginFailed);
+    else x.localBody = piece.bytes.subarray(piece.start, piece.end);
+    return PHASE.send;
+  }
+
+  /** The endpoint's answer cannot be had, after its head went through the plugins: it is told, and not staged again. */
+  #refuseAnswer(x: Exchange, error: ProxyError): number {
+    x.problem = error === ERROR.answerTooLarge ? "a plugin holds no such body" : "a plugin failed on the body";
+    prepareErrorAnswer(x, error);
+    return PHASE.send;
+  }
+
+  #send(x: Exchange): number {
     const more = x.client!.answer(x);
     if (x.localStatus !== 0 || x.bodyDone) {
       this.#abandonAttempt(x); // of a body that is not to follow this head
@@ -217,8 +318,19 @@ export class Pipeline {
     if ((instance.hooks & (1 << HOOK.request_head)) === 0) return false;
     const outcome = instance.call(HOOK.request_head, x);
     if (outcome === OUTCOME.continue) return false;
+    if (outcome === OUTCOME.hold) {
+      x.requestHeld = true;
+      hold(x, instance);
+      return false;
+    }
     this.#ownAnswer(x, outcome);
     return true;
+  }
+
+  #takeCluster(x: Exchange): void {
+    const { clusters } = x.listener!.snapshot;
+    x.cluster = clusters[x.chosenCluster >= 0 ? x.chosenCluster : clusterOf(x.route!)]!;
+    x.clusterName = x.cluster.plan.name;
   }
 
   #callResponse(chain: readonly Instance[], entered: number, x: Exchange): void {
@@ -229,6 +341,9 @@ export class Pipeline {
       if (outcome === OUTCOME.respond) {
         x.error = null;
         prepareLocalAnswer(x);
+      } else if (outcome === OUTCOME.hold) {
+        x.answerHeld = true;
+        hold(x, instance);
       } else if (outcome !== OUTCOME.continue) {
         this.#ownAnswer(x, outcome);
         return;
@@ -284,10 +399,40 @@ export class Pipeline {
 
   /** More of the request's body. False: the client pauses until its `resumeBody`. */
   requestBody(x: Exchange, bytes: Buffer, start: number, end: number): boolean {
+    if (x.phase === PHASE.gathering) return this.#gatherMore(x, bytes, start, end);
+    if (x.requestStaged) {
+      const piece = pieceOf(x);
+      piece.set(bytes, start, end, x.requestComplete);
+      const outcome = stageRequestPiece(x);
+      if (outcome !== OUTCOME.continue) {
+        this.#endInBody(x, outcome);
+        return true;
+      }
+      ({ bytes, start, end } = piece);
+    }
     const { attempt } = x;
     if (attempt.upstream !== null && attempt.sent) return attempt.upstream.sendBody(x.client!, bytes, start, end);
     x.keep(bytes, start, end);
     return x.requestComplete || x.replayLength < 64 * 1024;
+  }
+
+  #gatherMore(x: Exchange, bytes: Buffer, start: number, end: number): boolean {
+    x.keep(bytes, start, end);
+    x.phase = PHASE.stageRequest;
+    this.advance(x);
+    return true;
+  }
+
+  /** A plugin answered, or failed, while the request's body went by. */
+  #endInBody(x: Exchange, outcome: number): void {
+    if (x.headSent || x.answeredAt > 0) {
+      x.error = ERROR.pluginFailed;
+      return this.breakOff(x, "a plugin failed on the request's body");
+    }
+    this.#abandonAttempt(x);
+    x.requestStaged = false;
+    x.phase = this.#ownAnswer(x, outcome);
+    this.advance(x);
   }
 
   clientDrained(x: Exchange): void {
@@ -321,7 +466,9 @@ export class Pipeline {
   /** More of the answer's body. False: the endpoint's connection pauses until `clientDrained`. */
   responseBody(x: Exchange, source: Wire, bytes: Buffer): boolean {
     try {
-      const more = x.client!.body(source, bytes, x);
+      if (x.phase === PHASE.collecting) return this.#collect(x, bytes);
+      if (x.answerStaged && !this.#stagePiece(x, bytes)) return true;
+      const more = x.client!.body(source, x.answerStaged ? x.body! : bytes, x);
       if (!x.bodyDone) return more;
       x.attempt.upstream = null;
       x.phase = PHASE.done;
@@ -333,13 +480,42 @@ export class Pipeline {
     return true;
   }
 
+  /** More of a held answer. */
+  #collect(x: Exchange, bytes: Buffer): boolean {
+    x.body = bytes;
+    if (x.bodyDone) x.attempt.upstream = null;
+    x.phase = PHASE.stageAnswer;
+    this.advance(x);
+    return true;
+  }
+
+  /** More of an answer that goes through plugins. False: one of them failed, and the answer is broken off. */
+  #stagePiece(x: Exchange, bytes: Buffer): boolean {
+    const piece = pieceOf(x);
+    piece.set(bytes, x.bodyStart, x.bodyEnd, x.bodyDone);
+    if (stageAnswerPiece(x) !== OUTCOME.continue) {
+      if (x.bodyDone) x.attempt.upstream = null;
+      x.error = ERROR.pluginFailed;
+      this.breakOff(x, "a plugin failed on the answer's body");
+      return false;
+    }
+    x.body = piece.bytes;
+    x.bodyStart = piece.start;
+    x.bodyEnd = piece.end;
+    return true;
+  }
+
   /** The attempt came to nothing; when its head is out, the client's answer is broken. */
   attemptFailed(x: Exchange, error: ProxyError, problem: string): void {
     x.attempt.upstream = null;
     x.error = error;
     if (x.headSent) return this.breakOff(x, problem);
     x.problem = problem;
-    x.phase = PHASE.failed;
+    if (x.phase === PHASE.collecting) {
+      // Its head went through the plugins already.
+      prepareErrorAnswer(x, error);
+      x.phase = PHASE.send;
+    } else x.phase = PHASE.failed;
     this.advance(x);
   }
 

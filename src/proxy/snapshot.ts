@@ -11,6 +11,8 @@ import type { Router } from "../route/match.ts";
 export type RouteState = {
   readonly name: string;
   readonly chain: readonly Instance[];
+  /** Hooks of any instance of the chain, a bit for each. */
+  readonly hooks: number;
   readonly action: RouteAction;
   /** The instance behind a `router` action. */
   readonly router: Instance | null;
@@ -29,6 +31,8 @@ export type ListenerState = {
   readonly plan: ListenerPlan;
   readonly snapshot: Snapshot;
   readonly chain: readonly Instance[];
+  /** Hooks of any instance of the chain, a bit for each. */
+  readonly hooks: number;
   readonly router: Router;
   readonly routes: readonly RouteState[];
   readonly trusted: BlockList | null;

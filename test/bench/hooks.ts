@@ -134,7 +134,15 @@ async function startPlugins(files: Readonly<Record<string, string>>): Promise<Ma
   );
   const plans = names.map((plugin, module) => ({
     ...{ key: plugin, plugin, module, config: null, onFailure: "reject" as const },
-    ...{ fuel: 1_000_000, memory: MEMORY, clusters: null, hidden: [], cells: module * 1024 },
+    ...{
+      fuel: 1_000_000,
+      body: 1_048_576,
+      tooLarge: "reject" as const,
+      memory: MEMORY,
+      clusters: null,
+      hidden: [],
+      cells: module * 1024,
+    },
   }));
   const report = (level: string, message: string): void => console.error(`${level}: ${message}`);
   const host = new PluginHost({ cells: new Float64Array(BLOCK_CELLS), report });

@@ -151,6 +151,7 @@ const configuration: Configuration = {
   plugin: "liar",
   config: { a: "b", list: [1, { c: null }] },
   hidden: null,
+  bodyLimit: 1024,
   findCluster: () => 0,
   clusterIndex: (id) => (id === 0 ? 0 : -3),
   findStrategy: () => 0,

@@ -37,6 +37,8 @@ export function loadPlugin(
       fuel: FUEL.default,
       memory: DEFAULT_MEMORY,
       clusters: null,
+      body: 1024 * 1024,
+      tooLarge: "reject",
       hidden: [],
       cells: 0,
       ...settings,

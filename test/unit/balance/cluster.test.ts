@@ -38,6 +38,8 @@ function makeCluster(answer: (view: EndpointView) => number, connections = 0) {
     index: 0,
     plugin: "test",
     hooks: 0,
+    bodyLimit: 0,
+    refusesTooLarge: true,
     call: () => 0,
     update: () => {
       updates++;

@@ -123,7 +123,7 @@ clusters:
   assert.deepEqual(tenant?.config, { header: "x-tenant", list: [1, null, "2", true] });
   assert.deepEqual([tenant?.wasm.path, tenant?.source?.path], ["plugins/tenant.wasm", "plugins/tenant.ts"]);
   assert.deepEqual(tenant?.wasm.at, { file: "sluice.yaml", line: 7, column: 11, path: "plugins.tenant.wasm" });
-  assert.deepEqual(tenant?.limits, { fuel: 5000, memory: 1024 * 1024 });
+  assert.deepEqual(tenant?.limits, { fuel: 5000, memory: 1024 * 1024, body: 1024 * 1024, tooLarge: "reject" });
   assert.deepEqual(
     tenant?.allow.clusters?.map(({ name }) => name),
     ["app", "canary"],

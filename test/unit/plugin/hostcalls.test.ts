@@ -35,6 +35,7 @@ const configuration: Configuration = {
   plugin: "test",
   config: { name: "x", rules: [{ to: "a.b" }, { "with.dot": { deep: 7 } }], on: true, none: null, ü: "ö" },
   hidden: null,
+  bodyLimit: 1024,
   findCluster: (name) => (name === "app" ? 4 : name === "secret" ? STATUS.denied : STATUS.absent),
   clusterIndex: (id) => (id === 4 ? 1 : STATUS.invalid),
   findStrategy: (name) => (name === "fast" ? 2 : STATUS.absent),
@@ -473,6 +474,10 @@ test("edits belong to their hook", () => {
     pick: [],
     outcome: [],
     log: [],
+    request_body: [],
+    request_trailers: [HEADERS.requestTrailers],
+    response_body: [],
+    response_trailers: [HEADERS.responseTrailers],
   };
   for (const [hook, parts] of Object.entries(editable) as [Hook, number[]][]) {
     for (const part of [0, 1, 2, 3]) {

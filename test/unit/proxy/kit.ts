@@ -132,6 +132,7 @@ function makeState(snapshot: Snapshot, settings: Settings): ListenerState {
   const route = {
     name: "all",
     chain: [],
+    hooks: 0,
     action: { kind: "cluster", cluster: 0 } as const,
     router: null,
     timeout: 0,
@@ -142,7 +143,7 @@ function makeState(snapshot: Snapshot, settings: Settings): ListenerState {
     unansweredCells: CELLS.requests,
     durationCells: CELLS.durations,
   };
-  return { plan, snapshot, chain: [], router: new Router([{ match: {} }]), routes: [route], trusted: null };
+  return { plan, snapshot, chain: [], hooks: 0, router: new Router([{ match: {} }]), routes: [route], trusted: null };
 }
 
 /** A data plane before those upstreams, gone with the test. */

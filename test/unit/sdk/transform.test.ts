@@ -5,7 +5,8 @@ import { readChecked } from "../../../src/plugin/build.ts";
 import { compileSource } from "../../contract/plugin-harness.ts";
 
 const SDK = 'import { Request, Response, Endpoints, Outcome, Cluster, Config } from "sluice/sdk";\n';
-const HOOKS = "configure, onRequest, route, onResponse, update, pick, onOutcome, onLog";
+const HOOKS =
+  "configure, onRequest, route, onResponse, onRequestBody, onRequestTrailers, onResponseBody, onResponseTrailers, update, pick, onOutcome, onLog";
 
 async function problems(source: string): Promise<string> {
   try {
