@@ -4,10 +4,10 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import type { ServerResponse } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { before, type TestContext, test } from "node:test";
+import { before } from "node:test";
 import { compile } from "../../src/cli/compile.ts";
 import { connectTo, exchange, type Recorded, startRawUpstream, startUpstream } from "./peers.ts";
-import { type Program, startSluice, testInBothModes, until } from "./program.ts";
+import { type LiveTest, type Program, startSluice, testInEachMode, until } from "./program.ts";
 
 /** What it does stands in the path; `mark` in its configuration tells two of them apart. */
 const SOURCE = `import { Body, Config, Headers, Request, Response, cluster } from "sluice/sdk";
@@ -67,12 +67,9 @@ before(async () => {
   rmSync(directory, { recursive: true });
 });
 
-type Setup = { port: number; other?: number; more?: string; accept?: "handle" | "public"; retry?: string };
+type Setup = { port: number; other?: number; more?: string; retry?: string };
 
-function start(
-  t: TestContext,
-  { port, other = port, more = "", accept = "handle", retry = "" }: Setup,
-): Promise<Program> {
+function start(t: TestContext, { port, other = port, more = "", retry = "" }: Setup): Promise<Program> {
   return startSluice(
     t,
     (ports) => `plugins:
@@ -87,16 +84,16 @@ clusters:
   app: [127.0.0.1:${port}]
   other: [127.0.0.1:${other}]
 `,
-    { files: { "bodies.wasm": wasm }, accept },
+    { files: { "bodies.wasm": wasm } },
   );
 }
 
 const post = (path: string, body: string, more = ""): string =>
   `POST ${path} HTTP/1.1\r\nhost: a\r\ncontent-length: ${body.length}\r\n${more}\r\n${body}`;
 
-testInBothModes("a body of any size is changed piece by piece on its way", async (t, accept) => {
+testInEachMode("a body of any size is changed piece by piece on its way", async (t) => {
   const upstream = await startUpstream(t, (request, response) => response.end(request.body));
-  const sluice = await start(t, { port: upstream.port, accept });
+  const sluice = await start(t, { port: upstream.port });
   const text = "The quick brown fox. ".repeat(100_000);
   const answer = await exchange(t, sluice.port, post("/upper", text));
   assert.equal(answer.status, 200);
@@ -108,9 +105,9 @@ testInBothModes("a body of any size is changed piece by piece on its way", async
   assert.equal(upstream.requests[1]!.headers["content-length"], "5");
 });
 
-testInBothModes("each plugin sees what the one before it let pass, answers the other way round", async (t, accept) => {
+testInEachMode("each plugin sees what the one before it let pass, answers the other way round", async (t) => {
   const upstream = await startUpstream(t, (_request, response) => response.end("answer"));
-  const sluice = await start(t, { port: upstream.port, accept });
+  const sluice = await start(t, { port: upstream.port });
   const answer = await exchange(t, sluice.port, post("/mark", "x"));
   assert.equal(upstream.requests[0]!.body.toString(), "x12");
   assert.equal(upstream.requests[0]!.headers["content-length"], "3");
@@ -122,12 +119,12 @@ testInBothModes("each plugin sees what the one before it let pass, answers the o
   assert.deepEqual([own.status, own.body.toString(), own.headers["content-length"]], [203, "own", "3"]);
 });
 
-testInBothModes(
+testInEachMode(
   "a held request goes out when its body is whole, with the head that the plugin made of it",
-  async (t, accept) => {
+  async (t) => {
     const upstream = await startUpstream(t);
     const other = await startUpstream(t, (_request, response) => response.end("other"));
-    const sluice = await start(t, { port: upstream.port, other: other.port, accept });
+    const sluice = await start(t, { port: upstream.port, other: other.port });
     const client = await connectTo(t, sluice.port);
     client.send("POST /hold/head HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ntransfer-encoding: chunked\r\n\r\n");
     assert.equal((await client.answer()).status, 100);
@@ -156,16 +153,16 @@ testInBothModes(
   },
 );
 
-testInBothModes("a held body over the limit is refused, or passes without the plugin", async (t, accept) => {
+testInEachMode("a held body over the limit is refused, or passes without the plugin", async (t) => {
   const upstream = await startUpstream(t, (request, response) => {
     response.end(request.url.startsWith("/answer") ? "x".repeat(5000) : `${request.body.length}`);
   });
-  const reject = await start(t, { port: upstream.port, more: ", limits: { body: 1KiB }", accept });
+  const reject = await start(t, { port: upstream.port, more: ", limits: { body: 1KiB }" });
   const large = "y".repeat(200_000);
   assert.equal((await exchange(t, reject.port, post("/hold/head", large))).status, 413);
   const late = await exchange(t, reject.port, "GET /answer/hold HTTP/1.1\r\nhost: a\r\n\r\n");
   assert.deepEqual([late.status, late.headers["proxy-status"]], [502, "sluice; error=http_response_body_size"]);
-  const skip = await start(t, { port: upstream.port, more: ", limits: { body: 1KiB, tooLarge: skip }", accept });
+  const skip = await start(t, { port: upstream.port, more: ", limits: { body: 1KiB, tooLarge: skip }" });
   const passed = await exchange(t, skip.port, post("/hold/head", large));
   assert.deepEqual([passed.status, passed.body.toString()], [200, "200000"]);
   assert.equal(upstream.requests.at(-1)!.url, "/hold/head");
@@ -175,13 +172,13 @@ testInBothModes("a held body over the limit is refused, or passes without the pl
   assert.equal(upstream.requests.at(-1)!.headers["x-body"], "5");
 });
 
-testInBothModes("a held answer may become another once its body was seen", async (t, accept) => {
+testInEachMode("a held answer may become another once its body was seen", async (t) => {
   const upstream = await startUpstream(t, (request, response) => {
     if (request.url.endsWith("/empty")) return response.writeHead(204).end();
     response.write(request.url.split("/")[3]!.slice(0, 2));
     setImmediate(() => response.end(request.url.split("/")[3]!.slice(2)));
   });
-  const sluice = await start(t, { port: upstream.port, accept });
+  const sluice = await start(t, { port: upstream.port });
   const ask = (path: string, method = "GET") =>
     exchange(t, sluice.port, `${method} /answer/hold/${path} HTTP/1.1\r\nhost: a\r\n\r\n`);
   const good = await ask("good");
@@ -195,9 +192,9 @@ testInBothModes("a held answer may become another once its body was seen", async
   assert.deepEqual([empty.status, empty.headers["content-length"], empty.headers["x-size"]], [204, undefined, "1"]);
 });
 
-testInBothModes("while a body streams by, a plugin can still answer or refuse", async (t, accept) => {
+testInEachMode("while a body streams by, a plugin can still answer or refuse", async (t) => {
   const upstream = await startRawUpstream(t);
-  const sluice = await start(t, { port: upstream.port, accept });
+  const sluice = await start(t, { port: upstream.port });
   const client = await connectTo(t, sluice.port);
   client.send("POST /respond HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n");
   const peer = await upstream.connection(0);
@@ -210,18 +207,18 @@ testInBothModes("while a body streams by, a plugin can still answer or refuse", 
   assert.equal((await exchange(t, sluice.port, post("/reject", "x"))).status, 403);
 });
 
-testInBothModes("a body hook that fails breaks the message, or is done without", async (t, accept) => {
+testInEachMode("a body hook that fails breaks the message, or is done without", async (t) => {
   const upstream = await startUpstream(t, (request, response) => {
     response.write("some ");
     setTimeout(() => response.end(request.body), 50);
   });
-  const reject = await start(t, { port: upstream.port, accept });
+  const reject = await start(t, { port: upstream.port });
   assert.equal((await exchange(t, reject.port, post("/fail/request", "x"))).status, 500);
   assert.equal(upstream.requests.length, 0);
   // The first piece came after the head had gone out, or with it: broken, or 500.
   const answer = await exchange(t, reject.port, post("/fail/answer", "x"));
   assert.ok(answer.status === 500 || !answer.whole, `${answer.status}`);
-  const skip = await start(t, { port: upstream.port, more: ", onFailure: skip", accept });
+  const skip = await start(t, { port: upstream.port, more: ", onFailure: skip" });
   const passed = await exchange(t, skip.port, post("/fail/request", "x"));
   assert.deepEqual([passed.status, passed.body.toString()], [200, "some x"]);
   assert.equal((await exchange(t, skip.port, post("/fail/answer", "y"))).body.toString(), "some y");
@@ -231,9 +228,9 @@ testInBothModes("a body hook that fails breaks the message, or is done without",
   );
 });
 
-testInBothModes("a failure behind the answer's head is seen as a broken answer", async (t, accept) => {
+testInEachMode("a failure behind the answer's head is seen as a broken answer", async (t) => {
   const upstream = await startRawUpstream(t);
-  const sluice = await start(t, { port: upstream.port, accept });
+  const sluice = await start(t, { port: upstream.port });
   const client = await connectTo(t, sluice.port);
   client.send("GET /fail/answer HTTP/1.1\r\nhost: a\r\n\r\n");
   const peer = await upstream.connection(0);
@@ -246,14 +243,14 @@ testInBothModes("a failure behind the answer's head is seen as a broken answer",
   await peer.closed;
 });
 
-testInBothModes("trailers are seen, changed, and added", async (t, accept) => {
+testInEachMode("trailers are seen, changed, and added", async (t) => {
   const upstream = await startUpstream(t, (request, response) => {
     response.writeHead(200, { trailer: "x-sum" });
     response.write(request.body);
     response.addTrailers({ "x-sum": "answer" });
     response.end();
   });
-  const sluice = await start(t, { port: upstream.port, accept });
+  const sluice = await start(t, { port: upstream.port });
   const answer = await exchange(
     t,
     sluice.port,
@@ -265,7 +262,7 @@ testInBothModes("trailers are seen, changed, and added", async (t, accept) => {
   assert.match(answer.trailers, /x-sum: answer\r\nx-seen: answer\r\n/i);
 });
 
-testInBothModes("a retry sends what the plugins made of the body, once", async (t, accept) => {
+testInEachMode("a retry sends what the plugins made of the body, once", async (t) => {
   let asked = 0;
   const serve = (request: Recorded, response: ServerResponse) => {
     if (++asked === 1) response.writeHead(503).end();
@@ -284,26 +281,29 @@ clusters:
   app: [127.0.0.1:${one.port}, 127.0.0.1:${two.port}]
   other: [127.0.0.1:${one.port}]
 `,
-    { files: { "bodies.wasm": wasm }, accept },
+    { files: { "bodies.wasm": wasm } },
   );
   const answer = await exchange(t, sluice.port, "PUT /mark HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\nx");
   assert.deepEqual([answer.status, answer.body.toString()], [200, "x11"]);
 });
 
-test("an endpoint that breaks off a held answer is a 502; a client that leaves it frees the endpoint", async (t) => {
-  const upstream = await startRawUpstream(t);
-  const sluice = await start(t, { port: upstream.port });
-  const client = await connectTo(t, sluice.port);
-  client.send("GET /answer/hold HTTP/1.1\r\nhost: a\r\n\r\n");
-  let peer = await upstream.connection(0);
-  await peer.head();
-  peer.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc").end();
-  assert.equal((await client.answer()).status, 502);
-  client.send("GET /answer/hold HTTP/1.1\r\nhost: a\r\n\r\n");
-  peer = await upstream.connection(1);
-  await peer.head();
-  peer.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc");
-  client.socket.destroy();
-  await peer.closed;
-  await until(async () => (await sluice.metric("sluice_requests_in_flight")) === 0, "nothing is in flight");
-});
+testInEachMode(
+  "an endpoint that breaks off a held answer is a 502; a client that leaves it frees the endpoint",
+  async (t) => {
+    const upstream = await startRawUpstream(t);
+    const sluice = await start(t, { port: upstream.port });
+    const client = await connectTo(t, sluice.port);
+    client.send("GET /answer/hold HTTP/1.1\r\nhost: a\r\n\r\n");
+    let peer = await upstream.connection(0);
+    await peer.head();
+    peer.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc").end();
+    assert.equal((await client.answer()).status, 502);
+    client.send("GET /answer/hold HTTP/1.1\r\nhost: a\r\n\r\n");
+    peer = await upstream.connection(1);
+    await peer.head();
+    peer.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc");
+    client.socket.destroy();
+    await peer.closed;
+    await until(async () => (await sluice.metric("sluice_requests_in_flight")) === 0, "nothing is in flight");
+  },
+);
