@@ -69,7 +69,7 @@ before(async () => {
 
 type Setup = { port: number; other?: number; more?: string; retry?: string };
 
-function start(t: TestContext, { port, other = port, more = "", retry = "" }: Setup): Promise<Program> {
+function start(t: LiveTest, { port, other = port, more = "", retry = "" }: Setup): Promise<Program> {
   return startSluice(
     t,
     (ports) => `plugins:
