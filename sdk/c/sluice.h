@@ -51,11 +51,11 @@ extern "C" {
 
 /* Answers continue, reject. */
 #define SLUICE_ON_CONFIGURE(instance, exchange) SLUICE_HOOK("configure", sluice_on_configure, instance, exchange)
-/* Answers continue, respond, reject. */
+/* Answers continue, respond, reject, hold. */
 #define SLUICE_ON_REQUEST_HEAD(instance, exchange) SLUICE_HOOK("request_head", sluice_on_request_head, instance, exchange)
 /* Answers continue, respond, reject. */
 #define SLUICE_ON_ROUTE(instance, exchange) SLUICE_HOOK("route", sluice_on_route, instance, exchange)
-/* Answers continue, respond. */
+/* Answers continue, respond, hold. */
 #define SLUICE_ON_RESPONSE_HEAD(instance, exchange) SLUICE_HOOK("response_head", sluice_on_response_head, instance, exchange)
 /* Answers continue. */
 #define SLUICE_ON_UPDATE(instance, exchange) SLUICE_HOOK("update", sluice_on_update, instance, exchange)
@@ -65,6 +65,14 @@ extern "C" {
 #define SLUICE_ON_OUTCOME(instance, exchange) SLUICE_HOOK("outcome", sluice_on_outcome, instance, exchange)
 /* Answers continue. */
 #define SLUICE_ON_LOG(instance, exchange) SLUICE_HOOK("log", sluice_on_log, instance, exchange)
+/* Answers continue, respond, reject. */
+#define SLUICE_ON_REQUEST_BODY(instance, exchange) SLUICE_HOOK("request_body", sluice_on_request_body, instance, exchange)
+/* Answers continue. */
+#define SLUICE_ON_REQUEST_TRAILERS(instance, exchange) SLUICE_HOOK("request_trailers", sluice_on_request_trailers, instance, exchange)
+/* Answers continue, respond. */
+#define SLUICE_ON_RESPONSE_BODY(instance, exchange) SLUICE_HOOK("response_body", sluice_on_response_body, instance, exchange)
+/* Answers continue. */
+#define SLUICE_ON_RESPONSE_TRAILERS(instance, exchange) SLUICE_HOOK("response_trailers", sluice_on_response_trailers, instance, exchange)
 
 /* Ids for `attempt`, i32, in `outcome`. */
 enum {
@@ -219,6 +227,9 @@ enum {
   SLUICE_RESULT_RESPOND = 1,
   /* Refuse the request: 403, `Proxy-Status: sluice; error=http_request_denied`. */
   SLUICE_RESULT_REJECT = 2,
+  /* Go on, but hold the head until its body is whole (`limits.body` at most); the body hook is then called once, may
+   * change the head, and knows the whole body, also where it is empty. */
+  SLUICE_RESULT_HOLD = 3,
 };
 
 /* Ids for `verify`: the algorithms of RFC 7518 section 3.1 and RFC 8037 by their JOSE names. */
@@ -290,6 +301,26 @@ int32_t sluice_head_read(int32_t part, void *out, int32_t cap);
 /* (status, body, bodyLen) -> ok | notHere | invalid | tooLarge: the answer to send; its head is part `response` */
 SLUICE_IMPORT("sluice:core/1", "respond")
 int32_t sluice_respond(int32_t status, const void *body, int32_t body_len);
+
+/* () -> bytes of the piece at hand | notHere; body hooks */
+SLUICE_IMPORT("sluice:core/1", "body_size")
+int32_t sluice_body_size(void);
+
+/* () -> 1 when it is the body's last piece, else 0 | notHere */
+SLUICE_IMPORT("sluice:core/1", "body_last")
+int32_t sluice_body_last(void);
+
+/* (offset, out, cap) -> bytes copied: those of the piece from `offset` on, at most `cap` */
+SLUICE_IMPORT("sluice:core/1", "body_read")
+int32_t sluice_body_read(int32_t offset, void *out, int32_t cap);
+
+/* (ptr, len) -> ok | notHere | tooLarge: what passes on in place of the piece; 0 bytes drop it */
+SLUICE_IMPORT("sluice:core/1", "body_replace")
+int32_t sluice_body_replace(const void *ptr, int32_t ptr_len);
+
+/* (ptr, len) -> ok | notHere | tooLarge: passes on after the piece, or what took its place */
+SLUICE_IMPORT("sluice:core/1", "body_append")
+int32_t sluice_body_append(const void *ptr, int32_t ptr_len);
 
 /* (key, keyLen, out, cap) -> length | absent; a value of this exchange, private to the plugin */
 SLUICE_IMPORT("sluice:core/1", "exchange_get")
