@@ -1,13 +1,15 @@
-/** Writes docs/configuration.md from the schema. `--check` only tells whether it is up to date. */
-import { readFileSync, writeFileSync } from "node:fs";
+/** Writes docs/configuration.md from the schema, and from those of the built-in plugins. `--check` only tells whether it is up to date. */
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { describeSettings } from "../src/config/plugin-config.ts";
+import { type PluginSchema, readPluginSchema } from "../src/config/plugin-schema.ts";
 import { BUILTINS, configuration, LATER_BUILTINS } from "../src/config/schema.ts";
 import type { AnyShape, Field, ObjectShape, Role, Shape } from "../src/config/shape.ts";
 import { root } from "./run-node.ts";
 
 const INTRODUCTION = `# Configuration
 
-<!-- Made from src/config/schema.ts by scripts/build-docs.ts. -->
+<!-- Made from src/config/schema.ts and plugins/*.schema.json by scripts/build-docs.ts. -->
 
 One YAML file, \`sluice.yaml\` without \`-c\`. The smallest useful one:
 
@@ -46,10 +48,37 @@ The name is one under \`plugins\`, or a built-in: ${list("filter")} in a chain; 
 A plugin of your own takes the place of a built-in of its name. Not served by this version: ${LATER_BUILTINS.map(code).join(", ")}.
 `;
 
+const BUILTIN_INTRODUCTION = `## The configuration of built-in plugins
+
+Each brings a JSON Schema, by which every configuration is checked when the file is loaded, as your own plugins may ([plugins.md](plugins.md#configuration)). Those that are not named here have nothing to configure.
+`;
+
 const WHOLE = "The file";
 
 export function makeDocs(): string {
-  return [INTRODUCTION, ...describeSection(WHOLE, configuration), USES].join("\n");
+  return [INTRODUCTION, ...describeSection(WHOLE, configuration), USES, ...describeBuiltins()].join("\n");
+}
+
+function describeBuiltins(): string[] {
+  const sections = Object.keys(BUILTINS)
+    .sort()
+    .flatMap((name) => {
+      const file = join(root, "plugins", `${name}.schema.json`);
+      if (!existsSync(file)) return [];
+      const { schema } = readPluginSchema(readFileSync(file, "utf8"), file);
+      const rows = schema === null ? [] : listSettings(schema);
+      return rows.length === 0
+        ? []
+        : [`### \`${name}\`\n\n| key | value | default | |\n|---|---|---|---|\n${rows.join("\n")}\n`];
+    });
+  return [BUILTIN_INTRODUCTION, ...sections];
+}
+
+function listSettings(schema: PluginSchema): string[] {
+  return describeSettings(schema).map(({ key, value, usual, description }) => {
+    const cells = [code(key), value, usual === "" || usual === "required" ? usual : code(usual), description];
+    return `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
+  });
 }
 
 /** The section of a map, and those of the maps in its lists after it. */

@@ -2,6 +2,7 @@
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
 import { formatProblem, loadConfig, loadPlugins } from "../config/load.ts";
+import { checkSettings } from "../config/plugin-schema.ts";
 import type { Config, Problem } from "../config/schema.ts";
 
 export async function run(args: string[]): Promise<number> {
@@ -30,7 +31,7 @@ async function tryPlugins(config: Config): Promise<readonly Problem[]> {
   const { buildModuleAside } = await import("../plugin/build.ts");
   const { PluginHost } = await import("../plugin/host.ts");
 
-  const modules = new Modules({ build: buildModuleAside, builtins: BUILTIN_PLUGINS });
+  const modules = new Modules({ build: buildModuleAside, checkSettings, builtins: BUILTIN_PLUGINS });
   const files = await readWasmFiles(listWasmFiles(config, BUILTIN_PLUGINS).keys());
   const { plugins, problems } = await modules.load(config, files);
   if (problems.length > 0) return problems;
@@ -53,12 +54,12 @@ async function tryModules(plugins: Config["plugins"]): Promise<readonly Problem[
   const { readWasmFiles } = await import("../control/modules.ts");
   const { buildModule } = await import("../plugin/build.ts");
   const files = await readWasmFiles(plugins.map(({ wasm }) => wasm.path));
-  return plugins.flatMap(({ wasm, limits }): Problem[] => {
+  return plugins.flatMap(({ wasm, limits, config, at }): readonly Problem[] => {
     const bytes = files.get(wasm.path);
     if (bytes === undefined || typeof bytes === "string") return [{ ...wasm.at, message: bytes ?? "" }];
     try {
-      buildModule(bytes, { memory: limits.memory });
-      return [];
+      const { configSchema } = buildModule(bytes, { memory: limits.memory }).info;
+      return configSchema === null || config === undefined ? [] : checkSettings(configSchema, config, at);
     } catch (error) {
       return [{ ...wasm.at, message: `${wasm.path}: ${error instanceof Error ? error.message : String(error)}` }];
     }

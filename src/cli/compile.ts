@@ -6,7 +6,11 @@ import { fileURLToPath } from "node:url";
 import type { DiagnosticMessage } from "assemblyscript/asc";
 import { main, version } from "assemblyscript/asc";
 import SluiceTransform from "../../sdk/transform.js";
+import { readPluginSchema } from "../config/plugin-schema.ts";
+import { CUSTOM_SECTION } from "../plugin/abi.ts";
 import { MAP_MODULE } from "../plugin/source-map.ts";
+import { SECTION } from "../plugin/wasm-binary.ts";
+import { Writer } from "../plugin/wasm-writer.ts";
 
 export const SDK_DIRECTORY = fileURLToPath(new URL("../../sdk/", import.meta.url));
 export const COMPILER_VERSION = version;
@@ -53,8 +57,42 @@ export async function compile(
     transform: SluiceTransform,
   });
   if (ran.problems) return ran;
-  const wasm = ran.output.get(name) as Uint8Array;
+  const schema = await readSchema(resolve(file));
+  if (schema.problems) return schema;
+  const bare = ran.output.get(name) as Uint8Array;
+  const wasm = schema.text === null ? bare : addSection(bare, CUSTOM_SECTION.configSchema, schema.text);
   return { wasm, sourceMap: finishSourceMap(String(ran.output.get(`${name}.map`)), wasm), problems: null };
+}
+
+/** Where the schema of a plugin's configuration stands: beside its source. */
+export function schemaPath(file: string): string {
+  return file.replace(/\.ts$/, ".schema.json");
+}
+
+/** The schema beside the source, without its blanks; null when there is none. */
+async function readSchema(path: string): Promise<{ text: string | null; problems: null } | { problems: Problem[] }> {
+  const file = schemaPath(path);
+  const text = await readText(file);
+  if (text === null) return { text: null, problems: null };
+  const { problems } = readPluginSchema(text, relative("", file));
+  if (problems.length === 0) return { text: JSON.stringify(JSON.parse(text)), problems: null };
+  return { problems: problems.map((problem) => ({ ...problem, message: withPath(problem) })) };
+}
+
+function withPath({ path, message }: { path: string; message: string }): string {
+  return path === "" ? message : `${path}: ${message}`;
+}
+
+/** The module with one more custom section, at its end: nothing before it moves. */
+function addSection(wasm: Uint8Array, name: string, text: string): Uint8Array {
+  const writer = new Writer(wasm.length + text.length + 64);
+  writer.copy(wasm, 0, wasm.length);
+  const content = Buffer.from(text, "utf8");
+  writer.section(SECTION.custom, () => {
+    writer.name(name);
+    writer.copy(content, 0, content.length);
+  });
+  return writer.done();
 }
 
 export type Ran =

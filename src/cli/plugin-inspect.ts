@@ -1,6 +1,8 @@
 /** `sluice plugin inspect FILE.wasm`: what a module is, may do, and costs. */
 import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
+import { describeSettings } from "../config/plugin-config.ts";
+import { parsePluginSchema } from "../config/plugin-schema.ts";
 import { permissionFor } from "../control/permissions.ts";
 import { ABI_VERSION, EXPORT, HOOKS } from "../plugin/abi.ts";
 import { buildModuleAside, readChecked } from "../plugin/build.ts";
@@ -39,9 +41,23 @@ export async function run(args: string[]): Promise<number> {
     const needs = permissionFor(group);
     lines.push(["may", `${PERMISSIONS[group] ?? group}${needs === null ? "" : `, when allowed: { ${needs} }`}`]);
   }
+  lines.push(...describeConfig(module.info.configSchema));
   process.stdout.write(`${file}\n${lines.map(([label, text]) => `  ${label.padEnd(8)} ${text}\n`).join("")}`);
   process.stdout.write(describeCosts(() => measureCosts(module, { memory: MEMORY, config, clusters })));
   return 0;
+}
+
+/** The keys of its configuration, by the schema that it brings. */
+function describeConfig(schemaText: string | null): [label: string, text: string][] {
+  if (schemaText === null) return [["config", "brings no schema: any configuration is handed to it"]];
+  const { schema, problems } = parsePluginSchema(schemaText, { file: "", line: 0, column: 0, path: "" });
+  if (schema === null) return problems.map(({ message }) => ["config", message]);
+  const settings = describeSettings(schema);
+  if (settings.length === 0) return [["config", schema.additional === false ? "none" : "any"]];
+  return settings.map(({ key, value, usual, description }) => {
+    const notes = [usual === "" || usual === "required" ? usual : `default ${usual}`, description].filter(Boolean);
+    return ["config", `${key}: ${value}${notes.length === 0 ? "" : `  (${notes.join("; ")})`}`];
+  });
 }
 
 function readShape(file: string, bytes: Uint8Array): ReturnType<typeof readChecked> {

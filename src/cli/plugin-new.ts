@@ -41,6 +41,7 @@ function projectFiles(name: string, kind: Kind): [name: string, text: string][] 
   return [
     ["plugin.ts", SOURCES[kind]],
     ["plugin.test.ts", TESTS[kind]],
+    ...(SCHEMAS[kind] === null ? [] : [["plugin.schema.json", SCHEMAS[kind]] as [string, string]]),
     ["sluice.yaml", configuration(name, kind)],
     ["README.md", readme(name, kind)],
     // For editors and for `asc`; `sluice plugin build` needs neither.
@@ -92,6 +93,21 @@ export function pick(endpoints: Endpoints): i32 {
   return best;
 }
 `,
+};
+
+/** Of the configuration; null for a kind that has none. */
+const SCHEMAS: Readonly<Record<Kind, string | null>> = {
+  filter: `{
+  "$schema": "https://json-schema.org/draft/2020-12/schema",
+  "type": "object",
+  "properties": {
+    "greeting": { "description": "What the upstream is told.", "type": "string", "default": "hello" }
+  },
+  "additionalProperties": false
+}
+`,
+  router: null,
+  strategy: null,
 };
 
 const TESTS: Readonly<Record<Kind, string>> = {

@@ -12,9 +12,10 @@ import {
   Refusal,
   type Role,
   type ScalarShape,
+  type Settings,
   type Shape,
 } from "./shape.ts";
-import { findEntry, join, type MapTree, makeTree, type ScalarTree, type Tree } from "./tree.ts";
+import { describeTree, findEntry, join, type MapTree, makeTree, type ScalarTree, shorten, type Tree } from "./tree.ts";
 
 export class Reader {
   readonly problems: Problem[] = [];
@@ -53,7 +54,7 @@ export class Reader {
       case "use":
         return this.#readUse(shape.role, tree);
       case "free":
-        return this.#readFree(tree);
+        return this.#readSettings(tree);
       case "converted": {
         const value = this.#read(shape.from as AnyShape, tree);
         return value === undefined ? undefined : shape.convert(value, tree.at, this.#conversion);
@@ -76,7 +77,7 @@ export class Reader {
   }
 
   #readList(item: Shape<unknown>, single: boolean, tree: Tree): unknown {
-    if (tree.kind !== "list" && !single) return this.#report(tree.at, `${describe(tree)}, expected a list`);
+    if (tree.kind !== "list" && !single) return this.#report(tree.at, `${describeTree(tree)}, expected a list`);
     const trees = tree.kind === "list" ? tree.items : [tree];
     return trees.map((one) => this.read(item, one)).filter((value) => value !== undefined);
   }
@@ -130,7 +131,7 @@ export class Reader {
   #expectMap(tree: Tree, expected: string): MapTree | undefined {
     if (tree.kind === "map") return tree;
     if (tree.kind === "scalar" && tree.value === null) return { kind: "map", entries: [], at: tree.at };
-    this.#report(tree.at, `${describe(tree)}, expected ${expected}`);
+    this.#report(tree.at, `${describeTree(tree)}, expected ${expected}`);
     return undefined;
   }
 
@@ -138,11 +139,11 @@ export class Reader {
     const expected = `the name of a ${role}, or a map with that name and its configuration`;
     if (tree.kind === "map" && tree.entries.length === 1) {
       const { key, keyAt, value } = tree.entries[0]!;
-      return this.#checkUse({ name: key, config: this.#readFree(value), at: keyAt }, role);
+      return this.#checkUse({ name: key, config: this.#readSettings(value), at: keyAt }, role);
     }
     if (tree.kind === "scalar" && tree.value !== null)
       return this.#checkUse({ name: tree.text, config: undefined, at: tree.at }, role);
-    const found = tree.kind === "map" ? `a map of ${tree.entries.length} keys stands here` : describe(tree);
+    const found = tree.kind === "map" ? `a map of ${tree.entries.length} keys stands here` : describeTree(tree);
     this.#report(tree.at, `${found}, expected ${expected}`);
     return undefined;
   }
@@ -156,6 +157,10 @@ export class Reader {
     else if (LATER_BUILTINS.includes(use.name)) this.#report(use.at, `"${use.name}" is not supported by this version`);
     else this.#report(use.at, `unknown ${role} "${use.name}", ${hint(use.name, known)}`);
     return use;
+  }
+
+  #readSettings(tree: Tree): Settings {
+    return { value: this.#readFree(tree), tree };
   }
 
   #readFree(tree: Tree): unknown {
@@ -196,18 +201,9 @@ function listKeys(root: Tree, key: string): readonly string[] {
   return tree?.kind === "map" ? tree.entries.map((entry) => entry.key) : [];
 }
 
-function describe(tree: Tree): string {
-  if (tree.kind !== "scalar") return `a ${tree.kind} stands here`;
-  return tree.value === null ? "there is no value" : `"${shorten(tree.text)}" stands here`;
-}
-
 /** What is expected of a shape, in words. */
 function name(shape: AnyShape): string {
   if (shape.kind === "scalar") return shape.expected;
   if (shape.kind === "converted") return name(shape.from as AnyShape);
   return shape.kind === "list" ? "a list" : "a map";
-}
-
-function shorten(text: string): string {
-  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }

@@ -45,7 +45,7 @@ import {
 } from "./values.ts";
 
 export type { Place, Problem } from "./place.ts";
-export type { PluginUse } from "./shape.ts";
+export type { PluginUse, Settings } from "./shape.ts";
 export type { Address } from "./values.ts";
 
 /** The plugins that come with Sluice. A plugin of the same name under `plugins` takes a built-in's place. */

@@ -3,6 +3,7 @@
  * reading with every problem (`read.ts`), its JSON Schema and its documentation come from it.
  */
 import type { Place } from "./place.ts";
+import type { Tree } from "./tree.ts";
 
 export type JsonSchema = { readonly [key: string]: unknown };
 
@@ -70,7 +71,7 @@ export type Role = "filter" | "router" | "strategy";
 export type PluginUse = {
   readonly name: string;
   /** The configuration given here; undefined when only the name is. */
-  readonly config: unknown;
+  readonly config: Settings | undefined;
   readonly at: Place;
 };
 export interface UseShape extends Shape<PluginUse> {
@@ -78,8 +79,9 @@ export interface UseShape extends Shape<PluginUse> {
   readonly role: Role;
 }
 
-/** Any YAML, as plain values. */
-export interface FreeShape extends Shape<unknown> {
+/** Any YAML: as plain values, and as what knows where each of them stands. */
+export type Settings = { readonly value: unknown; readonly tree: Tree };
+export interface FreeShape extends Shape<Settings> {
   readonly kind: "free";
 }
 

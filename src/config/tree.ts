@@ -25,10 +25,10 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 const MAX_VALUES = 100_000;
 const MAX_DEPTH = 100;
 
-/** Reads YAML. An empty file is an empty map. On a syntax error the tree is null. */
+/** Reads YAML. An empty file is an empty map. On a syntax error the tree is null. Without `env`, `${` is only text. */
 export function parseTree(
   text: string,
-  options: { file: string; env: Environment },
+  options: { file: string; env: Environment | null },
 ): { tree: Tree | null; problems: Problem[] } {
   const builder = new TreeBuilder(text, options.file, options.env);
   const tree = builder.build();
@@ -51,19 +51,33 @@ export function findEntry(tree: Tree | null | undefined, key: string): Tree | un
   return tree?.kind === "map" ? tree.entries.find((entry) => entry.key === key)?.value : undefined;
 }
 
+/** What stands there, in words. */
+export function describeTree(tree: Tree): string {
+  if (tree.kind !== "scalar") return `a ${tree.kind} stands here`;
+  return tree.value === null ? "there is no value" : `"${shorten(tree.text)}" stands here`;
+}
+
+export function shorten(text: string): string {
+  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
+}
+
 class TreeBuilder {
   readonly problems: Problem[] = [];
   readonly #lines = new LineCounter();
   readonly #document: Document;
   readonly #file: string;
-  readonly #env: Environment;
+  readonly #env: Environment | null;
   #values = 0;
 
-  constructor(text: string, file: string, env: Environment) {
+  constructor(text: string, file: string, env: Environment | null) {
     this.#file = file;
     this.#env = env;
     // Keys are compared here and not by the parser, whose check is quadratic and knows no place for the first one.
-    this.#document = parseDocument(shield(text), { lineCounter: this.#lines, prettyErrors: false, uniqueKeys: false });
+    this.#document = parseDocument(env === null ? text : shield(text), {
+      lineCounter: this.#lines,
+      prettyErrors: false,
+      uniqueKeys: false,
+    });
   }
 
   build(): Tree | null {
@@ -155,16 +169,16 @@ class TreeBuilder {
   #convertScalar(node: Scalar, at: Place): ScalarTree {
     const plain = node.type === Scalar.PLAIN;
     const written = unshield(plain ? (node.source ?? "") : String(node.value));
-    if (!written.includes("${")) {
+    if (this.#env === null || !written.includes("${")) {
       return { kind: "scalar", text: written, value: node.value as ScalarTree["value"], at };
     }
     const before = this.problems.length;
-    const text = this.#expand(written, at);
+    const text = this.#expand(written, this.#env, at);
     if (this.problems.length > before) return { kind: "scalar", text, value: text, at, broken: true };
     return { kind: "scalar", text, value: plain ? resolvePlain(text) : text, at };
   }
 
-  #expand(text: string, at: Place): string {
+  #expand(text: string, env: Environment, at: Place): string {
     return text.replace(/\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|\$\{/g, (found, name, otherwise) => {
       if (found === "$${") return "${";
       if (name === undefined) {
@@ -174,7 +188,7 @@ class TreeBuilder {
         );
         return "";
       }
-      const value = this.#env[name];
+      const value = env[name];
       if (otherwise !== undefined) return value === undefined || value === "" ? otherwise : value;
       if (value === undefined) {
         this.#report(

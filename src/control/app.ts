@@ -4,6 +4,7 @@ import { extname, join } from "node:path";
 import { type AdminServer, startAdmin } from "../admin/server.ts";
 import { EndpointColumns, MAX_ENDPOINTS } from "../balance/columns.ts";
 import { formatProblem, loadConfig } from "../config/load.ts";
+import { checkSettings } from "../config/plugin-schema.ts";
 import type { Config } from "../config/schema.ts";
 import { type Watch, watchFiles } from "../config/watch.ts";
 import { Counters, seriesKey } from "../observe/counters.ts";
@@ -125,7 +126,7 @@ export class App {
       builtins: BUILTIN_PLUGINS,
       parse: (text) => loadConfig(text, { file: options.file, env: options.env ?? process.env }),
       format: formatProblem,
-      modules: new Modules({ build: buildModuleAside, builtins: BUILTIN_PLUGINS }),
+      modules: new Modules({ build: buildModuleAside, checkSettings, builtins: BUILTIN_PLUGINS }),
       resolver: this.#resolver,
       listeners: new Listeners(count),
       versions: this.#versions,
@@ -290,7 +291,7 @@ export async function checkFile({ file, env = process.env }: AppOptions): Promis
   const threads = config.workers || availableParallelism();
   const found = await checkConfig(config, {
     builtins: BUILTIN_PLUGINS,
-    modules: new Modules({ build: buildModuleAside, builtins: BUILTIN_PLUGINS }),
+    modules: new Modules({ build: buildModuleAside, checkSettings, builtins: BUILTIN_PLUGINS }),
     tryGuests: (built) => tryGuests(makeTrialHost, { built, config, threads }),
   });
   return found.map(formatProblem);

@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { Config, Place, PluginConfig, PluginUse, Problem } from "../config/schema.ts";
+import type { Config, Place, PluginConfig, PluginUse, Problem, Settings } from "../config/schema.ts";
 import type { ModulePlan } from "../plugin/build.ts";
 import { checkPermissions } from "./permissions.ts";
 
@@ -20,6 +20,16 @@ export type Plugin = {
 export type WasmFiles = ReadonlyMap<string, Uint8Array | string>;
 
 export type BuildModule = (bytes: Uint8Array, options: { memory: number; path: string }) => Promise<ModulePlan>;
+
+/** What is wrong with a configuration by the schema that the module brings. */
+export type CheckSettings = (schema: string, settings: Settings | undefined, at: Place) => readonly Problem[];
+
+export type ModulesOptions = {
+  readonly build: BuildModule;
+  readonly checkSettings: CheckSettings;
+  /** The directory of the built-in plugins. */
+  readonly builtins: string;
+};
 
 const BUILTIN_MEMORY = 16 * 1024 * 1024;
 
@@ -62,11 +72,13 @@ export function* listUses(config: Config): Iterable<PluginUse> {
 /** Builds modules, and keeps those of the last version: an unchanged file is not built again. */
 export class Modules {
   readonly #build: BuildModule;
+  readonly #checkSettings: CheckSettings;
   readonly #builtins: string;
   #built = new Map<string, ModulePlan>();
 
-  constructor(options: { build: BuildModule; builtins: string }) {
+  constructor(options: ModulesOptions) {
     this.#build = options.build;
+    this.#checkSettings = options.checkSettings;
     this.#builtins = options.builtins;
   }
 
@@ -97,7 +109,23 @@ export class Modules {
       await add(name, null, builtinPath(this.#builtins, name), at);
     }
     this.#built = built;
+    problems.push(...this.#checkConfigurations(config, plugins));
     return { plugins, problems };
+  }
+
+  /** Each configuration where it is written; that of a plugin which is used without one, where it is used. */
+  #checkConfigurations(config: Config, plugins: ReadonlyMap<string, Plugin>): Problem[] {
+    const check = (name: string, settings: Settings | undefined, at: Place): readonly Problem[] => {
+      const schema = plugins.get(name)?.module.info.configSchema ?? null;
+      return schema === null ? [] : this.#checkSettings(schema, settings, at);
+    };
+    const declared = config.plugins.filter((plugin) => plugin.config !== undefined);
+    const problems = declared.flatMap((plugin) => check(plugin.name, plugin.config, plugin.at));
+    for (const use of listUses(config)) {
+      const isDeclared = declared.some(({ name }) => name === use.name);
+      if (use.config !== undefined || !isDeclared) problems.push(...check(use.name, use.config, use.at));
+    }
+    return problems;
   }
 
   async #take(

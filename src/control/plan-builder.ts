@@ -84,7 +84,7 @@ class PlanBuilder {
     const { name: plugin, module, memory, declared } = this.#sources.plugins.get(use.name)!;
     const settings = {
       plugin,
-      config: use.config ?? declared?.config ?? null,
+      config: (use.config ?? declared?.config)?.value ?? null,
       onFailure: declared?.onFailure ?? ("reject" as const),
       fuel: declared?.limits.fuel ?? BUILTIN_FUEL,
       body: declared?.limits.body ?? BUILTIN_BODY,

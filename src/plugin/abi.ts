@@ -186,10 +186,18 @@ export const SIGNATURE = {
   eddsa: 3,
 } as const;
 
+/** Custom sections that the host reads, without running the module. */
+export const CUSTOM_SECTION = {
+  /** JSON Schema (the part of 2020-12 that docs/plugins.md names) of the configuration, as UTF-8. */
+  configSchema: "sluice:config-schema",
+} as const;
+
 /** Bounds that the host puts on what a guest hands in. */
 export const LIMIT = {
   moduleBytes: 16 * 1024 * 1024,
   functionBytes: 1024 * 1024,
+  /** The JSON Schema of the configuration, embedded in the module. */
+  configSchema: 64 * 1024,
   headerName: 256,
   headerValue: 64 * 1024,
   headBytes: 128 * 1024,

@@ -1,6 +1,16 @@
 /** From the bytes of a file to a module that may be run: checked, metered, compiled. What it yields is posted to threads. */
 import { createHash } from "node:crypto";
-import { ABI_VERSION, EXPORT, HOOK, type Hook, IMPORTS, type Import, LIMIT, type ValueType } from "./abi.ts";
+import {
+  ABI_VERSION,
+  CUSTOM_SECTION,
+  EXPORT,
+  HOOK,
+  type Hook,
+  IMPORTS,
+  type Import,
+  LIMIT,
+  type ValueType,
+} from "./abi.ts";
 import { PluginError } from "./error.ts";
 import { meterModule, RESERVED } from "./meter.ts";
 import {
@@ -12,7 +22,7 @@ import {
   type Signature,
 } from "./module-shape.ts";
 import { loadSourceMap, type SourceMap } from "./source-map.ts";
-import { KIND, KIND_NAMES, TYPE } from "./wasm-binary.ts";
+import { findCustomSection, KIND, KIND_NAMES, TYPE } from "./wasm-binary.ts";
 
 /** Only `plugin/` knows what this is. */
 export type CompiledModule = WebAssembly.Module;
@@ -26,6 +36,8 @@ export type ModuleInfo = {
   readonly size: number;
   /** One guest serves many configurations. */
   readonly servesMany: boolean;
+  /** The JSON Schema of its configuration, as text; null when it brings none. */
+  readonly configSchema: string | null;
   /** Functions of the file, imports included; those above were appended. */
   readonly functions: number;
 };
@@ -75,12 +87,30 @@ function checkModule(bytes: Uint8Array, options: BuildOptions): Checked {
       groups: importGroups(shape),
       size: bytes.length,
       servesMany: readServesMany(bytes, shape),
+      configSchema: readConfigSchema(bytes),
       functions: shape.functions.length,
     },
     offsets,
     sourceMap: options.sourceMap ?? null,
     metered,
   };
+}
+
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+
+/** What the module says that its configuration must be; whether that is a schema is not looked at here. */
+export function readConfigSchema(bytes: Uint8Array): string | null {
+  const section = findCustomSection(bytes, CUSTOM_SECTION.configSchema);
+  if (section === null) return null;
+  if (section.length > LIMIT.configSchema)
+    throw new PluginError(
+      `the schema of the configuration is ${section.length} bytes, the limit is ${LIMIT.configSchema}`,
+    );
+  try {
+    return utf8.decode(section);
+  } catch {
+    throw new PluginError("the schema of the configuration is not UTF-8");
+  }
 }
 
 /** What the module declares, once all of it was found to be allowed. */

@@ -45,6 +45,7 @@ test("every limit and price stands in the tables", () => {
   const rows: [what: string, numbers: number[]][] = [
     ["a module", [LIMIT.moduleBytes]],
     ["one function's code", [LIMIT.functionBytes]],
+    ["the schema of the configuration", [LIMIT.configSchema]],
     ["tables", [LIMIT.tables, LIMIT.tableEntries]],
     ["a header's name", [LIMIT.headerName]],
     ["a header's value", [LIMIT.headerValue]],

@@ -4,6 +4,8 @@ import { dirname, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { getCallSites } from "node:util";
 import type * as kit from "../../../sdk/test.js";
+import { checkSettings } from "../../config/plugin-schema.ts";
+import { parseTree } from "../../config/tree.ts";
 import { buildModule, buildModuleAside, type ModulePlan } from "../../plugin/build.ts";
 import { decodeSourceMap } from "../../plugin/source-map.ts";
 import { compile, formatProblem } from "../compile.ts";
@@ -16,7 +18,9 @@ export { PluginFailure } from "./guest.ts";
 export const plugin: typeof kit.plugin = async (file, options = {}) => {
   const path = findFile(file);
   const memory = options.limits?.memory ?? DEFAULT_MEMORY;
-  return new TestGuest(await build(path, memory), options);
+  const module = await build(path, memory);
+  checkConfig(module, options.config);
+  return new TestGuest(module, options);
 };
 
 export const helpers: typeof kit.helpers = async (file) => loadHelpers(findFile(file));
@@ -26,6 +30,16 @@ async function build(path: string, memory: number): Promise<ModulePlan> {
   const compiled = await compile(path);
   if (compiled.problems) throw new Error(compiled.problems.map(formatProblem).join("\n"));
   return buildModule(compiled.wasm, { memory, sourceMap: decodeSourceMap(compiled.sourceMap, compiled.wasm) });
+}
+
+/** As the proxy does when a configuration is loaded. */
+function checkConfig({ info }: ModulePlan, config: unknown): void {
+  if (info.configSchema === null) return;
+  const at = { file: "config", line: 1, column: 1, path: "" };
+  const { tree } = parseTree(JSON.stringify(config ?? null), { file: at.file, env: null });
+  const problems = checkSettings(info.configSchema, tree === null ? undefined : { value: config, tree }, at);
+  const lines = problems.map(({ path, message }) => `config${path === "" ? "" : `.${path}`}: ${message}`);
+  if (lines.length > 0) throw new Error(lines.join("\n"));
 }
 
 /** A relative path is relative to the file whose code has called: the first on the stack that is not the kit's. */

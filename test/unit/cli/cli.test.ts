@@ -118,6 +118,36 @@ clusters:
   assert.deepEqual(plugins.stdout.trimEnd().split("\n"), lines.slice(1), "the same without the first");
 });
 
+test("check tells what a plugin's schema does not allow, by line and column, whatever else is wrong", async () => {
+  const file = join(directory, "schema.yaml");
+  const text = `plugins:
+  edit: { wasm: ${join(root, "plugins/headers.wasm")}, config: { request: { sett: { a: b } } } }
+listeners:
+  web:
+    address: ":0"
+    chain:
+      - request-id: { trust: yes, heder: x }
+      - redirect
+    cluster: app
+clusters:
+  app: { strategy: { random: { seed: 1 } }, endpoints: [127.0.0.1:9001] }
+`;
+  writeFileSync(file, text);
+  const { code, stdout } = await sluice(["check", "-c", file]);
+  assert.equal(code, 1);
+  const column = text.split("\n")[1]!.indexOf("sett") + 1;
+  assert.deepEqual(stdout.trimEnd().split("\n"), [
+    `${file}:2:${column}: plugins.edit.config.request.sett: unknown key "sett", did you mean "set"`,
+    `${file}:7:30: listeners.web.chain.0.request-id.trust: "yes" stands here, expected true or false`,
+    `${file}:7:35: listeners.web.chain.0.request-id.heder: unknown key "heder", did you mean "header"`,
+    `${file}:8:9: listeners.web.chain.1: expected one of the keys to, https, host, found none of them`,
+    `${file}:11:32: clusters.app.strategy.random.seed: unknown key "seed", there is none`,
+  ]);
+  writeFileSync(file, `workers: two\n${text}`);
+  const both = await sluice(["check", "-c", file]);
+  assert.match(both.stdout, /:1:10: workers: [^\n]+\n.*:3:\d+: plugins\.edit\.config\.request\.sett: unknown key/);
+});
+
 test("a configuration that cannot be read is one line and 1", async () => {
   const { code, stdout, stderr } = await sluice(["check"]);
   assert.deepEqual([code, stdout], [1, ""]);

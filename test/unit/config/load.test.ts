@@ -120,7 +120,7 @@ clusters:
   assert.equal(config.workers, 2);
   assert.equal(config.admin, null);
   const [tenant, beta] = config.plugins;
-  assert.deepEqual(tenant?.config, { header: "x-tenant", list: [1, null, "2", true] });
+  assert.deepEqual(tenant?.config?.value, { header: "x-tenant", list: [1, null, "2", true] });
   assert.deepEqual([tenant?.wasm.path, tenant?.source?.path], ["plugins/tenant.wasm", "plugins/tenant.ts"]);
   assert.deepEqual(tenant?.wasm.at, { file: "sluice.yaml", line: 7, column: 11, path: "plugins.tenant.wasm" });
   assert.deepEqual(tenant?.limits, { fuel: 5000, memory: 1024 * 1024, body: 1024 * 1024, tooLarge: "reject" });
@@ -157,7 +157,7 @@ clusters:
     headers: { "x-beta": "1" },
     query: { q: "a b" },
   });
-  assert.deepEqual(api?.chain[0]?.config, { request: { set: { "x-from": "sluice" } } });
+  assert.deepEqual(api?.chain[0]?.config?.value, { request: { set: { "x-from": "sluice" } } });
   assert.deepEqual(api?.retry, { attempts: 2, connect: true, statuses: [502, 503] });
   assert.deepEqual([api?.name, old?.name, rest?.name], ["api", "1", "3"]);
   assert.deepEqual(old?.match.method, ["GET"]);
@@ -172,7 +172,7 @@ clusters:
   );
   const [cluster] = config.clusters;
   assert.deepEqual(
-    cluster?.strategy.map(({ name, config }) => [name, config]),
+    cluster?.strategy.map(({ name, config }) => [name, config?.value]),
     [
       ["least-connections", undefined],
       ["beta", { key: "header:x-user" }],
@@ -311,7 +311,7 @@ plugins:
     config.clusters[0]?.endpoints.map(({ address }) => address.text),
     ["127.0.0.1:1", "127.0.0.1:2"],
   );
-  assert.deepEqual(config.plugins[0]?.config, {
+  assert.deepEqual(config.plugins[0]?.config?.value, {
     plain: 7,
     quoted: "7",
     flag: true,
@@ -323,7 +323,7 @@ plugins:
 test("a variable brings one value, and no YAML of its own", () => {
   const text = `${BASE}plugins: { x: { wasm: a, config: { v: \${V} } } }`;
   for (const value of ["a: b", "}, evil: 1", "&a", "# no", "x\ny: 1", "'"])
-    assert.deepEqual(load(text, { V: value }).plugins[0]?.config, { v: value });
+    assert.deepEqual(load(text, { V: value }).plugins[0]?.config?.value, { v: value });
 });
 
 test("a variable without value is one problem, where it stands", () => {

@@ -1,0 +1,199 @@
+/** A plugin's configuration against its schema: every problem with its place. */
+import { hint, type Place, type Problem } from "./place.ts";
+import type { PluginSchema } from "./plugin-schema.ts";
+import { describeTree, type MapTree, type ScalarTree, type Tree } from "./tree.ts";
+
+/** Problems of `tree`; those of a value that is of the wrong type are not looked for. */
+export function checkTree(tree: Tree, schema: PluginSchema): Problem[] {
+  if (!hasType(tree, schema)) return [{ ...tree.at, message: `${describeTree(tree)}, expected ${expected(schema)}` }];
+  const problems = [
+    ...(tree.kind === "scalar" ? checkScalar(tree, schema) : []),
+    ...(tree.kind === "list" ? checkList(tree, schema) : []),
+    ...(tree.kind === "map" ? checkMap(tree, schema) : []),
+  ];
+  if (schema.anyOf !== null) problems.push(...checkAny(tree, schema.anyOf, false));
+  if (schema.oneOf !== null) problems.push(...checkAny(tree, schema.oneOf, true));
+  return problems;
+}
+
+function hasType(tree: Tree, { types }: PluginSchema): boolean {
+  return types === null || types.some((type) => isOf(tree, type));
+}
+
+function isOf(tree: Tree, type: string): boolean {
+  if (tree.kind !== "scalar") return type === (tree.kind === "list" ? "array" : "object");
+  const { value } = tree;
+  if (value === null) return type === "null";
+  if (typeof value === "number") return type === "number" || (type === "integer" && Number.isInteger(value));
+  return type === typeof value;
+}
+
+function checkScalar(tree: ScalarTree, schema: PluginSchema): Problem[] {
+  const { value, at } = tree;
+  const { words, pattern, bounds } = schema;
+  const length = typeof value === "string" ? Array.from(value).length : 0;
+  const wrong =
+    (words !== null && !words.includes(value)) ||
+    (typeof value === "string" &&
+      (length < (bounds.minLength ?? 0) ||
+        length > (bounds.maxLength ?? Number.POSITIVE_INFINITY) ||
+        (pattern !== null && !pattern.compiled.matcher(value).find()))) ||
+    (typeof value === "number" && !isWithin(value, bounds));
+  return wrong ? [{ ...at, message: `${describeTree(tree)}, expected ${expected(schema)}` }] : [];
+}
+
+function isWithin(value: number, { minimum, maximum, exclusiveMinimum, exclusiveMaximum }: PluginSchema["bounds"]) {
+  return !(
+    (minimum !== undefined && value < minimum) ||
+    (maximum !== undefined && value > maximum) ||
+    (exclusiveMinimum !== undefined && value <= exclusiveMinimum) ||
+    (exclusiveMaximum !== undefined && value >= exclusiveMaximum)
+  );
+}
+
+function checkList({ items, at }: Tree & { kind: "list" }, schema: PluginSchema): Problem[] {
+  const { bounds, unique, items: inner } = schema;
+  const problems = checkCount(items.length, "entries", at, bounds.minItems, bounds.maxItems);
+  if (schema.words !== null) problems.push({ ...at, message: `a list stands here, expected ${expected(schema)}` });
+  const seen = new Set<unknown>();
+  for (const item of items) {
+    if (inner !== null) problems.push(...checkTree(item, inner));
+    if (!unique || item.kind !== "scalar") continue;
+    if (seen.has(item.value)) problems.push({ ...item.at, message: `"${item.text}" stands here a second time` });
+    seen.add(item.value);
+  }
+  return problems;
+}
+
+function checkMap(tree: MapTree, schema: PluginSchema): Problem[] {
+  const { properties, required, additional, names, bounds } = schema;
+  const problems = checkCount(tree.entries.length, "keys", tree.at, bounds.minProperties, bounds.maxProperties);
+  if (schema.words !== null) problems.push({ ...tree.at, message: `a map stands here, expected ${expected(schema)}` });
+  for (const { key, keyAt, value } of tree.entries) {
+    const own = properties.get(key);
+    if (names !== null && checkTree({ kind: "scalar", text: key, value: key, at: keyAt }, names).length > 0)
+      problems.push({ ...keyAt, message: `the key "${key}" is not allowed, expected ${expected(names)}` });
+    if (own !== undefined) problems.push(...checkTree(value, own));
+    else if (additional === false)
+      problems.push({ ...keyAt, message: `unknown key "${key}", ${hint(key, [...properties.keys()])}` });
+    else if (additional !== true) problems.push(...checkTree(value, additional));
+  }
+  for (const key of required) {
+    if (tree.entries.some((entry) => entry.key === key)) continue;
+    const inner = properties.get(key);
+    const what = inner === undefined ? "" : `, expected ${expected(inner)}`;
+    problems.push({ ...tree.at, message: `the key "${key}" is missing${what}` });
+  }
+  return problems;
+}
+
+function checkCount(found: number, what: string, at: Place, least = 0, most = Number.POSITIVE_INFINITY): Problem[] {
+  if (found >= least && found <= most) return [];
+  const range = most === Number.POSITIVE_INFINITY ? `at least ${least}` : `${least} to ${most}`;
+  return [{ ...at, message: `${found} ${what} stand here, expected ${range}` }];
+}
+
+/** Of alternatives the one that is plainly meant tells what is wrong; else what each of them wants is told. */
+function checkAny(tree: Tree, branches: readonly PluginSchema[], exactlyOne: boolean): Problem[] {
+  const tried = branches.map((schema) => ({ schema, problems: checkTree(tree, schema) }));
+  const fitting = tried.filter(({ problems }) => problems.length === 0);
+  if (fitting.length === 1 || (fitting.length > 1 && !exactlyOne)) return [];
+  const keys = listChoices(branches);
+  if (tree.kind === "map" && keys !== null) {
+    const given = keys.filter((key) => tree.entries.some((entry) => entry.key === key));
+    if (given.length === 1) return tried[keys.indexOf(given[0]!)]!.problems;
+    const found = given.length === 0 ? "none of them" : given.join(" and ");
+    return [{ ...tree.at, message: `expected one of the keys ${keys.join(", ")}, found ${found}` }];
+  }
+  if (fitting.length > 1) {
+    const all = fitting.map(({ schema }) => expected(schema)).join(", ");
+    return [{ ...tree.at, message: `${describeTree(tree)}, which is more than one of: ${all}` }];
+  }
+  const meant = tried.filter(({ schema }) => hasType(tree, schema));
+  if (meant.length === 1) return meant[0]!.problems;
+  const all = branches.map(expected).join(", or ");
+  return [{ ...tree.at, message: `${describeTree(tree)}, expected ${all}` }];
+}
+
+/** The keys by which alternatives are told apart: each of them requires one of its own. */
+function listChoices(branches: readonly PluginSchema[]): readonly string[] | null {
+  const keys = branches.map(({ required }) => required[0]);
+  const isTold = keys.every((key) => key !== undefined) && new Set(keys).size === keys.length;
+  return isTold ? (keys as string[]) : null;
+}
+
+const WORDS = {
+  string: "a string",
+  integer: "a whole number",
+  number: "a number",
+  boolean: "true or false",
+  array: "a list",
+  object: "a map",
+  null: "nothing",
+} as const;
+
+/** What a schema wants, in words: `a whole number from 1 to 10`. */
+export function expected(schema: PluginSchema): string {
+  const { types, words, pattern, bounds, anyOf, oneOf } = schema;
+  if (words !== null) {
+    const shown = words.map((word) => (word === null ? "nothing" : String(word)));
+    return shown.length === 1 ? shown[0]! : `one of ${shown.join(", ")}`;
+  }
+  if (types === null && pattern === null) {
+    const branches = anyOf ?? oneOf;
+    return branches === null ? "a value" : branches.map(expected).join(" or ");
+  }
+  const range = describeRange(bounds);
+  return (types ?? (["string"] as const))
+    .map((type) => {
+      if (type === "string")
+        return `${WORDS.string}${describeLength(bounds)}${pattern === null ? "" : ` that matches ${pattern.text}`}`;
+      return type === "integer" || type === "number" ? `${WORDS[type]}${range}` : WORDS[type];
+    })
+    .join(" or ");
+}
+
+function describeRange({ minimum, maximum, exclusiveMinimum, exclusiveMaximum }: PluginSchema["bounds"]): string {
+  const parts = [
+    minimum === undefined ? "" : ` from ${minimum}`,
+    exclusiveMinimum === undefined ? "" : ` above ${exclusiveMinimum}`,
+    maximum === undefined ? "" : ` to ${maximum}`,
+    exclusiveMaximum === undefined ? "" : ` below ${exclusiveMaximum}`,
+  ];
+  return parts.join("");
+}
+
+function describeLength({ minLength, maxLength }: PluginSchema["bounds"]): string {
+  if (minLength === 1 && maxLength === undefined) return " that is not empty";
+  if (minLength === undefined && maxLength === undefined) return "";
+  if (maxLength === undefined) return ` of at least ${minLength} characters`;
+  return minLength === undefined
+    ? ` of at most ${maxLength} characters`
+    : ` of ${minLength} to ${maxLength} characters`;
+}
+
+export type Setting = {
+  /** `limits.perSecond`. */
+  readonly key: string;
+  readonly value: string;
+  /** `required`, the default as one would type it, or empty. */
+  readonly usual: string;
+  readonly description: string;
+};
+
+/** Every key that a schema names, those of maps within after their own: for people to read. */
+export function describeSettings(schema: PluginSchema, before = ""): Setting[] {
+  return Array.from(schema.properties).flatMap(([name, inner]) => {
+    const key = `${before}${name}`;
+    const given = inner.default === undefined ? "" : show(inner.default);
+    const usual = schema.required.includes(name) ? "required" : given;
+    const value = expected(inner)
+      .replace(/ or nothing$/, "")
+      .replace(/^an? /, "");
+    return [{ key, value, usual, description: inner.description }, ...describeSettings(inner, `${key}.`)];
+  });
+}
+
+function show(value: unknown): string {
+  return typeof value === "string" && value !== "" ? value : JSON.stringify(value);
+}

@@ -1,0 +1,258 @@
+/**
+ * The schema of a plugin's configuration: a documented part of JSON Schema 2020-12, which stands beside the plugin's
+ * source and is embedded in its module. What is not of that part is refused when the plugin is built, so that nobody
+ * believes in a check that is not made.
+ */
+import { RE2JS } from "re2js";
+import { LIMIT } from "../plugin/abi.ts";
+import { hint, type Place, type Problem } from "./place.ts";
+import { checkTree } from "./plugin-config.ts";
+import type { Settings } from "./shape.ts";
+import { type MapTree, makeTree, parseTree, type Tree } from "./tree.ts";
+
+export const TYPES = ["string", "integer", "number", "boolean", "array", "object", "null"] as const;
+export type TypeName = (typeof TYPES)[number];
+type Word = string | number | boolean | null;
+
+/** Keywords whose value is a whole number from 0. */
+const COUNTS = ["minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"] as const;
+const NUMBERS = ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"] as const;
+/** They say something to people and editors, and check nothing. */
+const NOTES = ["$schema", "$id", "$comment", "title", "description", "default", "examples", "deprecated"] as const;
+const OTHERS = [
+  ...["type", "enum", "const", "pattern", "properties", "required", "additionalProperties", "propertyNames"],
+  ...["items", "uniqueItems", "anyOf", "oneOf"],
+];
+export const KEYWORDS: readonly string[] = [...OTHERS, ...COUNTS, ...NUMBERS, ...NOTES];
+
+type Bound = (typeof COUNTS)[number] | (typeof NUMBERS)[number];
+
+/** One schema, read and found sound. What a keyword does not say is null, or empty. */
+export type PluginSchema = {
+  readonly description: string;
+  readonly default: unknown;
+  readonly types: readonly TypeName[] | null;
+  /** `enum`, or `const` as a list of one. */
+  readonly words: readonly Word[] | null;
+  readonly pattern: { readonly text: string; readonly compiled: RE2JS } | null;
+  readonly bounds: { readonly [B in Bound]?: number };
+  readonly properties: ReadonlyMap<string, PluginSchema>;
+  readonly required: readonly string[];
+  /** Of keys that are not among `properties`. */
+  readonly additional: PluginSchema | boolean;
+  readonly names: PluginSchema | null;
+  readonly items: PluginSchema | null;
+  readonly unique: boolean;
+  readonly anyOf: readonly PluginSchema[] | null;
+  readonly oneOf: readonly PluginSchema[] | null;
+};
+
+export type SchemaRead =
+  | { readonly schema: PluginSchema; readonly problems: readonly [] }
+  | { readonly schema: null; readonly problems: readonly Problem[] };
+
+const MAX_SCHEMAS = 1000;
+/** As for the expressions of rules (`values.ts`): their matching takes time linear in the text. */
+const MAX_REGEX_SIZE = 2000;
+
+/** The text of a schema file, with the place of each mistake. */
+export function readPluginSchema(text: string, file: string): SchemaRead {
+  const at: Place = { file, line: 1, column: 1, path: "" };
+  const size = Buffer.byteLength(text);
+  if (size > LIMIT.configSchema)
+    return fail([{ ...at, message: `the schema is ${size} bytes, the limit is ${LIMIT.configSchema}` }]);
+  // JSON is YAML, whose parser knows places; but YAML is not JSON.
+  const { tree, problems } = parseTree(text, { file, env: null });
+  if (tree === null) return fail(problems);
+  try {
+    JSON.parse(text);
+  } catch (error) {
+    return fail([{ ...at, message: `not JSON: ${(error as Error).message}` }]);
+  }
+  return readTree(tree);
+}
+
+/**
+ * What is wrong with a configuration that the plugin with this embedded schema is used with, at `at`. A plugin that is
+ * given none, or nothing, is as one that is given an empty map.
+ */
+export function checkSettings(schemaText: string, settings: Settings | undefined, at: Place): readonly Problem[] {
+  const { schema, problems } = parsePluginSchema(schemaText, at);
+  if (schema === null) return problems;
+  const tree = settings?.tree;
+  const isNothing = tree === undefined || (tree.kind === "scalar" && tree.value === null);
+  return checkTree(isNothing ? makeTree({}, tree?.at ?? at) : tree, schema);
+}
+
+/** An embedded schema: its places are gone, and were looked at when it was built. */
+export function parsePluginSchema(text: string, at: Place): SchemaRead {
+  try {
+    return readTree(makeTree(JSON.parse(text), at));
+  } catch (error) {
+    return fail([{ ...at, message: `its configuration schema is not JSON: ${(error as Error).message}` }]);
+  }
+}
+
+function readTree(tree: Tree): SchemaRead {
+  const reader = new SchemaReader();
+  const schema = reader.read(tree);
+  if (schema !== null && reader.problems.length === 0) return { schema, problems: [] };
+  return fail(reader.problems);
+}
+
+function fail(problems: readonly Problem[]): SchemaRead {
+  return { schema: null, problems };
+}
+
+class SchemaReader {
+  readonly problems: Problem[] = [];
+  #count = 0;
+
+  read(tree: Tree): PluginSchema | null {
+    if (tree.kind !== "map") return this.#report(tree, "expected a schema, which is a map");
+    if (++this.#count > MAX_SCHEMAS) {
+      if (this.#count === MAX_SCHEMAS + 1) this.#report(tree, `too many schemas, expected at most ${MAX_SCHEMAS}`);
+      return null;
+    }
+    for (const { key, keyAt } of tree.entries) {
+      if (KEYWORDS.includes(key)) continue;
+      this.problems.push({ ...keyAt, message: `the keyword "${key}" would not be checked, ${hint(key, KEYWORDS)}` });
+    }
+    const given = new Map(tree.entries.map(({ key, value }) => [key, value]));
+    const schema = this.#readKeywords(given, tree);
+    const example = given.get("default");
+    if (example !== undefined && schema !== null)
+      for (const problem of checkTree(example, schema))
+        this.problems.push({ ...problem, message: `the default is not allowed: ${problem.message}` });
+    return schema;
+  }
+
+  #readKeywords(given: ReadonlyMap<string, Tree>, tree: MapTree): PluginSchema | null {
+    const bounds: { [B in Bound]?: number } = {};
+    for (const key of [...COUNTS, ...NUMBERS]) {
+      const found = given.get(key);
+      if (found !== undefined) bounds[key] = this.#readNumber(found, (COUNTS as readonly string[]).includes(key));
+    }
+    const properties = this.#readProperties(given.get("properties"));
+    const required = this.#readWords(given.get("required"), "string") as string[] | null;
+    const constant = given.get("const");
+    const schema = {
+      description: plain(given.get("description")),
+      default: given.has("default") ? toValue(given.get("default")!) : undefined,
+      types: this.#readTypes(given.get("type")),
+      words: constant === undefined ? this.#readWords(given.get("enum"), null) : this.#readConstant(constant),
+      pattern: this.#readPattern(given.get("pattern")),
+      bounds,
+      properties,
+      required: required ?? [],
+      additional: this.#readAdditional(given.get("additionalProperties")),
+      names: this.#readInner(given.get("propertyNames")),
+      items: this.#readInner(given.get("items")),
+      unique: this.#readFlag(given.get("uniqueItems")),
+      anyOf: this.#readList(given.get("anyOf")),
+      oneOf: this.#readList(given.get("oneOf")),
+    };
+    if (constant !== undefined && given.has("enum")) this.#report(tree, "both enum and const are given, expected one");
+    for (const key of required ?? [])
+      if (schema.additional === false && !properties.has(key))
+        this.#report(given.get("required")!, `"${key}" is required and not among the properties: nothing would do`);
+    return schema;
+  }
+
+  #readInner(tree: Tree | undefined): PluginSchema | null {
+    return tree === undefined ? null : this.read(tree);
+  }
+
+  #readAdditional(tree: Tree | undefined): PluginSchema | boolean {
+    if (tree === undefined) return true;
+    if (tree.kind === "scalar" && typeof tree.value === "boolean") return tree.value;
+    return this.read(tree) ?? true;
+  }
+
+  #readProperties(tree: Tree | undefined): ReadonlyMap<string, PluginSchema> {
+    const found = new Map<string, PluginSchema>();
+    if (tree === undefined) return found;
+    if (tree.kind !== "map") this.#report(tree, "expected a map of names to schemas");
+    else
+      for (const { key, value } of tree.entries) {
+        const schema = this.read(value);
+        if (schema !== null) found.set(key, schema);
+      }
+    return found;
+  }
+
+  #readList(tree: Tree | undefined): readonly PluginSchema[] | null {
+    if (tree === undefined) return null;
+    if (tree.kind !== "list" || tree.items.length === 0) return this.#report(tree, "expected a list of schemas");
+    return tree.items.flatMap((item) => this.read(item) ?? []);
+  }
+
+  #readTypes(tree: Tree | undefined): readonly TypeName[] | null {
+    if (tree === undefined) return null;
+    const items = tree.kind === "list" ? tree.items : [tree];
+    const types = items.flatMap((item) => {
+      const type = TYPES.find((name) => item.kind === "scalar" && item.value === name);
+      if (type === undefined) this.#report(item, `expected one of ${TYPES.join(", ")}`);
+      return type ?? [];
+    });
+    return types.length === 0 ? null : types;
+  }
+
+  #readWords(tree: Tree | undefined, type: "string" | null): Word[] | null {
+    if (tree === undefined) return null;
+    if (tree.kind !== "list") return this.#report(tree, "expected a list");
+    return tree.items.flatMap((item) => {
+      if (item.kind === "scalar" && (type === null || typeof item.value === type)) return [item.value];
+      this.#report(item, type === null ? "expected a string, a number, true, false or null" : `expected a ${type}`);
+      return [];
+    });
+  }
+
+  #readConstant(tree: Tree): Word[] | null {
+    if (tree.kind === "scalar") return [tree.value];
+    return this.#report(tree, "expected a string, a number, true, false or null");
+  }
+
+  #readPattern(tree: Tree | undefined): PluginSchema["pattern"] {
+    if (tree === undefined) return null;
+    if (tree.kind !== "scalar" || typeof tree.value !== "string") return this.#report(tree, "expected a string");
+    try {
+      const compiled = RE2JS.compile(tree.value);
+      if (compiled.programSize() > MAX_REGEX_SIZE)
+        return this.#report(tree, `the expression is too large, expected at most ${MAX_REGEX_SIZE} steps`);
+      return { text: tree.value, compiled };
+    } catch (error) {
+      return this.#report(tree, `not a regular expression of RE2's syntax: ${(error as Error).message}`);
+    }
+  }
+
+  #readNumber(tree: Tree, isCount: boolean): number {
+    const value = tree.kind === "scalar" ? tree.value : null;
+    if (typeof value === "number" && (!isCount || (Number.isInteger(value) && value >= 0))) return value;
+    this.#report(tree, isCount ? "expected a whole number from 0" : "expected a number");
+    return 0;
+  }
+
+  #readFlag(tree: Tree | undefined): boolean {
+    if (tree === undefined) return false;
+    if (tree.kind === "scalar" && typeof tree.value === "boolean") return tree.value;
+    this.#report(tree, "expected true or false");
+    return false;
+  }
+
+  #report({ at }: Tree, message: string): null {
+    this.problems.push({ ...at, message });
+    return null;
+  }
+}
+
+function plain(tree: Tree | undefined): string {
+  return tree?.kind === "scalar" ? tree.text : "";
+}
+
+/** The plain value that a tree stands for. */
+function toValue(tree: Tree): unknown {
+  if (tree.kind === "scalar") return tree.value;
+  if (tree.kind === "list") return tree.items.map(toValue);
+  return Object.fromEntries(tree.entries.map(({ key, value }) => [key, toValue(value)]));
+}

@@ -1,0 +1,166 @@
+/** Schemas of plugins: which are refused, and what a configuration that does not keep one is told, with its place. */
+import assert from "node:assert/strict";
+import { globSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, test } from "node:test";
+import { formatProblem, loadConfig } from "../../../src/config/load.ts";
+import { checkSettings, KEYWORDS, readPluginSchema } from "../../../src/config/plugin-schema.ts";
+
+const ROOT = join(import.meta.dirname, "../../..");
+
+/** What is wrong with a configuration, given as YAML that begins in line 4, column 5. */
+function check(schema: unknown, yaml: string): string[] {
+  const text = `listeners: { web: { address: ":1", cluster: a } }\nclusters: { a: ["a:1"] }\nplugins: { p: { wasm: a.wasm, config:\n    ${yaml} } }\n`;
+  const { config, problems } = loadConfig(text, { file: "s.yaml", env: { N: "5" } });
+  assert.deepEqual(problems, []);
+  const [plugin] = config!.plugins;
+  return checkSettings(JSON.stringify(schema), plugin!.config, plugin!.at).map(formatProblem);
+}
+
+function refuses(schema: string | object): string[] {
+  const text = typeof schema === "string" ? schema : JSON.stringify(schema, null, 2);
+  return readPluginSchema(text, "p.schema.json").problems.map(formatProblem);
+}
+
+describe("a schema", () => {
+  test("with a keyword that would not be checked is refused, with its place", () => {
+    assert.deepEqual(refuses('{\n  "type": "object",\n  "properties": {\n\t"a": { "minLenght": 2 }\n  }\n}'), [
+      'p.schema.json:4:9: properties.a.minLenght: the keyword "minLenght" would not be checked, did you mean "minLength"',
+    ]);
+    for (const keyword of ["if", "$ref", "format", "patternProperties", "not", "allOf", "dependentRequired"])
+      assert.match(refuses({ [keyword]: true }).join(), /would not be checked/, keyword);
+  });
+
+  test("that is not sound is refused", () => {
+    const cases: [schema: string | object, problem: RegExp][] = [
+      ["{", /:2:1: not valid YAML|:1:\d+: not valid YAML/],
+      ["a: 1", /:1:1: not JSON/],
+      ["[]", /:1:1: expected a schema, which is a map/],
+      [{ type: "text" }, /:2:11: type: expected one of string, integer/],
+      [{ properties: [] }, /properties: expected a map of names to schemas/],
+      [{ required: "a" }, /required: expected a list/],
+      [{ required: [1] }, /required\.0: expected a string/],
+      [{ required: ["a"], additionalProperties: false }, /"a" is required and not among the properties/],
+      [{ enum: [{}] }, /enum\.0: expected a string, a number/],
+      [{ enum: [1], const: 1 }, /both enum and const/],
+      [{ pattern: "(a" }, /pattern: not a regular expression of RE2's syntax/],
+      [{ pattern: "(?=a)" }, /pattern: not a regular expression of RE2's syntax/],
+      [{ pattern: "((a{50}){50}){50}" }, /pattern: (the expression is too large|not a regular expression)/],
+      [{ minLength: -1 }, /minLength: expected a whole number from 0/],
+      [{ minimum: "1" }, /minimum: expected a number/],
+      [{ uniqueItems: 1 }, /uniqueItems: expected true or false/],
+      [{ anyOf: [] }, /anyOf: expected a list of schemas/],
+      [{ items: true }, /items: expected a schema/],
+      [{ type: "integer", default: "1" }, /default: the default is not allowed: "1" stands here, expected a whole/],
+      [{ description: "x".repeat(70_000) }, /the schema is 70\d+ bytes, the limit is 65536/],
+      [{ anyOf: Array.from({ length: 1001 }, () => ({})) }, /too many schemas, expected at most 1000/],
+    ];
+    for (const [schema, problem] of cases) assert.match(refuses(schema).join("\n"), problem, JSON.stringify(schema));
+  });
+
+  test("may hold a dollar and a brace, which no variable is put into", () => {
+    assert.deepEqual(refuses({ type: "string", pattern: "^\\$\\{", default: `\${X}` }), []);
+  });
+});
+
+test("a configuration that does not keep its schema is told so, at its place", () => {
+  const object = (properties: object, more = {}) => ({ type: "object", properties, ...more });
+  const cases: [schema: object, yaml: string, problems: string[]][] = [
+    [object({ a: { type: "string" } }), "{ a: x }", []],
+    [object({ a: { type: "string" } }), "{ a: 5 }", ['5:10: plugins.p.config.a: "5" stands here, expected a string']],
+    [object({ a: { type: "integer" } }), `{ a: \${N}, b: 1 }`, []],
+    [
+      object({ a: { type: "integer", minimum: 6, maximum: 9 } }),
+      `{ a: \${N} }`,
+      ['5:10: plugins.p.config.a: "5" stands here, expected a whole number from 6 to 9'],
+    ],
+    [
+      object({ a: { type: "number", exclusiveMinimum: 0 } }),
+      "{ a: 0 }",
+      ['5:10: plugins.p.config.a: "0" stands here, expected a number above 0'],
+    ],
+    [
+      object({ header: {}, limit: {} }, { additionalProperties: false }),
+      "{ heder: x, other: y }",
+      [
+        '5:7: plugins.p.config.heder: unknown key "heder", did you mean "header"',
+        '5:17: plugins.p.config.other: unknown key "other", expected one of header, limit',
+      ],
+    ],
+    [
+      object({ a: { type: ["string", "null"], maxLength: 2 } }, { required: ["a"] }),
+      "{}",
+      ['5:5: plugins.p.config: the key "a" is missing, expected a string of at most 2 characters or nothing'],
+    ],
+    [object({ a: { type: "string" } }), "{ a: }", ["5:10: plugins.p.config.a: there is no value, expected a string"]],
+    [
+      object({ a: { type: "array", items: { enum: ["x", "y"] }, uniqueItems: true, maxItems: 2 } }),
+      "{ a: [x, z, x] }",
+      [
+        "5:10: plugins.p.config.a: 3 entries stand here, expected 0 to 2",
+        '5:14: plugins.p.config.a.1: "z" stands here, expected one of x, y',
+        '5:17: plugins.p.config.a.2: "x" stands here a second time',
+      ],
+    ],
+    [
+      object({ a: { type: "string", pattern: "^[a-z]+$" } }),
+      "{ a: A }",
+      ['5:10: plugins.p.config.a: "A" stands here, expected a string that matches ^[a-z]+$'],
+    ],
+    [
+      { type: "object", propertyNames: { pattern: "^x-" }, additionalProperties: { const: true } },
+      "{ x-a: true, b: false }",
+      [
+        '5:18: plugins.p.config.b: the key "b" is not allowed, expected a string that matches ^x-',
+        '5:21: plugins.p.config.b: "false" stands here, expected true',
+      ],
+    ],
+    [
+      object({ a: { anyOf: [{ type: "string" }, { type: "array", items: { type: "string" } }] } }),
+      "{ a: [1] }",
+      ['5:11: plugins.p.config.a.0: "1" stands here, expected a string'],
+    ],
+    [
+      object({ a: { anyOf: [{ type: "string" }, { type: "integer" }] } }),
+      "{ a: true }",
+      ['5:10: plugins.p.config.a: "true" stands here, expected a string, or a whole number'],
+    ],
+    [
+      object({ a: {}, b: {} }, { oneOf: [{ required: ["a"] }, { required: ["b"] }] }),
+      "{ a: 1, b: 2 }",
+      ["5:5: plugins.p.config: expected one of the keys a, b, found a and b"],
+    ],
+    [
+      object({ a: {}, b: {} }, { oneOf: [{ required: ["a"] }, { required: ["b", "c"] }] }),
+      "{ b: 2 }",
+      ['5:5: plugins.p.config: the key "c" is missing'],
+    ],
+    [{ type: "string" }, "{ a: 1 }", ["5:5: plugins.p.config: a map stands here, expected a string"]],
+    [
+      object({ a: { type: "string" } }, { required: ["a"] }),
+      "null",
+      ['5:5: plugins.p.config: the key "a" is missing, expected a string'],
+    ],
+  ];
+  for (const [schema, yaml, problems] of cases)
+    assert.deepEqual(
+      check(schema, yaml),
+      problems.map((problem) => `s.yaml:${problem.replace(/^5:/, "4:")}`),
+      yaml,
+    );
+});
+
+test("every keyword is in the guide", () => {
+  const guide = readFileSync(join(ROOT, "docs/plugins.md"), "utf8");
+  for (const keyword of KEYWORDS) assert.ok(guide.includes(`\`${keyword}\``), keyword);
+});
+
+test("the schema of every built-in is sound, and has a description for each key", () => {
+  const files = globSync("plugins/*.schema.json", { cwd: ROOT });
+  assert.ok(files.length > 0);
+  for (const file of files) {
+    const { schema, problems } = readPluginSchema(readFileSync(join(ROOT, file), "utf8"), file);
+    assert.deepEqual(problems, []);
+    for (const [key, { description }] of schema!.properties) assert.notEqual(description, "", `${file}: ${key}`);
+  }
+});
