@@ -3,7 +3,8 @@
  * endpoint, and for each thread a column of its own of requests in flight, which the supervisor clears when that thread
  * has ended. In-flight is exact: each thread writes its own column alone, and who asks adds them up. (Two atomic
  * additions to one shared column cost each request 170 ns; adding up costs a reader one load a thread.) Averages may
- * lose an update between threads.
+ * lose an update between threads. There are columns for more threads than run at first, since their number may change;
+ * memory that is not touched costs nothing, and only the columns of threads that ever ran are added up.
  */
 export const MAX_ENDPOINTS = 65_536;
 
@@ -11,6 +12,8 @@ export const MAX_ENDPOINTS = 65_536;
 export const HEALTH = { unhealthy: 1, ejected: 2, draining: 4, disabled: 8 } as const;
 
 const EPOCH = 0;
+/** Threads that ever ran: the highest number, plus 1. */
+const REACH = 1;
 const HEADER_WORDS = 16;
 const SHARED_COLUMNS = 3;
 
@@ -24,19 +27,23 @@ export class EndpointColumns {
   readonly #header: Int32Array<SharedArrayBuffer>;
   readonly #inFlight: Int32Array<SharedArrayBuffer>[];
 
-  static allocate(threads: number): EndpointColumns {
-    const words = HEADER_WORDS + (SHARED_COLUMNS + threads) * MAX_ENDPOINTS;
-    return new EndpointColumns(new SharedArrayBuffer(words * 4), threads);
+  /** With room for threads numbered below `places`, of which those below `threads` are added up. */
+  static allocate(threads: number, places = threads): EndpointColumns {
+    const words = HEADER_WORDS + (SHARED_COLUMNS + places) * MAX_ENDPOINTS;
+    const columns = new EndpointColumns(new SharedArrayBuffer(words * 4));
+    columns.#header[REACH] = threads;
+    return columns;
   }
 
-  constructor(buffer: SharedArrayBuffer, threads: number) {
+  constructor(buffer: SharedArrayBuffer) {
+    const places = (buffer.byteLength / 4 - HEADER_WORDS) / MAX_ENDPOINTS - SHARED_COLUMNS;
     this.buffer = buffer;
     const column = (n: number) => new Int32Array(buffer, (HEADER_WORDS + n * MAX_ENDPOINTS) * 4, MAX_ENDPOINTS);
     this.#header = new Int32Array(buffer, 0, HEADER_WORDS);
     this.latency = column(0);
     this.errorRate = column(1);
     this.health = column(2);
-    this.#inFlight = Array.from({ length: threads }, (_, t) => column(SHARED_COLUMNS + t));
+    this.#inFlight = Array.from({ length: places }, (_, t) => column(SHARED_COLUMNS + t));
   }
 
   /**
@@ -51,6 +58,11 @@ export class EndpointColumns {
     Atomics.add(this.#header, EPOCH, 1);
   }
 
+  /** From now on that thread's column is added up as well. The main thread's, before the thread begins. */
+  addThread(thread: number): void {
+    if (thread >= this.#header[REACH]!) Atomics.store(this.#header, REACH, thread + 1);
+  }
+
   /** One request more (`by` 1) or less (-1) in flight on `slot`, said by `thread`. */
   addInFlight(thread: number, slot: number, by: number): void {
     this.#inFlight[thread]![slot]! += by;
@@ -59,8 +71,9 @@ export class EndpointColumns {
   /** Requests in flight on `slot` over all threads. */
   inFlight(slot: number): number {
     const columns = this.#inFlight;
+    const reach = this.#header[REACH]!;
     let sum = 0;
-    for (let thread = 0; thread < columns.length; thread++) sum += columns[thread]![slot]!;
+    for (let thread = 0; thread < reach; thread++) sum += columns[thread]![slot]!;
     return sum;
   }
 
@@ -81,7 +94,7 @@ export class EndpointColumns {
 
   /** Makes a slot like new, for another endpoint. Only when no thread uses the old one. */
   clearSlot(slot: number): void {
-    for (const column of this.#inFlight) column[slot] = 0;
+    for (let thread = 0; thread < this.#header[REACH]!; thread++) this.#inFlight[thread]![slot] = 0;
     this.latency[slot] = 0;
     this.errorRate[slot] = 0;
     this.health[slot] = 0;

@@ -346,7 +346,11 @@ const cluster = object(
 
 /** The whole file. */
 export const configuration = object({
-  workers: withDefault(count(0, 256), 0, "Data threads. 0: one for each core."),
+  workers: withDefault(
+    count(0, 256),
+    0,
+    "Data threads. 0: one for each core. A reload changes their number, and loses no connection; `--workers` fixes it.",
+  ),
   admin: withDefault(
     adminAddress,
     "127.0.0.1:9901",

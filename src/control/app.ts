@@ -14,6 +14,7 @@ import { buildModuleAside } from "../plugin/build.ts";
 import { PluginHost } from "../plugin/host.ts";
 import { tryGuests } from "./canary.ts";
 import { checkConfig } from "./check.ts";
+import { Crew } from "./crew.ts";
 import { Listeners } from "./listeners.ts";
 import type { FromThread } from "./messages.ts";
 import { Modules } from "./modules.ts";
@@ -52,8 +53,8 @@ const extension = extname(import.meta.filename);
 const DATA_THREAD = new URL(`../data/thread${extension}`, import.meta.url);
 /** The same from `src/` and from `dist/`. */
 export const BUILTIN_PLUGINS = join(import.meta.dirname, "../../plugins");
-/** For a thread to run at all. */
-const START_TIME = 30_000;
+/** Data threads that a process has room for, whatever it starts with: their number may go up. */
+const MIN_PLACES = 64;
 
 /** Starts a proxy: when this returns, its first version serves. @throws StartError */
 export async function startApp(options: AppOptions): Promise<App> {
@@ -73,6 +74,8 @@ export class App {
   readonly #options: AppOptions;
   readonly #threads: Threads;
   readonly #versions: Versions;
+  readonly #crew: Crew;
+  readonly #listeners: Listeners;
   readonly #reloader: Reloader;
   readonly #resolver: Resolver;
   readonly #columns: EndpointColumns;
@@ -84,19 +87,19 @@ export class App {
   #config: Config;
   #admin: AdminServer | null = null;
   #draining = false;
-  #allUp = Promise.withResolvers<void>();
   #drained: ((thread: number) => void) | null = null;
 
   constructor(options: AppOptions, config: Config) {
     this.#options = options;
     this.#config = config;
     this.log = createLog(options.logLevel ?? config.log.level);
-    const count = options.workers ?? (config.workers || availableParallelism());
-    this.#columns = EndpointColumns.allocate(count);
-    this.#counters = new Counters(count);
+    const count = this.#workers(config);
+    const places = Math.max(MIN_PLACES, 4 * availableParallelism(), 2 * count);
+    this.#columns = EndpointColumns.allocate(count, places);
+    this.#counters = new Counters();
     this.#threads = new Threads(
       {
-        count,
+        places,
         entry: options.entry ?? DATA_THREAD,
         columns: this.#columns,
         counters: this.#counters,
@@ -114,7 +117,18 @@ export class App {
       rows.release(version);
       cells.release(version);
     };
-    this.#versions = new Versions({ fleet: this.#threads, release });
+    this.#versions = new Versions({
+      fleet: this.#threads,
+      release,
+      onServing: (thread) => this.#crew.serves(thread),
+    });
+    this.#listeners = new Listeners(() => this.#threads.running());
+    this.#crew = new Crew({
+      threads: this.#threads,
+      versions: this.#versions,
+      listeners: this.#listeners,
+      log: this.log,
+    });
     this.#resolver = new Resolver((name) => void this.#reloader.reload(`the addresses of ${name} have changed`));
     this.#watch =
       options.watch === false
@@ -128,18 +142,20 @@ export class App {
       format: formatProblem,
       modules: new Modules({ build: buildModuleAside, checkSettings, builtins: BUILTIN_PLUGINS }),
       resolver: this.#resolver,
-      listeners: new Listeners(count),
+      listeners: this.#listeners,
       versions: this.#versions,
       row: (version, identity) => rows.hold(version, identity),
       cells: (version, key) => cells.hold(version, seriesKey(...key)),
       release,
-      tryGuests: (built, config) => tryGuests(makeTrialHost, { built, config, threads: count }),
+      tryGuests: (built, config) => tryGuests(makeTrialHost, { built, config, threads: this.#workers(config) }),
+      grow: (config) => this.#crew.grow(this.#workers(config)),
+      shrink: (config) => this.#crew.shrink(this.#workers(config), config.shutdown.grace),
       onFiles: (paths) => this.#watch?.update(paths),
       onAccepted: (current) => this.#accept(current.config),
     });
     this.#metrics = createMetrics({
       counters: this.#counters,
-      threads: count,
+      threads: () => this.#threads.present(),
       restarts: () => this.#threads.restarts(),
       reloads: () => this.#reloader.counts,
       version: () => this.#reloader.current?.plan.version ?? 0,
@@ -150,8 +166,9 @@ export class App {
 
   async start(): Promise<void> {
     await this.#startAdmin();
-    this.#threads.start();
-    await this.#awaitThreads();
+    await this.#crew.grow(this.#workers(this.#config)).catch((error: Error) => {
+      throw new StartError([error.message]);
+    });
     const first = await this.#reloader.reload("start");
     if (first.result !== "accepted") throw new StartError(first.problems);
     this.log.info({ listeners: Object.fromEntries(this.listeners), admin: this.admin }, "ready");
@@ -191,6 +208,7 @@ export class App {
     this.#resolver.close();
     this.#threads.stopReplacing();
     await this.#reloader.close();
+    this.#crew.close();
     await this.#drain(grace);
     await this.#threads.close();
     await this.#admin?.close();
@@ -220,25 +238,20 @@ export class App {
     });
   }
 
-  async #awaitThreads(): Promise<void> {
-    const timer = setTimeout(() => this.#allUp.reject(new StartError(["the data threads did not start"])), START_TIME);
-    await this.#allUp.promise.finally(() => clearTimeout(timer));
+  /** Data threads that a configuration asks for; the command line wins. */
+  #workers(config: Config): number {
+    return this.#options.workers ?? (config.workers || availableParallelism());
   }
 
   #accept(config: Config): void {
-    const fixed = (["workers", "admin"] as const).filter(
-      (key) => JSON.stringify(config[key]) !== JSON.stringify(this.#config[key]),
-    );
-    if (fixed.length > 0) this.log.warn({ keys: fixed }, "these settings take effect at the next start");
+    if (JSON.stringify(config.admin) !== JSON.stringify(this.#config.admin))
+      this.log.warn({ keys: ["admin"] }, "these settings take effect at the next start");
     this.log.level = this.#options.logLevel ?? config.log.level;
-    this.#config = { ...config, workers: this.#config.workers, admin: this.#config.admin };
+    this.#config = { ...config, admin: this.#config.admin };
   }
 
   #threadUp(thread: number): void {
-    if (this.#reloader.current === null) {
-      if (this.#threads.up().length === this.#threads.count) this.#allUp.resolve();
-      return;
-    }
+    if (this.#crew.up(thread) || this.#reloader.current === null) return;
     void this.#reloader.bringUp(thread).then((done) => {
       if (!done) this.#threads.end(thread);
     });
@@ -246,16 +259,19 @@ export class App {
 
   #receive(thread: number, message: FromThread): void {
     if (message.type === "log") this.log[message.level]({ thread, ...message.fields }, message.message);
-    else if (message.type === "drained") this.#drained?.(thread);
     else if (message.type === "plugin") this.#health.receive(thread, message);
-    else this.#versions.receive(thread, message);
+    else if (message.type === "inherited") this.#listeners.inherit(message.address);
+    else if (message.type === "drained") {
+      this.#drained?.(thread);
+      this.#crew.drained(thread);
+    } else this.#versions.receive(thread, message);
   }
 
   #threadEnded(thread: number, reason: string): void {
     this.#versions.forget(thread, reason);
     this.#health.forget(thread);
     this.#drained?.(thread);
-    if (this.#reloader.current === null) this.#allUp.reject(new StartError([`data thread ${thread} ended: ${reason}`]));
+    this.#crew.ended(thread, reason);
   }
 
   async #drain(grace: number): Promise<void> {

@@ -6,6 +6,7 @@ import { lookup } from "node:dns/promises";
 import { lstatSync, rmSync } from "node:fs";
 import { BoundSocket, connect, isIP } from "node:net";
 import type { Address } from "../config/values.ts";
+import type { PostedSocket } from "./messages.ts";
 
 export type Wanted = { readonly name: string; readonly address: Address };
 
@@ -13,8 +14,15 @@ export type Wanted = { readonly name: string; readonly address: Address };
 export type Opening = {
   /** For each listener, by name: where it is, its address with its number (a port 0 has become one). */
   readonly places: ReadonlyMap<string, Place>;
-  /** Bound sockets of addresses that are new, one for each thread that listens there; null for a Unix socket. */
-  readonly sockets: readonly { readonly address: string; readonly threads: readonly (BoundSocket | null)[] }[];
+  /**
+   * Bound sockets of addresses that are new, by the number of the thread that listens there; null for a Unix socket.
+   * What comes in at one that is `shared` is dealt out among all threads.
+   */
+  readonly sockets: readonly {
+    readonly address: string;
+    readonly threads: readonly (BoundSocket | null)[];
+    readonly shared: boolean;
+  }[];
 };
 
 /** `host` is numeric, or "" for all interfaces. */
@@ -26,17 +34,25 @@ type Place = {
   readonly path: string;
 };
 
+/** It is always there: it takes over from threads that leave, and alone accepts what cannot be shared. */
+export const FIRST_THREAD = 0;
+
 export class Listeners {
-  readonly #threads: number;
+  readonly #threads: () => readonly number[];
   /** What is in service, by `keyOf`. */
   #serving: ReadonlyMap<string, Place> = new Map();
   /** Ports and paths that this process has listened at: some thread may still be closing one that was given up. */
   readonly #own = new Set<number | string>();
 
-  /** Whether several threads can listen at one port. Where the system has no such option, the first serves alone. */
+  /** Sockets of threads that left, by address: the first thread listens with them, until another takes them over. */
+  readonly #inherited = new Map<string, number>();
+  /** Addresses at which a thread has no socket of its own, because it will take over an inherited one. */
+  readonly #owed = new Map<number, string[]>();
+
+  /** Whether several threads can listen at one port. Where the system has no such option, the first accepts for all. */
   #reusePort: boolean;
 
-  constructor(threads: number, reusePort = true) {
+  constructor(threads: () => readonly number[], reusePort = process.env.SLUICE_ACCEPT !== "transfer") {
     this.#threads = threads;
     this.#reusePort = reusePort;
   }
@@ -44,7 +60,7 @@ export class Listeners {
   /** Binds what is not in service yet. @throws Error naming the listener and the address that cannot be had. */
   async open(wanted: readonly Wanted[]): Promise<Opening> {
     const places = new Map<string, Place>();
-    const sockets: { address: string; threads: (BoundSocket | null)[] }[] = [];
+    const sockets: { address: string; threads: (BoundSocket | null)[]; shared: boolean }[] = [];
     try {
       for (const { name, address } of wanted) {
         const key = keyOf(name, address);
@@ -54,7 +70,7 @@ export class Listeners {
           continue;
         }
         const { place, threads } = await this.#bind(key, name, address);
-        sockets.push({ address: place.text, threads });
+        sockets.push({ address: place.text, threads, shared: place.path === "" && !this.#reusePort });
         places.set(name, place);
       }
     } catch (error) {
@@ -68,6 +84,8 @@ export class Listeners {
   commit(opening: Opening): void {
     this.#serving = new Map([...opening.places.values()].map((place) => [place.key, place]));
     for (const place of this.#serving.values()) this.#own.add(place.path === "" ? place.port : place.path);
+    const addresses = new Set([...this.#serving.values()].map((place) => place.text));
+    for (const address of this.#inherited.keys()) if (!addresses.has(address)) this.#inherited.delete(address);
   }
 
   /** Closes what no thread was given. Sockets that were posted belong to their thread. */
@@ -75,17 +93,44 @@ export class Listeners {
     closeAll(opening.sockets);
   }
 
-  /** Binds every address in service once more, for the successor of `thread`. */
-  bindAgain(thread: number): { address: string; socket: BoundSocket | null }[] {
-    const sockets: { address: string; socket: BoundSocket | null }[] = [];
+  /** Binds every address in service once more, for `thread` that is new: where nothing waits to be taken over. */
+  bindAgain(thread: number): PostedSocket[] {
+    const sockets: PostedSocket[] = [];
+    for (const address of this.owed(thread)) this.inherit(address);
+    if (thread === FIRST_THREAD) this.#inherited.clear();
     for (const { text, host, port, path } of this.#serving.values()) {
-      if (path === "" && this.#reusePort) sockets.push({ address: text, socket: bindPort(host, port, true) });
-      else if (thread === 0) {
+      if (path === "" && this.#reusePort) {
+        if (this.#owe(thread, text)) continue;
+        sockets.push({ address: text, socket: bindPort(host, port, true), shared: false });
+      } else if (thread === FIRST_THREAD) {
         if (path !== "") rmSync(path, { force: true });
-        sockets.push({ address: text, socket: path === "" ? bindPort(host, port, false) : null });
+        const socket = path === "" ? bindPort(host, port, false) : null;
+        sockets.push({ address: text, socket, shared: path === "" });
       }
     }
     return sockets;
+  }
+
+  /** The first thread has taken over a socket of a thread that leaves. */
+  inherit(address: string): void {
+    this.#inherited.set(address, (this.#inherited.get(address) ?? 0) + 1);
+  }
+
+  /** The addresses at which `thread` takes over a socket from the first one. They are told of once. */
+  owed(thread: number): readonly string[] {
+    const addresses = this.#owed.get(thread) ?? [];
+    this.#owed.delete(thread);
+    return addresses;
+  }
+
+  #owe(thread: number, address: string): boolean {
+    const inherited = this.#inherited.get(address) ?? 0;
+    if (inherited === 0) return false;
+    this.#inherited.set(address, inherited - 1);
+    const owed = this.#owed.get(thread);
+    if (owed === undefined) this.#owed.set(thread, [address]);
+    else owed.push(address);
+    return true;
   }
 
   async #bind(key: string, name: string, address: Address): Promise<{ place: Place; threads: (BoundSocket | null)[] }> {
@@ -109,9 +154,9 @@ export class Listeners {
   #bindForThreads(host: string, port: number): BoundSocket[] {
     const threads: BoundSocket[] = [];
     try {
-      while (this.#reusePort && threads.length < this.#threads) threads.push(bindPort(host, port, true));
+      if (this.#reusePort) for (const thread of this.#threads()) threads[thread] = bindPort(host, port, true);
     } catch (error) {
-      for (const socket of threads) socket.close();
+      for (const socket of threads) socket?.close();
       if (codeOf(error) !== "ENOTSUP") throw error;
       this.#reusePort = false;
     }

@@ -1,5 +1,6 @@
 /** Every message between the main thread and a data thread. None crosses on the request path. */
 import type { BoundSocket } from "node:net";
+import type { MessagePort } from "node:worker_threads";
 import type { PluginNews } from "../plugin/report.ts";
 import type { Plan } from "./plan.ts";
 
@@ -7,7 +8,6 @@ import type { Plan } from "./plan.ts";
 export type ThreadInit = {
   /** This thread's number, from 0: its row in the shared columns, its counter block. */
   readonly thread: number;
-  readonly threads: number;
   /** Shared endpoint columns (`balance/columns.ts`). */
   readonly columns: SharedArrayBuffer;
   /** This thread's counter block (`observe/series.ts`); a successor goes on in the same block. */
@@ -20,14 +20,23 @@ export type ToThread =
   /**
    * Build version `plan.version` aside; answer `ready` or `failed`; listen at nothing new before `commit`. `sockets` are for addresses new to this thread; an
    * address is that of `ListenerPlan.address`. A Unix socket cannot be posted: its `socket` is null, and thread 0, which
-   * alone gets it, binds its path.
+   * alone gets it, binds its path. What comes in at a `shared` one is dealt out among all threads.
    */
-  | { type: "prepare"; plan: Plan; sockets: { address: string; socket: BoundSocket | null }[] }
+  | { type: "prepare"; plan: Plan; sockets: PostedSocket[] }
   /** Take the version that was prepared; answer `committed`. */
   | { type: "commit"; version: number }
   | { type: "abort"; version: number }
   /** Stop accepting, finish what runs with `Connection: close`, answer `drained`; after `grace` ms end the rest. */
-  | { type: "drain"; grace: number };
+  | { type: "drain"; grace: number }
+  /**
+   * A port to another thread (`data/links.ts`): thread 0 has one to each that serves, every other one to thread 0. At
+   * the addresses in `give` the other thread has no socket: it gets one of those that thread 0 took over.
+   */
+  | { type: "link"; thread: number; port: MessagePort; give: readonly string[] }
+  /** The number of threads goes down: hand the listening sockets to thread 0, then drain. */
+  | { type: "leave"; grace: number };
+
+export type PostedSocket = { address: string; socket: BoundSocket | null; shared: boolean };
 
 export type FromThread =
   /** The thread runs and can be sent a plan. */
@@ -41,5 +50,7 @@ export type FromThread =
   | { type: "drained" }
   /** How a plugin fares there has changed. */
   | ({ type: "plugin" } & PluginNews)
+  /** The listening socket of a thread that leaves was taken over. */
+  | { type: "inherited"; address: string }
   /** A line for the program's log. */
   | { type: "log"; level: "debug" | "info" | "warn" | "error"; message: string; fields: Record<string, unknown> };

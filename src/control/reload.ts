@@ -44,6 +44,10 @@ export type ReloaderOptions = {
   readonly tryGuests: (built: Built, config: Config) => readonly Problem[];
   /** The files that a version is made of, in service or not: a change of one is worth a reload. */
   readonly onFiles: (paths: readonly string[]) => void;
+  /** Starts the data threads that a version needs. @throws Error */
+  readonly grow: (config: Config) => Promise<void>;
+  /** Lets those leave that a version in service does not need. */
+  readonly shrink: (config: Config) => void;
   readonly onAccepted: (current: Current) => void;
 };
 
@@ -105,7 +109,8 @@ export class Reloader {
   async bringUp(thread: number): Promise<boolean> {
     const { versions, listeners, log } = this.#options;
     return this.#queue(async () => {
-      if (this.#closed) return true;
+      // It may have ended again, or be one that leaves.
+      if (this.#closed || !versions.reaches(thread)) return true;
       try {
         await versions.bringUp(thread, listeners.bindAgain(thread));
         log.info({ thread, version: versions.committed?.version }, "data thread serves again");
@@ -157,6 +162,17 @@ export class Reloader {
     if (candidate.fingerprint === this.#fingerprint) return "unchanged";
     const { plugins, problems } = await this.#options.modules.load(candidate.config, candidate.files);
     this.#refuse(problems);
+    try {
+      await this.#options.grow(candidate.config);
+      await this.#take(candidate, plugins);
+    } finally {
+      // Fewer than before; or as before, when the version was refused.
+      if (this.#current !== null) this.#options.shrink(this.#current.config);
+    }
+    return "accepted";
+  }
+
+  async #take(candidate: Candidate, plugins: PlanSources["plugins"]): Promise<void> {
     const version = ++this.#version;
     const opening = await this.#options.listeners.open(candidate.config.listeners);
     try {
@@ -167,7 +183,6 @@ export class Reloader {
       // What was not posted to a thread is of no use: the version was refused, or a thread is being replaced.
       this.#options.listeners.release(opening);
     }
-    return "accepted";
   }
 
   async #read(): Promise<Candidate> {

@@ -57,7 +57,7 @@ export function describeStatus(sources: StatusSources): Status {
       address,
       connections: counters.sum(cells + LISTENER_CELLS.connections),
     })),
-    threads: Array.from({ length: threads.count }, (_, thread) => ({
+    threads: threads.present().map((thread) => ({
       thread,
       serving: serving.includes(thread),
       guests: counters.read(thread, THREAD_CELLS.guests),

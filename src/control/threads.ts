@@ -1,7 +1,7 @@
 /** The data threads: started, watched, ended, and replaced when one ends by itself or is stuck. */
 
 import type { BoundSocket } from "node:net";
-import { type Transferable, Worker } from "node:worker_threads";
+import { type MessagePort, type Transferable, Worker } from "node:worker_threads";
 import type { EndpointColumns } from "../balance/columns.ts";
 import type { Counters } from "../observe/counters.ts";
 import type { Log } from "../observe/log.ts";
@@ -12,7 +12,8 @@ import { Supervisor } from "./supervisor.ts";
 export type EndReason = "crash" | "memory" | "stuck";
 
 export type ThreadsOptions = {
-  readonly count: number;
+  /** The most threads at one time: what `columns` have room for. */
+  readonly places: number;
   /** The module that a data thread runs. */
   readonly entry: URL;
   readonly columns: EndpointColumns;
@@ -40,50 +41,89 @@ type Place = {
   reason: EndReason;
   quickEnds: number;
   restart: NodeJS.Timeout | null;
+  /** When its thread ends it has no successor, and the place is free. */
+  leaving: boolean;
 };
 
 export class Threads {
-  readonly count: number;
   readonly #options: ThreadsOptions;
   readonly #listener: ThreadListener;
   readonly #heartbeat: SharedArrayBuffer;
-  readonly #places: Place[];
+  /** By number; undefined where no thread is. */
+  readonly #places: (Place | undefined)[] = [];
   readonly #supervisor: Supervisor;
   readonly #restarts = new Map<string, { thread: number; reason: EndReason; count: number }>();
   #closing = false;
 
   constructor(options: ThreadsOptions, listener: ThreadListener) {
-    this.count = options.count;
     this.#options = options;
     this.#listener = listener;
-    this.#heartbeat = new SharedArrayBuffer(4 * options.count);
+    this.#heartbeat = new SharedArrayBuffer(4 * options.places);
     this.#supervisor = new Supervisor(this.#heartbeat, (thread) => this.#endStuck(thread));
-    this.#places = Array.from({ length: options.count }, () => ({
-      worker: null,
-      up: false,
-      startedAt: 0,
-      reason: "crash",
-      quickEnds: 0,
-      restart: null,
-    }));
   }
 
-  start(): void {
-    for (let thread = 0; thread < this.count; thread++) this.#spawn(thread);
+  /** Starts `count` more, and answers their numbers: the lowest that are free. @throws Error with the figure when they are not. */
+  add(count: number): number[] {
+    const { places, columns } = this.#options;
+    const there = this.present().length;
+    if (there + count > places)
+      throw new Error(
+        `workers: ${there + count} data threads at one time, those that still leave counted; a start with so many cores has room for ${places}`,
+      );
+    const fresh = Array.from({ length: places }, (_, thread) => thread)
+      .filter((thread) => this.#places[thread] === undefined)
+      .slice(0, count);
+    for (const thread of fresh) {
+      columns.addThread(thread);
+      this.#places[thread] = {
+        worker: null,
+        up: false,
+        startedAt: 0,
+        reason: "crash",
+        quickEnds: 0,
+        restart: null,
+        leaving: false,
+      };
+      this.#spawn(thread, this.#places[thread]);
+    }
+    return fresh;
+  }
+
+  /** All that there are, by number: those that are being replaced, and those that leave, too. */
+  present(): number[] {
+    return this.#list(() => true);
+  }
+
+  /** Those that do not leave. */
+  running(): number[] {
+    return this.#list((place) => !place.leaving);
   }
 
   /** The threads that can be spoken to. */
   up(): number[] {
-    return this.#places.flatMap((place, thread) => (place.up ? [thread] : []));
+    return this.#list((place) => place.up);
   }
 
-  post(thread: number, message: ToThread, transfer: readonly BoundSocket[] = []): void {
-    this.#places[thread]!.worker?.postMessage(message, transfer as readonly unknown[] as Transferable[]);
+  #list(is: (place: Place) => boolean): number[] {
+    return this.#places.flatMap((place, thread) => (place !== undefined && is(place) ? [thread] : []));
   }
 
-  /** Ends a thread that cannot do what it must; it is replaced. */
+  post(thread: number, message: ToThread, transfer: readonly (BoundSocket | MessagePort)[] = []): void {
+    this.#places[thread]?.worker?.postMessage(message, transfer as readonly unknown[] as Transferable[]);
+  }
+
+  /** Ends a thread that cannot do what it must; it is replaced, unless it was to leave. */
   end(thread: number): void {
-    void this.#places[thread]!.worker?.terminate();
+    void this.#places[thread]?.worker?.terminate();
+  }
+
+  /** From now on that thread has no successor. */
+  retire(thread: number): void {
+    const place = this.#places[thread];
+    if (place === undefined) return;
+    place.leaving = true;
+    if (place.restart !== null) clearTimeout(place.restart);
+    if (place.worker === null) this.#places[thread] = undefined;
   }
 
   /** How often threads were replaced, by thread and reason. */
@@ -94,23 +134,21 @@ export class Threads {
   /** From now on a thread that ends has no successor. */
   stopReplacing(): void {
     this.#closing = true;
-    for (const place of this.#places) if (place.restart !== null) clearTimeout(place.restart);
+    for (const place of this.#places) if (place != null && place.restart !== null) clearTimeout(place.restart);
   }
 
   async close(): Promise<void> {
     this.stopReplacing();
     this.#supervisor.close();
-    await Promise.all(this.#places.map((place) => place.worker?.terminate()));
+    await Promise.all(this.#places.map((place) => place?.worker?.terminate()));
   }
 
-  #spawn(thread: number): void {
+  #spawn(thread: number, place: Place): void {
     const { columns, counters, entry } = this.#options;
-    const place = this.#places[thread]!;
     const workerData: ThreadInit = {
       thread,
-      threads: this.count,
       columns: columns.buffer,
-      counters: counters.buffers[thread]!,
+      counters: counters.block(thread),
       heartbeat: this.#heartbeat,
     };
     const worker = new Worker(entry, { workerData, name: `data-${thread}` });
@@ -149,8 +187,9 @@ export class Threads {
     this.#supervisor.forget(thread);
     this.#options.columns.forgetThread(thread);
     this.#options.counters.clearGauges(thread);
+    if (place.leaving) this.#places[thread] = undefined;
     this.#listener.onEnd(thread, place.reason);
-    if (!this.#closing) this.#replace(thread, place);
+    if (!this.#closing && !place.leaving) this.#replace(thread, place);
   }
 
   #replace(thread: number, place: Place): void {
@@ -162,7 +201,7 @@ export class Threads {
     place.quickEnds = lived < SETTLED_AFTER ? place.quickEnds + 1 : 0;
     const delay = place.quickEnds < 2 ? 0 : Math.min(LONGEST_DELAY, FIRST_DELAY * 2 ** (place.quickEnds - 2));
     this.#options.log.warn({ thread, reason: place.reason, delay }, "data thread ended: starting its successor");
-    place.restart = setTimeout(() => this.#spawn(thread), delay);
+    place.restart = setTimeout(() => this.#spawn(thread, place), delay);
   }
 }
 

@@ -3,7 +3,8 @@
  * versions are alive on which thread, so that their places in shared memory are used again only after them.
  */
 import type { BoundSocket } from "node:net";
-import type { FromThread, ToThread } from "./messages.ts";
+import type { Opening } from "./listeners.ts";
+import type { FromThread, PostedSocket, ToThread } from "./messages.ts";
 import type { Plan } from "./plan.ts";
 
 /** The data threads, as the versions see them. */
@@ -18,12 +19,13 @@ export type VersionsOptions = {
   readonly fleet: Fleet;
   /** No thread uses that version any more. */
   readonly release: (version: number) => void;
+  /** That thread serves the committed version from now on. */
+  readonly onServing?: (thread: number) => void;
   /** Milliseconds that a thread may be silent when it was asked to build a version. */
   readonly silence?: number;
 };
 
-type Sockets = readonly { readonly address: string; readonly threads: readonly (BoundSocket | null)[] }[];
-type PostedSocket = { address: string; socket: BoundSocket | null };
+type Sockets = Opening["sockets"];
 type Pending = { version: number; waiting: Set<number>; problems: Map<number, string>; all: boolean; done: () => void };
 
 const SILENCE = 10_000;
@@ -53,9 +55,9 @@ export class Versions {
   async take(plan: Plan, sockets: Sockets): Promise<void> {
     const threads = this.#committed === null ? this.#options.fleet.up() : this.serving();
     const forThread = (thread: number) =>
-      sockets.flatMap(({ address, threads }) => {
+      sockets.flatMap(({ address, threads, shared }) => {
         const socket = threads[thread];
-        return socket === undefined ? [] : [{ address, socket }];
+        return socket === undefined ? [] : [{ address, socket, shared }];
       });
     if (threads.length === 0) {
       this.#options.release(plan.version);
@@ -85,12 +87,28 @@ export class Versions {
         this.#holders.get(message.version)?.delete(thread);
         return this.#answer(thread, message.version, message.problem);
       case "committed":
-        if (message.version === this.#committed?.version) this.#serving.add(thread);
+        if (message.version === this.#committed?.version) this.#serve(thread);
         return this.#answer(thread, message.version, null);
       case "disposed":
         this.#holders.get(message.version)?.delete(thread);
         return this.#settle(message.version);
     }
+  }
+
+  /** Whether that thread can be asked to take a version. */
+  reaches(thread: number): boolean {
+    return this.#options.fleet.up().includes(thread);
+  }
+
+  /** A thread leaves: it holds what it has, and is asked for nothing more. Whether it served. */
+  leave(thread: number): boolean {
+    return this.#serving.delete(thread);
+  }
+
+  #serve(thread: number): void {
+    if (this.#serving.has(thread)) return;
+    this.#serving.add(thread);
+    this.#options.onServing?.(thread);
   }
 
   /** A thread has ended, and with it every version that it held. */

@@ -2,7 +2,7 @@
  * The one place that touches a private field of `node:net`: a listening handle's `onconnection`, through which accepted
  * sockets are made with a read buffer of ours (`onread`), which the public API offers for outgoing sockets only.
  * It saves a Buffer, an event and a copy for each read. Where the field is missing, or SLUICE_ACCEPT=public is set, the
- * public `connection` event is used: slower, and the same to everybody else.
+ * public `connection` event is used: slower, and the same to everybody else. So come those that another thread accepted.
  */
 import { type Server, Socket } from "node:net";
 import { getSystemErrorName } from "node:util";
@@ -29,12 +29,7 @@ type Handle = {
 export function takeConnections(server: Server, make: () => Accepted | null, failed: (problem: string) => void): void {
   const handle = (server as unknown as { _handle?: Handle })._handle;
   if (typeof handle?.onconnection !== "function" || process.env.SLUICE_ACCEPT === "public") {
-    server.on("connection", (socket: Socket) => {
-      guard(socket, failed, () => {
-        socket.setNoDelay(true);
-        acceptSocket(socket, true, make());
-      });
-    });
+    server.on("connection", (socket: Socket) => takeConnection(socket, make, failed));
     return;
   }
   handle.onconnection = (error, client) => {
@@ -47,6 +42,15 @@ export function takeConnections(server: Server, make: () => Accepted | null, fai
       acceptSocket(new Socket(options as unknown as ConstructorParameters<typeof Socket>[0]), false, accepted);
     });
   };
+}
+
+/** Takes one that was accepted elsewhere, or by the public event: nothing was read from it yet. */
+export function takeConnection(socket: Socket, make: () => Accepted | null, failed: (problem: string) => void): void {
+  guard(socket, failed, () => {
+    socket.setNoDelay(true);
+    acceptSocket(socket, true, make());
+    socket.resume();
+  });
 }
 
 function acceptSocket(socket: Socket, deliversData: boolean, accepted: Accepted | null): void {

@@ -1,14 +1,16 @@
 /** A listening address of this thread. It outlives versions; connections see each new one through its port. */
-import { BoundSocket, createServer, type Server } from "node:net";
+import { BoundSocket, createServer, type Server, type Socket } from "node:net";
 import type { Client, Port } from "../proxy/client.ts";
 import type { ListenerState } from "../proxy/snapshot.ts";
-import { takeConnections } from "./accept.ts";
+import { takeConnection, takeConnections } from "./accept.ts";
 
 const BACKLOG = 1024;
 
 export type ListenerOptions = {
   /** Makes a connection's reader and writer. */
   readonly open: (port: Port) => Client;
+  /** Passes a fresh connection on to the thread whose turn it is; false when it is this one's. */
+  readonly deal: (address: string, socket: Socket) => boolean;
   readonly failed: (address: string, problem: string) => void;
 };
 
@@ -16,9 +18,14 @@ export class Listener {
   readonly address: string;
   readonly port: Port = { state: null, retired: false, clients: new Set() };
   readonly #options: ListenerOptions;
+  /** Of this thread alone. */
   readonly #servers: Server[] = [];
+  /** Their connections are dealt out among all threads: the only one of its address, or that of a thread which left. */
+  readonly #shared: Server[] = [];
   /** Bound, and not listened at before a version serves there: who connects earlier could only be turned away. */
-  readonly #held: BoundSocket[] = [];
+  readonly #held: { socket: BoundSocket; shared: boolean }[] = [];
+  /** Accepted by a thread that took the version in which this listener is new a moment earlier. */
+  readonly #early: Socket[] = [];
   #failedAt = Number.NEGATIVE_INFINITY;
 
   constructor(address: string, options: ListenerOptions) {
@@ -27,20 +34,57 @@ export class Listener {
   }
 
   /** Takes a socket that the main thread bound; null: binds the path of a Unix socket. */
-  hold(socket: BoundSocket | null): void {
-    this.#held.push(socket ?? bindPath(this.address.slice("unix:".length)));
+  hold(socket: BoundSocket | null, shared = false): void {
+    this.#held.push({ socket: socket ?? bindPath(this.address.slice("unix:".length)), shared });
   }
 
-  #listen(socket: BoundSocket): void {
-    const server = createServer({ allowHalfOpen: true });
-    server.on("error", (error) => this.#options.failed(this.address, error.message));
+  /** Takes over a listening server of another thread, with whoever waits in its queue. */
+  inherit(server: Server, shared: boolean): void {
+    if (this.port.state === null || this.port.retired) server.close();
+    else this.#take(server, shared);
+  }
+
+  /** Gives up a server that was taken over; undefined when there is none. */
+  giveShared(): Server | undefined {
+    return this.#shared.pop();
+  }
+
+  /** Gives up its servers, so that another thread goes on with them. */
+  giveAll(): Server[] {
+    return [...this.#servers.splice(0), ...this.#shared.splice(0)];
+  }
+
+  /** A connection that was accepted by another thread; nothing was read from it. */
+  adopt(socket: Socket): void {
+    if (this.port.state === null) this.#early.push(socket);
+    else
+      takeConnection(
+        socket,
+        () => this.#accept(),
+        (problem) => this.#fail(problem),
+      );
+  }
+
+  #listen({ socket, shared }: { socket: BoundSocket; shared: boolean }): void {
+    // Nothing is read before a connection is where it stays: what was read could not move to another thread.
+    const server = createServer({ allowHalfOpen: true, pauseOnConnect: true });
     server.listen(socket as unknown as object, BACKLOG);
-    this.#servers.push(server);
-    takeConnections(
-      server,
-      () => this.#accept(),
-      (problem) => this.#fail(problem),
-    );
+    this.#take(server, shared);
+  }
+
+  #take(server: Server, shared: boolean): void {
+    server.on("error", (error) => this.#options.failed(this.address, error.message));
+    (shared ? this.#shared : this.#servers).push(server);
+    if (shared)
+      server.on("connection", (socket) => {
+        if (!this.#options.deal(this.address, socket)) this.adopt(socket);
+      });
+    else
+      takeConnections(
+        server,
+        () => this.#accept(),
+        (problem) => this.#fail(problem),
+      );
   }
 
   /** Says so once a second: without a free descriptor every connection that comes fails. */
@@ -62,14 +106,21 @@ export class Listener {
   /** Connections see this state from now on; on sockets held until now they are accepted. */
   serve(state: ListenerState): void {
     this.port.state = state;
-    for (const socket of this.#held.splice(0)) this.#listen(socket);
+    for (const held of this.#held.splice(0)) this.#listen(held);
+    for (const socket of this.#early.splice(0)) this.adopt(socket);
+  }
+
+  /** Accepts no more, and each connection ends after its next answer. */
+  retire(): void {
+    this.port.retired = true;
+    for (const { socket } of this.#held.splice(0)) socket.close();
+    for (const socket of this.#early.splice(0)) socket.destroy();
+    for (const server of this.giveAll()) server.close();
   }
 
   /** Accepts no more; idle connections end, the others after their present answer. */
   drain(): void {
-    this.port.retired = true;
-    for (const socket of this.#held.splice(0)) socket.close();
-    for (const server of this.#servers.splice(0)) server.close();
+    this.retire();
     for (const client of [...this.port.clients]) client.retire();
   }
 

@@ -20,7 +20,11 @@ import type { Report, ThreadContext } from "../proxy/context.ts";
 import { Pipeline } from "../proxy/pipeline.ts";
 import { type ListenerState, type RouteState, Snapshot } from "../proxy/snapshot.ts";
 import { Router } from "../route/match.ts";
+import { Links } from "./links.ts";
 import { Listener } from "./listener.ts";
+
+/** What a connection may take until its next request, which says that it is its last, when its thread leaves. */
+const LAST_REQUEST = 2000;
 
 /** A version that was built, in service or not, and what it holds. */
 type Version = { plan: Plan; snapshot: Snapshot; instances: InstanceSet; pools: Set<string> };
@@ -35,6 +39,7 @@ class DataThread {
   readonly #pipeline: Pipeline;
   readonly #plugins: PluginHost;
   readonly #listeners = new Map<string, Listener>();
+  readonly #links: Links;
   /** Removed listeners that still have clients. */
   readonly #leaving = new Set<Listener>();
   readonly #pools = new Map<string, Pool<Poolable>>();
@@ -52,7 +57,7 @@ class DataThread {
       thread: init.thread,
       clock: new Clock(),
       buffers: new Buffers(),
-      columns: new EndpointColumns(init.columns, init.threads),
+      columns: new EndpointColumns(init.columns),
       cells,
       accessLog: new AccessLog({ fd: 1, cells }),
       report,
@@ -67,6 +72,13 @@ class DataThread {
       now: () => clock.wall,
       monotonic: () => clock.now,
     });
+    this.#links = new Links({
+      thread: init.thread,
+      listeners: () => this.#listeners.values(),
+      find: (address) => this.#findListener(address),
+      inherited: (address) => post({ type: "inherited", address }),
+      failed: (problem) => report("error", "a hand-over between threads failed", { problem }),
+    });
     this.#context.clock.start(() => this.#tick());
   }
 
@@ -80,6 +92,10 @@ class DataThread {
         return this.#abort(message.version);
       case "drain":
         return this.#drain(message.grace);
+      case "link":
+        return this.#links.add(message.thread, message.port, message.give);
+      case "leave":
+        return this.#links.leave(() => this.#leaveService(message.grace));
     }
   }
 
@@ -112,7 +128,7 @@ class DataThread {
       for (const listener of plan.listeners)
         snapshot.listeners.set(listener.address, listenerState(listener, snapshot, instances.instances));
       this.#versions.set(plan.version, { plan, snapshot, instances, pools });
-      for (const { address, socket } of sockets) this.#listener(address).hold(socket);
+      for (const { address, socket, shared } of sockets) this.#listener(address).hold(socket, shared);
       post({ type: "ready", version: plan.version });
     } catch (error) {
       instances?.dispose();
@@ -212,11 +228,22 @@ class DataThread {
           this.#countConnections(port.state!, 1);
           return new Client(this.#context, this.#pipeline, port);
         },
+        deal: (at, socket) => this.#links.deal(at, socket),
         failed: (at, problem) => report("error", "listener failed", { address: at, problem }),
       });
       this.#listeners.set(address, listener);
     }
     return listener;
+  }
+
+  /** For what another thread hands over: it may have taken a version that is only prepared here. */
+  #findListener(address: string): Listener | undefined {
+    const listener = this.#listeners.get(address);
+    if (listener !== undefined) return listener;
+    const named = [...this.#versions.values()].some(
+      ({ plan, snapshot }) => plan.version > (this.#serving?.plan.version ?? 0) && snapshot.listeners.has(address),
+    );
+    return named ? this.#listener(address) : undefined;
   }
 
   #clientClosed(client: Client): void {
@@ -231,6 +258,15 @@ class DataThread {
 
   #countConnections(state: ListenerState, by: number): void {
     this.#context.cells[state.plan.cells + LISTENER_CELLS.connections]! += by;
+  }
+
+  /** This thread accepts no more. There is time, so a connection ends after an answer that says so rather than at once. */
+  #leaveService(grace: number): void {
+    this.#draining = true;
+    for (const listener of this.#listeners.values()) listener.retire();
+    this.#checkDrained();
+    const wait = Math.min(LAST_REQUEST, grace / 2);
+    setTimeout(() => this.#drain(grace - wait), wait).unref();
   }
 
   #drain(grace: number): void {

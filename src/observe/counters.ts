@@ -27,17 +27,26 @@ export function seriesKey(kind: SeriesKind, labels: Labels): string {
 }
 
 export class Counters {
-  /** One block a data thread. */
-  readonly buffers: readonly SharedArrayBuffer[];
-  readonly #blocks: readonly Float64Array[];
+  /** One block a data thread that ever ran. */
+  readonly buffers: SharedArrayBuffer[] = [];
+  readonly #blocks: Float64Array[] = [];
   readonly #series = new Map<string, Series>();
   /** Ranges given back, by their size: sizes are a handful of constants. */
   readonly #free = new Map<number, number[]>();
   #fresh: number = THREAD_CELLS.size;
 
-  constructor(threads: number) {
-    this.buffers = Array.from({ length: threads }, () => new SharedArrayBuffer(BLOCK_CELLS * 8));
-    this.#blocks = this.buffers.map((buffer) => new Float64Array(buffer));
+  constructor(threads = 0) {
+    if (threads > 0) this.block(threads - 1);
+  }
+
+  /** The block of that thread, which keeps it for whoever takes its number after it. */
+  block(thread: number): SharedArrayBuffer {
+    while (this.buffers.length <= thread) {
+      const buffer = new SharedArrayBuffer(BLOCK_CELLS * 8);
+      this.buffers.push(buffer);
+      this.#blocks.push(new Float64Array(buffer));
+    }
+    return this.buffers[thread]!;
   }
 
   /** First cell for the series of that key, all zero. @throws Error with the figure when the cells have run out. */

@@ -8,7 +8,8 @@ export type Metrics = { readonly contentType: string; render(): Promise<string> 
 
 export type MetricsSources = {
   readonly counters: Counters;
-  readonly threads: number;
+  /** The numbers of the threads there are. */
+  readonly threads: () => readonly number[];
   readonly restarts: () => Iterable<{ thread: number; reason: string; count: number }>;
   /** Reloads by result. */
   readonly reloads: () => Readonly<Record<string, number>>;
@@ -108,7 +109,7 @@ function registerControl(register: Register, sources: MetricsSources): void {
     Object.entries(reloads()).map(([result, value]) => ({ labels: { result }, value })),
   );
   register("gauge", "sluice_thread_event_loop_delay_seconds", "How late the last tick was.", () =>
-    Array.from({ length: threads }, (_, thread) => ({
+    threads().map((thread) => ({
       labels: { thread },
       value: counters.read(thread, THREAD_CELLS.loopDelay),
     })),

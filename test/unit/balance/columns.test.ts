@@ -26,13 +26,25 @@ test("in-flight counts are the sum over threads, and an ended thread takes its s
 
 test("two threads see the same columns through one buffer", () => {
   const a = EndpointColumns.allocate(2);
-  const b = new EndpointColumns(a.buffer, 2);
+  const b = new EndpointColumns(a.buffer);
   a.addInFlight(0, 7, 1);
   b.addInFlight(1, 7, 1);
   assert.equal(a.inFlight(7), 2);
   const before = a.epoch();
   b.bumpEpoch();
   assert.equal(a.epoch(), before + 1);
+});
+
+test("a thread that comes later is added up from when it is there, on every side of the buffer", () => {
+  const columns = EndpointColumns.allocate(1, 4);
+  const other = new EndpointColumns(columns.buffer);
+  other.addInFlight(3, 5, 1);
+  assert.equal(columns.inFlight(5), 0);
+  columns.addThread(3);
+  columns.addThread(1);
+  assert.deepEqual([columns.inFlight(5), other.inFlight(5)], [1, 1]);
+  columns.clearSlot(5);
+  assert.equal(other.inFlight(5), 0);
 });
 
 test("averages start at the first sample, follow the later ones, and stay whole numbers in range", () => {

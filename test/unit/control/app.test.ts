@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { existsSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { BroadcastChannel } from "node:worker_threads";
@@ -190,4 +191,53 @@ test("series and rows of what is gone are given back, and what stays counts on",
   const text = await metrics();
   assert.match(text, /^sluice_requests_total\{listener="web",route="0",cluster="app",status="200"\} 1$/m);
   assert.ok(text.includes(`sluice_upstream_duration_seconds_count{cluster="app",endpoint="${one}"}`));
+});
+
+const countThreads = (app: { status(): { threads: readonly { serving: boolean }[] } }): number =>
+  app.status().threads.filter(({ serving }) => serving).length;
+
+test("the number of threads goes up and down with the configuration, unless the command line says it", async (t) => {
+  const config = configOf([await startEndpoint(t, "one")]);
+  const { app, write, url } = await startProxy(t, config);
+  for (const workers of [3, 1, 2]) {
+    write(config.replace("workers: 2", `workers: ${workers}`));
+    assert.deepEqual((await app.reload()).problems, []);
+    assert.equal(countThreads(app), workers);
+    assert.deepEqual(await ask(url()), { status: 200, text: "one" });
+  }
+  const fixed = await startProxy(t, config, { workers: 1 });
+  fixed.write(config.replace("workers: 2", "workers: 3"));
+  assert.equal((await fixed.app.reload()).result, "accepted");
+  assert.equal(countThreads(fixed.app), 1);
+});
+
+test("more threads than there is room for are refused with the figure, as is a version whose threads do not start", async (t) => {
+  const config = configOf([await startEndpoint(t, "one")]);
+  const { app, write, url } = await startProxy(t, config.replace("workers: 2", "workers: 1"));
+  const places = Math.max(64, 4 * availableParallelism());
+  if (places < 256) {
+    write(config.replace("workers: 2", "workers: 256"));
+    const [problem] = (await app.reload()).problems;
+    assert.match(problem!, new RegExp(`^workers: 256 data threads .* room for ${places}`));
+  }
+  // What is refused for another reason lets the threads go that were started for it.
+  write(
+    config
+      .replace("workers: 2", "workers: 3")
+      .replace("listeners:", 'listeners:\n  bad: { address: "192.0.2.1:1", cluster: app }'),
+  );
+  assert.match((await app.reload()).problems[0]!, /^listener bad: cannot listen/);
+  await until(() => app.status().threads.length === 1);
+  assert.equal(app.status().version, 1);
+  assert.deepEqual(await ask(url()), { status: 200, text: "one" });
+});
+
+test("a thread that fails at its start refuses the version that wanted it", async (t) => {
+  const config = configOf([await startEndpoint(t, "one")]).replace("workers: 2", "workers: 1");
+  const entry = new URL("./first-thread-only.ts", import.meta.url);
+  const { app, write, url } = await startProxy(t, config, { entry });
+  write(config.replace("workers: 1", "workers: 2"));
+  assert.deepEqual((await app.reload()).problems, ["data thread 1 ended: crash"]);
+  await until(() => app.status().threads.length === 1);
+  assert.deepEqual(await ask(url()), { status: 200, text: "one" });
 });

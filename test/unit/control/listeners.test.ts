@@ -15,6 +15,10 @@ function wishPath(path: string): Wanted {
   return { name: "web", address: { text: `unix:${path}`, host: "", port: 0, path } };
 }
 
+function makeListeners(threads: number, reusePort = true): Listeners {
+  return new Listeners(() => Array.from({ length: threads }, (_, thread) => thread), reusePort);
+}
+
 /** Listens as data threads would. */
 function listen(t: TestContext, opening: Opening): Server[] {
   return opening.sockets.flatMap(({ threads }) =>
@@ -29,7 +33,7 @@ function listen(t: TestContext, opening: Opening): Server[] {
 }
 
 test("a port 0 becomes a number that all threads share, and stays while its listener does", async (t) => {
-  const listeners = new Listeners(3);
+  const listeners = makeListeners(3);
   const opening = await listeners.open([wish("web", "127.0.0.1", 0)]);
   const address = opening.places.get("web")!.text;
   assert.match(address, /^127\.0\.0\.1:[1-9]\d*$/);
@@ -43,11 +47,11 @@ test("a port 0 becomes a number that all threads share, and stays while its list
 });
 
 test("a port in use is refused by name, also when its user shares it, and what was bound before is given back", async (t) => {
-  const other = new Listeners(1);
+  const other = makeListeners(1);
   const taken = await other.open([wish("theirs", "127.0.0.1", 0)]);
   listen(t, taken);
   const { port } = taken.places.get("theirs")!;
-  const listeners = new Listeners(2);
+  const listeners = makeListeners(2);
   await assert.rejects(
     listeners.open([wish("free", "127.0.0.1", 0), wish("web", "127.0.0.1", port)]),
     new RegExp(`listener web: cannot listen at 127.0.0.1:${port}: address already in use`),
@@ -55,7 +59,7 @@ test("a port in use is refused by name, also when its user shares it, and what w
 });
 
 test("an address that this process gave up is bound again though a thread still closes it", async (t) => {
-  const listeners = new Listeners(1);
+  const listeners = makeListeners(1);
   const first = await listeners.open([wish("web", "127.0.0.1", 0)]);
   listen(t, first);
   listeners.commit(first);
@@ -67,7 +71,7 @@ test("an address that this process gave up is bound again though a thread still 
 });
 
 test("all addresses in service are bound once more for a thread's successor", async (t) => {
-  const listeners = new Listeners(2);
+  const listeners = makeListeners(2);
   const opening = await listeners.open([wish("a", "127.0.0.1", 0), wish("b", "127.0.0.1", 0)]);
   listen(t, opening);
   listeners.commit(opening);
@@ -84,26 +88,52 @@ test("a Unix socket is the first thread's; a stale file is taken away, a live on
   const path = join(directory, "web.sock");
   const server = createServer().listen(join(directory, "old.sock"));
   await once(server, "listening");
-  await assert.rejects(new Listeners(2).open([wishPath(join(directory, "old.sock"))]), /address already in use/);
+  await assert.rejects(makeListeners(2).open([wishPath(join(directory, "old.sock"))]), /address already in use/);
   // Closing takes a socket's own file away; moved, it stays as a killed process leaves it.
   renameSync(join(directory, "old.sock"), path);
   server.close();
-  const opening = await new Listeners(2).open([wishPath(path)]);
-  assert.deepEqual(opening.sockets, [{ address: `unix:${path}`, threads: [null] }]);
+  const opening = await makeListeners(2).open([wishPath(path)]);
+  assert.deepEqual(opening.sockets, [{ address: `unix:${path}`, threads: [null], shared: false }]);
   assert.ok(!existsSync(path));
   writeFileSync(path, "precious");
-  await assert.rejects(new Listeners(1).open([wishPath(path)]), /a file that is no socket stands there/);
+  await assert.rejects(makeListeners(1).open([wishPath(path)]), /a file that is no socket stands there/);
 });
 
-test("where a port cannot be shared the first thread serves it alone, and its successor after it", async (t) => {
-  const listeners = new Listeners(3, false);
+test("where a port cannot be shared the first thread accepts for all, and its successor after it", async (t) => {
+  const listeners = makeListeners(3, false);
   const opening = await listeners.open([wish("web", "127.0.0.1", 0)]);
   const [server] = listen(t, opening);
   assert.equal(opening.sockets[0]!.threads.length, 1);
+  assert.equal(opening.sockets[0]!.shared, true);
   listeners.commit(opening);
   assert.deepEqual(listeners.bindAgain(1), []);
   await once(server!.close(), "close");
   const [again] = listeners.bindAgain(0);
   assert.equal(again!.socket!.address().port, opening.places.get("web")!.port);
   again!.socket!.close();
+});
+
+test("who comes after a thread that left takes over its socket, and binds only what nobody left behind", async (t) => {
+  const listeners = makeListeners(2);
+  const opening = await listeners.open([wish("a", "127.0.0.1", 0), wish("b", "127.0.0.1", 0)]);
+  listen(t, opening);
+  listeners.commit(opening);
+  const [a, b] = ["a", "b"].map((name) => opening.places.get(name)!.text);
+  const bind = (thread: number): string[] =>
+    listeners.bindAgain(thread).map(({ address, socket }) => {
+      socket!.close();
+      return address;
+    });
+  listeners.inherit(a!);
+  assert.deepEqual(bind(1), [b]);
+  assert.deepEqual(listeners.owed(1), [a]);
+  assert.deepEqual(bind(2), [a, b]);
+  assert.deepEqual(listeners.owed(2), []);
+  listeners.inherit(a!);
+  assert.deepEqual(bind(1), [b]);
+  assert.deepEqual(bind(1), [b], "it ended before it took it over: its successor does");
+  // What the first thread had taken over is gone with it.
+  listeners.inherit(b!);
+  assert.deepEqual(bind(0), [a, b]);
+  assert.deepEqual(bind(2), [a, b]);
 });

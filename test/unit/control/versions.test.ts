@@ -32,6 +32,7 @@ function start(behave: (thread: number, message: ToThread) => FromThread | null,
   const versions: Versions = new Versions({
     fleet,
     release: (version) => released.push(version),
+    onServing: (thread) => told.push(`${thread} serves`),
     ...(silence !== undefined && { silence }),
   });
   return { versions, told, released };
@@ -47,7 +48,14 @@ const obedient = (_thread: number, message: ToThread): FromThread | null =>
 test("a version is committed when every thread is ready, and released when the last has disposed it", async () => {
   const { versions, told, released } = start(obedient);
   await versions.take(planOf(1), []);
-  assert.deepEqual(told, ["prepare 1 to 0", "prepare 1 to 1", "commit 1 to 0", "commit 1 to 1"]);
+  assert.deepEqual(told, [
+    "prepare 1 to 0",
+    "prepare 1 to 1",
+    "commit 1 to 0",
+    "commit 1 to 1",
+    "0 serves",
+    "1 serves",
+  ]);
   await versions.take(planOf(2), []);
   versions.receive(0, { type: "disposed", version: 1 });
   assert.deepEqual(released, []);
@@ -100,7 +108,7 @@ test("a successor takes the version in service, and only then is asked for other
   assert.deepEqual(told, ["prepare 2 to 0", "commit 2 to 0"]);
   told.length = 0;
   await versions.bringUp(1, []);
-  assert.deepEqual(told, ["prepare 2 to 1", "commit 2 to 1"]);
+  assert.deepEqual(told, ["prepare 2 to 1", "commit 2 to 1", "1 serves"]);
   assert.deepEqual(versions.serving().sort(), [0, 1]);
 });
 
@@ -113,4 +121,18 @@ test("a thread that does not take what was committed is ended; the others serve 
   assert.equal(told.at(-1), "end 1");
   assert.equal(versions.committed?.version, 1);
   assert.deepEqual(versions.serving(), [0]);
+});
+
+test("a thread that leaves is asked for nothing more, and what it holds is released when it has ended", async () => {
+  const { versions, told, released } = start(obedient);
+  await versions.take(planOf(1), []);
+  assert.equal(versions.leave(1), true);
+  assert.equal(versions.leave(1), false);
+  told.length = 0;
+  await versions.take(planOf(2), []);
+  assert.deepEqual(told, ["prepare 2 to 0", "commit 2 to 0"]);
+  versions.receive(0, { type: "disposed", version: 1 });
+  assert.deepEqual(released, []);
+  versions.forget(1, "left");
+  assert.deepEqual(released, [1]);
 });

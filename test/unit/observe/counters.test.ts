@@ -15,7 +15,7 @@ import { HOOK } from "../../../src/plugin/abi.ts";
 const metricsOf = (counters: Counters) =>
   createMetrics({
     counters,
-    threads: counters.buffers.length,
+    threads: () => [...counters.buffers.keys()],
     restarts: () => [{ thread: 1, reason: "stuck", count: 3 }],
     reloads: () => ({ accepted: 2, rejected: 1 }),
     version: () => 2,

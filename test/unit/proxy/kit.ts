@@ -61,6 +61,7 @@ export class Plane {
       this.disposed = true;
     });
     this.listener = new Listener("127.0.0.1:0", {
+      deal: () => false,
       open: (port) => new Client(this.context, pipeline, port),
       failed: (_address, problem) => this.reports.push(problem),
     });

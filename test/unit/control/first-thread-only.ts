@@ -1,0 +1,5 @@
+/** A data thread that only the first can be. */
+import { workerData } from "node:worker_threads";
+
+if (workerData.thread > 0) throw new Error("told to fail");
+await import("../../../src/data/thread.ts");
