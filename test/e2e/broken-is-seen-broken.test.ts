@@ -6,11 +6,11 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { connectTo, startRawUpstream, startUpstream } from "./peers.ts";
-import { bounded, simpleConfig, startSluice, testInEachMode, until } from "./program.ts";
+import { bounded, simpleConfig, startSluice, testInAllModes, until } from "./program.ts";
 
 const get = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
 
-testInEachMode("abort-frees-the-upstream: a client that leaves before the answer", async (t) => {
+testInAllModes("abort-frees-the-upstream: a client that leaves before the answer", async (t) => {
   const upstream = await startRawUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port, { rest: "log: { access: true }" }));
   const leave = { reset: "reset", end: "end" } as const;
@@ -29,7 +29,7 @@ testInEachMode("abort-frees-the-upstream: a client that leaves before the answer
   assert.equal(await sluice.metric("sluice_requests_in_flight"), 0);
 });
 
-testInEachMode("a client with halfClose is answered after its FIN", async (t) => {
+testInAllModes("a client with halfClose is answered after its FIN", async (t) => {
   const upstream = await startRawUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port, { listener: "halfClose: true" }));
   const client = await connectTo(t, sluice.port);
@@ -41,7 +41,7 @@ testInEachMode("a client with halfClose is answered after its FIN", async (t) =>
   assert.deepEqual([answer.status, answer.body.toString()], [200, "ok"]);
 });
 
-testInEachMode("abort-frees-the-upstream: a client that leaves inside the answer, or inside its request", async (t) => {
+testInAllModes("abort-frees-the-upstream: a client that leaves inside the answer, or inside its request", async (t) => {
   const upstream = await startRawUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port));
   const reader = await connectTo(t, sluice.port);
@@ -69,7 +69,7 @@ const broken = [
 
 for (const [name, rest] of broken) {
   for (const how of ["end", "reset"] as const) {
-    testInEachMode(`broken-answer-is-seen-broken: ${name}, the upstream's ${how}`, async (t) => {
+    testInAllModes(`broken-answer-is-seen-broken: ${name}, the upstream's ${how}`, async (t) => {
       const upstream = await startRawUpstream(t, async (peer) => {
         await peer.head();
         peer.send(`HTTP/1.1 200 OK\r\n${rest}`);
@@ -86,7 +86,7 @@ for (const [name, rest] of broken) {
   }
 }
 
-testInEachMode("broken-answer-is-seen-broken: curl says so, close-delimited answers included", async (t) => {
+testInAllModes("broken-answer-is-seen-broken: curl says so, close-delimited answers included", async (t) => {
   const rests = [...broken.map(([, rest]) => rest), "\r\nabc"];
   const upstream = await startRawUpstream(t, async (peer) => {
     const path = /GET \/(\d)/.exec(await peer.head())![1]!;
@@ -107,7 +107,7 @@ testInEachMode("broken-answer-is-seen-broken: curl says so, close-delimited answ
   }
 });
 
-testInEachMode("an answer that is whole stays whole for a client that reads it late", async (t) => {
+testInAllModes("an answer that is whole stays whole for a client that reads it late", async (t) => {
   const size = 8 * 1024 * 1024;
   const upstream = await startUpstream(t, (_, response) => response.end(Buffer.alloc(size, "x")));
   const sluice = await startSluice(t, simpleConfig(upstream.port));
@@ -123,7 +123,7 @@ testInEachMode("an answer that is whole stays whole for a client that reads it l
   assert.equal(answer.body.length, size);
 });
 
-testInEachMode("an answer that breaks off is told to a client of a Unix socket too", async (t) => {
+testInAllModes("an answer that breaks off is told to a client of a Unix socket too", async (t) => {
   const upstream = await startRawUpstream(t, async (peer) => {
     await peer.head();
     await peer.sendPieces(["HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"]);

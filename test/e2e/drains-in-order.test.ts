@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { connect } from "node:net";
 import { connectTo, startRawUpstream, startUpstream } from "./peers.ts";
-import { bounded, type Program, simpleConfig, startSluice, testInEachMode, until } from "./program.ts";
+import { bounded, type Program, simpleConfig, startSluice, testInAllModes, until } from "./program.ts";
 
 const get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -14,7 +14,7 @@ const isRefused = (port: number): Promise<boolean> =>
 
 const isReady = (sluice: Program): Promise<number> => sluice.ask("/ready").then(({ status }) => status);
 
-testInEachMode("drains-in-order: a request under way completes, and its connection closes after it", async (t) => {
+testInAllModes("drains-in-order: a request under way completes, and its connection closes after it", async (t) => {
   const upstream = await startRawUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port), { workers: 2 });
   assert.equal(await isReady(sluice), 200);
@@ -39,7 +39,7 @@ testInEachMode("drains-in-order: a request under way completes, and its connecti
   assert.deepEqual(await bounded(sluice.exited, "the program's end"), { code: 0, signal: null });
 });
 
-testInEachMode("what does not end within the grace is ended, and the exit code is 0 all the same", async (t) => {
+testInAllModes("what does not end within the grace is ended, and the exit code is 0 all the same", async (t) => {
   const upstream = await startRawUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port, { rest: "shutdown: { grace: 300ms }" }));
   const client = await connectTo(t, sluice.port);
@@ -50,7 +50,7 @@ testInEachMode("what does not end within the grace is ended, and the exit code i
   await bounded(client.closed, "the end");
 });
 
-testInEachMode("a second signal ends it at once", async (t) => {
+testInAllModes("a second signal ends it at once", async (t) => {
   const upstream = await startRawUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port));
   const client = await connectTo(t, sluice.port);
@@ -62,7 +62,7 @@ testInEachMode("a second signal ends it at once", async (t) => {
   await bounded(sluice.exited, "the program's end", 5000);
 });
 
-testInEachMode("nothing under way: it ends by itself", async (t) => {
+testInAllModes("nothing under way: it ends by itself", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port), { workers: 2 });
   assert.equal((await fetch(sluice.url, { headers: { connection: "close" } })).status, 200);

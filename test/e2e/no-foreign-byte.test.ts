@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, request } from "node:http";
 import type { AddressInfo } from "node:net";
 import { setImmediate, setTimeout } from "node:timers/promises";
-import { atEnd, bounded, simpleConfig, startSluice, testInEachMode } from "./program.ts";
+import { atEnd, bounded, simpleConfig, startSluice, testInAllModes } from "./program.ts";
 
 const CONNECTIONS = 64;
 const SHORT = 512 * 1024;
@@ -13,7 +13,7 @@ const LONG = 6 * 1024 * 1024;
 
 type Pace = "fast" | "slow reader" | "slow writer";
 
-testInEachMode("64 connections, a third of them slow: each gets its own bytes back", async (t) => {
+testInAllModes("64 connections, a third of them slow: each gets its own bytes back", async (t) => {
   const server = createServer((request, response) => {
     const length = request.headers["content-length"];
     if (length !== undefined) response.setHeader("content-length", length);

@@ -12,16 +12,26 @@ import { findFreePort } from "./free-port.ts";
 
 export const launcher = join(import.meta.dirname, "../../bin/sluice.js");
 
-/** How a data thread comes by its connections (src/data/accept.ts): all must behave the same. The first is the usual one. */
+/**
+ * How a data thread comes by its connections (src/data/accept.ts; "transfer", where one thread accepts for all:
+ * src/data/links.ts): all must behave the same. The first is the usual one.
+ */
 const MODES = ["handle", "public"] as const;
-export type AcceptMode = (typeof MODES)[number];
+export type AcceptMode = (typeof MODES)[number] | "transfer";
 
 /** A test that sends traffic through the program. Only such a one can start it, so that none is left out of a mode. */
 export type LiveTest = TestContext & { readonly accept: AcceptMode };
 
-/** The same test in each mode. */
-export function testInEachMode(name: string, run: (t: LiveTest) => void | Promise<void>): void {
-  for (const accept of MODES) test(`${name} (${accept})`, (t) => run(Object.assign(t, { accept })));
+type Run = (t: LiveTest) => void | Promise<void>;
+
+/** The same test in each mode in which a test knows which thread it speaks to, or in those named. */
+export function testInEachMode(name: string, run: Run, modes: readonly AcceptMode[] = MODES): void {
+  for (const accept of modes) test(`${name} (${accept})`, (t) => run(Object.assign(t, { accept })));
+}
+
+/** The same test in all modes: of a promise that holds whichever thread a connection comes to. */
+export function testInAllModes(name: string, run: Run): void {
+  testInEachMode(name, run, [...MODES, "transfer"]);
 }
 
 /** How often something is done that takes long: a quarter as often in other modes than the usual one. */
@@ -40,7 +50,7 @@ export type Ports = Readonly<Record<string, number>> & { readonly web: number; r
 export type Options = {
   /** Files beside the configuration, by name. */
   files?: Record<string, string | Uint8Array>;
-  /** Data threads; 1 unless said otherwise, so that a test knows which one it speaks to. */
+  /** Data threads; 1 unless said otherwise, so that a test knows which one it speaks to; 2 where one accepts for all. */
   workers?: number;
   /** Names of further ports. */
   ports?: readonly string[];
@@ -113,7 +123,7 @@ export class Program {
   ) {
     this.directory = directory;
     this.ports = ports;
-    this.#head = `admin: 127.0.0.1:${ports.admin}\nworkers: ${options.workers ?? 1}\n`;
+    this.#head = `admin: 127.0.0.1:${ports.admin}\nworkers: ${options.workers ?? (t.accept === "transfer" ? 2 : 1)}\n`;
     for (const [name, content] of Object.entries(options.files ?? {})) this.write(name, content);
     this.config(typeof config === "string" ? config : config(ports));
     this.#mayFail = options.preload !== undefined;

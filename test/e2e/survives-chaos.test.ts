@@ -11,7 +11,7 @@ import type { TestContext } from "node:test";
 import { setImmediate, setTimeout } from "node:timers/promises";
 import { findFreePort } from "./free-port.ts";
 import { connectTo, type Peer } from "./peers.ts";
-import { atEnd, bounded, type Program, simpleConfig, startSluice, testInEachMode, times, until } from "./program.ts";
+import { atEnd, bounded, type Program, simpleConfig, startSluice, testInAllModes, times, until } from "./program.ts";
 
 const CLIENTS = 40;
 const REQUESTS = 60;
@@ -31,7 +31,7 @@ const ways = [
 ] as const;
 type Way = (typeof ways)[number];
 
-testInEachMode("survives-chaos", async (t) => {
+testInAllModes("survives-chaos", async (t) => {
   const config = (number: number) =>
     simpleConfig([...ports, refusing], {
       listener: `chain: [{ headers: { response: { set: { x-version: "${number}" } } } }]`,

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { connect } from "node:net";
 import type { TestContext } from "node:test";
 import { connectTo, exchange, startUpstream, type Upstream } from "../e2e/peers.ts";
-import { atEnd, type Program, simpleConfig, startSluice, testInEachMode, until } from "../e2e/program.ts";
+import { atEnd, type Program, simpleConfig, startSluice, testInAllModes, until } from "../e2e/program.ts";
 import { smuggling } from "../fixtures/smuggling.ts";
 
 const get = "GET /good HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -21,7 +21,7 @@ function assertNoCanary(upstream: Upstream): void {
   }
 }
 
-testInEachMode("every known smuggling shape is refused, and nothing behind it is a request", async (t) => {
+testInAllModes("every known smuggling shape is refused, and nothing behind it is a request", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port));
   for (const { name, raw, expect } of smuggling.filter((one) => one.direction === "request" && one.expect !== 200)) {
@@ -38,7 +38,7 @@ testInEachMode("every known smuggling shape is refused, and nothing behind it is
   }
 });
 
-testInEachMode(
+testInAllModes(
   "what is unusual but right is accepted, and the next request on its connection is the next one",
   async (t) => {
     const upstream = await startUpstream(t, (request, response) => response.end(request.body));
@@ -55,7 +55,7 @@ testInEachMode(
   },
 );
 
-testInEachMode("a request in pieces of every size is read the same", async (t) => {
+testInAllModes("a request in pieces of every size is read the same", async (t) => {
   const upstream = await startUpstream(t, (request, response) => response.end(request.body));
   const sluice = await startSluice(t, simpleConfig(upstream.port));
   const raw =
@@ -68,7 +68,7 @@ testInEachMode("a request in pieces of every size is read the same", async (t) =
   }
 });
 
-testInEachMode(
+testInAllModes(
   "slow heads, half requests and silence by the hundred do not keep others from being served",
   async (t) => {
     const upstream = await startUpstream(t);
@@ -102,7 +102,7 @@ testInEachMode(
   },
 );
 
-testInEachMode("requests cut off anywhere leave nothing behind", async (t) => {
+testInAllModes("requests cut off anywhere leave nothing behind", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port));
   const raw = `POST /cut HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n`;
@@ -121,7 +121,7 @@ testInEachMode("requests cut off anywhere leave nothing behind", async (t) => {
   assert.equal(upstream.requests.filter(({ url }) => url === "/cut").length, 0);
 });
 
-testInEachMode("a TLS hello, an HTTP/2 preface and noise on the HTTP port get 400 or an end", async (t) => {
+testInAllModes("a TLS hello, an HTTP/2 preface and noise on the HTTP port get 400 or an end", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port, { listener: "timeouts: { head: 1s }" }));
   const random = makeRandom(0x5eed);
@@ -147,7 +147,7 @@ testInEachMode("a TLS hello, an HTTP/2 preface and noise on the HTTP port get 40
   await assertServes(t, sluice);
 });
 
-testInEachMode("a flood of connections that reset at once", async (t) => {
+testInAllModes("a flood of connections that reset at once", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port));
   for (let round = 0; round < 10; round++)

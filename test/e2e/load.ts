@@ -1,0 +1,69 @@
+/** Load on a program while something is done to it: whoever asks must be answered. */
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { Agent, get, type IncomingMessage } from "node:http";
+import type { TestContext } from "node:test";
+import { atEnd } from "./program.ts";
+
+/** `wrk`, where it is installed; `stop` fails when a request did. */
+export function startWrk(t: TestContext, url: string, ...options: string[]): { stop(): Promise<void> } {
+  if (spawnSync("wrk", ["-v"]).error !== undefined) return { stop: async () => {} };
+  const wrk: ChildProcess = spawn("wrk", ["-t1", "-c8", "-d120", ...options, url]);
+  atEnd(t, () => wrk.kill("SIGKILL"));
+  let output = "";
+  wrk.stdout!.setEncoding("utf8").on("data", (text: string) => {
+    output += text;
+  });
+  const ended = new Promise((resolve) => wrk.on("close", resolve));
+  return {
+    stop: async () => {
+      wrk.kill("SIGINT");
+      await ended;
+      assert.match(output, /[1-9]\d* requests in/);
+      assert.doesNotMatch(output, /Socket errors|Non-2xx/, output);
+    },
+  };
+}
+
+export type Load = {
+  /** Answers so far. */
+  readonly answers: number;
+  /** Ends it; fails when a request did. */
+  stop(): Promise<number>;
+};
+
+/** Clients that ask again as soon as they are answered; `keepAlive`: on one connection for as long as it lasts. */
+export function startClients(t: TestContext, url: string, { count = 8, keepAlive = true } = {}): Load {
+  let stopped = false;
+  let answers = 0;
+  const run = async (): Promise<void> => {
+    const agent = new Agent({ keepAlive, maxSockets: 1 });
+    atEnd(t, () => agent.destroy());
+    while (!stopped) {
+      const { statusCode, text } = await ask(url, agent);
+      assert.deepEqual([statusCode, text], [200, "ok"]);
+      answers++;
+    }
+    agent.destroy();
+  };
+  const all = Promise.all(Array.from({ length: count }, run));
+  // It is told of by `stop`.
+  all.catch(() => undefined);
+  return {
+    get answers() {
+      return answers;
+    },
+    stop: async () => {
+      stopped = true;
+      await all;
+      return answers;
+    },
+  };
+}
+
+async function ask(url: string, agent: Agent): Promise<{ statusCode: number | undefined; text: string }> {
+  const answer = await new Promise<IncomingMessage>((resolve, reject) => {
+    get(url, { agent }, resolve).on("error", reject);
+  });
+  return { statusCode: answer.statusCode, text: Buffer.concat(await answer.toArray()).toString() };
+}

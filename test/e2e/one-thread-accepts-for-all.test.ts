@@ -1,0 +1,151 @@
+/** Where threads cannot share a port, the first accepts for all: each has its turn, and no byte is lost on the way. */
+import assert from "node:assert/strict";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { request } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { before } from "node:test";
+import { makePlugin } from "./bad-plugins.ts";
+import { connectTo, exchange, type Peer, startUpstream } from "./peers.ts";
+import {
+  type AcceptMode,
+  bounded,
+  type LiveTest,
+  type Program,
+  runSluice,
+  simpleConfig,
+  startSluice,
+  testInEachMode,
+  until,
+} from "./program.ts";
+
+const get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+const modes: AcceptMode[] = ["transfer"];
+
+/** A plugin that says how many answers its thread has given. */
+let counts: Uint8Array;
+before(async () => {
+  const directory = mkdtempSync(join(tmpdir(), "sluice-counts-"));
+  const source = join(directory, "counts.ts");
+  writeFileSync(
+    source,
+    `import { Request, Response } from "sluice/sdk";
+let answers: i32 = 0;
+export function onResponse(req: Request, res: Response): void { res.headers.set("x-answers", (++answers).toString()); }
+`,
+  );
+  const { code, stderr } = await runSluice("plugin", "build", source);
+  assert.equal(code, 0, stderr);
+  counts = readFileSync(join(directory, "counts.wasm"));
+  rmSync(directory, { recursive: true, force: true });
+});
+
+const startCounting = (t: LiveTest, upstream: number, workers: number): Promise<Program> =>
+  startSluice(
+    t,
+    (ports) =>
+      `plugins: { counts: { wasm: ./counts.wasm } }\n${simpleConfig(upstream, { listener: "chain: [counts]" })(ports)}`,
+    { workers, files: { "counts.wasm": counts } },
+  );
+
+/** Which answer of its thread each of so many new connections gets, in ascending order. */
+async function askOnNew(t: LiveTest, sluice: Program, connections: number): Promise<number[]> {
+  const answers: number[] = [];
+  for (let i = 0; i < connections; i++)
+    answers.push(Number((await exchange(t, sluice.port, get)).headers["x-answers"]));
+  return answers.sort((a, b) => a - b);
+}
+
+testInEachMode(
+  "connections go to all threads in turn",
+  async (t) => {
+    const sluice = await startCounting(t, (await startUpstream(t)).port, 3);
+    assert.deepEqual(await askOnNew(t, sluice, 9), [1, 1, 1, 2, 2, 2, 3, 3, 3]);
+  },
+  modes,
+);
+
+testInEachMode(
+  "what a client sends in the instant of its connecting is not lost",
+  async (t) => {
+    const upstream = await startUpstream(t, ({ body }, response) => response.end(body));
+    const sluice = await startSluice(t, simpleConfig(upstream.port), { workers: 3 });
+    const echo = async (id: number): Promise<void> => {
+      const body = Buffer.alloc(id % 3 === 0 ? 300_000 : 30, `${id} `);
+      const answer = await new Promise<Buffer>((resolve, reject) => {
+        const sent = request({ host: "127.0.0.1", port: sluice.port, method: "POST", agent: false }, (answer) => {
+          assert.equal(answer.statusCode, 200);
+          answer.toArray().then((pieces) => resolve(Buffer.concat(pieces)), reject);
+        });
+        sent.on("error", reject).end(body);
+      });
+      assert.ok(answer.equals(body), `the body of connection ${id}`);
+    };
+    await bounded(Promise.all(Array.from({ length: 200 }, (_, id) => echo(id))), "every echo", 60_000);
+    // And ended at once as well.
+    const peer = await connectTo(t, sluice.port);
+    assert.equal((await peer.send(get.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n")).answer()).status, 200);
+  },
+  modes,
+);
+
+testInEachMode(
+  "limits and removed listeners hold on every thread",
+  async (t) => {
+    const upstream = await startUpstream(t);
+    const config = simpleConfig(upstream.port, { listener: "limits: { connections: 1 }" });
+    const sluice = await startSluice(t, config, { workers: 2, ports: ["other"] });
+    const clients = await Promise.all([connectTo(t, sluice.port), connectTo(t, sluice.port)]);
+    for (const client of clients) assert.equal((await client.send(get).answer()).status, 200);
+    for (let i = 0; i < 4; i++) await bounded((await connectTo(t, sluice.port)).closed, "its end");
+    assert.equal(await sluice.metric("sluice_connections_active"), 2);
+    sluice.config(sluice.configText.replace(`127.0.0.1:${sluice.port}`, `127.0.0.1:${sluice.ports.other}`));
+    assert.equal((await sluice.reload()).status, 200);
+    for (const client of clients) await bounded(client.closed, "its end");
+    const others = await Promise.all([1, 2].map(() => connectTo(t, sluice.ports.other!)));
+    for (const client of others) assert.equal((await client.send(get).answer()).status, 200);
+  },
+  modes,
+);
+
+/** Some turns of the loop cost little fuel and a lot of time: the fuel lasts for minutes. */
+const slow = makePlugin(
+  "request_head",
+  `(local $x i64) (local.set $x (i64.const 0x7fffffffffffffff))
+   (loop $turn
+     ${"(local.set $x (i64.add (i64.const 0x7ffffffffffffff1) (i64.rem_u (i64.const -1) (local.get $x))))".repeat(40)}
+     br $turn)
+   i32.const 0`,
+);
+
+testInEachMode(
+  "who is handed to a thread that ends is not left hanging, and its successor has its turn again",
+  async (t) => {
+    const upstream = await startUpstream(t);
+    const plugins =
+      "plugins: { counts: { wasm: ./counts.wasm }, slow: { wasm: ./slow.wasm, limits: { fuel: 2000000000 } } }";
+    const sluice = await startSluice(
+      t,
+      (ports) =>
+        `${plugins}\n${simpleConfig(upstream.port, { listener: "chain: [counts]" })(ports).replace("routes: [", "routes: [{ match: { path: /slow }, chain: [slow], cluster: app }, ")}`,
+      { workers: 2, files: { "counts.wasm": counts, "slow.wasm": slow } },
+    );
+    // The first connection is the other thread's, the second the accepting one's.
+    const stuck = await connectTo(t, sluice.port);
+    stuck.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
+    const clients: Peer[] = [];
+    for (let i = 0; i < 8; i++) clients.push((await connectTo(t, sluice.port)).send(get));
+    await until(() => clients.filter(({ text }) => text.startsWith("HTTP/1.1 200")).length === 4, "half are answered");
+    await sluice.logged((line) => /stuck/.test(line.msg ?? ""), "that the thread is stuck", 60_000);
+    for (const client of [stuck, ...clients.filter(({ text }) => text === "")]) await bounded(client.closed, "its end");
+    const threads = async () => (await sluice.status()).threads as { serving: boolean; restarts: number }[];
+    await until(async () => (await threads()).every(({ serving }) => serving), "both serve");
+    assert.deepEqual(
+      (await threads()).map(({ restarts }) => restarts),
+      [0, 1],
+    );
+    // Four were given before, by the thread that lives.
+    assert.deepEqual(await askOnNew(t, sluice, 4), [1, 2, 5, 6]);
+  },
+  modes,
+);

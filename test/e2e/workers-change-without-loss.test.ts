@@ -1,0 +1,88 @@
+/** The number of data threads changes by a reload: no request fails, no connection is lost, and the sums stay. */
+import assert from "node:assert/strict";
+import { startClients, startWrk } from "./load.ts";
+import { connectTo, startRawUpstream, startUpstream } from "./peers.ts";
+import { bounded, type Program, simpleConfig, startSluice, testInAllModes, testInEachMode, until } from "./program.ts";
+
+const request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+async function setWorkers(sluice: Program, workers: number): Promise<void> {
+  sluice.write("sluice.yaml", `admin: 127.0.0.1:${sluice.ports.admin}\nworkers: ${workers}\n${sluice.configText}`);
+  const answer = await sluice.reload();
+  assert.equal(answer.status, 200, answer.text);
+}
+
+type Thread = { thread: number; serving: boolean };
+async function listThreads(sluice: Program): Promise<Thread[]> {
+  return (await sluice.status()).threads as Thread[];
+}
+
+const countServing = async (sluice: Program): Promise<number> =>
+  (await listThreads(sluice)).filter(({ serving }) => serving).length;
+
+testInAllModes("workers-change-without-loss", async (t) => {
+  const upstream = await startUpstream(t);
+  const sluice = await startSluice(t, simpleConfig(upstream.port), { workers: 2 });
+  const loads = [startClients(t, sluice.url), startClients(t, sluice.url, { keepAlive: false })];
+  const wrks = [startWrk(t, sluice.url), startWrk(t, sluice.url, "-H", "Connection: close")];
+  const running = (): Promise<void> => {
+    const before = loads.map(({ answers }) => answers);
+    return until(() => loads.every(({ answers }, i) => answers > before[i]! + 200), "the load runs on");
+  };
+  await running();
+  let counted = 0;
+  for (const workers of [4, 1, 3, 1, 4, 2]) {
+    await setWorkers(sluice, workers);
+    // From the answer to the reload on: so many serve, and those that leave do not any more.
+    assert.equal(await countServing(sluice), workers);
+    await running();
+    const now = await sluice.metric("sluice_requests_total");
+    assert.ok(now > counted, `${now} requests were counted, ${counted} before`);
+    counted = now;
+  }
+  for (const wrk of wrks) await wrk.stop();
+  const answers = (await Promise.all(loads.map((load) => load.stop()))).reduce((sum, one) => sum + one, 0);
+  await until(async () => (await listThreads(sluice)).length === 2, "who leaves has left");
+  assert.ok((await sluice.metric("sluice_requests_total", { status: "200" })) >= answers);
+  assert.equal(await sluice.metric("sluice_requests_total"), upstream.requests.length);
+  await until(async () => (await sluice.metric("sluice_connections_active")) === 0, "no connection is left over");
+  assert.equal(await sluice.metric("sluice_thread_restarts_total"), 0);
+});
+
+testInEachMode(
+  "a thread that leaves finishes what runs, and ends idle connections in order",
+  async (t) => {
+    const upstream = await startRawUpstream(t, async (peer) => {
+      await peer.head();
+    });
+    const sluice = await startSluice(t, simpleConfig(upstream.port), { workers: 4 });
+    // In turn: eight for each thread, of which four are idle.
+    const clients = await Promise.all(Array.from({ length: 32 }, () => connectTo(t, sluice.port)));
+    await until(async () => (await sluice.metric("sluice_connections_active")) === 32, "all are accepted");
+    const [busy, idle] = [clients.slice(0, 16), clients.slice(16)];
+    for (const client of busy) client.send(request);
+    await upstream.connection(15);
+    await setWorkers(sluice, 1);
+    assert.deepEqual(
+      (await listThreads(sluice)).filter(({ serving }) => serving).map(({ thread }) => thread),
+      [0],
+    );
+
+    await until(() => idle.filter(({ ended }) => ended).length === 12, "the end of those of the threads that leave");
+    const staying = idle.filter(({ ended }) => !ended);
+    assert.equal(staying.length, 4);
+    assert.equal((await listThreads(sluice)).length, 4, "they wait for what runs");
+    for (const peer of upstream.peers) peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    const answers = await Promise.all(busy.map((client) => client.answer()));
+    assert.deepEqual(new Set(answers.map(({ status, body }) => `${status} ${body}`)), new Set(["200 ok"]));
+    assert.equal(answers.filter(({ headers }) => headers.connection === "close").length, 12);
+    for (const client of [...busy, ...idle].filter((client) => !staying.includes(client) && client.ended)) {
+      client.socket.end();
+      assert.equal(await bounded(client.closed, "its end"), "end");
+    }
+    await until(async () => (await listThreads(sluice)).length === 1, "they have left");
+    assert.equal(await sluice.metric("sluice_requests_total", { status: "200" }), 16);
+    // In turn is how they come where one thread accepts for all.
+  },
+  ["transfer"],
+);
