@@ -1,10 +1,19 @@
 import { hexDigit } from "./base64";
 import { spell } from "./binary";
-import { now as hostNow, now_precise, random as hostRandom } from "./imports";
+import { now as hostNow, now_precise, random as hostRandom, tick_every } from "./imports";
+import { check } from "./status";
 
 /** Milliseconds since 1970; it moves every 50 ms. */
 export function now(): f64 {
   return hostNow();
+}
+
+/**
+ * How often `onTick` is called, in milliseconds, 50 to 86400000 (a day); 1000 for a plugin that does not say. For the top
+ * of the file, `configure`, `onTick` and `onRestore`. Each thread has a guest of its own, and calls its own.
+ */
+export function tickEvery(milliseconds: i32): void {
+  check(tick_every(milliseconds), "cannot tick every", milliseconds.toString());
 }
 
 /**

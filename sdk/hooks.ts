@@ -7,6 +7,7 @@ import { beginPick, refreshEndpoints } from "./endpoints";
 import { result, setResult } from "./exchange";
 import { setInstance } from "./instance";
 import { request } from "./request";
+import { state } from "./state";
 
 export { body } from "./body";
 export { endpoints } from "./endpoints";
@@ -14,6 +15,7 @@ export { requestTrailers, responseTrailers } from "./headers";
 export { outcome } from "./outcome";
 export { request } from "./request";
 export { response } from "./response";
+export { state } from "./state";
 
 // With `runtime: gc` there is no arena, and nothing to do around a call.
 
@@ -53,6 +55,12 @@ export function leaveRoute(cluster: Cluster | null): i32 {
 /** Before `configure`: what it makes is kept. */
 export function enterConfigure(instance: i32): void {
   setInstance(instance);
+}
+
+/** Before `onRestore`: what it makes is kept, as in `configure`. */
+export function enterRestore(instance: i32): void {
+  setInstance(instance);
+  state.rewind();
 }
 
 /** Before `update`. */

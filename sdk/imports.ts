@@ -51,6 +51,12 @@ export declare function cluster_choose(id: i32): i32;
 export declare function strategy_find(name: usize, nameLen: i32): i32;
 @external("sluice:core/1", "strategy_choose")
 export declare function strategy_choose(id: i32): i32;
+@external("sluice:core/1", "tick_every")
+export declare function tick_every(milliseconds: i32): i32;
+@external("sluice:core/1", "state_put")
+export declare function state_put(ptr: usize, len: i32): i32;
+@external("sluice:core/1", "state_get")
+export declare function state_get(offset: i32, out: usize, cap: i32): i32;
 @external("sluice:core/1", "now")
 export declare function now(): f64;
 @external("sluice:core/1", "random")

@@ -15,6 +15,9 @@
  *     pick(endpoints: Endpoints, req: Request): i32    an index, or -1 for none
  *     onOutcome(outcome: Outcome, req: Request): void  how an attempt ended
  *     onLog(req: Request, res: Response): void         the exchange is over
+ *     onTick(): void                         from time to time: see `tickEvery`
+ *     onSave(state: State): void             another version takes over: what it should know
+ *     onRestore(state: State): void          what the version before has saved
  *
  * Parameters at the end may be left off. Code at the top of the file runs once, with configuration readable.
  * Memory of a call is given back when it ends; what is made at the top of the file or in `configure` stays.
@@ -24,7 +27,7 @@ export { Base64, Base64Url, Hex } from "./base64";
 export { Bytes, fromBytes, fromUtf8, toBytes, toUtf8 } from "./binary";
 export { Body } from "./body";
 export { Cluster, Strategy, cluster, strategy } from "./cluster";
-export { now, preciseNow, random, randomBelow, randomFloat, randomHex } from "./clock";
+export { now, preciseNow, random, randomBelow, randomFloat, randomHex, tickEvery } from "./clock";
 export { Config } from "./config";
 export { Cookies, SetCookie } from "./cookies";
 export { PublicKey, constantTimeEquals, hmacSha256, hmacSha384, hmacSha512, randomBytes, sha256, sha384, sha512 } from "./crypto";
@@ -39,5 +42,6 @@ export { Percent } from "./percent";
 export { Query } from "./query";
 export { Request } from "./request";
 export { Response } from "./response";
+export { State } from "./state";
 export { Time } from "./time";
 export { Url } from "./url";

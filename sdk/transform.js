@@ -75,6 +75,9 @@ const HOOKS = {
     returns: "void",
     body: `${CALL.enter}; %; ${CALL.leave}`,
   },
+  onTick: { abi: "tick", params: [], returns: "void", body: `${CALL.enter}; %; ${CALL.leave}` },
+  onSave: { abi: "save", params: ["State"], returns: "void", body: `${CALL.enter}; %; ${CALL.leave}` },
+  onRestore: { abi: "restore", params: ["State"], returns: "void", body: "sdk.enterRestore(instance); %; return 0" },
   onLog: { abi: "log", params: ["Request", "Response"], returns: "void", body: `${CALL.enter}; %; ${CALL.leave}` },
 };
 
@@ -85,6 +88,7 @@ const ARGUMENT = {
   Body: "sdk.body",
   Endpoints: "sdk.endpoints",
   Outcome: "sdk.outcome",
+  State: "sdk.state",
 };
 
 /** How messages name it. */
@@ -95,6 +99,7 @@ const SHORT = {
   Headers: "trailers",
   Endpoints: "endpoints",
   Outcome: "outcome",
+  State: "state",
 };
 
 const INSTEAD = {

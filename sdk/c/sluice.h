@@ -73,6 +73,12 @@ extern "C" {
 #define SLUICE_ON_RESPONSE_BODY(instance, exchange) SLUICE_HOOK("response_body", sluice_on_response_body, instance, exchange)
 /* Answers continue. */
 #define SLUICE_ON_RESPONSE_TRAILERS(instance, exchange) SLUICE_HOOK("response_trailers", sluice_on_response_trailers, instance, exchange)
+/* Answers continue. */
+#define SLUICE_ON_TICK(instance, exchange) SLUICE_HOOK("tick", sluice_on_tick, instance, exchange)
+/* Answers continue. */
+#define SLUICE_ON_SAVE(instance, exchange) SLUICE_HOOK("save", sluice_on_save, instance, exchange)
+/* Answers continue. */
+#define SLUICE_ON_RESTORE(instance, exchange) SLUICE_HOOK("restore", sluice_on_restore, instance, exchange)
 
 /* Ids for `attempt`, i32, in `outcome`. */
 enum {
@@ -211,6 +217,11 @@ enum {
   SLUICE_LIMIT_LOG_LINES_PER_CALL = 8,
   /* Of one plugin on one thread; what is over is dropped and counted. */
   SLUICE_LIMIT_LOG_LINES_PER_SECOND = 100,
+  /* Of what `save` hands to the next version. */
+  SLUICE_LIMIT_STATE = 1048576,
+  /* Milliseconds between two calls of `tick`. */
+  SLUICE_LIMIT_SHORTEST_TICK = 50,
+  SLUICE_LIMIT_LONGEST_TICK = 86400000,
   SLUICE_LIMIT_EXCHANGE_KEY = 256,
   /* The text of a public key. The longest that is served, RSA of 8192 bits, has 1.5 KiB. */
   SLUICE_LIMIT_PUBLIC_KEY = 8192,
@@ -363,6 +374,18 @@ int32_t sluice_strategy_find(const void *name, int32_t name_len);
 /* (id) -> ok | notHere | invalid; request_head and route: for the cluster taken */
 SLUICE_IMPORT("sluice:core/1", "strategy_choose")
 int32_t sluice_strategy_choose(int32_t id);
+
+/* (milliseconds) -> ok | notHere | invalid: how often `tick` is called; start, configure, tick, restore */
+SLUICE_IMPORT("sluice:core/1", "tick_every")
+int32_t sluice_tick_every(int32_t milliseconds);
+
+/* (ptr, len) -> ok | notHere | tooLarge: adds bytes to what `save` hands to the next version */
+SLUICE_IMPORT("sluice:core/1", "state_put")
+int32_t sluice_state_put(const void *ptr, int32_t ptr_len);
+
+/* (offset, out, cap) -> bytes from offset on; writes as many of them as fit; restore */
+SLUICE_IMPORT("sluice:core/1", "state_get")
+int32_t sluice_state_get(int32_t offset, void *out, int32_t cap);
 
 /* milliseconds since 1970, moved every 50 ms */
 SLUICE_IMPORT("sluice:core/1", "now")

@@ -4,7 +4,7 @@ import { Endpoint } from "../balance/endpoint.ts";
 import { EndpointView } from "../balance/endpoint-view.ts";
 import { scanRequest, scanResponse } from "../http/scan.ts";
 import { PLUGIN_CELLS } from "../observe/series.ts";
-import { HOOK, HOOKS } from "../plugin/abi.ts";
+import { HOOK, HOOKS, type Hook } from "../plugin/abi.ts";
 import type { ModulePlan } from "../plugin/build.ts";
 import type { Instance } from "../plugin/host.ts";
 import { Exchange } from "../proxy/exchange.ts";
@@ -37,6 +37,9 @@ const RESPONSE = Buffer.from(
   "HTTP/1.1 200 OK\r\nServer: example\r\nContent-Type: text/html\r\nContent-Length: 5\r\nCache-Control: no-store\r\n\r\n",
 );
 
+/** Hooks of a plugin's beginning and end: what they cost, no request pays. */
+const UNMEASURED: readonly Hook[] = ["configure", "tick", "save", "restore"];
+
 /** @throws PluginError when the plugin does not start with that configuration. */
 export function measureCosts(module: ModulePlan, { memory, config, clusters }: CostOptions): Cost[] {
   const cells = new Float64Array(PLUGIN_CELLS.size);
@@ -51,7 +54,7 @@ export function measureCosts(module: ModulePlan, { memory, config, clusters }: C
   try {
     const instance = set.instances[0]!;
     return HOOKS.flatMap((hook, number) => {
-      if (hook === "configure" || ((instance.hooks >>> number) & 1) === 0) return [];
+      if (UNMEASURED.includes(hook) || ((instance.hooks >>> number) & 1) === 0) return [];
       const nanoseconds = measureHook(instance, number);
       if (problem !== "") throw new Error(problem);
       const calls = cells[PLUGIN_CELLS.calls + number]!;

@@ -92,8 +92,9 @@ class PlanBuilder {
       memory,
       clusters: declared?.allow.clusters?.map((cluster) => cluster.name) ?? null,
       hidden: declared?.allow.headers.hide ?? [],
+      cluster,
     };
-    const key = digest([module.hash, settings, cluster]);
+    const key = digest([module.hash, settings]);
     const known = this.#instanceByKey.get(key);
     if (known !== undefined) return known;
     const cells = this.#sources.cells("plugin", { plugin });

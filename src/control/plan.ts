@@ -37,6 +37,8 @@ export type InstancePlan = {
   readonly clusters: readonly string[] | null;
   /** Lower-case names of fields that do not exist for it. */
   readonly hidden: readonly string[];
+  /** The cluster whose strategy it is; empty for filters and routers. */
+  readonly cluster: string;
   /** First cell of this plugin's counters (`observe/series.ts`, PLUGIN_CELLS); shared by instances of one plugin. */
   readonly cells: number;
 };

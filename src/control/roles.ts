@@ -5,7 +5,7 @@ import type { Built } from "./plan-builder.ts";
 
 type Role = { readonly as: string; readonly needs: readonly Hook[] };
 
-const FILTER: Role = { as: "filter", needs: ["request_head", "response_head", "log"] };
+const FILTER: Role = { as: "filter", needs: ["request_head", "response_head", "log", "tick"] };
 const ROUTER: Role = { as: "router", needs: ["route"] };
 const STRATEGY: Role = { as: "strategy", needs: ["pick"] };
 

@@ -105,6 +105,7 @@ class DataThread {
     cells[THREAD_CELLS.loopDelay] = Math.max(0, clock.now - this.#lastTick - TICK) / 1000;
     cells[THREAD_CELLS.guests] = this.#plugins.guests();
     this.#lastTick = clock.now;
+    this.#plugins.tick();
     accessLog.tick(clock.now);
   }
 

@@ -40,6 +40,9 @@ export const HOOKS = [
   "request_trailers",
   "response_body",
   "response_trailers",
+  "tick",
+  "save",
+  "restore",
 ] as const;
 export type Hook = (typeof HOOKS)[number];
 
@@ -75,6 +78,9 @@ export const HOOK_RESULTS: { readonly [H in Hook]: readonly number[] } = {
   request_trailers: [0],
   response_body: [0, 1],
   response_trailers: [0],
+  tick: [0],
+  save: [0],
+  restore: [0],
 };
 
 /** What a host call answers below zero. Lengths and counts are never negative. */
@@ -209,6 +215,11 @@ export const LIMIT = {
   logLinesPerCall: 8,
   /** Of one plugin on one thread; what is over is dropped and counted. */
   logLinesPerSecond: 100,
+  /** Of what `save` hands to the next version. */
+  state: 1024 * 1024,
+  /** Milliseconds between two calls of `tick`. */
+  shortestTick: 50,
+  longestTick: 86_400_000,
   exchangeKey: 256,
   /** The text of a public key. The longest that is served, RSA of 8192 bits, has 1.5 KiB. */
   publicKey: 8192,
@@ -218,6 +229,9 @@ export const LIMIT = {
   tables: 8,
   tableEntries: 128 * 1024,
 } as const;
+
+/** How often `tick` is called, in milliseconds, of a plugin that does not say. */
+export const TICK_EVERY = 1000;
 
 /** Fuel for the host's side of things: every host call costs `hostCall` plus one for each 64 bytes it moves. */
 export const FUEL = { default: 1_000_000, start: 10_000_000, hostCall: 10, bytesPerUnit: 64 } as const;
@@ -276,6 +290,12 @@ export const IMPORTS = {
     cluster_choose: i(1, "(id) -> ok | notHere | invalid | denied; request_head and route"),
     strategy_find: i(2, "(name, nameLen) -> id | absent"),
     strategy_choose: i(1, "(id) -> ok | notHere | invalid; request_head and route: for the cluster taken"),
+    tick_every: i(
+      1,
+      "(milliseconds) -> ok | notHere | invalid: how often `tick` is called; start, configure, tick, restore",
+    ),
+    state_put: i(2, "(ptr, len) -> ok | notHere | tooLarge: adds bytes to what `save` hands to the next version"),
+    state_get: i(3, "(offset, out, cap) -> bytes from offset on; writes as many of them as fit; restore"),
     now: { params: [], result: "f64", doc: "milliseconds since 1970, moved every 50 ms" },
     random: { params: [], result: "i32", doc: "32 random bits, not for secrets" },
     abort: {

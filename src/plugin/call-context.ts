@@ -6,6 +6,7 @@ import type { EndpointView } from "../balance/endpoint-view.ts";
 import { Head } from "../http/head.ts";
 import type { Exchange } from "../proxy/exchange.ts";
 import { FUEL, HEADERS, HOOK, type LEVEL, STATUS } from "./abi.ts";
+import type { SavedState } from "./calls-state.ts";
 import { Fault } from "./fault.ts";
 import type { HiddenNames } from "./hidden-names.ts";
 import { GuestMemory } from "./memory.ts";
@@ -24,6 +25,8 @@ export interface Configuration {
   clusterIndex(id: number): number;
   findStrategy(name: string): number;
   strategyIndex(id: number): number;
+  /** How often its `tick` is to be called. */
+  tickEvery(milliseconds: number): void;
   /** False when the plugin has written too much of late. */
   log(level: keyof typeof LEVEL, hook: number, text: string): boolean;
 }
@@ -63,6 +66,8 @@ export class CallContext {
   debt = 0;
   #step = DEBT_STEP;
   logLines = 0;
+  /** What is being saved or restored; null but for those hooks. */
+  state: SavedState | null = null;
   /** `respond` was called in this hook call. */
   responded = false;
   /**

@@ -2,7 +2,7 @@
  * The place of one guest: makes it, makes another when it has failed, and is carried over from version to version while
  * what it was made of is unchanged. It serves one configuration, or all of a module that declares to serve many.
  */
-import { FUEL, HOOK, RESULT } from "./abi.ts";
+import { FUEL, HOOK, RESULT, TICK_EVERY } from "./abi.ts";
 import type { ModulePlan } from "./build.ts";
 import { type Configuration, STARTING } from "./call-context.ts";
 import { Fault } from "./fault.ts";
@@ -52,6 +52,8 @@ export class GuestHolder {
   ailing = false;
   /** Names that were looked up while the guest was made, and what it was told: it may have kept that. */
   readonly #lookups = new Map<string, number>();
+  /** Of each configuration, by position: how often `tick` is called, and when next. */
+  readonly #ticks: { every: number; due: number }[];
   /** The member that last told the present guest its endpoints. */
   updatedBy: Member | null = null;
 
@@ -61,6 +63,28 @@ export class GuestHolder {
     this.#versions = [members];
     this.#clocks = clocks;
     this.#recovery = new Recovery(clocks.monotonic);
+    this.#ticks = members.map(() => ({ every: TICK_EVERY, due: this.#firstDue(TICK_EVERY) }));
+  }
+
+  /** Somewhere in the first interval: threads that began together do not go on in step. */
+  #firstDue(every: number): number {
+    return this.#clocks.monotonic() + Math.random() * every;
+  }
+
+  tickEvery(member: Member, milliseconds: number): void {
+    const tick = this.#ticks[member.id - 1]!;
+    if (tick.every === milliseconds) return;
+    tick.every = milliseconds;
+    tick.due = this.#firstDue(milliseconds);
+  }
+
+  /** Whether it is time to call a member's `tick`; the next time is counted from now, however late this is. */
+  isDue(member: Member): boolean {
+    const tick = this.#ticks[member.id - 1]!;
+    const now = this.#clocks.monotonic();
+    if (now < tick.due) return false;
+    tick.due = now + tick.every;
+    return true;
   }
 
   get running(): boolean {

@@ -2,9 +2,11 @@
 import type { EndpointView } from "../balance/endpoint-view.ts";
 import type { InstancePlan } from "../control/plan.ts";
 import type { Exchange } from "../proxy/exchange.ts";
+import { HOOK } from "./abi.ts";
 import type { ModulePlan } from "./build.ts";
 import { PluginError } from "./error.ts";
 import { type Clocks, GuestHolder, StartError } from "./guest-holder.ts";
+import { handOver } from "./hand-over.ts";
 import { PluginInstance } from "./instance.ts";
 import { NameIds, NameTable } from "./name-table.ts";
 import { hookName, type PluginNews, PluginReport, type Report } from "./report.ts";
@@ -69,6 +71,9 @@ export class PluginHost {
   readonly #reports = new Map<string, PluginReport>();
   readonly #clusterIds = new NameIds();
   readonly #strategyIds = new NameIds();
+  /** The instances of the version in service. */
+  #serving: readonly PluginInstance[] = [];
+  #ticking: readonly PluginInstance[] = [];
 
   constructor({ cells, report, tell = () => undefined, now = Date.now, monotonic = now }: PluginHostOptions) {
     this.#cells = cells;
@@ -94,10 +99,18 @@ export class PluginHost {
       dispose();
       throw error;
     }
-    return { instances, commit: () => this.#commit(used), dispose };
+    return { instances, commit: () => this.#commit(instances, used), dispose };
   }
 
-  #commit(used: ReadonlyMap<GuestHolder, Group>): void {
+  /** Calls the `tick` of every configuration in service whose time has come. */
+  tick(): void {
+    for (const instance of this.#ticking) instance.tick();
+  }
+
+  #commit(instances: readonly PluginInstance[], used: ReadonlyMap<GuestHolder, Group>): void {
+    handOver(this.#serving, instances);
+    this.#serving = instances;
+    this.#ticking = instances.filter(({ hooks }) => ((hooks >>> HOOK.tick) & 1) === 1);
     for (const holders of this.#holders.values())
       for (const holder of holders) {
         if (used.has(holder)) holder.serve();

@@ -7,6 +7,7 @@ import { makeConfigCalls } from "./calls-config.ts";
 import { makeCryptoCalls } from "./calls-crypto.ts";
 import { makeExchangeCalls } from "./calls-exchange.ts";
 import { makeHeadCalls } from "./calls-head.ts";
+import { makeStateCalls } from "./calls-state.ts";
 import { Fault } from "./fault.ts";
 
 /** A compile-time check that each import of `abi.ts` is there, and no other. */
@@ -23,6 +24,7 @@ export function makeImports(context: CallContext) {
       ...makeExchangeCalls(context),
       ...makeBodyCalls(context),
       ...makeConfigCalls(context),
+      ...makeStateCalls(context),
       ...makeCoreCalls(context),
     },
     "sluice:log/1": makeLogCalls(context),

@@ -4,6 +4,7 @@ import type { InstancePlan } from "../control/plan.ts";
 import { MAX_REASONS, PLUGIN_CELLS } from "../observe/series.ts";
 import type { Exchange } from "../proxy/exchange.ts";
 import { FAILURE, HOOK, HOOK_RESULTS, HOOKS, RESULT, STATUS } from "./abi.ts";
+import { SavedState } from "./calls-state.ts";
 import { Fault } from "./fault.ts";
 import type { Guest, GuestFailure } from "./guest.ts";
 import { type GuestHolder, type Member, StartError } from "./guest-holder.ts";
@@ -43,6 +44,8 @@ export class PluginInstance implements Instance, Member {
   readonly plugin: string;
   readonly hooks: number;
   readonly config: unknown;
+  /** The cluster whose strategy it is; empty for others. */
+  readonly cluster: string;
   readonly hidden: HiddenNames | null;
   readonly bodyLimit: number;
   readonly refusesTooLarge: boolean;
@@ -69,6 +72,7 @@ export class PluginInstance implements Instance, Member {
     this.plugin = plan.plugin;
     this.hooks = hooks;
     this.config = plan.config;
+    this.cluster = plan.cluster;
     this.hidden = plan.hidden.length === 0 ? null : new HiddenNames(plan.hidden);
     this.bodyLimit = plan.body;
     this.refusesTooLarge = plan.tooLarge === "reject";
@@ -159,6 +163,57 @@ export class PluginInstance implements Instance, Member {
     }
   }
 
+  /** Calls `tick`, if it is time to. */
+  tick(): void {
+    if (!this.#holder.isDue(this)) return;
+    let guest: Guest | null = null;
+    try {
+      guest = this.#holder.take();
+      // In quarantine nobody waits for it: it is not counted as refused.
+      if (guest === null) return;
+      const result = this.#run(guest, HOOK.tick, null, null);
+      if (result !== RESULT.continue) refuse(HOOK.tick, result);
+      this.#end(guest);
+    } catch (error) {
+      this.#fail(HOOK.tick, guest, error);
+    }
+  }
+
+  /** Whether the same guest serves both. */
+  sharesGuest(other: PluginInstance): boolean {
+    return this.#holder === other.#holder;
+  }
+
+  /** What its guest hands to its next version; null when it has none, hands nothing, or fails. */
+  save(): SavedState | null {
+    // A guest that was lost has lost its state with it.
+    if (((this.hooks >>> HOOK.save) & 1) === 0 || !this.#holder.running) return null;
+    const state = new SavedState();
+    return this.#transfer(HOOK.save, state) && state.length > 0 ? state : null;
+  }
+
+  /** Gives its guest what the version before has saved. A guest that fails with it is made anew, without. */
+  restore(state: SavedState): void {
+    this.#transfer(HOOK.restore, state);
+  }
+
+  #transfer(hook: number, state: SavedState): boolean {
+    let guest: Guest | null = null;
+    try {
+      guest = this.#holder.take();
+      if (guest === null) return false;
+      guest.context.state = state;
+      const result = this.#run(guest, hook, null, null);
+      if (result !== RESULT.continue) refuse(hook, result);
+      guest.context.state = null;
+      this.#end(guest);
+      return true;
+    } catch (error) {
+      this.#fail(hook, guest, error);
+      return false;
+    }
+  }
+
   /** In quarantine there is no guest: nothing runs, and the policy is that of a failure. */
   #refuse(hook: number, exchange: Exchange): number {
     this.#countRefused(hook);
@@ -231,6 +286,10 @@ export class PluginInstance implements Instance, Member {
 
   strategyIndex(id: number): number {
     return this.#strategies.indexOf(id);
+  }
+
+  tickEvery(milliseconds: number): void {
+    this.#holder.tickEvery(this, milliseconds);
   }
 
   log(level: Level, hook: number, text: string): boolean {

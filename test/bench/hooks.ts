@@ -141,6 +141,7 @@ async function startPlugins(files: Readonly<Record<string, string>>): Promise<Ma
       memory: MEMORY,
       clusters: null,
       hidden: [],
+      cluster: "",
       cells: module * 1024,
     },
   }));

@@ -54,6 +54,8 @@ test("every limit and price stands in the tables", () => {
     ["the key of a value", [LIMIT.exchangeKey]],
     ["values of an exchange", [LIMIT.exchangeValues, LIMIT.exchangeValue]],
     ["the path of a configuration", [LIMIT.configPath]],
+    ["what `save` hands over", [LIMIT.state]],
+    ["the interval of `tick`", [LIMIT.shortestTick, LIMIT.longestTick]],
     ["a log line", [LIMIT.logLine]],
     ["a public key", [LIMIT.publicKey]],
     ["random bytes", [LIMIT.randomBytes]],

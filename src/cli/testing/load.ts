@@ -40,6 +40,7 @@ export function loadPlugin(
       body: 1024 * 1024,
       tooLarge: "reject",
       hidden: [],
+      cluster: "",
       cells: 0,
       ...settings,
     }),

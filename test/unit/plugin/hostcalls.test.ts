@@ -40,6 +40,7 @@ const configuration: Configuration = {
   clusterIndex: (id) => (id === 4 ? 1 : STATUS.invalid),
   findStrategy: (name) => (name === "fast" ? 2 : STATUS.absent),
   strategyIndex: (id) => (id === 2 ? 0 : STATUS.invalid),
+  tickEvery: () => undefined,
   log: (level, _hook, text) => {
     lines.push(`${level} ${text}`);
     return true;
@@ -478,6 +479,9 @@ test("edits belong to their hook", () => {
     request_trailers: [HEADERS.requestTrailers],
     response_body: [],
     response_trailers: [HEADERS.responseTrailers],
+    tick: [],
+    save: [],
+    restore: [],
   };
   for (const [hook, parts] of Object.entries(editable) as [Hook, number[]][]) {
     for (const part of [0, 1, 2, 3]) {

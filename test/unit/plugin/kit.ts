@@ -106,7 +106,17 @@ export function makeView(count: number): EndpointView {
 
 export function planOf(more: Partial<InstancePlan> = {}): InstancePlan {
   const base = { key: "k", plugin: "test", module: 0, config: {}, onFailure: "reject", fuel: 1_000_000 } as const;
-  return { ...base, body: 65_536, tooLarge: "reject", memory: MEMORY, clusters: null, hidden: [], cells: 0, ...more };
+  return {
+    ...base,
+    body: 65_536,
+    tooLarge: "reject",
+    memory: MEMORY,
+    clusters: null,
+    hidden: [],
+    cluster: "",
+    cells: 0,
+    ...more,
+  };
 }
 
 export type Line = { level: string; message: string; fields: Record<string, unknown> };

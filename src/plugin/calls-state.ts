@@ -1,0 +1,63 @@
+/** Host calls by which a plugin hands state to its own next version, and asks to be called from time to time. */
+import { HOOK, LIMIT, STATUS } from "./abi.ts";
+import { type CallContext, STARTING } from "./call-context.ts";
+import { copyBytes } from "./memory.ts";
+
+const FIRST_ROOM = 4096;
+
+/** What `save` has handed over, and `restore` reads. */
+export class SavedState {
+  bytes: Buffer = Buffer.alloc(0);
+  length = 0;
+
+  append(source: Buffer, start: number, end: number): void {
+    const length = this.length + end - start;
+    if (length > this.bytes.length) {
+      const grown = Buffer.alloc(Math.max(length, 2 * this.bytes.length, FIRST_ROOM));
+      copyBytes(grown, 0, this.bytes, 0, this.length);
+      this.bytes = grown;
+    }
+    copyBytes(this.bytes, this.length, source, start, end);
+    this.length = length;
+  }
+}
+
+/** Hooks in which the interval may be said: with start-up code, all that run before and between ticks. */
+const SETTING = (1 << HOOK.configure) | (1 << HOOK.tick) | (1 << HOOK.restore);
+
+export function makeStateCalls(context: CallContext) {
+  const { memory } = context;
+  return {
+    tick_every(milliseconds: number): number {
+      context.enter(0);
+      const { configuration, hook } = context;
+      if (configuration === null || (hook !== STARTING && ((SETTING >>> hook) & 1) === 0))
+        return context.leave(STATUS.notHere);
+      if (milliseconds < LIMIT.shortestTick || milliseconds > LIMIT.longestTick) return context.leave(STATUS.invalid);
+      configuration.tickEvery(milliseconds);
+      return context.leave(STATUS.ok);
+    },
+
+    state_put(pointer: number, length: number): number {
+      context.enter(length >>> 0);
+      const start = memory.check(pointer, length);
+      const { state } = context;
+      if (context.hook !== HOOK.save || state === null) return context.leave(STATUS.notHere);
+      if (state.length + (length >>> 0) > LIMIT.state) return context.leave(STATUS.tooLarge);
+      state.append(memory.bytes, start, start + (length >>> 0));
+      return context.leave(STATUS.ok);
+    },
+
+    state_get(offset: number, out: number, cap: number): number {
+      context.enter(0);
+      const at = memory.check(out, cap);
+      const { state } = context;
+      if (context.hook !== HOOK.restore || state === null) return context.leave(STATUS.notHere);
+      const from = Math.min(offset >>> 0, state.length);
+      const end = Math.min(state.length, from + (cap >>> 0));
+      context.spend(end - from);
+      copyBytes(memory.bytes, at, state.bytes, from, end);
+      return context.leave(state.length - from);
+    },
+  };
+}
