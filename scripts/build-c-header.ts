@@ -138,7 +138,7 @@ function describeImports(): string[] {
   return Object.entries(abi.IMPORTS).flatMap(([module, calls]) => {
     const group = /^sluice:(\w+)\/\d+$/.exec(module)![1]!;
     const texts = Object.entries(calls as Record<string, abi.Import>).map(([name, call]) =>
-      describeImport(module, group === "core" ? name : `${group}_${name}`, name, call),
+      describeImport(module, group === "core" || name.startsWith(`${group}_`) ? name : `${group}_${name}`, name, call),
     );
     return [`/* ── ${module} ── */\n`, `${texts.join("\n\n")}\n`];
   });
@@ -152,7 +152,7 @@ SLUICE_IMPORT("${module}", "${name}")
 ${result} sluice_${symbol}(${list.length === 0 ? "void" : list.join(", ")});`;
 }
 
-/** The names are those that the call's text begins with; a pointer is what is called \`out\`, or has its length after it. */
+/** The names are those that the call's text begins with; a pointer is what is called \`out\`, or has its length after it; one that ends in \`Out\` leads to an f64. */
 function describeParameters(name: string, { params, doc }: abi.Import): string[] {
   const names = (/^\(([^)]*)\)/.exec(doc)?.[1] ?? "")
     .split(",")
@@ -164,6 +164,7 @@ function describeParameters(name: string, { params, doc }: abi.Import): string[]
     const own = names[i]!;
     const next = names[i + 1];
     if (own === "out") return "void *out";
+    if (own.endsWith("Out")) return `double *${snake(own)}`;
     if (next === "len" || next === `${own}Len`) return `const void *${snake(own)}`;
     return `${TYPES[type]} ${own === "len" ? `${snake(names[i - 1] ?? "")}_len` : snake(own)}`;
   });

@@ -16,6 +16,7 @@ export namespace STATUS {
   export const invalid: i32 = -3;
   export const tooLarge: i32 = -4;
   export const denied: i32 = -5;
+  export const busy: i32 = -6;
 }
 
 export namespace HEADERS {

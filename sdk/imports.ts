@@ -81,6 +81,21 @@ export declare function verify(algorithm: i32, key: usize, keyLen: i32, data: us
 @external("sluice:crypto/1", "random_bytes")
 export declare function random_bytes(out: usize, len: i32): i32;
 
+@external("sluice:kv/1", "kv_find")
+export declare function kv_find(name: usize, nameLen: i32): i32;
+@external("sluice:kv/1", "kv_get")
+export declare function kv_get(namespace: i32, key: usize, keyLen: i32, out: usize, cap: i32, versionOut: usize): i32;
+@external("sluice:kv/1", "kv_set")
+export declare function kv_set(namespace: i32, key: usize, keyLen: i32, value: usize, valueLen: i32, ttl: f64): i32;
+@external("sluice:kv/1", "kv_compare_and_set")
+export declare function kv_compare_and_set(namespace: i32, key: usize, keyLen: i32, value: usize, valueLen: i32, ttl: f64, version: f64): i32;
+@external("sluice:kv/1", "kv_increment")
+export declare function kv_increment(namespace: i32, key: usize, keyLen: i32, by: f64, ttl: f64, sumOut: usize): i32;
+@external("sluice:kv/1", "kv_delete")
+export declare function kv_delete(namespace: i32, key: usize, keyLen: i32): i32;
+@external("sluice:kv/1", "kv_list")
+export declare function kv_list(namespace: i32, prefix: usize, prefixLen: i32, cursor: f64, out: usize, cap: i32, cursorOut: usize): i32;
+
 @external("sluice:balance/1", "endpoint_count")
 export declare function endpoint_count(): i32;
 @external("sluice:balance/1", "endpoint")

@@ -35,6 +35,7 @@ export { Endpoints } from "./endpoints";
 export { Headers } from "./headers";
 export { PerInstance } from "./instance";
 export { IpAddress, IpSet } from "./ip";
+export { Entry, KeyValue, kv } from "./kv";
 export { log } from "./log";
 export { Outcome } from "./outcome";
 export { PerEndpoint } from "./per-endpoint";

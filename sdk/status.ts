@@ -11,6 +11,7 @@ function fail(status: i32, what: string, detail: string): void {
   else if (status == STATUS.notHere) why = "not in this hook";
   else if (status == STATUS.invalid) why = "the value is not allowed";
   else if (status == STATUS.tooLarge) why = "over the limit";
+  else if (status == STATUS.busy) why = "another thread holds it";
   else if (status == STATUS.denied) why = "the plugin's configuration does not allow it";
   throw new Error(`${what} "${detail}": ${why}`);
 }

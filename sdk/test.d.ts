@@ -13,8 +13,11 @@ export interface PluginOptions {
   clusters?: readonly string[];
   /** The names of the strategies that exist. */
   strategies?: readonly string[];
-  /** What `allow` says: clusters that it may choose (without it: any), and header names that do not exist for it. */
-  allow?: { clusters?: readonly string[]; headers?: { hide?: readonly string[] } };
+  /**
+   * What `allow` says: clusters that it may choose (without it: any), header names that do not exist for it, and
+   * key-value namespaces. A loaded plugin has a store of its own, empty at first.
+   */
+  allow?: { clusters?: readonly string[]; headers?: { hide?: readonly string[] }; kv?: readonly string[] };
   /** What `limits` says: units of fuel for one hook call, bytes of memory. */
   limits?: { fuel?: number; memory?: number };
   /** The time, in milliseconds since 1970; the real one without it. */

@@ -223,6 +223,8 @@ enum {
   SLUICE_LIMIT_SHORTEST_TICK = 50,
   SLUICE_LIMIT_LONGEST_TICK = 86400000,
   SLUICE_LIMIT_EXCHANGE_KEY = 256,
+  SLUICE_LIMIT_KV_KEY = 256,
+  SLUICE_LIMIT_KV_VALUE = 65536,
   /* The text of a public key. The longest that is served, RSA of 8192 bits, has 1.5 KiB. */
   SLUICE_LIMIT_PUBLIC_KEY = 8192,
   /* Of one call. */
@@ -270,6 +272,8 @@ enum {
   SLUICE_STATUS_TOO_LARGE = -4,
   /* The configuration does not allow it. */
   SLUICE_STATUS_DENIED = -5,
+  /* Another thread holds what the call needs, and did not give it back for some milliseconds. Nothing was changed. */
+  SLUICE_STATUS_BUSY = -6,
 };
 
 /* ── sluice:core/1 ── */
@@ -410,6 +414,37 @@ int32_t sluice_log_write(int32_t level, const void *text, int32_t text_len);
 /* milliseconds since 1970 with fractions; never goes back on one thread */
 SLUICE_IMPORT("sluice:clock/1", "now_precise")
 double sluice_clock_now_precise(void);
+
+/* ── sluice:kv/1 ── */
+
+/* (name, nameLen) -> number of a namespace | denied; it stays the same while the process lives */
+SLUICE_IMPORT("sluice:kv/1", "kv_find")
+int32_t sluice_kv_find(const void *name, int32_t name_len);
+
+/* (space, key, keyLen, out, cap, versionOut) -> length | absent; an f64 at `versionOut` unless that is 0 */
+SLUICE_IMPORT("sluice:kv/1", "kv_get")
+int32_t sluice_kv_get(int32_t space, const void *key, int32_t key_len, void *out, int32_t cap, double *version_out);
+
+/* (space, key, keyLen, value, valueLen, ttl) -> ok | tooLarge; ttl in ms, 0: no end */
+SLUICE_IMPORT("sluice:kv/1", "kv_set")
+int32_t sluice_kv_set(int32_t space, const void *key, int32_t key_len, const void *value, int32_t value_len, double ttl);
+
+/* (space, key, keyLen, value, valueLen, ttl, version) -> 1 set, 0 not; version 0: when there is none */
+SLUICE_IMPORT("sluice:kv/1", "kv_compare_and_set")
+int32_t sluice_kv_compare_and_set(int32_t space, const void *key, int32_t key_len, const void *value, int32_t value_len, double ttl, double version);
+
+/* (space, key, keyLen, by, ttl, sumOut) -> ok | invalid; an f64 at `sumOut`; ttl counts when it makes the entry */
+SLUICE_IMPORT("sluice:kv/1", "kv_increment")
+int32_t sluice_kv_increment(int32_t space, const void *key, int32_t key_len, double by, double ttl, double *sum_out);
+
+/* (space, key, keyLen) -> ok | absent */
+SLUICE_IMPORT("sluice:kv/1", "kv_delete")
+int32_t sluice_kv_delete(int32_t space, const void *key, int32_t key_len);
+
+/* (space, prefix, prefixLen, cursor, out, cap, cursorOut) -> bytes: u32 length and key, …; an f64 at `cursorOut`, 0:
+ * the end */
+SLUICE_IMPORT("sluice:kv/1", "kv_list")
+int32_t sluice_kv_list(int32_t space, const void *prefix, int32_t prefix_len, double cursor, void *out, int32_t cap, double *cursor_out);
 
 /* ── sluice:balance/1 ── */
 

@@ -44,6 +44,7 @@ async function tryPlugins(config: Config): Promise<readonly Problem[]> {
     listeners: new Map(config.listeners.map(({ name, address }) => [name, address])),
     row: () => 0,
     cells: () => 0,
+    namespace: () => 0,
   });
   const makeHost = (cells: Float64Array) => new PluginHost({ cells, report: () => undefined });
   return tryGuests(makeHost, { built, config, threads: config.workers || availableParallelism() });

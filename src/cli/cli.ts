@@ -94,6 +94,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     options: [
       "--config JSON       the configuration to measure it with",
       "--clusters A,B      names of clusters that it may look for",
+      "--kv A,B            key-value namespaces that it may use",
     ],
     load: () => import("./plugin-inspect.ts"),
   },

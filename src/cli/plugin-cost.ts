@@ -12,7 +12,12 @@ import { loadPlugin } from "./testing/load.ts";
 
 export type Cost = { readonly hook: string; readonly nanoseconds: number; readonly fuel: number };
 
-export type CostOptions = { readonly memory: number; readonly config: unknown; readonly clusters: readonly string[] };
+export type CostOptions = {
+  readonly memory: number;
+  readonly config: unknown;
+  readonly clusters: readonly string[];
+  readonly namespaces: readonly string[];
+};
 
 /** Calls on one exchange before it is made anew: edits may add to it. */
 const BATCH = 50;
@@ -41,7 +46,7 @@ const RESPONSE = Buffer.from(
 const UNMEASURED: readonly Hook[] = ["configure", "tick", "save", "restore"];
 
 /** @throws PluginError when the plugin does not start with that configuration. */
-export function measureCosts(module: ModulePlan, { memory, config, clusters }: CostOptions): Cost[] {
+export function measureCosts(module: ModulePlan, { memory, config, clusters, namespaces }: CostOptions): Cost[] {
   const cells = new Float64Array(PLUGIN_CELLS.size);
   let problem = "";
   const { set } = loadPlugin(module, {
@@ -49,6 +54,7 @@ export function measureCosts(module: ModulePlan, { memory, config, clusters }: C
     report: (level, message) => void (level === "error" && (problem = message)),
     configs: [config],
     clusters,
+    namespaces,
     settings: { memory },
   });
   try {

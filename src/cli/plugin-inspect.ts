@@ -16,13 +16,14 @@ const MEMORY = 16 * 1024 * 1024;
 const PERMISSIONS: Readonly<Record<string, string>> = {
   "sluice:core/1": "read and change requests and responses, and choose among the clusters that it is allowed",
   "sluice:log/1": "write to the log",
+  "sluice:kv/1": "keep entries that all threads share, in the namespaces that it is allowed",
   "sluice:clock/1": "tell the time to the microsecond",
   "sluice:balance/1": "see endpoints and their load",
   "sluice:crypto/1": "compute hashes, check signatures, draw secure random bytes",
 };
 
 export async function run(args: string[]): Promise<number> {
-  const { file, config, clusters } = readArguments(args);
+  const { file, config, clusters, namespaces } = readArguments(args);
   const bytes = await readFile(file);
   const { imports, exports, memory } = readShape(file, bytes);
   const module = await buildModuleAside(bytes, { memory: MEMORY, path: file });
@@ -43,7 +44,7 @@ export async function run(args: string[]): Promise<number> {
   }
   lines.push(...describeConfig(module.info.configSchema));
   process.stdout.write(`${file}\n${lines.map(([label, text]) => `  ${label.padEnd(8)} ${text}\n`).join("")}`);
-  process.stdout.write(describeCosts(() => measureCosts(module, { memory: MEMORY, config, clusters })));
+  process.stdout.write(describeCosts(() => measureCosts(module, { memory: MEMORY, config, clusters, namespaces })));
   return 0;
 }
 
@@ -68,18 +69,28 @@ function readShape(file: string, bytes: Uint8Array): ReturnType<typeof readCheck
   }
 }
 
-type Arguments = { readonly file: string; readonly config: unknown; readonly clusters: readonly string[] };
+type Arguments = {
+  readonly file: string;
+  readonly config: unknown;
+  readonly clusters: readonly string[];
+  readonly namespaces: readonly string[];
+};
 
 function readArguments(args: string[]): Arguments {
   const { values, positionals } = parseArgs({
     args,
     allowPositionals: true,
-    options: { config: { type: "string", default: "null" }, clusters: { type: "string", default: "" } },
+    options: {
+      config: { type: "string", default: "null" },
+      clusters: { type: "string", default: "" },
+      kv: { type: "string", default: "" },
+    },
   });
   const [file, ...rest] = positionals;
   if (file === undefined || rest.length > 0) throw new UsageError("plugin inspect takes one FILE.wasm");
   try {
-    return { file, config: JSON.parse(values.config), clusters: values.clusters.split(",").filter(Boolean) };
+    const list = (text: string) => text.split(",").filter(Boolean);
+    return { file, config: JSON.parse(values.config), clusters: list(values.clusters), namespaces: list(values.kv) };
   } catch (error) {
     throw new UsageError(`--config is JSON: ${(error as Error).message}`);
   }
@@ -94,7 +105,7 @@ function describeCosts(measure: () => ReturnType<typeof measureCosts>): string {
     );
     return `  one call, with ten headers or three endpoints:\n${rows.join("")}`;
   } catch (error) {
-    return `  not measured (--config JSON and --clusters A,B help): ${(error as Error).message.split("\n")[0]}\n`;
+    return `  not measured (--config JSON, --clusters A,B and --kv A,B help): ${(error as Error).message.split("\n")[0]}\n`;
   }
 }
 

@@ -97,8 +97,13 @@ const allow = convert(
         "coarse",
         "`coarse`: the time moves every 50 ms; `precise`: it may also ask for the time to the microsecond.",
       ),
+      kv: withDefault(
+        list(name),
+        [],
+        "Key-value namespaces that it may use. Plugins that name the same one share its entries.",
+      ),
     },
-    { later: ["fetch", "kv"] },
+    { later: ["fetch"] },
   ),
   (value, at) => ({ ...value, at }),
 );
@@ -368,6 +373,17 @@ export const configuration = object({
     object({ grace: withDefault(duration("0", "24h"), "30s", "How long running requests may take to finish.") }),
     {},
     "What happens on SIGTERM and SIGINT.",
+  ),
+  kv: withDefault(
+    object({
+      size: withDefault(
+        size("1MiB", "1GiB"),
+        "16MiB",
+        "Memory of the key-value store that plugins on all threads share; entries make room for others when it is full. A change takes effect at the next start.",
+      ),
+    }),
+    {},
+    "The key-value store.",
   ),
   plugins: withDefault(named(name, plugin), {}, "WebAssembly modules, by the names that rules use."),
   listeners: required(named(name, listener), "Where clients connect."),

@@ -12,6 +12,7 @@ import { createLog, type Log } from "../observe/log.ts";
 import { createMetrics, type Metrics } from "../observe/metrics.ts";
 import { buildModuleAside } from "../plugin/build.ts";
 import { PluginHost } from "../plugin/host.ts";
+import { KeyValueStore, Namespaces } from "../state/store.ts";
 import { tryGuests } from "./canary.ts";
 import { checkConfig } from "./check.ts";
 import { Crew } from "./crew.ts";
@@ -55,6 +56,8 @@ const DATA_THREAD = new URL(`../data/thread${extension}`, import.meta.url);
 export const BUILTIN_PLUGINS = join(import.meta.dirname, "../../plugins");
 /** Data threads that a process has room for, whatever it starts with: their number may go up. */
 const MIN_PLACES = 64;
+/** Its number in the key-value store; data threads count from 0. */
+const MAIN_THREAD = -1;
 
 /** Starts a proxy: when this returns, its first version serves. @throws StartError */
 export async function startApp(options: AppOptions): Promise<App> {
@@ -97,12 +100,15 @@ export class App {
     const places = Math.max(MIN_PLACES, 4 * availableParallelism(), 2 * count);
     this.#columns = EndpointColumns.allocate(count, places);
     this.#counters = new Counters();
+    const keyValue = new KeyValueStore(KeyValueStore.allocate(config.kv.size), MAIN_THREAD);
+    const namespaces = new Namespaces();
     this.#threads = new Threads(
       {
         places,
         entry: options.entry ?? DATA_THREAD,
         columns: this.#columns,
         counters: this.#counters,
+        keyValue,
         log: this.log,
       },
       {
@@ -145,6 +151,7 @@ export class App {
       listeners: this.#listeners,
       versions: this.#versions,
       row: (version, identity) => rows.hold(version, identity),
+      namespace: (name) => namespaces.numberOf(name),
       cells: (version, key) => cells.hold(version, seriesKey(...key)),
       release,
       tryGuests: (built, config) => tryGuests(makeTrialHost, { built, config, threads: this.#workers(config) }),
@@ -156,6 +163,7 @@ export class App {
     this.#metrics = createMetrics({
       counters: this.#counters,
       threads: () => this.#threads.present(),
+      keyValue: () => [...namespaces.list()].map(([name, number]) => ({ name, ...keyValue.use(number) })),
       restarts: () => this.#threads.restarts(),
       reloads: () => this.#reloader.counts,
       version: () => this.#reloader.current?.plan.version ?? 0,
@@ -244,10 +252,13 @@ export class App {
   }
 
   #accept(config: Config): void {
-    if (JSON.stringify(config.admin) !== JSON.stringify(this.#config.admin))
-      this.log.warn({ keys: ["admin"] }, "these settings take effect at the next start");
+    const fixed = (["admin", "kv"] as const).filter(
+      (key) => JSON.stringify(config[key]) !== JSON.stringify(this.#config[key]),
+    );
+    if (fixed.length > 0) this.log.warn({ keys: fixed }, "these settings take effect at the next start");
     this.log.level = this.#options.logLevel ?? config.log.level;
-    this.#config = { ...config, admin: this.#config.admin };
+    const { admin, kv } = this.#config;
+    this.#config = { ...config, admin, kv };
   }
 
   #threadUp(thread: number): void {

@@ -23,6 +23,7 @@ export async function checkConfig(config: Config, tools: CheckTools): Promise<re
     listeners: new Map(config.listeners.map(({ name, address }) => [name, address])),
     row: () => places++,
     cells: () => 0,
+    namespace: () => 0,
   });
   return tools.tryGuests(built, config);
 }

@@ -12,6 +12,8 @@ export type ThreadInit = {
   readonly columns: SharedArrayBuffer;
   /** This thread's counter block (`observe/series.ts`); a successor goes on in the same block. */
   readonly counters: SharedArrayBuffer;
+  /** The key-value store (`state/store.ts`). */
+  readonly keyValue: SharedArrayBuffer;
   /** Int32: one heartbeat word a thread, moved by every tick. */
   readonly heartbeat: SharedArrayBuffer;
 };

@@ -18,6 +18,7 @@ import type {
   InstancePlan,
   ListenerPlan,
   MatchPlan,
+  NamespacePlan,
   Plan,
   RouteAction,
   RoutePlan,
@@ -34,6 +35,8 @@ export type PlanSources = {
   readonly listeners: ReadonlyMap<string, { readonly text: string }>;
   /** The row of an endpoint in the shared columns, held for this version. */
   readonly row: (identity: string) => number;
+  /** The number of a key-value namespace, which a name has for the life of the process. */
+  readonly namespace: (name: string) => number;
   /** The first cell of a series, held for this version. */
   readonly cells: (kind: SeriesKind, labels: Labels) => number;
 };
@@ -93,6 +96,7 @@ class PlanBuilder {
       clusters: declared?.allow.clusters?.map((cluster) => cluster.name) ?? null,
       hidden: declared?.allow.headers.hide ?? [],
       cluster,
+      namespaces: this.#namespaces(declared?.allow.kv ?? []),
     };
     const key = digest([module.hash, settings]);
     const known = this.#instanceByKey.get(key);
@@ -102,6 +106,10 @@ class PlanBuilder {
     this.#places.push(use.at);
     this.#instanceByKey.set(key, this.#instances.length - 1);
     return this.#instances.length - 1;
+  }
+
+  #namespaces(names: readonly string[]): NamespacePlan[] {
+    return [...new Set(names)].map((name) => ({ name, number: this.#sources.namespace(name) }));
   }
 
   #module(module: ModulePlan): number {

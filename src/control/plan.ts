@@ -39,9 +39,13 @@ export type InstancePlan = {
   readonly hidden: readonly string[];
   /** The cluster whose strategy it is; empty for filters and routers. */
   readonly cluster: string;
+  /** Key-value namespaces that it may use, with their numbers in the store. */
+  readonly namespaces: readonly NamespacePlan[];
   /** First cell of this plugin's counters (`observe/series.ts`, PLUGIN_CELLS); shared by instances of one plugin. */
   readonly cells: number;
 };
+
+export type NamespacePlan = { readonly name: string; readonly number: number };
 
 export type ClusterPlan = {
   readonly name: string;

@@ -38,6 +38,7 @@ export type ReloaderOptions = {
   readonly versions: Versions;
   readonly row: (version: number, identity: string) => number;
   readonly cells: (version: number, key: Parameters<PlanSources["cells"]>) => number;
+  readonly namespace: (name: string) => number;
   /** Gives back what a version that no thread has seen held in shared memory. */
   readonly release: (version: number) => void;
   /** Runs a plan's guests once, aside: what is wrong with them. */
@@ -216,7 +217,7 @@ export class Reloader {
   }
 
   #build(version: number, candidate: Candidate, plugins: PlanSources["plugins"], opening: Opening): Built {
-    const { row, cells, release, tryGuests } = this.#options;
+    const { row, cells, namespace, release, tryGuests } = this.#options;
     const { config, addresses } = candidate;
     try {
       const built = buildPlan({
@@ -227,6 +228,7 @@ export class Reloader {
         listeners: opening.places,
         row: (identity) => row(version, identity),
         cells: (...key) => cells(version, key),
+        namespace,
       });
       this.#refuse(tryGuests(built, config));
       return built;

@@ -18,6 +18,7 @@ export type ThreadsOptions = {
   readonly entry: URL;
   readonly columns: EndpointColumns;
   readonly counters: Counters;
+  readonly keyValue: { readonly buffer: SharedArrayBuffer; forgetThread(thread: number): number };
   readonly log: Log;
 };
 
@@ -144,11 +145,12 @@ export class Threads {
   }
 
   #spawn(thread: number, place: Place): void {
-    const { columns, counters, entry } = this.#options;
+    const { columns, counters, keyValue, entry } = this.#options;
     const workerData: ThreadInit = {
       thread,
       columns: columns.buffer,
       counters: counters.block(thread),
+      keyValue: keyValue.buffer,
       heartbeat: this.#heartbeat,
     };
     const worker = new Worker(entry, { workerData, name: `data-${thread}` });
@@ -188,6 +190,8 @@ export class Threads {
     this.#options.columns.forgetThread(thread);
     this.#options.counters.clearGauges(thread);
     if (place.leaving) this.#places[thread] = undefined;
+    const held = this.#options.keyValue.forgetThread(thread);
+    if (held > 0) this.#options.log.warn({ thread }, "data thread ended inside the key-value store: mended");
     this.#listener.onEnd(thread, place.reason);
     if (!this.#closing && !place.leaving) this.#replace(thread, place);
   }

@@ -20,6 +20,7 @@ import type { Report, ThreadContext } from "../proxy/context.ts";
 import { Pipeline } from "../proxy/pipeline.ts";
 import { type ListenerState, type RouteState, Snapshot } from "../proxy/snapshot.ts";
 import { Router } from "../route/match.ts";
+import { KeyValueStore } from "../state/store.ts";
 import { Links } from "./links.ts";
 import { Listener } from "./listener.ts";
 
@@ -38,6 +39,7 @@ class DataThread {
   readonly #context: ThreadContext;
   readonly #pipeline: Pipeline;
   readonly #plugins: PluginHost;
+  readonly #keyValue: KeyValueStore;
   readonly #listeners = new Map<string, Listener>();
   readonly #links: Links;
   /** Removed listeners that still have clients. */
@@ -65,12 +67,14 @@ class DataThread {
     this.#pipeline = new Pipeline(this.#context);
     this.#pipeline.onClientClosed = (client) => this.#clientClosed(client);
     const { clock } = this.#context;
+    this.#keyValue = new KeyValueStore(init.keyValue, init.thread);
     this.#plugins = new PluginHost({
       cells,
       report,
       tell: (news) => post({ type: "plugin", ...news }),
       now: () => clock.wall,
       monotonic: () => clock.now,
+      keyValue: this.#keyValue,
     });
     this.#links = new Links({
       thread: init.thread,
@@ -107,6 +111,7 @@ class DataThread {
     this.#lastTick = clock.now;
     this.#plugins.tick();
     accessLog.tick(clock.now);
+    this.#keyValue.repair();
   }
 
   // ── Versions ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -10,6 +10,8 @@ export type MetricsSources = {
   readonly counters: Counters;
   /** The numbers of the threads there are. */
   readonly threads: () => readonly number[];
+  /** What each key-value namespace holds and has lost. */
+  readonly keyValue: () => Iterable<{ name: string; entries: number; bytes: number; evicted: number; expired: number }>;
   readonly restarts: () => Iterable<{ thread: number; reason: string; count: number }>;
   /** Reloads by result. */
   readonly reloads: () => Readonly<Record<string, number>>;
@@ -32,6 +34,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
     registry.registerMetric(collector(kind, name, help, collect));
   registerTraffic(register, sources.counters);
   registerPlugins(register, sources);
+  registerKeyValue(register, sources.keyValue);
   registerControl(register, sources);
   // Every measurement of the main thread's delay wakes it.
   collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: 100 });
@@ -100,6 +103,15 @@ function registerPlugins(register: Register, { counters, quarantined }: MetricsS
   register("gauge", "sluice_plugin_quarantined", "Threads on which a plugin is in quarantine.", () =>
     [...counters.list("plugin")].map(({ labels }) => ({ labels, value: quarantined(labels.plugin!) })),
   );
+}
+
+function registerKeyValue(register: Register, keyValue: MetricsSources["keyValue"]): void {
+  const one = (what: "entries" | "bytes" | "evicted" | "expired") => () =>
+    Array.from(keyValue(), (use) => ({ labels: { namespace: use.name }, value: use[what] }));
+  register("gauge", "sluice_kv_entries", "Entries of the key-value store.", one("entries"));
+  register("gauge", "sluice_kv_bytes", "Bytes that they take, keys and heads included.", one("bytes"));
+  register("counter", "sluice_kv_evictions_total", "Entries that made room for others.", one("evicted"));
+  register("counter", "sluice_kv_expired_total", "Entries found past their time.", one("expired"));
 }
 
 function registerControl(register: Register, sources: MetricsSources): void {

@@ -96,6 +96,8 @@ export const STATUS = {
   tooLarge: -4,
   /** The configuration does not allow it. */
   denied: -5,
+  /** Another thread holds what the call needs, and did not give it back for some milliseconds. Nothing was changed. */
+  busy: -6,
 } as const;
 
 /** Numbered parts of an exchange that hold fields. */
@@ -221,6 +223,8 @@ export const LIMIT = {
   shortestTick: 50,
   longestTick: 86_400_000,
   exchangeKey: 256,
+  kvKey: 256,
+  kvValue: 64 * 1024,
   /** The text of a public key. The longest that is served, RSA of 8192 bits, has 1.5 KiB. */
   publicKey: 8192,
   /** Of one call. */
@@ -255,6 +259,8 @@ export type ValueType = "i32" | "f64";
 export type Import = { readonly params: readonly ValueType[]; readonly result: ValueType | null; readonly doc: string };
 
 const i = (count: number, doc: string): Import => ({ params: Array(count).fill("i32"), result: "i32", doc });
+
+const i32 = (params: readonly ValueType[], doc: string): Import => ({ params, result: "i32", doc });
 
 /** Every host call, by import module. The module is the permission: what a plugin imports is what it may do. */
 export const IMPORTS = {
@@ -313,6 +319,30 @@ export const IMPORTS = {
       result: "f64",
       doc: "milliseconds since 1970 with fractions; never goes back on one thread",
     },
+  },
+  "sluice:kv/1": {
+    kv_find: i(2, "(name, nameLen) -> number of a namespace | denied; it stays the same while the process lives"),
+    kv_get: i(
+      6,
+      "(space, key, keyLen, out, cap, versionOut) -> length | absent; an f64 at `versionOut` unless that is 0",
+    ),
+    kv_set: i32(
+      ["i32", "i32", "i32", "i32", "i32", "f64"],
+      "(space, key, keyLen, value, valueLen, ttl) -> ok | tooLarge; ttl in ms, 0: no end",
+    ),
+    kv_compare_and_set: i32(
+      ["i32", "i32", "i32", "i32", "i32", "f64", "f64"],
+      "(space, key, keyLen, value, valueLen, ttl, version) -> 1 set, 0 not; version 0: when there is none",
+    ),
+    kv_increment: i32(
+      ["i32", "i32", "i32", "f64", "f64", "i32"],
+      "(space, key, keyLen, by, ttl, sumOut) -> ok | invalid; an f64 at `sumOut`; ttl counts when it makes the entry",
+    ),
+    kv_delete: i(3, "(space, key, keyLen) -> ok | absent"),
+    kv_list: i32(
+      ["i32", "i32", "i32", "f64", "i32", "i32", "i32"],
+      "(space, prefix, prefixLen, cursor, out, cap, cursorOut) -> bytes: u32 length and key, …; an f64 at `cursorOut`, 0: the end",
+    ),
   },
   "sluice:balance/1": {
     endpoint_count: i(0, "() -> endpoints to choose from; update and pick"),

@@ -9,6 +9,7 @@ import { FUEL, HEADERS, HOOK, type LEVEL, STATUS } from "./abi.ts";
 import type { SavedState } from "./calls-state.ts";
 import { Fault } from "./fault.ts";
 import type { HiddenNames } from "./hidden-names.ts";
+import type { KeyValue } from "./key-value.ts";
 import { GuestMemory } from "./memory.ts";
 
 /** The part of a configuration that its host calls need. */
@@ -27,6 +28,11 @@ export interface Configuration {
   strategyIndex(id: number): number;
   /** How often its `tick` is to be called. */
   tickEvery(milliseconds: number): void;
+  /** Where its key-value calls go; null on trial, where nothing is read or written. */
+  readonly keyValue: KeyValue | null;
+  /** The number of a namespace, or `denied`. */
+  findNamespace(name: string): number;
+  mayUse(namespace: number): boolean;
   /** False when the plugin has written too much of late. */
   log(level: keyof typeof LEVEL, hook: number, text: string): boolean;
 }
@@ -135,6 +141,11 @@ export class CallContext {
     const left = this.charge(this.debt);
     this.debt = 0;
     if (left < 0) throw new Fault("fuel", "the fuel for one call is used up");
+  }
+
+  /** Start-up code and `configure` also run on trial: nothing that they do may be seen outside. */
+  get isStarting(): boolean {
+    return this.hook === STARTING || this.hook === HOOK.configure;
   }
 
   get hidden(): HiddenNames | null {

@@ -8,6 +8,7 @@ import { PluginError } from "./error.ts";
 import { type Clocks, GuestHolder, StartError } from "./guest-holder.ts";
 import { handOver } from "./hand-over.ts";
 import { PluginInstance } from "./instance.ts";
+import type { KeyValue } from "./key-value.ts";
 import { NameIds, NameTable } from "./name-table.ts";
 import { hookName, type PluginNews, PluginReport, type Report } from "./report.ts";
 
@@ -57,6 +58,8 @@ export type PluginHostOptions = {
   readonly now?: () => number;
   /** Milliseconds of a clock that is never set; `now` when it is not given. */
   readonly monotonic?: () => number;
+  /** The store that threads share; without it guests are on trial. */
+  readonly keyValue?: KeyValue;
 };
 
 /** Instances that share a guest, and what that guest is made of. */
@@ -67,6 +70,7 @@ export class PluginHost {
   readonly #report: Report;
   readonly #tell: (news: PluginNews) => void;
   readonly #clocks: Clocks;
+  readonly #keyValue: KeyValue | null;
   readonly #holders = new Map<string, GuestHolder[]>();
   readonly #reports = new Map<string, PluginReport>();
   readonly #clusterIds = new NameIds();
@@ -75,11 +79,12 @@ export class PluginHost {
   #serving: readonly PluginInstance[] = [];
   #ticking: readonly PluginInstance[] = [];
 
-  constructor({ cells, report, tell = () => undefined, now = Date.now, monotonic = now }: PluginHostOptions) {
+  constructor({ cells, report, tell = () => undefined, now = Date.now, monotonic = now, keyValue }: PluginHostOptions) {
     this.#cells = cells;
     this.#report = report;
     this.#tell = tell;
     this.#clocks = { wall: now, monotonic };
+    this.#keyValue = keyValue ?? null;
   }
 
   /**
@@ -145,6 +150,7 @@ export class PluginHost {
           cells: this.#cells,
           report: this.#reportOf(plan.plugin),
           monotonic: this.#clocks.monotonic,
+          keyValue: this.#keyValue,
         }),
     );
   }

@@ -7,6 +7,7 @@ import { makeConfigCalls } from "./calls-config.ts";
 import { makeCryptoCalls } from "./calls-crypto.ts";
 import { makeExchangeCalls } from "./calls-exchange.ts";
 import { makeHeadCalls } from "./calls-head.ts";
+import { makeKeyValueCalls } from "./calls-kv.ts";
 import { makeStateCalls } from "./calls-state.ts";
 import { Fault } from "./fault.ts";
 
@@ -30,6 +31,7 @@ export function makeImports(context: CallContext) {
     "sluice:log/1": makeLogCalls(context),
     "sluice:clock/1": makeClockCalls(context),
     "sluice:crypto/1": makeCryptoCalls(context),
+    "sluice:kv/1": makeKeyValueCalls(context),
     "sluice:balance/1": makeBalanceCalls(context),
   } satisfies Imports;
 }

@@ -1,6 +1,6 @@
 /** One configuration of one plugin in one version: calls its guest's hooks, checks what they answer, and bears failure. */
 import type { EndpointView } from "../balance/endpoint-view.ts";
-import type { InstancePlan } from "../control/plan.ts";
+import type { InstancePlan, NamespacePlan } from "../control/plan.ts";
 import { MAX_REASONS, PLUGIN_CELLS } from "../observe/series.ts";
 import type { Exchange } from "../proxy/exchange.ts";
 import { FAILURE, HOOK, HOOK_RESULTS, HOOKS, RESULT, STATUS } from "./abi.ts";
@@ -10,6 +10,7 @@ import type { Guest, GuestFailure } from "./guest.ts";
 import { type GuestHolder, type Member, StartError } from "./guest-holder.ts";
 import { HiddenNames } from "./hidden-names.ts";
 import type { Instance } from "./host.ts";
+import type { KeyValue } from "./key-value.ts";
 import type { NameTable } from "./name-table.ts";
 import { OUTCOME } from "./outcome.ts";
 import { hookName, type Level, type PluginReport } from "./report.ts";
@@ -35,6 +36,7 @@ export type InstanceParts = {
   readonly cells: Float64Array;
   readonly report: PluginReport;
   readonly monotonic: () => number;
+  readonly keyValue: KeyValue | null;
 };
 
 export class PluginInstance implements Instance, Member {
@@ -49,6 +51,8 @@ export class PluginInstance implements Instance, Member {
   readonly hidden: HiddenNames | null;
   readonly bodyLimit: number;
   readonly refusesTooLarge: boolean;
+  readonly keyValue: KeyValue | null;
+  readonly #namespaces: readonly NamespacePlan[];
   readonly #fuel: number;
   readonly #skips: boolean;
   readonly #clusters: NameTable;
@@ -67,7 +71,7 @@ export class PluginInstance implements Instance, Member {
   /** When `update` failed: picks are native until the next one, or until this is some time ago. */
   #failedAt = Number.NEGATIVE_INFINITY;
 
-  constructor({ index, plan, hooks, clusters, strategies, cells, report, monotonic }: InstanceParts) {
+  constructor({ index, plan, hooks, clusters, strategies, cells, report, monotonic, keyValue }: InstanceParts) {
     this.index = index;
     this.plugin = plan.plugin;
     this.hooks = hooks;
@@ -76,6 +80,8 @@ export class PluginInstance implements Instance, Member {
     this.hidden = plan.hidden.length === 0 ? null : new HiddenNames(plan.hidden);
     this.bodyLimit = plan.body;
     this.refusesTooLarge = plan.tooLarge === "reject";
+    this.keyValue = keyValue;
+    this.#namespaces = plan.namespaces;
     this.#fuel = Math.min(plan.fuel, MOST_FUEL);
     this.#skips = plan.onFailure === "skip";
     this.#clusters = clusters;
@@ -290,6 +296,16 @@ export class PluginInstance implements Instance, Member {
 
   tickEvery(milliseconds: number): void {
     this.#holder.tickEvery(this, milliseconds);
+  }
+
+  findNamespace(name: string): number {
+    return this.#namespaces.find((namespace) => namespace.name === name)?.number ?? STATUS.denied;
+  }
+
+  /** A list of two or three, and no more than a hundred: a loop finds it sooner than a set. */
+  mayUse(namespace: number): boolean {
+    for (let i = 0; i < this.#namespaces.length; i++) if (this.#namespaces[i]!.number === namespace) return true;
+    return false;
   }
 
   log(level: Level, hook: number, text: string): boolean {

@@ -53,6 +53,8 @@ test("every limit and price stands in the tables", () => {
     ["the body given", [LIMIT.responseBody]],
     ["the key of a value", [LIMIT.exchangeKey]],
     ["values of an exchange", [LIMIT.exchangeValues, LIMIT.exchangeValue]],
+    ["the key of a key-value", [LIMIT.kvKey]],
+    ["a key-value entry", [LIMIT.kvValue]],
     ["the path of a configuration", [LIMIT.configPath]],
     ["what `save` hands over", [LIMIT.state]],
     ["the interval of `tick`", [LIMIT.shortestTick, LIMIT.longestTick]],

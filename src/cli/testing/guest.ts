@@ -192,6 +192,7 @@ export class TestGuest implements Guest {
       clusters,
       strategies,
       now,
+      namespaces: allow?.kv,
       settings: {
         fuel: limits?.fuel ?? FUEL.default,
         memory: limits?.memory ?? DEFAULT_MEMORY,

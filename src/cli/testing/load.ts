@@ -4,7 +4,9 @@ import { FUEL } from "../../plugin/abi.ts";
 import type { ModulePlan } from "../../plugin/build.ts";
 import { type InstanceSet, PluginHost } from "../../plugin/host.ts";
 import type { Report } from "../../plugin/report.ts";
+import { KeyValueStore } from "../../state/store.ts";
 
+const STORE_SIZE = 1024 * 1024;
 export const DEFAULT_MEMORY = 16 * 1024 * 1024;
 
 export type LoadOptions = {
@@ -17,6 +19,8 @@ export type LoadOptions = {
   readonly clusters?: readonly string[] | undefined;
   readonly strategies?: readonly string[] | undefined;
   readonly now?: (() => number) | undefined;
+  /** Key-value namespaces that it may use, in a store of its own. */
+  readonly namespaces?: readonly string[] | undefined;
   /** Instead of what a plugin has of which a configuration says nothing. */
   readonly settings?: Partial<InstancePlan> | undefined;
 };
@@ -24,9 +28,10 @@ export type LoadOptions = {
 /** @throws PluginError when the plugin does not start. */
 export function loadPlugin(
   module: ModulePlan,
-  { cells, report, configs = [null], clusters = [], strategies = [], now, settings }: LoadOptions,
+  { cells, report, configs = [null], clusters = [], strategies = [], namespaces = [], now, settings }: LoadOptions,
 ): { host: PluginHost; set: InstanceSet } {
-  const host = new PluginHost({ cells, report, ...(now === undefined ? {} : { now }) });
+  const keyValue = new KeyValueStore(KeyValueStore.allocate(STORE_SIZE), 0);
+  const host = new PluginHost({ cells, report, keyValue, ...(now === undefined ? {} : { now }) });
   const instances = configs.map(
     (config, i): InstancePlan => ({
       key: String(i),
@@ -41,6 +46,7 @@ export function loadPlugin(
       tooLarge: "reject",
       hidden: [],
       cluster: "",
+      namespaces: namespaces.map((name, number) => ({ name, number })),
       cells: 0,
       ...settings,
     }),

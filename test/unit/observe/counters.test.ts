@@ -16,6 +16,7 @@ const metricsOf = (counters: Counters) =>
   createMetrics({
     counters,
     threads: () => [...counters.buffers.keys()],
+    keyValue: () => [{ name: "sessions", entries: 2, bytes: 160, evicted: 1, expired: 3 }],
     restarts: () => [{ thread: 1, reason: "stuck", count: 3 }],
     reloads: () => ({ accepted: 2, rejected: 1 }),
     version: () => 2,

@@ -41,6 +41,9 @@ const configuration: Configuration = {
   findStrategy: (name) => (name === "fast" ? 2 : STATUS.absent),
   strategyIndex: (id) => (id === 2 ? 0 : STATUS.invalid),
   tickEvery: () => undefined,
+  keyValue: null,
+  findNamespace: () => STATUS.denied,
+  mayUse: () => false,
   log: (level, _hook, text) => {
     lines.push(`${level} ${text}`);
     return true;

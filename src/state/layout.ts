@@ -1,0 +1,83 @@
+/**
+ * How the shared memory of the key-value store is laid out. All offsets are bytes, and multiples of 8.
+ *
+ *   seed │ shard 0 │ shard 1 │ …            each shard: head │ chains │ ring of records
+ *
+ * The ring holds the records of a shard in the order in which they were written, the oldest at `tail`, free room from
+ * `head` on. A chain links the records whose hash ends in its number. Everything but the ring can be made anew from it.
+ */
+/** Of the whole: two words of seed. */
+export const PREFIX = 64;
+
+/** Namespaces that one process may name in its life; a number is never given to another. */
+export const MAX_NAMESPACES = 128;
+
+/** In the head of a shard: words (4 bytes) and floats (8 bytes) by their byte offset. */
+export const SHARD = {
+  lock: 0,
+  waiters: 4,
+  head: 8,
+  tail: 12,
+  /** Namespaces with at least one record here. */
+  active: 16,
+  /** Float: the version that the last write was given. */
+  version: 24,
+  /** For each namespace: bytes of its records, and how many. */
+  bytes: 64,
+  entries: 64 + 4 * MAX_NAMESPACES,
+  /** Floats, for each namespace: records that had to make room, and that were found past their time. */
+  evicted: 64 + 8 * MAX_NAMESPACES,
+  expired: 64 + 16 * MAX_NAMESPACES,
+  size: 64 + 24 * MAX_NAMESPACES,
+} as const;
+
+/** A record: this, the key padded to 8 bytes, the value padded to 8 bytes. */
+export const RECORD = {
+  /** Its size, a multiple of 8; the lowest bits are STATE. */
+  state: 0,
+  /** The next record of the chain, as an offset in the ring plus 1; 0: none. */
+  next: 4,
+  hash: 8,
+  /** Namespace, and the key's length in the upper half. */
+  key: 12,
+  /** Bytes of the value; COUNTER: a float. */
+  length: 16,
+  /** Float: milliseconds since 1970, or Infinity. */
+  expires: 24,
+  /** Float. */
+  version: 32,
+  size: 40,
+} as const;
+
+export const COUNTER = -1;
+
+/** No bit: room that nothing uses any more. `used`: read since it was last spared. `writing`: its value is torn. */
+export const STATE = { live: 1, used: 2, writing: 4, all: 7 } as const;
+
+const MIN_SHARD = 256 * 1024;
+const MAX_SHARDS = 256;
+
+export type Layout = {
+  readonly shards: number;
+  /** Bytes of a shard. */
+  readonly shardSize: number;
+  /** Chains of a shard; a power of two. */
+  readonly chains: number;
+  /** Offset of the ring in its shard, and its size. */
+  readonly ring: number;
+  readonly ringSize: number;
+};
+
+/** A shard is large enough for several of the largest records, and there are more of them than threads in one. */
+export function layOut(size: number): Layout {
+  const room = size - PREFIX;
+  const shards = Math.max(1, Math.min(MAX_SHARDS, 2 ** Math.floor(Math.log2(size / MIN_SHARD))));
+  const shardSize = Math.floor(room / shards / 64) * 64;
+  const chains = 2 ** Math.floor(Math.log2(shardSize / 48));
+  const ring = SHARD.size + 4 * chains;
+  return { shards, shardSize, chains, ring, ringSize: shardSize - ring };
+}
+
+export function pad(length: number): number {
+  return (length + 7) & ~7;
+}

@@ -1,0 +1,102 @@
+/** What plugins keep in the key-value store is one for all threads, ends in time, and outlives a reload. */
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { before } from "node:test";
+import { compileSource } from "../contract/plugin-harness.ts";
+import { type Ports, runSluice, startSluice, testInEachMode, until } from "./program.ts";
+
+const COUNTS = `import { Config, kv, Request } from "sluice/sdk";
+const hits = kv("hits");
+const greeting = Config.string("greeting", "");
+export function onRequest(req: Request): void {
+  if (req.pathIs("/short")) {
+    hits.set("short", "1", 300);
+    req.respond(204);
+  } else if (req.pathIs("/has")) {
+    req.respond(hits.has("short") ? 200 : 404);
+  } else if (req.pathIs("/once")) {
+    req.respond(hits.compareAndSet("once", 0, req.id) ? 200 : 409);
+  } else {
+    const name = req.headers.get("x-client");
+    req.respond(200, greeting + (<i32>hits.increment(name == null ? "nobody" : name)).toString());
+  }
+}`;
+
+let wasm: Uint8Array;
+before(async () => {
+  wasm = await compileSource(COUNTS);
+});
+
+const configOf =
+  (plugin: string) =>
+  (ports: Ports): string =>
+    `plugins: { counts: { wasm: ./counts.wasm${plugin} } }
+listeners: { web: { address: "127.0.0.1:${ports.web}", chain: [counts] } }
+`;
+
+/** A connection of its own, so that every thread has its share. */
+async function ask(url: string, client: string): Promise<string> {
+  const answer = await fetch(url, { headers: { "x-client": client, connection: "close" } });
+  return answer.text();
+}
+
+testInEachMode("threads count together, exactly, and a reload takes nothing away", async (t) => {
+  const allow = ", allow: { kv: [hits, more] }";
+  const sluice = await startSluice(t, configOf(allow), { files: { "counts.wasm": wasm }, workers: 3 });
+  const clients = ["ann", "bob"];
+  const answers = await Promise.all(Array.from({ length: 120 }, (_, i) => ask(sluice.url, clients[i % 2]!)));
+  for (const client of [0, 1]) {
+    const sums = answers.filter((_, i) => i % 2 === client).map(Number);
+    assert.deepEqual(
+      sums.sort((a, b) => a - b),
+      Array.from({ length: 60 }, (_, i) => i + 1),
+    );
+  }
+  assert.ok((await sluice.metric("sluice_plugin_calls_total", { plugin: "counts" })) >= 120);
+  assert.equal(await sluice.metric("sluice_kv_entries", { namespace: "hits" }), 2);
+  assert.ok((await sluice.metric("sluice_kv_bytes", { namespace: "hits" })) > 0);
+  assert.equal(await sluice.metric("sluice_kv_entries", { namespace: "more" }), 0);
+
+  sluice.config(configOf(`${allow}, config: { greeting: "n=" }`)(sluice.ports));
+  assert.equal(JSON.parse((await sluice.reload()).text).result, "accepted");
+  assert.equal(await ask(sluice.url, "ann"), "n=61");
+
+  const first = await Promise.all(Array.from({ length: 20 }, () => fetch(`${sluice.url}/once`)));
+  assert.equal(first.filter(({ status }) => status === 200).length, 1, "compare-and-set lets one through");
+});
+
+testInEachMode("an entry ends in time", async (t) => {
+  const sluice = await startSluice(t, configOf(", allow: { kv: [hits] }"), {
+    files: { "counts.wasm": wasm },
+    workers: 2,
+  });
+  const has = async () => (await fetch(`${sluice.url}/has`)).status;
+  assert.equal(await has(), 404);
+  await fetch(`${sluice.url}/short`);
+  await until(async () => (await has()) === 404, "the entry has ended");
+  assert.ok((await sluice.metric("sluice_kv_expired_total", { namespace: "hits" })) <= 1);
+});
+
+testInEachMode(
+  "a store without permission is refused with its place and the line to add; so is a namespace not named",
+  async (t) => {
+    const sluice = await startSluice(t, configOf(", allow: { kv: [hits] }"), { files: { "counts.wasm": wasm } });
+    await sluice.stop();
+    const file = join(sluice.directory, "sluice.yaml");
+    const check = async (plugin: string) => {
+      sluice.config(configOf(plugin)(sluice.ports));
+      const { code, stdout } = await runSluice("check", "-c", file);
+      assert.equal(code, 1);
+      return stdout;
+    };
+    for (const plugin of ["", ", allow: { clusters: [] }", ", allow: { kv: [] }"])
+      assert.match(
+        await check(plugin),
+        /sluice\.yaml:3:\d+: plugins\.counts(\.allow)?: imports sluice:kv\/1, which is not allowed: add `allow: \{ kv: \[NAME\] \}`/,
+      );
+    assert.match(
+      await check(", allow: { kv: [other] }"),
+      /sluice\.yaml:4:\d+: listeners\.web\.chain\.0: plugin counts: start: cannot use key-value namespace "hits"/,
+    );
+  },
+);

@@ -1,0 +1,263 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { LIMIT, STATUS } from "../../../src/plugin/abi.ts";
+import { MAX_NAMESPACES } from "../../../src/state/layout.ts";
+import { KeyValueStore, Namespaces } from "../../../src/state/store.ts";
+import { Keys } from "./kit.ts";
+
+const MIB = 1024 * 1024;
+const open = (size = MIB) => new KeyValueStore(KeyValueStore.allocate(size), 0);
+
+test("what was set is read, replaced, deleted; namespaces do not meet", () => {
+  const store = open();
+  const [one, two] = [new Keys(store, 0), new Keys(store, 1)];
+  assert.equal(one.get("a"), null);
+  assert.equal(one.set("a", "1"), STATUS.ok);
+  assert.equal(two.set("a", "two"), STATUS.ok);
+  assert.equal(one.get("a"), "1");
+  for (const value of ["22", "", "x".repeat(1000), "short again", "y".repeat(LIMIT.kvValue)]) {
+    one.set("a", value);
+    assert.equal(one.get("a"), value);
+  }
+  assert.equal(two.get("a"), "two");
+  assert.equal(one.delete("a"), STATUS.ok);
+  assert.equal(one.delete("a"), STATUS.absent);
+  assert.equal(one.get("a"), null);
+  assert.deepEqual([store.use(0).entries, store.use(0).bytes, store.use(1).entries], [0, 0, 1]);
+});
+
+test("a value over the limit is refused and changes nothing", () => {
+  const keys = new Keys(open());
+  keys.set("a", "stays");
+  const large = Buffer.alloc(LIMIT.kvValue + 1);
+  assert.equal(keys.set("a", large), STATUS.tooLarge);
+  assert.equal(keys.compareAndSet("a", large.toString("latin1"), keys.version), STATUS.tooLarge);
+  assert.equal(keys.get("a"), "stays");
+});
+
+test("an entry is gone when its time is over, not before, and a write gives it a new one", () => {
+  const store = open();
+  const keys = new Keys(store);
+  keys.set("a", "1", 100);
+  keys.now += 99;
+  assert.equal(keys.get("a"), "1");
+  keys.set("a", "2", 100);
+  keys.now += 99;
+  assert.equal(keys.get("a"), "2");
+  assert.deepEqual(keys.list(), ["a"]);
+  keys.now += 1;
+  assert.deepEqual(keys.list(), []);
+  assert.equal(keys.get("a"), null);
+  assert.equal(store.use(0).expired, 1);
+  keys.set("a", "3");
+  keys.now += 2 ** 40;
+  assert.equal(keys.get("a"), "3");
+});
+
+test("a counter counts, keeps the end that it began with, and reads as digits", () => {
+  const keys = new Keys(open());
+  assert.equal(keys.increment("n", 5, 100), 5);
+  keys.now += 60;
+  assert.equal(keys.increment("n", -7, 100), -2);
+  assert.equal(keys.get("n"), "-2");
+  keys.now += 40;
+  assert.equal(keys.increment("n", 1, 100), 1);
+  keys.set("text", "41");
+  assert.equal(keys.increment("text"), 42);
+  keys.set("text", "no number");
+  for (const value of ["no number", "", "-", "1.5", "12345678901234567890"]) {
+    keys.set("text", value);
+    assert.equal(keys.increment("text"), `${STATUS.invalid}`);
+    assert.equal(keys.get("text"), value);
+  }
+  keys.increment("most", Number.MAX_SAFE_INTEGER);
+  assert.equal(keys.increment("most"), `${STATUS.invalid}`);
+  assert.equal(keys.get("most"), `${Number.MAX_SAFE_INTEGER}`);
+  for (const by of [0.5, Number.NaN, Number.POSITIVE_INFINITY])
+    assert.equal(keys.increment("n", by), `${STATUS.invalid}`);
+});
+
+test("compare-and-set sets the version that was read and no other, and a version never comes again", () => {
+  const keys = new Keys(open());
+  assert.equal(keys.compareAndSet("a", "1", 0), 1, "0: when there is none");
+  assert.equal(keys.compareAndSet("a", "2", 0), 0);
+  keys.get("a");
+  const first = keys.version;
+  assert.equal(keys.compareAndSet("a", "2", first), 1);
+  assert.equal(keys.compareAndSet("a", "3", first), 0);
+  assert.equal(keys.get("a"), "2");
+  keys.delete("a");
+  keys.set("a", "1");
+  assert.equal(keys.compareAndSet("a", "3", first), 0, "the same value again is another version");
+  keys.increment("n");
+  const counted = keys.version;
+  keys.increment("n");
+  assert.equal(keys.compareAndSet("n", "0", counted), 0);
+});
+
+test("a list is the keys with a prefix, each once, however small its pages are", () => {
+  const keys = new Keys(open());
+  const expected: string[] = [];
+  for (let i = 0; i < 2000; i++) {
+    keys.set(`user:${i}`, "x");
+    keys.set(`other:${i}`, "x");
+    expected.push(`user:${i}`);
+  }
+  for (const cap of [65_536, 600]) assert.deepEqual(keys.list("user:", cap).sort(), expected.sort());
+  assert.equal(keys.list("").length, 4000);
+  assert.deepEqual(keys.list("none"), []);
+  assert.throws(() => keys.list("user:", 8), /-4/);
+  for (const cursor of [-1, 0.5, Number.NaN, 1e15]) {
+    keys.operation.cursor = cursor;
+    assert.equal(keys.store.list(keys.operation), STATUS.invalid);
+  }
+});
+
+test("the oldest make room, what is read is spared, and bytes stay bounded", () => {
+  const store = open();
+  const keys = new Keys(store);
+  const value = "x".repeat(1000);
+  for (let i = 0; i < 20_000; i++) {
+    keys.set(`k${i}`, value);
+    if (i % 50 === 0) assert.notEqual(keys.get("k0"), null, `read all the time, and gone after ${i}`);
+  }
+  const { entries, bytes, evicted } = store.use(0);
+  assert.ok(bytes <= MIB && bytes > MIB / 2, `${bytes}`);
+  assert.equal(entries + evicted, 20_000);
+  assert.equal(keys.list().length, entries);
+  assert.equal(keys.get("k19999"), value);
+  assert.equal(keys.get("k1"), null);
+});
+
+test("a namespace that floods the store takes nothing from one that keeps within its share", () => {
+  const store = open();
+  const [small, flood] = [new Keys(store, 0), new Keys(store, 1)];
+  for (let i = 0; i < 500; i++) small.set(`session${i}`, "x".repeat(200));
+  for (let i = 0; i < 50_000; i++) flood.set(`junk${i}`, "x".repeat(300 + (i % 700)));
+  assert.equal(store.use(0).entries, 500);
+  assert.equal(store.use(0).evicted, 0);
+  assert.ok(store.use(1).evicted > 40_000);
+});
+
+test("numbers of namespaces are given once for all, and not without end", () => {
+  const namespaces = new Namespaces();
+  const numbers = Array.from({ length: MAX_NAMESPACES }, (_, i) => namespaces.numberOf(`n${i}`));
+  assert.equal(new Set(numbers).size, MAX_NAMESPACES);
+  assert.equal(namespaces.numberOf("n7"), numbers[7]);
+  assert.throws(() => namespaces.numberOf("more"), /more than 128/);
+});
+
+// ── Against a map ────────────────────────────────────────────────────────────────────────────────────────────────
+
+type Entry = { value: string; expires: number };
+type Model = { keys: Keys; map: Map<string, Entry>; now: number };
+const nameOf = fc.oneof(
+  fc.constantFrom("a", "b", "ab", "abc"),
+  fc.string({ minLength: 1, maxLength: 40, unit: "binary" }),
+);
+const textOf = fc.oneof(
+  fc.string({ maxLength: 20 }),
+  fc.integer().map(String),
+  fc.integer({ min: 0, max: 3000 }).map((length) => "v".repeat(length)),
+);
+const ttlOf = fc.oneof({ weight: 3, arbitrary: fc.constant(0) }, fc.integer({ min: 1, max: 50 }));
+const command = fc.oneof(
+  fc.record({ do: fc.constant("set" as const), key: nameOf, value: textOf, ttl: ttlOf }),
+  fc.record({ do: fc.constant("cas" as const), key: nameOf, value: textOf, ttl: ttlOf, right: fc.boolean() }),
+  fc.record({ do: fc.constant("add" as const), key: nameOf, by: fc.integer(), ttl: ttlOf }),
+  fc.record({ do: fc.constant("delete" as const), key: nameOf }),
+  fc.record({ do: fc.constant("wait" as const), ms: fc.integer({ min: 1, max: 30 }) }),
+  fc.record({ do: fc.constant("list" as const), prefix: fc.constantFrom("", "a", "ab", "z") }),
+);
+type Command = typeof command extends fc.Arbitrary<infer T> ? T : never;
+
+function runCommand(model: Model, one: Command): void {
+  const { keys, map } = model;
+  keys.now = model.now;
+  const expiry = (ttl: number) => (ttl === 0 ? Number.POSITIVE_INFINITY : model.now + ttl);
+  const live = (key: string) => {
+    const entry = map.get(key);
+    return entry !== undefined && entry.expires > model.now ? entry : undefined;
+  };
+  if (one.do === "wait") model.now += one.ms;
+  else if (one.do === "list") {
+    const expected = [...map.keys()].filter((key) => live(key) && Buffer.from(key).indexOf(one.prefix) === 0);
+    assert.deepEqual(keys.list(one.prefix).sort(), expected.sort());
+  } else if (one.do === "set") {
+    keys.set(one.key, one.value, one.ttl);
+    map.set(one.key, { value: one.value, expires: expiry(one.ttl) });
+  } else if (one.do === "delete") {
+    assert.equal(keys.delete(one.key), live(one.key) ? STATUS.ok : STATUS.absent);
+    map.delete(one.key);
+  } else if (one.do === "cas") {
+    const stands = keys.get(one.key) === null ? 0 : keys.version;
+    assert.equal(keys.compareAndSet(one.key, one.value, one.right ? stands : stands + 1, one.ttl), one.right ? 1 : 0);
+    if (one.right) map.set(one.key, { value: one.value, expires: expiry(one.ttl) });
+  } else {
+    const before = live(one.key);
+    const number = before === undefined ? 0 : /^-?\d{1,15}$/.test(before.value) ? Number(before.value) : Number.NaN;
+    const sum = keys.increment(one.key, one.by, one.ttl);
+    if (Number.isNaN(number)) assert.equal(sum, `${STATUS.invalid}`);
+    else {
+      assert.equal(sum, number + one.by);
+      map.set(one.key, { value: String(number + one.by), expires: before?.expires ?? expiry(one.ttl) });
+    }
+  }
+  if ("key" in one) assert.equal(keys.get(one.key), live(one.key)?.value ?? null);
+}
+
+test("whatever is done, the store is a map with ends", () => {
+  const buffer = KeyValueStore.allocate(8 * MIB);
+  fc.assert(
+    fc.property(fc.array(command, { maxLength: 60 }), (commands) => {
+      new Uint8Array(buffer, 64).fill(0);
+      const store = new KeyValueStore(buffer, 0);
+      const model = { keys: new Keys(store), map: new Map(), now: 1_000_000 };
+      for (const one of commands) runCommand(model, one);
+      for (const [key, { value, expires }] of model.map) {
+        model.keys.now = model.now;
+        assert.equal(model.keys.get(key), expires > model.now ? value : null);
+      }
+    }),
+    { numRuns: 60 },
+  );
+});
+
+test("whatever floods it, counts agree with what is there, no value is another's, and a mended store has the same", () => {
+  const write = fc.tuple(fc.nat(400), fc.integer({ min: 0, max: 20_000 }), fc.nat(2), fc.integer({ min: 0, max: 40 }));
+  const buffer = KeyValueStore.allocate(MIB);
+  fc.assert(
+    fc.property(fc.array(write, { minLength: 100, maxLength: 400 }), (writes) => {
+      new Uint8Array(buffer, 64).fill(0);
+      const store = new KeyValueStore(buffer, 3);
+      const spaces = [0, 1, 2].map((number) => new Keys(store, number));
+      for (const [key, length, space, ttl] of writes) {
+        const keys = spaces[space]!;
+        keys.now += 1;
+        keys.set(`k${key}`, Buffer.alloc(length, `${key},${space};`), ttl);
+        if (length % 3 === 0) keys.get(`k${(key * 7) % 400}`);
+      }
+      const check = () =>
+        spaces.map((keys, space) => {
+          keys.now = 1_000_000;
+          const all = keys.list().sort();
+          const use = store.use(space);
+          assert.equal(use.entries, all.length);
+          assert.ok(use.bytes < MIB);
+          for (const key of all) {
+            const value = keys.bytes(key)!;
+            assert.ok(value.equals(Buffer.alloc(value.length, `${key.slice(1)},${space};`)), key);
+          }
+          return { all, use };
+        });
+      const before = check();
+      // As if this thread had ended inside each shard in turn.
+      const words = new Int32Array(buffer);
+      for (let index = 0; index < 4; index++) words[(64 + (index * (MIB - 64)) / 4) >> 2] = 5;
+      store.forgetThread(3);
+      assert.deepEqual(check(), before);
+    }),
+    { numRuns: 30 },
+  );
+});

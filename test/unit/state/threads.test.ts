@@ -1,0 +1,138 @@
+/** Real threads on one store. */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { type TestContext, test } from "node:test";
+import { setTimeout } from "node:timers/promises";
+import { Worker } from "node:worker_threads";
+import { STATUS } from "../../../src/plugin/abi.ts";
+import { KeyValueStore } from "../../../src/state/store.ts";
+import { Keys } from "./kit.ts";
+import type { Work } from "./worker.ts";
+
+const MIB = 1024 * 1024;
+const THREADS = 4;
+
+type Crew = {
+  readonly workers: readonly Worker[];
+  readonly signals: Int32Array<SharedArrayBuffer>;
+  begin(): Promise<void>;
+};
+
+/** Threads that wait for `begin`, and then do each its task. */
+function hire(t: TestContext, buffer: SharedArrayBuffer, tasks: readonly Work["task"][], times: number): Crew {
+  const signals = new Int32Array(new SharedArrayBuffer(12));
+  const workers = tasks.map((task, thread) => {
+    const workerData: Work = { buffer, signals: signals.buffer, thread, task, times };
+    return new Worker(new URL("./worker.ts", import.meta.url), { workerData });
+  });
+  t.after(() => Promise.all(workers.map((worker) => worker.terminate())));
+  const begin = async () => {
+    while (Atomics.load(signals, 0) < workers.length) await setTimeout(2);
+    Atomics.store(signals, 1, 1);
+    Atomics.notify(signals, 1);
+  };
+  return { workers, signals, begin };
+}
+
+async function finish({ workers, begin }: Crew): Promise<void> {
+  // An error of a thread rejects what waits for its message.
+  const done = workers.map((worker) => once(worker, "message"));
+  await begin();
+  await Promise.all(done);
+}
+
+const crewOf = (task: Work["task"]): Work["task"][] => Array(THREADS).fill(task);
+
+test("increments of four threads add up exactly", async (t) => {
+  const buffer = KeyValueStore.allocate(MIB);
+  await finish(hire(t, buffer, crewOf("increment"), 6000));
+  const keys = new Keys(new KeyValueStore(buffer, -1));
+  assert.deepEqual(
+    ["n0", "n1", "n2"].map((key) => keys.get(key)),
+    Array(3).fill(String((THREADS * 6000) / 3)),
+  );
+});
+
+test("compare-and-set of four threads loses nothing", async (t) => {
+  const buffer = KeyValueStore.allocate(MIB);
+  await finish(hire(t, buffer, crewOf("append"), 300));
+  const text = new Keys(new KeyValueStore(buffer, -1)).get("text")!;
+  for (let thread = 0; thread < THREADS; thread++) assert.equal(text.split(String(thread)).length - 1, 300);
+  assert.equal(text.length, THREADS * 300);
+});
+
+test("readers see whole values only, while others write", async (t) => {
+  const buffer = KeyValueStore.allocate(MIB);
+  const keys = new Keys(new KeyValueStore(buffer, -1));
+  for (let i = 0; i < 5; i++) keys.set(`p${i}`, Buffer.alloc(1));
+  await finish(hire(t, buffer, ["write", "read", "write", "read"], 20_000));
+});
+
+test("a thread that is ended anywhere in a loop of writes leaves a store that works", async (t) => {
+  const buffer = KeyValueStore.allocate(MIB);
+  const store = new KeyValueStore(buffer, -1);
+  const keys = new Keys(store, 0);
+  let held = 0;
+  for (let round = 0; round < 12; round++) {
+    const crew = hire(t, buffer, ["endless"], 0);
+    await crew.begin();
+    while (Atomics.load(crew.signals, 2) < 2000 * (round + 1)) await setTimeout(1);
+    await crew.workers[0]!.terminate();
+    held += store.forgetThread(0);
+    for (let i = 0; i < 50; i++) {
+      const value = keys.bytes(`p${i}`);
+      assert.ok(value === null || value.every((byte) => byte === value[0]));
+      assert.equal(keys.set(`p${i}`, `again${round}`), STATUS.ok);
+      assert.equal(keys.get(`p${i}`), `again${round}`);
+    }
+    const listed = keys.list();
+    assert.equal(listed.length, new Set(listed).size);
+    assert.equal(store.use(0).entries, listed.length);
+  }
+  t.diagnostic(`ended inside a shard ${held} times`);
+});
+
+for (const [what, length] of [
+  ["in the place of another", 500],
+  ["longer than the one before", 5000],
+] as const) {
+  test(`a thread that is ended while it writes a value ${what} blocks nobody, and leaves no half of it`, async (t) => {
+    const buffer = KeyValueStore.allocate(MIB);
+    const store = new KeyValueStore(buffer, -1);
+    const keys = new Keys(store);
+    keys.set("victim", "v".repeat(500));
+    for (let i = 0; i < 100; i++) keys.set(`other${i}`, String(i));
+    const crew = hire(t, buffer, ["stay"], length);
+    await crew.begin();
+    while (Atomics.load(crew.signals, 2) === 0) await setTimeout(1);
+    assert.equal(keys.set("victim", "new"), STATUS.busy);
+    await crew.workers[0]!.terminate();
+    assert.equal(store.forgetThread(0), 1);
+    assert.equal(keys.get("victim"), null);
+    assert.equal(keys.set("victim", "new"), STATUS.ok);
+    assert.equal(keys.get("victim"), "new");
+    for (let i = 0; i < 100; i++) assert.equal(keys.get(`other${i}`), String(i));
+    assert.equal(store.use(0).entries, 101);
+  });
+}
+
+test("a thread whose stack ended inside a shard mends it itself", () => {
+  const buffer = KeyValueStore.allocate(MIB);
+  const store = new KeyValueStore(buffer, 0);
+  const keys = new Keys(store);
+  keys.set("victim", "v".repeat(500));
+  keys.set("other", "1");
+  const { operation } = keys;
+  const value = {
+    copy() {
+      throw new RangeError("Maximum call stack size exceeded");
+    },
+  };
+  Object.assign(operation, { key: Buffer.from("victim"), keyStart: 0, keyEnd: 6, value, valueStart: 0, valueEnd: 500 });
+  assert.throws(() => store.set(operation), RangeError);
+  const other = new Keys(new KeyValueStore(buffer, 1));
+  assert.throws(() => other.get("victim"), /-6/);
+  store.repair();
+  assert.equal(other.get("victim"), null);
+  assert.equal(other.get("other"), "1");
+});
