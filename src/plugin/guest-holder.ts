@@ -10,6 +10,9 @@ import { Guest, type GuestFailure } from "./guest.ts";
 import { Recovery } from "./recovery.ts";
 import type { PluginReport } from "./report.ts";
 
+/** Of the thread's time, that one configuration's ticks may take: no request asks for them, so none can hold them back. */
+const TICK_SHARE = 0.05;
+
 /** A configuration as its holder needs it: the failure of making a guest is told to the one that asked. */
 export interface Member extends Configuration {
   /** The `instance` argument of hooks. */
@@ -78,13 +81,15 @@ export class GuestHolder {
     tick.due = this.#firstDue(milliseconds);
   }
 
-  /** Whether it is time to call a member's `tick`; the next time is counted from now, however late this is. */
+  /** Whether it is time to call a member's `tick`. */
   isDue(member: Member): boolean {
+    return this.#clocks.monotonic() >= this.#ticks[member.id - 1]!.due;
+  }
+
+  /** It was called, and took so many milliseconds: the next time is counted from now, however late this was. */
+  ticked(member: Member, took: number): void {
     const tick = this.#ticks[member.id - 1]!;
-    const now = this.#clocks.monotonic();
-    if (now < tick.due) return false;
-    tick.due = now + tick.every;
-    return true;
+    tick.due = this.#clocks.monotonic() + Math.max(tick.every, took / TICK_SHARE);
   }
 
   get running(): boolean {

@@ -172,6 +172,7 @@ export class PluginInstance implements Instance, Member {
   /** Calls `tick`, if it is time to. */
   tick(): void {
     if (!this.#holder.isDue(this)) return;
+    const began = performance.now();
     let guest: Guest | null = null;
     try {
       guest = this.#holder.take();
@@ -182,6 +183,8 @@ export class PluginInstance implements Instance, Member {
       this.#end(guest);
     } catch (error) {
       this.#fail(HOOK.tick, guest, error);
+    } finally {
+      this.#holder.ticked(this, performance.now() - began);
     }
   }
 

@@ -116,6 +116,30 @@ test("only the version in service ticks, with the interval of the guest that it 
   assert.equal(host.calls("tick"), 1);
 });
 
+test("a tick that takes long puts the next off, so that it takes a twentieth of the thread at most", () => {
+  const host = new TestHost();
+  const module = counter({
+    tick: `(local $i i32)
+    (loop $more (local.set $i (i32.add (local.get $i) (i32.const 1))) (br_if $more (i32.lt_u (local.get $i) (i32.const 100000000))))
+    i32.const 0`,
+    start: "(drop (call $every (i32.const 50)))",
+  });
+  take(host, module, [{ fuel: 2_000_000_000 }]);
+  host.time += 50;
+  const began = performance.now();
+  host.host.tick();
+  const took = performance.now() - began;
+  assert.equal(host.calls("tick"), 1);
+  // What stands around the tick here may take longer than it: a factor of six is left for that.
+  host.time += 3 * took;
+  assert.ok(3 * took > 50, "longer than the interval");
+  host.host.tick();
+  assert.equal(host.calls("tick"), 1);
+  host.time += 20 * took;
+  host.host.tick();
+  assert.equal(host.calls("tick"), 2);
+});
+
 test("a tick that fails is counted, quarantined when it always does, and stops no other", () => {
   for (const [tick, reason] of [
     ["unreachable", "trap"],
@@ -128,7 +152,8 @@ test("a tick that fails is counted, quarantined when it always does, and stops n
     const plans = [planOf({ key: "bad" }), planOf({ key: "good", plugin: "good", module: 1, cells: 1000 })];
     host.prepare([module, good], plans).commit();
     for (let i = 0; i <= RECOVERY.fruitless; i++) {
-      host.time += 1000;
+      // Far enough that no tick is put off by what the one before took.
+      host.time += 60_000;
       host.host.tick();
     }
     assert.equal(host.failures("tick", reason), RECOVERY.fruitless + 1);
