@@ -111,7 +111,8 @@ export interface Answer extends Fields {
 
 /** The request after `onRequest` or `route`. */
 export interface RequestResult extends Fields, Cost {
-  readonly outcome: "continue" | "respond" | "reject";
+  /** `hold`: go on when the body is whole. */
+  readonly outcome: "continue" | "respond" | "reject" | "hold";
   readonly method: string;
   readonly authority: string;
   readonly path: string;
@@ -128,8 +129,28 @@ export interface RequestResult extends Fields, Cost {
 
 /** The answer after `onResponse`. */
 export interface ResponseResult extends Answer, Cost {
-  readonly outcome: "continue" | "respond";
+  readonly outcome: "continue" | "respond" | "hold";
   readonly edits: readonly Edit[];
+}
+
+/** A piece of a body after `onRequestBody` or `onResponseBody`. */
+export interface BodyResult extends Cost {
+  readonly outcome: "continue" | "respond" | "reject";
+  /** What passes on, as UTF-8 text and as bytes. */
+  readonly body: string;
+  readonly bytes: Uint8Array;
+  /** What the hook changed in heads: a plugin that holds one back may. */
+  readonly edits: readonly Edit[];
+  /** The plugin's own answer, where it gave one. */
+  readonly response: Answer | null;
+}
+
+export interface BodyOptions {
+  /** Whether nothing follows this piece; true without it. */
+  last?: boolean;
+  /** What the piece belongs to. */
+  request?: RequestInit | RequestResult;
+  response?: ResponseInit;
 }
 
 export interface PickResult extends Cost {
@@ -149,6 +170,10 @@ export interface Guest {
   route(request?: RequestInit): RequestResult;
   /** `onResponse`: for the request that was the first argument of `request`, or for the one of a result. */
   response(response?: ResponseInit, request?: RequestInit | RequestResult): ResponseResult;
+  /** `onRequestBody`, for one piece; for all of it where the plugin holds the head back. */
+  requestBody(piece: string | Uint8Array, options?: BodyOptions): BodyResult;
+  /** `onResponseBody`, the same. */
+  responseBody(piece: string | Uint8Array, options?: BodyOptions): BodyResult;
   /** `onLog`, when the exchange is over. */
   log(response?: ResponseInit, request?: RequestInit | RequestResult): Cost;
   /** `update`: tells a strategy its endpoints. */

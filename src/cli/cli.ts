@@ -72,7 +72,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   },
   "plugin build": {
     usage: "plugin build [PATH]",
-    summary: "compile a plugin to a .wasm with a source map",
+    summary: "compile a plugin to a .wasm with a source map, and tell what its size is made of",
     options: [
       "-o, --out FILE      the .wasm; beside the source without it",
       "--runtime KIND      arena or gc, instead of what the source says",
@@ -87,6 +87,19 @@ const COMMANDS: Readonly<Record<string, Command>> = {
       "--name PATTERN      only tests whose name matches",
     ],
     load: () => import("./plugin-test.ts"),
+  },
+  "plugin bench": {
+    usage: "plugin bench [PATH]",
+    summary: "measure a call of each hook of a plugin: time, fuel, memory",
+    options: [
+      "--config JSON       the configuration to measure it with",
+      "--clusters A,B      names of clusters that it may look for",
+      "--kv A,B            key-value namespaces that it may use",
+      "-X, --method M      of the request that it is called with",
+      "--url URL           the same",
+      "-H, --header LINE   the same, as often as needed",
+    ],
+    load: () => import("./plugin-bench.ts"),
   },
   "plugin inspect": {
     usage: "plugin inspect FILE.wasm",

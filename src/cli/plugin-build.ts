@@ -5,6 +5,7 @@ import { parseArgs } from "node:util";
 import { HOOKS } from "../plugin/abi.ts";
 import { buildModule } from "../plugin/build.ts";
 import { compile, formatProblem, modulePath, type Problem, type Runtime, writeModule } from "./compile.ts";
+import { describeSize, kibibytes } from "./plugin-size.ts";
 import { UsageError } from "./usage.ts";
 
 /** For the check alone: what the configuration allows is looked at when it is loaded. */
@@ -18,7 +19,7 @@ export async function run(args: string[]): Promise<number> {
   const out = await writeModule(compiled, parsed.out ?? modulePath(file));
   const { info } = buildModule(compiled.wasm, { memory: MEMORY });
   const hooks = HOOKS.filter((_, i) => (info.hooks >>> i) & 1);
-  process.stdout.write(`${out}  ${(info.size / 1024).toFixed(1)} KiB  hooks: ${hooks.join(" ")}\n`);
+  process.stdout.write(`${out}  ${kibibytes(info.size)}  hooks: ${hooks.join(" ")}\n${describeSize(compiled.wasm)}`);
   return 0;
 }
 
@@ -38,7 +39,7 @@ function readArguments(args: string[]): Arguments {
 }
 
 /** The file itself; of a directory its plugin.ts, the file named like it, or its only .ts file. */
-function findSource(path: string): string {
+export function findSource(path: string): string {
   if (!existsSync(path)) throw new Error(`${path}: no such file or directory`);
   if (!statSync(path).isDirectory()) {
     if (!path.endsWith(".ts")) throw new Error(`${path}: not a .ts file`);

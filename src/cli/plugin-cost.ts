@@ -8,15 +8,24 @@ import { HOOK, HOOKS, type Hook } from "../plugin/abi.ts";
 import type { ModulePlan } from "../plugin/build.ts";
 import type { Instance } from "../plugin/host.ts";
 import { Exchange } from "../proxy/exchange.ts";
+import { Piece } from "../proxy/piece.ts";
 import { loadPlugin } from "./testing/load.ts";
 
-export type Cost = { readonly hook: string; readonly nanoseconds: number; readonly fuel: number };
+export type Cost = {
+  readonly hook: string;
+  readonly nanoseconds: number;
+  readonly fuel: number;
+  /** Bytes that the guest's memory grew by over all calls. */
+  readonly grown: number;
+};
 
 export type CostOptions = {
   readonly memory: number;
   readonly config: unknown;
   readonly clusters: readonly string[];
   readonly namespaces: readonly string[];
+  /** The head of a request, instead of a browser's. */
+  readonly request?: string | undefined;
 };
 
 /** Calls on one exchange before it is made anew: edits may add to it. */
@@ -44,12 +53,17 @@ const RESPONSE = Buffer.from(
 
 /** Hooks of a plugin's beginning and end: what they cost, no request pays. */
 const UNMEASURED: readonly Hook[] = ["configure", "tick", "save", "restore"];
+const BODY = Buffer.alloc(1024, '{"a":1}\n');
 
 /** @throws PluginError when the plugin does not start with that configuration. */
-export function measureCosts(module: ModulePlan, { memory, config, clusters, namespaces }: CostOptions): Cost[] {
+export function measureCosts(
+  module: ModulePlan,
+  { memory, config, clusters, namespaces, request }: CostOptions,
+): Cost[] {
+  const head = request === undefined ? REQUEST : Buffer.from(request, "latin1");
   const cells = new Float64Array(PLUGIN_CELLS.size);
   let problem = "";
-  const { set } = loadPlugin(module, {
+  const { host, set } = loadPlugin(module, {
     cells,
     report: (level, message) => void (level === "error" && (problem = message)),
     configs: [config],
@@ -61,10 +75,11 @@ export function measureCosts(module: ModulePlan, { memory, config, clusters, nam
     const instance = set.instances[0]!;
     return HOOKS.flatMap((hook, number) => {
       if (UNMEASURED.includes(hook) || ((instance.hooks >>> number) & 1) === 0) return [];
-      const nanoseconds = measureHook(instance, number);
+      const before = host.memory();
+      const nanoseconds = measureHook(instance, number, head);
       if (problem !== "") throw new Error(problem);
       const calls = cells[PLUGIN_CELLS.calls + number]!;
-      return [{ hook, nanoseconds, fuel: cells[PLUGIN_CELLS.fuel + number]! / calls }];
+      return [{ hook, nanoseconds, fuel: cells[PLUGIN_CELLS.fuel + number]! / calls, grown: host.memory() - before }];
     });
   } finally {
     set.dispose();
@@ -72,17 +87,21 @@ export function measureCosts(module: ModulePlan, { memory, config, clusters, nam
 }
 
 /** The median of the later batches: the first ones are run by code that has yet to be optimised. */
-function measureHook(instance: Instance, hook: number): number {
+function measureHook(instance: Instance, hook: number, head: Buffer): number {
   const exchange = new Exchange();
   exchange.id = 1;
   exchange.clientAddress = "192.0.2.1";
   const view = makeView();
+  const piece = new Piece();
   const times: number[] = [];
   for (let batch = 0; batch < BATCHES; batch++) {
-    scanRequest(REQUEST, 0, REQUEST.length, exchange.request, { head: 32768, target: 8192, headers: 100 });
+    const end = scanRequest(head, 0, head.length, exchange.request, { head: 65536, target: 16384, headers: 500 });
+    if (end !== head.length) throw new Error(`no client can send this request: ${exchange.request.problem}`);
     scanResponse(RESPONSE, 0, RESPONSE.length, exchange.response, false);
     exchange.endpoint = view.list[0]!;
     exchange.localStatus = 0;
+    exchange.piece = piece;
+    piece.set(BODY, 0, BODY.length, true);
     const began = performance.now();
     for (let i = 0; i < BATCH; i++) {
       if (hook === HOOK.pick) instance.pick(exchange, view);

@@ -6,7 +6,9 @@ import { parsePluginSchema } from "../config/plugin-schema.ts";
 import { permissionFor } from "../control/permissions.ts";
 import { ABI_VERSION, EXPORT, HOOKS } from "../plugin/abi.ts";
 import { buildModuleAside, readChecked } from "../plugin/build.ts";
+import { formatCosts, parseConfig } from "./plugin-bench.ts";
 import { measureCosts } from "./plugin-cost.ts";
+import { describeSize, kibibytes } from "./plugin-size.ts";
 import { UsageError } from "./usage.ts";
 
 const PAGE = 64 * 1024;
@@ -43,7 +45,9 @@ export async function run(args: string[]): Promise<number> {
     lines.push(["may", `${PERMISSIONS[group] ?? group}${needs === null ? "" : `, when allowed: { ${needs} }`}`]);
   }
   lines.push(...describeConfig(module.info.configSchema));
-  process.stdout.write(`${file}\n${lines.map(([label, text]) => `  ${label.padEnd(8)} ${text}\n`).join("")}`);
+  process.stdout.write(
+    `${file}\n${lines.map(([label, text]) => `  ${label.padEnd(8)} ${text}\n`).join("")}${describeSize(bytes)}`,
+  );
   process.stdout.write(describeCosts(() => measureCosts(module, { memory: MEMORY, config, clusters, namespaces })));
   return 0;
 }
@@ -88,22 +92,14 @@ function readArguments(args: string[]): Arguments {
   });
   const [file, ...rest] = positionals;
   if (file === undefined || rest.length > 0) throw new UsageError("plugin inspect takes one FILE.wasm");
-  try {
-    const list = (text: string) => text.split(",").filter(Boolean);
-    return { file, config: JSON.parse(values.config), clusters: list(values.clusters), namespaces: list(values.kv) };
-  } catch (error) {
-    throw new UsageError(`--config is JSON: ${(error as Error).message}`);
-  }
+  const list = (text: string) => text.split(",").filter(Boolean);
+  return { file, config: parseConfig(values.config), clusters: list(values.clusters), namespaces: list(values.kv) };
 }
 
 /** A plugin may need its configuration to start: then there is nothing to measure, and that is no failure. */
 function describeCosts(measure: () => ReturnType<typeof measureCosts>): string {
   try {
-    const rows = measure().map(
-      ({ hook, nanoseconds, fuel }) =>
-        `    ${hook.padEnd(14)} ${Math.round(nanoseconds)} ns, ${Math.round(fuel)} units of fuel\n`,
-    );
-    return `  one call, with ten headers or three endpoints:\n${rows.join("")}`;
+    return formatCosts(measure());
   } catch (error) {
     return `  not measured (--config JSON, --clusters A,B and --kv A,B help): ${(error as Error).message.split("\n")[0]}\n`;
   }
@@ -111,8 +107,4 @@ function describeCosts(measure: () => ReturnType<typeof measureCosts>): string {
 
 function maximum(pages: number | null): string {
   return pages === null ? "what limits.memory says" : kibibytes(pages * PAGE);
-}
-
-function kibibytes(bytes: number): string {
-  return `${(bytes / 1024).toFixed(1)} KiB`;
 }

@@ -140,7 +140,12 @@ export function describeFrame(
 ): string | null {
   const place = map === null ? null : locate(map, frame.offset);
   if (place !== null && NOT_TOLD.test(place)) return null;
-  const name = map === null ? frame.name : frame.name.replace(/[\w.~@-]*\//g, "");
+  const name = map === null ? frame.name : readableName(frame.name);
   const where = place ?? `function[${frame.index}]+0x${frame.offset.toString(16)}`;
   return name === "" ? where : place === null ? `${name} ${where}` : `${name} (${where})`;
+}
+
+/** `~lib/array/Array<~lib/string/String>#push` as `Array<String>#push`. */
+export function readableName(name: string): string {
+  return name.replace(/[\w.~@-]*\//g, "");
 }

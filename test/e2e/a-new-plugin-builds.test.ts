@@ -20,6 +20,7 @@ function sluice(...args: string[]): Promise<Ended> {
   });
 }
 
+const COST = /\n {4}\w+ +\d+ ns, \d+ units of fuel, no memory beyond what it began with\n$/;
 const HOOKS = { filter: "request_head response_head", router: "route", strategy: "update pick" } as const;
 
 for (const kind of ["filter", "router", "strategy"] as const) {
@@ -32,13 +33,19 @@ for (const kind of ["filter", "router", "strategy"] as const) {
     assert.equal(tested.stderr, "");
     const built = await sluice("plugin", "build", `my-${kind}`);
     assert.equal(built.code, 0, built.stderr);
-    assert.match(built.stdout, new RegExp(`^my-${kind}/plugin\\.wasm  [\\d.]+ KiB  hooks: ${HOOKS[kind]}\\n$`));
+    assert.match(built.stdout, new RegExp(`^my-${kind}/plugin\\.wasm  [\\d.]+ KiB  hooks: ${HOOKS[kind]}\\n`));
+    assert.match(built.stdout, /\n {2}code [\d.]+ KiB, data [\d.]+ KiB, name [\d.]+ KiB, .*; [\d.]+ KiB compressed\n/);
+    assert.match(built.stdout, /\n {4} +\d+ bytes {2}__arena_leave\n/);
     const map = JSON.parse(readFileSync(join(directory, `my-${kind}/plugin.wasm.map`), "utf8"));
     assert.ok(map.sources.includes("plugin.ts"), map.sources.join(" "));
     const inspected = await sluice("plugin", "inspect", `my-${kind}/plugin.wasm`, "--clusters", "app,canary");
     assert.equal(inspected.code, 0, inspected.stderr);
     assert.match(inspected.stdout, new RegExp(`\\n  hooks    ${HOOKS[kind]}\\n`));
-    assert.match(inspected.stdout, /\n {4}\w+ +\d+ ns, \d+ units of fuel\n$/);
+    assert.match(inspected.stdout, COST);
+    if (kind === "filter") assert.match(inspected.stdout, /\n {2}config {3}greeting: string {2}\(default hello; What/);
+    const measured = await sluice("plugin", "bench", `my-${kind}`, "--clusters", "app,canary", "-H", "x-canary: 1");
+    assert.equal(measured.code, 0, measured.stderr);
+    assert.match(measured.stdout, COST);
     const checked = await sluice("check", "-c", `my-${kind}/sluice.yaml`);
     assert.equal(checked.code, 0, checked.stdout + checked.stderr);
   });
@@ -98,6 +105,8 @@ test("what cannot be done is one line and the right exit code", async () => {
     [["test", "none"], 1, /none: no such file or directory/],
     [["test", "empty"], 1, /empty: no test here, expected a file such as plugin\.test\.ts/],
     [["test", "a", "b"], 64, /plugin test takes one PATH/],
+    [["bench", "--config", "{"], 64, /--config is JSON/],
+    [["bench", "keeps.ts", "-H", "no header"], 1, /no client can send this request/],
     [["inspect", "text.wasm"], 1, /text\.wasm: not a WebAssembly module/],
     [["inspect", "none.wasm"], 1, /none\.wasm/],
     [["inspect"], 64, /plugin inspect takes one FILE\.wasm/],

@@ -1,5 +1,7 @@
 /** A plugin in the proxy's own host, called hook by hook. */
 import type {
+  BodyOptions,
+  BodyResult,
   Cost,
   EndpointInit,
   Guest,
@@ -17,6 +19,7 @@ import type { ModulePlan } from "../../plugin/build.ts";
 import { type Instance, type InstanceSet, OUTCOME, type PluginHost } from "../../plugin/host.ts";
 import type { Report } from "../../plugin/report.ts";
 import type { Exchange } from "../../proxy/exchange.ts";
+import { Piece } from "../../proxy/piece.ts";
 import { TestEndpoints } from "./endpoints.ts";
 import { DEFAULT_MEMORY, loadPlugin } from "./load.ts";
 import { answerExchange, compare, makeExchange, readAnswer, readFields, takePicture } from "./messages.ts";
@@ -37,6 +40,12 @@ export class PluginFailure extends Error {
     this.stack = [`${this.name}: ${message}`, ...lines, ...own].join("\n");
   }
 }
+
+const OUTCOME_NAMES: Readonly<Record<number, RequestResult["outcome"]>> = {
+  [OUTCOME.respond]: "respond",
+  [OUTCOME.reject]: "reject",
+  [OUTCOME.hold]: "hold",
+};
 
 type Line = Cost["log"][number];
 type Failure = { readonly message: string; readonly fields: Record<string, unknown> };
@@ -75,8 +84,17 @@ export class TestGuest implements Guest {
     answerExchange(exchange, response);
     const before = takePicture(exchange);
     const { outcome, cost } = this.#call("response_head", exchange);
+    exchange.answerHeld = outcome === "hold";
     const edits = compare(before, takePicture(exchange)).filter(({ of }) => of === "response");
-    return { outcome: outcome === "respond" ? "respond" : "continue", ...readAnswer(exchange), edits, ...cost };
+    return { outcome: outcome === "reject" ? "continue" : outcome, ...readAnswer(exchange), edits, ...cost };
+  }
+
+  requestBody(piece: string | Uint8Array, options: BodyOptions = {}): BodyResult {
+    return this.#callBody("request_body", piece, options);
+  }
+
+  responseBody(piece: string | Uint8Array, options: BodyOptions = {}): BodyResult {
+    return this.#callBody("response_body", piece, options);
   }
 
   log(response?: ResponseInit, request?: RequestInit | RequestResult): Cost {
@@ -115,6 +133,7 @@ export class TestGuest implements Guest {
   #callRequest(hook: Hook, exchange: Exchange): RequestResult {
     const before = takePicture(exchange);
     const { outcome, cost } = this.#call(hook, exchange);
+    exchange.requestHeld = outcome === "hold";
     const { request, chosenCluster, chosenStrategy } = exchange;
     const { clusters = [], strategies = [] } = this.#options;
     const result: RequestResult = {
@@ -134,6 +153,28 @@ export class TestGuest implements Guest {
     return result;
   }
 
+  #callBody(hook: Hook, bytes: string | Uint8Array, { last = true, request, response }: BodyOptions): BodyResult {
+    this.#need(hook);
+    const exchange = this.#exchangeOf(request);
+    if (hook === "response_body" && (exchange.response.status === 0 || response !== undefined))
+      answerExchange(exchange, response);
+    const content = Buffer.from(bytes as string);
+    const piece = (exchange.piece ??= new Piece());
+    piece.set(content, 0, content.length, last);
+    const before = takePicture(exchange);
+    const { outcome, cost } = this.#call(hook, exchange);
+    piece.accept();
+    const passed = Buffer.from(piece.bytes.subarray(piece.start, piece.end));
+    return {
+      outcome: outcome === "hold" ? "continue" : outcome,
+      body: passed.toString("utf8"),
+      bytes: passed,
+      edits: compare(before, takePicture(exchange)),
+      response: outcome === "respond" ? readAnswer(exchange) : null,
+      ...cost,
+    };
+  }
+
   /** The exchange of a result goes on where it was. */
   #exchangeOf(request: RequestInit | RequestResult = {}): Exchange {
     return this.#exchanges.get(request as RequestResult) ?? makeExchange(request as RequestInit);
@@ -146,8 +187,7 @@ export class TestGuest implements Guest {
 
   #call(hook: Hook, exchange: Exchange): { outcome: RequestResult["outcome"]; cost: Cost } {
     const { result, cost } = this.#measure(hook, (instance) => instance.call(HOOK[hook], exchange));
-    const outcome = result === OUTCOME.respond ? "respond" : result === OUTCOME.reject ? "reject" : "continue";
-    return { outcome, cost };
+    return { outcome: OUTCOME_NAMES[result] ?? "continue", cost };
   }
 
   #measure<T>(hook: Hook, run: (instance: Instance) => T): { result: T; cost: Cost } {

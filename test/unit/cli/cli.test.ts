@@ -30,7 +30,7 @@ test("--version is the package's", async () => {
 test("--help lists the commands, and each of them has its own", async () => {
   const { code, stdout } = await sluice(["--help"]);
   assert.equal(code, 0);
-  const commands = [...stdout.matchAll(/^ {2}sluice ([a-z]+(?: (?:new|build|inspect|test)\b)?)/gm)].map(
+  const commands = [...stdout.matchAll(/^ {2}sluice ([a-z]+(?: (?:new|build|inspect|test|bench)\b)?)/gm)].map(
     (found) => found[1]!,
   );
   for (const command of ["run", "check", "schema", "init", "plugin new"])

@@ -175,6 +175,30 @@ export function onOutcome(outcome: Outcome, req: Request): void {
   assert.throws(() => guest.outcome({ endpoint: "d:1" }), /no endpoint d:1/);
 });
 
+test("bodies pass by piece, or whole where the head is held", async () => {
+  const source = `import { Body, Request, Response } from "sluice/sdk";
+export function onRequest(req: Request): void { if (req.methodIs("POST")) req.hold(); }
+export function onRequestBody(req: Request, body: Body): void {
+  if (body.text().includes("forbidden")) { req.respond(403, "no"); return; }
+  req.headers.set("x-size", body.size.toString());
+}
+export function onResponseBody(req: Request, res: Response, body: Body): void {
+  body.replaceText(body.text().toUpperCase());
+  if (body.last) body.appendText(".");
+}
+`;
+  const guest = await plugin(write("body.ts", source));
+  const request = guest.request({ method: "POST" });
+  assert.equal(request.outcome, "hold");
+  const { edits, body, outcome } = guest.requestBody("héllo", { request });
+  assert.deepEqual([outcome, body], ["continue", "héllo"]);
+  assert.deepEqual(edits, [{ of: "request", what: "header x-size", before: [], after: ["6"] }]);
+  const refused = guest.requestBody("forbidden", { request: { method: "POST" } });
+  assert.deepEqual([refused.outcome, refused.response?.status, refused.response?.body], ["respond", 403, "no"]);
+  assert.equal(guest.responseBody("abc", { last: false }).body, "ABC");
+  assert.deepEqual(guest.responseBody(Buffer.from("d"), { response: { status: 201 } }).bytes, Buffer.from("D."));
+});
+
 test("a relative path is relative to the file that calls; what does not compile is told by its place", async () => {
   await assert.rejects(plugin("./none.ts"), /test\/unit\/cli\/none\.ts: cannot be read/);
   await assert.rejects(plugin(write("wrong.ts", "export function onReqest(): void {}")), /wrong\.ts:1:17: `onReqest`/);
