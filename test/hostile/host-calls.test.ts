@@ -1,0 +1,400 @@
+/**
+ * Every host call, by guests that say anything in any order at any depth of the stack: the thread goes on, an exchange
+ * is changed by a whole call or not at all, and a guest that fails has a reason of its own.
+ */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { isDeepStrictEqual } from "node:util";
+import fc from "fast-check";
+import { FIELD_WORDS, type Head, PART } from "../../src/http/head.ts";
+import { HEADERS, HOOK, HOOKS, type Hook, STATUS } from "../../src/plugin/abi.ts";
+import type { Configuration } from "../../src/plugin/call-context.ts";
+import { Guest } from "../../src/plugin/guest.ts";
+import type { Exchange } from "../../src/proxy/exchange.ts";
+import { fieldsOf, makeExchange, makeView } from "../unit/plugin/kit.ts";
+import {
+  CALLS,
+  callOf,
+  FLAT,
+  type HostCall,
+  PAGE,
+  type Place,
+  resultOf,
+  rolesOf,
+  SIZE,
+  type Step,
+  scriptGuest,
+  writeProgram,
+} from "../unit/plugin/script-guest.ts";
+
+const configuration: Configuration = {
+  plugin: "script",
+  config: { a: "b", list: [1, { c: null }] },
+  hidden: null,
+  findCluster: () => 0,
+  clusterIndex: (id) => (id === 0 ? 0 : STATUS.invalid),
+  findStrategy: () => 0,
+  strategyIndex: (id) => (id === 0 ? 0 : STATUS.invalid),
+  log: () => true,
+};
+
+const FUEL = 100_000_000;
+const endpoints = makeView(3);
+
+/** What the guest's first page holds besides room: each text in a slot of its own. */
+const TEXTS = [
+  "x-a",
+  "host",
+  "accept",
+  "/a?b",
+  "a",
+  "list.1",
+  "v",
+  "",
+  "connection",
+  "x-a: b\r\n",
+  "200",
+  "GET",
+  "x-b",
+];
+const SLOT = 32;
+const ROOM = 4096;
+
+function startGuest(): Guest {
+  const guest = new Guest(scriptGuest, Date.now);
+  guest.start(configuration);
+  return guest;
+}
+
+function fillTexts(memory: Buffer): void {
+  memory.fill(0x61, 0, PAGE - 12);
+  for (const [i, text] of TEXTS.entries()) memory.write(text, SLOT * i, "latin1");
+}
+
+/** All that a guest could have changed, and that it stands inside its bytes. */
+function stateOf(exchange: Exchange): unknown {
+  const of = (head: Head) => {
+    for (let at = 0; at < head.count * FIELD_WORDS; at += FIELD_WORDS)
+      for (let word = 0; word < 4; word++) assert.ok(head.fields[at + word]! <= head.end);
+    assert.ok(head.end <= head.bytes.length);
+    return [fieldsOf(head), Object.values(PART).map((part) => head.partText(part)), head.status];
+  };
+  const { localStatus, localBody, chosenCluster, chosenStrategy, values } = exchange;
+  const kept = [...(values ?? [])].map(([key, value]) => [key, Buffer.from(value).toString("latin1")]);
+  return [of(exchange.request), of(exchange.response), localStatus, localBody, chosenCluster, chosenStrategy, kept];
+}
+
+/** Runs what the guest's memory says. A failure is undone, as the host does, and its reason is answered. */
+function run(guest: Guest, hook: number, exchange: Exchange): string {
+  try {
+    guest.run(hook, 1, FUEL, configuration, exchange, endpoints);
+    return "done";
+  } catch (error) {
+    const { reason, message } = guest.explain(error);
+    guest.context.rollback();
+    return reason === "host" ? `host: ${message}` : reason;
+  } finally {
+    guest.context.end();
+  }
+}
+
+// ── Anything in any order ───────────────────────────────────────────────────────────────────────────────────────────
+
+const lie = fc.oneof(
+  fc.integer({ min: -4, max: 20 }),
+  fc.integer({ min: SIZE - 70, max: SIZE + 2 }),
+  fc.constantFrom(-1, -(2 ** 31), 2 ** 31 - 1, 65_535, 65_536, SIZE, 1 << 20, -65_536),
+  fc.integer(),
+);
+const slot = fc.nat(TEXTS.length - 1);
+
+/** Each argument is true or a lie. A length is that of the text before it when both are true. */
+function stepOf(call: HostCall, index: number): fc.Arbitrary<Step> {
+  const roles = rolesOf(call);
+  const truths = roles.map((role): fc.Arbitrary<number> => {
+    if (role === "pointer") return slot.map((i) => i * SLOT);
+    if (role === "out") return fc.constantFrom(ROOM, ROOM + 1, PAGE - 100, SIZE - 5);
+    if (role === "cap") return fc.integer({ min: 0, max: 100 });
+    return role === "length" ? fc.constant(-1) : fc.oneof(fc.nat(3), fc.nat(18), fc.constantFrom(200, 204, 503));
+  });
+  const one = truths.map((truth) => fc.oneof({ weight: 9, arbitrary: truth }, { weight: 1, arbitrary: lie }));
+  return fc.tuple(...one).map((args) => ({
+    call: index,
+    args: args.map((value, i) => (roles[i] === "length" && value === -1 ? lengthAt(args[i - 1]!) : value)),
+  }));
+}
+
+function lengthAt(pointer: number): number {
+  return TEXTS[pointer / SLOT]?.length ?? 3;
+}
+
+const anyStep = fc.oneof(
+  {
+    weight: 40,
+    arbitrary: fc.oneof(
+      ...CALLS.filter(({ name }) => name !== "abort").map((call) => stepOf(call, CALLS.indexOf(call))),
+    ),
+  },
+  { weight: 1, arbitrary: fc.constant<Step>("trap") },
+);
+const noise = fc.array(fc.tuple(fc.nat(PAGE - 13), fc.nat(255)), { maxLength: 20 });
+
+test("whatever calls a guest makes in whatever order: it ends for a reason of its own, and changes whole things", () => {
+  let guest = startGuest();
+  const seen = new Set<string>();
+  const session = fc.record({ hook: fc.nat(HOOKS.length - 1), steps: fc.array(anyStep, { maxLength: 30 }), noise });
+  fc.assert(
+    fc.property(session, ({ hook, steps, noise }) => {
+      const memory = guest.context.memory.refresh();
+      fillTexts(memory);
+      for (const [at, byte] of noise) memory[at] = byte;
+      writeProgram(memory, steps);
+      const exchange = makeExchange();
+      const before = stateOf(exchange);
+      const ending = run(guest, hook, exchange);
+      seen.add(ending);
+      if (ending === "done") return assertSendable(exchange);
+      assert.match(ending, /^(trap|memory|fuel|bad_pointer|abort)$/);
+      assert.deepEqual(stateOf(exchange), before);
+      guest = startGuest();
+    }),
+    { numRuns: 3000 },
+  );
+  for (const ending of ["done", "trap", "bad_pointer"]) assert.ok(seen.has(ending), [...seen].join());
+});
+
+/** Neither head has anything in it that would be read as something else where it is sent. */
+function assertSendable(exchange: Exchange): void {
+  stateOf(exchange);
+  for (const head of [exchange.request, exchange.response]) {
+    const fields = fieldsOf(head);
+    for (const field of fields) assert.match(field, /^[A-Za-z0-9!#$%&'*+.^_`|~-]+: [\t\x20-\x7e\x80-\xff]*$/);
+    const count = (name: string) => fields.filter((field) => field.toLowerCase().startsWith(`${name}:`)).length;
+    assert.equal(count("transfer-encoding"), 0);
+    assert.ok(count("content-length") <= 1);
+    if (head === exchange.request) assert.equal(count("host"), 1);
+  }
+  assert.match(exchange.request.partText(PART.path), /^\/[\x21-\x7e]*$/);
+  assert.match(exchange.request.partText(PART.method), /^[A-Za-z0-9.-]+$/);
+}
+
+// ── The head against a model ────────────────────────────────────────────────────────────────────────────────────────
+
+type Field = { name: string; value: string };
+
+const NAMES = ["x-a", "X-A", "x-b", "Accept", "x-long-name", "server"];
+const VALUES = ["", "v", "one, two", "caf\xe9", "x".repeat(100)];
+
+type Edit =
+  | { op: "set" | "add"; name: string; value: string }
+  | { op: "remove"; name: string }
+  | { op: "get"; name: string; nth: number }
+  | { op: "at"; index: number; what: number }
+  | { op: "count" };
+
+const edit: fc.Arbitrary<Edit> = fc.oneof(
+  fc.record({
+    op: fc.constantFrom("set" as const, "add" as const),
+    name: fc.constantFrom(...NAMES),
+    value: fc.constantFrom(...VALUES),
+  }),
+  fc.record({ op: fc.constant("remove" as const), name: fc.constantFrom(...NAMES) }),
+  fc.record({ op: fc.constant("get" as const), name: fc.constantFrom(...NAMES), nth: fc.nat(3) }),
+  fc.record({ op: fc.constant("at" as const), index: fc.nat(8), what: fc.nat(1) }),
+  fc.record({ op: fc.constant("count" as const) }),
+);
+
+/** Where a step of the model has its texts and its room. */
+const AREA = 512;
+const OUT = 256;
+const CAP = 256;
+
+function stepFor(edit: Edit, part: number, at: number, memory: Buffer): Step {
+  const put = (text: string, offset: number) => [at + offset, memory.write(text, at + offset, "latin1")];
+  const name = "name" in edit ? put(edit.name, 0) : [];
+  switch (edit.op) {
+    case "set":
+    case "add":
+      return { call: callOf(`header_${edit.op}`), args: [part, ...name, ...put(edit.value, 64)] };
+    case "remove":
+      return { call: callOf("header_remove"), args: [part, ...name] };
+    case "get":
+      return { call: callOf("header_get"), args: [part, ...name, edit.nth, at + OUT, CAP] };
+    case "at":
+      return { call: callOf("header_at"), args: [part, edit.index, edit.what, at + OUT, CAP] };
+    case "count":
+      return { call: callOf("header_count"), args: [part] };
+  }
+}
+
+/** Does the same to a list; the number that the host must answer, and the text that it must hand out. */
+function model(fields: Field[], edit: Edit): [number, string?] {
+  const named = "name" in edit ? fields.filter(({ name }) => name.toLowerCase() === edit.name.toLowerCase()) : [];
+  switch (edit.op) {
+    case "add":
+      fields.push({ name: edit.name, value: edit.value });
+      return [STATUS.ok];
+    case "set": {
+      const [first, ...others] = named;
+      if (first === undefined) fields.push({ name: edit.name, value: edit.value });
+      else first.value = edit.value;
+      for (const other of others) fields.splice(fields.indexOf(other), 1);
+      return [STATUS.ok];
+    }
+    case "remove":
+      for (const field of named) fields.splice(fields.indexOf(field), 1);
+      return [named.length];
+    case "get":
+      return textOf(named[edit.nth]?.value);
+    case "at":
+      return textOf(edit.what === 0 ? fields[edit.index]?.name : fields[edit.index]?.value);
+    case "count":
+      return [fields.length];
+  }
+}
+
+function textOf(text: string | undefined): [number, string?] {
+  return text === undefined ? [STATUS.absent] : [text.length, text];
+}
+
+/** The fields that a plugin sees: not those of the connection, nor a look-alike that was taken away. */
+function visible(head: Head): Field[] {
+  return fieldsOf(head)
+    .map((field) => /^(.*?): (.*)$/s.exec(field)!)
+    .map(([, name, value]) => ({ name: name!, value: value! }))
+    .filter(({ name }) => !/^(connection|x-forwarded_for)$/i.test(name));
+}
+
+test("a head is to a plugin what a list of fields would be, over many calls, some of which fail", () => {
+  const call = fc.record({ response: fc.boolean(), edits: fc.array(edit, { maxLength: 25 }), fails: fc.boolean() });
+  fc.assert(
+    fc.property(fc.array(call, { maxLength: 6 }), (calls) => {
+      const exchange = makeExchange();
+      let guest = startGuest();
+      for (const { response, edits, fails } of calls) {
+        const head = response ? exchange.response : exchange.request;
+        const part = response ? HEADERS.response : HEADERS.request;
+        const memory = guest.context.memory.refresh();
+        const fields = visible(head);
+        const before = stateOf(exchange);
+        const steps = edits.map((one, i) => stepFor(one, part, i * AREA, memory));
+        writeProgram(memory, fails ? [...steps, "trap"] : steps);
+        const expected = edits.map((one) => model(fields, one));
+        const ending = run(guest, response ? HOOK.response_head : HOOK.request_head, exchange);
+        assert.equal(ending, fails ? "trap" : "done");
+        for (const [i, [number, text]] of expected.entries()) {
+          assert.equal(resultOf(memory, i), number, `${JSON.stringify(edits[i])}, step ${i}`);
+          const at = i * AREA + OUT;
+          if (text !== undefined) assert.equal(memory.toString("latin1", at, at + text.length), text);
+        }
+        if (fails) {
+          assert.deepEqual(stateOf(exchange), before);
+          guest = startGuest();
+        } else assert.deepEqual(visible(head), fields);
+      }
+    }),
+    { numRuns: 400 },
+  );
+});
+
+// ── At every depth of the stack ─────────────────────────────────────────────────────────────────────────────────────
+
+/** Arguments with which a call comes far; other numbers are 0, texts "x-a", room 100 bytes. */
+const TRUTHS: Partial<Record<string, readonly number[]>> = {
+  attribute_set: [3, 3 * SLOT, 4],
+  respond: [200, 0, 3],
+  config_get: [4 * SLOT, 1, ROOM, 100],
+};
+
+function truthsOf(call: HostCall): readonly number[] {
+  const truths = { pointer: 0, length: 3, out: ROOM, cap: 100, number: 0 };
+  return TRUTHS[call.name] ?? rolesOf(call).map((role) => truths[role]);
+}
+
+/** Makes one call there; how it ended and what it answered. */
+function callAt(guest: Guest, hook: Hook, step: Step | null, place: Place, exchange: Exchange): [string, number] {
+  const memory = guest.context.memory.refresh();
+  fillTexts(memory);
+  writeProgram(memory, step === null ? [] : [step], place);
+  const ending = run(guest, HOOK[hook], exchange);
+  return [ending, ending === "done" && step !== null ? resultOf(memory, 0) : 0];
+}
+
+/** The deepest that a guest gets by itself. */
+function findEdge(wide: number): number {
+  let low = 0;
+  let high = 200_000;
+  while (low < high) {
+    const narrow = (low + high + 1) >> 1;
+    const [ending] = callAt(startGuest(), "log", null, { ...FLAT, narrow, wide }, makeExchange());
+    if (ending === "done") low = narrow;
+    else high = narrow - 1;
+  }
+  return low;
+}
+
+/** The hook in which a call does most. */
+function hookOf(step: Step): Hook {
+  const results = HOOKS.map((hook) => callAt(startGuest(), hook, step, FLAT, makeExchange()));
+  const best = results.findIndex(([ending, result]) => ending === "done" && result >= 0);
+  return HOOKS[
+    best >= 0
+      ? best
+      : Math.max(
+          0,
+          results.findIndex(([, result]) => result !== STATUS.notHere),
+        )
+  ]!;
+}
+
+/** Frames between one try and the next: the engine makes one of several. */
+const STRIDE = 3;
+/** After so many calls in a row that were made whole the edge is far away. */
+const ENOUGH = 20;
+const CAUGHT = "host: an exception of a host call was caught by the guest";
+
+for (const [index, call] of CALLS.entries())
+  test(`at the edge of the stack ${call.name} is made whole or not at all, and the thread goes on`, () => {
+    const step: Step = { call: index, args: truthsOf(call) };
+    const hook = hookOf(step);
+    const flat = makeExchange();
+    const before = stateOf(flat);
+    const [ending, result] = callAt(startGuest(), hook, step, FLAT, flat);
+    const changed = stateOf(flat);
+
+    const tryAt = (guest: Guest, place: Place): string => {
+      const exchange = makeExchange();
+      const [now, answer] = callAt(guest, hook, step, place, exchange);
+      const state = stateOf(exchange);
+      if (now === "done" && place.catches) {
+        // It came through, or the guest caught what was thrown before the call had begun.
+        if (!isDeepStrictEqual(state, changed)) assert.deepEqual(state, before);
+        return isDeepStrictEqual(state, before) && answer === 0 ? "caught" : now;
+      }
+      if (now === "done" && call.name !== "random") assert.equal(Math.min(answer, 0), Math.min(result, 0));
+      if (now !== ending && !(place.catches && now === CAUGHT)) assert.equal(now, "stack", JSON.stringify(place));
+      assert.deepEqual(state, now === ending ? changed : before);
+      return now;
+    };
+
+    const seen = new Set<string>();
+    for (const [wide, catches] of [
+      [0, false],
+      [1, false],
+      [0, true],
+    ] as const) {
+      const edge = findEdge(wide);
+      let guest = startGuest();
+      let whole = 0;
+      for (let narrow = edge + 2; whole < ENOUGH && narrow >= 0; narrow -= STRIDE) {
+        const now = tryAt(guest, { narrow, wide, catches });
+        if (narrow <= edge) seen.add(now);
+        whole = now === "stack" ? 0 : whole + 1;
+        if (now !== "done" && now !== "caught") guest = startGuest();
+      }
+    }
+    assert.ok(seen.has(ending) && seen.has("stack"), [...seen].join());
+    const again = makeExchange();
+    assert.equal(callAt(startGuest(), hook, step, FLAT, again)[0], ending);
+    assert.deepEqual(stateOf(again), changed);
+  });
