@@ -6,12 +6,13 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { isDeepStrictEqual } from "node:util";
 import fc from "fast-check";
-import { FIELD_WORDS, type Head, PART } from "../../src/http/head.ts";
+import { FIELD_WORDS, Head, PART } from "../../src/http/head.ts";
 import { HEADERS, HOOK, HOOKS, type Hook, STATUS } from "../../src/plugin/abi.ts";
 import type { Configuration } from "../../src/plugin/call-context.ts";
 import { Guest } from "../../src/plugin/guest.ts";
 import type { Exchange } from "../../src/proxy/exchange.ts";
-import { fieldsOf, makeExchange, makeView } from "../unit/plugin/kit.ts";
+import { Piece } from "../../src/proxy/piece.ts";
+import { addField, fieldsOf, makeExchange, makeView } from "../unit/plugin/kit.ts";
 import {
   CALLS,
   callOf,
@@ -31,6 +32,7 @@ const configuration: Configuration = {
   plugin: "script",
   config: { a: "b", list: [1, { c: null }] },
   hidden: null,
+  bodyLimit: 1024,
   findCluster: () => 0,
   clusterIndex: (id) => (id === 0 ? 0 : STATUS.invalid),
   findStrategy: () => 0,
@@ -79,9 +81,23 @@ function stateOf(exchange: Exchange): unknown {
     assert.ok(head.end <= head.bytes.length);
     return [fieldsOf(head), Object.values(PART).map((part) => head.partText(part)), head.status];
   };
-  const { localStatus, localBody, chosenCluster, chosenStrategy, values } = exchange;
+  const { localStatus, localBody, chosenCluster, chosenStrategy, values, requestTrailers, responseTrailers } = exchange;
   const kept = [...(values ?? [])].map(([key, value]) => [key, Buffer.from(value).toString("latin1")]);
-  return [of(exchange.request), of(exchange.response), localStatus, localBody, chosenCluster, chosenStrategy, kept];
+  const heads = [exchange.request, exchange.response, requestTrailers, responseTrailers];
+  const answer = [localStatus, localBody, chosenCluster, chosenStrategy, exchange.piece!.size];
+  return [...heads.map((head) => (head === null || head.count === 0 ? null : of(head))), ...answer, kept];
+}
+
+/** With everything at hand that a hook may have: the last piece of a body that was held, and trailers. */
+function makeWholeExchange(): Exchange {
+  const exchange = makeExchange();
+  exchange.piece = new Piece();
+  exchange.piece.set(Buffer.from("body"), 0, 4, true);
+  exchange.requestHeld = true;
+  exchange.answerHeld = true;
+  exchange.requestTrailers = new Head(256, 8);
+  addField(exchange.requestTrailers, "x-a", "end");
+  return exchange;
 }
 
 /** Runs what the guest's memory says. A failure is undone, as the host does, and its reason is answered. */
@@ -149,7 +165,7 @@ test("whatever calls a guest makes in whatever order: it ends for a reason of it
       fillTexts(memory);
       for (const [at, byte] of noise) memory[at] = byte;
       writeProgram(memory, steps);
-      const exchange = makeExchange();
+      const exchange = makeWholeExchange();
       const before = stateOf(exchange);
       const ending = run(guest, hook, exchange);
       seen.add(ending);
@@ -269,7 +285,7 @@ test("a head is to a plugin what a list of fields would be, over many calls, som
   const call = fc.record({ response: fc.boolean(), edits: fc.array(edit, { maxLength: 25 }), fails: fc.boolean() });
   fc.assert(
     fc.property(fc.array(call, { maxLength: 6 }), (calls) => {
-      const exchange = makeExchange();
+      const exchange = makeWholeExchange();
       let guest = startGuest();
       for (const { response, edits, fails } of calls) {
         const head = response ? exchange.response : exchange.request;
@@ -326,7 +342,7 @@ function findEdge(wide: number): number {
   let high = 200_000;
   while (low < high) {
     const narrow = (low + high + 1) >> 1;
-    const [ending] = callAt(startGuest(), "log", null, { ...FLAT, narrow, wide }, makeExchange());
+    const [ending] = callAt(startGuest(), "log", null, { ...FLAT, narrow, wide }, makeWholeExchange());
     if (ending === "done") low = narrow;
     else high = narrow - 1;
   }
@@ -335,7 +351,7 @@ function findEdge(wide: number): number {
 
 /** The hook in which a call does most. */
 function hookOf(step: Step): Hook {
-  const results = HOOKS.map((hook) => callAt(startGuest(), hook, step, FLAT, makeExchange()));
+  const results = HOOKS.map((hook) => callAt(startGuest(), hook, step, FLAT, makeWholeExchange()));
   const best = results.findIndex(([ending, result]) => ending === "done" && result >= 0);
   return HOOKS[
     best >= 0
@@ -357,13 +373,13 @@ for (const [index, call] of CALLS.entries())
   test(`at the edge of the stack ${call.name} is made whole or not at all, and the thread goes on`, () => {
     const step: Step = { call: index, args: truthsOf(call) };
     const hook = hookOf(step);
-    const flat = makeExchange();
+    const flat = makeWholeExchange();
     const before = stateOf(flat);
     const [ending, result] = callAt(startGuest(), hook, step, FLAT, flat);
     const changed = stateOf(flat);
 
     const tryAt = (guest: Guest, place: Place): string => {
-      const exchange = makeExchange();
+      const exchange = makeWholeExchange();
       const [now, answer] = callAt(guest, hook, step, place, exchange);
       const state = stateOf(exchange);
       if (now === "done" && place.catches) {
@@ -394,7 +410,7 @@ for (const [index, call] of CALLS.entries())
       }
     }
     assert.ok(seen.has(ending) && seen.has("stack"), [...seen].join());
-    const again = makeExchange();
+    const again = makeWholeExchange();
     assert.equal(callAt(startGuest(), hook, step, FLAT, again)[0], ending);
     assert.deepEqual(stateOf(again), changed);
   });
