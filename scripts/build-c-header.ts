@@ -163,7 +163,7 @@ function describeParameters(name: string, { params, doc }: abi.Import): string[]
   return params.map((type, i) => {
     const own = names[i]!;
     const next = names[i + 1];
-    if (own === "out") return "void *out";
+    if (own === "out" || own.endsWith("Out")) return `void *${snake(own)}`;
     if (own.endsWith("Out")) return `double *${snake(own)}`;
     if (next === "len" || next === `${own}Len`) return `const void *${snake(own)}`;
     return `${TYPES[type]} ${own === "len" ? `${snake(names[i - 1] ?? "")}_len` : snake(own)}`;

@@ -423,7 +423,7 @@ int32_t sluice_kv_find(const void *name, int32_t name_len);
 
 /* (space, key, keyLen, out, cap, versionOut) -> length | absent; an f64 at `versionOut` unless that is 0 */
 SLUICE_IMPORT("sluice:kv/1", "kv_get")
-int32_t sluice_kv_get(int32_t space, const void *key, int32_t key_len, void *out, int32_t cap, double *version_out);
+int32_t sluice_kv_get(int32_t space, const void *key, int32_t key_len, void *out, int32_t cap, void *version_out);
 
 /* (space, key, keyLen, value, valueLen, ttl) -> ok | tooLarge; ttl in ms, 0: no end */
 SLUICE_IMPORT("sluice:kv/1", "kv_set")
@@ -435,7 +435,7 @@ int32_t sluice_kv_compare_and_set(int32_t space, const void *key, int32_t key_le
 
 /* (space, key, keyLen, by, ttl, sumOut) -> ok | invalid; an f64 at `sumOut`; ttl counts when it makes the entry */
 SLUICE_IMPORT("sluice:kv/1", "kv_increment")
-int32_t sluice_kv_increment(int32_t space, const void *key, int32_t key_len, double by, double ttl, double *sum_out);
+int32_t sluice_kv_increment(int32_t space, const void *key, int32_t key_len, double by, double ttl, void *sum_out);
 
 /* (space, key, keyLen) -> ok | absent */
 SLUICE_IMPORT("sluice:kv/1", "kv_delete")
@@ -444,7 +444,7 @@ int32_t sluice_kv_delete(int32_t space, const void *key, int32_t key_len);
 /* (space, prefix, prefixLen, cursor, out, cap, cursorOut) -> bytes: u32 length and key, …; an f64 at `cursorOut`, 0:
  * the end */
 SLUICE_IMPORT("sluice:kv/1", "kv_list")
-int32_t sluice_kv_list(int32_t space, const void *prefix, int32_t prefix_len, double cursor, void *out, int32_t cap, double *cursor_out);
+int32_t sluice_kv_list(int32_t space, const void *prefix, int32_t prefix_len, double cursor, void *out, int32_t cap, void *cursor_out);
 
 /* ── sluice:balance/1 ── */
 

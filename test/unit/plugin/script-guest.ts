@@ -129,7 +129,7 @@ export type Role = "pointer" | "length" | "out" | "cap" | "number";
 export function rolesOf(call: HostCall): Role[] {
   const names = parametersOf(call);
   return names.map((name, i) => {
-    if (name === "out") return "out";
+    if (name === "out" || name.endsWith("Out")) return "out";
     if (name === "cap" || (name === "len" && names[i - 1] === "out")) return "cap";
     if (name === "len" || (i > 0 && name === `${names[i - 1]}Len`)) return "length";
     return names[i + 1] === "len" || names[i + 1] === `${name}Len` ? "pointer" : "number";
