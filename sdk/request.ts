@@ -5,6 +5,7 @@ import { Cluster, Strategy } from "./cluster";
 import { getValue, result, sendResponse, setResult, setValue } from "./exchange";
 import { Headers, requestHeaders } from "./headers";
 import { cluster_choose, strategy_choose } from "./imports";
+import { Matcher } from "./matcher";
 import { Response, response } from "./response";
 import { check } from "./status";
 
@@ -78,6 +79,11 @@ export class Request {
   /** Does the path begin so? */
   pathStartsWith(prefix: string): bool {
     return startsWith(VALUE, loadAttribute(ATTRIBUTE.path), prefix);
+  }
+
+  /** Does the `Regex` or `Glob` match the path? Compares bytes: nothing is allocated. */
+  pathMatches(matcher: Matcher): bool {
+    return matcher.testAt(VALUE, loadAttribute(ATTRIBUTE.path));
   }
 
   /** The query without its `?`; empty when there is none. */

@@ -409,3 +409,40 @@ export function onOutcome(outcome: Outcome): void {
     ]);
   });
 });
+
+test("patterns, masks and sets that were made at the top of the file run in every call, and make nothing that stays", async () => {
+  const loaded = await start(`
+import { fromUtf8, Glob, IpSet, Json, JsonMask, JsonWriter, Query, Regex, Request, toUtf8 } from "sluice/sdk";
+const version = new Regex("^/v([0-9]+)/"), scripts = new Glob("/v*/**/*.js"), mask = new JsonMask(["**.secret"]), inner = new IpSet();
+inner.add("192.0.2.0/24");
+export function onRequest(req: Request): void {
+  const match = version.exec(req.path), json = Json.parseText('{"a":[{"secret":1}]}')!;
+  const text = new JsonWriter().beginObject()
+    .key("version").string(match ? match.group(1) : null)
+    .key("script").bool(req.pathMatches(scripts)).key("again").bool(req.pathMatches(version))
+    .key("masked").raw(mask.apply(json.raw())!)
+    .key("inner").bool(inner.has(req.clientAddress))
+    .key("q").string(new Query(req.query).get("q")).endObject().toString();
+  req.respond(200, fromUtf8(toUtf8(text)));
+}`);
+  for (let i = 0; i < 3; i++) {
+    const on = run(loaded, "request_head", get("a", `/v${i}/x/e.js?q=a+b`), OUTCOME.respond);
+    const expected = {
+      version: `${i}`,
+      script: true,
+      again: true,
+      masked: { a: [{ secret: "***" }] },
+      inner: true,
+      q: "a b",
+    };
+    assert.deepEqual(JSON.parse(String(on.localBody)), expected);
+    const other = run(loaded, "request_head", get("a", "/x"), OUTCOME.respond);
+    assert.deepEqual(JSON.parse(String(other.localBody)), {
+      ...expected,
+      version: null,
+      script: false,
+      again: false,
+      q: null,
+    });
+  }
+});
