@@ -31,6 +31,18 @@ export function fromBytes(bytes: Bytes): string {
   return spell(changetype<usize>(bytes), bytes.length);
 }
 
+/** A copy of a view's bytes, as `body.bytes()` hands one out. */
+export function fromView(view: Uint8Array): Bytes {
+  return copyBytes(view.dataStart, view.length);
+}
+
+/** A view of a copy of the bytes, as `body.replace` takes one. */
+export function toView(bytes: Bytes): Uint8Array {
+  const view = new Uint8Array(bytes.length);
+  memory.copy(view.dataStart, changetype<usize>(bytes), bytes.length);
+  return view;
+}
+
 /** A string of one character for each byte. */
 export function spell(from: usize, length: i32): string {
   const out = __new(<usize>length << 1, idof<string>());

@@ -24,7 +24,7 @@
  */
 
 export { Base64, Base64Url, Hex } from "./base64";
-export { Bytes, fromBytes, fromUtf8, toBytes, toUtf8 } from "./binary";
+export { Bytes, fromBytes, fromUtf8, fromView, toBytes, toUtf8, toView } from "./binary";
 export { Body } from "./body";
 export { Cluster, Strategy, cluster, strategy } from "./cluster";
 export { now, preciseNow, random, randomBelow, randomFloat, randomHex, tickEvery } from "./clock";
