@@ -13,6 +13,11 @@ export class Config {
     return kind(path) > KIND.null_;
   }
 
+  /** Is there a map? */
+  static isMap(path: string): bool {
+    return kind(path) == KIND.map;
+  }
+
   /** A scalar as text. Without a fallback the value must be there. */
   static string(path: string, fallback: string | null = null): string {
     const found = kind(path);

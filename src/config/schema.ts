@@ -59,6 +59,12 @@ export const BUILTINS: Readonly<Record<string, Role>> = {
   "request-id": "filter",
   rewrite: "filter",
   redirect: "filter",
+  "api-key": "filter",
+  "basic-auth": "filter",
+  cors: "filter",
+  fault: "filter",
+  "ip-filter": "filter",
+  jwt: "filter",
 };
 
 /** Names of the language that this version does not serve yet. */
