@@ -222,7 +222,7 @@ type Edit =
   | { op: "remove"; name: string }
   | { op: "get"; name: string; nth: number }
   | { op: "at"; index: number; what: number }
-  | { op: "count" };
+  | { op: "count" | "read" };
 
 const edit: fc.Arbitrary<Edit> = fc.oneof(
   fc.record({
@@ -233,13 +233,14 @@ const edit: fc.Arbitrary<Edit> = fc.oneof(
   fc.record({ op: fc.constant("remove" as const), name: fc.constantFrom(...NAMES) }),
   fc.record({ op: fc.constant("get" as const), name: fc.constantFrom(...NAMES), nth: fc.nat(3) }),
   fc.record({ op: fc.constant("at" as const), index: fc.nat(8), what: fc.nat(1) }),
-  fc.record({ op: fc.constant("count" as const) }),
+  fc.record({ op: fc.constantFrom("count" as const, "read" as const) }),
 );
 
 /** Where a step of the model has its texts and its room. */
 const AREA = 512;
 const OUT = 256;
 const CAP = 256;
+const UNTOUCHED = 0x2e;
 
 function stepFor(edit: Edit, part: number, at: number, memory: Buffer): Step {
   const put = (text: string, offset: number) => [at + offset, memory.write(text, at + offset, "latin1")];
@@ -256,6 +257,8 @@ function stepFor(edit: Edit, part: number, at: number, memory: Buffer): Step {
       return { call: callOf("header_at"), args: [part, edit.index, edit.what, at + OUT, CAP] };
     case "count":
       return { call: callOf("header_count"), args: [part] };
+    case "read":
+      return { call: callOf("head_read"), args: [part, at + OUT, CAP] };
   }
 }
 
@@ -282,7 +285,21 @@ function model(fields: Field[], edit: Edit): [number, string?] {
       return textOf(edit.what === 0 ? fields[edit.index]?.name : fields[edit.index]?.value);
     case "count":
       return [fields.length];
+    case "read":
+      return textOf(wholeHead(fields));
   }
+}
+
+/** A count, for each field four words, then their bytes. */
+function wholeHead(fields: readonly Field[]): string {
+  const texts = fields.flatMap(({ name, value }) => [name, value]);
+  const words = [fields.length];
+  let at = 4 + 16 * fields.length;
+  for (const text of texts) {
+    words.push(at, text.length);
+    at += text.length;
+  }
+  return Buffer.from(Uint32Array.from(words).buffer).toString("latin1") + texts.join("");
 }
 
 function textOf(text: string | undefined): [number, string?] {
@@ -306,7 +323,7 @@ test("a head is to a plugin what a list of fields would be, over many calls, som
       for (const { response, edits, fails } of calls) {
         const head = response ? exchange.response : exchange.request;
         const part = response ? HEADERS.response : HEADERS.request;
-        const memory = guest.context.memory.refresh();
+        const memory = guest.context.memory.refresh().fill(UNTOUCHED, 0, PAGE - 12);
         const fields = visible(head);
         const before = stateOf(exchange);
         const steps = edits.map((one, i) => stepFor(one, part, i * AREA, memory));
@@ -317,7 +334,9 @@ test("a head is to a plugin what a list of fields would be, over many calls, som
         for (const [i, [number, text]] of expected.entries()) {
           assert.equal(resultOf(memory, i), number, `${JSON.stringify(edits[i])}, step ${i}`);
           const at = i * AREA + OUT;
-          if (text !== undefined) assert.equal(memory.toString("latin1", at, at + text.length), text);
+          if (text === undefined) continue;
+          if (text.length > CAP) assert.equal(memory[at], UNTOUCHED, "what has no room is not written");
+          else assert.equal(memory.toString("latin1", at, at + text.length), text);
         }
         if (fails) {
           assert.deepEqual(stateOf(exchange), before);
