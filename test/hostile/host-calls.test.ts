@@ -8,6 +8,7 @@ import { isDeepStrictEqual } from "node:util";
 import fc from "fast-check";
 import { FIELD_WORDS, Head, PART } from "../../src/http/head.ts";
 import { HEADERS, HOOK, HOOKS, type Hook, STATUS } from "../../src/plugin/abi.ts";
+import { buildModule } from "../../src/plugin/build.ts";
 import type { Configuration } from "../../src/plugin/call-context.ts";
 import { SavedState } from "../../src/plugin/calls-state.ts";
 import { Guest } from "../../src/plugin/guest.ts";
@@ -15,7 +16,8 @@ import { Operation } from "../../src/plugin/key-value.ts";
 import type { Exchange } from "../../src/proxy/exchange.ts";
 import { Piece } from "../../src/proxy/piece.ts";
 import { KeyValueStore } from "../../src/state/store.ts";
-import { addField, fieldsOf, makeExchange, makeView } from "../unit/plugin/kit.ts";
+import { addField, compileWat, fieldsOf, MEMORY, makeExchange, makeView } from "../unit/plugin/kit.ts";
+import { randomPlugin } from "../unit/plugin/random-module.ts";
 import {
   CALLS,
   callOf,
@@ -117,9 +119,9 @@ function makeWholeExchange(): Exchange {
 }
 
 /** Runs what the guest's memory says. A failure is undone, as the host does, and its reason is answered. */
-function run(guest: Guest, hook: number, exchange: Exchange): string {
+function run(guest: Guest, hook: number, exchange: Exchange, fuel = FUEL): string {
   try {
-    guest.run(hook, 1, FUEL, configuration, exchange, endpoints);
+    guest.run(hook, 1, fuel, configuration, exchange, endpoints);
     return "done";
   } catch (error) {
     const { reason, message } = guest.explain(error);
@@ -209,6 +211,27 @@ function assertSendable(exchange: Exchange): void {
   assert.match(exchange.request.partText(PART.path), /^\/[\x21-\x7e]*$/);
   assert.match(exchange.request.partText(PART.method), /^[A-Za-z0-9.-]+$/);
 }
+
+test("plugins made at random end for reasons of their own, and the next one runs", () => {
+  const reasons = new Set<string>();
+  const numbers = fc.array(fc.nat(2 ** 16), { minLength: 30, maxLength: 1500, size: "max" });
+  fc.assert(
+    fc.property(numbers, fc.integer({ min: 50, max: 20_000 }), (numbers, fuel) => {
+      const plan = buildModule(compileWat(randomPlugin(numbers, HOOKS)), { memory: MEMORY });
+      for (const hook of HOOKS) {
+        const guest = new Guest(plan, Date.now);
+        guest.start(configuration);
+        const exchange = makeWholeExchange();
+        const before = stateOf(exchange);
+        reasons.add(run(guest, HOOK[hook], exchange, fuel));
+        assert.deepEqual(stateOf(exchange), before);
+      }
+    }),
+    { numRuns: 60 },
+  );
+  for (const reason of reasons) assert.match(reason, /^(done|trap|memory|fuel|stack)$/);
+  for (const reason of ["done", "trap", "fuel"]) assert.ok(reasons.has(reason), [...reasons].join());
+});
 
 // ── The head against a model ────────────────────────────────────────────────────────────────────────────────────────
 

@@ -87,8 +87,8 @@ class Generator {
     return this.#one(words.split(" "));
   }
 
-  module(): string {
-    const run = this.#function('(func (export "run")', { params: ["i32", "i64"], results: ["i32", "f64", "i64"] });
+  module(more = ""): string {
+    const run = this.#function('(func $run (export "run")', { params: ["i32", "i64"], results: ["i32", "f64", "i64"] });
     const bodies = SIGNATURES.map((signature, i) => this.#function(`(func $f${i}`, signature));
     const types = SIGNATURES.map(
       (s, i) => `(type $t${i} (func ${list("param", s.params)} ${list("result", s.results)}))`,
@@ -102,7 +102,7 @@ class Generator {
       (func (export "again") (global.set $turns (i32.const ${TURNS})))
       (func $turn (result i32) (if (i32.eqz (global.get $turns)) (then unreachable))
         (global.set $turns (i32.sub (global.get $turns) (i32.const 1))) (i32.const 1))
-      ${bodies.join("\n")} ${run})`;
+      ${bodies.join("\n")} ${run} ${more})`;
   }
 
   #function(head: string, { params, results }: Signature): string {
@@ -342,6 +342,15 @@ class Generator {
 
 function list(what: string, types: readonly Type[]): string {
   return types.length === 0 ? "" : `(${what} ${types.join(" ")})`;
+}
+
+/** The same as a plugin: each of those hooks answers the first thing that `run` does. */
+export function randomPlugin(numbers: readonly number[], hooks: readonly string[]): string {
+  const exported = hooks.map((hook) => `(export "${hook}" (func $hook))`).join(" ");
+  return new Generator(
+    numbers,
+  ).module(`(func $hook (param i32 i32) (result i32) (global.set $turns (i32.const ${TURNS}))
+    (call $run (local.get 0) (i64.extend_i32_s (local.get 1))) drop drop) ${exported}`);
 }
 
 /** A module that exports `run: (i32, i64) -> (i32, f64, i64)`, to be called after `again`. */
