@@ -11,6 +11,7 @@ import { CUSTOM_SECTION } from "../plugin/abi.ts";
 import { MAP_MODULE } from "../plugin/source-map.ts";
 import { SECTION } from "../plugin/wasm-binary.ts";
 import { Writer } from "../plugin/wasm-writer.ts";
+import { schemaPath } from "./schema-path.ts";
 
 export const SDK_DIRECTORY = fileURLToPath(new URL("../../sdk/", import.meta.url));
 export const COMPILER_VERSION = version;
@@ -29,8 +30,10 @@ export type Problem = {
   readonly message: string;
 };
 
-export type Succeeded = { readonly wasm: Uint8Array; readonly sourceMap: string; readonly problems: null };
-export type Compiled = Succeeded | { readonly problems: readonly Problem[] };
+/** The author's files that were read, or looked for: a change of one is worth another build. */
+type Read = { readonly files: readonly string[] };
+export type Succeeded = Read & { readonly wasm: Uint8Array; readonly sourceMap: string; readonly problems: null };
+export type Compiled = Succeeded | (Read & { readonly problems: readonly Problem[] });
 
 export type CompileOptions = {
   /** Overrules what the file says (`// runtime: gc` on a line of its own); `arena` without either. */
@@ -50,23 +53,20 @@ export async function compile(
   { runtime, out = modulePath(file) }: CompileOptions = {},
 ): Promise<Compiled> {
   const source = await readText(resolve(file));
-  if (source === null) return { problems: [{ file, line: 0, column: 0, message: "cannot be read" }] };
+  const unread = [resolve(file), schemaPath(resolve(file))];
+  if (source === null) return { problems: [{ file, line: 0, column: 0, message: "cannot be read" }], files: unread };
   const name = basename(out);
   const ran = await runCompiler(file, {
     flags: ["--outFile", name, "--sourceMap", `./${name}.map`, ...pluginFlags(runtime ?? declaredRuntime(source))],
     transform: SluiceTransform,
   });
-  if (ran.problems) return ran;
+  const files = [...ran.files, schemaPath(resolve(file))];
+  if (ran.problems) return { problems: ran.problems, files };
   const schema = await readSchema(resolve(file));
-  if (schema.problems) return schema;
+  if (schema.problems) return { problems: schema.problems, files };
   const bare = ran.output.get(name) as Uint8Array;
   const wasm = schema.text === null ? bare : addSection(bare, CUSTOM_SECTION.configSchema, schema.text);
-  return { wasm, sourceMap: finishSourceMap(String(ran.output.get(`${name}.map`)), wasm), problems: null };
-}
-
-/** Where the schema of a plugin's configuration stands: beside its source. */
-export function schemaPath(file: string): string {
-  return file.replace(/\.ts$/, ".schema.json");
+  return { wasm, sourceMap: finishSourceMap(String(ran.output.get(`${name}.map`)), wasm), problems: null, files };
 }
 
 /** The schema beside the source, without its blanks; null when there is none. */
@@ -96,8 +96,8 @@ function addSection(wasm: Uint8Array, name: string, text: string): Uint8Array {
 }
 
 export type Ran =
-  | { readonly output: ReadonlyMap<string, string | Uint8Array>; readonly problems: null }
-  | { readonly problems: readonly Problem[] };
+  | (Read & { readonly output: ReadonlyMap<string, string | Uint8Array>; readonly problems: null })
+  | (Read & { readonly problems: readonly Problem[] });
 
 /** Runs the compiler on one file: what it wrote, or every mistake that it found, by its place. */
 export async function runCompiler(
@@ -107,6 +107,7 @@ export async function runCompiler(
   const path = resolve(file);
   const output = new Map<string, string | Uint8Array>();
   const texts = new Map<string, string>();
+  const files = new Set([path]);
   const found: DiagnosticMessage[] = [];
   // A project's own asconfig.json is for editors and for `asc`; here nothing but the file decides.
   const fixed = ["--baseDir", dirname(path), "--config", `${basename(path)}.none`, "--enable", "simd", "--noColors"];
@@ -114,6 +115,7 @@ export async function runCompiler(
     readFile: async (filename, directory) => {
       const sdk = SDK_FILE.exec(filename.replaceAll("\\", "/"));
       const text = await readText(sdk ? join(SDK_DIRECTORY, sdk[1]!) : resolve(directory, filename));
+      if (text !== null && sdk === null) files.add(resolve(directory, filename));
       if (text !== null) texts.set(sdk ? `~lib/sluice/sdk/${sdk[1]}` : filename, text);
       return text;
     },
@@ -123,9 +125,10 @@ export async function runCompiler(
     transforms: [transform as never],
   });
   const errors = found.filter((d) => d.category === ERROR).map((d) => describe(d, file, texts));
-  if (errors.length > 0) return { problems: errors };
-  if (!result.error && output.size > 0) return { output, problems: null };
-  return { problems: [{ file, line: 0, column: 0, message: result.error?.message ?? "the compiler wrote nothing" }] };
+  if (errors.length > 0) return { problems: errors, files: [...files] };
+  if (!result.error && output.size > 0) return { output, problems: null, files: [...files] };
+  const message = result.error?.message ?? "the compiler wrote nothing";
+  return { problems: [{ file, line: 0, column: 0, message }], files: [...files] };
 }
 
 /**

@@ -1,36 +1,43 @@
 /** `sluice dev`: runs the proxy, and builds a plugin anew when its source is saved; the proxy takes it like any other. */
-import { type ChildProcess, fork } from "node:child_process";
 import { readFile, stat } from "node:fs/promises";
-import { extname } from "node:path";
+import { relative } from "node:path";
 import { parseArgs } from "node:util";
 import { loadConfig } from "../config/load.ts";
 import { watchFiles } from "../config/watch.ts";
-import type { BuildOrder, BuildReport } from "./compiler.ts";
 import { run as runProxy } from "./run.ts";
+import { schemaPath } from "./schema-path.ts";
+import { WarmCompiler } from "./warm-compiler.ts";
 
-const COMPILER = new URL(`./compiler${extname(import.meta.filename)}`, import.meta.url);
+/** An editor's save is over sooner than a deployment's: an author waits for it. */
+const TIMES = { quiet: 30, longest: 500, poll: 2000 };
+
+type Plugin = { readonly source: string; readonly wasm: string };
 
 export async function run(args: string[]): Promise<number> {
   const { values } = parseArgs({ args, strict: false, options: { config: { type: "string", short: "c" } } });
   const file = typeof values.config === "string" ? values.config : "sluice.yaml";
-  const compiler = new Compiler();
+  const builder = new Builder();
   const rebuild = async (): Promise<void> => {
-    const orders = await listPlugins(file);
-    await Promise.all(orders.map((order) => compiler.buildIfStale(order)));
-    watch.update([file, ...orders.map(({ source }) => source)]);
+    const plugins = await listPlugins(file);
+    const watchAll = () => watch.update([file, ...plugins.flatMap(({ source }) => builder.filesOf(source))]);
+    watchAll();
+    await Promise.all(plugins.map((plugin) => builder.buildIfStale(plugin)));
+    // What they import is known now.
+    watchAll();
   };
-  const watch = watchFiles([file], () => void rebuild());
+  const watch = watchFiles([file], () => void rebuild(), TIMES);
   try {
     await rebuild();
+    void builder.warm(await listPlugins(file)).then(rebuild);
     return await runProxy(args);
   } finally {
     watch.close();
-    compiler.close();
+    builder.close();
   }
 }
 
 /** The plugins that the configuration has a source for; none while it does not load, which the proxy says. */
-async function listPlugins(file: string): Promise<BuildOrder[]> {
+async function listPlugins(file: string): Promise<Plugin[]> {
   const text = await readFile(file, "utf8").catch(() => "");
   const { config } = loadConfig(text, { file, env: process.env });
   if (config === null) return [];
@@ -39,48 +46,39 @@ async function listPlugins(file: string): Promise<BuildOrder[]> {
   );
 }
 
-class Compiler {
-  #child: ChildProcess | null = null;
-  readonly #waiting = new Map<string, (report: BuildReport) => void>();
-  /** The time of each source as it was last tried, so that a source that does not compile is tried once. */
+class Builder {
+  readonly #compiler = new WarmCompiler();
+  readonly #files = new Map<string, readonly string[]>();
+  /** When the newest file of each source was changed as it was last tried: what does not compile is tried once. */
   readonly #tried = new Map<string, number>();
 
-  async buildIfStale(order: BuildOrder): Promise<void> {
-    const source = await modifiedAt(order.source);
-    if (source === 0) return say([`${order.source}: there is no such file`]);
-    if (this.#tried.get(order.source) === source || source <= (await modifiedAt(order.wasm))) return;
-    this.#tried.set(order.source, source);
-    const report = await this.#build(order);
-    say(report.problems.length > 0 ? report.problems : [`${order.source}: built in ${Math.round(report.took)} ms`]);
+  /** What a module is made of, as far as that is known. */
+  filesOf(source: string): readonly string[] {
+    return this.#files.get(source) ?? [source, schemaPath(source)];
   }
 
-  #build(order: BuildOrder): Promise<BuildReport> {
-    const { promise, resolve } = Promise.withResolvers<BuildReport>();
-    this.#waiting.set(order.source, resolve);
-    this.#start().send(order);
-    return promise;
+  async buildIfStale({ source, wasm }: Plugin): Promise<void> {
+    if ((await modifiedAt(source)) === 0) return say([`${source}: there is no such file`]);
+    const newest = Math.max(...(await Promise.all(this.filesOf(source).map(modifiedAt))));
+    if (this.#tried.get(source) === newest || newest <= (await modifiedAt(wasm))) return;
+    this.#tried.set(source, newest);
+    const report = await this.#compiler.build({ source, wasm });
+    if (report.files.length > 0) this.#files.set(source, report.files);
+    const name = relative("", source);
+    say(report.problems.length > 0 ? report.problems : [`${name}: built in ${Math.round(report.took)} ms`]);
   }
 
-  #start(): ChildProcess {
-    if (this.#child !== null) return this.#child;
-    const child = fork(COMPILER);
-    child.on("message", (report: BuildReport) => this.#report(report));
-    child.on("exit", () => {
-      this.#child = null;
-      for (const source of this.#waiting.keys())
-        this.#report({ source, problems: [`${source}: the compiler ended`], took: 0 });
-    });
-    this.#child = child;
-    return child;
-  }
-
-  #report(report: BuildReport): void {
-    this.#waiting.get(report.source)?.(report);
-    this.#waiting.delete(report.source);
+  /** The first save is not to wait for the compiler to load, and a file that a plugin imports is to be known. */
+  async warm(plugins: readonly Plugin[]): Promise<void> {
+    for (const { source } of plugins) {
+      if (this.#files.has(source)) continue;
+      const { files } = await this.#compiler.build({ source, wasm: null });
+      if (files.length > 0) this.#files.set(source, files);
+    }
   }
 
   close(): void {
-    this.#child?.disconnect();
+    this.#compiler.close();
   }
 }
 

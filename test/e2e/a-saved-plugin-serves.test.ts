@@ -45,6 +45,18 @@ testInEachMode("save, and the next request is served by what was saved", async (
 
   writeFileSync(source, written);
   await until(async () => (await greeting()) === "hello", "the source mended", 30_000);
+
+  const schema = join(directory, "hello/plugin.schema.json");
+  const known = readFileSync(schema, "utf8");
+  writeFileSync(schema, known.replace(`"type": "string"`, `"type": "strung"`));
+  await until(() => /plugin\.schema\.json:\d+:\d+: /.test(told), "where the schema is wrong", 30_000);
+  writeFileSync(schema, known);
+  writeFileSync(join(directory, "hello/words.ts"), `export const word = "imported";`);
+  const importing = written.replace('set("x-greeting", greeting)', 'set("x-greeting", word)');
+  writeFileSync(source, `import { word } from "./words";\n${importing}`);
+  await until(async () => (await greeting()) === "imported", "what the plugin imports", 30_000);
+  writeFileSync(join(directory, "hello/words.ts"), `export const word = "changed";`);
+  await until(async () => (await greeting()) === "changed", "a saved import", 30_000);
   dev.kill("SIGTERM");
   const [code] = await once(dev, "exit");
   assert.equal(code, 0);
