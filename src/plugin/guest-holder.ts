@@ -172,9 +172,10 @@ export class GuestHolder {
   }
 
   /** A call succeeded after a failure. */
-  pass(): void {
-    const healed = this.#recovery.pass();
-    this.ailing = this.#recovery.quarantined;
+  pass(hook: number): void {
+    const isSame = hook === this.#last!.hook;
+    const healed = this.#recovery.pass(isSame);
+    if (isSame || healed) this.ailing = this.#recovery.quarantined;
     if (healed && this.#serves) for (const report of this.#reports()) report.heal("its calls succeed");
   }
 

@@ -113,7 +113,7 @@ export class PluginInstance implements Instance, Member {
       const result = this.#run(guest, hook, exchange, null);
       if (result < 0 || result > 31 || ((RESULTS[hook]! >>> result) & 1) === 0) refuse(hook, result);
       if (guest.context.responded !== (result === RESULT.respond)) refuseAnswer(hook, result);
-      this.#end(guest);
+      this.#end(guest, hook);
       // RESULT and OUTCOME agree in what a hook may answer.
       return result;
     } catch (error) {
@@ -138,7 +138,7 @@ export class PluginInstance implements Instance, Member {
       const result = this.#run(guest, HOOK.pick, exchange, view);
       if (result < NONE || result >= view.count)
         throw new Fault("bad_result", `pick answered ${result}, expected -1 or an index below ${view.count}`);
-      this.#end(guest);
+      this.#end(guest, HOOK.pick);
       return result;
     } catch (error) {
       this.#fail(HOOK.pick, guest, error);
@@ -159,7 +159,7 @@ export class PluginInstance implements Instance, Member {
       if (guest === null) return false;
       const result = this.#run(guest, HOOK.update, null, this.#view);
       if (result !== RESULT.continue) refuse(HOOK.update, result);
-      this.#end(guest);
+      this.#end(guest, HOOK.update);
       this.#holder.updatedBy = this;
       return true;
     } catch (error) {
@@ -180,7 +180,7 @@ export class PluginInstance implements Instance, Member {
       if (guest === null) return;
       const result = this.#run(guest, HOOK.tick, null, null);
       if (result !== RESULT.continue) refuse(HOOK.tick, result);
-      this.#end(guest);
+      this.#end(guest, HOOK.tick);
     } catch (error) {
       this.#fail(HOOK.tick, guest, error);
     } finally {
@@ -215,7 +215,7 @@ export class PluginInstance implements Instance, Member {
       const result = this.#run(guest, hook, null, null);
       if (result !== RESULT.continue) refuse(hook, result);
       guest.context.state = null;
-      this.#end(guest);
+      this.#end(guest, hook);
       return true;
     } catch (error) {
       this.#fail(hook, guest, error);
@@ -246,9 +246,9 @@ export class PluginInstance implements Instance, Member {
     return OUTCOME.continue;
   }
 
-  #end(guest: Guest): void {
+  #end(guest: Guest, hook: number): void {
     guest.context.end();
-    if (this.#holder.ailing) this.#holder.pass();
+    if (this.#holder.ailing) this.#holder.pass(hook);
   }
 
   #run(guest: Guest, hook: number, exchange: Exchange | null, view: EndpointView | null): number {

@@ -13,9 +13,9 @@ export const RECOVERY = {
   burst: 1000,
   /** What a restart costs at least: what it leaves to the garbage collector cannot be measured here. */
   leastCost: 0.5,
-  /** Failures in a row, with no success between them, that begin a quarantine. */
-  fruitless: 20,
-  /** Successes in a row that end one, or no failure for so long. */
+  /** Failures in a row, with no success of that hook between them, that begin a quarantine. */
+  failures: 20,
+  /** Successes of that hook in a row that end one, or no failure for so long. */
   passes: 20,
   quiet: 10_000,
   /** A start that fails does so by itself, whatever clients send: pauses grow between these. */
@@ -31,9 +31,11 @@ export class Recovery {
   #filledAt: number;
   #failedAt = Number.NEGATIVE_INFINITY;
   #until = Number.NEGATIVE_INFINITY;
-  /** Failures, and failed starts, since the last call that succeeded; and successes since the last failure. */
+  /** Failures since any call succeeded: they decide what restarts may cost. */
   #fruitless = 0;
   #failedStarts = 0;
+  /** Failures since a call of the hook that fails succeeded, and its successes since the last one: they are the state. */
+  #failures = 0;
   #passes = 0;
   #quarantined = false;
 
@@ -72,12 +74,18 @@ export class Recovery {
     return this.#fail(pause * (1 - this.#random() / 5));
   }
 
-  /** A call succeeded; needs telling after a failure only. True when it ends a quarantine. */
-  pass(): boolean {
+  /**
+   * A call succeeded; needs telling after a failure only. `same`: of the hook that failed last. A plugin whose every
+   * request fails is not well for its ticks' sake. True when it ends a quarantine.
+   */
+  pass(same: boolean): boolean {
     this.#fill();
     this.#fruitless = 0;
     this.#failedStarts = 0;
-    this.#passes++;
+    if (same) {
+      this.#failures = 0;
+      this.#passes++;
+    }
     if (!this.#quarantined) return false;
     if (this.#passes < RECOVERY.passes && this.#now() - this.#failedAt < RECOVERY.quiet) return false;
     this.#quarantined = false;
@@ -88,18 +96,19 @@ export class Recovery {
     this.#fill();
     this.#passes = 0;
     this.#failedAt = this.#now();
+    this.#failures++;
     // What was saved up is for plugins that mostly work.
-    if (++this.#fruitless === RECOVERY.fruitless) this.#budget = Math.min(this.#budget, 0);
+    if (++this.#fruitless === RECOVERY.failures) this.#budget = Math.min(this.#budget, 0);
     const owed = this.#budget < 0 ? -this.#budget / this.#share : 0;
     const pause = Math.max(owed, least);
     this.#until = this.#now() + pause;
-    const begins = !this.#quarantined && (pause > 0 || this.#fruitless >= RECOVERY.fruitless);
+    const begins = !this.#quarantined && (pause > 0 || this.#failures >= RECOVERY.failures);
     if (begins) this.#quarantined = true;
     return begins;
   }
 
   get #share(): number {
-    return this.#fruitless >= RECOVERY.fruitless ? RECOVERY.fruitlessShare : RECOVERY.share;
+    return this.#fruitless >= RECOVERY.failures ? RECOVERY.fruitlessShare : RECOVERY.share;
   }
 
   #fill(): void {

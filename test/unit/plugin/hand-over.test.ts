@@ -151,16 +151,31 @@ test("a tick that fails is counted, quarantined when it always does, and stops n
     const good = counter();
     const plans = [planOf({ key: "bad" }), planOf({ key: "good", plugin: "good", module: 1, cells: 1000 })];
     host.prepare([module, good], plans).commit();
-    for (let i = 0; i <= RECOVERY.fruitless; i++) {
+    for (let i = 0; i <= RECOVERY.failures; i++) {
       // Far enough that no tick is put off by what the one before took.
       host.time += 60_000;
       host.host.tick();
     }
-    assert.equal(host.failures("tick", reason), RECOVERY.fruitless + 1);
-    assert.equal(host.calls("tick", 1000), RECOVERY.fruitless + 1);
+    assert.equal(host.failures("tick", reason), RECOVERY.failures + 1);
+    assert.equal(host.calls("tick", 1000), RECOVERY.failures + 1);
     assert.equal(host.news.at(-1)!.quarantined, true);
-    assert.ok(host.lines.length < RECOVERY.fruitless + 3);
+    assert.ok(host.lines.length < RECOVERY.failures + 3);
   }
+});
+
+test("a plugin whose ticks all fail is named, and serves every request", () => {
+  const host = new TestHost();
+  const [instance] = take(host, counter({ tick: "unreachable" })).instances;
+  for (let i = 0; i < 50; i++) {
+    host.time += 60_000;
+    host.host.tick();
+    assert.equal(ask(instance!), 1, "of a fresh guest");
+  }
+  assert.deepEqual(
+    host.news.filter(({ quarantined }) => quarantined).map(({ failure }) => failure?.hook),
+    ["tick"],
+  );
+  assert.equal(host.refused("request_head"), 0);
 });
 
 test("what a version saves, the next restores, before its first request", () => {

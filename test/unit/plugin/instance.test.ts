@@ -150,7 +150,7 @@ function badExchange(): Exchange {
 
 /** Has `moody` fail so often in a row that it is quarantined, and the time of one restart is owed. */
 function exhaust(instance: Instance): void {
-  for (let i = 0; i <= RECOVERY.fruitless; i++) instance.call(HOOK.request_head, badExchange());
+  for (let i = 0; i <= RECOVERY.failures; i++) instance.call(HOOK.request_head, badExchange());
 }
 
 test("a poisoned request between good ones takes nothing from them, however often", () => {

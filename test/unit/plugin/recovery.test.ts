@@ -19,7 +19,7 @@ class Plugin {
     this.recovery = new Recovery(() => this.time, random);
   }
 
-  call(does: "succeeds" | "fails" | "cannot start", cost = 0): void {
+  call(does: "succeeds" | "other succeeds" | "fails" | "cannot start", cost = 0): void {
     if (!this.#runs) {
       if (!this.recovery.mayStart()) return void this.refused++;
       this.recovery.spend(cost);
@@ -27,9 +27,9 @@ class Plugin {
       if (does === "cannot start") return this.#tell(this.recovery.failStart(), true);
       this.#runs = true;
     }
-    if (does === "succeeds") {
-      this.served++;
-      this.#tell(this.recovery.pass(), false);
+    if (does === "succeeds" || does === "other succeeds") {
+      if (does === "succeeds") this.served++;
+      this.#tell(this.recovery.pass(does === "succeeds"), false);
     } else {
       this.#runs = false;
       this.#tell(this.recovery.failCall(), true);
@@ -43,7 +43,7 @@ class Plugin {
 
 const step = fc.record({
   wait: fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 50 }), fc.integer({ min: 0, max: 70_000 })),
-  does: fc.constantFrom("succeeds", "fails", "fails", "fails", "cannot start"),
+  does: fc.constantFrom("succeeds", "other succeeds", "fails", "fails", "fails", "cannot start"),
   cost: fc.oneof(fc.constant(0.4), fc.double({ min: 0, max: 400, noNaN: true })),
   times: fc.integer({ min: 1, max: 60 }),
 });
@@ -132,7 +132,7 @@ test("a flood of poisoned requests takes from the others no more than the restar
 test("a plugin that always fails is quarantined soon, and takes a fiftieth of the time from then on", () => {
   const { plugin } = flood(1000, 0, 0.5);
   assert.deepEqual(plugin.told, [true]);
-  assert.ok(plugin.restarts.length <= RECOVERY.fruitless + (0.02 * 60_000) / 0.5 + 1, `${plugin.restarts.length}`);
+  assert.ok(plugin.restarts.length <= RECOVERY.failures + (0.02 * 60_000) / 0.5 + 1, `${plugin.restarts.length}`);
   assert.ok(plugin.refused > 55_000);
 });
 
@@ -152,4 +152,17 @@ test("pauses after failed starts grow from a tenth of a second to a minute, and 
   assert.deepEqual(pausesOf(0).slice(0, 4), [100, 200, 400, 800]);
   assert.equal(pausesOf(0).at(-1), RECOVERY.longestPause);
   assert.deepEqual(pausesOf(1).slice(0, 4), [80, 160, 320, 640]);
+});
+
+test("a hook that always fails is told of, and costs the hooks that succeed nothing", () => {
+  const plugin = new Plugin();
+  for (let i = 0; i < 100; i++) {
+    plugin.time += 100;
+    plugin.call("fails", 14);
+    plugin.call("other succeeds", 14);
+  }
+  assert.deepEqual([plugin.told, plugin.refused], [[true], 0]);
+  plugin.time += RECOVERY.quiet;
+  plugin.call("other succeeds");
+  assert.deepEqual(plugin.told, [true, false], "it does not fail any more");
 });
