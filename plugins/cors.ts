@@ -65,7 +65,6 @@ export function onRequest(req: Request): void {
   if (!req.methodIs("OPTIONS") || !req.headers.has("origin") || !req.headers.has("access-control-request-method")) return;
   const rule = rules.get();
   const allowed = isAllowed(rule, req.headers.get("origin")!);
-  req.set("preflight", "1");
   const headers = (allowed ? req.respond(204) : req.respond(403, "not from this origin\n")).headers;
   headers.set("vary", "origin, access-control-request-method, access-control-request-headers");
   if (!allowed) return;
@@ -77,8 +76,8 @@ export function onRequest(req: Request): void {
   headers.set("access-control-max-age", rule.maxAge);
 }
 
+/** Not called for an answer of its own. */
 export function onResponse(req: Request, res: Response): void {
-  if (req.get("preflight") !== null) return;
   const rule = rules.get();
   for (let i = 0; i < OWN.length; i++) res.headers.remove(OWN[i]);
   // A cache must not give one site's answer to another; that holds for those without an Origin as well.

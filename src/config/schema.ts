@@ -65,7 +65,11 @@ export const BUILTINS: Readonly<Record<string, Role>> = {
   fault: "filter",
   "ip-filter": "filter",
   jwt: "filter",
+  "rate-limit": "filter",
 };
+
+/** Key-value namespaces of built-ins: they have no `allow`. A plugin that names the same one shares its entries. */
+export const BUILTIN_NAMESPACES: Readonly<Record<string, readonly string[]>> = { "rate-limit": ["rate-limit"] };
 
 /** Names of the language that this version does not serve yet. */
 export const LATER_BUILTINS: readonly string[] = ["consistent-hash", "fastest-response", "adaptive"];

@@ -1,13 +1,14 @@
 /** Config → Plan: names become indices, plugins instances, endpoints rows, and what is counted gets its cells. */
 import { createHash } from "node:crypto";
-import type {
-  ClusterConfig,
-  Config,
-  ListenerConfig,
-  Place,
-  PluginUse,
-  Problem,
-  RouteConfig,
+import {
+  BUILTIN_NAMESPACES,
+  type ClusterConfig,
+  type Config,
+  type ListenerConfig,
+  type Place,
+  type PluginUse,
+  type Problem,
+  type RouteConfig,
 } from "../config/schema.ts";
 import type { Labels, SeriesKind } from "../observe/counters.ts";
 import type { ModulePlan } from "../plugin/build.ts";
@@ -96,7 +97,7 @@ class PlanBuilder {
       clusters: declared?.allow.clusters?.map((cluster) => cluster.name) ?? null,
       hidden: declared?.allow.headers.hide ?? [],
       cluster,
-      namespaces: this.#namespaces(declared?.allow.kv ?? []),
+      namespaces: this.#namespaces(declared === null ? (BUILTIN_NAMESPACES[use.name] ?? []) : declared.allow.kv),
     };
     const key = digest([module.hash, settings]);
     const known = this.#instanceByKey.get(key);

@@ -24,6 +24,9 @@ export type LoadOptions = {
   readonly strategies?: readonly string[];
   readonly fuel?: number;
   readonly memory?: number;
+  readonly namespaces?: readonly string[];
+  /** Milliseconds since 1970. */
+  readonly now?: () => number;
 };
 
 export type Loaded = {
@@ -55,7 +58,16 @@ export async function compileSource(source: string, runtime?: Runtime): Promise<
 
 /** @throws when the plugin refuses to start. */
 export function load(wasm: Uint8Array, options: LoadOptions = {}): Loaded {
-  const { configs, clusters, allowed = null, strategies, fuel = FUEL.default, memory = DEFAULT_MEMORY } = options;
+  const {
+    configs,
+    clusters,
+    allowed = null,
+    strategies,
+    fuel = FUEL.default,
+    memory = DEFAULT_MEMORY,
+    namespaces,
+    now,
+  } = options;
   const reports: string[] = [];
   const { set } = loadPlugin(buildModule(wasm, { memory }), {
     cells: new Float64Array(PLUGIN_CELLS.size),
@@ -63,6 +75,8 @@ export function load(wasm: Uint8Array, options: LoadOptions = {}): Loaded {
     configs,
     clusters,
     strategies,
+    namespaces,
+    now,
     settings: { fuel, memory, clusters: allowed },
   });
   return { instances: set.instances, reports, dispose: () => set.dispose() };

@@ -68,6 +68,40 @@ testInEachMode("ab-header: a visitor gets a variant and keeps it", async (t) => 
   }
 });
 
+testInEachMode("canary-cookie: a visitor keeps the side that was drawn", async (t) => {
+  const get = await startExample(t, "canary-cookie");
+  const first = await get("/");
+  const [, drawn] = /^release=(\d{1,4}); Path=\/; Max-Age=\d+; HttpOnly; SameSite=Lax$/.exec(
+    String(first.headers["set-cookie"]),
+  )!;
+  const sides: [cookie: string, upstream: string][] = [
+    [drawn!, seenBy(first).upstream],
+    ["0", "canary"],
+    ["1999", "canary"],
+    ["2000", "stable"],
+    ["9999", "stable"],
+  ];
+  for (const [cookie, upstream] of sides) {
+    const again = await get("/", { cookie: `other=1; release=${cookie}` });
+    assert.equal(seenBy(again).upstream, upstream, cookie);
+    assert.equal(again.headers["set-cookie"], undefined);
+  }
+  for (const cookie of ["", "x", "-1", "10000"])
+    assert.match(
+      String((await get("/", { cookie: `release=${cookie}` })).headers["set-cookie"]),
+      /^release=\d/,
+      cookie,
+    );
+});
+
+testInEachMode("mask-json: an answer goes out without the fields that are to be masked", async (t) => {
+  const get = await startExample(t, "mask-json");
+  const answer = await get("/", { authorization: "Bearer secret", "x-kept": "yes" });
+  const seen = seenBy(answer);
+  assert.deepEqual([seen.headers.authorization, seen.headers["x-kept"]], ["***", "yes"]);
+  assert.ok(!answer.body.includes("Bearer secret"));
+});
+
 testInEachMode("c-plugin: a filter in C gives an edition, and answers for it", async (t) => {
   const get = await startExample(t, "c-plugin");
   assert.equal(seenBy(await get("/")).headers["x-edition"], "stable");

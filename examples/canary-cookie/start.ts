@@ -1,0 +1,7 @@
+import { runExample } from "../run-example.ts";
+
+await runExample({
+  directory: import.meta.dirname,
+  upstreams: { stable: 9001, canary: 9002 },
+  commands: ["curl -i $URL/", "curl -i -H 'Cookie: release=0' $URL/", "curl -i -H 'Cookie: release=9999' $URL/"],
+});

@@ -1,0 +1,34 @@
+// A filter: puts "***" in the place of fields of JSON answers that nobody outside is to see.
+//
+// The answer's head is held back until its body is complete, so that an answer that cannot be read is refused and
+// not half sent. What is no JSON passes as it is.
+import { Body, Config, fromView, JsonMask, Request, Response, toView } from "sluice/sdk";
+
+const mask = new JsonMask(Config.list("fields"), Config.string("replacement", '"***"'));
+
+export function onResponse(req: Request, res: Response): void {
+  const type = res.headers.get("content-type");
+  if (type === null || !isJson(type)) return;
+  if (res.headers.has("content-encoding")) res.respond(502, "a coded answer cannot be masked\n");
+  else res.hold();
+}
+
+export function onResponseBody(req: Request, res: Response, body: Body): void {
+  const type = res.headers.get("content-type");
+  // The answer to HEAD, 204 and 304 have a type and no body.
+  if (type === null || !isJson(type) || body.size == 0) return;
+  const masked = mask.apply(fromView(body.bytes()));
+  if (masked) body.replace(toView(masked));
+  else res.respond(502, "the answer is not JSON\n");
+}
+
+export function onRequest(req: Request): void {
+  // An upstream that compresses would hide its answer from the mask.
+  req.headers.remove("accept-encoding");
+}
+
+/** `application/json`, `application/problem+json`, …, with parameters or without. */
+function isJson(type: string): bool {
+  const bare = type.split(";")[0].trim().toLowerCase();
+  return bare == "application/json" || bare.endsWith("+json");
+}

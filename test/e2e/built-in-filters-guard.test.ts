@@ -1,0 +1,64 @@
+/** Built-in filters in the real program: who may pass does, nobody else, and all threads count as one. */
+import assert from "node:assert/strict";
+import { createHash, generateKeyPairSync, sign } from "node:crypto";
+import { type Ports, startSluice, testInEachMode } from "./program.ts";
+
+const LISTENER = (ports: Ports, chain: string): string =>
+  `listeners: { web: { address: "127.0.0.1:${ports.web}", chain: ${chain} } }\n`;
+const statusOf = async (url: string, headers: Record<string, string> = {}): Promise<number> => {
+  const answer = await fetch(url, { headers: { connection: "close", ...headers } });
+  await answer.arrayBuffer();
+  return answer.status;
+};
+
+testInEachMode("rate-limit lets the quota through once, whichever thread is asked", async (t) => {
+  // An hour of window: no more comes back while the test runs.
+  const chain = '[{ rate-limit: { quota: 20, window: 36000, key: "header:x-client" } }]';
+  const sluice = await startSluice(t, (ports) => LISTENER(ports, chain), { workers: 3 });
+  for (const client of ["ann", "bob"]) {
+    const asked = Array.from({ length: 60 }, () => statusOf(sluice.url, { "x-client": client }));
+    const statuses = await Promise.all(asked);
+    // Without a rule, what passes finds no route.
+    assert.deepEqual(
+      [404, 429].map((status) => statuses.filter((found) => found === status).length),
+      [20, 40],
+    );
+  }
+  const answer = await fetch(sluice.url, { headers: { "x-client": "ann" } });
+  assert.match(answer.headers.get("ratelimit")!, /^"default";r=0;t=\d+$/);
+  assert.ok(Number(answer.headers.get("retry-after")) > 0);
+});
+
+testInEachMode("keys, passwords and tokens are asked for, also by the connections of many threads", async (t) => {
+  const { publicKey, privateKey } = generateKeyPairSync("ed25519");
+  const hash = createHash("sha256").update("open:sesame").digest("hex");
+  const routes = (ports: Ports): string => `listeners:
+  web:
+    address: "127.0.0.1:${ports.web}"
+    routes:
+      - { match: { path: /key }, chain: [{ api-key: { keys: { ann: correct-horse-battery } } }], cluster: none }
+      - { match: { path: /basic }, chain: [{ basic-auth: { users: { ann: "sha256:${hash}" } } }], cluster: none }
+      - { match: { path: /jwt }, chain: [{ jwt: { keys: [{ alg: EdDSA, key: ${JSON.stringify(publicKey.export({ format: "jwk" }))} }] } }], cluster: none }
+      - { match: { path: /inside }, chain: [{ ip-filter: { allow: 127.0.0.0/8 } }], cluster: none }
+      - { match: { path: /outside }, chain: [{ ip-filter: { deny: 127.0.0.0/8 } }], cluster: none }
+clusters: { none: ["127.0.0.1:1"] }
+`;
+  const sluice = await startSluice(t, routes, { workers: 2 });
+  const part = (value: object) => Buffer.from(JSON.stringify(value)).toString("base64url");
+  const text = `${part({ alg: "EdDSA" })}.${part({ exp: Math.floor(Date.now() / 1000) + 600 })}`;
+  const token = `${text}.${sign(null, Buffer.from(text), privateKey).toString("base64url")}`;
+  const basic = Buffer.from("ann:open:sesame").toString("base64");
+  // Nothing listens there: who passes is told so.
+  const cases: [path: string, headers: Record<string, string>, status: number][] = [
+    ["/key", {}, 401],
+    ["/key", { "x-api-key": "correct-horse-battery" }, 502],
+    ["/basic", { authorization: `Basic ${basic.slice(4)}` }, 401],
+    ["/basic", { authorization: `Basic ${basic}` }, 502],
+    ["/jwt", { authorization: `Bearer ${text}.${token.slice(-86, -4)}AAAA` }, 401],
+    ["/jwt", { authorization: `Bearer ${token}` }, 502],
+    ["/inside", {}, 502],
+    ["/outside", {}, 403],
+  ];
+  for (let i = 0; i < 6; i++)
+    for (const [path, headers, status] of cases) assert.equal(await statusOf(sluice.url + path, headers), status, path);
+});
