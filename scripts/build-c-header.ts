@@ -138,7 +138,12 @@ function describeImports(): string[] {
   return Object.entries(abi.IMPORTS).flatMap(([module, calls]) => {
     const group = /^sluice:(\w+)\/\d+$/.exec(module)![1]!;
     const texts = Object.entries(calls as Record<string, abi.Import>).map(([name, call]) =>
-      describeImport(module, group === "core" || name.startsWith(`${group}_`) ? name : `${group}_${name}`, name, call),
+      describeImport(
+        module,
+        group === "core" || name.startsWith(`${group.replace(/s$/, "")}_`) ? name : `${group}_${name}`,
+        name,
+        call,
+      ),
     );
     return [`/* ── ${module} ── */\n`, `${texts.join("\n\n")}\n`];
   });

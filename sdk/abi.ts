@@ -89,6 +89,13 @@ export namespace SIGNATURE {
   export const eddsa: i32 = 3;
 }
 
+export namespace METRIC {
+  export const counter: i32 = 0;
+  export const gauge: i32 = 1;
+  export const histogram: i32 = 2;
+  export const latest: i32 = 3;
+}
+
 /** What `config_kind` answers. */
 export namespace KIND {
   export const absent: i32 = 0;

@@ -81,6 +81,15 @@ export declare function verify(algorithm: i32, key: usize, keyLen: i32, data: us
 @external("sluice:crypto/1", "random_bytes")
 export declare function random_bytes(out: usize, len: i32): i32;
 
+@external("sluice:metrics/1", "metric_define")
+export declare function metric_define(kind: i32, name: usize, nameLen: i32, help: usize, helpLen: i32, labels: usize, labelsLen: i32, buckets: usize, bucketsLen: i32): i32;
+@external("sluice:metrics/1", "metric_add")
+export declare function metric_add(metric: i32, by: f64): i32;
+@external("sluice:metrics/1", "metric_set")
+export declare function metric_set(metric: i32, value: f64): i32;
+@external("sluice:metrics/1", "metric_observe")
+export declare function metric_observe(metric: i32, value: f64): i32;
+
 @external("sluice:kv/1", "kv_find")
 export declare function kv_find(name: usize, nameLen: i32): i32;
 @external("sluice:kv/1", "kv_get")

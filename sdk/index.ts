@@ -42,6 +42,7 @@ export { JsonMask } from "./json-mask";
 export { JsonWriter } from "./json-writer";
 export { log } from "./log";
 export { Matcher } from "./matcher";
+export { Counter, Gauge, Histogram, Latest, counter, gauge, histogram, latest } from "./metrics";
 export { Outcome } from "./outcome";
 export { PerEndpoint } from "./per-endpoint";
 export { Percent } from "./percent";

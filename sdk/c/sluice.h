@@ -223,6 +223,12 @@ enum {
   SLUICE_LIMIT_SHORTEST_TICK = 50,
   SLUICE_LIMIT_LONGEST_TICK = 86400000,
   SLUICE_LIMIT_EXCHANGE_KEY = 256,
+  /* Series of one plugin, the characters of a name, bytes of its help and of its labels, labels, buckets. */
+  SLUICE_LIMIT_METRICS = 64,
+  SLUICE_LIMIT_METRIC_NAME = 128,
+  SLUICE_LIMIT_METRIC_TEXT = 1024,
+  SLUICE_LIMIT_METRIC_LABELS = 8,
+  SLUICE_LIMIT_METRIC_BUCKETS = 32,
   SLUICE_LIMIT_KV_KEY = 256,
   SLUICE_LIMIT_KV_VALUE = 65536,
   /* The text of a public key. The longest that is served, RSA of 8192 bits, has 1.5 KiB. */
@@ -232,6 +238,17 @@ enum {
   SLUICE_LIMIT_CONFIG_PATH = 1024,
   SLUICE_LIMIT_TABLES = 8,
   SLUICE_LIMIT_TABLE_ENTRIES = 131072,
+};
+
+/* Kinds of metrics, for `metric_define`. */
+enum {
+  /* Only goes up. */
+  SLUICE_METRIC_COUNTER = 0,
+  /* The sum of what each thread has set or added. */
+  SLUICE_METRIC_GAUGE = 1,
+  SLUICE_METRIC_HISTOGRAM = 2,
+  /* A gauge that shows what any thread has set last. */
+  SLUICE_METRIC_LATEST = 3,
 };
 
 /* What a hook may answer. An answer that the hook does not define is a failure, never "continue". */
@@ -414,6 +431,25 @@ int32_t sluice_log_write(int32_t level, const void *text, int32_t text_len);
 /* milliseconds since 1970 with fractions; never goes back on one thread */
 SLUICE_IMPORT("sluice:clock/1", "now_precise")
 double sluice_clock_now_precise(void);
+
+/* ── sluice:metrics/1 ── */
+
+/* (kind, name, nameLen, help, helpLen, labels, labelsLen, buckets, bucketsLen) -> number | notHere | invalid |
+ * tooLarge | absent */
+SLUICE_IMPORT("sluice:metrics/1", "metric_define")
+int32_t sluice_metric_define(int32_t kind, const void *name, int32_t name_len, const void *help, int32_t help_len, const void *labels, int32_t labels_len, const void *buckets, int32_t buckets_len);
+
+/* (metric, by) -> ok | invalid; a counter or a gauge */
+SLUICE_IMPORT("sluice:metrics/1", "metric_add")
+int32_t sluice_metric_add(int32_t metric, double by);
+
+/* (metric, number) -> ok | invalid; a gauge, or `latest` */
+SLUICE_IMPORT("sluice:metrics/1", "metric_set")
+int32_t sluice_metric_set(int32_t metric, double number);
+
+/* (metric, number) -> ok | invalid; a histogram */
+SLUICE_IMPORT("sluice:metrics/1", "metric_observe")
+int32_t sluice_metric_observe(int32_t metric, double number);
 
 /* ── sluice:kv/1 ── */
 

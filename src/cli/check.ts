@@ -47,7 +47,7 @@ async function tryPlugins(config: Config): Promise<readonly Problem[]> {
     namespace: () => 0,
   });
   const makeHost = (cells: Float64Array) => new PluginHost({ cells, report: () => undefined });
-  return tryGuests(makeHost, { built, config, threads: config.workers || availableParallelism() });
+  return tryGuests(makeHost, { built, config, threads: config.workers || availableParallelism() }).problems;
 }
 
 /** The modules alone, when other things are wrong: every problem is told at once. */

@@ -18,6 +18,7 @@ const MEMORY = 16 * 1024 * 1024;
 const PERMISSIONS: Readonly<Record<string, string>> = {
   "sluice:core/1": "read and change requests and responses, and choose among the clusters that it is allowed",
   "sluice:log/1": "write to the log",
+  "sluice:metrics/1": "count in metrics of its own",
   "sluice:kv/1": "keep entries that all threads share, in the namespaces that it is allowed",
   "sluice:clock/1": "tell the time to the microsecond",
   "sluice:balance/1": "see endpoints and their load",

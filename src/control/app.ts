@@ -20,6 +20,7 @@ import { Listeners } from "./listeners.ts";
 import type { FromThread } from "./messages.ts";
 import { Modules } from "./modules.ts";
 import { PluginHealth } from "./plugin-health.ts";
+import { listMetrics } from "./plugin-metrics.ts";
 import { type Reloaded, Reloader, readConfigFile } from "./reload.ts";
 import { Resolver } from "./resolve.ts";
 import { rowsOf, Slots } from "./slots.ts";
@@ -163,6 +164,7 @@ export class App {
     this.#metrics = createMetrics({
       counters: this.#counters,
       threads: () => this.#threads.present(),
+      pluginMetrics: () => listMetrics(this.#reloader.current?.plan ?? null),
       keyValue: () => [...namespaces.list()].map(([name, number]) => ({ name, ...keyValue.use(number) })),
       restarts: () => this.#threads.restarts(),
       reloads: () => this.#reloader.counts,

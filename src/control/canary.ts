@@ -3,6 +3,7 @@ import type { Config, Problem } from "../config/schema.ts";
 import { BLOCK_CELLS } from "../observe/series.ts";
 import type { InstancePlan, Plan } from "./plan.ts";
 import { type Built, checkGuests } from "./plan-builder.ts";
+import { checkMetrics, type Definitions } from "./plugin-metrics.ts";
 import { checkRoles } from "./roles.ts";
 
 /** A plugin host to be thrown away. */
@@ -12,43 +13,49 @@ export type TrialHost = {
     instances: readonly InstancePlan[];
     clusters: readonly string[];
     strategies: readonly string[];
-  }): { dispose(): void };
+  }): { dispose(): void; defined(): Definitions };
   /** Guests that run in it. */
   guests(): number;
 };
 
+/** What came of it: what is wrong, and the metrics that each instance has defined. */
+export type Trial = { readonly problems: readonly Problem[]; readonly metrics: Definitions };
+
+type Attempt = { readonly guests: number; readonly metrics: Definitions; readonly problem: string | null };
+
 export function tryGuests(
   makeHost: (cells: Float64Array) => TrialHost,
   { built, config, threads }: { built: Built; config: Config; threads: number },
-): Problem[] {
+): Trial {
   const misplaced = checkRoles(built);
-  if (misplaced.length > 0) return misplaced;
+  if (misplaced.length > 0) return { problems: misplaced, metrics: [] };
   const { plan, places } = built;
   const cells = new Float64Array(BLOCK_CELLS);
   const clusters = plan.clusters.map((cluster) => cluster.name);
   const strategies = [...new Set(plan.clusters.flatMap((cluster) => cluster.strategies.map(({ name }) => name)))];
-  const attempt = (instances: readonly InstancePlan[]): { guests: number; problem: string | null } => {
+  const attempt = (instances: readonly InstancePlan[]): Attempt => {
     try {
       const host = makeHost(cells);
       const set = host.prepare({ modules: plan.modules, instances, clusters, strategies });
       const guests = host.guests();
+      const metrics = set.defined();
       set.dispose();
-      return { guests, problem: null };
+      return { guests, metrics, problem: null };
     } catch (error) {
-      return { guests: 0, problem: error instanceof Error ? error.message : String(error) };
+      return { guests: 0, metrics: [], problem: error instanceof Error ? error.message : String(error) };
     }
   };
   const whole = attempt(plan.instances);
+  const top = { file: config.file, line: 1, column: 1, path: "plugins" };
   if (whole.problem === null) {
-    const tooMany = checkGuests(threads, whole.guests, { file: config.file, line: 1, column: 1, path: "plugins" });
-    return tooMany === null ? [] : [tooMany];
+    const tooMany = checkGuests(threads, whole.guests, top);
+    const problems = [...(tooMany === null ? [] : [tooMany]), ...checkMetrics(built, whole.metrics)];
+    return { problems, metrics: whole.metrics };
   }
   // One by one, so that every problem comes with its place.
   const problems = plan.instances.flatMap((instance, index) => {
     const { problem } = attempt([instance]);
     return problem === null ? [] : [{ ...places[index]!, message: problem }];
   });
-  return problems.length > 0
-    ? problems
-    : [{ file: config.file, line: 1, column: 1, path: "plugins", message: whole.problem }];
+  return { problems: problems.length > 0 ? problems : [{ ...top, message: whole.problem }], metrics: [] };
 }

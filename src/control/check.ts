@@ -6,7 +6,7 @@ import { type Built, buildPlan } from "./plan-builder.ts";
 export type CheckTools = {
   readonly builtins: string;
   readonly modules: Modules;
-  readonly tryGuests: (built: Built, config: Config) => readonly Problem[];
+  readonly tryGuests: (built: Built, config: Config) => { readonly problems: readonly Problem[] };
 };
 
 /** Builds every plugin and runs its guests once; names are not resolved, and nothing is bound. */
@@ -25,5 +25,5 @@ export async function checkConfig(config: Config, tools: CheckTools): Promise<re
     cells: () => 0,
     namespace: () => 0,
   });
-  return tools.tryGuests(built, config);
+  return tools.tryGuests(built, config).problems;
 }

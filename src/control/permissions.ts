@@ -16,6 +16,7 @@ const PERMISSIONS: { readonly [G in keyof typeof IMPORTS]: Permission | null } =
   "sluice:log/1": null,
   "sluice:balance/1": null,
   "sluice:crypto/1": null,
+  "sluice:metrics/1": null,
   "sluice:kv/1": { isGiven: (allow) => allow.kv.length > 0, add: "kv: [NAME]" },
   "sluice:clock/1": { isGiven: (allow) => allow.clock === "precise", add: "clock: precise" },
 };

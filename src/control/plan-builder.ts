@@ -103,7 +103,7 @@ class PlanBuilder {
     const known = this.#instanceByKey.get(key);
     if (known !== undefined) return known;
     const cells = this.#sources.cells("plugin", { plugin });
-    this.#instances.push({ key, ...settings, module: this.#module(module), cells });
+    this.#instances.push({ key, ...settings, module: this.#module(module), metrics: null, cells });
     this.#places.push(use.at);
     this.#instanceByKey.set(key, this.#instances.length - 1);
     return this.#instances.length - 1;

@@ -5,6 +5,7 @@
  * Each thread makes its `Snapshot` of it. All times are milliseconds, all sizes bytes.
  */
 import type { ModulePlan } from "../plugin/build.ts";
+import type { MetricPlan } from "../plugin/metrics.ts";
 
 export type Plan = {
   readonly version: number;
@@ -41,6 +42,8 @@ export type InstancePlan = {
   readonly cluster: string;
   /** Key-value namespaces that it may use, with their numbers in the store. */
   readonly namespaces: readonly NamespacePlan[];
+  /** What it defined when it was tried; null before. */
+  readonly metrics: readonly MetricPlan[] | null;
   /** First cell of this plugin's counters (`observe/series.ts`, PLUGIN_CELLS); shared by instances of one plugin. */
   readonly cells: number;
 };

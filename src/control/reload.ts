@@ -7,10 +7,12 @@ import { readFile } from "node:fs/promises";
 import { isIP } from "node:net";
 import type { Config, Place, Problem } from "../config/schema.ts";
 import type { Log } from "../observe/log.ts";
+import type { Trial } from "./canary.ts";
 import type { Listeners, Opening } from "./listeners.ts";
 import { listWasmFiles, type Modules, readWasmFiles, type WasmFiles } from "./modules.ts";
 import type { Plan } from "./plan.ts";
 import { type Built, buildPlan, listHostNames, type PlanSources } from "./plan-builder.ts";
+import { placeMetrics } from "./plugin-metrics.ts";
 import type { Resolver } from "./resolve.ts";
 import type { Versions } from "./versions.ts";
 
@@ -42,7 +44,7 @@ export type ReloaderOptions = {
   /** Gives back what a version that no thread has seen held in shared memory. */
   readonly release: (version: number) => void;
   /** Runs a plan's guests once, aside: what is wrong with them. */
-  readonly tryGuests: (built: Built, config: Config) => readonly Problem[];
+  readonly tryGuests: (built: Built, config: Config) => Trial;
   /** The files that a version is made of, in service or not: a change of one is worth a reload. */
   readonly onFiles: (paths: readonly string[]) => void;
   /** Starts the data threads that a version needs. @throws Error */
@@ -230,8 +232,9 @@ export class Reloader {
         cells: (...key) => cells(version, key),
         namespace,
       });
-      this.#refuse(tryGuests(built, config));
-      return built;
+      const { problems, metrics } = tryGuests(built, config);
+      this.#refuse(problems);
+      return placeMetrics(built, metrics, (...key) => cells(version, key));
     } catch (error) {
       release(version);
       throw error;

@@ -1,4 +1,5 @@
 /** The main thread's side of the counters (`series.ts`): hands out cell ranges by series, and sums the blocks. */
+import { LIMIT } from "../plugin/abi.ts";
 import { BLOCK_CELLS, HISTOGRAM_CELLS, LISTENER_CELLS, PLUGIN_CELLS, STATUS_CELLS, THREAD_CELLS } from "./series.ts";
 
 /** Cells of one series of each kind. */
@@ -15,6 +16,13 @@ export const SERIES_CELLS = {
   listener: LISTENER_CELLS.size,
   /** `sluice_plugin_*{plugin}` */
   plugin: PLUGIN_CELLS.size,
+  /** What plugins define, by kind. */
+  pluginCounter: 1,
+  pluginGauge: 1,
+  /** A cell for each bucket, one for +Inf, the sum. */
+  pluginHistogram: LIMIT.metricBuckets + 2,
+  /** The value, and when it was set. */
+  pluginLatest: 2,
 } as const;
 export type SeriesKind = keyof typeof SERIES_CELLS;
 
@@ -91,6 +99,7 @@ export class Counters {
     block[THREAD_CELLS.requestsInFlight] = 0;
     block[THREAD_CELLS.guests] = 0;
     block[THREAD_CELLS.loopDelay] = 0;
+    for (const series of this.list("pluginGauge")) block[series.base] = 0;
     for (const series of this.list("listener")) block[series.base + LISTENER_CELLS.connections] = 0;
   }
 

@@ -2,6 +2,7 @@
 import { collectDefaultMetrics, type Metric, type MetricType, Registry } from "prom-client";
 import { FAILURE, HOOKS } from "../plugin/abi.ts";
 import type { Counters, Labels, Series, SeriesKind } from "./counters.ts";
+import { type PluginMetric, renderPluginMetrics } from "./plugin-metrics.ts";
 import { BUCKETS, LISTENER_CELLS, MAX_REASONS, PLUGIN_CELLS, STATUS_LABELS, THREAD_CELLS } from "./series.ts";
 
 export type Metrics = { readonly contentType: string; render(): Promise<string> };
@@ -10,6 +11,8 @@ export type MetricsSources = {
   readonly counters: Counters;
   /** The numbers of the threads there are. */
   readonly threads: () => readonly number[];
+  /** Those that plugins define. */
+  readonly pluginMetrics: () => Iterable<PluginMetric>;
   /** What each key-value namespace holds and has lost. */
   readonly keyValue: () => Iterable<{ name: string; entries: number; bytes: number; evicted: number; expired: number }>;
   readonly restarts: () => Iterable<{ thread: number; reason: string; count: number }>;
@@ -38,7 +41,8 @@ export function createMetrics(sources: MetricsSources): Metrics {
   registerControl(register, sources);
   // Every measurement of the main thread's delay wakes it.
   collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: 100 });
-  return { contentType: registry.contentType, render: () => registry.metrics() };
+  const renderOwn = () => renderPluginMetrics(sources.counters, sources.pluginMetrics());
+  return { contentType: registry.contentType, render: async () => (await registry.metrics()) + renderOwn() };
 }
 
 type Register = (kind: Kind, name: string, help: string, collect: () => Iterable<Value>) => void;

@@ -179,6 +179,17 @@ export const ATTEMPT = {
 /** Levels of `sluice:log/1` `write`. */
 export const LEVEL = { debug: 0, info: 1, warn: 2, error: 3 } as const;
 
+/** Kinds of metrics, for `metric_define`. */
+export const METRIC = {
+  /** Only goes up. */
+  counter: 0,
+  /** The sum of what each thread has set or added. */
+  gauge: 1,
+  histogram: 2,
+  /** A gauge that shows what any thread has set last. */
+  latest: 3,
+} as const;
+
 /** Ids for `digest` and `hmac` of `sluice:crypto/1`. MD5 and SHA-1 are broken and are not offered. */
 export const DIGEST = { sha256: 0, sha384: 1, sha512: 2 } as const;
 
@@ -223,6 +234,12 @@ export const LIMIT = {
   shortestTick: 50,
   longestTick: 86_400_000,
   exchangeKey: 256,
+  /** Series of one plugin, the characters of a name, bytes of its help and of its labels, labels, buckets. */
+  metrics: 64,
+  metricName: 128,
+  metricText: 1024,
+  metricLabels: 8,
+  metricBuckets: 32,
   kvKey: 256,
   kvValue: 64 * 1024,
   /** The text of a public key. The longest that is served, RSA of 8192 bits, has 1.5 KiB. */
@@ -319,6 +336,15 @@ export const IMPORTS = {
       result: "f64",
       doc: "milliseconds since 1970 with fractions; never goes back on one thread",
     },
+  },
+  "sluice:metrics/1": {
+    metric_define: i(
+      9,
+      "(kind, name, nameLen, help, helpLen, labels, labelsLen, buckets, bucketsLen) -> number | notHere | invalid | tooLarge | absent",
+    ),
+    metric_add: i32(["i32", "f64"], "(metric, by) -> ok | invalid; a counter or a gauge"),
+    metric_set: i32(["i32", "f64"], "(metric, number) -> ok | invalid; a gauge, or `latest`"),
+    metric_observe: i32(["i32", "f64"], "(metric, number) -> ok | invalid; a histogram"),
   },
   "sluice:kv/1": {
     kv_find: i(2, "(name, nameLen) -> number of a namespace | denied; it stays the same while the process lives"),

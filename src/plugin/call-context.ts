@@ -11,6 +11,7 @@ import { Fault } from "./fault.ts";
 import type { HiddenNames } from "./hidden-names.ts";
 import type { KeyValue } from "./key-value.ts";
 import { GuestMemory } from "./memory.ts";
+import type { PluginMetrics } from "./metrics.ts";
 
 /** The part of a configuration that its host calls need. */
 export interface Configuration {
@@ -33,6 +34,8 @@ export interface Configuration {
   /** The number of a namespace, or `denied`. */
   findNamespace(name: string): number;
   mayUse(namespace: number): boolean;
+  /** Metrics that it has defined. */
+  readonly metrics: PluginMetrics;
   /** False when the plugin has written too much of late. */
   log(level: keyof typeof LEVEL, hook: number, text: string): boolean;
 }

@@ -9,6 +9,7 @@ import { type Clocks, GuestHolder, StartError } from "./guest-holder.ts";
 import { handOver } from "./hand-over.ts";
 import { PluginInstance } from "./instance.ts";
 import type { KeyValue } from "./key-value.ts";
+import type { MetricDefinition } from "./metrics.ts";
 import { NameIds, NameTable } from "./name-table.ts";
 import { hookName, type PluginNews, PluginReport, type Report } from "./report.ts";
 
@@ -44,6 +45,8 @@ export interface InstanceSet {
   readonly instances: readonly Instance[];
   /** The version is taken into service. */
   commit(): void;
+  /** Metrics that its instances have defined, when they were on trial. */
+  defined(): readonly (readonly MetricDefinition[])[];
   /** Drops its references: guests that no set holds are gone. */
   dispose(): void;
 }
@@ -104,7 +107,8 @@ export class PluginHost {
       dispose();
       throw error;
     }
-    return { instances, commit: () => this.#commit(instances, used), dispose };
+    const defined = () => instances.map(({ metrics }) => metrics.defined);
+    return { instances, commit: () => this.#commit(instances, used), defined, dispose };
   }
 
   /** Calls the `tick` of every configuration in service whose time has come. */

@@ -8,6 +8,7 @@ import { makeCryptoCalls } from "./calls-crypto.ts";
 import { makeExchangeCalls } from "./calls-exchange.ts";
 import { makeHeadCalls } from "./calls-head.ts";
 import { makeKeyValueCalls } from "./calls-kv.ts";
+import { makeMetricCalls } from "./calls-metrics.ts";
 import { makeStateCalls } from "./calls-state.ts";
 import { Fault } from "./fault.ts";
 
@@ -31,6 +32,7 @@ export function makeImports(context: CallContext) {
     "sluice:log/1": makeLogCalls(context),
     "sluice:clock/1": makeClockCalls(context),
     "sluice:crypto/1": makeCryptoCalls(context),
+    "sluice:metrics/1": makeMetricCalls(context),
     "sluice:kv/1": makeKeyValueCalls(context),
     "sluice:balance/1": makeBalanceCalls(context),
   } satisfies Imports;

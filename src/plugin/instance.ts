@@ -11,6 +11,7 @@ import { type GuestHolder, type Member, StartError } from "./guest-holder.ts";
 import { HiddenNames } from "./hidden-names.ts";
 import type { Instance } from "./host.ts";
 import type { KeyValue } from "./key-value.ts";
+import { PluginMetrics } from "./metrics.ts";
 import type { NameTable } from "./name-table.ts";
 import { OUTCOME } from "./outcome.ts";
 import { hookName, type Level, type PluginReport } from "./report.ts";
@@ -52,6 +53,7 @@ export class PluginInstance implements Instance, Member {
   readonly bodyLimit: number;
   readonly refusesTooLarge: boolean;
   readonly keyValue: KeyValue | null;
+  readonly metrics: PluginMetrics;
   readonly #namespaces: readonly NamespacePlan[];
   readonly #fuel: number;
   readonly #skips: boolean;
@@ -81,6 +83,7 @@ export class PluginInstance implements Instance, Member {
     this.bodyLimit = plan.body;
     this.refusesTooLarge = plan.tooLarge === "reject";
     this.keyValue = keyValue;
+    this.metrics = new PluginMetrics(plan.metrics, cells);
     this.#namespaces = plan.namespaces;
     this.#fuel = Math.min(plan.fuel, MOST_FUEL);
     this.#skips = plan.onFailure === "skip";

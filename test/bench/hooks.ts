@@ -142,6 +142,7 @@ async function startPlugins(files: Readonly<Record<string, string>>): Promise<Ma
       clusters: null,
       hidden: [],
       cluster: "",
+      metrics: null,
       namespaces: [],
       cells: module * 1024,
     },

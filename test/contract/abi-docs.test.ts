@@ -53,6 +53,10 @@ test("every limit and price stands in the tables", () => {
     ["the body given", [LIMIT.responseBody]],
     ["the key of a value", [LIMIT.exchangeKey]],
     ["values of an exchange", [LIMIT.exchangeValues, LIMIT.exchangeValue]],
+    ["metrics that a plugin", [LIMIT.metrics, LIMIT.metricLabels]],
+    ["the name of a metric", [LIMIT.metricName]],
+    ["help, or labels", [LIMIT.metricText]],
+    ["buckets of", [LIMIT.metricBuckets]],
     ["the key of a key-value", [LIMIT.kvKey]],
     ["a key-value entry", [LIMIT.kvValue]],
     ["the path of a configuration", [LIMIT.configPath]],
@@ -84,8 +88,8 @@ test("every limit and price stands in the tables", () => {
 });
 
 test("the other numbers stand in the text", () => {
-  const { RESULT, STATUS, HEADERS, ENDPOINT_TEXT, ATTEMPT, LEVEL, DIGEST, SIGNATURE } = abi;
-  for (const group of [RESULT, STATUS, HEADERS, ENDPOINT_TEXT, ATTEMPT, LEVEL, DIGEST, SIGNATURE])
+  const { RESULT, STATUS, HEADERS, ENDPOINT_TEXT, ATTEMPT, LEVEL, METRIC, DIGEST, SIGNATURE } = abi;
+  for (const group of [RESULT, STATUS, HEADERS, ENDPOINT_TEXT, ATTEMPT, LEVEL, METRIC, DIGEST, SIGNATURE])
     for (const [name, number] of Object.entries(group))
       assert.ok(page.includes(`\`${name}\` ${number}`), `${name} ${number}`);
   assert.match(page, new RegExp(`ABI, version ${abi.ABI_VERSION}\n`));

@@ -43,7 +43,7 @@ test("the SDK's numbers are the host's", () => {
     // A word that AssemblyScript reserves has an underscore behind it.
     groups[name!] = Object.fromEntries(members.map(([, key, value]) => [key!.replace(/_$/, ""), Number(value)]));
   }
-  const { RESULT, STATUS, HEADERS, ATTRIBUTE, COLUMN, ENDPOINT_TEXT, ATTEMPT, LEVEL, DIGEST, SIGNATURE } = abi;
+  const { RESULT, STATUS, HEADERS, ATTRIBUTE, COLUMN, ENDPOINT_TEXT, ATTEMPT, LEVEL, METRIC, DIGEST, SIGNATURE } = abi;
   assert.deepEqual(groups, {
     RESULT,
     STATUS,
@@ -53,6 +53,7 @@ test("the SDK's numbers are the host's", () => {
     ENDPOINT_TEXT,
     ATTEMPT,
     LEVEL,
+    METRIC,
     DIGEST,
     SIGNATURE,
     KIND: CONFIG_KIND,

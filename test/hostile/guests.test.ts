@@ -11,6 +11,7 @@ import { Fault } from "../../src/plugin/fault.ts";
 import { Guest } from "../../src/plugin/guest.ts";
 import { OUTCOME } from "../../src/plugin/host.ts";
 import { Operation } from "../../src/plugin/key-value.ts";
+import { PluginMetrics } from "../../src/plugin/metrics.ts";
 import { RECOVERY } from "../../src/plugin/recovery.ts";
 import type { Exchange } from "../../src/proxy/exchange.ts";
 import { KeyValueStore } from "../../src/state/store.ts";
@@ -163,6 +164,7 @@ const configuration: Configuration = {
   keyValue: new KeyValueStore(KeyValueStore.allocate(1024 * 1024), 0),
   findNamespace: () => 0,
   mayUse: (namespace) => namespace === 0,
+  metrics: new PluginMetrics(null, new Float64Array(0)),
   log: () => true,
 };
 

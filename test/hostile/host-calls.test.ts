@@ -13,6 +13,7 @@ import type { Configuration } from "../../src/plugin/call-context.ts";
 import { SavedState } from "../../src/plugin/calls-state.ts";
 import { Guest } from "../../src/plugin/guest.ts";
 import { Operation } from "../../src/plugin/key-value.ts";
+import { PluginMetrics } from "../../src/plugin/metrics.ts";
 import type { Exchange } from "../../src/proxy/exchange.ts";
 import { Piece } from "../../src/proxy/piece.ts";
 import { KeyValueStore } from "../../src/state/store.ts";
@@ -45,6 +46,7 @@ const configuration: Configuration = {
   keyValue: new KeyValueStore(KeyValueStore.allocate(1024 * 1024), 0),
   findNamespace: () => 0,
   mayUse: (namespace) => namespace === 0,
+  metrics: new PluginMetrics(null, new Float64Array(0)),
   strategyIndex: (id) => (id === 0 ? 0 : STATUS.invalid),
   log: () => true,
 };

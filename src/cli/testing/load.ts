@@ -46,6 +46,7 @@ export function loadPlugin(
       tooLarge: "reject",
       hidden: [],
       cluster: "",
+      metrics: null,
       namespaces: namespaces.map((name, number) => ({ name, number })),
       cells: 0,
       ...settings,

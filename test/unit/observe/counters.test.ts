@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Counters, seriesKey } from "../../../src/observe/counters.ts";
 import { createMetrics } from "../../../src/observe/metrics.ts";
+import { renderPluginMetrics } from "../../../src/observe/plugin-metrics.ts";
 import {
   BLOCK_CELLS,
   countStatus,
@@ -10,12 +11,13 @@ import {
   PLUGIN_CELLS,
   THREAD_CELLS,
 } from "../../../src/observe/series.ts";
-import { HOOK } from "../../../src/plugin/abi.ts";
+import { HOOK, METRIC } from "../../../src/plugin/abi.ts";
 
 const metricsOf = (counters: Counters) =>
   createMetrics({
     counters,
     threads: () => [...counters.buffers.keys()],
+    pluginMetrics: () => [],
     keyValue: () => [{ name: "sessions", entries: 2, bytes: 160, evicted: 1, expired: 3 }],
     restarts: () => [{ thread: 1, reason: "stuck", count: 3 }],
     reloads: () => ({ accepted: 2, rejected: 1 }),
@@ -125,4 +127,34 @@ test("what the main thread knows itself is told as well", async () => {
   ])
     assert.ok(text.split("\n").includes(line), line);
   assert.match(text, /^process_cpu_seconds_total/m);
+});
+
+test("what a plugin gauges is forgotten with the thread, what it counts is not", () => {
+  const counters = new Counters(2);
+  const series = { series: "x" };
+  const bases = (["pluginGauge", "pluginCounter", "pluginLatest"] as const).map((kind) =>
+    counters.allocate(seriesKey(kind, series)),
+  );
+  for (const buffer of counters.buffers) for (const base of bases) new Float64Array(buffer)[base] = 2;
+  counters.clearGauges(0);
+  assert.deepEqual(
+    bases.map((base) => counters.sum(base)),
+    [2, 4, 4],
+  );
+});
+
+test("a latest is what the thread has set that was last to set it; escapes keep a line a line", () => {
+  const counters = new Counters(2);
+  const cells = counters.allocate(seriesKey("pluginLatest", { series: "x" }));
+  for (const [thread, [value, at]] of [
+    [7, 1000],
+    [3, 2000],
+  ].entries())
+    new Float64Array(counters.buffers[thread]!).set([value!, at!], cells);
+  const labels = [["x", '"\n\\']] as const;
+  const metric = { kind: METRIC.latest, name: "l", help: "a\\b\nc", labels, buckets: [], cells };
+  assert.equal(
+    renderPluginMetrics(counters, [{ plugin: "p", metric }]),
+    '# HELP l a\\\\b\\nc\n# TYPE l gauge\nl{plugin="p",x="\\"\\n\\\\"} 3\n',
+  );
 });

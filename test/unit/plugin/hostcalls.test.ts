@@ -16,6 +16,7 @@ import {
 import { CallContext, type Configuration, STARTING } from "../../../src/plugin/call-context.ts";
 import { HiddenNames } from "../../../src/plugin/hidden-names.ts";
 import { makeImports } from "../../../src/plugin/hostcalls.ts";
+import { PluginMetrics } from "../../../src/plugin/metrics.ts";
 import type { Exchange } from "../../../src/proxy/exchange.ts";
 import { addField, fieldsOf, makeExchange, makeView } from "./kit.ts";
 
@@ -44,6 +45,7 @@ const configuration: Configuration = {
   keyValue: null,
   findNamespace: () => STATUS.denied,
   mayUse: () => false,
+  metrics: new PluginMetrics(null, new Float64Array(0)),
   log: (level, _hook, text) => {
     lines.push(`${level} ${text}`);
     return true;

@@ -114,6 +114,7 @@ export function planOf(more: Partial<InstancePlan> = {}): InstancePlan {
     clusters: null,
     hidden: [],
     cluster: "",
+    metrics: null,
     namespaces: [],
     cells: 0,
     ...more,
