@@ -15,8 +15,10 @@ export async function run(args: string[]): Promise<number> {
   for (const [name, text] of projectFiles(basename(directory), kind)) await writeFile(join(directory, name), text);
   process.stdout.write(`made ${directory}, a ${kind}; go on with:
 
-  sluice plugin test ${directory}
-  sluice dev -c ${join(directory, "sluice.yaml")}
+  npx sluice plugin test ${directory}
+  node ${join(directory, "upstream.mjs")}
+  npx sluice dev -c ${join(directory, "sluice.yaml")}    # in another terminal
+  curl -i http://127.0.0.1:8080/
 `);
   return 0;
 }
@@ -43,6 +45,7 @@ function projectFiles(name: string, kind: Kind): [name: string, text: string][] 
     ["plugin.test.ts", TESTS[kind]],
     ...(SCHEMAS[kind] === null ? [] : [["plugin.schema.json", SCHEMAS[kind]] as [string, string]]),
     ["sluice.yaml", configuration(name, kind)],
+    ["upstream.mjs", UPSTREAM],
     ["README.md", readme(name, kind)],
     // For editors and for `asc`; `sluice plugin build` needs neither.
     ["asconfig.json", `${JSON.stringify({ extends: "sluice/sdk/asconfig.json", entries: ["plugin.ts"] }, null, 2)}\n`],
@@ -94,6 +97,19 @@ export function pick(endpoints: Endpoints): i32 {
 }
 `,
 };
+
+const UPSTREAM = `// node upstream.mjs: two servers to try the plugin on. Each answers with the request that it got.
+import { createServer } from "node:http";
+
+for (const port of [9001, 9002]) {
+  const server = createServer((request, response) => {
+    const { method, url, headers } = request;
+    response.setHeader("server", "upstream.mjs");
+    response.end(\`\${JSON.stringify({ port, method, url, headers }, null, 2)}\\n\`);
+  });
+  server.listen(port, "127.0.0.1", () => console.log(\`http://127.0.0.1:\${port}/\`));
+}
+`;
 
 /** Of the configuration; null for a kind that has none. */
 const SCHEMAS: Readonly<Record<Kind, string | null>> = {
@@ -212,13 +228,12 @@ function readme(name: string, kind: Kind): string {
 A ${kind} for Sluice, in AssemblyScript.
 
 \`\`\`sh
-sluice plugin test .             # plugin.test.ts
-sluice plugin build .            # plugin.ts → plugin.wasm
-sluice plugin inspect plugin.wasm
-sluice dev -c sluice.yaml        # serves 127.0.0.1:8080, compiles again on save
+npx sluice plugin test .             # plugin.test.ts
+npx sluice plugin build .            # plugin.ts → plugin.wasm
+npx sluice plugin inspect plugin.wasm
+node upstream.mjs                    # something to send to
+npx sluice dev -c sluice.yaml        # in another terminal: serves 127.0.0.1:8080, compiles again on save
 curl -i http://127.0.0.1:8080/
 \`\`\`
-
-\`sluice.yaml\` sends to an upstream at 127.0.0.1:9001; any HTTP server there will do.
 `;
 }
