@@ -8,6 +8,8 @@ import { after, test } from "node:test";
 import { launcher } from "./program.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "sluice-plugin-"));
+// As `npm init` makes one; a plugin's tests are modules all the same.
+writeFileSync(join(directory, "package.json"), '{ "private": true, "type": "commonjs" }');
 after(() => rmSync(directory, { recursive: true, force: true }));
 
 type Ended = { readonly code: number; readonly stdout: string; readonly stderr: string };

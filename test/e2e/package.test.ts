@@ -24,7 +24,7 @@ const exec = promisify(execFile);
 before(async () => {
   const { stdout } = await exec("npm", ["pack", "--json", "--pack-destination", directory], { cwd: root });
   const [{ filename }] = JSON.parse(stdout.slice(stdout.indexOf("[")));
-  writeFileSync(join(directory, "package.json"), '{ "private": true }');
+  writeFileSync(join(directory, "package.json"), '{ "private": true, "type": "commonjs" }');
   await exec("npm", ["install", "--prefer-offline", "--no-audit", "--no-fund", `./${filename}`], {
     cwd: directory,
     env,
