@@ -1,7 +1,11 @@
 /** Built-in filters in the real program: who may pass does, nobody else, and all threads count as one. */
 import assert from "node:assert/strict";
 import { createHash, generateKeyPairSync, sign } from "node:crypto";
-import { type Ports, startSluice, testInEachMode } from "./program.ts";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { type Ports, runSluice, startSluice, testInEachMode } from "./program.ts";
 
 const LISTENER = (ports: Ports, chain: string): string =>
   `listeners: { web: { address: "127.0.0.1:${ports.web}", chain: ${chain} } }\n`;
@@ -10,6 +14,35 @@ const statusOf = async (url: string, headers: Record<string, string> = {}): Prom
   await answer.arrayBuffer();
   return answer.status;
 };
+
+test("the guide's examples pass `sluice check`, and a secret that is refused is not shown", async () => {
+  const directory = mkdtempSync(join(tmpdir(), "sluice-filters-"));
+  try {
+    const check = async (chain: string) => {
+      const file = join(directory, "sluice.yaml");
+      writeFileSync(
+        file,
+        `listeners:\n  web:\n    address: 127.0.0.1:8080\n    chain:\n${chain.replace(/^/gm, "      ")}\n`,
+      );
+      return runSluice("check", "-c", file);
+    };
+    const guide = readFileSync(join(import.meta.dirname, "../../docs/filters.md"), "utf8");
+    for (const [, chain] of guide.matchAll(/```yaml\n([\s\S]*?)```/g)) {
+      const { code, stdout, stderr } = await check(chain!.replaceAll(/\$\{\w+\}/g, "0123456789abcdef".repeat(4)));
+      assert.equal(code, 0, `${chain}${stdout}${stderr}`);
+    }
+    const secrets = ["api-key: { keys: { ann: hunter2 } }", "basic-auth: { users: { ann: hunter2 } }"];
+    secrets.push("jwt: { keys: [{ alg: HS256, secret: hunter2 }] }", "jwt: { keys: [{ alg: RS256, key: hunter2 }] }");
+    for (const use of secrets) {
+      const { code, stdout, stderr } = await check(`- ${use}`);
+      assert.equal(code, 1, use);
+      assert.match(stdout + stderr, /expected/);
+      assert.ok(!(stdout + stderr).includes("hunter2"), stdout + stderr);
+    }
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+});
 
 testInEachMode("rate-limit lets the quota through once, whichever thread is asked", async (t) => {
   // An hour of window: no more comes back while the test runs.
