@@ -145,6 +145,11 @@ export interface BodyResult extends Cost {
   readonly response: Answer | null;
 }
 
+/** What `onSave` handed over; empty when it was nothing. */
+export interface SaveResult extends Cost {
+  readonly state: Uint8Array;
+}
+
 export interface BodyOptions {
   /** Whether nothing follows this piece; true without it. */
   last?: boolean;
@@ -185,6 +190,12 @@ export interface Guest {
     attempt: { endpoint: string; latency?: number; status?: number; failed?: boolean },
     request?: RequestInit | RequestResult,
   ): Cost;
+  /** `onTick`, at once, whatever the interval. */
+  tick(): Cost;
+  /** `onSave`. */
+  save(): SaveResult;
+  /** `onRestore`, with what another guest has saved: `next.restore(guest.save().state)`. */
+  restore(state: Uint8Array): Cost;
 }
 
 /** How a plugin failed. Its `stack` begins with the plugin's own lines. */

@@ -42,7 +42,7 @@ export type PluginParts = {
 };
 
 export interface InstanceSet {
-  readonly instances: readonly Instance[];
+  readonly instances: readonly PluginInstance[];
   /** The version is taken into service. */
   commit(): void;
   /** Metrics that its instances have defined, when they were on trial. */

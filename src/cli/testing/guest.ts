@@ -11,12 +11,15 @@ import type {
   RequestResult,
   ResponseInit,
   ResponseResult,
+  SaveResult,
 } from "../../../sdk/test.js";
 import { PART } from "../../http/head.ts";
 import { PLUGIN_CELLS } from "../../observe/series.ts";
 import { FUEL, HOOK, HOOKS, type Hook } from "../../plugin/abi.ts";
 import type { ModulePlan } from "../../plugin/build.ts";
-import { type Instance, type InstanceSet, OUTCOME, type PluginHost } from "../../plugin/host.ts";
+import { SavedState } from "../../plugin/calls-state.ts";
+import { type InstanceSet, OUTCOME, type PluginHost } from "../../plugin/host.ts";
+import type { PluginInstance } from "../../plugin/instance.ts";
 import type { Report } from "../../plugin/report.ts";
 import type { Exchange } from "../../proxy/exchange.ts";
 import { Piece } from "../../proxy/piece.ts";
@@ -130,6 +133,24 @@ export class TestGuest implements Guest {
     return this.#call("outcome", exchange).cost;
   }
 
+  tick(): Cost {
+    this.#need("tick");
+    return this.#measure("tick", (instance) => instance.tick()).cost;
+  }
+
+  save(): SaveResult {
+    this.#need("save");
+    const { result: state, cost } = this.#measure("save", (instance) => instance.save());
+    return { state: Uint8Array.from(state?.bytes.subarray(0, state.length) ?? []), ...cost };
+  }
+
+  restore(state: Uint8Array): Cost {
+    this.#need("restore");
+    const saved = new SavedState();
+    saved.append(Buffer.from(state), 0, state.length);
+    return this.#measure("restore", (instance) => instance.restore(saved)).cost;
+  }
+
   #callRequest(hook: Hook, exchange: Exchange): RequestResult {
     const before = takePicture(exchange);
     const { outcome, cost } = this.#call(hook, exchange);
@@ -190,7 +211,7 @@ export class TestGuest implements Guest {
     return { outcome: OUTCOME_NAMES[result] ?? "continue", cost };
   }
 
-  #measure<T>(hook: Hook, run: (instance: Instance) => T): { result: T; cost: Cost } {
+  #measure<T>(hook: Hook, run: (instance: PluginInstance) => T): { result: T; cost: Cost } {
     const cell = PLUGIN_CELLS.fuel + HOOK[hook];
     const fuel = this.#cells[cell]!;
     const memory = this.#host.memory();

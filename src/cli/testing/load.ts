@@ -1,6 +1,6 @@
 /** A plugin in the proxy's own host, without a proxy around it: for tests, benchmarks and `inspect`. */
 import type { InstancePlan } from "../../control/plan.ts";
-import { FUEL } from "../../plugin/abi.ts";
+import { FUEL, LIMIT } from "../../plugin/abi.ts";
 import type { ModulePlan } from "../../plugin/build.ts";
 import { type InstanceSet, PluginHost } from "../../plugin/host.ts";
 import type { Report } from "../../plugin/report.ts";
@@ -31,7 +31,10 @@ export function loadPlugin(
   { cells, report, configs = [null], clusters = [], strategies = [], namespaces = [], now, settings }: LoadOptions,
 ): { host: PluginHost; set: InstanceSet } {
   const keyValue = new KeyValueStore(KeyValueStore.allocate(STORE_SIZE), 0);
-  const host = new PluginHost({ cells, report, keyValue, ...(now === undefined ? {} : { now }) });
+  // Each look at this clock is a day later: what has to wait for its time, a tick or a restart, never waits here.
+  let time = 0;
+  const monotonic = () => (time += LIMIT.longestTick);
+  const host = new PluginHost({ cells, report, keyValue, monotonic, ...(now === undefined ? {} : { now }) });
   const instances = configs.map(
     (config, i): InstancePlan => ({
       key: String(i),

@@ -231,3 +231,25 @@ export function given(req: Request): void {}
   assert.throws(() => given!(1), /a value of Request cannot be handed in/);
   assert.throws(() => isEven!(1, 2), /isEven takes 1 arguments, not 2/);
 });
+
+test("a plugin's ticks are called at once, and what it saves is handed to another guest", async () => {
+  const file = write(
+    "ticks.ts",
+    `import { Request, State, log, tickEvery } from "sluice/sdk";
+tickEvery(60000);
+let ticks: i32 = 0;
+export function onRequest(req: Request): void { req.respond(200, ticks.toString()); }
+export function onTick(): void { log.info("tick " + (++ticks).toString()); }
+export function onSave(state: State): void { state.writeI32(ticks); }
+export function onRestore(state: State): void { ticks = state.readI32(); }
+`,
+  );
+  const [before, after] = [await plugin(file), await plugin(file)];
+  for (let i = 1; i <= 40; i++) assert.deepEqual(before.tick().log, [{ level: "info", text: `tick ${i}` }]);
+  const { state } = before.save();
+  assert.deepEqual([...state], [40, 0, 0, 0]);
+  after.restore(state);
+  assert.equal(after.request().response?.body, "40");
+  assert.throws(() => after.restore(new Uint8Array(3)), /3 bytes left, 4 were asked for/);
+  assert.equal(after.request().response?.body, "0", "a new guest");
+});
