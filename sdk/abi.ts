@@ -17,6 +17,8 @@ export namespace STATUS {
   export const tooLarge: i32 = -4;
   export const denied: i32 = -5;
   export const busy: i32 = -6;
+  export const unreachable: i32 = -7;
+  export const timedOut: i32 = -8;
 }
 
 export namespace HEADERS {

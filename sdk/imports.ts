@@ -104,6 +104,19 @@ export declare function kv_increment(namespace: i32, key: usize, keyLen: i32, by
 export declare function kv_delete(namespace: i32, key: usize, keyLen: i32): i32;
 @external("sluice:kv/1", "kv_list")
 export declare function kv_list(namespace: i32, prefix: usize, prefixLen: i32, cursor: f64, out: usize, cap: i32, cursorOut: usize): i32;
+@external("sluice:wait/1", "sleep")
+export declare function sleep(milliseconds: i32): i32;
+
+@external("sluice:fetch/1", "fetch")
+export declare function fetch(method: usize, methodLen: i32, url: usize, urlLen: i32, head: usize, headLen: i32, body: usize, bodyLen: i32, timeout: i32, most: i32): i32;
+@external("sluice:fetch/1", "fetch_header")
+export declare function fetch_header(name: usize, nameLen: i32, nth: i32, out: usize, cap: i32): i32;
+@external("sluice:fetch/1", "fetch_header_at")
+export declare function fetch_header_at(index: i32, what: i32, out: usize, cap: i32): i32;
+@external("sluice:fetch/1", "fetch_body_size")
+export declare function fetch_body_size(): i32;
+@external("sluice:fetch/1", "fetch_body")
+export declare function fetch_body(offset: i32, out: usize, cap: i32): i32;
 
 @external("sluice:balance/1", "endpoint_count")
 export declare function endpoint_count(): i32;

@@ -33,6 +33,7 @@ export { Cookies, SetCookie } from "./cookies";
 export { PublicKey, constantTimeEquals, hmacSha256, hmacSha384, hmacSha512, randomBytes, sha256, sha384, sha512 } from "./crypto";
 export { Endpoints } from "./endpoints";
 export { Glob } from "./glob";
+export { Fetch, Fetched, sleep } from "./fetch";
 export { Headers } from "./headers";
 export { PerInstance } from "./instance";
 export { IpAddress, IpSet } from "./ip";

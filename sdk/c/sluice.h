@@ -222,6 +222,10 @@ enum {
   /* Milliseconds between two calls of `tick`. */
   SLUICE_LIMIT_SHORTEST_TICK = 50,
   SLUICE_LIMIT_LONGEST_TICK = 86400000,
+  SLUICE_LIMIT_FETCH_URL = 8192,
+  SLUICE_LIMIT_FETCH_HEAD = 32768,
+  SLUICE_LIMIT_FETCH_BODY = 1048576,
+  SLUICE_LIMIT_FETCH_ANSWER = 16777216,
   SLUICE_LIMIT_EXCHANGE_KEY = 256,
   /* Series of one plugin, the characters of a name, bytes of its help and of its labels, labels, buckets. */
   SLUICE_LIMIT_METRICS = 64,
@@ -291,6 +295,10 @@ enum {
   SLUICE_STATUS_DENIED = -5,
   /* Another thread holds what the call needs, and did not give it back for some milliseconds. Nothing was changed. */
   SLUICE_STATUS_BUSY = -6,
+  /* The other side could not be reached, or broke off. */
+  SLUICE_STATUS_UNREACHABLE = -7,
+  /* The time given for it is over. */
+  SLUICE_STATUS_TIMED_OUT = -8,
 };
 
 /* ── sluice:core/1 ── */
@@ -481,6 +489,34 @@ int32_t sluice_kv_delete(int32_t space, const void *key, int32_t key_len);
  * the end */
 SLUICE_IMPORT("sluice:kv/1", "kv_list")
 int32_t sluice_kv_list(int32_t space, const void *prefix, int32_t prefix_len, double cursor, void *out, int32_t cap, void *cursor_out);
+
+/* ── sluice:wait/1 ── */
+
+/* (milliseconds) -> ok | notHere | invalid; waits */
+SLUICE_IMPORT("sluice:wait/1", "sleep")
+int32_t sluice_wait_sleep(int32_t milliseconds);
+
+/* ── sluice:fetch/1 ── */
+
+/* (method, methodLen, url, urlLen, head, headLen, body, bodyLen, timeout, most) -> status code | notHere | …; waits */
+SLUICE_IMPORT("sluice:fetch/1", "fetch")
+int32_t sluice_fetch_fetch(const void *method, int32_t method_len, const void *url, int32_t url_len, const void *head, int32_t head_len, const void *body, int32_t body_len, int32_t timeout, int32_t most);
+
+/* (name, nameLen, nth, out, cap) -> length | absent; of the last answer in this hook call */
+SLUICE_IMPORT("sluice:fetch/1", "fetch_header")
+int32_t sluice_fetch_header(const void *name, int32_t name_len, int32_t nth, void *out, int32_t cap);
+
+/* (index, what: 0 name 1 value, out, cap) -> length | absent */
+SLUICE_IMPORT("sluice:fetch/1", "fetch_header_at")
+int32_t sluice_fetch_header_at(int32_t index, int32_t what, void *out, int32_t cap);
+
+/* () -> bytes of the last answer's body | absent */
+SLUICE_IMPORT("sluice:fetch/1", "fetch_body_size")
+int32_t sluice_fetch_body_size(void);
+
+/* (offset, out, cap) -> bytes copied: those from `offset` on, at most `cap` | absent */
+SLUICE_IMPORT("sluice:fetch/1", "fetch_body")
+int32_t sluice_fetch_body(int32_t offset, void *out, int32_t cap);
 
 /* ── sluice:balance/1 ── */
 

@@ -100,7 +100,7 @@ function measureHook(instance: Instance, hook: number, head: Buffer): number {
     scanResponse(RESPONSE, 0, RESPONSE.length, exchange.response, false);
     exchange.endpoint = view.list[0]!;
     exchange.localStatus = 0;
-    exchange.piece = piece;
+    exchange.requestPiece = exchange.answerPiece = piece;
     piece.set(BODY, 0, BODY.length, true);
     const began = performance.now();
     for (let i = 0; i < BATCH; i++) {

@@ -27,6 +27,7 @@ import {
   count,
   duration,
   endpointAddress,
+  fetchTarget,
   fieldName,
   fieldValue,
   filePath,
@@ -86,35 +87,43 @@ const clusterName = convert(placedName, (reference, at, conversion) => {
 
 const file = convert(filePath, (path, at, conversion) => ({ path: conversion.resolvePath(path), at }));
 
+/** A cluster, `cluster:NAME`, or an origin, `https://keys.example.com`: whom a plugin may ask. */
+const placedTarget = convert(fetchTarget, (target, at, conversion) => {
+  if (target.startsWith("cluster:")) conversion.checkCluster(target.slice("cluster:".length), at);
+  return target;
+});
+
 /** What a module imports says what it could do; what stands here is what it may. */
 const allow = convert(
-  object(
-    {
-      clusters: optional(list(clusterName), "Clusters that the plugin may choose. Without it: any."),
-      headers: withDefault(
-        object({
-          hide: withDefault(
-            list(fieldName),
-            [],
-            "Header names that do not exist for the plugin, in requests and answers: it can neither read nor change them.",
-          ),
-        }),
-        {},
-        "What it may not see of a head.",
-      ),
-      clock: withDefault(
-        choice(["coarse", "precise"]),
-        "coarse",
-        "`coarse`: the time moves every 50 ms; `precise`: it may also ask for the time to the microsecond.",
-      ),
-      kv: withDefault(
-        list(name),
-        [],
-        "Key-value namespaces that it may use. Plugins that name the same one share its entries.",
-      ),
-    },
-    { later: ["fetch"] },
-  ),
+  object({
+    clusters: optional(list(clusterName), "Clusters that the plugin may choose. Without it: any."),
+    fetch: withDefault(
+      list(placedTarget),
+      [],
+      "Whom the plugin may send requests of its own to: `cluster:NAME`, or an origin like `https://keys.example.com`.",
+    ),
+    headers: withDefault(
+      object({
+        hide: withDefault(
+          list(fieldName),
+          [],
+          "Header names that do not exist for the plugin, in requests and answers: it can neither read nor change them.",
+        ),
+      }),
+      {},
+      "What it may not see of a head.",
+    ),
+    clock: withDefault(
+      choice(["coarse", "precise"]),
+      "coarse",
+      "`coarse`: the time moves every 50 ms; `precise`: it may also ask for the time to the microsecond.",
+    ),
+    kv: withDefault(
+      list(name),
+      [],
+      "Key-value namespaces that it may use. Plugins that name the same one share its entries.",
+    ),
+  }),
   (value, at) => ({ ...value, at }),
 );
 
@@ -133,27 +142,34 @@ const plugin = convert(
         "When the plugin fails on a request: `reject` answers 500; `skip` goes on without it.",
       ),
       limits: withDefault(
-        object(
-          {
-            fuel: withDefault(
-              count(1000, 2_000_000_000),
-              1_000_000,
-              "Units of work for one hook call; about one for each function call and turn of a loop, more for long ones.",
-            ),
-            memory: withDefault(size("64KiB", "1GiB"), "16MiB", "Memory of one instance."),
-            body: withDefault(
-              size("0", "64MiB"),
-              "1MiB",
-              "Of a body that the plugin holds until it is whole, and that it may add to a piece of one.",
-            ),
-            tooLarge: withDefault(
-              choice(["reject", "skip"]),
-              "reject",
-              "A body to be held that is larger: `reject` answers 413, or 502 when it is the endpoint's; `skip` passes it on without the plugin's body hook.",
-            ),
-          },
-          { later: ["time", "guests"] },
-        ),
+        object({
+          fuel: withDefault(
+            count(1000, 2_000_000_000),
+            1_000_000,
+            "Units of work for one hook call; about one for each function call and turn of a loop, more for long ones.",
+          ),
+          memory: withDefault(size("64KiB", "1GiB"), "16MiB", "Memory of one instance."),
+          body: withDefault(
+            size("0", "64MiB"),
+            "1MiB",
+            "Of a body that the plugin holds until it is whole, and that it may add to a piece of one.",
+          ),
+          tooLarge: withDefault(
+            choice(["reject", "skip"]),
+            "reject",
+            "A body to be held that is larger: `reject` answers 413, or 502 when it is the endpoint's; `skip` passes it on without the plugin's body hook.",
+          ),
+          time: withDefault(
+            duration("1ms", "1h"),
+            "5s",
+            "One call of a hook that waits, its place in line included; beyond it the call fails.",
+          ),
+          guests: withDefault(
+            count(1, 1000),
+            16,
+            "Of a plugin that waits: calls at one time on each thread. Eight times as many stand in line, then 503.",
+          ),
+        }),
         {},
         "What one call of the plugin may use.",
       ),

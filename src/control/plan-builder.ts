@@ -51,6 +51,8 @@ export function buildPlan(sources: PlanSources): Built {
 
 const BUILTIN_FUEL = 1_000_000;
 const BUILTIN_BODY = 1024 * 1024;
+const BUILTIN_TIME = 5000;
+const BUILTIN_GUESTS = 16;
 
 class PlanBuilder {
   readonly #sources: PlanSources;
@@ -93,6 +95,9 @@ class PlanBuilder {
       fuel: declared?.limits.fuel ?? BUILTIN_FUEL,
       body: declared?.limits.body ?? BUILTIN_BODY,
       tooLarge: declared?.limits.tooLarge ?? "reject",
+      time: declared?.limits.time ?? BUILTIN_TIME,
+      guests: declared?.limits.guests ?? BUILTIN_GUESTS,
+      fetch: declared?.allow.fetch ?? [],
       memory,
       clusters: declared?.allow.clusters?.map((cluster) => cluster.name) ?? null,
       hidden: declared?.allow.headers.hide ?? [],

@@ -34,6 +34,11 @@ export type InstancePlan = {
   /** Bytes of a body that it may hold, and what becomes of a message above that. */
   readonly body: number;
   readonly tooLarge: "reject" | "skip";
+  /** Of a plugin that waits: milliseconds for one call, and how many there may be at one time on each thread. */
+  readonly time: number;
+  readonly guests: number;
+  /** Whom it may ask: `cluster:NAME`, or an origin. */
+  readonly fetch: readonly string[];
   /** Names of clusters that it may choose; null: any. */
   readonly clusters: readonly string[] | null;
   /** Lower-case names of fields that do not exist for it. */

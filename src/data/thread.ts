@@ -23,6 +23,7 @@ import { Router } from "../route/match.ts";
 import { KeyValueStore } from "../state/store.ts";
 import { Links } from "./links.ts";
 import { Listener } from "./listener.ts";
+import { Origins, Outgoing } from "./outgoing.ts";
 
 /** What a connection may take until its next request, which says that it is its last, when its thread leaves. */
 const LAST_REQUEST = 2000;
@@ -40,6 +41,7 @@ class DataThread {
   readonly #pipeline: Pipeline;
   readonly #plugins: PluginHost;
   readonly #keyValue: KeyValueStore;
+  readonly #origins = new Origins();
   readonly #listeners = new Map<string, Listener>();
   readonly #links: Links;
   /** Removed listeners that still have clients. */
@@ -69,6 +71,7 @@ class DataThread {
     const { clock } = this.#context;
     this.#keyValue = new KeyValueStore(init.keyValue, init.thread);
     this.#plugins = new PluginHost({
+      resume: (hook, x, outcome) => this.#pipeline.resume(hook, x, outcome),
       cells,
       report,
       tell: (news) => post({ type: "plugin", ...news }),
@@ -121,7 +124,9 @@ class DataThread {
     const pools = new Set<string>();
     try {
       const strategyNames = [...new Set(plan.clusters.flatMap((cluster) => cluster.strategies.map((s) => s.name)))];
+      const outgoing = new Outgoing(this.#pipeline, this.#origins);
       instances = this.#plugins.prepare({
+        fetcher: outgoing,
         modules: plan.modules,
         instances: plan.instances,
         clusters: plan.clusters.map((cluster) => cluster.name),
@@ -131,6 +136,8 @@ class DataThread {
         this.#cluster(cluster, index, instances!.instances, pools),
       );
       const snapshot = new Snapshot(plan.version, clusters, strategyNames, () => this.#dispose(plan.version));
+      snapshot.own = ownStates(snapshot);
+      outgoing.snapshot = snapshot;
       for (const listener of plan.listeners)
         snapshot.listeners.set(listener.address, listenerState(listener, snapshot, instances.instances));
       this.#versions.set(plan.version, { plan, snapshot, instances, pools });
@@ -300,6 +307,40 @@ function listenerState(plan: ListenerPlan, snapshot: Snapshot, instances: readon
     routes: plan.routes.map((route) => routeState(route, instances, snapshot.clusters.length)),
     trusted: plan.trustedProxies.length === 0 ? null : blockList(plan.trustedProxies),
   };
+}
+
+/** Where requests of plugins stand: one attempt, and another when the connection is refused. */
+function ownStates(snapshot: Snapshot): NonNullable<Snapshot["own"]> {
+  const plan: ListenerPlan = {
+    name: "",
+    address: "",
+    protocol: "http",
+    timeouts: { head: 0, body: 0, write: 0, idle: 0 },
+    limits: { head: 0, target: 0, headers: 0, body: 0, connections: 0 },
+    trustedProxies: [],
+    halfClose: false,
+    chain: [],
+    routes: [],
+    cells: -1,
+    requestCells: -1,
+    durationCells: -1,
+  };
+  const route: RouteState = {
+    name: "",
+    chain: [],
+    hooks: 0,
+    action: { kind: "cluster", cluster: 0 },
+    router: null,
+    timeout: 0,
+    attempts: 1,
+    retryConnect: true,
+    retryStatuses: [],
+    requestCells: new Int32Array(0),
+    unansweredCells: -1,
+    durationCells: -1,
+  };
+  const listener = { plan, snapshot, chain: [], hooks: 0, router: new Router([]), routes: [route], trusted: null };
+  return { listener, route };
 }
 
 function chainOf(indices: readonly number[], instances: readonly Instance[]): { chain: Instance[]; hooks: number } {

@@ -104,6 +104,9 @@ function registerPlugins(register: Register, { counters, quarantined }: MetricsS
   register("counter", "sluice_plugin_refused_total", "Calls that were not made: the plugin was in quarantine.", () =>
     listHooks(counters, PLUGIN_CELLS.refused),
   );
+  register("gauge", "sluice_plugin_guests", "Instances of plugins that run, over all threads.", () => [
+    { labels: {}, value: counters.sum(THREAD_CELLS.guests) },
+  ]);
   register("gauge", "sluice_plugin_quarantined", "Threads on which a plugin is in quarantine.", () =>
     [...counters.list("plugin")].map(({ labels }) => ({ labels, value: quarantined(labels.plugin!) })),
   );

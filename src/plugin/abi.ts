@@ -98,6 +98,10 @@ export const STATUS = {
   denied: -5,
   /** Another thread holds what the call needs, and did not give it back for some milliseconds. Nothing was changed. */
   busy: -6,
+  /** The other side could not be reached, or broke off. */
+  unreachable: -7,
+  /** The time given for it is over. */
+  timedOut: -8,
 } as const;
 
 /** Numbered parts of an exchange that hold fields. */
@@ -233,6 +237,10 @@ export const LIMIT = {
   /** Milliseconds between two calls of `tick`. */
   shortestTick: 50,
   longestTick: 86_400_000,
+  fetchUrl: 8192,
+  fetchHead: 32 * 1024,
+  fetchBody: 1024 * 1024,
+  fetchAnswer: 16 * 1024 * 1024,
   exchangeKey: 256,
   /** Series of one plugin, the characters of a name, bytes of its help and of its labels, labels, buckets. */
   metrics: 64,
@@ -271,6 +279,16 @@ export const CRYPTO_FUEL = {
   /** Hashed bytes for one unit. */
   bytesPerUnit: 16,
 } as const;
+
+/**
+ * Host calls that wait: they suspend the guest, and nothing enters it until they are answered. In other hooks than those
+ * of WAITING_HOOKS, and in start-up code, they answer `notHere`.
+ */
+export const WAITING_CALLS: { readonly [group: string]: readonly string[] } = {
+  "sluice:wait/1": ["sleep"],
+  "sluice:fetch/1": ["fetch"],
+};
+export const WAITING_HOOKS = ["request_head", "request_body", "response_head", "response_body"] as const;
 
 export type ValueType = "i32" | "f64";
 export type Import = { readonly params: readonly ValueType[]; readonly result: ValueType | null; readonly doc: string };
@@ -370,6 +388,19 @@ export const IMPORTS = {
       "(space, prefix, prefixLen, cursor, out, cap, cursorOut) -> bytes: u32 length and key, …; an f64 at `cursorOut`, 0: the end",
     ),
   },
+  "sluice:wait/1": {
+    sleep: i(1, "(milliseconds) -> ok | notHere | invalid; waits"),
+  },
+  "sluice:fetch/1": {
+    fetch: i(
+      10,
+      "(method, methodLen, url, urlLen, head, headLen, body, bodyLen, timeout, most) -> status code | notHere | …; waits",
+    ),
+    fetch_header: i(5, "(name, nameLen, nth, out, cap) -> length | absent; of the last answer in this hook call"),
+    fetch_header_at: i(4, "(index, what: 0 name 1 value, out, cap) -> length | absent"),
+    fetch_body_size: i(0, "() -> bytes of the last answer's body | absent"),
+    fetch_body: i(3, "(offset, out, cap) -> bytes copied: those from `offset` on, at most `cap` | absent"),
+  },
   "sluice:balance/1": {
     endpoint_count: i(0, "() -> endpoints to choose from; update and pick"),
     endpoint: i(2, "(index, column) -> value; an index outside is `absent`, an unknown column `invalid`"),
@@ -400,5 +431,6 @@ export const FAILURE = [
   "bad_pointer",
   "start",
   "host",
+  "timeout",
 ] as const;
 export type Failure = (typeof FAILURE)[number];

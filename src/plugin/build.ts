@@ -12,7 +12,7 @@ import {
   type ValueType,
 } from "./abi.ts";
 import { PluginError } from "./error.ts";
-import { meterModule, RESERVED } from "./meter.ts";
+import { mayWait, meterModule, RESERVED } from "./meter.ts";
 import {
   type ExportShape,
   formatSignature,
@@ -38,6 +38,8 @@ export type ModuleInfo = {
   readonly servesMany: boolean;
   /** The JSON Schema of its configuration, as text; null when it brings none. */
   readonly configSchema: string | null;
+  /** It has a call that waits: its guests are suspended, and there are several on a thread. */
+  readonly waits: boolean;
   /** Functions of the file, imports included; those above were appended. */
   readonly functions: number;
 };
@@ -88,6 +90,7 @@ function checkModule(bytes: Uint8Array, options: BuildOptions): Checked {
       size: bytes.length,
       servesMany: readServesMany(bytes, shape),
       configSchema: readConfigSchema(bytes),
+      waits: mayWait(shape),
       functions: shape.functions.length,
     },
     offsets,

@@ -5,9 +5,11 @@
 import type { EndpointView } from "../balance/endpoint-view.ts";
 import { Head } from "../http/head.ts";
 import type { Exchange } from "../proxy/exchange.ts";
+import type { Piece } from "../proxy/piece.ts";
 import { FUEL, HEADERS, HOOK, type LEVEL, STATUS } from "./abi.ts";
 import type { SavedState } from "./calls-state.ts";
 import { Fault } from "./fault.ts";
+import type { FetchAnswer, Fetcher } from "./fetcher.ts";
 import type { HiddenNames } from "./hidden-names.ts";
 import type { KeyValue } from "./key-value.ts";
 import { GuestMemory } from "./memory.ts";
@@ -21,6 +23,10 @@ export interface Configuration {
   readonly hidden: HiddenNames | null;
   /** Bytes that it may put in the place of a piece of a body, or add to one. */
   readonly bodyLimit: number;
+  /** Who makes its requests; null where none are made. */
+  readonly fetcher: Fetcher | null;
+  /** Whether it may make requests to `cluster:NAME` or to an origin. */
+  mayFetch(target: string): boolean;
   /** The id of a cluster that may be chosen; `absent` for an unknown name, `denied` for one not allowed. */
   findCluster(name: string): number;
   /** The index in the present version for such an id; `invalid` or `denied`. */
@@ -85,6 +91,11 @@ export class CallContext {
    */
   busy = false;
 
+  /** The last answer to a request of this hook call. */
+  fetched: FetchAnswer | null = null;
+  /** What the guest is suspended for: gives it up, and ends the guest by that. */
+  #giveUp: ((fault: Fault) => void) | null = null;
+
   // What to put back when the hook fails.
   #dirty = 0;
   #cluster = -1;
@@ -105,7 +116,39 @@ export class CallContext {
     this.debt = 0;
     this.logLines = 0;
     this.responded = false;
+    this.fetched = null;
     this.#dirty = 0;
+  }
+
+  /**
+   * Suspends the guest until `begin`'s argument is called with what the host call answers; `begin` returns what gives it
+   * up. The fuel that was not used, and the exchange, stay the call's.
+   */
+  wait(begin: (answer: (result: number) => void) => () => void): Promise<number> {
+    return new Promise((resolve, reject) => {
+      const cancel = begin((result) => {
+        this.#giveUp = null;
+        resolve(result);
+      });
+      this.#giveUp = (fault) => {
+        this.#giveUp = null;
+        cancel();
+        reject(fault);
+      };
+    });
+  }
+
+  /** Ends a suspended guest by an error of the host's. A guest that catches it can make no further host call. */
+  abort(fault: Fault): void {
+    this.busy = true;
+    this.#giveUp?.(fault);
+  }
+
+  /** The exchange has ended while the guest is suspended: it is let go of, and the guest ended. */
+  abandon(): void {
+    this.rollback();
+    this.end();
+    this.abort(new Fault("host", "the exchange has ended"));
   }
 
   /** Sets how much debt may be: a guest with little fuel is held to it closely. */
@@ -117,6 +160,7 @@ export class CallContext {
   end(): void {
     this.exchange = null;
     this.view = null;
+    this.fetched = null;
     if (this.#values.length > 0) this.#values.length = 0;
   }
 
@@ -184,10 +228,10 @@ export class CallContext {
         if (!this.responded && !this.#editsResponse(exchange)) return null;
         return this.#saved(DIRTY.response, exchange.response);
       case HEADERS.requestTrailers:
-        if (!this.#ends(exchange, HOOK.request_body, HOOK.request_trailers)) return null;
+        if (!this.#ends(exchange.requestPiece, HOOK.request_body, HOOK.request_trailers)) return null;
         return this.#saved(DIRTY.requestTrailers, (exchange.requestTrailers ??= new Head(TRAILERS, 8)));
       case HEADERS.responseTrailers:
-        if (!this.#ends(exchange, HOOK.response_body, HOOK.response_trailers)) return null;
+        if (!this.#ends(exchange.answerPiece, HOOK.response_body, HOOK.response_trailers)) return null;
         return this.#saved(DIRTY.responseTrailers, (exchange.responseTrailers ??= new Head(TRAILERS, 8)));
       default:
         return null;
@@ -209,7 +253,7 @@ export class CallContext {
   }
 
   /** Whether the end of a body is at hand, where trailers are changed. */
-  #ends({ piece }: Exchange, body: number, trailers: number): boolean {
+  #ends(piece: Piece | null, body: number, trailers: number): boolean {
     return this.hook === trailers || (this.hook === body && piece !== null && piece.last);
   }
 
@@ -269,7 +313,8 @@ export class CallContext {
     if ((this.#dirty & DIRTY.response) !== 0) exchange.response.restore();
     if ((this.#dirty & DIRTY.requestTrailers) !== 0) exchange.requestTrailers!.restore();
     if ((this.#dirty & DIRTY.responseTrailers) !== 0) exchange.responseTrailers!.restore();
-    exchange.piece?.reject();
+    if (this.hook === HOOK.request_body) exchange.requestPiece?.reject();
+    else if (this.hook === HOOK.response_body) exchange.answerPiece?.reject();
     if ((this.#dirty & DIRTY.choice) !== 0) {
       exchange.chosenCluster = this.#cluster;
       exchange.chosenStrategy = this.#strategy;

@@ -3,8 +3,6 @@ import type { Piece } from "../proxy/piece.ts";
 import { HOOK, STATUS } from "./abi.ts";
 import type { CallContext } from "./call-context.ts";
 
-const BODY_HOOKS = (1 << HOOK.request_body) | (1 << HOOK.response_body);
-
 export function makeBodyCalls(context: CallContext) {
   const { memory } = context;
   return {
@@ -56,6 +54,8 @@ export function makeBodyCalls(context: CallContext) {
   };
 }
 
-function pieceAtHand({ exchange, hook }: CallContext): Piece | null {
-  return exchange === null || hook < 0 || ((BODY_HOOKS >>> hook) & 1) === 0 ? null : exchange.piece;
+export function pieceAtHand({ exchange, hook }: CallContext): Piece | null {
+  if (exchange === null) return null;
+  if (hook === HOOK.request_body) return exchange.requestPiece;
+  return hook === HOOK.response_body ? exchange.answerPiece : null;
 }

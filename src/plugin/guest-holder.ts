@@ -7,6 +7,7 @@ import type { ModulePlan } from "./build.ts";
 import { type Configuration, STARTING } from "./call-context.ts";
 import { Fault } from "./fault.ts";
 import { Guest, type GuestFailure } from "./guest.ts";
+import { GuestPool } from "./guest-pool.ts";
 import { Recovery } from "./recovery.ts";
 import type { PluginReport } from "./report.ts";
 
@@ -44,6 +45,8 @@ export class GuestHolder {
   readonly key: string;
   readonly #clocks: Clocks;
   readonly #recovery: Recovery;
+  /** Of a module that may wait: guests for such calls. All others use the one above, which is never suspended. */
+  readonly pool: GuestPool | null;
   /** Of each version that uses the guest, the oldest first: its configurations, by position. */
   readonly #versions: (readonly Member[])[];
   #guest: Guest | null = null;
@@ -60,12 +63,13 @@ export class GuestHolder {
   /** The member that last told the present guest its endpoints. */
   updatedBy: Member | null = null;
 
-  constructor(key: string, module: ModulePlan, members: readonly Member[], clocks: Clocks) {
+  constructor(key: string, module: ModulePlan, members: readonly Member[], clocks: Clocks, guests: number) {
     this.key = key;
     this.module = module;
     this.#versions = [members];
     this.#clocks = clocks;
     this.#recovery = new Recovery(clocks.monotonic);
+    this.pool = module.info.waits ? new GuestPool(guests, () => this.#makePooled()) : null;
     this.#ticks = members.map(() => ({ every: TICK_EVERY, due: this.#firstDue(TICK_EVERY) }));
   }
 
@@ -92,12 +96,18 @@ export class GuestHolder {
     tick.due = this.#clocks.monotonic() + Math.max(tick.every, took / TICK_SHARE);
   }
 
+  /** Whether the guest for calls that cannot wait runs. */
   get running(): boolean {
     return this.#guest !== null;
   }
 
+  /** Guests that run. */
+  get guests(): number {
+    return (this.#guest === null ? 0 : 1) + (this.pool === null ? 0 : this.pool.size);
+  }
+
   get memory(): number {
-    return this.#guest?.memory ?? 0;
+    return (this.#guest?.memory ?? 0) + (this.pool?.memory ?? 0);
   }
 
   /** A newer version uses the guest as well. */
@@ -109,6 +119,7 @@ export class GuestHolder {
   release(members: readonly Member[]): boolean {
     this.#versions.splice(this.#versions.indexOf(members), 1);
     if (this.#versions.length > 0) return false;
+    this.pool?.clear();
     this.#guest = null;
     this.updatedBy = null;
     this.retire();
@@ -165,6 +176,11 @@ export class GuestHolder {
     if (this.#guest !== guest) return;
     this.#guest = null;
     this.updatedBy = null;
+    this.failPooled(guest, hook, failure);
+  }
+
+  /** The same of a guest of the pool. */
+  failPooled(guest: Guest | null, hook: number, failure: GuestFailure): void {
     this.ailing = true;
     this.#last = { hook, failure };
     const begins = guest === null ? this.#recovery.failStart() : this.#recovery.failCall();
@@ -177,6 +193,11 @@ export class GuestHolder {
     const healed = this.#recovery.pass(isSame);
     if (isSame || healed) this.ailing = this.#recovery.quarantined;
     if (healed && this.#serves) for (const report of this.#reports()) report.heal("its calls succeed");
+  }
+
+  /** @throws StartError */
+  #makePooled(): Guest | null {
+    return this.#recovery.mayStart() ? this.#make() : null;
   }
 
   #makeAgain(): Guest {

@@ -1,7 +1,7 @@
 /** One running instance of a module. It serves until it fails once, and is then never entered again. */
 import type { EndpointView } from "../balance/endpoint-view.ts";
 import type { Exchange } from "../proxy/exchange.ts";
-import { ABI_VERSION, EXPORT, type Failure, FUEL, HOOKS } from "./abi.ts";
+import { ABI_VERSION, EXPORT, type Failure, FUEL, HOOK, HOOKS, WAITING_CALLS, WAITING_HOOKS } from "./abi.ts";
 import type { ModulePlan } from "./build.ts";
 import { CallContext, type Configuration, STARTING } from "./call-context.ts";
 import { Fault } from "./fault.ts";
@@ -10,6 +10,7 @@ import { METER, originalOffset } from "./meter.ts";
 import { describeFrame } from "./source-map.ts";
 
 type HookFunction = (instance: number, exchange: number, fuel: number) => number;
+type WaitingFunction = (instance: number, exchange: number, fuel: number) => Promise<number>;
 
 /** Why a guest failed, for counters and logs. */
 export type GuestFailure = { readonly reason: Failure; readonly message: string; readonly stack: string };
@@ -23,17 +24,24 @@ export class Guest {
   readonly #plan: ModulePlan;
   readonly #exports: WebAssembly.Exports;
   readonly #hooks: readonly HookFunction[];
+  /** By hook: those that may wait, of a module that does. */
+  readonly #waiting = new Map<number, WaitingFunction>();
   #entered = false;
 
   /** @throws what the engine throws when the instance cannot be made. */
   constructor(plan: ModulePlan, now: () => number) {
     this.#plan = plan;
     this.context = new CallContext(now);
-    const imports = makeImports(this.context) as unknown as WebAssembly.Imports;
+    const imports = importsOf(this.context, plan);
     this.#exports = new WebAssembly.Instance(plan.module, imports).exports;
     this.context.memory.attach(this.#exports[EXPORT.memory] as WebAssembly.Memory);
     this.context.charge = this.#exports[METER.charge] as (units: number) => number;
     this.#hooks = HOOKS.map((name) => (this.#exports[METER.hook + name] as HookFunction | undefined) ?? notExported);
+    if (!plan.info.waits) return;
+    for (const name of WAITING_HOOKS) {
+      const hook = this.#exports[METER.wait + name];
+      if (hook !== undefined) this.#waiting.set(HOOK[name], promising(hook as HookFunction));
+    }
   }
 
   /** Runs the start-up code. `configuration` is null for a guest that serves many. @throws */
@@ -67,6 +75,25 @@ export class Guest {
     context.begin(hook, exchange, view, configuration);
     context.allow(fuel);
     const result = this.#hooks[hook]!(instance, exchange === null ? 0 : exchange.id, fuel);
+    this.#entered = false;
+    this.#checkHost();
+    return result;
+  }
+
+  /** Calls a hook that may wait. Nothing else may enter the guest before the promise is settled. */
+  async runWaiting(
+    hook: number,
+    instance: number,
+    fuel: number,
+    configuration: Configuration,
+    exchange: Exchange,
+  ): Promise<number> {
+    if (this.#entered) throw new Fault("host", "the guest was entered while it runs, or after it failed");
+    this.#entered = true;
+    const { context } = this;
+    context.begin(hook, exchange, null, configuration);
+    context.allow(fuel);
+    const result = await this.#waiting.get(hook)!(instance, exchange.id, fuel);
     this.#entered = false;
     this.#checkHost();
     return result;
@@ -123,3 +150,19 @@ export class Guest {
 
 /** `at name (wasm://wasm/1a2b:wasm-function[3]:0x264)`; the name is missing where the module has none. */
 const FRAME = /^\s*at (?:(.+?) \()?wasm:\/\/wasm\/[^\n]*?:?wasm-function\[(\d+)\]:(0x[0-9a-f]+)\)?$/gm;
+
+/** JavaScript Promise Integration, which the types of the platform do not know yet. */
+const jspi = WebAssembly as unknown as {
+  Suspending: new (run: (...values: number[]) => unknown) => WebAssembly.ImportValue;
+  promising(hook: HookFunction): WaitingFunction;
+};
+const promising = (hook: HookFunction): WaitingFunction => jspi.promising(hook);
+
+function importsOf(context: CallContext, plan: ModulePlan): WebAssembly.Imports {
+  const imports = makeImports(context) as unknown as Record<string, Record<string, WebAssembly.ImportValue>>;
+  if (!plan.info.waits) return imports;
+  for (const [group, calls] of Object.entries(WAITING_CALLS))
+    for (const call of calls)
+      imports[group]![call] = new jspi.Suspending(imports[group]![call] as (...values: number[]) => unknown);
+  return imports;
+}

@@ -5,6 +5,7 @@ import type { Exchange } from "../proxy/exchange.ts";
 import { HOOK } from "./abi.ts";
 import type { ModulePlan } from "./build.ts";
 import { PluginError } from "./error.ts";
+import type { Fetcher } from "./fetcher.ts";
 import { type Clocks, GuestHolder, StartError } from "./guest-holder.ts";
 import { handOver } from "./hand-over.ts";
 import { PluginInstance } from "./instance.ts";
@@ -35,6 +36,8 @@ export interface Instance {
 
 /** What one version needs of its plugins. Clusters and strategies are named in the order of their indices. */
 export type PluginParts = {
+  /** Who makes requests for this version's plugins; without it nobody does. */
+  readonly fetcher?: Fetcher | null;
   readonly modules: readonly ModulePlan[];
   readonly instances: readonly InstancePlan[];
   readonly clusters: readonly string[];
@@ -55,6 +58,8 @@ export type PluginHostOptions = {
   /** This thread's counters. */
   readonly cells: Float64Array;
   readonly report: Report;
+  /** Told what came of a call that was suspended (`OUTCOME.waiting`). */
+  readonly resume?: (hook: number, exchange: Exchange, outcome: number) => void;
   /** Told how a plugin fares, when that changes. */
   readonly tell?: (news: PluginNews) => void;
   /** Milliseconds since 1970. */
@@ -71,6 +76,7 @@ type Group = { readonly key: string; readonly module: ModulePlan; readonly membe
 export class PluginHost {
   readonly #cells: Float64Array;
   readonly #report: Report;
+  readonly #resume: NonNullable<PluginHostOptions["resume"]>;
   readonly #tell: (news: PluginNews) => void;
   readonly #clocks: Clocks;
   readonly #keyValue: KeyValue | null;
@@ -82,7 +88,17 @@ export class PluginHost {
   #serving: readonly PluginInstance[] = [];
   #ticking: readonly PluginInstance[] = [];
 
-  constructor({ cells, report, tell = () => undefined, now = Date.now, monotonic = now, keyValue }: PluginHostOptions) {
+  constructor(options: PluginHostOptions) {
+    const {
+      cells,
+      report,
+      resume = () => undefined,
+      tell = () => undefined,
+      now = Date.now,
+      monotonic = now,
+      keyValue,
+    } = options;
+    this.#resume = resume;
     this.#cells = cells;
     this.#report = report;
     this.#tell = tell;
@@ -129,7 +145,7 @@ export class PluginHost {
 
   guests(): number {
     let count = 0;
-    for (const holders of this.#holders.values()) for (const holder of holders) if (holder.running) count++;
+    for (const holders of this.#holders.values()) for (const holder of holders) count += holder.guests;
     return count;
   }
 
@@ -149,6 +165,9 @@ export class PluginHost {
           index,
           plan,
           hooks: parts.modules[plan.module]!.info.hooks,
+          waits: parts.modules[plan.module]!.info.waits,
+          fetcher: parts.fetcher ?? null,
+          resume: this.#resume,
           clusters,
           strategies,
           cells: this.#cells,
@@ -171,7 +190,7 @@ export class PluginHost {
   /** The holder of such a group's guest: one that is there and not used by this version yet, or a new one. */
   #holderFor({ key, module, members }: Group, used: ReadonlyMap<GuestHolder, Group>): GuestHolder {
     const present = this.#holders.get(key) ?? [];
-    const fresh = new GuestHolder(key, module, members, this.#clocks);
+    const fresh = new GuestHolder(key, module, members, this.#clocks, members[0]!.guestLimit);
     for (const [position, member] of members.entries()) member.hold(fresh, position + 1);
     const carried = present.find((holder) => !used.has(holder) && holder.fits(members));
     if (carried === undefined) {

@@ -6,16 +6,18 @@ import { makeBodyCalls } from "./calls-body.ts";
 import { makeConfigCalls } from "./calls-config.ts";
 import { makeCryptoCalls } from "./calls-crypto.ts";
 import { makeExchangeCalls } from "./calls-exchange.ts";
+import { makeFetchCalls } from "./calls-fetch.ts";
 import { makeHeadCalls } from "./calls-head.ts";
 import { makeKeyValueCalls } from "./calls-kv.ts";
 import { makeMetricCalls } from "./calls-metrics.ts";
 import { makeStateCalls } from "./calls-state.ts";
+import { makeWaitCalls, type Waited } from "./calls-wait.ts";
 import { Fault } from "./fault.ts";
 
 /** A compile-time check that each import of `abi.ts` is there, and no other. */
 type Imports = {
   readonly [M in keyof typeof IMPORTS]: {
-    readonly [N in keyof (typeof IMPORTS)[M]]: (...values: number[]) => number | undefined;
+    readonly [N in keyof (typeof IMPORTS)[M]]: (...values: number[]) => Waited | undefined;
   };
 };
 
@@ -34,6 +36,8 @@ export function makeImports(context: CallContext) {
     "sluice:crypto/1": makeCryptoCalls(context),
     "sluice:metrics/1": makeMetricCalls(context),
     "sluice:kv/1": makeKeyValueCalls(context),
+    "sluice:wait/1": makeWaitCalls(context),
+    "sluice:fetch/1": makeFetchCalls(context),
     "sluice:balance/1": makeBalanceCalls(context),
   } satisfies Imports;
 }

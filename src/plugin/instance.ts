@@ -3,11 +3,13 @@ import type { EndpointView } from "../balance/endpoint-view.ts";
 import type { InstancePlan, NamespacePlan } from "../control/plan.ts";
 import { MAX_REASONS, PLUGIN_CELLS } from "../observe/series.ts";
 import type { Exchange } from "../proxy/exchange.ts";
-import { FAILURE, HOOK, HOOK_RESULTS, HOOKS, RESULT, STATUS } from "./abi.ts";
+import { FAILURE, HOOK, HOOK_RESULTS, HOOKS, RESULT, STATUS, WAITING_HOOKS } from "./abi.ts";
 import { SavedState } from "./calls-state.ts";
 import { Fault } from "./fault.ts";
+import type { Fetcher } from "./fetcher.ts";
 import type { Guest, GuestFailure } from "./guest.ts";
 import { type GuestHolder, type Member, StartError } from "./guest-holder.ts";
+import type { GuestPool } from "./guest-pool.ts";
 import { HiddenNames } from "./hidden-names.ts";
 import type { Instance } from "./host.ts";
 import type { KeyValue } from "./key-value.ts";
@@ -15,9 +17,13 @@ import { PluginMetrics } from "./metrics.ts";
 import type { NameTable } from "./name-table.ts";
 import { OUTCOME } from "./outcome.ts";
 import { hookName, type Level, type PluginReport } from "./report.ts";
+import { WaitingCall, type WaitingHost } from "./waiting-call.ts";
 
 /** By hook: a bit mask of the results that it defines. */
 const RESULTS = HOOKS.map((hook) => HOOK_RESULTS[hook].reduce((mask, result) => mask | (1 << result), 0));
+
+/** Hooks whose calls may wait, a bit for each. */
+const WAITING = WAITING_HOOKS.reduce((mask, hook) => mask | (1 << HOOK[hook]), 0);
 
 /** How long a strategy that failed in `update` is left alone. */
 const DOWN_FOR = 1000;
@@ -32,6 +38,10 @@ export type InstanceParts = {
   readonly index: number;
   readonly plan: InstancePlan;
   readonly hooks: number;
+  /** Its module has a call that waits. */
+  readonly waits: boolean;
+  readonly fetcher: Fetcher | null;
+  readonly resume: (hook: number, exchange: Exchange, outcome: number) => void;
   readonly clusters: NameTable;
   readonly strategies: NameTable;
   readonly cells: Float64Array;
@@ -40,7 +50,7 @@ export type InstanceParts = {
   readonly keyValue: KeyValue | null;
 };
 
-export class PluginInstance implements Instance, Member {
+export class PluginInstance implements Instance, Member, WaitingHost {
   readonly index: number;
   /** The `instance` argument of its hooks, known to its guest alone. Never 0. */
   id = 0;
@@ -55,6 +65,14 @@ export class PluginInstance implements Instance, Member {
   readonly keyValue: KeyValue | null;
   readonly metrics: PluginMetrics;
   readonly #namespaces: readonly NamespacePlan[];
+  readonly fetcher: Fetcher | null;
+  /** Milliseconds that a call which waits may take, and how many of them there may be at one time. */
+  readonly time: number;
+  readonly guestLimit: number;
+  readonly resume: WaitingHost["resume"];
+  /** Hooks whose calls may wait, a bit for each. */
+  readonly #waiting: number;
+  readonly #fetch: ReadonlySet<string>;
   readonly #fuel: number;
   readonly #skips: boolean;
   readonly #clusters: NameTable;
@@ -73,7 +91,14 @@ export class PluginInstance implements Instance, Member {
   /** When `update` failed: picks are native until the next one, or until this is some time ago. */
   #failedAt = Number.NEGATIVE_INFINITY;
 
-  constructor({ index, plan, hooks, clusters, strategies, cells, report, monotonic, keyValue }: InstanceParts) {
+  constructor(parts: InstanceParts) {
+    const { index, plan, hooks, clusters, strategies, cells, report, monotonic, keyValue } = parts;
+    this.fetcher = parts.fetcher;
+    this.resume = parts.resume;
+    this.time = plan.time;
+    this.guestLimit = plan.guests;
+    this.#waiting = parts.waits ? hooks & WAITING : 0;
+    this.#fetch = new Set(plan.fetch);
     this.index = index;
     this.plugin = plan.plugin;
     this.hooks = hooks;
@@ -109,20 +134,24 @@ export class PluginInstance implements Instance, Member {
   call(hook: number, exchange: Exchange): number {
     if (((this.hooks >>> hook) & 1) === 0) return OUTCOME.continue;
     if (exchange.skipped?.has(this.index)) return OUTCOME.continue;
+    if (((this.#waiting >>> hook) & 1) === 1) return this.#callWaiting(hook, exchange);
     let guest: Guest | null = null;
     try {
       guest = this.#holder.take();
       if (guest === null) return this.#refuse(hook, exchange);
-      const result = this.#run(guest, hook, exchange, null);
-      if (result < 0 || result > 31 || ((RESULTS[hook]! >>> result) & 1) === 0) refuse(hook, result);
-      if (guest.context.responded !== (result === RESULT.respond)) refuseAnswer(hook, result);
-      this.#end(guest, hook);
-      // RESULT and OUTCOME agree in what a hook may answer.
-      return result;
+      return this.judge(guest, hook, this.#run(guest, hook, exchange, null));
     } catch (error) {
       this.#fail(hook, guest, error);
       return this.#bear(exchange);
     }
+  }
+
+  /** Checks what a hook answered: RESULT and OUTCOME agree in what that may be. */
+  judge(guest: Guest, hook: number, result: number): number {
+    if (result < 0 || result > 31 || ((RESULTS[hook]! >>> result) & 1) === 0) refuse(hook, result);
+    if (guest.context.responded !== (result === RESULT.respond)) refuseAnswer(hook, result);
+    this.#end(guest, hook);
+    return result;
   }
 
   update(view: EndpointView): boolean {
@@ -226,6 +255,50 @@ export class PluginInstance implements Instance, Member {
     }
   }
 
+  // ── Calls that may wait ───────────────────────────────────────────────────────────────────────────────────────
+
+  get pool(): GuestPool {
+    return this.#holder.pool!;
+  }
+
+  #callWaiting(hook: number, exchange: Exchange): number {
+    const call = new WaitingCall(this, hook, exchange);
+    const outcome = call.start();
+    if (outcome !== OUTCOME.waiting) return outcome;
+    if (hook === HOOK.request_body) exchange.requestSuspension = call;
+    else exchange.suspension = call;
+    return outcome;
+  }
+
+  async enter(guest: Guest, hook: number, exchange: Exchange): Promise<number> {
+    const fuel = this.#fuel;
+    this.#cells[this.#callCells + hook]!++;
+    try {
+      return await guest.runWaiting(hook, this.id, fuel, this, exchange);
+    } finally {
+      this.#cells[this.#fuelCells + hook]! += guest.spent(fuel);
+    }
+  }
+
+  bear(guest: Guest | null, hook: number, exchange: Exchange, error: unknown): number {
+    const failure = explain(guest, error);
+    this.#countFailure(hook, failure);
+    guest?.context.rollback();
+    guest?.context.end();
+    this.#holder.failPooled(guest, hook, failure);
+    return this.#bear(exchange);
+  }
+
+  refuse(hook: number, exchange: Exchange): number {
+    return this.#refuse(hook, exchange);
+  }
+
+  mayFetch(target: string): boolean {
+    return this.#fetch.has(target);
+  }
+
+  // ── Failure ───────────────────────────────────────────────────────────────────────────────────────────────────
+
   /** In quarantine there is no guest: nothing runs, and the policy is that of a failure. */
   #refuse(hook: number, exchange: Exchange): number {
     this.#countRefused(hook);
@@ -267,11 +340,15 @@ export class PluginInstance implements Instance, Member {
   /** Drops the hook's edits, ends the guest, counts and tells. */
   #fail(hook: number, guest: Guest | null, error: unknown): void {
     const failure = explain(guest, error);
-    this.#cells[this.#failureCells + hook * MAX_REASONS + FAILURE.indexOf(failure.reason)]!++;
-    this.report.fail(hook, failure);
+    this.#countFailure(hook, failure);
     guest?.context.rollback();
     guest?.context.end();
     this.#holder.fail(guest, hook, failure);
+  }
+
+  #countFailure(hook: number, failure: GuestFailure): void {
+    this.#cells[this.#failureCells + hook * MAX_REASONS + FAILURE.indexOf(failure.reason)]!++;
+    this.report.fail(hook, failure);
   }
 
   // ── Configuration ─────────────────────────────────────────────────────────────────────────────────────────────

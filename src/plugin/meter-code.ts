@@ -1,5 +1,5 @@
 /** The code section of a metered module: what is put before, into and after the functions of the file. */
-import { FUEL, LIMIT } from "./abi.ts";
+import { FUEL, LIMIT, STATUS } from "./abi.ts";
 import { PluginError } from "./error.ts";
 import type { ModuleShape } from "./module-shape.ts";
 import { Reader } from "./wasm-binary.ts";
@@ -19,8 +19,19 @@ export type Appended = {
   readonly charge: number;
   readonly bulk: number;
   readonly grow: number;
+  /** A global: whether the hook under way may wait. */
+  readonly mayWait: number;
   readonly hooks: readonly { readonly name: string; readonly target: number }[];
+  /** Hooks that are entered so that they may wait. */
+  readonly waits: readonly { readonly name: string; readonly target: number }[];
+  /** Imports that wait, and the type of each: a function stands before each, that answers where nothing may wait. */
+  readonly guards: readonly { readonly index: number; readonly type: number }[];
 };
+
+/** How many functions are appended. */
+export function countAppended({ hooks, waits, guards }: Appended): number {
+  return 3 + hooks.length + waits.length + guards.length;
+}
 
 export type Context = {
   readonly shape: ModuleShape;
@@ -33,7 +44,7 @@ export function writeCode(writer: Writer, reader: Reader, context: Context): voi
   const { appended, shape, offsets } = context;
   const count = reader.u32();
   const sites = new Sites();
-  writer.u32(count + 3 + appended.hooks.length);
+  writer.u32(count + countAppended(appended));
   for (let i = 0; i < count; i++) {
     const size = reader.u32();
     const end = reader.at + size;
@@ -43,7 +54,7 @@ export function writeCode(writer: Writer, reader: Reader, context: Context): voi
       );
     writer.sized(() => {
       const start = reader.at;
-      findSites(new Reader(reader.bytes, start, end), sites);
+      findSites(new Reader(reader.bytes, start, end), sites, appended.guards);
       writeBody(writer, { bytes: reader.bytes, start, end, sites, appended, offsets });
     });
     reader.skip(size);
@@ -52,6 +63,9 @@ export function writeCode(writer: Writer, reader: Reader, context: Context): voi
   writer.sized(() => writeBulk(writer, appended));
   writer.sized(() => writeGrow(writer, appended));
   for (const hook of appended.hooks) writer.sized(() => writeHook(writer, appended, hook.target));
+  for (const hook of appended.waits) writer.sized(() => writeWaitingHook(writer, appended, hook.target));
+  for (const { index, type } of appended.guards)
+    writer.sized(() => writeGuard(writer, appended, index, shape.types[type]!.params.length));
 }
 
 /** Where something is put into one function's code: parallel arrays, used again for the next function. */
@@ -59,24 +73,29 @@ class Sites {
   readonly at: number[] = [];
   /** Units to take; or one of SITE. */
   readonly units: number[] = [];
+  /** Where the instruction that is replaced ends. */
+  readonly ends: number[] = [];
 
   clear(): void {
     this.at.length = 0;
     this.units.length = 0;
+    this.ends.length = 0;
   }
 
-  add(at: number, units: number): number {
+  add(at: number, units: number, end = at): number {
     this.units.push(units);
+    this.ends.push(end);
     return this.at.push(at) - 1;
   }
 }
 
-const SITE = { bulk: -1, grow: -2 } as const;
+/** From `call` down: a call of the import at index `call - units` of the guards. */
+const SITE = { bulk: -1, grow: -2, call: -3 } as const;
 
 /** memory.init, copy and fill; table.init, copy, grow and fill: each has its length on top of the stack. */
 const isBulk = (sub: number) => (sub >= 8 && sub !== 9 && sub <= 12) || (sub >= 14 && sub <= 17 && sub !== 16);
 
-function findSites(reader: Reader, sites: Sites): void {
+function findSites(reader: Reader, sites: Sites, guards: Appended["guards"]): void {
   sites.clear();
   let locals = 0;
   for (let left = reader.u32(); left > 0; left--) {
@@ -116,6 +135,14 @@ function findSites(reader: Reader, sites: Sites): void {
       case OP.memoryGrow:
         sites.add(at, SITE.grow);
         break;
+      case OP.call:
+      case OP.returnCall: {
+        if (guards.length === 0) break;
+        const target = new Reader(reader.bytes, at + 1, reader.at).u32();
+        const guard = guards.findIndex(({ index }) => index === target);
+        if (guard >= 0) sites.add(at, SITE.call - guard, reader.at);
+        break;
+      }
       case OP.bulk:
         if (isBulk(sub)) sites.add(at, SITE.bulk);
         break;
@@ -144,7 +171,12 @@ function writeBody(writer: Writer, { bytes, start, end, sites, appended, offsets
       writeCall(writer, appended.grow);
       from += 2;
     } else if (units === SITE.bulk) writeCall(writer, appended.bulk);
-    else {
+    else if (units <= SITE.call) {
+      const { grow, hooks, waits } = appended;
+      writer.u8(bytes[at]!);
+      writer.u32(grow + 1 + hooks.length + waits.length + SITE.call - units);
+      from = sites.ends[i]!;
+    } else {
       writeGet(writer, appended.fuel);
       writer.u8(OP.i32Const);
       writer.s32(units);
@@ -158,6 +190,7 @@ function writeBody(writer: Writer, { bytes, start, end, sites, appended, offsets
 const I32 = { eq: 0x46, ltS: 0x48, ltU: 0x49, add: 0x6a, sub: 0x6b, shl: 0x74, shrU: 0x76 } as const;
 const SELECT = 0x1b;
 const EMPTY = 0x40;
+const I32_RESULT = 0x7f;
 
 function writeGet(writer: Writer, global: number): void {
   writer.u8(OP.globalGet);
@@ -258,5 +291,39 @@ function writeHook(writer: Writer, { fuel }: Appended, target: number): void {
   writeLocal(writer, 0);
   writeLocal(writer, 1);
   writeCall(writer, target);
+  writer.u8(OP.end);
+}
+
+/** The same for a call that may wait. Whoever traps in between is never entered again. */
+function writeWaitingHook(writer: Writer, { fuel, mayWait }: Appended, target: number): void {
+  writer.u32(0);
+  writeLocal(writer, 2);
+  writer.u8(OP.globalSet);
+  writer.u32(fuel);
+  writeSet(writer, mayWait, 1);
+  writeLocal(writer, 0);
+  writeLocal(writer, 1);
+  writeCall(writer, target);
+  writeSet(writer, mayWait, 0);
+  writer.u8(OP.end);
+}
+
+function writeSet(writer: Writer, global: number, value: number): void {
+  writeConst(writer, value);
+  writer.u8(OP.globalSet);
+  writer.u32(global);
+}
+
+/** The import, where the hook may wait; else its answer is `notHere`: suspending there would be a trap. */
+function writeGuard(writer: Writer, { mayWait }: Appended, target: number, params: number): void {
+  writer.u32(0);
+  writeGet(writer, mayWait);
+  writer.u8(OP.if);
+  writer.u8(I32_RESULT);
+  for (let i = 0; i < params; i++) writeLocal(writer, i);
+  writeCall(writer, target);
+  writer.u8(OP.else);
+  writeConst(writer, STATUS.notHere);
+  writer.u8(OP.end);
   writer.u8(OP.end);
 }

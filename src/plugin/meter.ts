@@ -6,9 +6,9 @@
  * run, throwing and growing a fixed price. Indices never move: a global, types and functions are appended. The memory
  * gets a maximum. Custom sections are dropped but for `name`, since their offsets no longer hold.
  */
-import { FUEL, HOOKS, LIMIT } from "./abi.ts";
+import { FUEL, HOOKS, LIMIT, WAITING_CALLS, WAITING_HOOKS } from "./abi.ts";
 import { PluginError } from "./error.ts";
-import { type Appended, type Context, PAGE, writeCode } from "./meter-code.ts";
+import { type Appended, type Context, countAppended, PAGE, writeCode } from "./meter-code.ts";
 import { type ModuleShape, readLimits, skipExpression } from "./module-shape.ts";
 import { KIND, Reader, SECTION, SECTION_ORDER, type Section, TYPE } from "./wasm-binary.ts";
 import { OP } from "./wasm-instructions.ts";
@@ -23,6 +23,8 @@ export const METER = {
   growFailed: "sluice:grow-failed",
   /** + hook: `(instance, exchange, fuel) -> result`: sets the fuel, then calls the hook. One crossing, not two. */
   hook: "sluice:hook:",
+  /** + hook: the same for a call that may wait. */
+  wait: "sluice:wait:",
 } as const;
 
 export type Metered = {
@@ -33,6 +35,9 @@ export type Metered = {
 
 export function meterModule(bytes: Uint8Array, shape: ModuleShape, memory: number): Metered {
   const next = shape.functions.length;
+  const waiting = shape.imports.flatMap(({ module, name }, index) => (waits(module, name) ? [index] : []));
+  const exported = (names: readonly string[]) =>
+    shape.exports.filter(({ name }) => names.includes(name)).map(({ name, index }) => ({ name, target: index }));
   const appended: Appended = {
     fuel: shape.globals,
     growFailed: shape.globals + 1,
@@ -41,9 +46,10 @@ export function meterModule(bytes: Uint8Array, shape: ModuleShape, memory: numbe
     charge: next,
     bulk: next + 1,
     grow: next + 2,
-    hooks: shape.exports
-      .filter((exported) => (HOOKS as readonly string[]).includes(exported.name))
-      .map((exported) => ({ name: exported.name, target: exported.index })),
+    mayWait: shape.globals + 2,
+    hooks: exported(HOOKS),
+    waits: waiting.length === 0 ? [] : exported(WAITING_HOOKS),
+    guards: waiting.map((index) => ({ index, type: shape.functions[index]! })),
   };
   const writer = new Writer(bytes.length + (bytes.length >> 1) + 1024);
   const offsets: number[] = [];
@@ -57,6 +63,15 @@ export function meterModule(bytes: Uint8Array, shape: ModuleShape, memory: numbe
   }
   copyNames(writer, bytes, shape.sections);
   return { bytes: writer.done(), offsets: Uint32Array.from(offsets) };
+}
+
+function waits(module: string, name: string): boolean {
+  return Object.hasOwn(WAITING_CALLS, module) && WAITING_CALLS[module]!.includes(name);
+}
+
+/** Whether the module has a call that waits. */
+export function mayWait(shape: ModuleShape): boolean {
+  return shape.imports.some(({ module, name }) => waits(module, name));
 }
 
 /** The offset in the file of an offset in the metered module, as V8 prints it in a stack. */
@@ -83,9 +98,10 @@ function writeSection(writer: Writer, id: number, reader: Reader, context: Conte
       writeType(writer, 3);
       return;
     case SECTION.function:
-      copyList(writer, reader, 3 + appended.hooks.length);
+      copyList(writer, reader, countAppended(appended));
       for (let i = 0; i < 3; i++) writer.u32(appended.unaryType);
-      for (let i = 0; i < appended.hooks.length; i++) writer.u32(appended.hookType);
+      for (let i = appended.hooks.length + appended.waits.length; i > 0; i--) writer.u32(appended.hookType);
+      for (const { type } of appended.guards) writer.u32(type);
       return;
     case SECTION.table:
       writeTables(writer, reader);
@@ -94,8 +110,9 @@ function writeSection(writer: Writer, id: number, reader: Reader, context: Conte
       writeMemory(writer, shape, context.memory);
       return;
     case SECTION.global:
-      copyList(writer, reader, 2);
+      copyList(writer, reader, 3);
       writeGlobal(writer, FUEL.start);
+      writeGlobal(writer, 0);
       writeGlobal(writer, 0);
       return;
     case SECTION.export:
@@ -173,10 +190,13 @@ function writeExports(writer: Writer, reader: Reader, shape: ModuleShape, append
     writer.u8(kind);
     writer.u32(index);
   };
-  copyList(writer, reader, 2 + appended.hooks.length + (shape.start === null ? 0 : 1));
+  const { hooks, waits: waiting } = appended;
+  copyList(writer, reader, 2 + hooks.length + waiting.length + (shape.start === null ? 0 : 1));
   entry(METER.charge, KIND.function, appended.charge);
   entry(METER.growFailed, KIND.global, appended.growFailed);
-  for (const [i, hook] of appended.hooks.entries()) entry(METER.hook + hook.name, KIND.function, appended.grow + 1 + i);
+  let index = appended.grow + 1;
+  for (const { name } of hooks) entry(METER.hook + name, KIND.function, index++);
+  for (const { name } of waiting) entry(METER.wait + name, KIND.function, index++);
   // A start function would run before the host holds the memory.
   if (shape.start !== null) entry("_initialize", KIND.function, shape.start);
 }

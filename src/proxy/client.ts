@@ -8,7 +8,7 @@ import { answerBound, frameAnswer, writeAnswer } from "./answer.ts";
 import { Carry } from "./carry.ts";
 import type { ThreadContext } from "./context.ts";
 import { ERROR, refusalOf } from "./error.ts";
-import { type Exchange, PHASE } from "./exchange.ts";
+import { type ClientSide, type Exchange, PHASE } from "./exchange.ts";
 import { answerHeadBound, makeForwarded, writeInterimHead } from "./headers.ts";
 import type { Pipeline } from "./pipeline.ts";
 import type { ListenerState } from "./snapshot.ts";
@@ -35,7 +35,7 @@ const MAX_REQUESTS = 100_000;
 
 const LF = 10;
 
-export class Client extends Wire {
+export class Client extends Wire implements ClientSide {
   readonly port: Port;
   readonly #pipeline: Pipeline;
   #state: number = STATE.head;
@@ -235,7 +235,7 @@ export class Client extends Wire {
     }
     this.#bodyRead(x, body);
     // Once its body is complete the client is read on, so that its leaving is seen.
-    if (!this.#pipeline.requestBody(x, bytes, dataStart, dataEnd) && this.#state === STATE.body) {
+    if (!this.#pipeline.requestBody(x, this, bytes, dataStart, dataEnd) && this.#state === STATE.body) {
       this.pause();
       this.#armForExchange(x);
     }
@@ -258,13 +258,13 @@ export class Client extends Wire {
   }
 
   /** More of the answer's body. False: the source pauses until `Pipeline.clientDrained`. */
-  body(source: Wire, bytes: Buffer, x: Exchange): boolean {
+  body(source: Wire | null, bytes: Buffer, x: Exchange): boolean {
     const frame = this.#frame;
     frame.last = x.bodyDone;
     frame.trailers = x.responseTrailers;
     const size = x.bodyEnd - x.bodyStart;
     x.bytesSent += size;
-    return this.#sent(this.relay(source, bytes, x.bodyStart, x.bodyEnd, frame), size);
+    return this.#sent(this.relay(source ?? this, bytes, x.bodyStart, x.bodyEnd, frame), size);
   }
 
   /** A 1xx answer, for clients that know it. */

@@ -44,6 +44,8 @@ export const ERROR = {
   /** The answer's head was sent already: the client sees its answer broken. */
   upstreamBroken: error("upstream_broken", "upstream", 502, "http_response_incomplete"),
   noEndpoint: error("no_endpoint", "upstream", 503, "destination_unavailable"),
+  /** As many of a plugin's calls wait as may. */
+  pluginBusy: error("plugin_busy", "plugin", 503, "proxy_internal_error"),
   connectTimeout: error("connect_timeout", "upstream", 504, "connection_timeout"),
   responseTimeout: error("response_timeout", "upstream", 504, "http_response_timeout"),
   versionUnknown: error("version_unknown", "client", 505, "http_request_error"),

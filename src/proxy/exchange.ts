@@ -8,11 +8,11 @@ import type { Endpoint } from "../balance/endpoint.ts";
 import { Head } from "../http/head.ts";
 import type { Instance } from "../plugin/host.ts";
 import type { Carry } from "./carry.ts";
-import type { Client } from "./client.ts";
 import type { ProxyError } from "./error.ts";
 import type { Piece } from "./piece.ts";
 import type { ListenerState, RouteState } from "./snapshot.ts";
 import type { Upstream } from "./upstream.ts";
+import type { Wire } from "./wire.ts";
 
 const NOTHING = Buffer.alloc(0);
 
@@ -36,6 +36,11 @@ export const PHASE = {
   collecting: 13,
   stageAnswer: 14,
   send: 15,
+  chain: 16,
+  /** A plugin's call waits; the exchange goes on where it was when that is answered. */
+  suspended: 17,
+  /** A piece of the answer's body goes through plugins. */
+  piece: 18,
 } as const;
 
 /** One try to have an endpoint answer. A retry is a second attempt of the same exchange. */
@@ -50,6 +55,31 @@ export class Attempt {
   sent = false;
   /** The whole request was. */
   complete = false;
+}
+
+/** Whoever asked, as the corridor sees it: a client's connection, or a plugin (`own-request.ts`). */
+export interface ClientSide {
+  /** The address that X-Forwarded-For gets; empty for none. */
+  readonly peer: string;
+  readonly alive: boolean;
+  /** Takes the answer's head, and the body bytes that came with it. False: the source waits for `clientDrained`. */
+  answer(x: Exchange): boolean;
+  /** More of the answer's body; `source` is the connection that it came from, if it may give its block away. */
+  body(source: Wire | null, bytes: Buffer, x: Exchange): boolean;
+  /** A 1xx answer. */
+  interim(head: Head): void;
+  /** The endpoint can take more of the request's body. */
+  resumeBody(): void;
+  /** Ends it at once: the answer is not whole. */
+  break(): void;
+  /** The exchange is over. */
+  finished(x: Exchange): void;
+}
+
+/** A call of a plugin that waits. */
+export interface Suspension {
+  /** The exchange has no more use for it. */
+  cancel(): void;
 }
 
 export class Exchange {
@@ -97,7 +127,9 @@ export class Exchange {
   bytesReceived = 0;
   bytesSent = 0;
 
-  client: Client | null = null;
+  client: ClientSide | null = null;
+  /** It is a plugin's own request: told to no listener, log or counter of requests. */
+  own = false;
   listener: ListenerState | null = null;
   route: RouteState | null = null;
   cluster: Cluster | null = null;
@@ -153,9 +185,26 @@ export class Exchange {
   requestStaged = false;
   /** The answer's body has gone through plugins, or does: its length may be another than its head says. */
   answerStaged = false;
-  /** The piece that plugins see now, and how many of them have seen it. */
-  piece: Piece | null = null;
+  /** The pieces that plugins see now, one in each direction, and how many of them have. */
+  requestPiece: Piece | null = null;
+  requestStage = 0;
+  answerPiece: Piece | null = null;
+  /** How many plugins have seen the answer's head, or its piece. */
   stage = 0;
+  /** A plugin's call that waits, where the exchange goes on after it, and with which outcome (-1: none is there). */
+  suspension: Suspension | null = null;
+  resumesAt = 0;
+  settled = -1;
+  /** The same for the request's body, which goes its own way. */
+  requestSuspension: Suspension | null = null;
+  requestSettled = -1;
+  /** A piece of the request's body waits for a plugin; what came of it meanwhile, and what is ready to be sent. */
+  requestWaits = false;
+  requestSource: Wire | null = null;
+  requestQueue: Carry | null = null;
+  requestReady: Carry | null = null;
+  /** The whole body has been passed on to the attempt: it came, and went through the plugins. */
+  requestPassed = false;
   /** What has come of a held answer's body. */
   gathered: Carry | null = null;
 
@@ -185,6 +234,7 @@ export class Exchange {
     this.bytesReceived = 0;
     this.bytesSent = 0;
     this.client = null;
+    this.own = false;
     this.listener = null;
     this.route = null;
     this.cluster = null;
@@ -218,8 +268,20 @@ export class Exchange {
     this.passedOver = null;
     this.requestStaged = false;
     this.answerStaged = false;
-    this.piece = null;
+    this.requestPiece = null;
+    this.requestStage = 0;
+    this.answerPiece = null;
     this.stage = 0;
+    this.suspension = null;
+    this.resumesAt = 0;
+    this.settled = -1;
+    this.requestSuspension = null;
+    this.requestSettled = -1;
+    this.requestWaits = false;
+    this.requestSource = null;
+    this.requestQueue = null;
+    this.requestReady = null;
+    this.requestPassed = false;
     this.gathered = null;
   }
 

@@ -63,6 +63,7 @@ const dropRequest = dropSet(
   NAME["content-length"],
 );
 const dropRequestSized = without(dropRequest, NAME["content-length"]);
+const dropOwn = without(dropSet(NAME.via), NAME["content-length"]);
 const dropResponse = dropSet(NAME["content-length"]);
 const dropResponseSized = without(dropResponse, NAME["content-length"]);
 
@@ -109,6 +110,12 @@ export function writeRequestHead(out: Buffer, x: Exchange): number {
   at = put(out, at, head.minor === 0 ? VIA_OWN_10 : VIA_OWN);
   at = writeForwarded(out, at, x);
   return put(out, at, CRLF);
+}
+
+/** The same for a plugin's own request: what it set is sent as it is. */
+export function writeOwnRequestHead(out: Buffer, { request }: Exchange): number {
+  const at = writeFields(out, writeRequestLine(out, 0, request), request, dropOwn);
+  return put(out, put(out, put(out, at, VIA), VIA_OWN), CRLF);
 }
 
 function writeHost(out: Buffer, at: number, x: Exchange): number {

@@ -15,6 +15,7 @@ import { THREAD_CELLS } from "../observe/series.ts";
 import { HOOK } from "../plugin/abi.ts";
 import { type Instance, OUTCOME } from "../plugin/host.ts";
 import { endAttempt, recordExchange } from "./account.ts";
+import { Carry } from "./carry.ts";
 import type { Client } from "./client.ts";
 import type { ThreadContext } from "./context.ts";
 import { ERROR, type ProxyError } from "./error.ts";
@@ -23,11 +24,14 @@ import { believeForwarded } from "./forwarded.ts";
 import { prepareErrorAnswer, prepareLocalAnswer } from "./reply.ts";
 import type { RouteState } from "./snapshot.ts";
 import {
+  answerPieceOf,
   CONTINUE,
+  countEntered,
   frameStagedRequest,
   gatherAnswer,
   hold,
-  pieceOf,
+  instanceAt,
+  requestPieceOf,
   stageAnswerPiece,
   stageRequestPiece,
   stagesAnswer,
@@ -69,6 +73,9 @@ export class Pipeline {
         case PHASE.route:
           x.phase = this.#route(x);
           continue;
+        case PHASE.chain:
+          x.phase = this.#chain(x);
+          continue;
         case PHASE.pick:
           x.phase = this.#pick(x);
           continue;
@@ -93,10 +100,13 @@ export class Pipeline {
         case PHASE.stageAnswer:
           x.phase = this.#stageAnswer(x);
           continue;
+        case PHASE.piece:
+          x.phase = this.#piece(x);
+          continue;
         case PHASE.done:
           this.#finish(x);
           return;
-        default: // awaiting, body, gathering, collecting: an event comes back here
+        default: // awaiting, body, gathering, collecting, suspended: an event comes back here
           return;
       }
     }
@@ -106,15 +116,14 @@ export class Pipeline {
   #enter(x: Exchange): number {
     const { chain } = x.listener!;
     while (x.enteredListener < chain.length) {
-      const instance = chain[x.enteredListener]!;
-      const answered = this.#callRequest(instance, x);
-      if (answered) return PHASE.response;
+      const next = this.#callRequest(chain[x.enteredListener]!, x);
+      if (next >= 0) return next;
       x.enteredListener++;
     }
     return PHASE.route;
   }
 
-  /** The first rule that matches and whose router, if it has one, does not pass; then the rule's chain. */
+  /** The first rule that matches and whose router, if it has one, does not pass. */
   #route(x: Exchange): number {
     const { router, routes } = x.listener!;
     for (let at = router.match(x.request, 0); at >= 0; at = router.match(x.request, at + 1)) {
@@ -132,15 +141,21 @@ export class Pipeline {
       x.route = route;
       x.routeName = route.name;
       if (route.timeout > 0) x.deadline = x.headAt + route.timeout;
-      const { chain } = route;
-      while (x.enteredRoute < chain.length) {
-        if (this.#callRequest(chain[x.enteredRoute]!, x)) return PHASE.response;
-        x.enteredRoute++;
-      }
-      this.#takeCluster(x);
-      return stagesRequest(x) ? PHASE.stageRequest : PHASE.pick;
+      return PHASE.chain;
     }
     return this.#error(x, ERROR.noRoute, "no rule of the listener matches");
+  }
+
+  /** The rule's chain. */
+  #chain(x: Exchange): number {
+    const { chain } = x.route!;
+    while (x.enteredRoute < chain.length) {
+      const next = this.#callRequest(chain[x.enteredRoute]!, x);
+      if (next >= 0) return next;
+      x.enteredRoute++;
+    }
+    this.#takeCluster(x);
+    return stagesRequest(x) ? PHASE.stageRequest : PHASE.pick;
   }
 
   /** What came of the request's body, through the plugins; of a held request not before it is whole. */
@@ -149,19 +164,59 @@ export class Pipeline {
       if (!withinLimits(x, x.replayLength)) return this.#error(x, ERROR.bodyTooLarge, "a plugin holds no such body");
       if (x.holders !== null) return this.#gather(x);
     }
-    const piece = pieceOf(x);
-    x.holders = null;
-    piece.set(x.replay ?? NOTHING, 0, x.replayLength, x.requestComplete);
+    const piece = requestPieceOf(x);
+    if (x.requestSettled < 0) {
+      x.holders = null;
+      piece.set(x.replay ?? NOTHING, 0, x.replayLength, x.requestComplete);
+      // What comes meanwhile of one that is not held stands behind it.
+      x.replay = null;
+      x.replayLength = 0;
+    }
     const outcome = stageRequestPiece(x);
+    if (outcome === OUTCOME.waiting) return this.#suspend(x);
     if (outcome !== OUTCOME.continue) return this.#ownAnswer(x, outcome);
-    x.replay = piece.bytes;
-    x.replayLength = piece.end;
+    if (x.replayLength > 0 || (x.requestComplete && !piece.last)) return this.#stageMore(x);
+    this.#takeReady(x);
     x.requestHeld = false;
     x.requestStaged = true;
-    piece.drop();
     frameStagedRequest(x);
     this.#takeCluster(x);
     return PHASE.pick;
+  }
+
+  /** More came of the body while a plugin had to be waited for: it goes the same way. */
+  #stageMore(x: Exchange): number {
+    const piece = requestPieceOf(x);
+    (x.requestReady ??= new Carry()).append(piece.bytes, piece.start, piece.end);
+    return PHASE.stageRequest;
+  }
+
+  /** What went through the plugins is what the attempt will send first. */
+  #takeReady(x: Exchange): void {
+    const piece = requestPieceOf(x);
+    if (x.requestReady === null) {
+      x.replay = piece.bytes;
+      x.replayLength = piece.end;
+    } else {
+      x.requestReady.append(piece.bytes, piece.start, piece.end);
+      x.replay = x.requestReady.bytes;
+      x.replayLength = x.requestReady.end;
+      x.requestReady = null;
+    }
+    piece.drop();
+  }
+
+  /** A plugin's call waits: the exchange goes on where it is now (`resume`). */
+  #suspend(x: Exchange): number {
+    x.resumesAt = x.phase;
+    if (x.body !== null) {
+      // What was read is valid in this turn only.
+      x.body = Buffer.from(x.body.subarray(x.bodyStart, x.bodyEnd));
+      x.bodyEnd -= x.bodyStart;
+      x.bodyStart = 0;
+    }
+    x.attempt.upstream?.pauseBody();
+    return PHASE.suspended;
   }
 
   /** Waits for more of a held request's body. */
@@ -202,6 +257,7 @@ export class Pipeline {
     attempt.complete = false;
     x.response.status = 0; // what stands there is of an attempt or an exchange before
     x.answeredAt = 0;
+    x.requestPassed = x.requestComplete && !x.requestWaits;
     x.sentHead = isHeadMethod(x.request);
     x.idempotent = isIdempotent(x.request);
     this.#context.columns.addInFlight(this.#context.thread, endpoint.slot, 1);
@@ -251,9 +307,7 @@ export class Pipeline {
   /** The answer's head is there, the endpoint's or our own: the chains, last first, then it goes out. */
   #respond(x: Exchange): number {
     if (x.localStatus !== 0 && x.error === null) prepareLocalAnswer(x);
-    const routeChain = x.route?.chain ?? [];
-    this.#callResponse(routeChain, x.enteredRoute, x);
-    this.#callResponse(x.listener!.chain, x.enteredListener, x);
+    if (this.#callResponse(x) === OUTCOME.waiting) return this.#suspend(x);
     x.replay = null;
     x.replayLost = true;
     return stagesAnswer(x) ? PHASE.stageAnswer : PHASE.send;
@@ -262,18 +316,24 @@ export class Pipeline {
   /** What came of the answer's body, through the plugins; of a held answer not before it is whole. */
   #stageAnswer(x: Exchange): number {
     if (x.localStatus !== 0) return this.#stageLocal(x);
-    const piece = pieceOf(x);
-    if (x.answerHeld) {
+    const piece = answerPieceOf(x);
+    if (x.settled >= 0) {
+      // It goes on behind the plugin that was waited for.
+    } else if (x.answerHeld) {
       const gathered = gatherAnswer(x);
       if (!withinLimits(x, gathered.length)) return this.#refuseAnswer(x, ERROR.answerTooLarge);
-      if (x.holders !== null && !x.bodyDone) return PHASE.collecting;
+      if (x.holders !== null && !x.bodyDone) {
+        x.attempt.upstream?.resumeBody();
+        return PHASE.collecting;
+      }
       piece.set(gathered.bytes, gathered.start, gathered.end, x.bodyDone);
       x.answerHeld = x.holders !== null;
       x.holders = null;
     } else piece.set(x.body ?? NOTHING, x.bodyStart, x.bodyEnd, x.bodyDone);
     const outcome = stageAnswerPiece(x);
+    if (outcome === OUTCOME.waiting) return this.#suspendPiece(x);
     if (outcome === OUTCOME.respond) prepareLocalAnswer(x);
-    else if (outcome !== OUTCOME.continue) return this.#refuseAnswer(x, ERROR.pluginFailed);
+    else if (outcome !== OUTCOME.continue) return this.#refuseAnswer(x, failureOf(outcome));
     x.body = piece.bytes;
     x.bodyStart = piece.start;
     x.bodyEnd = piece.end;
@@ -284,19 +344,27 @@ export class Pipeline {
 
   /** An answer of a plugin's or of Sluice's own is whole from the start. */
   #stageLocal(x: Exchange): number {
-    const piece = pieceOf(x);
+    const piece = answerPieceOf(x);
     const body = x.localBody ?? NOTHING;
-    piece.set(body, 0, body.length, true);
+    if (x.settled < 0) piece.set(body, 0, body.length, true);
     const outcome = stageAnswerPiece(x);
+    if (outcome === OUTCOME.waiting) return this.#suspendPiece(x);
     if (outcome === OUTCOME.respond) prepareLocalAnswer(x);
-    else if (outcome !== OUTCOME.continue) return this.#refuseAnswer(x, ERROR.pluginFailed);
+    else if (outcome !== OUTCOME.continue) return this.#refuseAnswer(x, failureOf(outcome));
     else x.localBody = piece.bytes.subarray(piece.start, piece.end);
     return PHASE.send;
+  }
+
+  #suspendPiece(x: Exchange): number {
+    answerPieceOf(x).own();
+    x.body = null;
+    return this.#suspend(x);
   }
 
   /** The endpoint's answer cannot be had, after its head went through the plugins: it is told, and not staged again. */
   #refuseAnswer(x: Exchange, error: ProxyError): number {
     x.problem = error === ERROR.answerTooLarge ? "a plugin holds no such body" : "a plugin failed on the body";
+    x.stage = 0;
     prepareErrorAnswer(x, error);
     return PHASE.send;
   }
@@ -307,24 +375,37 @@ export class Pipeline {
       this.#abandonAttempt(x); // of a body that is not to follow this head
       return PHASE.done;
     }
-    if (!more) x.attempt.upstream?.pauseBody();
+    if (more) x.attempt.upstream?.resumeBody();
+    else x.attempt.upstream?.pauseBody();
     return PHASE.body;
   }
 
   // ── Steps ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** True when the request was answered here. */
-  #callRequest(instance: Instance, x: Exchange): boolean {
-    if ((instance.hooks & (1 << HOOK.request_head)) === 0) return false;
-    const outcome = instance.call(HOOK.request_head, x);
-    if (outcome === OUTCOME.continue) return false;
-    if (outcome === OUTCOME.hold) {
-      x.requestHeld = true;
-      hold(x, instance);
-      return false;
+  /** The phase that the hook leads to; -1: on in the chain. */
+  #callRequest(instance: Instance, x: Exchange): number {
+    if ((instance.hooks & (1 << HOOK.request_head)) === 0) return -1;
+    const outcome = this.#call(instance, HOOK.request_head, x);
+    switch (outcome) {
+      case OUTCOME.continue:
+        return -1;
+      case OUTCOME.hold:
+        x.requestHeld = true;
+        hold(x, instance);
+        return -1;
+      case OUTCOME.waiting:
+        return this.#suspend(x);
+      default:
+        return this.#ownAnswer(x, outcome);
     }
-    this.#ownAnswer(x, outcome);
-    return true;
+  }
+
+  /** Calls a hook of a head, or takes what came of it when it was waited for. */
+  #call(instance: Instance, hook: number, x: Exchange): number {
+    if (x.settled < 0) return instance.call(hook, x);
+    const outcome = x.settled;
+    x.settled = -1;
+    return outcome;
   }
 
   #takeCluster(x: Exchange): void {
@@ -333,11 +414,14 @@ export class Pipeline {
     x.clusterName = x.cluster.plan.name;
   }
 
-  #callResponse(chain: readonly Instance[], entered: number, x: Exchange): void {
-    for (let i = entered - 1; i >= 0; i--) {
-      const instance = chain[i]!;
+  /** The answer's head through the chains, last first: OUTCOME.continue, or waiting. */
+  #callResponse(x: Exchange): number {
+    const total = countEntered(x);
+    for (; x.stage < total; x.stage++) {
+      const instance = instanceAt(x, total - 1 - x.stage);
       if ((instance.hooks & (1 << HOOK.response_head)) === 0) continue;
-      const outcome = instance.call(HOOK.response_head, x);
+      const outcome = this.#call(instance, HOOK.response_head, x);
+      if (outcome === OUTCOME.waiting) return outcome;
       if (outcome === OUTCOME.respond) {
         x.error = null;
         prepareLocalAnswer(x);
@@ -346,9 +430,11 @@ export class Pipeline {
         hold(x, instance);
       } else if (outcome !== OUTCOME.continue) {
         this.#ownAnswer(x, outcome);
-        return;
+        break;
       }
     }
+    x.stage = 0;
+    return OUTCOME.continue;
   }
 
   #ownAnswer(x: Exchange, outcome: number): number {
@@ -356,9 +442,8 @@ export class Pipeline {
       x.error = null;
       return PHASE.response;
     }
-    return outcome === OUTCOME.reject
-      ? this.#error(x, ERROR.denied, "a plugin refused the request")
-      : this.#error(x, ERROR.pluginFailed, "a plugin failed");
+    if (outcome === OUTCOME.reject) return this.#error(x, ERROR.denied, "a plugin refused the request");
+    return this.#error(x, failureOf(outcome), "a plugin failed");
   }
 
   #error(x: Exchange, error: ProxyError, problem: string): number {
@@ -378,6 +463,14 @@ export class Pipeline {
     this.advance(x);
   }
 
+  /** A plugin's own request: its cluster is chosen, and it has no chain. */
+  beginOwn(x: Exchange): void {
+    x.isHead = isHeadMethod(x.request);
+    x.listener!.snapshot.enter();
+    x.phase = PHASE.pick;
+    this.advance(x);
+  }
+
   #count(x: Exchange): void {
     x.listener!.snapshot.enter();
     x.listenerName = x.listener!.plan.name;
@@ -392,28 +485,94 @@ export class Pipeline {
     }
     x.requestComplete = false;
     if (x.headSent) return this.breakOff(x, problem);
+    this.#interrupt(x);
     this.#abandonAttempt(x);
     x.phase = this.#error(x, error, problem);
     this.advance(x);
   }
 
   /** More of the request's body. False: the client pauses until its `resumeBody`. */
-  requestBody(x: Exchange, bytes: Buffer, start: number, end: number): boolean {
+  requestBody(x: Exchange, source: Wire, bytes: Buffer, start: number, end: number): boolean {
     if (x.phase === PHASE.gathering) return this.#gatherMore(x, bytes, start, end);
-    if (x.requestStaged) {
-      const piece = pieceOf(x);
-      piece.set(bytes, start, end, x.requestComplete);
+    if (x.requestStaged) return this.#stageMoreBody(x, source, bytes, start, end);
+    x.requestPassed = x.requestComplete;
+    return this.#passBody(x, source, bytes, start, end);
+  }
+
+  #passBody(x: Exchange, source: Wire, bytes: Buffer, start: number, end: number): boolean {
+    const { attempt } = x;
+    if (attempt.upstream !== null && attempt.sent) return attempt.upstream.sendBody(source, bytes, start, end);
+    x.keep(bytes, start, end);
+    return x.requestComplete || x.replayLength < 64 * 1024;
+  }
+
+  /** A piece of the request's body that goes through plugins. */
+  #stageMoreBody(x: Exchange, source: Wire, bytes: Buffer, start: number, end: number): boolean {
+    if (x.requestWaits) {
+      (x.requestQueue ??= new Carry()).append(bytes, start, end);
+      return false;
+    }
+    requestPieceOf(x).set(bytes, start, end, x.requestComplete);
+    x.requestSource = source;
+    return this.#pumpBody(x);
+  }
+
+  #pumpBody(x: Exchange): boolean {
+    const piece = requestPieceOf(x);
+    for (;;) {
       const outcome = stageRequestPiece(x);
+      x.requestWaits = outcome === OUTCOME.waiting;
+      if (x.requestWaits) {
+        piece.own();
+        return false;
+      }
       if (outcome !== OUTCOME.continue) {
         this.#endInBody(x, outcome);
         return true;
       }
-      ({ bytes, start, end } = piece);
+      const queue = x.requestQueue;
+      x.requestQueue = null;
+      x.requestPassed = piece.last;
+      const more = this.#passBody(x, x.requestSource!, piece.bytes, piece.start, piece.end);
+      // The end of the body may have come while the piece before it waited.
+      if (piece.last || (queue === null && !x.requestComplete)) return more;
+      piece.set(queue?.bytes ?? NOTHING, queue?.start ?? 0, queue?.end ?? 0, x.requestComplete);
     }
-    const { attempt } = x;
-    if (attempt.upstream !== null && attempt.sent) return attempt.upstream.sendBody(x.client!, bytes, start, end);
-    x.keep(bytes, start, end);
-    return x.requestComplete || x.replayLength < 64 * 1024;
+  }
+
+  // ── Events from plugins ───────────────────────────────────────────────────────────────────────────────────────
+
+  /** A call that was suspended is answered. */
+  resume(hook: number, x: Exchange, outcome: number): void {
+    if (hook === HOOK.request_body) {
+      x.requestSuspension = null;
+      x.requestSettled = outcome;
+      if (x.requestWaits) return this.#resumeBody(x);
+    } else {
+      x.suspension = null;
+      x.settled = outcome;
+    }
+    x.phase = x.resumesAt;
+    this.advance(x);
+  }
+
+  #resumeBody(x: Exchange): void {
+    try {
+      if (this.#pumpBody(x) && !x.requestComplete) x.client?.resumeBody();
+    } catch (error) {
+      this.internal(x, error);
+    }
+  }
+
+  /** Whatever a plugin waits for on behalf of the exchange is given up. */
+  #interrupt(x: Exchange): void {
+    x.suspension?.cancel();
+    x.suspension = null;
+    x.requestSuspension?.cancel();
+    x.requestSuspension = null;
+    x.requestWaits = false;
+    x.settled = -1;
+    x.requestSettled = -1;
   }
 
   #gatherMore(x: Exchange, bytes: Buffer, start: number, end: number): boolean {
@@ -426,7 +585,7 @@ export class Pipeline {
   /** A plugin answered, or failed, while the request's body went by. */
   #endInBody(x: Exchange, outcome: number): void {
     if (x.headSent || x.answeredAt > 0) {
-      x.error = ERROR.pluginFailed;
+      x.error = failureOf(outcome);
       return this.breakOff(x, "a plugin failed on the request's body");
     }
     this.#abandonAttempt(x);
@@ -449,6 +608,7 @@ export class Pipeline {
     x.problem = problem;
     x.error = ERROR.clientGone;
     if (!x.headSent) x.response.status = ERROR.clientGone.status;
+    this.#interrupt(x);
     this.#abandonAttempt(x);
     x.client!.break();
     x.phase = PHASE.done;
@@ -467,8 +627,8 @@ export class Pipeline {
   responseBody(x: Exchange, source: Wire, bytes: Buffer): boolean {
     try {
       if (x.phase === PHASE.collecting) return this.#collect(x, bytes);
-      if (x.answerStaged && !this.#stagePiece(x, bytes)) return true;
-      const more = x.client!.body(source, x.answerStaged ? x.body! : bytes, x);
+      if (x.answerStaged) return this.#stagePiece(x, bytes);
+      const more = x.client!.body(source, bytes, x);
       if (!x.bodyDone) return more;
       x.attempt.upstream = null;
       x.phase = PHASE.done;
@@ -489,20 +649,32 @@ export class Pipeline {
     return true;
   }
 
-  /** More of an answer that goes through plugins. False: one of them failed, and the answer is broken off. */
+  /** More of an answer that goes through plugins. */
   #stagePiece(x: Exchange, bytes: Buffer): boolean {
-    const piece = pieceOf(x);
-    piece.set(bytes, x.bodyStart, x.bodyEnd, x.bodyDone);
-    if (stageAnswerPiece(x) !== OUTCOME.continue) {
-      if (x.bodyDone) x.attempt.upstream = null;
-      x.error = ERROR.pluginFailed;
+    if (x.bodyDone) x.attempt.upstream = null;
+    answerPieceOf(x).set(bytes, x.bodyStart, x.bodyEnd, x.bodyDone);
+    x.phase = PHASE.piece;
+    this.advance(x);
+    return true;
+  }
+
+  /** A piece of the answer through the plugins, and on to the client. */
+  #piece(x: Exchange): number {
+    const piece = answerPieceOf(x);
+    const outcome = stageAnswerPiece(x);
+    if (outcome === OUTCOME.waiting) return this.#suspendPiece(x);
+    if (outcome !== OUTCOME.continue) {
+      x.error = failureOf(outcome);
       this.breakOff(x, "a plugin failed on the answer's body");
-      return false;
+      return x.phase;
     }
-    x.body = piece.bytes;
     x.bodyStart = piece.start;
     x.bodyEnd = piece.end;
-    return true;
+    const more = x.client!.body(null, piece.bytes, x);
+    if (x.bodyDone) return PHASE.done;
+    if (more) x.attempt.upstream?.resumeBody();
+    else x.attempt.upstream?.pauseBody();
+    return PHASE.body;
   }
 
   /** The attempt came to nothing; when its head is out, the client's answer is broken. */
@@ -511,7 +683,8 @@ export class Pipeline {
     x.error = error;
     if (x.headSent) return this.breakOff(x, problem);
     x.problem = problem;
-    if (x.phase === PHASE.collecting) {
+    if (x.phase === PHASE.collecting || x.phase === PHASE.suspended) {
+      this.#interrupt(x);
       // Its head went through the plugins already.
       prepareErrorAnswer(x, error);
       x.phase = PHASE.send;
@@ -524,6 +697,7 @@ export class Pipeline {
     if (x.phase === PHASE.done || x.phase === PHASE.idle) return;
     x.problem = problem;
     x.error ??= ERROR.upstreamBroken;
+    this.#interrupt(x);
     this.#abandonAttempt(x);
     x.client!.break();
     x.phase = PHASE.done;
@@ -538,6 +712,7 @@ export class Pipeline {
     if (x === null || x.phase === PHASE.done || x.phase === PHASE.idle) return;
     // The second one may come of telling of the first.
     if (x.headSent || x.error === ERROR.internal || !x.client!.alive) return this.breakOff(x, "internal error");
+    this.#interrupt(x);
     this.#abandonAttempt(x);
     x.phase = this.#error(x, ERROR.internal, "internal error");
     this.advance(x);
@@ -565,16 +740,21 @@ export class Pipeline {
 
   // ── The end ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Whatever goes wrong in telling of it, the exchange ends and gives back what it held. */
-  #finish(x: Exchange): void {
-    const client = x.client!;
-    const { snapshot } = x.listener!;
+  #record(x: Exchange): void {
     this.#context.cells[THREAD_CELLS.requestsInFlight]!--;
     try {
       recordExchange(this.#context, x);
     } catch (error) {
       this.internal(null, error);
     }
+  }
+
+  /** Whatever goes wrong in telling of it, the exchange ends and gives back what it held. */
+  #finish(x: Exchange): void {
+    const client = x.client!;
+    const { snapshot } = x.listener!;
+    if (x.suspension !== null || x.requestSuspension !== null) this.#interrupt(x);
+    if (!x.own) this.#record(x);
     try {
       client.finished(x);
     } catch (error) {
@@ -585,6 +765,11 @@ export class Pipeline {
     this.exchanges.giveBack(x);
     snapshot.leave();
   }
+}
+
+/** What a plugin's failure is called. */
+function failureOf(outcome: number): ProxyError {
+  return outcome === OUTCOME.busy ? ERROR.pluginBusy : ERROR.pluginFailed;
 }
 
 function clusterOf(route: RouteState): number {

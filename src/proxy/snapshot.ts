@@ -44,6 +44,8 @@ export class Snapshot {
   readonly listeners = new Map<string, ListenerState>();
   /** Names that `chosenStrategy` counts by. */
   readonly strategyNames: readonly string[];
+  /** Where requests of plugins stand: in no chain, counted nowhere. */
+  own: { readonly listener: ListenerState; readonly route: RouteState } | null = null;
   #exchanges = 0;
   #retired = false;
   readonly #dispose: () => void;

@@ -40,16 +40,24 @@ export function hold(x: Exchange, instance: Instance): void {
   (x.holders ??= []).push(instance);
 }
 
-/** The present piece through the request's plugins: OUTCOME.continue, or what ended it. */
+/**
+ * The present piece through the request's plugins: OUTCOME.continue when all have seen it, else what one of them came to.
+ * Called again after a plugin has waited, it goes on behind that one.
+ */
 export function stageRequestPiece(x: Exchange): number {
-  const total = x.enteredListener + x.enteredRoute;
-  if (x.piece!.isNothing) return OUTCOME.continue;
-  for (; x.stage < total; x.stage++) {
-    const outcome = runStage(instanceAt(x, x.stage), HOOK.request_body, x);
+  const total = countEntered(x);
+  const piece = x.requestPiece!;
+  if (piece.isNothing) return OUTCOME.continue;
+  for (; x.requestStage < total; x.requestStage++) {
+    const instance = instanceAt(x, x.requestStage);
+    if (!seesBody(instance, HOOK.request_body, x)) continue;
+    const outcome = x.requestSettled >= 0 ? x.requestSettled : instance.call(HOOK.request_body, x);
+    x.requestSettled = -1;
     if (outcome !== OUTCOME.continue) return outcome;
+    piece.accept();
   }
-  x.stage = 0;
-  if (!x.piece!.last || x.requestTrailers === null) return OUTCOME.continue;
+  x.requestStage = 0;
+  if (!piece.last || x.requestTrailers === null) return OUTCOME.continue;
   for (let i = 0; i < total; i++) {
     const outcome = runTrailers(instanceAt(x, i), HOOK.request_trailers, x);
     if (outcome !== OUTCOME.continue) return outcome;
@@ -57,16 +65,21 @@ export function stageRequestPiece(x: Exchange): number {
   return OUTCOME.continue;
 }
 
-/** The present piece through the answer's plugins, last first. */
+/** The same of the answer's, last first. */
 export function stageAnswerPiece(x: Exchange): number {
-  const total = x.enteredListener + x.enteredRoute;
-  if (x.piece!.isNothing) return OUTCOME.continue;
+  const total = countEntered(x);
+  const piece = x.answerPiece!;
+  if (piece.isNothing) return OUTCOME.continue;
   for (; x.stage < total; x.stage++) {
-    const outcome = runStage(instanceAt(x, total - 1 - x.stage), HOOK.response_body, x);
+    const instance = instanceAt(x, total - 1 - x.stage);
+    if (!seesBody(instance, HOOK.response_body, x)) continue;
+    const outcome = x.settled >= 0 ? x.settled : instance.call(HOOK.response_body, x);
+    x.settled = -1;
     if (outcome !== OUTCOME.continue) return outcome;
+    piece.accept();
   }
   x.stage = 0;
-  if (!x.piece!.last || x.responseTrailers === null) return OUTCOME.continue;
+  if (!piece.last || x.responseTrailers === null) return OUTCOME.continue;
   for (let i = total - 1; i >= 0; i--) {
     const outcome = runTrailers(instanceAt(x, i), HOOK.response_trailers, x);
     if (outcome !== OUTCOME.continue) return outcome;
@@ -74,16 +87,19 @@ export function stageAnswerPiece(x: Exchange): number {
   return OUTCOME.continue;
 }
 
-function instanceAt(x: Exchange, at: number): Instance {
+/** The plugins of both chains that have seen the request. */
+export function countEntered({ enteredListener, enteredRoute }: Exchange): number {
+  return enteredListener + enteredRoute;
+}
+
+/** One of them, in the order in which they saw it. */
+export function instanceAt(x: Exchange, at: number): Instance {
   const { chain } = x.listener!;
   return at < x.enteredListener ? chain[at]! : x.route!.chain[at - x.enteredListener]!;
 }
 
-function runStage(instance: Instance, hook: number, x: Exchange): number {
-  if (((instance.hooks >>> hook) & 1) === 0 || x.passedOver?.has(instance.index)) return OUTCOME.continue;
-  const outcome = instance.call(hook, x);
-  if (outcome === OUTCOME.continue) x.piece!.accept();
-  return outcome;
+function seesBody(instance: Instance, hook: number, x: Exchange): boolean {
+  return ((instance.hooks >>> hook) & 1) === 1 && !x.passedOver?.has(instance.index);
 }
 
 function runTrailers(instance: Instance, hook: number, x: Exchange): number {
@@ -116,8 +132,12 @@ export function gatherAnswer(x: Exchange): Carry {
   return gathered;
 }
 
-export function pieceOf(x: Exchange): Piece {
-  return (x.piece ??= new Piece());
+export function requestPieceOf(x: Exchange): Piece {
+  return (x.requestPiece ??= new Piece());
+}
+
+export function answerPieceOf(x: Exchange): Piece {
+  return (x.answerPiece ??= new Piece());
 }
 
 /** How a request whose body went through plugins is framed: by its length where it is whole, else in chunks. */

@@ -12,7 +12,7 @@ import { Carry } from "./carry.ts";
 import type { ThreadContext } from "./context.ts";
 import { ERROR, type ProxyError } from "./error.ts";
 import { type Exchange, REPLAY_LIMIT } from "./exchange.ts";
-import { requestHeadBound, writeRequestHead } from "./headers.ts";
+import { requestHeadBound, writeOwnRequestHead, writeRequestHead } from "./headers.ts";
 import type { Pipeline } from "./pipeline.ts";
 import { type BodyFrame, Wire, writeBody } from "./wire.ts";
 
@@ -86,25 +86,25 @@ export class Upstream extends Wire implements Poolable {
   #sendRequest(x: Exchange): void {
     this.#state = STATE.head;
     this.#requests++;
-    const trailers = x.requestComplete ? x.requestTrailers : null;
+    const trailers = x.requestPassed ? x.requestTrailers : null;
     const bound = requestHeadBound(x) + x.replayLength + 64 + (trailers === null ? 0 : fieldsBound(trailers));
     const out = this.context.buffers.outFor(bound);
-    let at = writeRequestHead(out, x);
+    let at = x.own ? writeOwnRequestHead(out, x) : writeRequestHead(out, x);
     const chunked = x.request.framing === FRAMING.chunked;
     if (x.replay !== null || chunked) {
       const frame = this.#frame;
       frame.chunked = chunked;
-      frame.last = x.requestComplete;
+      frame.last = x.requestPassed;
       frame.trailers = trailers;
       at = writeBody(out, at, x.replay ?? out, 0, x.replayLength, frame);
     }
     x.attempt.sent = true;
-    x.attempt.complete = x.requestComplete;
+    x.attempt.complete = x.requestPassed;
     const more = this.send(out, at);
     // What was sent may be sent again only if that has the effect of one.
     if (!x.idempotent || x.replayLength > REPLAY_LIMIT) this.#forgetBody(x);
     this.#armForAnswer(x);
-    if (more && !x.requestComplete) x.client!.resumeBody();
+    if (more && !x.requestComplete && !x.requestWaits) x.client!.resumeBody();
   }
 
   #forgetBody(x: Exchange): void {
@@ -122,9 +122,9 @@ export class Upstream extends Wire implements Poolable {
     }
     const frame = this.#frame;
     frame.chunked = x.request.framing === FRAMING.chunked;
-    frame.last = x.requestComplete;
+    frame.last = x.requestPassed;
     frame.trailers = x.requestTrailers;
-    x.attempt.complete = x.requestComplete;
+    x.attempt.complete = x.requestPassed;
     const more = this.relay(source, bytes, start, end, frame);
     if (this.#state === STATE.head) this.#armForAnswer(x);
     return more;
@@ -300,7 +300,7 @@ export class Upstream extends Wire implements Poolable {
     const x = this.#exchange;
     if (x === null) return;
     if (this.#state === STATE.head) this.#armForAnswer(x);
-    if (!x.requestComplete) x.client!.resumeBody();
+    if (!x.requestComplete && !x.requestWaits) x.client!.resumeBody();
   }
 
   protected broken(error: unknown): void {

@@ -51,6 +51,7 @@ test("every limit and price stands in the tables", () => {
     ["a header's value", [LIMIT.headerValue]],
     ["a head,", [LIMIT.headBytes, LIMIT.headerCount]],
     ["the body given", [LIMIT.responseBody]],
+    ["a request of", [LIMIT.fetchUrl, LIMIT.fetchHead, LIMIT.fetchBody, LIMIT.fetchAnswer]],
     ["the key of a value", [LIMIT.exchangeKey]],
     ["values of an exchange", [LIMIT.exchangeValues, LIMIT.exchangeValue]],
     ["metrics that a plugin", [LIMIT.metrics, LIMIT.metricLabels]],

@@ -157,6 +157,8 @@ const configuration: Configuration = {
   config: { a: "b", list: [1, { c: null }] },
   hidden: null,
   bodyLimit: 1024,
+  fetcher: null,
+  mayFetch: () => false,
   findCluster: () => 0,
   clusterIndex: (id) => (id === 0 ? 0 : -3),
   findStrategy: () => 0,

@@ -39,6 +39,8 @@ const configuration: Configuration = {
   config: { a: "b", list: [1, { c: null }] },
   hidden: null,
   bodyLimit: 1024,
+  fetcher: null,
+  mayFetch: () => false,
   findCluster: () => 0,
   clusterIndex: (id) => (id === 0 ? 0 : STATUS.invalid),
   findStrategy: () => 0,
@@ -104,15 +106,15 @@ function stateOf(exchange: Exchange): unknown {
   const { localStatus, localBody, chosenCluster, chosenStrategy, values, requestTrailers, responseTrailers } = exchange;
   const kept = [...(values ?? [])].map(([key, value]) => [key, Buffer.from(value).toString("latin1")]);
   const heads = [exchange.request, exchange.response, requestTrailers, responseTrailers];
-  const answer = [localStatus, localBody, chosenCluster, chosenStrategy, exchange.piece!.size];
+  const answer = [localStatus, localBody, chosenCluster, chosenStrategy, exchange.requestPiece!.size];
   return [...heads.map((head) => (head === null || head.count === 0 ? null : of(head))), ...answer, kept];
 }
 
 /** With everything at hand that a hook may have: the last piece of a body that was held, and trailers. */
 function makeWholeExchange(): Exchange {
   const exchange = makeExchange();
-  exchange.piece = new Piece();
-  exchange.piece.set(Buffer.from("body"), 0, 4, true);
+  exchange.requestPiece = exchange.answerPiece = new Piece();
+  exchange.requestPiece.set(Buffer.from("body"), 0, 4, true);
   exchange.requestHeld = true;
   exchange.answerHeld = true;
   exchange.requestTrailers = new Head(256, 8);

@@ -180,7 +180,8 @@ export class TestGuest implements Guest {
     if (hook === "response_body" && (exchange.response.status === 0 || response !== undefined))
       answerExchange(exchange, response);
     const content = Buffer.from(bytes as string);
-    const piece = (exchange.piece ??= new Piece());
+    const piece = (exchange.requestPiece ??= new Piece());
+    exchange.answerPiece = piece;
     piece.set(content, 0, content.length, last);
     const before = takePicture(exchange);
     const { outcome, cost } = this.#call(hook, exchange);

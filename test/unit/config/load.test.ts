@@ -123,7 +123,14 @@ clusters:
   assert.deepEqual(tenant?.config?.value, { header: "x-tenant", list: [1, null, "2", true] });
   assert.deepEqual([tenant?.wasm.path, tenant?.source?.path], ["plugins/tenant.wasm", "plugins/tenant.ts"]);
   assert.deepEqual(tenant?.wasm.at, { file: "sluice.yaml", line: 7, column: 11, path: "plugins.tenant.wasm" });
-  assert.deepEqual(tenant?.limits, { fuel: 5000, memory: 1024 * 1024, body: 1024 * 1024, tooLarge: "reject" });
+  assert.deepEqual(tenant?.limits, {
+    fuel: 5000,
+    memory: 1024 * 1024,
+    body: 1024 * 1024,
+    tooLarge: "reject",
+    time: 5000,
+    guests: 16,
+  });
   assert.deepEqual(
     tenant?.allow.clusters?.map(({ name }) => name),
     ["app", "canary"],
@@ -267,14 +274,18 @@ const wrong: [what: string, text: string, message: RegExp][] = [
   ["an unknown tag", `${BASE}workers: !x 1`, /not valid YAML: unresolved tag/],
   ["two documents", `${BASE}---\n${BASE}`, /not valid YAML/],
   ["an unknown alias", `${BASE}workers: *x`, /unknown alias "\*x"/],
+  [
+    "a fetch target with a path",
+    `${BASE}plugins: { x: { wasm: a, allow: { fetch: ["https://a.example/x"] } } }`,
+    /cluster:NAME or an origin/,
+  ],
+  ["a fetch from no cluster", `${BASE}plugins: { x: { wasm: a, allow: { fetch: ["cluster:nope"] } } }`, /nope/],
 ];
 for (const [what, text, message] of wrong) test(`refuses ${what}`, () => complainOnce(text, message));
 
 test("what this version does not serve is said to be so, and not unknown", () => {
   for (const text of [
     `${BASE}plugins: { x: { wasm: a, rollout: {} } }`,
-    `${BASE}plugins: { x: { wasm: a, limits: { time: 5s } } }`,
-    `${BASE}plugins: { x: { wasm: a, allow: { fetch: [] } } }`,
     listener("protocol: tcp"),
     listener("tls: {}"),
     cluster("health: {}"),

@@ -37,6 +37,8 @@ const configuration: Configuration = {
   config: { name: "x", rules: [{ to: "a.b" }, { "with.dot": { deep: 7 } }], on: true, none: null, ü: "ö" },
   hidden: null,
   bodyLimit: 1024,
+  fetcher: null,
+  mayFetch: () => false,
   findCluster: (name) => (name === "app" ? 4 : name === "secret" ? STATUS.denied : STATUS.absent),
   clusterIndex: (id) => (id === 4 ? 1 : STATUS.invalid),
   findStrategy: (name) => (name === "fast" ? 2 : STATUS.absent),

@@ -108,6 +108,9 @@ export function planOf(more: Partial<InstancePlan> = {}): InstancePlan {
   const base = { key: "k", plugin: "test", module: 0, config: {}, onFailure: "reject", fuel: 1_000_000 } as const;
   return {
     ...base,
+    time: 5000,
+    guests: 4,
+    fetch: [],
     body: 65_536,
     tooLarge: "reject",
     memory: MEMORY,

@@ -1,0 +1,23 @@
+/** Host calls that suspend the guest. They are entered only where the hook may wait (`meter-code.ts`). */
+import { STATUS } from "./abi.ts";
+import type { CallContext } from "./call-context.ts";
+
+/** The longest that a timer can be set for; what a call may wait altogether is bounded by `limits.time`. */
+const LONGEST = 2 ** 31 - 1;
+
+/** What a host call that waits answers: nothing was waited for, or a promise of the answer. */
+export type Waited = number | Promise<number>;
+
+export function makeWaitCalls(context: CallContext) {
+  return {
+    sleep(milliseconds: number): Waited {
+      context.enter(0);
+      if (milliseconds < 0 || milliseconds > LONGEST) return context.leave(STATUS.invalid);
+      context.leave(STATUS.ok);
+      return context.wait((answer) => {
+        const timer = setTimeout(answer, milliseconds, STATUS.ok);
+        return () => clearTimeout(timer);
+      });
+    },
+  };
+}

@@ -1,0 +1,21 @@
+/** What the plugin host needs of whoever makes requests for plugins. */
+import type { Head } from "../http/head.ts";
+
+/** A request that was checked. */
+export type FetchRequest = {
+  /** `cluster:NAME`, or an origin: `https://keys.example.com`. */
+  readonly target: string;
+  /** The complete head in HTTP/1.1: request line, Host and fields, without those that frame the message. */
+  readonly head: Buffer;
+  readonly body: Buffer;
+  /** Milliseconds for all of it, and bytes of the answer's body at most. */
+  readonly timeout: number;
+  readonly most: number;
+};
+
+export type FetchAnswer = { readonly head: Head; readonly body: Buffer };
+
+export interface Fetcher {
+  /** Tells the answer or a status below zero, once; what it returns gives the request up, and nothing is told. */
+  ask(request: FetchRequest, tell: (answer: FetchAnswer | number) => void): () => void;
+}

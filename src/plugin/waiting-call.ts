@@ -1,0 +1,120 @@
+/**
+ * A call of a hook that may wait. It has a guest of its own until it ends, however it ends: by a result, a failure, its
+ * time limit, or the end of its exchange. A wait that is given up is always rejected, since an unsettled one would keep
+ * its guest for ever.
+ */
+import type { Exchange } from "../proxy/exchange.ts";
+import { Fault } from "./fault.ts";
+import type { Guest } from "./guest.ts";
+import type { GuestPool, Taker } from "./guest-pool.ts";
+import { OUTCOME } from "./outcome.ts";
+
+/** The plugin's side of it. */
+export interface WaitingHost {
+  readonly pool: GuestPool;
+  /** Milliseconds that a call may take. */
+  readonly time: number;
+  enter(guest: Guest, hook: number, exchange: Exchange): Promise<number>;
+  /** What the hook's result means. @throws what is wrong with it. */
+  judge(guest: Guest, hook: number, result: number): number;
+  /** What its failure means; null: it has no guest. */
+  bear(guest: Guest | null, hook: number, exchange: Exchange, error: unknown): number;
+  /** What the plugin's quarantine means. */
+  refuse(hook: number, exchange: Exchange): number;
+  /** The exchange goes on with that. */
+  resume(hook: number, exchange: Exchange, outcome: number): void;
+}
+
+export class WaitingCall implements Taker {
+  readonly #host: WaitingHost;
+  readonly #hook: number;
+  readonly #exchange: Exchange;
+  #guest: Guest | null = null;
+  #timer: NodeJS.Timeout | null = null;
+  /** Whoever began the call still waits for `start` to return. */
+  #starting = true;
+  #outcome = -1;
+  #cancelled = false;
+
+  constructor(host: WaitingHost, hook: number, exchange: Exchange) {
+    this.#host = host;
+    this.#hook = hook;
+    this.#exchange = exchange;
+  }
+
+  /** OUTCOME.waiting, or what came of it at once. */
+  start(): number {
+    const { pool, time } = this.#host;
+    if (!pool.ask(this)) return OUTCOME.busy;
+    this.#starting = false;
+    if (this.#outcome >= 0) return this.#outcome;
+    this.#timer = setTimeout(() => this.#expire(), time);
+    return OUTCOME.waiting;
+  }
+
+  take(guest: Guest | null): void {
+    if (guest === null) {
+      this.#settle(this.#host.refuse(this.#hook, this.#exchange));
+      return;
+    }
+    this.#guest = guest;
+    this.#host.enter(guest, this.#hook, this.#exchange).then(
+      (result) => this.#ended(guest, result),
+      (error: unknown) => this.#failed(guest, error),
+    );
+  }
+
+  fail(error: unknown): void {
+    this.#settle(this.#host.bear(null, this.#hook, this.#exchange, error));
+  }
+
+  /** The exchange has ended without it: what it waits for is given up, and its guest goes. */
+  cancel(): void {
+    if (this.#cancelled || this.#outcome >= 0) return;
+    this.#cancelled = true;
+    this.#clearTimer();
+    if (this.#guest === null) this.#host.pool.leave(this);
+    else this.#guest.context.abandon();
+  }
+
+  #expire(): void {
+    const fault = new Fault("timeout", `the call took more than ${this.#host.time} ms (limits.time)`);
+    if (this.#guest !== null) this.#guest.context.abort(fault);
+    else {
+      this.#host.pool.leave(this);
+      this.fail(fault);
+    }
+  }
+
+  #ended(guest: Guest, result: number): void {
+    if (this.#cancelled) return this.#host.pool.drop();
+    let outcome: number;
+    try {
+      outcome = this.#host.judge(guest, this.#hook, result);
+    } catch (error) {
+      return this.#failed(guest, error);
+    }
+    this.#settle(outcome, () => this.#host.pool.giveBack(guest));
+  }
+
+  #failed(guest: Guest, error: unknown): void {
+    if (this.#cancelled) return this.#host.pool.drop();
+    this.#settle(this.#host.bear(guest, this.#hook, this.#exchange, error), () => this.#host.pool.drop());
+  }
+
+  /** Lets the exchange go on first: the guest's next call may take the rest of the turn. */
+  #settle(outcome: number, then: () => void = () => {}): void {
+    this.#clearTimer();
+    this.#outcome = outcome;
+    try {
+      if (!this.#starting) this.#host.resume(this.#hook, this.#exchange, outcome);
+    } finally {
+      then();
+    }
+  }
+
+  #clearTimer(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+  }
+}

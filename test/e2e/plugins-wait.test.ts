@@ -1,0 +1,271 @@
+/** plugins-wait: a plugin waits as if it did not, and nobody else waits with it. */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { before } from "node:test";
+import { compile } from "../../src/cli/compile.ts";
+import { connectTo, exchange, startRawUpstream, startUpstream } from "./peers.ts";
+import { atEnd, type LiveTest, type Program, startSluice, testInEachMode, times, until } from "./program.ts";
+
+const SOURCES = {
+  "waits.wasm": `import { Body, Config, Fetch, Request, Response, sleep } from "sluice/sdk";
+const origin = Config.string("origin", "");
+let served = 0;
+function upper(bytes: Uint8Array): Uint8Array {
+  for (let i = 0; i < bytes.length; i++) if (bytes[i] >= 97 && bytes[i] <= 122) bytes[i] -= 32;
+  return bytes;
+}
+export function onRequest(req: Request): void {
+  req.headers.set("x-before", req.path);
+  if (req.pathStartsWith("/sleep/")) sleep(I32.parseInt(req.path.substr(7)));
+  else if (req.pathStartsWith("/auth")) {
+    const answer = new Fetch("cluster:auth/check?path=" + req.path).with("POST")
+      .header("x-user", req.headers.get("x-user") || "").text("who " + req.path).timeout(2000).limit(1000).send();
+    if (answer.timedOut) req.respond(504, "late");
+    else if (!answer.ok) req.respond(403, answer.status.toString() + " " + answer.text());
+    else req.headers.set("x-granted", (answer.header("x-role") || "") + ":" + answer.text());
+  } else if (req.pathStartsWith("/origin")) {
+    const answer = new Fetch(origin + "/keys?a=1").header("x-from", "sluice").send();
+    req.respond(200, answer.status.toString() + " " + (answer.header("content-type") || "") + " " + answer.text());
+  } else if (req.pathStartsWith("/denied")) new Fetch("https://elsewhere.example/").send();
+  else if (req.pathStartsWith("/hold")) req.hold();
+  served++;
+  req.headers.set("x-served", served.toString());
+}
+export function onRequestBody(req: Request, body: Body): void {
+  if (req.pathStartsWith("/hold") || req.pathStartsWith("/stream")) { sleep(5); body.replace(upper(body.bytes())); }
+}
+export function onResponse(req: Request, res: Response): void {
+  if (req.pathStartsWith("/answer")) { sleep(5); res.headers.set("x-after", "1"); }
+}
+export function onResponseBody(req: Request, res: Response, body: Body): void {
+  if (req.pathStartsWith("/stream") || req.pathStartsWith("/answer")) { sleep(2); body.replace(upper(body.bytes())); }
+}
+export function onLog(req: Request): void { if (req.pathStartsWith("/log")) sleep(5); }
+`,
+};
+const files: Record<string, Uint8Array> = {};
+
+before(async () => {
+  const directory = mkdtempSync(join(tmpdir(), "sluice-waits-"));
+  for (const [name, source] of Object.entries(SOURCES)) {
+    const path = join(directory, name.replace(".wasm", ".ts"));
+    writeFileSync(path, source);
+    const compiled = await compile(path);
+    assert.equal(compiled.problems, null, JSON.stringify(compiled.problems));
+    files[name] = (compiled as { wasm: Uint8Array }).wasm;
+  }
+  rmSync(directory, { recursive: true });
+});
+
+type Setup = { port: number; auth?: number; origin?: string; limits?: string };
+
+function start(t: LiveTest, { port, auth = port, origin = "https://a.example", limits = "" }: Setup): Promise<Program> {
+  return startSluice(
+    t,
+    (ports) => `plugins:
+  waits: { wasm: ./waits.wasm, config: { origin: "${origin}" }, limits: { ${limits} }, allow: { fetch: ["cluster:auth", "${origin}"] } }
+listeners:
+  web:
+    address: 127.0.0.1:${ports.web}
+    chain: [waits]
+    cluster: app
+clusters:
+  app: [127.0.0.1:${port}]
+  auth: [127.0.0.1:${auth}]
+`,
+    { files },
+  );
+}
+
+const guests = (sluice: Program): Promise<number> => sluice.metric("sluice_plugin_guests");
+const get = (path: string, more = ""): string => `GET ${path} HTTP/1.1\r\nhost: a\r\n${more}\r\n`;
+
+testInEachMode("a plugin that sleeps holds up its own request alone", async (t) => {
+  const upstream = await startUpstream(t);
+  const sluice = await start(t, { port: upstream.port });
+  const slow = await connectTo(t, sluice.port);
+  slow.send(get("/sleep/4000"));
+  await until(
+    async () => (await sluice.metric("sluice_plugin_calls_total", { hook: "request_head" })) === 1,
+    "it sleeps",
+  );
+  for (let i = 0; i < 20; i++) assert.equal((await exchange(t, sluice.port, get("/quick"))).status, 200);
+  assert.equal(upstream.requests.length, 20);
+  // Its own request goes on with the edits of the call, from before and after the wait.
+  const short = await exchange(t, sluice.port, get("/sleep/30"));
+  assert.equal(short.status, 200);
+  const { headers } = upstream.requests.at(-1)!;
+  assert.equal(headers["x-before"], "/sleep/30");
+  assert.ok(Number(headers["x-served"]) >= 1);
+});
+
+testInEachMode("a request of its own goes to a cluster, and its answer decides", async (t) => {
+  const upstream = await startUpstream(t);
+  const auth = await startUpstream(t, (request, response) => {
+    if (request.headers["x-user"] !== "ann") return response.writeHead(401).end("nobody");
+    response.writeHead(200, { "x-role": "admin" }).end(`${request.method} ${request.url} ${request.body}`);
+  });
+  const sluice = await start(t, { port: upstream.port, auth: auth.port });
+  const granted = await exchange(t, sluice.port, get("/auth/x", "x-user: ann\r\n"));
+  assert.equal(granted.status, 200);
+  assert.equal(upstream.requests[0]!.headers["x-granted"], "admin:POST /check?path=/auth/x who /auth/x");
+  const refused = await exchange(t, sluice.port, get("/auth/x", "x-user: bob\r\n"));
+  assert.deepEqual([refused.status, refused.body.toString()], [403, "401 nobody"]);
+  const [asked] = auth.requests;
+  assert.deepEqual(
+    ["host", "content-length", "via", "x-forwarded-for"].map((name) => asked!.headers[name]),
+    ["auth", "11", "1.1 sluice", undefined],
+  );
+  // Its connections are kept, like those of traffic; the request is counted for the endpoint, and for no listener.
+  assert.equal(auth.connections, 1);
+  await until(async () => (await sluice.metric("sluice_requests_total")) === 2, "two requests are counted");
+  assert.equal(await sluice.metric("sluice_upstream_duration_seconds_count", { cluster: "auth" }), 2);
+});
+
+testInEachMode(
+  "a request of its own that finds nobody, or takes too long or too much, is told to the plugin",
+  async (t) => {
+    const upstream = await startUpstream(t);
+    const silent = await startRawUpstream(t);
+    let sluice = await start(t, { port: upstream.port, auth: silent.port });
+    const late = await exchange(t, sluice.port, get("/auth"));
+    assert.deepEqual([late.status, late.body.toString()], [504, "late"]);
+    await (await silent.connection(0)).closed;
+    const large = await startUpstream(t, (_, response) => response.end("x".repeat(2000)));
+    sluice = await start(t, { port: upstream.port, auth: large.port });
+    assert.deepEqual((await exchange(t, sluice.port, get("/auth"))).body.toString(), "0 ");
+    const broken = await startRawUpstream(
+      t,
+      (peer) => void peer.end("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc"),
+    );
+    sluice = await start(t, { port: upstream.port, auth: broken.port });
+    assert.deepEqual((await exchange(t, sluice.port, get("/auth"))).body.toString(), "0 ");
+    sluice = await start(t, { port: upstream.port, auth: 1 });
+    assert.deepEqual((await exchange(t, sluice.port, get("/auth"))).body.toString(), "0 ");
+    assert.equal((await exchange(t, sluice.port, get("/denied"))).status, 500);
+    await sluice.logged((line) => String(line.msg).includes("does not allow"), "the denial");
+  },
+);
+
+testInEachMode("an allowed origin is asked through Node's own client", async (t) => {
+  const upstream = await startUpstream(t);
+  const asked: string[] = [];
+  const server = createServer((request, response) => {
+    asked.push(`${request.method} ${request.url} ${request.headers.host} ${request.headers["x-from"]}`);
+    response.writeHead(200, { "content-type": "text/x" }).end("keys");
+  });
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  atEnd(t, () => {
+    server.close();
+    server.closeAllConnections();
+  });
+  const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const sluice = await start(t, { port: upstream.port, origin });
+  const answer = await exchange(t, sluice.port, get("/origin"));
+  assert.equal(answer.body.toString(), "200 text/x keys");
+  assert.deepEqual(asked, [`GET /keys?a=1 ${origin.slice(7)} sluice`]);
+});
+
+testInEachMode("as many calls wait as may, then a line, then 503", async (t) => {
+  const upstream = await startUpstream(t);
+  const sluice = await start(t, { port: upstream.port, limits: "guests: 2" });
+  const clients = await Promise.all(Array.from({ length: 19 }, () => connectTo(t, sluice.port)));
+  for (const client of clients) client.send(get("/sleep/300"));
+  const answers = await Promise.all(clients.map((client) => client.answer()));
+  const statuses = answers.map(({ status }) => status);
+  assert.equal(statuses.filter((status) => status === 503).length, 1, statuses.join());
+  assert.equal(statuses.filter((status) => status === 200).length, 18);
+  assert.equal(
+    answers.find(({ status }) => status === 503)!.headers["proxy-status"],
+    "sluice; error=proxy_internal_error",
+  );
+});
+
+testInEachMode("a call that waits too long fails, and its guest is replaced", async (t) => {
+  const upstream = await startUpstream(t);
+  const sluice = await start(t, { port: upstream.port, limits: "time: 100ms, guests: 1" });
+  assert.equal((await exchange(t, sluice.port, get("/sleep/60000"))).status, 500);
+  assert.equal((await exchange(t, sluice.port, get("/quick"))).status, 200);
+  assert.equal(upstream.requests[0]!.headers["x-served"], "1");
+  await until(
+    async () => (await sluice.metric("sluice_plugin_failures_total", { reason: "timeout" })) === 1,
+    "the timeout is counted",
+  );
+});
+
+testInEachMode("a client that leaves ends what was waited for on its behalf: no guest stays behind", async (t) => {
+  const upstream = await startUpstream(t);
+  const sluice = await start(t, { port: upstream.port, limits: "guests: 50, time: 1h" });
+  const before = await guests(sluice);
+  const count = times(t, 10_000);
+  for (let done = 0; done < count; done += 50) {
+    const clients = await Promise.all(Array.from({ length: 50 }, () => connectTo(t, sluice.port)));
+    for (const client of clients) client.send(get("/sleep/3600000"));
+    await until(
+      async () => (await sluice.metric("sluice_plugin_calls_total", { hook: "request_head" })) === done + 50,
+      "all of them sleep",
+    );
+    for (const client of clients) client.socket.destroy();
+    await until(async () => (await sluice.metric("sluice_requests_in_flight")) === 0, "they are gone");
+  }
+  await until(async () => (await guests(sluice)) === before, "no guest is left");
+  assert.equal((await exchange(t, sluice.port, get("/quick"))).status, 200);
+  assert.equal(await sluice.metric("sluice_plugin_failures_total"), 0);
+});
+
+testInEachMode("a body waits for its plugin, and comes through whole", async (t) => {
+  const upstream = await startUpstream(t, (request, response) => response.end(request.body));
+  const sluice = await start(t, { port: upstream.port });
+  const text = "the quick brown fox ".repeat(4000);
+  const post = (path: string) => `POST ${path} HTTP/1.1\r\nhost: a\r\ncontent-length: ${text.length}\r\n\r\n${text}`;
+  for (const path of ["/hold", "/stream"]) {
+    const answer = await exchange(t, sluice.port, post(path));
+    assert.equal(answer.status, 200, sluice.output);
+    assert.ok(answer.body.equals(Buffer.from(text.toUpperCase())), path);
+    assert.ok(upstream.requests.at(-1)!.body.equals(Buffer.from(text.toUpperCase())), path);
+  }
+  const short = await exchange(t, sluice.port, get("/answer"));
+  assert.equal(short.headers["x-after"], "1");
+  const client = await connectTo(t, sluice.port);
+  for (let i = 0; i < 3; i++) {
+    await client.sendPieces([
+      "POST /stream HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n",
+      "1\r\na\r\n",
+      "2\r\nbc\r\n",
+    ]);
+    await client.sendPieces(["1\r\nd\r\n", "0\r\n\r\n"]);
+    const answer = await client.answer();
+    assert.deepEqual([answer.status, answer.body.toString()], [200, "ABCD"]);
+  }
+});
+
+testInEachMode("where nothing may wait, a call that would says so", async (t) => {
+  const upstream = await startUpstream(t);
+  const sluice = await start(t, { port: upstream.port });
+  assert.equal((await exchange(t, sluice.port, get("/log"))).status, 200);
+  await sluice.logged((line) => String(line.msg).includes("not in this hook"), "that it may not wait there");
+});
+
+testInEachMode("a reload does not disturb who waits", async (t) => {
+  const upstream = await startUpstream(t);
+  const sluice = await start(t, { port: upstream.port });
+  const before = await guests(sluice);
+  const client = await connectTo(t, sluice.port);
+  client.send(get("/sleep/500"));
+  await until(
+    async () => (await sluice.metric("sluice_plugin_calls_total", { hook: "request_head" })) === 1,
+    "it sleeps",
+  );
+  sluice.config(sluice.configText.replace("chain: [waits]", "chain: []"));
+  assert.equal((await sluice.reload()).status, 200);
+  assert.equal((await exchange(t, sluice.port, get("/plain"))).status, 200);
+  assert.equal(upstream.requests[0]!.headers["x-before"], undefined);
+  assert.equal((await client.answer()).status, 200);
+  assert.equal(upstream.requests[1]!.headers["x-before"], "/sleep/500");
+  await until(async () => (await guests(sluice)) === before - 1, "the plugin is gone");
+});
