@@ -8,7 +8,6 @@ import { FIELD_WORDS, Head, NAME, NAME_END, NAME_ID, NAME_START, PART, VALUE_END
 import { scanRequest, scanResponse } from "../http/scan.ts";
 import { STATUS } from "../plugin/abi.ts";
 import type { FetchAnswer, Fetcher, FetchRequest } from "../plugin/fetcher.ts";
-import { OwnRequest } from "../proxy/own-request.ts";
 import type { Pipeline } from "../proxy/pipeline.ts";
 import type { Snapshot } from "../proxy/snapshot.ts";
 
@@ -80,9 +79,7 @@ export class Outgoing implements Fetcher {
       tell(STATUS.unreachable);
       return () => {};
     }
-    const own = new OwnRequest(this.#pipeline, request.most, tell);
-    own.start(request, snapshot, cluster.index);
-    return () => own.cancel();
+    return this.#pipeline.ask(request, snapshot, cluster.index, tell);
   }
 }
 

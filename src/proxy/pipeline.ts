@@ -13,6 +13,7 @@ import { FLAG, NAME } from "../http/head.ts";
 import { isHeadMethod, isIdempotent } from "../http/method.ts";
 import { THREAD_CELLS } from "../observe/series.ts";
 import { HOOK } from "../plugin/abi.ts";
+import type { FetchAnswer, FetchRequest } from "../plugin/fetcher.ts";
 import { type Instance, OUTCOME } from "../plugin/host.ts";
 import { endAttempt, recordExchange } from "./account.ts";
 import { Carry } from "./carry.ts";
@@ -21,8 +22,9 @@ import type { ThreadContext } from "./context.ts";
 import { ERROR, type ProxyError } from "./error.ts";
 import { type Exchange, Exchanges, PHASE } from "./exchange.ts";
 import { believeForwarded } from "./forwarded.ts";
+import { OwnRequest } from "./own-request.ts";
 import { prepareErrorAnswer, prepareLocalAnswer } from "./reply.ts";
-import type { RouteState } from "./snapshot.ts";
+import type { RouteState, Snapshot } from "./snapshot.ts";
 import {
   answerPieceOf,
   CONTINUE,
@@ -463,7 +465,19 @@ export class Pipeline {
     this.advance(x);
   }
 
-  /** A plugin's own request: its cluster is chosen, and it has no chain. */
+  /** A plugin's own request to a cluster; what it returns gives it up. */
+  ask(
+    request: FetchRequest,
+    snapshot: Snapshot,
+    cluster: number,
+    tell: (answer: FetchAnswer | number) => void,
+  ): () => void {
+    const own = new OwnRequest(this, request.most, tell);
+    own.start(request, snapshot, cluster);
+    return () => own.cancel();
+  }
+
+  /** Its cluster is chosen, and it has no chain. */
   beginOwn(x: Exchange): void {
     x.isHead = isHeadMethod(x.request);
     x.listener!.snapshot.enter();
