@@ -260,8 +260,8 @@ class Liar {
     fillMemory(bytes, args);
     const before = Buffer.from(bytes);
     const exchange = makeExchange();
-    exchange.piece = new Piece();
-    exchange.piece.set(Buffer.from("body"), 0, 4, true);
+    exchange.requestPiece = exchange.answerPiece = new Piece();
+    exchange.requestPiece.set(Buffer.from("body"), 0, 4, true);
     keepTexts();
     exchange.values = new Map(TEXTS.map((text) => [`liar\0${text}`, Buffer.from("kept")]));
     const state = stateOf(exchange);
