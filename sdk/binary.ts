@@ -59,7 +59,9 @@ export function copyBytes(from: usize, length: i32): Bytes {
 
 /** The string that these bytes spell in UTF-8. What is not UTF-8 is U+FFFD, or makes null of the whole. */
 export function decodeUtf8(from: usize, length: i32, strict: bool): string | null {
-  const out = __new(<usize>length << 1, idof<string>());
+  // A reference and not an address: making it shorter may make a collector run.
+  const text = changetype<string>(__new(<usize>length << 1, idof<string>()));
+  const out = changetype<usize>(text);
   let to = out;
   const end = from + length;
   for (let at = from; at < end; ) {
