@@ -19,6 +19,7 @@ export const servesMany = true;
 
 class User {
   constructor(
+    /** Hashed, so that all are of one length. */
     readonly name: Bytes,
     readonly shown: string,
     /** Null: SHA-256 without one. */
@@ -72,23 +73,28 @@ function readCredentials(req: Request): Bytes | null {
   return Base64.decode(field.substring(6).trim());
 }
 
-/** Whose name and password these are. Every user is looked at, so that the time does not tell which names there are. */
+/**
+ * Whose name and password these are. Every name is looked at, and a password is hashed in both ways and compared also
+ * when there is no such name: the time does not tell which names there are.
+ */
 function find(rule: Rule, given: Bytes): User | null {
   let colon = 0;
   while (colon < given.length && given[colon] != 0x3a) colon++;
   if (colon == given.length) return null;
-  const name = given.slice<Bytes>(0, colon);
+  const name = sha256(given.slice<Bytes>(0, colon));
   const password = given.slice<Bytes>(colon + 1);
-  const plain = sha256(password);
-  let found: User | null = null;
+  let known = false;
+  let user = rule.users[0];
   for (let i = 0; i < rule.users.length; i++) {
-    const user = rule.users[i];
-    const salt = user.salt;
-    const hash = salt ? hmacSha256(salt, password) : plain;
-    const right = constantTimeEquals(hash, user.hash);
-    if (constantTimeEquals(sha256(name), sha256(user.name)) && right) found = user;
+    if (!constantTimeEquals(name, rule.users[i].name)) continue;
+    user = rule.users[i];
+    known = true;
   }
-  return found;
+  const salt = user.salt;
+  const plain = sha256(password);
+  const salted = hmacSha256(salt ? salt : name, password);
+  const right = constantTimeEquals(salt ? salted : plain, user.hash);
+  return known && right ? user : null;
 }
 
 function readUser(name: string, path: string): User {
@@ -98,7 +104,7 @@ function readUser(name: string, path: string): User {
   const salt = salted ? Hex.decode(parts[1]) : null;
   const hash = Hex.decode(parts[parts.length - 1]);
   if (!hash || hash.length != 32 || (salted && (!salt || !salt.length))) refuseHash(path);
-  return new User(toUtf8(name), name, salt, hash!);
+  return new User(sha256(toUtf8(name)), name, salt, hash!);
 }
 
 /** What stands there may be the password itself: it must not stand in a message. */
