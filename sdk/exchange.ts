@@ -1,5 +1,5 @@
 import { KEY, KEY_CAP, VALUE, VALUE_CAP, decode, encode } from "./bytes";
-import { exchange_get, exchange_set, respond } from "./imports";
+import { exchange_get, exchange_set, respond, shared_get, shared_set } from "./imports";
 import { check } from "./status";
 
 /** What the hook under way will answer the host; one of RESULT. */
@@ -17,6 +17,16 @@ export function getValue(key: string): string | null {
 export function setValue(key: string, value: string): void {
   const length = encode(value, VALUE, VALUE_CAP);
   check(exchange_set(KEY, encode(key, KEY, KEY_CAP), VALUE, length), "cannot keep exchange value", key);
+}
+
+export function getShared(name: string): string | null {
+  const length = shared_get(KEY, encode(name, KEY, KEY_CAP), VALUE, VALUE_CAP);
+  return length < 0 || length > VALUE_CAP ? null : decode(VALUE, length);
+}
+
+export function setShared(name: string, value: string): void {
+  const length = encode(value, VALUE, VALUE_CAP);
+  check(shared_set(KEY, encode(name, KEY, KEY_CAP), VALUE, length), "cannot share value", name);
 }
 
 export function sendResponse(status: i32, body: ArrayBuffer): void {

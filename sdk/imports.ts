@@ -35,6 +35,10 @@ export declare function body_append(ptr: usize, len: i32): i32;
 export declare function exchange_get(key: usize, keyLen: i32, out: usize, cap: i32): i32;
 @external("sluice:core/1", "exchange_set")
 export declare function exchange_set(key: usize, keyLen: i32, value: usize, valueLen: i32): i32;
+@external("sluice:core/1", "shared_get")
+export declare function shared_get(name: usize, nameLen: i32, out: usize, cap: i32): i32;
+@external("sluice:core/1", "shared_set")
+export declare function shared_set(name: usize, nameLen: i32, value: usize, valueLen: i32): i32;
 @external("sluice:core/1", "config_get")
 export declare function config_get(path: usize, pathLen: i32, out: usize, cap: i32): i32;
 @external("sluice:core/1", "config_kind")

@@ -2,7 +2,7 @@ import { ATTRIBUTE, RESULT } from "./abi";
 import { loadAttribute, readAttribute, readNumber, writeAttribute } from "./attributes";
 import { VALUE, equals, startsWith, widen } from "./bytes";
 import { Cluster, Strategy } from "./cluster";
-import { getValue, result, sendResponse, setResult, setValue } from "./exchange";
+import { getShared, getValue, result, sendResponse, setResult, setShared, setValue } from "./exchange";
 import { Headers, requestHeaders } from "./headers";
 import { cluster_choose, strategy_choose } from "./imports";
 import { Matcher } from "./matcher";
@@ -169,6 +169,19 @@ export class Request {
   /** Keeps a value for this plugin's later hooks of this request. */
   set(key: string, value: string): void {
     setValue(key, value);
+  }
+
+  /** A value that any plugin has shared for this request, or null. */
+  shared(name: string): string | null {
+    return getShared(name);
+  }
+
+  /**
+   * Shares a value with every plugin of this request, from here on. The plugin's configuration must say so:
+   * `allow: { share: [NAME] }`; so readers know who can have set it.
+   */
+  share(name: string, value: string): void {
+    setShared(name, value);
   }
 
   /** Sends the request to this cluster (in `onRequest` and `route`). */

@@ -372,6 +372,14 @@ int32_t sluice_exchange_get(const void *key, int32_t key_len, void *out, int32_t
 SLUICE_IMPORT("sluice:core/1", "exchange_set")
 int32_t sluice_exchange_set(const void *key, int32_t key_len, const void *value, int32_t value_len);
 
+/* (name, nameLen, out, cap) -> length | absent; a value of this exchange that a plugin has shared */
+SLUICE_IMPORT("sluice:core/1", "shared_get")
+int32_t sluice_shared_get(const void *name, int32_t name_len, void *out, int32_t cap);
+
+/* (name, nameLen, value, valueLen) -> ok | tooLarge | denied; for every plugin of the exchange */
+SLUICE_IMPORT("sluice:core/1", "shared_set")
+int32_t sluice_shared_set(const void *name, int32_t name_len, const void *value, int32_t value_len);
+
 /* (path, pathLen, out, cap) -> length | absent; a scalar as text, by path: rules.0.name */
 SLUICE_IMPORT("sluice:core/1", "config_get")
 int32_t sluice_config_get(const void *path, int32_t path_len, void *out, int32_t cap);

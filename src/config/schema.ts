@@ -123,6 +123,11 @@ const allow = convert(
       [],
       "Key-value namespaces that it may use. Plugins that name the same one share its entries.",
     ),
+    share: withDefault(
+      list(name),
+      [],
+      "Names of values of a request that it may set for other plugins to read, such as the user that it has found.",
+    ),
   }),
   (value, at) => ({ ...value, at }),
 );

@@ -102,6 +102,7 @@ class PlanBuilder {
       clusters: declared?.allow.clusters?.map((cluster) => cluster.name) ?? null,
       hidden: declared?.allow.headers.hide ?? [],
       cluster,
+      shares: declared?.allow.share ?? [],
       namespaces: this.#namespaces(declared === null ? (BUILTIN_NAMESPACES[use.name] ?? []) : declared.allow.kv),
     };
     const key = digest([module.hash, settings]);

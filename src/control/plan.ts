@@ -47,6 +47,8 @@ export type InstancePlan = {
   readonly cluster: string;
   /** Key-value namespaces that it may use, with their numbers in the store. */
   readonly namespaces: readonly NamespacePlan[];
+  /** Names of values that it may share with the other plugins of an exchange. */
+  readonly shares: readonly string[];
   /** What it defined when it was tried; null before. */
   readonly metrics: readonly MetricPlan[] | null;
   /** First cell of this plugin's counters (`observe/series.ts`, PLUGIN_CELLS); shared by instances of one plugin. */

@@ -323,6 +323,8 @@ export const IMPORTS = {
     body_append: i(2, "(ptr, len) -> ok | notHere | tooLarge: passes on after the piece, or what took its place"),
     exchange_get: i(4, "(key, keyLen, out, cap) -> length | absent; a value of this exchange, private to the plugin"),
     exchange_set: i(4, "(key, keyLen, value, valueLen) -> ok | tooLarge; kept until `log` has run"),
+    shared_get: i(4, "(name, nameLen, out, cap) -> length | absent; a value of this exchange that a plugin has shared"),
+    shared_set: i(4, "(name, nameLen, value, valueLen) -> ok | tooLarge | denied; for every plugin of the exchange"),
     config_get: i(4, "(path, pathLen, out, cap) -> length | absent; a scalar as text, by path: rules.0.name"),
     config_kind: i(2, "(path, pathLen) -> 0 absent 1 null 2 boolean 3 number 4 string 5 list 6 map"),
     config_count: i(2, "(path, pathLen) -> entries of a list or map | absent"),

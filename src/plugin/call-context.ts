@@ -40,6 +40,8 @@ export interface Configuration {
   /** The number of a namespace, or `denied`. */
   findNamespace(name: string): number;
   mayUse(namespace: number): boolean;
+  /** Whether it may set a value that every plugin of the exchange reads. */
+  mayShare(name: string): boolean;
   /** Metrics that it has defined. */
   readonly metrics: PluginMetrics;
   /** False when the plugin has written too much of late. */

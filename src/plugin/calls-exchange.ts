@@ -49,25 +49,25 @@ export function makeExchangeCalls(context: CallContext) {
 
     exchange_get(key: number, keyLength: number, out: number, cap: number): number {
       context.enter(keyLength >>> 0);
-      const name = valueName(context, key, keyLength);
-      memory.check(out, cap);
-      const value = name === null ? undefined : context.exchange?.values?.get(name);
-      if (value === undefined) return context.leave(context.exchange === null ? STATUS.notHere : STATUS.absent);
-      context.spend(value.length);
-      return context.leave(memory.give(value as Buffer, 0, value.length, out, cap));
+      return context.leave(giveValue(context, valueName(context, key, keyLength), out, cap));
     },
 
     exchange_set(key: number, keyLength: number, value: number, length: number): number {
       context.enter((keyLength >>> 0) + (length >>> 0));
-      const name = valueName(context, key, keyLength);
+      return context.leave(keepValue(context, valueName(context, key, keyLength), value, length));
+    },
+
+    shared_get(name: number, nameLength: number, out: number, cap: number): number {
+      context.enter(nameLength >>> 0);
+      return context.leave(giveValue(context, sharedName(context, name, nameLength), out, cap));
+    },
+
+    shared_set(name: number, nameLength: number, value: number, length: number): number {
+      context.enter((nameLength >>> 0) + (length >>> 0));
+      const key = sharedName(context, name, nameLength);
       memory.check(value, length);
-      const { exchange } = context;
-      if (exchange === null) return context.leave(STATUS.notHere);
-      if (name === null || length >>> 0 > LIMIT.exchangeValue) return context.leave(STATUS.tooLarge);
-      const values = (exchange.values ??= new Map());
-      if (!values.has(name) && values.size >= LIMIT.exchangeValues) return context.leave(STATUS.tooLarge);
-      context.keep(values, name, memory.take(value, length));
-      return context.leave(STATUS.ok);
+      if (key !== null && !context.configuration!.mayShare(key.slice(1))) return context.leave(STATUS.denied);
+      return context.leave(keepValue(context, key, value, length));
     },
 
     cluster_find(name: number, length: number): number {
@@ -117,6 +117,33 @@ function valueName(context: CallContext, key: number, length: number): string | 
   const { configuration } = context;
   if (length >>> 0 > LIMIT.exchangeKey || configuration === null) return null;
   return `${configuration.plugin}\0${context.memory.bytes.toString("latin1", start, start + length)}`;
+}
+
+/** The name of a shared value: no plugin's own, since a plugin has a name. Null when it is too long. */
+function sharedName(context: CallContext, name: number, length: number): string | null {
+  const start = context.memory.check(name, length);
+  if (length >>> 0 > LIMIT.exchangeKey || context.configuration === null) return null;
+  return `\0${context.memory.bytes.toString("latin1", start, start + length)}`;
+}
+
+function giveValue(context: CallContext, name: string | null, out: number, cap: number): number {
+  const { memory, exchange } = context;
+  memory.check(out, cap);
+  const value = name === null ? undefined : exchange?.values?.get(name);
+  if (value === undefined) return exchange === null ? STATUS.notHere : STATUS.absent;
+  context.spend(value.length);
+  return memory.give(value as Buffer, 0, value.length, out, cap);
+}
+
+function keepValue(context: CallContext, name: string | null, value: number, length: number): number {
+  const { memory, exchange } = context;
+  memory.check(value, length);
+  if (exchange === null) return STATUS.notHere;
+  if (name === null || length >>> 0 > LIMIT.exchangeValue) return STATUS.tooLarge;
+  const values = (exchange.values ??= new Map());
+  if (!values.has(name) && values.size >= LIMIT.exchangeValues) return STATUS.tooLarge;
+  context.keep(values, name, memory.take(value, length));
+  return STATUS.ok;
 }
 
 const HTTP = Buffer.from("http");

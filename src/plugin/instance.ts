@@ -64,6 +64,7 @@ export class PluginInstance implements Instance, Member, WaitingHost {
   readonly refusesTooLarge: boolean;
   readonly keyValue: KeyValue | null;
   readonly metrics: PluginMetrics;
+  readonly #shares: readonly string[];
   readonly #namespaces: readonly NamespacePlan[];
   readonly fetcher: Fetcher | null;
   /** Milliseconds that a call which waits may take, and how many of them there may be at one time. */
@@ -109,6 +110,7 @@ export class PluginInstance implements Instance, Member, WaitingHost {
     this.refusesTooLarge = plan.tooLarge === "reject";
     this.keyValue = keyValue;
     this.metrics = new PluginMetrics(plan.metrics, cells);
+    this.#shares = plan.shares;
     this.#namespaces = plan.namespaces;
     this.#fuel = Math.min(plan.fuel, MOST_FUEL);
     this.#skips = plan.onFailure === "skip";
@@ -383,6 +385,10 @@ export class PluginInstance implements Instance, Member, WaitingHost {
 
   findNamespace(name: string): number {
     return this.#namespaces.find((namespace) => namespace.name === name)?.number ?? STATUS.denied;
+  }
+
+  mayShare(name: string): boolean {
+    return this.#shares.includes(name);
   }
 
   /** A list of two or three, and no more than a hundred: a loop finds it sooner than a set. */

@@ -146,6 +146,7 @@ async function startPlugins(files: Readonly<Record<string, string>>): Promise<Ma
       hidden: [],
       cluster: "",
       metrics: null,
+      shares: [],
       namespaces: [],
       cells: module * 1024,
     },

@@ -64,3 +64,32 @@ ${simpleConfig(upstream.port)(ports).replace(
   assert.deepEqual([seeing!["x-seen"], seeing!.cookie], ["session=1", undefined]);
   assert.equal(Number(seeing!["x-count"]) - Number(blind!["x-count"]), 1);
 });
+
+testInEachMode("a plugin tells the next ones what it has found out, and none that may not can say it", async (t) => {
+  const wasm = await compileSource(`import { Config, Request } from "sluice/sdk";
+    const user = Config.string("user", "");
+    export function onRequest(req: Request): void {
+      if (user.length > 0) return req.share("user", user);
+      const found = req.shared("user");
+      req.respond(200, found == null ? "nobody" : found);
+    }`);
+  const sluice = await startSluice(
+    t,
+    (ports) => `plugins:
+  auth: { wasm: ./p.wasm, config: { user: ann }, allow: { share: [user] } }
+  liar: { wasm: ./p.wasm, config: { user: eve }, onFailure: skip }
+  tells: { wasm: ./p.wasm }
+listeners:
+  web:
+    address: 127.0.0.1:${ports.web}
+    routes:
+      - { match: { path: /known }, chain: [auth, liar, tells], cluster: none }
+      - { chain: [liar, tells], cluster: none }
+clusters: { none: ["127.0.0.1:9"] }
+`,
+    { files: { "p.wasm": wasm } },
+  );
+  assert.equal(await (await fetch(`${sluice.url}/known`)).text(), "ann");
+  assert.equal(await (await fetch(`${sluice.url}/unknown`)).text(), "nobody");
+  assert.equal(await sluice.metric("sluice_plugin_failures_total", { plugin: "liar", reason: "abort" }), 2);
+});

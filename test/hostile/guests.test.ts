@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { FIELD_WORDS, type Head, PART } from "../../src/http/head.ts";
-import { type Failure, HOOK, HOOKS, type Hook, IMPORTS, type Import } from "../../src/plugin/abi.ts";
+import { type Failure, HOOK, HOOKS, type Hook, IMPORTS, type Import, METRIC } from "../../src/plugin/abi.ts";
 import { buildModule, type ModulePlan } from "../../src/plugin/build.ts";
 import type { Configuration } from "../../src/plugin/call-context.ts";
 import { SavedState } from "../../src/plugin/calls-state.ts";
@@ -152,6 +152,11 @@ function caller({ module, name, declared }: Call): ModulePlan {
   return buildModule(compileWat(text), { memory: MEMORY });
 }
 
+/** A counter 0, a gauge 1, a histogram 2. */
+const metrics = new PluginMetrics(null, new Float64Array(0));
+for (const kind of [METRIC.counter, METRIC.gauge, METRIC.histogram])
+  metrics.define({ kind, name: `m${kind}`, help: "", labels: [], buckets: [] });
+
 const configuration: Configuration = {
   plugin: "liar",
   config: { a: "b", list: [1, { c: null }] },
@@ -167,7 +172,8 @@ const configuration: Configuration = {
   keyValue: new KeyValueStore(KeyValueStore.allocate(1024 * 1024), 0),
   findNamespace: () => 0,
   mayUse: (namespace) => namespace === 0,
-  metrics: new PluginMetrics(null, new Float64Array(0)),
+  mayShare: () => true,
+  metrics,
   log: () => true,
 };
 
@@ -263,7 +269,9 @@ class Liar {
     exchange.requestPiece = exchange.answerPiece = new Piece();
     exchange.requestPiece.set(Buffer.from("body"), 0, 4, true);
     keepTexts();
-    exchange.values = new Map(TEXTS.map((text) => [`liar\0${text}`, Buffer.from("kept")]));
+    exchange.values = new Map(
+      TEXTS.flatMap((text) => [`liar\0${text}`, `\0${text}`]).map((key) => [key, Buffer.from("kept")]),
+    );
     const state = stateOf(exchange);
     const saved = new SavedState();
     saved.append(Buffer.from("kept"), 0, 4);

@@ -48,6 +48,7 @@ const configuration: Configuration = {
   keyValue: new KeyValueStore(KeyValueStore.allocate(1024 * 1024), 0),
   findNamespace: () => 0,
   mayUse: (namespace) => namespace === 0,
+  mayShare: () => true,
   metrics: new PluginMetrics(null, new Float64Array(0)),
   strategyIndex: (id) => (id === 0 ? 0 : STATUS.invalid),
   log: () => true,

@@ -53,6 +53,7 @@ export function loadPlugin(
       hidden: [],
       cluster: "",
       metrics: null,
+      shares: [],
       namespaces: namespaces.map((name, number) => ({ name, number })),
       cells: 0,
       ...settings,

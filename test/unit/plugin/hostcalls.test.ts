@@ -47,6 +47,7 @@ const configuration: Configuration = {
   keyValue: null,
   findNamespace: () => STATUS.denied,
   mayUse: () => false,
+  mayShare: (name) => name === "user",
   metrics: new PluginMetrics(null, new Float64Array(0)),
   log: (level, _hook, text) => {
     lines.push(`${level} ${text}`);
@@ -586,4 +587,31 @@ test("a field's words stay inside its head's bytes after any edit", () => {
   set("x-z", "2", { add: true });
   for (let at = 0; at < exchange.request.count * FIELD_WORDS; at += FIELD_WORDS)
     for (let word = 0; word < 4; word++) assert.ok(exchange.request.fields[at + word]! <= exchange.request.end);
+});
+
+test("a shared value is set by whom the configuration lets, read by all, and dropped with a failed hook", () => {
+  const share = (name: string, value: string) =>
+    core.shared_set(NAME_AT, put(NAME_AT, name), VALUE_AT, put(VALUE_AT, value));
+  const read = (name: string) => {
+    const length = core.shared_get(NAME_AT, put(NAME_AT, name), OUT, 100);
+    return length < 0 ? length : out(length);
+  };
+  assert.equal(read("user"), STATUS.absent);
+  assert.equal(share("user", "ann"), STATUS.ok);
+  assert.equal(share("role", "admin"), STATUS.denied);
+  assert.equal(read("user"), "ann");
+  assert.equal(core.exchange_get(NAME_AT, put(NAME_AT, "user"), OUT, 100), STATUS.absent, "its own values are others");
+  context.end();
+  context.begin(HOOK.response_head, exchange, null, { ...configuration, plugin: "other", mayShare: () => false });
+  assert.equal(read("user"), "ann");
+  assert.equal(share("user", "eve"), STATUS.denied);
+  context.end();
+  enter("response_head");
+  share("user", "bob");
+  context.rollback();
+  assert.equal(read("user"), "ann");
+  assert.equal(share("user".repeat(65), "x"), STATUS.tooLarge);
+  enter("configure");
+  assert.equal(share("user", "x"), STATUS.notHere);
+  assert.equal(read("user"), STATUS.notHere);
 });

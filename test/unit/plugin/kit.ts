@@ -118,6 +118,7 @@ export function planOf(more: Partial<InstancePlan> = {}): InstancePlan {
     hidden: [],
     cluster: "",
     metrics: null,
+    shares: [],
     namespaces: [],
     cells: 0,
     ...more,
