@@ -15,7 +15,7 @@ export type TrialHost = {
     strategies: readonly string[];
   }): { dispose(): void; defined(): Definitions };
   /** Guests that run in it. */
-  guests(): number;
+  capacity(): number;
 };
 
 /** What came of it: what is wrong, and the metrics that each instance has defined. */
@@ -37,7 +37,7 @@ export function tryGuests(
     try {
       const host = makeHost(cells);
       const set = host.prepare({ modules: plan.modules, instances, clusters, strategies });
-      const guests = host.guests();
+      const guests = host.capacity();
       const metrics = set.defined();
       set.dispose();
       return { guests, metrics, problem: null };

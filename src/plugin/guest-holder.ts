@@ -106,6 +106,11 @@ export class GuestHolder {
     return (this.#guest === null ? 0 : 1) + (this.pool === null ? 0 : this.pool.size);
   }
 
+  /** Guests that there may be. */
+  get capacity(): number {
+    return 1 + (this.pool === null ? 0 : this.pool.most);
+  }
+
   get memory(): number {
     return (this.#guest?.memory ?? 0) + (this.pool?.memory ?? 0);
   }

@@ -14,14 +14,15 @@ const LINE = 8;
 
 export class GuestPool {
   readonly #make: () => Guest | null;
-  readonly #most: number;
+  /** Guests that there may be. */
+  readonly most: number;
   readonly #idle: Guest[] = [];
   readonly #line: Taker[] = [];
   #busy = 0;
 
   /** `make` answers null in quarantine, and throws when a guest cannot be made. */
   constructor(most: number, make: () => Guest | null) {
-    this.#most = most;
+    this.most = most;
     this.#make = make;
   }
 
@@ -40,8 +41,8 @@ export class GuestPool {
 
   /** Gives it a guest, now or when one is free. False: too many stand in line. */
   ask(taker: Taker): boolean {
-    if (this.#idle.length === 0 && this.#busy >= this.#most) {
-      if (this.#line.length >= LINE * this.#most) return false;
+    if (this.#idle.length === 0 && this.#busy >= this.most) {
+      if (this.#line.length >= LINE * this.most) return false;
       this.#line.push(taker);
     } else this.#serve(taker);
     return true;

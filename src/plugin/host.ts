@@ -143,6 +143,13 @@ export class PluginHost {
       }
   }
 
+  /** Guests that there may be, those for calls that wait included. */
+  capacity(): number {
+    let count = 0;
+    for (const holders of this.#holders.values()) for (const holder of holders) count += holder.capacity;
+    return count;
+  }
+
   guests(): number {
     let count = 0;
     for (const holders of this.#holders.values()) for (const holder of holders) count += holder.guests;

@@ -2,6 +2,8 @@
  * Everything that can go wrong with an exchange: its code, whose fault it is, the answer, and the error type of RFC 9209
  * that `Proxy-Status` names. Only this table knows which status a failure becomes; the cause never leaves the process.
  */
+import { OUTCOME } from "../plugin/outcome.ts";
+
 export type ErrorSource = "client" | "plugin" | "upstream" | "internal";
 
 export type ProxyError = {
@@ -50,6 +52,11 @@ export const ERROR = {
   responseTimeout: error("response_timeout", "upstream", 504, "http_response_timeout"),
   versionUnknown: error("version_unknown", "client", 505, "http_request_error"),
 } as const;
+
+/** What a plugin's failure is called, by its OUTCOME. */
+export function failureOf(outcome: number): ProxyError {
+  return outcome === OUTCOME.busy ? ERROR.pluginBusy : ERROR.pluginFailed;
+}
 
 /** The error for a status with which `http/scan` refused a request head. */
 export function refusalOf(status: number): ProxyError {

@@ -9,45 +9,29 @@
  * ⇢ is where bytes must be waited for. From `answered` and `failed` it goes back to `pick` while the retry rules allow it.
  */
 import type { Pool } from "../balance/pool.ts";
-import { FLAG, NAME } from "../http/head.ts";
 import { isHeadMethod, isIdempotent } from "../http/method.ts";
 import { THREAD_CELLS } from "../observe/series.ts";
 import { HOOK } from "../plugin/abi.ts";
 import type { FetchAnswer, FetchRequest } from "../plugin/fetcher.ts";
 import { type Instance, OUTCOME } from "../plugin/host.ts";
 import { endAttempt, recordExchange } from "./account.ts";
-import { Carry } from "./carry.ts";
+import { Bodies, type Corridor } from "./bodies.ts";
 import type { Client } from "./client.ts";
 import type { ThreadContext } from "./context.ts";
-import { ERROR, type ProxyError } from "./error.ts";
+import { ERROR, failureOf, type ProxyError } from "./error.ts";
 import { type Exchange, Exchanges, PHASE } from "./exchange.ts";
 import { believeForwarded } from "./forwarded.ts";
 import { OwnRequest } from "./own-request.ts";
 import { prepareErrorAnswer, prepareLocalAnswer } from "./reply.ts";
 import type { RouteState, Snapshot } from "./snapshot.ts";
-import {
-  answerPieceOf,
-  CONTINUE,
-  countEntered,
-  frameStagedRequest,
-  gatherAnswer,
-  hold,
-  instanceAt,
-  requestPieceOf,
-  stageAnswerPiece,
-  stageRequestPiece,
-  stagesAnswer,
-  stagesRequest,
-  withinLimits,
-} from "./stages.ts";
+import { countEntered, hold, instanceAt, stagesAnswer, stagesRequest } from "./stages.ts";
 import { Upstream } from "./upstream.ts";
 import type { Wire } from "./wire.ts";
 
-const NOTHING = Buffer.alloc(0);
-
-export class Pipeline {
+export class Pipeline implements Corridor {
   readonly exchanges = new Exchanges();
   readonly #context: ThreadContext;
+  readonly #bodies = new Bodies(this);
   /** Told when a client's connection is gone (draining counts them). */
   onClientClosed: (client: Client) => void = () => {};
 
@@ -97,13 +81,13 @@ export class Pipeline {
           x.phase = this.#send(x);
           continue;
         case PHASE.stageRequest:
-          x.phase = this.#stageRequest(x);
+          x.phase = this.#bodies.stageRequest(x);
           continue;
         case PHASE.stageAnswer:
-          x.phase = this.#stageAnswer(x);
+          x.phase = this.#bodies.stageAnswer(x);
           continue;
         case PHASE.piece:
-          x.phase = this.#piece(x);
+          x.phase = this.#bodies.piece(x);
           continue;
         case PHASE.done:
           this.#finish(x);
@@ -134,7 +118,7 @@ export class Pipeline {
         const chosen = x.chosenCluster;
         x.chosenCluster = -1;
         const outcome = route.router.call(HOOK.route, x);
-        if (outcome !== OUTCOME.continue) return this.#ownAnswer(x, outcome);
+        if (outcome !== OUTCOME.continue) return this.ownAnswer(x, outcome);
         if (x.chosenCluster < 0) {
           x.chosenCluster = chosen;
           continue; // it passes to the next rule
@@ -145,7 +129,7 @@ export class Pipeline {
       if (route.timeout > 0) x.deadline = x.headAt + route.timeout;
       return PHASE.chain;
     }
-    return this.#error(x, ERROR.noRoute, "no rule of the listener matches");
+    return this.error(x, ERROR.noRoute, "no rule of the listener matches");
   }
 
   /** The rule's chain. */
@@ -156,60 +140,12 @@ export class Pipeline {
       if (next >= 0) return next;
       x.enteredRoute++;
     }
-    this.#takeCluster(x);
+    this.takeCluster(x);
     return stagesRequest(x) ? PHASE.stageRequest : PHASE.pick;
   }
 
-  /** What came of the request's body, through the plugins; of a held request not before it is whole. */
-  #stageRequest(x: Exchange): number {
-    if (x.requestHeld && !x.requestComplete) {
-      if (!withinLimits(x, x.replayLength)) return this.#error(x, ERROR.bodyTooLarge, "a plugin holds no such body");
-      if (x.holders !== null) return this.#gather(x);
-    }
-    const piece = requestPieceOf(x);
-    if (x.requestSettled < 0) {
-      x.holders = null;
-      piece.set(x.replay ?? NOTHING, 0, x.replayLength, x.requestComplete);
-      // What comes meanwhile of one that is not held stands behind it.
-      x.replay = null;
-      x.replayLength = 0;
-    }
-    const outcome = stageRequestPiece(x);
-    if (outcome === OUTCOME.waiting) return this.#suspend(x);
-    if (outcome !== OUTCOME.continue) return this.#ownAnswer(x, outcome);
-    if (x.replayLength > 0 || (x.requestComplete && !piece.last)) return this.#stageMore(x);
-    this.#takeReady(x);
-    x.requestHeld = false;
-    x.requestStaged = true;
-    frameStagedRequest(x);
-    this.#takeCluster(x);
-    return PHASE.pick;
-  }
-
-  /** More came of the body while a plugin had to be waited for: it goes the same way. */
-  #stageMore(x: Exchange): number {
-    const piece = requestPieceOf(x);
-    (x.requestReady ??= new Carry()).append(piece.bytes, piece.start, piece.end);
-    return PHASE.stageRequest;
-  }
-
-  /** What went through the plugins is what the attempt will send first. */
-  #takeReady(x: Exchange): void {
-    const piece = requestPieceOf(x);
-    if (x.requestReady === null) {
-      x.replay = piece.bytes;
-      x.replayLength = piece.end;
-    } else {
-      x.requestReady.append(piece.bytes, piece.start, piece.end);
-      x.replay = x.requestReady.bytes;
-      x.replayLength = x.requestReady.end;
-      x.requestReady = null;
-    }
-    piece.drop();
-  }
-
   /** A plugin's call waits: the exchange goes on where it is now (`resume`). */
-  #suspend(x: Exchange): number {
+  suspend(x: Exchange): number {
     x.resumesAt = x.phase;
     if (x.body !== null) {
       // What was read is valid in this turn only.
@@ -221,17 +157,6 @@ export class Pipeline {
     return PHASE.suspended;
   }
 
-  /** Waits for more of a held request's body. */
-  #gather(x: Exchange): number {
-    const { request } = x;
-    if ((request.flags & FLAG.expectContinue) !== 0) {
-      request.flags &= ~FLAG.expectContinue;
-      request.removeAt(request.findKnown(NAME.expect));
-      x.client!.interim(CONTINUE);
-    }
-    return PHASE.gathering;
-  }
-
   #pick(x: Exchange): number {
     const cluster = x.cluster!;
     const { strategyNames } = x.listener!.snapshot;
@@ -240,8 +165,8 @@ export class Pipeline {
     if (endpoint === null) {
       // What the last attempt failed with says more than that there is nobody left to try.
       return x.error !== null
-        ? this.#error(x, x.error, x.problem)
-        : this.#error(x, ERROR.noEndpoint, "no endpoint can take the request");
+        ? this.error(x, x.error, x.problem)
+        : this.error(x, ERROR.noEndpoint, "no endpoint can take the request");
     }
     x.endpoint = endpoint;
     x.error = null;
@@ -284,7 +209,7 @@ export class Pipeline {
     if (x.bodyDone) x.attempt.upstream = null;
     if (retryStatuses.length === 0 || !retryStatuses.includes(status) || !this.#mayRetry(x, true))
       return PHASE.response;
-    this.#abandonAttempt(x);
+    this.abandonAttempt(x);
     return this.#retry(x);
   }
 
@@ -303,78 +228,22 @@ export class Pipeline {
     }
     const { retryConnect, retryStatuses } = x.route!;
     const wanted = attempt.sent ? retryStatuses.includes(error.status) : retryConnect;
-    return wanted && this.#mayRetry(x, attempt.sent) ? this.#retry(x) : this.#error(x, error, x.problem);
+    return wanted && this.#mayRetry(x, attempt.sent) ? this.#retry(x) : this.error(x, error, x.problem);
   }
 
   /** The answer's head is there, the endpoint's or our own: the chains, last first, then it goes out. */
   #respond(x: Exchange): number {
     if (x.localStatus !== 0 && x.error === null) prepareLocalAnswer(x);
-    if (this.#callResponse(x) === OUTCOME.waiting) return this.#suspend(x);
+    if (this.#callResponse(x) === OUTCOME.waiting) return this.suspend(x);
     x.replay = null;
     x.replayLost = true;
     return stagesAnswer(x) ? PHASE.stageAnswer : PHASE.send;
   }
 
-  /** What came of the answer's body, through the plugins; of a held answer not before it is whole. */
-  #stageAnswer(x: Exchange): number {
-    if (x.localStatus !== 0) return this.#stageLocal(x);
-    const piece = answerPieceOf(x);
-    if (x.settled >= 0) {
-      // It goes on behind the plugin that was waited for.
-    } else if (x.answerHeld) {
-      const gathered = gatherAnswer(x);
-      if (!withinLimits(x, gathered.length)) return this.#refuseAnswer(x, ERROR.answerTooLarge);
-      if (x.holders !== null && !x.bodyDone) {
-        x.attempt.upstream?.resumeBody();
-        return PHASE.collecting;
-      }
-      piece.set(gathered.bytes, gathered.start, gathered.end, x.bodyDone);
-      x.answerHeld = x.holders !== null;
-      x.holders = null;
-    } else piece.set(x.body ?? NOTHING, x.bodyStart, x.bodyEnd, x.bodyDone);
-    const outcome = stageAnswerPiece(x);
-    if (outcome === OUTCOME.waiting) return this.#suspendPiece(x);
-    if (outcome === OUTCOME.respond) prepareLocalAnswer(x);
-    else if (outcome !== OUTCOME.continue) return this.#refuseAnswer(x, failureOf(outcome));
-    x.body = piece.bytes;
-    x.bodyStart = piece.start;
-    x.bodyEnd = piece.end;
-    x.answerStaged = true;
-    x.answerHeld = false;
-    return PHASE.send;
-  }
-
-  /** An answer of a plugin's or of Sluice's own is whole from the start. */
-  #stageLocal(x: Exchange): number {
-    const piece = answerPieceOf(x);
-    const body = x.localBody ?? NOTHING;
-    if (x.settled < 0) piece.set(body, 0, body.length, true);
-    const outcome = stageAnswerPiece(x);
-    if (outcome === OUTCOME.waiting) return this.#suspendPiece(x);
-    if (outcome === OUTCOME.respond) prepareLocalAnswer(x);
-    else if (outcome !== OUTCOME.continue) return this.#refuseAnswer(x, failureOf(outcome));
-    else x.localBody = piece.bytes.subarray(piece.start, piece.end);
-    return PHASE.send;
-  }
-
-  #suspendPiece(x: Exchange): number {
-    answerPieceOf(x).own();
-    x.body = null;
-    return this.#suspend(x);
-  }
-
-  /** The endpoint's answer cannot be had, after its head went through the plugins: it is told, and not staged again. */
-  #refuseAnswer(x: Exchange, error: ProxyError): number {
-    x.problem = error === ERROR.answerTooLarge ? "a plugin holds no such body" : "a plugin failed on the body";
-    x.stage = 0;
-    prepareErrorAnswer(x, error);
-    return PHASE.send;
-  }
-
   #send(x: Exchange): number {
     const more = x.client!.answer(x);
     if (x.localStatus !== 0 || x.bodyDone) {
-      this.#abandonAttempt(x); // of a body that is not to follow this head
+      this.abandonAttempt(x); // of a body that is not to follow this head
       return PHASE.done;
     }
     if (more) x.attempt.upstream?.resumeBody();
@@ -396,9 +265,9 @@ export class Pipeline {
         hold(x, instance);
         return -1;
       case OUTCOME.waiting:
-        return this.#suspend(x);
+        return this.suspend(x);
       default:
-        return this.#ownAnswer(x, outcome);
+        return this.ownAnswer(x, outcome);
     }
   }
 
@@ -410,7 +279,7 @@ export class Pipeline {
     return outcome;
   }
 
-  #takeCluster(x: Exchange): void {
+  takeCluster(x: Exchange): void {
     const { clusters } = x.listener!.snapshot;
     x.cluster = clusters[x.chosenCluster >= 0 ? x.chosenCluster : clusterOf(x.route!)]!;
     x.clusterName = x.cluster.plan.name;
@@ -431,7 +300,7 @@ export class Pipeline {
         x.answerHeld = true;
         hold(x, instance);
       } else if (outcome !== OUTCOME.continue) {
-        this.#ownAnswer(x, outcome);
+        this.ownAnswer(x, outcome);
         break;
       }
     }
@@ -439,16 +308,16 @@ export class Pipeline {
     return OUTCOME.continue;
   }
 
-  #ownAnswer(x: Exchange, outcome: number): number {
+  ownAnswer(x: Exchange, outcome: number): number {
     if (outcome === OUTCOME.respond) {
       x.error = null;
       return PHASE.response;
     }
-    if (outcome === OUTCOME.reject) return this.#error(x, ERROR.denied, "a plugin refused the request");
-    return this.#error(x, failureOf(outcome), "a plugin failed");
+    if (outcome === OUTCOME.reject) return this.error(x, ERROR.denied, "a plugin refused the request");
+    return this.error(x, failureOf(outcome), "a plugin failed");
   }
 
-  #error(x: Exchange, error: ProxyError, problem: string): number {
+  error(x: Exchange, error: ProxyError, problem: string): number {
     x.problem = problem;
     prepareErrorAnswer(x, error);
     return PHASE.response;
@@ -500,58 +369,24 @@ export class Pipeline {
     x.requestComplete = false;
     if (x.headSent) return this.breakOff(x, problem);
     this.#interrupt(x);
-    this.#abandonAttempt(x);
-    x.phase = this.#error(x, error, problem);
+    this.abandonAttempt(x);
+    x.phase = this.error(x, error, problem);
     this.advance(x);
   }
 
   /** More of the request's body. False: the client pauses until its `resumeBody`. */
   requestBody(x: Exchange, source: Wire, bytes: Buffer, start: number, end: number): boolean {
-    if (x.phase === PHASE.gathering) return this.#gatherMore(x, bytes, start, end);
-    if (x.requestStaged) return this.#stageMoreBody(x, source, bytes, start, end);
+    if (x.phase === PHASE.gathering) return this.#bodies.gatherMore(x, bytes, start, end);
+    if (x.requestStaged) return this.#bodies.stageMoreBody(x, source, bytes, start, end);
     x.requestPassed = x.requestComplete;
-    return this.#passBody(x, source, bytes, start, end);
+    return this.passBody(x, source, bytes, start, end);
   }
 
-  #passBody(x: Exchange, source: Wire, bytes: Buffer, start: number, end: number): boolean {
+  passBody(x: Exchange, source: Wire, bytes: Buffer, start: number, end: number): boolean {
     const { attempt } = x;
     if (attempt.upstream !== null && attempt.sent) return attempt.upstream.sendBody(source, bytes, start, end);
     x.keep(bytes, start, end);
     return x.requestComplete || x.replayLength < 64 * 1024;
-  }
-
-  /** A piece of the request's body that goes through plugins. */
-  #stageMoreBody(x: Exchange, source: Wire, bytes: Buffer, start: number, end: number): boolean {
-    if (x.requestWaits) {
-      (x.requestQueue ??= new Carry()).append(bytes, start, end);
-      return false;
-    }
-    requestPieceOf(x).set(bytes, start, end, x.requestComplete);
-    x.requestSource = source;
-    return this.#pumpBody(x);
-  }
-
-  #pumpBody(x: Exchange): boolean {
-    const piece = requestPieceOf(x);
-    for (;;) {
-      const outcome = stageRequestPiece(x);
-      x.requestWaits = outcome === OUTCOME.waiting;
-      if (x.requestWaits) {
-        piece.own();
-        return false;
-      }
-      if (outcome !== OUTCOME.continue) {
-        this.#endInBody(x, outcome);
-        return true;
-      }
-      const queue = x.requestQueue;
-      x.requestQueue = null;
-      x.requestPassed = piece.last;
-      const more = this.#passBody(x, x.requestSource!, piece.bytes, piece.start, piece.end);
-      // The end of the body may have come while the piece before it waited.
-      if (piece.last || (queue === null && !x.requestComplete)) return more;
-      piece.set(queue?.bytes ?? NOTHING, queue?.start ?? 0, queue?.end ?? 0, x.requestComplete);
-    }
   }
 
   // ── Events from plugins ───────────────────────────────────────────────────────────────────────────────────────
@@ -561,21 +396,13 @@ export class Pipeline {
     if (hook === HOOK.request_body) {
       x.requestSuspension = null;
       x.requestSettled = outcome;
-      if (x.requestWaits) return this.#resumeBody(x);
+      if (x.requestWaits) return this.#bodies.resumeRequest(x);
     } else {
       x.suspension = null;
       x.settled = outcome;
     }
     x.phase = x.resumesAt;
     this.advance(x);
-  }
-
-  #resumeBody(x: Exchange): void {
-    try {
-      if (this.#pumpBody(x) && !x.requestComplete) x.client?.resumeBody();
-    } catch (error) {
-      this.internal(x, error);
-    }
   }
 
   /** Whatever a plugin waits for on behalf of the exchange is given up. */
@@ -587,25 +414,8 @@ export class Pipeline {
     x.requestWaits = false;
     x.settled = -1;
     x.requestSettled = -1;
-  }
-
-  #gatherMore(x: Exchange, bytes: Buffer, start: number, end: number): boolean {
-    x.keep(bytes, start, end);
-    x.phase = PHASE.stageRequest;
-    this.advance(x);
-    return true;
-  }
-
-  /** A plugin answered, or failed, while the request's body went by. */
-  #endInBody(x: Exchange, outcome: number): void {
-    if (x.headSent || x.answeredAt > 0) {
-      x.error = failureOf(outcome);
-      return this.breakOff(x, "a plugin failed on the request's body");
-    }
-    this.#abandonAttempt(x);
-    x.requestStaged = false;
-    x.phase = this.#ownAnswer(x, outcome);
-    this.advance(x);
+    x.stage = 0;
+    x.requestStage = 0;
   }
 
   clientDrained(x: Exchange): void {
@@ -623,7 +433,7 @@ export class Pipeline {
     x.error = ERROR.clientGone;
     if (!x.headSent) x.response.status = ERROR.clientGone.status;
     this.#interrupt(x);
-    this.#abandonAttempt(x);
+    this.abandonAttempt(x);
     x.client!.break();
     x.phase = PHASE.done;
     this.advance(x);
@@ -640,8 +450,8 @@ export class Pipeline {
   /** More of the answer's body. False: the endpoint's connection pauses until `clientDrained`. */
   responseBody(x: Exchange, source: Wire, bytes: Buffer): boolean {
     try {
-      if (x.phase === PHASE.collecting) return this.#collect(x, bytes);
-      if (x.answerStaged) return this.#stagePiece(x, bytes);
+      if (x.phase === PHASE.collecting) return this.#bodies.collect(x, bytes);
+      if (x.answerStaged) return this.#bodies.stagePiece(x, bytes);
       const more = x.client!.body(source, bytes, x);
       if (!x.bodyDone) return more;
       x.attempt.upstream = null;
@@ -652,43 +462,6 @@ export class Pipeline {
     }
     this.advance(x);
     return true;
-  }
-
-  /** More of a held answer. */
-  #collect(x: Exchange, bytes: Buffer): boolean {
-    x.body = bytes;
-    if (x.bodyDone) x.attempt.upstream = null;
-    x.phase = PHASE.stageAnswer;
-    this.advance(x);
-    return true;
-  }
-
-  /** More of an answer that goes through plugins. */
-  #stagePiece(x: Exchange, bytes: Buffer): boolean {
-    if (x.bodyDone) x.attempt.upstream = null;
-    answerPieceOf(x).set(bytes, x.bodyStart, x.bodyEnd, x.bodyDone);
-    x.phase = PHASE.piece;
-    this.advance(x);
-    return true;
-  }
-
-  /** A piece of the answer through the plugins, and on to the client. */
-  #piece(x: Exchange): number {
-    const piece = answerPieceOf(x);
-    const outcome = stageAnswerPiece(x);
-    if (outcome === OUTCOME.waiting) return this.#suspendPiece(x);
-    if (outcome !== OUTCOME.continue) {
-      x.error = failureOf(outcome);
-      this.breakOff(x, "a plugin failed on the answer's body");
-      return x.phase;
-    }
-    x.bodyStart = piece.start;
-    x.bodyEnd = piece.end;
-    const more = x.client!.body(null, piece.bytes, x);
-    if (x.bodyDone) return PHASE.done;
-    if (more) x.attempt.upstream?.resumeBody();
-    else x.attempt.upstream?.pauseBody();
-    return PHASE.body;
   }
 
   /** The attempt came to nothing; when its head is out, the client's answer is broken. */
@@ -712,7 +485,7 @@ export class Pipeline {
     x.problem = problem;
     x.error ??= ERROR.upstreamBroken;
     this.#interrupt(x);
-    this.#abandonAttempt(x);
+    this.abandonAttempt(x);
     x.client!.break();
     x.phase = PHASE.done;
     this.advance(x);
@@ -727,8 +500,8 @@ export class Pipeline {
     // The second one may come of telling of the first.
     if (x.headSent || x.error === ERROR.internal || !x.client!.alive) return this.breakOff(x, "internal error");
     this.#interrupt(x);
-    this.#abandonAttempt(x);
-    x.phase = this.#error(x, ERROR.internal, "internal error");
+    this.abandonAttempt(x);
+    x.phase = this.error(x, ERROR.internal, "internal error");
     this.advance(x);
   }
 
@@ -745,7 +518,7 @@ export class Pipeline {
     return PHASE.pick;
   }
 
-  #abandonAttempt(x: Exchange): void {
+  abandonAttempt(x: Exchange): void {
     const { upstream } = x.attempt;
     x.attempt.upstream = null;
     if (upstream !== null) upstream.abandon();
@@ -779,11 +552,6 @@ export class Pipeline {
     this.exchanges.giveBack(x);
     snapshot.leave();
   }
-}
-
-/** What a plugin's failure is called. */
-function failureOf(outcome: number): ProxyError {
-  return outcome === OUTCOME.busy ? ERROR.pluginBusy : ERROR.pluginFailed;
 }
 
 function clusterOf(route: RouteState): number {
