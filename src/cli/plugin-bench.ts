@@ -30,6 +30,7 @@ export function formatCosts(costs: readonly Cost[]): string {
     const memory = grown === 0 ? "no memory beyond what it began with" : `${grown / 1024} KiB of memory in all`;
     return `    ${hook.padEnd(18)} ${Math.round(nanoseconds)} ns, ${Math.round(fuel)} units of fuel, ${memory}\n`;
   });
+  if (lines.length === 0) return "  no hook to measure by itself\n";
   return `  one call, with ten headers, a body of 1 KiB, or three endpoints:\n${lines.join("")}`;
 }
 

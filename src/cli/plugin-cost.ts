@@ -4,7 +4,7 @@ import { Endpoint } from "../balance/endpoint.ts";
 import { EndpointView } from "../balance/endpoint-view.ts";
 import { scanRequest, scanResponse } from "../http/scan.ts";
 import { PLUGIN_CELLS } from "../observe/series.ts";
-import { HOOK, HOOKS, type Hook } from "../plugin/abi.ts";
+import { HOOK, HOOKS, type Hook, WAITING_HOOKS } from "../plugin/abi.ts";
 import type { ModulePlan } from "../plugin/build.ts";
 import type { Instance } from "../plugin/host.ts";
 import { Exchange } from "../proxy/exchange.ts";
@@ -75,6 +75,8 @@ export function measureCosts(
     const instance = set.instances[0]!;
     return HOOKS.flatMap((hook, number) => {
       if (UNMEASURED.includes(hook) || ((instance.hooks >>> number) & 1) === 0) return [];
+      // What a call that waits takes is not its own cost.
+      if (module.info.waits && (WAITING_HOOKS as readonly string[]).includes(hook)) return [];
       const before = host.memory();
       const nanoseconds = measureHook(instance, number, head);
       if (problem !== "") throw new Error(problem);

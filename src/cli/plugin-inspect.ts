@@ -4,7 +4,7 @@ import { parseArgs } from "node:util";
 import { describeSettings } from "../config/plugin-config.ts";
 import { parsePluginSchema } from "../config/plugin-schema.ts";
 import { permissionFor } from "../control/permissions.ts";
-import { ABI_VERSION, EXPORT, HOOKS } from "../plugin/abi.ts";
+import { ABI_VERSION, EXPORT, HOOKS, type IMPORTS } from "../plugin/abi.ts";
 import { buildModuleAside, readChecked } from "../plugin/build.ts";
 import { formatCosts, parseConfig } from "./plugin-bench.ts";
 import { measureCosts } from "./plugin-cost.ts";
@@ -15,11 +15,13 @@ const PAGE = 64 * 1024;
 const MEMORY = 16 * 1024 * 1024;
 
 /** Import groups are permissions: what a plugin that has them can do. */
-const PERMISSIONS: Readonly<Record<string, string>> = {
+const PERMISSIONS: { readonly [G in keyof typeof IMPORTS]: string } = {
   "sluice:core/1": "read and change requests and responses, and choose among the clusters that it is allowed",
   "sluice:log/1": "write to the log",
   "sluice:metrics/1": "count in metrics of its own",
   "sluice:kv/1": "keep entries that all threads share, in the namespaces that it is allowed",
+  "sluice:wait/1": "wait",
+  "sluice:fetch/1": "send requests of its own, to whom it is allowed",
   "sluice:clock/1": "tell the time to the microsecond",
   "sluice:balance/1": "see endpoints and their load",
   "sluice:crypto/1": "compute hashes, check signatures, draw secure random bytes",
@@ -43,7 +45,10 @@ export async function run(args: string[]): Promise<number> {
     const names = imports.filter((declared) => declared.module === group).map(({ name }) => name);
     lines.push(["imports", `${group}: ${names.sort().join(" ")}`]);
     const needs = permissionFor(group);
-    lines.push(["may", `${PERMISSIONS[group] ?? group}${needs === null ? "" : `, when allowed: { ${needs} }`}`]);
+    lines.push([
+      "may",
+      `${PERMISSIONS[group as keyof typeof PERMISSIONS]}${needs === null ? "" : `, when allowed: { ${needs} }`}`,
+    ]);
   }
   lines.push(...describeConfig(module.info.configSchema));
   process.stdout.write(

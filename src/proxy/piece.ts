@@ -64,7 +64,9 @@ export class Piece {
 
   /** Moves it to memory of its own: what a socket has read is valid in the same turn only. */
   own(): void {
-    this.set(Buffer.from(this.bytes.subarray(this.start, this.end)), 0, this.end - this.start, this.last);
+    this.bytes = Buffer.from(this.bytes.subarray(this.start, this.end));
+    this.end -= this.start;
+    this.start = 0;
   }
 
   drop(): void {

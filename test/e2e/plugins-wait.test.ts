@@ -37,12 +37,14 @@ export function onRequest(req: Request): void {
   req.headers.set("x-served", served.toString());
 }
 export function onRequestBody(req: Request, body: Body): void {
+  if (req.pathStartsWith("/early")) { body.appendText("+"); if (req.pathStartsWith("/early/sleep")) sleep(5); }
   if (req.pathStartsWith("/hold") || req.pathStartsWith("/stream")) { sleep(5); body.replace(upper(body.bytes())); }
 }
 export function onResponse(req: Request, res: Response): void {
   if (req.pathStartsWith("/answer")) { sleep(5); res.headers.set("x-after", "1"); }
 }
 export function onResponseBody(req: Request, res: Response, body: Body): void {
+  if (req.pathStartsWith("/early")) { if (body.last) body.appendText("!"); if (req.pathStartsWith("/early/sleep")) sleep(5); }
   if (req.pathStartsWith("/stream") || req.pathStartsWith("/answer")) { sleep(2); body.replace(upper(body.bytes())); }
 }
 export function onLog(req: Request): void { if (req.pathStartsWith("/log")) sleep(5); }
@@ -229,6 +231,11 @@ testInEachMode("a body waits for its plugin, and comes through whole", async (t)
     assert.equal(answer.status, 200, sluice.output);
     assert.ok(answer.body.equals(Buffer.from(text.toUpperCase())), path);
     assert.ok(upstream.requests.at(-1)!.body.equals(Buffer.from(text.toUpperCase())), path);
+  }
+  // What was done to a piece before the wait, or in a call that did not wait in the end, counts as well.
+  for (const path of ["/early/sleep", "/early"]) {
+    const answer = await exchange(t, sluice.port, `POST ${path} HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\nx`);
+    assert.equal(answer.body.toString(), "x+!", path);
   }
   const short = await exchange(t, sluice.port, get("/answer"));
   assert.equal(short.headers["x-after"], "1");
