@@ -294,6 +294,7 @@ class DataThread {
   #checkDrained(): void {
     if (this.#leaving.size > 0) return;
     for (const listener of this.#listeners.values()) if (listener.port.clients.size > 0) return;
+    this.#plugins.stopTicks();
     void this.#context.accessLog.close().then(() => post({ type: "drained" }));
   }
 }

@@ -288,7 +288,7 @@ export const WAITING_CALLS: { readonly [group: string]: readonly string[] } = {
   "sluice:wait/1": ["sleep"],
   "sluice:fetch/1": ["fetch"],
 };
-export const WAITING_HOOKS = ["request_head", "request_body", "response_head", "response_body"] as const;
+export const WAITING_HOOKS = ["request_head", "request_body", "response_head", "response_body", "tick"] as const;
 
 export type ValueType = "i32" | "f64";
 export type Import = { readonly params: readonly ValueType[]; readonly result: ValueType | null; readonly doc: string };

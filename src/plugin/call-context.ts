@@ -95,6 +95,9 @@ export class CallContext {
 
   /** The last answer to a request of this hook call. */
   fetched: FetchAnswer | null = null;
+  /** Milliseconds that the guest ran in a call which may wait, and since when it does (0: it is suspended). */
+  ran = 0;
+  #since = 0;
   /** What the guest is suspended for: gives it up, and ends the guest by that. */
   #giveUp: ((fault: Fault) => void) | null = null;
 
@@ -128,16 +131,30 @@ export class CallContext {
    */
   wait(begin: (answer: (result: number) => void) => () => void): Promise<number> {
     return new Promise((resolve, reject) => {
+      this.pause();
       const cancel = begin((result) => {
         this.#giveUp = null;
+        this.goOn();
         resolve(result);
       });
       this.#giveUp = (fault) => {
         this.#giveUp = null;
+        this.goOn();
         cancel();
         reject(fault);
       };
     });
+  }
+
+  /** The guest runs from now on. */
+  goOn(): void {
+    this.#since = performance.now();
+  }
+
+  /** It is suspended, or has ended. */
+  pause(): void {
+    if (this.#since > 0) this.ran += performance.now() - this.#since;
+    this.#since = 0;
   }
 
   /** Ends a suspended guest by an error of the host's. A guest that catches it can make no further host call. */

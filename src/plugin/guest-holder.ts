@@ -2,6 +2,7 @@
  * The place of one guest: makes it, makes another when it has failed, and is carried over from version to version while
  * what it was made of is unchanged. It serves one configuration, or all of a module that declares to serve many.
  */
+import type { Suspension } from "../proxy/exchange.ts";
 import { FUEL, HOOK, RESULT, TICK_EVERY } from "./abi.ts";
 import type { ModulePlan } from "./build.ts";
 import { type Configuration, STARTING } from "./call-context.ts";
@@ -58,8 +59,10 @@ export class GuestHolder {
   ailing = false;
   /** Names that were looked up while the guest was made, and what it was told: it may have kept that. */
   readonly #lookups = new Map<string, number>();
-  /** Of each configuration, by position: how often `tick` is called, and when next. */
-  readonly #ticks: { every: number; due: number }[];
+  /** Of each configuration, by position: how often `tick` is called, when next, and the one that waits. */
+  readonly #ticks: { every: number; due: number; call: Suspension | null }[];
+  /** A guest for calls that wait is made: what its start-up code says of the interval was said before it. */
+  #pooling = false;
   /** The member that last told the present guest its endpoints. */
   updatedBy: Member | null = null;
 
@@ -70,7 +73,7 @@ export class GuestHolder {
     this.#clocks = clocks;
     this.#recovery = new Recovery(clocks.monotonic);
     this.pool = module.info.waits ? new GuestPool(guests, () => this.#makePooled()) : null;
-    this.#ticks = members.map(() => ({ every: TICK_EVERY, due: this.#firstDue(TICK_EVERY) }));
+    this.#ticks = members.map(() => ({ every: TICK_EVERY, due: this.#firstDue(TICK_EVERY), call: null }));
   }
 
   /** Somewhere in the first interval: threads that began together do not go on in step. */
@@ -80,19 +83,34 @@ export class GuestHolder {
 
   tickEvery(member: Member, milliseconds: number): void {
     const tick = this.#ticks[member.id - 1]!;
-    if (tick.every === milliseconds) return;
+    if (tick.every === milliseconds || this.#pooling) return;
     tick.every = milliseconds;
     tick.due = this.#firstDue(milliseconds);
   }
 
-  /** Whether it is time to call a member's `tick`. */
+  /** Whether it is time to call a member's `tick`: never while one waits. */
   isDue(member: Member): boolean {
-    return this.#clocks.monotonic() >= this.#ticks[member.id - 1]!.due;
+    const { due, call } = this.#ticks[member.id - 1]!;
+    return call === null && this.#clocks.monotonic() >= due;
   }
 
-  /** It was called, and took so many milliseconds: the next time is counted from now, however late this was. */
+  /** Its `tick` was begun, and waits. */
+  ticking(member: Member, call: Suspension): void {
+    this.#ticks[member.id - 1]!.call = call;
+  }
+
+  /** Gives up a `tick` that waits. Who has the guest then begins one of its own at once. */
+  stopTick(member: Member): void {
+    const tick = this.#ticks[member.id - 1]!;
+    tick.call?.cancel();
+    if (tick.call !== null) tick.due = this.#clocks.monotonic();
+    tick.call = null;
+  }
+
+  /** It was called, and took so many milliseconds of the thread: the next time is counted from now, however late this was. */
   ticked(member: Member, took: number): void {
     const tick = this.#ticks[member.id - 1]!;
+    tick.call = null;
     tick.due = this.#clocks.monotonic() + Math.max(tick.every, took / TICK_SHARE);
   }
 
@@ -202,7 +220,13 @@ export class GuestHolder {
 
   /** @throws StartError */
   #makePooled(): Guest | null {
-    return this.#recovery.mayStart() ? this.#make() : null;
+    if (!this.#recovery.mayStart()) return null;
+    this.#pooling = true;
+    try {
+      return this.#make();
+    } finally {
+      this.#pooling = false;
+    }
   }
 
   #makeAgain(): Guest {

@@ -86,14 +86,17 @@ export class Guest {
     instance: number,
     fuel: number,
     configuration: Configuration,
-    exchange: Exchange,
+    exchange: Exchange | null,
   ): Promise<number> {
     if (this.#entered) throw new Fault("host", "the guest was entered while it runs, or after it failed");
     this.#entered = true;
     const { context } = this;
     context.begin(hook, exchange, null, configuration);
     context.allow(fuel);
-    const result = await this.#waiting.get(hook)!(instance, exchange.id, fuel);
+    context.ran = 0;
+    context.goOn();
+    const running = this.#waiting.get(hook)!(instance, exchange === null ? 0 : exchange.id, fuel);
+    const result = await running.finally(() => context.pause());
     this.#entered = false;
     this.#checkHost();
     return result;

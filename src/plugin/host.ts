@@ -132,7 +132,14 @@ export class PluginHost {
     for (const instance of this.#ticking) instance.tick();
   }
 
+  /** Calls no `tick` any more, and gives up those that wait. */
+  stopTicks(): void {
+    for (const instance of this.#ticking) instance.stopTick();
+    this.#ticking = [];
+  }
+
   #commit(instances: readonly PluginInstance[], used: ReadonlyMap<GuestHolder, Group>): void {
+    this.stopTicks();
     handOver(this.#serving, instances);
     this.#serving = instances;
     this.#ticking = instances.filter(({ hooks }) => ((hooks >>> HOOK.tick) & 1) === 1);

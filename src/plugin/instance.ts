@@ -70,7 +70,7 @@ export class PluginInstance implements Instance, Member, WaitingHost {
   /** Milliseconds that a call which waits may take, and how many of them there may be at one time. */
   readonly time: number;
   readonly guestLimit: number;
-  readonly resume: WaitingHost["resume"];
+  readonly #resume: InstanceParts["resume"];
   /** Hooks whose calls may wait, a bit for each. */
   readonly #waiting: number;
   readonly #fetch: ReadonlySet<string>;
@@ -95,7 +95,7 @@ export class PluginInstance implements Instance, Member, WaitingHost {
   constructor(parts: InstanceParts) {
     const { index, plan, hooks, clusters, strategies, cells, report, monotonic, keyValue } = parts;
     this.fetcher = parts.fetcher;
-    this.resume = parts.resume;
+    this.#resume = parts.resume;
     this.time = plan.time;
     this.guestLimit = plan.guests;
     this.#waiting = parts.waits ? hooks & WAITING : 0;
@@ -206,6 +206,7 @@ export class PluginInstance implements Instance, Member, WaitingHost {
   /** Calls `tick`, if it is time to. */
   tick(): void {
     if (!this.#holder.isDue(this)) return;
+    if (((this.#waiting >>> HOOK.tick) & 1) === 1) return this.#tickWaiting();
     const began = performance.now();
     let guest: Guest | null = null;
     try {
@@ -220,6 +221,18 @@ export class PluginInstance implements Instance, Member, WaitingHost {
     } finally {
       this.#holder.ticked(this, performance.now() - began);
     }
+  }
+
+  /** As a call that may outlast many rounds of the clock. */
+  #tickWaiting(): void {
+    const call = new WaitingCall(this, HOOK.tick, null);
+    if (call.start() === OUTCOME.waiting) this.#holder.ticking(this, call);
+    else this.#holder.ticked(this, 0);
+  }
+
+  /** Gives up its `tick`, if one waits. */
+  stopTick(): void {
+    this.#holder.stopTick(this);
   }
 
   /** Whether the same guest serves both. */
@@ -272,7 +285,7 @@ export class PluginInstance implements Instance, Member, WaitingHost {
     return outcome;
   }
 
-  async enter(guest: Guest, hook: number, exchange: Exchange): Promise<number> {
+  async enter(guest: Guest, hook: number, exchange: Exchange | null): Promise<number> {
     const fuel = this.#fuel;
     this.#cells[this.#callCells + hook]!++;
     try {
@@ -282,17 +295,23 @@ export class PluginInstance implements Instance, Member, WaitingHost {
     }
   }
 
-  bear(guest: Guest | null, hook: number, exchange: Exchange, error: unknown): number {
+  resume(hook: number, exchange: Exchange | null, outcome: number, call: WaitingCall): void {
+    if (exchange === null) this.#holder.ticked(this, call.ran);
+    else this.#resume(hook, exchange, outcome);
+  }
+
+  bear(guest: Guest | null, hook: number, exchange: Exchange | null, error: unknown): number {
     const failure = explain(guest, error);
     this.#countFailure(hook, failure);
     guest?.context.rollback();
     guest?.context.end();
     this.#holder.failPooled(guest, hook, failure);
-    return this.#bear(exchange);
+    return exchange === null ? OUTCOME.continue : this.#bear(exchange);
   }
 
-  refuse(hook: number, exchange: Exchange): number {
-    return this.#refuse(hook, exchange);
+  refuse(hook: number, exchange: Exchange | null): number {
+    // For a `tick` nobody waits: it is not counted as refused.
+    return exchange === null ? OUTCOME.continue : this.#refuse(hook, exchange);
   }
 
   mayFetch(target: string): boolean {

@@ -1,6 +1,6 @@
 /**
  * A call of a hook that may wait. It has a guest of its own until it ends, however it ends: by a result, a failure, its
- * time limit, or the end of its exchange. A wait that is given up is always rejected, since an unsettled one would keep
+ * time limit, or the end of its exchange. `tick` has no exchange: it ends with its version. A wait that is given up is always rejected, since an unsettled one would keep
  * its guest for ever.
  */
 import type { Exchange } from "../proxy/exchange.ts";
@@ -14,21 +14,21 @@ export interface WaitingHost {
   readonly pool: GuestPool;
   /** Milliseconds that a call may take. */
   readonly time: number;
-  enter(guest: Guest, hook: number, exchange: Exchange): Promise<number>;
+  enter(guest: Guest, hook: number, exchange: Exchange | null): Promise<number>;
   /** What the hook's result means. @throws what is wrong with it. */
   judge(guest: Guest, hook: number, result: number): number;
   /** What its failure means; null: it has no guest. */
-  bear(guest: Guest | null, hook: number, exchange: Exchange, error: unknown): number;
+  bear(guest: Guest | null, hook: number, exchange: Exchange | null, error: unknown): number;
   /** What the plugin's quarantine means. */
-  refuse(hook: number, exchange: Exchange): number;
-  /** The exchange goes on with that. */
-  resume(hook: number, exchange: Exchange, outcome: number): void;
+  refuse(hook: number, exchange: Exchange | null): number;
+  /** The exchange goes on with that; null: a `tick` has ended. */
+  resume(hook: number, exchange: Exchange | null, outcome: number, call: WaitingCall): void;
 }
 
 export class WaitingCall implements Taker {
   readonly #host: WaitingHost;
   readonly #hook: number;
-  readonly #exchange: Exchange;
+  readonly #exchange: Exchange | null;
   #guest: Guest | null = null;
   #timer: NodeJS.Timeout | null = null;
   /** Whoever began the call still waits for `start` to return. */
@@ -36,10 +36,15 @@ export class WaitingCall implements Taker {
   #outcome = -1;
   #cancelled = false;
 
-  constructor(host: WaitingHost, hook: number, exchange: Exchange) {
+  constructor(host: WaitingHost, hook: number, exchange: Exchange | null) {
     this.#host = host;
     this.#hook = hook;
     this.#exchange = exchange;
+  }
+
+  /** Milliseconds of the thread that its guest took, waits left out. */
+  get ran(): number {
+    return this.#guest === null ? 0 : this.#guest.context.ran;
   }
 
   /** OUTCOME.waiting, or what came of it at once. */
@@ -107,7 +112,7 @@ export class WaitingCall implements Taker {
     this.#clearTimer();
     this.#outcome = outcome;
     try {
-      if (!this.#starting) this.#host.resume(this.#hook, this.#exchange, outcome);
+      if (!this.#starting) this.#host.resume(this.#hook, this.#exchange, outcome, this);
     } finally {
       then();
     }

@@ -1,0 +1,85 @@
+/** ticks-wait: a plugin fetches from time to time, by itself, and nobody waits for it, nor it for anybody's end. */
+import assert from "node:assert/strict";
+import { before } from "node:test";
+import { compileSource } from "../contract/plugin-harness.ts";
+import { exchange, startRawUpstream, startUpstream } from "./peers.ts";
+import { type LiveTest, type Program, startSluice, testInEachMode, until } from "./program.ts";
+
+/** What a tick learns goes to the store: the guest that ticks is none of those that serve requests. */
+const SOURCE = `import { Fetch, kv, Request, tickEvery } from "sluice/sdk";
+const keys = kv("keys");
+tickEvery(100);
+export function onTick(): void {
+  const answer = new Fetch("cluster:keys/now").timeout(3600000).send();
+  if (answer.ok) keys.set("now", answer.text());
+}
+export function onRequest(req: Request): void {
+  const now = keys.get("now");
+  req.respond(200, now == null ? "none" : now);
+}`;
+
+let wasm: Uint8Array;
+before(async () => {
+  wasm = await compileSource(SOURCE);
+});
+
+function start(t: LiveTest, keys: number): Promise<Program> {
+  const plugin = "{ wasm: ./keys.wasm, limits: { time: 1h }, allow: { kv: [keys], fetch: ['cluster:keys'] } }";
+  return startSluice(
+    t,
+    (ports) => `plugins:
+  keys: ${plugin}
+listeners:
+  web:
+    address: 127.0.0.1:${ports.web}
+    chain: [keys]
+clusters:
+  keys: [127.0.0.1:${keys}]
+`,
+    { files: { "keys.wasm": wasm } },
+  );
+}
+
+const guests = (sluice: Program): Promise<number> => sluice.metric("sluice_plugin_guests");
+const ticks = (sluice: Program): Promise<number> => sluice.metric("sluice_plugin_calls_total", { hook: "tick" });
+
+testInEachMode("a tick fetches, and requests read what it has learnt", async (t) => {
+  let asked = 0;
+  const keys = await startUpstream(t, (_, response) => response.end(`key ${++asked}`));
+  const sluice = await start(t, keys.port);
+  const read = async () => (await exchange(t, sluice.port, "GET / HTTP/1.1\r\nhost: a\r\n\r\n")).body.toString();
+  for (const key of ["key 2", "key 4"]) await until(async () => (await read()) >= key, `the store has ${key}`);
+  assert.equal(keys.connections, 1, "its connection is kept");
+  assert.equal(await sluice.metric("sluice_plugin_failures_total"), 0);
+});
+
+testInEachMode("a reload gives up a tick that waits: the next version's begins anew, and no guest stays", async (t) => {
+  const silent = await startRawUpstream(t);
+  const sluice = await start(t, silent.port);
+  const first = await silent.connection(0);
+  await first.head();
+  // The plugin's two, and the strategy's.
+  await until(async () => (await guests(sluice)) === 3, "its tick waits");
+  sluice.config(`${sluice.configText}  more: [127.0.0.1:1]\n`);
+  assert.equal((await sluice.reload()).status, 200);
+  await first.closed;
+  const second = await silent.connection(1);
+  await second.head();
+  await until(async () => (await ticks(sluice)) === 2, "the other one is counted");
+  await until(async () => (await guests(sluice)) === 4, "one more for the new strategy");
+  sluice.config(sluice.configText.replace("chain: [keys]", "cluster: keys"));
+  assert.equal((await sluice.reload()).status, 200);
+  await second.closed;
+  await until(async () => (await guests(sluice)) === 2, "the plugin's guests are gone");
+  assert.equal(await sluice.metric("sluice_plugin_failures_total"), 0);
+});
+
+testInEachMode("SIGTERM while a tick waits ends the program in order", async (t) => {
+  const silent = await startRawUpstream(t);
+  const sluice = await start(t, silent.port);
+  const peer = await silent.connection(0);
+  await peer.head();
+  await sluice.stop();
+  await peer.closed;
+  assert.doesNotMatch(sluice.output, /"level":"(warn|error)"/);
+});
