@@ -115,7 +115,11 @@ export abstract class Matcher {
     for (let at = 0; ; at++) {
       if (!this.presentCount) {
         if (matched || (this.anchored && at > 0)) break;
-        if (!this.maybeEmpty && !this.anchored) while (at < length && !has(this.first, 0, this.unit(at))) at++;
+        if (!this.maybeEmpty && !this.anchored && at < length && !has(this.first, 0, this.unit(at))) {
+          while (++at < length && !has(this.first, 0, this.unit(at))) {}
+          // What was reached before is not reached here: another place may stand for `\b`.
+          this.step++;
+        }
       }
       // A match that begins later is less wanted than every one that has begun.
       if (!matched) {

@@ -22,7 +22,8 @@ const MOST_DEPTH: i32 = 50;
  * Not served, and refused: references to groups, looking ahead or behind, named groups, properties of Unicode, and
  * characters above U+007F (`\xHH` says those of a head). `]`, `{` and `}` that are meant want a backslash.
  * A group inside a repetition keeps what it matched last, also when a later turn did not pass it. A turn that may be
- * left out and may be empty, as in `(?:|a)?`, takes the first way through; JavaScript looks for one that is not empty.
+ * left out and may be empty, as in `(?:|a)?` or `(?:a*?)*`, takes the first way through; JavaScript looks for one that
+ * is not empty. Both match the same texts, from the same place on.
  *
  * The time is linear in the text: no text can make an expression slow. `test` and `testBytes` make no object.
  */
