@@ -138,10 +138,11 @@ export class IpSet {
 
   /** Networks lie within each other or apart: a new one is covered, or swallows what lies within, or stands alone. */
   private insert(h: u64, l: u64, lastHigh: u64, lastLow: u64): void {
-    if (this.covers(h, l) && this.covers(lastHigh, lastLow)) return;
     const ranges = this.ranges;
     const count = ranges.length >> 2;
     const at = this.find(h, l);
+    // One range must hold both ends: two that hold one each leave out what lies between.
+    if (this.covers(h, l) && !isBefore(ranges[4 * at + 2], ranges[4 * at + 3], lastHigh, lastLow)) return;
     let end = at;
     while (end < count && !isBefore(lastHigh, lastLow, ranges[4 * end], ranges[4 * end + 1])) end++;
     ranges.length = 4 * max(count, count + 1 - (end - at));

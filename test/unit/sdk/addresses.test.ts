@@ -220,6 +220,13 @@ describe("a set of networks", () => {
     );
   });
 
+  test("has what lies between the networks within a wider one that is added after them", () => {
+    const ends = "11.0.0.0/8 10.0.0.0/9";
+    assert.equal(guest.number("ipSetHas", ends, "10.128.0.0"), 0);
+    for (const wide of ["10.0.0.0/7", "::ffff:10.0.0.0/103"])
+      assert.equal(guest.number("ipSetHas", `${ends} ${wide}`, "10.128.0.0"), 1, wide);
+  });
+
   test("refuses what is no network", () => {
     for (const bad of [
       "",
