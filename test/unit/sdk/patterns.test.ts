@@ -73,7 +73,11 @@ function oracle(pattern: string, flags: string, given: string): string | null {
 /** Asks the guest and the oracle about each text. */
 function findsTheSame(pattern: string, flags: string, texts: readonly string[]): void {
   for (const given of texts)
-    assert.equal(guest.text("find", pattern, flags, given), oracle(pattern, flags, given), `/${pattern}/ in "${given}"`);
+    assert.equal(
+      guest.text("find", pattern, flags, given),
+      oracle(pattern, flags, given),
+      `/${pattern}/ in "${given}"`,
+    );
 }
 
 const start = (found: string | null): string | undefined => found?.split(" ")[0];
@@ -98,7 +102,13 @@ describe("a regular expression", () => {
         for (const given of list)
           assert.equal(start(guest.text("find", pattern, "", given)), start(oracle(pattern, "", given)), pattern);
       }),
-      { numRuns: 2000, examples: [["(?:|a*?)*", ["aa"]], ["(?:a*?)*", ["aa", ""]]] },
+      {
+        numRuns: 2000,
+        examples: [
+          ["(?:|a*?)*", ["aa"]],
+          ["(?:a*?)*", ["aa", ""]],
+        ],
+      },
     );
   });
 
