@@ -14,14 +14,45 @@ export interface PluginOptions {
   /** The names of the strategies that exist. */
   strategies?: readonly string[];
   /**
-   * What `allow` says: clusters that it may choose (without it: any), header names that do not exist for it, and
-   * key-value namespaces. A loaded plugin has a store of its own, empty at first.
+   * What `allow` says: clusters that it may choose (without it: any), whom it may send requests to (`cluster:auth`,
+   * `https://keys.example.com`), header names that do not exist for it, key-value namespaces, and values that it may
+   * share. A loaded plugin has a store of its own, empty at first.
    */
-  allow?: { clusters?: readonly string[]; headers?: { hide?: readonly string[] }; kv?: readonly string[] };
-  /** What `limits` says: units of fuel for one hook call, bytes of memory. */
-  limits?: { fuel?: number; memory?: number };
-  /** The time, in milliseconds since 1970; the real one without it. */
+  allow?: {
+    clusters?: readonly string[];
+    fetch?: readonly string[];
+    headers?: { hide?: readonly string[] };
+    kv?: readonly string[];
+    share?: readonly string[];
+  };
+  /** What `limits` says: units of fuel for one hook call, bytes of memory, milliseconds that a call may wait. */
+  limits?: { fuel?: number; memory?: number; time?: number };
+  /** The time, in milliseconds since 1970; the real one without it. What the plugin waits for is added. */
   now?: () => number;
+  /**
+   * Answers a request of the plugin's own. `null`: nobody is there. Without it a test whose plugin sends one fails.
+   *
+   *     plugin("./plugin.ts", { allow: { fetch: ["cluster:auth"] }, fetch: ({ headers }) => ({ status: headers.cookie ? 200 : 401 }) })
+   */
+  fetch?: (request: FetchedRequest) => FetchAnswer | null | Promise<FetchAnswer | null>;
+}
+
+/** A request of the plugin's own. */
+export interface FetchedRequest extends Fields {
+  readonly method: string;
+  /** As the plugin named it: `cluster:auth/check?path=/a`, `https://keys.example.com/jwks`. */
+  readonly url: string;
+  /** The body, as UTF-8 text and as bytes. */
+  readonly body: string;
+  readonly bytes: Uint8Array;
+  /** Milliseconds that the plugin gives it. */
+  readonly timeout: number;
+}
+
+export interface FetchAnswer extends ResponseInit {
+  body?: string | Uint8Array;
+  /** Milliseconds until it is there, as the plugin has the time: nobody really waits. More than its time-out: too late. */
+  delay?: number;
 }
 
 /**
@@ -83,11 +114,13 @@ export interface Cost {
   readonly allocated: number;
   /** Bytes of memory that the guest has now. */
   readonly memory: number;
+  /** Milliseconds that it waited, by its own time. */
+  readonly waited: number;
   /** Lines that it wrote to the log. */
   readonly log: readonly { readonly level: "debug" | "info" | "warn" | "error"; readonly text: string }[];
 }
 
-/** One thing that a hook changed. `what` is `header x-a`, or `method`, `path`, `query`, `authority`, `status`. */
+/** One thing that a hook changed. `what` is `header x-a`, `trailer x-a`, or `method`, `path`, `query`, `authority`, `status`. */
 export interface Edit {
   readonly of: "request" | "response";
   readonly what: string;
@@ -145,6 +178,11 @@ export interface BodyResult extends Cost {
   readonly response: Answer | null;
 }
 
+/** The trailers after `onRequestTrailers` or `onResponseTrailers`, as `headers` and `fields`. */
+export interface TrailersResult extends Fields, Cost {
+  readonly edits: readonly Edit[];
+}
+
 /** What `onSave` handed over; empty when it was nothing. */
 export interface SaveResult extends Cost {
   readonly state: Uint8Array;
@@ -165,20 +203,47 @@ export interface PickResult extends Cost {
   readonly index: number;
 }
 
-/** A plugin that runs. Each call of a hook throws PluginFailure when the plugin fails; the next one has a new guest. */
+/** The entries of a key-value namespace. */
+export interface TestNamespace {
+  /** The value as UTF-8, a counter as its digits; null when it is not there. */
+  get(key: string): string | null;
+  /** `ttl` is in milliseconds; 0, or without it: no end. */
+  set(key: string, value: string | Uint8Array, ttl?: number): void;
+  delete(key: string): void;
+  /** All keys, sorted. */
+  keys(): string[];
+}
+
+/**
+ * A plugin that runs. Each call of a hook throws PluginFailure when the plugin fails; the next one has a new guest.
+ *
+ * The hooks of a plugin that waits (`sleep`, `Fetch`) are called by the names that end in `Async`, one at a time; those
+ * work for every plugin. The time that it waits is passed over.
+ */
 export interface Guest {
   /** The hooks that it exports, by their names in the ABI. */
   readonly hooks: readonly string[];
   /** `onRequest`. */
   request(request?: RequestInit): RequestResult;
+  requestAsync(request?: RequestInit): Promise<RequestResult>;
   /** `route`; `cluster` of the result is null when it passes to the next rule. */
   route(request?: RequestInit): RequestResult;
   /** `onResponse`: for the request that was the first argument of `request`, or for the one of a result. */
   response(response?: ResponseInit, request?: RequestInit | RequestResult): ResponseResult;
+  responseAsync(response?: ResponseInit, request?: RequestInit | RequestResult): Promise<ResponseResult>;
   /** `onRequestBody`, for one piece; for all of it where the plugin holds the head back. */
   requestBody(piece: string | Uint8Array, options?: BodyOptions): BodyResult;
+  requestBodyAsync(piece: string | Uint8Array, options?: BodyOptions): Promise<BodyResult>;
   /** `onResponseBody`, the same. */
   responseBody(piece: string | Uint8Array, options?: BodyOptions): BodyResult;
+  responseBodyAsync(piece: string | Uint8Array, options?: BodyOptions): Promise<BodyResult>;
+  /** `onRequestTrailers`, for fields that came after the body. */
+  requestTrailers(trailers: HeadersInit, request?: RequestInit | RequestResult): TrailersResult;
+  /** `onResponseTrailers`, the same. */
+  responseTrailers(
+    trailers: HeadersInit,
+    options?: { request?: RequestInit | RequestResult; response?: ResponseInit },
+  ): TrailersResult;
   /** `onLog`, when the exchange is over. */
   log(response?: ResponseInit, request?: RequestInit | RequestResult): Cost;
   /** `update`: tells a strategy its endpoints. */
@@ -192,10 +257,15 @@ export interface Guest {
   ): Cost;
   /** `onTick`, at once, whatever the interval. */
   tick(): Cost;
+  tickAsync(): Promise<Cost>;
   /** `onSave`. */
   save(): SaveResult;
   /** `onRestore`, with what another guest has saved: `next.restore(guest.save().state)`. */
   restore(state: Uint8Array): Cost;
+  /** The present value of a metric that it has defined, over all series with these labels; of a histogram `NAME_count` or `NAME_sum`. */
+  metric(name: string, labels?: Readonly<Record<string, string>>): number;
+  /** Entries of a namespace that `allow.kv` names, to look at or to put there. */
+  kv(namespace: string): TestNamespace;
 }
 
 /** How a plugin failed. Its `stack` begins with the plugin's own lines. */

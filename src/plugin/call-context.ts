@@ -14,6 +14,7 @@ import type { HiddenNames } from "./hidden-names.ts";
 import type { KeyValue } from "./key-value.ts";
 import { GuestMemory } from "./memory.ts";
 import type { PluginMetrics } from "./metrics.ts";
+import { type After, setTimer } from "./timer.ts";
 
 /** The part of a configuration that its host calls need. */
 export interface Configuration {
@@ -71,6 +72,8 @@ const DIRTY = { request: 1, response: 2, requestTrailers: 4, responseTrailers: 8
 export class CallContext {
   /** Milliseconds since 1970. */
   readonly now: () => number;
+  /** For waits. */
+  readonly after: After;
   readonly memory = new GuestMemory();
   /** The guest's own fuel counter, lowered by the host: `(units) -> units left`. */
   charge: (units: number) => number = () => 0;
@@ -109,8 +112,9 @@ export class CallContext {
   #body: Buffer | null = null;
   readonly #values: { readonly key: string; readonly before: Uint8Array | undefined }[] = [];
 
-  constructor(now: () => number) {
+  constructor(now: () => number, after: After = setTimer) {
     this.now = now;
+    this.after = after;
   }
 
   begin(hook: number, exchange: Exchange | null, view: EndpointView | null, configuration: Configuration | null): void {

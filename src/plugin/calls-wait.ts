@@ -14,10 +14,7 @@ export function makeWaitCalls(context: CallContext) {
       context.enter(0);
       if (milliseconds < 0 || milliseconds > LONGEST) return context.leave(STATUS.invalid);
       context.leave(STATUS.ok);
-      return context.wait((answer) => {
-        const timer = setTimeout(answer, milliseconds, STATUS.ok);
-        return () => clearTimeout(timer);
-      });
+      return context.wait((answer) => context.after(milliseconds, () => answer(STATUS.ok)));
     },
   };
 }

@@ -11,6 +11,7 @@ import { Guest, type GuestFailure } from "./guest.ts";
 import { GuestPool } from "./guest-pool.ts";
 import { Recovery } from "./recovery.ts";
 import type { PluginReport } from "./report.ts";
+import type { After } from "./timer.ts";
 
 /** Of the thread's time, that one configuration's ticks may take: no request asks for them, so none can hold them back. */
 const TICK_SHARE = 0.05;
@@ -22,8 +23,8 @@ export interface Member extends Configuration {
   readonly report: PluginReport;
 }
 
-/** Milliseconds since 1970, for guests; and of a monotonic clock. */
-export type Clocks = { readonly wall: () => number; readonly monotonic: () => number };
+/** Milliseconds since 1970, for guests; of a monotonic clock; and timers for what guests wait for. */
+export type Clocks = { readonly wall: () => number; readonly monotonic: () => number; readonly after: After };
 
 /** A failure while a guest was made, and whose configuration was being read. */
 export class StartError extends Error {
@@ -92,6 +93,10 @@ export class GuestHolder {
   isDue(member: Member): boolean {
     const { due, call } = this.#ticks[member.id - 1]!;
     return call === null && this.#clocks.monotonic() >= due;
+  }
+
+  isTicking(member: Member): boolean {
+    return this.#ticks[member.id - 1]!.call !== null;
   }
 
   /** Its `tick` was begun, and waits. */
@@ -252,7 +257,7 @@ export class GuestHolder {
     const first = this.#members[0]!;
     let guest: Guest;
     try {
-      guest = new Guest(this.module, this.#clocks.wall);
+      guest = new Guest(this.module, this.#clocks.wall, this.#clocks.after);
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
       throw new StartError(first.plugin, STARTING, { reason: "start", message, stack: "" });

@@ -8,6 +8,7 @@ import { Fault } from "./fault.ts";
 import { makeImports } from "./hostcalls.ts";
 import { METER, originalOffset } from "./meter.ts";
 import { describeFrame } from "./source-map.ts";
+import type { After } from "./timer.ts";
 
 type HookFunction = (instance: number, exchange: number, fuel: number) => number;
 type WaitingFunction = (instance: number, exchange: number, fuel: number) => Promise<number>;
@@ -29,9 +30,9 @@ export class Guest {
   #entered = false;
 
   /** @throws what the engine throws when the instance cannot be made. */
-  constructor(plan: ModulePlan, now: () => number) {
+  constructor(plan: ModulePlan, now: () => number, after?: After) {
     this.#plan = plan;
-    this.context = new CallContext(now);
+    this.context = new CallContext(now, after);
     const imports = importsOf(this.context, plan);
     this.#exports = new WebAssembly.Instance(plan.module, imports).exports;
     this.context.memory.attach(this.#exports[EXPORT.memory] as WebAssembly.Memory);

@@ -13,6 +13,7 @@ import type { KeyValue } from "./key-value.ts";
 import type { MetricDefinition } from "./metrics.ts";
 import { NameIds, NameTable } from "./name-table.ts";
 import { hookName, type PluginNews, PluginReport, type Report } from "./report.ts";
+import { type After, setTimer } from "./timer.ts";
 
 export { OUTCOME } from "./outcome.ts";
 
@@ -66,6 +67,8 @@ export type PluginHostOptions = {
   readonly now?: () => number;
   /** Milliseconds of a clock that is never set; `now` when it is not given. */
   readonly monotonic?: () => number;
+  /** Timers of calls that wait; the real ones without it. */
+  readonly after?: After;
   /** The store that threads share; without it guests are on trial. */
   readonly keyValue?: KeyValue;
 };
@@ -96,13 +99,14 @@ export class PluginHost {
       tell = () => undefined,
       now = Date.now,
       monotonic = now,
+      after = setTimer,
       keyValue,
     } = options;
     this.#resume = resume;
     this.#cells = cells;
     this.#report = report;
     this.#tell = tell;
-    this.#clocks = { wall: now, monotonic };
+    this.#clocks = { wall: now, monotonic, after };
     this.#keyValue = keyValue ?? null;
   }
 
@@ -187,6 +191,7 @@ export class PluginHost {
           cells: this.#cells,
           report: this.#reportOf(plan.plugin),
           monotonic: this.#clocks.monotonic,
+          after: this.#clocks.after,
           keyValue: this.#keyValue,
         }),
     );

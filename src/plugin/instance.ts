@@ -17,6 +17,7 @@ import { PluginMetrics } from "./metrics.ts";
 import type { NameTable } from "./name-table.ts";
 import { OUTCOME } from "./outcome.ts";
 import { hookName, type Level, type PluginReport } from "./report.ts";
+import type { After } from "./timer.ts";
 import { WaitingCall, type WaitingHost } from "./waiting-call.ts";
 
 /** By hook: a bit mask of the results that it defines. */
@@ -47,6 +48,7 @@ export type InstanceParts = {
   readonly cells: Float64Array;
   readonly report: PluginReport;
   readonly monotonic: () => number;
+  readonly after: After;
   readonly keyValue: KeyValue | null;
 };
 
@@ -71,6 +73,7 @@ export class PluginInstance implements Instance, Member, WaitingHost {
   readonly time: number;
   readonly guestLimit: number;
   readonly #resume: InstanceParts["resume"];
+  readonly after: After;
   /** Hooks whose calls may wait, a bit for each. */
   readonly #waiting: number;
   readonly #fetch: ReadonlySet<string>;
@@ -96,6 +99,7 @@ export class PluginInstance implements Instance, Member, WaitingHost {
     const { index, plan, hooks, clusters, strategies, cells, report, monotonic, keyValue } = parts;
     this.fetcher = parts.fetcher;
     this.#resume = parts.resume;
+    this.after = parts.after;
     this.time = plan.time;
     this.guestLimit = plan.guests;
     this.#waiting = parts.waits ? hooks & WAITING : 0;
@@ -228,6 +232,11 @@ export class PluginInstance implements Instance, Member, WaitingHost {
     const call = new WaitingCall(this, HOOK.tick, null);
     if (call.start() === OUTCOME.waiting) this.#holder.ticking(this, call);
     else this.#holder.ticked(this, 0);
+  }
+
+  /** Whether its `tick` waits. */
+  get isTicking(): boolean {
+    return this.#holder.isTicking(this);
   }
 
   /** Gives up its `tick`, if one waits. */

@@ -8,12 +8,14 @@ import { Fault } from "./fault.ts";
 import type { Guest } from "./guest.ts";
 import type { GuestPool, Taker } from "./guest-pool.ts";
 import { OUTCOME } from "./outcome.ts";
+import type { After } from "./timer.ts";
 
 /** The plugin's side of it. */
 export interface WaitingHost {
   readonly pool: GuestPool;
   /** Milliseconds that a call may take. */
   readonly time: number;
+  readonly after: After;
   enter(guest: Guest, hook: number, exchange: Exchange | null): Promise<number>;
   /** What the hook's result means. @throws what is wrong with it. */
   judge(guest: Guest, hook: number, result: number): number;
@@ -30,7 +32,7 @@ export class WaitingCall implements Taker {
   readonly #hook: number;
   readonly #exchange: Exchange | null;
   #guest: Guest | null = null;
-  #timer: NodeJS.Timeout | null = null;
+  #stopTimer: (() => void) | null = null;
   /** Whoever began the call still waits for `start` to return. */
   #starting = true;
   #outcome = -1;
@@ -49,11 +51,11 @@ export class WaitingCall implements Taker {
 
   /** OUTCOME.waiting, or what came of it at once. */
   start(): number {
-    const { pool, time } = this.#host;
+    const { pool, time, after } = this.#host;
     if (!pool.ask(this)) return OUTCOME.busy;
     this.#starting = false;
     if (this.#outcome >= 0) return this.#outcome;
-    this.#timer = setTimeout(() => this.#expire(), time);
+    this.#stopTimer = after(time, () => this.#expire());
     return OUTCOME.waiting;
   }
 
@@ -119,7 +121,7 @@ export class WaitingCall implements Taker {
   }
 
   #clearTimer(): void {
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#timer = null;
+    this.#stopTimer?.();
+    this.#stopTimer = null;
   }
 }

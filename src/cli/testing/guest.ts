@@ -5,6 +5,7 @@ import type {
   Cost,
   EndpointInit,
   Guest,
+  HeadersInit,
   PickResult,
   PluginOptions,
   RequestInit,
@@ -12,111 +13,122 @@ import type {
   ResponseInit,
   ResponseResult,
   SaveResult,
+  TestNamespace,
+  TrailersResult,
 } from "../../../sdk/test.js";
 import { PART } from "../../http/head.ts";
-import { PLUGIN_CELLS } from "../../observe/series.ts";
-import { FUEL, HOOK, HOOKS, type Hook } from "../../plugin/abi.ts";
+import { HOOKS, type Hook } from "../../plugin/abi.ts";
 import type { ModulePlan } from "../../plugin/build.ts";
 import { SavedState } from "../../plugin/calls-state.ts";
-import { type InstanceSet, OUTCOME, type PluginHost } from "../../plugin/host.ts";
-import type { PluginInstance } from "../../plugin/instance.ts";
-import type { Report } from "../../plugin/report.ts";
 import type { Exchange } from "../../proxy/exchange.ts";
 import { Piece } from "../../proxy/piece.ts";
 import { TestEndpoints } from "./endpoints.ts";
-import { DEFAULT_MEMORY, loadPlugin } from "./load.ts";
-import { answerExchange, compare, makeExchange, readAnswer, readFields, takePicture } from "./messages.ts";
+import {
+  answerExchange,
+  compare,
+  makeExchange,
+  makeTrailers,
+  readAnswer,
+  readFields,
+  takePicture,
+} from "./messages.ts";
+import { readMetric } from "./metrics.ts";
+import { type Called, Runner } from "./runner.ts";
+import { StoreView } from "./store.ts";
 
-export class PluginFailure extends Error {
-  override readonly name = "PluginFailure";
-  readonly hook: string;
-  readonly reason: string;
-  readonly frames: string;
-
-  constructor(message: string, { hook, reason, frames }: { hook: string; reason: string; frames: string }) {
-    super(message);
-    this.hook = hook;
-    this.reason = reason;
-    this.frames = frames;
-    const [, ...own] = (this.stack ?? "").split("\n");
-    const lines = frames === "" ? [] : frames.split("\n").map((line) => `    at ${line}`);
-    this.stack = [`${this.name}: ${message}`, ...lines, ...own].join("\n");
-  }
-}
-
-const OUTCOME_NAMES: Readonly<Record<number, RequestResult["outcome"]>> = {
-  [OUTCOME.respond]: "respond",
-  [OUTCOME.reject]: "reject",
-  [OUTCOME.hold]: "hold",
+/** A call in two halves, with the hook between them: one that waits is the same but for an `await`. */
+type Prepared<Result> = {
+  readonly hook: Hook;
+  readonly exchange: Exchange;
+  readonly read: (called: Called) => Result;
 };
-
-type Line = Cost["log"][number];
-type Failure = { readonly message: string; readonly fields: Record<string, unknown> };
 
 export class TestGuest implements Guest {
   readonly hooks: readonly string[];
-  readonly #module: ModulePlan;
   readonly #options: PluginOptions;
-  readonly #cells = new Float64Array(PLUGIN_CELLS.size);
+  readonly #runner: Runner;
   readonly #endpoints = new TestEndpoints();
   readonly #exchanges = new WeakMap<RequestResult, Exchange>();
-  #host!: PluginHost;
-  #set!: InstanceSet;
-  #lines: Line[] = [];
-  #failure: Failure | null = null;
 
   /** @throws PluginError when it does not start. */
   constructor(module: ModulePlan, options: PluginOptions) {
-    this.#module = module;
     this.#options = options;
+    this.#runner = new Runner(module, options);
     this.hooks = HOOKS.filter((_, number) => ((module.info.hooks >>> number) & 1) === 1);
-    this.#start();
   }
 
   request(request?: RequestInit): RequestResult {
-    return this.#callRequest("request_head", makeExchange(request));
+    return this.#run(this.#prepareRequest("request_head", request));
+  }
+
+  requestAsync(request?: RequestInit): Promise<RequestResult> {
+    return this.#runAsync(this.#prepareRequest("request_head", request));
   }
 
   route(request?: RequestInit): RequestResult {
     this.#need("route");
-    return this.#callRequest("route", makeExchange(request));
+    return this.#run(this.#prepareRequest("route", request));
   }
 
   response(response?: ResponseInit, request?: RequestInit | RequestResult): ResponseResult {
-    const exchange = this.#exchangeOf(request);
-    answerExchange(exchange, response);
-    const before = takePicture(exchange);
-    const { outcome, cost } = this.#call("response_head", exchange);
-    exchange.answerHeld = outcome === "hold";
-    const edits = compare(before, takePicture(exchange)).filter(({ of }) => of === "response");
-    return { outcome: outcome === "reject" ? "continue" : outcome, ...readAnswer(exchange), edits, ...cost };
+    return this.#run(this.#prepareResponse(response, request));
+  }
+
+  responseAsync(response?: ResponseInit, request?: RequestInit | RequestResult): Promise<ResponseResult> {
+    return this.#runAsync(this.#prepareResponse(response, request));
   }
 
   requestBody(piece: string | Uint8Array, options: BodyOptions = {}): BodyResult {
-    return this.#callBody("request_body", piece, options);
+    return this.#run(this.#prepareBody("request_body", piece, options));
+  }
+
+  requestBodyAsync(piece: string | Uint8Array, options: BodyOptions = {}): Promise<BodyResult> {
+    return this.#runAsync(this.#prepareBody("request_body", piece, options));
   }
 
   responseBody(piece: string | Uint8Array, options: BodyOptions = {}): BodyResult {
-    return this.#callBody("response_body", piece, options);
+    return this.#run(this.#prepareBody("response_body", piece, options));
+  }
+
+  responseBodyAsync(piece: string | Uint8Array, options: BodyOptions = {}): Promise<BodyResult> {
+    return this.#runAsync(this.#prepareBody("response_body", piece, options));
+  }
+
+  requestTrailers(trailers: HeadersInit, request?: RequestInit | RequestResult): TrailersResult {
+    this.#need("request_trailers");
+    const exchange = this.#exchangeOf(request);
+    exchange.requestTrailers = makeTrailers(trailers);
+    return this.#callTrailers("request_trailers", exchange);
+  }
+
+  responseTrailers(
+    trailers: HeadersInit,
+    { request, response }: { request?: RequestInit | RequestResult; response?: ResponseInit } = {},
+  ): TrailersResult {
+    this.#need("response_trailers");
+    const exchange = this.#exchangeOf(request);
+    if (exchange.response.status === 0 || response !== undefined) answerExchange(exchange, response);
+    exchange.responseTrailers = makeTrailers(trailers);
+    return this.#callTrailers("response_trailers", exchange);
   }
 
   log(response?: ResponseInit, request?: RequestInit | RequestResult): Cost {
     this.#need("log");
     const exchange = this.#exchangeOf(request);
     if (exchange.response.status === 0 || response !== undefined) answerExchange(exchange, response);
-    return this.#call("log", exchange).cost;
+    return this.#runner.call("log", exchange).cost;
   }
 
   update(endpoints: readonly (string | EndpointInit)[]): Cost {
     const view = this.#endpoints.set(endpoints);
-    return this.#measure("update", (instance) => instance.update(view)).cost;
+    return this.#runner.measure("update", (instance) => instance.update(view)).cost;
   }
 
   pick(options: { request?: RequestInit | RequestResult; without?: readonly string[] } = {}): PickResult {
     this.#need("pick");
     const view = this.#endpoints.view(options.without);
     const exchange = this.#exchangeOf(options.request);
-    const { result: index, cost } = this.#measure("pick", (instance) => instance.pick(exchange, view));
+    const { result: index, cost } = this.#runner.measure("pick", (instance) => instance.pick(exchange, view));
     return { endpoint: index < 0 ? null : view.list[index]!.address, index, ...cost };
   }
 
@@ -130,17 +142,22 @@ export class TestGuest implements Guest {
     exchange.attemptLatency = attempt.latency ?? 1000;
     exchange.attemptFailed = attempt.failed ?? false;
     exchange.attemptStatus = attempt.status ?? (exchange.attemptFailed ? 0 : 200);
-    return this.#call("outcome", exchange).cost;
+    return this.#runner.call("outcome", exchange).cost;
   }
 
   tick(): Cost {
     this.#need("tick");
-    return this.#measure("tick", (instance) => instance.tick()).cost;
+    return this.#runner.measure("tick", (instance) => instance.tick()).cost;
+  }
+
+  async tickAsync(): Promise<Cost> {
+    this.#need("tick");
+    return this.#runner.tickWaiting();
   }
 
   save(): SaveResult {
     this.#need("save");
-    const { result: state, cost } = this.#measure("save", (instance) => instance.save());
+    const { result: state, cost } = this.#runner.measure("save", (instance) => instance.save());
     return { state: Uint8Array.from(state?.bytes.subarray(0, state.length) ?? []), ...cost };
   }
 
@@ -148,33 +165,66 @@ export class TestGuest implements Guest {
     this.#need("restore");
     const saved = new SavedState();
     saved.append(Buffer.from(state), 0, state.length);
-    return this.#measure("restore", (instance) => instance.restore(saved)).cost;
+    return this.#runner.measure("restore", (instance) => instance.restore(saved)).cost;
   }
 
-  #callRequest(hook: Hook, exchange: Exchange): RequestResult {
+  metric(name: string, labels: Readonly<Record<string, string>> = {}): number {
+    return readMetric(this.#runner.metrics ?? [], this.#runner.cells, { name, labels });
+  }
+
+  kv(namespace: string): TestNamespace {
+    const { allow } = this.#options;
+    const number = allow?.kv?.indexOf(namespace) ?? -1;
+    if (number < 0) throw new TypeError(`the plugin may not use the namespace ${namespace}: name it in allow.kv`);
+    return new StoreView(this.#runner.store, number, this.#runner.now);
+  }
+
+  #prepareRequest(hook: Hook, init: RequestInit | undefined): Prepared<RequestResult> {
+    const exchange = makeExchange(init);
     const before = takePicture(exchange);
-    const { outcome, cost } = this.#call(hook, exchange);
-    exchange.requestHeld = outcome === "hold";
-    const { request, chosenCluster, chosenStrategy } = exchange;
-    const { clusters = [], strategies = [] } = this.#options;
-    const result: RequestResult = {
-      outcome,
-      method: request.partText(PART.method),
-      authority: request.partText(PART.authority),
-      path: request.partText(PART.path),
-      query: request.partText(PART.query),
-      ...readFields(request),
-      edits: compare(before, takePicture(exchange)).filter(({ of }) => of === "request"),
-      response: outcome === "respond" ? readAnswer(exchange) : null,
-      cluster: clusters[chosenCluster] ?? null,
-      strategy: strategies[chosenStrategy] ?? null,
-      ...cost,
+    const read = ({ outcome, cost }: Called): RequestResult => {
+      exchange.requestHeld = outcome === "hold";
+      const { request, chosenCluster, chosenStrategy } = exchange;
+      const { clusters = [], strategies = [] } = this.#options;
+      const result: RequestResult = {
+        outcome,
+        method: request.partText(PART.method),
+        authority: request.partText(PART.authority),
+        path: request.partText(PART.path),
+        query: request.partText(PART.query),
+        ...readFields(request),
+        edits: compare(before, takePicture(exchange)).filter(({ of }) => of === "request"),
+        response: outcome === "respond" ? readAnswer(exchange) : null,
+        cluster: clusters[chosenCluster] ?? null,
+        strategy: strategies[chosenStrategy] ?? null,
+        ...cost,
+      };
+      this.#exchanges.set(result, exchange);
+      return result;
     };
-    this.#exchanges.set(result, exchange);
-    return result;
+    return { hook, exchange, read };
   }
 
-  #callBody(hook: Hook, bytes: string | Uint8Array, { last = true, request, response }: BodyOptions): BodyResult {
+  #prepareResponse(
+    response: ResponseInit | undefined,
+    request: RequestInit | RequestResult | undefined,
+  ): Prepared<ResponseResult> {
+    const exchange = this.#exchangeOf(request);
+    answerExchange(exchange, response);
+    const before = takePicture(exchange);
+    const read = ({ outcome, cost }: Called): ResponseResult => {
+      exchange.answerHeld = outcome === "hold";
+      const edits = compare(before, takePicture(exchange)).filter(({ of }) => of === "response");
+      return { outcome: outcome === "reject" ? "continue" : outcome, ...readAnswer(exchange), edits, ...cost };
+    };
+    return { hook: "response_head", exchange, read };
+  }
+
+  #prepareBody(
+    hook: Hook,
+    bytes: string | Uint8Array,
+    { last = true, request, response }: BodyOptions,
+  ): Prepared<BodyResult> {
     this.#need(hook);
     const exchange = this.#exchangeOf(request);
     if (hook === "response_body" && (exchange.response.status === 0 || response !== undefined))
@@ -184,17 +234,35 @@ export class TestGuest implements Guest {
     exchange.answerPiece = piece;
     piece.set(content, 0, content.length, last);
     const before = takePicture(exchange);
-    const { outcome, cost } = this.#call(hook, exchange);
-    piece.accept();
-    const passed = Buffer.from(piece.bytes.subarray(piece.start, piece.end));
-    return {
-      outcome: outcome === "hold" ? "continue" : outcome,
-      body: passed.toString("utf8"),
-      bytes: passed,
-      edits: compare(before, takePicture(exchange)),
-      response: outcome === "respond" ? readAnswer(exchange) : null,
-      ...cost,
+    const read = ({ outcome, cost }: Called): BodyResult => {
+      piece.accept();
+      const passed = Buffer.from(piece.bytes.subarray(piece.start, piece.end));
+      return {
+        outcome: outcome === "hold" ? "continue" : outcome,
+        body: passed.toString("utf8"),
+        bytes: passed,
+        edits: compare(before, takePicture(exchange)),
+        response: outcome === "respond" ? readAnswer(exchange) : null,
+        ...cost,
+      };
     };
+    return { hook, exchange, read };
+  }
+
+  #callTrailers(hook: "request_trailers" | "response_trailers", exchange: Exchange): TrailersResult {
+    const before = takePicture(exchange);
+    const { cost } = this.#runner.call(hook, exchange);
+    const left = hook === "request_trailers" ? exchange.requestTrailers : exchange.responseTrailers;
+    const fields = left === null ? { headers: {}, fields: [] } : readFields(left);
+    return { ...fields, edits: compare(before, takePicture(exchange)), ...cost };
+  }
+
+  #run<Result>({ hook, exchange, read }: Prepared<Result>): Result {
+    return read(this.#runner.call(hook, exchange));
+  }
+
+  async #runAsync<Result>({ hook, exchange, read }: Prepared<Result>): Promise<Result> {
+    return read(await this.#runner.callWaiting(hook, exchange));
   }
 
   /** The exchange of a result goes on where it was. */
@@ -205,64 +273,5 @@ export class TestGuest implements Guest {
   #need(hook: Hook): void {
     if (!this.hooks.includes(hook))
       throw new TypeError(`the plugin has no hook ${hook}; its hooks are ${this.hooks.join(", ")}`);
-  }
-
-  #call(hook: Hook, exchange: Exchange): { outcome: RequestResult["outcome"]; cost: Cost } {
-    const { result, cost } = this.#measure(hook, (instance) => instance.call(HOOK[hook], exchange));
-    return { outcome: OUTCOME_NAMES[result] ?? "continue", cost };
-  }
-
-  #measure<T>(hook: Hook, run: (instance: PluginInstance) => T): { result: T; cost: Cost } {
-    const cell = PLUGIN_CELLS.fuel + HOOK[hook];
-    const fuel = this.#cells[cell]!;
-    const memory = this.#host.memory();
-    this.#lines = [];
-    this.#failure = null;
-    const result = run(this.#set.instances[0]!);
-    this.#throwFailure();
-    const now = this.#host.memory();
-    return {
-      result,
-      cost: { fuel: this.#cells[cell]! - fuel, allocated: now - memory, memory: now, log: this.#lines },
-    };
-  }
-
-  #throwFailure(): void {
-    const failure = this.#failure as Failure | null;
-    if (failure === null) return;
-    // A host that has seen a plugin fail is slow to start it again, which is no matter of a test's.
-    this.#set.dispose();
-    this.#start();
-    const { hook, reason, stack } = failure.fields;
-    throw new PluginFailure(failure.message, {
-      hook: String(hook),
-      reason: String(reason),
-      frames: typeof stack === "string" ? stack : "",
-    });
-  }
-
-  #start(): void {
-    const { config = null, clusters, strategies, allow, limits, now } = this.#options;
-    const report: Report = (level, message, fields) => {
-      if ("reason" in fields) this.#failure ??= { message, fields };
-      else this.#lines.push({ level, text: message });
-    };
-    const { host, set } = loadPlugin(this.#module, {
-      cells: this.#cells,
-      report,
-      configs: [config],
-      clusters,
-      strategies,
-      now,
-      namespaces: allow?.kv,
-      settings: {
-        fuel: limits?.fuel ?? FUEL.default,
-        memory: limits?.memory ?? DEFAULT_MEMORY,
-        clusters: allow?.clusters ?? null,
-        hidden: (allow?.headers?.hide ?? []).map((name) => name.toLowerCase()),
-      },
-    });
-    this.#host = host;
-    this.#set = set;
   }
 }

@@ -13,7 +13,7 @@ import { TestGuest } from "./guest.ts";
 import { loadHelpers } from "./helpers.ts";
 import { DEFAULT_MEMORY } from "./load.ts";
 
-export { PluginFailure } from "./guest.ts";
+export { PluginFailure } from "./runner.ts";
 
 export const plugin: typeof kit.plugin = async (file, options = {}) => {
   const path = findFile(file);

@@ -2,12 +2,15 @@
 import type { InstancePlan } from "../../control/plan.ts";
 import { FUEL, LIMIT } from "../../plugin/abi.ts";
 import type { ModulePlan } from "../../plugin/build.ts";
-import { type InstanceSet, PluginHost } from "../../plugin/host.ts";
+import type { Fetcher } from "../../plugin/fetcher.ts";
+import { type InstanceSet, PluginHost, type PluginHostOptions } from "../../plugin/host.ts";
+import type { KeyValue } from "../../plugin/key-value.ts";
 import type { Report } from "../../plugin/report.ts";
 import { KeyValueStore } from "../../state/store.ts";
 
-const STORE_SIZE = 1024 * 1024;
+export const STORE_SIZE = 1024 * 1024;
 export const DEFAULT_MEMORY = 16 * 1024 * 1024;
+export const DEFAULT_TIME = 5000;
 
 export type LoadOptions = {
   /** Where it counts: PLUGIN_CELLS from 0. */
@@ -19,22 +22,25 @@ export type LoadOptions = {
   readonly clusters?: readonly string[] | undefined;
   readonly strategies?: readonly string[] | undefined;
   readonly now?: (() => number) | undefined;
-  /** Key-value namespaces that it may use, in a store of its own. */
+  /** Key-value namespaces that it may use, and where; in a store of its own without that. */
   readonly namespaces?: readonly string[] | undefined;
+  readonly keyValue?: KeyValue | undefined;
+  /** Who answers its requests, when its waits end, and who is told. */
+  readonly fetcher?: Fetcher | undefined;
+  readonly after?: PluginHostOptions["after"];
+  readonly resume?: PluginHostOptions["resume"];
   /** Instead of what a plugin has of which a configuration says nothing. */
   readonly settings?: Partial<InstancePlan> | undefined;
 };
 
 /** @throws PluginError when the plugin does not start. */
-export function loadPlugin(
-  module: ModulePlan,
-  { cells, report, configs = [null], clusters = [], strategies = [], namespaces = [], now, settings }: LoadOptions,
-): { host: PluginHost; set: InstanceSet } {
-  const keyValue = new KeyValueStore(KeyValueStore.allocate(STORE_SIZE), 0);
+export function loadPlugin(module: ModulePlan, options: LoadOptions): { host: PluginHost; set: InstanceSet } {
+  const { cells, report, configs = [null], clusters = [], strategies = [], namespaces = [], settings } = options;
+  const keyValue = options.keyValue ?? new KeyValueStore(KeyValueStore.allocate(STORE_SIZE), 0);
   // Each look at this clock is a day later: what has to wait for its time, a tick or a restart, never waits here.
   let time = 0;
   const monotonic = () => (time += LIMIT.longestTick);
-  const host = new PluginHost({ cells, report, keyValue, monotonic, ...(now === undefined ? {} : { now }) });
+  const host = new PluginHost({ ...given(options), cells, report, keyValue, monotonic });
   const instances = configs.map(
     (config, i): InstancePlan => ({
       key: String(i),
@@ -47,7 +53,7 @@ export function loadPlugin(
       clusters: null,
       body: 1024 * 1024,
       tooLarge: "reject",
-      time: 5000,
+      time: DEFAULT_TIME,
       guests: 16,
       fetch: [],
       hidden: [],
@@ -59,5 +65,15 @@ export function loadPlugin(
       ...settings,
     }),
   );
-  return { host, set: host.prepare({ modules: [module], instances, clusters, strategies }) };
+  const parts = { modules: [module], instances, clusters, strategies, fetcher: options.fetcher ?? null };
+  return { host, set: host.prepare(parts) };
+}
+
+/** What a host takes as it is, or has a value of its own for. */
+function given({ now, after, resume }: LoadOptions): Pick<PluginHostOptions, "now" | "after" | "resume"> {
+  return {
+    ...(now === undefined ? {} : { now }),
+    ...(after === undefined ? {} : { after }),
+    ...(resume === undefined ? {} : { resume }),
+  };
 }

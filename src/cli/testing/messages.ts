@@ -3,11 +3,12 @@
  * proxy's own scanner, so that no test sees a request that no client can send.
  */
 import type { Answer, Edit, Fields, HeadersInit, RequestInit, ResponseInit } from "../../../sdk/test.js";
-import { type Head, PART } from "../../http/head.ts";
+import { BodyReader } from "../../http/framing.ts";
+import { FRAMING, type Head, PART } from "../../http/head.ts";
 import { scanRequest, scanResponse } from "../../http/scan.ts";
 import { Exchange } from "../../proxy/exchange.ts";
 
-const LIMITS = { head: 512 * 1024, target: 64 * 1024, headers: 500 };
+export const LIMITS = { head: 512 * 1024, target: 64 * 1024, headers: 500 };
 const FIELD_WORDS = 5;
 const REMOVED = 255;
 
@@ -36,10 +37,25 @@ export function makeExchange(init: RequestInit = {}): Exchange {
 }
 
 /** Gives an exchange the answer of an endpoint. */
-export function answerExchange(exchange: Exchange, { status = 200, headers }: ResponseInit = {}): void {
-  fill(`HTTP/1.1 ${status} Test`, listFields(headers), exchange.response, (bytes) =>
-    scanResponse(bytes, 0, bytes.length, exchange.response, false),
+export function answerExchange(exchange: Exchange, response?: ResponseInit): void {
+  fillAnswer(exchange.response, response);
+}
+
+export function fillAnswer(head: Head, { status = 200, headers }: ResponseInit = {}): void {
+  fill(`HTTP/1.1 ${status} Test`, listFields(headers), head, (bytes) =>
+    scanResponse(bytes, 0, bytes.length, head, false),
   );
+}
+
+/** Fields after a body; null for none. */
+export function makeTrailers(trailers: HeadersInit): Head | null {
+  const lines = listFields(trailers).map(([name, value]) => `${name}: ${value}\r\n`);
+  const bytes = Buffer.from(`0\r\n${lines.join("")}\r\n`, "latin1");
+  const reader = new BodyReader();
+  reader.begin(FRAMING.chunked, 0);
+  if (reader.read(bytes, 0, bytes.length) !== bytes.length || !reader.done)
+    throw new TypeError(`no client or endpoint can send these trailers: ${reader.problem || "they are not whole"}`);
+  return reader.trailers;
 }
 
 function listFields(headers: HeadersInit = {}): [name: string, value: string][] {
@@ -107,6 +123,12 @@ export function takePicture(exchange: Exchange): Picture {
   const { status, fields } = readAnswer(exchange);
   if (status !== 0) add("response", "status", String(status));
   for (const [name, value] of fields) add("response", `header ${name.toLowerCase()}`, value);
+  for (const [of, trailers] of [
+    ["request", exchange.requestTrailers],
+    ["response", exchange.responseTrailers],
+  ] as const)
+    for (const [name, value] of trailers === null ? [] : readFields(trailers).fields)
+      add(of, `trailer ${name.toLowerCase()}`, value);
   return picture;
 }
 
