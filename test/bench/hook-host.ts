@@ -1,0 +1,85 @@
+/** The plugin host of a data thread without the thread: plugins of the bench in it, with all that they may have. */
+import { join } from "node:path";
+import { compile, formatProblem } from "../../src/cli/compile.ts";
+import type { InstancePlan } from "../../src/control/plan.ts";
+import { Head } from "../../src/http/head.ts";
+import { scanResponse } from "../../src/http/scan.ts";
+import { BLOCK_CELLS } from "../../src/observe/series.ts";
+import { LIMIT, METRIC } from "../../src/plugin/abi.ts";
+import { buildModule } from "../../src/plugin/build.ts";
+import type { Fetcher } from "../../src/plugin/fetcher.ts";
+import { PluginHost } from "../../src/plugin/host.ts";
+import type { PluginInstance } from "../../src/plugin/instance.ts";
+import type { Exchange } from "../../src/proxy/exchange.ts";
+import { KeyValueStore } from "../../src/state/store.ts";
+
+const ROOT = join(import.meta.dirname, "../..");
+const MEMORY = 16 * 1024 * 1024;
+/** Cells for each plugin: its counters, then those of the metric that `calls` defines. */
+const CELLS = 1024;
+const METRIC_AT = 512;
+
+/** One instance: the plugin's file, its configuration, and what else its plan says. */
+export type Use = { readonly file: string } & Partial<Pick<InstancePlan, "config" | "hidden">>;
+
+export type HookHost = {
+  readonly instances: ReadonlyMap<string, PluginInstance>;
+  /** Who is told when a call that was suspended has ended. */
+  onResume: (outcome: number) => void;
+};
+
+/** @throws when a plugin cannot be compiled or started. */
+export async function startHookHost(uses: Readonly<Record<string, Use>>): Promise<HookHost> {
+  const names = Object.keys(uses);
+  const files = [...new Set(Object.values(uses).map(({ file }) => file))];
+  const modules = await Promise.all(files.map(async (file) => buildModule(await readPlugin(file), { memory: MEMORY })));
+  const plans = names.map((name, index) => planOf(uses[name]!, files.indexOf(uses[name]!.file), name, index * CELLS));
+  const report = (level: string, message: string): void => console.error(`${level}: ${message}`);
+  const wall = Date.now();
+  // Each look at this clock is a day later: a tick is always due.
+  let time = 0;
+  const host = new PluginHost({
+    cells: new Float64Array(BLOCK_CELLS),
+    report,
+    keyValue: new KeyValueStore(KeyValueStore.allocate(MEMORY), 0),
+    now: () => wall,
+    monotonic: () => (time += LIMIT.longestTick),
+    resume: (_hook: number, _x: Exchange, outcome: number) => started.onResume(outcome),
+  });
+  const lists = { clusters: ["app", "canary"], strategies: ["round-robin"], fetcher: makeFetcher() };
+  const set = host.prepare({ modules, instances: plans, ...lists });
+  set.commit();
+  const instances = new Map(names.map((name, index) => [name, set.instances[index]!]));
+  const started: HookHost = { instances, onResume: () => {} };
+  return started;
+}
+
+function planOf({ config = null, hidden = [] }: Use, module: number, plugin: string, cells: number): InstancePlan {
+  const metric = { kind: METRIC.counter, name: "bench_total", help: "", labels: [], buckets: [] };
+  return {
+    ...{ key: plugin, plugin, module, config, hidden, cells, onFailure: "reject", fuel: 1_000_000, memory: MEMORY },
+    ...{ body: 1_048_576, tooLarge: "reject", time: 5000, guests: 16, fetch: ["cluster:app"] },
+    ...{ clusters: null, cluster: "", metrics: [{ ...metric, cells: cells + METRIC_AT }], shares: ["tenant"] },
+    namespaces: [{ name: "bench", number: 0 }],
+  };
+}
+
+/** Answers in the same turn, so that what is measured is the guest's suspension alone. */
+function makeFetcher(): Fetcher {
+  const head = new Head();
+  const text = Buffer.from("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+  scanResponse(text, 0, text.length, head, false);
+  const answer = { head, body: Buffer.alloc(0) };
+  return {
+    ask: (_request, tell) => {
+      queueMicrotask(() => tell(answer));
+      return () => undefined;
+    },
+  };
+}
+
+async function readPlugin(file: string): Promise<Uint8Array> {
+  const compiled = await compile(join(ROOT, file));
+  if (compiled.problems !== null) throw new Error(compiled.problems.map(formatProblem).join("\n"));
+  return compiled.wasm;
+}

@@ -1,0 +1,12 @@
+// A plugin that does nothing in any hook of a request: what the call of each costs.
+import { Body, Headers, Outcome, Request, Response } from "sluice/sdk";
+
+export function onRequest(req: Request): void {}
+export function onRequestBody(req: Request, body: Body): void {}
+export function onRequestTrailers(req: Request, trailers: Headers): void {}
+export function onResponse(req: Request, res: Response): void {}
+export function onResponseBody(req: Request, res: Response, body: Body): void {}
+export function onResponseTrailers(req: Request, res: Response, trailers: Headers): void {}
+export function onOutcome(outcome: Outcome, req: Request): void {}
+export function onLog(req: Request, res: Response): void {}
+export function onTick(): void {}
