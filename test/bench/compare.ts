@@ -29,7 +29,12 @@ export type LoadRow = {
   readonly endpoints?: number;
   readonly peers: readonly Peer[];
   readonly comparisons: readonly Comparison[];
+  /** Why it cannot be measured with this program; null: it can. */
+  readonly missing?: (site: Site) => string | null;
 };
+
+/** A row that this program, or this machine, cannot measure: it is passed over. */
+export class Unavailable extends Error {}
 
 export type Compared = Comparison & {
   readonly cpu: Spread;
@@ -44,6 +49,8 @@ export type Outcome = {
 };
 
 export async function runLoadRow(shared: Site, row: LoadRow, options: Options): Promise<Outcome> {
+  const missing = row.missing?.(shared) ?? null;
+  if (missing !== null) throw new Unavailable(missing);
   const { groups, many } = shared;
   const app = row.endpoints === undefined ? groups.app : many.slice(0, row.endpoints);
   const site = { ...shared, groups: { ...groups, app } };

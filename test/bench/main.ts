@@ -1,5 +1,5 @@
 /** `npm run bench`: runs rows in order and prints their tables. */
-import { type LoadRow, runLoadRow } from "./compare.ts";
+import { type LoadRow, runLoadRow, Unavailable } from "./compare.ts";
 import { runHooks } from "./hooks.ts";
 import { runIdle } from "./idle.ts";
 import { describeMachine } from "./machine.ts";
@@ -41,10 +41,22 @@ async function runRows(site: Site, rows: readonly Row[], options: Options): Prom
   const machine = describeMachine();
   console.log(machine);
   for (const row of rows) {
-    const result = await row.run(site, options);
+    const result = await runRow(site, row, options);
+    if (result === null) continue;
     console.log(`\n## ${row.title}\n\n${result}`);
     const place = `Measured ${new Date().toISOString().slice(0, 10)} on ${machine}.`;
     if (options.write) writeBlock(row.name, `${result}\n${place}`);
+  }
+}
+
+/** Null: it cannot be measured here, and that was said. */
+async function runRow(site: Site, row: Row, options: Options): Promise<string | null> {
+  try {
+    return await row.run(site, options);
+  } catch (error) {
+    if (!(error instanceof Unavailable)) throw error;
+    console.log(`\n## ${row.title}\n\npassed over: ${error.message}`);
+    return null;
   }
 }
 

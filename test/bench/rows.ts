@@ -1,10 +1,29 @@
 /** Every row: who is compared, at which work, and what we aim at. */
 import type { Comparison, LoadRow } from "./compare.ts";
 import { caddy } from "./peers/caddy.ts";
-import { haproxy, haproxyLua } from "./peers/haproxy.ts";
-import { nginx, nginxLogging, nginxLua, nginxNjs } from "./peers/nginx.ts";
+import { haproxy, haproxyCount, haproxyLua } from "./peers/haproxy.ts";
+import {
+  nginx,
+  nginxAuth,
+  nginxBody,
+  nginxLimit,
+  nginxLogging,
+  nginxLua,
+  nginxLuaCount,
+  nginxNjs,
+} from "./peers/nginx.ts";
 import { floor, floorChain, nodeHttp, nodeHttpChain, undici, undiciChain } from "./peers/node.ts";
-import { sluice, sluiceChain, sluiceLogging, sluiceNoop } from "./peers/sluice.ts";
+import {
+  sluice,
+  sluiceBody,
+  sluiceChain,
+  sluiceFetch,
+  sluiceKeyValue,
+  sluiceLogging,
+  sluiceNoop,
+  sluiceTraced,
+  whyNotTraced,
+} from "./peers/sluice.ts";
 import { LARGE, ROUTE_HEADER } from "./site.ts";
 
 const againstNative: readonly Comparison[] = [
@@ -50,6 +69,49 @@ export const LOAD_ROWS: readonly LoadRow[] = [
     work: "plain",
     peers: [sluice, sluiceNoop],
     comparisons: [{ ours: sluiceNoop.name, peer: sluice.name, target: 150, difference: true }],
+  },
+  {
+    name: "body",
+    title: "1 MiB from the upstream, each piece through a body hook",
+    work: "plain",
+    path: "/large",
+    peers: [sluice, sluiceBody, nginx, nginxBody],
+    comparisons: [
+      { ours: sluiceBody.name, peer: "Sluice" },
+      { ours: nginxBody.name, peer: "nginx" },
+      { ours: sluiceBody.name, peer: nginxBody.name },
+    ],
+  },
+  {
+    name: "fetch",
+    title: "Each request authorized by a service that is asked",
+    work: "plain",
+    peers: [sluice, sluiceFetch, nginx, nginxAuth],
+    comparisons: [
+      { ours: sluiceFetch.name, peer: "Sluice" },
+      { ours: nginxAuth.name, peer: "nginx" },
+      { ours: sluiceFetch.name, peer: nginxAuth.name },
+    ],
+  },
+  {
+    name: "keyvalue",
+    title: "A counter for each client",
+    work: "plain",
+    peers: [sluice, sluiceKeyValue, nginxLimit, nginxLuaCount, haproxyCount],
+    comparisons: [
+      { ours: sluiceKeyValue.name, peer: "Sluice", difference: true },
+      { ours: sluiceKeyValue.name, peer: nginxLimit.name },
+      { ours: sluiceKeyValue.name, peer: nginxLuaCount.name },
+      { ours: sluiceKeyValue.name, peer: haproxyCount.name },
+    ],
+  },
+  {
+    name: "traced",
+    title: "Traces configured, and none asked for",
+    work: "plain",
+    peers: [sluiceNoop, sluiceTraced],
+    comparisons: [{ ours: sluiceTraced.name, peer: sluiceNoop.name, difference: true }],
+    missing: whyNotTraced,
   },
   {
     name: "logged",

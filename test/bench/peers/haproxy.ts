@@ -16,12 +16,21 @@ function backend(site: Site, name: keyof Groups): string {
   return `backend ${name}\n  balance roundrobin\n  http-reuse always\n${servers.join("\n")}`;
 }
 
-async function startHaproxy(site: Site, name: string, work: Work): Promise<Subject> {
+const CHAIN = [
+  "http-request lua.route",
+  "http-response lua.strip",
+  "use_backend canary if { var(txn.group) -m str canary }",
+];
+/** Under a limit that is not reached. */
+const COUNT = [
+  "stick-table type ip size 100k expire 60s store http_req_cnt",
+  "http-request track-sc0 src",
+  "http-request deny deny_status 429 if { sc_http_req_cnt(0) gt 1000000000 }",
+];
+
+async function startHaproxy(site: Site, name: string, rules: readonly string[]): Promise<Subject> {
   const [port = 0] = await freePorts(1);
-  const scripted = work === "chain";
-  const rules = scripted
-    ? ["http-request lua.route", "http-response lua.strip", "use_backend canary if { var(txn.group) -m str canary }"]
-    : [];
+  const scripted = rules === CHAIN;
   const file = name.replaceAll(/\W+/g, "-");
   const text = `global
   nbthread 1
@@ -50,14 +59,10 @@ ${backend(site, "canary")}
   return { name, port, pid: program.pid, close: program.close };
 }
 
-export const haproxy: Peer = {
-  name: "HAProxy",
-  work: "plain",
-  start: (site) => startHaproxy(site, "HAProxy", "plain"),
-};
+function peerOf(name: string, work: Work, rules: readonly string[]): Peer {
+  return { name, work, start: (site) => startHaproxy(site, name, rules) };
+}
 
-export const haproxyLua: Peer = {
-  name: "HAProxy + Lua",
-  work: "chain",
-  start: (site) => startHaproxy(site, "HAProxy + Lua", "chain"),
-};
+export const haproxy = peerOf("HAProxy", "plain", []);
+export const haproxyLua = peerOf("HAProxy + Lua", "chain", CHAIN);
+export const haproxyCount = peerOf("HAProxy stick-table", "plain", COUNT);

@@ -42,15 +42,25 @@ function strip(r) { delete r.headersOut["X-Powered-By"]; }
 export default { route, strip };
 `;
 
+const NJS_BODY_SOURCE = `let seen = 0;
+function look(r, data, flags) {
+  if (data.length > 0) seen += data[0];
+  r.sendBuffer(data, flags);
+}
+export default { look };
+`;
+
 type Flavour = {
   readonly name: string;
   readonly work: Work;
   readonly modules: readonly string[];
   readonly http: (site: Site) => string;
   readonly location: string;
+  /** Further locations. */
+  readonly server?: (site: Site) => string;
 };
 
-async function startNginx(site: Site, { name, modules, http, location }: Flavour): Promise<Subject> {
+async function startNginx(site: Site, { name, modules, http, location, server }: Flavour): Promise<Subject> {
   const [port = 0] = await freePorts(1);
   const file = name.replaceAll(/\W+/g, "-");
   const upstreams = GROUP_NAMES.map(
@@ -69,6 +79,7 @@ http { ${nginxHttp(site)}
       ${FORWARDED}
       ${location}
     }
+    ${server?.(site) ?? ""}
   }
 }
 `;
@@ -113,4 +124,46 @@ export const nginxNjs = peerOf({
   modules: ["ngx_http_js_module.so"],
   http: (site) => `js_import bench from ${site.write("bench.js", NJS_SOURCE)}; js_set $group bench.route;`,
   location: NJS_LOCATION,
+});
+
+export const nginxBody = peerOf({
+  name: "nginx + njs",
+  work: "plain",
+  modules: ["ngx_http_js_module.so"],
+  http: (site) => `js_import bench from ${site.write("body.js", NJS_BODY_SOURCE)};`,
+  location: "js_body_filter bench.look buffer_type=buffer; proxy_pass http://app;",
+});
+
+/** The same service is asked, over kept connections. */
+export const nginxAuth = peerOf({
+  name: "nginx auth_request",
+  work: "plain",
+  modules: [],
+  http: () => "",
+  location: "auth_request /authorize; proxy_pass http://app;",
+  server: () => `location = /authorize {
+      internal; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host canary;
+      proxy_pass_request_body off; proxy_set_header Content-Length ""; proxy_pass http://canary/;
+    }`,
+});
+
+/** Under a limit that is not reached: it counts, and lets all pass. */
+export const nginxLimit = peerOf({
+  name: "nginx limit_req",
+  work: "plain",
+  modules: [],
+  http: () => "limit_req_zone $binary_remote_addr zone=clients:16m rate=1000000r/s;",
+  location: "limit_req zone=clients burst=100000 nodelay; proxy_pass http://app;",
+});
+
+export const nginxLuaCount = peerOf({
+  name: "nginx + Lua, shared dictionary",
+  work: "plain",
+  modules: LUA_MODULES,
+  http: () => `${LUA_HTTP} lua_shared_dict clients 16m;`,
+  location: `access_by_lua_block {
+        local count = ngx.shared.clients:incr(ngx.var.remote_addr, 1, 0, 60)
+        if count and count > 1e9 then return ngx.exit(429) end
+      }
+      proxy_pass http://app;`,
 });

@@ -1,5 +1,5 @@
-import { execFileSync } from "node:child_process";
-import { copyFileSync } from "node:fs";
+import { execFileSync, spawnSync } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { waitForPort } from "../programs.ts";
 import { freePorts, type Groups, type Site, type Work } from "../site.ts";
@@ -9,39 +9,57 @@ const ROOT = join(import.meta.dirname, "../../..");
 const PROGRAM = join(ROOT, "bin/sluice.js");
 const SOURCES = join(ROOT, "test/bench/plugins");
 
-type Settings = {
+/** A plugin of test/bench/plugins under the name that rules use. */
+export type Use = {
   readonly name: string;
-  /** Plugins of test/bench/plugins. */
-  readonly plugins?: readonly string[];
+  /** The source, without its ending; absent: the name. */
+  readonly source?: string;
+  /** Its keys besides `wasm`, as flow YAML. */
+  readonly keys?: string;
+};
+
+export type Settings = {
+  readonly name: string;
+  readonly plugins?: readonly Use[];
   /** Keys of the listener besides its address, as flow YAML. */
   readonly listener: string;
   /** Write a line for each request. */
   readonly access?: true;
   /** Endpoints other than the upstream's. */
   readonly groups?: Partial<Groups>;
+  /** The port of the admin interface; without it there is none. */
+  readonly admin?: number;
+  /** Further keys of the configuration. */
+  readonly more?: string;
 };
 
-/** Compiles a plugin of the bench as its author would, in the run's own directory. */
-function buildPlugin(site: Site, name: string): string {
-  const source = site.path(`${name}.ts`);
-  copyFileSync(join(SOURCES, `${name}.ts`), source);
+/** Compiles a plugin of the bench as its author would, in the run's own directory; once. `as`: with another text. */
+export function buildPlugin(
+  site: Site,
+  name: string,
+  as: { readonly name: string; readonly edit: (text: string) => string } = { name, edit: (text) => text },
+): string {
+  const wasm = site.path(`${as.name}.wasm`);
+  if (existsSync(wasm)) return wasm;
+  const source = site.write(`${as.name}.ts`, as.edit(readFileSync(join(SOURCES, `${name}.ts`), "utf8")));
   execFileSync(process.execPath, [PROGRAM, "plugin", "build", source], { stdio: ["ignore", "ignore", "inherit"] });
-  return site.path(`${name}.wasm`);
+  return wasm;
 }
 
 function clusterOf(name: keyof Groups, addresses: readonly string[]): string {
   return `  ${name}: { endpoints: [${addresses.join(", ")}], pool: { idle: 256, idleFor: 1h, requests: 0 } }`;
 }
 
-export async function startSluice(
-  site: Site,
-  { name, plugins = [], listener, access, groups }: Settings,
-): Promise<Subject> {
-  const [port = 0] = await freePorts(1);
-  const file = name.replaceAll(/\W+/g, "-");
-  const modules = plugins.map((plugin) => `  ${plugin}: { wasm: ${JSON.stringify(buildPlugin(site, plugin))} }`);
-  const text = `admin: false
+/** Writes the configuration; the path. Written again, it is what a reload reads. */
+export function writeConfig(site: Site, port: number, settings: Settings): string {
+  const { name, plugins = [], listener, access, groups, admin, more = "" } = settings;
+  const modules = plugins.map((use) => {
+    const keys = use.keys === undefined ? "" : `, ${use.keys}`;
+    return `  ${use.name}: { wasm: ${JSON.stringify(buildPlugin(site, use.source ?? use.name))}${keys} }`;
+  });
+  const text = `admin: ${admin === undefined ? "false" : `127.0.0.1:${admin}`}
 log: { level: warn, access: ${access ?? false} }
+${more}
 ${modules.length > 0 ? `plugins:\n${modules.join("\n")}` : ""}
 listeners:
   web: { address: "127.0.0.1:${port}", timeouts: { idle: 1h }, ${listener} }
@@ -49,11 +67,26 @@ clusters:
 ${clusterOf("app", groups?.app ?? site.groups.app)}
 ${clusterOf("canary", groups?.canary ?? site.groups.canary)}
 `;
-  const config = site.write(`${file}.yaml`, text);
+  return site.write(`${name.replaceAll(/\W+/g, "-")}.yaml`, text);
+}
+
+export async function startSluice(site: Site, settings: Settings): Promise<Subject> {
+  const { name } = settings;
+  const [port = 0] = await freePorts(1);
+  const config = writeConfig(site, port, settings);
   const run = [process.execPath, ...site.nodeFlags, PROGRAM, "run", "-c", config, "--workers", "1"];
   const program = site.programs.start({ name, run, core: site.proxyCore });
   await waitForPort(program, port);
   return { name, port, pid: program.pid, close: program.close };
+}
+
+/** What is wrong with a configuration: the first line of what the program says of it; null: nothing. */
+export function checkConfig(site: Site, settings: Settings): string | null {
+  const config = writeConfig(site, 1, settings);
+  const { status, stdout, stderr } = spawnSync(process.execPath, [PROGRAM, "check", "-c", config], {
+    encoding: "utf8",
+  });
+  return status === 0 ? null : (`${stderr}${stdout}`.trim().split("\n")[0] ?? "");
 }
 
 function peerOf(work: Work, settings: Settings): Peer {
@@ -66,12 +99,43 @@ export const sluiceLogging = peerOf("plain", { name: "Sluice", listener: "cluste
 
 export const sluiceNoop = peerOf("plain", {
   name: "Sluice with a no-op",
-  plugins: ["noop"],
+  plugins: [{ name: "noop" }],
   listener: "cluster: app, chain: [noop]",
 });
 
 export const sluiceChain = peerOf("chain", {
   name: "Sluice",
-  plugins: ["choose", "edit"],
+  plugins: [{ name: "choose" }, { name: "edit" }],
   listener: "routes: [{ router: choose, clusters: [app, canary], chain: [edit] }]",
 });
+
+export const sluiceBody = peerOf("plain", {
+  name: "Sluice with a body hook",
+  plugins: [{ name: "look" }],
+  listener: "cluster: app, chain: [look]",
+});
+
+/** As many guests as the load has connections: none stands in line. */
+export const sluiceFetch = peerOf("plain", {
+  name: "Sluice with fetch",
+  plugins: [{ name: "authorize", keys: 'allow: { fetch: ["cluster:canary"] }, limits: { guests: 64 }' }],
+  listener: "cluster: app, chain: [authorize]",
+});
+
+export const sluiceKeyValue = peerOf("plain", {
+  name: "Sluice with key-value",
+  plugins: [{ name: "count", keys: "allow: { kv: [clients] }" }],
+  listener: "cluster: app, chain: [count]",
+});
+
+const traced: Settings = {
+  name: "Sluice, trace off for the request",
+  plugins: [{ name: "noop" }],
+  listener: "cluster: app, chain: [noop]",
+  more: "trace: { token: 8f14e45fceea167a5a36dedd4bea2543 }",
+};
+
+export const sluiceTraced = peerOf("plain", traced);
+
+/** Why `sluiceTraced` cannot be started; null: it can. */
+export const whyNotTraced = (site: Site): string | null => checkConfig(site, traced);
