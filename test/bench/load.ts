@@ -29,7 +29,7 @@ export type Sample = {
   readonly rss: number;
 };
 
-type Result = { requests: number; micros: number; p99: number; broken: number; refused: number };
+export type Result = { requests: number; micros: number; p99: number; broken: number; refused: number };
 
 const run = promisify(execFile);
 
@@ -50,7 +50,7 @@ export async function measure(name: string, pid: number, load: Load): Promise<Sa
   };
 }
 
-async function runWrk({ port, path, headers, upload, connections, seconds, core }: Load): Promise<Result> {
+export async function runWrk({ port, path, headers, upload, connections, seconds, core }: Load): Promise<Result> {
   const { stdout } = await run("taskset", [
     ...["-c", String(core), "wrk", "-t1", `-c${connections}`, `-d${seconds}s`, "--timeout", "10s"],
     ...["-s", join(import.meta.dirname, "wrk.lua")],

@@ -1,5 +1,6 @@
 /** `npm run bench`: runs rows in order and prints their tables. */
 import { type LoadRow, runLoadRow, Unavailable } from "./compare.ts";
+import { runFlood } from "./flood.ts";
 import { runHooks } from "./hooks.ts";
 import { runIdle } from "./idle.ts";
 import { describeMachine } from "./machine.ts";
@@ -7,6 +8,7 @@ import { type Options, readOptions, USAGE } from "./options.ts";
 import { writeBlock } from "./report.ts";
 import { LOAD_ROWS } from "./rows.ts";
 import { openSite, type Site } from "./site.ts";
+import { runSoak } from "./soak.ts";
 import { runStream } from "./stream.ts";
 import { renderOutcome } from "./table.ts";
 import { runWhere } from "./where.ts";
@@ -19,6 +21,8 @@ const ROWS: readonly Row[] = [
   { name: "hooks", title: "One call of a hook", run: runHooks },
   { name: "idle", title: "Memory for an idle client connection", run: runIdle },
   { name: "stream", title: "Memory while a large body flows", run: runStream },
+  { name: "soak", title: "One reload of a plugin after another, under load", run: runSoak },
+  { name: "flood", title: "Other traffic beside a hostile plugin", run: runFlood },
 ];
 
 function rowOfLoad(row: LoadRow): Row {

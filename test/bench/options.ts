@@ -10,6 +10,8 @@ export type Options = {
   readonly connections: number;
   /** Bytes of the body in the row `stream`. */
   readonly size: number;
+  /** Reloads in the row `soak`. */
+  readonly reloads: number;
   /** Only these proxies; empty: all. */
   readonly only: readonly string[];
   /** Whether to put the results into docs/benchmarks.md. */
@@ -22,6 +24,7 @@ export const USAGE = `usage: npm run bench -- [row…] [options]
   --quick        3 turns of 1 s: for development, not for claims
   --only A,B     only these proxies of each row
   --size N       GiB of the body in the row stream (2)
+  --reloads N    in the row soak (1000)
   --write        put the results into docs/benchmarks.md`;
 
 /** @throws TypeError for an unknown option, RangeError for a number that makes no sense. */
@@ -35,6 +38,7 @@ export function readOptions(args: readonly string[]): Options {
       quick: { type: "boolean", default: false },
       only: { type: "string", default: "" },
       size: { type: "string", default: "2" },
+      reloads: { type: "string" },
       write: { type: "boolean", default: false },
     },
   });
@@ -45,6 +49,7 @@ export function readOptions(args: readonly string[]): Options {
     warmUp: values.quick ? 1 : 3,
     connections: 64,
     size: readNumber("--size", values.size) * 1024 ** 3,
+    reloads: readNumber("--reloads", values.reloads ?? (values.quick ? "100" : "1000")),
     only: values.only === "" ? [] : values.only.split(","),
     write: values.write,
   };

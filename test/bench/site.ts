@@ -1,7 +1,7 @@
 /** What all rows share: the two cores, the upstream, a directory for generated files, and the programs that run. */
 import { execFileSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -48,7 +48,9 @@ export async function openSite(): Promise<Site> {
   const programs = new Programs();
   const path = (name: string): string => join(directory, name);
   const write = (name: string, text: string): string => {
-    writeFileSync(path(name), text);
+    // At once: a proxy may watch the file.
+    writeFileSync(path(`${name}.new`), text);
+    renameSync(path(`${name}.new`), path(name));
     return path(name);
   };
   const addresses = (await freePorts(4)).map((port) => `127.0.0.1:${port}`);

@@ -1,0 +1,19 @@
+/** What a running proxy tells of itself. */
+
+export type Series = { readonly labels: Readonly<Record<string, string>>; readonly value: number };
+
+/** Of one metric in Prometheus' text format. */
+export function readSeries(text: string, name: string): Series[] {
+  return text.split("\n").flatMap((line) => {
+    const [, found, labels = "", value] = /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)$/.exec(line) ?? [];
+    if (found !== name) return [];
+    const pairs = [...labels.matchAll(/(\w+)="([^"]*)"/g)].map(([, label = "", text = ""]) => [label, text]);
+    return [{ labels: Object.fromEntries(pairs) as Record<string, string>, value: Number(value) }];
+  });
+}
+
+/** @throws when the proxy does not answer. */
+export async function askAdmin(port: number, method: string, path: string): Promise<string> {
+  const answer = await fetch(`http://127.0.0.1:${port}${path}`, { method });
+  return answer.text();
+}

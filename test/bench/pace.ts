@@ -1,0 +1,136 @@
+/**
+ * Asks at a steady pace, whether or not answers come: `PORT PATH RATE SECONDS CONNECTIONS`, as one line of JSON. Each
+ * request's time counts from when it was due, so that a proxy that stands still is late for all that were due meanwhile.
+ */
+import { connect, type Socket } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
+import { quantileOf } from "./statistics.ts";
+
+export type Paced = {
+  readonly asked: number;
+  /** Answers by status. */
+  readonly statuses: Readonly<Record<string, number>>;
+  /** Connections that broke with a request on them, and requests that had no answer at the end. */
+  readonly broken: number;
+  readonly unanswered: number;
+  /** Time to the whole answer, µs. */
+  readonly p50: number;
+  readonly p99: number;
+  readonly most: number;
+};
+
+type Line = { socket: Socket; due: number; text: string };
+
+const STEP = 1;
+/** What is asked last may take so long, ms. */
+const PATIENCE = 8000;
+
+export class Pacer {
+  readonly #port: number;
+  readonly #request: string;
+  readonly #most: number;
+  readonly #idle: Line[] = [];
+  readonly #due: number[] = [];
+  readonly #times: number[] = [];
+  readonly #statuses: Record<string, number> = {};
+  #lines = 0;
+  #busy = 0;
+  #broken = 0;
+  #asked = 0;
+
+  constructor(port: number, path: string, most: number) {
+    this.#port = port;
+    this.#request = `GET ${path} HTTP/1.1\r\nHost: pace.example\r\n\r\n`;
+    this.#most = most;
+  }
+
+  async run(rate: number, seconds: number): Promise<Paced> {
+    const begin = performance.now();
+    const total = rate * seconds;
+    while (this.#asked < total) {
+      const now = performance.now();
+      const due = Math.min(total, Math.floor(((now - begin) * rate) / 1000));
+      for (; this.#asked < due; this.#asked++) this.#ask(now);
+      await sleep(STEP);
+    }
+    const end = performance.now() + PATIENCE;
+    while (this.#open > 0 && performance.now() < end) await sleep(STEP);
+    const sorted = this.#times.sort((a, b) => a - b);
+    const micros = (share: number): number => Math.round(quantileOf(sorted, share) * 1000);
+    return {
+      ...{ asked: this.#asked, statuses: this.#statuses, broken: this.#broken, unanswered: this.#open },
+      ...{ p50: micros(0.5), p99: micros(0.99), most: micros(1) },
+    };
+  }
+
+  get #open(): number {
+    return this.#busy + this.#due.length;
+  }
+
+  #ask(due: number): void {
+    const line = this.#idle.pop() ?? (this.#lines < this.#most ? this.#connect() : null);
+    if (line === null) this.#due.push(due);
+    else this.#send(line, due);
+  }
+
+  #send(line: Line, due: number): void {
+    this.#busy++;
+    line.due = due;
+    line.text = "";
+    line.socket.write(this.#request);
+  }
+
+  #connect(): Line {
+    this.#lines++;
+    const line: Line = { socket: connect(this.#port, "127.0.0.1"), due: 0, text: "" };
+    line.socket.setNoDelay(true).on("data", (bytes: Buffer) => this.#receive(line, bytes));
+    line.socket.on("error", () => line.socket.destroy());
+    line.socket.once("close", () => this.#closed(line));
+    return line;
+  }
+
+  #receive(line: Line, bytes: Buffer): void {
+    line.text += bytes.toString("latin1");
+    const status = readAnswer(line.text);
+    if (status === null || line.due === 0) return;
+    this.#times.push(performance.now() - line.due);
+    this.#statuses[status] = (this.#statuses[status] ?? 0) + 1;
+    this.#busy--;
+    line.due = 0;
+    if (/^connection: close\r$/im.test(line.text)) line.socket.destroy();
+    else this.#free(line);
+  }
+
+  #free(line: Line): void {
+    const due = this.#due.shift();
+    if (due === undefined) this.#idle.push(line);
+    else this.#send(line, due);
+  }
+
+  #closed(line: Line): void {
+    this.#lines--;
+    const at = this.#idle.indexOf(line);
+    if (at >= 0) this.#idle.splice(at, 1);
+    if (line.due > 0) {
+      this.#broken++;
+      this.#busy--;
+    }
+    const due = this.#due.shift();
+    if (due !== undefined) this.#send(this.#connect(), due);
+  }
+}
+
+/** The status of an answer that is there whole; null when more must come. */
+export function readAnswer(text: string): string | null {
+  const end = text.indexOf("\r\n\r\n");
+  if (end < 0) return null;
+  const length = Number(/^content-length: (\d+)\r$/im.exec(text.slice(0, end + 2))?.[1] ?? 0);
+  return text.length >= end + 4 + length ? text.slice(9, 12) : null;
+}
+
+if (import.meta.main) {
+  const [port, path = "/", rate, seconds, connections] = process.argv.slice(2);
+  const paced = await new Pacer(Number(port), path, Number(connections)).run(Number(rate), Number(seconds));
+  console.log(JSON.stringify(paced));
+  process.exit(0);
+}
