@@ -7,9 +7,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { findFreePort } from "./free-port.ts";
 import { startUpstream } from "./peers.ts";
-import { atEnd, environment, launcher, testInEachMode, until } from "./program.ts";
+import { atEnd, environment, launcher, testInUsualMode, until } from "./program.ts";
 
-testInEachMode("save, and the next request is served by what was saved", async (t) => {
+testInUsualMode("save, and the next request is served by what was saved", async (t) => {
   const directory = mkdtempSync(join(tmpdir(), "sluice-dev-"));
   atEnd(t, () => rmSync(directory, { recursive: true }));
   const upstream = await startUpstream(t);

@@ -1,7 +1,7 @@
 /** The access log: a line of JSON for each request, whatever bytes a client sends. */
 import assert from "node:assert/strict";
 import { connectTo, exchange, startUpstream } from "./peers.ts";
-import { simpleConfig, startSluice, testInEachMode } from "./program.ts";
+import { simpleConfig, startSluice, testInUsualMode } from "./program.ts";
 
 const hostile = [
   '"',
@@ -17,7 +17,7 @@ const hostile = [
   "\x7f",
 ];
 
-testInEachMode("access-log-is-whole-lines: each hostile byte escaped, each line JSON", async (t) => {
+testInUsualMode("access-log-is-whole-lines: each hostile byte escaped, each line JSON", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port, { rest: "log: { access: true }" }), {
     workers: 2,

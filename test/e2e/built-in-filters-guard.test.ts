@@ -5,7 +5,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { type Ports, runSluice, startSluice, testInEachMode } from "./program.ts";
+import { type Ports, runSluice, startSluice, testInUsualMode } from "./program.ts";
 
 const LISTENER = (ports: Ports, chain: string): string =>
   `listeners: { web: { address: "127.0.0.1:${ports.web}", chain: ${chain} } }\n`;
@@ -44,7 +44,7 @@ test("the guide's examples pass `sluice check`, and a secret that is refused is 
   }
 });
 
-testInEachMode("rate-limit lets the quota through once, whichever thread is asked", async (t) => {
+testInUsualMode("rate-limit lets the quota through once, whichever thread is asked", async (t) => {
   // An hour of window: no more comes back while the test runs.
   const chain = '[{ rate-limit: { quota: 20, window: 36000, key: "header:x-client" } }]';
   const sluice = await startSluice(t, (ports) => LISTENER(ports, chain), { workers: 3 });
@@ -62,7 +62,7 @@ testInEachMode("rate-limit lets the quota through once, whichever thread is aske
   assert.ok(Number(answer.headers.get("retry-after")) > 0);
 });
 
-testInEachMode("keys, passwords and tokens are asked for, also by the connections of many threads", async (t) => {
+testInUsualMode("keys, passwords and tokens are asked for, also by the connections of many threads", async (t) => {
   const { publicKey, privateKey } = generateKeyPairSync("ed25519");
   const hash = createHash("sha256").update("open:sesame").digest("hex");
   const routes = (ports: Ports): string => `listeners:

@@ -8,7 +8,7 @@ import { after, before, test } from "node:test";
 import { HOOKS, IMPORTS } from "../../src/plugin/abi.ts";
 import { buildModule } from "../../src/plugin/build.ts";
 import { startUpstream } from "./peers.ts";
-import { simpleConfig, startSluice, testInEachMode } from "./program.ts";
+import { simpleConfig, startSluice, testInUsualMode } from "./program.ts";
 
 const root = join(import.meta.dirname, "../..");
 const example = join(root, "examples/c-plugin");
@@ -68,7 +68,7 @@ test("what the guide shows in C compiles", () => {
   }
 });
 
-testInEachMode("the example in C reads, sets, removes and answers on live traffic", async (t) => {
+testInUsualMode("the example in C reads, sets, removes and answers on live traffic", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(
     t,

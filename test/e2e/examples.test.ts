@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 import { type IncomingHttpHeaders, type OutgoingHttpHeaders, request } from "node:http";
 import { join } from "node:path";
 import { findFreePort } from "./free-port.ts";
-import { environment, type LiveTest, testInEachMode } from "./program.ts";
+import { environment, type LiveTest, testInUsualMode } from "./program.ts";
 
 const examples = join(import.meta.dirname, "../../examples");
 
@@ -14,7 +14,7 @@ type Answer = { status: number; headers: IncomingHttpHeaders; body: string };
 type Seen = { upstream: string; headers: Record<string, string> };
 type Get = (path: string, headers?: OutgoingHttpHeaders) => Promise<Answer>;
 
-testInEachMode("quickstart: a filter greets and refuses, a router sends to beta", async (t) => {
+testInUsualMode("quickstart: a filter greets and refuses, a router sends to beta", async (t) => {
   const get = await startExample(t, "quickstart");
   const upstreams = new Set<string>();
   for (let i = 0; i < 4; i++) {
@@ -34,7 +34,7 @@ testInEachMode("quickstart: a filter greets and refuses, a router sends to beta"
   assert.equal(refused.body, "not for you\n");
 });
 
-testInEachMode("canary-split: a known user stays on one side, the others are split", async (t) => {
+testInUsualMode("canary-split: a known user stays on one side, the others are split", async (t) => {
   const get = await startExample(t, "canary-split");
   assert.equal(seenBy(await get("/", { "x-canary": "always" })).upstream, "canary");
   const users = Array.from({ length: 60 }, (_, i) => `user-${i}`);
@@ -45,7 +45,7 @@ testInEachMode("canary-split: a known user stays on one side, the others are spl
   assert.match(seenBy(await get("/")).upstream, /^(stable|canary)$/);
 });
 
-testInEachMode("tenant-routing: the host name says the tenant, the tenant the cluster", async (t) => {
+testInUsualMode("tenant-routing: the host name says the tenant, the tenant the cluster", async (t) => {
   const get = await startExample(t, "tenant-routing");
   const acme = seenBy(await get("/", { host: "acme.example.com" }));
   assert.deepEqual([acme.upstream, acme.headers["x-tenant"]], ["acme", "acme"]);
@@ -56,7 +56,7 @@ testInEachMode("tenant-routing: the host name says the tenant, the tenant the cl
   }
 });
 
-testInEachMode("ab-header: a visitor gets a variant and keeps it", async (t) => {
+testInUsualMode("ab-header: a visitor gets a variant and keeps it", async (t) => {
   const get = await startExample(t, "ab-header");
   const first = await get("/");
   const [, variant] = /^variant=([ab]); Path=\/; Max-Age=\d+$/.exec(String(first.headers["set-cookie"]))!;
@@ -68,7 +68,7 @@ testInEachMode("ab-header: a visitor gets a variant and keeps it", async (t) => 
   }
 });
 
-testInEachMode("canary-cookie: a visitor keeps the side that was drawn", async (t) => {
+testInUsualMode("canary-cookie: a visitor keeps the side that was drawn", async (t) => {
   const get = await startExample(t, "canary-cookie");
   const first = await get("/");
   const [, drawn] = /^release=(\d{1,4}); Path=\/; Max-Age=\d+; HttpOnly; SameSite=Lax$/.exec(
@@ -94,7 +94,7 @@ testInEachMode("canary-cookie: a visitor keeps the side that was drawn", async (
     );
 });
 
-testInEachMode("mask-json: an answer goes out without the fields that are to be masked", async (t) => {
+testInUsualMode("mask-json: an answer goes out without the fields that are to be masked", async (t) => {
   const get = await startExample(t, "mask-json");
   const answer = await get("/", { authorization: "Bearer secret", "x-kept": "yes" });
   const seen = seenBy(answer);
@@ -102,7 +102,7 @@ testInEachMode("mask-json: an answer goes out without the fields that are to be 
   assert.ok(!answer.body.includes("Bearer secret"));
 });
 
-testInEachMode("c-plugin: a filter in C gives an edition, and answers for it", async (t) => {
+testInUsualMode("c-plugin: a filter in C gives an edition, and answers for it", async (t) => {
   const get = await startExample(t, "c-plugin");
   assert.equal(seenBy(await get("/")).headers["x-edition"], "stable");
   assert.equal(seenBy(await get("/", { "x-wants": "beta" })).headers["x-edition"], "beta");

@@ -11,7 +11,7 @@ import { after, before, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import { promisify } from "node:util";
 import { findFreePort } from "./free-port.ts";
-import { environment, testInEachMode } from "./program.ts";
+import { environment, testInUsualMode } from "./program.ts";
 
 const root = join(import.meta.dirname, "../..");
 const directory = mkdtempSync(join(tmpdir(), "sluice-package-"));
@@ -39,7 +39,7 @@ test("says its version", async () => {
   assert.equal(stdout, `sluice ${version}\n`);
 });
 
-testInEachMode("passes a request on, and ends with 0 at SIGTERM", async (t) => {
+testInUsualMode("passes a request on, and ends with 0 at SIGTERM", async (t) => {
   const upstream = createServer((request, response) => response.end(`${request.method} ${request.url}`));
   await once(upstream.listen(0, "127.0.0.1"), "listening");
   t.after(() => upstream.close());

@@ -24,8 +24,10 @@ export type Answer = {
 /** One end of a raw connection. */
 export class Peer {
   readonly socket: Socket;
-  /** What came and was not yet taken. */
-  bytes: Buffer = Buffer.alloc(0);
+  /** What came and was not yet taken, in the pieces in which it came: put together when it is looked at. */
+  #pieces: Buffer[] = [];
+  /** How many bytes they are. */
+  #size = 0;
   /** Everything that came, in bytes. */
   received = 0;
   /** The other side ended its direction (or the connection is gone). */
@@ -40,7 +42,8 @@ export class Peer {
     let ending: Ending = "end";
     socket.on("data", (data: Buffer) => {
       this.received += data.length;
-      this.bytes = this.bytes.length === 0 ? data : Buffer.concat([this.bytes, data]);
+      this.#pieces.push(data);
+      this.#size += data.length;
       this.#wake();
     });
     socket.on("end", () => {
@@ -61,6 +64,12 @@ export class Peer {
 
   #wake(): void {
     for (const wake of this.#waiting.splice(0)) wake();
+  }
+
+  /** What came and was not yet taken. */
+  get bytes(): Buffer {
+    if (this.#pieces.length !== 1) this.#pieces = [Buffer.concat(this.#pieces)];
+    return this.#pieces[0]!;
   }
 
   send(bytes: Bytes): this {
@@ -113,7 +122,8 @@ export class Peer {
 
   #shift(size: number): Buffer {
     const taken = this.bytes.subarray(0, size);
-    this.bytes = this.bytes.subarray(size);
+    this.#pieces = [this.bytes.subarray(size)];
+    this.#size -= taken.length;
     return taken;
   }
 
@@ -138,7 +148,7 @@ export class Peer {
     const length = headers["content-length"];
     if (headers["transfer-encoding"] !== undefined) return this.#chunks(answer);
     if (length !== undefined) {
-      answer.whole = await this.waits(() => this.bytes.length >= Number(length), `${length} bytes of body`);
+      answer.whole = await this.waits(() => this.#size >= Number(length), `${length} bytes of body`);
       answer.body = this.#shift(Math.min(this.bytes.length, Number(length)));
     } else {
       answer.body = await this.rest();
@@ -167,7 +177,7 @@ export class Peer {
         }
         break;
       }
-      const came = await this.waits(() => this.bytes.length >= size + 2, `a chunk of ${size}`);
+      const came = await this.waits(() => this.#size >= size + 2, `a chunk of ${size}`);
       parts.push(this.#shift(Math.min(size, this.bytes.length)));
       if (!came) break;
       this.#shift(2);

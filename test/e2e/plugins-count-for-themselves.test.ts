@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { before } from "node:test";
 import { compileSource } from "../contract/plugin-harness.ts";
-import { type Ports, type Program, runSluice, startSluice, testInEachMode } from "./program.ts";
+import { type Ports, type Program, runSluice, startSluice, testInUsualMode } from "./program.ts";
 
 const COUNTS = `import { Config, Request, counter, gauge, histogram, latest } from "sluice/sdk";
 const seen = counter("seen_total", "Requests\\nseen.", ["kind", 'a "b" \\\\c']);
@@ -39,7 +39,7 @@ async function send(sluice: Program, path: string, times: number): Promise<void>
   );
 }
 
-testInEachMode("metrics of a plugin are summed over threads, and survive a trap and a reload", async (t) => {
+testInUsualMode("metrics of a plugin are summed over threads, and survive a trap and a reload", async (t) => {
   const sluice = await startSluice(t, configOf(), { files: { "counts.wasm": wasm }, workers: 3 });
   await send(sluice, "/abc", 40);
   await send(sluice, "/abcdefgh", 20);
@@ -77,7 +77,7 @@ testInEachMode("metrics of a plugin are summed over threads, and survive a trap 
   assert.ok(!(await lines()).some((line) => line.includes('plugin="first"')));
 });
 
-testInEachMode("metrics that cannot be are refused with the place of the plugin", async (t) => {
+testInUsualMode("metrics that cannot be are refused with the place of the plugin", async (t) => {
   const define = (line: string) =>
     compileSource(`import { Request, counter, gauge } from "sluice/sdk";
 ${line}

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { before } from "node:test";
 import { compile } from "../../src/cli/compile.ts";
 import { startUpstream } from "./peers.ts";
-import { startSluice, testInEachMode, until } from "./program.ts";
+import { startSluice, testInUsualMode, until } from "./program.ts";
 
 const SOURCES = {
   "chooser.wasm": `import { Request, cluster } from "sluice/sdk";
@@ -36,11 +36,13 @@ before(async () => {
   rmSync(directory, { recursive: true });
 });
 
-testInEachMode("a router's cluster, a filter's cluster, a pass to the next rule, an answer of one's own", async (t) => {
-  const [app, canary, other] = [await startUpstream(t), await startUpstream(t), await startUpstream(t)];
-  const sluice = await startSluice(
-    t,
-    (ports) => `plugins: { chooser: { wasm: ./chooser.wasm }, router: { wasm: ./router.wasm } }
+testInUsualMode(
+  "a router's cluster, a filter's cluster, a pass to the next rule, an answer of one's own",
+  async (t) => {
+    const [app, canary, other] = [await startUpstream(t), await startUpstream(t), await startUpstream(t)];
+    const sluice = await startSluice(
+      t,
+      (ports) => `plugins: { chooser: { wasm: ./chooser.wasm }, router: { wasm: ./router.wasm } }
 listeners:
   web:
     address: 127.0.0.1:${ports.web}
@@ -54,28 +56,29 @@ clusters:
   canary: [127.0.0.1:${canary.port}]
   other: [127.0.0.1:${other.port}]
 `,
-    { files },
-  );
-  const cases: [path: string, headers: Record<string, string>, upstream: typeof app][] = [
-    ["/filtered/", {}, app],
-    ["/filtered/", { "x-canary": "1" }, canary],
-    ["/both/", {}, other],
-    ["/both/", { "x-router": "app" }, app],
-    ["/both/", { "x-router": "canary" }, canary],
-    ["/both/", { "x-router": "app", "x-canary": "1" }, canary],
-    ["/both/", { "x-canary": "1" }, other],
-  ];
-  for (const [path, headers, upstream] of cases) {
-    const seen = upstream.requests.length;
-    assert.equal((await fetch(sluice.url + path, { headers })).status, 200);
-    assert.equal(upstream.requests.length, seen + 1, `${path} with ${JSON.stringify(headers)}`);
-  }
-  assert.equal((await fetch(`${sluice.url}/teapot`)).status, 451);
-  // An answer is counted once it has gone out: a client may ask before.
-  const counted = (name: string, labels: Record<string, string>, count: number) =>
-    until(async () => (await sluice.metric(name, labels)) === count, `${count} of ${name} ${JSON.stringify(labels)}`);
-  const requests = "sluice_requests_total";
-  await counted(requests, { listener: "web", route: "filtered", cluster: "canary", status: "200" }, 1);
-  await counted(requests, { listener: "web", route: "teapot", cluster: "", status: "451" }, 1);
-  await counted("sluice_plugin_calls_total", { plugin: "router", hook: "route" }, 5);
-});
+      { files },
+    );
+    const cases: [path: string, headers: Record<string, string>, upstream: typeof app][] = [
+      ["/filtered/", {}, app],
+      ["/filtered/", { "x-canary": "1" }, canary],
+      ["/both/", {}, other],
+      ["/both/", { "x-router": "app" }, app],
+      ["/both/", { "x-router": "canary" }, canary],
+      ["/both/", { "x-router": "app", "x-canary": "1" }, canary],
+      ["/both/", { "x-canary": "1" }, other],
+    ];
+    for (const [path, headers, upstream] of cases) {
+      const seen = upstream.requests.length;
+      assert.equal((await fetch(sluice.url + path, { headers })).status, 200);
+      assert.equal(upstream.requests.length, seen + 1, `${path} with ${JSON.stringify(headers)}`);
+    }
+    assert.equal((await fetch(`${sluice.url}/teapot`)).status, 451);
+    // An answer is counted once it has gone out: a client may ask before.
+    const counted = (name: string, labels: Record<string, string>, count: number) =>
+      until(async () => (await sluice.metric(name, labels)) === count, `${count} of ${name} ${JSON.stringify(labels)}`);
+    const requests = "sluice_requests_total";
+    await counted(requests, { listener: "web", route: "filtered", cluster: "canary", status: "200" }, 1);
+    await counted(requests, { listener: "web", route: "teapot", cluster: "", status: "451" }, 1);
+    await counted("sluice_plugin_calls_total", { plugin: "router", hook: "route" }, 5);
+  },
+);

@@ -4,12 +4,12 @@ import { join } from "node:path";
 import { compileSource } from "../contract/plugin-harness.ts";
 import { asksPreciseTime } from "./bad-plugins.ts";
 import { startUpstream } from "./peers.ts";
-import { runSluice, simpleConfig, startSluice, testInEachMode } from "./program.ts";
+import { runSluice, simpleConfig, startSluice, testInUsualMode } from "./program.ts";
 
 const PROBLEM =
   /sluice\.yaml:\d+:\d+: plugins\.timer(\.allow)?: imports sluice:clock\/1, which is not allowed: add `allow: \{ clock: precise \}`/;
 
-testInEachMode(
+testInUsualMode(
   "what is imported and not allowed is refused at check, start and reload, with the line to add",
   async (t) => {
     const upstream = await startUpstream(t);
@@ -36,7 +36,7 @@ testInEachMode(
   },
 );
 
-testInEachMode("a hidden header reaches the upstream, but neither plugin that it is hidden from", async (t) => {
+testInUsualMode("a hidden header reaches the upstream, but neither plugin that it is hidden from", async (t) => {
   const upstream = await startUpstream(t);
   const wasm = await compileSource(`import { Request } from "sluice/sdk";
     export function onRequest(req: Request): void {
@@ -65,7 +65,7 @@ ${simpleConfig(upstream.port)(ports).replace(
   assert.equal(Number(seeing!["x-count"]) - Number(blind!["x-count"]), 1);
 });
 
-testInEachMode("a plugin tells the next ones what it has found out, and none that may not can say it", async (t) => {
+testInUsualMode("a plugin tells the next ones what it has found out, and none that may not can say it", async (t) => {
   const wasm = await compileSource(`import { Config, Request } from "sluice/sdk";
     const user = Config.string("user", "");
     export function onRequest(req: Request): void {

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { before } from "node:test";
 import { compile } from "../../src/cli/compile.ts";
 import { connectTo, exchange, type Recorded, startRawUpstream, startUpstream } from "./peers.ts";
-import { type LiveTest, type Program, startSluice, testInEachMode, until } from "./program.ts";
+import { type LiveTest, type Program, startSluice, testInEachMode, testInUsualMode, until } from "./program.ts";
 
 /** What it does stands in the path; `mark` in its configuration tells two of them apart. */
 const SOURCE = `import { Body, Config, Headers, Request, Response, cluster } from "sluice/sdk";
@@ -105,7 +105,7 @@ testInEachMode("a body of any size is changed piece by piece on its way", async 
   assert.equal(upstream.requests[1]!.headers["content-length"], "5");
 });
 
-testInEachMode("each plugin sees what the one before it let pass, answers the other way round", async (t) => {
+testInUsualMode("each plugin sees what the one before it let pass, answers the other way round", async (t) => {
   const upstream = await startUpstream(t, (_request, response) => response.end("answer"));
   const sluice = await start(t, { port: upstream.port });
   const answer = await exchange(t, sluice.port, post("/mark", "x"));
@@ -119,7 +119,7 @@ testInEachMode("each plugin sees what the one before it let pass, answers the ot
   assert.deepEqual([own.status, own.body.toString(), own.headers["content-length"]], [203, "own", "3"]);
 });
 
-testInEachMode(
+testInUsualMode(
   "a held request goes out when its body is whole, with the head that the plugin made of it",
   async (t) => {
     const upstream = await startUpstream(t);
@@ -153,7 +153,7 @@ testInEachMode(
   },
 );
 
-testInEachMode("a held body over the limit is refused, or passes without the plugin", async (t) => {
+testInUsualMode("a held body over the limit is refused, or passes without the plugin", async (t) => {
   const upstream = await startUpstream(t, (request, response) => {
     response.end(request.url.startsWith("/answer") ? "x".repeat(5000) : `${request.body.length}`);
   });
@@ -172,7 +172,7 @@ testInEachMode("a held body over the limit is refused, or passes without the plu
   assert.equal(upstream.requests.at(-1)!.headers["x-body"], "5");
 });
 
-testInEachMode("a held answer may become another once its body was seen", async (t) => {
+testInUsualMode("a held answer may become another once its body was seen", async (t) => {
   const upstream = await startUpstream(t, (request, response) => {
     if (request.url.endsWith("/empty")) return response.writeHead(204).end();
     response.write(request.url.split("/")[3]!.slice(0, 2));
@@ -207,7 +207,7 @@ testInEachMode("while a body streams by, a plugin can still answer or refuse", a
   assert.equal((await exchange(t, sluice.port, post("/reject", "x"))).status, 403);
 });
 
-testInEachMode("a body hook that fails breaks the message, or is done without", async (t) => {
+testInUsualMode("a body hook that fails breaks the message, or is done without", async (t) => {
   const upstream = await startUpstream(t, (request, response) => {
     response.write("some ");
     setTimeout(() => response.end(request.body), 50);
@@ -243,7 +243,7 @@ testInEachMode("a failure behind the answer's head is seen as a broken answer", 
   await peer.closed;
 });
 
-testInEachMode("trailers are seen, changed, and added", async (t) => {
+testInUsualMode("trailers are seen, changed, and added", async (t) => {
   const upstream = await startUpstream(t, (request, response) => {
     response.writeHead(200, { trailer: "x-sum" });
     response.write(request.body);
@@ -262,7 +262,7 @@ testInEachMode("trailers are seen, changed, and added", async (t) => {
   assert.match(answer.trailers, /x-sum: answer\r\nx-seen: answer\r\n/i);
 });
 
-testInEachMode("a retry sends what the plugins made of the body, once", async (t) => {
+testInUsualMode("a retry sends what the plugins made of the body, once", async (t) => {
   let asked = 0;
   const serve = (request: Recorded, response: ServerResponse) => {
     if (++asked === 1) response.writeHead(503).end();
@@ -287,7 +287,7 @@ clusters:
   assert.deepEqual([answer.status, answer.body.toString()], [200, "x11"]);
 });
 
-testInEachMode(
+testInUsualMode(
   "an endpoint that breaks off a held answer is a 502; a client that leaves it frees the endpoint",
   async (t) => {
     const upstream = await startRawUpstream(t);

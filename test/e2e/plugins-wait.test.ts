@@ -9,7 +9,16 @@ import { join } from "node:path";
 import { before } from "node:test";
 import { compile } from "../../src/cli/compile.ts";
 import { connectTo, exchange, startRawUpstream, startUpstream } from "./peers.ts";
-import { atEnd, type LiveTest, type Program, startSluice, testInEachMode, times, until } from "./program.ts";
+import {
+  atEnd,
+  type LiveTest,
+  type Program,
+  startSluice,
+  testInEachMode,
+  testInUsualMode,
+  times,
+  until,
+} from "./program.ts";
 
 const SOURCES = {
   "waits.wasm": `import { Body, Config, Fetch, Request, Response, sleep } from "sluice/sdk";
@@ -87,7 +96,7 @@ clusters:
 const guests = (sluice: Program): Promise<number> => sluice.metric("sluice_plugin_guests");
 const get = (path: string, more = ""): string => `GET ${path} HTTP/1.1\r\nhost: a\r\n${more}\r\n`;
 
-testInEachMode("a plugin that sleeps holds up its own request alone", async (t) => {
+testInUsualMode("a plugin that sleeps holds up its own request alone", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await start(t, { port: upstream.port });
   const slow = await connectTo(t, sluice.port);
@@ -106,7 +115,7 @@ testInEachMode("a plugin that sleeps holds up its own request alone", async (t) 
   assert.ok(Number(headers["x-served"]) >= 1);
 });
 
-testInEachMode("a request of its own goes to a cluster, and its answer decides", async (t) => {
+testInUsualMode("a request of its own goes to a cluster, and its answer decides", async (t) => {
   const upstream = await startUpstream(t);
   const auth = await startUpstream(t, (request, response) => {
     if (request.headers["x-user"] !== "ann") return response.writeHead(401).end("nobody");
@@ -129,7 +138,7 @@ testInEachMode("a request of its own goes to a cluster, and its answer decides",
   assert.equal(await sluice.metric("sluice_upstream_duration_seconds_count", { cluster: "auth" }), 2);
 });
 
-testInEachMode(
+testInUsualMode(
   "a request of its own that finds nobody, or takes too long or too much, is told to the plugin",
   async (t) => {
     const upstream = await startUpstream(t);
@@ -154,7 +163,7 @@ testInEachMode(
   },
 );
 
-testInEachMode("an allowed origin is asked through Node's own client", async (t) => {
+testInUsualMode("an allowed origin is asked through Node's own client", async (t) => {
   const upstream = await startUpstream(t);
   const asked: string[] = [];
   const server = createServer((request, response) => {
@@ -173,7 +182,7 @@ testInEachMode("an allowed origin is asked through Node's own client", async (t)
   assert.deepEqual(asked, [`GET /keys?a=1 ${origin.slice(7)} sluice`]);
 });
 
-testInEachMode("as many calls wait as may, then a line, then 503", async (t) => {
+testInUsualMode("as many calls wait as may, then a line, then 503", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await start(t, { port: upstream.port, limits: "guests: 2" });
   const clients = await Promise.all(Array.from({ length: 19 }, () => connectTo(t, sluice.port)));
@@ -188,7 +197,7 @@ testInEachMode("as many calls wait as may, then a line, then 503", async (t) => 
   );
 });
 
-testInEachMode("a call that waits too long fails, and its guest is replaced", async (t) => {
+testInUsualMode("a call that waits too long fails, and its guest is replaced", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await start(t, { port: upstream.port, limits: "time: 100ms, guests: 1" });
   assert.equal((await exchange(t, sluice.port, get("/sleep/60000"))).status, 500);
@@ -252,14 +261,14 @@ testInEachMode("a body waits for its plugin, and comes through whole", async (t)
   }
 });
 
-testInEachMode("where nothing may wait, a call that would says so", async (t) => {
+testInUsualMode("where nothing may wait, a call that would says so", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await start(t, { port: upstream.port });
   assert.equal((await exchange(t, sluice.port, get("/log"))).status, 200);
   await sluice.logged((line) => String(line.msg).includes("not in this hook"), "that it may not wait there");
 });
 
-testInEachMode("a reload does not disturb who waits", async (t) => {
+testInUsualMode("a reload does not disturb who waits", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await start(t, { port: upstream.port });
   const before = 3; // the plugin's, and one for the strategy of each cluster

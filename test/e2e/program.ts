@@ -29,6 +29,11 @@ export function testInEachMode(name: string, run: Run, modes: readonly AcceptMod
   for (const accept of modes) test(`${name} (${accept})`, (t) => run(Object.assign(t, { accept })));
 }
 
+/** A test in the usual mode alone: of a promise about what is done with a request, however its connection was come by. */
+export function testInUsualMode(name: string, run: Run): void {
+  testInEachMode(name, run, [MODES[0]]);
+}
+
 /** The same test in all modes: of a promise that holds whichever thread a connection comes to. */
 export function testInAllModes(name: string, run: Run): void {
   testInEachMode(name, run, [...MODES, "transfer"]);

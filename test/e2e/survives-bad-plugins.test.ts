@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { makePlugin, SPIN, TRAP, trapsWhenAsked } from "./bad-plugins.ts";
 import { startUpstream } from "./peers.ts";
-import { simpleConfig, startSluice, testInEachMode, until } from "./program.ts";
+import { simpleConfig, startSluice, testInUsualMode, until } from "./program.ts";
 
 const bad: { name: string; reason: string; wasm: Uint8Array }[] = [
   { name: "a trap", reason: "trap", wasm: makePlugin("request_head", TRAP) },
@@ -21,7 +21,7 @@ const bad: { name: string; reason: string; wasm: Uint8Array }[] = [
 ];
 
 for (const { name, reason, wasm } of bad) {
-  testInEachMode(`survives ${name}: reject answers 500, skip goes on`, async (t) => {
+  testInUsualMode(`survives ${name}: reject answers 500, skip goes on`, async (t) => {
     const upstream = await startUpstream(t);
     const sluice = await startSluice(
       t,
@@ -53,7 +53,7 @@ ${simpleConfig(upstream.port)(ports).replace(
   });
 }
 
-testInEachMode("a plugin that fails for one request serves the next on the same connection", async (t) => {
+testInUsualMode("a plugin that fails for one request serves the next on the same connection", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(
     t,
@@ -67,7 +67,7 @@ testInEachMode("a plugin that fails for one request serves the next on the same 
   }
 });
 
-testInEachMode("a strategy that fails is replaced by the host's own pick", async (t) => {
+testInUsualMode("a strategy that fails is replaced by the host's own pick", async (t) => {
   const upstream = await startUpstream(t);
   const pick = '(func (export "pick") (param i32 i32) (result i32) i32.const 0)';
   for (const body of [TRAP, SPIN])
@@ -84,7 +84,7 @@ testInEachMode("a strategy that fails is replaced by the host's own pick", async
     }
 });
 
-testInEachMode("a failing response hook answers 500, and a failing log hook is only counted", async (t) => {
+testInUsualMode("a failing response hook answers 500, and a failing log hook is only counted", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(
     t,
@@ -102,7 +102,7 @@ ${simpleConfig(upstream.port)(ports).replace(
   await until(async () => (await counted()) === 2, "both failures are counted");
 });
 
-testInEachMode(
+testInUsualMode(
   "a plugin that always fails is quarantined, told of once, and healed by a new file; the others serve on",
   async (t) => {
     const upstream = await startUpstream(t);
@@ -159,7 +159,7 @@ ${simpleConfig(upstream.port)(ports).replace(
   },
 );
 
-testInEachMode("one who sends poisoned requests takes the plugin from nobody else", async (t) => {
+testInUsualMode("one who sends poisoned requests takes the plugin from nobody else", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(
     t,

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { before } from "node:test";
 import { compileSource } from "../contract/plugin-harness.ts";
-import { type Ports, runSluice, startSluice, testInEachMode, until } from "./program.ts";
+import { type Ports, runSluice, startSluice, testInUsualMode, until } from "./program.ts";
 
 const COUNTS = `import { Config, kv, Request } from "sluice/sdk";
 const hits = kv("hits");
@@ -40,7 +40,7 @@ async function ask(url: string, client: string): Promise<string> {
   return answer.text();
 }
 
-testInEachMode("threads count together, exactly, and a reload takes nothing away", async (t) => {
+testInUsualMode("threads count together, exactly, and a reload takes nothing away", async (t) => {
   const allow = ", allow: { kv: [hits, more] }";
   const sluice = await startSluice(t, configOf(allow), { files: { "counts.wasm": wasm }, workers: 3 });
   const clients = ["ann", "bob"];
@@ -65,7 +65,7 @@ testInEachMode("threads count together, exactly, and a reload takes nothing away
   assert.equal(first.filter(({ status }) => status === 200).length, 1, "compare-and-set lets one through");
 });
 
-testInEachMode("an entry ends in time", async (t) => {
+testInUsualMode("an entry ends in time", async (t) => {
   const sluice = await startSluice(t, configOf(", allow: { kv: [hits] }"), {
     files: { "counts.wasm": wasm },
     workers: 2,
@@ -77,7 +77,7 @@ testInEachMode("an entry ends in time", async (t) => {
   assert.ok((await sluice.metric("sluice_kv_expired_total", { namespace: "hits" })) <= 1);
 });
 
-testInEachMode(
+testInUsualMode(
   "a store without permission is refused with its place and the line to add; so is a namespace not named",
   async (t) => {
     const sluice = await startSluice(t, configOf(", allow: { kv: [hits] }"), { files: { "counts.wasm": wasm } });

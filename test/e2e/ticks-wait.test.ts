@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { before } from "node:test";
 import { compileSource } from "../contract/plugin-harness.ts";
 import { exchange, startRawUpstream, startUpstream } from "./peers.ts";
-import { type LiveTest, type Program, startSluice, testInEachMode, until } from "./program.ts";
+import { type LiveTest, type Program, startSluice, testInUsualMode, until } from "./program.ts";
 
 /** What a tick learns goes to the store: the guest that ticks is none of those that serve requests. */
 const SOURCE = `import { Fetch, kv, Request, tickEvery } from "sluice/sdk";
@@ -43,7 +43,7 @@ clusters:
 const guests = (sluice: Program): Promise<number> => sluice.metric("sluice_plugin_guests");
 const ticks = (sluice: Program): Promise<number> => sluice.metric("sluice_plugin_calls_total", { hook: "tick" });
 
-testInEachMode("a tick fetches, and requests read what it has learnt", async (t) => {
+testInUsualMode("a tick fetches, and requests read what it has learnt", async (t) => {
   let asked = 0;
   const keys = await startUpstream(t, (_, response) => response.end(`key ${++asked}`));
   const sluice = await start(t, keys.port);
@@ -53,28 +53,31 @@ testInEachMode("a tick fetches, and requests read what it has learnt", async (t)
   assert.equal(await sluice.metric("sluice_plugin_failures_total"), 0);
 });
 
-testInEachMode("a reload gives up a tick that waits: the next version's begins anew, and no guest stays", async (t) => {
-  const silent = await startRawUpstream(t);
-  const sluice = await start(t, silent.port);
-  const first = await silent.connection(0);
-  await first.head();
-  // The plugin's two, and the strategy's.
-  await until(async () => (await guests(sluice)) === 3, "its tick waits");
-  sluice.config(`${sluice.configText}  more: [127.0.0.1:1]\n`);
-  assert.equal((await sluice.reload()).status, 200);
-  await first.closed;
-  const second = await silent.connection(1);
-  await second.head();
-  await until(async () => (await ticks(sluice)) === 2, "the other one is counted");
-  await until(async () => (await guests(sluice)) === 4, "one more for the new strategy");
-  sluice.config(sluice.configText.replace("chain: [keys]", "cluster: keys"));
-  assert.equal((await sluice.reload()).status, 200);
-  await second.closed;
-  await until(async () => (await guests(sluice)) === 2, "the plugin's guests are gone");
-  assert.equal(await sluice.metric("sluice_plugin_failures_total"), 0);
-});
+testInUsualMode(
+  "a reload gives up a tick that waits: the next version's begins anew, and no guest stays",
+  async (t) => {
+    const silent = await startRawUpstream(t);
+    const sluice = await start(t, silent.port);
+    const first = await silent.connection(0);
+    await first.head();
+    // The plugin's two, and the strategy's.
+    await until(async () => (await guests(sluice)) === 3, "its tick waits");
+    sluice.config(`${sluice.configText}  more: [127.0.0.1:1]\n`);
+    assert.equal((await sluice.reload()).status, 200);
+    await first.closed;
+    const second = await silent.connection(1);
+    await second.head();
+    await until(async () => (await ticks(sluice)) === 2, "the other one is counted");
+    await until(async () => (await guests(sluice)) === 4, "one more for the new strategy");
+    sluice.config(sluice.configText.replace("chain: [keys]", "cluster: keys"));
+    assert.equal((await sluice.reload()).status, 200);
+    await second.closed;
+    await until(async () => (await guests(sluice)) === 2, "the plugin's guests are gone");
+    assert.equal(await sluice.metric("sluice_plugin_failures_total"), 0);
+  },
+);
 
-testInEachMode("SIGTERM while a tick waits ends the program in order", async (t) => {
+testInUsualMode("SIGTERM while a tick waits ends the program in order", async (t) => {
   const silent = await startRawUpstream(t);
   const sluice = await start(t, silent.port);
   const peer = await silent.connection(0);
