@@ -1,11 +1,12 @@
 /** A new version takes over under full load: no request fails, no connection closes, nothing is left over. */
 import assert from "node:assert/strict";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { startWrk } from "./load.ts";
 import { connectTo, startUpstream } from "./peers.ts";
-import { atEnd, type Program, runSluice, simpleConfig, startSluice, testInAllModes, times, until } from "./program.ts";
+import { type Program, runSluice, simpleConfig, startSluice, testInAllModes, times, until } from "./program.ts";
 
 const RELOADS = 120;
 /** After so many the process has its size. */
@@ -38,9 +39,9 @@ testInAllModes("many reloads of a plugin's .wasm under load", async (t) => {
     t,
     (ports) =>
       `plugins: { mark: { wasm: ./mark.wasm } }\n${simpleConfig(upstream.port, { listener: "chain: [mark]" })(ports)}`,
-    { workers: 2, files: { "mark.wasm": await buildMark(t, "0") } },
+    { workers: 2, files: { "mark.wasm": await buildMark("0") } },
   );
-  const variants = [await buildMark(t, "1"), await buildMark(t, "2")];
+  const variants = [await buildMark("1"), await buildMark("2")];
   const load = await startLoad(t, sluice);
   const reloads = times(t, RELOADS);
   const sizes = await reloadMany(sluice, reloads, (number) => sluice.write("mark.wasm", variants[number % 2]!));
@@ -52,7 +53,7 @@ testInAllModes("many reloads of a plugin's .wasm under load", async (t) => {
 
 testInAllModes("a broken version changes nothing, and says why in the log and in the admin interface", async (t) => {
   const upstream = await startUpstream(t);
-  const files = { "mark.wasm": await buildMark(t, "0") };
+  const files = { "mark.wasm": await buildMark("0") };
   const good = (ports: Program["ports"]) =>
     `plugins: { mark: { wasm: ./mark.wasm } }\n${simpleConfig(upstream.port, { listener: "chain: [mark]" })(ports)}`;
   const sluice = await startSluice(t, good, { files });
@@ -72,7 +73,7 @@ testInAllModes("a broken version changes nothing, and says why in the log and in
   assert.equal((await fetch(sluice.url)).headers.get("x-version"), "0");
   assert.ok((await sluice.metric("sluice_config_reloads_total", { result: "rejected" })) >= 3);
 
-  sluice.write("mark.wasm", await buildMark(t, "1"));
+  sluice.write("mark.wasm", await buildMark("1"));
   assert.equal((await sluice.reload()).status, 200);
   assert.equal((await fetch(sluice.url)).headers.get("x-version"), "1");
   assert.ok(((await sluice.status()).version as number) > (version as number));
@@ -141,13 +142,17 @@ async function startLoad(t: TestContext, sluice: Program) {
   };
 }
 
-/** A real plugin that marks every answer, built by the command line as an author would. */
-async function buildMark(t: TestContext, mark: string): Promise<Uint8Array> {
-  const { mkdtempSync, rmSync } = await import("node:fs");
-  const { tmpdir } = await import("node:os");
+const marks = new Map<string, Promise<Uint8Array>>();
+
+/** A real plugin that marks every answer, built by the command line as an author would, and once for all modes. */
+function buildMark(mark: string): Promise<Uint8Array> {
+  const built = marks.get(mark) ?? build(mark);
+  marks.set(mark, built);
+  return built;
+}
+
+async function build(mark: string): Promise<Uint8Array> {
   const directory = mkdtempSync(join(tmpdir(), "sluice-mark-"));
-  atEnd(t, () => rmSync(directory, { recursive: true, force: true }));
-  mkdirSync(directory, { recursive: true });
   const source = join(directory, "mark.ts");
   writeFileSync(
     source,
@@ -157,7 +162,9 @@ export function onResponse(req: Request, res: Response): void { res.headers.set(
   );
   const { code, stderr } = await runSluice("plugin", "build", source);
   assert.equal(code, 0, stderr);
-  return readFileSync(join(directory, "mark.wasm"));
+  const wasm = readFileSync(join(directory, "mark.wasm"));
+  rmSync(directory, { recursive: true });
+  return wasm;
 }
 
 testInAllModes("the connections of a listener that gets another name are counted under that name", async (t) => {
