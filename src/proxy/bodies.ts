@@ -4,6 +4,7 @@
  * answer's is a stage before `send`, and then a step of the corridor for each piece.
  */
 import { FLAG, NAME } from "../http/head.ts";
+import { HOOK } from "../plugin/abi.ts";
 import { OUTCOME } from "../plugin/outcome.ts";
 import { Carry } from "./carry.ts";
 import { ERROR, failureOf, type ProxyError } from "./error.ts";
@@ -31,6 +32,7 @@ export interface Corridor {
   ownAnswer(x: Exchange, outcome: number): number;
   takeCluster(x: Exchange): void;
   passBody(x: Exchange, source: Wire, bytes: Buffer, start: number, end: number): boolean;
+  interrupt(x: Exchange): void;
   abandonAttempt(x: Exchange): void;
   breakOff(x: Exchange, problem: string): void;
   internal(x: Exchange, error: unknown): void;
@@ -45,11 +47,9 @@ export class Bodies {
 
   /** What came of the request's body, through the plugins; of a held request not before it is whole. */
   stageRequest(x: Exchange): number {
-    if (x.requestHeld && !x.requestComplete) {
-      if (!withinLimits(x, x.replayLength))
-        return this.#corridor.error(x, ERROR.bodyTooLarge, "a plugin holds no such body");
-      if (x.holders !== null) return this.#gather(x);
-    }
+    if (!withinLimits(x, x.replayLength, HOOK.request_body))
+      return this.#corridor.error(x, ERROR.bodyTooLarge, "a plugin holds no such body");
+    if (x.holders !== null && !x.requestComplete) return this.#gather(x);
     const piece = requestPieceOf(x);
     if (x.requestSettled < 0) {
       x.holders = null;
@@ -100,6 +100,8 @@ export class Bodies {
       request.removeAt(request.findKnown(NAME.expect));
       x.client!.interim(CONTINUE);
     }
+    // While a plugin was waited for, as much may have come as is kept without one.
+    x.client!.resumeBody();
     return PHASE.gathering;
   }
 
@@ -111,7 +113,7 @@ export class Bodies {
       // It goes on behind the plugin that was waited for.
     } else if (x.answerHeld) {
       const gathered = gatherAnswer(x);
-      if (!withinLimits(x, gathered.length)) return this.#refuseAnswer(x, ERROR.answerTooLarge);
+      if (!withinLimits(x, gathered.length, HOOK.response_body)) return this.#refuseAnswer(x, ERROR.answerTooLarge);
       if (x.holders !== null && !x.bodyDone) {
         x.attempt.upstream?.resumeBody();
         return PHASE.collecting;
@@ -214,6 +216,7 @@ export class Bodies {
       x.error = failureOf(outcome);
       return this.#corridor.breakOff(x, "a plugin failed on the request's body");
     }
+    this.#corridor.interrupt(x); // a plugin may wait with the head of an answer of our own
     this.#corridor.abandonAttempt(x);
     x.requestStaged = false;
     x.phase = this.#corridor.ownAnswer(x, outcome);

@@ -179,7 +179,7 @@ export class Exchange {
   holders: Instance[] | null = null;
   requestHeld = false;
   answerHeld = false;
-  /** Instances whose body hook is not called: the body is over their limit. By index. */
+  /** Instances whose body hook is not called: the body is over their limit. By index; `~index` for the answer's. */
   passedOver: Set<number> | null = null;
   /** The request's body goes through plugins piece by piece. */
   requestStaged = false;

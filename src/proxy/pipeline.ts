@@ -368,7 +368,7 @@ export class Pipeline implements Corridor {
     }
     x.requestComplete = false;
     if (x.headSent) return this.breakOff(x, problem);
-    this.#interrupt(x);
+    this.interrupt(x);
     this.abandonAttempt(x);
     x.phase = this.error(x, error, problem);
     this.advance(x);
@@ -379,7 +379,9 @@ export class Pipeline implements Corridor {
     if (x.phase === PHASE.gathering) return this.#bodies.gatherMore(x, bytes, start, end);
     if (x.requestStaged) return this.#bodies.stageMoreBody(x, source, bytes, start, end);
     x.requestPassed = x.requestComplete;
-    return this.passBody(x, source, bytes, start, end);
+    const more = this.passBody(x, source, bytes, start, end);
+    // What comes while its first piece waits for a plugin is kept, so no more is read.
+    return more && x.requestSuspension === null;
   }
 
   passBody(x: Exchange, source: Wire, bytes: Buffer, start: number, end: number): boolean {
@@ -406,7 +408,7 @@ export class Pipeline implements Corridor {
   }
 
   /** Whatever a plugin waits for on behalf of the exchange is given up. */
-  #interrupt(x: Exchange): void {
+  interrupt(x: Exchange): void {
     x.suspension?.cancel();
     x.suspension = null;
     x.requestSuspension?.cancel();
@@ -419,7 +421,8 @@ export class Pipeline implements Corridor {
   }
 
   clientDrained(x: Exchange): void {
-    x.attempt.upstream?.resumeBody();
+    // While a plugin is waited for nothing may come: what it makes of this goes to the client first, and asks for more.
+    if (x.phase !== PHASE.suspended) x.attempt.upstream?.resumeBody();
   }
 
   clientClosed(client: Client): void {
@@ -431,8 +434,8 @@ export class Pipeline implements Corridor {
     if (x.phase === PHASE.done || x.phase === PHASE.idle) return;
     x.problem = problem;
     x.error = ERROR.clientGone;
+    this.interrupt(x); // puts back what a plugin has changed
     if (!x.headSent) x.response.status = ERROR.clientGone.status;
-    this.#interrupt(x);
     this.abandonAttempt(x);
     x.client!.break();
     x.phase = PHASE.done;
@@ -471,7 +474,7 @@ export class Pipeline implements Corridor {
     if (x.headSent) return this.breakOff(x, problem);
     x.problem = problem;
     if (x.phase === PHASE.collecting || x.phase === PHASE.suspended) {
-      this.#interrupt(x);
+      this.interrupt(x);
       // Its head went through the plugins already.
       prepareErrorAnswer(x, error);
       x.phase = PHASE.send;
@@ -484,7 +487,7 @@ export class Pipeline implements Corridor {
     if (x.phase === PHASE.done || x.phase === PHASE.idle) return;
     x.problem = problem;
     x.error ??= ERROR.upstreamBroken;
-    this.#interrupt(x);
+    this.interrupt(x);
     this.abandonAttempt(x);
     x.client!.break();
     x.phase = PHASE.done;
@@ -499,7 +502,7 @@ export class Pipeline implements Corridor {
     if (x === null || x.phase === PHASE.done || x.phase === PHASE.idle) return;
     // The second one may come of telling of the first.
     if (x.headSent || x.error === ERROR.internal || !x.client!.alive) return this.breakOff(x, "internal error");
-    this.#interrupt(x);
+    this.interrupt(x);
     this.abandonAttempt(x);
     x.phase = this.error(x, ERROR.internal, "internal error");
     this.advance(x);
@@ -540,7 +543,7 @@ export class Pipeline implements Corridor {
   #finish(x: Exchange): void {
     const client = x.client!;
     const { snapshot } = x.listener!;
-    if (x.suspension !== null || x.requestSuspension !== null) this.#interrupt(x);
+    if (x.suspension !== null || x.requestSuspension !== null) this.interrupt(x);
     if (!x.own) this.#record(x);
     try {
       client.finished(x);

@@ -47,7 +47,7 @@ export function hold(x: Exchange, instance: Instance): void {
 export function stageRequestPiece(x: Exchange): number {
   const total = countEntered(x);
   const piece = x.requestPiece!;
-  if (piece.isNothing) return OUTCOME.continue;
+  if (piece.isNothing && x.requestSettled < 0) return OUTCOME.continue;
   for (; x.requestStage < total; x.requestStage++) {
     const instance = instanceAt(x, x.requestStage);
     if (!seesBody(instance, HOOK.request_body, x)) continue;
@@ -69,7 +69,7 @@ export function stageRequestPiece(x: Exchange): number {
 export function stageAnswerPiece(x: Exchange): number {
   const total = countEntered(x);
   const piece = x.answerPiece!;
-  if (piece.isNothing) return OUTCOME.continue;
+  if (piece.isNothing && x.settled < 0) return OUTCOME.continue;
   for (; x.stage < total; x.stage++) {
     const instance = instanceAt(x, total - 1 - x.stage);
     if (!seesBody(instance, HOOK.response_body, x)) continue;
@@ -99,7 +99,12 @@ export function instanceAt(x: Exchange, at: number): Instance {
 }
 
 function seesBody(instance: Instance, hook: number, x: Exchange): boolean {
-  return ((instance.hooks >>> hook) & 1) === 1 && !x.passedOver?.has(instance.index);
+  return ((instance.hooks >>> hook) & 1) === 1 && !x.passedOver?.has(passedOverAs(instance, hook));
+}
+
+/** In which direction a plugin is passed over: how the set tells that. */
+function passedOverAs({ index }: Instance, hook: number): number {
+  return hook === HOOK.request_body ? index : ~index;
 }
 
 function runTrailers(instance: Instance, hook: number, x: Exchange): number {
@@ -107,17 +112,17 @@ function runTrailers(instance: Instance, hook: number, x: Exchange): number {
 }
 
 /**
- * `size` bytes of a held body have come. Plugins whose limit that is over, and that would rather not see it then, hold
- * the head no longer and are passed over. False: one of them wants the message refused.
+ * `size` bytes of a held body have come, for that body hook. Plugins whose limit that is over, and that would rather not
+ * see it then, hold the head no longer and are passed over. False: one of them wants the message refused.
  */
-export function withinLimits(x: Exchange, size: number): boolean {
+export function withinLimits(x: Exchange, size: number, hook: number): boolean {
   const { holders } = x;
   if (holders === null) return true;
   for (let i = holders.length - 1; i >= 0; i--) {
     const holder = holders[i]!;
     if (size <= holder.bodyLimit) continue;
     if (holder.refusesTooLarge) return false;
-    (x.passedOver ??= new Set()).add(holder.index);
+    (x.passedOver ??= new Set()).add(passedOverAs(holder, hook));
     holders.splice(i, 1);
   }
   if (holders.length === 0) x.holders = null;

@@ -9,10 +9,13 @@ import type { ClusterPlan, ListenerPlan, RoutePlan } from "../../../src/control/
 import { Listener } from "../../../src/data/listener.ts";
 import { AccessLog } from "../../../src/observe/access-log.ts";
 import { HISTOGRAM_CELLS, STATUS_CELLS, THREAD_CELLS } from "../../../src/observe/series.ts";
+import { HOOK } from "../../../src/plugin/abi.ts";
+import { type Instance, OUTCOME } from "../../../src/plugin/host.ts";
 import { Buffers } from "../../../src/proxy/buffers.ts";
 import { Client } from "../../../src/proxy/client.ts";
 import { Clock } from "../../../src/proxy/clock.ts";
 import type { ThreadContext } from "../../../src/proxy/context.ts";
+import type { Exchange } from "../../../src/proxy/exchange.ts";
 import { Pipeline } from "../../../src/proxy/pipeline.ts";
 import { type ListenerState, Snapshot } from "../../../src/proxy/snapshot.ts";
 import { Router } from "../../../src/route/match.ts";
@@ -30,13 +33,54 @@ export type Settings = {
   timeouts?: Partial<ListenerPlan["timeouts"]>;
   retry?: RoutePlan["retry"];
   cluster?: Partial<Pick<ClusterPlan, "timeouts" | "pool">>;
+  /** The listener's. */
+  chain?: readonly Instance[];
 };
+
+type Hooks = { [N in keyof typeof HOOK]?: (x: Exchange) => number };
+
+/** A plugin of the test's own. */
+export function makeInstance(index: number, hooks: Hooks, more: Partial<Instance> = {}): Instance {
+  const names = Object.keys(hooks) as (keyof typeof HOOK)[];
+  return {
+    index,
+    plugin: `plugin ${index}`,
+    hooks: names.reduce((mask, name) => mask | (1 << HOOK[name]), 0),
+    bodyLimit: 1024 * 1024,
+    refusesTooLarge: true,
+    call: (hook, x) => hooks[names.find((name) => HOOK[name] === hook)!]?.(x) ?? OUTCOME.continue,
+    update: () => true,
+    pick: () => -1,
+    ...more,
+  };
+}
+
+/** Calls that wait, and the exchange that each holds up. */
+export class Waits {
+  readonly calls: { readonly hook: number; readonly x: Exchange; cancelled: boolean }[] = [];
+  /** What a call does to the exchange when it is given up. */
+  onCancel: (x: Exchange) => void = () => {};
+
+  /** Begins one, as a plugin's instance would. */
+  begin(name: keyof typeof HOOK, x: Exchange): number {
+    const call = { hook: HOOK[name], x, cancelled: false };
+    this.calls.push(call);
+    const cancel = () => {
+      call.cancelled = true;
+      this.onCancel(x);
+    };
+    if (name === "request_body") x.requestSuspension = { cancel };
+    else x.suspension = { cancel };
+    return OUTCOME.waiting;
+  }
+}
 
 export class Plane {
   readonly port: number;
   readonly context: ThreadContext;
   readonly clock = new Clock();
   readonly columns = EndpointColumns.allocate(1);
+  readonly pipeline: Pipeline;
   readonly snapshot: Snapshot;
   readonly listener: Listener;
   readonly reports: string[] = [];
@@ -55,6 +99,7 @@ export class Plane {
       report: (_level, message) => this.reports.push(message),
     };
     const pipeline = new Pipeline(this.context);
+    this.pipeline = pipeline;
     const cluster = makeCluster(upstreams, settings, this.columns);
     this.#pools = cluster.members.map(({ pool }) => pool);
     this.snapshot = new Snapshot(1, [cluster], [], () => {
@@ -144,7 +189,9 @@ function makeState(snapshot: Snapshot, settings: Settings): ListenerState {
     unansweredCells: CELLS.requests,
     durationCells: CELLS.durations,
   };
-  return { plan, snapshot, chain: [], hooks: 0, router: new Router([{ match: {} }]), routes: [route], trusted: null };
+  const chain = settings.chain ?? [];
+  const hooks = chain.reduce((mask, instance) => mask | instance.hooks, 0);
+  return { plan, snapshot, chain, hooks, router: new Router([{ match: {} }]), routes: [route], trusted: null };
 }
 
 /** A data plane before those upstreams, gone with the test. */
