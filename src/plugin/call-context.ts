@@ -130,6 +130,14 @@ export class CallContext {
   }
 
   /**
+   * Whether something may be waited for, in a hook that may. Not after an answer was given to a request's body: while
+   * that streams by, the endpoint's answer would be read into its place.
+   */
+  get mayWait(): boolean {
+    return !(this.responded && this.hook === HOOK.request_body);
+  }
+
+  /**
    * Suspends the guest until `begin`'s argument is called with what the host call answers; `begin` returns what gives it
    * up. The fuel that was not used, and the exchange, stay the call's.
    */

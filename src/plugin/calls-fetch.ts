@@ -11,6 +11,7 @@ const HEAD_LIMITS = { head: LIMIT.fetchHead + LIMIT.fetchUrl + 1024, target: LIM
 const CLUSTER = "cluster:";
 /** For requests that say nothing else. */
 const TIMEOUT = 5000;
+const METHOD = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 const TARGET = /^(cluster:[^/?#\s]+|https?:\/\/[^/?#\s@]+)(\/[^#\s]*|\?[^#\s]*)?$/;
 
 export function makeFetchCalls(context: CallContext) {
@@ -49,7 +50,8 @@ export function makeFetchCalls(context: CallContext) {
         memory.take(body, bodyLength),
       );
       if (request === null) return context.leave(STATUS.invalid);
-      if (configuration === null || configuration.fetcher === null) return context.leave(STATUS.notHere);
+      if (configuration === null || configuration.fetcher === null || !context.mayWait)
+        return context.leave(STATUS.notHere);
       if (!configuration.mayFetch(request.target)) return context.leave(STATUS.denied);
       const whole: FetchRequest = { ...request, timeout: timeout || TIMEOUT, most: most || LIMIT.fetchBody };
       const { fetcher } = configuration;
@@ -132,7 +134,14 @@ function readRequest(
   body: Buffer,
 ): Pick<FetchRequest, "target" | "head" | "body"> | null {
   const [, target, rest = ""] = TARGET.exec(url) ?? [];
-  if (target === undefined || /[^\x21-\x7e]/.test(url) || (fields !== "" && !fields.endsWith("\r\n"))) return null;
+  if (
+    target === undefined ||
+    !METHOD.test(method) ||
+    /[^\x21-\x7e]/.test(url) ||
+    (fields !== "" && !fields.endsWith("\r\n"))
+  )
+    return null;
+  if (!target.startsWith(CLUSTER) && !URL.canParse(target)) return null;
   const path = rest.startsWith("/") ? rest : `/${rest}`;
   const ownHost = /^host:/im.test(fields);
   if (ownHost && !target.startsWith(CLUSTER)) return null;

@@ -12,6 +12,7 @@ export function makeWaitCalls(context: CallContext) {
   return {
     sleep(milliseconds: number): Waited {
       context.enter(0);
+      if (!context.mayWait) return context.leave(STATUS.notHere);
       if (milliseconds < 0 || milliseconds > LONGEST) return context.leave(STATUS.invalid);
       context.leave(STATUS.ok);
       return context.wait((answer) => context.after(milliseconds, () => answer(STATUS.ok)));

@@ -64,6 +64,8 @@ export class GuestHolder {
   readonly #ticks: { every: number; due: number; call: Suspension | null }[];
   /** A guest for calls that wait is made: what its start-up code says of the interval was said before it. */
   #pooling = false;
+  /** Guests of the pool that failed, and that no other was made for yet: that is what restarts are rationed by. */
+  #lost = 0;
   /** The member that last told the present guest its endpoints. */
   updatedBy: Member | null = null;
 
@@ -204,11 +206,16 @@ export class GuestHolder {
     if (this.#guest !== guest) return;
     this.#guest = null;
     this.updatedBy = null;
-    this.failPooled(guest, hook, failure);
+    this.#noteFailure(guest, hook, failure);
   }
 
   /** The same of a guest of the pool. */
   failPooled(guest: Guest | null, hook: number, failure: GuestFailure): void {
+    if (guest !== null) this.#lost++;
+    this.#noteFailure(guest, hook, failure);
+  }
+
+  #noteFailure(guest: Guest | null, hook: number, failure: GuestFailure): void {
     this.ailing = true;
     this.#last = { hook, failure };
     const begins = guest === null ? this.#recovery.failStart() : this.#recovery.failCall();
@@ -228,7 +235,9 @@ export class GuestHolder {
     if (!this.#recovery.mayStart()) return null;
     this.#pooling = true;
     try {
-      return this.#make();
+      if (this.#lost === 0) return this.#make();
+      this.#lost--;
+      return this.#makeAgain();
     } finally {
       this.#pooling = false;
     }

@@ -69,8 +69,8 @@ export class GuestPool {
   /** A call failed or was cancelled: its guest is never entered again. */
   drop(): void {
     this.#busy--;
-    const next = this.#line.shift();
-    if (next !== undefined) this.#serve(next);
+    // Where no other can be made, none is left that would come back to serve the rest of the line.
+    while (this.#line.length > 0 && (this.#idle.length > 0 || this.#busy < this.most)) this.#serve(this.#line.shift()!);
   }
 
   /** Nobody uses the plugin any more. */

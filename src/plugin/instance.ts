@@ -314,7 +314,8 @@ export class PluginInstance implements Instance, Member, WaitingHost {
     this.#countFailure(hook, failure);
     guest?.context.rollback();
     guest?.context.end();
-    this.#holder.failPooled(guest, hook, failure);
+    // What had no guest yet says nothing of whether one can be made.
+    if (guest !== null || error instanceof StartError) this.#holder.failPooled(guest, hook, failure);
     return exchange === null ? OUTCOME.continue : this.#bear(exchange);
   }
 

@@ -615,3 +615,49 @@ test("a shared value is set by whom the configuration lets, read by all, and dro
   assert.equal(share("user", "x"), STATUS.notHere);
   assert.equal(read("user"), STATUS.notHere);
 });
+
+test("a request of a plugin's own is one request, to one target, or none", () => {
+  const { fetch } = makeImports(context)["sluice:fetch/1"];
+  const asked: string[] = [];
+  const fetcher = {
+    ask: ({ target, head }: { target: string; head: Buffer }) => {
+      asked.push(`${target} ${head.toString("latin1").split("\r\n")[0]}`);
+      return () => undefined;
+    },
+  };
+  const ask = (method: string, url: string, fields = ""): unknown => {
+    context.begin(HOOK.request_head, exchange, null, { ...configuration, fetcher, mayFetch: () => true });
+    const [methodAt, urlAt, fieldsAt] = [0, 1024, 8192];
+    return fetch(methodAt, put(methodAt, method), urlAt, put(urlAt, url), fieldsAt, put(fieldsAt, fields), 0, 0, 0, 0);
+  };
+  assert.ok(ask("GET", "http://a.example/x?y") instanceof Promise);
+  assert.ok(ask("GET", "cluster:app", "host: other\r\nx-a: b\r\n") instanceof Promise);
+  assert.deepEqual(asked, ["http://a.example GET /x?y HTTP/1.1", "cluster:app GET / HTTP/1.1"]);
+  for (const [method, url, fields] of [
+    ["GET /else HTTP/1.1\r\nx:", "http://a.example/"],
+    ["", "http://a.example/"],
+    ["G T", "http://a.example/"],
+    ["CONNECT", "http://a.example/"],
+    ["GET", "http://a.example:99999/"],
+    ["GET", "http://[::/"],
+    ["GET", "http://%zz/"],
+    ["GET", "http://user@a.example/"],
+    ["GET", "http://a.example/#part"],
+    ["GET", "http://a.example/a b"],
+    ["GET", "http://a.example/\r\nx: y"],
+    ["GET", "ftp://a.example/"],
+    ["GET", "cluster:"],
+    ["GET", "http://a.example/", "host: b\r\n"],
+    ["GET", "http://a.example/", "x: y"],
+    ["GET", "http://a.example/", "x: y\r\n\r\nGET / HTTP/1.1\r\n"],
+    ["GET", "http://a.example/", "x : y\r\n"],
+    ["GET", "http://a.example/", "x: y\r\n z\r\n"],
+    ["GET", "http://a.example/", "x: y\nz: a\r\n"],
+    ["GET", "http://a.example/", "content-length: 0\r\n"],
+    ["GET", "http://a.example/", "transfer-encoding: chunked\r\n"],
+    ["GET", "http://a.example/", "connection: close\r\n"],
+    ["GET", "cluster:app", "host: a\r\nhost: b\r\n"],
+  ] as const)
+    assert.equal(ask(method, url, fields), STATUS.invalid, `${method} ${url} ${fields}`);
+  assert.equal(asked.length, 2);
+});

@@ -132,11 +132,14 @@ export class TestHost {
   readonly cells = new Float64Array(4 * PLUGIN_CELLS.size);
   readonly lines: Line[] = [];
   readonly news: PluginNews[] = [];
+  /** What came of calls that waited. */
+  readonly resumed: { readonly hook: number; readonly exchange: Exchange; readonly outcome: number }[] = [];
   time = 1_000_000;
   readonly host = new PluginHost({
     cells: this.cells,
     report: (level, message, fields) => this.lines.push({ level, message, fields }),
     tell: (news) => this.news.push(news),
+    resume: (hook, exchange, outcome) => this.resumed.push({ hook, exchange, outcome }),
     now: () => this.time,
   });
 
