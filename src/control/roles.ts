@@ -5,7 +5,19 @@ import type { Built } from "./plan-builder.ts";
 
 type Role = { readonly as: string; readonly needs: readonly Hook[] };
 
-const FILTER: Role = { as: "filter", needs: ["request_head", "response_head", "log", "tick"] };
+const FILTER: Role = {
+  as: "filter",
+  needs: [
+    "request_head",
+    "response_head",
+    "log",
+    "tick",
+    "request_body",
+    "request_trailers",
+    "response_body",
+    "response_trailers",
+  ],
+};
 const ROUTER: Role = { as: "router", needs: ["route"] };
 const STRATEGY: Role = { as: "strategy", needs: ["pick"] };
 

@@ -1,10 +1,15 @@
 /** What one connection sends reaches the other end of that connection, and no other: "who owns a byte". */
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type IncomingMessage, request } from "node:http";
 import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { before } from "node:test";
 import { setImmediate, setTimeout } from "node:timers/promises";
-import { atEnd, bounded, simpleConfig, startSluice, testInAllModes } from "./program.ts";
+import { compile } from "../../src/cli/compile.ts";
+import { atEnd, bounded, type LiveTest, simpleConfig, startSluice, testInAllModes, testInEachMode } from "./program.ts";
 
 const CONNECTIONS = 64;
 const SHORT = 512 * 1024;
@@ -14,6 +19,52 @@ const LONG = 6 * 1024 * 1024;
 type Pace = "fast" | "slow reader" | "slow writer";
 
 testInAllModes("64 connections, a third of them slow: each gets its own bytes back", async (t) => {
+  const sluice = await startSluice(t, simpleConfig(await startEcho(t)));
+  await echoAll(sluice.port);
+});
+
+/** Some pieces pass as they are, some are replaced, and some come together again behind what was put after them. */
+const sees = (wait: string): string => `import { Body, Request, Response, sleep } from "sluice/sdk";
+function see(body: Body): void {
+  const size = body.size;
+  if (size % 3 == 0) { ${wait} }
+  if (size % 2 == 0) body.replace(body.bytes());
+  else if (size % 5 == 0) { const bytes = body.bytes(); body.drop(); body.append(bytes); ${wait} }
+}
+export function onRequestBody(req: Request, body: Body): void { see(body); }
+export function onResponseBody(req: Request, res: Response, body: Body): void { see(body); }
+`;
+const files: Record<string, Uint8Array> = {};
+
+before(async () => {
+  const directory = mkdtempSync(join(tmpdir(), "sluice-bytes-"));
+  for (const [name, wait] of Object.entries({ "sees.wasm": "", "waits.wasm": "sleep(1);" })) {
+    const path = join(directory, name.replace(".wasm", ".ts"));
+    writeFileSync(path, sees(wait));
+    const compiled = await compile(path);
+    assert.equal(compiled.problems, null, JSON.stringify(compiled.problems));
+    files[name] = (compiled as { wasm: Uint8Array }).wasm;
+  }
+  rmSync(directory, { recursive: true });
+});
+
+for (const chain of ["sees", "sees, waits"])
+  testInEachMode(`the same through plugins that see every piece: ${chain}`, async (t) => {
+    const upstream = await startEcho(t);
+    const config = (ports: Record<string, number>) => `plugins:
+  sees: { wasm: ./sees.wasm }
+  waits: { wasm: ./waits.wasm, limits: { guests: 32 } }
+listeners:
+  web: { address: "127.0.0.1:${ports.web}", chain: [${chain}], cluster: app }
+clusters:
+  app: [127.0.0.1:${upstream}]
+`;
+    const sluice = await startSluice(t, config, { files });
+    await echoAll(sluice.port);
+    assert.equal(await sluice.metric("sluice_plugin_failures_total"), 0);
+  });
+
+async function startEcho(t: LiveTest): Promise<number> {
   const server = createServer((request, response) => {
     const length = request.headers["content-length"];
     if (length !== undefined) response.setHeader("content-length", length);
@@ -21,13 +72,16 @@ testInAllModes("64 connections, a third of them slow: each gets its own bytes ba
   });
   await once(server.listen(0, "127.0.0.1"), "listening");
   atEnd(t, () => server.close().closeAllConnections());
-  const sluice = await startSluice(t, simpleConfig((server.address() as AddressInfo).port));
+  return (server.address() as AddressInfo).port;
+}
+
+async function echoAll(port: number): Promise<void> {
   const paces: Pace[] = ["fast", "slow reader", "slow writer"];
   const echoes = Array.from({ length: CONNECTIONS }, (_, id) =>
-    echo(sluice.port, { id, pace: paces[id % 3]!, chunked: id % 2 === 0 }),
+    echo(port, { id, pace: paces[id % 3]!, chunked: id % 2 === 0 }),
   );
   await bounded(Promise.all(echoes), "every echo", 60_000);
-});
+}
 
 type Echo = { id: number; pace: Pace; chunked: boolean };
 

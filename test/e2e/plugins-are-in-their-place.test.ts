@@ -28,6 +28,17 @@ clusters:
   const right = await runSluice("check", "-c", file);
   assert.equal(right.code, 0, right.stdout + right.stderr);
 
+  // A plugin that sees bodies alone has its place as well.
+  for (const hook of ["request_body", "request_trailers", "response_body", "response_trailers"]) {
+    writeFileSync(join(directory, "bodies.wasm"), makePlugin(hook, "i32.const 0"));
+    writeFileSync(
+      file,
+      config("bodies", "router", "random").replace("plugins:", "plugins:\n  bodies: { wasm: ./bodies.wasm }"),
+    );
+    const bodies = await runSluice("check", "-c", file);
+    assert.equal(bodies.code, 0, bodies.stdout + bodies.stderr);
+  }
+
   writeFileSync(file, config("router", "filter", "filter"));
   const wrong = await runSluice("check", "-c", file);
   assert.equal(wrong.code, 1);
