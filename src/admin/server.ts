@@ -8,6 +8,7 @@ import { isIP } from "node:net";
 import { hostname } from "node:os";
 import type { Address } from "../config/schema.ts";
 import type { ClusterStatus, PluginStatus, Status } from "../control/status.ts";
+import type { TraceList } from "../control/traces.ts";
 import type { Log } from "../observe/log.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import { renderPage } from "./page.ts";
@@ -22,12 +23,24 @@ export type AdminOptions = {
   readonly clusters: () => readonly ClusterStatus[];
   readonly plugins: () => readonly PluginStatus[];
   readonly reload: () => Promise<{ readonly result: string }>;
+  /** A dry run of a request as it was sent here. */
+  readonly explain: (request: unknown) => Promise<{ readonly trace: object } | { readonly problem: string }>;
+  readonly traces: { list(): TraceList; get(id: string): object | null };
 };
 
 export type AdminServer = { readonly url: string; close(): Promise<void> };
 
 type Answer = { readonly status: number; readonly type: string; readonly body: string; readonly allow?: string };
-type Handler = (options: AdminOptions) => Answer | Promise<Answer>;
+type Call = {
+  /** What stands for the last part of the path, where that is any. */
+  readonly name: string;
+  /** The request's body as JSON. @throws BadBody */
+  readonly body: () => Promise<unknown>;
+};
+type Handler = (options: AdminOptions, call: Call) => Answer | Promise<Answer>;
+
+class BadBody extends Error {}
+const MAX_BODY = 2 * 1024 * 1024;
 
 const HTML = "text/html; charset=utf-8";
 
@@ -48,6 +61,19 @@ const ROUTES: Readonly<Record<string, Readonly<Record<string, Handler>>>> = {
   "/api/v1/config": { GET: ({ config }) => json(200, config() ?? {}) },
   "/api/v1/clusters": { GET: ({ clusters }) => json(200, clusters()) },
   "/api/v1/plugins": { GET: ({ plugins }) => json(200, plugins()) },
+  "/api/v1/traces": { GET: ({ traces }) => json(200, traces.list()) },
+  "/api/v1/traces/*": {
+    GET: ({ traces }, { name: id }) => {
+      const found = traces.get(id);
+      return found === null ? json(404, { error: `there is no trace ${id}` }) : json(200, found);
+    },
+  },
+  "/api/v1/explain": {
+    POST: async ({ explain }, { body }) => {
+      const outcome = await explain(await body());
+      return json("problem" in outcome ? 400 : 200, "problem" in outcome ? { error: outcome.problem } : outcome.trace);
+    },
+  },
   "/api/v1/reload": { POST: async ({ reload }) => describeReload(await reload()) },
 };
 
@@ -75,22 +101,49 @@ export async function startAdmin(options: AdminOptions): Promise<AdminServer> {
 }
 
 async function handle(options: AdminOptions, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  // A body is not asked for anywhere; it is read and thrown away.
-  request.resume();
   send(response, await answer(options, request));
+  // A body that nobody asked for is read and thrown away.
+  request.resume();
 }
 
 async function answer(options: AdminOptions, request: IncomingMessage): Promise<Answer> {
   const refusal = checkHost(options.address, request) ?? checkOrigin(request);
   if (refusal !== null) return json(403, { error: refusal });
   const path = (request.url ?? "/").split("?", 1)[0]!;
-  const handlers = Object.hasOwn(ROUTES, path) ? ROUTES[path]! : undefined;
+  const { handlers, name } = findHandlers(path);
   if (handlers === undefined) return json(404, { error: `there is no ${path}` });
   const method = request.method === "HEAD" ? "GET" : (request.method ?? "");
   const handler = Object.hasOwn(handlers, method) ? handlers[method]! : undefined;
   const allow = Object.keys(handlers).join(", ");
   if (handler === undefined) return { ...json(405, { error: `${path} takes ${allow}` }), allow };
-  return handler(options);
+  try {
+    return await handler(options, { name, body: () => readBody(request) });
+  } catch (error) {
+    if (error instanceof BadBody) return json(400, { error: error.message });
+    throw error;
+  }
+}
+
+async function readBody(request: IncomingMessage): Promise<unknown> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > MAX_BODY) throw new BadBody(`the body is over the limit of ${MAX_BODY} bytes`);
+    chunks.push(chunk);
+  }
+  try {
+    return JSON.parse(Buffer.concat(chunks).toString("utf8"));
+  } catch (error) {
+    throw new BadBody(`the body is no JSON: ${(error as Error).message}`);
+  }
+}
+
+function findHandlers(path: string): { handlers: (typeof ROUTES)[string] | undefined; name: string } {
+  if (Object.hasOwn(ROUTES, path)) return { handlers: ROUTES[path], name: "" };
+  const end = path.lastIndexOf("/") + 1;
+  const any = `${path.slice(0, end)}*`;
+  return { handlers: Object.hasOwn(ROUTES, any) ? ROUTES[any] : undefined, name: path.slice(end) };
 }
 
 /** A page that has its own name point at this machine still says that name. */

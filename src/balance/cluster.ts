@@ -5,10 +5,25 @@
 import type { ClusterPlan } from "../control/plan.ts";
 import type { Instance } from "../plugin/host.ts";
 import type { Exchange } from "../proxy/exchange.ts";
-import type { EndpointColumns } from "./columns.ts";
+import { type EndpointColumns, HEALTH } from "./columns.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { EndpointView } from "./endpoint-view.ts";
 import type { Pool, Poolable } from "./pool.ts";
+
+/** An endpoint as it stands when one is picked. */
+export type Candidate = {
+  readonly endpoint: string;
+  readonly weight: number;
+  readonly zone: string;
+  /** Requests in flight over all threads. */
+  readonly inFlight: number;
+  /** Microseconds, decaying average; 0 without a sample. */
+  readonly latency: number;
+  /** Of attempts, decaying average: 0 to 1. */
+  readonly errorRate: number;
+  /** Why it could not be picked: `tried`, `full`, or what keeps traffic from it (`HEALTH`); empty when it could. */
+  readonly out: string;
+};
 
 export type Member = { readonly endpoint: Endpoint; readonly pool: Pool<Poolable> };
 
@@ -57,6 +72,20 @@ export class Cluster {
     const index = (this.strategies[strategy] ?? this.strategies[0])?.pick(exchange, view) ?? -1;
     if (index >= 0 && index < view.count) return view.list[index]!;
     return this.#pickNatively(view);
+  }
+
+  /** All endpoints as they stand for the exchange, those that cannot take it too. */
+  candidates({ tried }: Exchange): Candidate[] {
+    const columns = this.#columns;
+    const limit = this.plan.pool.connections;
+    return this.members.map(({ endpoint }) => {
+      const { slot, address, weight, zone } = endpoint;
+      const inFlight = columns.inFlight(slot);
+      const state = Object.entries(HEALTH).find(([, bit]) => (columns.health[slot]! & bit) !== 0)?.[0];
+      const out = state ?? (tried.includes(slot) ? "tried" : limit > 0 && inFlight >= limit ? "full" : "");
+      const latency = columns.latency[slot]!;
+      return { endpoint: address, weight, zone, inFlight, latency, errorRate: columns.errorRate[slot]! / 1e6, out };
+    });
   }
 
   /** Whether an endpoint but the present one can take the exchange's request: for a further attempt. */

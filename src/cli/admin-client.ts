@@ -9,7 +9,10 @@ export const ADMIN_OPTIONS = {
   admin: { type: "string" },
 } as const;
 
-const TIMEOUT = 30_000;
+/** Nobody answers where the admin interface is. */
+export class NoProxy extends Error {}
+
+const TIMEOUT = 60_000;
 
 /** Where the admin interface is: `--admin host:port` or what the configuration says. @throws Error */
 export async function findAdmin(args: string[]): Promise<string> {
@@ -30,9 +33,11 @@ export async function callAdmin(
   admin: string,
   method: "GET" | "POST",
   path: string,
+  content?: object,
 ): Promise<{ status: number; body: Record<string, unknown> }> {
   const { promise, resolve, reject } = Promise.withResolvers<{ status: number; text: string }>();
-  const call = request({ ...targetOf(admin), path, method, timeout: TIMEOUT }, (response) => {
+  const headers = content === undefined ? {} : { "content-type": "application/json" };
+  const call = request({ ...targetOf(admin), path, method, headers, timeout: TIMEOUT }, (response) => {
     const chunks: Buffer[] = [];
     response.on("data", (chunk: Buffer) => chunks.push(chunk));
     response.on("end", () => resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString() }));
@@ -40,9 +45,9 @@ export async function callAdmin(
   });
   call.on("timeout", () => call.destroy(new Error("no answer in time")));
   call.on("error", (error: NodeJS.ErrnoException) =>
-    reject(new Error(`no proxy answers at ${admin}: ${error.code ?? error.message}`)),
+    reject(new NoProxy(`no proxy answers at ${admin}: ${error.code ?? error.message}`)),
   );
-  call.end();
+  call.end(content === undefined ? undefined : JSON.stringify(content));
   const { status, text } = await promise;
   return { status, body: parseBody(text, admin) };
 }

@@ -4,6 +4,7 @@ import { parseArgs } from "node:util";
 import { formatProblem, loadConfig, loadPlugins } from "../config/load.ts";
 import { checkSettings } from "../config/plugin-schema.ts";
 import type { Config, Problem } from "../config/schema.ts";
+import { planOf } from "./plan-of-file.ts";
 
 export async function run(args: string[]): Promise<number> {
   const { values } = parseArgs({ args, options: { config: { type: "string", short: "c", default: "sluice.yaml" } } });
@@ -24,28 +25,10 @@ export async function run(args: string[]): Promise<number> {
 
 /** Builds the plan of version 1 and runs its guests once, as a proxy does before it serves. */
 async function tryPlugins(config: Config): Promise<readonly Problem[]> {
-  const { BUILTIN_PLUGINS } = await import("../control/app.ts");
   const { tryGuests } = await import("../control/canary.ts");
-  const { listWasmFiles, Modules, readWasmFiles } = await import("../control/modules.ts");
-  const { buildPlan } = await import("../control/plan-builder.ts");
-  const { buildModuleAside } = await import("../plugin/build.ts");
   const { PluginHost } = await import("../plugin/host.ts");
-
-  const modules = new Modules({ build: buildModuleAside, checkSettings, builtins: BUILTIN_PLUGINS });
-  const files = await readWasmFiles(listWasmFiles(config, BUILTIN_PLUGINS).keys());
-  const { plugins, problems } = await modules.load(config, files);
-  if (problems.length > 0) return problems;
-  const built = buildPlan({
-    version: 1,
-    config,
-    plugins,
-    // Names are resolved where the proxy runs; rows and cells are of the memory that its threads share.
-    addresses: new Map(),
-    listeners: new Map(config.listeners.map(({ name, address }) => [name, address])),
-    row: () => 0,
-    cells: () => 0,
-    namespace: () => 0,
-  });
+  const { built, problems } = await planOf(config);
+  if (built === null) return problems;
   const makeHost = (cells: Float64Array) => new PluginHost({ cells, report: () => undefined });
   return tryGuests(makeHost, { built, config, threads: config.workers || availableParallelism() }).problems;
 }

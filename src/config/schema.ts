@@ -2,6 +2,7 @@
  * Every key of the configuration: its type, default, limits and meaning. The type `Config`, the checks with their
  * places, the JSON Schema (`sluice schema`) and docs/configuration.md are made from this file.
  */
+import { NAME } from "../http/head.ts";
 import type { Place } from "./place.ts";
 import {
   convert,
@@ -25,6 +26,7 @@ import {
   adminAddress,
   choice,
   count,
+  debugToken,
   duration,
   endpointAddress,
   fetchTarget,
@@ -39,6 +41,7 @@ import {
   pathPattern,
   pathPrefix,
   pathRegex,
+  percentage,
   queryName,
   queryValue,
   retryReason,
@@ -380,6 +383,31 @@ const cluster = object(
   { later: ["health", "tls"], shorthand: { list: "endpoints" } },
 );
 
+const trace = convert(
+  object({
+    token: optional(
+      debugToken,
+      "A request that carries it is traced; the answer's `x-sluice-trace` names the trace. Without it: none is traced for a token.",
+    ),
+    header: withDefault(
+      fieldName,
+      "x-sluice-debug",
+      "The field that carries the token. With a token set it is taken off every request, whatever it says.",
+    ),
+    sample: withDefault(percentage, "0%", "Of all other requests, those that are traced."),
+    keep: withDefault(count(1, 10_000), 100, "Traces that are kept, the last ones; of 16 MiB in all at most."),
+    mask: withDefault(
+      list(fieldName),
+      [],
+      "Fields and query parameters whose values no trace shows, besides those whose name says that they are secret.",
+    ),
+  }),
+  (value, at, { report }) => {
+    if (value.header in NAME) report(at, `the field ${value.header} has a meaning of its own, expected another`);
+    return value;
+  },
+);
+
 /** The whole file. */
 export const configuration = object({
   workers: withDefault(
@@ -416,6 +444,7 @@ export const configuration = object({
     {},
     "The key-value store.",
   ),
+  trace: withDefault(trace, {}, "Which requests are traced: what each plugin did to them, and why they went where."),
   plugins: withDefault(named(name, plugin), {}, "WebAssembly modules, by the names that rules use."),
   listeners: required(named(name, listener), "Where clients connect."),
   clusters: withDefault(named(name, cluster), {}, "Groups of endpoints that take the same requests."),

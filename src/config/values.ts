@@ -68,6 +68,26 @@ export function count(min: number, max: number): ScalarShape<number> {
   });
 }
 
+/** `0.1%`, as a share of 1. */
+export const percentage: ScalarShape<number> = scalar(
+  "a share from 0% to 100%",
+  { type: "string", pattern: "^\\d+(\\.\\d+)?%$" },
+  (text) => {
+    const value = /^\d+(\.\d+)?%$/.test(text) ? Number(text.slice(0, -1)) / 100 : Number.NaN;
+    return value <= 1 ? value : undefined;
+  },
+);
+
+/** A secret that a header field can carry, and that cannot be guessed. */
+export const debugToken: ScalarShape<string> = scalar(
+  "a token of 16 to 256 visible characters of ASCII",
+  { type: "string", minLength: 16, maxLength: 256 },
+  (text) => {
+    if (/^[\x21-\x7e]{16,256}$/.test(text)) return text;
+    throw new Refusal("the token is not of 16 to 256 visible characters of ASCII");
+  },
+);
+
 export const flag: ScalarShape<boolean> = scalar("true or false", { type: "boolean" }, (text) =>
   text === "true" ? true : text === "false" ? false : undefined,
 );

@@ -16,6 +16,7 @@ import { KeyValueStore, Namespaces } from "../state/store.ts";
 import { tryGuests } from "./canary.ts";
 import { checkConfig } from "./check.ts";
 import { Crew } from "./crew.ts";
+import { ExplainError, Explainer, readExplainRequest } from "./explain.ts";
 import { Listeners } from "./listeners.ts";
 import type { FromThread } from "./messages.ts";
 import { Modules } from "./modules.ts";
@@ -26,6 +27,7 @@ import { Resolver } from "./resolve.ts";
 import { rowsOf, Slots } from "./slots.ts";
 import { describeClusters, describePlugins, describeStatus, type Status } from "./status.ts";
 import { Threads } from "./threads.ts";
+import { Traces } from "./traces.ts";
 import { Versions } from "./versions.ts";
 
 export type AppOptions = {
@@ -85,6 +87,8 @@ export class App {
   readonly #columns: EndpointColumns;
   readonly #counters: Counters;
   readonly #health = new PluginHealth();
+  readonly #traces: Traces;
+  readonly #explainer: Explainer;
   readonly #metrics: Metrics;
   readonly #watch: Watch | null;
   readonly #startedAt = new Date();
@@ -99,10 +103,18 @@ export class App {
     this.log = createLog(options.logLevel ?? config.log.level);
     const count = this.#workers(config);
     const places = Math.max(MIN_PLACES, 4 * availableParallelism(), 2 * count);
+    this.#traces = new Traces(config.trace.keep);
     this.#columns = EndpointColumns.allocate(count, places);
     this.#counters = new Counters();
     const keyValue = new KeyValueStore(KeyValueStore.allocate(config.kv.size), MAIN_THREAD);
     const namespaces = new Namespaces();
+    this.#explainer = new Explainer({
+      plan: () => this.#reloader.current?.plan ?? null,
+      columns: this.#columns,
+      keyValue,
+      // Above those of all data threads.
+      thread: places,
+    });
     this.#threads = new Threads(
       {
         places,
@@ -243,9 +255,20 @@ export class App {
         return current === null ? [] : describePlugins(current.plan, this.#counters, this.#health);
       },
       reload: () => this.#reloader.reload("asked for by the admin interface"),
+      traces: this.#traces,
+      explain: (request) => this.#explain(request),
     }).catch((error: Error) => {
       throw new StartError([error.message]);
     });
+  }
+
+  async #explain(request: unknown): Promise<{ trace: object } | { problem: string }> {
+    try {
+      return { trace: await this.#explainer.explain(readExplainRequest(request)) };
+    } catch (error) {
+      if (error instanceof ExplainError) return { problem: error.message };
+      throw error;
+    }
   }
 
   /** Data threads that a configuration asks for; the command line wins. */
@@ -259,6 +282,7 @@ export class App {
     );
     if (fixed.length > 0) this.log.warn({ keys: fixed }, "these settings take effect at the next start");
     this.log.level = this.#options.logLevel ?? config.log.level;
+    this.#traces.keep(config.trace.keep);
     const { admin, kv } = this.#config;
     this.#config = { ...config, admin, kv };
   }
@@ -272,6 +296,7 @@ export class App {
 
   #receive(thread: number, message: FromThread): void {
     if (message.type === "log") this.log[message.level]({ thread, ...message.fields }, message.message);
+    else if (message.type === "trace") this.#traces.add(thread, message.record, message.dropped);
     else if (message.type === "plugin") this.#health.receive(thread, message);
     else if (message.type === "inherited") this.#listeners.inherit(message.address);
     else if (message.type === "drained") {

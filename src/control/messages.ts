@@ -2,6 +2,7 @@
 import type { BoundSocket } from "node:net";
 import type { MessagePort } from "node:worker_threads";
 import type { PluginNews } from "../plugin/report.ts";
+import type { TraceRecord } from "../proxy/trace.ts";
 import type { Plan } from "./plan.ts";
 
 /** `workerData` of a data thread. */
@@ -54,5 +55,7 @@ export type FromThread =
   | ({ type: "plugin" } & PluginNews)
   /** The listening socket of a thread that leaves was taken over. */
   | { type: "inherited"; address: string }
+  /** A traced exchange has ended; so many were too many to be traced since the last. */
+  | { type: "trace"; record: TraceRecord; dropped: number }
   /** A line for the program's log. */
   | { type: "log"; level: "debug" | "info" | "warn" | "error"; message: string; fields: Record<string, unknown> };

@@ -23,6 +23,7 @@ import type {
   Plan,
   RouteAction,
   RoutePlan,
+  TracePlan,
 } from "./plan.ts";
 
 export type PlanSources = {
@@ -78,6 +79,7 @@ class PlanBuilder {
       clusters,
       listeners,
       accessLog: config.log.access,
+      trace: this.#trace(config),
     };
     return { plan, places: this.#places };
   }
@@ -117,6 +119,12 @@ class PlanBuilder {
 
   #namespaces(names: readonly string[]): NamespacePlan[] {
     return [...new Set(names)].map((name) => ({ name, number: this.#sources.namespace(name) }));
+  }
+
+  /** What is hidden from one plugin is kept from whoever looks at a trace, too. */
+  #trace({ trace: { header, token, sample, mask } }: Config): TracePlan {
+    const hidden = this.#instances.flatMap((instance) => instance.hidden);
+    return { header, token: token ?? "", sample, mask: [...new Set([...mask, ...hidden])] };
   }
 
   #module(module: ModulePlan): number {

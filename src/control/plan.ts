@@ -14,6 +14,19 @@ export type Plan = {
   readonly clusters: readonly ClusterPlan[];
   readonly listeners: readonly ListenerPlan[];
   readonly accessLog: boolean;
+  readonly trace: TracePlan;
+};
+
+/** Which requests are traced, and what of them is not shown. */
+export type TracePlan = {
+  /** Lower-case name of the field that carries the token. */
+  readonly header: string;
+  /** Empty: no token is known. */
+  readonly token: string;
+  /** Of all other requests, 0 to 1. */
+  readonly sample: number;
+  /** Lower-case names of fields and query parameters: those configured, and those hidden from any plugin. */
+  readonly mask: readonly string[];
 };
 
 /** One configuration of one plugin. Chains, routers and strategies name instances by index into `Plan.instances`. */

@@ -1,15 +1,10 @@
-/**
- * Composition root of one data thread: joins the rooms, and speaks with the main thread. It builds each version aside,
- * takes it with one assignment, and disposes the old one when its last exchange has ended.
- */
-import { BlockList, isIPv4 } from "node:net";
 import { parentPort, workerData } from "node:worker_threads";
 import { Cluster, type Member } from "../balance/cluster.ts";
 import { EndpointColumns } from "../balance/columns.ts";
 import { Endpoint } from "../balance/endpoint.ts";
 import { Pool, type Poolable } from "../balance/pool.ts";
 import type { FromThread, ThreadInit, ToThread } from "../control/messages.ts";
-import type { ClusterPlan, ListenerPlan, Plan, RoutePlan } from "../control/plan.ts";
+import type { ClusterPlan, Plan } from "../control/plan.ts";
 import { AccessLog } from "../observe/access-log.ts";
 import { LISTENER_CELLS, THREAD_CELLS } from "../observe/series.ts";
 import { type Instance, type InstanceSet, PluginHost } from "../plugin/host.ts";
@@ -18,12 +13,13 @@ import { Client } from "../proxy/client.ts";
 import { Clock, TICK } from "../proxy/clock.ts";
 import type { Report, ThreadContext } from "../proxy/context.ts";
 import { Pipeline } from "../proxy/pipeline.ts";
-import { type ListenerState, type RouteState, Snapshot } from "../proxy/snapshot.ts";
-import { Router } from "../route/match.ts";
+import { type ListenerState, Snapshot } from "../proxy/snapshot.ts";
+import { makeTracer } from "../proxy/tracer.ts";
 import { KeyValueStore } from "../state/store.ts";
 import { Links } from "./links.ts";
 import { Listener } from "./listener.ts";
 import { Origins, Outgoing } from "./outgoing.ts";
+import { listenerState, ownStates } from "./states.ts";
 
 /** What a connection may take until its next request, which says that it is its last, when its thread leaves. */
 const LAST_REQUEST = 2000;
@@ -65,6 +61,7 @@ class DataThread {
       cells,
       accessLog: new AccessLog({ fd: 1, cells }),
       report,
+      traced: (record, dropped) => post({ type: "trace", record, dropped }),
     };
     this.#pipeline = new Pipeline(this.#context);
     this.#pipeline.onClientClosed = (client) => this.#clientClosed(client);
@@ -137,6 +134,7 @@ class DataThread {
       );
       const snapshot = new Snapshot(plan.version, clusters, strategyNames, () => this.#dispose(plan.version));
       snapshot.own = ownStates(snapshot);
+      snapshot.tracer = makeTracer(plan.trace);
       outgoing.snapshot = snapshot;
       for (const listener of plan.listeners)
         snapshot.listeners.set(listener.address, listenerState(listener, snapshot, instances.instances));
@@ -297,84 +295,6 @@ class DataThread {
     this.#plugins.stopTicks();
     void this.#context.accessLog.close().then(() => post({ type: "drained" }));
   }
-}
-
-function listenerState(plan: ListenerPlan, snapshot: Snapshot, instances: readonly Instance[]): ListenerState {
-  return {
-    plan,
-    snapshot,
-    ...chainOf(plan.chain, instances),
-    router: new Router(plan.routes),
-    routes: plan.routes.map((route) => routeState(route, instances, snapshot.clusters.length)),
-    trusted: plan.trustedProxies.length === 0 ? null : blockList(plan.trustedProxies),
-  };
-}
-
-/** Where requests of plugins stand: one attempt, and another when the connection is refused. */
-function ownStates(snapshot: Snapshot): NonNullable<Snapshot["own"]> {
-  const plan: ListenerPlan = {
-    name: "",
-    address: "",
-    protocol: "http",
-    timeouts: { head: 0, body: 0, write: 0, idle: 0 },
-    limits: { head: 0, target: 0, headers: 0, body: 0, connections: 0 },
-    trustedProxies: [],
-    halfClose: false,
-    chain: [],
-    routes: [],
-    cells: -1,
-    requestCells: -1,
-    durationCells: -1,
-  };
-  const route: RouteState = {
-    name: "",
-    chain: [],
-    hooks: 0,
-    action: { kind: "cluster", cluster: 0 },
-    router: null,
-    timeout: 0,
-    attempts: 1,
-    retryConnect: true,
-    retryStatuses: [],
-    requestCells: new Int32Array(0),
-    unansweredCells: -1,
-    durationCells: -1,
-  };
-  const listener = { plan, snapshot, chain: [], hooks: 0, router: new Router([]), routes: [route], trusted: null };
-  return { listener, route };
-}
-
-function chainOf(indices: readonly number[], instances: readonly Instance[]): { chain: Instance[]; hooks: number } {
-  const chain = indices.map((index) => instances[index]!);
-  return { chain, hooks: chain.reduce((hooks, instance) => hooks | instance.hooks, 0) };
-}
-
-function routeState(plan: RoutePlan, instances: readonly Instance[], clusters: number): RouteState {
-  const requestCells = new Int32Array(clusters).fill(-1);
-  for (const { cluster, cells } of plan.requestCells) requestCells[cluster] = cells;
-  return {
-    name: plan.name,
-    ...chainOf(plan.chain, instances),
-    action: plan.action,
-    router: plan.action.kind === "router" ? instances[plan.action.instance]! : null,
-    timeout: plan.timeout,
-    attempts: plan.retry.attempts,
-    retryConnect: plan.retry.connect,
-    retryStatuses: plan.retry.statuses,
-    requestCells,
-    unansweredCells: plan.unansweredCells,
-    durationCells: plan.durationCells,
-  };
-}
-
-function blockList(blocks: readonly string[]): BlockList {
-  const list = new BlockList();
-  for (const block of blocks) {
-    const [address = "", prefix] = block.split("/");
-    const family = isIPv4(address) ? "ipv4" : "ipv6";
-    list.addSubnet(address, prefix === undefined ? (family === "ipv4" ? 32 : 128) : Number(prefix), family);
-  }
-  return list;
 }
 
 const thread = new DataThread(workerData as ThreadInit);

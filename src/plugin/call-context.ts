@@ -6,7 +6,7 @@ import type { EndpointView } from "../balance/endpoint-view.ts";
 import { Head } from "../http/head.ts";
 import type { Exchange } from "../proxy/exchange.ts";
 import type { Piece } from "../proxy/piece.ts";
-import { FUEL, HEADERS, HOOK, type LEVEL, STATUS } from "./abi.ts";
+import { FUEL, HEADERS, HOOK, IMPORTS, type LEVEL, STATUS } from "./abi.ts";
 import type { SavedState } from "./calls-state.ts";
 import { Fault } from "./fault.ts";
 import type { FetchAnswer, Fetcher } from "./fetcher.ts";
@@ -49,6 +49,14 @@ export interface Configuration {
   log(level: keyof typeof LEVEL, hook: number, text: string): boolean;
 }
 
+/** What a traced call is told while it runs (`proxy/trace.ts`). */
+export interface Tally {
+  /** Calls that wait are answered at once: nothing is really done. */
+  readonly instant: boolean;
+  count(hostCall: string): void;
+  log(level: string, text: string): void;
+}
+
 /** `hook` while start-up code runs. */
 export const STARTING = -1;
 
@@ -86,6 +94,8 @@ export class CallContext {
   debt = 0;
   #step = DEBT_STEP;
   logLines = 0;
+  /** Set around a call that is traced. */
+  tally: Tally | null = null;
   /** What is being saved or restored; null but for those hooks. */
   state: SavedState | null = null;
   /** `respond` was called in this hook call. */
@@ -184,7 +194,8 @@ export class CallContext {
 
   /** Sets how much debt may be: a guest with little fuel is held to it closely. */
   allow(fuel: number): void {
-    this.#step = Math.min(DEBT_STEP, fuel);
+    // Of a call that is traced each host call goes the slow way, where it is counted: all others pay nothing for that.
+    this.#step = this.tally === null ? Math.min(DEBT_STEP, fuel) : -1;
   }
 
   /** Forgets the exchange, so that nothing of it is kept alive or reached. */
@@ -201,7 +212,12 @@ export class CallContext {
     this.busy = true;
     const { length } = this.memory.refresh();
     // More bytes than there are cost nothing: the check of the range that follows ends the guest.
-    if ((this.debt += FUEL.hostCall + (bytes <= length ? bytes >>> 6 : 0)) > this.#step) this.#settle();
+    if ((this.debt += FUEL.hostCall + (bytes <= length ? bytes >>> 6 : 0)) > this.#step) this.#enterSlowly();
+  }
+
+  #enterSlowly(): void {
+    this.tally?.count(callerOf(this.enter));
+    this.#settle();
   }
 
   /** Ends it. */
@@ -360,6 +376,25 @@ export class CallContext {
     }
     this.#dirty = 0;
   }
+}
+
+const HOST_CALLS: ReadonlySet<string> = new Set(Object.values(IMPORTS).flatMap((group) => Object.keys(group)));
+/** `enter` is called by the host call, or by a helper of it. */
+const FRAMES = 4;
+
+/**
+ * The name of the host call that called `enter`: that of its function, which is the import's (a test holds it). Read off
+ * the stack, so that calls which are not traced need no wrapper and no further argument.
+ */
+function callerOf(enter: CallContext["enter"]): string {
+  const holder: { stack?: string } = {};
+  const { stackTraceLimit } = Error;
+  Error.stackTraceLimit = FRAMES;
+  Error.captureStackTrace(holder, enter);
+  Error.stackTraceLimit = stackTraceLimit;
+  for (const [, name = ""] of (holder.stack ?? "").matchAll(/^\s*at (?:[\w$]+\.)*([\w$]+) \(/gm))
+    if (HOST_CALLS.has(name)) return name;
+  return "unknown";
 }
 
 /** Of a part number that exists. */

@@ -94,6 +94,7 @@ function makeLogCalls(context: CallContext) {
       if (context.configuration === null) return context.leave(STATUS.notHere);
       context.logLines++;
       const line = takeLine(context, text, length);
+      context.tally?.log(name, line);
       return context.leave(context.configuration.log(name, context.hook, line) ? STATUS.ok : STATUS.tooLarge);
     },
   };

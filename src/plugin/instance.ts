@@ -296,11 +296,18 @@ export class PluginInstance implements Instance, Member, WaitingHost {
 
   async enter(guest: Guest, hook: number, exchange: Exchange | null): Promise<number> {
     const fuel = this.#fuel;
+    const traced = exchange?.trace?.enter(exchange, hook, this.plugin) ?? null;
+    let result: number | null = null;
+    guest.context.tally = traced;
     this.#cells[this.#callCells + hook]!++;
     try {
-      return await guest.runWaiting(hook, this.id, fuel, this, exchange);
+      result = await guest.runWaiting(hook, this.id, fuel, this, exchange);
+      return result;
     } finally {
-      this.#cells[this.#fuelCells + hook]! += guest.spent(fuel);
+      const spent = guest.spent(fuel);
+      this.#cells[this.#fuelCells + hook]! += spent;
+      guest.context.tally = null;
+      if (exchange !== null) traced?.leave(exchange, result, spent);
     }
   }
 
@@ -312,6 +319,7 @@ export class PluginInstance implements Instance, Member, WaitingHost {
   bear(guest: Guest | null, hook: number, exchange: Exchange | null, error: unknown): number {
     const failure = explain(guest, error);
     this.#countFailure(hook, failure);
+    exchange?.trace?.failed(hook, this.plugin, failure);
     guest?.context.rollback();
     guest?.context.end();
     // What had no guest yet says nothing of whether one can be made.
@@ -333,6 +341,7 @@ export class PluginInstance implements Instance, Member, WaitingHost {
   /** In quarantine there is no guest: nothing runs, and the policy is that of a failure. */
   #refuse(hook: number, exchange: Exchange): number {
     this.#countRefused(hook);
+    exchange.trace?.refused(hook, this.plugin);
     return this.#bear(exchange);
   }
 
@@ -359,6 +368,7 @@ export class PluginInstance implements Instance, Member, WaitingHost {
   }
 
   #run(guest: Guest, hook: number, exchange: Exchange | null, view: EndpointView | null): number {
+    if (exchange !== null && exchange.trace !== null) return this.#runTraced(guest, hook, exchange, view);
     const fuel = this.#fuel;
     this.#cells[this.#callCells + hook]!++;
     try {
@@ -368,10 +378,28 @@ export class PluginInstance implements Instance, Member, WaitingHost {
     }
   }
 
+  #runTraced(guest: Guest, hook: number, exchange: Exchange, view: EndpointView | null): number {
+    const fuel = this.#fuel;
+    const call = exchange.trace!.enter(exchange, hook, this.plugin);
+    let result: number | null = null;
+    guest.context.tally = call;
+    this.#cells[this.#callCells + hook]!++;
+    try {
+      result = guest.run(hook, this.id, fuel, this, exchange, view);
+      return result;
+    } finally {
+      const spent = guest.spent(fuel);
+      this.#cells[this.#fuelCells + hook]! += spent;
+      guest.context.tally = null;
+      call.leave(exchange, result, spent);
+    }
+  }
+
   /** Drops the hook's edits, ends the guest, counts and tells. */
   #fail(hook: number, guest: Guest | null, error: unknown): void {
     const failure = explain(guest, error);
     this.#countFailure(hook, failure);
+    guest?.context.exchange?.trace?.failed(hook, this.plugin, failure);
     guest?.context.rollback();
     guest?.context.end();
     this.#holder.fail(guest, hook, failure);

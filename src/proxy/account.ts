@@ -13,6 +13,7 @@ export function endAttempt(context: ThreadContext, x: Exchange, status: number, 
   const { endpoint } = x.attempt;
   if (endpoint === null) return;
   x.attempt.endpoint = null;
+  if (x.trace !== null) x.trace.attempted(x, endpoint.address, status, failed);
   const { columns, thread, cells } = context;
   columns.addInFlight(thread, endpoint.slot, -1);
   if (status === 0 && !failed) return;

@@ -11,6 +11,7 @@ import type { Carry } from "./carry.ts";
 import type { ProxyError } from "./error.ts";
 import type { Piece } from "./piece.ts";
 import type { ListenerState, RouteState } from "./snapshot.ts";
+import type { Trace } from "./trace.ts";
 import type { Upstream } from "./upstream.ts";
 import type { Wire } from "./wire.ts";
 
@@ -128,6 +129,8 @@ export class Exchange {
   bytesSent = 0;
 
   client: ClientSide | null = null;
+  /** Its way is recorded; null for nearly all. */
+  trace: Trace | null = null;
   /** It is a plugin's own request: told to no listener, log or counter of requests. */
   own = false;
   listener: ListenerState | null = null;
@@ -234,6 +237,7 @@ export class Exchange {
     this.bytesReceived = 0;
     this.bytesSent = 0;
     this.client = null;
+    this.trace = null;
     this.own = false;
     this.listener = null;
     this.route = null;

@@ -25,6 +25,7 @@ import { OwnRequest } from "./own-request.ts";
 import { prepareErrorAnswer, prepareLocalAnswer } from "./reply.ts";
 import type { RouteState, Snapshot } from "./snapshot.ts";
 import { countEntered, hold, instanceAt, stagesAnswer, stagesRequest } from "./stages.ts";
+import type { Trace } from "./trace.ts";
 import { Upstream } from "./upstream.ts";
 import type { Wire } from "./wire.ts";
 
@@ -112,8 +113,11 @@ export class Pipeline implements Corridor {
   /** The first rule that matches and whose router, if it has one, does not pass. */
   #route(x: Exchange): number {
     const { router, routes } = x.listener!;
-    for (let at = router.match(x.request, 0); at >= 0; at = router.match(x.request, at + 1)) {
+    let from = 0;
+    for (let at = router.match(x.request, 0); at >= 0; at = router.match(x.request, from)) {
       const route = routes[at]!;
+      if (x.trace !== null) x.trace.rules(x, from, at);
+      from = at + 1;
       if (route.router !== null) {
         const chosen = x.chosenCluster;
         x.chosenCluster = -1;
@@ -126,8 +130,13 @@ export class Pipeline implements Corridor {
       }
       x.route = route;
       x.routeName = route.name;
+      if (x.trace !== null) x.trace.routed(route.name);
       if (route.timeout > 0) x.deadline = x.headAt + route.timeout;
       return PHASE.chain;
+    }
+    if (x.trace !== null) {
+      x.trace.rules(x, from, -1);
+      x.trace.routed(null);
     }
     return this.error(x, ERROR.noRoute, "no rule of the listener matches");
   }
@@ -162,6 +171,7 @@ export class Pipeline implements Corridor {
     const { strategyNames } = x.listener!.snapshot;
     const strategy = x.chosenStrategy < 0 ? 0 : cluster.strategyNamed(strategyNames[x.chosenStrategy]);
     const endpoint = cluster.pick(x, strategy);
+    if (x.trace !== null) x.trace.picked(x, strategy, endpoint === null ? null : endpoint.address);
     if (endpoint === null) {
       // What the last attempt failed with says more than that there is nobody left to try.
       return x.error !== null
@@ -188,6 +198,10 @@ export class Pipeline implements Corridor {
     x.sentHead = isHeadMethod(x.request);
     x.idempotent = isIdempotent(x.request);
     this.#context.columns.addInFlight(this.#context.thread, endpoint.slot, 1);
+    if (x.trace !== null && x.trace.dry !== null) {
+      x.trace.dry.answer(x);
+      return PHASE.answered;
+    }
     const pool = cluster.poolOf(endpoint) as Pool<Upstream>;
     let upstream = x.fresh ? null : pool.take();
     attempt.reused = upstream !== null;
@@ -241,6 +255,7 @@ export class Pipeline implements Corridor {
   }
 
   #send(x: Exchange): number {
+    if (x.trace !== null) x.trace.tell(x);
     const more = x.client!.answer(x);
     if (x.localStatus !== 0 || x.bodyDone) {
       this.abandonAttempt(x); // of a body that is not to follow this head
@@ -283,6 +298,7 @@ export class Pipeline implements Corridor {
     const { clusters } = x.listener!.snapshot;
     x.cluster = clusters[x.chosenCluster >= 0 ? x.chosenCluster : clusterOf(x.route!)]!;
     x.clusterName = x.cluster.plan.name;
+    if (x.trace !== null) x.trace.clusterTaken(x);
   }
 
   /** The answer's head through the chains, last first: OUTCOME.continue, or waiting. */
@@ -331,6 +347,8 @@ export class Pipeline implements Corridor {
     x.begun = true;
     this.#count(x);
     believeForwarded(x);
+    const { tracer } = x.listener!.snapshot;
+    if (tracer !== null) tracer.consider(x);
     this.advance(x);
   }
 
@@ -539,12 +557,24 @@ export class Pipeline implements Corridor {
     }
   }
 
+  #tell(x: Exchange, trace: Trace): void {
+    try {
+      const { tracer } = x.listener!.snapshot;
+      const dropped = tracer === null ? 0 : tracer.dropped;
+      if (tracer !== null) tracer.dropped = 0;
+      this.#context.traced(trace.record(x), dropped);
+    } catch (error) {
+      this.internal(null, error);
+    }
+  }
+
   /** Whatever goes wrong in telling of it, the exchange ends and gives back what it held. */
   #finish(x: Exchange): void {
     const client = x.client!;
     const { snapshot } = x.listener!;
     if (x.suspension !== null || x.requestSuspension !== null) this.interrupt(x);
     if (!x.own) this.#record(x);
+    if (x.trace !== null) this.#tell(x, x.trace);
     try {
       client.finished(x);
     } catch (error) {

@@ -7,6 +7,7 @@ import type { Cluster } from "../balance/cluster.ts";
 import type { ListenerPlan, RouteAction } from "../control/plan.ts";
 import type { Instance } from "../plugin/host.ts";
 import type { Router } from "../route/match.ts";
+import type { Tracer } from "./tracer.ts";
 
 export type RouteState = {
   readonly name: string;
@@ -46,6 +47,8 @@ export class Snapshot {
   readonly strategyNames: readonly string[];
   /** Where requests of plugins stand: in no chain, counted nowhere. */
   own: { readonly listener: ListenerState; readonly route: RouteState } | null = null;
+  /** Which requests are traced; null where none is. */
+  tracer: Tracer | null = null;
   #exchanges = 0;
   #retired = false;
   readonly #dispose: () => void;

@@ -24,11 +24,34 @@ const AMPERSAND = 38;
 const EQUALS = 61;
 const PERCENT = 37;
 
+/** Keys of a rule in the order in which they are tried, as the configuration names them. */
+const TARGET_KEYS = [
+  ["path", "path"],
+  ["prefix", "prefix"],
+  ["method", "methods"],
+  ["headers", "headers"],
+  ["query", "query"],
+  ["regex", "regex"],
+] as const satisfies readonly (readonly [string, keyof Rule])[];
+const EMPTY_RULE = compileRule({});
+
 export class Router {
   readonly #rules: readonly Rule[];
 
   constructor(routes: readonly { readonly match: MatchPlan }[]) {
     this.#rules = routes.map((route) => compileRule(route.match));
+  }
+
+  /** Which key of a rule's `match` does not hold for the head; empty when all do. */
+  explain(head: Head, rule: number): string {
+    const compiled = this.#rules[rule]!;
+    const { bytes, parts } = head;
+    const hostStart = parts[PART.authority]!;
+    const hostEnd = findHostEnd(bytes, hostStart, parts[PART.authority + 1]!);
+    if (compiled.host !== null && !matchesHost(compiled.host, compiled.wild, bytes, hostStart, hostEnd)) return "host";
+    for (const [name, key] of TARGET_KEYS)
+      if (!matchesTarget({ ...EMPTY_RULE, [key]: compiled[key] }, head)) return name;
+    return "";
   }
 
   /** The index of the first rule at or after `from` that the head matches, or -1. */

@@ -21,17 +21,10 @@ import { HOOKS, type Hook } from "../../plugin/abi.ts";
 import type { ModulePlan } from "../../plugin/build.ts";
 import { SavedState } from "../../plugin/calls-state.ts";
 import type { Exchange } from "../../proxy/exchange.ts";
+import { compare, takePicture } from "../../proxy/picture.ts";
 import { Piece } from "../../proxy/piece.ts";
 import { TestEndpoints } from "./endpoints.ts";
-import {
-  answerExchange,
-  compare,
-  makeExchange,
-  makeTrailers,
-  readAnswer,
-  readFields,
-  takePicture,
-} from "./messages.ts";
+import { answerExchange, makeExchange, makeTrailers, readAnswer, readFields } from "./messages.ts";
 import { readMetric } from "./metrics.ts";
 import { type Called, Runner } from "./runner.ts";
 import { StoreView } from "./store.ts";

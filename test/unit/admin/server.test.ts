@@ -3,6 +3,7 @@ import { request } from "node:http";
 import { type TestContext, test } from "node:test";
 import { type AdminOptions, startAdmin } from "../../../src/admin/server.ts";
 import type { Status } from "../../../src/control/status.ts";
+import { Traces } from "../../../src/control/traces.ts";
 import { createLog } from "../../../src/observe/log.ts";
 
 type Answer = { status: number; body: string; headers: NodeJS.Dict<string | string[]> };
@@ -28,6 +29,8 @@ async function start(t: TestContext, parts: Partial<AdminOptions> = {}) {
     metrics: { contentType: "text/plain", render: async () => "sluice_config_version 1\n" },
     status: () => STATE,
     config: () => ({ text: "listeners: {}" }),
+    traces: new Traces(1),
+    explain: async () => ({ problem: "not here" }),
     clusters: () => [],
     plugins: () => [],
     reload: async () => {

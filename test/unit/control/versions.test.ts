@@ -11,6 +11,7 @@ const planOf = (version: number): Plan => ({
   clusters: [],
   listeners: [],
   accessLog: false,
+  trace: { header: "x-sluice-debug", token: "", sample: 0, mask: [] },
 });
 
 /** Two threads that do as they are told, by what `behave` answers to a message. */

@@ -61,7 +61,15 @@ async function makeFresh(t: TestContext): Promise<{ fresh: Socket; client: Socke
 
 test("a connection from a thread that took a version a moment earlier waits until it is taken here too", async (t) => {
   const { tell, says } = await startThread(t);
-  const plan: Plan = { version: 1, modules: [], instances: [], clusters: [], listeners: [listener], accessLog: false };
+  const plan: Plan = {
+    version: 1,
+    modules: [],
+    instances: [],
+    clusters: [],
+    listeners: [listener],
+    accessLog: false,
+    trace: { header: "x-sluice-debug", token: "", sample: 0, mask: [] },
+  };
   tell({ type: "prepare", plan, sockets: [] });
   await says("ready");
   const { port1, port2 } = new MessageChannel();

@@ -97,6 +97,7 @@ export class Plane {
       cells,
       accessLog: new AccessLog({ fd: 1, cells }),
       report: (_level, message) => this.reports.push(message),
+      traced: () => {},
     };
     const pipeline = new Pipeline(this.context);
     this.pipeline = pipeline;

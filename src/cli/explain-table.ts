@@ -1,0 +1,126 @@
+/** A trace as a table of at most 100 columns. */
+import type { Candidate } from "../balance/cluster.ts";
+import type { HookStep, Step, TraceRecord } from "../proxy/trace.ts";
+
+const WIDTH = 100;
+const INDENT = "      ";
+
+export function formatTrace(trace: TraceRecord): string {
+  const { request, client, listener, version, why } = trace;
+  const lines = [
+    `${request.method} ${request.target}`,
+    `  host ${request.authority}, from ${client}, listener ${listener}, version ${version}`,
+    why === "explain" ? "  dry run: fresh guests, nothing was sent or kept" : `  ${trace.time}, traced for a ${why}`,
+    "",
+    ...trace.steps.flatMap((step, index) => formatStep(step, index + 1, why === "explain")),
+    "",
+    ...formatAnswer(trace),
+  ];
+  if (trace.cut) lines.push("the trace was too long: values are cut (…), or steps are missing");
+  return lines.map((line) => `${cut(line.trimEnd())}\n`).join("");
+}
+
+function formatStep(step: Step, number: number, dry: boolean): string[] {
+  const row = (what: string, name: string, rest: string) =>
+    `${String(number).padStart(3)}  ${what.padEnd(17)} ${name.padEnd(22)} ${rest}`;
+  switch (step.step) {
+    case "hook":
+      return [row(step.hook, step.plugin, describeCall(step)), ...describeHook(step)];
+    case "route":
+      return [
+        row("route", step.route ?? "none", step.route === null ? "no rule matches" : ""),
+        ...step.rules.map(({ name, failed }) => `${INDENT}${name}: ${failed === "" ? "matches" : `not its ${failed}`}`),
+      ];
+    case "cluster":
+      return [
+        row("cluster", step.cluster, `by ${step.by === "plugin" ? (step.plugin ?? "a plugin") : `the ${step.by}`}`),
+      ];
+    case "pick":
+      return [
+        row("pick", step.endpoint ?? "none", describePicker(step.by, step.strategy)),
+        ...formatCandidates(step.candidates, step.endpoint),
+      ];
+    case "attempt": {
+      const came = step.status === 0 ? (step.error ?? "given up") : String(step.status);
+      const connection = step.reused ? ", kept connection" : "";
+      return [row("attempt", step.endpoint, dry ? `${came} (made up)` : `${came}, ${time(step.took)}${connection}`)];
+    }
+  }
+}
+
+function describeCall({ result, took, fuel, body }: HookStep): string {
+  const size = body === undefined ? "" : `, ${body.before} → ${body.after} bytes${body.last ? ", the last" : ""}`;
+  return `${result}, ${time(took)}, ${fuel} fuel${size}`;
+}
+
+function describeHook({ calls, edits, failure, cluster, strategy, log }: HookStep): string[] {
+  const lines: string[] = [];
+  const counted = Object.entries(calls).map(([name, count]) => (count === 1 ? name : `${name} ×${count}`));
+  lines.push(...wrap(counted));
+  if (failure !== undefined) lines.push(`${INDENT}${failure.reason}: ${failure.message}`);
+  for (const { of, what, before, after } of edits) {
+    const name = `${of === "response" ? "answer's " : ""}${what}`;
+    if (before.length === 0) lines.push(`${INDENT}+ ${name}: ${after.join(", ")}`);
+    else if (after.length === 0) lines.push(`${INDENT}- ${name}: ${before.join(", ")}`);
+    else lines.push(`${INDENT}~ ${name}: ${before.join(", ")} → ${after.join(", ")}`);
+  }
+  if (cluster !== undefined) lines.push(`${INDENT}chose the cluster ${cluster}`);
+  if (strategy !== undefined) lines.push(`${INDENT}chose the strategy ${strategy}`);
+  for (const { level, text } of log) lines.push(`${INDENT}log ${level}: ${text.replaceAll(/[\r\n]+/g, " ")}`);
+  return lines;
+}
+
+function wrap(words: readonly string[]): string[] {
+  const lines: string[] = [];
+  for (const word of words) {
+    const last = lines.at(-1);
+    if (last !== undefined && last.length + word.length + 2 <= WIDTH) lines[lines.length - 1] = `${last}, ${word}`;
+    else lines.push(`${INDENT}${word}`);
+  }
+  return lines;
+}
+
+function describePicker(by: "strategy" | "native" | "nobody", strategy: string): string {
+  if (by === "strategy") return `by ${strategy}`;
+  if (by === "native") return `the least loaded, since ${strategy} did not answer`;
+  return "no endpoint can take the request";
+}
+
+function formatCandidates(candidates: readonly Candidate[], picked: string | null): string[] {
+  const width = Math.max(24, ...candidates.map(({ endpoint }) => endpoint.length));
+  const row = (endpoint: string, ...rest: string[]) =>
+    `${endpoint.padEnd(width)}${rest.map((text, i) => (i < 4 ? text.padStart(11) : `  ${text}`)).join("")}`;
+  return [
+    `${INDENT}  ${row("", "weight", "in flight", "latency", "errors")}`,
+    ...candidates.map(({ endpoint, weight, inFlight, latency, errorRate, zone, out }) => {
+      const values = [String(weight), String(inFlight), time(latency), `${(errorRate * 100).toFixed(1)} %`];
+      const notes = [zone === "" ? "" : `zone ${zone}`, out].filter(Boolean).join(", ");
+      return `${INDENT}${endpoint === picked ? "→" : " "} ${row(endpoint, ...values, notes)}`;
+    }),
+  ];
+}
+
+function formatAnswer({ answer, why, took }: TraceRecord): string[] {
+  const { status, by, error, problem, headers, body } = answer;
+  const who =
+    by === "endpoint"
+      ? why === "explain"
+        ? "made up"
+        : "of the endpoint"
+      : `of ${by === "plugin" ? "a plugin" : "Sluice"}`;
+  const cause = error === undefined ? "" : `: ${error}, ${problem}`;
+  return [
+    `answer ${status}, ${who}${cause}, ${body} bytes, after ${time(took)}`,
+    ...headers.map(([name, value]) => `  ${name}: ${value}`),
+  ];
+}
+
+function time(micros: number): string {
+  return micros < 10_000 ? `${micros} µs` : `${(micros / 1000).toFixed(1)} ms`;
+}
+
+/** What a client or a plugin wrote may not steer the terminal. */
+function cut(line: string): string {
+  const plain = line.replaceAll(/[\0-\x1f\x7f-\x9f]/g, "?");
+  return plain.length <= WIDTH ? plain : `${plain.slice(0, WIDTH - 1)}…`;
+}

@@ -1,0 +1,149 @@
+/** What plugins would do to a request, without sending anything: a dry run of the plan in service, in a thread of its own. */
+import { extname } from "node:path";
+import { Worker } from "node:worker_threads";
+import type { EndpointColumns } from "../balance/columns.ts";
+import type { TraceRecord } from "../proxy/trace.ts";
+import type { Plan } from "./plan.ts";
+
+export type ExplainRequest = {
+  readonly method: string;
+  /** Whole, or a path. */
+  readonly url: string;
+  readonly headers: readonly (readonly [name: string, value: string])[];
+  readonly body: string;
+  /** The listener's name; empty: the one at the URL's port, else the first. */
+  readonly listener: string;
+  /** The client's address. */
+  readonly client: string;
+  /** The status that stands for the endpoint's answer. */
+  readonly answer: number;
+  /** Requests of plugins are really sent, and their sleeps slept. */
+  readonly allowFetch: boolean;
+  /** Else the status that answers them. */
+  readonly fetchAnswer: number;
+};
+
+export type DryRunInit = {
+  readonly plan: Plan;
+  /** Endpoints as they stand. */
+  readonly rows: readonly Row[];
+  readonly keyValue: SharedArrayBuffer;
+  /** This thread's number in the locks of the key-value store. */
+  readonly thread: number;
+  readonly request: ExplainRequest;
+};
+type Row = { slot: number; inFlight: number; latency: number; errorRate: number; health: number };
+
+export type DryRunResult = { readonly trace: TraceRecord } | { readonly problem: string };
+
+/** The request cannot be explained, or cannot be made. */
+export class ExplainError extends Error {}
+
+const ENTRY = new URL(`../data/dry-run${extname(import.meta.filename)}`, import.meta.url);
+const TIMEOUT = 30_000;
+const MAX_WAITING = 8;
+const ADDRESS = /^[0-9A-Fa-f:.]{2,45}$/;
+
+/** @throws ExplainError naming the key that is not as expected. */
+export function readExplainRequest(value: unknown): ExplainRequest {
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw new ExplainError("the request is no object");
+  const given = value as Record<string, unknown>;
+  const known = ["method", "url", "headers", "body", "listener", "client", "answer", "allowFetch", "fetchAnswer"];
+  for (const key of Object.keys(given))
+    if (!known.includes(key)) throw new ExplainError(`${key} is not known, expected ${known.join(", ")}`);
+  const read = <T>(key: string, otherwise: T, is: (value: unknown) => boolean, expected: string): T => {
+    if (given[key] === undefined) return otherwise;
+    if (!is(given[key])) throw new ExplainError(`${key} is ${JSON.stringify(given[key])}, expected ${expected}`);
+    return given[key] as T;
+  };
+  const isText = (text: unknown) => typeof text === "string";
+  const isStatus = (status: unknown) => Number.isInteger(status) && Number(status) >= 200 && Number(status) <= 599;
+  const isUrl = (url: unknown) =>
+    typeof url === "string" && /^(\/|https?:\/\/)/.test(url) && URL.canParse(url, "http://a");
+  const request: ExplainRequest = {
+    method: read("method", "GET", isText, "a method"),
+    url: read("url", "", isUrl, "a URL or a path"),
+    headers: read("headers", [], isFields, "a list of [name, value]"),
+    body: read("body", "", isText, "a text"),
+    listener: read("listener", "", isText, "the name of a listener"),
+    client: read("client", "127.0.0.1", (at) => typeof at === "string" && ADDRESS.test(at), "an address"),
+    answer: read("answer", 200, isStatus, "a status from 200 to 599"),
+    allowFetch: read("allowFetch", false, (flag) => typeof flag === "boolean", "true or false"),
+    fetchAnswer: read("fetchAnswer", 503, isStatus, "a status from 200 to 599"),
+  };
+  if (request.url === "") throw new ExplainError("url is missing");
+  if (/[\r\n]/.test([request.method, request.url, ...request.headers.flat()].join("")))
+    throw new ExplainError("method, url and headers are one line each");
+  return request;
+}
+
+function isFields(value: unknown): boolean {
+  return (
+    Array.isArray(value) &&
+    value.every(
+      (field) => Array.isArray(field) && field.length === 2 && field.every((part) => typeof part === "string"),
+    )
+  );
+}
+
+/** Runs it to its end in a thread that ends with it. @throws ExplainError */
+export async function runDry(init: DryRunInit, ended: () => void = () => undefined): Promise<TraceRecord> {
+  const worker = new Worker(ENTRY, { workerData: init, name: "dry-run" });
+  const { promise, resolve } = Promise.withResolvers<DryRunResult>();
+  const timer = setTimeout(() => resolve({ problem: `it took more than ${TIMEOUT / 1000} s` }), TIMEOUT);
+  worker.once("message", (result: DryRunResult) => resolve(result));
+  worker.once("error", (error: Error) => resolve({ problem: error.message }));
+  worker.once("exit", () => resolve({ problem: "its thread ended before it" }));
+  const result = await promise;
+  clearTimeout(timer);
+  await worker.terminate();
+  ended();
+  if ("problem" in result) throw new ExplainError(result.problem);
+  return result.trace;
+}
+
+export type ExplainerOptions = {
+  readonly plan: () => Plan | null;
+  readonly columns: EndpointColumns;
+  readonly keyValue: { readonly buffer: SharedArrayBuffer; forgetThread(thread: number): number };
+  /** A number in locks that no data thread has. */
+  readonly thread: number;
+};
+
+/** Dry runs in a running proxy, one at a time. */
+export class Explainer {
+  readonly #options: ExplainerOptions;
+  #tail: Promise<unknown> = Promise.resolve();
+  #waiting = 0;
+
+  constructor(options: ExplainerOptions) {
+    this.#options = options;
+  }
+
+  /** @throws ExplainError */
+  async explain(request: ExplainRequest): Promise<TraceRecord> {
+    if (this.#waiting >= MAX_WAITING) throw new ExplainError(`${MAX_WAITING} requests are being explained already`);
+    this.#waiting++;
+    const run = this.#tail.then(() => this.#run(request));
+    this.#tail = run.catch(() => undefined);
+    return run.finally(() => this.#waiting--);
+  }
+
+  #run(request: ExplainRequest): Promise<TraceRecord> {
+    const { plan: current, columns, keyValue, thread } = this.#options;
+    const plan = current();
+    if (plan === null) throw new ExplainError("no version serves yet");
+    const rows = plan.clusters.flatMap(({ endpoints }) =>
+      endpoints.map(({ slot }) => ({
+        slot,
+        inFlight: columns.inFlight(slot),
+        latency: columns.latency[slot]!,
+        errorRate: columns.errorRate[slot]!,
+        health: columns.health[slot]!,
+      })),
+    );
+    // Where it was ended inside the store, the shard is mended and freed.
+    return runDry({ plan, rows, keyValue: keyValue.buffer, thread, request }, () => void keyValue.forgetThread(thread));
+  }
+}

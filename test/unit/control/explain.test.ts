@@ -1,0 +1,29 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { readExplainRequest } from "../../../src/control/explain.ts";
+
+test("a request to be explained has its defaults, and every fault is named", () => {
+  assert.deepEqual(readExplainRequest({ url: "/x" }), {
+    method: "GET",
+    url: "/x",
+    headers: [],
+    body: "",
+    listener: "",
+    client: "127.0.0.1",
+    answer: 200,
+    allowFetch: false,
+    fetchAnswer: 503,
+  });
+  const faults: [value: unknown, problem: RegExp][] = [
+    [null, /no object/],
+    [{}, /url is missing/],
+    [{ url: "ftp://a/" }, /url is "ftp:\/\/a\/"/],
+    [{ url: "/", headers: [["a"]] }, /headers is/],
+    [{ url: "/", headers: [["a", "b\r\nc: d"]] }, /one line each/],
+    [{ url: "/ HTTP/1.1\r\nx: y" }, /one line each/],
+    [{ url: "/", answer: 99 }, /answer is 99/],
+    [{ url: "/", client: "a b" }, /client is/],
+    [{ url: "/", more: 1 }, /more is not known/],
+  ];
+  for (const [value, problem] of faults) assert.throws(() => readExplainRequest(value), problem);
+});
