@@ -463,3 +463,16 @@ test("any text is a configuration or a list of problems with places, never an ex
     { numRuns: 500 },
   );
 });
+
+test("traces are off until a token or a sample is given, and neither is taken as it comes", () => {
+  assert.deepEqual(load(BASE).trace, { header: "x-sluice-debug", sample: 0, keep: 100, mask: [] });
+  const { trace } = load(`${BASE}\ntrace: { token: "\${T}", sample: 0.5%, mask: [X-Own] }\n`, {
+    T: "0123456789abcdef",
+  });
+  assert.deepEqual([trace.token, trace.sample, trace.mask], ["0123456789abcdef", 0.005, ["x-own"]]);
+  const [problem = ""] = complain(`${BASE}\ntrace: { token: guessable }\n`);
+  assert.match(problem, /trace\.token: .*16 to 256/);
+  assert.ok(!problem.includes("guessable"), problem);
+  complainOnce(`${BASE}\ntrace: { header: Host }\n`, /the field host has a meaning of its own/);
+  complainOnce(`${BASE}\ntrace: { sample: 101% }\n`, /expected a share from 0% to 100%/);
+});

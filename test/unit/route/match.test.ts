@@ -155,3 +155,18 @@ test("for all queries, the result is that of decoding and comparing", () => {
     }),
   );
 });
+
+test("of a rule that does not match, the first key that does not hold is told", () => {
+  const match = { host: "a.example", prefix: "/api/", method: ["POST"], headers: { "x-a": "1" }, query: { b: "2" } };
+  const router = new Router([{ match }, { match: { regex: "/[0-9]+" } }, { match: {} }]);
+  const wrong: [request: Request, key: string][] = [
+    [{ host: "b.example" }, "host"],
+    [{ host: "a.example" }, "prefix"],
+    [{ host: "a.example", path: "/api/x" }, "method"],
+    [{ host: "a.example", path: "/api/x", method: "POST" }, "headers"],
+    [{ host: "a.example", path: "/api/x", method: "POST", headers: [["x-a", "1"]] }, "query"],
+    [{ host: "a.example", path: "/api/x", method: "POST", headers: [["x-a", "1"]], query: "b=2" }, ""],
+  ];
+  for (const [request, key] of wrong) assert.equal(router.explain(makeHead(request), 0), key);
+  assert.deepEqual([router.explain(makeHead({}), 1), router.explain(makeHead({}), 2)], ["regex", ""]);
+});
