@@ -1,6 +1,6 @@
 import { VALUE, VALUE_CAP, encode } from "./bytes";
 import { body_append, body_last, body_read, body_replace, body_size } from "./imports";
-import { check } from "./status";
+import { check, checkNumber } from "./status";
 
 /**
  * The piece of a body that is at hand, in `onRequestBody` and `onResponseBody`. A body streams by piece for piece, of
@@ -35,7 +35,7 @@ export class Body {
 
   /** Passes these bytes on in place of the piece: at most `limits.body` of the plugin. */
   replace(bytes: Uint8Array): void {
-    check(body_replace(bytes.dataStart, bytes.length), "cannot replace body by bytes:", bytes.length.toString());
+    checkNumber(body_replace(bytes.dataStart, bytes.length), "cannot replace body by bytes:", bytes.length);
   }
 
   /** Passes this text on in place of the piece, as UTF-8. */
@@ -46,7 +46,7 @@ export class Body {
 
   /** Passes these bytes on after the piece, or after what took its place. */
   append(bytes: Uint8Array): void {
-    check(body_append(bytes.dataStart, bytes.length), "cannot append to body bytes:", bytes.length.toString());
+    checkNumber(body_append(bytes.dataStart, bytes.length), "cannot append to body bytes:", bytes.length);
   }
 
   /** Passes this text on after the piece, as UTF-8. */
@@ -54,7 +54,7 @@ export class Body {
     // Three bytes a code unit at most: a short one goes through the static buffer.
     if (text.length * 3 <= VALUE_CAP) {
       const length = encode(text, VALUE, VALUE_CAP);
-      check(body_append(VALUE, length), "cannot append to body bytes:", length.toString());
+      checkNumber(body_append(VALUE, length), "cannot append to body bytes:", length);
     } else this.append(Uint8Array.wrap(String.UTF8.encode(text)));
   }
 

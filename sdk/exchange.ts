@@ -1,6 +1,6 @@
 import { KEY, KEY_CAP, VALUE, VALUE_CAP, decode, encode } from "./bytes";
 import { exchange_get, exchange_set, respond, shared_get, shared_set } from "./imports";
-import { check } from "./status";
+import { check, checkNumber } from "./status";
 
 /** What the hook under way will answer the host; one of RESULT. */
 export let result: i32 = 0;
@@ -30,5 +30,5 @@ export function setShared(name: string, value: string): void {
 }
 
 export function sendResponse(status: i32, body: ArrayBuffer): void {
-  check(<i32>respond(status, changetype<usize>(body), body.byteLength), "cannot respond with status", status.toString());
+  checkNumber(<i32>respond(status, changetype<usize>(body), body.byteLength), "cannot respond with status", status);
 }

@@ -1,7 +1,7 @@
 import { KEY, KEY_CAP, VALUE, VALUE_CAP, narrow, widen } from "./bytes";
 import { STATUS } from "./abi";
 import { fetch as fetch_call, fetch_body, fetch_body_size, fetch_header, sleep as sleep_call } from "./imports";
-import { check } from "./status";
+import { check, checkNumber } from "./status";
 
 /**
  * A request of the plugin's own: to a cluster of the configuration (`cluster:auth/check`, by the same endpoints, pools
@@ -130,5 +130,5 @@ export class Fetched {
  * `limits.time` bounds what one call may wait altogether.
  */
 export function sleep(milliseconds: i32): void {
-  check(sleep_call(milliseconds), "cannot sleep milliseconds:", milliseconds.toString());
+  checkNumber(sleep_call(milliseconds), "cannot sleep milliseconds:", milliseconds);
 }

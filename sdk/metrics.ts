@@ -1,7 +1,7 @@
 import { METRIC } from "./abi";
 import { KEY, KEY_CAP, VALUE, VALUE_CAP, encode } from "./bytes";
 import { metric_add, metric_define, metric_observe, metric_set } from "./imports";
-import { check } from "./status";
+import { check, checkNumber } from "./status";
 
 /**
  * Defines a counter, on `/metrics` under this name with the label `plugin`. All metrics are defined at the top of the file
@@ -43,7 +43,7 @@ export class Counter {
 
   /** Adds `by`, which is not below 0. */
   add(by: f64 = 1): void {
-    check(metric_add(this.id, by), "cannot count", by.toString());
+    checkNumber(metric_add(this.id, by), "cannot count", by);
   }
 }
 
@@ -55,12 +55,12 @@ export class Gauge {
 
   /** Adds to this thread's part. */
   add(by: f64): void {
-    check(metric_add(this.id, by), "cannot add", by.toString());
+    checkNumber(metric_add(this.id, by), "cannot add", by);
   }
 
   /** Sets this thread's part. */
   set(value: f64): void {
-    check(metric_set(this.id, value), "cannot set", value.toString());
+    checkNumber(metric_set(this.id, value), "cannot set", value);
   }
 }
 
@@ -72,7 +72,7 @@ export class Latest {
 
   /** Sets it. */
   set(value: f64): void {
-    check(metric_set(this.id, value), "cannot set", value.toString());
+    checkNumber(metric_set(this.id, value), "cannot set", value);
   }
 }
 
@@ -84,7 +84,7 @@ export class Histogram {
 
   /** Counts one value. */
   observe(value: f64): void {
-    check(metric_observe(this.id, value), "cannot observe", value.toString());
+    checkNumber(metric_observe(this.id, value), "cannot observe", value);
   }
 }
 

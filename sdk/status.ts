@@ -5,6 +5,11 @@ export function check(status: i32, what: string, detail: string): void {
   if (status < 0) fail(status, what, detail);
 }
 
+/** The same, of a number: it is made a text only where it is told. */
+export function checkNumber<T>(status: i32, what: string, value: T): void {
+  if (status < 0) fail(status, what, value.toString());
+}
+
 function fail(status: i32, what: string, detail: string): void {
   let why = "the host answered " + status.toString();
   if (status == STATUS.absent) why = "it is unknown";

@@ -217,6 +217,7 @@ export class GuestHolder {
 
   #noteFailure(guest: Guest | null, hook: number, failure: GuestFailure): void {
     this.ailing = true;
+    if (guest !== null) this.#recovery.lose(guest.memory);
     this.#last = { hook, failure };
     const begins = guest === null ? this.#recovery.failStart() : this.#recovery.failCall();
     if (begins && this.#serves) this.#tellQuarantine();

@@ -13,6 +13,8 @@ export const RECOVERY = {
   burst: 1000,
   /** What a restart costs at least: what it leaves to the garbage collector cannot be measured here. */
   leastCost: 0.5,
+  /** Milliseconds for each MiB of a lost guest's memory above the first: it is held until the collector comes by. */
+  memoryCost: 8,
   /** Failures in a row, with no success of that hook between them, that begin a quarantine. */
   failures: 20,
   /** Successes of that hook in a row that end one, or no failure for so long. */
@@ -22,6 +24,8 @@ export const RECOVERY = {
   firstPause: 100,
   longestPause: 60_000,
 } as const;
+
+const MEBIBYTE = 1024 * 1024;
 
 export class Recovery {
   readonly #now: () => number;
@@ -59,6 +63,12 @@ export class Recovery {
   spend(cost: number): void {
     this.#fill();
     this.#budget -= Math.max(cost, RECOVERY.leastCost);
+  }
+
+  /** A guest with so many bytes of memory is gone. */
+  lose(memory: number): void {
+    this.#fill();
+    this.#budget -= Math.max(0, memory / MEBIBYTE - 1) * RECOVERY.memoryCost;
   }
 
   /** A call failed, and its guest is gone. True when this begins a quarantine. */

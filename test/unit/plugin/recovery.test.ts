@@ -166,3 +166,29 @@ test("a hook that always fails is told of, and costs the hooks that succeed noth
   plugin.call("other succeeds");
   assert.deepEqual(plugin.told, [true, false], "it does not fail any more");
 });
+
+test("a guest that had grown is dearer to replace: its memory is held until the collector comes by", () => {
+  const restartsIn = (memory: number) => {
+    let now = 0;
+    const recovery = new Recovery(
+      () => now,
+      () => 0,
+    );
+    let restarts = 0;
+    for (; now < 10_000; now += 10) {
+      if (!recovery.mayStart()) continue;
+      recovery.spend(1);
+      restarts++;
+      recovery.pass(true);
+      recovery.lose(memory);
+      recovery.failCall();
+    }
+    return restarts;
+  };
+  const small = restartsIn(128 * 1024);
+  const large = restartsIn(16 * 1024 * 1024);
+  assert.equal(small, restartsIn(1024 * 1024));
+  // A second's worth saved up, and a tenth of ten seconds: 2,000 ms at 121 ms each.
+  assert.ok(large >= 14 && large <= 18, `${large}`);
+  assert.ok(small > 900, `${small}`);
+});
