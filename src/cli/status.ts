@@ -24,6 +24,8 @@ function describe(state: Status, clusters: readonly ClusterStatus[]): string {
     ),
   ];
   for (const plugin of state.quarantined) lines.push(`plugin ${plugin}: quarantined`);
+  for (const { plugin, state: stage, why, percent, new: next } of state.rollouts)
+    lines.push(`plugin ${plugin}: version ${next.hash.slice(0, 12)} ${stage}, ${percent}% of its requests: ${why}`);
   for (const { name, strategies, endpoints } of clusters) {
     lines.push(`cluster ${name}: ${strategies.join(", ")}`);
     for (const { address, weight, healthy, inFlight, latency } of endpoints) {

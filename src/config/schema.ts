@@ -41,6 +41,7 @@ import {
   pathPattern,
   pathPrefix,
   pathRegex,
+  percent,
   percentage,
   queryName,
   queryValue,
@@ -135,56 +136,76 @@ const allow = convert(
   (value, at) => ({ ...value, at }),
 );
 
-const plugin = convert(
-  object(
-    {
-      wasm: optional(
-        file,
-        "The WebAssembly module, relative to this file. Without it: `source` with the ending `.wasm`.",
-      ),
-      config: optional(free, "Any YAML, handed to the plugin where it is used without a configuration of its own."),
-      source: optional(file, "The AssemblyScript source that the `.wasm` is made from."),
-      onFailure: withDefault(
-        choice(["reject", "skip"]),
-        "reject",
-        "When the plugin fails on a request: `reject` answers 500; `skip` goes on without it.",
-      ),
-      limits: withDefault(
-        object({
-          fuel: withDefault(
-            count(1000, 2_000_000_000),
-            1_000_000,
-            "Units of work for one hook call; about one for each function call and turn of a loop, more for long ones.",
-          ),
-          memory: withDefault(size("64KiB", "1GiB"), "16MiB", "Memory of one instance."),
-          body: withDefault(
-            size("0", "64MiB"),
-            "1MiB",
-            "Of a body that the plugin holds until it is whole, and that it may add to a piece of one.",
-          ),
-          tooLarge: withDefault(
-            choice(["reject", "skip"]),
-            "reject",
-            "A body to be held that is larger: `reject` answers 413, or 502 when it is the endpoint's; `skip` passes it on without the plugin's body hook.",
-          ),
-          time: withDefault(
-            duration("1ms", "1h"),
-            "5s",
-            "One call of a hook that waits, its place in line included; beyond it the call fails.",
-          ),
-          guests: withDefault(
-            count(1, 1000),
-            16,
-            "Of a plugin that waits: calls at one time on each thread. Eight times as many stand in line, then 503.",
-          ),
-        }),
-        {},
-        "What one call of the plugin may use.",
-      ),
-      allow: withDefault(allow, {}, "What the plugin may reach."),
-    },
-    { later: ["rollout"] },
+const rollout = object({
+  percent: withDefault(
+    percent(0.01, 100, "optional"),
+    5,
+    "With `rollout`, `{}` at least, a new `.wasm` takes over in stages; without it at once. Of the requests that come to the plugin, what the new version takes while it is watched.",
   ),
+  watch: withDefault(duration("1s", "24h"), "30s", "How long it is watched at least."),
+  minRequests: withDefault(
+    count(1, 1_000_000_000),
+    500,
+    "Requests that the new version must have taken; below that nothing is promoted, however long it takes.",
+  ),
+  maxFailures: withDefault(
+    percent(0, 100, "required"),
+    "0.1%",
+    "Of those requests, the ones on which the new version may have failed; where the old version fails more often, as many as that one.",
+  ),
+});
+
+const plugin = convert(
+  object({
+    wasm: optional(
+      file,
+      "The WebAssembly module, relative to this file. Without it: `source` with the ending `.wasm`.",
+    ),
+    config: optional(free, "Any YAML, handed to the plugin where it is used without a configuration of its own."),
+    source: optional(file, "The AssemblyScript source that the `.wasm` is made from."),
+    onFailure: withDefault(
+      choice(["reject", "skip"]),
+      "reject",
+      "When the plugin fails on a request: `reject` answers 500; `skip` goes on without it.",
+    ),
+    limits: withDefault(
+      object({
+        fuel: withDefault(
+          count(1000, 2_000_000_000),
+          1_000_000,
+          "Units of work for one hook call; about one for each function call and turn of a loop, more for long ones.",
+        ),
+        memory: withDefault(size("64KiB", "1GiB"), "16MiB", "Memory of one instance."),
+        body: withDefault(
+          size("0", "64MiB"),
+          "1MiB",
+          "Of a body that the plugin holds until it is whole, and that it may add to a piece of one.",
+        ),
+        tooLarge: withDefault(
+          choice(["reject", "skip"]),
+          "reject",
+          "A body to be held that is larger: `reject` answers 413, or 502 when it is the endpoint's; `skip` passes it on without the plugin's body hook.",
+        ),
+        time: withDefault(
+          duration("1ms", "1h"),
+          "5s",
+          "One call of a hook that waits, its place in line included; beyond it the call fails.",
+        ),
+        guests: withDefault(
+          count(1, 1000),
+          16,
+          "Of a plugin that waits: calls at one time on each thread. Eight times as many stand in line, then 503.",
+        ),
+      }),
+      {},
+      "What one call of the plugin may use.",
+    ),
+    allow: withDefault(allow, {}, "What the plugin may reach."),
+    rollout: optional(
+      rollout,
+      "How a new `.wasm` takes over: by a share of requests first, then promoted or rolled back. Without it: at once.",
+    ),
+  }),
   (value, at, conversion) => {
     const wasm = value.wasm ?? deriveModule(value.source);
     if (wasm === undefined) conversion.report(at, 'no module is given, expected "wasm" or "source"');

@@ -88,6 +88,24 @@ export const debugToken: ScalarShape<string> = scalar(
   },
 );
 
+/**
+ * Of a hundred. `sign`: a text such as `0.1%`, where a plain number might be taken for a share of one.
+ */
+export function percent(min: number, max: number, sign: "required" | "optional"): ScalarShape<number> {
+  const pattern = "^\\d+(\\.\\d+)?%$";
+  const json =
+    sign === "required"
+      ? { type: "string", pattern }
+      : { type: ["number", "string"], minimum: min, maximum: max, pattern };
+  const expected = `a percentage from ${min}% to ${max}%`;
+  return scalar(expected, json, (text) => {
+    const found = /^(\d+(?:\.\d+)?)(%?)$/.exec(text);
+    if (found === null || (sign === "required" && found[2] === "")) return undefined;
+    const value = Number(found[1]);
+    return value >= min && value <= max ? value : undefined;
+  });
+}
+
 export const flag: ScalarShape<boolean> = scalar("true or false", { type: "boolean" }, (text) =>
   text === "true" ? true : text === "false" ? false : undefined,
 );

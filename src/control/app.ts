@@ -24,6 +24,7 @@ import { PluginHealth } from "./plugin-health.ts";
 import { listMetrics } from "./plugin-metrics.ts";
 import { type Reloaded, Reloader, readConfigFile } from "./reload.ts";
 import { Resolver } from "./resolve.ts";
+import { Rollouts } from "./rollouts.ts";
 import { rowsOf, Slots } from "./slots.ts";
 import { describeClusters, describePlugins, describeStatus, type Status } from "./status.ts";
 import { Threads } from "./threads.ts";
@@ -89,6 +90,7 @@ export class App {
   readonly #health = new PluginHealth();
   readonly #traces: Traces;
   readonly #explainer: Explainer;
+  readonly #rollouts: Rollouts;
   readonly #metrics: Metrics;
   readonly #watch: Watch | null;
   readonly #startedAt = new Date();
@@ -153,6 +155,11 @@ export class App {
       options.watch === false
         ? null
         : watchFiles([options.file], () => void this.#reloader.reload("a file has changed"));
+    this.#rollouts = new Rollouts({
+      counters: this.#counters,
+      log: this.log,
+      restage: (reason) => this.#reloader.restage(reason),
+    });
     this.#reloader = new Reloader({
       file: options.file,
       log: this.log,
@@ -160,6 +167,7 @@ export class App {
       parse: (text) => loadConfig(text, { file: options.file, env: options.env ?? process.env }),
       format: formatProblem,
       modules: new Modules({ build: buildModuleAside, checkSettings, builtins: BUILTIN_PLUGINS }),
+      rollouts: this.#rollouts,
       resolver: this.#resolver,
       listeners: this.#listeners,
       versions: this.#versions,
@@ -183,6 +191,8 @@ export class App {
       version: () => this.#reloader.current?.plan.version ?? 0,
       endpoints: () => describeClusters(this.#reloader.current?.plan ?? null, this.#columns),
       quarantined: (plugin) => this.#health.quarantined(plugin).length,
+      rollouts: () => this.#rollouts.list(),
+      rolloutResults: () => this.#rollouts.results(),
     });
   }
 
@@ -220,6 +230,7 @@ export class App {
       serving: this.#versions.serving(),
       counters: this.#counters,
       health: this.#health,
+      rollouts: this.#rollouts.list(),
     });
   }
 
@@ -228,6 +239,7 @@ export class App {
     this.#draining = true;
     this.#watch?.close();
     this.#resolver.close();
+    this.#rollouts.close();
     this.#threads.stopReplacing();
     await this.#reloader.close();
     this.#crew.close();
@@ -252,7 +264,14 @@ export class App {
       clusters: () => describeClusters(this.#reloader.current?.plan ?? null, this.#columns),
       plugins: () => {
         const { current } = this.#reloader;
-        return current === null ? [] : describePlugins(current.plan, this.#counters, this.#health);
+        return current === null
+          ? []
+          : describePlugins({
+              plan: current.plan,
+              counters: this.#counters,
+              health: this.#health,
+              rollouts: this.#rollouts.list(),
+            });
       },
       reload: () => this.#reloader.reload("asked for by the admin interface"),
       traces: this.#traces,
@@ -297,8 +316,10 @@ export class App {
   #receive(thread: number, message: FromThread): void {
     if (message.type === "log") this.log[message.level]({ thread, ...message.fields }, message.message);
     else if (message.type === "trace") this.#traces.add(thread, message.record, message.dropped);
-    else if (message.type === "plugin") this.#health.receive(thread, message);
-    else if (message.type === "inherited") this.#listeners.inherit(message.address);
+    else if (message.type === "plugin") {
+      if (message.rollout === undefined) this.#health.receive(thread, message);
+      else this.#rollouts.receive(thread, message);
+    } else if (message.type === "inherited") this.#listeners.inherit(message.address);
     else if (message.type === "drained") {
       this.#drained?.(thread);
       this.#crew.drained(thread);
@@ -308,6 +329,7 @@ export class App {
   #threadEnded(thread: number, reason: string): void {
     this.#versions.forget(thread, reason);
     this.#health.forget(thread);
+    this.#rollouts.forget(thread);
     this.#drained?.(thread);
     this.#crew.ended(thread, reason);
   }

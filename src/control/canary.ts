@@ -1,6 +1,7 @@
 /** Tries a plan's guests once on the main thread, before any data thread hears of the version. */
 import type { Config, Problem } from "../config/schema.ts";
 import { BLOCK_CELLS } from "../observe/series.ts";
+import { SAYS_OLD_VERSION } from "./modules.ts";
 import type { InstancePlan, Plan } from "./plan.ts";
 import { type Built, checkGuests } from "./plan-builder.ts";
 import { checkMetrics, type Definitions } from "./plugin-metrics.ts";
@@ -55,7 +56,9 @@ export function tryGuests(
   // One by one, so that every problem comes with its place.
   const problems = plan.instances.flatMap((instance, index) => {
     const { problem } = attempt([instance]);
-    return problem === null ? [] : [{ ...places[index]!, message: problem }];
+    if (problem === null) return [];
+    const isOld = instance.stage !== null && instance.stage.candidate >= 0;
+    return [{ ...places[index]!, message: isOld ? `${problem} ${SAYS_OLD_VERSION}` : problem }];
   });
   return { problems: problems.length > 0 ? problems : [{ ...top, message: whole.problem }], metrics: [] };
 }

@@ -10,10 +10,21 @@ import { checkPermissions } from "./permissions.ts";
 export type Plugin = {
   readonly name: string;
   readonly module: ModulePlan;
+  /** A new version that takes a share of the requests. */
+  readonly candidate: Candidate | null;
   /** What `plugins` says of it; null for a built-in. */
   readonly declared: PluginConfig | null;
   /** Bytes of memory at most. */
   readonly memory: number;
+};
+
+/** A new version of a plugin: in the rollout of that number, for that share of its requests. */
+export type Candidate = { readonly module: ModulePlan; readonly number: number; readonly share: number };
+
+/** What serves of a plugin whose new versions take over in stages, instead of what its file holds now. */
+export type Stage = {
+  readonly serves: Uint8Array;
+  readonly candidate: { readonly bytes: Uint8Array; readonly number: number; readonly share: number } | null;
 };
 
 /** What the files held, by path: a problem in words where one could not be read. */
@@ -30,6 +41,9 @@ export type ModulesOptions = {
   /** The directory of the built-in plugins. */
   readonly builtins: string;
 };
+
+/** Added to a problem that the version has which a rollout keeps: one with its configuration has not begun. */
+export const SAYS_OLD_VERSION = "(by the version in service, which `rollout` keeps beside the new one)";
 
 const BUILTIN_MEMORY = 16 * 1024 * 1024;
 
@@ -83,19 +97,28 @@ export class Modules {
   }
 
   /** Every plugin by name; what could not be built is among `problems` instead. */
-  async load(config: Config, files: WasmFiles): Promise<{ plugins: Map<string, Plugin>; problems: Problem[] }> {
+  async load(
+    config: Config,
+    files: WasmFiles,
+    stages: ReadonlyMap<string, Stage> = new Map(),
+  ): Promise<{ plugins: Map<string, Plugin>; problems: Problem[] }> {
     const built = new Map<string, ModulePlan>();
     const plugins = new Map<string, Plugin>();
     const problems: Problem[] = [];
     const add = async (name: string, declared: PluginConfig | null, path: string, at: Place) => {
       const memory = declared?.limits.memory ?? BUILTIN_MEMORY;
-      const bytes = files.get(path) ?? `there is no file ${path}`;
+      const stage = stages.get(name);
+      const bytes = stage?.serves ?? files.get(path) ?? `there is no file ${path}`;
       try {
         if (typeof bytes === "string") throw new Error(bytes);
         const module = await this.#take(built, bytes, { memory, path });
-        plugins.set(name, { name, declared, memory, module });
+        const next = stage?.candidate ?? null;
+        const { number, share } = next ?? { number: 0, share: 0 };
+        const candidate = next && { number, share, module: await this.#take(built, next.bytes, { memory, path }) };
+        plugins.set(name, { name, declared, memory, module, candidate });
+        const groups = new Set([...module.info.groups, ...(candidate?.module.info.groups ?? [])]);
         // A built-in has what it imports by being built in.
-        if (declared !== null) problems.push(...checkPermissions(declared.allow, module.info.groups));
+        if (declared !== null) problems.push(...checkPermissions(declared.allow, [...groups]));
       } catch (error) {
         const message = error instanceof Error ? error.message : String(error);
         problems.push({ ...at, message: typeof bytes === "string" ? message : `${path}: ${message}` });
@@ -116,8 +139,16 @@ export class Modules {
   /** Each configuration where it is written; that of a plugin which is used without one, where it is used. */
   #checkConfigurations(config: Config, plugins: ReadonlyMap<string, Plugin>): Problem[] {
     const check = (name: string, settings: Settings | undefined, at: Place): readonly Problem[] => {
-      const schema = plugins.get(name)?.module.info.configSchema ?? null;
-      return schema === null ? [] : this.#checkSettings(schema, settings, at);
+      const { module, candidate = null } = plugins.get(name) ?? {};
+      const ask = (schema: string | null | undefined) =>
+        schema == null ? [] : this.#checkSettings(schema, settings, at);
+      const problems = ask((candidate?.module ?? module)?.info.configSchema);
+      // Where both complain, one set of lines is enough.
+      if (candidate === null || problems.length > 0) return problems;
+      return ask(module?.info.configSchema).map((problem) => ({
+        ...problem,
+        message: `${problem.message} ${SAYS_OLD_VERSION}`,
+      }));
     };
     const declared = config.plugins.filter((plugin) => plugin.config !== undefined);
     const problems = declared.flatMap((plugin) => check(plugin.name, plugin.config, plugin.at));

@@ -12,7 +12,7 @@ import {
 } from "../config/schema.ts";
 import type { Labels, SeriesKind } from "../observe/counters.ts";
 import type { ModulePlan } from "../plugin/build.ts";
-import type { Plugin } from "./modules.ts";
+import type { Candidate, Plugin } from "./modules.ts";
 import type {
   ClusterPlan,
   EndpointPlan,
@@ -21,6 +21,7 @@ import type {
   MatchPlan,
   NamespacePlan,
   Plan,
+  RolloutPlan,
   RouteAction,
   RoutePlan,
   TracePlan,
@@ -59,6 +60,7 @@ class PlanBuilder {
   readonly #sources: PlanSources;
   readonly #modules: ModulePlan[] = [];
   readonly #instances: InstancePlan[] = [];
+  readonly #rollouts: RolloutPlan[] = [];
   readonly #places: Place[] = [];
   readonly #instanceByKey = new Map<string, number>();
   readonly #clusterByName: ReadonlyMap<string, number>;
@@ -76,6 +78,7 @@ class PlanBuilder {
       version,
       modules: this.#modules,
       instances: this.#instances,
+      rollouts: this.#rollouts,
       clusters,
       listeners,
       accessLog: config.log.access,
@@ -89,7 +92,7 @@ class PlanBuilder {
    * cluster and keeps state for them, so each cluster has one of its own: `cluster` names it.
    */
   #instance(use: PluginUse, cluster = ""): number {
-    const { name: plugin, module, memory, declared } = this.#sources.plugins.get(use.name)!;
+    const { name: plugin, module, candidate, memory, declared } = this.#sources.plugins.get(use.name)!;
     const settings = {
       plugin,
       config: (use.config ?? declared?.config)?.value ?? null,
@@ -111,10 +114,38 @@ class PlanBuilder {
     const known = this.#instanceByKey.get(key);
     if (known !== undefined) return known;
     const cells = this.#sources.cells("plugin", { plugin });
-    this.#instances.push({ key, ...settings, module: this.#module(module), metrics: null, cells });
-    this.#places.push(use.at);
-    this.#instanceByKey.set(key, this.#instances.length - 1);
-    return this.#instances.length - 1;
+    const push = (plan: Pick<InstancePlan, "key" | "module" | "cells" | "stage">): number => {
+      this.#places.push(use.at);
+      return this.#instances.push({ ...settings, metrics: null, ...plan }) - 1;
+    };
+    let stage: InstancePlan["stage"] = null;
+    if (candidate !== null) {
+      const rollout = this.#rollout(plugin, candidate);
+      const newCells = this.#rollouts[rollout]!.newCells;
+      const newKey = digest([candidate.module.hash, settings]);
+      const newModule = this.#module(candidate.module);
+      const index = push({ key: newKey, module: newModule, cells: newCells, stage: { rollout, candidate: -1 } });
+      stage = { rollout, candidate: index };
+    }
+    const index = push({ key, module: this.#module(module), cells, stage });
+    this.#instanceByKey.set(key, index);
+    return index;
+  }
+
+  /** The index of a plugin's rollout. */
+  #rollout(plugin: string, { number, share, module }: Candidate): number {
+    const known = this.#rollouts.findIndex((rollout) => rollout.plugin === plugin);
+    if (known >= 0) return known;
+    const { cells } = this.#sources;
+    const rollout: RolloutPlan = {
+      number,
+      plugin,
+      share,
+      cells: cells("rollout", { plugin, rollout: String(number) }),
+      oldCells: cells("plugin", { plugin }),
+      newCells: cells("plugin", { plugin, candidate: module.hash.slice(0, 12) }),
+    };
+    return this.#rollouts.push(rollout) - 1;
   }
 
   #namespaces(names: readonly string[]): NamespacePlan[] {

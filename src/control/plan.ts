@@ -11,6 +11,7 @@ export type Plan = {
   readonly version: number;
   readonly modules: readonly ModulePlan[];
   readonly instances: readonly InstancePlan[];
+  readonly rollouts: readonly RolloutPlan[];
   readonly clusters: readonly ClusterPlan[];
   readonly listeners: readonly ListenerPlan[];
   readonly accessLog: boolean;
@@ -27,6 +28,20 @@ export type TracePlan = {
   readonly sample: number;
   /** Lower-case names of fields and query parameters: those configured, and those hidden from any plugin. */
   readonly mask: readonly string[];
+};
+
+/** A new version of a plugin that takes a share of the requests of the old one, and is watched. */
+export type RolloutPlan = {
+  /** Which one it is, since the process began; from 1. */
+  readonly number: number;
+  readonly plugin: string;
+  /** Of the exchanges that come to the plugin; 0 to 1. */
+  readonly share: number;
+  /** First of ROLLOUT_CELLS (`observe/series.ts`). */
+  readonly cells: number;
+  /** PLUGIN_CELLS of the two versions. */
+  readonly oldCells: number;
+  readonly newCells: number;
 };
 
 /** One configuration of one plugin. Chains, routers and strategies name instances by index into `Plan.instances`. */
@@ -66,6 +81,11 @@ export type InstancePlan = {
   readonly metrics: readonly MetricPlan[] | null;
   /** First cell of this plugin's counters (`observe/series.ts`, PLUGIN_CELLS); shared by instances of one plugin. */
   readonly cells: number;
+  /**
+   * While its plugin has two versions: the rollout by index into `Plan.rollouts`, and the instance of the new version
+   * with the same configuration, by index into `Plan.instances`; of that one itself it is -1. Chains name the old one.
+   */
+  readonly stage: { readonly rollout: number; readonly candidate: number } | null;
 };
 
 export type NamespacePlan = { readonly name: string; readonly number: number };

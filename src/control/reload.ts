@@ -14,6 +14,7 @@ import type { Plan } from "./plan.ts";
 import { type Built, buildPlan, listHostNames, type PlanSources } from "./plan-builder.ts";
 import { placeMetrics } from "./plugin-metrics.ts";
 import type { Resolver } from "./resolve.ts";
+import type { Arrangement, Rollouts } from "./rollouts.ts";
 import type { Versions } from "./versions.ts";
 
 export type ReloadResult = "accepted" | "unchanged" | "rejected";
@@ -35,6 +36,7 @@ export type ReloaderOptions = {
   readonly parse: (text: string) => { config: Config | null; problems: readonly Problem[] };
   readonly format: (problem: Problem) => string;
   readonly modules: Modules;
+  readonly rollouts: Pick<Rollouts, "arrange" | "commit">;
   readonly resolver: Resolver;
   readonly listeners: Listeners;
   readonly versions: Versions;
@@ -62,13 +64,17 @@ class Rejection extends Error {
   }
 }
 
-type Candidate = {
+/** What a version is made of, as it was read. */
+type Material = {
   text: string;
   config: Config;
   files: WasmFiles;
   addresses: Map<string, readonly string[]>;
-  fingerprint: string;
+  digest: string;
 };
+
+/** The same, with the version of each plugin that is to serve. */
+type Candidate = Material & { arrangement: Arrangement; fingerprint: string };
 
 export class Reloader {
   readonly #options: ReloaderOptions;
@@ -76,6 +82,8 @@ export class Reloader {
   #version = 0;
   #fingerprint = "";
   #current: Current | null = null;
+  /** What the version in service was made of. */
+  #accepted: Material | null = null;
   #last: (Reloaded & { at: Date }) | null = null;
   /** The end of the line: everything that changes what threads serve goes one after the other. */
   #tail: Promise<unknown> = Promise.resolve();
@@ -103,9 +111,17 @@ export class Reloader {
   reload(reason: string): Promise<Reloaded> {
     this.#waiting ??= this.#queue(() => {
       this.#waiting = null;
-      return this.#run(reason);
+      return this.#run(reason, () => this.#read());
     });
     return this.#waiting;
+  }
+
+  /**
+   * Makes a version of what the one in service was made of, for plugins of which another version is to serve now. What
+   * the files hold by now may be broken: that must not keep a plugin from being rolled back.
+   */
+  restage(reason: string): Promise<Reloaded> {
+    return this.#queue(() => this.#run(reason, async () => this.#accepted ?? (await this.#read())));
   }
 
   /** Brings a thread that took another's place to the version in service. */
@@ -139,12 +155,12 @@ export class Reloader {
     return done;
   }
 
-  async #run(reason: string): Promise<Reloaded> {
+  async #run(reason: string, read: () => Promise<Material>): Promise<Reloaded> {
     const { log } = this.#options;
     let result: ReloadResult = "rejected";
     let problems: readonly string[] = [];
     try {
-      result = await this.#make();
+      result = await this.#make(read);
     } catch (error) {
       problems = error instanceof Rejection ? error.problems : [error instanceof Error ? error.message : String(error)];
     }
@@ -159,11 +175,12 @@ export class Reloader {
     return this.#last;
   }
 
-  async #make(): Promise<ReloadResult> {
+  async #make(read: () => Promise<Material>): Promise<ReloadResult> {
     if (this.#closed) throw new Rejection(["shutting down"]);
-    const candidate = await this.#read();
+    const candidate = this.#arrange(await read());
     if (candidate.fingerprint === this.#fingerprint) return "unchanged";
-    const { plugins, problems } = await this.#options.modules.load(candidate.config, candidate.files);
+    const { config, files, arrangement } = candidate;
+    const { plugins, problems } = await this.#options.modules.load(config, files, arrangement.stages);
     this.#refuse(problems);
     try {
       await this.#options.grow(candidate.config);
@@ -173,6 +190,11 @@ export class Reloader {
       if (this.#current !== null) this.#options.shrink(this.#current.config);
     }
     return "accepted";
+  }
+
+  #arrange(material: Material): Candidate {
+    const arrangement = this.#options.rollouts.arrange(material.config, material.files);
+    return { ...material, arrangement, fingerprint: `${material.digest} ${arrangement.identity}` };
   }
 
   async #take(candidate: Candidate, plugins: PlanSources["plugins"]): Promise<void> {
@@ -188,7 +210,7 @@ export class Reloader {
     }
   }
 
-  async #read(): Promise<Candidate> {
+  async #read(): Promise<Material> {
     const { file, parse, builtins, onFiles } = this.#options;
     const text = await readConfigFile(file);
     const { config, problems } = parse(text);
@@ -199,7 +221,7 @@ export class Reloader {
     const [files, addresses] = await Promise.all([readWasmFiles(paths), this.#resolve(config)]);
     const hash = createHash("sha256").update(JSON.stringify([text, [...addresses]]));
     for (const content of files.values()) hash.update(createHash("sha256").update(content).digest());
-    return { text, config, files, addresses, fingerprint: hash.digest("hex") };
+    return { text, config, files, addresses, digest: hash.digest("hex") };
   }
 
   async #resolve(config: Config): Promise<Map<string, readonly string[]>> {
@@ -241,11 +263,14 @@ export class Reloader {
     }
   }
 
-  #accept({ config, text, addresses, fingerprint }: Candidate, { plan }: Built, opening: Opening): void {
-    const { listeners, resolver, onAccepted } = this.#options;
+  #accept(candidate: Candidate, { plan }: Built, opening: Opening): void {
+    const { listeners, resolver, rollouts, onAccepted } = this.#options;
+    const { config, text, addresses, fingerprint, arrangement } = candidate;
     listeners.commit(opening);
     resolver.watch(addresses.keys());
+    rollouts.commit(arrangement, plan);
     this.#fingerprint = fingerprint;
+    this.#accepted = candidate;
     this.#current = { config, text, plan };
     onAccepted(this.#current);
   }

@@ -25,7 +25,8 @@ const STRATEGY: Role = { as: "strategy", needs: ["pick"] };
 export function checkRoles({ plan, places }: Built): Problem[] {
   const problems: Problem[] = [];
   const check = (index: number, { as, needs }: Role): void => {
-    const { plugin, module } = plan.instances[index]!;
+    const { plugin, module, stage } = plan.instances[index]!;
+    if (stage !== null && stage.candidate >= 0) check(stage.candidate, { as, needs });
     const { hooks } = plan.modules[module]!.info;
     if (needs.some((hook) => (hooks & (1 << HOOK[hook])) !== 0)) return;
     const has = HOOKS.filter((hook) => (hooks & (1 << HOOK[hook])) !== 0).join(", ");

@@ -6,6 +6,7 @@ import { FAILURE, HOOKS } from "../plugin/abi.ts";
 import type { Plan } from "./plan.ts";
 import type { LastFailure, PluginHealth } from "./plugin-health.ts";
 import type { Reloaded } from "./reload.ts";
+import type { RolloutStatus } from "./rollouts.ts";
 import type { Threads } from "./threads.ts";
 
 export type Status = {
@@ -18,6 +19,8 @@ export type Status = {
   readonly requestsInFlight: number;
   /** Plugins that are in quarantine on some thread. */
   readonly quarantined: readonly string[];
+  /** New versions of plugins that are watched, and the last of each plugin that was. */
+  readonly rollouts: readonly RolloutStatus[];
   readonly listeners: readonly { name: string; address: string; connections: number }[];
   readonly threads: readonly {
     thread: number;
@@ -39,6 +42,7 @@ export type StatusSources = {
   readonly serving: readonly number[];
   readonly counters: Counters;
   readonly health: PluginHealth;
+  readonly rollouts: readonly RolloutStatus[];
 };
 
 export function describeStatus(sources: StatusSources): Status {
@@ -52,6 +56,7 @@ export function describeStatus(sources: StatusSources): Status {
     pid: process.pid,
     requestsInFlight: counters.sum(THREAD_CELLS.requestsInFlight),
     quarantined: namesOf(plan).filter((plugin) => health.quarantined(plugin).length > 0),
+    rollouts: sources.rollouts,
     listeners: (plan?.listeners ?? []).map(({ name, address, cells }) => ({
       name,
       address,
@@ -121,11 +126,15 @@ export type PluginStatus = {
   /** Calls that were not made, in quarantine. */
   readonly refused: number;
   readonly lastFailure: (Omit<LastFailure, "at"> & { readonly at: string }) | null;
+  /** The last time that a new version took over in stages, or tried to; all else here is told of the version in service. */
+  readonly rollout: RolloutStatus | null;
 };
 
-export function describePlugins(plan: Plan, counters: Counters, health: PluginHealth): PluginStatus[] {
+type PluginSources = Pick<StatusSources, "counters" | "health" | "rollouts"> & { readonly plan: Plan };
+
+export function describePlugins({ plan, counters, health, rollouts }: PluginSources): PluginStatus[] {
   return namesOf(plan).map((name) => {
-    const instances = plan.instances.filter((instance) => instance.plugin === name);
+    const instances = plan.instances.filter(({ plugin, stage }) => plugin === name && stage?.candidate !== -1);
     const { module, cells, onFailure } = instances[0]!;
     const { hash, info } = plan.modules[module]!;
     const quarantinedThreads = health.quarantined(name);
@@ -145,6 +154,7 @@ export function describePlugins(plan: Plan, counters: Counters, health: PluginHe
       failuresByReason: countReasons(counters, cells + PLUGIN_CELLS.failures),
       refused: sumCells(counters, cells + PLUGIN_CELLS.refused, MAX_HOOKS),
       lastFailure: last && { ...last, at: new Date(last.at).toISOString() },
+      rollout: rollouts.find(({ plugin }) => plugin === name) ?? null,
     };
   });
 }

@@ -126,18 +126,17 @@ class DataThread {
         fetcher: outgoing,
         modules: plan.modules,
         instances: plan.instances,
+        rollouts: plan.rollouts,
         clusters: plan.clusters.map((cluster) => cluster.name),
         strategies: strategyNames,
       });
-      const clusters = plan.clusters.map((cluster, index) =>
-        this.#cluster(cluster, index, instances!.instances, pools),
-      );
+      const clusters = plan.clusters.map((cluster, index) => this.#cluster(cluster, index, instances!.served, pools));
       const snapshot = new Snapshot(plan.version, clusters, strategyNames, () => this.#dispose(plan.version));
       snapshot.own = ownStates(snapshot);
       snapshot.tracer = makeTracer(plan.trace);
       outgoing.snapshot = snapshot;
       for (const listener of plan.listeners)
-        snapshot.listeners.set(listener.address, listenerState(listener, snapshot, instances.instances));
+        snapshot.listeners.set(listener.address, listenerState(listener, snapshot, instances.served));
       this.#versions.set(plan.version, { plan, snapshot, instances, pools });
       for (const { address, socket, shared } of sockets) this.#listener(address).hold(socket, shared);
       post({ type: "ready", version: plan.version });

@@ -1,6 +1,14 @@
 /** The main thread's side of the counters (`series.ts`): hands out cell ranges by series, and sums the blocks. */
 import { LIMIT } from "../plugin/abi.ts";
-import { BLOCK_CELLS, HISTOGRAM_CELLS, LISTENER_CELLS, PLUGIN_CELLS, STATUS_CELLS, THREAD_CELLS } from "./series.ts";
+import {
+  BLOCK_CELLS,
+  HISTOGRAM_CELLS,
+  LISTENER_CELLS,
+  PLUGIN_CELLS,
+  ROLLOUT_CELLS,
+  STATUS_CELLS,
+  THREAD_CELLS,
+} from "./series.ts";
 
 /** Cells of one series of each kind. */
 export const SERIES_CELLS = {
@@ -14,8 +22,10 @@ export const SERIES_CELLS = {
   retries: 1,
   /** `sluice_connections_active{listener}` and its bytes */
   listener: LISTENER_CELLS.size,
-  /** `sluice_plugin_*{plugin}` */
+  /** `sluice_plugin_*{plugin}`, and `{plugin,candidate}` for a new version that is watched */
   plugin: PLUGIN_CELLS.size,
+  /** `sluice_plugin_rollout_*{plugin,version}` */
+  rollout: ROLLOUT_CELLS.size,
   /** What plugins define, by kind. */
   pluginCounter: 1,
   pluginGauge: 1,

@@ -19,10 +19,16 @@ export type MetricsSources = {
   /** Reloads by result. */
   readonly reloads: () => Readonly<Record<string, number>>;
   readonly version: () => number;
+  /** New versions of plugins that are watched, and the last of each plugin that was. */
+  readonly rollouts: () => Iterable<Rollout>;
+  readonly rolloutResults: () => Iterable<{ plugin: string; state: string; count: number }>;
   /** On how many threads a plugin is in quarantine. */
   readonly quarantined: (plugin: string) => number;
   readonly endpoints: () => Iterable<{ name: string; endpoints: Iterable<{ address: string; healthy: boolean }> }>;
 };
+
+type Rollout = { plugin: string; state: string; percent: number; old: VersionCounts; new: VersionCounts };
+type VersionCounts = { requests: number; failures: number };
 
 type Value = {
   readonly labels: Labels | Record<string, number | string>;
@@ -37,6 +43,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
     registry.registerMetric(collector(kind, name, help, collect));
   registerTraffic(register, sources.counters);
   registerPlugins(register, sources);
+  registerRollouts(register, sources);
   registerKeyValue(register, sources.keyValue);
   registerControl(register, sources);
   // Every measurement of the main thread's delay wakes it.
@@ -108,7 +115,34 @@ function registerPlugins(register: Register, { counters, quarantined }: MetricsS
     { labels: {}, value: counters.sum(THREAD_CELLS.guests) },
   ]);
   register("gauge", "sluice_plugin_quarantined", "Threads on which a plugin is in quarantine.", () =>
-    [...counters.list("plugin")].map(({ labels }) => ({ labels, value: quarantined(labels.plugin!) })),
+    [...counters.list("plugin")]
+      .filter(({ labels }) => labels.candidate === undefined)
+      .map(({ labels }) => ({ labels, value: quarantined(labels.plugin!) })),
+  );
+}
+
+/** All of the present rollout of a plugin, or of its last. */
+function registerRollouts(register: Register, { rollouts, rolloutResults }: MetricsSources): void {
+  const byVersion = (what: keyof VersionCounts) => () =>
+    Array.from(rollouts()).flatMap((rollout) =>
+      (["old", "new"] as const).map((version) => ({
+        labels: { plugin: rollout.plugin, version },
+        value: rollout[version][what],
+      })),
+    );
+  register("gauge", "sluice_plugin_rollout_percent", "Of a plugin's requests, what its new version takes.", () =>
+    Array.from(rollouts(), ({ plugin, state, percent }) => ({
+      labels: { plugin },
+      value: state === "watching" ? percent : 0,
+    })),
+  );
+  register("gauge", "sluice_plugin_rollout_requests", "Requests of both versions of a plugin.", byVersion("requests"));
+  register("gauge", "sluice_plugin_rollout_failures", "Those on which the version failed.", byVersion("failures"));
+  register("counter", "sluice_plugin_rollouts_total", "New versions of a plugin, by what became of them.", () =>
+    Array.from(rolloutResults(), ({ plugin, state, count }) => ({
+      labels: { plugin, result: state.replace(" ", "-") },
+      value: count,
+    })),
   );
 }
 

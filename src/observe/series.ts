@@ -58,6 +58,18 @@ export const PLUGIN_CELLS = {
   size: 3 * MAX_HOOKS + MAX_HOOKS * MAX_REASONS,
 } as const;
 
+/** Of a version that is watched, and of the one that it is watched against: the old one's cells come first. */
+export const ROLLOUT_CELLS = {
+  requests: 0,
+  /** Requests with a failure, and failures of hooks that no request calls. */
+  failures: 1,
+  /** Milliseconds in hooks of requests. */
+  time: 2,
+  /** Cells of one of the two. */
+  version: 3,
+  size: 6,
+} as const;
+
 /**
  * Cells of one thread's block: 60,000 pairs of a route and a cluster. Memory that no cell was written in costs nothing,
  * so there is one block of a size that nobody needs, instead of a second one that each access would have to choose.

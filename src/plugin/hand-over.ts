@@ -3,8 +3,9 @@ import { HOOK } from "./abi.ts";
 import type { PluginInstance } from "./instance.ts";
 
 /**
- * Calls `save` of each configuration that leaves service and `restore` of the one that takes its place. A guest that is
- * carried over keeps what it has. What fails is counted and logged, and the new one starts without.
+ * Calls `save` of each configuration that leaves service and `restore` of the one that takes its place; when a new
+ * version is to be watched, `save` of the one that it stands beside. A guest that is carried over, that of a new version
+ * which is promoted among them, keeps what it has. What fails is counted and logged, and the new one starts without.
  */
 export function handOver(before: readonly PluginInstance[], after: readonly PluginInstance[]): void {
   const receivers = after.filter(({ hooks }) => ((hooks >>> HOOK.restore) & 1) === 1);
@@ -12,8 +13,12 @@ export function handOver(before: readonly PluginInstance[], after: readonly Plug
   const places = Map.groupBy(before, placeOf);
   const placesAfter = Map.groupBy(receivers, placeOf);
   for (const next of receivers) {
-    const last = findPredecessor(next, places.get(placeOf(next)) ?? [], placesAfter.get(placeOf(next))!.length);
-    if (last === undefined || last.sharesGuest(next)) continue;
+    if (before.some((last) => last.sharesGuest(next))) continue;
+    const place = placeOf(next);
+    const known =
+      places.get(place) ?? places.get(placeOf({ plugin: next.plugin, cluster: next.cluster, rollout: 0 })) ?? [];
+    const last = findPredecessor(next, known, placesAfter.get(place)!.length);
+    if (last === undefined) continue;
     const state = last.save();
     if (state !== null) next.restore(state);
   }
@@ -30,6 +35,6 @@ function findPredecessor(
   return equal ?? (candidates.length === 1 && successors === 1 ? candidates[0] : undefined);
 }
 
-function placeOf({ plugin, cluster }: PluginInstance): string {
-  return `${plugin} ${cluster}`;
+function placeOf({ plugin, cluster, rollout }: Pick<PluginInstance, "plugin" | "cluster" | "rollout">): string {
+  return `${plugin} ${cluster} ${rollout}`;
 }

@@ -1,6 +1,6 @@
 /** The plugin host of one thread: makes the guests of each version aside, and carries over those that are unchanged. */
 import type { EndpointView } from "../balance/endpoint-view.ts";
-import type { InstancePlan } from "../control/plan.ts";
+import type { InstancePlan, RolloutPlan } from "../control/plan.ts";
 import type { Exchange } from "../proxy/exchange.ts";
 import { HOOK } from "./abi.ts";
 import type { ModulePlan } from "./build.ts";
@@ -14,6 +14,7 @@ import type { MetricDefinition } from "./metrics.ts";
 import { NameIds, NameTable } from "./name-table.ts";
 import { hookName, type PluginNews, PluginReport, type Report } from "./report.ts";
 import { type After, setTimer } from "./timer.ts";
+import { StagedInstance, Trial } from "./trial.ts";
 
 export { OUTCOME } from "./outcome.ts";
 
@@ -41,12 +42,16 @@ export type PluginParts = {
   readonly fetcher?: Fetcher | null;
   readonly modules: readonly ModulePlan[];
   readonly instances: readonly InstancePlan[];
+  /** Those that plans of instances name; without them nothing is staged. */
+  readonly rollouts?: readonly RolloutPlan[];
   readonly clusters: readonly string[];
   readonly strategies: readonly string[];
 };
 
 export interface InstanceSet {
   readonly instances: readonly PluginInstance[];
+  /** The same as chains, routers and strategies call them: where there are two versions of one, both behind it. */
+  readonly served: readonly Instance[];
   /** The version is taken into service. */
   commit(): void;
   /** Metrics that its instances have defined, when they were on trial. */
@@ -115,7 +120,8 @@ export class PluginHost {
    * are carried over. @throws PluginError, leaving nothing behind.
    */
   prepare(parts: PluginParts): InstanceSet {
-    const instances = this.#makeInstances(parts);
+    const trials = (parts.rollouts ?? []).map((rollout) => new Trial(rollout, this.#cells));
+    const instances = this.#makeInstances(parts, trials);
     const used = new Map<GuestHolder, Group>();
     const dispose = () => {
       for (const [holder, group] of used) this.#release(holder, group);
@@ -128,7 +134,12 @@ export class PluginHost {
       throw error;
     }
     const defined = () => instances.map(({ metrics }) => metrics.defined);
-    return { instances, commit: () => this.#commit(instances, used), defined, dispose };
+    const served = instances.map((instance, index) => {
+      const stage = parts.instances[index]!.stage;
+      const trial = stage === null || stage.candidate < 0 ? undefined : trials[stage.rollout];
+      return trial === undefined ? instance : new StagedInstance(trial, instance, instances[stage!.candidate]!);
+    });
+    return { instances, served, commit: () => this.#commit(instances, used), defined, dispose };
   }
 
   /** Calls the `tick` of every configuration in service whose time has come. */
@@ -174,27 +185,49 @@ export class PluginHost {
     return bytes;
   }
 
-  #makeInstances(parts: PluginParts): PluginInstance[] {
+  #makeInstances(parts: PluginParts, trials: readonly Trial[]): PluginInstance[] {
     const clusters = new NameTable(parts.clusters, this.#clusterIds);
     const strategies = new NameTable(parts.strategies, this.#strategyIds);
-    return parts.instances.map(
-      (plan, index) =>
-        new PluginInstance({
-          index,
-          plan,
-          hooks: parts.modules[plan.module]!.info.hooks,
-          waits: parts.modules[plan.module]!.info.waits,
-          fetcher: parts.fetcher ?? null,
-          resume: this.#resume,
-          clusters,
-          strategies,
-          cells: this.#cells,
-          report: this.#reportOf(plan.plugin),
-          monotonic: this.#clocks.monotonic,
-          after: this.#clocks.after,
-          keyValue: this.#keyValue,
-        }),
-    );
+    const candidates = new Map<string, PluginReport>();
+    return parts.instances.map((plan, index) => {
+      const module = parts.modules[plan.module]!;
+      const trial = plan.stage === null ? undefined : trials[plan.stage.rollout];
+      const isCandidate = trial !== undefined && plan.stage!.candidate < 0;
+      const rollout = isCandidate ? trial.number : 0;
+      return new PluginInstance({
+        index,
+        plan,
+        hooks: module.info.hooks,
+        waits: module.info.waits,
+        fetcher: parts.fetcher ?? null,
+        resume: this.#resume,
+        rollout,
+        version: trial === undefined ? null : isCandidate ? trial.new : trial.old,
+        clusters,
+        strategies,
+        cells: this.#cells,
+        report: isCandidate
+          ? this.#candidateReport(candidates, plan.plugin, { rollout, hash: module.hash.slice(0, 12) })
+          : this.#reportOf(plan.plugin),
+        monotonic: this.#clocks.monotonic,
+        after: this.#clocks.after,
+        keyValue: this.#keyValue,
+      });
+    });
+  }
+
+  /** A version that is watched is told of by itself, and only while it is. */
+  #candidateReport(
+    known: Map<string, PluginReport>,
+    plugin: string,
+    candidate: { readonly rollout: number; readonly hash: string },
+  ): PluginReport {
+    let report = known.get(plugin);
+    if (report === undefined) {
+      const parts = { plugin, candidate, report: this.#report, tell: this.#tell, now: this.#clocks.wall };
+      known.set(plugin, (report = new PluginReport(parts)));
+    }
+    return report;
   }
 
   #reportOf(plugin: string): PluginReport {

@@ -18,6 +18,7 @@ import type { NameTable } from "./name-table.ts";
 import { OUTCOME } from "./outcome.ts";
 import { hookName, type Level, type PluginReport } from "./report.ts";
 import type { After } from "./timer.ts";
+import type { Version } from "./trial.ts";
 import { WaitingCall, type WaitingHost } from "./waiting-call.ts";
 
 /** By hook: a bit mask of the results that it defines. */
@@ -28,6 +29,9 @@ const WAITING = WAITING_HOOKS.reduce((mask, hook) => mask | (1 << HOOK[hook]), 0
 
 /** How long a strategy that failed in `update` is left alone. */
 const DOWN_FOR = 1000;
+
+/** Hooks that no request calls, a bit for each; `update` is told by whoever called it. */
+const UNASKED = (1 << HOOK.tick) | (1 << HOOK.save) | (1 << HOOK.restore);
 
 const NONE = -1;
 const FAILED = -2;
@@ -43,6 +47,9 @@ export type InstanceParts = {
   readonly waits: boolean;
   readonly fetcher: Fetcher | null;
   readonly resume: (hook: number, exchange: Exchange, outcome: number) => void;
+  /** While its plugin has two versions: the rollout's number if this is the new one, else 0; and which it is. */
+  readonly rollout: number;
+  readonly version: Version | null;
   readonly clusters: NameTable;
   readonly strategies: NameTable;
   readonly cells: Float64Array;
@@ -72,6 +79,9 @@ export class PluginInstance implements Instance, Member, WaitingHost {
   /** Milliseconds that a call which waits may take, and how many of them there may be at one time. */
   readonly time: number;
   readonly guestLimit: number;
+  /** The number of the rollout in which it is the new version; 0 when it is the one in service. */
+  readonly rollout: number;
+  readonly #version: Version | null;
   readonly #resume: InstanceParts["resume"];
   readonly after: After;
   /** Hooks whose calls may wait, a bit for each. */
@@ -98,6 +108,8 @@ export class PluginInstance implements Instance, Member, WaitingHost {
   constructor(parts: InstanceParts) {
     const { index, plan, hooks, clusters, strategies, cells, report, monotonic, keyValue } = parts;
     this.fetcher = parts.fetcher;
+    this.rollout = parts.rollout;
+    this.#version = parts.version;
     this.#resume = parts.resume;
     this.after = parts.after;
     this.time = plan.time;
@@ -312,8 +324,9 @@ export class PluginInstance implements Instance, Member, WaitingHost {
   }
 
   resume(hook: number, exchange: Exchange | null, outcome: number, call: WaitingCall): void {
-    if (exchange === null) this.#holder.ticked(this, call.ran);
-    else this.#resume(hook, exchange, outcome);
+    if (exchange === null) return this.#holder.ticked(this, call.ran);
+    this.#version?.spend(call.took);
+    this.#resume(hook, exchange, outcome);
   }
 
   bear(guest: Guest | null, hook: number, exchange: Exchange | null, error: unknown): number {
@@ -357,6 +370,7 @@ export class PluginInstance implements Instance, Member, WaitingHost {
 
   /** What a failure means for the exchange. */
   #bear(exchange: Exchange): number {
+    this.#version?.fail(exchange);
     if (!this.#skips) return OUTCOME.failed;
     (exchange.skipped ??= new Set()).add(this.index);
     return OUTCOME.continue;
@@ -407,6 +421,7 @@ export class PluginInstance implements Instance, Member, WaitingHost {
 
   #countFailure(hook: number, failure: GuestFailure): void {
     this.#cells[this.#failureCells + hook * MAX_REASONS + FAILURE.indexOf(failure.reason)]!++;
+    if (((UNASKED >>> hook) & 1) === 1) this.#version?.fail(null);
     this.report.fail(hook, failure);
   }
 

@@ -9,6 +9,8 @@ export type Report = (level: Level, message: string, fields: Record<string, unkn
 /** How a plugin fares on one thread: told when it changes, and with each failure that is logged. */
 export type PluginNews = {
   readonly plugin: string;
+  /** Of a new version that is watched: the number of its rollout. */
+  readonly rollout?: number;
   readonly quarantined: boolean;
   readonly failure: {
     /** Milliseconds since 1970. */
@@ -29,6 +31,8 @@ export function hookName(hook: number): string {
 
 export type PluginReportParts = {
   readonly plugin: string;
+  /** Of a new version that is watched: the number of its rollout, and the first digits of its file's hash. */
+  readonly candidate?: { readonly rollout: number; readonly hash: string };
   readonly report: Report;
   readonly tell: (news: PluginNews) => void;
   readonly now: () => number;
@@ -37,6 +41,7 @@ export type PluginReportParts = {
 /** Of one plugin on one thread, across versions. */
 export class PluginReport {
   readonly #plugin: string;
+  readonly #candidate: PluginReportParts["candidate"];
   readonly #report: Report;
   readonly #tell: (news: PluginNews) => void;
   readonly #now: () => number;
@@ -54,8 +59,9 @@ export class PluginReport {
   #lines = 0;
   #dropped = 0;
 
-  constructor({ plugin, report, tell, now }: PluginReportParts) {
+  constructor({ plugin, candidate, report, tell, now }: PluginReportParts) {
     this.#plugin = plugin;
+    this.#candidate = candidate;
     this.#report = report;
     this.#tell = tell;
     this.#now = now;
@@ -103,7 +109,8 @@ export class PluginReport {
 
   /** `why` one of them is in quarantine no more. */
   heal(why: string): void {
-    if (--this.#quarantined > 0) return;
+    // Guests of a version that was promoted may have been told of to the report that it had before.
+    if (this.#quarantined === 0 || --this.#quarantined > 0) return;
     this.#write("warn", `plugin ${this.#plugin} is quarantined no more: ${why}`, {
       failures: this.#failures,
       refused: this.#refused,
@@ -132,7 +139,8 @@ export class PluginReport {
   }
 
   #write(level: Level, text: string, fields: Record<string, unknown>): void {
-    this.#report(level, text, { plugin: this.#plugin, ...fields });
+    const which = this.#candidate === undefined ? {} : { candidate: this.#candidate.hash };
+    this.#report(level, text, { plugin: this.#plugin, ...which, ...fields });
   }
 
   #remember(hook: number, { reason, message, stack }: GuestFailure): void {
@@ -140,7 +148,8 @@ export class PluginReport {
   }
 
   #news(): void {
-    this.#tell({ plugin: this.#plugin, quarantined: this.#quarantined > 0, failure: this.#last });
+    const which = this.#candidate === undefined ? {} : { rollout: this.#candidate.rollout };
+    this.#tell({ plugin: this.#plugin, ...which, quarantined: this.#quarantined > 0, failure: this.#last });
   }
 }
 

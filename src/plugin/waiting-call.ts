@@ -31,6 +31,7 @@ export class WaitingCall implements Taker {
   readonly #host: WaitingHost;
   readonly #hook: number;
   readonly #exchange: Exchange | null;
+  readonly #began = performance.now();
   #guest: Guest | null = null;
   #stopTimer: (() => void) | null = null;
   /** Whoever began the call still waits for `start` to return. */
@@ -47,6 +48,11 @@ export class WaitingCall implements Taker {
   /** Milliseconds of the thread that its guest took, waits left out. */
   get ran(): number {
     return this.#guest === null ? 0 : this.#guest.context.ran;
+  }
+
+  /** Milliseconds since it began, waits and its place in line included. */
+  get took(): number {
+    return performance.now() - this.#began;
   }
 
   /** OUTCOME.waiting, or what came of it at once. */

@@ -7,6 +7,7 @@ import type { Cluster } from "../balance/cluster.ts";
 import type { Endpoint } from "../balance/endpoint.ts";
 import { Head } from "../http/head.ts";
 import type { Instance } from "../plugin/host.ts";
+import type { Choice } from "../plugin/trial.ts";
 import type { Carry } from "./carry.ts";
 import type { ProxyError } from "./error.ts";
 import type { Piece } from "./piece.ts";
@@ -120,6 +121,8 @@ export class Exchange {
   values: Map<string, Uint8Array> | null = null;
   /** Instances whose remaining hooks are dropped for this exchange (`onFailure: skip`), by instance index. */
   skipped: Set<number> | null = null;
+  /** Which version of a plugin it has, by rollout; null while it met none. */
+  staged: Map<number, Choice> | null = null;
 
   /** performance.now() at the request's first byte, when its head was complete, and at the answer's head (0: none yet). */
   startedAt = 0;
@@ -231,6 +234,7 @@ export class Exchange {
     this.localBody = null;
     this.values = null;
     this.skipped = null;
+    this.staged = null;
     this.startedAt = 0;
     this.headAt = 0;
     this.answeredAt = 0;

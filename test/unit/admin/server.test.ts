@@ -16,6 +16,7 @@ const STATE: Status = {
   pid: 1,
   requestsInFlight: 0,
   quarantined: [],
+  rollouts: [],
   listeners: [{ name: "web", address: "127.0.0.1:8080", connections: 3 }],
   threads: [{ thread: 0, serving: true, guests: 1, loopDelay: 0, restarts: 0 }],
   lastReload: null,

@@ -285,7 +285,6 @@ for (const [what, text, message] of wrong) test(`refuses ${what}`, () => complai
 
 test("what this version does not serve is said to be so, and not unknown", () => {
   for (const text of [
-    `${BASE}plugins: { x: { wasm: a, rollout: {} } }`,
     listener("protocol: tcp"),
     listener("tls: {}"),
     cluster("health: {}"),

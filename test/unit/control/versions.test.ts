@@ -8,6 +8,7 @@ const planOf = (version: number): Plan => ({
   version,
   modules: [],
   instances: [],
+  rollouts: [],
   clusters: [],
   listeners: [],
   accessLog: false,

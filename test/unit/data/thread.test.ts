@@ -65,6 +65,7 @@ test("a connection from a thread that took a version a moment earlier waits unti
     version: 1,
     modules: [],
     instances: [],
+    rollouts: [],
     clusters: [],
     listeners: [listener],
     accessLog: false,

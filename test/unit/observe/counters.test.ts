@@ -23,6 +23,16 @@ const metricsOf = (counters: Counters) =>
     reloads: () => ({ accepted: 2, rejected: 1 }),
     version: () => 2,
     quarantined: (plugin) => (plugin === "bad" ? 2 : 0),
+    rollouts: () => [
+      {
+        plugin: "good",
+        state: "watching",
+        percent: 5,
+        old: { requests: 95, failures: 1 },
+        new: { requests: 5, failures: 0 },
+      },
+    ],
+    rolloutResults: () => [{ plugin: "good", state: "rolled back", count: 2 }],
     endpoints: () => [{ name: "app", endpoints: [{ address: "127.0.0.1:1", healthy: false }] }],
   });
 
@@ -73,6 +83,14 @@ test("a plugin's quarantine and the calls refused in it are told", async () => {
   assert.deepEqual(await linesOf(counters, "sluice_plugin_quarantined"), [
     'sluice_plugin_quarantined{plugin="good"} 0',
     'sluice_plugin_quarantined{plugin="bad"} 2',
+  ]);
+  assert.deepEqual(await linesOf(counters, "sluice_plugin_rollout"), [
+    'sluice_plugin_rollout_percent{plugin="good"} 5',
+    'sluice_plugin_rollout_requests{plugin="good",version="old"} 95',
+    'sluice_plugin_rollout_requests{plugin="good",version="new"} 5',
+    'sluice_plugin_rollout_failures{plugin="good",version="old"} 1',
+    'sluice_plugin_rollout_failures{plugin="good",version="new"} 0',
+    'sluice_plugin_rollouts_total{plugin="good",result="rolled-back"} 2',
   ]);
   assert.deepEqual(await linesOf(counters, "sluice_plugin_refused_total"), [
     'sluice_plugin_refused_total{plugin="bad",hook="request_head"} 6',

@@ -262,3 +262,46 @@ test("outside of save and restore there is no state", () => {
     (if (i32.ne (call $get (i32.const 0) (i32.const 0) (i32.const 4)) (i32.const -2)) (then unreachable))`;
   assert.equal(ask(take(new TestHost(), counter({ request })).instances[0]!), 1);
 });
+
+const ROLLOUT = { number: 1, plugin: "counter", share: 1, cells: 900, oldCells: 0, newCells: 0 };
+
+/** A version in which the second module is watched beside the first. */
+function takeStaged(host: TestHost, modules: readonly ModulePlan[], number = 1): InstanceSet {
+  const plans = modules.map(({ hash }, module) =>
+    planOf({ key: hash, plugin: "counter", module, stage: { rollout: 0, candidate: module === 0 ? 1 : -1 } }),
+  );
+  const set = host.prepare(modules, plans, { rollouts: [{ ...ROLLOUT, number }] });
+  set.commit();
+  return set;
+}
+
+const takeAlone = (host: TestHost, module: ModulePlan): InstanceSet => {
+  const set = host.prepare([module], [planOf({ key: module.hash, plugin: "counter" })]);
+  set.commit();
+  return set;
+};
+
+test("a version that is watched begins with what the old one saved, which goes on with its own; promoted, it keeps its own", () => {
+  const host = new TestHost();
+  const [old, next] = [counter(), another()];
+  ask(takeAlone(host, old).instances[0]!);
+  const [served, candidate] = takeStaged(host, [old, next]).instances;
+  assert.equal(ask(candidate!), 2, "from what was saved");
+  assert.equal(ask(candidate!), 3);
+  for (const count of [2, 3, 4, 5]) assert.equal(ask(served!), count, "the guest in service serves on");
+  const again = takeStaged(host, [old, next]).instances;
+  assert.deepEqual([ask(again[0]!), ask(again[1]!)], [6, 4], "a reload meanwhile changes nothing");
+  assert.equal(ask(takeAlone(host, next).instances[0]!), 5);
+  assert.deepEqual([host.calls("save"), host.calls("restore")], [1, 1]);
+});
+
+test("a version that is rolled back leaves nothing behind, and a newer one begins with the old one's state", () => {
+  const host = new TestHost();
+  const [old, bad, newer] = [counter(), another(), another({ more: '(func (export "newer"))' })];
+  ask(takeAlone(host, old).instances[0]!);
+  const [, candidate] = takeStaged(host, [old, bad]).instances;
+  for (let i = 0; i < 5; i++) ask(candidate!);
+  const [served, next] = takeStaged(host, [old, newer], 2).instances;
+  assert.deepEqual([ask(served!), ask(next!)], [2, 2]);
+  assert.equal(ask(takeAlone(host, old).instances[0]!), 3);
+});

@@ -5,7 +5,7 @@ import wabt from "wabt";
 import { EndpointColumns } from "../../../src/balance/columns.ts";
 import { Endpoint } from "../../../src/balance/endpoint.ts";
 import { EndpointView } from "../../../src/balance/endpoint-view.ts";
-import type { InstancePlan } from "../../../src/control/plan.ts";
+import type { InstancePlan, RolloutPlan } from "../../../src/control/plan.ts";
 import { nameId } from "../../../src/http/fields.ts";
 import type { Head } from "../../../src/http/head.ts";
 import { PART } from "../../../src/http/head.ts";
@@ -119,6 +119,7 @@ export function planOf(more: Partial<InstancePlan> = {}): InstancePlan {
     cluster: "",
     metrics: null,
     shares: [],
+    stage: null,
     namespaces: [],
     cells: 0,
     ...more,
@@ -146,10 +147,10 @@ export class TestHost {
   prepare(
     modules: readonly ModulePlan[],
     instances: readonly InstancePlan[],
-    names: { clusters?: readonly string[]; strategies?: readonly string[] } = {},
+    more: { clusters?: readonly string[]; strategies?: readonly string[]; rollouts?: readonly RolloutPlan[] } = {},
   ): InstanceSet {
-    const { clusters = ["app", "canary"], strategies = ["round-robin"] } = names;
-    return this.host.prepare({ modules, instances, clusters, strategies });
+    const { clusters = ["app", "canary"], strategies = ["round-robin"], rollouts = [] } = more;
+    return this.host.prepare({ modules, instances, rollouts, clusters, strategies });
   }
 
   /** The only instance of a fixture. */
