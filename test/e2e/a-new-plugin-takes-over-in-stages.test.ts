@@ -1,0 +1,258 @@
+/** a-new-plugin-takes-over-in-stages: by a share of requests, promoted or rolled back by its own figures. */
+import assert from "node:assert/strict";
+import { compileSource } from "../contract/plugin-harness.ts";
+import { startUpstream } from "./peers.ts";
+import { type LiveTest, type Program, runSluice, simpleConfig, startSluice, testInEachMode, until } from "./program.ts";
+
+/** Names its version in both heads, and counts with all others. */
+const version = (name: string, more = "", before = ""): Promise<Uint8Array> =>
+  compileSource(`import { Config, kv, Request, Response, sleep, State } from "sluice/sdk";
+    const hits = kv("hits");
+    let seen: i32 = 0;
+    ${before}
+    export function onRequest(req: Request): void {
+      ${more}
+      seen++;
+      req.headers.set("x-hits", (<i32>hits.increment("all")).toString());
+      req.headers.set("x-request-version", "${name}");
+    }
+    export function onResponse(req: Request, res: Response): void {
+      res.headers.set("x-response-version", "${name}");
+      res.headers.set("x-seen", seen.toString());
+    }
+    export function onSave(state: State): void {
+      state.writeI32(seen);
+    }
+    export function onRestore(state: State): void {
+      seen = state.readI32();
+    }`);
+
+const ROLLOUT = "percent: 20, watch: 1h, minRequests: 100, maxFailures: 1%";
+
+type Rollout = {
+  state: string;
+  why: string;
+  percent: number;
+  endedAt: string | null;
+  old: { hash: string; requests: number; failures: number; fuel: number; time: number };
+  new: { hash: string; requests: number; failures: number; fuel: number; time: number };
+};
+type Seen = { status: number; version: string; seen: number; hits: number };
+
+class Site {
+  readonly sluice: Program;
+  readonly configOf: (rollout: string, more?: string) => string;
+
+  constructor(sluice: Program, config: (rollout: string, more?: string) => string) {
+    this.sluice = sluice;
+    this.configOf = config;
+  }
+
+  /** The version that an exchange has had in both of its heads. */
+  async ask(): Promise<Seen> {
+    const answer = await fetch(this.sluice.url);
+    const [request, hits] = (await answer.text()).split(" ");
+    const response = answer.headers.get("x-response-version");
+    if (answer.status === 200) assert.equal(request, response, "one exchange sees one version");
+    const seen = Number(answer.headers.get("x-seen"));
+    return { status: answer.status, version: response ?? "", seen, hits: Number(hits) };
+  }
+
+  async askMany(count: number): Promise<Seen[]> {
+    const all: Seen[] = [];
+    const run = async (): Promise<void> => {
+      while (count-- > 0) all.push(await this.ask());
+    };
+    await Promise.all(Array.from({ length: 8 }, run));
+    return all;
+  }
+
+  async rollout(): Promise<Rollout | null> {
+    const plugins: { name: string; rollout: Rollout | null }[] = JSON.parse(
+      (await this.sluice.ask("/api/v1/plugins")).text,
+    );
+    return plugins.find(({ name }) => name === "p")!.rollout;
+  }
+
+  async configure(rollout: string, more = ""): Promise<void> {
+    this.sluice.config(this.configOf(rollout, more));
+    assert.equal((await this.sluice.reload()).status, 200);
+  }
+
+  /** A new file, which is watched from now on. */
+  async deploy(wasm: Uint8Array): Promise<void> {
+    const before = await this.rollout();
+    this.sluice.write("p.wasm", wasm);
+    await this.sluice.reload();
+    const now = await this.rollout();
+    assert.equal(now?.state, "watching");
+    assert.notEqual(now.new.hash, before?.new.hash);
+  }
+
+  ended(state: string): Promise<void> {
+    return until(async () => (await this.rollout())?.state === state, `the rollout is ${state}`);
+  }
+}
+
+async function startSite(t: LiveTest, first: Uint8Array, rollout = ROLLOUT): Promise<Site> {
+  const upstream = await startUpstream(t, (request, response) =>
+    response.end(`${request.headers["x-request-version"]} ${request.headers["x-hits"]}`),
+  );
+  const config = (stages: string, more = "") => {
+    const staged = stages === "" ? "" : `, rollout: { ${stages} }`;
+    return (ports: Program["ports"]) =>
+      `plugins: { p: { wasm: ./p.wasm, allow: { kv: [hits] }${staged}${more} } }\n${simpleConfig(upstream.port, { listener: "chain: [p]" })(ports)}`;
+  };
+  const sluice = await startSluice(t, config(rollout), { files: { "p.wasm": first }, workers: 2 });
+  return new Site(sluice, (stages, more) => config(stages, more)(sluice.ports));
+}
+
+const count = (all: readonly Seen[], version: string): number => all.filter((one) => one.version === version).length;
+
+testInEachMode(
+  "a new version takes its share, one for an exchange, and is promoted when it has proved itself",
+  async (t) => {
+    const site = await startSite(t, await version("v1"));
+    const { sluice } = site;
+    assert.equal(await site.rollout(), null, "the first version serves at once");
+    const before = await site.askMany(40);
+    assert.equal(count(before, "v1"), 40);
+
+    await site.deploy(await version("v2"));
+    const watched = await site.askMany(1000);
+    assert.ok(watched.every(({ status }) => status === 200));
+    const candidates = count(watched, "v2");
+    // 200 expected, with a deviation of 12.6: seven of them.
+    assert.ok(Math.abs(candidates - 200) < 90, `${candidates} of 1000`);
+    assert.equal(count(watched, "v1"), 1000 - candidates);
+    const figures = (await site.rollout())!;
+    assert.deepEqual([figures.old.requests, figures.new.requests], [1000 - candidates, candidates]);
+    assert.deepEqual([figures.percent, figures.old.failures, figures.new.failures], [20, 0, 0]);
+    assert.ok(figures.old.fuel > 0 && figures.new.fuel > 0 && figures.old.time > 0 && figures.new.time > 0);
+    assert.equal(await sluice.metric("sluice_plugin_rollout_percent", { plugin: "p" }), 20);
+    assert.equal(await sluice.metric("sluice_plugin_rollout_requests", { plugin: "p", version: "new" }), candidates);
+    const hits = new Set(watched.map((one) => one.hits));
+    assert.deepEqual([hits.size, Math.max(...hits)], [1000, 1040], "both count in the same store");
+    const { stdout } = await runSluice("status", "-c", `${sluice.directory}/sluice.yaml`);
+    assert.match(stdout, /plugin p: version [0-9a-f]{12} watching, 20% of its requests: it is watched for 3600000 ms/);
+
+    // A reload keeps the watch: there are requests enough already.
+    await site.configure("percent: 20, watch: 1s, minRequests: 100, maxFailures: 1%");
+    await site.ended("promoted");
+    const after = await site.askMany(40);
+    assert.equal(count(after, "v2"), 40);
+    assert.ok(
+      after.every(({ seen }) => seen > 40),
+      "what it has seen itself is kept",
+    );
+    await sluice.logged((line) => /^plugin p: a new version takes 20% /.test(line.msg ?? ""), "its begin");
+    const line = await sluice.logged(
+      (line) => /^plugin p: the new version is promoted/.test(line.msg ?? ""),
+      "its end",
+    );
+    assert.match(JSON.stringify(line), /"new":\{"hash":"[0-9a-f]{12}","requests":\d+,"failures":0,"fuel":\d+,"time":/);
+    assert.equal(await sluice.metric("sluice_plugin_rollouts_total", { plugin: "p", result: "promoted" }), 1);
+    assert.equal(await sluice.metric("sluice_plugin_failures_total"), 0);
+  },
+);
+
+testInEachMode("a version that fails is rolled back, and not tried again until its file changes", async (t) => {
+  const site = await startSite(t, await version("v1"));
+  const { sluice } = site;
+  await site.deploy(await version("bad", 'throw new Error("a bad version");'));
+  const good = site.sluice.configText;
+  // What the files hold meanwhile keeps nothing from being rolled back.
+  sluice.config("nonsense: true\n");
+  let asked = 0;
+  let failed = 0;
+  for (; (await site.rollout())!.state === "watching"; asked += 50)
+    failed += (await site.askMany(50)).filter(({ status }) => status === 500).length;
+  assert.ok(failed > 1, "or nothing was wrong with it");
+  assert.ok(failed < asked * 0.2 + 7 * Math.sqrt(asked * 0.2 * 0.8), `${failed} of ${asked}, more than its share`);
+  const { state, why, endedAt } = (await site.rollout())!;
+  assert.equal(state, "rolled back");
+  assert.match(why, /^it failed on \d+ of \d+ requests, allowed are 1$|^it was quarantined$/);
+  assert.notEqual(endedAt, null);
+  assert.equal(count(await site.askMany(100), "v1"), 100);
+  const line = await sluice.logged((line) => /^plugin p: the new version is rolled back/.test(line.msg ?? ""), "why");
+  assert.match(JSON.stringify(line), /a bad version/);
+
+  sluice.config(good);
+  await sluice.reload();
+  assert.equal((await site.rollout())!.state, "rolled back");
+  assert.equal(count(await site.askMany(50), "v1"), 50);
+  await site.configure("percent: 50, watch: 1s, minRequests: 20");
+  await site.deploy(await version("v3"));
+  assert.equal((await site.askMany(100)).filter(({ status }) => status !== 200).length, 0);
+  await site.ended("promoted");
+  assert.equal(count(await site.askMany(20), "v3"), 20);
+});
+
+testInEachMode(
+  "a newer file ends a rollout in favour of the old version; without rollout it serves at once",
+  async (t) => {
+    const site = await startSite(t, await version("v1"), "percent: 100, watch: 1h");
+    await site.deploy(await version("v2"));
+    assert.equal(count(await site.askMany(20), "v2"), 20);
+    await site.configure("percent: 20, watch: 1h");
+    await site.deploy(await version("v3"));
+    const all = await site.askMany(200);
+    assert.deepEqual([count(all, "v2"), all.length], [0, 200]);
+    assert.ok(count(all, "v1") > 100 && count(all, "v3") > 0);
+    await site.sluice.logged(
+      (line) => /watched no more: the file holds a newer version/.test(line.msg ?? ""),
+      "its end",
+    );
+    await site.configure("");
+    assert.equal(count(await site.askMany(20), "v3"), 20);
+    assert.equal((await site.rollout())!.state, "ended");
+  },
+);
+
+testInEachMode("a version that is dearer or slower than the old one is rolled back", async (t) => {
+  const site = await startSite(t, await version("v1"), "percent: 50, watch: 1s, minRequests: 10");
+  const dear = "for (let i = 0; i < 20000; i++) seen ^= i;";
+  for (const [name, body, why] of [
+    ["dear", dear, /^a request takes \S+ fuel with it, \S+ fuel with the old version$/],
+    ["slow", "sleep(20);", /^a request takes \S+ ms with it, \S+ ms with the old version$/],
+  ] as const) {
+    await site.deploy(await version(name, body));
+    assert.ok((await site.askMany(60)).every(({ status }) => status === 200));
+    await site.ended("rolled back");
+    assert.match((await site.rollout())!.why, why);
+    assert.equal(count(await site.askMany(20), "v1"), 20);
+  }
+});
+
+testInEachMode("what could not serve is refused at once, and the watch goes on", async (t) => {
+  const picky = 'if (Config.string("mode", "") == "new") throw new Error("unknown mode");';
+  const site = await startSite(t, await version("v1", "", picky));
+  const { sluice } = site;
+  const two = await version("v2");
+  await site.deploy(two);
+  for (const [wasm, problem] of [
+    [
+      await compileSource(
+        'import { Cluster, Request } from "sluice/sdk"; export function route(req: Request): Cluster | null { return null; }',
+      ),
+      /p is no filter/,
+    ],
+    [await version("v3", "", 'throw new Error("cannot start");'), /cannot start/],
+    [Buffer.from("no module"), /p\.wasm/],
+  ] as const) {
+    sluice.write("p.wasm", wasm);
+    const { status, text } = await sluice.reload();
+    assert.equal(status, 422, text);
+    assert.match(text, problem);
+    assert.equal((await site.rollout())!.state, "watching");
+  }
+  sluice.write("p.wasm", two);
+  assert.equal(JSON.parse((await sluice.reload()).text).result, "unchanged");
+  // Both must take a configuration: the old version serves on by it.
+  sluice.config(site.configOf(ROLLOUT, ", config: { mode: new }"));
+  const { status, text } = await sluice.reload();
+  assert.equal(status, 422, text);
+  assert.match(text, /unknown mode.*by the version in service, which `rollout` keeps beside the new one/s);
+  await site.configure("", ", config: { mode: new }");
+  assert.equal(count(await site.askMany(20), "v2"), 20);
+});
