@@ -44,6 +44,8 @@ export class Origins {
     };
     const timer = setTimeout(() => end(STATUS.timedOut), timeout);
     request.on("error", () => end(STATUS.unreachable));
+    // Without an error it closes when the origin switches protocols.
+    request.on("close", () => end(STATUS.unreachable));
     request.on("response", (response) => gather(response, most, end));
     request.end(body.length > 0 ? body : undefined);
     return () => {

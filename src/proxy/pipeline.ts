@@ -488,6 +488,8 @@ export class Pipeline implements Corridor {
   /** The attempt came to nothing; when its head is out, the client's answer is broken. */
   attemptFailed(x: Exchange, error: ProxyError, problem: string): void {
     x.attempt.upstream = null;
+    // A plugin has given its own answer in place of the endpoint's, and another is waited for.
+    if (x.phase === PHASE.suspended && x.localStatus !== 0) return;
     x.error = error;
     if (x.headSent) return this.breakOff(x, problem);
     x.problem = problem;

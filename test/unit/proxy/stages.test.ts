@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { setImmediate } from "node:timers/promises";
 import type { HOOK } from "../../../src/plugin/abi.ts";
 import { OUTCOME } from "../../../src/plugin/host.ts";
+import { ERROR } from "../../../src/proxy/error.ts";
 import type { Exchange } from "../../../src/proxy/exchange.ts";
 import { findFreePort } from "../../e2e/free-port.ts";
 import { connectTo, startRawUpstream, startUpstream } from "../../e2e/peers.ts";
@@ -225,4 +226,33 @@ test("every ending gives up what is waited for, in either direction", async (t) 
     plane.snapshot.retire();
     assert.equal(plane.disposed, true, name);
   }
+});
+
+test("a plugin's own answer stands, whatever becomes of the endpoint that it takes the place of", async (t) => {
+  const waits = new Waits();
+  const waiting = makeInstance(0, { response_head: (x) => waits.begin("response_head", x) });
+  const responds = makeInstance(1, {
+    response_head: (x) => {
+      x.response.reset();
+      x.localStatus = 410;
+      x.localBody = Buffer.from("gone");
+      return OUTCOME.respond;
+    },
+  });
+  const upstream = await startRawUpstream(t, async (peer) => {
+    await peer.head();
+    peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n");
+  });
+  const plane = startPlane(t, [upstream.port], { chain: [waiting, responds] });
+  const client = await connectTo(t, plane.port);
+  client.send(get);
+  await until(() => waits.calls.length === 1, "it waits");
+  const { x } = waits.calls[0]!;
+  x.attempt.upstream!.close();
+  plane.pipeline.attemptFailed(x, ERROR.upstreamBroken, "for the test");
+  assert.equal(waits.calls[0]!.cancelled, false);
+  settle(plane, waits, 0);
+  const answer = await client.answer();
+  assert.deepEqual([answer.status, answer.body.toString()], [410, "gone"]);
+  await gaveAllBack(plane);
 });
