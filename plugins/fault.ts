@@ -3,7 +3,7 @@
 //     fault:
 //       abort: { percent: 0.5, status: 503, body: "injected" }    # status 400 to 599; body may be left out
 //
-// Each request is drawn by itself. An answer that was made so carries `x-fault: abort`.
+// Each request is drawn by itself; `delay` holds requests up. An answer that was made so carries `x-fault: abort`.
 
 import { Config, PerInstance, Request, randomFloat } from "sluice/sdk";
 
@@ -31,6 +31,5 @@ export function configure(): void {
 
 export function onRequest(req: Request): void {
   const rule = rules.get();
-  // A delay would come first, drawn by itself, once a plugin may wait.
   if (randomFloat() < rule.share) req.respond(rule.status, rule.body).headers.set("x-fault", "abort");
 }

@@ -2,6 +2,7 @@ import { KIND } from "./abi";
 import { KEY, KEY_CAP, VALUE, VALUE_CAP, decode, encode } from "./bytes";
 import { config_count, config_get, config_key, config_kind } from "./imports";
 import { requireConfigurable } from "./instance";
+import { readNumber } from "./number";
 
 /**
  * What stands under `config` of this plugin. A path names a value: `header`, `rules.0.name`; an empty path is the
@@ -122,7 +123,8 @@ function text(path: string): string {
 function number(path: string, what: string): f64 {
   const found = kind(path);
   if (found != KIND.number && found != KIND.string) expected(path, what);
-  const value = F64.parseFloat(text(path));
+  const length = config_get(KEY, encodePath(path), VALUE, VALUE_CAP);
+  const value = length > VALUE_CAP ? NaN : readNumber(VALUE, VALUE + length);
   if (!isFinite(value)) expected(path, what);
   return value;
 }

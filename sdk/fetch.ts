@@ -106,8 +106,13 @@ export class Fetched {
 
   /** The first value of that header, or null. */
   header(name: string): string | null {
+    return this.nth(name, 0);
+  }
+
+  /** The value number `nth` (0 the first) of that header, or null. */
+  nth(name: string, nth: i32): string | null {
     if (this.code < 0) return null;
-    const length = fetch_header(KEY, narrow(name, KEY, KEY_CAP), 0, VALUE, VALUE_CAP);
+    const length = fetch_header(KEY, narrow(name, KEY, KEY_CAP), nth, VALUE, VALUE_CAP);
     return length < 0 || length > VALUE_CAP ? null : widen(VALUE, length);
   }
 

@@ -1,5 +1,6 @@
 import { Bytes, copyBytes, decodeUtf8, sequenceAt, toUtf8 } from "./binary";
 import { hexValue } from "./base64";
+import { readNumber } from "./number";
 
 /** How deep lists and maps may lie in each other; what is deeper is not read. */
 export const JSON_DEPTH: i32 = 64;
@@ -176,24 +177,6 @@ function indexOf(key: string): i32 {
   return key.length ? index : -1;
 }
 
-/** Every power of ten that is exact. */
-// @ts-ignore: decorator
-@lazy const POWERS: StaticArray<f64> = [1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22];
-
-/**
- * `digits` times ten to the power of `exponent`. One step is rounded once and so as exact as it can be: all of up to
- * 15 digits within 22 places. The library's own conversion is wrong by powers of ten for some numbers above 2^53.
- */
-function scale(digits: f64, exponent: i32): f64 {
-  let value = digits;
-  if (value == 0 || exponent > 400) return value == 0 ? 0 : Infinity;
-  if (exponent < -400) return 0;
-  let left = exponent;
-  for (; left > 22; left -= 22) value *= 1e22;
-  for (; left < -22; left += 22) value /= 1e22;
-  return left < 0 ? value / POWERS[-left] : value * POWERS[left];
-}
-
 /** Before each value but the first stands one of these, so there are no more values than of them. */
 function countAtMost(from: usize, length: i32): i32 {
   let count = 1;
@@ -311,35 +294,7 @@ export class JsonDocument {
   }
 
   numberOf(node: i32): f64 {
-    const from = this.start(node);
-    const to = this.end(node);
-    let digits: u64 = 0;
-    let exponent = 0;
-    let fraction = false;
-    let at = this.byte(from) == 0x2d ? from + 1 : from;
-    for (; at < to; at++) {
-      const byte = this.byte(at);
-      if (byte == 0x2e) fraction = true;
-      else if (byte < 0x30 || byte > 0x39) break;
-      else if (digits < 1000000000000000000) {
-        digits = digits * 10 + (byte - 0x30);
-        if (fraction) exponent--;
-      } else if (!fraction) exponent++;
-    }
-    if (at < to) exponent += this.exponentAt(at + 1, to);
-    const value = scale(<f64>digits, exponent);
-    return this.byte(from) == 0x2d ? -value : value;
-  }
-
-  /** The exponent behind its `e`; one that is far beyond any number's is as good as all beyond. */
-  private exponentAt(start: i32, to: i32): i32 {
-    const negative = this.byte(start) == 0x2d;
-    let value = 0;
-    for (let at = start; at < to; at++) {
-      const digit = this.byte(at) - 0x30;
-      if (digit >= 0 && value < 100000000) value = value * 10 + digit;
-    }
-    return negative ? -value : value;
+    return readNumber(this.from + this.start(node), this.from + this.end(node));
   }
 
   // @ts-ignore: decorator

@@ -5,15 +5,21 @@ import { describeTree, type MapTree, type ScalarTree, type Tree } from "./tree.t
 
 /** Problems of `tree`; those of a value that is of the wrong type are not looked for. */
 export function checkTree(tree: Tree, schema: PluginSchema): Problem[] {
-  if (!hasType(tree, schema)) return [{ ...tree.at, message: `${describeTree(tree)}, expected ${expected(schema)}` }];
+  if (!hasType(tree, schema))
+    return [{ ...tree.at, message: `${describe(tree, schema)}, expected ${expected(schema)}` }];
   const problems = [
     ...(tree.kind === "scalar" ? checkScalar(tree, schema) : []),
     ...(tree.kind === "list" ? checkList(tree, schema) : []),
     ...(tree.kind === "map" ? checkMap(tree, schema) : []),
   ];
-  if (schema.anyOf !== null) problems.push(...checkAny(tree, schema.anyOf, false));
-  if (schema.oneOf !== null) problems.push(...checkAny(tree, schema.oneOf, true));
+  if (schema.anyOf !== null) problems.push(...checkAny(tree, schema, schema.anyOf));
+  if (schema.oneOf !== null) problems.push(...checkAny(tree, schema, schema.oneOf));
   return problems;
+}
+
+/** What stands there, unless it is a secret. */
+function describe(tree: Tree, { secret }: PluginSchema): string {
+  return secret && tree.kind === "scalar" && tree.value !== null ? "a secret stands here" : describeTree(tree);
 }
 
 function hasType(tree: Tree, { types }: PluginSchema): boolean {
@@ -39,7 +45,7 @@ function checkScalar(tree: ScalarTree, schema: PluginSchema): Problem[] {
         length > (bounds.maxLength ?? Number.POSITIVE_INFINITY) ||
         (pattern !== null && !pattern.compiled.matcher(value).find()))) ||
     (typeof value === "number" && !isWithin(value, bounds));
-  return wrong ? [{ ...at, message: `${describeTree(tree)}, expected ${expected(schema)}` }] : [];
+  return wrong ? [{ ...at, message: `${describe(tree, schema)}, expected ${expected(schema)}` }] : [];
 }
 
 function isWithin(value: number, { minimum, maximum, exclusiveMinimum, exclusiveMaximum }: PluginSchema["bounds"]) {
@@ -59,7 +65,8 @@ function checkList({ items, at }: Tree & { kind: "list" }, schema: PluginSchema)
   for (const item of items) {
     if (inner !== null) problems.push(...checkTree(item, inner));
     if (!unique || item.kind !== "scalar") continue;
-    if (seen.has(item.value)) problems.push({ ...item.at, message: `"${item.text}" stands here a second time` });
+    const shown = (inner ?? schema).secret ? "a secret" : `"${item.text}"`;
+    if (seen.has(item.value)) problems.push({ ...item.at, message: `${shown} stands here a second time` });
     seen.add(item.value);
   }
   return problems;
@@ -94,8 +101,13 @@ function checkCount(found: number, what: string, at: Place, least = 0, most = Nu
 }
 
 /** Of alternatives the one that is plainly meant tells what is wrong; else what each of them wants is told. */
-function checkAny(tree: Tree, branches: readonly PluginSchema[], exactlyOne: boolean): Problem[] {
-  const tried = branches.map((schema) => ({ schema, problems: checkTree(tree, schema) }));
+function checkAny(tree: Tree, whole: PluginSchema, branches: readonly PluginSchema[]): Problem[] {
+  const exactlyOne = branches === whole.oneOf;
+  const tried = branches.map((branch) => {
+    // What is a secret as a whole is one in each of its shapes.
+    const schema = whole.secret ? { ...branch, secret: true } : branch;
+    return { schema, problems: checkTree(tree, schema) };
+  });
   const fitting = tried.filter(({ problems }) => problems.length === 0);
   if (fitting.length === 1 || (fitting.length > 1 && !exactlyOne)) return [];
   const keys = listChoices(branches);
@@ -107,12 +119,12 @@ function checkAny(tree: Tree, branches: readonly PluginSchema[], exactlyOne: boo
   }
   if (fitting.length > 1) {
     const all = fitting.map(({ schema }) => expected(schema)).join(", ");
-    return [{ ...tree.at, message: `${describeTree(tree)}, which is more than one of: ${all}` }];
+    return [{ ...tree.at, message: `${describe(tree, whole)}, which is more than one of: ${all}` }];
   }
   const meant = tried.filter(({ schema }) => hasType(tree, schema));
   if (meant.length === 1) return meant[0]!.problems;
   const all = branches.map(expected).join(", or ");
-  return [{ ...tree.at, message: `${describeTree(tree)}, expected ${all}` }];
+  return [{ ...tree.at, message: `${describe(tree, whole)}, expected ${all}` }];
 }
 
 /** The keys by which alternatives are told apart: each of them requires one of its own. */

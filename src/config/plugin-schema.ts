@@ -17,8 +17,18 @@ type Word = string | number | boolean | null;
 /** Keywords whose value is a whole number from 0. */
 const COUNTS = ["minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"] as const;
 const NUMBERS = ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"] as const;
-/** They say something to people and editors, and check nothing. */
-const NOTES = ["$schema", "$id", "$comment", "title", "description", "default", "examples", "deprecated"] as const;
+/** They say something to people and editors, and check nothing; what is `writeOnly` is never shown, though. */
+const NOTES = [
+  "$schema",
+  "$id",
+  "$comment",
+  "title",
+  "description",
+  "default",
+  "examples",
+  "deprecated",
+  "writeOnly",
+] as const;
 const OTHERS = [
   ...["type", "enum", "const", "pattern", "properties", "required", "additionalProperties", "propertyNames"],
   ...["items", "uniqueItems", "anyOf", "oneOf"],
@@ -31,6 +41,8 @@ type Bound = (typeof COUNTS)[number] | (typeof NUMBERS)[number];
 export type PluginSchema = {
   readonly description: string;
   readonly default: unknown;
+  /** A secret: no message shows a value of it. */
+  readonly secret: boolean;
   readonly types: readonly TypeName[] | null;
   /** `enum`, or `const` as a list of one. */
   readonly words: readonly Word[] | null;
@@ -139,6 +151,7 @@ class SchemaReader {
     const schema = {
       description: plain(given.get("description")),
       default: given.has("default") ? toValue(given.get("default")!) : undefined,
+      secret: this.#readFlag(given.get("writeOnly")),
       types: this.#readTypes(given.get("type")),
       words: constant === undefined ? this.#readWords(given.get("enum"), null) : this.#readConstant(constant),
       pattern: this.#readPattern(given.get("pattern")),

@@ -67,6 +67,8 @@ export const BUILTINS: Readonly<Record<string, Role>> = {
   "api-key": "filter",
   "basic-auth": "filter",
   cors: "filter",
+  delay: "filter",
+  "ext-auth": "filter",
   fault: "filter",
   "ip-filter": "filter",
   jwt: "filter",
@@ -75,6 +77,9 @@ export const BUILTINS: Readonly<Record<string, Role>> = {
 
 /** Key-value namespaces of built-ins: they have no `allow`. A plugin that names the same one shares its entries. */
 export const BUILTIN_NAMESPACES: Readonly<Record<string, readonly string[]>> = { "rate-limit": ["rate-limit"] };
+
+/** The key by which a built-in's own configuration names the cluster that it may send requests to, and no other. */
+export const BUILTIN_FETCH: Readonly<Record<string, string>> = { "ext-auth": "cluster" };
 
 /** Names of the language that this version does not serve yet. */
 export const LATER_BUILTINS: readonly string[] = ["consistent-hash", "fastest-response", "adaptive"];

@@ -1,6 +1,7 @@
 /** Config → Plan: names become indices, plugins instances, endpoints rows, and what is counted gets its cells. */
 import { createHash } from "node:crypto";
 import {
+  BUILTIN_FETCH,
   BUILTIN_NAMESPACES,
   type ClusterConfig,
   type Config,
@@ -53,8 +54,8 @@ export function buildPlan(sources: PlanSources): Built {
 
 const BUILTIN_FUEL = 1_000_000;
 const BUILTIN_BODY = 1024 * 1024;
-const BUILTIN_TIME = 5000;
-const BUILTIN_GUESTS = 16;
+/** Of those that wait: calls on a thread at one time, and milliseconds of one, its place in line included. */
+const BUILTIN_WAITS = { guests: 64, time: 120_000 };
 
 class PlanBuilder {
   readonly #sources: PlanSources;
@@ -93,16 +94,17 @@ class PlanBuilder {
    */
   #instance(use: PluginUse, cluster = ""): number {
     const { name: plugin, module, candidate, memory, declared } = this.#sources.plugins.get(use.name)!;
+    const config = (use.config ?? declared?.config)?.value ?? null;
     const settings = {
       plugin,
-      config: (use.config ?? declared?.config)?.value ?? null,
+      config,
       onFailure: declared?.onFailure ?? ("reject" as const),
       fuel: declared?.limits.fuel ?? BUILTIN_FUEL,
       body: declared?.limits.body ?? BUILTIN_BODY,
       tooLarge: declared?.limits.tooLarge ?? "reject",
-      time: declared?.limits.time ?? BUILTIN_TIME,
-      guests: declared?.limits.guests ?? BUILTIN_GUESTS,
-      fetch: declared?.allow.fetch ?? [],
+      time: declared?.limits.time ?? BUILTIN_WAITS.time,
+      guests: declared?.limits.guests ?? BUILTIN_WAITS.guests,
+      fetch: declared === null ? builtinFetch(plugin, config) : declared.allow.fetch,
       memory,
       clusters: declared?.allow.clusters?.map((cluster) => cluster.name) ?? null,
       hidden: declared?.allow.headers.hide ?? [],
@@ -268,6 +270,13 @@ class PlanBuilder {
     }
     return [...reachable];
   }
+}
+
+/** Whom a built-in may ask: whoever wrote its configuration has said so there. */
+export function builtinFetch(name: string, config: unknown): string[] {
+  const key = Object.hasOwn(BUILTIN_FETCH, name) ? BUILTIN_FETCH[name]! : null;
+  const cluster = key === null || typeof config !== "object" ? undefined : (config as Record<string, unknown>)?.[key];
+  return typeof cluster === "string" ? [`cluster:${cluster}`] : [];
 }
 
 /** Host names of endpoints, which the plan needs addresses for, with the place of the first that uses each. */
