@@ -5,8 +5,9 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { type IncomingHttpHeaders, type OutgoingHttpHeaders, request } from "node:http";
 import { join } from "node:path";
+import { test } from "node:test";
 import { findFreePort } from "./free-port.ts";
-import { environment, type LiveTest, testInUsualMode } from "./program.ts";
+import { environment, type LiveTest, runSluice, testInUsualMode } from "./program.ts";
 
 const examples = join(import.meta.dirname, "../../examples");
 
@@ -100,6 +101,29 @@ testInUsualMode("mask-json: an answer goes out without the fields that are to be
   const seen = seenBy(answer);
   assert.deepEqual([seen.headers.authorization, seen.headers["x-kept"]], ["***", "yes"]);
   assert.ok(!answer.body.includes("Bearer secret"));
+});
+
+testInUsualMode("external-auth: a service says who is let in, to a plugin and to the built-in", async (t) => {
+  const get = await startExample(t, "external-auth");
+  const nobody = await get("/");
+  assert.deepEqual([nobody.status, nobody.headers.location], [302, "/login"]);
+  assert.equal((await get("/", { cookie: "session=other" })).status, 302);
+  assert.equal(seenBy(await get("/login")).upstream, "app");
+  for (const path of ["/", "/again", "/built-in/"]) {
+    const seen = seenBy(await get(path, { cookie: "a=1; session=s1-ann", "x-user": "root" }));
+    assert.deepEqual([seen.upstream, seen.headers["x-user"]], ["app", "ann"], path);
+  }
+  const refused = await get("/built-in/x", { cookie: "session=other" });
+  assert.deepEqual(
+    [refused.status, refused.body, refused.headers["www-authenticate"]],
+    [401, "who are you?\n", "Cookie"],
+  );
+});
+
+test("external-auth: its plugin's own tests pass", async () => {
+  const { code, stdout } = await runSluice("plugin", "test", join(examples, "external-auth"));
+  assert.equal(code, 0, stdout);
+  assert.match(stdout, /pass 4/);
 });
 
 testInUsualMode("c-plugin: a filter in C gives an edition, and answers for it", async (t) => {
