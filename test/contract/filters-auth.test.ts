@@ -544,7 +544,11 @@ test("the guide's examples are taken as they stand", () => {
         const schema = join(import.meta.dirname, `../../plugins/${name}.schema.json`);
         const problems = readPluginSchema(readFileSync(schema, "utf8"), schema).problems;
         assert.deepEqual(problems, [], name);
-        load(builtIn(name), { configs: [config], namespaces: BUILTIN_NAMESPACES[name] ?? [] }).dispose();
+        load(builtIn(name), {
+          configs: [config],
+          clusters: ["auth"],
+          namespaces: BUILTIN_NAMESPACES[name] ?? [],
+        }).dispose();
       }
   }
   const filters = Object.keys(BUILTINS).filter((name) => BUILTINS[name] === "filter");

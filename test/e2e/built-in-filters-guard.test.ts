@@ -22,7 +22,7 @@ test("the guide's examples pass `sluice check`, and a secret that is refused is 
       const file = join(directory, "sluice.yaml");
       writeFileSync(
         file,
-        `listeners:\n  web:\n    address: 127.0.0.1:8080\n    chain:\n${chain.replace(/^/gm, "      ")}\n`,
+        `listeners:\n  web:\n    address: 127.0.0.1:8080\n    chain:\n${chain.replace(/^/gm, "      ")}\nclusters: { auth: ["127.0.0.1:9001"] }\n`,
       );
       return runSluice("check", "-c", file);
     };
