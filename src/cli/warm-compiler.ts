@@ -42,6 +42,10 @@ export class WarmCompiler {
   #start(): ChildProcess {
     if (this.#child !== null) return this.#child;
     const child = fork(this.#entry);
+    // An order that found it dead is sent again when its end is told; one that never began has no end.
+    child.on("error", (error) => {
+      if (this.#child === child && child.pid === undefined) this.#ended(error.message);
+    });
     child.on("message", (report: BuildReport) => this.#receive(report));
     child.on("exit", (code, signal) => {
       if (this.#child === child) this.#ended(signal ?? `exit code ${code}`);

@@ -217,7 +217,6 @@ function parseAddress(text: string, leastPort: number, anyHost: boolean): Addres
   return undefined;
 }
 
-/** A block of addresses, or one address; as the text that it was given as. */
 /** `cluster:NAME`, or an origin as URLs have it: `https://keys.example.com`, without path. */
 export const fetchTarget: ScalarShape<string> = scalar(
   "cluster:NAME or an origin like https://keys.example.com",
@@ -228,6 +227,7 @@ export const fetchTarget: ScalarShape<string> = scalar(
   },
 );
 
+/** A block of addresses, or one address; as the text that it was given as. */
 export const addressBlock: ScalarShape<string> = scalar(
   "a block of addresses such as 10.0.0.0/8 or fd00::/8, or one address",
   { type: "string" },
