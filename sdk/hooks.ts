@@ -10,6 +10,7 @@ import { request } from "./request";
 import { state } from "./state";
 
 export { body } from "./body";
+export { connection } from "./connection";
 export { endpoints } from "./endpoints";
 export { requestTrailers, responseTrailers } from "./headers";
 export { outcome } from "./outcome";

@@ -4,6 +4,7 @@
  * A plugin is one file that exports hooks by their names; `sluice plugin build` checks them:
  *
  *     configure(): void                      reads configuration; throw to refuse it
+ *     onConnection(connection: Connection): void       a client has connected, and nothing was read
  *     onRequest(req: Request): void          the request's head, before a route is chosen or the upstream is asked
  *     route(req: Request): Cluster | null    names the cluster; null passes to the next rule
  *     onResponse(req: Request, res: Response): void
@@ -29,6 +30,7 @@ export { Body } from "./body";
 export { Cluster, Strategy, cluster, strategy } from "./cluster";
 export { now, preciseNow, random, randomBelow, randomFloat, randomHex, tickEvery } from "./clock";
 export { Config } from "./config";
+export { Connection } from "./connection";
 export { Cookies, SetCookie } from "./cookies";
 export { PublicKey, constantTimeEquals, hmacSha256, hmacSha384, hmacSha512, randomBytes, sha256, sha384, sha512 } from "./crypto";
 export { Endpoints } from "./endpoints";

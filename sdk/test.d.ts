@@ -87,6 +87,18 @@ export interface RequestInit {
   listener?: string;
 }
 
+export interface ConnectionInit {
+  /** The peer's address; `192.0.2.1` without it. */
+  client?: string;
+  /** The listener's name; `test` without it. */
+  listener?: string;
+}
+
+export interface ConnectionResult extends Cost {
+  /** It is closed. */
+  readonly denied: boolean;
+}
+
 export interface ResponseInit {
   /** 200 without it. */
   status?: number;
@@ -255,6 +267,8 @@ export interface Guest {
     attempt: { endpoint: string; latency?: number; status?: number; failed?: boolean },
     request?: RequestInit | RequestResult,
   ): Cost;
+  /** `onConnection`. */
+  connection(connection?: ConnectionInit): ConnectionResult;
   /** `onTick`, at once, whatever the interval. */
   tick(): Cost;
   tickAsync(): Promise<Cost>;

@@ -23,6 +23,12 @@ const CALL = { enter: "sdk.enter(instance)", leave: "return sdk.leave()" };
  */
 const HOOKS = {
   configure: { abi: "configure", params: [], returns: "void", body: "sdk.enterConfigure(instance); %; return 0" },
+  onConnection: {
+    abi: "connection",
+    params: ["Connection"],
+    returns: "void",
+    body: `${CALL.enter}; %; ${CALL.leave}`,
+  },
   onRequest: { abi: "request_head", params: ["Request"], returns: "void", body: `${CALL.enter}; %; ${CALL.leave}` },
   route: { abi: "route", params: ["Request"], returns: "Cluster", body: `${CALL.enter}; return sdk.leaveRoute(%)` },
   onResponse: {
@@ -83,6 +89,7 @@ const HOOKS = {
 
 /** What the wrapper hands to a parameter of that type. */
 const ARGUMENT = {
+  Connection: "sdk.connection",
   Request: "sdk.request",
   Response: "sdk.response",
   Body: "sdk.body",
@@ -93,6 +100,7 @@ const ARGUMENT = {
 
 /** How messages name it. */
 const SHORT = {
+  Connection: "connection",
   Request: "req",
   Response: "res",
   Body: "body",

@@ -171,7 +171,7 @@ const plugin = convert(
     onFailure: withDefault(
       choice(["reject", "skip"]),
       "reject",
-      "When the plugin fails on a request: `reject` answers 500; `skip` goes on without it.",
+      "When the plugin fails: `reject` answers the request with 500, or closes the connection that it judged; `skip` goes on without it.",
     ),
     limits: withDefault(
       object({

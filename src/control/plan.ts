@@ -144,7 +144,7 @@ export type ListenerPlan = {
   /** Indices into `Plan.instances`. */
   readonly chain: readonly number[];
   readonly routes: readonly RoutePlan[];
-  /** Cells of `sluice_connections_active`, `_bytes_received_total`, `_bytes_sent_total` for this listener, in order. */
+  /** Cells of `sluice_connections_active` and its kin for this listener, as LISTENER_CELLS has them. */
   readonly cells: number;
   /** Series of a request that no route matched: `sluice_requests_total{listener,route="",cluster="",status}`. */
   readonly requestCells: number;

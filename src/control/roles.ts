@@ -6,7 +6,7 @@ import type { Built } from "./plan-builder.ts";
 type Role = { readonly as: string; readonly needs: readonly Hook[] };
 
 const FILTER: Role = {
-  as: "filter",
+  as: "filter of a rule",
   needs: [
     "request_head",
     "response_head",
@@ -18,10 +18,12 @@ const FILTER: Role = {
     "response_trailers",
   ],
 };
+/** A connection has no rule yet: in a rule's chain its hook would never be called. */
+const LISTENER_FILTER: Role = { as: "filter", needs: [...FILTER.needs, "connection"] };
 const ROUTER: Role = { as: "router", needs: ["route"] };
 const STRATEGY: Role = { as: "strategy", needs: ["pick"] };
 
-/** A strategy picks, a router routes, a filter sees requests, answers, or the end of both. */
+/** A strategy picks, a router routes, a filter sees connections, requests, answers, or the end of both. */
 export function checkRoles({ plan, places }: Built): Problem[] {
   const problems: Problem[] = [];
   const check = (index: number, { as, needs }: Role): void => {
@@ -35,7 +37,7 @@ export function checkRoles({ plan, places }: Built): Problem[] {
   };
   for (const { strategies } of plan.clusters) for (const { instance } of strategies) check(instance, STRATEGY);
   for (const listener of plan.listeners) {
-    for (const instance of listener.chain) check(instance, FILTER);
+    for (const instance of listener.chain) check(instance, LISTENER_FILTER);
     for (const { chain, action } of listener.routes) {
       for (const instance of chain) check(instance, FILTER);
       if (action.kind === "router") check(action.instance, ROUTER);

@@ -20,7 +20,7 @@ export const SERIES_CELLS = {
   upstream: HISTOGRAM_CELLS,
   /** `sluice_retries_total{cluster}` */
   retries: 1,
-  /** `sluice_connections_active{listener}` and its bytes */
+  /** `sluice_connections_active{listener}`, its bytes, and who was denied */
   listener: LISTENER_CELLS.size,
   /** `sluice_plugin_*{plugin}`, and `{plugin,candidate}` for a new version that is watched */
   plugin: PLUGIN_CELLS.size,

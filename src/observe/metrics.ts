@@ -91,6 +91,12 @@ function registerTraffic(register: Register, counters: Counters): void {
     one("listener", LISTENER_CELLS.bytesReceived),
   );
   register("counter", "sluice_bytes_sent_total", "Bytes sent to clients.", one("listener", LISTENER_CELLS.bytesSent));
+  register(
+    "counter",
+    "sluice_connections_denied_total",
+    "Client connections that a plugin closed before a byte was read.",
+    one("listener", LISTENER_CELLS.denied),
+  );
   register("counter", "sluice_log_dropped_total", "Lines of the access log dropped.", all(THREAD_CELLS.logDropped));
   register(
     "counter",

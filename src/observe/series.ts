@@ -34,7 +34,7 @@ export const BUCKETS = [
 export const HISTOGRAM_CELLS = BUCKETS.length + 2;
 
 /** A listener's cells, from `ListenerPlan.cells`. */
-export const LISTENER_CELLS = { connections: 0, bytesReceived: 1, bytesSent: 2, size: 3 } as const;
+export const LISTENER_CELLS = { connections: 0, bytesReceived: 1, bytesSent: 2, denied: 3, size: 4 } as const;
 
 /** A thread's own cells, at the start of its block. */
 export const THREAD_CELLS = {

@@ -25,7 +25,7 @@ export const EXPORT = {
 
 /**
  * Every hook is exported as `(instance: i32, exchange: i32) -> i32`. `instance` names one configuration, `exchange`
- * one request; both are opaque, and 0 where there is none. What a plugin does not export costs nothing.
+ * one request, or in `connection` one connection; both are opaque, and 0 where there is none. What a plugin does not export costs nothing.
  */
 export const HOOKS = [
   "configure",
@@ -43,6 +43,7 @@ export const HOOKS = [
   "tick",
   "save",
   "restore",
+  "connection",
 ] as const;
 export type Hook = (typeof HOOKS)[number];
 
@@ -55,7 +56,7 @@ export const RESULT = {
   continue: 0,
   /** `respond` was called: that answer goes to the client. In `response_head`: it replaces the upstream's. */
   respond: 1,
-  /** Refuse the request: 403, `Proxy-Status: sluice; error=http_request_denied`. */
+  /** Refuse the request: 403, `Proxy-Status: sluice; error=http_request_denied`. In `connection`: close it. */
   reject: 2,
   /**
    * Go on, but hold the head until its body is whole (`limits.body` at most); the body hook is then called once, may
@@ -81,6 +82,7 @@ export const HOOK_RESULTS: { readonly [H in Hook]: readonly number[] } = {
   tick: [0],
   save: [0],
   restore: [0],
+  connection: [0, 2],
 };
 
 /** What a host call answers below zero. Lengths and counts are never negative. */

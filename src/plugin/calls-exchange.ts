@@ -20,7 +20,10 @@ export function makeExchangeCalls(context: CallContext) {
       memory.check(out, cap);
       const { exchange } = context;
       if (exchange === null) return context.leave(STATUS.notHere);
-      const length = giveAttribute(context, exchange, id, out, cap);
+      const length =
+        context.hook === HOOK.connection
+          ? giveOfConnection(context, exchange, id, out, cap)
+          : giveAttribute(context, exchange, id, out, cap);
       if (length > 0) context.spend(length);
       return context.leave(length);
     },
@@ -138,7 +141,8 @@ function giveValue(context: CallContext, name: string | null, out: number, cap: 
 function keepValue(context: CallContext, name: string | null, value: number, length: number): number {
   const { memory, exchange } = context;
   memory.check(value, length);
-  if (exchange === null) return STATUS.notHere;
+  // A connection keeps nothing for its requests.
+  if (exchange === null || context.hook === HOOK.connection) return STATUS.notHere;
   if (name === null || length >>> 0 > LIMIT.exchangeValue) return STATUS.tooLarge;
   const values = (exchange.values ??= new Map());
   if (!values.has(name) && values.size >= LIMIT.exchangeValues) return STATUS.tooLarge;
@@ -192,6 +196,13 @@ function giveAttribute(context: CallContext, exchange: Exchange, id: number, out
     default:
       return giveObserved(context, exchange, id, out, cap);
   }
+}
+
+/** Before its first request there is an address, and where it came to. */
+function giveOfConnection(context: CallContext, exchange: Exchange, id: number, out: number, cap: number): number {
+  if (id === ATTRIBUTE.client_address || id === ATTRIBUTE.listener || id === ATTRIBUTE.exchange_id)
+    return giveAttribute(context, exchange, id, out, cap);
+  return id >= 0 && id <= ATTRIBUTE.bytes_received ? STATUS.absent : STATUS.invalid;
 }
 
 /** What is known at the end only. */

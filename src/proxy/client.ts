@@ -60,14 +60,16 @@ export class Client extends Wire implements ClientSide {
     this.port = port;
   }
 
-  /** The socket is there; the first head may take `timeouts.head`. */
+  /** The socket is there: it is judged, and its first head may take `timeouts.head`. */
   opened(): void {
     const { remoteAddress = "" } = this.socket;
     this.#hasReset = remoteAddress !== "";
     this.#peer = remoteAddress.startsWith("::ffff:") ? remoteAddress.slice(7) : remoteAddress || "unknown";
     this.#forwarded = makeForwarded(this.#peer);
     this.port.clients.add(this);
-    this.#arm(this.port.state?.plan.timeouts.head ?? 1);
+    const { state } = this.port;
+    this.#arm(state?.plan.timeouts.head ?? 1);
+    if (state !== null && !this.#pipeline.admission.admits(state, this.#peer)) this.break();
   }
 
   get peer(): string {

@@ -330,9 +330,14 @@ export class Exchanges {
 
   take(): Exchange {
     const x = this.#free.pop() ?? new Exchange();
-    x.id = this.#nextId;
-    this.#nextId = this.#nextId === 0x7fffffff ? 1 : this.#nextId + 1;
+    x.id = this.nextId();
     return x;
+  }
+
+  nextId(): number {
+    const id = this.#nextId;
+    this.#nextId = id === 0x7fffffff ? 1 : id + 1;
+    return id;
   }
 
   giveBack(x: Exchange): void {

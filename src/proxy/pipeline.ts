@@ -15,6 +15,7 @@ import { HOOK } from "../plugin/abi.ts";
 import type { FetchAnswer, FetchRequest } from "../plugin/fetcher.ts";
 import { type Instance, OUTCOME } from "../plugin/host.ts";
 import { endAttempt, recordExchange } from "./account.ts";
+import { Admission } from "./admission.ts";
 import { Bodies, type Corridor } from "./bodies.ts";
 import type { Client } from "./client.ts";
 import type { ThreadContext } from "./context.ts";
@@ -31,6 +32,7 @@ import type { Wire } from "./wire.ts";
 
 export class Pipeline implements Corridor {
   readonly exchanges = new Exchanges();
+  readonly admission: Admission;
   readonly #context: ThreadContext;
   readonly #bodies = new Bodies(this);
   /** Told when a client's connection is gone (draining counts them). */
@@ -38,6 +40,7 @@ export class Pipeline implements Corridor {
 
   constructor(context: ThreadContext) {
     this.#context = context;
+    this.admission = new Admission(this.exchanges, context.cells);
   }
 
   // ── The corridor ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -12,10 +12,12 @@ test("a filter is no strategy and no router, a router is no filter: each is told
   atEnd(t, () => rmSync(directory, { recursive: true }));
   writeFileSync(join(directory, "filter.wasm"), makePlugin("request_head", "i32.const 0"));
   writeFileSync(join(directory, "router.wasm"), makePlugin("route", "i32.const 0"));
+  writeFileSync(join(directory, "gate.wasm"), makePlugin("connection", "i32.const 0"));
   const file = join(directory, "sluice.yaml");
   const config = (chain: string, router: string, strategy: string) => `plugins:
   filter: { wasm: ./filter.wasm }
   router: { wasm: ./router.wasm }
+  gate: { wasm: ./gate.wasm }
 listeners:
   web:
     address: 127.0.0.1:8080
@@ -24,7 +26,7 @@ listeners:
 clusters:
   app: { strategy: ${strategy}, endpoints: [127.0.0.1:9001] }
 `;
-  writeFileSync(file, config("filter", "router", "random"));
+  writeFileSync(file, config("filter, gate", "router", "random"));
   const right = await runSluice("check", "-c", file);
   assert.equal(right.code, 0, right.stdout + right.stderr);
 
@@ -45,8 +47,16 @@ clusters:
   const told = wrong.stdout + wrong.stderr;
   assert.match(
     told,
-    /:7:13: listeners\.web\.chain\.0: router is no filter: its hooks are route, expected request_head/,
+    /:8:13: listeners\.web\.chain\.0: router is no filter: its hooks are route, expected request_head/,
   );
-  assert.match(told, /:8:24: listeners\.web\.routes\.0\.router: filter is no router: .*expected route/);
-  assert.match(told, /:10:20: clusters\.app\.strategy: filter is no strategy: .*expected pick/);
+  assert.match(told, /:9:24: listeners\.web\.routes\.0\.router: filter is no router: .*expected route/);
+  assert.match(told, /:11:20: clusters\.app\.strategy: filter is no strategy: .*expected pick/);
+
+  // A connection has no rule: there its hook would never be called, and let everyone in.
+  writeFileSync(file, config("", "router", "random").replace("{ cluster: app }", "{ chain: [gate], cluster: app }"));
+  const behind = await runSluice("check", "-c", file);
+  assert.match(
+    behind.stdout + behind.stderr,
+    /listeners\.web\.routes\.1\.chain\.0: gate is no filter of a rule: its hooks are connection, expected request_head/,
+  );
 });

@@ -2,6 +2,8 @@
 import type {
   BodyOptions,
   BodyResult,
+  ConnectionInit,
+  ConnectionResult,
   Cost,
   EndpointInit,
   Guest,
@@ -20,7 +22,7 @@ import { PART } from "../../http/head.ts";
 import { HOOKS, type Hook } from "../../plugin/abi.ts";
 import type { ModulePlan } from "../../plugin/build.ts";
 import { SavedState } from "../../plugin/calls-state.ts";
-import type { Exchange } from "../../proxy/exchange.ts";
+import { Exchange } from "../../proxy/exchange.ts";
 import { compare, takePicture } from "../../proxy/picture.ts";
 import { Piece } from "../../proxy/piece.ts";
 import { TestEndpoints } from "./endpoints.ts";
@@ -136,6 +138,16 @@ export class TestGuest implements Guest {
     exchange.attemptFailed = attempt.failed ?? false;
     exchange.attemptStatus = attempt.status ?? (exchange.attemptFailed ? 0 : 200);
     return this.#runner.call("outcome", exchange).cost;
+  }
+
+  connection({ client = "192.0.2.1", listener = "test" }: ConnectionInit = {}): ConnectionResult {
+    this.#need("connection");
+    const exchange = new Exchange();
+    exchange.id = 1;
+    exchange.clientAddress = client;
+    exchange.listenerName = listener;
+    const { outcome, cost } = this.#runner.call("connection", exchange);
+    return { denied: outcome === "reject", ...cost };
   }
 
   tick(): Cost {

@@ -232,6 +232,25 @@ export function given(req: Request): void {}
   assert.throws(() => isEven!(1, 2), /isEven takes 1 arguments, not 2/);
 });
 
+test("a connection is judged by its peer and its listener", async () => {
+  const file = write(
+    "judges.ts",
+    `import { Connection, log } from "sluice/sdk";
+export function onConnection(connection: Connection): void {
+  if (connection.clientAddress.startsWith("198.51.100.") || connection.listener == "closed") connection.deny();
+  else log.info(connection.id);
+}
+`,
+  );
+  const guest = await plugin(file);
+  assert.deepEqual(
+    [{}, { client: "198.51.100.9" }, { listener: "closed" }].map((init) => guest.connection(init).denied),
+    [false, true, true],
+  );
+  assert.equal(guest.connection().log.length, 1);
+  assert.throws(() => guest.tick(), /has no hook tick; its hooks are connection/);
+});
+
 test("a plugin's ticks are called at once, and what it saves is handed to another guest", async () => {
   const file = write(
     "ticks.ts",

@@ -244,6 +244,26 @@ test("all headers are read at once", () => {
   assert.equal(bytes[OUT], 0xaa);
 });
 
+test("a connection has an address and a listener, and nothing that a request has", () => {
+  enter("connection");
+  assert.deepEqual([attribute("client_address"), attribute("listener")], ["192.0.2.1", "web"]);
+  assert.match(String(attribute("exchange_id")), /^\d+$/);
+  const known = new Set(["client_address", "listener", "exchange_id"]);
+  for (const name of Object.keys(ATTRIBUTE) as (keyof typeof ATTRIBUTE)[])
+    if (!known.has(name)) assert.equal(attribute(name), STATUS.absent, name);
+  assert.equal(core.attribute(-1, OUT, 100), STATUS.invalid);
+  assert.equal(core.attribute(999, OUT, 100), STATUS.invalid);
+  assert.equal(setAttribute("path", "/x"), STATUS.notHere);
+  assert.equal(core.exchange_set(NAME_AT, put(NAME_AT, "k"), VALUE_AT, 1), STATUS.notHere);
+  assert.equal(core.shared_set(NAME_AT, put(NAME_AT, "user"), VALUE_AT, 1), STATUS.notHere);
+  assert.equal(exchange.values, null);
+  assert.equal(core.cluster_choose(4), STATUS.notHere);
+  assert.equal(core.strategy_choose(2), STATUS.notHere);
+  assert.equal(core.respond(200, 0, 0), STATUS.notHere);
+  assert.equal(core.body_size(), STATUS.notHere);
+  assert.equal(core.tick_every(1000), STATUS.notHere);
+});
+
 test("attributes tell the request", () => {
   exchange.routeName = "api";
   exchange.clusterName = "größe";
@@ -490,6 +510,7 @@ test("edits belong to their hook", () => {
     tick: [],
     save: [],
     restore: [],
+    connection: [],
   };
   for (const [hook, parts] of Object.entries(editable) as [Hook, number[]][]) {
     for (const part of [0, 1, 2, 3]) {

@@ -1,0 +1,160 @@
+/** connections-are-judged: a plugin says who may connect, before a byte is read and in every way of accepting. */
+import assert from "node:assert/strict";
+import { readdirSync } from "node:fs";
+import { connect } from "node:net";
+import { before } from "node:test";
+import { compileSource } from "../contract/plugin-harness.ts";
+import { makePlugin, SPIN, TRAP } from "./bad-plugins.ts";
+import { startUpstream } from "./peers.ts";
+import {
+  bounded,
+  type LiveTest,
+  type Program,
+  simpleConfig,
+  startSluice,
+  testInAllModes,
+  times,
+  until,
+} from "./program.ts";
+
+const SOURCES = {
+  denies: `import { Config, Connection } from "sluice/sdk";
+const denied = Config.string("address");
+export function onConnection(connection: Connection): void {
+  if (connection.clientAddress == denied && connection.listener == "web") connection.deny();
+}`,
+  fails: `import { Connection } from "sluice/sdk";
+export function onConnection(connection: Connection): void {
+  if (connection.clientAddress == "127.0.0.2") throw new Error("not this one");
+}`,
+  counts: `import { Connection, kv } from "sluice/sdk";
+const seen = kv("connections");
+export function onConnection(connection: Connection): void {
+  if (seen.increment(connection.clientAddress, 1, 3600000) > 5) connection.deny();
+}`,
+};
+const files: Record<string, Uint8Array> = {};
+
+before(async () => {
+  for (const [name, source] of Object.entries(SOURCES)) files[`${name}.wasm`] = await compileSource(source);
+});
+
+const REQUEST = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+
+/** What a connection of its own from that address came to: the status of its answer, or how it ended without one. */
+function ask(port: number, localAddress = "127.0.0.1"): Promise<number | "reset" | "end"> {
+  const socket = connect({ host: "127.0.0.1", port, localAddress });
+  let text = "";
+  let ending: "reset" | "end" = "end";
+  socket.on("data", (data: Buffer) => {
+    text += data.toString("latin1");
+  });
+  socket.on("error", () => {
+    ending = "reset";
+  });
+  socket.write(REQUEST);
+  const ended = new Promise<number | "reset" | "end">((resolve) => {
+    socket.on("close", () => resolve(text === "" ? ending : Number(text.slice(9, 12))));
+  });
+  return bounded(ended, "the connection's end");
+}
+
+const denied = (sluice: Program): Promise<number> =>
+  sluice.metric("sluice_connections_denied_total", { listener: "web" });
+const judged = (sluice: Program): Promise<number> => sluice.metric("sluice_plugin_calls_total", { hook: "connection" });
+const descriptors = (sluice: Program): number => readdirSync(`/proc/${sluice.pid}/fd`).length;
+
+function startDenying(t: LiveTest, upstream: number): Promise<Program> {
+  const plugin = "plugins: { denies: { wasm: ./denies.wasm, config: { address: 127.0.0.2 } } }\n";
+  return startSluice(t, (ports) => plugin + simpleConfig(upstream, { listener: "chain: [denies]" })(ports), { files });
+}
+
+testInAllModes("who is denied is reset without an answer, others are served, and a reload is heard", async (t) => {
+  const upstream = await startUpstream(t);
+  const sluice = await startDenying(t, upstream.port);
+  for (let turn = 0; turn < 4; turn++) {
+    assert.equal(await ask(sluice.port, "127.0.0.2"), "reset");
+    assert.equal(await ask(sluice.port), 200);
+  }
+  assert.deepEqual([await denied(sluice), await judged(sluice)], [4, 8]);
+  assert.equal(upstream.requests.length, 4);
+  await until(async () => (await sluice.metric("sluice_connections_active")) === 0, "no connection is counted");
+  sluice.config(sluice.configText.replace("address: 127.0.0.2", "address: 127.0.0.3"));
+  assert.equal((await sluice.reload()).status, 200);
+  assert.deepEqual([await ask(sluice.port, "127.0.0.2"), await ask(sluice.port, "127.0.0.3")], [200, "reset"]);
+  assert.doesNotMatch(sluice.output, /127\.0\.0\.[23]/, "no connection has a line in the log");
+});
+
+testInAllModes(
+  "a plugin that fails closes the connection, or under `skip` accepts it; the listener goes on",
+  async (t) => {
+    const upstream = await startUpstream(t);
+    for (const [name, wasm] of [
+      ["a trap", makePlugin("connection", TRAP)],
+      ["a spin", makePlugin("connection", SPIN)],
+      ["a result that is none", makePlugin("connection", "i32.const 1")],
+    ] as const) {
+      const sluice = await startSluice(
+        t,
+        (ports) => `plugins: { bad: { wasm: ./bad.wasm }, skipped: { wasm: ./bad.wasm, onFailure: skip } }
+listeners:
+  web: { address: 127.0.0.1:${ports.web}, chain: [bad], cluster: app }
+  soft: { address: 127.0.0.1:${ports.soft}, chain: [skipped], cluster: app }
+clusters: { app: [127.0.0.1:${upstream.port}] }
+`,
+        { files: { "bad.wasm": wasm }, ports: ["soft"] },
+      );
+      for (let turn = 0; turn < 4; turn++) {
+        assert.equal(await ask(sluice.port), "reset", name);
+        assert.equal(await ask(sluice.ports.soft!), 200, name);
+      }
+      assert.equal(await denied(sluice), 4, "closed for a failure is denied, too");
+      assert.ok((await sluice.metric("sluice_plugin_failures_total", { plugin: "skipped", hook: "connection" })) > 0);
+      await sluice.stop();
+    }
+    const sluice = await startSluice(
+      t,
+      (ports) =>
+        `plugins: { fails: { wasm: ./fails.wasm } }\n${simpleConfig(upstream.port, { listener: "chain: [fails]" })(ports)}`,
+      { files },
+    );
+    for (let turn = 0; turn < 4; turn++) {
+      assert.equal(await ask(sluice.port, "127.0.0.2"), "reset");
+      assert.equal(await ask(sluice.port), 200);
+    }
+  },
+);
+
+testInAllModes("ten thousand that are denied leave nothing behind", async (t) => {
+  const upstream = await startUpstream(t);
+  const sluice = await startDenying(t, upstream.port);
+  assert.equal(await ask(sluice.port, "127.0.0.2"), "reset");
+  await denied(sluice);
+  const before = descriptors(sluice);
+  const count = times(t, 10_000);
+  for (let done = 0; done < count; done += 100) {
+    const endings = await Promise.all(Array.from({ length: 100 }, () => ask(sluice.port, "127.0.0.2")));
+    assert.ok(endings.every((ending) => ending === "reset"));
+  }
+  await until(async () => (await denied(sluice)) === count + 1, "all of them are counted");
+  await until(() => descriptors(sluice) <= before, "their descriptors are closed");
+  assert.equal(await sluice.metric("sluice_connections_active"), 0);
+  assert.equal(await ask(sluice.port), 200);
+});
+
+testInAllModes("connections of an address are counted over all threads", async (t) => {
+  const upstream = await startUpstream(t);
+  const plugin = "plugins: { counts: { wasm: ./counts.wasm, allow: { kv: [connections] } } }\n";
+  const sluice = await startSluice(
+    t,
+    (ports) => plugin + simpleConfig(upstream.port, { listener: "chain: [counts]" })(ports),
+    { files, workers: 2 },
+  );
+  const addresses = Array.from({ length: 40 }, (_, i) => `127.0.0.${2 + (i % 2)}`);
+  const came = await Promise.all(addresses.map((address) => ask(sluice.port, address)));
+  for (const parity of [0, 1]) {
+    const own = came.filter((_, i) => i % 2 === parity);
+    assert.deepEqual([own.filter((end) => end === 200).length, own.filter((end) => end === "reset").length], [5, 15]);
+  }
+  assert.equal(await denied(sluice), 30);
+});
