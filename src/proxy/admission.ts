@@ -22,10 +22,10 @@ export class Admission {
   admits({ hooks, chain, plan }: ListenerState, address: string): boolean {
     if ((hooks & CONNECTION) === 0) return true;
     const x = this.#x;
+    x.reset();
     x.id = this.#exchanges.nextId();
     x.clientAddress = address;
     x.listenerName = plan.name;
-    x.skipped = null;
     for (let i = 0; i < chain.length; i++) {
       if (chain[i]!.call(HOOK.connection, x) === OUTCOME.continue) continue;
       this.#cells[plan.cells + LISTENER_CELLS.denied]!++;

@@ -16,9 +16,10 @@ function chainOf(...outcomes: number[]) {
   const chain = outcomes.map((outcome, index) => ({
     index,
     call(hook: number, x: Exchange) {
-      asked.push(`${index} ${hook} ${x.clientAddress} ${x.listenerName} ${x.skipped === null}`);
+      asked.push(`${index} ${hook} ${x.clientAddress} ${x.listenerName} ${x.skipped === null && x.staged === null}`);
       ids.add(x.id);
       (x.skipped ??= new Set()).add(index);
+      x.staged ??= new Map();
       return outcome;
     },
   })) as unknown as Instance[];
@@ -34,7 +35,7 @@ test("plugins are asked in order until one denies or fails, each connection by a
   for (const no of [OUTCOME.reject, OUTCOME.failed]) {
     const { asked, ids, state } = chainOf(OUTCOME.continue, no, OUTCOME.continue);
     for (let i = 0; i < 2; i++) assert.equal(admission.admits(state(1 << HOOK.connection), "192.0.2.7"), false);
-    // What was skipped for one connection is not for the next.
+    // What was skipped, or drawn in a rollout, for one connection is not for the next.
     const both = [`0 ${HOOK.connection} 192.0.2.7 web true`, `1 ${HOOK.connection} 192.0.2.7 web false`];
     assert.deepEqual(asked, [...both, ...both]);
     assert.equal(ids.size, 2);
