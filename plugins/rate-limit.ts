@@ -72,7 +72,7 @@ export function onRequest(req: Request): void {
   const time = now();
   // When the reserve will be full again, after this request; below zero when it is refused.
   const full = take(rule, key, time);
-  const owed = abs(full) - time;
+  const owed = abs(full) - seen;
   const left = <i32>Math.floor((rule.reserve - owed) / rule.interval + 1e-6);
   const state = `"${rule.name}";r=${max(left, 0)};t=${seconds(owed)}`;
   if (full < 0 && !rule.dryRun) {
@@ -101,15 +101,28 @@ function tell(rule: Rule, state: string, headers: Headers): void {
   headers.add("ratelimit", state);
 }
 
+/**
+ * The time by the request under way, or by an earlier one of another thread whose clock was ahead: the clocks move every
+ * 50 ms, each thread's by itself, and one that is behind must not take the reserve for less than it is.
+ */
+let seen: f64 = 0;
+
 /** Counts the request: when the reserve will be full again; the same below zero when there is no room for it. */
 function take(rule: Rule, key: string, time: f64): f64 {
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     const entry = rule.store.getEntry(key);
-    const before = entry ? max(parseFloat(entry.value), time) : time;
+    seen = time;
+    let before = time;
+    if (entry) {
+      const space = entry.value.indexOf(" ");
+      if (space >= 0) seen = max(time, parseFloat(entry.value.substring(space + 1)));
+      before = max(parseFloat(space < 0 ? entry.value : entry.value.substring(0, space)), seen);
+    }
     const after = before + rule.interval;
     // A refused request writes nothing: a flood of them costs a look.
-    if (after - time > rule.reserve + 1e-6) return -before;
-    if (rule.store.compareAndSet(key, entry ? entry.version : 0, after.toString(), Math.ceil(after - time))) return after;
+    if (after - seen > rule.reserve + 1e-6) return -before;
+    const value = `${after} ${seen}`;
+    if (rule.store.compareAndSet(key, entry ? entry.version : 0, value, Math.ceil(after - seen))) return after;
   }
   return time;
 }
