@@ -26,11 +26,11 @@ export async function run(args: string[]): Promise<number> {
 /** Builds the plan of version 1 and runs its guests once, as a proxy does before it serves. */
 async function tryPlugins(config: Config): Promise<readonly Problem[]> {
   const { tryGuests } = await import("../control/canary.ts");
-  const { PluginHost } = await import("../plugin/host.ts");
+  const { startOnce } = await import("../plugin/canary.ts");
   const { built, problems } = await planOf(config);
   if (built === null) return problems;
-  const makeHost = (cells: Float64Array) => new PluginHost({ cells, report: () => undefined });
-  return tryGuests(makeHost, { built, config, threads: config.workers || availableParallelism() }).problems;
+  const trial = await tryGuests(startOnce, { built, config, threads: config.workers || availableParallelism() });
+  return trial.problems;
 }
 
 /** The modules alone, when other things are wrong: every problem is told at once. */

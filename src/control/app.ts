@@ -11,10 +11,9 @@ import { Counters, seriesKey } from "../observe/counters.ts";
 import { createLog, type Log } from "../observe/log.ts";
 import { createMetrics, type Metrics } from "../observe/metrics.ts";
 import { buildModuleAside } from "../plugin/build.ts";
-import { PluginHost } from "../plugin/host.ts";
 import { KeyValueStore, Namespaces } from "../state/store.ts";
 import { tryGuests } from "./canary.ts";
-import { checkConfig } from "./check.ts";
+import { CanaryThread } from "./canary-thread.ts";
 import { Crew } from "./crew.ts";
 import { ExplainError, Explainer, readExplainRequest } from "./explain.ts";
 import { Listeners } from "./listeners.ts";
@@ -90,6 +89,7 @@ export class App {
   readonly #health = new PluginHealth();
   readonly #traces: Traces;
   readonly #explainer: Explainer;
+  readonly #canary = new CanaryThread();
   readonly #rollouts: Rollouts;
   readonly #metrics: Metrics;
   readonly #watch: Watch | null;
@@ -175,7 +175,8 @@ export class App {
       namespace: (name) => namespaces.numberOf(name),
       cells: (version, key) => cells.hold(version, seriesKey(...key)),
       release,
-      tryGuests: (built, config) => tryGuests(makeTrialHost, { built, config, threads: this.#workers(config) }),
+      tryGuests: (built, config) =>
+        tryGuests((parts) => this.#canary.try(parts), { built, config, threads: this.#workers(config) }),
       grow: (config) => this.#crew.grow(this.#workers(config)),
       shrink: (config) => this.#crew.shrink(this.#workers(config), config.shutdown.grace),
       onFiles: (paths) => this.#watch?.update(paths),
@@ -198,6 +199,7 @@ export class App {
 
   async start(): Promise<void> {
     await this.#startAdmin();
+    this.#canary.warm();
     await this.#crew.grow(this.#workers(this.#config)).catch((error: Error) => {
       throw new StartError([error.message]);
     });
@@ -242,6 +244,7 @@ export class App {
     this.#rollouts.close();
     this.#threads.stopReplacing();
     await this.#reloader.close();
+    await this.#canary.close();
     this.#crew.close();
     await this.#drain(grace);
     await this.#threads.close();
@@ -358,21 +361,4 @@ async function readFirstConfig({ file, env = process.env }: AppOptions): Promise
   const { config, problems } = loadConfig(text, { file, env });
   if (config === null) throw new StartError(problems.map(formatProblem));
   return config;
-}
-
-/** What is wrong with a configuration file and the plugins that it names, a line for each problem. */
-export async function checkFile({ file, env = process.env }: AppOptions): Promise<readonly string[]> {
-  const { config, problems } = loadConfig(await readConfigFile(file), { file, env });
-  if (config === null) return problems.map(formatProblem);
-  const threads = config.workers || availableParallelism();
-  const found = await checkConfig(config, {
-    builtins: BUILTIN_PLUGINS,
-    modules: new Modules({ build: buildModuleAside, checkSettings, builtins: BUILTIN_PLUGINS }),
-    tryGuests: (built) => tryGuests(makeTrialHost, { built, config, threads }),
-  });
-  return found.map(formatProblem);
-}
-
-function makeTrialHost(cells: Float64Array): PluginHost {
-  return new PluginHost({ cells, report: () => undefined });
 }

@@ -46,7 +46,7 @@ export type ReloaderOptions = {
   /** Gives back what a version that no thread has seen held in shared memory. */
   readonly release: (version: number) => void;
   /** Runs a plan's guests once, aside: what is wrong with them. */
-  readonly tryGuests: (built: Built, config: Config) => Trial;
+  readonly tryGuests: (built: Built, config: Config) => Promise<Trial>;
   /** The files that a version is made of, in service or not: a change of one is worth a reload. */
   readonly onFiles: (paths: readonly string[]) => void;
   /** Starts the data threads that a version needs. @throws Error */
@@ -201,7 +201,7 @@ export class Reloader {
     const version = ++this.#version;
     const opening = await this.#options.listeners.open(candidate.config.listeners);
     try {
-      const built = this.#build(version, candidate, plugins, opening);
+      const built = await this.#build(version, candidate, plugins, opening);
       await this.#options.versions.take(built.plan, opening.sockets);
       this.#accept(candidate, built, opening);
     } finally {
@@ -240,7 +240,12 @@ export class Reloader {
     return addresses;
   }
 
-  #build(version: number, candidate: Candidate, plugins: PlanSources["plugins"], opening: Opening): Built {
+  async #build(
+    version: number,
+    candidate: Candidate,
+    plugins: PlanSources["plugins"],
+    opening: Opening,
+  ): Promise<Built> {
     const { row, cells, namespace, release, tryGuests } = this.#options;
     const { config, addresses } = candidate;
     try {
@@ -254,7 +259,7 @@ export class Reloader {
         cells: (...key) => cells(version, key),
         namespace,
       });
-      const { problems, metrics } = tryGuests(built, config);
+      const { problems, metrics } = await tryGuests(built, config);
       this.#refuse(problems);
       return placeMetrics(built, metrics, (...key) => cells(version, key));
     } catch (error) {

@@ -10,13 +10,11 @@ import { Endpoint } from "../balance/endpoint.ts";
 import { Pool } from "../balance/pool.ts";
 import type { DryRunInit, DryRunResult, ExplainRequest } from "../control/explain.ts";
 import type { Plan } from "../control/plan.ts";
-import { Head } from "../http/head.ts";
 import { scanRequest, scanResponse } from "../http/scan.ts";
 import { AccessLog } from "../observe/access-log.ts";
 import { BLOCK_CELLS } from "../observe/series.ts";
-import type { Fetcher } from "../plugin/fetcher.ts";
-import { PluginHost } from "../plugin/host.ts";
-import { Overlay } from "../plugin/overlay.ts";
+import { makeDryFetcher, makeDryHost } from "../plugin/dry-host.ts";
+import type { PluginHost } from "../plugin/host.ts";
 import { Buffers } from "../proxy/buffers.ts";
 import { Clock } from "../proxy/clock.ts";
 import type { ThreadContext } from "../proxy/context.ts";
@@ -33,7 +31,6 @@ import { Origins, Outgoing } from "./outgoing.ts";
 import { listenerState, ownStates } from "./states.ts";
 
 const OWN_STORE = 16 * 1024 * 1024;
-const DRY_RUN = "dry run";
 
 const post = (result: DryRunResult): void => parentPort!.postMessage(result);
 
@@ -52,11 +49,9 @@ function run(init: DryRunInit): void {
     traced: (trace) => post({ trace }),
   };
   const pipeline = new Pipeline(context);
-  const plugins = new PluginHost({
-    cells,
-    report: () => undefined,
+  const plugins = makeDryHost({
     resume: (hook, x, outcome) => pipeline.resume(hook, x, outcome),
-    keyValue: new Overlay(new KeyValueStore(init.keyValue, init.thread), makeStore()),
+    keyValue: { below: new KeyValueStore(init.keyValue, init.thread), own: makeStore() },
   });
   clock.start(() => undefined);
   const listener = findListener(buildSnapshot(plan, { context, pipeline, plugins, request }), request);
@@ -84,7 +79,7 @@ function buildSnapshot(plan: Plan, { context, pipeline, plugins, request }: Part
   const strategyNames = [...new Set(plan.clusters.flatMap((cluster) => cluster.strategies.map((s) => s.name)))];
   const outgoing = request.allowFetch ? new Outgoing(pipeline, new Origins()) : null;
   const { instances } = plugins.prepare({
-    fetcher: outgoing ?? dryFetcher(request.fetchAnswer),
+    fetcher: outgoing ?? makeDryFetcher(request.fetchAnswer),
     modules: plan.modules,
     instances: plan.instances,
     clusters: plan.clusters.map((cluster) => cluster.name),
@@ -176,18 +171,6 @@ function makeAnswer(status: number): DryAnswer {
       x.bodyDone = true;
       x.attempt.sent = true;
       x.attempt.complete = true;
-    },
-  };
-}
-
-function dryFetcher(status: number): Fetcher {
-  const head = new Head();
-  const text = Buffer.from(`HTTP/1.1 ${status} \r\ncontent-type: text/plain\r\nx-sluice-dry-run: 1\r\n\r\n`);
-  scanResponse(text, 0, text.length, head, false);
-  return {
-    ask(_request, tell) {
-      const timer = setImmediate(() => tell({ head, body: Buffer.from(DRY_RUN) }));
-      return () => clearImmediate(timer);
     },
   };
 }
