@@ -23,4 +23,6 @@ if (files.length === 0) {
 process.env.NODE_COMPILE_CACHE ??= join(root, "node_modules/.cache/sluice-tests");
 
 runNode(["scripts/build-plugins.ts"]);
-runNode(["--test", `--test-concurrency=${Math.max(2, availableParallelism())}`, ...options, ...files]);
+const concurrency = Math.max(2, availableParallelism());
+// A test that waits for ever fails, rather than the machine's patience.
+runNode(["--test", `--test-concurrency=${concurrency}`, "--test-timeout=300000", ...options, ...files]);

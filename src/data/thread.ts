@@ -24,6 +24,8 @@ import { listenerState, ownStates } from "./states.ts";
 /** What a connection may take until its next request, which says that it is its last, when its thread leaves. */
 const LAST_REQUEST = 2000;
 
+const NO_VERSION = 0;
+
 /** A version that was built, in service or not, and what it holds. */
 type Version = { plan: Plan; snapshot: Snapshot; instances: InstanceSet; pools: Set<string> };
 
@@ -46,6 +48,8 @@ class DataThread {
   /** Every version not yet disposed, by number. */
   readonly #versions = new Map<number, Version>();
   #serving: Version | null = null;
+  /** The number of the version whose guests are being started. */
+  #preparing = NO_VERSION;
   #draining = false;
   #lastTick = performance.now();
 
@@ -89,7 +93,7 @@ class DataThread {
   receive(message: ToThread): void {
     switch (message.type) {
       case "prepare":
-        return this.#prepare(message.plan, message.sockets);
+        return void this.#prepare(message.plan, message.sockets);
       case "commit":
         return this.#commit(message.version);
       case "abort":
@@ -116,36 +120,48 @@ class DataThread {
 
   // ── Versions ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #prepare(plan: Plan, sockets: Extract<ToThread, { type: "prepare" }>["sockets"]): void {
-    let instances: InstanceSet | null = null;
-    const pools = new Set<string>();
+  async #prepare(plan: Plan, sockets: Extract<ToThread, { type: "prepare" }>["sockets"]): Promise<void> {
+    const { version } = plan;
+    this.#preparing = version;
     try {
-      const strategyNames = [...new Set(plan.clusters.flatMap((cluster) => cluster.strategies.map((s) => s.name)))];
+      for (const { address, socket, shared } of sockets) this.#listener(address).hold(socket, shared);
       const outgoing = new Outgoing(this.#pipeline, this.#origins);
-      instances = this.#plugins.prepare({
+      const strategies = [...new Set(plan.clusters.flatMap((cluster) => cluster.strategies.map((s) => s.name)))];
+      const parts = {
         fetcher: outgoing,
         modules: plan.modules,
         instances: plan.instances,
         rollouts: plan.rollouts,
         clusters: plan.clusters.map((cluster) => cluster.name),
-        strategies: strategyNames,
-      });
-      const clusters = plan.clusters.map((cluster, index) => this.#cluster(cluster, index, instances!.served, pools));
-      const snapshot = new Snapshot(plan.version, clusters, strategyNames, () => this.#dispose(plan.version));
+        strategies,
+      };
+      const instances = await this.#plugins.prepareBeside(parts, () => this.#preparing === version);
+      if (instances === null) return post({ type: "disposed", version });
+      const built = this.#build(plan, instances, strategies);
+      outgoing.snapshot = built.snapshot;
+      this.#versions.set(version, built);
+      post({ type: "ready", version });
+    } catch (error) {
+      this.#dropUnserved();
+      post({ type: "failed", version, problem: error instanceof Error ? error.message : String(error) });
+    }
+    this.#preparing = NO_VERSION;
+  }
+
+  #build(plan: Plan, instances: InstanceSet, strategies: readonly string[]): Version {
+    const pools = new Set<string>();
+    try {
+      const clusters = plan.clusters.map((cluster, index) => this.#cluster(cluster, index, instances.served, pools));
+      const snapshot = new Snapshot(plan.version, clusters, strategies, () => this.#dispose(plan.version));
       snapshot.own = ownStates(snapshot);
       snapshot.tracer = makeTracer(plan.trace);
-      outgoing.snapshot = snapshot;
       for (const listener of plan.listeners)
         snapshot.listeners.set(listener.address, listenerState(listener, snapshot, instances.served));
-      this.#versions.set(plan.version, { plan, snapshot, instances, pools });
-      for (const { address, socket, shared } of sockets) this.#listener(address).hold(socket, shared);
-      post({ type: "ready", version: plan.version });
+      return { plan, snapshot, instances, pools };
     } catch (error) {
-      instances?.dispose();
-      this.#versions.delete(plan.version);
+      instances.dispose();
       this.#dropPools(pools);
-      this.#dropUnserved();
-      post({ type: "failed", version: plan.version, problem: error instanceof Error ? error.message : String(error) });
+      throw error;
     }
   }
 
@@ -195,6 +211,10 @@ class DataThread {
   }
 
   #abort(version: number): void {
+    if (version === this.#preparing) {
+      this.#preparing = NO_VERSION;
+      return this.#dropUnserved();
+    }
     const aborted = this.#versions.get(version);
     if (aborted === undefined || aborted === this.#serving) return;
     this.#dropUnserved();

@@ -1,4 +1,5 @@
 /** The plugin host of one thread: makes the guests of each version aside, and carries over those that are unchanged. */
+import { setImmediate } from "node:timers/promises";
 import type { EndpointView } from "../balance/endpoint-view.ts";
 import type { InstancePlan, RolloutPlan } from "../control/plan.ts";
 import type { Exchange } from "../proxy/exchange.ts";
@@ -81,6 +82,9 @@ export type PluginHostOptions = {
 /** Instances that share a guest, and what that guest is made of. */
 type Group = { readonly key: string; readonly module: ModulePlan; readonly members: PluginInstance[] };
 
+/** Milliseconds of the thread's time before others have their turn. */
+const SLICE = 2;
+
 export class PluginHost {
   readonly #cells: Float64Array;
   readonly #report: Report;
@@ -120,6 +124,35 @@ export class PluginHost {
    * are carried over. @throws PluginError, leaving nothing behind.
    */
   prepare(parts: PluginParts): InstanceSet {
+    const steps = this.#prepare(parts);
+    for (;;) {
+      const { done, value } = steps.next();
+      if (done === true) return value;
+    }
+  }
+
+  /**
+   * The same beside other work: starting thousands of guests takes a second, which nobody else is to wait for. Null, with
+   * nothing left behind, when it is not wanted any more. @throws PluginError, leaving nothing behind.
+   */
+  async prepareBeside(parts: PluginParts, isWanted: () => boolean): Promise<InstanceSet | null> {
+    const steps = this.#prepare(parts);
+    let since = performance.now();
+    for (;;) {
+      const { done, value } = steps.next();
+      if (done === true) return value;
+      if (performance.now() - since < SLICE) continue;
+      await setImmediate();
+      if (!isWanted()) {
+        steps.return(undefined as never);
+        return null;
+      }
+      since = performance.now();
+    }
+  }
+
+  /** A guest a step. */
+  *#prepare(parts: PluginParts): Generator<void, InstanceSet, void> {
     const trials = (parts.rollouts ?? []).map((rollout) => new Trial(rollout, this.#cells));
     const instances = this.#makeInstances(parts, trials);
     const used = new Map<GuestHolder, Group>();
@@ -127,11 +160,15 @@ export class PluginHost {
       for (const [holder, group] of used) this.#release(holder, group);
       used.clear();
     };
+    let isWhole = false;
     try {
-      for (const group of groupInstances(parts, instances)) used.set(this.#holderFor(group, used), group);
-    } catch (error) {
-      dispose();
-      throw error;
+      for (const group of groupInstances(parts, instances)) {
+        used.set(this.#holderFor(group, used), group);
+        yield;
+      }
+      isWhole = true;
+    } finally {
+      if (!isWhole) dispose();
     }
     const defined = () => instances.map(({ metrics }) => metrics.defined);
     const served = instances.map((instance, index) => {

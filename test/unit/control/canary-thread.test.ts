@@ -2,19 +2,9 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { CanaryThread } from "../../../src/control/canary-thread.ts";
-import { buildModule } from "../../../src/plugin/build.ts";
 import { startOnce } from "../../../src/plugin/canary.ts";
 import type { PluginParts } from "../../../src/plugin/host.ts";
-import { buildFixture, compileWat, MEMORY, planOf } from "../plugin/kit.ts";
-
-/** Takes a good part of the fuel that start-up code has, and then starts. */
-const SLOW_START = `(module
-  (memory (export "memory") 1)
-  (func (export "sluice_abi") (result i32) i32.const 1)
-  (func (export "_initialize") (local $turns i32)
-    (local.set $turns (i32.const 1000000))
-    (loop $again (br_if $again (local.tee $turns (i32.sub (local.get $turns) (i32.const 1))))))
-  (func (export "log") (param i32 i32) (result i32) i32.const 0))`;
+import { buildFixture, planOf } from "../plugin/kit.ts";
 
 function startThread(t: TestContext, options: ConstructorParameters<typeof CanaryThread>[0] = {}): CanaryThread {
   const thread = new CanaryThread(options);
@@ -46,7 +36,7 @@ test("what a thread says of guests is what is so", async (t) => {
 
 test("a version whose guests take too long to start is given up, and the next one is tried", async (t) => {
   const thread = startThread(t, { time: 400 });
-  const modules = [buildModule(compileWat(SLOW_START), { memory: MEMORY })];
+  const modules = [buildFixture("slow-start")];
   const instances = Array.from({ length: 5000 }, (_, i) => planOf({ plugin: "slow", key: String(i) }));
   const { problems } = await thread.try({ modules, instances, clusters: [], strategies: [] });
   assert.deepEqual(problems, [

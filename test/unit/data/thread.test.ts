@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
+import { type AddressInfo, BoundSocket, connect, createServer, type Server, type Socket } from "node:net";
 import { type TestContext, test } from "node:test";
 import { MessageChannel, type Transferable, Worker } from "node:worker_threads";
 import { EndpointColumns } from "../../../src/balance/columns.ts";
@@ -8,6 +8,7 @@ import type { FromThread, ThreadInit, ToThread } from "../../../src/control/mess
 import type { ListenerPlan, Plan } from "../../../src/control/plan.ts";
 import { Counters } from "../../../src/observe/counters.ts";
 import { KeyValueStore } from "../../../src/state/store.ts";
+import { buildFixture, planOf } from "../plugin/kit.ts";
 
 const listener: ListenerPlan = {
   name: "web",
@@ -24,6 +25,17 @@ const listener: ListenerPlan = {
   durationCells: 300,
 };
 
+const plan: Plan = {
+  version: 1,
+  modules: [],
+  instances: [],
+  rollouts: [],
+  clusters: [],
+  listeners: [listener],
+  accessLog: false,
+  trace: { header: "x-sluice-debug", token: "", sample: 0, mask: [] },
+};
+
 /** A data thread, and what it says. */
 async function startThread(t: TestContext) {
   const workerData: ThreadInit = {
@@ -35,10 +47,14 @@ async function startThread(t: TestContext) {
   };
   const worker = new Worker(new URL("../../../src/data/thread.ts", import.meta.url), { workerData });
   t.after(() => worker.terminate());
-  const says = async (type: FromThread["type"]): Promise<void> => {
+  const said: FromThread[] = [];
+  worker.on("message", (message: FromThread) => said.push(message));
+  /** The first message of that kind that was not told yet. */
+  const says = async (type: FromThread["type"]): Promise<FromThread> => {
     for (;;) {
-      const [message] = (await once(worker, "message")) as [FromThread];
-      if (message.type === type) return;
+      const at = said.findIndex((message) => message.type === type);
+      if (at >= 0) return said.splice(at, 1)[0]!;
+      await once(worker, "message");
     }
   };
   await says("up");
@@ -61,16 +77,6 @@ async function makeFresh(t: TestContext): Promise<{ fresh: Socket; client: Socke
 
 test("a connection from a thread that took a version a moment earlier waits until it is taken here too", async (t) => {
   const { tell, says } = await startThread(t);
-  const plan: Plan = {
-    version: 1,
-    modules: [],
-    instances: [],
-    rollouts: [],
-    clusters: [],
-    listeners: [listener],
-    accessLog: false,
-    trace: { header: "x-sluice-debug", token: "", sample: 0, mask: [] },
-  };
   tell({ type: "prepare", plan, sockets: [] });
   await says("ready");
   const { port1, port2 } = new MessageChannel();
@@ -85,4 +91,29 @@ test("a connection from a thread that took a version a moment earlier waits unti
   await new Promise((resolve) => unknown.client.once("close", resolve));
   tell({ type: "commit", version: 1 });
   assert.match(String(await early.client.setEncoding("latin1").take(1).toArray()), /^HTTP\/1\.1 404 /);
+});
+
+test("a version that is given up while its guests start is gone, and the next one is taken", async (t) => {
+  const { tell, says } = await startThread(t);
+  tell({ type: "prepare", plan, sockets: [] });
+  await says("ready");
+  tell({ type: "commit", version: 1 });
+  await says("committed");
+  const socket = new BoundSocket({ host: "127.0.0.1", port: 0 });
+  const { port } = socket.address() as AddressInfo;
+  const address = `127.0.0.1:${port}`;
+  const slow: Plan = {
+    ...plan,
+    version: 2,
+    modules: [buildFixture("slow-start")],
+    instances: Array.from({ length: 300 }, (_, i) => planOf({ key: String(i) })),
+    listeners: [listener, { ...listener, address }],
+  };
+  tell({ type: "prepare", plan: slow, sockets: [{ address, socket, shared: false }] }, [socket as never]);
+  tell({ type: "abort", version: 2 });
+  assert.deepEqual(await says("disposed"), { type: "disposed", version: 2 });
+  tell({ type: "prepare", plan: { ...plan, version: 3 }, sockets: [] });
+  assert.deepEqual(await says("ready"), { type: "ready", version: 3 });
+  tell({ type: "commit", version: 3 });
+  assert.deepEqual(await says("committed"), { type: "committed", version: 3 });
 });

@@ -63,6 +63,44 @@ test("what is made before a refusal is left behind by nobody", () => {
   assert.equal(host.host.guests(), 0);
 });
 
+test("a version of many guests is made beside other work, and left behind by nobody when it is not wanted", async () => {
+  const host = new TestHost();
+  const modules = [buildFixture("slow-start")];
+  const instances = Array.from({ length: 50 }, (_, i) => planOf({ key: String(i) }));
+  const parts = { modules, instances, clusters: [], strategies: [] };
+  let turns = 0;
+  const count = setInterval(() => turns++);
+  const set = await host.host.prepareBeside(parts, () => true);
+  clearInterval(count);
+  assert.ok(turns > 1, `other work had ${turns} turns`);
+  assert.equal(host.host.guests(), 50);
+  let left = 0;
+  const none = await host.host.prepareBeside(
+    { ...parts, instances: instances.map((plan) => ({ ...plan, key: `new ${plan.key}` })) },
+    () => {
+      left = host.host.guests();
+      return false;
+    },
+  );
+  assert.equal(none, null);
+  assert.ok(left > 50 && left < 100, `it was given up at ${left} guests`);
+  assert.equal(host.host.guests(), 50);
+  await assert.rejects(
+    host.host.prepareBeside(
+      {
+        ...parts,
+        modules: [...modules, buildFixture("traps-at-start")],
+        instances: [planOf(), planOf({ module: 1, key: "b" })],
+      },
+      () => true,
+    ),
+    /plugin test: start: /,
+  );
+  assert.equal(host.host.guests(), 50);
+  set!.dispose();
+  assert.equal(host.host.guests(), 0);
+});
+
 test("a start function runs as start-up code does", () => {
   assert.equal(new TestHost().load("start-section").call(HOOK.request_head, makeExchange()), OUTCOME.reject);
 });
