@@ -47,6 +47,8 @@ export namespace ATTRIBUTE {
   export const duration: i32 = 15;
   export const bytes_sent: i32 = 16;
   export const bytes_received: i32 = 17;
+  export const error: i32 = 18;
+  export const upstream_duration: i32 = 19;
 }
 
 export namespace COLUMN {

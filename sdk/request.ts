@@ -161,6 +161,19 @@ export class Request {
     return readNumber(ATTRIBUTE.bytes_received);
   }
 
+  /**
+   * What went wrong, as the access log names it: `connect_refused`, `response_timeout`, `plugin_failed`, `client_gone` …;
+   * empty where nothing did (in hooks of the answer, and in `onLog`).
+   */
+  get error(): string {
+    return readAttribute(ATTRIBUTE.error);
+  }
+
+  /** Microseconds from the last pick to the head of the endpoint's answer, or to its failure; 0 without an attempt. */
+  get upstreamDuration(): f64 {
+    return readNumber(ATTRIBUTE.upstream_duration);
+  }
+
   /** A value that this plugin kept for this request, or null. */
   get(key: string): string | null {
     return getValue(key);

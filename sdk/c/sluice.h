@@ -132,6 +132,12 @@ enum {
   SLUICE_ATTRIBUTE_BYTES_SENT = 16,
   /* In `log`: bytes of body received from the client. */
   SLUICE_ATTRIBUTE_BYTES_RECEIVED = 17,
+  /* What went wrong, as the access log names it (`connect_refused`, `plugin_failed`, `client_gone` …); absent where
+   * nothing did. In hooks of the answer and in `log`. */
+  SLUICE_ATTRIBUTE_ERROR = 18,
+  /* Microseconds from the last pick to the head of the endpoint's answer, or to the attempt's failure; absent without
+   * one. In the same hooks. */
+  SLUICE_ATTRIBUTE_UPSTREAM_DURATION = 19,
 };
 
 /* Columns of the endpoint table, all i32, read by `endpoint` and `column_read`. */

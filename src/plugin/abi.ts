@@ -147,6 +147,13 @@ export const ATTRIBUTE = {
   bytes_sent: 16,
   /** In `log`: bytes of body received from the client. */
   bytes_received: 17,
+  /**
+   * What went wrong, as the access log names it (`connect_refused`, `plugin_failed`, `client_gone` …); absent where nothing
+   * did. In hooks of the answer and in `log`.
+   */
+  error: 18,
+  /** Microseconds from the last pick to the head of the endpoint's answer, or to the attempt's failure; absent without one. In the same hooks. */
+  upstream_duration: 19,
 } as const;
 
 /** Columns of the endpoint table, all i32, read by `endpoint` and `column_read`. */

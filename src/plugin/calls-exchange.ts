@@ -9,6 +9,8 @@ import type { CallContext } from "./call-context.ts";
 import { hasRoom } from "./calls-head.ts";
 import { copyBytes } from "./memory.ts";
 
+const LAST_ATTRIBUTE = ATTRIBUTE.upstream_duration;
+
 const OBSERVES = (1 << HOOK.outcome) | (1 << HOOK.log);
 const ANSWERED = OBSERVES | (1 << HOOK.response_head) | (1 << HOOK.response_body) | (1 << HOOK.response_trailers);
 
@@ -177,6 +179,12 @@ function giveAttribute(context: CallContext, exchange: Exchange, id: number, out
       const status = exchange.localStatus !== 0 ? exchange.localStatus : exchange.response.status;
       return status === 0 ? STATUS.absent : memory.giveText(String(status), out, cap);
     }
+    case ATTRIBUTE.error:
+      if (((ANSWERED >>> hook) & 1) === 0) return STATUS.absent;
+      return giveName(context, exchange.error === null ? "" : exchange.error.code, out, cap);
+    case ATTRIBUTE.upstream_duration:
+      if (((ANSWERED >>> hook) & 1) === 0 || exchange.attemptLatency === 0) return STATUS.absent;
+      return memory.giveText(String(Math.round(exchange.attemptLatency)), out, cap);
     case ATTRIBUTE.client_address:
       return giveName(context, exchange.clientAddress, out, cap);
     case ATTRIBUTE.protocol:
@@ -202,7 +210,7 @@ function giveAttribute(context: CallContext, exchange: Exchange, id: number, out
 function giveOfConnection(context: CallContext, exchange: Exchange, id: number, out: number, cap: number): number {
   if (id === ATTRIBUTE.client_address || id === ATTRIBUTE.listener || id === ATTRIBUTE.exchange_id)
     return giveAttribute(context, exchange, id, out, cap);
-  return id >= 0 && id <= ATTRIBUTE.bytes_received ? STATUS.absent : STATUS.invalid;
+  return id >= 0 && id <= LAST_ATTRIBUTE ? STATUS.absent : STATUS.invalid;
 }
 
 /** What is known at the end only. */
@@ -251,7 +259,7 @@ function setAttribute(context: CallContext, id: number, start: number, end: numb
   if (id === ATTRIBUTE.status) return setStatus(context, start, end);
   const writable =
     id === ATTRIBUTE.method || id === ATTRIBUTE.path || id === ATTRIBUTE.query || id === ATTRIBUTE.target;
-  if (!writable) return id >= 0 && id <= ATTRIBUTE.bytes_received ? STATUS.denied : STATUS.invalid;
+  if (!writable) return id >= 0 && id <= LAST_ATTRIBUTE ? STATUS.denied : STATUS.invalid;
   const head = context.editable(HEADERS.request);
   if (head === null) return STATUS.notHere;
   if (!hasRoom(head, end - start)) return STATUS.tooLarge;

@@ -17,6 +17,7 @@ import { CallContext, type Configuration, STARTING } from "../../../src/plugin/c
 import { HiddenNames } from "../../../src/plugin/hidden-names.ts";
 import { makeImports } from "../../../src/plugin/hostcalls.ts";
 import { PluginMetrics } from "../../../src/plugin/metrics.ts";
+import { ERROR } from "../../../src/proxy/error.ts";
 import type { Exchange } from "../../../src/proxy/exchange.ts";
 import { addField, fieldsOf, makeExchange, makeView } from "./kit.ts";
 
@@ -289,6 +290,20 @@ test("attributes tell the request", () => {
   assert.equal(attribute("status"), "200");
   assert.equal(attribute("bytes_sent"), "5");
   assert.match(String(attribute("duration")), /^\d+$/);
+});
+
+test("how an exchange ended is told in hooks of the answer, and at its end", () => {
+  exchange.error = ERROR.connectRefused;
+  exchange.attemptLatency = 1234.4;
+  enter("request_head");
+  assert.deepEqual([attribute("error"), attribute("upstream_duration")], [STATUS.absent, STATUS.absent]);
+  for (const hook of ["response_head", "response_body", "response_trailers", "outcome", "log"] as const) {
+    enter(hook);
+    assert.deepEqual([attribute("error"), attribute("upstream_duration")], ["connect_refused", "1234"], hook);
+  }
+  exchange.error = null;
+  exchange.attemptLatency = 0;
+  assert.deepEqual([attribute("error"), attribute("upstream_duration")], [STATUS.absent, STATUS.absent]);
 });
 
 test("attributes of the request are set, and checked", () => {
