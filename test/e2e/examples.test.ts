@@ -1,22 +1,12 @@
 /** Every example does what its README promises, and ends in order. */
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
-import { readFileSync } from "node:fs";
-import { type IncomingHttpHeaders, type OutgoingHttpHeaders, request } from "node:http";
 import { join } from "node:path";
 import { test } from "node:test";
-import { findFreePort } from "./free-port.ts";
-import { environment, type LiveTest, runSluice, testInUsualMode } from "./program.ts";
-
-const examples = join(import.meta.dirname, "../../examples");
-
-type Answer = { status: number; headers: IncomingHttpHeaders; body: string };
-type Seen = { upstream: string; headers: Record<string, string> };
-type Get = (path: string, headers?: OutgoingHttpHeaders) => Promise<Answer>;
+import { examples, seenBy, startExample } from "./example.ts";
+import { runSluice, testInUsualMode } from "./program.ts";
 
 testInUsualMode("quickstart: a filter greets and refuses, a router sends to beta", async (t) => {
-  const get = await startExample(t, "quickstart");
+  const { get } = await startExample(t, "quickstart");
   const upstreams = new Set<string>();
   for (let i = 0; i < 4; i++) {
     const answer = await get("/");
@@ -36,7 +26,7 @@ testInUsualMode("quickstart: a filter greets and refuses, a router sends to beta
 });
 
 testInUsualMode("canary-split: a known user stays on one side, the others are split", async (t) => {
-  const get = await startExample(t, "canary-split");
+  const { get } = await startExample(t, "canary-split");
   assert.equal(seenBy(await get("/", { "x-canary": "always" })).upstream, "canary");
   const users = Array.from({ length: 60 }, (_, i) => `user-${i}`);
   const sides = new Map<string, string>();
@@ -47,7 +37,7 @@ testInUsualMode("canary-split: a known user stays on one side, the others are sp
 });
 
 testInUsualMode("tenant-routing: the host name says the tenant, the tenant the cluster", async (t) => {
-  const get = await startExample(t, "tenant-routing");
+  const { get } = await startExample(t, "tenant-routing");
   const acme = seenBy(await get("/", { host: "acme.example.com" }));
   assert.deepEqual([acme.upstream, acme.headers["x-tenant"]], ["acme", "acme"]);
   const small = seenBy(await get("/", { host: "small.example.com:8080" }));
@@ -58,7 +48,7 @@ testInUsualMode("tenant-routing: the host name says the tenant, the tenant the c
 });
 
 testInUsualMode("ab-header: a visitor gets a variant and keeps it", async (t) => {
-  const get = await startExample(t, "ab-header");
+  const { get } = await startExample(t, "ab-header");
   const first = await get("/");
   const [, variant] = /^variant=([ab]); Path=\/; Max-Age=\d+$/.exec(String(first.headers["set-cookie"]))!;
   assert.equal(seenBy(first).headers["x-variant"], variant);
@@ -70,7 +60,7 @@ testInUsualMode("ab-header: a visitor gets a variant and keeps it", async (t) =>
 });
 
 testInUsualMode("canary-cookie: a visitor keeps the side that was drawn", async (t) => {
-  const get = await startExample(t, "canary-cookie");
+  const { get } = await startExample(t, "canary-cookie");
   const first = await get("/");
   const [, drawn] = /^release=(\d{1,4}); Path=\/; Max-Age=\d+; HttpOnly; SameSite=Lax$/.exec(
     String(first.headers["set-cookie"]),
@@ -96,7 +86,7 @@ testInUsualMode("canary-cookie: a visitor keeps the side that was drawn", async 
 });
 
 testInUsualMode("mask-json: an answer goes out without the fields that are to be masked", async (t) => {
-  const get = await startExample(t, "mask-json");
+  const { get } = await startExample(t, "mask-json");
   const answer = await get("/", { authorization: "Bearer secret", "x-kept": "yes" });
   const seen = seenBy(answer);
   assert.deepEqual([seen.headers.authorization, seen.headers["x-kept"]], ["***", "yes"]);
@@ -104,7 +94,7 @@ testInUsualMode("mask-json: an answer goes out without the fields that are to be
 });
 
 testInUsualMode("external-auth: a service says who is let in, to a plugin and to the built-in", async (t) => {
-  const get = await startExample(t, "external-auth");
+  const { get } = await startExample(t, "external-auth");
   const nobody = await get("/");
   assert.deepEqual([nobody.status, nobody.headers.location], [302, "/login"]);
   assert.equal((await get("/", { cookie: "session=other" })).status, 302);
@@ -127,59 +117,9 @@ test("external-auth: its plugin's own tests pass", async () => {
 });
 
 testInUsualMode("c-plugin: a filter in C gives an edition, and answers for it", async (t) => {
-  const get = await startExample(t, "c-plugin");
+  const { get } = await startExample(t, "c-plugin");
   assert.equal(seenBy(await get("/")).headers["x-edition"], "stable");
   assert.equal(seenBy(await get("/", { "x-wants": "beta" })).headers["x-edition"], "beta");
   const answer = await get("/edition");
   assert.deepEqual([answer.status, answer.body], [200, "stable"]);
 });
-
-/** Starts an example on free ports, and stops it after the test with SIGTERM, at which it must exit with 0. */
-async function startExample(t: LiveTest, name: string): Promise<Get> {
-  const env = environment(t);
-  for (const port of portVariables(name)) env[port] = String(await findFreePort());
-  const example = spawn(process.execPath, [join(examples, name, "start.ts")], { env });
-  const output = collect(example);
-  const ended = once(example, "close");
-  t.after(async () => {
-    example.kill("SIGTERM");
-    const [code, signal] = await ended;
-    assert.deepEqual([code, signal], [0, null], output.text);
-  });
-  const started = await Promise.race([output.has("Try, in another terminal"), ended.then(() => false)]);
-  assert.ok(started, output.text);
-  return (path, headers = {}) => get(Number(env.WEB_PORT), path, headers);
-}
-
-/** The environment variables by which an example's ports can be set. */
-function portVariables(name: string): string[] {
-  const text = readFileSync(join(examples, name, "sluice.yaml"), "utf8");
-  return Array.from(text.matchAll(/\$\{(\w+_PORT):-\d+\}/g), ([, variable]) => variable!);
-}
-
-function collect(child: ChildProcess) {
-  const output = {
-    text: "",
-    has: (part: string) =>
-      new Promise<boolean>((resolve) => {
-        child.stdout!.on("data", () => output.text.includes(part) && resolve(true));
-      }),
-  };
-  for (const stream of [child.stdout!, child.stderr!]) {
-    stream.setEncoding("utf8").on("data", (text: string) => {
-      output.text += text;
-    });
-  }
-  return output;
-}
-
-async function get(port: number, path: string, headers: OutgoingHttpHeaders): Promise<Answer> {
-  const sent = request({ host: "127.0.0.1", port, path, headers, agent: false }).end();
-  const [response] = await once(sent, "response");
-  return { status: response.statusCode, headers: response.headers, body: (await response.toArray()).join("") };
-}
-
-function seenBy(answer: Answer): Seen {
-  assert.equal(answer.status, 200, answer.body);
-  return JSON.parse(answer.body);
-}

@@ -1,0 +1,12 @@
+import { runExample } from "../run-example.ts";
+
+await runExample({
+  directory: import.meta.dirname,
+  upstreams: { app: 9001 },
+  commands: [
+    "curl -i $URL/                                             # 401, and a browser asks",
+    "curl -s -u 'alice:open sesame and close it' $URL/       # x-user: alice",
+    "curl -s -u 'bob:correct horse battery staple' $URL/     # x-user: bob",
+    "curl -i $URL/health                                       # for everybody",
+  ],
+});

@@ -1,0 +1,11 @@
+import { runExample } from "../run-example.ts";
+
+await runExample({
+  directory: import.meta.dirname,
+  upstreams: { app: 9001 },
+  commands: [
+    "curl -i -X OPTIONS -H 'Origin: https://app.example.com' -H 'Access-Control-Request-Method: PUT' $URL/   # 204",
+    "curl -i -H 'Origin: https://app.example.com' $URL/     # with leave",
+    "curl -i -H 'Origin: https://evil.example' $URL/        # without",
+  ],
+});

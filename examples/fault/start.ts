@@ -1,0 +1,10 @@
+import { runExample } from "../run-example.ts";
+
+await runExample({
+  directory: import.meta.dirname,
+  upstreams: { app: 9001 },
+  commands: [
+    "for i in 1 2 3 4; do curl -s -o /dev/null -w '%{http_code} %{time_total}\\n' -H 'x-chaos: on' $URL/; done",
+    "curl -i $URL/                                              # never hurt",
+  ],
+});

@@ -1,0 +1,74 @@
+/** An example of `examples/`, started as its README says. */
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { type IncomingHttpHeaders, type OutgoingHttpHeaders, type RequestOptions, request } from "node:http";
+import { join } from "node:path";
+import { findFreePort } from "./free-port.ts";
+import { environment, type LiveTest } from "./program.ts";
+
+export const examples = join(import.meta.dirname, "../../examples");
+
+type Answer = { status: number; headers: IncomingHttpHeaders; body: string };
+type Seen = { upstream: string; headers: Record<string, string> };
+type Example = {
+  get(path: string, headers?: OutgoingHttpHeaders, method?: string): Promise<Answer>;
+  /** What it wrote so far. */
+  printed(): string;
+};
+
+/** Starts an example on free ports, and stops it after the test with SIGTERM, at which it must exit with 0. */
+export async function startExample(t: LiveTest, name: string): Promise<Example> {
+  const env = environment(t);
+  for (const port of portVariables(name)) env[port] = String(await findFreePort());
+  const example = spawn(process.execPath, [join(examples, name, "start.ts")], { env });
+  const output = collect(example);
+  const ended = once(example, "close");
+  t.after(async () => {
+    example.kill("SIGTERM");
+    const [code, signal] = await ended;
+    assert.deepEqual([code, signal], [0, null], output.text);
+  });
+  const started = await Promise.race([output.has("Try, in another terminal"), ended.then(() => false)]);
+  assert.ok(started, output.text);
+  const port = Number(env.WEB_PORT);
+  return {
+    get: (path, headers = {}, method = "GET") => get(port, { method, path, headers }),
+    printed: () => output.text,
+  };
+}
+
+/** The environment variables by which an example's ports can be set. */
+function portVariables(name: string): string[] {
+  const text = readFileSync(join(examples, name, "sluice.yaml"), "utf8");
+  return Array.from(text.matchAll(/\$\{(\w+_PORT):-\d+\}/g), ([, variable]) => variable!);
+}
+
+function collect(child: ChildProcess) {
+  const output = {
+    text: "",
+    has: (part: string) =>
+      new Promise<boolean>((resolve) => {
+        child.stdout!.on("data", () => output.text.includes(part) && resolve(true));
+      }),
+  };
+  for (const stream of [child.stdout!, child.stderr!]) {
+    stream.setEncoding("utf8").on("data", (text: string) => {
+      output.text += text;
+    });
+  }
+  return output;
+}
+
+async function get(port: number, what: RequestOptions): Promise<Answer> {
+  const sent = request({ ...what, host: "127.0.0.1", port, agent: false }).end();
+  const [response] = await once(sent, "response");
+  return { status: response.statusCode, headers: response.headers, body: (await response.toArray()).join("") };
+}
+
+/** What reached the upstream, as it tells itself. */
+export function seenBy(answer: Answer): Seen {
+  assert.equal(answer.status, 200, answer.body);
+  return JSON.parse(answer.body);
+}
