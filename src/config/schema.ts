@@ -199,7 +199,7 @@ const plugin = convert(
         guests: withDefault(
           count(1, 1000),
           16,
-          "Of a plugin that waits: calls at one time on each thread. Eight times as many stand in line, then 503.",
+          "Of a plugin that waits: calls at one time on each thread, a `tick` included. Eight times as many stand in line, then 503.",
         ),
       }),
       {},

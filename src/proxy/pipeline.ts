@@ -26,6 +26,7 @@ import { OwnRequest } from "./own-request.ts";
 import { prepareErrorAnswer, prepareLocalAnswer } from "./reply.ts";
 import type { RouteState, Snapshot } from "./snapshot.ts";
 import { countEntered, hold, instanceAt, stagesAnswer, stagesRequest } from "./stages.ts";
+import { TimeLimit } from "./time-limit.ts";
 import type { Trace } from "./trace.ts";
 import { Upstream } from "./upstream.ts";
 import type { Wire } from "./wire.ts";
@@ -166,7 +167,15 @@ export class Pipeline implements Corridor {
       x.bodyStart = 0;
     }
     x.attempt.upstream?.pauseBody();
+    this.watch(x);
     return PHASE.suspended;
+  }
+
+  /** What is waited for now has no clock of its own: the rule's timeout has one from here on. */
+  watch(x: Exchange): void {
+    if (x.deadline === 0 || x.timeLimit !== null || x.headSent) return;
+    x.timeLimit = new TimeLimit(x.deadline, () => this.#late(x));
+    this.#context.clock.add(x.timeLimit);
   }
 
   #pick(x: Exchange): number {
@@ -416,6 +425,7 @@ export class Pipeline implements Corridor {
 
   /** A call that was suspended is answered. */
   resume(hook: number, x: Exchange, outcome: number): void {
+    if (hook === HOOK.connection) return this.admission.resume(x, outcome);
     if (hook === HOOK.request_body) {
       x.requestSuspension = null;
       x.requestSettled = outcome;
@@ -495,14 +505,39 @@ export class Pipeline implements Corridor {
     if (x.phase === PHASE.suspended && x.localStatus !== 0) return;
     x.error = error;
     if (x.headSent) return this.breakOff(x, problem);
+    if (x.phase === PHASE.collecting || x.phase === PHASE.suspended) return this.answerInstead(x, error, problem);
     x.problem = problem;
-    if (x.phase === PHASE.collecting || x.phase === PHASE.suspended) {
-      this.interrupt(x);
-      // Its head went through the plugins already.
-      prepareErrorAnswer(x, error);
-      x.phase = PHASE.send;
-    } else x.phase = PHASE.failed;
+    x.phase = PHASE.failed;
     this.advance(x);
+  }
+
+  /** Takes the place of an answer whose head went through plugins already, or does: they see this one no more. */
+  answerInstead(x: Exchange, error: ProxyError, problem: string): void {
+    this.interrupt(x);
+    this.abandonAttempt(x);
+    x.problem = problem;
+    prepareErrorAnswer(x, error);
+    x.phase = PHASE.send;
+    this.advance(x);
+  }
+
+  /** The rule's time is over. Where an endpoint is waited for its connection sees to that. */
+  #late(x: Exchange): void {
+    // An answer that says what went wrong is on its way already.
+    if (x.headSent || x.error !== null) return;
+    const phase = x.phase === PHASE.suspended ? x.resumesAt : x.phase;
+    const problem = "the answer's head was not there in time";
+    try {
+      if (phase === PHASE.response || phase === PHASE.stageAnswer || phase === PHASE.collecting)
+        this.answerInstead(x, ERROR.responseTimeout, problem);
+      else if (x.phase === PHASE.suspended || x.phase === PHASE.gathering) {
+        this.interrupt(x);
+        x.phase = this.error(x, ERROR.responseTimeout, problem);
+        this.advance(x);
+      }
+    } catch (error) {
+      this.internal(x, error);
+    }
   }
 
   /** The answer cannot be completed: the client must see it broken. */
@@ -578,6 +613,7 @@ export class Pipeline implements Corridor {
     const client = x.client!;
     const { snapshot } = x.listener!;
     if (x.suspension !== null || x.requestSuspension !== null) this.interrupt(x);
+    if (x.timeLimit !== null) this.#context.clock.remove(x.timeLimit);
     if (!x.own) this.#record(x);
     if (x.trace !== null) this.#tell(x, x.trace);
     try {

@@ -48,6 +48,7 @@ export function makeInstance(index: number, hooks: Hooks, more: Partial<Instance
     hooks: names.reduce((mask, name) => mask | (1 << HOOK[name]), 0),
     bodyLimit: 1024 * 1024,
     refusesTooLarge: true,
+    mayChoose: () => true,
     call: (hook, x) => hooks[names.find((name) => HOOK[name] === hook)!]?.(x) ?? OUTCOME.continue,
     update: () => true,
     pick: () => -1,
