@@ -228,7 +228,10 @@ testInEachMode("a reload disturbs nobody who waits: what was asked decides, and 
   asked.say(200, "canary");
   assert.equal((await waits.answer()).status, 200);
   assert.deepEqual([app.requests.length, canary.requests.length], [1, 0], "by name, in the version that serves");
-  assert.equal(await sluice.metric("sluice_requests_total", { cluster: "canary" }), 1);
+  await until(
+    async () => (await sluice.metric("sluice_requests_total", { cluster: "canary" })) === 1,
+    "it is counted for the cluster of that name",
+  );
   await until(async () => (await guests(sluice)) === both - 2, "the old version's guests are gone");
   assert.equal(await sluice.metric("sluice_plugin_failures_total"), 0);
 });
