@@ -31,6 +31,7 @@ export function onRequest(req: Request): void {
   if (req.pathIs("/throw")) throw new Error("no");
   if (req.pathIs("/spin")) while (true) { limits[0]++; }
   if (req.pathIs("/sdk")) req.headers.set("connection", "x");
+  req.headers.set("x-seen", "1");
 }
 `;
 
@@ -133,8 +134,8 @@ test("the stack of a trap names the author's lines, and offsets without a map", 
     ["/outside", /^.*\bplugin\.ts:12:31\)?$/m],
     // The compiler knows no place for the call of `abort`; what is thrown says it.
     ["/throw", /^no \(plugin\.ts:13:29\)\n(?:request_head|onRequest) \(plugin\.ts:13:29\)$/m],
-    // What the SDK throws begins at the line that called it.
-    ["/sdk", /^cannot set header "connection": .*\n(?:request_head|onRequest) \(plugin\.ts:15:40\)$/m],
+    // What the SDK throws begins at the line that called it, where it has a function of its own.
+    ["/sdk", /^cannot set header "connection": .*\n(?:request_head|onRequest) \(plugin\.ts:15:27\)$/m],
     ["/spin", /^.*\bplugin\.ts:14:\d+\)?$/m],
   ];
   for (const [target, line] of cases) {
