@@ -270,7 +270,7 @@ const routeFields = object({
   timeout: withDefault(
     duration("0", "24h"),
     "0",
-    "From the complete request head to the answer's head, over all attempts; 0: only the cluster's timeouts.",
+    "From the complete request head to the answer's head, over all attempts and all that plugins wait for; 0: only the cluster's timeouts.",
   ),
   retry: withDefault(retry, {}, "When and how often a request is tried again."),
 });
