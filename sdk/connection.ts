@@ -1,6 +1,9 @@
 import { ATTRIBUTE, RESULT } from "./abi";
 import { readAttribute } from "./attributes";
+import { Cluster } from "./cluster";
 import { setResult } from "./exchange";
+import { cluster_choose } from "./imports";
+import { check } from "./status";
 
 /**
  * A client's connection that was just accepted. Nothing was read from it: there is no request yet, and nothing to
@@ -25,6 +28,14 @@ export class Connection {
   /** A number that no other connection or request of this process has: for logs. */
   get id(): string {
     return readAttribute(ATTRIBUTE.exchange_id);
+  }
+
+  /**
+   * Lets each of its requests begin with this cluster chosen: rules are matched all the same, and whatever a plugin
+   * chooses for a request goes before it. The last plugin of the chain that chooses has its way.
+   */
+  choose(cluster: Cluster): void {
+    check(cluster_choose(cluster.id), "cannot choose cluster", cluster.name);
   }
 
   /**

@@ -97,6 +97,8 @@ export interface ConnectionInit {
 export interface ConnectionResult extends Cost {
   /** It is closed. */
   readonly denied: boolean;
+  /** The cluster that its requests begin with. */
+  readonly cluster: string | null;
 }
 
 export interface ResponseInit {
@@ -269,6 +271,7 @@ export interface Guest {
   ): Cost;
   /** `onConnection`. */
   connection(connection?: ConnectionInit): ConnectionResult;
+  connectionAsync(connection?: ConnectionInit): Promise<ConnectionResult>;
   /** `onTick`, at once, whatever the interval. */
   tick(): Cost;
   tickAsync(): Promise<Cost>;

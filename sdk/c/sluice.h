@@ -408,7 +408,7 @@ int32_t sluice_config_key(const void *path, int32_t path_len, int32_t index, voi
 SLUICE_IMPORT("sluice:core/1", "cluster_find")
 int32_t sluice_cluster_find(const void *name, int32_t name_len);
 
-/* (id) -> ok | notHere | invalid | denied; request_head and route */
+/* (id) -> ok | notHere | invalid | denied; request_head, route, connection */
 SLUICE_IMPORT("sluice:core/1", "cluster_choose")
 int32_t sluice_cluster_choose(int32_t id);
 

@@ -1,6 +1,6 @@
 /** A trace as a table of at most 100 columns. */
 import type { Candidate } from "../balance/cluster.ts";
-import type { HookStep, Step, TraceRecord } from "../proxy/trace.ts";
+import type { ClusterStep, HookStep, Step, TraceRecord } from "../proxy/trace.ts";
 
 const WIDTH = 100;
 const INDENT = "      ";
@@ -32,9 +32,7 @@ function formatStep(step: Step, number: number, dry: boolean): string[] {
         ...step.rules.map(({ name, failed }) => `${INDENT}${name}: ${failed === "" ? "matches" : `not its ${failed}`}`),
       ];
     case "cluster":
-      return [
-        row("cluster", step.cluster, `by ${step.by === "plugin" ? (step.plugin ?? "a plugin") : `the ${step.by}`}`),
-      ];
+      return [row("cluster", step.cluster, `by ${describeChooser(step)}`)];
     case "pick":
       return [
         row("pick", step.endpoint ?? "none", describePicker(step.by, step.strategy)),
@@ -46,6 +44,11 @@ function formatStep(step: Step, number: number, dry: boolean): string[] {
       return [row("attempt", step.endpoint, dry ? `${came} (made up)` : `${came}, ${time(step.took)}${connection}`)];
     }
   }
+}
+
+function describeChooser({ by, plugin = "a plugin", connection }: ClusterStep): string {
+  if (by !== "plugin") return `the ${by}`;
+  return connection ? `${plugin}, for the connection` : plugin;
 }
 
 function describeCall({ result, took, fuel, body }: HookStep): string {
@@ -102,6 +105,7 @@ function formatCandidates(candidates: readonly Candidate[], picked: string | nul
 
 function formatAnswer({ answer, why, took }: TraceRecord): string[] {
   const { status, by, error, problem, headers, body } = answer;
+  if (by === "nobody") return [`no answer: ${problem}, so it is closed`];
   const who =
     by === "endpoint"
       ? why === "explain"

@@ -199,7 +199,7 @@ const plugin = convert(
         guests: withDefault(
           count(1, 1000),
           16,
-          "Of a plugin that waits: calls at one time on each thread. Eight times as many stand in line, then 503.",
+          "Of a plugin that waits: calls at one time on each thread, a `tick` included. Eight times as many stand in line, then 503.",
         ),
       }),
       {},
@@ -270,7 +270,7 @@ const routeFields = object({
   timeout: withDefault(
     duration("0", "24h"),
     "0",
-    "From the complete request head to the answer's head, over all attempts; 0: only the cluster's timeouts.",
+    "From the complete request head to the answer's head, over all attempts and all that plugins wait for; 0: only the cluster's timeouts.",
   ),
   retry: withDefault(retry, {}, "When and how often a request is tried again."),
 });

@@ -14,7 +14,8 @@ import { scanRequest, scanResponse } from "../http/scan.ts";
 import { AccessLog } from "../observe/access-log.ts";
 import { BLOCK_CELLS } from "../observe/series.ts";
 import { makeDryFetcher, makeDryHost } from "../plugin/dry-host.ts";
-import type { PluginHost } from "../plugin/host.ts";
+import { OUTCOME, type PluginHost } from "../plugin/host.ts";
+import type { Entrant } from "../proxy/admission.ts";
 import { Buffers } from "../proxy/buffers.ts";
 import { Clock } from "../proxy/clock.ts";
 import type { ThreadContext } from "../proxy/context.ts";
@@ -120,7 +121,7 @@ function findListener({ listeners }: Snapshot, { listener, url }: ExplainRequest
 
 // ── The request ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** @throws Error when no client could send it. */
+/** Asks first about its connection. @throws Error when no client could send it. */
 function begin(pipeline: Pipeline, listener: ListenerState, plan: Plan, request: ExplainRequest): void {
   const x = pipeline.exchanges.take();
   const head = writeHead(request);
@@ -138,14 +139,29 @@ function begin(pipeline: Pipeline, listener: ListenerState, plan: Plan, request:
   if (body.length > 0) x.keep(body, 0, body.length);
   x.bytesReceived = body.length;
   x.requestComplete = true;
-  x.trace = new Trace(x, {
+  const trace = new Trace(x, {
     id: "",
     why: "explain",
     mask: new Mask([...plan.trace.mask, plan.trace.header]),
     dry: makeAnswer(request.answer),
     instant: !request.allowFetch,
   });
-  pipeline.begin(x);
+  x.trace = trace;
+  const entrant: Entrant = {
+    peer: request.client,
+    admitted(choice) {
+      choice?.apply(x);
+      pipeline.begin(x);
+    },
+    denied(outcome) {
+      x.listenerName = listener.plan.name;
+      const problem =
+        outcome === OUTCOME.reject ? "a plugin denied the connection" : "a plugin failed on the connection";
+      post({ trace: trace.recordDenied(x, problem) });
+    },
+    guard: (run) => run(),
+  };
+  pipeline.admission.ask(listener, entrant, trace);
 }
 
 function writeHead({ method, url, headers, body }: ExplainRequest): Buffer {

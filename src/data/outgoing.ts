@@ -2,9 +2,16 @@
  * Requests of plugins: to a cluster through the proxy, to an allowed origin through Node's own client, with its
  * connections kept. Redirects are not followed; proxies of the environment are not used.
  */
-import { Agent as HttpAgent, request as httpRequest, type IncomingMessage, type RequestOptions } from "node:http";
+import {
+  type ClientRequest,
+  Agent as HttpAgent,
+  request as httpRequest,
+  type IncomingMessage,
+  type RequestOptions,
+} from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
 import { FIELD_WORDS, Head, NAME, NAME_END, NAME_ID, NAME_START, PART, VALUE_END, VALUE_START } from "../http/head.ts";
+import { isIdempotent } from "../http/method.ts";
 import { scanRequest, scanResponse } from "../http/scan.ts";
 import { STATUS } from "../plugin/abi.ts";
 import type { FetchAnswer, Fetcher, FetchRequest } from "../plugin/fetcher.ts";
@@ -24,39 +31,84 @@ export class Origins {
     "https:": new HttpsAgent({ keepAlive: true, maxSockets: CONNECTIONS }),
   };
 
-  ask({ target, head, body, timeout, most }: FetchRequest, tell: Tell): () => void {
-    const { protocol, hostname, port } = new URL(target);
-    const secure = protocol === "https:";
-    const options: RequestOptions = {
-      ...readHead(head),
-      host: hostname.replace(/^\[|\]$/g, ""),
-      port: port === "" ? (secure ? 443 : 80) : Number(port),
-      agent: this.#agents[secure ? "https:" : "http:"],
-      setHost: false,
-    };
-    const request = secure ? httpsRequest(options) : httpRequest(options);
-    let told = false;
-    const end = (answer: FetchAnswer | number): void => {
-      clearTimeout(timer);
-      if (!told) tell(answer);
-      told = true;
-      if (typeof answer === "number") request.destroy();
-    };
-    const timer = setTimeout(() => end(STATUS.timedOut), timeout);
-    request.on("error", () => end(STATUS.unreachable));
-    // Without an error it closes when the origin switches protocols.
-    request.on("close", () => end(STATUS.unreachable));
-    request.on("response", (response) => gather(response, most, end));
-    request.end(body.length > 0 ? body : undefined);
-    return () => {
-      told = true;
-      end(STATUS.unreachable);
-    };
+  ask(request: FetchRequest, tell: Tell): () => void {
+    const asked = new OriginRequest(request, tell);
+    asked.send(this.#agents[asked.isSecure ? "https:" : "http:"]);
+    return () => asked.cancel();
   }
 
   close(): void {
     this.#agents["http:"].destroy();
     this.#agents["https:"].destroy();
+  }
+}
+
+/** One request to an origin: sent twice at most, told once. */
+class OriginRequest {
+  readonly isSecure: boolean;
+  readonly #options: RequestOptions;
+  readonly #isIdempotent: boolean;
+  readonly #body: Buffer;
+  readonly #most: number;
+  readonly #timer: NodeJS.Timeout;
+  #tell: Tell | null;
+  #sent: ClientRequest | null = null;
+
+  constructor({ target, head, body, timeout, most }: FetchRequest, tell: Tell) {
+    const { protocol, hostname, port } = new URL(target);
+    const { isIdempotent, ...parts } = readHead(head);
+    this.isSecure = protocol === "https:";
+    this.#options = {
+      ...parts,
+      host: hostname.replace(/^\[|\]$/g, ""),
+      port: port === "" ? (this.isSecure ? 443 : 80) : Number(port),
+      setHost: false,
+    };
+    this.#isIdempotent = isIdempotent;
+    this.#body = body;
+    this.#most = most;
+    this.#tell = tell;
+    this.#timer = setTimeout(() => this.#end(STATUS.timedOut), timeout);
+  }
+
+  /** `agent`: whose connections it may use; false: one of its own. */
+  send(agent: HttpAgent | HttpsAgent | false): void {
+    const options = { ...this.#options, agent };
+    const request = this.isSecure ? httpsRequest(options) : httpRequest(options);
+    this.#sent = request;
+    let read = 0;
+    request.on("socket", (socket) => {
+      read = socket.bytesRead;
+    });
+    request.on("error", (error) => {
+      if (this.#mayRepeat(request, error, read)) this.send(false);
+      else this.#end(STATUS.unreachable);
+    });
+    // Without an error it closes when the origin switches protocols.
+    request.on("close", () => {
+      if (request === this.#sent) this.#end(STATUS.unreachable);
+    });
+    request.on("response", (response) => gather(response, this.#most, (answer) => this.#end(answer)));
+    request.end(this.#body.length > 0 ? this.#body : undefined);
+  }
+
+  /** A kept connection that closes as the request arrives is nobody's failure (RFC 9112 section 9.3.1). */
+  #mayRepeat({ reusedSocket, socket }: ClientRequest, { code }: NodeJS.ErrnoException, read: number): boolean {
+    const isStale = reusedSocket && (code === "ECONNRESET" || code === "EPIPE") && socket?.bytesRead === read;
+    return isStale && this.#isIdempotent && this.#tell !== null;
+  }
+
+  cancel(): void {
+    this.#tell = null;
+    this.#end(STATUS.unreachable);
+  }
+
+  #end(answer: FetchAnswer | number): void {
+    clearTimeout(this.#timer);
+    const tell = this.#tell;
+    this.#tell = null;
+    tell?.(answer);
+    if (typeof answer === "number") this.#sent?.destroy();
   }
 }
 
@@ -86,7 +138,7 @@ export class Outgoing implements Fetcher {
 }
 
 /** A head that was checked, as Node's client wants it. */
-function readHead(bytes: Buffer): { method: string; path: string; headers: string[] } {
+function readHead(bytes: Buffer): { method: string; path: string; headers: string[]; isIdempotent: boolean } {
   const head = new Head();
   scanRequest(bytes, 0, bytes.length, head, LIMITS);
   const headers: string[] = [];
@@ -96,7 +148,12 @@ function readHead(bytes: Buffer): { method: string; path: string; headers: strin
     headers.push(head.text(head.fields[at + VALUE_START]!, head.fields[at + VALUE_END]!));
   }
   const query = head.parts[PART.query]! === 0 ? "" : `?${head.partText(PART.query)}`;
-  return { method: head.partText(PART.method), path: `${head.partText(PART.path)}${query}`, headers };
+  return {
+    method: head.partText(PART.method),
+    path: `${head.partText(PART.path)}${query}`,
+    headers,
+    isIdempotent: isIdempotent(head),
+  };
 }
 
 function gather(response: IncomingMessage, most: number, end: Tell): void {

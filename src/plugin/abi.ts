@@ -297,7 +297,14 @@ export const WAITING_CALLS: { readonly [group: string]: readonly string[] } = {
   "sluice:wait/1": ["sleep"],
   "sluice:fetch/1": ["fetch"],
 };
-export const WAITING_HOOKS = ["request_head", "request_body", "response_head", "response_body", "tick"] as const;
+export const WAITING_HOOKS = [
+  "request_head",
+  "request_body",
+  "response_head",
+  "response_body",
+  "tick",
+  "connection",
+] as const;
 
 export type ValueType = "i32" | "f64";
 export type Import = { readonly params: readonly ValueType[]; readonly result: ValueType | null; readonly doc: string };
@@ -339,7 +346,7 @@ export const IMPORTS = {
     config_count: i(2, "(path, pathLen) -> entries of a list or map | absent"),
     config_key: i(5, "(path, pathLen, index, out, cap) -> length of the index-th key of a map | absent"),
     cluster_find: i(2, "(name, nameLen) -> id | absent (unknown) | denied"),
-    cluster_choose: i(1, "(id) -> ok | notHere | invalid | denied; request_head and route"),
+    cluster_choose: i(1, "(id) -> ok | notHere | invalid | denied; request_head, route, connection"),
     strategy_find: i(2, "(name, nameLen) -> id | absent"),
     strategy_choose: i(1, "(id) -> ok | notHere | invalid; request_head and route: for the cluster taken"),
     tick_every: i(

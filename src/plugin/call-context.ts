@@ -11,6 +11,7 @@ import type { SavedState } from "./calls-state.ts";
 import { Fault } from "./fault.ts";
 import type { FetchAnswer, Fetcher } from "./fetcher.ts";
 import type { HiddenNames } from "./hidden-names.ts";
+import { KeptValue } from "./kept-value.ts";
 import type { KeyValue } from "./key-value.ts";
 import { GuestMemory } from "./memory.ts";
 import type { PluginMetrics } from "./metrics.ts";
@@ -120,7 +121,7 @@ export class CallContext {
   #strategy = -1;
   #status = 0;
   #body: Buffer | null = null;
-  readonly #values: { readonly key: string; readonly before: Uint8Array | undefined }[] = [];
+  readonly #values: KeptValue[] = [];
 
   constructor(now: () => number, after: After = setTimer) {
     this.now = now;
@@ -203,7 +204,9 @@ export class CallContext {
     this.exchange = null;
     this.view = null;
     this.fetched = null;
-    if (this.#values.length > 0) this.#values.length = 0;
+    if (this.#values.length === 0) return;
+    for (const value of this.#values) value.settle();
+    this.#values.length = 0;
   }
 
   /** Begins a host call that reads and writes `bytes` bytes of the guest's memory. */
@@ -315,10 +318,20 @@ export class CallContext {
     this.#dirty |= bit;
   }
 
-  /** The exchange, if in this hook a cluster or strategy may be chosen. */
+  /** The exchange, if in this hook a strategy may be chosen. */
   choosing(): Exchange | null {
     const { exchange } = this;
     if (exchange === null || this.hook < 0 || !this.#editsRequest(exchange)) return null;
+    return this.#savedChoice(exchange);
+  }
+
+  /** The same of a cluster: a connection may have one for all its requests. */
+  choosingCluster(): Exchange | null {
+    const { exchange } = this;
+    return exchange !== null && this.hook === HOOK.connection ? this.#savedChoice(exchange) : this.choosing();
+  }
+
+  #savedChoice(exchange: Exchange): Exchange {
     if ((this.#dirty & DIRTY.choice) === 0) {
       this.#dirty |= DIRTY.choice;
       this.#cluster = exchange.chosenCluster;
@@ -347,8 +360,9 @@ export class CallContext {
   }
 
   /** Sets a value of the exchange. */
-  keep(values: Map<string, Uint8Array>, key: string, value: Uint8Array): void {
-    this.#values.push({ key, before: values.get(key) });
+  keep(values: Map<string, KeptValue>, key: string, bytes: Uint8Array): void {
+    const value = new KeptValue(key, bytes, values.get(key) ?? null);
+    this.#values.push(value);
     values.set(key, value);
   }
 
@@ -370,11 +384,17 @@ export class CallContext {
       exchange.localStatus = this.#status;
       exchange.localBody = this.#body;
     }
-    for (const { key, before } of this.#values.reverse()) {
-      if (before === undefined) exchange.values?.delete(key);
-      else exchange.values?.set(key, before);
-    }
+    if (exchange.values !== null) this.#dropValues(exchange.values);
     this.#dirty = 0;
+  }
+
+  #dropValues(values: Map<string, KeptValue>): void {
+    for (const value of this.#values) value.drop();
+    for (const { key } of this.#values) {
+      const standing = values.get(key)?.standing ?? null;
+      if (standing === null) values.delete(key);
+      else values.set(key, standing);
+    }
   }
 }
 

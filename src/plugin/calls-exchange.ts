@@ -85,7 +85,7 @@ export function makeExchangeCalls(context: CallContext) {
 
     cluster_choose(id: number): number {
       context.enter(0);
-      const exchange = context.choosing();
+      const exchange = context.choosingCluster();
       if (exchange === null) return context.leave(STATUS.notHere);
       const index = context.configuration!.clusterIndex(id);
       if (index >= 0) exchange.chosenCluster = index;
@@ -134,10 +134,10 @@ function sharedName(context: CallContext, name: number, length: number): string 
 function giveValue(context: CallContext, name: string | null, out: number, cap: number): number {
   const { memory, exchange } = context;
   memory.check(out, cap);
-  const value = name === null ? undefined : exchange?.values?.get(name);
-  if (value === undefined) return exchange === null ? STATUS.notHere : STATUS.absent;
-  context.spend(value.length);
-  return memory.give(value as Buffer, 0, value.length, out, cap);
+  const bytes = name === null ? undefined : exchange?.values?.get(name)?.bytes;
+  if (bytes === undefined) return exchange === null ? STATUS.notHere : STATUS.absent;
+  context.spend(bytes.length);
+  return memory.give(bytes as Buffer, 0, bytes.length, out, cap);
 }
 
 function keepValue(context: CallContext, name: string | null, value: number, length: number): number {

@@ -7,7 +7,7 @@ import { CallContext, type Configuration, STARTING } from "./call-context.ts";
 import { Fault } from "./fault.ts";
 import { makeImports } from "./hostcalls.ts";
 import { METER, originalOffset } from "./meter.ts";
-import { describeFrame } from "./source-map.ts";
+import { describeStack, type Frame } from "./source-map.ts";
 import type { After } from "./timer.ts";
 
 type HookFunction = (instance: number, exchange: number, fuel: number) => number;
@@ -141,14 +141,12 @@ export class Guest {
   /** The guest's part of the stack, by the author's lines where a source map tells them. */
   #stackOf(error: unknown): string {
     const stack = error instanceof Error ? (error.stack ?? "") : "";
-    const frames: string[] = [];
+    const frames: Frame[] = [];
     for (const [, name = "", index = "", offset] of stack.matchAll(FRAME)) {
       if (Number(index) >= this.#plan.info.functions) continue;
-      const frame = { name, index, offset: originalOffset(this.#plan.offsets, Number(offset)) };
-      const line = describeFrame(this.#plan.sourceMap, frame);
-      if (line !== null) frames.push(line);
+      frames.push({ name, index, offset: originalOffset(this.#plan.offsets, Number(offset)) });
     }
-    return frames.join("\n");
+    return describeStack(this.#plan.sourceMap, frames, error instanceof Fault ? error.place : "");
   }
 }
 

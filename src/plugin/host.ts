@@ -29,7 +29,9 @@ export interface Instance {
   /** Bytes of a body that it may hold, and add to one; whether a message above that is refused, or passes it over. */
   readonly bodyLimit: number;
   readonly refusesTooLarge: boolean;
-  /** Calls a head, route, outcome or log hook: one of OUTCOME. A failure under `skip` answers `continue`. */
+  /** Whether it may choose a cluster of that name. */
+  mayChoose(cluster: string): boolean;
+  /** Calls the hook of a connection, a head, a body or what is over: one of OUTCOME. A failure under `skip` answers `continue`. */
   call(hook: number, exchange: Exchange): number;
   /** Tells a strategy its endpoints. False: it failed; picks are then native until the next update. */
   update(view: EndpointView): boolean;

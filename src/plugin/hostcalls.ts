@@ -64,9 +64,10 @@ function makeCoreCalls(context: CallContext) {
     ): undefined {
       context.enter((messageLength >>> 0) + (fileLength >>> 0));
       const text = takeLine(context, message, messageLength);
-      const place = takeLine(context, file, fileLength);
-      const where = place === "" ? "" : ` (${place}:${line >>> 0}:${column >>> 0})`;
-      throw new Fault("abort", `${text === "" ? "abort" : text}${where}`);
+      const source = takeLine(context, file, fileLength);
+      const place = source === "" ? "" : `${source}:${line >>> 0}:${column >>> 0}`;
+      const where = place === "" ? "" : ` (${place})`;
+      throw new Fault("abort", `${text === "" ? "abort" : text}${where}`, place);
     },
   };
 }

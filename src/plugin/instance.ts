@@ -427,6 +427,10 @@ export class PluginInstance implements Instance, Member, WaitingHost {
 
   // ── Configuration ─────────────────────────────────────────────────────────────────────────────────────────────
 
+  mayChoose(cluster: string): boolean {
+    return this.clusterIndex(this.#clusters.idOf(cluster)) >= 0;
+  }
+
   findCluster(name: string): number {
     const id = this.#clusters.idOf(name);
     const denied = id >= 0 && this.#allowed !== null && !this.#allowed.has(id);

@@ -127,19 +127,33 @@ export function locate({ files, table }: SourceMap, offset: number): string | nu
   return `${files[table[at + 1]! - 1]}:${table[at + 2]}:${table[at + 3]}`;
 }
 
-/** Steps that are not the author's: from a `throw` to the host (the message says where), and from the host to a hook. */
-const NOT_TOLD = /^~lib\/sluice\/sdk\/abort\.ts:|~hooks\.ts:/;
+/** Where nothing is the author's: from a `throw` to the host, and from the host to a hook. */
+const OURS = /^~lib\/sluice\/sdk\/abort\.ts:|~hooks\.ts:/;
+const ABORT = /^~lib\/sluice\/sdk\/abort\//;
+/** Functions of the SDK and around hooks, by their names in the module. */
+const OUR_NAMES = /^~lib\/sluice\/sdk\/|~hooks\//;
+const PLAIN = /^[^\0-\x1f\x7f]+$/;
+
+/** One step of a stack; `offset` is of the file. */
+export type Frame = { readonly name: string; readonly index: string; readonly offset: number };
 
 /**
- * One line of a stack; null for one that says nothing. `offset` is of the file; the compiler's own names lose their
- * paths, which the place tells.
+ * A stack, one line a frame, from the author's own on. The compiler knows no place for the call of `abort` that a `throw`
+ * becomes; what is thrown tells it, so it is the innermost frame's. Where a map knows nothing of a frame of the SDK's, it
+ * is left out.
  */
-export function describeFrame(
-  map: SourceMap | null,
-  frame: { readonly name: string; readonly index: string; readonly offset: number },
-): string | null {
-  const place = map === null ? null : locate(map, frame.offset);
-  if (place !== null && NOT_TOLD.test(place)) return null;
+export function describeStack(map: SourceMap | null, frames: readonly Frame[], thrown: string): string {
+  const own = frames.filter(({ name }) => !ABORT.test(name));
+  const lines = own.map((frame, at) => describeFrame(map, frame, at === 0 && PLAIN.test(thrown) ? thrown : null));
+  return lines.filter((line) => line !== null).join("\n");
+}
+
+/** The compiler's own names lose their paths, which the place tells. */
+function describeFrame(map: SourceMap | null, frame: Frame, thrown: string | null): string | null {
+  const mapped = map === null ? null : locate(map, frame.offset);
+  const isOurs = mapped !== null && OURS.test(mapped);
+  const place = mapped === null || isOurs ? thrown : mapped;
+  if (place === null && map !== null && (isOurs || OUR_NAMES.test(frame.name))) return null;
   const name = map === null ? frame.name : readableName(frame.name);
   const where = place ?? `function[${frame.index}]+0x${frame.offset.toString(16)}`;
   return name === "" ? where : place === null ? `${name} ${where}` : `${name} (${where})`;

@@ -93,6 +93,10 @@ export class StagedInstance implements Instance {
     this.refusesTooLarge = old.refusesTooLarge;
   }
 
+  mayChoose(cluster: string): boolean {
+    return this.#old.mayChoose(cluster);
+  }
+
   call(hook: number, exchange: Exchange): number {
     const { version } = this.#trial.choose(exchange);
     const began = performance.now();

@@ -28,12 +28,14 @@ const NOTHING = Buffer.alloc(0);
 export interface Corridor {
   advance(x: Exchange): void;
   suspend(x: Exchange): number;
+  watch(x: Exchange): void;
   error(x: Exchange, error: ProxyError, problem: string): number;
   ownAnswer(x: Exchange, outcome: number): number;
   takeCluster(x: Exchange): void;
   passBody(x: Exchange, source: Wire, bytes: Buffer, start: number, end: number): boolean;
   interrupt(x: Exchange): void;
   abandonAttempt(x: Exchange): void;
+  answerInstead(x: Exchange, error: ProxyError, problem: string): void;
   breakOff(x: Exchange, problem: string): void;
   internal(x: Exchange, error: unknown): void;
 }
@@ -102,6 +104,7 @@ export class Bodies {
     }
     // While a plugin was waited for, as much may have come as is kept without one.
     x.client!.resumeBody();
+    this.#corridor.watch(x);
     return PHASE.gathering;
   }
 
@@ -116,6 +119,7 @@ export class Bodies {
       if (!withinLimits(x, gathered.length, HOOK.response_body)) return this.#refuseAnswer(x, ERROR.answerTooLarge);
       if (x.holders !== null && !x.bodyDone) {
         x.attempt.upstream?.resumeBody();
+        this.#corridor.watch(x);
         return PHASE.collecting;
       }
       piece.set(gathered.bytes, gathered.start, gathered.end, x.bodyDone);
@@ -212,9 +216,15 @@ export class Bodies {
 
   /** A plugin answered, or failed, while the request's body went by. */
   #endInBody(x: Exchange, outcome: number): void {
-    if (x.headSent || x.answeredAt > 0) {
+    const problem = "a plugin failed on the request's body";
+    if (x.headSent) {
       x.error = failureOf(outcome);
-      return this.#corridor.breakOff(x, "a plugin failed on the request's body");
+      return this.#corridor.breakOff(x, problem);
+    }
+    // A plugin waits with the endpoint's answer.
+    if (x.answeredAt > 0) {
+      const error = outcome === OUTCOME.reject ? ERROR.denied : failureOf(outcome);
+      return this.#corridor.answerInstead(x, error, problem);
     }
     this.#corridor.interrupt(x); // a plugin may wait with the head of an answer of our own
     this.#corridor.abandonAttempt(x);

@@ -4,8 +4,10 @@ import { BodyReader } from "../http/framing.ts";
 import { FLAG, FRAMING, type Head } from "../http/head.ts";
 import { scanRequest } from "../http/scan.ts";
 import { LISTENER_CELLS } from "../observe/series.ts";
+import type { Entrant, Judgement } from "./admission.ts";
 import { answerBound, frameAnswer, writeAnswer } from "./answer.ts";
 import { Carry } from "./carry.ts";
+import type { ConnectionChoice } from "./connection-choice.ts";
 import type { ThreadContext } from "./context.ts";
 import { ERROR, refusalOf } from "./error.ts";
 import { type ClientSide, type Exchange, PHASE } from "./exchange.ts";
@@ -23,9 +25,10 @@ export type Port = {
   readonly clients: Set<Client>;
 };
 
-const STATE = { head: 0, body: 1, waiting: 2, lingering: 3, closed: 4 } as const;
+/** `judged`: a plugin decides whether it is let in. What it sends meanwhile is kept, and not looked at. */
+const STATE = { judged: 0, head: 1, body: 2, waiting: 3, lingering: 4, closed: 5 } as const;
 
-/** Input kept while an answer is awaited, so that a reset is seen; beyond it the client is not read. */
+/** Input kept while an answer, or a plugin, is awaited, so that a reset is seen; beyond it the client is not read. */
 const MAX_KEPT = 64 * 1024;
 /** After an answer to an incomplete request: so long, and so many bytes, are read and thrown away. */
 const LINGER_MS = 2000;
@@ -35,10 +38,14 @@ const MAX_REQUESTS = 100_000;
 
 const LF = 10;
 
-export class Client extends Wire implements ClientSide {
+export class Client extends Wire implements ClientSide, Entrant {
   readonly port: Port;
   readonly #pipeline: Pipeline;
-  #state: number = STATE.head;
+  #state: number = STATE.judged;
+  /** While a plugin is waited for that decides whether it is let in. */
+  #judgement: Judgement | null = null;
+  /** The cluster that its requests begin with. */
+  #choice: ConnectionChoice | null = null;
   #exchange: Exchange | null = null;
   /** A partial head, or input that came before its turn. */
   readonly #carry = new Carry();
@@ -60,16 +67,30 @@ export class Client extends Wire implements ClientSide {
     this.port = port;
   }
 
-  /** The socket is there: it is judged, and its first head may take `timeouts.head`. */
+  /** The socket is there: it is judged, at once unless a plugin must be waited for. */
   opened(): void {
     const { remoteAddress = "" } = this.socket;
     this.#hasReset = remoteAddress !== "";
     this.#peer = remoteAddress.startsWith("::ffff:") ? remoteAddress.slice(7) : remoteAddress || "unknown";
     this.#forwarded = makeForwarded(this.#peer);
     this.port.clients.add(this);
-    const { state } = this.port;
-    this.#arm(state?.plan.timeouts.head ?? 1);
-    if (state !== null && !this.#pipeline.admission.admits(state, this.#peer)) this.break();
+    this.#judgement = this.#pipeline.admission.ask(this.port.state!, this);
+  }
+
+  /** Its first head may take `timeouts.head` from now on. What came before is read now. */
+  admitted(choice: ConnectionChoice | null): void {
+    this.#judgement = null;
+    this.#choice = choice;
+    this.#arm(this.port.state!.plan.timeouts.head);
+    if (this.#closing && this.#carry.length === 0) return this.#finishWriting();
+    this.#next();
+    // That it had ended its side was seen when it was too early to say what that cuts off.
+    if (this.socket.readableEnded && (this.#state === STATE.head || this.#state === STATE.body)) this.ended();
+  }
+
+  denied(): void {
+    this.#judgement = null;
+    this.break();
   }
 
   get peer(): string {
@@ -89,9 +110,15 @@ export class Client extends Wire implements ClientSide {
   /** Ends it at once; the peer sees it broken. */
   break(): void {
     this.#state = STATE.closed;
+    this.#leaveJudgement();
     // After a shutdown a reset is refused, and the handle would stay open.
     if (this.#hasReset && !this.socket.writableEnded) this.socket.resetAndDestroy();
     else this.socket.destroy();
+  }
+
+  #leaveJudgement(): void {
+    this.#judgement?.cancel();
+    this.#judgement = null;
   }
 
   protected receive(bytes: Buffer, start: number, end: number): void {
@@ -105,6 +132,7 @@ export class Client extends Wire implements ClientSide {
         case STATE.body:
           at = this.#readBody(bytes, at, end);
           break;
+        case STATE.judged:
         case STATE.waiting:
           this.#carry.append(bytes, at, end);
           if (this.#carry.length >= MAX_KEPT) this.pause();
@@ -143,6 +171,7 @@ export class Client extends Wire implements ClientSide {
     this.#exchange = x;
     x.client = this;
     x.listener = listener;
+    if (this.#choice !== null) this.#choice.apply(x);
     x.headAt = performance.now();
     x.startedAt = this.#firstByteAt === 0 ? x.headAt : this.#firstByteAt;
     this.#firstByteAt = 0;
@@ -326,6 +355,11 @@ export class Client extends Wire implements ClientSide {
 
   protected ended(): void {
     switch (this.#state) {
+      case STATE.judged:
+        this.#closing = true;
+        // What it has sent may be a whole request, of which the answer is waited for.
+        if (!this.port.state!.plan.halfClose || this.#carry.length === 0) this.break();
+        return;
       case STATE.body:
         this.#pipeline.clientGone(this.#exchange!, "the client ended its side before the request was complete");
         return;
@@ -349,6 +383,7 @@ export class Client extends Wire implements ClientSide {
 
   protected closed(error: Error | null): void {
     this.#state = STATE.closed;
+    this.#leaveJudgement();
     this.port.clients.delete(this);
     const x = this.#exchange;
     try {

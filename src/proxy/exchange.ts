@@ -7,11 +7,14 @@ import type { Cluster } from "../balance/cluster.ts";
 import type { Endpoint } from "../balance/endpoint.ts";
 import { Head } from "../http/head.ts";
 import type { Instance } from "../plugin/host.ts";
+import type { KeptValue } from "../plugin/kept-value.ts";
 import type { Choice } from "../plugin/trial.ts";
 import type { Carry } from "./carry.ts";
+import type { ConnectionChoice } from "./connection-choice.ts";
 import type { ProxyError } from "./error.ts";
 import type { Piece } from "./piece.ts";
 import type { ListenerState, RouteState } from "./snapshot.ts";
+import type { TimeLimit } from "./time-limit.ts";
 import type { Trace } from "./trace.ts";
 import type { Upstream } from "./upstream.ts";
 import type { Wire } from "./wire.ts";
@@ -110,6 +113,8 @@ export class Exchange {
 
   /** Index into the plan's clusters that a plugin chose, or -1. */
   chosenCluster = -1;
+  /** That was chosen for its connection, before it came; null: it was not. */
+  connectionChoice: ConnectionChoice | null = null;
   /** Index into the plan's strategy names (`Snapshot.strategyNames`) that a plugin chose, or -1. */
   chosenStrategy = -1;
 
@@ -118,7 +123,7 @@ export class Exchange {
   localBody: Buffer | null = null;
 
   /** Values kept from hook to hook, by plugin and key: `${plugin}\0${key}`. */
-  values: Map<string, Uint8Array> | null = null;
+  values: Map<string, KeptValue> | null = null;
   /** Instances whose remaining hooks are dropped for this exchange (`onFailure: skip`), by instance index. */
   skipped: Set<number> | null = null;
   /** Which version of a plugin it has, by rollout; null while it met none. */
@@ -160,6 +165,8 @@ export class Exchange {
   replayLost = false;
   /** When the route's timeout is over, as performance.now(); 0: it has none. */
   deadline = 0;
+  /** What looks after it while no connection to an endpoint does; null until then. */
+  timeLimit: TimeLimit | null = null;
   /** The client asked by HEAD: the answer has no body. */
   isHead = false;
   /** The endpoint was asked by HEAD (a plugin may have changed the method). */
@@ -229,6 +236,7 @@ export class Exchange {
     this.endpoint = null;
     this.attempts = 0;
     this.chosenCluster = -1;
+    this.connectionChoice = null;
     this.chosenStrategy = -1;
     this.localStatus = 0;
     this.localBody = null;
@@ -258,6 +266,7 @@ export class Exchange {
     this.replayLength = 0;
     this.replayLost = false;
     this.deadline = 0;
+    this.timeLimit = null;
     this.isHead = false;
     this.sentHead = false;
     this.begun = false;

@@ -8,8 +8,8 @@ import { STATUS } from "../plugin/abi.ts";
 import type { FetchAnswer, FetchRequest } from "../plugin/fetcher.ts";
 import { Carry } from "./carry.ts";
 import { ERROR } from "./error.ts";
+import type { Events } from "./events.ts";
 import type { ClientSide, Exchange } from "./exchange.ts";
-import type { Pipeline } from "./pipeline.ts";
 import type { Snapshot } from "./snapshot.ts";
 import type { Wire } from "./wire.ts";
 
@@ -19,7 +19,7 @@ const CONTENT_LENGTH = "content-length: ";
 export class OwnRequest implements ClientSide {
   readonly peer = "";
   readonly alive = true;
-  readonly #pipeline: Pipeline;
+  readonly #pipeline: Events;
   readonly #most: number;
   #tell: ((answer: FetchAnswer | number) => void) | null;
   #exchange: Exchange | null = null;
@@ -29,7 +29,7 @@ export class OwnRequest implements ClientSide {
   /** What it came to without an answer: a status below zero. */
   #failure: number = STATUS.unreachable;
 
-  constructor(pipeline: Pipeline, most: number, tell: (answer: FetchAnswer | number) => void) {
+  constructor(pipeline: Events, most: number, tell: (answer: FetchAnswer | number) => void) {
     this.#pipeline = pipeline;
     this.#most = most;
     this.#tell = tell;

@@ -1,6 +1,6 @@
 /**
  * The corridor: what happens to one request, in order. `advance` is to be read first; every other function is a step of
- * it, an event that leads back into it, or the end.
+ * it, or the end. What leads back into it from outside is in `events.ts`.
  *
  *   request → route → pick → forward → awaiting ⇢ answered → response → body ⇢ done
  *        ╲       ╲      ╲                      ⇢ failed    ╱
@@ -12,37 +12,18 @@ import type { Pool } from "../balance/pool.ts";
 import { isHeadMethod, isIdempotent } from "../http/method.ts";
 import { THREAD_CELLS } from "../observe/series.ts";
 import { HOOK } from "../plugin/abi.ts";
-import type { FetchAnswer, FetchRequest } from "../plugin/fetcher.ts";
 import { type Instance, OUTCOME } from "../plugin/host.ts";
 import { endAttempt, recordExchange } from "./account.ts";
-import { Admission } from "./admission.ts";
-import { Bodies, type Corridor } from "./bodies.ts";
-import type { Client } from "./client.ts";
-import type { ThreadContext } from "./context.ts";
-import { ERROR, failureOf, type ProxyError } from "./error.ts";
-import { type Exchange, Exchanges, PHASE } from "./exchange.ts";
-import { believeForwarded } from "./forwarded.ts";
-import { OwnRequest } from "./own-request.ts";
-import { prepareErrorAnswer, prepareLocalAnswer } from "./reply.ts";
-import type { RouteState, Snapshot } from "./snapshot.ts";
+import { ERROR, failureOf } from "./error.ts";
+import { Events } from "./events.ts";
+import { type Exchange, PHASE } from "./exchange.ts";
+import { prepareLocalAnswer } from "./reply.ts";
+import type { RouteState } from "./snapshot.ts";
 import { countEntered, hold, instanceAt, stagesAnswer, stagesRequest } from "./stages.ts";
 import type { Trace } from "./trace.ts";
 import { Upstream } from "./upstream.ts";
-import type { Wire } from "./wire.ts";
 
-export class Pipeline implements Corridor {
-  readonly exchanges = new Exchanges();
-  readonly admission: Admission;
-  readonly #context: ThreadContext;
-  readonly #bodies = new Bodies(this);
-  /** Told when a client's connection is gone (draining counts them). */
-  onClientClosed: (client: Client) => void = () => {};
-
-  constructor(context: ThreadContext) {
-    this.#context = context;
-    this.admission = new Admission(this.exchanges, context.cells);
-  }
-
+export class Pipeline extends Events {
   // ── The corridor ──────────────────────────────────────────────────────────────────────────────────────────────
 
   /** Takes an exchange as far as it can go now. What goes wrong on the way is its own, whoever's event led here. */
@@ -85,13 +66,13 @@ export class Pipeline implements Corridor {
           x.phase = this.#send(x);
           continue;
         case PHASE.stageRequest:
-          x.phase = this.#bodies.stageRequest(x);
+          x.phase = this.bodies.stageRequest(x);
           continue;
         case PHASE.stageAnswer:
-          x.phase = this.#bodies.stageAnswer(x);
+          x.phase = this.bodies.stageAnswer(x);
           continue;
         case PHASE.piece:
-          x.phase = this.#bodies.piece(x);
+          x.phase = this.bodies.piece(x);
           continue;
         case PHASE.done:
           this.#finish(x);
@@ -166,6 +147,7 @@ export class Pipeline implements Corridor {
       x.bodyStart = 0;
     }
     x.attempt.upstream?.pauseBody();
+    this.watch(x);
     return PHASE.suspended;
   }
 
@@ -200,7 +182,7 @@ export class Pipeline implements Corridor {
     x.requestPassed = x.requestComplete && !x.requestWaits;
     x.sentHead = isHeadMethod(x.request);
     x.idempotent = isIdempotent(x.request);
-    this.#context.columns.addInFlight(this.#context.thread, endpoint.slot, 1);
+    this.context.columns.addInFlight(this.context.thread, endpoint.slot, 1);
     if (x.trace !== null && x.trace.dry !== null) {
       x.trace.dry.answer(x);
       return PHASE.answered;
@@ -209,7 +191,7 @@ export class Pipeline implements Corridor {
     let upstream = x.fresh ? null : pool.take();
     attempt.reused = upstream !== null;
     if (upstream === null) {
-      upstream = new Upstream(this.#context, this, { endpoint, pool, plan: cluster.plan });
+      upstream = new Upstream(this.context, this, { endpoint, pool, plan: cluster.plan });
       upstream.connect();
     }
     attempt.upstream = upstream;
@@ -222,7 +204,7 @@ export class Pipeline implements Corridor {
     const { status } = x.response;
     const { retryStatuses } = x.route!;
     x.answeredAt = performance.now();
-    endAttempt(this.#context, x, status, false);
+    endAttempt(this.context, x, status, false);
     if (x.bodyDone) x.attempt.upstream = null;
     if (retryStatuses.length === 0 || !retryStatuses.includes(status) || !this.#mayRetry(x, true))
       return PHASE.response;
@@ -236,7 +218,7 @@ export class Pipeline implements Corridor {
     const error = x.error!;
     // A kept connection that closes as the request arrives is nobody's failure (RFC 9112 section 9.3.1).
     const stale = attempt.reused && error === ERROR.upstreamReset && x.response.status === 0;
-    endAttempt(this.#context, x, 0, !stale);
+    endAttempt(this.context, x, 0, !stale);
     if (stale && !x.replayLost && x.idempotent) {
       x.error = null;
       x.attempts--;
@@ -336,227 +318,25 @@ export class Pipeline implements Corridor {
     return this.error(x, failureOf(outcome), "a plugin failed");
   }
 
-  error(x: Exchange, error: ProxyError, problem: string): number {
-    x.problem = problem;
-    prepareErrorAnswer(x, error);
-    return PHASE.response;
-  }
-
-  // ── Events from the client ────────────────────────────────────────────────────────────────────────────────────
-
-  begin(x: Exchange): void {
-    x.isHead = isHeadMethod(x.request);
-    x.phase = PHASE.request;
-    x.begun = true;
-    this.#count(x);
-    believeForwarded(x);
-    const { tracer } = x.listener!.snapshot;
-    if (tracer !== null) tracer.consider(x);
-    this.advance(x);
-  }
-
-  /** A plugin's own request to a cluster; what it returns gives it up. */
-  ask(
-    request: FetchRequest,
-    snapshot: Snapshot,
-    cluster: number,
-    tell: (answer: FetchAnswer | number) => void,
-  ): () => void {
-    const own = new OwnRequest(this, request.most, tell);
-    own.start(request, snapshot, cluster);
-    return () => own.cancel();
-  }
-
-  /** Its cluster is chosen, and it has no chain. */
-  beginOwn(x: Exchange): void {
-    x.isHead = isHeadMethod(x.request);
-    x.listener!.snapshot.enter();
-    x.phase = PHASE.pick;
-    this.advance(x);
-  }
-
-  #count(x: Exchange): void {
-    x.listener!.snapshot.enter();
-    x.listenerName = x.listener!.plan.name;
-    this.#context.cells[THREAD_CELLS.requestsInFlight]!++;
-  }
-
-  /** The client's request cannot be taken, or not be taken any further. */
-  refuse(x: Exchange, error: ProxyError, problem: string): void {
-    if (x.phase === PHASE.idle) {
-      this.#count(x);
-      x.isHead = isHeadMethod(x.request);
-    }
-    x.requestComplete = false;
-    if (x.headSent) return this.breakOff(x, problem);
-    this.interrupt(x);
-    this.abandonAttempt(x);
-    x.phase = this.error(x, error, problem);
-    this.advance(x);
-  }
-
-  /** More of the request's body. False: the client pauses until its `resumeBody`. */
-  requestBody(x: Exchange, source: Wire, bytes: Buffer, start: number, end: number): boolean {
-    if (x.phase === PHASE.gathering) return this.#bodies.gatherMore(x, bytes, start, end);
-    if (x.requestStaged) return this.#bodies.stageMoreBody(x, source, bytes, start, end);
-    x.requestPassed = x.requestComplete;
-    const more = this.passBody(x, source, bytes, start, end);
-    // What comes while its first piece waits for a plugin is kept, so no more is read.
-    return more && x.requestSuspension === null;
-  }
-
-  passBody(x: Exchange, source: Wire, bytes: Buffer, start: number, end: number): boolean {
-    const { attempt } = x;
-    if (attempt.upstream !== null && attempt.sent) return attempt.upstream.sendBody(source, bytes, start, end);
-    x.keep(bytes, start, end);
-    return x.requestComplete || x.replayLength < 64 * 1024;
-  }
-
-  // ── Events from plugins ───────────────────────────────────────────────────────────────────────────────────────
-
-  /** A call that was suspended is answered. */
-  resume(hook: number, x: Exchange, outcome: number): void {
-    if (hook === HOOK.request_body) {
-      x.requestSuspension = null;
-      x.requestSettled = outcome;
-      if (x.requestWaits) return this.#bodies.resumeRequest(x);
-    } else {
-      x.suspension = null;
-      x.settled = outcome;
-    }
-    x.phase = x.resumesAt;
-    this.advance(x);
-  }
-
-  /** Whatever a plugin waits for on behalf of the exchange is given up. */
-  interrupt(x: Exchange): void {
-    x.suspension?.cancel();
-    x.suspension = null;
-    x.requestSuspension?.cancel();
-    x.requestSuspension = null;
-    x.requestWaits = false;
-    x.settled = -1;
-    x.requestSettled = -1;
-    x.stage = 0;
-    x.requestStage = 0;
-  }
-
-  clientDrained(x: Exchange): void {
-    // While a plugin is waited for nothing may come: what it makes of this goes to the client first, and asks for more.
-    if (x.phase !== PHASE.suspended) x.attempt.upstream?.resumeBody();
-  }
-
-  clientClosed(client: Client): void {
-    this.onClientClosed(client);
-  }
-
-  /** The client left: the endpoint is freed, the log says 499 if no answer had begun. */
-  clientGone(x: Exchange, problem: string): void {
-    if (x.phase === PHASE.done || x.phase === PHASE.idle) return;
-    x.problem = problem;
-    x.error = ERROR.clientGone;
-    this.interrupt(x); // puts back what a plugin has changed
-    if (!x.headSent) x.response.status = ERROR.clientGone.status;
-    this.abandonAttempt(x);
-    x.client!.break();
-    x.phase = PHASE.done;
-    this.advance(x);
-  }
-
-  // ── Events from the endpoint ──────────────────────────────────────────────────────────────────────────────────
-
-  /** A final head has come. */
-  answered(x: Exchange): void {
-    x.phase = PHASE.answered;
-    this.advance(x);
-  }
-
-  /** More of the answer's body. False: the endpoint's connection pauses until `clientDrained`. */
-  responseBody(x: Exchange, source: Wire, bytes: Buffer): boolean {
-    try {
-      if (x.phase === PHASE.collecting) return this.#bodies.collect(x, bytes);
-      if (x.answerStaged) return this.#bodies.stagePiece(x, bytes);
-      const more = x.client!.body(source, bytes, x);
-      if (!x.bodyDone) return more;
-      x.attempt.upstream = null;
-      x.phase = PHASE.done;
-    } catch (error) {
-      this.internal(x, error);
-      return true;
-    }
-    this.advance(x);
-    return true;
-  }
-
-  /** The attempt came to nothing; when its head is out, the client's answer is broken. */
-  attemptFailed(x: Exchange, error: ProxyError, problem: string): void {
-    x.attempt.upstream = null;
-    // A plugin has given its own answer in place of the endpoint's, and another is waited for.
-    if (x.phase === PHASE.suspended && x.localStatus !== 0) return;
-    x.error = error;
-    if (x.headSent) return this.breakOff(x, problem);
-    x.problem = problem;
-    if (x.phase === PHASE.collecting || x.phase === PHASE.suspended) {
-      this.interrupt(x);
-      // Its head went through the plugins already.
-      prepareErrorAnswer(x, error);
-      x.phase = PHASE.send;
-    } else x.phase = PHASE.failed;
-    this.advance(x);
-  }
-
-  /** The answer cannot be completed: the client must see it broken. */
-  breakOff(x: Exchange, problem: string): void {
-    if (x.phase === PHASE.done || x.phase === PHASE.idle) return;
-    x.problem = problem;
-    x.error ??= ERROR.upstreamBroken;
-    this.interrupt(x);
-    this.abandonAttempt(x);
-    x.client!.break();
-    x.phase = PHASE.done;
-    this.advance(x);
-  }
-
-  /** An exception in our own code ended the exchange. */
-  internal(x: Exchange | null, error: unknown): void {
-    this.#context.cells[THREAD_CELLS.internalErrors]!++;
-    const stack = error instanceof Error ? error.stack : String(error);
-    this.#context.report("error", "an exception ended an exchange", { stack, listener: x?.listenerName });
-    if (x === null || x.phase === PHASE.done || x.phase === PHASE.idle) return;
-    // The second one may come of telling of the first.
-    if (x.headSent || x.error === ERROR.internal || !x.client!.alive) return this.breakOff(x, "internal error");
-    this.interrupt(x);
-    this.abandonAttempt(x);
-    x.phase = this.error(x, ERROR.internal, "internal error");
-    this.advance(x);
-  }
-
   #mayRetry(x: Exchange, sent: boolean): boolean {
     if (x.attempts > x.route!.attempts || x.replayLost) return false;
-    if (x.deadline > 0 && x.deadline <= this.#context.clock.now) return false;
+    if (x.deadline > 0 && x.deadline <= this.context.clock.now) return false;
     return (!sent || (x.idempotent && x.requestComplete)) && x.cluster!.hasOther(x);
   }
 
   #retry(x: Exchange): number {
-    this.#context.cells[x.cluster!.plan.retryCell]!++;
+    this.context.cells[x.cluster!.plan.retryCell]!++;
     x.tried.push(x.endpoint!.slot);
     x.fresh = false;
     return PHASE.pick;
   }
 
-  abandonAttempt(x: Exchange): void {
-    const { upstream } = x.attempt;
-    x.attempt.upstream = null;
-    if (upstream !== null) upstream.abandon();
-    endAttempt(this.#context, x, 0, false);
-  }
-
   // ── The end ───────────────────────────────────────────────────────────────────────────────────────────────────
 
   #record(x: Exchange): void {
-    this.#context.cells[THREAD_CELLS.requestsInFlight]!--;
+    this.context.cells[THREAD_CELLS.requestsInFlight]!--;
     try {
-      recordExchange(this.#context, x);
+      recordExchange(this.context, x);
     } catch (error) {
       this.internal(null, error);
     }
@@ -567,7 +347,7 @@ export class Pipeline implements Corridor {
       const { tracer } = x.listener!.snapshot;
       const dropped = tracer === null ? 0 : tracer.dropped;
       if (tracer !== null) tracer.dropped = 0;
-      this.#context.traced(trace.record(x), dropped);
+      this.context.traced(trace.record(x), dropped);
     } catch (error) {
       this.internal(null, error);
     }
@@ -578,6 +358,7 @@ export class Pipeline implements Corridor {
     const client = x.client!;
     const { snapshot } = x.listener!;
     if (x.suspension !== null || x.requestSuspension !== null) this.interrupt(x);
+    if (x.timeLimit !== null) this.context.clock.remove(x.timeLimit);
     if (!x.own) this.#record(x);
     if (x.trace !== null) this.#tell(x, x.trace);
     try {

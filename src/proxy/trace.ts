@@ -58,6 +58,8 @@ export type ClusterStep = {
   /** What chose it: `rule`, `split`, or `plugin` with its name. */
   readonly by: "rule" | "split" | "plugin";
   readonly plugin?: string;
+  /** It chose for the connection, before the request came. */
+  readonly connection?: true;
 };
 
 export type PickStep = {
@@ -108,7 +110,8 @@ export type TraceRecord = {
   readonly steps: readonly Step[];
   readonly answer: {
     readonly status: number;
-    readonly by: "endpoint" | "plugin" | "sluice";
+    /** `nobody`: the connection was closed, so there is none, and the status is 0. */
+    readonly by: "endpoint" | "plugin" | "sluice" | "nobody";
     readonly error?: string;
     readonly problem?: string;
     readonly headers: FieldList;
@@ -130,7 +133,9 @@ const MAX_LISTED = 200;
 
 const TELLS = Buffer.from("x-sluice-trace");
 /** Hooks that can change nothing of the heads. */
-const SEES_ONLY = (1 << HOOK.pick) | (1 << HOOK.update) | (1 << HOOK.outcome) | (1 << HOOK.log);
+const SEES_ONLY =
+  (1 << HOOK.pick) | (1 << HOOK.update) | (1 << HOOK.outcome) | (1 << HOOK.log) | (1 << HOOK.connection);
+const CONNECTION = HOOKS[HOOK.connection]!;
 const BODIES = (1 << HOOK.request_body) | (1 << HOOK.response_body);
 
 export type TraceInit = {
@@ -268,9 +273,11 @@ export class Trace {
       this.#push({ step: "cluster", at, cluster: x.clusterName, by });
       return;
     }
-    const chooser = this.#steps.findLast((step) => step.step === "hook" && step.cluster !== undefined);
-    const plugin = chooser?.step === "hook" ? { plugin: chooser.plugin } : {};
-    this.#push({ step: "cluster", at, cluster: x.clusterName, by: "plugin", ...plugin });
+    const step = { step: "cluster", at, cluster: x.clusterName, by: "plugin" } as const;
+    const chooser = this.#steps.findLast((step) => step.step === "hook" && step.cluster !== undefined) as HookStep;
+    if (chooser !== undefined && chooser.hook !== CONNECTION) this.#push({ ...step, plugin: chooser.plugin });
+    else if (x.connectionChoice === null) this.#push(step);
+    else this.#push({ ...step, plugin: x.connectionChoice.plugin, connection: true });
   }
 
   picked(x: Exchange, strategy: number, endpoint: string | null): void {
@@ -316,6 +323,27 @@ export class Trace {
     const { error, response } = x;
     const by = error !== null ? "sluice" : x.localStatus !== 0 ? "plugin" : "endpoint";
     return {
+      ...this.#recordRequest(x),
+      answer: {
+        status: response.status,
+        by,
+        ...(error === null ? {} : { error: error.type, problem: this.text(x.problem) }),
+        headers: this.#fields(listFields(response)),
+        body: x.bytesSent,
+      },
+      took: this.now(),
+      cut: this.#cut,
+    };
+  }
+
+  /** Of a request that never came, since its connection was closed. */
+  recordDenied(x: Exchange, problem: string): TraceRecord {
+    const answer = { status: 0, by: "nobody", problem, headers: [], body: 0 } as const;
+    return { ...this.#recordRequest(x), answer, took: this.now(), cut: this.#cut };
+  }
+
+  #recordRequest(x: Exchange): Omit<TraceRecord, "answer" | "took" | "cut"> {
+    return {
       id: this.id,
       time: this.#time.toISOString(),
       why: this.#why,
@@ -326,15 +354,6 @@ export class Trace {
       client: x.clientAddress,
       request: this.#request,
       steps: this.#steps,
-      answer: {
-        status: response.status,
-        by,
-        ...(error === null ? {} : { error: error.type, problem: this.text(x.problem) }),
-        headers: this.#fields(listFields(response)),
-        body: x.bytesSent,
-      },
-      took: this.now(),
-      cut: this.#cut,
     };
   }
 
@@ -388,8 +407,8 @@ export class TracedCall {
     entry.fuel = fuel;
     entry.result = result === null ? "failed" : describeResult(entry.hook, result);
     // Of an exchange that has ended meanwhile nothing is there to compare.
-    if (result === null || x.trace !== this.#trace || this.#before === null) return;
-    entry.edits = this.#trace.changes(this.#before, takePicture(x));
+    if (result === null || x.trace !== this.#trace) return;
+    if (this.#before !== null) entry.edits = this.#trace.changes(this.#before, takePicture(x));
     const { clusters, strategyNames } = x.listener!.snapshot;
     if (x.chosenCluster >= 0 && x.chosenCluster !== this.#cluster)
       entry.cluster = clusters[x.chosenCluster]?.plan.name ?? "";

@@ -133,7 +133,7 @@ export abstract class Wire implements Timed {
   }
 
   /** The one guard: an exception ends this wire's exchange, never the thread. */
-  protected guard(run: () => void): void {
+  guard(run: () => void): void {
     try {
       run();
     } catch (error) {

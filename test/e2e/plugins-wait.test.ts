@@ -209,6 +209,30 @@ testInUsualMode("a call that waits too long fails, and its guest is replaced", a
   );
 });
 
+testInUsualMode("a rule's timeout ends a wait as it ends a silent endpoint, and leaves no guest behind", async (t) => {
+  const upstream = await startUpstream(t);
+  const sluice = await startSluice(
+    t,
+    (ports) => `plugins:
+  waits: { wasm: ./waits.wasm, limits: { time: 1h }, allow: { fetch: ["cluster:app"] } }
+listeners:
+  web:
+    address: 127.0.0.1:${ports.web}
+    routes: [{ chain: [waits], cluster: app, timeout: 300ms }]
+clusters:
+  app: [127.0.0.1:${upstream.port}]
+`,
+    { files },
+  );
+  await until(async () => (await guests(sluice)) === 2, "it is told how many guests run");
+  const late = await exchange(t, sluice.port, get("/sleep/3600000"));
+  assert.deepEqual([late.status, late.headers["proxy-status"]], [504, "sluice; error=http_response_timeout"]);
+  await until(async () => (await guests(sluice)) === 2, "the guest that slept is gone");
+  assert.equal((await exchange(t, sluice.port, get("/sleep/10"))).status, 200);
+  assert.equal(upstream.requests.length, 1);
+  assert.equal(await sluice.metric("sluice_plugin_failures_total"), 0);
+});
+
 testInEachMode("a client that leaves ends what was waited for on its behalf: no guest stays behind", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await start(t, { port: upstream.port, limits: "guests: 50, time: 1h" });

@@ -20,6 +20,7 @@ import { Fault } from "../../src/plugin/fault.ts";
 import type { FetchAnswer, FetchRequest } from "../../src/plugin/fetcher.ts";
 import { Guest } from "../../src/plugin/guest.ts";
 import { OUTCOME } from "../../src/plugin/host.ts";
+import { KeptValue } from "../../src/plugin/kept-value.ts";
 import { Operation } from "../../src/plugin/key-value.ts";
 import { PluginMetrics } from "../../src/plugin/metrics.ts";
 import { RECOVERY } from "../../src/plugin/recovery.ts";
@@ -294,7 +295,10 @@ class Liar {
     exchange.requestPiece.set(Buffer.from("body"), 0, 4, true);
     keepTexts();
     exchange.values = new Map(
-      TEXTS.flatMap((text) => [`liar\0${text}`, `\0${text}`]).map((key) => [key, Buffer.from("kept")]),
+      TEXTS.flatMap((text) => [`liar\0${text}`, `\0${text}`]).map((key) => [
+        key,
+        new KeptValue(key, Buffer.from("kept"), null),
+      ]),
     );
     const state = stateOf(exchange);
     const saved = new SavedState();

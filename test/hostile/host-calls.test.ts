@@ -105,7 +105,7 @@ function stateOf(exchange: Exchange): unknown {
     return [fieldsOf(head), Object.values(PART).map((part) => head.partText(part)), head.status];
   };
   const { localStatus, localBody, chosenCluster, chosenStrategy, values, requestTrailers, responseTrailers } = exchange;
-  const kept = [...(values ?? [])].map(([key, value]) => [key, Buffer.from(value).toString("latin1")]);
+  const kept = [...(values ?? [])].map(([key, { bytes }]) => [key, Buffer.from(bytes).toString("latin1")]);
   const heads = [exchange.request, exchange.response, requestTrailers, responseTrailers];
   const answer = [localStatus, localBody, chosenCluster, chosenStrategy, exchange.requestPiece!.size];
   return [...heads.map((head) => (head === null || head.count === 0 ? null : of(head))), ...answer, kept];

@@ -140,14 +140,12 @@ export class TestGuest implements Guest {
     return this.#runner.call("outcome", exchange).cost;
   }
 
-  connection({ client = "192.0.2.1", listener = "test" }: ConnectionInit = {}): ConnectionResult {
-    this.#need("connection");
-    const exchange = new Exchange();
-    exchange.id = 1;
-    exchange.clientAddress = client;
-    exchange.listenerName = listener;
-    const { outcome, cost } = this.#runner.call("connection", exchange);
-    return { denied: outcome === "reject", ...cost };
+  connection(connection?: ConnectionInit): ConnectionResult {
+    return this.#run(this.#prepareConnection(connection));
+  }
+
+  async connectionAsync(connection?: ConnectionInit): Promise<ConnectionResult> {
+    return this.#runAsync(this.#prepareConnection(connection));
   }
 
   tick(): Cost {
@@ -182,6 +180,20 @@ export class TestGuest implements Guest {
     const number = allow?.kv?.indexOf(namespace) ?? -1;
     if (number < 0) throw new TypeError(`the plugin may not use the namespace ${namespace}: name it in allow.kv`);
     return new StoreView(this.#runner.store, number, this.#runner.now);
+  }
+
+  #prepareConnection({ client = "192.0.2.1", listener = "test" }: ConnectionInit = {}): Prepared<ConnectionResult> {
+    this.#need("connection");
+    const exchange = new Exchange();
+    exchange.id = 1;
+    exchange.clientAddress = client;
+    exchange.listenerName = listener;
+    const read = ({ outcome, cost }: Called): ConnectionResult => ({
+      denied: outcome === "reject",
+      cluster: this.#options.clusters?.[exchange.chosenCluster] ?? null,
+      ...cost,
+    });
+    return { hook: "connection", exchange, read };
   }
 
   #prepareRequest(hook: Hook, init: RequestInit | undefined): Prepared<RequestResult> {

@@ -40,6 +40,7 @@ function makeCluster(answer: (view: EndpointView) => number, connections = 0) {
     hooks: 0,
     bodyLimit: 0,
     refusesTooLarge: true,
+    mayChoose: () => true,
     call: () => 0,
     update: () => {
       updates++;

@@ -68,6 +68,31 @@ test("a call that waits too long fails by limits.time, and the next one is serve
   assert.equal((await guest.requestAsync()).outcome, "continue");
 });
 
+test("a connection is judged after a wait, and has its cluster", async () => {
+  const judges = join(directory, "judges.ts");
+  writeFileSync(
+    judges,
+    `import { cluster, Connection, Fetch } from "sluice/sdk";
+const canary = cluster("canary");
+export function onConnection(connection: Connection): void {
+  const answer = new Fetch("cluster:auth/" + connection.clientAddress).send();
+  if (answer.status == 403) connection.deny();
+  else connection.choose(canary);
+}
+`,
+  );
+  const guest = await plugin(judges, {
+    allow: ALLOW,
+    clusters: ["auth", "canary"],
+    fetch: ({ url }) => ({ status: url.endsWith(".9") ? 403 : 200, delay: 20 }),
+  });
+  const { denied, cluster, waited } = await guest.connectionAsync();
+  assert.deepEqual([denied, cluster, waited], [false, "canary", 20]);
+  const other = await guest.connectionAsync({ client: "192.0.2.9" });
+  assert.deepEqual([other.denied, other.cluster], [true, null]);
+  assert.throws(() => guest.connection(), /call connectionAsync instead/);
+});
+
 test("the test answers what the plugin asks", async () => {
   const requests: unknown[] = [];
   const guest = await plugin(file, {

@@ -248,6 +248,7 @@ export function onConnection(connection: Connection): void {
     [false, true, true],
   );
   assert.equal(guest.connection().log.length, 1);
+  assert.equal(guest.connection().cluster, null);
   assert.throws(() => guest.tick(), /has no hook tick; its hooks are connection/);
 });
 

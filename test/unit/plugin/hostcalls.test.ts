@@ -258,11 +258,22 @@ test("a connection has an address and a listener, and nothing that a request has
   assert.equal(core.exchange_set(NAME_AT, put(NAME_AT, "k"), VALUE_AT, 1), STATUS.notHere);
   assert.equal(core.shared_set(NAME_AT, put(NAME_AT, "user"), VALUE_AT, 1), STATUS.notHere);
   assert.equal(exchange.values, null);
-  assert.equal(core.cluster_choose(4), STATUS.notHere);
   assert.equal(core.strategy_choose(2), STATUS.notHere);
   assert.equal(core.respond(200, 0, 0), STATUS.notHere);
   assert.equal(core.body_size(), STATUS.notHere);
   assert.equal(core.tick_every(1000), STATUS.notHere);
+});
+
+test("a connection has a cluster chosen, which a failure puts back", () => {
+  enter("connection");
+  assert.equal(core.cluster_choose(1), STATUS.invalid);
+  assert.equal(exchange.chosenCluster, -1);
+  assert.equal(core.cluster_choose(4), STATUS.ok);
+  assert.equal(exchange.chosenCluster, 1);
+  context.rollback();
+  assert.equal(exchange.chosenCluster, -1);
+  context.begin(HOOK.connection, null, null, configuration);
+  assert.equal(core.cluster_choose(4), STATUS.notHere);
 });
 
 test("attributes tell the request", () => {
@@ -396,6 +407,54 @@ test("values of the exchange are kept from hook to hook, for one plugin", () => 
   assert.equal(count, LIMIT.exchangeValues - 1);
   enter("update");
   assert.equal(read("k"), STATUS.notHere);
+});
+
+test("of two hooks under way, one that fails puts back what stands beneath its values, and none of the other's", () => {
+  const other = new CallContext(() => 1234);
+  const of = (whose: CallContext) => ({
+    begin: () => whose.begin(HOOK.request_body, exchange, null, configuration),
+    keep: (key: string, value: string) => {
+      exchange.values ??= new Map();
+      whose.keep(exchange.values, key, Buffer.from(value));
+    },
+    succeed: () => whose.end(),
+    fail: () => {
+      whose.rollback();
+      whose.end();
+    },
+  });
+  const [a, b] = [of(context), of(other)];
+  const values = () =>
+    [...exchange.values!].map(([key, { bytes }]) => `${key}=${Buffer.from(bytes).toString()}`).join(" ");
+  /** Begins with `k=0`; both are under way; then that happens. */
+  const run = (...steps: (() => void)[]): string => {
+    exchange.values = null;
+    a.begin();
+    a.keep("k", "0");
+    a.succeed();
+    a.begin();
+    b.begin();
+    for (const step of steps) step();
+    return values();
+  };
+  const sets = (whose: typeof a, ...kept: string[]) => kept.map((value) => () => whose.keep("k", value));
+  assert.equal(run(...sets(a, "1", "2"), a.fail, b.succeed), "k=0");
+  assert.equal(run(...sets(a, "1"), ...sets(b, "2"), a.fail, b.succeed), "k=2", "the other's stays");
+  assert.equal(run(...sets(a, "1"), ...sets(b, "2"), a.fail, b.fail), "k=0", "nor is one that failed put back");
+  assert.equal(run(...sets(a, "1"), ...sets(b, "2"), b.fail, a.succeed), "k=1");
+  assert.equal(run(...sets(a, "1"), ...sets(b, "2"), a.succeed, b.fail), "k=1");
+  assert.equal(run(...sets(a, "1"), ...sets(b, "2"), ...sets(a, "3"), a.fail, b.succeed), "k=2");
+  assert.equal(run(...sets(a, "1"), ...sets(b, "2"), ...sets(a, "3"), b.fail, a.fail), "k=0");
+  assert.equal(
+    run(
+      () => a.keep("n", "1"),
+      () => b.keep("n", "2"),
+      a.fail,
+      b.fail,
+    ),
+    "k=0",
+    "nothing was there",
+  );
 });
 
 test("clusters and strategies are found by name and chosen by id", () => {

@@ -408,7 +408,7 @@ test("one guest serves all configurations of a module that says so", () => {
   const nameOf = (set: typeof first, index: number) => {
     const exchange = makeExchange();
     assert.equal(set.instances[index]!.call(HOOK.request_head, exchange), OUTCOME.continue);
-    return Buffer.from([...exchange.values!.values()][0]!).toString();
+    return Buffer.from([...exchange.values!.values()][0]!.bytes).toString();
   };
   assert.deepEqual([nameOf(first, 0), nameOf(first, 1), nameOf(first, 2)], ["x", "y", "z"]);
   assert.equal(host.calls("request_head", PLUGIN_CELLS.size), 1);

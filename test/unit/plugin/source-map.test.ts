@@ -8,7 +8,7 @@ import { PART } from "../../../src/http/head.ts";
 import { HOOK } from "../../../src/plugin/abi.ts";
 import { buildModule, buildModuleAside } from "../../../src/plugin/build.ts";
 import { OUTCOME } from "../../../src/plugin/host.ts";
-import { decodeSourceMap, loadSourceMap, locate } from "../../../src/plugin/source-map.ts";
+import { decodeSourceMap, describeStack, loadSourceMap, locate } from "../../../src/plugin/source-map.ts";
 import { MEMORY, makeExchange, planOf, setPart, TestHost } from "./kit.ts";
 
 const NONE = new Uint8Array(0);
@@ -30,6 +30,8 @@ export function onRequest(req: Request): void {
   if (req.pathIs("/outside")) limits[req.path.length] = 1;
   if (req.pathIs("/throw")) throw new Error("no");
   if (req.pathIs("/spin")) while (true) { limits[0]++; }
+  if (req.pathIs("/sdk")) req.headers.set("connection", "x");
+  req.headers.set("x-seen", "1");
 }
 `;
 
@@ -102,6 +104,26 @@ test("a map is found beside the module, under the name that the module says, and
   assert.deepEqual((await loadSourceMap(place, inline))?.files, map.sources);
 });
 
+test("a stack begins with the author's frame, and says of it what the throw said", () => {
+  const map = { files: ["plugin.ts", "~lib/sluice/sdk/abort.ts"], table: Uint32Array.of(10, 1, 7, 3, 20, 2, 9, 1) };
+  const frame = (name: string, offset: number) => ({ name, index: "3", offset });
+  const abort = frame("~lib/sluice/sdk/abort/abort", 5);
+  const inner = frame("plugin/inner", 5);
+  const outer = frame("plugin/outer", 12);
+  const told = "inner (plugin.ts:4:2)\nouter (plugin.ts:7:3)";
+  assert.equal(describeStack(map, [abort, inner, outer], "plugin.ts:4:2"), told);
+  // `abort` made part of who calls it: the map's word for that place is the SDK's.
+  assert.equal(describeStack(map, [frame("plugin/inner", 22), outer], "plugin.ts:4:2"), told);
+  assert.equal(
+    describeStack(map, [abort, frame("~lib/sluice/sdk/headers/Headers#set", 5), outer], ""),
+    "outer (plugin.ts:7:3)",
+  );
+  // A guest says where it was thrown, and may say anything.
+  assert.equal(describeStack(map, [abort, inner], "a\nb"), "inner function[3]+0x5");
+  assert.equal(describeStack(null, [abort, inner], "plugin.ts:4:2"), "plugin/inner (plugin.ts:4:2)");
+  assert.equal(describeStack(null, [frame("", 5)], ""), "function[3]+0x5");
+});
+
 test("the stack of a trap names the author's lines, and offsets without a map", async () => {
   const built = await build();
   const path = join(directory, "plugin.wasm");
@@ -111,7 +133,9 @@ test("the stack of a trap names the author's lines, and offsets without a map", 
     ["/divide", /^.*\bplugin\.ts:6:10\)?$/m],
     ["/outside", /^.*\bplugin\.ts:12:31\)?$/m],
     // The compiler knows no place for the call of `abort`; what is thrown says it.
-    ["/throw", /^no \(plugin\.ts:13:29\)\nrequest_head/m],
+    ["/throw", /^no \(plugin\.ts:13:29\)\n(?:request_head|onRequest) \(plugin\.ts:13:29\)$/m],
+    // What the SDK throws begins at the line that called it, where it has a function of its own.
+    ["/sdk", /^cannot set header "connection": .*\n(?:request_head|onRequest) \(plugin\.ts:15:27\)$/m],
     ["/spin", /^.*\bplugin\.ts:14:\d+\)?$/m],
   ];
   for (const [target, line] of cases) {

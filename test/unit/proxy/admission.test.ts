@@ -3,51 +3,156 @@ import { test } from "node:test";
 import { LISTENER_CELLS } from "../../../src/observe/series.ts";
 import { HOOK } from "../../../src/plugin/abi.ts";
 import { type Instance, OUTCOME } from "../../../src/plugin/host.ts";
-import { Admission } from "../../../src/proxy/admission.ts";
-import { type Exchange, Exchanges } from "../../../src/proxy/exchange.ts";
-import type { ListenerState } from "../../../src/proxy/snapshot.ts";
+import { Admission, type Entrant } from "../../../src/proxy/admission.ts";
+import type { ConnectionChoice } from "../../../src/proxy/connection-choice.ts";
+import { Exchange, Exchanges } from "../../../src/proxy/exchange.ts";
+import { type ListenerState, Snapshot } from "../../../src/proxy/snapshot.ts";
 
-const cells = new Float64Array(LISTENER_CELLS.size);
+const HOOKS = 1 << HOOK.connection;
+const CLUSTERS = ["app", "canary", "beta"];
 
-/** A chain whose instances answer so, and what each was asked. */
-function chainOf(...outcomes: number[]) {
+type Answer = (x: Exchange) => number;
+
+/** A listener with a chain that answers so. */
+function listen(
+  answers: readonly Answer[],
+  { version = 1, clusters = CLUSTERS, may = (_name: string): boolean => true } = {},
+) {
+  const cells = new Float64Array(LISTENER_CELLS.size);
+  const exchanges = new Exchanges();
   const asked: string[] = [];
   const ids = new Set<number>();
-  const chain = outcomes.map((outcome, index) => ({
+  const chain = answers.map((answer, index) => ({
     index,
+    plugin: `plugin ${index}`,
+    mayChoose: may,
     call(hook: number, x: Exchange) {
       asked.push(`${index} ${hook} ${x.clientAddress} ${x.listenerName} ${x.skipped === null && x.staged === null}`);
       ids.add(x.id);
       (x.skipped ??= new Set()).add(index);
       x.staged ??= new Map();
-      return outcome;
+      return answer(x);
     },
   })) as unknown as Instance[];
-  const plan = { name: "web", cells: 0 };
-  const state = (hooks: number) => ({ plan, chain, hooks }) as unknown as ListenerState;
-  return { asked, ids, state };
+  const named = clusters.map((name) => ({ plan: { name } })) as unknown as ConstructorParameters<typeof Snapshot>[1];
+  const snapshot = new Snapshot(version, named, [], () => asked.push("disposed"));
+  const state = (hooks: number) =>
+    ({ plan: { name: "web", cells: 0 }, chain, hooks, snapshot }) as unknown as ListenerState;
+  return { cells, exchanges, admission: new Admission(exchanges, cells), asked, ids, state, snapshot };
+}
+
+class TestEntrant implements Entrant {
+  readonly peer = "192.0.2.7";
+  told: (string | ConnectionChoice | null)[] = [];
+
+  admitted(choice: ConnectionChoice | null): void {
+    this.told.push(choice);
+  }
+
+  denied(outcome: number): void {
+    this.told.push(`denied ${outcome}`);
+  }
+
+  guard(run: () => void): void {
+    run();
+  }
+}
+
+const goOn: Answer = () => OUTCOME.continue;
+const choose =
+  (cluster: number): Answer =>
+  (x) => {
+    x.chosenCluster = cluster;
+    return OUTCOME.continue;
+  };
+
+/** What a request that comes on that connection begins with, in that version. */
+function begin(choice: string | ConnectionChoice | null, listener: ListenerState): number {
+  const x = new Exchange();
+  x.listener = listener;
+  (choice as ConnectionChoice).apply(x);
+  assert.equal(x.connectionChoice, x.chosenCluster < 0 ? null : choice);
+  return x.chosenCluster;
 }
 
 test("plugins are asked in order until one denies or fails, each connection by a number of its own", () => {
-  const exchanges = new Exchanges();
-  const admission = new Admission(exchanges, cells);
-  const request = exchanges.take();
-  for (const no of [OUTCOME.reject, OUTCOME.failed]) {
-    const { asked, ids, state } = chainOf(OUTCOME.continue, no, OUTCOME.continue);
-    for (let i = 0; i < 2; i++) assert.equal(admission.admits(state(1 << HOOK.connection), "192.0.2.7"), false);
+  for (const no of [OUTCOME.reject, OUTCOME.failed, OUTCOME.busy]) {
+    const { admission, asked, cells, exchanges, ids, state } = listen([goOn, () => no, goOn]);
+    const request = exchanges.take();
+    const entrant = new TestEntrant();
+    for (let i = 0; i < 2; i++) assert.equal(admission.ask(state(HOOKS), entrant), null);
+    assert.deepEqual(entrant.told, [`denied ${no}`, `denied ${no}`]);
     // What was skipped, or drawn in a rollout, for one connection is not for the next.
     const both = [`0 ${HOOK.connection} 192.0.2.7 web true`, `1 ${HOOK.connection} 192.0.2.7 web false`];
     assert.deepEqual(asked, [...both, ...both]);
     assert.equal(ids.size, 2);
     assert.ok(!ids.has(request.id));
+    assert.equal(cells[LISTENER_CELLS.denied], 2);
   }
-  assert.equal(cells[LISTENER_CELLS.denied], 4);
-  assert.equal(admission.admits(chainOf(OUTCOME.continue).state(1 << HOOK.connection), "192.0.2.7"), true);
-  assert.equal(cells[LISTENER_CELLS.denied], 4);
+  const { admission, cells, state } = listen([goOn]);
+  const entrant = new TestEntrant();
+  admission.ask(state(HOOKS), entrant);
+  assert.deepEqual(entrant.told, [null]);
+  assert.equal(cells[LISTENER_CELLS.denied], 0);
 });
 
 test("where no plugin has the hook nobody is asked", () => {
-  const { asked, state } = chainOf(OUTCOME.reject);
-  assert.ok(new Admission(new Exchanges(), cells).admits(state(~(1 << HOOK.connection)), "192.0.2.7"));
-  assert.deepEqual(asked, []);
+  const { admission, asked, state } = listen([() => OUTCOME.reject]);
+  const entrant = new TestEntrant();
+  assert.equal(admission.ask(state(~HOOKS), entrant), null);
+  assert.deepEqual([entrant.told, asked], [[null], []]);
+});
+
+test("the last plugin that chooses has its way, for this connection and as long as it may", () => {
+  const { admission, state } = listen([choose(2), choose(1), goOn]);
+  const entrant = new TestEntrant();
+  admission.ask(state(HOOKS), entrant);
+  const [choice] = entrant.told;
+  assert.equal((choice as ConnectionChoice).plugin, "plugin 1");
+  assert.equal(begin(choice!, state(HOOKS)), 1);
+  const none = listen([goOn]);
+  none.admission.ask(none.state(HOOKS), entrant);
+  assert.equal(entrant.told[1], null);
+
+  const later = (version: number, more: Parameters<typeof listen>[1], answers = [goOn, goOn]) =>
+    begin(choice!, listen(answers, { version, ...more }).state(0));
+  assert.equal(later(2, { clusters: ["canary", "app"] }), 0, "it is found by its name");
+  assert.equal(later(3, { clusters: ["app"] }), -1, "there is none of that name");
+  assert.equal(later(4, { may: (name) => name !== "canary" }), -1, "it is not allowed any more");
+  assert.equal(later(5, {}, [goOn]), -1, "the plugin is not in the chain any more");
+  assert.equal(later(6, {}), 1, "and it is again");
+});
+
+test("a connection that waits is judged to its end, whoever comes meanwhile, and holds its version", () => {
+  const waits: { x: Exchange; cancelled: boolean }[] = [];
+  const wait: Answer = (x) => {
+    const call = { x, cancelled: false };
+    waits.push(call);
+    x.suspension = { cancel: () => void (call.cancelled = true) };
+    return OUTCOME.waiting;
+  };
+  const { admission, asked, cells, state, snapshot } = listen([choose(1), wait, wait]);
+  const [first, second, third] = [new TestEntrant(), new TestEntrant(), new TestEntrant()];
+  const judgement = admission.ask(state(HOOKS), first);
+  const other = admission.ask(state(HOOKS), second);
+  assert.ok(judgement !== null && other !== null && judgement !== other);
+  assert.notEqual(waits[0]!.x, waits[1]!.x);
+  snapshot.retire();
+  admission.resume(waits[0]!.x, OUTCOME.continue);
+  assert.equal(waits.length, 3, "the next one is asked");
+  waits[2]!.x.chosenCluster = 2;
+  admission.resume(waits[2]!.x, OUTCOME.continue);
+  assert.equal((first.told[0] as ConnectionChoice).plugin, "plugin 2");
+  assert.equal(begin(first.told[0]!, state(HOOKS)), 2);
+  admission.resume(waits[1]!.x, OUTCOME.reject);
+  assert.deepEqual(second.told, [`denied ${OUTCOME.reject}`]);
+  assert.equal(cells[LISTENER_CELLS.denied], 1);
+  assert.equal(asked.at(-1), "disposed");
+
+  const leaves = listen([wait]);
+  const left = leaves.admission.ask(leaves.state(HOOKS), third)!;
+  left.cancel();
+  leaves.snapshot.retire();
+  assert.equal(waits.at(-1)!.cancelled, true);
+  assert.deepEqual([third.told, leaves.asked.at(-1), leaves.cells[LISTENER_CELLS.denied]], [[], "disposed", 0]);
 });

@@ -32,9 +32,12 @@ export const CELLS = {
 export type Settings = {
   timeouts?: Partial<ListenerPlan["timeouts"]>;
   retry?: RoutePlan["retry"];
+  /** The rule's. */
+  timeout?: number;
   cluster?: Partial<Pick<ClusterPlan, "timeouts" | "pool">>;
-  /** The listener's. */
+  /** The listener's, and the rule's. */
   chain?: readonly Instance[];
+  routeChain?: readonly Instance[];
 };
 
 type Hooks = { [N in keyof typeof HOOK]?: (x: Exchange) => number };
@@ -48,6 +51,7 @@ export function makeInstance(index: number, hooks: Hooks, more: Partial<Instance
     hooks: names.reduce((mask, name) => mask | (1 << HOOK[name]), 0),
     bodyLimit: 1024 * 1024,
     refusesTooLarge: true,
+    mayChoose: () => true,
     call: (hook, x) => hooks[names.find((name) => HOOK[name] === hook)!]?.(x) ?? OUTCOME.continue,
     update: () => true,
     pick: () => -1,
@@ -176,13 +180,15 @@ function makeState(snapshot: Snapshot, settings: Settings): ListenerState {
     durationCells: CELLS.durations,
   };
   const { attempts, connect, statuses } = settings.retry ?? { attempts: 1, connect: true, statuses: [] };
+  const { routeChain = [], chain = [] } = settings;
+  const hooksOf = (of: readonly Instance[]) => of.reduce((mask, instance) => mask | instance.hooks, 0);
   const route = {
     name: "all",
-    chain: [],
-    hooks: 0,
+    chain: routeChain,
+    hooks: hooksOf(routeChain),
     action: { kind: "cluster", cluster: 0 } as const,
     router: null,
-    timeout: 0,
+    timeout: settings.timeout ?? 0,
     attempts,
     retryConnect: connect,
     retryStatuses: statuses,
@@ -190,9 +196,15 @@ function makeState(snapshot: Snapshot, settings: Settings): ListenerState {
     unansweredCells: CELLS.requests,
     durationCells: CELLS.durations,
   };
-  const chain = settings.chain ?? [];
-  const hooks = chain.reduce((mask, instance) => mask | instance.hooks, 0);
-  return { plan, snapshot, chain, hooks, router: new Router([{ match: {} }]), routes: [route], trusted: null };
+  return {
+    plan,
+    snapshot,
+    chain,
+    hooks: hooksOf(chain),
+    router: new Router([{ match: {} }]),
+    routes: [route],
+    trusted: null,
+  };
 }
 
 /** A data plane before those upstreams, gone with the test. */

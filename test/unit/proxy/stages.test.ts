@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { setImmediate } from "node:timers/promises";
+import { setImmediate, setTimeout } from "node:timers/promises";
 import type { HOOK } from "../../../src/plugin/abi.ts";
 import { OUTCOME } from "../../../src/plugin/host.ts";
 import { ERROR } from "../../../src/proxy/error.ts";
@@ -255,4 +255,108 @@ test("a plugin's own answer stands, whatever becomes of the endpoint that it tak
   const answer = await client.answer();
   assert.deepEqual([answer.status, answer.body.toString()], [410, "gone"]);
   await gaveAllBack(plane);
+});
+
+test("a rule's timeout goes on while a plugin is waited for: the wait is given up, and the client gets 504", async (t) => {
+  const held = { request_head: () => OUTCOME.hold, response_head: () => OUTCOME.hold };
+  for (const [name, request, holds] of [
+    ["request_head", get, {}],
+    ["request_body", post(3, "abc"), {}],
+    ["request_body", post(3, "abc"), held],
+    ["response_head", get, {}],
+    ["response_body", get, {}],
+    ["response_body", get, held],
+  ] as const) {
+    const waits = new Waits();
+    const upstream = await startUpstream(t, (_request, response) => response.end("answer"));
+    const waiting = makeInstance(0, { ...holds, [name]: (x: Exchange) => waits.begin(name, x) });
+    // Behind the rule, which knows the time; in front of it there is none yet.
+    const plane = startPlane(t, [upstream.port], { routeChain: [waiting], timeout: 100 });
+    const client = await connectTo(t, plane.port);
+    client.send(request);
+    const answer = await client.answer();
+    assert.deepEqual(
+      [answer.status, answer.headers["proxy-status"]],
+      [504, "sluice; error=http_response_timeout"],
+      name,
+    );
+    assert.equal(waits.calls[0]!.cancelled, true, name);
+    client.socket.destroy();
+    await gaveAllBack(plane);
+    plane.snapshot.retire();
+    assert.equal(plane.disposed, true, name);
+  }
+});
+
+test("a body that a plugin holds, or an endpoint that is slow with one, is held to the rule's timeout as well", async (t) => {
+  const slow = await startRawUpstream(t, async (peer) => {
+    await peer.head();
+    peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
+  });
+  for (const [hooks, request] of [
+    [{ request_head: () => OUTCOME.hold, request_body: () => OUTCOME.continue }, post(10, "half")],
+    [{ response_head: () => OUTCOME.hold, response_body: () => OUTCOME.continue }, get],
+  ] as const) {
+    const plane = startPlane(t, [slow.port], { routeChain: [makeInstance(0, hooks)], timeout: 100 });
+    const client = await connectTo(t, plane.port);
+    assert.equal((await client.send(request).answer()).status, 504);
+    await gaveAllBack(plane);
+  }
+});
+
+test("time that is over for an answer is not over for what comes after its head, nor for an error's", async (t) => {
+  const waits = new Waits();
+  const late = makeInstance(0, { response_body: (x) => waits.begin("response_body", x) });
+  const upstream = await startRawUpstream(t, async (peer) => {
+    await peer.head();
+    peer.send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n");
+  });
+  const plane = startPlane(t, [upstream.port], { routeChain: [late], timeout: 100 });
+  const client = await connectTo(t, plane.port);
+  await client.send(get).head();
+  (await upstream.connection(0)).send("answer");
+  await until(() => waits.calls.length === 1, "it waits");
+  await setTimeout(300);
+  assert.equal(waits.calls[0]!.cancelled, false);
+  settle(plane, waits, 0);
+  assert.match((await client.take("\r\n0\r\n\r\n")).toString(), /answer/);
+  await gaveAllBack(plane);
+
+  const waiting = makeInstance(0, { response_head: (x) => waits.begin("response_head", x) });
+  const refused = startPlane(t, [await findFreePort()], { routeChain: [waiting], timeout: 100 });
+  const other = await connectTo(t, refused.port);
+  other.send(get);
+  await until(() => waits.calls.length === 2, "it waits with the head of a 502");
+  await setTimeout(300);
+  settle(refused, waits, 1);
+  assert.equal((await other.answer()).status, 502);
+  await gaveAllBack(refused);
+});
+
+test("a body that a plugin fails on behind the endpoint's answer is a 500 as long as no head has gone out", async (t) => {
+  for (const [outcome, status] of [
+    [OUTCOME.failed, 500],
+    [OUTCOME.busy, 503],
+    [OUTCOME.reject, 403],
+  ] as const) {
+    const waits = new Waits();
+    let pieces = 0;
+    const waiting = makeInstance(0, {
+      response_head: (x) => waits.begin("response_head", x),
+      request_body: () => (++pieces === 1 ? OUTCOME.continue : outcome),
+    });
+    const upstream = await startRawUpstream(t, async (peer) => {
+      await peer.head();
+      peer.send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nanswer");
+    });
+    const plane = startPlane(t, [upstream.port], { chain: [waiting] });
+    const client = await connectTo(t, plane.port);
+    client.send(`${chunked}1\r\na\r\n`);
+    await until(() => waits.calls.length === 1, "it waits with the endpoint's head");
+    client.send("1\r\nb\r\n");
+    assert.equal((await client.answer()).status, status);
+    assert.equal(waits.calls.length, 1, "what comes instead is not shown to it");
+    assert.equal(waits.calls[0]!.cancelled, true);
+    await gaveAllBack(plane);
+  }
 });

@@ -1,0 +1,257 @@
+/** connections-go-to-a-cluster: a plugin routes by who connects; rules and other plugins have their say all the same. */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { connect } from "node:net";
+import { before } from "node:test";
+import type { TraceRecord } from "../../src/proxy/trace.ts";
+import { compileSource } from "../contract/plugin-harness.ts";
+import { makePlugin } from "./bad-plugins.ts";
+import { Peer, startUpstream } from "./peers.ts";
+import {
+  atEnd,
+  bounded,
+  type LiveTest,
+  type Ports,
+  runSluice,
+  startSluice,
+  testInAllModes,
+  testInEachMode,
+  until,
+} from "./program.ts";
+
+const SOURCES = {
+  "chooses.wasm": `import { cluster, Config, Connection, Request } from "sluice/sdk";
+const to = cluster(Config.string("to"));
+const who = Config.string("who");
+export function onConnection(connection: Connection): void {
+  if (connection.clientAddress != who) return;
+  connection.choose(to);
+  if (Config.bool("trap", false)) unreachable();
+}`,
+  "picks.wasm": `import { cluster, Request } from "sluice/sdk";
+const app = cluster("app");
+export function onRequest(req: Request): void {
+  if (req.headers.is("x-app", "1")) req.choose(app);
+}`,
+  "routes.wasm": `import { cluster, Cluster, Request } from "sluice/sdk";
+const app = cluster("app");
+export function route(req: Request): Cluster | null { return req.pathStartsWith("/routed/app") ? app : null; }`,
+  "asks.wasm": `import { Connection, Fetch } from "sluice/sdk";
+export function onConnection(connection: Connection): void {
+  if (new Fetch("cluster:app/may").send().status == 403) connection.deny();
+}`,
+};
+const files: Record<string, Uint8Array> = { "traps.wasm": makePlugin("connection", "unreachable") };
+
+before(async () => {
+  for (const [name, source] of Object.entries(SOURCES)) files[name] = await compileSource(source);
+});
+
+type Setup = {
+  names: readonly string[];
+  /** Ports of the upstreams, by cluster. */
+  clusters: Record<string, number>;
+  plugins: string;
+  chain: string;
+};
+
+function configOf({ names, clusters, plugins, chain }: Setup): (ports: Ports) => string {
+  const list = Object.entries(clusters).map(([name, port]) => `  ${name}: [127.0.0.1:${port}]\n`);
+  return (ports) => `trace: { token: a-token-that-nobody-guesses }
+plugins:
+${plugins}
+  picks: { wasm: ./picks.wasm }
+  routes: { wasm: ./routes.wasm }
+  asks: { wasm: ./asks.wasm, allow: { fetch: ["cluster:app"] } }
+listeners:
+  web:
+    address: 127.0.0.1:${ports.web}
+    chain: [${chain}]
+    routes:
+      - { name: routed, match: { prefix: /routed/ }, router: routes, clusters: [app] }
+      - { name: api, match: { prefix: /api/ }, chain: [picks], cluster: ${names[0]} }
+      - { name: rest, cluster: ${names[0]} }
+clusters:
+${list.join("")}`;
+}
+
+async function enter(t: LiveTest, port: number, localAddress: string): Promise<Peer> {
+  const socket = connect({ host: "127.0.0.1", port, localAddress });
+  const peer = new Peer(socket);
+  atEnd(t, () => socket.destroy());
+  await bounded(once(socket, "connect"), "a connection");
+  return peer;
+}
+
+/** The cluster that answered. */
+async function get(peer: Peer, path = "/", fields = ""): Promise<string> {
+  peer.send(`GET ${path} HTTP/1.1\r\nhost: a\r\n${fields}\r\n`);
+  const answer = await peer.answer();
+  return answer.status === 200 ? answer.body.toString() : String(answer.status);
+}
+
+const CHOOSES =
+  "  chooses: { wasm: ./chooses.wasm, config: { who: 127.0.0.2, to: canary }, allow: { clusters: [canary] } }";
+
+/** An upstream for each cluster, that says which it is. */
+async function startClusters(t: LiveTest): Promise<Record<string, number>> {
+  const clusters: Record<string, number> = {};
+  for (const name of ["app", "canary", "beta"])
+    clusters[name] = (await startUpstream(t, (_, response) => response.end(name))).port;
+  return clusters;
+}
+
+testInAllModes(
+  "requests of a connection begin with its cluster, and a rule's router and chain may choose another",
+  async (t) => {
+    const clusters = await startClusters(t);
+    const config = configOf({ names: ["app"], clusters, plugins: CHOOSES, chain: "chooses" });
+    const sluice = await startSluice(t, config, { files });
+    const chosen = await enter(t, sluice.port, "127.0.0.2");
+    const other = await enter(t, sluice.port, "127.0.0.3");
+    for (let turn = 0; turn < 2; turn++) {
+      assert.deepEqual([await get(chosen), await get(other)], ["canary", "app"]);
+      assert.deepEqual([await get(chosen, "/api/"), await get(chosen, "/api/", "x-app: 1\r\n")], ["canary", "app"]);
+      assert.deepEqual([await get(chosen, "/routed/app"), await get(chosen, "/routed/none")], ["app", "canary"]);
+    }
+    const requests = (labels: Record<string, string>) => sluice.metric("sluice_requests_total", labels);
+    await until(async () => (await requests({})) === 12, "all are counted");
+    assert.equal(await requests({ route: "rest", cluster: "canary" }), 4);
+    assert.equal(await requests({ route: "api", cluster: "canary" }), 2);
+    assert.equal(await requests({ cluster: "" }), 0);
+  },
+);
+
+testInEachMode(
+  "a choice is by name: it outlives its version while there is such a cluster that the plugin may choose",
+  async (t) => {
+    const clusters = await startClusters(t);
+    const setup = { names: ["app"], clusters, plugins: CHOOSES, chain: "chooses" };
+    const sluice = await startSluice(t, configOf(setup), { files });
+    const client = await enter(t, sluice.port, "127.0.0.2");
+    const { app, beta, canary } = clusters as { app: number; beta: number; canary: number };
+    const serve = async (more: Partial<Setup>): Promise<string> => {
+      sluice.config(configOf({ ...setup, ...more })(sluice.ports));
+      const { status, text } = await sluice.reload();
+      assert.equal(status, 200, text);
+      return get(client);
+    };
+    assert.equal(await get(client), "canary");
+    assert.equal(await serve({ clusters: { canary, beta, app } }), "canary", "it stands elsewhere");
+    const toBeta = CHOOSES.replaceAll("canary", "beta");
+    assert.equal(await serve({ clusters: { app, beta }, plugins: toBeta }), "app", "there is none any more");
+    assert.equal(await serve({}), "canary", "and there is again");
+    assert.equal(await serve({ plugins: toBeta }), "app", "the plugin may not choose it any more");
+    assert.equal(await serve({ chain: "" }), "app", "the plugin has no say any more");
+    assert.equal(
+      await serve({ clusters: { app: beta, canary: app } }),
+      "app",
+      "what it is called counts, not where it was",
+    );
+    assert.equal(await sluice.metric("sluice_requests_total", { cluster: "" }), 0);
+  },
+);
+
+testInEachMode(
+  "the last plugin that chooses has its way, and what a plugin that fails has chosen is dropped",
+  async (t) => {
+    const clusters = await startClusters(t);
+    const plugin = (name: string, to: string, more = "") =>
+      `  ${name}: { wasm: ./chooses.wasm, config: { who: 127.0.0.2, to: ${to}${more} }, onFailure: skip }\n`;
+    const plugins = plugin("one", "canary") + plugin("two", "beta") + plugin("bad", "canary", ", trap: true");
+    const setup = { names: ["app"], clusters, plugins, chain: "one, two, bad" };
+    const sluice = await startSluice(t, configOf(setup), { files });
+    assert.equal(await get(await enter(t, sluice.port, "127.0.0.2")), "beta");
+    assert.equal(await sluice.metric("sluice_plugin_failures_total", { plugin: "bad", hook: "connection" }), 1);
+  },
+);
+
+testInEachMode("a cluster that is unknown, or not allowed, is refused when the configuration is loaded", async (t) => {
+  const clusters = await startClusters(t);
+  const sluice = await startSluice(t, configOf({ names: ["app"], clusters, plugins: CHOOSES, chain: "chooses" }), {
+    files,
+  });
+  for (const [from, to, problem] of [
+    ["to: canary", "to: nowhere", /nowhere/],
+    ["to: canary", "to: beta", /beta/],
+  ] as const) {
+    sluice.write("bad.yaml", `admin: false\n${sluice.configText.replace(from, to)}`);
+    const { code, stdout, stderr } = await runSluice("check", "-c", `${sluice.directory}/bad.yaml`);
+    assert.equal(code, 1);
+    assert.match(stdout + stderr, problem);
+  }
+});
+
+testInEachMode("a trace names the plugin that chose for the connection", async (t) => {
+  const clusters = await startClusters(t);
+  const setup = { names: ["app"], clusters, plugins: CHOOSES, chain: "chooses" };
+  const sluice = await startSluice(t, configOf(setup), { files });
+  const client = await enter(t, sluice.port, "127.0.0.2");
+  const trace = async (path: string, fields = ""): Promise<TraceRecord> => {
+    client.send(`GET ${path} HTTP/1.1\r\nhost: a\r\nx-sluice-debug: a-token-that-nobody-guesses\r\n${fields}\r\n`);
+    const id = (await client.answer()).headers["x-sluice-trace"];
+    const read = () => sluice.ask(`/api/v1/traces/${id}`);
+    await until(async () => (await read()).status === 200, "the trace is there");
+    return JSON.parse((await read()).text);
+  };
+  const stepOf = ({ steps }: TraceRecord) => steps.find((step) => step.step === "cluster");
+  const { at: _, ...chosen } = stepOf(await trace("/"))!;
+  assert.deepEqual(chosen, { step: "cluster", cluster: "canary", by: "plugin", plugin: "chooses", connection: true });
+  const { at: __, ...overruled } = stepOf(await trace("/api/", "x-app: 1\r\n"))!;
+  assert.deepEqual(overruled, { step: "cluster", cluster: "app", by: "plugin", plugin: "picks" });
+});
+
+testInEachMode("a dry run asks about the connection first, and ends where that is denied", async (t) => {
+  let status = 200;
+  const app = await startUpstream(t, (_, response) => response.writeHead(status).end("app"));
+  const clusters = { ...(await startClusters(t)), app: app.port };
+  const traps = "\n  traps: { wasm: ./traps.wasm }";
+  const setup = { names: ["app"], clusters, plugins: CHOOSES + traps, chain: "chooses, asks" };
+  const sluice = await startSluice(t, configOf(setup), { files });
+  const explain = async (request: object): Promise<TraceRecord> => {
+    const answer = await sluice.ask("/api/v1/explain", {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ url: "/", ...request }),
+    });
+    assert.equal(answer.status, 200, answer.text);
+    return JSON.parse(answer.text);
+  };
+  const chosen = await explain({ client: "127.0.0.2" });
+  const summary = chosen.steps.map((step) =>
+    step.step === "hook" ? `${step.hook} ${step.plugin} ${step.result}` : step.step,
+  );
+  assert.deepEqual(summary.slice(0, 4), [
+    "connection chooses continue",
+    "connection asks continue",
+    "route",
+    "cluster",
+  ]);
+  const [first] = chosen.steps;
+  assert.ok(first?.step === "hook" && first.cluster === "canary" && first.calls.cluster_choose === 1);
+  assert.equal(chosen.cluster, "canary");
+  assert.equal((await explain({ client: "127.0.0.3" })).cluster, "app");
+
+  const before = await sluice.metric("sluice_plugin_calls_total");
+  const denied = await explain({ fetchAnswer: 403 });
+  assert.deepEqual([denied.answer.status, denied.answer.by, denied.steps.length], [0, "nobody", 2]);
+  status = 403;
+  assert.equal((await explain({ allowFetch: true })).answer.by, "nobody");
+  assert.equal((await explain({})).answer.by, "endpoint");
+  assert.deepEqual(
+    app.requests.map(({ url }) => url),
+    ["/may"],
+  );
+  const admin = `127.0.0.1:${sluice.ports.admin}`;
+  const told = await runSluice("explain", "GET", "/", "--fetch-answer", "403", "--admin", admin);
+  assert.match(told.stdout, /^no answer: a plugin denied the connection, so it is closed$/m);
+  const asked = await runSluice("explain", "GET", "/", "--client", "127.0.0.2", "--admin", admin);
+  assert.match(asked.stdout, /cluster +canary +by chooses, for the connection$/m);
+  assert.equal(await sluice.metric("sluice_plugin_calls_total"), before);
+  assert.equal(await sluice.metric("sluice_connections_denied_total"), 0);
+
+  sluice.config(configOf({ ...setup, chain: "traps" })(sluice.ports));
+  assert.equal((await sluice.reload()).status, 200);
+  const failed = await explain({});
+  assert.deepEqual([failed.answer.by, failed.answer.problem], ["nobody", "a plugin failed on the connection"]);
+});

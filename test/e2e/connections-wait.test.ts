@@ -1,0 +1,275 @@
+/**
+ * connections-wait: a plugin may ask somebody else whether a client is let in. Until it has decided nothing of the
+ * connection is looked at, and whoever leaves is waited for no more.
+ */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { connect } from "node:net";
+import { before } from "node:test";
+import { compileSource } from "../contract/plugin-harness.ts";
+import { Peer, startUpstream, type Upstream } from "./peers.ts";
+import {
+  atEnd,
+  bounded,
+  type LiveTest,
+  type Program,
+  startSluice,
+  testInAllModes,
+  testInEachMode,
+  times,
+  until,
+} from "./program.ts";
+
+const SOURCE = `import { cluster, Connection, Fetch } from "sluice/sdk";
+const canary = cluster("canary");
+export function onConnection(connection: Connection): void {
+  const answer = new Fetch("cluster:gate/" + connection.clientAddress).timeout(3600000).send();
+  if (answer.status == 403) connection.deny();
+  else if (!answer.ok) throw new Error("the gate is broken");
+  else if (answer.text() == "canary") connection.choose(canary);
+}`;
+let wasm: Uint8Array;
+
+before(async () => {
+  wasm = await compileSource(SOURCE);
+});
+
+/** A question to the gate, which the test answers. */
+type Asked = { readonly address: string; say(status: number, text?: string): void; readonly gone: Promise<unknown> };
+type Gate = { readonly port: number; readonly asked: Asked[]; next(): Promise<Asked> };
+
+async function startGate(t: LiveTest): Promise<Gate> {
+  const asked: Asked[] = [];
+  const { port } = await startUpstream(t, ({ url }, response) => {
+    const say = (status: number, text = "") => void response.writeHead(status).end(text);
+    asked.push({ address: url.slice(1), say, gone: once(response, "close") });
+  });
+  let taken = 0;
+  const next = async (): Promise<Asked> => {
+    await until(() => asked.length > taken, "the gate is asked");
+    return asked[taken++]!;
+  };
+  return { port, asked, next };
+}
+
+type Setup = { app: Upstream; canary?: Upstream; gate: Gate; limits?: string; listener?: string; more?: string };
+
+function configOf({ app, canary = app, gate, limits = "time: 1h", listener = "", more = "" }: Setup) {
+  return (ports: Program["ports"]) => `${more}
+plugins: { asks: { wasm: ./asks.wasm, limits: { ${limits} }, allow: { fetch: ["cluster:gate"], clusters: [canary] } } }
+listeners:
+  web: { address: "127.0.0.1:${ports.web}", chain: [asks], cluster: app, ${listener} }
+clusters:
+  app: [127.0.0.1:${app.port}]
+  canary: [127.0.0.1:${canary.port}]
+  gate: [127.0.0.1:${gate.port}]
+`;
+}
+
+function start(t: LiveTest, setup: Setup): Promise<Program> {
+  return startSluice(t, configOf(setup), { files: { "asks.wasm": wasm } });
+}
+
+async function enter(t: LiveTest, port: number, localAddress = "127.0.0.1"): Promise<Peer> {
+  const socket = connect({ host: "127.0.0.1", port, localAddress });
+  const peer = new Peer(socket);
+  atEnd(t, () => socket.destroy());
+  await bounded(once(socket, "connect"), "a connection");
+  return peer;
+}
+
+const GET = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+const denied = (sluice: Program): Promise<number> => sluice.metric("sluice_connections_denied_total");
+const active = (sluice: Program): Promise<number> => sluice.metric("sluice_connections_active");
+const guests = (sluice: Program): Promise<number> => sluice.metric("sluice_plugin_guests");
+const received = (sluice: Program): Promise<number> => sluice.metric("sluice_bytes_received_total");
+
+testInAllModes(
+  "a client is let in, denied, or sent elsewhere when the answer is there, and others at once",
+  async (t) => {
+    const [app, canary] = [await startUpstream(t), await startUpstream(t)];
+    const gate = await startGate(t);
+    const sluice = await start(t, { app, canary, gate });
+    const entered = await Promise.all(["127.0.0.2", "127.0.0.3", "127.0.0.4"].map((at) => enter(t, sluice.port, at)));
+    for (const client of entered) client.send(GET + GET);
+    await until(() => gate.asked.length === 3, "all three are asked about");
+    assert.deepEqual(app.requests.length + canary.requests.length, 0);
+    for (const { address, say } of gate.asked)
+      say(address === "127.0.0.3" ? 403 : 200, address === "127.0.0.4" ? "canary" : "");
+    const [first, second, third] = entered as [Peer, Peer, Peer];
+    for (const client of [first, third]) for (let i = 0; i < 2; i++) assert.equal((await client.answer()).status, 200);
+    assert.equal(await bounded(second.closed, "its end"), "reset");
+    assert.equal(second.text, "");
+    assert.deepEqual([app.requests.length, canary.requests.length, await denied(sluice)], [2, 2, 1]);
+    assert.equal(await sluice.metric("sluice_plugin_failures_total"), 0);
+  },
+);
+
+testInEachMode("what is sent meanwhile is kept, some of it, and read when the client is in", async (t) => {
+  const app = await startUpstream(t, (request, response) => response.end(request.body));
+  const gate = await startGate(t);
+  const sluice = await start(t, { app, gate, listener: "timeouts: { head: 300ms }" });
+  const body = "0123456789abcdef".repeat(256 * 1024);
+  const large = await enter(t, sluice.port);
+  large.send(`POST / HTTP/1.1\r\nhost: a\r\ncontent-length: ${body.length}\r\n\r\n${body}`);
+  const largeAsked = await gate.next();
+  await until(async () => (await received(sluice)) >= 64 * 1024, "as much as may is kept");
+  const bad = await enter(t, sluice.port);
+  bad.send("what?\r\n\r\n");
+  const badAsked = await gate.next();
+  const slow = await enter(t, sluice.port);
+  const slowAsked = await gate.next();
+  // The time for a head is over long before anybody is let in.
+  const began = performance.now();
+  await until(() => performance.now() - began > 1000, "time has passed");
+  assert.ok((await received(sluice)) <= 128 * 1024 + 9, "no more than that is read");
+  assert.deepEqual([bad.text, large.text, app.requests.length], ["", "", 0]);
+  largeAsked.say(200);
+  assert.equal((await large.answer()).body.toString(), body);
+  badAsked.say(200);
+  assert.equal((await bad.answer()).status, 400);
+  slowAsked.say(200);
+  assert.equal((await slow.send(GET).answer()).status, 200);
+  assert.equal((await slow.send("GET / HT").answer()).status, 408);
+});
+
+testInAllModes("a client that leaves is waited for no more: neither a guest nor a question stays", async (t) => {
+  const app = await startUpstream(t);
+  const gate = await startGate(t);
+  const sluice = await start(t, { app, gate, limits: "time: 1h, guests: 50" });
+  await until(async () => (await guests(sluice)) > 0, "it is told how many guests run");
+  const before = await guests(sluice);
+  const count = times(t, 1000);
+  for (let done = 0; done < count; done += 50) {
+    const clients = await Promise.all(Array.from({ length: 50 }, () => enter(t, sluice.port)));
+    await until(() => gate.asked.length === done + 50, "all of them are asked about");
+    for (const [i, client] of clients.entries()) {
+      if (i % 3 === 0) client.end();
+      else if (i % 3 === 1) client.send(GET).reset();
+      else client.send(GET).end();
+    }
+    for (const { gone } of gate.asked.slice(done)) await bounded(gone, "the question's end");
+    await until(async () => (await active(sluice)) === 0, "they are gone");
+  }
+  await until(async () => (await guests(sluice)) === before, "no guest is left");
+  assert.deepEqual([await denied(sluice), await sluice.metric("sluice_plugin_failures_total")], [0, 0]);
+  const client = await enter(t, sluice.port);
+  client.send(GET);
+  await until(() => gate.asked.length === count + 50 - (count % 50 || 50) + 1, "the gate is asked");
+  gate.asked.at(-1)!.say(200);
+  assert.equal((await client.answer()).status, 200);
+  assert.equal(app.requests.length, 1);
+});
+
+testInEachMode("a half-closed client whose listener says so gets its answer all the same", async (t) => {
+  const app = await startUpstream(t);
+  const gate = await startGate(t);
+  const sluice = await start(t, { app, gate, listener: "halfClose: true" });
+  const whole = await enter(t, sluice.port);
+  whole.send(GET).end();
+  const asked = await gate.next();
+  const partial = await enter(t, sluice.port);
+  partial.send("GET / HT").end();
+  const askedPartial = await gate.next();
+  const empty = await enter(t, sluice.port);
+  const askedEmpty = await gate.next();
+  empty.end();
+  await bounded(askedEmpty.gone, "the question's end");
+  asked.say(200);
+  assert.equal((await whole.answer()).status, 200);
+  await bounded(whole.closed, "the end of the connection");
+  askedPartial.say(200);
+  await bounded(partial.closed, "the end of the connection");
+  assert.deepEqual([partial.text, app.requests.length], ["", 1]);
+});
+
+testInEachMode("time that is over, a gate that is broken and a full line close the connection", async (t) => {
+  const app = await startUpstream(t);
+  const gate = await startGate(t);
+  let sluice = await start(t, { app, gate, limits: "time: 200ms" });
+  const late = await enter(t, sluice.port);
+  assert.equal(await bounded(late.send(GET).closed, "its end"), "reset");
+  await until(
+    async () => (await sluice.metric("sluice_plugin_failures_total", { reason: "timeout" })) === 1,
+    "it failed",
+  );
+  await bounded((await gate.next()).gone, "the question's end");
+  const broken = await enter(t, sluice.port);
+  (await gate.next()).say(500);
+  assert.equal(await bounded(broken.closed, "its end"), "reset");
+  assert.deepEqual([await denied(sluice), app.requests.length], [2, 0]);
+
+  sluice = await start(t, { app, gate, limits: "time: 1h, guests: 1" });
+  const clients = await Promise.all(Array.from({ length: 10 }, () => enter(t, sluice.port)));
+  await until(async () => (await denied(sluice)) === 1, "one finds the line full");
+  await until(() => clients.some((client) => client.ended), "it is closed");
+  for (let i = 0; i < 9; i++) (await gate.next()).say(200);
+  const answers = clients.map((client) => (client.ended ? null : client.send(GET).answer()));
+  for (const answer of answers) if (answer !== null) assert.equal((await answer).status, 200);
+  assert.equal(answers.filter((answer) => answer !== null).length, 9);
+  assert.equal(await denied(sluice), 1);
+});
+
+testInEachMode("a reload disturbs nobody who waits: what was asked decides, and the new version serves", async (t) => {
+  const [app, canary] = [await startUpstream(t), await startUpstream(t)];
+  const gate = await startGate(t);
+  const sluice = await start(t, { app, canary, gate });
+  const waits = await enter(t, sluice.port);
+  waits.send(GET);
+  const asked = await gate.next();
+  sluice.config(configOf({ app, canary: app, gate, limits: "time: 59m" })(sluice.ports));
+  assert.equal((await sluice.reload()).status, 200);
+  const next = await enter(t, sluice.port);
+  (await gate.next()).say(403);
+  assert.equal(await bounded(next.closed, "its end"), "reset");
+  assert.equal(await active(sluice), 1);
+  const both = 7; // the plugin's two of each version, and one for the strategy of each cluster
+  await until(async () => (await guests(sluice)) === both, "both versions are held");
+  asked.say(200, "canary");
+  assert.equal((await waits.answer()).status, 200);
+  assert.deepEqual([app.requests.length, canary.requests.length], [1, 0], "by name, in the version that serves");
+  await until(
+    async () => (await sluice.metric("sluice_requests_total", { cluster: "canary" })) === 1,
+    "it is counted for the cluster of that name",
+  );
+  await until(async () => (await guests(sluice)) === both - 2, "the old version's guests are gone");
+  assert.equal(await sluice.metric("sluice_plugin_failures_total"), 0);
+});
+
+testInEachMode(
+  "who waits when the listener goes, or the program ends, is served once more within the grace",
+  async (t) => {
+    const app = await startUpstream(t);
+    const gate = await startGate(t);
+    const sluice = await start(t, { app, gate, more: "shutdown: { grace: 2s }" });
+    const first = await enter(t, sluice.port);
+    first.send(GET);
+    const firstAsked = await gate.next();
+    const silent = await enter(t, sluice.port);
+    const silentAsked = await gate.next();
+    const before = sluice.configText;
+    sluice.config(before.replace("web:", "other:").replace(`:${sluice.port}`, ":0"));
+    assert.equal((await sluice.reload()).status, 200);
+    firstAsked.say(200);
+    const answer = await first.answer();
+    assert.deepEqual([answer.status, answer.headers.connection], [200, "close"]);
+    silentAsked.say(200);
+    assert.equal(await bounded(silent.closed, "its end"), "end");
+
+    sluice.config(before);
+    assert.equal((await sluice.reload()).status, 200);
+    const last = await enter(t, sluice.port);
+    last.send(GET);
+    const lastAsked = await gate.next();
+    const stuck = await enter(t, sluice.port);
+    const stuckAsked = await gate.next();
+    sluice.kill("SIGTERM");
+    await until(async () => (await sluice.ask("/ready")).status === 503, "it drains");
+    lastAsked.say(200);
+    assert.equal((await last.answer()).headers.connection, "close");
+    await bounded(stuckAsked.gone, "the question's end");
+    assert.equal(await bounded(stuck.closed, "its end"), "reset");
+    assert.deepEqual(await bounded(sluice.exited, "the end of the program"), { code: 0, signal: null });
+    assert.doesNotMatch(sluice.output, /"level":"(warn|error)"|an exception/);
+  },
+);
