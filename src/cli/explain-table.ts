@@ -28,7 +28,7 @@ function formatStep(step: Step, number: number, dry: boolean): string[] {
     case "hook":
       return [row(step.hook, step.plugin, describeCall(step)), ...describeHook(step)];
     case "came":
-      return [row("came", "", "without a plugin"), ...describeEdits(step.edits)];
+      return [row("came", "", "not by a plugin"), ...describeEdits(step.edits)];
     case "route":
       return [
         row("route", step.route ?? "none", step.route === null ? "no rule matches" : ""),

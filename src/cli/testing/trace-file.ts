@@ -166,9 +166,10 @@ class Reader {
   #calls(value: unknown, at: string): Record<string, number> {
     const entries = Object.entries(this.#object(value, at));
     this.#take(entries.length, at);
-    const calls: Record<string, number> = Object.create(null);
-    for (const [name, count] of entries) calls[this.#name(name, at)] = this.#count(count, `${at}.${name.slice(0, 40)}`);
-    return calls;
+    // No name in it sets a prototype: entries become fields of the object's own.
+    return Object.fromEntries(
+      entries.map(([name, count]) => [this.#name(name, at), this.#count(count, `${at}.${name.slice(0, 40)}`)]),
+    );
   }
 
   #failure(value: unknown, at: string): { reason: string; message: string } {
