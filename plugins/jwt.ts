@@ -20,12 +20,12 @@
 // One signature is checked for each request, or as many as there are keys that fit, at most 4: 17 µs for RS256, 44 for
 // ES256, 61 for EdDSA.
 
-import { Base64Url, Bytes, Config, Cookies, Headers, Json, JsonValue, JsonWriter, PerInstance, PublicKey, Request, constantTimeEquals, fromBytes, hmacSha256, now, toBytes, toUtf8 } from "sluice/sdk";
+import { Bytes, Config, JsonWriter, PerInstance, PublicKey, Request, constantTimeEquals, hmacSha256, toUtf8 } from "sluice/sdk";
+import { COMMON, Expected, MOST_TRIES, Token, UNKNOWN_KEY, judge, readExpected, takeToken } from "./shared/token";
 
 export const servesMany = true;
 
 const SHORTEST_SECRET: i32 = 32;
-const MOST_TRIES: i32 = 4;
 
 class Key {
   constructor(
@@ -45,164 +45,41 @@ class Key {
 
 class Rule {
   keys: Key[] = [];
-  issuer: string = "";
-  audience: string[] = [];
-  leeway: f64 = 0;
-  expires: bool = true;
-  cookie: string = "";
-  headers: string[] = [];
-  claims: string[] = [];
-  keep: bool = true;
+
+  constructor(readonly expected: Expected) {}
 }
 
 const rules = new PerInstance<Rule>();
 
 export function configure(): void {
-  Config.allow("", ["keys", "issuer", "audience", "leeway", "expires", "cookie", "claims", "keep"]);
-  const rule = new Rule();
+  Config.allow("", ["keys"].concat(COMMON));
   const count = Config.count("keys");
   if (!count) Config.refuse("keys", "a list of keys");
-  for (let i = 0; i < count; i++) rule.keys.push(readKey(`keys.${i}`));
-  rule.issuer = Config.string("issuer", "");
-  rule.audience = Config.list("audience");
-  if (Config.has("audience") && !rule.audience.length) Config.refuse("audience", "at least one");
-  rule.leeway = Config.float("leeway", 30);
-  if (rule.leeway < 0 || rule.leeway > 300) Config.refuse("leeway", "0 to 300 seconds");
-  rule.expires = !Config.has("expires") || Config.bool("expires");
-  rule.cookie = Config.string("cookie", "");
-  rule.keep = !Config.has("keep") || Config.bool("keep");
-  const headers = Config.keys("claims");
-  for (let i = 0; i < headers.length; i++) {
-    if (!Headers.canSet(headers[i]) || headers[i].toLowerCase() == "host") Config.refuse("claims", `headers that may be set, not "${headers[i]}"`);
-    rule.headers.push(headers[i]);
-    rule.claims.push(Config.string(Config.join("claims", headers[i])));
-  }
+  const keys: Key[] = [];
+  for (let i = 0; i < count; i++) keys.push(readKey(`keys.${i}`));
+  const rule = new Rule(readExpected());
+  rule.keys = keys;
   rules.set(rule);
 }
 
 export function onRequest(req: Request): void {
   const rule = rules.get();
-  for (let i = 0; i < rule.headers.length; i++) req.headers.remove(rule.headers[i]);
-  const token = findToken(rule, req);
-  if (!rule.keep) {
-    if (rule.cookie.length) Cookies.remove(req.headers, rule.cookie);
-    else req.headers.remove("authorization");
-  }
-  if (token === null) {
-    req.respond(401, "a token is needed\n").headers.set("www-authenticate", "Bearer");
-    return;
-  }
-  const verdict = judge(rule, token);
-  const claims = verdict.claims;
-  const fault = claims ? forward(rule, req, claims) : verdict.fault;
-  if (!fault.length) return;
-  const answer = req.respond(401, `the token was refused: ${fault}\n`);
-  answer.headers.set("www-authenticate", `Bearer error="invalid_token", error_description="${fault}"`);
+  const token = takeToken(rule.expected, req);
+  if (!token) return;
+  if (!token.fault.length && !isSigned(rule, token)) token.fault = UNKNOWN_KEY;
+  judge(rule.expected, req, token);
 }
 
-class Verdict {
-  constructor(
-    /** What is wrong with the token. */
-    readonly fault: string,
-    /** What it says, when nothing is. */
-    readonly claims: JsonValue | null = null,
-  ) {}
-}
-
-function findToken(rule: Rule, req: Request): string | null {
-  if (rule.cookie.length) return Cookies.get(req.headers, rule.cookie);
-  const field = req.headers.get("authorization");
-  // Two fields may be read as either by those behind.
-  if (field === null || req.headers.nth("authorization", 1) !== null) return null;
-  return field.substring(0, 7).toLowerCase() == "bearer " ? field.substring(7).trim() : null;
-}
-
-function judge(rule: Rule, token: string): Verdict {
-  const first = token.indexOf(".");
-  const last = token.lastIndexOf(".");
-  if (first < 0 || token.indexOf(".", first + 1) != last) return new Verdict("it has not three parts");
-  const header = readPart(token.substring(0, first));
-  const signature = Base64Url.decode(token.substring(last + 1));
-  if (!header || !signature) return new Verdict("it is malformed");
-  // It would say what must be understood, and nothing of that is.
-  if (header.get("crit")) return new Verdict("it has critical extensions");
-  const signed = isSigned(rule, header, toBytes(token.substring(0, last)), signature);
-  if (!signed) return new Verdict("its signature is not by a key that is known");
-  const body = readPart(token.substring(first + 1, last));
-  if (!body) return new Verdict("it is malformed");
-  const fault = judgeClaims(rule, body);
-  return fault.length ? new Verdict(fault) : new Verdict("", body);
-}
-
-function readPart(text: string): JsonValue | null {
-  const bytes = Base64Url.decode(text);
-  const value = bytes ? Json.parse(bytes) : null;
-  return value && value.isObject ? value : null;
-}
-
-function isSigned(rule: Rule, header: JsonValue, data: Bytes, signature: Bytes): bool {
-  const algorithm = textOf(header.get("alg"));
-  const kid = textOf(header.get("kid"));
+function isSigned(rule: Rule, token: Token): bool {
+  const kid = token.kid;
   let tries = 0;
   for (let i = 0; i < rule.keys.length && tries < MOST_TRIES; i++) {
     const key = rule.keys[i];
-    if (key.algorithm != algorithm || (key.kid.length && kid !== null && key.kid != kid)) continue;
+    if (key.algorithm != token.algorithm || (key.kid.length && kid !== null && key.kid != kid)) continue;
     tries++;
-    if (key.signed(data, signature)) return true;
+    if (key.signed(token.data, token.signature)) return true;
   }
   return false;
-}
-
-/** What is wrong with the claims; empty when nothing is. */
-function judgeClaims(rule: Rule, body: JsonValue): string {
-  const time = now() / 1000;
-  const exp = body.get("exp");
-  if (!exp && rule.expires) return "it does not expire";
-  // A time that is no number compares as false, and so is refused.
-  if (exp && !(time < exp.asNumber() + rule.leeway)) return "it has expired";
-  const nbf = body.get("nbf");
-  if (nbf && !(time >= nbf.asNumber() - rule.leeway)) return "it is not valid yet";
-  if (rule.issuer.length && textOf(body.get("iss")) != rule.issuer) return "it is by another issuer";
-  return rule.audience.length && !isFor(rule, body.get("aud")) ? "it is for another audience" : "";
-}
-
-/** `aud` is a text, or a list of them. */
-function isFor(rule: Rule, audience: JsonValue | null): bool {
-  if (!audience) return false;
-  if (audience.isString) return rule.audience.includes(audience.asString()!);
-  for (let i = 0; i < audience.count; i++) {
-    const one = textOf(audience.at(i));
-    if (one !== null && rule.audience.includes(one)) return true;
-  }
-  return false;
-}
-
-function textOf(value: JsonValue | null): string | null {
-  return value ? value.asString() : null;
-}
-
-/** Sets the headers that the configuration asks for; what is wrong with a claim, or nothing. */
-function forward(rule: Rule, req: Request, claims: JsonValue): string {
-  for (let i = 0; i < rule.headers.length; i++) {
-    const value = claims.find(rule.claims[i]);
-    if (!value || value.isNull) continue;
-    const text = spell(value);
-    for (let k = 0; k < text.length; k++) {
-      const unit = text.charCodeAt(k);
-      if (unit < 0x20 || unit == 0x7f) return "a claim of it cannot stand in a header";
-    }
-    req.headers.set(rule.headers[i], text.trim());
-  }
-  return "";
-}
-
-/** A text in UTF-8, a list with commas between, anything else as JSON writes it. */
-function spell(value: JsonValue): string {
-  if (value.isString) return fromBytes(toUtf8(value.asString()!));
-  if (!value.isArray) return fromBytes(value.raw());
-  const parts: string[] = [];
-  for (let i = 0; i < value.count; i++) parts.push(spell(value.at(i)!));
-  return parts.join(",");
 }
 
 function readKey(path: string): Key {

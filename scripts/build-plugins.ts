@@ -43,7 +43,7 @@ if (stale.length > 0) {
 
 /** A plugin may import what stands beside it. */
 function stampOf(file: string): string {
-  const beside = globSync(join(dirname(file), "*.{ts,schema.json}"), { cwd: root }).sort();
+  const beside = globSync(join(dirname(file), "{*.ts,*.schema.json,shared/*.ts}"), { cwd: root }).sort();
   return createHash("sha256")
     .update(shared)
     .update(hashOf([file, ...beside]))

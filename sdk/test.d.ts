@@ -217,6 +217,82 @@ export interface PickResult extends Cost {
   readonly index: number;
 }
 
+/** How a trace is replayed. */
+export interface ReplayOptions {
+  /**
+   * The plugin's name in the trace. Without it: the one that is called as the plugin's file or directory, or the only one
+   * that can be meant.
+   */
+  plugin?: string;
+  /** Which of its configurations, where the trace holds calls of more than one: 1 for the first that the request met. */
+  use?: number;
+  /**
+   * What stands for values that the trace masks (`***`) or cuts (`…`), by the name of the field, query parameter or
+   * shared value: `{ authorization: "Bearer test" }`. Without it the plugin sees `***`.
+   */
+  values?: Readonly<Record<string, string>>;
+  /** False: what a strategy picks is not compared. What it draws by chance (`random`) never is. */
+  picks?: boolean;
+  /** What is not compared: `header x-request-id`, `query`, `shared user`, `body` … */
+  ignore?: readonly string[];
+}
+
+/** What came of the calls of one plugin that a trace holds. */
+export interface Replay {
+  /** By its name in the trace. */
+  readonly plugin: string;
+  readonly calls: readonly ReplayedCall[];
+  /** `request_head: header x-tenant: the trace has "a", now "b"`; empty when all is as the trace has it. */
+  readonly differences: readonly string[];
+  /** Calls that were not made again, and why: `request_body (step 3): …`. */
+  readonly skipped: readonly string[];
+  /** Values that were taken for equal because the trace masks or cuts them. */
+  readonly masked: number;
+}
+
+export interface ReplayedCall {
+  /** Its place among the trace's steps, as `sluice explain` numbers them. */
+  readonly step: number;
+  readonly hook: string;
+  /** As the trace tells it. */
+  readonly trace: TracedCall;
+  /** As it is now; null when it was not made, or the plugin has no such hook any more. */
+  readonly now: TracedCall | null;
+  /** Why it was not made again; null when it was. */
+  readonly skipped: string | null;
+}
+
+/** A call of a hook, as a trace tells it. */
+export interface TracedCall {
+  /** `continue`, `respond`, `reject`, `hold`, `failed`; of `pick` the place of the endpoint. */
+  readonly result: string;
+  /** Why it failed. */
+  readonly failure: { readonly reason: string; readonly message: string } | null;
+  /** What it changed, and the answer that it gave itself. */
+  readonly edits: readonly Edit[];
+  /** Values that it shared with other plugins. */
+  readonly shared: readonly (readonly [name: string, value: string])[];
+  /** The cluster and the strategy that it chose. */
+  readonly cluster: string | null;
+  readonly strategy: string | null;
+  /** The endpoint that it picked. */
+  readonly choice: string | null;
+  /** The piece of a body that it saw: its bytes before and after; both as text where the trace has them. */
+  readonly body: {
+    readonly before: number;
+    readonly after: number;
+    readonly last: boolean;
+    readonly seen?: string;
+    readonly passed?: string;
+  } | null;
+  readonly fuel: number;
+  /** Microseconds. */
+  readonly took: number;
+  /** Host calls by name. */
+  readonly calls: Readonly<Record<string, number>>;
+  readonly log: readonly { readonly level: string; readonly text: string }[];
+}
+
 /** The entries of a key-value namespace. */
 export interface TestNamespace {
   /** The value as UTF-8, a counter as its digits; null when it is not there. */
@@ -279,6 +355,17 @@ export interface Guest {
   save(): SaveResult;
   /** `onRestore`, with what another guest has saved: `next.restore(guest.save().state)`. */
   restore(state: Uint8Array): Cost;
+  /**
+   * Makes the plugin's calls of a trace again, each on the heads that it saw then, and compares what comes of them:
+   * result, edits, cluster, strategy, pick, shared values, body, failure. Time, fuel, host calls and log lines are told, not
+   * compared. `trace` is what `sluice explain --json` or `GET /api/v1/traces/{id}` gives, or the path of such a file.
+   *
+   * The clock is the trace's, if `now` is not given. What the proxy had kept from earlier requests (globals, key-value
+   * entries, endpoints of earlier picks) is not in a trace: put it there by calls before the replay.
+   *
+   * Rejects with a TypeError that names the place, when the trace is none.
+   */
+  replay(trace: string | URL | object, options?: ReplayOptions): Promise<Replay>;
   /** The present value of a metric that it has defined, over all series with these labels; of a histogram `NAME_count` or `NAME_sum`. */
   metric(name: string, labels?: Readonly<Record<string, string>>): number;
   /** Entries of a namespace that `allow.kv` names, to look at or to put there. */

@@ -1,5 +1,6 @@
 /** A trace as a table of at most 100 columns. */
 import type { Candidate } from "../balance/cluster.ts";
+import type { Change } from "../proxy/picture.ts";
 import type { ClusterStep, HookStep, Step, TraceRecord } from "../proxy/trace.ts";
 
 const WIDTH = 100;
@@ -26,6 +27,8 @@ function formatStep(step: Step, number: number, dry: boolean): string[] {
   switch (step.step) {
     case "hook":
       return [row(step.hook, step.plugin, describeCall(step)), ...describeHook(step)];
+    case "came":
+      return [row("came", "", "not by a plugin"), ...describeEdits(step.edits)];
     case "route":
       return [
         row("route", step.route ?? "none", step.route === null ? "no rule matches" : ""),
@@ -56,21 +59,25 @@ function describeCall({ result, took, fuel, body }: HookStep): string {
   return `${result}, ${time(took)}, ${fuel} fuel${size}`;
 }
 
-function describeHook({ calls, edits, failure, cluster, strategy, log }: HookStep): string[] {
+function describeHook({ calls, edits, failure, cluster, strategy, shared = [], log }: HookStep): string[] {
   const lines: string[] = [];
   const counted = Object.entries(calls).map(([name, count]) => (count === 1 ? name : `${name} ×${count}`));
   lines.push(...wrap(counted));
   if (failure !== undefined) lines.push(`${INDENT}${failure.reason}: ${failure.message}`);
-  for (const { of, what, before, after } of edits) {
-    const name = `${of === "response" ? "answer's " : ""}${what}`;
-    if (before.length === 0) lines.push(`${INDENT}+ ${name}: ${after.join(", ")}`);
-    else if (after.length === 0) lines.push(`${INDENT}- ${name}: ${before.join(", ")}`);
-    else lines.push(`${INDENT}~ ${name}: ${before.join(", ")} → ${after.join(", ")}`);
-  }
+  lines.push(...describeEdits(edits));
   if (cluster !== undefined) lines.push(`${INDENT}chose the cluster ${cluster}`);
   if (strategy !== undefined) lines.push(`${INDENT}chose the strategy ${strategy}`);
+  for (const [name, value] of shared) lines.push(`${INDENT}shared ${name}: ${value}`);
   for (const { level, text } of log) lines.push(`${INDENT}log ${level}: ${text.replaceAll(/[\r\n]+/g, " ")}`);
   return lines;
+}
+
+function describeEdits(edits: readonly Change[]): string[] {
+  return edits.map(({ of, what, before, after }) => {
+    const name = `${INDENT}${before.length === 0 ? "+" : after.length === 0 ? "-" : "~"} ${of === "response" ? "answer's " : ""}${what}`;
+    const values = [before, after].filter((list) => list.length > 0).map((list) => list.join(", "));
+    return `${name}: ${values.join(" → ")}`;
+  });
 }
 
 function wrap(words: readonly string[]): string[] {

@@ -235,5 +235,7 @@ node upstream.mjs                    # something to send to
 npx sluice dev -c sluice.yaml        # in another terminal: serves 127.0.0.1:8080, compiles again on save
 curl -i http://127.0.0.1:8080/
 \`\`\`
+
+A request that looks odd makes a test: \`npx sluice explain GET http://127.0.0.1:8080/ --json > odd.trace.json\`, and \`await guest.replay("./odd.trace.json")\` in plugin.test.ts.
 `;
 }

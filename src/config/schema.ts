@@ -72,14 +72,18 @@ export const BUILTINS: Readonly<Record<string, Role>> = {
   fault: "filter",
   "ip-filter": "filter",
   jwt: "filter",
+  "jwt-jwks": "filter",
   "rate-limit": "filter",
 };
 
 /** Key-value namespaces of built-ins: they have no `allow`. A plugin that names the same one shares its entries. */
-export const BUILTIN_NAMESPACES: Readonly<Record<string, readonly string[]>> = { "rate-limit": ["rate-limit"] };
+export const BUILTIN_NAMESPACES: Readonly<Record<string, readonly string[]>> = {
+  "rate-limit": ["rate-limit"],
+  "jwt-jwks": ["jwt-jwks"],
+};
 
-/** The key by which a built-in's own configuration names the cluster that it may send requests to, and no other. */
-export const BUILTIN_FETCH: Readonly<Record<string, string>> = { "ext-auth": "cluster" };
+/** The key by which a built-in's own configuration names whom it may send requests to, and nobody else: a cluster, or a URL. */
+export const BUILTIN_FETCH: Readonly<Record<string, string>> = { "ext-auth": "cluster", "jwt-jwks": "jwks" };
 
 /** Names of the language that this version does not serve yet. */
 export const LATER_BUILTINS: readonly string[] = ["consistent-hash", "fastest-response", "adaptive"];

@@ -272,11 +272,15 @@ class PlanBuilder {
   }
 }
 
+/** Of a URL, whom it asks: as a plugin's `allow.fetch` names it (`plugin/calls-fetch.ts`). */
+const ASKED = /^(?:cluster:[^/?#\s]+|https?:\/\/[^/?#\s@]+)/;
+
 /** Whom a built-in may ask: whoever wrote its configuration has said so there. */
 export function builtinFetch(name: string, config: unknown): string[] {
   const key = Object.hasOwn(BUILTIN_FETCH, name) ? BUILTIN_FETCH[name]! : null;
-  const cluster = key === null || typeof config !== "object" ? undefined : (config as Record<string, unknown>)?.[key];
-  return typeof cluster === "string" ? [`cluster:${cluster}`] : [];
+  const asked = key === null || typeof config !== "object" ? undefined : (config as Record<string, unknown>)?.[key];
+  if (typeof asked !== "string") return [];
+  return [ASKED.exec(asked)?.[0] ?? `cluster:${asked}`];
 }
 
 /** Host names of endpoints, which the plan needs addresses for, with the place of the first that uses each. */

@@ -145,6 +145,7 @@ function begin(pipeline: Pipeline, listener: ListenerState, plan: Plan, request:
     mask: new Mask([...plan.trace.mask, plan.trace.header]),
     dry: makeAnswer(request.answer),
     instant: !request.allowFetch,
+    ...(request.allowFetch ? {} : { fetchAnswer: request.fetchAnswer }),
   });
   x.trace = trace;
   const entrant: Entrant = {

@@ -308,7 +308,7 @@ export class PluginInstance implements Instance, Member, WaitingHost {
 
   async enter(guest: Guest, hook: number, exchange: Exchange | null): Promise<number> {
     const fuel = this.#fuel;
-    const traced = exchange?.trace?.enter(exchange, hook, this.plugin) ?? null;
+    const traced = exchange?.trace?.enter(exchange, hook, this) ?? null;
     let result: number | null = null;
     guest.context.tally = traced;
     this.#cells[this.#callCells + hook]!++;
@@ -394,7 +394,7 @@ export class PluginInstance implements Instance, Member, WaitingHost {
 
   #runTraced(guest: Guest, hook: number, exchange: Exchange, view: EndpointView | null): number {
     const fuel = this.#fuel;
-    const call = exchange.trace!.enter(exchange, hook, this.plugin);
+    const call = exchange.trace!.enter(exchange, hook, this);
     let result: number | null = null;
     guest.context.tally = call;
     this.#cells[this.#callCells + hook]!++;

@@ -24,7 +24,8 @@ export type Change = {
 };
 
 /** Everything that a hook may change, by what it is called in `Change`. */
-export type Picture = ReadonlyMap<string, { readonly of: Side; readonly what: string; readonly values: string[] }>;
+export type Picture = Map<string, PictureEntry>;
+export type PictureEntry = { readonly of: Side; readonly what: string; readonly values: readonly string[] };
 
 /** The fields of a head that are there, names as they were written. */
 export function listFields(head: Head): [name: string, value: string][] {
@@ -60,6 +61,15 @@ export function takePicture(exchange: Exchange): Picture {
   addFields("response", "header", response);
   addFields("response", "trailer", exchange.responseTrailers);
   return picture;
+}
+
+/** Makes a picture what it is after the changes; `undo`: what it was before them. */
+export function applyChanges(picture: Picture, changes: readonly Change[], undo = false): void {
+  for (const { of, what, before, after } of changes) {
+    const values = undo ? before : after;
+    if (values.length === 0) picture.delete(`${of} ${what}`);
+    else picture.set(`${of} ${what}`, { of, what, values });
+  }
 }
 
 export function compare(before: Picture, after: Picture): Change[] {

@@ -31,6 +31,11 @@ export class Piece {
     return this.#out === null ? this.end - this.start : this.#outEnd;
   }
 
+  /** The bytes themselves. */
+  get made(): Buffer {
+    return this.#out === null ? this.bytes.subarray(this.start, this.end) : this.#out.subarray(0, this.#outEnd);
+  }
+
   /** Passes these on in place of the piece; they are the piece's own from now on. */
   replace(bytes: Buffer): void {
     this.#out = bytes;

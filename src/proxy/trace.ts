@@ -2,12 +2,14 @@
  * What is told of one request whose way through the corridor is recorded: the steps in their order, as plain data. Only a
  * traced request has one (`Exchange.trace`); all others pay for a test whether it is there.
  */
+import { isUtf8 } from "node:buffer";
 import type { Candidate } from "../balance/cluster.ts";
 import { PART } from "../http/head.ts";
-import { HOOK, HOOKS, RESULT } from "../plugin/abi.ts";
+import { HOOK, HOOKS } from "../plugin/abi.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Mask } from "./mask.ts";
-import { type Change, compare, listFields, type Picture, takePicture } from "./picture.ts";
+import { applyChanges, type Change, compare, listFields, type Picture, takePicture } from "./picture.ts";
+import { emptyStep, TracedCall } from "./traced-call.ts";
 
 export type FieldList = readonly (readonly [name: string, value: string])[];
 
@@ -25,6 +27,8 @@ export type HookStep = {
   readonly at: number;
   readonly hook: string;
   readonly plugin: string;
+  /** Which of the plugin's configurations: missing for the first that the request met, 2 for the second … */
+  readonly use?: number;
   /** Microseconds of the call, with what it waited for. */
   took: number;
   fuel: number;
@@ -37,9 +41,28 @@ export type HookStep = {
   /** A cluster or strategy that it chose. */
   cluster?: string;
   strategy?: string;
-  /** Bytes of the piece of the body that it saw, and that passed on. */
-  body?: { readonly before: number; after: number; readonly last: boolean };
+  /** Values that it shared with other plugins (`shared_set`). */
+  shared?: FieldList;
+  /** The piece of the body that it saw, and what passed on. */
+  body?: TracedPiece;
   log: { readonly level: string; readonly text: string }[];
+};
+
+export type TracedPiece = {
+  /** Bytes that the hook saw, and that passed on. */
+  readonly before: number;
+  after: number;
+  readonly last: boolean;
+  /** Both as text, of a dry run alone, where they are UTF-8 and at most 4 KiB: whoever asks has given the body. */
+  readonly seen?: string;
+  passed?: string;
+};
+
+/** What changed since the hook before without a plugin: an answer came, trailers did, Sluice set a length. */
+export type CameStep = {
+  readonly step: "came";
+  readonly at: number;
+  readonly edits: readonly Change[];
 };
 
 export type RouteStep = {
@@ -88,7 +111,7 @@ export type AttemptStep = {
   readonly problem?: string;
 };
 
-export type Step = HookStep | RouteStep | ClusterStep | PickStep | AttemptStep;
+export type Step = HookStep | CameStep | RouteStep | ClusterStep | PickStep | AttemptStep;
 
 export type TraceRecord = {
   readonly id: string;
@@ -103,10 +126,16 @@ export type TraceRecord = {
   readonly client: string;
   readonly request: {
     readonly method: string;
+    /** Where the client named it. */
+    readonly scheme?: string;
+    /** Where it is not `1.1`. */
+    readonly protocol?: "1.0";
     readonly authority: string;
     readonly target: string;
     readonly headers: FieldList;
   };
+  /** The status that answered what plugins asked, where none of it was sent. */
+  readonly fetchAnswer?: number;
   readonly steps: readonly Step[];
   readonly answer: {
     readonly status: number;
@@ -123,20 +152,18 @@ export type TraceRecord = {
   readonly cut: boolean;
 };
 
-/** Steps and characters of one trace, and of one value. */
-const MAX_STEPS = 300;
+/** Steps and characters of one trace, of one value, and of a piece of a body. */
+export const MAX_STEPS = 300;
 const MAX_TEXT = 128 * 1024;
 const MAX_VALUE = 2048;
-const MAX_LINES = 50;
+const MAX_PIECE = 4096;
+/** At the end of a value that was cut. No byte of a head is this character. */
+export const CUT = "…";
 /** Rules and endpoints of one step, where the thread has others to serve. */
-const MAX_LISTED = 200;
+export const MAX_LISTED = 200;
 
 const TELLS = Buffer.from("x-sluice-trace");
-/** Hooks that can change nothing of the heads. */
-const SEES_ONLY =
-  (1 << HOOK.pick) | (1 << HOOK.update) | (1 << HOOK.outcome) | (1 << HOOK.log) | (1 << HOOK.connection);
 const CONNECTION = HOOKS[HOOK.connection]!;
-const BODIES = (1 << HOOK.request_body) | (1 << HOOK.response_body);
 
 export type TraceInit = {
   readonly id: string;
@@ -146,7 +173,13 @@ export type TraceInit = {
   readonly dry?: DryAnswer | null;
   /** Whether calls that wait are answered at once. */
   readonly instant?: boolean;
+  /** The status that answers what plugins ask, where it is not sent. */
+  readonly fetchAnswer?: number;
+  /** How clusters and strategies are called, of an exchange that has no listener. */
+  readonly names?: Names;
 };
+
+export type Names = { readonly clusters: readonly string[]; readonly strategies: readonly string[] };
 
 /** Stands for an endpoint when nothing is sent. */
 export interface DryAnswer {
@@ -160,6 +193,8 @@ export class Trace {
   readonly dry: DryAnswer | null;
   readonly instant: boolean;
   readonly #why: TraceRecord["why"];
+  readonly #fetchAnswer: number | null;
+  readonly #names: Names | null;
   readonly #time = new Date();
   readonly #began = performance.now();
   readonly #steps: Step[] = [];
@@ -169,18 +204,30 @@ export class Trace {
   readonly #most: number;
   /** Rules since the last route step. */
   #rules: TracedRule[] = [];
+  /** The exchange as the request, the hooks and what came between them have made it, as far as it is told. */
+  readonly #seen: Picture;
+  readonly #own = new WeakMap<HookStep, readonly Change[]>();
+  /** By plugin: its instances that were called, in the order in which they first were. */
+  readonly #uses = new Map<string, number[]>();
 
-  constructor(x: Exchange, { id, why, mask, dry = null, instant = false }: TraceInit) {
+  constructor(x: Exchange, init: TraceInit) {
+    const { id, why, mask, dry = null, instant = false, fetchAnswer = null, names = null } = init;
     this.id = id;
     this.mask = mask;
     this.dry = dry;
     this.instant = instant;
     this.#why = why;
+    this.#fetchAnswer = fetchAnswer;
+    this.#names = names;
+    this.#seen = takePicture(x);
     this.#most = dry === null ? MAX_LISTED : Number.POSITIVE_INFINITY;
     const { request } = x;
     const [path, query] = [request.partText(PART.path), request.partText(PART.query)];
+    const scheme = request.partText(PART.scheme);
     this.#request = {
       method: request.partText(PART.method),
+      ...(scheme === "" ? {} : { scheme }),
+      ...(request.minor === 0 ? { protocol: "1.0" } : {}),
       authority: this.text(request.partText(PART.authority)),
       target: this.text(query === "" ? path : `${path}?${mask.query(query)}`),
       headers: this.#fields(listFields(request)),
@@ -198,16 +245,29 @@ export class Trace {
     this.#room -= length;
     if (length === text.length) return text;
     this.#cut = true;
-    return `${text.slice(0, length)}…`;
+    return `${text.slice(0, length)}${CUT}`;
   }
 
   // ── Plugins ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** A hook is called; what it returns is told what comes of it. */
-  enter(x: Exchange, hook: number, plugin: string): TracedCall {
-    const call = new TracedCall(this, x, hook, plugin);
+  /** A hook of that instance is called; what it returns is told what comes of it. */
+  enter(x: Exchange, hook: number, { plugin, index }: { plugin: string; index: number }): TracedCall {
+    const before = takePicture(x);
+    const came = compare(this.#seen, before);
+    if (came.length > 0) {
+      applyChanges(this.#seen, came);
+      this.#push({ step: "came", at: this.now(), edits: this.#show(came) });
+    }
+    const call = new TracedCall(this, { x, hook, plugin, before, use: this.#useOf(plugin, index) });
     this.#push(call.entry);
     return call;
+  }
+
+  /** The hook has changed that: how it is told. */
+  changed(entry: HookStep, changes: readonly Change[]): Change[] {
+    this.#own.set(entry, changes);
+    applyChanges(this.#seen, changes);
+    return this.#show(changes);
   }
 
   /** The last call of that plugin's hook failed: what it changed is dropped. `reason`: as metrics have it. */
@@ -216,11 +276,13 @@ export class Trace {
       (step) => step.step === "hook" && step.hook === HOOKS[hook] && step.plugin === plugin,
     ) as HookStep | undefined;
     if (entry === undefined) return;
+    applyChanges(this.#seen, this.#own.get(entry) ?? [], true);
     entry.result = "failed";
     entry.failure = { reason: failure.reason, message: this.text(failure.message) };
     entry.edits = [];
     delete entry.cluster;
     delete entry.strategy;
+    delete entry.shared;
   }
 
   /** It is not called, for it has failed too often. */
@@ -228,19 +290,53 @@ export class Trace {
     this.#push({ ...emptyStep(this.now(), hook, plugin), result: "quarantined" });
   }
 
-  changes(before: Picture, after: Picture): Change[] {
+  #show(found: readonly Change[]): Change[] {
     const changes: Change[] = [];
-    for (const { of, what, before: from, after: to } of compare(before, after)) {
+    for (const { of, what, before, after } of found) {
       if (this.#room <= 0) {
         this.#cut = true;
+        changes.push({ of, what: CUT, before: [], after: [] });
         break;
       }
       const name = what.slice(what.indexOf(" ") + 1);
       const show = (value: string) =>
         this.text(what === "query" ? this.mask.query(value) : this.mask.value(name, value));
-      changes.push({ of, what: this.text(what), before: from.map(show), after: to.map(show) });
+      changes.push({ of, what: this.text(what), before: before.map(show), after: after.map(show) });
     }
     return changes;
+  }
+
+  /** Values that a hook has shared: how they are told. */
+  shared(values: FieldList): FieldList {
+    return this.#fields(values);
+  }
+
+  /** A piece of a body of a dry run, if it is a short text and there is room for it. */
+  piece(bytes: Buffer): string | undefined {
+    if (this.dry === null || bytes.length > Math.min(MAX_PIECE, this.#room) || !isUtf8(bytes)) return undefined;
+    this.#room -= bytes.length;
+    return bytes.toString("utf8");
+  }
+
+  clusterNamed(x: Exchange, index: number): string {
+    return this.#names?.clusters[index] ?? x.listener?.snapshot.clusters[index]?.plan.name ?? "";
+  }
+
+  strategyNamed(x: Exchange, index: number): string {
+    return this.#names?.strategies[index] ?? x.listener?.snapshot.strategyNames[index] ?? "";
+  }
+
+  /** The calls so far, and the rest. */
+  get steps(): readonly Step[] {
+    return this.#steps;
+  }
+
+  /** A plugin stands in a chain once for each of its configurations. */
+  #useOf(plugin: string, index: number): number {
+    const known = this.#uses.get(plugin) ?? [];
+    if (!known.includes(index)) this.#uses.set(plugin, [...known, index]);
+    const place = known.indexOf(index);
+    return place < 0 ? known.length + 1 : place + 1;
   }
 
   // ── Choices ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -353,6 +449,7 @@ export class Trace {
       cluster: x.clusterName,
       client: x.clientAddress,
       request: this.#request,
+      ...(this.#fetchAnswer === null ? {} : { fetchAnswer: this.#fetchAnswer }),
       steps: this.#steps,
     };
   }
@@ -365,77 +462,4 @@ export class Trace {
     if (this.#steps.length < MAX_STEPS) this.#steps.push(step);
     else this.#cut = true;
   }
-}
-
-/** One call of a hook, while it runs. */
-export class TracedCall {
-  readonly entry: HookStep;
-  readonly #trace: Trace;
-  readonly #began = performance.now();
-  readonly #before: Picture | null;
-  readonly #cluster: number;
-  readonly #strategy: number;
-
-  constructor(trace: Trace, x: Exchange, hook: number, plugin: string) {
-    this.#trace = trace;
-    this.entry = emptyStep(trace.now(), hook, plugin);
-    this.#before = ((SEES_ONLY >>> hook) & 1) === 1 ? null : takePicture(x);
-    this.#cluster = x.chosenCluster;
-    this.#strategy = x.chosenStrategy;
-    if (((BODIES >>> hook) & 1) === 0) return;
-    const piece = hook === HOOK.request_body ? x.requestPiece : x.answerPiece;
-    if (piece !== null) this.entry.body = { before: piece.size, after: piece.size, last: piece.last };
-  }
-
-  /** Whether calls that wait are answered at once. */
-  get instant(): boolean {
-    return this.#trace.instant;
-  }
-
-  count(call: string): void {
-    this.entry.calls[call] = (this.entry.calls[call] ?? 0) + 1;
-  }
-
-  log(level: string, text: string): void {
-    if (this.entry.log.length < MAX_LINES) this.entry.log.push({ level, text: this.#trace.text(text) });
-  }
-
-  /** It ended, by a result or by a failure (null), of which more is told (`Trace.failed`). */
-  leave(x: Exchange, result: number | null, fuel: number): void {
-    const { entry } = this;
-    entry.took = Math.round((performance.now() - this.#began) * 1000);
-    entry.fuel = fuel;
-    entry.result = result === null ? "failed" : describeResult(entry.hook, result);
-    // Of an exchange that has ended meanwhile nothing is there to compare.
-    if (result === null || x.trace !== this.#trace) return;
-    if (this.#before !== null) entry.edits = this.#trace.changes(this.#before, takePicture(x));
-    const { clusters, strategyNames } = x.listener!.snapshot;
-    if (x.chosenCluster >= 0 && x.chosenCluster !== this.#cluster)
-      entry.cluster = clusters[x.chosenCluster]?.plan.name ?? "";
-    if (x.chosenStrategy >= 0 && x.chosenStrategy !== this.#strategy)
-      entry.strategy = strategyNames[x.chosenStrategy] ?? "";
-    if (entry.body === undefined) return;
-    const piece = entry.hook === HOOKS[HOOK.request_body] ? x.requestPiece : x.answerPiece;
-    if (piece !== null) entry.body.after = piece.size;
-  }
-}
-
-function emptyStep(at: number, hook: number, plugin: string): HookStep {
-  return {
-    step: "hook",
-    at,
-    hook: HOOKS[hook]!,
-    plugin,
-    took: 0,
-    fuel: 0,
-    calls: {},
-    result: "unfinished",
-    edits: [],
-    log: [],
-  };
-}
-
-function describeResult(hook: string, result: number): string {
-  if (hook === "pick") return String(result);
-  return Object.entries(RESULT).find(([, value]) => value === result)?.[0] ?? String(result);
 }

@@ -28,6 +28,11 @@ export class TestEndpoints {
     return found;
   }
 
+  /** The one of that address, whether or not the last update told it. */
+  known(address: string): Endpoint {
+    return this.#list.find((endpoint) => endpoint.address === address) ?? this.#place({ address });
+  }
+
   #place({ address, weight = 1, zone = "", inFlight = 0, latency = 0, errorRate = 0 }: EndpointInit): Endpoint {
     let slot = this.#slots.get(address);
     if (slot === undefined) this.#slots.set(address, (slot = this.#slots.size));

@@ -12,6 +12,8 @@ type Tell = Parameters<Fetcher["ask"]>[1];
 export class TestFetcher implements Fetcher {
   readonly #answer: PluginOptions["fetch"];
   readonly #time: TestTime;
+  /** Answers where the test does not. */
+  standIn: FetchAnswer | null = null;
   #error: { readonly thrown: unknown } | null = null;
 
   constructor(answer: PluginOptions["fetch"], time: TestTime) {
@@ -53,9 +55,9 @@ export class TestFetcher implements Fetcher {
 
   async #make(request: FetchRequest): Promise<{ answer: Parameters<Tell>[0]; delay: number }> {
     const seen = readRequest(request);
-    if (this.#answer === undefined)
+    if (this.#answer === undefined && this.standIn === null)
       throw new TypeError(`the plugin sends ${seen.method} ${seen.url}, and plugin() was given no fetch to answer it`);
-    const given = await this.#answer(seen);
+    const given = this.#answer === undefined ? this.standIn : await this.#answer(seen);
     return given === null ? { answer: STATUS.unreachable, delay: 0 } : makeAnswer(given, request.most);
   }
 }

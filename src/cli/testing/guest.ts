@@ -10,6 +10,8 @@ import type {
   HeadersInit,
   PickResult,
   PluginOptions,
+  Replay,
+  ReplayOptions,
   RequestInit,
   RequestResult,
   ResponseInit,
@@ -25,11 +27,14 @@ import { SavedState } from "../../plugin/calls-state.ts";
 import { Exchange } from "../../proxy/exchange.ts";
 import { compare, takePicture } from "../../proxy/picture.ts";
 import { Piece } from "../../proxy/piece.ts";
+import { findFile } from "./caller.ts";
 import { TestEndpoints } from "./endpoints.ts";
 import { answerExchange, makeExchange, makeTrailers, readAnswer, readFields } from "./messages.ts";
 import { readMetric } from "./metrics.ts";
+import { replay } from "./replay.ts";
 import { type Called, Runner } from "./runner.ts";
 import { StoreView } from "./store.ts";
+import { loadTrace } from "./trace-file.ts";
 
 /** A call in two halves, with the hook between them: one that waits is the same but for an `await`. */
 type Prepared<Result> = {
@@ -41,13 +46,15 @@ type Prepared<Result> = {
 export class TestGuest implements Guest {
   readonly hooks: readonly string[];
   readonly #options: PluginOptions;
+  readonly #path: string;
   readonly #runner: Runner;
   readonly #endpoints = new TestEndpoints();
   readonly #exchanges = new WeakMap<RequestResult, Exchange>();
 
   /** @throws PluginError when it does not start. */
-  constructor(module: ModulePlan, options: PluginOptions) {
+  constructor(module: ModulePlan, options: PluginOptions, path: string) {
     this.#options = options;
+    this.#path = path;
     this.#runner = new Runner(module, options);
     this.hooks = HOOKS.filter((_, number) => ((module.info.hooks >>> number) & 1) === 1);
   }
@@ -169,6 +176,13 @@ export class TestGuest implements Guest {
     const saved = new SavedState();
     saved.append(Buffer.from(state), 0, state.length);
     return this.#runner.measure("restore", (instance) => instance.restore(saved)).cost;
+  }
+
+  async replay(trace: string | URL | object, options?: ReplayOptions): Promise<Replay> {
+    const isFile = typeof trace === "string" || trace instanceof URL;
+    const given = isFile ? loadTrace(findFile(trace)) : trace;
+    const parts = { runner: this.#runner, endpoints: this.#endpoints, options: this.#options, hooks: this.hooks };
+    return replay({ ...parts, path: this.#path }, given, options);
   }
 
   metric(name: string, labels: Readonly<Record<string, string>> = {}): number {

@@ -1,14 +1,12 @@
 /** `sluice/test`: what a test of a plugin imports (sdk/test.js, sdk/test.d.ts). */
 import { readFile } from "node:fs/promises";
-import { dirname, relative, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
-import { getCallSites } from "node:util";
 import type * as kit from "../../../sdk/test.js";
 import { checkSettings } from "../../config/plugin-schema.ts";
 import { parseTree } from "../../config/tree.ts";
 import { buildModule, buildModuleAside, type ModulePlan } from "../../plugin/build.ts";
 import { decodeSourceMap } from "../../plugin/source-map.ts";
 import { compile, formatProblem } from "../compile.ts";
+import { findFile } from "./caller.ts";
 import { TestGuest } from "./guest.ts";
 import { loadHelpers } from "./helpers.ts";
 import { DEFAULT_MEMORY } from "./load.ts";
@@ -20,7 +18,7 @@ export const plugin: typeof kit.plugin = async (file, options = {}) => {
   const memory = options.limits?.memory ?? DEFAULT_MEMORY;
   const module = await build(path, memory);
   checkConfig(module, options.config);
-  return new TestGuest(module, options);
+  return new TestGuest(module, options, path);
 };
 
 export const helpers: typeof kit.helpers = async (file) => loadHelpers(findFile(file));
@@ -40,14 +38,4 @@ function checkConfig({ info }: ModulePlan, config: unknown): void {
   const problems = checkSettings(info.configSchema, tree === null ? undefined : { value: config, tree }, at);
   const lines = problems.map(({ path, message }) => `config${path === "" ? "" : `.${path}`}: ${message}`);
   if (lines.length > 0) throw new Error(lines.join("\n"));
-}
-
-/** A relative path is relative to the file whose code has called: the first on the stack that is not the kit's. */
-function findFile(file: string | URL): string {
-  if (file instanceof URL) return fileURLToPath(file);
-  const caller = getCallSites()
-    .map(({ scriptName }) => scriptName)
-    .find((name) => name !== "" && !name.startsWith("node:") && name !== import.meta.url);
-  const directory = caller === undefined ? "" : dirname(caller.startsWith("file:") ? fileURLToPath(caller) : caller);
-  return relative("", resolve(directory, file));
 }

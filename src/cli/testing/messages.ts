@@ -64,7 +64,8 @@ function writeFields(headers: HeadersInit = {}): [name: string, value: string][]
   );
 }
 
-function fill(
+/** @throws TypeError when no client or endpoint can send it. */
+export function fill(
   start: string,
   fields: readonly (readonly [string, string])[],
   head: Head,

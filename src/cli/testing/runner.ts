@@ -1,5 +1,5 @@
 /** Runs the hooks of a plugin under test, measures each, and throws how it fails. */
-import type { Cost, PluginOptions, RequestResult } from "../../../sdk/test.js";
+import type { Cost, FetchAnswer, PluginOptions, RequestResult } from "../../../sdk/test.js";
 import { PLUGIN_CELLS } from "../../observe/series.ts";
 import { FUEL, HOOK, type Hook, WAITING_HOOKS } from "../../plugin/abi.ts";
 import type { ModulePlan } from "../../plugin/build.ts";
@@ -48,6 +48,7 @@ export class Runner {
   readonly #options: PluginOptions;
   readonly #time = new TestTime();
   readonly #fetcher: TestFetcher;
+  #clock: () => number;
   cells = new Float64Array(PLUGIN_CELLS.size);
   /** What it has defined; null while that is found out. */
   metrics: readonly MetricPlan[] | null = null;
@@ -63,6 +64,7 @@ export class Runner {
   constructor(module: ModulePlan, options: PluginOptions) {
     this.#module = module;
     this.#options = options;
+    this.#clock = options.now ?? Date.now;
     this.#fetcher = new TestFetcher(options.fetch, this.#time);
     this.#start();
     const { plans, size } = placeMetrics(this.#set.defined()[0] ?? []);
@@ -74,7 +76,23 @@ export class Runner {
   }
 
   /** Milliseconds since 1970; what was waited for has passed. */
-  readonly now = (): number => (this.#options.now?.() ?? Date.now()) + this.#time.elapsed;
+  readonly now = (): number => this.#clock() + this.#time.elapsed;
+
+  /** Makes it that time now, unless the test has a clock of its own. */
+  setTime(milliseconds: number): void {
+    const begun = milliseconds - this.#time.elapsed;
+    this.#clock = this.#options.now ?? (() => begun);
+  }
+
+  /** The real time again, unless the test has a clock of its own. */
+  resetTime(): void {
+    this.#clock = this.#options.now ?? Date.now;
+  }
+
+  /** What answers the plugin's requests where the test does not. */
+  set standIn(answer: FetchAnswer | null) {
+    this.#fetcher.standIn = answer;
+  }
 
   call(hook: Hook, exchange: Exchange): Called {
     const { result, cost } = this.measure(hook, (instance) => instance.call(HOOK[hook], exchange));
