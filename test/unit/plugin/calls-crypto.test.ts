@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { constants, createHash, createHmac, generateKeyPairSync, type KeyObject, sign } from "node:crypto";
+import nodeCrypto, { constants, createHash, createHmac, generateKeyPairSync, type KeyObject, sign } from "node:crypto";
+import { syncBuiltinESMExports } from "node:module";
 import { beforeEach, describe, test } from "node:test";
 import fc from "fast-check";
 import { CRYPTO_FUEL, DIGEST, LIMIT, SIGNATURE, STATUS } from "../../../src/plugin/abi.ts";
@@ -98,6 +99,22 @@ test("equal compares bytes, and texts of different lengths are not equal", () =>
   assert.equal(equal("secret", "secret "), 0);
   assert.equal(equal("", ""), 1);
   assert.equal(equal("", "a"), 0);
+});
+
+test("equal takes the same time wherever two secrets of one length differ", (t) => {
+  const compare = t.mock.method(nodeCrypto, "timingSafeEqual");
+  syncBuiltinESMExports();
+  t.after(() => {
+    compare.mock.restore();
+    syncBuiltinESMExports();
+  });
+  const pairs = [
+    ["secret", "secret"],
+    ["secret", "Secret"],
+    ["secret", "secreT"],
+  ] as const;
+  for (const [a, b] of pairs) crypto.equal(KEY_AT, put(KEY_AT, a), DATA_AT, put(DATA_AT, b));
+  assert.equal(compare.mock.callCount(), pairs.length);
 });
 
 test("random bytes fill the range and nothing else, up to their limit", () => {

@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { HOOK } from "../../../src/plugin/abi.ts";
+import { buildModule, type ModulePlan } from "../../../src/plugin/build.ts";
 import { OUTCOME } from "../../../src/plugin/host.ts";
 import type { Exchange } from "../../../src/proxy/exchange.ts";
 import { until } from "../../e2e/program.ts";
-import { buildFixture, makeExchange, planOf, TestHost } from "./kit.ts";
+import { buildFixture, compileWat, MEMORY, makeExchange, makeView, planOf, TestHost } from "./kit.ts";
 
 /** Gives up what the exchange waits for, as the corridor does when it ends. */
 function giveUp(exchange: Exchange): void {
@@ -57,4 +58,51 @@ test("guests that fail in calls which may wait are made again within what restar
     await until(() => host.resumed.length === at + 1, "it failed");
   }
   assert.ok(host.refused("response_body") > 0);
+});
+
+/** Each of its other hooks traps in a guest that is suspended in `request_head`. */
+function alone(more = ""): ModulePlan {
+  const others = ["response_head", "request_trailers", "outcome", "log", "update", "pick", "tick", "save", "restore"];
+  const text = `(module
+    (import "sluice:wait/1" "sleep" (func $sleep (param i32) (result i32)))
+    (import "sluice:core/1" "state_put" (func $put (param i32 i32) (result i32)))
+    (memory (export "memory") 1)
+    (global $suspended (mut i32) (i32.const 0))
+    (func (export "sluice_abi") (result i32) i32.const 1)
+    (func (export "request_head") (param i32 i32) (result i32)
+      (if (global.get $suspended) (then unreachable))
+      (global.set $suspended (i32.const 1))
+      (drop (call $sleep (i32.const 3600000)))
+      (global.set $suspended (i32.const 0))
+      i32.const 0)
+    (func $other (param i32 i32) (result i32)
+      (drop (call $put (i32.const 0) (i32.const 4)))
+      (if (global.get $suspended) (then unreachable))
+      i32.const 0)
+    ${others.map((hook) => `(export "${hook}" (func $other))`).join(" ")} ${more})`;
+  return buildModule(compileWat(text), { memory: MEMORY });
+}
+
+test("nothing enters a suspended guest: no other request, not log, tick, a pick, save or restore", async () => {
+  const host = new TestHost();
+  const plan = (key: string) => planOf({ key, guests: 8, time: 3_600_000 });
+  const set = host.prepare([alone()], [plan("first")]);
+  set.commit();
+  const instance = set.instances[0]!;
+  const suspended = [makeExchange(), makeExchange()];
+  for (const exchange of suspended) assert.equal(instance.call(HOOK.request_head, exchange), OUTCOME.waiting);
+  for (const hook of ["log", "outcome", "request_trailers"] as const)
+    assert.equal(instance.call(HOOK[hook], suspended[0]!), OUTCOME.continue, hook);
+  assert.equal(instance.update(makeView(1)), true);
+  assert.equal(instance.pick(suspended[0]!, makeView(1)), 0);
+  assert.equal(instance.call(HOOK.response_head, makeExchange()), OUTCOME.waiting);
+  host.time += 2000;
+  host.host.tick();
+  await until(() => host.resumed.length === 1 && !instance.isTicking, "those that do not sleep have ended");
+  assert.equal(host.resumed[0]!.outcome, OUTCOME.continue);
+  // The next version's guest is handed what the first one's has saved.
+  host.prepare([alone('(export "other" (func $other))')], [plan("second")]).commit();
+  for (const hook of ["log", "tick", "save", "restore"] as const) assert.equal(host.calls(hook), 1, hook);
+  assert.deepEqual(host.lines, []);
+  for (const exchange of suspended) giveUp(exchange);
 });
