@@ -40,7 +40,8 @@ export function onRequest(req: Request): void {
   } else if (req.pathStartsWith("/origin")) {
     const answer = new Fetch(origin + "/keys?a=1").header("x-from", "sluice").send();
     req.respond(200, answer.status.toString() + " " + (answer.header("content-type") || "") + " " + answer.text());
-  } else if (req.pathStartsWith("/denied")) new Fetch("https://elsewhere.example/").send();
+  } else if (req.pathStartsWith("/leave/")) new Fetch(req.pathIs("/leave/origin") ? origin : "cluster:auth").timeout(3600000).send();
+  else if (req.pathStartsWith("/denied")) new Fetch("https://elsewhere.example/").send();
   else if (req.pathStartsWith("/hold")) req.hold();
   served++;
   req.headers.set("x-served", served.toString());
@@ -227,6 +228,22 @@ testInEachMode("a client that leaves ends what was waited for on its behalf: no 
   }
   await until(async () => (await guests(sluice)) === before, "no guest is left");
   assert.equal((await exchange(t, sluice.port, get("/quick"))).status, 200);
+  assert.equal(await sluice.metric("sluice_plugin_failures_total"), 0);
+});
+
+testInUsualMode("a client that leaves takes back what its plugin has asked others for", async (t) => {
+  const [upstream, silent] = [await startUpstream(t), await startRawUpstream(t)];
+  const origin = `http://127.0.0.1:${silent.port}`;
+  const sluice = await start(t, { port: upstream.port, auth: silent.port, origin, limits: "time: 1h" });
+  for (const [at, path] of ["/leave/cluster", "/leave/origin"].entries()) {
+    const client = await connectTo(t, sluice.port);
+    client.send(get(path));
+    const peer = await silent.connection(at);
+    await peer.head();
+    client.socket.destroy();
+    await peer.closed;
+  }
+  await until(async () => (await guests(sluice)) === 3, "no guest is left");
   assert.equal(await sluice.metric("sluice_plugin_failures_total"), 0);
 });
 
