@@ -191,6 +191,25 @@ test("failures beyond what restarts may cost quarantine a plugin; it heals when 
   assert.equal(host.lines.at(-1)!.fields.refused, 7);
 });
 
+test("a plugin whose configurations are all quarantined is told of once, and healed when the last of them is", () => {
+  const host = new TestHost();
+  const plans = [planOf({ key: "a", plugin: "auth" }), planOf({ key: "b", plugin: "auth" })];
+  const [one, other] = host.prepare([buildFixture("moody")], plans).instances;
+  exhaust(one!);
+  exhaust(other!);
+  const told = () => host.lines.map(({ message }) => message).filter((message) => message.includes("quarantined"));
+  assert.deepEqual(told(), ["plugin auth is quarantined: unreachable"]);
+  host.time += RECOVERY.quiet / 2;
+  const heal = (instance: Instance) => {
+    for (let i = 0; i < RECOVERY.passes; i++) instance.call(HOOK.request_head, makeExchange());
+  };
+  heal(one!);
+  assert.equal(host.news.at(-1)!.quarantined, true);
+  heal(other!);
+  assert.deepEqual(told().slice(1), ["plugin auth is quarantined no more: its calls succeed"]);
+  assert.equal(host.news.at(-1)!.quarantined, false);
+});
+
 test("under `skip` a quarantined plugin is gone round, and a strategy's picks are native", () => {
   const host = new TestHost();
   const instance = host.load("moody", { onFailure: "skip" });

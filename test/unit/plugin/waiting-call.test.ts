@@ -2,6 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { HOOK } from "../../../src/plugin/abi.ts";
 import { buildModule, type ModulePlan } from "../../../src/plugin/build.ts";
+import { Fault } from "../../../src/plugin/fault.ts";
+import { Guest } from "../../../src/plugin/guest.ts";
 import { OUTCOME } from "../../../src/plugin/host.ts";
 import type { Exchange } from "../../../src/proxy/exchange.ts";
 import { until } from "../../e2e/program.ts";
@@ -105,4 +107,20 @@ test("nothing enters a suspended guest: no other request, not log, tick, a pick,
   for (const hook of ["log", "tick", "save", "restore"] as const) assert.equal(host.calls(hook), 1, hook);
   assert.deepEqual(host.lines, []);
   for (const exchange of suspended) giveUp(exchange);
+});
+
+test("a guest that is suspended, or has failed, refuses to be entered", async () => {
+  const module = alone();
+  const instance = new TestHost().prepare([module], [planOf()]).instances[0]!;
+  const guest = new Guest(module, Date.now);
+  guest.start(instance);
+  const run = () => guest.run(HOOK.log, 1, 1000, instance, null, null);
+  const wait = () => guest.runWaiting(HOOK.request_head, 1, 1000, instance, null);
+  assert.equal(run(), 0);
+  const suspended = wait();
+  assert.throws(run, /the guest was entered while it runs/);
+  await assert.rejects(wait(), /the guest was entered while it runs/);
+  guest.context.abort(new Fault("timeout", "for the test"));
+  await assert.rejects(suspended, /for the test/);
+  assert.throws(run, /the guest was entered .*after it failed/);
 });
