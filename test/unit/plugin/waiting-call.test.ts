@@ -7,7 +7,7 @@ import { Guest } from "../../../src/plugin/guest.ts";
 import { OUTCOME } from "../../../src/plugin/host.ts";
 import type { Exchange } from "../../../src/proxy/exchange.ts";
 import { until } from "../../e2e/program.ts";
-import { buildFixture, compileWat, MEMORY, makeExchange, makeView, planOf, TestHost } from "./kit.ts";
+import { buildFixture, compileWat, fieldsOf, MEMORY, makeExchange, makeView, planOf, TestHost } from "./kit.ts";
 
 /** Gives up what the exchange waits for, as the corridor does when it ends. */
 function giveUp(exchange: Exchange): void {
@@ -74,7 +74,7 @@ function alone(more = ""): ModulePlan {
     (func (export "request_head") (param i32 i32) (result i32)
       (if (global.get $suspended) (then unreachable))
       (global.set $suspended (i32.const 1))
-      (drop (call $sleep (i32.const 3600000)))
+      (drop (call $sleep (i32.const 30000)))
       (global.set $suspended (i32.const 0))
       i32.const 0)
     (func $other (param i32 i32) (result i32)
@@ -87,7 +87,7 @@ function alone(more = ""): ModulePlan {
 
 test("nothing enters a suspended guest: no other request, not log, tick, a pick, save or restore", async () => {
   const host = new TestHost();
-  const plan = (key: string) => planOf({ key, guests: 8, time: 3_600_000 });
+  const plan = (key: string) => planOf({ key, guests: 8, time: 60_000 });
   const set = host.prepare([alone()], [plan("first")]);
   set.commit();
   const instance = set.instances[0]!;
@@ -123,4 +123,43 @@ test("a guest that is suspended, or has failed, refuses to be entered", async ()
   guest.context.abort(new Fault("timeout", "for the test"));
   await assert.rejects(suspended, /for the test/);
   assert.throws(run, /the guest was entered .*after it failed/);
+});
+
+/** Changes the head of the request and keeps a value, and then sleeps; what comes behind that is `after`. */
+function edits(after: string): ModulePlan {
+  const text = `(module
+    (import "sluice:wait/1" "sleep" (func $sleep (param i32) (result i32)))
+    (import "sluice:core/1" "header_set" (func $set (param i32 i32 i32 i32 i32) (result i32)))
+    (import "sluice:core/1" "exchange_set" (func $keep (param i32 i32 i32 i32) (result i32)))
+    (memory (export "memory") 1)
+    (data (i32.const 0) "x-a")
+    (func (export "sluice_abi") (result i32) i32.const 1)
+    (func (export "request_head") (param i32 i32) (result i32)
+      (drop (call $set (i32.const 0) (i32.const 0) (i32.const 3) (i32.const 0) (i32.const 3)))
+      (drop (call $keep (i32.const 0) (i32.const 3) (i32.const 0) (i32.const 3)))
+      (drop (call $sleep (i32.const 1)))
+      ${after}
+      i32.const 0))`;
+  return buildModule(compileWat(text), { memory: MEMORY });
+}
+
+test("what was changed before a wait stays when the call ends well, and goes when it fails or is given up", async () => {
+  for (const [after, onFailure, isGivenUp, stays] of [
+    ["", "reject", false, true],
+    ["unreachable", "reject", false, false],
+    ["unreachable", "skip", false, false],
+    ["", "reject", true, false],
+  ] as const) {
+    const host = new TestHost();
+    const instance = host.prepare([edits(after)], [planOf({ onFailure })]).instances[0]!;
+    const exchange = makeExchange();
+    const before = fieldsOf(exchange.request);
+    assert.equal(instance.call(HOOK.request_head, exchange), OUTCOME.waiting);
+    assert.notDeepEqual(fieldsOf(exchange.request), before);
+    if (isGivenUp) giveUp(exchange);
+    else await until(() => host.resumed.length === 1, "it has ended");
+    const what = `${after} ${onFailure} ${isGivenUp}`;
+    assert.equal(JSON.stringify(fieldsOf(exchange.request)) === JSON.stringify(before), !stays, what);
+    assert.equal(exchange.values?.size ?? 0, stays ? 1 : 0, what);
+  }
 });
