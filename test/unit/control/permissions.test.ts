@@ -7,7 +7,7 @@ import { IMPORTS } from "../../../src/plugin/abi.ts";
 const at = { file: "s.yaml", line: 3, column: 5, path: "plugins.p.allow" };
 const NOTHING: PluginConfig["allow"] = {
   at,
-  clusters: undefined,
+
   clock: "coarse",
   headers: { hide: [] },
   kv: [],
