@@ -75,6 +75,14 @@ describe("hashes", () => {
     assert.throws(() => crypto.digest(DIGEST.sha256, DATA_AT, 65_536, OUT, 64), /fuel/);
   });
 
+  test("with a key cost by the length of both", () => {
+    crypto.hmac(DIGEST.sha256, KEY_AT, 1024, DATA_AT, 65_536, OUT, 64);
+    const bytes = 1024 + 65_536;
+    assert.equal(taken, 10 + bytes / 64 + CRYPTO_FUEL.hmac + bytes / CRYPTO_FUEL.bytesPerUnit);
+    context.charge = () => -1;
+    assert.throws(() => crypto.hmac(DIGEST.sha256, KEY_AT, 1, DATA_AT, 65_536, OUT, 64), /fuel/);
+  });
+
   test("a range outside of memory ends the guest", () => {
     const end = PAGES * 65_536;
     const calls: (() => number)[] = [

@@ -18,12 +18,13 @@ import { HiddenNames } from "../../../src/plugin/hidden-names.ts";
 import { makeImports } from "../../../src/plugin/hostcalls.ts";
 import { PluginMetrics } from "../../../src/plugin/metrics.ts";
 import type { Exchange } from "../../../src/proxy/exchange.ts";
+import { Piece } from "../../../src/proxy/piece.ts";
 import { addField, fieldsOf, makeExchange, makeView } from "./kit.ts";
 
 const NAME_AT = 1024;
 const VALUE_AT = 8192;
 const OUT = 262_144;
-const PAGES = 16;
+const PAGES = 64;
 
 let context: CallContext;
 let exchange: Exchange;
@@ -637,6 +638,28 @@ test("a shared value is set by whom the configuration lets, read by all, and dro
   assert.equal(read("user"), STATUS.notHere);
 });
 
+test("what a plugin puts in a body's place, or adds to it, is bounded by its limit", () => {
+  const limit = configuration.bodyLimit;
+  const piece = new Piece();
+  exchange.requestPiece = piece;
+  enter("request_body");
+  const begin = (size: number) => piece.set(Buffer.alloc(size, 1), 0, size, false);
+  begin(10);
+  assert.equal(core.body_replace(0, limit + 1), STATUS.tooLarge);
+  assert.equal(piece.size, 10);
+  assert.equal(core.body_replace(0, limit), STATUS.ok);
+  assert.equal(piece.size, limit);
+  // A piece that came may be larger: it is what is added that counts, however small the bits.
+  for (const size of [0, 10, 5 * limit]) {
+    begin(size);
+    assert.equal(core.body_append(0, limit - 1), STATUS.ok);
+    assert.equal(core.body_append(0, 2), STATUS.tooLarge);
+    assert.equal(core.body_append(0, 1), STATUS.ok);
+    assert.equal(core.body_append(0, 1), STATUS.tooLarge);
+    assert.equal(piece.size, size + limit);
+  }
+});
+
 test("a request of a plugin's own is one request, to one target, or none", () => {
   const { fetch } = makeImports(context)["sluice:fetch/1"];
   const asked: string[] = [];
@@ -681,4 +704,23 @@ test("a request of a plugin's own is one request, to one target, or none", () =>
   ] as const)
     assert.equal(ask(method, url, fields), STATUS.invalid, `${method} ${url} ${fields}`);
   assert.equal(asked.length, 2);
+
+  const sized = (url: number, fields: number, body: number, timeout: number, most: number): unknown => {
+    context.begin(HOOK.request_head, exchange, null, { ...configuration, fetcher, mayFetch: () => true });
+    context.memory.bytes.fill("a", 0, 3 * 1024 * 1024);
+    put(0, "GET");
+    put(1024, "cluster:app/");
+    put(16_384, "x: ");
+    put(16_384 + fields - 2, "\r\n");
+    return fetch(0, 3, 1024, url, 16_384, fields, 65_536, body, timeout, most);
+  };
+  const { fetchUrl, fetchHead, fetchBody, fetchAnswer } = LIMIT;
+  assert.ok(sized(fetchUrl, fetchHead, fetchBody, 1, fetchAnswer) instanceof Promise);
+  assert.equal(sized(fetchUrl + 1, 6, 0, 1, 1), STATUS.tooLarge);
+  assert.equal(sized(12, fetchHead + 1, 0, 1, 1), STATUS.tooLarge);
+  assert.equal(sized(12, 6, fetchBody + 1, 1, 1), STATUS.tooLarge);
+  assert.equal(sized(12, 6, 0, -1, 1), STATUS.invalid);
+  assert.equal(sized(12, 6, 0, 1, fetchAnswer + 1), STATUS.invalid);
+  assert.equal(sized(12, 6, 0, 1, -1), STATUS.invalid);
+  assert.equal(asked.length, 3);
 });
