@@ -11,6 +11,7 @@ import { compile } from "../../src/cli/compile.ts";
 import { connectTo, exchange, startRawUpstream, startUpstream } from "./peers.ts";
 import {
   atEnd,
+  bounded,
   type LiveTest,
   type Program,
   startSluice,
@@ -241,7 +242,8 @@ testInUsualMode("a client that leaves takes back what its plugin has asked other
     const peer = await silent.connection(at);
     await peer.head();
     client.socket.destroy();
-    await peer.closed;
+    // Sooner than the time that an endpoint has to answer.
+    await bounded(peer.closed, "its end", 10_000);
   }
   await until(async () => (await guests(sluice)) === 3, "no guest is left");
   assert.equal(await sluice.metric("sluice_plugin_failures_total"), 0);
