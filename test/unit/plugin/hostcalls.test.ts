@@ -597,6 +597,62 @@ test("what a host call costs is taken from the guest's fuel", () => {
   );
 });
 
+test("a path into the configuration is paid for by the keys that it may begin with, at each level", () => {
+  const deep = (levels: number): unknown => (levels === 0 ? 1 : { a: deep(levels - 1), b: 2 });
+  const dots = "a.".repeat(512);
+  for (const [config, least] of [
+    [{ b: 1 }, 512 * 4],
+    [deep(60), 60 * 400 * 4],
+  ] as const) {
+    for (const call of ["config_get", "config_kind", "config_count", "config_key"] as const) {
+      let taken = 0;
+      context.charge = (units) => 1e9 - (taken += units);
+      context.begin(HOOK.request_head, exchange, null, { ...configuration, config });
+      core[call](NAME_AT, put(NAME_AT, dots), 0, OUT, 100);
+      taken += context.debt;
+      assert.ok(taken >= least, `${call}: ${taken}, expected ${least}`);
+    }
+  }
+  context.charge = () => -1;
+  context.begin(HOOK.request_head, exchange, null, { ...configuration, config: deep(60) });
+  assert.throws(() => core.config_kind(NAME_AT, put(NAME_AT, dots)), { reason: "fuel" });
+});
+
+test("an attribute that is checked byte by byte is paid for by its bytes", () => {
+  const path = `/${"%41".repeat(2000)}`;
+  for (const id of ["path", "target", "query"] as const) {
+    const before = context.debt;
+    assert.equal(setAttribute(id, path), STATUS.ok);
+    assert.ok(context.debt - before >= path.length / 8, `${id}: ${context.debt - before}`);
+  }
+});
+
+test("defining a metric costs fuel for what it takes, however many there are already", () => {
+  const { metric_define } = makeImports(context)["sluice:metrics/1"];
+  const plans = Array.from({ length: LIMIT.metrics }, (_, cells) => {
+    return { kind: 0, name: `m${cells}`, help: "", labels: [["label", "v".repeat(200)] as const], buckets: [], cells };
+  });
+  const define = (name: string) => metric_define(0, NAME_AT, put(NAME_AT, name), 0, 0, 0, 0, 0, 0);
+  for (const onTrial of [false, true]) {
+    const timeOf = (count: number): number => {
+      const known = plans.slice(0, count);
+      const metrics = new PluginMetrics(onTrial ? null : known, new Float64Array(100));
+      context.begin(STARTING, null, null, { ...configuration, metrics });
+      if (onTrial) for (const plan of known) metrics.define(plan);
+      let taken = 0;
+      context.charge = (units) => 1e9 - (taken += units);
+      const began = performance.now();
+      for (let i = 0; i < 5000; i++) define("other");
+      const took = performance.now() - began;
+      assert.ok(taken >= 5000 * 100, `${taken}`);
+      return took;
+    };
+    timeOf(1);
+    const [one, many] = [timeOf(1), timeOf(LIMIT.metrics - 1)];
+    assert.ok(many < 15 * one, `${many} ms beside ${LIMIT.metrics} others, ${one} ms beside one`);
+  }
+});
+
 test("looking through a large head costs more", () => {
   for (let i = 0; i < 400; i++) addField(exchange.request, `${"n".repeat(200)}${1000 + i}`, "v");
   const name = `${"n".repeat(200)}9999`;
