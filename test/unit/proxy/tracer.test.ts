@@ -26,3 +26,14 @@ test("how long a token is compared tells nothing of it: always all bytes of two 
     assert.deepEqual(lengths, [32, 32], value);
   }
 });
+
+test("without a token in the configuration no field is one, an empty one neither", () => {
+  assert.equal(makeTracer({ ...plan, token: "" }), null);
+  const tracer = makeTracer({ ...plan, token: "", sample: Number.MIN_VALUE })!;
+  for (const value of ["", TOKEN]) {
+    const x = makeExchange({ headers: { "x-sluice-debug": value } });
+    tracer.consider(x);
+    assert.equal(x.trace, null);
+    assert.equal(x.request.get("x-sluice-debug"), value);
+  }
+});
