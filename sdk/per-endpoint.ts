@@ -43,10 +43,12 @@ export class PerEndpoint<T> extends Kept {
     if (row >= 0) unchecked((this.values[row] = value));
   }
 
+  /** For the SDK, which keeps the rows: room for more endpoints. */
   grow(capacity: i32): void {
     this.values = grown<T>(this.values, capacity);
   }
 
+  /** For the SDK: that row goes to another endpoint. */
   clear(row: i32): void {
     unchecked((this.values[row] = this.initial));
   }

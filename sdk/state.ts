@@ -21,16 +21,19 @@ export class State {
     return remaining(state_get(this.at, VALUE, 0));
   }
 
+  /** In 4 bytes. */
   writeI32(value: i32): void {
     store<i32>(VALUE, value);
     put(VALUE, 4);
   }
 
+  /** In 8 bytes. */
   writeI64(value: i64): void {
     store<i64>(VALUE, value);
     put(VALUE, 8);
   }
 
+  /** In 8 bytes, to the last bit. */
   writeF64(value: f64): void {
     store<f64>(VALUE, value);
     put(VALUE, 8);
@@ -53,20 +56,24 @@ export class State {
     return load<i32>(VALUE);
   }
 
+  /** What `writeI64` wrote. */
   readI64(): i64 {
     this.take(VALUE, 8);
     return load<i64>(VALUE);
   }
 
+  /** What `writeF64` wrote. */
   readF64(): f64 {
     this.take(VALUE, 8);
     return load<f64>(VALUE);
   }
 
+  /** What `writeText` wrote; what is no UTF-8 is replaced. */
   readText(): string {
     return fromUtf8(this.readBytes());
   }
 
+  /** What `writeBytes` wrote. */
   readBytes(): Bytes {
     const length = this.readI32();
     if (length < 0 || length > this.left) ended(length, this.left);

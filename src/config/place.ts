@@ -14,8 +14,8 @@ export type Problem = Place & { readonly message: string };
 /** `file:line:col: path.to.key: what is wrong, what was expected`. */
 export function formatProblem(problem: Problem): string {
   const path = problem.path === "" ? "" : `${problem.path}: `;
-  // A plugin's stack comes in lines: a problem is one.
-  const message = problem.message.replace(/\s*\n\s*/g, ", ");
+  // A plugin's stack comes in lines: a problem is one. What else it says may be written to a terminal.
+  const message = problem.message.replace(/\s*\n\s*/g, ", ").replace(/\p{Cc}/gu, "?");
   return `${problem.file}:${problem.line}:${problem.column}: ${path}${message}`;
 }
 

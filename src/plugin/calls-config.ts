@@ -5,14 +5,18 @@ import type { CallContext } from "./call-context.ts";
 /** What `config_kind` answers. */
 export const CONFIG_KIND = { absent: 0, null: 1, boolean: 2, number: 3, string: 4, list: 5, map: 6 } as const;
 
+/** What looking for a key costs beside its length, as bytes looked at. */
+const PER_KEY = 64;
+
 export function makeConfigCalls(context: CallContext) {
   const { memory } = context;
+  const pay = (bytes: number): void => context.spend(PER_KEY + bytes);
   /** The node at a path; undefined when it is not there, `notHere` when no configuration is. */
   const find = (path: number, length: number): unknown => {
     context.enter(length >>> 0);
     memory.check(path, length);
     if (context.configuration === null || length >>> 0 > LIMIT.configPath) return undefined;
-    return resolvePath(context.configuration.config, memory.takeUtf8(path, length));
+    return resolvePath(context.configuration.config, memory.takeUtf8(path, length), pay);
   };
   const missing = () => (context.configuration === null ? STATUS.notHere : STATUS.absent);
 
@@ -67,16 +71,21 @@ function kindOf(node: unknown): number {
   }
 }
 
-/** `rules.0.name`. A key that holds dots is found too: at each map the longest key that leads on is taken. */
-export function resolvePath(node: unknown, path: string): unknown {
+/**
+ * `rules.0.name`. A key that holds dots is found too: at each map the longest key that leads on is taken. Each that is
+ * looked for is paid for: of a path that is all dots, and at each level of a deep map, there are many.
+ */
+export function resolvePath(node: unknown, path: string, pay: (bytes: number) => void): unknown {
   if (path === "") return node;
   if (typeof node !== "object" || node === null) return undefined;
+  pay(path.length);
   if (Object.hasOwn(node, path) && !(Array.isArray(node) && path === "length"))
     return (node as Record<string, unknown>)[path];
   for (let dot = path.lastIndexOf("."); dot > 0; dot = path.lastIndexOf(".", dot - 1)) {
+    pay(dot);
     const key = path.slice(0, dot);
     if (!Object.hasOwn(node, key)) continue;
-    const found = resolvePath((node as Record<string, unknown>)[key], path.slice(dot + 1));
+    const found = resolvePath((node as Record<string, unknown>)[key], path.slice(dot + 1), pay);
     if (found !== undefined) return found;
   }
   return undefined;

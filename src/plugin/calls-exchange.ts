@@ -33,6 +33,8 @@ export function makeExchangeCalls(context: CallContext) {
     attribute_set(id: number, pointer: number, length: number): number {
       context.enter(length >>> 0);
       const start = memory.check(pointer, length);
+      // A path is checked and normalised byte by byte.
+      context.spend((length >>> 0) * 8);
       return context.leave(setAttribute(context, id, start, start + (length >>> 0)));
     },
 

@@ -10,6 +10,8 @@ const NAME = /^(?!__)[A-Za-z_][A-Za-z0-9_]*$/;
 const RESERVED_METRIC = /^(sluice|process|nodejs)_/;
 const RESERVED_LABELS: readonly string[] = ["plugin", "le", "quantile"];
 const FLOAT_BYTES = 8;
+/** What checking and comparing a definition costs, as bytes looked at. */
+const DEFINE = 100 * 64;
 const LAST_KIND = METRIC.latest;
 
 export function makeMetricCalls(context: CallContext) {
@@ -36,6 +38,7 @@ export function makeMetricCalls(context: CallContext) {
       const bounds = takeBounds(context, buckets, bucketsLength);
       const { configuration } = context;
       if (configuration === null || !context.isStarting) return context.leave(STATUS.notHere);
+      context.spend(DEFINE);
       const definition = makeDefinition(kind, texts, bounds);
       return context.leave(typeof definition === "number" ? definition : configuration.metrics.define(definition));
     },

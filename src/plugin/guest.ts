@@ -150,8 +150,11 @@ export class Guest {
   }
 }
 
-/** `at name (wasm://wasm/1a2b:wasm-function[3]:0x264)`; the name is missing where the module has none. */
-const FRAME = /^\s*at (?:(.+?) \()?wasm:\/\/wasm\/[^\n]*?:?wasm-function\[(\d+)\]:(0x[0-9a-f]+)\)?$/gm;
+/**
+ * `at name (wasm://wasm/1a2b:wasm-function[3]:0x264)`; the name is missing where the module has none. The module says the
+ * name: a hundred thousand line feeds, if it likes, over which `\s*` would go again and again.
+ */
+const FRAME = /^[ \t]*at (?:(.+?) \()?wasm:\/\/wasm\/[^\n]*?:?wasm-function\[(\d+)\]:(0x[0-9a-f]+)\)?$/gm;
 
 /** JavaScript Promise Integration, which the types of the platform do not know yet. */
 const jspi = WebAssembly as unknown as {

@@ -20,24 +20,27 @@ export class PluginMetrics {
   /** What was defined on trial: the main thread gives it cells, and posts it to the threads. */
   readonly defined: MetricDefinition[] = [];
   readonly #byId: Map<number, MetricPlan> | null;
+  /** The number of each definition, by its identity. */
+  readonly #ids: Map<string, number>;
   readonly #cells: Float64Array;
 
   /** `plans`: what may be defined; null on trial, where all may, and nothing is counted. */
   constructor(plans: readonly MetricPlan[] | null, cells: Float64Array) {
     this.#byId = plans === null ? null : new Map(plans.map((plan) => [plan.cells, plan]));
+    this.#ids = new Map(plans?.map((plan) => [identityOf(plan), plan.cells]));
     this.#cells = cells;
   }
 
   /** A number for the metric, from 0; `absent` when it was not defined on trial, `tooLarge` when there are too many. */
   define(definition: MetricDefinition): number {
     const identity = identityOf(definition);
-    if (this.#byId !== null) {
-      for (const [id, plan] of this.#byId) if (identityOf(plan) === identity) return id;
-      return STATUS.absent;
-    }
-    const known = this.defined.findIndex((other) => identityOf(other) === identity);
-    if (known >= 0) return known;
-    return this.defined.length < LIMIT.metrics ? this.defined.push(definition) - 1 : STATUS.tooLarge;
+    const known = this.#ids.get(identity);
+    if (known !== undefined) return known;
+    if (this.#byId !== null) return STATUS.absent;
+    if (this.defined.length >= LIMIT.metrics) return STATUS.tooLarge;
+    const id = this.defined.push(definition) - 1;
+    this.#ids.set(identity, id);
+    return id;
   }
 
   /** To a counter, which only goes up, or to this thread's part of a gauge. */

@@ -29,8 +29,10 @@ export class Overlay implements KeyValue {
   }
 
   set(operation: Operation): number {
-    this.#taken.add(nameOf(operation));
-    return this.#own.set(operation);
+    const status = this.#own.set(operation);
+    // What is refused leaves what stands below.
+    if (status === STATUS.ok) this.#taken.add(nameOf(operation));
+    return status;
   }
 
   compareAndSet(operation: Operation): number {
@@ -59,6 +61,7 @@ export class Overlay implements KeyValue {
     keys.push(...this.#keys(this.#own, operation, () => true));
     const { out, outStart, cap, cursor } = operation;
     operation.work = PAGE;
+    if (!Number.isInteger(cursor) || cursor < 0 || cursor > keys.length) return STATUS.invalid;
     let end = 0;
     for (let index = cursor; index < keys.length; index++) {
       const key = keys[index]!;

@@ -124,7 +124,15 @@ export function locate({ files, table }: SourceMap, offset: number): string | nu
   }
   const at = ROW * (low - 1);
   if (at < 0 || table[at + 1] === 0) return null;
-  return `${files[table[at + 1]! - 1]}:${table[at + 2]}:${table[at + 3]}`;
+  return `${readable(files[table[at + 1]! - 1]!)}:${table[at + 2]}:${table[at + 3]}`;
+}
+
+/** Characters of a function's name, or a file's: those come from the module, and go to the log and to terminals. */
+const LONGEST = 256;
+
+function readable(name: string): string {
+  const short = name.length > LONGEST ? `${name.slice(0, LONGEST)}…` : name;
+  return short.replace(/\p{Cc}/gu, "?");
 }
 
 /** Where nothing is the author's: from a `throw` to the host, and from the host to a hook. */
@@ -153,8 +161,8 @@ function describeFrame(map: SourceMap | null, frame: Frame, thrown: string | nul
   const mapped = map === null ? null : locate(map, frame.offset);
   const isOurs = mapped !== null && OURS.test(mapped);
   const place = mapped === null || isOurs ? thrown : mapped;
-  if (place === null && map !== null && (isOurs || OUR_NAMES.test(frame.name))) return null;
-  const name = map === null ? frame.name : readableName(frame.name);
+  if (place === null && map !== null && (isOurs || OUR_NAMES.test(frame.name.slice(0, LONGEST)))) return null;
+  const name = readable(map === null ? frame.name : readableName(frame.name.slice(0, LONGEST)));
   const where = place ?? `function[${frame.index}]+0x${frame.offset.toString(16)}`;
   return name === "" ? where : place === null ? `${name} ${where}` : `${name} (${where})`;
 }

@@ -34,7 +34,7 @@ export class Mask {
   }
 
   query(query: string): string {
-    return query.replace(/([^=&#;\s?]+)=([^&#;\s]*)/g, (pair, name: string) =>
+    return query.replace(/(?<![^=&#;\s?])([^=&#;\s?]+)=([^&#;\s]*)/g, (pair, name: string) =>
       this.hides(decode(name)) ? `${name}=${MASKED}` : pair,
     );
   }

@@ -4,7 +4,16 @@ import { before } from "node:test";
 import type { HookStep, TraceRecord } from "../../src/proxy/trace.ts";
 import { compileSource } from "../contract/plugin-harness.ts";
 import { exchange, startUpstream } from "./peers.ts";
-import { type LiveTest, type Ports, type Program, runSluice, startSluice, testInEachMode, until } from "./program.ts";
+import {
+  type LiveTest,
+  type Ports,
+  type Program,
+  runSluice,
+  startSluice,
+  testInEachMode,
+  testInUsualMode,
+  until,
+} from "./program.ts";
 
 const TOKEN = "a-token-that-nobody-guesses";
 const SEES = `import { Body, cluster, Fetch, kv, log, Request, Response, sleep } from "sluice/sdk";
@@ -22,7 +31,8 @@ export function onRequest(req: Request): void {
   if (req.pathIs("/canary")) req.choose(canary);
   if (req.pathIs("/own")) req.respond(201, "mine");
   if (req.pathIs("/trap")) unreachable();
-  if (req.pathIs("/sleep")) sleep(1);
+  if (req.pathIs("/sleep")) sleep(20);
+  if (req.pathIs("/sleep/long")) sleep(3600000);
 }
 export function onResponse(req: Request, res: Response): void { res.headers.set("x-after", "1"); }
 export function onResponseBody(req: Request, res: Response, body: Body): void { body.appendText("!"); }
@@ -168,6 +178,7 @@ testInEachMode("a trace tells who chose, what failed, what was tried again, and 
 
   const slept = hook(await traceOf(sluice, "/sleep"), "request_head");
   assert.deepEqual([slept.result, slept.calls.sleep], ["continue", 1]);
+  assert.ok(slept.took >= 19_000, `${slept.took} microseconds, with what it waited for`);
 
   for (;;) {
     const again = await traceOf(sluice, "/again");
@@ -293,6 +304,23 @@ testInEachMode("a dry run tells what would be, and nothing of it is", async (t) 
   assert.deepEqual(sent(), [1, 1]);
 });
 
+testInUsualMode("a dry run lists every rule and endpoint, however many; a trace is bounded", async (t) => {
+  const upstream = await startUpstream(t);
+  const sluice = await start(t, [upstream.port, ...Array.from({ length: 249 }, (_, i) => 20_000 + i)]);
+  const rules = Array.from({ length: 250 }, (_, i) => `      - { match: { path: /rule/${i} }, cluster: app }\n`);
+  sluice.config(sluice.configText.replace("      - { name: post", `${rules.join("")}      - { name: post`));
+  assert.equal((await sluice.reload()).status, 200);
+  const listed = ({ steps }: TraceRecord) => {
+    const [route, pick] = ["route", "pick"].map((name) => steps.find(({ step }) => step === name));
+    assert.ok(route?.step === "route" && pick?.step === "pick");
+    return [route.rules.length, pick.candidates.length];
+  };
+  const dry = await explain(sluice, { url: "/x" });
+  assert.deepEqual([...listed(dry), dry.cut], [253, 250, false]);
+  const traced = await traceOf(sluice, "/canary");
+  assert.deepEqual([listed(traced)[0], traced.cut], [200, true]);
+});
+
 testInEachMode("a dry run goes on from the answer that it is given, tries again, and waits for nothing", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await start(t, [upstream.port, upstream.port + 1]);
@@ -305,6 +333,7 @@ testInEachMode("a dry run goes on from the answer that it is given, tries again,
   const slept = await explain(sluice, { url: "/sleep", method: "POST", body: "text" });
   assert.equal(hook(slept, "request_head").calls.sleep, 1);
   assert.equal(slept.route, "post");
+  assert.equal(hook(await explain(sluice, { url: "/sleep/long" }), "request_head").result, "continue");
 
   const fetched = { url: "/fetch", client: "192.0.2.7" };
   const dry = await explain(sluice, fetched);

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { before } from "node:test";
 import { compile } from "../../src/cli/compile.ts";
-import { startUpstream } from "./peers.ts";
+import { connectTo, startUpstream } from "./peers.ts";
 import { startSluice, testInUsualMode, until } from "./program.ts";
 
 const SOURCES = {
@@ -20,6 +20,12 @@ const app = cluster("app"), canary = cluster("canary");
 export function route(req: Request): Cluster | null {
   if (req.headers.is("x-router", "canary")) return canary;
   return req.headers.is("x-router", "app") ? app : null;
+}`,
+  "teller.wasm": `import { Request, Response, log } from "sluice/sdk";
+export function onRequest(req: Request): void { req.set("seen", req.path); }
+export function onLog(req: Request, res: Response): void {
+  const what = [req.get("seen")!, res.status.toString(), req.bytesReceived.toString(), req.bytesSent.toString()];
+  log.info("ended " + what.join(" ") + " after " + (<i32>(req.duration / 1000)).toString());
 }`,
 };
 const files: Record<string, Uint8Array> = {};
@@ -80,5 +86,48 @@ clusters:
     await counted(requests, { listener: "web", route: "filtered", cluster: "canary", status: "200" }, 1);
     await counted(requests, { listener: "web", route: "teapot", cluster: "", status: "451" }, 1);
     await counted("sluice_plugin_calls_total", { plugin: "router", hook: "route" }, 5);
+  },
+);
+
+testInUsualMode(
+  "a plugin is told how each exchange has ended, how long it took, and what went to and fro",
+  async (t) => {
+    const upstream = await startUpstream(t, (request, response) => {
+      if (request.url === "/never") return;
+      if (request.url === "/broken") return void response.writeHead(200, { "content-length": 9 }).write("some");
+      setTimeout(() => response.end("an answer"), 50);
+    });
+    const sluice = await startSluice(
+      t,
+      (ports) => `plugins: { teller: { wasm: ./teller.wasm } }
+listeners:
+  web:
+    address: 127.0.0.1:${ports.web}
+    chain: [teller]
+    routes: [{ match: { path: /none }, cluster: none }, { cluster: app }]
+clusters:
+  app: [127.0.0.1:${upstream.port}]
+  none: [127.0.0.1:1]
+`,
+      { files },
+    );
+    const told = async (what: string): Promise<number> => {
+      const { msg = "" } = await sluice.logged(({ msg = "" }) => msg.startsWith(`ended ${what} `), what);
+      return Number(msg.split(" ").at(-1));
+    };
+    await (await fetch(`${sluice.url}/sum`, { method: "POST", body: "12345" })).text();
+    const took = await told("/sum 200 5.0 9.0");
+    assert.ok(took >= 49 && took < 10_000, `${took} ms`);
+    assert.equal((await fetch(`${sluice.url}/none`)).status, 502);
+    await told("/none 502");
+    for (const path of ["/never", "/broken"]) {
+      const client = await connectTo(t, sluice.port);
+      client.send(`GET ${path} HTTP/1.1\r\nhost: a\r\n\r\n`);
+      if (path === "/broken") await client.waits(() => client.bytes.includes("some"), "a part of the answer");
+      else await until(() => upstream.requests.some(({ url }) => url === path), "it is asked");
+      client.reset();
+    }
+    await told("/never 499 0.0 0.0");
+    await told("/broken 200 0.0 4.0");
   },
 );

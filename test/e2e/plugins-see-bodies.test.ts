@@ -162,6 +162,10 @@ testInUsualMode("a held body over the limit is refused, or passes without the pl
   assert.equal((await exchange(t, reject.port, post("/hold/head", large))).status, 413);
   const late = await exchange(t, reject.port, "GET /answer/hold HTTP/1.1\r\nhost: a\r\n\r\n");
   assert.deepEqual([late.status, late.headers["proxy-status"]], [502, "sluice; error=http_response_body_size"]);
+  // It is no failure: `onFailure` has no say in it.
+  const lenient = await start(t, { port: upstream.port, more: ", onFailure: skip, limits: { body: 1KiB }" });
+  assert.equal((await exchange(t, lenient.port, post("/hold/head", large))).status, 413);
+  assert.equal((await exchange(t, lenient.port, "GET /answer/hold HTTP/1.1\r\nhost: a\r\n\r\n")).status, 502);
   const skip = await start(t, { port: upstream.port, more: ", limits: { body: 1KiB, tooLarge: skip }" });
   const passed = await exchange(t, skip.port, post("/hold/head", large));
   assert.deepEqual([passed.status, passed.body.toString()], [200, "200000"]);

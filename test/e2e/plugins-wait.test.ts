@@ -11,6 +11,7 @@ import { compile } from "../../src/cli/compile.ts";
 import { connectTo, exchange, startRawUpstream, startUpstream } from "./peers.ts";
 import {
   atEnd,
+  bounded,
   type LiveTest,
   type Program,
   startSluice,
@@ -40,7 +41,8 @@ export function onRequest(req: Request): void {
   } else if (req.pathStartsWith("/origin")) {
     const answer = new Fetch(origin + "/keys?a=1").header("x-from", "sluice").send();
     req.respond(200, answer.status.toString() + " " + (answer.header("content-type") || "") + " " + answer.text());
-  } else if (req.pathStartsWith("/denied")) new Fetch("https://elsewhere.example/").send();
+  } else if (req.pathStartsWith("/leave/")) new Fetch(req.pathIs("/leave/origin") ? origin : "cluster:auth").timeout(3600000).send();
+  else if (req.pathStartsWith("/denied")) new Fetch("https://elsewhere.example/").send();
   else if (req.pathStartsWith("/hold")) req.hold();
   served++;
   req.headers.set("x-served", served.toString());
@@ -251,6 +253,23 @@ testInEachMode("a client that leaves ends what was waited for on its behalf: no 
   }
   await until(async () => (await guests(sluice)) === before, "no guest is left");
   assert.equal((await exchange(t, sluice.port, get("/quick"))).status, 200);
+  assert.equal(await sluice.metric("sluice_plugin_failures_total"), 0);
+});
+
+testInUsualMode("a client that leaves takes back what its plugin has asked others for", async (t) => {
+  const [upstream, silent] = [await startUpstream(t), await startRawUpstream(t)];
+  const origin = `http://127.0.0.1:${silent.port}`;
+  const sluice = await start(t, { port: upstream.port, auth: silent.port, origin, limits: "time: 1h" });
+  for (const [at, path] of ["/leave/cluster", "/leave/origin"].entries()) {
+    const client = await connectTo(t, sluice.port);
+    client.send(get(path));
+    const peer = await silent.connection(at);
+    await peer.head();
+    client.socket.destroy();
+    // Sooner than the time that an endpoint has to answer.
+    await bounded(peer.closed, "its end", 10_000);
+  }
+  await until(async () => (await guests(sluice)) === 3, "no guest is left");
   assert.equal(await sluice.metric("sluice_plugin_failures_total"), 0);
 });
 

@@ -14,6 +14,9 @@ export function onRequest(req: Request): void {
     req.respond(204);
   } else if (req.pathIs("/has")) {
     req.respond(hits.has("short") ? 200 : 404);
+  } else if (req.pathIs("/flood")) {
+    for (let i = 0; i < 100; i++) hits.set(req.id + " " + i.toString(), "x".repeat(1000));
+    req.respond(204);
   } else if (req.pathIs("/once")) {
     req.respond(hits.compareAndSet("once", 0, req.id) ? 200 : 409);
   } else {
@@ -75,6 +78,21 @@ testInUsualMode("an entry ends in time", async (t) => {
   await fetch(`${sluice.url}/short`);
   await until(async () => (await has()) === 404, "the entry has ended");
   assert.ok((await sluice.metric("sluice_kv_expired_total", { namespace: "hits" })) <= 1);
+});
+
+testInUsualMode("a store that is full makes room, which a metric tells; it stays within its size", async (t) => {
+  const config = configOf(", allow: { kv: [hits] }");
+  const sluice = await startSluice(t, (ports) => `kv: { size: 1MiB }\n${config(ports)}`, {
+    files: { "counts.wasm": wasm },
+    workers: 2,
+  });
+  const read = (name: string) => sluice.metric(`sluice_kv_${name}`, { namespace: "hits" });
+  await ask(sluice.url, "ann");
+  assert.deepEqual([await read("entries"), await read("evictions_total")], [1, 0]);
+  for (let i = 0; i < 20; i++) assert.equal((await fetch(`${sluice.url}/flood`)).status, 204);
+  const [entries, evicted, bytes] = [await read("entries"), await read("evictions_total"), await read("bytes")];
+  assert.equal(entries + evicted, 2001);
+  assert.ok(bytes > 512 * 1024 && bytes <= 1024 * 1024, `${bytes} bytes`);
 });
 
 testInUsualMode(

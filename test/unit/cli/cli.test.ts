@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { after, test } from "node:test";
 import { parse } from "yaml";
+import { makePlugin } from "../../e2e/bad-plugins.ts";
 
 const root = join(import.meta.dirname, "../../..");
 const launcher = join(root, "bin/sluice.js");
@@ -146,6 +147,42 @@ clusters:
   writeFileSync(file, `workers: two\n${text}`);
   const both = await sluice(["check", "-c", file]);
   assert.match(both.stdout, /:1:10: workers: [^\n]+\n.*:3:\d+: plugins\.edit\.config\.request\.sett: unknown key/);
+});
+
+test("a schema is read without running the module: check tells of it by line, inspect lists it", async () => {
+  const schema = JSON.stringify({
+    type: "object",
+    properties: { header: { type: "string", description: "What is set." } },
+    additionalProperties: false,
+  });
+  const length = (value: number) => Buffer.from([(value & 127) | 128, value >>> 7]);
+  const name = Buffer.from("\x14sluice:config-schema", "latin1");
+  const content = Buffer.concat([name, Buffer.from(schema)]);
+  const traps = makePlugin("request_head", "i32.const 0", "(func $start unreachable) (start $start)");
+  writeFileSync(
+    join(directory, "traps.wasm"),
+    Buffer.concat([traps, Buffer.from([0]), length(content.length), content]),
+  );
+  const file = join(directory, "traps.yaml");
+  const text = `plugins:
+  p:
+    wasm: ./traps.wasm
+    config:
+      heder: x
+listeners: { web: { address: ":0", chain: [p], cluster: app } }
+clusters: { app: [127.0.0.1:9001] }
+`;
+  writeFileSync(file, text);
+  const { code, stdout } = await sluice(["check", "-c", file]);
+  assert.equal(code, 1);
+  assert.equal(stdout, `${file}:5:7: plugins.p.config.heder: unknown key "heder", did you mean "header"\n`);
+  const inspected = await sluice(["plugin", "inspect", "traps.wasm"]);
+  assert.equal(inspected.code, 0, inspected.stderr);
+  assert.match(inspected.stdout, /^ {2}config {3}header: string {2}\(What is set\.\)$/m);
+  assert.match(inspected.stdout, /not measured .*start: unreachable/);
+  // What runs it does meet the trap.
+  writeFileSync(file, text.replace("heder", "header"));
+  assert.match((await sluice(["check", "-c", file])).stdout, /plugin p: start: unreachable/);
 });
 
 test("a configuration that cannot be read is one line and 1", async () => {

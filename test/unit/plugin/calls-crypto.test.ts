@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { constants, createHash, createHmac, generateKeyPairSync, type KeyObject, sign } from "node:crypto";
+import nodeCrypto, { constants, createHash, createHmac, generateKeyPairSync, type KeyObject, sign } from "node:crypto";
+import { syncBuiltinESMExports } from "node:module";
 import { beforeEach, describe, test } from "node:test";
 import fc from "fast-check";
 import { CRYPTO_FUEL, DIGEST, LIMIT, SIGNATURE, STATUS } from "../../../src/plugin/abi.ts";
@@ -74,6 +75,14 @@ describe("hashes", () => {
     assert.throws(() => crypto.digest(DIGEST.sha256, DATA_AT, 65_536, OUT, 64), /fuel/);
   });
 
+  test("with a key cost by the length of both", () => {
+    crypto.hmac(DIGEST.sha256, KEY_AT, 1024, DATA_AT, 65_536, OUT, 64);
+    const bytes = 1024 + 65_536;
+    assert.equal(taken, 10 + bytes / 64 + CRYPTO_FUEL.hmac + bytes / CRYPTO_FUEL.bytesPerUnit);
+    context.charge = () => -1;
+    assert.throws(() => crypto.hmac(DIGEST.sha256, KEY_AT, 1, DATA_AT, 65_536, OUT, 64), /fuel/);
+  });
+
   test("a range outside of memory ends the guest", () => {
     const end = PAGES * 65_536;
     const calls: (() => number)[] = [
@@ -98,6 +107,22 @@ test("equal compares bytes, and texts of different lengths are not equal", () =>
   assert.equal(equal("secret", "secret "), 0);
   assert.equal(equal("", ""), 1);
   assert.equal(equal("", "a"), 0);
+});
+
+test("equal takes the same time wherever two secrets of one length differ", (t) => {
+  const compare = t.mock.method(nodeCrypto, "timingSafeEqual");
+  syncBuiltinESMExports();
+  t.after(() => {
+    compare.mock.restore();
+    syncBuiltinESMExports();
+  });
+  const pairs = [
+    ["secret", "secret"],
+    ["secret", "Secret"],
+    ["secret", "secreT"],
+  ] as const;
+  for (const [a, b] of pairs) crypto.equal(KEY_AT, put(KEY_AT, a), DATA_AT, put(DATA_AT, b));
+  assert.equal(compare.mock.callCount(), pairs.length);
 });
 
 test("random bytes fill the range and nothing else, up to their limit", () => {

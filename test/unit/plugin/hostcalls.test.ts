@@ -19,12 +19,13 @@ import { makeImports } from "../../../src/plugin/hostcalls.ts";
 import { PluginMetrics } from "../../../src/plugin/metrics.ts";
 import { ERROR } from "../../../src/proxy/error.ts";
 import type { Exchange } from "../../../src/proxy/exchange.ts";
+import { Piece } from "../../../src/proxy/piece.ts";
 import { addField, fieldsOf, makeExchange, makeView } from "./kit.ts";
 
 const NAME_AT = 1024;
 const VALUE_AT = 8192;
 const OUT = 262_144;
-const PAGES = 16;
+const PAGES = 64;
 
 let context: CallContext;
 let exchange: Exchange;
@@ -670,6 +671,62 @@ test("what a host call costs is taken from the guest's fuel", () => {
   );
 });
 
+test("a path into the configuration is paid for by the keys that it may begin with, at each level", () => {
+  const deep = (levels: number): unknown => (levels === 0 ? 1 : { a: deep(levels - 1), b: 2 });
+  const dots = "a.".repeat(512);
+  for (const [config, least] of [
+    [{ b: 1 }, 512 * 4],
+    [deep(60), 60 * 400 * 4],
+  ] as const) {
+    for (const call of ["config_get", "config_kind", "config_count", "config_key"] as const) {
+      let taken = 0;
+      context.charge = (units) => 1e9 - (taken += units);
+      context.begin(HOOK.request_head, exchange, null, { ...configuration, config });
+      core[call](NAME_AT, put(NAME_AT, dots), 0, OUT, 100);
+      taken += context.debt;
+      assert.ok(taken >= least, `${call}: ${taken}, expected ${least}`);
+    }
+  }
+  context.charge = () => -1;
+  context.begin(HOOK.request_head, exchange, null, { ...configuration, config: deep(60) });
+  assert.throws(() => core.config_kind(NAME_AT, put(NAME_AT, dots)), { reason: "fuel" });
+});
+
+test("an attribute that is checked byte by byte is paid for by its bytes", () => {
+  const path = `/${"%41".repeat(2000)}`;
+  for (const id of ["path", "target", "query"] as const) {
+    const before = context.debt;
+    assert.equal(setAttribute(id, path), STATUS.ok);
+    assert.ok(context.debt - before >= path.length / 8, `${id}: ${context.debt - before}`);
+  }
+});
+
+test("defining a metric costs fuel for what it takes, however many there are already", () => {
+  const { metric_define } = makeImports(context)["sluice:metrics/1"];
+  const plans = Array.from({ length: LIMIT.metrics }, (_, cells) => {
+    return { kind: 0, name: `m${cells}`, help: "", labels: [["label", "v".repeat(200)] as const], buckets: [], cells };
+  });
+  const define = (name: string) => metric_define(0, NAME_AT, put(NAME_AT, name), 0, 0, 0, 0, 0, 0);
+  for (const onTrial of [false, true]) {
+    const timeOf = (count: number): number => {
+      const known = plans.slice(0, count);
+      const metrics = new PluginMetrics(onTrial ? null : known, new Float64Array(100));
+      context.begin(STARTING, null, null, { ...configuration, metrics });
+      if (onTrial) for (const plan of known) metrics.define(plan);
+      let taken = 0;
+      context.charge = (units) => 1e9 - (taken += units);
+      const began = performance.now();
+      for (let i = 0; i < 5000; i++) define("other");
+      const took = performance.now() - began;
+      assert.ok(taken >= 5000 * 100, `${taken}`);
+      return took;
+    };
+    timeOf(1);
+    const [one, many] = [timeOf(1), timeOf(LIMIT.metrics - 1)];
+    assert.ok(many < 15 * one, `${many} ms beside ${LIMIT.metrics} others, ${one} ms beside one`);
+  }
+});
+
 test("looking through a large head costs more", () => {
   for (let i = 0; i < 400; i++) addField(exchange.request, `${"n".repeat(200)}${1000 + i}`, "v");
   const name = `${"n".repeat(200)}9999`;
@@ -709,6 +766,28 @@ test("a shared value is set by whom the configuration lets, read by all, and dro
   enter("configure");
   assert.equal(share("user", "x"), STATUS.notHere);
   assert.equal(read("user"), STATUS.notHere);
+});
+
+test("what a plugin puts in a body's place, or adds to it, is bounded by its limit", () => {
+  const limit = configuration.bodyLimit;
+  const piece = new Piece();
+  exchange.requestPiece = piece;
+  enter("request_body");
+  const begin = (size: number) => piece.set(Buffer.alloc(size, 1), 0, size, false);
+  begin(10);
+  assert.equal(core.body_replace(0, limit + 1), STATUS.tooLarge);
+  assert.equal(piece.size, 10);
+  assert.equal(core.body_replace(0, limit), STATUS.ok);
+  assert.equal(piece.size, limit);
+  // A piece that came may be larger: it is what is added that counts, however small the bits.
+  for (const size of [0, 10, 5 * limit]) {
+    begin(size);
+    assert.equal(core.body_append(0, limit - 1), STATUS.ok);
+    assert.equal(core.body_append(0, 2), STATUS.tooLarge);
+    assert.equal(core.body_append(0, 1), STATUS.ok);
+    assert.equal(core.body_append(0, 1), STATUS.tooLarge);
+    assert.equal(piece.size, size + limit);
+  }
 });
 
 test("a request of a plugin's own is one request, to one target, or none", () => {
@@ -755,4 +834,23 @@ test("a request of a plugin's own is one request, to one target, or none", () =>
   ] as const)
     assert.equal(ask(method, url, fields), STATUS.invalid, `${method} ${url} ${fields}`);
   assert.equal(asked.length, 2);
+
+  const sized = (url: number, fields: number, body: number, timeout: number, most: number): unknown => {
+    context.begin(HOOK.request_head, exchange, null, { ...configuration, fetcher, mayFetch: () => true });
+    context.memory.bytes.fill("a", 0, 3 * 1024 * 1024);
+    put(0, "GET");
+    put(1024, "cluster:app/");
+    put(16_384, "x: ");
+    put(16_384 + fields - 2, "\r\n");
+    return fetch(0, 3, 1024, url, 16_384, fields, 65_536, body, timeout, most);
+  };
+  const { fetchUrl, fetchHead, fetchBody, fetchAnswer } = LIMIT;
+  assert.ok(sized(fetchUrl, fetchHead, fetchBody, 1, fetchAnswer) instanceof Promise);
+  assert.equal(sized(fetchUrl + 1, 6, 0, 1, 1), STATUS.tooLarge);
+  assert.equal(sized(12, fetchHead + 1, 0, 1, 1), STATUS.tooLarge);
+  assert.equal(sized(12, 6, fetchBody + 1, 1, 1), STATUS.tooLarge);
+  assert.equal(sized(12, 6, 0, -1, 1), STATUS.invalid);
+  assert.equal(sized(12, 6, 0, 1, fetchAnswer + 1), STATUS.invalid);
+  assert.equal(sized(12, 6, 0, 1, -1), STATUS.invalid);
+  assert.equal(asked.length, 3);
 });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { PLUGIN_CELLS } from "../../../src/observe/series.ts";
-import { HOOK, LIMIT } from "../../../src/plugin/abi.ts";
+import { HOOK, LIMIT, STATUS } from "../../../src/plugin/abi.ts";
 import { PluginError } from "../../../src/plugin/error.ts";
 import { type Instance, OUTCOME } from "../../../src/plugin/host.ts";
 import { RECOVERY } from "../../../src/plugin/recovery.ts";
@@ -229,6 +229,25 @@ test("failures beyond what restarts may cost quarantine a plugin; it heals when 
   assert.equal(host.lines.at(-1)!.fields.refused, 7);
 });
 
+test("a plugin whose configurations are all quarantined is told of once, and healed when the last of them is", () => {
+  const host = new TestHost();
+  const plans = [planOf({ key: "a", plugin: "auth" }), planOf({ key: "b", plugin: "auth" })];
+  const [one, other] = host.prepare([buildFixture("moody")], plans).instances;
+  exhaust(one!);
+  exhaust(other!);
+  const told = () => host.lines.map(({ message }) => message).filter((message) => message.includes("quarantined"));
+  assert.deepEqual(told(), ["plugin auth is quarantined: unreachable"]);
+  host.time += RECOVERY.quiet / 2;
+  const heal = (instance: Instance) => {
+    for (let i = 0; i < RECOVERY.passes; i++) instance.call(HOOK.request_head, makeExchange());
+  };
+  heal(one!);
+  assert.equal(host.news.at(-1)!.quarantined, true);
+  heal(other!);
+  assert.deepEqual(told().slice(1), ["plugin auth is quarantined no more: its calls succeed"]);
+  assert.equal(host.news.at(-1)!.quarantined, false);
+});
+
 test("under `skip` a quarantined plugin is gone round, and a strategy's picks are native", () => {
   const host = new TestHost();
   const instance = host.load("moody", { onFailure: "skip" });
@@ -395,6 +414,25 @@ test("clusters that are not allowed cannot be found or chosen", () => {
   const plan = planOf({ config: { cluster: "canary" }, clusters: ["app"] });
   assert.throws(() => host.prepare(modules, [plan]), refuses(/refuses its configuration/));
   host.prepare(modules, [{ ...plan, clusters: ["app", "canary"] }]);
+});
+
+test("a number that was guessed chooses no cluster that is not allowed", () => {
+  const host = new TestHost();
+  const modules = [buildFixture("finds-cluster")];
+  const clusters = ["secret", "app", "canary"];
+  const free = host.prepare(modules, [planOf({ key: "free", config: { cluster: "app" } })], { clusters }).instances[0]!;
+  const ids = clusters.map((name) => free.findCluster(name));
+  assert.deepEqual(
+    ids.map((id) => free.clusterIndex(id)),
+    [0, 1, 2],
+  );
+  const plan = planOf({ key: "bound", config: { cluster: "app" }, clusters: ["app"] });
+  const bound = host.prepare(modules, [plan], { clusters }).instances[0]!;
+  assert.deepEqual(
+    ids.map((id) => bound.clusterIndex(id)),
+    [STATUS.denied, 1, STATUS.denied],
+  );
+  for (const id of [-1, 99, 2 ** 31 - 1, -(2 ** 31)]) assert.equal(bound.clusterIndex(id), STATUS.invalid);
 });
 
 test("one guest serves all configurations of a module that says so", () => {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { STATUS } from "../../../src/plugin/abi.ts";
+import { LIMIT, STATUS } from "../../../src/plugin/abi.ts";
 import { type KeyValue, Operation } from "../../../src/plugin/key-value.ts";
 import { Overlay } from "../../../src/plugin/overlay.ts";
 import { KeyValueStore } from "../../../src/state/store.ts";
@@ -96,4 +96,23 @@ test("a list tells the keys of both, page by page", () => {
   assert.deepEqual(listKeys(overlay, ""), ["a", "aa", "c", "n"]);
   assert.deepEqual(listKeys(overlay, "", 6), ["a", "aa", "c", "n"]);
   assert.deepEqual(listKeys(overlay, "a"), ["a", "aa"]);
+});
+
+test("what the store would refuse is refused, and changes nothing", () => {
+  const { below, overlay } = make();
+  const large = Buffer.alloc(LIMIT.kvValue + 1);
+  for (const store of [below, overlay]) {
+    assert.equal(store.set(ask("a", { value: large })), STATUS.tooLarge);
+    const found = ask("a");
+    store.get(found);
+    const { version } = found;
+    assert.equal(store.compareAndSet(ask("a", { value: large, version })), STATUS.tooLarge);
+    assert.equal(store.increment(ask("b", { number: 1 })), STATUS.invalid);
+    assert.deepEqual(
+      ["a", "b"].map((key) => read(store, key)),
+      ["old a", "old b"],
+    );
+    for (const cursor of [-1, 0.5, Number.NaN, 1e15])
+      assert.equal(store.list(ask("", { cursor })), STATUS.invalid, `${cursor}`);
+  }
 });

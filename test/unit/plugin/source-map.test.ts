@@ -9,6 +9,7 @@ import { HOOK } from "../../../src/plugin/abi.ts";
 import { buildModule, buildModuleAside } from "../../../src/plugin/build.ts";
 import { OUTCOME } from "../../../src/plugin/host.ts";
 import { decodeSourceMap, describeStack, loadSourceMap, locate } from "../../../src/plugin/source-map.ts";
+import { makePlugin } from "../../e2e/bad-plugins.ts";
 import { MEMORY, makeExchange, planOf, setPart, TestHost } from "./kit.ts";
 
 const NONE = new Uint8Array(0);
@@ -143,6 +144,40 @@ test("the stack of a trap names the author's lines, and offsets without a map", 
     assert.match(stack, line, `${target}: ${stack}`);
   }
   assert.match(failOn(buildModule(built.wasm, { memory: MEMORY }), "/divide"), /function\[\d+\]\+0x[0-9a-f]+/);
+});
+
+/** A module whose hook traps, and is called that. */
+function trapNamed(name: string): Uint8Array {
+  const wasm = makePlugin("request_head", "unreachable");
+  const leb = (value: number): number[] => (value < 128 ? [value] : [(value & 127) | 128, ...leb(value >>> 7)]);
+  const names = Buffer.concat([Buffer.from([1, 1, ...leb(name.length)]), Buffer.from(name)]);
+  const content = Buffer.concat([Buffer.from("\x04name\x01"), Buffer.from(leb(names.length)), names]);
+  return Buffer.concat([wasm, Buffer.from([0, ...leb(content.length)]), content]);
+}
+
+test("endless names in a module and its map cost no time, and no line of the log", () => {
+  // As long as the engine takes them.
+  const size = 90_000;
+  for (const name of [
+    "a".repeat(size),
+    "\n".repeat(size),
+    "a/".repeat(size / 2),
+    "\x1b[2J",
+    " (wasm://wasm/".repeat(size / 20),
+  ]) {
+    const sourceMap = { files: ["f".repeat(1_000_000)], table: Uint32Array.of(0, 1, 1, 1) };
+    for (const module of [
+      buildModule(trapNamed(name), { memory: MEMORY, sourceMap }),
+      buildModule(trapNamed(name), { memory: MEMORY }),
+    ]) {
+      const began = performance.now();
+      const stack = failOn(module, "/");
+      assert.ok(performance.now() - began < 2000, JSON.stringify(name.slice(0, 5)));
+      assert.ok(stack.length < 2000, `${stack.length} characters`);
+      assert.match(stack, /^[^\p{Cc}]*\n?[^\p{Cc}]*$/u);
+      if (name.startsWith("aa")) assert.match(stack, /\na{256}(…)? [f(]/);
+    }
+  }
 });
 
 function failOn(module: Awaited<ReturnType<typeof buildModuleAside>>, path: string): string {

@@ -1,0 +1,14 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { formatProblem } from "../../../src/config/place.ts";
+
+test("a problem is one line of plain text, whatever a plugin or a file has put in its message", () => {
+  const at = { file: "s.yaml", line: 3, column: 7, path: "plugins.p" };
+  for (const [message, shown] of [
+    ["start: no\n  at f (a.ts:1:2)", "start: no, at f (a.ts:1:2)"],
+    ["\x1b[2Jgone\x07", "?[2Jgone?"],
+    ["all is well\r", "all is well?"],
+    ["grüße, 世界", "grüße, 世界"],
+  ] as const)
+    assert.equal(formatProblem({ ...at, message }), `s.yaml:3:7: plugins.p: ${shown}`);
+});

@@ -1,0 +1,12 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { checkGuests } from "../../../src/control/plan-builder.ts";
+
+test("more guests than a process has room for are refused with the figure", () => {
+  const at = { file: "s.yaml", line: 1, column: 1, path: "plugins" };
+  assert.equal(checkGuests(4, 1500, at), null);
+  assert.deepEqual(checkGuests(4, 1501, at), {
+    ...at,
+    message: "6004 plugin guests (1501 on each of 4 threads), the limit is 6000",
+  });
+});
