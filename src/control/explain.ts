@@ -73,8 +73,9 @@ export function readExplainRequest(value: unknown): ExplainRequest {
     fetchAnswer: read("fetchAnswer", 503, isStatus, "a status from 200 to 599"),
   };
   if (request.url === "") throw new ExplainError("url is missing");
-  if (/[\r\n]/.test([request.method, request.url, ...request.headers.flat()].join("")))
-    throw new ExplainError("method, url and headers are one line each");
+  // A character above U+00FF is no byte of a head: cut to one it could be the end of a line.
+  if (/[^\t\x20-\x7e\x80-\xff]/.test([request.method, request.url, ...request.headers.flat()].join("")))
+    throw new ExplainError("method, url and headers are one line each, of characters up to U+00FF");
   return request;
 }
 

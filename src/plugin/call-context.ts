@@ -412,7 +412,7 @@ function callerOf(enter: CallContext["enter"]): string {
   Error.stackTraceLimit = FRAMES;
   Error.captureStackTrace(holder, enter);
   Error.stackTraceLimit = stackTraceLimit;
-  for (const [, name = ""] of (holder.stack ?? "").matchAll(/^\s*at (?:[\w$]+\.)*([\w$]+) \(/gm))
+  for (const [, name = ""] of (holder.stack ?? "").matchAll(/^[ \t]*at (?:[\w$]+\.)*([\w$]+) \(/gm))
     if (HOST_CALLS.has(name)) return name;
   return "unknown";
 }

@@ -8,7 +8,10 @@ import { HOOK } from "../../src/plugin/abi.ts";
 import type { PluginInstance } from "../../src/plugin/instance.ts";
 import { OUTCOME } from "../../src/plugin/outcome.ts";
 import { Exchange } from "../../src/proxy/exchange.ts";
+import { Mask } from "../../src/proxy/mask.ts";
 import { Piece } from "../../src/proxy/piece.ts";
+import { Trace } from "../../src/proxy/trace.ts";
+import { makeTracer } from "../../src/proxy/tracer.ts";
 import { startHookHost } from "./hook-host.ts";
 
 /** Of a request's or an answer's body. */
@@ -104,6 +107,8 @@ export async function makeBenches(): Promise<Bench[]> {
     head("choose", "route", "read one header, choose a cluster"),
     head("edit", "request_head", "set one header"),
     head("edit", "response_head", "remove one header"),
+    tracedBench(scene, find("edit")),
+    untracedBench(scene),
     ...CALLS.map((does) => head(does, "request_head", CALL_NAMES[does])),
     head("hidden", "request_head", "read one header, two names hidden"),
     waiting("stays", "may wait, and does not"),
@@ -145,6 +150,33 @@ function headBench({ x, request, response }: Scene, instance: PluginInstance, ho
   return { name: `${hook}: ${what}`, call, base };
 }
 
+/** As a request that carries the debug token is. */
+function tracedBench({ x, request }: Scene, instance: PluginInstance): Bench {
+  const mask = new Mask([]);
+  const call = (): void => {
+    request();
+    x.trace = new Trace(x, { id: "bench", why: "token", mask });
+    expectOutcome(instance.call(HOOK.request_head, x), OUTCOME.continue, instance.plugin);
+    x.trace = null;
+  };
+  return { name: "request_head: set one header, traced", call, base: request, slow: true };
+}
+
+/** As every request is looked at where a debug token is configured. */
+function untracedBench({ x, request }: Scene): Bench {
+  const tracer = makeTracer({
+    header: "x-sluice-debug",
+    token: "8f14e45fceea167a5a36dedd4bea2543",
+    sample: 0,
+    mask: [],
+  })!;
+  const call = (): void => {
+    request();
+    tracer.consider(x);
+  };
+  return { name: "no hook: a debug token looked for, and not there", call, base: request };
+}
+
 function waitingBench({ x, request }: Scene, instance: PluginInstance, what: string): Bench {
   const call = (): void => {
     request();
@@ -166,7 +198,8 @@ function bodyBench({ x }: Scene, instance: PluginInstance, hook: BodyHook, what:
 }
 
 function otherHooks({ x }: Scene, instance: PluginInstance): Bench[] {
-  const hooks = ["request_trailers", "response_trailers", "outcome", "log"] as const;
+  const hooks = ["connection", "request_trailers", "response_trailers", "outcome", "log"] as const;
+  const saved = instance.save()!;
   const base = (): void => {};
   return [
     ...hooks.map((hook) => {
@@ -174,6 +207,8 @@ function otherHooks({ x }: Scene, instance: PluginInstance): Bench[] {
       return { name: `${hook}: nothing`, call, base };
     }),
     { name: "tick: nothing", call: () => instance.tick(), base },
+    { name: "save: four bytes", call: () => void instance.save(), base },
+    { name: "restore: four bytes", call: () => instance.restore(saved), base },
   ];
 }
 

@@ -21,6 +21,8 @@ test("a request to be explained has its defaults, and every fault is named", () 
     [{ url: "/", headers: [["a"]] }, /headers is/],
     [{ url: "/", headers: [["a", "b\r\nc: d"]] }, /one line each/],
     [{ url: "/ HTTP/1.1\r\nx: y" }, /one line each/],
+    [{ url: "/", headers: [["a", "b\u010d\u010ac: d"]] }, /up to U\+00FF/],
+    [{ url: "/\u0000" }, /one line each/],
     [{ url: "/", answer: 99 }, /answer is 99/],
     [{ url: "/", client: "a b" }, /client is/],
     [{ url: "/", more: 1 }, /more is not known/],
