@@ -52,6 +52,8 @@ export type ModulePlan = {
   readonly info: ModuleInfo;
   /** Where metered code came from in the file (`meter.ts`), for stacks. */
   readonly offsets: Uint32Array;
+  /** Where each of its functions begins in the file, imports left out: for stacks. */
+  readonly starts: Uint32Array;
   /** Where the file's code came from in its source, when that is known: for stacks. */
   readonly sourceMap: SourceMap | null;
 };
@@ -81,7 +83,7 @@ type Checked = Omit<ModulePlan, "module"> & { readonly metered: Uint8Array<Array
 
 function checkModule(bytes: Uint8Array, options: BuildOptions): Checked {
   const shape = readChecked(bytes);
-  const { bytes: metered, offsets } = meterModule(bytes, shape, options.memory);
+  const { bytes: metered, offsets, starts } = meterModule(bytes, shape, options.memory);
   return {
     hash: createHash("sha256").update(bytes).digest("hex"),
     info: {
@@ -94,6 +96,7 @@ function checkModule(bytes: Uint8Array, options: BuildOptions): Checked {
       functions: shape.functions.length,
     },
     offsets,
+    starts,
     sourceMap: options.sourceMap ?? null,
     metered,
   };

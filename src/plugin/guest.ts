@@ -141,12 +141,15 @@ export class Guest {
   /** The guest's part of the stack, by the author's lines where a source map tells them. */
   #stackOf(error: unknown): string {
     const stack = error instanceof Error ? (error.stack ?? "") : "";
+    const { info, offsets, starts, sourceMap } = this.#plan;
     const frames: Frame[] = [];
-    for (const [, name = "", index = "", offset] of stack.matchAll(FRAME)) {
-      if (Number(index) >= this.#plan.info.functions) continue;
-      frames.push({ name, index, offset: originalOffset(this.#plan.offsets, Number(offset)) });
+    for (const [, name = "", index = "", at] of stack.matchAll(FRAME)) {
+      if (Number(index) >= info.functions) continue;
+      const offset = originalOffset(offsets, Number(at));
+      const start = starts[Number(index) - info.functions + starts.length] ?? offset;
+      frames.push({ name, index, start, offset });
     }
-    return describeStack(this.#plan.sourceMap, frames, error instanceof Fault ? error.place : "");
+    return describeStack(sourceMap, frames, error instanceof Fault ? error.place : "");
   }
 }
 

@@ -38,16 +38,18 @@ export type Context = {
   readonly appended: Appended;
   readonly memory: number;
   readonly offsets: number[];
+  readonly starts: number[];
 };
 
 export function writeCode(writer: Writer, reader: Reader, context: Context): void {
-  const { appended, shape, offsets } = context;
+  const { appended, shape, offsets, starts } = context;
   const count = reader.u32();
   const sites = new Sites();
   writer.u32(count + countAppended(appended));
   for (let i = 0; i < count; i++) {
     const size = reader.u32();
     const end = reader.at + size;
+    starts.push(reader.at);
     if (size > LIMIT.functionBytes)
       throw new PluginError(
         `function ${shape.imports.length + i} is ${size} bytes of code, the limit is ${LIMIT.functionBytes}`,

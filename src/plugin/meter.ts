@@ -31,6 +31,8 @@ export type Metered = {
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** Pairs (offset in the metered module, offset in the file) where copied code begins, ascending. */
   readonly offsets: Uint32Array;
+  /** Where each function of the file begins in it, imports left out. */
+  readonly starts: Uint32Array;
 };
 
 export function meterModule(bytes: Uint8Array, shape: ModuleShape, memory: number): Metered {
@@ -53,16 +55,17 @@ export function meterModule(bytes: Uint8Array, shape: ModuleShape, memory: numbe
   };
   const writer = new Writer(bytes.length + (bytes.length >> 1) + 1024);
   const offsets: number[] = [];
+  const starts: number[] = [];
   for (const byte of [0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]) writer.u8(byte);
   for (const id of SECTION_ORDER) {
     if (id === SECTION.start) continue;
     const section = shape.sections.find((candidate) => candidate.id === id);
     if (section === undefined && id !== SECTION.global) continue;
     const reader = new Reader(bytes, section?.start ?? 0, section?.end ?? 0);
-    writer.section(id, () => writeSection(writer, id, reader, { shape, appended, memory, offsets }));
+    writer.section(id, () => writeSection(writer, id, reader, { shape, appended, memory, offsets, starts }));
   }
   copyNames(writer, bytes, shape.sections);
-  return { bytes: writer.done(), offsets: Uint32Array.from(offsets) };
+  return { bytes: writer.done(), offsets: Uint32Array.from(offsets), starts: Uint32Array.from(starts) };
 }
 
 function waits(module: string, name: string): boolean {

@@ -114,7 +114,12 @@ function decodeVlq(segment: string): number[] {
 }
 
 /** `file:line:col` of an offset in the module's file; null where the map says nothing. */
-export function locate({ files, table }: SourceMap, offset: number): string | null {
+export function locate(map: SourceMap, offset: number): string | null {
+  return placeAt(map, ROW * rowOf(map, offset));
+}
+
+/** The row that an offset belongs to; -1 when it stands before all of them. */
+function rowOf({ table }: SourceMap, offset: number): number {
   let low = 0;
   let high = table.length / ROW;
   while (low < high) {
@@ -122,7 +127,10 @@ export function locate({ files, table }: SourceMap, offset: number): string | nu
     if (table[ROW * middle]! <= offset) low = middle + 1;
     else high = middle;
   }
-  const at = ROW * (low - 1);
+  return low - 1;
+}
+
+function placeAt({ files, table }: SourceMap, at: number): string | null {
   if (at < 0 || table[at + 1] === 0) return null;
   return `${readable(files[table[at + 1]! - 1]!)}:${table[at + 2]}:${table[at + 3]}`;
 }
@@ -137,33 +145,57 @@ function readable(name: string): string {
 
 /** Where nothing is the author's: from a `throw` to the host, and from the host to a hook. */
 const OURS = /^~lib\/sluice\/sdk\/abort\.ts:|~hooks\.ts:/;
+/** Functions by their names in the module: what a `throw` calls, the SDK's, and those around hooks as well. */
 const ABORT = /^~lib\/sluice\/sdk\/abort\//;
-/** Functions of the SDK and around hooks, by their names in the module. */
+const SDK = /^~lib\/sluice\/sdk\//;
 const OUR_NAMES = /^~lib\/sluice\/sdk\/|~hooks\//;
+/** Places that are not the author's. */
+const LIBRARY = /^~lib\/|~hooks\.ts:/;
+/** Rows of a map that are looked at for one place: there may be millions. */
+const LOOKED_BACK = 1000;
 const PLAIN = /^[^\0-\x1f\x7f]+$/;
 
-/** One step of a stack; `offset` is of the file. */
-export type Frame = { readonly name: string; readonly index: string; readonly offset: number };
+/** One step of a stack; `offset`, and `start` of its function, are of the file. */
+export type Frame = { readonly name: string; readonly index: string; readonly start: number; readonly offset: number };
 
 /**
- * A stack, one line a frame, from the author's own on. The compiler knows no place for the call of `abort` that a `throw`
- * becomes; what is thrown tells it, so it is the innermost frame's. Where a map knows nothing of a frame of the SDK's, it
- * is left out.
+ * A stack, one line a frame. That of a `throw` begins with the author's frame: what the SDK does on the way says nothing.
+ * The compiler knows no place for the call of `abort` that a `throw` becomes, but what is `thrown` tells it.
  */
 export function describeStack(map: SourceMap | null, frames: readonly Frame[], thrown: string): string {
   const own = frames.filter(({ name }) => !ABORT.test(name));
-  const lines = own.map((frame, at) => describeFrame(map, frame, at === 0 && PLAIN.test(thrown) ? thrown : null));
+  const isThrown = thrown !== "" || own.length < frames.length;
+  if (isThrown && map !== null) while (own.length > 1 && SDK.test(own[0]!.name)) own.shift();
+  const lines = own.map((frame, at) => {
+    const mapped = map === null ? null : locate(map, frame.offset);
+    const place = at === 0 && isThrown && !isAuthors(mapped) ? (placeOfThrow(map, frame, thrown) ?? mapped) : mapped;
+    return describeFrame(frame, place, map !== null);
+  });
   return lines.filter((line) => line !== null).join("\n");
 }
 
-/** The compiler's own names lose their paths, which the place tells. */
-function describeFrame(map: SourceMap | null, frame: Frame, thrown: string | null): string | null {
-  const mapped = map === null ? null : locate(map, frame.offset);
-  const isOurs = mapped !== null && OURS.test(mapped);
-  const place = mapped === null || isOurs ? thrown : mapped;
-  if (place === null && map !== null && (isOurs || OUR_NAMES.test(frame.name.slice(0, LONGEST)))) return null;
-  const name = readable(map === null ? frame.name : readableName(frame.name.slice(0, LONGEST)));
-  const where = place ?? `function[${frame.index}]+0x${frame.offset.toString(16)}`;
+function isAuthors(place: string | null): boolean {
+  return place !== null && !LIBRARY.test(place);
+}
+
+/** As the guest tells it; where that is a line of a library's, the author's last place before it in that function. */
+function placeOfThrow(map: SourceMap | null, { start, offset }: Frame, thrown: string): string | null {
+  const told = PLAIN.test(thrown) ? thrown : null;
+  if (map === null || isAuthors(told)) return told;
+  const last = ROW * rowOf(map, offset);
+  for (let at = last; at > last - ROW * LOOKED_BACK && at >= 0 && map.table[at]! >= start; at -= ROW) {
+    const place = placeAt(map, at);
+    if (isAuthors(place)) return place;
+  }
+  return told;
+}
+
+/** Null for one that says nothing. The compiler's own names lose their paths, which the place tells. */
+function describeFrame({ name: full, index, offset }: Frame, place: string | null, isMapped: boolean): string | null {
+  const short = full.slice(0, LONGEST + 1);
+  if (place === null ? isMapped && OUR_NAMES.test(short) : OURS.test(place)) return null;
+  const name = readable(isMapped ? readableName(short) : short);
+  const where = place ?? `function[${index}]+0x${offset.toString(16)}`;
   return name === "" ? where : place === null ? `${name} ${where}` : `${name} (${where})`;
 }
 

@@ -11,6 +11,8 @@ import type { ListenerState } from "./snapshot.ts";
 import type { Trace } from "./trace.ts";
 
 const CONNECTION = 1 << HOOK.connection;
+/** Judgements kept for further connections: more than one only where several have waited. */
+const MAX_FREE = 16;
 
 /** Whoever has connected. */
 export interface Entrant {
@@ -49,7 +51,7 @@ export class Judgement {
 export class Admission {
   readonly #exchanges: Exchanges;
   readonly #cells: Float64Array;
-  /** Used again: all but those that wait are over before the next connection comes. */
+  /** They serve again: one that does not wait is over before the next connection comes. */
   readonly #free: Judgement[] = [];
   readonly #waiting = new Map<Exchange, Judgement>();
 
@@ -134,7 +136,7 @@ export class Admission {
     const { x } = judgement;
     const { snapshot } = judgement.listener;
     x.reset();
-    this.#free.push(judgement);
+    if (this.#free.length < MAX_FREE) this.#free.push(judgement);
     if (this.#waiting.delete(x)) snapshot.leave();
   }
 }

@@ -32,6 +32,7 @@ export function onRequest(req: Request): void {
   if (req.pathIs("/throw")) throw new Error("no");
   if (req.pathIs("/spin")) while (true) { limits[0]++; }
   if (req.pathIs("/sdk")) req.headers.set("connection", "x");
+  if (req.pathIs("/once")) req.headers.add("te", "x");
   req.headers.set("x-seen", "1");
 }
 `;
@@ -107,7 +108,7 @@ test("a map is found beside the module, under the name that the module says, and
 
 test("a stack begins with the author's frame, and says of it what the throw said", () => {
   const map = { files: ["plugin.ts", "~lib/sluice/sdk/abort.ts"], table: Uint32Array.of(10, 1, 7, 3, 20, 2, 9, 1) };
-  const frame = (name: string, offset: number) => ({ name, index: "3", offset });
+  const frame = (name: string, offset: number, start = offset) => ({ name, index: "3", start, offset });
   const abort = frame("~lib/sluice/sdk/abort/abort", 5);
   const inner = frame("plugin/inner", 5);
   const outer = frame("plugin/outer", 12);
@@ -119,6 +120,16 @@ test("a stack begins with the author's frame, and says of it what the throw said
     describeStack(map, [abort, frame("~lib/sluice/sdk/headers/Headers#set", 5), outer], ""),
     "outer (plugin.ts:7:3)",
   );
+  // What a library throws is told by the author's last place before it, within the function.
+  const lines = {
+    files: [...map.files, "~lib/array.ts"],
+    table: Uint32Array.of(10, 1, 7, 3, 20, 1, 8, 3, 30, 3, 9, 1),
+  };
+  for (const thrown of ["", "~lib/array.ts:9:9"]) {
+    assert.equal(describeStack(lines, [abort, frame("plugin/outer", 35, 15)], thrown), "outer (plugin.ts:8:3)");
+    const none = describeStack(lines, [abort, frame("plugin/outer", 35, 25)], thrown);
+    assert.equal(none, `outer (${thrown || "~lib/array.ts:9:1"})`, "another function's place is none");
+  }
   // A guest says where it was thrown, and may say anything.
   assert.equal(describeStack(map, [abort, inner], "a\nb"), "inner function[3]+0x5");
   assert.equal(describeStack(null, [abort, inner], "plugin.ts:4:2"), "plugin/inner (plugin.ts:4:2)");
@@ -135,7 +146,8 @@ test("the stack of a trap names the author's lines, and offsets without a map", 
     ["/outside", /^.*\bplugin\.ts:12:31\)?$/m],
     // The compiler knows no place for the call of `abort`; what is thrown says it.
     ["/throw", /^no \(plugin\.ts:13:29\)\n(?:request_head|onRequest) \(plugin\.ts:13:29\)$/m],
-    // What the SDK throws begins at the line that called it, where it has a function of its own.
+    // What the SDK throws begins at the line that called it, also where its code was made part of the hook.
+    ["/once", /^cannot add header "te": .*\n(?:request_head|onRequest) \(plugin\.ts:16:\d+\)$/m],
     ["/sdk", /^cannot set header "connection": .*\n(?:request_head|onRequest) \(plugin\.ts:15:27\)$/m],
     ["/spin", /^.*\bplugin\.ts:14:\d+\)?$/m],
   ];
