@@ -2,7 +2,8 @@
 import { availableParallelism } from "node:os";
 import { extname, join } from "node:path";
 import { type AdminServer, startAdmin } from "../admin/server.ts";
-import { EndpointColumns, MAX_ENDPOINTS } from "../balance/columns.ts";
+import { EndpointColumns, HEALTH, MAX_ENDPOINTS } from "../balance/columns.ts";
+import * as health from "../balance/health.ts";
 import { formatProblem, loadConfig } from "../config/load.ts";
 import { checkSettings } from "../config/plugin-schema.ts";
 import type { Config } from "../config/schema.ts";
@@ -17,16 +18,18 @@ import { tryGuests } from "./canary.ts";
 import { checkConfig } from "./check.ts";
 import { Crew } from "./crew.ts";
 import { ExplainError, Explainer, readExplainRequest } from "./explain.ts";
+import { HealthChecks } from "./health-checks.ts";
 import { Listeners } from "./listeners.ts";
 import type { FromThread } from "./messages.ts";
 import { Modules } from "./modules.ts";
 import { PluginHealth } from "./plugin-health.ts";
 import { listMetrics } from "./plugin-metrics.ts";
+import { probe } from "./probe.ts";
 import { type Reloaded, Reloader, readConfigFile } from "./reload.ts";
 import { Resolver } from "./resolve.ts";
 import { Rollouts } from "./rollouts.ts";
 import { rowsOf, Slots } from "./slots.ts";
-import { describeClusters, describePlugins, describeStatus, type Status } from "./status.ts";
+import { type ClusterStatus, describeClusters, describePlugins, describeStatus, type Status } from "./status.ts";
 import { Threads } from "./threads.ts";
 import { Traces } from "./traces.ts";
 import { Versions } from "./versions.ts";
@@ -88,6 +91,7 @@ export class App {
   readonly #columns: EndpointColumns;
   readonly #counters: Counters;
   readonly #health = new PluginHealth();
+  readonly #checks: HealthChecks;
   readonly #traces: Traces;
   readonly #explainer: Explainer;
   readonly #rollouts: Rollouts;
@@ -155,6 +159,12 @@ export class App {
       options.watch === false
         ? null
         : watchFiles([options.file], () => void this.#reloader.reload("a file has changed"));
+    this.#checks = new HealthChecks({
+      states: health,
+      probe: ({ endpoint, check }, tell) => probe(check.probe, { endpoint, timeout: check.timeout }, tell),
+      mark: (slot, unhealthy) => this.#columns.mark(slot, HEALTH.unhealthy, unhealthy),
+      log: this.log,
+    });
     this.#rollouts = new Rollouts({
       counters: this.#counters,
       log: this.log,
@@ -179,7 +189,10 @@ export class App {
       grow: (config) => this.#crew.grow(this.#workers(config)),
       shrink: (config) => this.#crew.shrink(this.#workers(config), config.shutdown.grace),
       onFiles: (paths) => this.#watch?.update(paths),
-      onAccepted: (current) => this.#accept(current.config),
+      onAccepted: ({ config, plan }) => {
+        this.#accept(config);
+        this.#checks.take(plan);
+      },
     });
     this.#metrics = createMetrics({
       counters: this.#counters,
@@ -189,7 +202,8 @@ export class App {
       restarts: () => this.#threads.restarts(),
       reloads: () => this.#reloader.counts,
       version: () => this.#reloader.current?.plan.version ?? 0,
-      endpoints: () => describeClusters(this.#reloader.current?.plan ?? null, this.#columns),
+      endpoints: () => this.#clusters(),
+      checks: () => this.#checks.counts(),
       quarantined: (plugin) => this.#health.quarantined(plugin).length,
       rollouts: () => this.#rollouts.list(),
       rolloutResults: () => this.#rollouts.results(),
@@ -240,6 +254,7 @@ export class App {
     this.#watch?.close();
     this.#resolver.close();
     this.#rollouts.close();
+    this.#checks.close();
     this.#threads.stopReplacing();
     await this.#reloader.close();
     this.#crew.close();
@@ -261,7 +276,7 @@ export class App {
         const { current } = this.#reloader;
         return current && { version: current.plan.version, file: this.#options.file, text: current.text };
       },
-      clusters: () => describeClusters(this.#reloader.current?.plan ?? null, this.#columns),
+      clusters: () => this.#clusters(),
       plugins: () => {
         const { current } = this.#reloader;
         return current === null
@@ -278,6 +293,14 @@ export class App {
       explain: (request) => this.#explain(request),
     }).catch((error: Error) => {
       throw new StartError([error.message]);
+    });
+  }
+
+  #clusters(): ClusterStatus[] {
+    return describeClusters({
+      plan: this.#reloader.current?.plan ?? null,
+      columns: this.#columns,
+      health: (slot) => this.#checks.describe(slot),
     });
   }
 

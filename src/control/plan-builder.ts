@@ -8,6 +8,7 @@ import {
   type ListenerConfig,
   type Place,
   type PluginUse,
+  type ProbeConfig,
   type Problem,
   type RouteConfig,
 } from "../config/schema.ts";
@@ -15,6 +16,7 @@ import type { Labels, SeriesKind } from "../observe/counters.ts";
 import type { ModulePlan } from "../plugin/build.ts";
 import type { Candidate, Plugin } from "./modules.ts";
 import type {
+  CheckPlan,
   ClusterPlan,
   EndpointPlan,
   InstancePlan,
@@ -22,6 +24,7 @@ import type {
   MatchPlan,
   NamespacePlan,
   Plan,
+  ProbePlan,
   RolloutPlan,
   RouteAction,
   RoutePlan,
@@ -175,7 +178,15 @@ class PlanBuilder {
       timeouts,
       pool,
       retryCell: this.#sources.cells("retries", { cluster: name }),
+      check: this.#check(cluster),
     };
+  }
+
+  #check({ health: { active } }: ClusterConfig): CheckPlan | null {
+    if (active === undefined) return null;
+    const { probe, interval, timeout, healthyAfter, unhealthyAfter } = active;
+    const plan = { probe: planProbe(probe), interval, timeout, healthyAfter, unhealthyAfter };
+    return { ...plan, key: digest(plan) };
   }
 
   /** A name stands for one endpoint for each of its addresses; an address that two names share is one endpoint. */
@@ -270,6 +281,12 @@ class PlanBuilder {
     }
     return [...reachable];
   }
+}
+
+function planProbe(probe: ProbeConfig): ProbePlan {
+  if (probe.kind === "tcp") return { kind: "tcp", send: probe.send, expect: probe.expect };
+  const { method, path, host = "", status } = probe;
+  return { kind: "http", method, path, host, statuses: status };
 }
 
 /** Whom a built-in may ask: whoever wrote its configuration has said so there. */

@@ -1,0 +1,238 @@
+import assert from "node:assert/strict";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { type TestContext, test } from "node:test";
+import { setTimeout } from "node:timers/promises";
+import * as health from "../../../src/balance/health.ts";
+import { HealthChecks, type HealthChecksOptions } from "../../../src/control/health-checks.ts";
+import type { CheckPlan, ClusterPlan, Plan } from "../../../src/control/plan.ts";
+import { probe, type Verdict } from "../../../src/control/probe.ts";
+import { until } from "./parts.ts";
+
+const CHECK: CheckPlan = {
+  key: "a",
+  probe: { kind: "http", method: "GET", path: "/", host: "", statuses: [{ least: 200, most: 399 }] },
+  interval: 20,
+  timeout: 1000,
+  healthyAfter: 2,
+  unhealthyAfter: 3,
+};
+
+function plan(endpoints: readonly { slot: number; port?: number }[], check: CheckPlan | null = CHECK): Plan {
+  const cluster = {
+    name: "app",
+    check,
+    endpoints: endpoints.map(({ slot, port = 1 }) => ({
+      address: `127.0.0.1:${port}`,
+      host: "127.0.0.1",
+      port,
+      path: "",
+      weight: 1,
+      zone: "",
+      slot,
+      cells: 0,
+    })),
+  };
+  return { clusters: [cluster as unknown as ClusterPlan] } as unknown as Plan;
+}
+
+type Bench = {
+  checks: HealthChecks;
+  /** Rows that are out. */
+  out: Set<number>;
+  log: string[];
+};
+
+function makeChecks(t: TestContext, options: Partial<HealthChecksOptions> = {}): Bench {
+  const out = new Set<number>();
+  const log: string[] = [];
+  const write = (level: string) => (fields: object, message: string) =>
+    log.push(`${level} ${JSON.stringify(fields)} ${message}`);
+  const checks = new HealthChecks({
+    states: health,
+    probe: ({ endpoint, check }, tell) => probe(check.probe, { endpoint, timeout: check.timeout }, tell),
+    mark: (slot, unhealthy) => void (unhealthy ? out.add(slot) : out.delete(slot)),
+    log: { info: write("info"), warn: write("warn") } as unknown as HealthChecksOptions["log"],
+    ...options,
+  });
+  t.after(() => checks.close());
+  return { checks, out, log };
+}
+
+/** Checks that end when the test says so. */
+function makeManual() {
+  const waiting: { slot: number; key: string; tell: (result: Verdict["result"]) => void }[] = [];
+  const stopped: number[] = [];
+  const manual: HealthChecksOptions["probe"] = ({ endpoint: { slot }, check: { key } }, tell) => {
+    const one = { slot, key, tell: (result: Verdict["result"]) => tell({ result, problem: result }) };
+    waiting.push(one);
+    return () => {
+      stopped.push(slot);
+      waiting.splice(waiting.indexOf(one), 1);
+    };
+  };
+  const next = async (): Promise<(typeof waiting)[number]> => {
+    await until(() => waiting.length > 0);
+    return waiting.shift()!;
+  };
+  return { manual, waiting, stopped, next };
+}
+
+test("an endpoint that goes down is taken out, and comes back; each change is told once, with its cause", async (t) => {
+  let status = 200;
+  let asked = 0;
+  const server = createServer((_, response) => {
+    asked++;
+    response.writeHead(status).end();
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  t.after(() => server.close());
+  const { port } = server.address() as AddressInfo;
+  const { checks, out, log } = makeChecks(t);
+  checks.take(plan([{ slot: 7, port }]));
+  assert.equal(checks.describe(7)?.lastCheck, null);
+  await until(() => asked >= 3);
+  const well = checks.describe(7)!;
+  assert.deepEqual([well.state, well.problem, well.lastCheck?.ok, well.lastCheck?.problem], ["healthy", "", true, ""]);
+
+  status = 503;
+  await until(() => out.has(7));
+  const down = checks.describe(7)!;
+  assert.deepEqual([down.state, down.problem], ["unhealthy", "answered 503"]);
+  assert.ok(down.since > well.since);
+  assert.deepEqual(
+    down.history.slice(-3).map(({ ok }) => ok),
+    [false, false, false],
+  );
+  status = 204;
+  await until(() => !out.has(7));
+  await until(() => checks.describe(7)!.history.length === 10);
+  assert.deepEqual(log, [
+    `warn {"cluster":"app","endpoint":"127.0.0.1:${port}","problem":"answered 503"} an endpoint is unhealthy: it gets no traffic`,
+    `info {"cluster":"app","endpoint":"127.0.0.1:${port}"} an endpoint is healthy again`,
+  ]);
+  const counts = [...checks.counts()][0]!.counts;
+  assert.ok(counts.healthy >= 4 && counts.unhealthy >= 3 && counts.failed === 0, JSON.stringify(counts));
+});
+
+test("of a new endpoint the first check alone decides; one that could not be made decides nothing", async (t) => {
+  const { manual, next } = makeManual();
+  const { checks, out } = makeChecks(t, { probe: manual });
+  checks.take(plan([{ slot: 1 }]));
+  (await next()).tell("failed");
+  assert.deepEqual([out.size, checks.describe(1)!.lastCheck?.ok], [0, null]);
+  (await next()).tell("unhealthy");
+  assert.ok(out.has(1));
+  for (let i = 0; i < 2; i++) {
+    (await next()).tell("failed");
+    (await next()).tell("healthy");
+  }
+  assert.equal(out.size, 0, "what could not be made does not come between two good ones");
+  assert.deepEqual([...checks.counts()][0]?.counts, { healthy: 2, unhealthy: 1, failed: 3 });
+});
+
+test("one check of an endpoint at a time, and so many of all; the rest stand in line and are all served", async (t) => {
+  const { manual, waiting } = makeManual();
+  const { checks } = makeChecks(t, { probe: manual, most: 3 });
+  checks.take(plan(Array.from({ length: 9 }, (_, slot) => ({ slot }))));
+  await until(() => waiting.length === 3);
+  await setTimeout(60);
+  assert.equal(waiting.length, 3);
+  const seen = new Set<number>();
+  while (seen.size < 9) {
+    await until(() => waiting.length === 3);
+    assert.equal(new Set(waiting.map(({ slot }) => slot)).size, 3);
+    const one = waiting.shift()!;
+    seen.add(one.slot);
+    one.tell("healthy");
+  }
+});
+
+test("state outlives versions by its row; another check keeps it and begins to count anew", async (t) => {
+  const { manual, next, stopped } = makeManual();
+  const { checks, out, log } = makeChecks(t, { probe: manual });
+  const strict = { ...CHECK, healthyAfter: 3 };
+  checks.take(plan([{ slot: 1 }, { slot: 2 }], strict));
+  for (let i = 0; i < 2; i++) (await next()).tell("unhealthy");
+  assert.equal(out.size, 2);
+  for (let i = 0; i < 2; i++) (await next()).tell("healthy");
+  const under = [await next(), await next()];
+
+  checks.take(plan([{ slot: 2 }, { slot: 1 }], strict));
+  assert.deepEqual(stopped, [], "nothing has changed: the checks under way go on");
+  checks.take(plan([{ slot: 2 }, { slot: 1 }], { ...strict, key: "b", healthyAfter: 2 }));
+  assert.deepEqual(stopped.sort(), [1, 2], "they were of the old check");
+  assert.equal(under.length, 2);
+  assert.equal(out.size, 2);
+  const anew = await next();
+  assert.equal(anew.key, "b");
+  anew.tell("healthy");
+  assert.equal(out.size, 2, "one of the old check's does not count");
+  (await next()).tell("healthy");
+  (await next()).tell("healthy");
+  assert.equal(out.size, 1);
+  assert.equal(log.length, 3);
+});
+
+test("an endpoint that goes is checked no more; one whose check goes gets traffic again", async (t) => {
+  const { manual, next, waiting, stopped } = makeManual();
+  const { checks, out, log } = makeChecks(t, { probe: manual });
+  checks.take(plan([{ slot: 1 }, { slot: 2 }]));
+  for (let i = 0; i < 2; i++) (await next()).tell("unhealthy");
+  await until(() => waiting.length === 2);
+  checks.take(plan([{ slot: 2 }]));
+  assert.deepEqual([[...out], stopped, checks.describe(1)], [[2], [1], null]);
+  checks.take(plan([{ slot: 2 }], null));
+  assert.deepEqual([[...out], stopped, checks.describe(2)], [[], [1, 2], null]);
+  assert.match(log.at(-1)!, /^info .* is not checked any more/);
+  assert.equal(waiting.length, 0);
+  await setTimeout(60);
+  assert.equal(waiting.length, 0, "none is begun");
+  checks.take(plan([{ slot: 2 }]));
+  assert.equal(checks.describe(2)!.state, "healthy", "it begins like a new one");
+});
+
+test("close gives up what is under way, in line, and due; nothing is begun after it", async (t) => {
+  const { manual, waiting, stopped } = makeManual();
+  const { checks } = makeChecks(t, { probe: manual, most: 1 });
+  checks.take(plan([{ slot: 1 }, { slot: 2 }, { slot: 3 }]));
+  await until(() => waiting.length === 1);
+  checks.close();
+  assert.equal(stopped.length, 1);
+  await setTimeout(60);
+  assert.equal(waiting.length, 0);
+});
+
+test("checks are spread: the first by a step each, the next by chance, and one that stays down is asked less", async (t) => {
+  const begun: number[] = [];
+  let result: Verdict["result"] = "healthy";
+  const instant: HealthChecksOptions["probe"] = (_, tell) => {
+    begun.push(performance.now());
+    tell({ result, problem: "" });
+    return () => undefined;
+  };
+  const { checks } = makeChecks(t, { probe: instant });
+  const slow = { ...CHECK, interval: 60_000 };
+  const began = performance.now();
+  checks.take(
+    plan(
+      [1, 2, 3, 4, 5].map((slot) => ({ slot })),
+      slow,
+    ),
+  );
+  await until(() => begun.length === 5);
+  assert.ok(begun.at(-1)! - began >= 39, "the fifth comes after four steps");
+  result = "unhealthy";
+  const quick = { ...CHECK, key: "quick", interval: 10 };
+  begun.length = 0;
+  checks.take(plan([{ slot: 1 }], quick));
+  // Out with the third; from the fifth bad one after it every 20 ms, from the tenth every 40.
+  await until(() => begun.length === 20);
+  const pauses = begun.slice(1).map((at, i) => at - begun[i]!);
+  assert.ok(Math.min(...pauses.slice(-5)) >= 35, `the last pauses are ${pauses.slice(-5)}`);
+  assert.ok(Math.min(...pauses.slice(8, 11)) >= 17, `in between they are ${pauses.slice(8, 11)}`);
+  result = "healthy";
+  const at = begun.length;
+  await until(() => begun.length > at + 2);
+  assert.ok(begun[at + 2]! - begun[at + 1]! < 35, "one good check is enough to be asked as often as before");
+});
