@@ -81,6 +81,8 @@ extern "C" {
 #define SLUICE_ON_RESTORE(instance, exchange) SLUICE_HOOK("restore", sluice_on_restore, instance, exchange)
 /* Answers continue, reject. */
 #define SLUICE_ON_CONNECTION(instance, exchange) SLUICE_HOOK("connection", sluice_on_connection, instance, exchange)
+/* Answers continue, reject. */
+#define SLUICE_ON_HEALTH_CHECK(instance, exchange) SLUICE_HOOK("health_check", sluice_on_health_check, instance, exchange)
 
 /* Ids for `attempt`, i32, in `outcome`. */
 enum {
@@ -263,7 +265,8 @@ enum {
   SLUICE_RESULT_CONTINUE = 0,
   /* `respond` was called: that answer goes to the client. In `response_head`: it replaces the upstream's. */
   SLUICE_RESULT_RESPOND = 1,
-  /* Refuse the request: 403, `Proxy-Status: sluice; error=http_request_denied`. In `connection`: close it. */
+  /* Refuse the request: 403, `Proxy-Status: sluice; error=http_request_denied`. In `connection`: close it. In
+   * `health_check`: the endpoint is unhealthy. */
   SLUICE_RESULT_REJECT = 2,
   /* Go on, but hold the head until its body is whole (`limits.body` at most); the body hook is then called once, may
    * change the head, and knows the whole body, also where it is empty. */

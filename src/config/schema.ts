@@ -101,7 +101,7 @@ const clusterName = convert(placedName, (reference, at, conversion) => {
 
 const file = convert(filePath, (path, at, conversion) => ({ path: conversion.resolvePath(path), at }));
 
-/** A cluster, `cluster:NAME`, or an origin, `https://keys.example.com`: whom a plugin may ask. */
+/** A cluster, `cluster:NAME`, an origin, `https://keys.example.com`, or `endpoint`: whom a plugin may ask. */
 const placedTarget = convert(fetchTarget, (target, at, conversion) => {
   if (target.startsWith("cluster:")) conversion.checkCluster(target.slice("cluster:".length), at);
   return target;
@@ -114,7 +114,7 @@ const allow = convert(
     fetch: withDefault(
       list(placedTarget),
       [],
-      "Whom the plugin may send requests of its own to: `cluster:NAME`, or an origin like `https://keys.example.com`.",
+      "Whom the plugin may send requests of its own to: `cluster:NAME`, an origin like `https://keys.example.com`, or `endpoint`: the one that its hook `health_check` is to check.",
     ),
     headers: withDefault(
       object({
@@ -407,6 +407,10 @@ const activeCheck = convert(
     {
       http: optional(httpCheck, "A request on a connection of its own, and the status of its answer."),
       tcp: optional(tcpCheck, "A connection, and what is said on it."),
+      plugin: optional(
+        use("health check"),
+        "A plugin with the hook `health_check`, by name or as a map of the name to its configuration.",
+      ),
       interval: withDefault(
         duration("100ms", "1h"),
         "5s",
@@ -420,10 +424,13 @@ const activeCheck = convert(
         "Bad checks in a row that take an endpoint out. Of one that is new, the first check decides.",
       ),
     },
-    { one: ["http", "tcp"] },
+    { one: ["http", "tcp", "plugin"] },
   ),
-  ({ http, tcp, ...rest }) => {
-    const probe: ProbeConfig | undefined = http ? { kind: "http", ...http } : tcp && { kind: "tcp", ...tcp };
+  ({ http, tcp, plugin, ...rest }) => {
+    let probe: ProbeConfig | undefined;
+    if (http) probe = { kind: "http", ...http };
+    else if (tcp) probe = { kind: "tcp", ...tcp };
+    else if (plugin) probe = { kind: "plugin", use: plugin };
     return probe && { ...rest, probe };
   },
 );
@@ -431,7 +438,8 @@ const activeCheck = convert(
 /** By what an endpoint is checked. */
 export type ProbeConfig =
   | ({ readonly kind: "http" } & Infer<typeof httpCheck>)
-  | ({ readonly kind: "tcp" } & Infer<typeof tcpCheck>);
+  | ({ readonly kind: "tcp" } & Infer<typeof tcpCheck>)
+  | { readonly kind: "plugin"; readonly use: PluginUse };
 
 const health = object(
   { active: optional(activeCheck, "Checks that are made whether there is traffic or not. Without it: none.") },

@@ -267,12 +267,12 @@ function parseAddress(text: string, leastPort: number, anyHost: boolean): Addres
   return undefined;
 }
 
-/** `cluster:NAME`, or an origin as URLs have it: `https://keys.example.com`, without path. */
+/** `cluster:NAME`, an origin as URLs have it: `https://keys.example.com`, without path; or the word `endpoint`. */
 export const fetchTarget: ScalarShape<string> = scalar(
-  "cluster:NAME or an origin like https://keys.example.com",
+  "cluster:NAME, endpoint, or an origin like https://keys.example.com",
   { type: "string" },
   (text) => {
-    if (/^cluster:[^/?#\s]+$/.test(text)) return text;
+    if (text === "endpoint" || /^cluster:[^/?#\s]+$/.test(text)) return text;
     return /^https?:\/\/[^/?#@\s]+$/.test(text) && URL.canParse(text) ? new URL(text).origin : undefined;
   },
 );

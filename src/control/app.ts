@@ -16,7 +16,9 @@ import { PluginHost } from "../plugin/host.ts";
 import { KeyValueStore, Namespaces } from "../state/store.ts";
 import { tryGuests } from "./canary.ts";
 import { checkConfig } from "./check.ts";
+import { CheckOrders } from "./check-orders.ts";
 import { Crew } from "./crew.ts";
+import type { Duty } from "./endpoint-check.ts";
 import { ExplainError, Explainer, readExplainRequest } from "./explain.ts";
 import { HealthChecks } from "./health-checks.ts";
 import { Listeners } from "./listeners.ts";
@@ -24,7 +26,7 @@ import type { FromThread } from "./messages.ts";
 import { Modules } from "./modules.ts";
 import { PluginHealth } from "./plugin-health.ts";
 import { listMetrics } from "./plugin-metrics.ts";
-import { probe } from "./probe.ts";
+import { probe, type Tell } from "./probe.ts";
 import { type Reloaded, Reloader, readConfigFile } from "./reload.ts";
 import { Resolver } from "./resolve.ts";
 import { Rollouts } from "./rollouts.ts";
@@ -92,6 +94,7 @@ export class App {
   readonly #counters: Counters;
   readonly #health = new PluginHealth();
   readonly #checks: HealthChecks;
+  readonly #orders: CheckOrders;
   readonly #traces: Traces;
   readonly #explainer: Explainer;
   readonly #rollouts: Rollouts;
@@ -159,9 +162,13 @@ export class App {
       options.watch === false
         ? null
         : watchFiles([options.file], () => void this.#reloader.reload("a file has changed"));
+    this.#orders = new CheckOrders({
+      serving: () => this.#versions.serving(),
+      post: (thread, message) => this.#threads.post(thread, message),
+    });
     this.#checks = new HealthChecks({
       states: health,
-      probe: ({ endpoint, check }, tell) => probe(check.probe, { endpoint, timeout: check.timeout }, tell),
+      probe: (duty, tell) => this.#probe(duty, tell),
       mark: (slot, unhealthy) => this.#columns.mark(slot, HEALTH.unhealthy, unhealthy),
       log: this.log,
     });
@@ -296,6 +303,13 @@ export class App {
     });
   }
 
+  /** A check by a plugin is made where guests run, any other here. */
+  #probe(duty: Duty, tell: Tell): () => void {
+    const { endpoint, check } = duty;
+    if (check.probe.kind === "plugin") return this.#orders.begin(duty, tell);
+    return probe(check.probe, { endpoint, timeout: check.timeout }, tell);
+  }
+
   #clusters(): ClusterStatus[] {
     return describeClusters({
       plan: this.#reloader.current?.plan ?? null,
@@ -342,7 +356,8 @@ export class App {
     else if (message.type === "plugin") {
       if (message.rollout === undefined) this.#health.receive(thread, message);
       else this.#rollouts.receive(thread, message);
-    } else if (message.type === "inherited") this.#listeners.inherit(message.address);
+    } else if (message.type === "checked") this.#orders.receive(thread, message);
+    else if (message.type === "inherited") this.#listeners.inherit(message.address);
     else if (message.type === "drained") {
       this.#drained?.(thread);
       this.#crew.drained(thread);
@@ -353,6 +368,7 @@ export class App {
     this.#versions.forget(thread, reason);
     this.#health.forget(thread);
     this.#rollouts.forget(thread);
+    this.#orders.forget(thread);
     this.#drained?.(thread);
     this.#crew.ended(thread, reason);
   }

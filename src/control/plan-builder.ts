@@ -185,8 +185,14 @@ class PlanBuilder {
   #check({ health: { active } }: ClusterConfig): CheckPlan | null {
     if (active === undefined) return null;
     const { probe, interval, timeout, healthyAfter, unhealthyAfter } = active;
-    const plan = { probe: planProbe(probe), interval, timeout, healthyAfter, unhealthyAfter };
-    return { ...plan, key: digest(plan) };
+    const settings = { interval, timeout, healthyAfter, unhealthyAfter };
+    if (probe.kind !== "plugin") {
+      const plan = { ...settings, probe: planProbe(probe) };
+      return { ...plan, key: digest(plan) };
+    }
+    const instance = this.#instance(probe.use);
+    const key = digest([settings, this.#instances[instance]!.key]);
+    return { ...settings, probe: { kind: "plugin", instance }, key };
   }
 
   /** A name stands for one endpoint for each of its addresses; an address that two names share is one endpoint. */
@@ -283,7 +289,7 @@ class PlanBuilder {
   }
 }
 
-function planProbe(probe: ProbeConfig): ProbePlan {
+function planProbe(probe: Exclude<ProbeConfig, { kind: "plugin" }>): ProbePlan {
   if (probe.kind === "tcp") return { kind: "tcp", send: probe.send, expect: probe.expect };
   const { method, path, host = "", status } = probe;
   return { kind: "http", method, path, host, statuses: status };

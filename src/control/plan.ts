@@ -132,7 +132,9 @@ export type ProbePlan =
       /** Those of a healthy answer. */
       readonly statuses: readonly { readonly least: number; readonly most: number }[];
     }
-  | { readonly kind: "tcp"; readonly send: string; readonly expect: string };
+  | { readonly kind: "tcp"; readonly send: string; readonly expect: string }
+  /** By index into `Plan.instances`. */
+  | { readonly kind: "plugin"; readonly instance: number };
 
 export type EndpointPlan = {
   /** As shown: `127.0.0.1:9001`, or `unix:/run/app.sock`. A configured name is one endpoint for each of its addresses. */

@@ -45,12 +45,13 @@ interface Talk {
 }
 
 /** What this returns gives the check up. */
-export function probe(plan: ProbePlan, { endpoint, timeout }: Target, tell: Tell): () => void {
+export function probe(plan: NativeProbe, { endpoint, timeout }: Target, tell: Tell): () => void {
   const visit = new Visit(plan.kind === "http" ? new HttpTalk(plan, endpoint) : new TextTalk(plan), timeout, tell);
   visit.begin(endpoint);
   return () => visit.close();
 }
 
+export type NativeProbe = Exclude<ProbePlan, { kind: "plugin" }>;
 export type Target = { readonly endpoint: EndpointPlan; readonly timeout: number };
 
 class Visit {

@@ -2,8 +2,15 @@
  * Requests of plugins: to a cluster through the proxy, to an allowed origin through Node's own client, with its
  * connections kept. Redirects are not followed; proxies of the environment are not used.
  */
-import { Agent as HttpAgent, request as httpRequest, type IncomingMessage, type RequestOptions } from "node:http";
+import {
+  type ClientRequest,
+  Agent as HttpAgent,
+  request as httpRequest,
+  type IncomingMessage,
+  type RequestOptions,
+} from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
+import type { Endpoint } from "../balance/endpoint.ts";
 import { FIELD_WORDS, Head, NAME, NAME_END, NAME_ID, NAME_START, PART, VALUE_END, VALUE_START } from "../http/head.ts";
 import { scanRequest, scanResponse } from "../http/scan.ts";
 import { STATUS } from "../plugin/abi.ts";
@@ -24,40 +31,50 @@ export class Origins {
     "https:": new HttpsAgent({ keepAlive: true, maxSockets: CONNECTIONS }),
   };
 
-  ask({ target, head, body, timeout, most }: FetchRequest, tell: Tell): () => void {
-    const { protocol, hostname, port } = new URL(target);
+  ask(asked: FetchRequest, tell: Tell): () => void {
+    const { protocol, hostname, port } = new URL(asked.target);
     const secure = protocol === "https:";
     const options: RequestOptions = {
-      ...readHead(head),
+      ...readHead(asked.head),
       host: hostname.replace(/^\[|\]$/g, ""),
       port: port === "" ? (secure ? 443 : 80) : Number(port),
       agent: this.#agents[secure ? "https:" : "http:"],
       setHost: false,
     };
-    const request = secure ? httpsRequest(options) : httpRequest(options);
-    let told = false;
-    const end = (answer: FetchAnswer | number): void => {
-      clearTimeout(timer);
-      if (!told) tell(answer);
-      told = true;
-      if (typeof answer === "number") request.destroy();
-    };
-    const timer = setTimeout(() => end(STATUS.timedOut), timeout);
-    request.on("error", () => end(STATUS.unreachable));
-    // Without an error it closes when the origin switches protocols.
-    request.on("close", () => end(STATUS.unreachable));
-    request.on("response", (response) => gather(response, most, end));
-    request.end(body.length > 0 ? body : undefined);
-    return () => {
-      told = true;
-      end(STATUS.unreachable);
-    };
+    return exchange(secure ? httpsRequest(options) : httpRequest(options), asked, tell);
   }
 
   close(): void {
     this.#agents["http:"].destroy();
     this.#agents["https:"].destroy();
   }
+}
+
+/** To the endpoint under check, on a connection of its own: no pool, no count and no average of the traffic knows of it. */
+function askEndpoint({ host, port, path }: Endpoint, asked: FetchRequest, tell: Tell): () => void {
+  const where = path === "" ? { host, port } : { socketPath: path };
+  return exchange(httpRequest({ ...readHead(asked.head), ...where, agent: false, setHost: false }), asked, tell);
+}
+
+/** Sends a request that was begun; what this returns gives it up. */
+function exchange(request: ClientRequest, { body, timeout, most }: FetchRequest, tell: Tell): () => void {
+  let told = false;
+  const end = (answer: FetchAnswer | number): void => {
+    clearTimeout(timer);
+    if (!told) tell(answer);
+    told = true;
+    if (typeof answer === "number") request.destroy();
+  };
+  const timer = setTimeout(() => end(STATUS.timedOut), timeout);
+  request.on("error", () => end(STATUS.unreachable));
+  // Without an error it closes when the origin switches protocols.
+  request.on("close", () => end(STATUS.unreachable));
+  request.on("response", (response) => gather(response, most, end));
+  request.end(body.length > 0 ? body : undefined);
+  return () => {
+    told = true;
+    end(STATUS.unreachable);
+  };
 }
 
 /** The requests of one version's plugins. */
@@ -73,6 +90,7 @@ export class Outgoing implements Fetcher {
   }
 
   ask(request: FetchRequest, tell: Tell): () => void {
+    if (request.endpoint !== null) return askEndpoint(request.endpoint, request, tell);
     if (!request.target.startsWith(CLUSTER)) return this.#origins.ask(request, tell);
     const name = request.target.slice(CLUSTER.length);
     const { snapshot } = this;

@@ -147,6 +147,13 @@ export class CallContext {
     return !(this.responded && this.hook === HOOK.request_body);
   }
 
+  /** Whole milliseconds that the endpoint under check has left to answer; without one there is no end. */
+  get timeLeft(): number {
+    const { exchange } = this;
+    if (this.hook !== HOOK.health_check || exchange === null) return Number.POSITIVE_INFINITY;
+    return Math.max(1, Math.ceil(exchange.deadline - performance.now()));
+  }
+
   /**
    * Suspends the guest until `begin`'s argument is called with what the host call answers; `begin` returns what gives it
    * up. The fuel that was not used, and the exchange, stay the call's.

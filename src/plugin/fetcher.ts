@@ -1,10 +1,13 @@
 /** What the plugin host needs of whoever makes requests for plugins. */
+import type { Endpoint } from "../balance/endpoint.ts";
 import type { Head } from "../http/head.ts";
 
 /** A request that was checked. */
 export type FetchRequest = {
-  /** `cluster:NAME`, or an origin: `https://keys.example.com`. */
+  /** `cluster:NAME`, an origin: `https://keys.example.com`, or `endpoint`. */
   readonly target: string;
+  /** The endpoint that is meant by the last: the one under check. */
+  readonly endpoint: Endpoint | null;
   /** The complete head in HTTP/1.1: request line, Host and fields, without those that frame the message. */
   readonly head: Buffer;
   readonly body: Buffer;

@@ -4,9 +4,10 @@ import type { AddressInfo } from "node:net";
 import { type TestContext, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import * as health from "../../../src/balance/health.ts";
+import { type Duty, EndpointCheck } from "../../../src/control/endpoint-check.ts";
 import { HealthChecks, type HealthChecksOptions } from "../../../src/control/health-checks.ts";
 import type { CheckPlan, ClusterPlan, Plan } from "../../../src/control/plan.ts";
-import { probe, type Verdict } from "../../../src/control/probe.ts";
+import { type NativeProbe, probe, type Verdict } from "../../../src/control/probe.ts";
 import { until } from "./parts.ts";
 
 const CHECK: CheckPlan = {
@@ -50,7 +51,7 @@ function makeChecks(t: TestContext, options: Partial<HealthChecksOptions> = {}):
     log.push(`${level} ${JSON.stringify(fields)} ${message}`);
   const checks = new HealthChecks({
     states: health,
-    probe: ({ endpoint, check }, tell) => probe(check.probe, { endpoint, timeout: check.timeout }, tell),
+    probe: ({ endpoint, check }, tell) => probe(check.probe as NativeProbe, { endpoint, timeout: check.timeout }, tell),
     mark: (slot, unhealthy) => void (unhealthy ? out.add(slot) : out.delete(slot)),
     log: { info: write("info"), warn: write("warn") } as unknown as HealthChecksOptions["log"],
     ...options,
@@ -203,36 +204,55 @@ test("close gives up what is under way, in line, and due; nothing is begun after
   assert.equal(waiting.length, 0);
 });
 
-test("checks are spread: the first by a step each, the next by chance, and one that stays down is asked less", async (t) => {
-  const begun: number[] = [];
-  let result: Verdict["result"] = "healthy";
-  const instant: HealthChecksOptions["probe"] = (_, tell) => {
-    begun.push(performance.now());
-    tell({ result, problem: "" });
-    return () => undefined;
-  };
-  const { checks } = makeChecks(t, { probe: instant });
-  const slow = { ...CHECK, interval: 60_000 };
+test("first checks follow each other by a step, or are spread over a part of their interval", async (t) => {
+  const { manual, waiting } = makeManual();
+  const { checks } = makeChecks(t, { probe: manual });
+  const endpoints = [1, 2, 3, 4, 5].map((slot) => ({ slot }));
   const began = performance.now();
-  checks.take(
-    plan(
-      [1, 2, 3, 4, 5].map((slot) => ({ slot })),
-      slow,
-    ),
+  checks.take(plan(endpoints, { ...CHECK, interval: 60_000 }));
+  await until(() => waiting.length === 5);
+  assert.ok(performance.now() - began >= 39, "the fifth comes after four steps");
+  assert.deepEqual(
+    waiting.map(({ slot }) => slot),
+    [1, 2, 3, 4, 5],
   );
-  await until(() => begun.length === 5);
-  assert.ok(begun.at(-1)! - began >= 39, "the fifth comes after four steps");
-  result = "unhealthy";
-  const quick = { ...CHECK, key: "quick", interval: 10 };
-  begun.length = 0;
-  checks.take(plan([{ slot: 1 }], quick));
-  // Out with the third; from the fifth bad one after it every 20 ms, from the tenth every 40.
-  await until(() => begun.length === 20);
-  const pauses = begun.slice(1).map((at, i) => at - begun[i]!);
-  assert.ok(Math.min(...pauses.slice(-5)) >= 35, `the last pauses are ${pauses.slice(-5)}`);
-  assert.ok(Math.min(...pauses.slice(8, 11)) >= 17, `in between they are ${pauses.slice(8, 11)}`);
-  result = "healthy";
-  const at = begun.length;
-  await until(() => begun.length > at + 2);
-  assert.ok(begun[at + 2]! - begun[at + 1]! < 35, "one good check is enough to be asked as often as before");
+});
+
+test("the next check comes by chance a tenth sooner or later, and seldom where an endpoint stays down", () => {
+  const duty: Duty = { cluster: "app", endpoint: plan([{ slot: 1 }]).clusters[0]!.endpoints[0]!, check: CHECK };
+  const check = new EndpointCheck(health, duty);
+  const fail = (times: number) => {
+    for (let i = 0; i < times; i++) check.record({ result: "unhealthy", problem: "" }, 1);
+  };
+  const pauses = () => Array.from({ length: 500 }, () => check.pause());
+  const isAbout = (interval: number) => {
+    const all = pauses();
+    const [least, most] = [Math.min(...all), Math.max(...all)];
+    assert.ok(least >= 0.9 * interval && most <= 1.1 * interval, `${least} to ${most}, expected about ${interval}`);
+    assert.ok(most - least > 0.15 * interval, `${least} to ${most} is not by chance`);
+  };
+  isAbout(20);
+  check.record({ result: "healthy", problem: "" }, 1);
+  fail(3);
+  assert.equal(check.healthy, false);
+  fail(4);
+  isAbout(20);
+  fail(1);
+  isAbout(40);
+  fail(5);
+  isAbout(80);
+  fail(50);
+  isAbout(80);
+  check.record({ result: "failed", problem: "" }, 1);
+  isAbout(80);
+  check.record({ result: "healthy", problem: "" }, 1);
+  isAbout(20);
+});
+
+test("what an endpoint or a plugin says is told in one line, without control characters, and in part", () => {
+  const duty: Duty = { cluster: "app", endpoint: plan([{ slot: 1 }]).clusters[0]!.endpoints[0]!, check: CHECK };
+  const check = new EndpointCheck(health, duty);
+  check.record({ result: "unhealthy", problem: `two\r\nlines \u001b[31m\u202e${"x".repeat(1000)}` }, 1500);
+  assert.match(check.problem, /^two lines \[31m x{180,190}\.\.\.$/);
+  assert.equal(check.describe().lastCheck?.took, 1.5);
 });

@@ -5,8 +5,8 @@ import { type AddressInfo, createServer, type Server, type Socket } from "node:n
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
-import type { EndpointPlan, ProbePlan } from "../../../src/control/plan.ts";
-import { probe, type Verdict } from "../../../src/control/probe.ts";
+import type { EndpointPlan } from "../../../src/control/plan.ts";
+import { type NativeProbe, probe, type Verdict } from "../../../src/control/probe.ts";
 import { makeDirectory } from "./parts.ts";
 
 const HTTP = {
@@ -15,8 +15,8 @@ const HTTP = {
   path: "/healthz",
   host: "",
   statuses: [{ least: 200, most: 399 }],
-} as const satisfies ProbePlan;
-const TCP = { kind: "tcp", send: "", expect: "" } as const satisfies ProbePlan;
+} as const satisfies NativeProbe;
+const TCP = { kind: "tcp", send: "", expect: "" } as const satisfies NativeProbe;
 
 function endpoint(port: number, path = ""): EndpointPlan {
   const address = path === "" ? `127.0.0.1:${port}` : `unix:${path}`;
@@ -43,11 +43,11 @@ const startHttp = (t: TestContext, answer: RequestListener) => listen(t, createH
 const startRaw = (t: TestContext, meet: (socket: Socket) => void) => listen(t, createServer(meet));
 const says = (t: TestContext, text: string) => startRaw(t, (socket) => socket.end(text));
 
-function visit(plan: ProbePlan, target: EndpointPlan, timeout = 5000): Promise<Verdict> {
+function visit(plan: NativeProbe, target: EndpointPlan, timeout = 5000): Promise<Verdict> {
   return new Promise((resolve) => probe(plan, { endpoint: target, timeout }, resolve));
 }
 
-async function problem(plan: ProbePlan, port: number, timeout?: number): Promise<string> {
+async function problem(plan: NativeProbe, port: number, timeout?: number): Promise<string> {
   const verdict = await visit(plan, endpoint(port), timeout);
   assert.equal(verdict.result, "unhealthy");
   return verdict.problem;

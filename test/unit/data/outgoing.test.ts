@@ -14,6 +14,7 @@ test("an origin that would rather speak another protocol is one that cannot be r
   atEnd(t, () => origins.close());
   const request = {
     target: `http://127.0.0.1:${upstream.port}`,
+    endpoint: null,
     head: Buffer.from("GET / HTTP/1.1\r\nhost: a\r\n\r\n"),
     body: Buffer.alloc(0),
     timeout: 3_600_000,

@@ -511,6 +511,7 @@ test("edits belong to their hook", () => {
     save: [],
     restore: [],
     connection: [],
+    health_check: [],
   };
   for (const [hook, parts] of Object.entries(editable) as [Hook, number[]][]) {
     for (const part of [0, 1, 2, 3]) {
