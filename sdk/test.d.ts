@@ -99,6 +99,21 @@ export interface ConnectionResult extends Cost {
   readonly denied: boolean;
 }
 
+export interface HealthCheckInit {
+  /** The endpoint's address; `192.0.2.80:80` without it. */
+  address?: string;
+  /** Its cluster's name; `app` without it. */
+  cluster?: string;
+  /** Milliseconds that the check may take; 1000 without it. */
+  timeout?: number;
+}
+
+export interface HealthCheckResult extends Cost {
+  readonly healthy: boolean;
+  /** What the plugin says is wrong; empty where it says nothing. */
+  readonly problem: string;
+}
+
 export interface ResponseInit {
   /** 200 without it. */
   status?: number;
@@ -269,6 +284,9 @@ export interface Guest {
   ): Cost;
   /** `onConnection`. */
   connection(connection?: ConnectionInit): ConnectionResult;
+  /** `onHealthCheck`. What it fetches from `endpoint/…` the option `fetch` answers. */
+  healthCheck(check?: HealthCheckInit): HealthCheckResult;
+  healthCheckAsync(check?: HealthCheckInit): Promise<HealthCheckResult>;
   /** `onTick`, at once, whatever the interval. */
   tick(): Cost;
   tickAsync(): Promise<Cost>;

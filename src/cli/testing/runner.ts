@@ -209,6 +209,7 @@ const ASYNC_NAMES: Readonly<Partial<Record<Hook, string>>> = {
   response_head: "responseAsync",
   response_body: "responseBodyAsync",
   tick: "tickAsync",
+  health_check: "healthCheckAsync",
 };
 
 function fuelCell(hook: Hook): number {
