@@ -34,7 +34,7 @@ export { Config } from "./config";
 export { Connection } from "./connection";
 export { Cookies, SetCookie } from "./cookies";
 export { PublicKey, constantTimeEquals, hmacSha256, hmacSha384, hmacSha512, randomBytes, sha256, sha384, sha512 } from "./crypto";
-export { Endpoint } from "./endpoint";
+export { Endpoint, Probed } from "./endpoint";
 export { Endpoints } from "./endpoints";
 export { Glob } from "./glob";
 export { Fetch, Fetched, sleep } from "./fetch";

@@ -35,6 +35,8 @@ export interface PluginOptions {
    *     plugin("./plugin.ts", { allow: { fetch: ["cluster:auth"] }, fetch: ({ headers }) => ({ status: headers.cookie ? 200 : 401 }) })
    */
   fetch?: (request: FetchedRequest) => FetchAnswer | null | Promise<FetchAnswer | null>;
+  /** Answers what the plugin says by `endpoint.probe`; null: nobody is there, undefined: silence. */
+  probe?: (probe: ProbedEndpoint) => ProbeAnswer | Promise<ProbeAnswer>;
 }
 
 /** A request of the plugin's own. */
@@ -86,6 +88,17 @@ export interface RequestInit {
   /** The listener's name; `test` without it. */
   listener?: string;
 }
+
+export interface ProbedEndpoint {
+  /** The endpoint's address. */
+  readonly address: string;
+  /** What is sent, and what is waited for, as UTF-8. */
+  readonly send: string;
+  readonly until: string;
+  readonly timeout: number;
+}
+
+export type ProbeAnswer = string | Uint8Array | null | undefined;
 
 export interface ConnectionInit {
   /** The peer's address; `192.0.2.1` without it. */

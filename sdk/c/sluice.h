@@ -230,6 +230,8 @@ enum {
   SLUICE_LIMIT_FETCH_HEAD = 32768,
   SLUICE_LIMIT_FETCH_BODY = 1048576,
   SLUICE_LIMIT_FETCH_ANSWER = 16777216,
+  SLUICE_LIMIT_PROBE_TEXT = 65536,
+  SLUICE_LIMIT_PROBE_ANSWER = 1048576,
   SLUICE_LIMIT_EXCHANGE_KEY = 256,
   /* Series of one plugin, the characters of a name, bytes of its help and of its labels, labels, buckets. */
   SLUICE_LIMIT_METRICS = 64,
@@ -530,6 +532,17 @@ int32_t sluice_fetch_body_size(void);
 /* (offset, out, cap) -> bytes copied: those from `offset` on, at most `cap` | absent */
 SLUICE_IMPORT("sluice:fetch/1", "fetch_body")
 int32_t sluice_fetch_body(int32_t offset, void *out, int32_t cap);
+
+/* ── sluice:probe/1 ── */
+
+/* (send, sendLen, until, untilLen, most, timeout) -> bytes that came | notHere | unreachable | timedOut | tooLarge |
+ * …; waits; health_check */
+SLUICE_IMPORT("sluice:probe/1", "probe")
+int32_t sluice_probe_probe(const void *send, int32_t send_len, const void *until, int32_t until_len, int32_t most, int32_t timeout);
+
+/* (offset, out, cap) -> bytes copied: those that came from `offset` on, at most `cap` | absent */
+SLUICE_IMPORT("sluice:probe/1", "probe_read")
+int32_t sluice_probe_read(int32_t offset, void *out, int32_t cap);
 
 /* ── sluice:balance/1 ── */
 

@@ -20,6 +20,8 @@ const PERMISSIONS: { readonly [G in keyof typeof IMPORTS]: Permission | null } =
   "sluice:kv/1": { isGiven: (allow) => allow.kv.length > 0, add: "kv: [NAME]" },
   "sluice:wait/1": null,
   "sluice:fetch/1": { isGiven: (allow) => allow.fetch.length > 0, add: "fetch: [cluster:NAME]" },
+  // It reaches the endpoint under check alone.
+  "sluice:probe/1": null,
   "sluice:clock/1": { isGiven: (allow) => allow.clock === "precise", add: "clock: precise" },
 };
 

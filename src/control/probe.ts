@@ -4,6 +4,7 @@
  */
 import { Socket } from "node:net";
 import { BodyReader } from "../http/framing.ts";
+import { Gathered } from "../http/gathered.ts";
 import { Head } from "../http/head.ts";
 import { scanResponse } from "../http/scan.ts";
 import { limitTime } from "./fair-timer.ts";
@@ -22,6 +23,9 @@ const MOST_ANSWER = 64 * 1024;
 const MOST_TEXT = 16 * 1024;
 /** 1xx answers before the final one. */
 const MOST_INTERIM = 16;
+const LF = 10;
+/** From here on a head is looked at with each piece: it is too long, or about to be. */
+const LONG_HEAD = 60 * 1024;
 /** What this process or machine is short of is not the endpoint's fault. */
 const SHORTAGES: ReadonlySet<string> = new Set(["EADDRNOTAVAIL", "EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"]);
 const WORDS: Readonly<Record<string, string>> = {
@@ -130,8 +134,10 @@ class HttpTalk implements Talk {
   readonly #plan: ProbePlan & { kind: "http" };
   readonly #head = new Head();
   readonly #body = new BodyReader();
-  /** What has come of a head. */
-  #carry: Buffer = Buffer.alloc(0);
+  /** What has come before a body. */
+  readonly #heard = new Gathered();
+  /** Where in it the head begins that is waited for: behind interim ones. */
+  #at = 0;
   #inBody = false;
   #interims = 0;
   #received = 0;
@@ -145,21 +151,20 @@ class HttpTalk implements Talk {
 
   hear(bytes: Buffer): string | null {
     this.#received += bytes.length;
-    if (!this.#inBody) return this.#readHead(Buffer.concat([this.#carry, bytes]));
-    return this.#readBody(bytes, 0);
+    if (this.#inBody) return this.#readBody(bytes, 0);
+    this.#heard.append(bytes);
+    // Scanned again only when a line has ended, so that single bytes cost no quadratic time.
+    return bytes.includes(LF) || this.#heard.length - this.#at >= LONG_HEAD ? this.#readHead(this.#heard.bytes) : null;
   }
 
   #readHead(bytes: Buffer): string | null {
     const { method, statuses } = this.#plan;
     const head = this.#head;
-    for (let at = 0; ; ) {
-      const past = scanResponse(bytes, at, bytes.length, head, method === "HEAD");
+    for (;;) {
+      const past = scanResponse(bytes, this.#at, bytes.length, head, method === "HEAD");
       if (past < 0) return `no answer in HTTP: ${head.problem}`;
-      if (past === 0) {
-        this.#carry = bytes.subarray(at);
-        return null;
-      }
-      at = past;
+      if (past === 0) return null;
+      this.#at = past;
       const { status } = head;
       if (status < 200) {
         if (status === 101 || ++this.#interims > MOST_INTERIM) return `answered ${status}`;
@@ -168,7 +173,7 @@ class HttpTalk implements Talk {
       if (!statuses.some(({ least, most }) => status >= least && status <= most)) return `answered ${status}`;
       this.#inBody = true;
       this.#body.begin(head.framing, head.length);
-      return this.#readBody(bytes, at);
+      return this.#readBody(bytes, past);
     }
   }
 
@@ -189,7 +194,7 @@ class TextTalk implements Talk {
   readonly says: Buffer;
   readonly listens: boolean;
   readonly #expected: Buffer;
-  #heard: Buffer = Buffer.alloc(0);
+  readonly #heard = new Gathered();
 
   constructor({ send, expect }: ProbePlan & { kind: "tcp" }) {
     this.says = Buffer.from(send);
@@ -198,8 +203,10 @@ class TextTalk implements Talk {
   }
 
   hear(bytes: Buffer): string | null {
-    this.#heard = Buffer.concat([this.#heard, bytes]).subarray(0, MOST_TEXT);
-    if (this.#heard.includes(this.#expected)) return "";
+    // Looked for where it can have become whole.
+    const from = Math.max(0, this.#heard.length - this.#expected.length);
+    this.#heard.append(bytes);
+    if (this.#heard.bytes.subarray(0, MOST_TEXT).includes(this.#expected, from)) return "";
     return this.#heard.length < MOST_TEXT ? null : `no ${this.#shown} in its first ${MOST_TEXT} bytes`;
   }
 

@@ -14,6 +14,7 @@ import { Head } from "../http/head.ts";
 import { scanRequest, scanResponse } from "../http/scan.ts";
 import { AccessLog } from "../observe/access-log.ts";
 import { BLOCK_CELLS } from "../observe/series.ts";
+import { STATUS } from "../plugin/abi.ts";
 import type { Fetcher } from "../plugin/fetcher.ts";
 import { PluginHost } from "../plugin/host.ts";
 import { Overlay } from "../plugin/overlay.ts";
@@ -188,6 +189,11 @@ function dryFetcher(status: number): Fetcher {
     ask(_request, tell) {
       const timer = setImmediate(() => tell({ head, body: Buffer.from(DRY_RUN) }));
       return () => clearImmediate(timer);
+    },
+    // No request comes to a check.
+    probe(_request, tell) {
+      tell(STATUS.unreachable);
+      return () => {};
     },
   };
 }

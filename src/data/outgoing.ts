@@ -14,9 +14,10 @@ import type { Endpoint } from "../balance/endpoint.ts";
 import { FIELD_WORDS, Head, NAME, NAME_END, NAME_ID, NAME_START, PART, VALUE_END, VALUE_START } from "../http/head.ts";
 import { scanRequest, scanResponse } from "../http/scan.ts";
 import { STATUS } from "../plugin/abi.ts";
-import type { FetchAnswer, Fetcher, FetchRequest } from "../plugin/fetcher.ts";
+import type { FetchAnswer, Fetcher, FetchRequest, ProbeRequest } from "../plugin/fetcher.ts";
 import type { Pipeline } from "../proxy/pipeline.ts";
 import type { Snapshot } from "../proxy/snapshot.ts";
+import { probeEndpoint } from "./endpoint-probe.ts";
 
 const CLUSTER = "cluster:";
 const CONNECTIONS = 64;
@@ -100,6 +101,10 @@ export class Outgoing implements Fetcher {
       return () => {};
     }
     return this.#pipeline.ask(request, snapshot, cluster.index, tell);
+  }
+
+  probe(request: ProbeRequest, tell: (answer: Buffer | number) => void): () => void {
+    return probeEndpoint(request, tell);
   }
 }
 

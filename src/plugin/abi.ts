@@ -251,6 +251,8 @@ export const LIMIT = {
   fetchHead: 32 * 1024,
   fetchBody: 1024 * 1024,
   fetchAnswer: 16 * 1024 * 1024,
+  probeText: 64 * 1024,
+  probeAnswer: 1024 * 1024,
   exchangeKey: 256,
   /** Series of one plugin, the characters of a name, bytes of its help and of its labels, labels, buckets. */
   metrics: 64,
@@ -297,6 +299,7 @@ export const CRYPTO_FUEL = {
 export const WAITING_CALLS: { readonly [group: string]: readonly string[] } = {
   "sluice:wait/1": ["sleep"],
   "sluice:fetch/1": ["fetch"],
+  "sluice:probe/1": ["probe"],
 };
 export const WAITING_HOOKS = [
   "request_head",
@@ -419,6 +422,13 @@ export const IMPORTS = {
     fetch_header_at: i(4, "(index, what: 0 name 1 value, out, cap) -> length | absent"),
     fetch_body_size: i(0, "() -> bytes of the last answer's body | absent"),
     fetch_body: i(3, "(offset, out, cap) -> bytes copied: those from `offset` on, at most `cap` | absent"),
+  },
+  "sluice:probe/1": {
+    probe: i(
+      6,
+      "(send, sendLen, until, untilLen, most, timeout) -> bytes that came | notHere | unreachable | timedOut | tooLarge | …; waits; health_check",
+    ),
+    probe_read: i(3, "(offset, out, cap) -> bytes copied: those that came from `offset` on, at most `cap` | absent"),
   },
   "sluice:balance/1": {
     endpoint_count: i(0, "() -> endpoints to choose from; update and pick"),

@@ -108,6 +108,8 @@ export class CallContext {
 
   /** The last answer to a request of this hook call. */
   fetched: FetchAnswer | null = null;
+  /** What came of its last `probe`. */
+  probed: Buffer | null = null;
   /** Milliseconds that the guest ran in a call which may wait, and since when it does (0: it is suspended). */
   ran = 0;
   #since = 0;
@@ -136,6 +138,7 @@ export class CallContext {
     this.logLines = 0;
     this.responded = false;
     this.fetched = null;
+    this.probed = null;
     this.#dirty = 0;
   }
 
@@ -210,6 +213,7 @@ export class CallContext {
     this.exchange = null;
     this.view = null;
     this.fetched = null;
+    this.probed = null;
     if (this.#values.length > 0) this.#values.length = 0;
   }
 

@@ -120,6 +120,31 @@ for (const policy of ["", ", onFailure: skip"])
     },
   );
 
+testInUsualMode("a plugin speaks another protocol than HTTP to the endpoint that it checks", async (t) => {
+  const source = `import { Endpoint } from "sluice/sdk";
+export function onHealthCheck(endpoint: Endpoint): bool {
+  const answer = endpoint.probe("PING\\r\\n", "\\r\\n");
+  if (!answer.ok) return endpoint.unhealthy(answer.timedOut ? "is silent" : "is away");
+  return answer.text().startsWith("+PONG") ? true : endpoint.unhealthy("says " + answer.text());
+}`;
+  let answer = "+PONG\r\n";
+  const redis = await startRawUpstream(t, async (peer) => {
+    await peer.waits(() => peer.text.includes("PING\r\n"), "a ping");
+    peer.send(answer);
+  });
+  const rest = "plugins: { doctor: { wasm: ./d.wasm } }";
+  const cluster = "health: { active: { plugin: doctor, interval: 100ms, timeout: 200ms, unhealthyAfter: 1 } }";
+  const config = simpleConfig(redis.port, { rest, cluster });
+  const sluice = await startSluice(t, config, { files: { "d.wasm": await compileSource(source) } });
+  const patient = { port: redis.port } as Patient;
+  await until(async () => (await checks(sluice, patient, "healthy")) > 1, "it is checked");
+  answer = "-LOADING\r\n";
+  await until(async () => (await shown(sluice, patient)).health?.problem === "says -LOADING", "it loads");
+  answer = "";
+  await until(async () => (await shown(sluice, patient)).health?.problem === "is silent", "it is silent");
+  assert.equal(await sluice.metric("sluice_plugin_failures_total"), 0);
+});
+
 testInUsualMode("a new version makes a check that waits anew, and keeps no guest of the old one", async (t) => {
   const silent = await startRawUpstream(t);
   const rest = "plugins: { doctor: { wasm: ./d.wasm, allow: { fetch: [endpoint] } } }";

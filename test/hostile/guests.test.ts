@@ -180,7 +180,7 @@ const configuration: Configuration = {
   config: { a: "b", list: [1, { c: null }] },
   hidden: null,
   bodyLimit: 1024,
-  fetcher: { ask: soon },
+  fetcher: { ask: soon, probe: (_, tell) => soon(_ as never, () => tell(Buffer.from("said"))) },
   mayFetch: (target) => target === "cluster:a",
   findCluster: () => 0,
   clusterIndex: (id) => (id === 0 ? 0 : -3),

@@ -63,7 +63,7 @@ export class Runner {
   constructor(module: ModulePlan, options: PluginOptions) {
     this.#module = module;
     this.#options = options;
-    this.#fetcher = new TestFetcher(options.fetch, this.#time);
+    this.#fetcher = new TestFetcher(options, this.#time);
     this.#start();
     const { plans, size } = placeMetrics(this.#set.defined()[0] ?? []);
     this.metrics = plans;

@@ -301,6 +301,39 @@ export function onHealthCheck(endpoint: Endpoint): bool {
   await assert.rejects(asking.healthCheckAsync(check), { reason: "timeout", message: /\(the check's timeout\)/ });
 });
 
+test("what a health check says to its endpoint the test answers", async () => {
+  const file = write(
+    "pings.ts",
+    `import { Endpoint } from "sluice/sdk";
+export function onHealthCheck(endpoint: Endpoint): bool {
+  const answer = endpoint.probe("PING\\r\\n", "\\r\\n");
+  if (!answer.ok) return endpoint.unhealthy(answer.timedOut ? "silent" : "away");
+  return answer.text() == "+PONG\\r\\n";
+}
+`,
+  );
+  let answer: string | null | undefined = "+PONG\r\n";
+  const seen: string[] = [];
+  const guest = await plugin(file, {
+    probe: ({ address, send, until }) => {
+      seen.push(JSON.stringify([address, send, until]));
+      return answer;
+    },
+  });
+  const judge = async () => {
+    const { healthy, problem } = await guest.healthCheckAsync({ address: "10.0.0.1:6379" });
+    return [healthy, problem];
+  };
+  assert.deepEqual(await judge(), [true, ""]);
+  assert.deepEqual(seen, ['["10.0.0.1:6379","PING\\r\\n","\\r\\n"]']);
+  answer = "-ERR";
+  assert.deepEqual(await judge(), [false, ""]);
+  answer = null;
+  assert.deepEqual(await judge(), [false, "away"]);
+  answer = undefined;
+  assert.deepEqual(await judge(), [false, "silent"]);
+});
+
 test("a plugin's ticks are called at once, and what it saves is handed to another guest", async () => {
   const file = write(
     "ticks.ts",
