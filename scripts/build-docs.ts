@@ -81,9 +81,12 @@ function listSettings(schema: PluginSchema): string[] {
   });
 }
 
+/** What is told below a table: keys that are not served yet, and those of which one must be given. */
+type Notes = { readonly later: string[]; readonly one: string[][] };
+
 /** The section of a map, and those of the maps in its lists after it. */
 function describeSection(title: string, shape: ObjectShape<unknown>): string[] {
-  const later: string[] = [];
+  const notes: Notes = { later: [], one: [] };
   const inner: string[] = [];
   const rows = describeFields(
     shape,
@@ -91,15 +94,17 @@ function describeSection(title: string, shape: ObjectShape<unknown>): string[] {
     (key, item) => {
       inner.push(...describeSection(title === WHOLE ? key : `${title}.${key}`, item));
     },
-    later,
+    notes,
   );
   const heading = title === WHOLE ? title : code(title);
   const short = Object.entries(shape.shorthand).map(
     ([kind, key]) => `\nA ${kind === "list" ? "list" : "word"} in the place of this map is its \`${key}\`.\n`,
   );
+  const { later } = notes;
   const unserved = later.length === 0 ? "" : `\nNot served by this version: ${later.map(code).join(", ")}.\n`;
+  const one = notes.one.map((keys) => `\nExactly one is given of ${keys.map(code).join(", ")}.\n`);
   return [
-    `## ${heading}\n\n| key | value | default | |\n|---|---|---|---|\n${rows.join("\n")}\n${short.join("")}${unserved}`,
+    `## ${heading}\n\n| key | value | default | |\n|---|---|---|---|\n${rows.join("\n")}\n${short.join("")}${one.join("")}${unserved}`,
     ...inner,
   ];
 }
@@ -109,13 +114,14 @@ function describeFields(
   shape: ObjectShape<unknown>,
   before: string,
   found: (key: string, item: ObjectShape<unknown>) => void,
-  later: string[],
+  notes: Notes,
 ): string[] {
-  later.push(...shape.later.map((key) => `${before}${key}`));
+  notes.later.push(...shape.later.map((key) => `${before}${key}`));
+  if (shape.one.length > 0) notes.one.push(shape.one.map((key) => `${before}${key}`));
   return Object.entries(shape.fields).flatMap(([key, field]) => {
     const inner = unwrap(field.shape);
     const here = `${before}${key}`;
-    if (inner.kind === "object") return describeFields(inner, `${here}.`, found, later);
+    if (inner.kind === "object") return describeFields(inner, `${here}.`, found, notes);
     const item = inner.kind === "list" || inner.kind === "entries" ? unwrap(itemOf(inner)) : null;
     if (item?.kind === "object") found(`${here}.${inner.kind === "list" ? "N" : "NAME"}`, item);
     return [row(here, field)];

@@ -5,7 +5,8 @@ import { check, checkNumber } from "./status";
 
 /**
  * A request of the plugin's own: to a cluster of the configuration (`cluster:auth/check`, by the same endpoints, pools
- * and strategy as traffic) or to an origin (`https://keys.example.com/jwks`). `allow.fetch` must name it.
+ * and strategy as traffic), to an origin (`https://keys.example.com/jwks`), or in `onHealthCheck` to the endpoint that is
+ * checked (`endpoint/healthz`). `allow.fetch` must name it.
  *
  *     const answer = new Fetch("cluster:auth/check").header("x-user", user).send();
  *     if (answer.status != 200) …
@@ -27,7 +28,7 @@ export class Fetch {
     return this;
   }
 
-  /** Adds a field. `host` may be set for a cluster, and is its name otherwise. */
+  /** Adds a field. `host` may be set for a cluster or endpoint, and is its name or address otherwise. */
   header(name: string, value: string): Fetch {
     this.fields += name + ": " + value + "\r\n";
     return this;
@@ -58,8 +59,9 @@ export class Fetch {
   }
 
   /**
-   * Sends it, and waits for the whole answer; others' requests go on meanwhile. Only in `onRequest`, `onResponse` and the
-   * body hooks. What is wrong with the request itself, or not allowed, is an error; that there was no answer is not.
+   * Sends it, and waits for the whole answer; others' requests go on meanwhile. Only in `onRequest`, `onResponse`, the
+   * body hooks, `onTick` and `onHealthCheck`. What is wrong with the request itself, or not allowed, is an error; that
+   * there was no answer is not.
    */
   send(): Fetched {
     const url = String.UTF8.encode(this.url);
@@ -131,8 +133,8 @@ export class Fetched {
 }
 
 /**
- * Waits that many milliseconds; others' requests go on meanwhile. Only in `onRequest`, `onResponse` and the body hooks.
- * `limits.time` bounds what one call may wait altogether.
+ * Waits that many milliseconds; others' requests go on meanwhile. Only in `onRequest`, `onResponse`, the body hooks,
+ * `onTick` and `onHealthCheck`. `limits.time` bounds what one call may wait altogether.
  */
 export function sleep(milliseconds: i32): void {
   checkNumber(sleep_call(milliseconds), "cannot sleep milliseconds:", milliseconds);

@@ -11,6 +11,7 @@ import { state } from "./state";
 
 export { body } from "./body";
 export { connection } from "./connection";
+export { endpoint } from "./endpoint";
 export { endpoints } from "./endpoints";
 export { requestTrailers, responseTrailers } from "./headers";
 export { outcome } from "./outcome";
@@ -50,6 +51,12 @@ export function leave(): i32 {
 /** After `route`: the cluster that it named is chosen; null passes to the next rule. */
 export function leaveRoute(cluster: Cluster | null): i32 {
   if (result == RESULT.continue_ && cluster !== null) request.choose(cluster);
+  return leave();
+}
+
+/** After `onHealthCheck`. */
+export function leaveHealthCheck(healthy: bool): i32 {
+  if (!healthy) setResult(RESULT.reject);
   return leave();
 }
 

@@ -122,6 +122,11 @@ export declare function fetch_body_size(): i32;
 @external("sluice:fetch/1", "fetch_body")
 export declare function fetch_body(offset: i32, out: usize, cap: i32): i32;
 
+@external("sluice:probe/1", "probe")
+export declare function probe(send: usize, sendLen: i32, until: usize, untilLen: i32, most: i32, timeout: i32): i32;
+@external("sluice:probe/1", "probe_read")
+export declare function probe_read(offset: i32, out: usize, cap: i32): i32;
+
 @external("sluice:balance/1", "endpoint_count")
 export declare function endpoint_count(): i32;
 @external("sluice:balance/1", "endpoint")

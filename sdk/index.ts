@@ -16,6 +16,7 @@
  *     pick(endpoints: Endpoints, req: Request): i32    an index, or -1 for none
  *     onOutcome(outcome: Outcome, req: Request): void  how an attempt ended
  *     onLog(req: Request, res: Response): void         the exchange is over
+ *     onHealthCheck(endpoint: Endpoint): bool          whether it is healthy
  *     onTick(): void                         from time to time: see `tickEvery`
  *     onSave(state: State): void             another version takes over: what it should know
  *     onRestore(state: State): void          what the version before has saved
@@ -33,6 +34,7 @@ export { Config } from "./config";
 export { Connection } from "./connection";
 export { Cookies, SetCookie } from "./cookies";
 export { PublicKey, constantTimeEquals, hmacSha256, hmacSha384, hmacSha512, randomBytes, sha256, sha384, sha512 } from "./crypto";
+export { Endpoint, Probed } from "./endpoint";
 export { Endpoints } from "./endpoints";
 export { Glob } from "./glob";
 export { Fetch, Fetched, sleep } from "./fetch";

@@ -35,6 +35,8 @@ export interface PluginOptions {
    *     plugin("./plugin.ts", { allow: { fetch: ["cluster:auth"] }, fetch: ({ headers }) => ({ status: headers.cookie ? 200 : 401 }) })
    */
   fetch?: (request: FetchedRequest) => FetchAnswer | null | Promise<FetchAnswer | null>;
+  /** Answers what the plugin says by `endpoint.probe`; null: nobody is there, undefined: silence. */
+  probe?: (probe: ProbedEndpoint) => ProbeAnswer | Promise<ProbeAnswer>;
 }
 
 /** A request of the plugin's own. */
@@ -87,6 +89,17 @@ export interface RequestInit {
   listener?: string;
 }
 
+export interface ProbedEndpoint {
+  /** The endpoint's address. */
+  readonly address: string;
+  /** What is sent, and what is waited for, as UTF-8. */
+  readonly send: string;
+  readonly until: string;
+  readonly timeout: number;
+}
+
+export type ProbeAnswer = string | Uint8Array | null | undefined;
+
 export interface ConnectionInit {
   /** The peer's address; `192.0.2.1` without it. */
   client?: string;
@@ -99,6 +112,21 @@ export interface ConnectionResult extends Cost {
   readonly denied: boolean;
   /** The cluster that its requests begin with. */
   readonly cluster: string | null;
+}
+
+export interface HealthCheckInit {
+  /** The endpoint's address; `192.0.2.80:80` without it. */
+  address?: string;
+  /** Its cluster's name; `app` without it. */
+  cluster?: string;
+  /** Milliseconds that the check may take; 1000 without it. */
+  timeout?: number;
+}
+
+export interface HealthCheckResult extends Cost {
+  readonly healthy: boolean;
+  /** What the plugin says is wrong; empty where it says nothing. */
+  readonly problem: string;
 }
 
 export interface ResponseInit {
@@ -348,6 +376,9 @@ export interface Guest {
   /** `onConnection`. */
   connection(connection?: ConnectionInit): ConnectionResult;
   connectionAsync(connection?: ConnectionInit): Promise<ConnectionResult>;
+  /** `onHealthCheck`. What it fetches from `endpoint/…` the option `fetch` answers. */
+  healthCheck(check?: HealthCheckInit): HealthCheckResult;
+  healthCheckAsync(check?: HealthCheckInit): Promise<HealthCheckResult>;
   /** `onTick`, at once, whatever the interval. */
   tick(): Cost;
   tickAsync(): Promise<Cost>;

@@ -81,6 +81,12 @@ const HOOKS = {
     returns: "void",
     body: `${CALL.enter}; %; ${CALL.leave}`,
   },
+  onHealthCheck: {
+    abi: "health_check",
+    params: ["Endpoint"],
+    returns: "bool",
+    body: `${CALL.enter}; return sdk.leaveHealthCheck(%)`,
+  },
   onTick: { abi: "tick", params: [], returns: "void", body: `${CALL.enter}; %; ${CALL.leave}` },
   onSave: { abi: "save", params: ["State"], returns: "void", body: `${CALL.enter}; %; ${CALL.leave}` },
   onRestore: { abi: "restore", params: ["State"], returns: "void", body: "sdk.enterRestore(instance); %; return 0" },
@@ -93,6 +99,7 @@ const ARGUMENT = {
   Request: "sdk.request",
   Response: "sdk.response",
   Body: "sdk.body",
+  Endpoint: "sdk.endpoint",
   Endpoints: "sdk.endpoints",
   Outcome: "sdk.outcome",
   State: "sdk.state",
@@ -105,6 +112,7 @@ const SHORT = {
   Response: "res",
   Body: "body",
   Headers: "trailers",
+  Endpoint: "endpoint",
   Endpoints: "endpoints",
   Outcome: "outcome",
   State: "state",
@@ -239,7 +247,7 @@ function typeName(type, names, nullable = false) {
   const first = type.name.identifier.text;
   if (type.name.next) return names.has(`${first}.`) && !type.name.next.next ? type.name.next.identifier.text : "";
   if (names.has(first)) return names.get(first);
-  return first === "void" || first === "i32" ? first : "";
+  return first === "void" || first === "i32" || first === "bool" ? first : "";
 }
 
 function writeWrappers({ hooks, servesMany }, module) {

@@ -81,6 +81,8 @@ extern "C" {
 #define SLUICE_ON_RESTORE(instance, exchange) SLUICE_HOOK("restore", sluice_on_restore, instance, exchange)
 /* Answers continue, reject. */
 #define SLUICE_ON_CONNECTION(instance, exchange) SLUICE_HOOK("connection", sluice_on_connection, instance, exchange)
+/* Answers continue, reject. */
+#define SLUICE_ON_HEALTH_CHECK(instance, exchange) SLUICE_HOOK("health_check", sluice_on_health_check, instance, exchange)
 
 /* Ids for `attempt`, i32, in `outcome`. */
 enum {
@@ -234,6 +236,8 @@ enum {
   SLUICE_LIMIT_FETCH_HEAD = 32768,
   SLUICE_LIMIT_FETCH_BODY = 1048576,
   SLUICE_LIMIT_FETCH_ANSWER = 16777216,
+  SLUICE_LIMIT_PROBE_TEXT = 65536,
+  SLUICE_LIMIT_PROBE_ANSWER = 1048576,
   SLUICE_LIMIT_EXCHANGE_KEY = 256,
   /* Series of one plugin, the characters of a name, bytes of its help and of its labels, labels, buckets. */
   SLUICE_LIMIT_METRICS = 64,
@@ -269,7 +273,8 @@ enum {
   SLUICE_RESULT_CONTINUE = 0,
   /* `respond` was called: that answer goes to the client. In `response_head`: it replaces the upstream's. */
   SLUICE_RESULT_RESPOND = 1,
-  /* Refuse the request: 403, `Proxy-Status: sluice; error=http_request_denied`. In `connection`: close it. */
+  /* Refuse the request: 403, `Proxy-Status: sluice; error=http_request_denied`. In `connection`: close it. In
+   * `health_check`: the endpoint is unhealthy. */
   SLUICE_RESULT_REJECT = 2,
   /* Go on, but hold the head until its body is whole (`limits.body` at most); the body hook is then called once, may
    * change the head, and knows the whole body, also where it is empty. */
@@ -533,6 +538,17 @@ int32_t sluice_fetch_body_size(void);
 /* (offset, out, cap) -> bytes copied: those from `offset` on, at most `cap` | absent */
 SLUICE_IMPORT("sluice:fetch/1", "fetch_body")
 int32_t sluice_fetch_body(int32_t offset, void *out, int32_t cap);
+
+/* ── sluice:probe/1 ── */
+
+/* (send, sendLen, until, untilLen, most, timeout) -> bytes that came | notHere | unreachable | timedOut | tooLarge |
+ * …; waits; health_check */
+SLUICE_IMPORT("sluice:probe/1", "probe")
+int32_t sluice_probe_probe(const void *send, int32_t send_len, const void *until, int32_t until_len, int32_t most, int32_t timeout);
+
+/* (offset, out, cap) -> bytes copied: those that came from `offset` on, at most `cap` | absent */
+SLUICE_IMPORT("sluice:probe/1", "probe_read")
+int32_t sluice_probe_read(int32_t offset, void *out, int32_t cap);
 
 /* ── sluice:balance/1 ── */
 

@@ -1,5 +1,5 @@
 /** The page at `/`: the state at a glance, without a script. */
-import type { ClusterStatus, PluginStatus, Status } from "../control/status.ts";
+import type { ClusterStatus, EndpointStatus, PluginStatus, Status } from "../control/status.ts";
 
 export type PageParts = {
   readonly status: Status;
@@ -51,15 +51,20 @@ function renderReload({ lastReload }: Status): string {
 
 function renderCluster({ name, strategies, endpoints }: ClusterStatus): string {
   const heads = ["endpoint", "state", "weight", "in flight", "latency", "errors"];
-  const rows = endpoints.map(({ address, healthy, weight, inFlight, latency, errorRate }) => [
+  const rows = endpoints.map(({ address, healthy, health, weight, inFlight, latency, errorRate }) => [
     address,
-    healthy ? "healthy" : "out of service",
+    healthy ? "healthy" : describeOut(health),
     weight,
     inFlight,
     `${(latency * 1000).toFixed(1)} ms`,
     `${(errorRate * 100).toFixed(1)} %`,
   ]);
   return table(`Cluster ${name} (${strategies.join(", ")})`, heads, rows);
+}
+
+function describeOut(health: EndpointStatus["health"]): string {
+  if (health?.state !== "unhealthy") return "out of service";
+  return `unhealthy since ${health.since}: ${health.problem}`;
 }
 
 function table(title: string, heads: readonly string[], rows: readonly (readonly (string | number)[])[]): string {

@@ -32,6 +32,8 @@ export class Cluster {
   readonly plan: ClusterPlan;
   readonly strategies: readonly Instance[];
   readonly members: readonly Member[];
+  /** The plugin that checks its endpoints, where one does. */
+  readonly checker: Instance | null;
   readonly #columns: EndpointColumns;
   readonly #eligible: EndpointView;
   readonly #reduced: EndpointView;
@@ -41,12 +43,18 @@ export class Cluster {
   constructor(
     index: number,
     plan: ClusterPlan,
-    parts: { strategies: readonly Instance[]; members: readonly Member[]; columns: EndpointColumns },
+    parts: {
+      strategies: readonly Instance[];
+      members: readonly Member[];
+      columns: EndpointColumns;
+      checker?: Instance | null;
+    },
   ) {
     this.index = index;
     this.plan = plan;
     this.strategies = parts.strategies;
     this.members = parts.members;
+    this.checker = parts.checker ?? null;
     this.#columns = parts.columns;
     this.#eligible = new EndpointView(parts.columns);
     this.#reduced = new EndpointView(parts.columns);

@@ -58,6 +58,12 @@ export class EndpointColumns {
     Atomics.add(this.#header, EPOCH, 1);
   }
 
+  /** Sets or clears a bit of HEALTH, and has eligible sets made anew where that changed it. */
+  mark(slot: number, bit: number, on: boolean): void {
+    const before = on ? Atomics.or(this.health, slot, bit) : Atomics.and(this.health, slot, ~bit);
+    if (((before & bit) !== 0) !== on) this.bumpEpoch();
+  }
+
   /** From now on that thread's column is added up as well. The main thread's, before the thread begins. */
   addThread(thread: number): void {
     if (thread >= this.#header[REACH]!) Atomics.store(this.#header, REACH, thread + 1);

@@ -83,7 +83,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     load: () => import("./reload.ts"),
   },
   "plugin new": {
-    usage: "plugin new NAME [--kind filter|router|strategy]",
+    usage: "plugin new NAME [--kind filter|router|strategy|health]",
     summary: "make a plugin project: source, test, and a configuration to try it",
     options: ["--kind KIND         filter (without it), router or strategy"],
     load: () => import("./plugin-new.ts"),

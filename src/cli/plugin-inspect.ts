@@ -22,6 +22,7 @@ const PERMISSIONS: { readonly [G in keyof typeof IMPORTS]: string } = {
   "sluice:kv/1": "keep entries that all threads share, in the namespaces that it is allowed",
   "sluice:wait/1": "wait",
   "sluice:fetch/1": "send requests of its own, to whom it is allowed",
+  "sluice:probe/1": "speak to the endpoint that it checks",
   "sluice:clock/1": "tell the time to the microsecond",
   "sluice:balance/1": "see endpoints and their load",
   "sluice:crypto/1": "compute hashes, check signatures, draw secure random bytes",

@@ -5,15 +5,21 @@ import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
 import { UsageError } from "./usage.ts";
 
-const KINDS = ["filter", "router", "strategy"] as const;
+const KINDS = ["filter", "router", "strategy", "health"] as const;
 type Kind = (typeof KINDS)[number];
+const CALLED: Readonly<Record<Kind, string>> = {
+  filter: "filter",
+  router: "router",
+  strategy: "strategy",
+  health: "health check",
+};
 
 export async function run(args: string[]): Promise<number> {
   const { directory, kind } = readArguments(args);
   if (existsSync(directory)) throw new Error(`${directory} exists already`);
   await mkdir(directory, { recursive: true });
   for (const [name, text] of projectFiles(basename(directory), kind)) await writeFile(join(directory, name), text);
-  process.stdout.write(`made ${directory}, a ${kind}; go on with:
+  process.stdout.write(`made ${directory}, a ${CALLED[kind]}; go on with:
 
   npx sluice plugin test ${directory}
   node ${join(directory, "upstream.mjs")}
@@ -96,6 +102,23 @@ export function pick(endpoints: Endpoints): i32 {
   return best;
 }
 `,
+  health: `// A health check: an endpoint is well when it answers, and does not say of itself that it is draining.
+import { Config, Endpoint, Json, fromView } from "sluice/sdk";
+
+const path = Config.string("path", "/healthz");
+
+export function onHealthCheck(endpoint: Endpoint): bool {
+  const answer = endpoint.fetch(path).send();
+  if (answer.status == 0) return endpoint.unhealthy(answer.timedOut ? "no answer in time" : "no answer");
+  if (!answer.ok) return endpoint.unhealthy("answered " + answer.status.toString());
+  const said = Json.parse(fromView(answer.bytes()));
+  if (said !== null) {
+    const draining = said.get("draining");
+    if (draining !== null && draining.asBool()) return endpoint.unhealthy("is draining");
+  }
+  return true;
+}
+`,
 };
 
 const UPSTREAM = `// node upstream.mjs: two servers to try the plugin on. Each answers with the request that it got.
@@ -124,6 +147,15 @@ const SCHEMAS: Readonly<Record<Kind, string | null>> = {
 `,
   router: null,
   strategy: null,
+  health: `{
+  "$schema": "https://json-schema.org/draft/2020-12/schema",
+  "type": "object",
+  "properties": {
+    "path": { "description": "What the endpoint is asked for.", "type": "string", "pattern": "^/", "default": "/healthz" }
+  },
+  "additionalProperties": false
+}
+`,
 };
 
 const TESTS: Readonly<Record<Kind, string>> = {
@@ -188,6 +220,36 @@ test("picks none of none", () => {
   assert.equal(strategy.pick().endpoint, null);
 });
 `,
+  health: `// sluice plugin test: the plugin runs in the proxy's own host, and the test plays the endpoint.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { plugin } from "sluice/test";
+
+const load = (answer) => plugin("./plugin.ts", { allow: { fetch: ["endpoint"] }, fetch: answer });
+
+test("an endpoint that answers is healthy", async () => {
+  const asked = [];
+  const check = await load(({ method, url }) => {
+    asked.push(method + " " + url);
+    return { body: '{"draining":false}' };
+  });
+  assert.equal((await check.healthCheckAsync({ address: "10.0.0.1:80" })).healthy, true);
+  assert.deepEqual(asked, ["GET endpoint/healthz"]);
+});
+
+test("one that drains, fails or is silent is not, and it is told why", async () => {
+  for (const [answer, problem] of [
+    [{ body: '{"draining":true}' }, "is draining"],
+    [{ status: 503 }, "answered 503"],
+    [{ delay: 60_000 }, "no answer in time"],
+    [null, "no answer"],
+  ]) {
+    const check = await load(() => answer);
+    const result = await check.healthCheckAsync();
+    assert.deepEqual([result.healthy, result.problem], [false, problem]);
+  }
+});
+`,
 };
 
 function configuration(name: string, kind: Kind): string {
@@ -199,6 +261,7 @@ function configuration(name: string, kind: Kind): string {
       - { router: ${name}, clusters: [app, canary] }
       - { cluster: app }`,
     strategy: "  web: { address: 127.0.0.1:8080, cluster: app }",
+    health: "  web: { address: 127.0.0.1:8080, cluster: app }",
   }[kind];
   const clusters = {
     filter: "  app: [127.0.0.1:9001]",
@@ -206,8 +269,17 @@ function configuration(name: string, kind: Kind): string {
     strategy: `  app:
     strategy: ${name}
     endpoints: [127.0.0.1:9001, { address: 127.0.0.1:9002, weight: 2 }]`,
+    health: `  app:
+    health: { active: { plugin: ${name}, interval: 2s, timeout: 1s } }
+    endpoints: [127.0.0.1:9001, 127.0.0.1:9002]`,
   }[kind];
-  const config = kind === "filter" ? "\n    config: { greeting: hello }" : "";
+  const config = {
+    filter: "\n    config: { greeting: hello }",
+    router: "",
+    strategy: "",
+    health:
+      "\n    config: { path: /healthz }\n    allow: { fetch: [endpoint] } # it may ask the endpoint that it checks, and nobody else",
+  }[kind];
   return `# sluice dev -c sluice.yaml: serves, and compiles plugin.ts again whenever it is saved.
 plugins:
   ${name}:
@@ -225,7 +297,7 @@ ${clusters}
 function readme(name: string, kind: Kind): string {
   return `# ${name}
 
-A ${kind} for Sluice, in AssemblyScript.
+A ${CALLED[kind]} for Sluice, in AssemblyScript.
 
 \`\`\`sh
 npx sluice plugin test .             # plugin.test.ts

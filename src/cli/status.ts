@@ -1,4 +1,4 @@
-import type { ClusterStatus, Status } from "../control/status.ts";
+import type { ClusterStatus, EndpointStatus, Status } from "../control/status.ts";
 import { callAdmin, findAdmin } from "./admin-client.ts";
 
 /** Prints the state of a running proxy; exit code 1 when it is not ready. */
@@ -12,6 +12,11 @@ export async function run(args: string[]): Promise<number> {
   const state = status.body as unknown as Status;
   process.stdout.write(describe(state, clusters.body as unknown as ClusterStatus[]));
   return state.ready ? 0 : 1;
+}
+
+function describeOut(health: EndpointStatus["health"]): string {
+  if (health?.state !== "unhealthy") return "out of service";
+  return `unhealthy since ${health.since} (${health.problem})`;
 }
 
 function describe(state: Status, clusters: readonly ClusterStatus[]): string {
@@ -28,9 +33,9 @@ function describe(state: Status, clusters: readonly ClusterStatus[]): string {
     lines.push(`plugin ${plugin}: version ${next.hash.slice(0, 12)} ${stage}, ${percent}% of its requests: ${why}`);
   for (const { name, strategies, endpoints } of clusters) {
     lines.push(`cluster ${name}: ${strategies.join(", ")}`);
-    for (const { address, weight, healthy, inFlight, latency } of endpoints) {
-      const health = healthy ? "healthy" : "out of service";
-      lines.push(`  ${address}: ${health}, weight ${weight}, ${inFlight} in flight, ${(latency * 1000).toFixed(1)} ms`);
+    for (const { address, weight, healthy, health, inFlight, latency } of endpoints) {
+      const state = healthy ? "healthy" : describeOut(health);
+      lines.push(`  ${address}: ${state}, weight ${weight}, ${inFlight} in flight, ${(latency * 1000).toFixed(1)} ms`);
     }
   }
   if (state.lastReload?.result === "rejected")

@@ -106,13 +106,22 @@ export class Reader {
       else this.#report(keyAt, `unknown key "${key}", ${hint(key, known)}`);
     }
     const value: Record<string, unknown> = {};
-    let whole = true;
+    let whole = this.#checkOne(shape.one, map);
     for (const key of known) {
       const result = this.#readField(shape.fields[key]!, key, map);
       if (result !== undefined) value[key] = result;
       else if (shape.fields[key]!.otherwise !== "absent") whole = false;
     }
     return whole ? value : undefined;
+  }
+
+  /** Whether exactly one of the keys is given, where that is wanted: also where what stands there is wrong. */
+  #checkOne(keys: readonly string[], map: MapTree): boolean {
+    const given = keys.filter((key) => findEntry(map, key) !== undefined);
+    if (keys.length === 0 || given.length === 1) return true;
+    const found = given.length === 0 ? "none" : given.join(" and ");
+    this.#report(map.at, `expected one of the keys ${keys.join(", ")}, found ${found}`);
+    return false;
   }
 
   #readField(field: Field<unknown>, key: string, map: MapTree): unknown {

@@ -24,6 +24,7 @@ import {
 import {
   addressBlock,
   adminAddress,
+  authority,
   choice,
   count,
   debugToken,
@@ -45,8 +46,12 @@ import {
   percentage,
   queryName,
   queryValue,
+  requestTarget,
   retryReason,
   size,
+  statuses,
+  textOf,
+  yes,
 } from "./values.ts";
 
 export type { Place, Problem } from "./place.ts";
@@ -100,7 +105,7 @@ const clusterName = convert(placedName, (reference, at, conversion) => {
 
 const file = convert(filePath, (path, at, conversion) => ({ path: conversion.resolvePath(path), at }));
 
-/** A cluster, `cluster:NAME`, or an origin, `https://keys.example.com`: whom a plugin may ask. */
+/** A cluster, `cluster:NAME`, an origin, `https://keys.example.com`, or `endpoint`: whom a plugin may ask. */
 const placedTarget = convert(fetchTarget, (target, at, conversion) => {
   if (target.startsWith("cluster:")) conversion.checkCluster(target.slice("cluster:".length), at);
   return target;
@@ -113,7 +118,7 @@ const allow = convert(
     fetch: withDefault(
       list(placedTarget),
       [],
-      "Whom the plugin may send requests of its own to: `cluster:NAME`, or an origin like `https://keys.example.com`.",
+      "Whom the plugin may send requests of its own to: `cluster:NAME`, an origin like `https://keys.example.com`, or `endpoint`: the one that its hook `health_check` is to check.",
     ),
     headers: withDefault(
       object({
@@ -378,6 +383,73 @@ const strategies = convert(oneOrMore(use("strategy")), (all, at, { report }) => 
   return all;
 });
 
+const httpCheck = object(
+  {
+    path: required(requestTarget, "What is asked for; `http: /healthz` is short for this key alone."),
+    method: withDefault(choice(["GET", "HEAD"]), "GET", "The method of the request."),
+    host: optional(authority, "The `Host` of the request. Without it: the endpoint's address."),
+    status: withDefault(
+      oneOrMore(statuses),
+      ["2xx", "3xx"],
+      "Codes, or classes such as `2xx`, of an answer that is healthy.",
+    ),
+  },
+  { shorthand: { scalar: "path" } },
+);
+
+const tcpCheck = object(
+  {
+    connect: withDefault(yes, true, "`tcp: true`: a connection that stands is enough."),
+    send: withDefault(textOf(0, 4096), "", "Text that is sent when it stands."),
+    expect: withDefault(textOf(0, 1024), "", "Text that must be in the first 16 KiB of what the endpoint sends."),
+  },
+  { shorthand: { scalar: "connect" } },
+);
+
+const activeCheck = convert(
+  object(
+    {
+      http: optional(httpCheck, "A request on a connection of its own, and the status of its answer."),
+      tcp: optional(tcpCheck, "A connection, and what is said on it."),
+      plugin: optional(
+        use("health check"),
+        "A plugin with the hook `health_check`, by name or as a map of the name to its configuration.",
+      ),
+      interval: withDefault(
+        duration("100ms", "1h"),
+        "5s",
+        "From the beginning of one check to that of the next, a tenth more or less by chance; up to four times as long while an endpoint stays down.",
+      ),
+      timeout: withDefault(duration("1ms", "5m"), "1s", "For the whole of one check."),
+      healthyAfter: withDefault(count(1, 100), 2, "Good checks in a row that bring an endpoint back."),
+      unhealthyAfter: withDefault(
+        count(1, 100),
+        3,
+        "Bad checks in a row that take an endpoint out. Of one that is new, the first check decides.",
+      ),
+    },
+    { one: ["http", "tcp", "plugin"] },
+  ),
+  ({ http, tcp, plugin, ...rest }) => {
+    let probe: ProbeConfig | undefined;
+    if (http) probe = { kind: "http", ...http };
+    else if (tcp) probe = { kind: "tcp", ...tcp };
+    else if (plugin) probe = { kind: "plugin", use: plugin };
+    return probe && { ...rest, probe };
+  },
+);
+
+/** By what an endpoint is checked. */
+export type ProbeConfig =
+  | ({ readonly kind: "http" } & Infer<typeof httpCheck>)
+  | ({ readonly kind: "tcp" } & Infer<typeof tcpCheck>)
+  | { readonly kind: "plugin"; readonly use: PluginUse };
+
+const health = object(
+  { active: optional(activeCheck, "Checks that are made whether there is traffic or not. Without it: none.") },
+  { later: ["passive"] },
+);
+
 const cluster = object(
   {
     strategy: withDefault(
@@ -408,9 +480,10 @@ const cluster = object(
       {},
       "Connections to the endpoints.",
     ),
+    health: withDefault(health, {}, "How endpoints that are down are found. One that is found gets no requests."),
     endpoints: required(endpoints, "The endpoints: addresses, or maps with an address."),
   },
-  { later: ["health", "tls"], shorthand: { list: "endpoints" } },
+  { later: ["tls"], shorthand: { list: "endpoints" } },
 );
 
 const trace = convert(

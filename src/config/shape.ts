@@ -47,6 +47,8 @@ export interface ObjectShape<T, F extends Fields = Fields> extends Shape<T> {
   readonly later: readonly string[];
   /** A scalar or list in the map's place stands for a map with this one key. */
   readonly shorthand: { readonly scalar?: string; readonly list?: string };
+  /** Keys of which exactly one is given; empty where there is no such rule. */
+  readonly one: readonly string[];
 }
 
 export type Field<T> = {
@@ -65,7 +67,7 @@ export type InferFields<F> = { readonly [K in Exclude<keyof F, AbsentKeys<F>>]: 
 };
 
 /** What a plugin is used for. */
-export type Role = "filter" | "router" | "strategy";
+export type Role = "filter" | "router" | "strategy" | "health check";
 
 /** A plugin named where it is used: `name`, or `{ name: configuration }`. */
 export type PluginUse = {
@@ -125,9 +127,14 @@ export const entries = <T>(key: ScalarShape<string>, value: Shape<T>) =>
 
 export function object<F extends Fields>(
   fields: F,
-  options: { later?: readonly string[]; shorthand?: { scalar?: string; list?: string } } = {},
+  options: {
+    later?: readonly string[];
+    shorthand?: { scalar?: string; list?: string };
+    one?: readonly (keyof F & string)[];
+  } = {},
 ): ObjectShape<InferFields<F>, F> {
-  return { kind: "object", fields, later: options.later ?? [], shorthand: options.shorthand ?? {} };
+  const { later = [], shorthand = {}, one = [] } = options;
+  return { kind: "object", fields, later, shorthand, one };
 }
 
 export const required = <T>(shape: Shape<T>, doc: string): Field<T> => ({ shape, doc, otherwise: "given" });

@@ -110,6 +110,23 @@ export const flag: ScalarShape<boolean> = scalar("true or false", { type: "boole
   text === "true" ? true : text === "false" ? false : undefined,
 );
 
+/** `true` alone: for a key that is there or is not. */
+export const yes: ScalarShape<boolean> = scalar("true", { const: true }, (text) =>
+  text === "true" ? true : undefined,
+);
+
+/** Text of so many bytes of UTF-8. */
+export function textOf(min: number, max: number): ScalarShape<string> {
+  return scalar(
+    `a text of ${min} to ${max} bytes`,
+    { type: ["string", "number", "boolean"], minLength: min, maxLength: max },
+    (text) => {
+      const bytes = Buffer.byteLength(text);
+      return bytes >= min && bytes <= max ? text : undefined;
+    },
+  );
+}
+
 /** One of some words. `later`: words of the language that this version does not know yet. */
 export function choice<const T extends string>(words: readonly T[], later: readonly string[] = []): ScalarShape<T> {
   const expected = words.length === 1 ? `${words[0]}` : `one of ${words.join(", ")}`;
@@ -168,6 +185,39 @@ export const retryReason: ScalarShape<number> = scalar(
   (text) => (text === "connect" ? 0 : /^[45]\d\d$/.test(text) ? Number(text) : undefined),
 );
 
+export type Statuses = { readonly least: number; readonly most: number };
+
+/** A final status, or a class of them. */
+export const statuses: ScalarShape<Statuses> = scalar(
+  "a status code from 200 to 599 or a class from 2xx to 5xx",
+  {
+    anyOf: [
+      { type: "string", pattern: "^[2-5]xx$" },
+      { type: "integer", minimum: 200, maximum: 599 },
+    ],
+  },
+  (text) => {
+    if (!/^[2-5](xx|\d\d)$/.test(text)) return undefined;
+    const least = Number(text.replace("xx", "00"));
+    return { least, most: text.endsWith("xx") ? least + 99 : least };
+  },
+);
+
+/** The target of a request: a path, and a query if need be, as they are sent. */
+export const requestTarget: ScalarShape<string> = scalar(
+  "a path that begins with /, in visible ASCII",
+  { type: "string", pattern: "^/|\\$\\{" },
+  (text) => (/^\/[\x21-\x7e]{0,2047}$/.test(text) && !text.includes("#") ? text : undefined),
+);
+
+/** A host with a port if need be, as `Host` has it. */
+export const authority: ScalarShape<string> = scalar("a host such as app.example.com", { type: "string" }, (text) => {
+  const found = /^(\[[^\]]*\]|[^:]*)(?::(\d{1,5}))?$/.exec(text);
+  const host = found?.[1] ?? "";
+  const named = host.startsWith("[") ? isIPv6(host.slice(1, -1)) : isIPv4(host) || isHostName(host);
+  return named && Number(found?.[2] ?? 0) <= 65535 ? text : undefined;
+});
+
 /** Where a listener waits: `:8080`, `127.0.0.1:8080`, `[::1]:80`, `unix:/path`. */
 export const listenAddress: ScalarShape<Address> = scalar(
   "an address such as :8080, 127.0.0.1:8080, [::1]:8080 or unix:/run/sluice.sock",
@@ -217,12 +267,12 @@ function parseAddress(text: string, leastPort: number, anyHost: boolean): Addres
   return undefined;
 }
 
-/** `cluster:NAME`, or an origin as URLs have it: `https://keys.example.com`, without path. */
+/** `cluster:NAME`, an origin as URLs have it: `https://keys.example.com`, without path; or the word `endpoint`. */
 export const fetchTarget: ScalarShape<string> = scalar(
-  "cluster:NAME or an origin like https://keys.example.com",
+  "cluster:NAME, endpoint, or an origin like https://keys.example.com",
   { type: "string" },
   (text) => {
-    if (/^cluster:[^/?#\s]+$/.test(text)) return text;
+    if (text === "endpoint" || /^cluster:[^/?#\s]+$/.test(text)) return text;
     return /^https?:\/\/[^/?#@\s]+$/.test(text) && URL.canParse(text) ? new URL(text).origin : undefined;
   },
 );

@@ -2,7 +2,8 @@
 import { availableParallelism } from "node:os";
 import { extname, join } from "node:path";
 import { type AdminServer, startAdmin } from "../admin/server.ts";
-import { EndpointColumns, MAX_ENDPOINTS } from "../balance/columns.ts";
+import { EndpointColumns, HEALTH, MAX_ENDPOINTS } from "../balance/columns.ts";
+import * as health from "../balance/health.ts";
 import { formatProblem, loadConfig } from "../config/load.ts";
 import { checkSettings } from "../config/plugin-schema.ts";
 import type { Config } from "../config/schema.ts";
@@ -14,18 +15,22 @@ import { buildModuleAside } from "../plugin/build.ts";
 import { KeyValueStore, Namespaces } from "../state/store.ts";
 import { tryGuests } from "./canary.ts";
 import { CanaryThread } from "./canary-thread.ts";
+import { CheckOrders } from "./check-orders.ts";
 import { Crew } from "./crew.ts";
+import type { Duty } from "./endpoint-check.ts";
 import { ExplainError, Explainer, readExplainRequest } from "./explain.ts";
+import { HealthChecks } from "./health-checks.ts";
 import { Listeners } from "./listeners.ts";
 import type { FromThread } from "./messages.ts";
 import { Modules } from "./modules.ts";
 import { PluginHealth } from "./plugin-health.ts";
 import { listMetrics } from "./plugin-metrics.ts";
+import { probe, type Tell } from "./probe.ts";
 import { type Reloaded, Reloader, readConfigFile } from "./reload.ts";
 import { Resolver } from "./resolve.ts";
 import { Rollouts } from "./rollouts.ts";
 import { rowsOf, Slots } from "./slots.ts";
-import { describeClusters, describePlugins, describeStatus, type Status } from "./status.ts";
+import { type ClusterStatus, describeClusters, describePlugins, describeStatus, type Status } from "./status.ts";
 import { Threads } from "./threads.ts";
 import { Traces } from "./traces.ts";
 import { Versions } from "./versions.ts";
@@ -87,6 +92,8 @@ export class App {
   readonly #columns: EndpointColumns;
   readonly #counters: Counters;
   readonly #health = new PluginHealth();
+  readonly #checks: HealthChecks;
+  readonly #orders: CheckOrders;
   readonly #traces: Traces;
   readonly #explainer: Explainer;
   readonly #canary = new CanaryThread();
@@ -155,6 +162,16 @@ export class App {
       options.watch === false
         ? null
         : watchFiles([options.file], () => void this.#reloader.reload("a file has changed"));
+    this.#orders = new CheckOrders({
+      serving: () => this.#versions.serving(),
+      post: (thread, message) => this.#threads.post(thread, message),
+    });
+    this.#checks = new HealthChecks({
+      states: health,
+      probe: (duty, tell) => this.#probe(duty, tell),
+      mark: (slot, unhealthy) => this.#columns.mark(slot, HEALTH.unhealthy, unhealthy),
+      log: this.log,
+    });
     this.#rollouts = new Rollouts({
       counters: this.#counters,
       log: this.log,
@@ -180,7 +197,10 @@ export class App {
       grow: (config) => this.#crew.grow(this.#workers(config)),
       shrink: (config) => this.#crew.shrink(this.#workers(config), config.shutdown.grace),
       onFiles: (paths) => this.#watch?.update(paths),
-      onAccepted: (current) => this.#accept(current.config),
+      onAccepted: ({ config, plan }) => {
+        this.#accept(config);
+        this.#checks.take(plan);
+      },
     });
     this.#metrics = createMetrics({
       counters: this.#counters,
@@ -190,7 +210,8 @@ export class App {
       restarts: () => this.#threads.restarts(),
       reloads: () => this.#reloader.counts,
       version: () => this.#reloader.current?.plan.version ?? 0,
-      endpoints: () => describeClusters(this.#reloader.current?.plan ?? null, this.#columns),
+      endpoints: () => this.#clusters(),
+      checks: () => this.#checks.counts(),
       quarantined: (plugin) => this.#health.quarantined(plugin).length,
       rollouts: () => this.#rollouts.list(),
       rolloutResults: () => this.#rollouts.results(),
@@ -242,6 +263,7 @@ export class App {
     this.#watch?.close();
     this.#resolver.close();
     this.#rollouts.close();
+    this.#checks.close();
     this.#threads.stopReplacing();
     await this.#reloader.close();
     await this.#canary.close();
@@ -264,7 +286,7 @@ export class App {
         const { current } = this.#reloader;
         return current && { version: current.plan.version, file: this.#options.file, text: current.text };
       },
-      clusters: () => describeClusters(this.#reloader.current?.plan ?? null, this.#columns),
+      clusters: () => this.#clusters(),
       plugins: () => {
         const { current } = this.#reloader;
         return current === null
@@ -281,6 +303,21 @@ export class App {
       explain: (request) => this.#explain(request),
     }).catch((error: Error) => {
       throw new StartError([error.message]);
+    });
+  }
+
+  /** A check by a plugin is made where guests run, any other here. */
+  #probe(duty: Duty, tell: Tell): () => void {
+    const { endpoint, check } = duty;
+    if (check.probe.kind === "plugin") return this.#orders.begin(duty, tell);
+    return probe(check.probe, { endpoint, timeout: check.timeout }, tell);
+  }
+
+  #clusters(): ClusterStatus[] {
+    return describeClusters({
+      plan: this.#reloader.current?.plan ?? null,
+      columns: this.#columns,
+      health: (slot) => this.#checks.describe(slot),
     });
   }
 
@@ -322,7 +359,8 @@ export class App {
     else if (message.type === "plugin") {
       if (message.rollout === undefined) this.#health.receive(thread, message);
       else this.#rollouts.receive(thread, message);
-    } else if (message.type === "inherited") this.#listeners.inherit(message.address);
+    } else if (message.type === "checked") this.#orders.receive(thread, message);
+    else if (message.type === "inherited") this.#listeners.inherit(message.address);
     else if (message.type === "drained") {
       this.#drained?.(thread);
       this.#crew.drained(thread);
@@ -333,6 +371,7 @@ export class App {
     this.#versions.forget(thread, reason);
     this.#health.forget(thread);
     this.#rollouts.forget(thread);
+    this.#orders.forget(thread);
     this.#drained?.(thread);
     this.#crew.ended(thread, reason);
   }

@@ -4,6 +4,7 @@ import type { MessagePort } from "node:worker_threads";
 import type { PluginNews } from "../plugin/report.ts";
 import type { TraceRecord } from "../proxy/trace.ts";
 import type { Plan } from "./plan.ts";
+import type { Verdict } from "./probe.ts";
 
 /** `workerData` of a data thread. */
 export type ThreadInit = {
@@ -36,10 +37,23 @@ export type ToThread =
    * the addresses in `give` the other thread has no socket: it gets one of those that thread 0 took over.
    */
   | { type: "link"; thread: number; port: MessagePort; give: readonly string[] }
+  /** Have a plugin check an endpoint of the version that serves; answer `checked`. */
+  | { type: "check"; order: CheckOrder }
+  /** Nobody waits for that check any more. */
+  | { type: "uncheck"; number: number }
   /** The number of threads goes down: hand the listening sockets to thread 0, then drain. */
   | { type: "leave"; grace: number };
 
 export type PostedSocket = { address: string; socket: BoundSocket | null; shared: boolean };
+
+export type CheckOrder = {
+  readonly number: number;
+  readonly cluster: string;
+  /** The endpoint's row. */
+  readonly slot: number;
+  /** Milliseconds that it may take. */
+  readonly timeout: number;
+};
 
 export type FromThread =
   /** The thread runs and can be sent a plan. */
@@ -51,6 +65,8 @@ export type FromThread =
   /** No exchange uses that version any more; its guests, pools and listeners are gone. */
   | { type: "disposed"; version: number }
   | { type: "drained" }
+  /** What a check came to; null: the version that serves there has none such, or does so no more. */
+  | { type: "checked"; number: number; verdict: Verdict | null }
   /** How a plugin fares there has changed. */
   | ({ type: "plugin" } & PluginNews)
   /** The listening socket of a thread that leaves was taken over. */

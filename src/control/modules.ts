@@ -73,7 +73,10 @@ export async function readWasmFiles(paths: Iterable<string>): Promise<WasmFiles>
 
 /** Every place of a configuration where a plugin is used. */
 export function* listUses(config: Config): Iterable<PluginUse> {
-  for (const cluster of config.clusters) yield* cluster.strategy;
+  for (const { strategy, health } of config.clusters) {
+    yield* strategy;
+    if (health.active?.probe.kind === "plugin") yield health.active.probe.use;
+  }
   for (const listener of config.listeners) {
     yield* listener.chain;
     for (const route of listener.routes) {
@@ -118,7 +121,7 @@ export class Modules {
         plugins.set(name, { name, declared, memory, module, candidate });
         const groups = new Set([...module.info.groups, ...(candidate?.module.info.groups ?? [])]);
         // A built-in has what it imports by being built in.
-        if (declared !== null) problems.push(...checkPermissions(declared.allow, [...groups]));
+        if (declared !== null) problems.push(...checkPermissions(declared.allow, [...groups], module.info.hooks));
       } catch (error) {
         const message = error instanceof Error ? error.message : String(error);
         problems.push({ ...at, message: typeof bytes === "string" ? message : `${path}: ${message}` });

@@ -8,6 +8,7 @@ import {
   type ListenerConfig,
   type Place,
   type PluginUse,
+  type ProbeConfig,
   type Problem,
   type RouteConfig,
 } from "../config/schema.ts";
@@ -15,6 +16,7 @@ import type { Labels, SeriesKind } from "../observe/counters.ts";
 import type { ModulePlan } from "../plugin/build.ts";
 import type { Candidate, Plugin } from "./modules.ts";
 import type {
+  CheckPlan,
   ClusterPlan,
   EndpointPlan,
   InstancePlan,
@@ -22,6 +24,7 @@ import type {
   MatchPlan,
   NamespacePlan,
   Plan,
+  ProbePlan,
   RolloutPlan,
   RouteAction,
   RoutePlan,
@@ -175,7 +178,21 @@ class PlanBuilder {
       timeouts,
       pool,
       retryCell: this.#sources.cells("retries", { cluster: name }),
+      check: this.#check(cluster),
     };
+  }
+
+  #check({ health: { active } }: ClusterConfig): CheckPlan | null {
+    if (active === undefined) return null;
+    const { probe, interval, timeout, healthyAfter, unhealthyAfter } = active;
+    const settings = { interval, timeout, healthyAfter, unhealthyAfter };
+    if (probe.kind !== "plugin") {
+      const plan = { ...settings, probe: planProbe(probe) };
+      return { ...plan, key: digest(plan) };
+    }
+    const instance = this.#instance(probe.use);
+    const key = digest([settings, this.#instances[instance]!.key]);
+    return { ...settings, probe: { kind: "plugin", instance }, key };
   }
 
   /** A name stands for one endpoint for each of its addresses; an address that two names share is one endpoint. */
@@ -270,6 +287,12 @@ class PlanBuilder {
     }
     return [...reachable];
   }
+}
+
+function planProbe(probe: Exclude<ProbeConfig, { kind: "plugin" }>): ProbePlan {
+  if (probe.kind === "tcp") return { kind: "tcp", send: probe.send, expect: probe.expect };
+  const { method, path, host = "", status } = probe;
+  return { kind: "http", method, path, host, statuses: status };
 }
 
 /** Of a URL, whom it asks: as a plugin's `allow.fetch` names it (`plugin/calls-fetch.ts`). */

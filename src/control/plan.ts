@@ -107,7 +107,34 @@ export type ClusterPlan = {
   };
   /** Cell of `sluice_retries_total{cluster}`. */
   readonly retryCell: number;
+  /** How its endpoints are checked; null: they are not. */
+  readonly check: CheckPlan | null;
 };
+
+export type CheckPlan = {
+  /** Equal for two versions when nothing of the check differs: what was begun to be counted is then counted on. */
+  readonly key: string;
+  readonly probe: ProbePlan;
+  readonly interval: number;
+  readonly timeout: number;
+  readonly healthyAfter: number;
+  readonly unhealthyAfter: number;
+};
+
+export type ProbePlan =
+  | {
+      readonly kind: "http";
+      /** The request but its Host: method and target. */
+      readonly method: "GET" | "HEAD";
+      readonly path: string;
+      /** Of `Host`; empty: the endpoint's address. */
+      readonly host: string;
+      /** Those of a healthy answer. */
+      readonly statuses: readonly { readonly least: number; readonly most: number }[];
+    }
+  | { readonly kind: "tcp"; readonly send: string; readonly expect: string }
+  /** By index into `Plan.instances`. */
+  | { readonly kind: "plugin"; readonly instance: number };
 
 export type EndpointPlan = {
   /** As shown: `127.0.0.1:9001`, or `unix:/run/app.sock`. A configured name is one endpoint for each of its addresses. */

@@ -22,8 +22,9 @@ const FILTER: Role = {
 const LISTENER_FILTER: Role = { as: "filter", needs: [...FILTER.needs, "connection"] };
 const ROUTER: Role = { as: "router", needs: ["route"] };
 const STRATEGY: Role = { as: "strategy", needs: ["pick"] };
+const CHECKER: Role = { as: "health check", needs: ["health_check"] };
 
-/** A strategy picks, a router routes, a filter sees connections, requests, answers, or the end of both. */
+/** A strategy picks, a router routes, a checker checks, a filter sees connections, requests, answers, or their end. */
 export function checkRoles({ plan, places }: Built): Problem[] {
   const problems: Problem[] = [];
   const check = (index: number, { as, needs }: Role): void => {
@@ -35,7 +36,10 @@ export function checkRoles({ plan, places }: Built): Problem[] {
     const message = `${plugin} is no ${as}: its hooks are ${has === "" ? "none" : has}, expected ${needs.join(" or ")}`;
     problems.push({ ...places[index]!, message });
   };
-  for (const { strategies } of plan.clusters) for (const { instance } of strategies) check(instance, STRATEGY);
+  for (const { strategies, check: active } of plan.clusters) {
+    for (const { instance } of strategies) check(instance, STRATEGY);
+    if (active?.probe.kind === "plugin") check(active.probe.instance, CHECKER);
+  }
   for (const listener of plan.listeners) {
     for (const instance of listener.chain) check(instance, LISTENER_FILTER);
     for (const { chain, action } of listener.routes) {

@@ -3,6 +3,7 @@ import type { EndpointColumns } from "../balance/columns.ts";
 import type { Counters } from "../observe/counters.ts";
 import { LISTENER_CELLS, MAX_HOOKS, MAX_REASONS, PLUGIN_CELLS, THREAD_CELLS } from "../observe/series.ts";
 import { FAILURE, HOOKS } from "../plugin/abi.ts";
+import type { EndpointHealth } from "./endpoint-check.ts";
 import type { Plan } from "./plan.ts";
 import type { LastFailure, PluginHealth } from "./plugin-health.ts";
 import type { Reloaded } from "./reload.ts";
@@ -82,14 +83,24 @@ export type EndpointStatus = {
   readonly address: string;
   readonly weight: number;
   readonly zone: string;
+  /** Whether it takes requests. */
   readonly healthy: boolean;
+  /** What checks have found; null when it is not checked. */
+  readonly health: EndpointHealth | null;
   readonly inFlight: number;
   /** Decaying averages: seconds to the answer's head, and the share of failed attempts. */
   readonly latency: number;
   readonly errorRate: number;
 };
 
-export function describeClusters(plan: Plan | null, columns: EndpointColumns): ClusterStatus[] {
+type ClusterSources = {
+  readonly plan: Plan | null;
+  readonly columns: EndpointColumns;
+  /** What checks have found of the endpoint in that row. */
+  readonly health: (slot: number) => EndpointHealth | null;
+};
+
+export function describeClusters({ plan, columns, health }: ClusterSources): ClusterStatus[] {
   return (plan?.clusters ?? []).map(({ name, strategies, endpoints }) => ({
     name,
     strategies: strategies.map((strategy) => strategy.name),
@@ -98,6 +109,7 @@ export function describeClusters(plan: Plan | null, columns: EndpointColumns): C
       weight,
       zone,
       healthy: columns.health[slot] === 0,
+      health: health(slot),
       inFlight: columns.inFlight(slot),
       latency: columns.latency[slot]! / 1e6,
       errorRate: columns.errorRate[slot]! / 1e6,

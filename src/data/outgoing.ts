@@ -10,13 +10,15 @@ import {
   type RequestOptions,
 } from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
+import type { Endpoint } from "../balance/endpoint.ts";
 import { FIELD_WORDS, Head, NAME, NAME_END, NAME_ID, NAME_START, PART, VALUE_END, VALUE_START } from "../http/head.ts";
 import { isIdempotent } from "../http/method.ts";
 import { scanRequest, scanResponse } from "../http/scan.ts";
 import { STATUS } from "../plugin/abi.ts";
-import type { FetchAnswer, Fetcher, FetchRequest } from "../plugin/fetcher.ts";
+import type { FetchAnswer, Fetcher, FetchRequest, ProbeRequest } from "../plugin/fetcher.ts";
 import type { Pipeline } from "../proxy/pipeline.ts";
 import type { Snapshot } from "../proxy/snapshot.ts";
+import { probeEndpoint } from "./endpoint-probe.ts";
 
 const CLUSTER = "cluster:";
 const CONNECTIONS = 64;
@@ -32,8 +34,14 @@ export class Origins {
   };
 
   ask(request: FetchRequest, tell: Tell): () => void {
-    const asked = new OriginRequest(request, tell);
-    asked.send(this.#agents[asked.isSecure ? "https:" : "http:"]);
+    const { protocol, hostname, port } = new URL(request.target);
+    const isSecure = protocol === "https:";
+    const where = {
+      host: hostname.replace(/^\[|\]$/g, ""),
+      port: port === "" ? (isSecure ? 443 : 80) : Number(port),
+    };
+    const asked = new OutgoingRequest({ where, isSecure }, request, tell);
+    asked.send(this.#agents[isSecure ? "https:" : "http:"]);
     return () => asked.cancel();
   }
 
@@ -43,9 +51,12 @@ export class Origins {
   }
 }
 
-/** One request to an origin: sent twice at most, told once. */
-class OriginRequest {
-  readonly isSecure: boolean;
+/** Where a request goes. */
+type Goal = { readonly where: RequestOptions; readonly isSecure: boolean };
+
+/** One request: sent twice at most, told once. */
+class OutgoingRequest {
+  readonly #isSecure: boolean;
   readonly #options: RequestOptions;
   readonly #isIdempotent: boolean;
   readonly #body: Buffer;
@@ -54,16 +65,10 @@ class OriginRequest {
   #tell: Tell | null;
   #sent: ClientRequest | null = null;
 
-  constructor({ target, head, body, timeout, most }: FetchRequest, tell: Tell) {
-    const { protocol, hostname, port } = new URL(target);
-    const { isIdempotent, ...parts } = readHead(head);
-    this.isSecure = protocol === "https:";
-    this.#options = {
-      ...parts,
-      host: hostname.replace(/^\[|\]$/g, ""),
-      port: port === "" ? (this.isSecure ? 443 : 80) : Number(port),
-      setHost: false,
-    };
+  constructor({ where, isSecure }: Goal, { head, body, timeout, most }: FetchRequest, tell: Tell) {
+    const { isIdempotent, ...parts } = readHead(head, body.length);
+    this.#isSecure = isSecure;
+    this.#options = { ...parts, ...where, setHost: false };
     this.#isIdempotent = isIdempotent;
     this.#body = body;
     this.#most = most;
@@ -74,7 +79,7 @@ class OriginRequest {
   /** `agent`: whose connections it may use; false: one of its own. */
   send(agent: HttpAgent | HttpsAgent | false): void {
     const options = { ...this.#options, agent };
-    const request = this.isSecure ? httpsRequest(options) : httpRequest(options);
+    const request = this.#isSecure ? httpsRequest(options) : httpRequest(options);
     this.#sent = request;
     let read = 0;
     request.on("socket", (socket) => {
@@ -112,6 +117,14 @@ class OriginRequest {
   }
 }
 
+/** To the endpoint under check, on a connection of its own: no pool, no count and no average of the traffic knows of it. */
+function askEndpoint({ host, port, path }: Endpoint, request: FetchRequest, tell: Tell): () => void {
+  const where = path === "" ? { host, port } : { socketPath: path };
+  const asked = new OutgoingRequest({ where, isSecure: false }, request, tell);
+  asked.send(false);
+  return () => asked.cancel();
+}
+
 /** The requests of one version's plugins. */
 export class Outgoing implements Fetcher {
   readonly #pipeline: Pipeline;
@@ -125,6 +138,7 @@ export class Outgoing implements Fetcher {
   }
 
   ask(request: FetchRequest, tell: Tell): () => void {
+    if (request.endpoint !== null) return askEndpoint(request.endpoint, request, tell);
     if (!request.target.startsWith(CLUSTER)) return this.#origins.ask(request, tell);
     const name = request.target.slice(CLUSTER.length);
     const { snapshot } = this;
@@ -135,10 +149,14 @@ export class Outgoing implements Fetcher {
     }
     return this.#pipeline.ask(request, snapshot, cluster.index, tell);
   }
+
+  probe(request: ProbeRequest, tell: (answer: Buffer | number) => void): () => void {
+    return probeEndpoint(request, tell);
+  }
 }
 
 /** A head that was checked, as Node's client wants it. */
-function readHead(bytes: Buffer): { method: string; path: string; headers: string[]; isIdempotent: boolean } {
+function readHead(bytes: Buffer, bodySize: number) {
   const head = new Head();
   scanRequest(bytes, 0, bytes.length, head, LIMITS);
   const headers: string[] = [];
@@ -147,6 +165,7 @@ function readHead(bytes: Buffer): { method: string; path: string; headers: strin
     headers.push(head.text(head.fields[at + NAME_START]!, head.fields[at + NAME_END]!));
     headers.push(head.text(head.fields[at + VALUE_START]!, head.fields[at + VALUE_END]!));
   }
+  if (bodySize > 0) headers.push("content-length", String(bodySize));
   const query = head.parts[PART.query]! === 0 ? "" : `?${head.partText(PART.query)}`;
   return {
     method: head.partText(PART.method),

@@ -7,11 +7,13 @@ import type { FromThread, ThreadInit, ToThread } from "../control/messages.ts";
 import type { ClusterPlan, Plan } from "../control/plan.ts";
 import { AccessLog } from "../observe/access-log.ts";
 import { LISTENER_CELLS, THREAD_CELLS } from "../observe/series.ts";
+import { HOOK } from "../plugin/abi.ts";
 import { type Instance, type InstanceSet, PluginHost } from "../plugin/host.ts";
 import { Buffers } from "../proxy/buffers.ts";
 import { Client } from "../proxy/client.ts";
 import { Clock, TICK } from "../proxy/clock.ts";
 import type { Report, ThreadContext } from "../proxy/context.ts";
+import { Examinations } from "../proxy/examinations.ts";
 import { Pipeline } from "../proxy/pipeline.ts";
 import { type ListenerState, Snapshot } from "../proxy/snapshot.ts";
 import { makeTracer } from "../proxy/tracer.ts";
@@ -37,6 +39,7 @@ class DataThread {
   readonly #heartbeat: Int32Array;
   readonly #context: ThreadContext;
   readonly #pipeline: Pipeline;
+  readonly #examinations: Examinations;
   readonly #plugins: PluginHost;
   readonly #keyValue: KeyValueStore;
   readonly #origins = new Origins();
@@ -69,10 +72,16 @@ class DataThread {
     };
     this.#pipeline = new Pipeline(this.#context);
     this.#pipeline.onClientClosed = (client) => this.#clientClosed(client);
+    this.#examinations = new Examinations(this.#pipeline.exchanges, (number, verdict) =>
+      post({ type: "checked", number, verdict }),
+    );
     const { clock } = this.#context;
     this.#keyValue = new KeyValueStore(init.keyValue, init.thread);
     this.#plugins = new PluginHost({
-      resume: (hook, x, outcome) => this.#pipeline.resume(hook, x, outcome),
+      resume: (hook, x, outcome) => {
+        if (hook === HOOK.health_check) this.#examinations.resume(x, outcome);
+        else this.#pipeline.resume(hook, x, outcome);
+      },
       cells,
       report,
       tell: (news) => post({ type: "plugin", ...news }),
@@ -102,6 +111,10 @@ class DataThread {
         return this.#drain(message.grace);
       case "link":
         return this.#links.add(message.thread, message.port, message.give);
+      case "check":
+        return this.#examinations.begin(message.order, this.#serving?.snapshot ?? null);
+      case "uncheck":
+        return this.#examinations.cancel(message.number);
       case "leave":
         return this.#links.leave(() => this.#leaveService(message.grace));
     }
@@ -174,7 +187,8 @@ class DataThread {
       return { endpoint: new Endpoint(endpointPlan), pool };
     });
     const strategies = plan.strategies.map((strategy) => instances[strategy.instance]!);
-    return new Cluster(index, plan, { strategies, members, columns: this.#context.columns });
+    const checker = plan.check?.probe.kind === "plugin" ? instances[plan.check.probe.instance]! : null;
+    return new Cluster(index, plan, { strategies, members, columns: this.#context.columns, checker });
   }
 
   #commit(version: number): void {
@@ -185,6 +199,8 @@ class DataThread {
     for (const [address, state] of next.snapshot.listeners) this.#serve(this.#listener(address), state);
     this.#context.accessLog.enabled = next.plan.accessLog;
     next.instances.commit();
+    // Those of the version before are made again by this one.
+    this.#examinations.stop();
     for (const [address, listener] of this.#listeners) {
       if (next.snapshot.listeners.has(address)) continue;
       this.#listeners.delete(address);
@@ -312,6 +328,7 @@ class DataThread {
     if (this.#leaving.size > 0) return;
     for (const listener of this.#listeners.values()) if (listener.port.clients.size > 0) return;
     this.#plugins.stopTicks();
+    this.#examinations.stop();
     void this.#context.accessLog.close().then(() => post({ type: "drained" }));
   }
 }

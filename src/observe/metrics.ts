@@ -24,6 +24,8 @@ export type MetricsSources = {
   readonly rolloutResults: () => Iterable<{ plugin: string; state: string; count: number }>;
   /** On how many threads a plugin is in quarantine. */
   readonly quarantined: (plugin: string) => number;
+  /** Health checks of each endpoint, by what they came to. */
+  readonly checks: () => Iterable<{ cluster: string; endpoint: string; counts: Readonly<Record<string, number>> }>;
   readonly endpoints: () => Iterable<{ name: string; endpoints: Iterable<{ address: string; healthy: boolean }> }>;
 };
 
@@ -162,7 +164,7 @@ function registerKeyValue(register: Register, keyValue: MetricsSources["keyValue
 }
 
 function registerControl(register: Register, sources: MetricsSources): void {
-  const { counters, threads, restarts, reloads, version, endpoints } = sources;
+  const { counters, threads, restarts, reloads, version, endpoints, checks } = sources;
   register("gauge", "sluice_config_version", "The version in service.", () => [{ labels: {}, value: version() }]);
   register("counter", "sluice_config_reloads_total", "Reloads, by what came of them.", () =>
     Object.entries(reloads()).map(([result, value]) => ({ labels: { result }, value })),
@@ -182,6 +184,11 @@ function registerControl(register: Register, sources: MetricsSources): void {
         labels: { cluster: name, endpoint: address },
         value: healthy ? 1 : 0,
       })),
+    ),
+  );
+  register("counter", "sluice_health_checks_total", "Health checks of endpoints, by what they came to.", () =>
+    Array.from(checks()).flatMap(({ cluster, endpoint, counts }) =>
+      Object.entries(counts).map(([result, value]) => ({ labels: { cluster, endpoint, result }, value })),
     ),
   );
 }

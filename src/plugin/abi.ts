@@ -25,7 +25,7 @@ export const EXPORT = {
 
 /**
  * Every hook is exported as `(instance: i32, exchange: i32) -> i32`. `instance` names one configuration, `exchange`
- * one request, or in `connection` one connection; both are opaque, and 0 where there is none. What a plugin does not export costs nothing.
+ * one request, in `connection` one connection, in `health_check` one check; both are opaque, and 0 where there is none. What a plugin does not export costs nothing.
  */
 export const HOOKS = [
   "configure",
@@ -44,6 +44,7 @@ export const HOOKS = [
   "save",
   "restore",
   "connection",
+  "health_check",
 ] as const;
 export type Hook = (typeof HOOKS)[number];
 
@@ -56,7 +57,7 @@ export const RESULT = {
   continue: 0,
   /** `respond` was called: that answer goes to the client. In `response_head`: it replaces the upstream's. */
   respond: 1,
-  /** Refuse the request: 403, `Proxy-Status: sluice; error=http_request_denied`. In `connection`: close it. */
+  /** Refuse the request: 403, `Proxy-Status: sluice; error=http_request_denied`. In `connection`: close it. In `health_check`: the endpoint is unhealthy. */
   reject: 2,
   /**
    * Go on, but hold the head until its body is whole (`limits.body` at most); the body hook is then called once, may
@@ -83,6 +84,7 @@ export const HOOK_RESULTS: { readonly [H in Hook]: readonly number[] } = {
   save: [0],
   restore: [0],
   connection: [0, 2],
+  health_check: [0, 2],
 };
 
 /** What a host call answers below zero. Lengths and counts are never negative. */
@@ -218,6 +220,12 @@ export const SIGNATURE = {
   eddsa: 3,
 } as const;
 
+/** In `health_check`: the key of `exchange_set` under which a plugin says, in UTF-8, why the endpoint is unhealthy. */
+export const PROBLEM_KEY = "problem";
+
+/** The URL of `fetch` that means the endpoint under check begins with it: `endpoint/healthz`. Only in `health_check`. */
+export const CHECKED_ENDPOINT = "endpoint";
+
 /** Custom sections that the host reads, without running the module. */
 export const CUSTOM_SECTION = {
   /** JSON Schema (the part of 2020-12 that docs/plugins.md names) of the configuration, as UTF-8. */
@@ -250,6 +258,8 @@ export const LIMIT = {
   fetchHead: 32 * 1024,
   fetchBody: 1024 * 1024,
   fetchAnswer: 16 * 1024 * 1024,
+  probeText: 64 * 1024,
+  probeAnswer: 1024 * 1024,
   exchangeKey: 256,
   /** Series of one plugin, the characters of a name, bytes of its help and of its labels, labels, buckets. */
   metrics: 64,
@@ -296,6 +306,7 @@ export const CRYPTO_FUEL = {
 export const WAITING_CALLS: { readonly [group: string]: readonly string[] } = {
   "sluice:wait/1": ["sleep"],
   "sluice:fetch/1": ["fetch"],
+  "sluice:probe/1": ["probe"],
 };
 export const WAITING_HOOKS = [
   "request_head",
@@ -304,6 +315,7 @@ export const WAITING_HOOKS = [
   "response_body",
   "tick",
   "connection",
+  "health_check",
 ] as const;
 
 export type ValueType = "i32" | "f64";
@@ -418,6 +430,13 @@ export const IMPORTS = {
     fetch_header_at: i(4, "(index, what: 0 name 1 value, out, cap) -> length | absent"),
     fetch_body_size: i(0, "() -> bytes of the last answer's body | absent"),
     fetch_body: i(3, "(offset, out, cap) -> bytes copied: those from `offset` on, at most `cap` | absent"),
+  },
+  "sluice:probe/1": {
+    probe: i(
+      6,
+      "(send, sendLen, until, untilLen, most, timeout) -> bytes that came | notHere | unreachable | timedOut | tooLarge | …; waits; health_check",
+    ),
+    probe_read: i(3, "(offset, out, cap) -> bytes copied: those that came from `offset` on, at most `cap` | absent"),
   },
   "sluice:balance/1": {
     endpoint_count: i(0, "() -> endpoints to choose from; update and pick"),

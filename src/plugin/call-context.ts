@@ -109,6 +109,8 @@ export class CallContext {
 
   /** The last answer to a request of this hook call. */
   fetched: FetchAnswer | null = null;
+  /** What came of its last `probe`. */
+  probed: Buffer | null = null;
   /** Milliseconds that the guest ran in a call which may wait, and since when it does (0: it is suspended). */
   ran = 0;
   #since = 0;
@@ -137,6 +139,7 @@ export class CallContext {
     this.logLines = 0;
     this.responded = false;
     this.fetched = null;
+    this.probed = null;
     this.#dirty = 0;
   }
 
@@ -146,6 +149,13 @@ export class CallContext {
    */
   get mayWait(): boolean {
     return !(this.responded && this.hook === HOOK.request_body);
+  }
+
+  /** Whole milliseconds that the endpoint under check has left to answer; without one there is no end. */
+  get timeLeft(): number {
+    const { exchange } = this;
+    if (this.hook !== HOOK.health_check || exchange === null) return Number.POSITIVE_INFINITY;
+    return Math.max(1, Math.ceil(exchange.deadline - performance.now()));
   }
 
   /**
@@ -204,6 +214,7 @@ export class CallContext {
     this.exchange = null;
     this.view = null;
     this.fetched = null;
+    this.probed = null;
     if (this.#values.length === 0) return;
     for (const value of this.#values) value.settle();
     this.#values.length = 0;

@@ -14,6 +14,12 @@ const LAST_ATTRIBUTE = ATTRIBUTE.upstream_duration;
 const OBSERVES = (1 << HOOK.outcome) | (1 << HOOK.log);
 const ANSWERED = OBSERVES | (1 << HOOK.response_head) | (1 << HOOK.response_body) | (1 << HOOK.response_trailers);
 
+/** Hooks of what has no request. */
+const REQUESTLESS = (1 << HOOK.connection) | (1 << HOOK.health_check);
+/** Attributes, a bit for each, of a connection and of a check. */
+const OF_CONNECTION = (1 << ATTRIBUTE.client_address) | (1 << ATTRIBUTE.listener) | (1 << ATTRIBUTE.exchange_id);
+const OF_CHECK = (1 << ATTRIBUTE.cluster) | (1 << ATTRIBUTE.endpoint) | (1 << ATTRIBUTE.exchange_id);
+
 export function makeExchangeCalls(context: CallContext) {
   const { memory } = context;
   return {
@@ -23,8 +29,8 @@ export function makeExchangeCalls(context: CallContext) {
       const { exchange } = context;
       if (exchange === null) return context.leave(STATUS.notHere);
       const length =
-        context.hook === HOOK.connection
-          ? giveOfConnection(context, exchange, id, out, cap)
+        ((REQUESTLESS >>> context.hook) & 1) === 1
+          ? giveWithoutRequest(context, exchange, id, out, cap)
           : giveAttribute(context, exchange, id, out, cap);
       if (length > 0) context.spend(length);
       return context.leave(length);
@@ -208,9 +214,10 @@ function giveAttribute(context: CallContext, exchange: Exchange, id: number, out
   }
 }
 
-/** Before its first request there is an address, and where it came to. */
-function giveOfConnection(context: CallContext, exchange: Exchange, id: number, out: number, cap: number): number {
-  if (id === ATTRIBUTE.client_address || id === ATTRIBUTE.listener || id === ATTRIBUTE.exchange_id)
+/** Of a connection before its first request, and of a check: what there is. */
+function giveWithoutRequest(context: CallContext, exchange: Exchange, id: number, out: number, cap: number): number {
+  const known = context.hook === HOOK.connection ? OF_CONNECTION : OF_CHECK;
+  if (id >= 0 && id <= ATTRIBUTE.bytes_received && ((known >>> id) & 1) === 1)
     return giveAttribute(context, exchange, id, out, cap);
   return id >= 0 && id <= LAST_ATTRIBUTE ? STATUS.absent : STATUS.invalid;
 }

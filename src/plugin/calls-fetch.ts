@@ -1,8 +1,10 @@
 /** Host calls that make a request of the plugin's own, and read its answer. */
+
+import type { Endpoint } from "../balance/endpoint.ts";
 import { isProtected } from "../http/fields.ts";
 import { FIELD_WORDS, FRAMING, Head, NAME, NAME_ID, NAME_START, VALUE_START } from "../http/head.ts";
 import { scanRequest } from "../http/scan.ts";
-import { LIMIT, STATUS } from "./abi.ts";
+import { CHECKED_ENDPOINT, HOOK, LIMIT, STATUS } from "./abi.ts";
 import type { CallContext } from "./call-context.ts";
 import type { Waited } from "./calls-wait.ts";
 import type { FetchRequest } from "./fetcher.ts";
@@ -12,7 +14,7 @@ const CLUSTER = "cluster:";
 /** For requests that say nothing else. */
 const TIMEOUT = 5000;
 const METHOD = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
-const TARGET = /^(cluster:[^/?#\s]+|https?:\/\/[^/?#\s@]+)(\/[^#\s]*|\?[^#\s]*)?$/;
+const TARGET = /^(cluster:[^/?#\s]+|endpoint|https?:\/\/[^/?#\s@]+)(\/[^#\s]*|\?[^#\s]*)?$/;
 
 export function makeFetchCalls(context: CallContext) {
   const { memory } = context;
@@ -43,7 +45,9 @@ export function makeFetchCalls(context: CallContext) {
       if (methodLength >>> 0 > 32 || timeout < 0 || most < 0 || most > LIMIT.fetchAnswer)
         return context.leave(STATUS.invalid);
       const { configuration } = context;
+      const endpoint = context.hook === HOOK.health_check ? (context.exchange?.endpoint ?? null) : null;
       const request = readRequest(
+        endpoint,
         memory.take(method, methodLength).toString("latin1"),
         memory.take(url, urlLength).toString("latin1"),
         memory.take(fields, fieldsLength).toString("latin1"),
@@ -52,8 +56,15 @@ export function makeFetchCalls(context: CallContext) {
       if (request === null) return context.leave(STATUS.invalid);
       if (configuration === null || configuration.fetcher === null || !context.mayWait)
         return context.leave(STATUS.notHere);
-      if (!configuration.mayFetch(request.target)) return context.leave(STATUS.denied);
-      const whole: FetchRequest = { ...request, timeout: timeout || TIMEOUT, most: most || LIMIT.fetchBody };
+      const isChecked = request.target === CHECKED_ENDPOINT;
+      if (!configuration.mayFetch(request.target) || (isChecked && endpoint === null))
+        return context.leave(STATUS.denied);
+      const whole: FetchRequest = {
+        ...request,
+        endpoint: isChecked ? endpoint : null,
+        timeout: Math.min(timeout || TIMEOUT, context.timeLeft),
+        most: most || LIMIT.fetchBody,
+      };
       const { fetcher } = configuration;
       context.fetched = null;
       context.leave(STATUS.ok);
@@ -126,8 +137,15 @@ function isHidden(head: Head, index: number): boolean {
   return id >= NAME.lookalike || (isProtected(id) && id !== NAME["content-length"]);
 }
 
+/** What a request that names no host says: its cluster, or where the endpoint is. */
+function hostOf(target: string, endpoint: Endpoint | null): string {
+  if (target.startsWith(CLUSTER)) return target.slice(CLUSTER.length);
+  return endpoint === null || endpoint.path !== "" ? "localhost" : endpoint.address;
+}
+
 /** The request as it will be sent, checked as strictly as one of a client; null when it cannot be. */
 function readRequest(
+  endpoint: Endpoint | null,
   method: string,
   url: string,
   fields: string,
@@ -141,13 +159,12 @@ function readRequest(
     (fields !== "" && !fields.endsWith("\r\n"))
   )
     return null;
-  if (!target.startsWith(CLUSTER) && !URL.canParse(target)) return null;
+  const isOrigin = !target.startsWith(CLUSTER) && target !== CHECKED_ENDPOINT;
+  if (isOrigin && !URL.canParse(target)) return null;
   const path = rest.startsWith("/") ? rest : `/${rest}`;
   const ownHost = /^host:/im.test(fields);
-  if (ownHost && !target.startsWith(CLUSTER)) return null;
-  const host = ownHost
-    ? ""
-    : `host: ${target.startsWith(CLUSTER) ? target.slice(CLUSTER.length) : new URL(target).host}\r\n`;
+  if (ownHost && isOrigin) return null;
+  const host = ownHost ? "" : `host: ${isOrigin ? new URL(target).host : hostOf(target, endpoint)}\r\n`;
   const plain = Buffer.from(`${method} ${path} HTTP/1.1\r\n${host}${fields}\r\n`, "latin1");
   const head = new Head();
   if (scanRequest(plain, 0, plain.length, head, HEAD_LIMITS) !== plain.length) return null;

@@ -5,6 +5,7 @@
 import { Head } from "../http/head.ts";
 import { scanResponse } from "../http/scan.ts";
 import { BLOCK_CELLS } from "../observe/series.ts";
+import { STATUS } from "./abi.ts";
 import type { Fetcher } from "./fetcher.ts";
 import { PluginHost, type PluginHostOptions } from "./host.ts";
 import type { KeyValue } from "./key-value.ts";
@@ -32,6 +33,11 @@ export function makeDryFetcher(status: number): Fetcher {
     ask(_request, tell) {
       const timer = setImmediate(() => tell({ head, body: DRY_RUN }));
       return () => clearImmediate(timer);
+    },
+    // No request comes to a check.
+    probe(_request, tell) {
+      tell(STATUS.unreachable);
+      return () => {};
     },
   };
 }

@@ -10,6 +10,7 @@ import { makeFetchCalls } from "./calls-fetch.ts";
 import { makeHeadCalls } from "./calls-head.ts";
 import { makeKeyValueCalls } from "./calls-kv.ts";
 import { makeMetricCalls } from "./calls-metrics.ts";
+import { makeProbeCalls } from "./calls-probe.ts";
 import { makeStateCalls } from "./calls-state.ts";
 import { makeWaitCalls, type Waited } from "./calls-wait.ts";
 import { Fault } from "./fault.ts";
@@ -38,6 +39,7 @@ export function makeImports(context: CallContext) {
     "sluice:kv/1": makeKeyValueCalls(context),
     "sluice:wait/1": makeWaitCalls(context),
     "sluice:fetch/1": makeFetchCalls(context),
+    "sluice:probe/1": makeProbeCalls(context),
     "sluice:balance/1": makeBalanceCalls(context),
   } satisfies Imports;
 }

@@ -4,6 +4,7 @@
  * its guest for ever.
  */
 import type { Exchange } from "../proxy/exchange.ts";
+import { HOOK } from "./abi.ts";
 import { Fault } from "./fault.ts";
 import type { Guest } from "./guest.ts";
 import type { GuestPool, Taker } from "./guest-pool.ts";
@@ -26,6 +27,9 @@ export interface WaitingHost {
   /** The exchange goes on with that; null: a `tick` has ended. */
   resume(hook: number, exchange: Exchange | null, outcome: number, call: WaitingCall): void;
 }
+
+/** Milliseconds for a check that was told in its last moment how the endpoint is. */
+const MOMENT = 100;
 
 export class WaitingCall implements Taker {
   readonly #host: WaitingHost;
@@ -57,11 +61,11 @@ export class WaitingCall implements Taker {
 
   /** OUTCOME.waiting, or what came of it at once. */
   start(): number {
-    const { pool, time, after } = this.#host;
+    const { pool, after } = this.#host;
     if (!pool.ask(this)) return OUTCOME.busy;
     this.#starting = false;
     if (this.#outcome >= 0) return this.#outcome;
-    this.#stopTimer = after(time, () => this.#expire());
+    this.#stopTimer = after(this.#time, () => this.#expire());
     return OUTCOME.waiting;
   }
 
@@ -90,8 +94,17 @@ export class WaitingCall implements Taker {
     else this.#guest.context.abandon();
   }
 
+  /** Of a check the time that it has may be over sooner. */
+  get #time(): number {
+    const { time } = this.#host;
+    if (this.#hook !== HOOK.health_check || this.#exchange === null) return time;
+    return Math.min(time, this.#exchange.deadline - this.#began + MOMENT);
+  }
+
   #expire(): void {
-    const fault = new Fault("timeout", `the call took more than ${this.#host.time} ms (limits.time)`);
+    const time = this.#time;
+    const limit = time === this.#host.time ? "limits.time" : "the check's timeout";
+    const fault = new Fault("timeout", `the call took more than ${Math.round(time)} ms (${limit})`);
     if (this.#guest !== null) this.#guest.context.abort(fault);
     else {
       this.#host.pool.leave(this);

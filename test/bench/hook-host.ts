@@ -72,6 +72,7 @@ function makeFetcher(): Fetcher {
   scanResponse(text, 0, text.length, head, false);
   const answer = { head, body: Buffer.alloc(0) };
   return {
+    probe: () => () => undefined,
     ask: (_request, tell) => {
       queueMicrotask(() => tell(answer));
       return () => undefined;

@@ -52,6 +52,7 @@ test("every limit and price stands in the tables", () => {
     ["a head,", [LIMIT.headBytes, LIMIT.headerCount]],
     ["the body given", [LIMIT.responseBody]],
     ["a request of", [LIMIT.fetchUrl, LIMIT.fetchHead, LIMIT.fetchBody, LIMIT.fetchAnswer]],
+    ["what `probe` sends", [LIMIT.probeText, LIMIT.probeAnswer]],
     ["the key of a value", [LIMIT.exchangeKey]],
     ["values of an exchange", [LIMIT.exchangeValues, LIMIT.exchangeValue]],
     ["metrics that a plugin", [LIMIT.metrics, LIMIT.metricLabels]],

@@ -23,10 +23,15 @@ function sluice(...args: string[]): Promise<Ended> {
 }
 
 const COST = /\n {4}\w+ +\d+ ns, \d+ units of fuel, no memory beyond what it began with\n$/;
-const HOOKS = { filter: "request_head response_head", router: "route", strategy: "update pick" } as const;
+const HOOKS = {
+  filter: "request_head response_head",
+  router: "route",
+  strategy: "update pick",
+  health: "health_check",
+} as const;
 
-for (const kind of ["filter", "router", "strategy"] as const) {
-  test(`a ${kind} is made, tested, built and inspected, and its configuration holds`, async () => {
+for (const kind of ["filter", "router", "strategy", "health"] as const) {
+  test(`a ${kind} plugin is made, tested, built and inspected, and its configuration holds`, async () => {
     const made = await sluice("plugin", "new", `my-${kind}`, "--kind", kind);
     assert.equal(made.code, 0, made.stderr);
     const tested = await sluice("plugin", "test", `my-${kind}`);
@@ -43,11 +48,14 @@ for (const kind of ["filter", "router", "strategy"] as const) {
     const inspected = await sluice("plugin", "inspect", `my-${kind}/plugin.wasm`, "--clusters", "app,canary");
     assert.equal(inspected.code, 0, inspected.stderr);
     assert.match(inspected.stdout, new RegExp(`\\n  hooks    ${HOOKS[kind]}\\n`));
-    assert.match(inspected.stdout, COST);
+    // What a call that waits takes is not its own cost.
+    const cost = kind === "health" ? /\n {2}no hook to measure by itself\n$/ : COST;
+    assert.match(inspected.stdout, cost);
+    if (kind === "health") assert.match(inspected.stdout, /\n {2}imports {2}sluice:fetch\/1: fetch fetch_body/);
     if (kind === "filter") assert.match(inspected.stdout, /\n {2}config {3}greeting: string {2}\(default hello; What/);
     const measured = await sluice("plugin", "bench", `my-${kind}`, "--clusters", "app,canary", "-H", "x-canary: 1");
     assert.equal(measured.code, 0, measured.stderr);
-    assert.match(measured.stdout, COST);
+    assert.match(measured.stdout, kind === "health" ? /^ {2}no hook to measure by itself\n$/ : COST);
     const checked = await sluice("check", "-c", `my-${kind}/sluice.yaml`);
     assert.equal(checked.code, 0, checked.stdout + checked.stderr);
   });
@@ -100,7 +108,7 @@ test("what cannot be done is one line and the right exit code", async () => {
   const cases: [args: string[], code: number, stderr: RegExp][] = [
     [["new"], 64, /plugin new takes one NAME/],
     [["new", "Bad Name"], 64, /a plugin's name has lower-case letters, digits and dashes, not "Bad Name"/],
-    [["new", "fine", "--kind", "odd"], 64, /--kind is one of filter, router, strategy, not "odd"/],
+    [["new", "fine", "--kind", "odd"], 64, /--kind is one of filter, router, strategy, health, not "odd"/],
     [["new", "."], 64, /not "\."/],
     [["build", "none.ts"], 1, /none\.ts: no such file or directory/],
     [["build", "--runtime", "odd"], 64, /--runtime is arena or gc, not "odd"/],

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
 import { examples, seenBy, startExample } from "./example.ts";
-import { runSluice, testInUsualMode } from "./program.ts";
+import { runSluice, testInUsualMode, until } from "./program.ts";
 
 testInUsualMode("quickstart: a filter greets and refuses, a router sends to beta", async (t) => {
   const { get } = await startExample(t, "quickstart");
@@ -114,6 +114,28 @@ test("external-auth: its plugin's own tests pass", async () => {
   const { code, stdout } = await runSluice("plugin", "test", join(examples, "external-auth"));
   assert.equal(code, 0, stdout);
   assert.match(stdout, /pass 4/);
+});
+
+testInUsualMode(
+  "health-check: an instance that drains gets no more traffic; a cluster of the dead answers 503",
+  async (t) => {
+    const { get } = await startExample(t, "health-check");
+    const drained = JSON.parse((await get("/drain")).body);
+    assert.match(drained.upstream, /^app-[12]$/);
+    const others = async (): Promise<boolean> => {
+      const names = new Set<string>();
+      for (let i = 0; i < 6; i++) names.add(JSON.parse((await get("/")).body).upstream);
+      return !names.has(drained.upstream);
+    };
+    await until(others, "the other instance serves alone");
+    await until(async () => (await get("/gone")).status === 503, "nobody is asked where nobody listens");
+  },
+);
+
+test("health-check: its plugin's own tests pass", async () => {
+  const { code, stdout } = await runSluice("plugin", "test", join(examples, "health-check"));
+  assert.equal(code, 0, stdout);
+  assert.match(stdout, /pass 2/);
 });
 
 testInUsualMode("c-plugin: a filter in C gives an edition, and answers for it", async (t) => {

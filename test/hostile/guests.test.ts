@@ -181,8 +181,8 @@ const configuration: Configuration = {
   config: { a: "b", list: [1, { c: null }] },
   hidden: null,
   bodyLimit: 1024,
-  fetcher: { ask: soon },
-  mayFetch: (target) => target === "cluster:a",
+  fetcher: { ask: soon, probe: (_, tell) => soon(_ as never, () => tell(Buffer.from("said"))) },
+  mayFetch: (target) => target === "cluster:a" || target === "endpoint",
   findCluster: () => 0,
   clusterIndex: (id) => (id === 0 ? 0 : -3),
   findStrategy: () => 0,
@@ -199,7 +199,7 @@ const configuration: Configuration = {
 const SIZE = 2 * 65_536;
 /** Truths among the lies, so that calls come far enough to read and write: texts stand in slots after the arguments. */
 const TEXTS = ["x-a", "host", "accept", "/a?b", "a", "list.1", "v", "list", "", "connection", "x-a: b\r\n"];
-TEXTS.push("cluster:a/b?c", "cluster:b");
+TEXTS.push("cluster:a/b?c", "cluster:b", "endpoint/z");
 /** More than the arguments of any call. */
 const SLOT = 64;
 
@@ -293,6 +293,7 @@ class Liar {
     const exchange = makeExchange();
     exchange.requestPiece = exchange.answerPiece = new Piece();
     exchange.requestPiece.set(Buffer.from("body"), 0, 4, true);
+    exchange.endpoint = oneEndpoint.list[0]!;
     keepTexts();
     exchange.values = new Map(
       TEXTS.flatMap((text) => [`liar\0${text}`, `\0${text}`]).map((key) => [
@@ -331,12 +332,13 @@ function startGuest(plan: ModulePlan): Guest {
     return () => {};
   });
   guest.start(configuration);
-  // As if every call had fetched something before.
+  // As if every call had fetched something before, and probed.
   const { context } = guest;
   const begin = context.begin.bind(context);
   context.begin = (...call) => {
     begin(...call);
     context.fetched = fetched();
+    context.probed = Buffer.from("said");
   };
   return guest;
 }

@@ -3,7 +3,7 @@ import type { FetchAnswer, FetchedRequest, PluginOptions } from "../../../sdk/te
 import { Head, PART } from "../../http/head.ts";
 import { scanRequest } from "../../http/scan.ts";
 import { STATUS } from "../../plugin/abi.ts";
-import type { Fetcher, FetchRequest } from "../../plugin/fetcher.ts";
+import type { Fetcher, FetchRequest, ProbeRequest } from "../../plugin/fetcher.ts";
 import { fillAnswer, LIMITS, readFields } from "./messages.ts";
 import type { TestTime } from "./time.ts";
 
@@ -11,13 +11,15 @@ type Tell = Parameters<Fetcher["ask"]>[1];
 
 export class TestFetcher implements Fetcher {
   readonly #answer: PluginOptions["fetch"];
+  readonly #probe: PluginOptions["probe"];
   readonly #time: TestTime;
   /** Answers where the test does not. */
   standIn: FetchAnswer | null = null;
   #error: { readonly thrown: unknown } | null = null;
 
-  constructor(answer: PluginOptions["fetch"], time: TestTime) {
-    this.#answer = answer;
+  constructor({ fetch, probe }: Pick<PluginOptions, "fetch" | "probe">, time: TestTime) {
+    this.#answer = fetch;
+    this.#probe = probe;
     this.#time = time;
   }
 
@@ -51,6 +53,42 @@ export class TestFetcher implements Fetcher {
       told = true;
       stopTimer();
     };
+  }
+
+  probe(request: ProbeRequest, tell: (answer: Buffer | number) => void): () => void {
+    const { after } = this.#time;
+    let over = false;
+    const end = (answer: Buffer | number): void => {
+      if (over) return;
+      over = true;
+      stopTimer();
+      tell(answer);
+    };
+    const stopTimer = after(request.timeout, () => end(STATUS.timedOut));
+    const asked = this.#speak(request).then(
+      // What is never answered is silence: the time alone ends it.
+      (answer) => void (answer === undefined ? undefined : after(0, () => end(answer))),
+      (thrown: unknown) => {
+        this.#error ??= { thrown };
+        end(STATUS.unreachable);
+      },
+    );
+    this.#time.hold(asked);
+    return () => {
+      over = true;
+      stopTimer();
+    };
+  }
+
+  async #speak({ endpoint, send, until, most, timeout }: ProbeRequest): Promise<Buffer | number | undefined> {
+    const seen = { address: endpoint.address, send: send.toString(), until: until.toString(), timeout };
+    if (this.#probe === undefined)
+      throw new TypeError(`the plugin probes ${seen.address}, and plugin() was given no probe to answer it`);
+    const given = await this.#probe(seen);
+    if (given === undefined) return undefined;
+    if (given === null) return STATUS.unreachable;
+    const bytes = Buffer.from(given as string);
+    return bytes.length > most ? STATUS.tooLarge : bytes;
   }
 
   async #make(request: FetchRequest): Promise<{ answer: Parameters<Tell>[0]; delay: number }> {

@@ -8,6 +8,8 @@ import type {
   EndpointInit,
   Guest,
   HeadersInit,
+  HealthCheckInit,
+  HealthCheckResult,
   PickResult,
   PluginOptions,
   Replay,
@@ -21,7 +23,7 @@ import type {
   TrailersResult,
 } from "../../../sdk/test.js";
 import { PART } from "../../http/head.ts";
-import { HOOKS, type Hook } from "../../plugin/abi.ts";
+import { HOOKS, type Hook, PROBLEM_KEY } from "../../plugin/abi.ts";
 import type { ModulePlan } from "../../plugin/build.ts";
 import { SavedState } from "../../plugin/calls-state.ts";
 import { Exchange } from "../../proxy/exchange.ts";
@@ -29,7 +31,8 @@ import { compare, takePicture } from "../../proxy/picture.ts";
 import { Piece } from "../../proxy/piece.ts";
 import { findFile } from "./caller.ts";
 import { TestEndpoints } from "./endpoints.ts";
-import { answerExchange, makeExchange, makeTrailers, readAnswer, readFields } from "./messages.ts";
+import { PLUGIN_NAME } from "./load.ts";
+import { answerExchange, makeCheck, makeExchange, makeTrailers, readAnswer, readFields } from "./messages.ts";
 import { readMetric } from "./metrics.ts";
 import { replay } from "./replay.ts";
 import { type Called, Runner } from "./runner.ts";
@@ -155,6 +158,14 @@ export class TestGuest implements Guest {
     return this.#runAsync(this.#prepareConnection(connection));
   }
 
+  healthCheck(check?: HealthCheckInit): HealthCheckResult {
+    return this.#run(this.#prepareHealthCheck(check));
+  }
+
+  healthCheckAsync(check?: HealthCheckInit): Promise<HealthCheckResult> {
+    return this.#runAsync(this.#prepareHealthCheck(check));
+  }
+
   tick(): Cost {
     this.#need("tick");
     return this.#runner.measure("tick", (instance) => instance.tick()).cost;
@@ -249,6 +260,17 @@ export class TestGuest implements Guest {
       return { outcome: outcome === "reject" ? "continue" : outcome, ...readAnswer(exchange), edits, ...cost };
     };
     return { hook: "response_head", exchange, read };
+  }
+
+  #prepareHealthCheck(check?: HealthCheckInit): Prepared<HealthCheckResult> {
+    this.#need("health_check");
+    const exchange = makeCheck(check);
+    const read = ({ outcome, cost }: Called): HealthCheckResult => {
+      const healthy = outcome !== "reject";
+      const said = healthy ? null : exchange.values?.get(`${PLUGIN_NAME}\0${PROBLEM_KEY}`)?.standing;
+      return { healthy, problem: said ? Buffer.from(said.bytes).toString() : "", ...cost };
+    };
+    return { hook: "health_check", exchange, read };
   }
 
   #prepareBody(

@@ -11,6 +11,8 @@ import { KeyValueStore } from "../../state/store.ts";
 export const STORE_SIZE = 1024 * 1024;
 export const DEFAULT_MEMORY = 16 * 1024 * 1024;
 export const DEFAULT_TIME = 5000;
+/** What it is called in logs and metrics. */
+export const PLUGIN_NAME = "test";
 
 export type LoadOptions = {
   /** Where it counts: PLUGIN_CELLS from 0. */
@@ -44,7 +46,7 @@ export function loadPlugin(module: ModulePlan, options: LoadOptions): { host: Pl
   const instances = configs.map(
     (config, i): InstancePlan => ({
       key: String(i),
-      plugin: "test",
+      plugin: PLUGIN_NAME,
       module: 0,
       config,
       onFailure: "reject",

@@ -2,7 +2,8 @@
  * Requests and answers as a test writes and reads them, and as the host has them. What is written goes through the
  * proxy's own scanner, so that no test sees a request that no client can send.
  */
-import type { Answer, Fields, HeadersInit, RequestInit, ResponseInit } from "../../../sdk/test.js";
+import type { Answer, Fields, HeadersInit, HealthCheckInit, RequestInit, ResponseInit } from "../../../sdk/test.js";
+import { Endpoint } from "../../balance/endpoint.ts";
 import { BodyReader } from "../../http/framing.ts";
 import { FRAMING, type Head, PART } from "../../http/head.ts";
 import { scanRequest, scanResponse } from "../../http/scan.ts";
@@ -32,6 +33,22 @@ export function makeExchange(init: RequestInit = {}): Exchange {
     scanRequest(bytes, 0, bytes.length, made.request, LIMITS),
   );
   if (protocol === "https:") made.request.setPart(PART.scheme, Buffer.from("https"), 0, 5);
+  return made;
+}
+
+/** The check of an endpoint. */
+export function makeCheck({
+  address = "192.0.2.80:80",
+  cluster = "app",
+  timeout = 1000,
+}: HealthCheckInit = {}): Exchange {
+  const made = new Exchange();
+  made.id = ++lastId;
+  made.clusterName = cluster;
+  const path = address.startsWith("unix:") ? address.slice("unix:".length) : "";
+  made.endpoint = new Endpoint({ address, host: "", port: 0, path, weight: 1, zone: "", slot: 0, cells: 0 });
+  made.startedAt = performance.now();
+  made.deadline = made.startedAt + timeout;
   return made;
 }
 

@@ -65,7 +65,7 @@ export class Runner {
     this.#module = module;
     this.#options = options;
     this.#clock = options.now ?? Date.now;
-    this.#fetcher = new TestFetcher(options.fetch, this.#time);
+    this.#fetcher = new TestFetcher(options, this.#time);
     this.#start();
     const { plans, size } = placeMetrics(this.#set.defined()[0] ?? []);
     this.metrics = plans;
@@ -228,6 +228,7 @@ const ASYNC_NAMES: Readonly<Partial<Record<Hook, string>>> = {
   response_body: "responseBodyAsync",
   tick: "tickAsync",
   connection: "connectionAsync",
+  health_check: "healthCheckAsync",
 };
 
 function fuelCell(hook: Hook): number {

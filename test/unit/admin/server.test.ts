@@ -82,17 +82,25 @@ test("what is not there, or not with that method, is said", async (t) => {
 
 test("the page shows the state, and what comes from outside only as text", async (t) => {
   const evil = "<script>alert('x')</script>&\"";
-  const endpoint = { address: evil, weight: 1, zone: "", healthy: true, inFlight: 0, latency: 0, errorRate: 0 };
+  const figures = { weight: 1, zone: "", inFlight: 0, latency: 0, errorRate: 0 };
+  const health = { state: "unhealthy", since: "noon", problem: evil, lastCheck: null, history: [] } as const;
+  const endpoints = [
+    { address: evil, healthy: true, health: null, ...figures },
+    { address: "a:1", healthy: false, health, ...figures },
+    { address: "b:1", healthy: false, health: null, ...figures },
+  ];
   const { call } = await start(t, {
     status: () => ({ ...STATE, lastReload: { at: "now", result: "rejected", problems: [evil] } }),
-    clusters: () => [{ name: "app", strategies: ["round-robin"], endpoints: [endpoint] }],
+    clusters: () => [{ name: "app", strategies: ["round-robin"], endpoints }],
   });
   const { status, body, headers } = await call("GET", "/");
   assert.equal(status, 200);
   assert.equal(headers["content-type"], "text/html; charset=utf-8");
   assert.match(body, /127\.0\.0\.1:8080/);
   assert.doesNotMatch(body, /<script/);
-  assert.equal(body.split("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&amp;&quot;").length, 3);
+  assert.equal(body.split("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&amp;&quot;").length, 4);
+  assert.match(body, /<td>a:1<\/td><td>unhealthy since noon: &lt;script/);
+  assert.match(body, /<td>b:1<\/td><td>out of service<\/td>/);
 });
 
 test("a page whose name was turned to this machine is refused", async (t) => {

@@ -32,6 +32,7 @@ function makeCluster(answer: (view: EndpointView) => number, connections = 0) {
     timeouts: { connect: 1, response: 1, idle: 1 },
     pool: { idle: 1, idleFor: 1, connections, requests: 0 },
     retryCell: 0,
+    check: null,
   };
   let updates = 0;
   const strategy: Instance = {

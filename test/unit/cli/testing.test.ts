@@ -252,6 +252,89 @@ export function onConnection(connection: Connection): void {
   assert.throws(() => guest.tick(), /has no hook tick; its hooks are connection/);
 });
 
+test("a health check says whether, and why not; one that waits is awaited", async () => {
+  const file = write(
+    "checks.ts",
+    `import { Endpoint, log } from "sluice/sdk";
+export function onHealthCheck(endpoint: Endpoint): bool {
+  log.info(endpoint.cluster + " " + endpoint.address + " " + endpoint.id);
+  if (endpoint.cluster == "down") return false;
+  return endpoint.address == "10.0.0.1:80" ? true : endpoint.unhealthy("ist überlastet");
+}
+`,
+  );
+  const guest = await plugin(file);
+  const judged = ({ address = "10.0.0.1:80", cluster = "app" } = {}) => {
+    const { healthy, problem } = guest.healthCheck({ address, cluster });
+    return [healthy, problem];
+  };
+  assert.deepEqual(judged(), [true, ""]);
+  assert.deepEqual(judged({ cluster: "down" }), [false, ""]);
+  assert.deepEqual(judged({ address: "10.0.0.2:80" }), [false, "ist überlastet"]);
+  assert.match(guest.healthCheck().log[0]!.text, /^app 192\.0\.2\.80:80 \d+$/);
+  assert.equal((await guest.healthCheckAsync({ address: "10.0.0.1:80" })).healthy, true);
+  assert.throws(() => guest.tick(), /has no hook tick; its hooks are health_check/);
+  const asks = write(
+    "asks.ts",
+    `import { Endpoint, sleep } from "sluice/sdk";
+export function onHealthCheck(endpoint: Endpoint): bool {
+  const answer = endpoint.fetch("/z?a=1").header("x-a", "b").timeout(5000).send();
+  if (answer.timedOut) sleep(3600000);
+  return answer.ok;
+}
+`,
+  );
+  const seen: string[] = [];
+  let delay = 0;
+  const asking = await plugin(asks, {
+    allow: { fetch: ["endpoint"] },
+    limits: { time: 3_600_000 },
+    fetch: ({ method, url, headers, timeout }) => {
+      seen.push(`${method} ${url} ${headers.host} ${headers["x-a"]} ${timeout <= 800}`);
+      return { status: 204, delay };
+    },
+  });
+  const check = { address: "10.0.0.1:80", timeout: 800 };
+  assert.equal((await asking.healthCheckAsync(check)).healthy, true);
+  assert.deepEqual(seen, ["GET endpoint/z?a=1 10.0.0.1:80 b true"]);
+  assert.throws(() => asking.healthCheck(), /call healthCheckAsync instead/);
+  delay = 2000;
+  await assert.rejects(asking.healthCheckAsync(check), { reason: "timeout", message: /\(the check's timeout\)/ });
+});
+
+test("what a health check says to its endpoint the test answers", async () => {
+  const file = write(
+    "pings.ts",
+    `import { Endpoint } from "sluice/sdk";
+export function onHealthCheck(endpoint: Endpoint): bool {
+  const answer = endpoint.probe("PING\\r\\n", "\\r\\n");
+  if (!answer.ok) return endpoint.unhealthy(answer.timedOut ? "silent" : "away");
+  return answer.text() == "+PONG\\r\\n";
+}
+`,
+  );
+  let answer: string | null | undefined = "+PONG\r\n";
+  const seen: string[] = [];
+  const guest = await plugin(file, {
+    probe: ({ address, send, until }) => {
+      seen.push(JSON.stringify([address, send, until]));
+      return answer;
+    },
+  });
+  const judge = async () => {
+    const { healthy, problem } = await guest.healthCheckAsync({ address: "10.0.0.1:6379" });
+    return [healthy, problem];
+  };
+  assert.deepEqual(await judge(), [true, ""]);
+  assert.deepEqual(seen, ['["10.0.0.1:6379","PING\\r\\n","\\r\\n"]']);
+  answer = "-ERR";
+  assert.deepEqual(await judge(), [false, ""]);
+  answer = null;
+  assert.deepEqual(await judge(), [false, "away"]);
+  answer = undefined;
+  assert.deepEqual(await judge(), [false, "silent"]);
+});
+
 test("a plugin's ticks are called at once, and what it saves is handed to another guest", async () => {
   const file = write(
     "ticks.ts",

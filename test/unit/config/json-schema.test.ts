@@ -18,6 +18,7 @@ const KEYWORDS: Record<string, (limit: never, value: unknown, schema: Json) => b
   minimum: (least: number, value) => typeof value !== "number" || value >= least,
   maximum: (most: number, value) => typeof value !== "number" || value <= most,
   minLength: (least: number, value) => typeof value !== "string" || value.length >= least,
+  maxLength: (most: number, value) => typeof value !== "string" || value.length <= most,
   items: (item: Json, value) => !Array.isArray(value) || value.every((one) => isValid(item, one)),
   required: (keys: string[], value) => !isMap(value) || keys.every((key) => Object.hasOwn(value, key)),
   minProperties: (least: number, value) => !isMap(value) || Object.keys(value).length >= least,
@@ -62,6 +63,10 @@ const right = [
   `${BASE}plugins:\n`,
   `${BASE}plugins: { x: { wasm: a, config: [1, { b: null }], onFailure: skip, limits: { memory: 1MiB } } }\n`,
   `${BASE}workers: "\${W:-3}"\nshutdown: { grace: 10s }\n`,
+  BASE.replace("[a:1]", "{ endpoints: [a:1], health: { active: { http: /z, interval: 5s, healthyAfter: 2 } } }"),
+  BASE.replace("[a:1]", "{ endpoints: [a:1], health: { active: { http: { path: /z, status: [2xx, 404] } } } }"),
+  BASE.replace("[a:1]", "{ endpoints: [a:1], health: { active: { tcp: true } } }"),
+  BASE.replace("[a:1]", '{ endpoints: [a:1], health: { active: { tcp: { send: "a", expect: "b" } } } }'),
   "listeners: { web: { address: ':80', chain: [request-id, { headers: { a: 1 } }], routes: [{ match: { method: GET, headers: { a: 1 } }, split: { a: 1, b: 0 } }, { cluster: a, retry: { on: [connect, 503] } }] } }\nclusters: { a: { strategy: random, endpoints: [{ address: a:1, weight: 2 }] }, b: { strategy: [random, { round-robin: 1 }], endpoints: [] } }\n",
 ];
 
@@ -76,6 +81,9 @@ const wrong = [
   BASE.replace("[a:1]", "{ endpoints: [{ address: a:1, weight: 0 }] }"),
   BASE.replace("cluster: app", "routes: [{ cluster: app, retry: { on: [200] } }]"),
   BASE.replace("cluster: app", "chain: [{ a: 1, b: 2 }]"),
+  BASE.replace("[a:1]", "{ endpoints: [a:1], health: { active: { tcp: false } } }"),
+  BASE.replace("[a:1]", "{ endpoints: [a:1], health: { active: { http: { path: /, status: [1xx] } } } }"),
+  BASE.replace("[a:1]", "{ endpoints: [a:1], health: { passive: {} } }"),
 ];
 
 test("what the proxy takes, the schema takes", () => {

@@ -196,6 +196,33 @@ clusters:
   );
 });
 
+test("a health check in its short forms and in its long ones", () => {
+  const active = (keys: string) => load(cluster(`health: { active: { ${keys} } }`)).clusters[0]?.health.active;
+  const rest = { interval: 5000, timeout: 1000, healthyAfter: 2, unhealthyAfter: 3 };
+  const classes = [
+    { least: 200, most: 299 },
+    { least: 300, most: 399 },
+  ];
+  const http = { kind: "http", path: "/healthz", method: "GET", status: classes };
+  assert.deepEqual(active("http: /healthz"), { ...rest, probe: http });
+  assert.deepEqual(
+    active('http: { path: "/z?a=b", method: HEAD, host: "app.test:80", status: [204, 5xx] }, interval: 1m')?.probe,
+    {
+      ...{ kind: "http", path: "/z?a=b", method: "HEAD", host: "app.test:80" },
+      status: [
+        { least: 204, most: 204 },
+        { least: 500, most: 599 },
+      ],
+    },
+  );
+  assert.deepEqual(active("tcp: true")?.probe, { kind: "tcp", connect: true, send: "", expect: "" });
+  const ping = active('tcp: { send: "PING\\r\\n", expect: +PONG }, timeout: 50ms, healthyAfter: 1, unhealthyAfter: 5');
+  const given = { interval: 5000, timeout: 50, healthyAfter: 1, unhealthyAfter: 5 };
+  assert.deepEqual(ping, { ...given, probe: { kind: "tcp", connect: true, send: "PING\r\n", expect: "+PONG" } });
+  assert.equal(load(cluster("health: {}")).clusters[0]?.health.active, undefined);
+  assert.deepEqual(load(BASE).clusters[0]?.health, {});
+});
+
 test("every problem is told at once, each at its place", () => {
   const problems = complain(`workers: many
 admn: 127.0.0.1:1
@@ -277,8 +304,32 @@ const wrong: [what: string, text: string, message: RegExp][] = [
   [
     "a fetch target with a path",
     `${BASE}plugins: { x: { wasm: a, allow: { fetch: ["https://a.example/x"] } } }`,
-    /cluster:NAME or an origin/,
+    /cluster:NAME, endpoint, or an origin/,
   ],
+  ["a check by nothing", cluster("health: { active: {} }"), /active: expected one of the keys http, tcp, plugin, found none/],
+  ["a check by two", cluster("health: { active: { http: /, tcp: true } }"), /found http and tcp/],
+  [
+    "a check without connecting",
+    cluster("health: { active: { tcp: false } }"),
+    /4:64: .*active\.tcp: "false" is not allowed, expected true/,
+  ],
+  [
+    "a path that is none",
+    cluster("health: { active: { http: healthz } }"),
+    /active\.http: .*a path that begins with \//,
+  ],
+  ["a path with a space", cluster('health: { active: { http: "/a b" } }'), /4:65: .*in visible ASCII/],
+  ["a line in a path", cluster('health: { active: { http: "/a\\r\\nx: y" } }'), /in visible ASCII/],
+  [
+    "a line in a host",
+    cluster('health: { active: { http: { path: /, host: "a\\r\\nb" } } }'),
+    /host: .*a host such as/,
+  ],
+  ["a method of its own", cluster("health: { active: { http: { path: /, method: POST } } }"), /one of GET, HEAD/],
+  ["an interim status", cluster("health: { active: { http: { path: /, status: 1xx } } }"), /a class from 2xx to 5xx/],
+  ["checks too often", cluster("health: { active: { tcp: true, interval: 1ms } }"), /from 100ms to 1h/],
+  ["too much to expect", cluster(`health: { active: { tcp: { expect: ${"a".repeat(1025)} } } }`), /of 0 to 1024 bytes/],
+  ["a threshold of 0", cluster("health: { active: { tcp: true, healthyAfter: 0 } }"), /from 1 to 100/],
   ["a fetch from no cluster", `${BASE}plugins: { x: { wasm: a, allow: { fetch: ["cluster:nope"] } } }`, /nope/],
 ];
 for (const [what, text, message] of wrong) test(`refuses ${what}`, () => complainOnce(text, message));
@@ -287,7 +338,7 @@ test("what this version does not serve is said to be so, and not unknown", () =>
   for (const text of [
     listener("protocol: tcp"),
     listener("tls: {}"),
-    cluster("health: {}"),
+    cluster("health: { passive: {} }"),
     cluster("strategy: consistent-hash"),
   ])
     complainOnce(text, /is not supported by this version/);

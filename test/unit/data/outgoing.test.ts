@@ -9,8 +9,9 @@ import { atEnd, bounded } from "../../e2e/program.ts";
 function ask(origins: Origins, port: number, method = "GET", timeout = 3_600_000): Promise<number | string> {
   const request = {
     target: `http://127.0.0.1:${port}`,
+    endpoint: null,
     head: Buffer.from(`${method} / HTTP/1.1\r\nhost: a\r\n\r\n`),
-    body: method === "POST" || method === "PUT" ? Buffer.from("body") : Buffer.alloc(0),
+    body: method === "POST" || method === "PUT" ? Buffer.from("body\r\n\r\n") : Buffer.alloc(0),
     timeout,
     most: 1000,
   };
@@ -32,7 +33,7 @@ async function startClosing(
     heads[index] = own;
     for (;;) {
       const [method = ""] = (await peer.head()).split(" ", 1);
-      // A body in chunks ends as a head does.
+      // A body ends here as a head does.
       if (/^[A-Z]+$/.test(method)) own.push(method);
       if (own.length === 1) peer.send(`HTTP/1.1 200 OK\r\ncontent-length: ${first.length}\r\n\r\n${first}`);
       else meet(peer);
@@ -114,6 +115,7 @@ test("an origin that would rather speak another protocol is one that cannot be r
   atEnd(t, () => origins.close());
   const request = {
     target: `http://127.0.0.1:${upstream.port}`,
+    endpoint: null,
     head: Buffer.from("GET / HTTP/1.1\r\nhost: a\r\n\r\n"),
     body: Buffer.alloc(0),
     timeout: 3_600_000,

@@ -33,6 +33,7 @@ const metricsOf = (counters: Counters) =>
       },
     ],
     rolloutResults: () => [{ plugin: "good", state: "rolled back", count: 2 }],
+    checks: () => [{ cluster: "app", endpoint: "127.0.0.1:1", counts: { healthy: 4, unhealthy: 2, failed: 0 } }],
     endpoints: () => [{ name: "app", endpoints: [{ address: "127.0.0.1:1", healthy: false }] }],
   });
 
@@ -142,6 +143,8 @@ test("what the main thread knows itself is told as well", async () => {
     'sluice_thread_restarts_total{thread="1",reason="stuck"} 3',
     'sluice_thread_event_loop_delay_seconds{thread="1"} 0',
     'sluice_endpoint_healthy{cluster="app",endpoint="127.0.0.1:1"} 0',
+    'sluice_health_checks_total{cluster="app",endpoint="127.0.0.1:1",result="unhealthy"} 2',
+    'sluice_health_checks_total{cluster="app",endpoint="127.0.0.1:1",result="failed"} 0',
   ])
     assert.ok(text.split("\n").includes(line), line);
   assert.match(text, /^process_cpu_seconds_total/m);

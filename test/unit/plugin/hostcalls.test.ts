@@ -14,6 +14,7 @@ import {
   STATUS,
 } from "../../../src/plugin/abi.ts";
 import { CallContext, type Configuration, STARTING } from "../../../src/plugin/call-context.ts";
+import type { Fetcher } from "../../../src/plugin/fetcher.ts";
 import { HiddenNames } from "../../../src/plugin/hidden-names.ts";
 import { makeImports } from "../../../src/plugin/hostcalls.ts";
 import { PluginMetrics } from "../../../src/plugin/metrics.ts";
@@ -586,6 +587,7 @@ test("edits belong to their hook", () => {
     save: [],
     restore: [],
     connection: [],
+    health_check: [],
   };
   for (const [hook, parts] of Object.entries(editable) as [Hook, number[]][]) {
     for (const part of [0, 1, 2, 3]) {
@@ -790,10 +792,88 @@ test("what a plugin puts in a body's place, or adds to it, is bounded by its lim
   }
 });
 
+test("the endpoint under check is asked in its hook alone, by its own address, within the check's time", () => {
+  const imports = makeImports(context);
+  const { fetch } = imports["sluice:fetch/1"];
+  const { probe, probe_read } = imports["sluice:probe/1"];
+  const asked: string[] = [];
+  const fetcher: Fetcher = {
+    ask: ({ target, endpoint, head, timeout }) => {
+      const [line, host] = head.toString("latin1").split("\r\n");
+      asked.push(`${target} ${endpoint?.address} ${line} ${host} ${timeout <= 500}`);
+      return () => undefined;
+    },
+    probe: ({ endpoint, send, until, most, timeout }, tell) => {
+      asked.push(`${endpoint.address} ${send} ${until} ${most} ${timeout <= 500}`);
+      tell(Buffer.from("+PONG"));
+      return () => undefined;
+    },
+  };
+  const allowed = new Set(["endpoint"]);
+  const begin = (hook: Hook) =>
+    context.begin(HOOK[hook], exchange, null, { ...configuration, fetcher, mayFetch: (target) => allowed.has(target) });
+  const ask = (hook: Hook, url: string, fields = "") => {
+    begin(hook);
+    return fetch(0, put(0, "GET"), 1024, put(1024, url), 8192, put(8192, fields), 0, 0, 0, 0);
+  };
+  const say = (hook: Hook, { send = "PING", until = "NG", most = 0, timeout = 0, length = -1 } = {}) => {
+    begin(hook);
+    const sent = put(0, send);
+    return probe(0, length < 0 ? sent : length, 1024, put(1024, until), most, timeout);
+  };
+  exchange.endpoint = makeView(3).list[1]!;
+  exchange.deadline = performance.now() + 500;
+  assert.ok(ask("health_check", "endpoint/z?a") instanceof Promise);
+  assert.ok(ask("health_check", "endpoint", "host: other\r\n") instanceof Promise);
+  assert.ok(say("health_check") instanceof Promise);
+  assert.deepEqual(asked, [
+    "endpoint 127.0.0.1:9001 GET /z?a HTTP/1.1 host: 127.0.0.1:9001 true",
+    "endpoint 127.0.0.1:9001 GET / HTTP/1.1 host: other true",
+    "127.0.0.1:9001 PING NG 16384 true",
+  ]);
+  assert.equal(probe_read(1, OUT, 3), 3);
+  assert.equal(out(3), "PON");
+  assert.equal(probe_read(9, OUT, 3), 0);
+  for (const hook of ["request_head", "response_head", "tick"] as const) {
+    assert.equal(ask(hook, "endpoint/z"), STATUS.denied, hook);
+    assert.equal(say(hook), STATUS.notHere, hook);
+    assert.equal(probe_read(0, OUT, 3), STATUS.absent);
+  }
+  assert.equal(ask("health_check", "endpoints/z"), STATUS.invalid);
+  assert.equal(ask("health_check", "endpoint:80/z"), STATUS.invalid);
+  assert.equal(ask("health_check", "http://a.example/"), STATUS.denied);
+  assert.equal(say("health_check", { most: LIMIT.probeAnswer + 1 }), STATUS.invalid);
+  assert.equal(say("health_check", { timeout: -1 }), STATUS.invalid);
+  assert.equal(say("health_check", { length: LIMIT.probeText + 1 }), STATUS.tooLarge);
+  assert.throws(() => say("health_check", { length: 2 ** 30 }), { reason: "bad_pointer" });
+  context.busy = false;
+  allowed.clear();
+  assert.equal(ask("health_check", "endpoint/z"), STATUS.denied);
+  assert.equal(asked.length, 3);
+});
+
+test("a check knows its cluster, its endpoint and its number, and keeps what it says of them", () => {
+  exchange.endpoint = makeView(3).list[1]!;
+  exchange.clusterName = "app";
+  enter("health_check");
+  const known = Object.entries(ATTRIBUTE).flatMap(([name, id]) => {
+    const length = core.attribute(id, OUT, 100);
+    return length < 0 ? [] : [`${name} ${out(length)}`];
+  });
+  assert.deepEqual(known.slice(0, 2), ["cluster app", "endpoint 127.0.0.1:9001"]);
+  assert.match(known[2]!, /^exchange_id \d+$/);
+  assert.equal(known.length, 3);
+  assert.equal(core.attribute(99, OUT, 100), STATUS.invalid);
+  assert.equal(core.attribute(-1, OUT, 100), STATUS.invalid);
+  assert.equal(core.exchange_set(NAME_AT, put(NAME_AT, "problem"), VALUE_AT, put(VALUE_AT, "full")), STATUS.ok);
+  assert.equal(core.respond(200, VALUE_AT, 1), STATUS.notHere);
+});
+
 test("a request of a plugin's own is one request, to one target, or none", () => {
   const { fetch } = makeImports(context)["sluice:fetch/1"];
   const asked: string[] = [];
   const fetcher = {
+    probe: () => () => undefined,
     ask: ({ target, head }: { target: string; head: Buffer }) => {
       asked.push(`${target} ${head.toString("latin1").split("\r\n")[0]}`);
       return () => undefined;

@@ -155,6 +155,7 @@ function makeCluster(upstreams: readonly number[], { cluster }: Settings, column
     timeouts: { connect: 5000, response: 5000, idle: 5000 },
     pool: { idle: 64, idleFor: 5000, connections: 0, requests: 0 },
     retryCell: 90,
+    check: null,
     ...cluster,
   };
   const members = plan.endpoints.map((endpoint) => ({

@@ -6,7 +6,7 @@ import { compileSource } from "../../contract/plugin-harness.ts";
 
 const SDK = 'import { Request, Response, Endpoints, Outcome, Cluster, Config } from "sluice/sdk";\n';
 const HOOKS =
-  "configure, onConnection, onRequest, route, onResponse, onRequestBody, onRequestTrailers, onResponseBody, onResponseTrailers, update, pick, onOutcome, onTick, onSave, onRestore, onLog";
+  "configure, onConnection, onRequest, route, onResponse, onRequestBody, onRequestTrailers, onResponseBody, onResponseTrailers, update, pick, onOutcome, onHealthCheck, onTick, onSave, onRestore, onLog";
 
 async function problems(source: string): Promise<string> {
   try {

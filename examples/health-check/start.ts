@@ -1,0 +1,23 @@
+import type { RequestListener } from "node:http";
+import { runExample } from "../run-example.ts";
+
+await runExample({
+  directory: import.meta.dirname,
+  upstreams: { "app-1": { port: 9001, answer: instance("app-1") }, "app-2": { port: 9002, answer: instance("app-2") } },
+  commands: [
+    "curl $URL/                                        # app-1 and app-2, in turns",
+    "curl -X POST http://127.0.0.1:9001/drain          # app-1 says that it drains: a second later app-2 serves alone",
+    "curl -X POST http://127.0.0.1:9001/resume         # and back",
+    "curl -i $URL/gone                                 # 503: the only endpoint there is down",
+  ],
+});
+
+/** An instance of the application: it says how it is, and may be told to drain. */
+function instance(name: string): RequestListener {
+  let draining = false;
+  return ({ url }, response) => {
+    if (url === "/drain" || url === "/resume") draining = url === "/drain";
+    response.setHeader("content-type", "application/json");
+    response.end(`${JSON.stringify(url === "/healthz" ? { draining, queue: 3 } : { upstream: name, draining })}\n`);
+  };
+}

@@ -1,0 +1,54 @@
+/** Host calls that speak to the endpoint under check in whatever protocol it has. */
+import { HOOK, LIMIT, STATUS } from "./abi.ts";
+import type { CallContext } from "./call-context.ts";
+import type { Waited } from "./calls-wait.ts";
+
+/** For those that say nothing else. */
+const TIMEOUT = 5000;
+const MOST = 16 * 1024;
+
+export function makeProbeCalls(context: CallContext) {
+  const { memory } = context;
+  return {
+    probe(send: number, sendLength: number, until: number, untilLength: number, most: number, timeout: number): Waited {
+      context.enter((sendLength >>> 0) + (untilLength >>> 0));
+      memory.check(send, sendLength);
+      memory.check(until, untilLength);
+      if (sendLength >>> 0 > LIMIT.probeText || untilLength >>> 0 > LIMIT.probeText)
+        return context.leave(STATUS.tooLarge);
+      if (timeout < 0 || most < 0 || most > LIMIT.probeAnswer) return context.leave(STATUS.invalid);
+      const { configuration, exchange, hook } = context;
+      const endpoint = hook === HOOK.health_check && exchange !== null ? exchange.endpoint : null;
+      if (configuration === null || configuration.fetcher === null || endpoint === null)
+        return context.leave(STATUS.notHere);
+      const request = {
+        endpoint,
+        send: memory.take(send, sendLength),
+        until: memory.take(until, untilLength),
+        most: most || MOST,
+        timeout: Math.min(timeout || TIMEOUT, context.timeLeft),
+      };
+      const { fetcher } = configuration;
+      context.probed = null;
+      context.leave(STATUS.ok);
+      return context.wait((answer) =>
+        fetcher.probe(request, (came) => {
+          if (typeof came === "number") return answer(came);
+          context.probed = came;
+          answer(came.length);
+        }),
+      );
+    },
+
+    probe_read(offset: number, out: number, cap: number): number {
+      context.enter(0);
+      const at = memory.check(out, cap);
+      if (context.probed === null) return context.leave(STATUS.absent);
+      const start = Math.min(context.probed.length, offset >>> 0);
+      const end = Math.min(context.probed.length, start + (cap >>> 0));
+      context.spend(end - start);
+      context.probed.copy(memory.bytes, at, start, end);
+      return context.leave(end - start);
+    },
+  };
+}

@@ -1,0 +1,93 @@
+/** Endpoints that fall ill when a test says so, and how the program takes it. */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer, type Server } from "node:http";
+import { findFreePort } from "./free-port.ts";
+import { atEnd, type LiveTest, type Program } from "./program.ts";
+
+/** An endpoint whose health is the test's to say; it serves requests whatever that is. */
+export type Patient = {
+  readonly name: string;
+  readonly port: number;
+  /** What /healthz is answered with; 0: with nothing, the connection stays open. */
+  status: number;
+  body: string;
+  /** Connections that came. */
+  connections: number;
+  /** Whether it listens at all. */
+  listen(): Promise<void>;
+  die(): Promise<void>;
+};
+
+export async function startPatient(t: LiveTest, name: string): Promise<Patient> {
+  const port = await findFreePort();
+  let server: Server | null = null;
+  const patient: Patient = {
+    name,
+    port,
+    status: 200,
+    body: "",
+    connections: 0,
+    async listen() {
+      server = createServer((request, response) => {
+        if (request.url !== "/healthz") response.end(name);
+        else if (patient.status > 0) response.writeHead(patient.status).end(patient.body);
+      });
+      server.on("connection", () => patient.connections++);
+      await once(server.listen(port, "127.0.0.1"), "listening");
+    },
+    async die() {
+      if (server === null) return;
+      const closed = once(server, "close");
+      server.close();
+      server.closeAllConnections();
+      server = null;
+      await closed;
+    },
+  };
+  await patient.listen();
+  atEnd(t, () => patient.die());
+  return patient;
+}
+
+export type Shown = {
+  address: string;
+  healthy: boolean;
+  health: { state: string; since: string; problem: string; history: { ok: boolean | null }[] } | null;
+};
+
+export async function shown(sluice: Program, { port }: Patient): Promise<Shown> {
+  const [cluster] = JSON.parse((await sluice.ask("/api/v1/clusters")).text) as { endpoints: Shown[] }[];
+  return cluster!.endpoints.find(({ address }) => address === `127.0.0.1:${port}`)!;
+}
+
+/** Who answers the next twenty requests; none may fail. */
+export async function whoServes(sluice: Program): Promise<string> {
+  const names = new Set<string>();
+  for (let i = 0; i < 20; i++) {
+    const answer = await fetch(sluice.url);
+    assert.equal(answer.status, 200);
+    names.add(await answer.text());
+  }
+  return [...names].sort().join(" ");
+}
+
+/** Asks all the while, and tells of every answer that was no 200. */
+export function askSteadily(
+  t: LiveTest,
+  sluice: Program,
+): { readonly asked: number; readonly failed: readonly string[] } {
+  const state = { asked: 0, failed: [] as string[], stopped: false };
+  const run = (async () => {
+    for (; !state.stopped; state.asked++) {
+      const answer = await fetch(sluice.url).catch((error: Error) => ({ status: error.message, text: async () => "" }));
+      await answer.text();
+      if (answer.status !== 200) state.failed.push(String(answer.status));
+    }
+  })();
+  atEnd(t, () => {
+    state.stopped = true;
+    return run;
+  });
+  return state;
+}
