@@ -47,6 +47,7 @@ export class HealthChecks {
   /** Those whose time has come while too many others are checked. */
   readonly #line = new Set<Watched>();
   #running = 0;
+  #closed = false;
 
   constructor(options: HealthChecksOptions) {
     this.#options = options;
@@ -55,6 +56,8 @@ export class HealthChecks {
 
   /** A version serves: from now on its endpoints are checked, as it says. */
   take(plan: Plan): void {
+    // A version that was under way when the proxy began to end.
+    if (this.#closed) return;
     const gone = new Set(this.#watched.keys());
     const fresh: Watched[] = [];
     for (const { name, check, endpoints } of plan.clusters) {
@@ -85,6 +88,7 @@ export class HealthChecks {
 
   /** Gives up all checks; endpoints stay as they are. */
   close(): void {
+    this.#closed = true;
     for (const watched of this.#watched.values()) this.#halt(watched);
     this.#watched.clear();
   }

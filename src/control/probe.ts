@@ -211,7 +211,7 @@ class TextTalk implements Talk {
   }
 
   end(): string {
-    return `the connection ended without ${this.#shown}`;
+    return this.listens ? `the connection ended without ${this.#shown}` : "";
   }
 
   get #shown(): string {

@@ -109,7 +109,7 @@ export class CallContext {
 
   /** The last answer to a request of this hook call. */
   fetched: FetchAnswer | null = null;
-  /** What came of its last `probe`. */
+  /** What came of its last `probe`; of calls that may wait alone, which clear it themselves (`guest.ts`). */
   probed: Buffer | null = null;
   /** Milliseconds that the guest ran in a call which may wait, and since when it does (0: it is suspended). */
   ran = 0;
@@ -139,7 +139,6 @@ export class CallContext {
     this.logLines = 0;
     this.responded = false;
     this.fetched = null;
-    this.probed = null;
     this.#dirty = 0;
   }
 
@@ -214,7 +213,6 @@ export class CallContext {
     this.exchange = null;
     this.view = null;
     this.fetched = null;
-    this.probed = null;
     if (this.#values.length === 0) return;
     for (const value of this.#values) value.settle();
     this.#values.length = 0;

@@ -43,7 +43,7 @@ export function makeProbeCalls(context: CallContext) {
     probe_read(offset: number, out: number, cap: number): number {
       context.enter(0);
       const at = memory.check(out, cap);
-      if (context.probed === null) return context.leave(STATUS.absent);
+      if (context.probed === null || context.hook !== HOOK.health_check) return context.leave(STATUS.absent);
       const start = Math.min(context.probed.length, offset >>> 0);
       const end = Math.min(context.probed.length, start + (cap >>> 0));
       context.spend(end - start);

@@ -95,9 +95,13 @@ export class Guest {
     context.begin(hook, exchange, null, configuration);
     context.allow(fuel);
     context.ran = 0;
+    context.probed = null;
     context.goOn();
     const running = this.#waiting.get(hook)!(instance, exchange === null ? 0 : exchange.id, fuel);
-    const result = await running.finally(() => context.pause());
+    const result = await running.finally(() => {
+      context.pause();
+      context.probed = null;
+    });
     this.#entered = false;
     this.#checkHost();
     return result;

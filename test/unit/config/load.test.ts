@@ -219,6 +219,12 @@ test("a health check in its short forms and in its long ones", () => {
   const ping = active('tcp: { send: "PING\\r\\n", expect: +PONG }, timeout: 50ms, healthyAfter: 1, unhealthyAfter: 5');
   const given = { interval: 5000, timeout: 50, healthyAfter: 1, unhealthyAfter: 5 };
   assert.deepEqual(ping, { ...given, probe: { kind: "tcp", connect: true, send: "PING\r\n", expect: "+PONG" } });
+  const own = "plugins: { doctor: { wasm: a, allow: { fetch: [endpoint] } } }";
+  const plugged = load(`${cluster("health: { active: { plugin: { doctor: { path: /z } } } }")}${own}`);
+  assert.deepEqual(plugged.plugins[0]?.allow.fetch, ["endpoint"]);
+  const probe = plugged.clusters[0]?.health.active?.probe;
+  assert.ok(probe?.kind === "plugin" && probe.use.name === "doctor");
+  assert.deepEqual(probe.use.config?.value, { path: "/z" });
   assert.equal(load(cluster("health: {}")).clusters[0]?.health.active, undefined);
   assert.deepEqual(load(BASE).clusters[0]?.health, {});
 });
@@ -306,8 +312,18 @@ const wrong: [what: string, text: string, message: RegExp][] = [
     `${BASE}plugins: { x: { wasm: a, allow: { fetch: ["https://a.example/x"] } } }`,
     /cluster:NAME, endpoint, or an origin/,
   ],
-  ["a check by nothing", cluster("health: { active: {} }"), /active: expected one of the keys http, tcp, plugin, found none/],
+  [
+    "a check by nothing",
+    cluster("health: { active: {} }"),
+    /active: expected one of the keys http, tcp, plugin, found none/,
+  ],
   ["a check by two", cluster("health: { active: { http: /, tcp: true } }"), /found http and tcp/],
+  ["a check by no plugin", cluster("health: { active: { plugin: doc } }"), /plugin: unknown health check "doc"/],
+  [
+    "a check by a filter",
+    cluster("health: { active: { plugin: cors } }"),
+    /"cors" is a filter, expected a health check/,
+  ],
   [
     "a check without connecting",
     cluster("health: { active: { tcp: false } }"),

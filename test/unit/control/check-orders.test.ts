@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { type TestContext, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import { CheckOrders } from "../../../src/control/check-orders.ts";
 import type { Duty } from "../../../src/control/endpoint-check.ts";
@@ -13,14 +13,18 @@ function duty(timeout = 60_000): Duty {
   return { cluster: "app", endpoint: { slot: 3 }, check: { timeout } } as unknown as Duty;
 }
 
-function makeOrders(serving: number[]) {
+function makeOrders(t: TestContext, serving: number[]) {
   const posted: { thread: number; message: ToThread }[] = [];
   const orders = new CheckOrders({
     serving: () => serving,
     post: (thread, message) => void posted.push({ thread, message }),
   });
   const told: Verdict[] = [];
-  const begin = (timeout?: number) => orders.begin(duty(timeout), (verdict) => told.push(verdict));
+  const begin = (timeout?: number) => {
+    const stop = orders.begin(duty(timeout), (verdict) => told.push(verdict));
+    t.after(stop);
+    return stop;
+  };
   const given = () =>
     posted.flatMap(({ thread, message }) => (message.type === "check" ? [{ thread, ...message.order }] : []));
   const withdrawn = () =>
@@ -30,9 +34,9 @@ function makeOrders(serving: number[]) {
   return { orders, told, begin, given, withdrawn, answer };
 }
 
-test("orders go to the threads that serve, in turns, and each is answered once", () => {
+test("orders go to the threads that serve, in turns, and each is answered once", (t) => {
   const serving = [0, 2];
-  const { told, begin, given, answer } = makeOrders(serving);
+  const { told, begin, given, answer } = makeOrders(t, serving);
   for (let i = 0; i < 3; i++) begin();
   serving.push(1);
   begin();
@@ -46,8 +50,8 @@ test("orders go to the threads that serve, in turns, and each is answered once",
   assert.deepEqual(told, [HEALTHY]);
 });
 
-test("an order of a thread that ends, or has another version, is given again; a late answer counts for nothing", async () => {
-  const { orders, told, begin, given, answer } = makeOrders([0, 1]);
+test("an order of a thread that ends, or has another version, is given again; a late answer counts for nothing", async (t) => {
+  const { orders, told, begin, given, answer } = makeOrders(t, [0, 1]);
   begin();
   orders.forget(0);
   await until(() => given().length === 2);
@@ -61,8 +65,8 @@ test("an order of a thread that ends, or has another version, is given again; a 
   assert.deepEqual(told, [HEALTHY]);
 });
 
-test("a check that no thread makes comes to an end, without a verdict", async () => {
-  const { told, begin, given, answer } = makeOrders([0, 1]);
+test("a check that no thread makes comes to an end, without a verdict", async (t) => {
+  const { told, begin, given, answer } = makeOrders(t, [0, 1]);
   begin();
   for (let tries = 1; told.length === 0; tries++) {
     await until(() => given().length === tries || told.length > 0);
@@ -70,13 +74,13 @@ test("a check that no thread makes comes to an end, without a verdict", async ()
   }
   assert.deepEqual(told, [{ result: "failed", problem: "given up after 5 tries" }]);
   assert.equal(given().length, 5);
-  const none = makeOrders([]);
+  const none = makeOrders(t, []);
   none.begin();
   assert.deepEqual(none.told, [{ result: "failed", problem: "no data thread serves" }]);
 });
 
-test("a stuck thread is passed over, and left alone until it answers again", async () => {
-  const { told, begin, given, withdrawn, answer } = makeOrders([0, 1]);
+test("a stuck thread is passed over, and left alone until it answers again", async (t) => {
+  const { told, begin, given, withdrawn, answer } = makeOrders(t, [0, 1]);
   begin(1);
   assert.equal(given()[0]!.thread, 0);
   await until(() => given().length === 2);
@@ -97,16 +101,16 @@ test("a stuck thread is passed over, and left alone until it answers again", asy
   assert.equal(given().at(-1)!.thread, 0);
 });
 
-test("where all are stuck, they are asked all the same", async () => {
-  const { told, begin, given } = makeOrders([0]);
+test("where all are stuck, they are asked all the same", async (t) => {
+  const { told, begin, given } = makeOrders(t, [0]);
   begin(1);
   await until(() => told.length === 1);
   assert.deepEqual(told, [{ result: "failed", problem: "given up after 5 tries" }]);
   assert.equal(given().length, 5);
 });
 
-test("who gives a check up is told nothing, wherever it stands", async () => {
-  const { told, begin, given, withdrawn, answer } = makeOrders([0, 1]);
+test("who gives a check up is told nothing, wherever it stands", async (t) => {
+  const { told, begin, given, withdrawn, answer } = makeOrders(t, [0, 1]);
   const stop = begin(1);
   stop();
   assert.equal(withdrawn()[0]!.number, given()[0]!.number);
