@@ -36,7 +36,7 @@ then an endpoint of its cluster is picked.
 
 const USES = `## Naming a plugin
 
-In a \`chain\`, as a \`router\` and as a \`strategy\`, a plugin is its name, or a map of its name to its configuration:
+In a \`chain\`, as a \`router\`, as a \`strategy\` and as a \`health.active.plugin\`, a plugin is its name, or a map of its name to its configuration:
 
 \`\`\`yaml
 chain:
