@@ -266,10 +266,9 @@ export class App {
     this.#checks.close();
     this.#threads.stopReplacing();
     await this.#reloader.close();
-    await this.#canary.close();
     this.#crew.close();
     await this.#drain(grace);
-    await this.#threads.close();
+    await Promise.all([this.#threads.close(), this.#canary.close()]);
     await this.#admin?.close();
     this.log.flush();
   }

@@ -253,7 +253,8 @@ export class Trace {
   /** A hook of that instance is called; what it returns is told what comes of it. */
   enter(x: Exchange, hook: number, { plugin, index }: { plugin: string; index: number }): TracedCall {
     const before = takePicture(x);
-    const came = compare(this.#seen, before);
+    // A connection's own exchange has none of its requests' heads.
+    const came = hook === HOOK.connection ? [] : compare(this.#seen, before);
     if (came.length > 0) {
       applyChanges(this.#seen, came);
       this.#push({ step: "came", at: this.now(), edits: this.#show(came) });

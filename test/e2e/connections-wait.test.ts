@@ -222,7 +222,7 @@ testInEachMode("a reload disturbs nobody who waits: what was asked decides, and 
   const next = await enter(t, sluice.port);
   (await gate.next()).say(403);
   assert.equal(await bounded(next.closed, "its end"), "reset");
-  assert.equal(await active(sluice), 1);
+  await until(async () => (await active(sluice)) === 1, "its connection is counted no more");
   const both = 7; // the plugin's two of each version, and one for the strategy of each cluster
   await until(async () => (await guests(sluice)) === both, "both versions are held");
   asked.say(200, "canary");
