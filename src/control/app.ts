@@ -12,9 +12,9 @@ import { Counters, seriesKey } from "../observe/counters.ts";
 import { createLog, type Log } from "../observe/log.ts";
 import { createMetrics, type Metrics } from "../observe/metrics.ts";
 import { buildModuleAside } from "../plugin/build.ts";
+import { startOnce } from "../plugin/canary.ts";
 import { KeyValueStore, Namespaces } from "../state/store.ts";
 import { tryGuests } from "./canary.ts";
-import { CanaryThread } from "./canary-thread.ts";
 import { CheckOrders } from "./check-orders.ts";
 import { Crew } from "./crew.ts";
 import type { Duty } from "./endpoint-check.ts";
@@ -96,7 +96,6 @@ export class App {
   readonly #orders: CheckOrders;
   readonly #traces: Traces;
   readonly #explainer: Explainer;
-  readonly #canary = new CanaryThread();
   readonly #rollouts: Rollouts;
   readonly #metrics: Metrics;
   readonly #watch: Watch | null;
@@ -192,8 +191,7 @@ export class App {
       namespace: (name) => namespaces.numberOf(name),
       cells: (version, key) => cells.hold(version, seriesKey(...key)),
       release,
-      tryGuests: (built, config) =>
-        tryGuests((parts) => this.#canary.try(parts), { built, config, threads: this.#workers(config) }),
+      tryGuests: (built, config) => tryGuests(startOnce, { built, config, threads: this.#workers(config) }),
       grow: (config) => this.#crew.grow(this.#workers(config)),
       shrink: (config) => this.#crew.shrink(this.#workers(config), config.shutdown.grace),
       onFiles: (paths) => this.#watch?.update(paths),
@@ -220,7 +218,6 @@ export class App {
 
   async start(): Promise<void> {
     await this.#startAdmin();
-    this.#canary.warm();
     await this.#crew.grow(this.#workers(this.#config)).catch((error: Error) => {
       throw new StartError([error.message]);
     });
@@ -268,7 +265,7 @@ export class App {
     await this.#reloader.close();
     this.#crew.close();
     await this.#drain(grace);
-    await Promise.all([this.#threads.close(), this.#canary.close()]);
+    await this.#threads.close();
     await this.#admin?.close();
     this.log.flush();
   }

@@ -8,7 +8,7 @@ import { checkMetrics, type Definitions } from "./plugin-metrics.ts";
 import { checkRoles } from "./roles.ts";
 
 /** Starts the guests once, aside. */
-export type Canary = (parts: PluginParts) => CanaryResult | Promise<CanaryResult>;
+export type Canary = (parts: PluginParts) => Promise<CanaryResult>;
 
 /** What came of it: what is wrong, and the metrics that each instance has defined. */
 export type Trial = { readonly problems: readonly Problem[]; readonly metrics: Definitions };

@@ -1,4 +1,7 @@
-/** Starts the guests of a version once, in a dry host, and throws them away. */
+/**
+ * Starts the guests of a version once, in a dry host, and throws them away. In slices, with other work between them:
+ * start-up code that takes long must not hold up whoever tries it.
+ */
 import { makeDryHost } from "./dry-host.ts";
 import type { PluginParts } from "./host.ts";
 import type { MetricDefinition } from "./metrics.ts";
@@ -13,29 +16,41 @@ export type CanaryResult = {
   readonly problems: readonly { readonly instance: number; readonly message: string }[];
 };
 
-export function startOnce(parts: PluginParts): CanaryResult {
-  const whole = attempt(parts);
+/** Milliseconds for all guests of a version; each data thread is given as long. */
+const TIME = 10_000;
+
+export async function startOnce(parts: PluginParts, time = TIME): Promise<CanaryResult> {
+  const end = performance.now() + time;
+  const isInTime = () => performance.now() < end;
+  const whole = await attempt(parts, isInTime);
   if (whole.problem === null) return { guests: whole.guests, metrics: whole.metrics, problems: [] };
+  const problems: { instance: number; message: string }[] = [];
   // One by one, so that each problem is told of its own instance.
-  const problems = parts.instances.flatMap((plan, instance) => {
-    const { problem } = attempt({ ...parts, instances: [plan] });
-    return problem === null ? [] : [{ instance, message: problem }];
-  });
-  const found = problems.length > 0 ? problems : [{ instance: -1, message: whole.problem }];
-  return { guests: 0, metrics: [], problems: found };
+  for (const [instance, plan] of parts.instances.entries()) {
+    const { problem } = isInTime() ? await attempt({ ...parts, instances: [plan] }, isInTime) : NOTHING;
+    if (problem !== null) problems.push({ instance, message: problem });
+  }
+  if (problems.length > 0) return { guests: 0, metrics: [], problems };
+  const message = isInTime()
+    ? whole.problem
+    : `${parts.instances.length} configurations of plugins could not be tried: starting them took more than ${time / 1000} s`;
+  return { guests: 0, metrics: [], problems: [{ instance: -1, message }] };
 }
 
 type Attempt = { readonly guests: number; readonly metrics: CanaryResult["metrics"]; readonly problem: string | null };
 
-function attempt(parts: PluginParts): Attempt {
+const NOTHING: Attempt = { guests: 0, metrics: [], problem: null };
+
+async function attempt(parts: PluginParts, isInTime: () => boolean): Promise<Attempt> {
   try {
     const host = makeDryHost();
-    const set = host.prepare(parts);
+    const set = await host.prepareBeside(parts, isInTime);
+    if (set === null) return { ...NOTHING, problem: "it took too long to start" };
     const guests = host.capacity();
     const metrics = set.defined();
     set.dispose();
     return { guests, metrics, problem: null };
   } catch (error) {
-    return { guests: 0, metrics: [], problem: error instanceof Error ? error.message : String(error) };
+    return { ...NOTHING, problem: error instanceof Error ? error.message : String(error) };
   }
 }

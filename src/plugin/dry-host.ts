@@ -1,6 +1,6 @@
 /**
  * Where guests run of which nothing is seen outside: fresh ones, with counters that nobody reads and no log. A version is
- * tried there before it serves (`data/canary.ts`), and requests are explained there (`data/dry-run.ts`).
+ * tried there before it serves (`canary.ts`), and requests are explained there (`data/dry-run.ts`).
  */
 import { Head } from "../http/head.ts";
 import { scanResponse } from "../http/scan.ts";

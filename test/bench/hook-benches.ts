@@ -198,7 +198,7 @@ function bodyBench({ x }: Scene, instance: PluginInstance, hook: BodyHook, what:
 }
 
 function otherHooks({ x }: Scene, instance: PluginInstance): Bench[] {
-  const hooks = ["connection", "request_trailers", "response_trailers", "outcome", "log"] as const;
+  const hooks = ["connection", "health_check", "request_trailers", "response_trailers", "outcome", "log"] as const;
   const saved = instance.save()!;
   const base = (): void => {};
   return [

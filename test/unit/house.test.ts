@@ -4,7 +4,7 @@ import { globSync, readFileSync } from "node:fs";
 import { join, posix } from "node:path";
 import { test } from "node:test";
 
-const COMPOSERS = /^(main\.ts|cli\/.*|control\/app\.ts|data\/(thread|dry-run|canary|states)\.ts|proxy\/pipeline\.ts)$/;
+const COMPOSERS = /^(main\.ts|cli\/.*|control\/app\.ts|data\/(thread|dry-run|states)\.ts|proxy\/pipeline\.ts)$/;
 const FOR_ALL = /^(http\/.*|config\/schema\.ts|plugin\/(abi|outcome)\.ts|observe\/series\.ts)$/;
 const PURE = /^(http|route|config)\/(?!watch\.ts)/;
 const IMPURE =
