@@ -5,6 +5,8 @@ import type { ListenerState } from "../proxy/snapshot.ts";
 import { takeConnection, takeConnections } from "./accept.ts";
 
 const BACKLOG = 1024;
+/** Turns of the event loop in which a listener that ends goes on to accept, while connections come. */
+const LAST_TURNS = 50;
 
 export type ListenerOptions = {
   /** Makes a connection's reader and writer. */
@@ -16,7 +18,7 @@ export type ListenerOptions = {
 
 export class Listener {
   readonly address: string;
-  readonly port: Port = { state: null, retired: false, clients: new Set() };
+  readonly port: Port = { state: null, retired: false, patience: 0, clients: new Set() };
   readonly #options: ListenerOptions;
   /** Of this thread alone. */
   readonly #servers: Server[] = [];
@@ -27,6 +29,8 @@ export class Listener {
   /** Accepted by a thread that took the version in which this listener is new a moment earlier. */
   readonly #early: Socket[] = [];
   #failedAt = Number.NEGATIVE_INFINITY;
+  #accepted = 0;
+  #closed = false;
 
   constructor(address: string, options: ListenerOptions) {
     this.address = address;
@@ -77,7 +81,7 @@ export class Listener {
     (shared ? this.#shared : this.#servers).push(server);
     if (shared)
       server.on("connection", (socket) => {
-        if (!this.#options.deal(this.address, socket)) this.adopt(socket);
+        if (this.port.retired || !this.#options.deal(this.address, socket)) this.adopt(socket);
       });
     else
       takeConnections(
@@ -96,10 +100,11 @@ export class Listener {
   }
 
   #accept(): Client | null {
-    const { state, clients, retired } = this.port;
-    if (state === null || retired) return null;
+    const { state, clients } = this.port;
+    if (state === null || this.#closed) return null;
     const limit = state.plan.limits.connections;
     if (limit > 0 && clients.size >= limit) return null;
+    this.#accepted++;
     return this.#options.open(this.port);
   }
 
@@ -110,24 +115,54 @@ export class Listener {
     for (const socket of this.#early.splice(0)) this.adopt(socket);
   }
 
-  /** Accepts no more, and each connection ends after its next answer. */
-  retire(): void {
-    this.port.retired = true;
-    for (const { socket } of this.#held.splice(0)) socket.close();
-    for (const socket of this.#early.splice(0)) socket.destroy();
-    for (const server of this.giveAll()) server.close();
+  /** Nothing listens here, and no client is connected. */
+  get over(): boolean {
+    return this.port.clients.size === 0 && this.#servers.length === 0 && this.#shared.length === 0;
   }
 
-  /** Accepts no more; idle connections end, the others after their present answer. */
-  drain(): void {
-    this.retire();
+  /**
+   * Accepts what the kernel has queued, and then no more. Each connection ends after its next response, or when it was
+   * silent for `patience` ms. `stopped` runs once nothing listens any more; whether this is over may change later only
+   * with its clients.
+   */
+  drain(patience: number, stopped: () => void): void {
+    if (this.port.retired) return;
+    this.port.retired = true;
+    this.port.patience = Math.max(1, patience);
+    this.#dropHeld();
     for (const client of [...this.port.clients]) client.retire();
+    this.#stopAccepting(LAST_TURNS, stopped);
+  }
+
+  /** Closing a listening socket resets those that wait in its queue: it is left open until a whole turn brought none. */
+  #stopAccepting(turns: number, stopped: () => void): void {
+    const before = this.#accepted;
+    // The first ends this turn, the second the next one.
+    setImmediate(() =>
+      setImmediate(() => {
+        if (this.#accepted > before && turns > 0 && !this.#closed) return this.#stopAccepting(turns - 1, stopped);
+        this.#closeServers();
+        stopped();
+      }),
+    );
   }
 
   /** Ends what is left. */
   close(): void {
-    this.drain();
+    this.port.retired = true;
+    this.#closed = true;
+    this.#dropHeld();
+    this.#closeServers();
     for (const client of [...this.port.clients]) client.break();
+  }
+
+  #dropHeld(): void {
+    for (const { socket } of this.#held.splice(0)) socket.close();
+    for (const socket of this.#early.splice(0)) socket.destroy();
+  }
+
+  #closeServers(): void {
+    for (const server of this.giveAll()) server.close();
   }
 }
 

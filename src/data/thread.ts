@@ -23,7 +23,7 @@ import { Listener } from "./listener.ts";
 import { Origins, Outgoing } from "./outgoing.ts";
 import { listenerState, ownStates } from "./states.ts";
 
-/** What a connection may take until its next request, which says that it is its last, when its thread leaves. */
+/** How long a silent connection is kept open when its listener or worker ends: its next response says that it is the last. */
 const LAST_REQUEST = 2000;
 
 const NO_VERSION = 0;
@@ -116,7 +116,7 @@ class DataThread {
       case "uncheck":
         return this.#examinations.cancel(message.number);
       case "leave":
-        return this.#links.leave(() => this.#leaveService(message.grace));
+        return this.#links.leave(() => this.#drain(message.grace));
     }
   }
 
@@ -218,12 +218,20 @@ class DataThread {
     listener.serve(state);
   }
 
-  /** A listener was removed. While it has clients its version is held: they count in that version's cells. */
+  /** A listener was removed. Until its last client is gone its version is held: they count in that version's cells. */
   #leave(listener: Listener): void {
-    listener.drain();
-    if (listener.port.clients.size === 0) return;
     listener.port.state!.snapshot.enter();
     this.#leaving.add(listener);
+    listener.drain(LAST_REQUEST, () => this.#checkLeaving());
+  }
+
+  #checkLeaving(): void {
+    for (const listener of this.#leaving) {
+      if (!listener.over) continue;
+      this.#leaving.delete(listener);
+      listener.port.state!.snapshot.leave();
+    }
+    if (this.#draining) this.#checkDrained();
   }
 
   #abort(version: number): void {
@@ -294,30 +302,18 @@ class DataThread {
 
   #clientClosed(client: Client): void {
     this.#countConnections(client.port.state!, -1);
-    for (const listener of this.#leaving) {
-      if (listener.port.clients.size > 0) continue;
-      this.#leaving.delete(listener);
-      listener.port.state!.snapshot.leave();
-    }
-    if (this.#draining) this.#checkDrained();
+    this.#checkLeaving();
   }
 
   #countConnections(state: ListenerState, by: number): void {
     this.#context.cells[state.plan.cells + LISTENER_CELLS.connections]! += by;
   }
 
-  /** This thread accepts no more. There is time, so a connection ends after an answer that says so rather than at once. */
-  #leaveService(grace: number): void {
-    this.#draining = true;
-    for (const listener of this.#listeners.values()) listener.retire();
-    this.#checkDrained();
-    const wait = Math.min(LAST_REQUEST, grace / 2);
-    setTimeout(() => this.#drain(grace - wait), wait).unref();
-  }
-
+  /** This worker accepts no more, and is drained when its last connection has ended; after `grace` ms what is left is ended. */
   #drain(grace: number): void {
     this.#draining = true;
-    for (const listener of this.#listeners.values()) listener.drain();
+    const patience = Math.min(LAST_REQUEST, grace / 2);
+    for (const listener of this.#listeners.values()) listener.drain(patience, () => this.#checkDrained());
     this.#checkDrained();
     setTimeout(() => {
       for (const listener of [...this.#listeners.values(), ...this.#leaving]) listener.close();
@@ -326,7 +322,7 @@ class DataThread {
 
   #checkDrained(): void {
     if (this.#leaving.size > 0) return;
-    for (const listener of this.#listeners.values()) if (listener.port.clients.size > 0) return;
+    for (const listener of this.#listeners.values()) if (!listener.over) return;
     this.#plugins.stopTicks();
     this.#examinations.stop();
     void this.#context.accessLog.close().then(() => post({ type: "drained" }));

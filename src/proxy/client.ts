@@ -20,8 +20,10 @@ import { type BodyFrame, Wire } from "./wire.ts";
 export type Port = {
   /** Null until the first version serves. */
   state: ListenerState | null;
-  /** The listener was removed or the thread leaves: connections end after their present answer. */
+  /** The listener was removed or the worker drains: each connection's next response is its last, and says so. */
   retired: boolean;
+  /** Once retired: how long a connection may stay silent before it is closed, ms. */
+  patience: number;
   readonly clients: Set<Client>;
 };
 
@@ -81,7 +83,7 @@ export class Client extends Wire implements ClientSide, Entrant {
   admitted(choice: ConnectionChoice | null): void {
     this.#judgement = null;
     this.#choice = choice;
-    this.#arm(this.port.state!.plan.timeouts.head);
+    this.#armIdle(this.port.state!.plan.timeouts.head);
     if (this.#closing && this.#carry.length === 0) return this.#finishWriting();
     this.#next();
     // That it had ended its side was seen when it was too early to say what that cuts off.
@@ -101,10 +103,14 @@ export class Client extends Wire implements ClientSide, Entrant {
     return this.#state === STATE.head && this.#carry.length === 0;
   }
 
-  /** Ends it now if nothing is under way, else after the present answer. */
+  /**
+   * `port.retired` is set: its next response says `Connection: close`. An idle one is closed only after a silence,
+   * because its client may have sent the next request already.
+   */
   retire(): void {
-    this.#closing = true;
-    if (this.idle) this.#finishWriting();
+    if (!this.idle) return;
+    const end = this.context.clock.after(this.port.patience);
+    if (this.deadline === 0 || end < this.deadline) this.deadline = end;
   }
 
   /** Ends it at once; the peer sees it broken. */
@@ -327,7 +333,7 @@ export class Client extends Wire implements ClientSide, Entrant {
       this.#state = STATE.waiting;
       this.#arm(timeouts.write);
     } else {
-      this.#arm(timeouts.idle);
+      this.#armIdle(timeouts.idle);
       this.#next();
     }
   }
@@ -400,7 +406,7 @@ export class Client extends Wire implements ClientSide, Entrant {
       this.#pipeline.clientDrained(x);
     } else if (this.#state === STATE.waiting) {
       if (this.#closing) return this.#finishWriting();
-      this.#arm(this.port.state!.plan.timeouts.idle);
+      this.#armIdle(this.port.state!.plan.timeouts.idle);
       this.#next();
     }
   }
@@ -456,6 +462,12 @@ export class Client extends Wire implements ClientSide, Entrant {
     if (this.unsent > 0) this.#arm(timeouts.write);
     else if (this.#state === STATE.body && !this.paused) this.#arm(timeouts.body);
     else this.deadline = 0;
+  }
+
+  /** For the next request to begin. */
+  #armIdle(ms: number): void {
+    const { retired, patience } = this.port;
+    this.#arm(retired && (ms === 0 || ms > patience) ? patience : ms);
   }
 
   #arm(ms: number): void {

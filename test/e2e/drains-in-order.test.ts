@@ -1,10 +1,11 @@
 /** SIGTERM: what runs is finished, what is new is refused, and the program ends with 0. */
 import assert from "node:assert/strict";
 import { connect } from "node:net";
-import { connectTo, startRawUpstream, startUpstream } from "./peers.ts";
+import { connectTo, type Peer, startRawUpstream, startUpstream } from "./peers.ts";
 import { bounded, type Program, simpleConfig, startSluice, testInAllModes, until } from "./program.ts";
 
 const get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+const ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 const isRefused = (port: number): Promise<boolean> =>
   new Promise((resolve) => {
@@ -15,27 +16,44 @@ const isRefused = (port: number): Promise<boolean> =>
 const isReady = (sluice: Program): Promise<number> => sluice.ask("/ready").then(({ status }) => status);
 
 testInAllModes("drains-in-order: a request under way completes, and its connection closes after it", async (t) => {
-  const upstream = await startRawUpstream(t);
+  const [busyAsked, begunAsked] = [Promise.withResolvers<Peer>(), Promise.withResolvers<Peer>()];
+  const upstream = await startRawUpstream(t, async (peer) => {
+    for (;;) {
+      const head = await peer.head();
+      if (head.startsWith("GET /busy ")) busyAsked.resolve(peer);
+      else if (head.startsWith("GET /begun ")) begunAsked.resolve(peer);
+      else peer.send(ok);
+    }
+  });
   const sluice = await startSluice(t, simpleConfig(upstream.port), { workers: 2 });
   assert.equal(await isReady(sluice), 200);
-  const idle = await connectTo(t, sluice.port);
-  const busy = await connectTo(t, sluice.port);
-  busy.send(get);
-  const peer = await upstream.connection(0);
-  await peer.head();
+  const connect = (): Promise<Peer> => connectTo(t, sluice.port);
+  const [idle, late, busy, begun] = [await connect(), await connect(), await connect(), await connect()];
+  busy.send(get.replace("/", "/busy"));
+  begun.send(get.replace("/", "/begun"));
+  const [busyPeer, begunPeer] = [await busyAsked.promise, await begunAsked.promise];
+  begunPeer.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nha");
+  assert.doesNotMatch(await begun.take("ha"), /connection: close/i);
 
+  const endsWith = async (client: Peer): Promise<void> => {
+    const answer = await client.answer();
+    assert.deepEqual([answer.status, answer.body.toString(), answer.headers.connection], [200, "ok", "close"]);
+    await client.waits(() => client.ended, "the end");
+    client.socket.destroy();
+  };
   sluice.kill("SIGTERM");
   await until(async () => (await isReady(sluice)) === 503, "/ready says 503");
+  // A request that comes now is served, also behind a response whose head could not say that it was the last.
+  begunPeer.send("lf");
+  await begun.take("lf");
+  for (const client of [late, begun]) await endsWith(client.send(get));
   assert.equal((await sluice.ask("/health")).status, 200);
   await until(() => isRefused(sluice.port), "new connections are refused");
   await idle.waits(() => idle.ended, "the idle connection's end");
   idle.socket.destroy();
 
-  peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
-  const answer = await busy.answer();
-  assert.deepEqual([answer.status, answer.body.toString(), answer.headers.connection], [200, "ok", "close"]);
-  await busy.waits(() => busy.ended, "the end");
-  busy.socket.destroy();
+  busyPeer.send(ok);
+  await endsWith(busy);
   assert.deepEqual(await bounded(sluice.exited, "the program's end"), { code: 0, signal: null });
 });
 

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import { promisify } from "node:util";
+import { Agent, getGlobalDispatcher, setGlobalDispatcher } from "undici";
 import { findFreePort } from "./free-port.ts";
 
 export const launcher = join(import.meta.dirname, "../../bin/sluice.js");
@@ -81,6 +82,13 @@ export function atEnd(t: TestContext, end: () => unknown): void {
       }
     if (failures.length > 0) throw failures[0];
   });
+}
+
+/** Ends those that `fetch` has kept: a program that drains would wait until they have been silent for a while. */
+function closeIdleConnections(): void {
+  const kept = getGlobalDispatcher();
+  setGlobalDispatcher(new Agent());
+  void kept.close();
 }
 
 type LogLine = Record<string, unknown> & { level?: string; msg?: string };
@@ -234,6 +242,7 @@ export class Program {
   /** SIGTERM; it must end with 0 in good time, and must not have failed inside. */
   async stop(): Promise<void> {
     if (!this.running) return;
+    closeIdleConnections();
     this.kill("SIGTERM");
     try {
       const { code, signal } = await bounded(this.exited, "the program to end after SIGTERM");
