@@ -336,7 +336,11 @@ const listenerFields = object(
       {},
       "How large a request may be.",
     ),
-    trustedProxies: withDefault(list(addressBlock), [], "Peers whose X-Forwarded-* fields are believed."),
+    trustedProxies: withDefault(
+      list(addressBlock),
+      [],
+      "Peers whose X-Forwarded-* headers are believed. From all others X-Forwarded-*, Forwarded and X-Real-IP are dropped, in every spelling.",
+    ),
     halfClose: withDefault(
       flag,
       false,

@@ -1,5 +1,6 @@
 /** What the bytes of a field mean: which known name, and whether name and value may stand in a message. */
 
+import { FOLD } from "./aliases.ts";
 import * as octets from "./bytes.ts";
 import { equalsWord } from "./bytes.ts";
 import type { Head } from "./head.ts";
@@ -9,23 +10,29 @@ import * as layout from "./head.ts";
 const { CLASS, COLON, DOT, IS } = octets;
 const { FIELD_WORDS, NAME, PART, VALUE_END, VALUE_START } = layout;
 
-const UNDERSCORE = 95;
 const HYPHEN = 45;
 const LONGEST_NAME = 19;
 // RFC 3986 section 3.2.2: a name that DNS can hold, with a port.
 const LONGEST_AUTHORITY = 255 + 6;
 
-// No two known names share both length and first letter, so these find the one candidate; its bytes then decide.
+// No two of these names share both length and first letter, so these find the one candidate; its bytes then decide.
+// X-Forwarded-* are found by their beginning instead.
 const CANDIDATE = new Uint8Array((LONGEST_NAME + 1) * 32);
 const NAME_STRIDE = 32;
 const NAME_BYTES = new Uint8Array(NAME.lookalike * NAME_STRIDE);
 for (const [name, id] of Object.entries(NAME)) {
   if (id === NAME.other || id >= NAME.lookalike) continue;
-  CANDIDATE[name.length * 32 + (name.charCodeAt(0) & 31)] = id;
   NAME_BYTES.set(Buffer.from(name, "latin1"), id * NAME_STRIDE);
+  if (id === NAME["x-forwarded-port"] || id === NAME["x-forwarded-other"]) continue;
+  CANDIDATE[name.length * 32 + (name.charCodeAt(0) & 31)] = id;
 }
 
+/** Names that the core alone writes or obeys: an alias of one would speak with its voice behind the proxy. */
+const OWNED = new Uint8Array(NAME.lookalike);
+for (const id of [...layout.HOP_BY_HOP, NAME["x-real-ip"]]) OWNED[id] = 1;
+
 const X_FORWARDED = Buffer.from("x-forwarded-", "latin1");
+const PORT_LENGTH = "x-forwarded-port".length;
 const AUTHORIZATION = Buffer.from("authorization", "latin1");
 const HOST = Buffer.from("Host", "latin1");
 
@@ -35,9 +42,12 @@ export function nameId(bytes: Uint8Array, start: number, end: number): number {
   const first = bytes[start]! & 31;
   if (length <= LONGEST_NAME) {
     const id = CANDIDATE[length * 32 + first]!;
-    if (id !== 0 && equalsName(bytes, start, length, id)) return id;
+    if (id !== 0) {
+      if (equalsName(bytes, start, length, id)) return id;
+      if (OWNED[id] === 1 && foldsTo(bytes, start, length, id)) return NAME.lookalike;
+    }
   }
-  return first === 24 && isLookalike(bytes, start, end) ? NAME.lookalike : NAME.other;
+  return first === 24 ? forwardedId(bytes, start, end) : NAME.other;
 }
 
 // OR-ing 0x20 lowers letters and leaves digits and hyphens; no other token byte becomes one of those by it.
@@ -47,15 +57,22 @@ function equalsName(bytes: Uint8Array, start: number, length: number, id: number
   return true;
 }
 
-// CGI and its kin read `_` and `-` as one, so `X_Forwarded_For` would speak with the voice of the real field.
-function isLookalike(bytes: Uint8Array, start: number, end: number): boolean {
-  let underscore = false;
-  for (let i = 0; start + i < end; i++) {
-    const byte = bytes[start + i]!;
-    if (byte === UNDERSCORE) underscore = true;
-    if (i < X_FORWARDED.length && (byte === UNDERSCORE ? HYPHEN : byte | 0x20) !== X_FORWARDED[i]) return false;
-  }
-  return underscore && end - start > X_FORWARDED.length;
+function foldsTo(bytes: Uint8Array, start: number, length: number, id: number): boolean {
+  const at = id * NAME_STRIDE;
+  for (let i = 0; i < length; i++) if (FOLD[bytes[start + i]!] !== NAME_BYTES[at + i]) return false;
+  return true;
+}
+
+/** Of a name that begins with `x`: one of X-Forwarded-*, an alias of one, or another name. */
+function forwardedId(bytes: Uint8Array, start: number, end: number): number {
+  const { length } = X_FORWARDED;
+  for (let i = 0; i < length; i++)
+    if (start + i >= end || FOLD[bytes[start + i]!] !== X_FORWARDED[i]) return NAME.other;
+  if (end - start === length) return NAME.other;
+  for (let i = start; i < end; i++) if (FOLD[bytes[i]!] === HYPHEN && bytes[i] !== HYPHEN) return NAME.lookalike;
+  if (end - start !== PORT_LENGTH) return NAME["x-forwarded-other"];
+  const isPort = equalsName(bytes, start, PORT_LENGTH, NAME["x-forwarded-port"]);
+  return isPort ? NAME["x-forwarded-port"] : NAME["x-forwarded-other"];
 }
 
 const PROTECTED = new Uint8Array(256);
@@ -71,9 +88,7 @@ export function isProtected(id: number): boolean {
 
 /** Names that a Connection field may not take away from the message: what guards or routes it. */
 export function resistsNomination(id: number, bytes: Uint8Array, start: number, end: number): boolean {
-  if (id !== NAME.other || equalsWord(bytes, start, end, AUTHORIZATION)) return true;
-  const prefixEnd = start + X_FORWARDED.length;
-  return prefixEnd <= end && equalsWord(bytes, start, prefixEnd, X_FORWARDED);
+  return id !== NAME.other || equalsWord(bytes, start, end, AUTHORIZATION);
 }
 
 export function isToken(bytes: Uint8Array, start: number, end: number): boolean {

@@ -40,10 +40,14 @@ export const NAME = {
   cookie: 21,
   forwarded: 22,
   "set-cookie": 23,
-  /** A look-alike of X-Forwarded-* written with an underscore (`X_Forwarded_For`): never forwarded. */
-  lookalike: 24,
+  "x-real-ip": 24,
+  "x-forwarded-port": 25,
+  /** Any other X-Forwarded-*. */
+  "x-forwarded-other": 26,
+  /** An alias (`aliases.ts`) of a name that the core itself writes or obeys, as `X_Forwarded_For`: never forwarded. */
+  lookalike: 27,
   /** A field that a nomination in Connection made hop-by-hop: never forwarded. */
-  nominated: 25,
+  nominated: 28,
 } as const;
 export const REMOVED = 255;
 

@@ -9,6 +9,9 @@ const UNTRUSTED =
   (1 << NAME["x-forwarded-for"]) |
   (1 << NAME["x-forwarded-proto"]) |
   (1 << NAME["x-forwarded-host"]) |
+  (1 << NAME["x-forwarded-port"]) |
+  (1 << NAME["x-forwarded-other"]) |
+  (1 << NAME["x-real-ip"]) |
   (1 << NAME.forwarded);
 
 /**
