@@ -24,8 +24,17 @@ clusters:
 expected\`. \`sluice schema\` prints the JSON Schema, for completion in an editor.
 
 - **Durations** are \`250ms\`, \`5s\`, \`2m\`, \`1h\`; **sizes** are bytes, or \`16KiB\`, \`1MiB\`, \`1GiB\`.
+- **Text stays text.** Where a key takes text, the value is the text that stands in the file: \`1.10\`, \`007\`, \`12e4\`,
+  \`0x1F\`, \`no\` and \`true\` are not turned into numbers or booleans, in keys of maps neither. \`null\`, \`~\` and an empty
+  value are no value; \`"null"\` is the text. Where a number is wanted a whole number beyond 2^53 is refused, since it
+  would be rounded. In a plugin's configuration its schema says which it is. Where the schema allows both, or there is
+  none, a number or boolean that is written in its shortest form (\`5\`, \`-1.5\`, \`true\`) is one, and any other
+  (\`1.10\`, \`007\`, \`True\`) is refused with what to write instead. \`%YAML 1.1\` and tags such as \`!!int\` are refused.
 - **Variables**: \`\${NAME}\` is the environment variable, \`\${NAME:-value}\` has a value for when it is not set or empty,
-  \`$\${\` is \`\${\` itself. They stand in values, not in keys. A variable that is not set and has no value is an error.
+  \`$\${\` is \`\${\` itself. The value may hold braces in pairs, and variables: \`\${REGION:-\${ZONE:-eu}}\`, up to eight within
+  each other. They stand in values, not in keys. A variable that is not set and has no value is an error.
+  A variable's value is text and is never read as YAML: \`a: b\`, \`[x]\`, \`null\`, quotes, \`#\` and line ends stay what they
+  are. Where a number, a boolean, a duration or a size is wanted, the text is converted.
 - **Aliases and merge keys** (\`&name\`, \`*name\`, \`<<: *name\`) work as in YAML.
 - A key that is not known is an error, as is a rule that no request can reach.
 - **Paths of files** are relative to the configuration file.

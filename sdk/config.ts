@@ -41,12 +41,13 @@ export class Config {
     return number(path, "a number");
   }
 
-  /** `true` or `false`. */
+  /** `true` or `false`; also as text, which is what `${VAR}` gives where no schema says that a boolean is wanted. */
   static bool(path: string, fallback: bool = false): bool {
     const found = kind(path);
     if (found <= KIND.null_) return fallback;
-    if (found != KIND.boolean) expected(path, "true or false");
-    return text(path) == "true";
+    const value = found == KIND.boolean || found == KIND.string ? text(path) : "";
+    if (value != "true" && value != "false") expected(path, "true or false");
+    return value == "true";
   }
 
   /** How many entries the list or map at this path has; 0 when there is none. */
@@ -119,7 +120,7 @@ function text(path: string): string {
   return decode(changetype<usize>(whole), length);
 }
 
-/** A number; one that stands in quotes is one as well, as `${VAR}` makes them. */
+/** A number; text that is one counts as well, which is what `${VAR}` gives where no schema wants a number. */
 function number(path: string, what: string): f64 {
   const found = kind(path);
   if (found != KIND.number && found != KIND.string) expected(path, what);

@@ -2,7 +2,7 @@
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
 import { formatProblem, loadConfig, loadPlugins } from "../config/load.ts";
-import { checkSettings } from "../config/plugin-schema.ts";
+import { readSettings } from "../config/plugin-schema.ts";
 import type { Config, Problem } from "../config/schema.ts";
 import { planOf } from "./plan-of-file.ts";
 
@@ -43,7 +43,7 @@ async function tryModules(plugins: Config["plugins"]): Promise<readonly Problem[
     if (bytes === undefined || typeof bytes === "string") return [{ ...wasm.at, message: bytes ?? "" }];
     try {
       const { configSchema } = buildModule(bytes, { memory: limits.memory }).info;
-      return configSchema === null || config === undefined ? [] : checkSettings(configSchema, config, at);
+      return config === undefined ? [] : readSettings(configSchema, config, at).problems;
     } catch (error) {
       return [{ ...wasm.at, message: `${wasm.path}: ${error instanceof Error ? error.message : String(error)}` }];
     }

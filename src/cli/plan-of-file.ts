@@ -1,5 +1,5 @@
 /** The plan that a proxy would make of a configuration, for commands that do not serve it. */
-import { checkSettings } from "../config/plugin-schema.ts";
+import { readSettings } from "../config/plugin-schema.ts";
 import type { Config, Problem } from "../config/schema.ts";
 import type { Built } from "../control/plan-builder.ts";
 
@@ -11,7 +11,7 @@ export async function planOf(config: Config): Promise<{ built: Built | null; pro
   const { buildModuleAside } = await import("../plugin/build.ts");
   const { Namespaces } = await import("../state/store.ts");
 
-  const modules = new Modules({ build: buildModuleAside, checkSettings, builtins: BUILTIN_PLUGINS });
+  const modules = new Modules({ build: buildModuleAside, readSettings, builtins: BUILTIN_PLUGINS });
   const files = await readWasmFiles(listWasmFiles(config, BUILTIN_PLUGINS).keys());
   const { plugins, problems } = await modules.load(config, files);
   if (problems.length > 0) return { built: null, problems };
@@ -21,6 +21,7 @@ export async function planOf(config: Config): Promise<{ built: Built | null; pro
     version: 1,
     config,
     plugins,
+    readSettings,
     addresses: new Map(),
     listeners: new Map(config.listeners.map(({ name, address }) => [name, address])),
     row: () => rows++,

@@ -1,20 +1,59 @@
 /** A plugin's configuration against its schema: every problem with its place. */
 import { hint, type Place, type Problem } from "./place.ts";
 import type { PluginSchema } from "./plugin-schema.ts";
-import { describeTree, type MapTree, type ScalarTree, type Tree } from "./tree.ts";
+import {
+  chooseReading,
+  type Decisions,
+  describeAmbiguity,
+  describeRounded,
+  isRounded,
+  listReadings,
+} from "./readings.ts";
+import { describeTree, type ListTree, type MapTree, makeTree, type ScalarTree, type Tree } from "./tree.ts";
 
-/** Problems of `tree`; those of a value that is of the wrong type are not looked for. */
-export function checkTree(tree: Tree, schema: PluginSchema): Problem[] {
+/**
+ * Problems of `tree`; those of a value that is of the wrong type are not looked for. What the schema makes of each
+ * scalar goes to `decisions`.
+ */
+export function checkTree(tree: Tree, schema: PluginSchema, decisions: Decisions): Problem[] {
+  if (tree.kind === "scalar" && tree.form !== "given") return decide(tree, schema, decisions);
   if (!hasType(tree, schema))
     return [{ ...tree.at, message: `${describe(tree, schema)}, expected ${expected(schema)}` }];
   const problems = [
     ...(tree.kind === "scalar" ? checkScalar(tree, schema) : []),
-    ...(tree.kind === "list" ? checkList(tree, schema) : []),
-    ...(tree.kind === "map" ? checkMap(tree, schema) : []),
+    ...(tree.kind === "list" ? checkList(tree, schema, decisions) : []),
+    ...(tree.kind === "map" ? checkMap(tree, schema, decisions) : []),
   ];
-  if (schema.anyOf !== null) problems.push(...checkAny(tree, schema, schema.anyOf));
-  if (schema.oneOf !== null) problems.push(...checkAny(tree, schema, schema.oneOf));
+  if (schema.anyOf !== null) problems.push(...checkAny(tree, { whole: schema, branches: schema.anyOf, decisions }));
+  if (schema.oneOf !== null) problems.push(...checkAny(tree, { whole: schema, branches: schema.oneOf, decisions }));
   return problems;
+}
+
+/** Finds the readings of a scalar that the schema allows, and takes one; or says what is wrong. */
+function decide(tree: ScalarTree, schema: PluginSchema, decisions: Decisions): Problem[] {
+  if (tree.broken) return [];
+  const tried = listReadings(tree).map((value) => {
+    const problems = checkTree({ ...tree, form: "given", value }, schema, decisions);
+    return { value, problems };
+  });
+  const allowed = tried.filter(({ problems }) => problems.length === 0).map(({ value }) => value);
+  const exact = allowed.filter((value) => !isRounded(tree, value));
+  if (allowed.length === 0) return addQuoting(tree, schema, tried[0]!.problems);
+  if (exact.length === 0)
+    return [{ ...tree.at, message: schema.secret ? describeAmbiguity(tree, true) : describeRounded(tree) }];
+  const value = chooseReading(tree, allowed);
+  if (value === undefined) return [{ ...tree.at, message: describeAmbiguity(tree, schema.secret) }];
+  // Where two parts of a schema look at one scalar, the first one's reading stands.
+  if (!decisions.has(tree)) decisions.set(tree, value);
+  return [];
+}
+
+/** `null` is nothing; where its text would be right, that is said. */
+function addQuoting(tree: ScalarTree, schema: PluginSchema, problems: Problem[]): Problem[] {
+  if (tree.value !== null || tree.text === "") return problems;
+  const asText = checkTree({ ...tree, form: "given", value: tree.text }, schema, new Map());
+  if (asText.length > 0) return problems;
+  return problems.map((one) => ({ ...one, message: `${one.message}: write "${tree.text}" in quotes for the text` }));
 }
 
 /** What stands there, unless it is a secret. */
@@ -57,33 +96,34 @@ function isWithin(value: number, { minimum, maximum, exclusiveMinimum, exclusive
   );
 }
 
-function checkList({ items, at }: Tree & { kind: "list" }, schema: PluginSchema): Problem[] {
+function checkList({ items, at }: ListTree, schema: PluginSchema, decisions: Decisions): Problem[] {
   const { bounds, unique, items: inner } = schema;
   const problems = checkCount(items.length, "entries", at, bounds.minItems, bounds.maxItems);
   if (schema.words !== null) problems.push({ ...at, message: `a list stands here, expected ${expected(schema)}` });
   const seen = new Set<unknown>();
   for (const item of items) {
-    if (inner !== null) problems.push(...checkTree(item, inner));
+    if (inner !== null) problems.push(...checkTree(item, inner, decisions));
     if (!unique || item.kind !== "scalar") continue;
     const shown = (inner ?? schema).secret ? "a secret" : `"${item.text}"`;
-    if (seen.has(item.value)) problems.push({ ...item.at, message: `${shown} stands here a second time` });
-    seen.add(item.value);
+    const value = decisions.get(item) ?? item.value;
+    if (seen.has(value)) problems.push({ ...item.at, message: `${shown} stands here a second time` });
+    seen.add(value);
   }
   return problems;
 }
 
-function checkMap(tree: MapTree, schema: PluginSchema): Problem[] {
+function checkMap(tree: MapTree, schema: PluginSchema, decisions: Decisions): Problem[] {
   const { properties, required, additional, names, bounds } = schema;
   const problems = checkCount(tree.entries.length, "keys", tree.at, bounds.minProperties, bounds.maxProperties);
   if (schema.words !== null) problems.push({ ...tree.at, message: `a map stands here, expected ${expected(schema)}` });
   for (const { key, keyAt, value } of tree.entries) {
     const own = properties.get(key);
-    if (names !== null && checkTree({ kind: "scalar", text: key, value: key, at: keyAt }, names).length > 0)
+    if (names !== null && checkTree(makeTree(key, keyAt), names, new Map()).length > 0)
       problems.push({ ...keyAt, message: `the key "${key}" is not allowed, expected ${expected(names)}` });
-    if (own !== undefined) problems.push(...checkTree(value, own));
+    if (own !== undefined) problems.push(...checkTree(value, own, decisions));
     else if (additional === false)
       problems.push({ ...keyAt, message: `unknown key "${key}", ${hint(key, [...properties.keys()])}` });
-    else if (additional !== true) problems.push(...checkTree(value, additional));
+    else if (additional !== true) problems.push(...checkTree(value, additional, decisions));
   }
   for (const key of required) {
     if (tree.entries.some((entry) => entry.key === key)) continue;
@@ -100,15 +140,24 @@ function checkCount(found: number, what: string, at: Place, least = 0, most = Nu
   return [{ ...at, message: `${found} ${what} stand here, expected ${range}` }];
 }
 
+type Alternatives = {
+  readonly whole: PluginSchema;
+  readonly branches: readonly PluginSchema[];
+  readonly decisions: Decisions;
+};
+
 /** Of alternatives the one that is plainly meant tells what is wrong; else what each of them wants is told. */
-function checkAny(tree: Tree, whole: PluginSchema, branches: readonly PluginSchema[]): Problem[] {
+function checkAny(tree: Tree, { whole, branches, decisions }: Alternatives): Problem[] {
   const exactlyOne = branches === whole.oneOf;
   const tried = branches.map((branch) => {
     // What is a secret as a whole is one in each of its shapes.
     const schema = whole.secret ? { ...branch, secret: true } : branch;
-    return { schema, problems: checkTree(tree, schema) };
+    const made: Decisions = new Map();
+    return { schema, made, problems: checkTree(tree, schema, made) };
   });
   const fitting = tried.filter(({ problems }) => problems.length === 0);
+  for (const { made } of fitting)
+    for (const [scalar, value] of made) if (!decisions.has(scalar)) decisions.set(scalar, value);
   if (fitting.length === 1 || (fitting.length > 1 && !exactlyOne)) return [];
   const keys = listChoices(branches);
   if (tree.kind === "map" && keys !== null) {

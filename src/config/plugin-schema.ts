@@ -7,6 +7,7 @@ import { RE2JS } from "re2js";
 import { LIMIT } from "../plugin/abi.ts";
 import { hint, type Place, type Problem } from "./place.ts";
 import { checkTree } from "./plugin-config.ts";
+import { type Decisions, toValue } from "./readings.ts";
 import type { Settings } from "./shape.ts";
 import { type MapTree, makeTree, parseTree, type Tree } from "./tree.ts";
 
@@ -84,17 +85,29 @@ export function readPluginSchema(text: string, file: string): SchemaRead {
   return readTree(tree);
 }
 
+/** A plugin's configuration as the plugin gets it; null where it is given none. */
+export type SettingsRead = { readonly value: unknown; readonly problems: readonly Problem[] };
+
 /**
- * What is wrong with a configuration that the plugin with this embedded schema is used with, at `at`. A plugin that is
- * given none, or nothing, is as one that is given an empty map.
+ * Reads a configuration by the embedded schema of the plugin that is used with it, at `at`; null: it brings none, and
+ * every scalar must say by itself what it is. A plugin that is given none, or nothing, is as one that is given an
+ * empty map.
  */
-export function checkSettings(schemaText: string, settings: Settings | undefined, at: Place): readonly Problem[] {
-  const { schema, problems } = parsePluginSchema(schemaText, at);
-  if (schema === null) return problems;
+export function readSettings(schemaText: string | null, settings: Settings | undefined, at: Place): SettingsRead {
+  const { schema, problems } = schemaText === null ? NO_SCHEMA : parsePluginSchema(schemaText, at);
   const tree = settings?.tree;
-  const isNothing = tree === undefined || (tree.kind === "scalar" && tree.value === null);
-  return checkTree(isNothing ? makeTree({}, tree?.at ?? at) : tree, schema);
+  const decisions: Decisions = new Map();
+  const isNothing = tree === undefined || (tree.kind === "scalar" && tree.form === "plain" && tree.value === null);
+  const found = [...problems];
+  if (schema !== null) found.push(...checkTree(isNothing ? makeTree({}, tree?.at ?? at) : tree, schema, decisions));
+  const unsaid: Problem[] = [];
+  const value = tree === undefined ? null : toValue(tree, decisions, unsaid);
+  // What the schema does not allow has no reading either.
+  if (found.length === 0) found.push(...unsaid);
+  return { value, problems: found };
 }
+
+const NO_SCHEMA: SchemaRead = { schema: null, problems: [] };
 
 /** An embedded schema: its places are gone, and were looked at when it was built. */
 export function parsePluginSchema(text: string, at: Place): SchemaRead {
@@ -134,7 +147,7 @@ class SchemaReader {
     const schema = this.#readKeywords(given, tree);
     const example = given.get("default");
     if (example !== undefined && schema !== null)
-      for (const problem of checkTree(example, schema))
+      for (const problem of checkTree(example, schema, new Map()))
         this.problems.push({ ...problem, message: `the default is not allowed: ${problem.message}` });
     return schema;
   }
@@ -150,7 +163,7 @@ class SchemaReader {
     const constant = given.get("const");
     const schema = {
       description: plain(given.get("description")),
-      default: given.has("default") ? toValue(given.get("default")!) : undefined,
+      default: given.has("default") ? toValue(given.get("default")!, new Map(), []) : undefined,
       secret: this.#readFlag(given.get("writeOnly")),
       types: this.#readTypes(given.get("type")),
       words: constant === undefined ? this.#readWords(given.get("enum"), null) : this.#readConstant(constant),
@@ -261,11 +274,4 @@ class SchemaReader {
 
 function plain(tree: Tree | undefined): string {
   return tree?.kind === "scalar" ? tree.text : "";
-}
-
-/** The plain value that a tree stands for. */
-function toValue(tree: Tree): unknown {
-  if (tree.kind === "scalar") return tree.value;
-  if (tree.kind === "list") return tree.items.map(toValue);
-  return Object.fromEntries(tree.entries.map(({ key, value }) => [key, toValue(value)]));
 }

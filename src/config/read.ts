@@ -12,10 +12,9 @@ import {
   Refusal,
   type Role,
   type ScalarShape,
-  type Settings,
   type Shape,
 } from "./shape.ts";
-import { describeTree, findEntry, join, type MapTree, makeTree, type ScalarTree, shorten, type Tree } from "./tree.ts";
+import { describeTree, findEntry, join, type MapTree, makeTree, shorten, type Tree } from "./tree.ts";
 
 export class Reader {
   readonly problems: Problem[] = [];
@@ -54,7 +53,7 @@ export class Reader {
       case "use":
         return this.#readUse(shape.role, tree);
       case "free":
-        return this.#readSettings(tree);
+        return { tree };
       case "converted": {
         const value = this.#read(shape.from as AnyShape, tree);
         return value === undefined ? undefined : shape.convert(value, tree.at, this.#conversion);
@@ -64,7 +63,7 @@ export class Reader {
 
   #readScalar(shape: ScalarShape<unknown>, tree: Tree): unknown {
     if (tree.kind !== "scalar") return this.#report(tree.at, `a ${tree.kind} stands here, expected ${shape.expected}`);
-    if (tree.value === null) return this.#report(tree.at, `there is no value, expected ${shape.expected}`);
+    if (tree.value === null) return this.#report(tree.at, this.#describeNothing(shape, tree.text));
     try {
       const value = shape.parse(tree.text);
       if (value === undefined)
@@ -76,6 +75,11 @@ export class Reader {
     }
   }
 
+  #describeNothing(shape: ScalarShape<unknown>, text: string): string {
+    const message = `there is no value, expected ${shape.expected}`;
+    return text === "" ? message : `${message}: write "${text}" in quotes for the text`;
+  }
+
   #readList(item: Shape<unknown>, single: boolean, tree: Tree): unknown {
     if (tree.kind !== "list" && !single) return this.#report(tree.at, `${describeTree(tree)}, expected a list`);
     const trees = tree.kind === "list" ? tree.items : [tree];
@@ -85,9 +89,7 @@ export class Reader {
   #readEntries(shape: EntriesShape<unknown>, tree: Tree): unknown {
     const map = this.#expectMap(tree, "a map of names");
     return map?.entries.flatMap(({ key, keyAt, value: inner }) => {
-      const name = this.#readScalar(shape.key, { kind: "scalar", text: key, value: key, at: keyAt }) as
-        | string
-        | undefined;
+      const name = this.#readScalar(shape.key, makeTree(key, keyAt)) as string | undefined;
       const value = this.read(shape.value, inner);
       return name === undefined || value === undefined ? [] : [{ name, at: keyAt, value }];
     });
@@ -148,7 +150,7 @@ export class Reader {
     const expected = `the name of a ${role}, or a map with that name and its configuration`;
     if (tree.kind === "map" && tree.entries.length === 1) {
       const { key, keyAt, value } = tree.entries[0]!;
-      return this.#checkUse({ name: key, config: this.#readSettings(value), at: keyAt }, role);
+      return this.#checkUse({ name: key, config: { tree: value }, at: keyAt }, role);
     }
     if (tree.kind === "scalar" && tree.value !== null)
       return this.#checkUse({ name: tree.text, config: undefined, at: tree.at }, role);
@@ -166,23 +168,6 @@ export class Reader {
     else if (LATER_BUILTINS.includes(use.name)) this.#report(use.at, `"${use.name}" is not supported by this version`);
     else this.#report(use.at, `unknown ${role} "${use.name}", ${hint(use.name, known)}`);
     return use;
-  }
-
-  #readSettings(tree: Tree): Settings {
-    return { value: this.#readFree(tree), tree };
-  }
-
-  #readFree(tree: Tree): unknown {
-    if (tree.kind === "list") return tree.items.map((item) => this.#readFree(item) ?? null);
-    if (tree.kind === "map")
-      return Object.fromEntries(tree.entries.map(({ key, value }) => [key, this.#readFree(value) ?? null]));
-    return this.#readFreeScalar(tree);
-  }
-
-  #readFreeScalar(tree: ScalarTree): ScalarTree["value"] {
-    if (typeof tree.value !== "number" || Number.isFinite(tree.value)) return tree.value;
-    this.#report(tree.at, `${tree.text} is not a finite number`);
-    return 0;
   }
 
   #checkCluster(name: string, at: Place): void {

@@ -14,7 +14,7 @@ export interface Shape<T> {
 }
 export type Infer<S> = S extends Shape<infer T> ? T : never;
 
-/** One word or number. Everything is parsed from its text, so that a quoted `"${PORT}"` serves as a number. */
+/** One word or number. Everything is parsed from its text: `"${PORT}"` serves as a number, and `1.10` as a header's value stays what it is. */
 export interface ScalarShape<T> extends Shape<T> {
   readonly kind: "scalar";
   /** With an article: `a duration such as 15s`. */
@@ -81,8 +81,8 @@ export interface UseShape extends Shape<PluginUse> {
   readonly role: Role;
 }
 
-/** Any YAML: as plain values, and as what knows where each of them stands. */
-export type Settings = { readonly value: unknown; readonly tree: Tree };
+/** Any YAML. What its scalars are is decided by the schema of the plugin that gets it (`readSettings`). */
+export type Settings = { readonly tree: Tree };
 export interface FreeShape extends Shape<Settings> {
   readonly kind: "free";
 }

@@ -4,28 +4,36 @@
  */
 import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, Scalar } from "yaml";
 import type { Place, Problem } from "./place.ts";
+import { type Environment, expandVariables, hasShields, shield, unshield, VariableError } from "./variables.ts";
 
 export type Tree = ScalarTree | ListTree | MapTree;
 export type ScalarTree = {
   readonly kind: "scalar";
   /** As written, quotes and escapes taken off, variables put in. */
   readonly text: string;
-  readonly value: string | number | boolean | null;
+  /** What YAML takes it for; the text where it is quoted or holds a variable. */
+  readonly value: Plain;
+  /**
+   * `plain`: unquoted, so that `1.10` may be meant as text or as a number; `quoted`: text; `variable`: text with a
+   * variable's value in it, which is converted where a number or a boolean is wanted; `given`: exactly `value`.
+   */
+  readonly form: "plain" | "quoted" | "variable" | "given";
   readonly at: Place;
   /** It has no value for a reason that is reported already: nothing more is to be said of it. */
   readonly broken?: true;
 };
+export type Plain = string | number | boolean | null;
 export type ListTree = { readonly kind: "list"; readonly items: readonly Tree[]; readonly at: Place };
 export type MapTree = { readonly kind: "map"; readonly entries: readonly Entry[]; readonly at: Place };
 export type Entry = { readonly key: string; readonly keyAt: Place; readonly value: Tree };
 
-export type Environment = Readonly<Record<string, string | undefined>>;
+export type { Environment } from "./variables.ts";
 
 /** A few lines of aliases can stand for billions of values ("billion laughs"): what they make is bounded. */
 const MAX_VALUES = 100_000;
 const MAX_DEPTH = 100;
 
-/** Reads YAML. An empty file is an empty map. On a syntax error the tree is null. Without `env`, `${` is only text. */
+/** Reads YAML. An empty file is an empty map. On a syntax error the tree is null. Without `env` it is JSON: `${` is only text, and 5 is no string. */
 export function parseTree(
   text: string,
   options: { file: string; env: Environment | null },
@@ -42,8 +50,8 @@ export function makeTree(value: unknown, at: Place): Tree {
     const entries = Object.entries(value).map(([key, item]) => ({ key, keyAt: at, value: makeTree(item, at) }));
     return { kind: "map", entries, at };
   }
-  const scalar = value as string | number | boolean | null;
-  return { kind: "scalar", text: scalar === null ? "" : String(scalar), value: scalar, at };
+  const scalar = value as Plain;
+  return { kind: "scalar", text: scalar === null ? "" : String(scalar), value: scalar, form: "given", at };
 }
 
 /** The value under `key` of a map, or undefined. */
@@ -66,11 +74,13 @@ class TreeBuilder {
   readonly #lines = new LineCounter();
   readonly #document: Document;
   readonly #file: string;
+  readonly #text: string;
   readonly #env: Environment | null;
   #values = 0;
 
   constructor(text: string, file: string, env: Environment | null) {
     this.#file = file;
+    this.#text = text;
     this.#env = env;
     // Keys are compared here and not by the parser, whose check is quadratic and knows no place for the first one.
     this.#document = parseDocument(env === null ? text : shield(text), {
@@ -81,6 +91,7 @@ class TreeBuilder {
   }
 
   build(): Tree | null {
+    this.#checkText();
     const seen = new Set<number>();
     for (const error of [...this.#document.errors, ...this.#document.warnings]) {
       const at = this.#place(error.pos[0], "");
@@ -93,6 +104,16 @@ class TreeBuilder {
     return this.#convert(this.#document.contents, "", 0, this.#place(0, ""));
   }
 
+  /** What the parser would let pass, and would change the meaning of what stands there. */
+  #checkText(): void {
+    if (this.#env === null) return;
+    const top = this.#place(0, "");
+    if (hasShields(this.#text)) this.#report(top, "a character from U+FDD0 to U+FDD4 is in the file, expected text");
+    const { explicit, version } = this.#document.directives?.yaml ?? {};
+    if (explicit === true && version !== "1.2")
+      this.#report(top, `the file says %YAML ${version}, expected 1.2, or no such line`);
+  }
+
   #convert(node: Node | null, path: string, depth: number, fallback: Place): Tree {
     const at = node?.range ? this.#place(node.range[0], path) : { ...fallback, path };
     if (++this.#values > MAX_VALUES || depth > MAX_DEPTH) {
@@ -100,14 +121,14 @@ class TreeBuilder {
       if (first)
         this.#report(at, `too many or too deeply nested values, expected at most ${MAX_VALUES} and ${MAX_DEPTH}`);
       this.#values = Number.POSITIVE_INFINITY;
-      return { kind: "scalar", text: "", value: null, at, broken: true };
+      return { kind: "scalar", text: "", value: null, form: "given", at, broken: true };
     }
-    if (node === null) return { kind: "scalar", text: "", value: null, at };
+    if (node === null) return { kind: "scalar", text: "", value: null, form: "plain", at };
     if (isAlias(node)) {
       const target = node.resolve(this.#document);
       if (target) return this.#convert(target, path, depth + 1, at);
       this.#report(at, `unknown alias "*${node.source}", expected an anchor "&${node.source}" before it`);
-      return { kind: "scalar", text: "", value: null, at, broken: true };
+      return { kind: "scalar", text: "", value: null, form: "given", at, broken: true };
     }
     if (isSeq<Node>(node)) {
       const items = node.items.map((item, i) => this.#convert(item, join(path, String(i)), depth + 1, at));
@@ -134,7 +155,7 @@ class TreeBuilder {
         this.#report(keyAt, "a list or map stands as a key, expected a name");
         continue;
       }
-      const key = unshield(String(node.source ?? node.value));
+      const key = this.#convertKey(node, keyAt);
       if (key === "<<" && node.type === Scalar.PLAIN) {
         merged.push(...this.#convertMerge(value, path, depth, keyAt));
         continue;
@@ -155,6 +176,16 @@ class TreeBuilder {
     return entries;
   }
 
+  /** A key is the text that stands there, also where YAML would take it for a number. */
+  #convertKey(node: Scalar, at: Place): string {
+    const written = node.source ?? "";
+    if (this.#env === null) return written;
+    const key = unshield(written);
+    if (/(?<!\$)\$\{/.test(key))
+      this.#report(at, `variables are not expanded in keys: write the name itself, or $\${ for a literal \${`);
+    return key.replaceAll("$${", "${");
+  }
+
   /** The entries that `<<: *anchor` brings; of a list of maps, the earlier ones win. */
   #convertMerge(value: Node | null, path: string, depth: number, at: Place): Entry[] {
     const maps = isSeq<Node>(value) ? value.items : [value];
@@ -167,37 +198,37 @@ class TreeBuilder {
   }
 
   #convertScalar(node: Scalar, at: Place): ScalarTree {
-    const plain = node.type === Scalar.PLAIN;
-    const written = unshield(plain ? (node.source ?? "") : String(node.value));
-    if (this.#env === null || !written.includes("${")) {
-      return { kind: "scalar", text: written, value: node.value as ScalarTree["value"], at };
-    }
-    const before = this.problems.length;
-    const text = this.#expand(written, this.#env, at);
-    if (this.problems.length > before) return { kind: "scalar", text, value: text, at, broken: true };
-    return { kind: "scalar", text, value: plain ? resolvePlain(text) : text, at };
+    const isPlain = node.type === Scalar.PLAIN && node.tag === undefined;
+    if (node.tag !== undefined && node.tag !== "tag:yaml.org,2002:str" && node.tag !== "!")
+      this.#report(at, "tags are not supported: a value is read as its key requires");
+    const written = node.source ?? "";
+    if (this.#env === null) return { kind: "scalar", text: written, value: node.value as Plain, form: "given", at };
+    const source = unshield(written);
+    const { text, used } = this.#expand(source, this.#env, node, at);
+    if (text === null) return { kind: "scalar", text: source, value: source, form: "quoted", at, broken: true };
+    if (used) return { kind: "scalar", text, value: text, form: "variable", at };
+    const isText = !isPlain || text !== source;
+    return { kind: "scalar", text, value: isText ? text : resolvePlain(text), form: isText ? "quoted" : "plain", at };
   }
 
-  #expand(text: string, env: Environment, at: Place): string {
-    return text.replace(/\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|\$\{/g, (found, name, otherwise) => {
-      if (found === "$${") return "${";
-      if (name === undefined) {
-        this.#report(
-          at,
-          `"\${" without a variable's name and "}" after it, expected \${NAME}, \${NAME:-default}, or $\${ for itself`,
-        );
-        return "";
-      }
-      const value = env[name];
-      if (otherwise !== undefined) return value === undefined || value === "" ? otherwise : value;
-      if (value === undefined) {
-        this.#report(
-          at,
-          `the environment variable ${name} is not set, expected it or a default, as in \${${name}:-value}`,
-        );
-      }
-      return value ?? "";
-    });
+  #expand(text: string, env: Environment, node: Scalar, at: Place): { text: string | null; used: boolean } {
+    if (!text.includes("${")) return { text, used: false };
+    try {
+      return expandVariables(text, env);
+    } catch (error) {
+      if (!(error instanceof VariableError)) throw error;
+      this.#report(this.#placeOfReference(text, error.at, node, at), error.message);
+      return { text: null, used: false };
+    }
+  }
+
+  /** A scalar's text has lost its quotes, escapes and line breaks: its n-th `${` is looked for in the file. */
+  #placeOfReference(text: string, at: number, { range }: Scalar, otherwise: Place): Place {
+    if (!range) return otherwise;
+    let offset = range[0] - 1;
+    for (let i = text.indexOf("${"); i >= 0 && i <= at; i = text.indexOf("${", i + 1))
+      offset = this.#text.indexOf("${", offset + 1);
+    return offset < range[0] || offset >= range[1] ? otherwise : this.#place(offset, otherwise.path);
   }
 
   #place(offset: number, path: string): Place {
@@ -210,29 +241,16 @@ class TreeBuilder {
   }
 }
 
-/**
- * `{ port: ${PORT} }` is not YAML: a brace ends an unquoted word there. So in each `${…}` the characters that end one
- * are swapped for others, one for one, before YAML is parsed, and swapped back in each word.
- */
-const ENDERS = "{}[],";
-const SHIELDS = "\u{fdd0}\u{fdd1}\u{fdd2}\u{fdd3}\u{fdd4}";
-
-function shield(text: string): string {
-  return text.replace(/\$\{[^{}\n]*\}/g, (found) =>
-    found.replace(/[{}[\],]/g, (one) => SHIELDS.charAt(ENDERS.indexOf(one))),
-  );
-}
-
-function unshield(text: string): string {
-  return text.replace(/[\u{fdd0}-\u{fdd4}]/gu, (one) => ENDERS.charAt(SHIELDS.indexOf(one)));
-}
-
-/** What an unquoted scalar means after its variables were put in (the core schema of YAML 1.2). */
-function resolvePlain(text: string): ScalarTree["value"] {
+/** What an unquoted scalar without variables means (the core schema of YAML 1.2). */
+function resolvePlain(text: string): Plain {
   if (/^(|~|null|Null|NULL)$/.test(text)) return null;
   if (/^(true|True|TRUE)$/.test(text)) return true;
   if (/^(false|False|FALSE)$/.test(text)) return false;
-  if (/^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?$/.test(text)) return Number(text);
+  if (/^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?$/.test(text) || /^0(o[0-7]+|x[\da-fA-F]+)$/.test(text))
+    return Number(text);
+  if (/^\.(nan|NaN|NAN)$/.test(text)) return Number.NaN;
+  const infinity = /^([-+]?)\.(inf|Inf|INF)$/.exec(text);
+  if (infinity) return infinity[1] === "-" ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY;
   return text;
 }
 

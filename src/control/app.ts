@@ -5,7 +5,7 @@ import { type AdminServer, startAdmin } from "../admin/server.ts";
 import { EndpointColumns, HEALTH, MAX_ENDPOINTS } from "../balance/columns.ts";
 import * as health from "../balance/health.ts";
 import { formatProblem, loadConfig } from "../config/load.ts";
-import { checkSettings } from "../config/plugin-schema.ts";
+import { readSettings } from "../config/plugin-schema.ts";
 import type { Config } from "../config/schema.ts";
 import { type Watch, watchFiles } from "../config/watch.ts";
 import { Counters, seriesKey } from "../observe/counters.ts";
@@ -182,7 +182,8 @@ export class App {
       builtins: BUILTIN_PLUGINS,
       parse: (text) => loadConfig(text, { file: options.file, env: options.env ?? process.env }),
       format: formatProblem,
-      modules: new Modules({ build: buildModuleAside, checkSettings, builtins: BUILTIN_PLUGINS }),
+      modules: new Modules({ build: buildModuleAside, readSettings, builtins: BUILTIN_PLUGINS }),
+      readSettings,
       rollouts: this.#rollouts,
       resolver: this.#resolver,
       listeners: this.#listeners,

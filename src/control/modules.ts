@@ -32,12 +32,16 @@ export type WasmFiles = ReadonlyMap<string, Uint8Array | string>;
 
 export type BuildModule = (bytes: Uint8Array, options: { memory: number; path: string }) => Promise<ModulePlan>;
 
-/** What is wrong with a configuration by the schema that the module brings. */
-export type CheckSettings = (schema: string, settings: Settings | undefined, at: Place) => readonly Problem[];
+/** Reads a configuration by the schema that the module brings, if it brings one (`config/plugin-schema.ts`). */
+export type ReadSettings = (
+  schema: string | null,
+  settings: Settings | undefined,
+  at: Place,
+) => { readonly value: unknown; readonly problems: readonly Problem[] };
 
 export type ModulesOptions = {
   readonly build: BuildModule;
-  readonly checkSettings: CheckSettings;
+  readonly readSettings: ReadSettings;
   /** The directory of the built-in plugins. */
   readonly builtins: string;
 };
@@ -89,13 +93,13 @@ export function* listUses(config: Config): Iterable<PluginUse> {
 /** Builds modules, and keeps those of the last version: an unchanged file is not built again. */
 export class Modules {
   readonly #build: BuildModule;
-  readonly #checkSettings: CheckSettings;
+  readonly #readSettings: ReadSettings;
   readonly #builtins: string;
   #built = new Map<string, ModulePlan>();
 
   constructor(options: ModulesOptions) {
     this.#build = options.build;
-    this.#checkSettings = options.checkSettings;
+    this.#readSettings = options.readSettings;
     this.#builtins = options.builtins;
   }
 
@@ -143,12 +147,12 @@ export class Modules {
   #checkConfigurations(config: Config, plugins: ReadonlyMap<string, Plugin>): Problem[] {
     const check = (name: string, settings: Settings | undefined, at: Place): readonly Problem[] => {
       const { module, candidate = null } = plugins.get(name) ?? {};
-      const ask = (schema: string | null | undefined) =>
-        schema == null ? [] : this.#checkSettings(schema, settings, at);
-      const problems = ask((candidate?.module ?? module)?.info.configSchema);
+      const ask = (asked: ModulePlan | undefined) =>
+        asked === undefined ? [] : this.#readSettings(asked.info.configSchema, settings, at).problems;
+      const problems = ask(candidate?.module ?? module);
       // Where both complain, one set of lines is enough.
       if (candidate === null || problems.length > 0) return problems;
-      return ask(module?.info.configSchema).map((problem) => ({
+      return ask(module).map((problem) => ({
         ...problem,
         message: `${problem.message} ${SAYS_OLD_VERSION}`,
       }));

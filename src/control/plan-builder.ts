@@ -14,7 +14,7 @@ import {
 } from "../config/schema.ts";
 import type { Labels, SeriesKind } from "../observe/counters.ts";
 import type { ModulePlan } from "../plugin/build.ts";
-import type { Candidate, Plugin } from "./modules.ts";
+import type { Candidate, Plugin, ReadSettings } from "./modules.ts";
 import type {
   CheckPlan,
   ClusterPlan,
@@ -36,6 +36,7 @@ export type PlanSources = {
   readonly config: Config;
   /** Every plugin that the configuration names. */
   readonly plugins: ReadonlyMap<string, Plugin>;
+  readonly readSettings: ReadSettings;
   /** Numeric addresses by host name. */
   readonly addresses: ReadonlyMap<string, readonly string[]>;
   /** Where each listener is, by name: its address with its number. */
@@ -97,10 +98,12 @@ class PlanBuilder {
    */
   #instance(use: PluginUse, cluster = ""): number {
     const { name: plugin, module, candidate, memory, declared } = this.#sources.plugins.get(use.name)!;
-    const config = (use.config ?? declared?.config)?.value ?? null;
+    const written = use.config ?? declared?.config;
+    const configFor = ({ info }: ModulePlan) =>
+      this.#sources.readSettings(info.configSchema, written, use.at).value ?? null;
+    const config = configFor(module);
     const settings = {
       plugin,
-      config,
       onFailure: declared?.onFailure ?? ("reject" as const),
       fuel: declared?.limits.fuel ?? BUILTIN_FUEL,
       body: declared?.limits.body ?? BUILTIN_BODY,
@@ -115,11 +118,11 @@ class PlanBuilder {
       shares: declared?.allow.share ?? [],
       namespaces: this.#namespaces(declared === null ? (BUILTIN_NAMESPACES[use.name] ?? []) : declared.allow.kv),
     };
-    const key = digest([module.hash, settings]);
+    const key = digest([module.hash, settings, config]);
     const known = this.#instanceByKey.get(key);
     if (known !== undefined) return known;
     const cells = this.#sources.cells("plugin", { plugin });
-    const push = (plan: Pick<InstancePlan, "key" | "module" | "cells" | "stage">): number => {
+    const push = (plan: Pick<InstancePlan, "key" | "module" | "config" | "cells" | "stage">): number => {
       this.#places.push(use.at);
       return this.#instances.push({ ...settings, metrics: null, ...plan }) - 1;
     };
@@ -127,12 +130,20 @@ class PlanBuilder {
     if (candidate !== null) {
       const rollout = this.#rollout(plugin, candidate);
       const newCells = this.#rollouts[rollout]!.newCells;
-      const newKey = digest([candidate.module.hash, settings]);
+      // A schema of its own may read the same text as another value.
+      const newConfig = configFor(candidate.module);
+      const newKey = digest([candidate.module.hash, settings, newConfig]);
       const newModule = this.#module(candidate.module);
-      const index = push({ key: newKey, module: newModule, cells: newCells, stage: { rollout, candidate: -1 } });
+      const index = push({
+        key: newKey,
+        module: newModule,
+        config: newConfig,
+        cells: newCells,
+        stage: { rollout, candidate: -1 },
+      });
       stage = { rollout, candidate: index };
     }
-    const index = push({ key, module: this.#module(module), cells, stage });
+    const index = push({ key, module: this.#module(module), config, cells, stage });
     this.#instanceByKey.set(key, index);
     return index;
   }

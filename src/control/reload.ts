@@ -9,7 +9,7 @@ import type { Config, Place, Problem } from "../config/schema.ts";
 import type { Log } from "../observe/log.ts";
 import type { Trial } from "./canary.ts";
 import type { Listeners, Opening } from "./listeners.ts";
-import { listWasmFiles, type Modules, readWasmFiles, type WasmFiles } from "./modules.ts";
+import { listWasmFiles, type Modules, type ReadSettings, readWasmFiles, type WasmFiles } from "./modules.ts";
 import type { Plan } from "./plan.ts";
 import { type Built, buildPlan, listHostNames, type PlanSources } from "./plan-builder.ts";
 import { placeMetrics } from "./plugin-metrics.ts";
@@ -36,6 +36,7 @@ export type ReloaderOptions = {
   readonly parse: (text: string) => { config: Config | null; problems: readonly Problem[] };
   readonly format: (problem: Problem) => string;
   readonly modules: Modules;
+  readonly readSettings: ReadSettings;
   readonly rollouts: Pick<Rollouts, "arrange" | "commit">;
   readonly resolver: Resolver;
   readonly listeners: Listeners;
@@ -246,13 +247,14 @@ export class Reloader {
     plugins: PlanSources["plugins"],
     opening: Opening,
   ): Promise<Built> {
-    const { row, cells, namespace, release, tryGuests } = this.#options;
+    const { row, cells, namespace, release, tryGuests, readSettings } = this.#options;
     const { config, addresses } = candidate;
     try {
       const built = buildPlan({
         version,
         config,
         plugins,
+        readSettings,
         addresses,
         listeners: opening.places,
         row: (identity) => row(version, identity),

@@ -1,7 +1,7 @@
 /** `sluice/test`: what a test of a plugin imports (sdk/test.js, sdk/test.d.ts). */
 import { readFile } from "node:fs/promises";
 import type * as kit from "../../../sdk/test.js";
-import { checkSettings } from "../../config/plugin-schema.ts";
+import { readSettings } from "../../config/plugin-schema.ts";
 import { parseTree } from "../../config/tree.ts";
 import { buildModule, buildModuleAside, type ModulePlan } from "../../plugin/build.ts";
 import { decodeSourceMap } from "../../plugin/source-map.ts";
@@ -35,7 +35,7 @@ function checkConfig({ info }: ModulePlan, config: unknown): void {
   if (info.configSchema === null) return;
   const at = { file: "config", line: 1, column: 1, path: "" };
   const { tree } = parseTree(JSON.stringify(config ?? null), { file: at.file, env: null });
-  const problems = checkSettings(info.configSchema, tree === null ? undefined : { value: config, tree }, at);
+  const { problems } = readSettings(info.configSchema, tree === null ? undefined : { tree }, at);
   const lines = problems.map(({ path, message }) => `config${path === "" ? "" : `.${path}`}: ${message}`);
   if (lines.length > 0) throw new Error(lines.join("\n"));
 }

@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { formatProblem, loadConfig } from "../../../src/config/load.ts";
-import type { Config } from "../../../src/config/schema.ts";
+import { readSettings } from "../../../src/config/plugin-schema.ts";
+import type { Config, Settings } from "../../../src/config/schema.ts";
 
 const BASE = `listeners:
   web: { address: ":8080", cluster: app }
@@ -14,6 +15,13 @@ function load(text: string, env: Record<string, string> = {}): Config {
   const { config, problems } = loadConfig(text, { file: "sluice.yaml", env });
   assert.ok(config, problems.map(formatProblem).join("\n"));
   return config;
+}
+
+/** What a plugin without a schema gets. */
+function plainValue(settings: Settings | undefined): unknown {
+  const { value, problems } = readSettings(null, settings, { file: "", line: 1, column: 1, path: "" });
+  assert.deepEqual(problems, []);
+  return value;
 }
 
 function complain(text: string, env: Record<string, string> = {}): string[] {
@@ -120,7 +128,7 @@ clusters:
   assert.equal(config.workers, 2);
   assert.equal(config.admin, null);
   const [tenant, beta] = config.plugins;
-  assert.deepEqual(tenant?.config?.value, { header: "x-tenant", list: [1, null, "2", true] });
+  assert.deepEqual(plainValue(tenant?.config), { header: "x-tenant", list: [1, null, "2", true] });
   assert.deepEqual([tenant?.wasm.path, tenant?.source?.path], ["plugins/tenant.wasm", "plugins/tenant.ts"]);
   assert.deepEqual(tenant?.wasm.at, { file: "sluice.yaml", line: 7, column: 11, path: "plugins.tenant.wasm" });
   assert.deepEqual(tenant?.limits, {
@@ -164,7 +172,7 @@ clusters:
     headers: { "x-beta": "1" },
     query: { q: "a b" },
   });
-  assert.deepEqual(api?.chain[0]?.config?.value, { request: { set: { "x-from": "sluice" } } });
+  assert.deepEqual(plainValue(api?.chain[0]?.config), { request: { set: { "x-from": "sluice" } } });
   assert.deepEqual(api?.retry, { attempts: 2, connect: true, statuses: [502, 503] });
   assert.deepEqual([api?.name, old?.name, rest?.name], ["api", "1", "3"]);
   assert.deepEqual(old?.match.method, ["GET"]);
@@ -179,7 +187,7 @@ clusters:
   );
   const [cluster] = config.clusters;
   assert.deepEqual(
-    cluster?.strategy.map(({ name, config }) => [name, config?.value]),
+    cluster?.strategy.map(({ name, config }) => [name, config && plainValue(config)]),
     [
       ["least-connections", undefined],
       ["beta", { key: "header:x-user" }],
@@ -224,7 +232,7 @@ test("a health check in its short forms and in its long ones", () => {
   assert.deepEqual(plugged.plugins[0]?.allow.fetch, ["endpoint"]);
   const probe = plugged.clusters[0]?.health.active?.probe;
   assert.ok(probe?.kind === "plugin" && probe.use.name === "doctor");
-  assert.deepEqual(probe.use.config?.value, { path: "/z" });
+  assert.deepEqual(plainValue(probe.use.config), { path: "/z" });
   assert.equal(load(cluster("health: {}")).clusters[0]?.health.active, undefined);
   assert.deepEqual(load(BASE).clusters[0]?.health, {});
 });
@@ -388,10 +396,10 @@ plugins:
     config.clusters[0]?.endpoints.map(({ address }) => address.text),
     ["127.0.0.1:1", "127.0.0.1:2"],
   );
-  assert.deepEqual(config.plugins[0]?.config?.value, {
-    plain: 7,
+  assert.deepEqual(plainValue(config.plugins[0]?.config), {
+    plain: "7",
     quoted: "7",
-    flag: true,
+    flag: "true",
     escaped: `$${"{N}"}`,
     list: "[a, b]",
   });
@@ -399,8 +407,25 @@ plugins:
 
 test("a variable brings one value, and no YAML of its own", () => {
   const text = `${BASE}plugins: { x: { wasm: a, config: { v: \${V} } } }`;
-  for (const value of ["a: b", "}, evil: 1", "&a", "# no", "x\ny: 1", "'"])
-    assert.deepEqual(load(text, { V: value }).plugins[0]?.config?.value, { v: value });
+  for (const value of [
+    "a: b",
+    "}, evil: 1",
+    "&a",
+    "# no",
+    "x\ny: 1",
+    "'",
+    '"',
+    "[x]",
+    "*a",
+    "null",
+    "~",
+    "",
+    "7",
+    "1.10",
+    "true",
+    `$${"{V}"}`,
+  ])
+    assert.deepEqual(plainValue(load(text, { V: value }).plugins[0]?.config), { v: value });
 });
 
 test("a variable without value is one problem, where it stands", () => {

@@ -4,7 +4,7 @@ import { globSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { formatProblem, loadConfig } from "../../../src/config/load.ts";
-import { checkSettings, KEYWORDS, readPluginSchema } from "../../../src/config/plugin-schema.ts";
+import { KEYWORDS, readPluginSchema, readSettings } from "../../../src/config/plugin-schema.ts";
 
 const ROOT = join(import.meta.dirname, "../../..");
 
@@ -14,7 +14,7 @@ function check(schema: unknown, yaml: string): string[] {
   const { config, problems } = loadConfig(text, { file: "s.yaml", env: { N: "5" } });
   assert.deepEqual(problems, []);
   const [plugin] = config!.plugins;
-  return checkSettings(JSON.stringify(schema), plugin!.config, plugin!.at).map(formatProblem);
+  return readSettings(JSON.stringify(schema), plugin!.config, plugin!.at).problems.map(formatProblem);
 }
 
 function refuses(schema: string | object): string[] {
@@ -67,7 +67,11 @@ test("a configuration that does not keep its schema is told so, at its place", (
   const object = (properties: object, more = {}) => ({ type: "object", properties, ...more });
   const cases: [schema: object, yaml: string, problems: string[]][] = [
     [object({ a: { type: "string" } }), "{ a: x }", []],
-    [object({ a: { type: "string" } }), "{ a: 5 }", ['5:10: plugins.p.config.a: "5" stands here, expected a string']],
+    [
+      object({ a: { type: "string" } }),
+      "{ a: [5] }",
+      ["5:10: plugins.p.config.a: a list stands here, expected a string"],
+    ],
     [object({ a: { type: "integer" } }), `{ a: \${N}, b: 1 }`, []],
     [
       object({ a: { type: "integer", minimum: 6, maximum: 9 } }),
@@ -117,13 +121,13 @@ test("a configuration that does not keep its schema is told so, at its place", (
     ],
     [
       object({ a: { anyOf: [{ type: "string" }, { type: "array", items: { type: "string" } }] } }),
-      "{ a: [1] }",
-      ['5:11: plugins.p.config.a.0: "1" stands here, expected a string'],
+      "{ a: [{}] }",
+      ["5:11: plugins.p.config.a.0: a map stands here, expected a string"],
     ],
     [
       object({ a: { anyOf: [{ type: "string" }, { type: "integer" }] } }),
-      "{ a: true }",
-      ['5:10: plugins.p.config.a: "true" stands here, expected a string, or a whole number'],
+      "{ a: [] }",
+      ["5:10: plugins.p.config.a: a list stands here, expected a string, or a whole number"],
     ],
     [
       object({ a: {}, b: {} }, { oneOf: [{ required: ["a"] }, { required: ["b"] }] }),
