@@ -9,7 +9,7 @@ import { readSettings } from "../config/plugin-schema.ts";
 import type { Config } from "../config/schema.ts";
 import { type Watch, watchFiles } from "../config/watch.ts";
 import { Counters, seriesKey } from "../observe/counters.ts";
-import { createLog, type Log } from "../observe/log.ts";
+import { createLog, type Log, ProgramLines } from "../observe/log.ts";
 import { createMetrics, type Metrics } from "../observe/metrics.ts";
 import { buildModuleAside } from "../plugin/build.ts";
 import { startOnce } from "../plugin/canary.ts";
@@ -82,6 +82,7 @@ export async function startApp(options: AppOptions): Promise<App> {
 
 export class App {
   readonly log: Log;
+  readonly #lines = new ProgramLines();
   readonly #options: AppOptions;
   readonly #threads: Threads;
   readonly #versions: Versions;
@@ -108,7 +109,7 @@ export class App {
   constructor(options: AppOptions, config: Config) {
     this.#options = options;
     this.#config = config;
-    this.log = createLog(options.logLevel ?? config.log.level);
+    this.log = createLog(options.logLevel ?? config.log.level, this.#lines);
     const count = this.#workers(config);
     const places = Math.max(MIN_PLACES, 4 * availableParallelism(), 2 * count);
     this.#traces = new Traces(config.trace.keep);
@@ -214,6 +215,7 @@ export class App {
       quarantined: (plugin) => this.#health.quarantined(plugin).length,
       rollouts: () => this.#rollouts.list(),
       rolloutResults: () => this.#rollouts.results(),
+      logDropped: () => this.#lines.dropped,
     });
   }
 
@@ -268,7 +270,7 @@ export class App {
     await this.#drain(grace);
     await this.#threads.close();
     await this.#admin?.close();
-    this.log.flush();
+    await this.#lines.close();
   }
 
   async #startAdmin(): Promise<void> {

@@ -1,18 +1,55 @@
-/** The program's own log: JSON lines on standard output, by the main thread alone. */
+/** The program's own log: JSON lines, by the main thread alone. */
 import pino from "pino";
+import { LineWriter } from "./line-writer.ts";
+import { LogTarget } from "./log-target.ts";
 
 export type Log = pino.Logger;
 
 export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
 
-export function createLog(level: string): Log {
-  return pino(
-    {
-      level,
-      base: null,
-      timestamp: pino.stdTimeFunctions.isoTime,
-      formatters: { level: (label) => ({ level: label }) },
+/** Bytes of UTF-8 for a code unit. */
+const MAX_UNIT = 3;
+
+export function createLog(level: string, lines = new ProgramLines()): Log {
+  const options: pino.LoggerOptions = {
+    level,
+    base: null,
+    timestamp: pino.stdTimeFunctions.isoTime,
+    formatters: { level: (label) => ({ level: label }) },
+  };
+  return pino(options, lines);
+}
+
+/** Where the lines go: to standard output, at once, but never waiting for it. */
+export class ProgramLines {
+  /** Lines dropped. */
+  dropped = 0;
+  readonly #writer = new LineWriter({
+    target: new LogTarget(),
+    dropped: (lines) => {
+      this.dropped += lines;
     },
-    pino.destination({ dest: 1, sync: false }),
-  );
+  });
+  readonly #atExit = () => this.#writer.closeNow();
+
+  constructor() {
+    process.on("exit", this.#atExit);
+  }
+
+  write(text: string): void {
+    const out = this.#writer.begin(MAX_UNIT * text.length);
+    if (out === null) return;
+    const { length } = this.#writer;
+    this.#writer.end(length + out.write(text, length), performance.now());
+    this.#writer.flush();
+  }
+
+  reopen(): void {
+    this.#writer.reopen();
+  }
+
+  async close(): Promise<void> {
+    process.off("exit", this.#atExit);
+    await this.#writer.close();
+  }
 }

@@ -15,6 +15,8 @@ export type MetricsSources = {
   readonly pluginMetrics: () => Iterable<PluginMetric>;
   /** What each key-value namespace holds and has lost. */
   readonly keyValue: () => Iterable<{ name: string; entries: number; bytes: number; evicted: number; expired: number }>;
+  /** Lines of the program's log that were dropped. */
+  readonly logDropped: () => number;
   readonly restarts: () => Iterable<{ thread: number; reason: string; count: number }>;
   /** Reloads by result. */
   readonly reloads: () => Readonly<Record<string, number>>;
@@ -48,6 +50,12 @@ export function createMetrics(sources: MetricsSources): Metrics {
   registerRollouts(register, sources);
   registerKeyValue(register, sources.keyValue);
   registerControl(register, sources);
+  register(
+    "counter",
+    "sluice_log_dropped_total",
+    "Lines dropped: of the access log, the program's, and plugins'.",
+    () => [{ labels: {}, value: sources.counters.sum(THREAD_CELLS.logDropped) + sources.logDropped() }],
+  );
   // Every measurement of the main thread's delay wakes it.
   collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: 100 });
   const renderOwn = () => renderPluginMetrics(sources.counters, sources.pluginMetrics());
@@ -99,7 +107,6 @@ function registerTraffic(register: Register, counters: Counters): void {
     "Client connections that a plugin closed before a byte was read.",
     one("listener", LISTENER_CELLS.denied),
   );
-  register("counter", "sluice_log_dropped_total", "Lines of the access log dropped.", all(THREAD_CELLS.logDropped));
   register(
     "counter",
     "sluice_internal_errors_total",

@@ -60,6 +60,11 @@ export type Options = {
   workers?: number;
   /** Names of further ports. */
   ports?: readonly string[];
+  /**
+   * Where its standard output goes: a descriptor, or a pipe: read by the test (the default), never, or one whose
+   * reader has closed.
+   */
+  stdout?: "unread" | "closed" | number;
   /** A module that every thread of the program loads first, to make a data thread fail. */
   preload?: URL;
 };
@@ -143,11 +148,12 @@ export class Program {
     const preload = options.preload === undefined ? [] : ["--import", options.preload.href];
     const child = spawn(process.execPath, [...preload, launcher, "run", "-c", join(directory, "sluice.yaml")], {
       env: environment(t),
-      stdio: ["ignore", "pipe", "pipe"],
+      stdio: ["ignore", typeof options.stdout === "number" ? options.stdout : "pipe", "pipe"],
     });
     this.#child = child;
-    for (const stream of [child.stdout, child.stderr])
-      stream.setEncoding("utf8").on("data", (text: string) => {
+    if (options.stdout === "closed") child.stdout!.destroy();
+    for (const stream of options.stdout === undefined ? [child.stdout, child.stderr] : [child.stderr])
+      stream!.setEncoding("utf8").on("data", (text: string) => {
         this.output += text;
         this.#onOutput();
       });

@@ -32,6 +32,7 @@ const metricsOf = (counters: Counters) =>
         new: { requests: 5, failures: 0 },
       },
     ],
+    logDropped: () => 3,
     rolloutResults: () => [{ plugin: "good", state: "rolled back", count: 2 }],
     checks: () => [{ cluster: "app", endpoint: "127.0.0.1:1", counts: { healthy: 4, unhealthy: 2, failed: 0 } }],
     endpoints: () => [{ name: "app", endpoints: [{ address: "127.0.0.1:1", healthy: false }] }],
