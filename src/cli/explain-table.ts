@@ -1,7 +1,7 @@
 /** A trace as a table of at most 100 columns. */
 import type { Candidate } from "../balance/cluster.ts";
 import type { Change } from "../proxy/picture.ts";
-import type { ClusterStep, HookStep, Step, TraceRecord } from "../proxy/trace.ts";
+import type { ClusterStep, HookStep, RouteStep, Step, TraceRecord } from "../proxy/trace.ts";
 
 const WIDTH = 100;
 const INDENT = "      ";
@@ -31,7 +31,7 @@ function formatStep(step: Step, number: number, dry: boolean): string[] {
       return [row("came", "", "not by a plugin"), ...describeEdits(step.edits)];
     case "route":
       return [
-        row("route", step.route ?? "none", step.route === null ? "no rule matches" : ""),
+        row("route", step.route ?? "none", step.route === null ? describeNoRoute(step) : ""),
         ...step.rules.map(({ name, failed }) => `${INDENT}${name}: ${failed === "" ? "matches" : `not its ${failed}`}`),
       ];
     case "cluster":
@@ -47,6 +47,10 @@ function formatStep(step: Step, number: number, dry: boolean): string[] {
       return [row("attempt", step.endpoint, dry ? `${came} (made up)` : `${came}, ${time(step.took)}${connection}`)];
     }
   }
+}
+
+function describeNoRoute({ ambiguous }: RouteStep): string {
+  return ambiguous ? "the path is ambiguous" : "no rule matches";
 }
 
 function describeChooser({ by, plugin = "a plugin", connection }: ClusterStep): string {
@@ -90,6 +94,12 @@ function wrap(words: readonly string[]): string[] {
   return lines;
 }
 
+/** A sentence in lines, broken between words; a word that is longer than a line goes over several. */
+function breakLines(text: string): string[] {
+  const room = WIDTH - 2;
+  return (text.match(new RegExp(`\\S{${room}}|\\S.{0,${room - 1}}(?=\\s|$)`, "g")) ?? []).map((line) => `  ${line}`);
+}
+
 function describePicker(by: "strategy" | "native" | "nobody", strategy: string): string {
   if (by === "strategy") return `by ${strategy}`;
   if (by === "native") return `the least loaded, since ${strategy} did not answer`;
@@ -119,9 +129,11 @@ function formatAnswer({ answer, why, took }: TraceRecord): string[] {
         ? "made up"
         : "of the endpoint"
       : `of ${by === "plugin" ? "a plugin" : "Sluice"}`;
-  const cause = error === undefined ? "" : `: ${error}, ${problem}`;
+  const cause = error === undefined ? "" : `: ${error}`;
+  const size = `${body} bytes, after ${time(took)}`;
+  const whole = `answer ${status}, ${who}${cause}${problem === undefined ? "" : `, ${problem}`}, ${size}`;
   return [
-    `answer ${status}, ${who}${cause}, ${body} bytes, after ${time(took)}`,
+    ...(whole.length <= WIDTH ? [whole] : [`answer ${status}, ${who}${cause}, ${size}`, ...breakLines(problem ?? "")]),
     ...headers.map(([name, value]) => `  ${name}: ${value}`),
   ];
 }

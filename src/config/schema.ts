@@ -2,7 +2,7 @@
  * Every key of the configuration: its type, default, limits and meaning. The type `Config`, the checks with their
  * places, the JSON Schema (`sluice schema`) and docs/configuration.md are made from this file.
  */
-import { NAME } from "../http/head.ts";
+import { FORM, NAME } from "../http/head.ts";
 import type { Place } from "./place.ts";
 import {
   convert,
@@ -308,6 +308,38 @@ const route = convert(routeFields, ({ cluster, split, router, clusters, ...rest 
 
 const idleTimeouts = duration("10ms", "24h");
 
+/** Whether a normal path still holds what that form takes away. */
+function isSettled(text: string, form: number): boolean {
+  const slashes = (form & FORM.mergeSlashes) !== 0 && text.includes("//");
+  return slashes || ((form & (FORM.decodeSlashes | FORM.refuseSlashes)) !== 0 && text.includes("%2F"));
+}
+
+const pathReading = convert(
+  object({
+    ambiguous: withDefault(
+      choice(["reject", "allow"]),
+      "reject",
+      "Where a path holds `//`, an encoded slash, another escape of a character that may stand there as itself, or `;`, it is matched again as other programs read it: slashes merged, escapes decoded, `;` and what follows it in a segment cut off. When one of these readings selects another route, or none: `reject` answers 400, `allow` takes the route that the path as it is selects.",
+    ),
+    mergeSlashes: withDefault(
+      flag,
+      false,
+      "Make one slash of several, before routes are matched; the endpoint gets the path so.",
+    ),
+    encodedSlash: withDefault(
+      choice(["keep", "decode", "reject"]),
+      "keep",
+      "What becomes of `%2F`: it stays, it becomes a slash before routes are matched and the endpoint gets the path so, or the request gets 400.",
+    ),
+  }),
+  ({ ambiguous, mergeSlashes, encodedSlash }) => ({
+    allowsAmbiguous: ambiguous === "allow",
+    form:
+      (mergeSlashes ? FORM.mergeSlashes : 0) |
+      (encodedSlash === "decode" ? FORM.decodeSlashes : encodedSlash === "reject" ? FORM.refuseSlashes : 0),
+  }),
+);
+
 const listenerFields = object(
   {
     address: required(
@@ -336,6 +368,7 @@ const listenerFields = object(
       {},
       "How large a request may be.",
     ),
+    path: withDefault(pathReading, {}, "How paths are read that other programs read in another way."),
     trustedProxies: withDefault(
       list(addressBlock),
       [],
@@ -358,6 +391,10 @@ const listener = convert(listenerFields, ({ routes, cluster, ...rest }, at, { re
   if (!routes && !cluster && rest.chain.length === 0) report(at, "nothing answers here, expected cluster or routes");
   const short = cluster && read(route, { cluster: cluster.name }, cluster.at);
   const rules = routes ?? (short ? [short] : []);
+  for (const { match, at } of rules)
+    for (const text of [match.path, match.prefix])
+      if (text !== undefined && isSettled(text, rest.path.form))
+        report(at, `"${text}" can never match: the listener's "path" brings every path into another form`);
   return { ...rest, routes: rules.map((rule, i) => ({ ...rule, name: rule.name ?? String(i) })) };
 });
 

@@ -230,7 +230,7 @@ class PlanBuilder {
   }
 
   #listener(listener: ListenerConfig): ListenerPlan {
-    const { name, protocol, timeouts, limits, trustedProxies, halfClose } = listener;
+    const { name, protocol, timeouts, limits, path, trustedProxies, halfClose } = listener;
     const { cells } = this.#sources;
     return {
       name,
@@ -238,6 +238,7 @@ class PlanBuilder {
       protocol,
       timeouts,
       limits,
+      path,
       trustedProxies,
       halfClose,
       chain: listener.chain.map((use) => this.#instance(use)),

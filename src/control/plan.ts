@@ -165,6 +165,8 @@ export type ListenerPlan = {
     readonly body: number;
     readonly connections: number;
   };
+  /** Whether a path may select a route that it does not select when read in another way; bits of FORM (`http/head.ts`). */
+  readonly path: { readonly allowsAmbiguous: boolean; readonly form: number };
   /** CIDR blocks whose X-Forwarded-* are believed. */
   readonly trustedProxies: readonly string[];
   readonly halfClose: boolean;

@@ -112,7 +112,7 @@ function findListener({ listeners }: Snapshot, { listener, url }: ExplainRequest
     if (named === undefined) throw new Error(`there is no listener ${listener}, expected one of ${names}`);
     return named;
   }
-  const { port, protocol } = new URL(url, "http://localhost/");
+  const { port, protocol } = new URL(url.startsWith("/") ? "/" : url, "http://localhost/");
   const wanted = port === "" ? (protocol === "https:" ? "443" : "80") : port;
   const found = all.find(({ plan }) => plan.address.endsWith(`:${wanted}`)) ?? all[0];
   if (found === undefined) throw new Error("the configuration has no listener");
@@ -125,7 +125,8 @@ function findListener({ listeners }: Snapshot, { listener, url }: ExplainRequest
 function begin(pipeline: Pipeline, listener: ListenerState, plan: Plan, request: ExplainRequest): void {
   const x = pipeline.exchanges.take();
   const head = writeHead(request);
-  const end = scanRequest(head, 0, head.length, x.request, listener.plan.limits);
+  const { limits, path } = listener.plan;
+  const end = scanRequest(head, 0, head.length, x.request, limits, path.form);
   if (end !== head.length) {
     const { status } = refusalOf(end < 0 ? -end : 400);
     throw new Error(`the request is answered ${status}, before any plugin sees it: ${x.request.problem || "no head"}`);
@@ -166,8 +167,8 @@ function begin(pipeline: Pipeline, listener: ListenerState, plan: Plan, request:
 }
 
 function writeHead({ method, url, headers, body }: ExplainRequest): Buffer {
-  const { host, pathname, search } = new URL(url, "http://localhost/");
-  // A path that is written as one goes in as it is written.
+  // A path that is written as one goes in as it is written; `//a` is one, and names no host.
+  const { host, pathname, search } = new URL(url.startsWith("/") ? "/" : url, "http://localhost/");
   const target = url.startsWith("/") ? url : `${pathname}${search}`;
   const has = (name: string) => headers.some(([given]) => given.toLowerCase() === name);
   const lines = [`${method} ${target} HTTP/1.1`];

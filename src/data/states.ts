@@ -24,6 +24,7 @@ export function ownStates(snapshot: Snapshot): NonNullable<Snapshot["own"]> {
     protocol: "http",
     timeouts: { head: 0, body: 0, write: 0, idle: 0 },
     limits: { head: 0, target: 0, headers: 0, body: 0, connections: 0 },
+    path: { allowsAmbiguous: true, form: 0 },
     trustedProxies: [],
     halfClose: false,
     chain: [],

@@ -27,7 +27,7 @@ export const IS = {
    * Browsers do send `"<>^{|}` and the backtick unescaped, so those pass, as they do everywhere else.
    */
   target: 4,
-  /** A target byte that neither ends a path nor asks for normalising: not `?`, `%` or `.`. */
+  /** A target byte that neither ends a path nor may change or blur it: not `?`, and not `%`, `.`, `/` or `;`. */
   plain: 8,
   hex: 16,
   /** RFC 3986 unreserved: an escape of such a byte means the byte itself. */
@@ -56,7 +56,7 @@ function makeClasses(): Uint8Array {
   table[HTAB]! |= IS.value;
   for (let byte = 0x21; byte < 0x7f; byte++) table[byte]! |= IS.target | IS.plain;
   for (const char of "#\\") table[char.charCodeAt(0)]! &= ~(IS.target | IS.plain);
-  for (const char of "?%.") table[char.charCodeAt(0)]! &= ~IS.plain;
+  for (const char of "?%./;") table[char.charCodeAt(0)]! &= ~IS.plain;
   return table;
 }
 

@@ -90,6 +90,21 @@ export const FLAG = {
 export const PART = { method: 0, scheme: 2, authority: 4, path: 6, query: 8 } as const;
 export const PARTS = 10;
 
+/** What other programs read in another way than the text of a path says; bits of `Head.doubts`. */
+export const DOUBT = {
+  /** `//`, which many read as one slash. */
+  slashes: 1,
+  /** `%2F`, which many read as a slash. */
+  encodedSlash: 2,
+  /** An escape of another character that may stand in a path as itself, such as `%2B`. */
+  escape: 4,
+  /** `;`, at which Java servers cut a segment off. */
+  parameter: 8,
+} as const;
+
+/** How paths are normalised beyond RFC 3986; bits of `Head.form`. */
+export const FORM = { mergeSlashes: 1, decodeSlashes: 2, refuseSlashes: 4 } as const;
+
 /** A byte area never grows past this, whatever plugins add (16 KiB of slack above the largest head limit). */
 export const MAX_AREA = 1024 * 1024;
 
@@ -114,6 +129,10 @@ export class Head {
   framing = 0;
   /** The body's length in bytes when `framing` is `length`. */
   length = 0;
+  /** What makes the path ambiguous, bits of DOUBT. A bit may be set although an edit has removed its cause. */
+  doubts = 0;
+  /** How its paths are normalised, bits of FORM; set by the scan. */
+  form = 0;
   /** Why a scan refused this head, in words for the log; empty when it did not. */
   problem = "";
   /** Known names that were ever pushed, one bit for each NAME id: a clear bit saves the search. */
@@ -140,6 +159,8 @@ export class Head {
     this.flags = 0;
     this.framing = 0;
     this.length = 0;
+    this.doubts = 0;
+    this.form = 0;
     this.problem = "";
     this.known = 0;
     const parts = this.parts;

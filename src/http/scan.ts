@@ -14,7 +14,7 @@ import { finishConnection, KIND, refuse, scanFields } from "./scan-fields.ts";
 import { normalizePath } from "./target.ts";
 
 // Constants of this module, since V8 folds those into the code but loads and checks an imported one at every use.
-const { CLASS, COLON, CR, DOT, IS, LF, PERCENT, QUERY, SLASH, SPACE, STAR } = octets;
+const { CLASS, COLON, CR, DOT, IS, LF, PERCENT, QUERY, SEMICOLON, SLASH, SPACE, STAR } = octets;
 const { FLAG, FRAMING, NAME, PART } = layout;
 
 /** Bounds of a request head: bytes of all of it, bytes of its target, number of its fields. */
@@ -32,16 +32,18 @@ const HTTP = Buffer.from("http", "latin1");
 const SLASH_BYTE = Buffer.from("/", "latin1");
 const STAR_BYTE = Buffer.from("*", "latin1");
 
-/** Held in `flags` during the scan only: the path has a dot or an escape, and may need normalising. */
+/** Held in `flags` during the scan only: the path may need normalising, or may be read in another way. */
 const UNSURE = 1 << 16;
 
 /**
  * Scans the request head that begins at `buf[start]`, after at most one empty line. Returns the offset just past it;
  * 0 when it is not complete; or -status, with the reason in `head.problem`: 400 malformed, 405 CONNECT or TRACE,
  * 414, 417, 431, 501 an unknown transfer coding, 505. Garbage and limits are told as early as the bytes allow.
+ * `form`: how its paths are normalised, bits of FORM.
  */
-export function scanRequest(buf: Buffer, start: number, end: number, head: Head, limits: HeadLimits): number {
+export function scanRequest(buf: Buffer, start: number, end: number, head: Head, limits: HeadLimits, form = 0): number {
   head.reset();
+  head.form = form;
   let base = start;
   if (base < end && buf[base] === CR) {
     if (base + 1 >= end) return 0;
@@ -158,7 +160,8 @@ function scanPath(buf: Buffer, base: number, at: number, stop: number, head: Hea
   for (; i < stop; i++) {
     const byte = buf[i]!;
     if ((CLASS[byte]! & IS.plain) !== 0) continue;
-    if (byte !== DOT && byte !== PERCENT) break;
+    if (byte === SLASH && buf[i - 1] !== SLASH) continue;
+    if (byte !== DOT && byte !== PERCENT && byte !== SLASH && byte !== SEMICOLON) break;
     head.flags |= UNSURE;
   }
   if (i >= stop) return 0;

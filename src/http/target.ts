@@ -3,35 +3,55 @@
  * routes, plugins and the upstream cannot disagree on what was asked for (RFC 3986 section 6.2.2).
  */
 
-import { BACKSLASH, CLASS, DOT, hexValue, IS, PERCENT, QUERY, SLASH, STAR } from "./bytes.ts";
-import { type Head, PART } from "./head.ts";
+import { BACKSLASH, CLASS, DOT, hexValue, IS, PERCENT, QUERY, SEMICOLON, SLASH, STAR } from "./bytes.ts";
+import { DOUBT, FORM, type Head, PART } from "./head.ts";
 import { refuse } from "./scan-fields.ts";
 
-// What an escape may be found to be. `keep` is normal already.
-const ESCAPE = { keep: 0, change: 1, bad: 2 } as const;
-
 /**
- * Normalises the path: dot segments resolved, unreserved characters decoded, escapes in upper case. `//` and `%2F` stay.
- * 0, or -400 when an escape is malformed or stands for NUL or a backslash. A normal path is not copied.
+ * Normalises the path: dot segments resolved, unreserved characters decoded, escapes in upper case; `//` and `%2F` as
+ * `head.form` says. Sets `head.doubts`. 0, or -400 when an escape is malformed, overlong or stands for NUL or a
+ * backslash, or is a slash where the form refuses that. A normal path is not copied.
  */
 export function normalizePath(head: Head): number {
-  const { bytes, parts } = head;
+  const { bytes, parts, form } = head;
   const start = parts[PART.path]!;
   const end = parts[PART.path + 1]!;
   let change = false;
+  let doubts = 0;
   for (let i = start; i < end; i++) {
     const byte = bytes[i];
     if (byte === DOT) change ||= isDotSegment(bytes, i, end);
+    else if (byte === SLASH) {
+      if (i > start && bytes[i - 1] === SLASH) doubts |= DOUBT.slashes;
+    } else if (byte === SEMICOLON) doubts |= DOUBT.parameter;
     else if (byte === BACKSLASH) return refuse(head, 400, "a backslash in the path");
     else if (byte === PERCENT) {
-      const found = judgeEscape(bytes, i, end);
-      if (found === ESCAPE.bad) return refuse(head, 400, "a malformed escape, %00 or %5C in the path");
-      change ||= found === ESCAPE.change;
+      const decoded = readEscape(bytes, i, end);
+      if (decoded < 0) return refuse(head, 400, "a malformed or overlong escape, %00 or %5C in the path");
+      if (decoded === SLASH) doubts |= DOUBT.encodedSlash;
+      else if (isReserved(decoded)) doubts |= DOUBT.escape;
+      change ||= isUnreserved(decoded) || bytes[i + 1]! >= 97 || bytes[i + 2]! >= 97;
       i += 2;
     }
   }
+  if (form !== 0) {
+    if ((form & FORM.refuseSlashes) !== 0 && (doubts & DOUBT.encodedSlash) !== 0)
+      return refuse(head, 400, "an encoded slash in the path");
+    const settled = settledBy(form, doubts);
+    change ||= settled !== doubts;
+    doubts = settled;
+  }
+  head.doubts |= doubts;
   if (change) rewritePath(head, start, end);
   return 0;
+}
+
+/** The doubts that are left when the path was brought into that form. */
+function settledBy(form: number, doubts: number): number {
+  let left = doubts;
+  if ((form & FORM.decodeSlashes) !== 0 && (left & DOUBT.encodedSlash) !== 0)
+    left = (left & ~DOUBT.encodedSlash) | DOUBT.slashes;
+  return (form & FORM.mergeSlashes) !== 0 ? left & ~DOUBT.slashes : left;
 }
 
 // `.` and `..` between slashes or at the end; `at` is the first dot, which follows a slash only in a dot segment.
@@ -41,40 +61,73 @@ function isDotSegment(bytes: Uint8Array, at: number, end: number): boolean {
   return after >= end || bytes[after] === SLASH;
 }
 
-function judgeEscape(bytes: Uint8Array, at: number, end: number): number {
-  if (at + 2 >= end) return ESCAPE.bad;
+/** The byte that the escape at `at` stands for; -1 when it is malformed, NUL, a backslash or the start of an overlong form. */
+function readEscape(bytes: Uint8Array, at: number, end: number): number {
+  const byte = decodeEscape(bytes, at, end);
+  if (byte <= 0 || byte === BACKSLASH) return -1;
+  return byte >= 0xc0 && isOverlong(byte, decodeEscape(bytes, at + 3, end)) ? -1 : byte;
+}
+
+function decodeEscape(bytes: Uint8Array, at: number, end: number): number {
+  if (at + 2 >= end || bytes[at] !== PERCENT) return -1;
   const high = hexValue(bytes[at + 1]!);
   const low = hexValue(bytes[at + 2]!);
-  const byte = high * 16 + low;
-  if (high < 0 || low < 0 || byte === 0 || byte === BACKSLASH) return ESCAPE.bad;
-  if ((CLASS[byte]! & IS.unreserved) !== 0) return ESCAPE.change;
-  return bytes[at + 1]! >= 97 || bytes[at + 2]! >= 97 ? ESCAPE.change : ESCAPE.keep;
+  return high < 0 || low < 0 ? -1 : high * 16 + low;
+}
+
+/** The largest second byte with which a first byte of UTF-8 spells a character that has a shorter form. */
+const OVERLONG = new Map([
+  [0xc0, 0xbf],
+  [0xc1, 0xbf],
+  [0xe0, 0x9f],
+  [0xf0, 0x8f],
+  [0xf8, 0x87],
+  [0xfc, 0x83],
+]);
+
+// `%C0%AF` is a slash to a careless decoder.
+function isOverlong(first: number, second: number): boolean {
+  return second >= 0x80 && second <= (OVERLONG.get(first) ?? 0);
+}
+
+function isUnreserved(byte: number): boolean {
+  return (CLASS[byte]! & IS.unreserved) !== 0;
+}
+
+/** Characters that may stand in a path as themselves and as an escape, and mean the same to nearly every server. */
+export function isReserved(byte: number): boolean {
+  return (CLASS[byte]! & IS.target) !== 0 && !isUnreserved(byte) && byte !== PERCENT && byte !== QUERY;
 }
 
 function rewritePath(head: Head, start: number, end: number): void {
   head.reserve(end - start);
   const bytes = head.bytes;
   const decodedAt = head.end;
-  const decodedEnd = decodeUnreserved(bytes, start, end, decodedAt);
+  const decodedEnd = decodePath(head, start, end, decodedAt);
   head.end = removeDotSegments(bytes, decodedAt, decodedEnd);
   head.parts[PART.path] = decodedAt;
   head.parts[PART.path + 1] = head.end;
 }
 
-/** Copies the path to `to`, decoding what is unreserved and writing the other escapes in upper case. */
-function decodeUnreserved(bytes: Uint8Array, start: number, end: number, to: number): number {
+/** Copies the path to `to`: unreserved characters decoded, other escapes in upper case, slashes as the form says. */
+function decodePath({ bytes, form }: Head, start: number, end: number, to: number): number {
+  const merges = (form & FORM.mergeSlashes) !== 0;
   let out = to;
   for (let i = start; i < end; i++) {
-    const byte = bytes[i]!;
-    bytes[out++] = byte;
-    if (byte !== PERCENT) continue;
-    const decoded = hexValue(bytes[i + 1]!) * 16 + hexValue(bytes[i + 2]!);
-    if ((CLASS[decoded]! & IS.unreserved) !== 0) bytes[out - 1] = decoded;
-    else {
-      bytes[out++] = upper(bytes[i + 1]!);
-      bytes[out++] = upper(bytes[i + 2]!);
+    let byte = bytes[i]!;
+    if (byte === PERCENT) {
+      const decoded = hexValue(bytes[i + 1]!) * 16 + hexValue(bytes[i + 2]!);
+      if (isUnreserved(decoded) || (decoded === SLASH && (form & FORM.decodeSlashes) !== 0)) byte = decoded;
+      else {
+        bytes[out++] = PERCENT;
+        bytes[out++] = upper(bytes[i + 1]!);
+        byte = upper(bytes[i + 2]!);
+      }
+      i += 2;
     }
-    i += 2;
+    // As nginx does, before dot segments are resolved.
+    if (byte === SLASH && merges && out > to && bytes[out - 1] === SLASH) continue;
+    bytes[out++] = byte;
   }
   return out;
 }
@@ -84,7 +137,7 @@ function upper(byte: number): number {
 }
 
 /** RFC 3986 section 5.2.4, in place; returns the new end. The path begins with a slash, before and after. */
-function removeDotSegments(bytes: Uint8Array, start: number, end: number): number {
+export function removeDotSegments(bytes: Uint8Array, start: number, end: number): number {
   let out = start;
   for (let i = start; i < end; ) {
     // `i` stands on the slash before a segment.
@@ -109,7 +162,7 @@ function removeDotSegments(bytes: Uint8Array, start: number, end: number): numbe
 export function checkTarget(bytes: Uint8Array, start: number, end: number): boolean {
   if (end <= start || bytes[start] !== SLASH) return false;
   const pathEnd = findQuery(bytes, start, end);
-  return isPath(bytes, start, pathEnd) && isTargetText(bytes, pathEnd, end);
+  return isPath(bytes, start, pathEnd, 0) && isTargetText(bytes, pathEnd, end);
 }
 
 function findQuery(bytes: Uint8Array, start: number, end: number): number {
@@ -118,11 +171,13 @@ function findQuery(bytes: Uint8Array, start: number, end: number): number {
   return i;
 }
 
-function isPath(bytes: Uint8Array, start: number, end: number): boolean {
+function isPath(bytes: Uint8Array, start: number, end: number, form: number): boolean {
   if (end <= start || bytes[start] !== SLASH || !isTargetText(bytes, start, end)) return false;
   for (let i = start; i < end; i++) {
     if (bytes[i] === QUERY) return false;
-    if (bytes[i] === PERCENT && judgeEscape(bytes, i, end) === ESCAPE.bad) return false;
+    if (bytes[i] !== PERCENT) continue;
+    const decoded = readEscape(bytes, i, end);
+    if (decoded < 0 || (decoded === SLASH && (form & FORM.refuseSlashes) !== 0)) return false;
   }
   return true;
 }
@@ -145,7 +200,7 @@ export function setTarget(head: Head, bytes: Uint8Array, start: number, end: num
 
 /** Sets the path alone, normalised. False, and nothing changed, if it is not valid; a `?` in it is not. */
 export function setPath(head: Head, bytes: Uint8Array, start: number, end: number): boolean {
-  if (!isPath(bytes, start, end)) return false;
+  if (!isPath(bytes, start, end, head.form)) return false;
   head.setPart(PART.path, bytes, start, end);
   normalizePath(head);
   return true;

@@ -164,7 +164,8 @@ export class Client extends Wire implements ClientSide, Entrant {
     }
     const listener = this.port.state!;
     const x = this.#pipeline.exchanges.take();
-    const at = scanRequest(bytes, start, end, x.request, listener.plan.limits);
+    const { limits, path } = listener.plan;
+    const at = scanRequest(bytes, start, end, x.request, limits, path.form);
     if (at === 0) {
       this.#pipeline.exchanges.giveBack(x);
       if (this.#firstByteAt === 0) {

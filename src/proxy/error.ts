@@ -13,17 +13,21 @@ export type ProxyError = {
   readonly status: number;
   /** Value of `error` in Proxy-Status. */
   readonly type: string;
+  /** What the client is told besides the status; empty where the status says enough. */
+  readonly text: string;
 };
 
-const error = (code: string, source: ErrorSource, status: number, type: string): ProxyError => ({
+const error = (code: string, source: ErrorSource, status: number, type: string, text = ""): ProxyError => ({
   code,
   source,
   status,
   type,
+  text,
 });
 
 export const ERROR = {
   malformed: error("malformed", "client", 400, "http_request_error"),
+  ambiguousPath: error("ambiguous_path", "client", 400, "http_request_error", "the path can be read in two ways"),
   denied: error("denied", "plugin", 403, "http_request_denied"),
   noRoute: error("no_route", "client", 404, "destination_not_found"),
   methodNotAllowed: error("method_not_allowed", "client", 405, "http_request_error"),

@@ -13,6 +13,7 @@ import { isHeadMethod, isIdempotent } from "../http/method.ts";
 import { THREAD_CELLS } from "../observe/series.ts";
 import { HOOK } from "../plugin/abi.ts";
 import { type Instance, OUTCOME } from "../plugin/host.ts";
+import type { Rival } from "../route/match.ts";
 import { endAttempt, recordExchange } from "./account.ts";
 import { ERROR, failureOf } from "./error.ts";
 import { Events } from "./events.ts";
@@ -96,11 +97,16 @@ export class Pipeline extends Events {
 
   /** The first rule that matches and whose router, if it has one, does not pass. */
   #route(x: Exchange): number {
-    const { router, routes } = x.listener!;
-    let from = 0;
-    for (let at = router.match(x.request, 0); at >= 0; at = router.match(x.request, from)) {
-      const route = routes[at]!;
+    const { router, routes, plan } = x.listener!;
+    for (let from = 0; ; ) {
+      const at = router.match(x.request, from);
       if (x.trace !== null) x.trace.rules(x, from, at);
+      if (x.request.doubts !== 0 && !plan.path.allowsAmbiguous) {
+        const rival = router.findRival(x.request, from, at);
+        if (rival !== null) return this.#refuseAmbiguous(x, at, rival);
+      }
+      if (at < 0) break;
+      const route = routes[at]!;
       from = at + 1;
       if (route.router !== null) {
         const chosen = x.chosenCluster;
@@ -118,11 +124,22 @@ export class Pipeline extends Events {
       if (route.timeout > 0) x.deadline = x.headAt + route.timeout;
       return PHASE.chain;
     }
-    if (x.trace !== null) {
-      x.trace.rules(x, from, -1);
-      x.trace.routed(null);
-    }
+    if (x.trace !== null) x.trace.routed(null);
     return this.error(x, ERROR.noRoute, "no rule of the listener matches");
+  }
+
+  /** What the endpoint would read could belong to a route whose filters this request does not pass. */
+  #refuseAmbiguous(x: Exchange, selected: number, rival: Rival): number {
+    const { routes } = x.listener!;
+    const name = (at: number) => (at < 0 ? "no route" : `the route ${routes[at]!.name}`);
+    const problem =
+      rival.rule < -1
+        ? `the path selects ${name(selected)}, and is too long to try its other readings`
+        : `the path selects ${name(selected)}, but ${name(rival.rule)} when it is read as ${rival.path}`;
+    if (x.trace !== null) x.trace.routed(null, true);
+    // The connection ends with this answer.
+    x.requestComplete = false;
+    return this.error(x, ERROR.ambiguousPath, problem);
   }
 
   /** The rule's chain. */

@@ -14,7 +14,7 @@ const prepared = new Map<ProxyError, Prepared>(
   Object.values(ERROR).map((error) => [
     error,
     {
-      body: Buffer.from(`${error.status} ${reasonOf(error.status)}\n`),
+      body: Buffer.from(`${error.status} ${reasonOf(error.status)}${error.text === "" ? "" : `: ${error.text}`}\n`),
       proxyStatus: Buffer.from(`sluice; error=${error.type}`),
     },
   ]),

@@ -68,8 +68,10 @@ export type CameStep = {
 export type RouteStep = {
   readonly step: "route";
   readonly at: number;
-  /** Null: no rule is left. */
+  /** Null: no rule is left, or the path is ambiguous. */
   readonly route: string | null;
+  /** Another reading of the path selects something else; the answer's problem says what. */
+  readonly ambiguous?: true;
   /** Those tried since the last such step; the last one is the one that was taken. */
   readonly rules: readonly TracedRule[];
 };
@@ -354,11 +356,11 @@ export class Trace {
     }
   }
 
-  /** Null: no rule is left. */
-  routed(route: string | null): void {
+  /** Null: no rule is left, or the path is ambiguous. */
+  routed(route: string | null, ambiguous = false): void {
     const rules = this.#rules;
     this.#rules = [];
-    this.#push({ step: "route", at: this.now(), route, rules });
+    this.#push({ step: "route", at: this.now(), route, ...(ambiguous ? { ambiguous } : {}), rules });
   }
 
   clusterTaken(x: Exchange): void {

@@ -1,6 +1,9 @@
 /** `match:` as configured → what a head is compared with, in bytes. */
 import { RE2JS } from "re2js";
 import type { MatchPlan } from "../control/plan.ts";
+import { Head, PART } from "../http/head.ts";
+import { READINGS, type Reading, writeReading } from "../http/readings.ts";
+import { normalizePath } from "../http/target.ts";
 
 /** A name with the value that it must have. */
 export type Pair = { readonly name: Uint8Array; readonly value: Uint8Array };
@@ -43,4 +46,34 @@ function encodePairs(table: Readonly<Record<string, string>> | undefined): reado
     value: Buffer.from(value),
   }));
   return pairs.length === 0 ? null : pairs;
+}
+
+/**
+ * The rules as each of READINGS meets them: a `path` or `prefix` that holds what other programs read in another way is
+ * read in the same way as the request's path, so that `prefix: /a%2Fb/` stays the rule of `/a%2Fb/c`.
+ */
+export function readRules(rules: readonly Rule[]): readonly (readonly Rule[])[] {
+  const doubts = rules.map(({ path, prefix }) => findDoubts(path ?? prefix));
+  if (doubts.every((found) => found === 0)) return READINGS.map(() => rules);
+  return READINGS.map((reading) =>
+    rules.map((rule, index) => ((doubts[index]! & reading.needs) === 0 ? rule : readRule(rule, reading))),
+  );
+}
+
+function findDoubts(text: Uint8Array | null): number {
+  if (text === null) return 0;
+  const head = new Head(text.length, 1);
+  head.setPart(PART.path, text, 0, text.length);
+  normalizePath(head);
+  return head.doubts;
+}
+
+function readRule(rule: Rule, reading: Reading): Rule {
+  return { ...rule, path: readText(rule.path, reading), prefix: readText(rule.prefix, reading) };
+}
+
+function readText(text: Uint8Array | null, reading: Reading): Uint8Array | null {
+  if (text === null) return null;
+  const out = new Uint8Array(text.length);
+  return out.subarray(0, writeReading(text, 0, text.length, out, 0, reading));
 }

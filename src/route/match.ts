@@ -1,6 +1,6 @@
 /**
  * Finds the rule of a request by comparing bytes. Nothing is allocated but for a rule with a `regex`, which needs the
- * path as a string once for each such rule that is tried.
+ * path as a string once for each such rule that is tried, and for a path that has several readings.
  */
 import type { MatchPlan } from "../control/plan.ts";
 import {
@@ -14,10 +14,12 @@ import {
   VALUE_END,
   VALUE_START,
 } from "../http/head.ts";
-import { compileRule, type Pair, type Rule } from "./compile.ts";
+import { READINGS, writeReading } from "../http/readings.ts";
+import { compileRule, type Pair, type Rule, readRules } from "./compile.ts";
 
 const COLON = 58;
 const DOT = 46;
+const SLASH = 47;
 const OPEN_BRACKET = 91;
 const CLOSE_BRACKET = 93;
 const AMPERSAND = 38;
@@ -34,12 +36,20 @@ const TARGET_KEYS = [
   ["regex", "regex"],
 ] as const satisfies readonly (readonly [string, keyof Rule])[];
 const EMPTY_RULE = compileRule({});
+/** Bytes of all readings of one path: what is longer than this together is not looked through, and is refused. */
+const MOST_READ = 128 * 1024;
+
+/** What another reading of a path selects: a rule by its index, -1 for none, or -2 where that was not looked for. */
+export type Rival = { readonly rule: number; readonly path: string };
 
 export class Router {
   readonly #rules: readonly Rule[];
+  /** For each of READINGS. */
+  readonly #read: readonly (readonly Rule[])[];
 
   constructor(routes: readonly { readonly match: MatchPlan }[]) {
     this.#rules = routes.map((route) => compileRule(route.match));
+    this.#read = readRules(this.#rules);
   }
 
   /** Which key of a rule's `match` does not hold for the head; empty when all do. */
@@ -56,17 +66,48 @@ export class Router {
 
   /** The index of the first rule at or after `from` that the head matches, or -1. */
   match(head: Head, from: number): number {
-    const { bytes, parts } = head;
-    const rules = this.#rules;
-    const hostStart = parts[PART.authority]!;
-    const hostEnd = findHostEnd(bytes, hostStart, parts[PART.authority + 1]!);
-    for (let i = from; i < rules.length; i++) {
-      const rule = rules[i]!;
-      if (rule.host !== null && !matchesHost(rule.host, rule.wild, bytes, hostStart, hostEnd)) continue;
-      if (matchesTarget(rule, head)) return i;
-    }
-    return -1;
+    return find(this.#rules, head, from);
   }
+
+  /**
+   * For a head with `doubts`, of which `match` has found `selected`: the first other reading of its path that selects
+   * something else, or null. The head is left as it was.
+   */
+  findRival(head: Head, from: number, selected: number): Rival | null {
+    const { doubts, parts } = head;
+    const [start, end] = [parts[PART.path]!, parts[PART.path + 1]!];
+    if (head.bytes[start] !== SLASH) return null;
+    head.reserve(end - start);
+    const { bytes, end: to } = head;
+    try {
+      for (let i = 0, left = MOST_READ; i < READINGS.length; i++) {
+        const reading = READINGS[i]!;
+        if ((reading.needs & ~doubts) !== 0) continue;
+        left -= end - start;
+        if (left < 0) return { rule: -2, path: "" };
+        parts[PART.path] = to;
+        parts[PART.path + 1] = writeReading(bytes, start, end, bytes, to, reading);
+        const rule = find(this.#read[i]!, head, from);
+        if (rule !== selected) return { rule, path: head.partText(PART.path) };
+      }
+    } finally {
+      parts[PART.path] = start;
+      parts[PART.path + 1] = end;
+    }
+    return null;
+  }
+}
+
+function find(rules: readonly Rule[], head: Head, from: number): number {
+  const { bytes, parts } = head;
+  const hostStart = parts[PART.authority]!;
+  const hostEnd = findHostEnd(bytes, hostStart, parts[PART.authority + 1]!);
+  for (let i = from; i < rules.length; i++) {
+    const rule = rules[i]!;
+    if (rule.host !== null && !matchesHost(rule.host, rule.wild, bytes, hostStart, hostEnd)) continue;
+    if (matchesTarget(rule, head)) return i;
+  }
+  return -1;
 }
 
 /** All keys but the host, the cheapest first. */

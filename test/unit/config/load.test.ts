@@ -291,6 +291,16 @@ const wrong: [what: string, text: string, message: RegExp][] = [
   ["a query in a path", rules("{ match: { path: /a?b }, cluster: app }"), /can never match.*`query`/],
   ["dots in a path", rules("{ match: { path: /a/../b }, cluster: app }"), /can never match/],
   ["an encoded NUL", rules('{ match: { prefix: "/a%00" }, cluster: app }'), /can never match/],
+  [
+    "slashes that the listener merges",
+    rules("{ match: { prefix: //a }, cluster: app }").replace("routes:", "path: { mergeSlashes: true }, routes:"),
+    /"\/\/a" can never match/,
+  ],
+  [
+    "a slash that the listener decodes",
+    rules("{ match: { path: /a%2fb }, cluster: app }").replace("routes:", "path: { encodedSlash: decode }, routes:"),
+    /"\/a%2Fb" can never match/,
+  ],
   ["a backreference", rules('{ match: { regex: "(a)\\\\1" }, cluster: app }'), /RE2's syntax/],
   [
     "a regex that is too large",

@@ -16,6 +16,7 @@ const listener: ListenerPlan = {
   protocol: "http",
   timeouts: { head: 5000, body: 5000, write: 5000, idle: 5000 },
   limits: { head: 4096, target: 1024, headers: 100, body: 0, connections: 0 },
+  path: { allowsAmbiguous: false, form: 0 },
   trustedProxies: [],
   halfClose: false,
   chain: [],

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import type { MatchPlan } from "../../../src/control/plan.ts";
 import { Head, PART } from "../../../src/http/head.ts";
+import { normalizePath } from "../../../src/http/target.ts";
 import { Router } from "../../../src/route/match.ts";
 
 type Request = {
@@ -169,4 +170,74 @@ test("of a rule that does not match, the first key that does not hold is told", 
   ];
   for (const [request, key] of wrong) assert.equal(router.explain(makeHead(request), 0), key);
   assert.deepEqual([router.explain(makeHead({}), 1), router.explain(makeHead({}), 2)], ["regex", ""]);
+});
+
+function rivalOf(matches: MatchPlan[], request: Request, from = 0): { selected: number; rival: number | null } {
+  const head = makeHead(request);
+  assert.equal(normalizePath(head), 0);
+  const before = [head.end, ...head.parts];
+  const router = new Router(matches.map((match) => ({ match })));
+  const selected = router.match(head, from);
+  const rival = head.doubts === 0 ? null : router.findRival(head, from, selected);
+  assert.deepEqual([head.end, ...head.parts], before);
+  return { selected, rival: rival === null ? null : rival.rule };
+}
+
+test("a path that selects another rule in another reading has a rival", () => {
+  const guarded: MatchPlan[] = [{ prefix: "/private/" }, { path: "/one" }, {}];
+  for (const path of ["//private/x", "/%2Fprivate/x", "/x%2F..%2Fprivate/x", "/x/..;/private/x", "/;/private/"])
+    assert.deepEqual(rivalOf(guarded, { path }), { selected: 2, rival: 0 }, path);
+  for (const path of ["/private//x", "/private/a%2Fb", "/private/;a", "/private/%2B"])
+    assert.deepEqual(rivalOf(guarded, { path }), { selected: 0, rival: null }, path);
+  for (const path of ["//x", "/a%2Fb", "/a;b", "/%2B"])
+    assert.deepEqual(rivalOf(guarded, { path }), { selected: 2, rival: null }, path);
+  assert.deepEqual(rivalOf(guarded, { path: "/private/..%2Fx" }), { selected: 0, rival: 2 });
+  assert.deepEqual(rivalOf(guarded, { path: "//one" }), { selected: 2, rival: 1 });
+  assert.deepEqual(rivalOf(guarded, { path: "/one;a" }), { selected: 2, rival: 1 });
+});
+
+test("no rule is as good a rival as another one", () => {
+  const api: MatchPlan[] = [{ prefix: "/api/" }];
+  assert.deepEqual(rivalOf(api, { path: "/api/..%2Fadmin" }), { selected: 0, rival: -1 });
+  assert.deepEqual(rivalOf(api, { path: "//api/x" }), { selected: -1, rival: 0 });
+  assert.deepEqual(rivalOf(api, { path: "/api//x" }), { selected: 0, rival: null });
+  assert.deepEqual(rivalOf(api, { path: "//x" }), { selected: -1, rival: null });
+});
+
+test("a rule that is written with what is ambiguous stays the rule of such a path", () => {
+  const written: MatchPlan[] = [{ prefix: "/a%2Fb/" }, { path: "//c" }, { prefix: "/d;e/" }, { prefix: "/a/b/" }, {}];
+  assert.deepEqual(rivalOf(written, { path: "/a%2Fb/x" }), { selected: 0, rival: null });
+  assert.deepEqual(rivalOf(written, { path: "/a%2Fb//x%2Fy" }), { selected: 0, rival: null });
+  assert.deepEqual(rivalOf(written, { path: "//c" }), { selected: 1, rival: null });
+  assert.deepEqual(rivalOf(written, { path: "/d;e/x" }), { selected: 2, rival: null });
+  assert.deepEqual(rivalOf(written, { path: "/a%2Fb/..%2F..%2Fx" }), { selected: 0, rival: 4 });
+  assert.deepEqual(rivalOf([...written].reverse(), { path: "/a%2Fb/x" }), { selected: 0, rival: null });
+  // Both are written, the plain one first: which of them an endpoint means cannot be said.
+  assert.deepEqual(rivalOf([{ prefix: "/a/b/" }, { prefix: "/a%2Fb/" }], { path: "/a%2Fb/x" }), {
+    selected: 1,
+    rival: 0,
+  });
+});
+
+test("other conditions hold for every reading, and a rule that was passed is not a rival", () => {
+  const hosts: MatchPlan[] = [
+    { prefix: "/private/", host: "a.example" },
+    { method: ["POST"], prefix: "/private/" },
+    {},
+  ];
+  const path = "//private/x";
+  assert.deepEqual(rivalOf(hosts, { path, host: "a.example" }), { selected: 2, rival: 0 });
+  assert.deepEqual(rivalOf(hosts, { path, host: "b.example" }), { selected: 2, rival: null });
+  assert.deepEqual(rivalOf(hosts, { path, host: "b.example", method: "POST" }), { selected: 2, rival: 1 });
+  assert.deepEqual(rivalOf(hosts, { path, host: "a.example" }, 1), { selected: 2, rival: null });
+  const regex: MatchPlan[] = [{ regex: "/private(/.*)?" }, {}];
+  assert.deepEqual(rivalOf(regex, { path: "/%2Fprivate" }), { selected: 1, rival: 0 });
+  assert.deepEqual(rivalOf(regex, { path: "/public%2F" }), { selected: 1, rival: null });
+});
+
+test("of a long path with many readings not all are tried: it is refused", () => {
+  const long = "a".repeat(16_000);
+  assert.deepEqual(rivalOf([{}], { path: `/%2F;/%2B//${long}` }), { selected: 0, rival: -2 });
+  assert.deepEqual(rivalOf([{}], { path: `/%2F/${long}` }), { selected: 0, rival: null });
+  assert.deepEqual(rivalOf([{}], { path: `//${"a".repeat(65_000)}` }), { selected: 0, rival: null });
 });
