@@ -30,9 +30,9 @@ function open(): void {
 
 // @ts-ignore: decorator
 @inline
-function close(): void {
+function close(place: string): void {
   // @ts-ignore: the arena's, when it is the runtime
-  if (isDefined(__arena_leave)) __arena_leave();
+  if (isDefined(__arena_leave)) __arena_leave(changetype<usize>(place));
 }
 
 /** Before a hook of a request. */
@@ -42,22 +42,22 @@ export function enter(instance: i32): void {
   open();
 }
 
-/** After it: the result. */
-export function leave(): i32 {
-  close();
+/** After it: the result. `place`: where the hook is written, for what its call must not have done. */
+export function leave(place: string): i32 {
+  close(place);
   return result;
 }
 
 /** After `route`: the cluster that it named is chosen; null passes to the next rule. */
-export function leaveRoute(cluster: Cluster | null): i32 {
+export function leaveRoute(cluster: Cluster | null, place: string): i32 {
   if (result == RESULT.continue_ && cluster !== null) request.choose(cluster);
-  return leave();
+  return leave(place);
 }
 
 /** After `onHealthCheck`. */
-export function leaveHealthCheck(healthy: bool): i32 {
+export function leaveHealthCheck(healthy: bool, place: string): i32 {
   if (!healthy) setResult(RESULT.reject);
-  return leave();
+  return leave(place);
 }
 
 /** Before `configure`: what it makes is kept. */
@@ -87,7 +87,7 @@ export function enterPick(instance: i32): void {
 }
 
 /** After `pick`. */
-export function leavePick(index: i32): i32 {
-  close();
+export function leavePick(index: i32, place: string): i32 {
+  close(place);
   return index;
 }

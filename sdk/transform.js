@@ -15,11 +15,11 @@ const ARENA_SOURCE = "~lib/sluice/sdk/runtime/arena.ts";
 const ARENA = new URL("./runtime/arena.ts", import.meta.url);
 const STUB_PATH = /^~lib\/rt\/(index-)?stub\.ts$/;
 
-const CALL = { enter: "sdk.enter(instance)", leave: "return sdk.leave()" };
+const CALL = { enter: "sdk.enter(instance)", leave: "return sdk.leave(@)" };
 
 /**
  * Each hook: what it is called in the ABI, its parameters in order (an author may leave off those at the end), what it
- * returns, and what the wrapper does before and after. `%` stands for the author's call.
+ * returns, and what the wrapper does before and after. `%` stands for the author's call, `@` for where the hook is written.
  */
 const HOOKS = {
   configure: { abi: "configure", params: [], returns: "void", body: "sdk.enterConfigure(instance); %; return 0" },
@@ -30,7 +30,7 @@ const HOOKS = {
     body: `${CALL.enter}; %; ${CALL.leave}`,
   },
   onRequest: { abi: "request_head", params: ["Request"], returns: "void", body: `${CALL.enter}; %; ${CALL.leave}` },
-  route: { abi: "route", params: ["Request"], returns: "Cluster", body: `${CALL.enter}; return sdk.leaveRoute(%)` },
+  route: { abi: "route", params: ["Request"], returns: "Cluster", body: `${CALL.enter}; return sdk.leaveRoute(%, @)` },
   onResponse: {
     abi: "response_head",
     params: ["Request", "Response"],
@@ -67,13 +67,13 @@ const HOOKS = {
     abi: "update",
     params: ["Endpoints"],
     returns: "void",
-    body: "sdk.enterUpdate(instance); %; return sdk.leave()",
+    body: "sdk.enterUpdate(instance); %; return sdk.leave(@)",
   },
   pick: {
     abi: "pick",
     params: ["Endpoints", "Request"],
     returns: "i32",
-    body: "sdk.enterPick(instance); return sdk.leavePick(%)",
+    body: "sdk.enterPick(instance); return sdk.leavePick(%, @)",
   },
   onOutcome: {
     abi: "outcome",
@@ -85,7 +85,7 @@ const HOOKS = {
     abi: "health_check",
     params: ["Endpoint"],
     returns: "bool",
-    body: `${CALL.enter}; return sdk.leaveHealthCheck(%)`,
+    body: `${CALL.enter}; return sdk.leaveHealthCheck(%, @)`,
   },
   onTick: { abi: "tick", params: [], returns: "void", body: `${CALL.enter}; %; ${CALL.leave}` },
   onSave: { abi: "save", params: ["State"], returns: "void", body: `${CALL.enter}; %; ${CALL.leave}` },
@@ -264,7 +264,7 @@ function writeWrappers({ hooks, servesMany }, module) {
   // The SDK's tables of endpoints follow the host's even where the author has no use for `update`.
   if (names.includes("pick") && !names.includes("update"))
     lines.push(
-      "export function update(instance: i32, exchange: i32): i32 { sdk.enterUpdate(instance); return sdk.leave(); }",
+      'export function update(instance: i32, exchange: i32): i32 { sdk.enterUpdate(instance); return sdk.leave(""); }',
     );
   return `${lines.join("\n")}\n`;
 }
@@ -274,8 +274,17 @@ function wrapper(declaration) {
   const args = declaration.signature.parameters
     .map((_, i) => hook.arguments?.[hook.params[i]] ?? ARGUMENT[hook.params[i]])
     .join(", ");
-  const body = hook.body.replace("%", `author_${declaration.name.text}(${args})`);
+  const body = hook.body
+    .replace("@", JSON.stringify(placeOf(declaration.name.range)))
+    .replace("%", `author_${declaration.name.text}(${args})`);
   return `export function ${hook.abi}(instance: i32, exchange: i32): i32 { ${body}; }`;
+}
+
+/** `file:line:column`. */
+function placeOf({ source, start }) {
+  // The column is that of the line that was asked for.
+  const line = source.lineAt(start);
+  return `${source.normalizedPath}:${line}:${source.columnAt()}`;
 }
 
 /** The candidate within two edits of `name`, if there is one. */

@@ -445,7 +445,7 @@ double sluice_now(void);
 SLUICE_IMPORT("sluice:core/1", "random")
 int32_t sluice_random(void);
 
-/* (message, len, file, len, line, column): says why the guest is about to trap */
+/* (message, len, file, len, line, column): says why the guest is about to trap; line 0: `file` is the whole place */
 SLUICE_IMPORT("sluice:core/1", "abort")
 void sluice_abort(const void *message, int32_t message_len, const void *file, int32_t file_len, int32_t line, int32_t column);
 

@@ -30,25 +30,25 @@ function __arena_enter(): void {
   mark = top;
 }
 
-/** The call is over: nothing may point to what it made, and that memory is wiped. */
+/** The call is over: nothing may point to what it made, and that memory is wiped. `place`: a text that says whose call. */
 // @ts-ignore: decorator
 @global @unsafe
-function __arena_leave(): void {
+function __arena_leave(place: usize): void {
   if (top != mark) {
-    __visit_globals(0);
+    __visit_globals(<u32>place);
     memory.fill(mark, 0, top - mark);
     top = mark;
   }
   mark = NONE;
 }
 
-function fail(message: string): void {
+function fail(message: string, place: usize = 0): void {
   // `abort` is the SDK's (abort.ts), which takes addresses.
-  abort(changetype<usize>(message), 0, 0, 0);
+  abort(changetype<usize>(message), place, 0, 0);
 }
 
-function escaped(): void {
-  fail("an object made in this call was kept; use StaticArray, host key-value, or `runtime: gc`");
+function escaped(place: usize = 0): void {
+  fail("an object made in this call was kept; use StaticArray, host key-value, or `runtime: gc`", place);
 }
 
 function reserve(end: usize): void {
@@ -138,7 +138,7 @@ function isTemplate(object: usize): bool {
 // @ts-ignore: decorator
 @global @unsafe
 function __visit(ptr: usize, cookie: u32): void {
-  if (ptr >= mark) escaped();
+  if (ptr >= mark) escaped(<usize>cookie);
 }
 
 // @ts-ignore: decorator

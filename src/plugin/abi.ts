@@ -372,7 +372,7 @@ export const IMPORTS = {
     abort: {
       params: ["i32", "i32", "i32", "i32", "i32", "i32"],
       result: null,
-      doc: "(message, len, file, len, line, column): says why the guest is about to trap",
+      doc: "(message, len, file, len, line, column): says why the guest is about to trap; line 0: `file` is the whole place",
     },
   },
   "sluice:log/1": {

@@ -284,7 +284,7 @@ export class GuestHolder {
       }
       return guest;
     } catch (error) {
-      throw new StartError(member.plugin, hook, guest.explain(error));
+      throw new StartError(member.plugin, hook, { ...guest.explain(error), stack: guest.stackOf(error) });
     } finally {
       guest.context.end();
     }

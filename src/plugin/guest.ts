@@ -8,6 +8,7 @@ import { Fault } from "./fault.ts";
 import { makeImports } from "./hostcalls.ts";
 import { METER, originalOffset } from "./meter.ts";
 import { describeStack, type Frame } from "./source-map.ts";
+import { readStack } from "./stack.ts";
 import type { After } from "./timer.ts";
 
 type HookFunction = (instance: number, exchange: number, fuel: number) => number;
@@ -122,8 +123,9 @@ export class Guest {
     return this.context.memory.size;
   }
 
+  /** Why it failed; its stack is made by `stackOf`, where it is wanted. */
   explain(error: unknown): GuestFailure {
-    return { ...this.#judge(error), stack: this.#stackOf(error) };
+    return { ...this.#judge(error), stack: "" };
   }
 
   #judge(error: unknown): { reason: Failure; message: string } {
@@ -142,26 +144,20 @@ export class Guest {
     return { reason: "trap", message: "an exception was not caught" };
   }
 
-  /** The guest's part of the stack, by the author's lines where a source map tells them. */
-  #stackOf(error: unknown): string {
-    const stack = error instanceof Error ? (error.stack ?? "") : "";
+  /** The guest's part of the stack, by the author's lines where a source map tells them; a line each. */
+  stackOf(error: unknown): string {
+    if (!(error instanceof Error)) return "";
     const { info, offsets, starts, sourceMap } = this.#plan;
     const frames: Frame[] = [];
-    for (const [, name = "", index = "", at] of stack.matchAll(FRAME)) {
-      if (Number(index) >= info.functions) continue;
-      const offset = originalOffset(offsets, Number(at));
-      const start = starts[Number(index) - info.functions + starts.length] ?? offset;
-      frames.push({ name, index, start, offset });
+    for (const { name, index, offset: at } of readStack(error.stack ?? "", error.message)) {
+      if (index >= info.functions) continue;
+      const offset = originalOffset(offsets, at);
+      const start = starts[index - info.functions + starts.length] ?? offset;
+      frames.push({ name, index: String(index), start, offset });
     }
     return describeStack(sourceMap, frames, error instanceof Fault ? error.place : "");
   }
 }
-
-/**
- * `at name (wasm://wasm/1a2b:wasm-function[3]:0x264)`; the name is missing where the module has none. The module says the
- * name: a hundred thousand line feeds, if it likes, over which `\s*` would go again and again.
- */
-const FRAME = /^[ \t]*at (?:(.+?) \()?wasm:\/\/wasm\/[^\n]*?:?wasm-function\[(\d+)\]:(0x[0-9a-f]+)\)?$/gm;
 
 /** JavaScript Promise Integration, which the types of the platform do not know yet. */
 const jspi = WebAssembly as unknown as {

@@ -67,7 +67,8 @@ function makeCoreCalls(context: CallContext) {
       context.enter((messageLength >>> 0) + (fileLength >>> 0));
       const text = takeLine(context, message, messageLength);
       const source = takeLine(context, file, fileLength);
-      const place = source === "" ? "" : `${source}:${line >>> 0}:${column >>> 0}`;
+      // Line 0: the text says the whole place.
+      const place = source === "" || line === 0 ? source : `${source}:${line >>> 0}:${column >>> 0}`;
       const where = place === "" ? "" : ` (${place})`;
       throw new Fault("abort", `${text === "" ? "abort" : text}${where}`, place);
     },

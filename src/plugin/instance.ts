@@ -330,7 +330,7 @@ export class PluginInstance implements Instance, Member, WaitingHost {
   }
 
   bear(guest: Guest | null, hook: number, exchange: Exchange | null, error: unknown): number {
-    const failure = explain(guest, error);
+    const failure = this.#explain(guest, hook, error);
     this.#countFailure(hook, failure);
     exchange?.trace?.failed(hook, this.plugin, failure);
     guest?.context.rollback();
@@ -411,12 +411,19 @@ export class PluginInstance implements Instance, Member, WaitingHost {
 
   /** Drops the hook's edits, ends the guest, counts and tells. */
   #fail(hook: number, guest: Guest | null, error: unknown): void {
-    const failure = explain(guest, error);
+    const failure = this.#explain(guest, hook, error);
     this.#countFailure(hook, failure);
     guest?.context.exchange?.trace?.failed(hook, this.plugin, failure);
     guest?.context.rollback();
     guest?.context.end();
     this.#holder.fail(guest, hook, failure);
+  }
+
+  /** With its stack only where that is logged: making one takes longer than a call. */
+  #explain(guest: Guest | null, hook: number, error: unknown): GuestFailure {
+    const failure = explain(guest, error);
+    if (guest === null || !this.report.logs(hook, failure.reason)) return failure;
+    return { ...failure, stack: guest.stackOf(error) };
   }
 
   #countFailure(hook: number, failure: GuestFailure): void {

@@ -4,13 +4,14 @@
  * At each function entry and loop header `1 + bytes of code to the end of that function or loop / 64` is taken (a flat
  * price would let a long straight line of divisions run for minutes). Bulk operations pay for their length before they
  * run, throwing and growing a fixed price. Indices never move: a global, types and functions are appended. The memory
- * gets a maximum. Custom sections are dropped but for `name`, since their offsets no longer hold.
+ * gets a maximum. Custom sections are dropped but for the functions' names, since their offsets no longer hold.
  */
 import { FUEL, HOOKS, LIMIT, WAITING_CALLS, WAITING_HOOKS } from "./abi.ts";
 import { PluginError } from "./error.ts";
 import { type Appended, type Context, countAppended, PAGE, writeCode } from "./meter-code.ts";
 import { type ModuleShape, readLimits, skipExpression } from "./module-shape.ts";
-import { KIND, Reader, SECTION, SECTION_ORDER, type Section, TYPE } from "./wasm-binary.ts";
+import { writeNames } from "./name-section.ts";
+import { KIND, Reader, SECTION, SECTION_ORDER, TYPE } from "./wasm-binary.ts";
 import { OP } from "./wasm-instructions.ts";
 import { Writer } from "./wasm-writer.ts";
 
@@ -64,7 +65,7 @@ export function meterModule(bytes: Uint8Array, shape: ModuleShape, memory: numbe
     const reader = new Reader(bytes, section?.start ?? 0, section?.end ?? 0);
     writer.section(id, () => writeSection(writer, id, reader, { shape, appended, memory, offsets, starts }));
   }
-  copyNames(writer, bytes, shape.sections);
+  writeNames(writer, bytes, shape.sections);
   return { bytes: writer.done(), offsets: Uint32Array.from(offsets), starts: Uint32Array.from(starts) };
 }
 
@@ -202,13 +203,4 @@ function writeExports(writer: Writer, reader: Reader, shape: ModuleShape, append
   for (const { name } of waiting) entry(METER.wait + name, KIND.function, index++);
   // A start function would run before the host holds the memory.
   if (shape.start !== null) entry("_initialize", KIND.function, shape.start);
-}
-
-/** Function names make stacks readable. */
-function copyNames(writer: Writer, bytes: Uint8Array, sections: readonly Section[]): void {
-  for (const section of sections) {
-    if (section.id !== SECTION.custom) continue;
-    const reader = new Reader(bytes, section.start, section.end);
-    if (reader.name() === "name") writer.section(SECTION.custom, () => writer.copy(bytes, section.start, section.end));
-  }
 }

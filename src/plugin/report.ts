@@ -67,19 +67,24 @@ export class PluginReport {
     this.#now = now;
   }
 
-  /** The first of each kind is told, then one a second, with how many were not; in quarantine none. */
+  /** Whether `fail` logs such a failure now: the first of each kind, then one a second; in quarantine none. */
+  logs(hook: number, reason: GuestFailure["reason"]): boolean {
+    if (this.#quarantined > 0) return false;
+    const past = this.#now() - this.#failedAt;
+    return past >= SECOND || past < 0 || !this.#reasons.has(`${hook} ${reason}`);
+  }
+
+  /** Logs a failure as `logs` says, with how many were not. */
   fail(hook: number, failure: GuestFailure): void {
-    const now = this.#now();
-    const kind = `${hook} ${failure.reason}`;
-    const known = this.#reasons.has(kind);
     this.#failures++;
+    const isLogged = this.logs(hook, failure.reason);
     this.#remember(hook, failure);
-    if (this.#quarantined > 0 || (known && now - this.#failedAt < SECOND && now >= this.#failedAt)) {
+    if (!isLogged) {
       this.#suppressed++;
       return;
     }
-    this.#reasons.add(kind);
-    this.#failedAt = now;
+    this.#reasons.add(`${hook} ${failure.reason}`);
+    this.#failedAt = this.#now();
     const suppressed = this.#suppressed;
     this.#suppressed = 0;
     this.#write("error", `plugin ${this.#plugin} failed in ${hookName(hook)}: ${failure.message}`, {
@@ -101,7 +106,7 @@ export class PluginReport {
     this.#refused = 0;
     this.#remember(hook, failure);
     this.#write("error", `plugin ${this.#plugin} is quarantined: ${failure.message}`, {
-      ...fieldsOf(hook, failure),
+      ...fieldsOf(hook, { ...failure, stack: this.#last!.stack }),
       failures: this.#failures,
     });
     this.#news();
@@ -144,7 +149,11 @@ export class PluginReport {
   }
 
   #remember(hook: number, { reason, message, stack }: GuestFailure): void {
-    this.#last = { at: this.#now(), hook: hookName(hook), reason, message, stack };
+    const last = this.#last;
+    // Of most failures no stack was made: that of an equal one before says the same.
+    const isSame = last !== null && last.hook === hookName(hook) && last.reason === reason && last.message === message;
+    const known = stack === "" && isSame ? last.stack : stack;
+    this.#last = { at: this.#now(), hook: hookName(hook), reason, message, stack: known };
   }
 
   #news(): void {

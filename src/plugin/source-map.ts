@@ -149,7 +149,8 @@ const OURS = /^~lib\/sluice\/sdk\/abort\.ts:|~hooks\.ts:/;
 const ABORT = /^~lib\/sluice\/sdk\/abort\//;
 const SDK = /^~lib\/sluice\/sdk\//;
 const OUR_NAMES = /^~lib\/sluice\/sdk\/|~hooks\//;
-/** Places that are not the author's. */
+/** Functions and places that are not the author's. */
+const LIBRARY_NAME = /^~lib\//;
 const LIBRARY = /^~lib\/|~hooks\.ts:/;
 /** Rows of a map that are looked at for one place: there may be millions. */
 const LOOKED_BACK = 1000;
@@ -159,35 +160,47 @@ const PLAIN = /^[^\0-\x1f\x7f]+$/;
 export type Frame = { readonly name: string; readonly index: string; readonly start: number; readonly offset: number };
 
 /**
- * A stack, one line a frame. That of a `throw` begins with the author's frame: what the SDK does on the way says nothing.
- * The compiler knows no place for the call of `abort` that a `throw` becomes, but what is `thrown` tells it.
+ * A stack, one line a frame: the author's frames first, then those of the SDK and of libraries between them and the
+ * failure. Of what the SDK throws its own frames say nothing, and are left out. The compiler knows no place for the call
+ * of `abort` that a `throw` becomes, but what is `thrown` tells it.
  */
 export function describeStack(map: SourceMap | null, frames: readonly Frame[], thrown: string): string {
   const own = frames.filter(({ name }) => !ABORT.test(name));
   const isThrown = thrown !== "" || own.length < frames.length;
   if (isThrown && map !== null) while (own.length > 1 && SDK.test(own[0]!.name)) own.shift();
-  const lines = own.map((frame, at) => {
-    const mapped = map === null ? null : locate(map, frame.offset);
-    const place = at === 0 && isThrown && !isAuthors(mapped) ? (placeOfThrow(map, frame, thrown) ?? mapped) : mapped;
-    return describeFrame(frame, place, map !== null);
-  });
-  return lines.filter((line) => line !== null).join("\n");
+  const authors: string[] = [];
+  const libraries: string[] = [];
+  for (const [at, frame] of own.entries()) {
+    const isLibrary = LIBRARY_NAME.test(frame.name);
+    const told = at === 0 && isThrown && PLAIN.test(thrown) ? thrown : null;
+    const line = describeFrame(frame, placeOf(map, frame, isLibrary, told), map !== null);
+    if (line !== null) (isLibrary ? libraries : authors).push(line);
+  }
+  return [...authors, ...libraries].join("\n");
+}
+
+/**
+ * Where a frame stands. In the author's function that is a line of the author's, also where the code of a library was made
+ * part of it, or the compiler knows no place: then what was `told`, or the author's last place before it.
+ */
+function placeOf(map: SourceMap | null, frame: Frame, isLibrary: boolean, told: string | null): string | null {
+  const mapped = map === null ? null : locate(map, frame.offset);
+  if (isAuthors(mapped) || (isLibrary && told === null)) return mapped;
+  if (map === null || isAuthors(told)) return told;
+  return (isLibrary ? null : lastPlaceOfAuthor(map, frame)) ?? told ?? mapped;
 }
 
 function isAuthors(place: string | null): boolean {
   return place !== null && !LIBRARY.test(place);
 }
 
-/** As the guest tells it; where that is a line of a library's, the author's last place before it in that function. */
-function placeOfThrow(map: SourceMap | null, { start, offset }: Frame, thrown: string): string | null {
-  const told = PLAIN.test(thrown) ? thrown : null;
-  if (map === null || isAuthors(told)) return told;
+function lastPlaceOfAuthor(map: SourceMap, { start, offset }: Frame): string | null {
   const last = ROW * rowOf(map, offset);
   for (let at = last; at > last - ROW * LOOKED_BACK && at >= 0 && map.table[at]! >= start; at -= ROW) {
     const place = placeAt(map, at);
     if (isAuthors(place)) return place;
   }
-  return told;
+  return null;
 }
 
 /** Null for one that says nothing. The compiler's own names lose their paths, which the place tells. */
@@ -201,5 +214,17 @@ function describeFrame({ name: full, index, offset }: Frame, place: string | nul
 
 /** `~lib/array/Array<~lib/string/String>#push` as `Array<String>#push`. */
 export function readableName(name: string): string {
-  return name.replace(/[\w.~@-]*\//g, "");
+  let kept = "";
+  let from = 0;
+  // Where the path began that a `/` ends, if one does.
+  let path = 0;
+  for (let at = 0; at < name.length; at++) {
+    if (name[at] === "/") {
+      kept += name.slice(from, path);
+      from = path = at + 1;
+    } else if (!PATH.test(name[at]!)) path = at + 1;
+  }
+  return kept + name.slice(from);
 }
+
+const PATH = /[\w.~@-]/;

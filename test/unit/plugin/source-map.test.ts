@@ -19,7 +19,7 @@ after(() => rmSync(directory, { recursive: true }));
 /** Each failure stands in a line of its own, in a function that is called from another. */
 const SOURCE = `import { Request } from "sluice/sdk";
 
-const limits = new StaticArray<i32>(2);
+const limits = new StaticArray<i32>(2), kept: string[] = []; let name: string = "";
 
 function divide(by: i32): i32 {
   return 100 / by;
@@ -33,6 +33,9 @@ export function onRequest(req: Request): void {
   if (req.pathIs("/spin")) while (true) { limits[0]++; }
   if (req.pathIs("/sdk")) req.headers.set("connection", "x");
   if (req.pathIs("/once")) req.headers.add("te", "x");
+  if (req.pathIs("/host")) while (true) req.headers.set("x-a", "b");
+  if (req.pathIs("/kept")) kept.push(req.path);
+  if (req.pathIs("/kept-name")) name = req.path;
   req.headers.set("x-seen", "1");
 }
 `;
@@ -130,6 +133,18 @@ test("a stack begins with the author's frame, and says of it what the throw said
     const none = describeStack(lines, [abort, frame("plugin/outer", 35, 25)], thrown);
     assert.equal(none, `outer (${thrown || "~lib/array.ts:9:1"})`, "another function's place is none");
   }
+  // What the host finds wrong in a call of the SDK, or the engine within it: the author's frames come first.
+  const set = frame("~lib/sluice/sdk/headers/Headers#set", 22);
+  const push = frame("~lib/array/Array<i32>#push", 35);
+  assert.equal(
+    describeStack(lines, [set, push, frame("plugin/outer", 12)], ""),
+    "outer (plugin.ts:7:3)\nHeaders#set (plugin.ts:8:3)\nArray<i32>#push (~lib/array.ts:9:1)",
+  );
+  // An author's frame that the compiler knows no place for, or that a library's code became part of.
+  const gap = { files: lines.files, table: Uint32Array.of(10, 1, 7, 3, 20, 0, 0, 0, 30, 3, 9, 1) };
+  for (const offset of [25, 35])
+    assert.equal(describeStack(gap, [frame("plugin/outer", offset, 5)], ""), "outer (plugin.ts:7:3)");
+  assert.equal(describeStack(gap, [frame("plugin/outer", 25, 20)], ""), "outer function[3]+0x19");
   // A guest says where it was thrown, and may say anything.
   assert.equal(describeStack(map, [abort, inner], "a\nb"), "inner function[3]+0x5");
   assert.equal(describeStack(null, [abort, inner], "plugin.ts:4:2"), "plugin/inner (plugin.ts:4:2)");
@@ -150,6 +165,10 @@ test("the stack of a trap names the author's lines, and offsets without a map", 
     ["/once", /^cannot add header "te": .*\n(?:request_head|onRequest) \(plugin\.ts:16:\d+\)$/m],
     ["/sdk", /^cannot set header "connection": .*\n(?:request_head|onRequest) \(plugin\.ts:15:27\)$/m],
     ["/spin", /^.*\bplugin\.ts:14:\d+\)?$/m],
+    // What the host or the engine ends within the SDK, and objects that were kept: the author's line comes first.
+    ["/host", /^.*\n(?:request_head|onRequest) \(plugin\.ts:17:\d+\)\n(?:.* \(~lib\/sluice\/.*\)(?:\n|$))+$/],
+    ["/kept", /^an object made in this call was kept.*\n(?:request_head|onRequest) \(plugin\.ts:18:\d+\)(?:\n|$)/],
+    ["/kept-name", /^an object made in this call was kept.*\n(?:request_head|onRequest) \(plugin\.ts:\d+:\d+\)$/],
   ];
   for (const [target, line] of cases) {
     const stack = failOn(mapped, target);
@@ -162,10 +181,35 @@ test("the stack of a trap names the author's lines, and offsets without a map", 
 function trapNamed(name: string): Uint8Array {
   const wasm = makePlugin("request_head", "unreachable");
   const leb = (value: number): number[] => (value < 128 ? [value] : [(value & 127) | 128, ...leb(value >>> 7)]);
-  const names = Buffer.concat([Buffer.from([1, 1, ...leb(name.length)]), Buffer.from(name)]);
+  const names = Buffer.concat([Buffer.from([1, 1, ...leb(Buffer.byteLength(name))]), Buffer.from(name)]);
   const content = Buffer.concat([Buffer.from("\x04name\x01"), Buffer.from(leb(names.length)), names]);
   return Buffer.concat([wasm, Buffer.from([0, ...leb(content.length)]), content]);
 }
+
+test("a metered module carries functions' names alone, short and without control characters", () => {
+  const longest = `${"é".repeat(256)}`;
+  for (const [name, kept] of [
+    ["a\n    at b\x7f", "a?    at b?"],
+    [`${"é".repeat(300)}`, longest],
+    [`a${"é".repeat(300)}`, `a${"é".repeat(255)}`],
+  ] as const) {
+    const { module } = buildModule(trapNamed(name), { memory: MEMORY });
+    const sections = WebAssembly.Module.customSections(module, "name").map((bytes) => Buffer.from(bytes));
+    assert.deepEqual(
+      sections.map((bytes) => bytes.subarray(-Buffer.byteLength(kept)).toString()),
+      [kept],
+    );
+    assert.ok(sections[0]!.length < 530);
+  }
+  // What the engine would not read either.
+  for (const broken of [
+    Buffer.from("\x04name\x01\xff\xff\x03", "latin1"),
+    Buffer.from("\x04name\x01\x05\x02\x00\x01a\x01\xff", "latin1"),
+  ]) {
+    const wasm = Buffer.concat([makePlugin("request_head", "unreachable"), Buffer.from([0, broken.length]), broken]);
+    assert.match(failOn(buildModule(wasm, { memory: MEMORY }), "/"), /^unreachable\n/);
+  }
+});
 
 test("endless names in a module and its map cost no time, and no line of the log", () => {
   // As long as the engine takes them.
