@@ -1,20 +1,25 @@
 /**
- * The admin interface: health, metrics, state, reload. It has no password and is kept on loopback, so a web page in a
- * browser of this machine must not reach it: names that are not this machine's are refused (DNS rebinding), and what
- * changes something needs a request of the interface's own origin (cross-site request forgery).
+ * The admin interface: health, metrics, state, reload. Metrics and health can have an address of their own, which
+ * serves nothing else. Who may use it: `access.ts`.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import { isIP } from "node:net";
-import { hostname } from "node:os";
-import type { Address } from "../config/schema.ts";
+import { type Address, isLoopback } from "../config/schema.ts";
 import type { ClusterStatus, PluginStatus, Status } from "../control/status.ts";
 import type { TraceList } from "../control/traces.ts";
 import type { Log } from "../observe/log.ts";
 import type { Metrics } from "../observe/metrics.ts";
+import { type Access, checkAccess, checkHost, type Denial } from "./access.ts";
 import { renderPage } from "./page.ts";
 
 export type AdminOptions = {
-  readonly address: Address;
+  /** Of the whole interface; null: it is not served. */
+  readonly address: Address | null;
+  /** Of metrics and health alone, beside it; null: they have none. */
+  readonly metricsAddress: Address | null;
+  /** As the configuration in service says. */
+  readonly access: () => Access;
+  /** Called for each request that is refused for want of a token, or for its host or origin. */
+  readonly onDenied: (client: string, reason: string) => void;
   readonly log: Log;
   readonly metrics: Metrics;
   readonly status: () => Status;
@@ -28,15 +33,27 @@ export type AdminOptions = {
   readonly traces: { list(): TraceList; get(id: string): object | null };
 };
 
-export type AdminServer = { readonly url: string; close(): Promise<void> };
+export type AdminServer = {
+  /** `http://127.0.0.1:9901`; null where it is not served. */
+  readonly url: string | null;
+  readonly metricsUrl: string | null;
+  close(): Promise<void>;
+};
 
-type Answer = { readonly status: number; readonly type: string; readonly body: string; readonly allow?: string };
+type Answer = {
+  readonly status: number;
+  readonly type: string;
+  readonly body: string;
+  readonly allow?: string;
+  readonly challenge?: readonly string[];
+};
 type Call = {
   /** What stands for the last part of the path, where that is any. */
   readonly name: string;
   /** The request's body as JSON. @throws BadBody */
   readonly body: () => Promise<unknown>;
 };
+type Routes = Readonly<Record<string, Readonly<Record<string, Handler>>>>;
 type Handler = (options: AdminOptions, call: Call) => Answer | Promise<Answer>;
 
 class BadBody extends Error {}
@@ -44,18 +61,23 @@ const MAX_BODY = 2 * 1024 * 1024;
 
 const HTML = "text/html; charset=utf-8";
 
-const ROUTES: Readonly<Record<string, Readonly<Record<string, Handler>>>> = {
+/** What the address of metrics serves. */
+const METRICS_ROUTES: Routes = {
+  "/health": { GET: () => json(200, { alive: true }) },
+  "/ready": { GET: ({ status }) => describeReady(status()) },
+  "/metrics": {
+    GET: async ({ metrics }) => ({ status: 200, type: metrics.contentType, body: await metrics.render() }),
+  },
+};
+
+const ROUTES: Routes = {
+  ...METRICS_ROUTES,
   "/": {
     GET: ({ status, clusters, plugins }) => ({
       status: 200,
       type: HTML,
       body: renderPage({ status: status(), clusters: clusters(), plugins: plugins() }),
     }),
-  },
-  "/health": { GET: () => json(200, { alive: true }) },
-  "/ready": { GET: ({ status }) => describeReady(status()) },
-  "/metrics": {
-    GET: async ({ metrics }) => ({ status: 200, type: metrics.contentType, body: await metrics.render() }),
   },
   "/api/v1/status": { GET: ({ status }) => json(200, status()) },
   "/api/v1/config": { GET: ({ config }) => json(200, config() ?? {}) },
@@ -79,39 +101,77 @@ const ROUTES: Readonly<Record<string, Readonly<Record<string, Handler>>>> = {
 
 /** @throws Error naming the address when it cannot be had. */
 export async function startAdmin(options: AdminOptions): Promise<AdminServer> {
-  const { address } = options;
-  const server = createServer({ requestTimeout: 30_000 }, (request, response) => {
-    handle(options, request, response).catch((error: unknown) => {
+  const { address, metricsAddress } = options;
+  const servers: Server[] = [];
+  const start = async (name: string, at: Address | null, routes: Routes): Promise<string | null> => {
+    if (at === null) return null;
+    const server = makeServer(options, at, routes);
+    await listen(server, at, name);
+    server.on("error", (error) => options.log.error({ err: error }, "admin interface failed"));
+    servers.push(server);
+    return urlOf(server, at);
+  };
+  const close = async () => void (await Promise.all(servers.map(closeServer)));
+  try {
+    const url = await start("admin", address, ROUTES);
+    const metricsUrl = await start("admin.metrics", metricsAddress, METRICS_ROUTES);
+    return { url, metricsUrl, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+function makeServer(options: AdminOptions, address: Address, routes: Routes): Server {
+  return createServer({ requestTimeout: 30_000 }, (request, response) => {
+    handle({ options, address, routes }, request, response).catch((error: unknown) => {
       options.log.error({ err: error, url: request.url }, "admin request failed");
       if (!response.headersSent) send(response, json(500, { error: "internal error" }));
       else response.destroy();
     });
   });
+}
+
+async function listen(server: Server, address: Address, name: string): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
-  server.once("error", (error: NodeJS.ErrnoException) => {
+  const fail = (error: NodeJS.ErrnoException) => {
     const why = error.code === "EADDRINUSE" ? "address already in use" : error.message;
-    reject(new Error(`admin: cannot listen at ${address.text}: ${why}`, { cause: error }));
-  });
+    reject(new Error(`${name}: cannot listen at ${address.text}: ${why}`, { cause: error }));
+  };
+  server.once("error", fail);
   if (address.path === "")
     server.listen({ port: address.port, ...(address.host !== "" && { host: address.host }) }, resolve);
   else server.listen({ path: address.path }, resolve);
   await promise;
-  server.on("error", (error) => options.log.error({ err: error }, "admin interface failed"));
-  return { url: urlOf(server, address), close: () => closeServer(server) };
+  server.off("error", fail);
 }
 
-async function handle(options: AdminOptions, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  send(response, await answer(options, request));
+type Served = { readonly options: AdminOptions; readonly address: Address; readonly routes: Routes };
+
+async function handle(served: Served, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  send(response, await answer(served, request));
   // A body that nobody asked for is read and thrown away.
   request.resume();
 }
 
-async function answer(options: AdminOptions, request: IncomingMessage): Promise<Answer> {
-  const refusal = checkHost(options.address, request) ?? checkOrigin(request);
-  if (refusal !== null) return json(403, { error: refusal });
+async function answer({ options, address, routes }: Served, request: IncomingMessage): Promise<Answer> {
   const path = (request.url ?? "/").split("?", 1)[0]!;
-  const { handlers, name } = findHandlers(path);
-  if (handlers === undefined) return json(404, { error: `there is no ${path}` });
+  const denial =
+    routes === ROUTES
+      ? checkAccess(request, path, options.access(), address)
+      : checkMetricsAccess(request, options.access(), address);
+  if (denial !== null) {
+    options.onDenied(request.socket.remoteAddress ?? "", denial.reason);
+    return {
+      ...json(denial.status, { error: denial.reason }),
+      ...(denial.challenge && { challenge: denial.challenge }),
+    };
+  }
+  const { handlers, name } = findHandlers(routes, path);
+  if (handlers === undefined) {
+    const here = routes === ROUTES ? "" : `, only ${Object.keys(routes).join(", ")}: this is the address of metrics`;
+    return json(404, { error: `there is no ${path}${here}` });
+  }
   const method = request.method === "HEAD" ? "GET" : (request.method ?? "");
   const handler = Object.hasOwn(handlers, method) ? handlers[method]! : undefined;
   const allow = Object.keys(handlers).join(", ");
@@ -122,6 +182,11 @@ async function answer(options: AdminOptions, request: IncomingMessage): Promise<
     if (error instanceof BadBody) return json(400, { error: error.message });
     throw error;
   }
+}
+
+/** Metrics are for everyone who reaches their address; on loopback that is not a web page. */
+function checkMetricsAccess(request: IncomingMessage, access: Access, address: Address): Denial | null {
+  return isLoopback(address) ? checkHost(request, access, address) : null;
 }
 
 async function readBody(request: IncomingMessage): Promise<unknown> {
@@ -139,36 +204,11 @@ async function readBody(request: IncomingMessage): Promise<unknown> {
   }
 }
 
-function findHandlers(path: string): { handlers: (typeof ROUTES)[string] | undefined; name: string } {
-  if (Object.hasOwn(ROUTES, path)) return { handlers: ROUTES[path], name: "" };
+function findHandlers(routes: Routes, path: string): { handlers: Routes[string] | undefined; name: string } {
+  if (Object.hasOwn(routes, path)) return { handlers: routes[path], name: "" };
   const end = path.lastIndexOf("/") + 1;
   const any = `${path.slice(0, end)}*`;
-  return { handlers: Object.hasOwn(ROUTES, any) ? ROUTES[any] : undefined, name: path.slice(end) };
-}
-
-/** A page that has its own name point at this machine still says that name. */
-function checkHost(address: Address, request: IncomingMessage): string | null {
-  if (address.path !== "") return null;
-  const name = nameOf(request.headers.host ?? "");
-  if (isIP(name) !== 0 || name === "localhost" || name === address.host || name === hostname().toLowerCase())
-    return null;
-  return `the host ${name || "(none)"} is not this machine's`;
-}
-
-function checkOrigin(request: IncomingMessage): string | null {
-  if (request.method === "GET" || request.method === "HEAD") return null;
-  const { origin, host } = request.headers;
-  if (origin !== undefined && origin !== `http://${host}`) return `a request from ${origin} may not change anything`;
-  const type = request.headers["content-type"];
-  if (type !== undefined && !/^application\/json\s*(;|$)/i.test(type))
-    return `content type ${type}, expected application/json`;
-  return null;
-}
-
-/** The host of `Host`, without port and brackets. */
-function nameOf(host: string): string {
-  const match = /^(?:\[([^\]]*)\]|([^:]*))(?::\d+)?$/.exec(host.toLowerCase());
-  return match?.[1] ?? match?.[2] ?? "";
+  return { handlers: Object.hasOwn(routes, any) ? routes[any] : undefined, name: path.slice(end) };
 }
 
 function describeReady(status: ReturnType<AdminOptions["status"]>): Answer {
@@ -185,9 +225,10 @@ function json(status: number, value: object): Answer {
   return { status, type: "application/json; charset=utf-8", body: `${JSON.stringify(value, null, 2)}\n` };
 }
 
-function send(response: ServerResponse, { status, type, body, allow }: Answer): void {
+function send(response: ServerResponse, { status, type, body, allow, challenge }: Answer): void {
   response.writeHead(status, {
     ...(allow !== undefined && { allow }),
+    ...(challenge !== undefined && { "www-authenticate": [...challenge] }),
     "content-type": type,
     "content-length": Buffer.byteLength(body),
     "cache-control": "no-store",

@@ -2,42 +2,55 @@
 import { readFile } from "node:fs/promises";
 import { type RequestOptions, request } from "node:http";
 import { parseArgs } from "node:util";
-import { formatProblem, loadConfig } from "../config/load.ts";
+import { formatProblem, loadAdmin } from "../config/load.ts";
 
 export const ADMIN_OPTIONS = {
   config: { type: "string", short: "c", default: "sluice.yaml" },
   admin: { type: "string" },
 } as const;
 
+/** An admin interface: `host:port` or `unix:/path`, and the token that it wants. */
+export type Admin = { readonly address: string; readonly token: string | null };
+
 /** Nobody answers where the admin interface is. */
 export class NoProxy extends Error {}
 
 const TIMEOUT = 60_000;
 
-/** Where the admin interface is: `--admin host:port` or what the configuration says. @throws Error */
-export async function findAdmin(args: string[]): Promise<string> {
+/**
+ * Where the admin interface is: `--admin host:port` or what the configuration says. The token is the configuration's,
+ * or stands in SLUICE_ADMIN_TOKEN. @throws Error
+ */
+export async function findAdmin(args: string[]): Promise<Admin> {
   const { values } = parseArgs({ args, options: ADMIN_OPTIONS });
-  if (values.admin !== undefined) return values.admin;
+  const token = process.env.SLUICE_ADMIN_TOKEN || null;
+  if (values.admin !== undefined) return { address: values.admin, token };
   const file = values.config;
   const text = await readFile(file, "utf8").catch((error: NodeJS.ErrnoException) => {
     throw new Error(`${file} cannot be read (${error.code}): name it by -c, or the admin interface by --admin`);
   });
-  const { config, problems } = loadConfig(text, { file, env: process.env });
-  if (config === null) throw new Error(formatProblem(problems[0]!));
-  if (config.admin === null) throw new Error(`${file}: the admin interface is off (admin: false)`);
-  return config.admin.text;
+  const { admin, problems } = loadAdmin(text, { file, env: process.env });
+  if (problems.length > 0)
+    throw new Error(
+      `${formatProblem(problems[0]!)} (or name the interface by --admin, its token in SLUICE_ADMIN_TOKEN)`,
+    );
+  if (!admin?.address) throw new Error(`${file}: the admin interface is off (admin: false)`);
+  return { address: admin.address.text, token: admin.token ?? token };
 }
 
-/** The status and JSON body of an answer. @throws Error naming the address when nobody answers there. */
+/** The status and JSON body of an answer. @throws Error naming the address when nobody answers there, or wants a token. */
 export async function callAdmin(
-  admin: string,
+  { address, token }: Admin,
   method: "GET" | "POST",
   path: string,
   content?: object,
 ): Promise<{ status: number; body: Record<string, unknown> }> {
   const { promise, resolve, reject } = Promise.withResolvers<{ status: number; text: string }>();
-  const headers = content === undefined ? {} : { "content-type": "application/json" };
-  const call = request({ ...targetOf(admin), path, method, headers, timeout: TIMEOUT }, (response) => {
+  const headers = {
+    ...(content !== undefined && { "content-type": "application/json" }),
+    ...(token !== null && { authorization: `Bearer ${token}` }),
+  };
+  const call = request({ ...targetOf(address), path, method, headers, timeout: TIMEOUT }, (response) => {
     const chunks: Buffer[] = [];
     response.on("data", (chunk: Buffer) => chunks.push(chunk));
     response.on("end", () => resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString() }));
@@ -45,25 +58,29 @@ export async function callAdmin(
   });
   call.on("timeout", () => call.destroy(new Error("no answer in time")));
   call.on("error", (error: NodeJS.ErrnoException) =>
-    reject(new NoProxy(`no proxy answers at ${admin}: ${error.code ?? error.message}`)),
+    reject(new NoProxy(`no proxy answers at ${address}: ${error.code ?? error.message}`)),
   );
   call.end(content === undefined ? undefined : JSON.stringify(content));
   const { status, text } = await promise;
-  return { status, body: parseBody(text, admin) };
+  if (status === 401)
+    throw new Error(
+      `the admin interface at ${address} ${token === null ? "needs a token" : "refuses the token"}: expected admin.token of its configuration, by -c or in SLUICE_ADMIN_TOKEN`,
+    );
+  return { status, body: parseBody(text, address) };
 }
 
-function targetOf(admin: string): RequestOptions {
-  if (admin.startsWith("unix:")) return { socketPath: admin.slice(5) };
-  const { hostname, port } = new URL(`http://${admin.startsWith(":") ? `127.0.0.1${admin}` : admin}`);
+function targetOf(address: string): RequestOptions {
+  if (address.startsWith("unix:")) return { socketPath: address.slice(5) };
+  const { hostname, port } = new URL(`http://${address.startsWith(":") ? `127.0.0.1${address}` : address}`);
   return { host: hostname.replace(/^\[|\]$/g, ""), port: port || 80 };
 }
 
-function parseBody(text: string, admin: string): Record<string, unknown> {
+function parseBody(text: string, address: string): Record<string, unknown> {
   try {
     const body: unknown = JSON.parse(text);
     if (typeof body === "object" && body !== null) return body as Record<string, unknown>;
   } catch (error) {
-    throw new Error(`what answers at ${admin} is no admin interface of sluice`, { cause: error });
+    throw new Error(`what answers at ${address} is no admin interface of sluice`, { cause: error });
   }
-  throw new Error(`what answers at ${admin} is no admin interface of sluice`);
+  throw new Error(`what answers at ${address} is no admin interface of sluice`);
 }

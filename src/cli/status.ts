@@ -8,7 +8,7 @@ export async function run(args: string[]): Promise<number> {
     callAdmin(admin, "GET", "/api/v1/status"),
     callAdmin(admin, "GET", "/api/v1/clusters"),
   ]);
-  if (status.status !== 200) throw new Error(`the admin interface at ${admin} answers ${status.status}`);
+  if (status.status !== 200) throw new Error(`the admin interface at ${admin.address} answers ${status.status}`);
   const state = status.body as unknown as Status;
   process.stdout.write(describe(state, clusters.body as unknown as ClusterStatus[]));
   return state.ready ? 0 : 1;

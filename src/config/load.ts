@@ -9,7 +9,7 @@ import {
   type PluginConfig,
   type RouteConfig,
 } from "./schema.ts";
-import { type Environment, findEntry, parseTree } from "./tree.ts";
+import { type Environment, findEntry, makeTree, parseTree } from "./tree.ts";
 
 export { formatProblem } from "./place.ts";
 
@@ -40,15 +40,39 @@ export function loadPlugins(text: string, options: { file: string; env: Environm
   return new Reader(tree, options.file).read(configuration.fields.plugins.shape, plugins) ?? [];
 }
 
+/** The admin interface alone: who talks to a running proxy needs no more of its file to be right. */
+export function loadAdmin(
+  text: string,
+  options: { file: string; env: Environment },
+): { admin: Config["admin"] | undefined; problems: readonly Problem[] } {
+  const { tree, problems } = parseTree(text, options);
+  if (!tree) return { admin: undefined, problems };
+  const reader = new Reader(tree, options.file);
+  const { shape, otherwise } = configuration.fields.admin;
+  const given = findEntry(tree, "admin") ?? makeTree(typeof otherwise === "object" ? otherwise.default : null, tree.at);
+  const admin = reader.read(shape, given);
+  const own = problems.filter(({ path }) => path === "admin" || path.startsWith("admin."));
+  return { admin, problems: [...own, ...reader.problems] };
+}
+
 type Checked = Omit<Config, "file">;
 
 /** Two listeners on one address, or one on the admin interface's. Port 0 is a free port for each. */
 function checkAddresses({ listeners, admin }: Checked): Problem[] {
   const owners = new Map<string, string>();
   const problems: Problem[] = [];
-  if (admin) owners.set(identify(admin), "the admin interface");
+  const isFixed = (address: Address | null | undefined) => address && (address.port !== 0 || address.path !== "");
+  if (admin?.address && isFixed(admin.address)) owners.set(identify(admin.address), "the admin interface");
+  if (admin?.metrics && isFixed(admin.metrics)) {
+    if (owners.has(identify(admin.metrics)))
+      problems.push({
+        ...admin.at,
+        message: `the address ${admin.metrics.text} belongs to the admin interface already`,
+      });
+    owners.set(identify(admin.metrics), "the metrics");
+  }
   for (const { name, address, at } of listeners) {
-    if (address.port === 0 && address.path === "") continue;
+    if (!isFixed(address)) continue;
     const key = identify(address);
     const owner = owners.get(key);
     if (owner) problems.push({ ...at, message: `the address ${address.text} belongs to ${owner} already` });

@@ -36,6 +36,7 @@ import {
   filePath,
   flag,
   hostPattern,
+  isLoopback,
   listenAddress,
   method,
   name,
@@ -56,7 +57,7 @@ import {
 
 export type { Place, Problem } from "./place.ts";
 export type { PluginUse, Settings } from "./shape.ts";
-export type { Address } from "./values.ts";
+export { type Address, isLoopback } from "./values.ts";
 
 /** The plugins that come with Sluice. A plugin of the same name under `plugins` takes a built-in's place. */
 export const BUILTINS: Readonly<Record<string, Role>> = {
@@ -552,6 +553,41 @@ const trace = convert(
   },
 );
 
+const admin = convert(
+  object(
+    {
+      address: withDefault(
+        adminAddress,
+        "127.0.0.1:9901",
+        "Where the page, the API and all of the below are served; `false`: nowhere.",
+      ),
+      token: optional(
+        debugToken,
+        "What a request must carry, as `Authorization: Bearer TOKEN`; a browser sends it as the password of any user, and can only read with it. `/health` and `/ready` need none. Needed where other machines reach the address. A reload changes it.",
+      ),
+      hosts: withDefault(
+        list(hostPattern),
+        [],
+        "Without a token: names in `Host` that are this interface's, beside addresses, `localhost` and the machine's own name; `*.` matches one or more labels. Any other name is refused, since it may be a web page's.",
+      ),
+      metrics: optional(
+        listenAddress,
+        "A further address, which serves `/metrics`, `/health` and `/ready` and nothing else, and needs no token.",
+      ),
+    },
+    { shorthand: { scalar: "address" } },
+  ),
+  ({ address, token = null, hosts, metrics = null }, at, { report }) => {
+    if (address === null && metrics === null) return null;
+    if (address !== null && token === null && !isLoopback(address))
+      report(
+        at,
+        `other machines can reach ${address.text} and no token is given: write admin: { address: "${address.text}", token: "\${ADMIN_TOKEN}" }, or an address such as 127.0.0.1:9901; for metrics alone metrics: "${address.text}"`,
+      );
+    return { address, token, hosts, metrics, at };
+  },
+);
+
 /** The whole file. */
 export const configuration = object({
   workers: withDefault(
@@ -560,9 +596,9 @@ export const configuration = object({
     "Data threads. 0: one for each core. A reload changes their number, and loses no connection; `--workers` fixes it.",
   ),
   admin: withDefault(
-    adminAddress,
+    admin,
     "127.0.0.1:9901",
-    "Where the admin interface listens: metrics, health, API. It has no password: keep it on loopback. `false` turns it off.",
+    "The admin interface: metrics, health, API, page. An address, or a map with more; `false` turns it off. Other addresses take effect at the next start.",
   ),
   log: withDefault(
     object({

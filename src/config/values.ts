@@ -239,6 +239,13 @@ export const adminAddress: ScalarShape<Address | null> = scalar(
   (text) => (text === "false" ? null : parseAddress(text, 0, true)),
 );
 
+/** Whether only this machine can reach it. Of names that is known of `localhost` alone. */
+export function isLoopback({ host, path }: Address): boolean {
+  if (path !== "") return true;
+  if (host.includes(":")) return new URL(`http://[${host}]/`).hostname === "[::1]";
+  return isIPv4(host) ? host.startsWith("127.") : host.toLowerCase() === "localhost";
+}
+
 function parseAddress(text: string, leastPort: number, anyHost: boolean): Address | undefined {
   if (text.startsWith("unix:")) {
     const path = text.slice(5);

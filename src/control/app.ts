@@ -1,6 +1,7 @@
 /** Composition root of the main thread: the control plane from start to shutdown. */
 import { availableParallelism } from "node:os";
 import { extname, join } from "node:path";
+import { Denials } from "../admin/denials.ts";
 import { type AdminServer, startAdmin } from "../admin/server.ts";
 import { EndpointColumns, HEALTH, MAX_ENDPOINTS } from "../balance/columns.ts";
 import * as health from "../balance/health.ts";
@@ -92,6 +93,7 @@ export class App {
   readonly #resolver: Resolver;
   readonly #columns: EndpointColumns;
   readonly #counters: Counters;
+  readonly #denials: Denials;
   readonly #health = new PluginHealth();
   readonly #checks: HealthChecks;
   readonly #orders: CheckOrders;
@@ -110,6 +112,7 @@ export class App {
     this.#options = options;
     this.#config = config;
     this.log = createLog(options.logLevel ?? config.log.level, this.#lines);
+    this.#denials = new Denials(this.log);
     const count = this.#workers(config);
     const places = Math.max(MIN_PLACES, 4 * availableParallelism(), 2 * count);
     this.#traces = new Traces(config.trace.keep);
@@ -216,6 +219,7 @@ export class App {
       rollouts: () => this.#rollouts.list(),
       rolloutResults: () => this.#rollouts.results(),
       logDropped: () => this.#lines.dropped,
+      adminDenials: () => this.#denials.count,
     });
   }
 
@@ -226,7 +230,7 @@ export class App {
     });
     const first = await this.#reloader.reload("start");
     if (first.result !== "accepted") throw new StartError(first.problems);
-    this.log.info({ listeners: Object.fromEntries(this.listeners), admin: this.admin }, "ready");
+    this.log.info({ listeners: Object.fromEntries(this.listeners), admin: this.admin, metrics: this.metrics }, "ready");
   }
 
   /** Where it listens, by listener name: the configured address, a port 0 replaced by the number that it became. */
@@ -237,6 +241,11 @@ export class App {
   /** Where the admin interface is, `http://127.0.0.1:9901`, or null. */
   get admin(): string | null {
     return this.#admin?.url ?? null;
+  }
+
+  /** Where metrics have an address of their own, or null. */
+  get metrics(): string | null {
+    return this.#admin?.metricsUrl ?? null;
   }
 
   reload(reason = "asked for"): Promise<Reloaded> {
@@ -277,7 +286,10 @@ export class App {
     const { admin } = this.#config;
     if (admin === null) return;
     this.#admin = await startAdmin({
-      address: admin,
+      address: admin.address,
+      metricsAddress: admin.metrics,
+      access: () => ({ token: this.#config.admin?.token ?? null, hosts: this.#config.admin?.hosts ?? [] }),
+      onDenied: (client, reason) => this.#denials.add(client, reason),
       log: this.log,
       metrics: this.#metrics,
       status: () => this.status(),
@@ -335,14 +347,14 @@ export class App {
   }
 
   #accept(config: Config): void {
-    const fixed = (["admin", "kv"] as const).filter(
-      (key) => JSON.stringify(config[key]) !== JSON.stringify(this.#config[key]),
-    );
+    const { admin, kv } = this.#config;
+    const moved = addressesOf(config.admin) !== addressesOf(admin);
+    const fixed = [...(moved ? ["admin"] : []), ...(JSON.stringify(config.kv) === JSON.stringify(kv) ? [] : ["kv"])];
     if (fixed.length > 0) this.log.warn({ keys: fixed }, "these settings take effect at the next start");
     this.log.level = this.#options.logLevel ?? config.log.level;
     this.#traces.keep(config.trace.keep);
-    const { admin, kv } = this.#config;
-    this.#config = { ...config, admin, kv };
+    // A token must not be lost while the address that it protects is still served.
+    this.#config = { ...config, admin: moved ? admin : config.admin, kv };
   }
 
   #threadUp(thread: number): void {
@@ -389,6 +401,10 @@ export class App {
     await done.promise;
     clearTimeout(timer);
   }
+}
+
+function addressesOf(admin: Config["admin"]): string {
+  return JSON.stringify([admin?.address, admin?.metrics]);
 }
 
 /** What a new proxy reads before anything runs. @throws StartError */

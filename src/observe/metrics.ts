@@ -21,6 +21,8 @@ export type MetricsSources = {
   /** Reloads by result. */
   readonly reloads: () => Readonly<Record<string, number>>;
   readonly version: () => number;
+  /** Requests to the admin interface that were not allowed. */
+  readonly adminDenials: () => number;
   /** New versions of plugins that are watched, and the last of each plugin that was. */
   readonly rollouts: () => Iterable<Rollout>;
   readonly rolloutResults: () => Iterable<{ plugin: string; state: string; count: number }>;
@@ -171,11 +173,14 @@ function registerKeyValue(register: Register, keyValue: MetricsSources["keyValue
 }
 
 function registerControl(register: Register, sources: MetricsSources): void {
-  const { counters, threads, restarts, reloads, version, endpoints, checks } = sources;
+  const { counters, threads, restarts, reloads, version, endpoints, checks, adminDenials } = sources;
   register("gauge", "sluice_config_version", "The version in service.", () => [{ labels: {}, value: version() }]);
   register("counter", "sluice_config_reloads_total", "Reloads, by what came of them.", () =>
     Object.entries(reloads()).map(([result, value]) => ({ labels: { result }, value })),
   );
+  register("counter", "sluice_admin_denied_total", "Requests to the admin interface without its token or host.", () => [
+    { labels: {}, value: adminDenials() },
+  ]);
   register("gauge", "sluice_thread_event_loop_delay_seconds", "How late the last tick was.", () =>
     threads().map((thread) => ({
       labels: { thread },

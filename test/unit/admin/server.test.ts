@@ -2,12 +2,14 @@ import assert from "node:assert/strict";
 import { request } from "node:http";
 import { type TestContext, test } from "node:test";
 import { type AdminOptions, startAdmin } from "../../../src/admin/server.ts";
+import type { Address } from "../../../src/config/schema.ts";
 import type { Status } from "../../../src/control/status.ts";
 import { Traces } from "../../../src/control/traces.ts";
 import { createLog } from "../../../src/observe/log.ts";
 
 type Answer = { status: number; body: string; headers: NodeJS.Dict<string | string[]> };
 
+const LOCAL: Address = { text: "127.0.0.1:0", host: "127.0.0.1", port: 0, path: "" };
 const STATE: Status = {
   ready: true,
   draining: false,
@@ -24,8 +26,12 @@ const STATE: Status = {
 
 async function start(t: TestContext, parts: Partial<AdminOptions> = {}) {
   let reloads = 0;
+  const denied: string[] = [];
   const admin = await startAdmin({
-    address: { text: "127.0.0.1:0", host: "127.0.0.1", port: 0, path: "" },
+    address: LOCAL,
+    metricsAddress: null,
+    access: () => ({ token: null, hosts: [] }),
+    onDenied: (client, reason) => denied.push(`${client}: ${reason}`),
     log: createLog("silent"),
     metrics: { contentType: "text/plain", render: async () => "sluice_config_version 1\n" },
     status: () => STATE,
@@ -41,9 +47,10 @@ async function start(t: TestContext, parts: Partial<AdminOptions> = {}) {
     ...parts,
   });
   t.after(() => admin.close());
-  const call = (method: string, path: string, headers: Record<string, string> = {}) => {
+  const url = admin.url ?? "";
+  const call = (method: string, path: string, headers: Record<string, string> = {}, base = url) => {
     const { promise, resolve, reject } = Promise.withResolvers<Answer>();
-    request(new URL(path, admin.url), { method, headers, agent: false }, (response) => {
+    request(new URL(path, base), { method, headers, agent: false }, (response) => {
       let body = "";
       response.setEncoding("utf8").on("data", (chunk: string) => {
         body += chunk;
@@ -54,7 +61,7 @@ async function start(t: TestContext, parts: Partial<AdminOptions> = {}) {
       .end();
     return promise;
   };
-  return { call, url: admin.url, reloads: () => reloads };
+  return { call, url, metricsUrl: admin.metricsUrl ?? "", reloads: () => reloads, denied };
 }
 
 test("health, readiness and metrics answer as probes expect", async (t) => {
@@ -137,4 +144,87 @@ test("a refused reload is an answer with its problems, a failing handler one wit
   const failed = await call("GET", "/api/v1/clusters");
   assert.equal(failed.status, 500);
   assert.doesNotMatch(failed.body, /inner/);
+});
+
+test("names that the configuration gives are this interface's", async (t) => {
+  const hosts = ["sluice.monitoring.svc", "*.internal.example"];
+  const { call, denied } = await start(t, { access: () => ({ token: null, hosts }) });
+  for (const host of ["sluice.monitoring.svc:9901", "Sluice.Monitoring.SVC", "a.b.internal.example"])
+    assert.equal((await call("GET", "/metrics", { host })).status, 200, host);
+  for (const host of ["monitoring.svc", "x.sluice.monitoring.svc", "internal.example", "evilinternal.example"])
+    assert.equal((await call("GET", "/metrics", { host })).status, 403, host);
+  const { body } = await call("GET", "/metrics", { host: "other.svc:9901" });
+  assert.match(
+    JSON.parse(body).error,
+    /other\.svc is not .*: add it to admin\.hosts, as in admin: \{ hosts: \[other\.svc\] \}/,
+  );
+  assert.equal(denied.length, 5);
+  assert.match(denied[4]!, /^127\.0\.0\.1: the host other\.svc /);
+});
+
+test("with a token, whoever sends it may, under any name; health alone needs none", async (t) => {
+  const token = "0123456789abcdef:x";
+  const { call, reloads, denied } = await start(t, { access: () => ({ token, hosts: [] }) });
+  const host = "sluice.example";
+  const basic = (password: string) => `Basic ${Buffer.from(`any:${password}`).toString("base64")}`;
+  for (const path of ["/", "/metrics", "/api/v1/status", "/api/v1/config", "/nowhere"])
+    for (const authorization of [
+      undefined,
+      "",
+      "Bearer",
+      "Bearer 0123456789abcdef:y",
+      `Bearer ${token}x`,
+      token,
+      basic(""),
+    ]) {
+      const { status, headers } = await call("GET", path, authorization === undefined ? {} : { authorization });
+      assert.deepEqual(
+        [status, headers["www-authenticate"]],
+        [401, 'Bearer realm="sluice"'],
+        `${path} ${authorization}`,
+      );
+    }
+  const refused = denied.length;
+  assert.equal(refused, 35);
+  for (const path of ["/health", "/ready"]) assert.equal((await call("GET", path, { host })).status, 200);
+  for (const authorization of [`Bearer ${token}`, `bearer  ${token}`]) {
+    assert.equal((await call("GET", "/metrics", { host, authorization })).status, 200);
+    const origin = "https://sluice.example";
+    assert.equal((await call("POST", "/api/v1/reload", { host, origin, authorization })).status, 200);
+  }
+  assert.equal(reloads(), 2);
+  // A browser asks its user, and can then look, but not change anything for a page of somebody else.
+  const page = await call("GET", "/", { accept: "text/html,*/*" });
+  assert.match(String(page.headers["www-authenticate"]), /^Bearer realm="sluice", Basic realm=/);
+  assert.equal((await call("GET", "/", { authorization: basic(token) })).status, 200);
+  assert.equal((await call("POST", "/api/v1/reload", { authorization: basic(token) })).status, 403);
+  assert.equal((await call("POST", "/api/v1/reload")).status, 401);
+  assert.equal(reloads(), 2);
+});
+
+test("the address of metrics serves metrics and health, and nothing else", async (t) => {
+  const access = () => ({ token: "0123456789abcdef", hosts: ["prometheus.svc"] });
+  for (const address of [LOCAL, null]) {
+    const { call, metricsUrl, reloads } = await start(t, { address, metricsAddress: LOCAL, access });
+    for (const path of ["/metrics", "/health", "/ready"])
+      for (const host of ["127.0.0.1", "prometheus.svc:9902"])
+        assert.equal((await call("GET", path, { host }, metricsUrl)).status, 200, path);
+    for (const path of ["/", "/api/v1/status", "/api/v1/config", "/api/v1/traces", "/api/v1/traces/x"])
+      assert.equal((await call("GET", path, {}, metricsUrl)).status, 404, path);
+    for (const path of ["/api/v1/reload", "/api/v1/explain"])
+      assert.equal(
+        (await call("POST", path, { authorization: "Bearer 0123456789abcdef" }, metricsUrl)).status,
+        404,
+        path,
+      );
+    assert.equal(reloads(), 0);
+    assert.equal(
+      (await call("GET", "/metrics", { host: "evil.example" }, metricsUrl)).status,
+      403,
+      "a page of a browser here",
+    );
+  }
+  const everywhere = await start(t, { metricsAddress: { ...LOCAL, host: "0.0.0.0" }, access });
+  const named = await everywhere.call("GET", "/metrics", { host: "any.name" }, everywhere.metricsUrl);
+  assert.equal(named.status, 200, "other machines reach it as they like");
 });

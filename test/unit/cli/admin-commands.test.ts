@@ -1,6 +1,7 @@
 /** `sluice status` and `sluice reload` against a proxy that runs. */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { configOf, startProxy } from "../control/parts.ts";
@@ -8,8 +9,12 @@ import { configOf, startProxy } from "../control/parts.ts";
 const MAIN = join(import.meta.dirname, "../../../src/main.ts");
 
 function sluice(...args: string[]): Promise<{ code: number; out: string; err: string }> {
+  return sluiceWith({}, ...args);
+}
+
+function sluiceWith(env: NodeJS.ProcessEnv, ...args: string[]): Promise<{ code: number; out: string; err: string }> {
   const { promise, resolve } = Promise.withResolvers<{ code: number; out: string; err: string }>();
-  const child = execFile(process.execPath, [MAIN, ...args], (_error, out, err) =>
+  const child = execFile(process.execPath, [MAIN, ...args], { env: { ...process.env, ...env } }, (_error, out, err) =>
     resolve({ code: child.exitCode ?? -1, out, err }),
   );
   return promise;
@@ -44,4 +49,37 @@ test("when no proxy answers, or the configuration cannot be read, that is one li
   const missing = await sluice("reload", "-c", "/nowhere/sluice.yaml");
   assert.equal(missing.code, 1);
   assert.match(missing.err, /^sluice: \/nowhere\/sluice\.yaml cannot be read \(ENOENT\).*\n$/);
+});
+
+test("commands bring the token of the configuration or the environment; a reload changes it", async (t) => {
+  const config = (token: string, more = "") =>
+    configOf(["127.0.0.1:1"], more).replace("admin: 127.0.0.1:0", `admin: { address: "127.0.0.1:0", token: ${token} }`);
+  const { app, file, write } = await startProxy(t, config(`\${TOKEN}`), { env: { TOKEN: "0123456789abcdef" } });
+  const { host } = new URL(app.admin!);
+  const admin = ["--admin", host];
+  const without = await sluice("status", ...admin);
+  assert.deepEqual([without.code, without.out], [1, ""]);
+  assert.match(
+    without.err,
+    /needs a token: expected admin\.token of its configuration, by -c or in SLUICE_ADMIN_TOKEN\n$/,
+  );
+  const wrong = await sluiceWith({ SLUICE_ADMIN_TOKEN: "0123456789abcdeg" }, "reload", ...admin);
+  assert.match(wrong.err, /refuses the token/);
+  assert.equal((await sluiceWith({ SLUICE_ADMIN_TOKEN: "0123456789abcdef" }, "status", ...admin)).code, 0);
+
+  // A file that is wrong elsewhere still says where the proxy is.
+  const named = join(file, "../named.yaml");
+  writeFileSync(named, `admin: { address: "${host}", token: 0123456789abcdef }\nlisteners: 1\nx: \${NOT_SET_HERE}\n`);
+  const status = await sluice("status", "-c", named);
+  assert.deepEqual([status.code, status.err], [0, ""]);
+
+  write(config("fedcba9876543210"));
+  assert.equal((await app.reload()).result, "accepted");
+  assert.match((await sluice("status", "-c", named)).err, /refuses the token/);
+  assert.equal((await sluiceWith({ SLUICE_ADMIN_TOKEN: "fedcba9876543210" }, "status", ...admin)).code, 0);
+
+  // The address stays what it was at the start: so does its token.
+  write(configOf(["127.0.0.1:2"]).replace("127.0.0.1:0\nlist", "127.0.0.1:1\nlist"));
+  assert.equal((await app.reload()).result, "accepted");
+  assert.match((await sluice("status", ...admin)).err, /needs a token/);
 });

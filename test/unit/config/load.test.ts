@@ -45,7 +45,8 @@ const cluster = (keys: string) => BASE.replace(/app: \[.*\]/, `app: { endpoints:
 test("the smallest file has every default", () => {
   const config = load(BASE);
   assert.equal(config.workers, 0);
-  assert.deepEqual(config.admin, { text: "127.0.0.1:9901", host: "127.0.0.1", port: 9901, path: "" });
+  assert.deepEqual(config.admin?.address, { text: "127.0.0.1:9901", host: "127.0.0.1", port: 9901, path: "" });
+  assert.deepEqual([config.admin?.token, config.admin?.hosts, config.admin?.metrics], [null, [], null]);
   assert.deepEqual(config.log, { level: "info", access: false });
   assert.deepEqual(config.shutdown, { grace: 30_000 });
   const [web] = config.listeners;
@@ -576,4 +577,45 @@ test("traces are off until a token or a sample is given, and neither is taken as
   assert.ok(!problem.includes("guessable"), problem);
   complainOnce(`${BASE}\ntrace: { header: Host }\n`, /the field host has a meaning of its own/);
   complainOnce(`${BASE}\ntrace: { sample: 101% }\n`, /expected a share from 0% to 100%/);
+});
+
+test("an admin interface that other machines can reach needs a token", () => {
+  const token = "0123456789abcdef";
+  for (const address of [
+    ":9901",
+    "0.0.0.0:9901",
+    "[::]:9901",
+    "10.1.2.3:9901",
+    "[fe80::1]:9901",
+    "admin.example:9901",
+  ]) {
+    const [problem = "", ...others] = complain(`${BASE}admin: "${address}"\n`);
+    assert.deepEqual(others, []);
+    assert.match(
+      problem,
+      /^s\.yaml:5:8: admin: other machines can reach .* and no token is given: write admin: \{ address: /,
+    );
+    assert.equal(load(`${BASE}admin: { address: "${address}", token: \${T} }`, { T: token }).admin?.token, token);
+  }
+  for (const address of ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[0:0::1]:1", "localhost:1", "unix:/run/admin.sock"])
+    assert.equal(load(`${BASE}admin: "${address}"\n`).admin?.address?.text, address);
+  const short = complain(`${BASE}admin: { token: tooshort12 }`).join("\n");
+  assert.match(short, /admin\.token: the token is not of 16 to 256/);
+  assert.doesNotMatch(short, /tooshort12/);
+  const digits = "0123456789012345678901234567890123456789";
+  assert.equal(load(`${BASE}admin: { token: ${digits} }`).admin?.token, digits);
+});
+
+test("metrics may have an address of their own, with or without the rest", () => {
+  const both = load(`${BASE}admin: { metrics: ":9902", hosts: [Sluice.Monitoring.svc, "*.internal"] }`).admin;
+  assert.deepEqual([both?.address?.text, both?.metrics?.text], ["127.0.0.1:9901", ":9902"]);
+  assert.deepEqual(both?.hosts, ["sluice.monitoring.svc", "*.internal"]);
+  const alone = load(`${BASE}admin: { address: false, metrics: ":9902" }`).admin;
+  assert.deepEqual([alone?.address, alone?.metrics?.port], [null, 9902]);
+  assert.equal(load(`${BASE}admin: { address: false }`).admin, null);
+  complainOnce(
+    `${BASE}admin: { metrics: ":8080" }`,
+    /listeners\.web: the address :8080 belongs to the metrics already/,
+  );
+  complainOnce(`${BASE}admin: { metrics: "127.0.0.1:9901" }`, /admin: .* belongs to the admin interface already/);
 });

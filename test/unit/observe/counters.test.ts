@@ -21,6 +21,7 @@ const metricsOf = (counters: Counters) =>
     keyValue: () => [{ name: "sessions", entries: 2, bytes: 160, evicted: 1, expired: 3 }],
     restarts: () => [{ thread: 1, reason: "stuck", count: 3 }],
     reloads: () => ({ accepted: 2, rejected: 1 }),
+    adminDenials: () => 0,
     version: () => 2,
     quarantined: (plugin) => (plugin === "bad" ? 2 : 0),
     rollouts: () => [
