@@ -23,7 +23,8 @@ export const IS = {
   /** RFC 9110 section 5.5: HTAB, SP, visible ASCII and obs-text. No other control character may stand in a value. */
   value: 2,
   /**
-   * What a target may hold: visible ASCII but `#` (a fragment is never sent) and `\` (which some read as `/`).
+   * What a target may hold: visible ASCII but `#` (a fragment is never sent) and `\`, which some read as `/` in a path;
+   * in a query it passes.
    * Browsers do send `"<>^{|}` and the backtick unescaped, so those pass, as they do everywhere else.
    */
   target: 4,

@@ -11,10 +11,10 @@ import { isAuthority, writeHost } from "./fields.ts";
 import type { Head } from "./head.ts";
 import * as layout from "./head.ts";
 import { finishConnection, KIND, refuse, scanFields } from "./scan-fields.ts";
-import { normalizePath } from "./target.ts";
+import { encodeQuery, normalizePath } from "./target.ts";
 
 // Constants of this module, since V8 folds those into the code but loads and checks an imported one at every use.
-const { CLASS, COLON, CR, DOT, IS, LF, PERCENT, QUERY, SEMICOLON, SLASH, SPACE, STAR } = octets;
+const { BACKSLASH, CLASS, COLON, CR, DOT, IS, LF, PERCENT, QUERY, SEMICOLON, SLASH, SPACE, STAR } = octets;
 const { FLAG, FRAMING, NAME, PART } = layout;
 
 /** Bounds of a request head: bytes of all of it, bytes of its target, number of its fields. */
@@ -34,6 +34,8 @@ const STAR_BYTE = Buffer.from("*", "latin1");
 
 /** Held in `flags` during the scan only: the path may need normalising, or may be read in another way. */
 const UNSURE = 1 << 16;
+/** Held in the same way: the query has bytes above ASCII. */
+const RAW_QUERY = 1 << 21;
 
 /**
  * Scans the request head that begins at `buf[start]`, after at most one empty line. Returns the offset just past it;
@@ -101,12 +103,13 @@ function finishRequest(buf: Buffer, base: number, past: number, head: Head): num
   const hasHost = (head.known & (1 << NAME.host)) !== 0;
   if (!hasHost && head.minor === 1) return refuse(head, 400, "no Host field");
   copyHead(buf, base, past, head);
-  const unsure = (head.flags & UNSURE) !== 0;
+  const { flags } = head;
   finishConnection(head);
   if ((head.known & (1 << NAME["transfer-encoding"])) !== 0) head.framing = FRAMING.chunked;
   else if ((head.known & (1 << NAME["content-length"])) !== 0) head.framing = FRAMING.length;
   if ((head.flags & FLAG.absolute) !== 0) finishAbsolute(head);
-  if (unsure && normalizePath(head) < 0) return -400;
+  if ((flags & UNSURE) !== 0 && normalizePath(head) < 0) return -400;
+  if ((flags & RAW_QUERY) !== 0 && encodeQuery(head) < 0) return -400;
   return past;
 }
 
@@ -161,7 +164,7 @@ function scanPath(buf: Buffer, base: number, at: number, stop: number, head: Hea
     const byte = buf[i]!;
     if ((CLASS[byte]! & IS.plain) !== 0) continue;
     if (byte === SLASH && buf[i - 1] !== SLASH) continue;
-    if (byte !== DOT && byte !== PERCENT && byte !== SLASH && byte !== SEMICOLON) break;
+    if (byte !== DOT && byte !== PERCENT && byte !== SLASH && byte !== SEMICOLON && byte < 0x80) break;
     head.flags |= UNSURE;
   }
   if (i >= stop) return 0;
@@ -170,8 +173,13 @@ function scanPath(buf: Buffer, base: number, at: number, stop: number, head: Hea
   parts[PART.path + 1] = i - base;
   if (buf[i] !== QUERY) return i;
   parts[PART.query] = i + 1 - base;
-  do i++;
-  while (i < stop && (CLASS[buf[i]!]! & IS.target) !== 0);
+  for (i++; i < stop; i++) {
+    const byte = buf[i]!;
+    // Browsers send a backslash in a query as it is; only in a path is it read as a slash.
+    if ((CLASS[byte]! & IS.target) !== 0 || byte === BACKSLASH) continue;
+    if (byte < 0x80) break;
+    head.flags |= RAW_QUERY;
+  }
   parts[PART.query + 1] = i - base;
   return i < stop ? i : 0;
 }

@@ -3,23 +3,26 @@
  * routes, plugins and the upstream cannot disagree on what was asked for (RFC 3986 section 6.2.2).
  */
 
+import { isUtf8 } from "node:buffer";
 import { BACKSLASH, CLASS, DOT, hexValue, IS, PERCENT, QUERY, SEMICOLON, SLASH, STAR } from "./bytes.ts";
 import { DOUBT, FORM, type Head, PART } from "./head.ts";
 import { refuse } from "./scan-fields.ts";
 
 /**
- * Normalises the path: dot segments resolved, unreserved characters decoded, escapes in upper case; `//` and `%2F` as
- * `head.form` says. Sets `head.doubts`. 0, or -400 when an escape is malformed, overlong or stands for NUL or a
- * backslash, or is a slash where the form refuses that. A normal path is not copied.
+ * Normalises the path: dot segments resolved, unreserved characters decoded, bytes above ASCII encoded, escapes in upper
+ * case; `//` and `%2F` as `head.form` says. Sets `head.doubts`. 0, or -400 when an escape is malformed, overlong or stands
+ * for NUL or a backslash, or is a slash where the form refuses that, and when what is above ASCII is not UTF-8. A normal
+ * path is not copied.
  */
 export function normalizePath(head: Head): number {
   const { bytes, parts, form } = head;
   const start = parts[PART.path]!;
   const end = parts[PART.path + 1]!;
   let change = false;
+  let raw = false;
   let doubts = 0;
   for (let i = start; i < end; i++) {
-    const byte = bytes[i];
+    const byte = bytes[i]!;
     if (byte === DOT) change ||= isDotSegment(bytes, i, end);
     else if (byte === SLASH) {
       if (i > start && bytes[i - 1] === SLASH) doubts |= DOUBT.slashes;
@@ -32,8 +35,9 @@ export function normalizePath(head: Head): number {
       else if (isReserved(decoded)) doubts |= DOUBT.escape;
       change ||= isUnreserved(decoded) || bytes[i + 1]! >= 97 || bytes[i + 2]! >= 97;
       i += 2;
-    }
+    } else if (byte >= 0x80) raw = true;
   }
+  if (raw && !isUtf8(bytes.subarray(start, end))) return refuse(head, 400, NOT_UTF8);
   if (form !== 0) {
     if ((form & FORM.refuseSlashes) !== 0 && (doubts & DOUBT.encodedSlash) !== 0)
       return refuse(head, 400, "an encoded slash in the path");
@@ -42,8 +46,38 @@ export function normalizePath(head: Head): number {
     doubts = settled;
   }
   head.doubts |= doubts;
-  if (change) rewritePath(head, start, end);
+  if (change || raw) rewritePath(head, start, end, raw);
   return 0;
+}
+
+const NOT_UTF8 = "bytes above ASCII in the target that are not UTF-8";
+
+/** Percent-encodes what is above ASCII in the query; 0, or -400 when that is not UTF-8. */
+export function encodeQuery(head: Head): number {
+  const start = head.parts[PART.query]!;
+  const end = head.parts[PART.query + 1]!;
+  if (!isUtf8(head.bytes.subarray(start, end))) return refuse(head, 400, NOT_UTF8);
+  head.reserve(3 * (end - start));
+  const { bytes } = head;
+  const from = head.end;
+  let at = from;
+  for (let i = start; i < end; i++) {
+    const byte = bytes[i]!;
+    if (byte < 0x80) bytes[at++] = byte;
+    else at = writeEscape(bytes, at, byte);
+  }
+  head.parts[PART.query] = from;
+  head.parts[PART.query + 1] = head.end = at;
+  return 0;
+}
+
+const DIGITS = Buffer.from("0123456789ABCDEF");
+
+function writeEscape(bytes: Uint8Array, at: number, byte: number): number {
+  bytes[at] = PERCENT;
+  bytes[at + 1] = DIGITS[byte >> 4]!;
+  bytes[at + 2] = DIGITS[byte & 15]!;
+  return at + 3;
 }
 
 /** The doubts that are left when the path was brought into that form. */
@@ -99,8 +133,8 @@ export function isReserved(byte: number): boolean {
   return (CLASS[byte]! & IS.target) !== 0 && !isUnreserved(byte) && byte !== PERCENT && byte !== QUERY;
 }
 
-function rewritePath(head: Head, start: number, end: number): void {
-  head.reserve(end - start);
+function rewritePath(head: Head, start: number, end: number, raw: boolean): void {
+  head.reserve(raw ? 3 * (end - start) : end - start);
   const bytes = head.bytes;
   const decodedAt = head.end;
   const decodedEnd = decodePath(head, start, end, decodedAt);
@@ -109,7 +143,7 @@ function rewritePath(head: Head, start: number, end: number): void {
   head.parts[PART.path + 1] = head.end;
 }
 
-/** Copies the path to `to`: unreserved characters decoded, other escapes in upper case, slashes as the form says. */
+/** Copies the path to `to`: unreserved characters decoded, others encoded in upper case, slashes as the form says. */
 function decodePath({ bytes, form }: Head, start: number, end: number, to: number): number {
   const merges = (form & FORM.mergeSlashes) !== 0;
   let out = to;
@@ -124,6 +158,9 @@ function decodePath({ bytes, form }: Head, start: number, end: number, to: numbe
         byte = upper(bytes[i + 2]!);
       }
       i += 2;
+    } else if (byte >= 0x80) {
+      out = writeEscape(bytes, out, byte);
+      continue;
     }
     // As nginx does, before dot segments are resolved.
     if (byte === SLASH && merges && out > to && bytes[out - 1] === SLASH) continue;
@@ -162,7 +199,7 @@ export function removeDotSegments(bytes: Uint8Array, start: number, end: number)
 export function checkTarget(bytes: Uint8Array, start: number, end: number): boolean {
   if (end <= start || bytes[start] !== SLASH) return false;
   const pathEnd = findQuery(bytes, start, end);
-  return isPath(bytes, start, pathEnd, 0) && isTargetText(bytes, pathEnd, end);
+  return isPath(bytes, start, pathEnd, 0) && isQuery(bytes, pathEnd, end);
 }
 
 function findQuery(bytes: Uint8Array, start: number, end: number): number {
@@ -187,6 +224,11 @@ function isTargetText(bytes: Uint8Array, start: number, end: number): boolean {
   return true;
 }
 
+function isQuery(bytes: Uint8Array, start: number, end: number): boolean {
+  for (let i = start; i < end; i++) if ((CLASS[bytes[i]!]! & IS.target) === 0 && bytes[i] !== BACKSLASH) return false;
+  return true;
+}
+
 /** Sets path and query (`/path?query`, or `*`) and normalises the path. False, and nothing changed, if not valid. */
 export function setTarget(head: Head, bytes: Uint8Array, start: number, end: number): boolean {
   if (end - start === 1 && bytes[start] === STAR) {
@@ -208,7 +250,7 @@ export function setPath(head: Head, bytes: Uint8Array, start: number, end: numbe
 
 /** Sets the query alone, without its `?`; an empty one takes it away. False, and nothing changed, if not valid. */
 export function setQuery(head: Head, bytes: Uint8Array, start: number, end: number): boolean {
-  if (!isTargetText(bytes, start, end)) return false;
+  if (!isQuery(bytes, start, end)) return false;
   head.setPart(PART.query, bytes, start, end);
   return true;
 }

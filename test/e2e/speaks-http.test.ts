@@ -1,7 +1,7 @@
 /** One reading of HTTP/1.1 on both sides. */
 import assert from "node:assert/strict";
 import { type Answer, connectTo, exchange, type Peer, startRawUpstream, startUpstream } from "./peers.ts";
-import { bounded, type LiveTest, simpleConfig, startSluice, testInAllModes } from "./program.ts";
+import { bounded, type LiveTest, simpleConfig, startSluice, testInAllModes, testInUsualMode } from "./program.ts";
 
 /** A proxy before an upstream that says `answers[path]`. */
 async function startBefore(t: LiveTest, answers: Record<string, string>) {
@@ -214,4 +214,21 @@ testInAllModes("an HTTP/1.0 request without Host gets the endpoint's, and no X-F
     "\r\nHost: named.example",
     "\r\nx-forwarded-host: named.example",
   ]);
+});
+
+testInUsualMode("a target is passed on as browsers and old clients send it", async (t) => {
+  const upstream = await startUpstream(t);
+  const sluice = await startSluice(t, simpleConfig(upstream.port));
+  const targets: [sent: string, seen: string][] = [
+    ["/search?q=C:\\temp&x=1", "/search?q=C:\\temp&x=1"],
+    ["/caf\xc3\xa9?\xc3\xa9=\\", "/caf%C3%A9?%C3%A9=\\"],
+  ];
+  for (const [sent] of targets) {
+    const answer = await exchange(t, sluice.port, `GET ${sent} HTTP/1.1\r\nHost: a\r\n\r\n`);
+    assert.equal(answer.status, 200, sent);
+  }
+  assert.deepEqual(
+    upstream.requests.map(({ url }) => url),
+    targets.map(([, seen]) => seen),
+  );
 });

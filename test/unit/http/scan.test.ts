@@ -50,6 +50,41 @@ test("a head is copied out of the read buffer, with offsets of its own", () => {
   assert.equal(idAt(head, 1), NAME.other);
 });
 
+test("bytes above ASCII in a target are encoded when they are UTF-8, and a backslash in a query passes", () => {
+  const accepted: [target: string, path: string, query: string][] = [
+    ["/search?q=C:\\temp&x=1", "/search", "q=C:\\temp&x=1"],
+    ["http://a/?\\", "/", "\\"],
+    ["/caf\xc3\xa9/%2e?k=\xe2\x82\xac&b=\\", "/caf%C3%A9/", "k=%E2%82%AC&b=\\"],
+    ["/?\xf0\x9f\x98\x80", "/", "%F0%9F%98%80"],
+    ["/\xc3\xa9/../%c3%a9", "/%C3%A9", ""],
+    ["/%e9", "/%E9", ""],
+  ];
+  for (const [target, path, query] of accepted) {
+    const raw = `GET ${target} HTTP/1.1\r\nHost: a\r\n\r\n`;
+    const [past, head] = scanText(raw);
+    assert.deepEqual(
+      [past, head.partText(PART.path), head.partText(PART.query)],
+      [raw.length, path, query],
+      head.problem,
+    );
+  }
+  for (const target of [
+    "/\xe9",
+    "/?\xe9",
+    "/\xc0\xaf",
+    "/?\xc0\xaf",
+    "/\xed\xa0\x80",
+    "/%c3\xa9",
+    "/%c0%af",
+    "/%E0%80%AF",
+    "/a\\b?c",
+  ]) {
+    const [past, head] = scanText(`GET ${target} HTTP/1.1\r\nHost: a\r\n\r\n`);
+    assert.equal(past, -400, target);
+    assert.match(head.problem, /UTF-8|overlong|byte that may not stand/);
+  }
+});
+
 test("a head that was used is forgotten by the next scan", () => {
   const [, head] = scanText("GET http://x/?y HTTP/1.0\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
   const bytes = latin1("GET /z HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -180,7 +215,10 @@ test("garbage is refused with its first wrong byte", () => {
     ["GET x", -400],
     ["GET hs", -400],
     ["GET https:/x", -400],
-    ["GET /\x80", -400],
+    // Whether bytes above ASCII are UTF-8 is seen when the head is complete.
+    ["GET /\x80", 0],
+    ["GET /\x80 HTTP/1.1\r\nHost: a\r\n\r\n", -400],
+    ["GET /\\", -400],
     ["GET / J", -400],
     ["GET / HTTP/2", 0],
     ["GET / HTTP/2.0", -505],

@@ -47,6 +47,15 @@ const NORMAL_FORMS: [string, string | null][] = [
   ["/%3a%c3%a9", "/%3A%C3%A9"],
   ["/%C3%A9", "/%C3%A9"],
   ["/%252e%252e/x", "/%252e%252e/x"],
+  ["/%c0%af", null],
+  ["/%C1%81", null],
+  ["/%e0%9f%bf", null],
+  ["/%f0%8f%bf%bf", null],
+  ["/%c0", "/%C0"],
+  ["/%c0/%af", "/%C0/%AF"],
+  ["/%e0%a0%80", "/%E0%A0%80"],
+  ["/\xc3\xa9", "/%C3%A9"],
+  ["/\xe9", null],
   ["/%00", null],
   ["/a%5c", null],
   ["/a%5C", null],
@@ -104,26 +113,14 @@ test("a plugin's target is checked, normalised and set as a whole", () => {
   const target = (): [string, string] => [head.partText(PART.path), head.partText(PART.query)];
   assert.ok(set("/a/../b?x=1?y#".slice(0, -1)));
   assert.deepEqual(target(), ["/b", "x=1?y"]);
-  for (const bad of [
-    "",
-    "a",
-    "?x",
-    "/a b",
-    "/a#b",
-    "/a\r\n",
-    "/a\\",
-    "/a?b\\",
-    "/%zz",
-    "/%00?x",
-    "/\xe9",
-    "/?\xe9",
-    "/\0",
-  ]) {
+  for (const bad of ["", "a", "?x", "/a b", "/a#b", "/a\r\n", "/a\\", "/%zz", "/%00?x", "/\xe9", "/?\xe9", "/\0"]) {
     assert.equal(set(bad), false, bad);
     assert.deepEqual(target(), ["/b", "x=1?y"]);
   }
   assert.ok(set("/c"));
   assert.deepEqual(target(), ["/c", ""]);
+  assert.ok(set("/a?b\\"));
+  assert.deepEqual(target(), ["/a", "b\\"]);
   assert.ok(set("*"));
   assert.deepEqual(target(), ["*", ""]);
 });
