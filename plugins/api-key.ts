@@ -50,7 +50,7 @@ export function configure(): void {
 
 export function onRequest(req: Request): void {
   const rule = rules.get();
-  req.headers.remove(rule.forward);
+  req.headers.own(rule.forward);
   const key = rule.query.length ? takeFromQuery(req, rule) : takeFromHeader(req, rule);
   const found = key === null ? -1 : find(rule, sha256(toBytes(key)));
   if (found >= 0) req.headers.set(rule.forward, rule.names[found]);

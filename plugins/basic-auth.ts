@@ -57,7 +57,7 @@ export function configure(): void {
 
 export function onRequest(req: Request): void {
   const rule = rules.get();
-  req.headers.remove(rule.forward);
+  req.headers.own(rule.forward);
   const given = readCredentials(req);
   if (!rule.keep) req.headers.remove("authorization");
   const user = given ? find(rule, given) : null;

@@ -65,7 +65,7 @@ export function onRequest(req: Request): void {
   const target = req.target;
   const fields = describe(rule, req, target);
   // Whatever comes of it, the upstream reads these from the service, or from nobody.
-  for (let i = 0; i < rule.upstream.length; i++) req.headers.remove(rule.upstream[i]);
+  for (let i = 0; i < rule.upstream.length; i++) req.headers.own(rule.upstream[i]);
   if (target.length > MOST_PATH || sizeOf(fields) > MOST_FIELDS) {
     req.respond(target.length > MOST_PATH ? 414 : 431, "too large to be authorized\n");
     return;

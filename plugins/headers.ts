@@ -5,6 +5,7 @@
 //       response: { remove: [server, x-powered-by] }
 //
 // Of one direction `remove` comes first, then `set`, then `add`. A value may be a list: `add: { x-a: [b, c] }`.
+// What is set or removed of a request is removed in every spelling that a client sends (`X_From`), and in its trailers.
 
 import { Config, Headers, PerInstance, Request, Response } from "sluice/sdk";
 
@@ -16,6 +17,9 @@ class Rules {
   setValues: string[] = [];
   addNames: string[] = [];
   addValues: string[] = [];
+
+  /** Names that are removed or set, `host` aside: the upstream must not read them from the client in another spelling. */
+  owned: string[] = [];
 
   apply(headers: Headers): void {
     for (let i = 0; i < this.remove.length; i++) headers.remove(this.remove[i]);
@@ -29,16 +33,25 @@ const responseRules = new PerInstance<Rules>();
 
 export function configure(): void {
   Config.allow("", ["request", "response"]);
-  requestRules.set(readRules("request"));
+  const rules = readRules("request");
+  own(rules, rules.remove);
+  own(rules, rules.setNames);
+  requestRules.set(rules);
   responseRules.set(readRules("response"));
 }
 
 export function onRequest(req: Request): void {
-  requestRules.get().apply(req.headers);
+  const rules = requestRules.get();
+  for (let i = 0; i < rules.owned.length; i++) req.headers.own(rules.owned[i]);
+  rules.apply(req.headers);
 }
 
 export function onResponse(req: Request, res: Response): void {
   responseRules.get().apply(res.headers);
+}
+
+function own(rules: Rules, names: string[]): void {
+  for (let i = 0; i < names.length; i++) if (names[i].toLowerCase() != "host") rules.owned.push(names[i]);
 }
 
 function readRules(path: string): Rules {

@@ -26,11 +26,9 @@ export function configure(): void {
 
 export function onRequest(req: Request): void {
   const name = header.get();
-  if (trust.get()) {
-    const brought = req.headers.get(name);
-    if (brought !== null && brought.length > 0 && brought.length <= LONGEST) return;
-  }
-  req.headers.set(name, uuid());
+  const brought = trust.get() ? req.headers.get(name) : null;
+  req.headers.own(name);
+  req.headers.set(name, brought !== null && brought.length > 0 && brought.length <= LONGEST ? brought : uuid());
 }
 
 export function onResponse(req: Request, res: Response): void {

@@ -1,6 +1,6 @@
 import { HEADERS, STATUS } from "./abi";
 import { KEY, KEY_CAP, VALUE, VALUE_CAP, equals, narrow, startsWith, widen } from "./bytes";
-import { header_add, header_at, header_count, header_get, header_remove, header_set } from "./imports";
+import { header_add, header_at, header_count, header_get, header_own, header_remove, header_set } from "./imports";
 import { check } from "./status";
 
 const NAME_CAP: i32 = 256;
@@ -125,6 +125,17 @@ export class Headers {
     const removed = header_remove(this.part, KEY, narrow(name, KEY, KEY_CAP));
     check(removed == STATUS.absent ? 0 : removed, "cannot remove header", name);
     return removed > 0;
+  }
+
+  /**
+   * Makes this header the plugin's own (on `req.headers`, in `onRequest` and `route`): every spelling of it that the client
+   * sent is removed, those that CGI, WSGI or PHP cannot tell apart from it (`X_User`, `x.user`) and those in trailers
+   * included, also in trailers that come later. What the plugin sets afterwards is then all that the upstream sees. Call it
+   * before `set` for headers that the upstream believes, such as the user's name.
+   */
+  own(name: string): void {
+    if (this.part != HEADERS.request) throw new Error("only headers of the request can be owned");
+    check(header_own(KEY, narrow(name, KEY, KEY_CAP)), "cannot own header", name);
   }
 
   /** How many fields there are. */

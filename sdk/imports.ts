@@ -17,6 +17,8 @@ export declare function header_set(part: i32, name: usize, nameLen: i32, value: 
 export declare function header_add(part: i32, name: usize, nameLen: i32, value: usize, valueLen: i32): i32;
 @external("sluice:core/1", "header_remove")
 export declare function header_remove(part: i32, name: usize, nameLen: i32): i32;
+@external("sluice:core/1", "header_own")
+export declare function header_own(name: usize, nameLen: i32): i32;
 @external("sluice:core/1", "head_read")
 export declare function head_read(part: i32, out: usize, cap: i32): i32;
 @external("sluice:core/1", "respond")

@@ -79,7 +79,7 @@ function refuse(token: Token, fault: string): Token {
 
 /** The request's token, taken off where it is to be; null: there is none, and the request is answered. */
 export function takeToken(rule: Expected, req: Request): Token | null {
-  for (let i = 0; i < rule.headers.length; i++) req.headers.remove(rule.headers[i]);
+  for (let i = 0; i < rule.headers.length; i++) req.headers.own(rule.headers[i]);
   const text = findToken(rule, req);
   if (!rule.keep) {
     if (rule.cookie.length) Cookies.remove(req.headers, rule.cookie);

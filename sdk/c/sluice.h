@@ -220,6 +220,8 @@ enum {
   SLUICE_LIMIT_HEADER_VALUE = 65536,
   SLUICE_LIMIT_HEAD_BYTES = 131072,
   SLUICE_LIMIT_HEADER_COUNT = 500,
+  /* Names of one request that plugins own. */
+  SLUICE_LIMIT_OWNED_NAMES = 500,
   SLUICE_LIMIT_RESPONSE_BODY = 1048576,
   SLUICE_LIMIT_EXCHANGE_VALUE = 65536,
   SLUICE_LIMIT_EXCHANGE_VALUES = 64,
@@ -347,6 +349,11 @@ int32_t sluice_header_add(int32_t part, const void *name, int32_t name_len, cons
 /* (part, name, nameLen) -> how many were removed | … */
 SLUICE_IMPORT("sluice:core/1", "header_remove")
 int32_t sluice_header_remove(int32_t part, const void *name, int32_t name_len);
+
+/* (name, nameLen) -> how many were removed | …: takes every spelling of that name off the request, its trailers
+ * included, and keeps the client from sending one */
+SLUICE_IMPORT("sluice:core/1", "header_own")
+int32_t sluice_header_own(const void *name, int32_t name_len);
 
 /* (part, out, cap) -> length: u32 count, then count × (nameOff,nameLen,valueOff,valueLen), then bytes; offsets from
  * out */

@@ -242,6 +242,8 @@ export const LIMIT = {
   headerValue: 64 * 1024,
   headBytes: 128 * 1024,
   headerCount: 500,
+  /** Names of one request that plugins own. */
+  ownedNames: 500,
   responseBody: 1024 * 1024,
   exchangeValue: 64 * 1024,
   exchangeValues: 64,
@@ -336,6 +338,10 @@ export const IMPORTS = {
     header_set: i(5, "(part, name, nameLen, value, valueLen) -> ok | …: replaces all values of that name"),
     header_add: i(5, "(part, name, nameLen, value, valueLen) -> ok | …: adds one value after the others"),
     header_remove: i(3, "(part, name, nameLen) -> how many were removed | …"),
+    header_own: i(
+      2,
+      "(name, nameLen) -> how many were removed | …: takes every spelling of that name off the request, its trailers included, and keeps the client from sending one",
+    ),
     head_read: i(
       3,
       "(part, out, cap) -> length: u32 count, then count × (nameOff,nameLen,valueOff,valueLen), then bytes; offsets from out",

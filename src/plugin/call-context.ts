@@ -76,7 +76,15 @@ const RESPONSE_READS =
   (1 << HOOK.log);
 
 /** Bits of `dirty`: what the present hook call has changed. */
-const DIRTY = { request: 1, response: 2, requestTrailers: 4, responseTrailers: 8, choice: 16, answer: 32 } as const;
+const DIRTY = {
+  request: 1,
+  response: 2,
+  requestTrailers: 4,
+  responseTrailers: 8,
+  choice: 16,
+  answer: 32,
+  owned: 64,
+} as const;
 
 export class CallContext {
   /** Milliseconds since 1970. */
@@ -123,6 +131,7 @@ export class CallContext {
   #strategy = -1;
   #status = 0;
   #body: Buffer | null = null;
+  #owned = 0;
   readonly #values: KeptValue[] = [];
 
   constructor(now: () => number, after: After = setTimer) {
@@ -327,6 +336,17 @@ export class CallContext {
     this.#dirty |= bit;
   }
 
+  /** The exchange, saved before a name of its request is owned. */
+  owning(): Exchange {
+    const exchange = this.exchange!;
+    if (exchange.requestTrailers !== null) this.#save(DIRTY.requestTrailers, exchange.requestTrailers);
+    if ((this.#dirty & DIRTY.owned) === 0) {
+      this.#dirty |= DIRTY.owned;
+      this.#owned = exchange.owned;
+    }
+    return exchange;
+  }
+
   /** The exchange, if in this hook a strategy may be chosen. */
   choosing(): Exchange | null {
     const { exchange } = this;
@@ -383,6 +403,7 @@ export class CallContext {
     if ((this.#dirty & DIRTY.response) !== 0) exchange.response.restore();
     if ((this.#dirty & DIRTY.requestTrailers) !== 0) exchange.requestTrailers!.restore();
     if ((this.#dirty & DIRTY.responseTrailers) !== 0) exchange.responseTrailers!.restore();
+    if ((this.#dirty & DIRTY.owned) !== 0) exchange.disown(this.#owned);
     if (this.hook === HOOK.request_body) exchange.requestPiece?.reject();
     else if (this.hook === HOOK.response_body) exchange.answerPiece?.reject();
     if ((this.#dirty & DIRTY.choice) !== 0) {

@@ -101,6 +101,12 @@ export function makeHeadCalls(context: CallContext) {
       return context.leave(first < 0 ? 0 : removeNamed(head, first));
     },
 
+    header_own(name: number, nameLength: number): number {
+      context.enter(nameLength >>> 0);
+      const start = memory.check(name, nameLength);
+      return context.leave(own(context, start, start + (nameLength >>> 0)));
+    },
+
     head_read(part: number, out: number, cap: number): number {
       context.enter(0);
       const head = context.readable(part);
@@ -149,6 +155,22 @@ function edit(
   if (first < 0 && countVisible(head, null) >= LIMIT.headerCount) return STATUS.tooLarge;
   setField(head, first, id, bytes, nameStart, nameEnd, valueStart, valueEnd);
   return STATUS.ok;
+}
+
+/** `header_own`: checks everything, then removes what the client sent. */
+function own(context: CallContext, start: number, end: number): number {
+  const { bytes } = context.memory;
+  const head = context.editable(HEADERS.request);
+  if (head === null) return STATUS.notHere;
+  if (end - start > LIMIT.headerName) return STATUS.tooLarge;
+  if (!isToken(bytes, start, end)) return STATUS.invalid;
+  const id = nameId(bytes, start, end);
+  if (id === NAME.host || isProtected(id)) return STATUS.invalid;
+  if (isHidden(context, start, end)) return STATUS.denied;
+  const exchange = context.owning();
+  if (exchange.owned >= LIMIT.ownedNames) return STATUS.tooLarge;
+  context.spend((end - start) * (head.count + exchange.owned));
+  return exchange.ownHeader(bytes, start, end);
 }
 
 function setField(

@@ -238,7 +238,7 @@ export class Client extends Wire implements ClientSide, Entrant {
   #bodyRead(x: Exchange, body: BodyReader): void {
     if (body.done) {
       x.requestComplete = true;
-      x.requestTrailers = body.trailers;
+      x.takeTrailers(body.trailers);
       this.#state = STATE.waiting;
       this.stream(false);
     } else {

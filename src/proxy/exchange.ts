@@ -5,7 +5,8 @@
 
 import type { Cluster } from "../balance/cluster.ts";
 import type { Endpoint } from "../balance/endpoint.ts";
-import { Head } from "../http/head.ts";
+import { isAlias, removeAliases } from "../http/aliases.ts";
+import { FIELD_WORDS, Head, NAME, NAME_END, NAME_START } from "../http/head.ts";
 import type { Instance } from "../plugin/host.ts";
 import type { KeptValue } from "../plugin/kept-value.ts";
 import type { Choice } from "../plugin/trial.ts";
@@ -96,6 +97,8 @@ export class Exchange {
   readonly response = new Head();
   requestTrailers: Head | null = null;
   responseTrailers: Head | null = null;
+  /** Names that filters own (`ownHeader`), as fields without values; null until the first exchange that needs it. */
+  #owned: Head | null = null;
 
   /** The client's address as text: the peer's, or by X-Forwarded-For when the peer is a trusted proxy. */
   clientAddress = "";
@@ -226,6 +229,7 @@ export class Exchange {
     this.phase = PHASE.idle;
     // A scan resets the head that it fills, but a plugin's answer is added to what stands there.
     this.response.reset();
+    if (this.#owned !== null) this.#forgetOwned(this.#owned);
     this.requestTrailers = null;
     this.responseTrailers = null;
     this.clientAddress = "";
@@ -302,6 +306,44 @@ export class Exchange {
     this.gathered = null;
   }
 
+  /** How many names filters own. */
+  get owned(): number {
+    return this.#owned === null ? 0 : this.#owned.count;
+  }
+
+  /**
+   * Removes every field of the request that a server may read as this name, and removes those that come in its trailers
+   * later. Returns how many there were.
+   */
+  ownHeader(name: Uint8Array, start: number, end: number): number {
+    const owned = (this.#owned ??= new Head(OWNED_AREA, OWNED_NAMES));
+    if (!hasAlias(owned, name, start, end)) {
+      const at = owned.append(name, start, end);
+      owned.push(at, at + end - start, 0, 0, NAME.other);
+    }
+    const removed = removeAliases(this.request, name, start, end);
+    return this.requestTrailers === null ? removed : removed + removeAliases(this.requestTrailers, name, start, end);
+  }
+
+  /** Owns no more than the first so many names again. */
+  disown(count: number): void {
+    if (this.#owned !== null) this.#owned.count = count;
+  }
+
+  #forgetOwned(owned: Head): void {
+    owned.reset();
+    if (owned.bytes.length > MAX_OWNED_AREA) this.#owned = null;
+  }
+
+  /** The client's trailers have come. */
+  takeTrailers(trailers: Head | null): void {
+    this.requestTrailers = trailers;
+    const owned = this.#owned;
+    if (trailers === null || owned === null) return;
+    for (let i = 0, at = 0; i < owned.count; i++, at += FIELD_WORDS)
+      removeAliases(trailers, owned.bytes, owned.fields[at + NAME_START]!, owned.fields[at + NAME_END]!);
+  }
+
   resetAttempt(): void {
     const { attempt } = this;
     attempt.upstream = null;
@@ -324,6 +366,18 @@ export class Exchange {
     this.replayLength = need;
   }
 }
+
+function hasAlias(owned: Head, name: Uint8Array, start: number, end: number): boolean {
+  const { bytes, fields } = owned;
+  for (let i = 0, at = 0; i < owned.count; i++, at += FIELD_WORDS)
+    if (isAlias(bytes, fields[at + NAME_START]!, fields[at + NAME_END]!, name, start, end)) return true;
+  return false;
+}
+
+const OWNED_AREA = 128;
+const OWNED_NAMES = 4;
+/** What many names took is not held for ever. */
+const MAX_OWNED_AREA = 4096;
 
 /** Body bytes kept for a further attempt at most. */
 export const REPLAY_LIMIT = 64 * 1024;

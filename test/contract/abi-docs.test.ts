@@ -50,6 +50,7 @@ test("every limit and price stands in the tables", () => {
     ["a header's name", [LIMIT.headerName]],
     ["a header's value", [LIMIT.headerValue]],
     ["a head,", [LIMIT.headBytes, LIMIT.headerCount]],
+    ["names of one request", [LIMIT.ownedNames]],
     ["the body given", [LIMIT.responseBody]],
     ["a request of", [LIMIT.fetchUrl, LIMIT.fetchHead, LIMIT.fetchBody, LIMIT.fetchAnswer]],
     ["what `probe` sends", [LIMIT.probeText, LIMIT.probeAnswer]],

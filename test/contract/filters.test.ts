@@ -5,6 +5,7 @@ import { PART } from "../../src/http/head.ts";
 import { HOOK } from "../../src/plugin/abi.ts";
 import { OUTCOME } from "../../src/plugin/host.ts";
 import type { Exchange } from "../../src/proxy/exchange.ts";
+import { fieldsOf } from "../unit/plugin/kit.ts";
 import { builtIn, exchange, load } from "./plugin-harness.ts";
 
 const GET = "GET /a/b?c=1 HTTP/1.1\nHost: example.com:8080\nX-Old: 1\nX-Old: 2";
@@ -47,6 +48,15 @@ describe("headers", () => {
     assert.ok(on.request.find(many, 0, many.length, 1) >= 0);
     assert.equal(responseHeader(on, "server"), undefined);
     assert.equal(responseHeader(on, "x-two"), "b");
+  });
+
+  test("removes what it sets or removes of a request in every spelling", () => {
+    const config = { request: { set: { "x-user": "ann" }, remove: ["x-old"], add: { "x-team": "edge" } } };
+    const fields = ["X_User", "x.USER", "X_Old", "x~old", "X_Team", "X-Users"].map((name) => `\n${name}: client`);
+    const on = run("headers", config, exchange(GET + fields.join(""), OK));
+    assert.deepEqual(fieldsOf(on.request), [
+      ...["Host: example.com:8080", "X_Team: client", "X-Users: client", "x-user: ann", "x-team: edge"],
+    ]);
   });
 
   test("replaces a value when the same name is removed and set", () => {

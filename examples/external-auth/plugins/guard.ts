@@ -12,7 +12,7 @@ cluster("auth"); // a configuration without it is refused when it is loaded
 
 export function onRequest(req: Request): void {
   // What a client says here is not to be believed.
-  req.headers.remove("x-user");
+  req.headers.own("x-user");
   const session = Cookies.get(req.headers, cookie);
   if (session === null) return login(req);
   // A store that somebody reads holds no session that could be used.

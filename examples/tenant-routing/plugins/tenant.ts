@@ -17,6 +17,7 @@ export function route(req: Request): Cluster | null {
     req.respond(404, "no tenant of that name\n");
     return null;
   }
+  req.headers.own(header);
   req.headers.set(header, tenant);
   return own.has(tenant) ? own.get(tenant) : shared;
 }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
-import { FIELD_WORDS, PART } from "../../../src/http/head.ts";
+import { FIELD_WORDS, Head, PART } from "../../../src/http/head.ts";
 import {
   ATTEMPT,
   ATTRIBUTE,
@@ -169,6 +169,59 @@ test("set replaces all values, add appends one, remove takes all away, and each 
   assert.equal(get("x-b"), STATUS.absent);
   assert.equal(set("x-b", ""), STATUS.ok);
   assert.equal(get("x-b"), "");
+});
+
+const own = (name: string): number => core.header_own(NAME_AT, put(NAME_AT, name));
+
+test("an owned name is gone in every spelling, from trailers that are there and from those that come", () => {
+  for (const name of ["X_A", "x.a", "x-ab"]) addField(exchange.request, name, "client");
+  exchange.requestTrailers = new Head(64, 2);
+  addField(exchange.requestTrailers, "x~a", "client");
+  addField(exchange.requestTrailers, "x-sum", "1");
+  assert.equal(own("x-a"), 5);
+  assert.deepEqual(fieldsOf(exchange.requestTrailers), ["x-sum: 1"]);
+  assert.equal(set("x-a", "mine"), STATUS.ok);
+  assert.deepEqual(fieldsOf(exchange.request).slice(1), [
+    ...["Accept: */*", "Connection: keep-alive", "X-Forwarded_For: evil", "x-ab: client", "x-a: mine"],
+  ]);
+  const trailers = new Head(64, 2);
+  for (const name of ["X_A", "x-ab"]) addField(trailers, name, "client");
+  exchange.takeTrailers(trailers);
+  assert.deepEqual(fieldsOf(trailers), ["x-ab: client"]);
+  assert.equal(own("X.A"), 1, "what a plugin before it has set");
+  assert.equal(exchange.owned, 1);
+  exchange.reset();
+  assert.equal(exchange.owned, 0);
+});
+
+test("a hook that fails owns nothing, and puts back what it removed", () => {
+  exchange.requestTrailers = new Head(64, 2);
+  addField(exchange.requestTrailers, "x_user", "client");
+  assert.equal(own("x-a"), 2);
+  assert.equal(set("x-a", "first"), STATUS.ok);
+  context.end();
+  enter("request_head");
+  assert.equal(own("x-user"), 1);
+  assert.equal(own("x.a"), 1);
+  context.rollback();
+  assert.equal(exchange.owned, 1);
+  assert.deepEqual(fieldsOf(exchange.requestTrailers), ["x_user: client"]);
+  assert.equal(get("x-a"), "first");
+});
+
+test("names that the core writes, or that are hidden, cannot be owned, nor any where the request's head is gone", () => {
+  for (const name of ["host", "content-length", "Content_Length", "connection", "", "a b"])
+    assert.equal(own(name), STATUS.invalid, name);
+  assert.equal(own("n".repeat(LIMIT.headerName + 1)), STATUS.tooLarge);
+  let owned = 0;
+  while (own(`n${owned}`) === 0) owned++;
+  assert.equal(owned, LIMIT.ownedNames);
+  context.begin(HOOK.request_head, exchange, null, { ...configuration, hidden: new HiddenNames(["x-a"]) });
+  assert.equal(own("X-A"), STATUS.denied);
+  for (const hook of ["response_head", "log", "request_body"] as const) {
+    enter(hook);
+    assert.equal(own("x-a"), STATUS.notHere, hook);
+  }
 });
 
 test("bytes above 127 go through as they are", () => {

@@ -1,0 +1,77 @@
+/** What a filter says of a request's user is all that the endpoint can read there, however the client spells it. */
+import assert from "node:assert/strict";
+import { createHash, createHmac } from "node:crypto";
+import { connectTo, exchange, startRawUpstream, startUpstream } from "./peers.ts";
+import { type Ports, startSluice, testInUsualMode } from "./program.ts";
+
+const SECRET = "a secret of thirty-two bytes or more";
+const KEY = "correct-horse-battery";
+const basic = Buffer.from("ann:pw").toString("base64");
+
+function token(): string {
+  const part = (value: object) => Buffer.from(JSON.stringify(value)).toString("base64url");
+  const text = `${part({ alg: "HS256" })}.${part({ sub: "ann", exp: Math.floor(Date.now() / 1000) + 600 })}`;
+  return `${text}.${createHmac("sha256", SECRET).update(text).digest("base64url")}`;
+}
+
+/** Each chain says who the user is in x-user; the credentials let the client in. */
+const FILTERS: readonly [name: string, filter: string, credentials: string][] = [
+  ["api-key", `{ api-key: { keys: { ann: ${KEY} }, forward: x-user } }`, `X-Api-Key: ${KEY}`],
+  [
+    "basic-auth",
+    `{ basic-auth: { users: { ann: "sha256:${createHash("sha256").update("pw").digest("hex")}" } } }`,
+    `Authorization: Basic ${basic}`,
+  ],
+  ["jwt", `{ jwt: { keys: [{ alg: HS256, secret: ${SECRET} }], claims: { x-user: sub } } }`, ""],
+  ["ext-auth", "{ ext-auth: { cluster: auth, upstream: [x-user] } }", "Cookie: ann"],
+  ["headers", "{ headers: { request: { set: { x-user: ann } } } }", "X-Any: 1"],
+  ["request-id", "{ request-id: { header: x-user } }", "X-Any: 1"],
+  ["trusted", "{ request-id: { header: x-user, trust: true } }", "X-User: ann"],
+];
+const FORGED = ["X_User", "X.User", "x~uSER", "X!User", "x*user"].map((name) => `${name}: root\r\n`).join("");
+/** As CGI and its kin make a variable of a name. */
+const isUser = (name: string): boolean => name.toUpperCase().replace(/[^A-Z0-9]/g, "_") === "X_USER";
+
+const config = (ports: Ports, app: number, auth: number): string => `listeners:
+  web:
+    address: 127.0.0.1:${ports.web}
+    routes:
+${FILTERS.map(([name, filter]) => `      - { match: { path: /${name} }, chain: [${filter}], cluster: app }\n`).join("")}
+clusters: { app: ["127.0.0.1:${app}"], auth: ["127.0.0.1:${auth}"] }
+`;
+
+testInUsualMode("the endpoint reads one x-user, the filter's, in headers and in trailers", async (t) => {
+  const auth = await startUpstream(t, (_, response) => response.setHeader("x-user", "ann").end());
+  const app = await startUpstream(t);
+  const sluice = await startSluice(t, (ports) => config(ports, app.port, auth.port));
+  for (const [name, , given] of FILTERS) {
+    const credentials = given || `Authorization: Bearer ${token()}`;
+    const forged = name === "trusted" ? FORGED : `X-User: root\r\n${FORGED}`;
+    const head = `POST /${name} HTTP/1.1\r\nHost: a\r\n${credentials}\r\n${forged}Transfer-Encoding: chunked\r\n\r\n`;
+    const request = `${head}1\r\nx\r\n0\r\nX-User: root\r\n${FORGED}X-Sum: 1\r\n\r\n`;
+    assert.equal((await exchange(t, sluice.port, request)).status, 200, name);
+    const { rawHeaders, trailers } = app.requests.pop()!;
+    const values = rawHeaders.flatMap((field, i) => (i % 2 === 0 && isUser(field) ? [rawHeaders[i + 1]] : []));
+    assert.equal(values.length, 1, `${name}: ${rawHeaders}`);
+    if (name === "request-id") assert.match(values[0]!, /^[0-9a-f-]{36}$/);
+    else assert.equal(values[0], "ann", name);
+    assert.deepEqual(Object.keys(trailers), ["x-sum"], name);
+  }
+});
+
+testInUsualMode("trailers that come after the head has gone out are held to the same", async (t) => {
+  const app = await startRawUpstream(t);
+  const sluice = await startSluice(t, (ports) => config(ports, app.port, app.port));
+  const client = await connectTo(t, sluice.port);
+  client.send(`POST /headers HTTP/1.1\r\nHost: a\r\nX_User: root\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n`);
+  const endpoint = await app.connection(0);
+  const head = await endpoint.head();
+  assert.match(head, /^x-user: ann\r$/m);
+  assert.doesNotMatch(head, /root/);
+  client.send(`0\r\nX-User: root\r\n${FORGED}X-Sum: 1\r\n\r\n`);
+  const rest = await endpoint.take("\r\n\r\n");
+  assert.match(rest, /X-Sum: 1/);
+  assert.doesNotMatch(rest, /user/i);
+  endpoint.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+  assert.equal((await client.answer()).status, 200);
+});
