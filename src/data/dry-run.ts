@@ -25,6 +25,7 @@ import { makeForwarded } from "../proxy/headers.ts";
 import { Mask } from "../proxy/mask.ts";
 import { Pipeline } from "../proxy/pipeline.ts";
 import { type ListenerState, Snapshot } from "../proxy/snapshot.ts";
+import { ThrottledReport } from "../proxy/throttled-report.ts";
 import { type DryAnswer, Trace } from "../proxy/trace.ts";
 import { makeTracer } from "../proxy/tracer.ts";
 import { KeyValueStore } from "../state/store.ts";
@@ -47,6 +48,7 @@ function run(init: DryRunInit): void {
     cells,
     accessLog: new AccessLog({ fd: 1, cells }),
     report: () => undefined,
+    throttled: new ThrottledReport(() => undefined, clock),
     traced: (trace) => post({ trace }),
   };
   const pipeline = new Pipeline(context);

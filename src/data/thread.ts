@@ -16,6 +16,7 @@ import type { Report, ThreadContext } from "../proxy/context.ts";
 import { Examinations } from "../proxy/examinations.ts";
 import { Pipeline } from "../proxy/pipeline.ts";
 import { type ListenerState, Snapshot } from "../proxy/snapshot.ts";
+import { ThrottledReport } from "../proxy/throttled-report.ts";
 import { makeTracer } from "../proxy/tracer.ts";
 import { KeyValueStore } from "../state/store.ts";
 import { Links } from "./links.ts";
@@ -60,14 +61,16 @@ class DataThread {
     this.#init = init;
     this.#heartbeat = new Int32Array(init.heartbeat);
     const cells = new Float64Array(init.counters);
+    const clock = new Clock();
     this.#context = {
       thread: init.thread,
-      clock: new Clock(),
+      clock,
       buffers: new Buffers(),
       columns: new EndpointColumns(init.columns),
       cells,
       accessLog: new AccessLog({ fd: 1, cells }),
       report,
+      throttled: new ThrottledReport(report, clock),
       traced: (record, dropped) => post({ type: "trace", record, dropped }),
     };
     this.#pipeline = new Pipeline(this.#context);
@@ -75,7 +78,6 @@ class DataThread {
     this.#examinations = new Examinations(this.#pipeline.exchanges, (number, verdict) =>
       post({ type: "checked", number, verdict }),
     );
-    const { clock } = this.#context;
     this.#keyValue = new KeyValueStore(init.keyValue, init.thread);
     this.#plugins = new PluginHost({
       resume: (hook, x, outcome) => {

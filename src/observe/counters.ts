@@ -8,6 +8,7 @@ import {
   ROLLOUT_CELLS,
   STATUS_CELLS,
   THREAD_CELLS,
+  UPSTREAM_CELLS,
 } from "./series.ts";
 
 /** Cells of one series of each kind. */
@@ -16,8 +17,8 @@ export const SERIES_CELLS = {
   requests: STATUS_CELLS,
   /** `sluice_request_duration_seconds{listener,route}` */
   duration: HISTOGRAM_CELLS,
-  /** `sluice_upstream_duration_seconds{cluster,endpoint}` */
-  upstream: HISTOGRAM_CELLS,
+  /** `sluice_upstream_duration_seconds{cluster,endpoint}`, and what it sent unasked */
+  upstream: UPSTREAM_CELLS.size,
   /** `sluice_retries_total{cluster}` */
   retries: 1,
   /** `sluice_connections_active{listener}`, its bytes, and who was denied */

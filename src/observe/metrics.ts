@@ -3,7 +3,15 @@ import { collectDefaultMetrics, type Metric, type MetricType, Registry } from "p
 import { FAILURE, HOOKS } from "../plugin/abi.ts";
 import type { Counters, Labels, Series, SeriesKind } from "./counters.ts";
 import { type PluginMetric, renderPluginMetrics } from "./plugin-metrics.ts";
-import { BUCKETS, LISTENER_CELLS, MAX_REASONS, PLUGIN_CELLS, STATUS_LABELS, THREAD_CELLS } from "./series.ts";
+import {
+  BUCKETS,
+  LISTENER_CELLS,
+  MAX_REASONS,
+  PLUGIN_CELLS,
+  STATUS_LABELS,
+  THREAD_CELLS,
+  UPSTREAM_CELLS,
+} from "./series.ts";
 
 export type Metrics = { readonly contentType: string; render(): Promise<string> };
 
@@ -82,6 +90,12 @@ function registerTraffic(register: Register, counters: Counters): void {
   );
   register("histogram", "sluice_upstream_duration_seconds", "From the pick of an endpoint to its answer's head.", () =>
     listHistograms(counters, "upstream", "sluice_upstream_duration_seconds"),
+  );
+  register(
+    "counter",
+    "sluice_upstream_unsolicited_total",
+    "Connections to an endpoint that were closed because it sent bytes that answer no request.",
+    one("upstream", UPSTREAM_CELLS.unsolicited),
   );
   register(
     "gauge",

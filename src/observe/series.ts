@@ -33,6 +33,9 @@ export const BUCKETS = [
 /** One cell for each bucket (not cumulative), one for +Inf, then the sum in seconds. */
 export const HISTOGRAM_CELLS = BUCKETS.length + 2;
 
+/** An endpoint's cells, from `EndpointPlan.cells`: its histogram, then bytes that no request had asked for. */
+export const UPSTREAM_CELLS = { duration: 0, unsolicited: HISTOGRAM_CELLS, size: HISTOGRAM_CELLS + 1 } as const;
+
 /** A listener's cells, from `ListenerPlan.cells`. */
 export const LISTENER_CELLS = { connections: 0, bytesReceived: 1, bytesSent: 2, denied: 3, size: 4 } as const;
 

@@ -3,6 +3,7 @@ import type { EndpointColumns } from "../balance/columns.ts";
 import type { AccessLog } from "../observe/access-log.ts";
 import type { Buffers } from "./buffers.ts";
 import type { Clock } from "./clock.ts";
+import type { ThrottledReport } from "./throttled-report.ts";
 import type { TraceRecord } from "./trace.ts";
 
 export type Level = "debug" | "info" | "warn" | "error";
@@ -18,6 +19,8 @@ export type ThreadContext = {
   readonly cells: Float64Array;
   readonly accessLog: AccessLog;
   readonly report: Report;
+  /** The same for what may happen with every request. */
+  readonly throttled: ThrottledReport;
   /** Takes the trace of an exchange that has ended, and how many were not begun since the last. */
   readonly traced: (record: TraceRecord, dropped: number) => void;
 };

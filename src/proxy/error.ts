@@ -46,6 +46,8 @@ export const ERROR = {
   upstreamReset: error("upstream_reset", "upstream", 502, "connection_terminated"),
   /** A plugin must see the whole of it, and may not. */
   answerTooLarge: error("answer_too_large", "plugin", 502, "http_response_body_size"),
+  /** Bytes on a kept connection that the endpoint sent before it can have read the request. */
+  unsolicitedResponse: error("unsolicited_response", "upstream", 502, "http_protocol_error"),
   upstreamMalformed: error("upstream_malformed", "upstream", 502, "http_protocol_error"),
   /** The answer's head was sent already: the client sees its answer broken. */
   upstreamBroken: error("upstream_broken", "upstream", 502, "http_response_incomplete"),

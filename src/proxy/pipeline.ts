@@ -234,7 +234,9 @@ export class Pipeline extends Events {
     const { attempt } = x;
     const error = x.error!;
     // A kept connection that closes as the request arrives is nobody's failure (RFC 9112 section 9.3.1).
-    const stale = attempt.reused && error === ERROR.upstreamReset && x.response.status === 0;
+    const stale =
+      attempt.reused &&
+      (error === ERROR.unsolicitedResponse || (error === ERROR.upstreamReset && x.response.status === 0));
     endAttempt(this.context, x, 0, !stale);
     if (stale && !x.replayLost && x.idempotent) {
       x.error = null;

@@ -8,12 +8,14 @@ import { BodyReader } from "../http/framing.ts";
 import { FIELD_WORDS, FLAG, FRAMING, NAME, VALUE_END, VALUE_START } from "../http/head.ts";
 import { scanResponse } from "../http/scan.ts";
 import { fieldsBound } from "../http/write.ts";
+import { UPSTREAM_CELLS } from "../observe/series.ts";
 import { Carry } from "./carry.ts";
 import type { ThreadContext } from "./context.ts";
 import { ERROR, type ProxyError } from "./error.ts";
 import { type Exchange, REPLAY_LIMIT } from "./exchange.ts";
 import { requestHeadBound, writeOwnRequestHead, writeRequestHead } from "./headers.ts";
 import type { Pipeline } from "./pipeline.ts";
+import { pollBatch } from "./poll-batch.ts";
 import { type BodyFrame, Wire, writeBody } from "./wire.ts";
 
 const LF = 10;
@@ -37,6 +39,8 @@ export class Upstream extends Wire implements Poolable {
   readonly #carry = new Carry();
   readonly #body = new BodyReader();
   #requests = 0;
+  /** The poll batch in which the present request was written, on a connection that had served before; else -1. */
+  #writtenIn = -1;
   #interims = 0;
   /** The deadline is that of a write. */
   #stalled = false;
@@ -85,7 +89,7 @@ export class Upstream extends Wire implements Poolable {
 
   #sendRequest(x: Exchange): void {
     this.#state = STATE.head;
-    this.#requests++;
+    if (this.#requests++ > 0) this.#writtenIn = pollBatch();
     const trailers = x.requestPassed ? x.requestTrailers : null;
     const bound = requestHeadBound(x) + x.replayLength + 64 + (trailers === null ? 0 : fieldsBound(trailers));
     const out = this.context.buffers.outFor(bound);
@@ -133,15 +137,31 @@ export class Upstream extends Wire implements Poolable {
   protected receive(bytes: Buffer, start: number, end: number): void {
     switch (this.#state) {
       case STATE.head:
+        // The system had received them before the endpoint can have read the request: they answer none, or another's.
+        if (this.#writtenIn >= 0 && this.#writtenIn === pollBatch()) {
+          this.#noteUnsolicited("with the request");
+          return this.#fail(ERROR.unsolicitedResponse, "the endpoint sent bytes before it can have read the request");
+        }
         this.#head(bytes, start, end);
-        return;
+        break;
       case STATE.body:
         this.#readBody(bytes, start, end);
-        return;
+        break;
       default:
-        // A byte that nobody asked for: this connection cannot be trusted with another request.
+        this.#noteUnsolicited("while idle");
         this.close();
+        return;
     }
+    // Its first bytes are in. A request that was written meanwhile, from within this read, has no other in this batch.
+    this.#writtenIn = -1;
+  }
+
+  /** Such a connection cannot be trusted with another request: it is closed. */
+  #noteUnsolicited(when: string): void {
+    const { cells, address } = this.#endpoint;
+    this.context.cells[cells + UPSTREAM_CELLS.unsolicited]!++;
+    const fields = { cluster: this.#plan.name, endpoint: address, when };
+    this.context.throttled.warn("an endpoint sent bytes that answer no request", address, fields);
   }
 
   #head(bytes: Buffer, start: number, end: number): void {
@@ -211,6 +231,7 @@ export class Upstream extends Wire implements Poolable {
   /** The answer is whole: back to the pool, or closed. `clean`: nothing came after it. */
   #finish(x: Exchange, clean: boolean): void {
     const { flags } = x.response;
+    if (!clean && !this.socket.readableEnded) this.#noteUnsolicited("behind a response");
     x.responseTrailers = this.#body.trailers;
     this.#exchange = null;
     this.stream(false);

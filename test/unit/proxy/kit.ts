@@ -8,16 +8,17 @@ import { Pool } from "../../../src/balance/pool.ts";
 import type { ClusterPlan, ListenerPlan, RoutePlan } from "../../../src/control/plan.ts";
 import { Listener } from "../../../src/data/listener.ts";
 import { AccessLog } from "../../../src/observe/access-log.ts";
-import { HISTOGRAM_CELLS, STATUS_CELLS, THREAD_CELLS } from "../../../src/observe/series.ts";
+import { STATUS_CELLS, THREAD_CELLS, UPSTREAM_CELLS } from "../../../src/observe/series.ts";
 import { HOOK } from "../../../src/plugin/abi.ts";
 import { type Instance, OUTCOME } from "../../../src/plugin/host.ts";
 import { Buffers } from "../../../src/proxy/buffers.ts";
 import { Client } from "../../../src/proxy/client.ts";
 import { Clock } from "../../../src/proxy/clock.ts";
-import type { ThreadContext } from "../../../src/proxy/context.ts";
+import type { Report, ThreadContext } from "../../../src/proxy/context.ts";
 import type { Exchange } from "../../../src/proxy/exchange.ts";
 import { Pipeline } from "../../../src/proxy/pipeline.ts";
 import { type ListenerState, Snapshot } from "../../../src/proxy/snapshot.ts";
+import { ThrottledReport } from "../../../src/proxy/throttled-report.ts";
 import { Router } from "../../../src/route/match.ts";
 import { atEnd } from "../../e2e/program.ts";
 
@@ -26,7 +27,7 @@ export const CELLS = {
   listener: 100,
   requests: 200,
   durations: 200 + STATUS_CELLS,
-  end: 200 + STATUS_CELLS + HISTOGRAM_CELLS,
+  end: 200 + STATUS_CELLS + UPSTREAM_CELLS.size,
 };
 
 export type Settings = {
@@ -93,6 +94,7 @@ export class Plane {
 
   constructor(upstreams: readonly number[], settings: Settings) {
     const cells = new Float64Array(CELLS.end);
+    const report: Report = (_level, message) => this.reports.push(message);
     this.context = {
       thread: 0,
       clock: this.clock,
@@ -100,7 +102,8 @@ export class Plane {
       columns: this.columns,
       cells,
       accessLog: new AccessLog({ fd: 1, cells }),
-      report: (_level, message) => this.reports.push(message),
+      report,
+      throttled: new ThrottledReport(report, this.clock),
       traced: () => {},
     };
     const pipeline = new Pipeline(this.context);

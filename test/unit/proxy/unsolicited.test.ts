@@ -1,0 +1,135 @@
+/** Responses that answer no request: an endpoint that sends them must not have one taken for the next request's. */
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import { setImmediate } from "node:timers/promises";
+import { UPSTREAM_CELLS } from "../../../src/observe/series.ts";
+import { pollBatch } from "../../../src/proxy/poll-batch.ts";
+import { connectTo, type Peer, startRawUpstream } from "../../e2e/peers.ts";
+import { until } from "../../e2e/program.ts";
+import { CELLS, type Plane, type Settings, startPlane } from "./kit.ts";
+
+const TRIES = 200;
+
+const response = (text: string): string => `HTTP/1.1 200 OK\r\nContent-Length: ${text.length}\r\n\r\n${text}`;
+const get = (number: number): string => `GET /${number} HTTP/1.1\r\nHost: a\r\n\r\n`;
+const post = (number: number): string => `POST /${number} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi`;
+const forged = response("forged");
+
+const unsolicited = ({ context }: Plane): number => context.cells[CELLS.durations + UPSTREAM_CELLS.unsolicited]!;
+
+/** An endpoint that answers each request with its number, and what it was asked last on. */
+async function startNumbering(t: TestContext) {
+  const last: { peer: Peer | null } = { peer: null };
+  const upstream = await startRawUpstream(t, async (peer) => {
+    for (;;) {
+      const [, number = ""] = /^\w+ \/(\d+) /.exec(await peer.head()) ?? [];
+      last.peer = peer;
+      peer.send(response(number));
+    }
+  });
+  return { port: upstream.port, last };
+}
+
+function startIn(t: TestContext, mode: string, upstreams: readonly number[], settings: Settings = {}): Plane {
+  const before = process.env.SLUICE_ACCEPT;
+  process.env.SLUICE_ACCEPT = mode;
+  t.after(() => {
+    if (before === undefined) delete process.env.SLUICE_ACCEPT;
+    else process.env.SLUICE_ACCEPT = before;
+  });
+  return startPlane(t, upstreams, settings);
+}
+
+for (const mode of ["handle", "public"]) {
+  test(`bytes that were there when a request was written on a kept connection do not answer it (${mode})`, async (t) => {
+    const { port, last } = await startNumbering(t);
+    const plane = startIn(t, mode, [port]);
+    const client = await connectTo(t, plane.port);
+    assert.equal((await client.send(get(0)).answer()).body.toString(), "0");
+    for (let number = 1; number <= TRIES; number++) {
+      // One poll tells the proxy of both, of the request first.
+      client.send(get(number));
+      last.peer!.send(forged);
+      const answer = await client.answer();
+      assert.deepEqual([answer.status, answer.body.toString()], [200, String(number)]);
+    }
+    assert.equal(unsolicited(plane), TRIES);
+    assert.deepEqual(new Set(plane.reports), new Set(["an endpoint sent bytes that answer no request"]));
+    assert.ok(plane.reports.length < TRIES / 2, "lines of the log are limited");
+  });
+
+  test(`a request that must not be sent twice fails then, and the next one is served (${mode})`, async (t) => {
+    const { port, last } = await startNumbering(t);
+    const plane = startIn(t, mode, [port]);
+    const client = await connectTo(t, plane.port);
+    await client.send(get(0)).answer();
+    client.send(post(1));
+    last.peer!.send(forged);
+    const answer = await client.answer();
+    assert.deepEqual(
+      [answer.status, answer.headers["proxy-status"]],
+      [502, "sluice; error=http_protocol_error"],
+      answer.body.toString(),
+    );
+    assert.equal((await client.send(post(2)).answer()).body.toString(), "2");
+    assert.equal(unsolicited(plane), 1);
+  });
+
+  test(`what an endpoint sends on an idle connection, or behind a response, answers nothing (${mode})`, async (t) => {
+    const { port, last } = await startNumbering(t);
+    const plane = startIn(t, mode, [port]);
+    const client = await connectTo(t, plane.port);
+    await client.send(get(0)).answer();
+    last.peer!.send(forged);
+    client.send(get(1));
+    assert.equal((await client.answer()).body.toString(), "1");
+    await until(() => unsolicited(plane) === 1, "it is counted");
+
+    const together = await startRawUpstream(t, async (peer) => {
+      for (;;) {
+        await peer.head();
+        peer.send(response("own") + forged);
+      }
+    });
+    const other = startIn(t, mode, [together.port]);
+    const next = await connectTo(t, other.port);
+    // The second comes when the first's connection is still being ended.
+    next.send(get(0) + get(1));
+    for (let number = 0; number < 2; number++) assert.equal((await next.answer()).body.toString(), "own");
+    assert.equal(unsolicited(other), 2);
+  });
+
+  test(`an endpoint that answers as fast as it can is believed (${mode})`, async (t) => {
+    const { port } = await startNumbering(t);
+    const plane = startIn(t, mode, [port]);
+    const clients = await Promise.all(Array.from({ length: 64 }, () => connectTo(t, plane.port)));
+    // Pipelines too: their requests are written from within the read of the response before.
+    await Promise.all(
+      clients.map(async (client, index) => {
+        for (let turn = 0; turn < 40; turn++) {
+          const first = (index * 40 + turn) * 4;
+          const depth = index % 2 === 0 ? 1 : 4;
+          let sent = "";
+          for (let i = 0; i < depth; i++) sent += get(first + i);
+          client.send(sent);
+          for (let i = 0; i < depth; i++) assert.equal((await client.answer()).body.toString(), String(first + i));
+        }
+      }),
+    );
+    assert.equal(unsolicited(plane), 0);
+    assert.deepEqual(plane.reports, []);
+  });
+}
+
+test("the batch is another one behind each poll, and the same between two", async () => {
+  const seen = new Set<number>();
+  for (let turn = 0; turn < 100; turn++) {
+    const batch = pollBatch();
+    await Promise.resolve();
+    assert.equal(pollBatch(), batch);
+    assert.ok(!seen.has(batch));
+    seen.add(batch);
+    await setImmediate();
+    await setImmediate();
+  }
+});
