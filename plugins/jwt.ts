@@ -10,7 +10,7 @@
 //       leeway: 30                       # seconds by which clocks may differ, for `exp` and `nbf`
 //       expires: true                    # false: a token without `exp` is taken too
 //       cookie: session                  # where the token is, instead of `Authorization: Bearer`
-//       claims: { x-user: sub, x-roles: realm.roles }   # headers for the upstream, by path in the claims
+//       claims: { x-user: sub, x-roles: realm.roles }   # headers for the upstream, by path in the claims; a name with dots (a URL) as it is
 //       keep: true                       # false: the upstream does not see the token
 //
 // Algorithms: RS256, PS256, ES256, EdDSA, HS256. The key says which one it is for, never the token: a public key is not

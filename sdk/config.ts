@@ -2,11 +2,12 @@ import { KIND } from "./abi";
 import { KEY, KEY_CAP, VALUE, VALUE_CAP, decode, encode } from "./bytes";
 import { config_count, config_get, config_key, config_kind } from "./imports";
 import { requireConfigurable } from "./instance";
+import { escapeKey } from "./key-path";
 import { readNumber } from "./number";
 
 /**
  * What stands under `config` of this plugin. A path names a value: `header`, `rules.0.name`; an empty path is the
- * whole. Read it at the top of the file or in `configure`: a value that cannot be used is refused there, by its path.
+ * whole. A dot in a key is written `\.` (`Config.join` does so). Read it at the top of the file or in `configure`: a value that cannot be used is refused there, by its path.
  */
 export class Config {
   /** Is there a value (`null` counts as none)? */
@@ -96,9 +97,10 @@ export class Config {
     expected(path, what);
   }
 
-  /** `path.key`, or `key` when the path is empty. */
+  /** `path.key`, or `key` when the path is empty; dots and backslashes of the key are escaped. */
   static join(path: string, key: string): string {
-    return path.length ? path + "." + key : key;
+    const escaped = escapeKey(key);
+    return path.length ? path + "." + escaped : escaped;
   }
 }
 

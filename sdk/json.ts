@@ -1,5 +1,6 @@
 import { Bytes, copyBytes, decodeUtf8, sequenceAt, toUtf8 } from "./binary";
 import { hexValue } from "./base64";
+import { findKeyEnd, unescapeKey } from "./key-path";
 import { readNumber } from "./number";
 
 /** How deep lists and maps may lie in each other; what is deeper is not read. */
@@ -117,11 +118,20 @@ export class JsonValue {
     return this.isArray ? this.entry(index) : null;
   }
 
-  /** The value at a path of keys and indices with dots between, as `user.roles.0`; null when there is none. */
+  /**
+   * The value at a path of keys and indices with dots between, as `user.roles.0`; null when there is none. A dot in a
+   * key is written `\.`; a key with dots is found by its plain text as well (`https://example.com/tenant`), where keys
+   * without lead to nothing.
+   */
   find(path: string): JsonValue | null {
-    let value: JsonValue | null = this;
-    const keys = path.split(".");
-    for (let i = 0; i < keys.length && value; i++) value = value.isArray ? value.at(indexOf(keys[i])) : value.get(keys[i]);
+    let end = findKeyEnd(path, 0);
+    let value = this.under(path.substring(0, end));
+    while (end < path.length) {
+      const found = value ? value.find(path.substring(end + 1)) : null;
+      if (found) return found;
+      end = findKeyEnd(path, end + 1);
+      value = this.under(path.substring(0, end));
+    }
     return value;
   }
 
@@ -140,6 +150,11 @@ export class JsonValue {
   raw(): Bytes {
     const from = this.document.start(this.node);
     return copyBytes(this.document.from + from, this.document.end(this.node) - from);
+  }
+
+  private under(escaped: string): JsonValue | null {
+    const key = unescapeKey(escaped);
+    return this.isArray ? this.at(indexOf(key)) : this.get(key);
   }
 
   private entry(index: i32): JsonValue | null {

@@ -72,21 +72,30 @@ function kindOf(node: unknown): number {
 }
 
 /**
- * `rules.0.name`. A key that holds dots is found too: at each map the longest key that leads on is taken. Each that is
- * looked for is paid for: of a path that is all dots, and at each level of a deep map, there are many.
+ * `rules.0.name`. A dot in a key is written `\.`, a backslash before a dot or a backslash `\\`; so every entry has a
+ * path of its own. A key with dots is found by its plain text as well, where keys without lead to nothing. Each key
+ * that is looked for is paid for: of a path that is all dots, and at each level of a deep map, there are many.
  */
 export function resolvePath(node: unknown, path: string, pay: (bytes: number) => void): unknown {
   if (path === "") return node;
   if (typeof node !== "object" || node === null) return undefined;
-  pay(path.length);
-  if (Object.hasOwn(node, path) && !(Array.isArray(node) && path === "length"))
-    return (node as Record<string, unknown>)[path];
-  for (let dot = path.lastIndexOf("."); dot > 0; dot = path.lastIndexOf(".", dot - 1)) {
-    pay(dot);
-    const key = path.slice(0, dot);
-    if (!Object.hasOwn(node, key)) continue;
-    const found = resolvePath((node as Record<string, unknown>)[key], path.slice(dot + 1), pay);
+  for (let end = findKeyEnd(path, 0); end >= 0; end = end < path.length ? findKeyEnd(path, end + 1) : -1) {
+    pay(end);
+    const key = path.slice(0, end).replace(/\\([.\\])/g, "$1");
+    if (!Object.hasOwn(node, key) || (Array.isArray(node) && key === "length")) continue;
+    const value = (node as Record<string, unknown>)[key];
+    if (end === path.length) return value;
+    const found = resolvePath(value, path.slice(end + 1), pay);
     if (found !== undefined) return found;
   }
   return undefined;
+}
+
+/** Where the key that reaches to `from` at least ends: at the next dot that is not escaped, or at the path's end. */
+function findKeyEnd(path: string, from: number): number {
+  for (let at = from; at < path.length; at++) {
+    if (path[at] === ".") return at;
+    if (path[at] === "\\" && (path[at + 1] === "." || path[at + 1] === "\\")) at++;
+  }
+  return path.length;
 }

@@ -302,12 +302,32 @@ describe("jwt", () => {
     assert.equal(sent(pass("x", { claims }, "X-User: root"), "x-user"), undefined);
   });
 
+  test("claims named by a URL or with dots are found, and one that could be two by an escape", () => {
+    const claims = {
+      "x-tenant": "https://example.com/tenant",
+      "x-space": "kubernetes.io.namespace",
+      "x.role": "realm.role",
+      "x-flat": "realm\\.role",
+      "x-none": "https://example.com/none",
+    };
+    const good = token("HS256", {
+      "https://example.com/tenant": "acme",
+      "kubernetes.io": { namespace: "prod" },
+      realm: { role: "admin" },
+      "realm.role": "flat",
+    });
+    const on = pass(good, { claims });
+    const values = Object.keys(claims).map((name) => sent(on, name));
+    assert.deepEqual(values, ["acme", "prod", "admin", "flat", undefined]);
+  });
+
   test("is found in a cookie, and taken away when it is not to be kept", () => {
     const good = token("HS256");
     const cookie = pass("", { cookie: "session", keep: false }, `Cookie: a=1; session=${good}`);
     assert.equal(cookie.localStatus, 0);
     assert.equal(sent(cookie, "cookie"), "a=1");
     assert.equal(sent(pass(good, { keep: false }), "authorization"), undefined);
+    assert.equal(sent(pass(good, { keep: "false" }), "authorization"), undefined, "the text of a variable");
     assert.equal(sent(pass(good), "authorization"), `Bearer ${good}`);
     assert.equal(pass(good, { cookie: "session" }).localStatus, 401);
   });

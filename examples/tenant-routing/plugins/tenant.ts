@@ -8,7 +8,7 @@ const shared = cluster(Config.string("default"));
 // What is made here, at the top of the file, stays; what a call makes is gone when it ends.
 const own = new Map<string, Cluster>();
 const tenants = Config.keys("clusters");
-for (let i = 0; i < tenants.length; i++) own.set(tenants[i], cluster(Config.string("clusters." + tenants[i])));
+for (let i = 0; i < tenants.length; i++) own.set(tenants[i], cluster(Config.string(Config.join("clusters", tenants[i]))));
 
 export function route(req: Request): Cluster | null {
   const host = req.host.toLowerCase();

@@ -14,6 +14,7 @@ import {
   STATUS,
 } from "../../../src/plugin/abi.ts";
 import { CallContext, type Configuration, STARTING } from "../../../src/plugin/call-context.ts";
+import { resolvePath } from "../../../src/plugin/calls-config.ts";
 import type { Fetcher } from "../../../src/plugin/fetcher.ts";
 import { HiddenNames } from "../../../src/plugin/hidden-names.ts";
 import { makeImports } from "../../../src/plugin/hostcalls.ts";
@@ -724,6 +725,41 @@ test("what a host call costs is taken from the guest's fuel", () => {
     },
     { reason: "fuel" },
   );
+});
+
+test("every entry of a configuration has a path: dots in keys are escaped, or found where there is no doubt", () => {
+  const config = {
+    "https://a.example/t": 1,
+    "k.io": { "n.s": [2] },
+    a: { b: 3 },
+    "a.b": 4,
+    x: { y: 0 },
+    "x.y": { z: 5 },
+    "b\\.c": 6,
+    ".": 7,
+    length: [8],
+  };
+  const cases: [path: string, expected: unknown][] = [
+    ["https://a.example/t", 1],
+    ["k.io.n.s.0", 2],
+    ["k\\.io.n\\.s.0", 2],
+    ["k.io.n", undefined],
+    ["a.b", 3],
+    ["a\\.b", 4],
+    ["x.y.z", 5],
+    ["b\\\\\\.c", 6],
+    ["\\.", 7],
+    ["length.0", 8],
+    ["length.length", undefined],
+    ["toString", undefined],
+    ["a\\.b.c", undefined],
+  ];
+  for (const [path, expected] of cases)
+    assert.equal(
+      resolvePath(config, path, () => undefined),
+      expected,
+      path,
+    );
 });
 
 test("a path into the configuration is paid for by the keys that it may begin with, at each level", () => {

@@ -123,6 +123,27 @@ describe("reading", () => {
     for (const [path, expected] of cases) assert.equal(guest.text("find", json, path), expected, path);
   });
 
+  test("finds keys that hold dots, by their text and for certain by an escape", () => {
+    const json = Buffer.from(
+      '{"https://a.example/t":1,"k.io":{"n.s":[2]},"a":{"b":3},"a.b":4,"x":{"y":0},"x.y":{"z":5},"b\\\\.c":6,".":7,"..":8}',
+    );
+    const cases: [path: string, expected: string | null][] = [
+      ["https://a.example/t", "1"],
+      ["k.io.n.s.0", "2"],
+      ["k\\.io.n\\.s", "[2]"],
+      ["k.io.n", null],
+      ["a.b", "3"],
+      ["a\\.b", "4"],
+      ["x.y.z", "5"],
+      ["b\\\\\\.c", "6"],
+      ["\\.", "7"],
+      ["..", "8"],
+      ["a\\.b.c", null],
+      ["k.io\\", null],
+    ];
+    for (const [path, expected] of cases) assert.equal(guest.text("find", json, path), expected, path);
+  });
+
   test("knows whole numbers to the last digit", () => {
     fc.assert(
       fc.property(fc.maxSafeInteger(), (given) =>
