@@ -2,8 +2,10 @@
  * Runs the tests: all but the benchmarks, or those whose path holds one of the arguments (`npm test -- codec reload`).
  * Arguments that begin with `-` go to `node --test` as they are.
  */
-import { globSync } from "node:fs";
-import { availableParallelism } from "node:os";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { globSync, mkdtempSync, rmSync } from "node:fs";
+import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { root, runNode } from "./run-node.ts";
 
@@ -23,6 +25,18 @@ if (files.length === 0) {
 process.env.NODE_COMPILE_CACHE ??= join(root, "node_modules/.cache/sluice-tests");
 
 runNode(["scripts/build-plugins.ts"]);
+
+// One warm compiler for all files, until this process ends and its standard input with it.
+const directory = mkdtempSync(join(tmpdir(), "sluice-tests-"));
+process.on("exit", () => rmSync(directory, { recursive: true, force: true }));
+process.env.SLUICE_TEST_COMPILER = join(directory, "compiler");
+const compiler = spawn(process.execPath, ["test/support/compiler.ts"], {
+  cwd: root,
+  stdio: ["pipe", "pipe", "inherit"],
+});
+await once(compiler.stdout, "data");
+
 const concurrency = Math.max(2, availableParallelism());
 // A test that waits for ever fails, rather than the machine's patience.
 runNode(["--test", `--test-concurrency=${concurrency}`, "--test-timeout=300000", ...options, ...files]);
+compiler.stdin.end();

@@ -2,10 +2,10 @@
  * The compiler in a process of its own, kept warm: it blocks its thread for a while and holds 450 MiB, so it never runs
  * where traffic is served. Its parent sends a source, and gets back what was built or what is wrong.
  */
-import { type Compiled, compile, formatProblem, writeModule } from "./compile.ts";
+import { type Compiled, compile, formatProblem, type Runtime, writeModule } from "./compile.ts";
 
 /** Without a module to write the source is compiled for the warmth alone. */
-export type BuildOrder = { readonly source: string; readonly wasm: string | null };
+export type BuildOrder = { readonly source: string; readonly wasm: string | null; readonly runtime?: Runtime };
 export type BuildReport = {
   readonly source: string;
   readonly problems: readonly string[];
@@ -16,12 +16,12 @@ export type BuildReport = {
   readonly memory: number;
 };
 
-async function build({ source, wasm }: BuildOrder): Promise<BuildReport> {
+async function build({ source, wasm, runtime }: BuildOrder): Promise<BuildReport> {
   const began = performance.now();
   const problems: string[] = [];
   let files: readonly string[] = [];
   try {
-    const compiled: Compiled = await compile(source, wasm === null ? {} : { out: wasm });
+    const compiled: Compiled = await compile(source, wasm === null ? {} : { out: wasm, runtime });
     files = compiled.files;
     if (compiled.problems) problems.push(...compiled.problems.map(formatProblem));
     else if (wasm !== null) await writeModule(compiled, wasm);

@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { EndpointColumns } from "../../src/balance/columns.ts";
 import { Endpoint } from "../../src/balance/endpoint.ts";
 import { EndpointView } from "../../src/balance/endpoint-view.ts";
-import { compile, formatProblem, type Runtime } from "../../src/cli/compile.ts";
+import type { Runtime } from "../../src/cli/compile.ts";
+import type { BuildReport } from "../../src/cli/compiler.ts";
 import { DEFAULT_MEMORY, loadPlugin } from "../../src/cli/testing/load.ts";
 import { scanRequest, scanResponse } from "../../src/http/scan.ts";
 import { PLUGIN_CELLS } from "../../src/observe/series.ts";
@@ -13,8 +14,11 @@ import { FUEL, HOOK } from "../../src/plugin/abi.ts";
 import { buildModule } from "../../src/plugin/build.ts";
 import type { Instance } from "../../src/plugin/host.ts";
 import { Exchange } from "../../src/proxy/exchange.ts";
+import { buildAt, compilerSocket } from "../support/compiler.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
+
+type Order = { readonly source: string; readonly wasm: string; readonly runtime?: Runtime };
 
 export type LoadOptions = {
   /** One configuration for each instance. */
@@ -41,19 +45,28 @@ export function builtIn(name: string): Uint8Array {
   return readFileSync(join(ROOT, "plugins", `${name}.wasm`));
 }
 
-/** Compiles a plugin's source; throws what the compiler says, a line a problem. */
+/** Compiles a plugin's source; throws the compiler's messages, a line each. */
 export async function compileSource(source: string, runtime?: Runtime): Promise<Uint8Array> {
   const directory = mkdtempSync(join(tmpdir(), "sluice-plugin-"));
   try {
-    const file = join(directory, "plugin.ts");
-    writeFileSync(file, source);
-    const compiled = await compile(file, { runtime });
-    if (compiled.problems)
-      throw new Error(compiled.problems.map((p) => formatProblem({ ...p, file: "plugin.ts" })).join("\n"));
-    return compiled.wasm;
+    const files = { source: join(directory, "plugin.ts"), wasm: join(directory, "plugin.wasm") };
+    const order = runtime === undefined ? files : { ...files, runtime };
+    writeFileSync(order.source, source);
+    const { problems } = compilerSocket === undefined ? await buildHere(order) : await buildAt(compilerSocket, order);
+    if (problems.length > 0) throw new Error(problems.join("\n").replaceAll(/^.*\bplugin\.ts:/gm, "plugin.ts:"));
+    return readFileSync(order.wasm);
   } finally {
     rmSync(directory, { recursive: true });
   }
+}
+
+async function buildHere({ source, wasm, runtime }: Order): Promise<Pick<BuildReport, "problems">> {
+  // Loaded here alone: most files that use this module find the run's compiler, or compile nothing.
+  const { compile, formatProblem, writeModule } = await import("../../src/cli/compile.ts");
+  const compiled = await compile(source, { out: wasm, runtime });
+  if (compiled.problems) return { problems: compiled.problems.map(formatProblem) };
+  await writeModule(compiled, wasm);
+  return { problems: [] };
 }
 
 /** @throws when the plugin refuses to start. */

@@ -1,12 +1,11 @@
 /** What the documentation shows works as it stands there: plugins compile, configurations load, commands exist. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { globSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { compile } from "../../src/cli/compile.ts";
 import { loadConfig } from "../../src/config/load.ts";
+import { compileSource } from "../contract/plugin-harness.ts";
 import { launcher } from "./program.ts";
 
 const root = join(import.meta.dirname, "../..");
@@ -24,16 +23,11 @@ function blocksOf(language: string): Block[] {
   });
 }
 
-test("every plugin compiles", async (t) => {
-  const directory = mkdtempSync(join(tmpdir(), "sluice-docs-"));
-  t.after(() => rmSync(directory, { recursive: true }));
+test("every plugin compiles", async () => {
   const plugins = blocksOf("ts").filter(({ text }) => text.includes('from "sluice/sdk"'));
   assert.ok(plugins.length > 3);
-  for (const { where, text } of plugins) {
-    const file = join(directory, "plugin.ts");
-    writeFileSync(file, text);
-    assert.deepEqual((await compile(file)).problems ?? [], [], where);
-  }
+  for (const { where, text } of plugins)
+    await compileSource(text).catch((error: Error) => assert.fail(`${where}: ${error.message}`));
 });
 
 test("every whole configuration loads", () => {

@@ -1,10 +1,7 @@
 /** the-end-is-told: a plugin's `onLog` learns how each exchange ended, and how long it and its endpoint took. */
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { compile } from "../../src/cli/compile.ts";
+import { compileSource } from "../contract/plugin-harness.ts";
 import { findFreePort } from "./free-port.ts";
 import { connectTo, startUpstream } from "./peers.ts";
 import { startSluice, testInUsualMode, until } from "./program.ts";
@@ -15,19 +12,10 @@ export function onResponse(req: Request, res: Response): void {
   if (req.error != "") res.headers.set("x-error", req.error);
 }
 export function onLog(req: Request, res: Response): void {
-  const slow = req.upstreamDuration >= 20000 && req.duration >= req.upstreamDuration;
-  log.info(\`end \${req.path} \${res.status} \${req.error} \${req.attempt} \${req.upstreamDuration > 0} \${slow} \${<i32>req.bytesSent}\`);
+  const waited = req.upstreamDuration > 0 && req.duration >= req.upstreamDuration;
+  const slow = req.pathIs("/slow") && req.upstreamDuration >= 20000;
+  log.info(\`end \${req.path} \${res.status} \${req.error} \${req.attempt} \${waited} \${slow} \${<i32>req.bytesSent}\`);
 }`;
-
-async function compilePlugin(): Promise<Uint8Array> {
-  const directory = mkdtempSync(join(tmpdir(), "sluice-end-"));
-  const path = join(directory, "end.ts");
-  writeFileSync(path, SOURCE);
-  const compiled = await compile(path);
-  rmSync(directory, { recursive: true });
-  assert.equal(compiled.problems, null);
-  return (compiled as { wasm: Uint8Array }).wasm;
-}
 
 testInUsualMode("the outcome, the attempts, the endpoint's time and the sizes", async (t) => {
   const upstream = await startUpstream(t, async ({ url }, response) => {
@@ -45,7 +33,7 @@ listeners:
     routes: [{ match: { path: /refused }, cluster: gone }, { cluster: app }]
 clusters: { app: [127.0.0.1:${upstream.port}], gone: [127.0.0.1:${gone}] }
 `,
-    { files: { "end.wasm": await compilePlugin() } },
+    { files: { "end.wasm": await compileSource(SOURCE) } },
   );
   const ends = async (end: string) => {
     await sluice.logged(({ msg }) => msg === `end ${end}`, `"end ${end}"`);
