@@ -378,7 +378,7 @@ const listenerFields = object(
     halfClose: withDefault(
       flag,
       false,
-      "Answer a client that has closed its own direction before the answer; without it that ends the request.",
+      "Complete the response to a client that has closed its own direction; without it that ends the request, and the response where it had begun.",
     ),
     chain: withDefault(list(use("filter")), [], "Plugins that run for every request of this listener, in order."),
     routes: optional(list(route), "The rules; the first that matches is taken."),

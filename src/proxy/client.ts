@@ -374,8 +374,9 @@ export class Client extends Wire implements ClientSide, Entrant {
         const x = this.#exchange;
         this.#closing = true;
         if (x === null) this.#finishWriting();
-        else if (!x.headSent && !x.listener!.plan.halfClose)
-          this.#pipeline.clientGone(x, "the client ended its side before the answer's head");
+        else if (!x.listener!.plan.halfClose)
+          // While the endpoint is silent nothing is written that would show whether the client still reads.
+          this.#pipeline.clientGone(x, "the client ended its side before the response was complete");
         return;
       }
       case STATE.lingering:

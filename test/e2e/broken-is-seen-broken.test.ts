@@ -29,36 +29,60 @@ testInAllModes("abort-frees-the-upstream: a client that leaves before the answer
   assert.equal(await sluice.metric("sluice_requests_in_flight"), 0);
 });
 
-testInAllModes("a client with halfClose is answered after its FIN", async (t) => {
-  const upstream = await startRawUpstream(t);
-  const sluice = await startSluice(t, simpleConfig(upstream.port, { listener: "halfClose: true" }));
-  const client = await connectTo(t, sluice.port);
-  client.end(get);
-  const peer = await upstream.connection(0);
-  await peer.head();
-  peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
-  const answer = await client.answer();
-  assert.deepEqual([answer.status, answer.body.toString()], [200, "ok"]);
-});
+testInAllModes(
+  "a client with halfClose is answered after its FIN, also when that comes inside the response",
+  async (t) => {
+    const upstream = await startRawUpstream(t);
+    const sluice = await startSluice(t, simpleConfig(upstream.port, { listener: "halfClose: true" }), { workers: 1 });
+    const client = await connectTo(t, sluice.port);
+    client.end(get);
+    const peer = await upstream.connection(0);
+    await peer.head();
+    peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    const answer = await client.answer();
+    assert.deepEqual([answer.status, answer.body.toString()], [200, "ok"]);
+
+    const late = await connectTo(t, sluice.port);
+    late.send(get);
+    await peer.head();
+    peer.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nha");
+    await late.take("ha");
+    late.end();
+    await peer.sendPieces(["l", "f"]);
+    assert.equal(await late.take("lf"), "lf");
+  },
+);
 
 testInAllModes("abort-frees-the-upstream: a client that leaves inside the answer, or inside its request", async (t) => {
   const upstream = await startRawUpstream(t);
-  const sluice = await startSluice(t, simpleConfig(upstream.port));
-  const reader = await connectTo(t, sluice.port);
-  reader.send(get);
-  const first = await upstream.connection(0);
-  await first.head();
-  first.send("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nabc");
-  await reader.head();
-  reader.reset();
-  await bounded(first.closed, "the upstream connection's end");
+  const sluice = await startSluice(t, simpleConfig(upstream.port, { rest: "log: { access: true }" }));
+  let index = 0;
+  for (const way of ["reset", "end"] as const)
+    for (const rest of [
+      "Content-Length: 1000\r\n\r\nabc",
+      "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+      "\r\nabc",
+    ]) {
+      const reader = await connectTo(t, sluice.port);
+      reader.send(get);
+      const peer = await upstream.connection(index++);
+      await peer.head();
+      peer.send(`HTTP/1.1 200 OK\r\n${rest}`);
+      // The endpoint is silent from here on: nothing that would be written shows that the client has gone.
+      await reader.waits(() => reader.text.includes("abc"), "what came of the body");
+      reader[way]();
+      await bounded(peer.closed, "the upstream connection's end");
+    }
+  const gone = () => sluice.accessLines.filter((line) => line.status === 200 && line.outcome === "client_gone").length;
+  await sluice.logged(() => gone() === index, "the lines of partial responses");
 
   const writer = await connectTo(t, sluice.port);
   writer.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nabc");
-  const second = await upstream.connection(1);
+  const second = await upstream.connection(index);
   await second.take("abc");
   writer.end();
   await bounded(second.closed, "the upstream connection's end");
+  assert.equal(await sluice.metric("sluice_requests_in_flight"), 0);
 });
 
 const broken = [
