@@ -49,7 +49,7 @@ function renderReload({ lastReload }: Status): string {
   return `<p class="bad">The last reload (${escapeHtml(lastReload.at)}) was refused:</p><pre class="bad">${problems}</pre>`;
 }
 
-function renderCluster({ name, strategies, endpoints }: ClusterStatus): string {
+function renderCluster({ name, strategies, endpoints, unresolved }: ClusterStatus): string {
   const heads = ["endpoint", "state", "weight", "in flight", "latency", "errors"];
   const rows = endpoints.map(({ address, healthy, health, weight, inFlight, latency, errorRate }) => [
     address,
@@ -59,6 +59,7 @@ function renderCluster({ name, strategies, endpoints }: ClusterStatus): string {
     `${(latency * 1000).toFixed(1)} ms`,
     `${(errorRate * 100).toFixed(1)} %`,
   ]);
+  for (const { address, problem } of unresolved) rows.push([address, `has no address yet: ${problem}`, "", "", "", ""]);
   return table(`Cluster ${name} (${strategies.join(", ")})`, heads, rows);
 }
 

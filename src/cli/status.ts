@@ -31,12 +31,13 @@ function describe(state: Status, clusters: readonly ClusterStatus[]): string {
   for (const plugin of state.quarantined) lines.push(`plugin ${plugin}: quarantined`);
   for (const { plugin, state: stage, why, percent, new: next } of state.rollouts)
     lines.push(`plugin ${plugin}: version ${next.hash.slice(0, 12)} ${stage}, ${percent}% of its requests: ${why}`);
-  for (const { name, strategies, endpoints } of clusters) {
+  for (const { name, strategies, endpoints, unresolved } of clusters) {
     lines.push(`cluster ${name}: ${strategies.join(", ")}`);
     for (const { address, weight, healthy, health, inFlight, latency } of endpoints) {
       const state = healthy ? "healthy" : describeOut(health);
       lines.push(`  ${address}: ${state}, weight ${weight}, ${inFlight} in flight, ${(latency * 1000).toFixed(1)} ms`);
     }
+    for (const { address, problem } of unresolved) lines.push(`  ${address}: has no address yet (${problem})`);
   }
   if (state.lastReload?.result === "rejected")
     lines.push("the last reload was refused:", ...state.lastReload.problems.map((problem) => `  ${problem}`));

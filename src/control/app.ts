@@ -28,7 +28,7 @@ import { PluginHealth } from "./plugin-health.ts";
 import { listMetrics } from "./plugin-metrics.ts";
 import { probe, type Tell } from "./probe.ts";
 import { type Reloaded, Reloader, readConfigFile } from "./reload.ts";
-import { Resolver } from "./resolve.ts";
+import { type Lookup, Resolver } from "./resolve.ts";
 import { Rollouts } from "./rollouts.ts";
 import { rowsOf, Slots } from "./slots.ts";
 import { type ClusterStatus, describeClusters, describePlugins, describeStatus, type Status } from "./status.ts";
@@ -46,6 +46,8 @@ export type AppOptions = {
   readonly env?: Readonly<Record<string, string | undefined>>;
   /** Reload when a file changes; default true. */
   readonly watch?: boolean;
+  /** Instead of the system's resolver; for tests. */
+  readonly lookup?: Lookup;
   /** What runs as a data thread; for tests. */
   readonly entry?: URL;
 };
@@ -160,7 +162,11 @@ export class App {
       listeners: this.#listeners,
       log: this.log,
     });
-    this.#resolver = new Resolver((name) => void this.#reloader.reload(`the addresses of ${name} have changed`));
+    this.#resolver = new Resolver({
+      log: this.log,
+      onChange: (name) => void this.#reloader.readdress(`the addresses of ${name} have changed`),
+      ...(options.lookup && { lookup: options.lookup }),
+    });
     this.#watch =
       options.watch === false
         ? null
@@ -220,6 +226,7 @@ export class App {
       rolloutResults: () => this.#rollouts.results(),
       logDropped: () => this.#lines.dropped,
       adminDenials: () => this.#denials.count,
+      resolveFailures: () => this.#resolver.failures,
     });
   }
 
@@ -329,6 +336,7 @@ export class App {
       plan: this.#reloader.current?.plan ?? null,
       columns: this.#columns,
       health: (slot) => this.#checks.describe(slot),
+      problemOf: (host) => this.#resolver.problemOf(host),
     });
   }
 

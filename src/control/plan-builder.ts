@@ -37,7 +37,7 @@ export type PlanSources = {
   /** Every plugin that the configuration names. */
   readonly plugins: ReadonlyMap<string, Plugin>;
   readonly readSettings: ReadSettings;
-  /** Numeric addresses by host name. */
+  /** Numeric addresses by host name; none for one that cannot be resolved. What is not here stands for itself. */
   readonly addresses: ReadonlyMap<string, readonly string[]>;
   /** Where each listener is, by name: its address with its number. */
   readonly listeners: ReadonlyMap<string, { readonly text: string }>;
@@ -186,6 +186,9 @@ class PlanBuilder {
       key: digest([name, timeouts, pool]),
       strategies: cluster.strategy.map((use) => ({ name: use.name, instance: this.#instance(use, name) })),
       endpoints: this.#endpoints(cluster),
+      unresolved: cluster.endpoints
+        .filter(({ address }) => this.#sources.addresses.get(address.host)?.length === 0)
+        .map(({ address }) => ({ address: address.text, host: address.host })),
       timeouts,
       pool,
       retryCell: this.#sources.cells("retries", { cluster: name }),
@@ -318,13 +321,10 @@ export function builtinFetch(name: string, config: unknown): string[] {
   return [ASKED.exec(asked)?.[0] ?? `cluster:${asked}`];
 }
 
-/** Host names of endpoints, which the plan needs addresses for, with the place of the first that uses each. */
-export function listHostNames(config: Config, isNumeric: (host: string) => boolean): Map<string, Place> {
-  const names = new Map<string, Place>();
-  for (const cluster of config.clusters)
-    for (const { address, at } of cluster.endpoints)
-      if (address.path === "" && !isNumeric(address.host) && !names.has(address.host)) names.set(address.host, at);
-  return names;
+/** Host names of endpoints, which the plan needs addresses for. */
+export function listHostNames(config: Config, isNumeric: (host: string) => boolean): Set<string> {
+  const hosts = config.clusters.flatMap(({ endpoints }) => endpoints.map(({ address }) => address));
+  return new Set(hosts.filter(({ path, host }) => path === "" && !isNumeric(host)).map(({ host }) => host));
 }
 
 /** Guests of all threads at one time; a reload holds them twice, and a process has room for some 16,000. */

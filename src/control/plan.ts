@@ -97,6 +97,8 @@ export type ClusterPlan = {
   /** The first is the default; a plugin may choose another by name. */
   readonly strategies: readonly { readonly name: string; readonly instance: number }[];
   readonly endpoints: readonly EndpointPlan[];
+  /** Configured endpoints whose names have no address yet; they are not among `endpoints`. */
+  readonly unresolved: readonly { readonly address: string; readonly host: string }[];
   readonly timeouts: { readonly connect: number; readonly response: number; readonly idle: number };
   /** Kept idle connections for each endpoint and thread, for how long; connections at most (0: no limit); requests on one. */
   readonly pool: {

@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { isIP } from "node:net";
-import type { Config, Place, Problem } from "../config/schema.ts";
+import type { Config, Problem } from "../config/schema.ts";
 import type { Log } from "../observe/log.ts";
 import type { Trial } from "./canary.ts";
 import type { Listeners, Opening } from "./listeners.ts";
@@ -70,7 +70,10 @@ type Material = {
   text: string;
   config: Config;
   files: WasmFiles;
+  /** None for a name that cannot be resolved, yet. */
   addresses: Map<string, readonly string[]>;
+  /** Of the texts and files. */
+  content: string;
   digest: string;
 };
 
@@ -89,6 +92,7 @@ export class Reloader {
   /** The end of the line: everything that changes what threads serve goes one after the other. */
   #tail: Promise<unknown> = Promise.resolve();
   #waiting: Promise<Reloaded> | null = null;
+  #waitingForNames: Promise<Reloaded> | null = null;
   #closed = false;
 
   constructor(options: ReloaderOptions) {
@@ -122,7 +126,16 @@ export class Reloader {
    * the files hold by now may be broken: that must not keep a plugin from being rolled back.
    */
   restage(reason: string): Promise<Reloaded> {
-    return this.#queue(() => this.#run(reason, async () => this.#accepted ?? (await this.#read())));
+    return this.#queue(() => this.#runAgain(reason, async (accepted) => accepted));
+  }
+
+  /** Makes a version of what the one in service was made of, at the addresses that its names have now. */
+  readdress(reason: string): Promise<Reloaded> {
+    this.#waitingForNames ??= this.#queue(() => {
+      this.#waitingForNames = null;
+      return this.#runAgain(reason, (accepted) => this.#withAddresses(accepted));
+    });
+    return this.#waitingForNames;
   }
 
   /** Brings a thread that took another's place to the version in service. */
@@ -154,6 +167,15 @@ export class Reloader {
     const done = this.#tail.then(task);
     this.#tail = done.catch(() => undefined);
     return done;
+  }
+
+  /** What the files were found to be is still so: a rejection stays the last that is told. */
+  async #runAgain(reason: string, change: (accepted: Material) => Promise<Material>): Promise<Reloaded> {
+    const before = this.#last;
+    const reloaded = await this.#run(reason, async () => (this.#accepted ? change(this.#accepted) : this.#read()));
+    if (before?.result === "rejected" && reloaded.result !== "rejected")
+      this.#last = { ...before, version: reloaded.version };
+    return reloaded;
   }
 
   async #run(reason: string, read: () => Promise<Material>): Promise<Reloaded> {
@@ -219,26 +241,19 @@ export class Reloader {
     if (config === null) throw new Rejection([`${file}: no configuration`]);
     const paths = [...listWasmFiles(config, builtins).keys()];
     onFiles([file, ...paths]);
-    const [files, addresses] = await Promise.all([readWasmFiles(paths), this.#resolve(config)]);
-    const hash = createHash("sha256").update(JSON.stringify([text, [...addresses]]));
+    const files = await readWasmFiles(paths);
+    const hash = createHash("sha256").update(text);
     for (const content of files.values()) hash.update(createHash("sha256").update(content).digest());
-    return { text, config, files, addresses, digest: hash.digest("hex") };
+    return this.#withAddresses({ text, config, files, content: hash.digest("hex") });
   }
 
-  async #resolve(config: Config): Promise<Map<string, readonly string[]>> {
-    const problems: Problem[] = [];
-    const resolveOne = async ([name, at]: [string, Place]): Promise<[string, readonly string[]]> => {
-      try {
-        return [name, await this.#options.resolver.resolve(name)];
-      } catch (error) {
-        problems.push({ ...at, message: (error as Error).message });
-        return [name, []];
-      }
-    };
-    const names = listHostNames(config, (host) => isIP(host) !== 0);
-    const addresses = new Map(await Promise.all([...names].map(resolveOne)));
-    this.#refuse(problems);
-    return addresses;
+  async #withAddresses(material: Omit<Material, "addresses" | "digest">): Promise<Material> {
+    const { resolver } = this.#options;
+    const names = [...listHostNames(material.config, (host) => isIP(host) !== 0)];
+    const found = names.map(async (name) => [name, await resolver.resolve(name)] as const);
+    const addresses = new Map(await Promise.all(found));
+    const digest = createHash("sha256").update(JSON.stringify([material.content, [...addresses]]));
+    return { ...material, addresses, digest: digest.digest("hex") };
   }
 
   async #build(
@@ -274,7 +289,7 @@ export class Reloader {
     const { listeners, resolver, rollouts, onAccepted } = this.#options;
     const { config, text, addresses, fingerprint, arrangement } = candidate;
     listeners.commit(opening);
-    resolver.watch(addresses.keys());
+    resolver.watch(addresses);
     rollouts.commit(arrangement, plan);
     this.#fingerprint = fingerprint;
     this.#accepted = candidate;

@@ -78,6 +78,8 @@ export type ClusterStatus = {
   readonly name: string;
   readonly strategies: readonly string[];
   readonly endpoints: readonly EndpointStatus[];
+  /** Endpoints whose names cannot be resolved, as configured, and why; they are asked for again. */
+  readonly unresolved: readonly { readonly address: string; readonly problem: string }[];
 };
 export type EndpointStatus = {
   readonly address: string;
@@ -98,11 +100,14 @@ type ClusterSources = {
   readonly columns: EndpointColumns;
   /** What checks have found of the endpoint in that row. */
   readonly health: (slot: number) => EndpointHealth | null;
+  /** Why a name has no address. */
+  readonly problemOf: (host: string) => string | null;
 };
 
-export function describeClusters({ plan, columns, health }: ClusterSources): ClusterStatus[] {
-  return (plan?.clusters ?? []).map(({ name, strategies, endpoints }) => ({
+export function describeClusters({ plan, columns, health, problemOf }: ClusterSources): ClusterStatus[] {
+  return (plan?.clusters ?? []).map(({ name, strategies, endpoints, unresolved }) => ({
     name,
+    unresolved: unresolved.map(({ address, host }) => ({ address, problem: problemOf(host) ?? "resolved just now" })),
     strategies: strategies.map((strategy) => strategy.name),
     endpoints: endpoints.map(({ address, weight, zone, slot }) => ({
       address,

@@ -31,6 +31,8 @@ export type MetricsSources = {
   readonly version: () => number;
   /** Requests to the admin interface that were not allowed. */
   readonly adminDenials: () => number;
+  /** Attempts to resolve the name of an endpoint. */
+  readonly resolveFailures: () => number;
   /** New versions of plugins that are watched, and the last of each plugin that was. */
   readonly rollouts: () => Iterable<Rollout>;
   readonly rolloutResults: () => Iterable<{ plugin: string; state: string; count: number }>;
@@ -38,7 +40,11 @@ export type MetricsSources = {
   readonly quarantined: (plugin: string) => number;
   /** Health checks of each endpoint, by what they came to. */
   readonly checks: () => Iterable<{ cluster: string; endpoint: string; counts: Readonly<Record<string, number>> }>;
-  readonly endpoints: () => Iterable<{ name: string; endpoints: Iterable<{ address: string; healthy: boolean }> }>;
+  readonly endpoints: () => Iterable<{
+    name: string;
+    endpoints: Iterable<{ address: string; healthy: boolean }>;
+    unresolved: readonly unknown[];
+  }>;
 };
 
 type Rollout = { plugin: string; state: string; percent: number; old: VersionCounts; new: VersionCounts };
@@ -187,7 +193,7 @@ function registerKeyValue(register: Register, keyValue: MetricsSources["keyValue
 }
 
 function registerControl(register: Register, sources: MetricsSources): void {
-  const { counters, threads, restarts, reloads, version, endpoints, checks, adminDenials } = sources;
+  const { counters, threads, restarts, reloads, version, endpoints, checks, adminDenials, resolveFailures } = sources;
   register("gauge", "sluice_config_version", "The version in service.", () => [{ labels: {}, value: version() }]);
   register("counter", "sluice_config_reloads_total", "Reloads, by what came of them.", () =>
     Object.entries(reloads()).map(([result, value]) => ({ labels: { result }, value })),
@@ -212,6 +218,12 @@ function registerControl(register: Register, sources: MetricsSources): void {
       })),
     ),
   );
+  register("gauge", "sluice_endpoints_unresolved", "Configured endpoints whose names have no address.", () =>
+    [...endpoints()].map(({ name, unresolved }) => ({ labels: { cluster: name }, value: unresolved.length })),
+  );
+  register("counter", "sluice_resolve_failures_total", "Failed attempts to resolve names of endpoints.", () => [
+    { labels: {}, value: resolveFailures() },
+  ]);
   register("counter", "sluice_health_checks_total", "Health checks of endpoints, by what they came to.", () =>
     Array.from(checks()).flatMap(({ cluster, endpoint, counts }) =>
       Object.entries(counts).map(([result, value]) => ({ labels: { cluster, endpoint, result }, value })),

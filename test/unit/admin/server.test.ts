@@ -98,14 +98,17 @@ test("the page shows the state, and what comes from outside only as text", async
   ];
   const { call } = await start(t, {
     status: () => ({ ...STATE, lastReload: { at: "now", result: "rejected", problems: [evil] } }),
-    clusters: () => [{ name: "app", strategies: ["round-robin"], endpoints }],
+    clusters: () => [
+      { name: "app", strategies: ["round-robin"], endpoints, unresolved: [{ address: "later:1", problem: evil }] },
+    ],
   });
   const { status, body, headers } = await call("GET", "/");
   assert.equal(status, 200);
   assert.equal(headers["content-type"], "text/html; charset=utf-8");
   assert.match(body, /127\.0\.0\.1:8080/);
   assert.doesNotMatch(body, /<script/);
-  assert.equal(body.split("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&amp;&quot;").length, 4);
+  assert.equal(body.split("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&amp;&quot;").length, 5);
+  assert.match(body, /<td>later:1<\/td><td>has no address yet: &lt;script/);
   assert.match(body, /<td>a:1<\/td><td>unhealthy since noon: &lt;script/);
   assert.match(body, /<td>b:1<\/td><td>out of service<\/td>/);
 });

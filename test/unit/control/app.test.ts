@@ -240,3 +240,47 @@ test("a thread that fails at its start refuses the version that wanted it", asyn
   await until(() => app.status().threads.length === 1);
   assert.deepEqual(await ask(url()), { status: 200, text: "one" });
 });
+
+test("a name without an address is its cluster's affair, and is served when it has one", async (t) => {
+  const endpoint = await startEndpoint(t, "served");
+  const { port } = new URL(`http://${endpoint}`);
+  const known = new Map<string, string>();
+  const lookup = async (name: string) => {
+    const address = known.get(name);
+    if (address === undefined) throw Object.assign(new Error("no such name"), { code: "ENOTFOUND" });
+    return { addresses: [address], ttl: 1 };
+  };
+  const config = `workers: 2
+admin: 127.0.0.1:0
+listeners:
+  web: { address: "127.0.0.1:0", routes: [{ match: { prefix: /later/ }, cluster: later }, { cluster: app }] }
+clusters:
+  app: ["${endpoint}"]
+  later: { endpoints: ["later.invalid:${port}"], health: { active: { tcp: true } } }
+`;
+  const { app, url, write } = await startProxy(t, config, { lookup });
+  const cluster = async () => JSON.parse((await ask(`${app.admin}/api/v1/clusters`)).text)[1];
+  assert.deepEqual(await ask(url()), { status: 200, text: "served" });
+  assert.equal((await ask(`${url()}/later/`)).status, 503);
+  const { endpoints, unresolved } = await cluster();
+  assert.deepEqual([endpoints, unresolved], [[], [{ address: `later.invalid:${port}`, problem: "ENOTFOUND" }]]);
+  assert.match((await ask(`${app.admin}/metrics`)).text, /^sluice_endpoints_unresolved\{cluster="later"\} 1$/m);
+
+  // What the file holds by now is broken: the address comes in all the same.
+  write("listeners: 1");
+  assert.equal((await app.reload()).result, "rejected");
+  known.set("later.invalid", "127.0.0.1");
+  await until(async () => (await ask(`${url()}/later/`)).status === 200);
+  assert.deepEqual((await cluster()).unresolved, []);
+  assert.equal(app.status().lastReload?.result, "rejected", "what is wrong with the file is still told");
+
+  // The name is gone again: its last address serves on.
+  known.delete("later.invalid");
+  const failures = async () =>
+    Number(/^sluice_resolve_failures_total (\d+)$/m.exec((await ask(`${app.admin}/metrics`)).text)?.[1]);
+  const before = await failures();
+  await until(async () => (await failures()) > before);
+  write(config.replace("prefix: /later/", "prefix: /later2/"));
+  assert.equal((await app.reload()).result, "accepted");
+  assert.equal((await ask(`${url()}/later2/`)).status, 200);
+});

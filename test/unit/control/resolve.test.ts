@@ -1,10 +1,91 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
-import { Resolver } from "../../../src/control/resolve.ts";
+import { type TestContext, test } from "node:test";
+import { type Lookup, Resolver } from "../../../src/control/resolve.ts";
+import { createLog } from "../../../src/observe/log.ts";
+import { until } from "./parts.ts";
 
-test("the system's names resolve to IPv4 where they can, and one that is none is an error", async (t) => {
-  const resolver = new Resolver(() => undefined);
+function make(t: TestContext, lookup?: Lookup, patience = 5000) {
+  const changes: string[] = [];
+  const resolver = new Resolver({
+    log: createLog("silent"),
+    onChange: (name) => changes.push(name),
+    patience,
+    ...(lookup && { lookup }),
+  });
   t.after(() => resolver.close());
+  return { resolver, changes };
+}
+
+test("the system's names resolve to IPv4 where they can, and one that is none has no address", async (t) => {
+  const { resolver } = make(t);
   assert.deepEqual(await resolver.resolve("localhost"), ["127.0.0.1"]);
-  await assert.rejects(resolver.resolve("no-such-name.invalid"), /the name no-such-name\.invalid cannot be resolved/);
+  assert.deepEqual(await resolver.resolve("no-such-name.invalid"), []);
+  assert.match(resolver.problemOf("no-such-name.invalid") ?? "", /^E[A-Z_]+$/);
+  assert.equal(resolver.problemOf("localhost"), null);
+  assert.equal(resolver.failures, 1);
+});
+
+test("a name without an address is asked for again, and what is found is a change", async (t) => {
+  let answer: readonly string[] | null = null;
+  const { resolver, changes } = make(t, async () => {
+    if (answer === null) throw Object.assign(new Error("no"), { code: "ENOTFOUND" });
+    return { addresses: answer, ttl: 60_000 };
+  });
+  const addresses = await resolver.resolve("later.example");
+  assert.deepEqual(addresses, []);
+  resolver.watch(new Map([["later.example", addresses]]));
+  assert.equal(resolver.problemOf("later.example"), "ENOTFOUND");
+  answer = ["127.0.0.1"];
+  await until(() => changes.length > 0);
+  assert.deepEqual(changes, ["later.example"]);
+  assert.deepEqual(await resolver.resolve("later.example"), ["127.0.0.1"]);
+  assert.equal(resolver.problemOf("later.example"), null);
+});
+
+test("the last addresses stay while a name cannot be resolved any more", async (t) => {
+  let broken = false;
+  let asked = 0;
+  const { resolver, changes } = make(t, async () => {
+    asked++;
+    if (broken) throw new Error("the server is away");
+    return { addresses: ["10.0.0.1"], ttl: 1 };
+  });
+  const served = new Map([["a.example", await resolver.resolve("a.example")]]);
+  broken = true;
+  resolver.watch(served);
+  await until(() => resolver.failures > 0);
+  assert.deepEqual(await resolver.resolve("a.example"), ["10.0.0.1"]);
+  assert.deepEqual([resolver.problemOf("a.example"), changes], [null, []]);
+  assert.ok(asked >= 2);
+});
+
+test("a lookup that does not end holds up nothing, and its answer is a change", async (t) => {
+  const { promise, resolve } = Promise.withResolvers<{ addresses: readonly string[]; ttl: number }>();
+  let asked = 0;
+  const lookup: Lookup = (name) => {
+    asked++;
+    return name === "slow.example" ? promise : Promise.resolve({ addresses: ["10.0.0.2"], ttl: 60_000 });
+  };
+  const { resolver, changes } = make(t, lookup, 20);
+  const names = ["slow.example", "fast.example"];
+  const found = await Promise.all(names.map((name) => resolver.resolve(name)));
+  assert.deepEqual(found, [[], ["10.0.0.2"]]);
+  assert.equal(resolver.problemOf("slow.example"), "no answer yet");
+  assert.deepEqual(await resolver.resolve("slow.example"), []);
+  assert.equal(asked, 2, "one attempt at a time");
+  resolver.watch(new Map(names.map((name, i) => [name, found[i]!])));
+  resolve({ addresses: ["10.0.0.1"], ttl: 60_000 });
+  await until(() => changes.length > 0);
+  assert.deepEqual(changes, ["slow.example"]);
+});
+
+test("what comes between two versions is a change of the second", async (t) => {
+  const { promise, resolve } = Promise.withResolvers<{ addresses: readonly string[]; ttl: number }>();
+  const { resolver, changes } = make(t, () => promise, 1);
+  const addresses = await resolver.resolve("a.example");
+  resolve({ addresses: ["10.0.0.1"], ttl: 60_000 });
+  await until(() => resolver.problemOf("a.example") === null);
+  assert.deepEqual(changes, [], "no version serves it");
+  resolver.watch(new Map([["a.example", addresses]]));
+  assert.deepEqual(changes, ["a.example"]);
 });

@@ -22,6 +22,7 @@ const metricsOf = (counters: Counters) =>
     restarts: () => [{ thread: 1, reason: "stuck", count: 3 }],
     reloads: () => ({ accepted: 2, rejected: 1 }),
     adminDenials: () => 0,
+    resolveFailures: () => 0,
     version: () => 2,
     quarantined: (plugin) => (plugin === "bad" ? 2 : 0),
     rollouts: () => [
@@ -36,7 +37,7 @@ const metricsOf = (counters: Counters) =>
     logDropped: () => 3,
     rolloutResults: () => [{ plugin: "good", state: "rolled back", count: 2 }],
     checks: () => [{ cluster: "app", endpoint: "127.0.0.1:1", counts: { healthy: 4, unhealthy: 2, failed: 0 } }],
-    endpoints: () => [{ name: "app", endpoints: [{ address: "127.0.0.1:1", healthy: false }] }],
+    endpoints: () => [{ name: "app", endpoints: [{ address: "127.0.0.1:1", healthy: false }], unresolved: [1] }],
   });
 
 /** The lines of one metric, without its comments. */

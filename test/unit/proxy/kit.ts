@@ -157,6 +157,7 @@ function makeCluster(upstreams: readonly number[], { cluster }: Settings, column
     })),
     timeouts: { connect: 5000, response: 5000, idle: 5000 },
     pool: { idle: 64, idleFor: 5000, connections: 0, requests: 0 },
+    unresolved: [],
     retryCell: 90,
     check: null,
     ...cluster,
