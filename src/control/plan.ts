@@ -107,7 +107,7 @@ export type ClusterPlan = {
     readonly connections: number;
     readonly requests: number;
   };
-  /** Cell of `sluice_retries_total{cluster}`. */
+  /** First of CLUSTER_CELLS (`observe/series.ts`). */
   readonly retryCell: number;
   /** How its endpoints are checked; null: they are not. */
   readonly check: CheckPlan | null;
@@ -150,7 +150,7 @@ export type EndpointPlan = {
   readonly zone: string;
   /** Row in the shared endpoint columns; it is also COLUMN.id. */
   readonly slot: number;
-  /** First cell of `sluice_upstream_duration_seconds{cluster,endpoint}` (HISTOGRAM_CELLS). */
+  /** First of UPSTREAM_CELLS (`observe/series.ts`). */
   readonly cells: number;
 };
 

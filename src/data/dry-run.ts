@@ -13,6 +13,7 @@ import type { Plan } from "../control/plan.ts";
 import { scanRequest, scanResponse } from "../http/scan.ts";
 import { AccessLog } from "../observe/access-log.ts";
 import { BLOCK_CELLS } from "../observe/series.ts";
+import { ThrottledLog } from "../observe/throttled-log.ts";
 import { makeDryFetcher, makeDryHost } from "../plugin/dry-host.ts";
 import { OUTCOME, type PluginHost } from "../plugin/host.ts";
 import type { Entrant } from "../proxy/admission.ts";
@@ -25,7 +26,6 @@ import { makeForwarded } from "../proxy/headers.ts";
 import { Mask } from "../proxy/mask.ts";
 import { Pipeline } from "../proxy/pipeline.ts";
 import { type ListenerState, Snapshot } from "../proxy/snapshot.ts";
-import { ThrottledReport } from "../proxy/throttled-report.ts";
 import { type DryAnswer, Trace } from "../proxy/trace.ts";
 import { makeTracer } from "../proxy/tracer.ts";
 import { KeyValueStore } from "../state/store.ts";
@@ -48,7 +48,10 @@ function run(init: DryRunInit): void {
     cells,
     accessLog: new AccessLog({ fd: 1, cells }),
     report: () => undefined,
-    throttled: new ThrottledReport(() => undefined, clock),
+    warnings: new ThrottledLog(
+      () => undefined,
+      () => clock.now,
+    ),
     traced: (trace) => post({ trace }),
   };
   const pipeline = new Pipeline(context);

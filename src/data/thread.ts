@@ -7,6 +7,7 @@ import type { FromThread, ThreadInit, ToThread } from "../control/messages.ts";
 import type { ClusterPlan, Plan } from "../control/plan.ts";
 import { AccessLog } from "../observe/access-log.ts";
 import { LISTENER_CELLS, THREAD_CELLS } from "../observe/series.ts";
+import { ThrottledLog } from "../observe/throttled-log.ts";
 import { HOOK } from "../plugin/abi.ts";
 import { type Instance, type InstanceSet, PluginHost } from "../plugin/host.ts";
 import { Buffers } from "../proxy/buffers.ts";
@@ -16,9 +17,9 @@ import type { Report, ThreadContext } from "../proxy/context.ts";
 import { Examinations } from "../proxy/examinations.ts";
 import { Pipeline } from "../proxy/pipeline.ts";
 import { type ListenerState, Snapshot } from "../proxy/snapshot.ts";
-import { ThrottledReport } from "../proxy/throttled-report.ts";
 import { makeTracer } from "../proxy/tracer.ts";
 import { KeyValueStore } from "../state/store.ts";
+import { boundReport } from "./bounded-report.ts";
 import { Links } from "./links.ts";
 import { Listener } from "./listener.ts";
 import { Origins, Outgoing } from "./outgoing.ts";
@@ -33,7 +34,7 @@ const NO_VERSION = 0;
 type Version = { plan: Plan; snapshot: Snapshot; instances: InstanceSet; pools: Set<string> };
 
 const post = (message: FromThread): void => parentPort!.postMessage(message);
-const report: Report = (level, message, fields) => post({ type: "log", level, message, fields });
+const postLine: Report = (level, message, fields) => post({ type: "log", level, message, fields });
 
 class DataThread {
   readonly #init: ThreadInit;
@@ -62,6 +63,8 @@ class DataThread {
     this.#heartbeat = new Int32Array(init.heartbeat);
     const cells = new Float64Array(init.counters);
     const clock = new Clock();
+    const report = boundReport(postLine, cells);
+    const warnings = new ThrottledLog(report, () => clock.now);
     this.#context = {
       thread: init.thread,
       clock,
@@ -70,7 +73,7 @@ class DataThread {
       cells,
       accessLog: new AccessLog({ fd: 1, cells }),
       report,
-      throttled: new ThrottledReport(report, clock),
+      warnings,
       traced: (record, dropped) => post({ type: "trace", record, dropped }),
     };
     this.#pipeline = new Pipeline(this.#context);
@@ -86,6 +89,7 @@ class DataThread {
       },
       cells,
       report,
+      warnings,
       tell: (news) => post({ type: "plugin", ...news }),
       now: () => clock.wall,
       monotonic: () => clock.now,
@@ -124,12 +128,13 @@ class DataThread {
 
   #tick(): void {
     Atomics.add(this.#heartbeat, this.#init.thread, 1);
-    const { cells, clock, accessLog } = this.#context;
+    const { cells, clock, accessLog, warnings } = this.#context;
     cells[THREAD_CELLS.loopDelay] = Math.max(0, clock.now - this.#lastTick - TICK) / 1000;
     cells[THREAD_CELLS.guests] = this.#plugins.guests();
     this.#lastTick = clock.now;
     this.#plugins.tick();
     accessLog.tick(clock.now);
+    warnings.tick();
     this.#keyValue.repair();
   }
 
@@ -285,7 +290,7 @@ class DataThread {
           return new Client(this.#context, this.#pipeline, port);
         },
         deal: (at, socket) => this.#links.deal(at, socket),
-        failed: (at, problem) => report("error", "listener failed", { address: at, problem }),
+        failed: (at, problem) => this.#context.report("error", "listener failed", { address: at, problem }),
       });
       this.#listeners.set(address, listener);
     }
@@ -336,7 +341,7 @@ parentPort!.on("message", (message: ToThread) => {
   try {
     thread.receive(message);
   } catch (error) {
-    report("error", "a message could not be handled", { type: message.type, error: String(error) });
+    postLine("error", "a message could not be handled", { type: message.type, error: String(error) });
   }
 });
 post({ type: "up" });

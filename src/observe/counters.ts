@@ -2,6 +2,7 @@
 import { LIMIT } from "../plugin/abi.ts";
 import {
   BLOCK_CELLS,
+  CLUSTER_CELLS,
   HISTOGRAM_CELLS,
   LISTENER_CELLS,
   PLUGIN_CELLS,
@@ -17,11 +18,11 @@ export const SERIES_CELLS = {
   requests: STATUS_CELLS,
   /** `sluice_request_duration_seconds{listener,route}` */
   duration: HISTOGRAM_CELLS,
-  /** `sluice_upstream_duration_seconds{cluster,endpoint}`, and what it sent unasked */
+  /** `sluice_upstream_duration_seconds{cluster,endpoint}`, `sluice_upstream_failures_total{cluster,endpoint,reason}` */
   upstream: UPSTREAM_CELLS.size,
-  /** `sluice_retries_total{cluster}` */
-  retries: 1,
-  /** `sluice_connections_active{listener}`, its bytes, and who was denied */
+  /** `sluice_retries_total{cluster}`, `sluice_no_endpoint_total{cluster}` */
+  retries: CLUSTER_CELLS.size,
+  /** `sluice_connections_active{listener}`, its bytes, connections denied, requests rejected */
   listener: LISTENER_CELLS.size,
   /** `sluice_plugin_*{plugin}`, and `{plugin,candidate}` for a new version that is watched */
   plugin: PLUGIN_CELLS.size,

@@ -5,12 +5,15 @@ import type { Counters, Labels, Series, SeriesKind } from "./counters.ts";
 import { type PluginMetric, renderPluginMetrics } from "./plugin-metrics.ts";
 import {
   BUCKETS,
+  CLUSTER_CELLS,
   LISTENER_CELLS,
   MAX_REASONS,
   PLUGIN_CELLS,
+  REJECTIONS,
   STATUS_LABELS,
   THREAD_CELLS,
   UPSTREAM_CELLS,
+  UPSTREAM_FAILURES,
 } from "./series.ts";
 
 export type Metrics = { readonly contentType: string; render(): Promise<string> };
@@ -109,7 +112,13 @@ function registerTraffic(register: Register, counters: Counters): void {
     "Requests not answered to their end.",
     all(THREAD_CELLS.requestsInFlight),
   );
-  register("counter", "sluice_retries_total", "Further attempts after the first.", one("retries", 0));
+  register(
+    "counter",
+    "sluice_retries_total",
+    "Further attempts after the first.",
+    one("retries", CLUSTER_CELLS.retries),
+  );
+  registerFailures(register, counters);
   register(
     "gauge",
     "sluice_connections_active",
@@ -137,6 +146,21 @@ function registerTraffic(register: Register, counters: Counters): void {
   );
 }
 
+function registerFailures(register: Register, counters: Counters): void {
+  register("counter", "sluice_upstream_failures_total", "Attempts at an endpoint that failed, by reason.", () =>
+    listReasons(counters, "upstream", UPSTREAM_CELLS.failures, UPSTREAM_FAILURES),
+  );
+  register(
+    "counter",
+    "sluice_requests_rejected_total",
+    "Requests rejected for a fault of the client's, by reason.",
+    () => listReasons(counters, "listener", LISTENER_CELLS.rejected, REJECTIONS),
+  );
+  register("counter", "sluice_no_endpoint_total", "Requests that no endpoint of the cluster could take.", () =>
+    listValues(counters, "retries", CLUSTER_CELLS.noEndpoint),
+  );
+}
+
 function registerPlugins(register: Register, { counters, quarantined }: MetricsSources): void {
   register("counter", "sluice_plugin_calls_total", "Calls of a plugin's hook.", () =>
     listHooks(counters, PLUGIN_CELLS.calls),
@@ -147,6 +171,12 @@ function registerPlugins(register: Register, { counters, quarantined }: MetricsS
   register("counter", "sluice_plugin_failures_total", "Failures of a plugin's hook.", () => listFailures(counters));
   register("counter", "sluice_plugin_refused_total", "Calls that were not made: the plugin was in quarantine.", () =>
     listHooks(counters, PLUGIN_CELLS.refused),
+  );
+  register("counter", "sluice_plugin_rejected_total", "Calls rejected because the plugin's queue was full.", () =>
+    listHooks(counters, PLUGIN_CELLS.rejected),
+  );
+  register("counter", "sluice_plugin_log_dropped_total", "Log lines of a plugin that were dropped.", () =>
+    listValues(counters, "plugin", PLUGIN_CELLS.logDropped),
   );
   register("gauge", "sluice_plugin_guests", "Instances of plugins that run, over all threads.", () => [
     { labels: {}, value: counters.sum(THREAD_CELLS.guests) },
@@ -233,6 +263,20 @@ function registerControl(register: Register, sources: MetricsSources): void {
 
 function* listValues(counters: Counters, kind: SeriesKind, offset: number): Iterable<Value> {
   for (const { labels, base } of counters.list(kind)) yield { labels, value: counters.sum(base + offset) };
+}
+
+/** A reason that never was one has no line. */
+function* listReasons(
+  counters: Counters,
+  kind: SeriesKind,
+  offset: number,
+  reasons: readonly string[],
+): Iterable<Value> {
+  for (const { labels, base } of counters.list(kind))
+    for (const [cell, reason] of reasons.entries()) {
+      const value = counters.sum(base + offset + cell);
+      if (value > 0) yield { labels: { ...labels, reason }, value };
+    }
 }
 
 /** A status that never was answered has no line. */

@@ -33,11 +33,62 @@ export const BUCKETS = [
 /** One cell for each bucket (not cumulative), one for +Inf, then the sum in seconds. */
 export const HISTOGRAM_CELLS = BUCKETS.length + 2;
 
-/** An endpoint's cells, from `EndpointPlan.cells`: its histogram, then bytes that no request had asked for. */
-export const UPSTREAM_CELLS = { duration: 0, unsolicited: HISTOGRAM_CELLS, size: HISTOGRAM_CELLS + 1 } as const;
+/** Cells of a cluster, from `ClusterPlan.retryCell`. */
+export const CLUSTER_CELLS = { retries: 0, noEndpoint: 1, size: 2 } as const;
 
-/** A listener's cells, from `ListenerPlan.cells`. */
-export const LISTENER_CELLS = { connections: 0, bytesReceived: 1, bytesSent: 2, denied: 3, size: 4 } as const;
+/** Why an attempt at an endpoint failed. */
+export const UPSTREAM_FAILURES = [
+  "other",
+  "connect_refused",
+  "connect_failed",
+  "connect_timeout",
+  "response_timeout",
+  "upstream_reset",
+  "upstream_malformed",
+  "upstream_broken",
+  "unsolicited_response",
+  "stale_connection",
+  "retried_status",
+] as const;
+
+/** Why a request was rejected. */
+export const REJECTIONS = [
+  "other",
+  "malformed",
+  "ambiguous_path",
+  "method_not_allowed",
+  "request_timeout",
+  "body_too_large",
+  "target_too_long",
+  "expectation_failed",
+  "head_too_large",
+  "coding_unknown",
+  "version_unknown",
+] as const;
+
+/** An endpoint's cells, from `EndpointPlan.cells`; of `failures` one for each of UPSTREAM_FAILURES. */
+export const UPSTREAM_CELLS = {
+  duration: 0,
+  /** Connections closed for bytes that answer no request. */
+  unsolicited: HISTOGRAM_CELLS,
+  failures: HISTOGRAM_CELLS + 1,
+  size: HISTOGRAM_CELLS + 1 + UPSTREAM_FAILURES.length,
+} as const;
+
+/** A listener's cells, from `ListenerPlan.cells`; of `rejected` one for each of REJECTIONS. */
+export const LISTENER_CELLS = {
+  connections: 0,
+  bytesReceived: 1,
+  bytesSent: 2,
+  denied: 3,
+  rejected: 4,
+  size: 4 + REJECTIONS.length,
+} as const;
+
+/** Where `code` is in one of these lists; `other` for what is not. */
+export function reasonCell(reasons: readonly string[], code: string): number {
+  return Math.max(0, reasons.indexOf(code));
+}
 
 /** A thread's own cells, at the start of its block. */
 export const THREAD_CELLS = {
@@ -58,7 +109,11 @@ export const PLUGIN_CELLS = {
   /** + hook × MAX_REASONS + reason. */
   failures: 2 * MAX_HOOKS,
   refused: 2 * MAX_HOOKS + MAX_HOOKS * MAX_REASONS,
-  size: 3 * MAX_HOOKS + MAX_HOOKS * MAX_REASONS,
+  /** Calls rejected because the plugin's queue was full. */
+  rejected: 3 * MAX_HOOKS + MAX_HOOKS * MAX_REASONS,
+  /** Lines that it wrote and that were dropped. */
+  logDropped: 4 * MAX_HOOKS + MAX_HOOKS * MAX_REASONS,
+  size: 4 * MAX_HOOKS + MAX_HOOKS * MAX_REASONS + 1,
 } as const;
 
 /** Of a version that is watched, and of the one that it is watched against: the old one's cells come first. */

@@ -48,6 +48,8 @@ export interface Configuration {
   readonly metrics: PluginMetrics;
   /** False when the plugin has written too much of late. */
   log(level: keyof typeof LEVEL, hook: number, text: string): boolean;
+  /** Counts a line that is not written. */
+  dropLog(hook: number): void;
 }
 
 /** What a traced call is told while it runs (`proxy/trace.ts`). */

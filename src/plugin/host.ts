@@ -2,6 +2,7 @@
 import { setImmediate } from "node:timers/promises";
 import type { EndpointView } from "../balance/endpoint-view.ts";
 import type { InstancePlan, RolloutPlan } from "../control/plan.ts";
+import type { ThrottledLog } from "../observe/throttled-log.ts";
 import type { Exchange } from "../proxy/exchange.ts";
 import { HOOK } from "./abi.ts";
 import type { ModulePlan } from "./build.ts";
@@ -67,6 +68,8 @@ export type PluginHostOptions = {
   /** This thread's counters. */
   readonly cells: Float64Array;
   readonly report: Report;
+  /** For what may happen with every call; without it that is only counted. */
+  readonly warnings?: ThrottledLog;
   /** Told what came of a call that was suspended (`OUTCOME.waiting`). */
   readonly resume?: (hook: number, exchange: Exchange, outcome: number) => void;
   /** Told how a plugin fares, when that changes. */
@@ -90,6 +93,7 @@ const SLICE = 2;
 export class PluginHost {
   readonly #cells: Float64Array;
   readonly #report: Report;
+  readonly #warnings: ThrottledLog | null;
   readonly #resume: NonNullable<PluginHostOptions["resume"]>;
   readonly #tell: (news: PluginNews) => void;
   readonly #clocks: Clocks;
@@ -116,6 +120,7 @@ export class PluginHost {
     this.#resume = resume;
     this.#cells = cells;
     this.#report = report;
+    this.#warnings = options.warnings ?? null;
     this.#tell = tell;
     this.#clocks = { wall: now, monotonic, after };
     this.#keyValue = keyValue ?? null;
@@ -248,6 +253,7 @@ export class PluginHost {
         report: isCandidate
           ? this.#candidateReport(candidates, plan.plugin, { rollout, hash: module.hash.slice(0, 12) })
           : this.#reportOf(plan.plugin),
+        warnings: this.#warnings,
         monotonic: this.#clocks.monotonic,
         after: this.#clocks.after,
         keyValue: this.#keyValue,

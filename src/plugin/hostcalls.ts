@@ -93,13 +93,18 @@ function makeLogCalls(context: CallContext) {
       context.memory.check(text, length);
       const name = names[level];
       if (name === undefined) return context.leave(STATUS.invalid);
-      if (length >>> 0 > LIMIT.logLine || context.logLines >= LIMIT.logLinesPerCall)
+      const { configuration } = context;
+      if (length >>> 0 > LIMIT.logLine || context.logLines >= LIMIT.logLinesPerCall) {
+        configuration?.dropLog(context.hook);
         return context.leave(STATUS.tooLarge);
-      if (context.configuration === null) return context.leave(STATUS.notHere);
+      }
+      if (configuration === null) return context.leave(STATUS.notHere);
       context.logLines++;
       const line = takeLine(context, text, length);
       context.tally?.log(name, line);
-      return context.leave(context.configuration.log(name, context.hook, line) ? STATUS.ok : STATUS.tooLarge);
+      if (configuration.log(name, context.hook, line)) return context.leave(STATUS.ok);
+      configuration.dropLog(context.hook);
+      return context.leave(STATUS.tooLarge);
     },
   };
 }

@@ -1,7 +1,8 @@
 /** One configuration of one plugin in one version: calls its guest's hooks, checks what they answer, and bears failure. */
 import type { EndpointView } from "../balance/endpoint-view.ts";
 import type { InstancePlan, NamespacePlan } from "../control/plan.ts";
-import { MAX_REASONS, PLUGIN_CELLS } from "../observe/series.ts";
+import { MAX_REASONS, PLUGIN_CELLS, THREAD_CELLS } from "../observe/series.ts";
+import type { ThrottledLog } from "../observe/throttled-log.ts";
 import type { Exchange } from "../proxy/exchange.ts";
 import { FAILURE, HOOK, HOOK_RESULTS, HOOKS, RESULT, STATUS, WAITING_HOOKS } from "./abi.ts";
 import { SavedState } from "./calls-state.ts";
@@ -54,6 +55,7 @@ export type InstanceParts = {
   readonly strategies: NameTable;
   readonly cells: Float64Array;
   readonly report: PluginReport;
+  readonly warnings: ThrottledLog | null;
   readonly monotonic: () => number;
   readonly after: After;
   readonly keyValue: KeyValue | null;
@@ -97,6 +99,9 @@ export class PluginInstance implements Instance, Member, WaitingHost {
   readonly #fuelCells: number;
   readonly #failureCells: number;
   readonly #refusedCells: number;
+  readonly #rejectedCells: number;
+  readonly #logDroppedCell: number;
+  readonly #warnings: ThrottledLog | null;
   readonly report: PluginReport;
   readonly #now: () => number;
   #holder!: GuestHolder;
@@ -138,6 +143,9 @@ export class PluginInstance implements Instance, Member, WaitingHost {
     this.#fuelCells = plan.cells + PLUGIN_CELLS.fuel;
     this.#failureCells = plan.cells + PLUGIN_CELLS.failures;
     this.#refusedCells = plan.cells + PLUGIN_CELLS.refused;
+    this.#rejectedCells = plan.cells + PLUGIN_CELLS.rejected;
+    this.#logDroppedCell = plan.cells + PLUGIN_CELLS.logDropped;
+    this.#warnings = parts.warnings;
     this.report = report;
     this.#now = monotonic;
   }
@@ -242,7 +250,9 @@ export class PluginInstance implements Instance, Member, WaitingHost {
   /** As a call that may outlast many rounds of the clock. */
   #tickWaiting(): void {
     const call = new WaitingCall(this, HOOK.tick, null);
-    if (call.start() === OUTCOME.waiting) this.#holder.ticking(this, call);
+    const outcome = call.start();
+    if (outcome === OUTCOME.busy) this.#logBusy(HOOK.tick);
+    if (outcome === OUTCOME.waiting) this.#holder.ticking(this, call);
     else this.#holder.ticked(this, 0);
   }
 
@@ -300,10 +310,19 @@ export class PluginInstance implements Instance, Member, WaitingHost {
   #callWaiting(hook: number, exchange: Exchange): number {
     const call = new WaitingCall(this, hook, exchange);
     const outcome = call.start();
+    if (outcome === OUTCOME.busy) this.#logBusy(hook);
     if (outcome !== OUTCOME.waiting) return outcome;
     if (hook === HOOK.request_body) exchange.requestSuspension = call;
     else exchange.suspension = call;
     return outcome;
+  }
+
+  /** A call is rejected: all guests are in use, and the queue is full. */
+  #logBusy(hook: number): void {
+    this.#cells[this.#rejectedCells + hook]!++;
+    if (this.#warnings === null || !this.#warnings.admits("plugin_rejected", this.plugin)) return;
+    const fields = { plugin: this.plugin, hook: hookName(hook), guests: this.guestLimit, queued: this.pool.waiting };
+    this.#warnings.write("plugin call rejected: all guests are in use and the queue is full (limits.guests)", fields);
   }
 
   async enter(guest: Guest, hook: number, exchange: Exchange | null): Promise<number> {
@@ -482,6 +501,14 @@ export class PluginInstance implements Instance, Member, WaitingHost {
 
   log(level: Level, hook: number, text: string): boolean {
     return this.report.write(level, hook, text);
+  }
+
+  /** A line that it wrote is dropped: too long, or too many in this call or second. */
+  dropLog(hook: number): void {
+    this.#cells[this.#logDroppedCell]!++;
+    this.#cells[THREAD_CELLS.logDropped]!++;
+    if (this.#warnings === null || !this.#warnings.admits("plugin_log_dropped", this.plugin)) return;
+    this.#warnings.write("log lines of a plugin are dropped", { plugin: this.plugin, hook: hookName(hook) });
   }
 }
 

@@ -1,9 +1,9 @@
 /** What every part of one data thread's data plane shares; made once by the thread's composition root. */
 import type { EndpointColumns } from "../balance/columns.ts";
 import type { AccessLog } from "../observe/access-log.ts";
+import type { ThrottledLog } from "../observe/throttled-log.ts";
 import type { Buffers } from "./buffers.ts";
 import type { Clock } from "./clock.ts";
-import type { ThrottledReport } from "./throttled-report.ts";
 import type { TraceRecord } from "./trace.ts";
 
 export type Level = "debug" | "info" | "warn" | "error";
@@ -19,8 +19,8 @@ export type ThreadContext = {
   readonly cells: Float64Array;
   readonly accessLog: AccessLog;
   readonly report: Report;
-  /** The same for what may happen with every request. */
-  readonly throttled: ThrottledReport;
+  /** For what may happen with every request. */
+  readonly warnings: ThrottledLog;
   /** Takes the trace of an exchange that has ended, and how many were not begun since the last. */
   readonly traced: (record: TraceRecord, dropped: number) => void;
 };

@@ -2,6 +2,7 @@
  * Everything that can go wrong with an exchange: its code, whose fault it is, the answer, and the error type of RFC 9209
  * that `Proxy-Status` names. Only this table knows which status a failure becomes; the cause never leaves the process.
  */
+import { REJECTIONS, reasonCell, UPSTREAM_FAILURES } from "../observe/series.ts";
 import { OUTCOME } from "../plugin/outcome.ts";
 
 export type ErrorSource = "client" | "plugin" | "upstream" | "internal";
@@ -15,15 +16,19 @@ export type ProxyError = {
   readonly type: string;
   /** What the client is told besides the status; empty where the status says enough. */
   readonly text: string;
+  /** Where it is counted among REJECTIONS or UPSTREAM_FAILURES; -1: in neither. */
+  readonly cell: number;
 };
 
-const error = (code: string, source: ErrorSource, status: number, type: string, text = ""): ProxyError => ({
-  code,
-  source,
-  status,
-  type,
-  text,
-});
+/** Of the client's errors, those that are no rejection of a message. */
+const NOT_REJECTED = ["no_route", "client_gone"];
+
+function error(code: string, source: ErrorSource, status: number, type: string, text = ""): ProxyError {
+  let cell = -1;
+  if (source === "upstream") cell = reasonCell(UPSTREAM_FAILURES, code);
+  else if (source === "client" && !NOT_REJECTED.includes(code)) cell = reasonCell(REJECTIONS, code);
+  return { code, source, status, type, text, cell };
+}
 
 export const ERROR = {
   malformed: error("malformed", "client", 400, "http_request_error"),

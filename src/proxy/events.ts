@@ -13,6 +13,7 @@ import type { Client } from "./client.ts";
 import type { ThreadContext } from "./context.ts";
 import { ERROR, type ProxyError } from "./error.ts";
 import { type Exchange, Exchanges, PHASE } from "./exchange.ts";
+import { logRejection, logUpstreamFailure } from "./failure-log.ts";
 import { believeForwarded } from "./forwarded.ts";
 import { OwnRequest } from "./own-request.ts";
 import { prepareErrorAnswer } from "./reply.ts";
@@ -85,7 +86,10 @@ export abstract class Events implements Corridor {
       x.isHead = isHeadMethod(x.request);
     }
     x.requestComplete = false;
-    if (x.headSent) return this.breakOff(x, problem);
+    if (x.headSent) {
+      logRejection(this.context, x, error, problem);
+      return this.breakOff(x, problem);
+    }
     this.interrupt(x);
     this.abandonAttempt(x);
     x.phase = this.error(x, error, problem);
@@ -162,8 +166,10 @@ export abstract class Events implements Corridor {
     // A plugin has given its own answer in place of the endpoint's, and another is waited for.
     if (x.phase === PHASE.suspended && x.localStatus !== 0) return;
     x.error = error;
-    if (x.headSent) return this.breakOff(x, problem);
-    if (x.phase === PHASE.collecting || x.phase === PHASE.suspended) return this.answerInstead(x, error, problem);
+    if (x.headSent || x.phase === PHASE.collecting || x.phase === PHASE.suspended) {
+      logUpstreamFailure(this.context, x, error, problem);
+      return x.headSent ? this.breakOff(x, problem) : this.answerInstead(x, error, problem);
+    }
     x.problem = problem;
     x.phase = PHASE.failed;
     this.advance(x);
@@ -230,6 +236,7 @@ export abstract class Events implements Corridor {
   // ── Early ends ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   error(x: Exchange, error: ProxyError, problem: string): number {
+    if (error.source === "client") logRejection(this.context, x, error, problem);
     x.problem = problem;
     prepareErrorAnswer(x, error);
     return PHASE.response;

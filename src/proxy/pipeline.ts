@@ -18,6 +18,7 @@ import { endAttempt, recordExchange } from "./account.ts";
 import { ERROR, failureOf } from "./error.ts";
 import { Events } from "./events.ts";
 import { type Exchange, PHASE } from "./exchange.ts";
+import { countRetriedStatus, countStaleConnection, logNoEndpoint, logUpstreamFailure } from "./failure-log.ts";
 import { prepareLocalAnswer } from "./reply.ts";
 import type { RouteState } from "./snapshot.ts";
 import { countEntered, hold, instanceAt, stagesAnswer, stagesRequest } from "./stages.ts";
@@ -175,6 +176,7 @@ export class Pipeline extends Events {
     const endpoint = cluster.pick(x, strategy);
     if (x.trace !== null) x.trace.picked(x, strategy, endpoint === null ? null : endpoint.address);
     if (endpoint === null) {
+      if (x.attempts === 0) logNoEndpoint(this.context, x);
       // What the last attempt failed with says more than that there is nobody left to try.
       return x.error !== null
         ? this.error(x, x.error, x.problem)
@@ -225,6 +227,7 @@ export class Pipeline extends Events {
     if (x.bodyDone) x.attempt.upstream = null;
     if (retryStatuses.length === 0 || !retryStatuses.includes(status) || !this.#mayRetry(x, true))
       return PHASE.response;
+    countRetriedStatus(this.context, x);
     this.abandonAttempt(x);
     return this.#retry(x);
   }
@@ -239,11 +242,13 @@ export class Pipeline extends Events {
       (error === ERROR.unsolicitedResponse || (error === ERROR.upstreamReset && x.response.status === 0));
     endAttempt(this.context, x, 0, !stale);
     if (stale && !x.replayLost && x.idempotent) {
+      countStaleConnection(this.context, x, error);
       x.error = null;
       x.attempts--;
       x.fresh = true;
       return PHASE.forward;
     }
+    logUpstreamFailure(this.context, x, error, x.problem);
     const { retryConnect, retryStatuses } = x.route!;
     const wanted = attempt.sent ? retryStatuses.includes(error.status) : retryConnect;
     return wanted && this.#mayRetry(x, attempt.sent) ? this.#retry(x) : this.error(x, error, x.problem);

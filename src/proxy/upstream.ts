@@ -160,8 +160,13 @@ export class Upstream extends Wire implements Poolable {
   #noteUnsolicited(when: string): void {
     const { cells, address } = this.#endpoint;
     this.context.cells[cells + UPSTREAM_CELLS.unsolicited]!++;
-    const fields = { cluster: this.#plan.name, endpoint: address, when };
-    this.context.throttled.warn("an endpoint sent bytes that answer no request", address, fields);
+    const { warnings } = this.context;
+    if (warnings.admits("unsolicited_response", `${this.#plan.name} ${address}`))
+      warnings.write("an endpoint sent bytes that answer no request", {
+        cluster: this.#plan.name,
+        endpoint: address,
+        when,
+      });
   }
 
   #head(bytes: Buffer, start: number, end: number): void {

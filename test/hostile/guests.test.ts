@@ -193,6 +193,7 @@ const configuration: Configuration = {
   mayUse: (namespace) => namespace === 0,
   mayShare: () => true,
   metrics,
+  dropLog: () => undefined,
   log: () => true,
 };
 

@@ -51,6 +51,7 @@ const configuration: Configuration = {
   mayShare: () => true,
   metrics: new PluginMetrics(null, new Float64Array(0)),
   strategyIndex: (id) => (id === 0 ? 0 : STATUS.invalid),
+  dropLog: () => undefined,
   log: () => true,
 };
 

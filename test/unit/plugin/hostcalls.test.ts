@@ -53,6 +53,7 @@ const configuration: Configuration = {
   mayUse: () => false,
   mayShare: (name) => name === "user",
   metrics: new PluginMetrics(null, new Float64Array(0)),
+  dropLog: () => undefined,
   log: (level, _hook, text) => {
     lines.push(`${level} ${text}`);
     return true;

@@ -9,6 +9,7 @@ import type { ClusterPlan, ListenerPlan, RoutePlan } from "../../../src/control/
 import { Listener } from "../../../src/data/listener.ts";
 import { AccessLog } from "../../../src/observe/access-log.ts";
 import { STATUS_CELLS, THREAD_CELLS, UPSTREAM_CELLS } from "../../../src/observe/series.ts";
+import { ThrottledLog } from "../../../src/observe/throttled-log.ts";
 import { HOOK } from "../../../src/plugin/abi.ts";
 import { type Instance, OUTCOME } from "../../../src/plugin/host.ts";
 import { Buffers } from "../../../src/proxy/buffers.ts";
@@ -18,7 +19,6 @@ import type { Report, ThreadContext } from "../../../src/proxy/context.ts";
 import type { Exchange } from "../../../src/proxy/exchange.ts";
 import { Pipeline } from "../../../src/proxy/pipeline.ts";
 import { type ListenerState, Snapshot } from "../../../src/proxy/snapshot.ts";
-import { ThrottledReport } from "../../../src/proxy/throttled-report.ts";
 import { Router } from "../../../src/route/match.ts";
 import { atEnd } from "../../e2e/program.ts";
 
@@ -89,6 +89,7 @@ export class Plane {
   readonly snapshot: Snapshot;
   readonly listener: Listener;
   readonly reports: string[] = [];
+  readonly warnings: string[] = [];
   disposed = false;
   readonly #pools: Pool<{ alive: boolean; close(): void }>[];
 
@@ -103,7 +104,10 @@ export class Plane {
       cells,
       accessLog: new AccessLog({ fd: 1, cells }),
       report,
-      throttled: new ThrottledReport(report, this.clock),
+      warnings: new ThrottledLog(
+        (_level, message) => this.warnings.push(message),
+        () => this.clock.now,
+      ),
       traced: () => {},
     };
     const pipeline = new Pipeline(this.context);

@@ -1,0 +1,116 @@
+/**
+ * Warnings of one thread about what may happen with every request: failed attempts, rejected requests, shed load.
+ * Of each kind and object the first is logged at once, then one a second, then fewer, down to one every ten seconds;
+ * each line says how many were left out since the one before. Where nothing goes wrong it costs nothing.
+ *
+ *     if (warnings.admits("upstream_failure", address)) warnings.write("attempt failed", { endpoint: address, … });
+ *
+ * What the line says is made only when it is written. Everything must be counted in a metric besides.
+ */
+import type { Report } from "../proxy/context.ts";
+
+const FIRST_INTERVAL = 1000;
+const LONGEST_INTERVAL = 10_000;
+/** Objects told apart; those beyond share one entry of their kind. */
+const MAX_ENTRIES = 1024;
+/** Lines of this thread in one second. */
+const MAX_LINES = 50;
+const SECOND = 1000;
+
+type Entry = {
+  readonly kind: string;
+  /** When the next line may be written, and how long after it the one behind. */
+  next: number;
+  interval: number;
+  suppressed: number;
+  message: string;
+  fields: Record<string, unknown> | null;
+};
+
+export class ThrottledLog {
+  readonly #report: Report;
+  readonly #now: () => number;
+  readonly #entries = new Map<string, Entry>();
+  #admitted: Entry | null = null;
+  #second = Number.NEGATIVE_INFINITY;
+  #lines = 0;
+  #sweptAt = 0;
+
+  /** `now`: a monotonic clock, ms. */
+  constructor(report: Report, now: () => number) {
+    this.#report = report;
+    this.#now = now;
+  }
+
+  /**
+   * Whether a line is due; if so `write` must follow at once. `object`: what is told apart within the kind (an endpoint's
+   * address, a listener and a rule); it must come from the configuration or the code, never from a client.
+   */
+  admits(kind: string, object: string): boolean {
+    const now = this.#now();
+    const entry = this.#entry(kind, object);
+    if (now < entry.next || !this.#hasRoom(now)) {
+      entry.suppressed++;
+      return false;
+    }
+    this.#schedule(entry, now);
+    this.#admitted = entry;
+    return true;
+  }
+
+  /** Writes the line that `admits` has admitted. */
+  write(message: string, fields: Record<string, unknown>): void {
+    const entry = this.#admitted!;
+    entry.message = message;
+    entry.fields = fields;
+    this.#write(entry);
+  }
+
+  /** Says once a second what was left out of those that have become quiet, and forgets them. */
+  tick(): void {
+    const now = this.#now();
+    if (now - this.#sweptAt < SECOND) return;
+    this.#sweptAt = now;
+    for (const [key, entry] of this.#entries) {
+      if (now < entry.next) continue;
+      if (entry.suppressed === 0) this.#entries.delete(key);
+      else if (entry.fields !== null && this.#hasRoom(now)) {
+        this.#schedule(entry, now);
+        this.#write(entry);
+      }
+    }
+  }
+
+  #entry(kind: string, object: string): Entry {
+    const full = this.#entries.size >= MAX_ENTRIES;
+    const own = `${kind} ${object}`;
+    const key = full && !this.#entries.has(own) ? kind : own;
+    let entry = this.#entries.get(key);
+    if (entry === undefined) {
+      const next = Number.NEGATIVE_INFINITY;
+      entry = { kind, next, interval: FIRST_INTERVAL, suppressed: 0, message: "", fields: null };
+      this.#entries.set(key, entry);
+    }
+    return entry;
+  }
+
+  #hasRoom(now: number): boolean {
+    if (now - this.#second >= SECOND) {
+      this.#second = now;
+      this.#lines = 0;
+    }
+    return this.#lines < MAX_LINES;
+  }
+
+  #schedule(entry: Entry, now: number): void {
+    this.#lines++;
+    entry.next = now + entry.interval;
+    entry.interval = Math.min(LONGEST_INTERVAL, 2 * entry.interval);
+  }
+
+  #write(entry: Entry): void {
+    const { kind, suppressed, message, fields } = entry;
+    entry.suppressed = 0;
+    this.#report("warn", message, { event: kind, ...fields, ...(suppressed === 0 ? {} : { suppressed }) });
+  }
+}

@@ -1,0 +1,64 @@
+/** Counts and logs what goes wrong with requests: failed attempts, rejected requests, clusters without an endpoint. */
+import { CLUSTER_CELLS, LISTENER_CELLS, UPSTREAM_CELLS, UPSTREAM_FAILURES } from "../observe/series.ts";
+import type { ThreadContext } from "./context.ts";
+import type { ProxyError } from "./error.ts";
+import type { Exchange } from "./exchange.ts";
+
+/** A kept connection had been closed and the request was sent again: counted, and no fault of the endpoint. */
+const STALE = UPSTREAM_FAILURES.indexOf("stale_connection");
+/** The route wants another endpoint's response for such a status. */
+const STATUS = UPSTREAM_FAILURES.indexOf("retried_status");
+
+/** An attempt at `x.endpoint` came to nothing. `cause`: what the socket, the clock or the codec says. */
+export function logUpstreamFailure(context: ThreadContext, x: Exchange, error: ProxyError, cause: string): void {
+  const { endpoint } = x;
+  if (endpoint === null || error.source !== "upstream") return;
+  context.cells[endpoint.cells + UPSTREAM_CELLS.failures + error.cell]!++;
+  const { warnings } = context;
+  if (!warnings.admits("upstream_failure", `${x.clusterName} ${endpoint.address}`)) return;
+  warnings.write("attempt at an endpoint failed", {
+    cluster: x.clusterName,
+    endpoint: endpoint.address,
+    error: error.code,
+    cause,
+    attempt: x.attempts,
+    ...placeOf(x),
+  });
+}
+
+export function countStaleConnection({ cells }: ThreadContext, x: Exchange, error: ProxyError): void {
+  const cell = error.code === "upstream_reset" ? STALE : error.cell;
+  cells[x.endpoint!.cells + UPSTREAM_CELLS.failures + cell]!++;
+}
+
+export function countRetriedStatus({ cells }: ThreadContext, x: Exchange): void {
+  cells[x.endpoint!.cells + UPSTREAM_CELLS.failures + STATUS]!++;
+}
+
+/** The client's request is refused. `rule`: the rule of the codec or the limit that it breaks. */
+export function logRejection(context: ThreadContext, x: Exchange, error: ProxyError, rule: string): void {
+  if (x.own || error.cell < 0) return;
+  const { plan } = x.listener!;
+  context.cells[plan.cells + LISTENER_CELLS.rejected + error.cell]!++;
+  const { warnings } = context;
+  if (!warnings.admits("request_rejected", `${plan.name} ${error.code}`)) return;
+  warnings.write("request rejected", {
+    listener: plan.name,
+    client: x.clientAddress,
+    error: error.code,
+    rule,
+    response_status: error.status,
+  });
+}
+
+/** No endpoint of `x.cluster` can take the request. */
+export function logNoEndpoint(context: ThreadContext, x: Exchange): void {
+  context.cells[x.cluster!.plan.retryCell + CLUSTER_CELLS.noEndpoint]!++;
+  const { warnings } = context;
+  if (!warnings.admits("no_endpoint", x.clusterName)) return;
+  warnings.write("no endpoint can take a request", { cluster: x.clusterName, ...placeOf(x) });
+}
+
+function placeOf(x: Exchange): Record<string, unknown> {
+  return x.own ? { subrequest: true } : { listener: x.listenerName, route: x.routeName };
+}
