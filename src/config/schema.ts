@@ -190,7 +190,11 @@ const plugin = convert(
           1_000_000,
           "Units of work for one hook call; about one for each function call and turn of a loop, more for long ones.",
         ),
-        memory: withDefault(size("64KiB", "1GiB"), "16MiB", "Memory of one instance."),
+        memory: withDefault(
+          size("64KiB", "1GiB"),
+          "16MiB",
+          "Memory of one instance; as much again for its tables, and for what the proxy keeps because of one request or call of it (values, edits, responses, what it fetched).",
+        ),
         body: withDefault(
           size("0", "64MiB"),
           "1MiB",

@@ -7,10 +7,12 @@ import { Head } from "../http/head.ts";
 import type { Exchange } from "../proxy/exchange.ts";
 import type { Piece } from "../proxy/piece.ts";
 import { FUEL, HEADERS, HOOK, IMPORTS, type LEVEL, STATUS } from "./abi.ts";
+import { CallCharges } from "./call-charges.ts";
 import type { SavedState } from "./calls-state.ts";
 import { Fault } from "./fault.ts";
 import type { FetchAnswer, Fetcher } from "./fetcher.ts";
 import type { HiddenNames } from "./hidden-names.ts";
+import type { HostMemory } from "./host-memory.ts";
 import { KeptValue } from "./kept-value.ts";
 import type { KeyValue } from "./key-value.ts";
 import { GuestMemory } from "./memory.ts";
@@ -44,6 +46,8 @@ export interface Configuration {
   mayUse(namespace: number): boolean;
   /** Whether it may set a value that every plugin of the exchange reads. */
   mayShare(name: string): boolean;
+  /** What the host may keep for it; without it as much as it likes. */
+  readonly hostMemory?: HostMemory;
   /** Metrics that it has defined. */
   readonly metrics: PluginMetrics;
   /** False when the plugin has written too much of late. */
@@ -117,6 +121,9 @@ export class CallContext {
    */
   busy = false;
 
+  /** What the host keeps for the plugin because of this hook call. */
+  readonly charges = new CallCharges();
+
   /** The last answer to a request of this hook call. */
   fetched: FetchAnswer | null = null;
   /** What came of its last `probe`; of calls that may wait alone, which clear it themselves (`guest.ts`). */
@@ -151,6 +158,7 @@ export class CallContext {
     this.responded = false;
     this.fetched = null;
     this.#dirty = 0;
+    this.charges.begin(configuration === null ? null : (configuration.hostMemory ?? null), exchange);
   }
 
   /**
@@ -189,6 +197,14 @@ export class CallContext {
     });
   }
 
+  /** The guest ends when what it waits for, of which `limits.memory` left room for so many bytes, is too large. */
+  async refuseTooLarge(waited: Promise<number>, call: string, room: number): Promise<number> {
+    const result = await waited;
+    if (result !== STATUS.tooLarge) return result;
+    this.busy = true;
+    throw new Fault("memory", `${call}: the response is over limits.memory, which leaves it ${room} bytes`);
+  }
+
   /** The guest runs from now on. */
   goOn(): void {
     this.#since = performance.now();
@@ -224,6 +240,7 @@ export class CallContext {
     this.exchange = null;
     this.view = null;
     this.fetched = null;
+    this.charges.end();
     if (this.#values.length === 0) return;
     for (const value of this.#values) value.settle();
     this.#values.length = 0;
@@ -390,9 +407,17 @@ export class CallContext {
     return this.hook === HOOK.request_body && exchange.answeredAt === 0 && !exchange.headSent;
   }
 
-  /** Sets a value of the exchange. */
-  keep(values: Map<string, KeptValue>, key: string, bytes: Uint8Array): void {
-    const value = new KeptValue(key, bytes, values.get(key) ?? null);
+  /** Sets a value of the exchange. @throws Fault when the host keeps too much for it. */
+  keep(values: Map<string, KeptValue>, key: string, bytes: Uint8Array, call = "exchange_set"): void {
+    const before = values.get(key) ?? null;
+    // What this call has set itself never stands again.
+    if (before !== null && before.setter === this) {
+      this.charges.reserve(call, bytes.length - before.bytes.length);
+      before.replace(bytes);
+      return;
+    }
+    const kept = this.charges.reserve(call, KeptValue.sizeOf(key, bytes.length));
+    const value = new KeptValue(key, bytes, before, kept, this);
     this.#values.push(value);
     values.set(key, value);
   }
@@ -417,6 +442,7 @@ export class CallContext {
       exchange.localBody = this.#body;
     }
     if (exchange.values !== null) this.#dropValues(exchange.values);
+    this.charges.rollback();
     this.#dirty = 0;
   }
 

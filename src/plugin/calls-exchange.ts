@@ -5,9 +5,13 @@ import { isServedMethod, LONGEST_METHOD } from "../http/method.ts";
 import { setPath, setQuery, setTarget } from "../http/target.ts";
 import type { Exchange } from "../proxy/exchange.ts";
 import { ATTRIBUTE, HEADERS, HOOK, LIMIT, STATUS } from "./abi.ts";
+import { HELD } from "./call-charges.ts";
 import type { CallContext } from "./call-context.ts";
 import { hasRoom } from "./calls-head.ts";
 import { copyBytes } from "./memory.ts";
+
+/** Bytes that a name takes beside its own. */
+const NOTE = 128;
 
 const LAST_ATTRIBUTE = ATTRIBUTE.upstream_duration;
 
@@ -49,9 +53,10 @@ export function makeExchangeCalls(context: CallContext) {
       memory.check(body, length);
       if (status < 200 || status > 599) return context.leave(STATUS.invalid);
       if (length >>> 0 > LIMIT.responseBody) return context.leave(STATUS.tooLarge);
-      const copy = memory.take(body, length);
       const exchange = context.answering();
       if (exchange === null) return context.leave(STATUS.notHere);
+      context.charges.keepBody("respond", length >>> 0);
+      const copy = memory.take(body, length);
       clearAnswer(exchange);
       exchange.response.status = status;
       exchange.localStatus = status;
@@ -67,7 +72,7 @@ export function makeExchangeCalls(context: CallContext) {
 
     exchange_set(key: number, keyLength: number, value: number, length: number): number {
       context.enter((keyLength >>> 0) + (length >>> 0));
-      return context.leave(keepValue(context, valueName(context, key, keyLength), value, length));
+      return context.leave(keepValue(context, "exchange_set", valueName(context, key, keyLength), value, length));
     },
 
     shared_get(name: number, nameLength: number, out: number, cap: number): number {
@@ -80,7 +85,7 @@ export function makeExchangeCalls(context: CallContext) {
       const key = sharedName(context, name, nameLength);
       memory.check(value, length);
       if (key !== null && !context.configuration!.mayShare(key.slice(1))) return context.leave(STATUS.denied);
-      return context.leave(keepValue(context, key, value, length));
+      return context.leave(keepValue(context, "shared_set", key, value, length));
     },
 
     cluster_find(name: number, length: number): number {
@@ -88,6 +93,8 @@ export function makeExchangeCalls(context: CallContext) {
       memory.check(name, length);
       if (context.configuration === null) return context.leave(STATUS.notHere);
       if (length >>> 0 > LIMIT.configPath) return context.leave(STATUS.absent);
+      // What a guest looked up while it was made is noted.
+      if (context.isStarting) context.charges.holdMore("cluster_find", HELD.names, NOTE + (length >>> 0));
       return context.leave(context.configuration.findCluster(memory.takeUtf8(name, length)));
     },
 
@@ -105,6 +112,7 @@ export function makeExchangeCalls(context: CallContext) {
       memory.check(name, length);
       if (context.configuration === null) return context.leave(STATUS.notHere);
       if (length >>> 0 > LIMIT.configPath) return context.leave(STATUS.absent);
+      if (context.isStarting) context.charges.holdMore("strategy_find", HELD.names, NOTE + (length >>> 0));
       return context.leave(context.configuration.findStrategy(memory.takeUtf8(name, length)));
     },
 
@@ -148,7 +156,7 @@ function giveValue(context: CallContext, name: string | null, out: number, cap: 
   return memory.give(bytes as Buffer, 0, bytes.length, out, cap);
 }
 
-function keepValue(context: CallContext, name: string | null, value: number, length: number): number {
+function keepValue(context: CallContext, call: string, name: string | null, value: number, length: number): number {
   const { memory, exchange } = context;
   memory.check(value, length);
   // A connection keeps nothing for its requests.
@@ -156,7 +164,7 @@ function keepValue(context: CallContext, name: string | null, value: number, len
   if (name === null || length >>> 0 > LIMIT.exchangeValue) return STATUS.tooLarge;
   const values = (exchange.values ??= new Map());
   if (!values.has(name) && values.size >= LIMIT.exchangeValues) return STATUS.tooLarge;
-  context.keep(values, name, memory.take(value, length));
+  context.keep(values, name, memory.take(value, length), call);
   return STATUS.ok;
 }
 
@@ -272,6 +280,7 @@ function setAttribute(context: CallContext, id: number, start: number, end: numb
   const head = context.editable(HEADERS.request);
   if (head === null) return STATUS.notHere;
   if (!hasRoom(head, end - start)) return STATUS.tooLarge;
+  context.charges.keep("attribute_set", end - start);
   switch (id) {
     case ATTRIBUTE.method:
       if (end - start > LONGEST_METHOD) return STATUS.tooLarge;

@@ -5,6 +5,7 @@ import { isProtected } from "../http/fields.ts";
 import { FIELD_WORDS, FRAMING, Head, NAME, NAME_ID, NAME_START, VALUE_START } from "../http/head.ts";
 import { scanRequest } from "../http/scan.ts";
 import { CHECKED_ENDPOINT, HOOK, LIMIT, STATUS } from "./abi.ts";
+import { HELD } from "./call-charges.ts";
 import type { CallContext } from "./call-context.ts";
 import type { Waited } from "./calls-wait.ts";
 import type { FetchRequest } from "./fetcher.ts";
@@ -59,22 +60,28 @@ export function makeFetchCalls(context: CallContext) {
       const isChecked = request.target === CHECKED_ENDPOINT;
       if (!configuration.mayFetch(request.target) || (isChecked && endpoint === null))
         return context.leave(STATUS.denied);
+      const { charges } = context;
+      context.fetched = null;
+      charges.hold("fetch", HELD.fetched, LIMIT.fetchHead + request.head.length + request.body.length);
+      const wanted = most || LIMIT.fetchBody;
+      const room = Math.max(0, charges.roomFor(HELD.fetched) - LIMIT.fetchHead);
       const whole: FetchRequest = {
         ...request,
         endpoint: isChecked ? endpoint : null,
         timeout: Math.min(timeout || TIMEOUT, context.timeLeft),
-        most: most || LIMIT.fetchBody,
+        most: Math.min(wanted, room),
       };
       const { fetcher } = configuration;
-      context.fetched = null;
       context.leave(STATUS.ok);
-      return context.wait((answer) =>
+      const waited = context.wait((answer) =>
         fetcher.ask(whole, (came) => {
           if (typeof came === "number") return answer(came);
           context.fetched = came;
+          charges.setHeld(HELD.fetched, LIMIT.fetchHead + came.body.length);
           answer(came.head.status);
         }),
       );
+      return room < wanted ? context.refuseTooLarge(waited, "fetch", room) : waited;
     },
 
     fetch_header(name: number, nameLength: number, nth: number, out: number, cap: number): number {

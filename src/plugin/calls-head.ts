@@ -148,11 +148,13 @@ function edit(
   if (!hasRoom(head, more + 8)) return STATUS.tooLarge;
   if (id === NAME.host) {
     if (part !== HEADERS.request || !replace) return STATUS.invalid;
+    context.charges.keep("header_set", more);
     return setAuthority(head, bytes, valueStart, valueEnd) ? STATUS.ok : STATUS.invalid;
   }
   const first = replace ? find(context, head, nameStart, nameEnd, 0) : -1;
   if (first < 0 && head.count >= ENTRIES) return STATUS.tooLarge;
   if (first < 0 && countVisible(head, null) >= LIMIT.headerCount) return STATUS.tooLarge;
+  context.charges.keep(replace ? "header_set" : "header_add", more);
   setField(head, first, id, bytes, nameStart, nameEnd, valueStart, valueEnd);
   return STATUS.ok;
 }

@@ -1,6 +1,7 @@
 /** Host calls by which plugins define metrics of their own, when they are started, and count in them. */
 import { BUCKETS } from "../observe/series.ts";
 import { LIMIT, METRIC, STATUS } from "./abi.ts";
+import { HELD } from "./call-charges.ts";
 import type { CallContext } from "./call-context.ts";
 import type { MetricDefinition } from "./metrics.ts";
 
@@ -39,6 +40,9 @@ export function makeMetricCalls(context: CallContext) {
       const { configuration } = context;
       if (configuration === null || !context.isStarting) return context.leave(STATUS.notHere);
       context.spend(DEFINE);
+      const cells = bounds === null ? 0 : bounds.length + 2;
+      const text = (nameLength >>> 0) + (helpLength >>> 0) + (labelsLength >>> 0);
+      context.charges.holdMore("metric_define", HELD.names, 2 * FLOAT_BYTES * cells + text);
       const definition = makeDefinition(kind, texts, bounds);
       return context.leave(typeof definition === "number" ? definition : configuration.metrics.define(definition));
     },

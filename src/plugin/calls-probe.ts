@@ -1,5 +1,6 @@
 /** Host calls that speak to the endpoint under check in whatever protocol it has. */
 import { HOOK, LIMIT, STATUS } from "./abi.ts";
+import { HELD } from "./call-charges.ts";
 import type { CallContext } from "./call-context.ts";
 import type { Waited } from "./calls-wait.ts";
 
@@ -21,23 +22,29 @@ export function makeProbeCalls(context: CallContext) {
       const endpoint = hook === HOOK.health_check && exchange !== null ? exchange.endpoint : null;
       if (configuration === null || configuration.fetcher === null || endpoint === null)
         return context.leave(STATUS.notHere);
+      const { charges } = context;
+      const wanted = most || MOST;
+      charges.hold("probe", HELD.probed, (sendLength >>> 0) + (untilLength >>> 0));
+      const room = charges.roomFor(HELD.probed);
       const request = {
         endpoint,
         send: memory.take(send, sendLength),
         until: memory.take(until, untilLength),
-        most: most || MOST,
+        most: Math.min(wanted, room),
         timeout: Math.min(timeout || TIMEOUT, context.timeLeft),
       };
       const { fetcher } = configuration;
       context.probed = null;
       context.leave(STATUS.ok);
-      return context.wait((answer) =>
+      const waited = context.wait((answer) =>
         fetcher.probe(request, (came) => {
           if (typeof came === "number") return answer(came);
           context.probed = came;
+          charges.setHeld(HELD.probed, came.length);
           answer(came.length);
         }),
       );
+      return room < wanted ? context.refuseTooLarge(waited, "probe", room) : waited;
     },
 
     probe_read(offset: number, out: number, cap: number): number {

@@ -13,6 +13,7 @@ import { type GuestHolder, type Member, StartError } from "./guest-holder.ts";
 import type { GuestPool } from "./guest-pool.ts";
 import { HiddenNames } from "./hidden-names.ts";
 import type { Instance } from "./host.ts";
+import { HostMemory } from "./host-memory.ts";
 import type { KeyValue } from "./key-value.ts";
 import { PluginMetrics } from "./metrics.ts";
 import type { NameTable } from "./name-table.ts";
@@ -75,6 +76,7 @@ export class PluginInstance implements Instance, Member, WaitingHost {
   readonly refusesTooLarge: boolean;
   readonly keyValue: KeyValue | null;
   readonly metrics: PluginMetrics;
+  readonly hostMemory: HostMemory;
   readonly #shares: readonly string[];
   readonly #namespaces: readonly NamespacePlan[];
   readonly fetcher: Fetcher | null;
@@ -131,6 +133,7 @@ export class PluginInstance implements Instance, Member, WaitingHost {
     this.refusesTooLarge = plan.tooLarge === "reject";
     this.keyValue = keyValue;
     this.metrics = new PluginMetrics(plan.metrics, cells);
+    this.hostMemory = new HostMemory(plan.memory);
     this.#shares = plan.shares;
     this.#namespaces = plan.namespaces;
     this.#fuel = Math.min(plan.fuel, MOST_FUEL);

@@ -108,7 +108,7 @@ function writeSection(writer: Writer, id: number, reader: Reader, context: Conte
       for (const { type } of appended.guards) writer.u32(type);
       return;
     case SECTION.table:
-      writeTables(writer, reader);
+      writeTables(writer, reader, context.memory);
       return;
     case SECTION.memory:
       writeMemory(writer, shape, context.memory);
@@ -152,25 +152,48 @@ function writeGlobal(writer: Writer, value: number): void {
   writer.u8(OP.end);
 }
 
-/** A table without a maximum could take hundreds of megabytes outside of the memory's limit. */
-function writeTables(writer: Writer, reader: Reader): void {
+/**
+ * Tables lie outside of the memory, and a table without a maximum could take hundreds of megabytes: all of a module
+ * together may have as many entries as `limits.memory` has room for. Which of them may grow is said in their order.
+ */
+function writeTables(writer: Writer, reader: Reader, limit: number): void {
+  const tables = readTables(reader);
+  const entries = Math.floor(limit / ENTRY_BYTES);
+  const declared = tables.reduce((sum, { limits }) => sum + limits.initial, 0);
+  if (declared > entries)
+    throw new PluginError(
+      `tables of ${declared} entries are declared, which take ${declared * ENTRY_BYTES} bytes, the limit is ${limit} (limits.memory)`,
+    );
+  let left = entries - declared;
+  writer.u32(tables.length);
+  for (const { start, limitsAt, limits, expression, end } of tables) {
+    writer.copy(reader.bytes, start, limitsAt);
+    const most = Math.min(limits.maximum ?? LIMIT.tableEntries, LIMIT.tableEntries, limits.initial + left);
+    left -= most - limits.initial;
+    writeLimits(writer, limits.initial, most);
+    writer.copy(reader.bytes, expression, end);
+  }
+}
+
+/** What the engine was measured to take for an entry that holds a function. */
+const ENTRY_BYTES = 24;
+
+function readTables(reader: Reader) {
   const count = reader.u32();
   if (count > LIMIT.tables) throw new PluginError(`${count} tables are declared, the limit is ${LIMIT.tables}`);
-  writer.u32(count);
-  for (let i = 0; i < count; i++) {
+  return Array.from({ length: count }, () => {
     const start = reader.at;
     const initialised = reader.bytes[reader.at] === 0x40;
     if (initialised) reader.skip(2);
     reader.valueType();
-    writer.copy(reader.bytes, start, reader.at);
+    const limitsAt = reader.at;
     const limits = readLimits(reader, "table");
     if (limits.initial > LIMIT.tableEntries)
       throw new PluginError(`a table of ${limits.initial} entries is declared, the limit is ${LIMIT.tableEntries}`);
-    writeLimits(writer, limits.initial, Math.min(limits.maximum ?? LIMIT.tableEntries, LIMIT.tableEntries));
     const expression = reader.at;
     if (initialised) skipExpression(reader);
-    writer.copy(reader.bytes, expression, reader.at);
-  }
+    return { start, limitsAt, limits, expression, end: reader.at };
+  });
 }
 
 function writeMemory(writer: Writer, shape: ModuleShape, limit: number): void {

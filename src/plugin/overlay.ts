@@ -6,7 +6,7 @@ import { LIMIT, STATUS } from "./abi.ts";
 import { type KeyValue, Operation } from "./key-value.ts";
 
 const PAGE = 64 * 1024;
-/** Keys that one `list` looks through. */
+/** Keys that one `list` looks through, and that may be written: they are kept beside the store. */
 const MAX_KEYS = 10_000;
 
 export class Overlay implements KeyValue {
@@ -29,6 +29,7 @@ export class Overlay implements KeyValue {
   }
 
   set(operation: Operation): number {
+    if (this.#isFull(operation)) return STATUS.tooLarge;
     const status = this.#own.set(operation);
     // What is refused leaves what stands below.
     if (status === STATUS.ok) this.#taken.add(nameOf(operation));
@@ -77,6 +78,10 @@ export class Overlay implements KeyValue {
     return end;
   }
 
+  #isFull(operation: Operation): boolean {
+    return this.#taken.size >= MAX_KEYS && !this.#taken.has(nameOf(operation));
+  }
+
   /** What stands below, in `#copy`. */
   #look(operation: Operation): number {
     const copy = this.#copy;
@@ -92,6 +97,7 @@ export class Overlay implements KeyValue {
   #take(operation: Operation): number {
     const name = nameOf(operation);
     if (this.#taken.has(name)) return STATUS.ok;
+    if (this.#isFull(operation)) return STATUS.tooLarge;
     const found = this.#look(operation);
     if (found < 0 && found !== STATUS.absent) return found;
     this.#taken.add(name);

@@ -135,6 +135,7 @@ export class Admission {
   #release(judgement: Judgement): void {
     const { x } = judgement;
     const { snapshot } = judgement.listener;
+    if (x.kept !== null) x.releaseKept();
     x.reset();
     if (this.#free.length < MAX_FREE) this.#free.push(judgement);
     if (this.#waiting.delete(x)) snapshot.leave();

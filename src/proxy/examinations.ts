@@ -37,7 +37,10 @@ export class Examinations {
     x.startedAt = performance.now();
     x.deadline = x.startedAt + timeout;
     const outcome = checker.call(HOOK.health_check, x);
-    if (outcome !== OUTCOME.waiting) return this.#tell(number, judge(checker, x, outcome));
+    if (outcome !== OUTCOME.waiting) {
+      x.releaseKept();
+      return this.#tell(number, judge(checker, x, outcome));
+    }
     snapshot.enter();
     this.#running.set(x, { number, checker, snapshot });
   }
@@ -71,6 +74,7 @@ export class Examinations {
   #end(x: Exchange, { snapshot }: Running): void {
     this.#running.delete(x);
     x.suspension = null;
+    x.releaseKept();
     snapshot.leave();
   }
 }

@@ -8,6 +8,7 @@ import type { Endpoint } from "../balance/endpoint.ts";
 import { isAlias, removeAliases } from "../http/aliases.ts";
 import { FIELD_WORDS, Head, NAME, NAME_END, NAME_START } from "../http/head.ts";
 import type { Instance } from "../plugin/host.ts";
+import type { Kept } from "../plugin/host-memory.ts";
 import type { KeptValue } from "../plugin/kept-value.ts";
 import type { Choice } from "../plugin/trial.ts";
 import type { Carry } from "./carry.ts";
@@ -127,6 +128,8 @@ export class Exchange {
 
   /** Values kept from hook to hook, by plugin and key: `${plugin}\0${key}`. */
   values: Map<string, KeptValue> | null = null;
+  /** What the host keeps for its plugins, by configuration; null: hardly anything. */
+  kept: Kept[] | null = null;
   /** Instances whose remaining hooks are dropped for this exchange (`onFailure: skip`), by instance index. */
   skipped: Set<number> | null = null;
   /** Which version of a plugin it has, by rollout; null while it met none. */
@@ -245,6 +248,7 @@ export class Exchange {
     this.localStatus = 0;
     this.localBody = null;
     this.values = null;
+    this.kept = null;
     this.skipped = null;
     this.staged = null;
     this.startedAt = 0;
@@ -342,6 +346,12 @@ export class Exchange {
     if (trailers === null || owned === null) return;
     for (let i = 0, at = 0; i < owned.count; i++, at += FIELD_WORDS)
       removeAliases(trailers, owned.bytes, owned.fields[at + NAME_START]!, owned.fields[at + NAME_END]!);
+  }
+
+  /** It has ended, and is about to be reset: plugins are charged no more for what was kept. */
+  releaseKept(): void {
+    for (const kept of this.kept ?? []) kept.release();
+    this.kept = null;
   }
 
   resetAttempt(): void {

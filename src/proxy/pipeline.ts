@@ -391,6 +391,7 @@ export class Pipeline extends Events {
       this.internal(null, error);
       client.break();
     }
+    if (x.kept !== null) x.releaseKept();
     x.reset();
     this.exchanges.giveBack(x);
     snapshot.leave();
