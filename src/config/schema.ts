@@ -526,6 +526,18 @@ const cluster = object(
       {},
       "Connections to the endpoints.",
     ),
+    limits: withDefault(
+      object({
+        head: withDefault(
+          size("1KiB", "512KiB"),
+          "64KiB",
+          "A response's head, and all interim responses before it together; above it 502.",
+        ),
+        headers: withDefault(count(1, 1000), 256, "Header fields of a response; above it 502."),
+      }),
+      {},
+      "How large the head of a response may be.",
+    ),
     health: withDefault(health, {}, "How endpoints that are down are found. One that is found gets no requests."),
     endpoints: required(endpoints, "The endpoints: addresses, or maps with an address."),
   },

@@ -180,10 +180,10 @@ class PlanBuilder {
   }
 
   #cluster(cluster: ClusterConfig): ClusterPlan {
-    const { name, timeouts, pool } = cluster;
+    const { name, timeouts, pool, limits } = cluster;
     return {
       name,
-      key: digest([name, timeouts, pool]),
+      key: digest([name, timeouts, pool, limits]),
       strategies: cluster.strategy.map((use) => ({ name: use.name, instance: this.#instance(use, name) })),
       endpoints: this.#endpoints(cluster),
       unresolved: cluster.endpoints
@@ -191,6 +191,7 @@ class PlanBuilder {
         .map(({ address }) => ({ address: address.text, host: address.host })),
       timeouts,
       pool,
+      limits,
       retryCell: this.#sources.cells("retries", { cluster: name }),
       check: this.#check(cluster),
     };

@@ -6,7 +6,7 @@ import { Socket } from "node:net";
 import { BodyReader } from "../http/framing.ts";
 import { Gathered } from "../http/gathered.ts";
 import { Head } from "../http/head.ts";
-import { scanResponse } from "../http/scan.ts";
+import { RESPONSE_LIMITS, scanResponse } from "../http/scan.ts";
 import { limitTime } from "./fair-timer.ts";
 import type { EndpointPlan, ProbePlan } from "./plan.ts";
 
@@ -21,11 +21,7 @@ const HEALTHY: Verdict = { result: "healthy", problem: "" };
 const MOST_ANSWER = 64 * 1024;
 /** Of an answer to `send`. */
 const MOST_TEXT = 16 * 1024;
-/** 1xx answers before the final one. */
-const MOST_INTERIM = 16;
 const LF = 10;
-/** From here on a head is looked at with each piece: it is too long, or about to be. */
-const LONG_HEAD = 60 * 1024;
 /** What this process or machine is short of is not the endpoint's fault. */
 const SHORTAGES: ReadonlySet<string> = new Set(["EADDRNOTAVAIL", "EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"]);
 const WORDS: Readonly<Record<string, string>> = {
@@ -139,7 +135,6 @@ class HttpTalk implements Talk {
   /** Where in it the head begins that is waited for: behind interim ones. */
   #at = 0;
   #inBody = false;
-  #interims = 0;
   #received = 0;
 
   constructor(plan: ProbePlan & { kind: "http" }, endpoint: EndpointPlan) {
@@ -154,7 +149,9 @@ class HttpTalk implements Talk {
     if (this.#inBody) return this.#readBody(bytes, 0);
     this.#heard.append(bytes);
     // Scanned again only when a line has ended, so that single bytes cost no quadratic time.
-    return bytes.includes(LF) || this.#heard.length - this.#at >= LONG_HEAD ? this.#readHead(this.#heard.bytes) : null;
+    return bytes.includes(LF) || this.#heard.length - this.#at >= RESPONSE_LIMITS.head
+      ? this.#readHead(this.#heard.bytes)
+      : null;
   }
 
   #readHead(bytes: Buffer): string | null {
@@ -167,12 +164,13 @@ class HttpTalk implements Talk {
       this.#at = past;
       const { status } = head;
       if (status < 200) {
-        if (status === 101 || ++this.#interims > MOST_INTERIM) return `answered ${status}`;
+        if (status === 101) return `answered ${status}`;
+        if (past > RESPONSE_LIMITS.head) return `interim responses over ${RESPONSE_LIMITS.head} bytes`;
         continue;
       }
       if (!statuses.some(({ least, most }) => status >= least && status <= most)) return `answered ${status}`;
       this.#inBody = true;
-      this.#body.begin(head.framing, head.length);
+      this.#body.begin(head.framing, head.length, true);
       return this.#readBody(bytes, past);
     }
   }

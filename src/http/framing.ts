@@ -1,6 +1,6 @@
 /** Reads a message's body, and finds where it ends (RFC 9112 sections 6 and 7). */
 
-import { BACKSLASH, CLASS, CR, EQUALS, hexValue, IS, LF, QUOTE, SEMICOLON } from "./bytes.ts";
+import { BACKSLASH, CLASS, CR, EQUALS, HTAB, hexValue, IS, LF, QUOTE, SEMICOLON, SPACE } from "./bytes.ts";
 import { FRAMING, Head } from "./head.ts";
 import { KIND, scanFields } from "./scan-fields.ts";
 
@@ -24,7 +24,7 @@ const STATE = {
   trailers: 9,
   endLf: 10,
   broken: 11,
-  /** From here on: within a chunk extension, `;name`, `;name=token` or `;name="quoted"`. */
+  /** From here on: behind a chunk size, in extensions: `;name`, `;name=token` or `;name="quoted"`, with blanks between. */
   extension: 12,
   extensionName: 13,
   extensionEquals: 14,
@@ -32,6 +32,10 @@ const STATE = {
   extensionQuoted: 16,
   extensionEscape: 17,
   extensionEnd: 18,
+  /** Blanks behind a size, a value or a quoted string: an extension follows, or the line is padded. */
+  padding: 19,
+  /** Blanks behind a name: the same, or its value follows. */
+  namePadding: 20,
 } as const;
 
 /**
@@ -54,8 +58,10 @@ export class BodyReader {
   #left = 0;
   #digits = 0;
   #extensionBytes = 0;
+  #isResponse = false;
 
-  begin(framing: number, length: number): void {
+  /** A response may pad the lines of its chunk sizes with blanks; its chunks are framed anew. */
+  begin(framing: number, length: number, isResponse: boolean): void {
     this.dataStart = this.dataEnd = 0;
     this.problem = "";
     this.trailers = null;
@@ -63,6 +69,7 @@ export class BodyReader {
     this.#left = framing === FRAMING.length ? length : 0;
     this.#digits = 0;
     this.#extensionBytes = 0;
+    this.#isResponse = isResponse;
     if (framing === FRAMING.chunked) this.#state = STATE.size;
     else if (framing === FRAMING.close) this.#state = STATE.close;
     else this.#state = this.#left > 0 ? STATE.length : STATE.done;
@@ -128,7 +135,7 @@ export class BodyReader {
     return at + size;
   }
 
-  // Hex digits alone: no sign, prefix or blank, which readers take differently.
+  // Hex digits alone: no sign, prefix or blank before them, which readers take differently.
   #takeSize(buf: Buffer, start: number, end: number): number {
     let at = start;
     for (; at < end; at++) {
@@ -143,6 +150,7 @@ export class BodyReader {
     if (at >= end) return at;
     if (this.#digits > 0 && buf[at] === CR) this.#state = STATE.sizeLf;
     else if (this.#digits > 0 && buf[at] === SEMICOLON) this.#state = STATE.extension;
+    else if (this.#digits > 0 && isBlank(buf[at]!)) this.#state = STATE.padding;
     else {
       this.#break("a chunk size that is not hexadecimal digits");
       return at;
@@ -183,9 +191,11 @@ export class BodyReader {
   // than one that skips to CRLF.
   #stepExtension(byte: number): void {
     const next = nextExtensionState(this.#state, byte);
+    const padded = this.#state >= STATE.padding && byte === CR;
     if (++this.#extensionBytes > MOST_EXTENSION_BYTES)
       this.#break(`chunk extensions over ${MOST_EXTENSION_BYTES} bytes`);
     else if (next === STATE.broken) this.#break("a malformed chunk extension");
+    else if (padded && !this.#isResponse) this.#break("blanks at the end of a chunk size's line");
     else this.#state = next;
   }
 
@@ -195,7 +205,8 @@ export class BodyReader {
     const before = head.end;
     head.append(buf, at, Math.min(end, at + MOST_TRAILER_BYTES - before));
     head.count = 0;
-    const past = scanFields(head.bytes, 0, head.end, 0, head, MOST_TRAILER_FIELDS, KIND.trailers);
+    const kind = this.#isResponse ? KIND.responseTrailers : KIND.requestTrailers;
+    const past = scanFields(head.bytes, 0, head.end, 0, head, MOST_TRAILER_FIELDS, kind);
     if (past > 0) {
       head.end = past;
       this.#finish();
@@ -207,12 +218,19 @@ export class BodyReader {
   }
 }
 
+function isBlank(byte: number): boolean {
+  return byte === SPACE || byte === HTAB;
+}
+
+// RFC 9112 section 7.1.1: blanks may stand around `;` and `=`.
 function nextExtensionState(state: number, byte: number): number {
   const isToken = (CLASS[byte]! & IS.token) !== 0;
   switch (state) {
     case STATE.extension:
+      if (isBlank(byte)) return state;
       return isToken ? STATE.extensionName : STATE.broken;
     case STATE.extensionEquals:
+      if (isBlank(byte)) return state;
       if (byte === QUOTE) return STATE.extensionQuoted;
       return isToken ? STATE.extensionToken : STATE.broken;
     case STATE.extensionQuoted:
@@ -222,10 +240,15 @@ function nextExtensionState(state: number, byte: number): number {
     case STATE.extensionEscape:
       return (CLASS[byte]! & IS.value) !== 0 ? STATE.extensionQuoted : STATE.broken;
     default:
-      // After a name, a token or a quoted string.
+      // After a name, a token or a quoted string, and blanks behind them.
       if (byte === CR) return STATE.sizeLf;
       if (byte === SEMICOLON) return STATE.extension;
-      if (byte === EQUALS && state === STATE.extensionName) return STATE.extensionEquals;
-      return isToken && state !== STATE.extensionEnd ? state : STATE.broken;
+      if (byte === EQUALS && isName(state)) return STATE.extensionEquals;
+      if (isBlank(byte)) return isName(state) ? STATE.namePadding : STATE.padding;
+      return isToken && state < STATE.extensionEnd ? state : STATE.broken;
   }
+}
+
+function isName(state: number): boolean {
+  return state === STATE.extensionName || state === STATE.namePadding;
 }

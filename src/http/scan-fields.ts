@@ -11,8 +11,8 @@ const { CLASS, COLON, COMMA, CR, HTAB, IS, LF, SEMICOLON, SPACE } = octets;
 const { FIELD_WORDS, FLAG, NAME, NAME_END, NAME_ID, NAME_START, PART, VALUE_END, VALUE_START } = layout;
 const { token: TOKEN, value: VALUE } = IS;
 
-/** Whose fields are scanned: they differ in which of them mean something. */
-export const KIND = { request: 0, response: 1, trailers: 2 } as const;
+/** Whose fields are scanned: they differ in which of them mean something. Those of a response are odd. */
+export const KIND = { request: 0, response: 1, requestTrailers: 2, responseTrailers: 3 } as const;
 
 // Bits that stand in `flags` during a scan only, until `finishConnection`: what the Connection fields said.
 const SAYS = { close: 1 << 17, keepAlive: 1 << 18, upgrade: 1 << 19, nominates: 1 << 20 } as const;
@@ -53,8 +53,15 @@ export function scanFields(
     const nameStart = i;
     while (i < stop && (CLASS[buf[i]!]! & TOKEN) !== 0) i++;
     if (i >= stop) return 0;
-    if (buf[i] !== COLON || i === nameStart) return endFields(buf, nameStart, i, stop, head);
-    const nameEnd = i++;
+    const nameEnd = i;
+    if (buf[i] !== COLON || i === nameStart) {
+      // RFC 9112 section 5.1: a proxy removes white space before the colon from a response, and refuses it in a request.
+      if ((kind & KIND.response) === 0 || i === nameStart) return endFields(buf, nameStart, i, stop, head);
+      while (i < stop && (buf[i] === SPACE || buf[i] === HTAB)) i++;
+      if (i >= stop) return 0;
+      if (buf[i] !== COLON) return refuse(head, 400, "a field name that is not a token");
+    }
+    const colon = i++;
     while (i < stop && (buf[i] === SPACE || buf[i] === HTAB)) i++;
     const valueStart = i;
     i = skipValue(buf, i, stop);
@@ -67,6 +74,8 @@ export function scanFields(
     while (valueEnd > valueStart && (buf[valueEnd - 1] === SPACE || buf[valueEnd - 1] === HTAB)) valueEnd--;
     if (head.count >= maxFields) return refuse(head, 431, `more than ${maxFields} fields`);
     const id = nameId(buf, nameStart, nameEnd);
+    if (colon !== nameEnd && (FRAMES & (1 << id)) !== 0)
+      return refuse(head, 400, "white space before the colon of a field that frames the message");
     if ((OBEYED & (1 << id)) !== 0) {
       const status = obey(buf, id, valueStart, valueEnd, base, head, kind);
       if (status !== 0) return status;
@@ -116,6 +125,8 @@ function endFields(buf: Buffer, lineStart: number, i: number, stop: number, head
   return refuse(head, 400, byte === COLON ? "a field without a name" : "a field name that is not a token");
 }
 
+const FRAMES = (1 << NAME["content-length"]) | (1 << NAME["transfer-encoding"]);
+
 // The fields that `obey` reads, so that the others cost no call.
 const OBEYED =
   (1 << NAME["content-length"]) |
@@ -127,7 +138,7 @@ const OBEYED =
 
 /** Reads a field that the core obeys; 0, or -status. Runs before the field is in the table. */
 function obey(buf: Buffer, id: number, start: number, end: number, base: number, head: Head, kind: number): number {
-  if (kind === KIND.trailers) return obeyTrailer(id, head);
+  if (kind >= KIND.requestTrailers) return obeyTrailer(id, head);
   switch (id) {
     case NAME["content-length"]:
       return readLength(buf, start, end, head);
@@ -149,8 +160,7 @@ function obey(buf: Buffer, id: number, start: number, end: number, base: number,
 
 // RFC 9110 section 6.5.1. Other fields that may not stand there are dropped when trailers are passed on.
 function obeyTrailer(id: number, head: Head): number {
-  const frames = id === NAME["content-length"] || id === NAME["transfer-encoding"];
-  return frames ? refuse(head, 400, "a field that frames the message, after its body") : 0;
+  return (FRAMES & (1 << id)) !== 0 ? refuse(head, 400, "a field that frames the message, after its body") : 0;
 }
 
 function readLength(buf: Buffer, start: number, end: number, head: Head): number {

@@ -20,9 +20,13 @@ const { FLAG, FRAMING, NAME, PART } = layout;
 /** Bounds of a request head: bytes of all of it, bytes of its target, number of its fields. */
 export type HeadLimits = { head: number; target: number; headers: number };
 
+/** Bounds of a response head: bytes of all of it, number of its fields. */
+export type ResponseLimits = { readonly head: number; readonly headers: number };
+
+/** Those of a response that no cluster's configuration speaks for. */
+export const RESPONSE_LIMITS: ResponseLimits = { head: 64 * 1024, headers: 256 };
+
 const LONGEST_METHOD = 32;
-const RESPONSE_HEAD = 64 * 1024;
-const RESPONSE_FIELDS = 256;
 
 const CONNECT = Buffer.from("CONNECT", "latin1");
 const TRACE = Buffer.from("TRACE", "latin1");
@@ -72,13 +76,20 @@ export function scanRequest(buf: Buffer, start: number, end: number, head: Head,
  * acceptable. A 1xx head is returned like any other. When `framing` is `none` for want of a body (HEAD, 304),
  * `length` still tells what Content-Length said.
  */
-export function scanResponse(buf: Buffer, start: number, end: number, head: Head, requestIsHead: boolean): number {
+export function scanResponse(
+  buf: Buffer,
+  start: number,
+  end: number,
+  head: Head,
+  requestIsHead: boolean,
+  limits: ResponseLimits = RESPONSE_LIMITS,
+): number {
   head.reset();
-  const stop = Math.min(end, start + RESPONSE_HEAD);
+  const stop = Math.min(end, start + limits.head);
   const fieldsAt = scanStatusLine(buf, start, stop, head);
-  const past = fieldsAt > 0 ? scanFields(buf, fieldsAt, stop, start, head, RESPONSE_FIELDS, KIND.response) : fieldsAt;
+  const past = fieldsAt > 0 ? scanFields(buf, fieldsAt, stop, start, head, limits.headers, KIND.response) : fieldsAt;
   if (past < 0) return -502;
-  if (past === 0) return end - start >= RESPONSE_HEAD ? refuse(head, 502, `a head over ${RESPONSE_HEAD} bytes`) : 0;
+  if (past === 0) return end - start >= limits.head ? refuse(head, 502, `a head over ${limits.head} bytes`) : 0;
   copyHead(buf, start, past, head);
   finishConnection(head);
   const { status, known } = head;

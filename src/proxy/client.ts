@@ -224,7 +224,7 @@ export class Client extends Wire implements ClientSide, Entrant {
       return end;
     } else {
       const body = (this.#body ??= new BodyReader());
-      body.begin(head.framing, head.length);
+      body.begin(head.framing, head.length, false);
       at = body.read(bytes, at, end);
       if (this.#bodyRefused(x, body)) return end;
       if (body.dataEnd > body.dataStart) x.keep(bytes, body.dataStart, body.dataEnd);

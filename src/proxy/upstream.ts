@@ -19,14 +19,9 @@ import { pollBatch } from "./poll-batch.ts";
 import { type BodyFrame, Wire, writeBody } from "./wire.ts";
 
 const LF = 10;
-/** From here on a head is looked at with each byte: it is too long, or about to be. */
-const LONG_HEAD = 60 * 1024;
 const TIMEOUT = Buffer.from("timeout=");
 
 const STATE = { connecting: 0, idle: 1, head: 2, body: 3, closed: 4 } as const;
-
-/** 1xx answers before the final one, at most: an endpoint cannot hold a client with them for ever. */
-const MAX_INTERIM = 16;
 
 export class Upstream extends Wire implements Poolable {
   readonly #pipeline: Pipeline;
@@ -41,7 +36,8 @@ export class Upstream extends Wire implements Poolable {
   #requests = 0;
   /** The poll batch in which the present request was written, on a connection that had served before; else -1. */
   #writtenIn = -1;
-  #interims = 0;
+  /** Bytes of 1xx heads before the final one. */
+  #interimBytes = 0;
   /** The deadline is that of a write. */
   #stalled = false;
   /** How long it may stay idle, ms: ours, or less when the endpoint said so. */
@@ -75,7 +71,7 @@ export class Upstream extends Wire implements Poolable {
   /** Sends the exchange's request, now or when the connection stands. */
   begin(x: Exchange): void {
     this.#exchange = x;
-    this.#interims = 0;
+    this.#interimBytes = 0;
     if (this.#state === STATE.idle) this.#sendRequest(x);
     else this.#arm(this.#plan.timeouts.connect);
   }
@@ -171,16 +167,17 @@ export class Upstream extends Wire implements Poolable {
 
   #head(bytes: Buffer, start: number, end: number): void {
     const x = this.#exchange!;
+    const { limits } = this.#plan;
     const carry = this.#carry;
     if (carry.length > 0) {
       carry.append(bytes, start, end);
       // Scanned again only when a line ended, so that single bytes cost no quadratic time.
-      if (bytes.subarray(start, end).indexOf(LF) < 0 && carry.length < LONG_HEAD) return;
+      if (bytes.subarray(start, end).indexOf(LF) < 0 && carry.length < limits.head) return;
       ({ bytes, start, end } = carry);
       carry.drop();
     }
     for (;;) {
-      const at = scanResponse(bytes, start, end, x.response, x.sentHead);
+      const at = scanResponse(bytes, start, end, x.response, x.sentHead, limits);
       if (at === 0) {
         carry.append(bytes, start, end);
         return;
@@ -189,7 +186,10 @@ export class Upstream extends Wire implements Poolable {
       if (x.response.status >= 200) return this.#answer(x, bytes, at, end);
       if (x.response.status === 101)
         return this.#fail(ERROR.upstreamMalformed, "101 to a request that asked no upgrade");
-      if (++this.#interims > MAX_INTERIM) return this.#fail(ERROR.upstreamMalformed, "too many 1xx answers");
+      // Their time is bounded by that of the response.
+      this.#interimBytes += at - start;
+      if (this.#interimBytes > limits.head)
+        return this.#fail(ERROR.upstreamMalformed, `interim responses over ${limits.head} bytes`);
       if (x.request.minor > 0) x.client!.interim(x.response);
       if (at === end) return;
       start = at;
@@ -199,7 +199,7 @@ export class Upstream extends Wire implements Poolable {
   #answer(x: Exchange, bytes: Buffer, start: number, end: number): void {
     const head = x.response;
     const body = this.#body;
-    body.begin(head.framing, head.length);
+    body.begin(head.framing, head.length, true);
     const at = body.read(bytes, start, end);
     if (body.problem !== "") return this.#fail(ERROR.upstreamMalformed, body.problem);
     this.#state = STATE.body;

@@ -45,7 +45,8 @@ const lies: [name: string, said: string, status: number | "broken"][] = [
   ["a second answer", `${good}${poison}`, 200],
   ["a body after 204", `HTTP/1.1 204 No Content\r\n\r\n${poison}`, 204],
   ["a body after 304", `HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n${poison}`, 304],
-  ["nothing but 1xx", "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(50), 502],
+  ["nothing but 1xx", "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(2500), 502],
+  ["fields over 64 KiB", `HTTP/1.1 200 OK\r\n${`X: ${"y".repeat(1000)}\r\n`.repeat(70)}Content-Length: 0\r\n\r\n`, 502],
   ["101 without being asked", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", 502],
   ["a head without an end", `HTTP/1.1 200 OK\r\nX: ${"x".repeat(200_000)}`, 502],
   ["fields without an end", `HTTP/1.1 200 OK\r\n${"X: y\r\n".repeat(2000)}`, 502],
@@ -78,6 +79,45 @@ testInEachMode("lies of other kinds", async (t) => {
       assert.deepEqual([next.status, next.body.toString()], [200, "good"]);
     });
   }
+});
+
+testInEachMode("what is only unusual is repaired, and the size of a head is the cluster's setting", async (t) => {
+  let said = good;
+  const upstream = await startRawUpstream(t, async (peer) => {
+    for (;;) {
+      await peer.head();
+      peer.send(said);
+    }
+  });
+  const sluice = await startSluice(
+    t,
+    simpleConfig(upstream.port, { cluster: "limits: { head: 200KiB, headers: 600 }" }),
+  );
+  const client = await connectTo(t, sluice.port);
+
+  said = `HTTP/1.1 200 OK\r\nX-Frame-Policy : DENY\r\nX-B\t:\tb\r\nContent-Length: 4\r\n\r\ngood`;
+  let answer = await client.send(get).answer();
+  assert.deepEqual([answer.status, answer.body.toString()], [200, "good"]);
+  assert.match(answer.head, /\r\nX-Frame-Policy: DENY\r\nX-B: b\r\n/);
+
+  said = `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5  \r\nhello\r\n1;a \r\n!\r\n0 \r\nx-sum : 1\r\n\r\n`;
+  answer = await client.send(get).answer();
+  assert.deepEqual([answer.whole, answer.body.toString(), answer.trailers], [true, "hello!", "x-sum: 1\r\n"]);
+
+  said = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".repeat(40) + good;
+  client.send(get);
+  for (let i = 0; i < 40; i++) assert.equal((await client.answer()).status, 103);
+  assert.equal((await client.answer()).body.toString(), "good");
+
+  said = `HTTP/1.1 200 OK\r\n${`X: ${"y".repeat(250)}\r\n`.repeat(550)}Content-Length: 4\r\n\r\ngood`;
+  answer = await client.send(get).answer();
+  assert.deepEqual([answer.status, answer.body.toString(), answer.headers.x!.length], [200, "good", 550 * 252 - 2]);
+  assert.equal(upstream.peers.length, 1);
+
+  said = `HTTP/1.1 200 OK\r\nX: ${"y".repeat(201 * 1024)}\r\n\r\n`;
+  assert.equal((await client.send(get).answer()).status, 502);
+  said = `HTTP/1.1 200 OK\r\n${"X: y\r\n".repeat(601)}Content-Length: 0\r\n\r\n`;
+  assert.equal((await client.send(get).answer()).status, 502);
 });
 
 testInEachMode("an answer that nobody asked for ends the idle connection that it came on", async (t) => {

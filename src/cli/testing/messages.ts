@@ -68,7 +68,7 @@ export function makeTrailers(trailers: HeadersInit): Head | null {
   const lines = writeFields(trailers).map(([name, value]) => `${name}: ${value}\r\n`);
   const bytes = Buffer.from(`0\r\n${lines.join("")}\r\n`, "latin1");
   const reader = new BodyReader();
-  reader.begin(FRAMING.chunked, 0);
+  reader.begin(FRAMING.chunked, 0, false);
   if (reader.read(bytes, 0, bytes.length) !== bytes.length || !reader.done)
     throw new TypeError(`no client or endpoint can send these trailers: ${reader.problem || "they are not whole"}`);
   return reader.trailers;

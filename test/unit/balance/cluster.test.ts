@@ -30,6 +30,7 @@ function makeCluster(answer: (view: EndpointView) => number, connections = 0) {
     strategies: [{ name: "test", instance: 0 }],
     endpoints: [0, 1, 2].map(endpointPlan),
     timeouts: { connect: 1, response: 1, idle: 1 },
+    limits: { head: 65536, headers: 256 },
     pool: { idle: 1, idleFor: 1, connections, requests: 0 },
     unresolved: [],
     retryCell: 0,

@@ -29,9 +29,9 @@ function readBody(reader: BodyReader, raw: string, sizes: number[]): Result {
   return { body, done: reader.done, problem: reader.problem, consumed, trailers };
 }
 
-function begin(framing: number, length = 0): BodyReader {
+function begin(framing: number, length = 0, isResponse = false): BodyReader {
   const reader = new BodyReader();
-  reader.begin(framing, length);
+  reader.begin(framing, length, isResponse);
   return reader;
 }
 
@@ -91,8 +91,80 @@ test("a reader that broke stays broken, and begins afresh", () => {
   assert.equal(reader.read(buf, 0, buf.length), 0);
   assert.equal(reader.dataEnd, 0);
   assert.equal(reader.finish(), false);
-  reader.begin(FRAMING.chunked, 0);
+  reader.begin(FRAMING.chunked, 0, false);
   assert.deepEqual(readBody(reader, "1\r\na\r\n0\r\n\r\n", [100]).body, "a");
+});
+
+test("blanks around chunk extensions are read, and padding in responses alone", () => {
+  const chunked = (line: string) => `${line}\r\nhello\r\n0\r\n\r\n`;
+  const read = (line: string, isResponse: boolean) => {
+    const raw = chunked(line);
+    return [1, 3, 1000].map((size) => {
+      const { body, done, problem } = readBody(
+        begin(FRAMING.chunked, 0, isResponse),
+        raw,
+        Array(raw.length).fill(size),
+      );
+      assert.ok(!done || body === "hello", line);
+      assert.equal(done, problem === "", line);
+      return done;
+    });
+  };
+  const both = ["5 ;a", "5\t ;a", "5;\t a", "5; a = b", '5 ; a= "b c" ;d', "5;a ;b=c\t;d", '5;a="b" ; c'];
+  const inResponses = ["5 ", "5 \t ", "0005  ", "5;a ", "5;a=b\t", '5;a="b" '];
+  const never = [
+    " 5",
+    "5 5",
+    "5 a",
+    "5;a b",
+    "5;a=b c",
+    '5;a="b" c',
+    "5; ",
+    "5 ;",
+    "5;a=",
+    "5;a= ",
+    "5;;a",
+    "5\x0b",
+    "5;a =",
+    ";a",
+  ];
+  for (const line of both)
+    assert.deepEqual(
+      [read(line, false), read(line, true)],
+      [
+        [true, true, true],
+        [true, true, true],
+      ],
+      line,
+    );
+  for (const line of inResponses)
+    assert.deepEqual(
+      [read(line, false), read(line, true)],
+      [
+        [false, false, false],
+        [true, true, true],
+      ],
+      line,
+    );
+  for (const line of never)
+    assert.deepEqual(
+      [read(line, false), read(line, true)],
+      [
+        [false, false, false],
+        [false, false, false],
+      ],
+      line,
+    );
+  const padded = `5${" ".repeat(17_000)}`;
+  assert.match(readBody(begin(FRAMING.chunked, 0, true), chunked(padded), [100_000]).problem, /over 16384 bytes/);
+});
+
+test("white space before the colon of a trailer is removed from responses alone", () => {
+  const raw = "0\r\nx-sum : 1\r\n\r\n";
+  assert.deepEqual(readBody(begin(FRAMING.chunked, 0, true), raw, [1000]).trailers, [["x-sum", "1"]]);
+  assert.match(readBody(begin(FRAMING.chunked), raw, [1000]).problem, /white space before the colon/);
+  const framing = "0\r\nContent-Length : 1\r\n\r\n";
+  assert.match(readBody(begin(FRAMING.chunked, 0, true), framing, [1000]).problem, /white space before the colon/);
 });
 
 test("trailers are bounded in number and size", () => {
@@ -107,21 +179,7 @@ test("chunk extensions are held to their grammar", () => {
   const read = (extension: string): string =>
     readBody(begin(FRAMING.chunked), `1${extension}\r\na\r\n0\r\n\r\n`, [99]).problem;
   for (const good of [";a", ";a=b", ";a;b=c;d", ';a=""', ';a="b;=\\"\t\xe9";c']) assert.equal(read(good), "", good);
-  for (const bad of [
-    ";",
-    ";;",
-    ";=",
-    ";a=",
-    ";a=;b",
-    ";a b",
-    "; a",
-    ";a ",
-    ';"a"',
-    ';a="b"c',
-    ';a="b',
-    ';a="\\',
-    ";a=b=c",
-  ])
+  for (const bad of [";", ";;", ";=", ";a=", ";a=;b", ";a b", ";a ", ';"a"', ';a="b"c', ';a="b', ';a="\\', ";a=b=c"])
     assert.notEqual(read(bad), "", bad);
 });
 

@@ -102,7 +102,7 @@ export class StreamReader {
     if (past > end || past <= at) throw new RangeError(`scan returned ${past} for an area [${at}, ${end})`);
     this.#message = describe(head);
     this.reading.messages.push(this.#message);
-    this.#body.begin(head.framing, head.length);
+    this.#body.begin(head.framing, head.length, this.#response);
     return past;
   }
 

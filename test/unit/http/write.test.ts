@@ -199,7 +199,7 @@ test("the last chunk carries only trailers that may be passed on", () => {
     "0\r\n\r\n",
   );
   const reader = new BodyReader();
-  reader.begin(FRAMING.chunked, 0);
+  reader.begin(FRAMING.chunked, 0, false);
   const raw = latin1("0\r\ngrpc-status: 0\r\nHost: b\r\nAuthorization: c\r\nX:d\r\nX_Forwarded_For: e\r\n\r\n");
   assert.equal(reader.read(raw, 0, raw.length), raw.length);
   const trailers = reader.trailers!;

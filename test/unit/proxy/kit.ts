@@ -160,6 +160,7 @@ function makeCluster(upstreams: readonly number[], { cluster }: Settings, column
       cells: CELLS.durations,
     })),
     timeouts: { connect: 5000, response: 5000, idle: 5000 },
+    limits: { head: 65536, headers: 256 },
     pool: { idle: 64, idleFor: 5000, connections: 0, requests: 0 },
     unresolved: [],
     retryCell: 90,
