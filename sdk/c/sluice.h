@@ -188,8 +188,8 @@ enum {
 
 /* Fuel for the host's side of things: every host call costs `hostCall` plus one for each 64 bytes it moves. */
 enum {
-  SLUICE_FUEL_DEFAULT = 1000000,
-  SLUICE_FUEL_START = 10000000,
+  SLUICE_FUEL_DEFAULT = 800000,
+  SLUICE_FUEL_START = 4000000,
   SLUICE_FUEL_HOST_CALL = 10,
   SLUICE_FUEL_BYTES_PER_UNIT = 64,
 };

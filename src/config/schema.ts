@@ -187,8 +187,8 @@ const plugin = convert(
       object({
         fuel: withDefault(
           count(1000, 2_000_000_000),
-          1_000_000,
-          "Units of work for one hook call; about one for each function call and turn of a loop, more for long ones.",
+          800_000,
+          "Units of work for one hook call; what costs how much is told in docs/abi.md.",
         ),
         memory: withDefault(
           size("64KiB", "1GiB"),

@@ -56,7 +56,7 @@ export function buildPlan(sources: PlanSources): Built {
   return new PlanBuilder(sources).build();
 }
 
-const BUILTIN_FUEL = 1_000_000;
+const BUILTIN_FUEL = 800_000;
 const BUILTIN_BODY = 1024 * 1024;
 /** Of those that wait: calls on a thread at one time, and milliseconds of one, its place in line included. */
 const BUILTIN_WAITS = { guests: 64, time: 120_000 };

@@ -284,7 +284,7 @@ export const LIMIT = {
 export const TICK_EVERY = 1000;
 
 /** Fuel for the host's side of things: every host call costs `hostCall` plus one for each 64 bytes it moves. */
-export const FUEL = { default: 1_000_000, start: 10_000_000, hostCall: 10, bytesPerUnit: 64 } as const;
+export const FUEL = { default: 800_000, start: 4_000_000, hostCall: 10, bytesPerUnit: 64 } as const;
 
 /**
  * What the calls of `sluice:crypto/1` cost beyond that: one unit for each 10 ns or so that they were measured to take.

@@ -1,14 +1,14 @@
 /** The code section of a metered module: what is put before, into and after the functions of the file. */
-import { FUEL, LIMIT, STATUS } from "./abi.ts";
+import { LIMIT, STATUS } from "./abi.ts";
 import { PluginError } from "./error.ts";
+import { findSites, type Guards, SITE, Sites } from "./meter-sites.ts";
 import type { ModuleShape } from "./module-shape.ts";
+import { PRICE } from "./prices.ts";
 import { Reader } from "./wasm-binary.ts";
-import { OP, skipImmediates } from "./wasm-instructions.ts";
+import { OP } from "./wasm-instructions.ts";
 import type { Writer } from "./wasm-writer.ts";
 
 export const PAGE = 65_536;
-const THROW_UNITS = 256;
-const GROW_UNITS = 1000;
 
 /** Indices of what is appended. */
 export type Appended = {
@@ -18,19 +18,19 @@ export type Appended = {
   readonly hookType: number;
   readonly charge: number;
   readonly bulk: number;
+  readonly entries: number;
   readonly grow: number;
   /** A global: whether the hook under way may wait. */
   readonly mayWait: number;
   readonly hooks: readonly { readonly name: string; readonly target: number }[];
   /** Hooks that are entered so that they may wait. */
   readonly waits: readonly { readonly name: string; readonly target: number }[];
-  /** Imports that wait, and the type of each: a function stands before each, that answers where nothing may wait. */
-  readonly guards: readonly { readonly index: number; readonly type: number }[];
+  readonly guards: Guards;
 };
 
 /** How many functions are appended. */
 export function countAppended({ hooks, waits, guards }: Appended): number {
-  return 3 + hooks.length + waits.length + guards.length;
+  return 4 + hooks.length + waits.length + guards.length;
 }
 
 export type Context = {
@@ -63,93 +63,12 @@ export function writeCode(writer: Writer, reader: Reader, context: Context): voi
   }
   writer.sized(() => writeCharge(writer, appended));
   writer.sized(() => writeBulk(writer, appended));
+  writer.sized(() => writeEntries(writer, appended));
   writer.sized(() => writeGrow(writer, appended));
   for (const hook of appended.hooks) writer.sized(() => writeHook(writer, appended, hook.target));
   for (const hook of appended.waits) writer.sized(() => writeWaitingHook(writer, appended, hook.target));
   for (const { index, type } of appended.guards)
     writer.sized(() => writeGuard(writer, appended, index, shape.types[type]!.params.length));
-}
-
-/** Where something is put into one function's code: parallel arrays, used again for the next function. */
-class Sites {
-  readonly at: number[] = [];
-  /** Units to take; or one of SITE. */
-  readonly units: number[] = [];
-  /** Where the instruction that is replaced ends. */
-  readonly ends: number[] = [];
-
-  clear(): void {
-    this.at.length = 0;
-    this.units.length = 0;
-    this.ends.length = 0;
-  }
-
-  add(at: number, units: number, end = at): number {
-    this.units.push(units);
-    this.ends.push(end);
-    return this.at.push(at) - 1;
-  }
-}
-
-/** From `call` down: a call of the import at index `call - units` of the guards. */
-const SITE = { bulk: -1, grow: -2, call: -3 } as const;
-
-/** memory.init, copy and fill; table.init, copy, grow and fill: each has its length on top of the stack. */
-const isBulk = (sub: number) => (sub >= 8 && sub !== 9 && sub <= 12) || (sub >= 14 && sub <= 17 && sub !== 16);
-
-function findSites(reader: Reader, sites: Sites, guards: Appended["guards"]): void {
-  sites.clear();
-  let locals = 0;
-  for (let left = reader.u32(); left > 0; left--) {
-    locals += reader.u32();
-    reader.valueType();
-  }
-  const code = reader.end - reader.at;
-  // Locals are cleared at each entry: they are paid for like code.
-  sites.add(reader.at, 1 + ((code + 8 * locals) >>> 6));
-  // Sites of the loops that are open, -1 for other blocks.
-  const open: number[] = [];
-  while (reader.at < reader.end) {
-    const at = reader.at;
-    const opcode = reader.u8();
-    const sub = skipImmediates(reader, opcode);
-    switch (opcode) {
-      case OP.block:
-      case OP.if:
-      case OP.try:
-      case OP.tryTable:
-        open.push(-1);
-        break;
-      case OP.loop:
-        open.push(sites.add(reader.at, 0));
-        break;
-      case OP.end:
-      case OP.delegate: {
-        const site = open.pop() ?? -1;
-        if (site >= 0) sites.units[site] = 1 + ((reader.at - sites.at[site]!) >>> 6);
-        break;
-      }
-      case OP.throw:
-      case OP.rethrow:
-      case OP.throwRef:
-        sites.add(at, THROW_UNITS);
-        break;
-      case OP.memoryGrow:
-        sites.add(at, SITE.grow);
-        break;
-      case OP.call:
-      case OP.returnCall: {
-        if (guards.length === 0) break;
-        const target = new Reader(reader.bytes, at + 1, reader.at).u32();
-        const guard = guards.findIndex(({ index }) => index === target);
-        if (guard >= 0) sites.add(at, SITE.call - guard, reader.at);
-        break;
-      }
-      case OP.bulk:
-        if (isBulk(sub)) sites.add(at, SITE.bulk);
-        break;
-    }
-  }
 }
 
 type Body = {
@@ -167,12 +86,14 @@ function writeBody(writer: Writer, { bytes, start, end, sites, appended, offsets
   for (let i = 0; i < sites.at.length; i++) {
     const at = sites.at[i]!;
     const units = sites.units[i]!;
+    if (units === 0) continue;
     writer.copy(bytes, from, at);
     from = at;
     if (units === SITE.grow) {
       writeCall(writer, appended.grow);
       from += 2;
     } else if (units === SITE.bulk) writeCall(writer, appended.bulk);
+    else if (units === SITE.entries) writeCall(writer, appended.entries);
     else if (units <= SITE.call) {
       const { grow, hooks, waits } = appended;
       writer.u8(bytes[at]!);
@@ -189,7 +110,7 @@ function writeBody(writer: Writer, { bytes, start, end, sites, appended, offsets
   writer.copy(bytes, from, end);
 }
 
-const I32 = { eq: 0x46, ltS: 0x48, ltU: 0x49, add: 0x6a, sub: 0x6b, shl: 0x74, shrU: 0x76 } as const;
+const I32 = { eq: 0x46, ltS: 0x48, ltU: 0x49, add: 0x6a, sub: 0x6b, mul: 0x6c, shrU: 0x76 } as const;
 const SELECT = 0x1b;
 const EMPTY = 0x40;
 const I32_RESULT = 0x7f;
@@ -240,32 +161,50 @@ function writeCharge(writer: Writer, { fuel }: Appended): void {
   writer.u8(OP.end);
 }
 
-/** (length) -> length, paid for. */
+/** (length) -> length: bytes of memory, paid for. */
 function writeBulk(writer: Writer, { fuel }: Appended): void {
   writer.u32(0);
   writeGet(writer, fuel);
   writeLocal(writer, 0);
-  writeConst(writer, Math.log2(FUEL.bytesPerUnit));
+  writeConst(writer, Math.log2(PRICE.bulkBytes));
   writer.u8(I32.shrU);
   writeTake(writer, fuel);
   writeLocal(writer, 0);
   writer.u8(OP.end);
 }
 
+/** (length) -> length: entries of a table, paid for. */
+function writeEntries(writer: Writer, { fuel }: Appended): void {
+  writer.u32(0);
+  writeGet(writer, fuel);
+  // More entries than a table can have make the instruction fail.
+  writeLowest(writer, LIMIT.tableEntries);
+  writeConst(writer, PRICE.tableEntry);
+  writer.u8(I32.mul);
+  writeTake(writer, fuel);
+  writeLocal(writer, 0);
+  writer.u8(OP.end);
+}
+
+/** The parameter or `most`, whichever is lower as unsigned number: so that no price can wrap. */
+function writeLowest(writer: Writer, most: number): void {
+  writeLocal(writer, 0);
+  writeConst(writer, most);
+  writeLocal(writer, 0);
+  writeConst(writer, most);
+  writer.u8(I32.ltU);
+  writer.u8(SELECT);
+}
+
 /** (pages) -> pages before, or -1: memory.grow, paid for, noting when it fails. */
 function writeGrow(writer: Writer, { fuel, growFailed }: Appended): void {
   writer.u32(0);
   writeGet(writer, fuel);
-  // At most 65,536 pages are charged, so that the subtraction cannot wrap.
-  writeLocal(writer, 0);
-  writeConst(writer, PAGE);
-  writeLocal(writer, 0);
-  writeConst(writer, PAGE);
-  writer.u8(I32.ltU);
-  writer.u8(SELECT);
-  writeConst(writer, Math.log2(PAGE / FUEL.bytesPerUnit));
-  writer.u8(I32.shl);
-  writeConst(writer, GROW_UNITS);
+  // As many pages as there can be.
+  writeLowest(writer, PAGE);
+  writeConst(writer, PRICE.growPage);
+  writer.u8(I32.mul);
+  writeConst(writer, PRICE.grow);
   writer.u8(I32.add);
   writeTake(writer, fuel);
   writeLocal(writer, 0);

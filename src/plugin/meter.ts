@@ -1,10 +1,11 @@
 /**
  * Rewrites a module so that everything it does is paid for from a global of its own, and traps when that is used up.
  *
- * At each function entry and loop header `1 + bytes of code to the end of that function or loop / 64` is taken (a flat
- * price would let a long straight line of divisions run for minutes). Bulk operations pay for their length before they
- * run, throwing and growing a fixed price. Indices never move: a global, types and functions are appended. The memory
- * gets a maximum. Custom sections are dropped but for the functions' names, since their offsets no longer hold.
+ * At each function entry and loop header the price of all code to the end of that function or loop is taken (a flat
+ * price would let a long straight line of divisions run for minutes); `prices.ts` is the price list. Bulk operations pay
+ * for their length before they run, throwing and growing a fixed price. Indices never move: globals, types and functions
+ * are appended. The memory gets a maximum. Custom sections are dropped but for the functions' names, since their
+ * offsets no longer hold.
  */
 import { FUEL, HOOKS, LIMIT, WAITING_CALLS, WAITING_HOOKS } from "./abi.ts";
 import { PluginError } from "./error.ts";
@@ -48,7 +49,8 @@ export function meterModule(bytes: Uint8Array, shape: ModuleShape, memory: numbe
     hookType: shape.types.length + 1,
     charge: next,
     bulk: next + 1,
-    grow: next + 2,
+    entries: next + 2,
+    grow: next + 3,
     mayWait: shape.globals + 2,
     hooks: exported(HOOKS),
     waits: waiting.length === 0 ? [] : exported(WAITING_HOOKS),
@@ -103,7 +105,7 @@ function writeSection(writer: Writer, id: number, reader: Reader, context: Conte
       return;
     case SECTION.function:
       copyList(writer, reader, countAppended(appended));
-      for (let i = 0; i < 3; i++) writer.u32(appended.unaryType);
+      for (let i = 0; i < 4; i++) writer.u32(appended.unaryType);
       for (let i = appended.hooks.length + appended.waits.length; i > 0; i--) writer.u32(appended.hookType);
       for (const { type } of appended.guards) writer.u32(type);
       return;

@@ -5,6 +5,7 @@ import { runHooks } from "./hooks.ts";
 import { runIdle } from "./idle.ts";
 import { describeMachine } from "./machine.ts";
 import { type Options, readOptions, USAGE } from "./options.ts";
+import { runPrices } from "./prices.ts";
 import { writeBlock } from "./report.ts";
 import { LOAD_ROWS } from "./rows.ts";
 import { openSite, type Site } from "./site.ts";
@@ -19,6 +20,7 @@ const ROWS: readonly Row[] = [
   ...LOAD_ROWS.map(rowOfLoad),
   { name: "where", title: "Where the time of a request goes", run: runWhere },
   { name: "hooks", title: "One call of a hook", run: runHooks },
+  { name: "prices", title: "How long a unit of fuel can take", run: runPrices },
   { name: "idle", title: "Memory for an idle client connection", run: runIdle },
   { name: "stream", title: "Memory while a large body flows", run: runStream },
   { name: "soak", title: "One reload of a plugin after another, under load", run: runSoak },

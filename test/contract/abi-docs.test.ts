@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import * as abi from "../../src/plugin/abi.ts";
+import { PRICE, SURCHARGE } from "../../src/plugin/prices.ts";
 
 const page = readFileSync(join(import.meta.dirname, "../../docs/abi.md"), "utf8");
 const cells = Array.from(page.matchAll(/^\| `([^`]+)`( -?\d+)? \|/gm), ([, name, number = ""]) => name! + number);
@@ -82,6 +83,19 @@ test("every limit and price stands in the tables", () => {
     ["of these, `random_bytes`", [random]],
   );
   rows.push(["of these, `verify`", [verify, key, bytesPerUnit]]);
+  const units = (price: number) => price / PRICE.perUnit;
+  rows.push(
+    ["entering a function", [PRICE.entry]],
+    ["each turn of a loop", [PRICE.turn]],
+    ["an instruction that reads memory", [units(SURCHARGE.load)]],
+    ["an atomic instruction", [units(SURCHARGE.fence)]],
+    ["`call_indirect`", [units(SURCHARGE.indirect)]],
+    ["`ref.func`", [SURCHARGE.function, SURCHARGE.tableGet, SURCHARGE.tableSet].map(units)],
+    ["a bulk operation of memory", [units(SURCHARGE.bulkMemory), PRICE.bulkBytes]],
+    ["a bulk operation of a table", [units(SURCHARGE.bulkTable), PRICE.tableEntry]],
+    ["growing memory", [PRICE.grow, PRICE.growPage]],
+    ["an exception", [PRICE.throw]],
+  );
   for (const [what, numbers] of rows)
     assert.ok(
       numbers.every((number) => numbersOf(what).includes(number)),

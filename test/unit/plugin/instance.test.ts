@@ -4,6 +4,7 @@ import { PLUGIN_CELLS } from "../../../src/observe/series.ts";
 import { HOOK, LIMIT, STATUS } from "../../../src/plugin/abi.ts";
 import { PluginError } from "../../../src/plugin/error.ts";
 import { type Instance, OUTCOME } from "../../../src/plugin/host.ts";
+import { PRICE } from "../../../src/plugin/prices.ts";
 import { RECOVERY } from "../../../src/plugin/recovery.ts";
 import type { Exchange } from "../../../src/proxy/exchange.ts";
 import { addField, buildFixture, fieldsOf, makeExchange, makeView, planOf, TestHost } from "./kit.ts";
@@ -17,7 +18,7 @@ test("a hook is called, counted, and its fuel as well", () => {
   for (const hook of ["request_head", "route", "response_head", "outcome", "log"] as const) {
     assert.equal(instance.call(HOOK[hook], exchange), OUTCOME.continue);
     assert.equal(host.calls(hook), 1);
-    assert.equal(host.fuel(hook), 1);
+    assert.equal(host.fuel(hook), PRICE.entry);
   }
   assert.equal(instance.update(makeView(2)), true);
   assert.equal(instance.pick(exchange, makeView(2)), 0);

@@ -9,6 +9,7 @@ import { buildModule } from "../../../src/plugin/build.ts";
 import { PluginError } from "../../../src/plugin/error.ts";
 import { METER, meterModule } from "../../../src/plugin/meter.ts";
 import { readShape } from "../../../src/plugin/module-shape.ts";
+import { PRICE } from "../../../src/plugin/prices.ts";
 import { compileWat, MEMORY } from "./kit.ts";
 import { randomModule } from "./random-module.ts";
 import { CALLS, rolesOf } from "./script-guest.ts";
@@ -73,7 +74,7 @@ test("a random module, metered, is valid and does the same", () => {
 
 test("a random module with little fuel ends where that ends, or does the same", () => {
   fc.assert(
-    fc.property(numbers, fc.integer({ min: 1, max: 3000 }), (numbers, fuel) => {
+    fc.property(numbers, fc.integer({ min: PRICE.entry, max: 3000 }), (numbers, fuel) => {
       const bytes = compileWat(randomModule(numbers));
       const [plain, metered] = [instantiate(bytes), instantiate(meter(bytes))];
       const charge = metered[METER.charge] as (units: number) => number;

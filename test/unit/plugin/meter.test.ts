@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { EXPORT, FUEL } from "../../../src/plugin/abi.ts";
 import { METER, meterModule, originalOffset } from "../../../src/plugin/meter.ts";
 import { readShape } from "../../../src/plugin/module-shape.ts";
+import { PRICE, SURCHARGE } from "../../../src/plugin/prices.ts";
 import { compileScript } from "./compile-script.ts";
 import { compileWat, MEMORY } from "./kit.ts";
 
@@ -183,17 +184,18 @@ function costOf(text: string, input = 0): number {
 
 const run = (body: string) => `(func (export "run") (param i32) (result i32) ${body} i32.const 0)`;
 
-test("code is paid for by its length", () => {
+test("code is paid for by its length, and more where an instruction takes longer", () => {
   // One division is 6 bytes; the function ends with i32.const 0 and end.
   const division = "i32.const 9 i32.const 3 i32.div_u drop ";
-  assert.equal(costOf(run("")), 1);
-  assert.equal(costOf(run(division.repeat(1000))), 1 + Math.floor((6000 + 3) / 64));
+  assert.equal(costOf(run("")), PRICE.entry);
+  const price = 6 + SURCHARGE.divide;
+  assert.equal(costOf(run(division.repeat(1000))), PRICE.entry + Math.floor((1000 * price + 3) / 64));
 });
 
 test("locals are paid for, since each entry clears them", () => {
   assert.equal(
     costOf(run("").replace("(result i32)", `(result i32) (local ${"i64 ".repeat(800)})`)),
-    1 + Math.floor((3 + 6400) / 64),
+    PRICE.entry + Math.floor((3 + 800 * PRICE.local) / 64),
   );
 });
 
@@ -201,15 +203,19 @@ test("each turn of a loop is paid for by the loop's length", () => {
   const turn = "i32.const 9 i32.const 3 i32.div_u drop ".repeat(100);
   const text = run(`(loop ${turn} (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))`);
   const once = costOf(text, 1);
-  const loop = 1 + Math.floor((600 + 10) / 64);
+  const loop = PRICE.turn + Math.floor((100 * (6 + SURCHARGE.divide) + 10) / 64);
   assert.equal(costOf(text, 11) - once, 10 * loop);
 });
 
 test("bulk operations are paid for by their length, before they run", () => {
-  const bare = costOf(run(""));
-  assert.equal(costOf(run("(memory.fill (i32.const 0) (i32.const 1) (i32.const 0x1000000))")) - bare, 0x1000000 / 64);
-  assert.ok(costOf(run("(memory.copy (i32.const 0) (i32.const 1) (i32.const 0xffffff))")) >= 0xffffff / 64);
-  assert.ok(costOf(run("(drop (memory.grow (i32.const 16)))")) >= (16 * 65536) / 64);
+  const fill = (length: number) => costOf(run(`(memory.fill (i32.const 0) (i32.const 1) (i32.const ${length}))`));
+  const copy = (length: number) => costOf(run(`(memory.copy (i32.const 0) (i32.const 1) (i32.const ${length}))`));
+  assert.equal(fill(0x1000000) - fill(0x1000000 - PRICE.bulkBytes), 1);
+  for (const cost of [fill, copy]) {
+    assert.ok(cost(0) >= PRICE.entry + Math.floor(SURCHARGE.bulkMemory / 64));
+    assert.ok(cost(0xffffff) - cost(0) >= Math.floor(0xffffff / PRICE.bulkBytes));
+  }
+  assert.ok(costOf(run("(drop (memory.grow (i32.const 16)))")) >= PRICE.grow + 16 * PRICE.growPage);
   // It cannot be afforded: it does not run, whether or not its range is inside.
   const exports = instantiate(
     meter(
@@ -270,6 +276,6 @@ test("a hook sets its fuel as it is called", () => {
   );
   const pick = exports[`${METER.hook}pick`] as (instance: number, exchange: number, fuel: number) => number;
   assert.equal(pick(9, 4, 100), 5);
-  assert.equal((exports[METER.charge] as Run)(0), 99);
+  assert.equal((exports[METER.charge] as Run)(0), 100 - PRICE.entry);
   assert.throws(() => pick(9, 4, 0), /unreachable/);
 });

@@ -1,0 +1,53 @@
+/** Runs every mix in this process, and writes by name how many nanoseconds a unit of fuel took. */
+import { METER, meterModule } from "../../src/plugin/meter.ts";
+import { readShape } from "../../src/plugin/module-shape.ts";
+import { compileWat } from "../unit/plugin/kit.ts";
+import { MIXES, type Mix } from "./price-mixes.ts";
+
+const LIMIT = 16 * 1024 * 1024;
+const FUEL = 2_000_000_000;
+/** Of one run at least, and runs of which the fastest counts: the others may have waited for the processor. */
+const MILLISECONDS = 3;
+const RUNS = 15;
+const ONCE = 5;
+
+type Guest = { readonly run: (turns: number) => unknown; readonly charge: (units: number) => number };
+
+function start({ fill }: Mix, module: WebAssembly.Module): Guest {
+  const { exports } = new WebAssembly.Instance(module);
+  fill?.(new DataView((exports.memory as WebAssembly.Memory).buffer));
+  return { run: exports.run as Guest["run"], charge: exports[METER.charge] as Guest["charge"] };
+}
+
+/** Milliseconds, and units. */
+function time({ run, charge }: Guest, turns: number): { time: number; units: number } {
+  charge(charge(0) - FUEL);
+  const began = performance.now();
+  run(turns);
+  return { time: performance.now() - began, units: FUEL - charge(0) };
+}
+
+function measure(mix: Mix): number {
+  const bytes = compileWat(mix.text);
+  const module = new WebAssembly.Module(meterModule(bytes, readShape(bytes), LIMIT).bytes);
+  const costs: number[] = [];
+  if (mix.once !== undefined)
+    for (let i = 0; i < ONCE; i++) {
+      const { time: took, units } = time(start(mix, module), mix.once);
+      costs.push(took / units);
+    }
+  else {
+    const guest = start(mix, module);
+    let turns = mix.turns ?? 1;
+    // Compiles it too. What is optimised away takes no time however long it runs.
+    for (let tried = time(guest, turns); tried.time < MILLISECONDS && tried.units < FUEL / 4; turns *= 2)
+      tried = time(guest, turns);
+    for (let i = 0; i < RUNS; i++) {
+      const { time: took, units } = time(guest, turns);
+      costs.push(took / units);
+    }
+  }
+  return Math.min(...costs) * 1e6;
+}
+
+process.stdout.write(JSON.stringify(Object.fromEntries(MIXES.map((mix) => [mix.name, measure(mix)]))));
