@@ -406,7 +406,10 @@ const listener = convert(listenerFields, ({ routes, cluster, ...rest }, at, { re
 const endpoint = convert(
   object(
     {
-      address: required(endpointAddress, "`127.0.0.1:9001`, `name:9001`, `[::1]:9001` or `unix:/path`."),
+      address: required(
+        endpointAddress,
+        "`127.0.0.1:9001`, `name:9001`, `[::1]:9001` or `unix:/path`. A name is one endpoint for each of its addresses; it is resolved again when its time to live is over. While it has no address it is no endpoint, and is asked for again.",
+      ),
       weight: withDefault(count(1, 1000), 1, "Its share, next to the others' weights."),
       zone: withDefault(fieldValue, "", "Where it stands; strategies may prefer a zone."),
     },
