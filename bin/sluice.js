@@ -3,9 +3,18 @@
 // beside the package. Plain JavaScript, because an older Node cannot run TypeScript.
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
+import inspector from "node:inspector";
 import { dirname, join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
+
+// Without a handler of ours Node opens its inspector on SIGUSR1, through which any user of this machine can run code
+// here. (`--disable-sigusr1` blocks the signal: log files could not be opened again by it.) What a signal has opened
+// before this line is closed; `run` has a handler of its own besides.
+process.on("SIGUSR1", () => {});
+closeInspector();
+setImmediate(closeInspector);
+setTimeout(closeInspector, 1000).unref();
 
 const LEAST = 26;
 const home = join(dirname(fileURLToPath(import.meta.url)), "..");
@@ -15,6 +24,11 @@ if (Number.parseInt(process.versions.node, 10) >= LEAST) {
   await import(existsSync(source) ? source : join(home, "dist/main.js"));
 } else {
   handOver();
+}
+
+function closeInspector() {
+  const isAsked = process.execArgv.concat(process.env.NODE_OPTIONS ?? "").some((text) => text.includes("--inspect"));
+  if (!isAsked && inspector.url() !== undefined) inspector.close();
 }
 
 function handOver() {
@@ -30,7 +44,7 @@ function handOver() {
 
   // A group of its own: Ctrl-C then reaches only this process, and the child once. A second signal would end it at once.
   const child = spawn(node, args, { stdio: "inherit", env, detached: true });
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal));
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"]) process.on(signal, () => child.kill(signal));
   child.on("error", (error) => {
     process.stderr.write(`sluice: ${node} cannot be started: ${error.message}\n`);
     process.exitCode = 1;

@@ -26,7 +26,7 @@ const ADMIN_OPTIONS = [
 const COMMANDS: Readonly<Record<string, Command>> = {
   run: {
     usage: "run [-c sluice.yaml] [--workers N] [--log-level L]",
-    summary: "run the proxy until SIGTERM or SIGINT; SIGHUP reads the configuration again",
+    summary: "run the proxy until SIGTERM or SIGINT; SIGHUP reloads, SIGUSR1 opens log files again",
     options: RUN_OPTIONS,
     load: () => import("./run.ts"),
   },

@@ -18,10 +18,14 @@ export async function run(args: string[]): Promise<number> {
   return 0;
 }
 
-/** SIGHUP reloads. The first SIGTERM or SIGINT drains, a second one exits at once. */
+/** SIGHUP reloads, SIGHUP and SIGUSR1 open log files again. The first SIGTERM or SIGINT drains, a second one exits at once. */
 async function serveUntilSignal(app: App): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<NodeJS.Signals>();
-  process.on("SIGHUP", () => void app.reload("SIGHUP"));
+  process.on("SIGUSR1", () => app.reopenLogs());
+  process.on("SIGHUP", () => {
+    app.reopenLogs();
+    void app.reload("SIGHUP");
+  });
   process.once("SIGTERM", resolve);
   process.once("SIGINT", resolve);
   const signal = await promise;

@@ -259,6 +259,13 @@ export class App {
     return this.#reloader.reload(reason);
   }
 
+  /** Opens log files by their path again: they were renamed. */
+  reopenLogs(): void {
+    this.#lines.reopen();
+    for (const thread of this.#threads.up()) this.#threads.post(thread, { type: "reopenLogs" });
+    this.log.info("log files opened again");
+  }
+
   status(): Status {
     return describeStatus({
       startedAt: this.#startedAt,

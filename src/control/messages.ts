@@ -39,6 +39,8 @@ export type ToThread =
   | { type: "link"; thread: number; port: MessagePort; give: readonly string[] }
   /** Have a plugin check an endpoint of the version that serves; answer `checked`. */
   | { type: "check"; order: CheckOrder }
+  /** Open log files by their path again. */
+  | { type: "reopenLogs" }
   /** Nobody waits for that check any more. */
   | { type: "uncheck"; number: number }
   /** The number of threads goes down: hand the listening sockets to thread 0, then drain. */

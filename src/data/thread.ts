@@ -119,6 +119,8 @@ class DataThread {
         return this.#links.add(message.thread, message.port, message.give);
       case "check":
         return this.#examinations.begin(message.order, this.#serving?.snapshot ?? null);
+      case "reopenLogs":
+        return this.#context.accessLog.reopen();
       case "uncheck":
         return this.#examinations.cancel(message.number);
       case "leave":

@@ -57,6 +57,10 @@ export class AccessLog {
     this.#writer.tick(now);
   }
 
+  reopen(): void {
+    this.#writer.reopen();
+  }
+
   /** Writes what is left after the write under way, waiting a moment for a slow reader. */
   close(): Promise<void> {
     this.enabled = false;

@@ -65,6 +65,8 @@ export type Options = {
    * reader has closed.
    */
   stdout?: "unread" | "closed" | number;
+  /** Told the process's number when it has only just been started. */
+  onSpawn?: (pid: number) => void;
   /** A module that every thread of the program loads first, to make a data thread fail. */
   preload?: URL;
 };
@@ -151,6 +153,7 @@ export class Program {
       stdio: ["ignore", typeof options.stdout === "number" ? options.stdout : "pipe", "pipe"],
     });
     this.#child = child;
+    options.onSpawn?.(child.pid!);
     if (options.stdout === "closed") child.stdout!.destroy();
     for (const stream of options.stdout === undefined ? [child.stdout, child.stderr] : [child.stderr])
       stream!.setEncoding("utf8").on("data", (text: string) => {
