@@ -145,7 +145,8 @@ export class Client extends Wire implements ClientSide, Entrant {
           return;
         case STATE.lingering:
           this.#lingered += end - at;
-          if (this.#lingered > LINGER_BYTES) this.socket.destroy();
+          // Read on, it would send on; destroyed, it would lose a response that it has not read.
+          if (this.#lingered > LINGER_BYTES) this.pause();
           return;
         default:
           return;

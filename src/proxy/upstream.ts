@@ -1,5 +1,4 @@
 /** An HTTP/1 connection to an endpoint: one request at a time, kept in its pool between them, always read. */
-import { Socket } from "node:net";
 import type { Endpoint } from "../balance/endpoint.ts";
 import type { Pool, Poolable } from "../balance/pool.ts";
 import type { ClusterPlan } from "../control/plan.ts";
@@ -16,12 +15,16 @@ import { type Exchange, REPLAY_LIMIT } from "./exchange.ts";
 import { requestHeadBound, writeOwnRequestHead, writeRequestHead } from "./headers.ts";
 import type { Pipeline } from "./pipeline.ts";
 import { pollBatch } from "./poll-batch.ts";
+import { UpstreamSocket } from "./upstream-socket.ts";
 import { type BodyFrame, Wire, writeBody } from "./wire.ts";
 
 const LF = 10;
 const TIMEOUT = Buffer.from("timeout=");
 
 const STATE = { connecting: 0, idle: 1, head: 2, body: 3, closed: 4 } as const;
+
+/** After a failed write, how long the response is waited for that the endpoint may have sent before it closed, ms. */
+const RESPONSE_IS_THERE = 1000;
 
 export class Upstream extends Wire implements Poolable {
   readonly #pipeline: Pipeline;
@@ -38,6 +41,8 @@ export class Upstream extends Wire implements Poolable {
   #writtenIn = -1;
   /** Bytes of 1xx heads before the final one. */
   #interimBytes = 0;
+  /** Why a write failed; empty: none did. No request can be sent on any more. */
+  #writeProblem = "";
   /** The deadline is that of a write. */
   #stalled = false;
   /** How long it may stay idle, ms: ours, or less when the endpoint said so. */
@@ -59,7 +64,8 @@ export class Upstream extends Wire implements Poolable {
 
   connect(): void {
     const options = { allowHalfOpen: true, noDelay: true, onread: this.onread };
-    const socket = new Socket(options as unknown as ConstructorParameters<typeof Socket>[0]);
+    const socket = new UpstreamSocket(options as unknown as ConstructorParameters<typeof UpstreamSocket>[0]);
+    socket.onWriteFailed = (error) => this.guard(() => this.#writeFailed(error));
     this.attach(socket, false);
     socket.on("connect", () => this.guard(() => this.#connected()));
     this.#arm(this.#plan.timeouts.connect);
@@ -107,6 +113,16 @@ export class Upstream extends Wire implements Poolable {
     if (more && !x.requestComplete && !x.requestWaits) x.client!.resumeBody();
   }
 
+  /** The endpoint has closed. A response that it sent before is there already, and is read next. */
+  #writeFailed(error: Error): void {
+    this.#writeProblem = error.message;
+    const x = this.#exchange;
+    if (x === null) return this.close();
+    if (this.#state === STATE.head) this.#armForAnswer(x);
+    // The rest of its body is discarded: a client may not read the response before it has sent all.
+    if (!x.requestComplete && !x.requestWaits) x.client!.resumeBody();
+  }
+
   #forgetBody(x: Exchange): void {
     x.replay = null;
     x.replayLength = 0;
@@ -125,6 +141,7 @@ export class Upstream extends Wire implements Poolable {
     frame.last = x.requestPassed;
     frame.trailers = x.requestTrailers;
     x.attempt.complete = x.requestPassed;
+    if (this.#writeProblem !== "") return true;
     const more = this.relay(source, bytes, start, end, frame);
     if (this.#state === STATE.head) this.#armForAnswer(x);
     return more;
@@ -351,7 +368,8 @@ export class Upstream extends Wire implements Poolable {
   #answerTimedOut(x: Exchange): void {
     const over = x.deadline > 0 && x.deadline <= this.context.clock.now;
     // The endpoint has taken what was written: that is told only where the writer had to wait.
-    if (this.#stalled && this.unsent === 0 && !over) this.#armForAnswer(x);
+    if (this.#writeProblem !== "") this.#fail(ERROR.upstreamReset, this.#writeProblem);
+    else if (this.#stalled && this.unsent === 0 && !over) this.#armForAnswer(x);
     else this.#fail(ERROR.responseTimeout, "the answer's head did not come in time");
   }
 
@@ -359,7 +377,8 @@ export class Upstream extends Wire implements Poolable {
   #armForAnswer(x: Exchange): void {
     const { timeouts } = this.#plan;
     this.#stalled = this.unsent > 0;
-    this.#arm(this.#stalled ? timeouts.idle : x.attempt.complete ? timeouts.response : 0);
+    if (this.#writeProblem !== "") this.#arm(RESPONSE_IS_THERE);
+    else this.#arm(this.#stalled ? timeouts.idle : x.attempt.complete ? timeouts.response : 0);
     if (x.deadline > 0 && (this.deadline === 0 || x.deadline < this.deadline)) this.deadline = x.deadline;
   }
 

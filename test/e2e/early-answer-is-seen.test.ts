@@ -1,7 +1,7 @@
 /** An answer before the request is complete reaches the client; and who asks first whether to send is told. */
 import assert from "node:assert/strict";
 import { setTimeout } from "node:timers/promises";
-import { connectTo, startRawUpstream } from "./peers.ts";
+import { connectTo, type Peer, startRawUpstream } from "./peers.ts";
 import { simpleConfig, startSluice, testInEachMode } from "./program.ts";
 
 const MiB = 1024 * 1024;
@@ -39,6 +39,37 @@ for (const framing of ["length", "chunked"] as const) {
     },
   );
 }
+
+testInEachMode("early-answer-is-seen: the upstream refuses a body, and closes before it has read it", async (t) => {
+  const closings: ((peer: Peer) => void)[] = [
+    (peer) => peer.socket.destroy(), // with input unread: its system sends a reset
+    (peer) => peer.reset(),
+    (peer) => peer.end(),
+  ];
+  const upstream = await startRawUpstream(t, async (peer, index) => {
+    await peer.head();
+    peer.socket.pause();
+    peer.socket.write(early, () => closings[index % closings.length]!(peer));
+  });
+  const sluice = await startSluice(t, simpleConfig(upstream.port));
+  const piece = Buffer.alloc(64 * 1024, "x");
+  for (let turn = 0; turn < 12; turn++) {
+    const client = await connectTo(t, sluice.port);
+    client.send(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${4 * MiB}\r\n\r\n`);
+    let left = 4 * MiB;
+    const more = (): void => {
+      while (left > 0) {
+        left -= piece.length;
+        if (!client.socket.write(piece)) return;
+      }
+    };
+    client.socket.on("drain", more);
+    more();
+    const answer = await client.answer();
+    assert.deepEqual([answer.status, answer.headers["x-from"], answer.body.toString()], [413, "upstream", "big"]);
+    client.socket.destroy();
+  }
+});
 
 testInEachMode("expect-continue: the upstream's 100 goes through, and then the body", async (t) => {
   const bodies: string[] = [];

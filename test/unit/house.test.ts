@@ -10,7 +10,8 @@ const PURE = /^(http|route|config)\/(?!watch\.ts)/;
 const IMPURE =
   /^node:(child_process|cluster|dgram|dns|fs|http2?|https|inspector|net|perf_hooks|process|timers|tls|worker_threads)(\/|$)/;
 /** To clients; to endpoints; the main thread's own. */
-const SOCKET_OWNERS = /^(data\/.*|proxy\/upstream\.ts|control\/.*|admin\/.*|observe\/.*|config\/watch\.ts|cli\/.*)$/;
+const SOCKET_OWNERS =
+  /^(data\/.*|proxy\/upstream(-socket)?\.ts|control\/.*|admin\/.*|observe\/.*|config\/watch\.ts|cli\/.*)$/;
 const OPENERS = /\b(connect|createConnection|createServer|createSocket|request|BoundSocket|Socket|Server)\b|\*/;
 
 const COMMENT = /\/\*[\s\S]*?\*\/|(?<=^|\s)\/\/.*$/gm;
