@@ -129,7 +129,7 @@ function describe(rule: Rule, req: Request, target: string): string[] {
   const fields = [
     "x-forwarded-method", req.method,
     "x-forwarded-proto", req.scheme,
-    "x-forwarded-host", req.authority,
+    "x-forwarded-host", req.original.authority,
     "x-forwarded-uri", target,
     "x-forwarded-for", req.clientAddress,
   ];

@@ -6,10 +6,10 @@
 //       status: 403                                      # of the answer: 400 to 499
 //
 // The client's address is the peer's, or by X-Forwarded-For when the peer is one of the listener's `trustedProxies`.
-// An IPv4 address that comes as IPv6 (::ffff:10.0.0.1) is that IPv4 address. A client without an address, on a Unix
-// socket, is in no network.
+// An IPv4 address that comes as IPv6 (::ffff:10.0.0.1) is that IPv4 address. A client without an address, as on a Unix
+// socket, is denied: nothing says that it is in none of the networks.
 
-import { Config, IpSet, PerInstance, Request } from "sluice/sdk";
+import { Config, IpAddress, IpSet, PerInstance, Request } from "sluice/sdk";
 
 export const servesMany = true;
 
@@ -34,8 +34,8 @@ export function configure(): void {
 
 export function onRequest(req: Request): void {
   const rule = rules.get();
-  const address = req.clientAddress;
-  if (rule.deny.has(address) || !(rule.allow.isEmpty || rule.allow.has(address))) req.respond(rule.status, "not from this address\n");
+  const address = IpAddress.parse(req.clientAddress);
+  if (!address || rule.deny.contains(address) || !(rule.allow.isEmpty || rule.allow.contains(address))) req.respond(rule.status, "not from this address\n");
 }
 
 function readNetworks(path: string): IpSet {

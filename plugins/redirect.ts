@@ -45,10 +45,15 @@ export function onRequest(req: Request): void {
 /** The request's address with another scheme or host; empty when it has them already. */
 function moved(rule: Rule, req: Request): string {
   const secure = rule.https && req.scheme != "https";
-  const elsewhere = rule.host.length > 0 && req.authority.toLowerCase() != rule.host.toLowerCase();
+  const elsewhere = rule.host.length > 0 && !isAt(rule.host.toLowerCase(), req);
   if (!secure && !elsewhere) return "";
   const scheme = rule.https ? "https" : req.scheme;
-  return `${scheme}://${rule.host.length ? rule.host : req.host}${req.path}${query(req)}`;
+  return `${scheme}://${rule.host.length ? rule.host : req.original.host}${req.path}${query(req)}`;
+}
+
+/** Whether the client named this host; without a port it is so at any. */
+function isAt(host: string, req: Request): bool {
+  return req.original.authority.toLowerCase() == host || req.original.host.toLowerCase() == host;
 }
 
 function fill(template: string[], req: Request): string {
@@ -62,7 +67,7 @@ function fill(template: string[], req: Request): string {
 
 function field(name: string, req: Request): string {
   if (name == "scheme") return req.scheme;
-  if (name == "host") return req.host;
+  if (name == "host") return req.original.host;
   return name == "path" ? req.path : query(req);
 }
 

@@ -49,6 +49,9 @@ export namespace ATTRIBUTE {
   export const bytes_received: i32 = 17;
   export const error: i32 = 18;
   export const upstream_duration: i32 = 19;
+  export const original_method: i32 = 20;
+  export const original_authority: i32 = 21;
+  export const original_target: i32 = 22;
 }
 
 export namespace COLUMN {

@@ -53,7 +53,7 @@ export { PerEndpoint } from "./per-endpoint";
 export { Percent } from "./percent";
 export { Query } from "./query";
 export { Regex, RegexMatch } from "./regex";
-export { Request } from "./request";
+export { Original, Request } from "./request";
 export { Response } from "./response";
 export { State } from "./state";
 export { Time } from "./time";

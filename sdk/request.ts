@@ -9,6 +9,49 @@ import { Matcher } from "./matcher";
 import { Response, response } from "./response";
 import { check } from "./status";
 
+/** An authority without its port. */
+function readHost(attribute: i32): string {
+  let length = loadAttribute(attribute);
+  // A colon inside the brackets of an IPv6 address begins no port.
+  for (let i = length - 1; i >= 0; i--) {
+    const byte = load<u8>(VALUE + i);
+    if (byte == 0x5d /* ] */) break;
+    if (byte == 0x3a /* : */) {
+      length = i;
+      break;
+    }
+  }
+  return widen(VALUE, length);
+}
+
+/** What the client sent, before any plugin (`req.original`). */
+// @ts-ignore: decorator
+@final
+export class Original {
+  /** `GET`, `POST`, … */
+  get method(): string {
+    return readAttribute(ATTRIBUTE.original_method);
+  }
+
+  /** Host and port, as the client named them to this or a trusted proxy. */
+  get authority(): string {
+    return readAttribute(ATTRIBUTE.original_authority);
+  }
+
+  /** The same without a port. */
+  get host(): string {
+    return readHost(ATTRIBUTE.original_authority);
+  }
+
+  /** The normalised path and the query: `/a?b=1`. */
+  get target(): string {
+    return readAttribute(ATTRIBUTE.original_target);
+  }
+}
+
+// @ts-ignore: decorator
+@lazy const original = new Original();
+
 /**
  * The request. Nothing is read before it is asked for, and each string is made at the call: keep it in a variable
  * when it is used twice, and prefer `methodIs`, `pathIs`, `pathStartsWith` and `headers.is`, which make none.
@@ -36,29 +79,24 @@ export class Request {
     return equals(VALUE, loadAttribute(ATTRIBUTE.method), method);
   }
 
-  /** `http` or `https`, as the client used it. */
+  /** `http` or `https`: how the client came, to this or a trusted proxy. */
   get scheme(): string {
     return readAttribute(ATTRIBUTE.scheme);
   }
 
-  /** Host and port as the client named them: `example.com:8080`. */
+  /** Host and port: `example.com:8080`. As the client named them, to this or a trusted proxy, until a plugin sets Host. */
   get authority(): string {
     return readAttribute(ATTRIBUTE.authority);
   }
 
-  /** The host that the client named, without a port: `example.com`, `[::1]`. */
+  /** The authority without its port: `example.com`, `[::1]`. */
   get host(): string {
-    let length = loadAttribute(ATTRIBUTE.authority);
-    // A colon inside the brackets of an IPv6 address begins no port.
-    for (let i = length - 1; i >= 0; i--) {
-      const byte = load<u8>(VALUE + i);
-      if (byte == 0x5d /* ] */) break;
-      if (byte == 0x3a /* : */) {
-        length = i;
-        break;
-      }
-    }
-    return widen(VALUE, length);
+    return readHost(ATTRIBUTE.authority);
+  }
+
+  /** The request as the client sent it, whatever plugins have made of its method, host, path and query since. */
+  get original(): Original {
+    return original;
   }
 
   /** The normalised path, `/` first, without query. */
@@ -106,7 +144,7 @@ export class Request {
     writeAttribute(ATTRIBUTE.target, value, "cannot set target");
   }
 
-  /** The client's IP address: the peer's, or by X-Forwarded-For when the peer is a trusted proxy. */
+  /** The client's IP address: the peer's, or what a trusted proxy says. */
   get clientAddress(): string {
     return readAttribute(ATTRIBUTE.client_address);
   }

@@ -100,9 +100,9 @@ enum {
 enum {
   /* w (request_head, route): an HTTP token of at most 32 bytes, not CONNECT or TRACE. */
   SLUICE_ATTRIBUTE_METHOD = 0,
-  /* `http` or `https`, as the client used it. */
+  /* `http` or `https`: the connection's, or what a trusted proxy says that the client used. */
   SLUICE_ATTRIBUTE_SCHEME = 1,
-  /* Host and port as the client named them: `example.com:8080`. */
+  /* Host and port: `example.com:8080`. As the client named them, to this or a trusted proxy, until a plugin sets Host. */
   SLUICE_ATTRIBUTE_AUTHORITY = 2,
   /* The normalised path, `/` first, without query. w (request_head, route). */
   SLUICE_ATTRIBUTE_PATH = 3,
@@ -110,7 +110,7 @@ enum {
   SLUICE_ATTRIBUTE_QUERY = 4,
   /* The response's status code in decimal. w (response_head): 200 to 599. */
   SLUICE_ATTRIBUTE_STATUS = 5,
-  /* The client's IP address: the peer's, or by X-Forwarded-For when the peer is a trusted proxy. */
+  /* The client's IP address: the peer's, or what a trusted proxy says. */
   SLUICE_ATTRIBUTE_CLIENT_ADDRESS = 6,
   /* `1.0`, `1.1`, `2`: information only. */
   SLUICE_ATTRIBUTE_PROTOCOL = 7,
@@ -140,6 +140,12 @@ enum {
   /* Microseconds from the last pick to the head of the endpoint's answer, or to the attempt's failure; absent without
    * one. In the same hooks. */
   SLUICE_ATTRIBUTE_UPSTREAM_DURATION = 19,
+  /* The method that the client sent, whatever a plugin has set since. */
+  SLUICE_ATTRIBUTE_ORIGINAL_METHOD = 20,
+  /* Host and port that the client named, to this or a trusted proxy. */
+  SLUICE_ATTRIBUTE_ORIGINAL_AUTHORITY = 21,
+  /* The target that the client sent: the normalised path, and the query. */
+  SLUICE_ATTRIBUTE_ORIGINAL_TARGET = 22,
 };
 
 /* Columns of the endpoint table, all i32, read by `endpoint` and `column_read`. */

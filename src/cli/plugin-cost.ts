@@ -99,6 +99,7 @@ function measureHook(instance: Instance, hook: number, head: Buffer): number {
   for (let batch = 0; batch < BATCHES; batch++) {
     const end = scanRequest(head, 0, head.length, exchange.request, { head: 65536, target: 16384, headers: 500 });
     if (end !== head.length) throw new Error(`no client can send this request: ${exchange.request.problem}`);
+    exchange.keepOriginal();
     scanResponse(RESPONSE, 0, RESPONSE.length, exchange.response, false);
     exchange.endpoint = view.list[0]!;
     exchange.localStatus = 0;

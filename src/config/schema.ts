@@ -377,7 +377,7 @@ const listenerFields = object(
     trustedProxies: withDefault(
       list(addressBlock),
       [],
-      "Peers whose X-Forwarded-* headers are believed. From all others X-Forwarded-*, Forwarded and X-Real-IP are dropped, in every spelling.",
+      "Peers that are believed when they say the client's address, scheme, host and port (X-Forwarded-*). From all others these headers are dropped, in every spelling: behind-a-proxy.md.",
     ),
     halfClose: withDefault(
       flag,

@@ -290,7 +290,7 @@ export const addressBlock: ScalarShape<string> = scalar(
   { type: "string" },
   (text) => {
     const [address = "", bits, more] = text.split("/");
-    const width = isIPv4(address) ? 32 : isIPv6(address) ? 128 : 0;
+    const width = isIPv4(address) ? 32 : isIPv6(address) && !address.includes("%") ? 128 : 0;
     if (width === 0 || more !== undefined) return undefined;
     return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= width) ? text : undefined;
   },

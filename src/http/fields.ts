@@ -159,6 +159,15 @@ function isPort(bytes: Uint8Array, start: number, end: number): boolean {
   return end > start && end - start <= 5;
 }
 
+/** The port that an authority names, or -1. */
+export function portOf(bytes: Uint8Array, start: number, end: number): number {
+  let port = 0;
+  let i = end - 1;
+  for (let scale = 1; i >= start && (CLASS[bytes[i]!]! & IS.digit) !== 0; i--, scale *= 10)
+    port += (bytes[i]! - 48) * scale;
+  return i >= start && i < end - 1 && bytes[i] === COLON ? port : -1;
+}
+
 /** Sets a request's authority, and its Host field with it. False, and nothing changed, when it is not valid. */
 export function setAuthority(head: Head, bytes: Uint8Array, start: number, end: number): boolean {
   if (!isAuthority(bytes, start, end)) return false;

@@ -68,22 +68,21 @@ export class AccessLog {
   }
 
   #format(x: Exchange, now: number): void {
-    const { request } = x;
-    const { parts } = request;
+    const { request, original } = x;
     this.#ascii('{"time":"');
     this.#time(this.#wall + x.startedAt);
     this.#ascii('","client":');
     this.#string(x.clientAddress);
     this.#ascii(',"method":"');
-    this.#part(request, PART.method, MAX_METHOD);
+    this.#part(request, original, PART.method, MAX_METHOD);
     this.#ascii('","host":"');
-    this.#part(request, PART.authority, MAX_HOST);
+    this.#part(request, original, PART.authority, MAX_HOST);
     this.#ascii('","path":"');
-    this.#part(request, PART.path, MAX_PATH);
-    if (parts[PART.query + 1]! > parts[PART.query]!) {
+    this.#part(request, original, PART.path, MAX_PATH);
+    if (original[PART.query + 1]! > original[PART.query]!) {
       this.#ascii("?");
-      const left = MAX_PATH - Math.min(MAX_PATH, parts[PART.path + 1]! - parts[PART.path]!);
-      this.#part(request, PART.query, left);
+      const left = MAX_PATH - Math.min(MAX_PATH, original[PART.path + 1]! - original[PART.path]!);
+      this.#part(request, original, PART.query, left);
     }
     this.#ascii('","status":');
     this.#number(x.response.status);
@@ -138,7 +137,7 @@ export class AccessLog {
   }
 
   /** Bytes that a client wrote, at most `most` of them: nothing but printable ASCII is let through as it is. */
-  #part({ bytes, parts, end }: Head, part: number, most: number): void {
+  #part({ bytes, end }: Head, parts: Uint32Array, part: number, most: number): void {
     const out = this.#out;
     let at = this.#length;
     const start = parts[part]!;

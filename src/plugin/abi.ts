@@ -115,9 +115,9 @@ export const HEADERS = { request: 0, response: 1, requestTrailers: 2, responseTr
 export const ATTRIBUTE = {
   /** w (request_head, route): an HTTP token of at most 32 bytes, not CONNECT or TRACE. */
   method: 0,
-  /** `http` or `https`, as the client used it. */
+  /** `http` or `https`: the connection's, or what a trusted proxy says that the client used. */
   scheme: 1,
-  /** Host and port as the client named them: `example.com:8080`. */
+  /** Host and port: `example.com:8080`. As the client named them, to this or a trusted proxy, until a plugin sets Host. */
   authority: 2,
   /** The normalised path, `/` first, without query. w (request_head, route). */
   path: 3,
@@ -125,7 +125,7 @@ export const ATTRIBUTE = {
   query: 4,
   /** The response's status code in decimal. w (response_head): 200 to 599. */
   status: 5,
-  /** The client's IP address: the peer's, or by X-Forwarded-For when the peer is a trusted proxy. */
+  /** The client's IP address: the peer's, or what a trusted proxy says. */
   client_address: 6,
   /** `1.0`, `1.1`, `2`: information only. */
   protocol: 7,
@@ -156,6 +156,12 @@ export const ATTRIBUTE = {
   error: 18,
   /** Microseconds from the last pick to the head of the endpoint's answer, or to the attempt's failure; absent without one. In the same hooks. */
   upstream_duration: 19,
+  /** The method that the client sent, whatever a plugin has set since. */
+  original_method: 20,
+  /** Host and port that the client named, to this or a trusted proxy. */
+  original_authority: 21,
+  /** The target that the client sent: the normalised path, and the query. */
+  original_target: 22,
 } as const;
 
 /** Columns of the endpoint table, all i32, read by `endpoint` and `column_read`. */

@@ -13,7 +13,7 @@ import { copyBytes } from "./memory.ts";
 /** Bytes that a name takes beside its own. */
 const NOTE = 128;
 
-const LAST_ATTRIBUTE = ATTRIBUTE.upstream_duration;
+const LAST_ATTRIBUTE = ATTRIBUTE.original_target;
 
 const OBSERVES = (1 << HOOK.outcome) | (1 << HOOK.log);
 const ANSWERED = OBSERVES | (1 << HOOK.response_head) | (1 << HOOK.response_body) | (1 << HOOK.response_trailers);
@@ -189,7 +189,13 @@ function giveAttribute(context: CallContext, exchange: Exchange, id: number, out
     case ATTRIBUTE.query:
       return givePart(context, exchange, PART.query, out, cap);
     case ATTRIBUTE.target:
-      return giveTarget(context, exchange, out, cap);
+      return giveTarget(context, request.bytes, request.parts, out, cap);
+    case ATTRIBUTE.original_method:
+      return giveOriginal(context, exchange, PART.method, out, cap);
+    case ATTRIBUTE.original_authority:
+      return giveOriginal(context, exchange, PART.authority, out, cap);
+    case ATTRIBUTE.original_target:
+      return giveTarget(context, request.bytes, exchange.original, out, cap);
     case ATTRIBUTE.status: {
       if (((ANSWERED >>> hook) & 1) === 0 && !context.responded) return STATUS.absent;
       const status = exchange.localStatus !== 0 ? exchange.localStatus : exchange.response.status;
@@ -257,8 +263,14 @@ function giveName(context: CallContext, text: string, out: number, cap: number):
 
 const QUERY = 63;
 
-function giveTarget({ memory }: CallContext, { request }: Exchange, out: number, cap: number): number {
-  const { parts, bytes } = request;
+/** A part of the start line as it was before any plugin. */
+function giveOriginal(context: CallContext, x: Exchange, part: number, out: number, cap: number): number {
+  const start = x.original[part]!;
+  const end = x.original[part + 1]!;
+  return start === end ? STATUS.absent : context.memory.give(x.request.bytes, start, end, out, cap);
+}
+
+function giveTarget({ memory }: CallContext, bytes: Buffer, parts: Uint32Array, out: number, cap: number): number {
   const path = parts[PART.path + 1]! - parts[PART.path]!;
   const query = parts[PART.query + 1]! - parts[PART.query]!;
   const length = path + (query === 0 ? 0 : 1 + query);

@@ -4,6 +4,7 @@ import { BodyReader } from "../http/framing.ts";
 import { FLAG, FRAMING, type Head } from "../http/head.ts";
 import { scanRequest } from "../http/scan.ts";
 import { LISTENER_CELLS } from "../observe/series.ts";
+import { readPeer } from "./address.ts";
 import type { Entrant, Judgement } from "./admission.ts";
 import { answerBound, frameAnswer, writeAnswer } from "./answer.ts";
 import { Carry } from "./carry.ts";
@@ -73,7 +74,7 @@ export class Client extends Wire implements ClientSide, Entrant {
   opened(): void {
     const { remoteAddress = "" } = this.socket;
     this.#hasReset = remoteAddress !== "";
-    this.#peer = remoteAddress.startsWith("::ffff:") ? remoteAddress.slice(7) : remoteAddress || "unknown";
+    this.#peer = readPeer(remoteAddress) || "unknown";
     this.#forwarded = makeForwarded(this.#peer);
     this.port.clients.add(this);
     this.#judgement = this.#pipeline.admission.ask(this.port.state!, this);

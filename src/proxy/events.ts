@@ -46,8 +46,7 @@ export abstract class Events implements Corridor {
     x.isHead = isHeadMethod(x.request);
     x.phase = PHASE.request;
     x.begun = true;
-    this.#count(x);
-    believeForwarded(x);
+    this.#received(x);
     const { tracer } = x.listener!.snapshot;
     if (tracer !== null) tracer.consider(x);
     this.advance(x);
@@ -73,16 +72,19 @@ export abstract class Events implements Corridor {
     this.advance(x);
   }
 
-  #count(x: Exchange): void {
+  #received(x: Exchange): void {
     x.listener!.snapshot.enter();
     x.listenerName = x.listener!.plan.name;
     this.context.cells[THREAD_CELLS.requestsInFlight]!++;
+    // Of a head that was refused half-way nothing is believed.
+    if (x.request.problem === "") believeForwarded(x);
+    x.keepOriginal();
   }
 
   /** The client's request cannot be taken, or not be taken any further. */
   refuse(x: Exchange, error: ProxyError, problem: string): void {
     if (x.phase === PHASE.idle) {
-      this.#count(x);
+      this.#received(x);
       x.isHead = isHeadMethod(x.request);
     }
     x.requestComplete = false;

@@ -6,7 +6,7 @@
 import type { Cluster } from "../balance/cluster.ts";
 import type { Endpoint } from "../balance/endpoint.ts";
 import { isAlias, removeAliases } from "../http/aliases.ts";
-import { FIELD_WORDS, Head, NAME, NAME_END, NAME_START } from "../http/head.ts";
+import { FIELD_WORDS, Head, NAME, NAME_END, NAME_START, PARTS } from "../http/head.ts";
 import type { Instance } from "../plugin/host.ts";
 import type { Kept } from "../plugin/host-memory.ts";
 import type { KeptValue } from "../plugin/kept-value.ts";
@@ -96,12 +96,14 @@ export class Exchange {
 
   readonly request = new Head();
   readonly response = new Head();
+  /** `request.parts` before any plugin has changed them. Edits only append bytes, so these stay what they were. */
+  readonly original = new Uint32Array(PARTS);
   requestTrailers: Head | null = null;
   responseTrailers: Head | null = null;
   /** Names that filters own (`ownHeader`), as fields without values; null until the first exchange that needs it. */
   #owned: Head | null = null;
 
-  /** The client's address as text: the peer's, or by X-Forwarded-For when the peer is a trusted proxy. */
+  /** The client's address as text: the peer's, or what a trusted proxy says (`forwarded.ts`). */
   clientAddress = "";
   /** Via and X-Forwarded-* as the client's connection brings them (`headers.ts`). */
   clientForwarded: Buffer = NOTHING;
@@ -232,6 +234,7 @@ export class Exchange {
     this.phase = PHASE.idle;
     // A scan resets the head that it fills, but a plugin's answer is added to what stands there.
     this.response.reset();
+    for (let i = 0; i < PARTS; i++) this.original[i] = 0;
     if (this.#owned !== null) this.#forgetOwned(this.#owned);
     this.requestTrailers = null;
     this.responseTrailers = null;
@@ -308,6 +311,13 @@ export class Exchange {
     this.requestReady = null;
     this.requestPassed = false;
     this.gathered = null;
+  }
+
+  /** Keeps the start line as it is now for X-Forwarded-Host, the access log, and plugins that ask. */
+  keepOriginal(): void {
+    const { original } = this;
+    const { parts } = this.request;
+    for (let i = 0; i < PARTS; i++) original[i] = parts[i]!;
   }
 
   /** How many names filters own. */

@@ -1,5 +1,5 @@
 /** The heads that go out: what is dropped, what is set (design: RFC 9110 section 7.6, X-Forwarded-*, Via). */
-import { FIELD_WORDS, FLAG, FRAMING, type Head, NAME, VALUE_END, VALUE_START } from "../http/head.ts";
+import { FIELD_WORDS, FLAG, FRAMING, type Head, NAME, PART, VALUE_END, VALUE_START } from "../http/head.ts";
 import {
   DROP_HOP_BY_HOP,
   fieldsBound,
@@ -80,6 +80,14 @@ function putValue(out: Buffer, at: number, head: Head, field: number): number {
   return at;
 }
 
+/** The host that the client named, whatever a plugin has made of it since. */
+function putOriginalHost(out: Buffer, at: number, { request, original }: Exchange): number {
+  const { bytes } = request;
+  const end = original[PART.authority + 1]!;
+  for (let i = original[PART.authority]!; i < end; i++) out[at++] = bytes[i]!;
+  return at;
+}
+
 export function requestHeadBound(x: Exchange): number {
   return fieldsBound(x.request) + x.clientForwarded.length + SLACK;
 }
@@ -96,11 +104,10 @@ export function writeRequestHead(out: Buffer, x: Exchange): number {
   at = writeFields(out, at, head, head.framing === FRAMING.length ? dropRequestSized : dropRequest);
   if (head.framing === FRAMING.chunked) at = put(out, at, CHUNKED);
   if ((head.flags & FLAG.teTrailers) !== 0) at = put(out, at, TE_TRAILERS);
-  const host = head.findKnown(NAME.host);
-  if ((head.known & FORWARDING) === 0 && head.minor === 1 && host >= 0) {
+  if ((head.known & FORWARDING) === 0 && head.minor === 1) {
     // Nothing to append to: all of it but the host is the same for every request of the connection.
-    at = putValue(out, writeBytes(out, at, x.clientForwarded, 0, x.clientForwarded.length), head, host);
-    return put(out, at, CRLF_CRLF);
+    at = writeBytes(out, at, x.clientForwarded, 0, x.clientForwarded.length);
+    return put(out, putOriginalHost(out, at, x), CRLF_CRLF);
   }
   at = put(out, at, VIA);
   for (let via = head.findKnown(NAME.via); via >= 0; via = head.findKnown(NAME.via, via + 1)) {
@@ -140,10 +147,9 @@ function writeForwarded(out: Buffer, at: number, x: Exchange): number {
     at = put(out, putValue(out, at, head, proto), CRLF);
   }
   const given = head.findKnown(NAME["x-forwarded-host"]);
-  const host = given >= 0 ? given : head.findKnown(NAME.host);
-  if (host < 0) return at;
+  if (given < 0 && x.original[PART.authority] === x.original[PART.authority + 1]) return at;
   at = put(out, at, FORWARDED_HOST);
-  return put(out, putValue(out, at, head, host), CRLF);
+  return put(out, given < 0 ? putOriginalHost(out, at, x) : putValue(out, at, head, given), CRLF);
 }
 
 /** How the answer goes out on its connection. */

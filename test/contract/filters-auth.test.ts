@@ -395,6 +395,13 @@ describe("ip-filter", () => {
     assert.equal(from("203.0.114.1", { deny: "203.0.113.0/24" }), 0);
   });
 
+  test("denies what is no address: nothing says which network it is in", () => {
+    const config = { deny: ["fe80::/10", "10.0.0.0/8"] };
+    for (const address of ["fe80::1%eth0", "fe80::1", "10.01.0.1", "::ffff:10.0.0.1", "::ffff:a00:1", "unknown", ""])
+      assert.equal(from(address, config), 403, address);
+    for (const address of ["2001:db8::1", "192.0.2.1"]) assert.equal(from(address, config), 0, address);
+  });
+
   test("refuses what is no network, and lists that let everyone in by mistake", () => {
     refuses("ip-filter", {}, /config allow: expected networks; or deny/);
     refuses("ip-filter", { allow: [] }, /config allow: expected at least one network/);

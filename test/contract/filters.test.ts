@@ -167,6 +167,8 @@ describe("redirect", () => {
     [{ https: true, status: 308 }, "GET / HTTP/1.1\nHost: a", "308 https://a/"],
     [{ host: "www.example.com" }, GET, "302 http://www.example.com/a/b?c=1"],
     [{ host: "example.com:8080" }, GET, "0 undefined"],
+    [{ host: "example.com" }, GET, "0 undefined"],
+    [{ host: "example.com:80" }, GET, "302 http://example.com:80/a/b?c=1"],
     [{ to: "/new{path}{query}" }, GET, "302 /new/a/b?c=1"],
     [{ to: "https://{host}{path}" }, GET, "302 https://Example.com/a/b"],
     [{ to: "{scheme}://x{query}" }, GET, "302 http://x?c=1"],

@@ -106,6 +106,7 @@ export function exchange(request: string, response?: string): Exchange {
   fill(request, (bytes) =>
     scanRequest(bytes, 0, bytes.length, made.request, { head: 65536, target: 65536, headers: 200 }),
   );
+  made.keepOriginal();
   if (response !== undefined) fill(response, (bytes) => scanResponse(bytes, 0, bytes.length, made.response, false));
   return made;
 }

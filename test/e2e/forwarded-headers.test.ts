@@ -51,3 +51,50 @@ testInAllModes("a trusted peer's word is kept, and added to", async (t) => {
   const line = await sluice.logged(({ status }) => status === 200, "the request");
   assert.ok(Object.values(line).includes("1.2.3.4"), JSON.stringify(line));
 });
+
+testInUsualMode(
+  "filters, a service that authorizes, the log and the endpoint see one origin, the client's",
+  async (t) => {
+    const auth = await startUpstream(t);
+    const app = await startUpstream(t);
+    const sluice = await startSluice(
+      t,
+      (ports) => `log: { access: true }
+listeners:
+  web: &web
+    address: 127.0.0.1:${ports.web}
+    trustedProxies: [127.0.0.1]
+    chain: &chain
+      - redirect: { https: true }
+      - ip-filter: { deny: [192.0.2.0/24, "fe80::/10"] }
+      - headers: { request: { set: { host: app.internal } } }
+      - rewrite: { strip: /shop }
+      - ext-auth: { cluster: auth }
+    cluster: app
+  open: { address: "127.0.0.1:${ports.open}", chain: [{ redirect: { https: true } }], cluster: app }
+clusters: { app: ["127.0.0.1:${app.port}"], auth: ["127.0.0.1:${auth.port}"] }
+`,
+      { ports: ["open"] },
+    );
+    const get = (fields: string, port = sluice.port, target = "/shop/a?b=1") =>
+      exchange(t, port, `GET ${target} HTTP/1.1\r\nHost: shop.example\r\n${fields}\r\n`);
+    const said = "X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Port: 8443\r\n";
+    assert.equal((await get(said)).status, 200);
+    const [asked, passed] = [auth.requests[0]!.headers, app.requests[0]!.headers];
+    for (const headers of [asked, passed])
+      assert.deepEqual([headers["x-forwarded-proto"], headers["x-forwarded-host"]], ["https", "shop.example:8443"]);
+    assert.equal(asked["x-forwarded-for"], "203.0.113.9");
+    assert.equal(passed["x-forwarded-for"], "203.0.113.9, 127.0.0.1");
+    assert.deepEqual([passed.host, app.requests[0]!.url], ["app.internal", "/a?b=1"]);
+    const line = await sluice.logged(({ status }) => status === 200, "the request");
+    assert.deepEqual([line.client, line.host, line.path], ["203.0.113.9", "shop.example:8443", "/shop/a?b=1"]);
+
+    const plain = await get("X-Forwarded-Proto: http\r\n");
+    assert.deepEqual([plain.status, plain.headers.location], [302, "https://shop.example/shop/a?b=1"]);
+    assert.equal((await get(said, sluice.ports.open!)).status, 302, "of a peer that is not trusted");
+    const absolute = await get("", sluice.ports.open!, "https://shop.example/");
+    assert.equal(absolute.status, 302, "by an absolute target");
+    for (const address of ["192.0.2.7", "192.0.2.7:80", "::ffff:192.0.2.7", "fe80::1"])
+      assert.equal((await get(`X-Forwarded-Proto: https\r\nX-Forwarded-For: ${address}\r\n`)).status, 403, address);
+  },
+);

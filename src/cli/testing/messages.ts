@@ -33,6 +33,7 @@ export function makeExchange(init: RequestInit = {}): Exchange {
     scanRequest(bytes, 0, bytes.length, made.request, LIMITS),
   );
   if (protocol === "https:") made.request.setPart(PART.scheme, Buffer.from("https"), 0, 5);
+  made.keepOriginal();
   return made;
 }
 

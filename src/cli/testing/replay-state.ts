@@ -104,6 +104,7 @@ export class ReplayState {
       target.set(key, { ...entry, values });
     }
     this.#scan(x.request);
+    x.keepOriginal();
     x.response.reset();
     x.requestTrailers = x.responseTrailers = null;
     x.localStatus = 0;

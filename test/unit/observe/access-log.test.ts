@@ -22,6 +22,7 @@ function exchangeOf({ method, host, path, query }: Parts): Exchange {
     [PART.query, query],
   ];
   for (const [part, bytes] of parts) if (bytes !== undefined) x.request.setPart(part, bytes, 0, bytes.length);
+  x.keepOriginal();
   x.clientAddress = "127.0.0.1";
   x.listenerName = "web";
   x.response.status = 200;

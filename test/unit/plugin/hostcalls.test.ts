@@ -255,6 +255,7 @@ test("host is set with the authority, or not at all", () => {
   assert.equal(set("host", "other.example:8080"), STATUS.ok);
   assert.equal(get("host"), "other.example:8080");
   assert.equal(attribute("authority"), "other.example:8080");
+  assert.equal(attribute("original_authority"), "example.com");
   assert.equal(set("host", "a b"), STATUS.invalid);
   assert.equal(set("host", "x.example", { add: true }), STATUS.invalid);
   assert.equal(remove("host"), STATUS.invalid);
@@ -350,6 +351,8 @@ test("attributes tell the request", () => {
   assert.equal(attribute("attempt"), "0");
   assert.equal(attribute("listener"), "web");
   assert.equal(attribute("exchange_id"), "7");
+  assert.deepEqual([attribute("original_method"), attribute("original_target")], ["GET", "/path?a=1"]);
+  assert.equal(attribute("original_authority"), "example.com");
   assert.equal(attribute("status"), STATUS.absent);
   assert.equal(attribute("duration"), STATUS.notHere);
   assert.equal(core.attribute(99, OUT, 10), STATUS.invalid);
@@ -393,6 +396,7 @@ test("attributes of the request are set, and checked", () => {
   assert.equal(attribute("path"), "/t");
   assert.equal(attribute("query"), "q=1");
   assert.equal(setAttribute("authority", "x"), STATUS.denied);
+  assert.deepEqual([attribute("original_method"), attribute("original_target")], ["GET", "/path?a=1"]);
   assert.equal(core.attribute_set(99, VALUE_AT, 1), STATUS.invalid);
   assert.equal(setAttribute("status", "404"), STATUS.notHere);
 });

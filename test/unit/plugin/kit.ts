@@ -69,6 +69,7 @@ export function makeExchange(): Exchange {
   setPart(exchange.request, PART.authority, "example.com");
   setPart(exchange.request, PART.path, "/path");
   setPart(exchange.request, PART.query, "a=1");
+  exchange.keepOriginal();
   for (const [name, value] of [
     ["Host", "example.com"],
     ["X-A", "one"],

@@ -1,0 +1,215 @@
+/** What is believed of a request's origin, and what the endpoint is then told. */
+import assert from "node:assert/strict";
+import { BlockList } from "node:net";
+import { test } from "node:test";
+import { PART } from "../../../src/http/head.ts";
+import { scanRequest } from "../../../src/http/scan.ts";
+import { type ClientSide, Exchange } from "../../../src/proxy/exchange.ts";
+import { believeForwarded } from "../../../src/proxy/forwarded.ts";
+import { makeForwarded, writeRequestHead } from "../../../src/proxy/headers.ts";
+import type { ListenerState } from "../../../src/proxy/snapshot.ts";
+
+const trusted = new BlockList();
+trusted.addSubnet("10.0.0.0", 8, "ipv4");
+trusted.addSubnet("2001:db8::", 32, "ipv6");
+
+type Seen = { client: string; scheme: string; authority: string; told: Record<string, string> };
+
+/** What is believed of a request with these fields, and what is sent of it. */
+function see(fields: string, { peer = "10.0.0.1", target = "/", list = trusted as BlockList | null } = {}): Seen {
+  const x = new Exchange();
+  const bytes = Buffer.from(
+    `GET ${target} HTTP/1.1\r\nHost: app.example\r\n${fields.replaceAll("\n", "\r\n")}\r\n\r\n`,
+  );
+  const text = fields === "" ? bytes.subarray(0, bytes.length - 2) : bytes;
+  const limits = { head: 65536, target: 8192, headers: 100, path: { mergeSlashes: false, encodedSlash: "keep" } };
+  assert.equal(scanRequest(text, 0, text.length, x.request, limits as never), text.length, x.request.problem);
+  x.client = { peer } as ClientSide;
+  x.listener = { trusted: list } as ListenerState;
+  x.clientAddress = peer;
+  x.clientForwarded = makeForwarded(peer);
+  believeForwarded(x);
+  x.keepOriginal();
+  const out = Buffer.alloc(70_000);
+  const head = out.toString("latin1", 0, writeRequestHead(out, x));
+  const told: Record<string, string> = {};
+  for (const line of head.split("\r\n").slice(1, -2)) {
+    const [, name = "", value = ""] = /^([^:]*): (.*)$/.exec(line)!;
+    assert.equal(told[name.toLowerCase()], undefined, `${name} is told twice`);
+    told[name.toLowerCase()] = value;
+  }
+  return {
+    client: x.clientAddress,
+    scheme: x.request.partText(PART.scheme) || "http",
+    authority: x.request.partText(PART.authority),
+    told,
+  };
+}
+
+const client = (fields: string) => see(fields).client;
+const scheme = (fields: string) => see(fields).scheme;
+const authority = (fields: string) => see(fields).authority;
+
+test("a trusted proxy says address, scheme, host and port, and the endpoint is told the same", () => {
+  const { told, ...seen } = see(
+    "X-Forwarded-For: 203.0.113.9\nX-Forwarded-Proto: HTTPS\nX-Forwarded-Host: shop.example\nX-Forwarded-Port: 8443\nX-Real-IP: 6.6.6.6",
+  );
+  assert.deepEqual(seen, { client: "203.0.113.9", scheme: "https", authority: "shop.example:8443" });
+  assert.equal(told["x-forwarded-for"], "203.0.113.9, 10.0.0.1");
+  assert.equal(told["x-forwarded-proto"], "https");
+  assert.equal(told["x-forwarded-host"], "shop.example");
+  assert.equal(told["x-forwarded-port"], "8443");
+  assert.equal(told["x-real-ip"], "203.0.113.9");
+  assert.equal(told.host, "app.example");
+});
+
+test("others say nothing, nor does anyone where nobody is trusted", () => {
+  const said =
+    "X-Forwarded-For: 1.1.1.1\nX-Forwarded-Proto: https\nX-Forwarded-Host: evil\nX-Forwarded-Port: 1\nX-Forwarded-Prefix: /x\nForwarded: for=1.1.1.1;proto=https\nX-Real-IP: 1.1.1.1";
+  for (const options of [{ peer: "192.0.2.1" }, { peer: "unknown" }, { peer: "10.0.0.1", list: null }]) {
+    const { told, ...seen } = see(said, options);
+    assert.deepEqual(seen, { client: options.peer, scheme: "http", authority: "app.example" });
+    const { "x-forwarded-for": address, "x-forwarded-proto": proto, "x-forwarded-host": host, ...rest } = told;
+    assert.deepEqual([address, proto, host], [options.peer, "http", "app.example"]);
+    assert.deepEqual(Object.keys(rest).sort(), ["host", "via"]);
+  }
+});
+
+test("an absolute target does not say the scheme, whoever the peer is", () => {
+  for (const peer of ["10.0.0.1", "192.0.2.1"]) {
+    const { told, ...seen } = see("", { peer, target: "https://other.example/a" });
+    assert.deepEqual(seen, { client: peer, scheme: "http", authority: "other.example" });
+    assert.equal(told["x-forwarded-proto"], "http");
+    assert.equal(told["x-forwarded-host"], "other.example");
+  }
+});
+
+test("the client is the right-most address that is not trusted; what is no address ends the walk", () => {
+  for (const [list, expected] of [
+    ["1.1.1.1, 203.0.113.9", "203.0.113.9"],
+    ["1.1.1.1, 203.0.113.9, 10.0.0.2, 10.0.0.3", "203.0.113.9"],
+    ["10.0.0.5, 10.0.0.2", "10.0.0.5"],
+    ["203.0.113.9:4711, 10.0.0.2:80", "203.0.113.9"],
+    ["[2001:DB9::9]:80, [2001:db8::2]", "2001:db9::9"],
+    ["::ffff:203.0.113.9, ::ffff:10.0.0.2", "203.0.113.9"],
+    ["203.0.113.9, , ,10.0.0.2 ,", "203.0.113.9"],
+    ["203.0.113.9, garbage, 10.0.0.2", "10.0.0.2"],
+    ["203.0.113.9, unknown", "10.0.0.1"],
+    ["203.0.113.9, fe80::1%eth0", "10.0.0.1"],
+    ["203.0.113.09", "10.0.0.1"],
+    ["203.0.113.9, 10.0.0.2\nX-Forwarded-For: 10.0.0.3", "203.0.113.9"],
+    ["1.1.1.1\nX-Forwarded-For: 203.0.113.9", "203.0.113.9"],
+    ["", "10.0.0.1"],
+    [",,,", "10.0.0.1"],
+  ] as const)
+    assert.equal(client(`X-Forwarded-For: ${list}`), expected, list);
+});
+
+test("of several schemes and hosts the last counts, and what is not valid counts for nothing", () => {
+  for (const [said, expected] of [
+    ["https", "https"],
+    ["http", "http"],
+    ["wss", "https"],
+    ["http, https", "https"],
+    ["https, http", "http"],
+    ["https\nX-Forwarded-Proto: http", "http"],
+    ["ftp", "http"],
+    ["https;q=1", "http"],
+    ["https://", "http"],
+    ["", "http"],
+    ["https,", "http"],
+    ["javascript:alert(1)", "http"],
+  ] as const) {
+    assert.equal(scheme(`X-Forwarded-Proto: ${said}`), expected, said);
+    assert.equal(see(`X-Forwarded-Proto: ${said}`).told["x-forwarded-proto"], expected, said);
+  }
+  for (const [said, expected] of [
+    ["shop.example", "shop.example"],
+    ["shop.example:8443", "shop.example:8443"],
+    ["[::1]:80", "[::1]:80"],
+    ["evil.example, shop.example", "shop.example"],
+    ["evil.example\nX-Forwarded-Host: shop.example", "shop.example"],
+    ["shop.example/../x", "app.example"],
+    ["user@shop.example", "app.example"],
+    ["shop.example:99999", "app.example"],
+    ["sh op", "app.example"],
+    ["shop.example,", "app.example"],
+    ["", "app.example"],
+    ["<script>", "app.example"],
+  ] as const) {
+    assert.equal(authority(`X-Forwarded-Host: ${said}`), expected, said);
+    assert.equal(see(`X-Forwarded-Host: ${said}`).told["x-forwarded-host"], expected, said);
+  }
+});
+
+test("a port is added to a host that names none, and never told beside another", () => {
+  for (const [host, port, expected, told] of [
+    ["a", "8443", "a:8443", "8443"],
+    ["a", "443", "a", "443"],
+    ["a", "80", "a", "80"],
+    ["a:8443", "8443", "a:8443", "8443"],
+    ["a:8443", "443", "a:8443", undefined],
+    ["[::1]", "8443", "[::1]:8443", "8443"],
+    ["a", "0", "a", undefined],
+    ["a", "65536", "a", undefined],
+    ["a", "8443x", "a", undefined],
+    ["a", "80, 8443", "a:8443", "8443"],
+    ["a", "", "a", undefined],
+  ] as const) {
+    const seen = see(`X-Forwarded-Host: ${host}\nX-Forwarded-Port: ${port}`);
+    assert.deepEqual([seen.authority, seen.told["x-forwarded-port"]], [expected, told], `${host} ${port}`);
+  }
+  assert.equal(authority("X-Forwarded-Port: 8443"), "app.example:8443");
+});
+
+test("Forwarded counts where there is no X-Forwarded-*, and is told as that", () => {
+  const { told, ...seen } = see(
+    'Forwarded: for=1.1.1.1;host=evil, For="[2001:db9::9]:4711";PROTO=https;host="shop.example:8443"\nForwarded: for=10.0.0.2;by=_x',
+  );
+  assert.deepEqual(seen, { client: "2001:db9::9", scheme: "https", authority: "shop.example:8443" });
+  assert.equal(told["x-forwarded-for"], "1.1.1.1, 2001:db9::9, 10.0.0.2, 10.0.0.1");
+  assert.equal(told["x-forwarded-proto"], "https");
+  assert.equal(told["x-forwarded-host"], "shop.example:8443");
+  assert.equal(told.forwarded, undefined);
+  const both = see("Forwarded: for=6.6.6.6;proto=https;host=evil\nX-Forwarded-For: 203.0.113.9");
+  assert.deepEqual([both.client, both.scheme, both.authority], ["203.0.113.9", "http", "app.example"]);
+  assert.equal(both.told.forwarded, undefined);
+});
+
+test("a Forwarded that is not well-formed counts for nothing", () => {
+  for (const said of [
+    ...['for="1.1.1.1', "for=1.1.1.1;for=2.2.2.2", "for 1.1.1.1", "for=[::1]", "for=1.1.1.1 proto=https", '="x"'],
+    ...['for=1.1.1.1;proto="https', "for=1.1.1.1; ;proto=https;=", 'for="1.1.1.1"x'],
+  ] as const) {
+    const { told, ...seen } = see(`Forwarded: ${said};proto=https`);
+    assert.deepEqual(seen, { client: "10.0.0.1", scheme: "http", authority: "app.example" }, said);
+    assert.deepEqual([told.forwarded, told["x-forwarded-for"]], [undefined, "10.0.0.1"], said);
+  }
+  for (const [said, expected] of [
+    ["for=unknown", "10.0.0.1"],
+    ["for=1.1.1.1, for=_hidden", "10.0.0.1"],
+    ["for=1.1.1.1, proto=https", "10.0.0.1"],
+    ['for="fe80::1%eth0"', "10.0.0.1"],
+    ['for="1.1\\.1.1"', "1.1.1.1"],
+  ] as const)
+    assert.equal(client(`Forwarded: ${said}`), expected, said);
+  for (const host of ['"a, b"', '"a\\"b"', '"a/b"', '""'])
+    assert.equal(authority(`Forwarded: for=1.1.1.1;host=${host}`), "app.example", host);
+  assert.equal(scheme("Forwarded: for=1.1.1.1;proto=gopher"), "http");
+});
+
+test("X-Real-IP counts where nothing else names the client", () => {
+  assert.equal(client("X-Real-IP: 203.0.113.9"), "203.0.113.9");
+  assert.equal(client("X-Real-IP: garbage"), "10.0.0.1");
+  assert.equal(see("X-Real-IP: garbage").told["x-real-ip"], "10.0.0.1");
+  assert.equal(client("X-Real-IP: 6.6.6.6\nX-Forwarded-For: 203.0.113.9"), "203.0.113.9");
+});
+
+test("long lists are read in a time that grows with their length alone", () => {
+  const began = performance.now();
+  for (const entry of ["10.0.0.2,", ",", "x,", "   ,", "1.1.1.1 "])
+    see(`X-Forwarded-For: ${entry.repeat(60_000 / entry.length)}`);
+  for (const part of ['for="', "for=1.1.1.1,", ";", " ;\t", 'a="\\', "a=b;"])
+    see(`Forwarded: ${part.repeat(50_000 / part.length)}`);
+  assert.ok(performance.now() - began < 5000);
+});
