@@ -97,7 +97,7 @@ export function readSettings(schemaText: string | null, settings: Settings | und
   const { schema, problems } = schemaText === null ? NO_SCHEMA : parsePluginSchema(schemaText, at);
   const tree = settings?.tree;
   const decisions: Decisions = new Map();
-  const isNothing = tree === undefined || (tree.kind === "scalar" && tree.form === "plain" && tree.value === null);
+  const isNothing = tree === undefined || (tree.kind === "scalar" && tree.value === null);
   const found = [...problems];
   if (schema !== null) found.push(...checkTree(isNothing ? makeTree({}, tree?.at ?? at) : tree, schema, decisions));
   const unsaid: Problem[] = [];

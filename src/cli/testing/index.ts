@@ -35,11 +35,7 @@ function checkConfig({ info }: ModulePlan, config: unknown): void {
   if (info.configSchema === null) return;
   const at = { file: "config", line: 1, column: 1, path: "" };
   const { tree } = parseTree(JSON.stringify(config ?? null), { file: at.file, env: null });
-  const { problems } = readSettings(
-    info.configSchema,
-    tree === null || config === undefined ? undefined : { tree },
-    at,
-  );
+  const { problems } = readSettings(info.configSchema, tree === null ? undefined : { tree }, at);
   const lines = problems.map(({ path, message }) => `config${path === "" ? "" : `.${path}`}: ${message}`);
   if (lines.length > 0) throw new Error(lines.join("\n"));
 }
