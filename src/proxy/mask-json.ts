@@ -1,0 +1,72 @@
+/** Masks JSON where it stands in a text, whole or cut off, and leaves every other byte as it is. */
+const MASKED = "***";
+
+type Masking = {
+  /** Whether the value of a member of that name is secret. */
+  hides(name: string): boolean;
+  /** A string that is not secret by its name, as it may be shown. */
+  text(text: string): string;
+};
+
+const STRING = /"(?:[^"\\]|\\.)*"?/sy;
+const COLON = /\s*:\s*/y;
+const SCALAR = /[^\s,}\]"]+/y;
+
+export function maskJson(text: string, masking: Masking): string {
+  let shown = "";
+  let at = 0;
+  for (let quote = text.indexOf('"'); quote >= 0; quote = text.indexOf('"', at)) {
+    shown += text.slice(at, quote);
+    const string = match(STRING, text, quote);
+    at = quote + string.length;
+    const colon = match(COLON, text, at);
+    if (colon === "") {
+      shown += show(string, masking);
+      continue;
+    }
+    shown += string + colon;
+    at += colon.length;
+    if (!masking.hides(plain(string))) continue;
+    const end = findEnd(text, at);
+    shown += text[at] === '"' ? `"${MASKED}"` : end > at ? MASKED : "";
+    at = end;
+  }
+  return shown + text.slice(at);
+}
+
+function match(pattern: RegExp, text: string, at: number): string {
+  pattern.lastIndex = at;
+  return pattern.exec(text)?.[0] ?? "";
+}
+
+/** The end of the value that begins there. */
+function findEnd(text: string, start: number): number {
+  let depth = 0;
+  for (let at = start; at < text.length; ) {
+    const char = text[at]!;
+    if (char === "{" || char === "[") depth++;
+    else if (char === "}" || char === "]") depth--;
+    const length = char === '"' ? match(STRING, text, at).length : match(SCALAR, text, at).length;
+    if (depth < 0) return at;
+    at += char === "{" || char === "[" ? 1 : Math.max(1, length);
+    if (depth === 0) return at;
+  }
+  return text.length;
+}
+
+function show(string: string, { text }: Masking): string {
+  const bare = plain(string);
+  const shown = text(bare);
+  if (shown === bare) return string;
+  // Without escapes the parts that are not secret can be shown.
+  return string.includes("\\") ? `"${MASKED}"` : string.replace(bare, () => shown);
+}
+
+/** What a string in quotes says; one that is cut off, or not well-formed, as it stands. */
+function plain(string: string): string {
+  try {
+    return String(JSON.parse(string));
+  } catch {
+    return string.replace(/^"|"$/g, "");
+  }
+}
