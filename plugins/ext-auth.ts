@@ -70,7 +70,9 @@ export function onRequest(req: Request): void {
     req.respond(target.length > MOST_PATH ? 414 : 431, "too large to be authorized\n");
     return;
   }
-  const request = new Fetch(`cluster:${rule.name}${rule.path}${rule.appends ? target : ""}`).timeout(rule.timeout);
+  // `OPTIONS *` asks for no path.
+  const behind = rule.appends && target != "*" ? target : "";
+  const request = new Fetch(`cluster:${rule.name}${rule.path}${behind}`).timeout(rule.timeout);
   for (let i = 0; i < fields.length; i += 2) request.header(fields[i], fields[i + 1]);
   decide(rule, req, request.send());
 }

@@ -48,7 +48,7 @@ function moved(rule: Rule, req: Request): string {
   const elsewhere = rule.host.length > 0 && !isAt(rule.host.toLowerCase(), req);
   if (!secure && !elsewhere) return "";
   const scheme = rule.https ? "https" : req.scheme;
-  return `${scheme}://${rule.host.length ? rule.host : req.original.host}${req.path}${query(req)}`;
+  return `${scheme}://${rule.host.length ? rule.host : req.original.host}${pathOf(req)}${query(req)}`;
 }
 
 /** Whether the client named this host; without a port it is so at any. */
@@ -68,7 +68,13 @@ function fill(template: string[], req: Request): string {
 function field(name: string, req: Request): string {
   if (name == "scheme") return req.scheme;
   if (name == "host") return req.original.host;
-  return name == "path" ? req.path : query(req);
+  return name == "path" ? pathOf(req) : query(req);
+}
+
+/** Of `OPTIONS *` none: a URL without a path means the same there (RFC 9112 section 3.2.4). */
+function pathOf(req: Request): string {
+  const path = req.path;
+  return path == "*" ? "" : path;
 }
 
 function query(req: Request): string {

@@ -38,6 +38,8 @@ export function configure(): void {
 export function onRequest(req: Request): void {
   const rule = rules.get();
   if (rule.whole) {
+    // `OPTIONS *` has no path.
+    if (req.pathIs("*")) return;
     req.path = rule.replacement;
     return;
   }

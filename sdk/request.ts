@@ -99,7 +99,7 @@ export class Request {
     return original;
   }
 
-  /** The normalised path, `/` first, without query. */
+  /** The normalised path, `/` first, without query; `*` of `OPTIONS *`, which is no part of any URL. */
   get path(): string {
     return readAttribute(ATTRIBUTE.path);
   }

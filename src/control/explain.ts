@@ -60,7 +60,7 @@ export function readExplainRequest(value: unknown): ExplainRequest {
   const isText = (text: unknown) => typeof text === "string";
   const isStatus = (status: unknown) => Number.isInteger(status) && Number(status) >= 200 && Number(status) <= 599;
   const isUrl = (url: unknown) =>
-    typeof url === "string" && (url.startsWith("/") || (/^https?:\/\//.test(url) && URL.canParse(url)));
+    typeof url === "string" && (url.startsWith("/") || url === "*" || (/^https?:\/\//.test(url) && URL.canParse(url)));
   const request: ExplainRequest = {
     method: read("method", "GET", isText, "a method"),
     url: read("url", "", isUrl, "a URL or a path"),

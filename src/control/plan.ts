@@ -107,10 +107,9 @@ export type ClusterPlan = {
     readonly connections: number;
     readonly requests: number;
   };
-  /** First of CLUSTER_CELLS (`observe/series.ts`). */
   /** Of a response's head: bytes, which bound the interim responses before it as well, and fields. */
   readonly limits: { readonly head: number; readonly headers: number };
-  /** Cell of `sluice_retries_total{cluster}`. */
+  /** First of CLUSTER_CELLS (`observe/series.ts`). */
   readonly retryCell: number;
   /** How its endpoints are checked; null: they are not. */
   readonly check: CheckPlan | null;

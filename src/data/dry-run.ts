@@ -117,11 +117,16 @@ function findListener({ listeners }: Snapshot, { listener, url }: ExplainRequest
     if (named === undefined) throw new Error(`there is no listener ${listener}, expected one of ${names}`);
     return named;
   }
-  const { port, protocol } = new URL(url.startsWith("/") ? "/" : url, "http://localhost/");
+  const { port, protocol } = new URL(isWritten(url) ? "/" : url, "http://localhost/");
   const wanted = port === "" ? (protocol === "https:" ? "443" : "80") : port;
   const found = all.find(({ plan }) => plan.address.endsWith(`:${wanted}`)) ?? all[0];
   if (found === undefined) throw new Error("the configuration has no listener");
   return found;
+}
+
+/** A target as it stands in a request, and no URL. */
+function isWritten(url: string): boolean {
+  return url.startsWith("/") || url === "*";
 }
 
 // ── The request ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -172,9 +177,10 @@ function begin(pipeline: Pipeline, listener: ListenerState, plan: Plan, request:
 }
 
 function writeHead({ method, url, headers, body }: ExplainRequest): Buffer {
-  // A path that is written as one goes in as it is written; `//a` is one, and names no host.
-  const { host, pathname, search } = new URL(url.startsWith("/") ? "/" : url, "http://localhost/");
-  const target = url.startsWith("/") ? url : `${pathname}${search}`;
+  // A path that is written as one goes in as it is written; `//a` and `*` are such, and name no host.
+  const isTarget = isWritten(url);
+  const { host, pathname, search } = new URL(isTarget ? "/" : url, "http://localhost/");
+  const target = isTarget ? url : `${pathname}${search}`;
   const has = (name: string) => headers.some(([given]) => given.toLowerCase() === name);
   const lines = [`${method} ${target} HTTP/1.1`];
   if (!has("host")) lines.push(`Host: ${host}`);

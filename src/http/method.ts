@@ -1,10 +1,12 @@
 /** What the core must know of methods (RFC 9110 section 9). Names are case-sensitive. */
+import { STAR } from "./bytes.ts";
 import { isToken } from "./fields.ts";
 import { type Head, PART } from "./head.ts";
 
 /** As long as the scan takes one, in bytes. */
 export const LONGEST_METHOD = 32;
 const HEAD = Buffer.from("HEAD");
+const OPTIONS = Buffer.from("OPTIONS");
 const CONNECT = Buffer.from("CONNECT");
 const TRACE = Buffer.from("TRACE");
 const GET = Buffer.from("GET");
@@ -24,11 +26,20 @@ export function isHeadMethod(head: Head): boolean {
   return methodIs(head, HEAD);
 }
 
+export function isOptionsMethod(head: Head): boolean {
+  return methodIs(head, OPTIONS);
+}
+
 /** Section 9.2.2: repeating the request has the effect of one. */
 export function isIdempotent(head: Head): boolean {
   if (methodIs(head, GET)) return true;
   for (const name of IDEMPOTENT) if (methodIs(head, name)) return true;
   return false;
+}
+
+/** Whether the method may stand with that path: `*` is for OPTIONS alone (RFC 9112 section 3.2.4). */
+export function fitsPath(bytes: Uint8Array, start: number, end: number, { bytes: area, parts }: Head): boolean {
+  return area[parts[PART.path]!] !== STAR || equals(bytes, start, end, OPTIONS);
 }
 
 /** What a request may be sent with: a token, and neither CONNECT nor TRACE, which are not served. */

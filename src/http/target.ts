@@ -6,6 +6,7 @@
 import { isUtf8 } from "node:buffer";
 import { BACKSLASH, CLASS, DOT, hexValue, IS, PERCENT, QUERY, SEMICOLON, SLASH, STAR } from "./bytes.ts";
 import { DOUBT, FORM, type Head, PART } from "./head.ts";
+import { isOptionsMethod } from "./method.ts";
 import { refuse } from "./scan-fields.ts";
 
 /**
@@ -229,9 +230,13 @@ function isQuery(bytes: Uint8Array, start: number, end: number): boolean {
   return true;
 }
 
-/** Sets path and query (`/path?query`, or `*`) and normalises the path. False, and nothing changed, if not valid. */
+/**
+ * Sets path and query (`/path?query`, or `*` for OPTIONS) and normalises the path. False, and nothing changed, if not
+ * valid.
+ */
 export function setTarget(head: Head, bytes: Uint8Array, start: number, end: number): boolean {
   if (end - start === 1 && bytes[start] === STAR) {
+    if (!isOptionsMethod(head)) return false;
     head.setPart(PART.path, bytes, start, end);
     return setQuery(head, bytes, end, end);
   }

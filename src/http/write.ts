@@ -4,7 +4,7 @@
  */
 
 import * as octets from "./bytes.ts";
-import { mayTrail } from "./fields.ts";
+import { isToken, mayTrail } from "./fields.ts";
 import type { Head } from "./head.ts";
 import * as layout from "./head.ts";
 import { reasonOf } from "./status.ts";
@@ -27,6 +27,8 @@ for (const id of layout.HOP_BY_HOP) DROP_HOP_BY_HOP[id] = 1;
 const VERSION_END = Buffer.from(" HTTP/1.1\r\n", "latin1");
 // The version, the space after the method, and the question mark.
 const REQUEST_LINE_EXTRA = VERSION_END.length + 2;
+const TRAILER = Buffer.from("trailer: ", "latin1");
+const COMMA = Buffer.from(",", "latin1");
 const LAST_CHUNK = Buffer.from("0\r\n", "latin1");
 
 const STATUS_LINES: Buffer[] = [];
@@ -141,6 +143,26 @@ function writePieces(
   out[to++] = SPACE;
   to = writeBytes(out, to, bytes, valueStart, valueEnd);
   return writeLineEnd(out, to);
+}
+
+/**
+ * Writes the Trailer fields as one, with the names that `writeLastChunk` passes on; nothing without such a name. Takes
+ * no more room than the fields themselves.
+ */
+export function writeTrailerNames(out: Buffer, at: number, head: Head): number {
+  let to = at;
+  for (let index = head.findKnown(NAME.trailer); index >= 0; index = head.findKnown(NAME.trailer, index + 1)) {
+    const word = index * FIELD_WORDS;
+    const names = head.text(head.fields[word + VALUE_START]!, head.fields[word + VALUE_END]!).split(",");
+    for (const name of names) {
+      const bytes = Buffer.from(name.trim(), "latin1");
+      if (!isToken(bytes, 0, bytes.length) || !mayTrail(bytes, 0, bytes.length)) continue;
+      const before = to === at ? TRAILER : COMMA;
+      to = writeBytes(out, to, before, 0, before.length);
+      to = writeBytes(out, to, bytes, 0, bytes.length);
+    }
+  }
+  return to === at ? at : writeLineEnd(out, to);
 }
 
 /** Writes one field; `name` and `value` have been checked. */

@@ -1,7 +1,7 @@
 /** Host calls on what else an exchange is made of: attributes, the answer, kept values, the choice of a cluster. */
 import { threadId } from "node:worker_threads";
 import { PART } from "../http/head.ts";
-import { isServedMethod, LONGEST_METHOD } from "../http/method.ts";
+import { fitsPath, isServedMethod, LONGEST_METHOD } from "../http/method.ts";
 import { setPath, setQuery, setTarget } from "../http/target.ts";
 import type { Exchange } from "../proxy/exchange.ts";
 import { ATTRIBUTE, HEADERS, HOOK, LIMIT, STATUS } from "./abi.ts";
@@ -296,7 +296,7 @@ function setAttribute(context: CallContext, id: number, start: number, end: numb
   switch (id) {
     case ATTRIBUTE.method:
       if (end - start > LONGEST_METHOD) return STATUS.tooLarge;
-      if (!isServedMethod(bytes, start, end)) return STATUS.invalid;
+      if (!isServedMethod(bytes, start, end) || !fitsPath(bytes, start, end, head)) return STATUS.invalid;
       head.setPart(PART.method, bytes, start, end);
       return STATUS.ok;
     case ATTRIBUTE.path:

@@ -8,6 +8,7 @@ import {
   writeFields,
   writeRequestLine,
   writeStatusLine,
+  writeTrailerNames,
 } from "../http/write.ts";
 import type { Exchange } from "./exchange.ts";
 
@@ -102,7 +103,7 @@ export function writeRequestHead(out: Buffer, x: Exchange): number {
   let at = writeRequestLine(out, 0, head);
   if (head.findKnown(NAME.host) < 0) at = writeHost(out, at, x);
   at = writeFields(out, at, head, head.framing === FRAMING.length ? dropRequestSized : dropRequest);
-  if (head.framing === FRAMING.chunked) at = put(out, at, CHUNKED);
+  if (head.framing === FRAMING.chunked) at = writeTrailerNames(out, put(out, at, CHUNKED), head);
   if ((head.flags & FLAG.teTrailers) !== 0) at = put(out, at, TE_TRAILERS);
   if ((head.known & FORWARDING) === 0 && head.minor === 1) {
     // Nothing to append to: all of it but the host is the same for every request of the connection.
@@ -178,7 +179,7 @@ export function writeAnswerHead(out: Buffer, head: Head, frame: AnswerFrame): nu
     at = writeDecimal(out, at, frame.ownLength);
     at = put(out, at, CRLF);
   }
-  if (frame.chunked) at = put(out, at, CHUNKED);
+  if (frame.chunked) at = writeTrailerNames(out, put(out, at, CHUNKED), head);
   if (frame.close) at = put(out, at, CLOSE);
   else if (frame.keepAlive) at = put(out, at, KEEP_ALIVE);
   if (head.findKnown(NAME.date) < 0) {

@@ -9,7 +9,8 @@
  * ⇢ is where bytes must be waited for. From `answered` and `failed` it goes back to `pick` while the retry rules allow it.
  */
 import type { Pool } from "../balance/pool.ts";
-import { isHeadMethod, isIdempotent } from "../http/method.ts";
+import { countHop, HOP } from "../http/max-forwards.ts";
+import { isHeadMethod, isIdempotent, isOptionsMethod } from "../http/method.ts";
 import { THREAD_CELLS } from "../observe/series.ts";
 import { HOOK } from "../plugin/abi.ts";
 import { type Instance, OUTCOME } from "../plugin/host.ts";
@@ -19,11 +20,14 @@ import { ERROR, failureOf } from "./error.ts";
 import { Events } from "./events.ts";
 import { type Exchange, PHASE } from "./exchange.ts";
 import { countRetriedStatus, countStaleConnection, logNoEndpoint, logUpstreamFailure } from "./failure-log.ts";
-import { prepareLocalAnswer } from "./reply.ts";
+import { prepareLocalAnswer, prepareOptionsAnswer } from "./reply.ts";
 import type { RouteState } from "./snapshot.ts";
 import { countEntered, hold, instanceAt, stagesAnswer, stagesRequest } from "./stages.ts";
 import type { Trace } from "./trace.ts";
 import { Upstream } from "./upstream.ts";
+
+/** Of a path in a log line. */
+const MOST_SHOWN = 256;
 
 export class Pipeline extends Events {
   // ── The corridor ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -136,7 +140,7 @@ export class Pipeline extends Events {
     const problem =
       rival.rule < -1
         ? `the path selects ${name(selected)}, and is too long to try its other readings`
-        : `the path selects ${name(selected)}, but ${name(rival.rule)} when it is read as ${rival.path}`;
+        : `the path selects ${name(selected)}, but ${name(rival.rule)} when it is read as ${rival.path.slice(0, MOST_SHOWN)}`;
     if (x.trace !== null) x.trace.routed(null, true);
     // The connection ends with this answer.
     x.requestComplete = false;
@@ -150,6 +154,14 @@ export class Pipeline extends Events {
       const next = this.#callRequest(chain[x.enteredRoute]!, x);
       if (next >= 0) return next;
       x.enteredRoute++;
+    }
+    if (isOptionsMethod(x.request)) {
+      const hop = countHop(x.request);
+      if (hop === HOP.malformed) return this.error(x, ERROR.malformed, "a Max-Forwards that is not one number");
+      if (hop === HOP.answer) {
+        prepareOptionsAnswer(x);
+        return PHASE.response;
+      }
     }
     this.takeCluster(x);
     return stagesRequest(x) ? PHASE.stageRequest : PHASE.pick;

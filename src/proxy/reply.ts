@@ -8,6 +8,10 @@ type Prepared = { readonly body: Buffer; readonly proxyStatus: Buffer };
 
 const PROXY_STATUS = Buffer.from("proxy-status");
 const CONTENT_TYPE = Buffer.from("content-type");
+const ALLOW = Buffer.from("allow");
+/** What the proxy takes; methods of extensions pass too, and CONNECT and TRACE do not. */
+const METHODS = Buffer.from("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+const NOTHING = Buffer.alloc(0);
 const TEXT = Buffer.from("text/plain; charset=utf-8");
 
 const prepared = new Map<ProxyError, Prepared>(
@@ -29,9 +33,18 @@ export function prepareErrorAnswer(x: Exchange, error: ProxyError): void {
   head.framing = FRAMING.length;
   head.add(PROXY_STATUS, proxyStatus, NAME.other);
   head.add(CONTENT_TYPE, TEXT, NAME["content-type"]);
+  if (error === ERROR.methodNotAllowed) head.add(ALLOW, METHODS, NAME.other);
   x.localStatus = error.status;
   x.localBody = body;
   x.error = error;
+}
+
+/** Makes `x.response` the answer to an OPTIONS request that may not be passed on. */
+export function prepareOptionsAnswer(x: Exchange): void {
+  x.response.reset();
+  x.response.add(ALLOW, METHODS, NAME.other);
+  x.localStatus = 200;
+  x.localBody = NOTHING;
 }
 
 /** Makes `x.response` ready for what a plugin asked with `respond`; its head fields stand there already. */

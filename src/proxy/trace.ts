@@ -420,7 +420,7 @@ export class Trace {
 
   record(x: Exchange): TraceRecord {
     const { error, response } = x;
-    const by = error !== null ? "sluice" : x.localStatus !== 0 ? "plugin" : "endpoint";
+    const by = error !== null ? "sluice" : x.localStatus === 0 ? "endpoint" : this.#localBy();
     return {
       ...this.#recordRequest(x),
       answer: {
@@ -433,6 +433,12 @@ export class Trace {
       took: this.now(),
       cut: this.#cut,
     };
+  }
+
+  /** A response that is not the endpoint's is a plugin's, or says the methods to an OPTIONS request that goes no further. */
+  #localBy(): "plugin" | "sluice" {
+    const responded = this.#steps.some((step) => step.step === "hook" && step.result === "respond");
+    return responded || this.#cut ? "plugin" : "sluice";
   }
 
   /** Of a request that never came, since its connection was closed. */

@@ -53,6 +53,18 @@ describe("ext-auth", () => {
     }
   });
 
+  test("asks for no path where OPTIONS * has none", async () => {
+    const asked: string[] = [];
+    for (const prefix of ["/check", "/"]) {
+      const guest = await extAuth({ prefix }, ({ url, headers }) => {
+        asked.push(url, headers["x-forwarded-uri"]!);
+        return { status: 200 };
+      });
+      assert.equal((await guest.requestAsync({ method: "OPTIONS", url: "*" })).outcome, "continue");
+    }
+    assert.deepEqual(asked, ["cluster:auth/check", "*", "cluster:auth/", "*"]);
+  });
+
   test("hands fields of the answer to the upstream and to the client, and drops what a client forges", async () => {
     const config = { upstream: ["x-user", "x-role"], client: ["set-cookie", "x-none"] };
     const guest = await extAuth(config, () => ({

@@ -172,6 +172,10 @@ describe("redirect", () => {
     [{ to: "/new{path}{query}" }, GET, "302 /new/a/b?c=1"],
     [{ to: "https://{host}{path}" }, GET, "302 https://Example.com/a/b"],
     [{ to: "{scheme}://x{query}" }, GET, "302 http://x?c=1"],
+    [{ https: true }, "OPTIONS * HTTP/1.1\nHost: a:80", "302 https://a"],
+    [{ host: "b", status: 307 }, "OPTIONS * HTTP/1.1\nHost: a", "307 http://b"],
+    [{ to: "/new{path}{query}" }, "OPTIONS * HTTP/1.1\nHost: a", "302 /new"],
+    [{ to: "{path}" }, "OPTIONS * HTTP/1.1\nHost: a", "0 undefined"],
     [{ to: "{path}" }, "GET //evil.example/x HTTP/1.1\nHost: a", "302 /evil.example/x"],
     [{ to: "/{path}" }, "GET /evil.example HTTP/1.1\nHost: a", "302 /evil.example"],
   ];

@@ -232,3 +232,73 @@ testInUsualMode("a target is passed on as browsers and old clients send it", asy
     targets.map(([, seen]) => seen),
   );
 });
+
+testInUsualMode("OPTIONS and TRACE count Max-Forwards, 405 says what is allowed, * is nobody's path", async (t) => {
+  const upstream = await startUpstream(t);
+  const sluice = await startSluice(
+    t,
+    (ports) => `
+listeners:
+  web:
+    address: 127.0.0.1:${ports.web}
+    routes:
+      - { match: { host: https }, chain: [redirect: { https: true }], cluster: app }
+      - { match: { host: rewritten }, chain: [rewrite: { path: /x }], cluster: app }
+      - { match: { host: prefixed }, chain: [rewrite: { prepend: /x }], cluster: app }
+      - { cluster: app }
+clusters: { app: [127.0.0.1:${upstream.port}] }
+`,
+  );
+  const ask = (line: string, fields: string) => exchange(t, sluice.port, `${line} HTTP/1.1\r\n${fields}\r\n\r\n`);
+  const last = () => upstream.requests.at(-1)!;
+
+  assert.equal((await ask("OPTIONS /a", "Host: a\r\nMax-Forwards: 5\r\nX: 1")).status, 200);
+  assert.deepEqual([last().headers["max-forwards"], last().headers.x], ["4", "1"]);
+  assert.equal((await ask("GET /a", "Host: a\r\nMax-Forwards: 0")).status, 200);
+  assert.equal(last().headers["max-forwards"], "0", "of other methods it is only a field");
+  const passed = upstream.requests.length;
+  for (const target of ["/a", "*"]) {
+    const answer = await ask(`OPTIONS ${target}`, "Host: a\r\nMax-Forwards: 0");
+    assert.deepEqual([answer.status, answer.body.length, answer.headers["proxy-status"]], [200, 0, undefined]);
+    assert.equal(answer.headers.allow, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+  }
+  assert.equal((await ask("OPTIONS /a", "Host: a\r\nMax-Forwards: 1, 0")).status, 400);
+  for (const fields of ["Host: a", "Host: a\r\nMax-Forwards: 0", "Host: a\r\nMax-Forwards: 1"]) {
+    const answer = await ask("TRACE /a", fields);
+    assert.deepEqual([answer.status, answer.headers.allow], [405, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"]);
+  }
+  assert.equal((await ask("OPTIONS *", "Host: https")).headers.location, "https://https");
+  assert.equal(upstream.requests.length, passed);
+  for (const host of ["a", "rewritten", "prefixed"]) {
+    assert.equal((await ask("OPTIONS *", `Host: ${host}`)).status, 200);
+    assert.equal(last().url, "*", host);
+  }
+});
+
+testInUsualMode("Trailer passes with the names that may follow a body", async (t) => {
+  const upstream = await startUpstream(t, (request, response) => {
+    if (request.url === "/sized") return void response.writeHead(200, { "content-length": 2 }).end("ok");
+    response.writeHead(200, [
+      ["trailer", "X-Sum, Content-Length,,Authorization"],
+      ["trailer", "grpc-status"],
+    ] as unknown as string[]);
+    response.write("a");
+    response.addTrailers({ "x-sum": "1", "grpc-status": "0" });
+    response.end("b");
+  });
+  const sluice = await startSluice(t, simpleConfig(upstream.port));
+  const post = (path: string, fields: string, body: string) =>
+    exchange(t, sluice.port, `POST ${path} HTTP/1.1\r\nHost: a\r\n${fields}\r\n\r\n${body}`);
+  const chunked = "Transfer-Encoding: chunked\r\nTrailer: X-Check\r\nTrailer: Host, X_Forwarded_For,X-Other , b@d";
+  const answer = await post("/", chunked, "1\r\na\r\n0\r\nX-Check: 1\r\nHost: b\r\n\r\n");
+  assert.deepEqual([answer.headers.trailer, answer.trailers], ["X-Sum,grpc-status", "x-sum: 1\r\ngrpc-status: 0\r\n"]);
+  assert.equal(upstream.requests[0]!.headers.trailer, "X-Check,X-Other");
+  assert.deepEqual(upstream.requests[0]!.trailers, { "x-check": "1" });
+  // Where nothing can follow the body it is not said.
+  assert.equal((await post("/sized", "Content-Length: 1\r\nTrailer: x-check", "a")).headers.trailer, undefined);
+  assert.equal(upstream.requests[1]!.headers.trailer, undefined);
+  const old = await exchange(t, sluice.port, "GET / HTTP/1.0\r\n\r\n");
+  assert.deepEqual([old.headers.trailer, old.body.toString()], [undefined, "ab"]);
+  await post("/", `${chunked},${"a,".repeat(6000)}`, "0\r\n\r\n");
+  assert.equal(upstream.requests[3]!.headers.trailer!.split(",").length, 6002);
+});

@@ -17,10 +17,11 @@ let lastId = 0;
 /** An exchange whose request came. */
 export function makeExchange(init: RequestInit = {}): Exchange {
   const { method = "GET", url = "/", client = "192.0.2.1", route = "", listener = "test" } = init;
-  const { protocol, host, pathname, search } = new URL(url, "http://localhost/");
+  // A path that is written as one goes in as it is written, `//a` and `*` as well, which name no host.
+  const isTarget = url.startsWith("/") || url === "*";
+  const { protocol, host, pathname, search } = new URL(isTarget ? "/" : url, "http://localhost/");
   if (protocol !== "http:" && protocol !== "https:") throw new TypeError(`the url ${url} is not of http or https`);
-  // A path that is written as one goes in as it is written.
-  const target = url.startsWith("/") ? url : `${pathname}${search}`;
+  const target = isTarget ? url : `${pathname}${search}`;
   const fields = writeFields(init.headers);
   if (!fields.some(([name]) => name.toLowerCase() === "host")) fields.unshift(["host", host]);
   const made = new Exchange();

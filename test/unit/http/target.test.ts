@@ -121,6 +121,8 @@ test("a plugin's target is checked, normalised and set as a whole", () => {
   assert.deepEqual(target(), ["/c", ""]);
   assert.ok(set("/a?b\\"));
   assert.deepEqual(target(), ["/a", "b\\"]);
+  assert.equal(set("*"), false, "* is for OPTIONS");
+  head.setPart(PART.method, Buffer.from("OPTIONS"), 0, 7);
   assert.ok(set("*"));
   assert.deepEqual(target(), ["*", ""]);
 });
