@@ -2,10 +2,11 @@
  * The place of one guest: makes it, makes another when it has failed, and is carried over from version to version while
  * what it was made of is unchanged. It serves one configuration, or all of a module that declares to serve many.
  */
-import type { Suspension } from "../proxy/exchange.ts";
+import type { Exchange, Suspension } from "../proxy/exchange.ts";
 import { FUEL, HOOK, RESULT, TICK_EVERY } from "./abi.ts";
 import type { ModulePlan } from "./build.ts";
 import { type Configuration, STARTING } from "./call-context.ts";
+import { clientOf } from "./client-failures.ts";
 import { Fault } from "./fault.ts";
 import { Guest, type GuestFailure } from "./guest.ts";
 import { GuestPool } from "./guest-pool.ts";
@@ -56,8 +57,17 @@ export class GuestHolder {
   /** A version in service uses it: only then its state is told of. */
   #serves = true;
   #last: { readonly hook: number; readonly failure: GuestFailure } | null = null;
-  /** It failed of late, and must be told when a call succeeds (`pass`). A field, since every call asks. */
-  ailing = false;
+  /**
+   * Hooks of which a success must be told (`pass`), a bit for each: all after a failure, else those that never had one.
+   * A field, since every call asks.
+   */
+  watched = -1;
+  /** Hooks that have succeeded. */
+  #proven = 0;
+  /** It failed of late, and no call of that hook has succeeded since, or it is in quarantine. */
+  #ailing = false;
+  /** Calls of some clients may be refused (`isBarred`). */
+  wary = false;
   /** Names that were looked up while the guest was made, and what it was told: it may have kept that. */
   readonly #lookups = new Map<string, number>();
   /** Of each configuration, by position: how often `tick` is called, when next, and the one that waits. */
@@ -202,32 +212,51 @@ export class GuestHolder {
   }
 
   /** A call failed: its guest goes, and a next call makes another, at once or after a pause. Null: `take` failed. */
-  fail(guest: Guest | null, hook: number, failure: GuestFailure): void {
+  fail(guest: Guest | null, hook: number, failure: GuestFailure, client: string): void {
     if (this.#guest !== guest) return;
     this.#guest = null;
     this.updatedBy = null;
-    this.#noteFailure(guest, hook, failure);
+    this.#noteFailure(guest, hook, failure, client);
   }
 
   /** The same of a guest of the pool. */
-  failPooled(guest: Guest | null, hook: number, failure: GuestFailure): void {
+  failPooled(guest: Guest | null, hook: number, failure: GuestFailure, client: string): void {
     if (guest !== null) this.#lost++;
-    this.#noteFailure(guest, hook, failure);
+    this.#noteFailure(guest, hook, failure, client);
   }
 
-  #noteFailure(guest: Guest | null, hook: number, failure: GuestFailure): void {
-    this.ailing = true;
-    if (guest !== null) this.#recovery.lose(guest.memory);
+  #noteFailure(guest: Guest | null, hook: number, failure: GuestFailure, client: string): void {
+    this.watched = -1;
+    this.#ailing = true;
     this.#last = { hook, failure };
-    const begins = guest === null ? this.#recovery.failStart() : this.#recovery.failCall();
+    const begins = guest === null ? this.#recovery.failStart() : this.#countCall(guest, hook, client);
     if (begins && this.#serves) this.#tellQuarantine();
   }
 
-  /** A call succeeded after a failure. */
-  pass(hook: number): void {
+  #countCall(guest: Guest, hook: number, client: string): boolean {
+    if (client !== "") this.wary = true;
+    this.#recovery.lose(guest.memory, client);
+    return this.#recovery.failCall(client, guest.spentLast, ((this.#proven >>> hook) & 1) === 1);
+  }
+
+  /** Whether no call is made for that exchange now: its client has caused too many failures. */
+  isBarred(exchange: Exchange): boolean {
+    const { clients } = this.#recovery;
+    this.wary = clients.any;
+    return this.wary && clients.isBarred(clientOf(exchange));
+  }
+
+  /** A call of a hook that is watched succeeded. */
+  pass(hook: number, client: string): void {
+    this.#proven |= 1 << hook;
+    if (!this.#ailing) {
+      this.watched = ~this.#proven;
+      return;
+    }
     const isSame = hook === this.#last!.hook;
-    const healed = this.#recovery.pass(isSame);
-    if (isSame || healed) this.ailing = this.#recovery.quarantined;
+    const healed = this.#recovery.pass(isSame, client);
+    if (isSame || healed) this.#ailing = this.#recovery.quarantined;
+    this.watched = this.#ailing ? -1 : ~this.#proven;
     if (healed && this.#serves) for (const report of this.#reports()) report.heal("its calls succeed");
   }
 

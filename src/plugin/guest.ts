@@ -29,6 +29,8 @@ export class Guest {
   /** By hook: those that may wait, of a module that does. */
   readonly #waiting = new Map<number, WaitingFunction>();
   #entered = false;
+  /** What the last call had. */
+  #fuel = 0;
 
   /** @throws what the engine throws when the instance cannot be made. */
   constructor(plan: ModulePlan, now: () => number, after?: After) {
@@ -76,6 +78,7 @@ export class Guest {
     const { context } = this;
     context.begin(hook, exchange, view, configuration);
     context.allow(fuel);
+    this.#fuel = fuel;
     const result = this.#hooks[hook]!(instance, exchange === null ? 0 : exchange.id, fuel);
     this.#entered = false;
     this.#checkHost();
@@ -95,6 +98,7 @@ export class Guest {
     const { context } = this;
     context.begin(hook, exchange, null, configuration);
     context.allow(fuel);
+    this.#fuel = fuel;
     context.ran = 0;
     context.probed = null;
     context.goOn();
@@ -112,6 +116,11 @@ export class Guest {
   spent(fuel: number): number {
     const left = this.context.charge(0) - this.context.debt;
     return left < 0 ? fuel : fuel - left;
+  }
+
+  /** Fuel that the last call took. */
+  get spentLast(): number {
+    return this.spent(this.#fuel);
   }
 
   /** An exception of a host call that the guest's own handler swallowed still ends it. */

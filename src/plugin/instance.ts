@@ -6,6 +6,7 @@ import type { ThrottledLog } from "../observe/throttled-log.ts";
 import type { Exchange } from "../proxy/exchange.ts";
 import { FAILURE, HOOK, HOOK_RESULTS, HOOKS, RESULT, STATUS, WAITING_HOOKS } from "./abi.ts";
 import { SavedState } from "./calls-state.ts";
+import { clientOf } from "./client-failures.ts";
 import { Fault } from "./fault.ts";
 import type { Fetcher } from "./fetcher.ts";
 import type { Guest, GuestFailure } from "./guest.ts";
@@ -163,6 +164,7 @@ export class PluginInstance implements Instance, Member, WaitingHost {
   call(hook: number, exchange: Exchange): number {
     if (((this.hooks >>> hook) & 1) === 0) return OUTCOME.continue;
     if (exchange.skipped?.has(this.index)) return OUTCOME.continue;
+    if (this.#holder.wary && this.#holder.isBarred(exchange)) return this.#bar(hook, exchange);
     if (((this.#waiting >>> hook) & 1) === 1) return this.#callWaiting(hook, exchange);
     let guest: Guest | null = null;
     try {
@@ -191,6 +193,10 @@ export class PluginInstance implements Instance, Member, WaitingHost {
 
   pick(exchange: Exchange, view: EndpointView): number {
     if (((this.hooks >>> HOOK.pick) & 1) === 0) return FAILED;
+    if (this.#holder.wary && this.#holder.isBarred(exchange)) {
+      this.#logBarred(HOOK.pick, exchange);
+      return this.#refusePick();
+    }
     if (this.#holder.updatedBy !== this && !this.#catchUp()) return FAILED;
     let guest: Guest | null = null;
     try {
@@ -358,7 +364,8 @@ export class PluginInstance implements Instance, Member, WaitingHost {
     guest?.context.rollback();
     guest?.context.end();
     // What had no guest yet says nothing of whether one can be made.
-    if (guest !== null || error instanceof StartError) this.#holder.failPooled(guest, hook, failure);
+    if (guest !== null || error instanceof StartError)
+      this.#holder.failPooled(guest, hook, failure, clientOf(exchange));
     return exchange === null ? OUTCOME.continue : this.#bear(exchange);
   }
 
@@ -380,6 +387,21 @@ export class PluginInstance implements Instance, Member, WaitingHost {
     return this.#bear(exchange);
   }
 
+  /** The client has caused more failures than its share: nothing runs for it, and the others go on. */
+  #bar(hook: number, exchange: Exchange): number {
+    this.#logBarred(hook, exchange);
+    return this.#refuse(hook, exchange);
+  }
+
+  #logBarred(hook: number, { clientAddress }: Exchange): void {
+    if (!this.#warnings?.admits("plugin_client_refused", this.plugin)) return;
+    this.#warnings.write("a plugin is not called for a client whose requests make it fail", {
+      plugin: this.plugin,
+      hook: hookName(hook),
+      client: clientAddress,
+    });
+  }
+
   #refusePick(): number {
     this.#countRefused(HOOK.pick);
     return FAILED;
@@ -399,8 +421,9 @@ export class PluginInstance implements Instance, Member, WaitingHost {
   }
 
   #end(guest: Guest, hook: number): void {
+    const { exchange } = guest.context;
     guest.context.end();
-    if (this.#holder.ailing) this.#holder.pass(hook);
+    if (((this.#holder.watched >>> hook) & 1) === 1) this.#holder.pass(hook, clientOf(exchange));
   }
 
   #run(guest: Guest, hook: number, exchange: Exchange | null, view: EndpointView | null): number {
@@ -436,9 +459,10 @@ export class PluginInstance implements Instance, Member, WaitingHost {
     const failure = this.#explain(guest, hook, error);
     this.#countFailure(hook, failure);
     guest?.context.exchange?.trace?.failed(hook, this.plugin, failure);
+    const client = clientOf(guest?.context.exchange ?? null);
     guest?.context.rollback();
     guest?.context.end();
-    this.#holder.fail(guest, hook, failure);
+    this.#holder.fail(guest, hook, failure, client);
   }
 
   /** With its stack only where that is logged: making one takes longer than a call. */

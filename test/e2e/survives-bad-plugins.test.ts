@@ -174,3 +174,37 @@ testInUsualMode("one who sends poisoned requests takes the plugin from nobody el
   }
   assert.equal(await sluice.metric("sluice_plugin_refused_total", { plugin: "auth" }), 0);
 });
+
+testInUsualMode(
+  "a client whose requests make a plugin fail is refused alone: no quarantine, no other's request",
+  async (t) => {
+    const upstream = await startUpstream(t);
+    const sluice = await startSluice(
+      t,
+      (ports) =>
+        `plugins: { auth: { wasm: ./auth.wasm } }\n${simpleConfig(upstream.port, { listener: "trustedProxies: [127.0.0.0/8]\n    chain: [auth]" })(ports)}`,
+      { files: { "auth.wasm": trapsWhenAsked() } },
+    );
+    const ask = async (client: string, bad: boolean) => {
+      const headers = { "x-forwarded-for": client, ...(bad ? { "x-bad": "1" } : {}) };
+      const answer = await fetch(sluice.url, { headers });
+      await answer.text();
+      return answer.status;
+    };
+    const refused = () => sluice.metric("sluice_plugin_refused_total", { plugin: "auth" });
+    assert.equal(await ask("192.0.2.2", false), 200);
+    let turns = 0;
+    await until(async () => {
+      const attack = Array.from({ length: 50 }, (_, i) => ask(`2001:db8::${i + 1}`, true));
+      const others = Array.from({ length: 5 }, (_, i) => ask(`192.0.2.${i + 2}`, false));
+      assert.deepEqual([...new Set(await Promise.all(attack))], [500]);
+      assert.deepEqual(await Promise.all(others), [200, 200, 200, 200, 200]);
+      return ++turns >= 10 && (await refused()) > 0;
+    }, "the client is refused");
+    assert.deepEqual(JSON.parse((await sluice.ask("/ready")).text).quarantined, []);
+    assert.equal(await sluice.metric("sluice_plugin_quarantined", { plugin: "auth" }), 0);
+    const { client } = await sluice.logged(({ msg }) => /not called for a client/.test(msg ?? ""), "it is logged");
+    assert.match(String(client), /^2001:db8::/);
+    assert.equal(await ask("192.0.2.2", false), 200);
+  },
+);

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { CLIENT, clientKey } from "../../../src/plugin/client-failures.ts";
 import { RECOVERY, Recovery } from "../../../src/plugin/recovery.ts";
 
 /** A plugin with the recovery, as a holder drives it, over a clock of its own. */
@@ -191,4 +192,122 @@ test("a guest that had grown is dearer to replace: its memory is held until the 
   // A second's worth saved up, and a tenth of ten seconds: 2,000 ms at 121 ms each.
   assert.ok(large >= 14 && large <= 18, `${large}`);
   assert.ok(small > 900, `${small}`);
+});
+
+// ── Clients ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** A guest and its clients: a call for each in turn, of which those of `hostile` fail. */
+class Site {
+  time = 0;
+  readonly recovery = new Recovery(
+    () => this.time,
+    () => 0.5,
+  );
+  readonly served = new Map<string, number>();
+  readonly refused = new Map<string, number>();
+  restarts = 0;
+  quarantines = 0;
+  proven = true;
+  #runs = true;
+
+  call(client: string, fails: boolean, { cost = 0.5, memory = 0, fuel = 0 } = {}): void {
+    const { recovery } = this;
+    const isBarred = recovery.clients.any && recovery.clients.isBarred(client);
+    if (isBarred || (!this.#runs && !recovery.mayStart())) {
+      this.refused.set(client, (this.refused.get(client) ?? 0) + 1);
+      return;
+    }
+    if (!this.#runs) {
+      this.restarts++;
+      recovery.spend(cost);
+    }
+    this.#runs = !fails;
+    if (!fails) {
+      this.proven = true;
+      this.served.set(client, (this.served.get(client) ?? 0) + 1);
+      recovery.pass(true, client);
+      return;
+    }
+    recovery.lose(memory, client);
+    if (recovery.failCall(client, fuel, this.proven)) this.quarantines++;
+  }
+}
+
+test("whatever one client sends, at any rate, no call of another is refused, and nothing is quarantined", () => {
+  const MIB = 1024 * 1024;
+  for (const expense of [{}, { cost: 14 }, { memory: 16 * MIB }, { memory: 1024 * MIB }, { fuel: 1e9 }])
+    for (const rate of [4, 79, 1000, 10_000]) {
+      const site = new Site();
+      for (let i = 0; i < 20 * rate; i++) {
+        site.time += 1000 / rate;
+        site.call("192.0.2.1", true, expense);
+        if (i % 3 === 0) site.call("192.0.2.2", false, expense);
+      }
+      const what = `${JSON.stringify(expense)} at ${rate}`;
+      assert.equal(site.refused.get("192.0.2.2"), undefined, what);
+      assert.equal(site.quarantines, 0, what);
+      assert.ok(rate < 1000 || site.refused.get("192.0.2.1")! > 10 * rate, what);
+    }
+});
+
+test("one client alone is refused, at night too, and who comes in the morning is not", () => {
+  const site = new Site();
+  for (let i = 0; i < 100_000; i++) {
+    site.time += 10;
+    site.call("192.0.2.1", true);
+  }
+  assert.equal(site.quarantines, 0);
+  assert.ok(site.restarts < 1_000_000 * CLIENT.share, `${site.restarts} restarts`);
+  for (let i = 0; i < 100; i++) site.call("192.0.2.2", false);
+  assert.equal(site.served.get("192.0.2.2"), 100);
+});
+
+test("failures that several clients see are the plugin's: it is quarantined, and its restarts are rationed for all", () => {
+  const site = new Site();
+  for (let i = 0; i < 10_000; i++) {
+    site.time += 1;
+    site.call(`192.0.2.${i % 5}`, true);
+  }
+  assert.equal(site.quarantines, 1);
+  assert.ok(site.restarts <= RECOVERY.failures + (10_000 * RECOVERY.fruitlessShare) / RECOVERY.leastCost + 1);
+  site.call("192.0.2.9", false);
+  assert.equal(site.refused.get("192.0.2.9"), 1);
+});
+
+test("a hook that has never succeeded is quarantined by the failures of one client", () => {
+  const site = new Site();
+  site.proven = false;
+  for (let i = 0; i < RECOVERY.failures; i++) site.call("192.0.2.1", true);
+  assert.equal(site.quarantines, 1);
+  for (let i = 0; i < RECOVERY.passes; i++) site.call("192.0.2.2", false);
+  assert.equal(site.served.get("192.0.2.2"), RECOVERY.passes, "it costs the others nothing");
+  assert.equal(site.recovery.quarantined, false);
+});
+
+test("any number of clients takes bounded memory, and their restarts no more than all may cost", () => {
+  const site = new Site();
+  for (let i = 0; i < 100_000; i++) {
+    site.time += 0.1;
+    site.call(`198.51.${i >> 8}.${i & 255}`, true);
+  }
+  assert.ok(site.restarts <= RECOVERY.burst / 0.5 + (10_000 * RECOVERY.share) / 0.5 + 1);
+  site.time += 3_600_000;
+  assert.equal(site.recovery.clients.any, false, "what owes nothing is forgotten");
+});
+
+test("a client is an IPv4 address, or 64 bits of an IPv6 address", () => {
+  for (const [address, key] of [
+    ["192.0.2.1", "192.0.2.1"],
+    ["::ffff:192.0.2.1", "192.0.2.1"],
+    ["2001:db8::1", "2001:db8:0:0"],
+    ["2001:DB8:0:0:1:2:3:4", "2001:db8:0:0"],
+    ["2001:0db8:0000:0000:ffff::", "2001:db8:0:0"],
+    ["::1", "0:0:0:0"],
+    ["1::2:3:4:5:6:7", "1:0:2:3"],
+    ["fe80::1%eth0", "fe80:0:0:0"],
+    ["", ""],
+  ] as const)
+    assert.equal(clientKey(address), key, address);
+  fc.assert(fc.property(fc.string({ maxLength: 200 }), (text) => clientKey(text).length <= 64));
+  assert.ok(clientKey(`:${"a".repeat(1000)}`).length <= 64);
 });
