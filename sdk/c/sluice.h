@@ -220,6 +220,10 @@ enum {
 enum {
   SLUICE_LIMIT_MODULE_BYTES = 16777216,
   SLUICE_LIMIT_FUNCTION_BYTES = 1048576,
+  /* Of a function: see `compile-cost.ts`. */
+  SLUICE_LIMIT_LOCALS = 16384,
+  SLUICE_LIMIT_NESTING = 16384,
+  SLUICE_LIMIT_MERGED = 25165824,
   /* The JSON Schema of the configuration, embedded in the module. */
   SLUICE_LIMIT_CONFIG_SCHEMA = 65536,
   SLUICE_LIMIT_HEADER_NAME = 256,
@@ -260,8 +264,18 @@ enum {
   /* Of one call. */
   SLUICE_LIMIT_RANDOM_BYTES = 4096,
   SLUICE_LIMIT_CONFIG_PATH = 1024,
+  /* Entries of a module's sections: about ten times as many as in any real module of at most `moduleBytes`. */
+  SLUICE_LIMIT_TYPES = 10000,
+  SLUICE_LIMIT_IMPORTS = 1000,
+  SLUICE_LIMIT_FUNCTIONS = 100000,
   SLUICE_LIMIT_TABLES = 8,
   SLUICE_LIMIT_TABLE_ENTRIES = 131072,
+  SLUICE_LIMIT_GLOBALS = 20000,
+  SLUICE_LIMIT_EXPORTS = 20000,
+  SLUICE_LIMIT_TAGS = 1000,
+  /* Of all element segments together. */
+  SLUICE_LIMIT_ELEMENTS = 1000000,
+  SLUICE_LIMIT_CUSTOM_SECTIONS = 1000,
 };
 
 /* Kinds of metrics, for `metric_define`. */

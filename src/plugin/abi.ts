@@ -242,6 +242,10 @@ export const CUSTOM_SECTION = {
 export const LIMIT = {
   moduleBytes: 16 * 1024 * 1024,
   functionBytes: 1024 * 1024,
+  /** Of a function: see `compile-cost.ts`. */
+  locals: 16_384,
+  nesting: 16_384,
+  merged: 24 * 1024 * 1024,
   /** The JSON Schema of the configuration, embedded in the module. */
   configSchema: 64 * 1024,
   headerName: 256,
@@ -282,8 +286,18 @@ export const LIMIT = {
   /** Of one call. */
   randomBytes: 4096,
   configPath: 1024,
+  /** Entries of a module's sections: about ten times as many as in any real module of at most `moduleBytes`. */
+  types: 10_000,
+  imports: 1000,
+  functions: 100_000,
   tables: 8,
   tableEntries: 128 * 1024,
+  globals: 20_000,
+  exports: 20_000,
+  tags: 1000,
+  /** Of all element segments together. */
+  elements: 1_000_000,
+  customSections: 1000,
 } as const;
 
 /** How often `tick` is called, in milliseconds, of a plugin that does not say. */

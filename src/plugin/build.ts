@@ -11,6 +11,7 @@ import {
   LIMIT,
   type ValueType,
 } from "./abi.ts";
+import { checkCompileCost } from "./compile-cost.ts";
 import { PluginError } from "./error.ts";
 import { mayWait, meterModule, RESERVED } from "./meter.ts";
 import {
@@ -131,6 +132,7 @@ export function readChecked(bytes: Uint8Array): ModuleShape {
   const shape = readShape(bytes);
   checkImports(shape);
   checkExports(shape);
+  checkCompileCost(bytes, shape);
   const version = readExported(bytes, shape, EXPORT.version);
   // A version that is not plainly a constant is asked for when a guest starts.
   if (version !== null && version !== ABI_VERSION)

@@ -1,6 +1,5 @@
 /** The code section of a metered module: what is put before, into and after the functions of the file. */
 import { LIMIT, STATUS } from "./abi.ts";
-import { PluginError } from "./error.ts";
 import { findSites, type Guards, SITE, Sites } from "./meter-sites.ts";
 import type { ModuleShape } from "./module-shape.ts";
 import { PRICE } from "./prices.ts";
@@ -45,18 +44,15 @@ export function writeCode(writer: Writer, reader: Reader, context: Context): voi
   const { appended, shape, offsets, starts } = context;
   const count = reader.u32();
   const sites = new Sites();
+  const guards = new Map(appended.guards.map(({ index }, guard) => [index, guard]));
   writer.u32(count + countAppended(appended));
   for (let i = 0; i < count; i++) {
     const size = reader.u32();
     const end = reader.at + size;
     starts.push(reader.at);
-    if (size > LIMIT.functionBytes)
-      throw new PluginError(
-        `function ${shape.imports.length + i} is ${size} bytes of code, the limit is ${LIMIT.functionBytes}`,
-      );
     writer.sized(() => {
       const start = reader.at;
-      findSites(new Reader(reader.bytes, start, end), sites, appended.guards);
+      findSites(new Reader(reader.bytes, start, end), sites, guards);
       writeBody(writer, { bytes: reader.bytes, start, end, sites, appended, offsets });
     });
     reader.skip(size);

@@ -66,8 +66,11 @@ const isBulk = (sub: number) => sub === 8 || sub === 10 || sub === 11;
 /** `table.init`, `table.copy`, `table.grow`, `table.fill`: the same. */
 const isTable = (sub: number) => sub === 12 || sub === 14 || sub === 15 || sub === 17;
 
+/** The number of the guard of each import that has one. */
+export type GuardOf = ReadonlyMap<number, number>;
+
 /** The sites of one function. `reader` stands at its locals and ends with it. */
-export function findSites(reader: Reader, sites: Sites, guards: Guards): void {
+export function findSites(reader: Reader, sites: Sites, guards: GuardOf): void {
   new SiteFinder(reader, sites, guards).find();
 }
 
@@ -75,13 +78,13 @@ export function findSites(reader: Reader, sites: Sites, guards: Guards): void {
 class SiteFinder {
   readonly #reader: Reader;
   readonly #sites: Sites;
-  readonly #guards: Guards;
+  readonly #guards: GuardOf;
   /** The stretch at hand. */
   #stretch = 0;
   /** Of each open block: the stretch that it stands in, which always ran before what follows its end. */
   readonly #open: number[] = [];
 
-  constructor(reader: Reader, sites: Sites, guards: Guards) {
+  constructor(reader: Reader, sites: Sites, guards: GuardOf) {
     this.#reader = reader;
     this.#sites = sites;
     this.#guards = guards;
@@ -162,10 +165,10 @@ class SiteFinder {
         break;
       case OP.call:
       case OP.returnCall: {
-        if (this.#guards.length === 0) break;
+        if (this.#guards.size === 0) break;
         const target = new Reader(this.#reader.bytes, at + 1, this.#reader.at).u32();
-        const guard = this.#guards.findIndex(({ index }) => index === target);
-        if (guard >= 0) sites.add(at, SITE.call - guard, this.#reader.at);
+        const guard = this.#guards.get(target);
+        if (guard !== undefined) sites.add(at, SITE.call - guard, this.#reader.at);
         break;
       }
       case OP.bulk:

@@ -182,7 +182,6 @@ const ENTRY_BYTES = 24;
 
 function readTables(reader: Reader) {
   const count = reader.u32();
-  if (count > LIMIT.tables) throw new PluginError(`${count} tables are declared, the limit is ${LIMIT.tables}`);
   return Array.from({ length: count }, () => {
     const start = reader.at;
     const initialised = reader.bytes[reader.at] === 0x40;

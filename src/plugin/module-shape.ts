@@ -1,10 +1,17 @@
 /** What a module declares: read once, then checked by `build.ts`, rewritten by `meter.ts`, shown by `inspect.ts`. */
+import { LIMIT } from "./abi.ts";
 import { PluginError } from "./error.ts";
 import { KIND, KIND_NAMES, Reader, readSections, SECTION, type Section, TYPE } from "./wasm-binary.ts";
 import { OP, skipImmediates } from "./wasm-instructions.ts";
 
 export type Signature = { readonly params: readonly number[]; readonly results: readonly number[] };
-export type ImportShape = { readonly module: string; readonly name: string; readonly signature: Signature };
+export type ImportShape = {
+  readonly module: string;
+  readonly name: string;
+  /** Index of its type, and what that is. */
+  readonly type: number;
+  readonly signature: Signature;
+};
 export type ExportShape = { readonly name: string; readonly kind: number; readonly index: number };
 export type Limits = { readonly initial: number; readonly maximum: number | null };
 
@@ -17,6 +24,8 @@ export type ModuleShape = {
   readonly functions: readonly number[];
   readonly memory: Limits;
   readonly globals: number;
+  /** Type index of every tag of exceptions. */
+  readonly tags: readonly number[];
   readonly exports: readonly ExportShape[];
   readonly start: number | null;
 };
@@ -24,13 +33,14 @@ export type ModuleShape = {
 /** @throws PluginError for everything that no plugin may declare. */
 export function readShape(bytes: Uint8Array): ModuleShape {
   const sections = readSections(bytes);
+  checkCounts(bytes, sections);
   const open = (id: number): Reader | null => {
     const section = sections.find((candidate) => candidate.id === id);
     return section === undefined ? null : new Reader(bytes, section.start, section.end);
   };
   const types = readList(open(SECTION.type), readType);
   const imports = readList(open(SECTION.import), (reader) => readImport(reader, types));
-  const functions = imports.map((declared) => types.indexOf(declared.signature));
+  const functions = imports.map((declared) => declared.type);
   for (const type of readList(open(SECTION.function), (reader) => reader.u32())) functions.push(type);
   const memories = readList(open(SECTION.memory), (reader) => readLimits(reader, "memory"));
   if (memories.length > 1) throw new PluginError(`${memories.length} memories are declared, one is supported`);
@@ -43,6 +53,10 @@ export function readShape(bytes: Uint8Array): ModuleShape {
     functions,
     memory,
     globals: open(SECTION.global)?.u32() ?? 0,
+    tags: readList(open(SECTION.tag), (reader) => {
+      reader.skip(1);
+      return reader.u32();
+    }),
     exports: readList(open(SECTION.export), (reader) => ({
       name: reader.name(),
       kind: reader.u8(),
@@ -110,9 +124,55 @@ function readImport(reader: Reader, types: readonly Signature[]): ImportShape {
     throw new PluginError(
       `imports the ${KIND_NAMES[kind as 1] ?? kind} ${module}.${name}, but only functions of the host are offered`,
     );
-  const signature = types[reader.u32()];
+  const type = reader.u32();
+  const signature = types[type];
   if (signature === undefined) return reader.fail(`import ${module}.${name} names an unknown type`);
-  return { module, name, signature };
+  return { module, name, type, signature };
+}
+
+/** Sections that are lists: each entry costs time and memory in every thread, however few bytes it takes. */
+const COUNTED: ReadonlyMap<number, readonly [what: string, limit: number]> = new Map([
+  [SECTION.type, ["types", LIMIT.types]],
+  [SECTION.import, ["imports", LIMIT.imports]],
+  [SECTION.function, ["functions", LIMIT.functions]],
+  [SECTION.table, ["tables", LIMIT.tables]],
+  [SECTION.global, ["globals", LIMIT.globals]],
+  [SECTION.export, ["exports", LIMIT.exports]],
+  [SECTION.tag, ["tags", LIMIT.tags]],
+]);
+
+function checkCounts(bytes: Uint8Array, sections: readonly Section[]): void {
+  const check = (count: number, what: string, limit: number) => {
+    if (count > limit) throw new PluginError(`${count} ${what} are declared, the limit is ${limit}`);
+  };
+  check(sections.filter(({ id }) => id === SECTION.custom).length, "custom sections", LIMIT.customSections);
+  for (const { id, start, end } of sections) {
+    const counted = COUNTED.get(id);
+    const reader = new Reader(bytes, start, end);
+    if (counted !== undefined) check(reader.u32(), ...counted);
+    else if (id === SECTION.element) check(countElements(reader), "table elements", LIMIT.elements);
+  }
+}
+
+/** Entries of all element segments: instantiating copies each of them, into the same place if the module says so. */
+function countElements(reader: Reader): number {
+  let count = 0;
+  for (let left = reader.u32(); left > 0; left--) {
+    // Bits: 0 passive or declared, 1 a table or a kind is named, 2 entries are expressions.
+    const flags = reader.u32();
+    if ((flags & 1) === 0) {
+      if ((flags & 2) !== 0) reader.skipLeb();
+      skipExpression(reader);
+    }
+    if ((flags & 3) !== 0) reader.valueType();
+    const entries = reader.u32();
+    count += entries;
+    for (let i = 0; i < entries; i++) {
+      if ((flags & 4) !== 0) skipExpression(reader);
+      else reader.skipLeb();
+    }
+  }
+  return count;
 }
 
 const TYPE_NAMES: Record<number, string> = {

@@ -22,7 +22,9 @@ export const OP = {
   brTable: 0x0e,
   return: 0x0f,
   call: 0x10,
+  callIndirect: 0x11,
   returnCall: 0x12,
+  callRef: 0x14,
   delegate: 0x18,
   catchAll: 0x19,
   tryTable: 0x1f,
@@ -31,8 +33,11 @@ export const OP = {
   globalSet: 0x24,
   memoryGrow: 0x40,
   i32Const: 0x41,
+  brOnNull: 0xd5,
+  brOnNonNull: 0xd6,
   bulk: 0xfc,
   vector: 0xfd,
+  atomic: 0xfe,
 } as const;
 
 const SHAPE = { unknown: 0, none: 1, leb: 2, leb2: 3, memory: 4, four: 5, eight: 6, special: 7 } as const;

@@ -46,6 +46,10 @@ test("every limit and price stands in the tables", () => {
   const rows: [what: string, numbers: number[]][] = [
     ["a module", [LIMIT.moduleBytes]],
     ["one function's code", [LIMIT.functionBytes]],
+    ["its locals", [LIMIT.locals, LIMIT.nesting]],
+    ["its values to merge", [LIMIT.merged]],
+    ["imports;", [LIMIT.imports, LIMIT.types, LIMIT.functions, LIMIT.globals, LIMIT.exports, LIMIT.tags]],
+    ["entries of all", [LIMIT.elements, LIMIT.customSections]],
     ["the schema of the configuration", [LIMIT.configSchema]],
     ["tables", [LIMIT.tables, LIMIT.tableEntries]],
     ["a header's name", [LIMIT.headerName]],
