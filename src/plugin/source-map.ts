@@ -23,6 +23,8 @@ export const MAP_MODULE = "x_sluice_module";
 const MOST_BYTES = 64 * 1024 * 1024;
 
 const ROW = 4;
+/** Of a table: 64 MiB of it. */
+const MOST_ROWS = 4 * 1024 * 1024;
 
 /** The map of the module that stands in `path`; null when there is none that belongs to it. Never fails. */
 export async function loadSourceMap(path: string, bytes: Uint8Array): Promise<SourceMap | null> {
@@ -69,48 +71,67 @@ export function decodeSourceMap(text: string, module: Uint8Array): SourceMap | n
   return { files, table: decodeMappings(map.mappings, files.length) };
 }
 
-const DIGITS = new Map(
-  Array.from("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", (digit, value) => [digit, value]),
-);
+/** The value of a base64 digit by its character code; -1 for anything else. */
+const DIGITS = new Int8Array(128).fill(-1);
+for (const [value, digit] of [..."ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"].entries())
+  DIGITS[digit.charCodeAt(0)] = value;
 
 /** Segments of the first line: `column[, source, line, column[, name]]`, each the difference to the one before. */
 function decodeMappings(mappings: string, files: number): Uint32Array {
-  const rows: number[] = [];
-  let [offset, source, line, column] = [0, 0, 0, 0];
-  for (const segment of mappings.split(";", 1)[0]!.split(",")) {
-    const fields = decodeVlq(segment);
-    if (fields.length === 0) continue;
-    offset += fields[0]!;
-    if (fields.length < 4) {
-      rows.push(offset, 0, 0, 0);
-      continue;
+  const line = mappings.indexOf(";");
+  const end = line < 0 ? mappings.length : line;
+  const rows = countSegments(mappings, end);
+  if (rows > MOST_ROWS) throw new Error(`${rows} segments, the limit is ${MOST_ROWS}`);
+  const table = new Uint32Array(new SharedArrayBuffer(4 * ROW * rows));
+  const place = [0, 0, 0, 0, 0];
+  let at = 0;
+  for (let row = 0; row < table.length; row += ROW) {
+    while (mappings.charCodeAt(at) === COMMA) at++;
+    const start = at;
+    let field = 0;
+    for (; at < end && mappings.charCodeAt(at) !== COMMA; field++) {
+      if (field >= place.length) throw new Error("a segment has more than five fields");
+      at = addVlq(mappings, at, place, field);
     }
-    source += fields[1]!;
-    line += fields[2]!;
-    column += fields[3]!;
-    if (source < 0 || source >= files || line < 0 || column < 0) throw new Error("a segment names no place");
-    rows.push(offset, source + 1, line + 1, column + 1);
+    table[row] = place[0]!;
+    if (field < 4) continue;
+    if (place[1]! < 0 || place[1]! >= files || place[2]! < 0 || place[3]! < 0)
+      throw new Error(`the segment at ${start} names no place`);
+    for (let i = 1; i < ROW; i++) table[row + i] = place[i]! + 1;
   }
-  const table = new Uint32Array(new SharedArrayBuffer(4 * rows.length));
-  table.set(rows);
   return table;
 }
 
-/** Base64 digits of five bits, the lowest first, 32 for "more follows"; the lowest bit of a number is its sign. */
-function decodeVlq(segment: string): number[] {
-  const fields: number[] = [];
+const COMMA = 44;
+
+/** Segments that hold anything. */
+function countSegments(mappings: string, end: number): number {
+  let count = 0;
+  let before = COMMA;
+  for (let at = 0; at < end; at++) {
+    const character = mappings.charCodeAt(at);
+    if (before === COMMA && character !== COMMA) count++;
+    before = character;
+  }
+  return count;
+}
+
+/**
+ * Adds the number at `at` to a field, and returns where it ends: base64 digits of five bits, the lowest first, 32 for
+ * "more follows"; the lowest bit of a number is its sign.
+ */
+function addVlq(text: string, start: number, fields: number[], field: number): number {
   let value = 0;
   let shift = 0;
-  for (const digit of segment) {
-    const bits = DIGITS.get(digit);
-    if (bits === undefined || shift > 30) throw new Error("not base64 digits");
+  for (let at = start; ; at++) {
+    const bits = DIGITS[text.charCodeAt(at)] ?? -1;
+    if (bits < 0 || shift > 30) throw new Error("not base64 digits");
     value |= (bits & 31) << shift;
     shift += 5;
     if (bits >= 32) continue;
-    fields.push((value & 1) === 1 ? -(value >>> 1) : value >>> 1);
-    value = shift = 0;
+    fields[field]! += (value & 1) === 1 ? -(value >>> 1) : value >>> 1;
+    return at + 1;
   }
-  return fields;
 }
 
 /** `file:line:col` of an offset in the module's file; null where the map says nothing. */
