@@ -25,6 +25,7 @@ export async function planOf(config: Config): Promise<{ built: Built | null; pro
     addresses: new Map(),
     listeners: new Map(config.listeners.map(({ name, address }) => [name, address])),
     row: () => rows++,
+    listenerRow: () => 0,
     cells: () => 0,
     namespace: (name) => namespaces.numberOf(name),
   });

@@ -368,7 +368,11 @@ const listenerFields = object(
         target: withDefault(size("64B", "64KiB"), "16KiB", "A request's target; above it 414."),
         headers: withDefault(count(1, 500), 100, "Header fields of a request; above it 431."),
         body: withDefault(size("0", "1024GiB"), 0, "A request's body; above it 413. 0: no limit."),
-        connections: withDefault(count(0, 10_000_000), 0, "Connections at one time, on each thread. 0: no limit."),
+        connections: withDefault(
+          count(0, 10_000_000),
+          0,
+          "Client connections at one time, over all workers; further ones are closed. 0: no limit.",
+        ),
       }),
       {},
       "How large a request may be.",

@@ -9,6 +9,7 @@ import { formatProblem, loadConfig } from "../config/load.ts";
 import { readSettings } from "../config/plugin-schema.ts";
 import type { Config } from "../config/schema.ts";
 import { type Watch, watchFiles } from "../config/watch.ts";
+import { ConnectionCounts, MAX_LISTENERS } from "../data/connection-counts.ts";
 import { Counters, seriesKey } from "../observe/counters.ts";
 import { createLog, type Log, ProgramLines } from "../observe/log.ts";
 import { createMetrics, type Metrics } from "../observe/metrics.ts";
@@ -121,6 +122,7 @@ export class App {
     this.#columns = EndpointColumns.allocate(count, places);
     this.#counters = new Counters();
     const keyValue = new KeyValueStore(KeyValueStore.allocate(config.kv.size), MAIN_THREAD);
+    const connections = new ConnectionCounts(ConnectionCounts.allocate(places), MAIN_THREAD);
     const namespaces = new Namespaces();
     this.#explainer = new Explainer({
       plan: () => this.#reloader.current?.plan ?? null,
@@ -134,6 +136,7 @@ export class App {
         places,
         entry: options.entry ?? DATA_THREAD,
         columns: this.#columns,
+        connections,
         counters: this.#counters,
         keyValue,
         log: this.log,
@@ -144,10 +147,12 @@ export class App {
         onEnd: (thread, reason) => this.#threadEnded(thread, reason),
       },
     );
+    const listenerRows = new Slots(rowsOf("listeners", MAX_LISTENERS, (row) => connections.clear(row)));
     const rows = new Slots(rowsOf("endpoints", MAX_ENDPOINTS, (row) => this.#columns.clearSlot(row)));
     const cells = new Slots(this.#counters);
     const release = (version: number) => {
       rows.release(version);
+      listenerRows.release(version);
       cells.release(version);
     };
     this.#versions = new Versions({
@@ -199,6 +204,7 @@ export class App {
       listeners: this.#listeners,
       versions: this.#versions,
       row: (version, identity) => rows.hold(version, identity),
+      listenerRow: (version, address) => listenerRows.hold(version, address),
       namespace: (name) => namespaces.numberOf(name),
       cells: (version, key) => cells.hold(version, seriesKey(...key)),
       release,

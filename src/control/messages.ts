@@ -12,6 +12,8 @@ export type ThreadInit = {
   readonly thread: number;
   /** Shared endpoint columns (`balance/columns.ts`). */
   readonly columns: SharedArrayBuffer;
+  /** Client connections of each listener over all workers (`data/connection-counts.ts`). */
+  readonly connections: SharedArrayBuffer;
   /** This thread's counter block (`observe/series.ts`); a successor goes on in the same block. */
   readonly counters: SharedArrayBuffer;
   /** The key-value store (`state/store.ts`). */

@@ -43,6 +43,8 @@ export type PlanSources = {
   readonly listeners: ReadonlyMap<string, { readonly text: string }>;
   /** The row of an endpoint in the shared columns, held for this version. */
   readonly row: (identity: string) => number;
+  /** The row of a listener's address among the counts of connections, held for this version. */
+  readonly listenerRow: (address: string) => number;
   /** The number of a key-value namespace, which a name has for the life of the process. */
   readonly namespace: (name: string) => number;
   /** The first cell of a series, held for this version. */
@@ -236,9 +238,10 @@ class PlanBuilder {
   #listener(listener: ListenerConfig): ListenerPlan {
     const { name, protocol, timeouts, limits, path, trustedProxies, halfClose } = listener;
     const { cells } = this.#sources;
+    const address = this.#sources.listeners.get(name)!.text;
     return {
       name,
-      address: this.#sources.listeners.get(name)!.text,
+      address,
       protocol,
       timeouts,
       limits,
@@ -247,6 +250,7 @@ class PlanBuilder {
       halfClose,
       chain: listener.chain.map((use) => this.#instance(use)),
       routes: listener.routes.map((route) => this.#route(listener, route)),
+      slot: this.#sources.listenerRow(address),
       cells: cells("listener", { listener: name }),
       requestCells: cells("requests", { listener: name, route: "", cluster: "" }),
       durationCells: cells("duration", { listener: name, route: "" }),

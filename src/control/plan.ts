@@ -177,6 +177,8 @@ export type ListenerPlan = {
   /** Indices into `Plan.instances`. */
   readonly chain: readonly number[];
   readonly routes: readonly RoutePlan[];
+  /** Its row of the connections that are open over all workers, which its address keeps from version to version. */
+  readonly slot: number;
   /** Cells of `sluice_connections_active` and its kin for this listener, as LISTENER_CELLS has them. */
   readonly cells: number;
   /** Series of a request that no route matched: `sluice_requests_total{listener,route="",cluster="",status}`. */

@@ -42,6 +42,7 @@ export type ReloaderOptions = {
   readonly listeners: Listeners;
   readonly versions: Versions;
   readonly row: (version: number, identity: string) => number;
+  readonly listenerRow: (version: number, address: string) => number;
   readonly cells: (version: number, key: Parameters<PlanSources["cells"]>) => number;
   readonly namespace: (name: string) => number;
   /** Gives back what a version that no thread has seen held in shared memory. */
@@ -262,7 +263,7 @@ export class Reloader {
     plugins: PlanSources["plugins"],
     opening: Opening,
   ): Promise<Built> {
-    const { row, cells, namespace, release, tryGuests, readSettings } = this.#options;
+    const { row, listenerRow, cells, namespace, release, tryGuests, readSettings } = this.#options;
     const { config, addresses } = candidate;
     try {
       const built = buildPlan({
@@ -273,6 +274,7 @@ export class Reloader {
         addresses,
         listeners: opening.places,
         row: (identity) => row(version, identity),
+        listenerRow: (address) => listenerRow(version, address),
         cells: (...key) => cells(version, key),
         namespace,
       });

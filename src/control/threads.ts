@@ -17,6 +17,7 @@ export type ThreadsOptions = {
   /** The module that a data thread runs. */
   readonly entry: URL;
   readonly columns: EndpointColumns;
+  readonly connections: { readonly buffer: SharedArrayBuffer; forgetWorker(worker: number): void };
   readonly counters: Counters;
   readonly keyValue: { readonly buffer: SharedArrayBuffer; forgetThread(thread: number): number };
   readonly log: Log;
@@ -145,10 +146,11 @@ export class Threads {
   }
 
   #spawn(thread: number, place: Place): void {
-    const { columns, counters, keyValue, entry } = this.#options;
+    const { columns, connections, counters, keyValue, entry } = this.#options;
     const workerData: ThreadInit = {
       thread,
       columns: columns.buffer,
+      connections: connections.buffer,
       counters: counters.block(thread),
       keyValue: keyValue.buffer,
       heartbeat: this.#heartbeat,
@@ -188,6 +190,7 @@ export class Threads {
     place.up = false;
     this.#supervisor.forget(thread);
     this.#options.columns.forgetThread(thread);
+    this.#options.connections.forgetWorker(thread);
     this.#options.counters.clearGauges(thread);
     if (place.leaving) this.#places[thread] = undefined;
     const held = this.#options.keyValue.forgetThread(thread);

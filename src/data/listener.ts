@@ -9,8 +9,8 @@ const BACKLOG = 1024;
 const LAST_TURNS = 50;
 
 export type ListenerOptions = {
-  /** Makes a connection's reader and writer. */
-  readonly open: (port: Port) => Client;
+  /** Makes a connection's reader and writer; null refuses it. */
+  readonly open: (port: Port) => Client | null;
   /** Passes a fresh connection on to the thread whose turn it is; false when it is this one's. */
   readonly deal: (address: string, socket: Socket) => boolean;
   readonly failed: (address: string, problem: string) => void;
@@ -100,10 +100,7 @@ export class Listener {
   }
 
   #accept(): Client | null {
-    const { state, clients } = this.port;
-    if (state === null || this.#closed) return null;
-    const limit = state.plan.limits.connections;
-    if (limit > 0 && clients.size >= limit) return null;
+    if (this.port.state === null || this.#closed) return null;
     this.#accepted++;
     return this.#options.open(this.port);
   }

@@ -29,6 +29,7 @@ export function ownStates(snapshot: Snapshot): NonNullable<Snapshot["own"]> {
     halfClose: false,
     chain: [],
     routes: [],
+    slot: -1,
     cells: -1,
     requestCells: -1,
     durationCells: -1,

@@ -11,7 +11,7 @@ import { ThrottledLog } from "../observe/throttled-log.ts";
 import { HOOK } from "../plugin/abi.ts";
 import { type Instance, type InstanceSet, PluginHost } from "../plugin/host.ts";
 import { Buffers } from "../proxy/buffers.ts";
-import { Client } from "../proxy/client.ts";
+import { Client, type Port } from "../proxy/client.ts";
 import { Clock, TICK } from "../proxy/clock.ts";
 import type { Report, ThreadContext } from "../proxy/context.ts";
 import { Examinations } from "../proxy/examinations.ts";
@@ -20,6 +20,7 @@ import { type ListenerState, Snapshot } from "../proxy/snapshot.ts";
 import { makeTracer } from "../proxy/tracer.ts";
 import { KeyValueStore } from "../state/store.ts";
 import { boundReport } from "./bounded-report.ts";
+import { ConnectionCounts } from "./connection-counts.ts";
 import { Links } from "./links.ts";
 import { Listener } from "./listener.ts";
 import { Origins, Outgoing } from "./outgoing.ts";
@@ -44,6 +45,7 @@ class DataThread {
   readonly #examinations: Examinations;
   readonly #plugins: PluginHost;
   readonly #keyValue: KeyValueStore;
+  readonly #connections: ConnectionCounts;
   readonly #origins = new Origins();
   readonly #listeners = new Map<string, Listener>();
   readonly #links: Links;
@@ -82,6 +84,7 @@ class DataThread {
       post({ type: "checked", number, verdict }),
     );
     this.#keyValue = new KeyValueStore(init.keyValue, init.thread);
+    this.#connections = new ConnectionCounts(init.connections, init.thread);
     this.#plugins = new PluginHost({
       resume: (hook, x, outcome) => {
         if (hook === HOOK.health_check) this.#examinations.resume(x, outcome);
@@ -287,16 +290,30 @@ class DataThread {
     let listener = this.#listeners.get(address);
     if (listener === undefined) {
       listener = new Listener(address, {
-        open: (port) => {
-          this.#countConnections(port.state!, 1);
-          return new Client(this.#context, this.#pipeline, port);
-        },
+        open: (port) => this.#open(port),
         deal: (at, socket) => this.#links.deal(at, socket),
         failed: (at, problem) => this.#context.report("error", "listener failed", { address: at, problem }),
       });
       this.#listeners.set(address, listener);
     }
     return listener;
+  }
+
+  /** Null: the listener has as many connections as it may. */
+  #open(port: Port): Client | null {
+    const { cells, warnings } = this.#context;
+    const { name, slot, limits, cells: base } = port.state!.plan;
+    if (!this.#connections.enter(slot, limits.connections)) {
+      cells[base + LISTENER_CELLS.refused]!++;
+      if (warnings.admits("connection_refused", name))
+        warnings.write("client connection refused: limits.connections is reached", {
+          listener: name,
+          limit: limits.connections,
+        });
+      return null;
+    }
+    this.#countConnections(port.state!, 1);
+    return new Client(this.#context, this.#pipeline, port);
   }
 
   /** For what another thread hands over: it may have taken a version that is only prepared here. */
@@ -311,6 +328,7 @@ class DataThread {
 
   #clientClosed(client: Client): void {
     this.#countConnections(client.port.state!, -1);
+    this.#connections.leave(client.port.state!.plan.slot);
     this.#checkLeaving();
   }
 

@@ -134,6 +134,12 @@ function registerTraffic(register: Register, counters: Counters): void {
   register("counter", "sluice_bytes_sent_total", "Bytes sent to clients.", one("listener", LISTENER_CELLS.bytesSent));
   register(
     "counter",
+    "sluice_connections_refused_total",
+    "Client connections that were closed because limits.connections was reached.",
+    one("listener", LISTENER_CELLS.refused),
+  );
+  register(
+    "counter",
     "sluice_connections_denied_total",
     "Client connections that a plugin closed before a byte was read.",
     one("listener", LISTENER_CELLS.denied),

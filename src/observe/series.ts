@@ -81,8 +81,10 @@ export const LISTENER_CELLS = {
   bytesReceived: 1,
   bytesSent: 2,
   denied: 3,
-  rejected: 4,
-  size: 4 + REJECTIONS.length,
+  /** Connections over `limits.connections`. */
+  refused: 4,
+  rejected: 5,
+  size: 5 + REJECTIONS.length,
 } as const;
 
 /** Where `code` is in one of these lists; `other` for what is not. */

@@ -1,7 +1,7 @@
 /** What is over a limit is refused with the status that says so, and nothing of it reaches an upstream. */
 import assert from "node:assert/strict";
-import { connectTo, exchange, startUpstream } from "./peers.ts";
-import { bounded, simpleConfig, startSluice, testInEachMode } from "./program.ts";
+import { connectTo, exchange, type Peer, startUpstream } from "./peers.ts";
+import { bounded, simpleConfig, startSluice, testInAllModes, testInEachMode, until } from "./program.ts";
 
 testInEachMode("431, 414, 413, and the number of connections", async (t) => {
   const upstream = await startUpstream(t);
@@ -53,3 +53,48 @@ testInEachMode(
     assert.equal((await fourth.send(get).answer()).status, 200);
   },
 );
+
+testInAllModes("limits.connections holds over all workers, also when one of them ends", async (t) => {
+  const upstream = await startUpstream(t);
+  const limit = 5;
+  const sluice = await startSluice(t, simpleConfig(upstream.port, { listener: `limits: { connections: ${limit} }` }), {
+    workers: 3,
+    preload: new URL("./failing-thread.ts", import.meta.url),
+  });
+  const served = async (client: Peer): Promise<boolean> =>
+    client
+      .send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+      .answer()
+      .then(
+        ({ status }) => status === 200,
+        () => false,
+      );
+  /** Connects with more than fit, all at once; how many of them are served. */
+  const flood = async (): Promise<Peer[]> => {
+    const clients = await Promise.all(Array.from({ length: 24 }, () => connectTo(t, sluice.port)));
+    const are = await Promise.all(clients.map(served));
+    return clients.filter((_, index) => are[index]);
+  };
+  let clients = await flood();
+  assert.equal(clients.length, limit);
+  assert.equal(await sluice.metric("sluice_connections_active"), limit);
+  assert.equal(await sluice.metric("sluice_connections_refused_total", { listener: "web" }), 24 - limit);
+  const line = await sluice.logged(({ event }) => event === "connection_refused", "the refusal");
+  assert.deepEqual([line.level, line.listener, line.limit], ["warn", "web", limit]);
+
+  // What a worker had open that ends is counted no more, and what the others have still is.
+  sluice.kill("SIGUSR2");
+  await until(async () => (await sluice.metric("sluice_thread_restarts_total")) === 1, "the worker has ended");
+  const serving = async (): Promise<number> =>
+    ((await sluice.status()).threads as { serving: boolean }[]).filter((thread) => thread.serving).length;
+  await until(async () => (await serving()) === 3, "its successor serves");
+  const kept = await sluice.metric("sluice_connections_active");
+  await until(() => clients.filter(({ ended }) => !ended).length === kept, "its clients see it");
+  clients = clients.filter(({ ended }) => !ended);
+  clients.push(...(await flood()));
+  assert.equal(clients.length, limit);
+
+  for (const client of clients) client.socket.destroy();
+  await until(async () => (await sluice.metric("sluice_connections_active")) === 0, "they are gone");
+  assert.equal((await flood()).length, limit);
+});

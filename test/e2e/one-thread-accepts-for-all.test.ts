@@ -93,7 +93,7 @@ testInEachMode(
   "limits and removed listeners hold on every thread",
   async (t) => {
     const upstream = await startUpstream(t);
-    const config = simpleConfig(upstream.port, { listener: "limits: { connections: 1 }" });
+    const config = simpleConfig(upstream.port, { listener: "limits: { connections: 2 }" });
     const sluice = await startSluice(t, config, { workers: 2, ports: ["other"] });
     const clients = await Promise.all([connectTo(t, sluice.port), connectTo(t, sluice.port)]);
     for (const client of clients) assert.equal((await client.send(get).answer()).status, 200);

@@ -6,6 +6,7 @@ import { MessageChannel, type Transferable, Worker } from "node:worker_threads";
 import { EndpointColumns } from "../../../src/balance/columns.ts";
 import type { FromThread, ThreadInit, ToThread } from "../../../src/control/messages.ts";
 import type { ListenerPlan, Plan } from "../../../src/control/plan.ts";
+import { ConnectionCounts } from "../../../src/data/connection-counts.ts";
 import { Counters } from "../../../src/observe/counters.ts";
 import { KeyValueStore } from "../../../src/state/store.ts";
 import { buildFixture, planOf } from "../plugin/kit.ts";
@@ -21,6 +22,7 @@ const listener: ListenerPlan = {
   halfClose: false,
   chain: [],
   routes: [],
+  slot: 0,
   cells: 100,
   requestCells: 200,
   durationCells: 300,
@@ -42,6 +44,7 @@ async function startThread(t: TestContext) {
   const workerData: ThreadInit = {
     thread: 1,
     columns: EndpointColumns.allocate(2).buffer,
+    connections: ConnectionCounts.allocate(2),
     counters: new Counters().block(1),
     keyValue: KeyValueStore.allocate(1 << 20),
     heartbeat: new SharedArrayBuffer(8),

@@ -186,6 +186,7 @@ function makeState(snapshot: Snapshot, settings: Settings): ListenerState {
     halfClose: false,
     chain: [],
     routes: [],
+    slot: 0,
     cells: CELLS.listener,
     requestCells: CELLS.requests,
     durationCells: CELLS.durations,
