@@ -51,19 +51,20 @@ function renderReload({ lastReload }: Status): string {
 
 function renderCluster({ name, strategies, endpoints, unresolved }: ClusterStatus): string {
   const heads = ["endpoint", "state", "weight", "in flight", "latency", "errors"];
-  const rows = endpoints.map(({ address, healthy, health, weight, inFlight, latency, errorRate }) => [
-    address,
-    healthy ? "healthy" : describeOut(health),
-    weight,
-    inFlight,
-    `${(latency * 1000).toFixed(1)} ms`,
-    `${(errorRate * 100).toFixed(1)} %`,
+  const rows = endpoints.map((endpoint) => [
+    endpoint.address,
+    endpoint.healthy ? "healthy" : describeOut(endpoint),
+    endpoint.weight,
+    endpoint.inFlight,
+    `${(endpoint.latency * 1000).toFixed(1)} ms`,
+    `${(endpoint.errorRate * 100).toFixed(1)} %`,
   ]);
   for (const { address, problem } of unresolved) rows.push([address, `has no address yet: ${problem}`, "", "", "", ""]);
   return table(`Cluster ${name} (${strategies.join(", ")})`, heads, rows);
 }
 
-function describeOut(health: EndpointStatus["health"]): string {
+function describeOut({ health, ejection }: EndpointStatus): string {
+  if (ejection !== null) return `ejected since ${ejection.since} until ${ejection.until}: ${ejection.cause}`;
   if (health?.state !== "unhealthy") return "out of service";
   return `unhealthy since ${health.since}: ${health.problem}`;
 }

@@ -37,6 +37,8 @@ export class Cluster {
   readonly #columns: EndpointColumns;
   readonly #eligible: EndpointView;
   readonly #reduced: EndpointView;
+  /** Ejected endpoints that one request each may try. */
+  readonly #probing: Endpoint[] = [];
   readonly #poolBySlot = new Map<number, Pool<Poolable>>();
   #epoch = -1;
 
@@ -75,6 +77,10 @@ export class Cluster {
   /** The endpoint for the exchange's next attempt, or null when none can take it. */
   pick(exchange: Exchange, strategy: number): Endpoint | null {
     if (this.#epoch !== this.#columns.epoch()) this.#refresh();
+    if (this.#probing.length > 0) {
+      const endpoint = this.#claimProbe(exchange);
+      if (endpoint !== null) return endpoint;
+    }
     const view = this.#present(exchange);
     if (view.count === 0) return null;
     const index = (this.strategies[strategy] ?? this.strategies[0])?.pick(exchange, view) ?? -1;
@@ -106,10 +112,34 @@ export class Cluster {
   /** Rebuilds the eligible set; it changes only when the epoch word moves, never for a request. */
   #refresh(): void {
     this.#epoch = this.#columns.epoch();
-    const { health } = this.#columns;
+    const ignored = this.panics() ? HEALTH.ejected | HEALTH.probing : 0;
     this.#eligible.clear();
-    for (const { endpoint } of this.members) if (health[endpoint.slot] === 0) this.#eligible.push(endpoint);
+    this.#probing.length = 0;
+    for (const { endpoint } of this.members) {
+      const state = this.#columns.health[endpoint.slot]!;
+      if ((state & ~ignored) === 0) this.#eligible.push(endpoint);
+      else if (state === (HEALTH.ejected | HEALTH.probing)) this.#probing.push(endpoint);
+    }
     for (const strategy of this.strategies) strategy.update(this.#eligible);
+  }
+
+  /** Whether so few endpoints are left that ejections are ignored. */
+  panics(): boolean {
+    const { passive } = this.plan;
+    if (passive === null) return false;
+    let left = 0;
+    for (const { endpoint } of this.members) if (this.#columns.health[endpoint.slot] === 0) left++;
+    return left < passive.panic * this.members.length;
+  }
+
+  #claimProbe(exchange: Exchange): Endpoint | null {
+    for (const [at, endpoint] of this.#probing.entries()) {
+      if (exchange.tried.includes(endpoint.slot)) continue;
+      this.#probing.splice(at, 1);
+      exchange.attempt.probe = this.#columns.claimProbe(endpoint.slot);
+      return exchange.attempt.probe ? endpoint : this.#claimProbe(exchange);
+    }
+    return null;
   }
 
   /** The eligible endpoints but those already tried and those whose pool is full. */

@@ -8,14 +8,17 @@
  */
 export const MAX_ENDPOINTS = 65_536;
 
-/** Bits of the health column; 0 is an endpoint that takes traffic. */
-export const HEALTH = { unhealthy: 1, ejected: 2, draining: 4, disabled: 8 } as const;
+/**
+ * Bits of the health column; 0 is an endpoint that takes traffic. `probing` stands beside `ejected`: the next request
+ * decides whether the endpoint is back.
+ */
+export const HEALTH = { unhealthy: 1, ejected: 2, draining: 4, disabled: 8, probing: 16 } as const;
 
 const EPOCH = 0;
 /** Threads that ever ran: the highest number, plus 1. */
 const REACH = 1;
 const HEADER_WORDS = 16;
-const SHARED_COLUMNS = 3;
+const SHARED_COLUMNS = 5;
 
 export class EndpointColumns {
   readonly buffer: SharedArrayBuffer;
@@ -24,6 +27,10 @@ export class EndpointColumns {
   /** Parts per million, decaying average. */
   readonly errorRate: Int32Array<SharedArrayBuffer>;
   readonly health: Int32Array<SharedArrayBuffer>;
+  /** Failed attempts since the last response. */
+  readonly failures: Int32Array<SharedArrayBuffer>;
+  /** When the last response was received (`sharedTime`). */
+  readonly respondedAt: Int32Array<SharedArrayBuffer>;
   readonly #header: Int32Array<SharedArrayBuffer>;
   readonly #inFlight: Int32Array<SharedArrayBuffer>[];
 
@@ -43,6 +50,8 @@ export class EndpointColumns {
     this.latency = column(0);
     this.errorRate = column(1);
     this.health = column(2);
+    this.failures = column(3);
+    this.respondedAt = column(4);
     this.#inFlight = Array.from({ length: places }, (_, t) => column(SHARED_COLUMNS + t));
   }
 
@@ -62,6 +71,45 @@ export class EndpointColumns {
   mark(slot: number, bit: number, on: boolean): void {
     const before = on ? Atomics.or(this.health, slot, bit) : Atomics.and(this.health, slot, ~bit);
     if (((before & bit) !== 0) !== on) this.bumpEpoch();
+  }
+
+  /** Takes an endpoint out for the requests that it has failed. */
+  eject(slot: number): void {
+    this.mark(slot, HEALTH.ejected, true);
+  }
+
+  /** The next request, of any worker, may go to the ejected endpoint. */
+  offerProbe(slot: number): void {
+    const before = Atomics.or(this.health, slot, HEALTH.probing);
+    // A worker may give a probe back when the ejection is over.
+    if ((before & HEALTH.ejected) === 0) Atomics.and(this.health, slot, ~HEALTH.probing);
+    this.bumpEpoch();
+  }
+
+  endEjection(slot: number): void {
+    this.failures[slot] = 0;
+    this.mark(slot, HEALTH.ejected | HEALTH.probing, false);
+  }
+
+  /** Takes the one request that a probing endpoint is due; false: another thread was earlier. */
+  claimProbe(slot: number): boolean {
+    return (Atomics.and(this.health, slot, ~HEALTH.probing) & HEALTH.probing) !== 0;
+  }
+
+  /** An attempt has got a response at `at` (performance.now()). */
+  responded(slot: number, at: number): void {
+    this.respondedAt[slot] = sharedTime(at);
+    if (this.failures[slot] !== 0) this.failures[slot] = 0;
+  }
+
+  /** Counts a failed attempt; how many there were in a row. */
+  addFailure(slot: number): number {
+    return Atomics.add(this.failures, slot, 1) + 1;
+  }
+
+  /** Whether a response was received from the endpoint after `at` (performance.now()). */
+  respondedSince(slot: number, at: number): boolean {
+    return ((this.respondedAt[slot]! - sharedTime(at)) | 0) > 0;
   }
 
   /** From now on that thread's column is added up as well. The main thread's, before the thread begins. */
@@ -104,5 +152,12 @@ export class EndpointColumns {
     this.latency[slot] = 0;
     this.errorRate[slot] = 0;
     this.health[slot] = 0;
+    this.failures[slot] = 0;
+    this.respondedAt[slot] = sharedTime(performance.now());
   }
+}
+
+/** A time of this thread in ms that all threads agree on, in 32 bits: only differences mean anything. */
+function sharedTime(at: number): number {
+  return (performance.timeOrigin + at) | 0;
 }

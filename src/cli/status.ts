@@ -14,7 +14,8 @@ export async function run(args: string[]): Promise<number> {
   return state.ready ? 0 : 1;
 }
 
-function describeOut(health: EndpointStatus["health"]): string {
+function describeOut({ health, ejection }: EndpointStatus): string {
+  if (ejection !== null) return `ejected since ${ejection.since} until ${ejection.until} (${ejection.cause})`;
   if (health?.state !== "unhealthy") return "out of service";
   return `unhealthy since ${health.since} (${health.problem})`;
 }
@@ -33,8 +34,9 @@ function describe(state: Status, clusters: readonly ClusterStatus[]): string {
     lines.push(`plugin ${plugin}: version ${next.hash.slice(0, 12)} ${stage}, ${percent}% of its requests: ${why}`);
   for (const { name, strategies, endpoints, unresolved } of clusters) {
     lines.push(`cluster ${name}: ${strategies.join(", ")}`);
-    for (const { address, weight, healthy, health, inFlight, latency } of endpoints) {
-      const state = healthy ? "healthy" : describeOut(health);
+    for (const endpoint of endpoints) {
+      const { address, weight, healthy, inFlight, latency } = endpoint;
+      const state = healthy ? "healthy" : describeOut(endpoint);
       lines.push(`  ${address}: ${state}, weight ${weight}, ${inFlight} in flight, ${(latency * 1000).toFixed(1)} ms`);
     }
     for (const { address, problem } of unresolved) lines.push(`  ${address}: has no address yet (${problem})`);

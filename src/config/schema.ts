@@ -49,6 +49,7 @@ import {
   queryValue,
   requestTarget,
   retryReason,
+  serverError,
   size,
   statuses,
   textOf,
@@ -263,14 +264,23 @@ const split = convert(entries(name, count(0, 1_000_000)), (parts, at, conversion
 
 const retry = convert(
   object({
-    attempts: withDefault(count(0, 10), 1, "Further attempts after the first, each on an endpoint not yet tried."),
+    attempts: optional(
+      count(0, 10),
+      "Further attempts after the first, each on an endpoint not yet tried. Without it: while there is one, within the route's `timeout`.",
+    ),
     on: withDefault(
       list(retryReason),
-      ["connect"],
-      "When: `connect` (no connection could be made), or status codes. What may have reached an endpoint is sent again only when its method is idempotent.",
+      ["connect", "reset", "timeout"],
+      "When: `connect` (no connection could be made), `reset` (it ended before the response), `timeout` (no response in time), or status codes. A request that may have reached an endpoint is sent again only when its method is idempotent (RFC 9110, 9.2.2).",
     ),
   }),
-  ({ attempts, on }) => ({ attempts, connect: on.includes(0), statuses: on.filter((status) => status !== 0) }),
+  ({ attempts = Number.MAX_SAFE_INTEGER, on }) => ({
+    attempts,
+    connect: on.includes("connect"),
+    reset: on.includes("reset"),
+    timeout: on.includes("timeout"),
+    statuses: on.filter((reason) => typeof reason === "number"),
+  }),
 );
 
 const routeFields = object({
@@ -498,10 +508,47 @@ export type ProbeConfig =
   | ({ readonly kind: "tcp" } & Infer<typeof tcpCheck>)
   | { readonly kind: "plugin"; readonly use: PluginUse };
 
-const health = object(
-  { active: optional(activeCheck, "Checks that are made whether there is traffic or not. Without it: none.") },
-  { later: ["passive"] },
+const passiveCheck = object(
+  {
+    enabled: withDefault(flag, true, "`passive: false` turns it off."),
+    consecutiveFailures: withDefault(
+      count(1, 1000),
+      5,
+      "Failed attempts in a row that eject an endpoint: refused or broken connections, response timeouts, and `statuses`. A response timeout ejects it at once if nothing else was heard of the endpoint meanwhile.",
+    ),
+    statuses: withDefault(
+      list(serverError),
+      [502, 503, 504],
+      "Statuses that count as failures. `[]`: none; the endpoint's connections alone decide.",
+    ),
+    ejectFor: withDefault(
+      duration("100ms", "1h"),
+      "10s",
+      "Time without traffic; doubled with each ejection that soon follows another. Then a single request is let through, and its result decides.",
+    ),
+    maxEjectFor: withDefault(duration("100ms", "24h"), "5m", "The longest that `ejectFor` grows to."),
+    maxEjected: withDefault(
+      percentage,
+      "50%",
+      "Share of the cluster's endpoints, rounded down but at least one of several, that may be ejected at the same time. The only endpoint of a cluster is never ejected.",
+    ),
+    panic: withDefault(
+      percentage,
+      "50%",
+      "When a smaller share of the endpoints than this is left, ejections are ignored: it is then more likely that the proxy, the network or a request is at fault. What active checks have found still holds.",
+    ),
+  },
+  { shorthand: { scalar: "enabled" } },
 );
+
+const health = object({
+  active: optional(activeCheck, "Checks that are made whether there is traffic or not. Without it: none."),
+  passive: withDefault(
+    passiveCheck,
+    {},
+    "What the requests themselves show: endpoints that fail are ejected for a while.",
+  ),
+});
 
 const cluster = object(
   {

@@ -178,11 +178,21 @@ export const method: ScalarShape<string> = scalar(
   (text) => (TOKEN.test(text) && !/[a-z]/.test(text) ? text : undefined),
 );
 
-/** A 4xx or 5xx status, or `connect`. */
-export const retryReason: ScalarShape<number> = scalar(
-  "connect or a status code from 400 to 599",
-  { anyOf: [{ const: "connect" }, { type: "integer", minimum: 400, maximum: 599 }] },
-  (text) => (text === "connect" ? 0 : /^[45]\d\d$/.test(text) ? Number(text) : undefined),
+const RETRY_CAUSES = ["connect", "reset", "timeout"] as const;
+export type RetryReason = (typeof RETRY_CAUSES)[number] | number;
+
+/** A cause, or a 4xx or 5xx status. */
+export const retryReason: ScalarShape<RetryReason> = scalar(
+  "connect, reset, timeout or a status code from 400 to 599",
+  { anyOf: [{ enum: RETRY_CAUSES }, { type: "integer", minimum: 400, maximum: 599 }] },
+  (text) => RETRY_CAUSES.find((cause) => cause === text) ?? (/^[45]\d\d$/.test(text) ? Number(text) : undefined),
+);
+
+/** A status that a gateway answers with when what is behind it has failed. */
+export const serverError: ScalarShape<number> = scalar(
+  "a status code from 500 to 599",
+  { type: "integer", minimum: 500, maximum: 599 },
+  (text) => (/^5\d\d$/.test(text) ? Number(text) : undefined),
 );
 
 export type Statuses = { readonly least: number; readonly most: number };

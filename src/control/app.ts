@@ -25,6 +25,7 @@ import { HealthChecks } from "./health-checks.ts";
 import { Listeners } from "./listeners.ts";
 import type { FromThread } from "./messages.ts";
 import { Modules } from "./modules.ts";
+import { PassiveHealth } from "./passive-health.ts";
 import { PluginHealth } from "./plugin-health.ts";
 import { listMetrics } from "./plugin-metrics.ts";
 import { probe, type Tell } from "./probe.ts";
@@ -99,6 +100,7 @@ export class App {
   readonly #denials: Denials;
   readonly #health = new PluginHealth();
   readonly #checks: HealthChecks;
+  readonly #passive: PassiveHealth;
   readonly #orders: CheckOrders;
   readonly #traces: Traces;
   readonly #explainer: Explainer;
@@ -183,9 +185,13 @@ export class App {
     this.#checks = new HealthChecks({
       states: health,
       probe: (duty, tell) => this.#probe(duty, tell),
-      mark: (slot, unhealthy) => this.#columns.mark(slot, HEALTH.unhealthy, unhealthy),
+      mark: (slot, unhealthy) => {
+        this.#columns.mark(slot, HEALTH.unhealthy, unhealthy);
+        if (!unhealthy) this.#passive.clear(slot);
+      },
       log: this.log,
     });
+    this.#passive = new PassiveHealth({ columns: this.#columns, log: this.log });
     this.#rollouts = new Rollouts({
       counters: this.#counters,
       log: this.log,
@@ -215,6 +221,7 @@ export class App {
       onAccepted: ({ config, plan }) => {
         this.#accept(config);
         this.#checks.take(plan);
+        this.#passive.take(plan);
       },
     });
     this.#metrics = createMetrics({
@@ -227,6 +234,7 @@ export class App {
       version: () => this.#reloader.current?.plan.version ?? 0,
       endpoints: () => this.#clusters(),
       checks: () => this.#checks.counts(),
+      ejections: () => this.#passive.counts(),
       quarantined: (plugin) => this.#health.quarantined(plugin).length,
       rollouts: () => this.#rollouts.list(),
       rolloutResults: () => this.#rollouts.results(),
@@ -293,6 +301,7 @@ export class App {
     this.#resolver.close();
     this.#rollouts.close();
     this.#checks.close();
+    this.#passive.close();
     this.#threads.stopReplacing();
     await this.#reloader.close();
     this.#crew.close();
@@ -350,6 +359,7 @@ export class App {
       columns: this.#columns,
       health: (slot) => this.#checks.describe(slot),
       problemOf: (host) => this.#resolver.problemOf(host),
+      ejection: (slot) => this.#passive.describe(slot),
     });
   }
 
@@ -392,6 +402,7 @@ export class App {
       if (message.rollout === undefined) this.#health.receive(thread, message);
       else this.#rollouts.receive(thread, message);
     } else if (message.type === "checked") this.#orders.receive(thread, message);
+    else if (message.type === "health") this.#passive.receive(message);
     else if (message.type === "inherited") this.#listeners.inherit(message.address);
     else if (message.type === "drained") {
       this.#drained?.(thread);

@@ -2,6 +2,7 @@
 import type { BoundSocket } from "node:net";
 import type { MessagePort } from "node:worker_threads";
 import type { PluginNews } from "../plugin/report.ts";
+import type { HealthEvent } from "../proxy/context.ts";
 import type { TraceRecord } from "../proxy/trace.ts";
 import type { Plan } from "./plan.ts";
 import type { Verdict } from "./probe.ts";
@@ -71,6 +72,8 @@ export type FromThread =
   | { type: "drained" }
   /** What a check came to; null: the version that serves there has none such, or does so no more. */
   | { type: "checked"; number: number; verdict: Verdict | null }
+  /** What requests show of an endpoint. */
+  | ({ type: "health" } & HealthEvent)
   /** How a plugin fares there has changed. */
   | ({ type: "plugin" } & PluginNews)
   /** The listening socket of a thread that leaves was taken over. */

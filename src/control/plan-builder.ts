@@ -23,6 +23,7 @@ import type {
   ListenerPlan,
   MatchPlan,
   NamespacePlan,
+  PassivePlan,
   Plan,
   ProbePlan,
   RolloutPlan,
@@ -196,6 +197,7 @@ class PlanBuilder {
       limits,
       retryCell: this.#sources.cells("retries", { cluster: name }),
       check: this.#check(cluster),
+      passive: planPassive(cluster),
     };
   }
 
@@ -351,4 +353,9 @@ function formatAddress(host: string, port: number): string {
 
 function digest(value: unknown): string {
   return createHash("sha256").update(JSON.stringify(value)).digest("hex");
+}
+
+function planPassive({ health: { passive } }: ClusterConfig): PassivePlan | null {
+  const { enabled, ...plan } = passive;
+  return enabled ? plan : null;
 }

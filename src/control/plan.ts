@@ -113,6 +113,30 @@ export type ClusterPlan = {
   readonly retryCell: number;
   /** How its endpoints are checked; null: they are not. */
   readonly check: CheckPlan | null;
+  /** When its endpoints are ejected for what requests show; null: never. */
+  readonly passive: PassivePlan | null;
+};
+
+export type RetryPlan = {
+  /** Further attempts after the first. */
+  readonly attempts: number;
+  /** No connection could be made. */
+  readonly connect: boolean;
+  /** The connection ended before the response. */
+  readonly reset: boolean;
+  /** No response in time. */
+  readonly timeout: boolean;
+  readonly statuses: readonly number[];
+};
+
+/** Times in ms, shares of 1. */
+export type PassivePlan = {
+  readonly consecutiveFailures: number;
+  readonly statuses: readonly number[];
+  readonly ejectFor: number;
+  readonly maxEjectFor: number;
+  readonly maxEjected: number;
+  readonly panic: number;
 };
 
 export type CheckPlan = {
@@ -194,7 +218,7 @@ export type RoutePlan = {
   readonly action: RouteAction;
   /** From the complete request head to the answer's head, all attempts; 0: only the cluster's response timeout. */
   readonly timeout: number;
-  readonly retry: { readonly attempts: number; readonly connect: boolean; readonly statuses: readonly number[] };
+  readonly retry: RetryPlan;
   /** STATUS_CELLS of `sluice_requests_total{listener,route,cluster,status}` by cluster index; same order as `clusters`. */
   readonly requestCells: readonly { readonly cluster: number; readonly cells: number }[];
   /** The same with `cluster=""`, for what is answered before a cluster is chosen. */

@@ -4,6 +4,7 @@ import type { Counters } from "../observe/counters.ts";
 import { LISTENER_CELLS, MAX_HOOKS, MAX_REASONS, PLUGIN_CELLS, THREAD_CELLS } from "../observe/series.ts";
 import { FAILURE, HOOKS } from "../plugin/abi.ts";
 import type { EndpointHealth } from "./endpoint-check.ts";
+import type { EjectionStatus } from "./passive-health.ts";
 import type { Plan } from "./plan.ts";
 import type { LastFailure, PluginHealth } from "./plugin-health.ts";
 import type { Reloaded } from "./reload.ts";
@@ -89,6 +90,8 @@ export type EndpointStatus = {
   readonly healthy: boolean;
   /** What checks have found; null when it is not checked. */
   readonly health: EndpointHealth | null;
+  /** Why and until when it is ejected for failed requests; null when it is not. */
+  readonly ejection: EjectionStatus | null;
   readonly inFlight: number;
   /** Decaying averages: seconds to the answer's head, and the share of failed attempts. */
   readonly latency: number;
@@ -100,11 +103,12 @@ type ClusterSources = {
   readonly columns: EndpointColumns;
   /** What checks have found of the endpoint in that row. */
   readonly health: (slot: number) => EndpointHealth | null;
+  readonly ejection: (slot: number) => EjectionStatus | null;
   /** Why a name has no address. */
   readonly problemOf: (host: string) => string | null;
 };
 
-export function describeClusters({ plan, columns, health, problemOf }: ClusterSources): ClusterStatus[] {
+export function describeClusters({ plan, columns, health, ejection, problemOf }: ClusterSources): ClusterStatus[] {
   return (plan?.clusters ?? []).map(({ name, strategies, endpoints, unresolved }) => ({
     name,
     unresolved: unresolved.map(({ address, host }) => ({ address, problem: problemOf(host) ?? "resolved just now" })),
@@ -115,6 +119,7 @@ export function describeClusters({ plan, columns, health, problemOf }: ClusterSo
       zone,
       healthy: columns.health[slot] === 0,
       health: health(slot),
+      ejection: ejection(slot),
       inFlight: columns.inFlight(slot),
       latency: columns.latency[slot]! / 1e6,
       errorRate: columns.errorRate[slot]! / 1e6,

@@ -52,6 +52,7 @@ function run(init: DryRunInit): void {
       () => undefined,
       () => clock.now,
     ),
+    notifyHealth: () => {},
     traced: (trace) => post({ trace }),
   };
   const pipeline = new Pipeline(context);

@@ -76,6 +76,7 @@ class DataThread {
       accessLog: new AccessLog({ fd: 1, cells }),
       report,
       warnings,
+      notifyHealth: (event) => post({ type: "health", ...event }),
       traced: (record, dropped) => post({ type: "trace", record, dropped }),
     };
     this.#pipeline = new Pipeline(this.#context);

@@ -43,6 +43,8 @@ export type MetricsSources = {
   readonly quarantined: (plugin: string) => number;
   /** Health checks of each endpoint, by what they came to. */
   readonly checks: () => Iterable<{ cluster: string; endpoint: string; counts: Readonly<Record<string, number>> }>;
+  /** How often each endpoint was ejected for failed requests. */
+  readonly ejections: () => Iterable<{ cluster: string; endpoint: string; count: number }>;
   readonly endpoints: () => Iterable<{
     name: string;
     endpoints: Iterable<{ address: string; healthy: boolean }>;
@@ -229,7 +231,8 @@ function registerKeyValue(register: Register, keyValue: MetricsSources["keyValue
 }
 
 function registerControl(register: Register, sources: MetricsSources): void {
-  const { counters, threads, restarts, reloads, version, endpoints, checks, adminDenials, resolveFailures } = sources;
+  const { counters, threads, restarts, reloads, version, endpoints, checks, ejections, adminDenials, resolveFailures } =
+    sources;
   register("gauge", "sluice_config_version", "The version in service.", () => [{ labels: {}, value: version() }]);
   register("counter", "sluice_config_reloads_total", "Reloads, by what came of them.", () =>
     Object.entries(reloads()).map(([result, value]) => ({ labels: { result }, value })),
@@ -264,6 +267,9 @@ function registerControl(register: Register, sources: MetricsSources): void {
     Array.from(checks()).flatMap(({ cluster, endpoint, counts }) =>
       Object.entries(counts).map(([result, value]) => ({ labels: { cluster, endpoint, result }, value })),
     ),
+  );
+  register("counter", "sluice_endpoint_ejections_total", "Ejections of endpoints for failed requests.", () =>
+    Array.from(ejections(), ({ cluster, endpoint, count }) => ({ labels: { cluster, endpoint }, value: count })),
   );
 }
 

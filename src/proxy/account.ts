@@ -3,28 +3,73 @@ import { countStatus, observeDuration } from "../observe/series.ts";
 import { HOOK } from "../plugin/abi.ts";
 import type { Instance } from "../plugin/host.ts";
 import type { ThreadContext } from "./context.ts";
+import { ERROR } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
+
+/** A route may allow less time than a sound endpoint takes; a silence shorter than this (ms) is not called a hang. */
+const HUNG = 1000;
 
 /**
  * Takes the exchange's attempt out of the in-flight count, once, and tells what came of it. Neither a status nor a
  * failure: it was given up for no fault of the endpoint.
  */
 export function endAttempt(context: ThreadContext, x: Exchange, status: number, failed: boolean): void {
-  const { endpoint } = x.attempt;
+  const { endpoint, probe } = x.attempt;
   if (endpoint === null) return;
   x.attempt.endpoint = null;
+  x.attempt.probe = false;
   if (x.trace !== null) x.trace.attempted(x, endpoint.address, status, failed);
   const { columns, thread, cells } = context;
   columns.addInFlight(thread, endpoint.slot, -1);
-  if (status === 0 && !failed) return;
+  if (status === 0 && !failed) {
+    if (probe) columns.offerProbe(endpoint.slot); // for another request
+    return;
+  }
   const taken = (status === 0 ? performance.now() : x.answeredAt) - x.attempt.startedAt;
   x.attemptLatency = taken * 1000;
   x.attemptStatus = status;
   x.attemptFailed = failed;
-  columns.sample(endpoint.slot, x.attemptLatency, failed);
+  columns.sample(endpoint.slot, x.attemptLatency, failed || isGatewayError(status));
+  if (failed || (status >= 500 && x.cluster!.plan.passive?.statuses.includes(status))) noteFailure(context, x, probe);
+  else noteResponse(context, x, probe);
   if (!failed) observeDuration(cells, endpoint.cells, taken / 1000);
   for (const strategy of x.cluster!.strategies)
     if ((strategy.hooks & (1 << HOOK.outcome)) !== 0) strategy.call(HOOK.outcome, x);
+}
+
+/** Counts the attempt as one that shows the endpoint well. */
+function noteResponse({ columns, notifyHealth }: ThreadContext, x: Exchange, probe: boolean): void {
+  const { slot } = x.endpoint!;
+  columns.responded(slot, x.answeredAt);
+  if (probe) notifyHealth({ slot, event: "recovered", cause: "" });
+}
+
+/** Counts the attempt as a failure of the endpoint's; the main thread is notified where that may change its health. */
+function noteFailure({ columns, notifyHealth }: ThreadContext, x: Exchange, probe: boolean): void {
+  const { slot } = x.endpoint!;
+  const { passive, timeouts } = x.cluster!.plan;
+  if (passive === null || x.cluster!.members.length < 2) return;
+  if (x.attemptFailed && x.attempt.local) {
+    if (probe) columns.offerProbe(slot);
+    return;
+  }
+  const cause = x.attemptFailed ? x.error!.code : `status ${x.attemptStatus}`;
+  if (probe) return notifyHealth({ slot, event: "probe_failed", cause });
+  const count = columns.addFailure(slot);
+  const most = passive.consecutiveFailures;
+  if (count > most) return;
+  const taken = x.attemptLatency / 1000;
+  // Silent for as long as a response may take, to all others as well: it hangs, and is not asked `most` times.
+  const hangs =
+    x.error === ERROR.responseTimeout &&
+    taken >= Math.min(HUNG, timeouts.response || HUNG) &&
+    !columns.respondedSince(slot, performance.now() - taken);
+  if (hangs) columns.failures[slot] = most;
+  if (hangs || count === most) notifyHealth({ slot, event: "failing", cause });
+}
+
+function isGatewayError(status: number): boolean {
+  return status >= 502 && status <= 504;
 }
 
 /** Counts an exchange that has ended, and tells its plugins and the access log. */

@@ -10,6 +10,15 @@ export type Level = "debug" | "info" | "warn" | "error";
 /** Sends a line to the program's log. */
 export type Report = (level: Level, message: string, fields: Record<string, unknown>) => void;
 
+export type HealthEvent = {
+  /** The endpoint's row. */
+  readonly slot: number;
+  /** `failing`: so many attempts in a row have failed as may; the others tell of the one request to an ejected one. */
+  readonly event: "failing" | "recovered" | "probe_failed";
+  /** How the last attempt failed: an outcome code, or `status 503`. */
+  readonly cause: string;
+};
+
 export type ThreadContext = {
   readonly thread: number;
   readonly clock: Clock;
@@ -21,6 +30,8 @@ export type ThreadContext = {
   readonly report: Report;
   /** For what may happen with every request. */
   readonly warnings: ThrottledLog;
+  /** Notifies the main thread of what requests show of an endpoint. */
+  readonly notifyHealth: (event: HealthEvent) => void;
   /** Takes the trace of an exchange that has ended, and how many were not begun since the last. */
   readonly traced: (record: TraceRecord, dropped: number) => void;
 };

@@ -62,6 +62,10 @@ export class Attempt {
   sent = false;
   /** The whole request was. */
   complete = false;
+  /** It failed for want of something of this machine's: descriptors, ports, memory. */
+  local = false;
+  /** Its endpoint is ejected: what comes of this one request decides whether it is back. */
+  probe = false;
 }
 
 /** Whoever asked, as the corridor sees it: a client's connection, or a plugin (`own-request.ts`). */
@@ -372,6 +376,8 @@ export class Exchange {
     attempt.reused = false;
     attempt.sent = false;
     attempt.complete = false;
+    attempt.local = false;
+    attempt.probe = false;
   }
 
   /** Keeps body bytes that came, in memory of the exchange's own. */

@@ -16,7 +16,7 @@ import { HOOK } from "../plugin/abi.ts";
 import { type Instance, OUTCOME } from "../plugin/host.ts";
 import type { Rival } from "../route/match.ts";
 import { endAttempt, recordExchange } from "./account.ts";
-import { ERROR, failureOf } from "./error.ts";
+import { ERROR, failureOf, type ProxyError } from "./error.ts";
 import { Events } from "./events.ts";
 import { type Exchange, PHASE } from "./exchange.ts";
 import { countRetriedStatus, countStaleConnection, logNoEndpoint, logUpstreamFailure } from "./failure-log.ts";
@@ -208,6 +208,7 @@ export class Pipeline extends Events {
     attempt.startedAt = x.attempts === 1 && !x.fresh ? x.headAt : performance.now();
     attempt.sent = false;
     attempt.complete = false;
+    attempt.local = false;
     x.response.status = 0; // what stands there is of an attempt or an exchange before
     x.answeredAt = 0;
     x.requestPassed = x.requestComplete && !x.requestWaits;
@@ -233,12 +234,11 @@ export class Pipeline extends Events {
   /** The endpoint's final head is there: it is the answer, unless the rule would rather have another's. */
   #judge(x: Exchange): number {
     const { status } = x.response;
-    const { retryStatuses } = x.route!;
+    const { statuses } = x.route!.retry;
     x.answeredAt = performance.now();
     endAttempt(this.context, x, status, false);
     if (x.bodyDone) x.attempt.upstream = null;
-    if (retryStatuses.length === 0 || !retryStatuses.includes(status) || !this.#mayRetry(x, true))
-      return PHASE.response;
+    if (statuses.length === 0 || !statuses.includes(status) || !this.#mayRetry(x, true)) return PHASE.response;
     countRetriedStatus(this.context, x);
     this.abandonAttempt(x);
     return this.#retry(x);
@@ -261,9 +261,7 @@ export class Pipeline extends Events {
       return PHASE.forward;
     }
     logUpstreamFailure(this.context, x, error, x.problem);
-    const { retryConnect, retryStatuses } = x.route!;
-    const wanted = attempt.sent ? retryStatuses.includes(error.status) : retryConnect;
-    return wanted && this.#mayRetry(x, attempt.sent) ? this.#retry(x) : this.error(x, error, x.problem);
+    return wantsRetry(x, error) && this.#mayRetry(x, attempt.sent) ? this.#retry(x) : this.error(x, error, x.problem);
   }
 
   /** The answer's head is there, the endpoint's or our own: the chains, last first, then it goes out. */
@@ -355,7 +353,7 @@ export class Pipeline extends Events {
   }
 
   #mayRetry(x: Exchange, sent: boolean): boolean {
-    if (x.attempts > x.route!.attempts || x.replayLost) return false;
+    if (x.attempts > x.route!.retry.attempts || x.replayLost) return false;
     if (x.deadline > 0 && x.deadline <= this.context.clock.now) return false;
     return (!sent || (x.idempotent && x.requestComplete)) && x.cluster!.hasOther(x);
   }
@@ -408,6 +406,15 @@ export class Pipeline extends Events {
     this.exchanges.giveBack(x);
     snapshot.leave();
   }
+}
+
+/** Whether the route's policy names this failure of an attempt. */
+function wantsRetry({ attempt, route }: Exchange, error: ProxyError): boolean {
+  const { connect, reset, timeout, statuses } = route!.retry;
+  if (!attempt.sent) return connect;
+  if (error === ERROR.responseTimeout && timeout) return true;
+  if (error === ERROR.upstreamReset && reset) return true;
+  return statuses.includes(error.status);
 }
 
 function clusterOf(route: RouteState): number {

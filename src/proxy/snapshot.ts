@@ -4,7 +4,7 @@
  */
 import type { BlockList } from "node:net";
 import type { Cluster } from "../balance/cluster.ts";
-import type { ListenerPlan, RouteAction } from "../control/plan.ts";
+import type { ListenerPlan, RetryPlan, RouteAction } from "../control/plan.ts";
 import type { Instance } from "../plugin/host.ts";
 import type { Router } from "../route/match.ts";
 import type { Tracer } from "./tracer.ts";
@@ -18,9 +18,7 @@ export type RouteState = {
   /** The instance behind a `router` action. */
   readonly router: Instance | null;
   readonly timeout: number;
-  readonly attempts: number;
-  readonly retryConnect: boolean;
-  readonly retryStatuses: readonly number[];
+  readonly retry: RetryPlan;
   /** First cell of `sluice_requests_total` by cluster index; -1 where there is none. */
   readonly requestCells: Int32Array;
   /** The same with `cluster=""`: it was answered before a cluster was chosen. */

@@ -21,6 +21,9 @@ import { type BodyFrame, Wire, writeBody } from "./wire.ts";
 const LF = 10;
 const TIMEOUT = Buffer.from("timeout=");
 
+/** Why a connection cannot be made for no fault of the endpoint. */
+const LOCAL_CAUSES = new Set(["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EADDRNOTAVAIL", "EPERM", "EACCES"]);
+
 const STATE = { connecting: 0, idle: 1, head: 2, body: 3, closed: 4 } as const;
 
 /** After a failed write, how long the response is waited for that the endpoint may have sent before it closed, ms. */
@@ -327,7 +330,9 @@ export class Upstream extends Wire implements Poolable {
   protected closed(error: Error | null): void {
     switch (this.#state) {
       case STATE.connecting: {
-        const refused = (error as NodeJS.ErrnoException | null)?.code === "ECONNREFUSED";
+        const code = (error as NodeJS.ErrnoException | null)?.code ?? "";
+        const refused = code === "ECONNREFUSED";
+        if (this.#exchange !== null) this.#exchange.attempt.local = LOCAL_CAUSES.has(code);
         return this.#fail(refused ? ERROR.connectRefused : ERROR.connectFailed, error?.message ?? "closed");
       }
       case STATE.head:

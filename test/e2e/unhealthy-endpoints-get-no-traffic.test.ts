@@ -55,7 +55,7 @@ testInUsualMode("tcp: one that refuses connections is passed over until it liste
   const { sluice, a } = await start(t, active("tcp: true"));
   const steady = askSteadily(t, sluice);
   await a.die();
-  await until(async () => (await shown(sluice, a)).healthy === false, "it is out");
+  await until(async () => (await shown(sluice, a)).health?.state === "unhealthy", "it is out");
   assert.equal((await shown(sluice, a)).health?.problem, "connection refused");
   const before = await sluice.metric("sluice_retries_total");
   assert.equal(await whoServes(sluice), "b");

@@ -89,7 +89,7 @@ test("what is not there, or not with that method, is said", async (t) => {
 
 test("the page shows the state, and what comes from outside only as text", async (t) => {
   const evil = "<script>alert('x')</script>&\"";
-  const figures = { weight: 1, zone: "", inFlight: 0, latency: 0, errorRate: 0 };
+  const figures = { ejection: null, weight: 1, zone: "", inFlight: 0, latency: 0, errorRate: 0 };
   const health = { state: "unhealthy", since: "noon", problem: evil, lastCheck: null, history: [] } as const;
   const endpoints = [
     { address: evil, healthy: true, health: null, ...figures },

@@ -35,6 +35,7 @@ function makeCluster(answer: (view: EndpointView) => number, connections = 0) {
     unresolved: [],
     retryCell: 0,
     check: null,
+    passive: null,
   };
   let updates = 0;
   const strategy: Instance = {

@@ -67,6 +67,9 @@ const right = [
   BASE.replace("[a:1]", "{ endpoints: [a:1], health: { active: { http: { path: /z, status: [2xx, 404] } } } }"),
   BASE.replace("[a:1]", "{ endpoints: [a:1], health: { active: { tcp: true } } }"),
   BASE.replace("[a:1]", '{ endpoints: [a:1], health: { active: { tcp: { send: "a", expect: "b" } } } }'),
+  BASE.replace("[a:1]", "{ endpoints: [a:1], health: { passive: { ejectFor: 1s, statuses: [503], panic: 0% } } }"),
+  BASE.replace("[a:1]", "{ endpoints: [a:1], health: { passive: false } }"),
+  BASE.replace("cluster: app", "routes: [{ cluster: app, retry: { on: [connect, reset, timeout, 503] } }]"),
   "listeners: { web: { address: ':80', chain: [request-id, { headers: { a: 1 } }], routes: [{ match: { method: GET, headers: { a: 1 } }, split: { a: 1, b: 0 } }, { cluster: a, retry: { on: [connect, 503] } }] } }\nclusters: { a: { strategy: random, endpoints: [{ address: a:1, weight: 2 }] }, b: { strategy: [random, { round-robin: 1 }], endpoints: [] } }\n",
 ];
 
@@ -83,7 +86,7 @@ const wrong = [
   BASE.replace("cluster: app", "chain: [{ a: 1, b: 2 }]"),
   BASE.replace("[a:1]", "{ endpoints: [a:1], health: { active: { tcp: false } } }"),
   BASE.replace("[a:1]", "{ endpoints: [a:1], health: { active: { http: { path: /, status: [1xx] } } } }"),
-  BASE.replace("[a:1]", "{ endpoints: [a:1], health: { passive: {} } }"),
+  BASE.replace("[a:1]", "{ endpoints: [a:1], health: { passive: { statuses: [404] } } }"),
 ];
 
 test("what the proxy takes, the schema takes", () => {

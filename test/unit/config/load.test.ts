@@ -56,7 +56,13 @@ test("the smallest file has every default", () => {
   const [route] = web.routes;
   assert.equal(route?.action.kind === "cluster" && route.action.cluster.name, "app");
   assert.deepEqual([route?.name, route?.match, route?.timeout], ["0", {}, 0]);
-  assert.deepEqual(route?.retry, { attempts: 1, connect: true, statuses: [] });
+  assert.deepEqual(route?.retry, {
+    attempts: Number.MAX_SAFE_INTEGER,
+    connect: true,
+    reset: true,
+    timeout: true,
+    statuses: [],
+  });
   const [app] = config.clusters;
   assert.deepEqual(
     app?.strategy.map((use) => use.name),
@@ -174,7 +180,7 @@ clusters:
     query: { q: "a b" },
   });
   assert.deepEqual(plainValue(api?.chain[0]?.config), { request: { set: { "x-from": "sluice" } } });
-  assert.deepEqual(api?.retry, { attempts: 2, connect: true, statuses: [502, 503] });
+  assert.deepEqual(api?.retry, { attempts: 2, connect: true, reset: false, timeout: false, statuses: [502, 503] });
   assert.deepEqual([api?.name, old?.name, rest?.name], ["api", "1", "3"]);
   assert.deepEqual(old?.match.method, ["GET"]);
   assert.deepEqual(old?.action.kind === "split" && old.action.parts.map(({ name, weight }) => [name, weight]), [
@@ -204,6 +210,16 @@ clusters:
     ],
   );
 });
+
+const PASSIVE = {
+  enabled: true,
+  consecutiveFailures: 5,
+  statuses: [502, 503, 504],
+  ejectFor: 10_000,
+  maxEjectFor: 300_000,
+  maxEjected: 0.5,
+  panic: 0.5,
+};
 
 test("a health check in its short forms and in its long ones", () => {
   const active = (keys: string) => load(cluster(`health: { active: { ${keys} } }`)).clusters[0]?.health.active;
@@ -235,7 +251,11 @@ test("a health check in its short forms and in its long ones", () => {
   assert.ok(probe?.kind === "plugin" && probe.use.name === "doctor");
   assert.deepEqual(plainValue(probe.use.config), { path: "/z" });
   assert.equal(load(cluster("health: {}")).clusters[0]?.health.active, undefined);
-  assert.deepEqual(load(BASE).clusters[0]?.health, {});
+  assert.deepEqual(load(BASE).clusters[0]?.health, { passive: PASSIVE });
+  assert.equal(load(cluster("health: { passive: false }")).clusters[0]?.health.passive.enabled, false);
+  const strict = load(cluster("health: { passive: { consecutiveFailures: 3, statuses: [], maxEjected: 100% } }"));
+  const changed = { consecutiveFailures: 3, statuses: [], maxEjected: 1 };
+  assert.deepEqual(strict.clusters[0]?.health.passive, { ...PASSIVE, ...changed });
 });
 
 test("every problem is told at once, each at its place", () => {
@@ -365,6 +385,9 @@ const wrong: [what: string, text: string, message: RegExp][] = [
   ["checks too often", cluster("health: { active: { tcp: true, interval: 1ms } }"), /from 100ms to 1h/],
   ["too much to expect", cluster(`health: { active: { tcp: { expect: ${"a".repeat(1025)} } } }`), /of 0 to 1024 bytes/],
   ["a threshold of 0", cluster("health: { active: { tcp: true, healthyAfter: 0 } }"), /from 1 to 100/],
+  ["a success that is a failure", cluster("health: { passive: { statuses: [404] } }"), /from 500 to 599/],
+  ["no failure that ejects", cluster("health: { passive: { consecutiveFailures: 0 } }"), /from 1 to 1000/],
+  ["a share without a sign", cluster("health: { passive: { maxEjected: 50 } }"), /a share from 0% to 100%/],
   ["a fetch from no cluster", `${BASE}plugins: { x: { wasm: a, allow: { fetch: ["cluster:nope"] } } }`, /nope/],
 ];
 for (const [what, text, message] of wrong) test(`refuses ${what}`, () => complainOnce(text, message));
@@ -373,7 +396,7 @@ test("what this version does not serve is said to be so, and not unknown", () =>
   for (const text of [
     listener("protocol: tcp"),
     listener("tls: {}"),
-    cluster("health: { passive: {} }"),
+    cluster("tls: {}"),
     cluster("strategy: consistent-hash"),
   ])
     complainOnce(text, /is not supported by this version/);

@@ -37,6 +37,7 @@ const metricsOf = (counters: Counters) =>
     logDropped: () => 3,
     rolloutResults: () => [{ plugin: "good", state: "rolled back", count: 2 }],
     checks: () => [{ cluster: "app", endpoint: "127.0.0.1:1", counts: { healthy: 4, unhealthy: 2, failed: 0 } }],
+    ejections: () => [{ cluster: "app", endpoint: "127.0.0.1:1", count: 2 }],
     endpoints: () => [{ name: "app", endpoints: [{ address: "127.0.0.1:1", healthy: false }], unresolved: [1] }],
   });
 

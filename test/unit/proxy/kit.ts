@@ -5,7 +5,7 @@ import { Cluster } from "../../../src/balance/cluster.ts";
 import { EndpointColumns } from "../../../src/balance/columns.ts";
 import { Endpoint } from "../../../src/balance/endpoint.ts";
 import { Pool } from "../../../src/balance/pool.ts";
-import type { ClusterPlan, ListenerPlan, RoutePlan } from "../../../src/control/plan.ts";
+import type { ClusterPlan, ListenerPlan, RetryPlan } from "../../../src/control/plan.ts";
 import { Listener } from "../../../src/data/listener.ts";
 import { AccessLog } from "../../../src/observe/access-log.ts";
 import { STATUS_CELLS, THREAD_CELLS, UPSTREAM_CELLS } from "../../../src/observe/series.ts";
@@ -15,7 +15,7 @@ import { type Instance, OUTCOME } from "../../../src/plugin/host.ts";
 import { Buffers } from "../../../src/proxy/buffers.ts";
 import { Client } from "../../../src/proxy/client.ts";
 import { Clock } from "../../../src/proxy/clock.ts";
-import type { Report, ThreadContext } from "../../../src/proxy/context.ts";
+import type { HealthEvent, Report, ThreadContext } from "../../../src/proxy/context.ts";
 import type { Exchange } from "../../../src/proxy/exchange.ts";
 import { Pipeline } from "../../../src/proxy/pipeline.ts";
 import { type ListenerState, Snapshot } from "../../../src/proxy/snapshot.ts";
@@ -32,7 +32,7 @@ export const CELLS = {
 
 export type Settings = {
   timeouts?: Partial<ListenerPlan["timeouts"]>;
-  retry?: RoutePlan["retry"];
+  retry?: Partial<RetryPlan>;
   /** The rule's. */
   timeout?: number;
   cluster?: Partial<Pick<ClusterPlan, "timeouts" | "pool">>;
@@ -90,6 +90,7 @@ export class Plane {
   readonly listener: Listener;
   readonly reports: string[] = [];
   readonly warnings: string[] = [];
+  readonly healthEvents: HealthEvent[] = [];
   disposed = false;
   readonly #pools: Pool<{ alive: boolean; close(): void }>[];
 
@@ -108,6 +109,7 @@ export class Plane {
         (_level, message) => this.warnings.push(message),
         () => this.clock.now,
       ),
+      notifyHealth: (event) => this.healthEvents.push(event),
       traced: () => {},
     };
     const pipeline = new Pipeline(this.context);
@@ -164,6 +166,7 @@ function makeCluster(upstreams: readonly number[], { cluster }: Settings, column
     pool: { idle: 64, idleFor: 5000, connections: 0, requests: 0 },
     unresolved: [],
     retryCell: 90,
+    passive: null,
     check: null,
     ...cluster,
   };
@@ -191,7 +194,7 @@ function makeState(snapshot: Snapshot, settings: Settings): ListenerState {
     requestCells: CELLS.requests,
     durationCells: CELLS.durations,
   };
-  const { attempts, connect, statuses } = settings.retry ?? { attempts: 1, connect: true, statuses: [] };
+  const once = { attempts: 1, connect: true, reset: false, timeout: false, statuses: [] };
   const { routeChain = [], chain = [] } = settings;
   const hooksOf = (of: readonly Instance[]) => of.reduce((mask, instance) => mask | instance.hooks, 0);
   const route = {
@@ -201,9 +204,7 @@ function makeState(snapshot: Snapshot, settings: Settings): ListenerState {
     action: { kind: "cluster", cluster: 0 } as const,
     router: null,
     timeout: settings.timeout ?? 0,
-    attempts,
-    retryConnect: connect,
-    retryStatuses: statuses,
+    retry: { ...once, ...settings.retry },
     requestCells: Int32Array.of(CELLS.requests),
     unansweredCells: CELLS.requests,
     durationCells: CELLS.durations,

@@ -1,0 +1,201 @@
+/**
+ * Passive health: endpoints that fail the requests sent to them are ejected for a while. Workers count failures in the
+ * shared columns and notify the main thread, which decides here, alone, so that no more are ejected than may be, and
+ * marks the result in the columns. An ejection outlives versions, by the endpoint's row.
+ *
+ * in service → ejected for `ejectFor` × 2^n → probing: one request is let through → in service, or ejected again.
+ */
+import type { EndpointColumns } from "../balance/columns.ts";
+import type { Log } from "../observe/log.ts";
+import type { HealthEvent } from "../proxy/context.ts";
+import type { ClusterPlan, EndpointPlan, PassivePlan, Plan } from "./plan.ts";
+
+export type PassiveHealthOptions = {
+  readonly columns: EndpointColumns;
+  readonly log: Pick<Log, "info" | "warn">;
+};
+
+export type EjectionStatus = {
+  /** An outcome code, or `status 503`. */
+  readonly cause: string;
+  readonly since: string;
+  /** When a request is let through again; in the past while one is awaited. */
+  readonly until: string;
+  /** Ejections that soon followed each other, this one included. */
+  readonly count: number;
+};
+
+export type EjectionCount = { readonly cluster: string; readonly endpoint: string; readonly count: number };
+
+type Member = { readonly endpoint: EndpointPlan; readonly cluster: ClusterPlan; readonly passive: PassivePlan };
+
+type Record = {
+  ejected: boolean;
+  cause: string;
+  since: number;
+  until: number;
+  /** When it came back into service. */
+  backAt: number;
+  /** In a row. */
+  count: number;
+  total: number;
+  refusalLoggedAt: number;
+  timer: NodeJS.Timeout | null;
+};
+
+/** A probe request that no worker reports on, for its worker has ended, is replaced this long (ms) after its time. */
+const PROBE_MARGIN = 1000;
+
+export class PassiveHealth {
+  readonly #options: PassiveHealthOptions;
+  /** Both by row. */
+  #members = new Map<number, Member>();
+  readonly #records = new Map<number, Record>();
+
+  constructor(options: PassiveHealthOptions) {
+    this.#options = options;
+  }
+
+  /** A version serves: endpoints that it does not name, or whose cluster has no passive health, are forgotten. */
+  take(plan: Plan): void {
+    this.#members = new Map();
+    for (const cluster of plan.clusters) {
+      const { passive } = cluster;
+      if (passive === null) continue;
+      for (const endpoint of cluster.endpoints) this.#members.set(endpoint.slot, { endpoint, cluster, passive });
+    }
+    for (const [slot, record] of this.#records) {
+      if (this.#members.has(slot)) continue;
+      this.#return(slot, record);
+      this.#records.delete(slot);
+    }
+  }
+
+  receive({ slot, event, cause }: HealthEvent): void {
+    const member = this.#members.get(slot);
+    if (member === undefined) return;
+    const record = this.#records.get(slot);
+    if (event === "failing") this.#failing(member, cause);
+    else if (record?.ejected !== true) return;
+    else if (event === "recovered") this.#recovered(member, record);
+    else this.#eject(member, record, cause);
+  }
+
+  /** An active check has found the endpoint healthy again: it is not to wait for its ejection to end. */
+  clear(slot: number): void {
+    const [member, record] = [this.#members.get(slot), this.#records.get(slot)];
+    if (member !== undefined && record?.ejected === true) this.#recovered(member, record);
+  }
+
+  /** Null: it is not ejected. */
+  describe(slot: number): EjectionStatus | null {
+    const record = this.#records.get(slot);
+    if (record === undefined || !record.ejected) return null;
+    const { cause, since, until, count } = record;
+    return { cause, since: new Date(since).toISOString(), until: new Date(until).toISOString(), count };
+  }
+
+  *counts(): Iterable<EjectionCount> {
+    for (const [slot, { cluster, endpoint }] of this.#members)
+      yield { cluster: cluster.name, endpoint: endpoint.address, count: this.#records.get(slot)?.total ?? 0 };
+  }
+
+  close(): void {
+    for (const { timer } of this.#records.values()) if (timer !== null) clearTimeout(timer);
+    this.#records.clear();
+    this.#members.clear();
+  }
+
+  #failing(member: Member, cause: string): void {
+    const { endpoint, cluster, passive } = member;
+    const { slot } = endpoint;
+    const record = this.#records.get(slot) ?? newRecord();
+    this.#records.set(slot, record);
+    // It may have responded between the notification and now.
+    if (record.ejected || this.#options.columns.failures[slot] === 0) return;
+    const total = cluster.endpoints.length;
+    const most = total < 2 ? 0 : Math.max(1, Math.floor(total * passive.maxEjected));
+    const ejected = cluster.endpoints.filter((other) => this.#records.get(other.slot)?.ejected).length;
+    if (ejected < most && passive.maxEjected > 0) return this.#eject(member, record, cause);
+    const now = Date.now();
+    if (now - record.refusalLoggedAt < passive.ejectFor) return;
+    record.refusalLoggedAt = now;
+    this.#options.log.warn(
+      { ...fieldsOf(member), cause, ejected, most },
+      "a failing endpoint is not ejected: as many as may be are",
+    );
+  }
+
+  #eject(member: Member, record: Record, cause: string): void {
+    const { passive, endpoint } = member;
+    const now = Date.now();
+    const last = record.until - record.since;
+    // One that was in service for longer than it was out begins anew.
+    if (!record.ejected && now - record.backAt > last) record.count = 0;
+    record.count++;
+    record.total++;
+    const time = Math.min(passive.maxEjectFor, passive.ejectFor * 2 ** Math.min(30, record.count - 1));
+    Object.assign(record, { ejected: true, cause, since: now, until: now + time });
+    this.#options.columns.eject(endpoint.slot);
+    this.#options.log.warn(
+      { ...fieldsOf(member), cause, time, count: record.count },
+      "endpoint ejected: it failed the requests sent to it",
+    );
+    this.#schedule(member, record, time);
+  }
+
+  /** Lets one request through after `time`, and another one if nothing is reported of it. */
+  #schedule(member: Member, record: Record, time: number): void {
+    const { columns } = this.#options;
+    const { slot } = member.endpoint;
+    if (record.timer !== null) clearTimeout(record.timer);
+    record.timer = setTimeout(() => {
+      columns.offerProbe(slot);
+      const { response, connect } = member.cluster.timeouts;
+      this.#schedule(member, record, Math.max(time, response + connect + PROBE_MARGIN));
+    }, time);
+  }
+
+  #recovered(member: Member, record: Record): void {
+    this.#return(member.endpoint.slot, record);
+    this.#options.log.info(fieldsOf(member), "endpoint back in service after its ejection");
+    this.#ejectNext(member.cluster);
+  }
+
+  #return(slot: number, record: Record): void {
+    if (record.timer !== null) clearTimeout(record.timer);
+    record.timer = null;
+    if (!record.ejected) return;
+    record.ejected = false;
+    record.backAt = Date.now();
+    const { columns } = this.#options;
+    columns.endEjection(slot);
+  }
+
+  /** An endpoint that was failing while no more could be ejected has not notified again: there may be room now. */
+  #ejectNext(cluster: ClusterPlan): void {
+    for (const { slot } of cluster.endpoints) {
+      const member = this.#members.get(slot);
+      if (member === undefined || this.#options.columns.failures[slot]! < member.passive.consecutiveFailures) continue;
+      this.#failing(member, "failures in a row");
+    }
+  }
+}
+
+function newRecord(): Record {
+  return {
+    ejected: false,
+    cause: "",
+    since: 0,
+    until: 0,
+    backAt: 0,
+    count: 0,
+    total: 0,
+    refusalLoggedAt: Number.NEGATIVE_INFINITY,
+    timer: null,
+  };
+}
+
+function fieldsOf({ cluster, endpoint }: Member): { cluster: string; endpoint: string } {
+  return { cluster: cluster.name, endpoint: endpoint.address };
+}

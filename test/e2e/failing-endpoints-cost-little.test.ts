@@ -1,0 +1,177 @@
+/**
+ * failing-endpoints-cost-little: endpoints that hang, refuse, fail fast or restart are passed over by what the requests
+ * themselves show; idempotent requests are tried elsewhere, and one request at a time finds out what is back.
+ */
+import assert from "node:assert/strict";
+import { Agent, createServer, request, type Server } from "node:http";
+import { findFreePort } from "./free-port.ts";
+import { startUpstream } from "./peers.ts";
+import {
+  atEnd,
+  type LiveTest,
+  type Program,
+  runSluice,
+  simpleConfig,
+  startSluice,
+  testInUsualMode,
+  until,
+} from "./program.ts";
+
+/** Closed and opened again at the same port. */
+class Restarting {
+  port = 0;
+  answered = 0;
+  #server!: Server;
+
+  async open(): Promise<void> {
+    this.#server = createServer((_, response) => {
+      this.answered++;
+      response.end("ok");
+    });
+    await new Promise<void>((resolve) => this.#server.listen(this.port, "127.0.0.1", resolve));
+    this.port = (this.#server.address() as { port: number }).port;
+  }
+
+  async close(): Promise<void> {
+    this.#server.closeAllConnections();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+}
+
+async function ask(sluice: Program, agent: Agent, method = "GET"): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const asked = request(sluice.url, { agent, method }, (answer) => {
+      answer.resume().on("end", () => resolve(answer.statusCode!));
+    });
+    asked.on("error", reject).end();
+  });
+}
+
+/** Clients that ask one request after the other until they are stopped; how often each status was seen. */
+function askSteadily(t: LiveTest, sluice: Program, { clients = 12, method = "GET" } = {}) {
+  const seen = new Map<number, number>();
+  let stopped = false;
+  const run = async (): Promise<void> => {
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    atEnd(t, () => agent.destroy());
+    while (!stopped) {
+      const status = await ask(sluice, agent, method);
+      seen.set(status, (seen.get(status) ?? 0) + 1);
+    }
+    agent.destroy();
+  };
+  const all = Promise.all(Array.from({ length: clients }, run));
+  all.catch(() => undefined);
+  return {
+    seen,
+    async stop(): Promise<Record<number, number>> {
+      stopped = true;
+      await all;
+      return Object.fromEntries(seen);
+    },
+  };
+}
+
+const ejections = (sluice: Program, port: number): Promise<number> =>
+  sluice.metric("sluice_endpoint_ejections_total", { endpoint: `127.0.0.1:${port}` });
+const isEjected = (sluice: Program, port: number): Promise<boolean> =>
+  sluice.metric("sluice_endpoint_healthy", { endpoint: `127.0.0.1:${port}` }).then((healthy) => healthy === 0);
+
+for (const strategy of ["least-connections", "power-of-two", "round-robin"])
+  testInUsualMode(`a fleet of eight, half of it bad, under load with ${strategy}`, async (t) => {
+    const good = await Promise.all([startUpstream(t), startUpstream(t), startUpstream(t)]);
+    const hung = await startUpstream(t, () => {});
+    const failing = await startUpstream(t, (_, response) => response.writeHead(503).end());
+    const refusing = [await findFreePort(), await findFreePort()];
+    const restarting = new Restarting();
+    await restarting.open();
+    atEnd(t, () => restarting.close());
+    const ports = [...good, hung, failing, restarting].map(({ port }) => port).concat(refusing);
+    const cluster = `strategy: ${strategy}
+    timeouts: { response: 1s }
+    health: { passive: { ejectFor: 500ms, maxEjectFor: 1s } }`;
+    const sluice = await startSluice(t, simpleConfig(ports, { cluster }), { workers: 2 });
+    const load = askSteadily(t, sluice);
+    for (const port of [hung.port, failing.port, ...refusing])
+      await until(() => isEjected(sluice, port), `${port} is ejected`);
+    const probes = await ejections(sluice, hung.port);
+    const before = hung.requests.length;
+    await until(async () => (await ejections(sluice, hung.port)) >= probes + 2, "it was tried twice more");
+    const [more, costs] = [(await ejections(sluice, hung.port)) - probes, hung.requests.length - before];
+    assert.ok(costs <= more + 1, `${costs} requests went to the hung endpoint for ${more} further ejections`);
+
+    await restarting.close();
+    await until(async () => (load.seen.get(200) ?? 0) > 0, "the others serve");
+    await restarting.open();
+    const served = restarting.answered;
+    await until(() => restarting.answered > served, "the restarted one serves again");
+    const status = await runSluice("status", "--admin", `127.0.0.1:${sluice.ports.admin}`);
+    const seen = await load.stop();
+    assert.match(
+      status.stdout,
+      new RegExp(`127\\.0\\.0\\.1:${hung.port}: ejected since \\S+ until \\S+ \\(response_timeout\\)`),
+    );
+    const { 200: ok = 0, 503: unavailable = 0, ...failed } = seen;
+    assert.deepEqual(failed, {}, "no idempotent request fails");
+    assert.ok(ok > 100);
+    // So many in a row as eject it, and what the clients had under way on both workers meanwhile.
+    const most = 5 + 2 * 12 + (await ejections(sluice, failing.port));
+    assert.ok(unavailable <= most, `${unavailable} responses of 503, at most ${most}`);
+  });
+
+testInUsualMode("a hung endpoint of two costs one response timeout, at a low rate too", async (t) => {
+  const [good, hung] = [await startUpstream(t), await startUpstream(t, () => {})];
+  const cluster = "timeouts: { response: 300ms }";
+  const sluice = await startSluice(t, simpleConfig([good.port, hung.port], { cluster }));
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  atEnd(t, () => agent.destroy());
+  for (let i = 0; i < 12; i++) assert.equal(await ask(sluice, agent), 200);
+  assert.equal(hung.requests.length, 1);
+  const line = await sluice.logged(({ msg }) => /endpoint ejected/.test(msg ?? ""), "the ejection");
+  assert.deepEqual(
+    [line.level, line.cluster, line.endpoint, line.cause],
+    ["warn", "app", `127.0.0.1:${hung.port}`, "response_timeout"],
+  );
+});
+
+testInUsualMode("a slow request is no hang while the endpoint responds to others", async (t) => {
+  const upstreams = await Promise.all(
+    [0, 1].map(() => startUpstream(t, ({ url }, response) => void (url !== "/slow" && response.end("ok")))),
+  );
+  const config = simpleConfig(
+    upstreams.map(({ port }) => port),
+    { cluster: "timeouts: { response: 1s }" },
+  );
+  const sluice = await startSluice(t, config);
+  const load = askSteadily(t, sluice, { clients: 2 });
+  assert.equal((await fetch(`${sluice.url}/slow`)).status, 504);
+  assert.deepEqual(Object.keys(await load.stop()), ["200"]);
+  assert.equal(
+    upstreams.flatMap(({ requests }) => requests).filter(({ url }) => url === "/slow").length,
+    2,
+    "tried elsewhere",
+  );
+  assert.equal(await sluice.metric("sluice_endpoint_ejections_total"), 0);
+});
+
+testInUsualMode(
+  "POST: a refused one goes elsewhere, a sent one never; without passive health nothing is ejected",
+  async (t) => {
+    const [good, breaking] = [await startUpstream(t), await startUpstream(t, (_, response) => response.destroy())];
+    const refusing = await findFreePort();
+    const cluster = "health: { passive: false }";
+    const sluice = await startSluice(t, simpleConfig([good.port, refusing, breaking.port], { cluster }));
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    atEnd(t, () => agent.destroy());
+    const statuses: number[] = [];
+    for (let i = 0; i < 30; i++) statuses.push(await ask(sluice, agent, "POST"));
+    assert.deepEqual(
+      [good.requests.length, breaking.requests.length],
+      [statuses.filter((status) => status === 200).length, statuses.filter((status) => status === 502).length],
+    );
+    assert.ok(breaking.requests.length > 5, "it is asked again and again");
+    assert.equal(good.requests.length + breaking.requests.length, 30);
+    for (let i = 0; i < 10; i++) assert.equal(await ask(sluice, agent), 200);
+    assert.equal(await sluice.metric("sluice_endpoint_ejections_total"), 0);
+  },
+);
