@@ -29,7 +29,7 @@ async function serveUntilSignal(app: App): Promise<void> {
   process.once("SIGTERM", resolve);
   process.once("SIGINT", resolve);
   const signal = await promise;
-  app.log.info({ signal }, "draining");
+  app.log.info({ signal }, "shutting down");
   const leave = () => process.exit(1);
   process.on("SIGTERM", leave);
   process.on("SIGINT", leave);

@@ -679,9 +679,16 @@ export const configuration = object({
     "JSON lines on standard output.",
   ),
   shutdown: withDefault(
-    object({ grace: withDefault(duration("0", "24h"), "30s", "How long running requests may take to finish.") }),
+    object({
+      announce: withDefault(
+        duration("0", "24h"),
+        "0s",
+        "How long `/ready` answers 503 while listeners still accept, before the drain begins: so that a load balancer in front stops sending first.",
+      ),
+      grace: withDefault(duration("0", "24h"), "30s", "How long running requests may then take to finish."),
+    }),
     {},
-    "What happens on SIGTERM and SIGINT.",
+    "What happens on SIGTERM and SIGINT; a second one exits at once.",
   ),
   kv: withDefault(
     object({

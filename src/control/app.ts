@@ -1,6 +1,7 @@
 /** Composition root of the main thread: the control plane from start to shutdown. */
 import { availableParallelism } from "node:os";
 import { extname, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { Denials } from "../admin/denials.ts";
 import { type AdminServer, startAdmin } from "../admin/server.ts";
 import { EndpointColumns, HEALTH, MAX_ENDPOINTS } from "../balance/columns.ts";
@@ -79,7 +80,7 @@ export async function startApp(options: AppOptions): Promise<App> {
   try {
     await app.start();
   } catch (error) {
-    await app.close({ grace: 0 });
+    await app.close({ announce: 0, grace: 0 });
     throw error;
   }
   return app;
@@ -294,9 +295,15 @@ export class App {
     });
   }
 
-  /** Shutdown: not ready → every thread drains, for `grace` ms at most → threads end → admin ends. */
-  async close({ grace = this.#config.shutdown.grace }: { grace?: number } = {}): Promise<void> {
+  /** Shutdown: not ready, for `announce` ms → every worker drains, for `grace` ms at most → workers end → admin ends. */
+  async close({ announce, grace }: { announce: number; grace: number } = this.#config.shutdown): Promise<void> {
     this.#draining = true;
+    // All of it serves on meanwhile, checks, reloads and the replacing of workers included.
+    if (announce > 0) {
+      this.log.info({ announce }, "not ready any more, draining later");
+      await sleep(announce);
+      this.log.info({ grace }, "draining");
+    }
     this.#watch?.close();
     this.#resolver.close();
     this.#rollouts.close();

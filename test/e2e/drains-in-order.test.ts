@@ -80,6 +80,38 @@ testInAllModes("a second signal ends it at once", async (t) => {
   await bounded(sluice.exited, "the program's end", 5000);
 });
 
+testInAllModes("announce: it is not ready, and serves as before; a second signal ends it at once", async (t) => {
+  const upstream = await startUpstream(t);
+  const config = simpleConfig(upstream.port, { rest: "shutdown: { announce: 1h }" });
+  const sluice = await startSluice(t, config, { workers: 2 });
+  const kept = await connectTo(t, sluice.port);
+  assert.equal((await kept.send(get).answer()).status, 200);
+  sluice.kill("SIGTERM");
+  await until(async () => (await isReady(sluice)) === 503, "/ready says 503");
+  for (const client of [kept, await connectTo(t, sluice.port), await connectTo(t, sluice.port)])
+    for (let turn = 0; turn < 2; turn++) {
+      const answer = await client.send(get).answer();
+      assert.deepEqual([answer.status, answer.headers.connection], [200, undefined]);
+    }
+  sluice.kill("SIGTERM");
+  await bounded(sluice.exited, "the program's end", 5000);
+});
+
+testInAllModes("announce: the drain follows", async (t) => {
+  const upstream = await startRawUpstream(t);
+  const sluice = await startSluice(t, simpleConfig(upstream.port, { rest: "shutdown: { announce: 300ms }" }));
+  const client = await connectTo(t, sluice.port);
+  client.send(get);
+  const peer = await upstream.connection(0);
+  await peer.head();
+  sluice.kill("SIGINT");
+  await until(() => isRefused(sluice.port), "new connections are refused");
+  peer.send(ok);
+  const answer = await client.answer();
+  assert.deepEqual([answer.status, answer.headers.connection], [200, "close"]);
+  assert.deepEqual(await bounded(sluice.exited, "the program's end"), { code: 0, signal: null });
+});
+
 testInAllModes("nothing under way: it ends by itself", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port), { workers: 2 });

@@ -48,7 +48,7 @@ test("the smallest file has every default", () => {
   assert.deepEqual(config.admin?.address, { text: "127.0.0.1:9901", host: "127.0.0.1", port: 9901, path: "" });
   assert.deepEqual([config.admin?.token, config.admin?.hosts, config.admin?.metrics], [null, [], null]);
   assert.deepEqual(config.log, { level: "info", access: false });
-  assert.deepEqual(config.shutdown, { grace: 30_000 });
+  assert.deepEqual(config.shutdown, { announce: 0, grace: 30_000 });
   const [web] = config.listeners;
   assert.deepEqual(web?.address, { text: ":8080", host: "", port: 8080, path: "" });
   assert.deepEqual(web?.timeouts, { head: 15_000, body: 60_000, write: 60_000, idle: 75_000 });
@@ -85,7 +85,7 @@ test("a file with everything in its place", () => {
 workers: 2
 admin: false
 log: { level: debug, access: true }
-shutdown: { grace: 5s }
+shutdown: { announce: 10s, grace: 5s }
 plugins:
   tenant:
     wasm: ./plugins/tenant.wasm

@@ -24,7 +24,7 @@ export async function startProxy(
   const write = (text: string) => writeFileSync(file, text);
   write(config);
   const app = await startApp({ file, logLevel: "silent", watch: false, ...options });
-  t.after(() => app.close({ grace: 0 }));
+  t.after(() => app.close({ announce: 0, grace: 0 }));
   return { app, file, write, url: () => `http://${app.listeners.get("web")}` };
 }
 
