@@ -8,7 +8,7 @@
 //       send: [authorization, cookie]   # fields of the request that the service sees
 //       upstream: [x-user]         # fields of its answer for the upstream; what a client sends there is dropped
 //       client: [set-cookie]       # fields of its answer for a client that was let in
-//       refusal: [location, …]     # fields of its answer for a client that was not
+//       refusal: [location, …]     # fields of its answer for a client that was not, beside those of its body's form
 //       failure: refuse            # pass: what the service cannot be asked about goes on
 //       status: 503                # what a client gets when the service does not answer
 //
@@ -23,6 +23,8 @@ export const servesMany = true;
 const MOST_FIELDS: i32 = 24 * 1024;
 const MOST_PATH: i32 = 6 * 1024;
 const LONGEST: i32 = 8000;
+/** What says how a body is to be read goes with it, whatever else of a refusal is passed on. */
+const OF_BODY: string[] = ["content-encoding", "content-language", "content-type"];
 
 class Rule {
   name: string = "";
@@ -51,7 +53,8 @@ export function configure(): void {
   rule.send = readNames("send", ["authorization", "cookie"]);
   rule.upstream = readNames("upstream", []);
   rule.client = readNames("client", []);
-  rule.refusal = readNames("refusal", ["cache-control", "content-type", "location", "retry-after", "set-cookie", "www-authenticate"]);
+  rule.refusal = readNames("refusal", ["cache-control", "location", "retry-after", "set-cookie", "www-authenticate"]);
+  for (let i = 0; i < OF_BODY.length; i++) if (!rule.refusal.includes(OF_BODY[i])) rule.refusal.push(OF_BODY[i]);
   const failure = Config.string("failure", "refuse");
   if (failure != "refuse" && failure != "pass") Config.refuse("failure", "refuse or pass");
   rule.passes = failure == "pass";

@@ -84,11 +84,11 @@ function describeHook(hook: abi.Hook): string {
 
 // ── Constants ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** Every group of numbers that the ABI exports: HOOK is for the host alone. */
+/** Every group of numbers that the ABI exports: HOOK and REWRITES are for the host alone. */
 function describeConstants(): string[] {
   const comments = readComments(readFileSync(SOURCE, "utf8"));
   return Object.entries(abi).flatMap(([group, value]) => {
-    if (group === "HOOK" || !isNumbers(value)) return [];
+    if (group === "HOOK" || group === "REWRITES" || !isNumbers(value)) return [];
     const entries = Object.entries(value).map(([name, number]) => {
       const line = `  ${macro(group, name)} = ${number},`;
       const comment = comments.get(`${group}.${name}`);

@@ -51,6 +51,9 @@ export type Hook = (typeof HOOKS)[number];
 /** A hook's number: its index in HOOKS. A set of hooks is a bit mask of `1 << number`. */
 export const HOOK = Object.fromEntries(HOOKS.map((name, i) => [name, i])) as { readonly [H in Hook]: number };
 
+/** Bits beside those of hooks: the module may change bodies of requests, of responses (it imports a call that does). */
+export const REWRITES = { request: 1 << 29, response: 1 << 30 } as const;
+
 /** What a hook may answer. An answer that the hook does not define is a failure, never "continue". */
 export const RESULT = {
   /** Go on. In `route`: the cluster named by `cluster_choose` is taken; when none was named, pass to the next rule. */

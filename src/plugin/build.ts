@@ -9,6 +9,7 @@ import {
   IMPORTS,
   type Import,
   LIMIT,
+  REWRITES,
   type ValueType,
 } from "./abi.ts";
 import { checkCompileCost } from "./compile-cost.ts";
@@ -29,7 +30,7 @@ import { findCustomSection, KIND, KIND_NAMES, TYPE } from "./wasm-binary.ts";
 export type CompiledModule = WebAssembly.Module;
 
 export type ModuleInfo = {
-  /** Bit mask of exported hooks. */
+  /** Bit mask of exported hooks, and of REWRITES. */
   readonly hooks: number;
   /** Import modules used: `sluice:core/1`, … */
   readonly groups: readonly string[];
@@ -88,7 +89,7 @@ function checkModule(bytes: Uint8Array, options: BuildOptions): Checked {
   return {
     hash: createHash("sha256").update(bytes).digest("hex"),
     info: {
-      hooks: hookMask(shape),
+      hooks: hookMask(shape) | rewriteMask(shape),
       groups: importGroups(shape),
       size: bytes.length,
       servesMany: readServesMany(bytes, shape),
@@ -158,6 +159,12 @@ export function hookMask(shape: ModuleShape): number {
   let mask = 0;
   for (const { name } of shape.exports) if (isHook(name)) mask |= 1 << HOOK[name];
   return mask;
+}
+
+function rewriteMask(shape: ModuleShape): number {
+  if (!shape.imports.some(({ name }) => name === "body_replace" || name === "body_append")) return 0;
+  const exports = (hook: Hook): boolean => shape.exports.some(({ name }) => name === hook);
+  return (exports("request_body") ? REWRITES.request : 0) | (exports("response_body") ? REWRITES.response : 0);
 }
 
 export function importGroups(shape: ModuleShape): string[] {

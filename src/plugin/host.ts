@@ -25,7 +25,7 @@ export interface Instance {
   /** Index in the plan. */
   readonly index: number;
   readonly plugin: string;
-  /** Bit mask of the hooks that it exports (`1 << HOOK.pick`). */
+  /** Bit mask of the hooks that it exports (`1 << HOOK.pick`), and of REWRITES. */
   readonly hooks: number;
   /** Bytes of a body that it may hold, and add to one; whether a message above that is refused, or passes it over. */
   readonly bodyLimit: number;

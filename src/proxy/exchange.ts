@@ -102,6 +102,9 @@ export class Exchange {
   readonly response = new Head();
   /** `request.parts` before any plugin has changed them. Edits only append bytes, so these stay what they were. */
   readonly original = new Uint32Array(PARTS);
+  /** Where bytes begin that plugins have added to the request's head, and to the response's (`metadata.ts`). */
+  originalEnd = 0;
+  responseEnd = 0;
   requestTrailers: Head | null = null;
   responseTrailers: Head | null = null;
   /** Names that filters own (`ownHeader`), as fields without values; null until the first exchange that needs it. */
@@ -239,6 +242,8 @@ export class Exchange {
     // A scan resets the head that it fills, but a plugin's answer is added to what stands there.
     this.response.reset();
     for (let i = 0; i < PARTS; i++) this.original[i] = 0;
+    this.originalEnd = 0;
+    this.responseEnd = 0;
     if (this.#owned !== null) this.#forgetOwned(this.#owned);
     this.requestTrailers = null;
     this.responseTrailers = null;
@@ -322,6 +327,7 @@ export class Exchange {
     const { original } = this;
     const { parts } = this.request;
     for (let i = 0; i < PARTS; i++) original[i] = parts[i]!;
+    this.originalEnd = this.request.end;
   }
 
   /** How many names filters own. */

@@ -9,6 +9,8 @@ export class Piece {
   end = 0;
   /** Nothing follows. */
   last = false;
+  /** A plugin has replaced or added to it, or to one before it. */
+  changed = false;
   /** What passes on instead, `out[0, outEnd)`; null: the piece as it came. */
   #out: Buffer | null = null;
   #outEnd = 0;
@@ -59,6 +61,7 @@ export class Piece {
   /** What the present plugin made of it is what the next one sees. */
   accept(): void {
     if (this.#out === null) return;
+    this.changed = true;
     this.set(this.#out, 0, this.#outEnd, this.last);
   }
 

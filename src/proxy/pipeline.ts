@@ -20,6 +20,7 @@ import { ERROR, failureOf, type ProxyError } from "./error.ts";
 import { Events } from "./events.ts";
 import { type Exchange, PHASE } from "./exchange.ts";
 import { countRetriedStatus, countStaleConnection, logNoEndpoint, logUpstreamFailure } from "./failure-log.ts";
+import { askForWhole, fitResponse } from "./metadata.ts";
 import { prepareLocalAnswer, prepareOptionsAnswer } from "./reply.ts";
 import type { RouteState } from "./snapshot.ts";
 import { countEntered, hold, instanceAt, stagesAnswer, stagesRequest } from "./stages.ts";
@@ -164,6 +165,7 @@ export class Pipeline extends Events {
       }
     }
     this.takeCluster(x);
+    askForWhole(x);
     return stagesRequest(x) ? PHASE.stageRequest : PHASE.pick;
   }
 
@@ -267,6 +269,7 @@ export class Pipeline extends Events {
   /** The answer's head is there, the endpoint's or our own: the chains, last first, then it goes out. */
   #respond(x: Exchange): number {
     if (x.localStatus !== 0 && x.error === null) prepareLocalAnswer(x);
+    if (x.settled < 0) x.responseEnd = x.response.end;
     if (this.#callResponse(x) === OUTCOME.waiting) return this.suspend(x);
     x.replay = null;
     x.replayLost = true;
@@ -274,6 +277,7 @@ export class Pipeline extends Events {
   }
 
   #send(x: Exchange): number {
+    fitResponse(x);
     if (x.trace !== null) x.trace.tell(x);
     const more = x.client!.answer(x);
     if (x.localStatus !== 0 || x.bodyDone) {
@@ -331,6 +335,7 @@ export class Pipeline extends Events {
       if (outcome === OUTCOME.respond) {
         x.error = null;
         prepareLocalAnswer(x);
+        x.responseEnd = x.response.end;
       } else if (outcome === OUTCOME.hold) {
         x.answerHeld = true;
         hold(x, instance);

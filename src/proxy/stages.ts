@@ -3,11 +3,12 @@
  * the request's in their order, the answer's backwards. A head may be held until its body is whole.
  */
 import { FRAMING, Head, NAME } from "../http/head.ts";
-import { HOOK } from "../plugin/abi.ts";
+import { HOOK, REWRITES } from "../plugin/abi.ts";
 import type { Instance } from "../plugin/host.ts";
 import { OUTCOME } from "../plugin/outcome.ts";
 import { Carry } from "./carry.ts";
 import type { Exchange } from "./exchange.ts";
+import { fitRequest, fitTrailers } from "./metadata.ts";
 import { Piece } from "./piece.ts";
 
 const REQUEST_HOOKS = (1 << HOOK.request_body) | (1 << HOOK.request_trailers);
@@ -48,6 +49,8 @@ export function stageRequestPiece(x: Exchange): number {
   const total = countEntered(x);
   const piece = x.requestPiece!;
   if (piece.isNothing && x.requestSettled < 0) return OUTCOME.continue;
+  if (piece.last && x.requestTrailers !== null && x.requestStage === 0 && x.requestSettled < 0)
+    fitTrailers(x, x.requestTrailers, REWRITES.request);
   for (; x.requestStage < total; x.requestStage++) {
     const instance = instanceAt(x, x.requestStage);
     if (!seesBody(instance, HOOK.request_body, x)) continue;
@@ -70,6 +73,8 @@ export function stageAnswerPiece(x: Exchange): number {
   const total = countEntered(x);
   const piece = x.answerPiece!;
   if (piece.isNothing && x.settled < 0) return OUTCOME.continue;
+  if (piece.last && x.responseTrailers !== null && x.stage === 0 && x.settled < 0)
+    fitTrailers(x, x.responseTrailers, REWRITES.response);
   for (; x.stage < total; x.stage++) {
     const instance = instanceAt(x, total - 1 - x.stage);
     if (!seesBody(instance, HOOK.response_body, x)) continue;
@@ -148,6 +153,7 @@ export function answerPieceOf(x: Exchange): Piece {
 /** How a request whose body went through plugins is framed: by its length where it is whole, else in chunks. */
 export function frameStagedRequest(x: Exchange): void {
   const head = x.request;
+  fitRequest(x);
   if (!x.requestComplete || x.requestTrailers !== null) {
     head.framing = FRAMING.chunked;
     return;
