@@ -14,8 +14,6 @@ const files = globSync(["plugins/*.ts", "examples/*/plugins/*.ts"], { cwd: root 
 const shared = hashOf([
   ...globSync("sdk/**/*.{ts,js}", { cwd: root }).sort(),
   "src/cli/compile.ts",
-  // What it says of a schema beside a source.
-  ...globSync("src/config/*.ts", { cwd: root }).sort(),
   compilerManifest(),
 ]);
 const stamps: Record<string, string> = existsSync(STAMPS) ? JSON.parse(readFileSync(STAMPS, "utf8")) : {};
