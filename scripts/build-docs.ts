@@ -20,8 +20,10 @@ clusters:
   app: [127.0.0.1:9001, 127.0.0.1:9002]
 \`\`\`
 
-\`sluice check\` tells every problem of a file, one line each, as \`file:line:column: path.to.key: what is wrong, what was
-expected\`. \`sluice schema\` prints the JSON Schema, for completion in an editor.
+\`sluice check\` reports every problem of a file in one pass, one line each, as \`file:line:column: path.to.key: what is
+wrong, what was expected\`: structure, routes that no request reaches, modules, permissions, configurations of plugins,
+and what plugins say when they are started. Lines with \`warning:\` refuse nothing: a cluster that no route leads to, two
+routes of one name, a check whose timeout is longer than its interval. A running proxy logs them. \`sluice schema\` prints the JSON Schema, for completion in an editor.
 
 - **Durations** are \`250ms\`, \`5s\`, \`2m\`, \`1h\`; **sizes** are bytes, or \`16KiB\`, \`1MiB\`, \`1GiB\`.
 - **Text stays text.** Where a key takes text, the value is the text that stands in the file: \`1.10\`, \`007\`, \`12e4\`,

@@ -1,51 +1,61 @@
 /** `sluice check`: what `run` would say of a configuration and its plugins, without binding, resolving or serving. */
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
-import { formatProblem, loadConfig, loadPlugins } from "../config/load.ts";
-import { readSettings } from "../config/plugin-schema.ts";
+import { formatProblem, loadConfig, type Readable } from "../config/load.ts";
 import type { Config, Problem } from "../config/schema.ts";
-import { planOf } from "./plan-of-file.ts";
+import { loadModules, sourcesOf } from "./plan-of-file.ts";
 
 export async function run(args: string[]): Promise<number> {
   const { values } = parseArgs({ args, options: { config: { type: "string", short: "c", default: "sluice.yaml" } } });
   const file = values.config;
   const { readConfigFile } = await import("../control/reload.ts");
   const text = await readConfigFile(file);
-  const options = { file, env: process.env };
-  const { config, problems: wrong } = loadConfig(text, options);
-  const problems = config
-    ? [...(await tryPlugins(config))]
-    : [...wrong, ...(await tryModules(loadPlugins(text, options)))];
+  const { config, readable, problems: wrong, warnings } = loadConfig(text, { file, env: process.env });
+  const problems = [...wrong, ...(readable === null ? [] : await checkPlugins(config, readable, wrong))];
   problems.sort((a, b) => a.line - b.line || a.column - b.column);
   for (const problem of problems) process.stdout.write(`${formatProblem(problem)}\n`);
+  for (const warning of warnings)
+    process.stdout.write(`${formatProblem({ ...warning, message: `warning: ${warning.message}` })}\n`);
   if (problems.length > 0) return 1;
   process.stdout.write(`${file}: no problem found\n`);
   return 0;
 }
 
-/** Builds the plan of version 1 and runs its guests once, as a proxy does before it serves. */
-async function tryPlugins(config: Config): Promise<readonly Problem[]> {
+/** Modules, permissions, configurations, and what plugins say when they are started: as far as each can be checked. */
+async function checkPlugins(
+  config: Config | null,
+  readable: Readable,
+  wrong: readonly Problem[],
+): Promise<readonly Problem[]> {
+  const { plugins, problems } = await loadModules(readable);
+  if (config === null || problems.length > 0)
+    return [...problems, ...(await startSound(readable, plugins, [...wrong, ...problems]))];
   const { tryGuests } = await import("../control/canary.ts");
   const { startOnce } = await import("../plugin/canary.ts");
-  const { built, problems } = await planOf(config);
-  if (built === null) return problems;
+  const { buildPlan } = await import("../control/plan-builder.ts");
+  const built = buildPlan(sourcesOf(config, plugins));
   const trial = await tryGuests(startOnce, { built, config, threads: config.workers || availableParallelism() });
   return trial.problems;
 }
 
-/** The modules alone, when other things are wrong: every problem is told at once. */
-async function tryModules(plugins: Config["plugins"]): Promise<readonly Problem[]> {
-  const { readWasmFiles } = await import("../control/modules.ts");
-  const { buildModule } = await import("../plugin/build.ts");
-  const files = await readWasmFiles(plugins.map(({ wasm }) => wasm.path));
-  return plugins.flatMap(({ wasm, limits, config, at }): readonly Problem[] => {
-    const bytes = files.get(wasm.path);
-    if (bytes === undefined || typeof bytes === "string") return [{ ...wasm.at, message: bytes ?? "" }];
-    try {
-      const { configSchema } = buildModule(bytes, { memory: limits.memory }).info;
-      return config === undefined ? [] : readSettings(configSchema, config, at).problems;
-    } catch (error) {
-      return [{ ...wasm.at, message: `${wasm.path}: ${error instanceof Error ? error.message : String(error)}` }];
-    }
-  });
+/** Starts the plugins of which nothing is wrong yet, in spite of what is wrong elsewhere. */
+async function startSound(
+  readable: Readable,
+  plugins: Awaited<ReturnType<typeof loadModules>>["plugins"],
+  wrong: readonly Problem[],
+): Promise<readonly Problem[]> {
+  const { listUses } = await import("../control/modules.ts");
+  const { buildInstances } = await import("../control/plan-builder.ts");
+  const { placeRefusal } = await import("../control/refusals.ts");
+  const { startOnce } = await import("../plugin/canary.ts");
+  const isWrong = (path: string) => wrong.some((one) => one.path === path || one.path.startsWith(`${path}.`));
+  const uses = [...listUses(readable)].filter(
+    ({ name, at }) => plugins.has(name) && !isWrong(at.path) && !isWrong(`plugins.${name}`),
+  );
+  const { modules, instances, origins } = buildInstances(sourcesOf(readable, plugins), uses);
+  const strategies = [...new Set(readable.clusters.flatMap(({ strategy }) => strategy.map(({ name }) => name)))];
+  const { problems } = await startOnce({ modules, instances, clusters: readable.clusterNames, strategies });
+  return problems
+    .filter(({ instance }) => instance >= 0)
+    .map(({ instance, message }) => placeRefusal(message, origins[instance]!));
 }

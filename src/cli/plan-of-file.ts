@@ -1,23 +1,39 @@
 /** The plan that a proxy would make of a configuration, for commands that do not serve it. */
 import { readSettings } from "../config/plugin-schema.ts";
 import type { Config, Problem } from "../config/schema.ts";
-import type { Built } from "../control/plan-builder.ts";
+import type { Plugin } from "../control/modules.ts";
+import type { Built, PlanSources } from "../control/plan-builder.ts";
+import { Namespaces } from "../state/store.ts";
+
+type Parts = Pick<Config, "clusters" | "listeners" | "plugins">;
 
 /** Names are not resolved, nothing is bound, and nothing has a place in shared memory. */
 export async function planOf(config: Config): Promise<{ built: Built | null; problems: readonly Problem[] }> {
+  const { buildPlan } = await import("../control/plan-builder.ts");
+  const { plugins, problems } = await loadModules(config);
+  if (problems.length > 0) return { built: null, problems };
+  return { built: buildPlan(sourcesOf(config, plugins)), problems: [] };
+}
+
+/** The modules that a configuration names, and what is wrong with them, their permissions and configurations. */
+export async function loadModules(
+  config: Parts,
+): Promise<{ plugins: ReadonlyMap<string, Plugin>; problems: readonly Problem[] }> {
   const { BUILTIN_PLUGINS } = await import("../control/app.ts");
   const { listWasmFiles, Modules, readWasmFiles } = await import("../control/modules.ts");
-  const { buildPlan } = await import("../control/plan-builder.ts");
   const { buildModuleAside } = await import("../plugin/build.ts");
-  const { Namespaces } = await import("../state/store.ts");
-
   const modules = new Modules({ build: buildModuleAside, readSettings, builtins: BUILTIN_PLUGINS });
   const files = await readWasmFiles(listWasmFiles(config, BUILTIN_PLUGINS).keys());
-  const { plugins, problems } = await modules.load(config, files);
-  if (problems.length > 0) return { built: null, problems };
+  return modules.load(config, files);
+}
+
+export function sourcesOf<C extends Parts>(
+  config: C,
+  plugins: ReadonlyMap<string, Plugin>,
+): Omit<PlanSources, "config"> & { readonly config: C } {
   const namespaces = new Namespaces();
   let rows = 0;
-  const built = buildPlan({
+  return {
     version: 1,
     config,
     plugins,
@@ -28,6 +44,5 @@ export async function planOf(config: Config): Promise<{ built: Built | null; pro
     listenerRow: () => 0,
     cells: () => 0,
     namespace: (name) => namespaces.numberOf(name),
-  });
-  return { built, problems: [] };
+  };
 }

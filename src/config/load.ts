@@ -1,43 +1,69 @@
 /** Text → a `Config`, or every problem with its place. Pure: what is read is handed in. */
 import type { Place, Problem } from "./place.ts";
 import { Reader } from "./read.ts";
-import {
-  type Address,
-  type Config,
-  configuration,
-  type MatchConfig,
-  type PluginConfig,
-  type RouteConfig,
-} from "./schema.ts";
-import { type Environment, findEntry, makeTree, parseTree } from "./tree.ts";
+import { type Address, type Config, configuration, type MatchConfig, type RouteConfig } from "./schema.ts";
+import type { Shape } from "./shape.ts";
+import { type Environment, findEntry, makeTree, parseTree, type Tree } from "./tree.ts";
+import { findUnusedClusters } from "./unused.ts";
 
 export { formatProblem } from "./place.ts";
 
-export type Loaded =
-  | { readonly config: Config; readonly problems: readonly [] }
-  | { readonly config: null; readonly problems: readonly Problem[] };
+export type Loaded = {
+  /** Null when there are problems. */
+  readonly config: Config | null;
+  readonly problems: readonly Problem[];
+  /** What is allowed and most likely not meant. */
+  readonly warnings: readonly Problem[];
+  /** What of a file could be read, problems or not: to be checked further, and never to be served. */
+  readonly readable: Readable | null;
+};
+
+/** Parts with problems within are left out, or hold defaults. */
+export type Readable = Pick<Config, "plugins" | "listeners" | "clusters" | "admin" | "file"> & {
+  /** Those left out, too. */
+  readonly clusterNames: readonly string[];
+};
 
 /** `file` names the text in problems, and is what relative paths are relative to. */
 export function loadConfig(text: string, options: { file: string; env: Environment }): Loaded {
+  const { file } = options;
   const { tree, problems } = parseTree(text, options);
-  if (!tree) return { config: null, problems };
-  const reader = new Reader(tree, options.file);
+  if (!tree) return { config: null, problems, warnings: [], readable: null };
+  const reader = new Reader(tree, file);
   const value = reader.read(configuration, tree);
   problems.push(...reader.problems);
-  // What spans several keys is only looked at when each is right by itself: no problem is the echo of another.
-  if (value && problems.length === 0) problems.push(...checkAddresses(value), ...checkReach(value));
-  if (!value || problems.length > 0) {
-    return { config: null, problems: problems.sort((a, b) => a.line - b.line || a.column - b.column) };
-  }
-  return { config: { ...value, file: options.file }, problems: [] };
+  const parts = value ?? readParts(tree, file);
+  const clusters = findEntry(tree, "clusters");
+  const clusterNames = clusters?.kind === "map" ? clusters.entries.map(({ key }) => key) : [];
+  const isSound = (path: string) => !problems.some((one) => one.path === path || one.path.startsWith(`${path}.`));
+  problems.push(...checkAddresses(parts), ...checkReach(parts, isSound));
+  const warnings = [...reader.warnings, ...(problems.length === 0 ? findUnusedClusters(parts) : [])];
+  return {
+    config: value && problems.length === 0 ? { ...value, file } : null,
+    problems: problems.sort(byPlace),
+    warnings: warnings.sort(byPlace),
+    readable: { ...parts, file, clusterNames },
+  };
 }
 
-/** The plugins that a file declares, as far as they can be read: to look at their modules in spite of other problems. */
-export function loadPlugins(text: string, options: { file: string; env: Environment }): readonly PluginConfig[] {
-  const { tree } = parseTree(text, options);
-  const plugins = findEntry(tree, "plugins");
-  if (!tree || !plugins) return [];
-  return new Reader(tree, options.file).read(configuration.fields.plugins.shape, plugins) ?? [];
+function byPlace(a: Place, b: Place): number {
+  return a.line - b.line || a.column - b.column;
+}
+
+/** What there is of a file that as a whole is none, as without `listeners`. Its problems are reported already. */
+function readParts(tree: Tree, file: string): Omit<Readable, "file" | "clusterNames"> {
+  const reader = new Reader(tree, file);
+  const read = <T>(key: string, shape: Shape<T>): T | undefined => {
+    const found = findEntry(tree, key);
+    return found && reader.read(shape, found);
+  };
+  const { plugins, listeners, clusters, admin } = configuration.fields;
+  return {
+    plugins: read("plugins", plugins.shape) ?? [],
+    listeners: read("listeners", listeners.shape) ?? [],
+    clusters: read("clusters", clusters.shape) ?? [],
+    admin: read("admin", admin.shape) ?? null,
+  };
 }
 
 /** The admin interface alone: who talks to a running proxy needs no more of its file to be right. */
@@ -55,10 +81,8 @@ export function loadAdmin(
   return { admin, problems: [...own, ...reader.problems] };
 }
 
-type Checked = Omit<Config, "file">;
-
 /** Two listeners on one address, or one on the admin interface's. Port 0 is a free port for each. */
-function checkAddresses({ listeners, admin }: Checked): Problem[] {
+function checkAddresses({ listeners, admin }: Pick<Readable, "listeners" | "admin">): Problem[] {
   const owners = new Map<string, string>();
   const problems: Problem[] = [];
   const isFixed = (address: Address | null | undefined) => address && (address.port !== 0 || address.path !== "");
@@ -88,15 +112,22 @@ function identify({ host, port, path }: Address): string {
 }
 
 /** Rules that no request can reach, because an earlier one takes all of theirs. A router may pass a request on. */
-function checkReach({ listeners }: Checked): Problem[] {
-  return listeners.flatMap(({ routes }) =>
-    routes.flatMap((route, index): Problem[] => {
-      const before = routes.slice(0, index).findIndex((earlier) => takesAll(earlier, route));
-      if (before < 0) return [];
-      const at: Place = route.at;
-      return [{ ...at, message: `no request reaches this rule: rule ${before} before it matches all that it matches` }];
-    }),
-  );
+function checkReach({ listeners }: Pick<Readable, "listeners">, isSound: (path: string) => boolean): Problem[] {
+  return listeners.flatMap((listener) => {
+    // A route that is wrong in itself may match more, or less, than is meant.
+    const routes = listener.routes.filter(({ at }) => isSound(at.path));
+    return routes.flatMap((route, index): Problem[] => {
+      const before = routes.slice(0, index).find((earlier) => takesAll(earlier, route));
+      if (before === undefined) return [];
+      const number = before.at.path.slice(before.at.path.lastIndexOf(".") + 1);
+      return [
+        {
+          ...route.at,
+          message: `no request reaches this rule: rule ${number} before it matches all that it matches`,
+        },
+      ];
+    });
+  });
 }
 
 function takesAll(earlier: RouteConfig, later: RouteConfig): boolean {

@@ -18,6 +18,7 @@ import { describeTree, findEntry, join, type MapTree, makeTree, shorten, type Tr
 
 export class Reader {
   readonly problems: Problem[] = [];
+  readonly warnings: Problem[] = [];
   readonly #clusters: readonly string[];
   readonly #plugins: readonly string[];
   readonly #conversion: Conversion;
@@ -28,6 +29,7 @@ export class Reader {
     this.#plugins = listKeys(root, "plugins");
     this.#conversion = {
       report: (at, message) => this.#report(at, message),
+      warn: (at, message) => addOnce(this.warnings, { ...at, message }),
       read: (shape, value, at) => this.read(shape, makeTree(value, at)),
       checkCluster: (name, at) => this.#checkCluster(name, at),
       resolvePath: (path) => (isAbsolute(path) ? path : joinPath(dirname(file), path)),
@@ -176,11 +178,13 @@ export class Reader {
 
   /** What stands at one place may be read more than once, by way of an alias or a short form. */
   #report(at: Place, message: string): undefined {
-    const told = this.problems.some(
-      (one) => one.line === at.line && one.column === at.column && one.message === message,
-    );
-    if (!told) this.problems.push({ ...at, message });
+    addOnce(this.problems, { ...at, message });
   }
+}
+
+function addOnce(list: Problem[], problem: Problem): undefined {
+  const { line, column, message } = problem;
+  if (!list.some((one) => one.line === line && one.column === column && one.message === message)) list.push(problem);
 }
 
 function expandShorthand(shape: ObjectShape<unknown>, tree: Tree): Tree {

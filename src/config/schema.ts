@@ -405,7 +405,7 @@ const listenerFields = object(
   { later: ["tls"] },
 );
 
-const listener = convert(listenerFields, ({ routes, cluster, ...rest }, at, { report, read }) => {
+const listener = convert(listenerFields, ({ routes, cluster, ...rest }, at, { report, warn, read }) => {
   if (routes && cluster) report(at, 'both "routes" and "cluster" are given, expected one of them');
   if (!routes && !cluster && rest.chain.length === 0) report(at, "nothing answers here, expected cluster or routes");
   const short = cluster && read(route, { cluster: cluster.name }, cluster.at);
@@ -414,7 +414,11 @@ const listener = convert(listenerFields, ({ routes, cluster, ...rest }, at, { re
     for (const text of [match.path, match.prefix])
       if (text !== undefined && isSettled(text, rest.path.form))
         report(at, `"${text}" can never match: the listener's "path" brings every path into another form`);
-  return { ...rest, routes: rules.map((rule, i) => ({ ...rule, name: rule.name ?? String(i) })) };
+  const named = rules.map((rule, i) => ({ ...rule, name: rule.name ?? String(i) }));
+  for (const [i, { name, at }] of named.entries())
+    if (named.findIndex((other) => other.name === name) < i)
+      warn(at, `another route is named "${name}": metrics and logs do not tell them apart`);
+  return { ...rest, routes: named };
 });
 
 const endpoint = convert(
@@ -493,7 +497,9 @@ const activeCheck = convert(
     },
     { one: ["http", "tcp", "plugin"] },
   ),
-  ({ http, tcp, plugin, ...rest }) => {
+  ({ http, tcp, plugin, ...rest }, at, { warn }) => {
+    if (rest.timeout > rest.interval)
+      warn(at, "the timeout is longer than the interval: the next check waits for the end of the last");
     let probe: ProbeConfig | undefined;
     if (http) probe = { kind: "http", ...http };
     else if (tcp) probe = { kind: "tcp", ...tcp };

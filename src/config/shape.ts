@@ -90,6 +90,8 @@ export interface FreeShape extends Shape<Settings> {
 /** What a conversion may ask and say. */
 export type Conversion = {
   readonly report: (at: Place, message: string) => void;
+  /** What is allowed and most likely not meant. */
+  readonly warn: (at: Place, message: string) => void;
   /** Reads a value made up by the conversion, as if it stood at `at`. */
   readonly read: <T>(shape: Shape<T>, value: unknown, at: Place) => T | undefined;
   /** Reports a cluster that the file does not have. */

@@ -2,8 +2,20 @@
  * YAML text → a tree of plain values that know where they stand. Aliases, merge keys and `${VARIABLES}` are resolved
  * here, so that nothing after this knows YAML.
  */
-import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, Scalar } from "yaml";
+import {
+  type Alias,
+  type Document,
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type Node,
+  parseDocument,
+  Scalar,
+} from "yaml";
 import type { Place, Problem } from "./place.ts";
+import { type Anchors, listAnchors, listSyntaxProblems } from "./syntax.ts";
 import { type Environment, expandVariables, hasShields, shield, unshield, VariableError } from "./variables.ts";
 
 export type Tree = ScalarTree | ListTree | MapTree;
@@ -59,6 +71,10 @@ export function findEntry(tree: Tree | null | undefined, key: string): Tree | un
   return tree?.kind === "map" ? tree.entries.find((entry) => entry.key === key)?.value : undefined;
 }
 
+function broken(at: Place): ScalarTree {
+  return { kind: "scalar", text: "", value: null, form: "given", at, broken: true };
+}
+
 /** What stands there, in words. */
 export function describeTree(tree: Tree): string {
   if (tree.kind !== "scalar") return `a ${tree.kind} stands here`;
@@ -77,6 +93,9 @@ class TreeBuilder {
   readonly #text: string;
   readonly #env: Environment | null;
   #values = 0;
+  #anchors: Anchors | null = null;
+  /** Lists and maps that are being converted. */
+  readonly #open = new Set<Node>();
 
   constructor(text: string, file: string, env: Environment | null) {
     this.#file = file;
@@ -93,12 +112,13 @@ class TreeBuilder {
   build(): Tree | null {
     this.#checkText();
     const seen = new Set<number>();
-    for (const error of [...this.#document.errors, ...this.#document.warnings]) {
-      const at = this.#place(error.pos[0], "");
+    let isFollowing = false;
+    for (const { offset, message } of listSyntaxProblems(this.#document, this.#text)) {
+      const at = this.#place(offset, "");
       // One slip often makes a dozen errors: the first of a line tells, and what follows from it is left out.
-      if (seen.has(at.line) || (seen.size > 0 && error.code === "UNEXPECTED_TOKEN")) continue;
+      if (!seen.has(at.line) && !(isFollowing && message.includes("unexpected"))) this.#report(at, message);
       seen.add(at.line);
-      this.#report(at, `not valid YAML: ${error.message.charAt(0).toLowerCase()}${error.message.slice(1)}`);
+      isFollowing = true;
     }
     if (this.problems.length > 0) return null;
     return this.#convert(this.#document.contents, "", 0, this.#place(0, ""));
@@ -117,27 +137,43 @@ class TreeBuilder {
   #convert(node: Node | null, path: string, depth: number, fallback: Place): Tree {
     const at = node?.range ? this.#place(node.range[0], path) : { ...fallback, path };
     if (++this.#values > MAX_VALUES || depth > MAX_DEPTH) {
-      const first = this.#values === MAX_VALUES + 1 || depth > MAX_DEPTH;
-      if (first)
-        this.#report(at, `too many or too deeply nested values, expected at most ${MAX_VALUES} and ${MAX_DEPTH}`);
+      if (this.#values === MAX_VALUES + 1)
+        this.#report(at, `more than ${MAX_VALUES} values, those of an alias counted each time: expected fewer`);
+      else if (depth > MAX_DEPTH) this.#report(at, `values are nested more than ${MAX_DEPTH} deep`);
       this.#values = Number.POSITIVE_INFINITY;
-      return { kind: "scalar", text: "", value: null, form: "given", at, broken: true };
+      return broken(at);
     }
     if (node === null) return { kind: "scalar", text: "", value: null, form: "plain", at };
-    if (isAlias(node)) {
-      const target = node.resolve(this.#document);
-      if (target) return this.#convert(target, path, depth + 1, at);
-      this.#report(at, `unknown alias "*${node.source}", expected an anchor "&${node.source}" before it`);
-      return { kind: "scalar", text: "", value: null, form: "given", at, broken: true };
-    }
-    if (isSeq<Node>(node)) {
-      const items = node.items.map((item, i) => this.#convert(item, join(path, String(i)), depth + 1, at));
-      return { kind: "list", items, at };
-    }
-    if (isMap<Node, Node | null>(node))
-      return { kind: "map", entries: this.#convertEntries(node.items, path, depth, at), at };
+    if (isAlias(node)) return this.#convertAlias(node, path, depth, at);
     if (isScalar(node)) return this.#convertScalar(node, at);
+    this.#open.add(node);
+    try {
+      if (isSeq<Node>(node)) {
+        const items = node.items.map((item, i) => this.#convert(item, join(path, String(i)), depth + 1, at));
+        return { kind: "list", items, at };
+      }
+      if (isMap<Node, Node | null>(node))
+        return { kind: "map", entries: this.#convertEntries(node.items, path, depth, at), at };
+    } finally {
+      this.#open.delete(node);
+    }
     throw new TypeError(`a YAML node of an unknown kind at ${at.line}:${at.column}`);
+  }
+
+  #convertAlias(alias: Alias, path: string, depth: number, at: Place): Tree {
+    const name = alias.source;
+    this.#anchors ??= listAnchors(this.#document);
+    const target = this.#anchors.get(name)?.findLast((node) => node.range![0] < alias.range![0]);
+    if (target === undefined && name.startsWith("."))
+      this.#report(at, `unquoted, *${name} is an alias of YAML: write it in quotes, "*${name}"`);
+    else if (target === undefined)
+      this.#report(
+        at,
+        `unknown alias "*${name}", expected an anchor "&${name}" before it, or "*${name}" in quotes for the text`,
+      );
+    else if (this.#open.has(target)) this.#report(at, `the alias "*${name}" stands within the value that it names`);
+    else return this.#convert(target, path, depth + 1, at);
+    return broken(at);
   }
 
   #convertEntries(
@@ -192,6 +228,7 @@ class TreeBuilder {
     return maps.flatMap((map) => {
       const tree = this.#convert(map, path, depth + 1, at);
       if (tree.kind === "map") return tree.entries;
+      if (tree.kind === "scalar" && tree.broken) return [];
       this.#report(at, "the merge key << has no map as its value, expected an alias of one");
       return [];
     });

@@ -5,6 +5,7 @@ import type { PluginParts } from "../plugin/host.ts";
 import { SAYS_OLD_VERSION } from "./modules.ts";
 import { type Built, checkGuests } from "./plan-builder.ts";
 import { checkMetrics, type Definitions } from "./plugin-metrics.ts";
+import { placeRefusal } from "./refusals.ts";
 import { checkRoles } from "./roles.ts";
 
 /** Starts the guests once, aside. */
@@ -18,8 +19,7 @@ export async function tryGuests(
   { built, config, threads }: { readonly built: Built; readonly config: Config; readonly threads: number },
 ): Promise<Trial> {
   const misplaced = checkRoles(built);
-  if (misplaced.length > 0) return { problems: misplaced, metrics: [] };
-  const { plan, places } = built;
+  const { plan, origins } = built;
   const result = await canary({
     modules: plan.modules,
     instances: plan.instances,
@@ -29,14 +29,14 @@ export async function tryGuests(
   const top = { file: config.file, line: 1, column: 1, path: "plugins" };
   if (result.problems.length === 0) {
     const tooMany = checkGuests(threads, result.guests, top);
-    const problems = [...(tooMany === null ? [] : [tooMany]), ...checkMetrics(built, result.metrics)];
+    const problems = [...misplaced, ...(tooMany === null ? [] : [tooMany]), ...checkMetrics(built, result.metrics)];
     return { problems, metrics: result.metrics };
   }
   const problems = result.problems.map(({ instance, message }) => {
     if (instance < 0) return { ...top, message };
     const { stage } = plan.instances[instance]!;
     const isOld = stage !== null && stage.candidate >= 0;
-    return { ...places[instance]!, message: isOld ? `${message} ${SAYS_OLD_VERSION}` : message };
+    return placeRefusal(isOld ? `${message} ${SAYS_OLD_VERSION}` : message, origins[instance]!);
   });
-  return { problems, metrics: [] };
+  return { problems: [...misplaced, ...problems], metrics: [] };
 }

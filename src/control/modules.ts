@@ -2,7 +2,15 @@
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { Config, Place, PluginConfig, PluginUse, Problem, Settings } from "../config/schema.ts";
+import {
+  BUILTINS,
+  type Config,
+  type Place,
+  type PluginConfig,
+  type PluginUse,
+  type Problem,
+  type Settings,
+} from "../config/schema.ts";
 import type { ModulePlan } from "../plugin/build.ts";
 import { checkPermissions } from "./permissions.ts";
 
@@ -30,6 +38,9 @@ export type Stage = {
 /** What the files held, by path: a problem in words where one could not be read. */
 export type WasmFiles = ReadonlyMap<string, Uint8Array | string>;
 
+/** What names plugins. */
+type UsesPlugins = Pick<Config, "clusters" | "listeners" | "plugins">;
+
 export type BuildModule = (bytes: Uint8Array, options: { memory: number; path: string }) => Promise<ModulePlan>;
 
 /** Reads a configuration by the schema that the module brings, if it brings one (`config/plugin-schema.ts`). */
@@ -52,11 +63,11 @@ export const SAYS_OLD_VERSION = "(by the version in service, which `rollout` kee
 const BUILTIN_MEMORY = 16 * 1024 * 1024;
 
 /** The files of every plugin declared and every built-in used, with the place that names each first. */
-export function listWasmFiles(config: Config, builtins: string): Map<string, Place> {
+export function listWasmFiles(config: UsesPlugins, builtins: string): Map<string, Place> {
   const files = new Map<string, Place>();
   for (const plugin of config.plugins) files.set(plugin.wasm.path, plugin.wasm.at);
   for (const use of listUses(config)) {
-    if (config.plugins.some((plugin) => plugin.name === use.name)) continue;
+    if (!isBuiltin(config, use.name)) continue;
     const path = builtinPath(builtins, use.name);
     if (!files.has(path)) files.set(path, use.at);
   }
@@ -68,15 +79,21 @@ export async function readWasmFiles(paths: Iterable<string>): Promise<WasmFiles>
     try {
       return [path, await readFile(path)];
     } catch (error) {
-      const missing = error instanceof Error && "code" in error && error.code === "ENOENT";
-      return [path, missing ? `there is no file ${path}` : `${path} cannot be read: ${(error as Error).message}`];
+      return [path, describeUnreadable(path, error)];
     }
   };
   return new Map(await Promise.all([...paths].map(read)));
 }
 
+function describeUnreadable(path: string, error: unknown): string {
+  const code = error instanceof Error && "code" in error ? error.code : "";
+  if (code === "ENOENT") return `there is no file ${path}`;
+  if (code === "EISDIR") return `${path} is a directory, expected a .wasm file`;
+  return `${path} cannot be read: ${(error as Error).message}`;
+}
+
 /** Every place of a configuration where a plugin is used. */
-export function* listUses(config: Config): Iterable<PluginUse> {
+export function* listUses(config: Pick<Config, "clusters" | "listeners">): Iterable<PluginUse> {
   for (const { strategy, health } of config.clusters) {
     yield* strategy;
     if (health.active?.probe.kind === "plugin") yield health.active.probe.use;
@@ -105,7 +122,7 @@ export class Modules {
 
   /** Every plugin by name; what could not be built is among `problems` instead. */
   async load(
-    config: Config,
+    config: UsesPlugins,
     files: WasmFiles,
     stages: ReadonlyMap<string, Stage> = new Map(),
   ): Promise<{ plugins: Map<string, Plugin>; problems: Problem[] }> {
@@ -134,7 +151,7 @@ export class Modules {
     for (const declared of config.plugins) await add(declared.name, declared, declared.wasm.path, declared.wasm.at);
     const seen = new Set(config.plugins.map((declared) => declared.name));
     for (const { name, at } of listUses(config)) {
-      if (seen.has(name)) continue;
+      if (seen.has(name) || !isBuiltin(config, name)) continue;
       seen.add(name);
       await add(name, null, builtinPath(this.#builtins, name), at);
     }
@@ -144,7 +161,7 @@ export class Modules {
   }
 
   /** Each configuration where it is written; that of a plugin which is used without one, where it is used. */
-  #checkConfigurations(config: Config, plugins: ReadonlyMap<string, Plugin>): Problem[] {
+  #checkConfigurations(config: UsesPlugins, plugins: ReadonlyMap<string, Plugin>): Problem[] {
     const check = (name: string, settings: Settings | undefined, at: Place): readonly Problem[] => {
       const { module, candidate = null } = plugins.get(name) ?? {};
       const ask = (asked: ModulePlan | undefined) =>
@@ -176,6 +193,11 @@ export class Modules {
     built.set(key, module);
     return module;
   }
+}
+
+/** A name that is neither declared nor built in is another problem, and reported where the file is read. */
+function isBuiltin({ plugins }: UsesPlugins, name: string): boolean {
+  return Object.hasOwn(BUILTINS, name) && !plugins.some((plugin) => plugin.name === name);
 }
 
 function builtinPath(builtins: string, name: string): string {

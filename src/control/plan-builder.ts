@@ -11,6 +11,7 @@ import {
   type ProbeConfig,
   type Problem,
   type RouteConfig,
+  type Settings,
 } from "../config/schema.ts";
 import type { Labels, SeriesKind } from "../observe/counters.ts";
 import type { ModulePlan } from "../plugin/build.ts";
@@ -52,11 +53,23 @@ export type PlanSources = {
   readonly cells: (kind: SeriesKind, labels: Labels) => number;
 };
 
-/** Where each instance of a plan stands in the configuration first, in their order. */
-export type Built = { readonly plan: Plan; readonly places: readonly Place[] };
+/** What instances alone are made of. */
+export type InstanceSources = Omit<PlanSources, "config"> & { readonly config: Pick<Config, "clusters"> };
+
+/** Of each instance of a plan, in their order: where it stands in the configuration first, and what is written for it. */
+export type Origin = { readonly at: Place; readonly settings: Settings | undefined };
+export type Built = { readonly plan: Plan; readonly origins: readonly Origin[] };
 
 export function buildPlan(sources: PlanSources): Built {
-  return new PlanBuilder(sources).build();
+  return new PlanBuilder(sources).build(sources.config);
+}
+
+/** The instances alone of some uses of plugins, for a configuration that is not whole. */
+export function buildInstances(
+  sources: InstanceSources,
+  uses: Iterable<PluginUse>,
+): Pick<Plan, "modules" | "instances"> & { readonly origins: readonly Origin[] } {
+  return new PlanBuilder(sources).buildUses(uses);
 }
 
 const BUILTIN_FUEL = 800_000;
@@ -65,21 +78,21 @@ const BUILTIN_BODY = 1024 * 1024;
 const BUILTIN_WAITS = { guests: 64, time: 120_000 };
 
 class PlanBuilder {
-  readonly #sources: PlanSources;
+  readonly #sources: InstanceSources;
   readonly #modules: ModulePlan[] = [];
   readonly #instances: InstancePlan[] = [];
   readonly #rollouts: RolloutPlan[] = [];
-  readonly #places: Place[] = [];
+  readonly #origins: Origin[] = [];
   readonly #instanceByKey = new Map<string, number>();
   readonly #clusterByName: ReadonlyMap<string, number>;
 
-  constructor(sources: PlanSources) {
+  constructor(sources: InstanceSources) {
     this.#sources = sources;
     this.#clusterByName = new Map(sources.config.clusters.map((cluster, index) => [cluster.name, index]));
   }
 
-  build(): Built {
-    const { version, config } = this.#sources;
+  build(config: Config): Built {
+    const { version } = this.#sources;
     const clusters = config.clusters.map((cluster) => this.#cluster(cluster));
     const listeners = config.listeners.map((listener) => this.#listener(listener));
     const plan = {
@@ -92,7 +105,12 @@ class PlanBuilder {
       accessLog: config.log.access,
       trace: this.#trace(config),
     };
-    return { plan, places: this.#places };
+    return { plan, origins: this.#origins };
+  }
+
+  buildUses(uses: Iterable<PluginUse>) {
+    for (const use of uses) this.#instance(use);
+    return { modules: this.#modules, instances: this.#instances, origins: this.#origins };
   }
 
   /**
@@ -126,7 +144,7 @@ class PlanBuilder {
     if (known !== undefined) return known;
     const cells = this.#sources.cells("plugin", { plugin });
     const push = (plan: Pick<InstancePlan, "key" | "module" | "config" | "cells" | "stage">): number => {
-      this.#places.push(use.at);
+      this.#origins.push({ at: use.at, settings: written });
       return this.#instances.push({ ...settings, metrics: null, ...plan }) - 1;
     };
     let stage: InstancePlan["stage"] = null;

@@ -14,13 +14,13 @@ const SERIES: readonly SeriesKind[] = ["pluginCounter", "pluginGauge", "pluginHi
 const OF_HISTOGRAM = ["_bucket", "_sum", "_count"];
 
 /** One name is one metric, whichever plugins have it; a plugin has so many series at most. */
-export function checkMetrics({ plan, places }: Built, definitions: Definitions): Problem[] {
+export function checkMetrics({ plan, origins }: Built, definitions: Definitions): Problem[] {
   const problems: Problem[] = [];
   const known = new Map<string, { kind: number; plugin: string; of: string }>();
   const series = new Map<string, Set<string>>();
   for (const [index, own] of definitions.entries()) {
     const { plugin } = plan.instances[index]!;
-    const at: Place = places[index]!;
+    const at: Place = origins[index]!.at;
     const count = series.get(plugin) ?? new Set();
     series.set(plugin, count);
     for (const definition of own) {

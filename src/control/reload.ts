@@ -33,7 +33,11 @@ export type ReloaderOptions = {
   readonly file: string;
   readonly log: Log;
   readonly builtins: string;
-  readonly parse: (text: string) => { config: Config | null; problems: readonly Problem[] };
+  readonly parse: (text: string) => {
+    readonly config: Config | null;
+    readonly problems: readonly Problem[];
+    readonly warnings: readonly Problem[];
+  };
   readonly format: (problem: Problem) => string;
   readonly modules: Modules;
   readonly readSettings: ReadSettings;
@@ -70,6 +74,7 @@ class Rejection extends Error {
 type Material = {
   text: string;
   config: Config;
+  warnings: readonly Problem[];
   files: WasmFiles;
   /** None for a name that cannot be resolved, yet. */
   addresses: Map<string, readonly string[]>;
@@ -237,7 +242,7 @@ export class Reloader {
   async #read(): Promise<Material> {
     const { file, parse, builtins, onFiles } = this.#options;
     const text = await readConfigFile(file);
-    const { config, problems } = parse(text);
+    const { config, problems, warnings } = parse(text);
     this.#refuse(problems);
     if (config === null) throw new Rejection([`${file}: no configuration`]);
     const paths = [...listWasmFiles(config, builtins).keys()];
@@ -245,7 +250,7 @@ export class Reloader {
     const files = await readWasmFiles(paths);
     const hash = createHash("sha256").update(text);
     for (const content of files.values()) hash.update(createHash("sha256").update(content).digest());
-    return this.#withAddresses({ text, config, files, content: hash.digest("hex") });
+    return this.#withAddresses({ text, config, warnings, files, content: hash.digest("hex") });
   }
 
   async #withAddresses(material: Omit<Material, "addresses" | "digest">): Promise<Material> {
@@ -288,8 +293,11 @@ export class Reloader {
   }
 
   #accept(candidate: Candidate, { plan }: Built, opening: Opening): void {
-    const { listeners, resolver, rollouts, onAccepted } = this.#options;
-    const { config, text, addresses, fingerprint, arrangement } = candidate;
+    const { listeners, resolver, rollouts, onAccepted, log, format } = this.#options;
+    const { config, text, warnings, addresses, fingerprint, arrangement } = candidate;
+    if (warnings !== this.#accepted?.warnings)
+      for (const warning of warnings)
+        log.warn({ warning: format(warning) }, "the configuration may not be what is meant");
     listeners.commit(opening);
     resolver.watch(addresses);
     rollouts.commit(arrangement, plan);
@@ -304,13 +312,29 @@ export class Reloader {
   }
 }
 
-/** @throws Error in words. */
+/** The text of a file; a byte order mark is left out. @throws Error in words. */
 export async function readConfigFile(file: string): Promise<string> {
+  const bytes = await readFile(file).catch((error: NodeJS.ErrnoException) => {
+    throw new Error(`${file}: ${UNREADABLE[error.code ?? ""] ?? error.message}`, { cause: error });
+  });
   try {
-    return await readFile(file, "utf8");
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch (error) {
-    const code = error instanceof Error && "code" in error ? error.code : "";
-    const why = code === "ENOENT" ? "there is no such file" : code === "EACCES" ? "permission denied" : String(error);
-    throw new Error(`${file}: ${why}`, { cause: error });
+    // Replacing what is no UTF-8 would change values unseen.
+    throw new Error(`${placeOfBadByte(file, bytes)}: not UTF-8 text, expected the file in that encoding`, {
+      cause: error,
+    });
   }
+}
+
+const UNREADABLE: Readonly<Record<string, string>> = {
+  ENOENT: "there is no such file",
+  EACCES: "permission denied",
+  EISDIR: "it is a directory, expected a file",
+};
+
+function placeOfBadByte(file: string, bytes: Uint8Array): string {
+  const good = Buffer.from(bytes).toString("utf8").split("\ufffd", 1)[0]!;
+  const line = good.slice(good.lastIndexOf("\n") + 1);
+  return `${file}:${good.split("\n").length}:${line.length + 1}`;
 }

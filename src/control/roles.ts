@@ -25,7 +25,7 @@ const STRATEGY: Role = { as: "strategy", needs: ["pick"] };
 const CHECKER: Role = { as: "health check", needs: ["health_check"] };
 
 /** A strategy picks, a router routes, a checker checks, a filter sees connections, requests, answers, or their end. */
-export function checkRoles({ plan, places }: Built): Problem[] {
+export function checkRoles({ plan, origins }: Built): Problem[] {
   const problems: Problem[] = [];
   const check = (index: number, { as, needs }: Role): void => {
     const { plugin, module, stage } = plan.instances[index]!;
@@ -34,7 +34,7 @@ export function checkRoles({ plan, places }: Built): Problem[] {
     if (needs.some((hook) => (hooks & (1 << HOOK[hook])) !== 0)) return;
     const has = HOOKS.filter((hook) => (hooks & (1 << HOOK[hook])) !== 0).join(", ");
     const message = `${plugin} is no ${as}: its hooks are ${has === "" ? "none" : has}, expected ${needs.join(" or ")}`;
-    problems.push({ ...places[index]!, message });
+    problems.push({ ...origins[index]!.at, message });
   };
   for (const { strategies, check: active } of plan.clusters) {
     for (const { instance } of strategies) check(instance, STRATEGY);

@@ -14,6 +14,7 @@ import {
 } from "./abi.ts";
 import { checkCompileCost } from "./compile-cost.ts";
 import { PluginError } from "./error.ts";
+import { COMPONENT, describeForeign, describeNonModule, isComponent } from "./foreign-kind.ts";
 import { mayWait, meterModule, RESERVED } from "./meter.ts";
 import {
   type ExportShape,
@@ -126,11 +127,14 @@ export function readChecked(bytes: Uint8Array): ModuleShape {
   if (bytes.length > LIMIT.moduleBytes)
     throw new PluginError(`the module is ${bytes.length} bytes, the limit is ${LIMIT.moduleBytes}`);
   if (bytes.length < 4 || bytes[0] !== 0 || bytes[1] !== 0x61 || bytes[2] !== 0x73 || bytes[3] !== 0x6d)
-    throw new PluginError("not a WebAssembly module: it does not begin with \\0asm");
+    throw new PluginError(describeNonModule(bytes));
+  if (isComponent(bytes)) throw new PluginError(COMPONENT);
   // First the engine's own reading: the rewriter then works on valid modules only, and no index of the guest's can
   // mean something that is appended.
   validate(bytes);
   const shape = readShape(bytes);
+  const foreign = describeForeign(shape);
+  if (foreign !== null) throw new PluginError(foreign);
   checkImports(shape);
   checkExports(shape);
   checkCompileCost(bytes, shape);

@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import wabt from "wabt";
 import { runSluice } from "../e2e/program.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "sluice-config-"));
@@ -86,6 +87,66 @@ clusters:
 `);
   assert.equal(code, 1);
   assert.ok(problems.length >= 7, all);
+});
+
+test("every layer is told in one pass: structure, reach, modules, permissions, and what plugins say", async () => {
+  const { parseWat } = await wabt();
+  const module = parseWat(
+    "late.wat",
+    `(module (import "sluice:kv/1" "kv_get" (func (param i32 i32 i32 i32 i32 i32) (result i32)))
+      (memory (export "memory") 1) (func (export "sluice_abi") (result i32) i32.const 1)
+      (func (export "log") (param i32 i32) (result i32) i32.const 0))`,
+  );
+  writeFileSync(join(directory, "keeper.wasm"), module.toBinary({}).buffer);
+  const refusing = parseWat(
+    "refuse.wat",
+    `(module (memory (export "memory") 1) (func (export "sluice_abi") (result i32) i32.const 1)
+      (func (export "configure") (param i32 i32) (result i32) i32.const 2)
+      (func (export "log") (param i32 i32) (result i32) i32.const 0))`,
+  );
+  writeFileSync(join(directory, "refusing.wasm"), refusing.toBinary({}).buffer);
+  writeFileSync(join(directory, "source.ts"), "export function onLog(): void {}\n");
+  const { code, all } = await check(`workers: two
+plugins:
+  keeper: { wasm: keeper.wasm }
+  refusing: { wasm: refusing.wasm }
+  typed: { wasm: source.ts }
+  place: { wasm: . }
+listeners:
+  web:
+    address: 127.0.0.1:18080
+    chain: [keeper, refusing, { headers: { request: { set: { "a b": x } } } }]
+    routes:
+      - { match: { prefix: /a }, cluster: app }
+      - { match: { prefix: /ab }, cluster: app, chain: [{ jwt: { keys: 5 } }] }
+clusters: { app: [127.0.0.1:9001] }
+`);
+  assert.equal(code, 1);
+  const expected: [place: string, message: RegExp][] = [
+    ["1:10", /"two" is not allowed/],
+    ["3:11", /imports sluice:kv\/1, which is not allowed: add `allow: \{ kv: \[NAME\] \}`/],
+    ["5:18", /it is text: name source code as `source`/],
+    ["6:18", /is a directory, expected a \.wasm file/],
+    ["10:21", /plugin refusing: /],
+    ["10:62", /headers\.request\.set\.a b: the key "a b" is not allowed/],
+    ["13:9", /no request reaches this rule/],
+    ["13:72", /jwt\.keys: "5" stands here, expected a list/],
+  ];
+  const lines = all.trim().split("\n");
+  assert.equal(lines.length, expected.length, all);
+  for (const [i, [place, message]] of expected.entries()) {
+    assert.ok(lines[i]!.includes(`sluice.yaml:${place}: `), `${place}: ${all}`);
+    assert.match(lines[i]!, message);
+  }
+});
+
+test("warnings are told and refuse nothing", async () => {
+  const { code, all } = await check(`${base}  spare: [127.0.0.1:9002]\n`);
+  assert.equal(code, 0, all);
+  assert.match(
+    all,
+    /sluice\.yaml:5:3: clusters\.spare: warning: no route leads to the cluster "spare"\n.*no problem found/,
+  );
 });
 
 test("what is no text, too deep or too large is refused, not crashed on", async () => {

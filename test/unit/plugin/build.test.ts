@@ -37,9 +37,9 @@ const module = (body: string) =>
     (func (export "log") (param i32 i32) (result i32) i32.const 0))`);
 
 const refusedBytes: [name: string, bytes: () => Uint8Array, problem: RegExp][] = [
-  ["empty", () => new Uint8Array(0), /^not a WebAssembly module: it does not begin with \\0asm$/],
+  ["empty", () => new Uint8Array(0), /^not a WebAssembly module: the file is empty$/],
   ["a text", () => Buffer.from("export function pick() {}"), /^not a WebAssembly module/],
-  ["a component", () => Buffer.from([0, 0x61, 0x73, 0x6d, 13, 0, 1, 0]), /^not a valid WebAssembly module: .*version/],
+  ["a component", () => Buffer.from([0, 0x61, 0x73, 0x6d, 13, 0, 1, 0]), /^a WebAssembly component, expected /],
   ["cut short", () => readFixture("no-op").subarray(0, 40), /^not a valid WebAssembly module: /],
   [
     "an index of what the host appends",

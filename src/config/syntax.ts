@@ -1,0 +1,71 @@
+/** What the YAML parser finds wrong, in words and at the place where it went wrong; and what a document names. */
+import { type Document, isMap, isScalar, isSeq, type Node, Scalar } from "yaml";
+
+export type SyntaxProblem = { readonly offset: number; readonly message: string };
+
+export type Anchors = ReadonlyMap<string, readonly Node[]>;
+
+/** All nodes of a document in their order; without recursion, since it may be nested as deep as it likes. */
+function* walk(document: Document): Iterable<Node> {
+  const left: (Node | null)[] = [document.contents];
+  for (let node = left.pop(); node !== undefined; node = left.pop()) {
+    if (node === null) continue;
+    yield node;
+    if (isSeq<Node>(node)) for (const item of node.items.toReversed()) left.push(item);
+    else if (isMap<Node, Node | null>(node))
+      for (const { key, value } of node.items.toReversed()) left.push(value ?? null, key);
+  }
+}
+
+export function listAnchors(document: Document): Anchors {
+  const anchors = new Map<string, Node[]>();
+  for (const node of walk(document)) {
+    const name = "anchor" in node ? (node as Scalar).anchor : undefined;
+    if (name === undefined) continue;
+    const nodes = anchors.get(name);
+    if (nodes === undefined) anchors.set(name, [node]);
+    else nodes.push(node);
+  }
+  return anchors;
+}
+
+export function listSyntaxProblems(document: Document, text: string): SyntaxProblem[] {
+  const errors = [...document.errors, ...document.warnings];
+  if (errors.length === 0) return [];
+  const quoted = [...walk(document)].filter(isQuoted);
+  const problems = errors.map(({ code, message, pos }): SyntaxProblem => {
+    const offset = pos[0];
+    if (code === "MULTIPLE_DOCS") return { offset, message: "a second document begins here: expected one in a file" };
+    if (code === "MISSING_CHAR" && message.includes("quote")) {
+      const open = quoted.find(({ range }) => range![0] < offset && offset <= range![1] + 1);
+      if (open)
+        return {
+          offset: open.range![0],
+          message: `this quote is not closed: expected another ${text[open.range![0]]}`,
+        };
+    }
+    if (text[offset] === "*" && /alias/i.test(message))
+      return { offset, message: "an alias without a name: write text that begins with * in quotes" };
+    return { offset, message: `not valid YAML: ${message.charAt(0).toLowerCase()}${message.slice(1)}` };
+  });
+  return [...suspectQuotes(quoted, errors[0]!, text), ...problems];
+}
+
+/** A quote that is not closed ends at the next one, lines below; what follows is then called wrong, and not the quote. */
+function suspectQuotes(
+  quoted: readonly Scalar[],
+  { code, pos }: Document["errors"][number],
+  text: string,
+): SyntaxProblem[] {
+  if (code === "MISSING_CHAR") return [];
+  const line = text.lastIndexOf("\n", pos[0] - 1);
+  const open = quoted.find(({ range }) => range![0] <= line && line < range![1] && range![1] <= pos[0]);
+  if (open === undefined) return [];
+  const lines = text.slice(open.range![0], open.range![1]).split("\n").length - 1;
+  const message = `this quote is closed ${lines === 1 ? "a line" : `${lines} lines`} below: is one missing in this line?`;
+  return [{ offset: open.range![0], message }];
+}
+
+function isQuoted(node: Node): node is Scalar {
+  return isScalar(node) && (node.type === Scalar.QUOTE_DOUBLE || node.type === Scalar.QUOTE_SINGLE) && !!node.range;
+}

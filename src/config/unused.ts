@@ -1,0 +1,41 @@
+/** Clusters that no request can go to. */
+import type { Problem } from "./place.ts";
+import { BUILTIN_FETCH, type Config, type PluginUse } from "./schema.ts";
+import { findEntry } from "./tree.ts";
+
+type Parts = Pick<Config, "clusters" | "listeners" | "plugins">;
+
+/** Nothing is said where a plugin may choose any cluster, since it alone knows which. */
+export function findUnusedClusters(config: Parts): Problem[] {
+  const used = new Set<string>();
+  for (const { allow } of config.plugins)
+    for (const target of allow.fetch) if (target.startsWith("cluster:")) used.add(target.slice("cluster:".length));
+  for (const { chain, routes } of config.listeners) {
+    for (const route of routes) {
+      for (const name of listTargets(route.action)) used.add(name);
+      if (!addChain(config, route.chain, used)) return [];
+    }
+    if (!addChain(config, chain, used)) return [];
+  }
+  return config.clusters
+    .filter(({ name }) => !used.has(name))
+    .map(({ name, at }) => ({ ...at, message: `no route leads to the cluster "${name}"` }));
+}
+
+function listTargets(action: Parts["listeners"][number]["routes"][number]["action"]): string[] {
+  if (action.kind === "cluster") return [action.cluster.name];
+  return (action.kind === "split" ? action.parts : action.clusters).map(({ name }) => name);
+}
+
+/** Adds the clusters that plugins of a chain may choose or ask; false: any. */
+function addChain({ plugins }: Parts, chain: readonly PluginUse[], used: Set<string>): boolean {
+  for (const { name, config } of chain) {
+    const declared = plugins.find((plugin) => plugin.name === name);
+    if (declared && declared.allow.clusters === undefined) return false;
+    for (const cluster of declared?.allow.clusters ?? []) used.add(cluster.name);
+    const key = declared === undefined && Object.hasOwn(BUILTIN_FETCH, name) ? BUILTIN_FETCH[name]! : null;
+    const asked = key === null ? undefined : findEntry(config?.tree, key);
+    if (asked?.kind === "scalar") used.add(asked.text.replace(/^cluster:/, "").replace(/[/?].*$/s, ""));
+  }
+  return true;
+}

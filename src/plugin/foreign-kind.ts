@@ -1,0 +1,40 @@
+/** What a file is that is no module of this ABI: whoever names it should learn so, and not which import is missing. */
+import type { ModuleShape } from "./module-shape.ts";
+
+const OWN = "expected a module of Sluice's own ABI (docs/abi.md)";
+
+/** A file that does not begin as WebAssembly does. */
+export function describeNonModule(bytes: Uint8Array): string {
+  if (bytes.length === 0) return "not a WebAssembly module: the file is empty";
+  const start = Buffer.from(bytes.subarray(0, 512)).toString("utf8");
+  const what = "not a WebAssembly module: it does not begin with \\0asm";
+  // A character may be cut at the end of what is looked at.
+  if (/[\0-\x08]|\ufffd(?!$)/.test(start)) return what;
+  if (/^\s*(\(module\b|;;)/.test(start)) return `${what}; it is WebAssembly text, which must be compiled (wat2wasm)`;
+  return `${what}; it is text: name source code as \`source\`, and as \`wasm\` what \`sluice plugin build\` makes of it`;
+}
+
+/** The version of the format is its bytes 4 to 7: components have another, and a layer of 1. */
+export function isComponent(bytes: Uint8Array): boolean {
+  return bytes.length >= 8 && bytes[6] === 1 && bytes[7] === 0;
+}
+
+export const COMPONENT = `a WebAssembly component, ${OWN}`;
+
+/** The kind of a module that was made for another host; null: none that is known. */
+export function describeForeign({ imports, exports }: Pick<ModuleShape, "imports" | "exports">): string | null {
+  if (exports.some(({ name }) => name === "sluice_abi")) return null;
+  const version = exports.find(({ name }) => /^proxy_abi_version_/.test(name))?.name;
+  const has = (module: RegExp, name = /^/) => imports.some((one) => module.test(one.module) && name.test(one.name));
+  if (version !== undefined || has(/^env$/, /^proxy_/))
+    return `a proxy-wasm module${version === undefined ? "" : ` (${version})`}, ${OWN}`;
+  if (has(/^http_handler$/)) return `an http-wasm module (it imports http_handler), ${OWN}`;
+  if (has(/^extism:|^env$/, /^(extism_|input_|output_|error_|alloc$)/)) return `an Extism plugin, ${OWN}`;
+  if (has(/^__wbindgen|^wbg$/)) return `a module of wasm-bindgen, made for JavaScript, ${OWN}`;
+  if (has(/^gojs$|^go$/)) return `a module of Go, made for JavaScript (GOOS=js), ${OWN}`;
+  if (has(/^wasi_/))
+    return `a WASI ${exports.some(({ name }) => name === "_start") ? "program" : "library"}, ${OWN}: there is no WASI`;
+  if (has(/^env$/, /^abort$/))
+    return `a module of AssemblyScript without the SDK, expected one made by \`sluice plugin build\``;
+  return null;
+}

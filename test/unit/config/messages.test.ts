@@ -1,0 +1,144 @@
+/** What a slip in the file is called, and where; and what is only warned of. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { formatProblem, loadConfig } from "../../../src/config/load.ts";
+
+const BASE = `listeners:
+  web: { address: ":8080", cluster: app }
+clusters:
+  app: ["127.0.0.1:9001"]
+`;
+const rules = (...list: string[]) => BASE.replace("cluster: app", `routes: [${list.join(", ")}]`);
+
+function load(text: string) {
+  const { config, problems, warnings } = loadConfig(text, { file: "s", env: { X: "1" } });
+  return { config, problems: problems.map(formatProblem), warnings: warnings.map(formatProblem) };
+}
+
+const slips: [what: string, text: string, problem: RegExp][] = [
+  [
+    "an unquoted wildcard",
+    rules("{ match: { host: *.example.com }, cluster: app }"),
+    /^s:2:54: .*\.match\.host: unquoted, \*\.example\.com is an alias of YAML: write it in quotes, "\*\.example\.com"$/,
+  ],
+  [
+    "an unquoted wildcard in a block",
+    BASE.replace(
+      '{ address: ":8080", cluster: app }',
+      "\n    address: :8080\n    routes:\n      - match:\n          host: *.a.example\n        cluster: app",
+    ),
+    /^s:6:17: .*write it in quotes, "\*\.a\.example"$/,
+  ],
+  ["a lone star", `${BASE}workers: *\n`, /^s:5:10: an alias without a name: write text that begins with \* in quotes$/],
+  ["an unclosed quote at the end", `${BASE}workers: "2\n`, /^s:5:10: this quote is not closed: expected another "$/],
+  ["an unclosed quote above all", `workers: '2\n${BASE}`, /^s:1:10: this quote is not closed: expected another '$/],
+  [
+    "an unclosed quote that the next one closes",
+    `trace: { header: "x-a,\n  keep: "5" }\n${BASE}`,
+    /^s:1:18: this quote is closed a line below: is one missing in this line\?$/,
+  ],
+  ["two documents", `${BASE}---\na: 1\n`, /^s:5:1: a second document begins here: expected one in a file$/],
+  ["two documents with an end", `${BASE}...\n---\na: 1\n`, /^s:6:1: a second document begins here/],
+  [
+    "an alias within its own anchor",
+    `${BASE}plugins: { x: { wasm: a, config: &c [*c] } }`,
+    /^s:5:38: plugins\.x\.config\.0: the alias "\*c" stands within the value that it names$/,
+  ],
+  [
+    "a merge of its own anchor",
+    `${BASE}plugins: &p { x: { wasm: a, config: { <<: *p } } }`,
+    /^s:5:43: plugins\.x\.config: the alias "\*p" stands within the value that it names$/,
+  ],
+  [
+    "an alias of nothing",
+    `${BASE}workers: *x`,
+    /^s:5:10: workers: unknown alias "\*x", expected an anchor "&x" before it/,
+  ],
+  ["an alias before its anchor", `workers: *x\n${BASE}kv: { size: &x 1MiB }`, /^s:1:10: workers: unknown alias "\*x"/],
+  [
+    "what is nested too deep",
+    `${BASE}plugins: { x: { wasm: a, config: ${"[".repeat(200)}${"]".repeat(200)} } }`,
+    /values are nested more than 100 deep/,
+  ],
+];
+for (const [what, text, problem] of slips)
+  test(`names ${what}`, () => {
+    const { problems } = load(text);
+    assert.match(problems[0] ?? "", problem, problems.join("\n"));
+  });
+
+test("an anchor that is given twice is, for each alias, the one before it", () => {
+  const { config } = load(`${BASE}workers: &n 2\ntrace: { keep: *n }\nlog: { access: &n true }\nkv: { size: 1MiB }\n`);
+  assert.equal(config?.trace.keep, 2);
+});
+
+test("a bomb of aliases is refused within its bounds, at once", () => {
+  const lines = Array.from({ length: 9 }, (_, i) => `  b${i}: &b${i} [${Array(9).fill(i === 0 ? "x" : `*b${i - 1}`)}]`);
+  const { problems } = load(`${BASE}${lines.join("\n")}\n`);
+  assert.ok(
+    problems.some((one) =>
+      one.endsWith("more than 100000 values, those of an alias counted each time: expected fewer"),
+    ),
+  );
+});
+
+test("structure and reachability are told in one pass, and nothing is the echo of another", () => {
+  const { problems } = load(
+    `workers: many
+${rules(
+  "{ match: { prefix: /a }, cluster: app }",
+  "{ match: { prefix: /ab }, cluster: app }",
+  "{ match: { prefx: /c }, cluster: app }",
+  "{ match: { prefix: /d }, cluster: ap }",
+  "{ match: { prefix: /d }, cluster: app }",
+)}
+admin: 127.0.0.1:8080
+`.replace("app: [", "other: [nonsense]\n  app: ["),
+  );
+  assert.deepEqual(
+    problems.map((problem) => problem.replace(/^s:\d+:\d+: /, "")),
+    [
+      'workers: "many" is not allowed, expected a whole number from 0 to 256',
+      "listeners.web.routes.1: no request reaches this rule: rule 0 before it matches all that it matches",
+      'listeners.web.routes.2.match.prefx: unknown key "prefx", did you mean "prefix"',
+      'listeners.web.routes.3.cluster: unknown cluster "ap", did you mean "app"',
+      'clusters.other.0: "nonsense" has no port, expected nonsense:port',
+    ],
+  );
+  const without = load(`clusters: { app: ["a:1"] }\nplugins: { x: {} }`).problems;
+  assert.deepEqual(without.length, 2, "a file without listeners");
+});
+
+test("what is allowed and most likely not meant is a warning", () => {
+  const unused = BASE.replace("app: [", 'spare: ["127.0.0.1:1"]\n  app: [');
+  assert.deepEqual(load(BASE).warnings, []);
+  assert.deepEqual(load(unused).warnings, ['s:4:3: clusters.spare: no route leads to the cluster "spare"']);
+  const uses = [
+    rules("{ match: { path: /a }, cluster: spare }", "{ cluster: app }"),
+    rules("{ split: { app: 1, spare: 1 } }"),
+    `${rules("{ router: r, clusters: [app, spare] }")}plugins: { r: { wasm: a, allow: { clusters: [] } } }`,
+    `${BASE.replace("cluster: app", "cluster: app, chain: [p]")}plugins: { p: { wasm: a } }`,
+    `${BASE.replace("cluster: app", "cluster: app, chain: [p]")}plugins: { p: { wasm: a, allow: { clusters: [spare] } } }`,
+    `${BASE}plugins: { p: { wasm: a, allow: { fetch: ["cluster:spare"] } } }`,
+    BASE.replace("cluster: app", "cluster: app, chain: [{ ext-auth: { cluster: spare } }]"),
+    BASE.replace("cluster: app", "cluster: app, chain: [{ jwt-jwks: { jwks: cluster:spare/keys } }]"),
+  ];
+  for (const text of uses) {
+    const { problems, warnings } = load(text.replace("app: [", 'spare: ["127.0.0.1:1"]\n  app: ['));
+    assert.deepEqual([problems, warnings], [[], []], text);
+  }
+  const named = rules("{ match: { path: /a }, cluster: app, name: x }", "{ cluster: app, name: x }");
+  assert.deepEqual(load(named).warnings, [
+    's:2:85: listeners.web.routes.1: another route is named "x": metrics and logs do not tell them apart',
+  ]);
+  const numbered = rules("{ match: { path: /a }, cluster: app, name: 1 }", "{ cluster: app }");
+  assert.match(load(numbered).warnings.join(), /another route is named "1"/);
+  const slow = BASE.replace(
+    '["127.0.0.1:9001"]',
+    '{ endpoints: ["127.0.0.1:9001"], health: { active: { tcp: true, interval: 1s, timeout: 2s } } }',
+  );
+  assert.match(
+    load(slow).warnings.join(),
+    /^s:4:\d+: clusters\.app\.health\.active: the timeout is longer than the interval/,
+  );
+});
