@@ -113,11 +113,7 @@ export class ByteBuilder {
   /** Makes room for `count` bytes and says where they go. */
   reserve(count: i32): usize {
     const length = this.length + count;
-    if (length > this.buffer.length) {
-      const longer = new StaticArray<u8>(max(length, this.buffer.length << 1));
-      memory.copy(changetype<usize>(longer), changetype<usize>(this.buffer), this.length);
-      this.buffer = longer;
-    }
+    if (length > this.buffer.length) this.resize(max(length, this.buffer.length << 1));
     const at = changetype<usize>(this.buffer) + this.length;
     this.length = length;
     return at;
@@ -144,8 +140,19 @@ export class ByteBuilder {
     return copyBytes(changetype<usize>(this.buffer), this.length);
   }
 
+  /** The same without a copy: nothing can be added any more. */
+  take(): Bytes {
+    this.resize(this.length);
+    return this.buffer;
+  }
+
   /** What was added, one character a byte. */
   toString(): string {
     return spell(changetype<usize>(this.buffer), this.length);
+  }
+
+  /** At the end of the arena it grows in place. */
+  private resize(length: i32): void {
+    this.buffer = changetype<Bytes>(__renew(changetype<usize>(this.buffer), <usize>length));
   }
 }

@@ -1,13 +1,11 @@
 import { ByteBuilder, Bytes, toUtf8 } from "./binary";
-import { JSON_DEPTH, Json, JsonDocument } from "./json";
+import { Json, JsonDocument } from "./json";
+import { JSON_DEPTH, NEXT, VALUE_BYTES } from "./json-scan";
 
 /** A bit of 64 is a place in a path. */
 const MOST_PLACES: i32 = 64;
 
-const KEY: i32 = 0;
-const ANY: i32 = 1;
-const ANY_DEPTH: i32 = 2;
-const FOUND: i32 = 3;
+const LIST: i32 = 0x5b;
 
 /**
  * Puts another value in the place of those at some paths, and leaves every other byte of the JSON as it is. Make it at
@@ -23,15 +21,22 @@ const FOUND: i32 = 3;
 // @ts-ignore: decorator
 @final
 export class JsonMask {
-  private kinds: i32[] = [];
-  private keys: string[] = [];
-  private starts: u64 = 0;
+  private count: i32 = 0;
+  private keys: StaticArray<string> = new StaticArray<string>(MOST_PLACES);
+  /** For each key, the index of a list's entry that it names, or -1. */
+  private indices: StaticArray<i32> = new StaticArray<i32>(MOST_PLACES);
+  // Which places are keys, those among them that are indices, `*`, `**`, the end of a path, the beginning of one: a bit for each.
+  private named: u64 = 0;
+  private numbered: u64 = 0;
+  private any: u64 = 0;
+  private anyDepth: u64 = 0;
   private found: u64 = 0;
+  private starts: u64 = 0;
   private replacement: Bytes;
-  // For each level of the text that is walked: which places its entries begin at, where it ends, what it is.
-  private places: StaticArray<u64> = new StaticArray<u64>(JSON_DEPTH + 1);
+  // For each level around the one that is walked: the places that its entries begin at, where it ends, the entry at hand.
+  private levels: StaticArray<u64> = new StaticArray<u64>(JSON_DEPTH + 1);
   private ends: StaticArray<i32> = new StaticArray<i32>(JSON_DEPTH + 1);
-  private indices: StaticArray<i32> = new StaticArray<i32>(JSON_DEPTH + 1);
+  private entries: StaticArray<i32> = new StaticArray<i32>(JSON_DEPTH + 1);
 
   /** `replacement` is JSON: the text `***` unless it says otherwise. */
   constructor(paths: string[], replacement: string = '"***"') {
@@ -44,85 +49,121 @@ export class JsonMask {
   apply(json: Bytes): Bytes | null {
     const document = new JsonDocument(json);
     if (!document.read()) return null;
+    const start = this.close(this.starts);
+    const found = this.found;
+    const named = this.named;
+    const numbered = this.numbered;
+    const any = this.any;
+    const anyDepth = this.anyDepth;
+    if (start & found) return this.replacement;
     const out = new ByteBuilder();
+    const count = document.count;
+    const rows = document.rows;
     let copied = 0;
+    // The level at hand; of a map no entries are counted, since those have keys.
     let level = 0;
-    this.places[0] = this.close(this.starts);
-    this.ends[0] = i32.MAX_VALUE;
-    this.indices[0] = -1;
-    if (this.places[0] & this.found) return this.replacement;
-    if (document.byteOf(0) == 0x7b || document.byteOf(0) == 0x5b) level = this.descend(document, 0, 0, this.places[0]);
-    for (let node = 1; node < document.count; ) {
-      while (node >= this.ends[level]) level--;
-      let key = -1;
-      if (this.indices[level] < 0) {
-        key = node;
-        node = document.next(node);
-      } else this.indices[level]++;
-      const places = this.step(document, key, this.indices[level] - 1, this.places[level]);
-      const byte = document.byteOf(node);
-      if (places & this.found) {
+    let places = start;
+    let end = count;
+    let entry = document.byteOf(0) == LIST ? 0 : -1;
+    for (let node = 1; node < count; ) {
+      while (node >= end) {
+        level--;
+        places = unchecked(this.levels[level]);
+        end = unchecked(this.ends[level]);
+        entry = unchecked(this.entries[level]);
+      }
+      let reached = (places & anyDepth) | ((places & any) << 1);
+      if (entry >= 0) {
+        if (places & numbered) reached |= this.stepByIndex(entry, places);
+        entry++;
+      } else {
+        const key = node;
+        node = load<i32>(rows + <usize>(VALUE_BYTES * node), NEXT);
+        if (places & named) reached |= this.stepByKey(document, key, places);
+      }
+      if (reached & anyDepth) reached = this.close(reached);
+      const after = load<i32>(rows + <usize>(VALUE_BYTES * node), NEXT);
+      if (reached & found) {
         out.copy(document.from + copied, document.start(node) - copied);
         out.copy(changetype<usize>(this.replacement), this.replacement.length);
         copied = document.end(node);
-        node = document.next(node);
-      } else if (places && (byte == 0x7b || byte == 0x5b)) {
-        level = this.descend(document, node, level, places);
-        node++;
-      } else node = document.next(node);
+      } else if (reached && after > node + 1) {
+        unchecked((this.levels[level] = places));
+        unchecked((this.ends[level] = end));
+        unchecked((this.entries[level] = entry));
+        level++;
+        places = reached;
+        end = after;
+        entry = document.byteOf(node++) == LIST ? 0 : -1;
+        continue;
+      }
+      node = after;
     }
     if (!copied) return json;
     out.copy(document.from + copied, json.length - copied);
-    return out.toBytes();
+    return out.take();
   }
 
   private add(path: string): void {
     const parts = path.split(".");
-    if (this.kinds.length + parts.length + 1 > MOST_PLACES) throw new Error(`JSON paths of more than ${MOST_PLACES} parts`);
-    this.starts |= (<u64>1) << <u64>this.kinds.length;
+    if (this.count + parts.length + 1 > MOST_PLACES) throw new Error(`JSON paths of more than ${MOST_PLACES} parts`);
+    this.starts |= this.next;
     for (let i = 0; i < parts.length; i++) {
-      if (!parts[i].length) throw new Error(`JSON path "${path}": an empty part`);
-      this.put(parts[i] == "*" ? ANY : parts[i] == "**" ? ANY_DEPTH : KEY, parts[i]);
+      const part = parts[i];
+      if (!part.length) throw new Error(`JSON path "${path}": an empty part`);
+      if (part == "*") this.any |= this.next;
+      else if (part == "**") this.anyDepth |= this.next;
+      else this.named |= this.next;
+      this.put(part);
     }
-    this.found |= (<u64>1) << <u64>this.kinds.length;
-    this.put(FOUND, "");
+    this.found |= this.next;
+    this.put("");
   }
 
-  private put(kind: i32, key: string): void {
-    this.kinds.push(kind);
-    this.keys.push(key);
+  /** The bit of the next place. */
+  private get next(): u64 {
+    return (<u64>1) << <u64>this.count;
   }
 
-  private descend(document: JsonDocument, node: i32, level: i32, places: u64): i32 {
-    this.places[level + 1] = places;
-    this.ends[level + 1] = document.next(node);
-    // Entries of a list are counted; those of a map have their keys.
-    this.indices[level + 1] = document.byteOf(node) == 0x5b ? 0 : -1;
-    return level + 1;
+  private put(key: string): void {
+    const index = I32.parseInt(key);
+    const isIndex = index >= 0 && index.toString() == key;
+    if (isIndex) this.numbered |= this.next & this.named;
+    this.indices[this.count] = isIndex ? index : -1;
+    this.keys[this.count++] = key;
   }
 
-  /** The places that an entry with this key, or else this index, leads to from these. */
-  private step(document: JsonDocument, key: i32, index: i32, places: u64): u64 {
+  /** The places that the entry with this index of a list leads to from these. */
+  private stepByIndex(index: i32, places: u64): u64 {
     let next: u64 = 0;
-    for (let left = places; left; left &= left - 1) {
+    for (let left = places & this.numbered; left; left &= left - 1) {
       const place = <i32>ctz(left);
-      const kind = this.kinds[place];
-      if (kind == ANY_DEPTH) next |= (<u64>1) << <u64>place;
-      else if (kind == ANY || (kind == KEY && this.isAt(document, key, index, this.keys[place]))) next |= (<u64>2) << <u64>place;
+      if (unchecked(this.indices[place]) == index) next |= (<u64>2) << <u64>place;
     }
-    return this.close(next);
+    return next;
   }
 
-  private isAt(document: JsonDocument, key: i32, index: i32, name: string): bool {
-    return key >= 0 ? document.textIs(key, name) : index.toString() == name;
+  /** The places that the entry with this key of a map leads to from these. */
+  private stepByKey(document: JsonDocument, key: i32, places: u64): u64 {
+    let next: u64 = 0;
+    // Few keys begin alike, so most need no more than that. An escape, or what is not ASCII, may be anything.
+    const first = <i32>load<u8>(document.from + document.start(key) + 1);
+    for (let left = places & this.named; left; left &= left - 1) {
+      const place = <i32>ctz(left);
+      const name = unchecked(this.keys[place]);
+      if (first != <i32>load<u16>(changetype<usize>(name)) && first != 0x5c && first < 0x80) continue;
+      if (document.textIs(key, name)) next |= (<u64>2) << <u64>place;
+    }
+    return next;
   }
 
   /** With the places behind each `**`, which may be passed without an entry. */
   private close(places: u64): u64 {
     let closed = places;
-    for (let left = places; left; left &= left - 1) {
-      let place = <i32>ctz(left);
-      while (this.kinds[place] == ANY_DEPTH) closed |= (<u64>1) << <u64>++place;
+    for (let left = closed & this.anyDepth; left; ) {
+      const more = (left << 1) & ~closed;
+      closed |= more;
+      left = more & this.anyDepth;
     }
     return closed;
   }

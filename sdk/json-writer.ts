@@ -1,6 +1,6 @@
 import { ByteBuilder, Bytes } from "./binary";
 import { hexDigit } from "./base64";
-import { JSON_DEPTH } from "./json";
+import { JSON_DEPTH } from "./json-scan";
 
 /**
  * Writes JSON (RFC 8259), in UTF-8 and without spaces. Commas and colons come by themselves:

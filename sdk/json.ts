@@ -1,13 +1,7 @@
-import { Bytes, copyBytes, decodeUtf8, sequenceAt, toUtf8 } from "./binary";
-import { hexValue } from "./base64";
+import { Bytes, copyBytes, decodeUtf8, toUtf8 } from "./binary";
+import { END, JsonTable, NEXT, VALUE_BYTES, escapeAt, readJson } from "./json-scan";
 import { findKeyEnd, unescapeKey } from "./key-path";
 import { readNumber } from "./number";
-
-/** How deep lists and maps may lie in each other; what is deeper is not read. */
-export const JSON_DEPTH: i32 = 64;
-
-/** Numbers for each value: where its text begins, where it ends, and the first value that does not lie within it. */
-const WIDTH: i32 = 3;
 
 /**
  * JSON (RFC 8259), strict: UTF-8 without a byte order mark, nothing behind the value, at most 64 levels.
@@ -192,120 +186,79 @@ function indexOf(key: string): i32 {
   return key.length ? index : -1;
 }
 
-/** Before each value but the first stands one of these, so there are no more values than of them. */
-function countAtMost(from: usize, length: i32): i32 {
-  let count = 1;
-  for (let i = 0; i < length; i++) {
-    const byte = load<u8>(from + i);
-    if (byte == 0x2c || byte == 0x3a || byte == 0x5b || byte == 0x7b) count++;
-  }
-  return count;
-}
-
 /** A text of JSON, and a table of its values in the order in which they begin; keys are values as well. */
 // @ts-ignore: decorator
 @final
 export class JsonDocument {
   readonly from: usize;
-  /** How many values and keys there are. */
-  count: i32 = 0;
-  private length: i32;
-  private at: i32 = 0;
-  private table: StaticArray<i32>;
-  private open: StaticArray<i32> = new StaticArray<i32>(JSON_DEPTH);
-  private depth: i32 = 0;
+  private table: JsonTable;
 
   constructor(readonly bytes: Bytes) {
     this.from = changetype<usize>(bytes);
-    this.length = bytes.length;
-    this.table = new StaticArray<i32>(WIDTH * countAtMost(changetype<usize>(bytes), bytes.length));
+    this.table = new JsonTable(bytes.length);
+  }
+
+  /** Fills the table; false when this is not JSON. */
+  read(): bool {
+    return readJson(this.from, this.bytes.length, this.table);
+  }
+
+  /** How many values and keys there are. */
+  get count(): i32 {
+    return this.table.count;
+  }
+
+  /** Where the table of values lies. */
+  get rows(): usize {
+    return this.table.address;
   }
 
   start(node: i32): i32 {
-    return this.table[WIDTH * node];
+    return load<i32>(this.row(node));
   }
 
   end(node: i32): i32 {
-    return this.table[WIDTH * node + 1];
+    return load<i32>(this.row(node), END);
   }
 
   next(node: i32): i32 {
-    return this.table[WIDTH * node + 2];
+    return load<i32>(this.row(node), NEXT);
   }
 
   byteOf(node: i32): i32 {
-    return this.byte(this.start(node));
-  }
-
-  /** Fills the table; false when this is not JSON. No recursion: a text must not use up the stack. */
-  read(): bool {
-    while (true) {
-      this.skipSpace();
-      if (this.at >= this.length) return false;
-      const byte = this.byte(this.at);
-      if (byte == 0x7b || byte == 0x5b) {
-        if (this.depth == JSON_DEPTH) return false;
-        unchecked((this.open[this.depth++] = this.add(this.at)));
-        this.at++;
-        this.skipSpace();
-        // An empty one is over at once; a map goes on with a key.
-        if (this.at < this.length && this.byte(this.at) == byte + 2) this.close();
-        else if (byte == 0x5b) continue;
-        else if (this.readKey()) continue;
-        else return false;
-      } else if (!this.readScalar(byte)) return false;
-      // Behind a value: all that ends here is closed, then comes another value, or the end of the text.
-      while (true) {
-        this.skipSpace();
-        if (!this.depth) return this.at == this.length;
-        if (this.at >= this.length) return false;
-        const opened = this.byteOf(unchecked(this.open[this.depth - 1]));
-        const after = this.byte(this.at);
-        if (after == opened + 2) {
-          this.close();
-          continue;
-        }
-        if (after != 0x2c) return false;
-        this.at++;
-        if (opened == 0x7b) {
-          this.skipSpace();
-          if (!this.readKey()) return false;
-        }
-        break;
-      }
-    }
+    return <i32>load<u8>(this.from + this.start(node));
   }
 
   /** The text of a string, its escapes undone. */
   textOf(node: i32): string {
-    const from = this.start(node) + 1;
-    const to = this.end(node) - 1;
-    let at = from;
-    while (at < to && this.byte(at) != 0x5c) at++;
-    if (at == to) return decodeUtf8(this.from + from, to - from, false)!;
+    let at = this.from + this.start(node) + 1;
+    const to = this.from + this.end(node) - 1;
+    let begin = at;
+    while (at < to && load<u8>(at) != 0x5c) at++;
+    if (at == to) return decodeUtf8(begin, <i32>(to - begin), false)!;
     let text = "";
-    let begin = from;
     while (at < to) {
-      text += decodeUtf8(this.from + begin, at - begin, false)!;
-      text += String.fromCharCode(this.escapeAt(at + 1));
-      at += this.byte(at + 1) == 0x75 ? 6 : 2;
+      text += decodeUtf8(begin, <i32>(at - begin), false)!;
+      text += String.fromCharCode(escapeAt(at + 1, to));
+      at += load<u8>(at + 1) == 0x75 ? 6 : 2;
       begin = at;
-      while (at < to && this.byte(at) != 0x5c) at++;
+      while (at < to && load<u8>(at) != 0x5c) at++;
     }
-    return text + decodeUtf8(this.from + begin, to - begin, false)!;
+    return text + decodeUtf8(begin, <i32>(to - begin), false)!;
   }
 
   /** Is this the text of a string? */
   textIs(node: i32, text: string): bool {
-    const from = this.start(node) + 1;
-    const length = this.end(node) - 1 - from;
+    const from = this.from + this.start(node) + 1;
+    const length = <i32>(this.from + this.end(node) - 1 - from);
+    const units = text.length;
     // As long as it is plain, a byte is a character.
     for (let i = 0; i < length; i++) {
-      const byte = this.byte(from + i);
+      const byte = load<u8>(from + i);
       if (byte == 0x5c || byte > 0x7f) return this.textOf(node) == text;
-      if (i >= text.length || text.charCodeAt(i) != byte) return false;
+      if (i >= units || load<u16>(changetype<usize>(text) + (<usize>i << 1)) != <u16>byte) return false;
     }
-    return length == text.length;
+    return length == units;
   }
 
   numberOf(node: i32): f64 {
@@ -314,134 +267,7 @@ export class JsonDocument {
 
   // @ts-ignore: decorator
   @inline
-  private byte(at: i32): i32 {
-    return <i32>load<u8>(this.from + at);
-  }
-
-  private add(start: i32): i32 {
-    unchecked((this.table[WIDTH * this.count] = start));
-    return this.count++;
-  }
-
-  private finish(node: i32, end: i32): void {
-    unchecked((this.table[WIDTH * node + 1] = end));
-    unchecked((this.table[WIDTH * node + 2] = this.count));
-    this.at = end;
-  }
-
-  private close(): void {
-    this.finish(unchecked(this.open[--this.depth]), this.at + 1);
-  }
-
-  private skipSpace(): void {
-    while (this.at < this.length) {
-      const byte = this.byte(this.at);
-      if (byte != 0x20 && byte != 0x0a && byte != 0x0d && byte != 0x09) return;
-      this.at++;
-    }
-  }
-
-  /** A key and its colon. */
-  private readKey(): bool {
-    if (this.at >= this.length || this.byte(this.at) != 0x22 || !this.readScalar(0x22)) return false;
-    this.skipSpace();
-    return this.at < this.length && this.byte(this.at++) == 0x3a;
-  }
-
-  private readScalar(first: i32): bool {
-    const start = this.at;
-    let end = -1;
-    if (first == 0x22) end = this.endOfString(start + 1);
-    else if (first == 0x74) end = this.endOfWord(start, "true");
-    else if (first == 0x66) end = this.endOfWord(start, "false");
-    else if (first == 0x6e) end = this.endOfWord(start, "null");
-    else end = this.endOfNumber(start);
-    if (end < 0) return false;
-    this.finish(this.add(start), end);
-    return true;
-  }
-
-  private endOfWord(start: i32, word: string): i32 {
-    if (start + word.length > this.length) return -1;
-    for (let i = 0; i < word.length; i++) {
-      if (this.byte(start + i) != word.charCodeAt(i)) return -1;
-    }
-    return start + word.length;
-  }
-
-  private endOfString(start: i32): i32 {
-    let at = start;
-    while (at < this.length) {
-      const byte = this.byte(at);
-      if (byte == 0x22) return at + 1;
-      if (byte < 0x20) return -1;
-      if (byte == 0x5c) {
-        if (at + 1 >= this.length || this.escapeAt(at + 1) < 0) return -1;
-        at += this.byte(at + 1) == 0x75 ? 6 : 2;
-      } else {
-        const size = byte < 0x80 ? 1 : sequenceAt(this.from + at, this.from + this.length);
-        if (size < 0) return -1;
-        at += size;
-      }
-    }
-    return -1;
-  }
-
-  /** The code unit of the escape whose letter is at `at`, or -1. */
-  private escapeAt(at: i32): i32 {
-    switch (this.byte(at)) {
-      case 0x22:
-      case 0x5c:
-      case 0x2f:
-        return this.byte(at);
-      case 0x62:
-        return 0x08;
-      case 0x66:
-        return 0x0c;
-      case 0x6e:
-        return 0x0a;
-      case 0x72:
-        return 0x0d;
-      case 0x74:
-        return 0x09;
-      case 0x75: {
-        if (at + 5 > this.length) return -1;
-        let unit = 0;
-        for (let i = 1; i < 5; i++) {
-          const digit = hexValue(this.byte(at + i));
-          if (digit < 0) return -1;
-          unit = (unit << 4) | digit;
-        }
-        return unit;
-      }
-      default:
-        return -1;
-    }
-  }
-
-  private endOfNumber(start: i32): i32 {
-    let at = start;
-    if (this.byte(at) == 0x2d) at++;
-    const whole = this.endOfDigits(at);
-    // No zeros in front.
-    if (whole < 0 || (this.byte(at) == 0x30 && whole > at + 1)) return -1;
-    at = whole;
-    if (at < this.length && this.byte(at) == 0x2e) {
-      at = this.endOfDigits(at + 1);
-      if (at < 0) return -1;
-    }
-    if (at < this.length && (this.byte(at) | 0x20) == 0x65) {
-      at++;
-      if (at < this.length && (this.byte(at) == 0x2b || this.byte(at) == 0x2d)) at++;
-      at = this.endOfDigits(at);
-    }
-    return at;
-  }
-
-  /** Where one or more digits end; -1 when there is none. */
-  private endOfDigits(start: i32): i32 {
-    let at = start;
-    while (at < this.length && this.byte(at) >= 0x30 && this.byte(at) <= 0x39) at++;
-    return at > start ? at : -1;
+  private row(node: i32): usize {
+    return this.table.address + <usize>(VALUE_BYTES * node);
   }
 }

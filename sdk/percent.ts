@@ -44,6 +44,7 @@ function upperDigit(value: u8): i32 {
  * `%` that begins nothing is itself, and what is not UTF-8 is U+FFFD.
  */
 export function decodePercent(text: string, start: i32, end: i32, form: bool, strict: bool): string | null {
+  if (isPlain(text, start, end, form)) return text.substring(start, end);
   // Nothing grows: three characters become one byte, and one above U+00FF, which no head holds, at most three.
   const bytes = new StaticArray<u8>(3 * (end - start));
   const to = changetype<usize>(bytes);
@@ -64,4 +65,14 @@ export function decodePercent(text: string, start: i32, end: i32, form: bool, st
     else store<u8>(to + length++, unit == 0x2b && form ? 0x20 : <u8>unit);
   }
   return decodeUtf8(to, length, strict);
+}
+
+/** Is every character ASCII, and what it says? */
+function isPlain(text: string, start: i32, end: i32, form: bool): bool {
+  const from = changetype<usize>(text);
+  for (let i = start; i < end; i++) {
+    const unit = load<u16>(from + (<usize>i << 1));
+    if (unit == 0x25 || unit > 0x7f || (unit == 0x2b && form)) return false;
+  }
+  return true;
 }

@@ -1,5 +1,8 @@
 import { Percent, decodePercent } from "./percent";
 
+const AMPERSAND: i16 = 0x26;
+const EQUALS: i32 = 0x3d;
+
 /**
  * The parameters of a query, as the WHATWG URL standard reads forms: `a=1&b=x+y`, `+` a space, percent-encoded UTF-8.
  * What is not changed stays as it was written, character by character; empty pieces (`a&&b`) are left out.
@@ -11,36 +14,54 @@ import { Percent, decodePercent } from "./percent";
 // @ts-ignore: decorator
 @final
 export class Query {
-  /** Each `name=value` as it stands in the text. */
-  private pieces: string[] = [];
+  private text: string;
+  /** Of each parameter: where it begins and ends in the text; or -1 - i, when it is `added[i]`. */
+  private rows: StaticArray<i32>;
+  private added: string[] = [];
+  private size: i32 = 0;
 
   /** Of a query without its `?`. */
   constructor(text: string) {
-    for (let from = 0; from < text.length; ) {
-      let end = text.indexOf("&", from);
-      if (end < 0) end = text.length;
-      if (end > from) this.pieces.push(text.substring(from, end));
-      from = end + 1;
+    this.text = text;
+    const from = changetype<usize>(text);
+    const length = text.length;
+    this.rows = new StaticArray<i32>(2 * (countUnit(from, length, AMPERSAND) + 1));
+    let start = 0;
+    let at = 0;
+    for (; at + 8 <= length; at += 8) {
+      const block = v128.load(from + (<usize>at << 1));
+      for (let found = i16x8.bitmask(i16x8.eq(block, i16x8.splat(AMPERSAND))); found; found &= found - 1) {
+        const end = at + ctz(found);
+        if (end > start) this.push(start, end);
+        start = end + 1;
+      }
     }
+    for (; at < length; at++) {
+      if (load<u16>(from + (<usize>at << 1)) != AMPERSAND) continue;
+      if (at > start) this.push(start, at);
+      start = at + 1;
+    }
+    if (length > start) this.push(start, length);
   }
 
   /** How many parameters there are. */
   get count(): i32 {
-    return this.pieces.length;
+    return this.size;
   }
 
   /** The name of parameter `index` (0 to `count` - 1), decoded. */
   nameAt(index: i32): string {
-    const piece = this.pieces[index];
-    const equals = piece.indexOf("=");
-    return decode(piece, 0, equals < 0 ? piece.length : equals);
+    const text = this.textOf(index);
+    const start = this.startOf(index);
+    return decode(text, start, this.nameEnd(text, start, this.endOf(index)));
   }
 
   /** The value of parameter `index` (0 to `count` - 1), decoded; empty when it has no `=`. */
   valueAt(index: i32): string {
-    const piece = this.pieces[index];
-    const equals = piece.indexOf("=");
-    return equals < 0 ? "" : decode(piece, equals + 1, piece.length);
+    const text = this.textOf(index);
+    const end = this.endOf(index);
+    const name = this.nameEnd(text, this.startOf(index), end);
+    return name == end ? "" : decode(text, name + 1, end);
   }
 
   /** The first value of this name, or null. */
@@ -64,16 +85,14 @@ export class Query {
   /** Gives the parameter this one value: the first of the name takes it, the others go; at the end when there is none. */
   set(name: string, value: string): void {
     const at = this.find(name, 0);
-    if (at < 0) this.add(name, value);
-    else {
-      this.pieces[at] = encode(name, value);
-      this.removeFrom(name, at + 1);
-    }
+    if (at < 0) return this.add(name, value);
+    unchecked((this.rows[2 * at] = this.keep(name, value)));
+    this.removeFrom(name, at + 1);
   }
 
   /** Adds a parameter at the end. */
   add(name: string, value: string): void {
-    this.pieces.push(encode(name, value));
+    this.push(this.keep(name, value), 0);
   }
 
   /** Takes every parameter of this name away; says whether there were any. */
@@ -83,31 +102,108 @@ export class Query {
 
   /** The query, without a `?`. */
   toString(): string {
-    return this.pieces.join("&");
+    if (!this.size) return "";
+    let length = this.size - 1;
+    for (let i = 0; i < this.size; i++) length += this.endOf(i) - this.startOf(i);
+    const out = __new(<usize>length << 1, idof<string>());
+    let to = out;
+    for (let i = 0; i < this.size; i++) {
+      if (i) {
+        store<u16>(to, AMPERSAND);
+        to += 2;
+      }
+      const start = this.startOf(i);
+      const bytes = <usize>(this.endOf(i) - start) << 1;
+      memory.copy(to, changetype<usize>(this.textOf(i)) + (<usize>start << 1), bytes);
+      to += bytes;
+    }
+    return changetype<string>(out);
+  }
+
+  private push(start: i32, end: i32): void {
+    if (2 * this.size == this.rows.length)
+      this.rows = changetype<StaticArray<i32>>(__renew(changetype<usize>(this.rows), (<usize>this.rows.length << 3) + 16));
+    unchecked((this.rows[2 * this.size] = start));
+    unchecked((this.rows[2 * this.size++ + 1] = end));
+  }
+
+  private keep(name: string, value: string): i32 {
+    return -this.added.push(`${Percent.encode(name)}=${Percent.encode(value)}`);
+  }
+
+  private rowOf(index: i32): usize {
+    if (<u32>index >= <u32>this.size) throw new RangeError(`there is no parameter ${index} of ${this.size}`);
+    return changetype<usize>(this.rows) + (<usize>index << 3);
+  }
+
+  private textOf(index: i32): string {
+    const start = load<i32>(this.rowOf(index));
+    return start < 0 ? this.added[-1 - start] : this.text;
+  }
+
+  private startOf(index: i32): i32 {
+    return max(load<i32>(this.rowOf(index)), 0);
+  }
+
+  private endOf(index: i32): i32 {
+    const row = this.rowOf(index);
+    const start = load<i32>(row);
+    return start < 0 ? this.added[-1 - start].length : load<i32>(row, 4);
+  }
+
+  private nameEnd(text: string, start: i32, end: i32): i32 {
+    let at = start;
+    while (at < end && load<u16>(changetype<usize>(text) + (<usize>at << 1)) != EQUALS) at++;
+    return at;
   }
 
   private find(name: string, from: i32): i32 {
-    for (let i = from; i < this.pieces.length; i++) {
-      if (this.nameAt(i) == name) return i;
+    for (let i = from; i < this.size; i++) {
+      if (this.isNamed(i, name)) return i;
     }
     return -1;
   }
 
+  /** Most names differ in a character or two: nothing is decoded for those. */
+  private isNamed(index: i32, name: string): bool {
+    const row = changetype<usize>(this.rows) + (<usize>index << 3);
+    const start = load<i32>(row);
+    if (start < 0) return this.nameAt(index) == name;
+    const from = changetype<usize>(this.text) + (<usize>start << 1);
+    const length = load<i32>(row, 4) - start;
+    const wanted = name.length;
+    let i = 0;
+    while (true) {
+      const unit = i < length ? <i32>load<u16>(from + (<usize>i << 1)) : EQUALS;
+      if (unit == EQUALS) return i == wanted;
+      if (unit == 0x25 || unit == 0x2b || unit > 0x7f) return this.nameAt(index) == name;
+      if (i == wanted || unit != <i32>load<u16>(changetype<usize>(name) + (<usize>i << 1))) return false;
+      i++;
+    }
+  }
+
   private removeFrom(name: string, from: i32): bool {
-    const before = this.pieces.length;
+    const before = this.size;
     let kept = from;
     for (let i = from; i < before; i++) {
-      if (this.nameAt(i) != name) this.pieces[kept++] = this.pieces[i];
+      if (this.isNamed(i, name)) continue;
+      if (kept < i) memory.copy(changetype<usize>(this.rows) + (<usize>kept << 3), changetype<usize>(this.rows) + (<usize>i << 3), 8);
+      kept++;
     }
-    this.pieces.length = kept;
+    this.size = kept;
     return kept < before;
   }
 }
 
-function decode(piece: string, start: i32, end: i32): string {
-  return decodePercent(piece, start, end, true, false)!;
+/** How often a code unit stands in the text at an address. */
+function countUnit(from: usize, length: i32, unit: i16): i32 {
+  let count = 0;
+  let at = 0;
+  for (; at + 8 <= length; at += 8) count += popcnt(i16x8.bitmask(i16x8.eq(v128.load(from + (<usize>at << 1)), i16x8.splat(unit))));
+  for (; at < length; at++) count += i32(load<u16>(from + (<usize>at << 1)) == <u16>unit);
+  return count;
 }
 
-function encode(name: string, value: string): string {
-  return `${Percent.encode(name)}=${Percent.encode(value)}`;
+function decode(text: string, start: i32, end: i32): string {
+  return decodePercent(text, start, end, true, false)!;
 }

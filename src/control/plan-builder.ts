@@ -14,6 +14,7 @@ import {
   type Settings,
 } from "../config/schema.ts";
 import type { Labels, SeriesKind } from "../observe/counters.ts";
+import { FUEL } from "../plugin/abi.ts";
 import type { ModulePlan } from "../plugin/build.ts";
 import type { Candidate, Plugin, ReadSettings } from "./modules.ts";
 import type {
@@ -72,7 +73,6 @@ export function buildInstances(
   return new PlanBuilder(sources).buildUses(uses);
 }
 
-const BUILTIN_FUEL = 800_000;
 const BUILTIN_BODY = 1024 * 1024;
 /** Of those that wait: calls on a thread at one time, and milliseconds of one, its place in line included. */
 const BUILTIN_WAITS = { guests: 64, time: 120_000 };
@@ -126,7 +126,7 @@ class PlanBuilder {
     const settings = {
       plugin,
       onFailure: declared?.onFailure ?? ("reject" as const),
-      fuel: declared?.limits.fuel ?? BUILTIN_FUEL,
+      fuel: declared?.limits.fuel ?? FUEL.default,
       body: declared?.limits.body ?? BUILTIN_BODY,
       tooLarge: declared?.limits.tooLarge ?? "reject",
       time: declared?.limits.time ?? BUILTIN_WAITS.time,

@@ -115,6 +115,8 @@ export class Head {
   bytes: Buffer;
   /** The first free byte of `bytes`. */
   end = 0;
+  /** Bytes of the message's head as it was received; 0 for one that was made here. */
+  received = 0;
   /** Start and end of each start-line part; an absent part has start = end. The query is without its `?`. */
   readonly parts = new Uint32Array(PARTS);
   fields: Uint32Array;
@@ -153,6 +155,7 @@ export class Head {
   /** Forgets everything but the memory. */
   reset(): void {
     this.end = 0;
+    this.received = 0;
     this.count = 0;
     this.status = 0;
     this.minor = 1;

@@ -108,6 +108,7 @@ function copyHead(buf: Buffer, base: number, past: number, head: Head): void {
   head.reserve(length);
   buf.copy(head.bytes, 0, base, past);
   head.end = length;
+  head.received = length;
 }
 
 function finishRequest(buf: Buffer, base: number, past: number, head: Head): number {

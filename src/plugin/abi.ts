@@ -306,8 +306,14 @@ export const LIMIT = {
 /** How often `tick` is called, in milliseconds, of a plugin that does not say. */
 export const TICK_EVERY = 1000;
 
-/** Fuel for the host's side of things: every host call costs `hostCall` plus one for each 64 bytes it moves. */
-export const FUEL = { default: 800_000, start: 4_000_000, hostCall: 10, bytesPerUnit: 64 } as const;
+/**
+ * Units of fuel. What instructions cost is told by `prices.ts`.
+ *
+ * A hook call has `limits.fuel` (`default`) and `perByte` for each byte that it can see: of the heads of request and
+ * response as they were received, of the chunk of a body, and of what it fetches in that call (the first MiB of each
+ * response). Start-up code and `configure` have `start`. Every host call costs `hostCall`, and one for each 64 bytes it moves.
+ */
+export const FUEL = { default: 800_000, perByte: 40, start: 4_000_000, hostCall: 10, bytesPerUnit: 64 } as const;
 
 /**
  * What the calls of `sluice:crypto/1` cost beyond that: one unit for each 10 ns or so that they were measured to take.

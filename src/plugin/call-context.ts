@@ -6,11 +6,12 @@ import type { EndpointView } from "../balance/endpoint-view.ts";
 import { Head } from "../http/head.ts";
 import type { Exchange } from "../proxy/exchange.ts";
 import type { Piece } from "../proxy/piece.ts";
-import { FUEL, HEADERS, HOOK, IMPORTS, type LEVEL, STATUS } from "./abi.ts";
+import { FUEL, HEADERS, HOOK, IMPORTS, type LEVEL, LIMIT, STATUS } from "./abi.ts";
 import { CallCharges } from "./call-charges.ts";
 import type { SavedState } from "./calls-state.ts";
 import { Fault } from "./fault.ts";
 import type { FetchAnswer, Fetcher } from "./fetcher.ts";
+import { fuelFor } from "./fuel.ts";
 import type { HiddenNames } from "./hidden-names.ts";
 import type { HostMemory } from "./host-memory.ts";
 import { KeptValue } from "./kept-value.ts";
@@ -105,6 +106,9 @@ export class CallContext {
   exchange: Exchange | null = null;
   view: EndpointView | null = null;
   configuration: Configuration | null = null;
+  /** Units that the call has, and bytes that it sees. */
+  fuel = 0;
+  seen = 0;
   /** Units for host calls that were not yet taken from the guest. */
   debt = 0;
   #step = DEBT_STEP;
@@ -229,8 +233,10 @@ export class CallContext {
     this.abort(new Fault("host", "the exchange has ended"));
   }
 
-  /** Sets how much debt may be: a guest with little fuel is held to it closely. */
-  allow(fuel: number): void {
+  /** The call under way has so much fuel, and sees so many bytes. A guest with little fuel may owe little of it. */
+  allow(fuel: number, seen = 0): void {
+    this.fuel = fuel;
+    this.seen = seen;
     // Of a call that is traced each host call goes the slow way, where it is counted: all others pay nothing for that.
     this.#step = this.tally === null ? Math.min(DEBT_STEP, fuel) : -1;
   }
@@ -274,7 +280,24 @@ export class CallContext {
   #settle(): void {
     const left = this.charge(this.debt);
     this.debt = 0;
-    if (left < 0) throw new Fault("fuel", "the fuel for one call is used up");
+    if (left < 0) throw new Fault("fuel", this.fuelProblem);
+  }
+
+  /** More fuel, for bytes that have come within the call. */
+  grant(bytes: number): void {
+    const counted = Math.min(bytes, LIMIT.fetchBody);
+    const more = fuelFor(this.fuel, counted) - this.fuel;
+    this.seen += counted;
+    this.fuel += more;
+    this.charge(-more);
+  }
+
+  /** What to say of a call whose fuel is used up. */
+  get fuelProblem(): string {
+    const spent = `the fuel for one call is used up: ${this.fuel} units`;
+    if (this.isStarting) return spent;
+    const base = Math.max(0, this.fuel - FUEL.perByte * this.seen);
+    return `${spent} for ${this.seen} bytes (limits.fuel: ${base}, and ${FUEL.perByte} for each byte)`;
   }
 
   /** Start-up code and `configure` also run on trial: nothing that they do may be seen outside. */

@@ -77,6 +77,7 @@ export function makeFetchCalls(context: CallContext) {
         fetcher.ask(whole, (came) => {
           if (typeof came === "number") return answer(came);
           context.fetched = came;
+          context.grant(came.head.received + came.body.length);
           charges.setHeld(HELD.fetched, LIMIT.fetchHead + came.body.length);
           answer(came.head.status);
         }),

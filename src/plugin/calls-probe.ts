@@ -40,6 +40,7 @@ export function makeProbeCalls(context: CallContext) {
         fetcher.probe(request, (came) => {
           if (typeof came === "number") return answer(came);
           context.probed = came;
+          context.grant(came.length);
           charges.setHeld(HELD.probed, came.length);
           answer(came.length);
         }),

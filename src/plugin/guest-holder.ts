@@ -236,7 +236,7 @@ export class GuestHolder {
   #countCall(guest: Guest, hook: number, client: string): boolean {
     if (client !== "") this.wary = true;
     this.#recovery.lose(guest.memory, client);
-    return this.#recovery.failCall(client, guest.spentLast, ((this.#proven >>> hook) & 1) === 1);
+    return this.#recovery.failCall(client, guest.spent, ((this.#proven >>> hook) & 1) === 1);
   }
 
   /** Whether no call is made for that exchange now: its client has caused too many failures. */

@@ -29,8 +29,6 @@ export class Guest {
   /** By hook: those that may wait, of a module that does. */
   readonly #waiting = new Map<number, WaitingFunction>();
   #entered = false;
-  /** What the last call had. */
-  #fuel = 0;
 
   /** @throws what the engine throws when the instance cannot be made. */
   constructor(plan: ModulePlan, now: () => number, after?: After) {
@@ -64,7 +62,7 @@ export class Guest {
     this.#checkHost();
   }
 
-  /** Calls a hook. What it throws goes to `explain`, and the guest away. */
+  /** Calls a hook, which sees `seen` bytes. What it throws goes to `explain`, and the guest away. */
   run(
     hook: number,
     instance: number,
@@ -72,13 +70,13 @@ export class Guest {
     configuration: Configuration,
     exchange: Exchange | null,
     view: EndpointView | null,
+    seen = 0,
   ): number {
     if (this.#entered) throw new Fault("host", "the guest was entered while it runs, or after it failed");
     this.#entered = true;
     const { context } = this;
     context.begin(hook, exchange, view, configuration);
-    context.allow(fuel);
-    this.#fuel = fuel;
+    context.allow(fuel, seen);
     const result = this.#hooks[hook]!(instance, exchange === null ? 0 : exchange.id, fuel);
     this.#entered = false;
     this.#checkHost();
@@ -92,13 +90,13 @@ export class Guest {
     fuel: number,
     configuration: Configuration,
     exchange: Exchange | null,
+    seen = 0,
   ): Promise<number> {
     if (this.#entered) throw new Fault("host", "the guest was entered while it runs, or after it failed");
     this.#entered = true;
     const { context } = this;
     context.begin(hook, exchange, null, configuration);
-    context.allow(fuel);
-    this.#fuel = fuel;
+    context.allow(fuel, seen);
     context.ran = 0;
     context.probed = null;
     context.goOn();
@@ -112,15 +110,11 @@ export class Guest {
     return result;
   }
 
-  /** Fuel that the last call took of `fuel`. */
-  spent(fuel: number): number {
-    const left = this.context.charge(0) - this.context.debt;
-    return left < 0 ? fuel : fuel - left;
-  }
-
   /** Fuel that the last call took. */
-  get spentLast(): number {
-    return this.spent(this.#fuel);
+  get spent(): number {
+    const { fuel, debt } = this.context;
+    const left = this.context.charge(0) - debt;
+    return left < 0 ? fuel : fuel - left;
   }
 
   /** An exception of a host call that the guest's own handler swallowed still ends it. */
@@ -144,7 +138,7 @@ export class Guest {
     if (error instanceof RangeError && message.includes("call stack"))
       return { reason: "stack", message: "the stack is used up: the guest calls itself too deeply" };
     if (error instanceof WebAssembly.RuntimeError) {
-      if (this.context.charge(0) < 0) return { reason: "fuel", message: "the fuel for one call is used up" };
+      if (this.context.charge(0) < 0) return { reason: "fuel", message: this.context.fuelProblem };
       if ((this.#exports[METER.growFailed] as WebAssembly.Global).value === 1)
         return { reason: "memory", message: `the memory could not grow past ${this.memory} bytes (limits.memory)` };
       return { reason: message.startsWith("memory access") ? "memory" : "trap", message };

@@ -9,6 +9,7 @@ import { SavedState } from "./calls-state.ts";
 import { clientOf } from "./client-failures.ts";
 import { Fault } from "./fault.ts";
 import type { Fetcher } from "./fetcher.ts";
+import { bytesSeen, fuelFor } from "./fuel.ts";
 import type { Guest, GuestFailure } from "./guest.ts";
 import { type GuestHolder, type Member, StartError } from "./guest-holder.ts";
 import type { GuestPool } from "./guest-pool.ts";
@@ -38,9 +39,6 @@ const UNASKED = (1 << HOOK.tick) | (1 << HOOK.save) | (1 << HOOK.restore);
 
 const NONE = -1;
 const FAILED = -2;
-
-/** Fuel is an i32 in the guest. */
-const MOST_FUEL = 2 ** 31 - 1;
 
 export type InstanceParts = {
   readonly index: number;
@@ -137,7 +135,7 @@ export class PluginInstance implements Instance, Member, WaitingHost {
     this.hostMemory = new HostMemory(plan.memory);
     this.#shares = plan.shares;
     this.#namespaces = plan.namespaces;
-    this.#fuel = Math.min(plan.fuel, MOST_FUEL);
+    this.#fuel = plan.fuel;
     this.#skips = plan.onFailure === "skip";
     this.#clusters = clusters;
     this.#allowed = plan.clusters === null ? null : clusters.idsOf(plan.clusters);
@@ -335,16 +333,16 @@ export class PluginInstance implements Instance, Member, WaitingHost {
   }
 
   async enter(guest: Guest, hook: number, exchange: Exchange | null): Promise<number> {
-    const fuel = this.#fuel;
+    const seen = bytesSeen(hook, exchange);
     const traced = exchange?.trace?.enter(exchange, hook, this) ?? null;
     let result: number | null = null;
     guest.context.tally = traced;
     this.#cells[this.#callCells + hook]!++;
     try {
-      result = await guest.runWaiting(hook, this.id, fuel, this, exchange);
+      result = await guest.runWaiting(hook, this.id, fuelFor(this.#fuel, seen), this, exchange, seen);
       return result;
     } finally {
-      const spent = guest.spent(fuel);
+      const { spent } = guest;
       this.#cells[this.#fuelCells + hook]! += spent;
       guest.context.tally = null;
       if (exchange !== null) traced?.leave(exchange, result, spent);
@@ -428,26 +426,26 @@ export class PluginInstance implements Instance, Member, WaitingHost {
 
   #run(guest: Guest, hook: number, exchange: Exchange | null, view: EndpointView | null): number {
     if (exchange !== null && exchange.trace !== null) return this.#runTraced(guest, hook, exchange, view);
-    const fuel = this.#fuel;
+    const seen = bytesSeen(hook, exchange);
     this.#cells[this.#callCells + hook]!++;
     try {
-      return guest.run(hook, this.id, fuel, this, exchange, view);
+      return guest.run(hook, this.id, fuelFor(this.#fuel, seen), this, exchange, view, seen);
     } finally {
-      this.#cells[this.#fuelCells + hook]! += guest.spent(fuel);
+      this.#cells[this.#fuelCells + hook]! += guest.spent;
     }
   }
 
   #runTraced(guest: Guest, hook: number, exchange: Exchange, view: EndpointView | null): number {
-    const fuel = this.#fuel;
+    const seen = bytesSeen(hook, exchange);
     const call = exchange.trace!.enter(exchange, hook, this);
     let result: number | null = null;
     guest.context.tally = call;
     this.#cells[this.#callCells + hook]!++;
     try {
-      result = guest.run(hook, this.id, fuel, this, exchange, view);
+      result = guest.run(hook, this.id, fuelFor(this.#fuel, seen), this, exchange, view, seen);
       return result;
     } finally {
-      const spent = guest.spent(fuel);
+      const { spent } = guest;
       this.#cells[this.#fuelCells + hook]! += spent;
       guest.context.tally = null;
       call.leave(exchange, result, spent);

@@ -121,6 +121,7 @@ function copyHead(from: Head): Head {
   const head = new Head(from.end, from.count);
   from.bytes.copy(head.bytes, 0, 0, from.end);
   head.end = from.end;
+  head.received = from.received;
   head.fields.set(from.fields.subarray(0, from.count * FIELD_WORDS));
   head.count = from.count;
   head.known = from.known;

@@ -105,7 +105,8 @@ test("every limit and price stands in the tables", () => {
       numbers.every((number) => numbersOf(what).includes(number)),
       what,
     );
-  assert.ok(page.includes(`${FUEL.default} by default`) && page.includes(`\`configure\`, ${FUEL.start}`));
+  assert.ok(page.includes(`${FUEL.default} by default, and ${FUEL.perByte} more for each byte`));
+  assert.ok(page.includes(`\`configure\`, has ${FUEL.start}`));
 });
 
 test("the other numbers stand in the text", () => {
