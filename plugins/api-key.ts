@@ -66,12 +66,13 @@ function find(rule: Rule, hash: Bytes): i32 {
   return found;
 }
 
-/** Two keys are none: someone on the way may have read the other. */
+/** Two keys are none, and an upstream that is to see the key sees the one that was checked, in no other spelling. */
 function takeFromHeader(req: Request, rule: Rule): string | null {
   const key = req.headers.get(rule.header);
-  const second = req.headers.nth(rule.header, 1);
-  if (!rule.keep && key !== null) req.headers.remove(rule.header);
-  return second === null ? key : null;
+  if (req.headers.nth(rule.header, 1) !== null) return null;
+  req.headers.own(rule.header);
+  if (rule.keep && key !== null) req.headers.set(rule.header, key);
+  return key;
 }
 
 function takeFromQuery(req: Request, rule: Rule): string | null {

@@ -54,6 +54,10 @@ describe("api-key", () => {
       assert.equal(sent(on, "x-api-key"), undefined);
     }
     assert.equal(sent(pass("X-Api-Key: correct-horse-battery", { keep: true }), "x-api-key"), "correct-horse-battery");
+    const other = "X-Api-Key: correct-horse-battery\nX_Api_Key: root\nx.api.key: root";
+    assert.deepEqual(fieldsOf(pass(other).request), ["Host: a", "x-consumer: alice"]);
+    const kept = ["Host: a", "x-api-key: correct-horse-battery", "x-consumer: alice"];
+    assert.deepEqual(fieldsOf(pass(other, { keep: true }).request), kept);
   });
 
   test("answers 401 without a key, with a wrong one and with two", () => {
