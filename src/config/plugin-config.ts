@@ -1,6 +1,6 @@
 /** A plugin's configuration against its schema: every problem with its place. */
 import { hint, type Place, type Problem } from "./place.ts";
-import type { PluginSchema } from "./plugin-schema.ts";
+import { FORMATS, type PluginSchema } from "./plugin-schema.ts";
 import {
   chooseReading,
   type Decisions,
@@ -9,7 +9,7 @@ import {
   isRounded,
   listReadings,
 } from "./readings.ts";
-import { describeTree, type ListTree, type MapTree, makeTree, type ScalarTree, type Tree } from "./tree.ts";
+import { describeTree, type ListTree, type MapTree, makeTree, type Plain, type ScalarTree, type Tree } from "./tree.ts";
 
 /**
  * Problems of `tree`; those of a value that is of the wrong type are not looked for. What the schema makes of each
@@ -26,6 +26,8 @@ export function checkTree(tree: Tree, schema: PluginSchema, decisions: Decisions
   ];
   if (schema.anyOf !== null) problems.push(...checkAny(tree, { whole: schema, branches: schema.anyOf, decisions }));
   if (schema.oneOf !== null) problems.push(...checkAny(tree, { whole: schema, branches: schema.oneOf, decisions }));
+  if (tree.kind === "scalar" && schema.format !== null && problems.length === 0)
+    decisions.set(tree, formatted(tree.value, schema));
   return problems;
 }
 
@@ -33,8 +35,9 @@ export function checkTree(tree: Tree, schema: PluginSchema, decisions: Decisions
 function decide(tree: ScalarTree, schema: PluginSchema, decisions: Decisions): Problem[] {
   if (tree.broken) return [];
   const tried = listReadings(tree).map((value) => {
-    const problems = checkTree({ ...tree, form: "given", value }, schema, decisions);
-    return { value, problems };
+    const given: ScalarTree = { ...tree, form: "given", value };
+    const problems = checkTree(given, schema, decisions);
+    return { value: decisions.get(given) ?? value, problems };
   });
   const allowed = tried.filter(({ problems }) => problems.length === 0).map(({ value }) => value);
   const exact = allowed.filter((value) => !isRounded(tree, value));
@@ -46,6 +49,11 @@ function decide(tree: ScalarTree, schema: PluginSchema, decisions: Decisions): P
   // Where two parts of a schema look at one scalar, the first one's reading stands.
   if (!decisions.has(tree)) decisions.set(tree, value);
   return [];
+}
+
+/** The form in which the plugin gets a text; null when it is none of the schema's format. */
+function formatted(value: Plain, { format }: PluginSchema): Plain {
+  return format === null || typeof value !== "string" ? value : FORMATS[format](value);
 }
 
 /** `null` is nothing; where its text would be right, that is said. */
@@ -82,6 +90,7 @@ function checkScalar(tree: ScalarTree, schema: PluginSchema): Problem[] {
     (typeof value === "string" &&
       (length < (bounds.minLength ?? 0) ||
         length > (bounds.maxLength ?? Number.POSITIVE_INFINITY) ||
+        formatted(value, schema) === null ||
         (pattern !== null && !pattern.compiled.matcher(value).find()))) ||
     (typeof value === "number" && !isWithin(value, bounds));
   return wrong ? [{ ...at, message: `${describe(tree, schema)}, expected ${expected(schema)}` }] : [];
@@ -184,6 +193,9 @@ function listChoices(branches: readonly PluginSchema[]): readonly string[] | nul
 }
 
 const WORDS = {
+  path: "a path that begins with /",
+  target: "a path that begins with /, with a query or without",
+  "uri-template": "a URL or a path, with fields in braces or without",
   string: "a string",
   integer: "a whole number",
   number: "a number",
@@ -195,12 +207,12 @@ const WORDS = {
 
 /** What a schema wants, in words: `a whole number from 1 to 10`. */
 export function expected(schema: PluginSchema): string {
-  const { types, words, pattern, bounds, anyOf, oneOf } = schema;
+  const { types, words, pattern, format, bounds, anyOf, oneOf } = schema;
   if (words !== null) {
     const shown = words.map((word) => (word === null ? "nothing" : String(word)));
     return shown.length === 1 ? shown[0]! : `one of ${shown.join(", ")}`;
   }
-  if (types === null && pattern === null) {
+  if (types === null && pattern === null && format === null) {
     const branches = anyOf ?? oneOf;
     return branches === null ? "a value" : branches.map(expected).join(" or ");
   }
@@ -208,7 +220,7 @@ export function expected(schema: PluginSchema): string {
   return (types ?? (["string"] as const))
     .map((type) => {
       if (type === "string")
-        return `${WORDS.string}${describeLength(bounds)}${pattern === null ? "" : ` that matches ${pattern.text}`}`;
+        return `${WORDS[format ?? "string"]}${describeLength(bounds)}${pattern === null ? "" : ` that matches ${pattern.text}`}`;
       return type === "integer" || type === "number" ? `${WORDS[type]}${range}` : WORDS[type];
     })
     .join(" or ");

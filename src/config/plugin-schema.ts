@@ -4,6 +4,7 @@
  * believes in a check that is not made.
  */
 import { RE2JS } from "re2js";
+import { normalizePathText, normalizeTargetText, normalizeTemplateText } from "../http/path-text.ts";
 import { LIMIT } from "../plugin/abi.ts";
 import { hint, type Place, type Problem } from "./place.ts";
 import { checkTree } from "./plugin-config.ts";
@@ -32,9 +33,17 @@ const NOTES = [
 ] as const;
 const OTHERS = [
   ...["type", "enum", "const", "pattern", "properties", "required", "additionalProperties", "propertyNames"],
-  ...["items", "uniqueItems", "anyOf", "oneOf"],
+  ...["items", "uniqueItems", "anyOf", "oneOf", "format"],
 ];
 export const KEYWORDS: readonly string[] = [...OTHERS, ...COUNTS, ...NUMBERS, ...NOTES];
+
+/** What a string may be besides. The plugin gets it in the form in which requests have it. */
+export const FORMATS = {
+  path: normalizePathText,
+  target: normalizeTargetText,
+  "uri-template": normalizeTemplateText,
+} as const;
+export type Format = keyof typeof FORMATS;
 
 type Bound = (typeof COUNTS)[number] | (typeof NUMBERS)[number];
 
@@ -48,6 +57,7 @@ export type PluginSchema = {
   /** `enum`, or `const` as a list of one. */
   readonly words: readonly Word[] | null;
   readonly pattern: { readonly text: string; readonly compiled: RE2JS } | null;
+  readonly format: Format | null;
   readonly bounds: { readonly [B in Bound]?: number };
   readonly properties: ReadonlyMap<string, PluginSchema>;
   readonly required: readonly string[];
@@ -168,6 +178,7 @@ class SchemaReader {
       types: this.#readTypes(given.get("type")),
       words: constant === undefined ? this.#readWords(given.get("enum"), null) : this.#readConstant(constant),
       pattern: this.#readPattern(given.get("pattern")),
+      format: this.#readFormat(given.get("format")),
       bounds,
       properties,
       required: required ?? [],
@@ -250,6 +261,13 @@ class SchemaReader {
     } catch (error) {
       return this.#report(tree, `not a regular expression of RE2's syntax: ${(error as Error).message}`);
     }
+  }
+
+  #readFormat(tree: Tree | undefined): Format | null {
+    if (tree === undefined) return null;
+    if (tree.kind === "scalar" && Object.hasOwn(FORMATS, tree.text)) return tree.text as Format;
+    const known = Object.keys(FORMATS).join(", ");
+    return this.#report(tree, `the format "${plain(tree)}" would not be checked, expected one of ${known}`);
   }
 
   #readNumber(tree: Tree, isCount: boolean): number {

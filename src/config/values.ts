@@ -1,6 +1,7 @@
 /** The words of the configuration: how the text of a duration, size, address … is read. */
 import { domainToASCII } from "node:url";
 import { RE2JS } from "re2js";
+import { normalizePathText, normalizeTargetText } from "../http/path-text.ts";
 import { findNearest } from "./place.ts";
 import { Refusal, type ScalarShape, scalar } from "./shape.ts";
 
@@ -213,11 +214,11 @@ export const statuses: ScalarShape<Statuses> = scalar(
   },
 );
 
-/** The target of a request: a path, and a query if need be, as they are sent. */
+/** The target of a request: a path, and a query if need be, in the form that those of requests are brought into. */
 export const requestTarget: ScalarShape<string> = scalar(
   "a path that begins with /, in visible ASCII",
   { type: "string", pattern: "^/|\\$\\{" },
-  (text) => (/^\/[\x21-\x7e]{0,2047}$/.test(text) && !text.includes("#") ? text : undefined),
+  (text) => (/^\/[\x21-\x7e]{0,2047}$/.test(text) ? (normalizeTargetText(text) ?? undefined) : undefined),
 );
 
 /** A host with a port if need be, as `Host` has it. */
@@ -323,29 +324,29 @@ export const hostPattern: ScalarShape<string> = scalar(
 export const pathPattern: ScalarShape<string> = scalar(
   "a path that begins with /",
   { type: "string", pattern: "^/|\\$\\{" },
-  (text) => normalizePattern(text, /\/\.\.?(\/|$)/),
+  (text) => normalizePattern(text, false),
 );
 
 /** What a path begins with; it may end within a segment, so that `/.` is the beginning of `/.well-known`. */
 export const pathPrefix: ScalarShape<string> = scalar(
   "the beginning of a path, / first",
   { type: "string", pattern: "^/|\\$\\{" },
-  (text) => normalizePattern(text, /\/\.\.?\//),
+  (text) => normalizePattern(text, true),
 );
 
-function normalizePattern(text: string, dots: RegExp): string | undefined {
+/** `open`: more may follow within the last segment. */
+function normalizePattern(text: string, open: boolean): string | undefined {
   if (!text.startsWith("/")) return undefined;
   const never = (what: string) => new Refusal(`"${text}" can never match: ${what}`);
   if (/[?#]/.test(text)) throw never('a path has no "?" or "#", expected the query under `query`');
-  if (/%(?![0-9A-Fa-f]{2})|%00|%5[Cc]|\\|[\0-\x1f\x7f]/.test(text)) throw never("such a path is refused with 400");
-  const path = text
-    .replace(/[^\x21-\x7e]+/gu, (other) => encodeURIComponent(other.toWellFormed()))
-    .replace(/%[0-9A-Fa-f]{2}/g, (triplet) => {
-      const byte = String.fromCharCode(Number.parseInt(triplet.slice(1), 16));
-      return /[A-Za-z0-9._~-]/.test(byte) ? byte : triplet.toUpperCase();
-    });
-  if (dots.test(path)) throw never('"." and ".." are resolved before rules are tried');
-  return path;
+  const path = /[\0-\x1f\x7f]/.test(text) ? null : normalizePathText(open ? `${text}x` : text);
+  if (path === null) throw never("such a path is refused with 400");
+  if (countSlashes(path) !== countSlashes(text)) throw never('"." and ".." are resolved before rules are tried');
+  return open ? path.slice(0, -1) : path;
+}
+
+function countSlashes(path: string): number {
+  return path.split("/").length;
 }
 
 /** A regular expression of RE2's syntax, whose matching takes time linear in the path. */

@@ -144,10 +144,18 @@ ${Object.entries(settings)
     address: 127.0.0.1:${ports.before}
     chain: [{ rewrite: { replace: /old, with: "//private" } }]
     routes:${routes}
+  written:
+    address: 127.0.0.1:${ports.written}
+    routes:
+      - { match: { prefix: /caf%c3%a9/ }, chain: [rewrite: { strip: /caf%c3%a9 }], cluster: app }
+      - { match: { prefix: /é/ }, chain: [rewrite: { replace: "/é", with: /%7Ex/../y }], cluster: app }
+      - { match: { prefix: /a%2fb/ }, chain: [rewrite: { replace: /a%2fb, with: /ab }], cluster: app }
+      - { match: { prefix: /%7eann/ }, chain: [rewrite: { strip: /%7eann }], cluster: app }
+      - { match: { prefix: /to/ }, chain: [redirect: { to: "/caf%c3%a9/%7E{path}" }], cluster: app }
 clusters:
   app: [127.0.0.1:${upstream.port}]
 `,
-    { ports: [...Object.keys(settings), "before"] },
+    { ports: [...Object.keys(settings), "before", "written"] },
   );
   const ask = async (listener: string, target: string) => {
     const { status, headers } = await get(t, sluice.ports[listener]!, target);
@@ -164,6 +172,17 @@ clusters:
   assert.deepEqual(await ask("refuse", "/a//b"), [404, "/a//b"]);
   // What a plugin makes of the path before a route is matched is looked at in the same way.
   assert.deepEqual(await ask("before", "/old/x"), [400, ""]);
+  // Paths of the configuration have the form that those of requests have.
+  for (const [target, seen] of [
+    ["/caf%C3%A9/menu", "/menu"],
+    ["/caf%c3%a9/menu", "/menu"],
+    ["/%c3%A9/menu", "/y/menu"],
+    ["/a%2Fb/x", "/ab/x"],
+    ["/~ann/x", "/x"],
+  ] as const)
+    assert.deepEqual(await ask("written", target), [404, seen], target);
+  const moved = await get(t, sluice.ports.written!, "/to/x");
+  assert.equal(moved.headers.location, "/caf%C3%A9/~/to/x");
   const { body } = await get(t, sluice.port, "//private/x");
   assert.equal(body.toString(), "400 Bad Request: the path can be read in two ways\n");
   await sluice.logged(({ path, outcome }) => path === "//private/x" && outcome === "ambiguous_path", "the request");

@@ -17,8 +17,7 @@ export const plugin: typeof kit.plugin = async (file, options = {}) => {
   const path = findFile(file);
   const memory = options.limits?.memory ?? DEFAULT_MEMORY;
   const module = await build(path, memory);
-  checkConfig(module, options.config);
-  return new TestGuest(module, options, path);
+  return new TestGuest(module, { ...options, config: readConfig(module, options.config) }, path);
 };
 
 export const helpers: typeof kit.helpers = async (file) => loadHelpers(findFile(file));
@@ -31,11 +30,12 @@ async function build(path: string, memory: number): Promise<ModulePlan> {
 }
 
 /** As the proxy does when a configuration is loaded. */
-function checkConfig({ info }: ModulePlan, config: unknown): void {
-  if (info.configSchema === null) return;
+function readConfig({ info }: ModulePlan, config: unknown): unknown {
+  if (info.configSchema === null) return config;
   const at = { file: "config", line: 1, column: 1, path: "" };
   const { tree } = parseTree(JSON.stringify(config ?? null), { file: at.file, env: null });
-  const { problems } = readSettings(info.configSchema, tree === null ? undefined : { tree }, at);
+  const { value, problems } = readSettings(info.configSchema, tree === null ? undefined : { tree }, at);
   const lines = problems.map(({ path, message }) => `config${path === "" ? "" : `.${path}`}: ${message}`);
   if (lines.length > 0) throw new Error(lines.join("\n"));
+  return config === undefined ? undefined : value;
 }

@@ -310,6 +310,9 @@ const wrong: [what: string, text: string, message: RegExp][] = [
   ["a host with a port", rules('{ match: { host: "a.b:80" }, cluster: app }'), /without port/],
   ["a star within a host", rules('{ match: { host: "a.*.b" }, cluster: app }'), /without port/],
   ["a query in a path", rules("{ match: { path: /a?b }, cluster: app }"), /can never match.*`query`/],
+  ["dots at the end of a path", rules("{ match: { path: /a/.. }, cluster: app }"), /can never match/],
+  ["escaped dots in a prefix", rules("{ match: { prefix: /a/%2e/b }, cluster: app }"), /can never match/],
+  ["an overlong form", rules("{ match: { prefix: /%c0%af }, cluster: app }"), /can never match/],
   ["dots in a path", rules("{ match: { path: /a/../b }, cluster: app }"), /can never match/],
   ["an encoded NUL", rules('{ match: { prefix: "/a%00" }, cluster: app }'), /can never match/],
   [
@@ -373,6 +376,11 @@ const wrong: [what: string, text: string, message: RegExp][] = [
     cluster("health: { active: { http: healthz } }"),
     /active\.http: .*a path that begins with \//,
   ],
+  [
+    "a path that no request can have",
+    cluster("health: { active: { http: /%zz } }"),
+    /active\.http: .*a path that begins/,
+  ],
   ["a path with a space", cluster('health: { active: { http: "/a b" } }'), /4:65: .*in visible ASCII/],
   ["a line in a path", cluster('health: { active: { http: "/a\\r\\nx: y" } }'), /in visible ASCII/],
   [
@@ -400,6 +408,21 @@ test("what this version does not serve is said to be so, and not unknown", () =>
     cluster("strategy: consistent-hash"),
   ])
     complainOnce(text, /is not supported by this version/);
+});
+
+test("paths have the form that those of requests are brought into", () => {
+  const text = rules(
+    "{ match: { path: /caf%c3%a9/%7e }, cluster: app }",
+    '{ match: { prefix: "/é/." }, cluster: app }',
+    "{ match: { prefix: /b/.. }, cluster: app }",
+  ).replace(/app: \[.*\]/, "app: { endpoints: [127.0.0.1:9001], health: { active: { http: /a/../%7e?%7e } } }");
+  const { listeners, clusters } = load(text);
+  assert.deepEqual(
+    listeners[0]!.routes.map(({ match }) => match.path ?? match.prefix),
+    ["/caf%C3%A9/~", "/%C3%A9/.", "/b/.."],
+  );
+  const probe = clusters[0]!.health.active!.probe;
+  assert.equal(probe.kind === "http" && probe.path, "/~?%7e");
 });
 
 test("a plugin of one's own takes the place of a built-in", () => {

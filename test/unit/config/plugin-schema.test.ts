@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { describe, test } from "node:test";
 import { formatProblem, loadConfig } from "../../../src/config/load.ts";
 import { KEYWORDS, readPluginSchema, readSettings } from "../../../src/config/plugin-schema.ts";
+import { parseTree } from "../../../src/config/tree.ts";
 
 const ROOT = join(import.meta.dirname, "../../..");
 
@@ -139,6 +140,19 @@ test("a configuration that does not keep its schema is told so, at its place", (
       "{ b: 2 }",
       ['5:5: plugins.p.config: the key "c" is missing'],
     ],
+    [
+      object({ a: { type: "string", format: "path" }, b: { items: { type: "string", format: "target" } } }),
+      "{ a: /a?b, b: [/, x] }",
+      [
+        '5:10: plugins.p.config.a: "/a?b" stands here, expected a path that begins with /',
+        '5:23: plugins.p.config.b.1: "x" stands here, expected a path that begins with /, with a query or without',
+      ],
+    ],
+    [
+      object({ a: { type: "string", format: "path", maxLength: 4 } }),
+      "{ a: /12345 }",
+      ['5:10: plugins.p.config.a: "/12345" stands here, expected a path that begins with / of at most 4 characters'],
+    ],
     [{ type: "string" }, "{ a: 1 }", ["5:5: plugins.p.config: a map stands here, expected a string"]],
     [
       object({ a: { type: "string" } }, { required: ["a"] }),
@@ -152,6 +166,24 @@ test("a configuration that does not keep its schema is told so, at its place", (
       problems.map((problem) => `s.yaml:${problem.replace(/^5:/, "4:")}`),
       yaml,
     );
+});
+
+test("a path reaches the plugin in the form that requests have", () => {
+  const schema = {
+    type: "object",
+    properties: {
+      path: { type: "string", format: "path" },
+      list: { type: ["array", "string"], items: { type: "string", format: "target" } },
+      to: { type: "string", format: "uri-template" },
+      plain: { type: "string" },
+    },
+  };
+  const config = { path: "/caf%c3%a9/../%7e", list: ["/%7e?%7e"], to: "{path}/%7e", plain: "/%7e" };
+  const { tree } = parseTree(JSON.stringify(config), { file: "c", env: null });
+  const at = { file: "c", line: 1, column: 1, path: "" };
+  const { value, problems } = readSettings(JSON.stringify(schema), { tree: tree! }, at);
+  assert.deepEqual(problems, []);
+  assert.deepEqual(value, { path: "/~", list: ["/~?%7e"], to: "{path}/~", plain: "/%7e" });
 });
 
 test("every keyword is in the guide", () => {

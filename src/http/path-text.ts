@@ -1,0 +1,37 @@
+/** Paths and targets that people write, in the form that those of requests are brought into. Cold. */
+import { Head, PART } from "./head.ts";
+import { normalizePath } from "./target.ts";
+
+/** The normal form of a path, what is not printable ASCII encoded; null when no request can have it. */
+export function normalizePathText(text: string): string | null {
+  if (!text.startsWith("/") || /[?#]/.test(text)) return null;
+  const bytes = Buffer.from(encodeText(text), "latin1");
+  const head = new Head(3 * bytes.length, 1);
+  head.setPart(PART.path, bytes, 0, bytes.length);
+  return normalizePath(head) === 0 ? head.partText(PART.path) : null;
+}
+
+/** The same for a path with a query or without. */
+export function normalizeTargetText(text: string): string | null {
+  const mark = text.indexOf("?");
+  const path = normalizePathText(mark < 0 ? text : text.slice(0, mark));
+  if (mark < 0 || path === null) return path;
+  const query = text.slice(mark);
+  return query.includes("#") ? null : path + encodeText(query);
+}
+
+/**
+ * A reference with fields in braces: escapes are brought into the normal form. Dot segments stay, since what stands for
+ * a field may have several segments. Null when an escape is malformed.
+ */
+export function normalizeTemplateText(text: string): string | null {
+  if (/%(?![0-9A-Fa-f]{2})/.test(text)) return null;
+  return encodeText(text).replace(/%[0-9A-Fa-f]{2}/g, (triplet) => {
+    const byte = String.fromCharCode(Number.parseInt(triplet.slice(1), 16));
+    return /[A-Za-z0-9._~-]/.test(byte) ? byte : triplet.toUpperCase();
+  });
+}
+
+function encodeText(text: string): string {
+  return text.replace(/[^\x21-\x7e]+/gu, (other) => encodeURIComponent(other.toWellFormed()));
+}
