@@ -12,9 +12,14 @@ export class Pool<Connection extends Poolable> {
   #closed = false;
   readonly #idle: Connection[] = [];
   readonly #keep: number;
+  readonly #now: () => number;
+  /** Until then none is kept; 0: it is not suspended. */
+  #suspendedUntil = 0;
 
-  constructor(keep: number) {
+  /** `now`: a monotonic clock, ms. */
+  constructor(keep: number, now: () => number = () => performance.now()) {
     this.#keep = keep;
+    this.#now = now;
   }
 
   take(): Connection | null {
@@ -28,6 +33,7 @@ export class Pool<Connection extends Poolable> {
   /** Keeps a connection that may serve again; false: there is no room, and the caller closes it. */
   give(connection: Connection): boolean {
     if (this.#closed || this.#idle.length >= this.#keep) return false;
+    if (this.#suspendedUntil > 0 && this.#isSuspended()) return false;
     this.#idle.push(connection);
     return true;
   }
@@ -38,8 +44,24 @@ export class Pool<Connection extends Poolable> {
     if (at >= 0) this.#idle.splice(at, 1);
   }
 
+  /** Keeps none for so many ms, and closes those that it has: each serves one request. */
+  suspend(ms: number): void {
+    this.#suspendedUntil = this.#now() + ms;
+    this.#closeIdle();
+  }
+
+  #isSuspended(): boolean {
+    if (this.#now() < this.#suspendedUntil) return true;
+    this.#suspendedUntil = 0;
+    return false;
+  }
+
   close(): void {
     this.#closed = true;
+    this.#closeIdle();
+  }
+
+  #closeIdle(): void {
     for (const connection of this.#idle.splice(0)) connection.close();
   }
 }

@@ -20,6 +20,9 @@ import { type BodyFrame, Wire, writeBody } from "./wire.ts";
 
 const LF = 10;
 const TIMEOUT = Buffer.from("timeout=");
+const REQUEST_TIMEOUT = Buffer.from("HTTP/1.1 408 ");
+/** How long no connection is kept to an endpoint that sent bytes which answer no request, ms. */
+const DISTRUST = 10_000;
 
 /** Why a connection cannot be made for no fault of the endpoint. */
 const LOCAL_CAUSES = new Set(["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EADDRNOTAVAIL", "EPERM", "EACCES"]);
@@ -155,7 +158,7 @@ export class Upstream extends Wire implements Poolable {
       case STATE.head:
         // The system had received them before the endpoint can have read the request: they answer none, or another's.
         if (this.#writtenIn >= 0 && this.#writtenIn === pollBatch()) {
-          this.#noteUnsolicited("with the request");
+          this.#noteUnsolicited("with the request", isTimeout(bytes, start));
           return this.#fail(ERROR.unsolicitedResponse, "the endpoint sent bytes before it can have read the request");
         }
         this.#head(bytes, start, end);
@@ -164,7 +167,7 @@ export class Upstream extends Wire implements Poolable {
         this.#readBody(bytes, start, end);
         break;
       default:
-        this.#noteUnsolicited("while idle");
+        this.#noteUnsolicited("while idle", isTimeout(bytes, start));
         this.close();
         return;
     }
@@ -172,8 +175,12 @@ export class Upstream extends Wire implements Poolable {
     this.#writtenIn = -1;
   }
 
-  /** Such a connection cannot be trusted with another request: it is closed. */
-  #noteUnsolicited(when: string): void {
+  /**
+   * The caller closes the connection. Not each such response can be told from a real one: unless it is `harmless`, no
+   * connection to that endpoint serves a second request for a while.
+   */
+  #noteUnsolicited(when: string, harmless: boolean): void {
+    if (!harmless) this.#pool.suspend(DISTRUST);
     const { cells, address } = this.#endpoint;
     this.context.cells[cells + UPSTREAM_CELLS.unsolicited]!++;
     const { warnings } = this.context;
@@ -256,7 +263,7 @@ export class Upstream extends Wire implements Poolable {
   /** The answer is whole: back to the pool, or closed. `clean`: nothing came after it. */
   #finish(x: Exchange, clean: boolean): void {
     const { flags } = x.response;
-    if (!clean && !this.socket.readableEnded) this.#noteUnsolicited("behind a response");
+    if (!clean && !this.socket.readableEnded) this.#noteUnsolicited("behind a response", false);
     x.responseTrailers = this.#body.trailers;
     this.#exchange = null;
     this.stream(false);
@@ -393,4 +400,9 @@ export class Upstream extends Wire implements Poolable {
     if (this.#state === STATE.connecting && x !== null && x.deadline > 0 && x.deadline < this.deadline)
       this.deadline = x.deadline;
   }
+}
+
+/** A 408 says that the endpoint gives up a connection on which it received nothing (RFC 9110 section 15.5.9). */
+function isTimeout(bytes: Buffer, start: number): boolean {
+  return bytes.subarray(start, start + REQUEST_TIMEOUT.length).equals(REQUEST_TIMEOUT);
 }

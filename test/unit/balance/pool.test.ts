@@ -29,6 +29,21 @@ test("it keeps no more than it may, and none once closed", () => {
   assert.equal(pool.give(b), false);
 });
 
+test("while it is suspended it keeps none", () => {
+  let now = 1000;
+  const pool = new Pool<Connection>(8, () => now);
+  const [a, b, c] = [new Connection(), new Connection(), new Connection()];
+  pool.give(a);
+  pool.suspend(500);
+  assert.equal(a.alive, false);
+  assert.equal(pool.take(), null);
+  now = 1499;
+  assert.equal(pool.give(b), false);
+  now = 1500;
+  assert.equal(pool.give(c), true);
+  assert.equal(pool.take(), c);
+});
+
 test("a dropped connection is not taken", () => {
   const pool = new Pool<Connection>(4);
   const [a, b] = [new Connection(), new Connection()];

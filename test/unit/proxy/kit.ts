@@ -36,6 +36,8 @@ export type Settings = {
   /** The rule's. */
   timeout?: number;
   cluster?: Partial<Pick<ClusterPlan, "timeouts" | "pool">>;
+  /** By which pools end a suspension. */
+  poolClock?: () => number;
   /** The listener's, and the rule's. */
   chain?: readonly Instance[];
   routeChain?: readonly Instance[];
@@ -146,7 +148,11 @@ export class Plane {
   }
 }
 
-function makeCluster(upstreams: readonly number[], { cluster }: Settings, columns: EndpointColumns): Cluster {
+function makeCluster(
+  upstreams: readonly number[],
+  { cluster, poolClock }: Settings,
+  columns: EndpointColumns,
+): Cluster {
   const plan: ClusterPlan = {
     name: "app",
     key: "app",
@@ -172,7 +178,7 @@ function makeCluster(upstreams: readonly number[], { cluster }: Settings, column
   };
   const members = plan.endpoints.map((endpoint) => ({
     endpoint: new Endpoint(endpoint),
-    pool: new Pool<{ alive: boolean; close(): void }>(plan.pool.idle),
+    pool: new Pool<{ alive: boolean; close(): void }>(plan.pool.idle, poolClock),
   }));
   return new Cluster(0, plan, { strategies: [], members, columns });
 }

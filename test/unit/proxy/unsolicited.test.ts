@@ -27,7 +27,7 @@ async function startNumbering(t: TestContext) {
       peer.send(response(number));
     }
   });
-  return { port: upstream.port, last };
+  return { port: upstream.port, last, peers: upstream.peers };
 }
 
 function startIn(t: TestContext, mode: string, upstreams: readonly number[], settings: Settings = {}): Plane {
@@ -43,7 +43,9 @@ function startIn(t: TestContext, mode: string, upstreams: readonly number[], set
 for (const mode of ["handle", "public"]) {
   test(`bytes that were there when a request was written on a kept connection do not answer it (${mode})`, async (t) => {
     const { port, last } = await startNumbering(t);
-    const plane = startIn(t, mode, [port]);
+    // Every suspension is over at once: each try needs a kept connection.
+    let now = 0;
+    const plane = startIn(t, mode, [port], { poolClock: () => (now += 3_600_000) });
     const client = await connectTo(t, plane.port);
     assert.equal((await client.send(get(0)).answer()).body.toString(), "0");
     for (let number = 1; number <= TRIES; number++) {
@@ -97,6 +99,29 @@ for (const mode of ["handle", "public"]) {
     next.send(get(0) + get(1));
     for (let number = 0; number < 2; number++) assert.equal((await next.answer()).body.toString(), "own");
     assert.equal(unsolicited(other), 2);
+  });
+
+  test(`for a while after that no connection to the endpoint serves twice; 408 is no such sign (${mode})`, async (t) => {
+    const { port, last, peers } = await startNumbering(t);
+    let now = 1;
+    const plane = startIn(t, mode, [port], { poolClock: () => now });
+    const client = await connectTo(t, plane.port);
+    const ask = async (number: number): Promise<void> => {
+      assert.equal((await client.send(get(number)).answer()).body.toString(), String(number));
+    };
+    for (let number = 0; number < 3; number++) await ask(number);
+    assert.equal(peers.length, 1);
+    last.peer!.send("HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    await until(() => unsolicited(plane) === 1, "it is counted");
+    for (let number = 3; number < 6; number++) await ask(number);
+    assert.equal(peers.length, 2);
+    last.peer!.send(forged);
+    await until(() => unsolicited(plane) === 2, "it is counted");
+    for (let number = 6; number < 9; number++) await ask(number);
+    assert.equal(peers.length, 5);
+    now += 3_600_000;
+    for (let number = 9; number < 12; number++) await ask(number);
+    assert.equal(peers.length, 6);
   });
 
   test(`an endpoint that answers as fast as it can is believed (${mode})`, async (t) => {
