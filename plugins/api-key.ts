@@ -77,10 +77,13 @@ function takeFromHeader(req: Request, rule: Rule): string | null {
 
 function takeFromQuery(req: Request, rule: Rule): string | null {
   const query = new Query(req.query);
-  const keys = query.getAll(rule.query);
-  if (!rule.keep && query.remove(rule.query)) req.query = query.toString();
+  const key = query.get(rule.query);
+  if (key === null) return null;
+  const count = query.count;
+  query.remove(rule.query);
+  if (!rule.keep) req.query = query.toString();
   // Keys are ASCII; what is above is none, and has no byte.
-  return keys.length == 1 && Headers.isValue(keys[0]) ? keys[0] : null;
+  return count - query.count == 1 && Headers.isValue(key) ? key : null;
 }
 
 function readKey(path: string): Bytes {

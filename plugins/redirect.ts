@@ -11,6 +11,9 @@ import { Config, PerInstance, Request } from "sluice/sdk";
 
 export const servesMany = true;
 
+/** What a header's value may be at most. */
+const LONGEST: i32 = 65536;
+
 class Rule {
   status: i32 = 302;
   https: bool = false;
@@ -39,7 +42,8 @@ export function configure(): void {
 export function onRequest(req: Request): void {
   const rule = rules.get();
   const location = rule.to.length ? fill(rule.to, req) : moved(rule, req);
-  if (location.length) req.respond(rule.status).headers.set("location", location);
+  if (location.length > LONGEST) req.respond(414, "too long to be redirected\n");
+  else if (location.length) req.respond(rule.status).headers.set("location", location);
 }
 
 /** The request's address with another scheme or host; empty when it has them already. */

@@ -11,6 +11,9 @@ import { Config, PerInstance, Request } from "sluice/sdk";
 
 export const servesMany = true;
 
+/** What a path may be at most. */
+const LONGEST: i32 = 65536;
+
 class Rule {
   constructor(
     /** What the path must begin with; empty: anything. */
@@ -48,7 +51,8 @@ export function onRequest(req: Request): void {
   const rest = req.path.substring(prefix.length);
   if (rest.length && !rest.startsWith("/")) return;
   const path = rule.replacement + rest;
-  req.path = path.length ? path : "/";
+  if (path.length > LONGEST) req.respond(414, "too long to be rewritten\n");
+  else req.path = path.length ? path : "/";
 }
 
 /** A path without a slash at its end, so that what follows begins with one; `path` may have it. */

@@ -59,12 +59,30 @@ function digit(value: u32, url: bool): u32 {
   return url ? 0x5f : 0x2f;
 }
 
-function valueOf(unit: i32, url: bool): i32 {
-  if (unit >= 65 && unit <= 90) return unit - 65;
-  if (unit >= 97 && unit <= 122) return unit - 71;
-  if (unit >= 48 && unit <= 57) return unit + 4;
-  if (unit == (url ? 0x2d : 0x2b)) return 62;
-  return unit == (url ? 0x5f : 0x2f) ? 63 : -1;
+/** What each ASCII character is worth, 64 for none: in base64, then in base64url. */
+const VALUES: usize = memory.data<u8>([
+  64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64,
+  64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 62, 64, 64, 64, 63, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 64, 64, 64, 64, 64, 64,
+  64, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 64, 64, 64, 64, 64,
+  64, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 64, 64, 64, 64, 64,
+  64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64,
+  64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 62, 64, 64, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 64, 64, 64, 64, 64, 64,
+  64, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 64, 64, 64, 64, 63,
+  64, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 64, 64, 64, 64, 64,
+]);
+
+/** Four characters as 24 bits; above them when one is no digit. */
+// @ts-ignore: decorator
+@inline
+function group(from: usize, values: usize): u32 {
+  const units = load<u64>(from);
+  if (units & 0xff80ff80ff80ff80) return u32.MAX_VALUE;
+  const first = <u32>load<u8>(values + <usize>(units & 0x7f));
+  const second = <u32>load<u8>(values + <usize>((units >> 16) & 0x7f));
+  const third = <u32>load<u8>(values + <usize>((units >> 32) & 0x7f));
+  const fourth = <u32>load<u8>(values + <usize>(units >> 48));
+  const bits = (first << 18) | (second << 12) | (third << 6) | fourth;
+  return (first | second | third | fourth) > 63 ? u32.MAX_VALUE : bits;
 }
 
 function decodeWith(text: string, url: bool): Bytes | null {
@@ -78,19 +96,33 @@ function decodeWith(text: string, url: bool): Bytes | null {
   const rest = digits & 3;
   if (rest == 1) return null;
   const bytes = new StaticArray<u8>((digits >> 2) * 3 + (rest ? rest - 1 : 0));
+  const values = VALUES + (url ? 128 : 0);
+  let from = changetype<usize>(text);
+  let to = changetype<usize>(bytes);
+  for (const end = from + (<usize>(digits - rest) << 1); from < end; from += 8, to += 3) {
+    const bits = group(from, values);
+    if (bits == u32.MAX_VALUE) return null;
+    store<u8>(to, <u8>(bits >> 16));
+    store<u8>(to, <u8>(bits >> 8), 1);
+    store<u8>(to, <u8>bits, 2);
+  }
   let bits: u32 = 0;
-  let to = 0;
-  for (let i = 0; i < digits; i++) {
-    const value = valueOf(text.charCodeAt(i), url);
-    if (value < 0) return null;
+  for (let i = 0; i < rest; i++) {
+    const unit = <u32>load<u16>(from + (<usize>i << 1));
+    const value = unit < 128 ? <u32>load<u8>(values + unit) : 64;
+    if (value > 63) return null;
     bits = (bits << 6) | value;
-    if ((i & 3) == 0) continue;
-    const shift = <u32>(6 - 2 * (i & 3));
-    unchecked((bytes[to++] = <u8>(bits >> shift)));
-    bits &= (1 << shift) - 1;
   }
   // What is left of the last digit says nothing and must be zero, or two texts would be the same bytes.
-  return rest && bits ? null : bytes;
+  if (rest == 2) {
+    if (bits & 15) return null;
+    store<u8>(to, <u8>(bits >> 4));
+  } else if (rest == 3) {
+    if (bits & 3) return null;
+    store<u8>(to, <u8>(bits >> 10));
+    store<u8>(to, <u8>(bits >> 2), 1);
+  }
+  return bytes;
 }
 
 /** Hexadecimal (RFC 4648 section 8). */

@@ -1,6 +1,8 @@
+import { ByteBuilder } from "./binary";
 import { KEY, KEY_CAP, VALUE, VALUE_CAP, narrow, widen } from "./bytes";
 import { Headers } from "./headers";
-import { header_get } from "./imports";
+import { header_get, header_remove, header_set } from "./imports";
+import { check } from "./status";
 import { Time } from "./time";
 
 /** The cookies of a request (RFC 6265 section 5.4). Names keep their case. */
@@ -10,76 +12,115 @@ export namespace Cookies {
    * decoded. Null when there is none. A client may send several; the first has the longest path.
    */
   export function get(headers: Headers, name: string): string | null {
-    let nth = 0;
-    while (true) {
-      const length = loadField(headers, nth++);
-      if (length < 0) return null;
-      for (let at = 0; at < length; at = next) {
-        findPair(at, length);
-        if (isNamed(name)) return widen(VALUE + valueStart, valueEnd - valueStart);
-      }
-    }
+    return find(headers, name) ? widen(VALUE + valueStart, pairEnd - valueStart) : null;
   }
 
   /** Takes the cookies of this name out of the request, and leaves the others as they are. True: there were any. */
   export function remove(headers: Headers, name: string): bool {
-    const kept: string[] = [];
-    let removed = false;
-    let nth = 0;
-    while (true) {
-      const length = loadField(headers, nth++);
+    if (!find(headers, name)) return false;
+    const kept = new ByteBuilder();
+    for (let nth = 0; ; nth++) {
+      const length = loadField(headers, nth);
       if (length < 0) break;
-      for (let at = 0; at < length; at = next) {
-        findPair(at, length);
-        if (isNamed(name)) removed = true;
-        else if (pairEnd > pairStart) kept.push(widen(VALUE + pairStart, pairEnd - pairStart));
-      }
+      keepOthers(kept, length, name);
     }
-    if (!removed) return false;
-    if (kept.length) headers.set("cookie", kept.join("; "));
-    else headers.remove("cookie");
+    const from = kept.reserve(0) - kept.length;
+    const size = cookieName();
+    // First of all it makes room: a head may be nearly full.
+    check(header_remove(headers.part, KEY, size), "cannot remove header", "cookie");
+    if (kept.length) check(header_set(headers.part, KEY, size, from, kept.length), "cannot set header", "cookie");
     return true;
   }
 }
 
+/** Whether there is one of that name; the first is then the pair that was found last. */
+function find(headers: Headers, name: string): bool {
+  let length = 0;
+  for (let nth = 0; length >= 0; nth++) {
+    length = loadField(headers, nth);
+    for (let at = 0; at < length; at = next) {
+      findPair(at, length);
+      if (isNamed(name)) return true;
+    }
+  }
+  return false;
+}
+
+/** Adds the pairs of the field in VALUE that have other names, each run of them as it stands. */
+function keepOthers(kept: ByteBuilder, length: i32, name: string): void {
+  let runStart = -1;
+  let runEnd = 0;
+  for (let at = 0; at < length; at = next) {
+    findPair(at, length);
+    if (pairEnd == pairStart) continue;
+    if (!isNamed(name)) {
+      if (runStart < 0) runStart = pairStart;
+      runEnd = pairEnd;
+    } else if (runStart >= 0) {
+      keepRun(kept, runStart, runEnd);
+      runStart = -1;
+    }
+  }
+  if (runStart >= 0) keepRun(kept, runStart, runEnd);
+}
+
+/** As browsers lay them out, where something stands before. What would be too long for a field is left out. */
+function keepRun(kept: ByteBuilder, start: i32, end: i32): void {
+  const between = kept.length ? 2 : 0;
+  if (kept.length + between + end - start > VALUE_CAP) return;
+  if (between) kept.ascii("; ");
+  kept.copy(VALUE + start, end - start);
+}
+
 /** Brings a Cookie field into VALUE: HTTP/2 may send several. A longer one than VALUE holds is passed over. */
 function loadField(headers: Headers, nth: i32): i32 {
-  const length = header_get(headers.part, KEY, narrow("cookie", KEY, KEY_CAP), nth, VALUE, VALUE_CAP);
+  const length = header_get(headers.part, KEY, cookieName(), nth, VALUE, VALUE_CAP);
   return length > VALUE_CAP ? 0 : length;
 }
 
-// The pair that was found last, as offsets into VALUE.
+function cookieName(): i32 {
+  return narrow("cookie", KEY, KEY_CAP);
+}
+
+// The pair that was found last, as offsets into VALUE; `valueStart` once `isNamed` was true.
 let pairStart: i32 = 0;
 let pairEnd: i32 = 0;
-let nameEnd: i32 = 0;
 let valueStart: i32 = 0;
-let valueEnd: i32 = 0;
 let next: i32 = 0;
 
 function findPair(at: i32, length: i32): void {
-  let end = at;
-  while (end < length && byteAt(end) != 0x3b) end++;
+  let end = endOfPair(at, length);
   next = end + 1;
   while (at < end && isSpace(byteAt(at))) at++;
   while (end > at && isSpace(byteAt(end - 1))) end--;
   pairStart = at;
   pairEnd = end;
-  let equals = at;
-  while (equals < end && byteAt(equals) != 0x3d) equals++;
-  nameEnd = equals;
-  // A piece without `=` is the value of a cookie without a name, to browsers; here it is none.
-  valueStart = min(equals + 1, end);
-  valueEnd = end;
-  if (equals == end) nameEnd = -1;
-  while (nameEnd > at && isSpace(byteAt(nameEnd - 1))) nameEnd--;
-  while (valueStart < end && isSpace(byteAt(valueStart))) valueStart++;
 }
 
-function isNamed(name: string): bool {
-  if (nameEnd - pairStart != name.length) return false;
-  for (let i = 0; i < name.length; i++) {
-    if (byteAt(pairStart + i) != name.charCodeAt(i)) return false;
+/** The next semicolon, or the end. Sixteen bytes at a time: the last may lie behind the value, in VALUE's neighbours. */
+function endOfPair(from: i32, length: i32): i32 {
+  const semicolon = i8x16.splat(0x3b);
+  for (let at = from; at < length; at += 16) {
+    const found = i8x16.bitmask(i8x16.eq(v128.load(VALUE + at), semicolon));
+    if (found) return min(at + ctz(found), length);
   }
+  return length;
+}
+
+/** Without `=` it is the value of a cookie without a name, to browsers; here it is none. */
+function isNamed(name: string): bool {
+  const size = name.length;
+  let at = pairStart;
+  if (pairEnd - at <= size) return false;
+  for (let i = 0; i < size; i++, at++) {
+    const byte = byteAt(at);
+    if (byte != <i32>load<u16>(changetype<usize>(name) + (<usize>i << 1)) || byte == 0x3d) return false;
+  }
+  while (at < pairEnd && isSpace(byteAt(at))) at++;
+  if (at == pairEnd || byteAt(at) != 0x3d) return false;
+  at++;
+  while (at < pairEnd && isSpace(byteAt(at))) at++;
+  valueStart = at;
   return true;
 }
 
@@ -89,6 +130,8 @@ function byteAt(at: i32): i32 {
   return i32.load8_u(VALUE + at);
 }
 
+// @ts-ignore: decorator
+@inline
 function isSpace(byte: i32): bool {
   return byte == 0x20 || byte == 0x09;
 }

@@ -9,6 +9,9 @@ export const COMMON: string[] = ["issuer", "audience", "leeway", "expires", "coo
 /** Signatures that are checked for one token at most. */
 export const MOST_TRIES: i32 = 4;
 
+/** Of a claim that becomes a header. */
+const LONGEST_CLAIM: i32 = 16384;
+
 export const UNKNOWN_KEY: string = "its signature is not by a key that is known";
 
 /** What is expected of a token, whoever signs it. */
@@ -151,6 +154,7 @@ function forward(rule: Expected, req: Request, claims: JsonValue): string {
     const value = claims.find(rule.claims[i]);
     if (!value || value.isNull) continue;
     const text = spell(value);
+    if (text.length > LONGEST_CLAIM) return "a claim of it is too long for a header";
     for (let k = 0; k < text.length; k++) {
       const unit = text.charCodeAt(k);
       if (unit < 0x20 || unit == 0x7f) return "a claim of it cannot stand in a header";
