@@ -72,6 +72,8 @@ export declare function abort(message: usize, len: i32, file: usize, fileLen: i3
 
 @external("sluice:log/1", "write")
 export declare function log_write(level: i32, text: usize, len: i32): i32;
+@external("sluice:log/1", "field")
+export declare function log_field(name: usize, nameLen: i32, value: usize, valueLen: i32): i32;
 
 @external("sluice:clock/1", "now_precise")
 export declare function now_precise(): f64;

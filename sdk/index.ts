@@ -45,7 +45,7 @@ export { Entry, KeyValue, kv } from "./kv";
 export { Json, JsonValue } from "./json";
 export { JsonMask } from "./json-mask";
 export { JsonWriter } from "./json-writer";
-export { log } from "./log";
+export { log, RequestLog } from "./log";
 export { Matcher } from "./matcher";
 export { Counter, Gauge, Histogram, Latest, counter, gauge, histogram, latest } from "./metrics";
 export { Outcome } from "./outcome";

@@ -5,6 +5,7 @@ import { Cluster, Strategy } from "./cluster";
 import { getShared, getValue, result, sendResponse, setResult, setShared, setValue } from "./exchange";
 import { Headers, requestHeaders } from "./headers";
 import { cluster_choose, strategy_choose } from "./imports";
+import { RequestLog, requestLog } from "./log";
 import { Matcher } from "./matcher";
 import { Response, response } from "./response";
 import { check } from "./status";
@@ -62,6 +63,11 @@ export class Request {
   /** Its fields. */
   get headers(): Headers {
     return requestHeaders;
+  }
+
+  /** Its line in the access log, to which fields can be added. */
+  get log(): RequestLog {
+    return requestLog;
   }
 
   /** `GET`, `POST`, … */

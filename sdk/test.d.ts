@@ -160,6 +160,8 @@ export interface Cost {
   readonly waited: number;
   /** Lines that it wrote to the log. */
   readonly log: readonly { readonly level: "debug" | "info" | "warn" | "error"; readonly text: string }[];
+  /** Fields of the request's line in the access log that it has set, in this call or, with the same request, before. */
+  readonly logFields: Readonly<Record<string, string>>;
 }
 
 /** One thing that a hook changed. `what` is `header x-a`, `trailer x-a`, or `method`, `path`, `query`, `authority`, `status`. */

@@ -243,6 +243,10 @@ enum {
   SLUICE_LIMIT_LOG_LINES_PER_CALL = 8,
   /* Of one plugin on one thread; what is over is dropped and counted. */
   SLUICE_LIMIT_LOG_LINES_PER_SECOND = 100,
+  /* Fields that plugins add to a request's line in the access log: how many over all plugins, bytes of name and value. */
+  SLUICE_LIMIT_LOG_FIELDS = 20,
+  SLUICE_LIMIT_LOG_FIELD_NAME = 60,
+  SLUICE_LIMIT_LOG_FIELD_VALUE = 1000,
   /* Of what `save` hands to the next version. */
   SLUICE_LIMIT_STATE = 1048576,
   /* Milliseconds between two calls of `tick`. */
@@ -485,6 +489,11 @@ void sluice_abort(const void *message, int32_t message_len, const void *file, in
 /* (level, text, len) -> ok | tooLarge; at most logLinesPerCall a hook call */
 SLUICE_IMPORT("sluice:log/1", "write")
 int32_t sluice_log_write(int32_t level, const void *text, int32_t text_len);
+
+/* (name, nameLen, value, valueLen) -> ok | notHere | invalid | tooLarge: a field of the request's line in the access
+ * log */
+SLUICE_IMPORT("sluice:log/1", "field")
+int32_t sluice_log_field(const void *name, int32_t name_len, const void *value, int32_t value_len);
 
 /* ── sluice:clock/1 ── */
 

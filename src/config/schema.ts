@@ -3,6 +3,7 @@
  * places, the JSON Schema (`sluice schema`) and docs/configuration.md are made from this file.
  */
 import { FORM, NAME } from "../http/head.ts";
+import { accessLog } from "./access-log.ts";
 import type { Place } from "./place.ts";
 import {
   convert,
@@ -679,10 +680,14 @@ export const configuration = object({
   log: withDefault(
     object({
       level: withDefault(choice(["debug", "info", "warn", "error"]), "info", "The least level that is written."),
-      access: withDefault(flag, false, "Write a line for each request."),
+      access: withDefault(
+        accessLog,
+        false,
+        "A line for each request, at its end: `true`, or a map. See docs/operations.md for all fields.",
+      ),
     }),
     {},
-    "JSON lines on standard output.",
+    "The program's log, JSON lines on standard output; and the access log.",
   ),
   shutdown: withDefault(
     object({

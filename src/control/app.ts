@@ -6,13 +6,14 @@ import { Denials } from "../admin/denials.ts";
 import { type AdminServer, startAdmin } from "../admin/server.ts";
 import { EndpointColumns, HEALTH, MAX_ENDPOINTS } from "../balance/columns.ts";
 import * as health from "../balance/health.ts";
-import { formatProblem, loadConfig } from "../config/load.ts";
+import { formatProblem, type Loaded, loadConfig } from "../config/load.ts";
 import { readSettings } from "../config/plugin-schema.ts";
 import type { Config } from "../config/schema.ts";
 import { type Watch, watchFiles } from "../config/watch.ts";
 import { ConnectionCounts, MAX_LISTENERS } from "../data/connection-counts.ts";
 import { Counters, seriesKey } from "../observe/counters.ts";
 import { createLog, type Log, ProgramLines } from "../observe/log.ts";
+import { checkLogFile } from "../observe/log-target.ts";
 import { createMetrics, type Metrics } from "../observe/metrics.ts";
 import { buildModuleAside } from "../plugin/build.ts";
 import { startOnce } from "../plugin/canary.ts";
@@ -202,7 +203,7 @@ export class App {
       file: options.file,
       log: this.log,
       builtins: BUILTIN_PLUGINS,
-      parse: (text) => loadConfig(text, { file: options.file, env: options.env ?? process.env }),
+      parse: (text) => this.#checkLog(loadConfig(text, { file: options.file, env: options.env ?? process.env })),
       format: formatProblem,
       modules: new Modules({ build: buildModuleAside, readSettings, builtins: BUILTIN_PLUGINS }),
       readSettings,
@@ -316,6 +317,16 @@ export class App {
     await this.#threads.close();
     await this.#admin?.close();
     await this.#lines.close();
+  }
+
+  /** Refuses a log file that cannot be written. Of one that is in use already that is no reason to refuse a version. */
+  #checkLog(loaded: Loaded): Loaded {
+    const access = loaded.config?.log.access || undefined;
+    if (access?.file === undefined || access.file.path === this.#reloader.current?.plan.accessLog?.path) return loaded;
+    const problem = checkLogFile(access.file.path);
+    return problem === undefined
+      ? loaded
+      : { ...loaded, config: null, problems: [{ ...access.file.at, message: problem }] };
   }
 
   async #startAdmin(): Promise<void> {

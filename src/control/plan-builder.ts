@@ -18,6 +18,7 @@ import { FUEL } from "../plugin/abi.ts";
 import type { ModulePlan } from "../plugin/build.ts";
 import type { Candidate, Plugin, ReadSettings } from "./modules.ts";
 import type {
+  AccessLogPlan,
   CheckPlan,
   ClusterPlan,
   EndpointPlan,
@@ -102,7 +103,7 @@ class PlanBuilder {
       rollouts: this.#rollouts,
       clusters,
       listeners,
-      accessLog: config.log.access,
+      accessLog: makeAccessLogPlan(config.log.access),
       trace: this.#trace(config),
     };
     return { plan, origins: this.#origins };
@@ -376,4 +377,11 @@ function digest(value: unknown): string {
 function planPassive({ health: { passive } }: ClusterConfig): PassivePlan | null {
   const { enabled, ...plan } = passive;
   return enabled ? plan : null;
+}
+
+function makeAccessLogPlan(access: Config["log"]["access"]): AccessLogPlan | null {
+  if (access === false) return null;
+  const { format, fields, file, where } = access;
+  const conditions = where.map(({ status = [], slowerThan = 0, share }) => ({ statuses: status, slowerThan, share }));
+  return { format, fields, path: file === undefined ? null : file.path, where: conditions };
 }

@@ -14,8 +14,26 @@ export type Plan = {
   readonly rollouts: readonly RolloutPlan[];
   readonly clusters: readonly ClusterPlan[];
   readonly listeners: readonly ListenerPlan[];
-  readonly accessLog: boolean;
+  readonly accessLog: AccessLogPlan | null;
   readonly trace: TracePlan;
+};
+
+/** Which requests have a line in the access log, what it holds, and where it goes. */
+export type AccessLogPlan = {
+  readonly format: "json" | "combined";
+  /** Of a JSON line. `source`: one of ACCESS_FIELDS (`observe/series.ts`), or a header: `header:NAME`, `upstream:NAME`, `response:NAME`. */
+  readonly fields: readonly { readonly key: string; readonly source: string }[];
+  /** Absolute; null: standard output. */
+  readonly path: string | null;
+  /** One is enough; empty: all requests. */
+  readonly where: readonly {
+    /** Empty: any. */
+    readonly statuses: readonly { readonly least: number; readonly most: number }[];
+    /** Milliseconds; 0: any. */
+    readonly slowerThan: number;
+    /** Of those for which the rest holds, 0 to 1. */
+    readonly share: number;
+  }[];
 };
 
 /** Which requests are traced, and what of them is not shown. */

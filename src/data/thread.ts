@@ -210,7 +210,7 @@ class DataThread {
     const before = this.#serving;
     this.#serving = next;
     for (const [address, state] of next.snapshot.listeners) this.#serve(this.#listener(address), state);
-    this.#context.accessLog.enabled = next.plan.accessLog;
+    this.#context.accessLog.configure(next.plan.accessLog);
     next.instances.commit();
     // Those of the version before are made again by this one.
     this.#examinations.stop();

@@ -155,8 +155,8 @@ export class Head {
   /** Forgets everything but the memory. */
   reset(): void {
     this.end = 0;
-    this.received = 0;
     this.count = 0;
+    this.received = 0;
     this.status = 0;
     this.minor = 1;
     this.flags = 0;

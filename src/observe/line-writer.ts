@@ -113,8 +113,9 @@ export class LineWriter {
     });
   }
 
-  /** From now on writes to another target. What waits goes there. */
+  /** From now on writes to another target. */
   move(target: LogTarget): void {
+    this.flush();
     this.#between(() => {
       this.#target.close();
       this.#target = target;

@@ -92,6 +92,43 @@ export function reasonCell(reasons: readonly string[], code: string): number {
   return Math.max(0, reasons.indexOf(code));
 }
 
+/** Fields of a JSON line of the access log, in order, where nothing else is configured. */
+export const DEFAULT_ACCESS_FIELDS = [
+  "time",
+  "client",
+  "method",
+  "host",
+  "path",
+  "status",
+  "bytes_received",
+  "bytes_sent",
+  "duration_ms",
+  "listener",
+  "route",
+  "cluster",
+  "endpoint",
+  "attempts",
+  "outcome",
+  "version",
+] as const;
+
+/** All of them but headers; docs/operations.md says what each holds. */
+export const ACCESS_FIELDS = [
+  ...DEFAULT_ACCESS_FIELDS,
+  "peer",
+  "scheme",
+  "protocol",
+  "user_agent",
+  "referer",
+  "request_id",
+  "trace_id",
+  "responded_by",
+  "receive_ms",
+  "request_ms",
+  "upstream_ms",
+  "response_ms",
+] as const;
+
 /** A thread's own cells, at the start of its block. */
 export const THREAD_CELLS = {
   requestsInFlight: 0,

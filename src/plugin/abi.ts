@@ -264,6 +264,10 @@ export const LIMIT = {
   logLinesPerCall: 8,
   /** Of one plugin on one thread; what is over is dropped and counted. */
   logLinesPerSecond: 100,
+  /** Fields that plugins add to a request's line in the access log: how many over all plugins, bytes of name and value. */
+  logFields: 20,
+  logFieldName: 60,
+  logFieldValue: 1000,
   /** Of what `save` hands to the next version. */
   state: 1024 * 1024,
   /** Milliseconds between two calls of `tick`. */
@@ -412,6 +416,10 @@ export const IMPORTS = {
   },
   "sluice:log/1": {
     write: i(3, "(level, text, len) -> ok | tooLarge; at most logLinesPerCall a hook call"),
+    field: i(
+      4,
+      "(name, nameLen, value, valueLen) -> ok | notHere | invalid | tooLarge: a field of the request's line in the access log",
+    ),
   },
   "sluice:clock/1": {
     now_precise: {

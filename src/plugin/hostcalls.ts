@@ -1,5 +1,5 @@
 /** The imports of one guest: every host call of `abi.ts`, bound to its context. */
-import { type IMPORTS, LEVEL, LIMIT, STATUS } from "./abi.ts";
+import { type IMPORTS, LIMIT } from "./abi.ts";
 import type { CallContext } from "./call-context.ts";
 import { makeBalanceCalls } from "./calls-balance.ts";
 import { makeBodyCalls } from "./calls-body.ts";
@@ -9,6 +9,7 @@ import { makeExchangeCalls } from "./calls-exchange.ts";
 import { makeFetchCalls } from "./calls-fetch.ts";
 import { makeHeadCalls } from "./calls-head.ts";
 import { makeKeyValueCalls } from "./calls-kv.ts";
+import { makeLogCalls } from "./calls-log.ts";
 import { makeMetricCalls } from "./calls-metrics.ts";
 import { makeProbeCalls } from "./calls-probe.ts";
 import { makeStateCalls } from "./calls-state.ts";
@@ -81,30 +82,6 @@ function makeClockCalls(context: CallContext) {
     now_precise(): number {
       context.enter(0);
       return context.leave(performance.timeOrigin + performance.now());
-    },
-  };
-}
-
-function makeLogCalls(context: CallContext) {
-  const names = Object.keys(LEVEL) as (keyof typeof LEVEL)[];
-  return {
-    write(level: number, text: number, length: number): number {
-      context.enter(length >>> 0);
-      context.memory.check(text, length);
-      const name = names[level];
-      if (name === undefined) return context.leave(STATUS.invalid);
-      const { configuration } = context;
-      if (length >>> 0 > LIMIT.logLine || context.logLines >= LIMIT.logLinesPerCall) {
-        configuration?.dropLog(context.hook);
-        return context.leave(STATUS.tooLarge);
-      }
-      if (configuration === null) return context.leave(STATUS.notHere);
-      context.logLines++;
-      const line = takeLine(context, text, length);
-      context.tally?.log(name, line);
-      if (configuration.log(name, context.hook, line)) return context.leave(STATUS.ok);
-      configuration.dropLog(context.hook);
-      return context.leave(STATUS.tooLarge);
     },
   };
 }

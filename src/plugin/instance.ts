@@ -37,6 +37,9 @@ const DOWN_FOR = 1000;
 /** Hooks that no request calls, a bit for each; `update` is told by whoever called it. */
 const UNASKED = (1 << HOOK.tick) | (1 << HOOK.save) | (1 << HOOK.restore);
 
+/** Hooks that do not decide what the client gets. */
+const OBSERVING = (1 << HOOK.log) | (1 << HOOK.outcome);
+
 const NONE = -1;
 const FAILED = -2;
 
@@ -171,7 +174,7 @@ export class PluginInstance implements Instance, Member, WaitingHost {
       return this.judge(guest, hook, this.#run(guest, hook, exchange, null));
     } catch (error) {
       this.#fail(hook, guest, error);
-      return this.#bear(exchange);
+      return this.#bear(hook, exchange);
     }
   }
 
@@ -179,6 +182,8 @@ export class PluginInstance implements Instance, Member, WaitingHost {
   judge(guest: Guest, hook: number, result: number): number {
     if (result < 0 || result > 31 || ((RESULTS[hook]! >>> result) & 1) === 0) refuse(hook, result);
     if (guest.context.responded !== (result === RESULT.respond)) refuseAnswer(hook, result);
+    if ((result === RESULT.respond || result === RESULT.reject) && guest.context.exchange !== null)
+      guest.context.exchange.respondedBy = this.plugin;
     this.#end(guest, hook);
     return result;
   }
@@ -317,7 +322,10 @@ export class PluginInstance implements Instance, Member, WaitingHost {
   #callWaiting(hook: number, exchange: Exchange): number {
     const call = new WaitingCall(this, hook, exchange);
     const outcome = call.start();
-    if (outcome === OUTCOME.busy) this.#logBusy(hook);
+    if (outcome === OUTCOME.busy) {
+      exchange.respondedBy = this.plugin;
+      this.#logBusy(hook);
+    }
     if (outcome !== OUTCOME.waiting) return outcome;
     if (hook === HOOK.request_body) exchange.requestSuspension = call;
     else exchange.suspension = call;
@@ -364,7 +372,7 @@ export class PluginInstance implements Instance, Member, WaitingHost {
     // What had no guest yet says nothing of whether one can be made.
     if (guest !== null || error instanceof StartError)
       this.#holder.failPooled(guest, hook, failure, clientOf(exchange));
-    return exchange === null ? OUTCOME.continue : this.#bear(exchange);
+    return exchange === null ? OUTCOME.continue : this.#bear(hook, exchange);
   }
 
   refuse(hook: number, exchange: Exchange | null): number {
@@ -382,7 +390,7 @@ export class PluginInstance implements Instance, Member, WaitingHost {
   #refuse(hook: number, exchange: Exchange): number {
     this.#countRefused(hook);
     exchange.trace?.refused(hook, this.plugin);
-    return this.#bear(exchange);
+    return this.#bear(hook, exchange);
   }
 
   /** The client has caused more failures than its share: nothing runs for it, and the others go on. */
@@ -411,9 +419,12 @@ export class PluginInstance implements Instance, Member, WaitingHost {
   }
 
   /** What a failure means for the exchange. */
-  #bear(exchange: Exchange): number {
+  #bear(hook: number, exchange: Exchange): number {
     this.#version?.fail(exchange);
-    if (!this.#skips) return OUTCOME.failed;
+    if (!this.#skips) {
+      if (((OBSERVING >>> hook) & 1) === 0) exchange.respondedBy = this.plugin;
+      return OUTCOME.failed;
+    }
     (exchange.skipped ??= new Set()).add(this.index);
     return OUTCOME.continue;
   }

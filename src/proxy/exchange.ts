@@ -131,6 +131,11 @@ export class Exchange {
   /** Index into the plan's strategy names (`Snapshot.strategyNames`) that a plugin chose, or -1. */
   chosenStrategy = -1;
 
+  /** The plugin that responded, refused the request, or failed; empty where none did. */
+  respondedBy = "";
+  /** Fields that plugins add to the line of the access log. */
+  logFields: Map<string, string> | null = null;
+
   /** An answer of a plugin or of Sluice itself: its status, 0 when there is none. Its head is `response`. */
   localStatus = 0;
   localBody: Buffer | null = null;
@@ -257,6 +262,8 @@ export class Exchange {
     this.chosenCluster = -1;
     this.connectionChoice = null;
     this.chosenStrategy = -1;
+    this.respondedBy = "";
+    this.logFields = null;
     this.localStatus = 0;
     this.localBody = null;
     this.values = null;

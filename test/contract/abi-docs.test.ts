@@ -71,6 +71,7 @@ test("every limit and price stands in the tables", () => {
     ["what `save` hands over", [LIMIT.state]],
     ["the interval of `tick`", [LIMIT.shortestTick, LIMIT.longestTick]],
     ["a log line", [LIMIT.logLine]],
+    ["fields of a line", [LIMIT.logFields, LIMIT.logFieldName, LIMIT.logFieldValue]],
     ["a public key", [LIMIT.publicKey]],
     ["random bytes", [LIMIT.randomBytes]],
     ["log lines", [LIMIT.logLinesPerCall, LIMIT.logLinesPerSecond]],

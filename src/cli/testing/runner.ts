@@ -95,7 +95,7 @@ export class Runner {
   }
 
   call(hook: Hook, exchange: Exchange): Called {
-    const { result, cost } = this.measure(hook, (instance) => instance.call(HOOK[hook], exchange));
+    const { result, cost } = this.measure(hook, (instance) => instance.call(HOOK[hook], exchange), exchange);
     return { outcome: OUTCOME_NAMES[result] ?? "continue", cost };
   }
 
@@ -106,26 +106,34 @@ export class Runner {
       const outcome = instance.call(HOOK[hook], exchange);
       if (outcome !== OUTCOME.waiting) this.#resumed = outcome;
     };
-    const cost = await this.#measureWaiting(hook, begin, () => this.#resumed !== null);
+    const cost = await this.#measureWaiting(hook, begin, { isDone: () => this.#resumed !== null, exchange });
     return { outcome: OUTCOME_NAMES[this.#resumed ?? OUTCOME.continue] ?? "continue", cost };
   }
 
   async tickWaiting(): Promise<Cost> {
     const tick = (instance: PluginInstance) => instance.tick();
     if (!this.#mayWait("tick")) return this.measure("tick", tick).cost;
-    return this.#measureWaiting("tick", tick, () => !this.#set.instances[0]!.isTicking);
+    return this.#measureWaiting("tick", tick, { isDone: () => !this.#set.instances[0]!.isTicking, exchange: null });
   }
 
-  measure<T>(hook: Hook, run: (instance: PluginInstance) => T): { result: T; cost: Cost } {
+  measure<T>(
+    hook: Hook,
+    run: (instance: PluginInstance) => T,
+    exchange: Exchange | null = null,
+  ): { result: T; cost: Cost } {
     if (this.#mayWait(hook))
       throw new TypeError(`the plugin may wait in ${hook}: call ${ASYNC_NAMES[hook]} instead, and await it`);
     this.#refuseTwo();
     const begun = this.#begin(hook);
     const result = run(this.#set.instances[0]!);
-    return { result, cost: this.#end(hook, begun) };
+    return { result, cost: this.#end(hook, begun, exchange) };
   }
 
-  async #measureWaiting(hook: Hook, begin: (instance: PluginInstance) => void, isDone: () => boolean): Promise<Cost> {
+  async #measureWaiting(
+    hook: Hook,
+    begin: (instance: PluginInstance) => void,
+    { isDone, exchange }: { isDone: () => boolean; exchange: Exchange | null },
+  ): Promise<Cost> {
     this.#refuseTwo();
     const begun = this.#begin(hook);
     this.#isWaiting = true;
@@ -135,7 +143,7 @@ export class Runner {
     } finally {
       this.#isWaiting = false;
     }
-    return this.#end(hook, begun);
+    return this.#end(hook, begun, exchange);
   }
 
   #mayWait(hook: Hook): boolean {
@@ -154,7 +162,7 @@ export class Runner {
     return { fuel: this.cells[fuelCell(hook)]!, memory: this.#host.memory(), elapsed: this.#time.elapsed };
   }
 
-  #end(hook: Hook, begun: { fuel: number; memory: number; elapsed: number }): Cost {
+  #end(hook: Hook, begun: { fuel: number; memory: number; elapsed: number }, exchange: Exchange | null): Cost {
     this.#throwFailure();
     this.#fetcher.throwError();
     const memory = this.#host.memory();
@@ -164,6 +172,7 @@ export class Runner {
       memory,
       waited: this.#time.elapsed - begun.elapsed,
       log: this.#lines,
+      logFields: Object.fromEntries(exchange?.logFields ?? []),
     };
   }
 

@@ -11,7 +11,7 @@ const planOf = (version: number): Plan => ({
   rollouts: [],
   clusters: [],
   listeners: [],
-  accessLog: false,
+  accessLog: null,
   trace: { header: "x-sluice-debug", token: "", sample: 0, mask: [] },
 });
 

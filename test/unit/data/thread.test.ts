@@ -35,7 +35,7 @@ const plan: Plan = {
   rollouts: [],
   clusters: [],
   listeners: [listener],
-  accessLog: false,
+  accessLog: null,
   trace: { header: "x-sluice-debug", token: "", sample: 0, mask: [] },
 };
 

@@ -34,6 +34,8 @@ let exchange: Exchange;
 let core: ReturnType<typeof makeImports>["sluice:core/1"];
 let balance: ReturnType<typeof makeImports>["sluice:balance/1"];
 let write: (level: number, text: number, length: number) => number;
+let logField: ReturnType<typeof makeImports>["sluice:log/1"]["field"];
+let dropped = 0;
 let lines: string[];
 
 const configuration: Configuration = {
@@ -53,7 +55,7 @@ const configuration: Configuration = {
   mayUse: () => false,
   mayShare: (name) => name === "user",
   metrics: new PluginMetrics(null, new Float64Array(0)),
-  dropLog: () => undefined,
+  dropLog: () => void dropped++,
   log: (level, _hook, text) => {
     lines.push(`${level} ${text}`);
     return true;
@@ -74,8 +76,10 @@ beforeEach(() => {
   core = imports["sluice:core/1"];
   balance = imports["sluice:balance/1"];
   write = imports["sluice:log/1"].write;
+  logField = imports["sluice:log/1"].field;
   exchange = makeExchange();
   lines = [];
+  dropped = 0;
   enter("request_head");
 });
 
@@ -1027,4 +1031,29 @@ test("a request of a plugin's own is one request, to one target, or none", () =>
   assert.equal(sized(12, 6, 0, 1, fetchAnswer + 1), STATUS.invalid);
   assert.equal(sized(12, 6, 0, 1, -1), STATUS.invalid);
   assert.equal(asked.length, 3);
+});
+
+test("fields of the access log: names checked, number and bytes bounded, the last value counts", () => {
+  const add = (name: string, value: string) =>
+    logField(NAME_AT, put(NAME_AT, name), VALUE_AT, context.memory.bytes.write(value, VALUE_AT, "utf8"));
+  assert.equal(add("tenant", "ä"), STATUS.ok);
+  assert.equal(add("tenant", "b"), STATUS.ok);
+  assert.deepEqual([...exchange.logFields!], [["tenant", "b"]]);
+  for (const name of ["", "1a", 'a"', "a b", "status", "time", "ä", "a\n"])
+    assert.equal(add(name, "x"), STATUS.invalid, name);
+  assert.equal(add("a".repeat(LIMIT.logFieldName + 1), "x"), STATUS.tooLarge);
+  assert.equal(add("long", "x".repeat(LIMIT.logFieldValue)), STATUS.ok);
+  assert.equal(add("longer", "x".repeat(LIMIT.logFieldValue + 1)), STATUS.tooLarge);
+  for (let i = exchange.logFields!.size; i < LIMIT.logFields; i++) assert.equal(add(`f${i}`, ""), STATUS.ok);
+  assert.equal(add("more", "x"), STATUS.tooLarge);
+  assert.equal(add("tenant", "c"), STATUS.ok);
+  assert.equal(dropped, 2);
+  for (const hook of ["connection", "health_check"] as const) {
+    enter(hook);
+    assert.equal(add("here", "x"), STATUS.notHere);
+  }
+  enter("update");
+  assert.equal(add("here", "x"), STATUS.notHere);
+  enter("log");
+  assert.equal(add("tenant", "d"), STATUS.ok);
 });

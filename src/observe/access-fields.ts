@@ -1,0 +1,81 @@
+/** The fields of a JSON line, compiled: what stands before each, and what is written there. */
+import type { AccessLogPlan } from "../control/plan.ts";
+import type { ACCESS_FIELDS } from "./series.ts";
+
+type Named = (typeof ACCESS_FIELDS)[number];
+
+/** What is written; a header by `name`. */
+export const SOURCE = {
+  time: 0,
+  client: 1,
+  method: 2,
+  host: 3,
+  path: 4,
+  status: 5,
+  bytes_received: 6,
+  bytes_sent: 7,
+  duration_ms: 8,
+  listener: 9,
+  route: 10,
+  cluster: 11,
+  endpoint: 12,
+  attempts: 13,
+  outcome: 14,
+  version: 15,
+  peer: 16,
+  scheme: 17,
+  protocol: 18,
+  request_id: 19,
+  trace_id: 20,
+  responded_by: 21,
+  receive_ms: 22,
+  request_ms: 23,
+  upstream_ms: 24,
+  response_ms: 25,
+  /** A header of the request as the client sent it, as the endpoint got it, of the response. */
+  header: 26,
+  upstream: 27,
+  response: 28,
+} as const satisfies Record<Exclude<Named, "user_agent" | "referer"> | "header" | "upstream" | "response", number>;
+
+const ALIASES: Readonly<Record<string, string>> = { user_agent: "header:user-agent", referer: "header:referer" };
+
+/** Longest parts of a line that anyone but the configuration writes. */
+export const MOST = { method: 32, host: 256, path: 4096, header: 1024 } as const;
+/** Bytes for one of theirs, as `\u00ff`. */
+export const ESCAPED = 6;
+/** Bytes for any other field, names of the configuration and addresses included. */
+const OTHER = 1024;
+
+export type CompiledField = {
+  /** `{"time":` of the first, `,"client":` of the others. */
+  readonly prefix: string;
+  readonly source: number;
+  /** Of a header, in lower case. */
+  readonly name: Buffer;
+};
+
+export type CompiledFields = {
+  readonly fields: readonly CompiledField[];
+  readonly keys: ReadonlySet<string>;
+  /** Bytes of a line at most, without what plugins add. */
+  readonly room: number;
+};
+
+export function compileFields(fields: AccessLogPlan["fields"]): CompiledFields {
+  let room = OTHER;
+  const compiled = fields.map(({ key, source: given }, index) => {
+    const text = ALIASES[given] ?? given;
+    const colon = text.indexOf(":");
+    const kind = (colon < 0 ? text : text.slice(0, colon)) as keyof typeof SOURCE;
+    const prefix = `${index === 0 ? "{" : ","}${JSON.stringify(key)}:`;
+    room +=
+      prefix.length + OTHER + ESCAPED * (kind === "upstream" || kind === "response" ? MOST.header : (most(kind) ?? 0));
+    return { prefix, source: SOURCE[kind], name: Buffer.from(colon < 0 ? "" : text.slice(colon + 1), "latin1") };
+  });
+  return { fields: compiled, keys: new Set(fields.map(({ key }) => key)), room };
+}
+
+function most(kind: string): number | undefined {
+  return (MOST as Readonly<Record<string, number>>)[kind];
+}

@@ -1,0 +1,237 @@
+/** Formats the lines of the access log by hand: JSON with the fields of the configuration, and the combined format. */
+import { type Head, PART } from "../http/head.ts";
+import type { Exchange } from "../proxy/exchange.ts";
+import { type CompiledField, type CompiledFields, MOST, SOURCE } from "./access-fields.ts";
+import { FieldFinder } from "./field-finder.ts";
+import { TextWriter } from "./text-writer.ts";
+
+/** Bytes of a combined line: a byte may take four as `\xFF`. */
+export const COMBINED_ROOM = 4 * (2 * MOST.header + MOST.path + MOST.host) + 1024;
+
+const AUTHORIZATION = Buffer.from("authorization");
+const REFERER = Buffer.from("referer");
+const USER_AGENT = Buffer.from("user-agent");
+const REQUEST_ID = Buffer.from("x-request-id");
+const TRACEPARENT = Buffer.from("traceparent");
+const BASIC = /^basic +([A-Za-z0-9+/=]+)$/i;
+
+const CR = 0x0d;
+const LF = 0x0a;
+
+export class AccessFormat {
+  readonly text = new TextWriter();
+  readonly #found = new FieldFinder();
+  /** Wall clock less monotonic clock, in ms. */
+  wall = Date.now() - performance.now();
+
+  json(x: Exchange, { fields, keys }: CompiledFields, now: number): void {
+    const { text } = this;
+    if (fields.length === 0) text.ascii("{");
+    for (let i = 0; i < fields.length; i++) {
+      text.ascii(fields[i]!.prefix);
+      this.#field(fields[i]!, x, now);
+    }
+    if (x.logFields !== null) this.#added(x.logFields, keys, fields.length === 0);
+    text.ascii("}\n");
+  }
+
+  #field(field: CompiledField, x: Exchange, now: number): void {
+    const { text } = this;
+    switch (field.source) {
+      case SOURCE.time:
+        text.ascii('"');
+        text.time(this.wall + x.startedAt);
+        return text.ascii('"');
+      case SOURCE.client:
+        return text.string(x.clientAddress);
+      case SOURCE.method:
+        return this.#part(x, PART.method, MOST.method);
+      case SOURCE.host:
+        return this.#part(x, PART.authority, MOST.host);
+      case SOURCE.path:
+        return this.#path(x);
+      case SOURCE.status:
+        return text.number(x.response.status);
+      case SOURCE.bytes_received:
+        return text.number(x.bytesReceived);
+      case SOURCE.bytes_sent:
+        return text.number(x.bytesSent);
+      case SOURCE.duration_ms:
+        return text.milliseconds(now - x.startedAt);
+      case SOURCE.listener:
+        return text.string(x.listenerName);
+      case SOURCE.route:
+        return text.string(x.routeName);
+      case SOURCE.cluster:
+        return text.string(x.clusterName);
+      case SOURCE.endpoint:
+        return text.string(x.endpoint === null ? "" : x.endpoint.address);
+      case SOURCE.attempts:
+        return text.number(x.attempts);
+      case SOURCE.outcome:
+        return text.string(outcomeOf(x));
+      case SOURCE.version:
+        return text.number(x.listener === null ? 0 : x.listener.snapshot.version);
+      default:
+        return this.#furtherField(field, x, now);
+    }
+  }
+
+  /** Those that no line has unless it is asked for. */
+  #furtherField({ source, name }: CompiledField, x: Exchange, now: number): void {
+    const { text } = this;
+    switch (source) {
+      case SOURCE.peer:
+        return text.string(x.client?.peer ?? "");
+      case SOURCE.scheme:
+        return text.string(x.original[PART.scheme] === x.original[PART.scheme + 1] ? "http" : schemeOf(x));
+      case SOURCE.protocol:
+        return text.ascii(x.request.minor === 0 ? '"HTTP/1.0"' : '"HTTP/1.1"');
+      case SOURCE.responded_by:
+        return text.string(x.respondedBy);
+      case SOURCE.header:
+        return this.#value(x.request, this.#found.findReceived(x.request, name));
+      case SOURCE.upstream:
+        return this.#value(x.request, this.#found.find(x.request, name));
+      case SOURCE.response:
+        return this.#value(x.response, this.#found.find(x.response, name));
+      case SOURCE.request_id:
+        if (this.#found.find(x.request, REQUEST_ID)) return this.#value(x.request, true);
+        return this.#value(x.response, this.#found.find(x.response, REQUEST_ID));
+      case SOURCE.trace_id:
+        return this.#traceId(x);
+      default:
+        return this.#phase(source, x, now);
+    }
+  }
+
+  /** Milliseconds of a part of the request's life; null when it did not come to that. */
+  #phase(source: number, x: Exchange, now: number): void {
+    const { startedAt, headAt, answeredAt, attempts, attemptLatency } = x;
+    const pickedAt = x.attempt.startedAt;
+    let from = 0;
+    let to = now;
+    if (source === SOURCE.receive_ms) [from, to] = [startedAt, headAt];
+    else if (source === SOURCE.request_ms) [from, to] = [headAt, attempts > 0 ? pickedAt : now];
+    else if (source === SOURCE.response_ms) from = answeredAt;
+    else if (attempts > 0) {
+      from = pickedAt;
+      to = answeredAt > 0 ? answeredAt : pickedAt + attemptLatency / 1000;
+    }
+    if (from === 0 || to === 0) this.text.ascii("null");
+    else this.text.milliseconds(to - from);
+  }
+
+  /** The 32 digits of a `traceparent` (W3C Trace Context, section 3.2). */
+  #traceId({ request }: Exchange): void {
+    const isThere = this.#found.find(request, TRACEPARENT) && this.#found.end - this.#found.start >= 55;
+    if (isThere) [this.#found.start, this.#found.end] = [this.#found.start + 3, this.#found.start + 35];
+    this.#value(request, isThere);
+  }
+
+  /** Fields of plugins; a key that the configuration has given is not given again. */
+  #added(added: ReadonlyMap<string, string>, keys: ReadonlySet<string>, isEmpty: boolean): void {
+    const { text } = this;
+    let isFirst = isEmpty;
+    for (const [name, value] of added) {
+      if (keys.has(name)) continue;
+      text.ascii(isFirst ? '"' : ',"');
+      isFirst = false;
+      text.ascii(name);
+      text.ascii('":');
+      text.string(value);
+    }
+  }
+
+  /** As nginx and Apache have it. */
+  combined(x: Exchange, now: number): void {
+    const { text } = this;
+    const { request } = x;
+    text.ascii(x.clientAddress);
+    text.ascii(" - ");
+    this.#user(x);
+    text.ascii(" [");
+    text.commonTime(this.wall + now);
+    text.ascii('] "');
+    this.#requestLine(request);
+    text.ascii('" ');
+    text.number(x.response.status);
+    text.ascii(" ");
+    text.number(x.bytesSent);
+    this.#quoted(request, this.#found.findReceived(x.request, REFERER));
+    this.#quoted(request, this.#found.findReceived(x.request, USER_AGENT));
+    text.ascii("\n");
+  }
+
+  /** The name in `Authorization: Basic`, which may be false: nobody need have checked it. */
+  #user(x: Exchange): void {
+    const isThere =
+      this.#found.findReceived(x.request, AUTHORIZATION) && this.#found.end - this.#found.start <= MOST.header;
+    const found = isThere ? BASIC.exec(x.request.text(this.#found.start, this.#found.end)) : null;
+    const user = found === null ? Buffer.alloc(0) : Buffer.from(found[1]!, "base64");
+    const colon = user.indexOf(":");
+    if (colon <= 0) return this.text.ascii("-");
+    this.text.escaped(user, 0, Math.min(colon, MOST.host));
+  }
+
+  /** The first line as it was received. */
+  #requestLine({ bytes, end }: Head): void {
+    const most = Math.min(end, MOST.path + MOST.method);
+    let stop = 0;
+    while (stop < most && bytes[stop] !== CR && bytes[stop] !== LF) stop++;
+    if (stop === 0) this.text.ascii("-");
+    else this.text.escaped(bytes, 0, stop);
+  }
+
+  #quoted({ bytes }: Head, isThere: boolean): void {
+    this.text.ascii(' "');
+    if (isThere)
+      this.text.escaped(bytes, this.#found.start, Math.min(this.#found.end, this.#found.start + MOST.header));
+    else this.text.ascii("-");
+    this.text.ascii('"');
+  }
+
+  /** The value that was found, as a JSON string. */
+  #value({ bytes }: Head, isThere: boolean): void {
+    if (!isThere) return this.text.ascii("null");
+    this.text.ascii('"');
+    this.text.bytes(bytes, this.#found.start, Math.min(this.#found.end, this.#found.start + MOST.header));
+    this.text.ascii('"');
+  }
+
+  #part(x: Exchange, part: number, most: number): void {
+    this.text.ascii('"');
+    this.#bytes(x, part, most);
+    this.text.ascii('"');
+  }
+
+  #path(x: Exchange): void {
+    const { original } = x;
+    const { text } = this;
+    text.ascii('"');
+    this.#bytes(x, PART.path, MOST.path);
+    if (original[PART.query + 1]! > original[PART.query]!) {
+      text.ascii("?");
+      const left = MOST.path - Math.min(MOST.path, original[PART.path + 1]! - original[PART.path]!);
+      this.#bytes(x, PART.query, left);
+    }
+    text.ascii('"');
+  }
+
+  /** A part of the start line as it was before plugins changed it. */
+  #bytes({ request, original }: Exchange, part: number, most: number): void {
+    const start = original[part]!;
+    // Of a head that was refused half-way the area may hold nothing yet, or what an earlier head left there.
+    this.text.bytes(request.bytes, start, Math.min(original[part + 1]!, start + most, request.end));
+  }
+}
+
+/** What came of it: `ok` is a response of the endpoint, whatever its status. */
+function outcomeOf(x: Exchange): string {
+  if (x.error !== null) return x.error.code;
+  return x.localStatus === 0 ? "ok" : "plugin_response";
+}
+
+function schemeOf({ request, original }: Exchange): string {
+  return request.text(original[PART.scheme]!, Math.min(original[PART.scheme + 1]!, request.end));
+}

@@ -1,0 +1,51 @@
+/** Finds the value of a header field, for the access log: between `start` and `end` of the head's bytes. */
+import { FIELD_WORDS, type Head, NAME_END, NAME_START, VALUE_END, VALUE_START } from "../http/head.ts";
+
+const CR = 0x0d;
+const LF = 0x0a;
+const SPACE = 0x20;
+const TAB = 0x09;
+
+export class FieldFinder {
+  start = 0;
+  end = 0;
+
+  /** The first field of that name (in lower case) as it is now. */
+  find(head: Head, name: Buffer): boolean {
+    const index = head.find(name, 0, name.length);
+    if (index < 0) return false;
+    this.start = head.fields[index * FIELD_WORDS + VALUE_START]!;
+    this.end = head.fields[index * FIELD_WORDS + VALUE_END]!;
+    return true;
+  }
+
+  /**
+   * The first field of that name (in lower case) as it was received: edits move a field's value but never its name, and the
+   * bytes that were received stay.
+   */
+  findReceived({ bytes, fields, count, received: end }: Head, name: Buffer): boolean {
+    for (let i = 0, at = 0; i < count; i++, at += FIELD_WORDS) {
+      const nameEnd = fields[at + NAME_END]!;
+      if (nameEnd - fields[at + NAME_START]! !== name.length || nameEnd >= end) continue;
+      if (!equalsName(bytes, fields[at + NAME_START]!, name)) continue;
+      let start = nameEnd + 1;
+      while (start < end && (bytes[start] === SPACE || bytes[start] === TAB)) start++;
+      let stop = start;
+      while (stop < end && bytes[stop] !== CR && bytes[stop] !== LF) stop++;
+      while (stop > start && (bytes[stop - 1] === SPACE || bytes[stop - 1] === TAB)) stop--;
+      this.start = start;
+      this.end = stop;
+      return true;
+    }
+    return false;
+  }
+}
+
+function equalsName(bytes: Buffer, start: number, name: Buffer): boolean {
+  for (let i = 0; i < name.length; i++) if (lower(bytes[start + i]!) !== name[i]) return false;
+  return true;
+}
+
+function lower(byte: number): number {
+  return byte >= 65 && byte <= 90 ? byte + 32 : byte;
+}

@@ -1,0 +1,58 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { formatProblem, loadConfig } from "../../../src/config/load.ts";
+import { DEFAULT_ACCESS_FIELDS } from "../../../src/observe/series.ts";
+
+const rest = "\nlisteners: { web: { address: ':8080', cluster: app } }\nclusters: { app: [127.0.0.1:9001] }\n";
+
+function load(access: string) {
+  const { config, problems } = loadConfig(`log: { access: ${access} }${rest}`, { file: "/etc/sluice.yaml", env: {} });
+  return { access: config?.log.access, problems: problems.map(formatProblem) };
+}
+
+test("true is the default map, false is none", () => {
+  const fields = DEFAULT_ACCESS_FIELDS.map((name) => ({ key: name, source: name }));
+  const usual = { format: "json", fields, where: [] };
+  assert.deepEqual(load("true"), { access: usual, problems: [] });
+  assert.deepEqual(load("{}"), { access: usual, problems: [] });
+  assert.deepEqual(load("false"), { access: false, problems: [] });
+  assert.deepEqual(load("{ enabled: false, file: x }"), { access: false, problems: [] });
+});
+
+test("fields are chosen, added, and given keys; a file is relative to the configuration; one condition needs no list", () => {
+  const { access, problems } = load(
+    "{ fields: [status, ua=user_agent, header:X-Tenant, id=response:X-Id], file: logs/a.log, where: { status: [5xx, 404], slowerThan: 1s, share: 10% } }",
+  );
+  assert.deepEqual(problems, []);
+  assert.ok(access);
+  assert.deepEqual(access.fields, [
+    { key: "status", source: "status" },
+    { key: "ua", source: "user_agent" },
+    { key: "header:x-tenant", source: "header:x-tenant" },
+    { key: "id", source: "response:x-id" },
+  ]);
+  assert.equal(access.file?.path, "/etc/logs/a.log");
+  const statuses = [
+    { least: 500, most: 599 },
+    { least: 404, most: 404 },
+  ];
+  assert.deepEqual(access.where, [{ status: statuses, slowerThan: 1000, share: 0.1 }]);
+  const more = load("{ fields: [default, user_agent] }").access;
+  assert.equal(more ? more.fields.length : 0, DEFAULT_ACCESS_FIELDS.length + 1);
+});
+
+test("what is wrong is named with its place", () => {
+  const cases: [string, RegExp][] = [
+    [
+      "{ fields: [usr_agent] }",
+      /^\/etc\/sluice\.yaml:1:\d+: log\.access\.fields\.0: unknown field "usr_agent".*user_agent/,
+    ],
+    ["{ fields: [status, status] }", /the key status stands in the line twice/],
+    ["{ fields: ['a b=status'] }", /"a b" is not a key/],
+    ["{ format: combined, fields: [status] }", /format: combined has fields of its own/],
+    ["{ format: common }", /json or combined|json, combined/],
+    ["{ where: { status: 6xx } }", /log\.access\.where/],
+    ["{ feilds: [] }", /unknown key "feilds".*fields/],
+  ];
+  for (const [text, expected] of cases) assert.match(load(text).problems.join("\n"), expected, text);
+});
