@@ -4,7 +4,7 @@
  * so its other exports stay inside; errors are reported at the author's own words.
  */
 import { readFileSync } from "node:fs";
-import { CommonFlags, DiagnosticCode, NodeKind, SourceKind } from "assemblyscript";
+import { CommonFlags, DiagnosticCode, NodeKind, Range, SourceKind } from "assemblyscript";
 
 /** Modules that the SDK may be imported as. */
 const SDK_PATH = /^~lib\/sluice\/sdk(\/index)?$/;
@@ -118,11 +118,14 @@ const SHORT = {
   State: "state",
 };
 
+/** By what it is imported as: how an author has written it, and what to write. */
 const INSTEAD = {
-  "Date.now": "use `now` of the SDK",
-  seed: "use `random` of the SDK",
-  "console.log": "use `log` of the SDK",
-  trace: "use `log` of the SDK",
+  "Date.now": [/\bDate\.now\b/, "use `now` of the SDK"],
+  seed: [/\bMath\.random\b/, "use `randomFloat` or `random` of the SDK"],
+  "console.log": [/\bconsole\.\w+/, "use `log` of the SDK, such as `log.info(text)`"],
+  trace: [/\btrace\b/, "use `log` of the SDK"],
+  "process.env": [/\bprocess\.env\b/, "use `Config` of the SDK; the configuration takes variables"],
+  "performance.now": [/\bperformance\.now\b/, "use `now` or `preciseNow` of the SDK"],
 };
 
 export default class SluiceTransform {
@@ -150,8 +153,10 @@ export default class SluiceTransform {
     for (let i = 0; i < module.getNumFunctions(); i++) {
       const { module: group, base } = binaryen.getFunctionInfo(module.getFunctionByIndex(i));
       if (!group || group.startsWith("sluice:")) continue;
-      const hint = INSTEAD[base] ?? "a plugin imports nothing but the SDK";
-      program.error(DiagnosticCode.Transform_0_1, null, "sluice", `\`${base}\` is not there; ${hint}`);
+      const [written, hint] = INSTEAD[base] ?? [null, "a plugin imports nothing but the SDK"];
+      const range = written && findInSources(program, written);
+      const name = range ? range.source.text.slice(range.start, range.end) : base;
+      program.error(DiagnosticCode.Transform_0_1, range, "sluice", `\`${name}\` is not there; ${hint}`);
     }
   }
 
@@ -167,6 +172,19 @@ export default class SluiceTransform {
   }
 }
 
+/** Where an author's file first has that text; null: nowhere. */
+function findInSources(program, pattern) {
+  for (const source of program.sources) {
+    if (source.normalizedPath.startsWith("~lib/") || source.normalizedPath.endsWith("~hooks.ts")) continue;
+    const found = pattern.exec(source.text);
+    if (found === null) continue;
+    const range = new Range(found.index, found.index + found[0].length);
+    range.source = source;
+    return range;
+  }
+  return null;
+}
+
 /** The hooks that a file exports, checked; `report(range, message)` is told of each mistake. */
 function readPlugin(source, report) {
   const names = importedNames(source);
@@ -177,7 +195,11 @@ function readPlugin(source, report) {
       if (checkHook(statement, names, report)) hooks.push(statement);
     } else if (statement.kind === NodeKind.Variable) {
       for (const variable of statement.declarations) {
-        if (variable.name.text !== "servesMany" || !(variable.flags & CommonFlags.Export)) continue;
+        const name = variable.name.text;
+        if (!(variable.flags & CommonFlags.Export)) continue;
+        if (Object.hasOwn(HOOKS, name))
+          report(variable.name.range, `a hook is a function: \`export function ${signature(name, HOOKS[name])}\``);
+        if (name !== "servesMany") continue;
         if (variable.initializer?.kind === NodeKind.True) servesMany = true;
         else report(variable.range, "`servesMany` is `export const servesMany = true`, or is left out");
       }
@@ -224,6 +246,11 @@ function checkHook(declaration, names, report) {
   parameters.forEach((parameter, i) => {
     if (i >= hook.params.length)
       report(parameter.range, `\`${name}\` is called with ${hook.params.length} arguments; ${expected}`);
+    else if (isNotImported(parameter.type, names, hook.params[i]))
+      report(
+        parameter.type.range,
+        `\`${hook.params[i]}\` is not imported: write \`import { ${hook.params[i]} } from "sluice/sdk"\``,
+      );
     else if (typeName(parameter.type, names) !== hook.params[i])
       report(parameter.type.range, `parameter ${i + 1} of \`${name}\` is a ${hook.params[i]}; ${expected}`);
     else return;
@@ -234,6 +261,12 @@ function checkHook(declaration, names, report) {
     sound = false;
   }
   return sound;
+}
+
+/** The SDK's type by its own name, which the file does not import. */
+function isNotImported(type, names, expected) {
+  if (type.kind !== NodeKind.NamedType || type.name.next || names.has(expected)) return false;
+  return type.name.identifier.text === expected && !names.has(`${expected}.`);
 }
 
 function signature(name, hook) {

@@ -11,6 +11,7 @@ import { CUSTOM_SECTION } from "../plugin/abi.ts";
 import { MAP_MODULE } from "../plugin/source-map.ts";
 import { SECTION } from "../plugin/wasm-binary.ts";
 import { Writer } from "../plugin/wasm-writer.ts";
+import { advise } from "./advice.ts";
 import { schemaPath } from "./schema-path.ts";
 
 export const SDK_DIRECTORY = fileURLToPath(new URL("../../sdk/", import.meta.url));
@@ -207,11 +208,12 @@ function describe(diagnostic: DiagnosticMessage, file: string, texts: ReadonlyMa
   const range = diagnostic.range;
   if (!range) return { file, line: 0, column: 0, message };
   const source = range.source.normalizedPath;
-  const before = (texts.get(source) ?? "").slice(0, range.start);
+  const text = texts.get(source) ?? "";
+  const before = text.slice(0, range.start);
   return {
     file: source.startsWith("~lib/") ? source.slice("~lib/".length) : relative("", resolve(dirname(file), source)),
     line: before.split("\n").length,
     column: before.length - before.lastIndexOf("\n"),
-    message,
+    message: source.startsWith("~lib/") ? message : advise({ message, text, start: range.start }),
   };
 }

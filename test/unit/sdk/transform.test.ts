@@ -55,7 +55,11 @@ describe("a mistake is told at its place", () => {
       "export function onRequest(req: Request): i32 { return 0; }",
       "plugin.ts:2:42: `onRequest` returns void; expected `onRequest(req: Request): void`",
     ],
-    ["a result that is not there", "export function pick(endpoints: Endpoints) { }", "plugin.ts:2:43: Type expected."],
+    [
+      "a result that is not there",
+      "export function pick(endpoints: Endpoints) { }",
+      "plugin.ts:2:43: AssemblyScript infers no types of parameters and results: write them, such as `(req: Request): void`",
+    ],
     [
       "a class of the author's with the name of one of the SDK",
       "class Box {}\nexport function onRequest(req: Box): void {}",
@@ -90,7 +94,7 @@ describe("a mistake is told at its place", () => {
     [
       "what a host does not have",
       "export function onRequest(req: Request): void { console.log(Date.now().toString()); }",
-      "plugin.ts: `Date.now` is not there; use `now` of the SDK",
+      "plugin.ts:2:61: `Date.now` is not there; use `now` of the SDK",
     ],
   ];
   for (const [name, source, problem] of mistakes) {

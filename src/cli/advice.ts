@@ -1,0 +1,137 @@
+/**
+ * What to write instead, where an author wrote JavaScript or TypeScript that AssemblyScript does not have. The compiler's
+ * own messages name what its parser expected next; these name what is missing and the way to do it here.
+ */
+import { readFileSync } from "node:fs";
+
+/** Of a diagnostic: its message, the source's text, and where in that it begins. */
+export type Mistake = { readonly message: string; readonly text: string; readonly start: number };
+
+const LACKS = "AssemblyScript has no";
+
+const MISSING_FUNCTIONS = `${LACKS} async functions: leave out \`async\` and \`await\`; calls such as \`new Fetch(url).send()\` and \`sleep(ms)\` return when their result is there`;
+const MISSING_DESTRUCTURING = `${LACKS} destructuring: write one declaration for each value, such as \`const path = req.path\``;
+const MISSING_OBJECTS = `${LACKS} objects without a class: write a class with fields, or \`new Map<string, string>()\` and \`set\``;
+const NAMED_HOOK = "write a hook as `export function NAME(…): …`, not as a variable";
+
+/** Text from the mistake on that tells what was meant, where the compiler saw a syntax error. */
+const SYNTAX: readonly (readonly [at: RegExp, advice: string])[] = [
+  [/^(export\s+)?(default\s+)?async\b/, MISSING_FUNCTIONS],
+  [/^await\b/, MISSING_FUNCTIONS],
+  [/^(const|let|var)\s*[[{]/, MISSING_DESTRUCTURING],
+  [/^\(?\s*[[{][^()]*[\]}]\s*:/, MISSING_DESTRUCTURING],
+  [/^\*/, `${LACKS} generators: fill an array and return it`],
+  [
+    /^\w+\s+in\b/,
+    `${LACKS} for…in: a class's fields are known when it is compiled; for the keys of a Map write \`map.keys()\``,
+  ],
+];
+
+/** The two characters before and at the mistake. */
+const OPERATORS: Readonly<Record<string, string>> = {
+  "?.": `${LACKS} \`?.\`: write \`if (value != null) …\`, or \`value!.name\` where it cannot be null`,
+  "??": `${LACKS} \`??\`: write \`value != null ? value : other\`, or for texts \`value || other\``,
+};
+
+/** Messages of the compiler that say enough by themselves. */
+const MESSAGES: readonly (readonly [message: RegExp, advice: string])[] = [
+  [/^Not implemented: Spread operator/, `${LACKS} spread: \`a.concat(b)\`, or \`push\` in a loop`],
+  [/^Type '<object>' is not assignable/, MISSING_OBJECTS],
+  [/^Not implemented: Interface hidden classes/, MISSING_OBJECTS],
+  [
+    /^Not implemented: Closures/,
+    `${LACKS} closures: a function sees its own variables and those at the top of the file; write a loop`,
+  ],
+  [/^Not implemented: Iterators/, `${LACKS} for…of: write \`for (let i = 0; i < list.length; i++)\``],
+  [
+    /^Not implemented: Exceptions/,
+    `${LACKS} try/catch: a \`throw\` ends the call, and \`onFailure\` decides what becomes of the request; check before, with calls that return null`,
+  ],
+  [
+    /^Not implemented: Regular expressions/,
+    `${LACKS} regular expression literals: write \`const pattern = new Regex("…")\` of the SDK at the top of the file`,
+  ],
+  [
+    /^Not implemented: union types/,
+    `${LACKS} union types but \`Type | null\`: write one function for each type, or a generic one`,
+  ],
+  [
+    /^Type expected/,
+    "AssemblyScript infers no types of parameters and results: write them, such as `(req: Request): void`",
+  ],
+  [
+    /^Index signature is missing/,
+    "values are not found by `[name]` here: write the field's name, such as `req.path`, or `req.headers.get(name)`",
+  ],
+  [/^Property 'keys' does not exist on type '~lib\/object/, MISSING_OBJECTS],
+  [
+    /^Type '~lib\/string\/String \| null' is not assignable/,
+    'it may be null: test it with `if (value != null)`, or write `value || ""`',
+  ],
+];
+
+/** Names of other surroundings, and what stands for them here. */
+const NAMES: Readonly<Record<string, string>> = {
+  JSON: "use `Json`, `JsonWriter` or `JsonMask` of the SDK",
+  fetch: "write `new Fetch(url).send()` of the SDK; it returns when the response is there",
+  setTimeout: "call `sleep(ms)` of the SDK, or work in `onTick`",
+  setInterval: "call `tickEvery(ms)` of the SDK and work in `onTick`",
+  undefined: `${LACKS} undefined: use null, or a value that means none`,
+  any: `${LACKS} any: write the type, or a generic function`,
+  unknown: `${LACKS} unknown: write the type, or a generic function`,
+  number: "write `i32`, `i64` or `f64`",
+  Record: "write `Map<string, string>`",
+  Promise: MISSING_FUNCTIONS,
+  URL: "use `Url` of the SDK",
+  URLSearchParams: "use `Query` of the SDK",
+  RegExp: "use `Regex` of the SDK",
+  Buffer: "use `Bytes` and `toBytes` of the SDK",
+  TextEncoder: "use `toUtf8` of the SDK",
+  TextDecoder: "use `fromUtf8` of the SDK",
+  atob: "use `Base64` of the SDK",
+  btoa: "use `Base64` of the SDK",
+  crypto: "use `sha256`, `hmacSha256` and `randomBytes` of the SDK",
+  require: 'a plugin imports the SDK and files beside it: `import { … } from "sluice/sdk"`',
+  globalThis: "variables at the top of the file are the plugin's globals",
+};
+
+let exported: ReadonlySet<string> | null = null;
+
+/** What the compiler's message should say; the message itself where there is nothing to add. */
+export function advise({ message, text, start }: Mistake): string {
+  const rest = text.slice(start, start + 200);
+  const unknown = /^Cannot find name '(\w+)'/.exec(message)?.[1];
+  if (unknown !== undefined) return adviseName(unknown) ?? message;
+  if (/expected\.$|must be initialized\.$/.test(message)) {
+    const operator = OPERATORS[text.slice(start - 1, start + 1)];
+    if (operator !== undefined) return operator;
+    for (const [at, advice] of SYNTAX) if (at.test(rest)) return advice;
+    if (/export\s+default\s*\{?\s*$/.test(text.slice(Math.max(0, start - 40), start))) return NAMED_HOOK;
+  }
+  if (/^new Date\(\)/.test(rest)) return "`new Date()` is not there: use `now` and `Time` of the SDK";
+  if (/^Number\(/.test(rest)) return "`Number()` is not there: write `parseInt(text)` or `parseFloat(text)`";
+  if (/^String\(/.test(rest)) return "`String()` is not there: write `value.toString()`";
+  if (/^Expected 1 arguments, but got \d/.test(message) && /^console\.\w+\(/.test(rest))
+    return '`console.log` takes one text: write `log.info` of the SDK with one text, such as `a + " " + b`';
+  if (/^Type '[iuf](8|16|32|64)' is not assignable to type '~lib\/string\/String'/.test(message))
+    return `${message.replace(/\.$/, "")}: a number becomes a text by \`value.toString()\``;
+  return MESSAGES.find(([pattern]) => pattern.test(message))?.[1] ?? message;
+}
+
+function adviseName(name: string): string | null {
+  exported ??= readExports();
+  const advice = Object.hasOwn(NAMES, name) ? NAMES[name]! : "";
+  if (advice !== "") return advice.startsWith(LACKS) ? advice : `\`${name}\` is not there: ${advice}`;
+  if (exported.has(name)) return `\`${name}\` is not imported: write \`import { ${name} } from "sluice/sdk"\``;
+  return null;
+}
+
+/** The public names of the SDK. */
+function readExports(): ReadonlySet<string> {
+  const index = readFileSync(new URL("../../sdk/index.ts", import.meta.url), "utf8");
+  return new Set(
+    Array.from(index.matchAll(/^export \{([^}]*)\}/gm), ([, names]) => names!.split(","))
+      .flat()
+      .map((n) => n.trim()),
+  );
+}

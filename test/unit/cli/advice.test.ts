@@ -1,0 +1,72 @@
+/** What an author who writes JavaScript is told: what AssemblyScript lacks, and what to write instead, at the line. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { compileSource } from "../../contract/plugin-harness.ts";
+
+const IMPORTS = 'import { Request, log } from "sluice/sdk";';
+
+/** Each stands in a hook, on the third line, unless it begins with a word of the top of a file. */
+const WRITTEN: readonly (readonly [code: string, message: RegExp])[] = [
+  ["async function f(): void {}", /2:1: .*no async functions: leave out `async`/],
+  ["export async function onRequest(req: Request): void {}", /2:1: .*no async functions/],
+  ["const a = await f();", /3:11: .*no async functions/],
+  ["const a = req.headers?.get('x');", /no `\?\.`: write `if \(value != null\)/],
+  ["const a = req.headers.get('x') ?? 'y';", /no `\?\?`: write .* for texts `value \|\| other`/],
+  ["let a = req.headers.get('x'); a ??= 'y';", /no `\?\?`/],
+  ["const { path } = req;", /3:1: .*no destructuring: .*const path = req\.path/],
+  ["const [a, b] = req.path.split('/');", /3:1: .*no destructuring/],
+  ["function f({ path }: Request): void {}", /2:11: .*no destructuring/],
+  ["const a = [1]; const b = [...a, 2];", /no spread: `a\.concat\(b\)`/],
+  ["const a = { a: 1 };", /no objects without a class: .*new Map<string, string>\(\)/],
+  ["const a: Record<string, string> = { a: '1' };", /`Record` is not there: write `Map<string, string>`/],
+  ["const a = JSON.parse(req.path);", /3:11: `JSON` is not there: use `Json`, `JsonWriter` or `JsonMask`/],
+  ["const a = fetch('http://a/');", /3:11: `fetch` is not there: write `new Fetch\(url\)\.send\(\)`/],
+  ["log.info(Math.random().toString());", /3:10: `Math\.random` is not there; use `randomFloat`/],
+  ["log.info(Date.now().toString());", /3:10: `Date\.now` is not there; use `now`/],
+  ["console.log('a');", /3:1: `console\.log` is not there; use `log`/],
+  ["console.log('a', req.path);", /3:1: `console\.log` takes one text: write `log\.info`/],
+  ["log.info(1);", /3:10: .*a number becomes a text by `value\.toString\(\)`/],
+  [
+    "export const onRequest = (req: Request): void => {};",
+    /2:14: a hook is a function: `export function onRequest\(req: Request\): void`/,
+  ],
+  ["export default { onRequest(req: Request): void {} }", /2:18: write a hook as `export function NAME/],
+  ["const a = now();", /3:11: `now` is not imported: write `import \{ now \} from "sluice\/sdk"`/],
+  [
+    "export function pick(endpoints: Endpoints): i32 { return 0; }",
+    /2:33: `Endpoints` is not imported: write `import \{ Endpoints \}/,
+  ],
+  ["const p = req.path; ['x'].filter((s) => s == p);", /no closures: a function sees its own variables/],
+  ["for (const a of req.path.split('/')) log.info(a);", /no for…of: write `for \(let i = 0;/],
+  ["for (const a in req) log.info(a);", /no for…in/],
+  ["try { log.info('x'); } catch (e) {}", /no try\/catch: a `throw` ends the call/],
+  ["if (/a/.test(req.path)) log.info('a');", /no regular expression literals: write .*new Regex/],
+  ["function f(a: string | number): void {}", /2:\d+: .*no union types but `Type \| null`/],
+  ["function f(a) { return a; }", /2:\d+: .*infers no types of parameters and results/],
+  ["const a: string = undefined;", /3:19: .*no undefined: use null/],
+  ["const a: string = req.headers.get('x');", /3:19: it may be null: test it/],
+  ["setTimeout(() => {}, 1);", /3:1: `setTimeout` is not there: call `sleep\(ms\)`/],
+  ["const n = Number(req.path);", /3:11: `Number\(\)` is not there: write `parseInt\(text\)`/],
+  ["log.info(new Date().toISOString());", /3:10: `new Date\(\)` is not there: use `now` and `Time`/],
+  ["const u = new URL(req.path);", /`URL` is not there: use `Url`/],
+];
+
+for (const [code, message] of WRITTEN)
+  test(code, async () => {
+    const top = /^(export|async|function)\b/.test(code);
+    const call = code.startsWith("function f(a)") ? "f(1);" : "";
+    const source = top
+      ? `${IMPORTS}\n${code}\nexport function onLog(): void { ${call} }`
+      : `${IMPORTS}\nexport function onRequest(req: Request): void {\n${code}\n}`;
+    await assert.rejects(compileSource(source), (error: Error) => {
+      assert.match(error.message, message);
+      return true;
+    });
+  });
+
+test("what the compiler says well is left as it is", async () => {
+  await assert.rejects(
+    compileSource(`${IMPORTS}\nexport function onRequest(req: Request): void { nothing(); }`),
+    /2:49: Cannot find name 'nothing'\.$/,
+  );
+});
