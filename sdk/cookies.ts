@@ -89,9 +89,10 @@ let valueStart: i32 = 0;
 let next: i32 = 0;
 
 function findPair(at: i32, length: i32): void {
+  // Also over pairs that are empty.
+  while (at < length && (isSpace(byteAt(at)) || byteAt(at) == 0x3b)) at++;
   let end = endOfPair(at, length);
   next = end + 1;
-  while (at < end && isSpace(byteAt(at))) at++;
   while (end > at && isSpace(byteAt(end - 1))) end--;
   pairStart = at;
   pairEnd = end;

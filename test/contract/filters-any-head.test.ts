@@ -8,7 +8,7 @@ import fc from "fast-check";
 import { DEFAULT_MEMORY, loadPlugin } from "../../src/cli/testing/load.ts";
 import { scanRequest, scanResponse } from "../../src/http/scan.ts";
 import { PLUGIN_CELLS } from "../../src/observe/series.ts";
-import { HOOK } from "../../src/plugin/abi.ts";
+import { FUEL, HOOK } from "../../src/plugin/abi.ts";
 import { buildModule } from "../../src/plugin/build.ts";
 import { OUTCOME } from "../../src/plugin/host.ts";
 import { Exchange } from "../../src/proxy/exchange.ts";
@@ -22,12 +22,13 @@ const HASH = `sha256:${"ab".repeat(32)}`;
 const KEYS = [{ alg: "HS256", secret: "0123456789abcdef0123456789abcdef" }];
 const FILTERS: readonly [name: string, config: unknown][] = [
   ["api-key", { keys: { a: HASH } }],
+  ["api-key", { keys: { a: HASH }, query: "key" }],
   ["basic-auth", { users: { a: HASH } }],
   ["jwt", { keys: KEYS, claims: { "x-user": "sub" } }],
   ["jwt", { keys: KEYS, claims: { "x-user": "sub" }, cookie: "session", keep: false }],
   ["cors", { origins: ["https://a.example", "https://*.b.example"], headers: ["*"] }],
   ["ip-filter", { allow: ["10.0.0.0/8"] }],
-  ["rate-limit", { quota: 1_000_000, window: 1, key: ["cookie:session", "header:x-a", "path", "host"] }],
+  ["rate-limit", { quota: 1_000_000, window: 1, key: ["query:key", "cookie:session", "header:x-a", "path", "host"] }],
   ["rewrite", { prepend: "/prefix" }],
   ["redirect", { https: true }],
   ["redirect", { to: "https://h.example/x{path}{query}" }],
@@ -98,7 +99,7 @@ class Filter {
       report: (level, message) => void (level === "error" && this.reports.push(message)),
       configs: [config],
       namespaces: ["rate-limit"],
-      settings: { fuel: 1_000_000_000, memory: DEFAULT_MEMORY, clusters: null },
+      settings: { fuel: FUEL.default, memory: DEFAULT_MEMORY, clusters: null },
     });
     this.#instance = set.instances[0]!;
   }
@@ -120,7 +121,7 @@ class Filter {
 }
 
 /** Units for each byte of a head, and for what does not depend on it. */
-const PER_BYTE = 60;
+const PER_BYTE = FUEL.perByte;
 const FIXED = 60_000;
 
 describe("no head makes a built-in filter fail, or work more than in step with it", () => {
