@@ -73,7 +73,7 @@ class DataThread {
       buffers: new Buffers(),
       columns: new EndpointColumns(init.columns),
       cells,
-      accessLog: new AccessLog({ fd: 1, cells }),
+      accessLog: new AccessLog({ fd: 1, cells, warnings }),
       report,
       warnings,
       notifyHealth: (event) => post({ type: "health", ...event }),

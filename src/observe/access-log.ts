@@ -6,6 +6,7 @@ import { AccessFormat, COMBINED_ROOM } from "./access-format.ts";
 import { LineWriter } from "./line-writer.ts";
 import { LogTarget } from "./log-target.ts";
 import { DEFAULT_ACCESS_FIELDS, THREAD_CELLS } from "./series.ts";
+import type { ThrottledLog } from "./throttled-log.ts";
 
 const LINE = 32 * 1024;
 
@@ -16,6 +17,14 @@ export const DEFAULT_ACCESS_LOG: AccessLogPlan = {
   where: [],
 };
 
+export type AccessLogOptions = {
+  /** Where lines go while no file is configured. */
+  readonly fd: number;
+  /** The thread's counter block. */
+  readonly cells: Float64Array;
+  readonly warnings?: ThrottledLog;
+};
+
 export class AccessLog {
   enabled = false;
   readonly #fd: number;
@@ -24,10 +33,12 @@ export class AccessLog {
   #plan = DEFAULT_ACCESS_LOG;
   #compiled: CompiledFields = compileFields(DEFAULT_ACCESS_LOG.fields);
 
-  constructor({ fd, cells }: { fd: number; cells: Float64Array }) {
+  constructor({ fd, cells, warnings }: AccessLogOptions) {
     this.#fd = fd;
-    const dropped = (lines: number) => {
+    const dropped = (lines: number, cause: string) => {
       cells[THREAD_CELLS.logDropped]! += lines;
+      if (warnings?.admits("log_dropped", "access"))
+        warnings.write("lines of the access log are dropped", { file: this.#plan.path ?? "standard output", cause });
     };
     this.#writer = new LineWriter({ target: new LogTarget({ fd }), dropped, line: LINE });
   }

@@ -19,20 +19,21 @@ const LAST_RETRY = 100;
 const CLOSE_WAIT = 1000;
 
 const LINE_FEED = 0x0a;
+const SLOW = "its reader is too slow";
 /** Each buffer begins with a line feed: it ends a line of which a failed write has left the first part. */
 const HEAD = 1;
 
 export type LineWriterOptions = {
   readonly target: LogTarget;
-  /** Told how many lines were dropped. */
-  readonly dropped: (lines: number) => void;
+  /** Told how many lines were dropped, and why. */
+  readonly dropped: (lines: number, cause: string) => void;
   /** Bytes that a line usually has at most. */
   readonly line?: number;
 };
 
 export class LineWriter {
   #target: LogTarget;
-  readonly #dropped: (lines: number) => void;
+  readonly #dropped: LineWriterOptions["dropped"];
   /** Lines not given to a write yet. */
   #filling: Buffer;
   #length = HEAD;
@@ -67,7 +68,7 @@ export class LineWriter {
   /** The buffer, with `room` bytes behind `length`; null: the line is dropped, as too many wait. */
   begin(room: number): Buffer | null {
     if (this.#length + this.#end - this.#start > MAX_WAITING) {
-      this.#dropped(1);
+      this.#dropped(1, SLOW);
       return null;
     }
     if (this.#filling.length - this.#length < room) {
@@ -162,7 +163,7 @@ export class LineWriter {
   #write(): void {
     if (this.#inSystem > 0 || this.#isWaiting) return;
     const { fd } = this.#target;
-    if (fd < 0) return this.#fail();
+    if (fd < 0) return this.#fail("it cannot be opened");
     this.#inSystem = this.#chunk();
     write(fd, this.#writing, this.#start, this.#inSystem, null, (error, written) => {
       this.#inSystem = 0;
@@ -176,7 +177,7 @@ export class LineWriter {
       this.#start = Math.min(this.#end, this.#start + written);
       this.#isTorn = this.#writing[this.#start - 1] !== LINE_FEED;
     } else if (error === null || error.code === "EAGAIN") this.#retry();
-    else this.#fail();
+    else this.#fail(error.message);
     const next = this.#next;
     this.#next = null;
     next?.();
@@ -189,8 +190,8 @@ export class LineWriter {
   }
 
   /** The disk is full, or the reader has gone: what was to be written is lost, and the next lines wait a moment. */
-  #fail(): void {
-    this.#dropped(countLines(this.#writing, Math.max(this.#start, HEAD), this.#end));
+  #fail(cause: string): void {
+    this.#dropped(countLines(this.#writing, Math.max(this.#start, HEAD), this.#end), cause);
     this.#start = this.#end;
     this.#retryIn = LAST_RETRY;
     this.#retry();
@@ -212,7 +213,7 @@ export class LineWriter {
       countLines(this.#writing, Math.max(start, HEAD), this.#end) + countLines(this.#filling, HEAD, this.#length);
     this.#end = start;
     this.#length = HEAD;
-    if (lines > 0) this.#dropped(lines);
+    if (lines > 0) this.#dropped(lines, SLOW);
   }
 
   /** How much to write at once: to a pipe only so many whole lines as no other writer can tear apart. */
