@@ -1,39 +1,48 @@
 /** The page at `/`: the state at a glance, without a script. */
-import type { ClusterStatus, EndpointStatus, PluginStatus, Status } from "../control/status.ts";
+import type { ClusterStatus, PluginStatus, Status } from "../control/status.ts";
+import type { ListenerStatus, Traffic } from "../control/traffic.ts";
+import {
+  describeCluster,
+  describeCondition,
+  describeEndpoint,
+  describeFailedAttempts,
+  describeLastFailure,
+  describeMatch,
+  describeTarget,
+  describeTraffic,
+  formatRate,
+} from "./describe.ts";
 
 export type PageParts = {
   readonly status: Status;
+  readonly listeners: readonly ListenerStatus[];
   readonly clusters: readonly ClusterStatus[];
   readonly plugins: readonly PluginStatus[];
 };
 
-const STYLE = `body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem;color:#222;background:#fff}
-table{border-collapse:collapse;width:100%;margin-bottom:1.5rem}td,th{text-align:left;padding:.25rem .75rem .25rem 0;border-bottom:1px solid #ddd}
-h2{font-size:1.05rem;margin-bottom:.25rem}.bad{color:#b00020}pre{white-space:pre-wrap}
-@media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}td,th{border-color:#333}.bad{color:#ff6b81}}`;
+type Cell = string | number;
 
-export function renderPage({ status, clusters, plugins }: PageParts): string {
-  const state = status.draining ? "draining" : status.ready ? "ready" : "not ready";
+/** Rows of a table at most: the page is made anew every two seconds, and the API has all. */
+const MAX_ROWS = 200;
+const CLASSES = ["2xx", "3xx", "4xx", "5xx"] as const;
+
+const STYLE = `body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem;color:#222;background:#fff}
+table{border-collapse:collapse;width:100%;margin-bottom:1.5rem}td,th{text-align:left;vertical-align:top;padding:.25rem .75rem .25rem 0;border-bottom:1px solid #ddd}
+h2{font-size:1.05rem;margin-bottom:.25rem}.good{color:#17692b}.bad{color:#b00020}pre{white-space:pre-wrap}
+@media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}td,th{border-color:#333}.good{color:#7bd88f}.bad{color:#ff6b81}}`;
+
+export function renderPage({ status, listeners, clusters, plugins }: PageParts): string {
+  const { state, problems } = describeCondition(status);
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="2"><title>sluice: ${state}</title>
 <style>${STYLE}</style></head><body>
-<h1${status.ready ? "" : ' class="bad"'}>${state}</h1>
-<p>version ${status.version}, since ${escapeHtml(status.startedAt)}, ${status.requestsInFlight} requests in flight</p>
+<h1 class="${state === "ready" ? "good" : "bad"}">${state}</h1>
+${problems.map((problem) => `<p class="bad">${escapeHtml(problem)}</p>`).join("\n")}
+<p>version ${status.version}, since ${escapeHtml(status.startedAt)}, ${status.requestsInFlight} requests in flight; rates are those of the last ten seconds</p>
 ${renderReload(status)}
-${table(
-  "Listeners",
-  ["name", "address", "connections"],
-  status.listeners.map(({ name, address, connections }) => [name, address, connections]),
-)}
+${listeners.map(renderListener).join("\n")}
 ${clusters.map(renderCluster).join("\n")}
-${table(
-  "Plugins",
-  ["name", "state", "hooks", "instances", "calls", "failures", "refused"],
-  plugins.map(({ name, state, hooks, instances, calls, failures, refused }) => [
-    ...[name, state, hooks.join(" ")],
-    ...[instances, calls, failures, refused],
-  ]),
-)}
+${renderPlugins(plugins)}
 ${table(
   "Threads",
   ["thread", "serves", "plugin guests", "restarts"],
@@ -49,30 +58,56 @@ function renderReload({ lastReload }: Status): string {
   return `<p class="bad">The last reload (${escapeHtml(lastReload.at)}) was refused:</p><pre class="bad">${problems}</pre>`;
 }
 
-function renderCluster({ name, strategies, endpoints, unresolved }: ClusterStatus): string {
-  const heads = ["endpoint", "state", "weight", "in flight", "latency", "errors"];
-  const rows = endpoints.map((endpoint) => [
+function renderListener({ name, address, connections, chain, traffic, unrouted, routes }: ListenerStatus): string {
+  const plugins = chain.length === 0 ? "" : `, chain ${chain.join(" → ")}`;
+  const title = `Listener ${name}: ${address}, ${connections} connections, ${describeTraffic(traffic)}${plugins}`;
+  const rows: Cell[][] = routes.map((route) => [
+    ...[route.name, describeMatch(route), route.chain.join(" → "), describeTarget(route)],
+    ...cellsOf(route.traffic),
+  ]);
+  if (unrouted.requests > 0) rows.push(["", "no route matched", "", "", ...cellsOf(unrouted)]);
+  return table(title, ["route", "match", "chain", "to", "requests/s", ...CLASSES, "requests"], rows);
+}
+
+function cellsOf({ requests, rate, statuses }: Traffic): Cell[] {
+  return [formatRate(rate), ...CLASSES.map((name) => formatRate(statuses[name]?.rate ?? 0)), requests];
+}
+
+function renderCluster(cluster: ClusterStatus): string {
+  const heads = ["endpoint", "state", "weight", "in flight", "latency", "errors", "failed attempts"];
+  const rows = cluster.endpoints.map((endpoint) => [
     endpoint.address,
-    endpoint.healthy ? "healthy" : describeOut(endpoint),
+    describeEndpoint(endpoint),
     endpoint.weight,
     endpoint.inFlight,
     `${(endpoint.latency * 1000).toFixed(1)} ms`,
     `${(endpoint.errorRate * 100).toFixed(1)} %`,
+    describeFailedAttempts(endpoint),
   ]);
-  for (const { address, problem } of unresolved) rows.push([address, `has no address yet: ${problem}`, "", "", "", ""]);
-  return table(`Cluster ${name} (${strategies.join(", ")})`, heads, rows);
+  for (const { address, problem } of cluster.unresolved)
+    rows.push([address, `has no address yet (${problem})`, "", "", "", "", ""]);
+  const title = `Cluster ${cluster.name}: ${describeCluster(cluster)}, ${describeTraffic(cluster.traffic)}`;
+  return table(title, heads, rows, cluster.usable === 0);
 }
 
-function describeOut({ health, ejection }: EndpointStatus): string {
-  if (ejection !== null) return `ejected since ${ejection.since} until ${ejection.until}: ${ejection.cause}`;
-  if (health?.state !== "unhealthy") return "out of service";
-  return `unhealthy since ${health.since}: ${health.problem}`;
+function renderPlugins(plugins: readonly PluginStatus[]): string {
+  return table(
+    "Plugins",
+    ["name", "state", "hooks", "instances", "calls", "failures", "refused", "last failure"],
+    plugins.map((plugin) => [
+      ...[plugin.name, plugin.state, plugin.hooks.join(" ")],
+      ...[plugin.instances, plugin.calls, plugin.failures, plugin.refused, describeLastFailure(plugin)],
+    ]),
+  );
 }
 
-function table(title: string, heads: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
-  const line = (cells: readonly (string | number)[], tag: string) =>
+function table(title: string, heads: readonly string[], rows: readonly (readonly Cell[])[], isBad = false): string {
+  const line = (cells: readonly Cell[], tag: string) =>
     `<tr>${cells.map((cell) => `<${tag}>${escapeHtml(String(cell))}</${tag}>`).join("")}</tr>`;
-  return `<h2>${escapeHtml(title)}</h2><table>${line(heads, "th")}${rows.map((row) => line(row, "td")).join("")}</table>`;
+  const body = rows.slice(0, MAX_ROWS).map((row) => line(row, "td"));
+  const more = rows.length > MAX_ROWS ? `<p>and ${rows.length - MAX_ROWS} more: see /api/v1</p>` : "";
+  const heading = `<h2${isBad ? ' class="bad"' : ""}>${escapeHtml(title)}</h2>`;
+  return `${heading}<table>${line(heads, "th")}${body.join("")}</table>${more}`;
 }
 
 const ENTITIES: Readonly<Record<string, string>> = {

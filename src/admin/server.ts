@@ -6,6 +6,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { type Address, isLoopback } from "../config/schema.ts";
 import type { ClusterStatus, PluginStatus, Status } from "../control/status.ts";
 import type { TraceList } from "../control/traces.ts";
+import type { ListenerStatus } from "../control/traffic.ts";
 import type { Log } from "../observe/log.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import { type Access, checkAccess, checkHost, type Denial } from "./access.ts";
@@ -25,6 +26,7 @@ export type AdminOptions = {
   readonly status: () => Status;
   /** The configuration in service, as written: variables are not expanded, so their values are not shown. */
   readonly config: () => object | null;
+  readonly listeners: () => readonly ListenerStatus[];
   readonly clusters: () => readonly ClusterStatus[];
   readonly plugins: () => readonly PluginStatus[];
   readonly reload: () => Promise<{ readonly result: string }>;
@@ -73,14 +75,20 @@ const METRICS_ROUTES: Routes = {
 const ROUTES: Routes = {
   ...METRICS_ROUTES,
   "/": {
-    GET: ({ status, clusters, plugins }) => ({
+    GET: ({ status, listeners, clusters, plugins }) => ({
       status: 200,
       type: HTML,
-      body: renderPage({ status: status(), clusters: clusters(), plugins: plugins() }),
+      body: renderPage({
+        status: status(),
+        listeners: listeners(),
+        clusters: clusters(),
+        plugins: plugins(),
+      }),
     }),
   },
   "/api/v1/status": { GET: ({ status }) => json(200, status()) },
   "/api/v1/config": { GET: ({ config }) => json(200, config() ?? {}) },
+  "/api/v1/listeners": { GET: ({ listeners }) => json(200, listeners()) },
   "/api/v1/clusters": { GET: ({ clusters }) => json(200, clusters()) },
   "/api/v1/plugins": { GET: ({ plugins }) => json(200, plugins()) },
   "/api/v1/traces": { GET: ({ traces }) => json(200, traces.list()) },

@@ -112,7 +112,8 @@ export class Cluster {
   /** Rebuilds the eligible set; it changes only when the epoch word moves, never for a request. */
   #refresh(): void {
     this.#epoch = this.#columns.epoch();
-    const ignored = this.panics() ? HEALTH.ejected | HEALTH.probing : 0;
+    const { endpoints, passive } = this.plan;
+    const ignored = this.#columns.ignoredBits(endpoints, passive?.panic ?? 0);
     this.#eligible.clear();
     this.#probing.length = 0;
     for (const { endpoint } of this.members) {
@@ -121,15 +122,6 @@ export class Cluster {
       else if (state === (HEALTH.ejected | HEALTH.probing)) this.#probing.push(endpoint);
     }
     for (const strategy of this.strategies) strategy.update(this.#eligible);
-  }
-
-  /** Whether so few endpoints are left that ejections are ignored. */
-  panics(): boolean {
-    const { passive } = this.plan;
-    if (passive === null) return false;
-    let left = 0;
-    for (const { endpoint } of this.members) if (this.#columns.health[endpoint.slot] === 0) left++;
-    return left < passive.panic * this.members.length;
   }
 
   #claimProbe(exchange: Exchange): Endpoint | null {

@@ -112,6 +112,13 @@ export class EndpointColumns {
     return ((this.respondedAt[slot]! - sharedTime(at)) | 0) > 0;
   }
 
+  /** Bits of HEALTH that these endpoints may have and still get requests: ejections, where less than the share `panic` is left. */
+  ignoredBits(endpoints: readonly { readonly slot: number }[], panic: number): number {
+    let left = 0;
+    for (const { slot } of endpoints) if (this.health[slot] === 0) left++;
+    return left < panic * endpoints.length ? HEALTH.ejected | HEALTH.probing : 0;
+  }
+
   /** From now on that thread's column is added up as well. The main thread's, before the thread begins. */
   addThread(thread: number): void {
     if (thread >= this.#header[REACH]!) Atomics.store(this.#header, REACH, thread + 1);

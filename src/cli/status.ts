@@ -1,47 +1,99 @@
-import type { ClusterStatus, EndpointStatus, Status } from "../control/status.ts";
+import {
+  describeCluster,
+  describeCondition,
+  describeEndpoint,
+  describeFailedAttempts,
+  describeLastFailure,
+  describeMatch,
+  describeTarget,
+  describeTraffic,
+} from "../admin/describe.ts";
+import type { ClusterStatus, PluginStatus, Status } from "../control/status.ts";
+import type { ListenerStatus } from "../control/traffic.ts";
 import { callAdmin, findAdmin } from "./admin-client.ts";
+
+type Parts = {
+  readonly status: Status;
+  readonly listeners: readonly ListenerStatus[];
+  readonly clusters: readonly ClusterStatus[];
+  readonly plugins: readonly PluginStatus[];
+};
 
 /** Prints the state of a running proxy; exit code 1 when it is not ready. */
 export async function run(args: string[]): Promise<number> {
   const admin = await findAdmin(args);
-  const [status, clusters] = await Promise.all([
-    callAdmin(admin, "GET", "/api/v1/status"),
-    callAdmin(admin, "GET", "/api/v1/clusters"),
+  const read = async <T>(what: string): Promise<T> => {
+    const { status, body } = await callAdmin(admin, "GET", `/api/v1/${what}`);
+    if (status !== 200) throw new Error(`the admin interface at ${admin.address} answers ${status}`);
+    return body as T;
+  };
+  const [status, listeners, clusters, plugins] = await Promise.all([
+    read<Status>("status"),
+    read<ListenerStatus[]>("listeners"),
+    read<ClusterStatus[]>("clusters"),
+    read<PluginStatus[]>("plugins"),
   ]);
-  if (status.status !== 200) throw new Error(`the admin interface at ${admin.address} answers ${status.status}`);
-  const state = status.body as unknown as Status;
-  process.stdout.write(describe(state, clusters.body as unknown as ClusterStatus[]));
-  return state.ready ? 0 : 1;
+  process.stdout.write(format({ status, listeners, clusters, plugins }));
+  return status.ready ? 0 : 1;
 }
 
-function describeOut({ health, ejection }: EndpointStatus): string {
-  if (ejection !== null) return `ejected since ${ejection.since} until ${ejection.until} (${ejection.cause})`;
-  if (health?.state !== "unhealthy") return "out of service";
-  return `unhealthy since ${health.since} (${health.problem})`;
-}
-
-function describe(state: Status, clusters: readonly ClusterStatus[]): string {
-  const condition = state.draining ? "draining" : state.ready ? "ready" : "not ready";
+function format({ status, listeners, clusters, plugins }: Parts): string {
+  const { state, problems } = describeCondition(status);
+  const serving = status.threads.filter((thread) => thread.serving).length;
   const lines = [
-    `${condition}, version ${state.version}, since ${state.startedAt}, pid ${state.pid}`,
-    `${state.threads.filter((thread) => thread.serving).length} of ${state.threads.length} threads serve, ${state.requestsInFlight} requests in flight`,
-    ...state.listeners.map(
-      ({ name, address, connections }) => `listener ${name}: ${address}, ${connections} connections`,
-    ),
+    `${state}, version ${status.version}, since ${status.startedAt}, pid ${status.pid}`,
+    `${serving} of ${status.threads.length} threads serve, ${status.requestsInFlight} requests in flight`,
+    ...problems.map((problem) => `problem: ${problem}`),
+    ...listeners.flatMap(linesOfListener),
+    ...clusters.flatMap(linesOfCluster),
+    ...plugins.map(lineOfPlugin),
   ];
-  for (const plugin of state.quarantined) lines.push(`plugin ${plugin}: quarantined`);
-  for (const { plugin, state: stage, why, percent, new: next } of state.rollouts)
+  for (const { plugin, state: stage, why, percent, new: next } of status.rollouts)
     lines.push(`plugin ${plugin}: version ${next.hash.slice(0, 12)} ${stage}, ${percent}% of its requests: ${why}`);
-  for (const { name, strategies, endpoints, unresolved } of clusters) {
-    lines.push(`cluster ${name}: ${strategies.join(", ")}`);
-    for (const endpoint of endpoints) {
-      const { address, weight, healthy, inFlight, latency } = endpoint;
-      const state = healthy ? "healthy" : describeOut(endpoint);
-      lines.push(`  ${address}: ${state}, weight ${weight}, ${inFlight} in flight, ${(latency * 1000).toFixed(1)} ms`);
-    }
-    for (const { address, problem } of unresolved) lines.push(`  ${address}: has no address yet (${problem})`);
-  }
-  if (state.lastReload?.result === "rejected")
-    lines.push("the last reload was refused:", ...state.lastReload.problems.map((problem) => `  ${problem}`));
-  return `${lines.join("\n")}\n`;
+  if (status.lastReload?.result === "rejected")
+    lines.push("the last reload was refused:", ...status.lastReload.problems.map((problem) => `  ${problem}`));
+  return `${lines.map(tidy).join("\n")}\n`;
+}
+
+function linesOfListener({ name, address, connections, chain, traffic, unrouted, routes }: ListenerStatus): string[] {
+  const none = unrouted.requests > 0 ? [`  no route: ${describeTraffic(unrouted)}`] : [];
+  return [
+    `listener ${name}: ${address}, ${connections} connections, ${describeTraffic(traffic)}${chainOf(chain)}`,
+    ...routes.map((route) => {
+      const { name, chain, traffic } = route;
+      const match = `route ${name}: ${describeMatch(route)}${chainOf(chain)}`;
+      return `  ${match} -> ${describeTarget(route)}; ${describeTraffic(traffic)}`;
+    }),
+    ...none,
+  ];
+}
+
+function chainOf(chain: readonly string[]): string {
+  return chain.length === 0 ? "" : `, chain ${chain.join(" -> ")}`;
+}
+
+function linesOfCluster(cluster: ClusterStatus): string[] {
+  const { name, endpoints, unresolved, traffic } = cluster;
+  return [
+    `cluster ${name}: ${describeCluster(cluster)}, ${describeTraffic(traffic)}`,
+    ...endpoints.map((endpoint) => {
+      const { address, weight, inFlight, latency } = endpoint;
+      const figures = `weight ${weight}, ${inFlight} in flight, ${(latency * 1000).toFixed(1)} ms`;
+      const failed = describeFailedAttempts(endpoint);
+      return `  ${address}: ${describeEndpoint(endpoint)}, ${figures}${failed === "" ? "" : `, failed attempts: ${failed}`}`;
+    }),
+    ...unresolved.map(({ address, problem }) => `  ${address}: has no address yet (${problem})`),
+  ];
+}
+
+function lineOfPlugin(plugin: PluginStatus): string {
+  const { name, state, calls, failures, refused } = plugin;
+  const last = describeLastFailure(plugin);
+  const counts = `${calls} calls, ${failures} failures${refused > 0 ? `, ${refused} refused` : ""}`;
+  return `plugin ${name}: ${state}, ${counts}${last === "" ? "" : `, the last at ${last}`}`;
+}
+
+/** Messages of plugins may hold what a client sent: a terminal must not act on it. */
+function tidy(line: string): string {
+  return line.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, " ");
 }

@@ -15,6 +15,7 @@ import { Counters, seriesKey } from "../observe/counters.ts";
 import { createLog, type Log, ProgramLines } from "../observe/log.ts";
 import { checkLogFile } from "../observe/log-target.ts";
 import { createMetrics, type Metrics } from "../observe/metrics.ts";
+import { RequestRates } from "../observe/request-rates.ts";
 import { buildModuleAside } from "../plugin/build.ts";
 import { startOnce } from "../plugin/canary.ts";
 import { KeyValueStore, Namespaces } from "../state/store.ts";
@@ -35,9 +36,17 @@ import { type Reloaded, Reloader, readConfigFile } from "./reload.ts";
 import { type Lookup, Resolver } from "./resolve.ts";
 import { Rollouts } from "./rollouts.ts";
 import { rowsOf, Slots } from "./slots.ts";
-import { type ClusterStatus, describeClusters, describePlugins, describeStatus, type Status } from "./status.ts";
+import {
+  type ClusterStatus,
+  describeClusters,
+  describePlugins,
+  describeStatus,
+  findUnavailable,
+  type Status,
+} from "./status.ts";
 import { Threads } from "./threads.ts";
 import { Traces } from "./traces.ts";
+import { describeListeners, NO_TRAFFIC, trafficOfClusters } from "./traffic.ts";
 import { Versions } from "./versions.ts";
 
 export type AppOptions = {
@@ -99,6 +108,7 @@ export class App {
   readonly #resolver: Resolver;
   readonly #columns: EndpointColumns;
   readonly #counters: Counters;
+  readonly #rates: RequestRates;
   readonly #denials: Denials;
   readonly #health = new PluginHealth();
   readonly #checks: HealthChecks;
@@ -125,6 +135,7 @@ export class App {
     this.#traces = new Traces(config.trace.keep);
     this.#columns = EndpointColumns.allocate(count, places);
     this.#counters = new Counters();
+    this.#rates = new RequestRates(this.#counters);
     const keyValue = new KeyValueStore(KeyValueStore.allocate(config.kv.size), MAIN_THREAD);
     const connections = new ConnectionCounts(ConnectionCounts.allocate(places), MAIN_THREAD);
     const namespaces = new Namespaces();
@@ -234,7 +245,7 @@ export class App {
       restarts: () => this.#threads.restarts(),
       reloads: () => this.#reloader.counts,
       version: () => this.#reloader.current?.plan.version ?? 0,
-      endpoints: () => this.#clusters(),
+      endpoints: () => this.#clusters(() => NO_TRAFFIC),
       checks: () => this.#checks.counts(),
       ejections: () => this.#passive.counts(),
       quarantined: (plugin) => this.#health.quarantined(plugin).length,
@@ -251,6 +262,7 @@ export class App {
     await this.#crew.grow(this.#workers(this.#config)).catch((error: Error) => {
       throw new StartError([error.message]);
     });
+    this.#rates.start();
     const first = await this.#reloader.reload("start");
     if (first.result !== "accepted") throw new StartError(first.problems);
     this.log.info({ listeners: Object.fromEntries(this.listeners), admin: this.admin, metrics: this.metrics }, "ready");
@@ -283,11 +295,13 @@ export class App {
   }
 
   status(): Status {
+    const plan = this.#reloader.current?.plan ?? null;
     return describeStatus({
       startedAt: this.#startedAt,
       draining: this.#draining,
       last: this.#reloader.last,
-      plan: this.#reloader.current?.plan ?? null,
+      plan,
+      unavailableClusters: findUnavailable(plan, this.#columns),
       threads: this.#threads,
       serving: this.#versions.serving(),
       counters: this.#counters,
@@ -310,6 +324,7 @@ export class App {
     this.#rollouts.close();
     this.#checks.close();
     this.#passive.close();
+    this.#rates.close();
     this.#threads.stopReplacing();
     await this.#reloader.close();
     this.#crew.close();
@@ -344,6 +359,7 @@ export class App {
         const { current } = this.#reloader;
         return current && { version: current.plan.version, file: this.#options.file, text: current.text };
       },
+      listeners: () => describeListeners(this.#reloader.current?.plan ?? null, this.#rates.list(), this.#counters),
       clusters: () => this.#clusters(),
       plugins: () => {
         const { current } = this.#reloader;
@@ -371,10 +387,13 @@ export class App {
     return probe(check.probe, { endpoint, timeout: check.timeout }, tell);
   }
 
-  #clusters(): ClusterStatus[] {
+  #clusters(traffic = trafficOfClusters(this.#rates.list())): ClusterStatus[] {
     return describeClusters({
       plan: this.#reloader.current?.plan ?? null,
       columns: this.#columns,
+      bits: HEALTH,
+      counters: this.#counters,
+      traffic,
       health: (slot) => this.#checks.describe(slot),
       problemOf: (host) => this.#resolver.problemOf(host),
       ejection: (slot) => this.#passive.describe(slot),

@@ -18,6 +18,8 @@ export type CheckRecord = {
 
 export type EndpointHealth = {
   readonly state: "healthy" | "unhealthy";
+  /** Whether a check has decided that; before, it counts as healthy. */
+  readonly checked: boolean;
   readonly since: string;
   /** Why it is unhealthy: what the last bad check said. Empty when it is healthy. */
   readonly problem: string;
@@ -104,6 +106,7 @@ export class EndpointCheck {
   describe(): EndpointHealth {
     return {
       state: this.#stand.healthy ? "healthy" : "unhealthy",
+      checked: this.#stand.checked,
       since: this.#since.toISOString(),
       problem: this.problem,
       lastCheck: this.#history.at(-1) ?? null,

@@ -1,15 +1,24 @@
 /** What the admin interface tells of the proxy's state. */
-import type { EndpointColumns } from "../balance/columns.ts";
+import type { EndpointColumns, HEALTH } from "../balance/columns.ts";
 import type { Counters } from "../observe/counters.ts";
-import { LISTENER_CELLS, MAX_HOOKS, MAX_REASONS, PLUGIN_CELLS, THREAD_CELLS } from "../observe/series.ts";
+import {
+  LISTENER_CELLS,
+  MAX_HOOKS,
+  MAX_REASONS,
+  PLUGIN_CELLS,
+  THREAD_CELLS,
+  UPSTREAM_CELLS,
+  UPSTREAM_FAILURES,
+} from "../observe/series.ts";
 import { FAILURE, HOOKS } from "../plugin/abi.ts";
 import type { EndpointHealth } from "./endpoint-check.ts";
 import type { EjectionStatus } from "./passive-health.ts";
-import type { Plan } from "./plan.ts";
+import type { ClusterPlan, EndpointPlan, Plan } from "./plan.ts";
 import type { LastFailure, PluginHealth } from "./plugin-health.ts";
 import type { Reloaded } from "./reload.ts";
 import type { RolloutStatus } from "./rollouts.ts";
 import type { Threads } from "./threads.ts";
+import type { Traffic } from "./traffic.ts";
 
 export type Status = {
   /** A version serves, on every thread, and the process does not drain. */
@@ -21,6 +30,8 @@ export type Status = {
   readonly requestsInFlight: number;
   /** Plugins that are in quarantine on some thread. */
   readonly quarantined: readonly string[];
+  /** Clusters none of whose endpoints can take a request: theirs are answered 503. */
+  readonly unavailableClusters: readonly string[];
   /** New versions of plugins that are watched, and the last of each plugin that was. */
   readonly rollouts: readonly RolloutStatus[];
   readonly listeners: readonly { name: string; address: string; connections: number }[];
@@ -45,6 +56,7 @@ export type StatusSources = {
   readonly counters: Counters;
   readonly health: PluginHealth;
   readonly rollouts: readonly RolloutStatus[];
+  readonly unavailableClusters: readonly string[];
 };
 
 export function describeStatus(sources: StatusSources): Status {
@@ -58,6 +70,7 @@ export function describeStatus(sources: StatusSources): Status {
     pid: process.pid,
     requestsInFlight: counters.sum(THREAD_CELLS.requestsInFlight),
     quarantined: namesOf(plan).filter((plugin) => health.quarantined(plugin).length > 0),
+    unavailableClusters: sources.unavailableClusters,
     rollouts: sources.rollouts,
     listeners: (plan?.listeners ?? []).map(({ name, address, cells }) => ({
       name,
@@ -78,15 +91,25 @@ export function describeStatus(sources: StatusSources): Status {
 export type ClusterStatus = {
   readonly name: string;
   readonly strategies: readonly string[];
+  /** Endpoints that can take requests. */
+  readonly usable: number;
+  /** So few endpoints are left that ejections are ignored (`health.passive.panic`). */
+  readonly panic: boolean;
+  readonly traffic: Traffic;
   readonly endpoints: readonly EndpointStatus[];
   /** Endpoints whose names cannot be resolved, as configured, and why; they are asked for again. */
   readonly unresolved: readonly { readonly address: string; readonly problem: string }[];
 };
+
+/** `unchecked`: takes requests, and no active check has found anything yet, or there is none. */
+export type EndpointState = "healthy" | "unchecked" | "unhealthy" | "ejected" | "draining" | "disabled";
+
 export type EndpointStatus = {
   readonly address: string;
   readonly weight: number;
   readonly zone: string;
-  /** Whether it takes requests. */
+  readonly state: EndpointState;
+  /** Whether it takes requests, but for `panic`. */
   readonly healthy: boolean;
   /** What checks have found; null when it is not checked. */
   readonly health: EndpointHealth | null;
@@ -96,11 +119,16 @@ export type EndpointStatus = {
   /** Decaying averages: seconds to the answer's head, and the share of failed attempts. */
   readonly latency: number;
   readonly errorRate: number;
+  /** By reason, of those that there were: `sluice_upstream_failures_total`. */
+  readonly failedAttempts: Readonly<Record<string, number>>;
 };
 
 type ClusterSources = {
   readonly plan: Plan | null;
   readonly columns: EndpointColumns;
+  readonly bits: typeof HEALTH;
+  readonly counters: Counters;
+  readonly traffic: (cluster: string) => Traffic;
   /** What checks have found of the endpoint in that row. */
   readonly health: (slot: number) => EndpointHealth | null;
   readonly ejection: (slot: number) => EjectionStatus | null;
@@ -108,23 +136,62 @@ type ClusterSources = {
   readonly problemOf: (host: string) => string | null;
 };
 
-export function describeClusters({ plan, columns, health, ejection, problemOf }: ClusterSources): ClusterStatus[] {
-  return (plan?.clusters ?? []).map(({ name, strategies, endpoints, unresolved }) => ({
-    name,
-    unresolved: unresolved.map(({ address, host }) => ({ address, problem: problemOf(host) ?? "resolved just now" })),
-    strategies: strategies.map((strategy) => strategy.name),
-    endpoints: endpoints.map(({ address, weight, zone, slot }) => ({
-      address,
-      weight,
-      zone,
-      healthy: columns.health[slot] === 0,
-      health: health(slot),
-      ejection: ejection(slot),
-      inFlight: columns.inFlight(slot),
-      latency: columns.latency[slot]! / 1e6,
-      errorRate: columns.errorRate[slot]! / 1e6,
-    })),
-  }));
+export function describeClusters(sources: ClusterSources): ClusterStatus[] {
+  const { plan, columns, traffic, problemOf } = sources;
+  return (plan?.clusters ?? []).map((cluster) => {
+    const { name, strategies, endpoints, unresolved } = cluster;
+    return {
+      name,
+      unresolved: unresolved.map(({ address, host }) => ({ address, problem: problemOf(host) ?? "resolved just now" })),
+      strategies: strategies.map((strategy) => strategy.name),
+      usable: countUsable(cluster, columns),
+      panic: columns.ignoredBits(endpoints, cluster.passive?.panic ?? 0) !== 0,
+      traffic: traffic(name),
+      endpoints: endpoints.map((endpoint) => describeEndpoint(sources, endpoint)),
+    };
+  });
+}
+
+/** Names of the clusters without an endpoint that can take a request. */
+export function findUnavailable(plan: Plan | null, columns: EndpointColumns): string[] {
+  return (plan?.clusters ?? []).filter((cluster) => countUsable(cluster, columns) === 0).map(({ name }) => name);
+}
+
+function countUsable({ endpoints, passive }: ClusterPlan, columns: EndpointColumns): number {
+  const ignored = columns.ignoredBits(endpoints, passive?.panic ?? 0);
+  return endpoints.filter(({ slot }) => (columns.health[slot]! & ~ignored) === 0).length;
+}
+
+function describeEndpoint(sources: ClusterSources, endpoint: EndpointPlan): EndpointStatus {
+  const { columns, counters, bits } = sources;
+  const { address, weight, zone, slot, cells } = endpoint;
+  const health = sources.health(slot);
+  const failures = UPSTREAM_FAILURES.map((reason, index): [string, number] => [
+    reason,
+    counters.sum(cells + UPSTREAM_CELLS.failures + index),
+  ]);
+  return {
+    address,
+    weight,
+    zone,
+    state: stateOf(columns.health[slot]!, bits, health),
+    healthy: columns.health[slot] === 0,
+    health,
+    ejection: sources.ejection(slot),
+    inFlight: columns.inFlight(slot),
+    latency: columns.latency[slot]! / 1e6,
+    errorRate: columns.errorRate[slot]! / 1e6,
+    failedAttempts: Object.fromEntries(failures.filter(([, count]) => count > 0)),
+  };
+}
+
+/** Of several reasons the one that lasts longest. */
+function stateOf(word: number, bits: typeof HEALTH, health: EndpointHealth | null): EndpointState {
+  if ((word & bits.disabled) !== 0) return "disabled";
+  if ((word & bits.draining) !== 0) return "draining";
+  if ((word & bits.unhealthy) !== 0) return "unhealthy";
+  if (word !== 0) return "ejected";
+  return health?.checked ? "healthy" : "unchecked";
 }
 
 export type PluginStatus = {

@@ -22,6 +22,12 @@ export const STATUS_LABELS: readonly string[] = [
 ];
 export const STATUS_CELLS = STATUS_LABELS.length;
 
+export const STATUS_CLASSES = ["1xx", "2xx", "3xx", "4xx", "5xx", "other"] as const;
+/** Of each cell of a status, its class by index. */
+export const CLASS_OF_STATUS: readonly number[] = STATUS_LABELS.map((label) =>
+  label === "other" ? STATUS_CLASSES.length - 1 : Number(label[0]) - 1,
+);
+
 const statusCell = new Uint8Array(1000).fill(STATUS_CELLS - 1);
 for (let code = 100; code < 600; code++) statusCell[code] = STATUS_CODES.length + Math.floor(code / 100) - 1;
 for (const [cell, code] of STATUS_CODES.entries()) statusCell[code] = cell;

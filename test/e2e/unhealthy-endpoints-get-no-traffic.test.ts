@@ -39,7 +39,7 @@ testInUsualMode("http: one that answers 503 to its check is passed over until it
   assert.ok((await sluice.metric("sluice_health_checks_total", { ...labels, result: "unhealthy" })) >= 2);
   const status = await runSluice("status", "--admin", `127.0.0.1:${sluice.ports.admin}`);
   assert.match(status.stdout, new RegExp(`127\\.0\\.0\\.1:${a.port}: unhealthy since \\S+ \\(answered 503\\)`));
-  assert.match((await sluice.ask("/")).text, /unhealthy since \S+: answered 503/);
+  assert.match((await sluice.ask("/")).text, /unhealthy since \S+ \(answered 503\)/);
 
   a.status = 200;
   await sluice.logged(({ msg, level }) => level === "info" && /healthy again/.test(msg ?? ""), "that it is back");

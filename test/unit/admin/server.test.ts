@@ -3,8 +3,9 @@ import { request } from "node:http";
 import { type TestContext, test } from "node:test";
 import { type AdminOptions, startAdmin } from "../../../src/admin/server.ts";
 import type { Address } from "../../../src/config/schema.ts";
-import type { Status } from "../../../src/control/status.ts";
+import type { ClusterStatus, EndpointStatus, PluginStatus, Status } from "../../../src/control/status.ts";
 import { Traces } from "../../../src/control/traces.ts";
+import { type ListenerStatus, NO_TRAFFIC } from "../../../src/control/traffic.ts";
 import { createLog } from "../../../src/observe/log.ts";
 
 type Answer = { status: number; body: string; headers: NodeJS.Dict<string | string[]> };
@@ -18,10 +19,66 @@ const STATE: Status = {
   pid: 1,
   requestsInFlight: 0,
   quarantined: [],
+  unavailableClusters: [],
   rollouts: [],
   listeners: [{ name: "web", address: "127.0.0.1:8080", connections: 3 }],
   threads: [{ thread: 0, serving: true, guests: 1, loopDelay: 0, restarts: 0 }],
   lastReload: null,
+};
+
+const TRAFFIC = {
+  requests: 70,
+  rate: 12.5,
+  statuses: { "2xx": { requests: 60, rate: 12 }, "4xx": { requests: 5, rate: 0 }, "5xx": { requests: 5, rate: 0.5 } },
+};
+const LISTENER: ListenerStatus = {
+  name: "web",
+  address: "127.0.0.1:8080",
+  connections: 3,
+  chain: ["request-id", "tenant"],
+  traffic: TRAFFIC,
+  unrouted: NO_TRAFFIC,
+  routes: [
+    {
+      name: "api",
+      match: { host: "*.example.com", prefix: "/api/", method: ["GET", "POST"], headers: { "x-beta": "1" } },
+      chain: ["headers"],
+      router: null,
+      clusters: [
+        { name: "app", weight: 90 },
+        { name: "canary", weight: 10 },
+      ],
+      traffic: TRAFFIC,
+    },
+    {
+      name: "1",
+      match: {},
+      chain: [],
+      router: "beta",
+      clusters: [
+        { name: "app", weight: null },
+        { name: "canary", weight: null },
+      ],
+      traffic: NO_TRAFFIC,
+    },
+  ],
+};
+const PLUGIN: PluginStatus = {
+  name: "tenant",
+  hash: "",
+  size: 1,
+  hooks: ["request_head"],
+  imports: [],
+  onFailure: "reject",
+  instances: 1,
+  state: "running",
+  quarantinedThreads: [],
+  calls: 70,
+  failures: 1,
+  failuresByReason: { fuel: 1 },
+  refused: 0,
+  lastFailure: { at: "noon", hook: "request_head", reason: "fuel", message: "used up", stack: "", thread: 0 },
+  rollout: null,
 };
 
 async function start(t: TestContext, parts: Partial<AdminOptions> = {}) {
@@ -38,6 +95,7 @@ async function start(t: TestContext, parts: Partial<AdminOptions> = {}) {
     config: () => ({ text: "listeners: {}" }),
     traces: new Traces(1),
     explain: async () => ({ problem: "not here" }),
+    listeners: () => [],
     clusters: () => [],
     plugins: () => [],
     reload: async () => {
@@ -87,20 +145,35 @@ test("what is not there, or not with that method, is said", async (t) => {
   assert.equal((await call("GET", "/api/v1/reload")).status, 405);
 });
 
+/** A cluster as the interface describes it, whose endpoints have these parts. */
+function clusterOf(endpoints: readonly Partial<EndpointStatus>[], parts: Partial<ClusterStatus> = {}): ClusterStatus {
+  const figures = { weight: 1, zone: "", inFlight: 0, latency: 0, errorRate: 0, failedAttempts: {} };
+  const states = { address: "a:1", state: "healthy", healthy: true, health: null, ejection: null } as const;
+  return {
+    name: "app",
+    strategies: ["round-robin"],
+    usable: 1,
+    panic: false,
+    traffic: NO_TRAFFIC,
+    endpoints: endpoints.map((endpoint) => ({ ...figures, ...states, ...endpoint })),
+    unresolved: [],
+    ...parts,
+  };
+}
+
+const HEALTH = { state: "unhealthy", checked: true, since: "noon", lastCheck: null, history: [] } as const;
+
 test("the page shows the state, and what comes from outside only as text", async (t) => {
   const evil = "<script>alert('x')</script>&\"";
-  const figures = { ejection: null, weight: 1, zone: "", inFlight: 0, latency: 0, errorRate: 0 };
-  const health = { state: "unhealthy", since: "noon", problem: evil, lastCheck: null, history: [] } as const;
-  const endpoints = [
-    { address: evil, healthy: true, health: null, ...figures },
-    { address: "a:1", healthy: false, health, ...figures },
-    { address: "b:1", healthy: false, health: null, ...figures },
+  const endpoints: Partial<EndpointStatus>[] = [
+    { address: evil },
+    { address: "a:1", state: "unhealthy", healthy: false, health: { ...HEALTH, problem: evil } },
+    { address: "b:1", state: "draining", healthy: false },
   ];
   const { call } = await start(t, {
     status: () => ({ ...STATE, lastReload: { at: "now", result: "rejected", problems: [evil] } }),
-    clusters: () => [
-      { name: "app", strategies: ["round-robin"], endpoints, unresolved: [{ address: "later:1", problem: evil }] },
-    ],
+    listeners: () => [LISTENER],
+    clusters: () => [clusterOf(endpoints, { unresolved: [{ address: "later:1", problem: evil }] })],
   });
   const { status, body, headers } = await call("GET", "/");
   assert.equal(status, 200);
@@ -108,9 +181,65 @@ test("the page shows the state, and what comes from outside only as text", async
   assert.match(body, /127\.0\.0\.1:8080/);
   assert.doesNotMatch(body, /<script/);
   assert.equal(body.split("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&amp;&quot;").length, 5);
-  assert.match(body, /<td>later:1<\/td><td>has no address yet: &lt;script/);
-  assert.match(body, /<td>a:1<\/td><td>unhealthy since noon: &lt;script/);
-  assert.match(body, /<td>b:1<\/td><td>out of service<\/td>/);
+  assert.match(body, /<td>later:1<\/td><td>has no address yet \(&lt;script/);
+  assert.match(body, /<td>a:1<\/td><td>unhealthy since noon \(&lt;script/);
+  assert.match(body, /<td>b:1<\/td><td>draining<\/td>/);
+});
+
+test("the page shows routes with their chains and traffic, failed attempts, and the last failure of a plugin", async (t) => {
+  const ejection = { cause: "response_timeout", since: "noon", until: "one", count: 1 };
+  const { call } = await start(t, {
+    listeners: () => [LISTENER],
+    clusters: () => [
+      clusterOf([
+        { address: "a:1", state: "unchecked" },
+        { address: "b:1", state: "ejected", healthy: false, ejection, failedAttempts: { response_timeout: 3 } },
+      ]),
+    ],
+    plugins: () => [PLUGIN],
+  });
+  const { body } = await call("GET", "/");
+  assert.match(body, /<h1 class="good">ready<\/h1>/);
+  assert.match(
+    body,
+    /<h2>Listener web: 127\.0\.0\.1:8080, 3 connections, 12\.5\/s \(2xx 12\.0, 5xx 0\.5\), 70 requests in all, chain request-id → tenant<\/h2>/,
+  );
+  assert.match(
+    body,
+    /<td>api<\/td><td>host \*\.example\.com, prefix \/api\/, method GET\|POST, headers x-beta=1<\/td><td>headers<\/td><td>app 90, canary 10<\/td><td>12\.5<\/td><td>12\.0<\/td><td>0<\/td><td>0<\/td><td>0\.5<\/td><td>70<\/td>/,
+  );
+  assert.match(body, /<td>1<\/td><td>every request<\/td><td><\/td><td>plugin beta: app, canary<\/td>/);
+  assert.match(body, /<td>a:1<\/td><td>unchecked<\/td>/);
+  assert.match(
+    body,
+    /<td>b:1<\/td><td>ejected since noon until one \(response_timeout\)<\/td>.*<td>response_timeout 3<\/td>/,
+  );
+  assert.match(body, /<td>tenant<\/td>.*<td>noon in request_head: fuel: used up<\/td>/);
+});
+
+test("a cluster without a usable endpoint or a plugin in quarantine is not ready in green, yet ready for probes", async (t) => {
+  const { call } = await start(t, {
+    status: () => ({ ...STATE, unavailableClusters: ["app"], quarantined: ["auth"] }),
+    clusters: () => [clusterOf([], { usable: 0 })],
+  });
+  const { body } = await call("GET", "/");
+  assert.match(body, /<title>sluice: degraded<\/title>/);
+  assert.match(body, /<h1 class="bad">degraded<\/h1>/);
+  assert.match(body, /<p class="bad">cluster app has no usable endpoint<\/p>/);
+  assert.match(body, /<p class="bad">plugin auth is in quarantine<\/p>/);
+  assert.match(body, /<h2 class="bad">Cluster app: round-robin, 0 of 0 endpoints usable/);
+  assert.doesNotMatch(body, /class="good"/);
+  assert.equal((await call("GET", "/ready")).status, 200);
+});
+
+test("a page of a thousand routes shows two hundred and where the others are", async (t) => {
+  const routes = Array.from({ length: 1000 }, (_, index) => ({ ...LISTENER.routes[0]!, name: `r${index}` }));
+  const { call } = await start(t, { listeners: () => [{ ...LISTENER, routes }] });
+  const { body } = await call("GET", "/");
+  assert.match(body, /<td>r199<\/td>/);
+  assert.doesNotMatch(body, /<td>r200<\/td>/);
+  assert.match(body, /<p>and 800 more: see \/api\/v1<\/p>/);
+  assert.equal(JSON.parse((await call("GET", "/api/v1/listeners")).body)[0].routes.length, 1000);
 });
 
 test("a page whose name was turned to this machine is refused", async (t) => {

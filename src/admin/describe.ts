@@ -1,0 +1,86 @@
+/** The proxy's state in words and figures, for the page and for `sluice status` alike. */
+import type { ClusterStatus, EndpointStatus, PluginStatus, Status } from "../control/status.ts";
+import type { RouteStatus, Traffic } from "../control/traffic.ts";
+
+export type Condition = {
+  readonly state: "ready" | "degraded" | "not ready" | "draining";
+  /** Why it is degraded, a line each. */
+  readonly problems: readonly string[];
+};
+
+export function describeCondition({ draining, ready, unavailableClusters, quarantined }: Status): Condition {
+  const problems = [
+    ...unavailableClusters.map((cluster) => `cluster ${cluster} has no usable endpoint`),
+    ...quarantined.map((plugin) => `plugin ${plugin} is in quarantine`),
+  ];
+  if (draining) return { state: "draining", problems };
+  if (!ready) return { state: "not ready", problems };
+  return { state: problems.length > 0 ? "degraded" : "ready", problems };
+}
+
+export function describeCluster({ strategies, usable, endpoints, unresolved, panic }: ClusterStatus): string {
+  const total = endpoints.length + unresolved.length;
+  const note = panic ? ", too few are left: ejections are ignored" : "";
+  return `${strategies.join(", ")}, ${usable} of ${total} endpoints usable${note}`;
+}
+
+/** Its state, and why it gets no requests. */
+export function describeEndpoint({ state, health, ejection }: EndpointStatus): string {
+  const reasons: string[] = [];
+  if (state === "disabled" || state === "draining") reasons.push(state);
+  if (health?.state === "unhealthy") reasons.push(`unhealthy since ${health.since} (${health.problem})`);
+  if (ejection !== null) reasons.push(`ejected since ${ejection.since} until ${ejection.until} (${ejection.cause})`);
+  return reasons.length > 0 ? reasons.join(", ") : state;
+}
+
+export function describeFailedAttempts({ failedAttempts }: EndpointStatus): string {
+  return listCounts(failedAttempts);
+}
+
+/** Its last failure on one line; empty when it never failed. */
+export function describeLastFailure({ lastFailure }: PluginStatus): string {
+  if (lastFailure === null) return "";
+  const { at, hook, reason, message } = lastFailure;
+  return `${at} in ${hook}: ${reason}: ${message}`;
+}
+
+/** What a route matches: `host *.example.com, prefix /api/`. */
+export function describeMatch({ match }: RouteStatus): string {
+  const keys = Object.entries(match).map(([key, value]) => `${key} ${describeValue(value)}`);
+  return keys.length > 0 ? keys.join(", ") : "every request";
+}
+
+function describeValue(value: unknown): string {
+  if (Array.isArray(value)) return value.join("|");
+  if (typeof value !== "object" || value === null) return String(value);
+  return Object.entries(value)
+    .map(([name, wanted]) => `${name}=${describeValue(wanted)}`)
+    .join(" ");
+}
+
+/** Where a route's requests go: `cluster app`, `app 90, canary 10`, `plugin beta: app, canary`. */
+export function describeTarget({ router, clusters }: RouteStatus): string {
+  const names = clusters.map(({ name, weight }) => (weight === null ? name : `${name} ${weight}`)).join(", ");
+  if (router !== null) return clusters.length === 0 ? `plugin ${router}` : `plugin ${router}: ${names}`;
+  return clusters.length === 1 ? `cluster ${names}` : names;
+}
+
+/** `12.5/s (2xx 12.3, 5xx 0.2), 1801 in all`. */
+export function describeTraffic({ requests, rate, statuses }: Traffic): string {
+  const classes = Object.entries(statuses)
+    .filter(([, status]) => status.rate > 0)
+    .map(([name, status]) => `${name} ${formatRate(status.rate)}`);
+  const split = classes.length > 0 ? ` (${classes.join(", ")})` : "";
+  return `${formatRate(rate)}/s${split}, ${requests} requests in all`;
+}
+
+export function formatRate(rate: number): string {
+  return rate === 0 ? "0" : rate < 0.1 ? "<0.1" : rate >= 100 ? String(Math.round(rate)) : rate.toFixed(1);
+}
+
+/** `connect_refused 3, response_timeout 1`. */
+function listCounts(counts: Readonly<Record<string, number>>): string {
+  return Object.entries(counts)
+    .map(([name, count]) => `${name} ${count}`)
+    .join(", ");
+}

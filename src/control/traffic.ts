@@ -1,0 +1,121 @@
+/** Listeners and their routes as the admin interface shows them: chains, targets, and what traffic there is. */
+import type { Counters } from "../observe/counters.ts";
+import type { RequestRate } from "../observe/request-rates.ts";
+import { LISTENER_CELLS, STATUS_CLASSES } from "../observe/series.ts";
+import type { ListenerPlan, MatchPlan, Plan, RoutePlan } from "./plan.ts";
+
+/** `rate`: requests per second over the last ten seconds. */
+export type Traffic = {
+  readonly requests: number;
+  readonly rate: number;
+  /** The same by status class: `2xx`; those that there were. */
+  readonly statuses: Readonly<Record<string, { readonly requests: number; readonly rate: number }>>;
+};
+
+export type ListenerStatus = {
+  readonly name: string;
+  readonly address: string;
+  readonly connections: number;
+  /** Plugins that see every request, in order. */
+  readonly chain: readonly string[];
+  readonly traffic: Traffic;
+  /** Requests that no route matched, malformed ones included. */
+  readonly unrouted: Traffic;
+  /** In order: the first match wins. */
+  readonly routes: readonly RouteStatus[];
+};
+
+export type RouteStatus = {
+  readonly name: string;
+  /** All keys must match; empty: every request. */
+  readonly match: MatchPlan;
+  /** Plugins after those of the listener, in order. */
+  readonly chain: readonly string[];
+  /** A plugin that chooses one of the clusters or passes to the next route; null: none. */
+  readonly router: string | null;
+  /** `weight`: of a split, else null. */
+  readonly clusters: readonly { readonly name: string; readonly weight: number | null }[];
+  readonly traffic: Traffic;
+};
+
+export const NO_TRAFFIC: Traffic = { requests: 0, rate: 0, statuses: {} };
+
+export function describeListeners(
+  plan: Plan | null,
+  rates: readonly RequestRate[],
+  counters: Counters,
+): ListenerStatus[] {
+  const byListener = sumBy(rates, ({ listener }) => listener!);
+  const byRoute = sumBy(rates, ({ listener, route }) => keyOf(listener!, route!));
+  return (plan?.listeners ?? []).map((listener) => {
+    const { name, address, chain, routes, cells } = listener;
+    return {
+      name,
+      address,
+      connections: counters.sum(cells + LISTENER_CELLS.connections),
+      chain: namesOf(plan!, chain),
+      traffic: byListener.get(name) ?? NO_TRAFFIC,
+      unrouted: byRoute.get(keyOf(name, "")) ?? NO_TRAFFIC,
+      routes: routes.map((route) => describeRoute(plan!, listener, route, byRoute)),
+    };
+  });
+}
+
+/** By cluster. */
+export function trafficOfClusters(rates: readonly RequestRate[]): (cluster: string) => Traffic {
+  const traffic = sumBy(rates, ({ cluster }) => cluster!);
+  return (cluster) => traffic.get(cluster) ?? NO_TRAFFIC;
+}
+
+function describeRoute(
+  plan: Plan,
+  listener: ListenerPlan,
+  { name, match, chain, action }: RoutePlan,
+  byRoute: ReadonlyMap<string, Traffic>,
+): RouteStatus {
+  return {
+    name,
+    match,
+    chain: namesOf(plan, chain),
+    router: action.kind === "router" ? plan.instances[action.instance]!.plugin : null,
+    clusters: clustersOf(action).map(({ cluster, weight }) => ({ name: plan.clusters[cluster]!.name, weight })),
+    traffic: byRoute.get(keyOf(listener.name, name)) ?? NO_TRAFFIC,
+  };
+}
+
+function clustersOf(action: RoutePlan["action"]): readonly { cluster: number; weight: number | null }[] {
+  if (action.kind === "cluster") return [{ cluster: action.cluster, weight: null }];
+  if (action.kind === "split") return action.parts;
+  return action.clusters.map((cluster) => ({ cluster, weight: null }));
+}
+
+function namesOf(plan: Plan, chain: readonly number[]): string[] {
+  return chain.map((instance) => plan.instances[instance]!.plugin);
+}
+
+function keyOf(listener: string, route: string): string {
+  return JSON.stringify([listener, route]);
+}
+
+function sumBy(
+  rates: readonly RequestRate[],
+  key: (labels: RequestRate["labels"]) => string,
+): ReadonlyMap<string, Traffic> {
+  const groups = Map.groupBy(rates, ({ labels }) => key(labels));
+  return new Map(Array.from(groups, ([name, group]) => [name, sum(group)]));
+}
+
+function sum(group: readonly RequestRate[]): Traffic {
+  const statuses: Record<string, { requests: number; rate: number }> = {};
+  const total = { requests: 0, rate: 0 };
+  for (const { counts, rates } of group)
+    for (const [index, name] of STATUS_CLASSES.entries()) {
+      if (counts[index] === 0) continue;
+      statuses[name] ??= { requests: 0, rate: 0 };
+      for (const one of [statuses[name], total]) {
+        one.requests += counts[index]!;
+        one.rate += rates[index]!;
+      }
+    }
+  return { ...total, statuses };
+}

@@ -1,0 +1,136 @@
+/** status-shows-where-requests-go: routes with their chains, rates, failures and unusable clusters, in API, page and CLI. */
+import assert from "node:assert/strict";
+import { before } from "node:test";
+import type { ClusterStatus, PluginStatus, Status } from "../../src/control/status.ts";
+import type { ListenerStatus } from "../../src/control/traffic.ts";
+import { compileSource } from "../contract/plugin-harness.ts";
+import { findFreePort } from "./free-port.ts";
+import { startUpstream } from "./peers.ts";
+import { type Ports, type Program, runSluice, startSluice, testInUsualMode, until } from "./program.ts";
+
+const FRAGILE = `import { Request } from "sluice/sdk";
+export function onRequest(req: Request): void {
+  if (req.pathIs("/api/bad")) throw new Error("no such \\u001b[31mtenant");
+}`;
+
+let wasm: Uint8Array;
+before(async () => {
+  wasm = await compileSource(FRAGILE);
+});
+
+async function read<T>(sluice: Program, what: string): Promise<T> {
+  return JSON.parse((await sluice.ask(`/api/v1/${what}`)).text);
+}
+
+testInUsualMode("status, page and API show where requests go and what fails", async (t) => {
+  const { port } = await startUpstream(t, (_request, response) => response.end("ok"));
+  const [refusing, down] = [await findFreePort(), await findFreePort()];
+  const config = (ports: Ports) => `
+plugins: { fragile: { wasm: ./fragile.wasm } }
+listeners:
+  web:
+    address: 127.0.0.1:${ports.web}
+    chain: [request-id]
+    routes:
+      - { name: api, match: { prefix: /api/ }, chain: [fragile, { headers: { response: { set: { x-a: "1" } } } }], cluster: app }
+      - { match: { path: /down }, cluster: down }
+      - { name: parts, match: { path: /split, method: GET }, split: { app: 9, down: 1 } }
+clusters:
+  app: { endpoints: ["127.0.0.1:${port}", "127.0.0.1:${refusing}"], health: { passive: false } }
+  down: { endpoints: ["127.0.0.1:${down}"], health: { active: { tcp: true, interval: 100ms } } }
+`;
+  const sluice = await startSluice(t, config, { files: { "fragile.wasm": wasm } });
+  await until(async () => (await read<Status>(sluice, "status")).unavailableClusters.length > 0, "down is checked");
+  const get = async (path: string) => (await fetch(`${sluice.url}${path}`)).status;
+  for (let i = 0; i < 4; i++) assert.equal(await get("/api/x"), 200);
+  assert.equal(await get("/api/bad"), 500);
+  assert.equal(await get("/down"), 503);
+  assert.equal(await get("/nowhere"), 404);
+  // Counters of a request are written when it ends, which its client may see earlier.
+  await until(
+    async () => (await read<ListenerStatus[]>(sluice, "listeners"))[0]!.traffic.requests === 7,
+    "all are counted",
+  );
+
+  const [web] = await read<ListenerStatus[]>(sluice, "listeners");
+  assert.deepEqual([web!.name, web!.chain, web!.unrouted.requests], ["web", ["request-id"], 1]);
+  assert.deepEqual(
+    web!.routes.map(({ name, match, chain, clusters, traffic }) => ({
+      name,
+      match,
+      chain,
+      clusters,
+      requests: traffic.requests,
+    })),
+    [
+      {
+        name: "api",
+        match: { prefix: "/api/" },
+        chain: ["fragile", "headers"],
+        clusters: [{ name: "app", weight: null }],
+        requests: 5,
+      },
+      { name: "1", match: { path: "/down" }, chain: [], clusters: [{ name: "down", weight: null }], requests: 1 },
+      {
+        name: "parts",
+        match: { path: "/split", method: ["GET"] },
+        chain: [],
+        clusters: [
+          { name: "app", weight: 9 },
+          { name: "down", weight: 1 },
+        ],
+        requests: 0,
+      },
+    ],
+  );
+  const { traffic } = web!.routes[0]!;
+  assert.deepEqual([traffic.statuses["2xx"]!.requests, traffic.statuses["5xx"]!.requests], [4, 1]);
+  assert.ok(traffic.rate > 0 && traffic.statuses["2xx"]!.rate > traffic.statuses["5xx"]!.rate);
+
+  const [app, gone] = await read<ClusterStatus[]>(sluice, "clusters");
+  assert.deepEqual([app!.usable, app!.traffic.requests, gone!.usable], [2, 4, 0]);
+  assert.deepEqual(
+    app!.endpoints.map(({ state, failedAttempts }) => [state, Object.keys(failedAttempts)]),
+    [
+      ["unchecked", []],
+      ["unchecked", ["connect_refused"]],
+    ],
+  );
+  assert.equal(gone!.endpoints[0]!.state, "unhealthy");
+  const fragile = (await read<PluginStatus[]>(sluice, "plugins")).find(({ name }) => name === "fragile")!;
+  assert.deepEqual([fragile.failures, fragile.lastFailure!.hook], [1, "request_head"]);
+
+  assert.equal((await sluice.ask("/ready")).status, 200, "the other clusters serve");
+  const page = (await sluice.ask("/")).text;
+  assert.match(page, /<h1 class="bad">degraded<\/h1>\s*<p class="bad">cluster down has no usable endpoint<\/p>/);
+  assert.match(page, /<td>api<\/td><td>prefix \/api\/<\/td><td>fragile → headers<\/td><td>cluster app<\/td>/);
+  assert.match(
+    page,
+    new RegExp(`<td>127\\.0\\.0\\.1:${refusing}</td><td>unchecked</td>.*<td>connect_refused \\d</td>`),
+  );
+
+  const { code, stdout } = await runSluice("status", "--admin", `127.0.0.1:${sluice.ports.admin}`);
+  assert.equal(code, 0);
+  assert.match(stdout, /^degraded, version 1, .*\n.*\nproblem: cluster down has no usable endpoint\n/);
+  assert.match(
+    stdout,
+    /\nlistener web: .* connections, [\d.]+\/s \(.*2xx [\d.]+.*\), 7 requests in all, chain request-id\n/,
+  );
+  assert.match(
+    stdout,
+    /\n {2}route api: prefix \/api\/, chain fragile -> headers -> cluster app; .*, 5 requests in all\n/,
+  );
+  assert.match(stdout, /\n {2}route parts: path \/split, method GET -> app 9, down 1; 0\/s, 0 requests in all\n/);
+  assert.match(stdout, /\n {2}no route: .*4xx.*, 1 requests in all\n/);
+  assert.match(stdout, /\ncluster down: round-robin, 0 of 1 endpoints usable, /);
+  assert.match(
+    stdout,
+    new RegExp(`\\n {2}127\\.0\\.0\\.1:${refusing}: unchecked, .*, failed attempts: connect_refused \\d\\n`),
+  );
+  assert.match(stdout, new RegExp(`\\n {2}127\\.0\\.0\\.1:${down}: unhealthy since \\S+ \\(connection refused\\), `));
+  assert.match(
+    stdout,
+    /\nplugin fragile: running, 5 calls, 1 failures, the last at 20\d\d-\S+Z in request_head: abort: .*tenant/,
+  );
+  assert.doesNotMatch(stdout, /[\x00-\x09\x0b-\x1f]/);
+});
