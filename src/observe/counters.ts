@@ -100,6 +100,15 @@ export class Counters {
     return total;
   }
 
+  /** Adds the cells from `base` on, over all threads, to groups: that of `base + i` to `target[at + groups[i]]`. */
+  addGroups(base: number, groups: Uint8Array, target: Float64Array, at: number): void {
+    for (const block of this.#blocks)
+      for (let i = 0; i < groups.length; i++) {
+        const value = block[base + i]!;
+        if (value !== 0) target[at + groups[i]!]! += value;
+      }
+  }
+
   /** One cell of one thread. */
   read(thread: number, cell: number): number {
     return this.#blocks[thread]![cell]!;

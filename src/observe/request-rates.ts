@@ -10,22 +10,25 @@ export type RequestRate = { readonly labels: Labels; readonly counts: Float64Arr
 
 const WINDOW = 10_000;
 const PERIOD = 2_000;
-/** Reading thousands of series takes longer: never more than this share of the main thread's time. */
+const SAMPLES = WINDOW / PERIOD + 1;
+const CLASSES = STATUS_CLASSES.length;
+/** Reading tens of thousands of series takes longer: never more than this share of the main thread's time. */
 const MAX_SHARE = 0.005;
-
-type Sample = { readonly at: number; readonly counts: ReadonlyMap<Series, Float64Array> };
 
 export class RequestRates {
   readonly #counters: Counters;
   readonly #now: () => number;
-  /** The oldest first. The first is empty: before the start there were no requests. */
-  readonly #samples: Sample[];
+  /** When samples were taken, by place; the first is taken before there is any series. */
+  readonly #times = new Float64Array(SAMPLES);
+  /** Samples of each series, a value for each class at each place. Zero where the series did not exist yet. */
+  readonly #samples = new Map<Series, Float64Array>();
+  #taken = 1;
   #timer: NodeJS.Timeout | null = null;
 
   constructor(counters: Counters, now = () => performance.now()) {
     this.#counters = counters;
     this.#now = now;
-    this.#samples = [{ at: now(), counts: new Map() }];
+    this.#times[0] = now();
   }
 
   start(): void {
@@ -44,39 +47,46 @@ export class RequestRates {
   }
 
   sample(): void {
-    this.#samples.push(this.#read());
-    this.#forget();
+    const place = this.#taken++ % SAMPLES;
+    this.#times[place] = this.#now();
+    const present = new Set<Series>();
+    for (const series of this.#counters.list("requests")) {
+      present.add(series);
+      const samples = this.#samplesOf(series);
+      samples.fill(0, place * CLASSES, (place + 1) * CLASSES);
+      this.#counters.addGroups(series.base, CLASS_OF_STATUS, samples, place * CLASSES);
+    }
+    if (this.#samples.size === present.size) return;
+    for (const series of this.#samples.keys()) if (!present.has(series)) this.#samples.delete(series);
   }
 
   /** Counts since the series began, and rates over the last ten seconds, or since the start where that is less. */
   list(): RequestRate[] {
-    this.#forget();
-    const { at, counts } = this.#read();
-    const oldest = this.#samples[0]!;
-    const seconds = Math.max(1, (at - oldest.at) / 1000);
-    return Array.from(counts, ([series, now]) => {
-      const before = oldest.counts.get(series);
-      return {
-        labels: series.labels,
-        counts: now,
-        rates: now.map((count, index) => (count - (before?.[index] ?? 0)) / seconds),
-      };
+    const now = this.#now();
+    const place = this.#begin(now - WINDOW);
+    const seconds = Math.max(1, (now - this.#times[place]!) / 1000);
+    return Array.from(this.#counters.list("requests"), (series) => {
+      const counts = new Float64Array(CLASSES);
+      this.#counters.addGroups(series.base, CLASS_OF_STATUS, counts, 0);
+      const before = this.#samples.get(series);
+      const rates = counts.map((count, index) => (count - (before?.[place * CLASSES + index] ?? 0)) / seconds);
+      return { labels: series.labels, counts, rates };
     });
   }
 
-  /** Drops samples that the window does not need: the oldest kept one is at or just before its beginning. */
-  #forget(): void {
-    const begin = this.#now() - WINDOW;
-    while (this.#samples.length > 1 && this.#samples[1]!.at <= begin) this.#samples.shift();
+  #samplesOf(series: Series): Float64Array {
+    const known = this.#samples.get(series);
+    if (known !== undefined) return known;
+    const samples = new Float64Array(SAMPLES * CLASSES);
+    this.#samples.set(series, samples);
+    return samples;
   }
 
-  #read(): Sample {
-    const counts = new Map<Series, Float64Array>();
-    for (const series of this.#counters.list("requests")) {
-      const classes = new Float64Array(STATUS_CLASSES.length);
-      for (const [cell, index] of CLASS_OF_STATUS.entries()) classes[index]! += this.#counters.sum(series.base + cell);
-      counts.set(series, classes);
-    }
-    return { at: this.#now(), counts };
+  /** Place of the last sample that is as old as `at`; of the oldest where none is. */
+  #begin(at: number): number {
+    const oldest = Math.max(0, this.#taken - SAMPLES);
+    for (let number = this.#taken - 1; number > oldest; number--)
+      if (this.#times[number % SAMPLES]! <= at) return number % SAMPLES;
+    return oldest % SAMPLES;
   }
 }

@@ -24,7 +24,7 @@ export const STATUS_CELLS = STATUS_LABELS.length;
 
 export const STATUS_CLASSES = ["1xx", "2xx", "3xx", "4xx", "5xx", "other"] as const;
 /** Of each cell of a status, its class by index. */
-export const CLASS_OF_STATUS: readonly number[] = STATUS_LABELS.map((label) =>
+export const CLASS_OF_STATUS = Uint8Array.from(STATUS_LABELS, (label) =>
   label === "other" ? STATUS_CLASSES.length - 1 : Number(label[0]) - 1,
 );
 
