@@ -29,7 +29,7 @@ export class Operation {
   out: Buffer = NOTHING;
   outStart = 0;
   cap = 0;
-  /** Out: what the operation took, as bytes looked at and moved. */
+  /** Out: what the operation took, as bytes looked at and moved: 64 of them cost a unit of fuel. */
   work = 0;
 }
 

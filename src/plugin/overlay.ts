@@ -6,6 +6,8 @@ import { LIMIT, STATUS } from "./abi.ts";
 import { type KeyValue, Operation } from "./key-value.ts";
 
 const PAGE = 64 * 1024;
+/** What it takes to look at a key, as bytes. */
+const KEY_WORK = 512;
 /** Keys that one `list` looks through, and that may be written: they are kept beside the store. */
 const MAX_KEYS = 10_000;
 
@@ -58,10 +60,10 @@ export class Overlay implements KeyValue {
 
   /** Its cursor counts the keys of both, in the order in which they were found. */
   list(operation: Operation): number {
+    operation.work = 0;
     const keys = [...this.#keys(this.#below, operation, (name) => !this.#taken.has(name))];
     keys.push(...this.#keys(this.#own, operation, () => true));
     const { out, outStart, cap, cursor } = operation;
-    operation.work = PAGE;
     if (!Number.isInteger(cursor) || cursor < 0 || cursor > keys.length) return STATUS.invalid;
     let end = 0;
     for (let index = cursor; index < keys.length; index++) {
@@ -110,16 +112,19 @@ export class Overlay implements KeyValue {
     return this.#own.set(copy);
   }
 
-  *#keys(store: KeyValue, { namespace, key, keyStart, keyEnd, now }: Operation, is: (name: string) => boolean) {
+  *#keys(store: KeyValue, operation: Operation, is: (name: string) => boolean) {
+    const { namespace, key, keyStart, keyEnd, now } = operation;
     const page = new Operation();
     Object.assign(page, { namespace, key, keyStart, keyEnd, now, out: Buffer.alloc(PAGE), cap: PAGE });
     let left = MAX_KEYS;
     do {
       const length = store.list(page);
+      operation.work += page.work;
       for (let at = 0; at < length; left--) {
         const end = at + 4 + page.out.readUInt32LE(at);
         const found = Buffer.from(page.out.subarray(at + 4, end));
         at = end;
+        operation.work += KEY_WORK;
         if (is(`${namespace} ${found.toString("latin1")}`)) yield found;
       }
     } while (page.cursor !== 0 && left > 0);

@@ -14,9 +14,14 @@ import { type Layout, layOut, MAX_NAMESPACES, PREFIX, SHARD } from "./layout.ts"
 import { acquire, ownerOf, release } from "./lock.ts";
 import { Shard, SPARE_BYTES } from "./shard.ts";
 
-/** What one call of `list` may look at. */
+/** What one call of `list` may take, as bytes looked at; and while it holds a lock, which others may wait for. */
 const LIST_WORK = 64 * 1024;
-const LIST_CHAINS = 16 * 1024;
+const HELD_WORK = 4 * 1024;
+/** What it takes to ask for a shard, and for a chain of it, whether or not it has records. */
+const SHARD_WORK = 64;
+const CHAIN_WORK = 8;
+/** What it costs to have waited for a lock in vain: ten milliseconds, in which the thread did nothing else. */
+const BUSY_WORK = 64 * 50_000;
 
 export type NamespaceUse = {
   readonly entries: number;
@@ -67,7 +72,7 @@ export class KeyValueStore implements KeyValue {
 
   get(operation: Operation): number {
     const hash = this.#hash(operation);
-    const shard = this.#enter(hash);
+    const shard = this.#enter(hash, operation);
     if (shard === null) return STATUS.busy;
     const answer = shard.get(operation, hash);
     this.#leave(shard);
@@ -78,7 +83,7 @@ export class KeyValueStore implements KeyValue {
   set(operation: Operation): number {
     if (operation.valueEnd - operation.valueStart > LIMIT.kvValue) return STATUS.tooLarge;
     const hash = this.#hash(operation);
-    const shard = this.#enter(hash);
+    const shard = this.#enter(hash, operation);
     if (shard === null) return STATUS.busy;
     const answer = shard.set(operation, hash);
     this.#leave(shard);
@@ -88,7 +93,7 @@ export class KeyValueStore implements KeyValue {
   compareAndSet(operation: Operation): number {
     if (operation.valueEnd - operation.valueStart > LIMIT.kvValue) return STATUS.tooLarge;
     const hash = this.#hash(operation);
-    const shard = this.#enter(hash);
+    const shard = this.#enter(hash, operation);
     if (shard === null) return STATUS.busy;
     const answer = shard.compareAndSet(operation, hash);
     this.#leave(shard);
@@ -98,7 +103,7 @@ export class KeyValueStore implements KeyValue {
   increment(operation: Operation): number {
     if (!Number.isSafeInteger(operation.number)) return STATUS.invalid;
     const hash = this.#hash(operation);
-    const shard = this.#enter(hash);
+    const shard = this.#enter(hash, operation);
     if (shard === null) return STATUS.busy;
     const answer = shard.increment(operation, hash);
     this.#leave(shard);
@@ -107,7 +112,7 @@ export class KeyValueStore implements KeyValue {
 
   delete(operation: Operation): number {
     const hash = this.#hash(operation);
-    const shard = this.#enter(hash);
+    const shard = this.#enter(hash, operation);
     if (shard === null) return STATUS.busy;
     const answer = shard.delete(operation, hash);
     this.#leave(shard);
@@ -119,23 +124,29 @@ export class KeyValueStore implements KeyValue {
     operation.work = 0;
     const { cursor } = operation;
     if (!Number.isInteger(cursor) || cursor < 0 || cursor > shards * chains) return STATUS.invalid;
-    let left = LIST_CHAINS;
     let written = 0;
     let chain = cursor % chains;
     for (let index = Math.floor(cursor / chains); index < shards; index++, chain = 0) {
       const shard = this.#shards[index]!;
+      operation.work += SHARD_WORK;
       if (!shard.holds(operation.namespace)) continue;
-      if (!this.#enterShard(shard)) return this.#pause(operation, index * chains + chain, written, STATUS.busy);
-      for (; chain < chains && left > 0 && operation.work < LIST_WORK; chain++, left--) {
-        const end = shard.listChain(operation, chain, written);
-        if (end < 0) {
-          this.#leave(shard);
-          return this.#pause(operation, index * chains + chain, written, STATUS.tooLarge);
+      while (chain < chains) {
+        if (operation.work >= LIST_WORK) return this.#pause(operation, index * chains + chain, written, 0);
+        if (!this.#enterShard(shard)) {
+          operation.work += BUSY_WORK;
+          return this.#pause(operation, index * chains + chain, written, STATUS.busy);
         }
-        written = end;
+        for (const most = operation.work + HELD_WORK; chain < chains && operation.work < most; chain++) {
+          operation.work += CHAIN_WORK;
+          const end = shard.listChain(operation, chain, written);
+          if (end < 0) {
+            this.#leave(shard);
+            return this.#pause(operation, index * chains + chain, written, STATUS.tooLarge);
+          }
+          written = end;
+        }
+        this.#leave(shard);
       }
-      this.#leave(shard);
-      if (chain < chains) return this.#pause(operation, index * chains + chain, written, 0);
     }
     operation.cursor = 0;
     return written;
@@ -157,9 +168,11 @@ export class KeyValueStore implements KeyValue {
   }
 
   /** The shard of a hash, locked; null when another thread holds it for too long. Chains are told by the low bits. */
-  #enter(hash: number): Shard | null {
+  #enter(hash: number, operation: Operation): Shard | null {
     const shard = this.#shards[(hash >>> 20) % this.#shards.length]!;
-    return this.#enterShard(shard) ? shard : null;
+    if (this.#enterShard(shard)) return shard;
+    operation.work += BUSY_WORK;
+    return null;
   }
 
   #enterShard(shard: Shard): boolean {

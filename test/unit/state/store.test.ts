@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { mock, test } from "node:test";
 import fc from "fast-check";
 import { LIMIT, STATUS } from "../../../src/plugin/abi.ts";
-import { MAX_NAMESPACES } from "../../../src/state/layout.ts";
+import { layOut, MAX_NAMESPACES } from "../../../src/state/layout.ts";
 import { KeyValueStore, Namespaces } from "../../../src/state/store.ts";
 import { Keys } from "./kit.ts";
 
@@ -112,6 +112,62 @@ test("a list is the keys with a prefix, each once, however small its pages are",
     keys.operation.cursor = cursor;
     assert.equal(keys.store.list(keys.operation), STATUS.invalid);
   }
+});
+
+test("walking empty chains is paid for, and no lock is held over many of them", () => {
+  const store = open(16 * MIB);
+  const keys = new Keys(store);
+  keys.set("a", "x");
+  const { shards, chains } = layOut(store.buffer.byteLength);
+  const acquired = mock.method(Atomics, "compareExchange");
+  let work = 0;
+  let pages = 0;
+  try {
+    const { operation } = keys;
+    operation.cursor = 0;
+    do {
+      Object.assign(operation, {
+        key: Buffer.alloc(0),
+        keyStart: 0,
+        keyEnd: 0,
+        out: Buffer.alloc(600),
+        outStart: 0,
+        cap: 600,
+      });
+      assert.ok(store.list(operation) >= 0);
+      assert.ok(operation.work >= 64 && operation.work <= 80 * 1024, `${operation.work}`);
+      work += operation.work;
+      pages++;
+    } while (operation.cursor !== 0);
+  } finally {
+    acquired.mock.restore();
+  }
+  // A unit of fuel for 8 chains, and one for a shard that has no key of the namespace.
+  assert.ok(work >= 8 * chains + 64 * shards, `${work} in ${pages} pages`);
+  assert.ok(acquired.mock.callCount() >= chains / 512, `${acquired.mock.callCount()} locks for ${chains} chains`);
+});
+
+test("each record that is looked at is paid for, whether or not it is the one", () => {
+  const keys = new Keys(open());
+  for (let i = 0; i < 2000; i++) keys.set(`k${i}`, "x");
+  const { operation } = keys;
+  let listed = 0;
+  operation.cursor = 0;
+  do {
+    Object.assign(operation, {
+      key: Buffer.from("none"),
+      keyStart: 0,
+      keyEnd: 4,
+      out: Buffer.alloc(8),
+      outStart: 0,
+      cap: 8,
+    });
+    assert.equal(keys.store.list(operation), 0);
+    listed += operation.work;
+  } while (operation.cursor !== 0);
+  assert.ok(listed >= 2000 * 256, `${listed}`);
+  keys.get("k1");
+  assert.ok(operation.work >= 256);
 });
 
 test("the oldest make room, what is read is spared, and bytes stay bounded", () => {
