@@ -2,6 +2,7 @@
 
 import { ATTEMPT, COLUMN, ENDPOINT_TEXT, HOOK, STATUS } from "./abi.ts";
 import type { CallContext } from "./call-context.ts";
+import { WORK } from "./prices.ts";
 
 const LAST_COLUMN = COLUMN.zone;
 
@@ -33,7 +34,7 @@ export function makeBalanceCalls(context: CallContext) {
       if (column < 0 || column > LAST_COLUMN) return context.leave(STATUS.invalid);
       const length = 4 * view.count;
       if (length > cap >>> 0) return context.leave(length);
-      context.spend(length);
+      context.spend(WORK.columnByte * length);
       if (view.count > values.length) {
         values = new Int32Array(2 * view.count);
         valueBytes = Buffer.from(values.buffer);

@@ -1,16 +1,14 @@
 /** Host calls that read a plugin's configuration by path, so that no guest needs a parser. Cold. */
 import { LIMIT, STATUS } from "./abi.ts";
 import type { CallContext } from "./call-context.ts";
+import { WORK } from "./prices.ts";
 
 /** What `config_kind` answers. */
 export const CONFIG_KIND = { absent: 0, null: 1, boolean: 2, number: 3, string: 4, list: 5, map: 6 } as const;
 
-/** What looking for a key costs beside its length, as bytes looked at. */
-const PER_KEY = 64;
-
 export function makeConfigCalls(context: CallContext) {
   const { memory } = context;
-  const pay = (bytes: number): void => context.spend(PER_KEY + bytes);
+  const pay = (bytes: number): void => context.spend(WORK.configKey + WORK.configByte * bytes);
   /** The node at a path; undefined when it is not there, `notHere` when no configuration is. */
   const find = (path: number, length: number): unknown => {
     context.enter(length >>> 0);
@@ -38,7 +36,7 @@ export function makeConfigCalls(context: CallContext) {
       const node = find(path, length);
       if (typeof node !== "object" || node === null) return context.leave(missing());
       const count = Array.isArray(node) ? node.length : Object.keys(node).length;
-      context.spend(64 * count);
+      context.spend(WORK.configEntry * count);
       return context.leave(count);
     },
 
@@ -47,7 +45,7 @@ export function makeConfigCalls(context: CallContext) {
       memory.check(out, cap);
       if (typeof node !== "object" || node === null || Array.isArray(node)) return context.leave(missing());
       const keys = Object.keys(node);
-      context.spend(64 * keys.length);
+      context.spend(WORK.configEntry * keys.length);
       const key = keys[index >>> 0];
       return context.leave(key === undefined ? STATUS.absent : memory.giveUtf8(key, out, cap));
     },

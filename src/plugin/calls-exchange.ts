@@ -9,6 +9,7 @@ import { HELD } from "./call-charges.ts";
 import type { CallContext } from "./call-context.ts";
 import { hasRoom } from "./calls-head.ts";
 import { copyBytes } from "./memory.ts";
+import { WORK } from "./prices.ts";
 
 /** Bytes that a name takes beside its own. */
 const NOTE = 128;
@@ -44,7 +45,7 @@ export function makeExchangeCalls(context: CallContext) {
       context.enter(length >>> 0);
       const start = memory.check(pointer, length);
       // A path is checked and normalised byte by byte.
-      context.spend((length >>> 0) * 8);
+      context.spend((length >>> 0) * WORK.targetByte);
       return context.leave(setAttribute(context, id, start, start + (length >>> 0)));
     },
 

@@ -9,6 +9,7 @@ import { HELD } from "./call-charges.ts";
 import type { CallContext } from "./call-context.ts";
 import type { Waited } from "./calls-wait.ts";
 import type { FetchRequest } from "./fetcher.ts";
+import { WORK } from "./prices.ts";
 
 const HEAD_LIMITS = { head: LIMIT.fetchHead + LIMIT.fetchUrl + 1024, target: LIMIT.fetchUrl, headers: 200 };
 const CLUSTER = "cluster:";
@@ -45,6 +46,7 @@ export function makeFetchCalls(context: CallContext) {
         return context.leave(STATUS.tooLarge);
       if (methodLength >>> 0 > 32 || timeout < 0 || most < 0 || most > LIMIT.fetchAnswer)
         return context.leave(STATUS.invalid);
+      context.spend(WORK.fetch + WORK.fetchByte * ((urlLength >>> 0) + (fieldsLength >>> 0)));
       const { configuration } = context;
       const endpoint = context.hook === HOOK.health_check ? (context.exchange?.endpoint ?? null) : null;
       const request = readRequest(

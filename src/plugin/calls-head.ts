@@ -15,6 +15,7 @@ import { HEADERS, LIMIT, STATUS } from "./abi.ts";
 import { type CallContext, whyNot } from "./call-context.ts";
 import type { HiddenNames } from "./hidden-names.ts";
 import { copyBytes } from "./memory.ts";
+import { WORK } from "./prices.ts";
 
 /** A field that plugins see: not one of the connection's own (RFC 9110 section 7.6.1), nor one that was taken away. */
 const VISIBLE = new Uint8Array(256).fill(1);
@@ -60,7 +61,7 @@ export function makeHeadCalls(context: CallContext) {
       if (head === null) return context.leave(whyNot(part));
       memory.check(out, cap);
       if (what !== 0 && what !== 1) return context.leave(STATUS.invalid);
-      context.spend(head.count);
+      context.spend(WORK.field * head.count);
       const found = nthVisible(head, index, context.hidden);
       if (found < 0) return context.leave(STATUS.absent);
       const at = found * FIELD_WORDS + (what === 0 ? NAME_START : VALUE_START);
@@ -74,7 +75,7 @@ export function makeHeadCalls(context: CallContext) {
       context.enter(0);
       const head = context.readable(part);
       if (head === null) return context.leave(whyNot(part));
-      context.spend(head.count);
+      context.spend(WORK.field * head.count);
       return context.leave(countVisible(head, context.hidden));
     },
 
@@ -114,7 +115,7 @@ export function makeHeadCalls(context: CallContext) {
       const at = memory.check(out, cap);
       const { hidden } = context;
       const length = readLength(head, hidden);
-      context.spend(length + head.count);
+      context.spend(length + WORK.givenField * head.count);
       if (length <= cap >>> 0) writeHead(head, hidden, memory.bytes, at);
       return context.leave(length);
     },
@@ -140,6 +141,7 @@ function edit(
   if (head === null) return whyNot(part);
   const { bytes } = memory;
   if (nameEnd - nameStart > LIMIT.headerName || valueEnd - valueStart > LIMIT.headerValue) return STATUS.tooLarge;
+  context.spend(WORK.checkedByte * (nameEnd - nameStart + valueEnd - valueStart) + WORK.field * head.count);
   if (!isToken(bytes, nameStart, nameEnd) || !isFieldValue(bytes, valueStart, valueEnd)) return STATUS.invalid;
   const id = nameId(bytes, nameStart, nameEnd);
   if (isProtected(id)) return STATUS.invalid;
@@ -171,7 +173,7 @@ function own(context: CallContext, start: number, end: number): number {
   if (isHidden(context, start, end)) return STATUS.denied;
   const exchange = context.owning();
   if (exchange.owned >= LIMIT.ownedNames) return STATUS.tooLarge;
-  context.spend((end - start) * (head.count + exchange.owned));
+  context.spend((end - start + WORK.field) * (head.count + exchange.owned));
   return exchange.ownHeader(bytes, start, end);
 }
 
@@ -202,7 +204,7 @@ const ENTRIES = 2 * LIMIT.headerCount;
 
 function find(context: CallContext, head: Head, start: number, end: number, nth: number): number {
   if (end - start > LIMIT.headerValue) return -1;
-  context.spend((end - start) * head.count);
+  context.spend((end - start + WORK.field) * head.count);
   return head.find(context.memory.bytes, start, end, nth);
 }
 

@@ -4,6 +4,7 @@ import { LIMIT, METRIC, STATUS } from "./abi.ts";
 import { HELD } from "./call-charges.ts";
 import type { CallContext } from "./call-context.ts";
 import type { MetricDefinition } from "./metrics.ts";
+import { WORK } from "./prices.ts";
 
 /** Of metrics and labels, as Prometheus has them. */
 const NAME = /^(?!__)[A-Za-z_][A-Za-z0-9_]*$/;
@@ -11,8 +12,6 @@ const NAME = /^(?!__)[A-Za-z_][A-Za-z0-9_]*$/;
 const RESERVED_METRIC = /^(sluice|process|nodejs)_/;
 const RESERVED_LABELS: readonly string[] = ["plugin", "le", "quantile"];
 const FLOAT_BYTES = 8;
-/** What checking and comparing a definition costs, as bytes looked at. */
-const DEFINE = 100 * 64;
 const LAST_KIND = METRIC.latest;
 
 export function makeMetricCalls(context: CallContext) {
@@ -39,7 +38,7 @@ export function makeMetricCalls(context: CallContext) {
       const bounds = takeBounds(context, buckets, bucketsLength);
       const { configuration } = context;
       if (configuration === null || !context.isStarting) return context.leave(STATUS.notHere);
-      context.spend(DEFINE);
+      context.spend(WORK.metric);
       const cells = bounds === null ? 0 : bounds.length + 2;
       const text = (nameLength >>> 0) + (helpLength >>> 0) + (labelsLength >>> 0);
       context.charges.holdMore("metric_define", HELD.names, 2 * FLOAT_BYTES * cells + text);

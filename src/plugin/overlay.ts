@@ -4,10 +4,9 @@
  */
 import { LIMIT, STATUS } from "./abi.ts";
 import { type KeyValue, Operation } from "./key-value.ts";
+import { WORK } from "./prices.ts";
 
 const PAGE = 64 * 1024;
-/** What it takes to look at a key, as bytes. */
-const KEY_WORK = 512;
 /** Keys that one `list` looks through, and that may be written: they are kept beside the store. */
 const MAX_KEYS = 10_000;
 
@@ -124,7 +123,7 @@ export class Overlay implements KeyValue {
         const end = at + 4 + page.out.readUInt32LE(at);
         const found = Buffer.from(page.out.subarray(at + 4, end));
         at = end;
-        operation.work += KEY_WORK;
+        operation.work += WORK.removal;
         if (is(`${namespace} ${found.toString("latin1")}`)) yield found;
       }
     } while (page.cursor !== 0 && left > 0);

@@ -66,6 +66,40 @@ export const SURCHARGE = {
   drop: 16,
 } as const;
 
+/**
+ * What host calls cost beside `FUEL.hostCall`, as bytes: 64 of them cost a unit. Bytes of the guest's memory that a call
+ * reads or writes count one each. Measured as instructions are, with heads of 500 fields and lists of 2,000 keys.
+ */
+export const WORK = {
+  /** Each field of a head that is passed: 5 ns. */
+  field: 16,
+  /** Each byte of a name or value that is checked before it is set: 2 ns. */
+  checkedByte: 4,
+  /** Each field that `head_read` hands out. */
+  givenField: 64,
+  /** Each byte of a path or query that is normalised. */
+  targetByte: 8,
+  /** Each key that a path of the configuration may begin with, and each byte of it; each entry of a map or list. */
+  configKey: 512,
+  configByte: 4,
+  configEntry: 128,
+  /** Each byte of a column: the sum of all threads' requests in flight. */
+  columnByte: 4,
+  /** A definition of a metric that is checked and compared. */
+  metric: 6400,
+  /** A request that is read and checked, and each byte of it. */
+  fetch: 12_800,
+  fetchByte: 4,
+  /** A chain or a shard of the key-value store that is asked for records, or has none. */
+  chain: 8,
+  shard: 64,
+  /** A record that is looked at, and one that is taken out of its chain: both lie anywhere in memory, 200 and 400 ns. */
+  record: 256,
+  removal: 512,
+  /** Waiting for the lock of a shard in vain: 10 ms. */
+  busy: 3_200_000,
+} as const;
+
 const surcharges = new Uint16Array(256);
 const charge = (price: number, from: number, to = from) => surcharges.fill(price, from, to + 1);
 charge(SURCHARGE.indirect, 0x11);

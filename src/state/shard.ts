@@ -8,6 +8,7 @@
  */
 import { STATUS } from "../plugin/abi.ts";
 import type { Operation } from "../plugin/key-value.ts";
+import { WORK } from "../plugin/prices.ts";
 import { hashKey, type Seed } from "./hash.ts";
 import { COUNTER, type Layout, MAX_NAMESPACES, pad, RECORD, SHARD, STATE } from "./layout.ts";
 
@@ -20,9 +21,6 @@ export type Memory = {
   readonly spare: Buffer;
 };
 
-/** What it takes to look at a record, and to take one out of its chain, as bytes: both lie anywhere in memory. */
-const LOOK_WORK = 256;
-const REMOVE_WORK = 512;
 /** What sparing records may cost one write. */
 const SPARE_RECORDS = 256;
 export const SPARE_BYTES = 128 * 1024;
@@ -131,7 +129,7 @@ export class Shard {
     for (let link = this.#words[this.#chains + chain]!; link !== 0; ) {
       const at = link - 1;
       link = this.#word(at, RECORD.next);
-      operation.work += LOOK_WORK + prefix;
+      operation.work += WORK.record + prefix;
       const key = this.#word(at, RECORD.key);
       const length = key >>> 16;
       if ((key & 0xffff) !== namespace || length < prefix || this.#float(at, RECORD.expires) <= now) continue;
@@ -156,7 +154,7 @@ export class Shard {
     while (link !== 0) {
       const at = link - 1;
       const word = (this.#ring + at) >> 2;
-      operation.work += LOOK_WORK;
+      operation.work += WORK.record;
       if (words[word + (RECORD.hash >> 2)] === hash && words[word + (RECORD.key >> 2)] === wanted) {
         if (this.#sameBytes(this.#ring + at + RECORD.size, key, keyStart, keyEnd))
           return this.#unlessExpired(at, operation);
@@ -327,7 +325,7 @@ export class Shard {
       const tail = this.#tail();
       const state = this.#word(tail, RECORD.state);
       const length = state & ~STATE.all;
-      operation.work += REMOVE_WORK;
+      operation.work += WORK.removal;
       if ((state & STATE.live) === 0) this.#moveTail(tail + length);
       else if (this.#float(tail, RECORD.expires) <= operation.now) this.#drop(tail, SHARD.expired);
       else if (records > 0 && end + length <= SPARE_BYTES && this.#isSpared(tail, operation.namespace, share)) {

@@ -9,6 +9,7 @@
 import { randomFillSync } from "node:crypto";
 import { LIMIT, STATUS } from "../plugin/abi.ts";
 import type { KeyValue, Operation } from "../plugin/key-value.ts";
+import { WORK } from "../plugin/prices.ts";
 import { hashKey, type Seed } from "./hash.ts";
 import { type Layout, layOut, MAX_NAMESPACES, PREFIX, SHARD } from "./layout.ts";
 import { acquire, ownerOf, release } from "./lock.ts";
@@ -17,11 +18,6 @@ import { Shard, SPARE_BYTES } from "./shard.ts";
 /** What one call of `list` may take, as bytes looked at; and while it holds a lock, which others may wait for. */
 const LIST_WORK = 64 * 1024;
 const HELD_WORK = 4 * 1024;
-/** What it takes to ask for a shard, and for a chain of it, whether or not it has records. */
-const SHARD_WORK = 64;
-const CHAIN_WORK = 8;
-/** What it costs to have waited for a lock in vain: ten milliseconds, in which the thread did nothing else. */
-const BUSY_WORK = 64 * 50_000;
 
 export type NamespaceUse = {
   readonly entries: number;
@@ -128,16 +124,16 @@ export class KeyValueStore implements KeyValue {
     let chain = cursor % chains;
     for (let index = Math.floor(cursor / chains); index < shards; index++, chain = 0) {
       const shard = this.#shards[index]!;
-      operation.work += SHARD_WORK;
+      operation.work += WORK.shard;
       if (!shard.holds(operation.namespace)) continue;
       while (chain < chains) {
         if (operation.work >= LIST_WORK) return this.#pause(operation, index * chains + chain, written, 0);
         if (!this.#enterShard(shard)) {
-          operation.work += BUSY_WORK;
+          operation.work += WORK.busy;
           return this.#pause(operation, index * chains + chain, written, STATUS.busy);
         }
         for (const most = operation.work + HELD_WORK; chain < chains && operation.work < most; chain++) {
-          operation.work += CHAIN_WORK;
+          operation.work += WORK.chain;
           const end = shard.listChain(operation, chain, written);
           if (end < 0) {
             this.#leave(shard);
@@ -171,7 +167,7 @@ export class KeyValueStore implements KeyValue {
   #enter(hash: number, operation: Operation): Shard | null {
     const shard = this.#shards[(hash >>> 20) % this.#shards.length]!;
     if (this.#enterShard(shard)) return shard;
-    operation.work += BUSY_WORK;
+    operation.work += WORK.busy;
     return null;
   }
 

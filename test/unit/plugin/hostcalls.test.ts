@@ -6,6 +6,7 @@ import {
   ATTRIBUTE,
   COLUMN,
   ENDPOINT_TEXT,
+  FUEL,
   HEADERS,
   HOOK,
   type Hook,
@@ -19,6 +20,7 @@ import type { Fetcher } from "../../../src/plugin/fetcher.ts";
 import { HiddenNames } from "../../../src/plugin/hidden-names.ts";
 import { makeImports } from "../../../src/plugin/hostcalls.ts";
 import { PluginMetrics } from "../../../src/plugin/metrics.ts";
+import { WORK } from "../../../src/plugin/prices.ts";
 import { ERROR } from "../../../src/proxy/error.ts";
 import type { Exchange } from "../../../src/proxy/exchange.ts";
 import { Piece } from "../../../src/proxy/piece.ts";
@@ -723,7 +725,9 @@ test("what a host call costs is taken from the guest's fuel", () => {
   context.charge = (units) => 1_000_000 - (taken += units);
   for (let i = 0; i < 10_000; i++) get("accept");
   const owed = taken + context.debt;
-  assert.ok(owed >= 100_000 && owed < 120_000, String(owed));
+  // Six fields are passed, of which each could have that name.
+  const looked = ("accept".length + WORK.field) * 6;
+  assert.equal(owed, 10_000 * (FUEL.hostCall + Math.floor(looked / 64)));
   context.charge = () => -1;
   assert.throws(
     () => {
@@ -733,6 +737,31 @@ test("what a host call costs is taken from the guest's fuel", () => {
       }
     },
     { reason: "fuel" },
+  );
+});
+
+test("each field that is passed is paid for, whether or not it is the one", () => {
+  let taken = 0;
+  context.charge = (units) => 1_000_000 - (taken += units);
+  const cost = (call: () => number): number => {
+    const before = taken + context.debt;
+    call();
+    return taken + context.debt - before;
+  };
+  const { request } = context.exchange!;
+  for (let i = request.count; i < 400; i++) addField(request, `x-${i}`, "v");
+  const passed = FUEL.hostCall + Math.floor((WORK.field * request.count) / 64);
+  assert.equal(
+    cost(() => core.header_count(HEADERS.request)),
+    passed,
+  );
+  assert.ok(cost(() => core.header_at(HEADERS.request, 399, 0, OUT, 100)) >= passed);
+  assert.ok(cost(() => core.header_remove(HEADERS.request, NAME_AT, put(NAME_AT, "x-none"))) >= passed);
+  assert.ok(cost(() => core.head_read(HEADERS.request, OUT, 10)) >= FUEL.hostCall + request.count);
+  const value = put(NAME_AT + 64, "v".repeat(4000));
+  assert.ok(
+    cost(() => core.header_add(HEADERS.request, NAME_AT, put(NAME_AT, "x-new"), NAME_AT + 64, value)) >=
+      passed + (WORK.checkedByte * value) / 64,
   );
 });
 
