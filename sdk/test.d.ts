@@ -78,7 +78,7 @@ export type HeadersInit = Readonly<Record<string, string | readonly string[]>> |
 export interface RequestInit {
   /** `GET` without it. */
   method?: string;
-  /** Whole, or a path: `http://localhost/` without it. */
+  /** Whole, or a path, or `*`: `http://localhost/` without it. */
   url?: string;
   headers?: HeadersInit;
   /** The client's address; `192.0.2.1` without it. */

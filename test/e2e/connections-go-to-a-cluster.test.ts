@@ -119,6 +119,11 @@ testInAllModes(
     assert.equal(await requests({ route: "rest", cluster: "canary" }), 4);
     assert.equal(await requests({ route: "api", cluster: "canary" }), 2);
     assert.equal(await requests({ cluster: "" }), 0);
+    // Neither choice takes a request past the rule that another reading of its path selects.
+    assert.equal(await get(chosen, "/routed/none//x"), "canary");
+    assert.equal(await get(chosen, "//api/"), "400");
+    assert.equal(await get(await enter(t, sluice.port, "127.0.0.2"), "/routed%2Fapp"), "400");
+    assert.equal(await get(await enter(t, sluice.port, "127.0.0.2"), "/routed/..%2Fapi/"), "400");
   },
 );
 
