@@ -11,31 +11,33 @@ export async function run(args: string[]): Promise<number> {
   const { readConfigFile } = await import("../control/reload.ts");
   const text = await readConfigFile(file);
   const { config, readable, problems: wrong, warnings } = loadConfig(text, { file, env: process.env });
-  const problems = [...wrong, ...(readable === null ? [] : await checkPlugins(config, readable, wrong))];
-  problems.sort((a, b) => a.line - b.line || a.column - b.column);
+  const found = readable === null ? { problems: [], warnings: [] } : await checkPlugins(config, readable, wrong);
+  const problems = [...wrong, ...found.problems].sort(byPlace);
   for (const problem of problems) process.stdout.write(`${formatProblem(problem)}\n`);
-  for (const warning of warnings)
+  for (const warning of [...warnings, ...found.warnings].sort(byPlace))
     process.stdout.write(`${formatProblem({ ...warning, message: `warning: ${warning.message}` })}\n`);
   if (problems.length > 0) return 1;
   process.stdout.write(`${file}: no problem found\n`);
   return 0;
 }
 
+const byPlace = (a: Problem, b: Problem): number => a.line - b.line || a.column - b.column;
+
+type Found = { readonly problems: readonly Problem[]; readonly warnings: readonly Problem[] };
+
 /** Modules, permissions, configurations, and what plugins say when they are started: as far as each can be checked. */
-async function checkPlugins(
-  config: Config | null,
-  readable: Readable,
-  wrong: readonly Problem[],
-): Promise<readonly Problem[]> {
+async function checkPlugins(config: Config | null, readable: Readable, wrong: readonly Problem[]): Promise<Found> {
   const { plugins, problems } = await loadModules(readable);
+  const { findTightLimits } = await import("../control/limits.ts");
+  const warnings = findTightLimits(plugins.values());
   if (config === null || problems.length > 0)
-    return [...problems, ...(await startSound(readable, plugins, [...wrong, ...problems]))];
+    return { problems: [...problems, ...(await startSound(readable, plugins, [...wrong, ...problems]))], warnings };
   const { tryGuests } = await import("../control/canary.ts");
   const { startOnce } = await import("../plugin/canary.ts");
   const { buildPlan } = await import("../control/plan-builder.ts");
   const built = buildPlan(sourcesOf(config, plugins));
   const trial = await tryGuests(startOnce, { built, config, threads: config.workers || availableParallelism() });
-  return trial.problems;
+  return { problems: trial.problems, warnings };
 }
 
 /** Starts the plugins of which nothing is wrong yet, in spite of what is wrong elsewhere. */

@@ -18,3 +18,8 @@ export function bytesSeen(hook: number, exchange: Exchange | null): number {
 export function fuelFor(base: number, seen: number): number {
   return Math.min(base + FUEL.perByte * seen, MOST_FUEL);
 }
+
+/** Bytes up to which fuel grows. */
+export function mostSeen(base: number): number {
+  return Math.floor((MOST_FUEL - base) / FUEL.perByte);
+}
