@@ -45,6 +45,7 @@ export function writeCode(writer: Writer, reader: Reader, context: Context): voi
   const count = reader.u32();
   const sites = new Sites();
   const guards = new Map(appended.guards.map(({ index }, guard) => [index, guard]));
+  const around = { guards, segments: shape.segments };
   writer.u32(count + countAppended(appended));
   for (let i = 0; i < count; i++) {
     const size = reader.u32();
@@ -52,7 +53,7 @@ export function writeCode(writer: Writer, reader: Reader, context: Context): voi
     starts.push(reader.at);
     writer.sized(() => {
       const start = reader.at;
-      findSites(new Reader(reader.bytes, start, end), sites, guards);
+      findSites(new Reader(reader.bytes, start, end), sites, around);
       writeBody(writer, { bytes: reader.bytes, start, end, sites, appended, offsets });
     });
     reader.skip(size);

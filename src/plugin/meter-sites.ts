@@ -63,31 +63,39 @@ export class Sites {
 
 /** `memory.init`, `memory.copy`, `memory.fill`: each has its length on top of the stack. */
 const isBulk = (sub: number) => sub === 8 || sub === 10 || sub === 11;
+const TABLE_INIT = 12;
 /** `table.init`, `table.copy`, `table.grow`, `table.fill`: the same. */
 const isTable = (sub: number) => sub === 12 || sub === 14 || sub === 15 || sub === 17;
 
 /** The number of the guard of each import that has one. */
 export type GuardOf = ReadonlyMap<number, number>;
 
+/** What the module says of the instructions in a function. */
+export type Around = {
+  readonly guards: GuardOf;
+  /** Entries of each element segment. */
+  readonly segments: readonly number[];
+};
+
 /** The sites of one function. `reader` stands at its locals and ends with it. */
-export function findSites(reader: Reader, sites: Sites, guards: GuardOf): void {
-  new SiteFinder(reader, sites, guards).find();
+export function findSites(reader: Reader, sites: Sites, around: Around): void {
+  new SiteFinder(reader, sites, around).find();
 }
 
 /** Steps through one function, and finds out which code runs together. */
 class SiteFinder {
   readonly #reader: Reader;
   readonly #sites: Sites;
-  readonly #guards: GuardOf;
+  readonly #around: Around;
   /** The stretch at hand. */
   #stretch = 0;
   /** Of each open block: the stretch that it stands in, which always ran before what follows its end. */
   readonly #open: number[] = [];
 
-  constructor(reader: Reader, sites: Sites, guards: GuardOf) {
+  constructor(reader: Reader, sites: Sites, around: Around) {
     this.#reader = reader;
     this.#sites = sites;
-    this.#guards = guards;
+    this.#around = around;
   }
 
   find(): void {
@@ -165,16 +173,25 @@ class SiteFinder {
         break;
       case OP.call:
       case OP.returnCall: {
-        if (this.#guards.size === 0) break;
+        const { guards } = this.#around;
+        if (guards.size === 0) break;
         const target = new Reader(this.#reader.bytes, at + 1, this.#reader.at).u32();
-        const guard = this.#guards.get(target);
+        const guard = guards.get(target);
         if (guard !== undefined) sites.add(at, SITE.call - guard, this.#reader.at);
         break;
       }
       case OP.bulk:
         if (isBulk(sub)) sites.add(at, SITE.bulk);
         else if (isTable(sub)) sites.add(at, SITE.entries);
+        if (sub === TABLE_INIT) sites.add(at, PRICE.tableEntry * this.#segmentOf(at));
         break;
     }
+  }
+
+  /** Entries of the segment of a `table.init`: the engine makes all of them at the first use, however few are copied. */
+  #segmentOf(at: number): number {
+    const immediates = new Reader(this.#reader.bytes, at + 1, this.#reader.at);
+    immediates.u32();
+    return this.#around.segments[immediates.u32()]!;
   }
 }

@@ -24,6 +24,8 @@ export type ModuleShape = {
   readonly functions: readonly number[];
   readonly memory: Limits;
   readonly globals: number;
+  /** Entries of each element segment. */
+  readonly segments: readonly number[];
   /** Type index of every tag of exceptions. */
   readonly tags: readonly number[];
   readonly exports: readonly ExportShape[];
@@ -53,6 +55,7 @@ export function readShape(bytes: Uint8Array): ModuleShape {
     functions,
     memory,
     globals: open(SECTION.global)?.u32() ?? 0,
+    segments: readList(open(SECTION.element), readSegment),
     tags: readList(open(SECTION.tag), (reader) => {
       reader.skip(1);
       return reader.u32();
@@ -157,22 +160,25 @@ function checkCounts(bytes: Uint8Array, sections: readonly Section[]): void {
 /** Entries of all element segments: instantiating copies each of them, into the same place if the module says so. */
 function countElements(reader: Reader): number {
   let count = 0;
-  for (let left = reader.u32(); left > 0; left--) {
-    // Bits: 0 passive or declared, 1 a table or a kind is named, 2 entries are expressions.
-    const flags = reader.u32();
-    if ((flags & 1) === 0) {
-      if ((flags & 2) !== 0) reader.skipLeb();
-      skipExpression(reader);
-    }
-    if ((flags & 3) !== 0) reader.valueType();
-    const entries = reader.u32();
-    count += entries;
-    for (let i = 0; i < entries; i++) {
-      if ((flags & 4) !== 0) skipExpression(reader);
-      else reader.skipLeb();
-    }
-  }
+  for (let left = reader.u32(); left > 0; left--) count += readSegment(reader);
   return count;
+}
+
+/** How many entries an element segment has. */
+function readSegment(reader: Reader): number {
+  // Bits: 0 passive or declared, 1 a table or a kind is named, 2 entries are expressions.
+  const flags = reader.u32();
+  if ((flags & 1) === 0) {
+    if ((flags & 2) !== 0) reader.skipLeb();
+    skipExpression(reader);
+  }
+  if ((flags & 3) !== 0) reader.valueType();
+  const entries = reader.u32();
+  for (let i = 0; i < entries; i++) {
+    if ((flags & 4) !== 0) skipExpression(reader);
+    else reader.skipLeb();
+  }
+  return entries;
 }
 
 const TYPE_NAMES: Record<number, string> = {

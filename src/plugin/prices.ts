@@ -27,7 +27,7 @@ export const PRICE = {
   local: 8,
   /** Units for throwing, whatever is unwound: frames were paid for when they were entered. Measured: 0.3 µs, 0.1 µs a frame. */
   throw: 256,
-  /** Units for one entry of a table that is copied, filled, initialised or added. Measured: up to 2 µs, at the first use of a function. */
+  /** Units for one entry of a table that is copied, filled, initialised or added, and for each entry of the segment that it is initialised from. Measured: up to 2 µs, at the first use of a function. */
   tableEntry: 32,
   /** Units for growing memory, and for each page of 64 KiB of it: 16 page faults of up to 2 µs. */
   grow: 1000,

@@ -161,6 +161,15 @@ const firsts: readonly Mix[] = [
     once: 1,
   },
   {
+    name: "table.init of nothing, the first time",
+    text: one(
+      `(table $t 1 funcref) (elem $e func ${names})`,
+      "(table.init $t $e (i32.const 0) (i32.const 0) (i32.const 0))",
+      functions,
+    ),
+    once: 1,
+  },
+  {
     name: "table.get, the first time",
     text: one(`(table $t funcref (elem ${names}))`, upTo("(drop (table.get $t (local.get $i)))"), functions),
     once: FUNCTIONS,

@@ -72,6 +72,19 @@ for (const [name, operation] of Object.entries(operations)) {
   });
 }
 
+test("table.init pays for its whole segment, which the engine makes at the first use, and does not make it unpaid", () => {
+  for (const copied of [0, 1]) {
+    const text = (entries: number) => `(table $t 8 funcref) (func $f) (elem $other func $f)
+      (elem $e funcref ${"(ref.func $f) ".repeat(entries)})
+      (func (export "run") (param i32) (result i32)
+        (table.init $t $e (i32.const 0) (i32.const 0) (local.get 0)) i32.const 0)`;
+    const one = start(text(1)).cost(copied);
+    for (const entries of [2, 3, 1000])
+      assert.equal(start(text(entries)).cost(copied) - one, (entries - 1) * PRICE.tableEntry, `${entries} entries`);
+    assert.equal(start(text(1000)).cost(copied, one + 998 * PRICE.tableEntry), Number.POSITIVE_INFINITY);
+  }
+});
+
 test("each way to spend time has its price", () => {
   const once = (body: string, more = "(func $f) (elem declare func $f)") =>
     start(`${more} (tag $x) (func (export "run") (param i32) (result i32) ${body} i32.const 0)`).cost(0);
