@@ -9,7 +9,10 @@
 export interface PluginOptions {
   /** What `config` says in sluice.yaml. */
   config?: unknown;
-  /** The clusters that exist. A plugin that looks for another is refused, as when a configuration is loaded. */
+  /**
+   * The clusters that exist; without it those of `sluice plugin test --clusters A,B`. A plugin that looks for another is
+   * refused, as when a configuration is loaded.
+   */
   clusters?: readonly string[];
   /** The names of the strategies that exist. */
   strategies?: readonly string[];
@@ -25,8 +28,11 @@ export interface PluginOptions {
     kv?: readonly string[];
     share?: readonly string[];
   };
-  /** What `limits` says: units of fuel for one hook call, bytes of memory, milliseconds that a call may wait. */
-  limits?: { fuel?: number; memory?: number; time?: number };
+  /**
+   * What `limits` says: units of fuel for one hook call, memory (`"64MiB"`, or a number of bytes), and how long a call
+   * may wait (`"5s"`, or a number of milliseconds).
+   */
+  limits?: { fuel?: number; memory?: number | string; time?: number | string };
   /** The time, in milliseconds since 1970; the real one without it. What the plugin waits for is added. */
   now?: () => number;
   /**

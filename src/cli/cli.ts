@@ -23,6 +23,12 @@ const ADMIN_OPTIONS = [
   "--admin ADDRESS     the admin interface, instead; its token stands in SLUICE_ADMIN_TOKEN",
 ];
 
+const SURROUNDING_OPTIONS = [
+  "--config JSON       the configuration to measure it with, instead of that in the sluice.yaml beside it",
+  "--clusters A,B      names of clusters that it may look for, besides those in that file",
+  "--kv A,B            key-value namespaces that it may use, besides those in that file",
+];
+
 const COMMANDS: Readonly<Record<string, Command>> = {
   run: {
     usage: "run [-c sluice.yaml] [--workers N] [--log-level L]",
@@ -85,7 +91,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   "plugin new": {
     usage: "plugin new NAME [--kind filter|router|strategy|health]",
     summary: "make a plugin project: source, test, and a configuration to try it",
-    options: ["--kind KIND         filter (without it), router or strategy"],
+    options: ["--kind KIND         filter (without it), router, strategy or health: a health check"],
     load: () => import("./plugin-new.ts"),
   },
   "plugin build": {
@@ -103,6 +109,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     options: [
       "--watch             run them again when a file changes",
       "--name PATTERN      only tests whose name matches",
+      "--clusters A,B      names of clusters that exist, for tests that name none",
     ],
     load: () => import("./plugin-test.ts"),
   },
@@ -110,9 +117,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     usage: "plugin bench [PATH]",
     summary: "measure a call of each hook of a plugin: time, fuel, memory",
     options: [
-      "--config JSON       the configuration to measure it with",
-      "--clusters A,B      names of clusters that it may look for",
-      "--kv A,B            key-value namespaces that it may use",
+      ...SURROUNDING_OPTIONS,
       "-X, --method M      of the request that it is called with",
       "--url URL           the same",
       "-H, --header LINE   the same, as often as needed",
@@ -122,11 +127,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   "plugin inspect": {
     usage: "plugin inspect FILE.wasm",
     summary: "tell what a plugin is, what it may do, and what a call of each hook costs",
-    options: [
-      "--config JSON       the configuration to measure it with",
-      "--clusters A,B      names of clusters that it may look for",
-      "--kv A,B            key-value namespaces that it may use",
-    ],
+    options: [...SURROUNDING_OPTIONS],
     load: () => import("./plugin-inspect.ts"),
   },
 };

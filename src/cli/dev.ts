@@ -1,49 +1,91 @@
 /** `sluice dev`: runs the proxy, and builds a plugin anew when its source is saved; the proxy takes it like any other. */
+import { existsSync } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
 import { relative } from "node:path";
-import { parseArgs } from "node:util";
 import { loadConfig } from "../config/load.ts";
 import { watchFiles } from "../config/watch.ts";
-import { run as runProxy } from "./run.ts";
+import { type App, StartError, startApp } from "../control/app.ts";
+import { parseOptions, type RunOptions, serveUntilSignal } from "./run.ts";
 import { schemaPath } from "./schema-path.ts";
 import { WarmCompiler } from "./warm-compiler.ts";
 
 /** An editor's save is over sooner than a deployment's: an author waits for it. */
 const TIMES = { quiet: 30, longest: 500, poll: 2000 };
+const DAY = 86_400_000;
 
 type Plugin = { readonly source: string; readonly wasm: string };
 
 export async function run(args: string[]): Promise<number> {
-  const { values } = parseArgs({ args, strict: false, options: { config: { type: "string", short: "c" } } });
-  const file = typeof values.config === "string" ? values.config : "sluice.yaml";
+  const options = parseOptions(args);
+  const { file } = options;
   const builder = new Builder();
+  let saved = Promise.withResolvers<void>();
   const rebuild = async (): Promise<void> => {
-    const plugins = await listPlugins(file);
-    const watchAll = () => watch.update([file, ...plugins.flatMap(({ source }) => builder.filesOf(source))]);
+    const { plugins, modules } = await readPlugins(file);
+    const watchAll = () =>
+      watch.update([file, ...modules, ...plugins.flatMap(({ source }) => builder.filesOf(source))]);
     watchAll();
     await Promise.all(plugins.map((plugin) => builder.buildIfStale(plugin)));
     // What they import is known now.
     watchAll();
   };
-  const watch = watchFiles([file], () => void rebuild(), TIMES);
+  const watch = watchFiles([file], () => void rebuild().then(() => saved.resolve()), TIMES);
+  // Watching alone does not keep the process alive, and nothing else does until the proxy runs.
+  const alive = setInterval(() => undefined, DAY);
   try {
     await rebuild();
-    void builder.warm(await listPlugins(file)).then(rebuild);
-    return await runProxy(args);
+    void builder.warm((await readPlugins(file)).plugins).then(rebuild);
+    for (;;) {
+      saved = Promise.withResolvers();
+      const app = await startIfSound(options);
+      if (app !== null) {
+        await serveUntilSignal(app);
+        return 0;
+      }
+      say(["not started; waiting for a saved change"]);
+      await saved.promise;
+    }
+  } catch (error) {
+    if (!(error instanceof StartError)) throw error;
+    say(error.problems);
+    return 1;
   } finally {
+    clearInterval(alive);
     watch.close();
     builder.close();
   }
 }
 
-/** The plugins that the configuration has a source for; none while it does not load, which the proxy says. */
-async function listPlugins(file: string): Promise<Plugin[]> {
+/**
+ * Starts the proxy; null when something is wrong in the files, which has been reported.
+ * @throws StartError when no saved file would help: a port in use, a configuration that is not there.
+ */
+async function startIfSound(options: RunOptions): Promise<App | null> {
+  const { plugins } = await readPlugins(options.file);
+  // The compiler has said why.
+  if (plugins.some(({ source, wasm }) => existsSync(source) && !existsSync(wasm))) return null;
+  try {
+    return await startApp(options);
+  } catch (error) {
+    const hasPlace = (problem: string) => /^:\d+:\d+: /.test(problem.slice(options.file.length));
+    if (!(error instanceof StartError) || !error.problems.every(hasPlace)) throw error;
+    say(error.problems);
+    return null;
+  }
+}
+
+/**
+ * The plugins that the configuration has a source for, and the modules of the others, which are made elsewhere; none
+ * while it does not load, which the proxy says.
+ */
+async function readPlugins(file: string): Promise<{ plugins: readonly Plugin[]; modules: readonly string[] }> {
   const text = await readFile(file, "utf8").catch(() => "");
   const { config } = loadConfig(text, { file, env: process.env });
-  if (config === null) return [];
-  return config.plugins.flatMap(({ wasm, source }) =>
-    source === undefined ? [] : [{ source: source.path, wasm: wasm.path }],
-  );
+  const declared = config?.plugins ?? [];
+  return {
+    plugins: declared.flatMap(({ wasm, source }) => (source ? [{ source: source.path, wasm: wasm.path }] : [])),
+    modules: declared.flatMap(({ wasm, source }) => (source ? [] : [wasm.path])),
+  };
 }
 
 class Builder {

@@ -1,18 +1,20 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { chooseFreePorts } from "./free-ports.ts";
 import { UsageError } from "./usage.ts";
 
-const TEXT = `# Sluice: run it with \`sluice run\`, check it with \`sluice check\`.
+function configuration({ web, admin }: { readonly web: number; readonly admin: number }): string {
+  return `# Sluice: run it with \`sluice run\`, check it with \`sluice check\`.
 # Every key: \`sluice schema\`, or docs/configuration.md.
 
 # Metrics and the API. Loopback only: it has no password. \`false\` turns it off.
-admin: 127.0.0.1:9901
+admin: 127.0.0.1:${admin}
 
 # Where clients connect.
 listeners:
   web:
-    address: 127.0.0.1:8080     # ":8080" listens on every address
+    address: 127.0.0.1:${web}     # ":8080" listens on every address
     chain: [request-id]         # plugins that run for every request, in order
     routes:                     # the first rule that matches is taken
       # - match: { host: "*.example.com", prefix: /api/ }
@@ -31,15 +33,17 @@ clusters:
 # plugins:
 #   tenant: { wasm: ./plugins/tenant.wasm }
 `;
+}
 
 export async function run(args: string[]): Promise<number> {
   const { positionals } = parseArgs({ args, options: {}, allowPositionals: true });
   if (positionals.length > 1) throw new UsageError(`expected one directory, not ${positionals.length}`);
   const directory = positionals[0] ?? ".";
   const file = join(directory, "sluice.yaml");
+  const ports = await chooseFreePorts({ web: 8080, admin: 9901 });
   await mkdir(directory, { recursive: true });
   try {
-    await writeFile(file, TEXT, { flag: "wx" });
+    await writeFile(file, configuration(ports), { flag: "wx" });
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "EEXIST")
       throw new Error(`${file} is there already, and is left as it is`);

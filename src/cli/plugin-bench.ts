@@ -6,21 +6,22 @@ import { decodeSourceMap } from "../plugin/source-map.ts";
 import { compile, formatProblem } from "./compile.ts";
 import { findSource } from "./plugin-build.ts";
 import { type Cost, measureCosts } from "./plugin-cost.ts";
-import { DEFAULT_MEMORY } from "./testing/load.ts";
+import { type Given, parseSurroundings, readSurroundings, SURROUNDING_OPTIONS } from "./plugin-surroundings.ts";
 import { UsageError } from "./usage.ts";
 
 export async function run(args: string[]): Promise<number> {
-  const { path, ...options } = readArguments(args);
-  const module = await load(path);
-  const costs = measureCosts(module, { memory: DEFAULT_MEMORY, ...options });
-  process.stdout.write(formatCosts(costs));
+  const { path, request, given } = readArguments(args);
+  const file = path.endsWith(".wasm") ? path : findSource(path);
+  const { memory, configFor, ...surroundings } = await readSurroundings(file, given);
+  const module = await load(file, memory);
+  const config = configFor(module.info.configSchema);
+  process.stdout.write(formatCosts(measureCosts(module, { memory, config, request, ...surroundings })));
   return 0;
 }
 
-async function load(path: string): Promise<ModulePlan> {
-  const memory = DEFAULT_MEMORY;
+async function load(path: string, memory: number): Promise<ModulePlan> {
   if (path.endsWith(".wasm")) return buildModuleAside(await readFile(path), { memory, path });
-  const compiled = await compile(findSource(path));
+  const compiled = await compile(path);
   if (compiled.problems) throw new Error(compiled.problems.map(formatProblem).join("\n"));
   return buildModule(compiled.wasm, { memory, sourceMap: decodeSourceMap(compiled.sourceMap, compiled.wasm) });
 }
@@ -36,10 +37,8 @@ export function formatCosts(costs: readonly Cost[]): string {
 
 type Arguments = {
   readonly path: string;
-  readonly config: unknown;
-  readonly clusters: readonly string[];
-  readonly namespaces: readonly string[];
   readonly request: string | undefined;
+  readonly given: Given;
 };
 
 function readArguments(args: string[]): Arguments {
@@ -47,9 +46,7 @@ function readArguments(args: string[]): Arguments {
     args,
     allowPositionals: true,
     options: {
-      config: { type: "string", default: "null" },
-      clusters: { type: "string", default: "" },
-      kv: { type: "string", default: "" },
+      ...SURROUNDING_OPTIONS,
       method: { type: "string", short: "X", default: "GET" },
       url: { type: "string" },
       header: { type: "string", short: "H", multiple: true, default: [] },
@@ -57,23 +54,12 @@ function readArguments(args: string[]): Arguments {
   });
   if (positionals.length > 1) throw new UsageError("plugin bench takes one PATH");
   const { method, url, header } = values;
-  const list = (text: string) => text.split(",").filter(Boolean);
   const own = url !== undefined || header.length > 0 || method !== "GET";
   return {
     path: positionals[0] ?? ".",
-    config: parseConfig(values.config),
-    clusters: list(values.clusters),
-    namespaces: list(values.kv),
     request: own ? writeRequest(method, url ?? "http://www.example.com/", header) : undefined,
+    given: parseSurroundings(values),
   };
-}
-
-export function parseConfig(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw new UsageError(`--config is JSON: ${(error as Error).message}`);
-  }
 }
 
 function writeRequest(method: string, url: string, headers: readonly string[]): string {

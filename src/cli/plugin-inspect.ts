@@ -6,13 +6,13 @@ import { parsePluginSchema } from "../config/plugin-schema.ts";
 import { permissionFor } from "../control/permissions.ts";
 import { ABI_VERSION, EXPORT, HOOKS, type IMPORTS } from "../plugin/abi.ts";
 import { buildModuleAside, readChecked } from "../plugin/build.ts";
-import { formatCosts, parseConfig } from "./plugin-bench.ts";
+import { formatCosts } from "./plugin-bench.ts";
 import { measureCosts } from "./plugin-cost.ts";
 import { describeSize, kibibytes } from "./plugin-size.ts";
+import { type Given, parseSurroundings, readSurroundings, SURROUNDING_OPTIONS } from "./plugin-surroundings.ts";
 import { UsageError } from "./usage.ts";
 
 const PAGE = 64 * 1024;
-const MEMORY = 16 * 1024 * 1024;
 
 /** Import groups are permissions: what a plugin that has them can do. */
 const PERMISSIONS: { readonly [G in keyof typeof IMPORTS]: string } = {
@@ -29,10 +29,11 @@ const PERMISSIONS: { readonly [G in keyof typeof IMPORTS]: string } = {
 };
 
 export async function run(args: string[]): Promise<number> {
-  const { file, config, clusters, namespaces } = readArguments(args);
+  const { file, given } = readArguments(args);
+  const { memory: limit, configFor, ...surroundings } = await readSurroundings(file, given);
   const bytes = await readFile(file);
   const { imports, exports, memory } = readShape(file, bytes);
-  const module = await buildModuleAside(bytes, { memory: MEMORY, path: file });
+  const module = await buildModuleAside(bytes, { memory: limit, path: file });
   const hooks = HOOKS.filter((_, number) => (module.info.hooks >>> number) & 1);
   const lines: [label: string, text: string][] = [
     ["abi", String(ABI_VERSION)],
@@ -55,7 +56,8 @@ export async function run(args: string[]): Promise<number> {
   process.stdout.write(
     `${file}\n${lines.map(([label, text]) => `  ${label.padEnd(8)} ${text}\n`).join("")}${describeSize(bytes)}`,
   );
-  process.stdout.write(describeCosts(() => measureCosts(module, { memory: MEMORY, config, clusters, namespaces })));
+  const config = configFor(module.info.configSchema);
+  process.stdout.write(describeCosts(() => measureCosts(module, { memory: limit, config, ...surroundings })));
   return 0;
 }
 
@@ -80,27 +82,11 @@ function readShape(file: string, bytes: Uint8Array): ReturnType<typeof readCheck
   }
 }
 
-type Arguments = {
-  readonly file: string;
-  readonly config: unknown;
-  readonly clusters: readonly string[];
-  readonly namespaces: readonly string[];
-};
-
-function readArguments(args: string[]): Arguments {
-  const { values, positionals } = parseArgs({
-    args,
-    allowPositionals: true,
-    options: {
-      config: { type: "string", default: "null" },
-      clusters: { type: "string", default: "" },
-      kv: { type: "string", default: "" },
-    },
-  });
+function readArguments(args: string[]): { file: string; given: Given } {
+  const { values, positionals } = parseArgs({ args, allowPositionals: true, options: SURROUNDING_OPTIONS });
   const [file, ...rest] = positionals;
   if (file === undefined || rest.length > 0) throw new UsageError("plugin inspect takes one FILE.wasm");
-  const list = (text: string) => text.split(",").filter(Boolean);
-  return { file, config: parseConfig(values.config), clusters: list(values.clusters), namespaces: list(values.kv) };
+  return { file, given: parseSurroundings(values) };
 }
 
 /** A plugin may need its configuration to start: then there is nothing to measure, and that is no failure. */

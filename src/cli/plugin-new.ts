@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
+import { chooseFreePorts } from "./free-ports.ts";
 import { UsageError } from "./usage.ts";
 
 const KINDS = ["filter", "router", "strategy", "health"] as const;
@@ -18,13 +19,15 @@ export async function run(args: string[]): Promise<number> {
   const { directory, kind } = readArguments(args);
   if (existsSync(directory)) throw new Error(`${directory} exists already`);
   await mkdir(directory, { recursive: true });
-  for (const [name, text] of projectFiles(basename(directory), kind)) await writeFile(join(directory, name), text);
+  const ports = await chooseFreePorts({ web: 8080, admin: 9901, first: 9001, second: 9002 });
+  for (const [name, text] of projectFiles(basename(directory), kind, ports))
+    await writeFile(join(directory, name), text);
   process.stdout.write(`made ${directory}, a ${CALLED[kind]}; go on with:
 
   npx sluice plugin test ${directory}
   node ${join(directory, "upstream.mjs")}
   npx sluice dev -c ${join(directory, "sluice.yaml")}    # in another terminal
-  curl -i http://127.0.0.1:8080/
+  curl -i http://127.0.0.1:${ports.web}/
 `);
   return 0;
 }
@@ -45,14 +48,17 @@ function readArguments(args: string[]): { directory: string; kind: Kind } {
   return { directory, kind };
 }
 
-function projectFiles(name: string, kind: Kind): [name: string, text: string][] {
+/** Of the proxy, its admin interface, and the two upstreams. */
+type Ports = Readonly<Record<"web" | "admin" | "first" | "second", number>>;
+
+function projectFiles(name: string, kind: Kind, ports: Ports): [name: string, text: string][] {
   return [
     ["plugin.ts", SOURCES[kind]],
     ["plugin.test.ts", TESTS[kind]],
     ...(SCHEMAS[kind] === null ? [] : [["plugin.schema.json", SCHEMAS[kind]] as [string, string]]),
-    ["sluice.yaml", configuration(name, kind)],
-    ["upstream.mjs", UPSTREAM],
-    ["README.md", readme(name, kind)],
+    ["sluice.yaml", configuration(name, kind, ports)],
+    ["upstream.mjs", upstream(ports)],
+    ["README.md", readme(name, kind, ports)],
     // For editors and for `asc`; `sluice plugin build` needs neither.
     ["asconfig.json", `${JSON.stringify({ extends: "sluice/sdk/asconfig.json", entries: ["plugin.ts"] }, null, 2)}\n`],
     [
@@ -121,10 +127,11 @@ export function onHealthCheck(endpoint: Endpoint): bool {
 `,
 };
 
-const UPSTREAM = `// node upstream.mjs: two servers to try the plugin on. Each answers with the request that it got.
+function upstream({ first, second }: Ports): string {
+  return `// node upstream.mjs: two servers to try the plugin on. Each answers with the request that it got.
 import { createServer } from "node:http";
 
-for (const port of [9001, 9002]) {
+for (const port of [${first}, ${second}]) {
   const server = createServer((request, response) => {
     const { method, url, headers } = request;
     response.setHeader("server", "upstream.mjs");
@@ -133,6 +140,7 @@ for (const port of [9001, 9002]) {
   server.listen(port, "127.0.0.1", () => console.log(\`http://127.0.0.1:\${port}/\`));
 }
 `;
+}
 
 /** Of the configuration; null for a kind that has none. */
 const SCHEMAS: Readonly<Record<Kind, string | null>> = {
@@ -252,26 +260,26 @@ test("one that drains, fails or is silent is not, and it is told why", async () 
 `,
 };
 
-function configuration(name: string, kind: Kind): string {
+function configuration(name: string, kind: Kind, { web, admin, first, second }: Ports): string {
   const use = {
-    filter: `  web: { address: 127.0.0.1:8080, chain: [${name}], cluster: app }`,
+    filter: `  web: { address: 127.0.0.1:${web}, chain: [${name}], cluster: app }`,
     router: `  web:
-    address: 127.0.0.1:8080
+    address: 127.0.0.1:${web}
     routes:
       - { router: ${name}, clusters: [app, canary] }
       - { cluster: app }`,
-    strategy: "  web: { address: 127.0.0.1:8080, cluster: app }",
-    health: "  web: { address: 127.0.0.1:8080, cluster: app }",
+    strategy: `  web: { address: 127.0.0.1:${web}, cluster: app }`,
+    health: `  web: { address: 127.0.0.1:${web}, cluster: app }`,
   }[kind];
   const clusters = {
-    filter: "  app: [127.0.0.1:9001]",
-    router: "  app: [127.0.0.1:9001]\n  canary: [127.0.0.1:9002]",
+    filter: `  app: [127.0.0.1:${first}]`,
+    router: `  app: [127.0.0.1:${first}]\n  canary: [127.0.0.1:${second}]`,
     strategy: `  app:
     strategy: ${name}
-    endpoints: [127.0.0.1:9001, { address: 127.0.0.1:9002, weight: 2 }]`,
+    endpoints: [127.0.0.1:${first}, { address: 127.0.0.1:${second}, weight: 2 }]`,
     health: `  app:
     health: { active: { plugin: ${name}, interval: 2s, timeout: 1s } }
-    endpoints: [127.0.0.1:9001, 127.0.0.1:9002]`,
+    endpoints: [127.0.0.1:${first}, 127.0.0.1:${second}]`,
   }[kind];
   const config = {
     filter: "\n    config: { greeting: hello }",
@@ -281,6 +289,8 @@ function configuration(name: string, kind: Kind): string {
       "\n    config: { path: /healthz }\n    allow: { fetch: [endpoint] } # it may ask the endpoint that it checks, and nobody else",
   }[kind];
   return `# sluice dev -c sluice.yaml: serves, and compiles plugin.ts again whenever it is saved.
+admin: 127.0.0.1:${admin}
+
 plugins:
   ${name}:
     wasm: ./plugin.wasm
@@ -294,7 +304,7 @@ ${clusters}
 `;
 }
 
-function readme(name: string, kind: Kind): string {
+function readme(name: string, kind: Kind, { web, admin }: Ports): string {
   return `# ${name}
 
 A ${CALLED[kind]} for Sluice, in AssemblyScript.
@@ -304,10 +314,10 @@ npx sluice plugin test .             # plugin.test.ts
 npx sluice plugin build .            # plugin.ts → plugin.wasm
 npx sluice plugin inspect plugin.wasm
 node upstream.mjs                    # something to send to
-npx sluice dev -c sluice.yaml        # in another terminal: serves 127.0.0.1:8080, compiles again on save
-curl -i http://127.0.0.1:8080/
+npx sluice dev -c sluice.yaml        # in another terminal: serves 127.0.0.1:${web}, compiles again on save; http://127.0.0.1:${admin}/ shows its state
+curl -i http://127.0.0.1:${web}/
 \`\`\`
 
-A request that looks odd makes a test: \`npx sluice explain GET http://127.0.0.1:8080/ --json > odd.trace.json\`, and \`await guest.replay("./odd.trace.json")\` in plugin.test.ts.
+A request that looks odd makes a test: \`npx sluice explain GET http://127.0.0.1:${web}/ --json > odd.trace.json\`, and \`await guest.replay("./odd.trace.json")\` in plugin.test.ts.
 `;
 }

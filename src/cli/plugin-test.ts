@@ -12,7 +12,7 @@ export async function run(args: string[]): Promise<number> {
   const { values, positionals } = parseArgs({
     args,
     allowPositionals: true,
-    options: { watch: { type: "boolean", default: false }, name: { type: "string" } },
+    options: { watch: { type: "boolean", default: false }, name: { type: "string" }, clusters: { type: "string" } },
   });
   if (positionals.length > 1) throw new UsageError("plugin test takes one PATH");
   const files = findTests(positionals[0] ?? ".");
@@ -27,6 +27,7 @@ export async function run(args: string[]): Promise<number> {
   ];
   // Within another test run Node would report to that one, and run nothing here.
   const { NODE_TEST_CONTEXT: _, ...env } = process.env;
+  if (values.clusters !== undefined) env.SLUICE_TEST_CLUSTERS = values.clusters;
   const child = spawn(process.execPath, [...options, ...files], { stdio: "inherit", env });
   // The terminal has sent it to the child as well, whose end is waited for.
   const ignore = (): void => undefined;

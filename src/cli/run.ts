@@ -19,7 +19,7 @@ export async function run(args: string[]): Promise<number> {
 }
 
 /** SIGHUP reloads, SIGHUP and SIGUSR1 open log files again. The first SIGTERM or SIGINT drains, a second one exits at once. */
-async function serveUntilSignal(app: App): Promise<void> {
+export async function serveUntilSignal(app: App): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<NodeJS.Signals>();
   process.on("SIGUSR1", () => app.reopenLogs());
   process.on("SIGHUP", () => {
@@ -36,9 +36,9 @@ async function serveUntilSignal(app: App): Promise<void> {
   await app.close();
 }
 
-type RunOptions = { file: string; workers?: number; logLevel?: string };
+export type RunOptions = { file: string; workers?: number; logLevel?: string };
 
-function parseOptions(args: string[]): RunOptions {
+export function parseOptions(args: string[]): RunOptions {
   const { values } = parseArgs({
     args,
     options: {

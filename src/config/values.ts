@@ -34,7 +34,8 @@ export function duration(min: string, max: string): ScalarShape<number> {
   });
 }
 
-function parseDuration(text: string): number | undefined {
+/** Milliseconds of a text such as `250ms`; undefined when it is none. */
+export function parseDuration(text: string): number | undefined {
   if (text === "0") return 0;
   const found = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(text);
   return found ? Math.round(Number(found[1]) * UNITS[found[2] as keyof typeof UNITS]) : undefined;
@@ -56,7 +57,8 @@ export function size(min: string, max: string): ScalarShape<number> {
   });
 }
 
-function parseSize(text: string): number | undefined {
+/** Bytes of a text such as `64MiB`; undefined when it is none. */
+export function parseSize(text: string): number | undefined {
   const found = /^(\d+(?:\.\d+)?)(B|KiB|MiB|GiB)?$/.exec(text);
   return found ? Math.round(Number(found[1]) * SIZES[(found[2] ?? "") as keyof typeof SIZES]) : undefined;
 }

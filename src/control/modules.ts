@@ -1,7 +1,8 @@
 /** The WebAssembly files that a configuration names: found, read, and each built once for as long as it is in use. */
 import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { join, relative, resolve } from "node:path";
 import {
   BUILTINS,
   type Config,
@@ -92,6 +93,18 @@ function describeUnreadable(path: string, error: unknown): string {
   return `${path} cannot be read: ${(error as Error).message}`;
 }
 
+/** What makes a module that is missing. */
+function adviseBuild(declared: PluginConfig | null): string {
+  if (declared === null) return "; `npm ci` in the checkout builds it";
+  const { source, wasm } = declared;
+  if (source === undefined) return "";
+  const name = relative("", source.path);
+  if (!existsSync(source.path)) return `, nor its source ${name}`;
+  const out =
+    resolve(source.path.replace(/\.ts$/, ".wasm")) === resolve(wasm.path) ? "" : ` -o ${relative("", wasm.path)}`;
+  return `: run \`sluice plugin build ${name}${out}\``;
+}
+
 /** Every place of a configuration where a plugin is used. */
 export function* listUses(config: Pick<Config, "clusters" | "listeners">): Iterable<PluginUse> {
   for (const { strategy, health } of config.clusters) {
@@ -133,6 +146,7 @@ export class Modules {
       const memory = declared?.limits.memory ?? BUILTIN_MEMORY;
       const stage = stages.get(name);
       const bytes = stage?.serves ?? files.get(path) ?? `there is no file ${path}`;
+      const advice = () => (typeof bytes === "string" && !existsSync(path) ? adviseBuild(declared) : "");
       try {
         if (typeof bytes === "string") throw new Error(bytes);
         const module = await this.#take(built, bytes, { memory, path });
@@ -145,7 +159,7 @@ export class Modules {
         if (declared !== null) problems.push(...checkPermissions(declared.allow, [...groups], module.info.hooks));
       } catch (error) {
         const message = error instanceof Error ? error.message : String(error);
-        problems.push({ ...at, message: typeof bytes === "string" ? message : `${path}: ${message}` });
+        problems.push({ ...at, message: typeof bytes === "string" ? message + advice() : `${path}: ${message}` });
       }
     };
     for (const declared of config.plugins) await add(declared.name, declared, declared.wasm.path, declared.wasm.at);

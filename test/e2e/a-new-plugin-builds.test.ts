@@ -1,7 +1,9 @@
 /** From nothing to a plugin: `plugin new`, `plugin test`, `plugin build`, `plugin inspect`, and what they say when something is wrong. */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
+import { once } from "node:events";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -34,6 +36,14 @@ for (const kind of ["filter", "router", "strategy", "health"] as const) {
   test(`a ${kind} plugin is made, tested, built and inspected, and its configuration holds`, async () => {
     const made = await sluice("plugin", "new", `my-${kind}`, "--kind", kind);
     assert.equal(made.code, 0, made.stderr);
+    const unbuilt = await sluice("check", "-c", `my-${kind}/sluice.yaml`);
+    assert.equal(unbuilt.code, 1);
+    assert.match(
+      unbuilt.stdout,
+      new RegExp(
+        `plugins\\.my-${kind}\\.wasm: there is no file \\S+: run \`sluice plugin build my-${kind}/plugin\\.ts\`\\n`,
+      ),
+    );
     const tested = await sluice("plugin", "test", `my-${kind}`);
     assert.equal(tested.code, 0, tested.stdout + tested.stderr);
     assert.match(tested.stdout, /^ℹ pass [23]$/m);
@@ -45,7 +55,7 @@ for (const kind of ["filter", "router", "strategy", "health"] as const) {
     assert.match(built.stdout, /\n {4} +\d+ bytes {2}__arena_leave\n/);
     const map = JSON.parse(readFileSync(join(directory, `my-${kind}/plugin.wasm.map`), "utf8"));
     assert.ok(map.sources.includes("plugin.ts"), map.sources.join(" "));
-    const inspected = await sluice("plugin", "inspect", `my-${kind}/plugin.wasm`, "--clusters", "app,canary");
+    const inspected = await sluice("plugin", "inspect", `my-${kind}/plugin.wasm`);
     assert.equal(inspected.code, 0, inspected.stderr);
     assert.match(inspected.stdout, new RegExp(`\\n  hooks    ${HOOKS[kind]}\\n`));
     // What a call that waits takes is not its own cost.
@@ -53,13 +63,61 @@ for (const kind of ["filter", "router", "strategy", "health"] as const) {
     assert.match(inspected.stdout, cost);
     if (kind === "health") assert.match(inspected.stdout, /\n {2}imports {2}sluice:fetch\/1: fetch fetch_body/);
     if (kind === "filter") assert.match(inspected.stdout, /\n {2}config {3}greeting: string {2}\(default hello; What/);
-    const measured = await sluice("plugin", "bench", `my-${kind}`, "--clusters", "app,canary", "-H", "x-canary: 1");
+    const measured = await sluice("plugin", "bench", `my-${kind}`, "-H", "x-canary: 1");
     assert.equal(measured.code, 0, measured.stderr);
     assert.match(measured.stdout, kind === "health" ? /^ {2}no hook to measure by itself\n$/ : COST);
     const checked = await sluice("check", "-c", `my-${kind}/sluice.yaml`);
     assert.equal(checked.code, 0, checked.stdout + checked.stderr);
   });
 }
+
+test("what a plugin finds around it may be said by options, and limits of a test as in a configuration", async () => {
+  const source = `import { cluster, kv, Request } from "sluice/sdk";
+const other = cluster("other");
+const seen = kv("seen");
+export function onRequest(req: Request): void { req.choose(other); seen.increment("all"); }
+`;
+  writeFileSync(join(directory, "looks.ts"), source);
+  const without = await sluice("plugin", "bench", "looks.ts");
+  assert.equal(without.code, 1);
+  assert.match(without.stderr, /cluster "other": it is unknown/);
+  const measured = await sluice("plugin", "bench", "looks.ts", "--clusters", "other", "--kv", "seen");
+  assert.equal(measured.code, 0, measured.stderr);
+  assert.match(measured.stdout, /\n {4}request_head/);
+  const text = `import assert from "node:assert/strict";
+import { test } from "node:test";
+import { plugin } from "sluice/test";
+const allow = { kv: ["seen"] };
+test("chooses", async () => {
+  const guest = await plugin("./looks.ts", { allow, limits: { memory: "64MiB", time: "2s" } });
+  assert.equal(guest.request().cluster, "other");
+});
+test("refuses what is no size", async () => {
+  await assert.rejects(plugin("./looks.ts", { allow, limits: { memory: "64 megs" } }), /limits\\.memory is "64 megs", expected/);
+});
+`;
+  writeFileSync(join(directory, "looks.test.ts"), text);
+  const tested = await sluice("plugin", "test", "looks.test.ts", "--clusters", "app,other");
+  assert.equal(tested.code, 0, tested.stdout);
+  assert.match(tested.stdout, /^ℹ pass 2$/m);
+});
+
+test("what is made runs beside what runs already", async (t) => {
+  const taken = createServer();
+  await once(taken.listen(8080, "127.0.0.1"), "listening").catch(() => undefined);
+  t.after(() => taken.close());
+  const made = await sluice("plugin", "new", "beside");
+  assert.equal(made.code, 0, made.stderr);
+  const text = readFileSync(join(directory, "beside/sluice.yaml"), "utf8");
+  const [, web] = /address: 127\.0\.0\.1:(\d+)/.exec(text)!;
+  const [, admin] = /^admin: 127\.0\.0\.1:(\d+)$/m.exec(text)!;
+  assert.ok(Number(web) > 8080, text);
+  assert.ok(Number(admin) >= 9901, text);
+  assert.match(made.stdout, new RegExp(`http://127\\.0\\.0\\.1:${web}/`));
+  assert.match(readFileSync(join(directory, "beside/README.md"), "utf8"), new RegExp(`127\\.0\\.0\\.1:${web}/`));
+  assert.equal((await sluice("init", "site")).code, 0);
+  assert.doesNotMatch(readFileSync(join(directory, "site/sluice.yaml"), "utf8"), /127\.0\.0\.1:8080/);
+});
 
 test("mistakes in a plugin are told as file:line:col, and nothing is written", async () => {
   writeFileSync(

@@ -16,10 +16,17 @@ testInUsualMode("save, and the next request is served by what was saved", async 
   const [web, admin] = [await findFreePort(), await findFreePort()];
   execFileSync(process.execPath, [launcher, "plugin", "new", "hello"], { cwd: directory });
   const config = join(directory, "hello/sluice.yaml");
-  const made = readFileSync(config, "utf8").replace(/8080/, String(web)).replace(/9001/, String(upstream.port));
-  writeFileSync(config, `admin: 127.0.0.1:${admin}\n${made}`);
+  const addresses = [`admin: 127.0.0.1:${admin}`, `address: 127.0.0.1:${web}`, `app: [127.0.0.1:${upstream.port}`];
+  const made = addresses.reduce(
+    (text, address) =>
+      text.replace(new RegExp(`${/^.*\W(?=127)/.exec(address)![0].replace("[", "\\[")}[\\d.:]+`), address),
+    readFileSync(config, "utf8"),
+  );
   const source = join(directory, "hello/plugin.ts");
   const written = readFileSync(source, "utf8");
+  // Neither the configuration nor the plugin is right at first.
+  writeFileSync(config, made.replace("cluster: app", "cluster: none"));
+  writeFileSync(source, `${written}\nexport function onRequest(`);
 
   const dev = spawn(process.execPath, [launcher, "dev", "-c", config, "--workers", "1"], { env: environment(t) });
   atEnd(t, () => dev.kill("SIGKILL"));
@@ -34,7 +41,14 @@ testInUsualMode("save, and the next request is served by what was saved", async 
     if (answer?.status !== 200) return undefined;
     return String(upstream.requests[before]!.headers["x-greeting"]);
   };
+  await until(() => /sluice\.yaml:\d+:\d+: .*"none"/.test(told), "what is wrong with the configuration", 30_000);
+  writeFileSync(config, made);
+  await until(() => /plugin\.ts:\d+:\d+: /.test(told), "where the source does not compile", 30_000);
+  await until(() => told.split("waiting for a saved change").length === 3, "the second start given up", 30_000);
+  writeFileSync(source, written);
   await until(async () => (await greeting()) === "hello", "the plugin as it was made", 30_000);
+  assert.doesNotMatch(told, /there is no file/);
+  told = "";
 
   writeFileSync(source, written.replace('set("x-greeting", greeting)', 'set("x-greeting", "saved")'));
   await until(async () => (await greeting()) === "saved", "what was saved", 30_000);

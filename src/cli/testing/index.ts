@@ -6,18 +6,20 @@ import { parseTree } from "../../config/tree.ts";
 import { buildModule, buildModuleAside, type ModulePlan } from "../../plugin/build.ts";
 import { decodeSourceMap } from "../../plugin/source-map.ts";
 import { compile, formatProblem } from "../compile.ts";
+import { listOf } from "../plugin-surroundings.ts";
 import { findFile } from "./caller.ts";
 import { TestGuest } from "./guest.ts";
 import { loadHelpers } from "./helpers.ts";
-import { DEFAULT_MEMORY } from "./load.ts";
+import { memoryOf } from "./limits.ts";
 
 export { PluginFailure } from "./runner.ts";
 
 export const plugin: typeof kit.plugin = async (file, options = {}) => {
   const path = findFile(file);
-  const memory = options.limits?.memory ?? DEFAULT_MEMORY;
-  const module = await build(path, memory);
-  return new TestGuest(module, { ...options, config: readConfig(module, options.config) }, path);
+  const module = await build(path, memoryOf(options.limits));
+  const clusters = options.clusters ?? listOf(process.env.SLUICE_TEST_CLUSTERS ?? "");
+  const config = readConfig(module, options.config);
+  return new TestGuest(module, { ...options, clusters, config }, path);
 };
 
 export const helpers: typeof kit.helpers = async (file) => loadHelpers(findFile(file));

@@ -11,7 +11,8 @@ import type { Report } from "../../plugin/report.ts";
 import type { Exchange } from "../../proxy/exchange.ts";
 import { KeyValueStore } from "../../state/store.ts";
 import { TestFetcher } from "./fetches.ts";
-import { DEFAULT_MEMORY, DEFAULT_TIME, loadPlugin, STORE_SIZE } from "./load.ts";
+import { memoryOf, timeOf } from "./limits.ts";
+import { loadPlugin, STORE_SIZE } from "./load.ts";
 import { placeMetrics } from "./metrics.ts";
 import { TestTime } from "./time.ts";
 
@@ -215,8 +216,8 @@ export class Runner {
       resume: (_hook, _exchange, outcome) => void (this.#resumed = outcome),
       settings: {
         fuel: limits?.fuel ?? FUEL.default,
-        memory: limits?.memory ?? DEFAULT_MEMORY,
-        time: limits?.time ?? DEFAULT_TIME,
+        memory: memoryOf(limits),
+        time: timeOf(limits),
         clusters: allow?.clusters ?? null,
         fetch: allow?.fetch ?? [],
         shares: allow?.share ?? [],

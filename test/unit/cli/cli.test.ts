@@ -36,6 +36,8 @@ test("--help lists the commands, and each of them has its own", async () => {
   );
   for (const command of ["run", "check", "schema", "init", "plugin new"])
     assert.ok(commands.includes(command), command);
+  for (const kind of ["filter", "router", "strategy", "health"])
+    assert.match((await sluice(["plugin", "new", "--help"])).stdout, new RegExp(`--kind KIND .*${kind}`), kind);
   const all = await Promise.all(commands.map((command) => sluice([...command.split(" "), "--help"])));
   for (const [i, help] of all.entries()) {
     assert.equal(help.code, 0, help.stderr);
