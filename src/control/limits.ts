@@ -1,7 +1,7 @@
 /** Limits of plugins that do not fit each other: told by `sluice check`, since they fail a request only when a body is long. */
 import type { PluginConfig, Problem } from "../config/schema.ts";
 import { FUEL, HOOK } from "../plugin/abi.ts";
-import { mostSeen } from "../plugin/fuel.ts";
+import { mostSeen } from "../plugin/prices.ts";
 import type { Plugin } from "./modules.ts";
 
 const MEBIBYTE = 1024 * 1024;

@@ -11,13 +11,13 @@ import { CallCharges } from "./call-charges.ts";
 import type { SavedState } from "./calls-state.ts";
 import { Fault } from "./fault.ts";
 import type { FetchAnswer, Fetcher } from "./fetcher.ts";
-import { fuelFor } from "./fuel.ts";
 import type { HiddenNames } from "./hidden-names.ts";
 import type { HostMemory } from "./host-memory.ts";
 import { KeptValue } from "./kept-value.ts";
 import type { KeyValue } from "./key-value.ts";
 import { GuestMemory } from "./memory.ts";
 import type { PluginMetrics } from "./metrics.ts";
+import { fuelFor } from "./prices.ts";
 import { type After, setTimer } from "./timer.ts";
 
 /** The part of a configuration that its host calls need. */

@@ -2,13 +2,14 @@
  * The price list of fuel: what each instruction costs, so that no unit of fuel takes longer than PRICE.nanoseconds.
  *
  * Unit of every surcharge: 1/64 of a unit of fuel. An instruction costs its length in bytes, plus the surcharge of its
- * class. Code is paid for where it is entered: a function and each turn of a loop cost a fixed price plus the sum of all
- * that stands inside (branches not taken included, inner loops once), rounded down to whole units.
+ * class. Code is paid for where it is entered (`meter-sites.ts`): a function and each turn of a loop cost a fixed price
+ * plus the sum of the code that always runs from there, and of short stretches behind branches, whether or not they run.
  *
  * A surcharge is the worst time that was measured for the class (`npm run bench -- prices`: unoptimised and optimised
  * code, cold caches, memory of 16 MiB, AMD EPYC under load), divided by PRICE.nanoseconds and rounded up generously.
  * Where Intel processors are known to be slower (division of 64 bits, subnormal numbers) that time is taken instead.
  */
+import { FUEL } from "./abi.ts";
 
 export const PRICE = {
   /** 64ths in a unit. */
@@ -140,4 +141,17 @@ function surchargeOfVector(sub: number): number {
   if (sub <= 10 || (sub >= 84 && sub <= 87) || sub === 92 || sub === 93) return SURCHARGE.load;
   if (sub === 11 || (sub >= 88 && sub <= 91)) return SURCHARGE.store;
   return sub === 12 || sub === 13 ? 0 : SURCHARGE.vector;
+}
+
+/** Fuel is an i32 in the guest. */
+const MOST_FUEL = 2 ** 31 - 1;
+
+/** Units for a call that sees so many bytes; `base` is `limits.fuel`. */
+export function fuelFor(base: number, seen: number): number {
+  return Math.min(base + FUEL.perByte * seen, MOST_FUEL);
+}
+
+/** Bytes up to which fuel grows. */
+export function mostSeen(base: number): number {
+  return Math.floor((MOST_FUEL - base) / FUEL.perByte);
 }

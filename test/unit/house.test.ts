@@ -5,7 +5,7 @@ import { join, posix } from "node:path";
 import { test } from "node:test";
 
 const COMPOSERS = /^(main\.ts|cli\/.*|control\/app\.ts|data\/(thread|dry-run|states)\.ts|proxy\/pipeline\.ts)$/;
-const FOR_ALL = /^(http\/.*|config\/schema\.ts|plugin\/(abi|outcome)\.ts|observe\/series\.ts)$/;
+const FOR_ALL = /^(http\/.*|config\/schema\.ts|plugin\/(abi|outcome|prices)\.ts|observe\/series\.ts)$/;
 const PURE = /^(http|route|config)\/(?!watch\.ts)/;
 const IMPURE =
   /^node:(child_process|cluster|dgram|dns|fs|http2?|https|inspector|net|perf_hooks|process|timers|tls|worker_threads)(\/|$)/;
