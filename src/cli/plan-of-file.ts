@@ -21,10 +21,16 @@ export async function loadModules(
 ): Promise<{ plugins: ReadonlyMap<string, Plugin>; problems: readonly Problem[] }> {
   const { BUILTIN_PLUGINS } = await import("../control/app.ts");
   const { listWasmFiles, Modules, readWasmFiles } = await import("../control/modules.ts");
-  const { buildModuleAside } = await import("../plugin/build.ts");
-  const modules = new Modules({ build: buildModuleAside, readSettings, builtins: BUILTIN_PLUGINS });
+  const { ModuleBuilder } = await import("../plugin/builder.ts");
+  const builder = new ModuleBuilder(BUILTIN_PLUGINS);
+  if (config.plugins.length > 0) builder.warm();
+  const modules = new Modules({
+    build: (bytes, place) => builder.build(bytes, place),
+    readSettings,
+    builtins: BUILTIN_PLUGINS,
+  });
   const files = await readWasmFiles(listWasmFiles(config, BUILTIN_PLUGINS).keys());
-  return modules.load(config, files);
+  return modules.load(config, files).finally(() => builder.close());
 }
 
 export function sourcesOf<C extends Parts>(

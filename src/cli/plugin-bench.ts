@@ -1,9 +1,6 @@
 /** `sluice plugin bench [PATH]`: what a call of each hook costs, in time, fuel and memory. */
-import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
-import { buildModule, buildModuleAside, type ModulePlan } from "../plugin/build.ts";
-import { decodeSourceMap } from "../plugin/source-map.ts";
-import { compile, formatProblem } from "./compile.ts";
+import { buildPlugin } from "./build-plugin.ts";
 import { findSource } from "./plugin-build.ts";
 import { type Cost, measureCosts } from "./plugin-cost.ts";
 import { type Given, parseSurroundings, readSurroundings, SURROUNDING_OPTIONS } from "./plugin-surroundings.ts";
@@ -13,17 +10,10 @@ export async function run(args: string[]): Promise<number> {
   const { path, request, given } = readArguments(args);
   const file = path.endsWith(".wasm") ? path : findSource(path);
   const { memory, configFor, ...surroundings } = await readSurroundings(file, given);
-  const module = await load(file, memory);
+  const module = await buildPlugin(file, memory);
   const config = configFor(module.info.configSchema);
   process.stdout.write(formatCosts(measureCosts(module, { memory, config, request, ...surroundings })));
   return 0;
-}
-
-async function load(path: string, memory: number): Promise<ModulePlan> {
-  if (path.endsWith(".wasm")) return buildModuleAside(await readFile(path), { memory, path });
-  const compiled = await compile(path);
-  if (compiled.problems) throw new Error(compiled.problems.map(formatProblem).join("\n"));
-  return buildModule(compiled.wasm, { memory, sourceMap: decodeSourceMap(compiled.sourceMap, compiled.wasm) });
 }
 
 export function formatCosts(costs: readonly Cost[]): string {

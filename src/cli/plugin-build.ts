@@ -3,7 +3,7 @@ import { existsSync, readdirSync, statSync } from "node:fs";
 import { basename, join, relative, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { HOOKS } from "../plugin/abi.ts";
-import { buildModule } from "../plugin/build.ts";
+import { ModuleBuilder } from "../plugin/builder.ts";
 import { compile, formatProblem, modulePath, type Problem, type Runtime, writeModule } from "./compile.ts";
 import { describeSize, kibibytes } from "./plugin-size.ts";
 import { UsageError } from "./usage.ts";
@@ -17,7 +17,7 @@ export async function run(args: string[]): Promise<number> {
   const compiled = await compile(file, parsed);
   if (compiled.problems) return fail(compiled.problems);
   const out = await writeModule(compiled, parsed.out ?? modulePath(file));
-  const { info } = buildModule(compiled.wasm, { memory: MEMORY });
+  const { info } = await new ModuleBuilder().build(compiled.wasm, { memory: MEMORY, path: out });
   const hooks = HOOKS.filter((_, i) => (info.hooks >>> i) & 1);
   process.stdout.write(`${out}  ${kibibytes(info.size)}  hooks: ${hooks.join(" ")}\n${describeSize(compiled.wasm)}`);
   return 0;

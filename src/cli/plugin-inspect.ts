@@ -5,7 +5,8 @@ import { describeSettings } from "../config/plugin-config.ts";
 import { parsePluginSchema } from "../config/plugin-schema.ts";
 import { permissionFor } from "../control/permissions.ts";
 import { ABI_VERSION, EXPORT, HOOKS, type IMPORTS } from "../plugin/abi.ts";
-import { buildModuleAside, readChecked } from "../plugin/build.ts";
+import { readChecked } from "../plugin/build.ts";
+import { ModuleBuilder } from "../plugin/builder.ts";
 import { formatCosts } from "./plugin-bench.ts";
 import { measureCosts } from "./plugin-cost.ts";
 import { describeSize, kibibytes } from "./plugin-size.ts";
@@ -32,8 +33,10 @@ export async function run(args: string[]): Promise<number> {
   const { file, given } = readArguments(args);
   const { memory: limit, configFor, ...surroundings } = await readSurroundings(file, given);
   const bytes = await readFile(file);
-  const { imports, exports, memory } = readShape(file, bytes);
-  const module = await buildModuleAside(bytes, { memory: limit, path: file });
+  const module = await new ModuleBuilder().build(bytes, { memory: limit, path: file }).catch((error: Error) => {
+    throw new Error(`${file}: ${error.message}`, { cause: error });
+  });
+  const { imports, exports, memory } = readChecked(bytes);
   const hooks = HOOKS.filter((_, number) => (module.info.hooks >>> number) & 1);
   const lines: [label: string, text: string][] = [
     ["abi", String(ABI_VERSION)],
@@ -42,6 +45,7 @@ export async function run(args: string[]): Promise<number> {
     ["memory", `${kibibytes(memory.initial * PAGE)}, at most ${maximum(memory.maximum)}`],
     ["serves", exports.some(({ name }) => name === EXPORT.serves) ? "many configurations" : "one configuration"],
     ["hooks", hooks.join(" ")],
+    ["speed", module.info.unoptimised === null ? "optimised" : `not optimised: ${module.info.unoptimised}`],
   ];
   for (const group of module.info.groups) {
     const names = imports.filter((declared) => declared.module === group).map(({ name }) => name);
@@ -72,14 +76,6 @@ function describeConfig(schemaText: string | null): [label: string, text: string
     const notes = [usual === "" || usual === "required" ? usual : `default ${usual}`, description].filter(Boolean);
     return ["config", `${key}: ${value}${notes.length === 0 ? "" : `  (${notes.join("; ")})`}`];
   });
-}
-
-function readShape(file: string, bytes: Uint8Array): ReturnType<typeof readChecked> {
-  try {
-    return readChecked(bytes);
-  } catch (error) {
-    throw new Error(`${file}: ${(error as Error).message}`, { cause: error });
-  }
 }
 
 function readArguments(args: string[]): { file: string; given: Given } {

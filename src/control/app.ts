@@ -16,7 +16,7 @@ import { createLog, type Log, ProgramLines } from "../observe/log.ts";
 import { checkLogFile } from "../observe/log-target.ts";
 import { createMetrics, type Metrics } from "../observe/metrics.ts";
 import { RequestRates } from "../observe/request-rates.ts";
-import { buildModuleAside } from "../plugin/build.ts";
+import { ModuleBuilder } from "../plugin/builder.ts";
 import { startOnce } from "../plugin/canary.ts";
 import { KeyValueStore, Namespaces } from "../state/store.ts";
 import { tryGuests } from "./canary.ts";
@@ -117,6 +117,7 @@ export class App {
   readonly #traces: Traces;
   readonly #explainer: Explainer;
   readonly #rollouts: Rollouts;
+  readonly #builder = new ModuleBuilder(BUILTIN_PLUGINS);
   readonly #metrics: Metrics;
   readonly #watch: Watch | null;
   readonly #startedAt = new Date();
@@ -216,7 +217,11 @@ export class App {
       builtins: BUILTIN_PLUGINS,
       parse: (text) => this.#checkLog(loadConfig(text, { file: options.file, env: options.env ?? process.env })),
       format: formatProblem,
-      modules: new Modules({ build: buildModuleAside, readSettings, builtins: BUILTIN_PLUGINS }),
+      modules: new Modules({
+        build: (bytes, place) => this.#builder.build(bytes, place),
+        readSettings,
+        builtins: BUILTIN_PLUGINS,
+      }),
       readSettings,
       rollouts: this.#rollouts,
       resolver: this.#resolver,
@@ -258,6 +263,8 @@ export class App {
   }
 
   async start(): Promise<void> {
+    // It is ready when the threads are.
+    if (this.#config.plugins.length > 0) this.#builder.warm();
     await this.#startAdmin();
     await this.#crew.grow(this.#workers(this.#config)).catch((error: Error) => {
       throw new StartError([error.message]);
@@ -326,6 +333,7 @@ export class App {
     this.#passive.close();
     this.#rates.close();
     this.#threads.stopReplacing();
+    this.#builder.close();
     await this.#reloader.close();
     this.#crew.close();
     await this.#drain(grace);

@@ -13,6 +13,7 @@ import {
   type ValueType,
 } from "./abi.ts";
 import { checkCompileCost } from "./compile-cost.ts";
+import { compile } from "./engine.ts";
 import { PluginError } from "./error.ts";
 import { COMPONENT, describeForeign, describeNonModule, isComponent } from "./foreign-kind.ts";
 import { mayWait, meterModule, RESERVED } from "./meter.ts";
@@ -45,6 +46,8 @@ export type ModuleInfo = {
   readonly waits: boolean;
   /** Functions of the file, imports included; those above were appended. */
   readonly functions: number;
+  /** Why the engine is not to optimise it, which would take too long; null when it may. */
+  readonly unoptimised: string | null;
 };
 
 /** A module that was checked, metered and compiled: posted to every thread. */
@@ -67,25 +70,37 @@ export type BuildOptions = {
   readonly sourceMap?: SourceMap | null;
 };
 
-/** @throws PluginError saying what is wrong with the module, where, and which value. */
+/**
+ * As it is, here and now, each function compiled at its first call: for tests.
+ * @throws PluginError saying what is wrong with the module, where, and which value.
+ */
 export function buildModule(bytes: Uint8Array, options: BuildOptions): ModulePlan {
   const { metered, ...rest } = checkModule(bytes, options);
   return { ...rest, module: new WebAssembly.Module(metered) };
 }
 
-/** The same, compiled on other threads: for large modules. The source map is that of the file at `path`. */
-export async function buildModuleAside(
-  bytes: Uint8Array,
-  { memory, path }: { readonly memory: number; readonly path: string },
-): Promise<ModulePlan> {
-  const { metered, ...rest } = checkModule(bytes, { memory, sourceMap: await loadSourceMap(path, bytes) });
-  return { ...rest, module: await WebAssembly.compile(metered) };
+/** A module before it is compiled: plain data, that another process may make. */
+export type CheckedModule = Omit<ModulePlan, "module"> & { readonly metered: Uint8Array<ArrayBuffer> };
+
+/** For modules that are trusted: whatever it costs to check one is paid here. Compiled on another thread. */
+export async function buildModuleAside(bytes: Uint8Array, options: BuildPlace): Promise<ModulePlan> {
+  return compileChecked(await checkModuleAt(bytes, options));
 }
 
-type Checked = Omit<ModulePlan, "module"> & { readonly metered: Uint8Array<ArrayBuffer> };
+/** The source map is that of the file at `path`. */
+export type BuildPlace = { readonly memory: number; readonly path: string };
 
-function checkModule(bytes: Uint8Array, options: BuildOptions): Checked {
+export async function checkModuleAt(bytes: Uint8Array, { memory, path }: BuildPlace): Promise<CheckedModule> {
+  return checkModule(bytes, { memory, sourceMap: await loadSourceMap(path, bytes) });
+}
+
+export async function compileChecked({ metered, ...rest }: CheckedModule): Promise<ModulePlan> {
+  return { ...rest, module: await compile(metered, rest.info.unoptimised === null) };
+}
+
+function checkModule(bytes: Uint8Array, options: BuildOptions): CheckedModule {
   const shape = readChecked(bytes);
+  const unoptimised = checkCompileCost(bytes, shape);
   const { bytes: metered, offsets, starts } = meterModule(bytes, shape, options.memory);
   return {
     hash: createHash("sha256").update(bytes).digest("hex"),
@@ -97,6 +112,7 @@ function checkModule(bytes: Uint8Array, options: BuildOptions): Checked {
       configSchema: readConfigSchema(bytes),
       waits: mayWait(shape),
       functions: shape.functions.length,
+      unoptimised,
     },
     offsets,
     starts,
@@ -137,7 +153,6 @@ export function readChecked(bytes: Uint8Array): ModuleShape {
   if (foreign !== null) throw new PluginError(foreign);
   checkImports(shape);
   checkExports(shape);
-  checkCompileCost(bytes, shape);
   const version = readExported(bytes, shape, EXPORT.version);
   // A version that is not plainly a constant is asked for when a guest starts.
   if (version !== null && version !== ABI_VERSION)

@@ -44,18 +44,31 @@ export function measureFunctions(
   }
 }
 
-/** @throws PluginError for a function that would cost too much. */
-export function checkCompileCost(bytes: Uint8Array, shape: ModuleShape): void {
-  measureFunctions(bytes, shape, (index, { size, locals, depth, merged }) => {
+/** Above these the engine's optimising compiler would take more than about two seconds for one function. */
+const OPTIMISED = { size: 256 * 1024, merged: 2 * 1024 * 1024, loops: 4096 } as const;
+const UNITS = { size: "bytes of code", merged: "values to merge", loops: "loops, each counted with those around it" };
+
+/**
+ * Why the module is not to be optimised: its first function that is too costly; null where there is none.
+ * @throws PluginError for a function that costs too much even without that.
+ */
+export function checkCompileCost(bytes: Uint8Array, shape: ModuleShape): string | null {
+  let costly: string | null = null;
+  measureFunctions(bytes, shape, (index, cost) => {
+    const { size, locals, depth, merged } = cost;
+    if (size > LIMIT.functionBytes)
+      throw new PluginError(`function ${index} is ${size} bytes of code, the limit is ${LIMIT.functionBytes}`);
     const check = (figure: number, limit: number, what: string) => {
       if (figure > limit) throw new PluginError(`function ${index} has ${figure} ${what}, at most ${limit}`);
     };
-    if (size > LIMIT.functionBytes)
-      throw new PluginError(`function ${index} is ${size} bytes of code, the limit is ${LIMIT.functionBytes}`);
     check(locals, LIMIT.locals, "locals");
     check(depth, LIMIT.nesting, "nested blocks");
     check(merged, LIMIT.merged, "values to merge (locals and stack, at each block and branch)");
+    for (const key of ["size", "merged", "loops"] as const)
+      if (cost[key] > OPTIMISED[key])
+        costly ??= `function ${index} has ${cost[key]} ${UNITS[key]}, above ${OPTIMISED[key]}`;
   });
+  return costly;
 }
 
 /** A block that is open: the height of the stack below it, and what it takes from there and leaves. */
