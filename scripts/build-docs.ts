@@ -2,8 +2,9 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describeSettings } from "../src/config/plugin-config.ts";
-import { type PluginSchema, readPluginSchema } from "../src/config/plugin-schema.ts";
+import { readPluginSchema } from "../src/config/plugin-schema.ts";
 import { BUILTINS, configuration, LATER_BUILTINS } from "../src/config/schema.ts";
+import type { PluginSchema } from "../src/config/schema-keywords.ts";
 import type { AnyShape, Field, ObjectShape, Role, Shape } from "../src/config/shape.ts";
 import { root } from "./run-node.ts";
 

@@ -1,6 +1,5 @@
 /** A plugin's configuration against its schema: every problem with its place. */
 import { hint, type Place, type Problem } from "./place.ts";
-import { FORMATS, type PluginSchema } from "./plugin-schema.ts";
 import {
   chooseReading,
   type Decisions,
@@ -9,6 +8,7 @@ import {
   isRounded,
   listReadings,
 } from "./readings.ts";
+import { FORMATS, type PluginSchema } from "./schema-keywords.ts";
 import { describeTree, type ListTree, type MapTree, makeTree, type Plain, type ScalarTree, type Tree } from "./tree.ts";
 
 /**

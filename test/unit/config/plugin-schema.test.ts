@@ -4,7 +4,8 @@ import { globSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { formatProblem, loadConfig } from "../../../src/config/load.ts";
-import { KEYWORDS, readPluginSchema, readSettings } from "../../../src/config/plugin-schema.ts";
+import { readPluginSchema, readSettings } from "../../../src/config/plugin-schema.ts";
+import { KEYWORDS } from "../../../src/config/schema-keywords.ts";
 import { parseTree } from "../../../src/config/tree.ts";
 
 const ROOT = join(import.meta.dirname, "../../..");
