@@ -105,6 +105,7 @@ export class Bodies {
     // While a plugin was waited for, as much may have come as is kept without one.
     x.client!.resumeBody();
     this.#corridor.watch(x);
+    x.waited = true;
     return PHASE.gathering;
   }
 

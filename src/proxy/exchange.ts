@@ -197,6 +197,8 @@ export class Exchange {
   idempotent = false;
   /** The next attempt must not use a kept connection: one was stale. */
   fresh = false;
+  /** It was held up before its first attempt, by a plugin or for the rest of its body: an attempt begins later than `headAt`. */
+  waited = false;
   /** Body bytes of the answer that came with its head: `body[bodyStart, bodyEnd)`, valid in the same turn only. */
   body: Buffer | null = null;
   bodyStart = 0;
@@ -299,6 +301,7 @@ export class Exchange {
     this.begun = false;
     this.idempotent = false;
     this.fresh = false;
+    this.waited = false;
     this.body = null;
     this.bodyStart = 0;
     this.bodyEnd = 0;

@@ -172,6 +172,7 @@ export class Pipeline extends Events {
   /** A plugin's call waits: the exchange goes on where it is now (`resume`). */
   suspend(x: Exchange): number {
     x.resumesAt = x.phase;
+    x.waited = true;
     if (x.body !== null) {
       // What was read is valid in this turn only.
       x.body = Buffer.from(x.body.subarray(x.bodyStart, x.bodyEnd));
@@ -207,7 +208,7 @@ export class Pipeline extends Events {
     const { attempt } = x;
     x.attempts++;
     attempt.endpoint = endpoint;
-    attempt.startedAt = x.attempts === 1 && !x.fresh ? x.headAt : performance.now();
+    attempt.startedAt = x.attempts === 1 && !x.fresh && !x.waited ? x.headAt : performance.now();
     attempt.sent = false;
     attempt.complete = false;
     attempt.local = false;

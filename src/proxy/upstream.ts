@@ -382,7 +382,14 @@ export class Upstream extends Wire implements Poolable {
     // The endpoint has taken what was written: that is told only where the writer had to wait.
     if (this.#writeProblem !== "") this.#fail(ERROR.upstreamReset, this.#writeProblem);
     else if (this.#stalled && this.unsent === 0 && !over) this.#armForAnswer(x);
+    else if (over && this.unsent === 0 && !x.attempt.complete) this.#requestTimedOut(x);
     else this.#fail(ERROR.responseTimeout, "the answer's head did not come in time");
+  }
+
+  /** The endpoint was sent all that there is: the client, or a plugin, has not given the rest. */
+  #requestTimedOut(x: Exchange): void {
+    const error = x.requestComplete ? ERROR.responseTimeout : ERROR.requestTimeout;
+    this.#pipeline.refuse(x, error, "the request's body was not complete within the route's timeout");
   }
 
   /** While the request is still on its way only a standing write is timed; then the answer's head is. */

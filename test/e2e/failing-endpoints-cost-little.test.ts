@@ -5,10 +5,11 @@
 import assert from "node:assert/strict";
 import { Agent, createServer, request, type Server } from "node:http";
 import { findFreePort } from "./free-port.ts";
-import { startUpstream } from "./peers.ts";
+import { connectTo, startUpstream } from "./peers.ts";
 import {
   atEnd,
   type LiveTest,
+  type Ports,
   type Program,
   runSluice,
   simpleConfig,
@@ -175,3 +176,34 @@ testInUsualMode(
     assert.equal(await sluice.metric("sluice_endpoint_ejections_total"), 0);
   },
 );
+
+testInUsualMode("what the client or a plugin takes of the route's timeout is no failure of the endpoint", async (t) => {
+  // One answers after a while, but well within the time of a response.
+  const upstreams = await Promise.all(
+    [0, 1].map(() => startUpstream(t, (_, response) => void setTimeout(() => response.end("ok"), 400))),
+  );
+  const config = (ports: Ports) => `
+listeners:
+  web:
+    address: 127.0.0.1:${ports.web}
+    routes:
+      - { match: { prefix: /delayed }, chain: [{ delay: { milliseconds: 1100 } }], timeout: 1200ms, cluster: app }
+      - { timeout: 1200ms, cluster: app }
+clusters:
+  app: { endpoints: [${upstreams.map(({ port }) => `"127.0.0.1:${port}"`).join(", ")}] }
+`;
+  const sluice = await startSluice(t, config);
+  const ends = ["POST", "PUT"].map(async (method) => {
+    const client = await connectTo(t, sluice.port);
+    client.send(`${method} / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc`);
+    return (await client.answer()).status;
+  });
+  assert.deepEqual(await Promise.all(ends), [408, 408]);
+  assert.equal(await sluice.metric("sluice_upstream_failures_total"), 0);
+  const delayed = await Promise.all([fetch(`${sluice.url}/delayed`), fetch(`${sluice.url}/delayed`)]);
+  assert.deepEqual(
+    delayed.map(({ status }) => status),
+    [504, 504],
+  );
+  assert.equal(await sluice.metric("sluice_endpoint_ejections_total"), 0);
+});
