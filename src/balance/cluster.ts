@@ -124,12 +124,18 @@ export class Cluster {
     for (const strategy of this.strategies) strategy.update(this.#eligible);
   }
 
+  /** An ejected endpoint that no other worker has claimed meanwhile, or null. */
   #claimProbe(exchange: Exchange): Endpoint | null {
-    for (const [at, endpoint] of this.#probing.entries()) {
-      if (exchange.tried.includes(endpoint.slot)) continue;
+    for (let at = 0; at < this.#probing.length; ) {
+      const endpoint = this.#probing[at]!;
+      if (exchange.tried.includes(endpoint.slot)) {
+        at++;
+        continue;
+      }
       this.#probing.splice(at, 1);
-      exchange.attempt.probe = this.#columns.claimProbe(endpoint.slot);
-      return exchange.attempt.probe ? endpoint : this.#claimProbe(exchange);
+      if (!this.#columns.claimProbe(endpoint.slot)) continue;
+      exchange.attempt.probe = true;
+      return endpoint;
     }
     return null;
   }

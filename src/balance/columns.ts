@@ -164,7 +164,10 @@ export class EndpointColumns {
   }
 }
 
+// Its getter takes 45 ns, on the way of every request.
+const { timeOrigin } = performance;
+
 /** A time of this thread in ms that all threads agree on, in 32 bits: only differences mean anything. */
 function sharedTime(at: number): number {
-  return (performance.timeOrigin + at) | 0;
+  return (timeOrigin + at) | 0;
 }
