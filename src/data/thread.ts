@@ -58,6 +58,7 @@ class DataThread {
   /** The number of the version whose guests are being started. */
   #preparing = NO_VERSION;
   #draining = false;
+  #drained = false;
   #lastTick = performance.now();
 
   constructor(init: ThreadInit) {
@@ -349,8 +350,9 @@ class DataThread {
   }
 
   #checkDrained(): void {
-    if (this.#leaving.size > 0) return;
+    if (this.#drained || this.#leaving.size > 0) return;
     for (const listener of this.#listeners.values()) if (!listener.over) return;
+    this.#drained = true;
     this.#plugins.stopTicks();
     this.#examinations.stop();
     void this.#context.accessLog.close().then(() => post({ type: "drained" }));

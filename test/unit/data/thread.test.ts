@@ -63,7 +63,7 @@ async function startThread(t: TestContext) {
   };
   await says("up");
   const tell = (message: ToThread, transfer: Transferable[] = []): void => worker.postMessage(message, transfer);
-  return { tell, says };
+  return { tell, says, said };
 }
 
 /** A connection that was accepted here, and on which its client has asked already. */
@@ -120,4 +120,21 @@ test("a version that is given up while its guests start is gone, and the next on
   assert.deepEqual(await says("ready"), { type: "ready", version: 3 });
   tell({ type: "commit", version: 3 });
   assert.deepEqual(await says("committed"), { type: "committed", version: 3 });
+});
+
+test("a thread whose listeners have nothing left says once that it is drained", async (t) => {
+  const { tell, says, said } = await startThread(t);
+  tell({ type: "prepare", plan, sockets: [] });
+  await says("ready");
+  tell({ type: "commit", version: 1 });
+  await says("committed");
+  tell({ type: "drain", grace: 1000 });
+  await says("drained");
+  for (const version of [2, 3]) {
+    tell({ type: "prepare", plan: { ...plan, version }, sockets: [] });
+    await says("ready");
+    tell({ type: "abort", version });
+    await says("disposed");
+  }
+  assert.ok(!said.some(({ type }) => type === "drained"));
 });
