@@ -29,7 +29,7 @@ export type EjectionCount = { readonly cluster: string; readonly endpoint: strin
 
 type Member = { readonly endpoint: EndpointPlan; readonly cluster: ClusterPlan; readonly passive: PassivePlan };
 
-type Record = {
+type EjectionRecord = {
   ejected: boolean;
   cause: string;
   since: number;
@@ -50,7 +50,7 @@ export class PassiveHealth {
   readonly #options: PassiveHealthOptions;
   /** Both by row. */
   #members = new Map<number, Member>();
-  readonly #records = new Map<number, Record>();
+  readonly #records = new Map<number, EjectionRecord>();
 
   constructor(options: PassiveHealthOptions) {
     this.#options = options;
@@ -113,20 +113,19 @@ export class PassiveHealth {
     this.#records.set(slot, record);
     // It may have responded between the notification and now.
     if (record.ejected || this.#options.columns.failures[slot] === 0) return;
-    const total = cluster.endpoints.length;
-    const most = total < 2 ? 0 : Math.max(1, Math.floor(total * passive.maxEjected));
+    const most = mostEjected(cluster.endpoints.length, passive.maxEjected);
     const ejected = cluster.endpoints.filter((other) => this.#records.get(other.slot)?.ejected).length;
-    if (ejected < most && passive.maxEjected > 0) return this.#eject(member, record, cause);
+    if (ejected < most) return this.#eject(member, record, cause);
     const now = Date.now();
     if (now - record.refusalLoggedAt < passive.ejectFor) return;
     record.refusalLoggedAt = now;
     this.#options.log.warn(
       { ...fieldsOf(member), cause, ejected, most },
-      "a failing endpoint is not ejected: as many as may be are",
+      "failing endpoint not ejected: health.passive.maxEjected is reached",
     );
   }
 
-  #eject(member: Member, record: Record, cause: string): void {
+  #eject(member: Member, record: EjectionRecord, cause: string): void {
     const { passive, endpoint } = member;
     const now = Date.now();
     const last = record.until - record.since;
@@ -145,7 +144,7 @@ export class PassiveHealth {
   }
 
   /** Lets one request through after `time`, and another one if nothing is reported of it. */
-  #schedule(member: Member, record: Record, time: number): void {
+  #schedule(member: Member, record: EjectionRecord, time: number): void {
     const { columns } = this.#options;
     const { slot } = member.endpoint;
     if (record.timer !== null) clearTimeout(record.timer);
@@ -156,20 +155,19 @@ export class PassiveHealth {
     }, time);
   }
 
-  #recovered(member: Member, record: Record): void {
+  #recovered(member: Member, record: EjectionRecord): void {
     this.#return(member.endpoint.slot, record);
     this.#options.log.info(fieldsOf(member), "endpoint back in service after its ejection");
     this.#ejectNext(member.cluster);
   }
 
-  #return(slot: number, record: Record): void {
+  #return(slot: number, record: EjectionRecord): void {
     if (record.timer !== null) clearTimeout(record.timer);
     record.timer = null;
     if (!record.ejected) return;
     record.ejected = false;
     record.backAt = Date.now();
-    const { columns } = this.#options;
-    columns.endEjection(slot);
+    this.#options.columns.endEjection(slot);
   }
 
   /** An endpoint that was failing while no more could be ejected has not notified again: there may be room now. */
@@ -182,7 +180,12 @@ export class PassiveHealth {
   }
 }
 
-function newRecord(): Record {
+/** Of so many endpoints; at least one of several, unless the share is 0. */
+function mostEjected(endpoints: number, share: number): number {
+  return endpoints < 2 || share === 0 ? 0 : Math.max(1, Math.floor(endpoints * share));
+}
+
+function newRecord(): EjectionRecord {
   return {
     ejected: false,
     cause: "",

@@ -105,7 +105,7 @@ test("no more than the share are out at once, never the only one; the next follo
   const { health, columns, lines, fail, states } = start(t, 5);
   for (const slot of [0, 1, 2, 2]) fail(slot);
   assert.deepEqual(states(), [OUT, OUT, 0, 0, 0]);
-  assert.equal(lines.filter((line) => /not ejected: as many as may be are/.test(line)).length, 1);
+  assert.equal(lines.filter((line) => /not ejected: health.passive.maxEjected is reached/.test(line)).length, 1);
   health.receive({ slot: 0, event: "recovered", cause: "" });
   assert.deepEqual(states(), [0, OUT, OUT, 0, 0]);
   columns.failures[3] = 0;
