@@ -1,4 +1,5 @@
 /** Finds the value of a header field, for the access log: between `start` and `end` of the head's bytes. */
+import { equalsWord } from "../http/bytes.ts";
 import { FIELD_WORDS, type Head, NAME_END, NAME_START, VALUE_END, VALUE_START } from "../http/head.ts";
 
 const CR = 0x0d;
@@ -26,8 +27,7 @@ export class FieldFinder {
   findReceived({ bytes, fields, count, received: end }: Head, name: Buffer): boolean {
     for (let i = 0, at = 0; i < count; i++, at += FIELD_WORDS) {
       const nameEnd = fields[at + NAME_END]!;
-      if (nameEnd - fields[at + NAME_START]! !== name.length || nameEnd >= end) continue;
-      if (!equalsName(bytes, fields[at + NAME_START]!, name)) continue;
+      if (nameEnd >= end || !equalsWord(bytes, fields[at + NAME_START]!, nameEnd, name)) continue;
       let start = nameEnd + 1;
       while (start < end && (bytes[start] === SPACE || bytes[start] === TAB)) start++;
       let stop = start;
@@ -39,13 +39,4 @@ export class FieldFinder {
     }
     return false;
   }
-}
-
-function equalsName(bytes: Buffer, start: number, name: Buffer): boolean {
-  for (let i = 0; i < name.length; i++) if (lower(bytes[start + i]!) !== name[i]) return false;
-  return true;
-}
-
-function lower(byte: number): number {
-  return byte >= 65 && byte <= 90 ? byte + 32 : byte;
 }
