@@ -5,7 +5,7 @@ import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { HOOKS, IMPORTS } from "../../src/plugin/abi.ts";
+import { HOOKS, IMPORTS, REWRITES } from "../../src/plugin/abi.ts";
 import { buildModule } from "../../src/plugin/build.ts";
 import { startUpstream } from "./peers.ts";
 import { simpleConfig, startSluice, testInUsualMode } from "./program.ts";
@@ -48,7 +48,7 @@ SLUICE_EXPORT("calls") void calls(void);\nvoid calls(void) {\n${calls.join("")}}
   assert.equal(status, 0, stderr);
   // The host refuses what it does not offer, and a type that is not its own.
   const { module, info } = buildModule(wasm(), { memory: 16 * 1024 * 1024 });
-  assert.equal(info.hooks, 2 ** HOOKS.length - 1);
+  assert.equal(info.hooks, (2 ** HOOKS.length - 1) | REWRITES.request | REWRITES.response);
   assert.equal(info.servesMany, true);
   const offered = Object.entries(IMPORTS).flatMap(([group, names]) =>
     Object.keys(names).map((name) => `${group} ${name}`),
