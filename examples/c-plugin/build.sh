@@ -10,7 +10,11 @@ for tool in clang wasm-ld; do
   fi
 done
 
+# A copy of the examples stands beside the installed package.
+sdk=../../sdk/c
+[ -d "$sdk" ] || sdk=../../node_modules/sluice/sdk/c
+
 # --stack-first: a stack that overflows traps, and does not run into data.
 clang --target=wasm32 -std=c11 -O2 -mbulk-memory -ffreestanding -nostdlib -Wall -Wextra -Werror \
-  -I ../../sdk/c -Wl,--no-entry -Wl,--stack-first -Wl,-z,stack-size=16384 -Wl,--strip-debug \
+  -I "$sdk" -Wl,--no-entry -Wl,--stack-first -Wl,-z,stack-size=16384 -Wl,--strip-debug \
   -o plugins/edition.wasm plugins/edition.c

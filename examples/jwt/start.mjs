@@ -1,5 +1,5 @@
 import { createPrivateKey, sign } from "node:crypto";
-import { runExample } from "../run-example.ts";
+import { runExample } from "../run-example.mjs";
 
 /** For this example alone: everybody knows it. */
 const KEY = createPrivateKey({
@@ -12,8 +12,10 @@ const KEY = createPrivateKey({
   },
 });
 
-function makeToken(audience: string): string {
-  const encode = (part: object) => Buffer.from(JSON.stringify(part)).toString("base64url");
+/** @param {string} audience */
+function makeToken(audience) {
+  /** @param {object} part */
+  const encode = (part) => Buffer.from(JSON.stringify(part)).toString("base64url");
   const now = Math.floor(Date.now() / 1000);
   const claims = {
     iss: "https://id.example.com",
@@ -27,7 +29,7 @@ function makeToken(audience: string): string {
 }
 
 await runExample({
-  directory: import.meta.dirname,
+  from: import.meta.url,
   upstreams: { app: 9001 },
   commands: [
     "curl -i $URL/                    # 401",

@@ -1,7 +1,7 @@
-import { runExample } from "../run-example.ts";
+import { runExample } from "../run-example.mjs";
 
 await runExample({
-  directory: import.meta.dirname,
+  from: import.meta.url,
   upstreams: { app: 9001 },
   commands: [
     "curl -i -H 'X-Forwarded-For: 198.51.100.7' $URL/admin/     # from the office",

@@ -1,11 +1,11 @@
 import { spawnSync } from "node:child_process";
-import { join } from "node:path";
-import { runExample } from "../run-example.ts";
+import { fileURLToPath } from "node:url";
+import { runExample } from "../run-example.mjs";
 
-const built = spawnSync(join(import.meta.dirname, "build.sh"), { stdio: "inherit" });
+const built = spawnSync(fileURLToPath(new URL("build.sh", import.meta.url)), { stdio: "inherit" });
 if (built.status === 0)
   await runExample({
-    directory: import.meta.dirname,
+    from: import.meta.url,
     upstreams: { app: 9001 },
     commands: ["curl -s $URL/", "curl -s -H 'x-wants: beta' $URL/", "curl -i $URL/edition"],
   });

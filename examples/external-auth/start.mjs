@@ -1,10 +1,9 @@
-import type { IncomingMessage, ServerResponse } from "node:http";
-import { runExample } from "../run-example.ts";
+import { runExample } from "../run-example.mjs";
 
 const USERS = new Map([["s1-ann", "ann"]]);
 
 await runExample({
-  directory: import.meta.dirname,
+  from: import.meta.url,
   upstreams: { app: 9001, auth: { port: 9002, answer: authorize } },
   commands: [
     "curl -i $URL/                                     # 302: nobody",
@@ -14,8 +13,11 @@ await runExample({
   ],
 });
 
-/** The service: the plugin sends a session in hexadecimal, the built-in the request's cookies. */
-function authorize({ url, headers }: IncomingMessage, response: ServerResponse): void {
+/**
+ * The service: the plugin sends a session in hexadecimal, the built-in the request's cookies.
+ * @type {import("node:http").RequestListener}
+ */
+function authorize({ url, headers }, response) {
   const session =
     url === "/session"
       ? Buffer.from(String(headers["x-session"]), "hex").toString()

@@ -1,7 +1,7 @@
-import { runExample } from "../run-example.ts";
+import { runExample } from "../run-example.mjs";
 
 await runExample({
-  directory: import.meta.dirname,
+  from: import.meta.url,
   upstreams: { app: 9001 },
   commands: [
     "curl -i $URL/                                             # 401",

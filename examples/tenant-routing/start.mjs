@@ -1,7 +1,7 @@
-import { runExample } from "../run-example.ts";
+import { runExample } from "../run-example.mjs";
 
 await runExample({
-  directory: import.meta.dirname,
+  from: import.meta.url,
   upstreams: { shared: 9001, acme: 9002 },
   commands: [
     "curl -s -H 'Host: acme.example.com' $URL/",

@@ -1,7 +1,7 @@
-import { runExample } from "../run-example.ts";
+import { runExample } from "../run-example.mjs";
 
 await runExample({
-  directory: import.meta.dirname,
+  from: import.meta.url,
   upstreams: { app: 9001 },
   commands: [
     "for i in 1 2 3 4; do curl -si $URL/ | grep -iE '^(HTTP|ratelimit|retry)'; done     # three at once, then 429",

@@ -1,8 +1,7 @@
-import type { RequestListener } from "node:http";
-import { runExample } from "../run-example.ts";
+import { runExample } from "../run-example.mjs";
 
 await runExample({
-  directory: import.meta.dirname,
+  from: import.meta.url,
   upstreams: { "app-1": { port: 9001, answer: instance("app-1") }, "app-2": { port: 9002, answer: instance("app-2") } },
   commands: [
     "curl $URL/                                        # app-1 and app-2, in turns",
@@ -12,8 +11,12 @@ await runExample({
   ],
 });
 
-/** An instance of the application: it says how it is, and may be told to drain. */
-function instance(name: string): RequestListener {
+/**
+ * An instance of the application: it says how it is, and may be told to drain.
+ * @param {string} name
+ * @returns {import("node:http").RequestListener}
+ */
+function instance(name) {
   let draining = false;
   return ({ url }, response) => {
     if (url === "/drain" || url === "/resume") draining = url === "/drain";

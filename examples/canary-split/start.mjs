@@ -1,7 +1,7 @@
-import { runExample } from "../run-example.ts";
+import { runExample } from "../run-example.mjs";
 
 await runExample({
-  directory: import.meta.dirname,
+  from: import.meta.url,
   upstreams: { stable: 9001, canary: 9002 },
   commands: [
     "for i in $(seq 20); do curl -s $URL/ | grep upstream; done | sort | uniq -c",

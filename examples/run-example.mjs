@@ -1,0 +1,112 @@
+/**
+ * What every example's `start.mjs` does: some upstreams in this process, and a proxy with the example's `sluice.yaml`.
+ * Plain JavaScript, because no Node runs TypeScript in an installed package, and an older one runs none.
+ */
+import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { createServer } from "node:http";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { setTimeout } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+
+/**
+ * @typedef {import("node:http").RequestListener} RequestListener
+ * @typedef {object} Example
+ * @property {string} from `import.meta.url` of the example: its `sluice.yaml` is beside it.
+ * @property {Record<string, number | { port: number, answer: RequestListener }>} upstreams Upstreams by name, each with
+ * the port that the `sluice.yaml` has for it unless `<NAME>_PORT` says another. One that has no answer of its own shows
+ * the request that it received.
+ * @property {string[]} commands Commands to try, shown when the proxy is ready; `$URL` is where it listens.
+ */
+
+/** @param {Example} example */
+export async function runExample({ from, upstreams, commands }) {
+  const servers = await Promise.all(
+    Object.entries(upstreams).map(([name, upstream]) => {
+      const { port, answer } = typeof upstream === "number" ? { port: upstream, answer: tellRequest(name) } : upstream;
+      return startUpstream(name, portOf(name, port), answer);
+    }),
+  );
+
+  const config = fileURLToPath(new URL("sluice.yaml", from));
+  const proxy = spawn(process.execPath, [findLauncher(), "dev", "-c", config], { stdio: "inherit" });
+  const ended = new Promise((resolve) => {
+    proxy.once("exit", (code) => resolve(code ?? 1));
+  });
+  // Ctrl-C reaches the proxy by itself, as it reaches every process of the terminal's foreground group.
+  process.on("SIGINT", () => {});
+  process.on("SIGTERM", () => proxy.kill("SIGTERM"));
+
+  if (await isReady(proxy, portOf("admin", 9901))) {
+    const url = `http://127.0.0.1:${portOf("web", 8080)}`;
+    console.log(`\nTry, in another terminal:\n${commands.map((c) => `  ${c.replaceAll("$URL", url)}\n`).join("")}`);
+  }
+  process.exitCode = await ended;
+  for (const server of servers) {
+    server.close();
+    server.closeAllConnections();
+  }
+}
+
+/** The program that these examples came with; of a copy of them, the one that is installed above it. */
+function findLauncher() {
+  const beside = fileURLToPath(new URL("../bin/sluice.js", import.meta.url));
+  if (existsSync(beside)) return beside;
+  return join(dirname(createRequire(import.meta.url).resolve("sluice/package.json")), "bin/sluice.js");
+}
+
+/**
+ * `app-1` is at APP_1_PORT.
+ * @param {string} name
+ * @param {number} fallback
+ */
+function portOf(name, fallback) {
+  return Number(process.env[`${name.replace("-", "_").toUpperCase()}_PORT`] ?? fallback);
+}
+
+/**
+ * Answers every request with what reached it.
+ * @param {string} name
+ * @returns {RequestListener}
+ */
+function tellRequest(name) {
+  return (request, response) => {
+    const seen = { upstream: name, request: `${request.method} ${request.url}`, headers: request.headers };
+    response.setHeader("content-type", "application/json");
+    response.setHeader("x-powered-by", "node");
+    request.resume().once("end", () => response.end(`${JSON.stringify(seen, null, 2)}\n`));
+  };
+}
+
+/**
+ * Shows a line of every request.
+ * @param {string} name
+ * @param {number} port
+ * @param {RequestListener} answer
+ */
+async function startUpstream(name, port, answer) {
+  const server = createServer((request, response) => {
+    console.log(`${name}: ${request.method} ${request.url}`);
+    answer(request, response);
+  });
+  await new Promise((resolve, reject) => {
+    server.once("error", reject).listen(port, "127.0.0.1", () => resolve(undefined));
+  });
+  console.log(`${name} listens on 127.0.0.1:${port}`);
+  return server;
+}
+
+/**
+ * Waits until the proxy serves, or has ended.
+ * @param {import("node:child_process").ChildProcess} proxy
+ * @param {number} adminPort
+ */
+async function isReady(proxy, adminPort) {
+  while (proxy.exitCode === null && proxy.signalCode === null) {
+    const answer = await fetch(`http://127.0.0.1:${adminPort}/ready`).catch(() => null);
+    if (answer?.ok) return true;
+    await setTimeout(50);
+  }
+  return false;
+}
