@@ -33,11 +33,15 @@ test("an entry of a list may have a port, and IPv6 brackets", () => {
     ["[::ffff:1.2.3.4]:65535", "1.2.3.4"],
     ["2001:db8::1", "2001:db8::1"],
     ["1:2:3:4:5:6:7:8", "1:2:3:4:5:6:7:8"],
+    // An obfuscated port (RFC 7239 section 6.3).
+    ["1.2.3.4:_gazonk", "1.2.3.4"],
+    ["[2001:db8::1]:_a.b-c_9", "2001:db8::1"],
   ] as const)
     assert.equal(readNode(text), address, text);
   for (const text of [
     ...["1.2.3.4:", "1.2.3.4:65536", "1.2.3.4:x", "1.2.3.4:80:80", "[::1", "::1]", "[::1]80", "[::1]:", "[1.2.3.4]:80"],
     ...["[fe80::1%eth0]:80", "[]", '"1.2.3.4"', "1.2.3.4, 5.6.7.8", ":80", "[[::1]]"],
+    ...["1.2.3.4:_", "1.2.3.4:_a b", "_gazonk", "_gazonk:80"],
   ])
     assert.equal(readNode(text), "", text);
 });
