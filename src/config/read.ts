@@ -130,6 +130,8 @@ export class Reader {
 
   #readField(field: Field<unknown>, key: string, map: MapTree): unknown {
     const tree = findEntry(map, key);
+    if (tree && field.otherwise === "given" && isEmptyMap(field.shape as AnyShape, tree))
+      return this.#report(tree.at, "there is no value, expected a map; {} is an empty one");
     const value = tree && this.read(field.shape, tree);
     if (value !== undefined) return value;
     if (field.otherwise === "absent") return undefined;
@@ -192,6 +194,12 @@ function expandShorthand(shape: ObjectShape<unknown>, tree: Tree): Tree {
   const key = shape.shorthand[tree.kind];
   if (key === undefined) return tree;
   return { kind: "map", entries: [{ key, keyAt: tree.at, value: tree }], at: tree.at };
+}
+
+/** A required map that stands there without a value: half a file, more likely than none of what it is for. */
+function isEmptyMap(shape: AnyShape, tree: Tree): boolean {
+  if (shape.kind === "converted") return isEmptyMap(shape.from as AnyShape, tree);
+  return shape.kind === "entries" && tree.kind === "scalar" && tree.value === null;
 }
 
 function listKeys(root: Tree, key: string): readonly string[] {

@@ -434,6 +434,12 @@ test("an empty map may be written without braces, as when all of it is commented
   assert.deepEqual(load(`plugins:\n  # x: { wasm: a }\n${BASE}`).plugins, []);
 });
 
+test("a required map must have a value: a file cut off behind its key removes no listener", () => {
+  for (const text of ["listeners:", "listeners:\n", "listeners: ~\n", "listeners: # web\n"])
+    complainOnce(text, /^s\.yaml:1:1\d: listeners: there is no value, expected a map; \{\} is an empty one$/);
+  assert.deepEqual(load("listeners: {}").listeners, []);
+});
+
 test("variables stand for values of every type", () => {
   const text = `
 workers: \${WORKERS}
