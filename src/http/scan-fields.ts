@@ -138,7 +138,7 @@ const OBEYED =
 
 /** Reads a field that the core obeys; 0, or -status. Runs before the field is in the table. */
 function obey(buf: Buffer, id: number, start: number, end: number, base: number, head: Head, kind: number): number {
-  if (kind >= KIND.requestTrailers) return obeyTrailer(id, head);
+  if (kind >= KIND.requestTrailers) return kind === KIND.requestTrailers ? obeyTrailer(id, head) : 0;
   switch (id) {
     case NAME["content-length"]:
       return readLength(buf, start, end, head);
@@ -158,7 +158,8 @@ function obey(buf: Buffer, id: number, start: number, end: number, base: number,
   }
 }
 
-// RFC 9110 section 6.5.1. Other fields that may not stand there are dropped when trailers are passed on.
+// RFC 9110 section 6.5.1. Other fields that may not stand there, and these in a response, are dropped when trailers are
+// passed on: the body has ended, so a proxy that drops them leaves nothing to be read in two ways.
 function obeyTrailer(id: number, head: Head): number {
   return (FRAMES & (1 << id)) !== 0 ? refuse(head, 400, "a field that frames the message, after its body") : 0;
 }

@@ -167,6 +167,17 @@ test("white space before the colon of a trailer is removed from responses alone"
   assert.match(readBody(begin(FRAMING.chunked, 0, true), framing, [1000]).problem, /white space before the colon/);
 });
 
+test("a trailer that would frame the message breaks a request, and says nothing of a response", () => {
+  for (const line of ["Content-Length: 9", "content-length: x", "Transfer-Encoding: gzip"]) {
+    const raw = `5\r\nhello\r\n0\r\nX-Sum: 1\r\n${line}\r\n\r\n`;
+    assert.match(readBody(begin(FRAMING.chunked), raw, [1000]).problem, /frames the message/, line);
+    for (const size of [1, 1000]) {
+      const { body, done } = readBody(begin(FRAMING.chunked, 0, true), raw, Array(raw.length).fill(size));
+      assert.deepEqual([body, done], ["hello", true], line);
+    }
+  }
+});
+
 test("trailers are bounded in number and size", () => {
   const read = (raw: string): string => readBody(begin(FRAMING.chunked), raw, [1000]).problem;
   assert.equal(read(`0\r\n${"a: b\r\n".repeat(100)}\r\n`), "");
