@@ -249,8 +249,7 @@ function scanStatusLine(buf: Buffer, base: number, stop: number, head: Head): nu
   for (let k = 0; k < 3; k++) {
     if (++i >= stop) return 0;
     const digit = buf[i]! - 48;
-    if (digit < 0 || digit > 9 || (k === 0 && (digit < 1 || digit > 5)))
-      return refuse(head, 502, "a status outside 100 to 599");
+    if (digit < 0 || digit > 9 || (k === 0 && digit < 1)) return refuse(head, 502, "a status outside 100 to 999");
     status = status * 10 + digit;
   }
   head.status = status;

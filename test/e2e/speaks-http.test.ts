@@ -48,6 +48,9 @@ testInAllModes("head-and-1xx: answers without a body, and interim ones", async (
     "/sized": "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n",
     "/204": "HTTP/1.1 204 No Content\r\n\r\n",
     "/304": 'HTTP/1.1 304 Not Modified\r\nETag: "a"\r\nContent-Length: 1000\r\n\r\n',
+    // Some sites answer robots so; and a trailer may not frame the message (RFC 9110 section 6.5.1).
+    "/odd":
+      "HTTP/1.1 999 Request denied\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\nContent-Length: 9\r\n\r\n",
     "/hints":
       "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
   });
@@ -57,6 +60,8 @@ testInAllModes("head-and-1xx: answers without a body, and interim ones", async (
   assert.deepEqual([head.status, head.headers["content-length"]], [200, "1000"]);
   assert.equal((await ask("GET", "/204").answer()).status, 204);
   assert.equal((await ask("GET", "/304").answer()).headers["content-length"], "1000");
+  const odd = await ask("GET", "/odd").answer();
+  assert.deepEqual([odd.status, odd.body.toString(), odd.trailers], [999, "ok", "X-Sum: 1\r\n"]);
   const early = await ask("GET", "/hints").answer();
   assert.deepEqual([early.status, early.headers.link], [103, "</a>"]);
   assert.equal((await client.answer()).status, 102);

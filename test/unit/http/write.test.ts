@@ -159,14 +159,14 @@ test("status lines carry the registered reason", () => {
     written(STATUS_LINE_BOUND, (out, at) => writeStatusLine(out, at, 299)),
     "HTTP/1.1 299 \r\n",
   );
-  for (let status = 100; status < 600; status++) {
+  for (let status = 100; status < 1000; status++) {
     const line = latin1(`${written(STATUS_LINE_BOUND, (out, at) => writeStatusLine(out, at, status))}\r\n`);
     const head = new Head();
     assert.equal(scanResponse(line, 0, line.length, head, false), line.length);
     assert.equal(head.status, status);
     assert.equal(line.toString("latin1"), `HTTP/1.1 ${status} ${reasonOf(status)}\r\n\r\n`);
   }
-  assert.throws(() => writeStatusLine(Buffer.alloc(64), 0, 600), RangeError);
+  for (const status of [99, 1000]) assert.throws(() => writeStatusLine(Buffer.alloc(64), 0, status), RangeError);
 });
 
 test("numbers are written in full", () => {
