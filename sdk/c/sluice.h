@@ -195,11 +195,13 @@ enum {
 /* Units of fuel. What instructions cost is told by `prices.ts`. A hook call has `limits.fuel` (`default`) and
  * `perByte` for each byte that it can see: of the heads of request and response as they were received, of the chunk of
  * a body, and of what it fetches in that call (the first MiB of each response). Start-up code and `configure` have
- * `start`. Every host call costs `hostCall`, and one for each 64 bytes it moves. */
+ * `start`, and `perConfigByte` for each byte of the configuration as JSON. Every host call costs `hostCall`, and one
+ * for each 64 bytes it moves. */
 enum {
-  SLUICE_FUEL_DEFAULT = 800000,
+  SLUICE_FUEL_DEFAULT = 500000,
   SLUICE_FUEL_PER_BYTE = 40,
   SLUICE_FUEL_START = 4000000,
+  SLUICE_FUEL_PER_CONFIG_BYTE = 200,
   SLUICE_FUEL_HOST_CALL = 10,
   SLUICE_FUEL_BYTES_PER_UNIT = 64,
 };

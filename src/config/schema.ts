@@ -189,7 +189,7 @@ const plugin = convert(
       object({
         fuel: withDefault(
           count(1000, 2_000_000_000),
-          800_000,
+          500_000,
           "Units of work for one hook call. Each byte that the call can see (heads as received, the chunk of a body, what it fetched) adds 40. docs/abi.md lists what costs how much.",
         ),
         memory: withDefault(

@@ -315,9 +315,17 @@ export const TICK_EVERY = 1000;
  *
  * A hook call has `limits.fuel` (`default`) and `perByte` for each byte that it can see: of the heads of request and
  * response as they were received, of the chunk of a body, and of what it fetches in that call (the first MiB of each
- * response). Start-up code and `configure` have `start`. Every host call costs `hostCall`, and one for each 64 bytes it moves.
+ * response). Start-up code and `configure` have `start`, and `perConfigByte` for each byte of the configuration as JSON.
+ * Every host call costs `hostCall`, and one for each 64 bytes it moves.
  */
-export const FUEL = { default: 800_000, perByte: 40, start: 4_000_000, hostCall: 10, bytesPerUnit: 64 } as const;
+export const FUEL = {
+  default: 500_000,
+  perByte: 40,
+  start: 4_000_000,
+  perConfigByte: 200,
+  hostCall: 10,
+  bytesPerUnit: 64,
+} as const;
 
 /**
  * What the calls of `sluice:crypto/1` cost beyond that: one unit for each 10 ns or so that they were measured to take.

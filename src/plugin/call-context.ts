@@ -71,6 +71,9 @@ export const STARTING = -1;
 /** The debt at which fuel owed for host calls is taken from the guest: a crossing costs 8 ns, so not at each call. */
 const DEBT_STEP = 4096;
 
+/** Ranges of memory that one host call takes. */
+const MOST_RANGES = 4;
+
 /** Bytes of the area of trailers that a plugin adds where none came. */
 const TRAILERS = 256;
 
@@ -257,8 +260,9 @@ export class CallContext {
     if (this.busy) throw new Fault("host", "a host call was made while another was under way");
     this.busy = true;
     const { length } = this.memory.refresh();
-    // More bytes than there are cost nothing: the check of the range that follows ends the guest.
-    if ((this.debt += FUEL.hostCall + (bytes <= length ? bytes >>> 6 : 0)) > this.#step) this.#enterSlowly();
+    // More bytes than there can be cost nothing: the check of a range that follows ends the guest. Ranges may overlap.
+    const paid = bytes <= MOST_RANGES * length ? bytes : 0;
+    if ((this.debt += FUEL.hostCall + (paid >>> 6)) > this.#step) this.#enterSlowly();
   }
 
   #enterSlowly(): void {
@@ -295,7 +299,7 @@ export class CallContext {
   /** What to say of a call whose fuel is used up. */
   get fuelProblem(): string {
     const spent = `the fuel for one call is used up: ${this.fuel} units`;
-    if (this.isStarting) return spent;
+    if (this.isStarting) return `${spent} for ${this.seen} bytes of configuration`;
     const base = Math.max(0, this.fuel - FUEL.perByte * this.seen);
     return `${spent} for ${this.seen} bytes (limits.fuel: ${base}, and ${FUEL.perByte} for each byte)`;
   }

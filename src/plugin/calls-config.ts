@@ -16,6 +16,16 @@ export function makeConfigCalls(context: CallContext) {
     if (context.configuration === null || length >>> 0 > LIMIT.configPath) return undefined;
     return resolvePath(context.configuration.config, memory.takeUtf8(path, length), pay);
   };
+  /** The map whose keys were asked for last: going through all of them lists them once. */
+  let map: object | null = null;
+  let keys: readonly string[] = [];
+  const keysOf = (node: object): readonly string[] => {
+    if (node === map) return keys;
+    map = node;
+    keys = Object.keys(node);
+    context.spend(WORK.configEntry * keys.length);
+    return keys;
+  };
   const missing = () => (context.configuration === null ? STATUS.notHere : STATUS.absent);
 
   return {
@@ -35,18 +45,14 @@ export function makeConfigCalls(context: CallContext) {
     config_count(path: number, length: number): number {
       const node = find(path, length);
       if (typeof node !== "object" || node === null) return context.leave(missing());
-      const count = Array.isArray(node) ? node.length : Object.keys(node).length;
-      context.spend(WORK.configEntry * count);
-      return context.leave(count);
+      return context.leave(Array.isArray(node) ? node.length : keysOf(node).length);
     },
 
     config_key(path: number, length: number, index: number, out: number, cap: number): number {
       const node = find(path, length);
       memory.check(out, cap);
       if (typeof node !== "object" || node === null || Array.isArray(node)) return context.leave(missing());
-      const keys = Object.keys(node);
-      context.spend(WORK.configEntry * keys.length);
-      const key = keys[index >>> 0];
+      const key = keysOf(node)[index >>> 0];
       return context.leave(key === undefined ? STATUS.absent : memory.giveUtf8(key, out, cap));
     },
   };

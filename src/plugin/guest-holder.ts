@@ -3,13 +3,15 @@
  * what it was made of is unchanged. It serves one configuration, or all of a module that declares to serve many.
  */
 import type { Exchange, Suspension } from "../proxy/exchange.ts";
-import { FUEL, HOOK, RESULT, TICK_EVERY } from "./abi.ts";
+import { HOOK, RESULT, TICK_EVERY } from "./abi.ts";
 import type { ModulePlan } from "./build.ts";
+import { configBytes } from "./bytes-seen.ts";
 import { type Configuration, STARTING } from "./call-context.ts";
 import { clientOf } from "./client-failures.ts";
 import { Fault } from "./fault.ts";
 import { Guest, type GuestFailure } from "./guest.ts";
 import { GuestPool } from "./guest-pool.ts";
+import { fuelToStart } from "./prices.ts";
 import { Recovery } from "./recovery.ts";
 import type { PluginReport } from "./report.ts";
 import type { After } from "./timer.ts";
@@ -321,7 +323,8 @@ export class GuestHolder {
 }
 
 function configure(guest: Guest, member: Member): void {
-  const result = guest.run(HOOK.configure, member.id, FUEL.start, member, null, null);
+  const seen = configBytes(member.config);
+  const result = guest.run(HOOK.configure, member.id, fuelToStart(seen), member, null, null, seen);
   if (result === RESULT.reject) throw new Fault("start", "the plugin refuses its configuration");
   if (result !== RESULT.continue)
     throw new Fault("bad_result", `configure answered ${result}, expected ${RESULT.continue} or ${RESULT.reject}`);

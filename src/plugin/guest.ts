@@ -3,10 +3,12 @@ import type { EndpointView } from "../balance/endpoint-view.ts";
 import type { Exchange } from "../proxy/exchange.ts";
 import { ABI_VERSION, EXPORT, type Failure, FUEL, HOOK, HOOKS, WAITING_CALLS, WAITING_HOOKS } from "./abi.ts";
 import type { ModulePlan } from "./build.ts";
+import { configBytes } from "./bytes-seen.ts";
 import { CallContext, type Configuration, STARTING } from "./call-context.ts";
 import { Fault } from "./fault.ts";
 import { makeImports } from "./hostcalls.ts";
 import { METER, originalOffset } from "./meter.ts";
+import { fuelToStart } from "./prices.ts";
 import { describeStack, type Frame } from "./source-map.ts";
 import { readStack } from "./stack.ts";
 import type { After } from "./timer.ts";
@@ -49,7 +51,10 @@ export class Guest {
   /** Runs the start-up code. `configuration` is null for a guest that serves many. @throws */
   start(configuration: Configuration | null): void {
     this.context.begin(STARTING, null, null, configuration);
-    this.context.allow(FUEL.start);
+    const seen = configBytes(configuration?.config);
+    const fuel = fuelToStart(seen);
+    this.context.allow(fuel, seen);
+    this.context.charge(FUEL.start - fuel);
     this.#entered = true;
     const version = (this.#exports[EXPORT.version] as () => number)();
     if (version !== ABI_VERSION)

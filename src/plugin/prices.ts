@@ -151,6 +151,11 @@ export function fuelFor(base: number, seen: number): number {
   return Math.min(base + FUEL.perByte * seen, MOST_FUEL);
 }
 
+/** Units for start-up code or `configure` with so many bytes of configuration. */
+export function fuelToStart(configBytes: number): number {
+  return Math.min(FUEL.start + FUEL.perConfigByte * configBytes, MOST_FUEL);
+}
+
 /** Bytes up to which fuel grows. */
 export function mostSeen(base: number): number {
   return Math.floor((MOST_FUEL - base) / FUEL.perByte);

@@ -19,6 +19,8 @@ const HOSTILE = { rate: 100, connections: 256 };
 const PAUSE = 2000;
 const SAMPLE = 50;
 
+const ALLOW = "allow: { kv: [flood] }";
+
 type Kind = { readonly name: string; readonly does: string; readonly source?: string };
 
 /** As many requests to a plugin that does nothing: what they cost by themselves. */
@@ -33,6 +35,11 @@ const HOSTILES: readonly Kind[] = [
   { name: "key-value", does: "floods key-value" },
   { name: "metrics", does: "floods metrics" },
   { name: "waits", does: "waits for ever", source: "hostile-waits" },
+  { name: "tables", does: "copies tables", source: "hostile-tables" },
+  { name: "pointers", does: "follows pointers", source: "hostile-pointers" },
+  { name: "lists", does: "lists key-value", source: "hostile-lists" },
+  { name: "values", does: "overwrites values", source: "hostile-values" },
+  { name: "names", does: "fails in a long name", source: "hostile-names" },
 ];
 
 /** A plugin's counters, over all hooks. */
@@ -83,7 +90,7 @@ function settingsOf(admin: number): Settings {
   const uses = kinds.map(
     ({ name, does, source = "hostile" }): Use => ({
       ...{ name, source },
-      keys: source === "hostile" ? `config: { does: ${does} }, allow: { kv: [flood] }` : "",
+      keys: source === "hostile" ? `config: { does: ${does} }, ${ALLOW}` : source === "hostile-lists" ? ALLOW : "",
     }),
   );
   const routes = kinds.map(({ name }) => `{ match: { path: /${name} }, chain: [${name}], cluster: app }`);

@@ -107,7 +107,7 @@ test("every limit and price stands in the tables", () => {
       what,
     );
   assert.ok(page.includes(`${FUEL.default} by default, and ${FUEL.perByte} more for each byte`));
-  assert.ok(page.includes(`\`configure\`, has ${FUEL.start}`));
+  assert.ok(page.includes(`\`configure\`, has ${FUEL.start}, and ${FUEL.perConfigByte} more for each byte`));
 });
 
 test("the other numbers stand in the text", () => {

@@ -10,7 +10,7 @@ let count: i32 = 0;
 
 export function onRequest(req: Request): void {
   if (does == "loops") loop(i32.MAX_VALUE);
-  else if (does == "burns") loop(900000);
+  else if (does == "burns") loop(400000);
   else if (does == "recurses") descend(1);
   else if (does == "grows") grow();
   else if (does == "throws") throw new Error("always");

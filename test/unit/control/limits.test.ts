@@ -36,7 +36,7 @@ test("a body that does not fit the memory is warned of, with the figures", () =>
 
 test("a body that is longer than fuel grows for is warned of", () => {
   assert.deepEqual(messages({ body: 64 * MIB, memory: 512 * MIB }), [
-    "fuel grows up to 51.2MiB of a body (40 units a byte, limits.fuel: 800000), which is less than limits.body (64MiB)",
+    "fuel grows up to 51.2MiB of a body (40 units a byte, limits.fuel: 500000), which is less than limits.body (64MiB)",
   ]);
   assert.deepEqual(messages({ body: 51 * MIB, memory: 512 * MIB }), []);
 });

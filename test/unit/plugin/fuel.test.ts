@@ -86,3 +86,24 @@ test("a failure says what was spent, in which hook, for how many bytes, and whic
     `plugin test failed in request_body: the fuel for one call is used up: ${spent} (limits.fuel: ${BASE}, and ${FUEL.perByte} for each byte)`,
   );
 });
+
+test("start-up code and configure have more fuel for each byte of the configuration", () => {
+  const spins = (name: string) =>
+    buildModule(
+      compileWat(`(module (memory (export "memory") 1) (func (export "sluice_abi") (result i32) i32.const 1)
+        (func (export "pick") (param i32 i32) (result i32) i32.const 0)
+        (func (export "${name}") ${name === "configure" ? "(param i32 i32) (result i32)" : ""} (loop br 0) unreachable))`),
+      { memory: MEMORY },
+    );
+  const config = { keys: ["ü".repeat(50), 1, null, 12n] };
+  const bytes = Buffer.byteLength(
+    JSON.stringify({ ...config, keys: config.keys.map((key) => (typeof key === "bigint" ? "12" : key)) }),
+  );
+  for (const name of ["_initialize", "configure"]) {
+    const units = FUEL.start + FUEL.perConfigByte * bytes;
+    assert.throws(
+      () => new TestHost().prepare([spins(name)], [planOf({ config })]),
+      new RegExp(`the fuel for one call is used up: ${units} units for ${bytes} bytes of configuration`),
+    );
+  }
+});

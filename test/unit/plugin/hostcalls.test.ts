@@ -740,6 +740,14 @@ test("what a host call costs is taken from the guest's fuel", () => {
   );
 });
 
+test("ranges that overlap are paid for, however many bytes they have together", () => {
+  let taken = 0;
+  context.charge = (units) => 1_000_000 - (taken += units);
+  const { length } = context.memory.refresh();
+  core.exchange_set(0, 1, 0, Math.min(length, LIMIT.exchangeValue));
+  assert.ok(taken + context.debt >= FUEL.hostCall + Math.min(length, LIMIT.exchangeValue) / 64);
+});
+
 test("each field that is passed is paid for, whether or not it is the one", () => {
   let taken = 0;
   context.charge = (units) => 1_000_000 - (taken += units);
