@@ -2,6 +2,7 @@
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
 import { formatProblem, loadConfig, type Readable } from "../config/load.ts";
+import { byPlace, hasProblem } from "../config/place.ts";
 import type { Config, Problem } from "../config/schema.ts";
 import { loadModules, sourcesOf } from "./plan-of-file.ts";
 
@@ -20,8 +21,6 @@ export async function run(args: string[]): Promise<number> {
   process.stdout.write(`${file}: no problem found\n`);
   return 0;
 }
-
-const byPlace = (a: Problem, b: Problem): number => a.line - b.line || a.column - b.column;
 
 type Found = { readonly problems: readonly Problem[]; readonly warnings: readonly Problem[] };
 
@@ -50,9 +49,8 @@ async function startSound(
   const { buildInstances } = await import("../control/plan-builder.ts");
   const { placeRefusal } = await import("../control/refusals.ts");
   const { startOnce } = await import("../plugin/canary.ts");
-  const isWrong = (path: string) => wrong.some((one) => one.path === path || one.path.startsWith(`${path}.`));
   const uses = [...listUses(readable)].filter(
-    ({ name, at }) => plugins.has(name) && !isWrong(at.path) && !isWrong(`plugins.${name}`),
+    ({ name, at }) => plugins.has(name) && !hasProblem(wrong, at.path) && !hasProblem(wrong, `plugins.${name}`),
   );
   const { modules, instances, origins } = buildInstances(sourcesOf(readable, plugins), uses);
   const strategies = [...new Set(readable.clusters.flatMap(({ strategy }) => strategy.map(({ name }) => name)))];

@@ -1,5 +1,5 @@
 /** Text → a `Config`, or every problem with its place. Pure: what is read is handed in. */
-import type { Place, Problem } from "./place.ts";
+import { byPlace, hasProblem, type Problem } from "./place.ts";
 import { Reader } from "./read.ts";
 import { type Address, type Config, configuration, type MatchConfig, type RouteConfig } from "./schema.ts";
 import type { Shape } from "./shape.ts";
@@ -35,8 +35,7 @@ export function loadConfig(text: string, options: { file: string; env: Environme
   const parts = value ?? readParts(tree, file);
   const clusters = findEntry(tree, "clusters");
   const clusterNames = clusters?.kind === "map" ? clusters.entries.map(({ key }) => key) : [];
-  const isSound = (path: string) => !problems.some((one) => one.path === path || one.path.startsWith(`${path}.`));
-  problems.push(...checkAddresses(parts), ...checkReach(parts, isSound));
+  problems.push(...checkAddresses(parts), ...checkReach(parts, problems));
   const warnings = [...reader.warnings, ...(problems.length === 0 ? findUnusedClusters(parts) : [])];
   return {
     config: value && problems.length === 0 ? { ...value, file } : null,
@@ -44,10 +43,6 @@ export function loadConfig(text: string, options: { file: string; env: Environme
     warnings: warnings.sort(byPlace),
     readable: { ...parts, file, clusterNames },
   };
-}
-
-function byPlace(a: Place, b: Place): number {
-  return a.line - b.line || a.column - b.column;
 }
 
 /** What there is of a file that as a whole is none, as without `listeners`. Its problems are reported already. */
@@ -77,7 +72,7 @@ export function loadAdmin(
   const { shape, otherwise } = configuration.fields.admin;
   const given = findEntry(tree, "admin") ?? makeTree(typeof otherwise === "object" ? otherwise.default : null, tree.at);
   const admin = reader.read(shape, given);
-  const own = problems.filter(({ path }) => path === "admin" || path.startsWith("admin."));
+  const own = problems.filter((problem) => hasProblem([problem], "admin"));
   return { admin, problems: [...own, ...reader.problems] };
 }
 
@@ -112,10 +107,10 @@ function identify({ host, port, path }: Address): string {
 }
 
 /** Rules that no request can reach, because an earlier one takes all of theirs. A router may pass a request on. */
-function checkReach({ listeners }: Pick<Readable, "listeners">, isSound: (path: string) => boolean): Problem[] {
+function checkReach({ listeners }: Pick<Readable, "listeners">, found: readonly Problem[]): Problem[] {
   return listeners.flatMap((listener) => {
     // A route that is wrong in itself may match more, or less, than is meant.
-    const routes = listener.routes.filter(({ at }) => isSound(at.path));
+    const routes = listener.routes.filter(({ at }) => !hasProblem(found, at.path));
     return routes.flatMap((route, index): Problem[] => {
       const before = routes.slice(0, index).find((earlier) => takesAll(earlier, route));
       if (before === undefined) return [];

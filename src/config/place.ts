@@ -11,6 +11,16 @@ export type Place = {
 
 export type Problem = Place & { readonly message: string };
 
+/** For sorting. */
+export function byPlace(a: Place, b: Place): number {
+  return a.line - b.line || a.column - b.column;
+}
+
+/** Whether one of these problems is at that key, or below it. */
+export function hasProblem(problems: readonly Problem[], path: string): boolean {
+  return problems.some((one) => one.path === path || one.path.startsWith(`${path}.`));
+}
+
 /** `file:line:col: path.to.key: what is wrong, what was expected`. */
 export function formatProblem(problem: Problem): string {
   const path = problem.path === "" ? "" : `${problem.path}: `;

@@ -4,7 +4,7 @@
  * refused; so no value changes its meaning unseen.
  */
 import type { Problem } from "./place.ts";
-import { type Plain, type ScalarTree, shorten, type Tree } from "./tree.ts";
+import { DECIMAL, type Plain, type ScalarTree, shorten, type Tree } from "./tree.ts";
 
 /** What the schema has decided of scalars. */
 export type Decisions = Map<ScalarTree, Plain>;
@@ -21,7 +21,7 @@ export function listReadings({ form, text, value }: ScalarTree): Plain[] {
 function convertText(text: string): Plain[] {
   if (text === "") return [null];
   if (text === "true" || text === "false") return [text === "true"];
-  return /^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?$/.test(text) ? [Number(text)] : [];
+  return DECIMAL.test(text) ? [Number(text)] : [];
 }
 
 /** The one of some readings that is taken; undefined where the text does not say which is meant. */

@@ -324,8 +324,8 @@ const route = convert(routeFields, ({ cluster, split, router, clusters, ...rest 
 
 const idleTimeouts = duration("10ms", "24h");
 
-/** Whether a normal path still holds what that form takes away. */
-function isSettled(text: string, form: number): boolean {
+/** Whether a path holds what that form takes away, so that no request's path matches it. */
+function isUnreachable(text: string, form: number): boolean {
   const slashes = (form & FORM.mergeSlashes) !== 0 && text.includes("//");
   return slashes || ((form & (FORM.decodeSlashes | FORM.refuseSlashes)) !== 0 && text.includes("%2F"));
 }
@@ -413,7 +413,7 @@ const listener = convert(listenerFields, ({ routes, cluster, ...rest }, at, { re
   const rules = routes ?? (short ? [short] : []);
   for (const { match, at } of rules)
     for (const text of [match.path, match.prefix])
-      if (text !== undefined && isSettled(text, rest.path.form))
+      if (text !== undefined && isUnreachable(text, rest.path.form))
         report(at, `"${text}" can never match: the listener's "path" brings every path into another form`);
   const named = rules.map((rule, i) => ({ ...rule, name: rule.name ?? String(i) }));
   for (const [i, { name, at }] of named.entries())

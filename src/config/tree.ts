@@ -278,13 +278,15 @@ class TreeBuilder {
   }
 }
 
+/** A number of the core schema of YAML 1.2, in decimal. */
+export const DECIMAL = /^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?$/;
+
 /** What an unquoted scalar without variables means (the core schema of YAML 1.2). */
 function resolvePlain(text: string): Plain {
   if (/^(|~|null|Null|NULL)$/.test(text)) return null;
   if (/^(true|True|TRUE)$/.test(text)) return true;
   if (/^(false|False|FALSE)$/.test(text)) return false;
-  if (/^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?$/.test(text) || /^0(o[0-7]+|x[\da-fA-F]+)$/.test(text))
-    return Number(text);
+  if (DECIMAL.test(text) || /^0(o[0-7]+|x[\da-fA-F]+)$/.test(text)) return Number(text);
   if (/^\.(nan|NaN|NAN)$/.test(text)) return Number.NaN;
   const infinity = /^([-+]?)\.(inf|Inf|INF)$/.exec(text);
   if (infinity) return infinity[1] === "-" ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY;

@@ -18,7 +18,8 @@ export class VariableError extends Error {
 }
 
 export type Expanded = {
-  readonly text: string /** Whether a variable was put in, as against an escape only. */;
+  readonly text: string;
+  /** Whether a variable was put in, as against an escape only. */
   readonly used: boolean;
 };
 
