@@ -5,7 +5,7 @@
 import type { ClusterPlan } from "../control/plan.ts";
 import type { Instance } from "../plugin/host.ts";
 import type { Exchange } from "../proxy/exchange.ts";
-import { type EndpointColumns, HEALTH } from "./columns.ts";
+import { type EndpointColumns, HEALTH, MAX_ENDPOINTS } from "./columns.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { EndpointView } from "./endpoint-view.ts";
 import type { Pool, Poolable } from "./pool.ts";
@@ -26,6 +26,9 @@ export type Candidate = {
 };
 
 export type Member = { readonly endpoint: Endpoint; readonly pool: Pool<Poolable> };
+
+/** By row, 1: the exchange has tried it. Set within one call, so that each endpoint is not sought in a list. */
+const TRIED = new Uint8Array(MAX_ENDPOINTS);
 
 export class Cluster {
   readonly index: number;
@@ -148,12 +151,14 @@ export class Cluster {
     if (tried.length === 0 && limit === 0) return all;
     const rest = this.#reduced;
     rest.clear();
+    for (let i = 0; i < tried.length; i++) TRIED[tried[i]!] = 1;
     for (let i = 0; i < all.count; i++) {
       const endpoint = all.list[i]!;
-      if (tried.includes(endpoint.slot)) continue;
+      if (TRIED[endpoint.slot] === 1) continue;
       if (limit > 0 && this.#columns.inFlight(endpoint.slot) >= limit) continue;
       rest.push(endpoint);
     }
+    for (let i = 0; i < tried.length; i++) TRIED[tried[i]!] = 0;
     return rest.count === all.count ? all : rest;
   }
 

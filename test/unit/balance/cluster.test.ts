@@ -22,13 +22,13 @@ function endpointPlan(slot: number): EndpointPlan {
   };
 }
 
-function makeCluster(answer: (view: EndpointView) => number, connections = 0) {
+function makeCluster(answer: (view: EndpointView) => number, connections = 0, endpoints = 3) {
   const columns = EndpointColumns.allocate(1);
   const plan: ClusterPlan = {
     name: "app",
     key: "app",
     strategies: [{ name: "test", instance: 0 }],
-    endpoints: [0, 1, 2].map(endpointPlan),
+    endpoints: Array.from({ length: endpoints }, (_, slot) => endpointPlan(slot)),
     timeouts: { connect: 1, response: 1, idle: 1 },
     limits: { head: 65536, headers: 256 },
     pool: { idle: 1, idleFor: 1, connections, requests: 0 },
@@ -96,6 +96,26 @@ test("the eligible set is made anew when the epoch moves, not for each request",
   columns.bumpEpoch();
   cluster.pick(new Exchange(), 0);
   assert.equal(updates(), 2);
+});
+
+test("what an exchange has tried is looked at a few times for a pick, however many endpoints there are", () => {
+  const looks = (endpoints: number, tried: number): number => {
+    const { cluster } = makeCluster(() => 0, 0, endpoints);
+    const exchange = new Exchange();
+    let count = 0;
+    const list = Array.from({ length: tried }, (_, slot) => slot);
+    const get = (target: number[], key: string | symbol) => {
+      count++;
+      return Reflect.get(target, key);
+    };
+    const watched = new Proxy(list, { get });
+    Object.defineProperty(exchange, "tried", { value: watched });
+    assert.equal(cluster.pick(exchange, 0)!.slot, tried);
+    assert.equal(cluster.pick(new Exchange(), 0)!.slot, 0, "another exchange has tried nothing");
+    return count;
+  };
+  assert.equal(looks(1000, 500), looks(501, 500));
+  assert.ok(looks(1000, 500) <= 5 * 500);
 });
 
 test("another endpoint is there while one is neither the present one, nor tried, nor unhealthy", () => {
