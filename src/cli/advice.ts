@@ -63,6 +63,7 @@ const MESSAGES: readonly (readonly [message: RegExp, advice: string])[] = [
     /^Index signature is missing/,
     "values are not found by `[name]` here: write the field's name, such as `req.path`, or `req.headers.get(name)`",
   ],
+  [/^Type argument expected/, "write the type of the result, such as `list.map<string>(…)`"],
   [/^Property 'keys' does not exist on type '~lib\/object/, MISSING_OBJECTS],
   [
     /^Type '~lib\/string\/String \| null' is not assignable/,
@@ -95,11 +96,42 @@ const NAMES: Readonly<Record<string, string>> = {
   globalThis: "variables at the top of the file are the plugin's globals",
 };
 
+/** Members of the SDK's classes, by the names that they have in JavaScript, Express or the Fetch API. */
+const MEMBERS: Readonly<Record<string, string>> = {
+  "Request.url": "write `req.target` (path and query), `req.path` or `req.query`",
+  "Request.originalUrl": "write `req.original.target`",
+  "Request.hostname": "write `req.host`",
+  "Request.ip": "write `req.clientAddress`",
+  "Request.body": "export `onRequestBody(req: Request, body: Body): void`",
+  "Request.params": "write `new Regex(…).exec(req.path)`",
+  "Request.cookies": "write `Cookies.get(req.headers, name)`",
+  "Response.statusCode": "write `res.status`",
+  "Response.body": "export `onResponseBody(req: Request, res: Response, body: Body): void`",
+  "Response.send": "write `req.respond(status, body)`",
+  "Response.json": "write `req.respond(status, body)`",
+  "Response.end": "write `req.respond(status, body)`",
+  "Headers.append": "write `add(name, value)`",
+  "Headers.delete": "write `remove(name)`",
+};
+/** Of either message: reading or setting one header in the manner of Node or Express. */
+const HEADER_MEMBERS: Readonly<Record<string, string>> = {
+  setHeader: "write `headers.set(name, value)`",
+  getHeader: "write `headers.get(name)`",
+  header: "write `headers.get(name)`",
+  removeHeader: "write `headers.remove(name)`",
+};
+
 let exported: ReadonlySet<string> | null = null;
 
 /** What the compiler's message should say; the message itself where there is nothing to add. */
 export function advise({ message, text, start }: Mistake): string {
   const rest = text.slice(start, start + 200);
+  const absent = /^File '~lib\/(.+?)\.ts' not found/.exec(message)?.[1];
+  if (absent !== undefined) return adviseImport(absent);
+  const [, member, type] = /^Property '(\w+)' does not exist on type '(.+?)'/.exec(message) ?? [];
+  if (member !== undefined && /process\.env\.$/.test(text.slice(0, start)))
+    return `a plugin has no environment: write \`config: { name: "\${${member}}" }\` in sluice.yaml, and \`Config.string("name")\` here`;
+  if (member !== undefined) return adviseMember(member, type!) ?? message;
   const unknown = /^Cannot find name '(\w+)'/.exec(message)?.[1];
   if (unknown !== undefined) return adviseName(unknown) ?? message;
   if (/expected\.$|must be initialized\.$/.test(message)) {
@@ -111,10 +143,11 @@ export function advise({ message, text, start }: Mistake): string {
   if (/^new Date\(\)/.test(rest)) return "`new Date()` is not there: use `now` and `Time` of the SDK";
   if (/^Number\(/.test(rest)) return "`Number()` is not there: write `parseInt(text)` or `parseFloat(text)`";
   if (/^String\(/.test(rest)) return "`String()` is not there: write `value.toString()`";
-  if (/^Expected 1 arguments, but got \d/.test(message) && /^console\.\w+\(/.test(rest))
-    return '`console.log` takes one text: write `log.info` of the SDK with one text, such as `a + " " + b`';
+  if (/^Expected 1 arguments, but got \d/.test(message) && /^(console|log)\.\w+\(/.test(rest))
+    return '`log.info` takes one text, and is of the SDK: write one, such as `a + " " + b`';
   if (/^Type '[iuf](8|16|32|64)' is not assignable to type '~lib\/string\/String'/.test(message))
     return `${message.replace(/\.$/, "")}: a number becomes a text by \`value.toString()\``;
+  if (message === "Type expected." && rest.startsWith("{")) return MISSING_OBJECTS;
   return MESSAGES.find(([pattern]) => pattern.test(message))?.[1] ?? message;
 }
 
@@ -124,6 +157,36 @@ function adviseName(name: string): string | null {
   if (advice !== "") return advice.startsWith(LACKS) ? advice : `\`${name}\` is not there: ${advice}`;
   if (exported.has(name)) return `\`${name}\` is not imported: write \`import { ${name} } from "sluice/sdk"\``;
   return null;
+}
+
+function adviseImport(path: string): string {
+  if (path === "sluice") return 'write `import { … } from "sluice/sdk"`';
+  return `there is no "${path}" for plugins: modules of Node and npm packages for JavaScript do not run in one; import names of "sluice/sdk" and AssemblyScript files beside it ("./text")`;
+}
+
+/** `type` is the compiler's name for a class: `~lib/sluice/sdk/request/Request`. */
+function adviseMember(member: string, type: string): string | null {
+  if (type === "~lib/string/String" && /^(match|matchAll|search)$/.test(member))
+    return `a string has no \`${member}\`: write \`new Regex("…")\` of the SDK at the top of the file, with \`test\` and \`exec\``;
+  if (type === "~lib/date/Date") return `\`Date\` has no \`${member}\`: it knows UTC alone, as in \`getUTCHours()\``;
+  const [, file, name] = /^~lib\/sluice\/sdk\/([\w-]+)\/(\w+)$/.exec(type) ?? [];
+  if (name === undefined) return null;
+  const key = `${name}.${member}`;
+  const isMessage = name === "Request" || name === "Response";
+  if (Object.hasOwn(MEMBERS, key)) return `${name} has no \`${member}\`: ${MEMBERS[key]}`;
+  if (isMessage && Object.hasOwn(HEADER_MEMBERS, member))
+    return `${name} has no \`${member}\`: ${HEADER_MEMBERS[member]}`;
+  const members = readMembers(file!, name);
+  if (members.length === 0 || members.includes(member)) return null;
+  return `Property '${member}' does not exist on ${name}, which has ${members.join(", ")}`;
+}
+
+/** The public members of a class of the SDK. */
+function readMembers(file: string, name: string): string[] {
+  const text = readFileSync(new URL(`../../sdk/${file}.ts`, import.meta.url), "utf8");
+  const body = new RegExp(`^export class ${name}\\b[^]*?^}`, "m").exec(text)?.[0] ?? "";
+  const found = body.matchAll(/^ {2}(?:readonly |get |set )?([a-z]\w*)(?:<\w+>)?[(:]/gm);
+  return [...new Set(Array.from(found, ([, member]) => member!))].filter((member) => member !== "constructor");
 }
 
 /** The public names of the SDK. */

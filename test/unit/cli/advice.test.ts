@@ -24,7 +24,7 @@ const WRITTEN: readonly (readonly [code: string, message: RegExp])[] = [
   ["log.info(Math.random().toString());", /3:10: `Math\.random` is not there; use `randomFloat`/],
   ["log.info(Date.now().toString());", /3:10: `Date\.now` is not there; use `now`/],
   ["console.log('a');", /3:1: `console\.log` is not there; use `log`/],
-  ["console.log('a', req.path);", /3:1: `console\.log` takes one text: write `log\.info`/],
+  ["console.log('a', req.path);", /3:1: `log\.info` takes one text, and is of the SDK/],
   ["log.info(1);", /3:10: .*a number becomes a text by `value\.toString\(\)`/],
   [
     "export const onRequest = (req: Request): void => {};",
@@ -48,12 +48,23 @@ const WRITTEN: readonly (readonly [code: string, message: RegExp])[] = [
   ["setTimeout(() => {}, 1);", /3:1: `setTimeout` is not there: call `sleep\(ms\)`/],
   ["const n = Number(req.path);", /3:11: `Number\(\)` is not there: write `parseInt\(text\)`/],
   ["log.info(new Date().toISOString());", /3:10: `new Date\(\)` is not there: use `now` and `Time`/],
+  ["log.info('a', req.path);", /3:1: `log\.info` takes one text, and is of the SDK/],
+  ["req.url;", /3:5: Request has no `url`: write `req\.target`/],
+  ["const b = req.body;", /3:15: Request has no `body`: export `onRequestBody\(/],
+  ["req.setHeader('a', 'b');", /3:5: Request has no `setHeader`: write `headers\.set\(/],
+  ["req.headers.append('a', 'b');", /3:13: Headers has no `append`: write `add\(/],
+  ["req.hosts;", /3:5: Property 'hosts' does not exist on Request, which has headers, log, method, .*host, /],
+  ["const m = req.path.match('x');", /3:20: a string has no `match`: write `new Regex/],
+  ["type T = { a: string };", /2:\d+: .*no objects without a class/],
+  ["['x'].map((s) => s + 'y');", /write the type of the result, such as `list\.map<string>/],
+  ["new Date(0).getHours();", /`Date` has no `getHours`: it knows UTC alone/],
+  ["const s = process.env.SECRET;", /3:23: a plugin has no environment: .*\$\{SECRET\}/],
   ["const u = new URL(req.path);", /`URL` is not there: use `Url`/],
 ];
 
 for (const [code, message] of WRITTEN)
   test(code, async () => {
-    const top = /^(export|async|function)\b/.test(code);
+    const top = /^(export|async|function|type)\b/.test(code);
     const call = code.startsWith("function f(a)") ? "f(1);" : "";
     const source = top
       ? `${IMPORTS}\n${code}\nexport function onLog(): void { ${call} }`
@@ -63,6 +74,15 @@ for (const [code, message] of WRITTEN)
       return true;
     });
   });
+
+test("imports of what is no plugin code", async () => {
+  for (const [path, message] of [
+    ["node:fs", /1:\d+: there is no "node:fs" for plugins: modules of Node and npm packages/],
+    ["lodash", /1:\d+: there is no "lodash" for plugins/],
+    ["sluice", /1:\d+: write `import \{ … \} from "sluice\/sdk"`/],
+  ] as const)
+    await assert.rejects(compileSource(`import { a } from "${path}";\n${IMPORTS}\na();`), message);
+});
 
 test("what the compiler says well is left as it is", async () => {
   await assert.rejects(
