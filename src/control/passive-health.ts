@@ -116,11 +116,12 @@ export class PassiveHealth {
     const most = mostEjected(cluster.endpoints.length, passive.maxEjected);
     const ejected = cluster.endpoints.filter((other) => this.#records.get(other.slot)?.ejected).length;
     if (ejected < most) return this.#eject(member, record, cause);
+    record.cause = cause;
     const now = Date.now();
     if (now - record.refusalLoggedAt < passive.ejectFor) return;
     record.refusalLoggedAt = now;
     this.#options.log.warn(
-      { ...fieldsOf(member), cause, ejected, most },
+      { event: "endpoint_not_ejected", ...fieldsOf(member), cause, ejected, max_ejected: most },
       "failing endpoint not ejected: health.passive.maxEjected is reached",
     );
   }
@@ -137,7 +138,7 @@ export class PassiveHealth {
     Object.assign(record, { ejected: true, cause, since: now, until: now + time });
     this.#options.columns.eject(endpoint.slot);
     this.#options.log.warn(
-      { ...fieldsOf(member), cause, time, count: record.count },
+      { event: "endpoint_ejected", ...fieldsOf(member), cause, eject_ms: time, count: record.count },
       "endpoint ejected: it failed the requests sent to it",
     );
     this.#schedule(member, record, time);
@@ -157,7 +158,8 @@ export class PassiveHealth {
 
   #recovered(member: Member, record: EjectionRecord): void {
     this.#return(member.endpoint.slot, record);
-    this.#options.log.info(fieldsOf(member), "endpoint back in service after its ejection");
+    const fields = { event: "endpoint_recovered", ...fieldsOf(member) };
+    this.#options.log.info(fields, "endpoint back in service after its ejection");
     this.#ejectNext(member.cluster);
   }
 
@@ -175,7 +177,8 @@ export class PassiveHealth {
     for (const { slot } of cluster.endpoints) {
       const member = this.#members.get(slot);
       if (member === undefined || this.#options.columns.failures[slot]! < member.passive.consecutiveFailures) continue;
-      this.#failing(member, "failures in a row");
+      // The cause is that of the notification which came too early, or there was none.
+      this.#failing(member, this.#records.get(slot)?.cause || "failures in a row");
     }
   }
 }

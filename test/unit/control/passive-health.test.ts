@@ -27,7 +27,11 @@ function start(t: TestContext, endpoints: number, passive?: PassivePlan | null) 
   t.mock.timers.enable({ apis: ["setTimeout", "Date"] });
   const columns = EndpointColumns.allocate(1);
   const lines: string[] = [];
-  const write = (_fields: object, message: string) => void lines.push(message);
+  const fields: Record<string, unknown>[] = [];
+  const write = (of: Record<string, unknown>, message: string) => {
+    fields.push(of);
+    lines.push(message);
+  };
   const health = new PassiveHealth({ columns, log: { info: write, warn: write } as never });
   health.take(planOf(endpoints, passive));
   t.after(() => health.close());
@@ -36,7 +40,7 @@ function start(t: TestContext, endpoints: number, passive?: PassivePlan | null) 
     health.receive({ slot, event: "failing", cause });
   };
   const states = () => Array.from({ length: endpoints }, (_, slot) => columns.health[slot]);
-  return { columns, health, lines, fail, states };
+  return { columns, health, lines, fields, fail, states };
 }
 
 test("an endpoint is out for ejectFor, then one request decides; each ejection that follows lasts twice as long", (t) => {
@@ -101,11 +105,27 @@ test("a probe that nothing is heard of is replaced when its time is over", (t) =
   assert.deepEqual(states(), [PROBING, 0]);
 });
 
+test("what is logged of an ejection: its cause and length, also where it had to wait for another's end", (t) => {
+  const { health, fields, fail } = start(t, 2);
+  fail(0);
+  fail(1, "response_timeout");
+  health.receive({ slot: 0, event: "recovered", cause: "" });
+  const of = (slot: number) => ({ cluster: "app", endpoint: `10.0.0.${slot}:80` });
+  const cause = "response_timeout";
+  assert.deepEqual(fields, [
+    { event: "endpoint_ejected", ...of(0), cause: "connect_refused", eject_ms: 1000, count: 1 },
+    { event: "endpoint_not_ejected", ...of(1), cause, ejected: 1, max_ejected: 1 },
+    { event: "endpoint_recovered", ...of(0) },
+    { event: "endpoint_ejected", ...of(1), cause, eject_ms: 1000, count: 1 },
+  ]);
+  assert.equal(health.describe(1)!.cause, cause);
+});
+
 test("no more than the share are out at once, never the only one; the next follows when there is room", (t) => {
   const { health, columns, lines, fail, states } = start(t, 5);
   for (const slot of [0, 1, 2, 2]) fail(slot);
   assert.deepEqual(states(), [OUT, OUT, 0, 0, 0]);
-  assert.equal(lines.filter((line) => /not ejected: health.passive.maxEjected is reached/.test(line)).length, 1);
+  assert.equal(lines.filter((line) => /not ejected: health\.passive\.maxEjected is reached/.test(line)).length, 1);
   health.receive({ slot: 0, event: "recovered", cause: "" });
   assert.deepEqual(states(), [0, OUT, OUT, 0, 0]);
   columns.failures[3] = 0;
