@@ -60,7 +60,7 @@ function checkToken({ method, headers }: IncomingMessage, token: string): Denial
   const isBrowser = /\btext\/html\b/.test(headers.accept ?? "");
   return {
     status: 401,
-    reason: `${headers.authorization === undefined ? "a token is needed" : "the token is not the right one"}, expected Authorization: Bearer TOKEN with the configuration's admin.token`,
+    reason: `${headers.authorization === undefined ? "a token is needed" : "wrong token"}, expected Authorization: Bearer TOKEN with the configuration's admin.token`,
     challenge: ['Bearer realm="sluice"', ...(isBrowser ? ['Basic realm="sluice (the token as password)"'] : [])],
   };
 }

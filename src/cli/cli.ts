@@ -20,7 +20,7 @@ const RUN_OPTIONS = [
 ];
 const ADMIN_OPTIONS = [
   "-c, --config FILE   the configuration that names the admin interface; sluice.yaml without it",
-  "--admin ADDRESS     the admin interface, instead; its token stands in SLUICE_ADMIN_TOKEN",
+  "--admin ADDRESS     the admin interface, instead; its token is read from SLUICE_ADMIN_TOKEN",
 ];
 
 const SURROUNDING_OPTIONS = [

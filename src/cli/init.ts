@@ -8,7 +8,7 @@ function configuration({ web, admin }: { readonly web: number; readonly admin: n
   return `# Sluice: run it with \`sluice run\`, check it with \`sluice check\`.
 # Every key: \`sluice schema\`, or docs/configuration.md.
 
-# Metrics and the API. Loopback only: it has no password. \`false\` turns it off.
+# Metrics and the API. Other machines reach it only with \`token\`. \`false\` turns it off.
 admin: 127.0.0.1:${admin}
 
 # Where clients connect.
@@ -16,7 +16,7 @@ listeners:
   web:
     address: 127.0.0.1:${web}     # ":8080" listens on every address
     chain: [request-id]         # plugins that run for every request, in order
-    routes:                     # the first rule that matches is taken
+    routes:                     # the first match wins
       # - match: { host: "*.example.com", prefix: /api/ }
       #   cluster: api
       - cluster: app            # without \`match\`: every request

@@ -41,7 +41,7 @@ const accessFields = convert(list(accessField), (texts, at, { report }) => {
   });
   const keys = new Set<string>();
   for (const { key } of fields) {
-    if (keys.has(key)) report(at, `the key ${key} stands in the line twice`);
+    if (keys.has(key)) report(at, `duplicate key ${key}`);
     keys.add(key);
   }
   return fields;

@@ -383,7 +383,9 @@ export class Upstream extends Wire implements Poolable {
     if (this.#writeProblem !== "") this.#fail(ERROR.upstreamReset, this.#writeProblem);
     else if (this.#stalled && this.unsent === 0 && !over) this.#armForAnswer(x);
     else if (over && this.unsent === 0 && !x.attempt.complete) this.#requestTimedOut(x);
-    else this.#fail(ERROR.responseTimeout, "the answer's head did not come in time");
+    else if (over) this.#fail(ERROR.responseTimeout, "no response headers within the route's timeout");
+    else if (this.#stalled) this.#fail(ERROR.responseTimeout, "the request was not read within timeouts.idle");
+    else this.#fail(ERROR.responseTimeout, "no response headers within timeouts.response");
   }
 
   /** The endpoint was sent all that there is: the client, or a plugin, has not given the rest. */

@@ -47,7 +47,7 @@ test("what is wrong is named with its place", () => {
       "{ fields: [usr_agent] }",
       /^\/etc\/sluice\.yaml:1:\d+: log\.access\.fields\.0: unknown field "usr_agent".*user_agent/,
     ],
-    ["{ fields: [status, status] }", /the key status stands in the line twice/],
+    ["{ fields: [status, status] }", /duplicate key status/],
     ["{ fields: ['a b=status'] }", /"a b" is not a key/],
     ["{ format: combined, fields: [status] }", /format: combined has fields of its own/],
     ["{ format: common }", /json or combined|json, combined/],
