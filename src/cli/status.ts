@@ -62,14 +62,14 @@ function linesOfListener({ name, address, connections, chain, traffic, unrouted,
     ...routes.map((route) => {
       const { name, chain, traffic } = route;
       const match = `route ${name}: ${describeMatch(route)}${chainOf(chain)}`;
-      return `  ${match} -> ${describeTarget(route)}; ${describeTraffic(traffic)}`;
+      return `  ${match}; to ${describeTarget(route)}; ${describeTraffic(traffic)}`;
     }),
     ...none,
   ];
 }
 
 function chainOf(chain: readonly string[]): string {
-  return chain.length === 0 ? "" : `, chain ${chain.join(" -> ")}`;
+  return chain.length === 0 ? "" : `; chain ${chain.join(" -> ")}`;
 }
 
 function linesOfCluster(cluster: ClusterStatus): string[] {

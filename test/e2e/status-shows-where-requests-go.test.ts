@@ -114,13 +114,13 @@ clusters:
   assert.match(stdout, /^degraded, version 1, .*\n.*\nproblem: cluster down has no usable endpoint\n/);
   assert.match(
     stdout,
-    /\nlistener web: .* connections, [\d.]+\/s \(.*2xx [\d.]+.*\), 7 requests in all, chain request-id\n/,
+    /\nlistener web: .* connections, [\d.]+\/s \(.*2xx [\d.]+.*\), 7 requests in all; chain request-id\n/,
   );
   assert.match(
     stdout,
-    /\n {2}route api: prefix \/api\/, chain fragile -> headers -> cluster app; .*, 5 requests in all\n/,
+    /\n {2}route api: prefix \/api\/; chain fragile -> headers; to cluster app; .*, 5 requests in all\n/,
   );
-  assert.match(stdout, /\n {2}route parts: path \/split, method GET -> app 9, down 1; 0\/s, 0 requests in all\n/);
+  assert.match(stdout, /\n {2}route parts: path \/split, method GET; to app 9, down 1; 0\/s, 0 requests in all\n/);
   assert.match(stdout, /\n {2}no route: .*4xx.*, 1 requests in all\n/);
   assert.match(stdout, /\ncluster down: round-robin, 0 of 1 endpoints usable, /);
   assert.match(
