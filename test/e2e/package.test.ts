@@ -1,6 +1,6 @@
 /** What is published works where it is installed: with the Node of the machine, in an empty directory, as README says. */
 import assert from "node:assert/strict";
-import { execFile, spawn } from "node:child_process";
+import { execFile, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import {
   cpSync,
@@ -21,6 +21,7 @@ import { delimiter, dirname, join } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import { promisify } from "node:util";
+import { containerSetting, containerSteps, readDeployed, unitCommand } from "./deployed.ts";
 import { seenBy, startExample } from "./example.ts";
 import { findFreePort } from "./free-port.ts";
 import { environment, testInUsualMode } from "./program.ts";
@@ -37,10 +38,10 @@ before(async () => {
   const { stdout } = await exec("npm", ["pack", "--json", "--pack-destination", directory], { cwd: root });
   const [{ filename }] = JSON.parse(stdout.slice(stdout.indexOf("[")));
   writeFileSync(join(directory, "package.json"), '{ "private": true, "type": "commonjs" }');
-  await exec("npm", ["install", "--prefer-offline", "--no-audit", "--no-fund", `./${filename}`], {
-    cwd: directory,
-    env,
-  });
+  assert.match(filename, /^sluice-.*\.tgz$/);
+  // As the container file installs it.
+  for (const { instruction, argument } of containerSteps("build"))
+    if (instruction === "RUN") await exec("sh", ["-c", argument], { cwd: directory, env });
 });
 
 after(() => rmSync(directory, { recursive: true, force: true }));
@@ -49,6 +50,63 @@ test("says its version", async () => {
   const { stdout } = await exec(sluice, ["--version"], { cwd: directory, env });
   const { version } = await import("../../package.json", { with: { type: "json" } }).then((module) => module.default);
   assert.equal(stdout, `sluice ${version}\n`);
+});
+
+testInUsualMode("runs as the container file and the systemd unit say", async (t) => {
+  const port = { web: await findFreePort(), admin: await findFreePort(), metrics: await findFreePort() };
+  const etc = join(directory, "etc");
+  mkdirSync(etc);
+  const config = readDeployed("sluice.yaml")
+    .replace("announce: 5s", "announce: 0s")
+    .replace(":8080", `127.0.0.1:${port.web}`)
+    .replace("127.0.0.1:9901", `127.0.0.1:${port.admin}`)
+    .replace(":9902", `127.0.0.1:${port.metrics}`);
+  writeFileSync(join(etc, "sluice.yaml"), config);
+  const upstream = createServer((_request, response) => response.end("from the endpoint"));
+  await once(upstream.listen(0, "127.0.0.1"), "listening");
+  t.after(() => upstream.close());
+  const here = (words: string[]) =>
+    words.map((word) => word.replace("/opt/sluice", directory).replace("/etc/sluice", etc));
+  const start = [...JSON.parse(containerSetting("ENTRYPOINT")), ...JSON.parse(containerSetting("CMD"))];
+  assert.deepEqual(unitCommand("ExecStart"), start, "both start it alike");
+  assert.equal(containerSteps("build").find(({ instruction }) => instruction === "WORKDIR")!.argument, "/opt/sluice");
+
+  const [program, ...args] = here(start);
+  const appAddress = `127.0.0.1:${(upstream.address() as AddressInfo).port}`;
+  const proxy = spawn(program!, args, {
+    cwd: etc,
+    env: { ...environment(t), PATH: "/nowhere", APP_ADDRESS: appAddress },
+    stdio: ["ignore", "ignore", "inherit"],
+  });
+  const ended = once(proxy, "exit");
+  const isReady = () =>
+    fetch(`http://127.0.0.1:${port.metrics}/ready`).then(
+      ({ ok }) => ok,
+      () => false,
+    );
+  while (!(await isReady()) && proxy.exitCode === null) await setTimeout(50);
+  assert.equal(await (await fetch(`http://127.0.0.1:${port.web}/`)).text(), "from the endpoint");
+  const [reload, ...reloadArgs] = here(unitCommand("ExecReload"));
+  assert.match((await exec(reload!, reloadArgs, { env: { APP_ADDRESS: appAddress } })).stdout, /nothing has changed/);
+  const [, check = ""] = / CMD (\[.*\])$/.exec(containerSetting("HEALTHCHECK")) ?? [];
+  const [status, ...statusArgs] = here(JSON.parse(check));
+  assert.match((await exec(status!, statusArgs, { env: { APP_ADDRESS: appAddress } })).stdout, /^ready, version 1/);
+  proxy.kill("SIGTERM");
+  assert.equal(containerSetting("STOPSIGNAL"), "SIGTERM");
+  assert.deepEqual(await ended, [0, null]);
+});
+
+test("systemd finds nothing wrong with the unit", async (t) => {
+  const unit = readDeployed("sluice.service").replaceAll("/opt/sluice/", `${directory}/`);
+  const seconds = (key: string) => Number(new RegExp(`^${key}=(\\d+)$`, "m").exec(unit)![1]);
+  assert.ok(seconds("TimeoutStopSec") > 30, "longer than the default shutdown.grace");
+  assert.ok(!/^MemoryDenyWriteExecute=/m.test(unit), "V8 writes machine code");
+  const { error } = spawnSync("systemd-analyze", ["--version"]);
+  if (error !== undefined) return t.diagnostic("there is no systemd-analyze here: the unit is not verified by it");
+  const file = join(directory, "sluice.service");
+  writeFileSync(file, unit);
+  const { stdout, stderr } = await exec("systemd-analyze", ["verify", "--man=no", file]);
+  assert.deepEqual([stdout, stderr], ["", ""]);
 });
 
 testInUsualMode("passes a request on, and ends with 0 at SIGTERM", async (t) => {

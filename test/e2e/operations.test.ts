@@ -1,0 +1,228 @@
+/** docs/operations.md is true: its metrics are those exported, its admin requests get the responses shown, its files work. */
+import assert from "node:assert/strict";
+import { execFile, spawnSync } from "node:child_process";
+import { globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { before, test } from "node:test";
+import { promisify } from "node:util";
+import { compileSource } from "../contract/plugin-harness.ts";
+import { findFreePort } from "./free-port.ts";
+import { exchange, startUpstream } from "./peers.ts";
+import { type LiveTest, type Ports, type Program, startSluice, testInUsualMode, until } from "./program.ts";
+
+const root = join(import.meta.dirname, "../..");
+const page = readFileSync(join(root, "docs/operations.md"), "utf8");
+const exec = promisify(execFile);
+
+type Family = { type: string; labels: string[] };
+
+/** The text from the heading `title` to the next of its level or above. */
+function section(title: string): string {
+  const [, level = "", rest = ""] = new RegExp(`^(#+) ${title}\\n([\\s\\S]*)`, "m").exec(page) ?? [];
+  assert.ok(level !== "", `there is a section ${title}`);
+  return rest.split(new RegExp(`^#{1,${level.length}} `, "m"))[0]!;
+}
+
+function documentedMetrics(): Map<string, Family> {
+  const rows = section("Metrics").matchAll(/^\| `(\w+)` \| (counter|gauge|histogram) \| (.*?)\| .+ \|$/gm);
+  return new Map(
+    Array.from(rows, ([, name, type, labels]) => [
+      name!,
+      { type: type!, labels: Array.from(labels!.matchAll(/`(\w+)`/g), ([, label]) => label!).sort() },
+    ]),
+  );
+}
+
+/** Metrics as exported, with the label names of their first sample; null where there is none. */
+function exportedMetrics(text: string): Map<string, { type: string; labels: string[] | null }> {
+  const types = Array.from(text.matchAll(/^# TYPE (\w+) (\w+)$/gm), ([, name, type]) => [name!, type!] as const);
+  return new Map(
+    types.map(([name, type]) => {
+      const sample = new RegExp(`^${name}${type === "histogram" ? "_count" : ""}(?:\\{(.*)\\})? `, "m").exec(text);
+      const labels = sample && Array.from((sample[1] ?? "").matchAll(/(\w+)="/g), ([, label]) => label!).sort();
+      return [name, { type, labels }];
+    }),
+  );
+}
+
+/** Requests of the admin API with the response shown below them. */
+function adminExamples(): { method: string; path: string; body: string | undefined; response: unknown }[] {
+  const blocks = section("Admin API").matchAll(/^```sh\ncurl (.*)\n```\n(?:\n```json\n([\s\S]*?)^```\n)?/gm);
+  return Array.from(blocks, ([, command, response]) => ({
+    method: /-X (\w+)/.exec(command!)?.[1] ?? "GET",
+    path: /http:\/\/127\.0\.0\.1:9901(\S+)/.exec(command!)![1]!,
+    body: /-d '(.*)'/.exec(command!)?.[1],
+    response: response === undefined ? undefined : JSON.parse(response),
+  }));
+}
+
+/** Keys that depend on what happened: only values of those that both have are compared. */
+const MAPS = ["statuses", "failedAttempts", "failuresByReason"];
+
+/** Fails unless `actual` has the form of `shown`: the same keys, and values of the same type. */
+function assertSameForm(actual: unknown, shown: unknown, where: string, isMap = false): void {
+  if (shown === null || actual === null) return;
+  assert.equal(typeof actual, typeof shown, where);
+  if (Array.isArray(shown)) {
+    assert.ok(Array.isArray(actual), where);
+    if (shown.length > 0)
+      for (const [index, one] of actual.entries()) assertSameForm(one, shown[0], `${where}[${index}]`);
+  } else if (typeof shown === "object") {
+    const [is, like] = [actual as Record<string, unknown>, shown as Record<string, unknown>];
+    if (!isMap) assert.deepEqual(Object.keys(is).sort(), Object.keys(like).sort(), where);
+    for (const key of Object.keys(like))
+      if (key in is && key !== "match") assertSameForm(is[key], like[key], `${where}.${key}`, MAPS.includes(key));
+  }
+}
+
+const PROBE = `import { Connection, Request, counter, kv, log, sleep } from "sluice/sdk";
+const own = counter("probe_requests_total", "Requests seen by the plugin.");
+const store = kv("probe");
+export function onConnection(connection: Connection): void {}
+export function onRequest(req: Request): void {
+  own.add(1);
+  store.set("key", "value");
+  if (req.pathIs("/api/fail")) throw new Error("failed as asked");
+  if (req.pathIs("/api/busy")) sleep(300);
+  if (req.pathIs("/api/talk")) for (let i = 0; i < 20; i++) log.info("line " + i.toString());
+}`;
+
+let wasm: Uint8Array;
+before(async () => {
+  wasm = await compileSource(PROBE);
+});
+
+/** The page's configuration with a plugin that does what metrics count, at free ports. */
+function configure(upstreams: readonly number[], refusing: number): (ports: Ports) => string {
+  const [, shown = ""] = /```yaml\n(admin: [\s\S]*?)```/.exec(section("Admin API")) ?? [];
+  return (ports) =>
+    shown
+      .replace(
+        /^admin:.*\n/,
+        "plugins: { probe: { wasm: ./probe.wasm, allow: { kv: [probe] }, limits: { guests: 1 } } }\n",
+      )
+      .replace("chain: [{ api-key", "chain: [probe, { api-key")
+      .replace("127.0.0.1:8080", `127.0.0.1:${ports.web}`)
+      .replace("127.0.0.1:9001", `127.0.0.1:${upstreams[0]}`)
+      .replace("127.0.0.1:9002", `127.0.0.1:${upstreams[1]}`)
+      .replace("127.0.0.1:9003", `127.0.0.1:${refusing}`);
+}
+
+async function causeWhatMetricsCount(t: LiveTest, sluice: Program): Promise<void> {
+  const get = (path: string) =>
+    fetch(`${sluice.url}${path}`, { headers: { "x-api-key": "0123456789abcdef0123" } }).then(({ status }) => status);
+  for (let i = 0; i < 4; i++) assert.equal(await get("/api/x"), 200);
+  assert.equal(await get("/old/x"), 502);
+  assert.equal(await get("/api/fail"), 500);
+  assert.equal(await get("/api/talk"), 200);
+  const busy = await Promise.all(Array.from({ length: 16 }, () => get("/api/busy")));
+  assert.ok(busy.includes(503), `one is rejected: ${busy}`);
+  assert.equal(await get("/nowhere"), 404);
+  const { status } = await exchange(t, sluice.port, "GET / HTTP/1.1\r\nBad Header: x\r\n\r\n");
+  assert.equal(status, 400);
+}
+
+/** What takes a stuck worker, a quarantine or a rollout to have a line: their own tests check the labels. */
+const NOT_CAUSED = [
+  "sluice_plugin_refused_total",
+  "sluice_plugin_rollout_percent",
+  "sluice_plugin_rollout_requests",
+  "sluice_plugin_rollout_failures",
+  "sluice_plugin_rollouts_total",
+  "sluice_thread_restarts_total",
+  "nodejs_active_requests",
+];
+
+testInUsualMode(
+  "every metric exported is documented with its type and labels, and every documented one exported; admin responses have the form shown",
+  async (t) => {
+    const upstreams = [
+      await startUpstream(t, (_, response) => response.end("ok")),
+      await startUpstream(t, (_, response) => response.end("ok")),
+    ];
+    const sluice = await startSluice(
+      t,
+      configure(
+        upstreams.map(({ port }) => port),
+        await findFreePort(),
+      ),
+      {
+        files: { "probe.wasm": wasm },
+      },
+    );
+    await causeWhatMetricsCount(t, sluice);
+    await until(async () => (await sluice.metric("sluice_health_checks_total")) > 0, "endpoints are checked");
+    const exported = exportedMetrics((await sluice.ask("/metrics")).text);
+    assert.ok(exported.delete("probe_requests_total"), "the plugin's own");
+    const documented = documentedMetrics();
+    assert.ok(documented.size > 40);
+    assert.deepEqual([...exported.keys()].sort(), [...documented.keys()].sort());
+    for (const [name, { type, labels }] of exported) {
+      assert.equal(documented.get(name)!.type, type, name);
+      if (labels === null) assert.ok(NOT_CAUSED.includes(name) || name.startsWith("nodejs_"), `${name} has a sample`);
+      else assert.deepEqual(documented.get(name)!.labels, labels, name);
+    }
+
+    const examples = adminExamples();
+    assert.ok(examples.length >= 9);
+    for (const { method, path, body, response } of examples) {
+      const init = { method, ...(body !== undefined && { body, headers: { "content-type": "application/json" } }) };
+      const { status, text } = await sluice.ask(path, init);
+      assert.equal(status, 200, `${method} ${path}: ${text}`);
+      if (response !== undefined) assertSameForm(JSON.parse(text), response, `${method} ${path}`);
+    }
+  },
+);
+
+test("the page describes the format of sluice status as it is", () => {
+  const [, shown = ""] = /```\n(degraded, version[\s\S]*?)```/.exec(section("Status")) ?? [];
+  // The same patterns as those of status-shows-where-requests-go, which runs the command.
+  assert.match(
+    shown,
+    /^degraded, version \d+, since \S+, pid \d+\n\d+ of \d+ threads serve, \d+ requests in flight\nproblem: /,
+  );
+  assert.match(
+    shown,
+    /\nlistener web: \S+, \d+ connections, [\d.]+\/s \(.*\), \d+ requests in all; chain request-id\n/,
+  );
+  assert.match(shown, /\n {2}route api: prefix \/api\/; chain api-key; to cluster app; /);
+  assert.match(
+    shown,
+    /\n {2}\S+: unhealthy since \S+ \(connection refused\), weight 1, .*, failed attempts: connect_refused \d+\n/,
+  );
+  assert.match(shown, /\nplugin api-key: running, \d+ calls, \d+ failures, the last at \S+ in request_head: fuel: /);
+});
+
+test("every kind of warning that a worker logs is in the table", () => {
+  const table = section("Warnings about requests and endpoints");
+  const kinds = globSync("src/**/*.ts", { cwd: root }).flatMap((file) =>
+    Array.from(readFileSync(join(root, file), "utf8").matchAll(/\.admits\(\s*"(\w+)"/g), ([, kind]) => kind!),
+  );
+  assert.ok(kinds.length > 5);
+  for (const kind of kinds) assert.ok(table.includes(`\n| \`${kind}\` |`), kind);
+});
+
+test("the settings for logrotate and the kernel name what the page says", async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), "sluice-operations-"));
+  t.after(() => rmSync(directory, { recursive: true, force: true }));
+  const rotate = readFileSync(join(root, "deploy/logrotate"), "utf8");
+  assert.match(rotate, /\n\/var\/log\/sluice\/access\.log \{\n/);
+  assert.match(rotate, /--signal=USR1 --kill-whom=main sluice\.service/);
+  if (spawnSync("logrotate", ["--version"]).error === undefined) {
+    const log = join(directory, "access.log");
+    const marker = join(directory, "signalled");
+    writeFileSync(log, "line\n");
+    const local = rotate
+      .replaceAll("/var/log/sluice/access.log", log)
+      .replace(/\tsu .*\n/, "")
+      .replace(/systemctl kill .*/, `echo done > ${marker}`);
+    const file = join(directory, "logrotate");
+    writeFileSync(file, local, { mode: 0o644 });
+    await exec("logrotate", ["--force", "--state", join(directory, "state"), file]);
+    assert.equal(readFileSync(`${log}.1`, "utf8"), "line\n");
+    assert.equal(readFileSync(marker, "utf8"), "done\n");
+  }
+  const settings = readFileSync(join(root, "deploy/sysctl.conf"), "utf8").matchAll(/^([\w.]+) = /gm);
+  for (const [, name] of settings) assert.match(section("Kernel settings"), new RegExp(`\\| \`${name}\` \\|`));
+});
