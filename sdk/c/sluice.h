@@ -274,7 +274,7 @@ enum {
   /* Of one call. */
   SLUICE_LIMIT_RANDOM_BYTES = 4096,
   SLUICE_LIMIT_CONFIG_PATH = 1024,
-  /* Entries of a module's sections: about ten times as many as in any real module of at most `moduleBytes`. */
+  /* Entries of a module's sections: more than in any real module of at most `moduleBytes` that was found. */
   SLUICE_LIMIT_TYPES = 10000,
   SLUICE_LIMIT_IMPORTS = 1000,
   SLUICE_LIMIT_FUNCTIONS = 100000,
@@ -284,7 +284,7 @@ enum {
   SLUICE_LIMIT_EXPORTS = 20000,
   SLUICE_LIMIT_TAGS = 1000,
   /* Of all element segments together. */
-  SLUICE_LIMIT_ELEMENTS = 1000000,
+  SLUICE_LIMIT_ELEMENTS = 200000,
   SLUICE_LIMIT_CUSTOM_SECTIONS = 1000,
 };
 

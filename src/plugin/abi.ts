@@ -293,7 +293,7 @@ export const LIMIT = {
   /** Of one call. */
   randomBytes: 4096,
   configPath: 1024,
-  /** Entries of a module's sections: about ten times as many as in any real module of at most `moduleBytes`. */
+  /** Entries of a module's sections: more than in any real module of at most `moduleBytes` that was found. */
   types: 10_000,
   imports: 1000,
   functions: 100_000,
@@ -303,7 +303,7 @@ export const LIMIT = {
   exports: 20_000,
   tags: 1000,
   /** Of all element segments together. */
-  elements: 1_000_000,
+  elements: 200_000,
   customSections: 1000,
 } as const;
 

@@ -102,7 +102,7 @@ const refused: [name: string, bomb: Bomb, problem: RegExp][] = [
         }),
       },
     },
-    /^1200000 table elements are declared, the limit is 1000000$/,
+    /^1200000 table elements are declared, the limit is 200000$/,
   ],
   [
     "many custom sections",
