@@ -17,6 +17,7 @@ const BASIC = /^basic +([A-Za-z0-9+/=]+)$/i;
 
 const CR = 0x0d;
 const LF = 0x0a;
+const SPACE = 0x20;
 
 export class AccessFormat {
   readonly text = new TextWriter();
@@ -171,7 +172,8 @@ export class AccessFormat {
     const user = found === null ? Buffer.alloc(0) : Buffer.from(found[1]!, "base64");
     const colon = user.indexOf(":");
     if (colon <= 0) return this.text.ascii("-");
-    this.text.escaped(user, 0, Math.min(colon, MOST.host));
+    // It stands without quotes: a space would let a client make fields of its own.
+    this.text.escaped(user, 0, Math.min(colon, MOST.host), SPACE + 1);
   }
 
   /** The first line as it was received. */

@@ -2,6 +2,7 @@
 
 const HEX = Buffer.from("0123456789abcdef", "latin1");
 const HEX_UPPER = Buffer.from("0123456789ABCDEF", "latin1");
+const SPACE = 0x20;
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const ZERO = 0x30;
@@ -61,13 +62,13 @@ export class TextWriter {
     this.length = at;
   }
 
-  /** The same as nginx has it in a combined line: a quote, a backslash and what is not printable become `\xFF`. */
-  escaped(source: Buffer, start: number, stop: number): void {
+  /** The same as nginx has it in a combined line: a quote, a backslash and what is not printable, or below `least`, become `\xFF`. */
+  escaped(source: Buffer, start: number, stop: number, least = SPACE): void {
     const { out } = this;
     let at = this.length;
     for (let i = start; i < stop; i++) {
       const byte = source[i]!;
-      if (byte >= 0x20 && byte < 0x7f && byte !== QUOTE && byte !== BACKSLASH) {
+      if (byte >= least && byte < 0x7f && byte !== QUOTE && byte !== BACKSLASH) {
         out[at++] = byte;
         continue;
       }

@@ -191,6 +191,13 @@ test("a combined line is that of nginx: request line as received, user of Basic,
     line!.replace(/\[.*?\]/, "[time]"),
     '192.0.2.7 - bo\\x22b [time] "GET /a/../b?c=1 HTTP/1.1" 200 12 "https://r/" "a \\x22b\\x22"',
   );
+  const forger = exchangeOf(
+    `GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Basic ${btoa("root [01/Jan/2026] 200:pw")}\r\n\r\n`,
+  );
+  assert.match(
+    (await write(t, { format: "combined" }, [forger]))[0]!,
+    /^192\.0\.2\.7 - root\\x20\[01\/Jan\/2026\]\\x20200 \[[^ ]+ \+0000\] "GET \/ HTTP\/1\.1" 200 0 "-" "-"$/,
+  );
 });
 
 test("where: all keys of a condition must hold, and one condition is enough", async (t) => {
