@@ -7,6 +7,7 @@ import { type AdminServer, startAdmin } from "../admin/server.ts";
 import { EndpointColumns, HEALTH, MAX_ENDPOINTS } from "../balance/columns.ts";
 import * as health from "../balance/health.ts";
 import { formatProblem, type Loaded, loadConfig } from "../config/load.ts";
+import { maskText } from "../config/mask-text.ts";
 import { readSettings } from "../config/plugin-schema.ts";
 import type { Config } from "../config/schema.ts";
 import { type Watch, watchFiles } from "../config/watch.ts";
@@ -18,6 +19,7 @@ import { createMetrics, type Metrics } from "../observe/metrics.ts";
 import { RequestRates } from "../observe/request-rates.ts";
 import { ModuleBuilder } from "../plugin/builder.ts";
 import { startOnce } from "../plugin/canary.ts";
+import { Mask } from "../proxy/mask.ts";
 import { KeyValueStore, Namespaces } from "../state/store.ts";
 import { tryGuests } from "./canary.ts";
 import { CheckOrders } from "./check-orders.ts";
@@ -365,7 +367,9 @@ export class App {
       status: () => this.status(),
       config: () => {
         const { current } = this.#reloader;
-        return current && { version: current.plan.version, file: this.#options.file, text: current.text };
+        if (current === null) return null;
+        const text = maskText(current.text, new Mask(current.config.trace.mask));
+        return { version: current.plan.version, file: this.#options.file, text };
       },
       listeners: () => describeListeners(this.#reloader.current?.plan ?? null, this.#rates.list(), this.#counters),
       clusters: () => this.#clusters(),

@@ -93,6 +93,8 @@ testInEachMode("a request with the token is traced from its head to its answer",
   assert.equal(trace.request.target, "/x?a=1&api_key=***");
   const text = JSON.stringify(trace);
   for (const secret of [TOKEN, "Bearer", "abc", "hush"]) assert.ok(!text.includes(secret), secret);
+  const config = JSON.parse((await sluice.ask("/api/v1/config")).text);
+  assert.match(config.text, /trace: \{ token: \*\*\* \}\nplugins: \{ sees: /);
   assert.ok(!trace.request.headers.some(([name]) => name === "x-sluice-debug"));
   assert.deepEqual(
     trace.request.headers.find(([name]) => name === "cookie"),

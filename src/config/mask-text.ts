@@ -1,0 +1,56 @@
+/** The text of a configuration as the admin interface may show it. */
+import { isMap, isScalar, isSeq, type Node, parseDocument, type Scalar } from "yaml";
+import { shield } from "./variables.ts";
+
+/** Decides by names, and by what a text itself looks like. */
+export type TextMask = { hides(name: string): boolean; text(text: string): string };
+
+/** Keys whose maps have names as keys, and secrets as values. */
+const SECRETS_BY_NAME = /^(?:credentials|keys|passwords|secrets|tokens|users)$/i;
+/** Keys that hold what plugins are configured with. All others are Sluice's own, where only tokens are secret. */
+const SETTINGS = /^(?:chain|config|plugin|router|strategy)$/;
+/** A reference to the environment says nothing; the default of one does. */
+const REFERENCE = /^(["']?)\$\{\w+\}\1$/;
+
+type Visit = { readonly node: Node | null; readonly key: string; readonly above: string; readonly inSettings: boolean };
+
+/** Masks the secrets of a configuration that was accepted; comments, and all that is no secret, stay as they are. */
+export function maskText(text: string, mask: TextMask): string {
+  const document = parseDocument(shield(text), { uniqueKeys: false, logLevel: "silent" });
+  const edits: { start: number; end: number; text: string }[] = [];
+  const left: Visit[] = [{ node: document.contents, key: "", above: "", inSettings: false }];
+  for (let visit = left.pop(); visit !== undefined; visit = left.pop()) {
+    const { node, key, inSettings } = visit;
+    if (isScalar(node)) {
+      const [start, end] = node.range!;
+      const shown = show(text.slice(start, end), visit, mask);
+      if (shown !== null) edits.push({ start, end, text: shown });
+    } else if (isSeq<Node>(node)) {
+      for (const item of node.items) left.push({ node: item, key: isMap(item) ? "" : key, above: "", inSettings });
+    } else if (isMap<Scalar, Node | null>(node)) {
+      for (const { key: name, value } of node.items) {
+        const inner = isScalar(name) ? String(name.value) : "";
+        left.push({ node: value, key: inner, above: key, inSettings: inSettings || SETTINGS.test(inner) });
+      }
+    }
+  }
+  let masked = "";
+  let from = 0;
+  for (const edit of edits.sort((a, b) => a.start - b.start)) {
+    masked += text.slice(from, edit.start) + edit.text;
+    from = edit.end;
+  }
+  return masked + text.slice(from);
+}
+
+/** What stands in a scalar's place; null for the scalar itself. */
+function show(source: string, { key, above, inSettings }: Visit, mask: TextMask): string | null {
+  if (source === "" || REFERENCE.test(source)) return null;
+  const isSecret = inSettings
+    ? mask.hides(key) || SECRETS_BY_NAME.test(above)
+    : key === "token" && (above === "admin" || above === "trace");
+  // The last line end of a block belongs to it.
+  if (isSecret) return source.endsWith("\n") ? "***\n" : "***";
+  const shown = mask.text(source);
+  return shown === source ? null : shown;
+}
