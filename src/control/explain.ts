@@ -2,6 +2,7 @@
 import { extname } from "node:path";
 import { Worker } from "node:worker_threads";
 import type { EndpointColumns } from "../balance/columns.ts";
+import { isTargetText } from "../http/path-text.ts";
 import type { TraceRecord } from "../proxy/trace.ts";
 import type { Plan } from "./plan.ts";
 
@@ -60,7 +61,7 @@ export function readExplainRequest(value: unknown): ExplainRequest {
   const isText = (text: unknown) => typeof text === "string";
   const isStatus = (status: unknown) => Number.isInteger(status) && Number(status) >= 200 && Number(status) <= 599;
   const isUrl = (url: unknown) =>
-    typeof url === "string" && (url.startsWith("/") || url === "*" || (/^https?:\/\//.test(url) && URL.canParse(url)));
+    typeof url === "string" && (isTargetText(url) || (/^https?:\/\//.test(url) && URL.canParse(url)));
   const request: ExplainRequest = {
     method: read("method", "GET", isText, "a method"),
     url: read("url", "", isUrl, "a URL or a path"),

@@ -10,6 +10,7 @@ import { Endpoint } from "../balance/endpoint.ts";
 import { Pool } from "../balance/pool.ts";
 import type { DryRunInit, DryRunResult, ExplainRequest } from "../control/explain.ts";
 import type { Plan } from "../control/plan.ts";
+import { parseTarget } from "../http/path-text.ts";
 import { scanRequest, scanResponse } from "../http/scan.ts";
 import { AccessLog } from "../observe/access-log.ts";
 import { BLOCK_CELLS } from "../observe/series.ts";
@@ -118,16 +119,11 @@ function findListener({ listeners }: Snapshot, { listener, url }: ExplainRequest
     if (named === undefined) throw new Error(`there is no listener ${listener}, expected one of ${names}`);
     return named;
   }
-  const { port, protocol } = new URL(isWritten(url) ? "/" : url, "http://localhost/");
+  const { port, protocol } = parseTarget(url);
   const wanted = port === "" ? (protocol === "https:" ? "443" : "80") : port;
   const found = all.find(({ plan }) => plan.address.endsWith(`:${wanted}`)) ?? all[0];
   if (found === undefined) throw new Error("the configuration has no listener");
   return found;
-}
-
-/** A target as it stands in a request, and no URL. */
-function isWritten(url: string): boolean {
-  return url.startsWith("/") || url === "*";
 }
 
 // ── The request ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -178,10 +174,7 @@ function begin(pipeline: Pipeline, listener: ListenerState, plan: Plan, request:
 }
 
 function writeHead({ method, url, headers, body }: ExplainRequest): Buffer {
-  // A path that is written as one goes in as it is written; `//a` and `*` are such, and name no host.
-  const isTarget = isWritten(url);
-  const { host, pathname, search } = new URL(isTarget ? "/" : url, "http://localhost/");
-  const target = isTarget ? url : `${pathname}${search}`;
+  const { host, target } = parseTarget(url);
   const has = (name: string) => headers.some(([given]) => given.toLowerCase() === name);
   const lines = [`${method} ${target} HTTP/1.1`];
   if (!has("host")) lines.push(`Host: ${host}`);

@@ -2,6 +2,28 @@
 import { Head, PART } from "./head.ts";
 import { normalizePath } from "./target.ts";
 
+/** A request's target, and what else a text says of where it goes. */
+export type ParsedTarget = {
+  /** `http:`, also where the text does not say. */
+  readonly protocol: string;
+  /** With the port; `localhost` where the text names none. */
+  readonly host: string;
+  readonly port: string;
+  readonly target: string;
+};
+
+/** Whether a text is a target as it stands in a request, and no URL: `/a`, `//a`, `*`. */
+export function isTargetText(text: string): boolean {
+  return text.startsWith("/") || text === "*";
+}
+
+/** Reads a target or a URL. A target is taken as it is written, and names no host. @throws TypeError */
+export function parseTarget(text: string): ParsedTarget {
+  const isTarget = isTargetText(text);
+  const { protocol, host, port, pathname, search } = new URL(isTarget ? "/" : text, "http://localhost/");
+  return { protocol, host, port, target: isTarget ? text : `${pathname}${search}` };
+}
+
 /** The normal form of a path, what is not printable ASCII encoded; null when no request can have it. */
 export function normalizePathText(text: string): string | null {
   if (!text.startsWith("/") || /[?#]/.test(text)) return null;

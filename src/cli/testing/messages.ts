@@ -6,6 +6,7 @@ import type { Answer, Fields, HeadersInit, HealthCheckInit, RequestInit, Respons
 import { Endpoint } from "../../balance/endpoint.ts";
 import { BodyReader } from "../../http/framing.ts";
 import { FRAMING, type Head, PART } from "../../http/head.ts";
+import { parseTarget } from "../../http/path-text.ts";
 import { scanRequest, scanResponse } from "../../http/scan.ts";
 import { Exchange } from "../../proxy/exchange.ts";
 import { listFields } from "../../proxy/picture.ts";
@@ -17,11 +18,8 @@ let lastId = 0;
 /** An exchange whose request came. */
 export function makeExchange(init: RequestInit = {}): Exchange {
   const { method = "GET", url = "/", client = "192.0.2.1", route = "", listener = "test" } = init;
-  // A path that is written as one goes in as it is written, `//a` and `*` as well, which name no host.
-  const isTarget = url.startsWith("/") || url === "*";
-  const { protocol, host, pathname, search } = new URL(isTarget ? "/" : url, "http://localhost/");
+  const { protocol, host, target } = parseTarget(url);
   if (protocol !== "http:" && protocol !== "https:") throw new TypeError(`the url ${url} is not of http or https`);
-  const target = isTarget ? url : `${pathname}${search}`;
   const fields = writeFields(init.headers);
   if (!fields.some(([name]) => name.toLowerCase() === "host")) fields.unshift(["host", host]);
   const made = new Exchange();
