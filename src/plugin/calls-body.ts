@@ -2,6 +2,7 @@
 import type { Piece } from "../proxy/piece.ts";
 import { HOOK, STATUS } from "./abi.ts";
 import type { CallContext } from "./call-context.ts";
+import { WORK } from "./prices.ts";
 
 export function makeBodyCalls(context: CallContext) {
   const { memory } = context;
@@ -36,6 +37,7 @@ export function makeBodyCalls(context: CallContext) {
       const piece = pieceAtHand(context);
       if (piece === null) return context.leave(STATUS.notHere);
       if (length >>> 0 > context.configuration!.bodyLimit) return context.leave(STATUS.tooLarge);
+      context.spend(WORK.keptByte * (length >>> 0));
       piece.replace(memory.take(pointer, length));
       return context.leave(STATUS.ok);
     },

@@ -57,6 +57,7 @@ export function makeExchangeCalls(context: CallContext) {
       const exchange = context.answering();
       if (exchange === null) return context.leave(STATUS.notHere);
       context.charges.keepBody("respond", length >>> 0);
+      context.spend(WORK.keptByte * (length >>> 0));
       const copy = memory.take(body, length);
       clearAnswer(exchange);
       exchange.response.status = status;
@@ -165,6 +166,7 @@ function keepValue(context: CallContext, call: string, name: string | null, valu
   if (name === null || length >>> 0 > LIMIT.exchangeValue) return STATUS.tooLarge;
   const values = (exchange.values ??= new Map());
   if (!values.has(name) && values.size >= LIMIT.exchangeValues) return STATUS.tooLarge;
+  context.spend(WORK.keptByte * (length >>> 0));
   context.keep(values, name, memory.take(value, length), call);
   return STATUS.ok;
 }

@@ -24,7 +24,7 @@ const units = (surcharge: number): number => surcharge / PRICE.perUnit;
 
 const copies = UNITS / (ENTRIES * PRICE.tableEntry + units(SURCHARGE.bulkTable) + PRICE.turn + 1);
 const turns = UNITS / (READS * (units(SURCHARGE.load) + 0.05) + PRICE.turn + 1);
-const values = UNITS / (FUEL.hostCall + VALUE / FUEL.bytesPerUnit + PRICE.turn + 1);
+const values = UNITS / (FUEL.hostCall + ((1 + WORK.keptByte) * VALUE) / FUEL.bytesPerUnit + PRICE.turn + 1);
 /** A page of a list is 64 KiB of work. */
 const pages = UNITS / (FUEL.hostCall + (65_536 + WORK.record) / FUEL.bytesPerUnit + PRICE.turn + 4);
 
