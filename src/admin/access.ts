@@ -1,5 +1,5 @@
 /**
- * Who may use the admin interface. With a token: whoever sends it. Without one only this machine can reach it, but a
+ * Who may use the admin interface. With a token: clients that send it. Without one only this machine can reach it, but a
  * web page in a browser of this machine could send requests, too: names that are not this machine's are refused (DNS
  * rebinding), and what changes something needs a request of the interface's own origin (cross-site request forgery).
  */

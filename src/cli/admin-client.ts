@@ -38,7 +38,7 @@ export async function findAdmin(args: string[]): Promise<Admin> {
   return { address: admin.address.text, token: admin.token ?? token };
 }
 
-/** The status and JSON body of an answer. @throws Error naming the address when nobody answers there, or wants a token. */
+/** The status and JSON body of an answer. @throws Error with the address when no proxy answers there, or a token is needed. */
 export async function callAdmin(
   { address, token }: Admin,
   method: "GET" | "POST",

@@ -1,4 +1,4 @@
-/** Limits of plugins that do not fit each other: told by `sluice check`, since they fail a request only when a body is long. */
+/** Limits of plugins that do not fit each other: `sluice check` warns, since only requests with long bodies fail by them. */
 import type { PluginConfig, Problem } from "../config/schema.ts";
 import { FUEL, HOOK } from "../plugin/abi.ts";
 import { mostSeen } from "../plugin/prices.ts";

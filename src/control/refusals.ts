@@ -4,7 +4,7 @@ import type { Origin } from "./plan-builder.ts";
 
 type Tree = Settings["tree"];
 
-/** A frame that only a disassembler can read: nothing to whoever writes a configuration. */
+/** A frame without a source line: of no use to the author of a configuration. */
 const RAW_FRAME = /\n\s*at [^\n]*\+0x[0-9a-f]+(?=\n|$)/g;
 
 /**

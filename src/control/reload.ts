@@ -175,7 +175,7 @@ export class Reloader {
     return done;
   }
 
-  /** What the files were found to be is still so: a rejection stays the last that is told. */
+  /** The files were not read again: a rejection of them stays the last result that is reported. */
   async #runAgain(reason: string, change: (accepted: Material) => Promise<Material>): Promise<Reloaded> {
     const before = this.#last;
     const reloaded = await this.#run(reason, async () => (this.#accepted ? change(this.#accepted) : this.#read()));

@@ -104,7 +104,7 @@ export class Resolver {
     return state;
   }
 
-  /** One attempt; whoever asks while one is under way waits for it. Never throws. */
+  /** One attempt at a time: further calls wait for the one under way. Never throws. */
   #ask(name: string, state: State): Promise<void> {
     state.pending ??= this.#attempt(name, state).finally(() => {
       state.pending = null;

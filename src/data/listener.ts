@@ -5,7 +5,7 @@ import type { ListenerState } from "../proxy/snapshot.ts";
 import { takeConnection, takeConnections } from "./accept.ts";
 
 const BACKLOG = 1024;
-/** Turns of the event loop in which a listener that ends goes on to accept, while connections come. */
+/** Turns of the event loop for which a listener that is closed accepts on, while connections arrive. */
 const LAST_TURNS = 50;
 
 export type ListenerOptions = {

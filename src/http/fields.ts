@@ -27,7 +27,7 @@ for (const [name, id] of Object.entries(NAME)) {
   CANDIDATE[name.length * 32 + (name.charCodeAt(0) & 31)] = id;
 }
 
-/** Names that the core alone writes or obeys: an alias of one would speak with its voice behind the proxy. */
+/** Names that the core alone writes or obeys: a server behind the proxy must not read an alias as one of them. */
 const OWNED = new Uint8Array(NAME.lookalike);
 for (const id of [...layout.HOP_BY_HOP, NAME["x-real-ip"]]) OWNED[id] = 1;
 

@@ -164,7 +164,7 @@ export class AccessFormat {
     text.ascii("\n");
   }
 
-  /** The name in `Authorization: Basic`, which may be false: nobody need have checked it. */
+  /** The name in `Authorization: Basic`, which nothing may have verified. */
   #user(x: Exchange): void {
     const isThere =
       this.#found.findReceived(x.request, AUTHORIZATION) && this.#found.end - this.#found.start <= MOST.header;
@@ -228,7 +228,7 @@ export class AccessFormat {
   }
 }
 
-/** What came of it: `ok` is a response of the endpoint, whatever its status. */
+/** `ok`: a response of the endpoint, whatever its status. */
 function outcomeOf(x: Exchange): string {
   if (x.error !== null) return x.error.code;
   return x.localStatus === 0 ? "ok" : "plugin_response";

@@ -25,7 +25,7 @@ const HEAD = 1;
 
 export type LineWriterOptions = {
   readonly target: LogTarget;
-  /** Told how many lines were dropped, and why. */
+  /** Called with the number of lines dropped, and why. */
   readonly dropped: (lines: number, cause: string) => void;
   /** Bytes that a line usually has at most. */
   readonly line?: number;

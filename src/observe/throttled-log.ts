@@ -11,7 +11,7 @@ import type { Report } from "../proxy/context.ts";
 
 const FIRST_INTERVAL = 1000;
 const LONGEST_INTERVAL = 10_000;
-/** Objects told apart; those beyond share one entry of their kind. */
+/** Objects with an entry of their own; those beyond share one entry of their kind. */
 const MAX_ENTRIES = 1024;
 /** Lines of this thread in one second. */
 const MAX_LINES = 50;

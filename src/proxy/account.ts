@@ -37,14 +37,14 @@ export function endAttempt(context: ThreadContext, x: Exchange, status: number, 
     if ((strategy.hooks & (1 << HOOK.outcome)) !== 0) strategy.call(HOOK.outcome, x);
 }
 
-/** Counts the attempt as one that shows the endpoint well. */
+/** Counts the attempt as a success of the endpoint. */
 function noteResponse({ columns, notifyHealth }: ThreadContext, x: Exchange, probe: boolean): void {
   const { slot } = x.endpoint!;
   columns.responded(slot, x.answeredAt);
   if (probe) notifyHealth({ slot, event: "recovered", cause: "" });
 }
 
-/** Counts the attempt as a failure of the endpoint's; the main thread is notified where that may change its health. */
+/** Counts the attempt as a failure of the endpoint; notifies the main thread where that may change its health. */
 function noteFailure({ columns, notifyHealth }: ThreadContext, x: Exchange, probe: boolean): void {
   const { slot } = x.endpoint!;
   const { passive, timeouts } = x.cluster!.plan;
@@ -59,7 +59,7 @@ function noteFailure({ columns, notifyHealth }: ThreadContext, x: Exchange, prob
   const most = passive.consecutiveFailures;
   if (count > most) return;
   const taken = x.attemptLatency / 1000;
-  // Silent for as long as a response may take, to all others as well: it hangs, and is not asked `most` times.
+  // Nothing was received from it, by any worker, for as long as a response may take: it hangs. No more attempts are needed.
   const hangs =
     x.error === ERROR.responseTimeout &&
     taken >= Math.min(HUNG, timeouts.response || HUNG) &&

@@ -13,7 +13,7 @@ export type Report = (level: Level, message: string, fields: Record<string, unkn
 export type HealthEvent = {
   /** The endpoint's row. */
   readonly slot: number;
-  /** `failing`: so many attempts in a row have failed as may; the others tell of the one request to an ejected one. */
+  /** `failing`: `consecutiveFailures` is reached, or it hangs; the others: the result of a probe request. */
   readonly event: "failing" | "recovered" | "probe_failed";
   /** How the last attempt failed: an outcome code, or `status 503`. */
   readonly cause: string;

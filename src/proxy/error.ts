@@ -14,7 +14,7 @@ export type ProxyError = {
   readonly status: number;
   /** Value of `error` in Proxy-Status. */
   readonly type: string;
-  /** What the client is told besides the status; empty where the status says enough. */
+  /** Follows the status in the response's body; empty where the status says enough. */
   readonly text: string;
   /** Where it is counted among REJECTIONS or UPSTREAM_FAILURES; -1: in neither. */
   readonly cell: number;

@@ -7,8 +7,8 @@
  *   address ends the walk. Without that header: X-Real-IP.
  * - Scheme, host, port: X-Forwarded-Proto, -Host and -Port. Of several values the last counts, which the nearest proxy
  *   wrote. A value that is not valid is removed and counts for nothing. A port that the host names wins.
- * - Forwarded (RFC 7239) counts only where none of these is there: most proxies pass it on unread. The endpoint is told
- *   X-Forwarded-* in its place, so that there are not two stories.
+ * - Forwarded (RFC 7239) counts only where none of these is there: most proxies pass it on unread. The endpoint gets
+ *   X-Forwarded-* in its place, so that both cannot contradict each other.
  */
 import { isIP } from "node:net";
 import { equalsWord } from "../http/bytes.ts";
@@ -45,7 +45,7 @@ const WSS = Buffer.from("wss");
 /** Sets the client's address, and the request's scheme and authority. Runs before any rule or plugin. */
 export function believeForwarded(x: Exchange): void {
   const head = x.request;
-  // What scheme an absolute target names is the client's word, whoever the peer is.
+  // The scheme of an absolute target is what the client wrote, also behind a trusted proxy.
   if ((head.flags & FLAG.absolute) !== 0) head.parts[PART.scheme] = head.parts[PART.scheme + 1] = 0;
   if ((head.known & SAYS_WHERE) === 0) return;
   const listener = x.listener!;

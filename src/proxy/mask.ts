@@ -1,5 +1,5 @@
 /**
- * What a trace shows to nobody: values of headers, query parameters, form fields and JSON members whose name says that
+ * What traces do not show: values of headers, query parameters, form fields and JSON members whose name says that
  * they are secrets, or that the configuration names; credentials of URLs and of HTTP authentication; and what has the
  * form of a well-known kind of token. Both sides of an edit are masked alike, so only that they differ is seen.
  * All of it takes a time that grows with the text's length alone: clients write these texts.

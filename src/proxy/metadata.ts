@@ -15,7 +15,7 @@ const DIGESTS = "content-md5 digest content-digest repr-digest";
 /** Of trailers, and of a request's head. `Content-Range` of a PUT stays: without it the part would be taken for all. */
 const DIGEST_NAMES = names(DIGESTS);
 const CHANGED_REQUEST = names(`${DIGESTS} content-encoding`);
-/** Of a response whose body goes on behind its head, and has come through unchanged so far: its coding is most likely still right. */
+/** Of a response whose body is sent while plugins may still change it, and has not been changed so far: the coding stays. */
 const UNSURE = names(`${DIGESTS} etag accept-ranges`);
 const CHANGED = names(`${DIGESTS} etag accept-ranges content-range content-length content-encoding`);
 const RANGES = names("range if-range");

@@ -14,7 +14,7 @@ const TOKEN = "[!#$%&'*+.^_`|~0-9A-Za-z-]+";
 /** A pair, and what separates it from the next: `;` within a hop, `,` between hops, or the end. */
 const PAIR = new RegExp(`[ \\t]*(?:(${TOKEN})=(?:(${TOKEN})|"((?:[^"\\\\]|\\\\.)*)"))?[ \\t]*([;,]|$)`, "y");
 
-/** What the value says; null when it is not well-formed, since its end is then anybody's. */
+/** Reads the value; null when it is not well-formed: a client can have written what follows the mistake. */
 export function readForwarded(value: string): ForwardedSays | null {
   const nodes: string[] = [];
   let namesNode = false;
