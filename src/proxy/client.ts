@@ -12,6 +12,7 @@ import type { ConnectionChoice } from "./connection-choice.ts";
 import type { ThreadContext } from "./context.ts";
 import { ERROR, refusalOf } from "./error.ts";
 import { type ClientSide, type Exchange, PHASE } from "./exchange.ts";
+import { UNKNOWN } from "./forwarded.ts";
 import { answerHeadBound, makeForwarded, writeInterimHead } from "./headers.ts";
 import type { Pipeline } from "./pipeline.ts";
 import type { ListenerState } from "./snapshot.ts";
@@ -74,7 +75,7 @@ export class Client extends Wire implements ClientSide, Entrant {
   opened(): void {
     const { remoteAddress = "" } = this.socket;
     this.#hasReset = remoteAddress !== "";
-    this.#peer = readPeer(remoteAddress) || "unknown";
+    this.#peer = readPeer(remoteAddress) || UNKNOWN;
     this.#forwarded = makeForwarded(this.#peer);
     this.port.clients.add(this);
     this.#judgement = this.#pipeline.admission.ask(this.port.state!, this);

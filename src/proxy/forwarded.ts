@@ -3,8 +3,8 @@
  * From a peer outside `trustedProxies` nothing that a request says of it counts. From one inside, the client's address,
  * scheme, host and port do:
  *
- * - Address: X-Forwarded-For from the right, up to the first address that is not itself trusted. An entry that is no
- *   address ends the walk. Without that header: X-Real-IP.
+ * - Address: X-Forwarded-For from the right, up to the first address that is not itself trusted. Without that header:
+ *   X-Real-IP. Where a trusted proxy says something that is no address, the client is unknown: it is not the proxy.
  * - Scheme, host, port: X-Forwarded-Proto, -Host and -Port. Of several values the last counts, which the nearest proxy
  *   wrote. A value that is not valid is removed and counts for nothing. A port that the host names wins.
  * - Forwarded (RFC 7239) counts only where none of these is there: most proxies pass it on unread. The endpoint gets
@@ -36,6 +36,9 @@ const SAYS_WHERE =
   (1 << NAME.forwarded);
 const BELIEVED = (1 << FOR) | (1 << PROTO) | (1 << HOST) | (1 << PORT);
 
+/** The address of a client that has none, as over a Unix socket. */
+export const UNKNOWN = "unknown";
+
 const HTTP = Buffer.from("http");
 const HTTPS = Buffer.from("https");
 // As some proxies call the scheme of a request that asks for a WebSocket.
@@ -53,8 +56,11 @@ export function believeForwarded(x: Exchange): void {
     removeKnown(head, SAYS_WHERE);
     return;
   }
-  if ((head.known & BELIEVED) === 0) takeForwarded(head);
-  removeKnown(head, 1 << NAME.forwarded);
+  if ((head.known & (1 << NAME.forwarded)) !== 0) {
+    // One that cannot be read, or stands beside others and was passed on unread, may have hidden who the client is.
+    if ((head.known & BELIEVED) !== 0 || !takeForwarded(head)) x.clientAddress = UNKNOWN;
+    removeKnown(head, 1 << NAME.forwarded);
+  }
   believeAddress(x, listener);
   believeScheme(head);
   believeHost(head);
@@ -84,15 +90,17 @@ function addField(head: Head, id: number, name: string, value: string): void {
   head.add(Buffer.from(name, "latin1"), Buffer.from(value, "latin1"), id);
 }
 
-function takeForwarded(head: Head): void {
+/** False: it is not well-formed. */
+function takeForwarded(head: Head): boolean {
   const values: string[] = [];
   for (let i = head.findKnown(NAME.forwarded); i >= 0; i = head.findKnown(NAME.forwarded, i + 1))
     values.push(valueText(head, i));
   const said = readForwarded(values.join(","));
-  if (said === null) return;
+  if (said === null) return false;
   if (said.nodes.length > 0) addField(head, FOR, "x-forwarded-for", said.nodes.join(", "));
   if (said.proto !== "") addField(head, PROTO, "x-forwarded-proto", said.proto);
   if (said.host !== "") addField(head, HOST, "x-forwarded-host", said.host);
+  return true;
 }
 
 function believeAddress(x: Exchange, listener: ListenerState): void {
@@ -101,14 +109,16 @@ function believeAddress(x: Exchange, listener: ListenerState): void {
   if (real >= 0 && head.findKnown(FOR) < 0) {
     const address = readAddress(valueText(head, real));
     if (address !== "") addField(head, FOR, "x-forwarded-for", address);
+    else x.clientAddress = UNKNOWN;
   }
   const client = rightmostUntrusted(listener, head);
   if (client !== "") x.clientAddress = client;
   if (real < 0) return;
   head.removeAt(real);
-  addField(head, REAL_IP, "x-real-ip", x.clientAddress);
+  if (x.clientAddress !== UNKNOWN) addField(head, REAL_IP, "x-real-ip", x.clientAddress);
 }
 
+/** UNKNOWN where a proxy that is trusted says no address; empty where nothing is said. */
 function rightmostUntrusted(listener: ListenerState, head: Head): string {
   let client = "";
   for (let i = head.count - 1; i >= 0; i--) {
@@ -120,7 +130,7 @@ function rightmostUntrusted(listener: ListenerState, head: Head): string {
       end = comma;
       if (entry === "") continue;
       const address = readNode(entry);
-      if (address === "") return client;
+      if (address === "") return UNKNOWN;
       client = address;
       if (!isTrusted(listener, address)) return client;
     }

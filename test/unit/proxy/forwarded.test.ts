@@ -84,7 +84,7 @@ test("an absolute target does not say the scheme, whoever the peer is", () => {
   }
 });
 
-test("the client is the right-most address that is not trusted; what is no address ends the walk", () => {
+test("the client is the right-most address that is not trusted; what is no address in its place is unknown", () => {
   for (const [list, expected] of [
     ["1.1.1.1, 203.0.113.9", "203.0.113.9"],
     ["1.1.1.1, 203.0.113.9, 10.0.0.2, 10.0.0.3", "203.0.113.9"],
@@ -93,10 +93,11 @@ test("the client is the right-most address that is not trusted; what is no addre
     ["[2001:DB9::9]:80, [2001:db8::2]", "2001:db9::9"],
     ["::ffff:203.0.113.9, ::ffff:10.0.0.2", "203.0.113.9"],
     ["203.0.113.9, , ,10.0.0.2 ,", "203.0.113.9"],
-    ["203.0.113.9, garbage, 10.0.0.2", "10.0.0.2"],
-    ["203.0.113.9, unknown", "10.0.0.1"],
-    ["203.0.113.9, fe80::1%eth0", "10.0.0.1"],
-    ["203.0.113.09", "10.0.0.1"],
+    ["203.0.113.9, garbage, 10.0.0.2", "unknown"],
+    ["garbage, 203.0.113.9, 10.0.0.2", "203.0.113.9"],
+    ["203.0.113.9, unknown", "unknown"],
+    ["203.0.113.9, fe80::1%eth0", "unknown"],
+    ["203.0.113.09", "unknown"],
     ["203.0.113.9, 10.0.0.2\nX-Forwarded-For: 10.0.0.3", "203.0.113.9"],
     ["1.1.1.1\nX-Forwarded-For: 203.0.113.9", "203.0.113.9"],
     ["", "10.0.0.1"],
@@ -176,32 +177,36 @@ test("Forwarded counts where there is no X-Forwarded-*, and is told as that", ()
   assert.equal(both.told.forwarded, undefined);
 });
 
-test("a Forwarded that is not well-formed counts for nothing", () => {
+test("a Forwarded that is not well-formed counts for nothing, and its client is not the proxy", () => {
   for (const said of [
     ...['for="1.1.1.1', "for=1.1.1.1;for=2.2.2.2", "for 1.1.1.1", "for=[::1]", "for=1.1.1.1 proto=https", '="x"'],
     ...['for=1.1.1.1;proto="https', "for=1.1.1.1; ;proto=https;=", 'for="1.1.1.1"x'],
   ] as const) {
     const { told, ...seen } = see(`Forwarded: ${said};proto=https`);
-    assert.deepEqual(seen, { client: "10.0.0.1", scheme: "http", authority: "app.example" }, said);
+    assert.deepEqual(seen, { client: "unknown", scheme: "http", authority: "app.example" }, said);
     assert.deepEqual([told.forwarded, told["x-forwarded-for"]], [undefined, "10.0.0.1"], said);
   }
   for (const [said, expected] of [
-    ["for=unknown", "10.0.0.1"],
-    ["for=1.1.1.1, for=_hidden", "10.0.0.1"],
-    ["for=1.1.1.1, proto=https", "10.0.0.1"],
-    ['for="fe80::1%eth0"', "10.0.0.1"],
+    ["for=unknown", "unknown"],
+    ["for=1.1.1.1, for=_hidden", "unknown"],
+    ["for=1.1.1.1, proto=https", "unknown"],
+    ['for="fe80::1%eth0"', "unknown"],
     ['for="1.1\\.1.1"', "1.1.1.1"],
   ] as const)
     assert.equal(client(`Forwarded: ${said}`), expected, said);
   for (const host of ['"a, b"', '"a\\"b"', '"a/b"', '""'])
     assert.equal(authority(`Forwarded: for=1.1.1.1;host=${host}`), "app.example", host);
   assert.equal(scheme("Forwarded: for=1.1.1.1;proto=gopher"), "http");
+  // The proxy reads and writes Forwarded alone, and has passed on what the client wrote beside it.
+  assert.equal(client("X-Forwarded-Proto: https\nForwarded: for=203.0.113.9"), "unknown");
+  assert.equal(client("X-Real-IP: 203.0.113.9\nX-Forwarded-Host: a\nForwarded: for=1.1.1.1"), "203.0.113.9");
+  assert.equal(client("Forwarded: proto=https"), "10.0.0.1");
 });
 
 test("X-Real-IP counts where nothing else names the client", () => {
   assert.equal(client("X-Real-IP: 203.0.113.9"), "203.0.113.9");
-  assert.equal(client("X-Real-IP: garbage"), "10.0.0.1");
-  assert.equal(see("X-Real-IP: garbage").told["x-real-ip"], "10.0.0.1");
+  assert.equal(client("X-Real-IP: garbage"), "unknown");
+  assert.equal(see("X-Real-IP: garbage").told["x-real-ip"], undefined);
   assert.equal(client("X-Real-IP: 6.6.6.6\nX-Forwarded-For: 203.0.113.9"), "203.0.113.9");
 });
 
