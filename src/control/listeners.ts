@@ -3,8 +3,9 @@
  * before anything is changed, and a listener in service is never closed while its address stays.
  */
 import { lookup } from "node:dns/promises";
-import { lstatSync, rmSync } from "node:fs";
+import { accessSync, constants, lstatSync, rmSync, statSync } from "node:fs";
 import { BoundSocket, connect, isIP } from "node:net";
+import { dirname } from "node:path";
 import type { Address } from "../config/values.ts";
 import type { PostedSocket } from "./messages.ts";
 
@@ -193,21 +194,33 @@ function bindPort(host: string, port: number, reusePort: boolean): BoundSocket {
   }
 }
 
-/** Takes away what a killed process left. @throws Error when somebody listens there, or it is no socket. */
+/**
+ * Takes away what a killed process left. @throws Error when a process listens there, it is no socket, or there is no
+ * directory for it.
+ */
 async function clearStalePath(path: string): Promise<void> {
   const found = lstatSync(path, { throwIfNoEntry: false });
-  if (found === undefined) return;
+  if (found === undefined) return checkDirectory(dirname(path));
   if (!found.isSocket()) throw new Error("a file that is no socket stands there");
-  const answered = await new Promise<boolean>((resolve) => {
+  const refusal = await new Promise<string>((resolve) => {
     const socket = connect({ path });
-    socket.on("error", () => resolve(false));
+    socket.on("error", (error) => resolve(codeOf(error)));
     socket.on("connect", () => {
       socket.destroy();
-      resolve(true);
+      resolve("");
     });
   });
-  if (answered) throw new Error("address already in use");
+  // Only a refused connection says that no process is there: one with a full queue, or of another user, says otherwise.
+  if (refusal !== "ECONNREFUSED" && refusal !== "ENOENT") throw new Error("address already in use");
   rmSync(path, { force: true });
+}
+
+/** The system says EACCES of a missing directory too. */
+function checkDirectory(path: string): void {
+  const found = statSync(path, { throwIfNoEntry: false });
+  if (found === undefined) throw new Error("its directory does not exist");
+  if (!found.isDirectory()) throw new Error(`${path} is no directory`);
+  accessSync(path, constants.W_OK | constants.X_OK);
 }
 
 function closeAll(sockets: Opening["sockets"]): void {

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, renameSync, writeFileSync } from "node:fs";
-import { type AddressInfo, createServer, type Server } from "node:net";
+import { type AddressInfo, connect, createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { Listeners, type Opening, type Wanted } from "../../../src/control/listeners.ts";
@@ -97,6 +98,31 @@ test("a Unix socket is the first thread's; a stale file is taken away, a live on
   assert.ok(!existsSync(path));
   writeFileSync(path, "precious");
   await assert.rejects(makeListeners(1).open([wishPath(path)]), /a file that is no socket stands there/);
+});
+
+test("a Unix socket is not taken from a process that is too busy to accept, and a missing directory is named", async (t) => {
+  const directory = makeDirectory(t);
+  const path = join(directory, "busy.sock");
+  const listen = 'require("net").createServer().listen({ path: process.argv[1], backlog: 1 }, () => console.log("up"))';
+  const busy = spawn(process.execPath, ["-e", listen, path], { stdio: ["ignore", "pipe", "inherit"] });
+  t.after(() => busy.kill("SIGKILL"));
+  await once(busy.stdout!, "data");
+  busy.kill("SIGSTOP");
+  // Its queue is filled, so that the next connection is refused as "try again".
+  for (let full = false; !full; ) {
+    const socket = connect({ path });
+    t.after(() => socket.destroy());
+    full = await new Promise<boolean>((resolve) => {
+      socket.once("connect", () => resolve(false));
+      socket.once("error", () => resolve(true));
+    });
+  }
+  await assert.rejects(makeListeners(1).open([wishPath(path)]), /busy\.sock: address already in use/);
+  assert.ok(existsSync(path));
+  await assert.rejects(
+    makeListeners(1).open([wishPath(join(directory, "none/web.sock"))]),
+    /listener web: cannot listen at unix:.*none\/web\.sock: its directory does not exist$/,
+  );
 });
 
 test("where a port cannot be shared the first thread accepts for all, and its successor after it", async (t) => {
