@@ -25,6 +25,7 @@ const MOST_BYTES = 64 * 1024 * 1024;
 const ROW = 4;
 /** Of a table: 64 MiB of it. */
 const MOST_ROWS = 4 * 1024 * 1024;
+const MOST_FILES = 100_000;
 
 /** The map of the module that stands in `path`; null when there is none that belongs to it. Never fails. */
 export async function loadSourceMap(path: string, bytes: Uint8Array): Promise<SourceMap | null> {
@@ -66,9 +67,16 @@ export function decodeSourceMap(text: string, module: Uint8Array): SourceMap | n
     throw new Error("not a source map of version 3");
   const owner = map[MAP_MODULE];
   if (owner !== undefined && owner !== createHash("sha256").update(module).digest("hex")) return null;
-  const root = typeof map.sourceRoot === "string" && map.sourceRoot !== "" ? `${map.sourceRoot}/` : "";
-  const files = map.sources.map((source) => `${root}${String(source)}`);
+  if (map.sources.length > MOST_FILES) throw new Error(`${map.sources.length} sources, the limit is ${MOST_FILES}`);
+  const root = typeof map.sourceRoot === "string" && map.sourceRoot !== "" ? `${cut(map.sourceRoot)}/` : "";
+  // Each name is copied for every thread: one root of a megabyte before thousands of names would end the process.
+  const files = map.sources.map((source) => cut(root + cut(String(source))));
   return { files, table: decodeMappings(map.mappings, files.length) };
+}
+
+/** A name as far as it is shown, and one character more where it is longer. */
+function cut(name: string): string {
+  return name.length > LONGEST ? name.slice(0, LONGEST + 1) : name;
 }
 
 /** The value of a base64 digit by its character code; -1 for anything else. */

@@ -211,6 +211,17 @@ test("a metered module carries functions' names alone, short and without control
   }
 });
 
+test("what a map says of its files is bounded, since each thread gets a copy", () => {
+  const long = "x".repeat(1024 * 1024);
+  const sources = [...Array<string>(3000).fill("a"), long];
+  const { files } = decodeSourceMap(JSON.stringify({ version: 3, mappings: "AAAA", sourceRoot: long, sources }), NONE)!;
+  assert.ok(Math.max(...files.map(({ length }) => length)) <= 257);
+  const short = decodeSourceMap(JSON.stringify({ version: 3, mappings: "", sourceRoot: "r", sources: [long] }), NONE)!;
+  assert.equal(short.files[0], `r/${"x".repeat(255)}`);
+  const many = JSON.stringify({ version: 3, mappings: "", sources: Array(100_001).fill("") });
+  assert.throws(() => decodeSourceMap(many, NONE), /100001 sources/);
+});
+
 test("endless names in a module and its map cost no time, and no line of the log", () => {
   // As long as the engine takes them.
   const size = 90_000;
