@@ -147,6 +147,7 @@ ${simpleConfig(upstream.port)(ports).replace(
     sluice.write("bad.wasm", makePlugin("request_head", "i32.const 0"));
     await until(async () => (await ask("/bad")) === 200, "the new file serves");
     await until(async () => (await ready()).quarantined.length === 0, "no plugin is quarantined");
+    await sluice.logged(({ msg }) => /quarantined no more/.test(msg ?? ""), "the end of the quarantine");
     const told = sluice.lines.filter(({ msg }) => /quarantined/.test(msg ?? ""));
     assert.deepEqual(
       told.map(({ level, msg }) => [level, msg]),
