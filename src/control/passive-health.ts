@@ -83,6 +83,7 @@ export class PassiveHealth {
 
   /** An active check has found the endpoint healthy again: it is not to wait for its ejection to end. */
   clear(slot: number): void {
+    this.#options.columns.failures[slot] = 0;
     const [member, record] = [this.#members.get(slot), this.#records.get(slot)];
     if (member !== undefined && record?.ejected === true) this.#recovered(member, record);
   }

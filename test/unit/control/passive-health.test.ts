@@ -77,6 +77,11 @@ test("an endpoint is out for ejectFor, then one request decides; each ejection t
   health.clear(1);
   assert.deepEqual([states(), health.describe(1)], [[0, 0], null], "an active check has found it healthy");
 
+  columns.failures[1] = 5;
+  health.clear(1);
+  health.receive({ slot: 1, event: "failing", cause: "connect_refused" });
+  assert.deepEqual(states(), [0, 0], "what it failed before says nothing any more");
+
   t.mock.timers.tick(4001);
   fail(0);
   assert.equal(health.describe(0)!.count, 1, "it was in service for longer than it was out");
