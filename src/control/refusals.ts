@@ -7,6 +7,9 @@ type Tree = Settings["tree"];
 /** A frame without a source line: of no use to the author of a configuration. */
 const RAW_FRAME = /\n\s*at [^\n]*\+0x[0-9a-f]+(?=\n|$)/g;
 
+/** A frame at the place that the message ends with. */
+const REPEATED_FRAME = /(\([^()\n]+:\d+:\d+\))\n\s*at [^\n]*\1(?=\n|$)/;
+
 /**
  * The SDK says `config rules.0.limit: expected …` (`sdk/config.ts`): such a failure stands at that key, or where it is
  * missing; any other where the plugin is used.
@@ -22,7 +25,7 @@ export function placeRefusal(message: string, { at, settings }: Origin): Problem
     if (isWhole || best === settings.tree.at) best = place;
     if (isWhole) break;
   }
-  return { ...best, message: message.replaceAll(RAW_FRAME, "") };
+  return { ...best, message: message.replaceAll(RAW_FRAME, "").replace(REPEATED_FRAME, "$1") };
 }
 
 /** The place of what a path leads to, as `config_get` reads it; else of the deepest value on the way there. */

@@ -56,6 +56,8 @@ test("what a plugin refuses stands at its key, without offsets of its module", (
     "plugin p: start: config rules: expected nothing\n    at ~start (p.ts:2:26)",
     origin,
   ).message;
+  const twice = "plugin p: configure: config rules: expected nothing (p.ts:9:5)\n    at configure (p.ts:9:5)";
+  assert.equal(placeRefusal(twice, origin).message, twice.slice(0, twice.indexOf("\n")), "a place is named once");
   assert.match(own, /at ~start \(p\.ts:2:26\)$/, "the author's line stays");
 });
 
