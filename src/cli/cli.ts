@@ -135,6 +135,8 @@ const COMMANDS: Readonly<Record<string, Command>> = {
 /** Runs one command; the exit code. `args` is what stands after the program's name. */
 export async function cli(args: readonly string[]): Promise<number> {
   const [first, second] = args;
+  // The log's own writer of these two copes with a closed output.
+  if (first !== "run" && first !== "dev") process.stdout.on("error", passOverClosedOutput);
   if (first === undefined) {
     process.stderr.write(helpOfAll());
     return EXIT_USAGE;
@@ -147,6 +149,11 @@ export async function cli(args: readonly string[]): Promise<number> {
   if (command === undefined) return answerUnknown(first, args.slice(1));
   if (asksForHelp(rest)) return print(helpOf(command));
   return runCommand(name, command, rest);
+}
+
+/** A reader such as `head` closes the pipe before the end of the output: no failure of the command. */
+function passOverClosedOutput(error: NodeJS.ErrnoException): void {
+  if (error.code !== "EPIPE") throw error;
 }
 
 async function runCommand(name: string, command: Command, args: string[]): Promise<number> {
