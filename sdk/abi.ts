@@ -62,6 +62,7 @@ export namespace COLUMN {
   export const error_rate: i32 = 4;
   export const hash: i32 = 5;
   export const zone: i32 = 6;
+  export const latency_age: i32 = 7;
 }
 
 export namespace ENDPOINT_TEXT {

@@ -9,6 +9,7 @@ const FEW: i32 = 8;
 let inFlights: StaticArray<i32> = new StaticArray<i32>(0);
 let latencies: StaticArray<i32> = new StaticArray<i32>(0);
 let errorRates: StaticArray<i32> = new StaticArray<i32>(0);
+let latencyAges: StaticArray<i32> = new StaticArray<i32>(0);
 /** Columns that this call has read whole, a bit each. */
 let loaded: i32 = 0;
 
@@ -19,6 +20,7 @@ export function refreshEndpoints(): void {
     inFlights = new StaticArray<i32>(Roster.capacity);
     latencies = new StaticArray<i32>(Roster.capacity);
     errorRates = new StaticArray<i32>(Roster.capacity);
+    latencyAges = new StaticArray<i32>(Roster.capacity);
   }
   Roster.refresh(count);
   loaded = 0;
@@ -77,12 +79,20 @@ export class Endpoints {
     return read(COLUMN.in_flight, inFlights, index);
   }
 
-  /** A decaying average of the time to the answer's head, microseconds; 0 until there is a sample. */
+  /**
+   * A decaying average of the time to the response's head, microseconds; 0 until there is a sample. Without responses it
+   * fades: ten seconds after the last one it begins to halve every ten seconds.
+   */
   latency(index: i32): i32 {
     return read(COLUMN.latency, latencies, index);
   }
 
-  /** A decaying average of failed attempts, parts per million. */
+  /** Milliseconds since the response that moved `latency` last, to about 50 ms; 0 without a sample. */
+  latencyAge(index: i32): i32 {
+    return read(COLUMN.latency_age, latencyAges, index);
+  }
+
+  /** A decaying average of failed attempts, parts per million. It fades as `latency` does, after the last attempt. */
   errorRate(index: i32): i32 {
     return read(COLUMN.error_rate, errorRates, index);
   }

@@ -150,6 +150,8 @@ export interface EndpointInit {
   inFlight?: number;
   /** Decaying average to the answer's head, in microseconds. */
   latency?: number;
+  /** Milliseconds since the response that moved the latency last; 0 without it. */
+  latencyAge?: number;
   /** Decaying average of failed attempts, in parts per million. */
   errorRate?: number;
 }

@@ -156,14 +156,17 @@ enum {
   SLUICE_COLUMN_WEIGHT = 1,
   /* Requests in flight over all threads of this process. */
   SLUICE_COLUMN_IN_FLIGHT = 2,
-  /* A decaying average of the time to the answer's head, microseconds; 0 until there is a sample. */
+  /* A decaying average of the time to the response's head, microseconds; 0 until there is a sample. Ten seconds after
+   * the last response it begins to fade: it halves every ten seconds. */
   SLUICE_COLUMN_LATENCY = 3,
-  /* A decaying average of failed attempts, parts per million. */
+  /* A decaying average of failed attempts, parts per million. It fades in the same way after the last attempt. */
   SLUICE_COLUMN_ERROR_RATE = 4,
   /* 32 bits of FNV-1a over the address text: the same in every process. */
   SLUICE_COLUMN_HASH = 5,
   /* 32 bits of FNV-1a over the zone's name; 0 without a zone. */
   SLUICE_COLUMN_ZONE = 6,
+  /* Milliseconds since the response that moved `latency` last, to about 50 ms; 0 without a sample. */
+  SLUICE_COLUMN_LATENCY_AGE = 7,
 };
 
 /* What the calls of `sluice:crypto/1` cost beyond that: one unit for each 10 ns or so that they were measured to take.

@@ -19,6 +19,8 @@ export type Candidate = {
   readonly inFlight: number;
   /** Microseconds, decaying average; 0 without a sample. */
   readonly latency: number;
+  /** Milliseconds since the response that moved it last; absent without one. */
+  readonly latencyAge?: number;
   /** Of attempts, decaying average: 0 to 1. */
   readonly errorRate: number;
   /** Why it could not be picked: `tried`, `full`, or what keeps traffic from it (`HEALTH`); empty when it could. */
@@ -100,8 +102,10 @@ export class Cluster {
       const inFlight = columns.inFlight(slot);
       const state = Object.entries(HEALTH).find(([, bit]) => (columns.health[slot]! & bit) !== 0)?.[0];
       const out = state ?? (tried.includes(slot) ? "tried" : limit > 0 && inFlight >= limit ? "full" : "");
-      const latency = columns.latency[slot]!;
-      return { endpoint: address, weight, zone, inFlight, latency, errorRate: columns.errorRate[slot]! / 1e6, out };
+      const latency = columns.latencyOf(slot);
+      const age = latency === 0 ? {} : { latencyAge: columns.latencyAgeOf(slot) };
+      const errorRate = columns.errorRateOf(slot) / 1e6;
+      return { endpoint: address, weight, zone, inFlight, latency, ...age, errorRate, out };
     });
   }
 

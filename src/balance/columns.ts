@@ -18,21 +18,31 @@ const EPOCH = 0;
 /** Threads that ever ran: the highest number, plus 1. */
 const REACH = 1;
 const HEADER_WORDS = 16;
-const SHARED_COLUMNS = 5;
+const SHARED_COLUMNS = 6;
+
+/**
+ * What an average says of an endpoint without traffic fades: it stands for FRESH ms after the sample that moved it last,
+ * then halves every HALF ms. So one that was slow once is tried again, where a strategy would avoid it for ever.
+ */
+const FRESH = 10_000;
+const HALF = 10_000;
 
 export class EndpointColumns {
   readonly buffer: SharedArrayBuffer;
-  /** Microseconds, decaying average; 0 without a sample. */
+  /** Microseconds, decaying average as the last response left it (`latencyOf`); 0 without a sample. */
   readonly latency: Int32Array<SharedArrayBuffer>;
-  /** Parts per million, decaying average. */
+  /** Parts per million, decaying average as the last attempt left it (`errorRateOf`). */
   readonly errorRate: Int32Array<SharedArrayBuffer>;
   readonly health: Int32Array<SharedArrayBuffer>;
   /** Failed attempts since the last response. */
   readonly failures: Int32Array<SharedArrayBuffer>;
   /** When the last response was received (`sharedTime`). */
   readonly respondedAt: Int32Array<SharedArrayBuffer>;
+  /** When the last attempt ended (`sharedTime`), to about 50 ms; 0: never. */
+  readonly sampledAt: Int32Array<SharedArrayBuffer>;
   readonly #header: Int32Array<SharedArrayBuffer>;
   readonly #inFlight: Int32Array<SharedArrayBuffer>[];
+  #now = sharedTime(performance.now());
 
   /** With room for threads numbered below `places`, of which those below `threads` are added up. */
   static allocate(threads: number, places = threads): EndpointColumns {
@@ -52,6 +62,7 @@ export class EndpointColumns {
     this.health = column(2);
     this.failures = column(3);
     this.respondedAt = column(4);
+    this.sampledAt = column(5);
     this.#inFlight = Array.from({ length: places }, (_, t) => column(SHARED_COLUMNS + t));
   }
 
@@ -138,12 +149,52 @@ export class EndpointColumns {
     return sum;
   }
 
-  /** What an attempt came to: moves the averages by 1/8 (latency) and 1/16 (errors) of the difference. */
-  sample(slot: number, micros: number, failed: boolean): void {
-    const rate = this.errorRate[slot]!;
-    this.errorRate[slot] = rate + (((failed ? 1_000_000 : 0) - rate) >> 4);
-    if (failed) return;
+  /** The present moment (performance.now()), for the ages of averages; this thread's alone. */
+  moveTo(at: number): void {
+    this.#now = sharedTime(at);
+  }
+
+  /** Microseconds, decaying average to the response's head, faded by its age; 0 without a sample. */
+  latencyOf(slot: number): number {
     const average = this.latency[slot]!;
+    const age = this.#ageOf(this.respondedAt[slot]!);
+    return age <= FRESH || average === 0 ? average : Math.max(1, fade(average, age));
+  }
+
+  /** Milliseconds since the response that moved the latency last; 0 without a sample. */
+  latencyAgeOf(slot: number): number {
+    return this.latency[slot] === 0 ? 0 : this.#ageOf(this.respondedAt[slot]!);
+  }
+
+  /** Parts per million, decaying average of failed attempts, faded by its age. */
+  errorRateOf(slot: number): number {
+    const rate = this.errorRate[slot]!;
+    const age = this.#ageOf(this.sampledAt[slot]!);
+    return age <= FRESH ? rate : fade(rate, age);
+  }
+
+  /** Makes `latencyOf` and `latencyAgeOf` return these: for copies of the columns. */
+  setLatency(slot: number, micros: number, age: number): void {
+    this.latency[slot] = age <= FRESH ? micros : Math.min(0x7fffffff, Math.round(micros / fadedBy(age)));
+    this.respondedAt[slot] = this.#now - age;
+  }
+
+  /** At most 24 days; 0 for a moment that is only now to come, as another thread's may be, and for none. */
+  #ageOf(time: number): number {
+    const age = (this.#now - time) >>> 0;
+    return time === 0 || age > LATE ? 0 : Math.min(age, 0x7fffffff);
+  }
+
+  /**
+   * What an attempt came to: moves the averages by 1/8 (latency) and 1/16 (errors) of the difference. Before `responded`,
+   * since what an average was counts by its age.
+   */
+  sample(slot: number, micros: number, failed: boolean): void {
+    const rate = this.errorRateOf(slot);
+    this.errorRate[slot] = rate + (((failed ? 1_000_000 : 0) - rate) >> 4);
+    this.sampledAt[slot] = this.#now;
+    if (failed) return;
+    const average = this.latencyOf(slot);
     const capped = Math.min(micros, 0x7fffffff);
     this.latency[slot] = average === 0 ? Math.max(1, capped) : average + (capped - average) / 8;
   }
@@ -161,7 +212,19 @@ export class EndpointColumns {
     this.health[slot] = 0;
     this.failures[slot] = 0;
     this.respondedAt[slot] = sharedTime(performance.now());
+    this.sampledAt[slot] = 0;
   }
+}
+
+/** An age above it is no age: a time that lies ahead by up to a minute. */
+const LATE = 2 ** 32 - 60_000;
+
+function fade(average: number, age: number): number {
+  return Math.round(average * fadedBy(age));
+}
+
+function fadedBy(age: number): number {
+  return 2 ** ((FRESH - age) / HALF);
 }
 
 // Its getter takes 45 ns, on the way of every request.

@@ -38,9 +38,11 @@ export class EndpointView {
       case COLUMN.in_flight:
         return this.columns.inFlight(endpoint.slot);
       case COLUMN.latency:
-        return this.columns.latency[endpoint.slot]!;
+        return this.columns.latencyOf(endpoint.slot);
       case COLUMN.error_rate:
-        return this.columns.errorRate[endpoint.slot]!;
+        return this.columns.errorRateOf(endpoint.slot);
+      case COLUMN.latency_age:
+        return this.columns.latencyAgeOf(endpoint.slot);
       case COLUMN.hash:
         return endpoint.hash;
       default:
@@ -56,10 +58,10 @@ export class EndpointView {
         for (let i = 0; i < count; i++) target[i] = columns.inFlight(list[i]!.slot);
         return;
       case COLUMN.latency:
-        for (let i = 0; i < count; i++) target[i] = columns.latency[list[i]!.slot]!;
+        for (let i = 0; i < count; i++) target[i] = columns.latencyOf(list[i]!.slot);
         return;
       case COLUMN.error_rate:
-        for (let i = 0; i < count; i++) target[i] = columns.errorRate[list[i]!.slot]!;
+        for (let i = 0; i < count; i++) target[i] = columns.errorRateOf(list[i]!.slot);
         return;
       default:
         for (let i = 0; i < count; i++) target[i] = this.value(i, column);

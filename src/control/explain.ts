@@ -33,7 +33,7 @@ export type DryRunInit = {
   readonly thread: number;
   readonly request: ExplainRequest;
 };
-type Row = { slot: number; inFlight: number; latency: number; errorRate: number; health: number };
+type Row = { slot: number; inFlight: number; latency: number; latencyAge: number; errorRate: number; health: number };
 
 export type DryRunResult = { readonly trace: TraceRecord } | { readonly problem: string };
 
@@ -136,12 +136,14 @@ export class Explainer {
     const { plan: current, columns, keyValue, thread } = this.#options;
     const plan = current();
     if (plan === null) throw new ExplainError("no version serves yet");
+    columns.moveTo(performance.now());
     const rows = plan.clusters.flatMap(({ endpoints }) =>
       endpoints.map(({ slot }) => ({
         slot,
         inFlight: columns.inFlight(slot),
-        latency: columns.latency[slot]!,
-        errorRate: columns.errorRate[slot]!,
+        latency: columns.latencyOf(slot),
+        latencyAge: columns.latencyAgeOf(slot),
+        errorRate: columns.errorRateOf(slot),
         health: columns.health[slot]!,
       })),
     );

@@ -137,6 +137,7 @@ type ClusterSources = {
 };
 
 export function describeClusters(sources: ClusterSources): ClusterStatus[] {
+  sources.columns.moveTo(performance.now());
   const { plan, columns, traffic, problemOf } = sources;
   return (plan?.clusters ?? []).map((cluster) => {
     const { name, strategies, endpoints, unresolved } = cluster;
@@ -179,8 +180,8 @@ function describeEndpoint(sources: ClusterSources, endpoint: EndpointPlan): Endp
     health,
     ejection: sources.ejection(slot),
     inFlight: columns.inFlight(slot),
-    latency: columns.latency[slot]! / 1e6,
-    errorRate: columns.errorRate[slot]! / 1e6,
+    latency: columns.latencyOf(slot) / 1e6,
+    errorRate: columns.errorRateOf(slot) / 1e6,
     failedAttempts: Object.fromEntries(failures.filter(([, count]) => count > 0)),
   };
 }

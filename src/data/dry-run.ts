@@ -72,9 +72,9 @@ function makeStore(): KeyValueStore {
 
 function copyColumns({ rows }: DryRunInit): EndpointColumns {
   const columns = EndpointColumns.allocate(1);
-  for (const { slot, inFlight, latency, errorRate, health } of rows) {
+  for (const { slot, inFlight, latency, latencyAge, errorRate, health } of rows) {
     columns.addInFlight(0, slot, inFlight);
-    columns.latency[slot] = latency;
+    columns.setLatency(slot, latency, latencyAge);
     columns.errorRate[slot] = errorRate;
     columns.health[slot] = health;
   }

@@ -135,7 +135,8 @@ class DataThread {
 
   #tick(): void {
     Atomics.add(this.#heartbeat, this.#init.thread, 1);
-    const { cells, clock, accessLog, warnings } = this.#context;
+    const { cells, clock, columns, accessLog, warnings } = this.#context;
+    columns.moveTo(clock.now);
     cells[THREAD_CELLS.loopDelay] = Math.max(0, clock.now - this.#lastTick - TICK) / 1000;
     cells[THREAD_CELLS.guests] = this.#plugins.guests();
     this.#lastTick = clock.now;

@@ -175,14 +175,19 @@ export const COLUMN = {
   weight: 1,
   /** Requests in flight over all threads of this process. */
   in_flight: 2,
-  /** A decaying average of the time to the answer's head, microseconds; 0 until there is a sample. */
+  /**
+   * A decaying average of the time to the response's head, microseconds; 0 until there is a sample. Ten seconds after the
+   * last response it begins to fade: it halves every ten seconds.
+   */
   latency: 3,
-  /** A decaying average of failed attempts, parts per million. */
+  /** A decaying average of failed attempts, parts per million. It fades in the same way after the last attempt. */
   error_rate: 4,
   /** 32 bits of FNV-1a over the address text: the same in every process. */
   hash: 5,
   /** 32 bits of FNV-1a over the zone's name; 0 without a zone. */
   zone: 6,
+  /** Milliseconds since the response that moved `latency` last, to about 50 ms; 0 without a sample. */
+  latency_age: 7,
 } as const;
 
 /** Ids for `endpoint_text`. */

@@ -4,7 +4,7 @@ import { ATTEMPT, COLUMN, ENDPOINT_TEXT, HOOK, STATUS } from "./abi.ts";
 import type { CallContext } from "./call-context.ts";
 import { WORK } from "./prices.ts";
 
-const LAST_COLUMN = COLUMN.zone;
+const LAST_COLUMN = COLUMN.latency_age;
 
 /** A column on its way to a guest: one for the thread, used within one call. */
 let values = new Int32Array(256);

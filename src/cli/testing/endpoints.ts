@@ -33,11 +33,19 @@ export class TestEndpoints {
     return this.#list.find((endpoint) => endpoint.address === address) ?? this.#place({ address });
   }
 
-  #place({ address, weight = 1, zone = "", inFlight = 0, latency = 0, errorRate = 0 }: EndpointInit): Endpoint {
+  #place({
+    address,
+    weight = 1,
+    zone = "",
+    inFlight = 0,
+    latency = 0,
+    latencyAge = 0,
+    errorRate = 0,
+  }: EndpointInit): Endpoint {
     let slot = this.#slots.get(address);
     if (slot === undefined) this.#slots.set(address, (slot = this.#slots.size));
     this.#columns.addInFlight(0, slot, inFlight - this.#columns.inFlight(slot));
-    this.#columns.latency[slot] = latency;
+    this.#columns.setLatency(slot, latency, latencyAge);
     this.#columns.errorRate[slot] = errorRate;
     return new Endpoint({ address, host: "", port: 0, path: "", weight, zone, slot, cells: 0 });
   }

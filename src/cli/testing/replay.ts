@@ -220,8 +220,8 @@ function isWell({ out }: Candidate): boolean {
   return out === "" || out === "tried" || out === "full";
 }
 
-function readEndpoint({ endpoint, weight, zone, inFlight, latency, errorRate }: Candidate) {
-  return { address: endpoint, weight, zone, inFlight, latency, errorRate: Math.round(errorRate * 1e6) };
+function readEndpoint({ endpoint, weight, zone, inFlight, latency, latencyAge = 0, errorRate }: Candidate) {
+  return { address: endpoint, weight, zone, inFlight, latency, latencyAge, errorRate: Math.round(errorRate * 1e6) };
 }
 
 /** The address that a `pick` chose; null for none, and for any other hook. */

@@ -208,6 +208,7 @@ class Reader {
           zone: this.#string(candidate.zone, `${here}.zone`, { most: MAX_NAME }),
           inFlight: this.#count(candidate.inFlight, `${here}.inFlight`),
           latency: this.#number(candidate.latency, `${here}.latency`, 2 ** 31),
+          latencyAge: this.#number(candidate.latencyAge ?? 0, `${here}.latencyAge`, 2 ** 31),
           errorRate: this.#number(candidate.errorRate, `${here}.errorRate`, 1),
           out: this.#string(candidate.out, `${here}.out`, { most: 40 }),
         };

@@ -60,6 +60,36 @@ test("averages start at the first sample, follow the later ones, and stay whole 
   assert.ok(columns.latency[0]! > 0);
 });
 
+test("averages without traffic fade, and a sample after that counts for more", () => {
+  const columns = EndpointColumns.allocate(1);
+  const begun = performance.now();
+  const at = (seconds: number) => columns.moveTo(begun + 1000 * seconds);
+  const read = () => [columns.latencyOf(1), columns.latencyAgeOf(1), columns.errorRateOf(1)];
+  at(0);
+  assert.deepEqual(read(), [0, 0, 0]);
+  columns.sample(1, 0, true);
+  columns.sample(1, 800_000, false);
+  columns.responded(1, begun);
+  const rate = columns.errorRate[1]!;
+  assert.deepEqual(read(), [800_000, 0, rate]);
+  at(10);
+  assert.deepEqual(read(), [800_000, 10_000, rate]);
+  at(20);
+  assert.deepEqual(read(), [400_000, 20_000, Math.round(rate / 2)]);
+  at(100);
+  assert.deepEqual(read(), [Math.round(800_000 / 512), 100_000, Math.round(rate / 512)]);
+  const copy = EndpointColumns.allocate(1);
+  copy.setLatency(1, columns.latencyOf(1), columns.latencyAgeOf(1));
+  assert.deepEqual([copy.latencyOf(1), copy.latencyAgeOf(1)], [columns.latencyOf(1), 100_000]);
+  columns.sample(1, 4000, false);
+  assert.ok(columns.latency[1]! < 4000, "what it was long ago weighs next to nothing");
+  columns.responded(1, begun + 100_000);
+  at(20 * 86_400);
+  assert.deepEqual([columns.latencyOf(1), columns.errorRateOf(1)], [1, 0], "a sample is never lost");
+  at(99.9);
+  assert.equal(columns.latencyAgeOf(1), 0, "another thread may be ahead");
+});
+
 test("a cleared slot is like new", () => {
   const columns = EndpointColumns.allocate(1);
   columns.sample(3, 500, true);
