@@ -1,3 +1,4 @@
+import { Bytes, copyBytes } from "./binary";
 import { KEY, KEY_CAP, VALUE, VALUE_CAP, decode, encode } from "./bytes";
 import { exchange_get, exchange_set, respond, shared_get, shared_set } from "./imports";
 import { check, checkNumber } from "./status";
@@ -17,6 +18,15 @@ export function getValue(key: string): string | null {
 export function setValue(key: string, value: string): void {
   const length = encode(value, VALUE, VALUE_CAP);
   check(exchange_set(KEY, encode(key, KEY, KEY_CAP), VALUE, length), "cannot keep exchange value", key);
+}
+
+export function getValueBytes(key: string): Bytes | null {
+  const length = exchange_get(KEY, encode(key, KEY, KEY_CAP), VALUE, VALUE_CAP);
+  return length < 0 || length > VALUE_CAP ? null : copyBytes(VALUE, length);
+}
+
+export function setValueBytes(key: string, from: usize, length: i32): void {
+  check(exchange_set(KEY, encode(key, KEY, KEY_CAP), from, length), "cannot keep exchange value", key);
 }
 
 export function getShared(name: string): string | null {

@@ -1,11 +1,14 @@
-import { ByteBuilder, Bytes, toUtf8 } from "./binary";
-import { Json, JsonDocument } from "./json";
+import { ByteBuilder, Bytes, fromUtf8, toUtf8 } from "./binary";
+import { Json, JsonDocument, JsonValue } from "./json";
 import { JSON_DEPTH, NEXT, VALUE_BYTES } from "./json-scan";
 
 /** A bit of 64 is a place in a path. */
 const MOST_PLACES: i32 = 64;
 
 const LIST: i32 = 0x5b;
+
+/** Computes what takes the place of `value`, as JSON; null leaves it. `path` is the index of the path that led to it. */
+export type JsonReplacer = (value: JsonValue, path: i32) => Bytes | null;
 
 /**
  * Puts another value in the place of those at some paths, and leaves every other byte of the JSON as it is. Make it at
@@ -47,6 +50,23 @@ export class JsonMask {
 
   /** The JSON with the values replaced: the same bytes when there were none. Null when it is not JSON. */
   apply(json: Bytes): Bytes | null {
+    return this.walk(json, null);
+  }
+
+  /**
+   * The same with values that are computed: what `replacer` returns is put in the place of each value.
+   *
+   *     function lastDigits(value: JsonValue, path: i32): Bytes | null {
+   *       const text = value.asString();
+   *       return text === null ? toUtf8("null") : toUtf8('"…' + text.slice(-4) + '"');
+   *     }
+   *     const clean = mask.applyWith(body, lastDigits);
+   */
+  applyWith(json: Bytes, replacer: JsonReplacer): Bytes | null {
+    return this.walk(json, replacer);
+  }
+
+  private walk(json: Bytes, replacer: JsonReplacer | null): Bytes | null {
     const document = new JsonDocument(json);
     if (!document.read()) return null;
     const start = this.close(this.starts);
@@ -55,7 +75,10 @@ export class JsonMask {
     const numbered = this.numbered;
     const any = this.any;
     const anyDepth = this.anyDepth;
-    if (start & found) return this.replacement;
+    if (start & found) {
+      const value = this.replacementFor(document, 0, start, replacer);
+      return value ? value : json;
+    }
     const out = new ByteBuilder();
     const count = document.count;
     const rows = document.rows;
@@ -84,9 +107,12 @@ export class JsonMask {
       if (reached & anyDepth) reached = this.close(reached);
       const after = load<i32>(rows + <usize>(VALUE_BYTES * node), NEXT);
       if (reached & found) {
-        out.copy(document.from + copied, document.start(node) - copied);
-        out.copy(changetype<usize>(this.replacement), this.replacement.length);
-        copied = document.end(node);
+        const value = this.replacementFor(document, node, reached, replacer);
+        if (value) {
+          out.copy(document.from + copied, document.start(node) - copied);
+          out.copy(changetype<usize>(value), value.length);
+          copied = document.end(node);
+        }
       } else if (reached && after > node + 1) {
         unchecked((this.levels[level] = places));
         unchecked((this.ends[level] = end));
@@ -102,6 +128,16 @@ export class JsonMask {
     if (!copied) return json;
     out.copy(document.from + copied, json.length - copied);
     return out.take();
+  }
+
+  /** What takes the place of a node that these places have led to; null leaves it. */
+  private replacementFor(document: JsonDocument, node: i32, places: u64, replacer: JsonReplacer | null): Bytes | null {
+    if (!replacer) return this.replacement;
+    const end = <u64>ctz(places & this.found);
+    const path = <i32>popcnt(this.found & (((<u64>1) << end) - 1));
+    const value = replacer(new JsonValue(document, node), path);
+    if (value && !Json.parse(value)) throw new Error("a computed value is not JSON: " + fromUtf8(value));
+    return value;
   }
 
   private add(path: string): void {

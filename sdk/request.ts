@@ -1,8 +1,9 @@
 import { ATTRIBUTE, RESULT } from "./abi";
 import { loadAttribute, readAttribute, readNumber, writeAttribute } from "./attributes";
+import { Bytes } from "./binary";
 import { VALUE, equals, startsWith, widen } from "./bytes";
 import { Cluster, Strategy } from "./cluster";
-import { getShared, getValue, result, sendResponse, setResult, setShared, setValue } from "./exchange";
+import { getShared, getValue, getValueBytes, result, sendResponse, setResult, setShared, setValue, setValueBytes } from "./exchange";
 import { Headers, requestHeaders } from "./headers";
 import { cluster_choose, strategy_choose } from "./imports";
 import { RequestLog, requestLog } from "./log";
@@ -226,6 +227,16 @@ export class Request {
   /** Keeps a value for this plugin's later hooks of this request. */
   set(key: string, value: string): void {
     setValue(key, value);
+  }
+
+  /** The same as bytes: a copy of them. */
+  getBytes(key: string): Bytes | null {
+    return getValueBytes(key);
+  }
+
+  /** Keeps bytes in the same way, at most 64 KiB; what is kept counts for `limits.memory`. */
+  setBytes(key: string, value: Bytes): void {
+    setValueBytes(key, changetype<usize>(value), value.length);
   }
 
   /** A value that any plugin has shared for this request, or null. */

@@ -22,9 +22,11 @@ import {
 } from "./program.ts";
 
 const SOURCES = {
-  "waits.wasm": `import { Body, Config, Fetch, Request, Response, sleep } from "sluice/sdk";
+  "waits.wasm": `import { Body, Config, Fetch, kv, Request, Response, SingleFlight, sleep } from "sluice/sdk";
 const origin = Config.string("origin", "");
 let served = 0;
+function load(key: string): string | null { return new Fetch("cluster:auth/" + key).send().text(); }
+const once = new SingleFlight(kv("once"), load, 60000);
 function upper(bytes: Uint8Array): Uint8Array {
   for (let i = 0; i < bytes.length; i++) if (bytes[i] >= 97 && bytes[i] <= 122) bytes[i] -= 32;
   return bytes;
@@ -44,6 +46,7 @@ export function onRequest(req: Request): void {
   } else if (req.pathStartsWith("/leave/")) new Fetch(req.pathIs("/leave/origin") ? origin : "cluster:auth").timeout(3600000).send();
   else if (req.pathStartsWith("/denied")) new Fetch("https://elsewhere.example/").send();
   else if (req.pathStartsWith("/hold")) req.hold();
+  else if (req.pathStartsWith("/once/")) req.respond(200, once.get(req.path.substr(6))!);
   served++;
   req.headers.set("x-served", served.toString());
 }
@@ -75,13 +78,16 @@ before(async () => {
   rmSync(directory, { recursive: true });
 });
 
-type Setup = { port: number; auth?: number; origin?: string; limits?: string };
+type Setup = { port: number; auth?: number; origin?: string; limits?: string; workers?: number };
 
-function start(t: LiveTest, { port, auth = port, origin = "https://a.example", limits = "" }: Setup): Promise<Program> {
+function start(
+  t: LiveTest,
+  { port, auth = port, origin = "https://a.example", limits = "", workers = 1 }: Setup,
+): Promise<Program> {
   return startSluice(
     t,
     (ports) => `plugins:
-  waits: { wasm: ./waits.wasm, config: { origin: "${origin}" }, limits: { ${limits} }, allow: { fetch: ["cluster:auth", "${origin}"] } }
+  waits: { wasm: ./waits.wasm, config: { origin: "${origin}" }, limits: { ${limits} }, allow: { fetch: ["cluster:auth", "${origin}"], kv: [once] } }
 listeners:
   web:
     address: 127.0.0.1:${ports.web}
@@ -91,7 +97,7 @@ clusters:
   app: [127.0.0.1:${port}]
   auth: [127.0.0.1:${auth}]
 `,
-    { files },
+    { files, workers },
   );
 }
 
@@ -138,6 +144,25 @@ testInUsualMode("a request of its own goes to a cluster, and its answer decides"
   assert.equal(auth.connections, 1);
   await until(async () => (await sluice.metric("sluice_requests_total")) === 2, "two requests are counted");
   assert.equal(await sluice.metric("sluice_upstream_duration_seconds_count", { cluster: "auth" }), 2);
+});
+
+testInUsualMode("of requests that miss a cache at one time one asks, whichever worker they are on", async (t) => {
+  const upstream = await startUpstream(t);
+  let answer = (): void => undefined;
+  const auth = await startUpstream(t, (request, response) => {
+    answer = () => void response.end(`${request.url} loaded`);
+  });
+  const sluice = await start(t, { port: upstream.port, auth: auth.port, workers: 2 });
+  const misses = Array.from({ length: 12 }, () => exchange(t, sluice.port, get("/once/key")));
+  await until(
+    async () => (await sluice.metric("sluice_plugin_calls_total", { hook: "request_head" })) === 12,
+    "all of them wait",
+  );
+  answer();
+  for (const { status, body } of await Promise.all(misses))
+    assert.deepEqual([status, body.toString()], [200, "/key loaded"]);
+  assert.equal((await exchange(t, sluice.port, get("/once/key"))).body.toString(), "/key loaded");
+  assert.equal(auth.requests.length, 1);
 });
 
 testInUsualMode(
@@ -216,7 +241,7 @@ testInUsualMode("a rule's timeout ends a wait as it ends a silent endpoint, and 
   const sluice = await startSluice(
     t,
     (ports) => `plugins:
-  waits: { wasm: ./waits.wasm, limits: { time: 1h }, allow: { fetch: ["cluster:app"] } }
+  waits: { wasm: ./waits.wasm, limits: { time: 1h }, allow: { fetch: ["cluster:app"], kv: [once] } }
 listeners:
   web:
     address: 127.0.0.1:${ports.web}

@@ -222,6 +222,17 @@ describe("masking", () => {
     assert.equal(String(guest.bytes("maskWith", "null", Buffer.from('{"a":1}'))), '{"a":null}');
   });
 
+  test("puts in what is computed from each value, by the path that led to it", () => {
+    const mask = (paths: string, json: string) => String(guest.bytes("maskComputed", paths, Buffer.from(json)));
+    const json = '{"a":"four","b":[1,{"c":"x\\ty"}], "d":7}';
+    assert.equal(mask("a b.*.c d", json), '{"a":[4,0],"b":[1,{"c":[3,1]}], "d":7}');
+    assert.equal(mask("d", json), json);
+    assert.equal(mask("x a **.c", json), '{"a":[4,1],"b":[1,{"c":[3,2]}], "d":7}');
+    assert.equal(mask("**", '"root"'), "[4,0]");
+    assert.equal(guest.bytes("maskComputed", "a", Buffer.from("{")), null);
+    assert.throws(() => mask("a", '{"a":true}'), /abort/);
+  });
+
   test("answers null for what is not JSON, and refuses what is no mask", () => {
     assert.equal(guest.bytes("mask", "a", Buffer.from("{")), null);
     assert.equal(guest.bytes("mask", "a", Buffer.from("")), null);
