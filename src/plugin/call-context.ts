@@ -9,7 +9,7 @@ import type { Piece } from "../proxy/piece.ts";
 import { FUEL, HEADERS, HOOK, IMPORTS, type LEVEL, LIMIT, STATUS } from "./abi.ts";
 import { CallCharges } from "./call-charges.ts";
 import type { SavedState } from "./calls-state.ts";
-import { Fault } from "./fault.ts";
+import { Fault, TRAP } from "./fault.ts";
 import type { FetchAnswer, Fetcher } from "./fetcher.ts";
 import type { HiddenNames } from "./hidden-names.ts";
 import type { HostMemory } from "./host-memory.ts";
@@ -257,7 +257,8 @@ export class CallContext {
 
   /** Begins a host call that reads and writes `bytes` bytes of the guest's memory. */
   enter(bytes: number): void {
-    if (this.busy) throw new Fault("host", "a host call was made while another was under way");
+    // The guest has caught the exception that crossed a host call: it makes no further one.
+    if (this.busy) throw TRAP;
     this.busy = true;
     const { length } = this.memory.refresh();
     // More bytes than there can be cost nothing: the check of a range that follows ends the guest. Ranges may overlap.

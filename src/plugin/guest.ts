@@ -5,7 +5,7 @@ import { ABI_VERSION, EXPORT, type Failure, FUEL, HOOK, HOOKS, WAITING_CALLS, WA
 import type { ModulePlan } from "./build.ts";
 import { configBytes } from "./bytes-seen.ts";
 import { CallContext, type Configuration, STARTING } from "./call-context.ts";
-import { Fault } from "./fault.ts";
+import { Fault, TRAP } from "./fault.ts";
 import { makeImports } from "./hostcalls.ts";
 import { METER, originalOffset } from "./meter.ts";
 import { fuelToStart } from "./prices.ts";
@@ -22,6 +22,8 @@ export type GuestFailure = { readonly reason: Failure; readonly message: string;
 const notExported: HookFunction = () => {
   throw new Fault("host", "a hook was called that the module does not export");
 };
+
+const CAUGHT = "an exception of a host call was caught by the guest";
 
 export class Guest {
   readonly context: CallContext;
@@ -124,7 +126,7 @@ export class Guest {
 
   /** An exception of a host call that the guest's own handler swallowed still ends it. */
   #checkHost(): void {
-    if (this.context.busy) throw new Fault("host", "an exception of a host call was caught by the guest");
+    if (this.context.busy) throw new Fault("host", CAUGHT);
   }
 
   get memory(): number {
@@ -138,6 +140,7 @@ export class Guest {
 
   #judge(error: unknown): { reason: Failure; message: string } {
     if (error instanceof Fault) return { reason: error.reason, message: error.message };
+    if (error === TRAP) return { reason: "host", message: CAUGHT };
     const message = error instanceof Error ? error.message : String(error);
     // V8 throws the same error for a recursion in the guest and for the host's own functions at the edge of the stack.
     if (error instanceof RangeError && message.includes("call stack"))
@@ -154,7 +157,8 @@ export class Guest {
 
   /** The guest's part of the stack, by the author's lines where a source map tells them; a line each. */
   stackOf(error: unknown): string {
-    if (!(error instanceof Error)) return "";
+    // The trap that is made once has no stack of this guest.
+    if (!(error instanceof Error) || error === TRAP) return "";
     const { info, offsets, starts, sourceMap } = this.#plan;
     const frames: Frame[] = [];
     for (const { name, index, offset: at } of readStack(error.stack ?? "", error.message)) {
