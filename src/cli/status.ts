@@ -77,8 +77,9 @@ function linesOfCluster(cluster: ClusterStatus): string[] {
   return [
     `cluster ${name}: ${describeCluster(cluster)}, ${describeTraffic(traffic)}`,
     ...endpoints.map((endpoint) => {
-      const { address, weight, inFlight, latency } = endpoint;
-      const figures = `weight ${weight}, ${inFlight} in flight, ${(latency * 1000).toFixed(1)} ms`;
+      const { address, weight, inFlight, latency, errorRate } = endpoint;
+      const speed = `${(latency * 1000).toFixed(1)} ms, errors ${(errorRate * 100).toFixed(1)}%`;
+      const figures = `weight ${weight}, ${inFlight} in flight, ${speed}`;
       const failed = describeFailedAttempts(endpoint);
       return `  ${address}: ${describeEndpoint(endpoint)}, ${figures}${failed === "" ? "" : `, failed attempts: ${failed}`}`;
     }),

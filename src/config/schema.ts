@@ -537,7 +537,7 @@ const passiveCheck = object(
     maxEjected: withDefault(
       percentage,
       "50%",
-      "Share of the cluster's endpoints, rounded down but at least one of several, that may be ejected at the same time. The only endpoint of a cluster is never ejected.",
+      "Share of the cluster's endpoints, rounded down but at least one of several, that may be ejected at the same time. The only endpoint of a cluster is never ejected, and of two only one at a time.",
     ),
     panic: withDefault(
       percentage,
