@@ -36,7 +36,10 @@ const TARGET_KEYS = [
   ["regex", "regex"],
 ] as const satisfies readonly (readonly [string, keyof Rule])[];
 const EMPTY_RULE = compileRule({});
-/** Bytes of all readings of one path: what is longer than this together is not looked through, and is refused. */
+/**
+ * Bytes that all readings of one path may have, each counted once and once more for each route with a `regex`: beyond
+ * it the path is refused. A regular expression takes about 40 ns a byte, so 5 ms at most.
+ */
 const MOST_READ = 128 * 1024;
 
 /** What another reading of a path selects: a rule by its index, -1 for none, or -2 where that was not looked for. */
@@ -46,10 +49,13 @@ export class Router {
   readonly #rules: readonly Rule[];
   /** For each of READINGS. */
   readonly #read: readonly (readonly Rule[])[];
+  /** How often a byte of a reading is looked at, at most. */
+  readonly #passes: number;
 
   constructor(routes: readonly { readonly match: MatchPlan }[]) {
     this.#rules = routes.map((route) => compileRule(route.match));
     this.#read = readRules(this.#rules);
+    this.#passes = 1 + this.#rules.filter((rule) => rule.regex !== null).length;
   }
 
   /** Which key of a rule's `match` does not hold for the head; empty when all do. */
@@ -83,7 +89,7 @@ export class Router {
       for (let i = 0, left = MOST_READ; i < READINGS.length; i++) {
         const reading = READINGS[i]!;
         if ((reading.needs & ~doubts) !== 0) continue;
-        left -= end - start;
+        left -= (end - start) * this.#passes;
         if (left < 0) return { rule: -2, path: "" };
         parts[PART.path] = to;
         parts[PART.path + 1] = writeReading(bytes, start, end, bytes, to, reading);

@@ -238,6 +238,10 @@ test("other conditions hold for every reading, and a rule that was passed is not
 test("of a long path with many readings not all are tried: it is refused", () => {
   const long = "a".repeat(16_000);
   assert.deepEqual(rivalOf([{}], { path: `/%2F;/%2B//${long}` }), { selected: 0, rival: -2 });
+  const patterns = Array.from({ length: 10 }, (_, i) => ({ regex: `/.*/.*/x${i}` }));
+  const path = `/%2F;/%2B//${"a/".repeat(4096)}`;
+  assert.deepEqual(rivalOf([{}], { path }), { selected: 0, rival: null });
+  assert.deepEqual(rivalOf([...patterns, {}], { path }), { selected: 10, rival: -2 }, "each pattern would read it again");
   assert.deepEqual(rivalOf([{}], { path: `/%2F/${long}` }), { selected: 0, rival: null });
   assert.deepEqual(rivalOf([{}], { path: `//${"a".repeat(65_000)}` }), { selected: 0, rival: null });
 });
