@@ -1,12 +1,13 @@
 // Bytes as authors see them, and how they become strings. Inside, everything works on addresses and lengths.
+import { encodeUtf8, isAscii, utf8Length, widen } from "./bytes";
 
 /** A fixed number of bytes. Made by what returns it, or by `new StaticArray<u8>(length)`. */
 export type Bytes = StaticArray<u8>;
 
 /** The text in UTF-8. A lone surrogate becomes U+FFFD. */
 export function toUtf8(text: string): Bytes {
-  const bytes = new StaticArray<u8>(String.UTF8.byteLength(text));
-  String.UTF8.encodeUnsafe(changetype<usize>(text), text.length, changetype<usize>(bytes), false, String.UTF8.ErrorMode.REPLACE);
+  const bytes = new StaticArray<u8>(utf8Length(text));
+  encodeUtf8(text, changetype<usize>(bytes), true);
   return bytes;
 }
 
@@ -45,9 +46,7 @@ export function toView(bytes: Bytes): Uint8Array {
 
 /** A string of one character for each byte. */
 export function spell(from: usize, length: i32): string {
-  const out = __new(<usize>length << 1, idof<string>());
-  for (let i = 0; i < length; i++) store<u16>(out + (<usize>i << 1), <u16>load<u8>(from + i));
-  return changetype<string>(out);
+  return widen(from, length);
 }
 
 /** A copy of the bytes at an address. */
@@ -59,6 +58,7 @@ export function copyBytes(from: usize, length: i32): Bytes {
 
 /** The string that these bytes spell in UTF-8. What is not UTF-8 is U+FFFD, or makes null of the whole. */
 export function decodeUtf8(from: usize, length: i32, strict: bool): string | null {
+  if (isAscii(from, length)) return widen(from, length);
   // A reference and not an address: making it shorter may make a collector run.
   const text = changetype<string>(__new(<usize>length << 1, idof<string>()));
   const out = changetype<usize>(text);

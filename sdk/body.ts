@@ -1,5 +1,6 @@
 import { ATTRIBUTE } from "./abi";
-import { KEY, KEY_CAP, VALUE, VALUE_CAP, encode } from "./bytes";
+import { toUtf8 } from "./binary";
+import { KEY, KEY_CAP, VALUE, VALUE_CAP, decode, encode } from "./bytes";
 import { attribute, exchange_get, exchange_set, body_append, body_last, body_read, body_replace, body_size } from "./imports";
 import { check, checkNumber } from "./status";
 
@@ -71,7 +72,7 @@ export class Body {
   /** The piece as UTF-8. A piece of a stream may end inside a character: hold the head to see whole texts. */
   text(): string {
     const bytes = this.bytes();
-    return String.UTF8.decodeUnsafe(bytes.dataStart, bytes.length);
+    return decode(bytes.dataStart, bytes.length);
   }
 
   /** Passes these bytes on in place of the piece: at most `limits.body` of the plugin. */
@@ -81,8 +82,8 @@ export class Body {
 
   /** Passes this text on in place of the piece, as UTF-8. */
   replaceText(text: string): void {
-    const bytes = Uint8Array.wrap(String.UTF8.encode(text));
-    this.replace(bytes);
+    const bytes = toUtf8(text);
+    checkNumber(body_replace(changetype<usize>(bytes), bytes.length), "cannot replace body by bytes:", bytes.length);
   }
 
   /** Passes these bytes on after the piece, or after what took its place. */
@@ -96,7 +97,10 @@ export class Body {
     if (text.length * 3 <= VALUE_CAP) {
       const length = encode(text, VALUE, VALUE_CAP);
       checkNumber(body_append(VALUE, length), "cannot append to body bytes:", length);
-    } else this.append(Uint8Array.wrap(String.UTF8.encode(text)));
+      return;
+    }
+    const bytes = toUtf8(text);
+    checkNumber(body_append(changetype<usize>(bytes), bytes.length), "cannot append to body bytes:", bytes.length);
   }
 
   /** Lets nothing of the piece pass on. */

@@ -73,13 +73,56 @@ export function encode(text: string, out: usize, cap: i32): i32 {
   const units = text.length;
   // A code unit takes three bytes at most; only a long text has to be measured.
   if (units * 3 > cap) {
-    const length = String.UTF8.byteLength(text);
+    const length = utf8Length(text);
     if (length > cap) tooLong("a text", length, cap);
   }
-  return <i32>String.UTF8.encodeUnsafe(changetype<usize>(text), units, out);
+  return encodeUtf8(text, out);
+}
+
+/** Writes the string as UTF-8, a lone surrogate as U+FFFD if `replace` says so; returns how many bytes. */
+export function encodeUtf8(text: string, out: usize, replace: bool = false): i32 {
+  const units = text.length;
+  const from = changetype<usize>(text);
+  let i: i32 = 0;
+  // Most texts are ASCII, or begin so: eight characters at once.
+  for (; i + 8 <= units; i += 8) {
+    const block = v128.load(from + (<usize>i << 1));
+    if (v128.any_true(v128.and(block, i16x8.splat(<i16>0xff80)))) break;
+    v128.store64_lane(out + i, i8x16.narrow_i16x8_u(block, block), 0);
+  }
+  const mode = replace ? String.UTF8.ErrorMode.REPLACE : String.UTF8.ErrorMode.WTF8;
+  return i + <i32>String.UTF8.encodeUnsafe(from + (<usize>i << 1), units - i, out + i, false, mode);
+}
+
+/** Are all bytes ASCII? */
+export function isAscii(from: usize, length: i32): bool {
+  let i: i32 = 0;
+  for (; i + 16 <= length; i += 16) {
+    if (i8x16.bitmask(v128.load(from + i))) return false;
+  }
+  for (; i < length; i++) {
+    if (load<u8>(from + i) > 0x7f) return false;
+  }
+  return true;
+}
+
+/** How many bytes the string has in UTF-8. */
+export function utf8Length(text: string): i32 {
+  const units = text.length;
+  const from = changetype<usize>(text);
+  for (let i: i32 = 0; i < units; ) {
+    const block = i + 8 <= units;
+    const high = block
+      ? v128.any_true(v128.and(v128.load(from + (<usize>i << 1)), i16x8.splat(<i16>0xff80)))
+      : load<u16>(from + (<usize>i << 1)) > 0x7f;
+    if (high) return String.UTF8.byteLength(text);
+    i += block ? 8 : 1;
+  }
+  return units;
 }
 
 /** The string that these UTF-8 bytes spell. */
 export function decode(from: usize, length: i32): string {
-  return length > 0 ? String.UTF8.decodeUnsafe(from, length) : "";
+  if (isAscii(from, length)) return widen(from, length);
+  return String.UTF8.decodeUnsafe(from, length);
 }
