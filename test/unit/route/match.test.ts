@@ -241,7 +241,11 @@ test("of a long path with many readings not all are tried: it is refused", () =>
   const patterns = Array.from({ length: 10 }, (_, i) => ({ regex: `/.*/.*/x${i}` }));
   const path = `/%2F;/%2B//${"a/".repeat(4096)}`;
   assert.deepEqual(rivalOf([{}], { path }), { selected: 0, rival: null });
-  assert.deepEqual(rivalOf([...patterns, {}], { path }), { selected: 10, rival: -2 }, "each pattern would read it again");
+  assert.deepEqual(
+    rivalOf([...patterns, {}], { path }),
+    { selected: 10, rival: -2 },
+    "each pattern would read it again",
+  );
   assert.deepEqual(rivalOf([{}], { path: `/%2F/${long}` }), { selected: 0, rival: null });
   assert.deepEqual(rivalOf([{}], { path: `//${"a".repeat(65_000)}` }), { selected: 0, rival: null });
 });
