@@ -8,9 +8,9 @@ import { startWrk } from "./load.ts";
 import { connectTo, startUpstream } from "./peers.ts";
 import { type Program, runSluice, simpleConfig, startSluice, testInAllModes, times, until } from "./program.ts";
 
-const RELOADS = 200;
+const RELOADS = 120;
 /** After so many the process has its size. */
-const SETTLED = 50;
+const SETTLED = 30;
 const CLIENTS = 16;
 /** Of the strategy and the chain's plugin, on each of two threads. */
 const GUESTS = 4;

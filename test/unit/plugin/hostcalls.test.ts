@@ -602,7 +602,7 @@ test("strategies read endpoints one by one, by column, and as text", () => {
   assert.equal(balance.endpoint(2, COLUMN.weight), 3);
   assert.equal(balance.endpoint(3, COLUMN.weight), STATUS.absent);
   assert.equal(balance.endpoint(-1, COLUMN.weight), STATUS.absent);
-  assert.equal(balance.endpoint(0, 7), STATUS.invalid);
+  assert.equal(balance.endpoint(0, Object.keys(COLUMN).length), STATUS.invalid);
   assert.equal(balance.column_read(COLUMN.weight, OUT, 100), 12);
   assert.deepEqual(
     [0, 4, 8].map((at) => context.memory.bytes.readInt32LE(OUT + at)),

@@ -24,7 +24,7 @@ async function exports(source: string): Promise<string[]> {
 }
 
 describe("a mistake is told at its place", () => {
-  const mistakes: [name: string, source: string, problem: string][] = [
+  const mistakes: [name: string, source: string, problem: string | RegExp][] = [
     [
       "a misspelt hook",
       "export function onReqest(req: Request): void {}",
@@ -89,7 +89,7 @@ describe("a mistake is told at its place", () => {
     [
       "an unknown member of the SDK",
       "export function onRequest(req: Request): void {\n  req.nope();\n}",
-      "plugin.ts:3:7: Property 'nope' does not exist on type '~lib/sluice/sdk/request/Request'.",
+      /^plugin\.ts:3:7: Property 'nope' does not exist on Request, which has headers, .*\brespond\b/,
     ],
     [
       "what a host does not have",
@@ -100,7 +100,8 @@ describe("a mistake is told at its place", () => {
   for (const [name, source, problem] of mistakes) {
     test(name, async () => {
       const found = await problems(SDK + source);
-      assert.ok(found.split("\n").includes(problem), found);
+      const is = (line: string) => (typeof problem === "string" ? line === problem : problem.test(line));
+      assert.ok(found.split("\n").some(is), found);
     });
   }
 
