@@ -212,7 +212,7 @@ test("where: all keys of a condition must hold, and one condition is enough", as
   const failed = { statuses: classes, slowerThan: 0, share: 1 };
   const slow = { statuses: [], slowerThan: 100, share: 1 };
   assert.deepEqual([await count([failed], 500), await count([failed], 200)], [1, 0]);
-  assert.deepEqual([await count([slow], 200, 100), await count([slow], 200, 99)], [1, 0]);
+  assert.deepEqual([await count([slow], 200, 101), await count([slow], 200, 99)], [1, 0]);
   assert.deepEqual(
     [await count([failed, slow], 200, 200), await count([failed, slow], 503), await count([failed, slow], 200)],
     [1, 1, 0],
