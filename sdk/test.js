@@ -2,7 +2,7 @@
 // checkout, compiled in a package.
 import { existsSync } from "node:fs";
 
-const source = new URL("../src/cli/testing/index.ts", import.meta.url);
-const kit = await import(existsSync(source) ? source : new URL("../dist/cli/testing/index.js", import.meta.url));
+const source = new URL("../src/testing/index.ts", import.meta.url);
+const kit = await import(existsSync(source) ? source : new URL("../dist/testing/index.js", import.meta.url));
 
 export const { helpers, PluginFailure, plugin } = kit;

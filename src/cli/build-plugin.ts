@@ -1,8 +1,8 @@
 /** A plugin from its source or its `.wasm`, built as the proxy builds it: for commands that run it. */
 import { readFile } from "node:fs/promises";
-import type { ModulePlan } from "../plugin/build.ts";
-import { ModuleBuilder } from "../plugin/builder.ts";
-import { decodeSourceMap } from "../plugin/source-map.ts";
+import type { ModulePlan } from "../plugin/wasm/build.ts";
+import { ModuleBuilder } from "../plugin/wasm/builder.ts";
+import { decodeSourceMap } from "../plugin/wasm/source-map.ts";
 import { compile, formatProblem } from "./compile.ts";
 
 const builder = new ModuleBuilder();

@@ -27,13 +27,13 @@ type Found = { readonly problems: readonly Problem[]; readonly warnings: readonl
 /** Modules, permissions, configurations, and what plugins say when they are started: as far as each can be checked. */
 async function checkPlugins(config: Config | null, readable: Readable, wrong: readonly Problem[]): Promise<Found> {
   const { plugins, problems } = await loadModules(readable);
-  const { findTightLimits } = await import("../control/limits.ts");
+  const { findTightLimits } = await import("../plan/limits.ts");
   const warnings = findTightLimits(plugins.values());
   if (config === null || problems.length > 0)
     return { problems: [...problems, ...(await startSound(readable, plugins, [...wrong, ...problems]))], warnings };
-  const { tryGuests } = await import("../control/canary.ts");
-  const { startOnce } = await import("../plugin/canary.ts");
-  const { buildPlan } = await import("../control/plan-builder.ts");
+  const { tryGuests } = await import("../control/start-check.ts");
+  const { startOnce } = await import("../plugin/host/start-check.ts");
+  const { buildPlan } = await import("../plan/builder.ts");
   const built = buildPlan(sourcesOf(config, plugins));
   const trial = await tryGuests(startOnce, { built, config, threads: config.workers || availableParallelism() });
   return { problems: trial.problems, warnings };
@@ -45,10 +45,10 @@ async function startSound(
   plugins: Awaited<ReturnType<typeof loadModules>>["plugins"],
   wrong: readonly Problem[],
 ): Promise<readonly Problem[]> {
-  const { listUses } = await import("../control/modules.ts");
-  const { buildInstances } = await import("../control/plan-builder.ts");
-  const { placeRefusal } = await import("../control/refusals.ts");
-  const { startOnce } = await import("../plugin/canary.ts");
+  const { listUses } = await import("../plan/modules.ts");
+  const { buildInstances } = await import("../plan/builder.ts");
+  const { placeRefusal } = await import("../plan/refusals.ts");
+  const { startOnce } = await import("../plugin/host/start-check.ts");
   const uses = [...listUses(readable)].filter(
     ({ name, at }) => plugins.has(name) && !hasProblem(wrong, at.path) && !hasProblem(wrong, `plugins.${name}`),
   );

@@ -7,10 +7,10 @@ import type { DiagnosticMessage } from "assemblyscript/asc";
 import { main, version } from "assemblyscript/asc";
 import SluiceTransform from "../../sdk/transform.js";
 import { readPluginSchema } from "../config/plugin-schema.ts";
-import { CUSTOM_SECTION } from "../plugin/abi.ts";
-import { MAP_MODULE } from "../plugin/source-map.ts";
-import { SECTION } from "../plugin/wasm-binary.ts";
-import { Writer } from "../plugin/wasm-writer.ts";
+import { CUSTOM_SECTION } from "../plugin/abi/abi.ts";
+import { SECTION } from "../plugin/wasm/binary.ts";
+import { MAP_MODULE } from "../plugin/wasm/source-map.ts";
+import { Writer } from "../plugin/wasm/writer.ts";
 import { advise } from "./advice.ts";
 import { schemaPath } from "./schema-path.ts";
 

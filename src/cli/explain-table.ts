@@ -1,7 +1,7 @@
 /** A trace as a table of at most 100 columns. */
-import type { Candidate } from "../balance/cluster.ts";
-import type { Change } from "../proxy/picture.ts";
-import type { ClusterStep, HookStep, RouteStep, Step, TraceRecord } from "../proxy/trace.ts";
+import type { Candidate } from "../cluster/cluster.ts";
+import type { Change } from "../trace/snapshot-diff.ts";
+import type { ClusterStep, HookStep, RouteStep, Step, TraceRecord } from "../trace/trace.ts";
 
 const WIDTH = 100;
 const INDENT = "      ";

@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { formatProblem, loadConfig } from "../config/load.ts";
 import { ExplainError, type ExplainRequest, readExplainRequest, runDry } from "../control/explain.ts";
-import type { TraceRecord } from "../proxy/trace.ts";
+import type { TraceRecord } from "../trace/trace.ts";
 import { ADMIN_OPTIONS, callAdmin, findAdmin, NoProxy } from "./admin-client.ts";
 import { formatTrace } from "./explain-table.ts";
 import { UsageError } from "./usage.ts";

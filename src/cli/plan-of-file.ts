@@ -1,15 +1,15 @@
 /** The plan that a proxy would make of a configuration, for commands that do not serve it. */
 import { readSettings } from "../config/plugin-schema.ts";
 import type { Config, Problem } from "../config/schema.ts";
-import type { Plugin } from "../control/modules.ts";
-import type { Built, PlanSources } from "../control/plan-builder.ts";
+import type { Built, PlanSources } from "../plan/builder.ts";
+import type { Plugin } from "../plan/modules.ts";
 import { Namespaces } from "../state/store.ts";
 
 type Parts = Pick<Config, "clusters" | "listeners" | "plugins">;
 
 /** Names are not resolved, nothing is bound, and nothing has a place in shared memory. */
 export async function planOf(config: Config): Promise<{ built: Built | null; problems: readonly Problem[] }> {
-  const { buildPlan } = await import("../control/plan-builder.ts");
+  const { buildPlan } = await import("../plan/builder.ts");
   const { plugins, problems } = await loadModules(config);
   if (problems.length > 0) return { built: null, problems };
   return { built: buildPlan(sourcesOf(config, plugins)), problems: [] };
@@ -20,8 +20,8 @@ export async function loadModules(
   config: Parts,
 ): Promise<{ plugins: ReadonlyMap<string, Plugin>; problems: readonly Problem[] }> {
   const { BUILTIN_PLUGINS } = await import("../control/app.ts");
-  const { listWasmFiles, Modules, readWasmFiles } = await import("../control/modules.ts");
-  const { ModuleBuilder } = await import("../plugin/builder.ts");
+  const { listWasmFiles, Modules, readWasmFiles } = await import("../plan/modules.ts");
+  const { ModuleBuilder } = await import("../plugin/wasm/builder.ts");
   const builder = new ModuleBuilder(BUILTIN_PLUGINS);
   if (config.plugins.length > 0) builder.warm();
   const modules = new Modules({

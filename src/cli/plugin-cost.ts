@@ -1,15 +1,15 @@
 /** What a call of each hook of a plugin costs: measured in the host that would run it, on a browser's request. */
-import { EndpointColumns } from "../balance/columns.ts";
-import { Endpoint } from "../balance/endpoint.ts";
-import { EndpointView } from "../balance/endpoint-view.ts";
-import { scanRequest, scanResponse } from "../http/scan.ts";
+import { EndpointColumns } from "../cluster/columns.ts";
+import { Endpoint } from "../cluster/endpoint.ts";
+import { EndpointView } from "../cluster/endpoint-view.ts";
+import { scanRequest, scanResponse } from "../http1/scan.ts";
 import { PLUGIN_CELLS } from "../observe/series.ts";
-import { HOOK, HOOKS, type Hook, WAITING_HOOKS } from "../plugin/abi.ts";
-import type { ModulePlan } from "../plugin/build.ts";
-import type { Instance } from "../plugin/host.ts";
+import { HOOK, HOOKS, type Hook, WAITING_HOOKS } from "../plugin/abi/abi.ts";
+import type { Instance } from "../plugin/host/host.ts";
+import type { ModulePlan } from "../plugin/wasm/build.ts";
+import { Piece } from "../proxy/chunk.ts";
 import { Exchange } from "../proxy/exchange.ts";
-import { Piece } from "../proxy/piece.ts";
-import { loadPlugin } from "./testing/load.ts";
+import { loadPlugin } from "../testing/load.ts";
 
 export type Cost = {
   readonly hook: string;

@@ -1,7 +1,7 @@
 /** The size report of `plugin build`. */
 import { gzipSync } from "node:zlib";
-import { readChecked } from "../plugin/build.ts";
-import { measureModule } from "../plugin/module-size.ts";
+import { readChecked } from "../plugin/wasm/build.ts";
+import { measureModule } from "../plugin/wasm/module-size.ts";
 
 const SHOWN = 5;
 

@@ -4,7 +4,7 @@ import { dirname, join, resolve } from "node:path";
 import { loadConfig } from "../config/load.ts";
 import { readSettings } from "../config/plugin-schema.ts";
 import type { PluginConfig } from "../config/schema.ts";
-import { DEFAULT_MEMORY } from "./testing/load.ts";
+import { DEFAULT_MEMORY } from "../testing/load.ts";
 import { UsageError } from "./usage.ts";
 
 /** Of `parseArgs`, for the commands that measure. */

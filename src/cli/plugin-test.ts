@@ -6,7 +6,7 @@ import { extname, join } from "node:path";
 import { parseArgs } from "node:util";
 import { UsageError } from "./usage.ts";
 
-const RESOLVER = new URL(`./testing/resolve${extname(import.meta.filename)}`, import.meta.url);
+const RESOLVER = new URL(`../testing/resolve${extname(import.meta.filename)}`, import.meta.url);
 
 export async function run(args: string[]): Promise<number> {
   const { values, positionals } = parseArgs({

@@ -4,40 +4,39 @@ import { extname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Denials } from "../admin/denials.ts";
 import { type AdminServer, startAdmin } from "../admin/server.ts";
-import { EndpointColumns, HEALTH, MAX_ENDPOINTS } from "../balance/columns.ts";
-import * as health from "../balance/health.ts";
+import { EndpointColumns, HEALTH, MAX_ENDPOINTS } from "../cluster/columns.ts";
+import * as health from "../cluster/health.ts";
 import { formatProblem, type Loaded, loadConfig } from "../config/load.ts";
 import { maskText } from "../config/mask-text.ts";
 import { readSettings } from "../config/plugin-schema.ts";
 import type { Config } from "../config/schema.ts";
 import { type Watch, watchFiles } from "../config/watch.ts";
-import { ConnectionCounts, MAX_LISTENERS } from "../data/connection-counts.ts";
+import { ConnectionCounts, MAX_LISTENERS } from "../net/connection-counts.ts";
 import { Counters, seriesKey } from "../observe/counters.ts";
 import { createLog, type Log, ProgramLines } from "../observe/log.ts";
 import { checkLogFile } from "../observe/log-target.ts";
 import { createMetrics, type Metrics } from "../observe/metrics.ts";
 import { RequestRates } from "../observe/request-rates.ts";
-import { ModuleBuilder } from "../plugin/builder.ts";
-import { startOnce } from "../plugin/canary.ts";
-import { Mask } from "../proxy/mask.ts";
+import { Modules } from "../plan/modules.ts";
+import { listMetrics } from "../plan/plugin-metrics.ts";
+import { startOnce } from "../plugin/host/start-check.ts";
+import { ModuleBuilder } from "../plugin/wasm/builder.ts";
 import { KeyValueStore, Namespaces } from "../state/store.ts";
-import { tryGuests } from "./canary.ts";
-import { CheckOrders } from "./check-orders.ts";
-import { Crew } from "./crew.ts";
+import { Mask } from "../trace/mask.ts";
+import type { FromThread } from "../worker/messages.ts";
 import type { Duty } from "./endpoint-check.ts";
 import { ExplainError, Explainer, readExplainRequest } from "./explain.ts";
 import { HealthChecks } from "./health-checks.ts";
 import { Listeners } from "./listeners.ts";
-import type { FromThread } from "./messages.ts";
-import { Modules } from "./modules.ts";
 import { PassiveHealth } from "./passive-health.ts";
+import { CheckOrders } from "./plugin-check-jobs.ts";
 import { PluginHealth } from "./plugin-health.ts";
-import { listMetrics } from "./plugin-metrics.ts";
 import { probe, type Tell } from "./probe.ts";
 import { type Reloaded, Reloader, readConfigFile } from "./reload.ts";
 import { type Lookup, Resolver } from "./resolve.ts";
 import { Rollouts } from "./rollouts.ts";
 import { rowsOf, Slots } from "./slots.ts";
+import { tryGuests } from "./start-check.ts";
 import {
   type ClusterStatus,
   describeClusters,
@@ -46,10 +45,11 @@ import {
   findUnavailable,
   type Status,
 } from "./status.ts";
-import { Threads } from "./threads.ts";
 import { Traces } from "./traces.ts";
 import { describeListeners, NO_TRAFFIC, trafficOfClusters } from "./traffic.ts";
 import { Versions } from "./versions.ts";
+import { Crew } from "./worker-pool.ts";
+import { Threads } from "./workers.ts";
 
 export type AppOptions = {
   /** The configuration file. */
@@ -77,7 +77,7 @@ export class StartError extends Error {
 }
 
 const extension = extname(import.meta.filename);
-const DATA_THREAD = new URL(`../data/thread${extension}`, import.meta.url);
+const WORKER = new URL(`../worker/worker${extension}`, import.meta.url);
 /** The same from `src/` and from `dist/`. */
 export const BUILTIN_PLUGINS = join(import.meta.dirname, "../../plugins");
 /** Data threads that a process has room for, whatever it starts with: their number may go up. */
@@ -152,7 +152,7 @@ export class App {
     this.#threads = new Threads(
       {
         places,
-        entry: options.entry ?? DATA_THREAD,
+        entry: options.entry ?? WORKER,
         columns: this.#columns,
         connections,
         counters: this.#counters,

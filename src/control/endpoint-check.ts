@@ -1,6 +1,6 @@
 /** The checks of one endpoint: what they came to, what that makes of the endpoint, and when the next one is due. */
-import type * as health from "../balance/health.ts";
-import type { CheckPlan, EndpointPlan } from "./plan.ts";
+import type * as health from "../cluster/health.ts";
+import type { CheckPlan, EndpointPlan } from "../plan/plan.ts";
 import type { Verdict } from "./probe.ts";
 
 /** What is to be checked, and how. */

@@ -1,10 +1,10 @@
 /** What plugins would do to a request, without sending anything: a dry run of the plan in service, in a thread of its own. */
 import { extname } from "node:path";
 import { Worker } from "node:worker_threads";
-import type { EndpointColumns } from "../balance/columns.ts";
+import type { EndpointColumns } from "../cluster/columns.ts";
 import { isTargetText } from "../http/path-text.ts";
-import type { TraceRecord } from "../proxy/trace.ts";
-import type { Plan } from "./plan.ts";
+import type { Plan } from "../plan/plan.ts";
+import type { TraceRecord } from "../trace/trace.ts";
 
 export type ExplainRequest = {
   readonly method: string;
@@ -40,7 +40,7 @@ export type DryRunResult = { readonly trace: TraceRecord } | { readonly problem:
 /** The request cannot be explained, or cannot be made. */
 export class ExplainError extends Error {}
 
-const ENTRY = new URL(`../data/dry-run${extname(import.meta.filename)}`, import.meta.url);
+const ENTRY = new URL(`../worker/dry-run${extname(import.meta.filename)}`, import.meta.url);
 const TIMEOUT = 30_000;
 const MAX_WAITING = 8;
 const ADDRESS = /^[0-9A-Fa-f:.]{2,45}$/;

@@ -5,10 +5,10 @@
  *
  * in service → ejected for `ejectFor` × 2^n → probing: one request is let through → in service, or ejected again.
  */
-import type { EndpointColumns } from "../balance/columns.ts";
+import type { EndpointColumns } from "../cluster/columns.ts";
 import type { Log } from "../observe/log.ts";
+import type { ClusterPlan, EndpointPlan, PassivePlan, Plan } from "../plan/plan.ts";
 import type { HealthEvent } from "../proxy/context.ts";
-import type { ClusterPlan, EndpointPlan, PassivePlan, Plan } from "./plan.ts";
 
 export type PassiveHealthOptions = {
   readonly columns: EndpointColumns;

@@ -1,5 +1,5 @@
 /** How each plugin fares on each data thread, by what the threads tell. */
-import type { PluginNews } from "../plugin/report.ts";
+import type { PluginNews } from "../plugin/host/report.ts";
 
 export type LastFailure = NonNullable<PluginNews["failure"]> & { readonly thread: number };
 

@@ -3,12 +3,12 @@
  * answer. Whatever the endpoint does, a check ends within its time, and reads a bounded number of bytes.
  */
 import { Socket } from "node:net";
-import { BodyReader } from "../http/framing.ts";
 import { Gathered } from "../http/gathered.ts";
 import { Head } from "../http/head.ts";
-import { RESPONSE_LIMITS, scanResponse } from "../http/scan.ts";
+import { BodyReader } from "../http1/framing.ts";
+import { RESPONSE_LIMITS, scanResponse } from "../http1/scan.ts";
+import type { EndpointPlan, ProbePlan } from "../plan/plan.ts";
 import { limitTime } from "./fair-timer.ts";
-import type { EndpointPlan, ProbePlan } from "./plan.ts";
 
 /** What a check came to. `failed`: it could not be made, which says nothing of the endpoint. */
 export type Verdict = { readonly result: "healthy" | "unhealthy" | "failed"; readonly problem: string };

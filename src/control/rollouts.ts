@@ -7,10 +7,10 @@ import type { Config, PluginConfig } from "../config/schema.ts";
 import type { Counters } from "../observe/counters.ts";
 import type { Log } from "../observe/log.ts";
 import { PLUGIN_CELLS, ROLLOUT_CELLS } from "../observe/series.ts";
-import { HOOK, HOOKS } from "../plugin/abi.ts";
-import type { PluginNews } from "../plugin/report.ts";
-import { listUses, type Stage, type WasmFiles } from "./modules.ts";
-import type { Plan, RolloutPlan } from "./plan.ts";
+import { listUses, type Stage, type WasmFiles } from "../plan/modules.ts";
+import type { Plan, RolloutPlan } from "../plan/plan.ts";
+import { HOOK, HOOKS } from "../plugin/abi/abi.ts";
+import type { PluginNews } from "../plugin/host/report.ts";
 import { type Figures, judge, type RolloutRules, type Verdict, type VersionFigures } from "./rollout.ts";
 
 /** A module as its file held it, and the file's SHA-256 in hexadecimal. */

@@ -1,5 +1,5 @@
 /** What the admin interface tells of the proxy's state. */
-import type { EndpointColumns, HEALTH } from "../balance/columns.ts";
+import type { EndpointColumns, HEALTH } from "../cluster/columns.ts";
 import type { Counters } from "../observe/counters.ts";
 import {
   LISTENER_CELLS,
@@ -10,15 +10,15 @@ import {
   UPSTREAM_CELLS,
   UPSTREAM_FAILURES,
 } from "../observe/series.ts";
-import { FAILURE, HOOKS } from "../plugin/abi.ts";
+import type { ClusterPlan, EndpointPlan, Plan } from "../plan/plan.ts";
+import { FAILURE, HOOKS } from "../plugin/abi/abi.ts";
 import type { EndpointHealth } from "./endpoint-check.ts";
 import type { EjectionStatus } from "./passive-health.ts";
-import type { ClusterPlan, EndpointPlan, Plan } from "./plan.ts";
 import type { LastFailure, PluginHealth } from "./plugin-health.ts";
 import type { Reloaded } from "./reload.ts";
 import type { RolloutStatus } from "./rollouts.ts";
-import type { Threads } from "./threads.ts";
 import type { Traffic } from "./traffic.ts";
+import type { Threads } from "./workers.ts";
 
 export type Status = {
   /** A version serves, on every thread, and the process does not drain. */

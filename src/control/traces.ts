@@ -1,5 +1,5 @@
 /** The traces that are kept: the last ones, bounded by their count and their bytes. */
-import type { TraceRecord } from "../proxy/trace.ts";
+import type { TraceRecord } from "../trace/trace.ts";
 
 /** What all of them may take, as JSON. */
 const MAX_BYTES = 16 * 1024 * 1024;

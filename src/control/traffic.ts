@@ -2,7 +2,7 @@
 import type { Counters } from "../observe/counters.ts";
 import type { RequestRate } from "../observe/request-rates.ts";
 import { LISTENER_CELLS, STATUS_CLASSES } from "../observe/series.ts";
-import type { ListenerPlan, MatchPlan, Plan, RoutePlan } from "./plan.ts";
+import type { ListenerPlan, MatchPlan, Plan, RoutePlan } from "../plan/plan.ts";
 
 /** `rate`: requests per second over the last ten seconds. */
 export type Traffic = {

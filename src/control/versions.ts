@@ -3,9 +3,9 @@
  * versions are alive on which thread, so that their places in shared memory are used again only after them.
  */
 import type { BoundSocket } from "node:net";
+import type { Plan } from "../plan/plan.ts";
+import type { FromThread, PostedSocket, ToThread } from "../worker/messages.ts";
 import type { Opening } from "./listeners.ts";
-import type { FromThread, PostedSocket, ToThread } from "./messages.ts";
-import type { Plan } from "./plan.ts";
 
 /** The data threads, as the versions see them. */
 export type Fleet = {

@@ -4,10 +4,10 @@
  */
 
 import { isUtf8 } from "node:buffer";
+import { refuse } from "../http1/scan-fields.ts";
 import { BACKSLASH, CLASS, DOT, hexValue, IS, PERCENT, QUERY, SEMICOLON, SLASH, STAR } from "./bytes.ts";
 import { DOUBT, FORM, type Head, PART } from "./head.ts";
 import { isOptionsMethod } from "./method.ts";
-import { refuse } from "./scan-fields.ts";
 
 /**
  * Normalises the path: dot segments resolved, unreserved characters decoded, bytes above ASCII encoded, escapes in upper

@@ -1,5 +1,5 @@
 /** The fields of a JSON line, compiled: what stands before each, and what is written there. */
-import type { AccessLogPlan } from "../control/plan.ts";
+import type { AccessLogPlan } from "../plan/plan.ts";
 import type { ACCESS_FIELDS } from "./series.ts";
 
 type Named = (typeof ACCESS_FIELDS)[number];

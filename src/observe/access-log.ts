@@ -1,5 +1,5 @@
 /** The access log of one worker: which requests have a line, and where it goes. */
-import type { AccessLogPlan } from "../control/plan.ts";
+import type { AccessLogPlan } from "../plan/plan.ts";
 import type { Exchange } from "../proxy/exchange.ts";
 import { type CompiledFields, compileFields, ESCAPED } from "./access-fields.ts";
 import { AccessFormat, COMBINED_ROOM } from "./access-format.ts";

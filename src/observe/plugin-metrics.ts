@@ -1,6 +1,6 @@
 /** Metrics that plugins define, in Prometheus' text format: under their own name, with the plugin as a label. */
-import { METRIC } from "../plugin/abi.ts";
-import type { MetricPlan } from "../plugin/metrics.ts";
+import { METRIC } from "../plugin/abi/abi.ts";
+import type { MetricPlan } from "../plugin/host/metrics.ts";
 import type { Counters } from "./counters.ts";
 
 export type PluginMetric = { readonly plugin: string; readonly metric: MetricPlan };

@@ -3,12 +3,12 @@
  * before a byte of it is looked at. Where one must be waited for, the version that asks is held until it has answered.
  */
 import { LISTENER_CELLS } from "../observe/series.ts";
-import { HOOK } from "../plugin/abi.ts";
-import { OUTCOME } from "../plugin/outcome.ts";
+import { HOOK } from "../plugin/abi/abi.ts";
+import { OUTCOME } from "../plugin/host/outcome.ts";
+import type { Trace } from "../trace/trace.ts";
 import { ConnectionChoice } from "./connection-choice.ts";
 import { Exchange, type Exchanges } from "./exchange.ts";
 import type { ListenerState } from "./snapshot.ts";
-import type { Trace } from "./trace.ts";
 
 const CONNECTION = 1 << HOOK.connection;
 /** Judgements kept for further connections: more than one only where several have waited. */

@@ -4,12 +4,9 @@
  * answer's is a stage before `send`, and then a step of the corridor for each piece.
  */
 import { FLAG, NAME } from "../http/head.ts";
-import { HOOK } from "../plugin/abi.ts";
-import { OUTCOME } from "../plugin/outcome.ts";
-import { Carry } from "./carry.ts";
-import { ERROR, failureOf, type ProxyError } from "./error.ts";
-import { type Exchange, PHASE } from "./exchange.ts";
-import { prepareErrorAnswer, prepareLocalAnswer } from "./reply.ts";
+import { Carry } from "../net/pending-buffer.ts";
+import { HOOK } from "../plugin/abi/abi.ts";
+import { OUTCOME } from "../plugin/host/outcome.ts";
 import {
   answerPieceOf,
   CONTINUE,
@@ -19,7 +16,10 @@ import {
   stageAnswerPiece,
   stageRequestPiece,
   withinLimits,
-} from "./stages.ts";
+} from "./body-filters.ts";
+import { ERROR, failureOf, type ProxyError } from "./error.ts";
+import { type Exchange, PHASE } from "./exchange.ts";
+import { prepareErrorAnswer, prepareLocalAnswer } from "./local-response.ts";
 import type { Wire } from "./wire.ts";
 
 const NOTHING = Buffer.alloc(0);

@@ -1,13 +1,13 @@
 /** A client's HTTP/1 connection: heads in, bodies in, answers out, one exchange at a time; pipelined input waits. */
 
-import { BodyReader } from "../http/framing.ts";
 import { FLAG, FRAMING, type Head } from "../http/head.ts";
-import { scanRequest } from "../http/scan.ts";
+import { BodyReader } from "../http1/framing.ts";
+import { scanRequest } from "../http1/scan.ts";
+import { readPeer } from "../net/address.ts";
+import { Carry } from "../net/pending-buffer.ts";
 import { LISTENER_CELLS } from "../observe/series.ts";
-import { readPeer } from "./address.ts";
 import type { Entrant, Judgement } from "./admission.ts";
 import { answerBound, frameAnswer, writeAnswer } from "./answer.ts";
-import { Carry } from "./carry.ts";
 import type { ConnectionChoice } from "./connection-choice.ts";
 import type { ThreadContext } from "./context.ts";
 import { ERROR, refusalOf } from "./error.ts";

@@ -1,10 +1,10 @@
 /** What every part of one data thread's data plane shares; made once by the thread's composition root. */
-import type { EndpointColumns } from "../balance/columns.ts";
+import type { EndpointColumns } from "../cluster/columns.ts";
+import type { Buffers } from "../net/buffers.ts";
+import type { Clock } from "../net/clock.ts";
 import type { AccessLog } from "../observe/access-log.ts";
 import type { ThrottledLog } from "../observe/throttled-log.ts";
-import type { Buffers } from "./buffers.ts";
-import type { Clock } from "./clock.ts";
-import type { TraceRecord } from "./trace.ts";
+import type { TraceRecord } from "../trace/trace.ts";
 
 export type Level = "debug" | "info" | "warn" | "error";
 /** Sends a line to the program's log. */

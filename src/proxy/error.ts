@@ -3,7 +3,7 @@
  * that `Proxy-Status` names. Only this table knows which status a failure becomes; the cause never leaves the process.
  */
 import { REJECTIONS, reasonCell, UPSTREAM_FAILURES } from "../observe/series.ts";
-import { OUTCOME } from "../plugin/outcome.ts";
+import { OUTCOME } from "../plugin/host/outcome.ts";
 
 export type ErrorSource = "client" | "plugin" | "upstream" | "internal";
 

@@ -4,8 +4,8 @@
  */
 import { isHeadMethod } from "../http/method.ts";
 import { THREAD_CELLS } from "../observe/series.ts";
-import { HOOK } from "../plugin/abi.ts";
-import type { FetchAnswer, FetchRequest } from "../plugin/fetcher.ts";
+import { HOOK } from "../plugin/abi/abi.ts";
+import type { FetchAnswer, FetchRequest } from "../plugin/host/fetcher.ts";
 import { endAttempt } from "./account.ts";
 import { Admission } from "./admission.ts";
 import { Bodies, type Corridor } from "./bodies.ts";
@@ -15,9 +15,9 @@ import { ERROR, type ProxyError } from "./error.ts";
 import { type Exchange, Exchanges, PHASE } from "./exchange.ts";
 import { logRejection, logUpstreamFailure } from "./failure-log.ts";
 import { believeForwarded } from "./forwarded.ts";
-import { OwnRequest } from "./own-request.ts";
-import { prepareErrorAnswer } from "./reply.ts";
+import { prepareErrorAnswer } from "./local-response.ts";
 import type { Snapshot } from "./snapshot.ts";
+import { OwnRequest } from "./subrequest.ts";
 import { TimeLimit } from "./time-limit.ts";
 import type { Wire } from "./wire.ts";
 

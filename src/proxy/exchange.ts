@@ -3,21 +3,21 @@
  * response has ended. Every field is set in the constructor, so that all exchanges share one shape.
  */
 
-import type { Cluster } from "../balance/cluster.ts";
-import type { Endpoint } from "../balance/endpoint.ts";
+import type { Cluster } from "../cluster/cluster.ts";
+import type { Endpoint } from "../cluster/endpoint.ts";
 import { isAlias, removeAliases } from "../http/aliases.ts";
 import { FIELD_WORDS, Head, NAME, NAME_END, NAME_START, PARTS } from "../http/head.ts";
-import type { Instance } from "../plugin/host.ts";
-import type { Kept } from "../plugin/host-memory.ts";
-import type { KeptValue } from "../plugin/kept-value.ts";
-import type { Choice } from "../plugin/trial.ts";
-import type { Carry } from "./carry.ts";
+import type { Carry } from "../net/pending-buffer.ts";
+import type { Kept } from "../plugin/abi/host-memory.ts";
+import type { KeptValue } from "../plugin/abi/kept-value.ts";
+import type { Instance } from "../plugin/host/host.ts";
+import type { Choice } from "../plugin/host/trial.ts";
+import type { Trace } from "../trace/trace.ts";
+import type { Piece } from "./chunk.ts";
 import type { ConnectionChoice } from "./connection-choice.ts";
 import type { ProxyError } from "./error.ts";
-import type { Piece } from "./piece.ts";
 import type { ListenerState, RouteState } from "./snapshot.ts";
 import type { TimeLimit } from "./time-limit.ts";
-import type { Trace } from "./trace.ts";
 import type { Upstream } from "./upstream.ts";
 import type { Wire } from "./wire.ts";
 

@@ -14,7 +14,7 @@ import { isIP } from "node:net";
 import { equalsWord } from "../http/bytes.ts";
 import { isAuthority, portOf } from "../http/fields.ts";
 import { FIELD_WORDS, FLAG, type Head, NAME, NAME_ID, PART, VALUE_END, VALUE_START } from "../http/head.ts";
-import { readAddress, readNode } from "./address.ts";
+import { readAddress, readNode } from "../net/address.ts";
 import type { Exchange } from "./exchange.ts";
 import { readForwarded } from "./rfc7239.ts";
 import type { ListenerState } from "./snapshot.ts";

@@ -9,7 +9,7 @@ import {
   writeRequestLine,
   writeStatusLine,
   writeTrailerNames,
-} from "../http/write.ts";
+} from "../http1/write.ts";
 import type { Exchange } from "./exchange.ts";
 
 const PSEUDONYM = "sluice";

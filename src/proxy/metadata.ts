@@ -6,7 +6,7 @@
  */
 import { equalsWord } from "../http/bytes.ts";
 import { FIELD_WORDS, type Head, NAME, NAME_END, NAME_ID, NAME_START, VALUE_START } from "../http/head.ts";
-import { REWRITES } from "../plugin/abi.ts";
+import { REWRITES } from "../plugin/abi/abi.ts";
 import type { Exchange } from "./exchange.ts";
 
 const names = (list: string): readonly Buffer[] => list.split(" ").map((name) => Buffer.from(name));

@@ -8,23 +8,23 @@
  *
  * ⇢ is where bytes must be waited for. From `answered` and `failed` it goes back to `pick` while the retry rules allow it.
  */
-import type { Pool } from "../balance/pool.ts";
+import type { Pool } from "../cluster/pool.ts";
 import { countHop, HOP } from "../http/max-forwards.ts";
 import { isHeadMethod, isIdempotent, isOptionsMethod } from "../http/method.ts";
 import { THREAD_CELLS } from "../observe/series.ts";
-import { HOOK } from "../plugin/abi.ts";
-import { type Instance, OUTCOME } from "../plugin/host.ts";
+import { HOOK } from "../plugin/abi/abi.ts";
+import { type Instance, OUTCOME } from "../plugin/host/host.ts";
 import type { Rival } from "../route/match.ts";
+import type { Trace } from "../trace/trace.ts";
 import { endAttempt, recordExchange } from "./account.ts";
+import { countEntered, hold, instanceAt, stagesAnswer, stagesRequest } from "./body-filters.ts";
 import { ERROR, failureOf, type ProxyError } from "./error.ts";
 import { Events } from "./events.ts";
 import { type Exchange, PHASE } from "./exchange.ts";
 import { countRetriedStatus, countStaleConnection, logNoEndpoint, logUpstreamFailure } from "./failure-log.ts";
+import { prepareLocalAnswer, prepareOptionsAnswer } from "./local-response.ts";
 import { askForWhole, fitResponse } from "./metadata.ts";
-import { prepareLocalAnswer, prepareOptionsAnswer } from "./reply.ts";
 import type { RouteState } from "./snapshot.ts";
-import { countEntered, hold, instanceAt, stagesAnswer, stagesRequest } from "./stages.ts";
-import type { Trace } from "./trace.ts";
 import { Upstream } from "./upstream.ts";
 
 /** Of a path in a log line. */

@@ -1,6 +1,6 @@
 /** The header Forwarded (RFC 7239 section 4). */
 import { isAuthority } from "../http/fields.ts";
-import { readNode } from "./address.ts";
+import { readNode } from "../net/address.ts";
 
 export type ForwardedSays = {
   /** For each hop, the client's first, its address, or `unknown`. */

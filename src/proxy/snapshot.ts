@@ -3,11 +3,11 @@
  * exchanges; when a newer version serves and the count is zero it is disposed, explicitly.
  */
 import type { BlockList } from "node:net";
-import type { Cluster } from "../balance/cluster.ts";
-import type { ListenerPlan, RetryPlan, RouteAction } from "../control/plan.ts";
-import type { Instance } from "../plugin/host.ts";
+import type { Cluster } from "../cluster/cluster.ts";
+import type { ListenerPlan, RetryPlan, RouteAction } from "../plan/plan.ts";
+import type { Instance } from "../plugin/host/host.ts";
 import type { Router } from "../route/match.ts";
-import type { Tracer } from "./tracer.ts";
+import type { Tracer } from "../trace/tracer.ts";
 
 export type RouteState = {
   readonly name: string;

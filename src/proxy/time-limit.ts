@@ -1,5 +1,5 @@
 /** A deadline of an exchange while it waits for what has no clock of its own: a plugin, or the rest of a body that one holds. */
-import type { Timed } from "./clock.ts";
+import type { Timed } from "../net/clock.ts";
 
 export class TimeLimit implements Timed {
   deadline: number;

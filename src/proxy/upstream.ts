@@ -1,21 +1,21 @@
 /** An HTTP/1 connection to an endpoint: one request at a time, kept in its pool between them, always read. */
-import type { Endpoint } from "../balance/endpoint.ts";
-import type { Pool, Poolable } from "../balance/pool.ts";
-import type { ClusterPlan } from "../control/plan.ts";
+import type { Endpoint } from "../cluster/endpoint.ts";
+import type { Pool, Poolable } from "../cluster/pool.ts";
 import { equalsWord } from "../http/bytes.ts";
-import { BodyReader } from "../http/framing.ts";
 import { FIELD_WORDS, FLAG, FRAMING, NAME, VALUE_END, VALUE_START } from "../http/head.ts";
-import { scanResponse } from "../http/scan.ts";
-import { fieldsBound } from "../http/write.ts";
+import { BodyReader } from "../http1/framing.ts";
+import { scanResponse } from "../http1/scan.ts";
+import { fieldsBound } from "../http1/write.ts";
+import { Carry } from "../net/pending-buffer.ts";
+import { pollBatch } from "../net/poll-batch.ts";
+import { UpstreamSocket } from "../net/upstream-socket.ts";
 import { UPSTREAM_CELLS } from "../observe/series.ts";
-import { Carry } from "./carry.ts";
+import type { ClusterPlan } from "../plan/plan.ts";
 import type { ThreadContext } from "./context.ts";
 import { ERROR, type ProxyError } from "./error.ts";
 import { type Exchange, REPLAY_LIMIT } from "./exchange.ts";
 import { requestHeadBound, writeOwnRequestHead, writeRequestHead } from "./headers.ts";
 import type { Pipeline } from "./pipeline.ts";
-import { pollBatch } from "./poll-batch.ts";
-import { UpstreamSocket } from "./upstream-socket.ts";
 import { type BodyFrame, Wire, writeBody } from "./wire.ts";
 
 const LF = 10;

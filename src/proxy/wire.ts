@@ -2,9 +2,9 @@
  * the ownership rules of `buffers.ts`, has one deadline, and lets no exception out of a callback. */
 import type { Socket } from "node:net";
 import type { Head } from "../http/head.ts";
-import { fieldsBound, writeChunkHead, writeLastChunk } from "../http/write.ts";
-import type { Block } from "./buffers.ts";
-import type { Timed } from "./clock.ts";
+import { fieldsBound, writeChunkHead, writeLastChunk } from "../http1/write.ts";
+import type { Block } from "../net/buffers.ts";
+import type { Timed } from "../net/clock.ts";
 import type { ThreadContext } from "./context.ts";
 
 /** How body bytes are framed on their way out. */

@@ -1,9 +1,9 @@
 /** `match:` as configured → what a head is compared with, in bytes. */
 import { RE2JS } from "re2js";
-import type { MatchPlan } from "../control/plan.ts";
 import { Head, PART } from "../http/head.ts";
 import { READINGS, type Reading, writeReading } from "../http/readings.ts";
 import { normalizePath } from "../http/target.ts";
+import type { MatchPlan } from "../plan/plan.ts";
 
 /** A name with the value that it must have. */
 export type Pair = { readonly name: Uint8Array; readonly value: Uint8Array };

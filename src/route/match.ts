@@ -2,7 +2,7 @@
  * Finds the rule of a request by comparing bytes. Nothing is allocated but for a rule with a `regex`, which needs the
  * path as a string once for each such rule that is tried, and for a path that has several readings.
  */
-import type { MatchPlan } from "../control/plan.ts";
+
 import {
   FIELD_WORDS,
   type Head,
@@ -15,6 +15,7 @@ import {
   VALUE_START,
 } from "../http/head.ts";
 import { READINGS, writeReading } from "../http/readings.ts";
+import type { MatchPlan } from "../plan/plan.ts";
 import { compileRule, type Pair, type Rule, readRules } from "./compile.ts";
 
 const COLON = 58;

@@ -7,9 +7,9 @@
  * whose own stack ended there finds its mark later, and does the same (`repair`).
  */
 import { randomFillSync } from "node:crypto";
-import { LIMIT, STATUS } from "../plugin/abi.ts";
-import type { KeyValue, Operation } from "../plugin/key-value.ts";
-import { WORK } from "../plugin/prices.ts";
+import { LIMIT, STATUS } from "../plugin/abi/abi.ts";
+import type { KeyValue, Operation } from "../plugin/host/key-value.ts";
+import { WORK } from "../plugin/wasm/prices.ts";
 import { hashKey, type Seed } from "./hash.ts";
 import { type Layout, layOut, MAX_NAMESPACES, PREFIX, SHARD } from "./layout.ts";
 import { acquire, ownerOf, release } from "./lock.ts";

@@ -1,17 +1,17 @@
 /** What is measured of hooks: one call of each, and what is done before it. */
-import { EndpointColumns } from "../../src/balance/columns.ts";
-import { Endpoint } from "../../src/balance/endpoint.ts";
-import { EndpointView } from "../../src/balance/endpoint-view.ts";
+import { EndpointColumns } from "../../src/cluster/columns.ts";
+import { Endpoint } from "../../src/cluster/endpoint.ts";
+import { EndpointView } from "../../src/cluster/endpoint-view.ts";
 import { Head } from "../../src/http/head.ts";
-import { scanRequest, scanResponse } from "../../src/http/scan.ts";
-import { HOOK } from "../../src/plugin/abi.ts";
-import type { PluginInstance } from "../../src/plugin/instance.ts";
-import { OUTCOME } from "../../src/plugin/outcome.ts";
+import { scanRequest, scanResponse } from "../../src/http1/scan.ts";
+import { HOOK } from "../../src/plugin/abi/abi.ts";
+import type { PluginInstance } from "../../src/plugin/host/instance.ts";
+import { OUTCOME } from "../../src/plugin/host/outcome.ts";
+import { Piece } from "../../src/proxy/chunk.ts";
 import { Exchange } from "../../src/proxy/exchange.ts";
-import { Mask } from "../../src/proxy/mask.ts";
-import { Piece } from "../../src/proxy/piece.ts";
-import { Trace } from "../../src/proxy/trace.ts";
-import { makeTracer } from "../../src/proxy/tracer.ts";
+import { Mask } from "../../src/trace/mask.ts";
+import { Trace } from "../../src/trace/trace.ts";
+import { makeTracer } from "../../src/trace/tracer.ts";
 import { startHookHost } from "./hook-host.ts";
 
 /** Of a request's or an answer's body. */

@@ -1,6 +1,6 @@
 /** Runs every mix in this process, and writes by name how many nanoseconds a unit of fuel took. */
-import { METER, meterModule } from "../../src/plugin/meter.ts";
-import { readShape } from "../../src/plugin/module-shape.ts";
+import { METER, meterModule } from "../../src/plugin/wasm/meter.ts";
+import { readShape } from "../../src/plugin/wasm/module-shape.ts";
 import { compileWat } from "../unit/plugin/kit.ts";
 import { MIXES, type Mix } from "./price-mixes.ts";
 

@@ -28,14 +28,14 @@ type Account = { readonly parts: Map<string, number>; readonly functions: Map<st
 
 /** The first whose pattern the frame's address matches; what V8 samples outside of JavaScript is named in brackets. */
 const PARTS: readonly (readonly [part: string, pattern: RegExp])[] = [
-  ["heads and bodies (http)", /\/src\/http\//],
-  ["the corridor (proxy)", /\/src\/proxy\//],
+  ["message heads and bodies (http, http1)", /\/src\/http1?\//],
+  ["the request pipeline (proxy)", /\/src\/proxy\//],
   ["routes (route)", /\/src\/route\//],
-  ["endpoints and pools (balance)", /\/src\/balance\//],
+  ["endpoints and pools (cluster)", /\/src\/cluster\//],
   ["plugin host (plugin)", /\/src\/plugin\//],
   ["plugins themselves (WebAssembly)", /^wasm:/],
   ["counters and log (observe)", /\/src\/observe\//],
-  ["listeners, thread (data)", /\/src\/data\//],
+  ["connections and listeners (net, worker)", /\/src\/(net|worker)\//],
   ["the floor's own code", /\/test\/bench\//],
   ["Node's sockets and streams", /^node:/],
 ];

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import type { FetchAnswer, FetchedRequest } from "../../sdk/test.js";
-import { plugin } from "../../src/cli/testing/index.ts";
+import { plugin } from "../../src/testing/index.ts";
 
 const PLUGINS = join(import.meta.dirname, "../../plugins");
 

@@ -5,13 +5,13 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import { DEFAULT_MEMORY, loadPlugin } from "../../src/cli/testing/load.ts";
-import { scanRequest, scanResponse } from "../../src/http/scan.ts";
+import { scanRequest, scanResponse } from "../../src/http1/scan.ts";
 import { PLUGIN_CELLS } from "../../src/observe/series.ts";
-import { FUEL, HOOK } from "../../src/plugin/abi.ts";
-import { buildModule } from "../../src/plugin/build.ts";
-import { OUTCOME } from "../../src/plugin/host.ts";
+import { FUEL, HOOK } from "../../src/plugin/abi/abi.ts";
+import { OUTCOME } from "../../src/plugin/host/host.ts";
+import { buildModule } from "../../src/plugin/wasm/build.ts";
 import { Exchange } from "../../src/proxy/exchange.ts";
+import { DEFAULT_MEMORY, loadPlugin } from "../../src/testing/load.ts";
 import { builtIn } from "./plugin-harness.ts";
 
 const KIB = 1024;

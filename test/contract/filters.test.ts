@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { PART } from "../../src/http/head.ts";
-import { HOOK } from "../../src/plugin/abi.ts";
-import { OUTCOME } from "../../src/plugin/host.ts";
+import { HOOK } from "../../src/plugin/abi/abi.ts";
+import { OUTCOME } from "../../src/plugin/host/host.ts";
 import type { Exchange } from "../../src/proxy/exchange.ts";
 import { fieldsOf } from "../unit/plugin/kit.ts";
 import { builtIn, exchange, load } from "./plugin-harness.ts";

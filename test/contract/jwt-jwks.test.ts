@@ -4,7 +4,7 @@ import { generateKeyPairSync } from "node:crypto";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { FetchAnswer, RequestResult } from "../../sdk/test.js";
-import { plugin } from "../../src/cli/testing/index.ts";
+import { plugin } from "../../src/testing/index.ts";
 import { makeRsaSigner, makeSigner, type Signer } from "../fixtures/signer.ts";
 
 const URL_OF_KEYS = "https://keys.example.com/jwks.json";

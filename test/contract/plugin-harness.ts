@@ -2,18 +2,18 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { EndpointColumns } from "../../src/balance/columns.ts";
-import { Endpoint } from "../../src/balance/endpoint.ts";
-import { EndpointView } from "../../src/balance/endpoint-view.ts";
 import type { Runtime } from "../../src/cli/compile.ts";
 import type { BuildReport } from "../../src/cli/compiler.ts";
-import { DEFAULT_MEMORY, loadPlugin } from "../../src/cli/testing/load.ts";
-import { scanRequest, scanResponse } from "../../src/http/scan.ts";
+import { EndpointColumns } from "../../src/cluster/columns.ts";
+import { Endpoint } from "../../src/cluster/endpoint.ts";
+import { EndpointView } from "../../src/cluster/endpoint-view.ts";
+import { scanRequest, scanResponse } from "../../src/http1/scan.ts";
 import { PLUGIN_CELLS } from "../../src/observe/series.ts";
-import { FUEL, HOOK } from "../../src/plugin/abi.ts";
-import { buildModule } from "../../src/plugin/build.ts";
-import type { Instance } from "../../src/plugin/host.ts";
+import { FUEL, HOOK } from "../../src/plugin/abi/abi.ts";
+import type { Instance } from "../../src/plugin/host/host.ts";
+import { buildModule } from "../../src/plugin/wasm/build.ts";
 import { Exchange } from "../../src/proxy/exchange.ts";
+import { DEFAULT_MEMORY, loadPlugin } from "../../src/testing/load.ts";
 import { buildAt, compilerSocket } from "../support/compiler.ts";
 
 const ROOT = join(import.meta.dirname, "../..");

@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
 import fc from "fast-check";
-import type { Endpoint } from "../../src/balance/endpoint.ts";
-import type { EndpointView } from "../../src/balance/endpoint-view.ts";
+import type { Endpoint } from "../../src/cluster/endpoint.ts";
+import type { EndpointView } from "../../src/cluster/endpoint-view.ts";
 import type { Exchange } from "../../src/proxy/exchange.ts";
 import { builtIn, Endpoints, exchange, type Loaded, load } from "./plugin-harness.ts";
 

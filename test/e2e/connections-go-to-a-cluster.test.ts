@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect } from "node:net";
 import { before } from "node:test";
-import type { TraceRecord } from "../../src/proxy/trace.ts";
+import type { TraceRecord } from "../../src/trace/trace.ts";
 import { compileSource } from "../contract/plugin-harness.ts";
 import { makePlugin } from "./bad-plugins.ts";
 import { Peer, startUpstream } from "./peers.ts";

@@ -1,7 +1,7 @@
 /** explain-tells-why: what plugins do to a request, and why it goes where it goes, is seen by who may see it alone. */
 import assert from "node:assert/strict";
 import { before } from "node:test";
-import type { HookStep, TraceRecord } from "../../src/proxy/trace.ts";
+import type { HookStep, TraceRecord } from "../../src/trace/trace.ts";
 import { compileSource } from "../contract/plugin-harness.ts";
 import { exchange, startUpstream } from "./peers.ts";
 import {

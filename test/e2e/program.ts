@@ -14,8 +14,8 @@ import { findFreePort } from "./free-port.ts";
 export const launcher = join(import.meta.dirname, "../../bin/sluice.js");
 
 /**
- * How a data thread comes by its connections (src/data/accept.ts; "transfer", where one thread accepts for all:
- * src/data/links.ts): all must behave the same. The first is the usual one.
+ * How a data thread comes by its connections (src/net/accept.ts; "transfer", where one thread accepts for all:
+ * src/worker/links.ts): all must behave the same. The first is the usual one.
  */
 const MODES = ["handle", "public"] as const;
 export type AcceptMode = (typeof MODES)[number] | "transfer";

@@ -12,21 +12,21 @@ import {
   type Import,
   METRIC,
   WAITING_HOOKS,
-} from "../../src/plugin/abi.ts";
-import { buildModule, type ModulePlan } from "../../src/plugin/build.ts";
-import type { Configuration } from "../../src/plugin/call-context.ts";
-import { SavedState } from "../../src/plugin/calls-state.ts";
-import { Fault } from "../../src/plugin/fault.ts";
-import type { FetchAnswer, FetchRequest } from "../../src/plugin/fetcher.ts";
-import { Guest } from "../../src/plugin/guest.ts";
-import { OUTCOME } from "../../src/plugin/host.ts";
-import { KeptValue } from "../../src/plugin/kept-value.ts";
-import { Operation } from "../../src/plugin/key-value.ts";
-import { PluginMetrics } from "../../src/plugin/metrics.ts";
-import { PRICE } from "../../src/plugin/prices.ts";
-import { RECOVERY } from "../../src/plugin/recovery.ts";
+} from "../../src/plugin/abi/abi.ts";
+import type { Configuration } from "../../src/plugin/abi/call-context.ts";
+import { SavedState } from "../../src/plugin/abi/calls-state.ts";
+import { KeptValue } from "../../src/plugin/abi/kept-value.ts";
+import { Fault } from "../../src/plugin/host/fault.ts";
+import type { FetchAnswer, FetchRequest } from "../../src/plugin/host/fetcher.ts";
+import { Guest } from "../../src/plugin/host/guest.ts";
+import { OUTCOME } from "../../src/plugin/host/host.ts";
+import { Operation } from "../../src/plugin/host/key-value.ts";
+import { PluginMetrics } from "../../src/plugin/host/metrics.ts";
+import { RECOVERY } from "../../src/plugin/host/recovery.ts";
+import { buildModule, type ModulePlan } from "../../src/plugin/wasm/build.ts";
+import { PRICE } from "../../src/plugin/wasm/prices.ts";
+import { Piece } from "../../src/proxy/chunk.ts";
 import type { Exchange } from "../../src/proxy/exchange.ts";
-import { Piece } from "../../src/proxy/piece.ts";
 import { KeyValueStore } from "../../src/state/store.ts";
 import { compileWat, fieldsOf, MEMORY, makeExchange, makeView, planOf, TestHost } from "../unit/plugin/kit.ts";
 

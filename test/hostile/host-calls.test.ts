@@ -7,18 +7,16 @@ import { test } from "node:test";
 import { isDeepStrictEqual } from "node:util";
 import fc from "fast-check";
 import { FIELD_WORDS, Head, PART } from "../../src/http/head.ts";
-import { HEADERS, HOOK, HOOKS, type Hook, STATUS } from "../../src/plugin/abi.ts";
-import { buildModule } from "../../src/plugin/build.ts";
-import type { Configuration } from "../../src/plugin/call-context.ts";
-import { SavedState } from "../../src/plugin/calls-state.ts";
-import { Guest } from "../../src/plugin/guest.ts";
-import { Operation } from "../../src/plugin/key-value.ts";
-import { PluginMetrics } from "../../src/plugin/metrics.ts";
+import { HEADERS, HOOK, HOOKS, type Hook, STATUS } from "../../src/plugin/abi/abi.ts";
+import type { Configuration } from "../../src/plugin/abi/call-context.ts";
+import { SavedState } from "../../src/plugin/abi/calls-state.ts";
+import { Guest } from "../../src/plugin/host/guest.ts";
+import { Operation } from "../../src/plugin/host/key-value.ts";
+import { PluginMetrics } from "../../src/plugin/host/metrics.ts";
+import { buildModule } from "../../src/plugin/wasm/build.ts";
+import { Piece } from "../../src/proxy/chunk.ts";
 import type { Exchange } from "../../src/proxy/exchange.ts";
-import { Piece } from "../../src/proxy/piece.ts";
 import { KeyValueStore } from "../../src/state/store.ts";
-import { addField, compileWat, fieldsOf, MEMORY, makeExchange, makeView } from "../unit/plugin/kit.ts";
-import { randomPlugin } from "../unit/plugin/random-module.ts";
 import {
   CALLS,
   callOf,
@@ -32,7 +30,9 @@ import {
   type Step,
   scriptGuest,
   writeProgram,
-} from "../unit/plugin/script-guest.ts";
+} from "../unit/plugin/host/script-guest.ts";
+import { addField, compileWat, fieldsOf, MEMORY, makeExchange, makeView } from "../unit/plugin/kit.ts";
+import { randomPlugin } from "../unit/plugin/wasm/random-module.ts";
 
 const configuration: Configuration = {
   plugin: "script",

@@ -2,11 +2,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { HOOK, type Hook } from "../../src/plugin/abi.ts";
-import { buildModule, type ModulePlan } from "../../src/plugin/build.ts";
-import type { Fetcher } from "../../src/plugin/fetcher.ts";
-import { OUTCOME, PluginHost } from "../../src/plugin/host.ts";
-import type { PluginInstance } from "../../src/plugin/instance.ts";
+import { HOOK, type Hook } from "../../src/plugin/abi/abi.ts";
+import type { Fetcher } from "../../src/plugin/host/fetcher.ts";
+import { OUTCOME, PluginHost } from "../../src/plugin/host/host.ts";
+import type { PluginInstance } from "../../src/plugin/host/instance.ts";
+import { buildModule, type ModulePlan } from "../../src/plugin/wasm/build.ts";
 import type { Exchange } from "../../src/proxy/exchange.ts";
 import { until } from "../e2e/program.ts";
 import { compileWat, makeExchange, planOf, TestHost } from "../unit/plugin/kit.ts";

@@ -1,10 +1,10 @@
 /** Modules that are valid and cost whoever builds them too much are refused by name; what stays within bounds is built. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { buildModule } from "../../src/plugin/build.ts";
-import { PluginError } from "../../src/plugin/error.ts";
-import { SECTION, TYPE } from "../../src/plugin/wasm-binary.ts";
-import { OP } from "../../src/plugin/wasm-instructions.ts";
+import { SECTION, TYPE } from "../../src/plugin/wasm/binary.ts";
+import { buildModule } from "../../src/plugin/wasm/build.ts";
+import { PluginError } from "../../src/plugin/wasm/error.ts";
+import { OP } from "../../src/plugin/wasm/instructions.ts";
 import { aboveStack, type Bomb, body, bytes, list, makeBomb, nested, repeat } from "../fixtures/bombs.ts";
 
 const MEMORY = 16 * 1024 * 1024;

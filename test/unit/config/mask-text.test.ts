@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { maskText } from "../../../src/config/mask-text.ts";
-import { Mask } from "../../../src/proxy/mask.ts";
+import { Mask } from "../../../src/trace/mask.ts";
 
 const mask = new Mask(["x-inner"]);
 

@@ -1,6 +1,6 @@
 /** A data thread that fails when it is told to. */
 import { BroadcastChannel, workerData } from "node:worker_threads";
-import "../../../src/data/thread.ts";
+import "../../../src/worker/worker.ts";
 
 new BroadcastChannel("sluice-crash").onmessage = ({ data }) => {
   if (data === workerData.thread) throw new Error("told to fail");

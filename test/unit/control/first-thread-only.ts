@@ -2,4 +2,4 @@
 import { workerData } from "node:worker_threads";
 
 if (workerData.thread > 0) throw new Error("told to fail");
-await import("../../../src/data/thread.ts");
+await import("../../../src/worker/worker.ts");

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { checkGuests } from "../../../src/control/plan-builder.ts";
+import { checkGuests } from "../../../src/plan/builder.ts";
 
 test("more guests than a process has room for are refused with the figure", () => {
   const at = { file: "s.yaml", line: 1, column: 1, path: "plugins" };

@@ -1,9 +1,9 @@
 /** Which endpoints are ejected, for how long, and what brings them back. */
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import { EndpointColumns, HEALTH } from "../../../src/balance/columns.ts";
+import { EndpointColumns, HEALTH } from "../../../src/cluster/columns.ts";
 import { PassiveHealth } from "../../../src/control/passive-health.ts";
-import type { PassivePlan, Plan } from "../../../src/control/plan.ts";
+import type { PassivePlan, Plan } from "../../../src/plan/plan.ts";
 
 const PASSIVE: PassivePlan = {
   consecutiveFailures: 5,

@@ -5,8 +5,8 @@ import { type AddressInfo, createServer, type Server, type Socket } from "node:n
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
-import type { EndpointPlan } from "../../../src/control/plan.ts";
 import { type NativeProbe, probe, type Verdict } from "../../../src/control/probe.ts";
+import type { EndpointPlan } from "../../../src/plan/plan.ts";
 import { makeDirectory } from "./parts.ts";
 
 const HTTP = {

@@ -1,6 +1,6 @@
 /** A data thread; number 1 does not build a second version, and says so when it is told to. */
 import { BroadcastChannel, parentPort, workerData } from "node:worker_threads";
-import type { FromThread, ToThread } from "../../../src/control/messages.ts";
+import type { FromThread, ToThread } from "../../../src/worker/messages.ts";
 
 if (workerData.thread === 1) {
   const port = parentPort!;
@@ -14,4 +14,4 @@ if (workerData.thread === 1) {
       channel.onmessage = () => port.postMessage(refusal);
     })) as typeof port.on;
 }
-await import("../../../src/data/thread.ts");
+await import("../../../src/worker/worker.ts");

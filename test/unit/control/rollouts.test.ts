@@ -3,10 +3,10 @@ import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import fc from "fast-check";
 import { loadConfig } from "../../../src/config/load.ts";
-import type { Plan, RolloutPlan } from "../../../src/control/plan.ts";
 import { type Arrangement, Rollouts } from "../../../src/control/rollouts.ts";
 import { PLUGIN_CELLS, ROLLOUT_CELLS } from "../../../src/observe/series.ts";
-import { HOOK } from "../../../src/plugin/abi.ts";
+import type { Plan, RolloutPlan } from "../../../src/plan/plan.ts";
+import { HOOK } from "../../../src/plugin/abi/abi.ts";
 
 const ROLLOUT = "rollout: { percent: 20, watch: 10s, minRequests: 100, maxFailures: 1% }";
 const OLD_CELLS = 100;

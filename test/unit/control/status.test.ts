@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { EndpointColumns, HEALTH } from "../../../src/balance/columns.ts";
+import { EndpointColumns, HEALTH } from "../../../src/cluster/columns.ts";
 import type { EndpointHealth } from "../../../src/control/endpoint-check.ts";
-import type { ClusterPlan, EndpointPlan, Plan } from "../../../src/control/plan.ts";
 import { describeClusters, findUnavailable } from "../../../src/control/status.ts";
 import { NO_TRAFFIC } from "../../../src/control/traffic.ts";
 import { Counters, seriesKey } from "../../../src/observe/counters.ts";
 import { UPSTREAM_CELLS, UPSTREAM_FAILURES } from "../../../src/observe/series.ts";
+import type { ClusterPlan, EndpointPlan, Plan } from "../../../src/plan/plan.ts";
 
 function start(count: number, panic = 0) {
   const columns = EndpointColumns.allocate(1);

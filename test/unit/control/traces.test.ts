@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Traces } from "../../../src/control/traces.ts";
-import type { TraceRecord } from "../../../src/proxy/trace.ts";
+import type { TraceRecord } from "../../../src/trace/trace.ts";
 
 const record = (id: string, target = "/"): TraceRecord => ({
   id,

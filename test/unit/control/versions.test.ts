@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { FromThread, ToThread } from "../../../src/control/messages.ts";
-import type { Plan } from "../../../src/control/plan.ts";
 import { Versions } from "../../../src/control/versions.ts";
+import type { Plan } from "../../../src/plan/plan.ts";
+import type { FromThread, ToThread } from "../../../src/worker/messages.ts";
 
 const planOf = (version: number): Plan => ({
   version,

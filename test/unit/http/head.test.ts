@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Head, MAX_AREA, NAME, PART } from "../../../src/http/head.ts";
-import { listFields } from "./reader.ts";
+import { listFields } from "../http1/reader.ts";
 
 const latin1 = (text: string): Buffer => Buffer.from(text, "latin1");
 const find = (head: Head, name: string, nth = 0): number => {

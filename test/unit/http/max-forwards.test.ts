@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Head } from "../../../src/http/head.ts";
 import { countHop, HOP } from "../../../src/http/max-forwards.ts";
-import { scanRequest } from "../../../src/http/scan.ts";
-import { LIMITS } from "./reader.ts";
+import { scanRequest } from "../../../src/http1/scan.ts";
+import { LIMITS } from "../http1/reader.ts";
 
 function count(...values: string[]): [hop: number, value: string | undefined] {
   const fields = values.map((value) => `max-Forwards:${value}\r\n`).join("");

@@ -3,8 +3,8 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { Head, PART } from "../../../src/http/head.ts";
 import { normalizePathText, normalizeTargetText, normalizeTemplateText } from "../../../src/http/path-text.ts";
-import { scanRequest } from "../../../src/http/scan.ts";
-import { LIMITS } from "./reader.ts";
+import { scanRequest } from "../../../src/http1/scan.ts";
+import { LIMITS } from "../http1/reader.ts";
 
 test("a path that is written has the form that a request's path has", () => {
   const forms: [string, string | null][] = [

@@ -11,7 +11,7 @@ import {
   PLUGIN_CELLS,
   THREAD_CELLS,
 } from "../../../src/observe/series.ts";
-import { HOOK, METRIC } from "../../../src/plugin/abi.ts";
+import { HOOK, METRIC } from "../../../src/plugin/abi/abi.ts";
 
 const metricsOf = (counters: Counters) =>
   createMetrics({

@@ -2,18 +2,18 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import wabt from "wabt";
-import { EndpointColumns } from "../../../src/balance/columns.ts";
-import { Endpoint } from "../../../src/balance/endpoint.ts";
-import { EndpointView } from "../../../src/balance/endpoint-view.ts";
-import type { InstancePlan, RolloutPlan } from "../../../src/control/plan.ts";
+import { EndpointColumns } from "../../../src/cluster/columns.ts";
+import { Endpoint } from "../../../src/cluster/endpoint.ts";
+import { EndpointView } from "../../../src/cluster/endpoint-view.ts";
 import { nameId } from "../../../src/http/fields.ts";
 import type { Head } from "../../../src/http/head.ts";
 import { PART } from "../../../src/http/head.ts";
 import { PLUGIN_CELLS } from "../../../src/observe/series.ts";
-import { FAILURE, type Failure, HOOK, type Hook } from "../../../src/plugin/abi.ts";
-import { buildModule, type ModulePlan } from "../../../src/plugin/build.ts";
-import { type Instance, type InstanceSet, PluginHost } from "../../../src/plugin/host.ts";
-import type { PluginNews } from "../../../src/plugin/report.ts";
+import type { InstancePlan, RolloutPlan } from "../../../src/plan/plan.ts";
+import { FAILURE, type Failure, HOOK, type Hook } from "../../../src/plugin/abi/abi.ts";
+import { type Instance, type InstanceSet, PluginHost } from "../../../src/plugin/host/host.ts";
+import type { PluginNews } from "../../../src/plugin/host/report.ts";
+import { buildModule, type ModulePlan } from "../../../src/plugin/wasm/build.ts";
 import { Exchange } from "../../../src/proxy/exchange.ts";
 
 const tool = await wabt();

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { LISTENER_CELLS } from "../../../src/observe/series.ts";
-import { HOOK } from "../../../src/plugin/abi.ts";
-import { type Instance, OUTCOME } from "../../../src/plugin/host.ts";
+import { HOOK } from "../../../src/plugin/abi/abi.ts";
+import { type Instance, OUTCOME } from "../../../src/plugin/host/host.ts";
 import { Admission, type Entrant } from "../../../src/proxy/admission.ts";
 import type { ConnectionChoice } from "../../../src/proxy/connection-choice.ts";
 import { Exchange, Exchanges } from "../../../src/proxy/exchange.ts";

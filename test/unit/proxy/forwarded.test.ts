@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { BlockList } from "node:net";
 import { test } from "node:test";
 import { PART } from "../../../src/http/head.ts";
-import { scanRequest } from "../../../src/http/scan.ts";
+import { scanRequest } from "../../../src/http1/scan.ts";
 import { type ClientSide, Exchange } from "../../../src/proxy/exchange.ts";
 import { believeForwarded } from "../../../src/proxy/forwarded.ts";
 import { makeForwarded, writeRequestHead } from "../../../src/proxy/headers.ts";

@@ -1,25 +1,25 @@
 /** A data plane in this process: a real listener, pipeline and cluster, with all that they count within reach. */
 import { BoundSocket } from "node:net";
 import type { TestContext } from "node:test";
-import { Cluster } from "../../../src/balance/cluster.ts";
-import { EndpointColumns } from "../../../src/balance/columns.ts";
-import { Endpoint } from "../../../src/balance/endpoint.ts";
-import { Pool } from "../../../src/balance/pool.ts";
-import type { ClusterPlan, ListenerPlan, RetryPlan } from "../../../src/control/plan.ts";
-import { Listener } from "../../../src/data/listener.ts";
+import { Cluster } from "../../../src/cluster/cluster.ts";
+import { EndpointColumns } from "../../../src/cluster/columns.ts";
+import { Endpoint } from "../../../src/cluster/endpoint.ts";
+import { Pool } from "../../../src/cluster/pool.ts";
+import { Buffers } from "../../../src/net/buffers.ts";
+import { Clock } from "../../../src/net/clock.ts";
 import { AccessLog } from "../../../src/observe/access-log.ts";
 import { STATUS_CELLS, THREAD_CELLS, UPSTREAM_CELLS } from "../../../src/observe/series.ts";
 import { ThrottledLog } from "../../../src/observe/throttled-log.ts";
-import { HOOK } from "../../../src/plugin/abi.ts";
-import { type Instance, OUTCOME } from "../../../src/plugin/host.ts";
-import { Buffers } from "../../../src/proxy/buffers.ts";
+import type { ClusterPlan, ListenerPlan, RetryPlan } from "../../../src/plan/plan.ts";
+import { HOOK } from "../../../src/plugin/abi/abi.ts";
+import { type Instance, OUTCOME } from "../../../src/plugin/host/host.ts";
 import { Client } from "../../../src/proxy/client.ts";
-import { Clock } from "../../../src/proxy/clock.ts";
 import type { HealthEvent, Report, ThreadContext } from "../../../src/proxy/context.ts";
 import type { Exchange } from "../../../src/proxy/exchange.ts";
 import { Pipeline } from "../../../src/proxy/pipeline.ts";
 import { type ListenerState, Snapshot } from "../../../src/proxy/snapshot.ts";
 import { Router } from "../../../src/route/match.ts";
+import { Listener } from "../../../src/worker/listener.ts";
 import { atEnd } from "../../e2e/program.ts";
 
 /** Where each thing is counted; nothing here looks at more than whether counts go back to zero. */

@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { setImmediate } from "node:timers/promises";
+import { pollBatch } from "../../../src/net/poll-batch.ts";
 import { UPSTREAM_CELLS } from "../../../src/observe/series.ts";
-import { pollBatch } from "../../../src/proxy/poll-batch.ts";
 import { connectTo, type Peer, startRawUpstream } from "../../e2e/peers.ts";
 import { until } from "../../e2e/program.ts";
 import { CELLS, type Plane, type Settings, startPlane } from "./kit.ts";

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import type { MatchPlan } from "../../../src/control/plan.ts";
 import { Head, PART } from "../../../src/http/head.ts";
 import { normalizePath } from "../../../src/http/target.ts";
+import type { MatchPlan } from "../../../src/plan/plan.ts";
 import { Router } from "../../../src/route/match.ts";
 
 type Request = {

@@ -2,8 +2,8 @@
 /** The arena keeps what must be kept, gives back the rest as zeros, and stops whoever keeps a pointer past its call. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { HOOK } from "../../../src/plugin/abi.ts";
-import { OUTCOME } from "../../../src/plugin/host.ts";
+import { HOOK } from "../../../src/plugin/abi/abi.ts";
+import { OUTCOME } from "../../../src/plugin/host/host.ts";
 import { call, compileSource, exchange, type Loaded, load } from "../../contract/plugin-harness.ts";
 
 /** Each path of a request is one thing to try. */

@@ -4,8 +4,8 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import { PART } from "../../../src/http/head.ts";
-import type { HOOK } from "../../../src/plugin/abi.ts";
-import { OUTCOME } from "../../../src/plugin/host.ts";
+import type { HOOK } from "../../../src/plugin/abi/abi.ts";
+import { OUTCOME } from "../../../src/plugin/host/host.ts";
 import type { Exchange } from "../../../src/proxy/exchange.ts";
 import {
   call,

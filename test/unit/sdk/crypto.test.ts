@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { createHash, createHmac, generateKeyPairSync, sign } from "node:crypto";
 import { after, test } from "node:test";
-import { buildModule } from "../../../src/plugin/build.ts";
+import { buildModule } from "../../../src/plugin/wasm/build.ts";
 import { call, compileSource, exchange, type Loaded, load } from "../../contract/plugin-harness.ts";
 
 const open: Loaded[] = [];

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import fc from "fast-check";
-import { plugin } from "../../../src/cli/testing/index.ts";
+import { plugin } from "../../../src/testing/index.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "sluice-kept-"));
 after(() => rmSync(directory, { recursive: true }));

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { plugin } from "../../../src/cli/testing/index.ts";
+import { plugin } from "../../../src/testing/index.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "sluice-kv-"));
 after(() => rmSync(directory, { recursive: true }));

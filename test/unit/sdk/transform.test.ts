@@ -1,7 +1,7 @@
 /** The compiler's step checks hooks at the author's own words, and exports nothing but the ABI. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { readChecked } from "../../../src/plugin/build.ts";
+import { readChecked } from "../../../src/plugin/wasm/build.ts";
 import { compileSource } from "../../contract/plugin-harness.ts";
 
 const SDK = 'import { Request, Response, Endpoints, Outcome, Cluster, Config } from "sluice/sdk";\n';

@@ -1,0 +1,70 @@
+/** The endpoints that a strategy may choose from: what `update` and `pick` see through the host calls. */
+import { COLUMN } from "../plugin/abi/abi.ts";
+import type { EndpointColumns } from "./columns.ts";
+import type { Endpoint } from "./endpoint.ts";
+
+export class EndpointView {
+  readonly list: Endpoint[] = [];
+  count = 0;
+  readonly columns: EndpointColumns;
+
+  constructor(columns: EndpointColumns) {
+    this.columns = columns;
+  }
+
+  clear(): void {
+    this.count = 0;
+  }
+
+  push(endpoint: Endpoint): void {
+    this.list[this.count++] = endpoint;
+  }
+
+  /** The same endpoints in a view of its own, which stays as it is. */
+  clone(): EndpointView {
+    const view = new EndpointView(this.columns);
+    for (let i = 0; i < this.count; i++) view.push(this.list[i]!);
+    return view;
+  }
+
+  /** The value of a column (`COLUMN`) for the endpoint at `index`, which the caller has checked. */
+  value(index: number, column: number): number {
+    const endpoint = this.list[index]!;
+    switch (column) {
+      case COLUMN.id:
+        return endpoint.slot;
+      case COLUMN.weight:
+        return endpoint.weight;
+      case COLUMN.in_flight:
+        return this.columns.inFlight(endpoint.slot);
+      case COLUMN.latency:
+        return this.columns.latencyOf(endpoint.slot);
+      case COLUMN.error_rate:
+        return this.columns.errorRateOf(endpoint.slot);
+      case COLUMN.latency_age:
+        return this.columns.latencyAgeOf(endpoint.slot);
+      case COLUMN.hash:
+        return endpoint.hash;
+      default:
+        return endpoint.zoneHash;
+    }
+  }
+
+  /** The values of a column, one for each endpoint, in `target`: one loop a column, since it may run for each pick. */
+  read(column: number, target: Int32Array): void {
+    const { list, count, columns } = this;
+    switch (column) {
+      case COLUMN.in_flight:
+        for (let i = 0; i < count; i++) target[i] = columns.inFlight(list[i]!.slot);
+        return;
+      case COLUMN.latency:
+        for (let i = 0; i < count; i++) target[i] = columns.latencyOf(list[i]!.slot);
+        return;
+      case COLUMN.error_rate:
+        for (let i = 0; i < count; i++) target[i] = columns.errorRateOf(list[i]!.slot);
+        return;
+      default:
+        for (let i = 0; i < count; i++) target[i] = this.value(i, column);
+    }
+  }
+}

@@ -1,0 +1,36 @@
+/** One endpoint of a cluster on this thread, as one version has it. What outlives a version is its slot and its pool. */
+import type { EndpointPlan } from "../plan/plan.ts";
+
+export class Endpoint {
+  readonly address: string;
+  readonly host: string;
+  readonly port: number;
+  readonly path: string;
+  readonly slot: number;
+  /** FNV-1a of the address text, 32 bits, signed: the same in every process. */
+  readonly hash: number;
+  weight: number;
+  readonly zone: string;
+  readonly zoneHash: number;
+  readonly cells: number;
+
+  constructor(plan: EndpointPlan) {
+    this.address = plan.address;
+    this.host = plan.host;
+    this.port = plan.port;
+    this.path = plan.path;
+    this.slot = plan.slot;
+    this.hash = fnv1a(plan.address);
+    this.weight = plan.weight;
+    this.zone = plan.zone;
+    this.zoneHash = plan.zone === "" ? 0 : fnv1a(plan.zone);
+    this.cells = plan.cells;
+  }
+}
+
+/** FNV-1a over the text's UTF-8 bytes, 32 bits, as a signed integer. */
+export function fnv1a(text: string): number {
+  let hash = 0x811c9dc5;
+  for (const byte of Buffer.from(text, "utf8")) hash = Math.imul(hash ^ byte, 0x01000193);
+  return hash | 0;
+}

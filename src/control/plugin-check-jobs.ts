@@ -1,0 +1,125 @@
+/**
+ * Health checks by plugins: ordered from the data threads, where guests run, in turns. An order is answered, or its thread
+ * is passed over: one that is stuck, ends, or has just taken another version does not end checking.
+ */
+
+import type { FromThread, ToThread } from "../worker/messages.ts";
+import type { Duty } from "./endpoint-check.ts";
+import { limitTime } from "./fair-timer.ts";
+import type { Tell } from "./probe.ts";
+
+export type CheckOrdersOptions = {
+  /** Threads that serve the version in service. */
+  readonly serving: () => readonly number[];
+  readonly post: (thread: number, message: ToThread) => void;
+};
+
+/** A thread ends a call itself when its time is over; a moment later it is taken for stuck. */
+const MOMENT = 500;
+/** Until a version has come to all threads. */
+const PAUSE = 20;
+const MOST_TRIES = 5;
+
+type Order = {
+  readonly duty: Duty;
+  readonly tell: Tell;
+  tries: number;
+  thread: number;
+  /** Ends the limit of its time, or of the pause before it is given again. */
+  stopTimer: () => void;
+};
+
+export class CheckOrders {
+  readonly #options: CheckOrdersOptions;
+  /** By number: one that was given again has another, so a late answer finds none. */
+  readonly #orders = new Map<number, Order>();
+  /** Threads that owe an answer. */
+  readonly #silent = new Set<number>();
+  #last = 0;
+  #turn = -1;
+
+  constructor(options: CheckOrdersOptions) {
+    this.#options = options;
+  }
+
+  /** Has a check made; what this returns gives it up, and nothing is told then. */
+  begin(duty: Duty, tell: Tell): () => void {
+    const order: Order = { duty, tell, tries: 0, thread: -1, stopTimer: () => undefined };
+    this.#give(order);
+    return () => this.#withdraw(order);
+  }
+
+  /** What a thread says of an order. */
+  receive(thread: number, { number, verdict }: Extract<FromThread, { type: "checked" }>): void {
+    this.#silent.delete(thread);
+    const order = this.#take(number);
+    if (order === null) return;
+    if (verdict !== null) order.tell(verdict);
+    else this.#giveLater(order);
+  }
+
+  /** A thread has ended. */
+  forget(thread: number): void {
+    this.#silent.delete(thread);
+    for (const [number, order] of [...this.#orders])
+      if (order.thread === thread && this.#take(number) !== null) this.#giveLater(order);
+  }
+
+  #give(order: Order): void {
+    const thread = this.#choose();
+    if (thread === null || order.tries >= MOST_TRIES) {
+      const problem = thread === null ? "no data thread serves" : `given up after ${order.tries} tries`;
+      order.tell({ result: "failed", problem });
+      return;
+    }
+    const { cluster, endpoint, check } = order.duty;
+    const number = ++this.#last;
+    order.tries++;
+    order.thread = thread;
+    order.stopTimer = limitTime(check.timeout + MOMENT, () => this.#passOver(number));
+    this.#orders.set(number, order);
+    const { timeout } = check;
+    this.#options.post(thread, { type: "check", order: { number, cluster, slot: endpoint.slot, timeout } });
+  }
+
+  #giveLater(order: Order): void {
+    const timer = setTimeout(() => this.#give(order), PAUSE);
+    order.stopTimer = () => clearTimeout(timer);
+  }
+
+  /** The thread is stuck, or as good as that: another is asked at once. */
+  #passOver(number: number): void {
+    const order = this.#take(number)!;
+    this.#silent.add(order.thread);
+    this.#options.post(order.thread, { type: "uncheck", number });
+    this.#give(order);
+  }
+
+  #withdraw(order: Order): void {
+    order.stopTimer();
+    for (const [number, other] of this.#orders) {
+      if (other !== order) continue;
+      this.#orders.delete(number);
+      this.#options.post(order.thread, { type: "uncheck", number });
+    }
+  }
+
+  #take(number: number): Order | null {
+    const order = this.#orders.get(number);
+    if (order === undefined) return null;
+    this.#orders.delete(number);
+    order.stopTimer();
+    return order;
+  }
+
+  /** The next in turn; of those that owe an answer only where there is no other. */
+  #choose(): number | null {
+    const all = this.#options.serving();
+    const willing = all.filter((thread) => !this.#silent.has(thread));
+    const threads = (willing.length > 0 ? willing : [...all]).sort((a, b) => a - b);
+    const next = threads.find((thread) => thread > this.#turn) ?? threads[0];
+    if (next === undefined) return null;
+    this.#turn = next;
+    return next;
+  }
+}

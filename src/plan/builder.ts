@@ -1,0 +1,387 @@
+/** Config → Plan: names become indices, plugins instances, endpoints rows, and what is counted gets its cells. */
+import { createHash } from "node:crypto";
+import {
+  BUILTIN_FETCH,
+  BUILTIN_NAMESPACES,
+  type ClusterConfig,
+  type Config,
+  type ListenerConfig,
+  type Place,
+  type PluginUse,
+  type ProbeConfig,
+  type Problem,
+  type RouteConfig,
+  type Settings,
+} from "../config/schema.ts";
+import type { Labels, SeriesKind } from "../observe/counters.ts";
+import { FUEL } from "../plugin/abi/abi.ts";
+import type { ModulePlan } from "../plugin/wasm/build.ts";
+import type { Candidate, Plugin, ReadSettings } from "./modules.ts";
+import type {
+  AccessLogPlan,
+  CheckPlan,
+  ClusterPlan,
+  EndpointPlan,
+  InstancePlan,
+  ListenerPlan,
+  MatchPlan,
+  NamespacePlan,
+  PassivePlan,
+  Plan,
+  ProbePlan,
+  RolloutPlan,
+  RouteAction,
+  RoutePlan,
+  TracePlan,
+} from "./plan.ts";
+
+export type PlanSources = {
+  readonly version: number;
+  readonly config: Config;
+  /** Every plugin that the configuration names. */
+  readonly plugins: ReadonlyMap<string, Plugin>;
+  readonly readSettings: ReadSettings;
+  /** Numeric addresses by host name; none for one that cannot be resolved. What is not here stands for itself. */
+  readonly addresses: ReadonlyMap<string, readonly string[]>;
+  /** Where each listener is, by name: its address with its number. */
+  readonly listeners: ReadonlyMap<string, { readonly text: string }>;
+  /** The row of an endpoint in the shared columns, held for this version. */
+  readonly row: (identity: string) => number;
+  /** The row of a listener's address among the counts of connections, held for this version. */
+  readonly listenerRow: (address: string) => number;
+  /** The number of a key-value namespace, which a name has for the life of the process. */
+  readonly namespace: (name: string) => number;
+  /** The first cell of a series, held for this version. */
+  readonly cells: (kind: SeriesKind, labels: Labels) => number;
+};
+
+/** What instances alone are made of. */
+export type InstanceSources = Omit<PlanSources, "config"> & { readonly config: Pick<Config, "clusters"> };
+
+/** Of each instance of a plan, in their order: where it stands in the configuration first, and what is written for it. */
+export type Origin = { readonly at: Place; readonly settings: Settings | undefined };
+export type Built = { readonly plan: Plan; readonly origins: readonly Origin[] };
+
+export function buildPlan(sources: PlanSources): Built {
+  return new PlanBuilder(sources).build(sources.config);
+}
+
+/** The instances alone of some uses of plugins, for a configuration that is not whole. */
+export function buildInstances(
+  sources: InstanceSources,
+  uses: Iterable<PluginUse>,
+): Pick<Plan, "modules" | "instances"> & { readonly origins: readonly Origin[] } {
+  return new PlanBuilder(sources).buildUses(uses);
+}
+
+const BUILTIN_BODY = 1024 * 1024;
+/** Of those that wait: calls on a thread at one time, and milliseconds of one, its place in line included. */
+const BUILTIN_WAITS = { guests: 64, time: 120_000 };
+
+class PlanBuilder {
+  readonly #sources: InstanceSources;
+  readonly #modules: ModulePlan[] = [];
+  readonly #instances: InstancePlan[] = [];
+  readonly #rollouts: RolloutPlan[] = [];
+  readonly #origins: Origin[] = [];
+  readonly #instanceByKey = new Map<string, number>();
+  readonly #clusterByName: ReadonlyMap<string, number>;
+
+  constructor(sources: InstanceSources) {
+    this.#sources = sources;
+    this.#clusterByName = new Map(sources.config.clusters.map((cluster, index) => [cluster.name, index]));
+  }
+
+  build(config: Config): Built {
+    const { version } = this.#sources;
+    const clusters = config.clusters.map((cluster) => this.#cluster(cluster));
+    const listeners = config.listeners.map((listener) => this.#listener(listener));
+    const plan = {
+      version,
+      modules: this.#modules,
+      instances: this.#instances,
+      rollouts: this.#rollouts,
+      clusters,
+      listeners,
+      accessLog: makeAccessLogPlan(config.log.access),
+      trace: this.#trace(config),
+    };
+    return { plan, origins: this.#origins };
+  }
+
+  buildUses(uses: Iterable<PluginUse>) {
+    for (const use of uses) this.#instance(use);
+    return { modules: this.#modules, instances: this.#instances, origins: this.#origins };
+  }
+
+  /**
+   * The index of the instance for one use of a plugin; equal uses share one. A strategy is told the endpoints of its
+   * cluster and keeps state for them, so each cluster has one of its own: `cluster` names it.
+   */
+  #instance(use: PluginUse, cluster = ""): number {
+    const { name: plugin, module, candidate, memory, declared } = this.#sources.plugins.get(use.name)!;
+    const written = use.config ?? declared?.config;
+    const configFor = ({ info }: ModulePlan) =>
+      this.#sources.readSettings(info.configSchema, written, use.at).value ?? null;
+    const config = configFor(module);
+    const settings = {
+      plugin,
+      onFailure: declared?.onFailure ?? ("reject" as const),
+      fuel: declared?.limits.fuel ?? FUEL.default,
+      body: declared?.limits.body ?? BUILTIN_BODY,
+      tooLarge: declared?.limits.tooLarge ?? "reject",
+      time: declared?.limits.time ?? BUILTIN_WAITS.time,
+      guests: declared?.limits.guests ?? BUILTIN_WAITS.guests,
+      fetch: declared === null ? builtinFetch(plugin, config) : declared.allow.fetch,
+      memory,
+      clusters: declared?.allow.clusters?.map((cluster) => cluster.name) ?? null,
+      hidden: declared?.allow.headers.hide ?? [],
+      cluster,
+      shares: declared?.allow.share ?? [],
+      namespaces: this.#namespaces(declared === null ? (BUILTIN_NAMESPACES[use.name] ?? []) : declared.allow.kv),
+    };
+    const key = digest([module.hash, settings, config]);
+    const known = this.#instanceByKey.get(key);
+    if (known !== undefined) return known;
+    const cells = this.#sources.cells("plugin", { plugin });
+    const push = (plan: Pick<InstancePlan, "key" | "module" | "config" | "cells" | "stage">): number => {
+      this.#origins.push({ at: use.at, settings: written });
+      return this.#instances.push({ ...settings, metrics: null, ...plan }) - 1;
+    };
+    let stage: InstancePlan["stage"] = null;
+    if (candidate !== null) {
+      const rollout = this.#rollout(plugin, candidate);
+      const newCells = this.#rollouts[rollout]!.newCells;
+      // A schema of its own may read the same text as another value.
+      const newConfig = configFor(candidate.module);
+      const newKey = digest([candidate.module.hash, settings, newConfig]);
+      const newModule = this.#module(candidate.module);
+      const index = push({
+        key: newKey,
+        module: newModule,
+        config: newConfig,
+        cells: newCells,
+        stage: { rollout, candidate: -1 },
+      });
+      stage = { rollout, candidate: index };
+    }
+    const index = push({ key, module: this.#module(module), config, cells, stage });
+    this.#instanceByKey.set(key, index);
+    return index;
+  }
+
+  /** The index of a plugin's rollout. */
+  #rollout(plugin: string, { number, share, module }: Candidate): number {
+    const known = this.#rollouts.findIndex((rollout) => rollout.plugin === plugin);
+    if (known >= 0) return known;
+    const { cells } = this.#sources;
+    const rollout: RolloutPlan = {
+      number,
+      plugin,
+      share,
+      cells: cells("rollout", { plugin, rollout: String(number) }),
+      oldCells: cells("plugin", { plugin }),
+      newCells: cells("plugin", { plugin, candidate: module.hash.slice(0, 12) }),
+    };
+    return this.#rollouts.push(rollout) - 1;
+  }
+
+  #namespaces(names: readonly string[]): NamespacePlan[] {
+    return [...new Set(names)].map((name) => ({ name, number: this.#sources.namespace(name) }));
+  }
+
+  /** What is hidden from one plugin is kept from whoever looks at a trace, too. */
+  #trace({ trace: { header, token, sample, mask } }: Config): TracePlan {
+    const hidden = this.#instances.flatMap((instance) => instance.hidden);
+    return { header, token: token ?? "", sample, mask: [...new Set([...mask, ...hidden])] };
+  }
+
+  #module(module: ModulePlan): number {
+    const index = this.#modules.indexOf(module);
+    return index >= 0 ? index : this.#modules.push(module) - 1;
+  }
+
+  #cluster(cluster: ClusterConfig): ClusterPlan {
+    const { name, timeouts, pool, limits } = cluster;
+    return {
+      name,
+      key: digest([name, timeouts, pool, limits]),
+      strategies: cluster.strategy.map((use) => ({ name: use.name, instance: this.#instance(use, name) })),
+      endpoints: this.#endpoints(cluster),
+      unresolved: cluster.endpoints
+        .filter(({ address }) => this.#sources.addresses.get(address.host)?.length === 0)
+        .map(({ address }) => ({ address: address.text, host: address.host })),
+      timeouts,
+      pool,
+      limits,
+      retryCell: this.#sources.cells("retries", { cluster: name }),
+      check: this.#check(cluster),
+      passive: planPassive(cluster),
+    };
+  }
+
+  #check({ health: { active } }: ClusterConfig): CheckPlan | null {
+    if (active === undefined) return null;
+    const { probe, interval, timeout, healthyAfter, unhealthyAfter } = active;
+    const settings = { interval, timeout, healthyAfter, unhealthyAfter };
+    if (probe.kind !== "plugin") {
+      const plan = { ...settings, probe: planProbe(probe) };
+      return { ...plan, key: digest(plan) };
+    }
+    const instance = this.#instance(probe.use);
+    const key = digest([settings, this.#instances[instance]!.key]);
+    return { ...settings, probe: { kind: "plugin", instance }, key };
+  }
+
+  /** A name stands for one endpoint for each of its addresses; an address that two names share is one endpoint. */
+  #endpoints(cluster: ClusterConfig): EndpointPlan[] {
+    const endpoints = new Map<string, EndpointPlan>();
+    for (const { address, weight, zone } of cluster.endpoints) {
+      const hosts = address.path === "" ? (this.#sources.addresses.get(address.host) ?? [address.host]) : [""];
+      for (const host of hosts) {
+        const text = address.path === "" ? formatAddress(host, address.port) : address.text;
+        if (endpoints.has(text)) continue;
+        endpoints.set(text, {
+          address: text,
+          host,
+          port: address.port,
+          path: address.path,
+          weight,
+          zone,
+          slot: this.#sources.row(`${cluster.name} ${text}`),
+          cells: this.#sources.cells("upstream", { cluster: cluster.name, endpoint: text }),
+        });
+      }
+    }
+    return [...endpoints.values()];
+  }
+
+  #listener(listener: ListenerConfig): ListenerPlan {
+    const { name, protocol, timeouts, limits, path, trustedProxies, halfClose } = listener;
+    const { cells } = this.#sources;
+    const address = this.#sources.listeners.get(name)!.text;
+    return {
+      name,
+      address,
+      protocol,
+      timeouts,
+      limits,
+      path,
+      trustedProxies,
+      halfClose,
+      chain: listener.chain.map((use) => this.#instance(use)),
+      routes: listener.routes.map((route) => this.#route(listener, route)),
+      slot: this.#sources.listenerRow(address),
+      cells: cells("listener", { listener: name }),
+      requestCells: cells("requests", { listener: name, route: "", cluster: "" }),
+      durationCells: cells("duration", { listener: name, route: "" }),
+    };
+  }
+
+  #route(listener: ListenerConfig, route: RouteConfig): RoutePlan {
+    const { name, match, timeout, retry } = route;
+    const labels = { listener: listener.name, route: name };
+    const action = this.#action(route);
+    return {
+      name,
+      match: match satisfies MatchPlan,
+      chain: route.chain.map((use) => this.#instance(use)),
+      action,
+      timeout,
+      retry,
+      requestCells: this.#reachable(action, [...listener.chain, ...route.chain]).map((index) => {
+        const cluster = this.#sources.config.clusters[index]!.name;
+        return { cluster: index, cells: this.#sources.cells("requests", { ...labels, cluster }) };
+      }),
+      unansweredCells: this.#sources.cells("requests", { ...labels, cluster: "" }),
+      durationCells: this.#sources.cells("duration", labels),
+    };
+  }
+
+  #action({ action }: RouteConfig): RouteAction {
+    const indexOf = (reference: { name: string }) => this.#clusterByName.get(reference.name)!;
+    switch (action.kind) {
+      case "cluster":
+        return { kind: "cluster", cluster: indexOf(action.cluster) };
+      case "split":
+        return { kind: "split", parts: action.parts.map((part) => ({ cluster: indexOf(part), weight: part.weight })) };
+      case "router":
+        return {
+          kind: "router",
+          instance: this.#instance(action.router),
+          clusters: action.clusters.map(indexOf),
+        };
+    }
+  }
+
+  /** Clusters that a request of a rule may end in: those of its action, and those that a filter may choose. */
+  #reachable(action: RouteAction, chain: readonly PluginUse[]): number[] {
+    const reachable = new Set<number>();
+    if (action.kind === "cluster") reachable.add(action.cluster);
+    else if (action.kind === "split") for (const part of action.parts) reachable.add(part.cluster);
+    else for (const cluster of action.clusters) reachable.add(cluster);
+    for (const use of chain) {
+      const { declared } = this.#sources.plugins.get(use.name)!;
+      if (declared === null) continue;
+      const allowed = declared.allow.clusters?.map((cluster) => this.#clusterByName.get(cluster.name)!);
+      for (const cluster of allowed ?? this.#clusterByName.values()) reachable.add(cluster);
+    }
+    return [...reachable];
+  }
+}
+
+function planProbe(probe: Exclude<ProbeConfig, { kind: "plugin" }>): ProbePlan {
+  if (probe.kind === "tcp") return { kind: "tcp", send: probe.send, expect: probe.expect };
+  const { method, path, host = "", status } = probe;
+  return { kind: "http", method, path, host, statuses: status };
+}
+
+/** Of a URL, whom it asks: as a plugin's `allow.fetch` names it (`plugin/abi/calls-fetch.ts`). */
+const ASKED = /^(?:cluster:[^/?#\s]+|https?:\/\/[^/?#\s@]+)/;
+
+/** Whom a built-in may ask: whoever wrote its configuration has said so there. */
+export function builtinFetch(name: string, config: unknown): string[] {
+  const key = Object.hasOwn(BUILTIN_FETCH, name) ? BUILTIN_FETCH[name]! : null;
+  const asked = key === null || typeof config !== "object" ? undefined : (config as Record<string, unknown>)?.[key];
+  if (typeof asked !== "string") return [];
+  return [ASKED.exec(asked)?.[0] ?? `cluster:${asked}`];
+}
+
+/** Host names of endpoints, which the plan needs addresses for. */
+export function listHostNames(config: Config, isNumeric: (host: string) => boolean): Set<string> {
+  const hosts = config.clusters.flatMap(({ endpoints }) => endpoints.map(({ address }) => address));
+  return new Set(hosts.filter(({ path, host }) => path === "" && !isNumeric(host)).map(({ host }) => host));
+}
+
+/** Guests of all threads at one time; a reload holds them twice, and a process has room for some 16,000. */
+const MAX_GUESTS = 6000;
+
+/** What is wrong with the count of guests, or null. */
+export function checkGuests(threads: number, perThread: number, at: Place): Problem | null {
+  const guests = threads * perThread;
+  if (guests <= MAX_GUESTS) return null;
+  return {
+    ...at,
+    message: `${guests} plugin guests (${perThread} on each of ${threads} threads), the limit is ${MAX_GUESTS}`,
+  };
+}
+
+function formatAddress(host: string, port: number): string {
+  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+function digest(value: unknown): string {
+  return createHash("sha256").update(JSON.stringify(value)).digest("hex");
+}
+
+function planPassive({ health: { passive } }: ClusterConfig): PassivePlan | null {
+  const { enabled, ...plan } = passive;
+  return enabled ? plan : null;
+}
+
+function makeAccessLogPlan(access: Config["log"]["access"]): AccessLogPlan | null {
+  if (access === false) return null;
+  const { format, fields, file, where } = access;
+  const conditions = where.map(({ status = [], slowerThan = 0, share }) => ({ statuses: status, slowerThan, share }));
+  return { format, fields, path: file === undefined ? null : file.path, where: conditions };
+}

@@ -1,0 +1,37 @@
+/** Limits of plugins that do not fit each other: `sluice check` warns, since only requests with long bodies fail by them. */
+import type { PluginConfig, Problem } from "../config/schema.ts";
+import { FUEL, HOOK } from "../plugin/abi/abi.ts";
+import { mostSeen } from "../plugin/wasm/prices.ts";
+import type { Plugin } from "./modules.ts";
+
+const MEBIBYTE = 1024 * 1024;
+const BODIES = (1 << HOOK.request_body) | (1 << HOOK.response_body);
+
+/** Of plugins with body hooks, in the order of the configuration. */
+export function findTightLimits(plugins: Iterable<Pick<Plugin, "module" | "declared">>): Problem[] {
+  return [...plugins].flatMap(({ module, declared }) =>
+    declared === null || (module.info.hooks & BODIES) === 0 ? [] : tightLimitsOf(declared),
+  );
+}
+
+function tightLimitsOf({ limits: { body, memory, fuel }, at }: PluginConfig): Problem[] {
+  const problems: Problem[] = [];
+  const warn = (message: string) => problems.push({ ...at, message });
+  // The body as it is read, what takes its place, and what else the plugin has.
+  const need = 2 * body + MEBIBYTE;
+  if (body > 0 && memory < need)
+    warn(
+      `a body of ${inMebibytes(body)} (limits.body) and what replaces it need ${inMebibytes(need)}, which is over limits.memory (${inMebibytes(memory)})`,
+    );
+  const seen = mostSeen(fuel);
+  if (body > seen)
+    warn(
+      `fuel grows up to ${inMebibytes(seen)} of a body (${FUEL.perByte} units a byte, limits.fuel: ${fuel}), which is less than limits.body (${inMebibytes(body)})`,
+    );
+  return problems;
+}
+
+/** Rounded so that a size of the configuration is written as it stands there. */
+function inMebibytes(bytes: number): string {
+  return `${Math.round((bytes / MEBIBYTE) * 10) / 10}MiB`;
+}

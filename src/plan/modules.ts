@@ -1,0 +1,219 @@
+/** The WebAssembly files that a configuration names: found, read, and each built once for as long as it is in use. */
+import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { join, relative, resolve } from "node:path";
+import {
+  BUILTINS,
+  type Config,
+  type Place,
+  type PluginConfig,
+  type PluginUse,
+  type Problem,
+  type Settings,
+} from "../config/schema.ts";
+import type { ModulePlan } from "../plugin/wasm/build.ts";
+import { checkPermissions } from "./permissions.ts";
+
+/** A plugin as rules name it: one of `plugins`, or a built-in. */
+export type Plugin = {
+  readonly name: string;
+  readonly module: ModulePlan;
+  /** A new version that takes a share of the requests. */
+  readonly candidate: Candidate | null;
+  /** What `plugins` says of it; null for a built-in. */
+  readonly declared: PluginConfig | null;
+  /** Bytes of memory at most. */
+  readonly memory: number;
+};
+
+/** A new version of a plugin: in the rollout of that number, for that share of its requests. */
+export type Candidate = { readonly module: ModulePlan; readonly number: number; readonly share: number };
+
+/** What serves of a plugin whose new versions take over in stages, instead of what its file holds now. */
+export type Stage = {
+  readonly serves: Uint8Array;
+  readonly candidate: { readonly bytes: Uint8Array; readonly number: number; readonly share: number } | null;
+};
+
+/** What the files held, by path: a problem in words where one could not be read. */
+export type WasmFiles = ReadonlyMap<string, Uint8Array | string>;
+
+/** What names plugins. */
+type UsesPlugins = Pick<Config, "clusters" | "listeners" | "plugins">;
+
+export type BuildModule = (bytes: Uint8Array, options: { memory: number; path: string }) => Promise<ModulePlan>;
+
+/** Reads a configuration by the schema that the module brings, if it brings one (`config/plugin-schema.ts`). */
+export type ReadSettings = (
+  schema: string | null,
+  settings: Settings | undefined,
+  at: Place,
+) => { readonly value: unknown; readonly problems: readonly Problem[] };
+
+export type ModulesOptions = {
+  readonly build: BuildModule;
+  readonly readSettings: ReadSettings;
+  /** The directory of the built-in plugins. */
+  readonly builtins: string;
+};
+
+/** Added to a problem that the version has which a rollout keeps: one with its configuration has not begun. */
+export const SAYS_OLD_VERSION = "(by the version in service, which `rollout` keeps beside the new one)";
+
+const BUILTIN_MEMORY = 16 * 1024 * 1024;
+
+/** The files of every plugin declared and every built-in used, with the place that names each first. */
+export function listWasmFiles(config: UsesPlugins, builtins: string): Map<string, Place> {
+  const files = new Map<string, Place>();
+  for (const plugin of config.plugins) files.set(plugin.wasm.path, plugin.wasm.at);
+  for (const use of listUses(config)) {
+    if (!isBuiltin(config, use.name)) continue;
+    const path = builtinPath(builtins, use.name);
+    if (!files.has(path)) files.set(path, use.at);
+  }
+  return files;
+}
+
+export async function readWasmFiles(paths: Iterable<string>): Promise<WasmFiles> {
+  const read = async (path: string): Promise<[string, Uint8Array | string]> => {
+    try {
+      return [path, await readFile(path)];
+    } catch (error) {
+      return [path, describeUnreadable(path, error)];
+    }
+  };
+  return new Map(await Promise.all([...paths].map(read)));
+}
+
+function describeUnreadable(path: string, error: unknown): string {
+  const code = error instanceof Error && "code" in error ? error.code : "";
+  if (code === "ENOENT") return `there is no file ${path}`;
+  if (code === "EISDIR") return `${path} is a directory, expected a .wasm file`;
+  return `${path} cannot be read: ${(error as Error).message}`;
+}
+
+/** What makes a module that is missing. */
+function adviseBuild(declared: PluginConfig | null): string {
+  if (declared === null) return "; `npm ci` in the checkout builds it";
+  const { source, wasm } = declared;
+  if (source === undefined) return "";
+  const name = relative("", source.path);
+  if (!existsSync(source.path)) return `, nor its source ${name}`;
+  const out =
+    resolve(source.path.replace(/\.ts$/, ".wasm")) === resolve(wasm.path) ? "" : ` -o ${relative("", wasm.path)}`;
+  return `: run \`sluice plugin build ${name}${out}\``;
+}
+
+/** Every place of a configuration where a plugin is used. */
+export function* listUses(config: Pick<Config, "clusters" | "listeners">): Iterable<PluginUse> {
+  for (const { strategy, health } of config.clusters) {
+    yield* strategy;
+    if (health.active?.probe.kind === "plugin") yield health.active.probe.use;
+  }
+  for (const listener of config.listeners) {
+    yield* listener.chain;
+    for (const route of listener.routes) {
+      yield* route.chain;
+      if (route.action.kind === "router") yield route.action.router;
+    }
+  }
+}
+
+/** Builds modules, and keeps those of the last version: an unchanged file is not built again. */
+export class Modules {
+  readonly #build: BuildModule;
+  readonly #readSettings: ReadSettings;
+  readonly #builtins: string;
+  #built = new Map<string, ModulePlan>();
+
+  constructor(options: ModulesOptions) {
+    this.#build = options.build;
+    this.#readSettings = options.readSettings;
+    this.#builtins = options.builtins;
+  }
+
+  /** Every plugin by name; what could not be built is among `problems` instead. */
+  async load(
+    config: UsesPlugins,
+    files: WasmFiles,
+    stages: ReadonlyMap<string, Stage> = new Map(),
+  ): Promise<{ plugins: Map<string, Plugin>; problems: Problem[] }> {
+    const built = new Map<string, ModulePlan>();
+    const plugins = new Map<string, Plugin>();
+    const problems: Problem[] = [];
+    const add = async (name: string, declared: PluginConfig | null, path: string, at: Place) => {
+      const memory = declared?.limits.memory ?? BUILTIN_MEMORY;
+      const stage = stages.get(name);
+      const bytes = stage?.serves ?? files.get(path) ?? `there is no file ${path}`;
+      const advice = () => (typeof bytes === "string" && !existsSync(path) ? adviseBuild(declared) : "");
+      try {
+        if (typeof bytes === "string") throw new Error(bytes);
+        const module = await this.#take(built, bytes, { memory, path });
+        const next = stage?.candidate ?? null;
+        const { number, share } = next ?? { number: 0, share: 0 };
+        const candidate = next && { number, share, module: await this.#take(built, next.bytes, { memory, path }) };
+        plugins.set(name, { name, declared, memory, module, candidate });
+        const groups = new Set([...module.info.groups, ...(candidate?.module.info.groups ?? [])]);
+        // A built-in has what it imports by being built in.
+        if (declared !== null) problems.push(...checkPermissions(declared.allow, [...groups], module.info.hooks));
+      } catch (error) {
+        const message = error instanceof Error ? error.message : String(error);
+        problems.push({ ...at, message: typeof bytes === "string" ? message + advice() : `${path}: ${message}` });
+      }
+    };
+    for (const declared of config.plugins) await add(declared.name, declared, declared.wasm.path, declared.wasm.at);
+    const seen = new Set(config.plugins.map((declared) => declared.name));
+    for (const { name, at } of listUses(config)) {
+      if (seen.has(name) || !isBuiltin(config, name)) continue;
+      seen.add(name);
+      await add(name, null, builtinPath(this.#builtins, name), at);
+    }
+    this.#built = built;
+    problems.push(...this.#checkConfigurations(config, plugins));
+    return { plugins, problems };
+  }
+
+  /** Each configuration where it is written; that of a plugin which is used without one, where it is used. */
+  #checkConfigurations(config: UsesPlugins, plugins: ReadonlyMap<string, Plugin>): Problem[] {
+    const check = (name: string, settings: Settings | undefined, at: Place): readonly Problem[] => {
+      const { module, candidate = null } = plugins.get(name) ?? {};
+      const ask = (asked: ModulePlan | undefined) =>
+        asked === undefined ? [] : this.#readSettings(asked.info.configSchema, settings, at).problems;
+      const problems = ask(candidate?.module ?? module);
+      // Where both complain, one set of lines is enough.
+      if (candidate === null || problems.length > 0) return problems;
+      return ask(module).map((problem) => ({
+        ...problem,
+        message: `${problem.message} ${SAYS_OLD_VERSION}`,
+      }));
+    };
+    const declared = config.plugins.filter((plugin) => plugin.config !== undefined);
+    const problems = declared.flatMap((plugin) => check(plugin.name, plugin.config, plugin.at));
+    for (const use of listUses(config)) {
+      const isDeclared = declared.some(({ name }) => name === use.name);
+      if (use.config !== undefined || !isDeclared) problems.push(...check(use.name, use.config, use.at));
+    }
+    return problems;
+  }
+
+  async #take(
+    built: Map<string, ModulePlan>,
+    bytes: Uint8Array,
+    options: { memory: number; path: string },
+  ): Promise<ModulePlan> {
+    const key = `${createHash("sha256").update(bytes).digest("hex")} ${options.memory}`;
+    const module = built.get(key) ?? this.#built.get(key) ?? (await this.#build(bytes, options));
+    built.set(key, module);
+    return module;
+  }
+}
+
+/** A name that is neither declared nor built in is another problem, and reported where the file is read. */
+function isBuiltin({ plugins }: UsesPlugins, name: string): boolean {
+  return Object.hasOwn(BUILTINS, name) && !plugins.some((plugin) => plugin.name === name);
+}
+
+function builtinPath(builtins: string, name: string): string {
+  return join(builtins, `${name}.wasm`);
+}

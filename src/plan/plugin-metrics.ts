@@ -1,0 +1,75 @@
+/** Metrics that plugins define: collected when their guests are tried, checked against each other, given their cells. */
+import type { Place, Problem } from "../config/schema.ts";
+import type { Labels, SeriesKind } from "../observe/counters.ts";
+import { LIMIT, METRIC } from "../plugin/abi/abi.ts";
+import type { MetricDefinition, MetricPlan } from "../plugin/host/metrics.ts";
+import type { Built } from "./builder.ts";
+import type { InstancePlan, Plan } from "./plan.ts";
+
+/** What each instance of a plan has defined, in their order. */
+export type Definitions = readonly (readonly MetricDefinition[])[];
+
+const KIND_NAMES = Object.keys(METRIC);
+const SERIES: readonly SeriesKind[] = ["pluginCounter", "pluginGauge", "pluginHistogram", "pluginLatest"];
+const OF_HISTOGRAM = ["_bucket", "_sum", "_count"];
+
+/** One name is one metric, whichever plugins have it; a plugin has so many series at most. */
+export function checkMetrics({ plan, origins }: Built, definitions: Definitions): Problem[] {
+  const problems: Problem[] = [];
+  const known = new Map<string, { kind: number; plugin: string; of: string }>();
+  const series = new Map<string, Set<string>>();
+  for (const [index, own] of definitions.entries()) {
+    const { plugin } = plan.instances[index]!;
+    const at: Place = origins[index]!.at;
+    const count = series.get(plugin) ?? new Set();
+    series.set(plugin, count);
+    for (const definition of own) {
+      count.add(seriesOf(plugin, definition));
+      const { kind, name } = definition;
+      const suffixes = kind === METRIC.histogram ? ["", ...OF_HISTOGRAM] : [""];
+      for (const suffix of suffixes) {
+        const before = known.get(name + suffix);
+        if (before === undefined) known.set(name + suffix, { kind, plugin, of: name });
+        else if (before.kind !== kind || before.of !== name) {
+          const other = `the ${KIND_NAMES[before.kind]} ${before.of} of plugin ${before.plugin}`;
+          problems.push({ ...at, message: `plugin ${plugin}: the ${KIND_NAMES[kind]} ${name} has a name of ${other}` });
+        }
+      }
+    }
+    if (count.size > LIMIT.metrics)
+      problems.push({ ...at, message: `plugin ${plugin}: ${count.size} metric series, the limit is ${LIMIT.metrics}` });
+  }
+  return problems;
+}
+
+/** The same plan, with cells for every metric. */
+export function placeMetrics(
+  built: Built,
+  definitions: Definitions,
+  cells: (kind: SeriesKind, labels: Labels) => number,
+): Built {
+  const place = (plugin: string, definition: MetricDefinition): MetricPlan => ({
+    ...definition,
+    cells: cells(SERIES[definition.kind]!, { series: seriesOf(plugin, definition) }),
+  });
+  const instances = built.plan.instances.map(
+    (instance, index): InstancePlan => ({
+      ...instance,
+      metrics: (definitions[index] ?? []).map((definition) => place(instance.plugin, definition)),
+    }),
+  );
+  return { ...built, plan: { ...built.plan, instances } };
+}
+
+/** The metrics of a plan, each once. */
+export function listMetrics(plan: Plan | null): { plugin: string; metric: MetricPlan }[] {
+  const metrics = new Map<number, { plugin: string; metric: MetricPlan }>();
+  for (const { plugin, metrics: own } of plan?.instances ?? [])
+    for (const metric of own ?? []) metrics.set(metric.cells, { plugin, metric });
+  return [...metrics.values()];
+}
+
+/** What its help says is not part of a series: a better text does not begin it anew. */
+function seriesOf(plugin: string, { kind, name, labels, buckets }: MetricDefinition): string {
+  return JSON.stringify([plugin, kind, name, labels, buckets]);
+}

@@ -1,0 +1,51 @@
+/** Whether every plugin has the hooks that its place in the configuration asks for. */
+import type { Problem } from "../config/schema.ts";
+import { HOOK, HOOKS, type Hook } from "../plugin/abi/abi.ts";
+import type { Built } from "./builder.ts";
+
+type Role = { readonly as: string; readonly needs: readonly Hook[] };
+
+const FILTER: Role = {
+  as: "filter of a rule",
+  needs: [
+    "request_head",
+    "response_head",
+    "log",
+    "tick",
+    "request_body",
+    "request_trailers",
+    "response_body",
+    "response_trailers",
+  ],
+};
+/** A connection has no rule yet: in a rule's chain its hook would never be called. */
+const LISTENER_FILTER: Role = { as: "filter", needs: [...FILTER.needs, "connection"] };
+const ROUTER: Role = { as: "router", needs: ["route"] };
+const STRATEGY: Role = { as: "strategy", needs: ["pick"] };
+const CHECKER: Role = { as: "health check", needs: ["health_check"] };
+
+/** A strategy picks, a router routes, a checker checks, a filter sees connections, requests, answers, or their end. */
+export function checkRoles({ plan, origins }: Built): Problem[] {
+  const problems: Problem[] = [];
+  const check = (index: number, { as, needs }: Role): void => {
+    const { plugin, module, stage } = plan.instances[index]!;
+    if (stage !== null && stage.candidate >= 0) check(stage.candidate, { as, needs });
+    const { hooks } = plan.modules[module]!.info;
+    if (needs.some((hook) => (hooks & (1 << HOOK[hook])) !== 0)) return;
+    const has = HOOKS.filter((hook) => (hooks & (1 << HOOK[hook])) !== 0).join(", ");
+    const message = `${plugin} is no ${as}: its hooks are ${has === "" ? "none" : has}, expected ${needs.join(" or ")}`;
+    problems.push({ ...origins[index]!.at, message });
+  };
+  for (const { strategies, check: active } of plan.clusters) {
+    for (const { instance } of strategies) check(instance, STRATEGY);
+    if (active?.probe.kind === "plugin") check(active.probe.instance, CHECKER);
+  }
+  for (const listener of plan.listeners) {
+    for (const instance of listener.chain) check(instance, LISTENER_FILTER);
+    for (const { chain, action } of listener.routes) {
+      for (const instance of chain) check(instance, FILTER);
+      if (action.kind === "router") check(action.instance, ROUTER);
+    }
+  }
+  return problems;
+}

@@ -1,0 +1,106 @@
+/** Host calls that read a plugin's configuration by path, so that no guest needs a parser. Cold. */
+
+import { WORK } from "../wasm/prices.ts";
+import { LIMIT, STATUS } from "./abi.ts";
+import type { CallContext } from "./call-context.ts";
+
+/** What `config_kind` answers. */
+export const CONFIG_KIND = { absent: 0, null: 1, boolean: 2, number: 3, string: 4, list: 5, map: 6 } as const;
+
+export function makeConfigCalls(context: CallContext) {
+  const { memory } = context;
+  const pay = (bytes: number): void => context.spend(WORK.configKey + WORK.configByte * bytes);
+  /** The node at a path; undefined when it is not there, `notHere` when no configuration is. */
+  const find = (path: number, length: number): unknown => {
+    context.enter(length >>> 0);
+    memory.check(path, length);
+    if (context.configuration === null || length >>> 0 > LIMIT.configPath) return undefined;
+    return resolvePath(context.configuration.config, memory.takeUtf8(path, length), pay);
+  };
+  /** The map whose keys were asked for last: going through all of them lists them once. */
+  let map: object | null = null;
+  let keys: readonly string[] = [];
+  const keysOf = (node: object): readonly string[] => {
+    if (node === map) return keys;
+    map = node;
+    keys = Object.keys(node);
+    context.spend(WORK.configEntry * keys.length);
+    return keys;
+  };
+  const missing = () => (context.configuration === null ? STATUS.notHere : STATUS.absent);
+
+  return {
+    config_get(path: number, length: number, out: number, cap: number): number {
+      const node = find(path, length);
+      memory.check(out, cap);
+      if (node === undefined || node === null || typeof node === "object") return context.leave(missing());
+      const text = Buffer.from(String(node), "utf8");
+      context.spend(text.length);
+      return context.leave(memory.give(text, 0, text.length, out, cap));
+    },
+
+    config_kind(path: number, length: number): number {
+      return context.leave(kindOf(find(path, length)));
+    },
+
+    config_count(path: number, length: number): number {
+      const node = find(path, length);
+      if (typeof node !== "object" || node === null) return context.leave(missing());
+      return context.leave(Array.isArray(node) ? node.length : keysOf(node).length);
+    },
+
+    config_key(path: number, length: number, index: number, out: number, cap: number): number {
+      const node = find(path, length);
+      memory.check(out, cap);
+      if (typeof node !== "object" || node === null || Array.isArray(node)) return context.leave(missing());
+      const key = keysOf(node)[index >>> 0];
+      return context.leave(key === undefined ? STATUS.absent : memory.giveUtf8(key, out, cap));
+    },
+  };
+}
+
+function kindOf(node: unknown): number {
+  if (node === undefined) return CONFIG_KIND.absent;
+  if (node === null) return CONFIG_KIND.null;
+  if (Array.isArray(node)) return CONFIG_KIND.list;
+  switch (typeof node) {
+    case "boolean":
+      return CONFIG_KIND.boolean;
+    case "number":
+    case "bigint":
+      return CONFIG_KIND.number;
+    case "object":
+      return CONFIG_KIND.map;
+    default:
+      return CONFIG_KIND.string;
+  }
+}
+
+/**
+ * `rules.0.name`. A dot in a key is written `\.`, a backslash before a dot or a backslash `\\`; so every entry has a
+ * path of its own. A key with dots is found by its plain text as well, where keys without lead to nothing. Each key
+ * that is looked for is paid for: of a path that is all dots, and at each level of a deep map, there are many.
+ */
+export function resolvePath(node: unknown, path: string, pay: (bytes: number) => void): unknown {
+  if (path === "") return node;
+  if (typeof node !== "object" || node === null) return undefined;
+  for (let end = findKeyEnd(path, 0); end >= 0; end = end < path.length ? findKeyEnd(path, end + 1) : -1) {
+    pay(end);
+    const key = path.slice(0, end).replace(/\\([.\\])/g, "$1");
+    if (!Object.hasOwn(node, key) || (Array.isArray(node) && key === "length")) continue;
+    const value = (node as Record<string, unknown>)[key];
+    if (end === path.length) return value;
+    const found = resolvePath(value, path.slice(end + 1), pay);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+/** Where the key that reaches to `from` at least ends: at the next dot that is not escaped, or at the path's end. */
+function findKeyEnd(path: string, from: number): number {
+  for (let at = from; at < path.length; at++) {
+    if (path[at] === ".") return at;
+    if (path[at] === "\\" && (path[at + 1] === "." || path[at + 1] === "\\")) at++;
+  }
+  return path.length;
+}

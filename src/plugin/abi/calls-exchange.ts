@@ -1,0 +1,327 @@
+/** Host calls on what else an exchange is made of: attributes, the answer, kept values, the choice of a cluster. */
+import { threadId } from "node:worker_threads";
+import { PART } from "../../http/head.ts";
+import { fitsPath, isServedMethod, LONGEST_METHOD } from "../../http/method.ts";
+import { setPath, setQuery, setTarget } from "../../http/target.ts";
+import type { Exchange } from "../../proxy/exchange.ts";
+import { WORK } from "../wasm/prices.ts";
+import { ATTRIBUTE, HEADERS, HOOK, LIMIT, STATUS } from "./abi.ts";
+import { HELD } from "./call-charges.ts";
+import type { CallContext } from "./call-context.ts";
+import { hasRoom } from "./calls-head.ts";
+import { copyBytes } from "./memory.ts";
+
+/** Bytes that a name takes beside its own. */
+const NOTE = 128;
+
+const LAST_ATTRIBUTE = ATTRIBUTE.original_target;
+
+const OBSERVES = (1 << HOOK.outcome) | (1 << HOOK.log);
+const ANSWERED = OBSERVES | (1 << HOOK.response_head) | (1 << HOOK.response_body) | (1 << HOOK.response_trailers);
+
+/** Hooks of what has no request. */
+const REQUESTLESS = (1 << HOOK.connection) | (1 << HOOK.health_check);
+/** Attributes, a bit for each, of a connection and of a check. */
+const OF_CONNECTION = (1 << ATTRIBUTE.client_address) | (1 << ATTRIBUTE.listener) | (1 << ATTRIBUTE.exchange_id);
+const OF_CHECK = (1 << ATTRIBUTE.cluster) | (1 << ATTRIBUTE.endpoint) | (1 << ATTRIBUTE.exchange_id);
+
+export function makeExchangeCalls(context: CallContext) {
+  const { memory } = context;
+  return {
+    attribute(id: number, out: number, cap: number): number {
+      context.enter(0);
+      memory.check(out, cap);
+      const { exchange } = context;
+      if (exchange === null) return context.leave(STATUS.notHere);
+      const length =
+        ((REQUESTLESS >>> context.hook) & 1) === 1
+          ? giveWithoutRequest(context, exchange, id, out, cap)
+          : giveAttribute(context, exchange, id, out, cap);
+      if (length > 0) context.spend(length);
+      return context.leave(length);
+    },
+
+    attribute_set(id: number, pointer: number, length: number): number {
+      context.enter(length >>> 0);
+      const start = memory.check(pointer, length);
+      // A path is checked and normalised byte by byte.
+      context.spend((length >>> 0) * WORK.targetByte);
+      return context.leave(setAttribute(context, id, start, start + (length >>> 0)));
+    },
+
+    respond(status: number, body: number, length: number): number {
+      context.enter(length >>> 0);
+      memory.check(body, length);
+      if (status < 200 || status > 599) return context.leave(STATUS.invalid);
+      if (length >>> 0 > LIMIT.responseBody) return context.leave(STATUS.tooLarge);
+      const exchange = context.answering();
+      if (exchange === null) return context.leave(STATUS.notHere);
+      context.charges.keepBody("respond", length >>> 0);
+      context.spend(WORK.keptByte * (length >>> 0));
+      const copy = memory.take(body, length);
+      clearAnswer(exchange);
+      exchange.response.status = status;
+      exchange.localStatus = status;
+      exchange.localBody = copy;
+      context.responded = true;
+      return context.leave(STATUS.ok);
+    },
+
+    exchange_get(key: number, keyLength: number, out: number, cap: number): number {
+      context.enter(keyLength >>> 0);
+      return context.leave(giveValue(context, valueName(context, key, keyLength), out, cap));
+    },
+
+    exchange_set(key: number, keyLength: number, value: number, length: number): number {
+      context.enter((keyLength >>> 0) + (length >>> 0));
+      return context.leave(keepValue(context, "exchange_set", valueName(context, key, keyLength), value, length));
+    },
+
+    shared_get(name: number, nameLength: number, out: number, cap: number): number {
+      context.enter(nameLength >>> 0);
+      return context.leave(giveValue(context, sharedName(context, name, nameLength), out, cap));
+    },
+
+    shared_set(name: number, nameLength: number, value: number, length: number): number {
+      context.enter((nameLength >>> 0) + (length >>> 0));
+      const key = sharedName(context, name, nameLength);
+      memory.check(value, length);
+      if (key !== null && !context.configuration!.mayShare(key.slice(1))) return context.leave(STATUS.denied);
+      return context.leave(keepValue(context, "shared_set", key, value, length));
+    },
+
+    cluster_find(name: number, length: number): number {
+      context.enter(length >>> 0);
+      memory.check(name, length);
+      if (context.configuration === null) return context.leave(STATUS.notHere);
+      if (length >>> 0 > LIMIT.configPath) return context.leave(STATUS.absent);
+      // What a guest looked up while it was made is noted.
+      if (context.isStarting) context.charges.holdMore("cluster_find", HELD.names, NOTE + (length >>> 0));
+      return context.leave(context.configuration.findCluster(memory.takeUtf8(name, length)));
+    },
+
+    cluster_choose(id: number): number {
+      context.enter(0);
+      const exchange = context.choosingCluster();
+      if (exchange === null) return context.leave(STATUS.notHere);
+      const index = context.configuration!.clusterIndex(id);
+      if (index >= 0) exchange.chosenCluster = index;
+      return context.leave(index >= 0 ? STATUS.ok : index);
+    },
+
+    strategy_find(name: number, length: number): number {
+      context.enter(length >>> 0);
+      memory.check(name, length);
+      if (context.configuration === null) return context.leave(STATUS.notHere);
+      if (length >>> 0 > LIMIT.configPath) return context.leave(STATUS.absent);
+      if (context.isStarting) context.charges.holdMore("strategy_find", HELD.names, NOTE + (length >>> 0));
+      return context.leave(context.configuration.findStrategy(memory.takeUtf8(name, length)));
+    },
+
+    strategy_choose(id: number): number {
+      context.enter(0);
+      const exchange = context.choosing();
+      if (exchange === null) return context.leave(STATUS.notHere);
+      const index = context.configuration!.strategyIndex(id);
+      if (index >= 0) exchange.chosenStrategy = index;
+      return context.leave(index >= 0 ? STATUS.ok : index);
+    },
+  };
+}
+
+/** Empties part `response`. Its bytes stay, since a failure puts back what was there. */
+function clearAnswer({ response }: Exchange): void {
+  for (let index = 0; index < response.count; index++) response.removeAt(index);
+}
+
+/** The name of a kept value: keys of one plugin are its own. Null when the key is too long. */
+function valueName(context: CallContext, key: number, length: number): string | null {
+  const start = context.memory.check(key, length);
+  const { configuration } = context;
+  if (length >>> 0 > LIMIT.exchangeKey || configuration === null) return null;
+  return `${configuration.plugin}\0${context.memory.bytes.toString("latin1", start, start + length)}`;
+}
+
+/** The name of a shared value: no plugin's own, since a plugin has a name. Null when it is too long. */
+function sharedName(context: CallContext, name: number, length: number): string | null {
+  const start = context.memory.check(name, length);
+  if (length >>> 0 > LIMIT.exchangeKey || context.configuration === null) return null;
+  return `\0${context.memory.bytes.toString("latin1", start, start + length)}`;
+}
+
+function giveValue(context: CallContext, name: string | null, out: number, cap: number): number {
+  const { memory, exchange } = context;
+  memory.check(out, cap);
+  const bytes = name === null ? undefined : exchange?.values?.get(name)?.bytes;
+  if (bytes === undefined) return exchange === null ? STATUS.notHere : STATUS.absent;
+  context.spend(bytes.length);
+  return memory.give(bytes as Buffer, 0, bytes.length, out, cap);
+}
+
+function keepValue(context: CallContext, call: string, name: string | null, value: number, length: number): number {
+  const { memory, exchange } = context;
+  memory.check(value, length);
+  // A connection keeps nothing for its requests.
+  if (exchange === null || context.hook === HOOK.connection) return STATUS.notHere;
+  if (name === null || length >>> 0 > LIMIT.exchangeValue) return STATUS.tooLarge;
+  const values = (exchange.values ??= new Map());
+  if (!values.has(name) && values.size >= LIMIT.exchangeValues) return STATUS.tooLarge;
+  context.spend(WORK.keptByte * (length >>> 0));
+  context.keep(values, name, memory.take(value, length), call);
+  return STATUS.ok;
+}
+
+const HTTP = Buffer.from("http");
+
+/** Exchanges of one thread are numbered below this. */
+const EXCHANGES = 2 ** 31;
+
+function giveAttribute(context: CallContext, exchange: Exchange, id: number, out: number, cap: number): number {
+  const { request } = exchange;
+  const { memory, hook } = context;
+  switch (id) {
+    case ATTRIBUTE.method:
+      return givePart(context, exchange, PART.method, out, cap);
+    case ATTRIBUTE.scheme:
+      if (request.parts[PART.scheme] === request.parts[PART.scheme + 1]) return memory.give(HTTP, 0, 4, out, cap);
+      return givePart(context, exchange, PART.scheme, out, cap);
+    case ATTRIBUTE.authority:
+      return givePart(context, exchange, PART.authority, out, cap);
+    case ATTRIBUTE.path:
+      return givePart(context, exchange, PART.path, out, cap);
+    case ATTRIBUTE.query:
+      return givePart(context, exchange, PART.query, out, cap);
+    case ATTRIBUTE.target:
+      return giveTarget(context, request.bytes, request.parts, out, cap);
+    case ATTRIBUTE.original_method:
+      return giveOriginal(context, exchange, PART.method, out, cap);
+    case ATTRIBUTE.original_authority:
+      return giveOriginal(context, exchange, PART.authority, out, cap);
+    case ATTRIBUTE.original_target:
+      return giveTarget(context, request.bytes, exchange.original, out, cap);
+    case ATTRIBUTE.status: {
+      if (((ANSWERED >>> hook) & 1) === 0 && !context.responded) return STATUS.absent;
+      const status = exchange.localStatus !== 0 ? exchange.localStatus : exchange.response.status;
+      return status === 0 ? STATUS.absent : memory.giveText(String(status), out, cap);
+    }
+    case ATTRIBUTE.error:
+      if (((ANSWERED >>> hook) & 1) === 0) return STATUS.absent;
+      return giveName(context, exchange.error === null ? "" : exchange.error.code, out, cap);
+    case ATTRIBUTE.upstream_duration:
+      if (((ANSWERED >>> hook) & 1) === 0 || exchange.attemptLatency === 0) return STATUS.absent;
+      return memory.giveText(String(Math.round(exchange.attemptLatency)), out, cap);
+    case ATTRIBUTE.client_address:
+      return giveName(context, exchange.clientAddress, out, cap);
+    case ATTRIBUTE.protocol:
+      return memory.giveText(request.minor === 0 ? "1.0" : "1.1", out, cap);
+    case ATTRIBUTE.route:
+      return giveName(context, exchange.routeName, out, cap);
+    case ATTRIBUTE.cluster:
+      return giveName(context, exchange.clusterName, out, cap);
+    case ATTRIBUTE.endpoint:
+      return giveName(context, exchange.endpoint?.address ?? "", out, cap);
+    case ATTRIBUTE.attempt:
+      return memory.giveText(String(exchange.attempts), out, cap);
+    case ATTRIBUTE.listener:
+      return giveName(context, exchange.listenerName, out, cap);
+    case ATTRIBUTE.exchange_id:
+      return memory.giveText(String(threadId * EXCHANGES + exchange.id), out, cap);
+    default:
+      return giveObserved(context, exchange, id, out, cap);
+  }
+}
+
+/** Of a connection before its first request, and of a check: what there is. */
+function giveWithoutRequest(context: CallContext, exchange: Exchange, id: number, out: number, cap: number): number {
+  const known = context.hook === HOOK.connection ? OF_CONNECTION : OF_CHECK;
+  if (id >= 0 && id <= ATTRIBUTE.bytes_received && ((known >>> id) & 1) === 1)
+    return giveAttribute(context, exchange, id, out, cap);
+  return id >= 0 && id <= LAST_ATTRIBUTE ? STATUS.absent : STATUS.invalid;
+}
+
+/** What is known at the end only. */
+function giveObserved(context: CallContext, exchange: Exchange, id: number, out: number, cap: number): number {
+  const { memory, hook } = context;
+  if (id !== ATTRIBUTE.duration && id !== ATTRIBUTE.bytes_sent && id !== ATTRIBUTE.bytes_received)
+    return STATUS.invalid;
+  if (((OBSERVES >>> hook) & 1) === 0 || (hook === HOOK.outcome && id !== ATTRIBUTE.duration)) return STATUS.notHere;
+  if (id === ATTRIBUTE.bytes_sent) return memory.giveText(String(exchange.bytesSent), out, cap);
+  if (id === ATTRIBUTE.bytes_received) return memory.giveText(String(exchange.bytesReceived), out, cap);
+  const elapsed = Math.max(0, Math.round((performance.now() - exchange.startedAt) * 1000));
+  return memory.giveText(String(elapsed), out, cap);
+}
+
+function givePart(context: CallContext, { request }: Exchange, part: number, out: number, cap: number): number {
+  const start = request.parts[part]!;
+  const end = request.parts[part + 1]!;
+  return start === end ? STATUS.absent : context.memory.give(request.bytes, start, end, out, cap);
+}
+
+/** A name of the configuration or an address; absent when it is empty. */
+function giveName(context: CallContext, text: string, out: number, cap: number): number {
+  if (text === "") return STATUS.absent;
+  for (let i = 0; i < text.length; i++) if (text.charCodeAt(i) > 127) return context.memory.giveUtf8(text, out, cap);
+  return context.memory.giveText(text, out, cap);
+}
+
+const QUERY = 63;
+
+/** A part of the start line as it was before any plugin. */
+function giveOriginal(context: CallContext, x: Exchange, part: number, out: number, cap: number): number {
+  const start = x.original[part]!;
+  const end = x.original[part + 1]!;
+  return start === end ? STATUS.absent : context.memory.give(x.request.bytes, start, end, out, cap);
+}
+
+function giveTarget({ memory }: CallContext, bytes: Buffer, parts: Uint32Array, out: number, cap: number): number {
+  const path = parts[PART.path + 1]! - parts[PART.path]!;
+  const query = parts[PART.query + 1]! - parts[PART.query]!;
+  const length = path + (query === 0 ? 0 : 1 + query);
+  if (length > cap >>> 0) return length;
+  const at = out >>> 0;
+  copyBytes(memory.bytes, at, bytes, parts[PART.path]!, parts[PART.path + 1]!);
+  if (query === 0) return length;
+  memory.bytes[at + path] = QUERY;
+  copyBytes(memory.bytes, at + path + 1, bytes, parts[PART.query]!, parts[PART.query + 1]!);
+  return length;
+}
+
+function setAttribute(context: CallContext, id: number, start: number, end: number): number {
+  const { bytes } = context.memory;
+  if (id === ATTRIBUTE.status) return setStatus(context, start, end);
+  const writable =
+    id === ATTRIBUTE.method || id === ATTRIBUTE.path || id === ATTRIBUTE.query || id === ATTRIBUTE.target;
+  if (!writable) return id >= 0 && id <= LAST_ATTRIBUTE ? STATUS.denied : STATUS.invalid;
+  const head = context.editable(HEADERS.request);
+  if (head === null) return STATUS.notHere;
+  if (!hasRoom(head, end - start)) return STATUS.tooLarge;
+  context.charges.keep("attribute_set", end - start);
+  switch (id) {
+    case ATTRIBUTE.method:
+      if (end - start > LONGEST_METHOD) return STATUS.tooLarge;
+      if (!isServedMethod(bytes, start, end) || !fitsPath(bytes, start, end, head)) return STATUS.invalid;
+      head.setPart(PART.method, bytes, start, end);
+      return STATUS.ok;
+    case ATTRIBUTE.path:
+      return setPath(head, bytes, start, end) ? STATUS.ok : STATUS.invalid;
+    case ATTRIBUTE.query:
+      return setQuery(head, bytes, start, end) ? STATUS.ok : STATUS.invalid;
+    default:
+      return setTarget(head, bytes, start, end) ? STATUS.ok : STATUS.invalid;
+  }
+}
+
+function setStatus(context: CallContext, start: number, end: number): number {
+  if (!context.changesAnswer()) return STATUS.notHere;
+  let status = 0;
+  for (let i = start; i < end; i++) {
+    const digit = context.memory.bytes[i]! - 48;
+    if (digit < 0 || digit > 9 || i - start > 2) return STATUS.invalid;
+    status = status * 10 + digit;
+  }
+  if (status < 200 || status > 599) return STATUS.invalid;
+  const exchange = context.answering()!;
+  exchange.response.status = status;
+  if (exchange.localStatus !== 0) exchange.localStatus = status;
+  return STATUS.ok;
+}

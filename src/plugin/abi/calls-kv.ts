@@ -1,0 +1,148 @@
+/** Host calls of the key-value store that all threads share. Cursors, versions and sums are f64: whole, below 2^53. */
+
+import { type KeyValue, Operation } from "../host/key-value.ts";
+import { LIMIT, STATUS } from "./abi.ts";
+import type { CallContext } from "./call-context.ts";
+
+const FLOAT_BYTES = 8;
+
+export function makeKeyValueCalls(context: CallContext) {
+  const { memory } = context;
+  const operation = new Operation();
+
+  /** Ends a call: what the store looked at is paid for. */
+  const leave = (answer: number): number => {
+    context.spend(operation.work);
+    return context.leave(answer);
+  };
+  const giveFloat = (at: number, value: number): void => void memory.bytes.writeDoubleLE(value, at);
+
+  return {
+    kv_find(name: number, length: number): number {
+      context.enter(length >>> 0);
+      memory.check(name, length);
+      if (context.configuration === null) return context.leave(STATUS.notHere);
+      if (length >>> 0 > LIMIT.configPath) return context.leave(STATUS.denied);
+      return context.leave(context.configuration.findNamespace(memory.takeUtf8(name, length)));
+    },
+
+    kv_get(namespace: number, key: number, keyLength: number, out: number, cap: number, versionOut: number): number {
+      context.enter(keyLength >>> 0);
+      const store = prepare(context, operation, namespace, key, keyLength);
+      operation.outStart = memory.check(out, cap);
+      if (versionOut !== 0) memory.check(versionOut, FLOAT_BYTES);
+      if (typeof store === "number") return context.leave(store);
+      operation.out = memory.bytes;
+      operation.cap = cap >>> 0;
+      const answer = store.get(operation);
+      if (answer >= 0 && versionOut !== 0) giveFloat(versionOut >>> 0, operation.version);
+      return leave(answer);
+    },
+
+    kv_set(namespace: number, key: number, keyLength: number, value: number, valueLength: number, ttl: number): number {
+      context.enter((keyLength >>> 0) + (valueLength >>> 0));
+      const store = prepare(context, operation, namespace, key, keyLength);
+      takeValue(context, operation, value, valueLength);
+      if (typeof store === "number") return context.leave(store);
+      if (!isTime(ttl)) return context.leave(STATUS.invalid);
+      operation.ttl = ttl;
+      return leave(store.set(operation));
+    },
+
+    kv_compare_and_set(
+      namespace: number,
+      key: number,
+      keyLength: number,
+      value: number,
+      valueLength: number,
+      ttl: number,
+      version: number,
+    ): number {
+      context.enter((keyLength >>> 0) + (valueLength >>> 0));
+      const store = prepare(context, operation, namespace, key, keyLength);
+      takeValue(context, operation, value, valueLength);
+      if (typeof store === "number") return context.leave(store);
+      if (!isTime(ttl) || !isTime(version)) return context.leave(STATUS.invalid);
+      operation.ttl = ttl;
+      operation.version = version;
+      return leave(store.compareAndSet(operation));
+    },
+
+    kv_increment(namespace: number, key: number, keyLength: number, by: number, ttl: number, sumOut: number): number {
+      context.enter(keyLength >>> 0);
+      const store = prepare(context, operation, namespace, key, keyLength);
+      const at = memory.check(sumOut, FLOAT_BYTES);
+      if (typeof store === "number") return context.leave(store);
+      if (!isTime(ttl) || !Number.isSafeInteger(by)) return context.leave(STATUS.invalid);
+      operation.ttl = ttl;
+      operation.number = by;
+      const answer = store.increment(operation);
+      if (answer >= 0) giveFloat(at, operation.number);
+      return leave(answer);
+    },
+
+    kv_delete(namespace: number, key: number, keyLength: number): number {
+      context.enter(keyLength >>> 0);
+      const store = prepare(context, operation, namespace, key, keyLength);
+      return typeof store === "number" ? context.leave(store) : leave(store.delete(operation));
+    },
+
+    kv_list(
+      namespace: number,
+      prefix: number,
+      prefixLength: number,
+      cursor: number,
+      out: number,
+      cap: number,
+      cursorOut: number,
+    ): number {
+      context.enter(prefixLength >>> 0);
+      // An empty prefix is every key; as a key it would be invalid.
+      const store = prepare(context, operation, namespace, prefix, prefixLength, 0);
+      operation.outStart = memory.check(out, cap);
+      memory.check(cursorOut, FLOAT_BYTES);
+      if (typeof store === "number") return context.leave(store);
+      operation.out = memory.bytes;
+      operation.cap = cap >>> 0;
+      operation.cursor = cursor;
+      const answer = store.list(operation);
+      if (answer >= 0) giveFloat(cursorOut >>> 0, operation.cursor);
+      return leave(answer);
+    },
+  };
+}
+
+/** The store to ask, its operands set but for what only some calls have; or the STATUS that says why not. */
+function prepare(
+  context: CallContext,
+  operation: Operation,
+  namespace: number,
+  key: number,
+  length: number,
+  least = 1,
+): KeyValue | number {
+  const start = context.memory.check(key, length);
+  const { configuration } = context;
+  if (configuration === null || configuration.keyValue === null || context.isStarting) return STATUS.notHere;
+  if (!configuration.mayUse(namespace)) return STATUS.denied;
+  if (length >>> 0 < least) return STATUS.invalid;
+  if (length >>> 0 > LIMIT.kvKey) return STATUS.tooLarge;
+  operation.namespace = namespace;
+  operation.key = context.memory.bytes;
+  operation.keyStart = start;
+  operation.keyEnd = start + (length >>> 0);
+  operation.now = context.now();
+  operation.work = 0;
+  return configuration.keyValue;
+}
+
+function takeValue({ memory }: CallContext, operation: Operation, value: number, length: number): void {
+  operation.value = memory.bytes;
+  operation.valueStart = memory.check(value, length);
+  operation.valueEnd = operation.valueStart + (length >>> 0);
+}
+
+/** Whole or not, but a number that counts: not below 0, not NaN, not past 2^53. */
+function isTime(value: number): boolean {
+  return value >= 0 && value <= Number.MAX_SAFE_INTEGER;
+}

@@ -1,0 +1,56 @@
+/** Host calls that write to the logs: lines of the program's log, fields of a request's line in the access log. */
+import { ACCESS_FIELDS } from "../../observe/series.ts";
+import { HOOK, LEVEL, LIMIT, STATUS } from "./abi.ts";
+import type { CallContext } from "./call-context.ts";
+
+export function makeLogCalls(context: CallContext) {
+  const names = Object.keys(LEVEL) as (keyof typeof LEVEL)[];
+  return {
+    write(level: number, text: number, length: number): number {
+      context.enter(length >>> 0);
+      context.memory.check(text, length);
+      const name = names[level];
+      if (name === undefined) return context.leave(STATUS.invalid);
+      const { configuration } = context;
+      if (length >>> 0 > LIMIT.logLine || context.logLines >= LIMIT.logLinesPerCall) {
+        configuration?.dropLog(context.hook);
+        return context.leave(STATUS.tooLarge);
+      }
+      if (configuration === null) return context.leave(STATUS.notHere);
+      context.logLines++;
+      const line = context.memory.takeUtf8(text, length);
+      context.tally?.log(name, line);
+      if (configuration.log(name, context.hook, line)) return context.leave(STATUS.ok);
+      configuration.dropLog(context.hook);
+      return context.leave(STATUS.tooLarge);
+    },
+
+    field(name: number, nameLength: number, value: number, length: number): number {
+      context.enter((nameLength >>> 0) + (length >>> 0));
+      return context.leave(addLogField(context, name, nameLength, value, length));
+    },
+  };
+}
+
+/** Fields of the access log that no plugin may write, as far as they have names of their own. */
+const OWN_FIELDS: ReadonlySet<string> = new Set(ACCESS_FIELDS);
+
+/** `field`: a field that another plugin has set is set anew. */
+function addLogField(context: CallContext, name: number, nameLength: number, value: number, length: number): number {
+  const { memory, exchange, configuration, hook } = context;
+  const start = memory.check(name, nameLength);
+  memory.check(value, length);
+  if (exchange === null || configuration === null || hook === HOOK.connection || hook === HOOK.health_check)
+    return STATUS.notHere;
+  if (nameLength >>> 0 > LIMIT.logFieldName) return STATUS.tooLarge;
+  const key = memory.bytes.toString("latin1", start, start + nameLength);
+  if (!/^[A-Za-z][A-Za-z0-9_.-]*$/.test(key) || OWN_FIELDS.has(key)) return STATUS.invalid;
+  const fields = (exchange.logFields ??= new Map());
+  if (length >>> 0 > LIMIT.logFieldValue || (!fields.has(key) && fields.size >= LIMIT.logFields)) {
+    configuration.dropLog(hook);
+    return STATUS.tooLarge;
+  }
+  context.charges.keep("field", key.length + length);
+  fields.set(key, memory.takeUtf8(value, length));
+  return STATUS.ok;
+}

@@ -1,0 +1,43 @@
+/**
+ * Where guests run of which nothing is seen outside: fresh ones, with counters that nobody reads and no log. A version is
+ * tried there before it serves (`canary.ts`), and requests are explained there (`worker/dry-run.ts`).
+ */
+import { Head } from "../../http/head.ts";
+import { scanResponse } from "../../http1/scan.ts";
+import { BLOCK_CELLS } from "../../observe/series.ts";
+import { STATUS } from "../abi/abi.ts";
+import type { Fetcher } from "./fetcher.ts";
+import { PluginHost, type PluginHostOptions } from "./host.ts";
+import type { KeyValue } from "./key-value.ts";
+import { Overlay } from "./overlay.ts";
+
+const DRY_RUN = Buffer.from("dry run");
+
+export type DryHostOptions = {
+  readonly resume?: PluginHostOptions["resume"];
+  /** The store that is read, and one of its kind that takes what is written. Without them guests can only start. */
+  readonly keyValue?: { readonly below: KeyValue; readonly own: KeyValue };
+};
+
+export function makeDryHost({ resume = () => undefined, keyValue }: DryHostOptions = {}): PluginHost {
+  const store = keyValue === undefined ? {} : { keyValue: new Overlay(keyValue.below, keyValue.own) };
+  return new PluginHost({ cells: new Float64Array(BLOCK_CELLS), report: () => undefined, resume, ...store });
+}
+
+/** Answers every request of a plugin's own with that status, and sends nothing. */
+export function makeDryFetcher(status: number): Fetcher {
+  const head = new Head();
+  const text = Buffer.from(`HTTP/1.1 ${status} \r\ncontent-type: text/plain\r\nx-sluice-dry-run: 1\r\n\r\n`);
+  scanResponse(text, 0, text.length, head, false);
+  return {
+    ask(_request, tell) {
+      const timer = setImmediate(() => tell({ head, body: DRY_RUN }));
+      return () => clearImmediate(timer);
+    },
+    // No request comes to a check.
+    probe(_request, tell) {
+      tell(STATUS.unreachable);
+      return () => {};
+    },
+  };
+}

@@ -1,0 +1,340 @@
+/** The plugin host of one thread: makes the guests of each version aside, and carries over those that are unchanged. */
+import { setImmediate } from "node:timers/promises";
+import type { EndpointView } from "../../cluster/endpoint-view.ts";
+import type { ThrottledLog } from "../../observe/throttled-log.ts";
+import type { InstancePlan, RolloutPlan } from "../../plan/plan.ts";
+import type { Exchange } from "../../proxy/exchange.ts";
+import { HOOK } from "../abi/abi.ts";
+import type { ModulePlan } from "../wasm/build.ts";
+import { PluginError } from "../wasm/error.ts";
+import type { Fetcher } from "./fetcher.ts";
+import { type Clocks, GuestHolder, StartError } from "./guest-holder.ts";
+import { PluginInstance } from "./instance.ts";
+import type { KeyValue } from "./key-value.ts";
+import type { MetricDefinition } from "./metrics.ts";
+import { NameIds, NameTable } from "./name-table.ts";
+import { hookName, type PluginNews, PluginReport, type Report } from "./report.ts";
+import { handOver } from "./state-migration.ts";
+import { type After, setTimer } from "./timer.ts";
+import { StagedInstance, Trial } from "./trial.ts";
+
+export { OUTCOME } from "./outcome.ts";
+
+/** One configuration of one plugin on this thread. */
+export interface Instance {
+  /** Index in the plan. */
+  readonly index: number;
+  readonly plugin: string;
+  /** Bit mask of the hooks that it exports (`1 << HOOK.pick`), and of REWRITES. */
+  readonly hooks: number;
+  /** Bytes of a body that it may hold, and add to one; whether a message above that is refused, or passes it over. */
+  readonly bodyLimit: number;
+  readonly refusesTooLarge: boolean;
+  /** Whether it may choose a cluster of that name. */
+  mayChoose(cluster: string): boolean;
+  /** Calls the hook of a connection, a head, a body or what is over: one of OUTCOME. A failure under `skip` answers `continue`. */
+  call(hook: number, exchange: Exchange): number;
+  /** Tells a strategy its endpoints. False: it failed; picks are then native until the next update. */
+  update(view: EndpointView): boolean;
+  /** An index into the view, -1 for none, -2 when it failed (native pick for this request). */
+  pick(exchange: Exchange, view: EndpointView): number;
+}
+
+/** What one version needs of its plugins. Clusters and strategies are named in the order of their indices. */
+export type PluginParts = {
+  /** Who makes requests for this version's plugins; without it nobody does. */
+  readonly fetcher?: Fetcher | null;
+  readonly modules: readonly ModulePlan[];
+  readonly instances: readonly InstancePlan[];
+  /** Those that plans of instances name; without them nothing is staged. */
+  readonly rollouts?: readonly RolloutPlan[];
+  readonly clusters: readonly string[];
+  readonly strategies: readonly string[];
+};
+
+export interface InstanceSet {
+  readonly instances: readonly PluginInstance[];
+  /** The same as chains, routers and strategies call them: where there are two versions of one, both behind it. */
+  readonly served: readonly Instance[];
+  /** The version is taken into service. */
+  commit(): void;
+  /** Metrics that its instances have defined, when they were on trial. */
+  defined(): readonly (readonly MetricDefinition[])[];
+  /** Drops its references: guests that no set holds are gone. */
+  dispose(): void;
+}
+
+export type PluginHostOptions = {
+  /** This thread's counters. */
+  readonly cells: Float64Array;
+  readonly report: Report;
+  /** For what may happen with every call; without it that is only counted. */
+  readonly warnings?: ThrottledLog;
+  /** Told what came of a call that was suspended (`OUTCOME.waiting`). */
+  readonly resume?: (hook: number, exchange: Exchange, outcome: number) => void;
+  /** Told how a plugin fares, when that changes. */
+  readonly tell?: (news: PluginNews) => void;
+  /** Milliseconds since 1970. */
+  readonly now?: () => number;
+  /** Milliseconds of a clock that is never set; `now` when it is not given. */
+  readonly monotonic?: () => number;
+  /** Timers of calls that wait; the real ones without it. */
+  readonly after?: After;
+  /** The store that threads share; without it guests are on trial. */
+  readonly keyValue?: KeyValue;
+};
+
+/** Instances that share a guest, and what that guest is made of. */
+type Group = { readonly key: string; readonly module: ModulePlan; readonly members: PluginInstance[] };
+
+/** Milliseconds of the thread's time before others have their turn. */
+const SLICE = 2;
+
+export class PluginHost {
+  readonly #cells: Float64Array;
+  readonly #report: Report;
+  readonly #warnings: ThrottledLog | null;
+  readonly #resume: NonNullable<PluginHostOptions["resume"]>;
+  readonly #tell: (news: PluginNews) => void;
+  readonly #clocks: Clocks;
+  readonly #keyValue: KeyValue | null;
+  readonly #holders = new Map<string, GuestHolder[]>();
+  readonly #reports = new Map<string, PluginReport>();
+  readonly #clusterIds = new NameIds();
+  readonly #strategyIds = new NameIds();
+  /** The instances of the version in service. */
+  #serving: readonly PluginInstance[] = [];
+  #ticking: readonly PluginInstance[] = [];
+
+  constructor(options: PluginHostOptions) {
+    const {
+      cells,
+      report,
+      resume = () => undefined,
+      tell = () => undefined,
+      now = Date.now,
+      monotonic = now,
+      after = setTimer,
+      keyValue,
+    } = options;
+    this.#resume = resume;
+    this.#cells = cells;
+    this.#report = report;
+    this.#warnings = options.warnings ?? null;
+    this.#tell = tell;
+    this.#clocks = { wall: now, monotonic, after };
+    this.#keyValue = keyValue ?? null;
+  }
+
+  /**
+   * Makes the instances of one version aside. Guests whose configuration, module, limits and permissions are unchanged
+   * are carried over. @throws PluginError, leaving nothing behind.
+   */
+  prepare(parts: PluginParts): InstanceSet {
+    const steps = this.#prepare(parts);
+    for (;;) {
+      const { done, value } = steps.next();
+      if (done === true) return value;
+    }
+  }
+
+  /**
+   * The same beside other work: starting thousands of guests takes a second, which nobody else is to wait for. Null, with
+   * nothing left behind, when it is not wanted any more. @throws PluginError, leaving nothing behind.
+   */
+  async prepareBeside(parts: PluginParts, isWanted: () => boolean): Promise<InstanceSet | null> {
+    const steps = this.#prepare(parts);
+    let since = performance.now();
+    for (;;) {
+      const { done, value } = steps.next();
+      if (done === true) return value;
+      if (performance.now() - since < SLICE) continue;
+      await setImmediate();
+      if (!isWanted()) {
+        steps.return(undefined as never);
+        return null;
+      }
+      since = performance.now();
+    }
+  }
+
+  /** A guest a step. */
+  *#prepare(parts: PluginParts): Generator<void, InstanceSet, void> {
+    const trials = (parts.rollouts ?? []).map((rollout) => new Trial(rollout, this.#cells));
+    const instances = this.#makeInstances(parts, trials);
+    const used = new Map<GuestHolder, Group>();
+    const dispose = () => {
+      for (const [holder, group] of used) this.#release(holder, group);
+      used.clear();
+    };
+    let isWhole = false;
+    try {
+      for (const group of groupInstances(parts, instances)) {
+        used.set(this.#holderFor(group, used), group);
+        yield;
+      }
+      isWhole = true;
+    } finally {
+      if (!isWhole) dispose();
+    }
+    const defined = () => instances.map(({ metrics }) => metrics.defined);
+    const served = instances.map((instance, index) => {
+      const stage = parts.instances[index]!.stage;
+      const trial = stage === null || stage.candidate < 0 ? undefined : trials[stage.rollout];
+      return trial === undefined ? instance : new StagedInstance(trial, instance, instances[stage!.candidate]!);
+    });
+    return { instances, served, commit: () => this.#commit(instances, used), defined, dispose };
+  }
+
+  /** Calls the `tick` of every configuration in service whose time has come. */
+  tick(): void {
+    for (const instance of this.#ticking) instance.tick();
+  }
+
+  /** Calls no `tick` any more, and gives up those that wait. */
+  stopTicks(): void {
+    for (const instance of this.#ticking) instance.stopTick();
+    this.#ticking = [];
+  }
+
+  #commit(instances: readonly PluginInstance[], used: ReadonlyMap<GuestHolder, Group>): void {
+    this.stopTicks();
+    handOver(this.#serving, instances);
+    this.#serving = instances;
+    this.#ticking = instances.filter(({ hooks }) => ((hooks >>> HOOK.tick) & 1) === 1);
+    for (const holders of this.#holders.values())
+      for (const holder of holders) {
+        if (used.has(holder)) holder.serve();
+        else holder.retire();
+      }
+  }
+
+  /** Guests that there may be, those for calls that wait included. */
+  capacity(): number {
+    let count = 0;
+    for (const holders of this.#holders.values()) for (const holder of holders) count += holder.capacity;
+    return count;
+  }
+
+  guests(): number {
+    let count = 0;
+    for (const holders of this.#holders.values()) for (const holder of holders) count += holder.guests;
+    return count;
+  }
+
+  /** Bytes of memory that they hold. */
+  memory(): number {
+    let bytes = 0;
+    for (const holders of this.#holders.values()) for (const holder of holders) bytes += holder.memory;
+    return bytes;
+  }
+
+  #makeInstances(parts: PluginParts, trials: readonly Trial[]): PluginInstance[] {
+    const clusters = new NameTable(parts.clusters, this.#clusterIds);
+    const strategies = new NameTable(parts.strategies, this.#strategyIds);
+    const candidates = new Map<string, PluginReport>();
+    return parts.instances.map((plan, index) => {
+      const module = parts.modules[plan.module]!;
+      const trial = plan.stage === null ? undefined : trials[plan.stage.rollout];
+      const isCandidate = trial !== undefined && plan.stage!.candidate < 0;
+      const rollout = isCandidate ? trial.number : 0;
+      return new PluginInstance({
+        index,
+        plan,
+        hooks: module.info.hooks,
+        waits: module.info.waits,
+        fetcher: parts.fetcher ?? null,
+        resume: this.#resume,
+        rollout,
+        version: trial === undefined ? null : isCandidate ? trial.new : trial.old,
+        clusters,
+        strategies,
+        cells: this.#cells,
+        report: isCandidate
+          ? this.#candidateReport(candidates, plan.plugin, { rollout, hash: module.hash.slice(0, 12) })
+          : this.#reportOf(plan.plugin),
+        warnings: this.#warnings,
+        monotonic: this.#clocks.monotonic,
+        after: this.#clocks.after,
+        keyValue: this.#keyValue,
+      });
+    });
+  }
+
+  /** A version that is watched is told of by itself, and only while it is. */
+  #candidateReport(
+    known: Map<string, PluginReport>,
+    plugin: string,
+    candidate: { readonly rollout: number; readonly hash: string },
+  ): PluginReport {
+    let report = known.get(plugin);
+    if (report === undefined) {
+      const parts = { plugin, candidate, report: this.#report, tell: this.#tell, now: this.#clocks.wall };
+      known.set(plugin, (report = new PluginReport(parts)));
+    }
+    return report;
+  }
+
+  #reportOf(plugin: string): PluginReport {
+    let report = this.#reports.get(plugin);
+    if (report === undefined) {
+      const parts = { plugin, report: this.#report, tell: this.#tell, now: this.#clocks.wall };
+      this.#reports.set(plugin, (report = new PluginReport(parts)));
+    }
+    return report;
+  }
+
+  /** The holder of such a group's guest: one that is there and not used by this version yet, or a new one. */
+  #holderFor({ key, module, members }: Group, used: ReadonlyMap<GuestHolder, Group>): GuestHolder {
+    const present = this.#holders.get(key) ?? [];
+    const fresh = new GuestHolder(key, module, members, this.#clocks, members[0]!.guestLimit);
+    for (const [position, member] of members.entries()) member.hold(fresh, position + 1);
+    const carried = present.find((holder) => !used.has(holder) && holder.fits(members));
+    if (carried === undefined) {
+      start(fresh);
+      this.#holders.set(key, [...present, fresh]);
+      return fresh;
+    }
+    for (const [position, member] of members.entries()) member.hold(carried, position + 1);
+    carried.adopt(members);
+    return carried;
+  }
+
+  #release(holder: GuestHolder, { members }: Group): void {
+    if (!holder.release(members)) return;
+    const rest = (this.#holders.get(holder.key) ?? []).filter((other) => other !== holder);
+    if (rest.length === 0) this.#holders.delete(holder.key);
+    else this.#holders.set(holder.key, rest);
+  }
+}
+
+function start(holder: GuestHolder): void {
+  try {
+    holder.take();
+  } catch (error) {
+    if (!(error instanceof StartError)) throw error;
+    const { plugin, hook, failure } = error;
+    const where = failure.stack === "" ? "" : `\n${failure.stack.replace(/^/gm, "  at ")}`;
+    throw new PluginError(`plugin ${plugin}: ${hookName(hook)}: ${failure.message}${where}`);
+  }
+}
+
+/** One group for each instance; one for all instances of a module that serves many, under the same limits. */
+function groupInstances({ modules, instances: plans }: PluginParts, instances: readonly PluginInstance[]): Group[] {
+  const groups = new Map<string, { made: string; module: ModulePlan; entries: { key: string; index: number }[] }>();
+  for (const [index, plan] of plans.entries()) {
+    const module = modules[plan.module]!;
+    const made = `${module.hash} ${plan.memory} ${JSON.stringify(plan.clusters)}`;
+    const name = module.info.servesMany ? made : String(index);
+    const group = groups.get(name) ?? { made, module, entries: [] };
+    groups.set(name, group);
+    group.entries.push({ key: plan.key, index });
+  }
+  return [...groups.values()].map(({ made, module, entries }) => {
+    // A guest that serves many is carried over only with the same configurations, in the same places: it has no way to
+    // forget one, and knows each by its number.
+    entries.sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : a.index - b.index));
+    const key = JSON.stringify([made, ...entries.map((entry) => entry.key)]);
+    return { key, module, members: entries.map((entry) => instances[entry.index]!) };
+  });
+}

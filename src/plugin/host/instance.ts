@@ -1,0 +1,569 @@
+/** One configuration of one plugin in one version: calls its guest's hooks, checks what they answer, and bears failure. */
+import type { EndpointView } from "../../cluster/endpoint-view.ts";
+import { MAX_REASONS, PLUGIN_CELLS, THREAD_CELLS } from "../../observe/series.ts";
+import type { ThrottledLog } from "../../observe/throttled-log.ts";
+import type { InstancePlan, NamespacePlan } from "../../plan/plan.ts";
+import type { Exchange } from "../../proxy/exchange.ts";
+import { FAILURE, HOOK, HOOK_RESULTS, HOOKS, RESULT, STATUS, WAITING_HOOKS } from "../abi/abi.ts";
+import { SavedState } from "../abi/calls-state.ts";
+import { HiddenNames } from "../abi/hidden-names.ts";
+import { HostMemory } from "../abi/host-memory.ts";
+import { fuelFor } from "../wasm/prices.ts";
+import { bytesSeen } from "./bytes-seen.ts";
+import { clientOf } from "./client-failures.ts";
+import { Fault } from "./fault.ts";
+import type { Fetcher } from "./fetcher.ts";
+import type { Guest, GuestFailure } from "./guest.ts";
+import { type GuestHolder, type Member, StartError } from "./guest-holder.ts";
+import type { GuestPool } from "./guest-pool.ts";
+import type { Instance } from "./host.ts";
+import type { KeyValue } from "./key-value.ts";
+import { PluginMetrics } from "./metrics.ts";
+import type { NameTable } from "./name-table.ts";
+import { OUTCOME } from "./outcome.ts";
+import { hookName, type Level, type PluginReport } from "./report.ts";
+import { WaitingCall, type WaitingHost } from "./suspended-call.ts";
+import type { After } from "./timer.ts";
+import type { Version } from "./trial.ts";
+
+/** By hook: a bit mask of the results that it defines. */
+const RESULTS = HOOKS.map((hook) => HOOK_RESULTS[hook].reduce((mask, result) => mask | (1 << result), 0));
+
+/** Hooks whose calls may wait, a bit for each. */
+const WAITING = WAITING_HOOKS.reduce((mask, hook) => mask | (1 << HOOK[hook]), 0);
+
+/** How long a strategy that failed in `update` is left alone. */
+const DOWN_FOR = 1000;
+
+/** Hooks that no request calls, a bit for each; `update` is told by whoever called it. */
+const UNASKED = (1 << HOOK.tick) | (1 << HOOK.save) | (1 << HOOK.restore);
+
+/** Hooks that do not decide what the client gets. */
+const OBSERVING = (1 << HOOK.log) | (1 << HOOK.outcome);
+
+const NONE = -1;
+const FAILED = -2;
+
+export type InstanceParts = {
+  readonly index: number;
+  readonly plan: InstancePlan;
+  readonly hooks: number;
+  /** Its module has a call that waits. */
+  readonly waits: boolean;
+  readonly fetcher: Fetcher | null;
+  readonly resume: (hook: number, exchange: Exchange, outcome: number) => void;
+  /** While its plugin has two versions: the rollout's number if this is the new one, else 0; and which it is. */
+  readonly rollout: number;
+  readonly version: Version | null;
+  readonly clusters: NameTable;
+  readonly strategies: NameTable;
+  readonly cells: Float64Array;
+  readonly report: PluginReport;
+  readonly warnings: ThrottledLog | null;
+  readonly monotonic: () => number;
+  readonly after: After;
+  readonly keyValue: KeyValue | null;
+};
+
+export class PluginInstance implements Instance, Member, WaitingHost {
+  readonly index: number;
+  /** The `instance` argument of its hooks, known to its guest alone. Never 0. */
+  id = 0;
+  readonly plugin: string;
+  readonly hooks: number;
+  readonly config: unknown;
+  /** The cluster whose strategy it is; empty for others. */
+  readonly cluster: string;
+  readonly hidden: HiddenNames | null;
+  readonly bodyLimit: number;
+  readonly refusesTooLarge: boolean;
+  readonly keyValue: KeyValue | null;
+  readonly metrics: PluginMetrics;
+  readonly hostMemory: HostMemory;
+  readonly #shares: readonly string[];
+  readonly #namespaces: readonly NamespacePlan[];
+  readonly fetcher: Fetcher | null;
+  /** Milliseconds that a call which waits may take, and how many of them there may be at one time. */
+  readonly time: number;
+  readonly guestLimit: number;
+  /** The number of the rollout in which it is the new version; 0 when it is the one in service. */
+  readonly rollout: number;
+  readonly #version: Version | null;
+  readonly #resume: InstanceParts["resume"];
+  readonly after: After;
+  /** Hooks whose calls may wait, a bit for each. */
+  readonly #waiting: number;
+  readonly #fetch: ReadonlySet<string>;
+  readonly #fuel: number;
+  readonly #skips: boolean;
+  readonly #clusters: NameTable;
+  readonly #allowed: ReadonlySet<number> | null;
+  readonly #strategies: NameTable;
+  readonly #cells: Float64Array;
+  readonly #callCells: number;
+  readonly #fuelCells: number;
+  readonly #failureCells: number;
+  readonly #refusedCells: number;
+  readonly #rejectedCells: number;
+  readonly #logDroppedCell: number;
+  readonly #warnings: ThrottledLog | null;
+  readonly report: PluginReport;
+  readonly #now: () => number;
+  #holder!: GuestHolder;
+  /** What the last `update` told, so that a guest that takes another's place can be told again. */
+  #view: EndpointView | null = null;
+  /** When `update` failed: picks are native until the next one, or until this is some time ago. */
+  #failedAt = Number.NEGATIVE_INFINITY;
+
+  constructor(parts: InstanceParts) {
+    const { index, plan, hooks, clusters, strategies, cells, report, monotonic, keyValue } = parts;
+    this.fetcher = parts.fetcher;
+    this.rollout = parts.rollout;
+    this.#version = parts.version;
+    this.#resume = parts.resume;
+    this.after = parts.after;
+    this.time = plan.time;
+    this.guestLimit = plan.guests;
+    this.#waiting = parts.waits ? hooks & WAITING : 0;
+    this.#fetch = new Set(plan.fetch);
+    this.index = index;
+    this.plugin = plan.plugin;
+    this.hooks = hooks;
+    this.config = plan.config;
+    this.cluster = plan.cluster;
+    this.hidden = plan.hidden.length === 0 ? null : new HiddenNames(plan.hidden);
+    this.bodyLimit = plan.body;
+    this.refusesTooLarge = plan.tooLarge === "reject";
+    this.keyValue = keyValue;
+    this.metrics = new PluginMetrics(plan.metrics, cells);
+    this.hostMemory = new HostMemory(plan.memory);
+    this.#shares = plan.shares;
+    this.#namespaces = plan.namespaces;
+    this.#fuel = plan.fuel;
+    this.#skips = plan.onFailure === "skip";
+    this.#clusters = clusters;
+    this.#allowed = plan.clusters === null ? null : clusters.idsOf(plan.clusters);
+    this.#strategies = strategies;
+    this.#cells = cells;
+    this.#callCells = plan.cells + PLUGIN_CELLS.calls;
+    this.#fuelCells = plan.cells + PLUGIN_CELLS.fuel;
+    this.#failureCells = plan.cells + PLUGIN_CELLS.failures;
+    this.#refusedCells = plan.cells + PLUGIN_CELLS.refused;
+    this.#rejectedCells = plan.cells + PLUGIN_CELLS.rejected;
+    this.#logDroppedCell = plan.cells + PLUGIN_CELLS.logDropped;
+    this.#warnings = parts.warnings;
+    this.report = report;
+    this.#now = monotonic;
+  }
+
+  hold(holder: GuestHolder, id: number): void {
+    this.#holder = holder;
+    this.id = id;
+  }
+
+  // ── Instance ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+  call(hook: number, exchange: Exchange): number {
+    if (((this.hooks >>> hook) & 1) === 0) return OUTCOME.continue;
+    if (exchange.skipped?.has(this.index)) return OUTCOME.continue;
+    if (this.#holder.wary && this.#holder.isBarred(exchange)) return this.#bar(hook, exchange);
+    if (((this.#waiting >>> hook) & 1) === 1) return this.#callWaiting(hook, exchange);
+    let guest: Guest | null = null;
+    try {
+      guest = this.#holder.take();
+      if (guest === null) return this.#refuse(hook, exchange);
+      return this.judge(guest, hook, this.#run(guest, hook, exchange, null));
+    } catch (error) {
+      this.#fail(hook, guest, error);
+      return this.#bear(hook, exchange);
+    }
+  }
+
+  /** Checks what a hook answered: RESULT and OUTCOME agree in what that may be. */
+  judge(guest: Guest, hook: number, result: number): number {
+    if (result < 0 || result > 31 || ((RESULTS[hook]! >>> result) & 1) === 0) refuse(hook, result);
+    if (guest.context.responded !== (result === RESULT.respond)) refuseAnswer(hook, result);
+    if ((result === RESULT.respond || result === RESULT.reject) && guest.context.exchange !== null)
+      guest.context.exchange.respondedBy = this.plugin;
+    this.#end(guest, hook);
+    return result;
+  }
+
+  update(view: EndpointView): boolean {
+    if (((this.hooks >>> HOOK.update) & 1) === 0) return true;
+    this.#view = view.clone();
+    return this.#tell();
+  }
+
+  pick(exchange: Exchange, view: EndpointView): number {
+    if (((this.hooks >>> HOOK.pick) & 1) === 0) return FAILED;
+    if (this.#holder.wary && this.#holder.isBarred(exchange)) {
+      this.#logBarred(HOOK.pick, exchange);
+      return this.#refusePick();
+    }
+    if (this.#holder.updatedBy !== this && !this.#catchUp()) return FAILED;
+    let guest: Guest | null = null;
+    try {
+      guest = this.#holder.take();
+      if (guest === null) return this.#refusePick();
+      const result = this.#run(guest, HOOK.pick, exchange, view);
+      if (result < NONE || result >= view.count)
+        throw new Fault("bad_result", `pick answered ${result}, expected -1 or an index below ${view.count}`);
+      this.#end(guest, HOOK.pick);
+      return result;
+    } catch (error) {
+      this.#fail(HOOK.pick, guest, error);
+      return FAILED;
+    }
+  }
+
+  /** The guest was told the endpoints by nobody, or by another version: it is told again before it picks. */
+  #catchUp(): boolean {
+    if (this.#view === null) return true;
+    return Math.abs(this.#now() - this.#failedAt) >= DOWN_FOR && this.#tell();
+  }
+
+  #tell(): boolean {
+    let guest: Guest | null = null;
+    try {
+      guest = this.#holder.take();
+      if (guest === null) return false;
+      const result = this.#run(guest, HOOK.update, null, this.#view);
+      if (result !== RESULT.continue) refuse(HOOK.update, result);
+      this.#end(guest, HOOK.update);
+      this.#holder.updatedBy = this;
+      return true;
+    } catch (error) {
+      this.#fail(HOOK.update, guest, error);
+      this.#failedAt = this.#now();
+      return false;
+    }
+  }
+
+  /** Calls `tick`, if it is time to. */
+  tick(): void {
+    if (!this.#holder.isDue(this)) return;
+    if (((this.#waiting >>> HOOK.tick) & 1) === 1) return this.#tickWaiting();
+    const began = performance.now();
+    let guest: Guest | null = null;
+    try {
+      guest = this.#holder.take();
+      // In quarantine nobody waits for it: it is not counted as refused.
+      if (guest === null) return;
+      const result = this.#run(guest, HOOK.tick, null, null);
+      if (result !== RESULT.continue) refuse(HOOK.tick, result);
+      this.#end(guest, HOOK.tick);
+    } catch (error) {
+      this.#fail(HOOK.tick, guest, error);
+    } finally {
+      this.#holder.ticked(this, performance.now() - began);
+    }
+  }
+
+  /** As a call that may outlast many rounds of the clock. */
+  #tickWaiting(): void {
+    const call = new WaitingCall(this, HOOK.tick, null);
+    const outcome = call.start();
+    if (outcome === OUTCOME.busy) this.#logBusy(HOOK.tick);
+    if (outcome === OUTCOME.waiting) this.#holder.ticking(this, call);
+    else this.#holder.ticked(this, 0);
+  }
+
+  /** Whether its `tick` waits. */
+  get isTicking(): boolean {
+    return this.#holder.isTicking(this);
+  }
+
+  /** Gives up its `tick`, if one waits. */
+  stopTick(): void {
+    this.#holder.stopTick(this);
+  }
+
+  /** Whether the same guest serves both. */
+  sharesGuest(other: PluginInstance): boolean {
+    return this.#holder === other.#holder;
+  }
+
+  /** What its guest hands to its next version; null when it has none, hands nothing, or fails. */
+  save(): SavedState | null {
+    // A guest that was lost has lost its state with it.
+    if (((this.hooks >>> HOOK.save) & 1) === 0 || !this.#holder.running) return null;
+    const state = new SavedState();
+    return this.#transfer(HOOK.save, state) && state.length > 0 ? state : null;
+  }
+
+  /** Gives its guest what the version before has saved. A guest that fails with it is made anew, without. */
+  restore(state: SavedState): void {
+    this.#transfer(HOOK.restore, state);
+  }
+
+  #transfer(hook: number, state: SavedState): boolean {
+    let guest: Guest | null = null;
+    try {
+      guest = this.#holder.take();
+      if (guest === null) return false;
+      guest.context.state = state;
+      const result = this.#run(guest, hook, null, null);
+      if (result !== RESULT.continue) refuse(hook, result);
+      guest.context.state = null;
+      this.#end(guest, hook);
+      return true;
+    } catch (error) {
+      this.#fail(hook, guest, error);
+      return false;
+    }
+  }
+
+  // ── Calls that may wait ───────────────────────────────────────────────────────────────────────────────────────
+
+  get pool(): GuestPool {
+    return this.#holder.pool!;
+  }
+
+  #callWaiting(hook: number, exchange: Exchange): number {
+    const call = new WaitingCall(this, hook, exchange);
+    const outcome = call.start();
+    if (outcome === OUTCOME.busy) {
+      exchange.respondedBy = this.plugin;
+      this.#logBusy(hook);
+    }
+    if (outcome !== OUTCOME.waiting) return outcome;
+    if (hook === HOOK.request_body) exchange.requestSuspension = call;
+    else exchange.suspension = call;
+    return outcome;
+  }
+
+  /** A call is rejected: all guests are in use, and the queue is full. */
+  #logBusy(hook: number): void {
+    this.#cells[this.#rejectedCells + hook]!++;
+    if (this.#warnings === null || !this.#warnings.admits("plugin_rejected", this.plugin)) return;
+    const fields = { plugin: this.plugin, hook: hookName(hook), guests: this.guestLimit, queued: this.pool.waiting };
+    this.#warnings.write("plugin call rejected: all guests are in use and the queue is full (limits.guests)", fields);
+  }
+
+  async enter(guest: Guest, hook: number, exchange: Exchange | null): Promise<number> {
+    const seen = bytesSeen(hook, exchange);
+    const traced = exchange?.trace?.enter(exchange, hook, this) ?? null;
+    let result: number | null = null;
+    guest.context.tally = traced;
+    this.#cells[this.#callCells + hook]!++;
+    try {
+      result = await guest.runWaiting(hook, this.id, fuelFor(this.#fuel, seen), this, exchange, seen);
+      return result;
+    } finally {
+      const { spent } = guest;
+      this.#cells[this.#fuelCells + hook]! += spent;
+      guest.context.tally = null;
+      if (exchange !== null) traced?.leave(exchange, result, spent);
+    }
+  }
+
+  resume(hook: number, exchange: Exchange | null, outcome: number, call: WaitingCall): void {
+    if (exchange === null) return this.#holder.ticked(this, call.ran);
+    this.#version?.spend(call.took);
+    this.#resume(hook, exchange, outcome);
+  }
+
+  bear(guest: Guest | null, hook: number, exchange: Exchange | null, error: unknown): number {
+    const failure = this.#explain(guest, hook, error);
+    this.#countFailure(hook, failure);
+    exchange?.trace?.failed(hook, this.plugin, failure);
+    guest?.context.rollback();
+    guest?.context.end();
+    // What had no guest yet says nothing of whether one can be made.
+    if (guest !== null || error instanceof StartError)
+      this.#holder.failPooled(guest, hook, failure, clientOf(exchange));
+    return exchange === null ? OUTCOME.continue : this.#bear(hook, exchange);
+  }
+
+  refuse(hook: number, exchange: Exchange | null): number {
+    // For a `tick` nobody waits: it is not counted as refused.
+    return exchange === null ? OUTCOME.continue : this.#refuse(hook, exchange);
+  }
+
+  mayFetch(target: string): boolean {
+    return this.#fetch.has(target);
+  }
+
+  // ── Failure ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** In quarantine there is no guest: nothing runs, and the policy is that of a failure. */
+  #refuse(hook: number, exchange: Exchange): number {
+    this.#countRefused(hook);
+    exchange.trace?.refused(hook, this.plugin);
+    return this.#bear(hook, exchange);
+  }
+
+  /** The client has caused more failures than its share: nothing runs for it, and the others go on. */
+  #bar(hook: number, exchange: Exchange): number {
+    this.#logBarred(hook, exchange);
+    return this.#refuse(hook, exchange);
+  }
+
+  #logBarred(hook: number, { clientAddress }: Exchange): void {
+    if (!this.#warnings?.admits("plugin_client_refused", this.plugin)) return;
+    this.#warnings.write("a plugin is not called for a client whose requests make it fail", {
+      plugin: this.plugin,
+      hook: hookName(hook),
+      client: clientAddress,
+    });
+  }
+
+  #refusePick(): number {
+    this.#countRefused(HOOK.pick);
+    return FAILED;
+  }
+
+  #countRefused(hook: number): void {
+    this.#cells[this.#refusedCells + hook]!++;
+    this.report.refuse();
+  }
+
+  /** What a failure means for the exchange. */
+  #bear(hook: number, exchange: Exchange): number {
+    this.#version?.fail(exchange);
+    if (!this.#skips) {
+      if (((OBSERVING >>> hook) & 1) === 0) exchange.respondedBy = this.plugin;
+      return OUTCOME.failed;
+    }
+    (exchange.skipped ??= new Set()).add(this.index);
+    return OUTCOME.continue;
+  }
+
+  #end(guest: Guest, hook: number): void {
+    const { exchange } = guest.context;
+    guest.context.end();
+    if (((this.#holder.watched >>> hook) & 1) === 1) this.#holder.pass(hook, clientOf(exchange));
+  }
+
+  #run(guest: Guest, hook: number, exchange: Exchange | null, view: EndpointView | null): number {
+    if (exchange !== null && exchange.trace !== null) return this.#runTraced(guest, hook, exchange, view);
+    const seen = bytesSeen(hook, exchange);
+    this.#cells[this.#callCells + hook]!++;
+    try {
+      return guest.run(hook, this.id, fuelFor(this.#fuel, seen), this, exchange, view, seen);
+    } finally {
+      this.#cells[this.#fuelCells + hook]! += guest.spent;
+    }
+  }
+
+  #runTraced(guest: Guest, hook: number, exchange: Exchange, view: EndpointView | null): number {
+    const seen = bytesSeen(hook, exchange);
+    const call = exchange.trace!.enter(exchange, hook, this);
+    let result: number | null = null;
+    guest.context.tally = call;
+    this.#cells[this.#callCells + hook]!++;
+    try {
+      result = guest.run(hook, this.id, fuelFor(this.#fuel, seen), this, exchange, view, seen);
+      return result;
+    } finally {
+      const { spent } = guest;
+      this.#cells[this.#fuelCells + hook]! += spent;
+      guest.context.tally = null;
+      call.leave(exchange, result, spent);
+    }
+  }
+
+  /** Drops the hook's edits, ends the guest, counts and tells. */
+  #fail(hook: number, guest: Guest | null, error: unknown): void {
+    const failure = this.#explain(guest, hook, error);
+    this.#countFailure(hook, failure);
+    guest?.context.exchange?.trace?.failed(hook, this.plugin, failure);
+    const client = clientOf(guest?.context.exchange ?? null);
+    guest?.context.rollback();
+    guest?.context.end();
+    this.#holder.fail(guest, hook, failure, client);
+  }
+
+  /** With its stack only where that is logged: making one takes longer than a call. */
+  #explain(guest: Guest | null, hook: number, error: unknown): GuestFailure {
+    const failure = explain(guest, error);
+    if (guest === null || !this.report.logs(hook, failure.reason)) return failure;
+    return { ...failure, stack: guest.stackOf(error) };
+  }
+
+  #countFailure(hook: number, failure: GuestFailure): void {
+    this.#cells[this.#failureCells + hook * MAX_REASONS + FAILURE.indexOf(failure.reason)]!++;
+    if (((UNASKED >>> hook) & 1) === 1) this.#version?.fail(null);
+    this.report.fail(hook, failure);
+  }
+
+  // ── Configuration ─────────────────────────────────────────────────────────────────────────────────────────────
+
+  mayChoose(cluster: string): boolean {
+    return this.clusterIndex(this.#clusters.idOf(cluster)) >= 0;
+  }
+
+  findCluster(name: string): number {
+    const id = this.#clusters.idOf(name);
+    const denied = id >= 0 && this.#allowed !== null && !this.#allowed.has(id);
+    const answer = denied ? STATUS.denied : id;
+    this.#holder.note("cluster", this, name, answer);
+    return answer;
+  }
+
+  clusterIndex(id: number): number {
+    const index = this.#clusters.indexOf(id);
+    if (index >= 0 && this.#allowed !== null && !this.#allowed.has(id)) return STATUS.denied;
+    return index;
+  }
+
+  findStrategy(name: string): number {
+    const answer = this.#strategies.idOf(name);
+    this.#holder.note("strategy", this, name, answer);
+    return answer;
+  }
+
+  strategyIndex(id: number): number {
+    return this.#strategies.indexOf(id);
+  }
+
+  tickEvery(milliseconds: number): void {
+    this.#holder.tickEvery(this, milliseconds);
+  }
+
+  findNamespace(name: string): number {
+    return this.#namespaces.find((namespace) => namespace.name === name)?.number ?? STATUS.denied;
+  }
+
+  mayShare(name: string): boolean {
+    return this.#shares.includes(name);
+  }
+
+  /** A list of two or three, and no more than a hundred: a loop finds it sooner than a set. */
+  mayUse(namespace: number): boolean {
+    for (let i = 0; i < this.#namespaces.length; i++) if (this.#namespaces[i]!.number === namespace) return true;
+    return false;
+  }
+
+  log(level: Level, hook: number, text: string): boolean {
+    return this.report.write(level, hook, text);
+  }
+
+  /** A line that it wrote is dropped: too long, or too many in this call or second. */
+  dropLog(hook: number): void {
+    this.#cells[this.#logDroppedCell]!++;
+    this.#cells[THREAD_CELLS.logDropped]!++;
+    if (this.#warnings === null || !this.#warnings.admits("plugin_log_dropped", this.plugin)) return;
+    this.#warnings.write("log lines of a plugin are dropped", { plugin: this.plugin, hook: hookName(hook) });
+  }
+}
+
+function explain(guest: Guest | null, error: unknown): GuestFailure {
+  if (guest !== null) return guest.explain(error);
+  // Whatever went wrong while a guest was made again, the plugin could not be started.
+  if (error instanceof StartError)
+    return { ...error.failure, reason: "start", message: `could not be started again: ${error.message}` };
+  const message = error instanceof Error ? error.message : String(error);
+  return { reason: error instanceof Fault ? error.reason : "host", message, stack: "" };
+}
+
+function refuse(hook: number, result: number): never {
+  const expected = HOOK_RESULTS[HOOKS[hook]!].join(", ");
+  throw new Fault("bad_result", `${hookName(hook)} answered ${result}, expected one of ${expected}`);
+}
+
+function refuseAnswer(hook: number, result: number): never {
+  const problem = result === RESULT.respond ? "without a call of respond" : "after a call of respond";
+  throw new Fault("bad_result", `${hookName(hook)} answered ${result} ${problem}`);
+}

@@ -1,0 +1,135 @@
+/**
+ * A key-value store in front of another: what is written stays here and goes with it, what was not written is read there.
+ * For guests of which nothing may be seen outside (`worker/dry-run.ts`).
+ */
+import { LIMIT, STATUS } from "../abi/abi.ts";
+import { WORK } from "../wasm/prices.ts";
+import { type KeyValue, Operation } from "./key-value.ts";
+
+const PAGE = 64 * 1024;
+/** Keys that one `list` looks through, and that may be written: they are kept beside the store. */
+const MAX_KEYS = 10_000;
+
+export class Overlay implements KeyValue {
+  readonly #below: KeyValue;
+  /** What was written; of the same kind, so that it answers alike. */
+  readonly #own: KeyValue;
+  /** Keys that stand here, or were deleted here. */
+  readonly #taken = new Set<string>();
+  readonly #copy = new Operation();
+
+  constructor(below: KeyValue, own: KeyValue) {
+    this.#below = below;
+    this.#own = own;
+    this.#copy.out = Buffer.alloc(LIMIT.kvValue);
+    this.#copy.cap = LIMIT.kvValue;
+  }
+
+  get(operation: Operation): number {
+    return (this.#taken.has(nameOf(operation)) ? this.#own : this.#below).get(operation);
+  }
+
+  set(operation: Operation): number {
+    if (this.#isFull(operation)) return STATUS.tooLarge;
+    const status = this.#own.set(operation);
+    // What is refused leaves what stands below.
+    if (status === STATUS.ok) this.#taken.add(nameOf(operation));
+    return status;
+  }
+
+  compareAndSet(operation: Operation): number {
+    if (this.#taken.has(nameOf(operation))) return this.#own.compareAndSet(operation);
+    const found = this.#look(operation);
+    if (found === STATUS.busy) return found;
+    const version = found === STATUS.absent ? 0 : this.#copy.version;
+    if (operation.version === version) return this.set(operation) === STATUS.ok ? 1 : STATUS.tooLarge;
+    operation.version = version;
+    return 0;
+  }
+
+  increment(operation: Operation): number {
+    const status = this.#take(operation);
+    return status < 0 ? status : this.#own.increment(operation);
+  }
+
+  delete(operation: Operation): number {
+    const status = this.#take(operation);
+    return status < 0 ? status : this.#own.delete(operation);
+  }
+
+  /** Its cursor counts the keys of both, in the order in which they were found. */
+  list(operation: Operation): number {
+    operation.work = 0;
+    const keys = [...this.#keys(this.#below, operation, (name) => !this.#taken.has(name))];
+    keys.push(...this.#keys(this.#own, operation, () => true));
+    const { out, outStart, cap, cursor } = operation;
+    if (!Number.isInteger(cursor) || cursor < 0 || cursor > keys.length) return STATUS.invalid;
+    let end = 0;
+    for (let index = cursor; index < keys.length; index++) {
+      const key = keys[index]!;
+      if (end + 4 + key.length > cap) {
+        operation.cursor = index;
+        return end === 0 ? STATUS.tooLarge : end;
+      }
+      out.writeUInt32LE(key.length, outStart + end);
+      key.copy(out, outStart + end + 4);
+      end += 4 + key.length;
+    }
+    operation.cursor = 0;
+    return end;
+  }
+
+  #isFull(operation: Operation): boolean {
+    return this.#taken.size >= MAX_KEYS && !this.#taken.has(nameOf(operation));
+  }
+
+  /** What stands below, in `#copy`. */
+  #look(operation: Operation): number {
+    const copy = this.#copy;
+    copy.namespace = operation.namespace;
+    copy.key = operation.key;
+    copy.keyStart = operation.keyStart;
+    copy.keyEnd = operation.keyEnd;
+    copy.now = operation.now;
+    return this.#below.get(copy);
+  }
+
+  /** Brings what stands below up here, where it may be changed. */
+  #take(operation: Operation): number {
+    const name = nameOf(operation);
+    if (this.#taken.has(name)) return STATUS.ok;
+    if (this.#isFull(operation)) return STATUS.tooLarge;
+    const found = this.#look(operation);
+    if (found < 0 && found !== STATUS.absent) return found;
+    this.#taken.add(name);
+    if (found === STATUS.absent) return STATUS.ok;
+    const copy = this.#copy;
+    copy.value = copy.out;
+    copy.valueStart = 0;
+    copy.valueEnd = found;
+    copy.ttl = 0;
+    return this.#own.set(copy);
+  }
+
+  *#keys(store: KeyValue, operation: Operation, is: (name: string) => boolean) {
+    const { namespace, key, keyStart, keyEnd, now } = operation;
+    const page = new Operation();
+    Object.assign(page, { namespace, key, keyStart, keyEnd, now, out: Buffer.alloc(PAGE), cap: PAGE });
+    let left = MAX_KEYS;
+    do {
+      const length = store.list(page);
+      operation.work += page.work;
+      for (let at = 0; at < length; left--) {
+        const end = at + 4 + page.out.readUInt32LE(at);
+        const found = Buffer.from(page.out.subarray(at + 4, end));
+        at = end;
+        operation.work += WORK.removal;
+        if (is(`${namespace} ${found.toString("latin1")}`)) yield found;
+      }
+    } while (page.cursor !== 0 && left > 0);
+  }
+}
+
+function nameOf({ namespace, key, keyStart, keyEnd }: Operation): string {
+  return `${namespace} ${key.toString("latin1", keyStart, keyEnd)}`;
+}

@@ -1,0 +1,40 @@
+/** A plugin's state, from the guests of one version to those of the next. */
+import { HOOK } from "../abi/abi.ts";
+import type { PluginInstance } from "./instance.ts";
+
+/**
+ * Calls `save` of each configuration that leaves service and `restore` of the one that takes its place; when a new
+ * version is to be watched, `save` of the one that it stands beside. A guest that is carried over, that of a new version
+ * which is promoted among them, keeps what it has. What fails is counted and logged, and the new one starts without.
+ */
+export function handOver(before: readonly PluginInstance[], after: readonly PluginInstance[]): void {
+  const receivers = after.filter(({ hooks }) => ((hooks >>> HOOK.restore) & 1) === 1);
+  if (receivers.length === 0) return;
+  const places = Map.groupBy(before, placeOf);
+  const placesAfter = Map.groupBy(receivers, placeOf);
+  for (const next of receivers) {
+    if (before.some((last) => last.sharesGuest(next))) continue;
+    const place = placeOf(next);
+    const known =
+      places.get(place) ?? places.get(placeOf({ plugin: next.plugin, cluster: next.cluster, rollout: 0 })) ?? [];
+    const last = findPredecessor(next, known, placesAfter.get(place)!.length);
+    if (last === undefined) continue;
+    const state = last.save();
+    if (state !== null) next.restore(state);
+  }
+}
+
+/** The one with the same configuration, or the only one of a plugin with only one: state is never mixed up. */
+function findPredecessor(
+  next: PluginInstance,
+  candidates: readonly PluginInstance[],
+  successors: number,
+): PluginInstance | undefined {
+  const config = JSON.stringify(next.config);
+  const equal = candidates.find((candidate) => JSON.stringify(candidate.config) === config);
+  return equal ?? (candidates.length === 1 && successors === 1 ? candidates[0] : undefined);
+}
+
+function placeOf({ plugin, cluster, rollout }: Pick<PluginInstance, "plugin" | "cluster" | "rollout">): string {
+  return `${plugin} ${cluster} ${rollout}`;
+}

@@ -1,0 +1,267 @@
+/** The code section of a metered module: what is put before, into and after the functions of the file. */
+import { LIMIT, STATUS } from "../abi/abi.ts";
+import { Reader } from "./binary.ts";
+import { OP } from "./instructions.ts";
+import { findSites, type Guards, SITE, Sites } from "./meter-sites.ts";
+import type { ModuleShape } from "./module-shape.ts";
+import { PRICE } from "./prices.ts";
+import type { Writer } from "./writer.ts";
+
+export const PAGE = 65_536;
+
+/** Indices of what is appended. */
+export type Appended = {
+  readonly fuel: number;
+  readonly growFailed: number;
+  readonly unaryType: number;
+  readonly hookType: number;
+  readonly charge: number;
+  readonly bulk: number;
+  readonly entries: number;
+  readonly grow: number;
+  /** A global: whether the hook under way may wait. */
+  readonly mayWait: number;
+  readonly hooks: readonly { readonly name: string; readonly target: number }[];
+  /** Hooks that are entered so that they may wait. */
+  readonly waits: readonly { readonly name: string; readonly target: number }[];
+  readonly guards: Guards;
+};
+
+/** How many functions are appended. */
+export function countAppended({ hooks, waits, guards }: Appended): number {
+  return 4 + hooks.length + waits.length + guards.length;
+}
+
+export type Context = {
+  readonly shape: ModuleShape;
+  readonly appended: Appended;
+  readonly memory: number;
+  readonly offsets: number[];
+  readonly starts: number[];
+};
+
+export function writeCode(writer: Writer, reader: Reader, context: Context): void {
+  const { appended, shape, offsets, starts } = context;
+  const count = reader.u32();
+  const sites = new Sites();
+  const guards = new Map(appended.guards.map(({ index }, guard) => [index, guard]));
+  const around = { guards, segments: shape.segments };
+  writer.u32(count + countAppended(appended));
+  for (let i = 0; i < count; i++) {
+    const size = reader.u32();
+    const end = reader.at + size;
+    starts.push(reader.at);
+    writer.sized(() => {
+      const start = reader.at;
+      findSites(new Reader(reader.bytes, start, end), sites, around);
+      writeBody(writer, { bytes: reader.bytes, start, end, sites, appended, offsets });
+    });
+    reader.skip(size);
+  }
+  writer.sized(() => writeCharge(writer, appended));
+  writer.sized(() => writeBulk(writer, appended));
+  writer.sized(() => writeEntries(writer, appended));
+  writer.sized(() => writeGrow(writer, appended));
+  for (const hook of appended.hooks) writer.sized(() => writeHook(writer, appended, hook.target));
+  for (const hook of appended.waits) writer.sized(() => writeWaitingHook(writer, appended, hook.target));
+  for (const { index, type } of appended.guards)
+    writer.sized(() => writeGuard(writer, appended, index, shape.types[type]!.params.length));
+}
+
+type Body = {
+  readonly bytes: Uint8Array;
+  readonly start: number;
+  readonly end: number;
+  readonly sites: Sites;
+  readonly appended: Appended;
+  readonly offsets: number[];
+};
+
+function writeBody(writer: Writer, { bytes, start, end, sites, appended, offsets }: Body): void {
+  let from = start;
+  offsets.push(writer.at, from);
+  for (let i = 0; i < sites.at.length; i++) {
+    const at = sites.at[i]!;
+    const units = sites.units[i]!;
+    if (units === 0) continue;
+    writer.copy(bytes, from, at);
+    from = at;
+    if (units === SITE.grow) {
+      writeCall(writer, appended.grow);
+      from += 2;
+    } else if (units === SITE.bulk) writeCall(writer, appended.bulk);
+    else if (units === SITE.entries) writeCall(writer, appended.entries);
+    else if (units <= SITE.call) {
+      const { grow, hooks, waits } = appended;
+      writer.u8(bytes[at]!);
+      writer.u32(grow + 1 + hooks.length + waits.length + SITE.call - units);
+      from = sites.ends[i]!;
+    } else {
+      writeGet(writer, appended.fuel);
+      writer.u8(OP.i32Const);
+      writer.s32(units);
+      writeTake(writer, appended.fuel);
+    }
+    offsets.push(writer.at, from);
+  }
+  writer.copy(bytes, from, end);
+}
+
+const I32 = { eq: 0x46, ltS: 0x48, ltU: 0x49, add: 0x6a, sub: 0x6b, mul: 0x6c, shrU: 0x76 } as const;
+const SELECT = 0x1b;
+const EMPTY = 0x40;
+const I32_RESULT = 0x7f;
+
+function writeGet(writer: Writer, global: number): void {
+  writer.u8(OP.globalGet);
+  writer.u32(global);
+}
+
+function writeCall(writer: Writer, index: number): void {
+  writer.u8(OP.call);
+  writer.u32(index);
+}
+
+function writeConst(writer: Writer, value: number): void {
+  writer.u8(OP.i32Const);
+  writer.s32(value);
+}
+
+function writeLocal(writer: Writer, local: number): void {
+  writer.u8(OP.localGet);
+  writer.u32(local);
+}
+
+/** Takes the units on the stack from the fuel under them; traps below zero. */
+function writeTake(writer: Writer, fuel: number): void {
+  writer.u8(I32.sub);
+  writer.u8(OP.globalSet);
+  writer.u32(fuel);
+  writeGet(writer, fuel);
+  writeConst(writer, 0);
+  writer.u8(I32.ltS);
+  writer.u8(OP.if);
+  writer.u8(EMPTY);
+  writer.u8(OP.unreachable);
+  writer.u8(OP.end);
+}
+
+/** (units) -> left. It does not trap: the host that calls it decides. */
+function writeCharge(writer: Writer, { fuel }: Appended): void {
+  writer.u32(0);
+  writeGet(writer, fuel);
+  writeLocal(writer, 0);
+  writer.u8(I32.sub);
+  writer.u8(OP.globalSet);
+  writer.u32(fuel);
+  writeGet(writer, fuel);
+  writer.u8(OP.end);
+}
+
+/** (length) -> length: bytes of memory, paid for. */
+function writeBulk(writer: Writer, { fuel }: Appended): void {
+  writer.u32(0);
+  writeGet(writer, fuel);
+  writeLocal(writer, 0);
+  writeConst(writer, Math.log2(PRICE.bulkBytes));
+  writer.u8(I32.shrU);
+  writeTake(writer, fuel);
+  writeLocal(writer, 0);
+  writer.u8(OP.end);
+}
+
+/** (length) -> length: entries of a table, paid for. */
+function writeEntries(writer: Writer, { fuel }: Appended): void {
+  writer.u32(0);
+  writeGet(writer, fuel);
+  // More entries than a table can have make the instruction fail.
+  writeLowest(writer, LIMIT.tableEntries);
+  writeConst(writer, PRICE.tableEntry);
+  writer.u8(I32.mul);
+  writeTake(writer, fuel);
+  writeLocal(writer, 0);
+  writer.u8(OP.end);
+}
+
+/** The parameter or `most`, whichever is lower as unsigned number: so that no price can wrap. */
+function writeLowest(writer: Writer, most: number): void {
+  writeLocal(writer, 0);
+  writeConst(writer, most);
+  writeLocal(writer, 0);
+  writeConst(writer, most);
+  writer.u8(I32.ltU);
+  writer.u8(SELECT);
+}
+
+/** (pages) -> pages before, or -1: memory.grow, paid for, noting when it fails. */
+function writeGrow(writer: Writer, { fuel, growFailed }: Appended): void {
+  writer.u32(0);
+  writeGet(writer, fuel);
+  // As many pages as there can be.
+  writeLowest(writer, PAGE);
+  writeConst(writer, PRICE.growPage);
+  writer.u8(I32.mul);
+  writeConst(writer, PRICE.grow);
+  writer.u8(I32.add);
+  writeTake(writer, fuel);
+  writeLocal(writer, 0);
+  writer.u8(OP.memoryGrow);
+  writer.u8(0);
+  writer.u8(0x22);
+  writer.u32(0);
+  writeConst(writer, -1);
+  writer.u8(I32.eq);
+  writer.u8(OP.if);
+  writer.u8(EMPTY);
+  writeConst(writer, 1);
+  writer.u8(OP.globalSet);
+  writer.u32(growFailed);
+  writer.u8(OP.end);
+  writeLocal(writer, 0);
+  writer.u8(OP.end);
+}
+
+function writeHook(writer: Writer, { fuel }: Appended, target: number): void {
+  writer.u32(0);
+  writeLocal(writer, 2);
+  writer.u8(OP.globalSet);
+  writer.u32(fuel);
+  writeLocal(writer, 0);
+  writeLocal(writer, 1);
+  writeCall(writer, target);
+  writer.u8(OP.end);
+}
+
+/** The same for a call that may wait. Whoever traps in between is never entered again. */
+function writeWaitingHook(writer: Writer, { fuel, mayWait }: Appended, target: number): void {
+  writer.u32(0);
+  writeLocal(writer, 2);
+  writer.u8(OP.globalSet);
+  writer.u32(fuel);
+  writeSet(writer, mayWait, 1);
+  writeLocal(writer, 0);
+  writeLocal(writer, 1);
+  writeCall(writer, target);
+  writeSet(writer, mayWait, 0);
+  writer.u8(OP.end);
+}
+
+function writeSet(writer: Writer, global: number, value: number): void {
+  writeConst(writer, value);
+  writer.u8(OP.globalSet);
+  writer.u32(global);
+}
+
+/** The import, where the hook may wait; else its answer is `notHere`: suspending there would be a trap. */
+function writeGuard(writer: Writer, { mayWait }: Appended, target: number, params: number): void {
+  writer.u32(0);
+  writeGet(writer, mayWait);
+  writer.u8(OP.if);
+  writer.u8(I32_RESULT);
+  for (let i = 0; i < params; i++) writeLocal(writer, i);
+  writeCall(writer, target);
+  writer.u8(OP.else);
+  writeConst(writer, STATUS.notHere);
+  writer.u8(OP.end);
+  writer.u8(OP.end);
+}

@@ -1,0 +1,230 @@
+/**
+ * Rewrites a module so that everything it does is paid for from a global of its own, and traps when that is used up.
+ *
+ * At each function entry and loop header the price of all code to the end of that function or loop is taken (a flat
+ * price would let a long straight line of divisions run for minutes); `prices.ts` is the price list. Bulk operations pay
+ * for their length before they run, throwing and growing a fixed price. Indices never move: globals, types and functions
+ * are appended. The memory gets a maximum. Custom sections are dropped but for the functions' names, since their
+ * offsets no longer hold.
+ */
+import { FUEL, HOOKS, LIMIT, WAITING_CALLS, WAITING_HOOKS } from "../abi/abi.ts";
+import { KIND, Reader, SECTION, SECTION_ORDER, TYPE } from "./binary.ts";
+import { PluginError } from "./error.ts";
+import { OP } from "./instructions.ts";
+import { type Appended, type Context, countAppended, PAGE, writeCode } from "./meter-code.ts";
+import { type ModuleShape, readLimits, skipExpression } from "./module-shape.ts";
+import { writeNames } from "./name-section.ts";
+import { Writer } from "./writer.ts";
+
+/** Names of the appended exports; a module's own may not begin with this. */
+export const RESERVED = "sluice:";
+export const METER = {
+  /** `(units) -> units left`: takes fuel away. */
+  charge: "sluice:charge",
+  /** A global: 1 once the memory could not be grown. */
+  growFailed: "sluice:grow-failed",
+  /** + hook: `(instance, exchange, fuel) -> result`: sets the fuel, then calls the hook. One crossing, not two. */
+  hook: "sluice:hook:",
+  /** + hook: the same for a call that may wait. */
+  wait: "sluice:wait:",
+} as const;
+
+export type Metered = {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** Pairs (offset in the metered module, offset in the file) where copied code begins, ascending. */
+  readonly offsets: Uint32Array;
+  /** Where each function of the file begins in it, imports left out. */
+  readonly starts: Uint32Array;
+};
+
+export function meterModule(bytes: Uint8Array, shape: ModuleShape, memory: number): Metered {
+  const next = shape.functions.length;
+  const waiting = shape.imports.flatMap(({ module, name }, index) => (waits(module, name) ? [index] : []));
+  const exported = (names: readonly string[]) =>
+    shape.exports.filter(({ name }) => names.includes(name)).map(({ name, index }) => ({ name, target: index }));
+  const appended: Appended = {
+    fuel: shape.globals,
+    growFailed: shape.globals + 1,
+    unaryType: shape.types.length,
+    hookType: shape.types.length + 1,
+    charge: next,
+    bulk: next + 1,
+    entries: next + 2,
+    grow: next + 3,
+    mayWait: shape.globals + 2,
+    hooks: exported(HOOKS),
+    waits: waiting.length === 0 ? [] : exported(WAITING_HOOKS),
+    guards: waiting.map((index) => ({ index, type: shape.functions[index]! })),
+  };
+  const writer = new Writer(bytes.length + (bytes.length >> 1) + 1024);
+  const offsets: number[] = [];
+  const starts: number[] = [];
+  for (const byte of [0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]) writer.u8(byte);
+  for (const id of SECTION_ORDER) {
+    if (id === SECTION.start) continue;
+    const section = shape.sections.find((candidate) => candidate.id === id);
+    if (section === undefined && id !== SECTION.global) continue;
+    const reader = new Reader(bytes, section?.start ?? 0, section?.end ?? 0);
+    writer.section(id, () => writeSection(writer, id, reader, { shape, appended, memory, offsets, starts }));
+  }
+  writeNames(writer, bytes, shape.sections);
+  return { bytes: writer.done(), offsets: Uint32Array.from(offsets), starts: Uint32Array.from(starts) };
+}
+
+function waits(module: string, name: string): boolean {
+  return Object.hasOwn(WAITING_CALLS, module) && WAITING_CALLS[module]!.includes(name);
+}
+
+/** Whether the module has a call that waits. */
+export function mayWait(shape: ModuleShape): boolean {
+  return shape.imports.some(({ module, name }) => waits(module, name));
+}
+
+/** The offset in the file of an offset in the metered module, as V8 prints it in a stack. */
+export function originalOffset(offsets: Uint32Array, metered: number): number {
+  let low = 0;
+  let high = offsets.length / 2;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (offsets[2 * middle]! <= metered) low = middle + 1;
+    else high = middle;
+  }
+  if (low === 0) return metered;
+  const original = offsets[2 * low - 1]! + metered - offsets[2 * low - 2]!;
+  // Inside inserted code the answer is the instruction that it was put before.
+  return Math.min(original, offsets[2 * low + 1] ?? original);
+}
+
+function writeSection(writer: Writer, id: number, reader: Reader, context: Context): void {
+  const { shape, appended } = context;
+  switch (id) {
+    case SECTION.type:
+      copyList(writer, reader, 2);
+      writeType(writer, 1);
+      writeType(writer, 3);
+      return;
+    case SECTION.function:
+      copyList(writer, reader, countAppended(appended));
+      for (let i = 0; i < 4; i++) writer.u32(appended.unaryType);
+      for (let i = appended.hooks.length + appended.waits.length; i > 0; i--) writer.u32(appended.hookType);
+      for (const { type } of appended.guards) writer.u32(type);
+      return;
+    case SECTION.table:
+      writeTables(writer, reader, context.memory);
+      return;
+    case SECTION.memory:
+      writeMemory(writer, shape, context.memory);
+      return;
+    case SECTION.global:
+      copyList(writer, reader, 3);
+      writeGlobal(writer, FUEL.start);
+      writeGlobal(writer, 0);
+      writeGlobal(writer, 0);
+      return;
+    case SECTION.export:
+      writeExports(writer, reader, shape, appended);
+      return;
+    case SECTION.code:
+      writeCode(writer, reader, context);
+      return;
+    default:
+      writer.copy(reader.bytes, reader.at, reader.end);
+  }
+}
+
+/** A list as it is, announcing `more` entries that the caller appends. */
+function copyList(writer: Writer, reader: Reader, more: number): void {
+  writer.u32((reader.at < reader.end ? reader.u32() : 0) + more);
+  writer.copy(reader.bytes, reader.at, reader.end);
+}
+
+function writeType(writer: Writer, params: number): void {
+  writer.u8(TYPE.func);
+  writer.u32(params);
+  for (let i = 0; i < params; i++) writer.u8(TYPE.i32);
+  writer.u32(1);
+  writer.u8(TYPE.i32);
+}
+
+function writeGlobal(writer: Writer, value: number): void {
+  writer.u8(TYPE.i32);
+  writer.u8(1);
+  writer.u8(OP.i32Const);
+  writer.s32(value);
+  writer.u8(OP.end);
+}
+
+/**
+ * Tables lie outside of the memory, and a table without a maximum could take hundreds of megabytes: all of a module
+ * together may have as many entries as `limits.memory` has room for. Which of them may grow is said in their order.
+ */
+function writeTables(writer: Writer, reader: Reader, limit: number): void {
+  const tables = readTables(reader);
+  const entries = Math.floor(limit / ENTRY_BYTES);
+  const declared = tables.reduce((sum, { limits }) => sum + limits.initial, 0);
+  if (declared > entries)
+    throw new PluginError(
+      `tables of ${declared} entries are declared, which take ${declared * ENTRY_BYTES} bytes, the limit is ${limit} (limits.memory)`,
+    );
+  let left = entries - declared;
+  writer.u32(tables.length);
+  for (const { start, limitsAt, limits, expression, end } of tables) {
+    writer.copy(reader.bytes, start, limitsAt);
+    const most = Math.min(limits.maximum ?? LIMIT.tableEntries, LIMIT.tableEntries, limits.initial + left);
+    left -= most - limits.initial;
+    writeLimits(writer, limits.initial, most);
+    writer.copy(reader.bytes, expression, end);
+  }
+}
+
+/** What the engine was measured to take for an entry that holds a function. */
+const ENTRY_BYTES = 24;
+
+function readTables(reader: Reader) {
+  const count = reader.u32();
+  return Array.from({ length: count }, () => {
+    const start = reader.at;
+    const initialised = reader.bytes[reader.at] === 0x40;
+    if (initialised) reader.skip(2);
+    reader.valueType();
+    const limitsAt = reader.at;
+    const limits = readLimits(reader, "table");
+    if (limits.initial > LIMIT.tableEntries)
+      throw new PluginError(`a table of ${limits.initial} entries is declared, the limit is ${LIMIT.tableEntries}`);
+    const expression = reader.at;
+    if (initialised) skipExpression(reader);
+    return { start, limitsAt, limits, expression, end: reader.at };
+  });
+}
+
+function writeMemory(writer: Writer, shape: ModuleShape, limit: number): void {
+  const { initial, maximum } = shape.memory;
+  const pages = Math.min(Math.floor(limit / PAGE), 65_536);
+  if (initial > pages)
+    throw new PluginError(`memory begins with ${initial * PAGE} bytes, the plugin's limit is ${limit} (limits.memory)`);
+  writer.u32(1);
+  writeLimits(writer, initial, Math.min(maximum ?? pages, pages));
+}
+
+function writeLimits(writer: Writer, initial: number, maximum: number): void {
+  writer.u8(1);
+  writer.u32(initial);
+  writer.u32(maximum);
+}
+
+function writeExports(writer: Writer, reader: Reader, shape: ModuleShape, appended: Appended): void {
+  const entry = (name: string, kind: number, index: number) => {
+    writer.name(name);
+    writer.u8(kind);
+    writer.u32(index);
+  };
+  const { hooks, waits: waiting } = appended;
+  copyList(writer, reader, 2 + hooks.length + waiting.length + (shape.start === null ? 0 : 1));
+  entry(METER.charge, KIND.function, appended.charge);
+  entry(METER.growFailed, KIND.global, appended.growFailed);
+  let index = appended.grow + 1;
+  for (const { name } of hooks) entry(METER.hook + name, KIND.function, index++);
+  for (const { name } of waiting) entry(METER.wait + name, KIND.function, index++);
+  // A start function would run before the host holds the memory.
+  if (shape.start !== null) entry("_initialize", KIND.function, shape.start);
+}

@@ -1,0 +1,259 @@
+/**
+ * Where in its source a module's code came from, so that the stack of a failure names the author's lines.
+ *
+ * A source map (ECMA-426) of a WebAssembly module has one line, whose columns are offsets in the file. It is read on the
+ * main thread when the module is, and reaches every thread as one table in shared memory: a stack is told by a look-up,
+ * and no thread parses anything.
+ */
+import { createHash } from "node:crypto";
+import { readFile, stat } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { findCustomSection, Reader } from "./binary.ts";
+
+export type SourceMap = {
+  readonly files: readonly string[];
+  /** Rows of four, ascending: offset in the file, number of the source file from 1 (0: none), line and column from 1. */
+  readonly table: Uint32Array;
+};
+
+/** The hash of the module that a map belongs to, which `plugin build` puts there: a map of another build tells lies. */
+export const MAP_MODULE = "x_sluice_module";
+
+/** Of a map's text: a map is some six times as large as its module. */
+const MOST_BYTES = 64 * 1024 * 1024;
+
+const ROW = 4;
+/** Of a table: 64 MiB of it. */
+const MOST_ROWS = 4 * 1024 * 1024;
+const MOST_FILES = 100_000;
+
+/** The map of the module that stands in `path`; null when there is none that belongs to it. Never fails. */
+export async function loadSourceMap(path: string, bytes: Uint8Array): Promise<SourceMap | null> {
+  try {
+    const text = await readMapText(path, bytes);
+    return text === null ? null : decodeSourceMap(text, bytes);
+  } catch {
+    // Stacks then name offsets of the file, as they do without a map: that is no reason to refuse a plugin.
+    return null;
+  }
+}
+
+/** From the module itself, or from the file that it names, or from the one beside it. */
+async function readMapText(path: string, bytes: Uint8Array): Promise<string | null> {
+  const section = findCustomSection(bytes, "sourceMappingURL");
+  const url = section === null ? "" : new Reader(section).name();
+  const inline = /^data:application\/json(?:;charset=[\w-]+)?;base64,(.+)$/s.exec(url);
+  if (inline) return Buffer.from(inline[1]!, "base64").toString("utf8");
+  const named = url.replace(/^\.\//, "");
+  const isPlain = named !== "" && named === basename(named) && named !== "..";
+  // A module may have been renamed since it was built.
+  for (const file of new Set([`${path}.map`, ...(isPlain ? [join(dirname(path), named)] : [])])) {
+    const found = await stat(file).catch(() => null);
+    if (found?.isFile() && found.size <= MOST_BYTES) return readFile(file, "utf8");
+  }
+  return null;
+}
+
+/** A map's text as a table; null when it says that it belongs to another module. @throws when it is no source map. */
+export function decodeSourceMap(text: string, module: Uint8Array): SourceMap | null {
+  const map = JSON.parse(text) as {
+    version: unknown;
+    mappings: unknown;
+    sources: unknown;
+    sourceRoot?: unknown;
+    [MAP_MODULE]?: unknown;
+  };
+  if (map.version !== 3 || typeof map.mappings !== "string" || !Array.isArray(map.sources))
+    throw new Error("not a source map of version 3");
+  const owner = map[MAP_MODULE];
+  if (owner !== undefined && owner !== createHash("sha256").update(module).digest("hex")) return null;
+  if (map.sources.length > MOST_FILES) throw new Error(`${map.sources.length} sources, the limit is ${MOST_FILES}`);
+  const root = typeof map.sourceRoot === "string" && map.sourceRoot !== "" ? `${cut(map.sourceRoot)}/` : "";
+  // Each name is copied for every thread: one root of a megabyte before thousands of names would end the process.
+  const files = map.sources.map((source) => cut(root + cut(String(source))));
+  return { files, table: decodeMappings(map.mappings, files.length) };
+}
+
+/** A name as far as it is shown, and one character more where it is longer. */
+function cut(name: string): string {
+  return name.length > LONGEST ? name.slice(0, LONGEST + 1) : name;
+}
+
+/** The value of a base64 digit by its character code; -1 for anything else. */
+const DIGITS = new Int8Array(128).fill(-1);
+for (const [value, digit] of [..."ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"].entries())
+  DIGITS[digit.charCodeAt(0)] = value;
+
+/** Segments of the first line: `column[, source, line, column[, name]]`, each the difference to the one before. */
+function decodeMappings(mappings: string, files: number): Uint32Array {
+  const line = mappings.indexOf(";");
+  const end = line < 0 ? mappings.length : line;
+  const rows = countSegments(mappings, end);
+  if (rows > MOST_ROWS) throw new Error(`${rows} segments, the limit is ${MOST_ROWS}`);
+  const table = new Uint32Array(new SharedArrayBuffer(4 * ROW * rows));
+  const place = [0, 0, 0, 0, 0];
+  let at = 0;
+  for (let row = 0; row < table.length; row += ROW) {
+    while (mappings.charCodeAt(at) === COMMA) at++;
+    const start = at;
+    let field = 0;
+    for (; at < end && mappings.charCodeAt(at) !== COMMA; field++) {
+      if (field >= place.length) throw new Error("a segment has more than five fields");
+      at = addVlq(mappings, at, place, field);
+    }
+    table[row] = place[0]!;
+    if (field < 4) continue;
+    if (place[1]! < 0 || place[1]! >= files || place[2]! < 0 || place[3]! < 0)
+      throw new Error(`the segment at ${start} names no place`);
+    for (let i = 1; i < ROW; i++) table[row + i] = place[i]! + 1;
+  }
+  return table;
+}
+
+const COMMA = 44;
+
+/** Segments that hold anything. */
+function countSegments(mappings: string, end: number): number {
+  let count = 0;
+  let before = COMMA;
+  for (let at = 0; at < end; at++) {
+    const character = mappings.charCodeAt(at);
+    if (before === COMMA && character !== COMMA) count++;
+    before = character;
+  }
+  return count;
+}
+
+/**
+ * Adds the number at `at` to a field, and returns where it ends: base64 digits of five bits, the lowest first, 32 for
+ * "more follows"; the lowest bit of a number is its sign.
+ */
+function addVlq(text: string, start: number, fields: number[], field: number): number {
+  let value = 0;
+  let shift = 0;
+  for (let at = start; ; at++) {
+    const bits = DIGITS[text.charCodeAt(at)] ?? -1;
+    if (bits < 0 || shift > 30) throw new Error("not base64 digits");
+    value |= (bits & 31) << shift;
+    shift += 5;
+    if (bits >= 32) continue;
+    fields[field]! += (value & 1) === 1 ? -(value >>> 1) : value >>> 1;
+    return at + 1;
+  }
+}
+
+/** `file:line:col` of an offset in the module's file; null where the map says nothing. */
+export function locate(map: SourceMap, offset: number): string | null {
+  return placeAt(map, ROW * rowOf(map, offset));
+}
+
+/** The row that an offset belongs to; -1 when it stands before all of them. */
+function rowOf({ table }: SourceMap, offset: number): number {
+  let low = 0;
+  let high = table.length / ROW;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (table[ROW * middle]! <= offset) low = middle + 1;
+    else high = middle;
+  }
+  return low - 1;
+}
+
+function placeAt({ files, table }: SourceMap, at: number): string | null {
+  if (at < 0 || table[at + 1] === 0) return null;
+  return `${readable(files[table[at + 1]! - 1]!)}:${table[at + 2]}:${table[at + 3]}`;
+}
+
+/** Characters of a function's name, or a file's: those come from the module, and go to the log and to terminals. */
+const LONGEST = 256;
+
+function readable(name: string): string {
+  const short = name.length > LONGEST ? `${name.slice(0, LONGEST)}…` : name;
+  return short.replace(/\p{Cc}/gu, "?");
+}
+
+/** Where nothing is the author's: from a `throw` to the host, and from the host to a hook. */
+const OURS = /^~lib\/sluice\/sdk\/abort\.ts:|~hooks\.ts:/;
+/** Functions by their names in the module: what a `throw` calls, the SDK's, and those around hooks as well. */
+const ABORT = /^~lib\/sluice\/sdk\/abort\//;
+const SDK = /^~lib\/sluice\/sdk\//;
+const OUR_NAMES = /^~lib\/sluice\/sdk\/|~hooks\//;
+/** Functions and places that are not the author's. */
+const LIBRARY_NAME = /^~lib\//;
+const LIBRARY = /^~lib\/|~hooks\.ts:/;
+/** Rows of a map that are looked at for one place: there may be millions. */
+const LOOKED_BACK = 1000;
+const PLAIN = /^[^\0-\x1f\x7f]+$/;
+
+/** One step of a stack; `offset`, and `start` of its function, are of the file. */
+export type Frame = { readonly name: string; readonly index: string; readonly start: number; readonly offset: number };
+
+/**
+ * A stack, one line a frame: the author's frames first, then those of the SDK and of libraries between them and the
+ * failure. Of what the SDK throws its own frames say nothing, and are left out. The compiler knows no place for the call
+ * of `abort` that a `throw` becomes, but what is `thrown` tells it.
+ */
+export function describeStack(map: SourceMap | null, frames: readonly Frame[], thrown: string): string {
+  const own = frames.filter(({ name }) => !ABORT.test(name));
+  const isThrown = thrown !== "" || own.length < frames.length;
+  if (isThrown && map !== null) while (own.length > 1 && SDK.test(own[0]!.name)) own.shift();
+  const authors: string[] = [];
+  const libraries: string[] = [];
+  for (const [at, frame] of own.entries()) {
+    const isLibrary = LIBRARY_NAME.test(frame.name);
+    const told = at === 0 && isThrown && PLAIN.test(thrown) ? thrown : null;
+    const line = describeFrame(frame, placeOf(map, frame, isLibrary, told), map !== null);
+    if (line !== null) (isLibrary ? libraries : authors).push(line);
+  }
+  return [...authors, ...libraries].join("\n");
+}
+
+/**
+ * Where a frame stands. In the author's function that is a line of the author's, also where the code of a library was made
+ * part of it, or the compiler knows no place: then what was `told`, or the author's last place before it.
+ */
+function placeOf(map: SourceMap | null, frame: Frame, isLibrary: boolean, told: string | null): string | null {
+  const mapped = map === null ? null : locate(map, frame.offset);
+  if (isAuthors(mapped) || (isLibrary && told === null)) return mapped;
+  if (map === null || isAuthors(told)) return told;
+  return (isLibrary ? null : lastPlaceOfAuthor(map, frame)) ?? told ?? mapped;
+}
+
+function isAuthors(place: string | null): boolean {
+  return place !== null && !LIBRARY.test(place);
+}
+
+function lastPlaceOfAuthor(map: SourceMap, { start, offset }: Frame): string | null {
+  const last = ROW * rowOf(map, offset);
+  for (let at = last; at > last - ROW * LOOKED_BACK && at >= 0 && map.table[at]! >= start; at -= ROW) {
+    const place = placeAt(map, at);
+    if (isAuthors(place)) return place;
+  }
+  return null;
+}
+
+/** Null for one that says nothing. The compiler's own names lose their paths, which the place tells. */
+function describeFrame({ name: full, index, offset }: Frame, place: string | null, isMapped: boolean): string | null {
+  const short = full.slice(0, LONGEST + 1);
+  if (place === null ? isMapped && OUR_NAMES.test(short) : OURS.test(place)) return null;
+  const name = readable(isMapped ? readableName(short) : short);
+  const where = place ?? `function[${index}]+0x${offset.toString(16)}`;
+  return name === "" ? where : place === null ? `${name} ${where}` : `${name} (${where})`;
+}
+
+/** `~lib/array/Array<~lib/string/String>#push` as `Array<String>#push`. */
+export function readableName(name: string): string {
+  let kept = "";
+  let from = 0;
+  // Where the path began that a `/` ends, if one does.
+  let path = 0;
+  for (let at = 0; at < name.length; at++) {
+    if (name[at] === "/") {
+      kept += name.slice(from, path);
+      from = path = at + 1;
+    } else if (!PATH.test(name[at]!)) path = at + 1;
+  }
+  return kept + name.slice(from);
+}
+
+const PATH = /[\w.~@-]/;

@@ -1,0 +1,130 @@
+/**
+ * A request of a plugin's own to a cluster: it goes through the same strategy, pools, retries and counts of endpoints as
+ * traffic does, and its answer is gathered in memory for the plugin.
+ */
+import { FIELD_WORDS, Head } from "../http/head.ts";
+import { scanRequest } from "../http1/scan.ts";
+import { Carry } from "../net/pending-buffer.ts";
+import { STATUS } from "../plugin/abi/abi.ts";
+import type { FetchAnswer, FetchRequest } from "../plugin/host/fetcher.ts";
+import { ERROR } from "./error.ts";
+import type { Events } from "./events.ts";
+import type { ClientSide, Exchange } from "./exchange.ts";
+import type { Snapshot } from "./snapshot.ts";
+import type { Wire } from "./wire.ts";
+
+const HEAD_LIMITS = { head: 1024 * 1024, target: 64 * 1024, headers: 1000 };
+const CONTENT_LENGTH = "content-length: ";
+
+export class OwnRequest implements ClientSide {
+  readonly peer = "";
+  readonly alive = true;
+  readonly #pipeline: Events;
+  readonly #most: number;
+  #tell: ((answer: FetchAnswer | number) => void) | null;
+  #exchange: Exchange | null = null;
+  #timer: NodeJS.Timeout | null = null;
+  #head: Head | null = null;
+  readonly #body = new Carry();
+  /** What it came to without an answer: a status below zero. */
+  #failure: number = STATUS.unreachable;
+
+  constructor(pipeline: Events, most: number, tell: (answer: FetchAnswer | number) => void) {
+    this.#pipeline = pipeline;
+    this.#most = most;
+    this.#tell = tell;
+  }
+
+  start(request: FetchRequest, snapshot: Snapshot, cluster: number): void {
+    const x = this.#pipeline.exchanges.take();
+    this.#exchange = x;
+    x.client = this;
+    x.own = true;
+    x.listener = snapshot.own!.listener;
+    x.route = snapshot.own!.route;
+    x.cluster = snapshot.clusters[cluster]!;
+    x.headAt = x.startedAt = performance.now();
+    x.deadline = x.headAt + request.timeout;
+    x.requestComplete = true;
+    const head = withLength(request);
+    scanRequest(head, 0, head.length, x.request, HEAD_LIMITS);
+    if (request.body.length > 0) x.keep(request.body, 0, request.body.length);
+    this.#timer = setTimeout(() => this.#giveUp(STATUS.timedOut), request.timeout);
+    this.#pipeline.beginOwn(x);
+  }
+
+  cancel(): void {
+    this.#tell = null;
+    this.#giveUp(STATUS.unreachable);
+  }
+
+  #giveUp(status: number): void {
+    this.#failure = status;
+    if (this.#exchange !== null) this.#pipeline.clientGone(this.#exchange, "the plugin's request was given up");
+  }
+
+  // ── ClientSide ────────────────────────────────────────────────────────────────────────────────────────────────
+
+  answer(x: Exchange): boolean {
+    x.headSent = true;
+    if (x.error !== null) {
+      if (x.error === ERROR.responseTimeout || x.error === ERROR.connectTimeout) this.#failure = STATUS.timedOut;
+    } else {
+      this.#head = copyHead(x.response);
+      if (x.body !== null) this.#gather(x, x.body);
+    }
+    return true;
+  }
+
+  body(_source: Wire | null, bytes: Buffer, x: Exchange): boolean {
+    this.#gather(x, bytes);
+    return true;
+  }
+
+  #gather(x: Exchange, bytes: Buffer): void {
+    if (this.#body.length + x.bodyEnd - x.bodyStart > this.#most) {
+      this.#head = null;
+      this.#failure = STATUS.tooLarge;
+      // The exchange is in the middle of a step of its own now.
+      setImmediate(() => this.#giveUp(STATUS.tooLarge));
+    } else if (this.#failure !== STATUS.tooLarge) this.#body.append(bytes, x.bodyStart, x.bodyEnd);
+  }
+
+  interim(): void {}
+
+  resumeBody(): void {}
+
+  /** The exchange is about to be ended without an answer, or in the middle of one. */
+  break(): void {
+    this.#head = null;
+  }
+
+  finished(): void {
+    this.#exchange = null;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    const tell = this.#tell;
+    this.#tell = null;
+    if (tell === null) return;
+    const { bytes, start, end } = this.#body;
+    tell(this.#head === null ? this.#failure : { head: this.#head, body: bytes.subarray(start, end) });
+  }
+}
+
+/** The head with the length of the body, where there is one. */
+function withLength({ head, body }: FetchRequest): Buffer {
+  if (body.length === 0) return head;
+  const end = Buffer.from(`${CONTENT_LENGTH}${body.length}\r\n\r\n`);
+  return Buffer.concat([head.subarray(0, head.length - 2), end]);
+}
+
+function copyHead(from: Head): Head {
+  const head = new Head(from.end, from.count);
+  from.bytes.copy(head.bytes, 0, 0, from.end);
+  head.end = from.end;
+  head.received = from.received;
+  head.fields.set(from.fields.subarray(0, from.count * FIELD_WORDS));
+  head.count = from.count;
+  head.known = from.known;
+  head.status = from.status;
+  return head;
+}

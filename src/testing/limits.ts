@@ -1,0 +1,22 @@
+/** The limits of a plugin under test: as sluice.yaml has them, or as plain numbers. */
+import type { PluginOptions } from "../../sdk/test.js";
+import { parseDuration, parseSize } from "../config/values.ts";
+import { DEFAULT_MEMORY, DEFAULT_TIME } from "./load.ts";
+
+type Limits = PluginOptions["limits"];
+
+/** Bytes. @throws TypeError for what is no size. */
+export function memoryOf(limits: Limits): number {
+  return read("memory", limits?.memory ?? DEFAULT_MEMORY, parseSize, 'bytes or a size such as "64MiB"');
+}
+
+/** Milliseconds. @throws TypeError for what is no duration. */
+export function timeOf(limits: Limits): number {
+  return read("time", limits?.time ?? DEFAULT_TIME, parseDuration, 'milliseconds or a duration such as "250ms"');
+}
+
+function read(name: string, given: unknown, parse: (text: string) => number | undefined, expected: string): number {
+  const value = typeof given === "string" ? parse(given) : given;
+  if (typeof value === "number" && Number.isFinite(value)) return value;
+  throw new TypeError(`limits.${name} is ${JSON.stringify(given)}, expected ${expected}`);
+}

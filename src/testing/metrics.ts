@@ -1,0 +1,43 @@
+/** Metrics of a plugin under test: placed as the control plane does it, and read as `/metrics` shows them. */
+import { PLUGIN_CELLS } from "../observe/series.ts";
+import { METRIC } from "../plugin/abi/abi.ts";
+import type { MetricDefinition, MetricPlan } from "../plugin/host/metrics.ts";
+
+/** Where each one counts, behind what is counted of every plugin. */
+export function placeMetrics(definitions: readonly MetricDefinition[]): { plans: MetricPlan[]; size: number } {
+  let size: number = PLUGIN_CELLS.size;
+  const plans = definitions.map((definition) => {
+    const cells = size;
+    size += definition.kind === METRIC.histogram ? definition.buckets.length + 2 : 2;
+    return { ...definition, cells };
+  });
+  return { plans, size };
+}
+
+/** The sum of all series of that name which have those labels. */
+export function readMetric(
+  plans: readonly MetricPlan[],
+  cells: Float64Array,
+  { name, labels }: { readonly name: string; readonly labels: Readonly<Record<string, string>> },
+): number {
+  const wanted = Object.entries(labels);
+  const values = plans.flatMap((plan) => {
+    const isMeant = wanted.every(([label, text]) =>
+      plan.labels.some(([own, value]) => own === label && value === text),
+    );
+    const value = isMeant ? readValue(plan, cells, name) : null;
+    return value === null ? [] : [value];
+  });
+  if (values.length === 0)
+    throw new RangeError(
+      `the plugin has no metric ${name}${wanted.length === 0 ? "" : ` with ${JSON.stringify(labels)}`}; its metrics are ${plans.map((plan) => plan.name).join(", ")}`,
+    );
+  return values.reduce((sum, value) => sum + value, 0);
+}
+
+function readValue({ kind, name, cells: at, buckets }: MetricPlan, cells: Float64Array, wanted: string): number | null {
+  if (kind !== METRIC.histogram) return wanted === name ? cells[at]! : null;
+  const end = at + buckets.length + 1;
+  if (wanted === `${name}_sum`) return cells[end]!;
+  return wanted === `${name}_count` ? cells.subarray(at, end).reduce((sum, count) => sum + count, 0) : null;
+}

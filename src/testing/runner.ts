@@ -1,0 +1,256 @@
+/** Runs the hooks of a plugin under test, measures each, and throws how it fails. */
+import type { Cost, FetchAnswer, PluginOptions, RequestResult } from "../../sdk/test.js";
+import { PLUGIN_CELLS } from "../observe/series.ts";
+import { FUEL, HOOK, type Hook, WAITING_HOOKS } from "../plugin/abi/abi.ts";
+import type { Guest } from "../plugin/host/guest.ts";
+import { type InstanceSet, OUTCOME, type PluginHost } from "../plugin/host/host.ts";
+import type { PluginInstance } from "../plugin/host/instance.ts";
+import type { MetricPlan } from "../plugin/host/metrics.ts";
+import type { Report } from "../plugin/host/report.ts";
+import type { ModulePlan } from "../plugin/wasm/build.ts";
+import type { Exchange } from "../proxy/exchange.ts";
+import { KeyValueStore } from "../state/store.ts";
+import { TestFetcher } from "./fetches.ts";
+import { memoryOf, timeOf } from "./limits.ts";
+import { loadPlugin, STORE_SIZE } from "./load.ts";
+import { placeMetrics } from "./metrics.ts";
+import { TestTime } from "./time.ts";
+
+export class PluginFailure extends Error {
+  override readonly name = "PluginFailure";
+  readonly hook: string;
+  readonly reason: string;
+  readonly frames: string;
+
+  constructor(message: string, { hook, reason, frames }: { hook: string; reason: string; frames: string }) {
+    super(message);
+    this.hook = hook;
+    this.reason = reason;
+    this.frames = frames;
+    const [, ...own] = (this.stack ?? "").split("\n");
+    const lines = frames === "" ? [] : frames.split("\n").map((line) => `    at ${line}`);
+    this.stack = [`${this.name}: ${message}`, ...lines, ...own].join("\n");
+  }
+}
+
+const OUTCOME_NAMES: Readonly<Record<number, RequestResult["outcome"]>> = {
+  [OUTCOME.respond]: "respond",
+  [OUTCOME.reject]: "reject",
+  [OUTCOME.hold]: "hold",
+};
+
+type Line = Cost["log"][number];
+type Failure = { readonly message: string; readonly fields: Record<string, unknown> };
+export type Called = { readonly outcome: RequestResult["outcome"]; readonly cost: Cost };
+
+export class Runner {
+  readonly store = new KeyValueStore(KeyValueStore.allocate(STORE_SIZE), 0);
+  readonly #module: ModulePlan;
+  readonly #options: PluginOptions;
+  readonly #time = new TestTime();
+  readonly #fetcher: TestFetcher;
+  #clock: () => number;
+  cells = new Float64Array(PLUGIN_CELLS.size);
+  /** What it has defined; null while that is found out. */
+  metrics: readonly MetricPlan[] | null = null;
+  #host!: PluginHost;
+  #set!: InstanceSet;
+  #lines: Line[] = [];
+  #failure: Failure | null = null;
+  /** What came of the call that waits. */
+  #resumed: number | null = null;
+  #isWaiting = false;
+
+  /** @throws PluginError when it does not start. */
+  constructor(module: ModulePlan, options: PluginOptions) {
+    this.#module = module;
+    this.#options = options;
+    this.#clock = options.now ?? Date.now;
+    this.#fetcher = new TestFetcher(options, this.#time);
+    this.#start();
+    const { plans, size } = placeMetrics(this.#set.defined()[0] ?? []);
+    this.metrics = plans;
+    if (plans.length === 0) return;
+    // A guest that knows where its metrics are counted.
+    this.cells = new Float64Array(size);
+    this.#restart();
+  }
+
+  /** Milliseconds since 1970; what was waited for has passed. */
+  readonly now = (): number => this.#clock() + this.#time.elapsed;
+
+  /** Makes it that time now, unless the test has a clock of its own. */
+  setTime(milliseconds: number): void {
+    const begun = milliseconds - this.#time.elapsed;
+    this.#clock = this.#options.now ?? (() => begun);
+  }
+
+  /** The real time again, unless the test has a clock of its own. */
+  resetTime(): void {
+    this.#clock = this.#options.now ?? Date.now;
+  }
+
+  /** What answers the plugin's requests where the test does not. */
+  set standIn(answer: FetchAnswer | null) {
+    this.#fetcher.standIn = answer;
+  }
+
+  call(hook: Hook, exchange: Exchange): Called {
+    const { result, cost } = this.measure(hook, (instance) => instance.call(HOOK[hook], exchange), exchange);
+    return { outcome: OUTCOME_NAMES[result] ?? "continue", cost };
+  }
+
+  async callWaiting(hook: Hook, exchange: Exchange): Promise<Called> {
+    if (!this.#mayWait(hook)) return this.call(hook, exchange);
+    this.#resumed = null;
+    const begin = (instance: PluginInstance) => {
+      const outcome = instance.call(HOOK[hook], exchange);
+      if (outcome !== OUTCOME.waiting) this.#resumed = outcome;
+    };
+    const cost = await this.#measureWaiting(hook, begin, { isDone: () => this.#resumed !== null, exchange });
+    return { outcome: OUTCOME_NAMES[this.#resumed ?? OUTCOME.continue] ?? "continue", cost };
+  }
+
+  async tickWaiting(): Promise<Cost> {
+    const tick = (instance: PluginInstance) => instance.tick();
+    if (!this.#mayWait("tick")) return this.measure("tick", tick).cost;
+    return this.#measureWaiting("tick", tick, { isDone: () => !this.#set.instances[0]!.isTicking, exchange: null });
+  }
+
+  measure<T>(
+    hook: Hook,
+    run: (instance: PluginInstance) => T,
+    exchange: Exchange | null = null,
+  ): { result: T; cost: Cost } {
+    if (this.#mayWait(hook))
+      throw new TypeError(`the plugin may wait in ${hook}: call ${ASYNC_NAMES[hook]} instead, and await it`);
+    this.#refuseTwo();
+    const begun = this.#begin(hook);
+    const result = run(this.#set.instances[0]!);
+    return { result, cost: this.#end(hook, begun, exchange) };
+  }
+
+  async #measureWaiting(
+    hook: Hook,
+    begin: (instance: PluginInstance) => void,
+    { isDone, exchange }: { isDone: () => boolean; exchange: Exchange | null },
+  ): Promise<Cost> {
+    this.#refuseTwo();
+    const begun = this.#begin(hook);
+    this.#isWaiting = true;
+    try {
+      begin(this.#set.instances[0]!);
+      await this.#time.pass(isDone);
+    } finally {
+      this.#isWaiting = false;
+    }
+    return this.#end(hook, begun, exchange);
+  }
+
+  #mayWait(hook: Hook): boolean {
+    const { waits, hooks } = this.#module.info;
+    return waits && (WAITING_HOOKS as readonly Hook[]).includes(hook) && ((hooks >>> HOOK[hook]) & 1) === 1;
+  }
+
+  /** What a call took could not be told from what the other took. */
+  #refuseTwo(): void {
+    if (this.#isWaiting) throw new TypeError("another call of this plugin is under way: await it first");
+  }
+
+  #begin(hook: Hook): { fuel: number; memory: number; elapsed: number } {
+    this.#lines = [];
+    this.#failure = null;
+    return { fuel: this.cells[fuelCell(hook)]!, memory: this.#host.memory(), elapsed: this.#time.elapsed };
+  }
+
+  #end(hook: Hook, begun: { fuel: number; memory: number; elapsed: number }, exchange: Exchange | null): Cost {
+    this.#throwFailure();
+    this.#fetcher.throwError();
+    const memory = this.#host.memory();
+    return {
+      fuel: this.cells[fuelCell(hook)]! - begun.fuel,
+      allocated: memory - begun.memory,
+      memory,
+      waited: this.#time.elapsed - begun.elapsed,
+      log: this.#lines,
+      logFields: Object.fromEntries(exchange?.logFields ?? []),
+    };
+  }
+
+  #throwFailure(): void {
+    const failure = this.#failure as Failure | null;
+    if (failure === null) return;
+    // A host that has seen a plugin fail is slow to start it again, which is no matter of a test's.
+    this.#restart();
+    this.#fetcher.throwError();
+    const { hook, reason, stack } = failure.fields;
+    throw new PluginFailure(failure.message, {
+      hook: String(hook),
+      reason: String(reason),
+      frames: typeof stack === "string" ? stack : "",
+    });
+  }
+
+  #restart(): void {
+    this.#set.dispose();
+    this.#start();
+  }
+
+  #start(): void {
+    const { config = null, clusters, strategies, allow, limits } = this.#options;
+    const report: Report = (level, message, fields) => {
+      if ("reason" in fields) this.#failure ??= { message, fields };
+      else this.#lines.push({ level, text: message });
+    };
+    const { host, set } = loadPlugin(this.#module, {
+      cells: this.cells,
+      report,
+      configs: [config],
+      clusters,
+      strategies,
+      now: this.now,
+      keyValue: this.store,
+      namespaces: allow?.kv,
+      fetcher: this.#fetcher,
+      after: this.#time.after,
+      resume: (_hook, _exchange, outcome) => void (this.#resumed = outcome),
+      settings: {
+        fuel: limits?.fuel ?? FUEL.default,
+        memory: memoryOf(limits),
+        time: timeOf(limits),
+        clusters: allow?.clusters ?? null,
+        fetch: allow?.fetch ?? [],
+        shares: allow?.share ?? [],
+        hidden: (allow?.headers?.hide ?? []).map((name) => name.toLowerCase()),
+        metrics: this.metrics,
+      },
+    });
+    this.#host = host;
+    this.#set = set;
+    if (this.#module.info.waits) warm(set.instances[0]!);
+  }
+}
+
+const ASYNC_NAMES: Readonly<Partial<Record<Hook, string>>> = {
+  request_head: "requestAsync",
+  request_body: "requestBodyAsync",
+  response_head: "responseAsync",
+  response_body: "responseBodyAsync",
+  tick: "tickAsync",
+  connection: "connectionAsync",
+  health_check: "healthCheckAsync",
+};
+
+function fuelCell(hook: Hook): number {
+  return PLUGIN_CELLS.fuel + HOOK[hook];
+}
+
+/** Makes the guest for calls that wait, so that its beginning is not a cost of the first of them. */
+function warm({ pool }: PluginInstance): void {
+  pool.ask({
+    take: (guest: Guest | null) => guest !== null && pool.giveBack(guest),
+    fail: (error) => {
+      throw error;
+    },
+  });
+}

@@ -1,0 +1,85 @@
+/** Pictures of what a hook may change of an exchange, and what lies between two of them. */
+import {
+  FIELD_WORDS,
+  type Head,
+  NAME_END,
+  NAME_ID,
+  NAME_START,
+  PART,
+  REMOVED,
+  VALUE_END,
+  VALUE_START,
+} from "../http/head.ts";
+import type { Exchange } from "../proxy/exchange.ts";
+
+export type Side = "request" | "response";
+
+/** A change: what a part or a field was before the hook, and after it; no value: it was not there. */
+export type Change = {
+  readonly of: Side;
+  /** `method`, `path`, `status`, `header x-user`, `trailer x-sum` … */
+  readonly what: string;
+  readonly before: readonly string[];
+  readonly after: readonly string[];
+};
+
+/** Everything that a hook may change, by what it is called in `Change`. */
+export type Picture = Map<string, PictureEntry>;
+export type PictureEntry = { readonly of: Side; readonly what: string; readonly values: readonly string[] };
+
+/** The fields of a head that are there, names as they were written. */
+export function listFields(head: Head): [name: string, value: string][] {
+  const fields: [string, string][] = [];
+  for (let at = 0; at < head.count * FIELD_WORDS; at += FIELD_WORDS) {
+    if (head.fields[at + NAME_ID] === REMOVED) continue;
+    const name = head.text(head.fields[at + NAME_START]!, head.fields[at + NAME_END]!);
+    fields.push([name, head.text(head.fields[at + VALUE_START]!, head.fields[at + VALUE_END]!)]);
+  }
+  return fields;
+}
+
+export function takePicture(exchange: Exchange): Picture {
+  const picture = new Map<string, { of: Side; what: string; values: string[] }>();
+  const add = (of: Side, what: string, value: string) => {
+    const entry = picture.get(`${of} ${what}`);
+    if (entry === undefined) picture.set(`${of} ${what}`, { of, what, values: [value] });
+    else entry.values.push(value);
+  };
+  const addFields = (of: Side, kind: string, head: Head | null) => {
+    if (head === null) return;
+    for (const [name, value] of listFields(head)) add(of, `${kind} ${name.toLowerCase()}`, value);
+  };
+  const { request, response, localStatus } = exchange;
+  for (const [what, part] of Object.entries(PART)) {
+    const text = request.partText(part);
+    if (text !== "") add("request", what, text);
+  }
+  addFields("request", "header", request);
+  addFields("request", "trailer", exchange.requestTrailers);
+  const status = localStatus !== 0 ? localStatus : response.status;
+  if (status !== 0) add("response", "status", String(status));
+  addFields("response", "header", response);
+  addFields("response", "trailer", exchange.responseTrailers);
+  return picture;
+}
+
+/** Makes a picture what it is after the changes; `undo`: what it was before them. */
+export function applyChanges(picture: Picture, changes: readonly Change[], undo = false): void {
+  for (const { of, what, before, after } of changes) {
+    const values = undo ? before : after;
+    if (values.length === 0) picture.delete(`${of} ${what}`);
+    else picture.set(`${of} ${what}`, { of, what, values });
+  }
+}
+
+export function compare(before: Picture, after: Picture): Change[] {
+  const changes: Change[] = [];
+  for (const key of new Set([...before.keys(), ...after.keys()])) {
+    const [old, now] = [before.get(key), after.get(key)];
+    const { of, what } = (old ?? now)!;
+    const [from, to] = [old?.values ?? [], now?.values ?? []];
+    if (from.length !== to.length || from.some((value, i) => value !== to[i]))
+      changes.push({ of, what, before: from, after: to });
+  }
+  return changes;
+}

@@ -1,0 +1,73 @@
+/** Which requests of one version are traced: those that carry the debug token, and a sample. */
+import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
+import { FIELD_WORDS, VALUE_END, VALUE_START } from "../http/head.ts";
+import type { TracePlan } from "../plan/plan.ts";
+import type { Exchange } from "../proxy/exchange.ts";
+import { Mask } from "./mask.ts";
+import { Trace, type TraceRecord } from "./trace.ts";
+
+/** Traces that one thread begins in a second at most. */
+const RATE = 50;
+const SECOND = 1000;
+
+/** Null when no request of the version is to be traced. */
+export function makeTracer(plan: TracePlan): Tracer | null {
+  return plan.token === "" && plan.sample === 0 ? null : new Tracer(plan);
+}
+
+export class Tracer {
+  readonly mask: Mask;
+  readonly #header: Buffer;
+  /** Digests compare in the same time whatever the lengths of what they are of. Null: no token is known. */
+  readonly #token: Buffer | null;
+  readonly #sample: number;
+  #from = Number.NEGATIVE_INFINITY;
+  #begun = 0;
+  /** Requests that were to be traced, and were too many. */
+  dropped = 0;
+
+  constructor({ header, token, sample, mask }: TracePlan) {
+    this.mask = new Mask(mask);
+    this.#header = Buffer.from(header, "latin1");
+    this.#token = token === "" ? null : digest(Buffer.from(token));
+    this.#sample = sample;
+  }
+
+  /** Takes the token off, whatever it says, and begins a trace where one is due. */
+  consider(x: Exchange): void {
+    const told = this.#token !== null && this.#takeToken(x, this.#token);
+    if (x.trace !== null || !(told || (this.#sample > 0 && Math.random() < this.#sample))) return;
+    if (!this.#mayBegin()) {
+      this.dropped++;
+      return;
+    }
+    const why: TraceRecord["why"] = told ? "token" : "sample";
+    x.trace = new Trace(x, { id: randomBytes(8).toString("hex"), why, mask: this.mask });
+  }
+
+  #takeToken({ request }: Exchange, token: Buffer): boolean {
+    const header = this.#header;
+    let right = false;
+    for (;;) {
+      const index = request.find(header, 0, header.length);
+      if (index < 0) return right;
+      const at = index * FIELD_WORDS;
+      const value = request.bytes.subarray(request.fields[at + VALUE_START]!, request.fields[at + VALUE_END]!);
+      if (timingSafeEqual(digest(value), token)) right = true;
+      request.removeAt(index);
+    }
+  }
+
+  #mayBegin(): boolean {
+    const now = performance.now();
+    if (now - this.#from >= SECOND) {
+      this.#from = now;
+      this.#begun = 0;
+    }
+    return ++this.#begun <= RATE;
+  }
+}
+
+function digest(value: Uint8Array): Buffer {
+  return createHash("sha256").update(value).digest();
+}

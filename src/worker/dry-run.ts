@@ -1,0 +1,230 @@
+/**
+ * Composition root of a dry run, in a thread that ends with it: one request through the real corridor, with fresh guests,
+ * counters of its own, a copy of the endpoints' columns, and an overlay on the key-value store. Where an endpoint would
+ * be asked, a made-up answer stands. Nothing that it does is seen outside.
+ */
+import { parentPort, workerData } from "node:worker_threads";
+import { Cluster } from "../cluster/cluster.ts";
+import { EndpointColumns } from "../cluster/columns.ts";
+import { Endpoint } from "../cluster/endpoint.ts";
+import { Pool } from "../cluster/pool.ts";
+import type { DryRunInit, DryRunResult, ExplainRequest } from "../control/explain.ts";
+import { parseTarget } from "../http/path-text.ts";
+import { scanRequest, scanResponse } from "../http1/scan.ts";
+import { Buffers } from "../net/buffers.ts";
+import { Clock } from "../net/clock.ts";
+import { AccessLog } from "../observe/access-log.ts";
+import { BLOCK_CELLS } from "../observe/series.ts";
+import { ThrottledLog } from "../observe/throttled-log.ts";
+import type { Plan } from "../plan/plan.ts";
+import { makeDryFetcher, makeDryHost } from "../plugin/host/dry-run.ts";
+import { OUTCOME, type PluginHost } from "../plugin/host/host.ts";
+import type { Entrant } from "../proxy/admission.ts";
+import type { ThreadContext } from "../proxy/context.ts";
+import { refusalOf } from "../proxy/error.ts";
+import type { ClientSide, Exchange } from "../proxy/exchange.ts";
+import { makeForwarded } from "../proxy/headers.ts";
+import { Pipeline } from "../proxy/pipeline.ts";
+import { type ListenerState, Snapshot } from "../proxy/snapshot.ts";
+import { KeyValueStore } from "../state/store.ts";
+import { Mask } from "../trace/mask.ts";
+import { type DryAnswer, Trace } from "../trace/trace.ts";
+import { makeTracer } from "../trace/tracer.ts";
+import { Origins, Outgoing } from "./fetch.ts";
+import { listenerState, ownStates } from "./listener-state.ts";
+
+const OWN_STORE = 16 * 1024 * 1024;
+
+const post = (result: DryRunResult): void => parentPort!.postMessage(result);
+
+function run(init: DryRunInit): void {
+  const { plan, request } = init;
+  const cells = new Float64Array(BLOCK_CELLS);
+  const clock = new Clock();
+  const context: ThreadContext = {
+    thread: 0,
+    clock,
+    buffers: new Buffers(),
+    columns: copyColumns(init),
+    cells,
+    accessLog: new AccessLog({ fd: 1, cells }),
+    report: () => undefined,
+    warnings: new ThrottledLog(
+      () => undefined,
+      () => clock.now,
+    ),
+    notifyHealth: () => {},
+    traced: (trace) => post({ trace }),
+  };
+  const pipeline = new Pipeline(context);
+  const plugins = makeDryHost({
+    resume: (hook, x, outcome) => pipeline.resume(hook, x, outcome),
+    keyValue: { below: new KeyValueStore(init.keyValue, init.thread), own: makeStore() },
+  });
+  clock.start(() => undefined);
+  const listener = findListener(buildSnapshot(plan, { context, pipeline, plugins, request }), request);
+  begin(pipeline, listener, plan, request);
+}
+
+function makeStore(): KeyValueStore {
+  return new KeyValueStore(KeyValueStore.allocate(OWN_STORE), 0);
+}
+
+function copyColumns({ rows }: DryRunInit): EndpointColumns {
+  const columns = EndpointColumns.allocate(1);
+  for (const { slot, inFlight, latency, latencyAge, errorRate, health } of rows) {
+    columns.addInFlight(0, slot, inFlight);
+    columns.setLatency(slot, latency, latencyAge);
+    columns.errorRate[slot] = errorRate;
+    columns.health[slot] = health;
+  }
+  return columns;
+}
+
+type Parts = { context: ThreadContext; pipeline: Pipeline; plugins: PluginHost; request: ExplainRequest };
+
+function buildSnapshot(plan: Plan, { context, pipeline, plugins, request }: Parts): Snapshot {
+  const strategyNames = [...new Set(plan.clusters.flatMap((cluster) => cluster.strategies.map((s) => s.name)))];
+  const outgoing = request.allowFetch ? new Outgoing(pipeline, new Origins()) : null;
+  const { instances } = plugins.prepare({
+    fetcher: outgoing ?? makeDryFetcher(request.fetchAnswer),
+    modules: plan.modules,
+    instances: plan.instances,
+    clusters: plan.clusters.map((cluster) => cluster.name),
+    strategies: strategyNames,
+  });
+  const clusters = plan.clusters.map((cluster, index) => {
+    const members = cluster.endpoints.map((endpoint) => ({
+      endpoint: new Endpoint(endpoint),
+      pool: new Pool(cluster.pool.idle),
+    }));
+    const strategies = cluster.strategies.map((strategy) => instances[strategy.instance]!);
+    return new Cluster(index, cluster, { strategies, members, columns: context.columns });
+  });
+  const snapshot = new Snapshot(plan.version, clusters, strategyNames, () => undefined);
+  snapshot.own = ownStates(snapshot);
+  snapshot.tracer = makeTracer(plan.trace);
+  if (outgoing !== null) outgoing.snapshot = snapshot;
+  for (const listener of plan.listeners)
+    snapshot.listeners.set(listener.address, listenerState(listener, snapshot, instances));
+  return snapshot;
+}
+
+/** By name, else the one at the URL's port, else the first. @throws Error */
+function findListener({ listeners }: Snapshot, { listener, url }: ExplainRequest): ListenerState {
+  const all = [...listeners.values()];
+  const names = all.map(({ plan }) => plan.name).join(", ");
+  if (listener !== "") {
+    const named = all.find(({ plan }) => plan.name === listener);
+    if (named === undefined) throw new Error(`there is no listener ${listener}, expected one of ${names}`);
+    return named;
+  }
+  const { port, protocol } = parseTarget(url);
+  const wanted = port === "" ? (protocol === "https:" ? "443" : "80") : port;
+  const found = all.find(({ plan }) => plan.address.endsWith(`:${wanted}`)) ?? all[0];
+  if (found === undefined) throw new Error("the configuration has no listener");
+  return found;
+}
+
+// ── The request ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** Asks first about its connection. @throws Error when no client could send it. */
+function begin(pipeline: Pipeline, listener: ListenerState, plan: Plan, request: ExplainRequest): void {
+  const x = pipeline.exchanges.take();
+  const head = writeHead(request);
+  const { limits, path } = listener.plan;
+  const end = scanRequest(head, 0, head.length, x.request, limits, path.form);
+  if (end !== head.length) {
+    const { status } = refusalOf(end < 0 ? -end : 400);
+    throw new Error(`the request is answered ${status}, before any plugin sees it: ${x.request.problem || "no head"}`);
+  }
+  const body = Buffer.from(request.body);
+  x.client = new DryClient(request.client);
+  x.listener = listener;
+  x.headAt = x.startedAt = performance.now();
+  x.clientAddress = request.client;
+  x.clientForwarded = makeForwarded(request.client);
+  if (body.length > 0) x.keep(body, 0, body.length);
+  x.bytesReceived = body.length;
+  x.requestComplete = true;
+  const trace = new Trace(x, {
+    id: "",
+    why: "explain",
+    mask: new Mask([...plan.trace.mask, plan.trace.header]),
+    dry: makeAnswer(request.answer),
+    instant: !request.allowFetch,
+    ...(request.allowFetch ? {} : { fetchAnswer: request.fetchAnswer }),
+  });
+  x.trace = trace;
+  const entrant: Entrant = {
+    peer: request.client,
+    admitted(choice) {
+      choice?.apply(x);
+      pipeline.begin(x);
+    },
+    denied(outcome) {
+      x.listenerName = listener.plan.name;
+      const problem =
+        outcome === OUTCOME.reject ? "a plugin denied the connection" : "a plugin failed on the connection";
+      post({ trace: trace.recordDenied(x, problem) });
+    },
+    guard: (run) => run(),
+  };
+  pipeline.admission.ask(listener, entrant, trace);
+}
+
+function writeHead({ method, url, headers, body }: ExplainRequest): Buffer {
+  const { host, target } = parseTarget(url);
+  const has = (name: string) => headers.some(([given]) => given.toLowerCase() === name);
+  const lines = [`${method} ${target} HTTP/1.1`];
+  if (!has("host")) lines.push(`Host: ${host}`);
+  for (const [name, value] of headers) lines.push(`${name}: ${value}`);
+  const length = Buffer.byteLength(body);
+  if (length > 0 && !has("content-length") && !has("transfer-encoding")) lines.push(`Content-Length: ${length}`);
+  return Buffer.from(`${lines.join("\r\n")}\r\n\r\n`, "latin1");
+}
+
+function makeAnswer(status: number): DryAnswer {
+  const head = Buffer.from(`HTTP/1.1 ${status} \r\ncontent-length: 0\r\n\r\n`);
+  return {
+    answer(x: Exchange): void {
+      scanResponse(head, 0, head.length, x.response, x.sentHead);
+      x.body = Buffer.alloc(0);
+      x.bodyStart = x.bodyEnd = 0;
+      x.bodyDone = true;
+      x.attempt.sent = true;
+      x.attempt.complete = true;
+    },
+  };
+}
+
+class DryClient implements ClientSide {
+  readonly peer: string;
+  readonly alive = true;
+
+  constructor(peer: string) {
+    this.peer = peer;
+  }
+
+  answer(x: Exchange): boolean {
+    x.headSent = true;
+    x.bytesSent = x.localStatus !== 0 ? (x.localBody?.length ?? 0) : x.bodyEnd - x.bodyStart;
+    return true;
+  }
+
+  body(_source: unknown, _bytes: Buffer, x: Exchange): boolean {
+    x.bytesSent += x.bodyEnd - x.bodyStart;
+    return true;
+  }
+
+  interim(): void {}
+  resumeBody(): void {}
+  break(): void {}
+  finished(): void {}
+}
+
+try {
+  run(workerData as DryRunInit);
+} catch (error) {
+  post({ problem: error instanceof Error ? error.message : String(error) });
+}

@@ -1,0 +1,202 @@
+/**
+ * Requests of plugins: to a cluster through the proxy, to an allowed origin through Node's own client, with its
+ * connections kept. Redirects are not followed; proxies of the environment are not used.
+ */
+import {
+  type ClientRequest,
+  Agent as HttpAgent,
+  request as httpRequest,
+  type IncomingMessage,
+  type RequestOptions,
+} from "node:http";
+import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
+import type { Endpoint } from "../cluster/endpoint.ts";
+import { FIELD_WORDS, Head, NAME, NAME_END, NAME_ID, NAME_START, PART, VALUE_END, VALUE_START } from "../http/head.ts";
+import { isIdempotent } from "../http/method.ts";
+import { scanRequest, scanResponse } from "../http1/scan.ts";
+import { STATUS } from "../plugin/abi/abi.ts";
+import type { FetchAnswer, Fetcher, FetchRequest, ProbeRequest } from "../plugin/host/fetcher.ts";
+import type { Pipeline } from "../proxy/pipeline.ts";
+import type { Snapshot } from "../proxy/snapshot.ts";
+import { probeEndpoint } from "./endpoint-probe.ts";
+
+const CLUSTER = "cluster:";
+const CONNECTIONS = 64;
+const LIMITS = { head: 128 * 1024, target: 64 * 1024, headers: 500 };
+
+type Tell = (answer: FetchAnswer | number) => void;
+
+/** One for the thread, over all versions. */
+export class Origins {
+  readonly #agents = {
+    "http:": new HttpAgent({ keepAlive: true, maxSockets: CONNECTIONS }),
+    "https:": new HttpsAgent({ keepAlive: true, maxSockets: CONNECTIONS }),
+  };
+
+  ask(request: FetchRequest, tell: Tell): () => void {
+    const { protocol, hostname, port } = new URL(request.target);
+    const isSecure = protocol === "https:";
+    const where = {
+      host: hostname.replace(/^\[|\]$/g, ""),
+      port: port === "" ? (isSecure ? 443 : 80) : Number(port),
+    };
+    const asked = new OutgoingRequest({ where, isSecure }, request, tell);
+    asked.send(this.#agents[isSecure ? "https:" : "http:"]);
+    return () => asked.cancel();
+  }
+
+  close(): void {
+    this.#agents["http:"].destroy();
+    this.#agents["https:"].destroy();
+  }
+}
+
+/** Where a request goes. */
+type Goal = { readonly where: RequestOptions; readonly isSecure: boolean };
+
+/** One request: sent twice at most, told once. */
+class OutgoingRequest {
+  readonly #isSecure: boolean;
+  readonly #options: RequestOptions;
+  readonly #isIdempotent: boolean;
+  readonly #body: Buffer;
+  readonly #most: number;
+  readonly #timer: NodeJS.Timeout;
+  #tell: Tell | null;
+  #sent: ClientRequest | null = null;
+
+  constructor({ where, isSecure }: Goal, { head, body, timeout, most }: FetchRequest, tell: Tell) {
+    const { isIdempotent, ...parts } = readHead(head, body.length);
+    this.#isSecure = isSecure;
+    this.#options = { ...parts, ...where, setHost: false };
+    this.#isIdempotent = isIdempotent;
+    this.#body = body;
+    this.#most = most;
+    this.#tell = tell;
+    this.#timer = setTimeout(() => this.#end(STATUS.timedOut), timeout);
+  }
+
+  /** `agent`: whose connections it may use; false: one of its own. */
+  send(agent: HttpAgent | HttpsAgent | false): void {
+    const options = { ...this.#options, agent };
+    const request = this.#isSecure ? httpsRequest(options) : httpRequest(options);
+    this.#sent = request;
+    let read = 0;
+    request.on("socket", (socket) => {
+      read = socket.bytesRead;
+    });
+    request.on("error", (error) => {
+      if (this.#mayRepeat(request, error, read)) this.send(false);
+      else this.#end(STATUS.unreachable);
+    });
+    // Without an error it closes when the origin switches protocols.
+    request.on("close", () => {
+      if (request === this.#sent) this.#end(STATUS.unreachable);
+    });
+    request.on("response", (response) => gather(response, this.#most, (answer) => this.#end(answer)));
+    request.end(this.#body.length > 0 ? this.#body : undefined);
+  }
+
+  /** A kept connection that closes as the request arrives is nobody's failure (RFC 9112 section 9.3.1). */
+  #mayRepeat({ reusedSocket, socket }: ClientRequest, { code }: NodeJS.ErrnoException, read: number): boolean {
+    const isStale = reusedSocket && (code === "ECONNRESET" || code === "EPIPE") && socket?.bytesRead === read;
+    return isStale && this.#isIdempotent && this.#tell !== null;
+  }
+
+  cancel(): void {
+    this.#tell = null;
+    this.#end(STATUS.unreachable);
+  }
+
+  #end(answer: FetchAnswer | number): void {
+    clearTimeout(this.#timer);
+    const tell = this.#tell;
+    this.#tell = null;
+    tell?.(answer);
+    if (typeof answer === "number") this.#sent?.destroy();
+  }
+}
+
+/** To the endpoint under check, on a connection of its own: no pool, no count and no average of the traffic knows of it. */
+function askEndpoint({ host, port, path }: Endpoint, request: FetchRequest, tell: Tell): () => void {
+  const where = path === "" ? { host, port } : { socketPath: path };
+  const asked = new OutgoingRequest({ where, isSecure: false }, request, tell);
+  asked.send(false);
+  return () => asked.cancel();
+}
+
+/** The requests of one version's plugins. */
+export class Outgoing implements Fetcher {
+  readonly #pipeline: Pipeline;
+  readonly #origins: Origins;
+  /** Set when the version is built. */
+  snapshot: Snapshot | null = null;
+
+  constructor(pipeline: Pipeline, origins: Origins) {
+    this.#pipeline = pipeline;
+    this.#origins = origins;
+  }
+
+  ask(request: FetchRequest, tell: Tell): () => void {
+    if (request.endpoint !== null) return askEndpoint(request.endpoint, request, tell);
+    if (!request.target.startsWith(CLUSTER)) return this.#origins.ask(request, tell);
+    const name = request.target.slice(CLUSTER.length);
+    const { snapshot } = this;
+    const cluster = snapshot?.clusters.find(({ plan }) => plan.name === name);
+    if (snapshot === null || cluster === undefined) {
+      tell(STATUS.unreachable);
+      return () => {};
+    }
+    return this.#pipeline.ask(request, snapshot, cluster.index, tell);
+  }
+
+  probe(request: ProbeRequest, tell: (answer: Buffer | number) => void): () => void {
+    return probeEndpoint(request, tell);
+  }
+}
+
+/** A head that was checked, as Node's client wants it. */
+function readHead(bytes: Buffer, bodySize: number) {
+  const head = new Head();
+  scanRequest(bytes, 0, bytes.length, head, LIMITS);
+  const headers: string[] = [];
+  for (let at = 0; at < head.count * FIELD_WORDS; at += FIELD_WORDS) {
+    if (head.fields[at + NAME_ID]! >= NAME.lookalike) continue;
+    headers.push(head.text(head.fields[at + NAME_START]!, head.fields[at + NAME_END]!));
+    headers.push(head.text(head.fields[at + VALUE_START]!, head.fields[at + VALUE_END]!));
+  }
+  if (bodySize > 0) headers.push("content-length", String(bodySize));
+  const query = head.parts[PART.query]! === 0 ? "" : `?${head.partText(PART.query)}`;
+  return {
+    method: head.partText(PART.method),
+    path: `${head.partText(PART.path)}${query}`,
+    headers,
+    isIdempotent: isIdempotent(head),
+  };
+}
+
+function gather(response: IncomingMessage, most: number, end: Tell): void {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  response.on("data", (chunk: Buffer) => {
+    size += chunk.length;
+    if (size > most) end(STATUS.tooLarge);
+    else chunks.push(chunk);
+  });
+  response.on("error", () => end(STATUS.unreachable));
+  response.on("end", () => {
+    const head = writeHead(response);
+    end(head === null ? STATUS.unreachable : { head, body: Buffer.concat(chunks) });
+  });
+}
+
+/** As the proxy's own reader has it, so that plugins read all answers alike; null for one that it refuses. */
+function writeHead({ statusCode, rawHeaders }: IncomingMessage): Head | null {
+  let text = `HTTP/1.1 ${statusCode} \r\n`;
+  for (let i = 0; i < rawHeaders.length; i += 2)
+    if (!/^(transfer-encoding|connection|keep-alive)$/i.test(rawHeaders[i]!))
+      text += `${rawHeaders[i]}: ${rawHeaders[i + 1]}\r\n`;
+  const bytes = Buffer.from(`${text}\r\n`, "latin1");
+  const head = new Head();
+  return scanResponse(bytes, 0, bytes.length, head, false) === bytes.length ? head : null;
+}

@@ -1,0 +1,82 @@
+/** What listeners and rules of a plan become in a snapshot. */
+import { BlockList, isIPv4 } from "node:net";
+import type { ListenerPlan, RoutePlan } from "../plan/plan.ts";
+import type { Instance } from "../plugin/host/host.ts";
+import type { ListenerState, RouteState, Snapshot } from "../proxy/snapshot.ts";
+import { Router } from "../route/match.ts";
+
+export function listenerState(plan: ListenerPlan, snapshot: Snapshot, instances: readonly Instance[]): ListenerState {
+  return {
+    plan,
+    snapshot,
+    ...chainOf(plan.chain, instances),
+    router: new Router(plan.routes),
+    routes: plan.routes.map((route) => routeState(route, instances, snapshot.clusters.length)),
+    trusted: plan.trustedProxies.length === 0 ? null : blockList(plan.trustedProxies),
+  };
+}
+
+/** Where requests of plugins stand: one attempt, and another when the connection is refused. */
+export function ownStates(snapshot: Snapshot): NonNullable<Snapshot["own"]> {
+  const plan: ListenerPlan = {
+    name: "",
+    address: "",
+    protocol: "http",
+    timeouts: { head: 0, body: 0, write: 0, idle: 0 },
+    limits: { head: 0, target: 0, headers: 0, body: 0, connections: 0 },
+    path: { allowsAmbiguous: true, form: 0 },
+    trustedProxies: [],
+    halfClose: false,
+    chain: [],
+    routes: [],
+    slot: -1,
+    cells: -1,
+    requestCells: -1,
+    durationCells: -1,
+  };
+  const route: RouteState = {
+    name: "",
+    chain: [],
+    hooks: 0,
+    action: { kind: "cluster", cluster: 0 },
+    router: null,
+    timeout: 0,
+    retry: { attempts: Number.MAX_SAFE_INTEGER, connect: true, reset: true, timeout: true, statuses: [] },
+    requestCells: new Int32Array(0),
+    unansweredCells: -1,
+    durationCells: -1,
+  };
+  const listener = { plan, snapshot, chain: [], hooks: 0, router: new Router([]), routes: [route], trusted: null };
+  return { listener, route };
+}
+
+function chainOf(indices: readonly number[], instances: readonly Instance[]): { chain: Instance[]; hooks: number } {
+  const chain = indices.map((index) => instances[index]!);
+  return { chain, hooks: chain.reduce((hooks, instance) => hooks | instance.hooks, 0) };
+}
+
+function routeState(plan: RoutePlan, instances: readonly Instance[], clusters: number): RouteState {
+  const requestCells = new Int32Array(clusters).fill(-1);
+  for (const { cluster, cells } of plan.requestCells) requestCells[cluster] = cells;
+  return {
+    name: plan.name,
+    ...chainOf(plan.chain, instances),
+    action: plan.action,
+    router: plan.action.kind === "router" ? instances[plan.action.instance]! : null,
+    timeout: plan.timeout,
+    retry: plan.retry,
+    requestCells,
+    unansweredCells: plan.unansweredCells,
+    durationCells: plan.durationCells,
+  };
+}
+
+function blockList(blocks: readonly string[]): BlockList {
+  const list = new BlockList();
+  for (const block of blocks) {
+    const [address = "", prefix] = block.split("/");
+    const family = isIPv4(address) ? "ipv4" : "ipv6";
+    list.addSubnet(address, prefix === undefined ? (family === "ipv4" ? 32 : 128) : Number(prefix), family);
+  }
+  return list;
+}

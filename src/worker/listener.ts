@@ -1,0 +1,170 @@
+/** A listening address of this thread. It outlives versions; connections see each new one through its port. */
+import { BoundSocket, createServer, type Server, type Socket } from "node:net";
+import { takeConnection, takeConnections } from "../net/accept.ts";
+import type { Client, Port } from "../proxy/client.ts";
+import type { ListenerState } from "../proxy/snapshot.ts";
+
+const BACKLOG = 1024;
+/** Turns of the event loop for which a listener that is closed accepts on, while connections arrive. */
+const LAST_TURNS = 50;
+
+export type ListenerOptions = {
+  /** Makes a connection's reader and writer; null refuses it. */
+  readonly open: (port: Port) => Client | null;
+  /** Passes a fresh connection on to the thread whose turn it is; false when it is this one's. */
+  readonly deal: (address: string, socket: Socket) => boolean;
+  readonly failed: (address: string, problem: string) => void;
+};
+
+export class Listener {
+  readonly address: string;
+  readonly port: Port = { state: null, retired: false, patience: 0, clients: new Set() };
+  readonly #options: ListenerOptions;
+  /** Of this thread alone. */
+  readonly #servers: Server[] = [];
+  /** Their connections are dealt out among all threads: the only one of its address, or that of a thread which left. */
+  readonly #shared: Server[] = [];
+  /** Bound, and not listened at before a version serves there: who connects earlier could only be turned away. */
+  readonly #held: { socket: BoundSocket; shared: boolean }[] = [];
+  /** Accepted by a thread that took the version in which this listener is new a moment earlier. */
+  readonly #early: Socket[] = [];
+  #failedAt = Number.NEGATIVE_INFINITY;
+  #accepted = 0;
+  #closed = false;
+
+  constructor(address: string, options: ListenerOptions) {
+    this.address = address;
+    this.#options = options;
+  }
+
+  /** Takes a socket that the main thread bound; null: binds the path of a Unix socket. */
+  hold(socket: BoundSocket | null, shared = false): void {
+    this.#held.push({ socket: socket ?? bindPath(this.address.slice("unix:".length)), shared });
+  }
+
+  /** Takes over a listening server of another thread, with whoever waits in its queue. */
+  inherit(server: Server, shared: boolean): void {
+    if (this.port.state === null || this.port.retired) server.close();
+    else this.#take(server, shared);
+  }
+
+  /** Gives up a server that was taken over; undefined when there is none. */
+  giveShared(): Server | undefined {
+    return this.#shared.pop();
+  }
+
+  /** Gives up its servers, so that another thread goes on with them. */
+  giveAll(): Server[] {
+    return [...this.#servers.splice(0), ...this.#shared.splice(0)];
+  }
+
+  /** A connection that was accepted by another thread; nothing was read from it. */
+  adopt(socket: Socket): void {
+    if (this.port.state === null) this.#early.push(socket);
+    else
+      takeConnection(
+        socket,
+        () => this.#accept(),
+        (problem) => this.#fail(problem),
+      );
+  }
+
+  #listen({ socket, shared }: { socket: BoundSocket; shared: boolean }): void {
+    // Nothing is read before a connection is where it stays: what was read could not move to another thread.
+    const server = createServer({ allowHalfOpen: true, pauseOnConnect: true });
+    server.listen(socket as unknown as object, BACKLOG);
+    this.#take(server, shared);
+  }
+
+  #take(server: Server, shared: boolean): void {
+    server.on("error", (error) => this.#options.failed(this.address, error.message));
+    (shared ? this.#shared : this.#servers).push(server);
+    if (shared)
+      server.on("connection", (socket) => {
+        if (this.port.retired || !this.#options.deal(this.address, socket)) this.adopt(socket);
+      });
+    else
+      takeConnections(
+        server,
+        () => this.#accept(),
+        (problem) => this.#fail(problem),
+      );
+  }
+
+  /** Says so once a second: without a free descriptor every connection that comes fails. */
+  #fail(problem: string): void {
+    const now = performance.now();
+    if (now - this.#failedAt < 1000) return;
+    this.#failedAt = now;
+    this.#options.failed(this.address, problem);
+  }
+
+  #accept(): Client | null {
+    if (this.port.state === null || this.#closed) return null;
+    this.#accepted++;
+    return this.#options.open(this.port);
+  }
+
+  /** Connections see this state from now on; on sockets held until now they are accepted. */
+  serve(state: ListenerState): void {
+    this.port.state = state;
+    for (const held of this.#held.splice(0)) this.#listen(held);
+    for (const socket of this.#early.splice(0)) this.adopt(socket);
+  }
+
+  /** Nothing listens here, and no client is connected. */
+  get over(): boolean {
+    return this.port.clients.size === 0 && this.#servers.length === 0 && this.#shared.length === 0;
+  }
+
+  /**
+   * Accepts what the kernel has queued, and then no more. Each connection ends after its next response, or when it was
+   * silent for `patience` ms. `stopped` runs once nothing listens any more; whether this is over may change later only
+   * with its clients.
+   */
+  drain(patience: number, stopped: () => void): void {
+    if (this.port.retired) return;
+    this.port.retired = true;
+    this.port.patience = Math.max(1, patience);
+    this.#dropHeld();
+    for (const client of [...this.port.clients]) client.retire();
+    this.#stopAccepting(LAST_TURNS, stopped);
+  }
+
+  /** Closing a listening socket resets those that wait in its queue: it is left open until a whole turn brought none. */
+  #stopAccepting(turns: number, stopped: () => void): void {
+    const before = this.#accepted;
+    // The first ends this turn, the second the next one.
+    setImmediate(() =>
+      setImmediate(() => {
+        if (this.#accepted > before && turns > 0 && !this.#closed) return this.#stopAccepting(turns - 1, stopped);
+        this.#closeServers();
+        stopped();
+      }),
+    );
+  }
+
+  /** Ends what is left. */
+  close(): void {
+    this.port.retired = true;
+    this.#closed = true;
+    this.#dropHeld();
+    this.#closeServers();
+    for (const client of [...this.port.clients]) client.break();
+  }
+
+  #dropHeld(): void {
+    for (const { socket } of this.#held.splice(0)) socket.close();
+    for (const socket of this.#early.splice(0)) socket.destroy();
+  }
+
+  #closeServers(): void {
+    for (const server of this.giveAll()) server.close();
+  }
+}
+
+/** @throws Error when the path cannot be had: the version that names it is then refused. */
+function bindPath(path: string): BoundSocket {
+  const options: ConstructorParameters<typeof BoundSocket>[0] & { path: string } = { path };
+  return new BoundSocket(options);
+}

@@ -1,0 +1,84 @@
+/** Every message between the main thread and a data thread. None crosses on the request path. */
+import type { BoundSocket } from "node:net";
+import type { MessagePort } from "node:worker_threads";
+import type { Verdict } from "../control/probe.ts";
+import type { Plan } from "../plan/plan.ts";
+import type { PluginNews } from "../plugin/host/report.ts";
+import type { HealthEvent } from "../proxy/context.ts";
+import type { TraceRecord } from "../trace/trace.ts";
+
+/** `workerData` of a data thread. */
+export type ThreadInit = {
+  /** This thread's number, from 0: its row in the shared columns, its counter block. */
+  readonly thread: number;
+  /** Shared endpoint columns (`cluster/columns.ts`). */
+  readonly columns: SharedArrayBuffer;
+  /** Client connections of each listener over all workers (`net/connection-counts.ts`). */
+  readonly connections: SharedArrayBuffer;
+  /** This thread's counter block (`observe/series.ts`); a successor goes on in the same block. */
+  readonly counters: SharedArrayBuffer;
+  /** The key-value store (`state/store.ts`). */
+  readonly keyValue: SharedArrayBuffer;
+  /** Int32: one heartbeat word a thread, moved by every tick. */
+  readonly heartbeat: SharedArrayBuffer;
+};
+
+export type ToThread =
+  /**
+   * Build version `plan.version` aside; answer `ready` or `failed`; listen at nothing new before `commit`. `sockets` are for addresses new to this thread; an
+   * address is that of `ListenerPlan.address`. A Unix socket cannot be posted: its `socket` is null, and thread 0, which
+   * alone gets it, binds its path. What comes in at a `shared` one is dealt out among all threads.
+   */
+  | { type: "prepare"; plan: Plan; sockets: PostedSocket[] }
+  /** Take the version that was prepared; answer `committed`. */
+  | { type: "commit"; version: number }
+  | { type: "abort"; version: number }
+  /** Stop accepting, finish what runs with `Connection: close`, answer `drained`; after `grace` ms end the rest. */
+  | { type: "drain"; grace: number }
+  /**
+   * A port to another thread (`worker/links.ts`): thread 0 has one to each that serves, every other one to thread 0. At
+   * the addresses in `give` the other thread has no socket: it gets one of those that thread 0 took over.
+   */
+  | { type: "link"; thread: number; port: MessagePort; give: readonly string[] }
+  /** Have a plugin check an endpoint of the version that serves; answer `checked`. */
+  | { type: "check"; order: CheckOrder }
+  /** Open log files by their path again. */
+  | { type: "reopenLogs" }
+  /** Nobody waits for that check any more. */
+  | { type: "uncheck"; number: number }
+  /** The number of threads goes down: hand the listening sockets to thread 0, then drain. */
+  | { type: "leave"; grace: number };
+
+export type PostedSocket = { address: string; socket: BoundSocket | null; shared: boolean };
+
+export type CheckOrder = {
+  readonly number: number;
+  readonly cluster: string;
+  /** The endpoint's row. */
+  readonly slot: number;
+  /** Milliseconds that it may take. */
+  readonly timeout: number;
+};
+
+export type FromThread =
+  /** The thread runs and can be sent a plan. */
+  | { type: "up" }
+  | { type: "ready"; version: number }
+  | { type: "failed"; version: number; problem: string }
+  /** Requests that begin from now on are served by that version. */
+  | { type: "committed"; version: number }
+  /** No exchange uses that version any more; its guests, pools and listeners are gone. */
+  | { type: "disposed"; version: number }
+  | { type: "drained" }
+  /** What a check came to; null: the version that serves there has none such, or does so no more. */
+  | { type: "checked"; number: number; verdict: Verdict | null }
+  /** What requests show of an endpoint. */
+  | ({ type: "health" } & HealthEvent)
+  /** How a plugin fares there has changed. */
+  | ({ type: "plugin" } & PluginNews)
+  /** The listening socket of a thread that leaves was taken over. */
+  | { type: "inherited"; address: string }
+  /** A traced exchange has ended; so many were too many to be traced since the last. */
+  | { type: "trace"; record: TraceRecord; dropped: number }
+  /** A line for the program's log. */
+  | { type: "log"; level: "debug" | "info" | "warn" | "error"; message: string; fields: Record<string, unknown> };

@@ -1,0 +1,371 @@
+import { parentPort, workerData } from "node:worker_threads";
+import { Cluster, type Member } from "../cluster/cluster.ts";
+import { EndpointColumns } from "../cluster/columns.ts";
+import { Endpoint } from "../cluster/endpoint.ts";
+import { Pool, type Poolable } from "../cluster/pool.ts";
+import { Buffers } from "../net/buffers.ts";
+import { Clock, TICK } from "../net/clock.ts";
+import { ConnectionCounts } from "../net/connection-counts.ts";
+import { AccessLog } from "../observe/access-log.ts";
+import { LISTENER_CELLS, THREAD_CELLS } from "../observe/series.ts";
+import { ThrottledLog } from "../observe/throttled-log.ts";
+import type { ClusterPlan, Plan } from "../plan/plan.ts";
+import { HOOK } from "../plugin/abi/abi.ts";
+import { type Instance, type InstanceSet, PluginHost } from "../plugin/host/host.ts";
+import { Client, type Port } from "../proxy/client.ts";
+import type { Report, ThreadContext } from "../proxy/context.ts";
+import { Pipeline } from "../proxy/pipeline.ts";
+import { Examinations } from "../proxy/plugin-checks.ts";
+import { type ListenerState, Snapshot } from "../proxy/snapshot.ts";
+import { KeyValueStore } from "../state/store.ts";
+import { makeTracer } from "../trace/tracer.ts";
+import { boundReport } from "./bounded-report.ts";
+import { Origins, Outgoing } from "./fetch.ts";
+import { Links } from "./links.ts";
+import { Listener } from "./listener.ts";
+import { listenerState, ownStates } from "./listener-state.ts";
+import type { FromThread, ThreadInit, ToThread } from "./messages.ts";
+
+/** How long a silent connection is kept open when its listener or worker ends: its next response says that it is the last. */
+const LAST_REQUEST = 2000;
+
+const NO_VERSION = 0;
+
+/** A version that was built, in service or not, and what it holds. */
+type Version = { plan: Plan; snapshot: Snapshot; instances: InstanceSet; pools: Set<string> };
+
+const post = (message: FromThread): void => parentPort!.postMessage(message);
+const postLine: Report = (level, message, fields) => post({ type: "log", level, message, fields });
+
+class DataThread {
+  readonly #init: ThreadInit;
+  readonly #heartbeat: Int32Array;
+  readonly #context: ThreadContext;
+  readonly #pipeline: Pipeline;
+  readonly #examinations: Examinations;
+  readonly #plugins: PluginHost;
+  readonly #keyValue: KeyValueStore;
+  readonly #connections: ConnectionCounts;
+  readonly #origins = new Origins();
+  readonly #listeners = new Map<string, Listener>();
+  readonly #links: Links;
+  /** Removed listeners that still have clients. */
+  readonly #leaving = new Set<Listener>();
+  readonly #pools = new Map<string, Pool<Poolable>>();
+  /** Every version not yet disposed, by number. */
+  readonly #versions = new Map<number, Version>();
+  #serving: Version | null = null;
+  /** The number of the version whose guests are being started. */
+  #preparing = NO_VERSION;
+  #draining = false;
+  #drained = false;
+  #lastTick = performance.now();
+
+  constructor(init: ThreadInit) {
+    this.#init = init;
+    this.#heartbeat = new Int32Array(init.heartbeat);
+    const cells = new Float64Array(init.counters);
+    const clock = new Clock();
+    const report = boundReport(postLine, cells);
+    const warnings = new ThrottledLog(report, () => clock.now);
+    this.#context = {
+      thread: init.thread,
+      clock,
+      buffers: new Buffers(),
+      columns: new EndpointColumns(init.columns),
+      cells,
+      accessLog: new AccessLog({ fd: 1, cells, warnings }),
+      report,
+      warnings,
+      notifyHealth: (event) => post({ type: "health", ...event }),
+      traced: (record, dropped) => post({ type: "trace", record, dropped }),
+    };
+    this.#pipeline = new Pipeline(this.#context);
+    this.#pipeline.onClientClosed = (client) => this.#clientClosed(client);
+    this.#examinations = new Examinations(this.#pipeline.exchanges, (number, verdict) =>
+      post({ type: "checked", number, verdict }),
+    );
+    this.#keyValue = new KeyValueStore(init.keyValue, init.thread);
+    this.#connections = new ConnectionCounts(init.connections, init.thread);
+    this.#plugins = new PluginHost({
+      resume: (hook, x, outcome) => {
+        if (hook === HOOK.health_check) this.#examinations.resume(x, outcome);
+        else this.#pipeline.resume(hook, x, outcome);
+      },
+      cells,
+      report,
+      warnings,
+      tell: (news) => post({ type: "plugin", ...news }),
+      now: () => clock.wall,
+      monotonic: () => clock.now,
+      keyValue: this.#keyValue,
+    });
+    this.#links = new Links({
+      thread: init.thread,
+      listeners: () => this.#listeners.values(),
+      find: (address) => this.#findListener(address),
+      inherited: (address) => post({ type: "inherited", address }),
+      failed: (problem) => report("error", "a hand-over between threads failed", { problem }),
+    });
+    this.#context.clock.start(() => this.#tick());
+  }
+
+  receive(message: ToThread): void {
+    switch (message.type) {
+      case "prepare":
+        return void this.#prepare(message.plan, message.sockets);
+      case "commit":
+        return this.#commit(message.version);
+      case "abort":
+        return this.#abort(message.version);
+      case "drain":
+        return this.#drain(message.grace);
+      case "link":
+        return this.#links.add(message.thread, message.port, message.give);
+      case "check":
+        return this.#examinations.begin(message.order, this.#serving?.snapshot ?? null);
+      case "reopenLogs":
+        return this.#context.accessLog.reopen();
+      case "uncheck":
+        return this.#examinations.cancel(message.number);
+      case "leave":
+        return this.#links.leave(() => this.#drain(message.grace));
+    }
+  }
+
+  #tick(): void {
+    Atomics.add(this.#heartbeat, this.#init.thread, 1);
+    const { cells, clock, columns, accessLog, warnings } = this.#context;
+    columns.moveTo(clock.now);
+    cells[THREAD_CELLS.loopDelay] = Math.max(0, clock.now - this.#lastTick - TICK) / 1000;
+    cells[THREAD_CELLS.guests] = this.#plugins.guests();
+    this.#lastTick = clock.now;
+    this.#plugins.tick();
+    accessLog.tick(clock.now);
+    warnings.tick();
+    this.#keyValue.repair();
+  }
+
+  // ── Versions ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+  async #prepare(plan: Plan, sockets: Extract<ToThread, { type: "prepare" }>["sockets"]): Promise<void> {
+    const { version } = plan;
+    this.#preparing = version;
+    try {
+      for (const { address, socket, shared } of sockets) this.#listener(address).hold(socket, shared);
+      const outgoing = new Outgoing(this.#pipeline, this.#origins);
+      const strategies = [...new Set(plan.clusters.flatMap((cluster) => cluster.strategies.map((s) => s.name)))];
+      const parts = {
+        fetcher: outgoing,
+        modules: plan.modules,
+        instances: plan.instances,
+        rollouts: plan.rollouts,
+        clusters: plan.clusters.map((cluster) => cluster.name),
+        strategies,
+      };
+      const instances = await this.#plugins.prepareBeside(parts, () => this.#preparing === version);
+      if (instances === null) return post({ type: "disposed", version });
+      const built = this.#build(plan, instances, strategies);
+      outgoing.snapshot = built.snapshot;
+      this.#versions.set(version, built);
+      post({ type: "ready", version });
+    } catch (error) {
+      this.#dropUnserved();
+      post({ type: "failed", version, problem: error instanceof Error ? error.message : String(error) });
+    }
+    this.#preparing = NO_VERSION;
+  }
+
+  #build(plan: Plan, instances: InstanceSet, strategies: readonly string[]): Version {
+    const pools = new Set<string>();
+    try {
+      const clusters = plan.clusters.map((cluster, index) => this.#cluster(cluster, index, instances.served, pools));
+      const snapshot = new Snapshot(plan.version, clusters, strategies, () => this.#dispose(plan.version));
+      snapshot.own = ownStates(snapshot);
+      snapshot.tracer = makeTracer(plan.trace);
+      for (const listener of plan.listeners)
+        snapshot.listeners.set(listener.address, listenerState(listener, snapshot, instances.served));
+      return { plan, snapshot, instances, pools };
+    } catch (error) {
+      instances.dispose();
+      this.#dropPools(pools);
+      throw error;
+    }
+  }
+
+  #cluster(plan: ClusterPlan, index: number, instances: readonly Instance[], used: Set<string>): Cluster {
+    const members: Member[] = plan.endpoints.map((endpointPlan) => {
+      const key = `${plan.key}|${endpointPlan.address}`;
+      let pool = this.#pools.get(key);
+      if (pool === undefined) this.#pools.set(key, (pool = new Pool(plan.pool.idle)));
+      used.add(key);
+      return { endpoint: new Endpoint(endpointPlan), pool };
+    });
+    const strategies = plan.strategies.map((strategy) => instances[strategy.instance]!);
+    const checker = plan.check?.probe.kind === "plugin" ? instances[plan.check.probe.instance]! : null;
+    return new Cluster(index, plan, { strategies, members, columns: this.#context.columns, checker });
+  }
+
+  #commit(version: number): void {
+    const next = this.#versions.get(version);
+    if (next === undefined) return;
+    const before = this.#serving;
+    this.#serving = next;
+    for (const [address, state] of next.snapshot.listeners) this.#serve(this.#listener(address), state);
+    this.#context.accessLog.configure(next.plan.accessLog);
+    next.instances.commit();
+    // Those of the version before are made again by this one.
+    this.#examinations.stop();
+    for (const [address, listener] of this.#listeners) {
+      if (next.snapshot.listeners.has(address)) continue;
+      this.#listeners.delete(address);
+      this.#leave(listener);
+    }
+    post({ type: "committed", version });
+    before?.snapshot.retire();
+  }
+
+  /** Its clients are counted where the state says that they see from now on: the listener may have another name. */
+  #serve(listener: Listener, state: ListenerState): void {
+    const { state: before, clients } = listener.port;
+    if (before !== null) this.#countConnections(before, -clients.size);
+    this.#countConnections(state, clients.size);
+    listener.serve(state);
+  }
+
+  /** A listener was removed. Until its last client is gone its version is held: they count in that version's cells. */
+  #leave(listener: Listener): void {
+    listener.port.state!.snapshot.enter();
+    this.#leaving.add(listener);
+    listener.drain(LAST_REQUEST, () => this.#checkLeaving());
+  }
+
+  #checkLeaving(): void {
+    for (const listener of this.#leaving) {
+      if (!listener.over) continue;
+      this.#leaving.delete(listener);
+      listener.port.state!.snapshot.leave();
+    }
+    if (this.#draining) this.#checkDrained();
+  }
+
+  #abort(version: number): void {
+    if (version === this.#preparing) {
+      this.#preparing = NO_VERSION;
+      return this.#dropUnserved();
+    }
+    const aborted = this.#versions.get(version);
+    if (aborted === undefined || aborted === this.#serving) return;
+    this.#dropUnserved();
+    aborted.snapshot.retire();
+  }
+
+  /** Gives up the addresses of a version that was not taken. */
+  #dropUnserved(): void {
+    for (const [address, listener] of this.#listeners) {
+      if (listener.port.state !== null) continue;
+      listener.close();
+      this.#listeners.delete(address);
+    }
+  }
+
+  /** No exchange uses that version any more: its guests go, and the pools that no other version holds. */
+  #dispose(version: number): void {
+    const gone = this.#versions.get(version)!;
+    this.#versions.delete(version);
+    gone.instances.dispose();
+    this.#dropPools(gone.pools);
+    post({ type: "disposed", version });
+  }
+
+  /** Closes those that no version holds. */
+  #dropPools(keys: ReadonlySet<string>): void {
+    for (const key of keys) {
+      if ([...this.#versions.values()].some((version) => version.pools.has(key))) continue;
+      this.#pools.get(key)?.close();
+      this.#pools.delete(key);
+    }
+  }
+
+  // ── Connections ───────────────────────────────────────────────────────────────────────────────────────────────
+
+  #listener(address: string): Listener {
+    let listener = this.#listeners.get(address);
+    if (listener === undefined) {
+      listener = new Listener(address, {
+        open: (port) => this.#open(port),
+        deal: (at, socket) => this.#links.deal(at, socket),
+        failed: (at, problem) => this.#context.report("error", "listener failed", { address: at, problem }),
+      });
+      this.#listeners.set(address, listener);
+    }
+    return listener;
+  }
+
+  /** Null: the listener has as many connections as it may. */
+  #open(port: Port): Client | null {
+    const { cells, warnings } = this.#context;
+    const { name, slot, limits, cells: base } = port.state!.plan;
+    if (!this.#connections.enter(slot, limits.connections)) {
+      cells[base + LISTENER_CELLS.refused]!++;
+      if (warnings.admits("connection_refused", name))
+        warnings.write("client connection refused: limits.connections is reached", {
+          listener: name,
+          limit: limits.connections,
+        });
+      return null;
+    }
+    this.#countConnections(port.state!, 1);
+    return new Client(this.#context, this.#pipeline, port);
+  }
+
+  /** For what another thread hands over: it may have taken a version that is only prepared here. */
+  #findListener(address: string): Listener | undefined {
+    const listener = this.#listeners.get(address);
+    if (listener !== undefined) return listener;
+    const named = [...this.#versions.values()].some(
+      ({ plan, snapshot }) => plan.version > (this.#serving?.plan.version ?? 0) && snapshot.listeners.has(address),
+    );
+    return named ? this.#listener(address) : undefined;
+  }
+
+  #clientClosed(client: Client): void {
+    this.#countConnections(client.port.state!, -1);
+    this.#connections.leave(client.port.state!.plan.slot);
+    this.#checkLeaving();
+  }
+
+  #countConnections(state: ListenerState, by: number): void {
+    this.#context.cells[state.plan.cells + LISTENER_CELLS.connections]! += by;
+  }
+
+  /** This worker accepts no more, and is drained when its last connection has ended; after `grace` ms what is left is ended. */
+  #drain(grace: number): void {
+    this.#draining = true;
+    const patience = Math.min(LAST_REQUEST, grace / 2);
+    for (const listener of this.#listeners.values()) listener.drain(patience, () => this.#checkDrained());
+    this.#checkDrained();
+    setTimeout(() => {
+      for (const listener of [...this.#listeners.values(), ...this.#leaving]) listener.close();
+    }, grace).unref();
+  }
+
+  #checkDrained(): void {
+    if (this.#drained || this.#leaving.size > 0) return;
+    for (const listener of this.#listeners.values()) if (!listener.over) return;
+    this.#drained = true;
+    this.#plugins.stopTicks();
+    this.#examinations.stop();
+    void this.#context.accessLog.close().then(() => post({ type: "drained" }));
+  }
+}
+
+const thread = new DataThread(workerData as ThreadInit);
+parentPort!.on("message", (message: ToThread) => {
+  try {
+    thread.receive(message);
+  } catch (error) {
+    postLine("error", "a message could not be handled", { type: message.type, error: String(error) });
+  }
+});
+post({ type: "up" });

@@ -1,0 +1,63 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { judge, renew, type Stand, type Thresholds, UNCHECKED } from "../../../src/cluster/health.ts";
+
+const thresholds = fc.record({
+  healthyAfter: fc.integer({ min: 1, max: 5 }),
+  unhealthyAfter: fc.integer({ min: 1, max: 5 }),
+});
+/** Checks as they come in reality: long runs of the same, and flapping. */
+const checks = fc
+  .array(fc.tuple(fc.boolean(), fc.integer({ min: 1, max: 7 })), { maxLength: 20 })
+  .map((runs) => runs.flatMap(([passed, times]) => Array<boolean>(times).fill(passed)));
+
+const after = (results: readonly boolean[], given: Thresholds): Stand =>
+  results.reduce((stand, passed) => judge(stand, passed, given), UNCHECKED);
+
+test("an endpoint changes with so many contrary checks in a row, and with no fewer", () => {
+  fc.assert(
+    fc.property(checks, thresholds, (results, given) => {
+      let stand = UNCHECKED;
+      let changedAt = 0;
+      for (const [index, passed] of results.entries()) {
+        const before = stand;
+        stand = judge(stand, passed, given);
+        if (index === 0) {
+          assert.equal(stand.healthy, passed, "the first check alone decides");
+          changedAt = 1;
+          continue;
+        }
+        const needed = before.healthy ? given.unhealthyAfter : given.healthyAfter;
+        // Told from the whole history, not from what the last step left.
+        const since = results.slice(changedAt, index + 1);
+        const isTime = since.length >= needed && since.slice(-needed).every((one) => one !== before.healthy);
+        assert.equal(stand.healthy !== before.healthy, isTime, `after ${results.slice(0, index + 1)}`);
+        if (isTime) changedAt = index + 1;
+      }
+    }),
+  );
+});
+
+test("what is not checked is healthy; a state that nothing speaks against is the same object", () => {
+  assert.equal(UNCHECKED.healthy, true);
+  const given = { healthyAfter: 2, unhealthyAfter: 3 };
+  const healthy = after([true], given);
+  assert.equal(judge(healthy, true, given), healthy);
+});
+
+test("another check keeps the state, and counts anew", () => {
+  fc.assert(
+    fc.property(checks, thresholds, thresholds, (results, first, second) => {
+      fc.pre(results.length > 0);
+      const before = after(results, first);
+      const stand = renew(before);
+      assert.deepEqual([stand.healthy, stand.checked], [before.healthy, true]);
+      const needed = stand.healthy ? second.unhealthyAfter : second.healthyAfter;
+      let next = stand;
+      for (let i = 1; i < needed; i++) next = judge(next, !stand.healthy, second);
+      assert.equal(next.healthy, stand.healthy, "what was counted before is forgotten");
+      assert.equal(judge(next, !stand.healthy, second).healthy, !stand.healthy);
+    }),
+  );
+});

@@ -1,0 +1,55 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Pool } from "../../../src/cluster/pool.ts";
+
+class Connection {
+  alive = true;
+  close(): void {
+    this.alive = false;
+  }
+}
+
+test("the connection given last is taken first, dead ones are passed over", () => {
+  const pool = new Pool<Connection>(8);
+  const [a, b, c] = [new Connection(), new Connection(), new Connection()];
+  for (const connection of [a, b, c]) assert.equal(pool.give(connection), true);
+  c.close();
+  assert.equal(pool.take(), b);
+  assert.equal(pool.take(), a);
+  assert.equal(pool.take(), null);
+});
+
+test("it keeps no more than it may, and none once closed", () => {
+  const pool = new Pool<Connection>(1);
+  const [a, b] = [new Connection(), new Connection()];
+  assert.equal(pool.give(a), true);
+  assert.equal(pool.give(b), false);
+  pool.close();
+  assert.equal(a.alive, false);
+  assert.equal(pool.give(b), false);
+});
+
+test("while it is suspended it keeps none", () => {
+  let now = 1000;
+  const pool = new Pool<Connection>(8, () => now);
+  const [a, b, c] = [new Connection(), new Connection(), new Connection()];
+  pool.give(a);
+  pool.suspend(500);
+  assert.equal(a.alive, false);
+  assert.equal(pool.take(), null);
+  now = 1499;
+  assert.equal(pool.give(b), false);
+  now = 1500;
+  assert.equal(pool.give(c), true);
+  assert.equal(pool.take(), c);
+});
+
+test("a dropped connection is not taken", () => {
+  const pool = new Pool<Connection>(4);
+  const [a, b] = [new Connection(), new Connection()];
+  pool.give(a);
+  pool.give(b);
+  pool.drop(b);
+  assert.equal(pool.take(), a);
+  assert.equal(pool.take(), null);
+});

@@ -1,0 +1,123 @@
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import { setTimeout } from "node:timers/promises";
+import type { Duty } from "../../../src/control/endpoint-check.ts";
+import { CheckOrders } from "../../../src/control/plugin-check-jobs.ts";
+import type { Verdict } from "../../../src/control/probe.ts";
+import type { ToThread } from "../../../src/worker/messages.ts";
+import { until } from "./parts.ts";
+
+const HEALTHY: Verdict = { result: "healthy", problem: "" };
+
+function duty(timeout = 60_000): Duty {
+  return { cluster: "app", endpoint: { slot: 3 }, check: { timeout } } as unknown as Duty;
+}
+
+function makeOrders(t: TestContext, serving: number[]) {
+  const posted: { thread: number; message: ToThread }[] = [];
+  const orders = new CheckOrders({
+    serving: () => serving,
+    post: (thread, message) => void posted.push({ thread, message }),
+  });
+  const told: Verdict[] = [];
+  const begin = (timeout?: number) => {
+    const stop = orders.begin(duty(timeout), (verdict) => told.push(verdict));
+    t.after(stop);
+    return stop;
+  };
+  const given = () =>
+    posted.flatMap(({ thread, message }) => (message.type === "check" ? [{ thread, ...message.order }] : []));
+  const withdrawn = () =>
+    posted.flatMap(({ thread, message }) => (message.type === "uncheck" ? [{ thread, number: message.number }] : []));
+  const answer = (order: { thread: number; number: number }, verdict: Verdict | null = HEALTHY) =>
+    orders.receive(order.thread, { type: "checked", number: order.number, verdict });
+  return { orders, told, begin, given, withdrawn, answer };
+}
+
+test("orders go to the threads that serve, in turns, and each is answered once", (t) => {
+  const serving = [0, 2];
+  const { told, begin, given, answer } = makeOrders(t, serving);
+  for (let i = 0; i < 3; i++) begin();
+  serving.push(1);
+  begin();
+  assert.deepEqual(
+    given().map(({ thread, cluster, slot, timeout }) => [thread, cluster, slot, timeout]),
+    [0, 2, 0, 1].map((thread) => [thread, "app", 3, 60_000]),
+  );
+  const [first] = given();
+  answer(first!);
+  answer(first!, { result: "unhealthy", problem: "late" });
+  assert.deepEqual(told, [HEALTHY]);
+});
+
+test("an order of a thread that ends, or has another version, is given again; a late answer counts for nothing", async (t) => {
+  const { orders, told, begin, given, answer } = makeOrders(t, [0, 1]);
+  begin();
+  orders.forget(0);
+  await until(() => given().length === 2);
+  const [first, second] = given();
+  assert.equal(second!.thread, 1);
+  answer(first!);
+  assert.deepEqual(told, []);
+  answer(second!, null);
+  await until(() => given().length === 3);
+  answer(given()[2]!);
+  assert.deepEqual(told, [HEALTHY]);
+});
+
+test("a check that no thread makes comes to an end, without a verdict", async (t) => {
+  const { told, begin, given, answer } = makeOrders(t, [0, 1]);
+  begin();
+  for (let tries = 1; told.length === 0; tries++) {
+    await until(() => given().length === tries || told.length > 0);
+    if (told.length === 0) answer(given().at(-1)!, null);
+  }
+  assert.deepEqual(told, [{ result: "failed", problem: "given up after 5 tries" }]);
+  assert.equal(given().length, 5);
+  const none = makeOrders(t, []);
+  none.begin();
+  assert.deepEqual(none.told, [{ result: "failed", problem: "no data thread serves" }]);
+});
+
+test("a stuck thread is passed over, and left alone until it answers again", async (t) => {
+  const { told, begin, given, withdrawn, answer } = makeOrders(t, [0, 1]);
+  begin(1);
+  assert.equal(given()[0]!.thread, 0);
+  await until(() => given().length === 2);
+  const [stuck, other] = given();
+  assert.deepEqual([other!.thread, withdrawn()], [1, [{ thread: 0, number: stuck!.number }]]);
+  answer(other!);
+  assert.deepEqual(told, [HEALTHY]);
+  begin();
+  begin();
+  assert.deepEqual(
+    given()
+      .slice(2)
+      .map(({ thread }) => thread),
+    [1, 1],
+  );
+  answer(stuck!, null);
+  begin();
+  assert.equal(given().at(-1)!.thread, 0);
+});
+
+test("where all are stuck, they are asked all the same", async (t) => {
+  const { told, begin, given } = makeOrders(t, [0]);
+  begin(1);
+  await until(() => told.length === 1);
+  assert.deepEqual(told, [{ result: "failed", problem: "given up after 5 tries" }]);
+  assert.equal(given().length, 5);
+});
+
+test("who gives a check up is told nothing, wherever it stands", async (t) => {
+  const { told, begin, given, withdrawn, answer } = makeOrders(t, [0, 1]);
+  const stop = begin(1);
+  stop();
+  assert.equal(withdrawn()[0]!.number, given()[0]!.number);
+  answer(given()[0]!);
+  const again = begin();
+  answer(given()[1]!, null);
+  again();
+  await setTimeout(700);
+  assert.deepEqual([told, given().length], [[], 2]);
+});

@@ -1,0 +1,99 @@
+/** The rules of docs/architecture.md: which module may import which, and what each may do. */
+import assert from "node:assert/strict";
+import { globSync, readFileSync } from "node:fs";
+import { join, posix } from "node:path";
+import { test } from "node:test";
+
+const COMPOSERS = /^(main\.ts|cli\/.*|testing\/.*|control\/app\.ts|worker\/.*|proxy\/pipeline\.ts)$/;
+const FOR_ALL =
+  /^(http1?\/.*|net\/.*|plan\/.*|config\/schema\.ts|plugin\/(abi\/abi|host\/outcome|wasm\/prices)\.ts|observe\/series\.ts|worker\/messages\.ts)$/;
+const PURE = /^(http|route|config)\/(?!watch\.ts)/;
+const IMPURE =
+  /^node:(child_process|cluster|dgram|dns|fs|http2?|https|inspector|net|perf_hooks|process|timers|tls|worker_threads)(\/|$)/;
+/** To clients; to endpoints; the main thread's own. */
+const SOCKET_OWNERS =
+  /^(net\/(accept|upstream-socket)\.ts|worker\/.*|proxy\/upstream\.ts|control\/.*|admin\/.*|observe\/.*|config\/watch\.ts|cli\/.*|testing\/.*)$/;
+const OPENERS = /\b(connect|createConnection|createServer|createSocket|request|BoundSocket|Socket|Server)\b|\*/;
+
+const COMMENT = /\/\*[\s\S]*?\*\/|(?<=^|\s)\/\/.*$/gm;
+const IMPORT =
+  /^(?:import|export)\s+(?!type\b)(?:([^;"']*?)\s+from\s+)?["']([^"']+)["']|\bimport\(\s*["']([^"']+)["']/gm;
+
+/** What is wrong with one file of `src/`, by its path there and its text. */
+function findFaults(path: string, text: string): string[] {
+  const code = text.replace(COMMENT, "");
+  const faults: string[] = [];
+  if (!/^([a-z0-9]+(-[a-z0-9]+)*\/)*[a-z0-9]+(-[a-z0-9]+)*\.ts$/.test(path)) faults.push("name is not kebab-case");
+  if (/^export\s+default\b/m.test(code)) faults.push("default export");
+  if (/\bWebAssembly\s*\./.test(code) && !path.startsWith("plugin/")) faults.push("knows WebAssembly");
+  if (/\bfetch\(/.test(code) && !SOCKET_OWNERS.test(path)) faults.push("opens sockets by fetch");
+  for (const [, names = "*", fixed, dynamic] of code.matchAll(IMPORT)) {
+    const from = fixed ?? dynamic ?? "";
+    if (from.startsWith("node:")) {
+      if (PURE.test(path) && IMPURE.test(from)) faults.push(`is pure but imports ${from}`);
+      const opens = /^node:(net|tls|dgram|https?|http2)$/.test(from) && OPENERS.test(names.replace(/\btype \w+/g, ""));
+      if (opens && !SOCKET_OWNERS.test(path)) faults.push(`opens sockets by ${from}`);
+    } else if (from.startsWith(".")) {
+      const target = posix.join(posix.dirname(path), from);
+      const foreign = target.split("/")[0] !== path.split("/")[0];
+      if (foreign && !FOR_ALL.test(target) && !COMPOSERS.test(path)) faults.push(`reaches into ${target}`);
+    }
+  }
+  return faults;
+}
+
+test("every file of src keeps the module rules", () => {
+  const src = join(import.meta.dirname, "../../src");
+  const files = globSync("**/*.ts", { cwd: src });
+  assert.ok(files.length > 0);
+  const faults = files.flatMap((file) => {
+    const path = file.replaceAll("\\", "/");
+    return findFaults(path, readFileSync(join(src, file), "utf8")).map((fault) => `src/${path}: ${fault}`);
+  });
+  assert.deepEqual(faults, []);
+});
+
+test("the checker sees every fault, and lets the allowed through", () => {
+  assert.deepEqual(findFaults("http/Bad_name.ts", 'export default class {}\nnew WebAssembly.Module(b);\nfetch("x");'), [
+    "name is not kebab-case",
+    "default export",
+    "knows WebAssembly",
+    "opens sockets by fetch",
+  ]);
+  const reaches =
+    'import { a } from "../cluster/pool.ts";\nexport * from "../worker/worker.ts";\nimport("../admin/api.ts");';
+  assert.deepEqual(findFaults("route/match.ts", reaches), [
+    "reaches into cluster/pool.ts",
+    "reaches into worker/worker.ts",
+    "reaches into admin/api.ts",
+  ]);
+  assert.deepEqual(findFaults("config/load.ts", 'import {\n  readFileSync,\n} from "node:fs";'), [
+    "is pure but imports node:fs",
+  ]);
+  assert.deepEqual(
+    findFaults(
+      "proxy/local-response.ts",
+      'import { isIP, connect } from "node:net";\nimport * as tls from "node:tls";',
+    ),
+    ["opens sockets by node:net", "opens sockets by node:tls"],
+  );
+  const allowed: [path: string, text: string][] = [
+    ["proxy/pipeline.ts", 'import { Pool } from "../cluster/pool.ts";'],
+    [
+      "proxy/local-response.ts",
+      'import type { Pool } from "../cluster/pool.ts";\nimport { Head } from "../http/head.ts";',
+    ],
+    [
+      "proxy/headers.ts",
+      'import { BlockList, type Socket } from "node:net";\nimport { HOOK } from "../plugin/abi/abi.ts";',
+    ],
+    [
+      "route/match.ts",
+      '/** WebAssembly.Module */\n// import { x } from "../worker/y.ts";\nimport { a } from "./compile.ts";',
+    ],
+    ["plugin/wasm/build.ts", "new WebAssembly.Module(bytes);"],
+    ["config/watch.ts", 'import { watch } from "node:fs";'],
+    ["worker/listener.ts", 'import { createServer } from "node:net";'],
+  ];
+  for (const [path, text] of allowed) assert.deepEqual(findFaults(path, text), [], path);
+});

@@ -1,0 +1,35 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { Carry } from "../../../src/net/pending-buffer.ts";
+
+test("what is kept comes out as it went in, in whatever pieces, and however much of it was taken in between", () => {
+  const step = fc.oneof(
+    fc.record({ append: fc.uint8Array({ maxLength: 2000 }) }),
+    fc.record({ take: fc.nat(1500) }),
+    fc.record({ drop: fc.constant(true) }),
+  );
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
+      const carry = new Carry();
+      let expected = Buffer.alloc(0);
+      for (const one of steps) {
+        if ("append" in one) {
+          const source = Buffer.from(one.append);
+          carry.append(source, 0, source.length);
+          expected = Buffer.concat([expected, source]);
+          source.fill(0);
+        } else if ("take" in one) {
+          const taken = Math.min(one.take, carry.length);
+          carry.put(carry.bytes, carry.start + taken, carry.end);
+          expected = expected.subarray(taken);
+        } else {
+          carry.drop();
+          expected = Buffer.alloc(0);
+        }
+        assert.equal(carry.length, expected.length);
+        assert.deepEqual(Buffer.from(carry.bytes.subarray(carry.start, carry.end)), expected);
+      }
+    }),
+  );
+});

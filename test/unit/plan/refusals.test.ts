@@ -1,0 +1,75 @@
+import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { formatProblem, loadConfig } from "../../../src/config/load.ts";
+import { readConfigFile } from "../../../src/control/reload.ts";
+import { placeRefusal } from "../../../src/plan/refusals.ts";
+import { makeDirectory } from "../control/parts.ts";
+
+const FILE = `listeners: { web: { address: ":1", cluster: a } }
+clusters: { a: ["a:1"] }
+plugins:
+  p:
+    wasm: a.wasm
+    config:
+      rules:
+        - { limit: abc }
+      "a.b": { c: 1 }
+      "x: y": 2
+`;
+
+test("what a plugin refuses stands at its key, without offsets of its module", () => {
+  const { config } = loadConfig(FILE, { file: "s.yaml", env: {} });
+  const plugin = config!.plugins[0]!;
+  const origin = { at: plugin.at, settings: plugin.config };
+  const raw = "\n    at ~start function[18]+0xd6f\n    at ~lib/sluice/sdk/config/expected function[10]+0x6eb";
+  const cases: [said: string, shown: string][] = [
+    [
+      "config rules.0.limit: expected a number",
+      "8:20: plugins.p.config.rules.0.limit: plugin p: start: config rules.0.limit: expected a number",
+    ],
+    [
+      "config rules.0.name: expected a string",
+      "8:11: plugins.p.config.rules.0: plugin p: start: config rules.0.name: expected a string",
+    ],
+    [
+      "config a\\.b.c: expected a string",
+      "9:19: plugins.p.config.a.b.c: plugin p: start: config a\\.b.c: expected a string",
+    ],
+    [
+      "config a.b.c: expected a string",
+      "9:19: plugins.p.config.a.b.c: plugin p: start: config a.b.c: expected a string",
+    ],
+    ["config x: y: expected a string", "10:15: plugins.p.config.x: y: plugin p: start: config x: y: expected a string"],
+    [
+      "config (all of it): expected a list",
+      "7:7: plugins.p.config: plugin p: start: config (all of it): expected a list",
+    ],
+    ["unreachable", "4:3: plugins.p: plugin p: start: unreachable"],
+  ];
+  for (const [said, shown] of cases)
+    assert.equal(formatProblem(placeRefusal(`plugin p: start: ${said}`, origin)), `s.yaml:${shown}`);
+  const found = placeRefusal(`plugin p: start: config rules: expected nothing${raw}`, origin).message;
+  assert.equal(found, "plugin p: start: config rules: expected nothing");
+  const own = placeRefusal(
+    "plugin p: start: config rules: expected nothing\n    at ~start (p.ts:2:26)",
+    origin,
+  ).message;
+  const twice = "plugin p: configure: config rules: expected nothing (p.ts:9:5)\n    at configure (p.ts:9:5)";
+  assert.equal(placeRefusal(twice, origin).message, twice.slice(0, twice.indexOf("\n")), "a place is named once");
+  assert.match(own, /at ~start \(p\.ts:2:26\)$/, "the author's line stays");
+});
+
+test("a file that is no text of this encoding is refused, and so is a directory", async (t) => {
+  const directory = makeDirectory(t);
+  const file = join(directory, "sluice.yaml");
+  await assert.rejects(readConfigFile(directory), /: it is a directory, expected a file$/);
+  await assert.rejects(readConfigFile(file), /: there is no such file$/);
+  writeFileSync(file, Buffer.from("a: 1\nb: caf\xe9\n", "latin1"));
+  await assert.rejects(readConfigFile(file), /sluice\.yaml:2:7: not UTF-8 text/);
+  writeFileSync(file, Buffer.from("\ufeffa: caf\u00e9\n", "utf16le"));
+  await assert.rejects(readConfigFile(file), /sluice\.yaml:1:1: not UTF-8 text/);
+  writeFileSync(file, "\ufeffa: caf\u00e9\n");
+  assert.equal(await readConfigFile(file), "a: caf\u00e9\n");
+});

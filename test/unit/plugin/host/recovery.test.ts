@@ -1,0 +1,313 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { CLIENT, clientKey } from "../../../../src/plugin/host/client-failures.ts";
+import { RECOVERY, Recovery } from "../../../../src/plugin/host/recovery.ts";
+
+/** A plugin with the recovery, as a holder drives it, over a clock of its own. */
+class Plugin {
+  time = 0;
+  /** Every restart: when, and what it took. */
+  readonly restarts: { at: number; cost: number }[] = [];
+  /** Each change of the quarantine as it was told. */
+  readonly told: boolean[] = [];
+  readonly recovery: Recovery;
+  refused = 0;
+  served = 0;
+  #runs = true;
+
+  constructor(random: () => number = () => 0.5) {
+    this.recovery = new Recovery(() => this.time, random);
+  }
+
+  call(does: "succeeds" | "other succeeds" | "fails" | "cannot start", cost = 0): void {
+    if (!this.#runs) {
+      if (!this.recovery.mayStart()) return void this.refused++;
+      this.recovery.spend(cost);
+      this.restarts.push({ at: this.time, cost: Math.max(cost, RECOVERY.leastCost) });
+      if (does === "cannot start") return this.#tell(this.recovery.failStart(), true);
+      this.#runs = true;
+    }
+    if (does === "succeeds" || does === "other succeeds") {
+      if (does === "succeeds") this.served++;
+      this.#tell(this.recovery.pass(does === "succeeds"), false);
+    } else {
+      this.#runs = false;
+      this.#tell(this.recovery.failCall(), true);
+    }
+  }
+
+  #tell(changed: boolean, to: boolean): void {
+    if (changed) this.told.push(to);
+  }
+}
+
+const step = fc.record({
+  wait: fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 50 }), fc.integer({ min: 0, max: 70_000 })),
+  does: fc.constantFrom("succeeds", "other succeeds", "fails", "fails", "fails", "cannot start"),
+  cost: fc.oneof(fc.constant(0.4), fc.double({ min: 0, max: 400, noNaN: true })),
+  times: fc.integer({ min: 1, max: 60 }),
+});
+
+function run(steps: readonly (typeof step extends fc.Arbitrary<infer S> ? S : never)[]): Plugin {
+  const plugin = new Plugin();
+  for (const { wait, does, cost, times } of steps) {
+    plugin.time += wait;
+    for (let i = 0; i < times; i++) plugin.call(does as "succeeds", cost);
+  }
+  return plugin;
+}
+
+test("in no span of time do restarts take more than their share, the saved burst, and the one under way", () => {
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+      const { restarts } = run(steps);
+      for (let from = 0; from < restarts.length; from++) {
+        let spent = 0;
+        for (let to = from; to < restarts.length; to++) {
+          const { at, cost } = restarts[to]!;
+          const may = RECOVERY.burst + (at - restarts[from]!.at) * RECOVERY.share;
+          // The restarts of one pause's end and of the failure that follows may both be under way.
+          assert.ok(spent <= may + 400 + 1e-6, `${spent} ms were spent before ${at}, ${may} may be`);
+          spent += cost;
+        }
+      }
+    }),
+  );
+});
+
+test("every quarantine is told once when it begins and once when it ends", () => {
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+      const { told, recovery } = run(steps);
+      for (const [i, to] of told.entries()) assert.equal(to, i % 2 === 0);
+      assert.equal(told.at(-1) ?? false, recovery.quarantined);
+    }),
+  );
+});
+
+test("whatever has happened, a plugin that works again is tried within a minute or the time owed, and heals", () => {
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+      const plugin = run(steps);
+      plugin.time += Math.max(RECOVERY.longestPause, 400 / RECOVERY.fruitlessShare);
+      const { refused } = plugin;
+      for (let i = 0; i < RECOVERY.passes; i++) plugin.call("succeeds");
+      assert.equal(plugin.refused, refused);
+      assert.equal(plugin.recovery.quarantined, false);
+    }),
+  );
+});
+
+/** So many requests a second for a minute, in an order that looks like chance; what became of those that are good. */
+function flood(poisoned: number, good: number, cost: number): { share: number; plugin: Plugin } {
+  const plugin = new Plugin();
+  let sent = 0;
+  let seed = 1;
+  for (let i = 0; i < 60 * (poisoned + good); i++) {
+    plugin.time += 1000 / (poisoned + good);
+    seed = (Math.imul(seed, 1_103_515_245) + 12_345) >>> 0;
+    const isGood = seed / 2 ** 32 < good / (poisoned + good);
+    plugin.call(isGood ? "succeeds" : "fails", cost);
+    if (isGood) sent++;
+  }
+  return { share: plugin.served / sent, plugin };
+}
+
+test("one who sends a poisoned request now and then takes nothing from the others", () => {
+  // A plugin that is cheap to make again, and one that is dear: Go takes some 14 ms.
+  assert.equal(flood(100, 100, 0.5).share, 1);
+  assert.equal(flood(100, 100, 0.5).plugin.told.length, 0);
+  assert.equal(flood(20, 1, 0.5).share, 1);
+  assert.equal(flood(5, 50, 14).share, 1);
+});
+
+test("a flood of poisoned requests takes from the others no more than the restarts that are not made", () => {
+  const { share, plugin } = flood(1000, 1000, 0.5);
+  assert.ok(share > 0.15, `${share} of the good ones were served`);
+  const spent = plugin.restarts.reduce((sum, { cost }) => sum + cost, 0);
+  assert.ok(spent <= 0.1 * 60_000 + RECOVERY.burst + 1, `${spent} ms of restarts in a minute`);
+  assert.ok(flood(100, 1, 0.5).share > 0.3);
+});
+
+test("a plugin that always fails is quarantined soon, and takes a fiftieth of the time from then on", () => {
+  const { plugin } = flood(1000, 0, 0.5);
+  assert.deepEqual(plugin.told, [true]);
+  assert.ok(plugin.restarts.length <= RECOVERY.failures + (0.02 * 60_000) / 0.5 + 1, `${plugin.restarts.length}`);
+  assert.ok(plugin.refused > 55_000);
+});
+
+test("pauses after failed starts grow from a tenth of a second to a minute, and threads try apart", () => {
+  const pausesOf = (random: number) => {
+    const plugin = new Plugin(() => random);
+    const pauses: number[] = [];
+    plugin.call("fails");
+    for (let i = 0; i < 12; i++) {
+      plugin.call("cannot start");
+      const from = plugin.time;
+      while (!plugin.recovery.mayStart()) plugin.time += 10;
+      pauses.push(plugin.time - from);
+    }
+    return pauses;
+  };
+  assert.deepEqual(pausesOf(0).slice(0, 4), [100, 200, 400, 800]);
+  assert.equal(pausesOf(0).at(-1), RECOVERY.longestPause);
+  assert.deepEqual(pausesOf(1).slice(0, 4), [80, 160, 320, 640]);
+});
+
+test("a hook that always fails is told of, and costs the hooks that succeed nothing", () => {
+  const plugin = new Plugin();
+  for (let i = 0; i < 100; i++) {
+    plugin.time += 100;
+    plugin.call("fails", 14);
+    plugin.call("other succeeds", 14);
+  }
+  assert.deepEqual([plugin.told, plugin.refused], [[true], 0]);
+  plugin.time += RECOVERY.quiet;
+  plugin.call("other succeeds");
+  assert.deepEqual(plugin.told, [true, false], "it does not fail any more");
+});
+
+test("a guest that had grown is dearer to replace: its memory is held until the collector comes by", () => {
+  const restartsIn = (memory: number) => {
+    let now = 0;
+    const recovery = new Recovery(
+      () => now,
+      () => 0,
+    );
+    let restarts = 0;
+    for (; now < 10_000; now += 10) {
+      if (!recovery.mayStart()) continue;
+      recovery.spend(1);
+      restarts++;
+      recovery.pass(true);
+      recovery.lose(memory);
+      recovery.failCall();
+    }
+    return restarts;
+  };
+  const small = restartsIn(128 * 1024);
+  const large = restartsIn(16 * 1024 * 1024);
+  assert.equal(small, restartsIn(1024 * 1024));
+  // A second's worth saved up, and a tenth of ten seconds: 2,000 ms at 121 ms each.
+  assert.ok(large >= 14 && large <= 18, `${large}`);
+  assert.ok(small > 900, `${small}`);
+});
+
+// ── Clients ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** A guest and its clients: a call for each in turn, of which those of `hostile` fail. */
+class Site {
+  time = 0;
+  readonly recovery = new Recovery(
+    () => this.time,
+    () => 0.5,
+  );
+  readonly served = new Map<string, number>();
+  readonly refused = new Map<string, number>();
+  restarts = 0;
+  quarantines = 0;
+  proven = true;
+  #runs = true;
+
+  call(client: string, fails: boolean, { cost = 0.5, memory = 0, fuel = 0 } = {}): void {
+    const { recovery } = this;
+    const isBarred = recovery.clients.any && recovery.clients.isBarred(client);
+    if (isBarred || (!this.#runs && !recovery.mayStart())) {
+      this.refused.set(client, (this.refused.get(client) ?? 0) + 1);
+      return;
+    }
+    if (!this.#runs) {
+      this.restarts++;
+      recovery.spend(cost);
+    }
+    this.#runs = !fails;
+    if (!fails) {
+      this.proven = true;
+      this.served.set(client, (this.served.get(client) ?? 0) + 1);
+      recovery.pass(true, client);
+      return;
+    }
+    recovery.lose(memory, client);
+    if (recovery.failCall(client, fuel, this.proven)) this.quarantines++;
+  }
+}
+
+test("whatever one client sends, at any rate, no call of another is refused, and nothing is quarantined", () => {
+  const MIB = 1024 * 1024;
+  for (const expense of [{}, { cost: 14 }, { memory: 16 * MIB }, { memory: 1024 * MIB }, { fuel: 1e9 }])
+    for (const rate of [4, 79, 1000, 10_000]) {
+      const site = new Site();
+      for (let i = 0; i < 20 * rate; i++) {
+        site.time += 1000 / rate;
+        site.call("192.0.2.1", true, expense);
+        if (i % 3 === 0) site.call("192.0.2.2", false, expense);
+      }
+      const what = `${JSON.stringify(expense)} at ${rate}`;
+      assert.equal(site.refused.get("192.0.2.2"), undefined, what);
+      assert.equal(site.quarantines, 0, what);
+      assert.ok(rate < 1000 || site.refused.get("192.0.2.1")! > 10 * rate, what);
+    }
+});
+
+test("one client alone is refused, at night too, and who comes in the morning is not", () => {
+  const site = new Site();
+  for (let i = 0; i < 100_000; i++) {
+    site.time += 10;
+    site.call("192.0.2.1", true);
+  }
+  assert.equal(site.quarantines, 0);
+  assert.ok(site.restarts < 1_000_000 * CLIENT.share, `${site.restarts} restarts`);
+  for (let i = 0; i < 100; i++) site.call("192.0.2.2", false);
+  assert.equal(site.served.get("192.0.2.2"), 100);
+});
+
+test("failures that several clients see are the plugin's: it is quarantined, and its restarts are rationed for all", () => {
+  const site = new Site();
+  for (let i = 0; i < 10_000; i++) {
+    site.time += 1;
+    site.call(`192.0.2.${i % 5}`, true);
+  }
+  assert.equal(site.quarantines, 1);
+  assert.ok(site.restarts <= RECOVERY.failures + (10_000 * RECOVERY.fruitlessShare) / RECOVERY.leastCost + 1);
+  site.call("192.0.2.9", false);
+  assert.equal(site.refused.get("192.0.2.9"), 1);
+});
+
+test("a hook that has never succeeded is quarantined by the failures of one client", () => {
+  const site = new Site();
+  site.proven = false;
+  for (let i = 0; i < RECOVERY.failures; i++) site.call("192.0.2.1", true);
+  assert.equal(site.quarantines, 1);
+  for (let i = 0; i < RECOVERY.passes; i++) site.call("192.0.2.2", false);
+  assert.equal(site.served.get("192.0.2.2"), RECOVERY.passes, "it costs the others nothing");
+  assert.equal(site.recovery.quarantined, false);
+});
+
+test("any number of clients takes bounded memory, and their restarts no more than all may cost", () => {
+  const site = new Site();
+  for (let i = 0; i < 100_000; i++) {
+    site.time += 0.1;
+    site.call(`198.51.${i >> 8}.${i & 255}`, true);
+  }
+  assert.ok(site.restarts <= RECOVERY.burst / 0.5 + (10_000 * RECOVERY.share) / 0.5 + 1);
+  site.time += 3_600_000;
+  assert.equal(site.recovery.clients.any, false, "what owes nothing is forgotten");
+});
+
+test("a client is an IPv4 address, or 64 bits of an IPv6 address", () => {
+  for (const [address, key] of [
+    ["192.0.2.1", "192.0.2.1"],
+    ["::ffff:192.0.2.1", "192.0.2.1"],
+    ["2001:db8::1", "2001:db8:0:0"],
+    ["2001:DB8:0:0:1:2:3:4", "2001:db8:0:0"],
+    ["2001:0db8:0000:0000:ffff::", "2001:db8:0:0"],
+    ["::1", "0:0:0:0"],
+    ["1::2:3:4:5:6:7", "1:0:2:3"],
+    ["fe80::1%eth0", "fe80:0:0:0"],
+    ["", ""],
+  ] as const)
+    assert.equal(clientKey(address), key, address);
+  fc.assert(fc.property(fc.string({ maxLength: 200 }), (text) => clientKey(text).length <= 64));
+  assert.ok(clientKey(`:${"a".repeat(1000)}`).length <= 64);
+});

@@ -1,0 +1,48 @@
+/** New versions are tried beside other work, each problem is told of its instance, and the time for it is bounded. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { PluginParts } from "../../../../src/plugin/host/host.ts";
+import { startOnce } from "../../../../src/plugin/host/start-check.ts";
+import { buildFixture, planOf } from "../kit.ts";
+
+function partsOf(fixtures: readonly string[]): PluginParts {
+  const modules = fixtures.map((name) => buildFixture(name));
+  const instances = fixtures.map((name, module) => planOf({ plugin: name, module, key: name }));
+  return { modules, instances, clusters: ["app"], strategies: [] };
+}
+
+function manySlow(count: number): PluginParts {
+  const instances = Array.from({ length: count }, (_, i) => planOf({ plugin: "slow", key: String(i) }));
+  return { modules: [buildFixture("slow-start")], instances, clusters: [], strategies: [] };
+}
+
+test("what is wrong is told of the instance that it is wrong with", async () => {
+  assert.deepEqual(await startOnce(partsOf([])), { guests: 0, metrics: [], problems: [] });
+  assert.deepEqual(await startOnce(partsOf(["no-op", "moody"])), { guests: 2, metrics: [[], []], problems: [] });
+  const { guests, problems } = await startOnce(partsOf(["no-op", "traps-at-start", "refuses-configuration"]));
+  assert.equal(guests, 0);
+  assert.deepEqual(
+    problems.map(({ instance, message }) => [instance, message.split(": ", 2).join(": ")]),
+    [
+      [1, "plugin traps-at-start: start"],
+      [2, "plugin refuses-configuration: configure"],
+    ],
+  );
+});
+
+test("other work goes on while guests start", async () => {
+  let turns = 0;
+  const count = setInterval(() => turns++);
+  const { guests } = await startOnce(manySlow(50));
+  clearInterval(count);
+  assert.equal(guests, 50);
+  assert.ok(turns > 1, `other work had ${turns} turns`);
+});
+
+test("a version whose guests take too long to start is given up", async () => {
+  const { guests, problems } = await startOnce(manySlow(5000), 200);
+  assert.equal(guests, 0);
+  assert.deepEqual(problems, [
+    { instance: -1, message: "5000 configurations of plugins could not be tried: starting them took more than 0.2 s" },
+  ]);
+});

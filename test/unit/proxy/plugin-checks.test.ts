@@ -1,0 +1,103 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Cluster } from "../../../src/cluster/cluster.ts";
+import type { Verdict } from "../../../src/control/probe.ts";
+import { HOOK } from "../../../src/plugin/abi/abi.ts";
+import { KeptValue } from "../../../src/plugin/abi/kept-value.ts";
+import { type Instance, OUTCOME } from "../../../src/plugin/host/host.ts";
+import { type Exchange, Exchanges } from "../../../src/proxy/exchange.ts";
+import { Examinations } from "../../../src/proxy/plugin-checks.ts";
+import { Snapshot } from "../../../src/proxy/snapshot.ts";
+
+/** A version with one cluster, whose plugin answers so; what it was called with, and what was told. */
+function setUp(outcome: number, act: (x: Exchange) => void = () => {}) {
+  const called: Exchange[] = [];
+  const told: [number, Verdict | null][] = [];
+  const state = { cancelled: 0, disposed: false };
+  const checker = {
+    plugin: "doctor",
+    call(hook: number, x: Exchange) {
+      assert.equal(hook, HOOK.health_check);
+      called.push(x);
+      act(x);
+      if (outcome === OUTCOME.waiting) x.suspension = { cancel: () => state.cancelled++ };
+      return outcome;
+    },
+  } as unknown as Instance;
+  const cluster = { plan: { name: "app" }, members: [{ endpoint: { slot: 3, address: "a:1" } }], checker };
+  const snapshot = new Snapshot(1, [cluster as unknown as Cluster], [], () => {
+    state.disposed = true;
+  });
+  const examinations = new Examinations(new Exchanges(), (number, verdict) => told.push([number, verdict]));
+  const begin = (number: number, { slot = 3, name = "app" } = {}) =>
+    examinations.begin({ number, cluster: name, slot, timeout: 1000 }, snapshot);
+  return { called, told, state, snapshot, examinations, begin };
+}
+
+test("the plugin is told which endpoint, and by when; its answer is the verdict", () => {
+  const { called, told, begin } = setUp(OUTCOME.continue);
+  const began = performance.now();
+  begin(1);
+  begin(2);
+  assert.deepEqual(told, [
+    [1, { result: "healthy", problem: "" }],
+    [2, { result: "healthy", problem: "" }],
+  ]);
+  const [x, y] = called as [Exchange, Exchange];
+  assert.deepEqual([x.clusterName, x.endpoint?.address, x.request.count, x.trace], ["app", "a:1", 0, null]);
+  assert.ok(x.deadline >= began + 1000 && x.deadline <= performance.now() + 1000);
+  assert.ok(x.id !== y.id && x !== y);
+});
+
+test("the cause is what the plugin kept for it, else that it says so", () => {
+  const plain = setUp(OUTCOME.reject);
+  plain.begin(1);
+  assert.deepEqual(plain.told, [[1, { result: "unhealthy", problem: "plugin doctor says so" }]]);
+  const why = setUp(OUTCOME.reject, (x) => {
+    const key = "doctor\0problem";
+    x.values = new Map([[key, new KeptValue(key, Buffer.from("überlastet"), null)]]);
+  });
+  why.begin(1);
+  assert.deepEqual(why.told, [[1, { result: "unhealthy", problem: "überlastet" }]]);
+});
+
+test("a plugin that fails, also under skip, or is asked too much, gives no verdict", () => {
+  const skip = (x: Exchange) => {
+    x.skipped = new Set([0]);
+  };
+  for (const { told, begin } of [setUp(OUTCOME.failed), setUp(OUTCOME.continue, skip)]) {
+    begin(1);
+    assert.deepEqual(told, [[1, { result: "failed", problem: "plugin doctor failed" }]]);
+  }
+  const busy = setUp(OUTCOME.busy);
+  busy.begin(1);
+  assert.deepEqual(busy.told, [[1, { result: "failed", problem: "too many calls of plugin doctor wait" }]]);
+});
+
+test("what the version that serves does not have is given back", () => {
+  const { called, told, begin, examinations } = setUp(OUTCOME.continue);
+  begin(1, { slot: 4 });
+  begin(2, { name: "other" });
+  examinations.begin({ number: 3, cluster: "app", slot: 3, timeout: 1 }, null);
+  assert.deepEqual([told, called.length], [[1, 2, 3].map((number) => [number, null]), 0]);
+});
+
+test("a check that waits holds its version until it ends, however it does", () => {
+  for (const end of ["resume", "cancel", "stop"] as const) {
+    const { called, told, state, snapshot, examinations, begin } = setUp(OUTCOME.waiting);
+    begin(7);
+    snapshot.retire();
+    assert.deepEqual([told, state.disposed], [[], false]);
+    if (end === "resume") examinations.resume(called[0]!, OUTCOME.reject);
+    else if (end === "cancel") examinations.cancel(7);
+    else examinations.stop();
+    assert.equal(state.disposed, true, end);
+    assert.equal(state.cancelled, end === "resume" ? 0 : 1);
+    const verdict = { resume: { result: "unhealthy", problem: "plugin doctor says so" }, stop: null };
+    assert.deepEqual(told, end === "cancel" ? [] : [[7, verdict[end]]]);
+    examinations.resume(called[0]!, OUTCOME.continue);
+    examinations.cancel(7);
+    examinations.stop();
+    assert.equal(told.length, end === "cancel" ? 0 : 1, "it is told once");
+  }
+});

@@ -1,0 +1,211 @@
+/** `sluice/test` and plugins that wait: time passes at once, and the test answers what they ask. */
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { compile, type Succeeded, writeModule } from "../../../src/cli/compile.ts";
+import { PluginFailure, plugin } from "../../../src/testing/index.ts";
+
+const directory = mkdtempSync(join(tmpdir(), "sluice-kit-waits-"));
+const file = join(directory, "waits.wasm");
+
+const SOURCE = `import { Body, Fetch, Headers, Request, Response, counter, histogram, kv, log, now, sleep } from "sluice/sdk";
+const asked = counter("asked_total", "Requests of its own.", ["by", "request"]);
+const refused = counter("asked_total", "Requests of its own.", ["by", "nobody"]);
+const sizes = histogram("answer_bytes", "Sizes of answers.", [], [10, 100]);
+const seen = kv("seen");
+export function onRequest(req: Request): void {
+  if (req.pathStartsWith("/sleep")) {
+    const began = now();
+    sleep(120000); sleep(30);
+    log.info("slept " + (now() - began).toString());
+  } else if (req.pathStartsWith("/ask")) {
+    const answer = new Fetch("cluster:auth/check?path=" + req.path).with("POST").header("x-user", "ann").text("who?").timeout(700).limit(100).send();
+    asked.add();
+    if (answer.timedOut) { req.respond(504, "late"); return; }
+    if (answer.status == 0) { req.respond(502, "nobody"); return; }
+    sizes.observe(answer.text().length);
+    req.headers.set("x-role", answer.status.toString() + " " + (answer.header("x-role") || "") + " " + answer.text());
+    seen.increment("asked", 1, 60000);
+  } else if (req.pathStartsWith("/other")) new Fetch("https://elsewhere.example/").send();
+  else if (req.pathStartsWith("/fail")) { sleep(1); throw new Error("after a wait"); }
+}
+export function onResponse(req: Request, res: Response): void { sleep(5); res.headers.set("x-after", "1"); }
+export function onRequestBody(req: Request, body: Body): void { sleep(5); body.replaceText(body.text().toUpperCase()); }
+export function onResponseBody(req: Request, res: Response, body: Body): void { sleep(5); body.appendText("!"); }
+export function onRequestTrailers(req: Request, trailers: Headers): void { trailers.set("x-sum", "checked " + (trailers.get("x-sum") || "")); }
+export function onResponseTrailers(req: Request, res: Response, trailers: Headers): void { trailers.remove("x-inner"); }
+export function onTick(): void { sleep(250); seen.set("ticked", now().toString()); }
+export function onLog(): void {}
+`;
+const ALLOW = { fetch: ["cluster:auth"], kv: ["other", "seen"] };
+
+before(async () => {
+  writeFileSync(join(directory, "waits.ts"), SOURCE);
+  await writeModule((await compile(join(directory, "waits.ts"))) as Succeeded, file);
+});
+after(() => rmSync(directory, { recursive: true }));
+
+test("minutes of sleep pass at once, for the plugin's clock as well", async () => {
+  const guest = await plugin(file, { allow: ALLOW, limits: { time: 600_000 }, now: () => 1000 });
+  const { outcome, waited, log, allocated, fuel } = await guest.requestAsync({ url: "/sleep" });
+  assert.deepEqual([outcome, waited, log[0]?.text], ["continue", 120_030, "slept 120030.0"]);
+  assert.ok(allocated === 0 && fuel > 20);
+  assert.equal((await guest.requestAsync({ url: "/" })).waited, 0);
+});
+
+test("a call that waits too long fails by limits.time, and the next one is served", async () => {
+  const guest = await plugin(file, { allow: ALLOW });
+  for (let i = 0; i < 2; i++)
+    await assert.rejects(guest.requestAsync({ url: "/sleep" }), { name: "PluginFailure", reason: "timeout" });
+  await assert.rejects(guest.requestAsync({ url: "/fail" }), (error: unknown) => {
+    assert.ok(error instanceof PluginFailure);
+    assert.deepEqual([error.hook, error.reason], ["request_head", "abort"]);
+    assert.match(error.message, /after a wait \(waits\.ts:/);
+    return true;
+  });
+  assert.equal((await guest.requestAsync()).outcome, "continue");
+});
+
+test("a connection is judged after a wait, and has its cluster", async () => {
+  const judges = join(directory, "judges.ts");
+  writeFileSync(
+    judges,
+    `import { cluster, Connection, Fetch } from "sluice/sdk";
+const canary = cluster("canary");
+export function onConnection(connection: Connection): void {
+  const answer = new Fetch("cluster:auth/" + connection.clientAddress).send();
+  if (answer.status == 403) connection.deny();
+  else connection.choose(canary);
+}
+`,
+  );
+  const guest = await plugin(judges, {
+    allow: ALLOW,
+    clusters: ["auth", "canary"],
+    fetch: ({ url }) => ({ status: url.endsWith(".9") ? 403 : 200, delay: 20 }),
+  });
+  const { denied, cluster, waited } = await guest.connectionAsync();
+  assert.deepEqual([denied, cluster, waited], [false, "canary", 20]);
+  const other = await guest.connectionAsync({ client: "192.0.2.9" });
+  assert.deepEqual([other.denied, other.cluster], [true, null]);
+  assert.throws(() => guest.connection(), /call connectionAsync instead/);
+});
+
+test("the test answers what the plugin asks", async () => {
+  const requests: unknown[] = [];
+  const guest = await plugin(file, {
+    allow: ALLOW,
+    fetch: ({ method, url, headers, body, bytes, timeout }) => {
+      requests.push({ method, url, headers, body, size: bytes.length, timeout });
+      return { status: 203, headers: { "X-Role": "admin" }, body: "hello" };
+    },
+  });
+  const { headers } = await guest.requestAsync({ url: "/ask" });
+  assert.equal(headers["x-role"], "203 admin hello");
+  assert.deepEqual(requests, [
+    {
+      method: "POST",
+      url: "cluster:auth/check?path=/ask",
+      headers: { host: "auth", "x-user": "ann" },
+      body: "who?",
+      size: 4,
+      timeout: 700,
+    },
+  ]);
+});
+
+test("answers may be late, too large, none, or be made in real time", async () => {
+  const answers: Record<string, () => ReturnType<NonNullable<Parameters<typeof plugin>[1]>["fetch"] & {}>> = {
+    "/ask/late": () => ({ delay: 701 }),
+    "/ask/just": () => ({ delay: 699, body: "just" }),
+    "/ask/large": () => ({ body: Buffer.alloc(101) }),
+    "/ask/none": () => null,
+    "/ask/slow": () => new Promise((resolve) => setImmediate(() => setImmediate(() => resolve({ body: "slow" })))),
+  };
+  const guest = await plugin(file, { allow: ALLOW, fetch: ({ url }) => answers[url.split("=")[1]!]!() });
+  const ask = (path: string) => guest.requestAsync({ url: path });
+  const late = await ask("/ask/late");
+  assert.deepEqual([late.response?.status, late.waited], [504, 700]);
+  const just = await ask("/ask/just");
+  assert.deepEqual([just.headers["x-role"], just.waited], ["200  just", 699]);
+  assert.equal((await ask("/ask/large")).response?.status, 502);
+  assert.equal((await ask("/ask/none")).response?.status, 502);
+  const slow = await ask("/ask/slow");
+  assert.deepEqual([slow.headers["x-role"], slow.waited], ["200  slow", 0]);
+});
+
+test("what the test cannot answer fails the test; what is not allowed fails the plugin", async () => {
+  const mute = await plugin(file, { allow: ALLOW });
+  await assert.rejects(mute.requestAsync({ url: "/ask" }), {
+    name: "TypeError",
+    message: /sends POST cluster:auth\/check\?path=\/ask, and plugin\(\) was given no fetch/,
+  });
+  const broken = await plugin(file, {
+    allow: ALLOW,
+    fetch: () => {
+      throw new Error("a slip in the test");
+    },
+  });
+  await assert.rejects(broken.requestAsync({ url: "/ask" }), /a slip in the test/);
+  await assert.rejects(broken.requestAsync({ url: "/other" }), { name: "PluginFailure", message: /elsewhere/ });
+  assert.equal((await broken.requestAsync()).outcome, "continue");
+});
+
+test("answers and bodies wait as well; a hook that may wait is not called as if it did not, and one at a time", async () => {
+  const guest = await plugin(file, { allow: ALLOW });
+  const request = await guest.requestAsync();
+  const answer = await guest.responseAsync({ status: 201 }, request);
+  assert.deepEqual([answer.headers["x-after"], answer.waited], ["1", 5]);
+  assert.equal((await guest.requestBodyAsync("abc", { request })).body, "ABC");
+  assert.equal((await guest.responseBodyAsync("abc", { request })).body, "abc!");
+  assert.throws(() => guest.request(), /may wait in request_head: call requestAsync instead, and await it/);
+  assert.throws(() => guest.responseBody("a"), /call responseBodyAsync instead/);
+  const first = guest.requestAsync({ url: "/sleep" }).catch(() => null);
+  await assert.rejects(guest.requestAsync(), /another call of this plugin is under way/);
+  assert.throws(() => guest.log(), /another call of this plugin is under way/);
+  await first;
+  assert.equal(guest.log().waited, 0);
+});
+
+test("trailers are seen and changed", async () => {
+  const guest = await plugin(file, { allow: ALLOW });
+  const request = await guest.requestAsync();
+  const { headers, edits } = guest.requestTrailers({ "X-Sum": "7" }, request);
+  assert.equal(headers["x-sum"], "checked 7");
+  assert.deepEqual(edits, [{ of: "request", what: "trailer x-sum", before: ["7"], after: ["checked 7"] }]);
+  const { fields } = guest.responseTrailers({ "x-inner": "a", "x-outer": "b" }, { request });
+  assert.deepEqual(fields, [["x-outer", "b"]]);
+  assert.throws(
+    () => guest.requestTrailers({ "content-length": "1" }),
+    /no client or endpoint can send these trailers/,
+  );
+});
+
+test("a tick may wait", async () => {
+  const guest = await plugin(file, { allow: ALLOW, now: () => 1000 });
+  for (const at of ["1250.0", "1500.0"]) {
+    assert.equal((await guest.tickAsync()).waited, 250);
+    assert.equal(guest.kv("seen").get("ticked"), at);
+  }
+  assert.throws(() => guest.tick(), /call tickAsync instead/);
+});
+
+test("metrics and entries can be looked at, and entries be put there", async () => {
+  const guest = await plugin(file, { allow: ALLOW, fetch: () => ({ body: "hello" }) });
+  const seen = guest.kv("seen");
+  seen.set("asked", "40");
+  for (let i = 0; i < 2; i++) await guest.requestAsync({ url: "/ask" });
+  assert.equal(guest.metric("asked_total"), 2);
+  assert.equal(guest.metric("asked_total", { by: "nobody" }), 0);
+  assert.deepEqual([guest.metric("answer_bytes_count"), guest.metric("answer_bytes_sum")], [2, 10]);
+  assert.throws(() => guest.metric("asked_total", { by: "me" }), /no metric asked_total with \{"by":"me"\}/);
+  assert.equal(seen.get("asked"), "42");
+  seen.set("b", Buffer.from("x"), 1000);
+  assert.deepEqual(seen.keys(), ["asked", "b"]);
+  assert.deepEqual(guest.kv("other").keys(), []);
+  seen.delete("asked");
+  assert.equal(seen.get("asked"), null);
+  assert.throws(() => guest.kv("none"), /may not use the namespace none/);
+});

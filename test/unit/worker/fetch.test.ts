@@ -1,0 +1,129 @@
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import { STATUS } from "../../../src/plugin/abi/abi.ts";
+import { Origins } from "../../../src/worker/fetch.ts";
+import { type Peer, startRawUpstream } from "../../e2e/peers.ts";
+import { atEnd, bounded } from "../../e2e/program.ts";
+
+/** What an origin says to one request, with the head that it has. */
+function ask(origins: Origins, port: number, method = "GET", timeout = 3_600_000): Promise<number | string> {
+  const request = {
+    target: `http://127.0.0.1:${port}`,
+    endpoint: null,
+    head: Buffer.from(`${method} / HTTP/1.1\r\nhost: a\r\n\r\n`),
+    body: method === "POST" || method === "PUT" ? Buffer.from("body\r\n\r\n") : Buffer.alloc(0),
+    timeout,
+    most: 1000,
+  };
+  const answer = new Promise<number | string>((resolve) => {
+    origins.ask(request, (came) => resolve(typeof came === "number" ? came : came.body.toString()));
+  });
+  return bounded(answer, "the answer");
+}
+
+/** Requests whose heads have come, by connection, and how each but the first of a connection is met. */
+async function startClosing(
+  t: TestContext,
+  meet: (peer: Peer) => void,
+  first = "ok",
+): Promise<{ port: number; heads: string[][] }> {
+  const heads: string[][] = [];
+  const upstream = await startRawUpstream(t, async (peer, index) => {
+    const own: string[] = [];
+    heads[index] = own;
+    for (;;) {
+      const [method = ""] = (await peer.head()).split(" ", 1);
+      // A body ends here as a head does.
+      if (/^[A-Z]+$/.test(method)) own.push(method);
+      if (own.length === 1) peer.send(`HTTP/1.1 200 OK\r\ncontent-length: ${first.length}\r\n\r\n${first}`);
+      else meet(peer);
+    }
+  });
+  return { port: upstream.port, heads };
+}
+
+test("a kept connection that its origin closes as a request arrives is nobody's failure: it is asked on another", async (t) => {
+  const ways: [string, (peer: Peer) => void][] = [
+    ["reset", (peer) => peer.reset()],
+    ["ended", (peer) => void peer.end()],
+  ];
+  for (const [way, meet] of ways) {
+    const { port, heads } = await startClosing(t, meet);
+    const origins = new Origins();
+    atEnd(t, () => origins.close());
+    for (let i = 0; i < 2; i++) assert.equal(await ask(origins, port), "ok", way);
+    assert.deepEqual(heads, [["GET", "GET"], ["GET"]], way);
+    for (const method of ["PUT", "DELETE"]) assert.equal(await ask(origins, port, method), "ok", method);
+  }
+});
+
+test("what may have been done is not asked for again, nor is anything twice", async (t) => {
+  const origins = new Origins();
+  atEnd(t, () => origins.close());
+  const posts = await startClosing(t, (peer) => peer.reset());
+  assert.equal(await ask(origins, posts.port), "ok");
+  assert.equal(await ask(origins, posts.port, "POST"), STATUS.unreachable);
+  assert.deepEqual(posts.heads, [["GET", "POST"]]);
+
+  // A byte of an answer has come.
+  const begins = await startClosing(t, (peer) => {
+    peer.send("HTTP/1.1 2");
+    peer.end();
+  });
+  assert.equal(await ask(origins, begins.port), "ok");
+  assert.equal(await ask(origins, begins.port), STATUS.unreachable);
+  assert.deepEqual(begins.heads, [["GET", "GET"]]);
+
+  // The fresh connection is closed as well; and one that was never used before.
+  let connections = 0;
+  const closing = await startRawUpstream(t, async (peer, index) => {
+    connections++;
+    await peer.head();
+    if (index > 0) return peer.reset();
+    peer.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+    await peer.head();
+    peer.reset();
+  });
+  assert.equal(await ask(origins, closing.port), "ok");
+  assert.equal(await ask(origins, closing.port), STATUS.unreachable);
+  assert.equal(connections, 2);
+  assert.equal(await ask(origins, closing.port), STATUS.unreachable);
+  assert.equal(connections, 3);
+});
+
+test("the time of a request is that of both tries", async (t) => {
+  const origins = new Origins();
+  atEnd(t, () => origins.close());
+  const silent = await startRawUpstream(t, async (peer, index) => {
+    await peer.head();
+    if (index > 0) return;
+    peer.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+    await peer.head();
+    peer.reset();
+  });
+  assert.equal(await ask(origins, silent.port), "ok");
+  assert.equal(await ask(origins, silent.port, "GET", 200), STATUS.timedOut);
+  await bounded((await silent.connection(1)).closed, "the end of the other try");
+});
+
+test("an origin that would rather speak another protocol is one that cannot be reached, and that at once", async (t) => {
+  const upstream = await startRawUpstream(t, async (peer) => {
+    await peer.head();
+    peer.send("HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n");
+  });
+  const origins = new Origins();
+  atEnd(t, () => origins.close());
+  const request = {
+    target: `http://127.0.0.1:${upstream.port}`,
+    endpoint: null,
+    head: Buffer.from("GET / HTTP/1.1\r\nhost: a\r\n\r\n"),
+    body: Buffer.alloc(0),
+    timeout: 3_600_000,
+    most: 1000,
+  };
+  const answer = new Promise((resolve) => {
+    const cancel = origins.ask(request, resolve);
+    atEnd(t, cancel);
+  });
+  assert.equal(await bounded(answer, "the answer"), STATUS.unreachable);
+});

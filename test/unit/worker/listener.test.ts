@@ -1,0 +1,72 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { type AddressInfo, BoundSocket, connect, createServer, type Socket } from "node:net";
+import { type TestContext, test } from "node:test";
+import type { ListenerState } from "../../../src/proxy/snapshot.ts";
+import { Listener } from "../../../src/worker/listener.ts";
+
+for (const mode of ["handle", "public"])
+  test(`a connection that cannot be made is closed and told of once a second, and the thread lives (${mode})`, async (t) => {
+    const before = process.env.SLUICE_ACCEPT;
+    process.env.SLUICE_ACCEPT = mode;
+    const told: string[] = [];
+    const listener = new Listener("127.0.0.1:0", {
+      open: () => {
+        throw new Error("no room");
+      },
+      deal: () => false,
+      failed: (_address, problem) => told.push(problem),
+    });
+    const socket = new BoundSocket({ host: "127.0.0.1", port: 0 });
+    const { port } = socket.address();
+    listener.hold(socket);
+    listener.serve({ plan: { limits: { connections: 0 } } } as ListenerState);
+    t.after(() => {
+      listener.close();
+      if (before === undefined) delete process.env.SLUICE_ACCEPT;
+      else process.env.SLUICE_ACCEPT = before;
+    });
+    for (let turn = 0; turn < 3; turn++) {
+      const client = connect(port, "127.0.0.1");
+      client.on("error", () => undefined);
+      await once(client, "close");
+    }
+    assert.deepEqual(told, ["accept: Error: no room"]);
+  });
+
+/** A connection that another thread accepted, and the client's end of it. */
+async function makeFresh(t: TestContext): Promise<{ fresh: Socket; client: Socket }> {
+  const server = createServer({ pauseOnConnect: true }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  t.after(() => server.close());
+  const client = connect((server.address() as AddressInfo).port, "127.0.0.1");
+  client.on("error", () => undefined);
+  t.after(() => client.destroy());
+  const [fresh] = (await once(server, "connection")) as [Socket];
+  return { fresh, client };
+}
+
+test("what another thread accepted for a version that is not taken here yet waits for it, and goes with it", async (t) => {
+  let opened = 0;
+  const options = {
+    open: () => {
+      opened++;
+      throw new Error("no room");
+    },
+    deal: () => false,
+    failed: () => undefined,
+  };
+  const [taken, given] = [await makeFresh(t), await makeFresh(t)];
+  const listener = new Listener("127.0.0.1:0", options);
+  listener.adopt(taken.fresh);
+  assert.deepEqual([opened, taken.fresh.destroyed], [0, false]);
+  listener.serve({ plan: { limits: { connections: 0 } } } as ListenerState);
+  assert.equal(opened, 1);
+  listener.close();
+
+  const aborted = new Listener("127.0.0.1:0", options);
+  aborted.adopt(given.fresh);
+  aborted.close();
+  await once(given.client, "close");
+  assert.equal(opened, 1);
+});

@@ -1,0 +1,140 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { type AddressInfo, BoundSocket, connect, createServer, type Server, type Socket } from "node:net";
+import { type TestContext, test } from "node:test";
+import { MessageChannel, type Transferable, Worker } from "node:worker_threads";
+import { EndpointColumns } from "../../../src/cluster/columns.ts";
+import { ConnectionCounts } from "../../../src/net/connection-counts.ts";
+import { Counters } from "../../../src/observe/counters.ts";
+import type { ListenerPlan, Plan } from "../../../src/plan/plan.ts";
+import { KeyValueStore } from "../../../src/state/store.ts";
+import type { FromThread, ThreadInit, ToThread } from "../../../src/worker/messages.ts";
+import { buildFixture, planOf } from "../plugin/kit.ts";
+
+const listener: ListenerPlan = {
+  name: "web",
+  address: "127.0.0.1:1",
+  protocol: "http",
+  timeouts: { head: 5000, body: 5000, write: 5000, idle: 5000 },
+  limits: { head: 4096, target: 1024, headers: 100, body: 0, connections: 0 },
+  path: { allowsAmbiguous: false, form: 0 },
+  trustedProxies: [],
+  halfClose: false,
+  chain: [],
+  routes: [],
+  slot: 0,
+  cells: 100,
+  requestCells: 200,
+  durationCells: 300,
+};
+
+const plan: Plan = {
+  version: 1,
+  modules: [],
+  instances: [],
+  rollouts: [],
+  clusters: [],
+  listeners: [listener],
+  accessLog: null,
+  trace: { header: "x-sluice-debug", token: "", sample: 0, mask: [] },
+};
+
+/** A data thread, and what it says. */
+async function startThread(t: TestContext) {
+  const workerData: ThreadInit = {
+    thread: 1,
+    columns: EndpointColumns.allocate(2).buffer,
+    connections: ConnectionCounts.allocate(2),
+    counters: new Counters().block(1),
+    keyValue: KeyValueStore.allocate(1 << 20),
+    heartbeat: new SharedArrayBuffer(8),
+  };
+  const worker = new Worker(new URL("../../../src/worker/worker.ts", import.meta.url), { workerData });
+  t.after(() => worker.terminate());
+  const said: FromThread[] = [];
+  worker.on("message", (message: FromThread) => said.push(message));
+  /** The first message of that kind that was not told yet. */
+  const says = async (type: FromThread["type"]): Promise<FromThread> => {
+    for (;;) {
+      const at = said.findIndex((message) => message.type === type);
+      if (at >= 0) return said.splice(at, 1)[0]!;
+      await once(worker, "message");
+    }
+  };
+  await says("up");
+  const tell = (message: ToThread, transfer: Transferable[] = []): void => worker.postMessage(message, transfer);
+  return { tell, says, said };
+}
+
+/** A connection that was accepted here, and on which its client has asked already. */
+async function makeFresh(t: TestContext): Promise<{ fresh: Socket; client: Socket }> {
+  const server: Server = createServer({ allowHalfOpen: true, pauseOnConnect: true }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  t.after(() => server.close());
+  const client = connect((server.address() as AddressInfo).port, "127.0.0.1");
+  client.on("error", () => undefined);
+  client.write("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+  t.after(() => client.destroy());
+  const [fresh] = (await once(server, "connection")) as [Socket];
+  return { fresh, client };
+}
+
+test("a connection from a thread that took a version a moment earlier waits until it is taken here too", async (t) => {
+  const { tell, says } = await startThread(t);
+  tell({ type: "prepare", plan, sockets: [] });
+  await says("ready");
+  const { port1, port2 } = new MessageChannel();
+  t.after(() => port1.close());
+  tell({ type: "link", thread: 0, port: port2, give: [] }, [port2]);
+  const [early, unknown] = [await makeFresh(t), await makeFresh(t)];
+  const deal = (address: string, socket: Socket): void =>
+    port1.postMessage({ type: "connection", address, socket }, [socket as never]);
+  deal(listener.address, early.fresh);
+  deal("127.0.0.1:2", unknown.fresh);
+  // At an address that no version names it is closed, which tells that the one before it has come as well.
+  await new Promise((resolve) => unknown.client.once("close", resolve));
+  tell({ type: "commit", version: 1 });
+  assert.match(String(await early.client.setEncoding("latin1").take(1).toArray()), /^HTTP\/1\.1 404 /);
+});
+
+test("a version that is given up while its guests start is gone, and the next one is taken", async (t) => {
+  const { tell, says } = await startThread(t);
+  tell({ type: "prepare", plan, sockets: [] });
+  await says("ready");
+  tell({ type: "commit", version: 1 });
+  await says("committed");
+  const socket = new BoundSocket({ host: "127.0.0.1", port: 0 });
+  const { port } = socket.address() as AddressInfo;
+  const address = `127.0.0.1:${port}`;
+  const slow: Plan = {
+    ...plan,
+    version: 2,
+    modules: [buildFixture("slow-start")],
+    instances: Array.from({ length: 300 }, (_, i) => planOf({ key: String(i) })),
+    listeners: [listener, { ...listener, address }],
+  };
+  tell({ type: "prepare", plan: slow, sockets: [{ address, socket, shared: false }] }, [socket as never]);
+  tell({ type: "abort", version: 2 });
+  assert.deepEqual(await says("disposed"), { type: "disposed", version: 2 });
+  tell({ type: "prepare", plan: { ...plan, version: 3 }, sockets: [] });
+  assert.deepEqual(await says("ready"), { type: "ready", version: 3 });
+  tell({ type: "commit", version: 3 });
+  assert.deepEqual(await says("committed"), { type: "committed", version: 3 });
+});
+
+test("a thread whose listeners have nothing left says once that it is drained", async (t) => {
+  const { tell, says, said } = await startThread(t);
+  tell({ type: "prepare", plan, sockets: [] });
+  await says("ready");
+  tell({ type: "commit", version: 1 });
+  await says("committed");
+  tell({ type: "drain", grace: 1000 });
+  await says("drained");
+  for (const version of [2, 3]) {
+    tell({ type: "prepare", plan: { ...plan, version }, sockets: [] });
+    await says("ready");
+    tell({ type: "abort", version });
+    await says("disposed");
+  }
+  assert.ok(!said.some(({ type }) => type === "drained"));
+});
