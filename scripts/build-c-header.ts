@@ -1,16 +1,16 @@
-/** Writes sdk/c/sluice.h, the ABI in C, from src/plugin/abi/abi.ts. `--check` only tells whether it is up to date. */
+/** Writes sdk/c/sluice.h, the ABI in C, from src/abi/abi.ts. `--check` only tells whether it is up to date. */
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import * as abi from "../src/plugin/abi/abi.ts";
+import * as abi from "../src/abi/abi.ts";
 import { root } from "./run-node.ts";
 
 const HEADER = join(root, "sdk/c/sluice.h");
-const SOURCE = join(root, "src/plugin/abi/abi.ts");
+const SOURCE = join(root, "src/abi/abi.ts");
 const WIDTH = 116;
 
 const INTRODUCTION = `/*
  * The native plugin ABI of Sluice, version ${abi.ABI_VERSION}, in C. Reference: docs/abi.md.
- * Made from src/plugin/abi/abi.ts by scripts/build-c-header.ts.
+ * Made from src/abi/abi.ts by scripts/build-c-header.ts.
  *
  *   clang --target=wasm32 -O2 -mbulk-memory -nostdlib -I sdk/c \\
  *     -Wl,--no-entry -Wl,--stack-first -o plugin.wasm plugin.c

@@ -1,4 +1,4 @@
-// The numbers of the native ABI, version 1. src/plugin/abi/abi.ts is their source; a test holds the two equal.
+// The numbers of the native ABI, version 1. src/abi/abi.ts is their source; a test holds the two equal.
 
 export const ABI_VERSION: i32 = 1;
 

@@ -1,4 +1,4 @@
-// Every host call, declared as src/plugin/abi/abi.ts lays it down; a test holds the two equal.
+// Every host call, declared as src/abi/abi.ts lays it down; a test holds the two equal.
 // What a plugin does not call is not imported, so that its imports say what it may do.
 
 @external("sluice:core/1", "attribute")

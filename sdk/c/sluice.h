@@ -1,6 +1,6 @@
 /*
  * The native plugin ABI of Sluice, version 1, in C. Reference: docs/abi.md.
- * Made from src/plugin/abi/abi.ts by scripts/build-c-header.ts.
+ * Made from src/abi/abi.ts by scripts/build-c-header.ts.
  *
  *   clang --target=wasm32 -O2 -mbulk-memory -nostdlib -I sdk/c \
  *     -Wl,--no-entry -Wl,--stack-first -o plugin.wasm plugin.c

@@ -1,10 +1,11 @@
 /** What a call of each hook of a plugin costs: measured in the host that would run it, on a browser's request. */
+
+import { HOOK, HOOKS, type Hook, WAITING_HOOKS } from "../abi/abi.ts";
 import { EndpointColumns } from "../cluster/columns.ts";
 import { Endpoint } from "../cluster/endpoint.ts";
 import { EndpointView } from "../cluster/endpoint-view.ts";
 import { scanRequest, scanResponse } from "../http1/scan.ts";
 import { PLUGIN_CELLS } from "../observe/series.ts";
-import { HOOK, HOOKS, type Hook, WAITING_HOOKS } from "../plugin/abi/abi.ts";
 import type { Instance } from "../plugin/host/host.ts";
 import type { ModulePlan } from "../plugin/wasm/build.ts";
 import { Piece } from "../proxy/chunk.ts";

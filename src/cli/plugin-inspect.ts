@@ -1,10 +1,10 @@
 /** `sluice plugin inspect FILE.wasm`: what a module is, may do, and costs. */
 import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
+import { ABI_VERSION, EXPORT, HOOKS, type IMPORTS } from "../abi/abi.ts";
 import { describeSettings } from "../config/plugin-config.ts";
 import { parsePluginSchema } from "../config/plugin-schema.ts";
 import { permissionFor } from "../plan/permissions.ts";
-import { ABI_VERSION, EXPORT, HOOKS, type IMPORTS } from "../plugin/abi/abi.ts";
 import { readChecked } from "../plugin/wasm/build.ts";
 import { ModuleBuilder } from "../plugin/wasm/builder.ts";
 import { formatCosts } from "./plugin-bench.ts";

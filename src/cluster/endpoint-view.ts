@@ -1,5 +1,5 @@
 /** The endpoints that a strategy may choose from: what `update` and `pick` see through the host calls. */
-import { COLUMN } from "../plugin/abi/abi.ts";
+import { COLUMN } from "../abi/abi.ts";
 import type { EndpointColumns } from "./columns.ts";
 import type { Endpoint } from "./endpoint.ts";
 

@@ -4,7 +4,7 @@
  * believes in a check that is not made.
  */
 import { RE2JS } from "re2js";
-import { LIMIT } from "../plugin/abi/abi.ts";
+import { LIMIT } from "../abi/abi.ts";
 import { hint, type Place, type Problem } from "./place.ts";
 import { checkTree } from "./plugin-config.ts";
 import { type Decisions, toValue } from "./readings.ts";

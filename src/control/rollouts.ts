@@ -3,13 +3,14 @@
  * that take a share. Threads count and tell; what becomes of a version is decided here alone, and done by a new plan.
  */
 import { createHash } from "node:crypto";
+import { HOOK, HOOKS } from "../abi/abi.ts";
 import type { Config, PluginConfig } from "../config/schema.ts";
 import type { Counters } from "../observe/counters.ts";
 import type { Log } from "../observe/log.ts";
 import { PLUGIN_CELLS, ROLLOUT_CELLS } from "../observe/series.ts";
 import { listUses, type Stage, type WasmFiles } from "../plan/modules.ts";
-import type { Plan, RolloutPlan } from "../plan/plan.ts";
-import { HOOK, HOOKS } from "../plugin/abi/abi.ts";
+import type { Plan } from "../plan/plan.ts";
+import type { RolloutPlan } from "../plugin/host/plan.ts";
 import type { PluginNews } from "../plugin/host/report.ts";
 import { type Figures, judge, type RolloutRules, type Verdict, type VersionFigures } from "./rollout.ts";
 

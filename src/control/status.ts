@@ -1,4 +1,6 @@
 /** What the admin interface tells of the proxy's state. */
+
+import { FAILURE, HOOKS } from "../abi/abi.ts";
 import type { EndpointColumns, HEALTH } from "../cluster/columns.ts";
 import type { Counters } from "../observe/counters.ts";
 import {
@@ -11,7 +13,6 @@ import {
   UPSTREAM_FAILURES,
 } from "../observe/series.ts";
 import type { ClusterPlan, EndpointPlan, Plan } from "../plan/plan.ts";
-import { FAILURE, HOOKS } from "../plugin/abi/abi.ts";
 import type { EndpointHealth } from "./endpoint-check.ts";
 import type { EjectionStatus } from "./passive-health.ts";
 import type { LastFailure, PluginHealth } from "./plugin-health.ts";

@@ -310,3 +310,8 @@ export class Head {
 function lower(byte: number): number {
   return byte >= 65 && byte <= 90 ? byte + 32 : byte;
 }
+
+export function refuse(head: Head, status: number, problem: string): number {
+  head.problem = problem;
+  return -status;
+}

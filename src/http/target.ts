@@ -4,9 +4,9 @@
  */
 
 import { isUtf8 } from "node:buffer";
-import { refuse } from "../http1/scan-fields.ts";
+
 import { BACKSLASH, CLASS, DOT, hexValue, IS, PERCENT, QUERY, SEMICOLON, SLASH, STAR } from "./bytes.ts";
-import { DOUBT, FORM, type Head, PART } from "./head.ts";
+import { DOUBT, FORM, type Head, PART, refuse } from "./head.ts";
 import { isOptionsMethod } from "./method.ts";
 
 /**

@@ -5,6 +5,7 @@ import { equalsWord } from "../http/bytes.ts";
 import { isAuthority, nameId, resistsNomination } from "../http/fields.ts";
 import type { Head } from "../http/head.ts";
 import * as layout from "../http/head.ts";
+import { refuse } from "../http/head.ts";
 
 // Constants of this module, since V8 folds those into the code but loads and checks an imported one at every use.
 const { CLASS, COLON, COMMA, CR, HTAB, IS, LF, SEMICOLON, SPACE } = octets;
@@ -28,11 +29,6 @@ const UPGRADE = Buffer.from("upgrade", "latin1");
 const CHUNKED = Buffer.from("chunked", "latin1");
 const CONTINUE = Buffer.from("100-continue", "latin1");
 const TRAILERS = Buffer.from("trailers", "latin1");
-
-export function refuse(head: Head, status: number, problem: string): number {
-  head.problem = problem;
-  return -status;
-}
 
 /**
  * Scans field lines from `buf[at]` up to the empty line; offsets go to the table relative to `base`. Returns the offset

@@ -10,8 +10,9 @@ import * as octets from "../http/bytes.ts";
 import { isAuthority, writeHost } from "../http/fields.ts";
 import type { Head } from "../http/head.ts";
 import * as layout from "../http/head.ts";
+import { refuse } from "../http/head.ts";
 import { encodeQuery, normalizePath } from "../http/target.ts";
-import { finishConnection, KIND, refuse, scanFields } from "./scan-fields.ts";
+import { finishConnection, KIND, scanFields } from "./scan-fields.ts";
 
 // Constants of this module, since V8 folds those into the code but loads and checks an imported one at every use.
 const { BACKSLASH, CLASS, COLON, CR, DOT, IS, LF, PERCENT, QUERY, SEMICOLON, SLASH, SPACE, STAR } = octets;

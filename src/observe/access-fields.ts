@@ -1,5 +1,5 @@
 /** The fields of a JSON line, compiled: what stands before each, and what is written there. */
-import type { AccessLogPlan } from "../plan/plan.ts";
+
 import type { ACCESS_FIELDS } from "./series.ts";
 
 type Named = (typeof ACCESS_FIELDS)[number];
@@ -79,3 +79,21 @@ export function compileFields(fields: AccessLogPlan["fields"]): CompiledFields {
 function most(kind: string): number | undefined {
   return (MOST as Readonly<Record<string, number>>)[kind];
 }
+
+/** Which requests have a line in the access log, what it holds, and where it goes. */
+export type AccessLogPlan = {
+  readonly format: "json" | "combined";
+  /** Of a JSON line. `source`: one of ACCESS_FIELDS (`observe/series.ts`), or a header: `header:NAME`, `upstream:NAME`, `response:NAME`. */
+  readonly fields: readonly { readonly key: string; readonly source: string }[];
+  /** Absolute; null: standard output. */
+  readonly path: string | null;
+  /** One is enough; empty: all requests. */
+  readonly where: readonly {
+    /** Empty: any. */
+    readonly statuses: readonly { readonly least: number; readonly most: number }[];
+    /** Milliseconds; 0: any. */
+    readonly slowerThan: number;
+    /** Of those for which the rest holds, 0 to 1. */
+    readonly share: number;
+  }[];
+};

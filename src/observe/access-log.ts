@@ -1,7 +1,7 @@
 /** The access log of one worker: which requests have a line, and where it goes. */
-import type { AccessLogPlan } from "../plan/plan.ts";
+
 import type { Exchange } from "../proxy/exchange.ts";
-import { type CompiledFields, compileFields, ESCAPED } from "./access-fields.ts";
+import { type AccessLogPlan, type CompiledFields, compileFields, ESCAPED } from "./access-fields.ts";
 import { AccessFormat, COMBINED_ROOM } from "./access-format.ts";
 import { LineWriter } from "./line-writer.ts";
 import { LogTarget } from "./log-target.ts";

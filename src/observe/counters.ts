@@ -1,5 +1,5 @@
 /** The main thread's side of the counters (`series.ts`): hands out cell ranges by series, and sums the blocks. */
-import { LIMIT } from "../plugin/abi/abi.ts";
+import { LIMIT } from "../abi/abi.ts";
 import {
   BLOCK_CELLS,
   CLUSTER_CELLS,

@@ -1,6 +1,6 @@
 /** `/metrics`: collectors that read the shared counters when they are asked, and the process's own figures. */
 import { collectDefaultMetrics, type Metric, type MetricType, Registry } from "prom-client";
-import { FAILURE, HOOKS } from "../plugin/abi/abi.ts";
+import { FAILURE, HOOKS } from "../abi/abi.ts";
 import type { Counters, Labels, Series, SeriesKind } from "./counters.ts";
 import { type PluginMetric, renderPluginMetrics } from "./plugin-metrics.ts";
 import {

@@ -1,5 +1,5 @@
 /** Metrics that plugins define, in Prometheus' text format: under their own name, with the plugin as a label. */
-import { METRIC } from "../plugin/abi/abi.ts";
+import { METRIC } from "../abi/abi.ts";
 import type { MetricPlan } from "../plugin/host/metrics.ts";
 import type { Counters } from "./counters.ts";
 

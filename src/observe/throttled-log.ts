@@ -7,7 +7,6 @@
  *
  * What the line says is made only when it is written. Everything must be counted in a metric besides.
  */
-import type { Report } from "../proxy/context.ts";
 
 const FIRST_INTERVAL = 1000;
 const LONGEST_INTERVAL = 10_000;
@@ -114,3 +113,8 @@ export class ThrottledLog {
     this.#report("warn", message, { event: kind, ...fields, ...(suppressed === 0 ? {} : { suppressed }) });
   }
 }
+
+export type Level = "debug" | "info" | "warn" | "error";
+
+/** Sends a line to the program's log. */
+export type Report = (level: Level, message: string, fields: Record<string, unknown>) => void;

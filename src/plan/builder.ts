@@ -1,5 +1,6 @@
 /** Config → Plan: names become indices, plugins instances, endpoints rows, and what is counted gets its cells. */
 import { createHash } from "node:crypto";
+import { FUEL } from "../abi/abi.ts";
 import {
   BUILTIN_FETCH,
   BUILTIN_NAMESPACES,
@@ -13,23 +14,20 @@ import {
   type RouteConfig,
   type Settings,
 } from "../config/schema.ts";
+import type { AccessLogPlan } from "../observe/access-fields.ts";
 import type { Labels, SeriesKind } from "../observe/counters.ts";
-import { FUEL } from "../plugin/abi/abi.ts";
+import type { InstancePlan, NamespacePlan, RolloutPlan } from "../plugin/host/plan.ts";
 import type { ModulePlan } from "../plugin/wasm/build.ts";
 import type { Candidate, Plugin, ReadSettings } from "./modules.ts";
 import type {
-  AccessLogPlan,
   CheckPlan,
   ClusterPlan,
   EndpointPlan,
-  InstancePlan,
   ListenerPlan,
   MatchPlan,
-  NamespacePlan,
   PassivePlan,
   Plan,
   ProbePlan,
-  RolloutPlan,
   RouteAction,
   RoutePlan,
   TracePlan,

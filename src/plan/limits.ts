@@ -1,7 +1,8 @@
 /** Limits of plugins that do not fit each other: `sluice check` warns, since only requests with long bodies fail by them. */
+
+import { FUEL, HOOK } from "../abi/abi.ts";
+import { mostSeen } from "../abi/prices.ts";
 import type { PluginConfig, Problem } from "../config/schema.ts";
-import { FUEL, HOOK } from "../plugin/abi/abi.ts";
-import { mostSeen } from "../plugin/wasm/prices.ts";
 import type { Plugin } from "./modules.ts";
 
 const MEBIBYTE = 1024 * 1024;

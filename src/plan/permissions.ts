@@ -1,6 +1,7 @@
 /** What a plugin imports is what it could do; its `allow` says what it may. A module that asks for more is refused. */
+
+import { HOOK, type IMPORTS } from "../abi/abi.ts";
 import type { PluginConfig, Problem } from "../config/schema.ts";
-import { HOOK, type IMPORTS } from "../plugin/abi/abi.ts";
 
 type Allow = PluginConfig["allow"];
 type Permission = {

@@ -1,10 +1,12 @@
 /** Metrics that plugins define: collected when their guests are tried, checked against each other, given their cells. */
+
+import { LIMIT, METRIC } from "../abi/abi.ts";
 import type { Place, Problem } from "../config/schema.ts";
 import type { Labels, SeriesKind } from "../observe/counters.ts";
-import { LIMIT, METRIC } from "../plugin/abi/abi.ts";
 import type { MetricDefinition, MetricPlan } from "../plugin/host/metrics.ts";
+import type { InstancePlan } from "../plugin/host/plan.ts";
 import type { Built } from "./builder.ts";
-import type { InstancePlan, Plan } from "./plan.ts";
+import type { Plan } from "./plan.ts";
 
 /** What each instance of a plan has defined, in their order. */
 export type Definitions = readonly (readonly MetricDefinition[])[];

@@ -1,6 +1,7 @@
 /** Whether every plugin has the hooks that its place in the configuration asks for. */
+
+import { HOOK, HOOKS, type Hook } from "../abi/abi.ts";
 import type { Problem } from "../config/schema.ts";
-import { HOOK, HOOKS, type Hook } from "../plugin/abi/abi.ts";
 import type { Built } from "./builder.ts";
 
 type Role = { readonly as: string; readonly needs: readonly Hook[] };

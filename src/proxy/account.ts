@@ -1,6 +1,7 @@
 /** What is told of an attempt and of an exchange when they are over: counters, averages, hooks, the access log. */
+
+import { HOOK } from "../abi/abi.ts";
 import { countStatus, observeDuration } from "../observe/series.ts";
-import { HOOK } from "../plugin/abi/abi.ts";
 import type { Instance } from "../plugin/host/host.ts";
 import type { ThreadContext } from "./context.ts";
 import { ERROR } from "./error.ts";

@@ -2,8 +2,9 @@
  * Whether a connection may be, and with which cluster its requests begin: the plugins of its listener's chain are asked
  * before a byte of it is looked at. Where one must be waited for, the version that asks is held until it has answered.
  */
+
+import { HOOK } from "../abi/abi.ts";
 import { LISTENER_CELLS } from "../observe/series.ts";
-import { HOOK } from "../plugin/abi/abi.ts";
 import { OUTCOME } from "../plugin/host/outcome.ts";
 import type { Trace } from "../trace/trace.ts";
 import { ConnectionChoice } from "./connection-choice.ts";

@@ -3,9 +3,10 @@
  * answer's go their own ways: the request's is a stage of the corridor before `pick`, and then a pump of its own; the
  * answer's is a stage before `send`, and then a step of the corridor for each piece.
  */
+
+import { HOOK } from "../abi/abi.ts";
 import { FLAG, NAME } from "../http/head.ts";
 import { Carry } from "../net/pending-buffer.ts";
-import { HOOK } from "../plugin/abi/abi.ts";
 import { OUTCOME } from "../plugin/host/outcome.ts";
 import {
   answerPieceOf,

@@ -2,9 +2,10 @@
  * What the plugins of the chains make of a body on its way: each piece goes through the hooks of those that were entered,
  * the request's in their order, the answer's backwards. A head may be held until its body is whole.
  */
+
+import { HOOK, REWRITES } from "../abi/abi.ts";
 import { FRAMING, Head, NAME } from "../http/head.ts";
 import { Carry } from "../net/pending-buffer.ts";
-import { HOOK, REWRITES } from "../plugin/abi/abi.ts";
 import type { Instance } from "../plugin/host/host.ts";
 import { OUTCOME } from "../plugin/host/outcome.ts";
 import { Piece } from "./chunk.ts";

@@ -3,12 +3,8 @@ import type { EndpointColumns } from "../cluster/columns.ts";
 import type { Buffers } from "../net/buffers.ts";
 import type { Clock } from "../net/clock.ts";
 import type { AccessLog } from "../observe/access-log.ts";
-import type { ThrottledLog } from "../observe/throttled-log.ts";
+import type { Report, ThrottledLog } from "../observe/throttled-log.ts";
 import type { TraceRecord } from "../trace/trace.ts";
-
-export type Level = "debug" | "info" | "warn" | "error";
-/** Sends a line to the program's log. */
-export type Report = (level: Level, message: string, fields: Record<string, unknown>) => void;
 
 export type HealthEvent = {
   /** The endpoint's row. */

@@ -2,9 +2,10 @@
  * What happens to an exchange from outside while it waits: events of its client, of its endpoint, of plugins and of the
  * clock, each of which leads back into the corridor (`pipeline.ts`), and what can end it early.
  */
+
+import { HOOK } from "../abi/abi.ts";
 import { isHeadMethod } from "../http/method.ts";
 import { THREAD_CELLS } from "../observe/series.ts";
-import { HOOK } from "../plugin/abi/abi.ts";
 import type { FetchAnswer, FetchRequest } from "../plugin/host/fetcher.ts";
 import { endAttempt } from "./account.ts";
 import { Admission } from "./admission.ts";

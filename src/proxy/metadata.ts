@@ -4,9 +4,10 @@
  * could be looked at: there, and while a body streams on behind its head, what plugins may do counts. A module that
  * imports neither `body_replace` nor `body_append` changes no body, and costs its messages nothing.
  */
+
+import { REWRITES } from "../abi/abi.ts";
 import { equalsWord } from "../http/bytes.ts";
 import { FIELD_WORDS, type Head, NAME, NAME_END, NAME_ID, NAME_START, VALUE_START } from "../http/head.ts";
-import { REWRITES } from "../plugin/abi/abi.ts";
 import type { Exchange } from "./exchange.ts";
 
 const names = (list: string): readonly Buffer[] => list.split(" ").map((name) => Buffer.from(name));

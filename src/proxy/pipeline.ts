@@ -8,11 +8,12 @@
  *
  * ⇢ is where bytes must be waited for. From `answered` and `failed` it goes back to `pick` while the retry rules allow it.
  */
+
+import { HOOK } from "../abi/abi.ts";
 import type { Pool } from "../cluster/pool.ts";
 import { countHop, HOP } from "../http/max-forwards.ts";
 import { isHeadMethod, isIdempotent, isOptionsMethod } from "../http/method.ts";
 import { THREAD_CELLS } from "../observe/series.ts";
-import { HOOK } from "../plugin/abi/abi.ts";
 import { type Instance, OUTCOME } from "../plugin/host/host.ts";
 import type { Rival } from "../route/match.ts";
 import type { Trace } from "../trace/trace.ts";

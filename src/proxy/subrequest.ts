@@ -2,10 +2,11 @@
  * A request of a plugin's own to a cluster: it goes through the same strategy, pools, retries and counts of endpoints as
  * traffic does, and its answer is gathered in memory for the plugin.
  */
+
+import { STATUS } from "../abi/abi.ts";
 import { FIELD_WORDS, Head } from "../http/head.ts";
 import { scanRequest } from "../http1/scan.ts";
 import { Carry } from "../net/pending-buffer.ts";
-import { STATUS } from "../plugin/abi/abi.ts";
 import type { FetchAnswer, FetchRequest } from "../plugin/host/fetcher.ts";
 import { ERROR } from "./error.ts";
 import type { Events } from "./events.ts";

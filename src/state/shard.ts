@@ -6,10 +6,11 @@
  * Room is made at the tail, where the oldest records stand. One that was read since it was written is spared once
  * (CLOCK); one of a namespace that has no more than its share is spared when the writer's has more than that.
  */
-import { STATUS } from "../plugin/abi/abi.ts";
-import type { Operation } from "../plugin/host/key-value.ts";
-import { WORK } from "../plugin/wasm/prices.ts";
+import { STATUS } from "../abi/abi.ts";
+
+import { WORK } from "../abi/prices.ts";
 import { hashKey, type Seed } from "./hash.ts";
+import type { Operation } from "./key-value.ts";
 import { COUNTER, type Layout, MAX_NAMESPACES, pad, RECORD, SHARD, STATE } from "./layout.ts";
 
 /** The store's memory, seen in three ways. */

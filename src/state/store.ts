@@ -7,10 +7,11 @@
  * whose own stack ended there finds its mark later, and does the same (`repair`).
  */
 import { randomFillSync } from "node:crypto";
-import { LIMIT, STATUS } from "../plugin/abi/abi.ts";
-import type { KeyValue, Operation } from "../plugin/host/key-value.ts";
-import { WORK } from "../plugin/wasm/prices.ts";
+import { LIMIT, STATUS } from "../abi/abi.ts";
+
+import { WORK } from "../abi/prices.ts";
 import { hashKey, type Seed } from "./hash.ts";
+import type { KeyValue, Operation } from "./key-value.ts";
 import { type Layout, layOut, MAX_NAMESPACES, PREFIX, SHARD } from "./layout.ts";
 import { acquire, ownerOf, release } from "./lock.ts";
 import { Shard, SPARE_BYTES } from "./shard.ts";

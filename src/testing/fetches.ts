@@ -1,8 +1,8 @@
 /** Requests of a plugin under test, which the test answers. */
 import type { FetchAnswer, FetchedRequest, PluginOptions } from "../../sdk/test.js";
+import { STATUS } from "../abi/abi.ts";
 import { Head, PART } from "../http/head.ts";
 import { scanRequest } from "../http1/scan.ts";
-import { STATUS } from "../plugin/abi/abi.ts";
 import type { Fetcher, FetchRequest, ProbeRequest } from "../plugin/host/fetcher.ts";
 import { fillAnswer, LIMITS, readFields } from "./messages.ts";
 import type { TestTime } from "./time.ts";

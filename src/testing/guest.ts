@@ -22,8 +22,8 @@ import type {
   TestNamespace,
   TrailersResult,
 } from "../../sdk/test.js";
+import { HOOKS, type Hook, PROBLEM_KEY } from "../abi/abi.ts";
 import { PART } from "../http/head.ts";
-import { HOOKS, type Hook, PROBLEM_KEY } from "../plugin/abi/abi.ts";
 import { SavedState } from "../plugin/abi/calls-state.ts";
 import type { ModulePlan } from "../plugin/wasm/build.ts";
 import { Piece } from "../proxy/chunk.ts";

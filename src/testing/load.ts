@@ -1,11 +1,12 @@
 /** A plugin in the proxy's own host, without a proxy around it: for tests, benchmarks and `inspect`. */
-import type { InstancePlan } from "../plan/plan.ts";
-import { FUEL, LIMIT } from "../plugin/abi/abi.ts";
+
+import { FUEL, LIMIT } from "../abi/abi.ts";
 import type { Fetcher } from "../plugin/host/fetcher.ts";
 import { type InstanceSet, PluginHost, type PluginHostOptions } from "../plugin/host/host.ts";
-import type { KeyValue } from "../plugin/host/key-value.ts";
+import type { InstancePlan } from "../plugin/host/plan.ts";
 import type { Report } from "../plugin/host/report.ts";
 import type { ModulePlan } from "../plugin/wasm/build.ts";
+import type { KeyValue } from "../state/key-value.ts";
 import { KeyValueStore } from "../state/store.ts";
 
 export const STORE_SIZE = 1024 * 1024;

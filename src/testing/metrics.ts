@@ -1,6 +1,7 @@
 /** Metrics of a plugin under test: placed as the control plane does it, and read as `/metrics` shows them. */
+
+import { METRIC } from "../abi/abi.ts";
 import { PLUGIN_CELLS } from "../observe/series.ts";
-import { METRIC } from "../plugin/abi/abi.ts";
 import type { MetricDefinition, MetricPlan } from "../plugin/host/metrics.ts";
 
 /** Where each one counts, behind what is counted of every plugin. */

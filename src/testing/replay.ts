@@ -1,7 +1,7 @@
 /** The calls of one plugin that a trace holds, made again in the kit and compared with what the trace says of them. */
 import type { PluginOptions, Replay, ReplayedCall, ReplayOptions, TracedCall } from "../../sdk/test.js";
+import { HOOK, type Hook } from "../abi/abi.ts";
 import type { Candidate } from "../cluster/cluster.ts";
-import { HOOK, type Hook } from "../plugin/abi/abi.ts";
 import { Piece } from "../proxy/chunk.ts";
 import { Mask } from "../trace/mask.ts";
 import { type AttemptStep, type HookStep, MAX_LISTED, MAX_STEPS, type Names, Trace } from "../trace/trace.ts";

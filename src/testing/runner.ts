@@ -1,7 +1,7 @@
 /** Runs the hooks of a plugin under test, measures each, and throws how it fails. */
 import type { Cost, FetchAnswer, PluginOptions, RequestResult } from "../../sdk/test.js";
+import { FUEL, HOOK, type Hook, WAITING_HOOKS } from "../abi/abi.ts";
 import { PLUGIN_CELLS } from "../observe/series.ts";
-import { FUEL, HOOK, type Hook, WAITING_HOOKS } from "../plugin/abi/abi.ts";
 import type { Guest } from "../plugin/host/guest.ts";
 import { type InstanceSet, OUTCOME, type PluginHost } from "../plugin/host/host.ts";
 import type { PluginInstance } from "../plugin/host/instance.ts";

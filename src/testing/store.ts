@@ -1,7 +1,7 @@
 /** Entries of a key-value namespace, for a test to look at and to put there. */
 import type { TestNamespace } from "../../sdk/test.js";
-import { LIMIT, STATUS } from "../plugin/abi/abi.ts";
-import { type KeyValue, Operation } from "../plugin/host/key-value.ts";
+import { LIMIT, STATUS } from "../abi/abi.ts";
+import { type KeyValue, Operation } from "../state/key-value.ts";
 
 const LENGTH = 4;
 

@@ -3,8 +3,8 @@
  * told with its place, and everything is bounded.
  */
 import { readFileSync, statSync } from "node:fs";
+import type { Hook } from "../abi/abi.ts";
 import { isFieldValue, isToken } from "../http/fields.ts";
-import type { Hook } from "../plugin/abi/abi.ts";
 import { MASKED } from "../trace/mask.ts";
 import type { Change } from "../trace/snapshot-diff.ts";
 import { CUT, type FieldList, type HookStep, MAX_STEPS, type Step, type TraceRecord } from "../trace/trace.ts";

@@ -3,9 +3,9 @@
  * traced request has one (`Exchange.trace`); all others pay for a test whether it is there.
  */
 import { isUtf8 } from "node:buffer";
+import { HOOK, HOOKS } from "../abi/abi.ts";
 import type { Candidate } from "../cluster/cluster.ts";
 import { PART } from "../http/head.ts";
-import { HOOK, HOOKS } from "../plugin/abi/abi.ts";
 import type { Exchange } from "../proxy/exchange.ts";
 import type { Mask } from "./mask.ts";
 import { applyChanges, type Change, compare, listFields, type Picture, takePicture } from "./snapshot-diff.ts";

@@ -1,5 +1,5 @@
 /** One call of a hook that is traced, while it runs. */
-import { HOOK, HOOKS, RESULT } from "../plugin/abi/abi.ts";
+import { HOOK, HOOKS, RESULT } from "../abi/abi.ts";
 import type { Piece } from "../proxy/chunk.ts";
 import type { Exchange } from "../proxy/exchange.ts";
 import { compare, type Picture, type Side, takePicture } from "./snapshot-diff.ts";

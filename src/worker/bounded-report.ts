@@ -1,5 +1,5 @@
 import { THREAD_CELLS } from "../observe/series.ts";
-import type { Report } from "../proxy/context.ts";
+import type { Report } from "../observe/throttled-log.ts";
 
 /** Lines that one thread may post to the main thread in a second, whatever goes wrong. */
 const MAX_LINES = 1000;

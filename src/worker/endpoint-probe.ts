@@ -1,7 +1,7 @@
 /** What a plugin says to the endpoint that it checks, over a connection of its own, and what comes back. */
 import { Socket } from "node:net";
+import { STATUS } from "../abi/abi.ts";
 import { Gathered } from "../http/gathered.ts";
-import { STATUS } from "../plugin/abi/abi.ts";
 import type { ProbeRequest } from "../plugin/host/fetcher.ts";
 
 /** Tells the answer or a status below zero, once; what this returns gives it up, and nothing is told. */

@@ -10,11 +10,11 @@ import {
   type RequestOptions,
 } from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
+import { STATUS } from "../abi/abi.ts";
 import type { Endpoint } from "../cluster/endpoint.ts";
 import { FIELD_WORDS, Head, NAME, NAME_END, NAME_ID, NAME_START, PART, VALUE_END, VALUE_START } from "../http/head.ts";
 import { isIdempotent } from "../http/method.ts";
 import { scanRequest, scanResponse } from "../http1/scan.ts";
-import { STATUS } from "../plugin/abi/abi.ts";
 import type { FetchAnswer, Fetcher, FetchRequest, ProbeRequest } from "../plugin/host/fetcher.ts";
 import type { Pipeline } from "../proxy/pipeline.ts";
 import type { Snapshot } from "../proxy/snapshot.ts";

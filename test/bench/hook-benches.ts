@@ -1,10 +1,11 @@
 /** What is measured of hooks: one call of each, and what is done before it. */
+
+import { HOOK } from "../../src/abi/abi.ts";
 import { EndpointColumns } from "../../src/cluster/columns.ts";
 import { Endpoint } from "../../src/cluster/endpoint.ts";
 import { EndpointView } from "../../src/cluster/endpoint-view.ts";
 import { Head } from "../../src/http/head.ts";
 import { scanRequest, scanResponse } from "../../src/http1/scan.ts";
-import { HOOK } from "../../src/plugin/abi/abi.ts";
 import type { PluginInstance } from "../../src/plugin/host/instance.ts";
 import { OUTCOME } from "../../src/plugin/host/outcome.ts";
 import { Piece } from "../../src/proxy/chunk.ts";

@@ -1,14 +1,14 @@
 /** The plugin host of a data thread without the thread: plugins of the bench in it, with all that they may have. */
 import { join } from "node:path";
+import { LIMIT, METRIC } from "../../src/abi/abi.ts";
 import { compile, formatProblem } from "../../src/cli/compile.ts";
 import { Head } from "../../src/http/head.ts";
 import { scanResponse } from "../../src/http1/scan.ts";
 import { BLOCK_CELLS } from "../../src/observe/series.ts";
-import type { InstancePlan } from "../../src/plan/plan.ts";
-import { LIMIT, METRIC } from "../../src/plugin/abi/abi.ts";
 import type { Fetcher } from "../../src/plugin/host/fetcher.ts";
 import { PluginHost } from "../../src/plugin/host/host.ts";
 import type { PluginInstance } from "../../src/plugin/host/instance.ts";
+import type { InstancePlan } from "../../src/plugin/host/plan.ts";
 import { buildModule } from "../../src/plugin/wasm/build.ts";
 import type { Exchange } from "../../src/proxy/exchange.ts";
 import { KeyValueStore } from "../../src/state/store.ts";

@@ -2,8 +2,8 @@
  * Hostile plugins that no compiler makes, as text, by the name of their source. Each uses some nine tenths of the fuel of
  * a call in the way that takes longest, and then ends as it should; but for the one that fails.
  */
-import { FUEL } from "../../src/plugin/abi/abi.ts";
-import { PRICE, SURCHARGE, WORK } from "../../src/plugin/wasm/prices.ts";
+import { FUEL } from "../../src/abi/abi.ts";
+import { PRICE, SURCHARGE, WORK } from "../../src/abi/prices.ts";
 
 const UNITS = 0.9 * FUEL.default;
 const PAGES = 256;

@@ -1,4 +1,4 @@
-/** Code that takes as long as it can for what it pays, for each class of the price list (`plugin/wasm/prices.ts`). */
+/** Code that takes as long as it can for what it pays, for each class of the price list (`abi/prices.ts`). */
 
 export type Mix = {
   readonly name: string;

@@ -1,12 +1,12 @@
 /**
  * How long a unit of fuel can take: code of every class, unoptimised and optimised, in processes of their own. What is
- * above the goal of the price list (`plugin/wasm/prices.ts`) is marked: its price is too low.
+ * above the goal of the price list (`abi/prices.ts`) is marked: its price is too low.
  */
 import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { FUEL } from "../../src/plugin/abi/abi.ts";
-import { PRICE } from "../../src/plugin/wasm/prices.ts";
+import { FUEL } from "../../src/abi/abi.ts";
+import { PRICE } from "../../src/abi/prices.ts";
 import { renderTable } from "./table.ts";
 
 /** What V8 makes of all code: nothing but its baseline, nothing but its best. */

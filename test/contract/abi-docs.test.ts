@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import * as abi from "../../src/plugin/abi/abi.ts";
-import { PRICE, SURCHARGE } from "../../src/plugin/wasm/prices.ts";
+import * as abi from "../../src/abi/abi.ts";
+import { PRICE, SURCHARGE } from "../../src/abi/prices.ts";
 
 const page = readFileSync(join(import.meta.dirname, "../../docs/abi.md"), "utf8");
 const cells = Array.from(page.matchAll(/^\| `([^`]+)`( -?\d+)? \|/gm), ([, name, number = ""]) => name! + number);

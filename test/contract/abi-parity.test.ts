@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import * as abi from "../../src/plugin/abi/abi.ts";
+import * as abi from "../../src/abi/abi.ts";
 import { CONFIG_KIND } from "../../src/plugin/abi/calls-config.ts";
 
 const SDK = join(import.meta.dirname, "../../sdk");

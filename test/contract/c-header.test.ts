@@ -3,11 +3,11 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { makeHeader } from "../../scripts/build-c-header.ts";
-import * as abi from "../../src/plugin/abi/abi.ts";
+import * as abi from "../../src/abi/abi.ts";
 
 const header = readFileSync(new URL("../../sdk/c/sluice.h", import.meta.url), "utf8");
 
-test("sdk/c/sluice.h is what src/plugin/abi/abi.ts makes (node scripts/build-c-header.ts)", () => {
+test("sdk/c/sluice.h is what src/abi/abi.ts makes (node scripts/build-c-header.ts)", () => {
   assert.equal(header, makeHeader());
 });
 

@@ -5,9 +5,9 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
+import { FUEL, HOOK } from "../../src/abi/abi.ts";
 import { scanRequest, scanResponse } from "../../src/http1/scan.ts";
 import { PLUGIN_CELLS } from "../../src/observe/series.ts";
-import { FUEL, HOOK } from "../../src/plugin/abi/abi.ts";
 import { OUTCOME } from "../../src/plugin/host/host.ts";
 import { buildModule } from "../../src/plugin/wasm/build.ts";
 import { Exchange } from "../../src/proxy/exchange.ts";

@@ -1,8 +1,8 @@
 /** The built-in filters, in the real host: what they do to heads, and which configurations they refuse. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { HOOK } from "../../src/abi/abi.ts";
 import { PART } from "../../src/http/head.ts";
-import { HOOK } from "../../src/plugin/abi/abi.ts";
 import { OUTCOME } from "../../src/plugin/host/host.ts";
 import type { Exchange } from "../../src/proxy/exchange.ts";
 import { fieldsOf } from "../unit/plugin/kit.ts";

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { plugin } from "../../sdk/test.js";
-import { LIMIT } from "../../src/plugin/abi/abi.ts";
+import { LIMIT } from "../../src/abi/abi.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 const MEBIBYTE = 1024 * 1024;

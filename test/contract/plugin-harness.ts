@@ -2,6 +2,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { FUEL, HOOK } from "../../src/abi/abi.ts";
 import type { Runtime } from "../../src/cli/compile.ts";
 import type { BuildReport } from "../../src/cli/compiler.ts";
 import { EndpointColumns } from "../../src/cluster/columns.ts";
@@ -9,7 +10,6 @@ import { Endpoint } from "../../src/cluster/endpoint.ts";
 import { EndpointView } from "../../src/cluster/endpoint-view.ts";
 import { scanRequest, scanResponse } from "../../src/http1/scan.ts";
 import { PLUGIN_CELLS } from "../../src/observe/series.ts";
-import { FUEL, HOOK } from "../../src/plugin/abi/abi.ts";
 import type { Instance } from "../../src/plugin/host/host.ts";
 import { buildModule } from "../../src/plugin/wasm/build.ts";
 import { Exchange } from "../../src/proxy/exchange.ts";

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import { HOOK } from "../../src/plugin/abi/abi.ts";
+import { HOOK } from "../../src/abi/abi.ts";
 import { OUTCOME } from "../../src/plugin/host/host.ts";
 import type { Exchange } from "../../src/proxy/exchange.ts";
 import { fieldsOf } from "../unit/plugin/kit.ts";

@@ -5,7 +5,7 @@ import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { HOOKS, IMPORTS, REWRITES } from "../../src/plugin/abi/abi.ts";
+import { HOOKS, IMPORTS, REWRITES } from "../../src/abi/abi.ts";
 import { buildModule } from "../../src/plugin/wasm/build.ts";
 import { startUpstream } from "./peers.ts";
 import { simpleConfig, startSluice, testInUsualMode } from "./program.ts";

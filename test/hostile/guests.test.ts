@@ -2,7 +2,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { FIELD_WORDS, type Head, PART } from "../../src/http/head.ts";
 import {
   type Failure,
   HOOK,
@@ -12,7 +11,9 @@ import {
   type Import,
   METRIC,
   WAITING_HOOKS,
-} from "../../src/plugin/abi/abi.ts";
+} from "../../src/abi/abi.ts";
+import { PRICE } from "../../src/abi/prices.ts";
+import { FIELD_WORDS, type Head, PART } from "../../src/http/head.ts";
 import type { Configuration } from "../../src/plugin/abi/call-context.ts";
 import { SavedState } from "../../src/plugin/abi/calls-state.ts";
 import { KeptValue } from "../../src/plugin/abi/kept-value.ts";
@@ -20,13 +21,12 @@ import { Fault } from "../../src/plugin/host/fault.ts";
 import type { FetchAnswer, FetchRequest } from "../../src/plugin/host/fetcher.ts";
 import { Guest } from "../../src/plugin/host/guest.ts";
 import { OUTCOME } from "../../src/plugin/host/host.ts";
-import { Operation } from "../../src/plugin/host/key-value.ts";
 import { PluginMetrics } from "../../src/plugin/host/metrics.ts";
 import { RECOVERY } from "../../src/plugin/host/recovery.ts";
 import { buildModule, type ModulePlan } from "../../src/plugin/wasm/build.ts";
-import { PRICE } from "../../src/plugin/wasm/prices.ts";
 import { Piece } from "../../src/proxy/chunk.ts";
 import type { Exchange } from "../../src/proxy/exchange.ts";
+import { Operation } from "../../src/state/key-value.ts";
 import { KeyValueStore } from "../../src/state/store.ts";
 import { compileWat, fieldsOf, MEMORY, makeExchange, makeView, planOf, TestHost } from "../unit/plugin/kit.ts";
 

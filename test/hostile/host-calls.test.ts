@@ -6,16 +6,17 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { isDeepStrictEqual } from "node:util";
 import fc from "fast-check";
+import { HEADERS, HOOK, HOOKS, type Hook, STATUS } from "../../src/abi/abi.ts";
 import { FIELD_WORDS, Head, PART } from "../../src/http/head.ts";
-import { HEADERS, HOOK, HOOKS, type Hook, STATUS } from "../../src/plugin/abi/abi.ts";
 import type { Configuration } from "../../src/plugin/abi/call-context.ts";
 import { SavedState } from "../../src/plugin/abi/calls-state.ts";
 import { Guest } from "../../src/plugin/host/guest.ts";
-import { Operation } from "../../src/plugin/host/key-value.ts";
+
 import { PluginMetrics } from "../../src/plugin/host/metrics.ts";
 import { buildModule } from "../../src/plugin/wasm/build.ts";
 import { Piece } from "../../src/proxy/chunk.ts";
 import type { Exchange } from "../../src/proxy/exchange.ts";
+import { Operation } from "../../src/state/key-value.ts";
 import { KeyValueStore } from "../../src/state/store.ts";
 import {
   CALLS,

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { HOOK, type Hook } from "../../src/plugin/abi/abi.ts";
+import { HOOK, type Hook } from "../../src/abi/abi.ts";
 import type { Fetcher } from "../../src/plugin/host/fetcher.ts";
 import { OUTCOME, PluginHost } from "../../src/plugin/host/host.ts";
 import type { PluginInstance } from "../../src/plugin/host/instance.ts";

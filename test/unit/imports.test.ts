@@ -6,7 +6,7 @@ import { test } from "node:test";
 
 const COMPOSERS = /^(main\.ts|cli\/.*|testing\/.*|control\/app\.ts|worker\/.*|proxy\/pipeline\.ts)$/;
 const FOR_ALL =
-  /^(http1?\/.*|net\/.*|plan\/.*|config\/schema\.ts|plugin\/(abi\/abi|host\/outcome|wasm\/prices)\.ts|observe\/series\.ts|worker\/messages\.ts)$/;
+  /^(http1?\/.*|net\/.*|plan\/.*|abi\/.*|config\/schema\.ts|plugin\/host\/outcome\.ts|observe\/series\.ts|state\/key-value\.ts|worker\/messages\.ts)$/;
 const PURE = /^(http|route|config)\/(?!watch\.ts)/;
 const IMPURE =
   /^node:(child_process|cluster|dgram|dns|fs|http2?|https|inspector|net|perf_hooks|process|timers|tls|worker_threads)(\/|$)/;
@@ -85,7 +85,7 @@ test("the checker sees every fault, and lets the allowed through", () => {
     ],
     [
       "proxy/headers.ts",
-      'import { BlockList, type Socket } from "node:net";\nimport { HOOK } from "../plugin/abi/abi.ts";',
+      'import { BlockList, type Socket } from "node:net";\nimport { HOOK } from "../abi/abi.ts";',
     ],
     [
       "route/match.ts",

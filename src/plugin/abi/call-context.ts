@@ -2,17 +2,18 @@
  * What the host calls of one guest work on: the hook under way, its exchange, its configuration, its fuel, and how to
  * undo its edits. One for each guest, set before each hook call; fields, not closures, so that a call costs no memory.
  */
+
+import { FUEL, HEADERS, HOOK, IMPORTS, type LEVEL, LIMIT, STATUS } from "../../abi/abi.ts";
+import { fuelFor } from "../../abi/prices.ts";
 import type { EndpointView } from "../../cluster/endpoint-view.ts";
 import { Head } from "../../http/head.ts";
 import type { Piece } from "../../proxy/chunk.ts";
 import type { Exchange } from "../../proxy/exchange.ts";
+import type { KeyValue } from "../../state/key-value.ts";
 import { Fault, TRAP } from "../host/fault.ts";
 import type { FetchAnswer, Fetcher } from "../host/fetcher.ts";
-import type { KeyValue } from "../host/key-value.ts";
 import type { PluginMetrics } from "../host/metrics.ts";
 import { type After, setTimer } from "../host/timer.ts";
-import { fuelFor } from "../wasm/prices.ts";
-import { FUEL, HEADERS, HOOK, IMPORTS, type LEVEL, LIMIT, STATUS } from "./abi.ts";
 import { CallCharges } from "./call-charges.ts";
 import type { SavedState } from "./calls-state.ts";
 import type { HiddenNames } from "./hidden-names.ts";

@@ -1,7 +1,8 @@
 /** Host calls on the piece of a body that is at hand. */
+
+import { HOOK, STATUS } from "../../abi/abi.ts";
+import { WORK } from "../../abi/prices.ts";
 import type { Piece } from "../../proxy/chunk.ts";
-import { WORK } from "../wasm/prices.ts";
-import { HOOK, STATUS } from "./abi.ts";
 import type { CallContext } from "./call-context.ts";
 
 export function makeBodyCalls(context: CallContext) {

@@ -1,7 +1,7 @@
 /** Host calls that read a plugin's configuration by path, so that no guest needs a parser. Cold. */
 
-import { WORK } from "../wasm/prices.ts";
-import { LIMIT, STATUS } from "./abi.ts";
+import { LIMIT, STATUS } from "../../abi/abi.ts";
+import { WORK } from "../../abi/prices.ts";
 import type { CallContext } from "./call-context.ts";
 
 /** What `config_kind` answers. */

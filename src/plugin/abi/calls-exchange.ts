@@ -1,11 +1,11 @@
 /** Host calls on what else an exchange is made of: attributes, the answer, kept values, the choice of a cluster. */
 import { threadId } from "node:worker_threads";
+import { ATTRIBUTE, HEADERS, HOOK, LIMIT, STATUS } from "../../abi/abi.ts";
+import { WORK } from "../../abi/prices.ts";
 import { PART } from "../../http/head.ts";
 import { fitsPath, isServedMethod, LONGEST_METHOD } from "../../http/method.ts";
 import { setPath, setQuery, setTarget } from "../../http/target.ts";
 import type { Exchange } from "../../proxy/exchange.ts";
-import { WORK } from "../wasm/prices.ts";
-import { ATTRIBUTE, HEADERS, HOOK, LIMIT, STATUS } from "./abi.ts";
 import { HELD } from "./call-charges.ts";
 import type { CallContext } from "./call-context.ts";
 import { hasRoom } from "./calls-head.ts";

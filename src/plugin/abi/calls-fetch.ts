@@ -1,12 +1,12 @@
 /** Host calls that make a request of the plugin's own, and read its answer. */
 
+import { CHECKED_ENDPOINT, HOOK, LIMIT, STATUS } from "../../abi/abi.ts";
+import { WORK } from "../../abi/prices.ts";
 import type { Endpoint } from "../../cluster/endpoint.ts";
 import { isProtected } from "../../http/fields.ts";
 import { FIELD_WORDS, FRAMING, Head, NAME, NAME_ID, NAME_START, VALUE_START } from "../../http/head.ts";
 import { scanRequest } from "../../http1/scan.ts";
 import type { FetchRequest } from "../host/fetcher.ts";
-import { WORK } from "../wasm/prices.ts";
-import { CHECKED_ENDPOINT, HOOK, LIMIT, STATUS } from "./abi.ts";
 import { HELD } from "./call-charges.ts";
 import type { CallContext } from "./call-context.ts";
 import type { Waited } from "./calls-wait.ts";

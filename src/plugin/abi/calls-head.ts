@@ -1,4 +1,7 @@
 /** Host calls on heads. Bytes are compared and copied where they stand; no string is made. */
+
+import { HEADERS, LIMIT, STATUS } from "../../abi/abi.ts";
+import { WORK } from "../../abi/prices.ts";
 import { isFieldValue, isProtected, isToken, nameId, setAuthority } from "../../http/fields.ts";
 import {
   FIELD_WORDS,
@@ -11,8 +14,6 @@ import {
   VALUE_END,
   VALUE_START,
 } from "../../http/head.ts";
-import { WORK } from "../wasm/prices.ts";
-import { HEADERS, LIMIT, STATUS } from "./abi.ts";
 import { type CallContext, whyNot } from "./call-context.ts";
 import type { HiddenNames } from "./hidden-names.ts";
 import { copyBytes } from "./memory.ts";

@@ -1,6 +1,7 @@
 /** Host calls that write to the logs: lines of the program's log, fields of a request's line in the access log. */
+
+import { HOOK, LEVEL, LIMIT, STATUS } from "../../abi/abi.ts";
 import { ACCESS_FIELDS } from "../../observe/series.ts";
-import { HOOK, LEVEL, LIMIT, STATUS } from "./abi.ts";
 import type { CallContext } from "./call-context.ts";
 
 export function makeLogCalls(context: CallContext) {

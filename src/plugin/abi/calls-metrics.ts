@@ -1,8 +1,9 @@
 /** Host calls by which plugins define metrics of their own, when they are started, and count in them. */
+
+import { LIMIT, METRIC, STATUS } from "../../abi/abi.ts";
+import { WORK } from "../../abi/prices.ts";
 import { BUCKETS } from "../../observe/series.ts";
 import type { MetricDefinition } from "../host/metrics.ts";
-import { WORK } from "../wasm/prices.ts";
-import { LIMIT, METRIC, STATUS } from "./abi.ts";
 import { HELD } from "./call-charges.ts";
 import type { CallContext } from "./call-context.ts";
 

@@ -1,5 +1,5 @@
 /** Host calls by which a plugin hands state to its own next version, and asks to be called from time to time. */
-import { HOOK, LIMIT, STATUS } from "./abi.ts";
+import { HOOK, LIMIT, STATUS } from "../../abi/abi.ts";
 import { HELD } from "./call-charges.ts";
 import { type CallContext, STARTING } from "./call-context.ts";
 import { copyBytes } from "./memory.ts";

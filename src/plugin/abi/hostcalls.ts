@@ -1,7 +1,7 @@
 /** The imports of one guest: every host call of `abi.ts`, bound to its context. */
 
+import { type IMPORTS, LIMIT } from "../../abi/abi.ts";
 import { Fault } from "../host/fault.ts";
-import { type IMPORTS, LIMIT } from "./abi.ts";
 import type { CallContext } from "./call-context.ts";
 import { makeBalanceCalls } from "./calls-balance.ts";
 import { makeBodyCalls } from "./calls-body.ts";

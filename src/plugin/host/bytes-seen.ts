@@ -1,6 +1,7 @@
 /** What a call of a hook has to look at: it has fuel for that. */
+
+import { HOOK } from "../../abi/abi.ts";
 import type { Exchange } from "../../proxy/exchange.ts";
-import { HOOK } from "../abi/abi.ts";
 
 const measured = new WeakMap<object, number>();
 

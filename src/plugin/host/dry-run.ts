@@ -2,13 +2,14 @@
  * Where guests run of which nothing is seen outside: fresh ones, with counters that nobody reads and no log. A version is
  * tried there before it serves (`canary.ts`), and requests are explained there (`worker/dry-run.ts`).
  */
+
+import { STATUS } from "../../abi/abi.ts";
 import { Head } from "../../http/head.ts";
 import { scanResponse } from "../../http1/scan.ts";
 import { BLOCK_CELLS } from "../../observe/series.ts";
-import { STATUS } from "../abi/abi.ts";
+import type { KeyValue } from "../../state/key-value.ts";
 import type { Fetcher } from "./fetcher.ts";
 import { PluginHost, type PluginHostOptions } from "./host.ts";
-import type { KeyValue } from "./key-value.ts";
 import { Overlay } from "./overlay.ts";
 
 const DRY_RUN = Buffer.from("dry run");

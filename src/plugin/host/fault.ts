@@ -1,4 +1,4 @@
-import type { Failure } from "../abi/abi.ts";
+import type { Failure } from "../../abi/abi.ts";
 
 /** Why a guest came to its end, when the host knows better than the engine. Thrown through the guest. */
 export class Fault extends Error {

@@ -2,11 +2,12 @@
  * The place of one guest: makes it, makes another when it has failed, and is carried over from version to version while
  * what it was made of is unchanged. It serves one configuration, or all of a module that declares to serve many.
  */
+
+import { HOOK, RESULT, TICK_EVERY } from "../../abi/abi.ts";
+import { fuelToStart } from "../../abi/prices.ts";
 import type { Exchange, Suspension } from "../../proxy/exchange.ts";
-import { HOOK, RESULT, TICK_EVERY } from "../abi/abi.ts";
 import { type Configuration, STARTING } from "../abi/call-context.ts";
 import type { ModulePlan } from "../wasm/build.ts";
-import { fuelToStart } from "../wasm/prices.ts";
 import { configBytes } from "./bytes-seen.ts";
 import { clientOf } from "./client-failures.ts";
 import { Fault } from "./fault.ts";

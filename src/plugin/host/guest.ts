@@ -1,12 +1,13 @@
 /** One running instance of a module. It serves until it fails once, and is then never entered again. */
+
+import { ABI_VERSION, EXPORT, type Failure, FUEL, HOOK, HOOKS, WAITING_CALLS, WAITING_HOOKS } from "../../abi/abi.ts";
+import { fuelToStart } from "../../abi/prices.ts";
 import type { EndpointView } from "../../cluster/endpoint-view.ts";
 import type { Exchange } from "../../proxy/exchange.ts";
-import { ABI_VERSION, EXPORT, type Failure, FUEL, HOOK, HOOKS, WAITING_CALLS, WAITING_HOOKS } from "../abi/abi.ts";
 import { CallContext, type Configuration, STARTING } from "../abi/call-context.ts";
 import { makeImports } from "../abi/hostcalls.ts";
 import type { ModulePlan } from "../wasm/build.ts";
 import { METER, originalOffset } from "../wasm/meter.ts";
-import { fuelToStart } from "../wasm/prices.ts";
 import { describeStack, type Frame } from "../wasm/source-map.ts";
 import { configBytes } from "./bytes-seen.ts";
 import { Fault, TRAP } from "./fault.ts";

@@ -1,18 +1,18 @@
 /** The plugin host of one thread: makes the guests of each version aside, and carries over those that are unchanged. */
 import { setImmediate } from "node:timers/promises";
+import { HOOK } from "../../abi/abi.ts";
 import type { EndpointView } from "../../cluster/endpoint-view.ts";
 import type { ThrottledLog } from "../../observe/throttled-log.ts";
-import type { InstancePlan, RolloutPlan } from "../../plan/plan.ts";
 import type { Exchange } from "../../proxy/exchange.ts";
-import { HOOK } from "../abi/abi.ts";
+import type { KeyValue } from "../../state/key-value.ts";
 import type { ModulePlan } from "../wasm/build.ts";
 import { PluginError } from "../wasm/error.ts";
 import type { Fetcher } from "./fetcher.ts";
 import { type Clocks, GuestHolder, StartError } from "./guest-holder.ts";
 import { PluginInstance } from "./instance.ts";
-import type { KeyValue } from "./key-value.ts";
 import type { MetricDefinition } from "./metrics.ts";
 import { NameIds, NameTable } from "./name-table.ts";
+import type { InstancePlan, RolloutPlan } from "./plan.ts";
 import { hookName, type PluginNews, PluginReport, type Report } from "./report.ts";
 import { handOver } from "./state-migration.ts";
 import { type After, setTimer } from "./timer.ts";

@@ -1,14 +1,15 @@
 /** One configuration of one plugin in one version: calls its guest's hooks, checks what they answer, and bears failure. */
+
+import { FAILURE, HOOK, HOOK_RESULTS, HOOKS, RESULT, STATUS, WAITING_HOOKS } from "../../abi/abi.ts";
+import { fuelFor } from "../../abi/prices.ts";
 import type { EndpointView } from "../../cluster/endpoint-view.ts";
 import { MAX_REASONS, PLUGIN_CELLS, THREAD_CELLS } from "../../observe/series.ts";
 import type { ThrottledLog } from "../../observe/throttled-log.ts";
-import type { InstancePlan, NamespacePlan } from "../../plan/plan.ts";
 import type { Exchange } from "../../proxy/exchange.ts";
-import { FAILURE, HOOK, HOOK_RESULTS, HOOKS, RESULT, STATUS, WAITING_HOOKS } from "../abi/abi.ts";
+import type { KeyValue } from "../../state/key-value.ts";
 import { SavedState } from "../abi/calls-state.ts";
 import { HiddenNames } from "../abi/hidden-names.ts";
 import { HostMemory } from "../abi/host-memory.ts";
-import { fuelFor } from "../wasm/prices.ts";
 import { bytesSeen } from "./bytes-seen.ts";
 import { clientOf } from "./client-failures.ts";
 import { Fault } from "./fault.ts";
@@ -17,10 +18,10 @@ import type { Guest, GuestFailure } from "./guest.ts";
 import { type GuestHolder, type Member, StartError } from "./guest-holder.ts";
 import type { GuestPool } from "./guest-pool.ts";
 import type { Instance } from "./host.ts";
-import type { KeyValue } from "./key-value.ts";
 import { PluginMetrics } from "./metrics.ts";
 import type { NameTable } from "./name-table.ts";
 import { OUTCOME } from "./outcome.ts";
+import type { InstancePlan, NamespacePlan } from "./plan.ts";
 import { hookName, type Level, type PluginReport } from "./report.ts";
 import { WaitingCall, type WaitingHost } from "./suspended-call.ts";
 import type { After } from "./timer.ts";

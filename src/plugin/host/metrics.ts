@@ -1,5 +1,5 @@
 /** Metrics that one configuration of a plugin defines while it is started, and counts in cells of its thread's block. */
-import { LIMIT, METRIC, STATUS } from "../abi/abi.ts";
+import { LIMIT, METRIC, STATUS } from "../../abi/abi.ts";
 
 export type MetricDefinition = {
   /** One of METRIC. */

@@ -2,7 +2,7 @@
  * Ids of names that guests keep: stable while the process lives, so that a guest that is carried over to a version with
  * other clusters never chooses a wrong one.
  */
-import { STATUS } from "../abi/abi.ts";
+import { STATUS } from "../../abi/abi.ts";
 
 export class NameIds {
   readonly #ids = new Map<string, number>();

@@ -2,9 +2,9 @@
  * A key-value store in front of another: what is written stays here and goes with it, what was not written is read there.
  * For guests of which nothing may be seen outside (`worker/dry-run.ts`).
  */
-import { LIMIT, STATUS } from "../abi/abi.ts";
-import { WORK } from "../wasm/prices.ts";
-import { type KeyValue, Operation } from "./key-value.ts";
+import { LIMIT, STATUS } from "../../abi/abi.ts";
+import { WORK } from "../../abi/prices.ts";
+import { type KeyValue, Operation } from "../../state/key-value.ts";
 
 const PAGE = 64 * 1024;
 /** Keys that one `list` looks through, and that may be written: they are kept beside the store. */

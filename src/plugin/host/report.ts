@@ -1,5 +1,5 @@
 /** What a plugin's failures and log lines become: one line at a time, never a flood. */
-import { HOOKS, type LEVEL, LIMIT } from "../abi/abi.ts";
+import { HOOKS, type LEVEL, LIMIT } from "../../abi/abi.ts";
 import { STARTING } from "../abi/call-context.ts";
 import type { GuestFailure } from "./guest.ts";
 

@@ -1,5 +1,5 @@
 /** A plugin's state, from the guests of one version to those of the next. */
-import { HOOK } from "../abi/abi.ts";
+import { HOOK } from "../../abi/abi.ts";
 import type { PluginInstance } from "./instance.ts";
 
 /**

@@ -3,8 +3,9 @@
  * time limit, or the end of its exchange. `tick` has no exchange: it ends with its version. A wait that is given up is always rejected, since an unsettled one would keep
  * its guest for ever.
  */
+
+import { HOOK } from "../../abi/abi.ts";
 import type { Exchange } from "../../proxy/exchange.ts";
-import { HOOK } from "../abi/abi.ts";
 import { Fault } from "./fault.ts";
 import type { Guest } from "./guest.ts";
 import type { GuestPool, Taker } from "./guest-pool.ts";

@@ -4,11 +4,12 @@
  */
 import type { EndpointView } from "../../cluster/endpoint-view.ts";
 import { ROLLOUT_CELLS } from "../../observe/series.ts";
-import type { RolloutPlan } from "../../plan/plan.ts";
+
 import type { Exchange } from "../../proxy/exchange.ts";
 import type { Instance } from "./host.ts";
 import type { PluginInstance } from "./instance.ts";
 import { OUTCOME } from "./outcome.ts";
+import type { RolloutPlan } from "./plan.ts";
 
 /** The version that one exchange has, for all hooks of all configurations of the plugin. */
 export type Choice = { readonly version: Version; failed: boolean };

@@ -11,7 +11,7 @@ import {
   LIMIT,
   REWRITES,
   type ValueType,
-} from "../abi/abi.ts";
+} from "../../abi/abi.ts";
 import { findCustomSection, KIND, KIND_NAMES, TYPE } from "./binary.ts";
 import { checkCompileCost } from "./compile-cost.ts";
 import { compile } from "./engine.ts";

@@ -3,7 +3,7 @@
  * gigabytes is refused by the function that does it. The bounds are two and more times what the largest real modules
  * need; RATIONALE.md has the measurements.
  */
-import { LIMIT } from "../abi/abi.ts";
+import { LIMIT } from "../../abi/abi.ts";
 import { Reader, SECTION } from "./binary.ts";
 import { PluginError } from "./error.ts";
 import { OP, skipImmediates } from "./instructions.ts";

@@ -1,10 +1,10 @@
 /** The code section of a metered module: what is put before, into and after the functions of the file. */
-import { LIMIT, STATUS } from "../abi/abi.ts";
+import { LIMIT, STATUS } from "../../abi/abi.ts";
+import { PRICE } from "../../abi/prices.ts";
 import { Reader } from "./binary.ts";
 import { OP } from "./instructions.ts";
 import { findSites, type Guards, SITE, Sites } from "./meter-sites.ts";
 import type { ModuleShape } from "./module-shape.ts";
-import { PRICE } from "./prices.ts";
 import type { Writer } from "./writer.ts";
 
 export const PAGE = 65_536;

@@ -6,9 +6,9 @@
  * that costs little is paid for with the one that always ran before it, so that few sites are left.
  */
 
+import { PRICE, surchargeOf } from "../../abi/prices.ts";
 import { Reader } from "./binary.ts";
 import { OP, skipImmediates } from "./instructions.ts";
-import { PRICE, surchargeOf } from "./prices.ts";
 
 /** Imports that wait, and the type of each: a function stands before each, that answers where nothing may wait. */
 export type Guards = readonly { readonly index: number; readonly type: number }[];

@@ -7,7 +7,7 @@
  * are appended. The memory gets a maximum. Custom sections are dropped but for the functions' names, since their
  * offsets no longer hold.
  */
-import { FUEL, HOOKS, LIMIT, WAITING_CALLS, WAITING_HOOKS } from "../abi/abi.ts";
+import { FUEL, HOOKS, LIMIT, WAITING_CALLS, WAITING_HOOKS } from "../../abi/abi.ts";
 import { KIND, Reader, SECTION, SECTION_ORDER, TYPE } from "./binary.ts";
 import { PluginError } from "./error.ts";
 import { OP } from "./instructions.ts";

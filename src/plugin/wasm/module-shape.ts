@@ -1,5 +1,5 @@
 /** What a module declares: read once, then checked by `build.ts`, rewritten by `meter.ts`, shown by `inspect.ts`. */
-import { LIMIT } from "../abi/abi.ts";
+import { LIMIT } from "../../abi/abi.ts";
 import { KIND, KIND_NAMES, Reader, readSections, SECTION, type Section, TYPE } from "./binary.ts";
 import { PluginError } from "./error.ts";
 import { OP, skipImmediates } from "./instructions.ts";

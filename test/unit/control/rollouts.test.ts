@@ -2,11 +2,12 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import fc from "fast-check";
+import { HOOK } from "../../../src/abi/abi.ts";
 import { loadConfig } from "../../../src/config/load.ts";
 import { type Arrangement, Rollouts } from "../../../src/control/rollouts.ts";
 import { PLUGIN_CELLS, ROLLOUT_CELLS } from "../../../src/observe/series.ts";
-import type { Plan, RolloutPlan } from "../../../src/plan/plan.ts";
-import { HOOK } from "../../../src/plugin/abi/abi.ts";
+import type { Plan } from "../../../src/plan/plan.ts";
+import type { RolloutPlan } from "../../../src/plugin/host/plan.ts";
 
 const ROLLOUT = "rollout: { percent: 20, watch: 10s, minRequests: 100, maxFailures: 1% }";
 const OLD_CELLS = 100;

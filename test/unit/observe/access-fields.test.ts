@@ -6,10 +6,9 @@ import { type TestContext, test } from "node:test";
 import fc from "fast-check";
 import { NAME } from "../../../src/http/head.ts";
 import { scanRequest } from "../../../src/http1/scan.ts";
-import { SOURCE } from "../../../src/observe/access-fields.ts";
+import { type AccessLogPlan, SOURCE } from "../../../src/observe/access-fields.ts";
 import { AccessLog, DEFAULT_ACCESS_LOG } from "../../../src/observe/access-log.ts";
 import { ACCESS_FIELDS, DEFAULT_ACCESS_FIELDS, THREAD_CELLS } from "../../../src/observe/series.ts";
-import type { AccessLogPlan } from "../../../src/plan/plan.ts";
 import { ERROR } from "../../../src/proxy/error.ts";
 import { Exchange } from "../../../src/proxy/exchange.ts";
 

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { HOOK, METRIC } from "../../../src/abi/abi.ts";
 import { Counters, seriesKey } from "../../../src/observe/counters.ts";
 import { createMetrics } from "../../../src/observe/metrics.ts";
 import { renderPluginMetrics } from "../../../src/observe/plugin-metrics.ts";
@@ -11,7 +12,6 @@ import {
   PLUGIN_CELLS,
   THREAD_CELLS,
 } from "../../../src/observe/series.ts";
-import { HOOK, METRIC } from "../../../src/plugin/abi/abi.ts";
 
 const metricsOf = (counters: Counters) =>
   createMetrics({

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { FUEL, HOOK, type Hook } from "../../../src/abi/abi.ts";
 import type { PluginConfig } from "../../../src/config/schema.ts";
 import { findTightLimits } from "../../../src/plan/limits.ts";
 import type { Plugin } from "../../../src/plan/modules.ts";
-import { FUEL, HOOK, type Hook } from "../../../src/plugin/abi/abi.ts";
 
 const MIB = 1024 * 1024;
 

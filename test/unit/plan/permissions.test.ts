@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { IMPORTS } from "../../../src/abi/abi.ts";
 import type { PluginConfig } from "../../../src/config/schema.ts";
 import { checkPermissions, permissionFor } from "../../../src/plan/permissions.ts";
-import { IMPORTS } from "../../../src/plugin/abi/abi.ts";
 
 const at = { file: "s.yaml", line: 3, column: 5, path: "plugins.p.allow" };
 const NOTHING: PluginConfig["allow"] = {

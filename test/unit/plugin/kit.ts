@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import wabt from "wabt";
+import { FAILURE, type Failure, HOOK, type Hook } from "../../../src/abi/abi.ts";
 import { EndpointColumns } from "../../../src/cluster/columns.ts";
 import { Endpoint } from "../../../src/cluster/endpoint.ts";
 import { EndpointView } from "../../../src/cluster/endpoint-view.ts";
@@ -9,9 +10,8 @@ import { nameId } from "../../../src/http/fields.ts";
 import type { Head } from "../../../src/http/head.ts";
 import { PART } from "../../../src/http/head.ts";
 import { PLUGIN_CELLS } from "../../../src/observe/series.ts";
-import type { InstancePlan, RolloutPlan } from "../../../src/plan/plan.ts";
-import { FAILURE, type Failure, HOOK, type Hook } from "../../../src/plugin/abi/abi.ts";
 import { type Instance, type InstanceSet, PluginHost } from "../../../src/plugin/host/host.ts";
+import type { InstancePlan, RolloutPlan } from "../../../src/plugin/host/plan.ts";
 import type { PluginNews } from "../../../src/plugin/host/report.ts";
 import { buildModule, type ModulePlan } from "../../../src/plugin/wasm/build.ts";
 import { Exchange } from "../../../src/proxy/exchange.ts";

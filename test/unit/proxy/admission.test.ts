@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { HOOK } from "../../../src/abi/abi.ts";
 import { LISTENER_CELLS } from "../../../src/observe/series.ts";
-import { HOOK } from "../../../src/plugin/abi/abi.ts";
 import { type Instance, OUTCOME } from "../../../src/plugin/host/host.ts";
 import { Admission, type Entrant } from "../../../src/proxy/admission.ts";
 import type { ConnectionChoice } from "../../../src/proxy/connection-choice.ts";

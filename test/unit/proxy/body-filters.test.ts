@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setImmediate, setTimeout } from "node:timers/promises";
-import type { HOOK } from "../../../src/plugin/abi/abi.ts";
+import type { HOOK } from "../../../src/abi/abi.ts";
 import { OUTCOME } from "../../../src/plugin/host/host.ts";
 import { ERROR } from "../../../src/proxy/error.ts";
 import type { Exchange } from "../../../src/proxy/exchange.ts";

@@ -1,6 +1,7 @@
 /** A data plane in this process: a real listener, pipeline and cluster, with all that they count within reach. */
 import { BoundSocket } from "node:net";
 import type { TestContext } from "node:test";
+import { HOOK } from "../../../src/abi/abi.ts";
 import { Cluster } from "../../../src/cluster/cluster.ts";
 import { EndpointColumns } from "../../../src/cluster/columns.ts";
 import { Endpoint } from "../../../src/cluster/endpoint.ts";
@@ -9,12 +10,11 @@ import { Buffers } from "../../../src/net/buffers.ts";
 import { Clock } from "../../../src/net/clock.ts";
 import { AccessLog } from "../../../src/observe/access-log.ts";
 import { STATUS_CELLS, THREAD_CELLS, UPSTREAM_CELLS } from "../../../src/observe/series.ts";
-import { ThrottledLog } from "../../../src/observe/throttled-log.ts";
+import { type Report, ThrottledLog } from "../../../src/observe/throttled-log.ts";
 import type { ClusterPlan, ListenerPlan, RetryPlan } from "../../../src/plan/plan.ts";
-import { HOOK } from "../../../src/plugin/abi/abi.ts";
 import { type Instance, OUTCOME } from "../../../src/plugin/host/host.ts";
 import { Client } from "../../../src/proxy/client.ts";
-import type { HealthEvent, Report, ThreadContext } from "../../../src/proxy/context.ts";
+import type { HealthEvent, ThreadContext } from "../../../src/proxy/context.ts";
 import type { Exchange } from "../../../src/proxy/exchange.ts";
 import { Pipeline } from "../../../src/proxy/pipeline.ts";
 import { type ListenerState, Snapshot } from "../../../src/proxy/snapshot.ts";

@@ -2,7 +2,7 @@
 /** The arena keeps what must be kept, gives back the rest as zeros, and stops whoever keeps a pointer past its call. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { HOOK } from "../../../src/plugin/abi/abi.ts";
+import { HOOK } from "../../../src/abi/abi.ts";
 import { OUTCOME } from "../../../src/plugin/host/host.ts";
 import { call, compileSource, exchange, type Loaded, load } from "../../contract/plugin-harness.ts";
 

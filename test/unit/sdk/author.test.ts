@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
+import type { HOOK } from "../../../src/abi/abi.ts";
 import { PART } from "../../../src/http/head.ts";
-import type { HOOK } from "../../../src/plugin/abi/abi.ts";
 import { OUTCOME } from "../../../src/plugin/host/host.ts";
 import type { Exchange } from "../../../src/proxy/exchange.ts";
 import {

@@ -1,6 +1,6 @@
 /** The store as host calls see it, with texts in the place of memory. */
-import { STATUS } from "../../../src/plugin/abi/abi.ts";
-import { type KeyValue, Operation } from "../../../src/plugin/host/key-value.ts";
+import { STATUS } from "../../../src/abi/abi.ts";
+import { type KeyValue, Operation } from "../../../src/state/key-value.ts";
 
 export class Keys {
   readonly store: KeyValue;

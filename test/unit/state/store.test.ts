@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
 import fc from "fast-check";
-import { LIMIT, STATUS } from "../../../src/plugin/abi/abi.ts";
+import { LIMIT, STATUS } from "../../../src/abi/abi.ts";
 import { layOut, MAX_NAMESPACES } from "../../../src/state/layout.ts";
 import { KeyValueStore, Namespaces } from "../../../src/state/store.ts";
 import { Keys } from "./kit.ts";

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { type TestContext, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
-import { STATUS } from "../../../src/plugin/abi/abi.ts";
+import { STATUS } from "../../../src/abi/abi.ts";
 import { KeyValueStore } from "../../../src/state/store.ts";
 import { Keys } from "./kit.ts";
 import type { Work } from "./worker.ts";

@@ -1,6 +1,6 @@
 /** A thread that works on the store; `threads.test.ts` says how. */
 import { parentPort, workerData } from "node:worker_threads";
-import { STATUS } from "../../../src/plugin/abi/abi.ts";
+import { STATUS } from "../../../src/abi/abi.ts";
 import { KeyValueStore } from "../../../src/state/store.ts";
 import { Keys } from "./kit.ts";
 

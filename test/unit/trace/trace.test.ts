@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { HOOK, RESULT } from "../../../src/abi/abi.ts";
 import { Head } from "../../../src/http/head.ts";
-import { HOOK, RESULT } from "../../../src/plugin/abi/abi.ts";
 import { KeptValue } from "../../../src/plugin/abi/kept-value.ts";
 import { Piece } from "../../../src/proxy/chunk.ts";
 import { makeExchange } from "../../../src/testing/messages.ts";

@@ -3,8 +3,8 @@ import { once } from "node:events";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 import { type TestContext, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
+import { STATUS } from "../../../src/abi/abi.ts";
 import { Endpoint } from "../../../src/cluster/endpoint.ts";
-import { STATUS } from "../../../src/plugin/abi/abi.ts";
 import { probeEndpoint } from "../../../src/worker/endpoint-probe.ts";
 
 async function startServer(t: TestContext, meet: (socket: Socket) => void): Promise<Endpoint> {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import { STATUS } from "../../../src/plugin/abi/abi.ts";
+import { STATUS } from "../../../src/abi/abi.ts";
 import { Origins } from "../../../src/worker/fetch.ts";
 import { type Peer, startRawUpstream } from "../../e2e/peers.ts";
 import { atEnd, bounded } from "../../e2e/program.ts";

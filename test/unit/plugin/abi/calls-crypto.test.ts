@@ -3,7 +3,7 @@ import nodeCrypto, { constants, createHash, createHmac, generateKeyPairSync, typ
 import { syncBuiltinESMExports } from "node:module";
 import { beforeEach, describe, test } from "node:test";
 import fc from "fast-check";
-import { CRYPTO_FUEL, DIGEST, LIMIT, SIGNATURE, STATUS } from "../../../../src/plugin/abi/abi.ts";
+import { CRYPTO_FUEL, DIGEST, LIMIT, SIGNATURE, STATUS } from "../../../../src/abi/abi.ts";
 import { CallContext, STARTING } from "../../../../src/plugin/abi/call-context.ts";
 import { makeImports } from "../../../../src/plugin/abi/hostcalls.ts";
 

@@ -1,7 +1,7 @@
 /** Who may use which namespace of the key-value store, however it came by the number. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { HOOK, IMPORTS, STATUS } from "../../../../src/plugin/abi/abi.ts";
+import { HOOK, IMPORTS, STATUS } from "../../../../src/abi/abi.ts";
 import { CallContext, type Configuration } from "../../../../src/plugin/abi/call-context.ts";
 import { makeImports } from "../../../../src/plugin/abi/hostcalls.ts";
 import { PluginHost } from "../../../../src/plugin/host/host.ts";

@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
-import { FIELD_WORDS, Head, PART } from "../../../../src/http/head.ts";
 import {
   ATTEMPT,
   ATTRIBUTE,
@@ -13,14 +12,15 @@ import {
   LEVEL,
   LIMIT,
   STATUS,
-} from "../../../../src/plugin/abi/abi.ts";
+} from "../../../../src/abi/abi.ts";
+import { WORK } from "../../../../src/abi/prices.ts";
+import { FIELD_WORDS, Head, PART } from "../../../../src/http/head.ts";
 import { CallContext, type Configuration, STARTING } from "../../../../src/plugin/abi/call-context.ts";
 import { resolvePath } from "../../../../src/plugin/abi/calls-config.ts";
 import { HiddenNames } from "../../../../src/plugin/abi/hidden-names.ts";
 import { makeImports } from "../../../../src/plugin/abi/hostcalls.ts";
 import type { Fetcher } from "../../../../src/plugin/host/fetcher.ts";
 import { PluginMetrics } from "../../../../src/plugin/host/metrics.ts";
-import { WORK } from "../../../../src/plugin/wasm/prices.ts";
 import { Piece } from "../../../../src/proxy/chunk.ts";
 import { ERROR } from "../../../../src/proxy/error.ts";
 import type { Exchange } from "../../../../src/proxy/exchange.ts";

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { HOOK, LIMIT, STATUS } from "../../../../src/abi/abi.ts";
+import { PRICE } from "../../../../src/abi/prices.ts";
 import { PLUGIN_CELLS } from "../../../../src/observe/series.ts";
-import { HOOK, LIMIT, STATUS } from "../../../../src/plugin/abi/abi.ts";
 import { type Instance, OUTCOME } from "../../../../src/plugin/host/host.ts";
 import { RECOVERY } from "../../../../src/plugin/host/recovery.ts";
 import { PluginError } from "../../../../src/plugin/wasm/error.ts";
-import { PRICE } from "../../../../src/plugin/wasm/prices.ts";
 import type { Exchange } from "../../../../src/proxy/exchange.ts";
 import { addField, buildFixture, fieldsOf, makeExchange, makeView, planOf, TestHost } from "../kit.ts";
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { METRIC, STATUS } from "../../../../src/plugin/abi/abi.ts";
+import { METRIC, STATUS } from "../../../../src/abi/abi.ts";
 import { PluginMetrics } from "../../../../src/plugin/host/metrics.ts";
 
 const plan = (kind: number, cells: number, buckets: readonly number[] = []) => ({

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { LIMIT, STATUS } from "../../../../src/plugin/abi/abi.ts";
-import { type KeyValue, Operation } from "../../../../src/plugin/host/key-value.ts";
+import { LIMIT, STATUS } from "../../../../src/abi/abi.ts";
+
 import { Overlay } from "../../../../src/plugin/host/overlay.ts";
+import { type KeyValue, Operation } from "../../../../src/state/key-value.ts";
 import { KeyValueStore } from "../../../../src/state/store.ts";
 
 const MIB = 1024 * 1024;

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { type FAILURE, HOOK } from "../../../../src/plugin/abi/abi.ts";
+import { type FAILURE, HOOK } from "../../../../src/abi/abi.ts";
 import { PluginReport } from "../../../../src/plugin/host/report.ts";
 import { readStack } from "../../../../src/plugin/host/stack.ts";
 import { readableName } from "../../../../src/plugin/wasm/source-map.ts";

@@ -1,9 +1,10 @@
 /** `tick`, and the way of a plugin's state from one version to the next. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { InstancePlan } from "../../../../src/plan/plan.ts";
-import { HOOK, LIMIT } from "../../../../src/plugin/abi/abi.ts";
+
+import { HOOK, LIMIT } from "../../../../src/abi/abi.ts";
 import type { Instance, InstanceSet } from "../../../../src/plugin/host/host.ts";
+import type { InstancePlan } from "../../../../src/plugin/host/plan.ts";
 import { RECOVERY } from "../../../../src/plugin/host/recovery.ts";
 import { buildModule, type ModulePlan } from "../../../../src/plugin/wasm/build.ts";
 import { compileWat, MEMORY, makeExchange, planOf, TestHost } from "../kit.ts";

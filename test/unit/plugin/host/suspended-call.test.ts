@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { HOOK } from "../../../../src/plugin/abi/abi.ts";
+import { HOOK } from "../../../../src/abi/abi.ts";
 import { Fault } from "../../../../src/plugin/host/fault.ts";
 import { Guest } from "../../../../src/plugin/host/guest.ts";
 import { OUTCOME } from "../../../../src/plugin/host/host.ts";

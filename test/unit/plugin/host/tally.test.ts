@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { IMPORTS } from "../../../../src/plugin/abi/abi.ts";
+import { IMPORTS } from "../../../../src/abi/abi.ts";
 import { CallContext } from "../../../../src/plugin/abi/call-context.ts";
 import { makeImports } from "../../../../src/plugin/abi/hostcalls.ts";
 

@@ -1,10 +1,10 @@
 /** Two versions of a plugin beside each other: which of them an exchange gets, and what is counted of each. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { HOOK } from "../../../../src/abi/abi.ts";
 import { PLUGIN_CELLS, ROLLOUT_CELLS } from "../../../../src/observe/series.ts";
-import type { RolloutPlan } from "../../../../src/plan/plan.ts";
-import { HOOK } from "../../../../src/plugin/abi/abi.ts";
 import { type Instance, type InstanceSet, OUTCOME } from "../../../../src/plugin/host/host.ts";
+import type { RolloutPlan } from "../../../../src/plugin/host/plan.ts";
 import { buildModule, type ModulePlan } from "../../../../src/plugin/wasm/build.ts";
 import type { Exchange } from "../../../../src/proxy/exchange.ts";
 import { compileWat, MEMORY, makeExchange, makeView, planOf, TestHost } from "../kit.ts";

@@ -2,9 +2,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout } from "node:timers/promises";
-import type { InstancePlan } from "../../../../src/plan/plan.ts";
-import { HOOK } from "../../../../src/plugin/abi/abi.ts";
+
+import { HOOK } from "../../../../src/abi/abi.ts";
 import { type InstanceSet, OUTCOME } from "../../../../src/plugin/host/host.ts";
+import type { InstancePlan } from "../../../../src/plugin/host/plan.ts";
 import { buildModule, type ModulePlan } from "../../../../src/plugin/wasm/build.ts";
 import { compileWat, MEMORY, makeExchange, planOf, TestHost } from "../kit.ts";
 

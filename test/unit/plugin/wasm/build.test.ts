@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { MessageChannel, receiveMessageOnPort } from "node:worker_threads";
-import { HOOK } from "../../../../src/plugin/abi/abi.ts";
+import { HOOK } from "../../../../src/abi/abi.ts";
 import { buildModule, buildModuleAside, type ModulePlan } from "../../../../src/plugin/wasm/build.ts";
 import { PluginError } from "../../../../src/plugin/wasm/error.ts";
 import { buildFixture, compileWat, MEMORY, readFixture } from "../kit.ts";

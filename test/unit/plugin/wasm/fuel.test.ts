@@ -1,11 +1,11 @@
 /** How much fuel a call has: `limits.fuel`, and more for each byte that it sees. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { FUEL, HOOK, HOOKS, type Hook } from "../../../../src/abi/abi.ts";
+import { fuelFor } from "../../../../src/abi/prices.ts";
 import { scanRequest, scanResponse } from "../../../../src/http1/scan.ts";
-import { FUEL, HOOK, HOOKS, type Hook } from "../../../../src/plugin/abi/abi.ts";
 import { OUTCOME } from "../../../../src/plugin/host/host.ts";
 import { buildModule } from "../../../../src/plugin/wasm/build.ts";
-import { fuelFor } from "../../../../src/plugin/wasm/prices.ts";
 import { Piece } from "../../../../src/proxy/chunk.ts";
 import { Exchange } from "../../../../src/proxy/exchange.ts";
 import { compileWat, MEMORY, makeView, planOf, TestHost } from "../kit.ts";

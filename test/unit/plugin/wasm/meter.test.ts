@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { EXPORT, FUEL } from "../../../../src/plugin/abi/abi.ts";
+import { EXPORT, FUEL } from "../../../../src/abi/abi.ts";
+import { PRICE, SURCHARGE } from "../../../../src/abi/prices.ts";
 import { METER, meterModule, originalOffset } from "../../../../src/plugin/wasm/meter.ts";
 import { readShape } from "../../../../src/plugin/wasm/module-shape.ts";
-import { PRICE, SURCHARGE } from "../../../../src/plugin/wasm/prices.ts";
 import { compileWat, MEMORY } from "../kit.ts";
 import { compileScript } from "./compile-script.ts";
 

@@ -9,7 +9,7 @@
  * code, cold caches, memory of 16 MiB, AMD EPYC under load), divided by PRICE.nanoseconds and rounded up generously.
  * Where Intel processors are known to be slower (division of 64 bits, subnormal numbers) that time is taken instead.
  */
-import { FUEL } from "../abi/abi.ts";
+import { FUEL } from "./abi.ts";
 
 export const PRICE = {
   /** 64ths in a unit. */

@@ -2,15 +2,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { FUEL, LIMIT } from "../../../../src/plugin/abi/abi.ts";
-import { Reader, readSections, SECTION } from "../../../../src/plugin/wasm/binary.ts";
-import { OP, skipImmediates } from "../../../../src/plugin/wasm/instructions.ts";
-import { METER, meterModule } from "../../../../src/plugin/wasm/meter.ts";
-import { readShape } from "../../../../src/plugin/wasm/module-shape.ts";
-import { PRICE, SURCHARGE, surchargeOf } from "../../../../src/plugin/wasm/prices.ts";
-import { Writer } from "../../../../src/plugin/wasm/writer.ts";
-import { compileWat, MEMORY } from "../kit.ts";
-import { randomModule } from "./random-module.ts";
+import { FUEL, LIMIT } from "../../../src/abi/abi.ts";
+import { PRICE, SURCHARGE, surchargeOf } from "../../../src/abi/prices.ts";
+import { Reader, readSections, SECTION } from "../../../src/plugin/wasm/binary.ts";
+import { OP, skipImmediates } from "../../../src/plugin/wasm/instructions.ts";
+import { METER, meterModule } from "../../../src/plugin/wasm/meter.ts";
+import { readShape } from "../../../src/plugin/wasm/module-shape.ts";
+import { Writer } from "../../../src/plugin/wasm/writer.ts";
+import { compileWat, MEMORY } from "../plugin/kit.ts";
+import { randomModule } from "../plugin/wasm/random-module.ts";
 
 type Charge = (units: number) => number;
 

@@ -1,0 +1,62 @@
+/** What the host is given of each configuration of a plugin, and of a plugin that has two versions: plain data. */
+import type { MetricPlan } from "./metrics.ts";
+
+/** A new version of a plugin that takes a share of the requests of the old one, and is watched. */
+export type RolloutPlan = {
+  /** Which one it is, since the process began; from 1. */
+  readonly number: number;
+  readonly plugin: string;
+  /** Of the exchanges that come to the plugin; 0 to 1. */
+  readonly share: number;
+  /** First of ROLLOUT_CELLS (`observe/series.ts`). */
+  readonly cells: number;
+  /** PLUGIN_CELLS of the two versions. */
+  readonly oldCells: number;
+  readonly newCells: number;
+};
+
+/** One configuration of one plugin. Chains, routers and strategies name instances by index into `Plan.instances`. */
+export type InstancePlan = {
+  /** Equal for two versions when module hash, configuration and permissions are: the guest is then carried over. */
+  readonly key: string;
+  /** The name under `plugins`, or the built-in's name: the label in metrics and logs. */
+  readonly plugin: string;
+  /** Index into `Plan.modules`. */
+  readonly module: number;
+  /** The parsed YAML handed to the plugin. */
+  readonly config: unknown;
+  readonly onFailure: "reject" | "skip";
+  /** Fuel for one hook call. */
+  readonly fuel: number;
+  /** Bytes of memory at most. */
+  readonly memory: number;
+  /** Bytes of a body that it may hold, and what becomes of a message above that. */
+  readonly body: number;
+  readonly tooLarge: "reject" | "skip";
+  /** Of a plugin that waits: milliseconds for one call, and how many there may be at one time on each thread. */
+  readonly time: number;
+  readonly guests: number;
+  /** Whom it may ask: `cluster:NAME`, or an origin. */
+  readonly fetch: readonly string[];
+  /** Names of clusters that it may choose; null: any. */
+  readonly clusters: readonly string[] | null;
+  /** Lower-case names of fields that do not exist for it. */
+  readonly hidden: readonly string[];
+  /** The cluster whose strategy it is; empty for filters and routers. */
+  readonly cluster: string;
+  /** Key-value namespaces that it may use, with their numbers in the store. */
+  readonly namespaces: readonly NamespacePlan[];
+  /** Names of values that it may share with the other plugins of an exchange. */
+  readonly shares: readonly string[];
+  /** What it defined when it was tried; null before. */
+  readonly metrics: readonly MetricPlan[] | null;
+  /** First cell of this plugin's counters (`observe/series.ts`, PLUGIN_CELLS); shared by instances of one plugin. */
+  readonly cells: number;
+  /**
+   * While its plugin has two versions: the rollout by index into `Plan.rollouts`, and the instance of the new version
+   * with the same configuration, by index into `Plan.instances`; of that one itself it is -1. Chains name the old one.
+   */
+  readonly stage: { readonly rollout: number; readonly candidate: number } | null;
+};
+
+export type NamespacePlan = { readonly name: string; readonly number: number };
