@@ -1,7 +1,7 @@
 /** Formats the lines of the access log by hand: JSON with the fields of the configuration, and the combined format. */
 import { type Head, PART } from "../http/head.ts";
-import type { Exchange } from "../proxy/exchange.ts";
 import { type CompiledField, type CompiledFields, MOST, SOURCE } from "./access-fields.ts";
+import type { AccessRecord } from "./access-record.ts";
 import { FieldFinder } from "./field-finder.ts";
 import { TextWriter } from "./text-writer.ts";
 
@@ -25,7 +25,7 @@ export class AccessFormat {
   /** Wall clock less monotonic clock, in ms. */
   wall = Date.now() - performance.now();
 
-  json(x: Exchange, { fields, keys }: CompiledFields, now: number): void {
+  json(x: AccessRecord, { fields, keys }: CompiledFields, now: number): void {
     const { text } = this;
     if (fields.length === 0) text.ascii("{");
     for (let i = 0; i < fields.length; i++) {
@@ -36,7 +36,7 @@ export class AccessFormat {
     text.ascii("}\n");
   }
 
-  #field(field: CompiledField, x: Exchange, now: number): void {
+  #field(field: CompiledField, x: AccessRecord, now: number): void {
     const { text } = this;
     switch (field.source) {
       case SOURCE.time:
@@ -79,7 +79,7 @@ export class AccessFormat {
   }
 
   /** Those that no line has unless it is asked for. */
-  #furtherField({ source, name }: CompiledField, x: Exchange, now: number): void {
+  #furtherField({ source, name }: CompiledField, x: AccessRecord, now: number): void {
     const { text } = this;
     switch (source) {
       case SOURCE.peer:
@@ -107,7 +107,7 @@ export class AccessFormat {
   }
 
   /** Milliseconds of a part of the request's life; null when it did not come to that. */
-  #phase(source: number, x: Exchange, now: number): void {
+  #phase(source: number, x: AccessRecord, now: number): void {
     const { startedAt, headAt, answeredAt, attempts, attemptLatency } = x;
     const pickedAt = x.attempt.startedAt;
     let from = 0;
@@ -124,7 +124,7 @@ export class AccessFormat {
   }
 
   /** The 32 digits of a `traceparent` (W3C Trace Context, section 3.2). */
-  #traceId({ request }: Exchange): void {
+  #traceId({ request }: AccessRecord): void {
     const isThere = this.#found.find(request, TRACEPARENT) && this.#found.end - this.#found.start >= 55;
     if (isThere) [this.#found.start, this.#found.end] = [this.#found.start + 3, this.#found.start + 35];
     this.#value(request, isThere);
@@ -145,7 +145,7 @@ export class AccessFormat {
   }
 
   /** As nginx and Apache have it. */
-  combined(x: Exchange, now: number): void {
+  combined(x: AccessRecord, now: number): void {
     const { text } = this;
     const { request } = x;
     text.ascii(x.clientAddress);
@@ -165,7 +165,7 @@ export class AccessFormat {
   }
 
   /** The name in `Authorization: Basic`, which nothing may have verified. */
-  #user(x: Exchange): void {
+  #user(x: AccessRecord): void {
     const isThere =
       this.#found.findReceived(x.request, AUTHORIZATION) && this.#found.end - this.#found.start <= MOST.header;
     const found = isThere ? BASIC.exec(x.request.text(this.#found.start, this.#found.end)) : null;
@@ -201,13 +201,13 @@ export class AccessFormat {
     this.text.ascii('"');
   }
 
-  #part(x: Exchange, part: number, most: number): void {
+  #part(x: AccessRecord, part: number, most: number): void {
     this.text.ascii('"');
     this.#bytes(x, part, most);
     this.text.ascii('"');
   }
 
-  #path(x: Exchange): void {
+  #path(x: AccessRecord): void {
     const { original } = x;
     const { text } = this;
     text.ascii('"');
@@ -221,7 +221,7 @@ export class AccessFormat {
   }
 
   /** A part of the start line as it was before plugins changed it. */
-  #bytes({ request, original }: Exchange, part: number, most: number): void {
+  #bytes({ request, original }: AccessRecord, part: number, most: number): void {
     const start = original[part]!;
     // Of a head that was refused half-way the area may hold nothing yet, or what an earlier head left there.
     this.text.bytes(request.bytes, start, Math.min(original[part + 1]!, start + most, request.end));
@@ -229,11 +229,11 @@ export class AccessFormat {
 }
 
 /** `ok`: a response of the endpoint, whatever its status. */
-function outcomeOf(x: Exchange): string {
+function outcomeOf(x: AccessRecord): string {
   if (x.error !== null) return x.error.code;
   return x.localStatus === 0 ? "ok" : "plugin_response";
 }
 
-function schemeOf({ request, original }: Exchange): string {
+function schemeOf({ request, original }: AccessRecord): string {
   return request.text(original[PART.scheme]!, Math.min(original[PART.scheme + 1]!, request.end));
 }

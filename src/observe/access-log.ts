@@ -1,8 +1,8 @@
 /** The access log of one worker: which requests have a line, and where it goes. */
 
-import type { Exchange } from "../proxy/exchange.ts";
 import { type AccessLogPlan, type CompiledFields, compileFields, ESCAPED } from "./access-fields.ts";
 import { AccessFormat, COMBINED_ROOM } from "./access-format.ts";
+import type { AccessRecord } from "./access-record.ts";
 import { LineWriter } from "./line-writer.ts";
 import { LogTarget } from "./log-target.ts";
 import { DEFAULT_ACCESS_FIELDS, THREAD_CELLS } from "./series.ts";
@@ -53,7 +53,7 @@ export class AccessLog {
   }
 
   /** Writes the line of an exchange that has ended. `now` is performance.now(). */
-  line(x: Exchange, now: number): void {
+  line(x: AccessRecord, now: number): void {
     if (!this.enabled) return;
     const { where, format } = this.#plan;
     if (where.length > 0 && !holds(where, x, now)) return;
@@ -86,7 +86,7 @@ export class AccessLog {
   }
 }
 
-function holds(where: AccessLogPlan["where"], { response: { status }, startedAt }: Exchange, now: number): boolean {
+function holds(where: AccessLogPlan["where"], { response: { status }, startedAt }: AccessRecord, now: number): boolean {
   for (const { statuses, slowerThan, share } of where) {
     if (statuses.length > 0 && !statuses.some(({ least, most }) => status >= least && status <= most)) continue;
     if (slowerThan > 0 && now - startedAt < slowerThan) continue;

@@ -83,10 +83,7 @@ test("the checker sees every fault, and lets the allowed through", () => {
       "proxy/local-response.ts",
       'import type { Pool } from "../cluster/pool.ts";\nimport { Head } from "../http/head.ts";',
     ],
-    [
-      "proxy/headers.ts",
-      'import { BlockList, type Socket } from "node:net";\nimport { HOOK } from "../abi/abi.ts";',
-    ],
+    ["proxy/headers.ts", 'import { BlockList, type Socket } from "node:net";\nimport { HOOK } from "../abi/abi.ts";'],
     [
       "route/match.ts",
       '/** WebAssembly.Module */\n// import { x } from "../worker/y.ts";\nimport { a } from "./compile.ts";',

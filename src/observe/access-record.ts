@@ -1,0 +1,36 @@
+/** What a line of the access log is written from: a request that has ended, or a connection's or stream's of another protocol. */
+import type { Head } from "../http/head.ts";
+
+export interface AccessRecord {
+  readonly request: Head;
+  readonly response: Head;
+  /** Parts of the request's start line as received, before plugins changed them. */
+  readonly original: Uint32Array;
+  /** The client's address; a trusted proxy's word for it where there is one. */
+  readonly clientAddress: string;
+  /** The other end of the connection; null where there was none. */
+  readonly client: { readonly peer: string } | null;
+  readonly listener: { readonly snapshot: { readonly version: number } } | null;
+  readonly listenerName: string;
+  readonly routeName: string;
+  readonly clusterName: string;
+  readonly endpoint: { readonly address: string } | null;
+  readonly attempts: number;
+  /** Times are `performance.now()`: first byte received, request head complete, response head received (0: none was). */
+  readonly startedAt: number;
+  readonly headAt: number;
+  readonly answeredAt: number;
+  readonly attempt: { readonly startedAt: number };
+  /** Of the last attempt, microseconds. */
+  readonly attemptLatency: number;
+  readonly bytesReceived: number;
+  readonly bytesSent: number;
+  /** Why the response is a local one; null when it is not, or a plugin's. */
+  readonly error: { readonly code: string } | null;
+  /** Status of a local response; 0 when it is the endpoint's. */
+  readonly localStatus: number;
+  /** The plugin that responded, rejected or failed. */
+  readonly respondedBy: string;
+  /** Fields that plugins add. */
+  readonly logFields: ReadonlyMap<string, string> | null;
+}
