@@ -1,6 +1,6 @@
 /** The proxy's state in words and figures, for the page and for `sluice status` alike. */
-import type { ClusterStatus, EndpointStatus, PluginStatus, Status } from "../control/status.ts";
-import type { RouteStatus, Traffic } from "../control/traffic.ts";
+
+import type { ClusterStatus, EndpointStatus, PluginStatus, RouteStatus, Status, Traffic } from "./api.ts";
 
 export type Condition = {
   readonly state: "ready" | "degraded" | "not ready" | "draining";

@@ -1,6 +1,6 @@
 /** The page at `/`: the state at a glance, without a script. */
-import type { ClusterStatus, PluginStatus, Status } from "../control/status.ts";
-import type { ListenerStatus, Traffic } from "../control/traffic.ts";
+
+import type { ClusterStatus, ListenerStatus, PluginStatus, Status, Traffic } from "./api.ts";
 import {
   describeCluster,
   describeCondition,

@@ -4,12 +4,11 @@
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { type Address, isLoopback } from "../config/schema.ts";
-import type { ClusterStatus, PluginStatus, Status } from "../control/status.ts";
-import type { TraceList } from "../control/traces.ts";
-import type { ListenerStatus } from "../control/traffic.ts";
+
 import type { Log } from "../observe/log.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import { type Access, checkAccess, checkHost, type Denial } from "./access.ts";
+import type { ClusterStatus, ListenerStatus, PluginStatus, Status, TraceList } from "./api.ts";
 import { renderPage } from "./page.ts";
 
 export type AdminOptions = {

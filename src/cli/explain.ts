@@ -2,8 +2,9 @@
 import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { formatProblem, loadConfig } from "../config/load.ts";
-import { ExplainError, type ExplainRequest, readExplainRequest, runDry } from "../control/explain.ts";
+import { ExplainError, readExplainRequest, runDry } from "../control/explain.ts";
 import type { TraceRecord } from "../trace/trace.ts";
+import type { ExplainRequest } from "../worker/messages.ts";
 import { ADMIN_OPTIONS, callAdmin, findAdmin, NoProxy } from "./admin-client.ts";
 import { formatTrace } from "./explain-table.ts";
 import { UsageError } from "./usage.ts";

@@ -1,3 +1,4 @@
+import type { ClusterStatus, ListenerStatus, PluginStatus, Status } from "../admin/api.ts";
 import {
   describeCluster,
   describeCondition,
@@ -8,8 +9,6 @@ import {
   describeTarget,
   describeTraffic,
 } from "../admin/describe.ts";
-import type { ClusterStatus, PluginStatus, Status } from "../control/status.ts";
-import type { ListenerStatus } from "../control/traffic.ts";
 import { callAdmin, findAdmin } from "./admin-client.ts";
 
 type Parts = {

@@ -29,3 +29,6 @@ export function judge(stand: Stand, passed: boolean, { healthyAfter, unhealthyAf
 export function renew(stand: Stand): Stand {
   return stand.against === 0 ? stand : { ...stand, against: 0 };
 }
+
+/** What a check came to. `failed`: it could not be made, which says nothing of the endpoint. */
+export type Verdict = { readonly result: "healthy" | "unhealthy" | "failed"; readonly problem: string };

@@ -2,6 +2,7 @@
 import { availableParallelism } from "node:os";
 import { extname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { ClusterStatus, Status } from "../admin/api.ts";
 import { Denials } from "../admin/denials.ts";
 import { type AdminServer, startAdmin } from "../admin/server.ts";
 import { EndpointColumns, HEALTH, MAX_ENDPOINTS } from "../cluster/columns.ts";
@@ -37,14 +38,7 @@ import { type Lookup, Resolver } from "./resolve.ts";
 import { Rollouts } from "./rollouts.ts";
 import { rowsOf, Slots } from "./slots.ts";
 import { tryGuests } from "./start-check.ts";
-import {
-  type ClusterStatus,
-  describeClusters,
-  describePlugins,
-  describeStatus,
-  findUnavailable,
-  type Status,
-} from "./status.ts";
+import { describeClusters, describePlugins, describeStatus, findUnavailable } from "./status.ts";
 import { Traces } from "./traces.ts";
 import { describeListeners, NO_TRAFFIC, trafficOfClusters } from "./traffic.ts";
 import { Versions } from "./versions.ts";

@@ -1,32 +1,12 @@
 /** The checks of one endpoint: what they came to, what that makes of the endpoint, and when the next one is due. */
+
+import type { CheckRecord, EndpointHealth } from "../admin/api.ts";
 import type * as health from "../cluster/health.ts";
+import type { Verdict } from "../cluster/health.ts";
 import type { CheckPlan, EndpointPlan } from "../plan/plan.ts";
-import type { Verdict } from "./probe.ts";
 
 /** What is to be checked, and how. */
 export type Duty = { readonly cluster: string; readonly endpoint: EndpointPlan; readonly check: CheckPlan };
-
-export type CheckRecord = {
-  readonly at: string;
-  /** Null: the check could not be made, and says nothing of the endpoint. */
-  readonly ok: boolean | null;
-  /** Seconds. */
-  readonly took: number;
-  /** Empty when it is well. */
-  readonly problem: string;
-};
-
-export type EndpointHealth = {
-  readonly state: "healthy" | "unhealthy";
-  /** Whether a check has decided that; before, it counts as healthy. */
-  readonly checked: boolean;
-  readonly since: string;
-  /** Why it is unhealthy: what the last bad check said. Empty when it is healthy. */
-  readonly problem: string;
-  readonly lastCheck: CheckRecord | null;
-  /** The last ten, the newest last. */
-  readonly history: readonly CheckRecord[];
-};
 
 export type Result = Verdict["result"];
 

@@ -5,37 +5,7 @@ import type { EndpointColumns } from "../cluster/columns.ts";
 import { isTargetText } from "../http/path-text.ts";
 import type { Plan } from "../plan/plan.ts";
 import type { TraceRecord } from "../trace/trace.ts";
-
-export type ExplainRequest = {
-  readonly method: string;
-  /** Whole, or a path. */
-  readonly url: string;
-  readonly headers: readonly (readonly [name: string, value: string])[];
-  readonly body: string;
-  /** The listener's name; empty: the one at the URL's port, else the first. */
-  readonly listener: string;
-  /** The client's address. */
-  readonly client: string;
-  /** The status that stands for the endpoint's answer. */
-  readonly answer: number;
-  /** Requests of plugins are really sent, and their sleeps slept. */
-  readonly allowFetch: boolean;
-  /** Else the status that answers them. */
-  readonly fetchAnswer: number;
-};
-
-export type DryRunInit = {
-  readonly plan: Plan;
-  /** Endpoints as they stand. */
-  readonly rows: readonly Row[];
-  readonly keyValue: SharedArrayBuffer;
-  /** This thread's number in the locks of the key-value store. */
-  readonly thread: number;
-  readonly request: ExplainRequest;
-};
-type Row = { slot: number; inFlight: number; latency: number; latencyAge: number; errorRate: number; health: number };
-
-export type DryRunResult = { readonly trace: TraceRecord } | { readonly problem: string };
+import type { DryRunInit, DryRunResult, ExplainRequest } from "../worker/messages.ts";
 
 /** The request cannot be explained, or cannot be made. */
 export class ExplainError extends Error {}

@@ -3,10 +3,12 @@
  * is down. An endpoint keeps its state from version to version by its row; one check of it is made at a time, and a
  * bounded number of all.
  */
+
+import type { EndpointHealth } from "../admin/api.ts";
 import type * as health from "../cluster/health.ts";
 import type { Log } from "../observe/log.ts";
 import type { Plan } from "../plan/plan.ts";
-import { type Duty, EndpointCheck, type EndpointHealth, type Result } from "./endpoint-check.ts";
+import { type Duty, EndpointCheck, type Result } from "./endpoint-check.ts";
 import type { Tell } from "./probe.ts";
 
 export type HealthChecksOptions = {

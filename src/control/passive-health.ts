@@ -5,6 +5,8 @@
  *
  * in service → ejected for `ejectFor` × 2^n → probing: one request is let through → in service, or ejected again.
  */
+
+import type { EjectionStatus } from "../admin/api.ts";
 import type { EndpointColumns } from "../cluster/columns.ts";
 import type { Log } from "../observe/log.ts";
 import type { ClusterPlan, EndpointPlan, PassivePlan, Plan } from "../plan/plan.ts";
@@ -13,16 +15,6 @@ import type { HealthEvent } from "../proxy/context.ts";
 export type PassiveHealthOptions = {
   readonly columns: EndpointColumns;
   readonly log: Pick<Log, "info" | "warn">;
-};
-
-export type EjectionStatus = {
-  /** An outcome code, or `status 503`. */
-  readonly cause: string;
-  readonly since: string;
-  /** When a request is let through again; in the past while one is awaited. */
-  readonly until: string;
-  /** Ejections that soon followed each other, this one included. */
-  readonly count: number;
 };
 
 export type EjectionCount = { readonly cluster: string; readonly endpoint: string; readonly count: number };

@@ -1,7 +1,7 @@
 /** How each plugin fares on each data thread, by what the threads tell. */
-import type { PluginNews } from "../plugin/host/report.ts";
 
-export type LastFailure = NonNullable<PluginNews["failure"]> & { readonly thread: number };
+import type { LastFailure } from "../admin/api.ts";
+import type { PluginNews } from "../plugin/host/report.ts";
 
 export class PluginHealth {
   readonly #threads = new Map<number, Map<string, PluginNews>>();

@@ -3,6 +3,7 @@
  * answer. Whatever the endpoint does, a check ends within its time, and reads a bounded number of bytes.
  */
 import { Socket } from "node:net";
+import type { Verdict } from "../cluster/health.ts";
 import { Gathered } from "../http/gathered.ts";
 import { Head } from "../http/head.ts";
 import { BodyReader } from "../http1/framing.ts";
@@ -10,8 +11,6 @@ import { RESPONSE_LIMITS, scanResponse } from "../http1/scan.ts";
 import type { EndpointPlan, ProbePlan } from "../plan/plan.ts";
 import { limitTime } from "./fair-timer.ts";
 
-/** What a check came to. `failed`: it could not be made, which says nothing of the endpoint. */
-export type Verdict = { readonly result: "healthy" | "unhealthy" | "failed"; readonly problem: string };
 /** Told once; not after the check was given up. */
 export type Tell = (verdict: Verdict) => void;
 

@@ -4,6 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import { HOOK, HOOKS } from "../abi/abi.ts";
+import type { RolloutState, RolloutStatus, VersionStatus } from "../admin/api.ts";
 import type { Config, PluginConfig } from "../config/schema.ts";
 import type { Counters } from "../observe/counters.ts";
 import type { Log } from "../observe/log.ts";
@@ -36,30 +37,6 @@ export type Arrangement = {
   /** Equal for two arrangements of the same versions. */
   readonly identity: string;
   readonly entries: readonly Entry[];
-};
-
-export type RolloutState = "watching" | "promoted" | "rolled back" | "ended";
-
-export type RolloutStatus = {
-  readonly plugin: string;
-  readonly state: RolloutState;
-  /** What is waited for, or why it came to its end. */
-  readonly why: string;
-  readonly percent: number;
-  readonly since: string;
-  readonly endedAt: string | null;
-  readonly old: VersionStatus;
-  readonly new: VersionStatus;
-};
-
-export type VersionStatus = {
-  /** SHA-256 of the `.wasm` file. */
-  readonly hash: string;
-  readonly requests: number;
-  readonly failures: number;
-  /** Of a request, in the mean: fuel, and seconds. */
-  readonly fuel: number;
-  readonly time: number;
 };
 
 type Running = {

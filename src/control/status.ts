@@ -1,6 +1,17 @@
 /** What the admin interface tells of the proxy's state. */
 
 import { FAILURE, HOOKS } from "../abi/abi.ts";
+import type {
+  ClusterStatus,
+  EjectionStatus,
+  EndpointHealth,
+  EndpointState,
+  EndpointStatus,
+  PluginStatus,
+  RolloutStatus,
+  Status,
+  Traffic,
+} from "../admin/api.ts";
 import type { EndpointColumns, HEALTH } from "../cluster/columns.ts";
 import type { Counters } from "../observe/counters.ts";
 import {
@@ -13,39 +24,9 @@ import {
   UPSTREAM_FAILURES,
 } from "../observe/series.ts";
 import type { ClusterPlan, EndpointPlan, Plan } from "../plan/plan.ts";
-import type { EndpointHealth } from "./endpoint-check.ts";
-import type { EjectionStatus } from "./passive-health.ts";
-import type { LastFailure, PluginHealth } from "./plugin-health.ts";
+import type { PluginHealth } from "./plugin-health.ts";
 import type { Reloaded } from "./reload.ts";
-import type { RolloutStatus } from "./rollouts.ts";
-import type { Traffic } from "./traffic.ts";
 import type { Threads } from "./workers.ts";
-
-export type Status = {
-  /** A version serves, on every thread, and the process does not drain. */
-  readonly ready: boolean;
-  readonly draining: boolean;
-  readonly version: number;
-  readonly startedAt: string;
-  readonly pid: number;
-  readonly requestsInFlight: number;
-  /** Plugins that are in quarantine on some thread. */
-  readonly quarantined: readonly string[];
-  /** Clusters none of whose endpoints can take a request: theirs are answered 503. */
-  readonly unavailableClusters: readonly string[];
-  /** New versions of plugins that are watched, and the last of each plugin that was. */
-  readonly rollouts: readonly RolloutStatus[];
-  readonly listeners: readonly { name: string; address: string; connections: number }[];
-  readonly threads: readonly {
-    thread: number;
-    serving: boolean;
-    guests: number;
-    loopDelay: number;
-    restarts: number;
-  }[];
-  /** The last reload, the first version included. */
-  readonly lastReload: { at: string; result: string; problems: readonly string[] } | null;
-};
 
 export type StatusSources = {
   readonly startedAt: Date;
@@ -88,41 +69,6 @@ export function describeStatus(sources: StatusSources): Status {
     lastReload: last && { at: last.at.toISOString(), result: last.result, problems: last.problems },
   };
 }
-
-export type ClusterStatus = {
-  readonly name: string;
-  readonly strategies: readonly string[];
-  /** Endpoints that can take requests. */
-  readonly usable: number;
-  /** So few endpoints are left that ejections are ignored (`health.passive.panic`). */
-  readonly panic: boolean;
-  readonly traffic: Traffic;
-  readonly endpoints: readonly EndpointStatus[];
-  /** Endpoints whose names cannot be resolved, as configured, and why; they are asked for again. */
-  readonly unresolved: readonly { readonly address: string; readonly problem: string }[];
-};
-
-/** `unchecked`: takes requests, and no active check has found anything yet, or there is none. */
-export type EndpointState = "healthy" | "unchecked" | "unhealthy" | "ejected" | "draining" | "disabled";
-
-export type EndpointStatus = {
-  readonly address: string;
-  readonly weight: number;
-  readonly zone: string;
-  readonly state: EndpointState;
-  /** Whether it takes requests, but for `panic`. */
-  readonly healthy: boolean;
-  /** What checks have found; null when it is not checked. */
-  readonly health: EndpointHealth | null;
-  /** Why and until when it is ejected for failed requests; null when it is not. */
-  readonly ejection: EjectionStatus | null;
-  readonly inFlight: number;
-  /** Decaying averages: seconds to the answer's head, and the share of failed attempts. */
-  readonly latency: number;
-  readonly errorRate: number;
-  /** By reason, of those that there were: `sluice_upstream_failures_total`. */
-  readonly failedAttempts: Readonly<Record<string, number>>;
-};
 
 type ClusterSources = {
   readonly plan: Plan | null;
@@ -195,31 +141,6 @@ function stateOf(word: number, bits: typeof HEALTH, health: EndpointHealth | nul
   if (word !== 0) return "ejected";
   return health?.checked ? "healthy" : "unchecked";
 }
-
-export type PluginStatus = {
-  readonly name: string;
-  /** SHA-256 of the `.wasm` file. */
-  readonly hash: string;
-  readonly size: number;
-  readonly hooks: readonly string[];
-  /** Import modules that it uses: what it may do. */
-  readonly imports: readonly string[];
-  readonly onFailure: string;
-  /** Configurations of it in service. */
-  readonly instances: number;
-  /** `quarantined`: calls are refused on `quarantinedThreads`, until one that is tried succeeds. */
-  readonly state: "running" | "quarantined";
-  readonly quarantinedThreads: readonly number[];
-  readonly calls: number;
-  readonly failures: number;
-  /** The same by reason, of those that there were. */
-  readonly failuresByReason: Readonly<Record<string, number>>;
-  /** Calls that were not made, in quarantine. */
-  readonly refused: number;
-  readonly lastFailure: (Omit<LastFailure, "at"> & { readonly at: string }) | null;
-  /** The last time that a new version took over in stages, or tried to; all else here is told of the version in service. */
-  readonly rollout: RolloutStatus | null;
-};
 
 type PluginSources = Pick<StatusSources, "counters" | "health" | "rollouts"> & { readonly plan: Plan };
 

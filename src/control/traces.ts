@@ -1,22 +1,10 @@
 /** The traces that are kept: the last ones, bounded by their count and their bytes. */
+
+import type { TraceList, TraceSummary } from "../admin/api.ts";
 import type { TraceRecord } from "../trace/trace.ts";
 
 /** What all of them may take, as JSON. */
 const MAX_BYTES = 16 * 1024 * 1024;
-
-export type TraceSummary = Pick<TraceRecord, "id" | "time" | "why" | "listener" | "route" | "cluster" | "took"> & {
-  readonly thread: number;
-  readonly method: string;
-  readonly target: string;
-  readonly status: number;
-};
-
-export type TraceList = {
-  /** The newest first. */
-  readonly traces: readonly TraceSummary[];
-  /** Requests that were to be traced, and were too many: 50 a second on each thread are. */
-  readonly dropped: number;
-};
 
 export class Traces {
   readonly #maxBytes: number;

@@ -1,42 +1,10 @@
 /** Listeners and their routes as the admin interface shows them: chains, targets, and what traffic there is. */
+
+import type { ListenerStatus, RouteStatus, Traffic } from "../admin/api.ts";
 import type { Counters } from "../observe/counters.ts";
 import type { RequestRate } from "../observe/request-rates.ts";
 import { LISTENER_CELLS, STATUS_CLASSES } from "../observe/series.ts";
-import type { ListenerPlan, MatchPlan, Plan, RoutePlan } from "../plan/plan.ts";
-
-/** `rate`: requests per second over the last ten seconds. */
-export type Traffic = {
-  readonly requests: number;
-  readonly rate: number;
-  /** The same by status class: `2xx`; those that there were. */
-  readonly statuses: Readonly<Record<string, { readonly requests: number; readonly rate: number }>>;
-};
-
-export type ListenerStatus = {
-  readonly name: string;
-  readonly address: string;
-  readonly connections: number;
-  /** Plugins that see every request, in order. */
-  readonly chain: readonly string[];
-  readonly traffic: Traffic;
-  /** Requests that no route matched, malformed ones included. */
-  readonly unrouted: Traffic;
-  /** In order: the first match wins. */
-  readonly routes: readonly RouteStatus[];
-};
-
-export type RouteStatus = {
-  readonly name: string;
-  /** All keys must match; empty: every request. */
-  readonly match: MatchPlan;
-  /** Plugins after those of the listener, in order. */
-  readonly chain: readonly string[];
-  /** A plugin that chooses one of the clusters or passes to the next route; null: none. */
-  readonly router: string | null;
-  /** `weight`: of a split, else null. */
-  readonly clusters: readonly { readonly name: string; readonly weight: number | null }[];
-  readonly traffic: Traffic;
-};
+import type { ListenerPlan, Plan, RoutePlan } from "../plan/plan.ts";
 
 export const NO_TRAFFIC: Traffic = { requests: 0, rate: 0, statuses: {} };
 

@@ -1,7 +1,7 @@
 /** Health checks of endpoints by plugins, as the control plane orders them: the hook, and what it came to. */
 
 import { HOOK, PROBLEM_KEY } from "../abi/abi.ts";
-import type { Verdict } from "../control/probe.ts";
+import type { Verdict } from "../cluster/health.ts";
 import type { Instance } from "../plugin/host/host.ts";
 import { OUTCOME } from "../plugin/host/outcome.ts";
 import type { CheckOrder } from "../worker/messages.ts";

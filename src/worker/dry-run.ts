@@ -8,7 +8,7 @@ import { Cluster } from "../cluster/cluster.ts";
 import { EndpointColumns } from "../cluster/columns.ts";
 import { Endpoint } from "../cluster/endpoint.ts";
 import { Pool } from "../cluster/pool.ts";
-import type { DryRunInit, DryRunResult, ExplainRequest } from "../control/explain.ts";
+
 import { parseTarget } from "../http/path-text.ts";
 import { scanRequest, scanResponse } from "../http1/scan.ts";
 import { Buffers } from "../net/buffers.ts";
@@ -32,6 +32,7 @@ import { type DryAnswer, Trace } from "../trace/trace.ts";
 import { makeTracer } from "../trace/tracer.ts";
 import { Origins, Outgoing } from "./fetch.ts";
 import { listenerState, ownStates } from "./listener-state.ts";
+import type { DryRunInit, DryRunResult, ExplainRequest } from "./messages.ts";
 
 const OWN_STORE = 16 * 1024 * 1024;
 

@@ -1,7 +1,7 @@
 /** Every message between the main thread and a data thread. None crosses on the request path. */
 import type { BoundSocket } from "node:net";
 import type { MessagePort } from "node:worker_threads";
-import type { Verdict } from "../control/probe.ts";
+import type { Verdict } from "../cluster/health.ts";
 import type { Plan } from "../plan/plan.ts";
 import type { PluginNews } from "../plugin/host/report.ts";
 import type { HealthEvent } from "../proxy/context.ts";
@@ -82,3 +82,35 @@ export type FromThread =
   | { type: "trace"; record: TraceRecord; dropped: number }
   /** A line for the program's log. */
   | { type: "log"; level: "debug" | "info" | "warn" | "error"; message: string; fields: Record<string, unknown> };
+
+export type ExplainRequest = {
+  readonly method: string;
+  /** Whole, or a path. */
+  readonly url: string;
+  readonly headers: readonly (readonly [name: string, value: string])[];
+  readonly body: string;
+  /** The listener's name; empty: the one at the URL's port, else the first. */
+  readonly listener: string;
+  /** The client's address. */
+  readonly client: string;
+  /** The status that stands for the endpoint's answer. */
+  readonly answer: number;
+  /** Requests of plugins are really sent, and their sleeps slept. */
+  readonly allowFetch: boolean;
+  /** Else the status that answers them. */
+  readonly fetchAnswer: number;
+};
+
+type Row = { slot: number; inFlight: number; latency: number; latencyAge: number; errorRate: number; health: number };
+
+export type DryRunInit = {
+  readonly plan: Plan;
+  /** Endpoints as they stand. */
+  readonly rows: readonly Row[];
+  readonly keyValue: SharedArrayBuffer;
+  /** This thread's number in the locks of the key-value store. */
+  readonly thread: number;
+  readonly request: ExplainRequest;
+};
+
+export type DryRunResult = { readonly trace: TraceRecord } | { readonly problem: string };

@@ -1,8 +1,7 @@
 /** status-shows-where-requests-go: routes with their chains, rates, failures and unusable clusters, in API, page and CLI. */
 import assert from "node:assert/strict";
 import { before } from "node:test";
-import type { ClusterStatus, PluginStatus, Status } from "../../src/control/status.ts";
-import type { ListenerStatus } from "../../src/control/traffic.ts";
+import type { ClusterStatus, ListenerStatus, PluginStatus, Status } from "../../src/admin/api.ts";
 import { compileSource } from "../contract/plugin-harness.ts";
 import { findFreePort } from "./free-port.ts";
 import { startUpstream } from "./peers.ts";

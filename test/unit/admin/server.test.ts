@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { request } from "node:http";
 import { type TestContext, test } from "node:test";
+import type { ClusterStatus, EndpointStatus, ListenerStatus, PluginStatus, Status } from "../../../src/admin/api.ts";
 import { type AdminOptions, startAdmin } from "../../../src/admin/server.ts";
 import type { Address } from "../../../src/config/schema.ts";
-import type { ClusterStatus, EndpointStatus, PluginStatus, Status } from "../../../src/control/status.ts";
 import { Traces } from "../../../src/control/traces.ts";
-import { type ListenerStatus, NO_TRAFFIC } from "../../../src/control/traffic.ts";
+import { NO_TRAFFIC } from "../../../src/control/traffic.ts";
 import { createLog } from "../../../src/observe/log.ts";
 
 type Answer = { status: number; body: string; headers: NodeJS.Dict<string | string[]> };

@@ -3,10 +3,11 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { type TestContext, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
+import type { Verdict } from "../../../src/cluster/health.ts";
 import * as health from "../../../src/cluster/health.ts";
 import { type Duty, EndpointCheck } from "../../../src/control/endpoint-check.ts";
 import { HealthChecks, type HealthChecksOptions } from "../../../src/control/health-checks.ts";
-import { type NativeProbe, probe, type Verdict } from "../../../src/control/probe.ts";
+import { type NativeProbe, probe } from "../../../src/control/probe.ts";
 import type { CheckPlan, ClusterPlan, Plan } from "../../../src/plan/plan.ts";
 import { until } from "./parts.ts";
 

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
+import type { Verdict } from "../../../src/cluster/health.ts";
 import type { Duty } from "../../../src/control/endpoint-check.ts";
 import { CheckOrders } from "../../../src/control/plugin-check-jobs.ts";
-import type { Verdict } from "../../../src/control/probe.ts";
 import type { ToThread } from "../../../src/worker/messages.ts";
 import { until } from "./parts.ts";
 

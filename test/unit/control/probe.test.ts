@@ -5,7 +5,8 @@ import { type AddressInfo, createServer, type Server, type Socket } from "node:n
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
-import { type NativeProbe, probe, type Verdict } from "../../../src/control/probe.ts";
+import type { Verdict } from "../../../src/cluster/health.ts";
+import { type NativeProbe, probe } from "../../../src/control/probe.ts";
 import type { EndpointPlan } from "../../../src/plan/plan.ts";
 import { makeDirectory } from "./parts.ts";
 

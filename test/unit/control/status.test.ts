@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { EndpointHealth } from "../../../src/admin/api.ts";
 import { EndpointColumns, HEALTH } from "../../../src/cluster/columns.ts";
-import type { EndpointHealth } from "../../../src/control/endpoint-check.ts";
 import { describeClusters, findUnavailable } from "../../../src/control/status.ts";
 import { NO_TRAFFIC } from "../../../src/control/traffic.ts";
 import { Counters, seriesKey } from "../../../src/observe/counters.ts";

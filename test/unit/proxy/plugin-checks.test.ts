@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { HOOK } from "../../../src/abi/abi.ts";
 import type { Cluster } from "../../../src/cluster/cluster.ts";
-import type { Verdict } from "../../../src/control/probe.ts";
+import type { Verdict } from "../../../src/cluster/health.ts";
 import { KeptValue } from "../../../src/plugin/abi/kept-value.ts";
 import { type Instance, OUTCOME } from "../../../src/plugin/host/host.ts";
 import { type Exchange, Exchanges } from "../../../src/proxy/exchange.ts";
