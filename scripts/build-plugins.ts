@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto";
 import { existsSync, globSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import type { Compiled } from "../src/cli/compile.ts";
+import type { Compiled } from "../src/compiler/compile.ts";
 import { root } from "./run-node.ts";
 
 const STAMPS = join(root, ".cache/plugins.json");
@@ -13,7 +13,7 @@ const STAMPS = join(root, ".cache/plugins.json");
 const files = globSync(["plugins/*.ts", "examples/*/plugins/*.ts"], { cwd: root }).sort();
 const shared = hashOf([
   ...globSync("sdk/**/*.{ts,js}", { cwd: root }).sort(),
-  "src/cli/compile.ts",
+  "src/compiler/compile.ts",
   compilerManifest(),
 ]);
 const stamps: Record<string, string> = existsSync(STAMPS) ? JSON.parse(readFileSync(STAMPS, "utf8")) : {};
@@ -21,7 +21,7 @@ const stale = files.filter((file) => stamps[file] !== stampOf(file) || !existsSy
 
 if (stale.length > 0) {
   // The compiler takes a second to load: only when there is something to do.
-  const { compile, formatProblem, writeModule } = await import("../src/cli/compile.ts");
+  const { compile, formatProblem, writeModule } = await import("../src/compiler/compile.ts");
   for (const file of stale) {
     const stamp = stampOf(file);
     const compiled: Compiled = await compile(join(root, file));

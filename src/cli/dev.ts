@@ -2,12 +2,12 @@
 import { existsSync } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
 import { relative } from "node:path";
+import { schemaPath } from "../compiler/schema-path.ts";
+import { WarmCompiler } from "../compiler/warm-compiler.ts";
 import { loadConfig } from "../config/load.ts";
 import { watchFiles } from "../config/watch.ts";
 import { type App, StartError, startApp } from "../control/app.ts";
 import { parseOptions, type RunOptions, serve, untilSignal } from "./run.ts";
-import { schemaPath } from "./schema-path.ts";
-import { WarmCompiler } from "./warm-compiler.ts";
 
 /** An editor's save is over sooner than a deployment's: an author waits for it. */
 const TIMES = { quiet: 30, longest: 500, poll: 2000 };

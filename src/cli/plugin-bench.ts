@@ -1,6 +1,6 @@
 /** `sluice plugin bench [PATH]`: what a call of each hook costs, in time, fuel and memory. */
 import { parseArgs } from "node:util";
-import { buildPlugin } from "./build-plugin.ts";
+import { buildPlugin } from "../compiler/build-plugin.ts";
 import { findSource } from "./plugin-build.ts";
 import { type Cost, measureCosts } from "./plugin-cost.ts";
 import { type Given, parseSurroundings, readSurroundings, SURROUNDING_OPTIONS } from "./plugin-surroundings.ts";

@@ -3,8 +3,8 @@ import { existsSync, readdirSync, statSync } from "node:fs";
 import { basename, join, relative, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { HOOKS } from "../abi/abi.ts";
+import { compile, formatProblem, modulePath, type Problem, type Runtime, writeModule } from "../compiler/compile.ts";
 import { ModuleBuilder } from "../plugin/wasm/builder.ts";
-import { compile, formatProblem, modulePath, type Problem, type Runtime, writeModule } from "./compile.ts";
 import { describeSize, kibibytes } from "./plugin-size.ts";
 import { UsageError } from "./usage.ts";
 

@@ -5,7 +5,7 @@
 import { type ASUtil, type Imports, instantiateSync } from "@assemblyscript/loader";
 import { makeHelpersTransform, type Signature } from "../../sdk/helpers.js";
 import type { HelperValue, helpers } from "../../sdk/test.js";
-import { formatProblem, runCompiler } from "../cli/compile.ts";
+import { formatProblem, runCompiler } from "../compiler/compile.ts";
 import { readShape } from "../plugin/wasm/module-shape.ts";
 
 type Helper = Awaited<ReturnType<typeof helpers>>[string];

@@ -1,7 +1,6 @@
 /** `sluice/test`: what a test of a plugin imports (sdk/test.js, sdk/test.d.ts). */
 import type * as kit from "../../sdk/test.js";
-import { buildPlugin } from "../cli/build-plugin.ts";
-import { listOf } from "../cli/plugin-surroundings.ts";
+import { buildPlugin } from "../compiler/build-plugin.ts";
 import { readSettings } from "../config/plugin-schema.ts";
 import { parseTree } from "../config/tree.ts";
 import type { ModulePlan } from "../plugin/wasm/build.ts";
@@ -15,7 +14,7 @@ export { PluginFailure } from "./runner.ts";
 export const plugin: typeof kit.plugin = async (file, options = {}) => {
   const path = findFile(file);
   const module = await buildPlugin(path, memoryOf(options.limits));
-  const clusters = options.clusters ?? listOf(process.env.SLUICE_TEST_CLUSTERS ?? "");
+  const clusters = options.clusters ?? (process.env.SLUICE_TEST_CLUSTERS ?? "").split(",").filter(Boolean);
   const config = readConfig(module, options.config);
   return new TestGuest(module, { ...options, clusters, config }, path);
 };

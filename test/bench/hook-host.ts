@@ -1,7 +1,7 @@
 /** The plugin host of a data thread without the thread: plugins of the bench in it, with all that they may have. */
 import { join } from "node:path";
 import { LIMIT, METRIC } from "../../src/abi/abi.ts";
-import { compile, formatProblem } from "../../src/cli/compile.ts";
+import { compile, formatProblem } from "../../src/compiler/compile.ts";
 import { Head } from "../../src/http/head.ts";
 import { scanResponse } from "../../src/http1/scan.ts";
 import { BLOCK_CELLS } from "../../src/observe/series.ts";

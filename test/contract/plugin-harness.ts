@@ -3,11 +3,11 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { FUEL, HOOK } from "../../src/abi/abi.ts";
-import type { Runtime } from "../../src/cli/compile.ts";
-import type { BuildReport } from "../../src/cli/compiler.ts";
 import { EndpointColumns } from "../../src/cluster/columns.ts";
 import { Endpoint } from "../../src/cluster/endpoint.ts";
 import { EndpointView } from "../../src/cluster/endpoint-view.ts";
+import type { Runtime } from "../../src/compiler/compile.ts";
+import type { BuildReport } from "../../src/compiler/compiler-process.ts";
 import { scanRequest, scanResponse } from "../../src/http1/scan.ts";
 import { PLUGIN_CELLS } from "../../src/observe/series.ts";
 import type { Instance } from "../../src/plugin/host/host.ts";
@@ -62,7 +62,7 @@ export async function compileSource(source: string, runtime?: Runtime): Promise<
 
 async function buildHere({ source, wasm, runtime }: Order): Promise<Pick<BuildReport, "problems">> {
   // Loaded here alone: most files that use this module find the run's compiler, or compile nothing.
-  const { compile, formatProblem, writeModule } = await import("../../src/cli/compile.ts");
+  const { compile, formatProblem, writeModule } = await import("../../src/compiler/compile.ts");
   const compiled = await compile(source, { out: wasm, runtime });
   if (compiled.problems) return { problems: compiled.problems.map(formatProblem) };
   await writeModule(compiled, wasm);

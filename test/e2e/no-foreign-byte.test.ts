@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { before } from "node:test";
 import { setImmediate, setTimeout } from "node:timers/promises";
-import { compile } from "../../src/cli/compile.ts";
+import { compile } from "../../src/compiler/compile.ts";
 import { atEnd, bounded, type LiveTest, simpleConfig, startSluice, testInAllModes, testInEachMode } from "./program.ts";
 
 const CONNECTIONS = 64;

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { before } from "node:test";
-import { compile } from "../../src/cli/compile.ts";
+import { compile } from "../../src/compiler/compile.ts";
 import { connectTo, startUpstream } from "./peers.ts";
 import { startSluice, testInUsualMode, until } from "./program.ts";
 

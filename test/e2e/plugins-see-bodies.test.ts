@@ -5,7 +5,7 @@ import type { ServerResponse } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { before } from "node:test";
-import { compile } from "../../src/cli/compile.ts";
+import { compile } from "../../src/compiler/compile.ts";
 import { connectTo, exchange, type Recorded, startRawUpstream, startUpstream } from "./peers.ts";
 import { type LiveTest, type Program, startSluice, testInEachMode, testInUsualMode, until } from "./program.ts";
 

@@ -7,7 +7,7 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { before } from "node:test";
-import { compile } from "../../src/cli/compile.ts";
+import { compile } from "../../src/compiler/compile.ts";
 import { connectTo, exchange, startRawUpstream, startUpstream } from "./peers.ts";
 import {
   atEnd,

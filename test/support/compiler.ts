@@ -7,8 +7,8 @@
  */
 import { connect, createServer } from "node:net";
 import { text } from "node:stream/consumers";
-import type { BuildOrder, BuildReport } from "../../src/cli/compiler.ts";
-import { WarmCompiler } from "../../src/cli/warm-compiler.ts";
+import type { BuildOrder, BuildReport } from "../../src/compiler/compiler-process.ts";
+import { WarmCompiler } from "../../src/compiler/warm-compiler.ts";
 
 /** The socket of the run's compiler; undefined when a test file runs by itself. */
 export const compilerSocket = process.env.SLUICE_TEST_COMPILER;

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { compile, type Succeeded, writeModule } from "../../../src/cli/compile.ts";
+import { compile, type Succeeded, writeModule } from "../../../src/compiler/compile.ts";
 import { PluginFailure, plugin } from "../../../src/testing/index.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "sluice-kit-waits-"));

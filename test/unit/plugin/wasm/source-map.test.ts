@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { HOOK } from "../../../../src/abi/abi.ts";
-import { compile, type Succeeded, writeModule } from "../../../../src/cli/compile.ts";
+import { compile, type Succeeded, writeModule } from "../../../../src/compiler/compile.ts";
 import { PART } from "../../../../src/http/head.ts";
 import { OUTCOME } from "../../../../src/plugin/host/host.ts";
 import { buildModule, buildModuleAside } from "../../../../src/plugin/wasm/build.ts";

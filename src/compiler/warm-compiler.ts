@@ -1,9 +1,9 @@
 /** The compiler's process as its parent sees it: started when it is needed, again when it has ended or grown too large. */
 import { type ChildProcess, fork } from "node:child_process";
 import { extname } from "node:path";
-import type { BuildOrder, BuildReport } from "./compiler.ts";
+import type { BuildOrder, BuildReport } from "./compiler-process.ts";
 
-const COMPILER = new URL(`./compiler${extname(import.meta.filename)}`, import.meta.url);
+const COMPILER = new URL(`./compiler-process${extname(import.meta.filename)}`, import.meta.url);
 
 /** A compiler that has built once holds 450 MiB; one that holds this much is replaced before the next build. */
 const MOST_MEMORY = 1536 * 1024 * 1024;

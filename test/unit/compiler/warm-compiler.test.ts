@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { pathToFileURL } from "node:url";
-import { WarmCompiler } from "../../../src/cli/warm-compiler.ts";
+import { WarmCompiler } from "../../../src/compiler/warm-compiler.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "sluice-warm-"));
 after(() => rmSync(directory, { recursive: true }));
