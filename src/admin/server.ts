@@ -2,7 +2,7 @@
  * The admin interface: health, metrics, state, reload. Metrics and health can have an address of their own, which
  * serves nothing else. Who may use it: `access.ts`.
  */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { type Address, isLoopback } from "../config/schema.ts";
 
 import type { Log } from "../observe/log.ts";
@@ -10,6 +10,9 @@ import type { Metrics } from "../observe/metrics.ts";
 import { type Access, checkAccess, checkHost, type Denial } from "./access.ts";
 import type { ClusterStatus, ListenerStatus, PluginStatus, Status, TraceList } from "./api.ts";
 import { renderPage } from "./page.ts";
+
+// An import would load Node's `fetch` and HTTP/2 with it.
+const { createServer } = process.getBuiltinModule("node:http");
 
 export type AdminOptions = {
   /** Of the whole interface; null: it is not served. */

@@ -1,8 +1,11 @@
 /** How commands reach a running proxy: its admin interface, found by the configuration or given. */
 import { readFile } from "node:fs/promises";
-import { type RequestOptions, request } from "node:http";
+import type { RequestOptions } from "node:http";
 import { parseArgs } from "node:util";
 import { formatProblem, loadAdmin } from "../config/load.ts";
+
+// An import would load Node's `fetch` and HTTP/2 with it.
+const { request } = process.getBuiltinModule("node:http");
 
 export const ADMIN_OPTIONS = {
   config: { type: "string", short: "c", default: "sluice.yaml" },

@@ -2,14 +2,7 @@
  * Requests of plugins: to a cluster through the proxy, to an allowed origin through Node's own client, with its
  * connections kept. Redirects are not followed; proxies of the environment are not used.
  */
-import {
-  type ClientRequest,
-  Agent as HttpAgent,
-  request as httpRequest,
-  type IncomingMessage,
-  type RequestOptions,
-} from "node:http";
-import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
+import type { Agent, ClientRequest, IncomingMessage, RequestOptions } from "node:http";
 import { STATUS } from "../abi/abi.ts";
 import type { Endpoint } from "../cluster/endpoint.ts";
 import { FIELD_WORDS, Head, NAME, NAME_END, NAME_ID, NAME_START, PART, VALUE_END, VALUE_START } from "../http/head.ts";
@@ -20,6 +13,10 @@ import type { Pipeline } from "../proxy/pipeline.ts";
 import type { Snapshot } from "../proxy/snapshot.ts";
 import { probeEndpoint } from "./endpoint-probe.ts";
 
+// By an import every data thread would load Node's `fetch` and HTTP/2 with it, and its TLS though no plugin uses it.
+const http = process.getBuiltinModule("node:http");
+const loadHttps = () => process.getBuiltinModule("node:https");
+
 const CLUSTER = "cluster:";
 const CONNECTIONS = 64;
 const LIMITS = { head: 128 * 1024, target: 64 * 1024, headers: 500 };
@@ -28,10 +25,8 @@ type Tell = (answer: FetchAnswer | number) => void;
 
 /** One for the thread, over all versions. */
 export class Origins {
-  readonly #agents = {
-    "http:": new HttpAgent({ keepAlive: true, maxSockets: CONNECTIONS }),
-    "https:": new HttpsAgent({ keepAlive: true, maxSockets: CONNECTIONS }),
-  };
+  readonly #plain = new http.Agent({ keepAlive: true, maxSockets: CONNECTIONS });
+  #secure: Agent | null = null;
 
   ask(request: FetchRequest, tell: Tell): () => void {
     const { protocol, hostname, port } = new URL(request.target);
@@ -41,13 +36,18 @@ export class Origins {
       port: port === "" ? (isSecure ? 443 : 80) : Number(port),
     };
     const asked = new OutgoingRequest({ where, isSecure }, request, tell);
-    asked.send(this.#agents[isSecure ? "https:" : "http:"]);
+    asked.send(isSecure ? this.#secureAgent() : this.#plain);
     return () => asked.cancel();
   }
 
+  #secureAgent(): Agent {
+    this.#secure ??= new (loadHttps().Agent)({ keepAlive: true, maxSockets: CONNECTIONS });
+    return this.#secure;
+  }
+
   close(): void {
-    this.#agents["http:"].destroy();
-    this.#agents["https:"].destroy();
+    this.#plain.destroy();
+    this.#secure?.destroy();
   }
 }
 
@@ -77,9 +77,9 @@ class OutgoingRequest {
   }
 
   /** `agent`: whose connections it may use; false: one of its own. */
-  send(agent: HttpAgent | HttpsAgent | false): void {
+  send(agent: Agent | false): void {
     const options = { ...this.#options, agent };
-    const request = this.#isSecure ? httpsRequest(options) : httpRequest(options);
+    const request = this.#isSecure ? loadHttps().request(options) : http.request(options);
     this.#sent = request;
     let read = 0;
     request.on("socket", (socket) => {
