@@ -1,21 +1,21 @@
 /**
- * Which field names a server behind the proxy cannot tell apart. CGI, WSGI, Rack and PHP turn a name into a variable:
- * letters lose their case, and every byte but letters and digits becomes `_`. `X_User` and `x.user` then set, or
- * overwrite, what `X-User` says. This file is the one place that decides it, for the core and for all filters.
+ * Which field names an origin server cannot distinguish. CGI, WSGI, Rack and PHP turn a name into a variable: case is
+ * lost, and every byte other than a letter or digit becomes `_`. `X_User` and `x.user` then set, or overwrite, `X-User`.
+ * The core and all filters decide by this file alone.
  */
 
 import { FIELD_WORDS, type Head, NAME, NAME_END, NAME_ID, NAME_START } from "./head.ts";
 
 const HYPHEN = 45;
 
-/** The byte that a name's byte is read as: letters in lower case, digits, and `-` for everything else. */
+/** Canonical byte for each byte of a name: letters in lower case, digits, `-` for everything else. */
 export const FOLD: Uint8Array = new Uint8Array(256).fill(HYPHEN);
 for (const char of "abcdefghijklmnopqrstuvwxyz0123456789") {
   FOLD[char.charCodeAt(0)] = char.charCodeAt(0);
   FOLD[char.toUpperCase().charCodeAt(0)] = char.charCodeAt(0);
 }
 
-/** Whether both names can be read as one: `x-user`, `X_User`, `x~user`. */
+/** Whether an origin server may read both names as the same: `x-user`, `X_User`, `x~user`. */
 export function isAlias(
   a: Uint8Array,
   aStart: number,
@@ -29,7 +29,7 @@ export function isAlias(
   return true;
 }
 
-/** Removes every field that can be read as `name[start, end)`, the name itself included; returns how many. */
+/** Removes every field whose name is `name[start, end)` or an alias of it; returns how many. */
 export function removeAliases(head: Head, name: Uint8Array, start: number, end: number): number {
   const { bytes, fields, count } = head;
   let removed = 0;

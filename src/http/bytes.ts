@@ -1,4 +1,4 @@
-/** Classes of bytes in a head, as one table of bits, so that each byte of a head costs one load and one test. */
+/** Byte classes as one table of bits: classifying a byte of a head takes one load and one test. */
 
 export const HTAB = 9;
 export const LF = 10;
@@ -18,17 +18,16 @@ export const BACKSLASH = 92;
 
 /** Bits of CLASS. */
 export const IS = {
-  /** RFC 9110 section 5.6.2: what names and methods are made of. */
+  /** RFC 9110 section 5.6.2: characters of names and methods. */
   token: 1,
-  /** RFC 9110 section 5.5: HTAB, SP, visible ASCII and obs-text. No other control character may stand in a value. */
+  /** RFC 9110 section 5.5: HTAB, SP, visible ASCII and obs-text. No other control character is allowed in a value. */
   value: 2,
   /**
-   * What a target may hold: visible ASCII but `#` (a fragment is never sent) and `\`, which some read as `/` in a path;
-   * in a query it passes.
-   * Browsers do send `"<>^{|}` and the backtick unescaped, so those pass, as they do everywhere else.
+   * Allowed in a target: visible ASCII except `#` (a fragment is never sent) and `\`, which some servers read as `/` in a
+   * path (it is allowed in a query). Browsers send `"<>^{|}` and the backtick unescaped, and every server accepts them.
    */
   target: 4,
-  /** A target byte that neither ends a path nor may change or blur it: not `?`, and not `%`, `.`, `/` or `;`. */
+  /** A target byte that neither ends a path nor takes part in normalisation: not `?`, `%`, `.`, `/` or `;`. */
   plain: 8,
   hex: 16,
   /** RFC 3986 unreserved: an escape of such a byte means the byte itself. */

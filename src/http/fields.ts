@@ -1,4 +1,4 @@
-/** What the bytes of a field mean: which known name, and whether name and value may stand in a message. */
+/** Classifies fields: which known name a field has, and whether its name and value are valid. */
 
 import { FOLD } from "./aliases.ts";
 import * as octets from "./bytes.ts";
@@ -15,19 +15,19 @@ const LONGEST_NAME = 19;
 // RFC 3986 section 3.2.2: a name that DNS can hold, with a port.
 const LONGEST_AUTHORITY = 255 + 6;
 
-// No two of these names share both length and first letter, so these find the one candidate; its bytes then decide.
-// X-Forwarded-* are found by their beginning instead.
-const CANDIDATE = new Uint8Array((LONGEST_NAME + 1) * 32);
+// No two of these names share both length and first letter, so these select one name to compare. X-Forwarded-* are
+// recognised by their prefix instead.
+const BY_LENGTH_AND_LETTER = new Uint8Array((LONGEST_NAME + 1) * 32);
 const NAME_STRIDE = 32;
 const NAME_BYTES = new Uint8Array(NAME.lookalike * NAME_STRIDE);
 for (const [name, id] of Object.entries(NAME)) {
   if (id === NAME.other || id >= NAME.lookalike) continue;
   NAME_BYTES.set(Buffer.from(name, "latin1"), id * NAME_STRIDE);
   if (id === NAME["x-forwarded-port"] || id === NAME["x-forwarded-other"]) continue;
-  CANDIDATE[name.length * 32 + (name.charCodeAt(0) & 31)] = id;
+  BY_LENGTH_AND_LETTER[name.length * 32 + (name.charCodeAt(0) & 31)] = id;
 }
 
-/** Names that the core alone writes or obeys: a server behind the proxy must not read an alias as one of them. */
+/** Names that only the core writes or interprets: no alias of them may reach an endpoint. */
 const OWNED = new Uint8Array(NAME.lookalike);
 for (const id of [...layout.HOP_BY_HOP, NAME["x-real-ip"]]) OWNED[id] = 1;
 
@@ -36,12 +36,12 @@ const PORT_LENGTH = "x-forwarded-port".length;
 const AUTHORIZATION = Buffer.from("authorization", "latin1");
 const HOST = Buffer.from("Host", "latin1");
 
-/** The NAME id of the name in `bytes[start, end)`; 0 when it is none of them. */
+/** The NAME id of the name `bytes[start, end)`; 0 for an unknown name. */
 export function nameId(bytes: Uint8Array, start: number, end: number): number {
   const length = end - start;
   const first = bytes[start]! & 31;
   if (length <= LONGEST_NAME) {
-    const id = CANDIDATE[length * 32 + first]!;
+    const id = BY_LENGTH_AND_LETTER[length * 32 + first]!;
     if (id !== 0) {
       if (equalsName(bytes, start, length, id)) return id;
       if (OWNED[id] === 1 && foldsTo(bytes, start, length, id)) return NAME.lookalike;
@@ -79,14 +79,14 @@ const PROTECTED = new Uint8Array(256);
 for (const id of [...layout.HOP_BY_HOP, NAME.expect, NAME.lookalike]) PROTECTED[id] = 1;
 
 /**
- * Names that plugins may not set, add or remove: they say how a message is framed or how one connection is used, and
- * only the core knows either. Host is not one of them; it is set through `setAuthority`.
+ * Names that plugins may not set, add or remove: they control framing or one connection, which the core owns. Host is
+ * not among them; it is set through `setAuthority`.
  */
 export function isProtected(id: number): boolean {
   return PROTECTED[id] === 1;
 }
 
-/** Names that a Connection field may not take away from the message: what guards or routes it. */
+/** Names that a Connection field cannot make hop-by-hop: those that protect or route the message. */
 export function resistsNomination(id: number, bytes: Uint8Array, start: number, end: number): boolean {
   return id !== NAME.other || equalsWord(bytes, start, end, AUTHORIZATION);
 }
@@ -96,7 +96,7 @@ export function isToken(bytes: Uint8Array, start: number, end: number): boolean 
   return end > start;
 }
 
-/** Whether the bytes may stand as a value: no CR, LF, NUL or other control but HTAB. Outer blanks are allowed. */
+/** Whether the bytes are a valid field value: no CR, LF, NUL or other control except HTAB. Outer blanks are allowed. */
 export function isFieldValue(bytes: Uint8Array, start: number, end: number): boolean {
   for (let i = start; i < end; i++) if ((CLASS[bytes[i]!]! & IS.value) === 0) return false;
   return true;
@@ -176,7 +176,7 @@ export function setAuthority(head: Head, bytes: Uint8Array, start: number, end: 
   return true;
 }
 
-/** Makes the Host field say what the authority part says; adds the field where there is none. */
+/** Sets the Host field to the authority part; adds the field if it is absent. */
 export function writeHost(head: Head): void {
   const start = head.parts[PART.authority]!;
   const end = head.parts[PART.authority + 1]!;
@@ -190,7 +190,7 @@ export function writeHost(head: Head): void {
   head.push(name, name + HOST.length, start, end, NAME.host);
 }
 
-// RFC 9110 section 6.5.1: what frames, routes, authenticates or modifies a message cannot come after it.
+// RFC 9110 section 6.5.1: fields that frame, route, authenticate or modify a message are not allowed in trailers.
 const NOT_IN_TRAILERS = new Set(
   (
     "age authorization cache-control content-encoding content-range content-location max-forwards pragma range " +
@@ -199,7 +199,7 @@ const NOT_IN_TRAILERS = new Set(
   ).split(" "),
 );
 
-/** Whether a field of that name may be passed on in a trailer section. Cold: trailers are rare. */
+/** Whether a field of that name may be forwarded in a trailer section. Cold: trailers are rare. */
 export function mayTrail(bytes: Buffer, start: number, end: number): boolean {
   if (nameId(bytes, start, end) !== NAME.other || resistsNomination(NAME.other, bytes, start, end)) return false;
   return !NOT_IN_TRAILERS.has(bytes.toString("latin1", start, end).toLowerCase());

@@ -2,8 +2,8 @@
  * A message head, neutral of the protocol that carried it: one byte area and one table of offsets into it.
  *
  * HTTP/1 fills it by scanning (`scan.ts`); HTTP/2 will write its fields into the area. Every offset is an index into
- * `bytes`. Bytes below `end` are in use; edits append there and never move what stands before, so an offset stays
- * true until `reset`.
+ * `bytes`. Bytes below `end` are in use; edits append and never move earlier bytes, so an offset stays valid until
+ * `reset`.
  */
 
 /** Words of the field table for each field: where its name and value begin and end, and which known name it is. */
@@ -14,7 +14,7 @@ export const VALUE_START = 2;
 export const VALUE_END = 3;
 export const NAME_ID = 4;
 
-/** Names that the core itself must know. 0 is any other name; REMOVED marks a field that an edit took away. */
+/** Names that the core handles itself. 0 is any other name; REMOVED marks a field removed by an edit. */
 export const NAME = {
   other: 0,
   host: 1,
@@ -44,14 +44,14 @@ export const NAME = {
   "x-forwarded-port": 25,
   /** Any other X-Forwarded-*. */
   "x-forwarded-other": 26,
-  /** An alias (`aliases.ts`) of a name that the core itself writes or obeys, as `X_Forwarded_For`: never forwarded. */
+  /** An alias (`aliases.ts`) of a name that the core writes or interprets, such as `X_Forwarded_For`: never forwarded. */
   lookalike: 27,
-  /** A field that a nomination in Connection made hop-by-hop: never forwarded. */
+  /** Hop-by-hop because Connection names it: never forwarded. */
   nominated: 28,
 } as const;
 export const REMOVED = 255;
 
-/** Names that end at each hop (RFC 9110 section 7.6.1), and those of framing, which is decided anew for each hop. */
+/** Hop-by-hop names (RFC 9110 section 7.6.1), and those of framing, which each hop chooses itself. */
 export const HOP_BY_HOP: readonly number[] = [
   NAME.connection,
   NAME["keep-alive"],
@@ -66,7 +66,7 @@ export const HOP_BY_HOP: readonly number[] = [
   NAME["content-length"],
 ];
 
-/** How the end of the message's body is found (RFC 9112 section 6.3). */
+/** How the length of the message's body is determined (RFC 9112 section 6.3). */
 export const FRAMING = { none: 0, length: 1, chunked: 2, close: 3 } as const;
 
 /** Bits of `Head.flags`. */
@@ -75,37 +75,37 @@ export const FLAG = {
   keepAlive: 1,
   /** `Expect: 100-continue` was sent. */
   expectContinue: 2,
-  /** Connection names `upgrade` and an Upgrade field is there. */
+  /** Connection names `upgrade` and an Upgrade field is present. */
   upgrade: 4,
   /** `TE: trailers` was sent. */
   teTrailers: 8,
-  /** The target came in absolute-form: its authority stands for Host. */
+  /** The target was in absolute-form: its authority replaces Host. */
   absolute: 16,
 } as const;
 
 /**
  * Parts of a request's start line: indices into `parts`, two words (start, end) each. The scheme is set only by a
- * target in absolute-form. A query that is there but empty (`/a?`) has start = end, neither of them 0.
+ * target in absolute-form. A query that is present but empty (`/a?`) has start = end, neither of them 0.
  */
 export const PART = { method: 0, scheme: 2, authority: 4, path: 6, query: 8 } as const;
 export const PARTS = 10;
 
-/** What other programs read in another way than the text of a path says; bits of `Head.doubts`. */
+/** What makes a path ambiguous: other programs read these differently; bits of `Head.doubts`. */
 export const DOUBT = {
   /** `//`, which many read as one slash. */
   slashes: 1,
   /** `%2F`, which many read as a slash. */
   encodedSlash: 2,
-  /** An escape of another character that may stand in a path as itself, such as `%2B`. */
+  /** An escape of another character that is allowed unescaped in a path, such as `%2B`. */
   escape: 4,
-  /** `;`, at which Java servers cut a segment off. */
+  /** `;`, at which Java servers truncate a segment. */
   parameter: 8,
 } as const;
 
 /** How paths are normalised beyond RFC 3986; bits of `Head.form`. */
 export const FORM = { mergeSlashes: 1, decodeSlashes: 2, refuseSlashes: 4 } as const;
 
-/** A byte area never grows past this, whatever plugins add (16 KiB of slack above the largest head limit). */
+/** Upper bound of a byte area in bytes, plugins' additions included. */
 export const MAX_AREA = 1024 * 1024;
 
 const SEPARATOR = Buffer.from(": ", "latin1");
@@ -115,7 +115,7 @@ export class Head {
   bytes: Buffer;
   /** The first free byte of `bytes`. */
   end = 0;
-  /** Bytes of the message's head as it was received; 0 for one that was made here. */
+  /** Length in bytes of the head as received; 0 for one that was generated locally. */
   received = 0;
   /** Start and end of each start-line part; an absent part has start = end. The query is without its `?`. */
   readonly parts = new Uint32Array(PARTS);
@@ -124,23 +124,23 @@ export class Head {
   count = 0;
   /** Response: the status code. Request: 0. */
   status = 0;
-  /** The minor version of HTTP/1 that the sender named: 0 or 1. */
+  /** The sender's HTTP/1 minor version: 0 or 1. */
   minor = 1;
   flags = 0;
   /** One of FRAMING. */
   framing = 0;
   /** The body's length in bytes when `framing` is `length`. */
   length = 0;
-  /** What makes the path ambiguous, bits of DOUBT. A bit may be set although an edit has removed its cause. */
+  /** What makes the path ambiguous, bits of DOUBT. A bit may stay set after an edit has removed its cause. */
   doubts = 0;
   /** How its paths are normalised, bits of FORM; set by the scan. */
   form = 0;
-  /** Why a scan refused this head, in words for the log; empty when it did not. */
+  /** Why the scan rejected this head, for the log; empty when it did not. */
   problem = "";
-  /** Known names that were ever pushed, one bit for each NAME id: a clear bit saves the search. */
+  /** Known names pushed so far, one bit for each NAME id: a clear bit avoids the search. */
   known = 0;
 
-  // What `save` kept, so that the edits of a failing hook are dropped together.
+  // Copies made by `save`, to drop the edits of a failing hook together.
   #savedEnd = 0;
   #savedCount = 0;
   #savedStatus = 0;
@@ -152,7 +152,7 @@ export class Head {
     this.fields = new Uint32Array(fields * FIELD_WORDS);
   }
 
-  /** Forgets everything but the memory. */
+  /** Clears the head; keeps its memory. */
   reset(): void {
     this.end = 0;
     this.count = 0;
@@ -170,7 +170,7 @@ export class Head {
     for (let i = 0; i < PARTS; i++) parts[i] = 0;
   }
 
-  /** Makes room for `more` bytes after `end`. @throws RangeError past MAX_AREA. */
+  /** Ensures capacity for `more` bytes after `end`. @throws RangeError above MAX_AREA. */
   reserve(more: number): void {
     const need = this.end + more;
     if (need <= this.bytes.length) return;
@@ -180,7 +180,7 @@ export class Head {
     this.bytes = grown;
   }
 
-  /** Adds one field to the table; its bytes must stand in the area already. Returns its index. */
+  /** Adds a field whose bytes are already in the area to the table. Returns its index. */
   push(nameStart: number, nameEnd: number, valueStart: number, valueEnd: number, id: number): number {
     let at = this.count * FIELD_WORDS;
     if (at + FIELD_WORDS > this.fields.length) {
@@ -208,8 +208,8 @@ export class Head {
   }
 
   /**
-   * The index of the `nth` field (0 the first) named by `name[start, end)`, or -1. Names compare without regard to
-   * ASCII case. Removed, nominated and look-alike fields do not exist.
+   * The index of the `nth` field (0 the first) named by `name[start, end)`, or -1. Names compare
+   * case-insensitively (ASCII). Skips removed, hop-by-hop and alias fields.
    */
   find(name: Uint8Array, start: number, end: number, nth = 0): number {
     const { fields, bytes, count } = this;
@@ -224,7 +224,7 @@ export class Head {
     return -1;
   }
 
-  /** Copies `source[start, end)` into the area; returns where it stands. */
+  /** Copies `source[start, end)` into the area; returns its offset. */
   append(source: Uint8Array, start: number, end: number): number {
     const length = end - start;
     const at = this.end;
@@ -237,8 +237,8 @@ export class Head {
   }
 
   /**
-   * Adds a field after all others. The caller has checked name and value (`fields.ts`). It is laid down as it will be
-   * sent, separators included, so that the writer may copy neighbours at one go.
+   * Adds a field after all others. The caller has validated name and value (`fields.ts`). It is stored as it will
+   * be sent, separators included, so that the writer can copy adjacent fields as one run.
    */
   add(name: Uint8Array, value: Uint8Array, id: number): void {
     const nameStart = this.append(name, 0, name.length);
@@ -248,12 +248,12 @@ export class Head {
     this.push(nameStart, nameStart + name.length, valueStart, valueStart + value.length, id);
   }
 
-  /** Takes field `index` away. */
+  /** Removes field `index`. */
   removeAt(index: number): void {
     this.fields[index * FIELD_WORDS + NAME_ID] = REMOVED;
   }
 
-  /** Replaces a start-line part (one of PART). The caller has checked the bytes. An empty value makes it absent. */
+  /** Replaces a start-line part (one of PART). The caller has validated the bytes. An empty value removes it. */
   setPart(part: number, value: Uint8Array, start: number, end: number): void {
     if (start === end) {
       this.parts[part] = this.parts[part + 1] = 0;
@@ -264,7 +264,7 @@ export class Head {
     this.parts[part + 1] = at + (end - start);
   }
 
-  /** The bytes of a part or field as a string, one code unit a byte. For cold paths: logs, errors, tests. */
+  /** The bytes of a part or field as a string, one code unit per byte. For cold paths: logs, errors, tests. */
   text(start: number, end: number): string {
     return this.bytes.toString("latin1", start, end);
   }
@@ -282,7 +282,7 @@ export class Head {
     return this.text(this.fields[at + VALUE_START]!, this.fields[at + VALUE_END]!);
   }
 
-  /** Remembers the head as it is, for `restore`. One level: a second save forgets the first. */
+  /** Saves the head for `restore`. One level: a second save replaces the first. */
   save(): void {
     this.#savedEnd = this.end;
     this.#savedCount = this.count;
@@ -296,7 +296,7 @@ export class Head {
     for (let i = 0; i < words; i++) saved[i] = fields[i]!;
   }
 
-  /** Puts the head back as `save` found it. */
+  /** Restores the head as of the last `save`. */
   restore(): void {
     this.end = this.#savedEnd;
     this.count = this.#savedCount;
@@ -311,6 +311,7 @@ function lower(byte: number): number {
   return byte >= 65 && byte <= 90 ? byte + 32 : byte;
 }
 
+/** Records why a head is rejected; returns `-status`, which scans pass on. */
 export function refuse(head: Head, status: number, problem: string): number {
   head.problem = problem;
   return -status;

@@ -1,6 +1,6 @@
 /**
- * The request target: valid or not, and its one normal form. The path is normalised once, before routing, so that
- * routes, plugins and the upstream cannot disagree on what was asked for (RFC 3986 section 6.2.2).
+ * Validates and normalises the request target. The path is normalised once, before routing, so that routes, plugins and
+ * the endpoint agree on it (RFC 3986 section 6.2.2).
  */
 
 import { isUtf8 } from "node:buffer";
@@ -11,9 +11,9 @@ import { isOptionsMethod } from "./method.ts";
 
 /**
  * Normalises the path: dot segments resolved, unreserved characters decoded, bytes above ASCII encoded, escapes in upper
- * case; `//` and `%2F` as `head.form` says. Sets `head.doubts`. 0, or -400 when an escape is malformed, overlong or stands
- * for NUL or a backslash, or is a slash where the form refuses that, and when what is above ASCII is not UTF-8. A normal
- * path is not copied.
+ * case; `//` and `%2F` as `head.form` says. Sets `head.doubts`. Returns 0, or -400 when an escape is malformed, overlong,
+ * NUL or a backslash, or a slash that the form rejects, or when bytes above ASCII are not UTF-8. A path that is already
+ * normal is not copied.
  */
 export function normalizePath(head: Head): number {
   const { bytes, parts, form } = head;
@@ -42,9 +42,9 @@ export function normalizePath(head: Head): number {
   if (form !== 0) {
     if ((form & FORM.refuseSlashes) !== 0 && (doubts & DOUBT.encodedSlash) !== 0)
       return refuse(head, 400, "an encoded slash in the path");
-    const settled = settledBy(form, doubts);
-    change ||= settled !== doubts;
-    doubts = settled;
+    const remaining = remainingDoubts(form, doubts);
+    change ||= remaining !== doubts;
+    doubts = remaining;
   }
   head.doubts |= doubts;
   if (change || raw) rewritePath(head, start, end, raw);
@@ -53,7 +53,7 @@ export function normalizePath(head: Head): number {
 
 const NOT_UTF8 = "bytes above ASCII in the target that are not UTF-8";
 
-/** Percent-encodes what is above ASCII in the query; 0, or -400 when that is not UTF-8. */
+/** Percent-encodes bytes above ASCII in the query. Returns 0, or -400 when they are not UTF-8. */
 export function encodeQuery(head: Head): number {
   const start = head.parts[PART.query]!;
   const end = head.parts[PART.query + 1]!;
@@ -81,8 +81,8 @@ function writeEscape(bytes: Uint8Array, at: number, byte: number): number {
   return at + 3;
 }
 
-/** The doubts that are left when the path was brought into that form. */
-function settledBy(form: number, doubts: number): number {
+/** The doubts that remain after normalising by `form`. */
+function remainingDoubts(form: number, doubts: number): number {
   let left = doubts;
   if ((form & FORM.decodeSlashes) !== 0 && (left & DOUBT.encodedSlash) !== 0)
     left = (left & ~DOUBT.encodedSlash) | DOUBT.slashes;
@@ -96,7 +96,7 @@ function isDotSegment(bytes: Uint8Array, at: number, end: number): boolean {
   return after >= end || bytes[after] === SLASH;
 }
 
-/** The byte that the escape at `at` stands for; -1 when it is malformed, NUL, a backslash or the start of an overlong form. */
+/** The byte that the escape at `at` decodes to; -1 when it is malformed, NUL, a backslash or the start of an overlong form. */
 function readEscape(bytes: Uint8Array, at: number, end: number): number {
   const byte = decodeEscape(bytes, at, end);
   if (byte <= 0 || byte === BACKSLASH) return -1;
@@ -110,7 +110,7 @@ function decodeEscape(bytes: Uint8Array, at: number, end: number): number {
   return high < 0 || low < 0 ? -1 : high * 16 + low;
 }
 
-/** The largest second byte with which a first byte of UTF-8 spells a character that has a shorter form. */
+/** For a first byte of UTF-8: the largest second byte that makes an overlong encoding. */
 const OVERLONG = new Map([
   [0xc0, 0xbf],
   [0xc1, 0xbf],
@@ -120,7 +120,7 @@ const OVERLONG = new Map([
   [0xfc, 0x83],
 ]);
 
-// `%C0%AF` is a slash to a careless decoder.
+// A lax decoder reads `%C0%AF` as a slash.
 function isOverlong(first: number, second: number): boolean {
   return second >= 0x80 && second <= (OVERLONG.get(first) ?? 0);
 }
@@ -129,7 +129,7 @@ function isUnreserved(byte: number): boolean {
   return (CLASS[byte]! & IS.unreserved) !== 0;
 }
 
-/** Characters that may stand in a path as themselves and as an escape, and mean the same to nearly every server. */
+/** Characters allowed in a path both literally and escaped, with the same meaning to nearly every server. */
 export function isReserved(byte: number): boolean {
   return (CLASS[byte]! & IS.target) !== 0 && !isUnreserved(byte) && byte !== PERCENT && byte !== QUERY;
 }
@@ -178,7 +178,7 @@ function upper(byte: number): number {
 export function removeDotSegments(bytes: Uint8Array, start: number, end: number): number {
   let out = start;
   for (let i = start; i < end; ) {
-    // `i` stands on the slash before a segment.
+    // `i` is at the slash before a segment.
     let next = i + 1;
     while (next < end && bytes[next] !== SLASH) next++;
     const length = next - i - 1;
@@ -188,7 +188,7 @@ export function removeDotSegments(bytes: Uint8Array, start: number, end: number)
       if (dots === 2) {
         while (out > start && bytes[--out] !== SLASH);
       }
-      // A dot segment at the end leaves the slash that stood before it.
+      // A trailing dot segment leaves the slash before it.
       if (next === end) bytes[out++] = SLASH;
       i = next;
     }
@@ -196,7 +196,7 @@ export function removeDotSegments(bytes: Uint8Array, start: number, end: number)
   return out;
 }
 
-/** Whether `bytes[start, end)` is a path that may be sent, with or without a query. */
+/** Whether `bytes[start, end)` is a valid path, with or without a query. */
 export function checkTarget(bytes: Uint8Array, start: number, end: number): boolean {
   if (end <= start || bytes[start] !== SLASH) return false;
   const pathEnd = findQuery(bytes, start, end);
@@ -253,7 +253,7 @@ export function setPath(head: Head, bytes: Uint8Array, start: number, end: numbe
   return true;
 }
 
-/** Sets the query alone, without its `?`; an empty one takes it away. False, and nothing changed, if not valid. */
+/** Sets the query alone, without its `?`; an empty one removes it. False, and nothing changed, if not valid. */
 export function setQuery(head: Head, bytes: Uint8Array, start: number, end: number): boolean {
   if (!isQuery(bytes, start, end)) return false;
   head.setPart(PART.query, bytes, start, end);

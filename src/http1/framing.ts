@@ -1,4 +1,4 @@
-/** Reads a message's body, and finds where it ends (RFC 9112 sections 6 and 7). */
+/** Decodes a message body and determines its end (RFC 9112 sections 6 and 7). */
 
 import { BACKSLASH, CLASS, CR, EQUALS, HTAB, hexValue, IS, LF, QUOTE, SEMICOLON, SPACE } from "../http/bytes.ts";
 import { FRAMING, Head } from "../http/head.ts";
@@ -39,17 +39,17 @@ const STATE = {
 } as const;
 
 /**
- * An incremental decoder. What it decodes of one read is left contiguous in the buffer that it was handed, so a body of
- * known length costs nothing a byte, and a chunked one a move within the buffer.
+ * An incremental decoder. Decoded bytes of one read are left contiguous in the buffer passed in, so a body of known
+ * length costs nothing per byte, and a chunked one a move within the buffer.
  */
 export class BodyReader {
   /** The body bytes of the last read: `buf[dataStart, dataEnd)`. */
   dataStart = 0;
   dataEnd = 0;
   done = true;
-  /** Why the body is malformed; empty while it is not. The exchange must be broken then. */
+  /** Why the body is malformed; empty while it is valid. A malformed body ends the exchange. */
   problem = "";
-  /** The trailer fields of a chunked body that had some. */
+  /** The trailer fields of a chunked body; null without any. */
   trailers: Head | null = null;
   /** Body bytes so far. */
   received = 0;
@@ -94,7 +94,7 @@ export class BodyReader {
     return at;
   }
 
-  /** The connection has ended. Whether the body is complete by that. */
+  /** The connection has ended; returns whether the body is complete. */
   finish(): boolean {
     if (this.#state === STATE.close) this.#finish();
     return this.done;
@@ -187,7 +187,7 @@ export class BodyReader {
     }
   }
 
-  // Extensions are dropped, but first held to their grammar: a reader that skips to the next LF finds another chunk
+  // Extensions are dropped after their grammar was checked: a parser that skips to the next LF finds a different chunk
   // than one that skips to CRLF.
   #stepExtension(byte: number): void {
     const next = nextExtensionState(this.#state, byte);
@@ -199,7 +199,7 @@ export class BodyReader {
     else this.#state = next;
   }
 
-  // Gathered in a head of their own and scanned again with each piece; the bound keeps that cheap.
+  // Collected in a head of their own and scanned again with each read; the limit keeps that cheap.
   #takeTrailers(buf: Buffer, at: number, end: number): number {
     const head = (this.trailers ??= new Head(512, 16));
     const before = head.end;
@@ -222,7 +222,7 @@ function isBlank(byte: number): boolean {
   return byte === SPACE || byte === HTAB;
 }
 
-// RFC 9112 section 7.1.1: blanks may stand around `;` and `=`.
+// RFC 9112 section 7.1.1: blanks are allowed around `;` and `=`.
 function nextExtensionState(state: number, byte: number): number {
   const isToken = (CLASS[byte]! & IS.token) !== 0;
   switch (state) {

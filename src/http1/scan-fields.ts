@@ -1,4 +1,4 @@
-/** The field lines of a head or a trailer section, and what the fields that the core must obey say. */
+/** Scans the field lines of a head or a trailer section, and interprets the fields that the core acts on. */
 
 import * as octets from "../http/bytes.ts";
 import { equalsWord } from "../http/bytes.ts";
@@ -12,14 +12,14 @@ const { CLASS, COLON, COMMA, CR, HTAB, IS, LF, SEMICOLON, SPACE } = octets;
 const { FIELD_WORDS, FLAG, NAME, NAME_END, NAME_ID, NAME_START, PART, VALUE_END, VALUE_START } = layout;
 const { token: TOKEN, value: VALUE } = IS;
 
-/** Whose fields are scanned: they differ in which of them mean something. Those of a response are odd. */
+/** The section whose fields are scanned, which determines the fields that are interpreted. Responses are odd. */
 export const KIND = { request: 0, response: 1, requestTrailers: 2, responseTrailers: 3 } as const;
 
-// Bits that stand in `flags` during a scan only, until `finishConnection`: what the Connection fields said.
-const SAYS = { close: 1 << 17, keepAlive: 1 << 18, upgrade: 1 << 19, nominates: 1 << 20 } as const;
+// Bits of `flags` during a scan, until `finishConnection`: the options of the Connection fields.
+const OPTION = { close: 1 << 17, keepAlive: 1 << 18, upgrade: 1 << 19, nominates: 1 << 20 } as const;
 const PUBLIC_FLAGS = 0xffff;
 
-// Each option is looked for among all fields, so their number is bounded.
+// Each option is searched among all fields, so their number is bounded.
 const MOST_OPTIONS = 32;
 const MOST_LENGTH_DIGITS = 16;
 
@@ -32,7 +32,7 @@ const TRAILERS = Buffer.from("trailers", "latin1");
 
 /**
  * Scans field lines from `buf[at]` up to the empty line; offsets go to the table relative to `base`. Returns the offset
- * past the empty line, 0 when it has not come, or -status.
+ * past the empty line, 0 when it was not received yet, or -status.
  */
 export function scanFields(
   buf: Buffer,
@@ -72,8 +72,8 @@ export function scanFields(
     const id = nameId(buf, nameStart, nameEnd);
     if (colon !== nameEnd && (FRAMES & (1 << id)) !== 0)
       return refuse(head, 400, "white space before the colon of a field that frames the message");
-    if ((OBEYED & (1 << id)) !== 0) {
-      const status = obey(buf, id, valueStart, valueEnd, base, head, kind);
+    if ((INTERPRETED & (1 << id)) !== 0) {
+      const status = interpret(buf, id, valueStart, valueEnd, base, head, kind);
       if (status !== 0) return status;
     }
     head.push(nameStart - base, nameEnd - base, valueStart - base, valueEnd - base, id);
@@ -82,7 +82,7 @@ export function scanFields(
 }
 
 // Four bytes at once while all are from SP to `~`: adding 1 carries DEL into the high bit, taking SP borrows a control
-// character into it, and obs-text has it already. What is left over is told byte by byte.
+// character into it, and obs-text has it already. The remainder is classified byte by byte.
 function skipValue(buf: Buffer, at: number, stop: number): number {
   const view = viewOf(buf);
   let i = at;
@@ -94,7 +94,7 @@ function skipValue(buf: Buffer, at: number, stop: number): number {
   return i;
 }
 
-// Nearly every head is read from the one buffer that a thread's sockets read into.
+// Nearly every head is read from the one buffer that a worker's sockets read into.
 let viewed: Buffer | null = null;
 let lastView = new DataView<ArrayBufferLike>(new ArrayBuffer(0));
 
@@ -123,8 +123,8 @@ function endFields(buf: Buffer, lineStart: number, i: number, stop: number, head
 
 const FRAMES = (1 << NAME["content-length"]) | (1 << NAME["transfer-encoding"]);
 
-// The fields that `obey` reads, so that the others cost no call.
-const OBEYED =
+// The fields that `interpret` reads, so that the others cost no call.
+const INTERPRETED =
   (1 << NAME["content-length"]) |
   (1 << NAME["transfer-encoding"]) |
   (1 << NAME.connection) |
@@ -132,9 +132,17 @@ const OBEYED =
   (1 << NAME.te) |
   (1 << NAME.expect);
 
-/** Reads a field that the core obeys; 0, or -status. Runs before the field is in the table. */
-function obey(buf: Buffer, id: number, start: number, end: number, base: number, head: Head, kind: number): number {
-  if (kind >= KIND.requestTrailers) return kind === KIND.requestTrailers ? obeyTrailer(id, head) : 0;
+/** Interprets a field that the core acts on. Returns 0, or -status. Runs before the field is added to the table. */
+function interpret(
+  buf: Buffer,
+  id: number,
+  start: number,
+  end: number,
+  base: number,
+  head: Head,
+  kind: number,
+): number {
+  if (kind >= KIND.requestTrailers) return kind === KIND.requestTrailers ? checkTrailer(id, head) : 0;
   switch (id) {
     case NAME["content-length"]:
       return readLength(buf, start, end, head);
@@ -154,9 +162,9 @@ function obey(buf: Buffer, id: number, start: number, end: number, base: number,
   }
 }
 
-// RFC 9110 section 6.5.1. Other fields that may not stand there, and these in a response, are dropped when trailers are
-// passed on: the body has ended, so a proxy that drops them leaves nothing to be read in two ways.
-function obeyTrailer(id: number, head: Head): number {
+// RFC 9110 section 6.5.1. Other fields that are not allowed in trailers, and these in a response, are dropped when
+// trailers are forwarded: the body has ended, so dropping them leaves no ambiguity.
+function checkTrailer(id: number, head: Head): number {
   return (FRAMES & (1 << id)) !== 0 ? refuse(head, 400, "a field that frames the message, after its body") : 0;
 }
 
@@ -176,14 +184,14 @@ function readLength(buf: Buffer, start: number, end: number, head: Head): number
   return 0;
 }
 
-// RFC 9112 section 6.1 would allow more codings; each is one more way to disagree on where a message ends.
+// RFC 9112 section 6.1 allows more codings; each is another way to disagree on where a message ends.
 function readCoding(buf: Buffer, start: number, end: number, head: Head): number {
   if (head.minor === 0) return refuse(head, 400, "Transfer-Encoding in an HTTP/1.0 message");
   if ((head.known & (1 << NAME["content-length"])) !== 0)
     return refuse(head, 400, "both Transfer-Encoding and Content-Length");
   if ((head.known & (1 << NAME["transfer-encoding"])) !== 0)
     return refuse(head, 501, "more than one Transfer-Encoding");
-  // Blanks beyond the one space are how it is hidden from the next reader; no honest sender writes them.
+  // Blanks beyond the one space are used to hide it from the next parser; no legitimate sender writes them.
   const bare = buf[end] === CR && (buf[start - 1] === COLON || (buf[start - 1] === SPACE && buf[start - 2] === COLON));
   if (bare && equalsWord(buf, start, end, CHUNKED)) return 0;
   return refuse(head, 501, "a Transfer-Encoding other than chunked");
@@ -199,7 +207,7 @@ function readHost(buf: Buffer, start: number, end: number, base: number, head: H
   return 0;
 }
 
-// RFC 9110 section 10.1.1: the one expectation there is, to be ignored from HTTP/1.0.
+// RFC 9110 section 10.1.1: the only defined expectation; ignored from HTTP/1.0.
 function readExpect(buf: Buffer, start: number, end: number, head: Head): number {
   if (!equalsWord(buf, start, end, CONTINUE)) return refuse(head, 417, "an expectation other than 100-continue");
   if (head.minor === 1) head.flags |= FLAG.expectContinue;
@@ -207,9 +215,9 @@ function readExpect(buf: Buffer, start: number, end: number, head: Head): number
 }
 
 function readConnection(buf: Buffer, start: number, end: number, head: Head): number {
-  // Most connections say one word.
+  // The common case: a single option.
   if (equalsWord(buf, start, end, KEEP_ALIVE)) {
-    head.flags |= SAYS.keepAlive;
+    head.flags |= OPTION.keepAlive;
     return 0;
   }
   let options = 0;
@@ -218,23 +226,24 @@ function readConnection(buf: Buffer, start: number, end: number, head: Head): nu
     const from = skipBlanks(buf, at, last);
     const to = trimBlanks(buf, from, last);
     if (to > from && ++options > MOST_OPTIONS) return refuse(head, 400, `more than ${MOST_OPTIONS} Connection options`);
-    if (equalsWord(buf, from, to, CLOSE)) head.flags |= SAYS.close;
-    else if (equalsWord(buf, from, to, KEEP_ALIVE)) head.flags |= SAYS.keepAlive;
-    else if (equalsWord(buf, from, to, UPGRADE)) head.flags |= SAYS.upgrade;
-    else if (to > from) head.flags |= SAYS.nominates;
+    if (equalsWord(buf, from, to, CLOSE)) head.flags |= OPTION.close;
+    else if (equalsWord(buf, from, to, KEEP_ALIVE)) head.flags |= OPTION.keepAlive;
+    else if (equalsWord(buf, from, to, UPGRADE)) head.flags |= OPTION.upgrade;
+    else if (to > from) head.flags |= OPTION.nominates;
     at = last + 1;
   }
   return 0;
 }
 
-/** Turns what the Connection fields said into the public flags and nominations. Every field is in the table by now. */
+/** Applies the options of the Connection fields: sets the public flags, marks hop-by-hop fields. Runs after all fields. */
 export function finishConnection(head: Head): void {
   const flags = head.flags;
   head.flags = flags & PUBLIC_FLAGS;
-  if ((flags & SAYS.close) === 0 && (head.minor === 1 || (flags & SAYS.keepAlive) !== 0)) head.flags |= FLAG.keepAlive;
-  const upgrades = (flags & SAYS.upgrade) !== 0 && (head.known & (1 << NAME.upgrade)) !== 0;
+  if ((flags & OPTION.close) === 0 && (head.minor === 1 || (flags & OPTION.keepAlive) !== 0))
+    head.flags |= FLAG.keepAlive;
+  const upgrades = (flags & OPTION.upgrade) !== 0 && (head.known & (1 << NAME.upgrade)) !== 0;
   if (upgrades && head.minor === 1) head.flags |= FLAG.upgrade;
-  if ((flags & SAYS.nominates) !== 0) nominateAll(head);
+  if ((flags & OPTION.nominates) !== 0) nominateAll(head);
 }
 
 function nominateAll(head: Head): void {

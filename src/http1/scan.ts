@@ -1,9 +1,9 @@
 /**
  * Scans one HTTP/1 head into a `Head`: one pass over the bytes, no strings, one copy at the end.
  *
- * A head that is not complete is scanned again from its start when more has come. So that a message is refused for the
- * same reason however it was cut, every check reads the bytes in order, and what can only be told at the end (Host is
- * missing, the path cannot be normalised) is told only there.
+ * An incomplete head is scanned again from its start when more bytes arrive. So that a message is rejected for the same
+ * reason however it was split, every check reads the bytes in order, and errors that only the end shows (Host is missing,
+ * the path cannot be normalised) are reported only there.
  */
 
 import * as octets from "../http/bytes.ts";
@@ -18,13 +18,13 @@ import { finishConnection, KIND, scanFields } from "./scan-fields.ts";
 const { BACKSLASH, CLASS, COLON, CR, DOT, IS, LF, PERCENT, QUERY, SEMICOLON, SLASH, SPACE, STAR } = octets;
 const { FLAG, FRAMING, NAME, PART } = layout;
 
-/** Bounds of a request head: bytes of all of it, bytes of its target, number of its fields. */
+/** Limits of a request head: total bytes, bytes of its target, number of fields. */
 export type HeadLimits = { head: number; target: number; headers: number };
 
-/** Bounds of a response head: bytes of all of it, number of its fields. */
+/** Limits of a response head: total bytes, number of fields. */
 export type ResponseLimits = { readonly head: number; readonly headers: number };
 
-/** Those of a response that no cluster's configuration speaks for. */
+/** For responses that belong to no cluster. */
 export const RESPONSE_LIMITS: ResponseLimits = { head: 64 * 1024, headers: 256 };
 
 const LONGEST_METHOD = 32;
@@ -37,9 +37,9 @@ const HTTP = Buffer.from("http", "latin1");
 const SLASH_BYTE = Buffer.from("/", "latin1");
 const STAR_BYTE = Buffer.from("*", "latin1");
 
-/** Held in `flags` during the scan only: the path may need normalising, or may be read in another way. */
+/** Bit of `flags` during the scan only: the path may need normalising, or may be ambiguous. */
 const UNSURE = 1 << 16;
-/** Held in the same way: the query has bytes above ASCII. */
+/** The same: the query has bytes above ASCII. */
 const RAW_QUERY = 1 << 21;
 
 /**
@@ -67,15 +67,15 @@ export function scanRequest(buf: Buffer, start: number, end: number, head: Head,
       : past < 0
         ? past
         : refuse(head, 431, `a head over ${limits.head} bytes`);
-  // What is told of a refused head must be its own bytes, not what another request left in the area.
+  // The log of a rejected head must show its own bytes, not those of an earlier request in the area.
   if (result < 0 && head.end === 0) copyHead(buf, base, stop, head);
   return result;
 }
 
 /**
- * Scans the response head that begins at `buf[start]`; returns as `scanRequest` does, with -502 for whatever is not
- * acceptable. A 1xx head is returned like any other. When `framing` is `none` for want of a body (HEAD, 304),
- * `length` still tells what Content-Length said.
+ * Scans the response head that begins at `buf[start]`; returns as `scanRequest` does, with -502 for anything invalid.
+ * A 1xx head is returned like any other. When `framing` is `none` because there is no body (HEAD, 304), `length` is still
+ * the value of Content-Length.
  */
 export function scanResponse(
   buf: Buffer,
@@ -126,7 +126,7 @@ function finishRequest(buf: Buffer, base: number, past: number, head: Head): num
   return past;
 }
 
-// RFC 9112 section 3.2.2: the authority of the target stands for Host, which must say the same upstream.
+// RFC 9112 section 3.2.2: the authority of the target replaces Host, which is forwarded with the same value.
 function finishAbsolute(head: Head): void {
   const { parts, bytes } = head;
   for (let i = parts[PART.scheme]!; i < parts[PART.scheme + 1]!; i++) bytes[i]! |= 0x20;
@@ -241,7 +241,7 @@ function scanVersion(buf: Buffer, at: number, stop: number, head: Head, endsLine
   return buf[at + 9] === LF ? at + 10 : refuse(head, 400, "a bare CR in the request line");
 }
 
-// The reason phrase is read over: it says nothing (RFC 9112 section 4). Some servers leave out the space before it.
+// The reason phrase is ignored (RFC 9112 section 4). Some servers omit the space before it.
 function scanStatusLine(buf: Buffer, base: number, stop: number, head: Head): number {
   let i = scanVersion(buf, base, stop, head, false);
   if (i <= 0) return i;

@@ -1,6 +1,6 @@
 /**
- * Writes heads and framing as bytes. Each writer puts its bytes at `at` and returns the offset after them; the caller
- * guarantees the room (`fieldsBound` and the constants).
+ * Writes heads and framing as bytes. Each function writes at `at` and returns the offset after its bytes; the caller
+ * guarantees the capacity (`fieldsBound` and the constants).
  */
 
 import * as octets from "../http/bytes.ts";
@@ -13,14 +13,14 @@ import { reasonOf } from "../http/status.ts";
 const { COLON, CR, LF, QUERY, SPACE } = octets;
 const { FIELD_WORDS, NAME, NAME_END, NAME_ID, NAME_START, PART, PARTS, VALUE_END, VALUE_START } = layout;
 
-/** Room for any status line. */
+/** Capacity for any status line. */
 export const STATUS_LINE_BOUND = 64;
-/** Room for a chunk's size line and for the CRLF after its data. */
+/** Capacity for a chunk's size line and the CRLF after its data. */
 export const CHUNK_HEAD_BOUND = 18;
-/** Room for a decimal number below 2^53. */
+/** Capacity for a decimal number below 2^53. */
 export const DECIMAL_BOUND = 16;
 
-/** Names that end at each hop, by NAME id (RFC 9110 section 7.6.1), and those of framing, which is decided anew. */
+/** Hop-by-hop names by NAME id (RFC 9110 section 7.6.1), and those of framing, which each hop chooses itself. */
 export const DROP_HOP_BY_HOP: Uint8Array = new Uint8Array(256);
 for (const id of layout.HOP_BY_HOP) DROP_HOP_BY_HOP[id] = 1;
 
@@ -49,7 +49,7 @@ export function writeBytes(out: Buffer, at: number, bytes: Buffer, start: number
   return to;
 }
 
-/** Writes `METHOD /path?query HTTP/1.1`. Method, path and query that came together are copied together. */
+/** Writes `METHOD /path?query HTTP/1.1`. Method, path and query that are contiguous are copied together. */
 export function writeRequestLine(out: Buffer, at: number, head: Head): number {
   const { bytes, parts } = head;
   const methodEnd = parts[PART.method + 1]!;
@@ -82,7 +82,7 @@ export function writeStatusLine(out: Buffer, at: number, status: number): number
   return writeBytes(out, at, line, 0, line.length);
 }
 
-/** Room for the request line and all fields of `head`. */
+/** Capacity for the request line and all fields of `head`. */
 export function fieldsBound(head: Head): number {
   const { parts, fields, count } = head;
   let sum = REQUEST_LINE_EXTRA + count * 4;
@@ -93,11 +93,11 @@ export function fieldsBound(head: Head): number {
 }
 
 /**
- * Writes the fields, each as `name: value`, without those whose NAME id is set in `drop` and those that are removed,
- * look-alikes or nominated. No empty line follows.
+ * Writes the fields, each as `name: value`, except those whose NAME id is set in `drop` and removed, alias
+ * and hop-by-hop ones. Writes no empty line.
  *
- * Fields that stand next to each other in the area just as they are to be sent are copied at one go. That they do is
- * read from the very bytes that would be copied, so no edit can make it untrue.
+ * Fields that are adjacent in the area exactly as they are to be sent are copied as one run. This is checked on the bytes
+ * that would be copied, so no edit can invalidate it.
  */
 export function writeFields(out: Buffer, at: number, head: Head, drop: Uint8Array): number {
   const { bytes, fields, count } = head;
@@ -146,8 +146,8 @@ function writePieces(
 }
 
 /**
- * Writes the Trailer fields as one, with the names that `writeLastChunk` passes on; nothing without such a name. Takes
- * no more room than the fields themselves.
+ * Writes the Trailer fields as one, with the names that `writeLastChunk` forwards; nothing without such a name. Takes
+ * no more space than the fields themselves.
  */
 export function writeTrailerNames(out: Buffer, at: number, head: Head): number {
   let to = at;
@@ -165,7 +165,7 @@ export function writeTrailerNames(out: Buffer, at: number, head: Head): number {
   return to === at ? at : writeLineEnd(out, to);
 }
 
-/** Writes one field; `name` and `value` have been checked. */
+/** Writes one field; `name` and `value` are already validated. */
 export function writeField(out: Buffer, at: number, name: Buffer, value: Buffer): number {
   let to = writeBytes(out, at, name, 0, name.length);
   out[to++] = COLON;
@@ -216,7 +216,7 @@ export function writeChunkHead(out: Buffer, at: number, size: number): number {
 }
 
 /**
- * Writes the last chunk, the trailers that may be passed on (RFC 9110 section 6.5.1), and the empty line: at most
+ * Writes the last chunk, the trailers that may be forwarded (RFC 9110 section 6.5.1), and the empty line: at most
  * 5 bytes and `fieldsBound(trailers)`.
  */
 export function writeLastChunk(out: Buffer, at: number, trailers: Head | null): number {

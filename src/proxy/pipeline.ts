@@ -140,9 +140,9 @@ export class Pipeline extends Events {
     const { routes } = x.listener!;
     const name = (at: number) => (at < 0 ? "no route" : `the route ${routes[at]!.name}`);
     const problem =
-      rival.rule < -1
+      rival.route < -1
         ? `the path selects ${name(selected)}, and is too long to try its other readings`
-        : `the path selects ${name(selected)}, but ${name(rival.rule)} when it is read as ${rival.path.slice(0, MOST_SHOWN)}`;
+        : `the path selects ${name(selected)}, but ${name(rival.route)} when it is read as ${rival.path.slice(0, MOST_SHOWN)}`;
     if (x.trace !== null) x.trace.routed(null, true);
     // The connection ends with this answer.
     x.requestComplete = false;

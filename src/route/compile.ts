@@ -1,15 +1,15 @@
-/** `match:` as configured → what a head is compared with, in bytes. */
+/** Compiles `match:` of the configuration to bytes that a head is compared with. */
 import { RE2JS } from "re2js";
 import { Head, PART } from "../http/head.ts";
 import { READINGS, type Reading, writeReading } from "../http/readings.ts";
 import { normalizePath } from "../http/target.ts";
 import type { MatchPlan } from "../plan/plan.ts";
 
-/** A name with the value that it must have. */
+/** A field or query parameter: its name and the value it must equal. */
 export type Pair = { readonly name: Uint8Array; readonly value: Uint8Array };
 
-/** A compiled match. Every key is there, so that all rules share one shape; null is "any". */
-export type Rule = {
+/** A compiled `match`. Every key is present, so that all objects share one hidden class; null matches anything. */
+export type CompiledMatch = {
   /** Lower case; of `*.example.com` only `.example.com`. */
   readonly host: Uint8Array | null;
   readonly wild: boolean;
@@ -21,8 +21,8 @@ export type Rule = {
   readonly query: readonly Pair[] | null;
 };
 
-/** The match was checked when the configuration was loaded. @throws when it was not, and `regex` is none. */
-export function compileRule(match: MatchPlan): Rule {
+/** `match` was validated when the configuration was loaded. @throws when `regex` is not a regular expression. */
+export function compileMatch(match: MatchPlan): CompiledMatch {
   const wild = match.host?.startsWith("*.") ?? false;
   return {
     host: encode(wild ? match.host?.slice(1) : match.host),
@@ -49,14 +49,14 @@ function encodePairs(table: Readonly<Record<string, string>> | undefined): reado
 }
 
 /**
- * The rules as each of READINGS meets them: a `path` or `prefix` that holds what other programs read in another way is
- * read in the same way as the request's path, so that `prefix: /a%2Fb/` stays the rule of `/a%2Fb/c`.
+ * The matches for each of READINGS: a `path` or `prefix` with bytes that other programs read differently is rewritten in
+ * the same way as the request's path, so that `prefix: /a%2Fb/` still selects `/a%2Fb/c`.
  */
-export function readRules(rules: readonly Rule[]): readonly (readonly Rule[])[] {
-  const doubts = rules.map(({ path, prefix }) => findDoubts(path ?? prefix));
-  if (doubts.every((found) => found === 0)) return READINGS.map(() => rules);
+export function matchesForReadings(matches: readonly CompiledMatch[]): readonly (readonly CompiledMatch[])[] {
+  const doubts = matches.map(({ path, prefix }) => findDoubts(path ?? prefix));
+  if (doubts.every((found) => found === 0)) return READINGS.map(() => matches);
   return READINGS.map((reading) =>
-    rules.map((rule, index) => ((doubts[index]! & reading.needs) === 0 ? rule : readRule(rule, reading))),
+    matches.map((match, index) => ((doubts[index]! & reading.needs) === 0 ? match : matchForReading(match, reading))),
   );
 }
 
@@ -68,8 +68,8 @@ function findDoubts(text: Uint8Array | null): number {
   return head.doubts;
 }
 
-function readRule(rule: Rule, reading: Reading): Rule {
-  return { ...rule, path: readText(rule.path, reading), prefix: readText(rule.prefix, reading) };
+function matchForReading(match: CompiledMatch, reading: Reading): CompiledMatch {
+  return { ...match, path: readText(match.path, reading), prefix: readText(match.prefix, reading) };
 }
 
 function readText(text: Uint8Array | null, reading: Reading): Uint8Array | null {

@@ -1,6 +1,6 @@
 /**
- * Finds the rule of a request by comparing bytes. Nothing is allocated but for a rule with a `regex`, which needs the
- * path as a string once for each such rule that is tried, and for a path that has several readings.
+ * Selects the route of a request by comparing bytes. Allocates only for a route with a `regex`, which needs the path as a
+ * string each time it is tried, and for a path that has several readings.
  */
 
 import {
@@ -16,7 +16,7 @@ import {
 } from "../http/head.ts";
 import { READINGS, writeReading } from "../http/readings.ts";
 import type { MatchPlan } from "../plan/plan.ts";
-import { compileRule, type Pair, type Rule, readRules } from "./compile.ts";
+import { type CompiledMatch, compileMatch, matchesForReadings, type Pair } from "./compile.ts";
 
 const COLON = 58;
 const DOT = 46;
@@ -27,7 +27,7 @@ const AMPERSAND = 38;
 const EQUALS = 61;
 const PERCENT = 37;
 
-/** Keys of a rule in the order in which they are tried, as the configuration names them. */
+/** Keys of a `match` in the order in which they are evaluated, as the configuration names them. */
 const TARGET_KEYS = [
   ["path", "path"],
   ["prefix", "prefix"],
@@ -35,50 +35,50 @@ const TARGET_KEYS = [
   ["headers", "headers"],
   ["query", "query"],
   ["regex", "regex"],
-] as const satisfies readonly (readonly [string, keyof Rule])[];
-const EMPTY_RULE = compileRule({});
+] as const satisfies readonly (readonly [string, keyof CompiledMatch])[];
+const MATCHES_ALL = compileMatch({});
 /**
  * Bytes that all readings of one path may have, each counted once and once more for each route with a `regex`: beyond
  * it the path is refused. A regular expression takes about 40 ns a byte, so 5 ms at most.
  */
 const MOST_READ = 128 * 1024;
 
-/** What another reading of a path selects: a rule by its index, -1 for none, or -2 where that was not looked for. */
-export type Rival = { readonly rule: number; readonly path: string };
+/** What another reading of a path selects: the index of a route, -1 for none, or -2 when the search limit was reached. */
+export type Rival = { readonly route: number; readonly path: string };
 
 export class Router {
-  readonly #rules: readonly Rule[];
+  readonly #matches: readonly CompiledMatch[];
   /** For each of READINGS. */
-  readonly #read: readonly (readonly Rule[])[];
-  /** How often a byte of a reading is looked at, at most. */
+  readonly #readings: readonly (readonly CompiledMatch[])[];
+  /** Upper bound on how many times a byte of a reading is examined. */
   readonly #passes: number;
 
   constructor(routes: readonly { readonly match: MatchPlan }[]) {
-    this.#rules = routes.map((route) => compileRule(route.match));
-    this.#read = readRules(this.#rules);
-    this.#passes = 1 + this.#rules.filter((rule) => rule.regex !== null).length;
+    this.#matches = routes.map((route) => compileMatch(route.match));
+    this.#readings = matchesForReadings(this.#matches);
+    this.#passes = 1 + this.#matches.filter((match) => match.regex !== null).length;
   }
 
-  /** Which key of a rule's `match` does not hold for the head; empty when all do. */
-  explain(head: Head, rule: number): string {
-    const compiled = this.#rules[rule]!;
+  /** The first key of a route's `match` that the head does not satisfy; empty when it satisfies all. */
+  explain(head: Head, route: number): string {
+    const compiled = this.#matches[route]!;
     const { bytes, parts } = head;
     const hostStart = parts[PART.authority]!;
     const hostEnd = findHostEnd(bytes, hostStart, parts[PART.authority + 1]!);
     if (compiled.host !== null && !matchesHost(compiled.host, compiled.wild, bytes, hostStart, hostEnd)) return "host";
     for (const [name, key] of TARGET_KEYS)
-      if (!matchesTarget({ ...EMPTY_RULE, [key]: compiled[key] }, head)) return name;
+      if (!matchesTarget({ ...MATCHES_ALL, [key]: compiled[key] }, head)) return name;
     return "";
   }
 
-  /** The index of the first rule at or after `from` that the head matches, or -1. */
+  /** The index of the first route at or after `from` that matches the head, or -1. */
   match(head: Head, from: number): number {
-    return find(this.#rules, head, from);
+    return find(this.#matches, head, from);
   }
 
   /**
-   * For a head with `doubts`, of which `match` has found `selected`: the first other reading of its path that selects
-   * something else, or null. The head is left as it was.
+   * For a head with `doubts` for which `match` returned `selected`: the first other reading of its path that selects a
+   * different route, or null. Leaves the head unchanged.
    */
   findRival(head: Head, from: number, selected: number): Rival | null {
     const { doubts, parts } = head;
@@ -91,11 +91,11 @@ export class Router {
         const reading = READINGS[i]!;
         if ((reading.needs & ~doubts) !== 0) continue;
         left -= (end - start) * this.#passes;
-        if (left < 0) return { rule: -2, path: "" };
+        if (left < 0) return { route: -2, path: "" };
         parts[PART.path] = to;
         parts[PART.path + 1] = writeReading(bytes, start, end, bytes, to, reading);
-        const rule = find(this.#read[i]!, head, from);
-        if (rule !== selected) return { rule, path: head.partText(PART.path) };
+        const route = find(this.#readings[i]!, head, from);
+        if (route !== selected) return { route, path: head.partText(PART.path) };
       }
     } finally {
       parts[PART.path] = start;
@@ -105,32 +105,32 @@ export class Router {
   }
 }
 
-function find(rules: readonly Rule[], head: Head, from: number): number {
+function find(matches: readonly CompiledMatch[], head: Head, from: number): number {
   const { bytes, parts } = head;
   const hostStart = parts[PART.authority]!;
   const hostEnd = findHostEnd(bytes, hostStart, parts[PART.authority + 1]!);
-  for (let i = from; i < rules.length; i++) {
-    const rule = rules[i]!;
-    if (rule.host !== null && !matchesHost(rule.host, rule.wild, bytes, hostStart, hostEnd)) continue;
-    if (matchesTarget(rule, head)) return i;
+  for (let i = from; i < matches.length; i++) {
+    const match = matches[i]!;
+    if (match.host !== null && !matchesHost(match.host, match.wild, bytes, hostStart, hostEnd)) continue;
+    if (matchesTarget(match, head)) return i;
   }
   return -1;
 }
 
 /** All keys but the host, the cheapest first. */
-function matchesTarget(rule: Rule, head: Head): boolean {
+function matchesTarget(match: CompiledMatch, head: Head): boolean {
   const { bytes, parts } = head;
   const start = parts[PART.path]!;
   const end = parts[PART.path + 1]!;
-  if (rule.path !== null && !equals(rule.path, bytes, start, end)) return false;
-  if (rule.prefix !== null && !startsWith(rule.prefix, bytes, start, end)) return false;
-  if (rule.methods !== null && !matchesMethod(rule.methods, head)) return false;
-  if (rule.headers !== null && !matchesHeaders(rule.headers, head)) return false;
-  if (rule.query !== null && !matchesQuery(rule.query, head)) return false;
-  return rule.regex === null || rule.regex.testExact(head.text(start, end));
+  if (match.path !== null && !equals(match.path, bytes, start, end)) return false;
+  if (match.prefix !== null && !startsWith(match.prefix, bytes, start, end)) return false;
+  if (match.methods !== null && !matchesMethod(match.methods, head)) return false;
+  if (match.headers !== null && !matchesHeaders(match.headers, head)) return false;
+  if (match.query !== null && !matchesQuery(match.query, head)) return false;
+  return match.regex === null || match.regex.testExact(head.text(start, end));
 }
 
-/** Where the host of an authority ends: before the port, and before one closing dot (`example.com.` is the same host). */
+/** The end of an authority's host: before the port, and before one trailing dot (`example.com.` is the same host). */
 function findHostEnd(bytes: Uint8Array, start: number, end: number): number {
   let at = start;
   if (bytes[start] === OPEN_BRACKET) {
@@ -203,7 +203,7 @@ function equalsDecoded(wanted: Uint8Array, bytes: Uint8Array, start: number, end
     if (byte === PERCENT && at + 2 < end) {
       const high = decodeHex(bytes[at + 1]!);
       const low = decodeHex(bytes[at + 2]!);
-      // A `%` that begins no escape stands for itself.
+      // A `%` that does not begin an escape is literal.
       if (high >= 0 && low >= 0) {
         byte = high * 16 + low;
         at += 2;

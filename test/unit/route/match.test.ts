@@ -180,7 +180,7 @@ function rivalOf(matches: MatchPlan[], request: Request, from = 0): { selected: 
   const selected = router.match(head, from);
   const rival = head.doubts === 0 ? null : router.findRival(head, from, selected);
   assert.deepEqual([head.end, ...head.parts], before);
-  return { selected, rival: rival === null ? null : rival.rule };
+  return { selected, rival: rival === null ? null : rival.route };
 }
 
 test("a path that selects another rule in another reading has a rival", () => {
