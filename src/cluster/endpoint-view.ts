@@ -1,9 +1,10 @@
 /** The endpoints that a strategy may choose from: what `update` and `pick` see through the host calls. */
 import { COLUMN } from "../abi/abi.ts";
+import type { EndpointList } from "../plugin/host/hook-context.ts";
 import type { EndpointColumns } from "./columns.ts";
 import type { Endpoint } from "./endpoint.ts";
 
-export class EndpointView {
+export class EndpointView implements EndpointList {
   readonly list: Endpoint[] = [];
   count = 0;
   readonly columns: EndpointColumns;

@@ -5,15 +5,15 @@
 
 import { HOOK } from "../abi/abi.ts";
 import { LISTENER_CELLS } from "../observe/series.ts";
+import { BareContext } from "../plugin/host/bare-context.ts";
+import type { HookCaller } from "../plugin/host/hook-context.ts";
 import { OUTCOME } from "../plugin/host/outcome.ts";
 import type { Trace } from "../trace/trace.ts";
 import { ConnectionChoice } from "./connection-choice.ts";
-import { Exchange, type Exchanges } from "./exchange.ts";
+import type { Exchanges } from "./exchange.ts";
 import type { ListenerState } from "./snapshot.ts";
 
 const CONNECTION = 1 << HOOK.connection;
-/** Judgements kept for further connections: more than one only where several have waited. */
-const MAX_FREE = 16;
 
 /** Whoever has connected. */
 export interface Entrant {
@@ -26,35 +26,41 @@ export interface Entrant {
   guard(run: () => void): void;
 }
 
-/** One connection while it is judged. */
-export class Judgement {
+/** One connection while its listener's chain decides on it. */
+export class Judgement extends BareContext {
   readonly #admission: Admission;
-  /** Stands for the connection. It is never one of a request, so its heads are empty. */
-  readonly x = new Exchange();
-  listener!: ListenerState;
-  entrant!: Entrant;
+  readonly listener: ListenerState;
+  readonly entrant: Entrant;
   /** How many plugins of the chain have let it in. */
   at = 0;
-  /** The cluster that stands chosen, as an index, and the plugin that chose it. */
+  /** The result of the call that was suspended; -1: there is none. */
+  settled = -1;
+  /** A plugin's call was suspended: the version is held until the end. */
+  holdsVersion = false;
+  /** The chosen cluster, as an index, and the plugin that chose it. */
   cluster = -1;
   plugin = "";
 
-  constructor(admission: Admission) {
+  constructor(admission: Admission, listener: ListenerState, entrant: Entrant) {
+    super();
     this.#admission = admission;
+    this.caller = admission;
+    this.listener = listener;
+    this.entrant = entrant;
+    this.listenerName = listener.plan.name;
+    this.clientAddress = entrant.peer;
   }
 
-  /** The connection is gone: whatever is waited for on its behalf is given up. */
+  /** The connection is closed: cancels the pending plugin call. */
   cancel(): void {
-    this.#admission.giveUp(this);
+    this.suspension?.cancel();
+    this.#admission.release(this);
   }
 }
 
-export class Admission {
+export class Admission implements HookCaller {
   readonly #exchanges: Exchanges;
   readonly #cells: Float64Array;
-  /** They serve again: one that does not wait is over before the next connection comes. */
-  readonly #free: Judgement[] = [];
-  readonly #waiting = new Map<Exchange, Judgement>();
 
   constructor(exchanges: Exchanges, cells: Float64Array) {
     this.#exchanges = exchanges;
@@ -70,54 +76,36 @@ export class Admission {
       entrant.admitted(null);
       return null;
     }
-    const judgement = this.#free.pop() ?? new Judgement(this);
-    judgement.listener = listener;
-    judgement.entrant = entrant;
-    judgement.at = 0;
-    judgement.cluster = -1;
-    judgement.plugin = "";
-    const { x } = judgement;
-    x.id = this.#exchanges.nextId();
-    x.clientAddress = entrant.peer;
-    x.listener = listener;
-    x.listenerName = listener.plan.name;
-    x.trace = trace;
+    const judgement = new Judgement(this, listener, entrant);
+    judgement.id = this.#exchanges.nextId();
+    judgement.trace = trace;
     return this.#walk(judgement) ? judgement : null;
   }
 
-  /** A plugin that was waited for has answered. */
-  resume(x: Exchange, outcome: number): void {
-    const judgement = this.#waiting.get(x)!;
-    x.suspension = null;
-    x.settled = outcome;
+  resume(_hook: number, judgement: Judgement, outcome: number): void {
+    judgement.suspension = null;
+    judgement.settled = outcome;
     judgement.entrant.guard(() => void this.#walk(judgement));
-  }
-
-  giveUp(judgement: Judgement): void {
-    judgement.x.suspension?.cancel();
-    this.#release(judgement);
   }
 
   /** True: a plugin is waited for. */
   #walk(judgement: Judgement): boolean {
-    const { x, listener } = judgement;
-    const { chain, snapshot } = listener;
+    const { chain, snapshot } = judgement.listener;
     for (; judgement.at < chain.length; judgement.at++) {
       const instance = chain[judgement.at]!;
-      const outcome = x.settled < 0 ? instance.call(HOOK.connection, x) : x.settled;
-      x.settled = -1;
+      const outcome = judgement.settled < 0 ? instance.call(HOOK.connection, judgement) : judgement.settled;
+      judgement.settled = -1;
       if (outcome === OUTCOME.waiting) {
-        if (this.#waiting.has(x)) return true;
-        this.#waiting.set(x, judgement);
-        snapshot.enter();
+        if (!judgement.holdsVersion) snapshot.enter();
+        judgement.holdsVersion = true;
         return true;
       }
       if (outcome !== OUTCOME.continue) {
         this.#end(judgement, outcome);
         return false;
       }
-      if (x.chosenCluster === judgement.cluster) continue;
-      judgement.cluster = x.chosenCluster;
+      if (judgement.chosenCluster === judgement.cluster) continue;
+      judgement.cluster = judgement.chosenCluster;
       judgement.plugin = instance.plugin;
     }
     this.#end(judgement, OUTCOME.continue);
@@ -128,17 +116,14 @@ export class Admission {
     const { listener, entrant, cluster, plugin } = judgement;
     const choice = cluster < 0 ? null : new ConnectionChoice(plugin, listener.snapshot, cluster);
     if (outcome !== OUTCOME.continue) this.#cells[listener.plan.cells + LISTENER_CELLS.denied]!++;
-    this.#release(judgement);
+    this.release(judgement);
     if (outcome === OUTCOME.continue) entrant.admitted(choice);
     else entrant.denied(outcome);
   }
 
-  #release(judgement: Judgement): void {
-    const { x } = judgement;
-    const { snapshot } = judgement.listener;
-    if (x.kept !== null) x.releaseKept();
-    x.reset();
-    if (this.#free.length < MAX_FREE) this.#free.push(judgement);
-    if (this.#waiting.delete(x)) snapshot.leave();
+  release(judgement: Judgement): void {
+    judgement.release();
+    if (judgement.holdsVersion) judgement.listener.snapshot.leave();
+    judgement.holdsVersion = false;
   }
 }

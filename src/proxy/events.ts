@@ -23,7 +23,7 @@ import { TimeLimit } from "./time-limit.ts";
 import type { Wire } from "./wire.ts";
 
 export abstract class Events implements Corridor {
-  readonly exchanges = new Exchanges();
+  readonly exchanges = new Exchanges(this);
   readonly admission: Admission;
   protected readonly context: ThreadContext;
   protected readonly bodies = new Bodies(this);
@@ -182,7 +182,6 @@ export abstract class Events implements Corridor {
 
   /** A call that was suspended is answered. */
   resume(hook: number, x: Exchange, outcome: number): void {
-    if (hook === HOOK.connection) return this.admission.resume(x, outcome);
     if (hook === HOOK.request_body) {
       x.requestSuspension = null;
       x.requestSettled = outcome;

@@ -3,6 +3,7 @@
  * response has ended. Every field is set in the constructor, so that all exchanges share one shape.
  */
 
+import { HOOK } from "../abi/abi.ts";
 import type { Cluster } from "../cluster/cluster.ts";
 import type { Endpoint } from "../cluster/endpoint.ts";
 import { isAlias, removeAliases } from "../http/aliases.ts";
@@ -10,8 +11,8 @@ import { FIELD_WORDS, Head, NAME, NAME_END, NAME_START, PARTS } from "../http/he
 import type { Carry } from "../net/pending-buffer.ts";
 import type { Kept } from "../plugin/abi/host-memory.ts";
 import type { KeptValue } from "../plugin/abi/kept-value.ts";
+import type { ExchangeContext, HookCaller, Suspension, VersionChoice } from "../plugin/host/hook-context.ts";
 import type { Instance } from "../plugin/host/host.ts";
-import type { Choice } from "../plugin/host/trial.ts";
 import type { Trace } from "../trace/trace.ts";
 import type { Piece } from "./chunk.ts";
 import type { ConnectionChoice } from "./connection-choice.ts";
@@ -87,16 +88,12 @@ export interface ClientSide {
   finished(x: Exchange): void;
 }
 
-/** A call of a plugin that waits. */
-export interface Suspension {
-  /** The exchange has no more use for it. */
-  cancel(): void;
-}
-
-export class Exchange {
+export class Exchange implements ExchangeContext {
   /** A number that no other exchange of this thread has while it lives; the `exchange` argument of hooks. Never 0. */
   id = 0;
   phase: number = PHASE.idle;
+  /** Continues it when a plugin's call that was suspended has completed. */
+  caller: HookCaller | null = null;
 
   readonly request = new Head();
   readonly response = new Head();
@@ -147,7 +144,7 @@ export class Exchange {
   /** Instances whose remaining hooks are dropped for this exchange (`onFailure: skip`), by instance index. */
   skipped: Set<number> | null = null;
   /** Which version of a plugin it has, by rollout; null while it met none. */
-  staged: Map<number, Choice> | null = null;
+  staged: Map<number, VersionChoice> | null = null;
 
   /** performance.now() at the request's first byte, when its head was complete, and at the answer's head (0: none yet). */
   startedAt = 0;
@@ -246,6 +243,7 @@ export class Exchange {
   /** Makes it like new but for the memory. */
   reset(): void {
     this.phase = PHASE.idle;
+    this.caller = null;
     // A scan resets the head that it fills, but a plugin's answer is added to what stands there.
     this.response.reset();
     for (let i = 0; i < PARTS; i++) this.original[i] = 0;
@@ -330,6 +328,15 @@ export class Exchange {
     this.requestReady = null;
     this.requestPassed = false;
     this.gathered = null;
+  }
+
+  get exchange(): this {
+    return this;
+  }
+
+  suspend(hook: number, call: Suspension): void {
+    if (hook === HOOK.request_body) this.requestSuspension = call;
+    else this.suspension = call;
   }
 
   /** Keeps the start line as it is now for X-Forwarded-Host, the access log, and plugins that ask. */
@@ -432,10 +439,16 @@ const MAX_HEADS = 32 * 1024;
 export class Exchanges {
   readonly #free: Exchange[] = [];
   #nextId = 1;
+  readonly #caller: HookCaller | null;
+
+  constructor(caller: HookCaller | null = null) {
+    this.#caller = caller;
+  }
 
   take(): Exchange {
     const x = this.#free.pop() ?? new Exchange();
     x.id = this.nextId();
+    x.caller = this.#caller;
     return x;
   }
 

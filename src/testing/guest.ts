@@ -25,9 +25,11 @@ import type {
 import { HOOKS, type Hook, PROBLEM_KEY } from "../abi/abi.ts";
 import { PART } from "../http/head.ts";
 import { SavedState } from "../plugin/abi/calls-state.ts";
+import { BareContext } from "../plugin/host/bare-context.ts";
+import type { HookContext } from "../plugin/host/hook-context.ts";
 import type { ModulePlan } from "../plugin/wasm/build.ts";
 import { Piece } from "../proxy/chunk.ts";
-import { Exchange } from "../proxy/exchange.ts";
+import type { Exchange } from "../proxy/exchange.ts";
 import { compare, takePicture } from "../trace/snapshot-diff.ts";
 import { findFile } from "./caller.ts";
 import { TestEndpoints } from "./endpoints.ts";
@@ -42,7 +44,7 @@ import { loadTrace } from "./trace-file.ts";
 /** A call in two halves, with the hook between them: one that waits is the same but for an `await`. */
 type Prepared<Result> = {
   readonly hook: Hook;
-  readonly exchange: Exchange;
+  readonly context: HookContext;
   readonly read: (called: Called) => Result;
 };
 
@@ -209,16 +211,16 @@ export class TestGuest implements Guest {
 
   #prepareConnection({ client = "192.0.2.1", listener = "test" }: ConnectionInit = {}): Prepared<ConnectionResult> {
     this.#need("connection");
-    const exchange = new Exchange();
-    exchange.id = 1;
-    exchange.clientAddress = client;
-    exchange.listenerName = listener;
+    const context = new BareContext();
+    context.id = 1;
+    context.clientAddress = client;
+    context.listenerName = listener;
     const read = ({ outcome, cost }: Called): ConnectionResult => ({
       denied: outcome === "reject",
-      cluster: this.#options.clusters?.[exchange.chosenCluster] ?? null,
+      cluster: this.#options.clusters?.[context.chosenCluster] ?? null,
       ...cost,
     });
-    return { hook: "connection", exchange, read };
+    return { hook: "connection", context, read };
   }
 
   #prepareRequest(hook: Hook, init: RequestInit | undefined): Prepared<RequestResult> {
@@ -244,7 +246,7 @@ export class TestGuest implements Guest {
       this.#exchanges.set(result, exchange);
       return result;
     };
-    return { hook, exchange, read };
+    return { hook, context: exchange, read };
   }
 
   #prepareResponse(
@@ -259,18 +261,18 @@ export class TestGuest implements Guest {
       const edits = compare(before, takePicture(exchange)).filter(({ of }) => of === "response");
       return { outcome: outcome === "reject" ? "continue" : outcome, ...readAnswer(exchange), edits, ...cost };
     };
-    return { hook: "response_head", exchange, read };
+    return { hook: "response_head", context: exchange, read };
   }
 
   #prepareHealthCheck(check?: HealthCheckInit): Prepared<HealthCheckResult> {
     this.#need("health_check");
-    const exchange = makeCheck(check);
+    const context = makeCheck(check);
     const read = ({ outcome, cost }: Called): HealthCheckResult => {
       const healthy = outcome !== "reject";
-      const said = healthy ? null : exchange.values?.get(`${PLUGIN_NAME}\0${PROBLEM_KEY}`)?.standing;
+      const said = healthy ? null : context.values?.get(`${PLUGIN_NAME}\0${PROBLEM_KEY}`)?.standing;
       return { healthy, problem: said ? Buffer.from(said.bytes).toString() : "", ...cost };
     };
-    return { hook: "health_check", exchange, read };
+    return { hook: "health_check", context, read };
   }
 
   #prepareBody(
@@ -299,7 +301,7 @@ export class TestGuest implements Guest {
         ...cost,
       };
     };
-    return { hook, exchange, read };
+    return { hook, context: exchange, read };
   }
 
   #callTrailers(hook: "request_trailers" | "response_trailers", exchange: Exchange): TrailersResult {
@@ -310,12 +312,12 @@ export class TestGuest implements Guest {
     return { ...fields, edits: compare(before, takePicture(exchange)), ...cost };
   }
 
-  #run<Result>({ hook, exchange, read }: Prepared<Result>): Result {
-    return read(this.#runner.call(hook, exchange));
+  #run<Result>({ hook, context, read }: Prepared<Result>): Result {
+    return read(this.#runner.call(hook, context));
   }
 
-  async #runAsync<Result>({ hook, exchange, read }: Prepared<Result>): Promise<Result> {
-    return read(await this.#runner.callWaiting(hook, exchange));
+  async #runAsync<Result>({ hook, context, read }: Prepared<Result>): Promise<Result> {
+    return read(await this.#runner.callWaiting(hook, context));
   }
 
   /** The exchange of a result goes on where it was. */

@@ -28,10 +28,9 @@ export type LoadOptions = {
   /** Key-value namespaces that it may use, and where; in a store of its own without that. */
   readonly namespaces?: readonly string[] | undefined;
   readonly keyValue?: KeyValue | undefined;
-  /** Who answers its requests, when its waits end, and who is told. */
+  /** What completes its requests, and its timers. */
   readonly fetcher?: Fetcher | undefined;
   readonly after?: PluginHostOptions["after"];
-  readonly resume?: PluginHostOptions["resume"];
   /** Instead of what a plugin has of which a configuration says nothing. */
   readonly settings?: Partial<InstancePlan> | undefined;
 };
@@ -74,10 +73,9 @@ export function loadPlugin(module: ModulePlan, options: LoadOptions): { host: Pl
 }
 
 /** What a host takes as it is, or has a value of its own for. */
-function given({ now, after, resume }: LoadOptions): Pick<PluginHostOptions, "now" | "after" | "resume"> {
+function given({ now, after }: LoadOptions): Pick<PluginHostOptions, "now" | "after"> {
   return {
     ...(now === undefined ? {} : { now }),
     ...(after === undefined ? {} : { after }),
-    ...(resume === undefined ? {} : { resume }),
   };
 }

@@ -8,6 +8,7 @@ import { FRAMING, type Head, PART } from "../http/head.ts";
 import { parseTarget } from "../http/path-text.ts";
 import { BodyReader } from "../http1/framing.ts";
 import { scanRequest, scanResponse } from "../http1/scan.ts";
+import { BareContext } from "../plugin/host/bare-context.ts";
 import { Exchange } from "../proxy/exchange.ts";
 import { listFields } from "../trace/snapshot-diff.ts";
 
@@ -41,14 +42,13 @@ export function makeCheck({
   address = "192.0.2.80:80",
   cluster = "app",
   timeout = 1000,
-}: HealthCheckInit = {}): Exchange {
-  const made = new Exchange();
+}: HealthCheckInit = {}): BareContext {
+  const made = new BareContext();
   made.id = ++lastId;
   made.clusterName = cluster;
   const path = address.startsWith("unix:") ? address.slice("unix:".length) : "";
   made.endpoint = new Endpoint({ address, host: "", port: 0, path, weight: 1, zone: "", slot: 0, cells: 0 });
-  made.startedAt = performance.now();
-  made.deadline = made.startedAt + timeout;
+  made.deadline = performance.now() + timeout;
   return made;
 }
 

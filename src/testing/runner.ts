@@ -3,12 +3,12 @@ import type { Cost, FetchAnswer, PluginOptions, RequestResult } from "../../sdk/
 import { FUEL, HOOK, type Hook, WAITING_HOOKS } from "../abi/abi.ts";
 import { PLUGIN_CELLS } from "../observe/series.ts";
 import type { Guest } from "../plugin/host/guest.ts";
+import type { HookCaller, HookContext } from "../plugin/host/hook-context.ts";
 import { type InstanceSet, OUTCOME, type PluginHost } from "../plugin/host/host.ts";
 import type { PluginInstance } from "../plugin/host/instance.ts";
 import type { MetricPlan } from "../plugin/host/metrics.ts";
 import type { Report } from "../plugin/host/report.ts";
 import type { ModulePlan } from "../plugin/wasm/build.ts";
-import type { Exchange } from "../proxy/exchange.ts";
 import { KeyValueStore } from "../state/store.ts";
 import { TestFetcher } from "./fetches.ts";
 import { memoryOf, timeOf } from "./limits.ts";
@@ -43,7 +43,7 @@ type Line = Cost["log"][number];
 type Failure = { readonly message: string; readonly fields: Record<string, unknown> };
 export type Called = { readonly outcome: RequestResult["outcome"]; readonly cost: Cost };
 
-export class Runner {
+export class Runner implements HookCaller {
   readonly store = new KeyValueStore(KeyValueStore.allocate(STORE_SIZE), 0);
   readonly #module: ModulePlan;
   readonly #options: PluginOptions;
@@ -95,45 +95,50 @@ export class Runner {
     this.#fetcher.standIn = answer;
   }
 
-  call(hook: Hook, exchange: Exchange): Called {
-    const { result, cost } = this.measure(hook, (instance) => instance.call(HOOK[hook], exchange), exchange);
+  call(hook: Hook, context: HookContext): Called {
+    const { result, cost } = this.measure(hook, (instance) => instance.call(HOOK[hook], context), context);
     return { outcome: OUTCOME_NAMES[result] ?? "continue", cost };
   }
 
-  async callWaiting(hook: Hook, exchange: Exchange): Promise<Called> {
-    if (!this.#mayWait(hook)) return this.call(hook, exchange);
+  async callWaiting(hook: Hook, context: HookContext): Promise<Called> {
+    if (!this.#mayWait(hook)) return this.call(hook, context);
     this.#resumed = null;
+    context.caller = this;
     const begin = (instance: PluginInstance) => {
-      const outcome = instance.call(HOOK[hook], exchange);
+      const outcome = instance.call(HOOK[hook], context);
       if (outcome !== OUTCOME.waiting) this.#resumed = outcome;
     };
-    const cost = await this.#measureWaiting(hook, begin, { isDone: () => this.#resumed !== null, exchange });
+    const cost = await this.#measureWaiting(hook, begin, { isDone: () => this.#resumed !== null, context });
     return { outcome: OUTCOME_NAMES[this.#resumed ?? OUTCOME.continue] ?? "continue", cost };
+  }
+
+  resume(_hook: number, _context: HookContext, outcome: number): void {
+    this.#resumed = outcome;
   }
 
   async tickWaiting(): Promise<Cost> {
     const tick = (instance: PluginInstance) => instance.tick();
     if (!this.#mayWait("tick")) return this.measure("tick", tick).cost;
-    return this.#measureWaiting("tick", tick, { isDone: () => !this.#set.instances[0]!.isTicking, exchange: null });
+    return this.#measureWaiting("tick", tick, { isDone: () => !this.#set.instances[0]!.isTicking, context: null });
   }
 
   measure<T>(
     hook: Hook,
     run: (instance: PluginInstance) => T,
-    exchange: Exchange | null = null,
+    context: HookContext | null = null,
   ): { result: T; cost: Cost } {
     if (this.#mayWait(hook))
       throw new TypeError(`the plugin may wait in ${hook}: call ${ASYNC_NAMES[hook]} instead, and await it`);
     this.#refuseTwo();
     const begun = this.#begin(hook);
     const result = run(this.#set.instances[0]!);
-    return { result, cost: this.#end(hook, begun, exchange) };
+    return { result, cost: this.#end(hook, begun, context) };
   }
 
   async #measureWaiting(
     hook: Hook,
     begin: (instance: PluginInstance) => void,
-    { isDone, exchange }: { isDone: () => boolean; exchange: Exchange | null },
+    { isDone, context }: { isDone: () => boolean; context: HookContext | null },
   ): Promise<Cost> {
     this.#refuseTwo();
     const begun = this.#begin(hook);
@@ -144,7 +149,7 @@ export class Runner {
     } finally {
       this.#isWaiting = false;
     }
-    return this.#end(hook, begun, exchange);
+    return this.#end(hook, begun, context);
   }
 
   #mayWait(hook: Hook): boolean {
@@ -163,7 +168,7 @@ export class Runner {
     return { fuel: this.cells[fuelCell(hook)]!, memory: this.#host.memory(), elapsed: this.#time.elapsed };
   }
 
-  #end(hook: Hook, begun: { fuel: number; memory: number; elapsed: number }, exchange: Exchange | null): Cost {
+  #end(hook: Hook, begun: { fuel: number; memory: number; elapsed: number }, context: HookContext | null): Cost {
     this.#throwFailure();
     this.#fetcher.throwError();
     const memory = this.#host.memory();
@@ -173,7 +178,7 @@ export class Runner {
       memory,
       waited: this.#time.elapsed - begun.elapsed,
       log: this.#lines,
-      logFields: Object.fromEntries(exchange?.logFields ?? []),
+      logFields: Object.fromEntries(context?.exchange?.logFields ?? []),
     };
   }
 
@@ -213,7 +218,6 @@ export class Runner {
       namespaces: allow?.kv,
       fetcher: this.#fetcher,
       after: this.#time.after,
-      resume: (_hook, _exchange, outcome) => void (this.#resumed = outcome),
       settings: {
         fuel: limits?.fuel ?? FUEL.default,
         memory: memoryOf(limits),

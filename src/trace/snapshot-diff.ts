@@ -10,7 +10,7 @@ import {
   VALUE_END,
   VALUE_START,
 } from "../http/head.ts";
-import type { Exchange } from "../proxy/exchange.ts";
+import type { ExchangeContext } from "../plugin/host/hook-context.ts";
 
 export type Side = "request" | "response";
 
@@ -38,7 +38,7 @@ export function listFields(head: Head): [name: string, value: string][] {
   return fields;
 }
 
-export function takePicture(exchange: Exchange): Picture {
+export function takePicture(exchange: ExchangeContext): Picture {
   const picture = new Map<string, { of: Side; what: string; values: string[] }>();
   const add = (of: Side, what: string, value: string) => {
     const entry = picture.get(`${of} ${what}`);

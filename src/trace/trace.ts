@@ -6,7 +6,9 @@ import { isUtf8 } from "node:buffer";
 import { HOOK, HOOKS } from "../abi/abi.ts";
 import type { Candidate } from "../cluster/cluster.ts";
 import { PART } from "../http/head.ts";
+import type { HookContext, HookTrace } from "../plugin/host/hook-context.ts";
 import type { Exchange } from "../proxy/exchange.ts";
+import type { Snapshot } from "../proxy/snapshot.ts";
 import type { Mask } from "./mask.ts";
 import { applyChanges, type Change, compare, listFields, type Picture, takePicture } from "./snapshot-diff.ts";
 import { emptyStep, TracedCall } from "./traced-call.ts";
@@ -189,7 +191,7 @@ export interface DryAnswer {
   answer(x: Exchange): void;
 }
 
-export class Trace {
+export class Trace implements HookTrace {
   readonly id: string;
   readonly mask: Mask;
   readonly dry: DryAnswer | null;
@@ -197,6 +199,7 @@ export class Trace {
   readonly #why: TraceRecord["why"];
   readonly #fetchAnswer: number | null;
   readonly #names: Names | null;
+  readonly #snapshot: Snapshot | null;
   readonly #time = new Date();
   readonly #began = performance.now();
   readonly #steps: Step[] = [];
@@ -221,6 +224,7 @@ export class Trace {
     this.#why = why;
     this.#fetchAnswer = fetchAnswer;
     this.#names = names;
+    this.#snapshot = x.listener?.snapshot ?? null;
     this.#seen = takePicture(x);
     this.#most = dry === null ? MAX_LISTED : Number.POSITIVE_INFINITY;
     const { request } = x;
@@ -253,15 +257,15 @@ export class Trace {
   // ── Plugins ───────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** A hook of that instance is called; what it returns is told what comes of it. */
-  enter(x: Exchange, hook: number, { plugin, index }: { plugin: string; index: number }): TracedCall {
-    const before = takePicture(x);
-    // A connection's own exchange has none of its requests' heads.
-    const came = hook === HOOK.connection ? [] : compare(this.#seen, before);
+  enter(context: HookContext, hook: number, { plugin, index }: { plugin: string; index: number }): TracedCall {
+    const { exchange } = context;
+    const before: Picture = exchange === null ? new Map() : takePicture(exchange);
+    const came = exchange === null ? [] : compare(this.#seen, before);
     if (came.length > 0) {
       applyChanges(this.#seen, came);
       this.#push({ step: "came", at: this.now(), edits: this.#show(came) });
     }
-    const call = new TracedCall(this, { x, hook, plugin, before, use: this.#useOf(plugin, index) });
+    const call = new TracedCall(this, { context, hook, plugin, before, use: this.#useOf(plugin, index) });
     this.#push(call.entry);
     return call;
   }
@@ -321,12 +325,12 @@ export class Trace {
     return bytes.toString("utf8");
   }
 
-  clusterNamed(x: Exchange, index: number): string {
-    return this.#names?.clusters[index] ?? x.listener?.snapshot.clusters[index]?.plan.name ?? "";
+  clusterNamed(index: number): string {
+    return this.#names?.clusters[index] ?? this.#snapshot?.clusters[index]?.plan.name ?? "";
   }
 
-  strategyNamed(x: Exchange, index: number): string {
-    return this.#names?.strategies[index] ?? x.listener?.snapshot.strategyNames[index] ?? "";
+  strategyNamed(index: number): string {
+    return this.#names?.strategies[index] ?? this.#snapshot?.strategyNames[index] ?? "";
   }
 
   /** The calls so far, and the rest. */

@@ -1,7 +1,6 @@
 /** One call of a hook that is traced, while it runs. */
 import { HOOK, HOOKS, RESULT } from "../abi/abi.ts";
-import type { Piece } from "../proxy/chunk.ts";
-import type { Exchange } from "../proxy/exchange.ts";
+import type { BodyChunk, HookContext, TracedHook } from "../plugin/host/hook-context.ts";
 import { compare, type Picture, type Side, takePicture } from "./snapshot-diff.ts";
 import type { FieldList, HookStep, Trace } from "./trace.ts";
 
@@ -14,14 +13,14 @@ const MAX_LINES = 50;
 const SHARED = "\0";
 
 type Init = {
-  readonly x: Exchange;
+  readonly context: HookContext;
   readonly hook: number;
   readonly plugin: string;
   readonly use: number;
   readonly before: Picture;
 };
 
-export class TracedCall {
+export class TracedCall implements TracedHook {
   readonly entry: HookStep;
   readonly #trace: Trace;
   readonly #hook: number;
@@ -31,14 +30,14 @@ export class TracedCall {
   readonly #strategy: number;
   readonly #shared: ReadonlyMap<string, Uint8Array>;
 
-  constructor(trace: Trace, { x, hook, plugin, use, before }: Init) {
+  constructor(trace: Trace, { context, hook, plugin, use, before }: Init) {
     this.#trace = trace;
     this.#hook = hook;
     this.#before = before;
-    this.#cluster = x.chosenCluster;
-    this.#strategy = x.chosenStrategy;
-    this.#shared = sharedValues(x);
-    const piece = pieceOf(hook, x);
+    this.#cluster = context.chosenCluster;
+    this.#strategy = context.exchange?.chosenStrategy ?? -1;
+    this.#shared = sharedValues(context);
+    const piece = pieceOf(hook, context);
     this.entry = {
       ...emptyStep(trace.now(), hook, plugin),
       ...(use === 1 ? {} : { use }),
@@ -46,7 +45,7 @@ export class TracedCall {
     };
   }
 
-  #describePiece(piece: Piece): NonNullable<HookStep["body"]> {
+  #describePiece(piece: BodyChunk): NonNullable<HookStep["body"]> {
     const seen = this.#trace.piece(piece.bytes.subarray(piece.start, piece.end));
     const text = seen === undefined ? {} : { seen };
     return { before: piece.size, after: piece.size, last: piece.last, ...text };
@@ -66,22 +65,22 @@ export class TracedCall {
   }
 
   /** It ended, by a result or by a failure (null), of which more is told (`Trace.failed`). */
-  leave(x: Exchange, result: number | null, fuel: number): void {
+  leave(context: HookContext, result: number | null, fuel: number): void {
     const { entry } = this;
     const hook = this.#hook;
     entry.took = Math.round((performance.now() - this.#began) * 1000);
     entry.fuel = fuel;
     entry.result = result === null ? "failed" : describeResult(hook, result);
     // Of an exchange that has ended meanwhile nothing is there to compare.
-    if (result === null || x.trace !== this.#trace) return;
-    this.#tellEdits(x, result);
-    if (x.chosenCluster >= 0 && x.chosenCluster !== this.#cluster)
-      entry.cluster = this.#trace.clusterNamed(x, x.chosenCluster);
-    if (x.chosenStrategy >= 0 && x.chosenStrategy !== this.#strategy)
-      entry.strategy = this.#trace.strategyNamed(x, x.chosenStrategy);
-    const shared = newlyShared(this.#shared, x);
+    if (result === null || context.trace !== this.#trace) return;
+    this.#tellEdits(context, result);
+    const { chosenCluster, exchange } = context;
+    if (chosenCluster >= 0 && chosenCluster !== this.#cluster) entry.cluster = this.#trace.clusterNamed(chosenCluster);
+    const strategy = exchange?.chosenStrategy ?? -1;
+    if (strategy >= 0 && strategy !== this.#strategy) entry.strategy = this.#trace.strategyNamed(strategy);
+    const shared = newlyShared(this.#shared, context);
     if (shared.length > 0) entry.shared = this.#trace.shared(shared);
-    const piece = pieceOf(hook, x);
+    const piece = pieceOf(hook, context);
     if (piece === null || entry.body === undefined) return;
     entry.body.after = piece.size;
     const passed = this.#trace.piece(piece.made);
@@ -89,11 +88,11 @@ export class TracedCall {
   }
 
   /** While one that waits sees a request's body, the answer may come: that is no edit of its. */
-  #tellEdits(x: Exchange, result: number): void {
+  #tellEdits({ exchange }: HookContext, result: number): void {
     const hook = this.#hook;
-    if (((SEES_ONLY >>> hook) & 1) === 1) return;
+    if (exchange === null || ((SEES_ONLY >>> hook) & 1) === 1) return;
     const side: Side = ((OF_ANSWER >>> hook) & 1) === 1 ? "response" : "request";
-    const edits = compare(this.#before, takePicture(x)).filter(
+    const edits = compare(this.#before, takePicture(exchange)).filter(
       ({ of }) => of === side || (of === "response" && result === RESULT.respond),
     );
     this.entry.edits = this.#trace.changed(this.entry, edits);
@@ -101,12 +100,13 @@ export class TracedCall {
 }
 
 /** What the hook sees of a body; null for one that sees none. */
-function pieceOf(hook: number, x: Exchange): Piece | null {
-  if (hook === HOOK.request_body) return x.requestPiece;
-  return hook === HOOK.response_body ? x.answerPiece : null;
+function pieceOf(hook: number, { exchange }: HookContext): BodyChunk | null {
+  if (exchange === null) return null;
+  if (hook === HOOK.request_body) return exchange.requestPiece;
+  return hook === HOOK.response_body ? exchange.answerPiece : null;
 }
 
-function sharedValues({ values }: Exchange): Map<string, Uint8Array> {
+function sharedValues({ values }: HookContext): Map<string, Uint8Array> {
   const shared = new Map<string, Uint8Array>();
   for (const [key, value] of values ?? []) {
     const standing = key.startsWith(SHARED) ? value.standing : null;
@@ -115,8 +115,8 @@ function sharedValues({ values }: Exchange): Map<string, Uint8Array> {
   return shared;
 }
 
-function newlyShared(before: ReadonlyMap<string, Uint8Array>, x: Exchange): FieldList {
-  const set = [...sharedValues(x)].filter(([key, value]) => before.get(key) !== value);
+function newlyShared(before: ReadonlyMap<string, Uint8Array>, context: HookContext): FieldList {
+  const set = [...sharedValues(context)].filter(([key, value]) => before.get(key) !== value);
   return set.map(([key, value]) => [key.slice(SHARED.length), Buffer.from(value).toString("latin1")]);
 }
 

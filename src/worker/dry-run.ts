@@ -59,7 +59,6 @@ function run(init: DryRunInit): void {
   };
   const pipeline = new Pipeline(context);
   const plugins = makeDryHost({
-    resume: (hook, x, outcome) => pipeline.resume(hook, x, outcome),
     keyValue: { below: new KeyValueStore(init.keyValue, init.thread), own: makeStore() },
   });
   clock.start(() => undefined);

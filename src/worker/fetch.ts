@@ -4,11 +4,11 @@
  */
 import type { Agent, ClientRequest, IncomingMessage, RequestOptions } from "node:http";
 import { STATUS } from "../abi/abi.ts";
-import type { Endpoint } from "../cluster/endpoint.ts";
 import { FIELD_WORDS, Head, NAME, NAME_END, NAME_ID, NAME_START, PART, VALUE_END, VALUE_START } from "../http/head.ts";
 import { isIdempotent } from "../http/method.ts";
 import { scanRequest, scanResponse } from "../http1/scan.ts";
 import type { FetchAnswer, Fetcher, FetchRequest, ProbeRequest } from "../plugin/host/fetcher.ts";
+import type { EndpointTarget } from "../plugin/host/hook-context.ts";
 import type { Pipeline } from "../proxy/pipeline.ts";
 import type { Snapshot } from "../proxy/snapshot.ts";
 import { probeEndpoint } from "./endpoint-probe.ts";
@@ -118,7 +118,7 @@ class OutgoingRequest {
 }
 
 /** To the endpoint under check, on a connection of its own: no pool, no count and no average of the traffic knows of it. */
-function askEndpoint({ host, port, path }: Endpoint, request: FetchRequest, tell: Tell): () => void {
+function askEndpoint({ host, port, path }: EndpointTarget, request: FetchRequest, tell: Tell): () => void {
   const where = path === "" ? { host, port } : { socketPath: path };
   const asked = new OutgoingRequest({ where, isSecure: false }, request, tell);
   asked.send(false);

@@ -1,5 +1,4 @@
 import { parentPort, workerData } from "node:worker_threads";
-import { HOOK } from "../abi/abi.ts";
 import { Cluster, type Member } from "../cluster/cluster.ts";
 import { EndpointColumns } from "../cluster/columns.ts";
 import { Endpoint } from "../cluster/endpoint.ts";
@@ -88,10 +87,6 @@ class DataThread {
     this.#keyValue = new KeyValueStore(init.keyValue, init.thread);
     this.#connections = new ConnectionCounts(init.connections, init.thread);
     this.#plugins = new PluginHost({
-      resume: (hook, x, outcome) => {
-        if (hook === HOOK.health_check) this.#examinations.resume(x, outcome);
-        else this.#pipeline.resume(hook, x, outcome);
-      },
       cells,
       report,
       warnings,

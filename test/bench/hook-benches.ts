@@ -91,6 +91,7 @@ export async function makeBenches(): Promise<Bench[]> {
   });
   const find = (name: string): PluginInstance => host.instances.get(name)!;
   const scene = setScene(find("kv get"));
+  scene.x.caller = host;
   const head = (name: string, hook: HeadHook, what: string): Bench => headBench(scene, find(name), hook, what);
   const waiting = (name: string, what: string): Bench => ({
     ...waitingBench(scene, find(name), what),

@@ -6,11 +6,11 @@ import { Head } from "../../src/http/head.ts";
 import { scanResponse } from "../../src/http1/scan.ts";
 import { BLOCK_CELLS } from "../../src/observe/series.ts";
 import type { Fetcher } from "../../src/plugin/host/fetcher.ts";
+import type { HookCaller } from "../../src/plugin/host/hook-context.ts";
 import { PluginHost } from "../../src/plugin/host/host.ts";
 import type { PluginInstance } from "../../src/plugin/host/instance.ts";
 import type { InstancePlan } from "../../src/plugin/host/plan.ts";
 import { buildModule } from "../../src/plugin/wasm/build.ts";
-import type { Exchange } from "../../src/proxy/exchange.ts";
 import { KeyValueStore } from "../../src/state/store.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
@@ -22,9 +22,9 @@ const METRIC_AT = 512;
 /** One instance: the plugin's file, its configuration, and what else its plan says. */
 export type Use = { readonly file: string } & Partial<Pick<InstancePlan, "config" | "hidden">>;
 
-export type HookHost = {
+export type HookHost = HookCaller & {
   readonly instances: ReadonlyMap<string, PluginInstance>;
-  /** Who is told when a call that was suspended has ended. */
+  /** Runs when a suspended call has completed. */
   onResume: (outcome: number) => void;
 };
 
@@ -44,13 +44,16 @@ export async function startHookHost(uses: Readonly<Record<string, Use>>): Promis
     keyValue: new KeyValueStore(KeyValueStore.allocate(MEMORY), 0),
     now: () => wall,
     monotonic: () => (time += LIMIT.longestTick),
-    resume: (_hook: number, _x: Exchange, outcome: number) => started.onResume(outcome),
   });
   const lists = { clusters: ["app", "canary"], strategies: ["round-robin"], fetcher: makeFetcher() };
   const set = host.prepare({ modules, instances: plans, ...lists });
   set.commit();
   const instances = new Map(names.map((name, index) => [name, set.instances[index]!]));
-  const started: HookHost = { instances, onResume: () => {} };
+  const started: HookHost = {
+    instances,
+    onResume: () => {},
+    resume: (_hook, _context, outcome) => started.onResume(outcome),
+  };
   return started;
 }
 

@@ -186,13 +186,12 @@ test("what is fetched is charged: a response that limits.memory has no room for 
   const host = new PluginHost({
     cells: new Float64Array(1000),
     report: (_, message) => lines.push(message),
-    resume: (_, __, what) => {
-      outcome = what;
-    },
   });
   const plan = { ...PLAN, fetch: ["cluster:a"] };
   const { instances } = host.prepare({ fetcher, modules: [module], instances: [plan], clusters: [], strategies: [] });
-  assert.equal(instances[0]!.call(HOOK.request_head, makeExchange()), OUTCOME.waiting);
+  const exchange = makeExchange();
+  exchange.caller = { resume: (_hook, _exchange, what) => void (outcome = what) };
+  assert.equal(instances[0]!.call(HOOK.request_head, exchange), OUTCOME.waiting);
   await until(() => outcome >= 0, "it was answered");
   assert.equal(outcome, OUTCOME.failed);
   assert.equal(asked.length, 1);

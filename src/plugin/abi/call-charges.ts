@@ -1,5 +1,5 @@
 /** What one hook call makes the host keep: charged to what its configuration may, and given back when the call fails. */
-import type { Exchange } from "../../proxy/exchange.ts";
+import type { HookContext } from "../host/hook-context.ts";
 import { type HostMemory, Kept } from "./host-memory.ts";
 
 /** What is held until the hook call ends: a response that was fetched, bytes that a probe read, saved state, names. */
@@ -11,7 +11,7 @@ const UNCOUNTED = 4096;
 
 export class CallCharges {
   #memory: HostMemory | null = null;
-  #exchange: Exchange | null = null;
+  #target: HookContext | null = null;
   /** By HELD, and all together. */
   readonly #holds = new Float64Array(KINDS);
   #held = 0;
@@ -22,9 +22,9 @@ export class CallCharges {
   #charged = 0;
 
   /** `memory`: what the configuration may have kept; null: as much as it likes. */
-  begin(memory: HostMemory | null, exchange: Exchange | null): void {
+  begin(memory: HostMemory | null, target: HookContext | null): void {
     this.#memory = memory;
-    this.#exchange = exchange;
+    this.#target = target;
     this.#body = 0;
     this.#uncharged = 0;
     this.#charged = 0;
@@ -36,7 +36,7 @@ export class CallCharges {
   /** Nothing of the exchange is reached any more. */
   end(): void {
     this.#memory = null;
-    this.#exchange = null;
+    this.#target = null;
   }
 
   /** Bytes that a host call of that name keeps for the exchange. A few in one hook call are not counted. @throws Fault */
@@ -96,8 +96,8 @@ export class CallCharges {
   /** What the exchange keeps for the configuration: an exchange meets a few. */
   get #kept(): Kept | null {
     const memory = this.#memory;
-    if (memory === null || this.#exchange === null) return null;
-    const all = (this.#exchange.kept ??= []);
+    if (memory === null || this.#target === null) return null;
+    const all = (this.#target.kept ??= []);
     for (const kept of all) if (kept.memory === memory) return kept;
     const kept = new Kept(memory);
     all.push(kept);

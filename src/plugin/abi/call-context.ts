@@ -5,13 +5,11 @@
 
 import { FUEL, HEADERS, HOOK, IMPORTS, type LEVEL, LIMIT, STATUS } from "../../abi/abi.ts";
 import { fuelFor } from "../../abi/prices.ts";
-import type { EndpointView } from "../../cluster/endpoint-view.ts";
 import { Head } from "../../http/head.ts";
-import type { Piece } from "../../proxy/chunk.ts";
-import type { Exchange } from "../../proxy/exchange.ts";
 import type { KeyValue } from "../../state/key-value.ts";
 import { Fault, TRAP } from "../host/fault.ts";
 import type { FetchAnswer, Fetcher } from "../host/fetcher.ts";
+import type { BodyChunk, CallRecorder, EndpointList, ExchangeContext, HookContext } from "../host/hook-context.ts";
 import type { PluginMetrics } from "../host/metrics.ts";
 import { type After, setTimer } from "../host/timer.ts";
 import { CallCharges } from "./call-charges.ts";
@@ -58,14 +56,6 @@ export interface Configuration {
   dropLog(hook: number): void;
 }
 
-/** What a traced call is told while it runs (`trace/trace.ts`). */
-export interface Tally {
-  /** Calls that wait are answered at once: nothing is really done. */
-  readonly instant: boolean;
-  count(hostCall: string): void;
-  log(level: string, text: string): void;
-}
-
 /** `hook` while start-up code runs. */
 export const STARTING = -1;
 
@@ -74,6 +64,9 @@ const DEBT_STEP = 4096;
 
 /** Ranges of memory that one host call takes. */
 const MOST_RANGES = 4;
+
+/** The request of a connection and of a check. */
+const NO_HEAD = new Head(16, 1);
 
 /** Bytes of the area of trailers that a plugin adds where none came. */
 const TRAILERS = 256;
@@ -107,8 +100,11 @@ export class CallContext {
   charge: (units: number) => number = () => 0;
 
   hook = STARTING;
-  exchange: Exchange | null = null;
-  view: EndpointView | null = null;
+  /** What the hook is called for; null for those that are called for nothing in particular. */
+  target: HookContext | null = null;
+  /** Its request and response, where it has them. */
+  exchange: ExchangeContext | null = null;
+  view: EndpointList | null = null;
   configuration: Configuration | null = null;
   /** Units that the call has, and bytes that it sees. */
   fuel = 0;
@@ -118,7 +114,7 @@ export class CallContext {
   #step = DEBT_STEP;
   logLines = 0;
   /** Set around a call that is traced. */
-  tally: Tally | null = null;
+  recorder: CallRecorder | null = null;
   /** What is being saved or restored; null but for those hooks. */
   state: SavedState | null = null;
   /** `respond` was called in this hook call. */
@@ -156,9 +152,15 @@ export class CallContext {
     this.after = after;
   }
 
-  begin(hook: number, exchange: Exchange | null, view: EndpointView | null, configuration: Configuration | null): void {
+  begin(
+    hook: number,
+    target: HookContext | null,
+    view: EndpointList | null,
+    configuration: Configuration | null,
+  ): void {
     this.hook = hook;
-    this.exchange = exchange;
+    this.target = target;
+    this.exchange = target === null ? null : target.exchange;
     this.view = view;
     this.configuration = configuration;
     this.debt = 0;
@@ -166,7 +168,7 @@ export class CallContext {
     this.responded = false;
     this.fetched = null;
     this.#dirty = 0;
-    this.charges.begin(configuration === null ? null : (configuration.hostMemory ?? null), exchange);
+    this.charges.begin(configuration === null ? null : (configuration.hostMemory ?? null), target);
   }
 
   /**
@@ -179,9 +181,9 @@ export class CallContext {
 
   /** Whole milliseconds that the endpoint under check has left to answer; without one there is no end. */
   get timeLeft(): number {
-    const { exchange } = this;
-    if (this.hook !== HOOK.health_check || exchange === null) return Number.POSITIVE_INFINITY;
-    return Math.max(1, Math.ceil(exchange.deadline - performance.now()));
+    const { target } = this;
+    if (this.hook !== HOOK.health_check || target === null) return Number.POSITIVE_INFINITY;
+    return Math.max(1, Math.ceil(target.deadline - performance.now()));
   }
 
   /**
@@ -242,11 +244,12 @@ export class CallContext {
     this.fuel = fuel;
     this.seen = seen;
     // Of a call that is traced each host call goes the slow way, where it is counted: all others pay nothing for that.
-    this.#step = this.tally === null ? Math.min(DEBT_STEP, fuel) : -1;
+    this.#step = this.recorder === null ? Math.min(DEBT_STEP, fuel) : -1;
   }
 
   /** Forgets the exchange, so that nothing of it is kept alive or reached. */
   end(): void {
+    this.target = null;
     this.exchange = null;
     this.view = null;
     this.fetched = null;
@@ -268,7 +271,7 @@ export class CallContext {
   }
 
   #enterSlowly(): void {
-    this.tally?.count(callerOf(this.enter));
+    this.recorder?.count(callerOf(this.enter));
     this.#settle();
   }
 
@@ -318,7 +321,7 @@ export class CallContext {
   /** The head of a part that may be read now; null otherwise. */
   readable(part: number): Head | null {
     const { exchange } = this;
-    if (exchange === null) return null;
+    if (exchange === null) return this.target !== null && part === HEADERS.request ? NO_HEAD : null;
     switch (part) {
       case HEADERS.request:
         return exchange.request;
@@ -355,7 +358,7 @@ export class CallContext {
   }
 
   /** Whether the request's head may be changed: in the hooks of heads, or with its whole body while it is held. */
-  #editsRequest({ requestHeld }: Exchange): boolean {
+  #editsRequest({ requestHeld }: ExchangeContext): boolean {
     return ((REQUEST_EDITS >>> this.hook) & 1) === 1 || (requestHeld && this.hook === HOOK.request_body);
   }
 
@@ -364,12 +367,12 @@ export class CallContext {
     return this.exchange !== null && this.#editsResponse(this.exchange);
   }
 
-  #editsResponse({ answerHeld }: Exchange): boolean {
+  #editsResponse({ answerHeld }: ExchangeContext): boolean {
     return this.hook === HOOK.response_head || (answerHeld && this.hook === HOOK.response_body);
   }
 
   /** Whether the end of a body is at hand, where trailers are changed. */
-  #ends(piece: Piece | null, body: number, trailers: number): boolean {
+  #ends(piece: BodyChunk | null, body: number, trailers: number): boolean {
     return this.hook === trailers || (this.hook === body && piece !== null && piece.last);
   }
 
@@ -385,7 +388,7 @@ export class CallContext {
   }
 
   /** The exchange, saved before a name of its request is owned. */
-  owning(): Exchange {
+  owning(): ExchangeContext {
     const exchange = this.exchange!;
     if (exchange.requestTrailers !== null) this.#save(DIRTY.requestTrailers, exchange.requestTrailers);
     if ((this.#dirty & DIRTY.owned) === 0) {
@@ -396,29 +399,30 @@ export class CallContext {
   }
 
   /** The exchange, if in this hook a strategy may be chosen. */
-  choosing(): Exchange | null {
+  choosing(): ExchangeContext | null {
     const { exchange } = this;
     if (exchange === null || this.hook < 0 || !this.#editsRequest(exchange)) return null;
-    return this.#savedChoice(exchange);
-  }
-
-  /** The same of a cluster: a connection may have one for all its requests. */
-  choosingCluster(): Exchange | null {
-    const { exchange } = this;
-    return exchange !== null && this.hook === HOOK.connection ? this.#savedChoice(exchange) : this.choosing();
-  }
-
-  #savedChoice(exchange: Exchange): Exchange {
-    if ((this.#dirty & DIRTY.choice) === 0) {
-      this.#dirty |= DIRTY.choice;
-      this.#cluster = exchange.chosenCluster;
-      this.#strategy = exchange.chosenStrategy;
-    }
+    this.#saveChoice(exchange);
     return exchange;
   }
 
+  /** The same of a cluster: a connection may have one for all its requests. */
+  choosingCluster(): HookContext | null {
+    const { target } = this;
+    if (target === null || this.hook !== HOOK.connection) return this.choosing();
+    this.#saveChoice(target);
+    return target;
+  }
+
+  #saveChoice(target: HookContext): void {
+    if ((this.#dirty & DIRTY.choice) !== 0) return;
+    this.#dirty |= DIRTY.choice;
+    this.#cluster = target.chosenCluster;
+    this.#strategy = target.exchange === null ? -1 : target.exchange.chosenStrategy;
+  }
+
   /** The exchange, if in this hook an answer may be given (or its status changed). */
-  answering(): Exchange | null {
+  answering(): ExchangeContext | null {
     const { exchange } = this;
     if (exchange === null || this.hook < 0 || !this.#answers(exchange)) return null;
     this.#save(DIRTY.response, exchange.response);
@@ -431,7 +435,7 @@ export class CallContext {
   }
 
   /** While a request's body streams by, an answer may be given until the endpoint's is there. */
-  #answers(exchange: Exchange): boolean {
+  #answers(exchange: ExchangeContext): boolean {
     if (this.#editsRequest(exchange) || this.#editsResponse(exchange)) return true;
     return this.hook === HOOK.request_body && exchange.answeredAt === 0 && !exchange.headSent;
   }
@@ -453,8 +457,16 @@ export class CallContext {
 
   /** Drops all that the present hook call has changed. */
   rollback(): void {
-    const { exchange } = this;
-    if (exchange === null) return;
+    const { target, exchange } = this;
+    if (target === null) return;
+    if ((this.#dirty & DIRTY.choice) !== 0) target.chosenCluster = this.#cluster;
+    if (target.values !== null) this.#dropValues(target.values);
+    this.charges.rollback();
+    if (exchange !== null) this.#rollbackExchange(exchange);
+    this.#dirty = 0;
+  }
+
+  #rollbackExchange(exchange: ExchangeContext): void {
     if ((this.#dirty & DIRTY.request) !== 0) exchange.request.restore();
     if ((this.#dirty & DIRTY.response) !== 0) exchange.response.restore();
     if ((this.#dirty & DIRTY.requestTrailers) !== 0) exchange.requestTrailers!.restore();
@@ -462,17 +474,11 @@ export class CallContext {
     if ((this.#dirty & DIRTY.owned) !== 0) exchange.disown(this.#owned);
     if (this.hook === HOOK.request_body) exchange.requestPiece?.reject();
     else if (this.hook === HOOK.response_body) exchange.answerPiece?.reject();
-    if ((this.#dirty & DIRTY.choice) !== 0) {
-      exchange.chosenCluster = this.#cluster;
-      exchange.chosenStrategy = this.#strategy;
-    }
+    if ((this.#dirty & DIRTY.choice) !== 0) exchange.chosenStrategy = this.#strategy;
     if ((this.#dirty & DIRTY.answer) !== 0) {
       exchange.localStatus = this.#status;
       exchange.localBody = this.#body;
     }
-    if (exchange.values !== null) this.#dropValues(exchange.values);
-    this.charges.rollback();
-    this.#dirty = 0;
   }
 
   #dropValues(values: Map<string, KeptValue>): void {

@@ -2,7 +2,7 @@
 
 import { HOOK, STATUS } from "../../abi/abi.ts";
 import { WORK } from "../../abi/prices.ts";
-import type { Piece } from "../../proxy/chunk.ts";
+import type { BodyChunk } from "../host/hook-context.ts";
 import type { CallContext } from "./call-context.ts";
 
 export function makeBodyCalls(context: CallContext) {
@@ -57,7 +57,7 @@ export function makeBodyCalls(context: CallContext) {
   };
 }
 
-export function pieceAtHand({ exchange, hook }: CallContext): Piece | null {
+export function pieceAtHand({ exchange, hook }: CallContext): BodyChunk | null {
   if (exchange === null) return null;
   if (hook === HOOK.request_body) return exchange.requestPiece;
   return hook === HOOK.response_body ? exchange.answerPiece : null;

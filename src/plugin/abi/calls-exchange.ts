@@ -5,7 +5,7 @@ import { WORK } from "../../abi/prices.ts";
 import { PART } from "../../http/head.ts";
 import { fitsPath, isServedMethod, LONGEST_METHOD } from "../../http/method.ts";
 import { setPath, setQuery, setTarget } from "../../http/target.ts";
-import type { Exchange } from "../../proxy/exchange.ts";
+import type { ExchangeContext, HookContext } from "../host/hook-context.ts";
 import { HELD } from "./call-charges.ts";
 import type { CallContext } from "./call-context.ts";
 import { hasRoom } from "./calls-head.ts";
@@ -19,24 +19,15 @@ const LAST_ATTRIBUTE = ATTRIBUTE.original_target;
 const OBSERVES = (1 << HOOK.outcome) | (1 << HOOK.log);
 const ANSWERED = OBSERVES | (1 << HOOK.response_head) | (1 << HOOK.response_body) | (1 << HOOK.response_trailers);
 
-/** Hooks of what has no request. */
-const REQUESTLESS = (1 << HOOK.connection) | (1 << HOOK.health_check);
-/** Attributes, a bit for each, of a connection and of a check. */
-const OF_CONNECTION = (1 << ATTRIBUTE.client_address) | (1 << ATTRIBUTE.listener) | (1 << ATTRIBUTE.exchange_id);
-const OF_CHECK = (1 << ATTRIBUTE.cluster) | (1 << ATTRIBUTE.endpoint) | (1 << ATTRIBUTE.exchange_id);
-
 export function makeExchangeCalls(context: CallContext) {
   const { memory } = context;
   return {
     attribute(id: number, out: number, cap: number): number {
       context.enter(0);
       memory.check(out, cap);
-      const { exchange } = context;
-      if (exchange === null) return context.leave(STATUS.notHere);
-      const length =
-        ((REQUESTLESS >>> context.hook) & 1) === 1
-          ? giveWithoutRequest(context, exchange, id, out, cap)
-          : giveAttribute(context, exchange, id, out, cap);
+      const { target } = context;
+      if (target === null) return context.leave(STATUS.notHere);
+      const length = giveAttribute(context, target, id, out, cap);
       if (length > 0) context.spend(length);
       return context.leave(length);
     },
@@ -102,10 +93,10 @@ export function makeExchangeCalls(context: CallContext) {
 
     cluster_choose(id: number): number {
       context.enter(0);
-      const exchange = context.choosingCluster();
-      if (exchange === null) return context.leave(STATUS.notHere);
+      const target = context.choosingCluster();
+      if (target === null) return context.leave(STATUS.notHere);
       const index = context.configuration!.clusterIndex(id);
-      if (index >= 0) exchange.chosenCluster = index;
+      if (index >= 0) target.chosenCluster = index;
       return context.leave(index >= 0 ? STATUS.ok : index);
     },
 
@@ -130,7 +121,7 @@ export function makeExchangeCalls(context: CallContext) {
 }
 
 /** Empties part `response`. Its bytes stay, since a failure puts back what was there. */
-function clearAnswer({ response }: Exchange): void {
+function clearAnswer({ response }: ExchangeContext): void {
   for (let index = 0; index < response.count; index++) response.removeAt(index);
 }
 
@@ -150,21 +141,21 @@ function sharedName(context: CallContext, name: number, length: number): string 
 }
 
 function giveValue(context: CallContext, name: string | null, out: number, cap: number): number {
-  const { memory, exchange } = context;
+  const { memory, target } = context;
   memory.check(out, cap);
-  const bytes = name === null ? undefined : exchange?.values?.get(name)?.bytes;
-  if (bytes === undefined) return exchange === null ? STATUS.notHere : STATUS.absent;
+  const bytes = name === null ? undefined : target?.values?.get(name)?.bytes;
+  if (bytes === undefined) return target === null ? STATUS.notHere : STATUS.absent;
   context.spend(bytes.length);
   return memory.give(bytes as Buffer, 0, bytes.length, out, cap);
 }
 
 function keepValue(context: CallContext, call: string, name: string | null, value: number, length: number): number {
-  const { memory, exchange } = context;
+  const { memory, target } = context;
   memory.check(value, length);
   // A connection keeps nothing for its requests.
-  if (exchange === null || context.hook === HOOK.connection) return STATUS.notHere;
+  if (target === null || context.hook === HOOK.connection) return STATUS.notHere;
   if (name === null || length >>> 0 > LIMIT.exchangeValue) return STATUS.tooLarge;
-  const values = (exchange.values ??= new Map());
+  const values = (target.values ??= new Map());
   if (!values.has(name) && values.size >= LIMIT.exchangeValues) return STATUS.tooLarge;
   context.spend(WORK.keptByte * (length >>> 0));
   context.keep(values, name, memory.take(value, length), call);
@@ -176,7 +167,31 @@ const HTTP = Buffer.from("http");
 /** Exchanges of one thread are numbered below this. */
 const EXCHANGES = 2 ** 31;
 
-function giveAttribute(context: CallContext, exchange: Exchange, id: number, out: number, cap: number): number {
+function giveAttribute(context: CallContext, target: HookContext, id: number, out: number, cap: number): number {
+  const { exchange } = target;
+  if (exchange !== null) return giveOfExchange(context, exchange, id, out, cap);
+  return id >= 0 && id <= LAST_ATTRIBUTE ? giveOfAny(context, target, id, out, cap) : STATUS.invalid;
+}
+
+/** What a connection and a check have as well. */
+function giveOfAny(context: CallContext, target: HookContext, id: number, out: number, cap: number): number {
+  switch (id) {
+    case ATTRIBUTE.client_address:
+      return giveName(context, target.clientAddress, out, cap);
+    case ATTRIBUTE.listener:
+      return giveName(context, target.listenerName, out, cap);
+    case ATTRIBUTE.cluster:
+      return giveName(context, target.clusterName, out, cap);
+    case ATTRIBUTE.endpoint:
+      return giveName(context, target.endpoint?.address ?? "", out, cap);
+    case ATTRIBUTE.exchange_id:
+      return context.memory.giveText(String(threadId * EXCHANGES + target.id), out, cap);
+    default:
+      return STATUS.absent;
+  }
+}
+
+function giveOfExchange(context: CallContext, exchange: ExchangeContext, id: number, out: number, cap: number): number {
   const { request } = exchange;
   const { memory, hook } = context;
   switch (id) {
@@ -211,36 +226,24 @@ function giveAttribute(context: CallContext, exchange: Exchange, id: number, out
       if (((ANSWERED >>> hook) & 1) === 0 || exchange.attemptLatency === 0) return STATUS.absent;
       return memory.giveText(String(Math.round(exchange.attemptLatency)), out, cap);
     case ATTRIBUTE.client_address:
-      return giveName(context, exchange.clientAddress, out, cap);
+    case ATTRIBUTE.listener:
+    case ATTRIBUTE.cluster:
+    case ATTRIBUTE.endpoint:
+    case ATTRIBUTE.exchange_id:
+      return giveOfAny(context, exchange, id, out, cap);
     case ATTRIBUTE.protocol:
       return memory.giveText(request.minor === 0 ? "1.0" : "1.1", out, cap);
     case ATTRIBUTE.route:
       return giveName(context, exchange.routeName, out, cap);
-    case ATTRIBUTE.cluster:
-      return giveName(context, exchange.clusterName, out, cap);
-    case ATTRIBUTE.endpoint:
-      return giveName(context, exchange.endpoint?.address ?? "", out, cap);
     case ATTRIBUTE.attempt:
       return memory.giveText(String(exchange.attempts), out, cap);
-    case ATTRIBUTE.listener:
-      return giveName(context, exchange.listenerName, out, cap);
-    case ATTRIBUTE.exchange_id:
-      return memory.giveText(String(threadId * EXCHANGES + exchange.id), out, cap);
     default:
       return giveObserved(context, exchange, id, out, cap);
   }
 }
 
-/** Of a connection before its first request, and of a check: what there is. */
-function giveWithoutRequest(context: CallContext, exchange: Exchange, id: number, out: number, cap: number): number {
-  const known = context.hook === HOOK.connection ? OF_CONNECTION : OF_CHECK;
-  if (id >= 0 && id <= ATTRIBUTE.bytes_received && ((known >>> id) & 1) === 1)
-    return giveAttribute(context, exchange, id, out, cap);
-  return id >= 0 && id <= LAST_ATTRIBUTE ? STATUS.absent : STATUS.invalid;
-}
-
 /** What is known at the end only. */
-function giveObserved(context: CallContext, exchange: Exchange, id: number, out: number, cap: number): number {
+function giveObserved(context: CallContext, exchange: ExchangeContext, id: number, out: number, cap: number): number {
   const { memory, hook } = context;
   if (id !== ATTRIBUTE.duration && id !== ATTRIBUTE.bytes_sent && id !== ATTRIBUTE.bytes_received)
     return STATUS.invalid;
@@ -251,7 +254,7 @@ function giveObserved(context: CallContext, exchange: Exchange, id: number, out:
   return memory.giveText(String(elapsed), out, cap);
 }
 
-function givePart(context: CallContext, { request }: Exchange, part: number, out: number, cap: number): number {
+function givePart(context: CallContext, { request }: ExchangeContext, part: number, out: number, cap: number): number {
   const start = request.parts[part]!;
   const end = request.parts[part + 1]!;
   return start === end ? STATUS.absent : context.memory.give(request.bytes, start, end, out, cap);
@@ -267,7 +270,7 @@ function giveName(context: CallContext, text: string, out: number, cap: number):
 const QUERY = 63;
 
 /** A part of the start line as it was before any plugin. */
-function giveOriginal(context: CallContext, x: Exchange, part: number, out: number, cap: number): number {
+function giveOriginal(context: CallContext, x: ExchangeContext, part: number, out: number, cap: number): number {
   const start = x.original[part]!;
   const end = x.original[part + 1]!;
   return start === end ? STATUS.absent : context.memory.give(x.request.bytes, start, end, out, cap);

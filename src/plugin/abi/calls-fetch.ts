@@ -2,11 +2,11 @@
 
 import { CHECKED_ENDPOINT, HOOK, LIMIT, STATUS } from "../../abi/abi.ts";
 import { WORK } from "../../abi/prices.ts";
-import type { Endpoint } from "../../cluster/endpoint.ts";
 import { isProtected } from "../../http/fields.ts";
 import { FIELD_WORDS, FRAMING, Head, NAME, NAME_ID, NAME_START, VALUE_START } from "../../http/head.ts";
 import { scanRequest } from "../../http1/scan.ts";
 import type { FetchRequest } from "../host/fetcher.ts";
+import type { EndpointTarget } from "../host/hook-context.ts";
 import { HELD } from "./call-charges.ts";
 import type { CallContext } from "./call-context.ts";
 import type { Waited } from "./calls-wait.ts";
@@ -48,7 +48,7 @@ export function makeFetchCalls(context: CallContext) {
         return context.leave(STATUS.invalid);
       context.spend(WORK.fetch + WORK.fetchByte * ((urlLength >>> 0) + (fieldsLength >>> 0)));
       const { configuration } = context;
-      const endpoint = context.hook === HOOK.health_check ? (context.exchange?.endpoint ?? null) : null;
+      const endpoint = context.hook === HOOK.health_check ? (context.target?.endpoint ?? null) : null;
       const request = readRequest(
         endpoint,
         memory.take(method, methodLength).toString("latin1"),
@@ -148,14 +148,14 @@ function isHidden(head: Head, index: number): boolean {
 }
 
 /** What a request that names no host says: its cluster, or where the endpoint is. */
-function hostOf(target: string, endpoint: Endpoint | null): string {
+function hostOf(target: string, endpoint: EndpointTarget | null): string {
   if (target.startsWith(CLUSTER)) return target.slice(CLUSTER.length);
   return endpoint === null || endpoint.path !== "" ? "localhost" : endpoint.address;
 }
 
 /** The request as it will be sent, checked as strictly as one of a client; null when it cannot be. */
 function readRequest(
-  endpoint: Endpoint | null,
+  endpoint: EndpointTarget | null,
   method: string,
   url: string,
   fields: string,

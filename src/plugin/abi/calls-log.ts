@@ -1,6 +1,6 @@
 /** Host calls that write to the logs: lines of the program's log, fields of a request's line in the access log. */
 
-import { HOOK, LEVEL, LIMIT, STATUS } from "../../abi/abi.ts";
+import { LEVEL, LIMIT, STATUS } from "../../abi/abi.ts";
 import { ACCESS_FIELDS } from "../../observe/series.ts";
 import type { CallContext } from "./call-context.ts";
 
@@ -20,7 +20,7 @@ export function makeLogCalls(context: CallContext) {
       if (configuration === null) return context.leave(STATUS.notHere);
       context.logLines++;
       const line = context.memory.takeUtf8(text, length);
-      context.tally?.log(name, line);
+      context.recorder?.log(name, line);
       if (configuration.log(name, context.hook, line)) return context.leave(STATUS.ok);
       configuration.dropLog(context.hook);
       return context.leave(STATUS.tooLarge);
@@ -41,8 +41,7 @@ function addLogField(context: CallContext, name: number, nameLength: number, val
   const { memory, exchange, configuration, hook } = context;
   const start = memory.check(name, nameLength);
   memory.check(value, length);
-  if (exchange === null || configuration === null || hook === HOOK.connection || hook === HOOK.health_check)
-    return STATUS.notHere;
+  if (exchange === null || configuration === null) return STATUS.notHere;
   if (nameLength >>> 0 > LIMIT.logFieldName) return STATUS.tooLarge;
   const key = memory.bytes.toString("latin1", start, start + nameLength);
   if (!/^[A-Za-z][A-Za-z0-9_.-]*$/.test(key) || OWN_FIELDS.has(key)) return STATUS.invalid;

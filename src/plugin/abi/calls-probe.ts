@@ -18,8 +18,8 @@ export function makeProbeCalls(context: CallContext) {
       if (sendLength >>> 0 > LIMIT.probeText || untilLength >>> 0 > LIMIT.probeText)
         return context.leave(STATUS.tooLarge);
       if (timeout < 0 || most < 0 || most > LIMIT.probeAnswer) return context.leave(STATUS.invalid);
-      const { configuration, exchange, hook } = context;
-      const endpoint = hook === HOOK.health_check && exchange !== null ? exchange.endpoint : null;
+      const { configuration, target, hook } = context;
+      const endpoint = hook === HOOK.health_check && target !== null ? target.endpoint : null;
       if (configuration === null || configuration.fetcher === null || endpoint === null)
         return context.leave(STATUS.notHere);
       const { charges } = context;

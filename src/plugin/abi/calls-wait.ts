@@ -16,7 +16,7 @@ export function makeWaitCalls(context: CallContext) {
       if (milliseconds < 0 || milliseconds > LONGEST) return context.leave(STATUS.invalid);
       context.leave(STATUS.ok);
       // In a dry run nothing is waited for.
-      const time = context.tally?.instant ? 0 : milliseconds;
+      const time = context.recorder?.instant ? 0 : milliseconds;
       return context.wait((answer) => context.after(time, () => answer(STATUS.ok)));
     },
   };

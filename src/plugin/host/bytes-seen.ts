@@ -1,7 +1,7 @@
 /** What a call of a hook has to look at: it has fuel for that. */
 
 import { HOOK } from "../../abi/abi.ts";
-import type { Exchange } from "../../proxy/exchange.ts";
+import type { HookContext } from "./hook-context.ts";
 
 const measured = new WeakMap<object, number>();
 
@@ -17,7 +17,8 @@ export function configBytes(config: unknown): number {
 }
 
 /** Bytes that a hook can see: the heads as they were received, and in body hooks the chunk at hand. */
-export function bytesSeen(hook: number, exchange: Exchange | null): number {
+export function bytesSeen(hook: number, target: HookContext | null): number {
+  const exchange = target === null ? null : target.exchange;
   if (exchange === null) return 0;
   const heads = exchange.request.received + exchange.response.received;
   const piece =

@@ -2,7 +2,7 @@
  * What the failures of single clients cost, so that each bears its own: a client whose requests make a plugin fail more
  * often than its share of restarts allows gets the answer of a failure, without a call, and the others go on.
  */
-import type { Exchange } from "../../proxy/exchange.ts";
+import type { HookContext } from "./hook-context.ts";
 
 /** Of one client, milliseconds of the thread; a client is an IPv4 address or the first 64 bits of an IPv6 address. */
 export const CLIENT = {
@@ -123,11 +123,11 @@ export class ClientFailures {
   }
 }
 
-/** Who an exchange's failures are charged to; empty where it is no client: a check, a timer, a Unix socket. */
-export function clientOf(exchange: Exchange | null): string {
-  if (exchange === null) return "";
+/** Who a context's failures are charged to; empty where it is no client: a check, a timer, a Unix socket. */
+export function clientOf(target: HookContext | null): string {
+  if (target === null) return "";
   // Which client a plugin's own request goes back to is not known: all of them are one.
-  return exchange.own ? "subrequests" : clientKey(exchange.clientAddress);
+  return target.own ? "subrequests" : clientKey(target.clientAddress);
 }
 
 const GROUPS = 8;

@@ -9,20 +9,19 @@ import { scanResponse } from "../../http1/scan.ts";
 import { BLOCK_CELLS } from "../../observe/series.ts";
 import type { KeyValue } from "../../state/key-value.ts";
 import type { Fetcher } from "./fetcher.ts";
-import { PluginHost, type PluginHostOptions } from "./host.ts";
+import { PluginHost } from "./host.ts";
 import { Overlay } from "./overlay.ts";
 
 const DRY_RUN = Buffer.from("dry run");
 
 export type DryHostOptions = {
-  readonly resume?: PluginHostOptions["resume"];
   /** The store that is read, and one of its kind that takes what is written. Without them guests can only start. */
   readonly keyValue?: { readonly below: KeyValue; readonly own: KeyValue };
 };
 
-export function makeDryHost({ resume = () => undefined, keyValue }: DryHostOptions = {}): PluginHost {
+export function makeDryHost({ keyValue }: DryHostOptions = {}): PluginHost {
   const store = keyValue === undefined ? {} : { keyValue: new Overlay(keyValue.below, keyValue.own) };
-  return new PluginHost({ cells: new Float64Array(BLOCK_CELLS), report: () => undefined, resume, ...store });
+  return new PluginHost({ cells: new Float64Array(BLOCK_CELLS), report: () => undefined, ...store });
 }
 
 /** Answers every request of a plugin's own with that status, and sends nothing. */

@@ -1,13 +1,13 @@
 /** What the plugin host needs of whoever makes requests for plugins. */
-import type { Endpoint } from "../../cluster/endpoint.ts";
 import type { Head } from "../../http/head.ts";
+import type { EndpointTarget } from "./hook-context.ts";
 
 /** A request that was checked. */
 export type FetchRequest = {
   /** `cluster:NAME`, an origin: `https://keys.example.com`, or `endpoint`. */
   readonly target: string;
   /** The endpoint that is meant by the last: the one under check. */
-  readonly endpoint: Endpoint | null;
+  readonly endpoint: EndpointTarget | null;
   /** The complete head in HTTP/1.1: request line, Host and fields, without those that frame the message. */
   readonly head: Buffer;
   readonly body: Buffer;
@@ -20,7 +20,7 @@ export type FetchAnswer = { readonly head: Head; readonly body: Buffer };
 
 /** Bytes to be said to the endpoint under check. */
 export type ProbeRequest = {
-  readonly endpoint: Endpoint;
+  readonly endpoint: EndpointTarget;
   readonly send: Buffer;
   /** What the answer must hold to be whole; empty: the endpoint ends it. */
   readonly until: Buffer;

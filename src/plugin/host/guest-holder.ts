@@ -5,7 +5,6 @@
 
 import { HOOK, RESULT, TICK_EVERY } from "../../abi/abi.ts";
 import { fuelToStart } from "../../abi/prices.ts";
-import type { Exchange, Suspension } from "../../proxy/exchange.ts";
 import { type Configuration, STARTING } from "../abi/call-context.ts";
 import type { ModulePlan } from "../wasm/build.ts";
 import { configBytes } from "./bytes-seen.ts";
@@ -13,6 +12,7 @@ import { clientOf } from "./client-failures.ts";
 import { Fault } from "./fault.ts";
 import { Guest, type GuestFailure } from "./guest.ts";
 import { GuestPool } from "./guest-pool.ts";
+import type { HookContext, Suspension } from "./hook-context.ts";
 import { Recovery } from "./recovery.ts";
 import type { PluginReport } from "./report.ts";
 import type { After } from "./timer.ts";
@@ -243,10 +243,10 @@ export class GuestHolder {
   }
 
   /** Whether no call is made for that exchange now: its client has caused too many failures. */
-  isBarred(exchange: Exchange): boolean {
+  isBarred(target: HookContext): boolean {
     const { clients } = this.#recovery;
     this.wary = clients.any;
-    return this.wary && clients.isBarred(clientOf(exchange));
+    return this.wary && clients.isBarred(clientOf(target));
   }
 
   /** A call of a hook that is watched succeeded. */

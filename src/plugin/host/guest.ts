@@ -2,8 +2,6 @@
 
 import { ABI_VERSION, EXPORT, type Failure, FUEL, HOOK, HOOKS, WAITING_CALLS, WAITING_HOOKS } from "../../abi/abi.ts";
 import { fuelToStart } from "../../abi/prices.ts";
-import type { EndpointView } from "../../cluster/endpoint-view.ts";
-import type { Exchange } from "../../proxy/exchange.ts";
 import { CallContext, type Configuration, STARTING } from "../abi/call-context.ts";
 import { makeImports } from "../abi/hostcalls.ts";
 import type { ModulePlan } from "../wasm/build.ts";
@@ -11,6 +9,7 @@ import { METER, originalOffset } from "../wasm/meter.ts";
 import { describeStack, type Frame } from "../wasm/source-map.ts";
 import { configBytes } from "./bytes-seen.ts";
 import { Fault, TRAP } from "./fault.ts";
+import type { EndpointList, HookContext } from "./hook-context.ts";
 import { readStack } from "./stack.ts";
 import type { After } from "./timer.ts";
 
@@ -76,16 +75,16 @@ export class Guest {
     instance: number,
     fuel: number,
     configuration: Configuration,
-    exchange: Exchange | null,
-    view: EndpointView | null,
+    target: HookContext | null,
+    view: EndpointList | null,
     seen = 0,
   ): number {
     if (this.#entered) throw new Fault("host", "the guest was entered while it runs, or after it failed");
     this.#entered = true;
     const { context } = this;
-    context.begin(hook, exchange, view, configuration);
+    context.begin(hook, target, view, configuration);
     context.allow(fuel, seen);
-    const result = this.#hooks[hook]!(instance, exchange === null ? 0 : exchange.id, fuel);
+    const result = this.#hooks[hook]!(instance, target === null ? 0 : target.id, fuel);
     this.#entered = false;
     this.#checkHost();
     return result;
@@ -97,18 +96,18 @@ export class Guest {
     instance: number,
     fuel: number,
     configuration: Configuration,
-    exchange: Exchange | null,
+    target: HookContext | null,
     seen = 0,
   ): Promise<number> {
     if (this.#entered) throw new Fault("host", "the guest was entered while it runs, or after it failed");
     this.#entered = true;
     const { context } = this;
-    context.begin(hook, exchange, null, configuration);
+    context.begin(hook, target, null, configuration);
     context.allow(fuel, seen);
     context.ran = 0;
     context.probed = null;
     context.goOn();
-    const running = this.#waiting.get(hook)!(instance, exchange === null ? 0 : exchange.id, fuel);
+    const running = this.#waiting.get(hook)!(instance, target === null ? 0 : target.id, fuel);
     const result = await running.finally(() => {
       context.pause();
       context.probed = null;

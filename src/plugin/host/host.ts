@@ -1,14 +1,13 @@
 /** The plugin host of one thread: makes the guests of each version aside, and carries over those that are unchanged. */
 import { setImmediate } from "node:timers/promises";
 import { HOOK } from "../../abi/abi.ts";
-import type { EndpointView } from "../../cluster/endpoint-view.ts";
 import type { ThrottledLog } from "../../observe/throttled-log.ts";
-import type { Exchange } from "../../proxy/exchange.ts";
 import type { KeyValue } from "../../state/key-value.ts";
 import type { ModulePlan } from "../wasm/build.ts";
 import { PluginError } from "../wasm/error.ts";
 import type { Fetcher } from "./fetcher.ts";
 import { type Clocks, GuestHolder, StartError } from "./guest-holder.ts";
+import type { EndpointList, ExchangeContext, HookContext } from "./hook-context.ts";
 import { PluginInstance } from "./instance.ts";
 import type { MetricDefinition } from "./metrics.ts";
 import { NameIds, NameTable } from "./name-table.ts";
@@ -33,11 +32,11 @@ export interface Instance {
   /** Whether it may choose a cluster of that name. */
   mayChoose(cluster: string): boolean;
   /** Calls the hook of a connection, a head, a body or what is over: one of OUTCOME. A failure under `skip` answers `continue`. */
-  call(hook: number, exchange: Exchange): number;
+  call(hook: number, target: HookContext): number;
   /** Tells a strategy its endpoints. False: it failed; picks are then native until the next update. */
-  update(view: EndpointView): boolean;
+  update(view: EndpointList): boolean;
   /** An index into the view, -1 for none, -2 when it failed (native pick for this request). */
-  pick(exchange: Exchange, view: EndpointView): number;
+  pick(exchange: ExchangeContext, view: EndpointList): number;
 }
 
 /** What one version needs of its plugins. Clusters and strategies are named in the order of their indices. */
@@ -70,8 +69,6 @@ export type PluginHostOptions = {
   readonly report: Report;
   /** For what may happen with every call; without it that is only counted. */
   readonly warnings?: ThrottledLog;
-  /** Told what came of a call that was suspended (`OUTCOME.waiting`). */
-  readonly resume?: (hook: number, exchange: Exchange, outcome: number) => void;
   /** Told how a plugin fares, when that changes. */
   readonly tell?: (news: PluginNews) => void;
   /** Milliseconds since 1970. */
@@ -94,7 +91,6 @@ export class PluginHost {
   readonly #cells: Float64Array;
   readonly #report: Report;
   readonly #warnings: ThrottledLog | null;
-  readonly #resume: NonNullable<PluginHostOptions["resume"]>;
   readonly #tell: (news: PluginNews) => void;
   readonly #clocks: Clocks;
   readonly #keyValue: KeyValue | null;
@@ -110,14 +106,12 @@ export class PluginHost {
     const {
       cells,
       report,
-      resume = () => undefined,
       tell = () => undefined,
       now = Date.now,
       monotonic = now,
       after = setTimer,
       keyValue,
     } = options;
-    this.#resume = resume;
     this.#cells = cells;
     this.#report = report;
     this.#warnings = options.warnings ?? null;
@@ -244,7 +238,6 @@ export class PluginHost {
         hooks: module.info.hooks,
         waits: module.info.waits,
         fetcher: parts.fetcher ?? null,
-        resume: this.#resume,
         rollout,
         version: trial === undefined ? null : isCandidate ? trial.new : trial.old,
         clusters,

@@ -2,10 +2,8 @@
 
 import { FAILURE, HOOK, HOOK_RESULTS, HOOKS, RESULT, STATUS, WAITING_HOOKS } from "../../abi/abi.ts";
 import { fuelFor } from "../../abi/prices.ts";
-import type { EndpointView } from "../../cluster/endpoint-view.ts";
 import { MAX_REASONS, PLUGIN_CELLS, THREAD_CELLS } from "../../observe/series.ts";
 import type { ThrottledLog } from "../../observe/throttled-log.ts";
-import type { Exchange } from "../../proxy/exchange.ts";
 import type { KeyValue } from "../../state/key-value.ts";
 import { SavedState } from "../abi/calls-state.ts";
 import { HiddenNames } from "../abi/hidden-names.ts";
@@ -17,6 +15,7 @@ import type { Fetcher } from "./fetcher.ts";
 import type { Guest, GuestFailure } from "./guest.ts";
 import { type GuestHolder, type Member, StartError } from "./guest-holder.ts";
 import type { GuestPool } from "./guest-pool.ts";
+import type { EndpointList, ExchangeContext, HookContext } from "./hook-context.ts";
 import type { Instance } from "./host.ts";
 import { PluginMetrics } from "./metrics.ts";
 import type { NameTable } from "./name-table.ts";
@@ -52,7 +51,6 @@ export type InstanceParts = {
   /** Its module has a call that waits. */
   readonly waits: boolean;
   readonly fetcher: Fetcher | null;
-  readonly resume: (hook: number, exchange: Exchange, outcome: number) => void;
   /** While its plugin has two versions: the rollout's number if this is the new one, else 0; and which it is. */
   readonly rollout: number;
   readonly version: Version | null;
@@ -90,7 +88,6 @@ export class PluginInstance implements Instance, Member, WaitingHost {
   /** The number of the rollout in which it is the new version; 0 when it is the one in service. */
   readonly rollout: number;
   readonly #version: Version | null;
-  readonly #resume: InstanceParts["resume"];
   readonly after: After;
   /** Hooks whose calls may wait, a bit for each. */
   readonly #waiting: number;
@@ -112,7 +109,7 @@ export class PluginInstance implements Instance, Member, WaitingHost {
   readonly #now: () => number;
   #holder!: GuestHolder;
   /** What the last `update` told, so that a guest that takes another's place can be told again. */
-  #view: EndpointView | null = null;
+  #view: EndpointList | null = null;
   /** When `update` failed: picks are native until the next one, or until this is some time ago. */
   #failedAt = Number.NEGATIVE_INFINITY;
 
@@ -121,7 +118,6 @@ export class PluginInstance implements Instance, Member, WaitingHost {
     this.fetcher = parts.fetcher;
     this.rollout = parts.rollout;
     this.#version = parts.version;
-    this.#resume = parts.resume;
     this.after = parts.after;
     this.time = plan.time;
     this.guestLimit = plan.guests;
@@ -164,19 +160,19 @@ export class PluginInstance implements Instance, Member, WaitingHost {
 
   // ── Instance ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-  call(hook: number, exchange: Exchange): number {
+  call(hook: number, target: HookContext): number {
     if (((this.hooks >>> hook) & 1) === 0) return OUTCOME.continue;
-    if (exchange.skipped?.has(this.index)) return OUTCOME.continue;
-    if (this.#holder.wary && this.#holder.isBarred(exchange)) return this.#bar(hook, exchange);
-    if (((this.#waiting >>> hook) & 1) === 1) return this.#callWaiting(hook, exchange);
+    if (target.skipped?.has(this.index)) return OUTCOME.continue;
+    if (this.#holder.wary && this.#holder.isBarred(target)) return this.#bar(hook, target);
+    if (((this.#waiting >>> hook) & 1) === 1) return this.#callWaiting(hook, target);
     let guest: Guest | null = null;
     try {
       guest = this.#holder.take();
-      if (guest === null) return this.#refuse(hook, exchange);
-      return this.judge(guest, hook, this.#run(guest, hook, exchange, null));
+      if (guest === null) return this.#refuse(hook, target);
+      return this.judge(guest, hook, this.#run(guest, hook, target, null));
     } catch (error) {
       this.#fail(hook, guest, error);
-      return this.#bear(hook, exchange);
+      return this.#bear(hook, target);
     }
   }
 
@@ -190,13 +186,13 @@ export class PluginInstance implements Instance, Member, WaitingHost {
     return result;
   }
 
-  update(view: EndpointView): boolean {
+  update(view: EndpointList): boolean {
     if (((this.hooks >>> HOOK.update) & 1) === 0) return true;
     this.#view = view.clone();
     return this.#tell();
   }
 
-  pick(exchange: Exchange, view: EndpointView): number {
+  pick(exchange: ExchangeContext, view: EndpointList): number {
     if (((this.hooks >>> HOOK.pick) & 1) === 0) return FAILED;
     if (this.#holder.wary && this.#holder.isBarred(exchange)) {
       this.#logBarred(HOOK.pick, exchange);
@@ -321,16 +317,15 @@ export class PluginInstance implements Instance, Member, WaitingHost {
     return this.#holder.pool!;
   }
 
-  #callWaiting(hook: number, exchange: Exchange): number {
-    const call = new WaitingCall(this, hook, exchange);
+  #callWaiting(hook: number, target: HookContext): number {
+    const call = new WaitingCall(this, hook, target);
     const outcome = call.start();
     if (outcome === OUTCOME.busy) {
-      exchange.respondedBy = this.plugin;
+      target.respondedBy = this.plugin;
       this.#logBusy(hook);
     }
     if (outcome !== OUTCOME.waiting) return outcome;
-    if (hook === HOOK.request_body) exchange.requestSuspension = call;
-    else exchange.suspension = call;
+    target.suspend(hook, call);
     return outcome;
   }
 
@@ -342,44 +337,43 @@ export class PluginInstance implements Instance, Member, WaitingHost {
     this.#warnings.write("plugin call rejected: all guests are in use and the queue is full (limits.guests)", fields);
   }
 
-  async enter(guest: Guest, hook: number, exchange: Exchange | null): Promise<number> {
-    const seen = bytesSeen(hook, exchange);
-    const traced = exchange?.trace?.enter(exchange, hook, this) ?? null;
+  async enter(guest: Guest, hook: number, target: HookContext | null): Promise<number> {
+    const seen = bytesSeen(hook, target);
+    const traced = target?.trace?.enter(target, hook, this) ?? null;
     let result: number | null = null;
-    guest.context.tally = traced;
+    guest.context.recorder = traced;
     this.#cells[this.#callCells + hook]!++;
     try {
-      result = await guest.runWaiting(hook, this.id, fuelFor(this.#fuel, seen), this, exchange, seen);
+      result = await guest.runWaiting(hook, this.id, fuelFor(this.#fuel, seen), this, target, seen);
       return result;
     } finally {
       const { spent } = guest;
       this.#cells[this.#fuelCells + hook]! += spent;
-      guest.context.tally = null;
-      if (exchange !== null) traced?.leave(exchange, result, spent);
+      guest.context.recorder = null;
+      if (target !== null) traced?.leave(target, result, spent);
     }
   }
 
-  resume(hook: number, exchange: Exchange | null, outcome: number, call: WaitingCall): void {
-    if (exchange === null) return this.#holder.ticked(this, call.ran);
+  resume(hook: number, target: HookContext | null, outcome: number, call: WaitingCall): void {
+    if (target === null) return this.#holder.ticked(this, call.ran);
     this.#version?.spend(call.took);
-    this.#resume(hook, exchange, outcome);
+    target.caller?.resume(hook, target, outcome);
   }
 
-  bear(guest: Guest | null, hook: number, exchange: Exchange | null, error: unknown): number {
+  bear(guest: Guest | null, hook: number, target: HookContext | null, error: unknown): number {
     const failure = this.#explain(guest, hook, error);
     this.#countFailure(hook, failure);
-    exchange?.trace?.failed(hook, this.plugin, failure);
+    target?.trace?.failed(hook, this.plugin, failure);
     guest?.context.rollback();
     guest?.context.end();
     // What had no guest yet says nothing of whether one can be made.
-    if (guest !== null || error instanceof StartError)
-      this.#holder.failPooled(guest, hook, failure, clientOf(exchange));
-    return exchange === null ? OUTCOME.continue : this.#bear(hook, exchange);
+    if (guest !== null || error instanceof StartError) this.#holder.failPooled(guest, hook, failure, clientOf(target));
+    return target === null ? OUTCOME.continue : this.#bear(hook, target);
   }
 
-  refuse(hook: number, exchange: Exchange | null): number {
+  refuse(hook: number, target: HookContext | null): number {
     // For a `tick` nobody waits: it is not counted as refused.
-    return exchange === null ? OUTCOME.continue : this.#refuse(hook, exchange);
+    return target === null ? OUTCOME.continue : this.#refuse(hook, target);
   }
 
   mayFetch(target: string): boolean {
@@ -389,19 +383,19 @@ export class PluginInstance implements Instance, Member, WaitingHost {
   // ── Failure ───────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** In quarantine there is no guest: nothing runs, and the policy is that of a failure. */
-  #refuse(hook: number, exchange: Exchange): number {
+  #refuse(hook: number, target: HookContext): number {
     this.#countRefused(hook);
-    exchange.trace?.refused(hook, this.plugin);
-    return this.#bear(hook, exchange);
+    target.trace?.refused(hook, this.plugin);
+    return this.#bear(hook, target);
   }
 
   /** The client has caused more failures than its share: nothing runs for it, and the others go on. */
-  #bar(hook: number, exchange: Exchange): number {
-    this.#logBarred(hook, exchange);
-    return this.#refuse(hook, exchange);
+  #bar(hook: number, target: HookContext): number {
+    this.#logBarred(hook, target);
+    return this.#refuse(hook, target);
   }
 
-  #logBarred(hook: number, { clientAddress }: Exchange): void {
+  #logBarred(hook: number, { clientAddress }: HookContext): void {
     if (!this.#warnings?.admits("plugin_client_refused", this.plugin)) return;
     this.#warnings.write("a plugin is not called for a client whose requests make it fail", {
       plugin: this.plugin,
@@ -420,48 +414,48 @@ export class PluginInstance implements Instance, Member, WaitingHost {
     this.report.refuse();
   }
 
-  /** What a failure means for the exchange. */
-  #bear(hook: number, exchange: Exchange): number {
-    this.#version?.fail(exchange);
+  /** What a failure means for the target. */
+  #bear(hook: number, target: HookContext): number {
+    this.#version?.fail(target);
     if (!this.#skips) {
-      if (((OBSERVING >>> hook) & 1) === 0) exchange.respondedBy = this.plugin;
+      if (((OBSERVING >>> hook) & 1) === 0) target.respondedBy = this.plugin;
       return OUTCOME.failed;
     }
-    (exchange.skipped ??= new Set()).add(this.index);
+    (target.skipped ??= new Set()).add(this.index);
     return OUTCOME.continue;
   }
 
   #end(guest: Guest, hook: number): void {
-    const { exchange } = guest.context;
+    const { target } = guest.context;
     guest.context.end();
-    if (((this.#holder.watched >>> hook) & 1) === 1) this.#holder.pass(hook, clientOf(exchange));
+    if (((this.#holder.watched >>> hook) & 1) === 1) this.#holder.pass(hook, clientOf(target));
   }
 
-  #run(guest: Guest, hook: number, exchange: Exchange | null, view: EndpointView | null): number {
-    if (exchange !== null && exchange.trace !== null) return this.#runTraced(guest, hook, exchange, view);
-    const seen = bytesSeen(hook, exchange);
+  #run(guest: Guest, hook: number, target: HookContext | null, view: EndpointList | null): number {
+    if (target !== null && target.trace !== null) return this.#runTraced(guest, hook, target, view);
+    const seen = bytesSeen(hook, target);
     this.#cells[this.#callCells + hook]!++;
     try {
-      return guest.run(hook, this.id, fuelFor(this.#fuel, seen), this, exchange, view, seen);
+      return guest.run(hook, this.id, fuelFor(this.#fuel, seen), this, target, view, seen);
     } finally {
       this.#cells[this.#fuelCells + hook]! += guest.spent;
     }
   }
 
-  #runTraced(guest: Guest, hook: number, exchange: Exchange, view: EndpointView | null): number {
-    const seen = bytesSeen(hook, exchange);
-    const call = exchange.trace!.enter(exchange, hook, this);
+  #runTraced(guest: Guest, hook: number, target: HookContext, view: EndpointList | null): number {
+    const seen = bytesSeen(hook, target);
+    const call = target.trace!.enter(target, hook, this);
     let result: number | null = null;
-    guest.context.tally = call;
+    guest.context.recorder = call;
     this.#cells[this.#callCells + hook]!++;
     try {
-      result = guest.run(hook, this.id, fuelFor(this.#fuel, seen), this, exchange, view, seen);
+      result = guest.run(hook, this.id, fuelFor(this.#fuel, seen), this, target, view, seen);
       return result;
     } finally {
       const { spent } = guest;
       this.#cells[this.#fuelCells + hook]! += spent;
-      guest.context.tally = null;
-      call.leave(exchange, result, spent);
+      guest.context.recorder = null;
+      call.leave(target, result, spent);
     }
   }
 

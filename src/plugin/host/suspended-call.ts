@@ -5,10 +5,10 @@
  */
 
 import { HOOK } from "../../abi/abi.ts";
-import type { Exchange } from "../../proxy/exchange.ts";
 import { Fault } from "./fault.ts";
 import type { Guest } from "./guest.ts";
 import type { GuestPool, Taker } from "./guest-pool.ts";
+import type { HookContext } from "./hook-context.ts";
 import { OUTCOME } from "./outcome.ts";
 import type { After } from "./timer.ts";
 
@@ -18,15 +18,15 @@ export interface WaitingHost {
   /** Milliseconds that a call may take. */
   readonly time: number;
   readonly after: After;
-  enter(guest: Guest, hook: number, exchange: Exchange | null): Promise<number>;
+  enter(guest: Guest, hook: number, target: HookContext | null): Promise<number>;
   /** What the hook's result means. @throws what is wrong with it. */
   judge(guest: Guest, hook: number, result: number): number;
   /** What its failure means; null: it has no guest. */
-  bear(guest: Guest | null, hook: number, exchange: Exchange | null, error: unknown): number;
+  bear(guest: Guest | null, hook: number, target: HookContext | null, error: unknown): number;
   /** What the plugin's quarantine means. */
-  refuse(hook: number, exchange: Exchange | null): number;
+  refuse(hook: number, target: HookContext | null): number;
   /** The exchange goes on with that; null: a `tick` has ended. */
-  resume(hook: number, exchange: Exchange | null, outcome: number, call: WaitingCall): void;
+  resume(hook: number, target: HookContext | null, outcome: number, call: WaitingCall): void;
 }
 
 /** Milliseconds for a check that was told in its last moment how the endpoint is. */
@@ -35,7 +35,7 @@ const MOMENT = 100;
 export class WaitingCall implements Taker {
   readonly #host: WaitingHost;
   readonly #hook: number;
-  readonly #exchange: Exchange | null;
+  readonly #target: HookContext | null;
   readonly #began = performance.now();
   #guest: Guest | null = null;
   #stopTimer: (() => void) | null = null;
@@ -44,10 +44,10 @@ export class WaitingCall implements Taker {
   #outcome = -1;
   #cancelled = false;
 
-  constructor(host: WaitingHost, hook: number, exchange: Exchange | null) {
+  constructor(host: WaitingHost, hook: number, target: HookContext | null) {
     this.#host = host;
     this.#hook = hook;
-    this.#exchange = exchange;
+    this.#target = target;
   }
 
   /** Milliseconds of the thread that its guest took, waits left out. */
@@ -72,18 +72,18 @@ export class WaitingCall implements Taker {
 
   take(guest: Guest | null): void {
     if (guest === null) {
-      this.#settle(this.#host.refuse(this.#hook, this.#exchange));
+      this.#settle(this.#host.refuse(this.#hook, this.#target));
       return;
     }
     this.#guest = guest;
-    this.#host.enter(guest, this.#hook, this.#exchange).then(
+    this.#host.enter(guest, this.#hook, this.#target).then(
       (result) => this.#ended(guest, result),
       (error: unknown) => this.#failed(guest, error),
     );
   }
 
   fail(error: unknown): void {
-    this.#settle(this.#host.bear(null, this.#hook, this.#exchange, error));
+    this.#settle(this.#host.bear(null, this.#hook, this.#target, error));
   }
 
   /** The exchange has ended without it: what it waits for is given up, and its guest goes. */
@@ -98,8 +98,8 @@ export class WaitingCall implements Taker {
   /** Of a check the time that it has may be over sooner. */
   get #time(): number {
     const { time } = this.#host;
-    if (this.#hook !== HOOK.health_check || this.#exchange === null) return time;
-    return Math.min(time, this.#exchange.deadline - this.#began + MOMENT);
+    if (this.#hook !== HOOK.health_check || this.#target === null) return time;
+    return Math.min(time, this.#target.deadline - this.#began + MOMENT);
   }
 
   #expire(): void {
@@ -126,7 +126,7 @@ export class WaitingCall implements Taker {
 
   #failed(guest: Guest, error: unknown): void {
     if (this.#cancelled) return this.#host.pool.drop();
-    this.#settle(this.#host.bear(guest, this.#hook, this.#exchange, error), () => this.#host.pool.drop());
+    this.#settle(this.#host.bear(guest, this.#hook, this.#target, error), () => this.#host.pool.drop());
   }
 
   /** Lets the exchange go on first: the guest's next call may take the rest of the turn. */
@@ -134,7 +134,7 @@ export class WaitingCall implements Taker {
     this.#clearTimer();
     this.#outcome = outcome;
     try {
-      if (!this.#starting) this.#host.resume(this.#hook, this.#exchange, outcome, this);
+      if (!this.#starting) this.#host.resume(this.#hook, this.#target, outcome, this);
     } finally {
       then();
     }

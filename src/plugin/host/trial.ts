@@ -2,17 +2,13 @@
  * Two versions of a plugin on one thread while the new one is watched: which of them an exchange gets, and what each
  * does with it. The control plane reads the cells and decides.
  */
-import type { EndpointView } from "../../cluster/endpoint-view.ts";
 import { ROLLOUT_CELLS } from "../../observe/series.ts";
 
-import type { Exchange } from "../../proxy/exchange.ts";
+import type { EndpointList, ExchangeContext, HookContext, VersionChoice } from "./hook-context.ts";
 import type { Instance } from "./host.ts";
 import type { PluginInstance } from "./instance.ts";
 import { OUTCOME } from "./outcome.ts";
 import type { RolloutPlan } from "./plan.ts";
-
-/** The version that one exchange has, for all hooks of all configurations of the plugin. */
-export type Choice = { readonly version: Version; failed: boolean };
 
 const FAILED = -2;
 
@@ -28,14 +24,13 @@ export class Version {
     this.#base = base;
   }
 
-  begin(): Choice {
+  count(): void {
     this.#cells[this.#base + ROLLOUT_CELLS.requests]!++;
-    return { version: this, failed: false };
   }
 
   /** It failed on an exchange, which counts once; or in a hook that belongs to none. */
-  fail(exchange: Exchange | null): void {
-    const choice = exchange?.staged?.get(this.#rollout);
+  fail(target: HookContext | null): void {
+    const choice = target?.staged?.get(this.#rollout);
     if (choice?.failed) return;
     if (choice !== undefined) choice.failed = true;
     this.#cells[this.#base + ROLLOUT_CELLS.failures]!++;
@@ -61,14 +56,15 @@ export class Trial {
   }
 
   /** Drawn at the exchange's first use of the plugin. */
-  choose(exchange: Exchange): Choice {
-    const staged = (exchange.staged ??= new Map());
-    let choice = staged.get(this.number);
-    if (choice === undefined) {
-      choice = (Math.random() < this.#share ? this.new : this.old).begin();
-      staged.set(this.number, choice);
-    }
-    return choice;
+  choose(target: HookContext): Version {
+    const staged = (target.staged ??= new Map<number, VersionChoice>());
+    const chosen = staged.get(this.number);
+    if (chosen !== undefined) return chosen.isCanary ? this.new : this.old;
+    const isCanary = Math.random() < this.#share;
+    staged.set(this.number, { isCanary, failed: false });
+    const version = isCanary ? this.new : this.old;
+    version.count();
+    return version;
   }
 }
 
@@ -98,18 +94,18 @@ export class StagedInstance implements Instance {
     return this.#old.mayChoose(cluster);
   }
 
-  call(hook: number, exchange: Exchange): number {
-    const { version } = this.#trial.choose(exchange);
+  call(hook: number, target: HookContext): number {
+    const version = this.#trial.choose(target);
     const began = performance.now();
-    const outcome = this.#of(version).call(hook, exchange);
+    const outcome = this.#of(version).call(hook, target);
     // One that waits tells its time, or its failure, when it ends.
     if (outcome !== OUTCOME.waiting) version.spend(performance.now() - began);
-    if (outcome === OUTCOME.busy) version.fail(exchange);
+    if (outcome === OUTCOME.busy) version.fail(target);
     return outcome;
   }
 
   /** Both: either may be asked to pick. */
-  update(view: EndpointView): boolean {
+  update(view: EndpointList): boolean {
     const isOldWell = this.#old.update(view);
     const isNewWell = this.#new.update(view);
     if (!isOldWell) this.#trial.old.fail(null);
@@ -117,8 +113,8 @@ export class StagedInstance implements Instance {
     return isOldWell || isNewWell;
   }
 
-  pick(exchange: Exchange, view: EndpointView): number {
-    const { version } = this.#trial.choose(exchange);
+  pick(exchange: ExchangeContext, view: EndpointList): number {
+    const version = this.#trial.choose(exchange);
     const began = performance.now();
     const index = this.#of(version).pick(exchange, view);
     version.spend(performance.now() - began);

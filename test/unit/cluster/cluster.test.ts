@@ -50,7 +50,7 @@ function makeCluster(answer: (view: EndpointView) => number, connections = 0, en
       updates++;
       return true;
     },
-    pick: (_exchange, view) => answer(view),
+    pick: (_exchange, view) => answer(view as EndpointView),
   };
   const members = plan.endpoints.map((endpoint) => ({ endpoint: new Endpoint(endpoint), pool: new Pool(1) }));
   const cluster = new Cluster(0, plan, { strategies: [strategy], members, columns });

@@ -10,6 +10,7 @@ import { nameId } from "../../../src/http/fields.ts";
 import type { Head } from "../../../src/http/head.ts";
 import { PART } from "../../../src/http/head.ts";
 import { PLUGIN_CELLS } from "../../../src/observe/series.ts";
+import type { HookContext } from "../../../src/plugin/host/hook-context.ts";
 import { type Instance, type InstanceSet, PluginHost } from "../../../src/plugin/host/host.ts";
 import type { InstancePlan, RolloutPlan } from "../../../src/plugin/host/plan.ts";
 import type { PluginNews } from "../../../src/plugin/host/report.ts";
@@ -63,6 +64,7 @@ export function fieldsOf(head: Head): string[] {
 export function makeExchange(): Exchange {
   const exchange = new Exchange();
   exchange.id = 7;
+  exchange.caller = { resume: (hook, exchange, outcome) => void resumed.push({ hook, exchange, outcome }) };
   exchange.clientAddress = "192.0.2.1";
   exchange.listenerName = "web";
   setPart(exchange.request, PART.method, "GET");
@@ -129,19 +131,22 @@ export function planOf(more: Partial<InstancePlan> = {}): InstancePlan {
 
 export type Line = { level: string; message: string; fields: Record<string, unknown> };
 
+type Resumed = { readonly hook: number; readonly exchange: HookContext; readonly outcome: number };
+
+let resumed: Resumed[] = [];
+
 /** A host with its counters and log in the open. */
 export class TestHost {
   readonly cells = new Float64Array(4 * PLUGIN_CELLS.size);
   readonly lines: Line[] = [];
   readonly news: PluginNews[] = [];
-  /** What came of calls that waited. */
-  readonly resumed: { readonly hook: number; readonly exchange: Exchange; readonly outcome: number }[] = [];
+  /** How suspended calls for exchanges of `makeExchange` completed, since this host was made. */
+  readonly resumed = (resumed = []) as Resumed[];
   time = 1_000_000;
   readonly host = new PluginHost({
     cells: this.cells,
     report: (level, message, fields) => this.lines.push({ level, message, fields }),
     tell: (news) => this.news.push(news),
-    resume: (hook, exchange, outcome) => this.resumed.push({ hook, exchange, outcome }),
     now: () => this.time,
   });
 

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { HOOK } from "../../../src/abi/abi.ts";
 import { LISTENER_CELLS } from "../../../src/observe/series.ts";
 import { type Instance, OUTCOME } from "../../../src/plugin/host/host.ts";
-import { Admission, type Entrant } from "../../../src/proxy/admission.ts";
+import { Admission, type Entrant, type Judgement } from "../../../src/proxy/admission.ts";
 import type { ConnectionChoice } from "../../../src/proxy/connection-choice.ts";
 import { Exchange, Exchanges } from "../../../src/proxy/exchange.ts";
 import { type ListenerState, Snapshot } from "../../../src/proxy/snapshot.ts";
@@ -11,7 +11,7 @@ import { type ListenerState, Snapshot } from "../../../src/proxy/snapshot.ts";
 const HOOKS = 1 << HOOK.connection;
 const CLUSTERS = ["app", "canary", "beta"];
 
-type Answer = (x: Exchange) => number;
+type Answer = (x: Judgement) => number;
 
 /** A listener with a chain that answers so. */
 function listen(
@@ -26,7 +26,7 @@ function listen(
     index,
     plugin: `plugin ${index}`,
     mayChoose: may,
-    call(hook: number, x: Exchange) {
+    call(hook: number, x: Judgement) {
       asked.push(`${index} ${hook} ${x.clientAddress} ${x.listenerName} ${x.skipped === null && x.staged === null}`);
       ids.add(x.id);
       (x.skipped ??= new Set()).add(index);
@@ -124,7 +124,7 @@ test("the last plugin that chooses has its way, for this connection and as long 
 });
 
 test("a connection that waits is judged to its end, whoever comes meanwhile, and holds its version", () => {
-  const waits: { x: Exchange; cancelled: boolean }[] = [];
+  const waits: { x: Judgement; cancelled: boolean }[] = [];
   const wait: Answer = (x) => {
     const call = { x, cancelled: false };
     waits.push(call);
@@ -138,13 +138,13 @@ test("a connection that waits is judged to its end, whoever comes meanwhile, and
   assert.ok(judgement !== null && other !== null && judgement !== other);
   assert.notEqual(waits[0]!.x, waits[1]!.x);
   snapshot.retire();
-  admission.resume(waits[0]!.x, OUTCOME.continue);
+  admission.resume(HOOK.connection, waits[0]!.x, OUTCOME.continue);
   assert.equal(waits.length, 3, "the next one is asked");
   waits[2]!.x.chosenCluster = 2;
-  admission.resume(waits[2]!.x, OUTCOME.continue);
+  admission.resume(HOOK.connection, waits[2]!.x, OUTCOME.continue);
   assert.equal((first.told[0] as ConnectionChoice).plugin, "plugin 2");
   assert.equal(begin(first.told[0]!, state(HOOKS)), 2);
-  admission.resume(waits[1]!.x, OUTCOME.reject);
+  admission.resume(HOOK.connection, waits[1]!.x, OUTCOME.reject);
   assert.deepEqual(second.told, [`denied ${OUTCOME.reject}`]);
   assert.equal(cells[LISTENER_CELLS.denied], 1);
   assert.equal(asked.at(-1), "disposed");

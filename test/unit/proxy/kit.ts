@@ -55,7 +55,7 @@ export function makeInstance(index: number, hooks: Hooks, more: Partial<Instance
     bodyLimit: 1024 * 1024,
     refusesTooLarge: true,
     mayChoose: () => true,
-    call: (hook, x) => hooks[names.find((name) => HOOK[name] === hook)!]?.(x) ?? OUTCOME.continue,
+    call: (hook, x) => hooks[names.find((name) => HOOK[name] === hook)!]?.(x as Exchange) ?? OUTCOME.continue,
     update: () => true,
     pick: () => -1,
     ...more,

@@ -5,18 +5,18 @@ import type { Cluster } from "../../../src/cluster/cluster.ts";
 import type { Verdict } from "../../../src/cluster/health.ts";
 import { KeptValue } from "../../../src/plugin/abi/kept-value.ts";
 import { type Instance, OUTCOME } from "../../../src/plugin/host/host.ts";
-import { type Exchange, Exchanges } from "../../../src/proxy/exchange.ts";
-import { Examinations } from "../../../src/proxy/plugin-checks.ts";
+import { Exchanges } from "../../../src/proxy/exchange.ts";
+import { Examinations, type PluginCheck } from "../../../src/proxy/plugin-checks.ts";
 import { Snapshot } from "../../../src/proxy/snapshot.ts";
 
 /** A version with one cluster, whose plugin answers so; what it was called with, and what was told. */
-function setUp(outcome: number, act: (x: Exchange) => void = () => {}) {
-  const called: Exchange[] = [];
+function setUp(outcome: number, act: (x: PluginCheck) => void = () => {}) {
+  const called: PluginCheck[] = [];
   const told: [number, Verdict | null][] = [];
   const state = { cancelled: 0, disposed: false };
   const checker = {
     plugin: "doctor",
-    call(hook: number, x: Exchange) {
+    call(hook: number, x: PluginCheck) {
       assert.equal(hook, HOOK.health_check);
       called.push(x);
       act(x);
@@ -43,8 +43,8 @@ test("the plugin is told which endpoint, and by when; its answer is the verdict"
     [1, { result: "healthy", problem: "" }],
     [2, { result: "healthy", problem: "" }],
   ]);
-  const [x, y] = called as [Exchange, Exchange];
-  assert.deepEqual([x.clusterName, x.endpoint?.address, x.request.count, x.trace], ["app", "a:1", 0, null]);
+  const [x, y] = called as [PluginCheck, PluginCheck];
+  assert.deepEqual([x.clusterName, x.endpoint?.address, x.exchange, x.trace], ["app", "a:1", null, null]);
   assert.ok(x.deadline >= began + 1000 && x.deadline <= performance.now() + 1000);
   assert.ok(x.id !== y.id && x !== y);
 });
@@ -62,7 +62,7 @@ test("the cause is what the plugin kept for it, else that it says so", () => {
 });
 
 test("a plugin that fails, also under skip, or is asked too much, gives no verdict", () => {
-  const skip = (x: Exchange) => {
+  const skip = (x: PluginCheck) => {
     x.skipped = new Set([0]);
   };
   for (const { told, begin } of [setUp(OUTCOME.failed), setUp(OUTCOME.continue, skip)]) {
@@ -88,14 +88,14 @@ test("a check that waits holds its version until it ends, however it does", () =
     begin(7);
     snapshot.retire();
     assert.deepEqual([told, state.disposed], [[], false]);
-    if (end === "resume") examinations.resume(called[0]!, OUTCOME.reject);
+    if (end === "resume") examinations.resume(HOOK.health_check, called[0]!, OUTCOME.reject);
     else if (end === "cancel") examinations.cancel(7);
     else examinations.stop();
     assert.equal(state.disposed, true, end);
     assert.equal(state.cancelled, end === "resume" ? 0 : 1);
     const verdict = { resume: { result: "unhealthy", problem: "plugin doctor says so" }, stop: null };
     assert.deepEqual(told, end === "cancel" ? [] : [[7, verdict[end]]]);
-    examinations.resume(called[0]!, OUTCOME.continue);
+    examinations.resume(HOOK.health_check, called[0]!, OUTCOME.continue);
     examinations.cancel(7);
     examinations.stop();
     assert.equal(told.length, end === "cancel" ? 0 : 1, "it is told once");

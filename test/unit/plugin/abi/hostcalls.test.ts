@@ -19,6 +19,7 @@ import { CallContext, type Configuration, STARTING } from "../../../../src/plugi
 import { resolvePath } from "../../../../src/plugin/abi/calls-config.ts";
 import { HiddenNames } from "../../../../src/plugin/abi/hidden-names.ts";
 import { makeImports } from "../../../../src/plugin/abi/hostcalls.ts";
+import { BareContext } from "../../../../src/plugin/host/bare-context.ts";
 import type { Fetcher } from "../../../../src/plugin/host/fetcher.ts";
 import { PluginMetrics } from "../../../../src/plugin/host/metrics.ts";
 import { Piece } from "../../../../src/proxy/chunk.ts";
@@ -33,6 +34,7 @@ const PAGES = 64;
 
 let context: CallContext;
 let exchange: Exchange;
+let bare: BareContext;
 let core: ReturnType<typeof makeImports>["sluice:core/1"];
 let balance: ReturnType<typeof makeImports>["sluice:balance/1"];
 let write: (level: number, text: number, length: number) => number;
@@ -64,10 +66,17 @@ const configuration: Configuration = {
   },
 };
 
+/** What a connection and a check have of it. */
+function bareOf(hook: Hook, { id, clientAddress, listenerName, clusterName, endpoint }: Exchange): BareContext {
+  const facts = hook === "connection" ? { clientAddress, listenerName } : { clusterName, endpoint };
+  return Object.assign(new BareContext(), { id, ...facts });
+}
+
 function enter(hook: Hook | "start", view = 0): void {
   const withExchange = hook !== "start" && hook !== "configure" && hook !== "update";
   const number = hook === "start" ? STARTING : HOOK[hook];
-  context.begin(number, withExchange ? exchange : null, view > 0 ? makeView(view) : null, configuration);
+  const target = hook === "connection" || hook === "health_check" ? (bare = bareOf(hook, exchange)) : exchange;
+  context.begin(number, withExchange ? target : null, view > 0 ? makeView(view) : null, configuration);
 }
 
 beforeEach(() => {
@@ -321,7 +330,7 @@ test("a connection has an address and a listener, and nothing that a request has
   assert.equal(setAttribute("path", "/x"), STATUS.notHere);
   assert.equal(core.exchange_set(NAME_AT, put(NAME_AT, "k"), VALUE_AT, 1), STATUS.notHere);
   assert.equal(core.shared_set(NAME_AT, put(NAME_AT, "user"), VALUE_AT, 1), STATUS.notHere);
-  assert.equal(exchange.values, null);
+  assert.equal(bare.values, null);
   assert.equal(core.strategy_choose(2), STATUS.notHere);
   assert.equal(core.respond(200, 0, 0), STATUS.notHere);
   assert.equal(core.body_size(), STATUS.notHere);
@@ -331,11 +340,11 @@ test("a connection has an address and a listener, and nothing that a request has
 test("a connection has a cluster chosen, which a failure puts back", () => {
   enter("connection");
   assert.equal(core.cluster_choose(1), STATUS.invalid);
-  assert.equal(exchange.chosenCluster, -1);
+  assert.equal(bare.chosenCluster, -1);
   assert.equal(core.cluster_choose(4), STATUS.ok);
-  assert.equal(exchange.chosenCluster, 1);
+  assert.equal(bare.chosenCluster, 1);
   context.rollback();
-  assert.equal(exchange.chosenCluster, -1);
+  assert.equal(bare.chosenCluster, -1);
   context.begin(HOOK.connection, null, null, configuration);
   assert.equal(core.cluster_choose(4), STATUS.notHere);
 });

@@ -14,7 +14,7 @@ test("a traced call counts every host call by its name", () => {
     context.memory.attach(new WebAssembly.Memory({ initial: 1 }));
     context.charge = () => 1_000_000;
     const counted: string[] = [];
-    context.tally = { instant: true, count: (call) => counted.push(call), log: () => {} };
+    context.recorder = { instant: true, count: (call) => counted.push(call), log: () => {} };
     context.allow(1000);
     const call = (makeImports(context) as unknown as Record<string, Record<string, (...values: number[]) => unknown>>)[
       group!

@@ -1,0 +1,35 @@
+/** A context without a request: what those of a connection, a health check and a tick have in common. */
+import type { Kept } from "../abi/host-memory.ts";
+import type { KeptValue } from "../abi/kept-value.ts";
+import type { EndpointTarget, HookCaller, HookContext, HookTrace, Suspension, VersionChoice } from "./hook-context.ts";
+
+export class BareContext implements HookContext {
+  id = 0;
+  readonly exchange = null;
+  caller: HookCaller | null = null;
+  clientAddress = "";
+  listenerName = "";
+  clusterName = "";
+  endpoint: EndpointTarget | null = null;
+  readonly own = false;
+  deadline = 0;
+  trace: HookTrace | null = null;
+  chosenCluster = -1;
+  respondedBy = "";
+  values: Map<string, KeptValue> | null = null;
+  kept: Kept[] | null = null;
+  skipped: Set<number> | null = null;
+  staged: Map<number, VersionChoice> | null = null;
+  suspension: Suspension | null = null;
+
+  suspend(_hook: number, call: Suspension): void {
+    this.suspension = call;
+  }
+
+  /** It has ended: plugins are charged no more for what was kept. */
+  release(): void {
+    for (const kept of this.kept ?? []) kept.release();
+    this.kept = null;
+    this.suspension = null;
+  }
+}
