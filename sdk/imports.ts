@@ -91,6 +91,10 @@ export declare function random_bytes(out: usize, len: i32): i32;
 
 @external("sluice:metrics/1", "metric_define")
 export declare function metric_define(kind: i32, name: usize, nameLen: i32, help: usize, helpLen: i32, labels: usize, labelsLen: i32, buckets: usize, bucketsLen: i32): i32;
+@external("sluice:metrics/1", "metric_define_by")
+export declare function metric_define_by(kind: i32, name: usize, nameLen: i32, help: usize, helpLen: i32, labels: usize, labelsLen: i32, buckets: usize, bucketsLen: i32, by: usize, byLen: i32, values: i32): i32;
+@external("sluice:metrics/1", "metric_of")
+export declare function metric_of(family: i32, value: usize, valueLen: i32): i32;
 @external("sluice:metrics/1", "metric_add")
 export declare function metric_add(metric: i32, by: f64): i32;
 @external("sluice:metrics/1", "metric_set")

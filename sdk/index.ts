@@ -47,7 +47,21 @@ export { JsonMask, JsonReplacer } from "./json-mask";
 export { JsonWriter } from "./json-writer";
 export { log, RequestLog } from "./log";
 export { Matcher } from "./matcher";
-export { Counter, Gauge, Histogram, Latest, counter, gauge, histogram, latest } from "./metrics";
+export {
+  By,
+  Counter,
+  Gauge,
+  Histogram,
+  Latest,
+  counter,
+  counterBy,
+  gauge,
+  gaugeBy,
+  histogram,
+  histogramBy,
+  latest,
+  latestBy,
+} from "./metrics";
 export { Outcome } from "./outcome";
 export { PerEndpoint } from "./per-endpoint";
 export { Percent } from "./percent";

@@ -1,6 +1,6 @@
 import { METRIC } from "./abi";
 import { KEY, KEY_CAP, VALUE, VALUE_CAP, encode } from "./bytes";
-import { metric_add, metric_define, metric_observe, metric_set } from "./imports";
+import { metric_add, metric_define, metric_define_by, metric_observe, metric_of, metric_set } from "./imports";
 import { check, checkNumber } from "./status";
 
 /**
@@ -11,7 +11,7 @@ import { check, checkNumber } from "./status";
  *     export function onRequest(req: Request): void { refused.add(); … }
  *
  * A name is letters, digits and `_`, and does not begin with `sluice_`, `process_` or `nodejs_`. `labels` are names and
- * values in turn; they are fixed here, and never come from a client.
+ * values in turn; they are fixed here. For a label whose values become known at run time there is `counterBy`.
  */
 export function counter(name: string, help: string = "", labels: string[] = []): Counter {
   return new Counter(define(METRIC.counter, name, help, labels, null));
@@ -33,6 +33,62 @@ export function latest(name: string, help: string = "", labels: string[] = []): 
  */
 export function histogram(name: string, help: string = "", labels: string[] = [], buckets: f64[] | null = null): Histogram {
   return new Histogram(define(METRIC.histogram, name, help, labels, buckets));
+}
+
+/**
+ * Defines a counter with one more label, `label`, whose values become known at run time, and how many of them there may
+ * be: 1 to 1000, over all such metrics of a plugin.
+ *
+ *     const requests = counterBy("tenant_requests_total", "Requests of each tenant.", "tenant", 100);
+ *     export function onRequest(req: Request): void { requests.of(tenantOf(req)).add(); … }
+ *
+ * Each worker has room for that many values. Further ones, and those of more than 100 bytes in UTF-8, are counted as
+ * `other`; no value is forgotten while the metric is defined. So count by what is authenticated or looked up: values
+ * that a client may invent fill the room.
+ */
+export function counterBy(name: string, help: string, label: string, values: i32, labels: string[] = []): By<Counter> {
+  return new By<Counter>(defineBy(METRIC.counter, name, help, labels, null, label, values));
+}
+
+/** The same of a `gauge`. */
+export function gaugeBy(name: string, help: string, label: string, values: i32, labels: string[] = []): By<Gauge> {
+  return new By<Gauge>(defineBy(METRIC.gauge, name, help, labels, null, label, values));
+}
+
+/** The same of a `latest`. */
+export function latestBy(name: string, help: string, label: string, values: i32, labels: string[] = []): By<Latest> {
+  return new By<Latest>(defineBy(METRIC.latest, name, help, labels, null, label, values));
+}
+
+/** The same of a `histogram`. */
+export function histogramBy(
+  name: string,
+  help: string,
+  label: string,
+  values: i32,
+  labels: string[] = [],
+  buckets: f64[] | null = null,
+): By<Histogram> {
+  return new By<Histogram>(defineBy(METRIC.histogram, name, help, labels, buckets, label, values));
+}
+
+/** A longer value is counted as `other`. */
+const LONGEST_VALUE: i32 = 100;
+
+/** A metric for each value of a label. Of `counterBy`, `gaugeBy`, `latestBy`, `histogramBy`. */
+// @ts-ignore: decorator
+@final
+export class By<T> {
+  constructor(private family: i32) {}
+
+  /** The metric of this value; that of `other` where there is no room for it. */
+  of(value: string): T {
+    // The host need not see all of a long one.
+    const text = value.length > LONGEST_VALUE ? value.substring(0, LONGEST_VALUE + 1) : value;
+    const id = metric_of(this.family, VALUE, encode(text, VALUE, VALUE_CAP));
+    check(id, "no metric for", text);
+    return instantiate<T>(id);
+  }
 }
 
 /** Goes up, over all threads. Of `counter`. */
@@ -89,17 +145,36 @@ export class Histogram {
 }
 
 function define(kind: i32, name: string, help: string, labels: string[], buckets: f64[] | null): i32 {
-  let end = encode(help, VALUE, VALUE_CAP);
-  const helpLength = end;
+  return defineBy(kind, name, help, labels, buckets, "", -1);
+}
+
+/** `values`: below 0 where there is no label known at run time. */
+function defineBy(
+  kind: i32,
+  name: string,
+  help: string,
+  labels: string[],
+  buckets: f64[] | null,
+  label: string,
+  values: i32,
+): i32 {
+  const helpSize = encode(help, VALUE, VALUE_CAP);
+  let end = helpSize;
   for (let i = 0; i < labels.length; i++) {
     end += encode(labels[i], VALUE + end, VALUE_CAP - end);
     store<u8>(VALUE + end++, 0);
   }
-  const labelsAt = VALUE + helpLength;
+  const at = VALUE + helpSize;
+  const size = end - helpSize;
   const bounds: usize = buckets ? buckets.dataStart : 0;
-  const boundsLength: i32 = buckets ? buckets.length << 3 : 0;
-  const nameLength = encode(name, KEY, KEY_CAP);
-  const id = metric_define(kind, KEY, nameLength, VALUE, helpLength, labelsAt, end - helpLength, bounds, boundsLength);
+  const boundsSize: i32 = buckets ? buckets.length << 3 : 0;
+  const by = VALUE + end;
+  const bySize = encode(label, by, VALUE_CAP - end);
+  const nameSize = encode(name, KEY, KEY_CAP);
+  const id =
+    values < 0
+      ? metric_define(kind, KEY, nameSize, VALUE, helpSize, at, size, bounds, boundsSize)
+      : metric_define_by(kind, KEY, nameSize, VALUE, helpSize, at, size, bounds, boundsSize, by, bySize, values);
   check(id, "cannot define metric", name);
   return id;
 }

@@ -270,6 +270,9 @@ enum {
   SLUICE_LIMIT_METRIC_TEXT = 1024,
   SLUICE_LIMIT_METRIC_LABELS = 8,
   SLUICE_LIMIT_METRIC_BUCKETS = 32,
+  /* Of labels whose values are known at run time: values over all such metrics of one plugin, bytes of a value. */
+  SLUICE_LIMIT_METRIC_VALUES = 1000,
+  SLUICE_LIMIT_METRIC_VALUE = 100,
   SLUICE_LIMIT_KV_KEY = 256,
   SLUICE_LIMIT_KV_VALUE = 65536,
   /* The text of a public key. The longest that is served, RSA of 8192 bits, has 1.5 KiB. */
@@ -512,6 +515,16 @@ double sluice_clock_now_precise(void);
  * tooLarge | absent */
 SLUICE_IMPORT("sluice:metrics/1", "metric_define")
 int32_t sluice_metric_define(int32_t kind, const void *name, int32_t name_len, const void *help, int32_t help_len, const void *labels, int32_t labels_len, const void *buckets, int32_t buckets_len);
+
+/* (kind, name, nameLen, help, helpLen, labels, labelsLen, buckets, bucketsLen, by, byLen, values) -> number of a
+ * family | notHere | invalid | tooLarge | absent: one more label, `by`, with at most `values` values */
+SLUICE_IMPORT("sluice:metrics/1", "metric_define_by")
+int32_t sluice_metric_define_by(int32_t kind, const void *name, int32_t name_len, const void *help, int32_t help_len, const void *labels, int32_t labels_len, const void *buckets, int32_t buckets_len, const void *by, int32_t by_len, int32_t values);
+
+/* (family, value, valueLen) -> the metric of that value (UTF-8) | invalid; that of `other` where there are too many,
+ * or it is too long */
+SLUICE_IMPORT("sluice:metrics/1", "metric_of")
+int32_t sluice_metric_of(int32_t family, const void *value, int32_t value_len);
 
 /* (metric, by) -> ok | invalid; a counter or a gauge */
 SLUICE_IMPORT("sluice:metrics/1", "metric_add")

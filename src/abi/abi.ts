@@ -291,6 +291,9 @@ export const LIMIT = {
   metricText: 1024,
   metricLabels: 8,
   metricBuckets: 32,
+  /** Of labels whose values are known at run time: values over all such metrics of one plugin, bytes of a value. */
+  metricValues: 1000,
+  metricValue: 100,
   kvKey: 256,
   kvValue: 64 * 1024,
   /** The text of a public key. The longest that is served, RSA of 8192 bits, has 1.5 KiB. */
@@ -445,6 +448,14 @@ export const IMPORTS = {
     metric_define: i(
       9,
       "(kind, name, nameLen, help, helpLen, labels, labelsLen, buckets, bucketsLen) -> number | notHere | invalid | tooLarge | absent",
+    ),
+    metric_define_by: i(
+      12,
+      "(kind, name, nameLen, help, helpLen, labels, labelsLen, buckets, bucketsLen, by, byLen, values) -> number of a family | notHere | invalid | tooLarge | absent: one more label, `by`, with at most `values` values",
+    ),
+    metric_of: i(
+      3,
+      "(family, value, valueLen) -> the metric of that value (UTF-8) | invalid; that of `other` where there are too many, or it is too long",
     ),
     metric_add: i32(["i32", "f64"], "(metric, by) -> ok | invalid; a counter or a gauge"),
     metric_set: i32(["i32", "f64"], "(metric, number) -> ok | invalid; a gauge, or `latest`"),

@@ -4,6 +4,8 @@ import {
   BLOCK_CELLS,
   CLUSTER_CELLS,
   HISTOGRAM_CELLS,
+  type LabelLayout,
+  LabelTable,
   LISTENER_CELLS,
   PLUGIN_CELLS,
   ROLLOUT_CELLS,
@@ -35,11 +37,19 @@ export const SERIES_CELLS = {
   pluginHistogram: LIMIT.metricBuckets + 2,
   /** The value, and when it was set. */
   pluginLatest: 2,
+  /** The same with a label whose values are known at run time (`LabelTable`): as many as `labels.cells` says. */
+  pluginBy: 0,
+  pluginGaugeBy: 0,
 } as const;
 export type SeriesKind = keyof typeof SERIES_CELLS;
 
 export type Labels = Readonly<Record<string, string>>;
-export type Series = { readonly kind: SeriesKind; readonly labels: Labels; readonly base: number };
+export type Series = {
+  readonly kind: SeriesKind;
+  readonly labels: Labels;
+  readonly base: number;
+  readonly size: number;
+};
 
 /** The identity of a series: equal for equal kind and labels. */
 export function seriesKey(kind: SeriesKind, labels: Labels): string {
@@ -51,7 +61,7 @@ export class Counters {
   readonly buffers: SharedArrayBuffer[] = [];
   readonly #blocks: Float64Array[] = [];
   readonly #series = new Map<string, Series>();
-  /** Ranges given back, by their size: sizes are a handful of constants. */
+  /** Ranges given back, by their size: sizes are a handful of constants, and powers of two. */
   readonly #free = new Map<number, number[]>();
   #fresh: number = THREAD_CELLS.size;
 
@@ -72,15 +82,15 @@ export class Counters {
   /** First cell for the series of that key, all zero. @throws Error with the figure when the cells have run out. */
   allocate(key: string): number {
     const [kind, labels]: [SeriesKind, Labels] = JSON.parse(key);
-    const size = SERIES_CELLS[kind];
+    const size = SERIES_CELLS[kind] || 2 ** Math.ceil(Math.log2(Number(labels.cells)));
     const base = this.#free.get(size)?.pop() ?? this.#takeFresh(size);
-    this.#series.set(key, { kind, labels, base });
+    this.#series.set(key, { kind, labels, base, size });
     return base;
   }
 
   /** Takes a series away. Only when no thread writes to it any more. */
   free(key: string, base: number): void {
-    const size = SERIES_CELLS[this.#series.get(key)!.kind];
+    const { size } = this.#series.get(key)!;
     this.#series.delete(key);
     for (const block of this.#blocks) block.fill(0, base, base + size);
     const free = this.#free.get(size);
@@ -114,6 +124,11 @@ export class Counters {
     return this.#blocks[thread]![cell]!;
   }
 
+  /** The values of a label in one thread's table, with the first cell of each. */
+  listLabels(thread: number, layout: LabelLayout): ReadonlyMap<string, number> {
+    return new LabelTable(this.#blocks[thread]!, layout).list();
+  }
+
   /** What an ended thread had open is open no more. The supervisor's; the thread must have ended. */
   clearGauges(thread: number): void {
     const block = this.#blocks[thread]!;
@@ -121,6 +136,9 @@ export class Counters {
     block[THREAD_CELLS.guests] = 0;
     block[THREAD_CELLS.loopDelay] = 0;
     for (const series of this.list("pluginGauge")) block[series.base] = 0;
+    for (const { base, labels } of this.list("pluginGaugeBy"))
+      for (const cell of this.listLabels(thread, { base, values: Number(labels.values), width: 1 }).values())
+        block[cell] = 0;
     for (const series of this.list("listener")) block[series.base + LISTENER_CELLS.connections] = 0;
   }
 

@@ -2,6 +2,7 @@
 import { METRIC } from "../abi/abi.ts";
 import type { MetricPlan } from "../plugin/host/metrics.ts";
 import type { Counters } from "./counters.ts";
+import { metricCells, OTHER } from "./series.ts";
 
 export type PluginMetric = { readonly plugin: string; readonly metric: MetricPlan };
 
@@ -28,23 +29,61 @@ export function renderPluginMetrics(counters: Counters, metrics: Iterable<Plugin
 
 type Labels = readonly (readonly [name: string, value: string])[];
 
-function linesOf(counters: Counters, { name, kind, cells, buckets }: MetricPlan, labels: Labels): string[] {
-  if (kind === METRIC.latest) return [line(name, labels, newest(counters, cells))];
-  if (kind !== METRIC.histogram) return [line(name, labels, counters.sum(cells))];
+/** Where a series is counted: its first cell in the block of a thread. */
+type Part = { readonly thread: number; readonly cells: number };
+
+function linesOf(counters: Counters, metric: MetricPlan, labels: Labels): string[] {
+  const { by, cells } = metric;
+  const threads = [...counters.buffers.keys()];
+  if (by === undefined) {
+    const parts = threads.map((thread) => ({ thread, cells }));
+    return linesOfSeries(counters, metric, { labels, parts });
+  }
+  const layout = { base: cells, values: by.values, width: metricCells(metric) };
+  const series = new Map<string, Part[]>();
+  for (const thread of threads)
+    for (const [value, cells] of counters.listLabels(thread, layout)) {
+      const parts = series.get(value);
+      if (parts === undefined) series.set(value, [{ thread, cells }]);
+      else parts.push({ thread, cells });
+    }
+  // Nothing was counted as `other`: no line.
+  if (isZero(counters, series.get(OTHER) ?? [], layout.width)) series.delete(OTHER);
+  return [...series].flatMap(([value, parts]) =>
+    linesOfSeries(counters, metric, { labels: [...labels, [by.label, value]], parts }),
+  );
+}
+
+function linesOfSeries(
+  counters: Counters,
+  { name, kind, buckets }: MetricPlan,
+  { labels, parts }: { labels: Labels; parts: readonly Part[] },
+): string[] {
+  if (kind === METRIC.latest) return [line(name, labels, newest(counters, parts))];
+  const sum = (offset: number): number =>
+    parts.reduce((total, { thread, cells }) => total + counters.read(thread, cells + offset), 0);
+  if (kind !== METRIC.histogram) return [line(name, labels, sum(0))];
   let count = 0;
   const lines = [...buckets.map(String), "+Inf"].map((le, i) => {
-    count += counters.sum(cells + i);
+    count += sum(i);
     return line(`${name}_bucket`, [...labels, ["le", le]], count);
   });
-  lines.push(line(`${name}_sum`, labels, counters.sum(cells + buckets.length + 1)));
+  lines.push(line(`${name}_sum`, labels, sum(buckets.length + 1)));
   lines.push(line(`${name}_count`, labels, count));
   return lines;
 }
 
+function isZero(counters: Counters, parts: readonly Part[], width: number): boolean {
+  return parts.every(({ thread, cells }) => {
+    for (let i = 0; i < width; i++) if (counters.read(thread, cells + i) !== 0) return false;
+    return true;
+  });
+}
+
 /** The value that some thread has set last; beside it stands when. */
-function newest(counters: Counters, cells: number): number {
+function newest(counters: Counters, parts: readonly Part[]): number {
   let [value, at] = [0, 0];
-  for (let thread = 0; thread < counters.buffers.length; thread++) {
+  for (const { thread, cells } of parts) {
     const set = counters.read(thread, cells + 1);
     if (set > at) [value, at] = [counters.read(thread, cells), set];
   }

@@ -3,6 +3,7 @@
  * the main thread sums the blocks when `/metrics` is read. The control plane hands out cell ranges by series; what
  * a range holds is laid out here. A cell is written by one thread alone, so plain `+=` is enough.
  */
+import { LIMIT, METRIC } from "../abi/abi.ts";
 
 /** Status codes that have a cell of their own, in order (RFC 9110 and the IANA registry; 499: the client left). */
 export const STATUS_CODES = [
@@ -189,4 +190,92 @@ export function observeDuration(cells: Float64Array, base: number, seconds: numb
   while (bucket < BUCKETS.length && seconds > BUCKETS[bucket]!) bucket++;
   cells[base + bucket]!++;
   cells[base + BUCKETS.length + 1]! += seconds;
+}
+
+/** Cells of one series of a metric that a plugin defines. */
+export function metricCells({ kind, buckets }: { readonly kind: number; readonly buckets: readonly number[] }): number {
+  if (kind === METRIC.histogram) return buckets.length + 2;
+  return kind === METRIC.latest ? 2 : 1;
+}
+
+/** The value under which is counted what has no row of its own. */
+export const OTHER = "other";
+
+/** A byte of length, and the longest text. */
+const TEXT_CELLS = Math.ceil((1 + LIMIT.metricValue) / 8);
+
+export type LabelLayout = {
+  readonly base: number;
+  /** How many values have a row. */
+  readonly values: number;
+  /** Cells of one series. */
+  readonly width: number;
+};
+
+/** Cells of the whole: the count of rows, the series of `other`, and the rows. */
+export function labelTableCells(values: number, width: number): number {
+  return 1 + width + values * (TEXT_CELLS + width);
+}
+
+/**
+ * A metric's cells where one of its labels has values that are known at run time only: for each value its text and the
+ * cells of its series. The table lies in the worker's own block, as the counts do, so workers need not agree on the
+ * order of values, the main thread reads the texts where it reads the counts, and a worker that replaces one that died
+ * continues with its table.
+ */
+export class LabelTable {
+  readonly #layout: LabelLayout;
+  readonly #bytes: Buffer;
+  /** Rows that are complete: stored after a row's text is. */
+  readonly #count: Int32Array;
+  /** The cells of each value that was read. */
+  readonly #cells = new Map<string, number>();
+  #read = 0;
+
+  constructor(block: Float64Array, layout: LabelLayout) {
+    const { buffer, byteOffset, byteLength } = block;
+    this.#layout = layout;
+    this.#bytes = Buffer.from(buffer as ArrayBuffer, byteOffset, byteLength);
+    this.#count = new Int32Array(buffer, byteOffset + 8 * layout.base, 1);
+    this.#cells.set(OTHER, layout.base + 1);
+  }
+
+  /** The first cell of the value's series; that of `other` where no row is left, or the text is too long. */
+  cellsOf(value: string): number {
+    const known = this.#cells.get(value);
+    if (known !== undefined) return known;
+    if (Buffer.byteLength(value) > LIMIT.metricValue) return this.#cells.get(OTHER)!;
+    this.#readRows();
+    return this.#cells.get(value) ?? this.#append(value);
+  }
+
+  /** `other`, and the values that have a row, with the first cell of their series. */
+  list(): ReadonlyMap<string, number> {
+    this.#readRows();
+    return this.#cells;
+  }
+
+  #append(value: string): number {
+    if (this.#read === this.#layout.values) return this.#cells.get(OTHER)!;
+    const row = this.#row(this.#read);
+    const length = this.#bytes.write(value, 8 * row + 1);
+    this.#bytes[8 * row] = length;
+    Atomics.store(this.#count, 0, this.#read + 1);
+    this.#readRows();
+    return row + TEXT_CELLS;
+  }
+
+  /** Also those that another configuration of the plugin has made, in the same worker. */
+  #readRows(): void {
+    const count = Atomics.load(this.#count, 0);
+    for (; this.#read < count; this.#read++) {
+      const row = this.#row(this.#read);
+      const at = 8 * row + 1;
+      this.#cells.set(this.#bytes.toString("utf8", at, at + this.#bytes[8 * row]!), row + TEXT_CELLS);
+    }
+  }
+
+  #row(index: number): number {
+    return this.#layout.base + 1 + this.#layout.width + index * (TEXT_CELLS + this.#layout.width);
+  }
 }

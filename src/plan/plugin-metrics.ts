@@ -3,6 +3,7 @@
 import { LIMIT, METRIC } from "../abi/abi.ts";
 import type { Place, Problem } from "../config/schema.ts";
 import type { Labels, SeriesKind } from "../observe/counters.ts";
+import { labelTableCells, metricCells } from "../observe/series.ts";
 import type { MetricDefinition, MetricPlan } from "../plugin/host/metrics.ts";
 import type { InstancePlan } from "../plugin/host/plan.ts";
 import type { Built } from "./builder.ts";
@@ -19,14 +20,20 @@ const OF_HISTOGRAM = ["_bucket", "_sum", "_count"];
 export function checkMetrics({ plan, origins }: Built, definitions: Definitions): Problem[] {
   const problems: Problem[] = [];
   const known = new Map<string, { kind: number; plugin: string; of: string }>();
-  const series = new Map<string, Set<string>>();
+  const series = new Map<string, Map<string, MetricDefinition>>();
   for (const [index, own] of definitions.entries()) {
     const { plugin } = plan.instances[index]!;
     const at: Place = origins[index]!.at;
-    const count = series.get(plugin) ?? new Set();
-    series.set(plugin, count);
+    const all = series.get(plugin) ?? new Map<string, MetricDefinition>();
+    series.set(plugin, all);
     for (const definition of own) {
-      count.add(seriesOf(plugin, definition));
+      const other = all.values().find((other) => areConfused(definition, other));
+      if (other !== undefined)
+        problems.push({
+          ...at,
+          message: `plugin ${plugin}: ${describe(definition)} is defined as ${describe(other)} too`,
+        });
+      all.set(seriesOf(plugin, definition), definition);
       const { kind, name } = definition;
       const suffixes = kind === METRIC.histogram ? ["", ...OF_HISTOGRAM] : [""];
       for (const suffix of suffixes) {
@@ -38,8 +45,14 @@ export function checkMetrics({ plan, origins }: Built, definitions: Definitions)
         }
       }
     }
-    if (count.size > LIMIT.metrics)
-      problems.push({ ...at, message: `plugin ${plugin}: ${count.size} metric series, the limit is ${LIMIT.metrics}` });
+    const values = all.values().reduce((sum, { by }) => sum + (by?.values ?? 0), 0);
+    if (all.size > LIMIT.metrics)
+      problems.push({ ...at, message: `plugin ${plugin}: ${all.size} metric series, the limit is ${LIMIT.metrics}` });
+    if (values > LIMIT.metricValues)
+      problems.push({
+        ...at,
+        message: `plugin ${plugin}: ${values} values of labels, the limit is ${LIMIT.metricValues}`,
+      });
   }
   return problems;
 }
@@ -50,10 +63,14 @@ export function placeMetrics(
   definitions: Definitions,
   cells: (kind: SeriesKind, labels: Labels) => number,
 ): Built {
-  const place = (plugin: string, definition: MetricDefinition): MetricPlan => ({
-    ...definition,
-    cells: cells(SERIES[definition.kind]!, { series: seriesOf(plugin, definition) }),
-  });
+  const place = (plugin: string, definition: MetricDefinition): MetricPlan => {
+    const series = seriesOf(plugin, definition);
+    const { kind, by } = definition;
+    if (by === undefined) return { ...definition, cells: cells(SERIES[kind]!, { series }) };
+    const size = labelTableCells(by.values, metricCells(definition));
+    const labels = { series, cells: String(size), values: String(by.values) };
+    return { ...definition, cells: cells(kind === METRIC.gauge ? "pluginGaugeBy" : "pluginBy", labels) };
+  };
   const instances = built.plan.instances.map(
     (instance, index): InstancePlan => ({
       ...instance,
@@ -72,6 +89,17 @@ export function listMetrics(plan: Plan | null): { plugin: string; metric: Metric
 }
 
 /** What its help says is not part of a series: a better text does not begin it anew. */
-function seriesOf(plugin: string, { kind, name, labels, buckets }: MetricDefinition): string {
-  return JSON.stringify([plugin, kind, name, labels, buckets]);
+function seriesOf(plugin: string, { kind, name, labels, buckets, by }: MetricDefinition): string {
+  return JSON.stringify([plugin, kind, name, labels, buckets, by]);
+}
+
+/** Two series of one plugin's metric whose lines on `/metrics` could be the same, because of a label known at run time. */
+function areConfused(one: MetricDefinition, other: MetricDefinition): boolean {
+  if (one.name !== other.name || (one.by === undefined && other.by === undefined)) return false;
+  if (one.by?.label !== other.by?.label) return true;
+  return one.by!.values !== other.by!.values && JSON.stringify(one.labels) === JSON.stringify(other.labels);
+}
+
+function describe({ name, by }: MetricDefinition): string {
+  return by === undefined ? name : `${name} with ${by.values} values of ${by.label}`;
 }

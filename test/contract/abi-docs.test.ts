@@ -62,6 +62,7 @@ test("every limit and price stands in the tables", () => {
     ["the key of a value", [LIMIT.exchangeKey]],
     ["values of an exchange", [LIMIT.exchangeValues, LIMIT.exchangeValue]],
     ["metrics that a plugin", [LIMIT.metrics, LIMIT.metricLabels]],
+    ["labels known at run time", [LIMIT.metricValues, LIMIT.metricValue]],
     ["the name of a metric", [LIMIT.metricName]],
     ["help, or labels", [LIMIT.metricText]],
     ["buckets of", [LIMIT.metricBuckets]],

@@ -5,15 +5,18 @@ import { before } from "node:test";
 import { compileSource } from "../contract/plugin-harness.ts";
 import { type Ports, type Program, runSluice, startSluice, testInUsualMode } from "./program.ts";
 
-const COUNTS = `import { Config, Request, counter, gauge, histogram, latest } from "sluice/sdk";
+const COUNTS = `import { Config, Request, counter, counterBy, gauge, histogram, latest } from "sluice/sdk";
 const seen = counter("seen_total", "Requests\\nseen.", ["kind", 'a "b" \\\\c']);
 const held = gauge("held");
 const level = latest("level");
 const sizes = histogram("path_size", "Length of paths.", [], [5, 10.5]);
+const byTenant = counterBy("tenant_total", "", "tenant", 2, ["kind", "k"]);
 const greeting = Config.string("greeting", "");
 export function onRequest(req: Request): void {
   seen.add();
   held.add(2);
+  const tenant = req.headers.get("x-tenant");
+  if (tenant !== null) byTenant.of(tenant).add();
   level.set(<f64>req.path.length);
   sizes.observe(<f64>req.path.length);
   if (req.pathIs("/trap")) throw new Error("no");
@@ -77,9 +80,42 @@ testInUsualMode("metrics of a plugin are summed over threads, and survive a trap
   assert.ok(!(await lines()).some((line) => line.includes('plugin="first"')));
 });
 
+testInUsualMode("values of a label become known at run time, and survive a reload", async (t) => {
+  const sluice = await startSluice(t, configOf(), { files: { "counts.wasm": wasm }, workers: 3 });
+  const sendAs = async (tenant: string, times: number) => {
+    const init = { headers: { connection: "close", "x-tenant": tenant } };
+    await Promise.all(Array.from({ length: times }, () => fetch(sluice.url, init).then((response) => response.text())));
+  };
+  const counts = async () => {
+    const { text } = await sluice.ask("/metrics");
+    const lines = text.split("\n").filter((line) => line.startsWith("tenant_total"));
+    return new Map(lines.map((line) => [/tenant="(.*)"\}/.exec(line)![1]!, Number(line.split(" ").at(-1))]));
+  };
+  await sendAs('a"\\', 20);
+  await sendAs("b", 30);
+  sluice.config(configOf("other")(sluice.ports));
+  assert.equal(JSON.parse((await sluice.reload()).text).result, "accepted");
+  await sendAs("b", 30);
+  assert.deepEqual(
+    await counts(),
+    new Map([
+      ['a\\"\\\\', 20],
+      ["b", 60],
+    ]),
+  );
+  for (let i = 0; i < 30; i++) await sendAs(`x${i}`, 1);
+  const after = await counts();
+  assert.equal(
+    [...after.values()].reduce((sum, count) => sum + count),
+    110,
+  );
+  assert.ok(after.get("other")! > 0);
+  assert.ok(after.size <= 1 + 2 * 3);
+});
+
 testInUsualMode("metrics that cannot be are refused with the place of the plugin", async (t) => {
   const define = (line: string) =>
-    compileSource(`import { Request, counter, gauge } from "sluice/sdk";
+    compileSource(`import { Request, counter, counterBy, gauge } from "sluice/sdk";
 ${line}
 export function onRequest(req: Request): void {}`);
   const sluice = await startSluice(t, configOf(), {
@@ -89,6 +125,9 @@ export function onRequest(req: Request): void {}`);
       "part.wasm": await define('counter("path_size_sum");'),
       "own.wasm": await define('counter("sluice_requests_total");'),
       "many.wasm": await define('for (let i = 0; i < 65; i++) counter("n", "", ["i", i.toString()]);'),
+      "values.wasm": await define('counterBy("n", "", "by", 1001);'),
+      "none.wasm": await define('counterBy("n", "", "by", 0);'),
+      "twice.wasm": await define('counter("n", "", ["by", "x"]); counterBy("n", "", "by", 10);'),
       "label.wasm": await define('counter("n", "", ["plugin", "other"]);'),
     },
   });
@@ -106,6 +145,9 @@ export function onRequest(req: Request): void {}`);
     ["part", "the counter path_size_sum has a name of the histogram path_size of plugin first"],
     ["own", 'start: cannot define metric "sluice_requests_total": the value is not allowed'],
     ["many", 'start: cannot define metric "n": over the limit'],
+    ["values", 'start: cannot define metric "n": over the limit'],
+    ["none", 'start: cannot define metric "n": the value is not allowed'],
+    ["twice", "n with 10 values of by is defined as n too"],
     ["label", 'start: cannot define metric "n": the value is not allowed'],
   ];
   for (const [file, problem] of cases)

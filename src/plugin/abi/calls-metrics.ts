@@ -2,7 +2,7 @@
 
 import { LIMIT, METRIC, STATUS } from "../../abi/abi.ts";
 import { WORK } from "../../abi/prices.ts";
-import { BUCKETS } from "../../observe/series.ts";
+import { BUCKETS, labelTableCells, metricCells, OTHER } from "../../observe/series.ts";
 import type { MetricDefinition } from "../host/metrics.ts";
 import { HELD } from "./call-charges.ts";
 import type { CallContext } from "./call-context.ts";
@@ -15,13 +15,20 @@ const RESERVED_LABELS: readonly string[] = ["plugin", "le", "quantile"];
 const FLOAT_BYTES = 8;
 const LAST_KIND = METRIC.latest;
 
-export function makeMetricCalls(context: CallContext) {
-  const { memory } = context;
-  const takeText = (pointer: number, length: number): string | null => {
-    memory.check(pointer, length);
-    return length >>> 0 > LIMIT.metricText ? null : memory.takeUtf8(pointer, length);
-  };
+/** What a guest has handed in; null for what is too long. */
+type Parts = {
+  readonly kind: number;
+  /** Name, help, labels, and the label whose values become known at run time. */
+  readonly texts: readonly (string | null)[];
+  readonly bounds: readonly number[] | null;
+  /** How many values; null where there is no such label. */
+  readonly values: number | null;
+};
 
+/** What a value costs in the host's own table, beside its cells, in their unit. */
+const ROW_CELLS = 16;
+
+export function makeMetricCalls(context: CallContext) {
   return {
     metric_define(
       kind: number,
@@ -35,16 +42,39 @@ export function makeMetricCalls(context: CallContext) {
       bucketsLength: number,
     ): number {
       context.enter((nameLength >>> 0) + (helpLength >>> 0) + (labelsLength >>> 0) + (bucketsLength >>> 0));
-      const texts = [takeText(name, nameLength), takeText(help, helpLength), takeText(labels, labelsLength)] as const;
+      const texts = takeTexts(context, [name, nameLength, help, helpLength, labels, labelsLength]);
       const bounds = takeBounds(context, buckets, bucketsLength);
-      const { configuration } = context;
-      if (configuration === null || !context.isStarting) return context.leave(STATUS.notHere);
-      context.spend(WORK.metric);
-      const cells = bounds === null ? 0 : bounds.length + 2;
-      const text = (nameLength >>> 0) + (helpLength >>> 0) + (labelsLength >>> 0);
-      context.charges.holdMore("metric_define", HELD.names, 2 * FLOAT_BYTES * cells + text);
-      const definition = makeDefinition(kind, texts, bounds);
-      return context.leave(typeof definition === "number" ? definition : configuration.metrics.define(definition));
+      return context.leave(define(context, "metric_define", { kind, texts, bounds, values: null }));
+    },
+
+    metric_define_by(
+      kind: number,
+      name: number,
+      nameLength: number,
+      help: number,
+      helpLength: number,
+      labels: number,
+      labelsLength: number,
+      buckets: number,
+      bucketsLength: number,
+      by: number,
+      byLength: number,
+      values: number,
+    ): number {
+      const length = (nameLength >>> 0) + (helpLength >>> 0) + (labelsLength >>> 0) + (bucketsLength >>> 0);
+      context.enter(length + (byLength >>> 0));
+      const texts = takeTexts(context, [name, nameLength, help, helpLength, labels, labelsLength, by, byLength]);
+      const bounds = takeBounds(context, buckets, bucketsLength);
+      const parts = { kind, texts, bounds, values: values >>> 0 };
+      return context.leave(define(context, "metric_define_by", parts));
+    },
+
+    metric_of(family: number, value: number, length: number): number {
+      context.enter(length >>> 0);
+      const { memory, configuration } = context;
+      memory.check(value, length);
+      const text = length >>> 0 > LIMIT.metricValue ? OTHER : memory.takeUtf8(value, length);
+      return context.leave(configuration?.metrics.of(family, text) ?? STATUS.notHere);
     },
 
     metric_add(id: number, by: number): number {
@@ -64,6 +94,36 @@ export function makeMetricCalls(context: CallContext) {
   };
 }
 
+/** Of pointers and lengths in turn; null for what is too long. */
+function takeTexts({ memory }: CallContext, ranges: readonly number[]): (string | null)[] {
+  const texts: (string | null)[] = [];
+  for (let i = 0; i < ranges.length; i += 2) {
+    const [pointer, length] = [ranges[i]!, ranges[i + 1]!];
+    memory.check(pointer, length);
+    texts.push(length >>> 0 > LIMIT.metricText ? null : memory.takeUtf8(pointer, length));
+  }
+  return texts;
+}
+
+/** The number of the metric. */
+function define(context: CallContext, call: string, parts: Parts): number {
+  const { configuration } = context;
+  if (configuration === null || !context.isStarting) return STATUS.notHere;
+  context.spend(WORK.metric);
+  const definition = makeDefinition(parts);
+  if (typeof definition === "number") return definition;
+  context.charges.holdMore(call, HELD.names, sizeOf(definition));
+  return configuration.metrics.define(definition);
+}
+
+/** Bytes that the host keeps for it. */
+function sizeOf(definition: MetricDefinition): number {
+  const { name, help, labels, buckets, by } = definition;
+  const text = name.length + help.length + labels.reduce((sum, pair) => sum + pair[0].length + pair[1].length, 0);
+  const table = by === undefined ? 0 : labelTableCells(by.values, metricCells(definition)) + by.values * ROW_CELLS;
+  return text + FLOAT_BYTES * (2 * (buckets.length + 2) + table);
+}
+
 /** Upper bounds; null when there are too many. */
 function takeBounds({ memory }: CallContext, pointer: number, length: number): number[] | null {
   const start = memory.check(pointer, length);
@@ -72,32 +132,43 @@ function takeBounds({ memory }: CallContext, pointer: number, length: number): n
   return Array.from({ length: Math.floor(count) }, (_, i) => memory.bytes.readDoubleLE(start + FLOAT_BYTES * i));
 }
 
-function makeDefinition(
-  kind: number,
-  [name, help, labels]: readonly (string | null)[],
-  bounds: readonly number[] | null,
-): MetricDefinition | number {
-  if (name == null || help == null || labels == null || bounds === null) return STATUS.tooLarge;
+function makeDefinition({ kind, texts, bounds, values }: Parts): MetricDefinition | number {
+  const [name, help, labels, label = ""] = texts;
+  if (name == null || help == null || labels == null || label == null || bounds === null) return STATUS.tooLarge;
   if (name.length > LIMIT.metricName) return STATUS.tooLarge;
   if (kind < 0 || kind > LAST_KIND || !NAME.test(name) || RESERVED_METRIC.test(name)) return STATUS.invalid;
   const pairs = readLabels(labels);
   if (typeof pairs === "number") return pairs;
-  if (kind !== METRIC.histogram) return { kind, name, help, labels: pairs, buckets: [] };
+  const by = values === null ? undefined : makeLabel(label, values, pairs);
+  if (typeof by === "number") return by;
+  const definition = { kind, name, help, labels: pairs, ...(by === undefined ? {} : { by }) };
+  if (kind !== METRIC.histogram) return { ...definition, buckets: [] };
   if (!bounds.every((bound, i) => Number.isFinite(bound) && (i === 0 || bound > bounds[i - 1]!))) return STATUS.invalid;
-  return { kind, name, help, labels: pairs, buckets: bounds.length === 0 ? BUCKETS : bounds };
+  return { ...definition, buckets: bounds.length === 0 ? BUCKETS : bounds };
+}
+
+type Pair = readonly [name: string, value: string];
+
+/** A label beside others, whose values become known at run time. */
+function makeLabel(label: string, values: number, others: readonly Pair[]): { label: string; values: number } | number {
+  if (!isLabel(label, others) || values === 0) return STATUS.invalid;
+  return values > LIMIT.metricValues || others.length >= LIMIT.metricLabels ? STATUS.tooLarge : { label, values };
+}
+
+function isLabel(name: string, others: readonly Pair[]): boolean {
+  return NAME.test(name) && !RESERVED_LABELS.includes(name) && !others.some(([other]) => other === name);
 }
 
 /** Names and values in turn, each with a NUL behind it. */
-function readLabels(text: string): [name: string, value: string][] | number {
+function readLabels(text: string): Pair[] | number {
   if (text === "") return [];
   const parts = text.split("\0");
   if (parts.pop() !== "" || parts.length % 2 !== 0) return STATUS.invalid;
   if (parts.length > 2 * LIMIT.metricLabels) return STATUS.tooLarge;
-  const pairs: [string, string][] = [];
+  const pairs: Pair[] = [];
   for (let i = 0; i < parts.length; i += 2) {
     const name = parts[i]!;
-    if (!NAME.test(name) || RESERVED_LABELS.includes(name) || pairs.some(([other]) => other === name))
-      return STATUS.invalid;
+    if (!isLabel(name, pairs)) return STATUS.invalid;
     pairs.push([name, parts[i + 1]!]);
   }
   return pairs;

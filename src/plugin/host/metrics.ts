@@ -1,5 +1,6 @@
 /** Metrics that one configuration of a plugin defines while it is started, and counts in cells of its thread's block. */
 import { LIMIT, METRIC, STATUS } from "../../abi/abi.ts";
+import { LabelTable, metricCells } from "../../observe/series.ts";
 
 export type MetricDefinition = {
   /** One of METRIC. */
@@ -9,6 +10,8 @@ export type MetricDefinition = {
   readonly labels: readonly (readonly [name: string, value: string])[];
   /** Of a histogram: upper bounds, ascending. */
   readonly buckets: readonly number[];
+  /** One more label, whose values become known at run time, and how many of them at most. It makes the metric a family. */
+  readonly by?: { readonly label: string; readonly values: number };
 };
 
 /** A definition with the first of its cells, by which the guest names it: a number that no other series has meanwhile. */
@@ -19,16 +22,23 @@ const NEVER = Number.NEGATIVE_INFINITY;
 export class PluginMetrics {
   /** What was defined on trial: the main thread gives it cells, and posts it to the threads. */
   readonly defined: MetricDefinition[] = [];
-  readonly #byId: Map<number, MetricPlan> | null;
+  readonly #isTrial: boolean;
+  /** What may be counted in, by its number; of a family the series of each value, once the plugin has asked for it. */
+  readonly #byId = new Map<number, MetricDefinition>();
+  /** Families by their number, which is none to count in; without a table on trial. */
+  readonly #families = new Map<number, { readonly definition: MetricDefinition; readonly table: LabelTable | null }>();
   /** The number of each definition, by its identity. */
   readonly #ids: Map<string, number>;
   readonly #cells: Float64Array;
+  /** Of all labels known at run time that were defined on trial. */
+  #values = 0;
 
   /** `plans`: what may be defined; null on trial, where all may, and nothing is counted. */
   constructor(plans: readonly MetricPlan[] | null, cells: Float64Array) {
-    this.#byId = plans === null ? null : new Map(plans.map((plan) => [plan.cells, plan]));
+    this.#isTrial = plans === null;
     this.#ids = new Map(plans?.map((plan) => [identityOf(plan), plan.cells]));
     this.#cells = cells;
+    for (const plan of plans ?? []) this.#add(plan.cells, plan);
   }
 
   /** A number for the metric, from 0; `absent` when it was not defined on trial, `tooLarge` when there are too many. */
@@ -36,10 +46,22 @@ export class PluginMetrics {
     const identity = identityOf(definition);
     const known = this.#ids.get(identity);
     if (known !== undefined) return known;
-    if (this.#byId !== null) return STATUS.absent;
+    if (!this.#isTrial) return STATUS.absent;
     if (this.defined.length >= LIMIT.metrics) return STATUS.tooLarge;
+    if (this.#values + (definition.by?.values ?? 0) > LIMIT.metricValues) return STATUS.tooLarge;
+    this.#values += definition.by?.values ?? 0;
     const id = this.defined.push(definition) - 1;
     this.#ids.set(identity, id);
+    this.#add(id, definition);
+    return id;
+  }
+
+  /** The number of a family's series for that value of its label; for that of `other` where it has no room. */
+  of(family: number, value: string): number {
+    const found = this.#families.get(family);
+    if (found === undefined) return STATUS.invalid;
+    const id = found.table === null ? LIMIT.metrics + family : found.table.cellsOf(value);
+    if (!this.#byId.has(id)) this.#byId.set(id, found.definition);
     return id;
   }
 
@@ -48,7 +70,7 @@ export class PluginMetrics {
     const kind = this.#kindOf(id);
     if ((kind !== METRIC.counter && kind !== METRIC.gauge) || !Number.isFinite(by)) return STATUS.invalid;
     if (kind === METRIC.counter && by < 0) return STATUS.invalid;
-    if (this.#byId !== null) this.#cells[id]! += by;
+    if (!this.#isTrial) this.#cells[id]! += by;
     return STATUS.ok;
   }
 
@@ -56,7 +78,7 @@ export class PluginMetrics {
   set(id: number, value: number): number {
     const kind = this.#kindOf(id);
     if ((kind !== METRIC.gauge && kind !== METRIC.latest) || !Number.isFinite(value)) return STATUS.invalid;
-    if (this.#byId === null) return STATUS.ok;
+    if (this.#isTrial) return STATUS.ok;
     this.#cells[id] = value;
     if (kind === METRIC.latest) this.#cells[id + 1] = performance.timeOrigin + performance.now();
     return STATUS.ok;
@@ -64,7 +86,7 @@ export class PluginMetrics {
 
   observe(id: number, value: number): number {
     if (this.#kindOf(id) !== METRIC.histogram || !Number.isFinite(value)) return STATUS.invalid;
-    if (this.#byId === null) return STATUS.ok;
+    if (this.#isTrial) return STATUS.ok;
     const { buckets } = this.#byId.get(id)!;
     let bucket = 0;
     while (bucket < buckets.length && value > buckets[bucket]!) bucket++;
@@ -74,11 +96,18 @@ export class PluginMetrics {
   }
 
   #kindOf(id: number): number {
-    return (this.#byId === null ? this.defined[id]?.kind : this.#byId.get(id)?.kind) ?? NEVER;
+    return this.#byId.get(id)?.kind ?? NEVER;
+  }
+
+  #add(id: number, definition: MetricDefinition): void {
+    const { by } = definition;
+    if (by === undefined) return void this.#byId.set(id, definition);
+    const layout = { base: id, values: by.values, width: metricCells(definition) };
+    this.#families.set(id, { definition, table: this.#isTrial ? null : new LabelTable(this.#cells, layout) });
   }
 }
 
 /** Equal for two definitions of one series; what its help says is not part of it. */
-export function identityOf({ kind, name, labels, buckets }: MetricDefinition): string {
-  return JSON.stringify([kind, name, labels, buckets]);
+export function identityOf({ kind, name, labels, buckets, by }: MetricDefinition): string {
+  return JSON.stringify([kind, name, labels, buckets, by]);
 }

@@ -10,9 +10,10 @@ import { PluginFailure, plugin } from "../../../src/testing/index.ts";
 const directory = mkdtempSync(join(tmpdir(), "sluice-kit-waits-"));
 const file = join(directory, "waits.wasm");
 
-const SOURCE = `import { Body, Fetch, Headers, Request, Response, counter, histogram, kv, log, now, sleep } from "sluice/sdk";
+const SOURCE = `import { Body, Fetch, Headers, Request, Response, counter, counterBy, histogram, kv, log, now, sleep } from "sluice/sdk";
 const asked = counter("asked_total", "Requests of its own.", ["by", "request"]);
 const refused = counter("asked_total", "Requests of its own.", ["by", "nobody"]);
+const paths = counterBy("path_total", "", "path", 1);
 const sizes = histogram("answer_bytes", "Sizes of answers.", [], [10, 100]);
 const seen = kv("seen");
 export function onRequest(req: Request): void {
@@ -22,6 +23,7 @@ export function onRequest(req: Request): void {
     log.info("slept " + (now() - began).toString());
   } else if (req.pathStartsWith("/ask")) {
     const answer = new Fetch("cluster:auth/check?path=" + req.path).with("POST").header("x-user", "ann").text("who?").timeout(700).limit(100).send();
+    paths.of(req.path).add();
     asked.add();
     if (answer.timedOut) { req.respond(504, "late"); return; }
     if (answer.status == 0) { req.respond(502, "nobody"); return; }
@@ -200,6 +202,8 @@ test("metrics and entries can be looked at, and entries be put there", async () 
   assert.equal(guest.metric("asked_total"), 2);
   assert.equal(guest.metric("asked_total", { by: "nobody" }), 0);
   assert.deepEqual([guest.metric("answer_bytes_count"), guest.metric("answer_bytes_sum")], [2, 10]);
+  assert.equal(guest.metric("path_total", { path: "/ask" }), 2);
+  assert.equal(guest.metric("path_total", { path: "/unseen" }), 0);
   assert.throws(() => guest.metric("asked_total", { by: "me" }), /no metric asked_total with \{"by":"me"\}/);
   assert.equal(seen.get("asked"), "42");
   seen.set("b", Buffer.from("x"), 1000);
