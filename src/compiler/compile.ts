@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { readFile, rename, writeFile } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { setFlagsFromString } from "node:v8";
 import type { DiagnosticMessage } from "assemblyscript/asc";
 import { main, version } from "assemblyscript/asc";
 import SluiceTransform from "../../sdk/transform.js";
@@ -20,6 +21,13 @@ export const COMPILER_VERSION = version;
 /** Whatever `node_modules` the compiler tries, it reads the SDK beside this program: the one that fits this host. */
 const SDK_FILE = /(?:^|\/)node_modules\/sluice\/sdk\/(.+)$/;
 const ERROR = 3;
+
+/**
+ * The compiler is itself a module of WebAssembly, and the engine's optimisation of it costs more than it saves until
+ * some thirty sources are compiled. Set while it runs only: plugins that this process runs are to be optimised.
+ */
+const UNOPTIMISED = ["--no-wasm-dynamic-tiering", "--no-wasm-tier-up"];
+const USUAL = ["--wasm-dynamic-tiering", "--wasm-tier-up"];
 
 export type Runtime = "arena" | "gc";
 
@@ -41,6 +49,8 @@ export type CompileOptions = {
   readonly runtime?: Runtime | undefined;
   /** Where the module will be written: its source map is named after it. Default: beside the source. */
   readonly out?: string | undefined;
+  /** Whether this process goes on compiling: the compiler itself is optimised then. */
+  readonly isWarm?: boolean;
 };
 
 /** The module's path when nothing else is said. */
@@ -51,16 +61,14 @@ export function modulePath(file: string): string {
 /** Compiles the plugin in `file`. Its own imports are read beside it. */
 export async function compile(
   file: string,
-  { runtime, out = modulePath(file) }: CompileOptions = {},
+  { runtime, out = modulePath(file), isWarm = false }: CompileOptions = {},
 ): Promise<Compiled> {
   const source = await readText(resolve(file));
   const unread = [resolve(file), schemaPath(resolve(file))];
   if (source === null) return { problems: [{ file, line: 0, column: 0, message: "cannot be read" }], files: unread };
   const name = basename(out);
-  const ran = await runCompiler(file, {
-    flags: ["--outFile", name, "--sourceMap", `./${name}.map`, ...pluginFlags(runtime ?? declaredRuntime(source))],
-    transform: SluiceTransform,
-  });
+  const flags = ["--outFile", name, "--sourceMap", `./${name}.map`, ...pluginFlags(runtime ?? declaredRuntime(source))];
+  const ran = await runCompiler(file, { flags, transform: SluiceTransform, isWarm });
   const files = [...ran.files, schemaPath(resolve(file))];
   if (ran.problems) return { problems: ran.problems, files };
   const schema = await readSchema(resolve(file));
@@ -100,11 +108,10 @@ export type Ran =
   | (Read & { readonly output: ReadonlyMap<string, string | Uint8Array>; readonly problems: null })
   | (Read & { readonly problems: readonly Problem[] });
 
+type CompilerRun = Pick<CompileOptions, "isWarm"> & { readonly flags: readonly string[]; readonly transform: unknown };
+
 /** Runs the compiler on one file: what it wrote, or every mistake that it found, by its place. */
-export async function runCompiler(
-  file: string,
-  { flags, transform }: { readonly flags: readonly string[]; readonly transform: unknown },
-): Promise<Ran> {
+export async function runCompiler(file: string, { flags, transform, isWarm = false }: CompilerRun): Promise<Ran> {
   const path = resolve(file);
   const output = new Map<string, string | Uint8Array>();
   const texts = new Map<string, string>();
@@ -112,6 +119,7 @@ export async function runCompiler(
   const found: DiagnosticMessage[] = [];
   // A project's own asconfig.json is for editors and for `asc`; here nothing but the file decides.
   const fixed = ["--baseDir", dirname(path), "--config", `${basename(path)}.none`, "--enable", "simd", "--noColors"];
+  for (const flag of isWarm ? [] : UNOPTIMISED) setFlagsFromString(flag);
   const result = await main([basename(path), ...fixed, ...flags], {
     readFile: async (filename, directory) => {
       const sdk = SDK_FILE.exec(filename.replaceAll("\\", "/"));
@@ -125,6 +133,7 @@ export async function runCompiler(
     reportDiagnostic: (diagnostic) => void found.push(diagnostic),
     transforms: [transform as never],
   });
+  for (const flag of isWarm ? [] : USUAL) setFlagsFromString(flag);
   const errors = found.filter((d) => d.category === ERROR).map((d) => describe(d, file, texts));
   if (errors.length > 0) return { problems: errors, files: [...files] };
   if (!result.error && output.size > 0) return { output, problems: null, files: [...files] };

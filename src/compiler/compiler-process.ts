@@ -21,7 +21,7 @@ async function build({ source, wasm, runtime }: BuildOrder): Promise<BuildReport
   const problems: string[] = [];
   let files: readonly string[] = [];
   try {
-    const compiled: Compiled = await compile(source, wasm === null ? {} : { out: wasm, runtime });
+    const compiled: Compiled = await compile(source, { out: wasm ?? undefined, runtime, isWarm: true });
     files = compiled.files;
     if (compiled.problems) problems.push(...compiled.problems.map(formatProblem));
     else if (wasm !== null) await writeModule(compiled, wasm);
