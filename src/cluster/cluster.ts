@@ -3,8 +3,8 @@
  * is applied here, before a strategy sees anything, and what a strategy answers is checked.
  */
 import type { ClusterPlan } from "../plan/plan.ts";
+import type { ExchangeContext } from "../plugin/host/hook-context.ts";
 import type { Instance } from "../plugin/host/host.ts";
-import type { Exchange } from "../proxy/exchange.ts";
 import { type EndpointColumns, HEALTH, MAX_ENDPOINTS } from "./columns.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { EndpointView } from "./endpoint-view.ts";
@@ -26,6 +26,13 @@ export type Candidate = {
   /** Why it could not be picked: `tried`, `full`, or what keeps traffic from it (`HEALTH`); empty when it could. */
   readonly out: string;
 };
+
+/** The request that an endpoint is picked for. */
+export interface PickContext extends ExchangeContext {
+  /** Endpoints of earlier attempts, by slot. */
+  readonly tried: readonly number[];
+  readonly attempt: { probe: boolean };
+}
 
 export type Member = { readonly endpoint: Endpoint; readonly pool: Pool<Poolable> };
 
@@ -80,7 +87,7 @@ export class Cluster {
   }
 
   /** The endpoint for the exchange's next attempt, or null when none can take it. */
-  pick(exchange: Exchange, strategy: number): Endpoint | null {
+  pick(exchange: PickContext, strategy: number): Endpoint | null {
     if (this.#epoch !== this.#columns.epoch()) this.#refresh();
     if (this.#probing.length > 0) {
       const endpoint = this.#claimProbe(exchange);
@@ -94,7 +101,7 @@ export class Cluster {
   }
 
   /** All endpoints as they stand for the exchange, those that cannot take it too. */
-  candidates({ tried }: Exchange): Candidate[] {
+  candidates({ tried }: Pick<PickContext, "tried">): Candidate[] {
     const columns = this.#columns;
     const limit = this.plan.pool.connections;
     return this.members.map(({ endpoint }) => {
@@ -110,7 +117,7 @@ export class Cluster {
   }
 
   /** Whether an endpoint but the present one can take the exchange's request: for a further attempt. */
-  hasOther(exchange: Exchange): boolean {
+  hasOther(exchange: PickContext): boolean {
     const { list, count } = this.#present(exchange);
     for (let i = 0; i < count; i++) if (list[i] !== exchange.endpoint) return true;
     return false;
@@ -132,7 +139,7 @@ export class Cluster {
   }
 
   /** An ejected endpoint that no other worker has claimed meanwhile, or null. */
-  #claimProbe(exchange: Exchange): Endpoint | null {
+  #claimProbe(exchange: PickContext): Endpoint | null {
     for (let at = 0; at < this.#probing.length; ) {
       const endpoint = this.#probing[at]!;
       if (exchange.tried.includes(endpoint.slot)) {
@@ -148,7 +155,7 @@ export class Cluster {
   }
 
   /** The eligible endpoints but those already tried and those whose pool is full. */
-  #present(exchange: Exchange): EndpointView {
+  #present(exchange: PickContext): EndpointView {
     const { tried } = exchange;
     const limit = this.plan.pool.connections;
     const all = this.#eligible;

@@ -14,7 +14,6 @@ import { type Instance, type InstanceSet, PluginHost } from "../plugin/host/host
 import { Client, type Port } from "../proxy/client.ts";
 import type { ThreadContext } from "../proxy/context.ts";
 import { Pipeline } from "../proxy/pipeline.ts";
-import { Examinations } from "../proxy/plugin-checks.ts";
 import { type ListenerState, Snapshot } from "../proxy/snapshot.ts";
 import { KeyValueStore } from "../state/store.ts";
 import { makeTracer } from "../trace/tracer.ts";
@@ -24,6 +23,7 @@ import { Links } from "./links.ts";
 import { Listener } from "./listener.ts";
 import { listenerState, ownStates } from "./listener-state.ts";
 import type { FromThread, ThreadInit, ToThread } from "./messages.ts";
+import { Examinations } from "./plugin-checks.ts";
 
 /** How long a silent connection is kept open when its listener or worker ends: its next response says that it is the last. */
 const LAST_REQUEST = 2000;

@@ -6,9 +6,9 @@ import { BareContext } from "../plugin/host/bare-context.ts";
 import type { HookCaller } from "../plugin/host/hook-context.ts";
 import type { Instance } from "../plugin/host/host.ts";
 import { OUTCOME } from "../plugin/host/outcome.ts";
-import type { CheckOrder } from "../worker/messages.ts";
-import type { Exchanges } from "./exchange.ts";
-import type { Snapshot } from "./snapshot.ts";
+import type { Exchanges } from "../proxy/exchange.ts";
+import type { Snapshot } from "../proxy/snapshot.ts";
+import type { CheckOrder } from "./messages.ts";
 
 /** One check of one endpoint. */
 export class PluginCheck extends BareContext {

@@ -6,8 +6,8 @@ import type { Verdict } from "../../../src/cluster/health.ts";
 import { KeptValue } from "../../../src/plugin/abi/kept-value.ts";
 import { type Instance, OUTCOME } from "../../../src/plugin/host/host.ts";
 import { Exchanges } from "../../../src/proxy/exchange.ts";
-import { Examinations, type PluginCheck } from "../../../src/proxy/plugin-checks.ts";
 import { Snapshot } from "../../../src/proxy/snapshot.ts";
+import { Examinations, type PluginCheck } from "../../../src/worker/plugin-checks.ts";
 
 /** A version with one cluster, whose plugin answers so; what it was called with, and what was told. */
 function setUp(outcome: number, act: (x: PluginCheck) => void = () => {}) {
