@@ -24,7 +24,7 @@ import type {
 } from "../../sdk/test.js";
 import { HOOKS, type Hook, PROBLEM_KEY } from "../abi/abi.ts";
 import { PART } from "../http/head.ts";
-import { SavedState } from "../plugin/abi/calls-state.ts";
+import { SavedState } from "../plugin/abi/saved-state.ts";
 import { BareContext } from "../plugin/host/bare-context.ts";
 import type { HookContext } from "../plugin/host/hook-context.ts";
 import type { ModulePlan } from "../plugin/wasm/build.ts";

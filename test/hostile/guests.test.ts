@@ -15,8 +15,8 @@ import {
 import { PRICE } from "../../src/abi/prices.ts";
 import { FIELD_WORDS, type Head, PART } from "../../src/http/head.ts";
 import type { Configuration } from "../../src/plugin/abi/call-context.ts";
-import { SavedState } from "../../src/plugin/abi/calls-state.ts";
 import { KeptValue } from "../../src/plugin/abi/kept-value.ts";
+import { SavedState } from "../../src/plugin/abi/saved-state.ts";
 import { Fault } from "../../src/plugin/host/fault.ts";
 import type { FetchAnswer, FetchRequest } from "../../src/plugin/host/fetcher.ts";
 import { Guest } from "../../src/plugin/host/guest.ts";

@@ -9,7 +9,7 @@ import fc from "fast-check";
 import { HEADERS, HOOK, HOOKS, type Hook, STATUS } from "../../src/abi/abi.ts";
 import { FIELD_WORDS, Head, PART } from "../../src/http/head.ts";
 import type { Configuration } from "../../src/plugin/abi/call-context.ts";
-import { SavedState } from "../../src/plugin/abi/calls-state.ts";
+import { SavedState } from "../../src/plugin/abi/saved-state.ts";
 import { Guest } from "../../src/plugin/host/guest.ts";
 
 import { PluginMetrics } from "../../src/plugin/host/metrics.ts";

@@ -14,21 +14,21 @@ export function makeBalanceCalls(context: CallContext) {
   const { memory } = context;
   return {
     endpoint_count(): number {
-      context.enter(0);
-      return context.leave(context.view === null ? STATUS.notHere : context.view.count);
+      context.enter("endpoint_count", 0);
+      return context.leave(context.scope.view === null ? STATUS.notHere : context.scope.view.count);
     },
 
     endpoint(index: number, column: number): number {
-      context.enter(0);
-      const { view } = context;
+      context.enter("endpoint", 0);
+      const { view } = context.scope;
       if (view === null) return context.leave(STATUS.notHere);
       if (column < 0 || column > LAST_COLUMN) return context.leave(STATUS.invalid);
       return context.leave(index >= 0 && index < view.count ? view.value(index, column) : STATUS.absent);
     },
 
     column_read(column: number, out: number, cap: number): number {
-      context.enter(0);
-      const { view } = context;
+      context.enter("column_read", 0);
+      const { view } = context.scope;
       const at = memory.check(out, cap);
       if (view === null) return context.leave(STATUS.notHere);
       if (column < 0 || column > LAST_COLUMN) return context.leave(STATUS.invalid);
@@ -46,8 +46,8 @@ export function makeBalanceCalls(context: CallContext) {
     },
 
     endpoint_text(index: number, what: number, out: number, cap: number): number {
-      context.enter(0);
-      const { view } = context;
+      context.enter("endpoint_text", 0);
+      const { view } = context.scope;
       memory.check(out, cap);
       if (view === null) return context.leave(STATUS.notHere);
       if (what !== ENDPOINT_TEXT.address && what !== ENDPOINT_TEXT.zone) return context.leave(STATUS.invalid);
@@ -59,8 +59,8 @@ export function makeBalanceCalls(context: CallContext) {
     },
 
     attempt(id: number): number {
-      context.enter(0);
-      const { exchange, hook } = context;
+      context.enter("attempt", 0);
+      const { exchange, hook } = context.scope;
       if (exchange === null || hook !== HOOK.outcome) return context.leave(STATUS.notHere);
       switch (id) {
         case ATTEMPT.endpoint:

@@ -9,19 +9,19 @@ export function makeBodyCalls(context: CallContext) {
   const { memory } = context;
   return {
     body_size(): number {
-      context.enter(0);
+      context.enter("body_size", 0);
       const piece = pieceAtHand(context);
       return context.leave(piece === null ? STATUS.notHere : piece.end - piece.start);
     },
 
     body_last(): number {
-      context.enter(0);
+      context.enter("body_last", 0);
       const piece = pieceAtHand(context);
       return context.leave(piece === null ? STATUS.notHere : piece.last ? 1 : 0);
     },
 
     body_read(offset: number, out: number, cap: number): number {
-      context.enter(0);
+      context.enter("body_read", 0);
       const at = memory.check(out, cap);
       const piece = pieceAtHand(context);
       if (piece === null) return context.leave(STATUS.notHere);
@@ -33,7 +33,7 @@ export function makeBodyCalls(context: CallContext) {
     },
 
     body_replace(pointer: number, length: number): number {
-      context.enter(length >>> 0);
+      context.enter("body_replace", length >>> 0);
       memory.check(pointer, length);
       const piece = pieceAtHand(context);
       if (piece === null) return context.leave(STATUS.notHere);
@@ -44,7 +44,7 @@ export function makeBodyCalls(context: CallContext) {
     },
 
     body_append(pointer: number, length: number): number {
-      context.enter(length >>> 0);
+      context.enter("body_append", length >>> 0);
       const start = memory.check(pointer, length);
       const piece = pieceAtHand(context);
       if (piece === null) return context.leave(STATUS.notHere);
@@ -57,7 +57,7 @@ export function makeBodyCalls(context: CallContext) {
   };
 }
 
-export function pieceAtHand({ exchange, hook }: CallContext): BodyChunk | null {
+export function pieceAtHand({ scope: { exchange, hook } }: CallContext): BodyChunk | null {
   if (exchange === null) return null;
   if (hook === HOOK.request_body) return exchange.requestPiece;
   return hook === HOOK.response_body ? exchange.answerPiece : null;

@@ -11,8 +11,8 @@ export function makeConfigCalls(context: CallContext) {
   const { memory } = context;
   const pay = (bytes: number): void => context.spend(WORK.configKey + WORK.configByte * bytes);
   /** The node at a path; undefined when it is not there, `notHere` when no configuration is. */
-  const find = (path: number, length: number): unknown => {
-    context.enter(length >>> 0);
+  const find = (call: string, path: number, length: number): unknown => {
+    context.enter(call, length >>> 0);
     memory.check(path, length);
     if (context.configuration === null || length >>> 0 > LIMIT.configPath) return undefined;
     return resolvePath(context.configuration.config, memory.takeUtf8(path, length), pay);
@@ -31,7 +31,7 @@ export function makeConfigCalls(context: CallContext) {
 
   return {
     config_get(path: number, length: number, out: number, cap: number): number {
-      const node = find(path, length);
+      const node = find("config_get", path, length);
       memory.check(out, cap);
       if (node === undefined || node === null || typeof node === "object") return context.leave(missing());
       const text = Buffer.from(String(node), "utf8");
@@ -40,17 +40,17 @@ export function makeConfigCalls(context: CallContext) {
     },
 
     config_kind(path: number, length: number): number {
-      return context.leave(kindOf(find(path, length)));
+      return context.leave(kindOf(find("config_kind", path, length)));
     },
 
     config_count(path: number, length: number): number {
-      const node = find(path, length);
+      const node = find("config_count", path, length);
       if (typeof node !== "object" || node === null) return context.leave(missing());
       return context.leave(Array.isArray(node) ? node.length : keysOf(node).length);
     },
 
     config_key(path: number, length: number, index: number, out: number, cap: number): number {
-      const node = find(path, length);
+      const node = find("config_key", path, length);
       memory.check(out, cap);
       if (typeof node !== "object" || node === null || Array.isArray(node)) return context.leave(missing());
       const key = keysOf(node)[index >>> 0];

@@ -39,7 +39,7 @@ export function makeCryptoCalls(context: CallContext) {
 
   return {
     digest(algorithm: number, data: number, length: number, out: number, cap: number): number {
-      context.enter(length >>> 0);
+      context.enter("digest", length >>> 0);
       const bytes = view(data, length);
       memory.check(out, cap);
       const name = DIGESTS[algorithm];
@@ -58,7 +58,7 @@ export function makeCryptoCalls(context: CallContext) {
       out: number,
       cap: number,
     ): number {
-      context.enter((keyLength >>> 0) + (length >>> 0));
+      context.enter("hmac", (keyLength >>> 0) + (length >>> 0));
       const secret = view(key, keyLength);
       const bytes = view(data, length);
       memory.check(out, cap);
@@ -70,7 +70,7 @@ export function makeCryptoCalls(context: CallContext) {
     },
 
     equal(a: number, aLength: number, b: number, bLength: number): number {
-      context.enter((aLength >>> 0) + (bLength >>> 0));
+      context.enter("equal", (aLength >>> 0) + (bLength >>> 0));
       const left = view(a, aLength);
       const right = view(b, bLength);
       return context.leave(left.length === right.length && timingSafeEqual(left, right) ? 1 : 0);
@@ -85,7 +85,7 @@ export function makeCryptoCalls(context: CallContext) {
       signature: number,
       signatureLength: number,
     ): number {
-      context.enter((keyLength >>> 0) + (length >>> 0) + (signatureLength >>> 0));
+      context.enter("verify", (keyLength >>> 0) + (length >>> 0) + (signatureLength >>> 0));
       const text = view(key, keyLength);
       const bytes = view(data, length);
       const signed = view(signature, signatureLength);
@@ -104,7 +104,7 @@ export function makeCryptoCalls(context: CallContext) {
     },
 
     random_bytes(out: number, length: number): number {
-      context.enter(length >>> 0);
+      context.enter("random_bytes", length >>> 0);
       const bytes = view(out, length);
       if (bytes.length > LIMIT.randomBytes) return context.leave(STATUS.tooLarge);
       pay(CRYPTO_FUEL.random, 0);

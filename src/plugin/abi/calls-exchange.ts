@@ -23,9 +23,9 @@ export function makeExchangeCalls(context: CallContext) {
   const { memory } = context;
   return {
     attribute(id: number, out: number, cap: number): number {
-      context.enter(0);
+      context.enter("attribute", 0);
       memory.check(out, cap);
-      const { target } = context;
+      const { target } = context.scope;
       if (target === null) return context.leave(STATUS.notHere);
       const length = giveAttribute(context, target, id, out, cap);
       if (length > 0) context.spend(length);
@@ -33,7 +33,7 @@ export function makeExchangeCalls(context: CallContext) {
     },
 
     attribute_set(id: number, pointer: number, length: number): number {
-      context.enter(length >>> 0);
+      context.enter("attribute_set", length >>> 0);
       const start = memory.check(pointer, length);
       // A path is checked and normalised byte by byte.
       context.spend((length >>> 0) * WORK.targetByte);
@@ -41,11 +41,11 @@ export function makeExchangeCalls(context: CallContext) {
     },
 
     respond(status: number, body: number, length: number): number {
-      context.enter(length >>> 0);
+      context.enter("respond", length >>> 0);
       memory.check(body, length);
       if (status < 200 || status > 599) return context.leave(STATUS.invalid);
       if (length >>> 0 > LIMIT.responseBody) return context.leave(STATUS.tooLarge);
-      const exchange = context.answering();
+      const exchange = context.scope.answering();
       if (exchange === null) return context.leave(STATUS.notHere);
       context.charges.keepBody("respond", length >>> 0);
       context.spend(WORK.keptByte * (length >>> 0));
@@ -54,27 +54,27 @@ export function makeExchangeCalls(context: CallContext) {
       exchange.response.status = status;
       exchange.localStatus = status;
       exchange.localBody = copy;
-      context.responded = true;
+      context.scope.responded = true;
       return context.leave(STATUS.ok);
     },
 
     exchange_get(key: number, keyLength: number, out: number, cap: number): number {
-      context.enter(keyLength >>> 0);
+      context.enter("exchange_get", keyLength >>> 0);
       return context.leave(giveValue(context, valueName(context, key, keyLength), out, cap));
     },
 
     exchange_set(key: number, keyLength: number, value: number, length: number): number {
-      context.enter((keyLength >>> 0) + (length >>> 0));
+      context.enter("exchange_set", (keyLength >>> 0) + (length >>> 0));
       return context.leave(keepValue(context, "exchange_set", valueName(context, key, keyLength), value, length));
     },
 
     shared_get(name: number, nameLength: number, out: number, cap: number): number {
-      context.enter(nameLength >>> 0);
+      context.enter("shared_get", nameLength >>> 0);
       return context.leave(giveValue(context, sharedName(context, name, nameLength), out, cap));
     },
 
     shared_set(name: number, nameLength: number, value: number, length: number): number {
-      context.enter((nameLength >>> 0) + (length >>> 0));
+      context.enter("shared_set", (nameLength >>> 0) + (length >>> 0));
       const key = sharedName(context, name, nameLength);
       memory.check(value, length);
       if (key !== null && !context.configuration!.mayShare(key.slice(1))) return context.leave(STATUS.denied);
@@ -82,18 +82,18 @@ export function makeExchangeCalls(context: CallContext) {
     },
 
     cluster_find(name: number, length: number): number {
-      context.enter(length >>> 0);
+      context.enter("cluster_find", length >>> 0);
       memory.check(name, length);
       if (context.configuration === null) return context.leave(STATUS.notHere);
       if (length >>> 0 > LIMIT.configPath) return context.leave(STATUS.absent);
       // What a guest looked up while it was made is noted.
-      if (context.isStarting) context.charges.holdMore("cluster_find", HELD.names, NOTE + (length >>> 0));
+      if (context.scope.isStarting) context.charges.holdMore("cluster_find", HELD.names, NOTE + (length >>> 0));
       return context.leave(context.configuration.findCluster(memory.takeUtf8(name, length)));
     },
 
     cluster_choose(id: number): number {
-      context.enter(0);
-      const target = context.choosingCluster();
+      context.enter("cluster_choose", 0);
+      const target = context.scope.choosingCluster();
       if (target === null) return context.leave(STATUS.notHere);
       const index = context.configuration!.clusterIndex(id);
       if (index >= 0) target.chosenCluster = index;
@@ -101,17 +101,17 @@ export function makeExchangeCalls(context: CallContext) {
     },
 
     strategy_find(name: number, length: number): number {
-      context.enter(length >>> 0);
+      context.enter("strategy_find", length >>> 0);
       memory.check(name, length);
       if (context.configuration === null) return context.leave(STATUS.notHere);
       if (length >>> 0 > LIMIT.configPath) return context.leave(STATUS.absent);
-      if (context.isStarting) context.charges.holdMore("strategy_find", HELD.names, NOTE + (length >>> 0));
+      if (context.scope.isStarting) context.charges.holdMore("strategy_find", HELD.names, NOTE + (length >>> 0));
       return context.leave(context.configuration.findStrategy(memory.takeUtf8(name, length)));
     },
 
     strategy_choose(id: number): number {
-      context.enter(0);
-      const exchange = context.choosing();
+      context.enter("strategy_choose", 0);
+      const exchange = context.scope.choosing();
       if (exchange === null) return context.leave(STATUS.notHere);
       const index = context.configuration!.strategyIndex(id);
       if (index >= 0) exchange.chosenStrategy = index;
@@ -141,7 +141,8 @@ function sharedName(context: CallContext, name: number, length: number): string 
 }
 
 function giveValue(context: CallContext, name: string | null, out: number, cap: number): number {
-  const { memory, target } = context;
+  const { memory } = context;
+  const { target } = context.scope;
   memory.check(out, cap);
   const bytes = name === null ? undefined : target?.values?.get(name)?.bytes;
   if (bytes === undefined) return target === null ? STATUS.notHere : STATUS.absent;
@@ -150,15 +151,16 @@ function giveValue(context: CallContext, name: string | null, out: number, cap: 
 }
 
 function keepValue(context: CallContext, call: string, name: string | null, value: number, length: number): number {
-  const { memory, target } = context;
+  const { memory } = context;
+  const { target } = context.scope;
   memory.check(value, length);
   // A connection keeps nothing for its requests.
-  if (target === null || context.hook === HOOK.connection) return STATUS.notHere;
+  if (target === null || context.scope.hook === HOOK.connection) return STATUS.notHere;
   if (name === null || length >>> 0 > LIMIT.exchangeValue) return STATUS.tooLarge;
   const values = (target.values ??= new Map());
   if (!values.has(name) && values.size >= LIMIT.exchangeValues) return STATUS.tooLarge;
   context.spend(WORK.keptByte * (length >>> 0));
-  context.keep(values, name, memory.take(value, length), call);
+  context.scope.keep(values, name, memory.take(value, length), call);
   return STATUS.ok;
 }
 
@@ -193,7 +195,8 @@ function giveOfAny(context: CallContext, target: HookContext, id: number, out: n
 
 function giveOfExchange(context: CallContext, exchange: ExchangeContext, id: number, out: number, cap: number): number {
   const { request } = exchange;
-  const { memory, hook } = context;
+  const { memory } = context;
+  const { hook } = context.scope;
   switch (id) {
     case ATTRIBUTE.method:
       return givePart(context, exchange, PART.method, out, cap);
@@ -215,7 +218,7 @@ function giveOfExchange(context: CallContext, exchange: ExchangeContext, id: num
     case ATTRIBUTE.original_target:
       return giveTarget(context, request.bytes, exchange.original, out, cap);
     case ATTRIBUTE.status: {
-      if (((ANSWERED >>> hook) & 1) === 0 && !context.responded) return STATUS.absent;
+      if (((ANSWERED >>> hook) & 1) === 0 && !context.scope.responded) return STATUS.absent;
       const status = exchange.localStatus !== 0 ? exchange.localStatus : exchange.response.status;
       return status === 0 ? STATUS.absent : memory.giveText(String(status), out, cap);
     }
@@ -244,7 +247,8 @@ function giveOfExchange(context: CallContext, exchange: ExchangeContext, id: num
 
 /** What is known at the end only. */
 function giveObserved(context: CallContext, exchange: ExchangeContext, id: number, out: number, cap: number): number {
-  const { memory, hook } = context;
+  const { memory } = context;
+  const { hook } = context.scope;
   if (id !== ATTRIBUTE.duration && id !== ATTRIBUTE.bytes_sent && id !== ATTRIBUTE.bytes_received)
     return STATUS.invalid;
   if (((OBSERVES >>> hook) & 1) === 0 || (hook === HOOK.outcome && id !== ATTRIBUTE.duration)) return STATUS.notHere;
@@ -295,7 +299,7 @@ function setAttribute(context: CallContext, id: number, start: number, end: numb
   const writable =
     id === ATTRIBUTE.method || id === ATTRIBUTE.path || id === ATTRIBUTE.query || id === ATTRIBUTE.target;
   if (!writable) return id >= 0 && id <= LAST_ATTRIBUTE ? STATUS.denied : STATUS.invalid;
-  const head = context.editable(HEADERS.request);
+  const head = context.scope.editable(HEADERS.request);
   if (head === null) return STATUS.notHere;
   if (!hasRoom(head, end - start)) return STATUS.tooLarge;
   context.charges.keep("attribute_set", end - start);
@@ -315,7 +319,7 @@ function setAttribute(context: CallContext, id: number, start: number, end: numb
 }
 
 function setStatus(context: CallContext, start: number, end: number): number {
-  if (!context.changesAnswer()) return STATUS.notHere;
+  if (!context.scope.changesAnswer()) return STATUS.notHere;
   let status = 0;
   for (let i = start; i < end; i++) {
     const digit = context.memory.bytes[i]! - 48;
@@ -323,7 +327,7 @@ function setStatus(context: CallContext, start: number, end: number): number {
     status = status * 10 + digit;
   }
   if (status < 200 || status > 599) return STATUS.invalid;
-  const exchange = context.answering()!;
+  const exchange = context.scope.answering()!;
   exchange.response.status = status;
   if (exchange.localStatus !== 0) exchange.localStatus = status;
   return STATUS.ok;

@@ -33,7 +33,7 @@ export function makeFetchCalls(context: CallContext) {
       timeout: number,
       most: number,
     ): Waited => {
-      context.enter((urlLength >>> 0) + (fieldsLength >>> 0) + (bodyLength >>> 0));
+      context.enter("fetch", (urlLength >>> 0) + (fieldsLength >>> 0) + (bodyLength >>> 0));
       memory.check(method, methodLength);
       memory.check(url, urlLength);
       memory.check(fields, fieldsLength);
@@ -48,7 +48,7 @@ export function makeFetchCalls(context: CallContext) {
         return context.leave(STATUS.invalid);
       context.spend(WORK.fetch + WORK.fetchByte * ((urlLength >>> 0) + (fieldsLength >>> 0)));
       const { configuration } = context;
-      const endpoint = context.hook === HOOK.health_check ? (context.target?.endpoint ?? null) : null;
+      const endpoint = context.scope.hook === HOOK.health_check ? (context.scope.target?.endpoint ?? null) : null;
       const request = readRequest(
         endpoint,
         memory.take(method, methodLength).toString("latin1"),
@@ -57,7 +57,7 @@ export function makeFetchCalls(context: CallContext) {
         memory.take(body, bodyLength),
       );
       if (request === null) return context.leave(STATUS.invalid);
-      if (configuration === null || configuration.fetcher === null || !context.mayWait)
+      if (configuration === null || configuration.fetcher === null || !context.scope.mayWait)
         return context.leave(STATUS.notHere);
       const isChecked = request.target === CHECKED_ENDPOINT;
       if (!configuration.mayFetch(request.target) || (isChecked && endpoint === null))
@@ -70,12 +70,12 @@ export function makeFetchCalls(context: CallContext) {
       const whole: FetchRequest = {
         ...request,
         endpoint: isChecked ? endpoint : null,
-        timeout: Math.min(timeout || TIMEOUT, context.timeLeft),
+        timeout: Math.min(timeout || TIMEOUT, context.scope.timeLeft),
         most: Math.min(wanted, room),
       };
       const { fetcher } = configuration;
       context.leave(STATUS.ok);
-      const waited = context.wait((answer) =>
+      const waited = context.suspension.suspend((answer) =>
         fetcher.ask(whole, (came) => {
           if (typeof came === "number") return answer(came);
           context.fetched = came;
@@ -88,7 +88,7 @@ export function makeFetchCalls(context: CallContext) {
     },
 
     fetch_header(name: number, nameLength: number, nth: number, out: number, cap: number): number {
-      context.enter(nameLength >>> 0);
+      context.enter("fetch_header", nameLength >>> 0);
       const start = memory.check(name, nameLength);
       memory.check(out, cap);
       const head = context.fetched?.head;
@@ -99,7 +99,7 @@ export function makeFetchCalls(context: CallContext) {
     },
 
     fetch_header_at(index: number, what: number, out: number, cap: number): number {
-      context.enter(0);
+      context.enter("fetch_header_at", 0);
       memory.check(out, cap);
       if (what !== 0 && what !== 1) return context.leave(STATUS.invalid);
       const head = context.fetched?.head;
@@ -111,12 +111,12 @@ export function makeFetchCalls(context: CallContext) {
     },
 
     fetch_body_size(): number {
-      context.enter(0);
+      context.enter("fetch_body_size", 0);
       return context.leave(context.fetched === null ? STATUS.absent : context.fetched.body.length);
     },
 
     fetch_body(offset: number, out: number, cap: number): number {
-      context.enter(0);
+      context.enter("fetch_body", 0);
       const at = memory.check(out, cap);
       if (context.fetched === null) return context.leave(STATUS.absent);
       const { body } = context.fetched;

@@ -14,8 +14,9 @@ import {
   VALUE_END,
   VALUE_START,
 } from "../../http/head.ts";
-import { type CallContext, whyNot } from "./call-context.ts";
+import type { CallContext } from "./call-context.ts";
 import type { HiddenNames } from "./hidden-names.ts";
+import { whyNot } from "./hook-scope.ts";
 import { copyBytes } from "./memory.ts";
 
 /** A field that plugins see: not one of the connection's own (RFC 9110 section 7.6.1), nor one that was taken away. */
@@ -39,9 +40,9 @@ export function makeHeadCalls(context: CallContext) {
   const { memory } = context;
   return {
     header_get(part: number, name: number, nameLength: number, nth: number, out: number, cap: number): number {
-      context.enter(0);
+      context.enter("header_get", 0);
       const start = memory.check(name, nameLength);
-      const head = context.readable(part);
+      const head = context.scope.readable(part);
       if (head === null) return context.leave(whyNot(part));
       const end = start + (nameLength >>> 0);
       const index = nth < 0 || isHidden(context, start, end) ? -1 : find(context, head, start, end, nth);
@@ -57,8 +58,8 @@ export function makeHeadCalls(context: CallContext) {
     },
 
     header_at(part: number, index: number, what: number, out: number, cap: number): number {
-      context.enter(0);
-      const head = context.readable(part);
+      context.enter("header_at", 0);
+      const head = context.scope.readable(part);
       if (head === null) return context.leave(whyNot(part));
       memory.check(out, cap);
       if (what !== 0 && what !== 1) return context.leave(STATUS.invalid);
@@ -73,28 +74,28 @@ export function makeHeadCalls(context: CallContext) {
     },
 
     header_count(part: number): number {
-      context.enter(0);
-      const head = context.readable(part);
+      context.enter("header_count", 0);
+      const head = context.scope.readable(part);
       if (head === null) return context.leave(whyNot(part));
       context.spend(WORK.field * head.count);
       return context.leave(countVisible(head, context.hidden));
     },
 
     header_set(part: number, name: number, nameLength: number, value: number, valueLength: number): number {
-      context.enter((nameLength >>> 0) + (valueLength >>> 0));
+      context.enter("header_set", (nameLength >>> 0) + (valueLength >>> 0));
       return context.leave(edit(context, part, name, nameLength, value, valueLength, true));
     },
 
     header_add(part: number, name: number, nameLength: number, value: number, valueLength: number): number {
-      context.enter((nameLength >>> 0) + (valueLength >>> 0));
+      context.enter("header_add", (nameLength >>> 0) + (valueLength >>> 0));
       return context.leave(edit(context, part, name, nameLength, value, valueLength, false));
     },
 
     header_remove(part: number, name: number, nameLength: number): number {
-      context.enter(nameLength >>> 0);
+      context.enter("header_remove", nameLength >>> 0);
       const start = memory.check(name, nameLength);
       const end = start + (nameLength >>> 0);
-      const head = context.editable(part);
+      const head = context.scope.editable(part);
       if (head === null) return context.leave(whyNot(part));
       if (!isToken(memory.bytes, start, end)) return context.leave(STATUS.invalid);
       const id = nameId(memory.bytes, start, end);
@@ -104,14 +105,14 @@ export function makeHeadCalls(context: CallContext) {
     },
 
     header_own(name: number, nameLength: number): number {
-      context.enter(nameLength >>> 0);
+      context.enter("header_own", nameLength >>> 0);
       const start = memory.check(name, nameLength);
       return context.leave(own(context, start, start + (nameLength >>> 0)));
     },
 
     head_read(part: number, out: number, cap: number): number {
-      context.enter(0);
-      const head = context.readable(part);
+      context.enter("head_read", 0);
+      const head = context.scope.readable(part);
       if (head === null) return context.leave(whyNot(part));
       const at = memory.check(out, cap);
       const { hidden } = context;
@@ -138,7 +139,7 @@ function edit(
   const nameEnd = nameStart + (nameLength >>> 0);
   const valueStart = memory.check(value, valueLength);
   const valueEnd = valueStart + (valueLength >>> 0);
-  const head = context.editable(part);
+  const head = context.scope.editable(part);
   if (head === null) return whyNot(part);
   const { bytes } = memory;
   if (nameEnd - nameStart > LIMIT.headerName || valueEnd - valueStart > LIMIT.headerValue) return STATUS.tooLarge;
@@ -165,14 +166,14 @@ function edit(
 /** `header_own`: checks everything, then removes what the client sent. */
 function own(context: CallContext, start: number, end: number): number {
   const { bytes } = context.memory;
-  const head = context.editable(HEADERS.request);
+  const head = context.scope.editable(HEADERS.request);
   if (head === null) return STATUS.notHere;
   if (end - start > LIMIT.headerName) return STATUS.tooLarge;
   if (!isToken(bytes, start, end)) return STATUS.invalid;
   const id = nameId(bytes, start, end);
   if (id === NAME.host || isProtected(id)) return STATUS.invalid;
   if (isHidden(context, start, end)) return STATUS.denied;
-  const exchange = context.owning();
+  const exchange = context.scope.owning();
   if (exchange.owned >= LIMIT.ownedNames) return STATUS.tooLarge;
   context.spend((end - start + WORK.field) * (head.count + exchange.owned));
   return exchange.ownHeader(bytes, start, end);

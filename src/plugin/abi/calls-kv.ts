@@ -19,7 +19,7 @@ export function makeKeyValueCalls(context: CallContext) {
 
   return {
     kv_find(name: number, length: number): number {
-      context.enter(length >>> 0);
+      context.enter("kv_find", length >>> 0);
       memory.check(name, length);
       if (context.configuration === null) return context.leave(STATUS.notHere);
       if (length >>> 0 > LIMIT.configPath) return context.leave(STATUS.denied);
@@ -27,7 +27,7 @@ export function makeKeyValueCalls(context: CallContext) {
     },
 
     kv_get(namespace: number, key: number, keyLength: number, out: number, cap: number, versionOut: number): number {
-      context.enter(keyLength >>> 0);
+      context.enter("kv_get", keyLength >>> 0);
       const store = prepare(context, operation, namespace, key, keyLength);
       operation.outStart = memory.check(out, cap);
       if (versionOut !== 0) memory.check(versionOut, FLOAT_BYTES);
@@ -40,7 +40,7 @@ export function makeKeyValueCalls(context: CallContext) {
     },
 
     kv_set(namespace: number, key: number, keyLength: number, value: number, valueLength: number, ttl: number): number {
-      context.enter((keyLength >>> 0) + (valueLength >>> 0));
+      context.enter("kv_set", (keyLength >>> 0) + (valueLength >>> 0));
       const store = prepare(context, operation, namespace, key, keyLength);
       takeValue(context, operation, value, valueLength);
       if (typeof store === "number") return context.leave(store);
@@ -58,7 +58,7 @@ export function makeKeyValueCalls(context: CallContext) {
       ttl: number,
       version: number,
     ): number {
-      context.enter((keyLength >>> 0) + (valueLength >>> 0));
+      context.enter("kv_compare_and_set", (keyLength >>> 0) + (valueLength >>> 0));
       const store = prepare(context, operation, namespace, key, keyLength);
       takeValue(context, operation, value, valueLength);
       if (typeof store === "number") return context.leave(store);
@@ -69,7 +69,7 @@ export function makeKeyValueCalls(context: CallContext) {
     },
 
     kv_increment(namespace: number, key: number, keyLength: number, by: number, ttl: number, sumOut: number): number {
-      context.enter(keyLength >>> 0);
+      context.enter("kv_increment", keyLength >>> 0);
       const store = prepare(context, operation, namespace, key, keyLength);
       const at = memory.check(sumOut, FLOAT_BYTES);
       if (typeof store === "number") return context.leave(store);
@@ -82,7 +82,7 @@ export function makeKeyValueCalls(context: CallContext) {
     },
 
     kv_delete(namespace: number, key: number, keyLength: number): number {
-      context.enter(keyLength >>> 0);
+      context.enter("kv_delete", keyLength >>> 0);
       const store = prepare(context, operation, namespace, key, keyLength);
       return typeof store === "number" ? context.leave(store) : leave(store.delete(operation));
     },
@@ -96,7 +96,7 @@ export function makeKeyValueCalls(context: CallContext) {
       cap: number,
       cursorOut: number,
     ): number {
-      context.enter(prefixLength >>> 0);
+      context.enter("kv_list", prefixLength >>> 0);
       // An empty prefix is every key; as a key it would be invalid.
       const store = prepare(context, operation, namespace, prefix, prefixLength, 0);
       operation.outStart = memory.check(out, cap);
@@ -123,7 +123,7 @@ function prepare(
 ): KeyValue | number {
   const start = context.memory.check(key, length);
   const { configuration } = context;
-  if (configuration === null || configuration.keyValue === null || context.isStarting) return STATUS.notHere;
+  if (configuration === null || configuration.keyValue === null || context.scope.isStarting) return STATUS.notHere;
   if (!configuration.mayUse(namespace)) return STATUS.denied;
   if (length >>> 0 < least) return STATUS.invalid;
   if (length >>> 0 > LIMIT.kvKey) return STATUS.tooLarge;

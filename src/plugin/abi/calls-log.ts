@@ -8,26 +8,26 @@ export function makeLogCalls(context: CallContext) {
   const names = Object.keys(LEVEL) as (keyof typeof LEVEL)[];
   return {
     write(level: number, text: number, length: number): number {
-      context.enter(length >>> 0);
+      context.enter("write", length >>> 0);
       context.memory.check(text, length);
       const name = names[level];
       if (name === undefined) return context.leave(STATUS.invalid);
       const { configuration } = context;
       if (length >>> 0 > LIMIT.logLine || context.logLines >= LIMIT.logLinesPerCall) {
-        configuration?.dropLog(context.hook);
+        configuration?.dropLog(context.scope.hook);
         return context.leave(STATUS.tooLarge);
       }
       if (configuration === null) return context.leave(STATUS.notHere);
       context.logLines++;
       const line = context.memory.takeUtf8(text, length);
       context.recorder?.log(name, line);
-      if (configuration.log(name, context.hook, line)) return context.leave(STATUS.ok);
-      configuration.dropLog(context.hook);
+      if (configuration.log(name, context.scope.hook, line)) return context.leave(STATUS.ok);
+      configuration.dropLog(context.scope.hook);
       return context.leave(STATUS.tooLarge);
     },
 
     field(name: number, nameLength: number, value: number, length: number): number {
-      context.enter((nameLength >>> 0) + (length >>> 0));
+      context.enter("field", (nameLength >>> 0) + (length >>> 0));
       return context.leave(addLogField(context, name, nameLength, value, length));
     },
   };
@@ -38,7 +38,8 @@ const OWN_FIELDS: ReadonlySet<string> = new Set(ACCESS_FIELDS);
 
 /** `field`: a field that another plugin has set is set anew. */
 function addLogField(context: CallContext, name: number, nameLength: number, value: number, length: number): number {
-  const { memory, exchange, configuration, hook } = context;
+  const { memory, configuration } = context;
+  const { exchange, hook } = context.scope;
   const start = memory.check(name, nameLength);
   memory.check(value, length);
   if (exchange === null || configuration === null) return STATUS.notHere;

@@ -41,7 +41,10 @@ export function makeMetricCalls(context: CallContext) {
       buckets: number,
       bucketsLength: number,
     ): number {
-      context.enter((nameLength >>> 0) + (helpLength >>> 0) + (labelsLength >>> 0) + (bucketsLength >>> 0));
+      context.enter(
+        "metric_define",
+        (nameLength >>> 0) + (helpLength >>> 0) + (labelsLength >>> 0) + (bucketsLength >>> 0),
+      );
       const texts = takeTexts(context, [name, nameLength, help, helpLength, labels, labelsLength]);
       const bounds = takeBounds(context, buckets, bucketsLength);
       return context.leave(define(context, "metric_define", { kind, texts, bounds, values: null }));
@@ -62,7 +65,7 @@ export function makeMetricCalls(context: CallContext) {
       values: number,
     ): number {
       const length = (nameLength >>> 0) + (helpLength >>> 0) + (labelsLength >>> 0) + (bucketsLength >>> 0);
-      context.enter(length + (byLength >>> 0));
+      context.enter("metric_define_by", length + (byLength >>> 0));
       const texts = takeTexts(context, [name, nameLength, help, helpLength, labels, labelsLength, by, byLength]);
       const bounds = takeBounds(context, buckets, bucketsLength);
       const parts = { kind, texts, bounds, values: values >>> 0 };
@@ -70,7 +73,7 @@ export function makeMetricCalls(context: CallContext) {
     },
 
     metric_of(family: number, value: number, length: number): number {
-      context.enter(length >>> 0);
+      context.enter("metric_of", length >>> 0);
       const { memory, configuration } = context;
       memory.check(value, length);
       const text = length >>> 0 > LIMIT.metricValue ? OTHER : memory.takeUtf8(value, length);
@@ -78,17 +81,17 @@ export function makeMetricCalls(context: CallContext) {
     },
 
     metric_add(id: number, by: number): number {
-      context.enter(0);
+      context.enter("metric_add", 0);
       return context.leave(context.configuration?.metrics.add(id, by) ?? STATUS.notHere);
     },
 
     metric_set(id: number, value: number): number {
-      context.enter(0);
+      context.enter("metric_set", 0);
       return context.leave(context.configuration?.metrics.set(id, value) ?? STATUS.notHere);
     },
 
     metric_observe(id: number, value: number): number {
-      context.enter(0);
+      context.enter("metric_observe", 0);
       return context.leave(context.configuration?.metrics.observe(id, value) ?? STATUS.notHere);
     },
   };
@@ -108,7 +111,7 @@ function takeTexts({ memory }: CallContext, ranges: readonly number[]): (string 
 /** The number of the metric. */
 function define(context: CallContext, call: string, parts: Parts): number {
   const { configuration } = context;
-  if (configuration === null || !context.isStarting) return STATUS.notHere;
+  if (configuration === null || !context.scope.isStarting) return STATUS.notHere;
   context.spend(WORK.metric);
   const definition = makeDefinition(parts);
   if (typeof definition === "number") return definition;

@@ -12,13 +12,14 @@ export function makeProbeCalls(context: CallContext) {
   const { memory } = context;
   return {
     probe(send: number, sendLength: number, until: number, untilLength: number, most: number, timeout: number): Waited {
-      context.enter((sendLength >>> 0) + (untilLength >>> 0));
+      context.enter("probe", (sendLength >>> 0) + (untilLength >>> 0));
       memory.check(send, sendLength);
       memory.check(until, untilLength);
       if (sendLength >>> 0 > LIMIT.probeText || untilLength >>> 0 > LIMIT.probeText)
         return context.leave(STATUS.tooLarge);
       if (timeout < 0 || most < 0 || most > LIMIT.probeAnswer) return context.leave(STATUS.invalid);
-      const { configuration, target, hook } = context;
+      const { configuration } = context;
+      const { target, hook } = context.scope;
       const endpoint = hook === HOOK.health_check && target !== null ? target.endpoint : null;
       if (configuration === null || configuration.fetcher === null || endpoint === null)
         return context.leave(STATUS.notHere);
@@ -31,12 +32,12 @@ export function makeProbeCalls(context: CallContext) {
         send: memory.take(send, sendLength),
         until: memory.take(until, untilLength),
         most: Math.min(wanted, room),
-        timeout: Math.min(timeout || TIMEOUT, context.timeLeft),
+        timeout: Math.min(timeout || TIMEOUT, context.scope.timeLeft),
       };
       const { fetcher } = configuration;
       context.probed = null;
       context.leave(STATUS.ok);
-      const waited = context.wait((answer) =>
+      const waited = context.suspension.suspend((answer) =>
         fetcher.probe(request, (came) => {
           if (typeof came === "number") return answer(came);
           context.probed = came;
@@ -49,9 +50,9 @@ export function makeProbeCalls(context: CallContext) {
     },
 
     probe_read(offset: number, out: number, cap: number): number {
-      context.enter(0);
+      context.enter("probe_read", 0);
       const at = memory.check(out, cap);
-      if (context.probed === null || context.hook !== HOOK.health_check) return context.leave(STATUS.absent);
+      if (context.probed === null || context.scope.hook !== HOOK.health_check) return context.leave(STATUS.absent);
       const start = Math.min(context.probed.length, offset >>> 0);
       const end = Math.min(context.probed.length, start + (cap >>> 0));
       context.spend(end - start);

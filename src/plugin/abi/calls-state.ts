@@ -1,27 +1,9 @@
 /** Host calls by which a plugin hands state to its own next version, and asks to be called from time to time. */
 import { HOOK, LIMIT, STATUS } from "../../abi/abi.ts";
 import { HELD } from "./call-charges.ts";
-import { type CallContext, STARTING } from "./call-context.ts";
+import type { CallContext } from "./call-context.ts";
+import { STARTING } from "./hook-scope.ts";
 import { copyBytes } from "./memory.ts";
-
-const FIRST_ROOM = 4096;
-
-/** What `save` has handed over, and `restore` reads. */
-export class SavedState {
-  bytes: Buffer = Buffer.alloc(0);
-  length = 0;
-
-  append(source: Buffer, start: number, end: number): void {
-    const length = this.length + end - start;
-    if (length > this.bytes.length) {
-      const grown = Buffer.alloc(Math.max(length, 2 * this.bytes.length, FIRST_ROOM));
-      copyBytes(grown, 0, this.bytes, 0, this.length);
-      this.bytes = grown;
-    }
-    copyBytes(this.bytes, this.length, source, start, end);
-    this.length = length;
-  }
-}
 
 /** Hooks in which the interval may be said: with start-up code, all that run before and between ticks. */
 const SETTING = (1 << HOOK.configure) | (1 << HOOK.tick) | (1 << HOOK.restore);
@@ -30,8 +12,9 @@ export function makeStateCalls(context: CallContext) {
   const { memory } = context;
   return {
     tick_every(milliseconds: number): number {
-      context.enter(0);
-      const { configuration, hook } = context;
+      context.enter("tick_every", 0);
+      const { configuration } = context;
+      const { hook } = context.scope;
       if (configuration === null || (hook !== STARTING && ((SETTING >>> hook) & 1) === 0))
         return context.leave(STATUS.notHere);
       if (milliseconds < LIMIT.shortestTick || milliseconds > LIMIT.longestTick) return context.leave(STATUS.invalid);
@@ -40,10 +23,10 @@ export function makeStateCalls(context: CallContext) {
     },
 
     state_put(pointer: number, length: number): number {
-      context.enter(length >>> 0);
+      context.enter("state_put", length >>> 0);
       const start = memory.check(pointer, length);
       const { state } = context;
-      if (context.hook !== HOOK.save || state === null) return context.leave(STATUS.notHere);
+      if (context.scope.hook !== HOOK.save || state === null) return context.leave(STATUS.notHere);
       if (state.length + (length >>> 0) > LIMIT.state) return context.leave(STATUS.tooLarge);
       context.charges.hold("state_put", HELD.state, state.length + (length >>> 0));
       state.append(memory.bytes, start, start + (length >>> 0));
@@ -51,10 +34,10 @@ export function makeStateCalls(context: CallContext) {
     },
 
     state_get(offset: number, out: number, cap: number): number {
-      context.enter(0);
+      context.enter("state_get", 0);
       const at = memory.check(out, cap);
       const { state } = context;
-      if (context.hook !== HOOK.restore || state === null) return context.leave(STATUS.notHere);
+      if (context.scope.hook !== HOOK.restore || state === null) return context.leave(STATUS.notHere);
       const from = Math.min(offset >>> 0, state.length);
       const end = Math.min(state.length, from + (cap >>> 0));
       context.spend(end - from);

@@ -11,13 +11,13 @@ export type Waited = number | Promise<number>;
 export function makeWaitCalls(context: CallContext) {
   return {
     sleep(milliseconds: number): Waited {
-      context.enter(0);
-      if (!context.mayWait) return context.leave(STATUS.notHere);
+      context.enter("sleep", 0);
+      if (!context.scope.mayWait) return context.leave(STATUS.notHere);
       if (milliseconds < 0 || milliseconds > LONGEST) return context.leave(STATUS.invalid);
       context.leave(STATUS.ok);
       // In a dry run nothing is waited for.
       const time = context.recorder?.instant ? 0 : milliseconds;
-      return context.wait((answer) => context.after(time, () => answer(STATUS.ok)));
+      return context.suspension.suspend((answer) => context.after(time, () => answer(STATUS.ok)));
     },
   };
 }

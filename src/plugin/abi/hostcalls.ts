@@ -49,12 +49,12 @@ export function makeImports(context: CallContext) {
 function makeCoreCalls(context: CallContext) {
   return {
     now(): number {
-      context.enter(0);
+      context.enter("now", 0);
       return context.leave(context.now());
     },
 
     random(): number {
-      context.enter(0);
+      context.enter("random", 0);
       return context.leave((Math.random() * 2 ** 32) | 0);
     },
 
@@ -66,7 +66,7 @@ function makeCoreCalls(context: CallContext) {
       line: number,
       column: number,
     ): undefined {
-      context.enter((messageLength >>> 0) + (fileLength >>> 0));
+      context.enter("abort", (messageLength >>> 0) + (fileLength >>> 0));
       const text = takeLine(context, message, messageLength);
       const source = takeLine(context, file, fileLength);
       // Line 0: the text says the whole place.
@@ -81,7 +81,7 @@ function makeCoreCalls(context: CallContext) {
 function makeClockCalls(context: CallContext) {
   return {
     now_precise(): number {
-      context.enter(0);
+      context.enter("now_precise", 0);
       return context.leave(performance.timeOrigin + performance.now());
     },
   };

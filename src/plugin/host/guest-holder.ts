@@ -5,7 +5,8 @@
 
 import { HOOK, RESULT, TICK_EVERY } from "../../abi/abi.ts";
 import { fuelToStart } from "../../abi/prices.ts";
-import { type Configuration, STARTING } from "../abi/call-context.ts";
+import type { Configuration } from "../abi/call-context.ts";
+import { STARTING } from "../abi/hook-scope.ts";
 import type { ModulePlan } from "../wasm/build.ts";
 import { configBytes } from "./bytes-seen.ts";
 import { clientOf } from "./client-failures.ts";

@@ -2,7 +2,8 @@
 
 import { ABI_VERSION, EXPORT, type Failure, FUEL, HOOK, HOOKS, WAITING_CALLS, WAITING_HOOKS } from "../../abi/abi.ts";
 import { fuelToStart } from "../../abi/prices.ts";
-import { CallContext, type Configuration, STARTING } from "../abi/call-context.ts";
+import { CallContext, type Configuration } from "../abi/call-context.ts";
+import { STARTING } from "../abi/hook-scope.ts";
 import { makeImports } from "../abi/hostcalls.ts";
 import type { ModulePlan } from "../wasm/build.ts";
 import { METER, originalOffset } from "../wasm/meter.ts";
@@ -104,12 +105,12 @@ export class Guest {
     const { context } = this;
     context.begin(hook, target, null, configuration);
     context.allow(fuel, seen);
-    context.ran = 0;
+    context.suspension.ran = 0;
     context.probed = null;
-    context.goOn();
+    context.suspension.goOn();
     const running = this.#waiting.get(hook)!(instance, target === null ? 0 : target.id, fuel);
     const result = await running.finally(() => {
-      context.pause();
+      context.suspension.pause();
       context.probed = null;
     });
     this.#entered = false;

@@ -5,9 +5,9 @@ import { fuelFor } from "../../abi/prices.ts";
 import { MAX_REASONS, PLUGIN_CELLS, THREAD_CELLS } from "../../observe/series.ts";
 import type { ThrottledLog } from "../../observe/throttled-log.ts";
 import type { KeyValue } from "../../state/key-value.ts";
-import { SavedState } from "../abi/calls-state.ts";
 import { HiddenNames } from "../abi/hidden-names.ts";
 import { HostMemory } from "../abi/host-memory.ts";
+import { SavedState } from "../abi/saved-state.ts";
 import { bytesSeen } from "./bytes-seen.ts";
 import { clientOf } from "./client-failures.ts";
 import { Fault } from "./fault.ts";
@@ -179,9 +179,9 @@ export class PluginInstance implements Instance, Member, WaitingHost {
   /** Checks what a hook answered: RESULT and OUTCOME agree in what that may be. */
   judge(guest: Guest, hook: number, result: number): number {
     if (result < 0 || result > 31 || ((RESULTS[hook]! >>> result) & 1) === 0) refuse(hook, result);
-    if (guest.context.responded !== (result === RESULT.respond)) refuseAnswer(hook, result);
-    if ((result === RESULT.respond || result === RESULT.reject) && guest.context.exchange !== null)
-      guest.context.exchange.respondedBy = this.plugin;
+    if (guest.context.scope.responded !== (result === RESULT.respond)) refuseAnswer(hook, result);
+    if ((result === RESULT.respond || result === RESULT.reject) && guest.context.scope.exchange !== null)
+      guest.context.scope.exchange.respondedBy = this.plugin;
     this.#end(guest, hook);
     return result;
   }
@@ -426,7 +426,7 @@ export class PluginInstance implements Instance, Member, WaitingHost {
   }
 
   #end(guest: Guest, hook: number): void {
-    const { target } = guest.context;
+    const { target } = guest.context.scope;
     guest.context.end();
     if (((this.#holder.watched >>> hook) & 1) === 1) this.#holder.pass(hook, clientOf(target));
   }
@@ -463,8 +463,8 @@ export class PluginInstance implements Instance, Member, WaitingHost {
   #fail(hook: number, guest: Guest | null, error: unknown): void {
     const failure = this.#explain(guest, hook, error);
     this.#countFailure(hook, failure);
-    guest?.context.exchange?.trace?.failed(hook, this.plugin, failure);
-    const client = clientOf(guest?.context.exchange ?? null);
+    guest?.context.scope.target?.trace?.failed(hook, this.plugin, failure);
+    const client = clientOf(guest?.context.scope.target ?? null);
     guest?.context.rollback();
     guest?.context.end();
     this.#holder.fail(guest, hook, failure, client);

@@ -1,6 +1,6 @@
 /** What a plugin's failures and log lines become: one line at a time, never a flood. */
 import { HOOKS, type LEVEL, LIMIT } from "../../abi/abi.ts";
-import { STARTING } from "../abi/call-context.ts";
+import { STARTING } from "../abi/hook-scope.ts";
 import type { GuestFailure } from "./guest.ts";
 
 export type Level = keyof typeof LEVEL;

@@ -52,7 +52,7 @@ export class WaitingCall implements Taker {
 
   /** Milliseconds of the thread that its guest took, waits left out. */
   get ran(): number {
-    return this.#guest === null ? 0 : this.#guest.context.ran;
+    return this.#guest === null ? 0 : this.#guest.context.suspension.ran;
   }
 
   /** Milliseconds since it began, waits and its place in line included. */

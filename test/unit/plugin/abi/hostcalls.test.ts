@@ -15,9 +15,10 @@ import {
 } from "../../../../src/abi/abi.ts";
 import { WORK } from "../../../../src/abi/prices.ts";
 import { FIELD_WORDS, Head, PART } from "../../../../src/http/head.ts";
-import { CallContext, type Configuration, STARTING } from "../../../../src/plugin/abi/call-context.ts";
+import { CallContext, type Configuration } from "../../../../src/plugin/abi/call-context.ts";
 import { resolvePath } from "../../../../src/plugin/abi/calls-config.ts";
 import { HiddenNames } from "../../../../src/plugin/abi/hidden-names.ts";
+import { STARTING } from "../../../../src/plugin/abi/hook-scope.ts";
 import { makeImports } from "../../../../src/plugin/abi/hostcalls.ts";
 import { BareContext } from "../../../../src/plugin/host/bare-context.ts";
 import type { Fetcher } from "../../../../src/plugin/host/fetcher.ts";
@@ -491,7 +492,7 @@ test("of two hooks under way, one that fails puts back what stands beneath its v
     begin: () => whose.begin(HOOK.request_body, exchange, null, configuration),
     keep: (key: string, value: string) => {
       exchange.values ??= new Map();
-      whose.keep(exchange.values, key, Buffer.from(value));
+      whose.scope.keep(exchange.values, key, Buffer.from(value));
     },
     succeed: () => whose.end(),
     fail: () => {
@@ -765,7 +766,7 @@ test("each field that is passed is paid for, whether or not it is the one", () =
     call();
     return taken + context.debt - before;
   };
-  const { request } = context.exchange!;
+  const { request } = context.scope.exchange!;
   for (let i = request.count; i < 400; i++) addField(request, `x-${i}`, "v");
   const passed = FUEL.hostCall + Math.floor((WORK.field * request.count) / 64);
   assert.equal(
