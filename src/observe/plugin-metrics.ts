@@ -1,6 +1,6 @@
 /** Metrics that plugins define, in Prometheus' text format: under their own name, with the plugin as a label. */
 import { METRIC } from "../abi/abi.ts";
-import type { MetricPlan } from "../plugin/host/metrics.ts";
+
 import type { Counters } from "./counters.ts";
 import { metricCells, OTHER } from "./series.ts";
 
@@ -98,3 +98,18 @@ function line(name: string, labels: Labels, value: number): string {
 function escapeText(text: string): string {
   return text.replaceAll("\\", "\\\\").replaceAll("\n", "\\n");
 }
+
+export type MetricDefinition = {
+  /** One of METRIC. */
+  readonly kind: number;
+  readonly name: string;
+  readonly help: string;
+  readonly labels: readonly (readonly [name: string, value: string])[];
+  /** Of a histogram: upper bounds, ascending. */
+  readonly buckets: readonly number[];
+  /** One more label, whose values become known at run time, and how many of them at most. It makes the metric a family. */
+  readonly by?: { readonly label: string; readonly values: number };
+};
+
+/** A definition with the first of its cells, by which the guest names it: a number that no other series has meanwhile. */
+export type MetricPlan = MetricDefinition & { readonly cells: number };

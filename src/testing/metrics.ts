@@ -1,8 +1,8 @@
 /** Metrics of a plugin under test: placed as the control plane does it, and read as `/metrics` shows them. */
 
 import { METRIC } from "../abi/abi.ts";
+import type { MetricDefinition, MetricPlan } from "../observe/plugin-metrics.ts";
 import { LabelTable, labelTableCells, metricCells, PLUGIN_CELLS } from "../observe/series.ts";
-import type { MetricDefinition, MetricPlan } from "../plugin/host/metrics.ts";
 
 /** Where each one counts, behind what is counted of every plugin. */
 export function placeMetrics(definitions: readonly MetricDefinition[]): { plans: MetricPlan[]; size: number } {

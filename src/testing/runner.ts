@@ -1,12 +1,12 @@
 /** Runs the hooks of a plugin under test, measures each, and throws how it fails. */
 import type { Cost, FetchAnswer, PluginOptions, RequestResult } from "../../sdk/test.js";
 import { FUEL, HOOK, type Hook, WAITING_HOOKS } from "../abi/abi.ts";
+import type { MetricPlan } from "../observe/plugin-metrics.ts";
 import { PLUGIN_CELLS } from "../observe/series.ts";
 import type { Guest } from "../plugin/host/guest.ts";
 import type { HookCaller, HookContext } from "../plugin/host/hook-context.ts";
 import { type InstanceSet, OUTCOME, type PluginHost } from "../plugin/host/host.ts";
 import type { PluginInstance } from "../plugin/host/instance.ts";
-import type { MetricPlan } from "../plugin/host/metrics.ts";
 import type { Report } from "../plugin/host/report.ts";
 import type { ModulePlan } from "../plugin/wasm/build.ts";
 import { KeyValueStore } from "../state/store.ts";

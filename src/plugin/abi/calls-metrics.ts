@@ -2,8 +2,8 @@
 
 import { LIMIT, METRIC, STATUS } from "../../abi/abi.ts";
 import { WORK } from "../../abi/prices.ts";
+import type { MetricDefinition } from "../../observe/plugin-metrics.ts";
 import { BUCKETS, labelTableCells, metricCells, OTHER } from "../../observe/series.ts";
-import type { MetricDefinition } from "../host/metrics.ts";
 import { HELD } from "./call-charges.ts";
 import type { CallContext } from "./call-context.ts";
 

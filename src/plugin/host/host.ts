@@ -1,6 +1,7 @@
 /** The plugin host of one thread: makes the guests of each version aside, and carries over those that are unchanged. */
 import { setImmediate } from "node:timers/promises";
 import { HOOK } from "../../abi/abi.ts";
+import type { MetricDefinition } from "../../observe/plugin-metrics.ts";
 import type { ThrottledLog } from "../../observe/throttled-log.ts";
 import type { KeyValue } from "../../state/key-value.ts";
 import type { ModulePlan } from "../wasm/build.ts";
@@ -9,7 +10,6 @@ import type { Fetcher } from "./fetcher.ts";
 import { type Clocks, GuestHolder, StartError } from "./guest-holder.ts";
 import type { EndpointList, ExchangeContext, HookContext } from "./hook-context.ts";
 import { PluginInstance } from "./instance.ts";
-import type { MetricDefinition } from "./metrics.ts";
 import { NameIds, NameTable } from "./name-table.ts";
 import type { InstancePlan, RolloutPlan } from "./plan.ts";
 import { hookName, type PluginNews, PluginReport, type Report } from "./report.ts";

@@ -1,21 +1,7 @@
 /** Metrics that one configuration of a plugin defines while it is started, and counts in cells of its thread's block. */
 import { LIMIT, METRIC, STATUS } from "../../abi/abi.ts";
+import type { MetricDefinition, MetricPlan } from "../../observe/plugin-metrics.ts";
 import { LabelTable, metricCells } from "../../observe/series.ts";
-
-export type MetricDefinition = {
-  /** One of METRIC. */
-  readonly kind: number;
-  readonly name: string;
-  readonly help: string;
-  readonly labels: readonly (readonly [name: string, value: string])[];
-  /** Of a histogram: upper bounds, ascending. */
-  readonly buckets: readonly number[];
-  /** One more label, whose values become known at run time, and how many of them at most. It makes the metric a family. */
-  readonly by?: { readonly label: string; readonly values: number };
-};
-
-/** A definition with the first of its cells, by which the guest names it: a number that no other series has meanwhile. */
-export type MetricPlan = MetricDefinition & { readonly cells: number };
 
 const NEVER = Number.NEGATIVE_INFINITY;
 

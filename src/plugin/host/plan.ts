@@ -1,5 +1,5 @@
 /** What the host is given of each configuration of a plugin, and of a plugin that has two versions: plain data. */
-import type { MetricPlan } from "./metrics.ts";
+import type { MetricPlan } from "../../observe/plugin-metrics.ts";
 
 /** A new version of a plugin that takes a share of the requests of the old one, and is watched. */
 export type RolloutPlan = {

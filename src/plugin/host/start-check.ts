@@ -2,9 +2,10 @@
  * Starts the guests of a version once, in a dry host, and throws them away. In slices, with other work between them:
  * start-up code that takes long must not hold up whoever tries it.
  */
+
+import type { MetricDefinition } from "../../observe/plugin-metrics.ts";
 import { makeDryHost } from "./dry-run.ts";
 import type { PluginParts } from "./host.ts";
-import type { MetricDefinition } from "./metrics.ts";
 
 /** What came of it, as plain data. */
 export type CanaryResult = {
