@@ -4,7 +4,7 @@
  */
 import type { MatchPlan } from "../plan/plan.ts";
 import type { PluginNews } from "../plugin/host/report.ts";
-import type { TraceRecord } from "../trace/trace.ts";
+import type { TraceRecord } from "../trace/record.ts";
 
 export type Status = {
   /** A version serves, on every thread, and the process does not drain. */
@@ -127,7 +127,8 @@ export type RouteStatus = {
 };
 
 export type TraceSummary = Pick<TraceRecord, "id" | "time" | "why" | "listener" | "route" | "cluster" | "took"> & {
-  readonly thread: number;
+  /** The worker that served it. */
+  readonly worker: number;
   readonly method: string;
   readonly target: string;
   readonly status: number;
@@ -136,7 +137,7 @@ export type TraceSummary = Pick<TraceRecord, "id" | "time" | "why" | "listener" 
 export type TraceList = {
   /** The newest first. */
   readonly traces: readonly TraceSummary[];
-  /** Requests that were to be traced, and were too many: 50 a second on each thread are. */
+  /** Requests that were not traced because their worker had traced 50 within the second. */
   readonly dropped: number;
 };
 

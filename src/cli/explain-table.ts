@@ -1,23 +1,22 @@
 /** A trace as a table of at most 100 columns. */
 import type { Candidate } from "../cluster/cluster.ts";
-import type { Change } from "../trace/snapshot-diff.ts";
-import type { ClusterStep, HookStep, RouteStep, Step, TraceRecord } from "../trace/trace.ts";
+import type { Change, ClusterStep, HookStep, PickStep, RouteStep, Step, TraceRecord } from "../trace/record.ts";
 
 const WIDTH = 100;
 const INDENT = "      ";
 
 export function formatTrace(trace: TraceRecord): string {
-  const { request, client, listener, version, why } = trace;
+  const { request, client, listener, configVersion, why } = trace;
   const lines = [
     `${request.method} ${request.target}`,
-    `  host ${request.authority}, from ${client}, listener ${listener}, version ${version}`,
-    why === "explain" ? "  dry run: fresh guests, nothing was sent or kept" : `  ${trace.time}, traced for a ${why}`,
+    `  host ${request.authority}, from ${client}, listener ${listener}, version ${configVersion}`,
+    why === "explain" ? "  dry run: in new guests; nothing was sent or saved" : `  ${trace.time}, traced by ${why}`,
     "",
     ...trace.steps.flatMap((step, index) => formatStep(step, index + 1, why === "explain")),
     "",
-    ...formatAnswer(trace),
+    ...formatResponse(trace),
   ];
-  if (trace.cut) lines.push("the trace was too long: values are cut (…), or steps are missing");
+  if (trace.cut) lines.push("the trace is truncated: values end with …, or steps are missing");
   return lines.map((line) => `${cut(line.trimEnd())}\n`).join("");
 }
 
@@ -27,30 +26,34 @@ function formatStep(step: Step, number: number, dry: boolean): string[] {
   switch (step.step) {
     case "hook":
       return [row(step.hook, step.plugin, describeCall(step)), ...describeHook(step)];
-    case "came":
-      return [row("came", "", "not by a plugin"), ...describeEdits(step.edits)];
+    case "received":
+      return [row("received", "", "not by a plugin"), ...describeEdits(step.edits)];
     case "route":
       return [
         row("route", step.route ?? "none", step.route === null ? describeNoRoute(step) : ""),
-        ...step.rules.map(({ name, failed }) => `${INDENT}${name}: ${failed === "" ? "matches" : `not its ${failed}`}`),
+        ...step.routes.map(
+          ({ name, failed }) => `${INDENT}${name}: ${failed === "" ? "matches" : `${failed} does not match`}`,
+        ),
       ];
     case "cluster":
       return [row("cluster", step.cluster, `by ${describeChooser(step)}`)];
     case "pick":
       return [
-        row("pick", step.endpoint ?? "none", describePicker(step.by, step.strategy)),
+        row("pick", step.endpoint ?? "none", describePicker(step)),
         ...formatCandidates(step.candidates, step.endpoint),
       ];
     case "attempt": {
-      const came = step.status === 0 ? (step.error ?? "given up") : String(step.status);
-      const connection = step.reused ? ", kept connection" : "";
-      return [row("attempt", step.endpoint, dry ? `${came} (made up)` : `${came}, ${time(step.took)}${connection}`)];
+      const result = step.status === 0 ? (step.error ?? "cancelled") : String(step.status);
+      const connection = step.reused ? ", reused connection" : "";
+      return [
+        row("attempt", step.endpoint, dry ? `${result} (simulated)` : `${result}, ${time(step.took)}${connection}`),
+      ];
     }
   }
 }
 
 function describeNoRoute({ ambiguous }: RouteStep): string {
-  return ambiguous ? "the path is ambiguous" : "no rule matches";
+  return ambiguous ? "the path is ambiguous" : "no route matches";
 }
 
 function describeChooser({ by, plugin = "a plugin", connection }: ClusterStep): string {
@@ -59,7 +62,7 @@ function describeChooser({ by, plugin = "a plugin", connection }: ClusterStep): 
 }
 
 function describeCall({ result, took, fuel, body }: HookStep): string {
-  const size = body === undefined ? "" : `, ${body.before} → ${body.after} bytes${body.last ? ", the last" : ""}`;
+  const size = body === undefined ? "" : `, ${body.before} → ${body.after} bytes${body.last ? ", last chunk" : ""}`;
   return `${result}, ${time(took)}, ${fuel} fuel${size}`;
 }
 
@@ -78,7 +81,7 @@ function describeHook({ calls, edits, failure, cluster, strategy, shared = [], l
 
 function describeEdits(edits: readonly Change[]): string[] {
   return edits.map(({ of, what, before, after }) => {
-    const name = `${INDENT}${before.length === 0 ? "+" : after.length === 0 ? "-" : "~"} ${of === "response" ? "answer's " : ""}${what}`;
+    const name = `${INDENT}${before.length === 0 ? "+" : after.length === 0 ? "-" : "~"} ${of === "response" ? "response " : ""}${what}`;
     const values = [before, after].filter((list) => list.length > 0).map((list) => list.join(", "));
     return `${name}: ${values.join(" → ")}`;
   });
@@ -94,16 +97,16 @@ function wrap(words: readonly string[]): string[] {
   return lines;
 }
 
-/** A sentence in lines, broken between words; a word that is longer than a line goes over several. */
+/** Wraps a text between words; splits a word that is longer than a line. */
 function breakLines(text: string): string[] {
   const room = WIDTH - 2;
   return (text.match(new RegExp(`\\S{${room}}|\\S.{0,${room - 1}}(?=\\s|$)`, "g")) ?? []).map((line) => `  ${line}`);
 }
 
-function describePicker(by: "strategy" | "native" | "nobody", strategy: string): string {
+function describePicker({ by, strategy }: PickStep): string {
   if (by === "strategy") return `by ${strategy}`;
-  if (by === "native") return `the least loaded, since ${strategy} did not answer`;
-  return "no endpoint can take the request";
+  if (by === "native") return `the least loaded, since ${strategy} returned none`;
+  return "no endpoint is available";
 }
 
 function formatCandidates(candidates: readonly Candidate[], picked: string | null): string[] {
@@ -120,29 +123,31 @@ function formatCandidates(candidates: readonly Candidate[], picked: string | nul
   ];
 }
 
-function formatAnswer({ answer, why, took }: TraceRecord): string[] {
-  const { status, by, error, problem, headers, body } = answer;
-  if (by === "nobody") return [`no answer: ${problem}, so it is closed`];
-  const who =
-    by === "endpoint"
-      ? why === "explain"
-        ? "made up"
-        : "of the endpoint"
-      : `of ${by === "plugin" ? "a plugin" : "Sluice"}`;
+function formatResponse({ response, why, took }: TraceRecord): string[] {
+  const { status, by, error, problem, headers, body } = response;
+  if (by === "none") return [`no response: ${problem}; the connection is closed`];
+  const origin = describeOrigin(by, why === "explain");
   const cause = error === undefined ? "" : `: ${error}`;
   const size = `${body} bytes, after ${time(took)}`;
-  const whole = `answer ${status}, ${who}${cause}${problem === undefined ? "" : `, ${problem}`}, ${size}`;
+  const whole = `response ${status}, ${origin}${cause}${problem === undefined ? "" : `, ${problem}`}, ${size}`;
   return [
-    ...(whole.length <= WIDTH ? [whole] : [`answer ${status}, ${who}${cause}, ${size}`, ...breakLines(problem ?? "")]),
+    ...(whole.length <= WIDTH
+      ? [whole]
+      : [`response ${status}, ${origin}${cause}, ${size}`, ...breakLines(problem ?? "")]),
     ...headers.map(([name, value]) => `  ${name}: ${value}`),
   ];
+}
+
+function describeOrigin(by: "endpoint" | "plugin" | "sluice", dry: boolean): string {
+  if (by === "endpoint") return dry ? "simulated" : "from the endpoint";
+  return by === "plugin" ? "from a plugin" : "from Sluice";
 }
 
 function time(micros: number): string {
   return micros < 10_000 ? `${micros} µs` : `${(micros / 1000).toFixed(1)} ms`;
 }
 
-/** What a client or a plugin wrote may not steer the terminal. */
+/** Replaces control characters, which a client or plugin may have sent, and truncates the line. */
 function cut(line: string): string {
   const plain = line.replaceAll(/[\0-\x1f\x7f-\x9f]/g, "?");
   return plain.length <= WIDTH ? plain : `${plain.slice(0, WIDTH - 1)}…`;

@@ -1,9 +1,9 @@
-/** `sluice explain METHOD URL`: what plugins would do to a request and where it would go, without sending anything. */
+/** `sluice explain METHOD URL`: traces a request through plugins, routes and clusters in a dry run; nothing is sent. */
 import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { formatProblem, loadConfig } from "../config/load.ts";
 import { ExplainError, readExplainRequest, runDry } from "../control/explain.ts";
-import type { TraceRecord } from "../trace/trace.ts";
+import type { TraceRecord } from "../trace/record.ts";
 import type { ExplainRequest } from "../worker/messages.ts";
 import { ADMIN_OPTIONS, callAdmin, findAdmin, NoProxy } from "./admin-client.ts";
 import { formatTrace } from "./explain-table.ts";
@@ -58,7 +58,7 @@ export async function run(args: string[]): Promise<number> {
 
 type Where = { readonly config: string | undefined; readonly admin: string | undefined };
 
-/** In the proxy that runs; by the file when it is named, or none runs. */
+/** Uses the running proxy; the configuration file if `-c` names one or no proxy runs. */
 async function explain(request: ExplainRequest, { config, admin }: Where): Promise<TraceRecord> {
   if (config !== undefined && admin === undefined) return explainFile(request, config);
   const file = config ?? "sluice.yaml";
@@ -66,10 +66,10 @@ async function explain(request: ExplainRequest, { config, admin }: Where): Promi
     const at = await findAdmin(admin === undefined ? ["-c", file] : ["--admin", admin]);
     const { status, body } = await callAdmin(at, "POST", "/api/v1/explain", request);
     if (status === 200) return body as unknown as TraceRecord;
-    throw new Error(typeof body.error === "string" ? body.error : `the admin interface answers ${status}`);
+    throw new Error(typeof body.error === "string" ? body.error : `the admin interface responds ${status}`);
   } catch (error) {
     if (!(error instanceof NoProxy) || admin !== undefined) throw error;
-    process.stderr.write(`sluice: ${error.message}: this is what ${file} says\n`);
+    process.stderr.write(`sluice: ${error.message}: explained from ${file}\n`);
     return explainFile(request, file);
   }
 }
@@ -88,8 +88,7 @@ async function explainFile(request: ExplainRequest, file: string): Promise<Trace
 async function readTrace(id: string, { config = "sluice.yaml", admin }: Where): Promise<TraceRecord> {
   const at = await findAdmin(admin === undefined ? ["-c", config] : ["--admin", admin]);
   const { status, body } = await callAdmin(at, "GET", `/api/v1/traces/${encodeURIComponent(id)}`);
-  if (status !== 200)
-    throw new Error(`there is no trace ${id}: the last ones are kept (GET /api/v1/traces lists them)`);
+  if (status !== 200) throw new Error(`no trace ${id}: only the last ones are stored (GET /api/v1/traces lists them)`);
   return body as unknown as TraceRecord;
 }
 

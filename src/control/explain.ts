@@ -4,7 +4,7 @@ import { Worker } from "node:worker_threads";
 import type { EndpointColumns } from "../cluster/columns.ts";
 import { isTargetText } from "../http/path-text.ts";
 import type { Plan } from "../plan/plan.ts";
-import type { TraceRecord } from "../trace/trace.ts";
+import type { TraceRecord } from "../trace/record.ts";
 import type { DryRunInit, DryRunResult, ExplainRequest } from "../worker/messages.ts";
 
 /** The request cannot be explained, or cannot be made. */

@@ -4,7 +4,7 @@ import type { Buffers } from "../net/buffers.ts";
 import type { Clock } from "../net/clock.ts";
 import type { AccessLog } from "../observe/access-log.ts";
 import type { Report, ThrottledLog } from "../observe/throttled-log.ts";
-import type { TraceRecord } from "../trace/trace.ts";
+import type { TraceRecord } from "../trace/record.ts";
 
 export type HealthEvent = {
   /** The endpoint's row. */

@@ -30,7 +30,7 @@ import type { HookContext } from "../plugin/host/hook-context.ts";
 import type { ModulePlan } from "../plugin/wasm/build.ts";
 import { Piece } from "../proxy/chunk.ts";
 import type { Exchange } from "../proxy/exchange.ts";
-import { compare, takePicture } from "../trace/snapshot-diff.ts";
+import { captureState, compare } from "../trace/snapshot-diff.ts";
 import { findFile } from "./caller.ts";
 import { TestEndpoints } from "./endpoints.ts";
 import { PLUGIN_NAME } from "./load.ts";
@@ -225,7 +225,7 @@ export class TestGuest implements Guest {
 
   #prepareRequest(hook: Hook, init: RequestInit | undefined): Prepared<RequestResult> {
     const exchange = makeExchange(init);
-    const before = takePicture(exchange);
+    const before = captureState(exchange);
     const read = ({ outcome, cost }: Called): RequestResult => {
       exchange.requestHeld = outcome === "hold";
       const { request, chosenCluster, chosenStrategy } = exchange;
@@ -237,7 +237,7 @@ export class TestGuest implements Guest {
         path: request.partText(PART.path),
         query: request.partText(PART.query),
         ...readFields(request),
-        edits: compare(before, takePicture(exchange)).filter(({ of }) => of === "request"),
+        edits: compare(before, captureState(exchange)).filter(({ of }) => of === "request"),
         response: outcome === "respond" ? readAnswer(exchange) : null,
         cluster: clusters[chosenCluster] ?? null,
         strategy: strategies[chosenStrategy] ?? null,
@@ -255,10 +255,10 @@ export class TestGuest implements Guest {
   ): Prepared<ResponseResult> {
     const exchange = this.#exchangeOf(request);
     answerExchange(exchange, response);
-    const before = takePicture(exchange);
+    const before = captureState(exchange);
     const read = ({ outcome, cost }: Called): ResponseResult => {
       exchange.answerHeld = outcome === "hold";
-      const edits = compare(before, takePicture(exchange)).filter(({ of }) => of === "response");
+      const edits = compare(before, captureState(exchange)).filter(({ of }) => of === "response");
       return { outcome: outcome === "reject" ? "continue" : outcome, ...readAnswer(exchange), edits, ...cost };
     };
     return { hook: "response_head", context: exchange, read };
@@ -288,7 +288,7 @@ export class TestGuest implements Guest {
     const piece = (exchange.requestPiece ??= new Piece());
     exchange.answerPiece = piece;
     piece.set(content, 0, content.length, last);
-    const before = takePicture(exchange);
+    const before = captureState(exchange);
     const read = ({ outcome, cost }: Called): BodyResult => {
       piece.accept();
       const passed = Buffer.from(piece.bytes.subarray(piece.start, piece.end));
@@ -296,7 +296,7 @@ export class TestGuest implements Guest {
         outcome: outcome === "hold" ? "continue" : outcome,
         body: passed.toString("utf8"),
         bytes: passed,
-        edits: compare(before, takePicture(exchange)),
+        edits: compare(before, captureState(exchange)),
         response: outcome === "respond" ? readAnswer(exchange) : null,
         ...cost,
       };
@@ -305,11 +305,11 @@ export class TestGuest implements Guest {
   }
 
   #callTrailers(hook: "request_trailers" | "response_trailers", exchange: Exchange): TrailersResult {
-    const before = takePicture(exchange);
+    const before = captureState(exchange);
     const { cost } = this.#runner.call(hook, exchange);
     const left = hook === "request_trailers" ? exchange.requestTrailers : exchange.responseTrailers;
     const fields = left === null ? { headers: {}, fields: [] } : readFields(left);
-    return { ...fields, edits: compare(before, takePicture(exchange)), ...cost };
+    return { ...fields, edits: compare(before, captureState(exchange)), ...cost };
   }
 
   #run<Result>({ hook, context, read }: Prepared<Result>): Result {

@@ -1,56 +1,56 @@
-/** The exchange of a trace, as each of its steps leaves it: heads are made anew for each call that is replayed. */
+/** Restores the exchange as it was before each recorded call, by applying the steps before it. */
 import { isFieldValue, isToken, nameId } from "../http/fields.ts";
 import { FIELD_WORDS, Head, PART, VALUE_END, VALUE_START } from "../http/head.ts";
 import { scanRequest } from "../http1/scan.ts";
 import { KeptValue } from "../plugin/abi/kept-value.ts";
 import { Exchange } from "../proxy/exchange.ts";
 import { MASKED } from "../trace/mask.ts";
-import { applyChanges, type Change, compare, type Picture, takePicture } from "../trace/snapshot-diff.ts";
-import { CUT, type HookStep, type Names, type Step } from "../trace/trace.ts";
+import { type Change, CUT, type HookStep, type Step, type TraceRecord } from "../trace/record.ts";
+import { applyChanges, captureState, compare, type MessageState } from "../trace/snapshot-diff.ts";
+import type { Names } from "../trace/trace.ts";
 import { fill, LIMITS } from "./messages.ts";
-import type { TraceFile } from "./trace-file.ts";
 
 const PARTS: Readonly<Record<string, number>> = PART;
-/** How the name of a value begins that is shared (`plugin/abi/calls-exchange.ts`). */
+/** Prefix of the keys of shared values (`plugin/abi/calls-exchange.ts`). */
 const SHARED = "\0";
 const TRAILERS = 256;
 
-/** What stands for values that the trace masks or cuts, by the lower-case name of the field or query parameter. */
+/** Replacements for masked and truncated values, by the lower-case name of the header, parameter or shared value. */
 export type Revealed = ReadonlyMap<string, string>;
 
 export class ReplayState {
   readonly exchange = new Exchange();
-  /** The address that was picked last. */
+  /** The address of the last pick. */
   endpoint: string | null = null;
   readonly #names: Names;
-  readonly #file: TraceFile;
+  readonly #trace: TraceRecord;
   readonly #revealed: Revealed;
-  readonly #picture: Picture;
+  readonly #state: MessageState;
   readonly #shared = new Map<string, string>();
   #cluster = -1;
   #strategy = -1;
-  /** Why nothing behind here can be replayed. */
+  /** Why no further call can be replayed; empty if it can. */
   #lost = "";
 
-  constructor(file: TraceFile, { revealed, names }: { revealed: Revealed; names: Names }) {
-    this.#file = file;
+  constructor(trace: TraceRecord, { revealed, names }: { revealed: Revealed; names: Names }) {
+    this.#trace = trace;
     this.#names = names;
     this.#revealed = revealed;
-    this.#picture = pictureOf(file);
+    this.#state = receivedState(trace);
     const { exchange: x } = this;
     x.id = 1;
-    x.clientAddress = file.client;
-    x.listenerName = file.listener;
-    x.bytesSent = file.sent;
-    if (file.request.headers.some(([name]) => name.endsWith(CUT)))
-      this.#lost = "the trace was cut in the request's fields";
+    x.clientAddress = trace.client;
+    x.listenerName = trace.listener;
+    x.bytesSent = trace.response.body;
+    if (trace.request.headers.some(([name]) => name.endsWith(CUT)))
+      this.#lost = "the trace is truncated in the request's headers";
   }
 
-  /** Goes on behind a step. */
+  /** Applies a recorded step. */
   follow(step: Step): void {
     const { exchange: x } = this;
     switch (step.step) {
-      case "came":
+      case "received":
         this.#apply(step.edits);
         break;
       case "hook":
@@ -78,29 +78,29 @@ export class ReplayState {
     for (const [name, value] of shared) this.#shared.set(name, value);
     if (result === "hold" && hook === "request_head") x.requestHeld = true;
     if (result === "hold" && hook === "response_head") x.answerHeld = true;
-    // What the call itself has chosen was replayed: the trace's choice stands.
+    // The recorded choice replaces that of the replayed call.
     if (cluster !== undefined) this.#cluster = this.#names.clusters.indexOf(cluster);
     if (strategy !== undefined) this.#strategy = this.#names.strategies.indexOf(strategy);
   }
 
-  /** Makes the exchange what the trace says that it was here. Why that cannot be; empty when it is done. */
+  /** Restores the exchange for the next call. Returns why it cannot be restored; empty if it was. */
   restore(): string {
     if (this.#lost !== "") return this.#lost;
     try {
       return this.#restoreHeads() || this.#restoreShared();
     } catch (error) {
-      // A head that no client can send, or one over all bounds.
+      // The head is malformed or exceeds a limit.
       return error instanceof Error ? error.message : String(error);
     }
   }
 
   #restoreHeads(): string {
     const { exchange: x } = this;
-    const target: Picture = new Map();
-    for (const [key, entry] of this.#picture) {
+    const target: MessageState = new Map();
+    for (const [key, entry] of this.#state) {
       const values = entry.values.map((value) => reveal(this.#revealed, entry.what, value));
       if (values.some((value) => value.endsWith(CUT)))
-        return `the trace was cut in ${entry.of === "response" ? "the answer's " : ""}${entry.what}`;
+        return `the trace is truncated in ${entry.of === "response" ? "response " : ""}${entry.what}`;
       target.set(key, { ...entry, values });
     }
     this.#scan(x.request);
@@ -112,13 +112,13 @@ export class ReplayState {
     x.chosenCluster = this.#cluster;
     x.chosenStrategy = this.#strategy;
     x.startedAt = performance.now();
-    for (const change of compare(takePicture(x), target)) write(x, change);
+    for (const change of compare(captureState(x), target)) write(x, change);
     return "";
   }
 
-  /** The request as it came, through the proxy's own scanner: its framing and its flags are what they were. */
+  /** Parses the request as received with the proxy's own scanner, which sets framing and flags. */
   #scan(head: Head): void {
-    const { method, scheme = "", protocol = "1.1", authority, target, headers } = this.#file.request;
+    const { method, scheme = "", protocol = "1.1", authority, target, headers } = this.#trace.request;
     const query = target.indexOf("?");
     const shown =
       query < 0 ? target : `${target.slice(0, query + 1)}${reveal(this.#revealed, "query", target.slice(query + 1))}`;
@@ -135,7 +135,7 @@ export class ReplayState {
 
   #restoreShared(): string {
     for (const [name, value] of this.#shared) {
-      if (value.endsWith(CUT)) return `the trace was cut in the shared value ${name}`;
+      if (value.endsWith(CUT)) return `the trace is truncated in the shared value ${name}`;
       const shown = value === MASKED ? (this.#revealed.get(name.toLowerCase()) ?? value) : value;
       const key = `${SHARED}${name}`;
       const values = (this.exchange.values ??= new Map<string, KeptValue>());
@@ -145,14 +145,14 @@ export class ReplayState {
   }
 
   #apply(edits: readonly Change[]): void {
-    if (edits.some(({ what }) => what.endsWith(CUT))) this.#lost ||= "the trace was cut before this";
-    else applyChanges(this.#picture, edits);
+    if (edits.some(({ what }) => what.endsWith(CUT))) this.#lost ||= "the trace is truncated before this call";
+    else applyChanges(this.#state, edits);
   }
 }
 
-/** The request as it came, by what is told of it. */
-function pictureOf({ request: { method, scheme = "", authority, target, headers } }: TraceFile): Picture {
-  const picture: Picture = new Map();
+/** The request as received. */
+function receivedState({ request: { method, scheme = "", authority, target, headers } }: TraceRecord): MessageState {
+  const state: MessageState = new Map();
   const at = target.indexOf("?");
   const parts = {
     method,
@@ -162,7 +162,7 @@ function pictureOf({ request: { method, scheme = "", authority, target, headers 
     query: at < 0 ? "" : target.slice(at + 1),
   };
   for (const [what, value] of Object.entries(parts))
-    if (value !== "") picture.set(`request ${what}`, { of: "request", what, values: [value] });
+    if (value !== "") state.set(`request ${what}`, { of: "request", what, values: [value] });
   const names = new Map<string, string[]>();
   for (const [name, value] of headers) {
     const key = `header ${name.toLowerCase()}`;
@@ -170,11 +170,11 @@ function pictureOf({ request: { method, scheme = "", authority, target, headers 
     if (values === undefined) names.set(key, [value]);
     else values.push(value);
   }
-  for (const [what, values] of names) picture.set(`request ${what}`, { of: "request", what, values });
-  return picture;
+  for (const [what, values] of names) state.set(`request ${what}`, { of: "request", what, values });
+  return state;
 }
 
-/** A value with what the author gave in place of what is masked or cut. */
+/** Replaces a masked or truncated value by the test's. */
 function reveal(revealed: Revealed, what: string, value: string): string {
   if (revealed.size === 0) return value;
   if (what === "query")
@@ -186,7 +186,7 @@ function reveal(revealed: Revealed, what: string, value: string): string {
   return shown !== undefined && (value === MASKED || value.endsWith(CUT)) ? shown : value;
 }
 
-/** @throws RangeError when a head grows past its bounds. */
+/** @throws RangeError if the head exceeds its limits. */
 function write(x: Exchange, { of, what, after }: Change): void {
   const [kind = "", name] = what.split(" ");
   if (kind === "status") x.response.status = Number(after[0] ?? 0) || 0;
@@ -202,7 +202,7 @@ function headFor(x: Exchange, of: Change["of"], kind: string): Head {
   return (x.responseTrailers ??= new Head(TRAILERS, 8));
 }
 
-/** As plugins do it: the first field of the name has the new value, others go, and further ones stand at the end. */
+/** As `header_set` and `header_add`: replaces the first field of the name, removes others, appends further values. */
 function writeField(head: Head, name: string, values: readonly string[]): void {
   const bytes = Buffer.from(name, "latin1");
   let rest = values;
@@ -221,13 +221,13 @@ function writeField(head: Head, name: string, values: readonly string[]): void {
   for (const value of rest) head.add(bytes, Buffer.from(value, "latin1"), nameId(bytes, 0, bytes.length));
 }
 
-/** @throws TypeError when a name or a value cannot stand in a head. */
+/** @throws TypeError if a name or a value is not valid in a header. */
 export function readRevealed(values: Readonly<Record<string, string>> = {}): Revealed {
   const revealed = new Map<string, string>();
   for (const [name, value] of Object.entries(values)) {
     const [token, content] = [Buffer.from(name, "latin1"), Buffer.from(value, "latin1")];
     if (!isToken(token, 0, token.length) || !isFieldValue(content, 0, content.length))
-      throw new TypeError(`values: "${name}" with the value "${value}" is no field that a request can have`);
+      throw new TypeError(`values: "${name}" with the value "${value}" is not a valid header`);
     revealed.set(name.toLowerCase(), value);
   }
   return revealed;

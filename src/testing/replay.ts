@@ -1,33 +1,34 @@
-/** The calls of one plugin that a trace holds, made again in the kit and compared with what the trace says of them. */
+/** Replays the recorded calls of one plugin and compares the results. */
 import type { PluginOptions, Replay, ReplayedCall, ReplayOptions, TracedCall } from "../../sdk/test.js";
 import { HOOK, type Hook } from "../abi/abi.ts";
 import type { Candidate } from "../cluster/cluster.ts";
 import { Piece } from "../proxy/chunk.ts";
 import { Mask } from "../trace/mask.ts";
-import { type AttemptStep, type HookStep, MAX_LISTED, MAX_STEPS, type Names, Trace } from "../trace/trace.ts";
+import { type AttemptStep, type HookStep, MAX_LISTED, MAX_STEPS, type TraceRecord } from "../trace/record.ts";
+import { type Names, Trace } from "../trace/trace.ts";
 import type { TestEndpoints } from "./endpoints.ts";
 import { Comparison } from "./replay-compare.ts";
 import { findPlugin } from "./replay-plugin.ts";
 import { ReplayState, readRevealed } from "./replay-state.ts";
 import { PluginFailure, type Runner } from "./runner.ts";
-import { readTrace, type TraceFile } from "./trace-file.ts";
+import { readTrace } from "./trace-file.ts";
 
 export type ReplayParts = {
   readonly runner: Runner;
   readonly endpoints: TestEndpoints;
   readonly options: PluginOptions;
   readonly hooks: readonly string[];
-  /** Where the plugin stands. */
+  /** The plugin's file. */
   readonly path: string;
 };
 
-/** As a dry run answers what plugins ask. */
-const DRY_ANSWER = { headers: { "content-type": "text/plain", "x-sluice-dry-run": "1" }, body: "dry run" };
-/** Makes a trace tell bodies; nobody asks it for an answer. */
-const TELLS_BODIES = { answer: () => undefined };
+/** A dry run's response to subrequests. */
+const DRY_RESPONSE = { headers: { "content-type": "text/plain", "x-sluice-dry-run": "1" }, body: "dry run" };
+/** Makes the trace record bodies; its response is never used. */
+const RECORDS_BODIES = { answer: () => undefined };
 const MICROSECONDS = 1000;
 
-/** What the plugin does now is shown to its author whole. */
+/** The replay is shown to the plugin's author unmasked. */
 class NoMask extends Mask {
   override hides(): boolean {
     return false;
@@ -38,16 +39,16 @@ class NoMask extends Mask {
   }
 }
 
-/** @throws TypeError when the trace is none, or leaves it open which plugin is meant. */
+/** @throws TypeError if it is not a trace, or the plugin under test cannot be determined. */
 export async function replay(parts: ReplayParts, given: unknown, options: ReplayOptions = {}): Promise<Replay> {
-  const file = readTrace(given);
-  const { plugin, use } = findPlugin(file, parts, options);
+  const trace = readTrace(given);
+  const { plugin, use } = findPlugin(trace, parts, options);
   const { values, picks = true, ignore = [] } = options;
   const comparison = new Comparison({ ignore, picks });
-  const replayer = new Replayer(parts, file, { revealed: readRevealed(values), comparison });
+  const replayer = new Replayer(parts, trace, { revealed: readRevealed(values), comparison });
   const calls: ReplayedCall[] = [];
   try {
-    for (const [index, step] of file.steps.entries()) {
+    for (const [index, step] of trace.steps.entries()) {
       if (step.step === "hook" && step.plugin === plugin && (step.use ?? 1) === use)
         calls.push(await replayer.call(step, index));
       replayer.state.follow(step);
@@ -58,32 +59,34 @@ export async function replay(parts: ReplayParts, given: unknown, options: Replay
   const skipped = calls.flatMap(({ step, hook, skipped: why }) =>
     why === null ? [] : [`${hook} (step ${step}): ${why}`],
   );
-  if (file.cut && file.steps.length >= MAX_STEPS)
-    skipped.push(`the trace was cut behind step ${MAX_STEPS}: what followed is not in it`);
+  if (trace.cut && trace.steps.length >= MAX_STEPS) skipped.push(`the trace is truncated after step ${MAX_STEPS}`);
   return { plugin, calls, differences: comparison.lines, skipped, masked: comparison.masked };
 }
 
 class Replayer {
   readonly state: ReplayState;
   readonly #parts: ReplayParts;
-  readonly #file: TraceFile;
+  readonly #trace: TraceRecord;
   readonly #comparison: Comparison;
+  /** Milliseconds since 1970. */
+  readonly #start: number;
   readonly #names: Names;
-  /** The endpoints that `update` told last. */
-  #told = "";
+  /** Arguments of the last `update`. */
+  #lastUpdate = "";
 
   constructor(
     parts: ReplayParts,
-    file: TraceFile,
+    trace: TraceRecord,
     { revealed, comparison }: { revealed: ReadonlyMap<string, string>; comparison: Comparison },
   ) {
     const { clusters = [], strategies = [] } = parts.options;
     this.#names = { clusters, strategies };
     this.#parts = parts;
-    this.#file = file;
+    this.#trace = trace;
     this.#comparison = comparison;
-    this.state = new ReplayState(file, { revealed, names: this.#names });
-    parts.runner.standIn = file.fetchAnswer === null ? null : { ...DRY_ANSWER, status: file.fetchAnswer };
+    this.#start = Date.parse(trace.time);
+    this.state = new ReplayState(trace, { revealed, names: this.#names });
+    parts.runner.standIn = trace.fetchStatus === undefined ? null : { ...DRY_RESPONSE, status: trace.fetchStatus };
   }
 
   close(): void {
@@ -94,69 +97,69 @@ class Replayer {
   async call(step: HookStep, index: number): Promise<ReplayedCall> {
     const { hook } = step;
     const trace = describe(step, choiceOf(step, this.#candidates(index)));
-    const told = { step: index + 1, hook, trace };
-    const why = this.#whyNot(step, index) || this.state.restore() || this.#tellEndpoints(step, index);
-    if (why !== "") return { ...told, now: null, skipped: why };
+    const entry = { step: index + 1, hook, trace };
+    const why = this.#reasonToSkip(step, index) || this.state.restore() || this.#updateEndpoints(step, index);
+    if (why !== "") return { ...entry, now: null, skipped: why };
     if (!this.#parts.hooks.includes(hook)) {
       this.#comparison.lines.push(`${hook}: the trace has a call, now the plugin has no such hook`);
-      return { ...told, now: null, skipped: null };
+      return { ...entry, now: null, skipped: null };
     }
-    const made = await this.#run(step, index);
-    const now = describe(made, choiceOf(made, this.#candidates(index)));
+    const replayed = await this.#run(step, index);
+    const now = describe(replayed, choiceOf(replayed, this.#candidates(index)));
     this.#comparison.add(hook, trace, now);
-    return { ...told, now, skipped: null };
+    return { ...entry, now, skipped: null };
   }
 
-  #whyNot({ hook, result, calls, body }: HookStep, index: number): string {
-    if (result === "unfinished") return "it had not ended when the request did";
-    if (result === "quarantined") return "it was not called: the plugin was in quarantine";
-    if ((calls.fetch ?? 0) > 0 && this.#file.fetchAnswer === null && this.#parts.options.fetch === undefined)
-      return "the trace does not hold what its requests were answered: give plugin() a fetch";
+  #reasonToSkip({ hook, result, calls, body }: HookStep, index: number): string {
+    if (result === "unfinished") return "the request ended before the call";
+    if (result === "quarantined") return "not called: the plugin was in quarantine";
+    if ((calls.fetch ?? 0) > 0 && this.#trace.fetchStatus === undefined && this.#parts.options.fetch === undefined)
+      return "the trace has no responses to its subrequests: pass the option fetch to plugin()";
     if (hook === "request_body" || hook === "response_body") {
-      if (body === undefined) return "the trace does not tell its piece of the body";
+      if (body === undefined) return "the trace has no chunk of the body";
       if (body.seen === undefined && body.before > 0)
-        return "the trace has the size of its piece of the body, not the bytes: a dry run has both";
+        return "the trace has only the size of the chunk: a dry run records its bytes";
     }
     if (hook === "pick") {
-      if (this.#candidates(index).length === 0) return "the trace does not hold the endpoints that it saw";
-      if (this.#file.cut && this.#candidates(index).length >= MAX_LISTED)
-        return `the trace was cut: it has the first ${MAX_LISTED} endpoints`;
+      if (this.#candidates(index).length === 0) return "the trace has no candidates of this pick";
+      if (this.#trace.cut && this.#candidates(index).length >= MAX_LISTED)
+        return `the trace is truncated: it has only the first ${MAX_LISTED} endpoints`;
     }
-    if (hook === "outcome" && this.#attempt(index) === undefined) return "the trace does not hold the attempt";
+    if (hook === "outcome" && this.#attempt(index) === undefined) return "the trace has no attempt of this call";
     return "";
   }
 
-  /** The endpoints of the step that follows a `pick`. */
+  /** The candidates of a call of `pick`, which the next step has. */
   #candidates(index: number): readonly Candidate[] {
-    const next = this.#file.steps[index + 1];
+    const next = this.#trace.steps[index + 1];
     return next?.step === "pick" ? next.candidates : [];
   }
 
   #attempt(index: number): AttemptStep | undefined {
-    return this.#file.steps.slice(0, index).findLast((step) => step.step === "attempt");
+    return this.#trace.steps.slice(0, index).findLast((step) => step.step === "attempt");
   }
 
-  /** Before a `pick`, as the proxy does: all that are well, also those that this request has tried. */
-  #tellEndpoints({ hook }: HookStep, index: number): string {
+  /** Calls `update` before a `pick`, as the proxy does: with all healthy endpoints, including those already tried. */
+  #updateEndpoints({ hook }: HookStep, index: number): string {
     if (hook !== "pick" || !this.#parts.hooks.includes(hook)) return "";
     const { endpoints, runner } = this.#parts;
-    const list = this.#candidates(index).filter(isWell).map(readEndpoint);
+    const list = this.#candidates(index).filter(isHealthy).map(readEndpoint);
     const view = endpoints.set(list);
-    const told = JSON.stringify(list.map(({ address, weight, zone }) => [address, weight, zone]));
-    if (told === this.#told) return "";
-    this.#told = told;
+    const update = JSON.stringify(list.map(({ address, weight, zone }) => [address, weight, zone]));
+    if (update === this.#lastUpdate) return "";
+    this.#lastUpdate = update;
     try {
       runner.measure("update", (instance) => instance.update(view));
       return "";
     } catch (error) {
       if (!(error instanceof PluginFailure)) throw error;
-      this.#told = "";
+      this.#lastUpdate = "";
       this.#comparison.lines.push(`update: failure: the trace has none, now "${error.reason}"`);
       return `update fails: ${error.message}`;
     }
   }
 
-  /** What comes of it, told as a trace tells it. */
+  /** Runs the hook and records it like the proxy does. */
   async #run(step: HookStep, index: number): Promise<HookStep> {
     const { runner, endpoints } = this.#parts;
     const { exchange: x } = this.state;
@@ -165,8 +168,8 @@ class Replayer {
       id: "",
       why: "explain",
       mask: new NoMask([]),
-      dry: TELLS_BODIES,
-      instant: this.#file.fetchAnswer !== null,
+      dry: RECORDS_BODIES,
+      instant: this.#trace.fetchStatus !== undefined,
       names: this.#names,
     });
     x.trace = trace;
@@ -181,23 +184,23 @@ class Replayer {
     } catch (error) {
       if (!(error instanceof PluginFailure)) throw error;
       failure = error;
-      // Its guest is gone, and what it was told.
-      this.#told = "";
+      // The next guest is new and has had no update.
+      this.#lastUpdate = "";
     } finally {
       x.trace = null;
     }
-    const made = trace.steps.find((entry) => entry.step === "hook");
-    if (made?.step === "hook") return made;
+    const replayed = trace.steps.find((entry) => entry.step === "hook");
+    if (replayed?.step === "hook") return replayed;
     throw failure ?? new Error(`${step.hook} was not called`);
   }
 
   #prepare({ hook, at, body }: HookStep, index: number): void {
     const { exchange: x } = this.state;
     const { runner, endpoints } = this.#parts;
-    runner.setTime(this.#file.time + at / MICROSECONDS);
+    runner.setTime(this.#start + at / MICROSECONDS);
     if (hook === "route") x.chosenCluster = -1;
-    x.requestPiece = hook === "request_body" ? makePiece(body) : null;
-    x.answerPiece = hook === "response_body" ? makePiece(body) : null;
+    x.requestPiece = hook === "request_body" ? makeChunk(body) : null;
+    x.answerPiece = hook === "response_body" ? makeChunk(body) : null;
     x.endpoint = this.state.endpoint === null ? null : endpoints.known(this.state.endpoint);
     const attempt = this.#attempt(index);
     if (HOOK[hook as Hook] !== HOOK.outcome || attempt === undefined) return;
@@ -208,15 +211,15 @@ class Replayer {
   }
 }
 
-function makePiece(body: HookStep["body"]): Piece {
-  const piece = new Piece();
+function makeChunk(body: HookStep["body"]): Piece {
+  const chunk = new Piece();
   const bytes = Buffer.from(body?.seen ?? "");
-  piece.set(bytes, 0, bytes.length, body?.last ?? true);
-  return piece;
+  chunk.set(bytes, 0, bytes.length, body?.last ?? true);
+  return chunk;
 }
 
-/** What a strategy's `update` tells: those that health keeps no traffic from. */
-function isWell({ out }: Candidate): boolean {
+/** Whether `update` lists it: tried and full endpoints are excluded only from the one pick. */
+function isHealthy({ out }: Candidate): boolean {
   return out === "" || out === "tried" || out === "full";
 }
 
@@ -224,7 +227,7 @@ function readEndpoint({ endpoint, weight, zone, inFlight, latency, latencyAge = 
   return { address: endpoint, weight, zone, inFlight, latency, latencyAge, errorRate: Math.round(errorRate * 1e6) };
 }
 
-/** The address that a `pick` chose; null for none, and for any other hook. */
+/** The address that a `pick` chose; null for none and for other hooks. */
 function choiceOf({ hook, result }: HookStep, candidates: readonly Candidate[]): string | null {
   if (hook !== "pick" || !/^\d+$/.test(result)) return null;
   return candidates.filter(({ out }) => out === "")[Number(result)]?.endpoint ?? null;

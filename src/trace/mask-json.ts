@@ -1,10 +1,10 @@
-/** Masks JSON where it stands in a text, whole or cut off, and leaves every other byte as it is. */
+/** Masks JSON within a text, complete or truncated; all other bytes stay unchanged. */
 const MASKED = "***";
 
 type Masking = {
-  /** Whether the value of a member of that name is secret. */
+  /** Whether the value of the member is secret. */
   hides(name: string): boolean;
-  /** A string that is not secret by its name, as it may be shown. */
+  /** Masks a string whose member name is not secret. */
   text(text: string): string;
 };
 
@@ -39,7 +39,7 @@ function match(pattern: RegExp, text: string, at: number): string {
   return pattern.exec(text)?.[0] ?? "";
 }
 
-/** The end of the value that begins there. */
+/** The end of the value that starts at `start`. */
 function findEnd(text: string, start: number): number {
   let depth = 0;
   for (let at = start; at < text.length; ) {
@@ -58,11 +58,11 @@ function show(string: string, { text }: Masking): string {
   const bare = plain(string);
   const shown = text(bare);
   if (shown === bare) return string;
-  // Without escapes the parts that are not secret can be shown.
+  // With escapes the masked text cannot be mapped back to the source.
   return string.includes("\\") ? `"${MASKED}"` : string.replace(bare, () => shown);
 }
 
-/** What a string in quotes says; one that is cut off, or not well-formed, as it stands. */
+/** The value of a string literal; a truncated or malformed one without its quotes. */
 function plain(string: string): string {
   try {
     return String(JSON.parse(string));

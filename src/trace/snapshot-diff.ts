@@ -1,4 +1,4 @@
-/** Pictures of what a hook may change of an exchange, and what lies between two of them. */
+/** Captures what hooks may change of an exchange, and compares two captures. */
 import {
   FIELD_WORDS,
   type Head,
@@ -11,23 +11,13 @@ import {
   VALUE_START,
 } from "../http/head.ts";
 import type { ExchangeContext } from "../plugin/host/hook-context.ts";
+import type { Change, Side } from "./record.ts";
 
-export type Side = "request" | "response";
+/** Everything that a hook may change, by `of` and `what` of `Change`. */
+export type MessageState = Map<string, StateEntry>;
+type StateEntry = { readonly of: Side; readonly what: string; readonly values: readonly string[] };
 
-/** A change: what a part or a field was before the hook, and after it; no value: it was not there. */
-export type Change = {
-  readonly of: Side;
-  /** `method`, `path`, `status`, `header x-user`, `trailer x-sum` … */
-  readonly what: string;
-  readonly before: readonly string[];
-  readonly after: readonly string[];
-};
-
-/** Everything that a hook may change, by what it is called in `Change`. */
-export type Picture = Map<string, PictureEntry>;
-export type PictureEntry = { readonly of: Side; readonly what: string; readonly values: readonly string[] };
-
-/** The fields of a head that are there, names as they were written. */
+/** The fields of a head, without removed ones; names as they were written. */
 export function listFields(head: Head): [name: string, value: string][] {
   const fields: [string, string][] = [];
   for (let at = 0; at < head.count * FIELD_WORDS; at += FIELD_WORDS) {
@@ -38,11 +28,11 @@ export function listFields(head: Head): [name: string, value: string][] {
   return fields;
 }
 
-export function takePicture(exchange: ExchangeContext): Picture {
-  const picture = new Map<string, { of: Side; what: string; values: string[] }>();
+export function captureState(exchange: ExchangeContext): MessageState {
+  const state = new Map<string, { of: Side; what: string; values: string[] }>();
   const add = (of: Side, what: string, value: string) => {
-    const entry = picture.get(`${of} ${what}`);
-    if (entry === undefined) picture.set(`${of} ${what}`, { of, what, values: [value] });
+    const entry = state.get(`${of} ${what}`);
+    if (entry === undefined) state.set(`${of} ${what}`, { of, what, values: [value] });
     else entry.values.push(value);
   };
   const addFields = (of: Side, kind: string, head: Head | null) => {
@@ -60,19 +50,19 @@ export function takePicture(exchange: ExchangeContext): Picture {
   if (status !== 0) add("response", "status", String(status));
   addFields("response", "header", response);
   addFields("response", "trailer", exchange.responseTrailers);
-  return picture;
+  return state;
 }
 
-/** Makes a picture what it is after the changes; `undo`: what it was before them. */
-export function applyChanges(picture: Picture, changes: readonly Change[], undo = false): void {
+/** Applies changes in place; `undo`: reverts them. */
+export function applyChanges(state: MessageState, changes: readonly Change[], undo = false): void {
   for (const { of, what, before, after } of changes) {
     const values = undo ? before : after;
-    if (values.length === 0) picture.delete(`${of} ${what}`);
-    else picture.set(`${of} ${what}`, { of, what, values });
+    if (values.length === 0) state.delete(`${of} ${what}`);
+    else state.set(`${of} ${what}`, { of, what, values });
   }
 }
 
-export function compare(before: Picture, after: Picture): Change[] {
+export function compare(before: MessageState, after: MessageState): Change[] {
   const changes: Change[] = [];
   for (const key of new Set([...before.keys(), ...after.keys()])) {
     const [old, now] = [before.get(key), after.get(key)];

@@ -1,193 +1,53 @@
-/**
- * What is told of one request whose way through the corridor is recorded: the steps in their order, as plain data. Only a
- * traced request has one (`Exchange.trace`); all others pay for a test whether it is there.
- */
+/** Records the steps of one traced request (`Exchange.trace`). Other requests have none and pay for a null check. */
 import { isUtf8 } from "node:buffer";
 import { HOOK, HOOKS } from "../abi/abi.ts";
-import type { Candidate } from "../cluster/cluster.ts";
 import { PART } from "../http/head.ts";
 import type { HookContext, HookTrace } from "../plugin/host/hook-context.ts";
 import type { Exchange } from "../proxy/exchange.ts";
 import type { Snapshot } from "../proxy/snapshot.ts";
 import type { Mask } from "./mask.ts";
-import { applyChanges, type Change, compare, listFields, type Picture, takePicture } from "./snapshot-diff.ts";
+import {
+  type Change,
+  CUT,
+  type FieldList,
+  type HookStep,
+  MAX_LISTED,
+  MAX_STEPS,
+  type Step,
+  TRACE_VERSION,
+  type TracedRoute,
+  type TraceRecord,
+} from "./record.ts";
+import { applyChanges, captureState, compare, listFields, type MessageState } from "./snapshot-diff.ts";
 import { emptyStep, TracedCall } from "./traced-call.ts";
 
-export type FieldList = readonly (readonly [name: string, value: string])[];
-
-/** One rule that was tried. */
-export type TracedRule = {
-  readonly rule: number;
-  readonly name: string;
-  /** The key of `match` that did not hold; empty when all did. */
-  readonly failed: string;
-};
-
-export type HookStep = {
-  readonly step: "hook";
-  /** Microseconds since the request's head was there. */
-  readonly at: number;
-  readonly hook: string;
-  readonly plugin: string;
-  /** Which of the plugin's configurations: missing for the first that the request met, 2 for the second … */
-  readonly use?: number;
-  /** Microseconds of the call, with what it waited for. */
-  took: number;
-  fuel: number;
-  /** Host calls by name. */
-  calls: Record<string, number>;
-  /** What the hook answered: `continue`, `respond` …, the endpoint's place in the list that `pick` saw; `failed`. */
-  result: string;
-  failure?: { readonly reason: string; readonly message: string };
-  edits: readonly Change[];
-  /** A cluster or strategy that it chose. */
-  cluster?: string;
-  strategy?: string;
-  /** Values that it shared with other plugins (`shared_set`). */
-  shared?: FieldList;
-  /** The piece of the body that it saw, and what passed on. */
-  body?: TracedPiece;
-  log: { readonly level: string; readonly text: string }[];
-};
-
-export type TracedPiece = {
-  /** Bytes that the hook saw, and that passed on. */
-  readonly before: number;
-  after: number;
-  readonly last: boolean;
-  /** Both as text, of a dry run alone, where they are UTF-8 and at most 4 KiB: whoever asks has given the body. */
-  readonly seen?: string;
-  passed?: string;
-};
-
-/** What changed since the hook before without a plugin: an answer came, trailers did, Sluice set a length. */
-export type CameStep = {
-  readonly step: "came";
-  readonly at: number;
-  readonly edits: readonly Change[];
-};
-
-export type RouteStep = {
-  readonly step: "route";
-  readonly at: number;
-  /** Null: no rule is left, or the path is ambiguous. */
-  readonly route: string | null;
-  /** Another reading of the path selects something else; the answer's problem says what. */
-  readonly ambiguous?: true;
-  /** Those tried since the last such step; the last one is the one that was taken. */
-  readonly rules: readonly TracedRule[];
-};
-
-export type ClusterStep = {
-  readonly step: "cluster";
-  readonly at: number;
-  readonly cluster: string;
-  /** What chose it: `rule`, `split`, or `plugin` with its name. */
-  readonly by: "rule" | "split" | "plugin";
-  readonly plugin?: string;
-  /** It chose for the connection, before the request came. */
-  readonly connection?: true;
-};
-
-export type PickStep = {
-  readonly step: "pick";
-  readonly at: number;
-  readonly cluster: string;
-  readonly strategy: string;
-  readonly endpoint: string | null;
-  /** `native`: the strategy did not answer, so the core chose the least loaded. */
-  readonly by: "strategy" | "native" | "nobody";
-  readonly candidates: readonly Candidate[];
-};
-
-export type AttemptStep = {
-  readonly step: "attempt";
-  readonly at: number;
-  readonly endpoint: string;
-  /** 0: there was no answer. */
-  readonly status: number;
-  readonly failed: boolean;
-  /** Microseconds from the pick to the answer's head. */
-  readonly took: number;
-  /** On a connection that had served before. */
-  readonly reused: boolean;
-  readonly error?: string;
-  readonly problem?: string;
-};
-
-export type Step = HookStep | CameStep | RouteStep | ClusterStep | PickStep | AttemptStep;
-
-export type TraceRecord = {
-  readonly id: string;
-  /** When the request's head was there, in ISO 8601. */
-  readonly time: string;
-  /** Why it was recorded. */
-  readonly why: "token" | "sample" | "explain";
-  readonly version: number;
-  readonly listener: string;
-  readonly route: string;
-  readonly cluster: string;
-  readonly client: string;
-  readonly request: {
-    readonly method: string;
-    /** Where the client named it. */
-    readonly scheme?: string;
-    /** Where it is not `1.1`. */
-    readonly protocol?: "1.0";
-    readonly authority: string;
-    readonly target: string;
-    readonly headers: FieldList;
-  };
-  /** The status that answered what plugins asked, where none of it was sent. */
-  readonly fetchAnswer?: number;
-  readonly steps: readonly Step[];
-  readonly answer: {
-    readonly status: number;
-    /** `nobody`: the connection was closed, so there is none, and the status is 0. */
-    readonly by: "endpoint" | "plugin" | "sluice" | "nobody";
-    readonly error?: string;
-    readonly problem?: string;
-    readonly headers: FieldList;
-    readonly body: number;
-  };
-  /** Microseconds from the request's head to the end. */
-  readonly took: number;
-  /** It was too long: values are cut, or steps are missing. */
-  readonly cut: boolean;
-};
-
-/** Steps and characters of one trace, of one value, and of a piece of a body. */
-export const MAX_STEPS = 300;
+/** Most characters of one trace, of one value, and of a body chunk. */
 const MAX_TEXT = 128 * 1024;
 const MAX_VALUE = 2048;
-const MAX_PIECE = 4096;
-/** At the end of a value that was cut. No byte of a head is this character. */
-export const CUT = "…";
-/** Rules and endpoints of one step, where the thread has others to serve. */
-export const MAX_LISTED = 200;
+const MAX_CHUNK = 4096;
 
-const TELLS = Buffer.from("x-sluice-trace");
+const ID_HEADER = Buffer.from("x-sluice-trace");
 const CONNECTION = HOOKS[HOOK.connection]!;
 
 export type TraceInit = {
   readonly id: string;
   readonly why: TraceRecord["why"];
   readonly mask: Mask;
-  /** The request is only tried: what stands for the endpoint's answer; null for a real one. */
+  /** A dry run's substitute for the endpoint; null for live traffic. */
   readonly dry?: DryAnswer | null;
-  /** Whether calls that wait are answered at once. */
+  /** Whether asynchronous host calls complete at once. */
   readonly instant?: boolean;
-  /** The status that answers what plugins ask, where it is not sent. */
-  readonly fetchAnswer?: number;
-  /** How clusters and strategies are called, of an exchange that has no listener. */
+  /** The status of responses to subrequests, if they are not sent. */
+  readonly fetchStatus?: number;
+  /** Names of clusters and strategies, for an exchange that has no listener. */
   readonly names?: Names;
 };
 
 export type Names = { readonly clusters: readonly string[]; readonly strategies: readonly string[] };
 
-/** Stands for an endpoint when nothing is sent. */
+/** Substitutes the endpoint in a dry run. */
 export interface DryAnswer {
-  /** Makes `x.response`, and the body, what an endpoint could have answered. */
+  /** Fills `x.response` and its body with a simulated response. */
   answer(x: Exchange): void;
 }
 
@@ -197,7 +57,7 @@ export class Trace implements HookTrace {
   readonly dry: DryAnswer | null;
   readonly instant: boolean;
   readonly #why: TraceRecord["why"];
-  readonly #fetchAnswer: number | null;
+  readonly #fetchStatus: number | null;
   readonly #names: Names | null;
   readonly #snapshot: Snapshot | null;
   readonly #time = new Date();
@@ -207,25 +67,25 @@ export class Trace implements HookTrace {
   #room = MAX_TEXT;
   #cut = false;
   readonly #most: number;
-  /** Rules since the last route step. */
-  #rules: TracedRule[] = [];
-  /** The exchange as the request, the hooks and what came between them have made it, as far as it is told. */
-  readonly #seen: Picture;
-  readonly #own = new WeakMap<HookStep, readonly Change[]>();
-  /** By plugin: its instances that were called, in the order in which they first were. */
+  /** Routes evaluated since the last route step. */
+  #routes: TracedRoute[] = [];
+  /** The messages as of the last recorded change. */
+  readonly #recorded: MessageState;
+  readonly #unmasked = new WeakMap<HookStep, readonly Change[]>();
+  /** By plugin: indexes of its instances, in order of first call. */
   readonly #uses = new Map<string, number[]>();
 
   constructor(x: Exchange, init: TraceInit) {
-    const { id, why, mask, dry = null, instant = false, fetchAnswer = null, names = null } = init;
+    const { id, why, mask, dry = null, instant = false, fetchStatus = null, names = null } = init;
     this.id = id;
     this.mask = mask;
     this.dry = dry;
     this.instant = instant;
     this.#why = why;
-    this.#fetchAnswer = fetchAnswer;
+    this.#fetchStatus = fetchStatus;
     this.#names = names;
     this.#snapshot = x.listener?.snapshot ?? null;
-    this.#seen = takePicture(x);
+    this.#recorded = captureState(x);
     this.#most = dry === null ? MAX_LISTED : Number.POSITIVE_INFINITY;
     const { request } = x;
     const [path, query] = [request.partText(PART.path), request.partText(PART.query)];
@@ -240,12 +100,12 @@ export class Trace implements HookTrace {
     };
   }
 
-  /** Microseconds since it began. */
+  /** Microseconds since the request head was received. */
   now(): number {
     return Math.round((performance.now() - this.#began) * 1000);
   }
 
-  /** As much of a text as there is room for. */
+  /** Truncates a text to the limits of a value and of the trace. */
   text(text: string): string {
     const length = Math.min(text.length, MAX_VALUE, this.#room);
     this.#room -= length;
@@ -256,34 +116,34 @@ export class Trace implements HookTrace {
 
   // ── Plugins ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** A hook of that instance is called; what it returns is told what comes of it. */
+  /** Records the start of a hook call; the caller reports its end to the returned object. */
   enter(context: HookContext, hook: number, { plugin, index }: { plugin: string; index: number }): TracedCall {
     const { exchange } = context;
-    const before: Picture = exchange === null ? new Map() : takePicture(exchange);
-    const came = exchange === null ? [] : compare(this.#seen, before);
-    if (came.length > 0) {
-      applyChanges(this.#seen, came);
-      this.#push({ step: "came", at: this.now(), edits: this.#show(came) });
+    const before: MessageState = exchange === null ? new Map() : captureState(exchange);
+    const received = exchange === null ? [] : compare(this.#recorded, before);
+    if (received.length > 0) {
+      applyChanges(this.#recorded, received);
+      this.#push({ step: "received", at: this.now(), edits: this.#mask(received) });
     }
     const call = new TracedCall(this, { context, hook, plugin, before, use: this.#useOf(plugin, index) });
     this.#push(call.entry);
     return call;
   }
 
-  /** The hook has changed that: how it is told. */
+  /** Records the changes of a hook; returns them masked. */
   changed(entry: HookStep, changes: readonly Change[]): Change[] {
-    this.#own.set(entry, changes);
-    applyChanges(this.#seen, changes);
-    return this.#show(changes);
+    this.#unmasked.set(entry, changes);
+    applyChanges(this.#recorded, changes);
+    return this.#mask(changes);
   }
 
-  /** The last call of that plugin's hook failed: what it changed is dropped. `reason`: as metrics have it. */
+  /** The plugin's last call of that hook failed and its changes were discarded. `reason`: the metric label. */
   failed(hook: number, plugin: string, failure: { readonly reason: string; readonly message: string }): void {
     const entry = this.#steps.findLast(
       (step) => step.step === "hook" && step.hook === HOOKS[hook] && step.plugin === plugin,
     ) as HookStep | undefined;
     if (entry === undefined) return;
-    applyChanges(this.#seen, this.#own.get(entry) ?? [], true);
+    applyChanges(this.#recorded, this.#unmasked.get(entry) ?? [], true);
     entry.result = "failed";
     entry.failure = { reason: failure.reason, message: this.text(failure.message) };
     entry.edits = [];
@@ -292,12 +152,12 @@ export class Trace implements HookTrace {
     delete entry.shared;
   }
 
-  /** It is not called, for it has failed too often. */
+  /** The hook was not called: its plugin is in quarantine. */
   refused(hook: number, plugin: string): void {
     this.#push({ ...emptyStep(this.now(), hook, plugin), result: "quarantined" });
   }
 
-  #show(found: readonly Change[]): Change[] {
+  #mask(found: readonly Change[]): Change[] {
     const changes: Change[] = [];
     for (const { of, what, before, after } of found) {
       if (this.#room <= 0) {
@@ -313,14 +173,14 @@ export class Trace implements HookTrace {
     return changes;
   }
 
-  /** Values that a hook has shared: how they are told. */
+  /** Masks values that a hook has shared. */
   shared(values: FieldList): FieldList {
     return this.#fields(values);
   }
 
-  /** A piece of a body of a dry run, if it is a short text and there is room for it. */
-  piece(bytes: Buffer): string | undefined {
-    if (this.dry === null || bytes.length > Math.min(MAX_PIECE, this.#room) || !isUtf8(bytes)) return undefined;
+  /** A dry run's body chunk as text; undefined for live traffic, or if it is not UTF-8 or too long. */
+  chunkText(bytes: Buffer): string | undefined {
+    if (this.dry === null || bytes.length > Math.min(MAX_CHUNK, this.#room) || !isUtf8(bytes)) return undefined;
     this.#room -= bytes.length;
     return bytes.toString("utf8");
   }
@@ -333,12 +193,11 @@ export class Trace implements HookTrace {
     return this.#names?.strategies[index] ?? this.#snapshot?.strategyNames[index] ?? "";
   }
 
-  /** The calls so far, and the rest. */
   get steps(): readonly Step[] {
     return this.#steps;
   }
 
-  /** A plugin stands in a chain once for each of its configurations. */
+  /** A chain may contain a plugin several times, once per configuration: 1 for the first that was called. */
   #useOf(plugin: string, index: number): number {
     const known = this.#uses.get(plugin) ?? [];
     if (!known.includes(index)) this.#uses.set(plugin, [...known, index]);
@@ -346,25 +205,25 @@ export class Trace implements HookTrace {
     return place < 0 ? known.length + 1 : place + 1;
   }
 
-  // ── Choices ───────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── Decisions ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** The rules in `[from, to)` do not match; `to` does, unless there is none (-1). */
+  /** The routes in `[from, to)` do not match; `to` does. -1: no route from `from` on matches. */
   rules(x: Exchange, from: number, to: number): void {
     const { router, routes } = x.listener!;
     const end = to < 0 ? routes.length : to + 1;
     const first = Math.max(from, end - this.#most);
     if (first > from) this.#cut = true;
-    for (let rule = first; rule < end; rule++) {
-      const failed = rule === to ? "" : router.explain(x.request, rule);
-      this.#rules.push({ rule, name: routes[rule]!.name, failed });
+    for (let index = first; index < end; index++) {
+      const failed = index === to ? "" : router.explain(x.request, index);
+      this.#routes.push({ index, name: routes[index]!.name, failed });
     }
   }
 
-  /** Null: no rule is left, or the path is ambiguous. */
+  /** `route`: null if none matches or the path is ambiguous. */
   routed(route: string | null, ambiguous = false): void {
-    const rules = this.#rules;
-    this.#rules = [];
-    this.#push({ step: "route", at: this.now(), route, ...(ambiguous ? { ambiguous } : {}), rules });
+    const routes = this.#routes;
+    this.#routes = [];
+    this.#push({ step: "route", at: this.now(), route, ...(ambiguous ? { ambiguous } : {}), routes });
   }
 
   clusterTaken(x: Exchange): void {
@@ -372,7 +231,7 @@ export class Trace implements HookTrace {
     if (last?.step === "cluster" && last.cluster === x.clusterName) return;
     const at = this.now();
     if (x.chosenCluster < 0) {
-      const by = x.route!.action.kind === "split" ? "split" : "rule";
+      const by = x.route!.action.kind === "split" ? "split" : "route";
       this.#push({ step: "cluster", at, cluster: x.clusterName, by });
       return;
     }
@@ -388,19 +247,19 @@ export class Trace implements HookTrace {
     const candidates = cluster.candidates(x);
     if (candidates.length > this.#most) this.#cut = true;
     const last = this.#steps.at(-1);
-    const answered = last?.step === "hook" && last.hook === "pick" && /^\d+$/.test(last.result);
+    const isFromHook = last?.step === "hook" && last.hook === "pick" && /^\d+$/.test(last.result);
     this.#push({
       step: "pick",
       at: this.now(),
       cluster: cluster.plan.name,
       strategy: cluster.plan.strategies[strategy]?.name ?? "",
       endpoint,
-      by: endpoint === null ? "nobody" : answered ? "strategy" : "native",
+      by: endpoint === null ? "none" : isFromHook ? "strategy" : "native",
       candidates: candidates.slice(0, this.#most),
     });
   }
 
-  /** An attempt has ended; before its strategy hears of it. */
+  /** An attempt ended. Called before the strategy's `outcome` hook. */
   attempted(x: Exchange, endpoint: string, status: number, failed: boolean): void {
     const { attempt, error, problem } = x;
     this.#push({
@@ -417,9 +276,9 @@ export class Trace implements HookTrace {
 
   // ── The end ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Who sent the token is told under which number the trace is found. */
+  /** Adds the trace's id to the response, if the request carried the debug token. */
   tell(x: Exchange): void {
-    if (this.#why === "token") x.response.add(TELLS, Buffer.from(this.id), 0);
+    if (this.#why === "token") x.response.add(ID_HEADER, Buffer.from(this.id), 0);
   }
 
   record(x: Exchange): TraceRecord {
@@ -427,7 +286,7 @@ export class Trace implements HookTrace {
     const by = error !== null ? "sluice" : x.localStatus === 0 ? "endpoint" : this.#localBy();
     return {
       ...this.#recordRequest(x),
-      answer: {
+      response: {
         status: response.status,
         by,
         ...(error === null ? {} : { error: error.type, problem: this.text(x.problem) }),
@@ -439,30 +298,31 @@ export class Trace implements HookTrace {
     };
   }
 
-  /** A response that is not the endpoint's is a plugin's, or says the methods to an OPTIONS request that goes no further. */
+  /** The origin of a local response without an error: a plugin, or the proxy for an OPTIONS that reached Max-Forwards 0. */
   #localBy(): "plugin" | "sluice" {
     const responded = this.#steps.some((step) => step.step === "hook" && step.result === "respond");
     return responded || this.#cut ? "plugin" : "sluice";
   }
 
-  /** Of a request that never came, since its connection was closed. */
+  /** The record of a connection that was closed before its request was received. */
   recordDenied(x: Exchange, problem: string): TraceRecord {
-    const answer = { status: 0, by: "nobody", problem, headers: [], body: 0 } as const;
-    return { ...this.#recordRequest(x), answer, took: this.now(), cut: this.#cut };
+    const response = { status: 0, by: "none", problem, headers: [], body: 0 } as const;
+    return { ...this.#recordRequest(x), response, took: this.now(), cut: this.#cut };
   }
 
-  #recordRequest(x: Exchange): Omit<TraceRecord, "answer" | "took" | "cut"> {
+  #recordRequest(x: Exchange): Omit<TraceRecord, "response" | "took" | "cut"> {
     return {
+      version: TRACE_VERSION,
       id: this.id,
       time: this.#time.toISOString(),
       why: this.#why,
-      version: x.listener!.snapshot.version,
+      configVersion: x.listener!.snapshot.version,
       listener: x.listenerName,
       route: x.routeName,
       cluster: x.clusterName,
       client: x.clientAddress,
       request: this.#request,
-      ...(this.#fetchAnswer === null ? {} : { fetchAnswer: this.#fetchAnswer }),
+      ...(this.#fetchStatus === null ? {} : { fetchStatus: this.#fetchStatus }),
       steps: this.#steps,
     };
   }

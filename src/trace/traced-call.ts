@@ -1,15 +1,16 @@
-/** One call of a hook that is traced, while it runs. */
+/** A traced hook call in progress. */
 import { HOOK, HOOKS, RESULT } from "../abi/abi.ts";
 import type { BodyChunk, HookContext, TracedHook } from "../plugin/host/hook-context.ts";
-import { compare, type Picture, type Side, takePicture } from "./snapshot-diff.ts";
-import type { FieldList, HookStep, Trace } from "./trace.ts";
+import type { FieldList, HookStep, Side, TracedChunk } from "./record.ts";
+import { captureState, compare, type MessageState } from "./snapshot-diff.ts";
+import type { Trace } from "./trace.ts";
 
-/** Hooks that can change nothing of the heads, and those whose edits are the answer's. */
-const SEES_ONLY =
+/** Hooks that cannot change heads, and those that change the response's. */
+const READ_ONLY =
   (1 << HOOK.pick) | (1 << HOOK.update) | (1 << HOOK.outcome) | (1 << HOOK.log) | (1 << HOOK.connection);
-const OF_ANSWER = (1 << HOOK.response_head) | (1 << HOOK.response_body) | (1 << HOOK.response_trailers);
+const OF_RESPONSE = (1 << HOOK.response_head) | (1 << HOOK.response_body) | (1 << HOOK.response_trailers);
 const MAX_LINES = 50;
-/** How the name of a value begins that is shared: with no plugin's name (`plugin/abi/calls-exchange.ts`). */
+/** Prefix of the keys of shared values, which belong to no plugin (`plugin/abi/calls-exchange.ts`). */
 const SHARED = "\0";
 
 type Init = {
@@ -17,7 +18,7 @@ type Init = {
   readonly hook: number;
   readonly plugin: string;
   readonly use: number;
-  readonly before: Picture;
+  readonly before: MessageState;
 };
 
 export class TracedCall implements TracedHook {
@@ -25,7 +26,7 @@ export class TracedCall implements TracedHook {
   readonly #trace: Trace;
   readonly #hook: number;
   readonly #began = performance.now();
-  readonly #before: Picture;
+  readonly #before: MessageState;
   readonly #cluster: number;
   readonly #strategy: number;
   readonly #shared: ReadonlyMap<string, Uint8Array>;
@@ -37,21 +38,20 @@ export class TracedCall implements TracedHook {
     this.#cluster = context.chosenCluster;
     this.#strategy = context.exchange?.chosenStrategy ?? -1;
     this.#shared = sharedValues(context);
-    const piece = pieceOf(hook, context);
+    const chunk = chunkOf(hook, context);
     this.entry = {
       ...emptyStep(trace.now(), hook, plugin),
       ...(use === 1 ? {} : { use }),
-      ...(piece === null ? {} : { body: this.#describePiece(piece) }),
+      ...(chunk === null ? {} : { body: this.#describeChunk(chunk) }),
     };
   }
 
-  #describePiece(piece: BodyChunk): NonNullable<HookStep["body"]> {
-    const seen = this.#trace.piece(piece.bytes.subarray(piece.start, piece.end));
-    const text = seen === undefined ? {} : { seen };
-    return { before: piece.size, after: piece.size, last: piece.last, ...text };
+  #describeChunk({ bytes, start, end, size, last }: BodyChunk): TracedChunk {
+    const seen = this.#trace.chunkText(bytes.subarray(start, end));
+    return { before: size, after: size, last, ...(seen === undefined ? {} : { seen }) };
   }
 
-  /** Whether calls that wait are answered at once. */
+  /** Whether asynchronous host calls complete at once. */
   get instant(): boolean {
     return this.#trace.instant;
   }
@@ -64,43 +64,43 @@ export class TracedCall implements TracedHook {
     if (this.entry.log.length < MAX_LINES) this.entry.log.push({ level, text: this.#trace.text(text) });
   }
 
-  /** It ended, by a result or by a failure (null), of which more is told (`Trace.failed`). */
+  /** Records the call's end. `result`: null if it failed; `Trace.failed` then has the reason. */
   leave(context: HookContext, result: number | null, fuel: number): void {
     const { entry } = this;
     const hook = this.#hook;
     entry.took = Math.round((performance.now() - this.#began) * 1000);
     entry.fuel = fuel;
     entry.result = result === null ? "failed" : describeResult(hook, result);
-    // Of an exchange that has ended meanwhile nothing is there to compare.
+    // The exchange may have ended and been reused during an asynchronous call.
     if (result === null || context.trace !== this.#trace) return;
-    this.#tellEdits(context, result);
+    this.#recordEdits(context, result);
     const { chosenCluster, exchange } = context;
     if (chosenCluster >= 0 && chosenCluster !== this.#cluster) entry.cluster = this.#trace.clusterNamed(chosenCluster);
     const strategy = exchange?.chosenStrategy ?? -1;
     if (strategy >= 0 && strategy !== this.#strategy) entry.strategy = this.#trace.strategyNamed(strategy);
     const shared = newlyShared(this.#shared, context);
     if (shared.length > 0) entry.shared = this.#trace.shared(shared);
-    const piece = pieceOf(hook, context);
-    if (piece === null || entry.body === undefined) return;
-    entry.body.after = piece.size;
-    const passed = this.#trace.piece(piece.made);
+    const chunk = chunkOf(hook, context);
+    if (chunk === null || entry.body === undefined) return;
+    entry.body.after = chunk.size;
+    const passed = this.#trace.chunkText(chunk.made);
     if (passed !== undefined) entry.body.passed = passed;
   }
 
-  /** While one that waits sees a request's body, the answer may come: that is no edit of its. */
-  #tellEdits({ exchange }: HookContext, result: number): void {
+  /** The response may be received while a request body hook is suspended: only the hook's own side counts. */
+  #recordEdits({ exchange }: HookContext, result: number): void {
     const hook = this.#hook;
-    if (exchange === null || ((SEES_ONLY >>> hook) & 1) === 1) return;
-    const side: Side = ((OF_ANSWER >>> hook) & 1) === 1 ? "response" : "request";
-    const edits = compare(this.#before, takePicture(exchange)).filter(
+    if (exchange === null || ((READ_ONLY >>> hook) & 1) === 1) return;
+    const side: Side = ((OF_RESPONSE >>> hook) & 1) === 1 ? "response" : "request";
+    const edits = compare(this.#before, captureState(exchange)).filter(
       ({ of }) => of === side || (of === "response" && result === RESULT.respond),
     );
     this.entry.edits = this.#trace.changed(this.entry, edits);
   }
 }
 
-/** What the hook sees of a body; null for one that sees none. */
-function pieceOf(hook: number, { exchange }: HookContext): BodyChunk | null {
+/** The chunk that a body hook processes; null for other hooks. */
+function chunkOf(hook: number, { exchange }: HookContext): BodyChunk | null {
   if (exchange === null) return null;
   if (hook === HOOK.request_body) return exchange.requestPiece;
   return hook === HOOK.response_body ? exchange.answerPiece : null;
@@ -109,8 +109,8 @@ function pieceOf(hook: number, { exchange }: HookContext): BodyChunk | null {
 function sharedValues({ values }: HookContext): Map<string, Uint8Array> {
   const shared = new Map<string, Uint8Array>();
   for (const [key, value] of values ?? []) {
-    const standing = key.startsWith(SHARED) ? value.standing : null;
-    if (standing !== null) shared.set(key, standing.bytes);
+    const current = key.startsWith(SHARED) ? value.standing : null;
+    if (current !== null) shared.set(key, current.bytes);
   }
   return shared;
 }

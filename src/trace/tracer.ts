@@ -1,16 +1,17 @@
-/** Which requests of one version are traced: those that carry the debug token, and a sample. */
+/** Decides which requests of one configuration are traced: those with the debug token, and a sample. */
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { FIELD_WORDS, VALUE_END, VALUE_START } from "../http/head.ts";
 import type { TracePlan } from "../plan/plan.ts";
 import type { Exchange } from "../proxy/exchange.ts";
 import { Mask } from "./mask.ts";
-import { Trace, type TraceRecord } from "./trace.ts";
+import type { TraceRecord } from "./record.ts";
+import { Trace } from "./trace.ts";
 
-/** Traces that one thread begins in a second at most. */
+/** Most traces of one worker in a second. */
 const RATE = 50;
 const SECOND = 1000;
 
-/** Null when no request of the version is to be traced. */
+/** Null if the configuration traces no request. */
 export function makeTracer(plan: TracePlan): Tracer | null {
   return plan.token === "" && plan.sample === 0 ? null : new Tracer(plan);
 }
@@ -18,12 +19,12 @@ export function makeTracer(plan: TracePlan): Tracer | null {
 export class Tracer {
   readonly mask: Mask;
   readonly #header: Buffer;
-  /** Digests compare in the same time whatever the lengths of what they are of. Null: no token is known. */
+  /** A digest, so that comparing takes the same time for any length. Null: no token is configured. */
   readonly #token: Buffer | null;
   readonly #sample: number;
   #from = Number.NEGATIVE_INFINITY;
   #begun = 0;
-  /** Requests that were to be traced, and were too many. */
+  /** Requests that were not traced because of the rate limit. */
   dropped = 0;
 
   constructor({ header, token, sample, mask }: TracePlan) {
@@ -33,15 +34,15 @@ export class Tracer {
     this.#sample = sample;
   }
 
-  /** Takes the token off, whatever it says, and begins a trace where one is due. */
+  /** Removes the token header, whatever its value, and starts a trace if the request is to be traced. */
   consider(x: Exchange): void {
-    const told = this.#token !== null && this.#takeToken(x, this.#token);
-    if (x.trace !== null || !(told || (this.#sample > 0 && Math.random() < this.#sample))) return;
+    const hasToken = this.#token !== null && this.#takeToken(x, this.#token);
+    if (x.trace !== null || !(hasToken || (this.#sample > 0 && Math.random() < this.#sample))) return;
     if (!this.#mayBegin()) {
       this.dropped++;
       return;
     }
-    const why: TraceRecord["why"] = told ? "token" : "sample";
+    const why: TraceRecord["why"] = hasToken ? "token" : "sample";
     x.trace = new Trace(x, { id: randomBytes(8).toString("hex"), why, mask: this.mask });
   }
 

@@ -5,7 +5,7 @@ import type { Verdict } from "../cluster/health.ts";
 import type { Plan } from "../plan/plan.ts";
 import type { PluginNews } from "../plugin/host/report.ts";
 import type { HealthEvent } from "../proxy/context.ts";
-import type { TraceRecord } from "../trace/trace.ts";
+import type { TraceRecord } from "../trace/record.ts";
 
 /** `workerData` of a data thread. */
 export type ThreadInit = {

@@ -4,7 +4,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { before } from "node:test";
 import { plugin } from "../../src/testing/index.ts";
-import type { TraceRecord } from "../../src/trace/trace.ts";
+import type { TraceRecord } from "../../src/trace/record.ts";
 import { compileSource } from "../contract/plugin-harness.ts";
 import { AROUND, SOURCES } from "../fixtures/chain-of-three.ts";
 import { startUpstream } from "./peers.ts";
@@ -92,13 +92,11 @@ testInUsualMode("each plugin of a chain does again what a trace of the running p
       const skips = name === "tenant" && index === 1;
       assert.deepEqual(
         replayed.skipped.map((line) => line.replace(/ \(step \d+\)/, "")),
-        skips
-          ? ["request_body: the trace has the size of its piece of the body, not the bytes: a dry run has both"]
-          : [],
+        skips ? ["request_body: the trace has only the size of the chunk: a dry run records its bytes"] : [],
         `${index}, ${name}`,
       );
-      for (const { now, trace: told, skipped } of replayed.calls)
-        if (skipped === null) assert.deepEqual(now!.calls, told.calls, `${index}, ${name}`);
+      for (const { now, trace: recorded, skipped } of replayed.calls)
+        if (skipped === null) assert.deepEqual(now!.calls, recorded.calls, `${index}, ${name}`);
       if (name === "guard" && index !== 3) assert.ok(replayed.masked > 0);
     }
   }
@@ -139,12 +137,12 @@ testInUsualMode("a plugin that was changed is told from the trace, line by line"
     'request_head: result: the trace has "continue", now "respond"',
     "request_head: header authorization: the trace has none, now it stays as it is",
     'request_head: header x-session: the trace has "***", now it stays as it is',
-    'request_head: answer\'s status: the trace leaves it as it is, now "401"',
-    'request_head: answer\'s header www-authenticate: the trace leaves it as it is, now "Bearer"',
+    'request_head: response status: the trace leaves it as it is, now "401"',
+    'request_head: response header www-authenticate: the trace leaves it as it is, now "Bearer"',
     'request_head: shared user: the trace has "ann", now none',
   ]);
   assert.deepEqual(await changed("last", '"none"', '"changed"'), [
-    `response_head: answer's header x-last: the trace has "none", now "changed"`,
+    `response_head: response header x-last: the trace has "none", now "changed"`,
   ]);
   assert.deepEqual(await changed("last", "export function onResponse", "function later"), [
     "response_head: the trace has a call, now the plugin has no such hook",

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect } from "node:net";
 import { before } from "node:test";
-import type { TraceRecord } from "../../src/trace/trace.ts";
+import type { TraceRecord } from "../../src/trace/record.ts";
 import { compileSource } from "../contract/plugin-harness.ts";
 import { makePlugin } from "./bad-plugins.ts";
 import { Peer, startUpstream } from "./peers.ts";
@@ -239,17 +239,17 @@ testInEachMode("a dry run asks about the connection first, and ends where that i
 
   const before = await sluice.metric("sluice_plugin_calls_total");
   const denied = await explain({ fetchAnswer: 403 });
-  assert.deepEqual([denied.answer.status, denied.answer.by, denied.steps.length], [0, "nobody", 2]);
+  assert.deepEqual([denied.response.status, denied.response.by, denied.steps.length], [0, "none", 2]);
   status = 403;
-  assert.equal((await explain({ allowFetch: true })).answer.by, "nobody");
-  assert.equal((await explain({})).answer.by, "endpoint");
+  assert.equal((await explain({ allowFetch: true })).response.by, "none");
+  assert.equal((await explain({})).response.by, "endpoint");
   assert.deepEqual(
     app.requests.map(({ url }) => url),
     ["/may"],
   );
   const admin = `127.0.0.1:${sluice.ports.admin}`;
-  const told = await runSluice("explain", "GET", "/", "--fetch-answer", "403", "--admin", admin);
-  assert.match(told.stdout, /^no answer: a plugin denied the connection, so it is closed$/m);
+  const table = await runSluice("explain", "GET", "/", "--fetch-answer", "403", "--admin", admin);
+  assert.match(table.stdout, /^no response: a plugin denied the connection; the connection is closed$/m);
   const asked = await runSluice("explain", "GET", "/", "--client", "127.0.0.2", "--admin", admin);
   assert.match(asked.stdout, /cluster +canary +by chooses, for the connection$/m);
   assert.equal(await sluice.metric("sluice_plugin_calls_total"), before);
@@ -258,5 +258,5 @@ testInEachMode("a dry run asks about the connection first, and ends where that i
   sluice.config(configOf({ ...setup, chain: "traps" })(sluice.ports));
   assert.equal((await sluice.reload()).status, 200);
   const failed = await explain({});
-  assert.deepEqual([failed.answer.by, failed.answer.problem], ["nobody", "a plugin failed on the connection"]);
+  assert.deepEqual([failed.response.by, failed.response.problem], ["none", "a plugin failed on the connection"]);
 });

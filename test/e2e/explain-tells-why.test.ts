@@ -1,7 +1,7 @@
 /** explain-tells-why: what plugins do to a request, and why it goes where it goes, is seen by who may see it alone. */
 import assert from "node:assert/strict";
 import { before } from "node:test";
-import type { HookStep, TraceRecord } from "../../src/trace/trace.ts";
+import type { HookStep, TraceRecord } from "../../src/trace/record.ts";
 import { compileSource } from "../contract/plugin-harness.ts";
 import { exchange, startUpstream } from "./peers.ts";
 import {
@@ -121,20 +121,20 @@ testInEachMode("a request with the token is traced from its head to its answer",
   assert.deepEqual(hook(trace, "response_body").body, { before: 4, after: 5, last: true });
 
   const route = trace.steps.find((step) => step.step === "route");
-  assert.deepEqual(route?.step === "route" && route.rules, [
-    { rule: 0, name: "post", failed: "method" },
-    { rule: 1, name: "api", failed: "prefix" },
-    { rule: 2, name: "rest", failed: "" },
+  assert.deepEqual(route?.step === "route" && route.routes, [
+    { index: 0, name: "post", failed: "method" },
+    { index: 1, name: "api", failed: "prefix" },
+    { index: 2, name: "rest", failed: "" },
   ]);
   const cluster = trace.steps.find((step) => step.step === "cluster");
-  assert.deepEqual(cluster?.step === "cluster" && [cluster.cluster, cluster.by], ["app", "rule"]);
+  assert.deepEqual(cluster?.step === "cluster" && [cluster.cluster, cluster.by], ["app", "route"]);
   const pick = trace.steps.find((step) => step.step === "pick");
   assert.ok(pick?.step === "pick");
   assert.deepEqual([pick.strategy, pick.by, pick.endpoint], ["round-robin", "strategy", `127.0.0.1:${upstream.port}`]);
   const attempt = trace.steps.find((step) => step.step === "attempt");
   assert.ok(attempt?.step === "attempt" && attempt.status === 200 && !attempt.failed);
   assert.deepEqual(
-    [trace.answer.status, trace.answer.by, trace.route, trace.cluster],
+    [trace.response.status, trace.response.by, trace.route, trace.cluster],
     [200, "endpoint", "rest", "app"],
   );
 });
@@ -171,12 +171,15 @@ testInEachMode("a trace tells who chose, what failed, what was tried again, and 
   ]);
 
   const own = await traceOf(sluice, "/own");
-  assert.deepEqual([own.answer.status, own.answer.by, hook(own, "request_head").result], [201, "plugin", "respond"]);
+  assert.deepEqual(
+    [own.response.status, own.response.by, hook(own, "request_head").result],
+    [201, "plugin", "respond"],
+  );
 
   const trapped = await traceOf(sluice, "/trap");
   const failed = hook(trapped, "request_head");
   assert.deepEqual([failed.result, failed.failure?.reason, failed.edits], ["failed", "trap", []]);
-  assert.deepEqual([trapped.answer.status, trapped.answer.by], [500, "sluice"]);
+  assert.deepEqual([trapped.response.status, trapped.response.by], [500, "sluice"]);
 
   const slept = hook(await traceOf(sluice, "/sleep"), "request_head");
   assert.deepEqual([slept.result, slept.calls.sleep], ["continue", 1]);
@@ -185,7 +188,7 @@ testInEachMode("a trace tells who chose, what failed, what was tried again, and 
   for (;;) {
     const again = await traceOf(sluice, "/again");
     const attempts = again.steps.filter((step) => step.step === "attempt");
-    assert.equal(again.answer.status, 200);
+    assert.equal(again.response.status, 200);
     if (attempts.length === 1) continue;
     assert.deepEqual(
       attempts.map(({ status, endpoint }) => [status, endpoint]),
@@ -273,7 +276,7 @@ testInEachMode("a dry run tells what would be, and nothing of it is", async (t) 
         ["x-sluice-debug", TOKEN],
       ],
     });
-    assert.deepEqual([trace.why, trace.route, trace.cluster, trace.answer.status], ["explain", "rest", "app", 200]);
+    assert.deepEqual([trace.why, trace.route, trace.cluster, trace.response.status], ["explain", "rest", "app", 200]);
     assert.ok(!JSON.stringify(trace).includes(TOKEN));
     const head = hook(trace, "request_head");
     assert.deepEqual(
@@ -315,7 +318,7 @@ testInUsualMode("a dry run lists every rule and endpoint, however many; a trace 
   const listed = ({ steps }: TraceRecord) => {
     const [route, pick] = ["route", "pick"].map((name) => steps.find(({ step }) => step === name));
     assert.ok(route?.step === "route" && pick?.step === "pick");
-    return [route.rules.length, pick.candidates.length];
+    return [route.routes.length, pick.candidates.length];
   };
   const dry = await explain(sluice, { url: "/x" });
   assert.deepEqual([...listed(dry), dry.cut], [253, 250, false]);
@@ -331,7 +334,7 @@ testInEachMode("a dry run goes on from the answer that it is given, tries again,
     again.steps.filter((step) => step.step === "attempt").map(({ status }) => status),
     [503, 503],
   );
-  assert.equal(again.answer.status, 503);
+  assert.equal(again.response.status, 503);
   const slept = await explain(sluice, { url: "/sleep", method: "POST", body: "text" });
   assert.equal(hook(slept, "request_head").calls.sleep, 1);
   assert.equal(slept.route, "post");
@@ -339,17 +342,17 @@ testInEachMode("a dry run goes on from the answer that it is given, tries again,
 
   const fetched = { url: "/fetch", client: "192.0.2.7" };
   const dry = await explain(sluice, fetched);
-  assert.deepEqual([dry.answer.status, dry.client], [503, "192.0.2.7"]);
+  assert.deepEqual([dry.response.status, dry.client], [503, "192.0.2.7"]);
   assert.equal(upstream.requests.length, 0);
-  assert.equal((await explain(sluice, { ...fetched, fetchAnswer: 204 })).answer.status, 204);
-  assert.equal((await explain(sluice, { ...fetched, allowFetch: true })).answer.status, 200);
+  assert.equal((await explain(sluice, { ...fetched, fetchAnswer: 204 })).response.status, 204);
+  assert.equal((await explain(sluice, { ...fetched, allowFetch: true })).response.status, 200);
   assert.deepEqual(
     upstream.requests.map(({ url }) => url),
     ["/asked"],
   );
 
   const failed = await explain(sluice, { url: "/trap" });
-  assert.deepEqual([hook(failed, "request_head").result, failed.answer.status], ["failed", 500]);
+  assert.deepEqual([hook(failed, "request_head").result, failed.response.status], ["failed", 500]);
   assert.equal(await sluice.metric("sluice_plugin_failures_total"), 0);
   for (const [request, problem] of [
     [{ url: "/", listener: "none" }, /no listener none, expected one of web/],
@@ -383,11 +386,11 @@ testInEachMode("the command tells it as a table, by the running proxy or by the 
     assert.match(stdout, /kv_increment/);
     assert.match(stdout, /- header x-old: 1$/m);
     assert.match(stdout, /~ header authorization: \*\*\* → \*\*\*$/m);
-    assert.match(stdout, /api: not its prefix$/m);
+    assert.match(stdout, /api: prefix does not match$/m);
     assert.match(stdout, /rest: matches$/m);
-    assert.match(stdout, /cluster +app +by the rule$/m);
+    assert.match(stdout, /cluster +app +by the route$/m);
     assert.match(stdout, new RegExp(`→ 127.0.0.1:${upstream.port} `));
-    assert.match(stdout, /^answer 200, made up, 1 bytes/m);
+    assert.match(stdout, /^response 200, simulated, 1 bytes/m);
     assert.doesNotMatch(stdout, /abc/);
   }
   assert.equal(upstream.requests.length, 0);

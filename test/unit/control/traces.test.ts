@@ -1,31 +1,32 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Traces } from "../../../src/control/traces.ts";
-import type { TraceRecord } from "../../../src/trace/trace.ts";
+import { TRACE_VERSION, type TraceRecord } from "../../../src/trace/record.ts";
 
 const record = (id: string, target = "/"): TraceRecord => ({
+  version: TRACE_VERSION,
   id,
   time: "2026-01-01T00:00:00.000Z",
   why: "token",
-  version: 1,
+  configVersion: 1,
   listener: "web",
   route: "0",
   cluster: "app",
   client: "192.0.2.1",
   request: { method: "GET", authority: "a", target, headers: [] },
   steps: [],
-  answer: { status: 200, by: "endpoint", headers: [], body: 0 },
+  response: { status: 200, by: "endpoint", headers: [], body: 0 },
   took: 1,
   cut: false,
 });
 const ids = (traces: Traces) => traces.list().traces.map(({ id }) => id);
 
-test("the last traces are kept, the newest first, and what was too much is told", () => {
+test("the last traces are stored, the newest first, and untraced requests are counted", () => {
   const traces = new Traces(2);
   for (const id of ["a", "b", "c"]) traces.add(1, record(id), id === "c" ? 5 : 0);
   assert.deepEqual(ids(traces), ["c", "b"]);
   assert.equal(traces.list().dropped, 5);
-  assert.deepEqual(traces.get("b"), { ...record("b"), thread: 1 });
+  assert.deepEqual(traces.get("b"), { ...record("b"), worker: 1 });
   assert.equal(traces.get("a"), null);
   traces.keep(1);
   assert.deepEqual(ids(traces), ["c"]);

@@ -1,13 +1,11 @@
-/** Replays of traces in `sluice/test`: what is made again, what is told of it, and what no trace can do to the kit. */
+/** Replays of traces in `sluice/test`. */
 import assert from "node:assert/strict";
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import fc from "fast-check";
-import { PluginFailure, plugin } from "../../../src/testing/index.ts";
-import { readTrace } from "../../../src/testing/trace-file.ts";
-import type { HookStep, Step, TraceRecord } from "../../../src/trace/trace.ts";
+import { plugin } from "../../../src/testing/index.ts";
+import { type HookStep, type Step, TRACE_VERSION, type TraceRecord } from "../../../src/trace/record.ts";
 import { builtIn, compileSource } from "../../contract/plugin-harness.ts";
 import { AROUND, SOURCES } from "../../fixtures/chain-of-three.ts";
 
@@ -54,7 +52,7 @@ const PICKS_AT_RANDOM = `import { Endpoints, randomBelow } from "sluice/sdk";
 export function pick(endpoints: Endpoints): i32 { return <i32>randomBelow(endpoints.length); }
 `;
 
-const JUDGES = `import { Connection, cluster } from "sluice/sdk";
+const CONNECTION_FILTER = `import { Connection, cluster } from "sluice/sdk";
 const canary = cluster("canary");
 export function onConnection(connection: Connection): void {
   if (connection.clientAddress == "192.0.2.9") connection.deny();
@@ -72,7 +70,7 @@ before(async () => {
   write("waits.wasm", await compileSource(WAITS));
   write("counts.wasm", await compileSource(COUNTS));
   write("random.wasm", await compileSource(PICKS_AT_RANDOM));
-  write("judges.wasm", await compileSource(JUDGES));
+  write("filters.wasm", await compileSource(CONNECTION_FILTER));
 });
 
 const ALLOW = { ...AROUND.allow, kv: ["seen"], fetch: ["cluster:auth"] };
@@ -96,12 +94,14 @@ const call = (over: Partial<HookStep> = {}): HookStep => ({
 /** A trace of a request for `target`, by steps that a test writes. */
 function trace(target: string, steps: readonly Step[], over: object = {}): object {
   return {
+    version: TRACE_VERSION,
+    configVersion: 1,
     time: "2026-01-31T12:00:00.000Z",
     client: "192.0.2.1",
     listener: "web",
     request: { method: "GET", authority: "a", target, headers: [["host", "a"], ...HEADERS] },
     steps,
-    answer: { body: 0 },
+    response: { body: 0 },
     cut: false,
     ...over,
   };
@@ -137,12 +137,12 @@ test("a trace of a dry run is replayed from its file, body and all", async () =>
 });
 
 describe("which plugin is meant", () => {
-  test("is told by its name, its file, its directory, its hooks, or an option", async () => {
+  test("is found by its name, its file, its directory, its hooks, or an option", async () => {
     const steps = [call({ plugin: "other" }), call({ plugin: "third" })];
     const guest = await load("waits");
     await assert.rejects(guest.replay(trace("/", steps)), {
       name: "TypeError",
-      message: "the trace holds calls of other, third: say by the option plugin which of them this is",
+      message: "the trace has calls of other, third: set the option plugin to one of them",
     });
     assert.equal((await guest.replay(trace("/", steps), { plugin: "third" })).calls.length, 1);
     assert.equal((await guest.replay(trace("/", steps.slice(1)))).plugin, "third");
@@ -153,7 +153,7 @@ describe("which plugin is meant", () => {
     const withPick = [call({ plugin: "other" }), call({ plugin: "least", hook: "pick", result: "0" })];
     assert.equal((await guest.replay(trace("/", withPick))).plugin, "other");
     await assert.rejects(guest.replay(trace("/", steps), { plugin: "none" }), /no call of none, only of other, third/);
-    await assert.rejects(guest.replay(trace("/", [])), /holds no call of a plugin/);
+    await assert.rejects(guest.replay(trace("/", [])), /has no call of a plugin/);
   });
 
   test("and with which configuration, where there is more than one", async () => {
@@ -161,7 +161,7 @@ describe("which plugin is meant", () => {
     const guest = await load("waits");
     await assert.rejects(
       guest.replay(trace("/", steps)),
-      /calls of waits with 2 configurations \(1: steps 1; 2: steps 2\): say by the option use which/,
+      /calls of waits with 2 configurations \(1: steps 1; 2: steps 2\): set the option use to one of them/,
     );
     assert.deepEqual((await guest.replay(trace("/", steps), { use: 1 })).differences, []);
     assert.deepEqual((await guest.replay(trace("/", steps), { use: 2 })).differences, [
@@ -170,7 +170,7 @@ describe("which plugin is meant", () => {
   });
 });
 
-test("the clock is the trace's, what is waited for passes, and a clock of the test's own comes first", async () => {
+test("the clock is the trace's unless the test sets one, and asynchronous calls advance it", async () => {
   const at = Date.parse("2026-01-31T12:00:00.000Z");
   const now = (time: number) => call({ at: 2000, edits: [set("x-now", `${time}.0`)] });
   assert.deepEqual((await (await load("waits")).replay(trace("/now", [now(at + 2)]))).differences, []);
@@ -182,18 +182,18 @@ test("the clock is the trace's, what is waited for passes, and a clock of the te
   assert.deepEqual((await own.replay(trace("/now", [now(7)]))).differences, []);
 });
 
-test("what a plugin said to the connection is asked again", async () => {
-  const guest = await load("judges");
-  const judged = (over: Partial<HookStep>) => [call({ hook: "connection", plugin: "judges", ...over })];
-  const replayed = await guest.replay(trace("/", judged({ cluster: "canary" })));
+test("a connection hook is replayed", async () => {
+  const guest = await load("filters");
+  const filtered = (over: Partial<HookStep>) => [call({ hook: "connection", plugin: "filters", ...over })];
+  const replayed = await guest.replay(trace("/", filtered({ cluster: "canary" })));
   assert.deepEqual([replayed.differences, replayed.skipped, replayed.calls.length], [[], [], 1]);
-  const denied = trace("/", judged({ result: "reject" }), { client: "192.0.2.9" });
+  const denied = trace("/", filtered({ result: "reject" }), { client: "192.0.2.9" });
   assert.deepEqual((await guest.replay(denied)).differences, []);
-  const { differences } = await guest.replay(trace("/", judged({ result: "reject" })));
+  const { differences } = await guest.replay(trace("/", filtered({ result: "reject" })));
   assert.deepEqual(differences.length, 2, differences.join("\n"));
 });
 
-test("values that are masked are equal to any, and are counted; they can be given", async () => {
+test("masked values match any value and are counted; a test can supply them", async () => {
   const guest = await load("waits");
   const headers = [
     ["x-api-key", "***"],
@@ -209,10 +209,10 @@ test("values that are masked are equal to any, and are counted; they can be give
   assert.deepEqual((await guest.replay(trace("/", [call({ edits: other })], { request }))).differences, [
     'request_head: header location: the trace has "https://c/?token=***&c=***", now "https://b/?token=abc&c=***"',
   ]);
-  await assert.rejects(guest.replay(trace("/", [call()]), { values: { "x-a": "1\r\n" } }), /no field that a request/);
+  await assert.rejects(guest.replay(trace("/", [call()]), { values: { "x-a": "1\r\n" } }), /is not a valid header/);
 });
 
-test("what the trace cut is not taken for whole", async () => {
+test("calls that need a truncated value are skipped", async () => {
   const guest = await load("waits");
   const request = {
     method: "GET",
@@ -224,12 +224,12 @@ test("what the trace cut is not taken for whole", async () => {
     ],
   };
   const cut = await guest.replay(trace("/", [call()], { request, cut: true }));
-  assert.deepEqual(cut.skipped, ["request_head (step 1): the trace was cut in header x-long"]);
+  assert.deepEqual(cut.skipped, ["request_head (step 1): the trace is truncated in header x-long"]);
   const given = await guest.replay(trace("/", [call()], { request, cut: true }), { values: { "x-long": "abcd" } });
   assert.deepEqual([given.skipped, given.differences], [[], []]);
   const edits = [{ of: "request" as const, what: "…", before: [], after: [] }];
   const later = await guest.replay(trace("/", [call({ plugin: "other", edits }), call()], { cut: true }));
-  assert.deepEqual(later.skipped, ["request_head (step 2): the trace was cut before this"]);
+  assert.deepEqual(later.skipped, ["request_head (step 2): the trace is truncated before this call"]);
   const ends = await guest.replay(
     trace(
       "/",
@@ -237,18 +237,18 @@ test("what the trace cut is not taken for whole", async () => {
       { cut: true },
     ),
   );
-  assert.deepEqual(ends.skipped, ["the trace was cut behind step 300: what followed is not in it"]);
+  assert.deepEqual(ends.skipped, ["the trace is truncated after step 300"]);
   const long = await guest.replay(trace("/random", [call({ edits: [set("x-id", "…")] })], { cut: true }));
   assert.deepEqual([long.differences, long.masked], [[], 1]);
 });
 
-test("what was asked is answered by the test, or as a dry run did; else it is skipped", async () => {
+test("subrequests get the responses of the test or the dry run; otherwise the call is skipped", async () => {
   const steps = (answer: string) => [call({ calls: { fetch: 1 }, edits: [set("x-fetched", answer)] })];
   const real = await (await load("waits")).replay(trace("/fetch", steps("200 yes")));
   assert.deepEqual(real.skipped, [
-    "request_head (step 1): the trace does not hold what its requests were answered: give plugin() a fetch",
+    "request_head (step 1): the trace has no responses to its subrequests: pass the option fetch to plugin()",
   ]);
-  const dry = await (await load("waits")).replay(trace("/fetch", steps("503 dry run"), { fetchAnswer: 503 }));
+  const dry = await (await load("waits")).replay(trace("/fetch", steps("503 dry run"), { fetchStatus: 503 }));
   assert.deepEqual([dry.skipped, dry.differences], [[], []]);
   const fetch = () => ({ status: 200, body: "yes" });
   const answered = await (await load("waits", { fetch })).replay(trace("/fetch", steps("200 yes")));
@@ -256,7 +256,7 @@ test("what was asked is answered by the test, or as a dry run did; else it is sk
   await assert.rejects(async () => (await load("waits")).replay(trace("/fetch", [call()])), /was given no fetch/);
 });
 
-test("a call that did not end, or was not made, is skipped; a failure is compared by its reason", async () => {
+test("calls that were unfinished or not made are skipped; failures are compared by reason", async () => {
   const guest = await load("tenant");
   const steps = [
     call({ plugin: "tenant", result: "unfinished" }),
@@ -267,9 +267,9 @@ test("a call that did not end, or was not made, is skipped; a failure is compare
   ];
   const replayed = await guest.replay(trace("/", steps));
   assert.deepEqual(replayed.skipped, [
-    "request_head (step 1): it had not ended when the request did",
-    "request_head (step 2): it was not called: the plugin was in quarantine",
-    "request_body (step 4): the trace has the size of its piece of the body, not the bytes: a dry run has both",
+    "request_head (step 1): the request ended before the call",
+    "request_head (step 2): not called: the plugin was in quarantine",
+    "request_body (step 4): the trace has only the size of the chunk: a dry run records its bytes",
   ]);
   assert.deepEqual(replayed.differences, ["log: the trace has a call, now the plugin has no such hook"]);
   const [, , failed] = replayed.calls;
@@ -280,10 +280,12 @@ test("a call that did not end, or was not made, is skipped; a failure is compare
   ]);
 });
 
-test("what came of the endpoint, trailers, and a held answer are there; what may differ is left out by name", async () => {
+test("received messages, trailers and a buffered response are replayed; ignored names are not compared", async () => {
   const guest = await load("waits");
-  const came = (...edits: { of: "request" | "response"; what: string; before: string[]; after: string[] }[]): Step => ({
-    step: "came",
+  const received = (
+    ...edits: { of: "request" | "response"; what: string; before: string[]; after: string[] }[]
+  ): Step => ({
+    step: "received",
     at: 0,
     edits,
   });
@@ -294,10 +296,10 @@ test("what came of the endpoint, trailers, and a held answer are there; what may
     after: to,
   });
   const steps: Step[] = [
-    came({ of: "request", what: "trailer x-sum", before: [], after: ["7"] }),
+    received({ of: "request", what: "trailer x-sum", before: [], after: ["7"] }),
     call({ hook: "request_trailers", edits: [{ of: "request", what: "trailer x-sum", before: ["7"], after: ["7!"] }] }),
-    came(status([], ["503"])),
-    came(status(["503"], ["200"])),
+    received(status([], ["503"])),
+    received(status(["503"], ["200"])),
     call({ hook: "response_head", edits: [status(["200"], ["201"])] }),
     call({ plugin: "other", edits: [set("x-hold", "1")] }),
     call({ hook: "response_head", result: "hold" }),
@@ -314,7 +316,7 @@ test("what came of the endpoint, trailers, and a held answer are there; what may
   assert.deepEqual((await guest.replay(trace("/random", random), { ignore: ["header x-id"] })).differences, []);
 });
 
-test("entries that the test puts into the store are found", async () => {
+test("entries that the test puts into the store are visible to the plugin", async () => {
   const guest = await load("waits");
   const seen = (count: number) => trace("/seen", [call({ edits: [set("x-seen", String(count))] })]);
   await guest.replay(seen(1));
@@ -352,7 +354,7 @@ describe("a strategy", () => {
     call({ plugin: "counts", hook: "outcome" }),
   ];
 
-  test("is told its endpoints once, picks among those left, and hears of each attempt", async () => {
+  test("gets its endpoints once, picks among the remaining ones, and receives each outcome", async () => {
     const guest = await load("counts");
     const [a, b, c] = ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"];
     const steps = [
@@ -372,10 +374,10 @@ describe("a strategy", () => {
       'pick: the trace has "10.0.0.2:80", now "10.0.0.1:80"',
     ]);
     assert.deepEqual((await guest.replay(trace("/", other), { picks: false })).differences, []);
-    assert.match((await guest.replay(trace("/", [other[0]!]))).skipped[0]!, /does not hold the endpoints/);
+    assert.match((await guest.replay(trace("/", [other[0]!]))).skipped[0]!, /has no candidates of this pick/);
   });
 
-  test("that draws lots need not draw the same again", async () => {
+  test("that uses random numbers may pick differently", async () => {
     const guest = await load("random");
     const endpoints = Array.from({ length: 50 }, (_, i) => endpoint(`10.0.0.${i}:80`));
     for (let i = 0; i < 5; i++)
@@ -390,59 +392,25 @@ describe("a strategy", () => {
   });
 });
 
-// ── Files that somebody sent ────────────────────────────────────────────────────────────────────────────────────
-
-const at = (root: unknown, path: readonly string[]): unknown =>
-  path.reduce<unknown>((value, key) => (value as Record<string, unknown> | null | undefined)?.[key], root);
-
-test("what is wrong with a trace is told with its place", async () => {
+test("a file that is not a trace, or of another version, is rejected", async () => {
   const guest = await load("tenant");
-  const broken = (path: string, value: unknown): object => {
-    const made = posted();
-    const keys = path.split(".");
-    const parent = at(made, keys.slice(0, -1)) as Record<string, unknown>;
-    parent[keys.at(-1)!] = value;
-    return made;
-  };
-  const first = posted().steps[0];
-  const cases: [path: string, value: unknown, message: RegExp][] = [
-    ["time", undefined, /^trace\.time is missing, expected a text$/],
-    ["time", "yesterday", /^trace\.time is "yesterday", expected a time such as/],
-    ["request", [], /^trace\.request is a list, expected an object$/],
-    ["request.method", "GE T", /^trace\.request\.method is "GE T", expected/],
-    ["request.headers.1", ["x"], /^trace\.request\.headers\[1\] is a list, expected a list of \[name, value\]$/],
-    ["request.headers.1.1", "a\r\nb: c", /headers\[1\]\[1\] is "a\\r\\nb: c", expected a value/],
-    ["request.headers.1.1", "☃", /headers\[1\]\[1\] is "☃", expected characters up to ÿ$/],
-    ["steps", {}, /^trace\.steps is an object, expected a list$/],
-    ["steps.2.step", "rule", /^trace\.steps\[2\]\.step is "rule", expected hook, came/],
-    ["steps.0.hook", "tick", /^trace\.steps\[0\]\.hook is "tick", expected connection, /],
-    ["steps.0.at", -1, /^trace\.steps\[0\]\.at is -1, expected a whole number/],
-    ["steps.0.calls.fetch", 1.5, /^trace\.steps\[0\]\.calls\.fetch is 1\.5, expected a whole number/],
-    ["steps.0.edits.0.what", "host", /^trace\.steps\[0\]\.edits\[0\]\.what is "host", expected method/],
-    ["steps.0.edits.0.after", Array(1001).fill("a"), /edits\[0\]\.after has 1001 entries, expected at most 1000$/],
-    ["steps.5.body.seen", "short", /^trace\.steps\[5\]\.body\.seen is "short", expected a text of 9 bytes/],
-    ["steps", Array(301).fill(first), /^trace\.steps has 301 entries, expected at most 300$/],
-    ["steps.8.candidates.0.weight", 0.5, /candidates\[0\]\.weight is 0\.5, expected a whole number up to 1000$/],
-    ["answer", null, /^trace\.answer is null, expected an object$/],
-  ];
-  for (const [path, value, message] of cases)
-    await assert.rejects(guest.replay(broken(path, value)), { name: "TypeError", message });
-  assert.throws(() => readTrace(trace("/", [], { listener: "x".repeat(301) })), /301 characters, expected at most 300/);
-  const many = Array.from({ length: 290 }, () => call({ edits: [set("a", "x".repeat(9000))] }));
-  assert.throws(() => readTrace(trace("/", many)), /the trace has more than 2097152 characters/);
-  const full = Array.from({ length: 60 }, () => call({ edits: Array(1000).fill(set("a", "")) }));
-  assert.throws(() => readTrace(trace("/", full)), /the trace has more than 50000 entries/);
-
+  const { configVersion: _, ...unversioned } = posted();
+  for (const [given, message] of [
+    [null, /^not a trace: /],
+    [{ log: {} }, /^not a trace: expected the JSON object of sluice explain --json/],
+    [unversioned, /^the trace has no format version, expected version 2: record it again$/],
+    [{ ...posted(), version: 3 }, /^the trace has version 3, expected version 2: record it again$/],
+    [
+      { ...posted(), steps: [{ step: "came" }] },
+      /^trace\.steps\[0\]\.step is "came", expected one of hook, received, /,
+    ],
+  ] as const)
+    await assert.rejects(guest.replay(given as object), { name: "TypeError", message });
   writeFileSync(join(directory, "broken.json"), "{");
-  await assert.rejects(guest.replay(join(directory, "broken.json")), /broken\.json is no trace: /);
-  writeFileSync(join(directory, "large.json"), `"${"x".repeat(5 << 20)}"`);
-  await assert.rejects(
-    guest.replay(join(directory, "large.json")),
-    /large\.json has 5242882 bytes, a trace has at most/,
-  );
+  await assert.rejects(guest.replay(join(directory, "broken.json")), /broken\.json is not a trace: /);
 });
 
-test("a request that no client can send makes no call", async () => {
+test("a request with a malformed head is not replayed", async () => {
   const guest = await load("waits");
   const request = {
     method: "GET",
@@ -455,72 +423,4 @@ test("a request that no client can send makes no call", async () => {
   };
   const replayed = await guest.replay(trace("/", [call()], { request }));
   assert.match(replayed.skipped[0]!, /^request_head \(step 1\): no client or endpoint can send this head: /);
-});
-
-/** Every place in a value, as the keys that lead there. */
-function placesOf(value: unknown, path: readonly string[] = []): string[][] {
-  if (typeof value !== "object" || value === null) return [[...path]];
-  return [[...path], ...Object.entries(value).flatMap(([key, inner]) => placesOf(inner, [...path, key]))];
-}
-
-test("a trace in which anything was changed is replayed, or refused: it neither breaks nor stops the kit", async () => {
-  const guest = await load("tenant");
-  const places = placesOf(posted()).slice(1);
-  const odd = fc.oneof(
-    fc.jsonValue({ maxDepth: 2 }),
-    fc.constantFrom(
-      "",
-      "***",
-      "…",
-      "a…",
-      "\0",
-      "\r\n",
-      "x".repeat(70_000),
-      -1,
-      2 ** 53,
-      1e308,
-      null,
-      {},
-      [],
-      "__proto__",
-    ),
-    fc.constantFrom("hold", "respond", "failed", "route", "response_body", "log", "header content-length", "status"),
-    fc.string({ unit: "binary", maxLength: 20 }),
-  );
-  const mutation = fc.record({
-    place: fc.constantFrom(...places),
-    how: fc.constantFrom("set", "delete", "copy", "swap"),
-    value: odd,
-    other: fc.constantFrom(...places),
-  });
-  const mutate = (
-    root: unknown,
-    { place, how, value, other }: { place: string[]; how: string; value: unknown; other: string[] },
-  ) => {
-    const parent = at(root, place.slice(0, -1));
-    const key = place.at(-1)!;
-    if (typeof parent !== "object" || parent === null) return;
-    const fields = parent as Record<string, unknown>;
-    if (how === "delete") delete fields[key];
-    else if (how === "set") fields[key] = value;
-    else if (how === "copy") fields[key] = structuredClone(at(root, other)) ?? null;
-    else if (Array.isArray(parent)) parent.splice(Number(key), 0, structuredClone(parent[Number(key)]));
-  };
-  await fc.assert(
-    fc.asyncProperty(fc.array(mutation, { minLength: 1, maxLength: 4 }), async (mutations) => {
-      const root = posted();
-      for (const one of mutations) mutate(root, one);
-      try {
-        const { calls, differences } = await guest.replay(root, { plugin: "tenant" });
-        assert.ok(calls.length <= 300 && differences.every((line) => line.length < 4000));
-      } catch (error) {
-        assert.ok(error instanceof TypeError && !(error instanceof PluginFailure), String(error));
-        assert.match(error.message, /^(the )?trace/);
-        assert.ok(error.message.length < 4000, error.message);
-      }
-    }),
-    { numRuns: 400 },
-  );
-  const again = await guest.replay(posted());
-  assert.deepEqual([again.differences, again.skipped], [[], []]);
 });

@@ -6,8 +6,9 @@ import { KeptValue } from "../../../src/plugin/abi/kept-value.ts";
 import { Piece } from "../../../src/proxy/chunk.ts";
 import { makeExchange } from "../../../src/testing/messages.ts";
 import { Mask } from "../../../src/trace/mask.ts";
-import { compare, takePicture } from "../../../src/trace/snapshot-diff.ts";
-import { type Step, Trace } from "../../../src/trace/trace.ts";
+import type { Step } from "../../../src/trace/record.ts";
+import { captureState, compare } from "../../../src/trace/snapshot-diff.ts";
+import { Trace } from "../../../src/trace/trace.ts";
 
 const mask = new Mask(["x-own"]);
 const CALLED = { plugin: "late", index: 0 };
@@ -21,20 +22,20 @@ const start = (headers: Record<string, string>) => {
 test("an edit of a secret is seen as one, and neither side of it is", () => {
   const { x, trace } = start({ cookie: "id=1", "x-own": "2", "x-user": "ann" });
   const { entry } = trace.enter(x, HOOK.request_head, CALLED);
-  const before = takePicture(x);
+  const before = captureState(x);
   for (const name of ["cookie", "x-own", "x-user"]) {
     const bytes = Buffer.from(name);
     x.request.removeAt(x.request.find(bytes, 0, bytes.length));
     x.request.add(bytes, Buffer.from("new"), 0);
   }
-  assert.deepEqual(trace.changed(entry, compare(before, takePicture(x))), [
+  assert.deepEqual(trace.changed(entry, compare(before, captureState(x))), [
     { of: "request", what: "header cookie", before: ["***"], after: ["***"] },
     { of: "request", what: "header x-own", before: ["***"], after: ["***"] },
     { of: "request", what: "header x-user", before: ["ann"], after: ["new"] },
   ]);
 });
 
-test("a call whose exchange has ended meanwhile compares nothing with what stands in its place", () => {
+test("a call whose exchange has ended records no edits", () => {
   const { x, trace } = start({ "x-user": "ann" });
   const call = trace.enter(x, HOOK.request_head, CALLED);
   x.reset();
@@ -42,7 +43,7 @@ test("a call whose exchange has ended meanwhile compares nothing with what stand
   assert.deepEqual([call.entry.result, call.entry.fuel, call.entry.edits], ["continue", 10, []]);
 });
 
-test("a trace has an end: long values are cut, and it says so", () => {
+test("a trace is bounded: long values are truncated and marked", () => {
   const { trace } = start({});
   assert.equal(trace.text("short"), "short");
   assert.equal(trace.text("x".repeat(5000)).length, 2049);
@@ -54,9 +55,11 @@ test("a trace has an end: long values are cut, and it says so", () => {
 const put = (head: Head, name: string, value: string) => head.add(Buffer.from(name), Buffer.from(value), 0);
 const FAILED = { reason: "trap", message: "unreachable" };
 const edits = (step: Step | undefined) =>
-  step?.step === "hook" || step?.step === "came" ? step.edits.map(({ of, what, after }) => [of, what, ...after]) : null;
+  step?.step === "hook" || step?.step === "received"
+    ? step.edits.map(({ of, what, after }) => [of, what, ...after])
+    : null;
 
-test("what no plugin has changed is told between the hooks, once", () => {
+test("changes that no plugin made are recorded between the hooks, once", () => {
   const { x, trace } = start({});
   const first = trace.enter(x, HOOK.request_head, CALLED);
   put(x.request, "x-mine", "1");
@@ -70,7 +73,7 @@ test("what no plugin has changed is told between the hooks, once", () => {
     [
       ["hook", [["request", "header x-mine", "1"]]],
       [
-        "came",
+        "received",
         [
           ["response", "status", "200"],
           ["response", "header set-cookie", "***"],
@@ -82,7 +85,7 @@ test("what no plugin has changed is told between the hooks, once", () => {
   );
 });
 
-test("what a failed hook had changed was never there, before or after it", () => {
+test("the changes of a failed hook are not recorded", () => {
   const { x, trace } = start({});
   x.request.save();
   const call = trace.enter(x, HOOK.request_head, CALLED);
@@ -94,7 +97,7 @@ test("what a failed hook had changed was never there, before or after it", () =>
   assert.deepEqual(trace.steps.map(edits), [[], []]);
 });
 
-test("an answer that comes while a hook of the request waits is no edit of its", () => {
+test("a response received while a request hook is suspended is not an edit of the hook", () => {
   const { x, trace } = start({});
   const waits = trace.enter(x, HOOK.request_body, CALLED);
   x.response.status = 200;
@@ -112,7 +115,7 @@ test("an answer that comes while a hook of the request waits is no edit of its",
   ]);
 });
 
-test("a plugin's second configuration is told from its first", () => {
+test("a plugin's second configuration is distinguished from its first", () => {
   const { x, trace } = start({});
   for (const index of [4, 7, 4, 7]) trace.enter(x, HOOK.request_head, { plugin: "twice", index });
   trace.enter(x, HOOK.request_head, { plugin: "once", index: 9 });
@@ -122,7 +125,7 @@ test("a plugin's second configuration is told from its first", () => {
   );
 });
 
-test("shared values are told under their names, masked by them", () => {
+test("shared values are recorded by name and masked", () => {
   const { x, trace } = start({});
   const keep = (key: string, value: string) =>
     (x.values ??= new Map<string, KeptValue>()).set(key, new KeptValue(key, Buffer.from(value), null));
@@ -142,7 +145,7 @@ test("shared values are told under their names, masked by them", () => {
   ]);
 });
 
-test("a piece of a body is told in a dry run alone, if it is a short text", () => {
+test("a body chunk is recorded only in a dry run, if it is a short text", () => {
   for (const [dry, text, told] of [
     [null, "text", undefined],
     [{ answer: () => undefined }, "tëxt", "tëxt"],
