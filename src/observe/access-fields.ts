@@ -1,4 +1,4 @@
-/** The fields of a JSON line, compiled: what stands before each, and what is written there. */
+/** Compiles the fields of a JSON line: the prefix of each, and the source of its value. */
 
 import type { ACCESS_FIELDS } from "./series.ts";
 
@@ -40,7 +40,7 @@ export const SOURCE = {
 
 const ALIASES: Readonly<Record<string, string>> = { user_agent: "header:user-agent", referer: "header:referer" };
 
-/** Longest parts of a line that anyone but the configuration writes. */
+/** Longest values of a line that clients, endpoints or plugins determine, in bytes. */
 export const MOST = { method: 32, host: 256, path: 4096, header: 1024 } as const;
 /** Bytes for one of theirs, as `\u00ff`. */
 export const ESCAPED = 6;

@@ -106,7 +106,7 @@ export class AccessFormat {
     }
   }
 
-  /** Milliseconds of a part of the request's life; null when it did not come to that. */
+  /** Duration of a phase in milliseconds; null when the request did not reach it. */
   #phase(source: number, x: AccessRecord, now: number): void {
     const { startedAt, headAt, answeredAt, attempts, attemptLatency } = x;
     const pickedAt = x.attempt.startedAt;
@@ -172,7 +172,7 @@ export class AccessFormat {
     const user = found === null ? Buffer.alloc(0) : Buffer.from(found[1]!, "base64");
     const colon = user.indexOf(":");
     if (colon <= 0) return this.text.ascii("-");
-    // It stands without quotes: a space would let a client make fields of its own.
+    // Not quoted: a space would let a client inject fields.
     this.text.escaped(user, 0, Math.min(colon, MOST.host), SPACE + 1);
   }
 
@@ -223,7 +223,7 @@ export class AccessFormat {
   /** A part of the start line as it was before plugins changed it. */
   #bytes({ request, original }: AccessRecord, part: number, most: number): void {
     const start = original[part]!;
-    // Of a head that was refused half-way the area may hold nothing yet, or what an earlier head left there.
+    // After a rejected head the area may be empty, or contain bytes of an earlier head.
     this.text.bytes(request.bytes, start, Math.min(original[part + 1]!, start + most, request.end));
   }
 }

@@ -63,13 +63,13 @@ export class Counters {
   readonly #series = new Map<string, Series>();
   /** Ranges given back, by their size: sizes are a handful of constants, and powers of two. */
   readonly #free = new Map<number, number[]>();
-  #fresh: number = THREAD_CELLS.size;
+  #unused: number = THREAD_CELLS.size;
 
   constructor(threads = 0) {
     if (threads > 0) this.block(threads - 1);
   }
 
-  /** The block of that thread, which keeps it for whoever takes its number after it. */
+  /** The block of that worker; its successor with the same number continues in it. */
   block(thread: number): SharedArrayBuffer {
     while (this.buffers.length <= thread) {
       const buffer = new SharedArrayBuffer(BLOCK_CELLS * 8);
@@ -143,12 +143,12 @@ export class Counters {
   }
 
   #takeFresh(size: number): number {
-    if (this.#fresh + size > BLOCK_CELLS)
+    if (this.#unused + size > BLOCK_CELLS)
       throw new Error(
         `the metrics need more than ${BLOCK_CELLS} counters: fewer routes, endpoints or plugins are possible`,
       );
-    const base = this.#fresh;
-    this.#fresh += size;
+    const base = this.#unused;
+    this.#unused += size;
     return base;
   }
 }

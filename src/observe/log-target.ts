@@ -11,7 +11,7 @@ import { isMainThread } from "node:worker_threads";
 const { O_APPEND, O_CREAT, O_NOCTTY, O_NONBLOCK, O_WRONLY } = constants;
 const MODE = 0o644;
 const CLOSED = -1;
-/** How often a file is looked up by its name, ms. It has been removed when it was missing twice in a row. */
+/** Interval at which a file is looked up by its name, ms. Missing twice in a row means removed. */
 const CHECK_EVERY = 1000;
 const MISSING = 2;
 
@@ -21,8 +21,8 @@ export type LogTargetOptions = {
   readonly path?: string | null;
 };
 
-/** Sockets that only hold a descriptor in its non-blocking mode: one that is collected would close it. */
-const held: Socket[] = [];
+/** Sockets that keep a descriptor non-blocking; a collected socket would close it. */
+const keptOpen: Socket[] = [];
 
 export class LogTarget {
   readonly path: string | null;
@@ -101,6 +101,6 @@ function openGiven(fd: number): number {
     } catch {
       // Not Linux, a pipe of another user, or one without a reader: the mode of the descriptor is changed below.
     }
-  if (isMainThread && !isatty(fd)) held.push(new Socket({ fd, readable: false, writable: true }));
+  if (isMainThread && !isatty(fd)) keptOpen.push(new Socket({ fd, readable: false, writable: true }));
   return fd;
 }

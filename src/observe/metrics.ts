@@ -41,7 +41,7 @@ export type MetricsSources = {
   readonly rolloutResults: () => Iterable<{ plugin: string; state: string; count: number }>;
   /** On how many threads a plugin is in quarantine. */
   readonly quarantined: (plugin: string) => number;
-  /** Health checks of each endpoint, by what they came to. */
+  /** Health checks of each endpoint, by result. */
   readonly checks: () => Iterable<{ cluster: string; endpoint: string; counts: Readonly<Record<string, number>> }>;
   /** How often each endpoint was ejected for failed requests. */
   readonly ejections: () => Iterable<{ cluster: string; endpoint: string; count: number }>;
@@ -95,25 +95,23 @@ function collector(kind: Kind, name: string, help: string, collect: () => Iterab
 function registerTraffic(register: Register, counters: Counters): void {
   const one = (kind: SeriesKind, offset: number) => () => listValues(counters, kind, offset);
   const all = (cell: number) => () => [{ labels: {}, value: counters.sum(cell) }];
-  register("counter", "sluice_requests_total", "Requests answered.", () => listRequests(counters));
-  register("histogram", "sluice_request_duration_seconds", "From a request's first byte to its answer's end.", () =>
-    listHistograms(counters, "duration", "sluice_request_duration_seconds"),
+  register("counter", "sluice_requests_total", "Completed requests.", () => listRequests(counters));
+  register(
+    "histogram",
+    "sluice_request_duration_seconds",
+    "From the first byte of a request to the end of its response.",
+    () => listHistograms(counters, "duration", "sluice_request_duration_seconds"),
   );
-  register("histogram", "sluice_upstream_duration_seconds", "From the pick of an endpoint to its answer's head.", () =>
+  register("histogram", "sluice_upstream_duration_seconds", "From picking an endpoint to its response headers.", () =>
     listHistograms(counters, "upstream", "sluice_upstream_duration_seconds"),
   );
   register(
     "counter",
     "sluice_upstream_unsolicited_total",
-    "Connections to an endpoint that were closed because it sent bytes that answer no request.",
+    "Connections to an endpoint that were closed because it sent bytes outside a response.",
     one("upstream", UPSTREAM_CELLS.unsolicited),
   );
-  register(
-    "gauge",
-    "sluice_requests_in_flight",
-    "Requests not answered to their end.",
-    all(THREAD_CELLS.requestsInFlight),
-  );
+  register("gauge", "sluice_requests_in_flight", "Requests in progress.", all(THREAD_CELLS.requestsInFlight));
   register(
     "counter",
     "sluice_retries_total",
@@ -196,7 +194,7 @@ function registerPlugins(register: Register, { counters, quarantined }: MetricsS
   );
 }
 
-/** All of the present rollout of a plugin, or of its last. */
+/** The current canary rollout of each plugin, or its last one. */
 function registerRollouts(register: Register, { rollouts, rolloutResults }: MetricsSources): void {
   const byVersion = (what: keyof VersionCounts) => () =>
     Array.from(rollouts()).flatMap((rollout) =>
@@ -205,15 +203,24 @@ function registerRollouts(register: Register, { rollouts, rolloutResults }: Metr
         value: rollout[version][what],
       })),
     );
-  register("gauge", "sluice_plugin_rollout_percent", "Of a plugin's requests, what its new version takes.", () =>
-    Array.from(rollouts(), ({ plugin, state, percent }) => ({
-      labels: { plugin },
-      value: state === "watching" ? percent : 0,
-    })),
+  register(
+    "gauge",
+    "sluice_plugin_rollout_percent",
+    "Percentage of a plugin's requests that the canary version handles.",
+    () =>
+      Array.from(rollouts(), ({ plugin, state, percent }) => ({
+        labels: { plugin },
+        value: state === "watching" ? percent : 0,
+      })),
   );
-  register("gauge", "sluice_plugin_rollout_requests", "Requests of both versions of a plugin.", byVersion("requests"));
-  register("gauge", "sluice_plugin_rollout_failures", "Those on which the version failed.", byVersion("failures"));
-  register("counter", "sluice_plugin_rollouts_total", "New versions of a plugin, by what became of them.", () =>
+  register(
+    "gauge",
+    "sluice_plugin_rollout_requests",
+    "Requests handled by each version of a plugin during a canary rollout.",
+    byVersion("requests"),
+  );
+  register("gauge", "sluice_plugin_rollout_failures", "Requests on which the version failed.", byVersion("failures"));
+  register("counter", "sluice_plugin_rollouts_total", "Canary rollouts of a plugin, by result.", () =>
     Array.from(rolloutResults(), ({ plugin, state, count }) => ({
       labels: { plugin, result: state.replace(" ", "-") },
       value: count,
@@ -226,7 +233,7 @@ function registerKeyValue(register: Register, keyValue: MetricsSources["keyValue
     Array.from(keyValue(), (use) => ({ labels: { namespace: use.name }, value: use[what] }));
   register("gauge", "sluice_kv_entries", "Entries of the key-value store.", one("entries"));
   register("gauge", "sluice_kv_bytes", "Bytes that they take, keys and heads included.", one("bytes"));
-  register("counter", "sluice_kv_evictions_total", "Entries that made room for others.", one("evicted"));
+  register("counter", "sluice_kv_evictions_total", "Entries evicted to make space.", one("evicted"));
   register("counter", "sluice_kv_expired_total", "Entries found past their time.", one("expired"));
 }
 
@@ -234,7 +241,7 @@ function registerControl(register: Register, sources: MetricsSources): void {
   const { counters, threads, restarts, reloads, version, endpoints, checks, ejections, adminDenials, resolveFailures } =
     sources;
   register("gauge", "sluice_config_version", "The version in service.", () => [{ labels: {}, value: version() }]);
-  register("counter", "sluice_config_reloads_total", "Reloads, by what came of them.", () =>
+  register("counter", "sluice_config_reloads_total", "Configuration reloads, by result.", () =>
     Object.entries(reloads()).map(([result, value]) => ({ labels: { result }, value })),
   );
   register("counter", "sluice_admin_denied_total", "Requests to the admin interface without its token or host.", () => [
@@ -257,13 +264,13 @@ function registerControl(register: Register, sources: MetricsSources): void {
       })),
     ),
   );
-  register("gauge", "sluice_endpoints_unresolved", "Configured endpoints whose names have no address.", () =>
+  register("gauge", "sluice_endpoints_unresolved", "Configured endpoints whose name has no address.", () =>
     [...endpoints()].map(({ name, unresolved }) => ({ labels: { cluster: name }, value: unresolved.length })),
   );
   register("counter", "sluice_resolve_failures_total", "Failed attempts to resolve names of endpoints.", () => [
     { labels: {}, value: resolveFailures() },
   ]);
-  register("counter", "sluice_health_checks_total", "Health checks of endpoints, by what they came to.", () =>
+  register("counter", "sluice_health_checks_total", "Health checks of endpoints, by result.", () =>
     Array.from(checks()).flatMap(({ cluster, endpoint, counts }) =>
       Object.entries(counts).map(([result, value]) => ({ labels: { cluster, endpoint, result }, value })),
     ),
@@ -291,7 +298,7 @@ function* listReasons(
     }
 }
 
-/** A status that never was answered has no line. */
+/** Statuses that never occurred are left out. */
 function* listRequests(counters: Counters): Iterable<Value> {
   for (const { labels, base } of counters.list("requests"))
     for (const [cell, status] of STATUS_LABELS.entries()) {

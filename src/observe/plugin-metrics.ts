@@ -80,7 +80,7 @@ function isZero(counters: Counters, parts: readonly Part[], width: number): bool
   });
 }
 
-/** The value that some thread has set last; beside it stands when. */
+/** The value set last by any worker; the time is stored beside it. */
 function newest(counters: Counters, parts: readonly Part[]): number {
   let [value, at] = [0, 0];
   for (const { thread, cells } of parts) {

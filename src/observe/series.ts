@@ -5,7 +5,7 @@
  */
 import { LIMIT, METRIC } from "../abi/abi.ts";
 
-/** Status codes that have a cell of their own, in order (RFC 9110 and the IANA registry; 499: the client left). */
+/** Status codes that have a cell of their own, in order (RFC 9110 and the IANA registry; 499: the client closed the connection). */
 export const STATUS_CODES = [
   100, 101, 102, 103, 200, 201, 202, 203, 204, 205, 206, 207, 208, 226, 300, 301, 302, 303, 304, 305, 307, 308, 400,
   401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 411, 412, 413, 414, 415, 416, 417, 421, 422, 423, 424, 425, 426,
@@ -76,7 +76,7 @@ export const REJECTIONS = [
 /** An endpoint's cells, from `EndpointPlan.cells`; of `failures` one for each of UPSTREAM_FAILURES. */
 export const UPSTREAM_CELLS = {
   duration: 0,
-  /** Connections closed for bytes that answer no request. */
+  /** Connections closed for bytes outside a response. */
   unsolicited: HISTOGRAM_CELLS,
   failures: HISTOGRAM_CELLS + 1,
   size: HISTOGRAM_CELLS + 1 + UPSTREAM_FAILURES.length,
@@ -162,7 +162,7 @@ export const PLUGIN_CELLS = {
   size: 4 * MAX_HOOKS + MAX_HOOKS * MAX_REASONS + 1,
 } as const;
 
-/** Of a version that is watched, and of the one that it is watched against: the old one's cells come first. */
+/** Figures of the baseline and the canary version of a plugin: the baseline's cells first. */
 export const ROLLOUT_CELLS = {
   requests: 0,
   /** Requests with a failure, and failures of hooks that no request calls. */
@@ -175,8 +175,8 @@ export const ROLLOUT_CELLS = {
 } as const;
 
 /**
- * Cells of one thread's block: 60,000 pairs of a route and a cluster. Memory that no cell was written in costs nothing,
- * so there is one block of a size that nobody needs, instead of a second one that each access would have to choose.
+ * Cells of one thread's block: 60,000 pairs of a route and a cluster. Untouched memory costs nothing, so one block
+ * is larger than any use, instead of a second block that each access would have to choose.
  * When they run out the control plane refuses the reload with the figure.
  */
 export const BLOCK_CELLS = 1 << 22;

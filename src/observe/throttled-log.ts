@@ -42,8 +42,8 @@ export class ThrottledLog {
   }
 
   /**
-   * Whether a line is due; if so `write` must follow at once. `object`: what is told apart within the kind (an endpoint's
-   * address, a listener and a rule); it must come from the configuration or the code, never from a client.
+   * Whether a line is due; if so `write` must follow at once. `object`: the subject within the kind (an endpoint's
+   * address, a listener and a reason); it must come from the configuration or the code, never from a client.
    */
   admits(kind: string, object: string): boolean {
     const now = this.#now();

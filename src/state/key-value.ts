@@ -1,6 +1,6 @@
 /**
- * The small face of the key-value store that host calls know. What stands in front of the store (an overlay that drops
- * what is written) or in its place has the same one.
+ * The interface of the key-value store for host calls. An overlay that discards writes (dry run, tests) implements it
+ * too.
  */
 
 const NOTHING = Buffer.alloc(0);
@@ -17,7 +17,7 @@ export class Operation {
   valueEnd = 0;
   /** Milliseconds since 1970. */
   now = 0;
-  /** Milliseconds that the entry lives; 0: until it has to make room. */
+  /** Time to live, milliseconds; 0: until evicted. */
   ttl = 0;
   /** In: the version that is replaced, 0 for no entry. Out: the version of the entry read or written. */
   version = 0;
@@ -29,15 +29,15 @@ export class Operation {
   out: Buffer = NOTHING;
   outStart = 0;
   cap = 0;
-  /** Out: what the operation took, as bytes looked at and moved: 64 of them cost a unit of fuel. */
+  /** Out: cost of the operation as bytes read and moved; 64 cost one unit of fuel. */
   work = 0;
 }
 
-/** Each answers as the host call of its name does (`sluice:kv/1`): a length, a count or `ok`, or a STATUS below 0. */
+/** Each returns what the host call of its name does (`sluice:kv/1`): a length, a count or `ok`, or a STATUS below 0. */
 export interface KeyValue {
   get(operation: Operation): number;
   set(operation: Operation): number;
-  /** 1: set; 0: another version stands there, or none. */
+  /** 1: set; 0: the entry has another version, or does not exist. */
   compareAndSet(operation: Operation): number;
   increment(operation: Operation): number;
   delete(operation: Operation): number;

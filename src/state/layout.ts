@@ -3,8 +3,8 @@
  *
  *   seed │ shard 0 │ shard 1 │ …            each shard: head │ chains │ ring of records
  *
- * The ring holds the records of a shard in the order in which they were written, the oldest at `tail`, free room from
- * `head` on. A chain links the records whose hash ends in its number. Everything but the ring can be made anew from it.
+ * The ring holds the records of a shard in the order in which they were written, the oldest at `tail`, free space from
+ * `head` on. A chain links the records whose hash ends in its number. Everything else can be rebuilt from the ring.
  */
 /** Of the whole: two words of seed. */
 export const PREFIX = 64;
@@ -25,7 +25,7 @@ export const SHARD = {
   /** For each namespace: bytes of its records, and how many. */
   bytes: 64,
   entries: 64 + 4 * MAX_NAMESPACES,
-  /** Floats, for each namespace: records that had to make room, and that were found past their time. */
+  /** Floats, for each namespace: records evicted, and records found expired. */
   evicted: 64 + 8 * MAX_NAMESPACES,
   expired: 64 + 16 * MAX_NAMESPACES,
   size: 64 + 24 * MAX_NAMESPACES,
@@ -51,7 +51,7 @@ export const RECORD = {
 
 export const COUNTER = -1;
 
-/** No bit: room that nothing uses any more. `used`: read since it was last spared. `writing`: its value is torn. */
+/** No bit: unused space. `used`: read since it was last kept. `writing`: its value is incomplete. */
 export const STATE = { live: 1, used: 2, writing: 4, all: 7 } as const;
 
 const MIN_SHARD = 256 * 1024;
@@ -70,9 +70,9 @@ export type Layout = {
 
 /** A shard is large enough for several of the largest records, and there are more of them than threads in one. */
 export function layOut(size: number): Layout {
-  const room = size - PREFIX;
+  const space = size - PREFIX;
   const shards = Math.max(1, Math.min(MAX_SHARDS, 2 ** Math.floor(Math.log2(size / MIN_SHARD))));
-  const shardSize = Math.floor(room / shards / 64) * 64;
+  const shardSize = Math.floor(space / shards / 64) * 64;
   const chains = 2 ** Math.floor(Math.log2(shardSize / 48));
   const ring = SHARD.size + 4 * chains;
   return { shards, shardSize, chains, ring, ringSize: shardSize - ring };

@@ -1,10 +1,10 @@
 /**
  * One shard of the key-value store: a ring of records and the chains that find them. Everything here runs under the
- * shard's lock, and may be cut off at any step when its thread is ended: a record counts from the moment when `head` has
- * moved over it, so that chains, counts and what was half done can be made anew from the ring (`mend`).
+ * shard's lock, and may stop at any step when its thread is terminated: a record exists once `head` has moved past it, so
+ * chains, counts and unfinished operations can be rebuilt from the ring (`repair`).
  *
- * Room is made at the tail, where the oldest records stand. One that was read since it was written is spared once
- * (CLOCK); one of a namespace that has no more than its share is spared when the writer's has more than that.
+ * Eviction is at the tail, the oldest record first. A record read since it was written is kept once (CLOCK); one of a
+ * namespace within its share is kept while the writer's namespace exceeds its own.
  */
 import { STATUS } from "../abi/abi.ts";
 
@@ -78,9 +78,9 @@ export class Shard {
 
   compareAndSet(operation: Operation, hash: number): number {
     const at = this.#find(operation, hash);
-    const stands = at < 0 ? 0 : this.#float(at, RECORD.version);
-    if (operation.version !== stands) {
-      operation.version = stands;
+    const present = at < 0 ? 0 : this.#float(at, RECORD.version);
+    if (operation.version !== present) {
+      operation.version = present;
       return 0;
     }
     this.#put(operation, at, hash);
@@ -114,13 +114,13 @@ export class Shard {
     return STATUS.ok;
   }
 
-  /** Whether a namespace has records here. Without the lock: it may come late. */
-  holds(namespace: number): boolean {
+  /** Whether a namespace has records here. Without the lock: may lag behind. */
+  hasRecords(namespace: number): boolean {
     return this.#words[(this.#base + SHARD.entries + 4 * namespace) >> 2]! > 0;
   }
 
   /**
-   * Appends the keys of one chain that begin with the prefix to what stands in `out` up to `written`; the new length, or
+   * Appends the keys of one chain that begin with the prefix to `out` at `written`; returns the new length, or
    * -1 when they do not all fit.
    */
   listChain(operation: Operation, chain: number, written: number): number {
@@ -195,13 +195,13 @@ export class Shard {
     this.#words[state] = (this.#words[state]! | STATE.used) & ~STATE.writing;
   }
 
-  /** A small value must not keep the room of a large one. */
+  /** Whether the value fits the present record without wasting more than half of it. */
   #fitsInto(at: number, length: number): boolean {
     const room = this.#ring + at + this.#size(at) - this.#valueAt(at);
     return length <= room && room <= 2 * length + 64;
   }
 
-  /** Writes a record at the head; it is there when the head has moved over it. */
+  /** Writes a record at the head; it exists once the head has moved past it. */
   #append(operation: Operation, hash: number, length: number, expires: number): void {
     const { namespace, key, keyStart, keyEnd } = operation;
     const size = RECORD.size + pad(keyEnd - keyStart) + pad(length === COUNTER ? 8 : length);
@@ -231,7 +231,7 @@ export class Shard {
     this.#count(this.#word(at, RECORD.key) & 0xffff, this.#size(at), 1);
   }
 
-  /** Takes a record out of its chain; the room is used again when the tail has come by. */
+  /** Unlinks a record from its chain; its space is reused when the tail reaches it. */
   #remove(at: number): void {
     const words = this.#words;
     let slot = this.#chains + (this.#word(at, RECORD.hash) & this.#mask);
@@ -278,7 +278,7 @@ export class Shard {
     return text.length;
   }
 
-  /** What a counter stands at, or what a text says; NaN when that is no whole number. */
+  /** The number in a counter or a text; NaN when it is not an integer. */
   #number(at: number): number {
     const length = this.#word(at, RECORD.length);
     const from = this.#valueAt(at);
@@ -295,15 +295,15 @@ export class Shard {
     return negative ? -number : number;
   }
 
-  // ── Room ──────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── Space ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** The offset at the head where `size` bytes are free. A ring is several times as large as any record. */
   #makeRoom(operation: Operation, size: number): number {
-    const at = this.#room(size);
+    const at = this.#reserve(size);
     return at >= 0 ? at : this.#clear(operation, size);
   }
 
-  /** Records that are spared leave the ring, and come back to it as soon as they fit. */
+  /** Records that are kept leave the ring, and are appended again as soon as they fit. */
   #clear(operation: Operation, size: number): number {
     const share = this.#share();
     const spared = this.#spared;
@@ -312,7 +312,7 @@ export class Shard {
     for (;;) {
       if (first < end) {
         const length = spared.readInt32LE(first) & ~STATE.all;
-        const back = this.#room(length);
+        const back = this.#reserve(length);
         if (back >= 0) {
           copy(this.#bytes, this.#ring + back, spared, first, first + length);
           this.#commit(back, length | STATE.live);
@@ -320,7 +320,7 @@ export class Shard {
           continue;
         }
       } else {
-        const at = this.#room(size);
+        const at = this.#reserve(size);
         if (at >= 0) return at;
       }
       const tail = this.#tail();
@@ -360,7 +360,7 @@ export class Shard {
   }
 
   /** Where `size` bytes are free at once; the ring's end is skipped when they are not there. -1: nowhere. */
-  #room(size: number): number {
+  #reserve(size: number): number {
     const head = this.#head();
     const tail = this.#tail();
     // Head and tail are equal when the ring is empty, so they never meet otherwise.
@@ -395,7 +395,7 @@ export class Shard {
    * Makes chains and counts anew from the ring, and drops what was half written. A ring that cannot be walked from end
    * to end is emptied: false.
    */
-  mend(): boolean {
+  repair(): boolean {
     const sound = this.#isWalkable();
     this.#words.fill(0, this.#chains, this.#chains + this.#mask + 1);
     this.#words.fill(0, (this.#base + SHARD.bytes) >> 2, (this.#base + SHARD.evicted) >> 2);
@@ -443,7 +443,7 @@ export class Shard {
     return hashKey(this.#seed, key & 0xffff, this.#bytes, start, start + (key >>> 16)) === this.#word(at, RECORD.hash);
   }
 
-  /** Of two records of one key the later stands. */
+  /** Of two records of one key the later one is kept. */
   #relink(at: number): void {
     const key = this.#word(at, RECORD.key);
     const start = this.#ring + at + RECORD.size;

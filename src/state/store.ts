@@ -1,10 +1,10 @@
 /**
- * The key-value store that all data threads of the process share: one buffer of fixed size, cut into shards with a lock
- * each. No message crosses threads for it. Readers take the lock too: they mark what they read as used, and a reader
- * that only looked again afterwards would need as much of a fence.
+ * The key-value store shared by all workers of the process: one buffer of fixed size, split into shards with a lock each;
+ * no message crosses threads. Readers take the lock too: they mark entries as used, and an optimistic reader would need
+ * a fence of the same cost.
  *
- * A thread that is ended inside a shard leaves it locked: the main thread mends and frees it (`forgetThread`). A thread
- * whose own stack ended there finds its mark later, and does the same (`repair`).
+ * A worker that is terminated inside a shard leaves it locked: the main thread repairs and unlocks it (`forgetThread`). A
+ * worker whose own stack unwound there finds its mark later, and does the same (`repair`).
  */
 import { randomFillSync } from "node:crypto";
 import { LIMIT, STATUS } from "../abi/abi.ts";
@@ -71,10 +71,10 @@ export class KeyValueStore implements KeyValue {
     const hash = this.#hash(operation);
     const shard = this.#enter(hash, operation);
     if (shard === null) return STATUS.busy;
-    const answer = shard.get(operation, hash);
+    const result = shard.get(operation, hash);
     this.#leave(shard);
-    if (answer > 0) operation.work += answer;
-    return answer;
+    if (result > 0) operation.work += result;
+    return result;
   }
 
   set(operation: Operation): number {
@@ -82,9 +82,9 @@ export class KeyValueStore implements KeyValue {
     const hash = this.#hash(operation);
     const shard = this.#enter(hash, operation);
     if (shard === null) return STATUS.busy;
-    const answer = shard.set(operation, hash);
+    const result = shard.set(operation, hash);
     this.#leave(shard);
-    return answer;
+    return result;
   }
 
   compareAndSet(operation: Operation): number {
@@ -92,9 +92,9 @@ export class KeyValueStore implements KeyValue {
     const hash = this.#hash(operation);
     const shard = this.#enter(hash, operation);
     if (shard === null) return STATUS.busy;
-    const answer = shard.compareAndSet(operation, hash);
+    const result = shard.compareAndSet(operation, hash);
     this.#leave(shard);
-    return answer;
+    return result;
   }
 
   increment(operation: Operation): number {
@@ -102,18 +102,18 @@ export class KeyValueStore implements KeyValue {
     const hash = this.#hash(operation);
     const shard = this.#enter(hash, operation);
     if (shard === null) return STATUS.busy;
-    const answer = shard.increment(operation, hash);
+    const result = shard.increment(operation, hash);
     this.#leave(shard);
-    return answer;
+    return result;
   }
 
   delete(operation: Operation): number {
     const hash = this.#hash(operation);
     const shard = this.#enter(hash, operation);
     if (shard === null) return STATUS.busy;
-    const answer = shard.delete(operation, hash);
+    const result = shard.delete(operation, hash);
     this.#leave(shard);
-    return answer;
+    return result;
   }
 
   list(operation: Operation): number {
@@ -126,7 +126,7 @@ export class KeyValueStore implements KeyValue {
     for (let index = Math.floor(cursor / chains); index < shards; index++, chain = 0) {
       const shard = this.#shards[index]!;
       operation.work += WORK.shard;
-      if (!shard.holds(operation.namespace)) continue;
+      if (!shard.hasRecords(operation.namespace)) continue;
       while (chain < chains) {
         if (operation.work >= LIST_WORK) return this.#pause(operation, index * chains + chain, written, 0);
         if (!this.#enterShard(shard)) {
@@ -164,7 +164,7 @@ export class KeyValueStore implements KeyValue {
     return hashKey(this.#seed, namespace, key, keyStart, keyEnd);
   }
 
-  /** The shard of a hash, locked; null when another thread holds it for too long. Chains are told by the low bits. */
+  /** The shard of a hash, locked; null when another thread keeps the lock for too long. The low bits select the chain. */
   #enter(hash: number, operation: Operation): Shard | null {
     const shard = this.#shards[(hash >>> 20) % this.#shards.length]!;
     if (this.#enterShard(shard)) return shard;
@@ -189,7 +189,7 @@ export class KeyValueStore implements KeyValue {
     const shard = this.#inside;
     if (shard === null) return;
     if (ownerOf(this.#words, shard.lock) === this.#owner) {
-      shard.mend();
+      shard.repair();
       release(this.#words, shard.lock);
     }
     this.#inside = null;
@@ -197,19 +197,19 @@ export class KeyValueStore implements KeyValue {
 
   // ── The main thread's ─────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Mends and frees what an ended thread held: how many shards. The thread must have ended. */
+  /** Repairs and unlocks the shards that a terminated thread had locked; returns how many. */
   forgetThread(thread: number): number {
-    let held = 0;
+    let repaired = 0;
     for (const shard of this.#shards) {
       if (ownerOf(this.#words, shard.lock) !== thread + 2) continue;
-      shard.mend();
+      shard.repair();
       release(this.#words, shard.lock);
-      held++;
+      repaired++;
     }
-    return held;
+    return repaired;
   }
 
-  /** What a namespace holds, and how many of its entries have gone; summed without locks. */
+  /** Entries of a namespace, and how many were evicted; summed without locks. */
   use(namespace: number): NamespaceUse {
     let [entries, bytes, evicted, expired] = [0, 0, 0, 0];
     for (let index = 0; index < this.#layout.shards; index++) {
