@@ -253,7 +253,7 @@ const match = object({
   ),
   query: optional(
     table(queryName, queryValue),
-    "Parameter names with the exact value, percent-decoded, that the first parameter of that name must have.",
+    "Parameter names with the exact value that the first parameter of that name must have, read as forms are: `+` in a request is a space, `%2B` a plus.",
   ),
 });
 

@@ -26,6 +26,8 @@ const CLOSE_BRACKET = 93;
 const AMPERSAND = 38;
 const EQUALS = 61;
 const PERCENT = 37;
+const PLUS = 43;
+const SPACE = 32;
 
 /** Keys of a `match` in the order in which they are evaluated, as the configuration names them. */
 const TARGET_KEYS = [
@@ -179,7 +181,7 @@ function matchesQuery(pairs: readonly Pair[], head: Head): boolean {
   return true;
 }
 
-/** Whether the first parameter of that name has that value. Both are percent-decoded; `+` is itself. */
+/** Whether the first parameter of that name has that value, both read as the SDK's `Query` reads them. */
 function hasParameter(pair: Pair, head: Head): boolean {
   const { bytes, parts } = head;
   const end = parts[PART.query + 1]!;
@@ -196,11 +198,13 @@ function hasParameter(pair: Pair, head: Head): boolean {
   return false;
 }
 
+/** Form-encoded (WHATWG URL): `+` is a space, `%2B` a plus. */
 function equalsDecoded(wanted: Uint8Array, bytes: Uint8Array, start: number, end: number): boolean {
   let k = 0;
   for (let at = start; at < end; at++, k++) {
     let byte = bytes[at]!;
-    if (byte === PERCENT && at + 2 < end) {
+    if (byte === PLUS) byte = SPACE;
+    else if (byte === PERCENT && at + 2 < end) {
       const high = decodeHex(bytes[at + 1]!);
       const low = decodeHex(bytes[at + 2]!);
       // A `%` that does not begin an escape is literal.

@@ -105,12 +105,31 @@ test("a field that an edit took away does not match", () => {
   assert.equal(router.match(head, 0), -1);
 });
 
-test("of query parameters the first of the name counts, percent-decoded", () => {
+test("a query has the reading that URLSearchParams and the SDK's Query have", () => {
+  const unit = fc.constantFrom(..."ab=&&+%%", "%20", "%2B", "%26", "%3D", "%2", "/", "?", "%c3%a9");
+  fc.assert(
+    fc.property(fc.string({ unit, maxLength: 20 }), (query) => {
+      // It drops one `?` at the beginning.
+      const form = new URLSearchParams(`?${query}`);
+      for (const name of form.keys()) {
+        const value = form.get(name)!;
+        assert.ok(matches({ query: { [name]: value } }, { query }), JSON.stringify({ query, name, value }));
+        assert.ok(!matches({ query: { [name]: `${value}x` } }, { query }));
+      }
+    }),
+  );
+});
+
+test("of query parameters the first of the name counts, read as a form", () => {
   const match = { query: { q: "a b" } };
   assert.ok(matches(match, { query: "x=1&q=a%20b" }));
   assert.ok(matches(match, { query: "%71=a%20b&q=c" }));
   assert.ok(!matches(match, { query: "q=c&q=a%20b" }));
-  assert.ok(!matches(match, { query: "q=a+b" }));
+  assert.ok(matches(match, { query: "q=a+b" }));
+  assert.ok(!matches(match, { query: "q=a%2Bb" }));
+  assert.ok(matches({ query: { q: "a+b" } }, { query: "q=a%2bb" }));
+  assert.ok(!matches({ query: { q: "a+b" } }, { query: "q=a+b" }));
+  assert.ok(matches({ query: { "a b": "1" } }, { query: "a+b=1" }));
   assert.ok(!matches(match, { query: "qq=a%20b" }));
   assert.ok(!matches(match, {}));
   assert.ok(matches({ query: { q: "" } }, { query: "q" }));
