@@ -256,10 +256,18 @@ function countVisible(head: Head, hidden: HiddenNames | null): number {
   return count;
 }
 
-/** Whether `more` bytes fit: the area only grows, so what is in use is counted when the area as a whole is too full. */
+/** Kept free for what the core adds behind a plugin's edits: another reading of the path, and fields of its own. */
+const CORE_AREA = 2 * LIMIT.headBytes;
+/** Bytes of the area that a text may take which is checked, laid down, and escaped into a copy. */
+const COPIES = 4;
+
+/**
+ * Whether `more` bytes fit, also where they are normalised into a copy: the area only grows, so what is in use is counted
+ * when the area as a whole is too full.
+ */
 export function hasRoom(head: Head, more: number): boolean {
   if (head.end + more <= LIMIT.headBytes) return true;
-  if (head.end + more > MAX_AREA) return false;
+  if (head.end + COPIES * more > MAX_AREA - CORE_AREA) return false;
   let used = 0;
   for (let part = 0; part < head.parts.length; part += 2) used += head.parts[part + 1]! - head.parts[part]!;
   const { fields } = head;

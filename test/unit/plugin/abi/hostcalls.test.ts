@@ -297,6 +297,28 @@ test("setting one header again and again meets the limit of the area, not an exc
   assert.equal(result, STATUS.tooLarge);
 });
 
+test("setting an attribute or the host again and again meets that limit too, and leaves room for the core", () => {
+  const path = `/./${"p".repeat(60_000)}`;
+  const edits: [what: string, edit: () => number, valid: string][] = [
+    ["path", () => setAttribute("path", path), path.slice(2)],
+    ["query", () => setAttribute("query", path), path],
+    ["target", () => setAttribute("target", `${path}?${path}`), path.slice(2)],
+    ["authority", () => set("host", "h".repeat(250)), "h".repeat(250)],
+  ];
+  for (const [what, edit, valid] of edits) {
+    exchange = makeExchange();
+    enter("request_head");
+    assert.equal(edit(), STATUS.ok, what);
+    let result: number = STATUS.ok;
+    for (let i = 0; i < 6000 && result === STATUS.ok; i++) result = edit();
+    assert.equal(result, STATUS.tooLarge, what);
+    const head = exchange.request;
+    const [start, end] = what === "authority" ? [PART.authority, PART.authority + 1] : [PART.path, PART.path + 1];
+    if (what !== "query") assert.ok(head.text(head.parts[start]!, head.parts[end]!) === valid, what);
+    head.reserve(2 * LIMIT.headBytes);
+  }
+});
+
 test("all headers are read at once", () => {
   const length = core.head_read(HEADERS.request, OUT, 4096);
   const { bytes } = context.memory;
