@@ -334,7 +334,7 @@ function planProbe(probe: Exclude<ProbeConfig, { kind: "plugin" }>): ProbePlan {
   return { kind: "http", method, path, host, statuses: status };
 }
 
-/** Of a URL, whom it asks: as a plugin's `allow.fetch` names it (`plugin/abi/calls-fetch.ts`). */
+/** Of a URL, whom it asks: as a plugin's `allow.fetch` names it (`plugin/abi/native/calls-fetch.ts`). */
 const ASKED = /^(?:cluster:[^/?#\s]+|https?:\/\/[^/?#\s@]+)/;
 
 /** Whom a built-in may ask: whoever wrote its configuration has said so there. */

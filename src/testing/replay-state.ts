@@ -11,7 +11,7 @@ import type { Names } from "../trace/trace.ts";
 import { fill, LIMITS } from "./messages.ts";
 
 const PARTS: Readonly<Record<string, number>> = PART;
-/** Prefix of the keys of shared values (`plugin/abi/calls-exchange.ts`). */
+/** Prefix of the keys of shared values (`plugin/abi/native/calls-exchange.ts`). */
 const SHARED = "\0";
 const TRAILERS = 256;
 

@@ -10,7 +10,7 @@ const READ_ONLY =
   (1 << HOOK.pick) | (1 << HOOK.update) | (1 << HOOK.outcome) | (1 << HOOK.log) | (1 << HOOK.connection);
 const OF_RESPONSE = (1 << HOOK.response_head) | (1 << HOOK.response_body) | (1 << HOOK.response_trailers);
 const MAX_LINES = 50;
-/** Prefix of the keys of shared values, which belong to no plugin (`plugin/abi/calls-exchange.ts`). */
+/** Prefix of the keys of shared values, which belong to no plugin (`plugin/abi/native/calls-exchange.ts`). */
 const SHARED = "\0";
 
 type Init = {

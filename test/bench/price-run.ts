@@ -1,4 +1,5 @@
 /** Runs every mix in this process, and writes by name how many nanoseconds a unit of fuel took. */
+import { nativeModule } from "../../src/plugin/abi/native/module.ts";
 import { METER, meterModule } from "../../src/plugin/wasm/meter.ts";
 import { readShape } from "../../src/plugin/wasm/module-shape.ts";
 import { compileWat } from "../unit/plugin/kit.ts";
@@ -29,7 +30,9 @@ function time({ run, charge }: Guest, turns: number): { time: number; units: num
 
 function measure(mix: Mix): number {
   const bytes = compileWat(mix.text);
-  const module = new WebAssembly.Module(meterModule(bytes, readShape(bytes), LIMIT).bytes);
+  const module = new WebAssembly.Module(
+    meterModule(bytes, readShape(bytes), LIMIT, nativeModule.entryPoints(readShape(bytes))).bytes,
+  );
   const costs: number[] = [];
   if (mix.once !== undefined)
     for (let i = 0; i < ONCE; i++) {

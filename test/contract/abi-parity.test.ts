@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import * as abi from "../../src/abi/abi.ts";
-import { CONFIG_KIND } from "../../src/plugin/abi/calls-config.ts";
+import { CONFIG_KIND } from "../../src/plugin/abi/native/calls-config.ts";
 
 const SDK = join(import.meta.dirname, "../../sdk");
 const read = (name: string) => readFileSync(join(SDK, name), "utf8");

@@ -1,10 +1,11 @@
 /** One running instance of a module. It serves until it fails once, and is then never entered again. */
 
-import { ABI_VERSION, EXPORT, type Failure, FUEL, HOOK, HOOKS, WAITING_CALLS, WAITING_HOOKS } from "../../abi/abi.ts";
+import { type Failure, FUEL } from "../../abi/abi.ts";
 import { fuelToStart } from "../../abi/prices.ts";
+import type { AbiName, GuestAbi, HookFunction, LinkedGuest } from "../abi/abi.ts";
 import { CallContext, type Configuration } from "../abi/call-context.ts";
 import { STARTING } from "../abi/hook-scope.ts";
-import { makeImports } from "../abi/hostcalls.ts";
+import { nativeGuest } from "../abi/native/guest.ts";
 import type { ModulePlan } from "../wasm/build.ts";
 import { METER, originalOffset } from "../wasm/meter.ts";
 import { describeStack, type Frame } from "../wasm/source-map.ts";
@@ -14,41 +15,32 @@ import type { EndpointList, HookContext } from "./hook-context.ts";
 import { readStack } from "./stack.ts";
 import type { After } from "./timer.ts";
 
-type HookFunction = (instance: number, exchange: number, fuel: number) => number;
-type WaitingFunction = (instance: number, exchange: number, fuel: number) => Promise<number>;
+const ABIS: { readonly [Name in AbiName]: GuestAbi } = { native: nativeGuest };
 
 /** Why a guest failed, for counters and logs. */
 export type GuestFailure = { readonly reason: Failure; readonly message: string; readonly stack: string };
-
-const notExported: HookFunction = () => {
-  throw new Fault("host", "a hook was called that the module does not export");
-};
 
 const CAUGHT = "an exception of a host call was caught by the guest";
 
 export class Guest {
   readonly context: CallContext;
   readonly #plan: ModulePlan;
-  readonly #exports: WebAssembly.Exports;
+  readonly #linked: LinkedGuest;
   readonly #hooks: readonly HookFunction[];
-  /** By hook: those that may wait, of a module that does. */
-  readonly #waiting = new Map<number, WaitingFunction>();
+  /** A global of the metered module: 1 once its memory could not grow. */
+  readonly #growFailed: WebAssembly.Global;
   #entered = false;
 
   /** @throws what the engine throws when the instance cannot be made. */
   constructor(plan: ModulePlan, now: () => number, after?: After) {
     this.#plan = plan;
     this.context = new CallContext(now, after);
-    const imports = importsOf(this.context, plan);
-    this.#exports = new WebAssembly.Instance(plan.module, imports).exports;
-    this.context.memory.attach(this.#exports[EXPORT.memory] as WebAssembly.Memory);
-    this.context.charge = this.#exports[METER.charge] as (units: number) => number;
-    this.#hooks = HOOKS.map((name) => (this.#exports[METER.hook + name] as HookFunction | undefined) ?? notExported);
-    if (!plan.info.waits) return;
-    for (const name of WAITING_HOOKS) {
-      const hook = this.#exports[METER.wait + name];
-      if (hook !== undefined) this.#waiting.set(HOOK[name], promising(hook as HookFunction));
-    }
+    this.#linked = ABIS[plan.info.abi].link(this.context, plan.info.waits);
+    const { exports } = new WebAssembly.Instance(plan.module, this.#linked.imports);
+    this.#linked.attach(exports);
+    this.#hooks = this.#linked.hooks;
+    this.#growFailed = exports[METER.growFailed] as WebAssembly.Global;
+    this.context.charge = exports[METER.charge] as (units: number) => number;
   }
 
   /** Runs the start-up code. `configuration` is null for a guest that serves many. @throws */
@@ -59,13 +51,7 @@ export class Guest {
     this.context.allow(fuel, seen);
     this.context.charge(FUEL.start - fuel);
     this.#entered = true;
-    const version = (this.#exports[EXPORT.version] as () => number)();
-    if (version !== ABI_VERSION)
-      throw new Fault(
-        "start",
-        `was built for version ${version} of the plugin interface, this host speaks ${ABI_VERSION}`,
-      );
-    (this.#exports[EXPORT.initialize] as (() => void) | undefined)?.();
+    this.#linked.start();
     this.#entered = false;
     this.#checkHost();
   }
@@ -108,7 +94,7 @@ export class Guest {
     context.suspension.ran = 0;
     context.probed = null;
     context.suspension.goOn();
-    const running = this.#waiting.get(hook)!(instance, target === null ? 0 : target.id, fuel);
+    const running = this.#linked.suspendable.get(hook)!(instance, target === null ? 0 : target.id, fuel);
     const result = await running.finally(() => {
       context.suspension.pause();
       context.probed = null;
@@ -131,7 +117,7 @@ export class Guest {
   }
 
   get memory(): number {
-    return this.context.memory.size;
+    return this.#linked.memory;
   }
 
   /** Why it failed; its stack is made by `stackOf`, where it is wanted. */
@@ -148,7 +134,7 @@ export class Guest {
       return { reason: "stack", message: "the stack is used up: the guest calls itself too deeply" };
     if (error instanceof WebAssembly.RuntimeError) {
       if (this.context.charge(0) < 0) return { reason: "fuel", message: this.context.fuelProblem };
-      if ((this.#exports[METER.growFailed] as WebAssembly.Global).value === 1)
+      if (this.#growFailed.value === 1)
         return { reason: "memory", message: `the memory could not grow past ${this.memory} bytes (limits.memory)` };
       return { reason: message.startsWith("memory access") ? "memory" : "trap", message };
     }
@@ -170,20 +156,4 @@ export class Guest {
     }
     return describeStack(sourceMap, frames, error instanceof Fault ? error.place : "");
   }
-}
-
-/** JavaScript Promise Integration, which the types of the platform do not know yet. */
-const jspi = WebAssembly as unknown as {
-  Suspending: new (run: (...values: number[]) => unknown) => WebAssembly.ImportValue;
-  promising(hook: HookFunction): WaitingFunction;
-};
-const promising = (hook: HookFunction): WaitingFunction => jspi.promising(hook);
-
-function importsOf(context: CallContext, plan: ModulePlan): WebAssembly.Imports {
-  const imports = makeImports(context) as unknown as Record<string, Record<string, WebAssembly.ImportValue>>;
-  if (!plan.info.waits) return imports;
-  for (const [group, calls] of Object.entries(WAITING_CALLS))
-    for (const call of calls)
-      imports[group]![call] = new jspi.Suspending(imports[group]![call] as (...values: number[]) => unknown);
-  return imports;
 }

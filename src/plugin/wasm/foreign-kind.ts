@@ -23,7 +23,6 @@ export const COMPONENT = `a WebAssembly component, ${OWN}`;
 
 /** The kind of a module that was made for another host; null: none that is known. */
 export function describeForeign({ imports, exports }: Pick<ModuleShape, "imports" | "exports">): string | null {
-  if (exports.some(({ name }) => name === "sluice_abi")) return null;
   const version = exports.find(({ name }) => /^proxy_abi_version_/.test(name))?.name;
   const has = (module: RegExp, name = /^/) => imports.some((one) => module.test(one.module) && name.test(one.name));
   if (version !== undefined || has(/^env$/, /^proxy_/))

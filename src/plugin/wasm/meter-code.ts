@@ -1,5 +1,5 @@
 /** The code section of a metered module: what is put before, into and after the functions of the file. */
-import { LIMIT, STATUS } from "../../abi/abi.ts";
+import { LIMIT } from "../../abi/abi.ts";
 import { PRICE } from "../../abi/prices.ts";
 import { Reader } from "./binary.ts";
 import { OP } from "./instructions.ts";
@@ -14,17 +14,28 @@ export type Appended = {
   readonly fuel: number;
   readonly growFailed: number;
   readonly unaryType: number;
-  readonly hookType: number;
   readonly charge: number;
   readonly bulk: number;
   readonly entries: number;
   readonly grow: number;
   /** A global: whether the hook under way may wait. */
   readonly mayWait: number;
-  readonly hooks: readonly { readonly name: string; readonly target: number }[];
-  /** Hooks that are entered so that they may wait. */
-  readonly waits: readonly { readonly name: string; readonly target: number }[];
+  /** Types of the functions that are wrapped: a wrapper has another, with fuel. */
+  readonly entryTypes: readonly number[];
+  readonly hooks: readonly Entry[];
+  /** Those that are entered so that they may be suspended. */
+  readonly waits: readonly Entry[];
+  /** What a call that suspends returns elsewhere. */
+  readonly notHere: number;
   readonly guards: Guards;
+};
+
+/** A function that is wrapped, and the types of both. */
+export type Entry = {
+  readonly name: string;
+  readonly target: number;
+  readonly type: number;
+  readonly wrapperType: number;
 };
 
 /** How many functions are appended. */
@@ -62,8 +73,8 @@ export function writeCode(writer: Writer, reader: Reader, context: Context): voi
   writer.sized(() => writeBulk(writer, appended));
   writer.sized(() => writeEntries(writer, appended));
   writer.sized(() => writeGrow(writer, appended));
-  for (const hook of appended.hooks) writer.sized(() => writeHook(writer, appended, hook.target));
-  for (const hook of appended.waits) writer.sized(() => writeWaitingHook(writer, appended, hook.target));
+  for (const hook of appended.hooks) writer.sized(() => writeHook(writer, appended, hook, shape));
+  for (const hook of appended.waits) writer.sized(() => writeWaitingHook(writer, appended, hook, shape));
   for (const { index, type } of appended.guards)
     writer.sized(() => writeGuard(writer, appended, index, shape.types[type]!.params.length));
 }
@@ -221,26 +232,27 @@ function writeGrow(writer: Writer, { fuel, growFailed }: Appended): void {
   writer.u8(OP.end);
 }
 
-function writeHook(writer: Writer, { fuel }: Appended, target: number): void {
+function writeHook(writer: Writer, { fuel }: Appended, { target, type }: Entry, { types }: ModuleShape): void {
+  const params = types[type]!.params.length;
   writer.u32(0);
-  writeLocal(writer, 2);
+  writeLocal(writer, params);
   writer.u8(OP.globalSet);
   writer.u32(fuel);
-  writeLocal(writer, 0);
-  writeLocal(writer, 1);
+  for (let i = 0; i < params; i++) writeLocal(writer, i);
   writeCall(writer, target);
   writer.u8(OP.end);
 }
 
 /** The same for a call that may wait. Whoever traps in between is never entered again. */
-function writeWaitingHook(writer: Writer, { fuel, mayWait }: Appended, target: number): void {
+function writeWaitingHook(writer: Writer, appended: Appended, { target, type }: Entry, { types }: ModuleShape): void {
+  const { fuel, mayWait } = appended;
+  const params = types[type]!.params.length;
   writer.u32(0);
-  writeLocal(writer, 2);
+  writeLocal(writer, params);
   writer.u8(OP.globalSet);
   writer.u32(fuel);
   writeSet(writer, mayWait, 1);
-  writeLocal(writer, 0);
-  writeLocal(writer, 1);
+  for (let i = 0; i < params; i++) writeLocal(writer, i);
   writeCall(writer, target);
   writeSet(writer, mayWait, 0);
   writer.u8(OP.end);
@@ -253,7 +265,7 @@ function writeSet(writer: Writer, global: number, value: number): void {
 }
 
 /** The import, where the hook may wait; else its answer is `notHere`: suspending there would be a trap. */
-function writeGuard(writer: Writer, { mayWait }: Appended, target: number, params: number): void {
+function writeGuard(writer: Writer, { mayWait, notHere }: Appended, target: number, params: number): void {
   writer.u32(0);
   writeGet(writer, mayWait);
   writer.u8(OP.if);
@@ -261,7 +273,7 @@ function writeGuard(writer: Writer, { mayWait }: Appended, target: number, param
   for (let i = 0; i < params; i++) writeLocal(writer, i);
   writeCall(writer, target);
   writer.u8(OP.else);
-  writeConst(writer, STATUS.notHere);
+  writeConst(writer, notHere);
   writer.u8(OP.end);
   writer.u8(OP.end);
 }

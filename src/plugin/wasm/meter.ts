@@ -7,12 +7,13 @@
  * are appended. The memory gets a maximum. Custom sections are dropped but for the functions' names, since their
  * offsets no longer hold.
  */
-import { FUEL, HOOKS, LIMIT, WAITING_CALLS, WAITING_HOOKS } from "../../abi/abi.ts";
+import { FUEL, LIMIT } from "../../abi/abi.ts";
+import type { EntryPoints } from "../abi/abi.ts";
 import { KIND, Reader, SECTION, SECTION_ORDER, TYPE } from "./binary.ts";
 import { PluginError } from "./error.ts";
 import { OP } from "./instructions.ts";
-import { type Appended, type Context, countAppended, PAGE, writeCode } from "./meter-code.ts";
-import { type ModuleShape, readLimits, skipExpression } from "./module-shape.ts";
+import { type Appended, type Context, countAppended, type Entry, PAGE, writeCode } from "./meter-code.ts";
+import { type ModuleShape, readLimits, type Signature, skipExpression } from "./module-shape.ts";
 import { writeNames } from "./name-section.ts";
 import { Writer } from "./writer.ts";
 
@@ -23,9 +24,11 @@ export const METER = {
   charge: "sluice:charge",
   /** A global: 1 once the memory could not be grown. */
   growFailed: "sluice:grow-failed",
-  /** + hook: `(instance, exchange, fuel) -> result`: sets the fuel, then calls the hook. One crossing, not two. */
+  /** The start function, which would else run before the host holds the memory. */
+  start: "sluice:start",
+  /** + export: takes its arguments and fuel, sets the fuel, then calls it. One crossing, not two. */
   hook: "sluice:hook:",
-  /** + hook: the same for a call that may wait. */
+  /** + export: the same for a call that may be suspended. */
   wait: "sluice:wait:",
 } as const;
 
@@ -37,24 +40,29 @@ export type Metered = {
   readonly starts: Uint32Array;
 };
 
-export function meterModule(bytes: Uint8Array, shape: ModuleShape, memory: number): Metered {
+export function meterModule(
+  bytes: Uint8Array,
+  shape: ModuleShape,
+  memory: number,
+  { hooks, suspendable, suspending, notHere }: EntryPoints,
+): Metered {
   const next = shape.functions.length;
-  const waiting = shape.imports.flatMap(({ module, name }, index) => (waits(module, name) ? [index] : []));
-  const exported = (names: readonly string[]) =>
-    shape.exports.filter(({ name }) => names.includes(name)).map(({ name, index }) => ({ name, target: index }));
+  const entryTypes: number[] = [];
+  const entries = (names: readonly string[]) => names.map((name) => findEntry(shape, name, entryTypes));
   const appended: Appended = {
     fuel: shape.globals,
     growFailed: shape.globals + 1,
     unaryType: shape.types.length,
-    hookType: shape.types.length + 1,
+    entryTypes,
     charge: next,
     bulk: next + 1,
     entries: next + 2,
     grow: next + 3,
     mayWait: shape.globals + 2,
-    hooks: exported(HOOKS),
-    waits: waiting.length === 0 ? [] : exported(WAITING_HOOKS),
-    guards: waiting.map((index) => ({ index, type: shape.functions[index]! })),
+    hooks: entries(hooks),
+    waits: entries(suspendable),
+    notHere,
+    guards: suspending.map((index) => ({ index, type: shape.functions[index]! })),
   };
   const writer = new Writer(bytes.length + (bytes.length >> 1) + 1024);
   const offsets: number[] = [];
@@ -71,13 +79,12 @@ export function meterModule(bytes: Uint8Array, shape: ModuleShape, memory: numbe
   return { bytes: writer.done(), offsets: Uint32Array.from(offsets), starts: Uint32Array.from(starts) };
 }
 
-function waits(module: string, name: string): boolean {
-  return Object.hasOwn(WAITING_CALLS, module) && WAITING_CALLS[module]!.includes(name);
-}
-
-/** Whether the module has a call that waits. */
-export function mayWait(shape: ModuleShape): boolean {
-  return shape.imports.some(({ module, name }) => waits(module, name));
+/** The function that a wrapper calls. `types`: those of functions that are wrapped; the place of its own is added. */
+function findEntry({ exports, functions, types: { length } }: ModuleShape, name: string, types: number[]): Entry {
+  const target = exports.find((exported) => exported.name === name)!.index;
+  const type = functions[target]!;
+  if (!types.includes(type)) types.push(type);
+  return { name, target, type, wrapperType: length + 1 + types.indexOf(type) };
 }
 
 /** The offset in the file of an offset in the metered module, as V8 prints it in a stack. */
@@ -99,14 +106,14 @@ function writeSection(writer: Writer, id: number, reader: Reader, context: Conte
   const { shape, appended } = context;
   switch (id) {
     case SECTION.type:
-      copyList(writer, reader, 2);
-      writeType(writer, 1);
-      writeType(writer, 3);
+      copyList(writer, reader, 1 + appended.entryTypes.length);
+      writeType(writer, UNARY);
+      for (const type of appended.entryTypes) writeType(writer, withFuel(shape.types[type]!));
       return;
     case SECTION.function:
       copyList(writer, reader, countAppended(appended));
       for (let i = 0; i < 4; i++) writer.u32(appended.unaryType);
-      for (let i = appended.hooks.length + appended.waits.length; i > 0; i--) writer.u32(appended.hookType);
+      for (const { wrapperType } of [...appended.hooks, ...appended.waits]) writer.u32(wrapperType);
       for (const { type } of appended.guards) writer.u32(type);
       return;
     case SECTION.table:
@@ -138,12 +145,18 @@ function copyList(writer: Writer, reader: Reader, more: number): void {
   writer.copy(reader.bytes, reader.at, reader.end);
 }
 
-function writeType(writer: Writer, params: number): void {
+const UNARY: Signature = { params: [TYPE.i32], results: [TYPE.i32] };
+
+function withFuel({ params, results }: Signature): Signature {
+  return { params: [...params, TYPE.i32], results };
+}
+
+function writeType(writer: Writer, { params, results }: Signature): void {
   writer.u8(TYPE.func);
-  writer.u32(params);
-  for (let i = 0; i < params; i++) writer.u8(TYPE.i32);
-  writer.u32(1);
-  writer.u8(TYPE.i32);
+  for (const types of [params, results]) {
+    writer.u32(types.length);
+    for (const type of types) writer.u8(type);
+  }
 }
 
 function writeGlobal(writer: Writer, value: number): void {
@@ -225,6 +238,5 @@ function writeExports(writer: Writer, reader: Reader, shape: ModuleShape, append
   let index = appended.grow + 1;
   for (const { name } of hooks) entry(METER.hook + name, KIND.function, index++);
   for (const { name } of waiting) entry(METER.wait + name, KIND.function, index++);
-  // A start function would run before the host holds the memory.
-  if (shape.start !== null) entry("_initialize", KIND.function, shape.start);
+  if (shape.start !== null) entry(METER.start, KIND.function, shape.start);
 }

@@ -181,6 +181,12 @@ function readSegment(reader: Reader): number {
   return entries;
 }
 
+export function sameSignature(a: Signature, b: Signature): boolean {
+  const same = (x: readonly number[], y: readonly number[]) =>
+    x.length === y.length && x.every((type, i) => type === y[i]);
+  return same(a.params, b.params) && same(a.results, b.results);
+}
+
 const TYPE_NAMES: Record<number, string> = {
   [TYPE.i32]: "i32",
   [TYPE.i64]: "i64",

@@ -1,9 +1,11 @@
 /** What instructions cost: whatever path a run takes, no instruction of it is cheaper than the price list says. */
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { FUEL, LIMIT } from "../../../src/abi/abi.ts";
 import { PRICE, SURCHARGE, surchargeOf } from "../../../src/abi/prices.ts";
+import { nativeModule } from "../../../src/plugin/abi/native/module.ts";
 import { Reader, readSections, SECTION } from "../../../src/plugin/wasm/binary.ts";
 import { OP, skipImmediates } from "../../../src/plugin/wasm/instructions.ts";
 import { METER, meterModule } from "../../../src/plugin/wasm/meter.ts";
@@ -17,7 +19,9 @@ type Charge = (units: number) => number;
 function start(text: string) {
   const bytes = compileWat(`(module (memory (export "memory") 1) ${text})`);
   const { exports } = new WebAssembly.Instance(
-    new WebAssembly.Module(meterModule(bytes, readShape(bytes), MEMORY).bytes),
+    new WebAssembly.Module(
+      meterModule(bytes, readShape(bytes), MEMORY, nativeModule.entryPoints(readShape(bytes))).bytes,
+    ),
   );
   const charge = exports[METER.charge] as Charge;
   const run = exports.run as (input: number) => number;
@@ -211,9 +215,13 @@ test("no run of a random module costs less than the instructions that it runs", 
   fc.assert(
     fc.property(numbers, fc.integer(), (numbers, input) => {
       const bytes = compileWat(randomModule(numbers));
-      const [metered, priced] = [meterModule(bytes, readShape(bytes), MEMORY).bytes, priceEach(bytes)].map(
-        (code) => new WebAssembly.Instance(new WebAssembly.Module(new Uint8Array(code))).exports,
-      ) as unknown as [Random, Random];
+      const [metered, priced] = [
+        meterModule(bytes, readShape(bytes), MEMORY, nativeModule.entryPoints(readShape(bytes))).bytes,
+        priceEach(bytes),
+      ].map((code) => new WebAssembly.Instance(new WebAssembly.Module(new Uint8Array(code))).exports) as unknown as [
+        Random,
+        Random,
+      ];
       const charge = metered[METER.charge] as Charge;
       charge(charge(0) - FUEL.start);
       play(metered, input);

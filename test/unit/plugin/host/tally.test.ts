@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { IMPORTS } from "../../../../src/abi/abi.ts";
 import { CallContext } from "../../../../src/plugin/abi/call-context.ts";
-import { makeImports } from "../../../../src/plugin/abi/hostcalls.ts";
+import { makeImports } from "../../../../src/plugin/abi/native/imports.ts";
 
 test("a traced call counts every host call by its name", () => {
   const groups = makeImports(new CallContext(Date.now)) as Record<string, Record<string, unknown>>;

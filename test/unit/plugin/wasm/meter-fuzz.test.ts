@@ -1,4 +1,5 @@
 /** The rewriter on modules that nobody wrote: what it makes is valid, and does what its input does. */
+
 import assert from "node:assert/strict";
 import { globSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
@@ -6,6 +7,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { EXPORT, FUEL, HOOKS } from "../../../../src/abi/abi.ts";
 import { PRICE } from "../../../../src/abi/prices.ts";
+import { nativeModule } from "../../../../src/plugin/abi/native/module.ts";
 import { buildModule } from "../../../../src/plugin/wasm/build.ts";
 import { PluginError } from "../../../../src/plugin/wasm/error.ts";
 import { METER, meterModule } from "../../../../src/plugin/wasm/meter.ts";
@@ -33,7 +35,7 @@ function instantiate(bytes: Uint8Array): Exports {
 }
 
 function meter(bytes: Uint8Array): Uint8Array {
-  return meterModule(bytes, readShape(bytes), MEMORY).bytes;
+  return meterModule(bytes, readShape(bytes), MEMORY, nativeModule.entryPoints(readShape(bytes))).bytes;
 }
 
 /** Results, or how it failed; and what is left behind. */
@@ -132,7 +134,8 @@ function playPlugin(bytes: Uint8Array): unknown {
       endings.push(`${name} ${error}`);
     }
   };
-  if (exports[EXPORT.initialize] !== undefined) enter(EXPORT.initialize);
+  const start = [EXPORT.initialize, METER.start].find((name) => exports[name] !== undefined);
+  if (start !== undefined) enter(start);
   for (let turn = 0; turn < 20; turn++) for (const hook of HOOKS) if (exports[hook] !== undefined) enter(hook, 1, turn);
   return [endings, echo.asked, Buffer.from(echo.memory.buffer).toString("base64")];
 }

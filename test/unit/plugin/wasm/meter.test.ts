@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { EXPORT, FUEL } from "../../../../src/abi/abi.ts";
 import { PRICE, SURCHARGE } from "../../../../src/abi/prices.ts";
+import { nativeModule } from "../../../../src/plugin/abi/native/module.ts";
 import { METER, meterModule, originalOffset } from "../../../../src/plugin/wasm/meter.ts";
 import { readShape } from "../../../../src/plugin/wasm/module-shape.ts";
 import { compileWat, MEMORY } from "../kit.ts";
@@ -111,12 +112,12 @@ for (const [name, script] of Object.entries(scripts)) {
 function instantiate(bytes: Uint8Array): WebAssembly.Exports {
   const { exports } = new WebAssembly.Instance(new WebAssembly.Module(new Uint8Array(bytes)));
   // What was a start function runs when the host says so.
-  (exports[EXPORT.initialize] as (() => void) | undefined)?.();
+  ((exports[EXPORT.initialize] ?? exports[METER.start]) as (() => void) | undefined)?.();
   return exports;
 }
 
 function meter(bytes: Uint8Array, memory = MEMORY) {
-  return meterModule(bytes, readShape(bytes), memory);
+  return meterModule(bytes, readShape(bytes), memory, nativeModule.entryPoints(readShape(bytes)));
 }
 
 for (const [name, bytes] of corpus) {

@@ -3,10 +3,10 @@ import nodeCrypto, { constants, createHash, createHmac, generateKeyPairSync, typ
 import { syncBuiltinESMExports } from "node:module";
 import { beforeEach, describe, test } from "node:test";
 import fc from "fast-check";
-import { CRYPTO_FUEL, DIGEST, LIMIT, SIGNATURE, STATUS } from "../../../../src/abi/abi.ts";
-import { CallContext } from "../../../../src/plugin/abi/call-context.ts";
-import { STARTING } from "../../../../src/plugin/abi/hook-scope.ts";
-import { makeImports } from "../../../../src/plugin/abi/hostcalls.ts";
+import { CRYPTO_FUEL, DIGEST, LIMIT, SIGNATURE, STATUS } from "../../../../../src/abi/abi.ts";
+import { CallContext } from "../../../../../src/plugin/abi/call-context.ts";
+import { STARTING } from "../../../../../src/plugin/abi/hook-scope.ts";
+import { makeImports } from "../../../../../src/plugin/abi/native/imports.ts";
 
 const KEY_AT = 1024;
 const DATA_AT = 65_536;

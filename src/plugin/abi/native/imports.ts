@@ -1,8 +1,8 @@
 /** The imports of one guest: every host call of `abi.ts`, bound to its context. */
 
-import { type IMPORTS, LIMIT } from "../../abi/abi.ts";
-import { Fault } from "../host/fault.ts";
-import type { CallContext } from "./call-context.ts";
+import { type IMPORTS, LIMIT } from "../../../abi/abi.ts";
+import { Fault } from "../../host/fault.ts";
+import type { CallContext } from "../call-context.ts";
 import { makeBalanceCalls } from "./calls-balance.ts";
 import { makeBodyCalls } from "./calls-body.ts";
 import { makeConfigCalls } from "./calls-config.ts";

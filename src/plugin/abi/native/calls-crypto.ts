@@ -9,8 +9,8 @@ import {
   timingSafeEqual,
   verify,
 } from "node:crypto";
-import { CRYPTO_FUEL, DIGEST, FUEL, LIMIT, SIGNATURE, STATUS } from "../../abi/abi.ts";
-import type { CallContext } from "./call-context.ts";
+import { CRYPTO_FUEL, DIGEST, FUEL, LIMIT, SIGNATURE, STATUS } from "../../../abi/abi.ts";
+import type { CallContext } from "../call-context.ts";
 
 const DIGESTS: readonly string[] = Object.keys(DIGEST);
 

@@ -1,9 +1,9 @@
 /** Host calls on the piece of a body that is at hand. */
 
-import { HOOK, STATUS } from "../../abi/abi.ts";
-import { WORK } from "../../abi/prices.ts";
-import type { BodyChunk } from "../host/hook-context.ts";
-import type { CallContext } from "./call-context.ts";
+import { HOOK, STATUS } from "../../../abi/abi.ts";
+import { WORK } from "../../../abi/prices.ts";
+import type { BodyChunk } from "../../host/hook-context.ts";
+import type { CallContext } from "../call-context.ts";
 
 export function makeBodyCalls(context: CallContext) {
   const { memory } = context;

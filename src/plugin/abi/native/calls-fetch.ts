@@ -1,14 +1,14 @@
 /** Host calls that make a request of the plugin's own, and read its answer. */
 
-import { CHECKED_ENDPOINT, HOOK, LIMIT, STATUS } from "../../abi/abi.ts";
-import { WORK } from "../../abi/prices.ts";
-import { isProtected } from "../../http/fields.ts";
-import { FIELD_WORDS, FRAMING, Head, NAME, NAME_ID, NAME_START, VALUE_START } from "../../http/head.ts";
-import { scanRequest } from "../../http1/scan.ts";
-import type { FetchRequest } from "../host/fetcher.ts";
-import type { EndpointTarget } from "../host/hook-context.ts";
-import { HELD } from "./call-charges.ts";
-import type { CallContext } from "./call-context.ts";
+import { CHECKED_ENDPOINT, HOOK, LIMIT, STATUS } from "../../../abi/abi.ts";
+import { WORK } from "../../../abi/prices.ts";
+import { isProtected } from "../../../http/fields.ts";
+import { FIELD_WORDS, FRAMING, Head, NAME, NAME_ID, NAME_START, VALUE_START } from "../../../http/head.ts";
+import { scanRequest } from "../../../http1/scan.ts";
+import type { FetchRequest } from "../../host/fetcher.ts";
+import type { EndpointTarget } from "../../host/hook-context.ts";
+import { HELD } from "../call-charges.ts";
+import type { CallContext } from "../call-context.ts";
 import type { Waited } from "./calls-wait.ts";
 
 const HEAD_LIMITS = { head: LIMIT.fetchHead + LIMIT.fetchUrl + 1024, target: LIMIT.fetchUrl, headers: 200 };

@@ -1,8 +1,8 @@
 /** Host calls that write to the logs: lines of the program's log, fields of a request's line in the access log. */
 
-import { LEVEL, LIMIT, STATUS } from "../../abi/abi.ts";
-import { ACCESS_FIELDS } from "../../observe/series.ts";
-import type { CallContext } from "./call-context.ts";
+import { LEVEL, LIMIT, STATUS } from "../../../abi/abi.ts";
+import { ACCESS_FIELDS } from "../../../observe/series.ts";
+import type { CallContext } from "../call-context.ts";
 
 export function makeLogCalls(context: CallContext) {
   const names = Object.keys(LEVEL) as (keyof typeof LEVEL)[];

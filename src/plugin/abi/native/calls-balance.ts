@@ -1,8 +1,8 @@
 /** Host calls of strategies: the endpoints to choose from, and how an attempt went. */
 
-import { ATTEMPT, COLUMN, ENDPOINT_TEXT, HOOK, STATUS } from "../../abi/abi.ts";
-import { WORK } from "../../abi/prices.ts";
-import type { CallContext } from "./call-context.ts";
+import { ATTEMPT, COLUMN, ENDPOINT_TEXT, HOOK, STATUS } from "../../../abi/abi.ts";
+import { WORK } from "../../../abi/prices.ts";
+import type { CallContext } from "../call-context.ts";
 
 const LAST_COLUMN = COLUMN.latency_age;
 

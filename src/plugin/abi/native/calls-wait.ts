@@ -1,6 +1,6 @@
 /** Host calls that suspend the guest. They are entered only where the hook may wait (`meter-code.ts`). */
-import { STATUS } from "../../abi/abi.ts";
-import type { CallContext } from "./call-context.ts";
+import { STATUS } from "../../../abi/abi.ts";
+import type { CallContext } from "../call-context.ts";
 
 /** The longest that a timer can be set for; what a call may wait altogether is bounded by `limits.time`. */
 const LONGEST = 2 ** 31 - 1;

@@ -1,12 +1,12 @@
 /** Who may use which namespace of the key-value store, however it came by the number. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { HOOK, IMPORTS, STATUS } from "../../../../src/abi/abi.ts";
-import { CallContext, type Configuration } from "../../../../src/plugin/abi/call-context.ts";
-import { makeImports } from "../../../../src/plugin/abi/hostcalls.ts";
-import { PluginHost } from "../../../../src/plugin/host/host.ts";
-import { KeyValueStore } from "../../../../src/state/store.ts";
-import { buildFixture, planOf } from "../kit.ts";
+import { HOOK, IMPORTS, STATUS } from "../../../../../src/abi/abi.ts";
+import { CallContext, type Configuration } from "../../../../../src/plugin/abi/call-context.ts";
+import { makeImports } from "../../../../../src/plugin/abi/native/imports.ts";
+import { PluginHost } from "../../../../../src/plugin/host/host.ts";
+import { KeyValueStore } from "../../../../../src/state/store.ts";
+import { buildFixture, planOf } from "../../kit.ts";
 
 const OWN = 3;
 const store = new KeyValueStore(KeyValueStore.allocate(1024 * 1024), 0);

@@ -1,9 +1,9 @@
 /** Host calls by which a plugin hands state to its own next version, and asks to be called from time to time. */
-import { HOOK, LIMIT, STATUS } from "../../abi/abi.ts";
-import { HELD } from "./call-charges.ts";
-import type { CallContext } from "./call-context.ts";
-import { STARTING } from "./hook-scope.ts";
-import { copyBytes } from "./memory.ts";
+import { HOOK, LIMIT, STATUS } from "../../../abi/abi.ts";
+import { HELD } from "../call-charges.ts";
+import type { CallContext } from "../call-context.ts";
+import { STARTING } from "../hook-scope.ts";
+import { copyBytes } from "../memory.ts";
 
 /** Hooks in which the interval may be said: with start-up code, all that run before and between ticks. */
 const SETTING = (1 << HOOK.configure) | (1 << HOOK.tick) | (1 << HOOK.restore);

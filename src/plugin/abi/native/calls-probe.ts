@@ -1,7 +1,7 @@
 /** Host calls that speak to the endpoint under check in whatever protocol it has. */
-import { HOOK, LIMIT, STATUS } from "../../abi/abi.ts";
-import { HELD } from "./call-charges.ts";
-import type { CallContext } from "./call-context.ts";
+import { HOOK, LIMIT, STATUS } from "../../../abi/abi.ts";
+import { HELD } from "../call-charges.ts";
+import type { CallContext } from "../call-context.ts";
 import type { Waited } from "./calls-wait.ts";
 
 /** For those that say nothing else. */

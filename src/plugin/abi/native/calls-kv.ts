@@ -1,8 +1,8 @@
 /** Host calls of the key-value store that all threads share. Cursors, versions and sums are f64: whole, below 2^53. */
 
-import { LIMIT, STATUS } from "../../abi/abi.ts";
-import { type KeyValue, Operation } from "../../state/key-value.ts";
-import type { CallContext } from "./call-context.ts";
+import { LIMIT, STATUS } from "../../../abi/abi.ts";
+import { type KeyValue, Operation } from "../../../state/key-value.ts";
+import type { CallContext } from "../call-context.ts";
 
 const FLOAT_BYTES = 8;
 

@@ -12,21 +12,21 @@ import {
   LEVEL,
   LIMIT,
   STATUS,
-} from "../../../../src/abi/abi.ts";
-import { WORK } from "../../../../src/abi/prices.ts";
-import { FIELD_WORDS, Head, PART } from "../../../../src/http/head.ts";
-import { CallContext, type Configuration } from "../../../../src/plugin/abi/call-context.ts";
-import { resolvePath } from "../../../../src/plugin/abi/calls-config.ts";
-import { HiddenNames } from "../../../../src/plugin/abi/hidden-names.ts";
-import { STARTING } from "../../../../src/plugin/abi/hook-scope.ts";
-import { makeImports } from "../../../../src/plugin/abi/hostcalls.ts";
-import { BareContext } from "../../../../src/plugin/host/bare-context.ts";
-import type { Fetcher } from "../../../../src/plugin/host/fetcher.ts";
-import { PluginMetrics } from "../../../../src/plugin/host/metrics.ts";
-import { Piece } from "../../../../src/proxy/chunk.ts";
-import { ERROR } from "../../../../src/proxy/error.ts";
-import type { Exchange } from "../../../../src/proxy/exchange.ts";
-import { addField, fieldsOf, makeExchange, makeView } from "../kit.ts";
+} from "../../../../../src/abi/abi.ts";
+import { WORK } from "../../../../../src/abi/prices.ts";
+import { FIELD_WORDS, Head, PART } from "../../../../../src/http/head.ts";
+import { CallContext, type Configuration } from "../../../../../src/plugin/abi/call-context.ts";
+import { HiddenNames } from "../../../../../src/plugin/abi/hidden-names.ts";
+import { STARTING } from "../../../../../src/plugin/abi/hook-scope.ts";
+import { resolvePath } from "../../../../../src/plugin/abi/native/calls-config.ts";
+import { makeImports } from "../../../../../src/plugin/abi/native/imports.ts";
+import { BareContext } from "../../../../../src/plugin/host/bare-context.ts";
+import type { Fetcher } from "../../../../../src/plugin/host/fetcher.ts";
+import { PluginMetrics } from "../../../../../src/plugin/host/metrics.ts";
+import { Piece } from "../../../../../src/proxy/chunk.ts";
+import { ERROR } from "../../../../../src/proxy/error.ts";
+import type { Exchange } from "../../../../../src/proxy/exchange.ts";
+import { addField, fieldsOf, makeExchange, makeView } from "../../kit.ts";
 
 const NAME_AT = 1024;
 const VALUE_AT = 8192;

@@ -1,8 +1,8 @@
 /** Host calls that read a plugin's configuration by path, so that no guest needs a parser. Cold. */
 
-import { LIMIT, STATUS } from "../../abi/abi.ts";
-import { WORK } from "../../abi/prices.ts";
-import type { CallContext } from "./call-context.ts";
+import { LIMIT, STATUS } from "../../../abi/abi.ts";
+import { WORK } from "../../../abi/prices.ts";
+import type { CallContext } from "../call-context.ts";
 
 /** What `config_kind` answers. */
 export const CONFIG_KIND = { absent: 0, null: 1, boolean: 2, number: 3, string: 4, list: 5, map: 6 } as const;

@@ -1,11 +1,11 @@
 /** Host calls by which plugins define metrics of their own, when they are started, and count in them. */
 
-import { LIMIT, METRIC, STATUS } from "../../abi/abi.ts";
-import { WORK } from "../../abi/prices.ts";
-import type { MetricDefinition } from "../../observe/plugin-metrics.ts";
-import { BUCKETS, labelTableCells, metricCells, OTHER } from "../../observe/series.ts";
-import { HELD } from "./call-charges.ts";
-import type { CallContext } from "./call-context.ts";
+import { LIMIT, METRIC, STATUS } from "../../../abi/abi.ts";
+import { WORK } from "../../../abi/prices.ts";
+import type { MetricDefinition } from "../../../observe/plugin-metrics.ts";
+import { BUCKETS, labelTableCells, metricCells, OTHER } from "../../../observe/series.ts";
+import { HELD } from "../call-charges.ts";
+import type { CallContext } from "../call-context.ts";
 
 /** Of metrics and labels, as Prometheus has them. */
 const NAME = /^(?!__)[A-Za-z_][A-Za-z0-9_]*$/;

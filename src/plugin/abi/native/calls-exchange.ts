@@ -1,15 +1,15 @@
 /** Host calls on what else an exchange is made of: attributes, the answer, kept values, the choice of a cluster. */
 import { threadId } from "node:worker_threads";
-import { ATTRIBUTE, HEADERS, HOOK, LIMIT, STATUS } from "../../abi/abi.ts";
-import { WORK } from "../../abi/prices.ts";
-import { PART } from "../../http/head.ts";
-import { fitsPath, isServedMethod, LONGEST_METHOD } from "../../http/method.ts";
-import { setPath, setQuery, setTarget } from "../../http/target.ts";
-import type { ExchangeContext, HookContext } from "../host/hook-context.ts";
-import { HELD } from "./call-charges.ts";
-import type { CallContext } from "./call-context.ts";
+import { ATTRIBUTE, HEADERS, HOOK, LIMIT, STATUS } from "../../../abi/abi.ts";
+import { WORK } from "../../../abi/prices.ts";
+import { PART } from "../../../http/head.ts";
+import { fitsPath, isServedMethod, LONGEST_METHOD } from "../../../http/method.ts";
+import { setPath, setQuery, setTarget } from "../../../http/target.ts";
+import type { ExchangeContext, HookContext } from "../../host/hook-context.ts";
+import { HELD } from "../call-charges.ts";
+import type { CallContext } from "../call-context.ts";
+import { copyBytes } from "../memory.ts";
 import { hasRoom } from "./calls-head.ts";
-import { copyBytes } from "./memory.ts";
 
 /** Bytes that a name takes beside its own. */
 const NOTE = 128;

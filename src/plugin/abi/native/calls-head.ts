@@ -1,8 +1,8 @@
 /** Host calls on heads. Bytes are compared and copied where they stand; no string is made. */
 
-import { HEADERS, LIMIT, STATUS } from "../../abi/abi.ts";
-import { WORK } from "../../abi/prices.ts";
-import { isFieldValue, isProtected, isToken, nameId, setAuthority } from "../../http/fields.ts";
+import { HEADERS, LIMIT, STATUS } from "../../../abi/abi.ts";
+import { WORK } from "../../../abi/prices.ts";
+import { isFieldValue, isProtected, isToken, nameId, setAuthority } from "../../../http/fields.ts";
 import {
   FIELD_WORDS,
   type Head,
@@ -13,11 +13,11 @@ import {
   NAME_START,
   VALUE_END,
   VALUE_START,
-} from "../../http/head.ts";
-import type { CallContext } from "./call-context.ts";
-import type { HiddenNames } from "./hidden-names.ts";
-import { whyNot } from "./hook-scope.ts";
-import { copyBytes } from "./memory.ts";
+} from "../../../http/head.ts";
+import type { CallContext } from "../call-context.ts";
+import type { HiddenNames } from "../hidden-names.ts";
+import { whyNot } from "../hook-scope.ts";
+import { copyBytes } from "../memory.ts";
 
 /** A field that plugins see: not one of the connection's own (RFC 9110 section 7.6.1), nor one that was taken away. */
 const VISIBLE = new Uint8Array(256).fill(1);

@@ -1,0 +1,64 @@
+/** One guest of the native ABI: its imports, its start-up code, and its hooks, which are the module's own functions. */
+import { ABI_VERSION, EXPORT, HOOK, HOOKS, WAITING_CALLS, WAITING_HOOKS } from "../../../abi/abi.ts";
+import { Fault } from "../../host/fault.ts";
+import { METER } from "../../wasm/meter.ts";
+import type { GuestAbi, HookFunction, LinkedGuest, SuspendableFunction } from "../abi.ts";
+import type { CallContext } from "../call-context.ts";
+import { makeImports } from "./imports.ts";
+
+export const nativeGuest: GuestAbi = {
+  link: (context, suspends) => new NativeGuest(context, suspends),
+};
+
+const notExported: HookFunction = () => {
+  throw new Fault("host", "a hook was called that the module does not export");
+};
+
+class NativeGuest implements LinkedGuest {
+  readonly imports: WebAssembly.Imports;
+  hooks: readonly HookFunction[] = [];
+  readonly suspendable = new Map<number, SuspendableFunction>();
+  readonly #context: CallContext;
+  #exports: WebAssembly.Exports = {};
+
+  constructor(context: CallContext, suspends: boolean) {
+    this.#context = context;
+    const imports = makeImports(context) as unknown as Record<string, Record<string, WebAssembly.ImportValue>>;
+    this.imports = imports;
+    if (!suspends) return;
+    for (const [group, calls] of Object.entries(WAITING_CALLS))
+      for (const call of calls)
+        imports[group]![call] = new jspi.Suspending(imports[group]![call] as (...values: number[]) => unknown);
+  }
+
+  attach(exports: WebAssembly.Exports): void {
+    this.#exports = exports;
+    this.#context.memory.attach(exports[EXPORT.memory] as WebAssembly.Memory);
+    this.hooks = HOOKS.map((name) => (exports[METER.hook + name] as HookFunction | undefined) ?? notExported);
+    for (const name of WAITING_HOOKS) {
+      const hook = exports[METER.wait + name] as HookFunction | undefined;
+      if (hook !== undefined) this.suspendable.set(HOOK[name], jspi.promising(hook));
+    }
+  }
+
+  start(): void {
+    const version = (this.#exports[EXPORT.version] as () => number)();
+    if (version !== ABI_VERSION)
+      throw new Fault(
+        "start",
+        `was built for version ${version} of the plugin interface, this host speaks ${ABI_VERSION}`,
+      );
+    const initialize = this.#exports[EXPORT.initialize] ?? this.#exports[METER.start];
+    (initialize as (() => void) | undefined)?.();
+  }
+
+  get memory(): number {
+    return this.#context.memory.size;
+  }
+}
+
+/** JavaScript Promise Integration, which the types of the platform do not know yet. */
+const jspi = WebAssembly as unknown as {
+  Suspending: new (run: (...values: number[]) => unknown) => WebAssembly.ImportValue;
+  promising(hook: HookFunction): SuspendableFunction;
+};

@@ -1,0 +1,170 @@
+/** What a module of the native ABI looks like: its imports, its exports, their signatures. */
+import {
+  ABI_VERSION,
+  CUSTOM_SECTION,
+  EXPORT,
+  HOOK,
+  HOOKS,
+  type Hook,
+  IMPORTS,
+  type Import,
+  LIMIT,
+  REWRITES,
+  STATUS,
+  type ValueType,
+  WAITING_CALLS,
+  WAITING_HOOKS,
+} from "../../../abi/abi.ts";
+import { findCustomSection, KIND, KIND_NAMES, TYPE } from "../../wasm/binary.ts";
+import { PluginError } from "../../wasm/error.ts";
+import {
+  type ExportShape,
+  formatSignature,
+  type ModuleShape,
+  readConstant,
+  type Signature,
+  sameSignature,
+} from "../../wasm/module-shape.ts";
+import type { EntryPoints, ModuleAbi, ModuleTraits } from "../abi.ts";
+
+const HOOK_SIGNATURE: Signature = { params: [TYPE.i32, TYPE.i32], results: [TYPE.i32] };
+const GETTER: Signature = { params: [], results: [TYPE.i32] };
+const ACTION: Signature = { params: [], results: [] };
+
+export const nativeModule: ModuleAbi = {
+  name: "native",
+
+  recognises({ exports }: ModuleShape): boolean {
+    return exports.some(({ name }) => name === EXPORT.version);
+  },
+
+  check(bytes: Uint8Array, shape: ModuleShape): void {
+    checkImports(shape);
+    checkExports(shape);
+    const version = readExported(bytes, shape, EXPORT.version);
+    // A version that is not plainly a constant is read when a guest starts.
+    if (version !== null && version !== ABI_VERSION)
+      throw new PluginError(
+        `was built for version ${version} of the plugin interface, this host speaks ${ABI_VERSION}`,
+      );
+  },
+
+  describe(bytes: Uint8Array, shape: ModuleShape): ModuleTraits {
+    return {
+      hooks: hookMask(shape) | rewriteMask(shape),
+      servesMany: readServesMany(bytes, shape),
+      configSchema: readConfigSchema(bytes),
+    };
+  },
+
+  entryPoints({ imports, exports }: ModuleShape): EntryPoints {
+    const exported = (names: readonly string[]) =>
+      exports.flatMap(({ name, kind }) => (kind === KIND.function && names.includes(name) ? [name] : []));
+    const suspending = imports.flatMap(({ module, name }, index) => (suspends(module, name) ? [index] : []));
+    return {
+      hooks: exported(HOOKS),
+      suspendable: suspending.length === 0 ? [] : exported(WAITING_HOOKS),
+      suspending,
+      notHere: STATUS.notHere,
+    };
+  },
+};
+
+function suspends(module: string, name: string): boolean {
+  return Object.hasOwn(WAITING_CALLS, module) && WAITING_CALLS[module]!.includes(name);
+}
+
+function checkImports(shape: ModuleShape): void {
+  for (const { module, name, signature } of shape.imports) {
+    const group = Object.hasOwn(IMPORTS, module) ? (IMPORTS as Record<string, Record<string, Import>>)[module]! : null;
+    const offered = group !== null && Object.hasOwn(group, name) ? group[name]! : null;
+    if (offered === null) throw new PluginError(`imports ${module}.${name}, which the host does not offer`);
+    const types = (names: readonly ValueType[]) => names.map((type) => TYPE[type]);
+    const expected = {
+      params: types(offered.params),
+      results: offered.result === null ? [] : types([offered.result]),
+    };
+    if (!sameSignature(signature, expected))
+      throw new PluginError(
+        `imports ${module}.${name} as ${formatSignature(signature)}, expected ${formatSignature(expected)}`,
+      );
+  }
+}
+
+function checkExports(shape: ModuleShape): void {
+  const byName = new Map(shape.exports.map((exported) => [exported.name, exported]));
+  const memory = byName.get(EXPORT.memory);
+  if (memory === undefined) throw new PluginError('exports no memory: expected an export named "memory"');
+  if (memory.kind !== KIND.memory)
+    throw new PluginError(`the export "memory" is a ${KIND_NAMES[memory.kind as 0]}, expected a memory`);
+  if (!byName.has(EXPORT.version))
+    throw new PluginError(`exports no function ${EXPORT.version}, which says the version of the plugin interface`);
+  for (const exported of shape.exports) {
+    const expected = expectedSignature(exported.name);
+    if (expected !== null) checkFunction(shape, exported, expected);
+  }
+  if (shape.start !== null && byName.has(EXPORT.initialize))
+    throw new PluginError(`has both a start function and an export ${EXPORT.initialize}, expected one of them`);
+  if (hookMask(shape) === 0) throw new PluginError(`exports no hook, expected one of ${Object.keys(HOOK).join(", ")}`);
+}
+
+function expectedSignature(name: string): Signature | null {
+  if (isHook(name)) return HOOK_SIGNATURE;
+  if (name === EXPORT.version || name === EXPORT.serves) return GETTER;
+  return name === EXPORT.initialize ? ACTION : null;
+}
+
+function checkFunction(shape: ModuleShape, { name, kind, index }: ExportShape, expected: Signature): void {
+  if (kind !== KIND.function)
+    throw new PluginError(`the export ${name} is a ${KIND_NAMES[kind as 0]}, expected a function`);
+  if (index < shape.imports.length)
+    throw new PluginError(`the export ${name} is an import, expected a function of the module`);
+  const signature = shape.types[shape.functions[index]!]!;
+  if (!sameSignature(signature, expected))
+    throw new PluginError(`the export ${name} is ${formatSignature(signature)}, expected ${formatSignature(expected)}`);
+}
+
+function hookMask(shape: ModuleShape): number {
+  let mask = 0;
+  for (const { name } of shape.exports) if (isHook(name)) mask |= 1 << HOOK[name];
+  return mask;
+}
+
+function rewriteMask(shape: ModuleShape): number {
+  if (!shape.imports.some(({ name }) => name === "body_replace" || name === "body_append")) return 0;
+  const exports = (hook: Hook): boolean => shape.exports.some(({ name }) => name === hook);
+  return (exports("request_body") ? REWRITES.request : 0) | (exports("response_body") ? REWRITES.response : 0);
+}
+
+const isHook = (name: string): name is Hook => Object.hasOwn(HOOK, name);
+
+/** The constant that an exported function returns; null when there is none or it is not plainly one. */
+function readExported(bytes: Uint8Array, shape: ModuleShape, name: string): number | null {
+  const exported = shape.exports.find((candidate) => candidate.name === name);
+  return exported === undefined ? null : readConstant(bytes, shape, exported.index);
+}
+
+/** Read before any guest runs, since it decides how many there are. */
+function readServesMany(bytes: Uint8Array, shape: ModuleShape): boolean {
+  if (!shape.exports.some((exported) => exported.name === EXPORT.serves)) return false;
+  const value = readExported(bytes, shape, EXPORT.serves);
+  if (value === null) throw new PluginError(`the export ${EXPORT.serves} must do nothing but return a constant`);
+  return value !== 0;
+}
+
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+
+/** The text of its schema; whether that is a schema is not checked here. */
+function readConfigSchema(bytes: Uint8Array): string | null {
+  const section = findCustomSection(bytes, CUSTOM_SECTION.configSchema);
+  if (section === null) return null;
+  if (section.length > LIMIT.configSchema)
+    throw new PluginError(
+      `the schema of the configuration is ${section.length} bytes, the limit is ${LIMIT.configSchema}`,
+    );
+  try {
+    return utf8.decode(section);
+  } catch {
+    throw new PluginError("the schema of the configuration is not UTF-8");
+  }
+}
