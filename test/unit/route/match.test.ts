@@ -113,6 +113,8 @@ test("a query has the reading that URLSearchParams and the SDK's Query have", ()
       const form = new URLSearchParams(`?${query}`);
       for (const name of form.keys()) {
         const value = form.get(name)!;
+        // No route can have an empty name; and what is not UTF-8 is compared as bytes.
+        if (name === "" || `${name}${value}`.includes("\ufffd")) continue;
         assert.ok(matches({ query: { [name]: value } }, { query }), JSON.stringify({ query, name, value }));
         assert.ok(!matches({ query: { [name]: `${value}x` } }, { query }));
       }
