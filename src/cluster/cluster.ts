@@ -31,7 +31,7 @@ export type Candidate = {
 export interface PickContext extends ExchangeContext {
   /** Endpoints of earlier attempts, by slot. */
   readonly tried: readonly number[];
-  readonly attempt: { probe: boolean };
+  picksProbe: boolean;
 }
 
 export type Member = { readonly endpoint: Endpoint; readonly pool: Pool<Poolable> };
@@ -148,7 +148,7 @@ export class Cluster {
       }
       this.#probing.splice(at, 1);
       if (!this.#columns.claimProbe(endpoint.slot)) continue;
-      exchange.attempt.probe = true;
+      exchange.picksProbe = true;
       return endpoint;
     }
     return null;

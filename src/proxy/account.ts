@@ -3,6 +3,7 @@
 import { HOOK } from "../abi/abi.ts";
 import { countStatus, observeDuration } from "../observe/series.ts";
 import type { Instance } from "../plugin/host/host.ts";
+import type { Attempt } from "./attempt.ts";
 import type { ThreadContext } from "./context.ts";
 import { ERROR } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
@@ -11,58 +12,59 @@ import type { Exchange } from "./exchange.ts";
 const HUNG = 1000;
 
 /**
- * Takes the exchange's attempt out of the in-flight count, once, and tells what came of it. Neither a status nor a
- * failure: it was given up for no fault of the endpoint.
+ * Takes an attempt out of the in-flight count, once, and records its result. Neither a status nor a failure: it was
+ * cancelled for no fault of the endpoint.
  */
-export function endAttempt(context: ThreadContext, x: Exchange, status: number, failed: boolean): void {
-  const { endpoint, probe } = x.attempt;
-  if (endpoint === null) return;
-  x.attempt.endpoint = null;
-  x.attempt.probe = false;
-  if (x.trace !== null) x.trace.attempted(x, endpoint.address, status, failed);
+export function endAttempt(context: ThreadContext, attempt: Attempt, status: number, failed: boolean): void {
+  if (!attempt.inFlight) return;
+  attempt.inFlight = false;
+  const { exchange: x, probe } = attempt;
+  const endpoint = attempt.endpoint!;
+  if (x.trace !== null) x.trace.attempted(attempt, status, failed);
   const { columns, thread, cells } = context;
   columns.addInFlight(thread, endpoint.slot, -1);
   if (status === 0 && !failed) {
     if (probe) columns.offerProbe(endpoint.slot); // for another request
     return;
   }
-  const taken = (status === 0 ? performance.now() : x.answeredAt) - x.attempt.startedAt;
-  x.attemptLatency = taken * 1000;
-  x.attemptStatus = status;
-  x.attemptFailed = failed;
-  columns.sample(endpoint.slot, x.attemptLatency, failed || isGatewayError(status));
-  if (failed || (status >= 500 && x.cluster!.plan.passive?.statuses.includes(status))) noteFailure(context, x, probe);
-  else noteResponse(context, x, probe);
+  const taken = (status === 0 ? performance.now() : attempt.answeredAt) - attempt.startedAt;
+  attempt.latency = taken * 1000;
+  attempt.status = status;
+  attempt.failed = failed;
+  columns.sample(endpoint.slot, attempt.latency, failed || isGatewayError(status));
+  if (failed || (status >= 500 && x.cluster!.plan.passive?.statuses.includes(status))) noteFailure(context, attempt);
+  else noteResponse(context, attempt);
   if (!failed) observeDuration(cells, endpoint.cells, taken / 1000);
   for (const strategy of x.cluster!.strategies)
     if ((strategy.hooks & (1 << HOOK.outcome)) !== 0) strategy.call(HOOK.outcome, x);
 }
 
 /** Counts the attempt as a success of the endpoint. */
-function noteResponse({ columns, notifyHealth }: ThreadContext, x: Exchange, probe: boolean): void {
-  const { slot } = x.endpoint!;
-  columns.responded(slot, x.answeredAt);
+function noteResponse({ columns, notifyHealth }: ThreadContext, { endpoint, answeredAt, probe }: Attempt): void {
+  const { slot } = endpoint!;
+  columns.responded(slot, answeredAt);
   if (probe) notifyHealth({ slot, event: "recovered", cause: "" });
 }
 
 /** Counts the attempt as a failure of the endpoint; notifies the main thread where that may change its health. */
-function noteFailure({ columns, notifyHealth }: ThreadContext, x: Exchange, probe: boolean): void {
-  const { slot } = x.endpoint!;
+function noteFailure({ columns, notifyHealth }: ThreadContext, attempt: Attempt): void {
+  const { exchange: x, probe } = attempt;
+  const { slot } = attempt.endpoint!;
   const { passive, timeouts } = x.cluster!.plan;
   if (passive === null || x.cluster!.members.length < 2) return;
-  if (x.attemptFailed && x.attempt.local) {
+  if (attempt.failed && attempt.local) {
     if (probe) columns.offerProbe(slot);
     return;
   }
-  const cause = x.attemptFailed ? x.error!.code : `status ${x.attemptStatus}`;
+  const cause = attempt.failed ? attempt.error!.code : `status ${attempt.status}`;
   if (probe) return notifyHealth({ slot, event: "probe_failed", cause });
   const count = columns.addFailure(slot);
   const most = passive.consecutiveFailures;
   if (count > most) return;
-  const taken = x.attemptLatency / 1000;
+  const taken = attempt.latency / 1000;
   // Nothing was received from it, by any worker, for as long as a response may take: it hangs. No more attempts are needed.
   const hangs =
-    x.error === ERROR.responseTimeout &&
+    attempt.error === ERROR.responseTimeout &&
     taken >= Math.min(HUNG, timeouts.response || HUNG) &&
     !columns.respondedSince(slot, performance.now() - taken);
   if (hangs) columns.failures[slot] = most;

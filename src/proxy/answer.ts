@@ -35,9 +35,10 @@ export function frameAnswer(x: Exchange): AnswerForm {
     if (status !== 204 && status !== 304) frame.ownLength = x.localBody?.length ?? 0;
   } else if (bodiless) {
     frame.sized = status !== 204 && !x.answerStaged && head.findKnown(NAME["content-length"]) >= 0;
-    x.body = null;
-    x.bodyDone = true;
-  } else if (x.answerStaged && x.bodyDone && x.responseTrailers === null) frame.ownLength = x.bodyEnd - x.bodyStart;
+    x.attempt.body = null;
+    x.attempt.bodyDone = true;
+  } else if (x.answerStaged && x.attempt.bodyDone && x.responseTrailers === null)
+    frame.ownLength = x.attempt.bodyEnd - x.attempt.bodyStart;
   else if (x.answerStaged) {
     frame.untilClose = old;
     frame.chunked = !old;
@@ -51,7 +52,12 @@ export function frameAnswer(x: Exchange): AnswerForm {
 /** Room for the head and what is written with it. */
 export function answerBound(x: Exchange): number {
   const trailers = x.responseTrailers === null ? 0 : answerHeadBound(x.responseTrailers);
-  return answerHeadBound(x.response) + Math.max(x.localBody?.length ?? 0, x.bodyEnd - x.bodyStart) + 64 + trailers;
+  return (
+    answerHeadBound(x.response) +
+    Math.max(x.localBody?.length ?? 0, x.attempt.bodyEnd - x.attempt.bodyStart) +
+    64 +
+    trailers
+  );
 }
 
 /** Writes the head, and the body bytes that are there; returns how many bytes that is. */
@@ -62,7 +68,7 @@ export function writeAnswer(out: Buffer, x: Exchange, form: AnswerForm, body: Bo
     x.bytesSent = form.ownLength;
     return at + x.localBody!.copy(out, at);
   }
-  if (x.body === null) return at;
-  x.bytesSent = x.bodyEnd - x.bodyStart;
-  return writeBody(out, at, x.body, x.bodyStart, x.bodyEnd, body);
+  if (x.attempt.body === null) return at;
+  x.bytesSent = x.attempt.bodyEnd - x.attempt.bodyStart;
+  return writeBody(out, at, x.attempt.body, x.attempt.bodyStart, x.attempt.bodyEnd, body);
 }

@@ -119,22 +119,22 @@ export class Bodies {
     } else if (x.answerHeld) {
       const gathered = gatherAnswer(x);
       if (!withinLimits(x, gathered.length, HOOK.response_body)) return this.#refuseAnswer(x, ERROR.answerTooLarge);
-      if (x.holders !== null && !x.bodyDone) {
+      if (x.holders !== null && !x.attempt.bodyDone) {
         x.attempt.upstream?.resumeBody();
         this.#corridor.watch(x);
         return PHASE.collecting;
       }
-      piece.set(gathered.bytes, gathered.start, gathered.end, x.bodyDone);
+      piece.set(gathered.bytes, gathered.start, gathered.end, x.attempt.bodyDone);
       x.answerHeld = x.holders !== null;
       x.holders = null;
-    } else piece.set(x.body ?? NOTHING, x.bodyStart, x.bodyEnd, x.bodyDone);
+    } else piece.set(x.attempt.body ?? NOTHING, x.attempt.bodyStart, x.attempt.bodyEnd, x.attempt.bodyDone);
     const outcome = stageAnswerPiece(x);
     if (outcome === OUTCOME.waiting) return this.#suspendPiece(x);
     if (outcome === OUTCOME.respond) prepareLocalAnswer(x);
     else if (outcome !== OUTCOME.continue) return this.#refuseAnswer(x, failureOf(outcome));
-    x.body = piece.bytes;
-    x.bodyStart = piece.start;
-    x.bodyEnd = piece.end;
+    x.attempt.body = piece.bytes;
+    x.attempt.bodyStart = piece.start;
+    x.attempt.bodyEnd = piece.end;
     x.answerStaged = true;
     x.answerHeld = false;
     return PHASE.send;
@@ -155,7 +155,7 @@ export class Bodies {
 
   #suspendPiece(x: Exchange): number {
     answerPieceOf(x).own();
-    x.body = null;
+    x.attempt.body = null;
     return this.#corridor.suspend(x);
   }
 
@@ -237,8 +237,8 @@ export class Bodies {
 
   /** More of a held answer. */
   collect(x: Exchange, bytes: Buffer): boolean {
-    x.body = bytes;
-    if (x.bodyDone) x.attempt.upstream = null;
+    x.attempt.body = bytes;
+    if (x.attempt.bodyDone) x.attempt.upstream = null;
     x.phase = PHASE.stageAnswer;
     this.#corridor.advance(x);
     return true;
@@ -246,8 +246,8 @@ export class Bodies {
 
   /** More of an answer that goes through plugins. */
   stagePiece(x: Exchange, bytes: Buffer): boolean {
-    if (x.bodyDone) x.attempt.upstream = null;
-    answerPieceOf(x).set(bytes, x.bodyStart, x.bodyEnd, x.bodyDone);
+    if (x.attempt.bodyDone) x.attempt.upstream = null;
+    answerPieceOf(x).set(bytes, x.attempt.bodyStart, x.attempt.bodyEnd, x.attempt.bodyDone);
     x.phase = PHASE.piece;
     this.#corridor.advance(x);
     return true;
@@ -263,10 +263,10 @@ export class Bodies {
       this.#corridor.breakOff(x, "a plugin failed on the answer's body");
       return x.phase;
     }
-    x.bodyStart = piece.start;
-    x.bodyEnd = piece.end;
+    x.attempt.bodyStart = piece.start;
+    x.attempt.bodyEnd = piece.end;
     const more = x.client!.body(null, piece.bytes, x);
-    if (x.bodyDone) return PHASE.done;
+    if (x.attempt.bodyDone) return PHASE.done;
     if (more) x.attempt.upstream?.resumeBody();
     else x.attempt.upstream?.pauseBody();
     return PHASE.body;

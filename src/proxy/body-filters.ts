@@ -138,8 +138,9 @@ export function withinLimits(x: Exchange, size: number, hook: number): boolean {
 /** The bytes of the answer's body that a held head waits for, those of this turn included. */
 export function gatherAnswer(x: Exchange): Carry {
   const gathered = (x.gathered ??= new Carry());
-  if (x.body !== null && x.bodyEnd > x.bodyStart) gathered.append(x.body, x.bodyStart, x.bodyEnd);
-  x.body = null;
+  if (x.attempt.body !== null && x.attempt.bodyEnd > x.attempt.bodyStart)
+    gathered.append(x.attempt.body, x.attempt.bodyStart, x.attempt.bodyEnd);
+  x.attempt.body = null;
   return gathered;
 }
 

@@ -290,7 +290,7 @@ export class Client extends Wire implements ClientSide, Entrant {
     frame.close = this.#closing;
     frame.date = this.context.clock.date();
     this.#frame.chunked = frame.chunked;
-    this.#frame.last = x.bodyDone;
+    this.#frame.last = x.attempt.bodyDone;
     this.#frame.trailers = x.responseTrailers;
     const out = this.context.buffers.outFor(answerBound(x));
     const size = writeAnswer(out, x, frame, this.#frame);
@@ -301,11 +301,11 @@ export class Client extends Wire implements ClientSide, Entrant {
   /** More of the answer's body. False: the source pauses until `Pipeline.clientDrained`. */
   body(source: Wire | null, bytes: Buffer, x: Exchange): boolean {
     const frame = this.#frame;
-    frame.last = x.bodyDone;
+    frame.last = x.attempt.bodyDone;
     frame.trailers = x.responseTrailers;
-    const size = x.bodyEnd - x.bodyStart;
+    const size = x.attempt.bodyEnd - x.attempt.bodyStart;
     x.bytesSent += size;
-    return this.#sent(this.relay(source ?? this, bytes, x.bodyStart, x.bodyEnd, frame), size);
+    return this.#sent(this.relay(source ?? this, bytes, x.attempt.bodyStart, x.attempt.bodyEnd, frame), size);
   }
 
   /** A 1xx answer, for clients that know it. */

@@ -9,6 +9,7 @@ import { THREAD_CELLS } from "../observe/series.ts";
 import type { FetchAnswer, FetchRequest } from "../plugin/host/fetcher.ts";
 import { endAttempt } from "./account.ts";
 import { Admission } from "./admission.ts";
+import type { Attempt } from "./attempt.ts";
 import { Bodies, type Corridor } from "./bodies.ts";
 import type { Client } from "./client.ts";
 import type { ThreadContext } from "./context.ts";
@@ -140,19 +141,29 @@ export abstract class Events implements Corridor {
 
   // ── Events from the endpoint ──────────────────────────────────────────────────────────────────────────────────
 
+  /** An interim response is `attempt.head`; clients of HTTP/1.0 do not know them. */
+  interim({ exchange: x, head, upstream }: Attempt): void {
+    if (upstream !== null && x.request.minor > 0) x.client!.interim(head);
+  }
+
   /** A final head has come. */
-  answered(x: Exchange): void {
+  answered(attempt: Attempt): void {
+    if (attempt.upstream === null) return;
+    const { exchange: x } = attempt;
+    x.commit(attempt);
     x.phase = PHASE.answered;
     this.advance(x);
   }
 
   /** More of the answer's body. False: the endpoint's connection pauses until `clientDrained`. */
-  responseBody(x: Exchange, source: Wire, bytes: Buffer): boolean {
+  responseBody(attempt: Attempt, source: Wire, bytes: Buffer): boolean {
+    if (attempt.upstream === null) return true;
+    const { exchange: x } = attempt;
     try {
       if (x.phase === PHASE.collecting) return this.bodies.collect(x, bytes);
       if (x.answerStaged) return this.bodies.stagePiece(x, bytes);
       const more = x.client!.body(source, bytes, x);
-      if (!x.bodyDone) return more;
+      if (!x.attempt.bodyDone) return more;
       x.attempt.upstream = null;
       x.phase = PHASE.done;
     } catch (error) {
@@ -164,16 +175,19 @@ export abstract class Events implements Corridor {
   }
 
   /** The attempt came to nothing; when its head is out, the client's answer is broken. */
-  attemptFailed(x: Exchange, error: ProxyError, problem: string): void {
-    x.attempt.upstream = null;
+  attemptFailed(attempt: Attempt, error: ProxyError, problem: string): void {
+    if (attempt.upstream === null) return;
+    const { exchange: x } = attempt;
+    attempt.upstream = null;
+    attempt.error = error;
+    attempt.problem = problem;
     // A plugin has given its own answer in place of the endpoint's, and another is waited for.
     if (x.phase === PHASE.suspended && x.localStatus !== 0) return;
-    x.error = error;
     if (x.headSent || x.phase === PHASE.collecting || x.phase === PHASE.suspended) {
-      logUpstreamFailure(this.context, x, error, problem);
+      x.error = error;
+      logUpstreamFailure(this.context, attempt, error, problem);
       return x.headSent ? this.breakOff(x, problem) : this.answerInstead(x, error, problem);
     }
-    x.problem = problem;
     x.phase = PHASE.failed;
     this.advance(x);
   }
@@ -281,9 +295,19 @@ export abstract class Events implements Corridor {
   }
 
   abandonAttempt(x: Exchange): void {
-    const { upstream } = x.attempt;
-    x.attempt.upstream = null;
+    this.cancel(x.attempt);
+    if (x.rivals !== null) this.cancelRivals(x.rivals);
+  }
+
+  /** Cancels those that the exchange has not committed to. */
+  cancelRivals(rivals: readonly Attempt[]): void {
+    for (const rival of rivals) this.cancel(rival);
+  }
+
+  cancel(attempt: Attempt): void {
+    const { upstream } = attempt;
+    attempt.upstream = null;
     if (upstream !== null) upstream.abandon();
-    endAttempt(this.context, x, 0, false);
+    endAttempt(this.context, attempt, 0, false);
   }
 }

@@ -8,18 +8,19 @@ import type { Cluster } from "../cluster/cluster.ts";
 import type { Endpoint } from "../cluster/endpoint.ts";
 import { isAlias, removeAliases } from "../http/aliases.ts";
 import { FIELD_WORDS, Head, NAME, NAME_END, NAME_START, PARTS } from "../http/head.ts";
+import { HeadPool } from "../http/head-pool.ts";
 import type { Carry } from "../net/pending-buffer.ts";
 import type { Kept } from "../plugin/abi/host-memory.ts";
 import type { KeptValue } from "../plugin/abi/kept-value.ts";
 import type { ExchangeContext, HookCaller, Suspension, VersionChoice } from "../plugin/host/hook-context.ts";
 import type { Instance } from "../plugin/host/host.ts";
 import type { Trace } from "../trace/trace.ts";
+import { Attempt } from "./attempt.ts";
 import type { Piece } from "./chunk.ts";
 import type { ConnectionChoice } from "./connection-choice.ts";
 import type { ProxyError } from "./error.ts";
 import type { ListenerState, RouteState } from "./snapshot.ts";
 import type { TimeLimit } from "./time-limit.ts";
-import type { Upstream } from "./upstream.ts";
 import type { Wire } from "./wire.ts";
 
 const NOTHING = Buffer.alloc(0);
@@ -51,24 +52,6 @@ export const PHASE = {
   piece: 18,
 } as const;
 
-/** One try to have an endpoint answer. A retry is a second attempt of the same exchange. */
-export class Attempt {
-  upstream: Upstream | null = null;
-  endpoint: Endpoint | null = null;
-  /** performance.now() at the pick. */
-  startedAt = 0;
-  /** The connection had served before: it may have gone stale, which is nobody's failure. */
-  reused = false;
-  /** The request's head was handed to the connection. */
-  sent = false;
-  /** The whole request was. */
-  complete = false;
-  /** It failed for want of something of this machine's: descriptors, ports, memory. */
-  local = false;
-  /** Its endpoint is ejected: what comes of this one request decides whether it is back. */
-  probe = false;
-}
-
 /** Whoever asked, as the corridor sees it: a client's connection, or a plugin (`own-request.ts`). */
 export interface ClientSide {
   /** The address that X-Forwarded-For gets; empty for none. */
@@ -96,14 +79,17 @@ export class Exchange implements ExchangeContext {
   caller: HookCaller | null = null;
 
   readonly request = new Head();
-  readonly response = new Head();
   /** `request.parts` before any plugin has changed them. Edits only append bytes, so these stay what they were. */
   readonly original = new Uint32Array(PARTS);
   /** Where bytes begin that plugins have added to the request's head, and to the response's (`metadata.ts`). */
   originalEnd = 0;
   responseEnd = 0;
   requestTrailers: Head | null = null;
-  responseTrailers: Head | null = null;
+  readonly #heads: HeadPool;
+  /** What `response` is: the head of the attempt that it is committed to, or `#local`; null: there was no use of it yet. */
+  #response: Head | null = null;
+  /** The head of a local response. */
+  #local: Head | null = null;
   /** Names that filters own (`ownHeader`), as fields without values; null until the first exchange that needs it. */
   #owned: Head | null = null;
 
@@ -146,10 +132,9 @@ export class Exchange implements ExchangeContext {
   /** Which version of a plugin it has, by rollout; null while it met none. */
   staged: Map<number, VersionChoice> | null = null;
 
-  /** performance.now() at the request's first byte, when its head was complete, and at the answer's head (0: none yet). */
+  /** performance.now() at the request's first byte, and when its head was complete. */
   startedAt = 0;
   headAt = 0;
-  answeredAt = 0;
   bytesReceived = 0;
   bytesSent = 0;
 
@@ -161,7 +146,13 @@ export class Exchange implements ExchangeContext {
   listener: ListenerState | null = null;
   route: RouteState | null = null;
   cluster: Cluster | null = null;
-  readonly attempt = new Attempt();
+  /** The one that it is committed to, else the one begun last. */
+  attempt: Attempt;
+  readonly #first: Attempt;
+  /** Others that are alive; null for nearly all. */
+  rivals: Attempt[] | null = null;
+  /** The endpoint just picked is ejected: the attempt at it is a probe. */
+  picksProbe = false;
   /** Endpoints that were tried, by slot. */
   readonly tried: number[] = [];
   /** Instances of the listener's and the route's chain whose request hook was called. */
@@ -186,8 +177,6 @@ export class Exchange implements ExchangeContext {
   timeLimit: TimeLimit | null = null;
   /** The client asked by HEAD: the answer has no body. */
   isHead = false;
-  /** The endpoint was asked by HEAD (a plugin may have changed the method). */
-  sentHead = false;
   /** Its chain was begun: `log` hooks are owed. */
   begun = false;
   /** RFC 9110 section 9.2.2: a repeated request has the effect of one. */
@@ -196,17 +185,6 @@ export class Exchange implements ExchangeContext {
   fresh = false;
   /** It was held up before its first attempt, by a plugin or for the rest of its body: an attempt begins later than `headAt`. */
   waited = false;
-  /** Body bytes of the answer that came with its head: `body[bodyStart, bodyEnd)`, valid in the same turn only. */
-  body: Buffer | null = null;
-  bodyStart = 0;
-  bodyEnd = 0;
-  bodyDone = false;
-
-  /** The attempt that `outcome` tells of. */
-  attemptLatency = 0;
-  attemptStatus = 0;
-  attemptFailed = false;
-
   /** Plugins that hold the head back until its body is whole; null: none does. */
   holders: Instance[] | null = null;
   requestHeld = false;
@@ -240,18 +218,100 @@ export class Exchange implements ExchangeContext {
   /** What has come of a held answer's body. */
   gathered: Carry | null = null;
 
+  constructor(heads = new HeadPool()) {
+    this.#heads = heads;
+    this.attempt = this.#first = new Attempt(this, heads);
+  }
+
+  /** The response: that of the attempt that it is committed to, else a local one, empty before a plugin or an error fills it. */
+  get response(): Head {
+    return this.#response ?? this.localResponse();
+  }
+
+  /** Makes `response` a local one. */
+  localResponse(): Head {
+    return (this.#response = this.#local ??= this.#heads.take());
+  }
+
+  /** Makes `response` that of this attempt. Its rivals are the caller's to cancel. */
+  commit(attempt: Attempt): void {
+    if (attempt !== this.attempt) {
+      const { rivals } = this;
+      if (rivals !== null) rivals[rivals.indexOf(attempt)] = this.attempt;
+      this.attempt = attempt;
+    }
+    this.endpoint = attempt.endpoint;
+    this.#response = attempt.head;
+  }
+
+  /** The attempt that begins now, at `endpoint`. One that is still alive becomes its rival. */
+  beginAttempt(): Attempt {
+    let { attempt } = this;
+    if (attempt.upstream !== null) {
+      (this.rivals ??= []).push(attempt);
+      attempt = this.attempt = new Attempt(this, this.#heads);
+    } else if (attempt.endpoint !== null) attempt.restart();
+    this.attempts++;
+    attempt.endpoint = this.endpoint;
+    attempt.inFlight = true;
+    attempt.probe = this.picksProbe;
+    this.picksProbe = false;
+    return attempt;
+  }
+
+  get responseTrailers(): Head | null {
+    return this.attempt.trailers;
+  }
+
+  set responseTrailers(trailers: Head | null) {
+    this.attempt.trailers = trailers;
+  }
+
+  /** performance.now() at the response head; 0: none yet. */
+  get answeredAt(): number {
+    return this.attempt.answeredAt;
+  }
+
+  set answeredAt(time: number) {
+    this.attempt.answeredAt = time;
+  }
+
+  get attemptLatency(): number {
+    return this.attempt.latency;
+  }
+
+  set attemptLatency(microseconds: number) {
+    this.attempt.latency = microseconds;
+  }
+
+  get attemptStatus(): number {
+    return this.attempt.status;
+  }
+
+  set attemptStatus(status: number) {
+    this.attempt.status = status;
+  }
+
+  get attemptFailed(): boolean {
+    return this.attempt.failed;
+  }
+
+  set attemptFailed(failed: boolean) {
+    this.attempt.failed = failed;
+  }
+
   /** Makes it like new but for the memory. */
   reset(): void {
     this.phase = PHASE.idle;
     this.caller = null;
-    // A scan resets the head that it fills, but a plugin's answer is added to what stands there.
-    this.response.reset();
+    this.#response = null;
+    if (this.#local !== null) this.#heads.give(this.#local);
+    this.#local = null;
     for (let i = 0; i < PARTS; i++) this.original[i] = 0;
     this.originalEnd = 0;
     this.responseEnd = 0;
     if (this.#owned !== null) this.#forgetOwned(this.#owned);
     this.requestTrailers = null;
-    this.responseTrailers = null;
     this.clientAddress = "";
     this.clientForwarded = NOTHING;
     this.listenerName = "";
@@ -272,7 +332,6 @@ export class Exchange implements ExchangeContext {
     this.staged = null;
     this.startedAt = 0;
     this.headAt = 0;
-    this.answeredAt = 0;
     this.bytesReceived = 0;
     this.bytesSent = 0;
     this.client = null;
@@ -281,7 +340,9 @@ export class Exchange implements ExchangeContext {
     this.listener = null;
     this.route = null;
     this.cluster = null;
-    this.resetAttempt();
+    this.attempt.reset();
+    if (this.rivals !== null) this.#dropRivals(this.rivals);
+    this.picksProbe = false;
     if (this.tried.length > 0) this.tried.length = 0;
     this.enteredListener = 0;
     this.enteredRoute = 0;
@@ -295,18 +356,10 @@ export class Exchange implements ExchangeContext {
     this.deadline = 0;
     this.timeLimit = null;
     this.isHead = false;
-    this.sentHead = false;
     this.begun = false;
     this.idempotent = false;
     this.fresh = false;
     this.waited = false;
-    this.body = null;
-    this.bodyStart = 0;
-    this.bodyEnd = 0;
-    this.bodyDone = false;
-    this.attemptLatency = 0;
-    this.attemptStatus = 0;
-    this.attemptFailed = false;
     this.holders = null;
     this.requestHeld = false;
     this.answerHeld = false;
@@ -391,16 +444,10 @@ export class Exchange implements ExchangeContext {
     this.kept = null;
   }
 
-  resetAttempt(): void {
-    const { attempt } = this;
-    attempt.upstream = null;
-    attempt.endpoint = null;
-    attempt.startedAt = 0;
-    attempt.reused = false;
-    attempt.sent = false;
-    attempt.complete = false;
-    attempt.local = false;
-    attempt.probe = false;
+  #dropRivals(rivals: readonly Attempt[]): void {
+    for (const rival of rivals) rival.reset();
+    this.rivals = null;
+    this.attempt = this.#first;
   }
 
   /** Keeps body bytes that came, in memory of the exchange's own. */
@@ -432,12 +479,13 @@ const MAX_OWNED_AREA = 4096;
 export const REPLAY_LIMIT = 64 * 1024;
 
 const MAX_FREE = 1024;
-/** Memory of the heads of one that is kept: what a large head took is not held for ever. */
-const MAX_HEADS = 32 * 1024;
+/** Memory of the head of one that is kept: what a large head took is not held for ever. */
+const MAX_HEAD = 16 * 1024;
 
 /** The thread's exchanges: those that ended serve again. */
 export class Exchanges {
   readonly #free: Exchange[] = [];
+  readonly #heads = new HeadPool();
   #nextId = 1;
   readonly #caller: HookCaller | null;
 
@@ -446,7 +494,7 @@ export class Exchanges {
   }
 
   take(): Exchange {
-    const x = this.#free.pop() ?? new Exchange();
+    const x = this.#free.pop() ?? new Exchange(this.#heads);
     x.id = this.nextId();
     x.caller = this.#caller;
     return x;
@@ -459,7 +507,6 @@ export class Exchanges {
   }
 
   giveBack(x: Exchange): void {
-    const heads = x.request.bytes.length + x.response.bytes.length;
-    if (this.#free.length < MAX_FREE && heads <= MAX_HEADS) this.#free.push(x);
+    if (this.#free.length < MAX_FREE && x.request.bytes.length <= MAX_HEAD) this.#free.push(x);
   }
 }

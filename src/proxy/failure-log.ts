@@ -1,5 +1,6 @@
 /** Counts and logs what goes wrong with requests: failed attempts, rejected requests, clusters without an endpoint. */
 import { CLUSTER_CELLS, LISTENER_CELLS, UPSTREAM_CELLS, UPSTREAM_FAILURES } from "../observe/series.ts";
+import type { Attempt } from "./attempt.ts";
 import type { ThreadContext } from "./context.ts";
 import type { ProxyError } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
@@ -9,9 +10,9 @@ const STALE = UPSTREAM_FAILURES.indexOf("stale_connection");
 /** The route wants another endpoint's response for such a status. */
 const STATUS = UPSTREAM_FAILURES.indexOf("retried_status");
 
-/** An attempt at `x.endpoint` came to nothing. `cause`: what the socket, the clock or the codec says. */
-export function logUpstreamFailure(context: ThreadContext, x: Exchange, error: ProxyError, cause: string): void {
-  const { endpoint } = x;
+/** An attempt has failed. `cause`: the socket's, the clock's or the codec's text. */
+export function logUpstreamFailure(context: ThreadContext, attempt: Attempt, error: ProxyError, cause: string): void {
+  const { exchange: x, endpoint } = attempt;
   if (endpoint === null || error.source !== "upstream") return;
   context.cells[endpoint.cells + UPSTREAM_CELLS.failures + error.cell]!++;
   const { warnings } = context;
@@ -26,13 +27,13 @@ export function logUpstreamFailure(context: ThreadContext, x: Exchange, error: P
   });
 }
 
-export function countStaleConnection({ cells }: ThreadContext, x: Exchange, error: ProxyError): void {
+export function countStaleConnection({ cells }: ThreadContext, { endpoint }: Attempt, error: ProxyError): void {
   const cell = error.code === "upstream_reset" ? STALE : error.cell;
-  cells[x.endpoint!.cells + UPSTREAM_CELLS.failures + cell]!++;
+  cells[endpoint!.cells + UPSTREAM_CELLS.failures + cell]!++;
 }
 
-export function countRetriedStatus({ cells }: ThreadContext, x: Exchange): void {
-  cells[x.endpoint!.cells + UPSTREAM_CELLS.failures + STATUS]!++;
+export function countRetriedStatus({ cells }: ThreadContext, { endpoint }: Attempt): void {
+  cells[endpoint!.cells + UPSTREAM_CELLS.failures + STATUS]!++;
 }
 
 /** The client's request is refused. `rule`: the rule of the codec or the limit that it breaks. */

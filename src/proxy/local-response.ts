@@ -27,7 +27,7 @@ const prepared = new Map<ProxyError, Prepared>(
 /** Makes `x.response` the answer for `x.error`: its status, `Proxy-Status` (RFC 9209) and a short text, never a cause. */
 export function prepareErrorAnswer(x: Exchange, error: ProxyError): void {
   const { body, proxyStatus } = prepared.get(error)!;
-  const head = x.response;
+  const head = x.localResponse();
   head.reset();
   head.status = error.status;
   head.framing = FRAMING.length;
@@ -41,8 +41,9 @@ export function prepareErrorAnswer(x: Exchange, error: ProxyError): void {
 
 /** Makes `x.response` the answer to an OPTIONS request that may not be passed on. */
 export function prepareOptionsAnswer(x: Exchange): void {
-  x.response.reset();
-  x.response.add(ALLOW, METHODS, NAME.other);
+  const head = x.localResponse();
+  head.reset();
+  head.add(ALLOW, METHODS, NAME.other);
   x.localStatus = 200;
   x.localBody = NOTHING;
 }

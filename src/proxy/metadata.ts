@@ -43,7 +43,7 @@ export function fitResponse(x: Exchange): void {
   const { response } = x;
   const bodiless = x.isHead || response.status === 204 || response.status === 304;
   if (changed || (bodiless && x.localStatus === 0)) removeOld(response, CHANGED, x.responseEnd);
-  else if (!x.bodyDone && x.localStatus === 0) removeOld(response, UNSURE, x.responseEnd);
+  else if (!x.attempt.bodyDone && x.localStatus === 0) removeOld(response, UNSURE, x.responseEnd);
 }
 
 /** When trailers have come, before a plugin sees the body's end. */

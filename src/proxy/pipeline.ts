@@ -174,11 +174,11 @@ export class Pipeline extends Events {
   suspend(x: Exchange): number {
     x.resumesAt = x.phase;
     x.waited = true;
-    if (x.body !== null) {
+    if (x.attempt.body !== null) {
       // What was read is valid in this turn only.
-      x.body = Buffer.from(x.body.subarray(x.bodyStart, x.bodyEnd));
-      x.bodyEnd -= x.bodyStart;
-      x.bodyStart = 0;
+      x.attempt.body = Buffer.from(x.attempt.body.subarray(x.attempt.bodyStart, x.attempt.bodyEnd));
+      x.attempt.bodyEnd -= x.attempt.bodyStart;
+      x.attempt.bodyStart = 0;
     }
     x.attempt.upstream?.pauseBody();
     this.watch(x);
@@ -194,56 +194,53 @@ export class Pipeline extends Events {
     if (endpoint === null) {
       if (x.attempts === 0) logNoEndpoint(this.context, x);
       // What the last attempt failed with says more than that there is nobody left to try.
-      return x.error !== null
-        ? this.error(x, x.error, x.problem)
+      const { error, problem } = x.attempt;
+      return error !== null
+        ? this.error(x, error, problem)
         : this.error(x, ERROR.noEndpoint, "no endpoint can take the request");
     }
     x.endpoint = endpoint;
-    x.error = null;
     return PHASE.forward;
   }
 
   #forward(x: Exchange): number {
     const endpoint = x.endpoint!;
     const cluster = x.cluster!;
-    const { attempt } = x;
-    x.attempts++;
-    attempt.endpoint = endpoint;
+    const attempt = x.beginAttempt();
     attempt.startedAt = x.attempts === 1 && !x.fresh && !x.waited ? x.headAt : performance.now();
-    attempt.sent = false;
-    attempt.complete = false;
-    attempt.local = false;
-    x.response.status = 0; // what stands there is of an attempt or an exchange before
-    x.answeredAt = 0;
+    attempt.noReuse = x.fresh;
+    attempt.isHead = isHeadMethod(x.request);
     x.requestPassed = x.requestComplete && !x.requestWaits;
-    x.sentHead = isHeadMethod(x.request);
     x.idempotent = isIdempotent(x.request);
     this.context.columns.addInFlight(this.context.thread, endpoint.slot, 1);
     if (x.trace !== null && x.trace.dry !== null) {
       x.trace.dry.answer(x);
+      x.commit(attempt);
       return PHASE.answered;
     }
     const pool = cluster.poolOf(endpoint) as Pool<Upstream>;
-    let upstream = x.fresh ? null : pool.take();
+    let upstream = attempt.noReuse ? null : pool.take();
     attempt.reused = upstream !== null;
     if (upstream === null) {
       upstream = new Upstream(this.context, this, { endpoint, pool, plan: cluster.plan });
       upstream.connect();
     }
     attempt.upstream = upstream;
-    upstream.begin(x);
+    upstream.begin(attempt);
     return PHASE.awaiting;
   }
 
   /** The endpoint's final head is there: it is the answer, unless the rule would rather have another's. */
   #judge(x: Exchange): number {
-    const { status } = x.response;
+    const { attempt } = x;
+    const { status } = attempt.head;
     const { statuses } = x.route!.retry;
-    x.answeredAt = performance.now();
-    endAttempt(this.context, x, status, false);
-    if (x.bodyDone) x.attempt.upstream = null;
+    if (x.rivals !== null) this.cancelRivals(x.rivals);
+    attempt.answeredAt = performance.now();
+    endAttempt(this.context, attempt, status, false);
+    if (attempt.bodyDone) attempt.upstream = null;
     if (statuses.length === 0 || !statuses.includes(status) || !this.#mayRetry(x, true)) return PHASE.response;
-    countRetriedStatus(this.context, x);
+    countRetriedStatus(this.context, attempt);
     this.abandonAttempt(x);
     return this.#retry(x);
   }
@@ -251,21 +248,21 @@ export class Pipeline extends Events {
   /** The attempt came to nothing, for `x.error`: another one, or that is the answer. */
   #recover(x: Exchange): number {
     const { attempt } = x;
-    const error = x.error!;
+    const { problem } = attempt;
+    const error = attempt.error!;
     // A kept connection that closes as the request arrives is nobody's failure (RFC 9112 section 9.3.1).
     const stale =
       attempt.reused &&
-      (error === ERROR.unsolicitedResponse || (error === ERROR.upstreamReset && x.response.status === 0));
-    endAttempt(this.context, x, 0, !stale);
+      (error === ERROR.unsolicitedResponse || (error === ERROR.upstreamReset && !attempt.hasResponse));
+    endAttempt(this.context, attempt, 0, !stale);
     if (stale && !x.replayLost && x.idempotent) {
-      countStaleConnection(this.context, x, error);
-      x.error = null;
+      countStaleConnection(this.context, attempt, error);
       x.attempts--;
       x.fresh = true;
       return PHASE.forward;
     }
-    logUpstreamFailure(this.context, x, error, x.problem);
-    return wantsRetry(x, error) && this.#mayRetry(x, attempt.sent) ? this.#retry(x) : this.error(x, error, x.problem);
+    logUpstreamFailure(this.context, attempt, error, problem);
+    return wantsRetry(x, error) && this.#mayRetry(x, attempt.sent) ? this.#retry(x) : this.error(x, error, problem);
   }
 
   /** The answer's head is there, the endpoint's or our own: the chains, last first, then it goes out. */
@@ -282,7 +279,7 @@ export class Pipeline extends Events {
     fitResponse(x);
     if (x.trace !== null) x.trace.tell(x);
     const more = x.client!.answer(x);
-    if (x.localStatus !== 0 || x.bodyDone) {
+    if (x.localStatus !== 0 || x.attempt.bodyDone) {
       this.abandonAttempt(x); // of a body that is not to follow this head
       return PHASE.done;
     }

@@ -72,7 +72,7 @@ export class OwnRequest implements ClientSide {
       if (x.error === ERROR.responseTimeout || x.error === ERROR.connectTimeout) this.#failure = STATUS.timedOut;
     } else {
       this.#head = copyHead(x.response);
-      if (x.body !== null) this.#gather(x, x.body);
+      if (x.attempt.body !== null) this.#gather(x, x.attempt.body);
     }
     return true;
   }
@@ -83,12 +83,12 @@ export class OwnRequest implements ClientSide {
   }
 
   #gather(x: Exchange, bytes: Buffer): void {
-    if (this.#body.length + x.bodyEnd - x.bodyStart > this.#most) {
+    if (this.#body.length + x.attempt.bodyEnd - x.attempt.bodyStart > this.#most) {
       this.#head = null;
       this.#failure = STATUS.tooLarge;
       // The exchange is in the middle of a step of its own now.
       setImmediate(() => this.#giveUp(STATUS.tooLarge));
-    } else if (this.#failure !== STATUS.tooLarge) this.#body.append(bytes, x.bodyStart, x.bodyEnd);
+    } else if (this.#failure !== STATUS.tooLarge) this.#body.append(bytes, x.attempt.bodyStart, x.attempt.bodyEnd);
   }
 
   interim(): void {}

@@ -11,6 +11,7 @@ import { pollBatch } from "../net/poll-batch.ts";
 import { UpstreamSocket } from "../net/upstream-socket.ts";
 import { UPSTREAM_CELLS } from "../observe/series.ts";
 import type { ClusterPlan } from "../plan/plan.ts";
+import type { Attempt } from "./attempt.ts";
 import type { ThreadContext } from "./context.ts";
 import { ERROR, type ProxyError } from "./error.ts";
 import { type Exchange, REPLAY_LIMIT } from "./exchange.ts";
@@ -38,7 +39,7 @@ export class Upstream extends Wire implements Poolable {
   readonly #pool: Pool<Poolable>;
   readonly #plan: ClusterPlan;
   #state: number = STATE.connecting;
-  #exchange: Exchange | null = null;
+  #attempt: Attempt | null = null;
   /** A partial head. */
   readonly #carry = new Carry();
   readonly #body = new BodyReader();
@@ -81,21 +82,22 @@ export class Upstream extends Wire implements Poolable {
   }
 
   /** Sends the exchange's request, now or when the connection stands. */
-  begin(x: Exchange): void {
-    this.#exchange = x;
+  begin(attempt: Attempt): void {
+    this.#attempt = attempt;
     this.#interimBytes = 0;
-    if (this.#state === STATE.idle) this.#sendRequest(x);
+    if (this.#state === STATE.idle) this.#sendRequest(attempt);
     else this.#arm(this.#plan.timeouts.connect);
   }
 
   #connected(): void {
     if (this.#state !== STATE.connecting) return;
     this.#state = STATE.idle;
-    if (this.#exchange !== null) this.#sendRequest(this.#exchange);
+    if (this.#attempt !== null) this.#sendRequest(this.#attempt);
     else this.close();
   }
 
-  #sendRequest(x: Exchange): void {
+  #sendRequest(attempt: Attempt): void {
+    const { exchange: x } = attempt;
     this.#state = STATE.head;
     if (this.#requests++ > 0) this.#writtenIn = pollBatch();
     const trailers = x.requestPassed ? x.requestTrailers : null;
@@ -110,21 +112,22 @@ export class Upstream extends Wire implements Poolable {
       frame.trailers = trailers;
       at = writeBody(out, at, x.replay ?? out, 0, x.replayLength, frame);
     }
-    x.attempt.sent = true;
-    x.attempt.complete = x.requestPassed;
+    attempt.sent = true;
+    attempt.complete = x.requestPassed;
     const more = this.send(out, at);
     // What was sent may be sent again only if that has the effect of one.
     if (!x.idempotent || x.replayLength > REPLAY_LIMIT) this.#forgetBody(x);
-    this.#armForAnswer(x);
+    this.#armForAnswer(attempt);
     if (more && !x.requestComplete && !x.requestWaits) x.client!.resumeBody();
   }
 
   /** The endpoint has closed. A response that it sent before is there already, and is read next. */
   #writeFailed(error: Error): void {
     this.#writeProblem = error.message;
-    const x = this.#exchange;
-    if (x === null) return this.close();
-    if (this.#state === STATE.head) this.#armForAnswer(x);
+    const attempt = this.#attempt;
+    if (attempt === null) return this.close();
+    const { exchange: x } = attempt;
+    if (this.#state === STATE.head) this.#armForAnswer(attempt);
     // The rest of its body is discarded: a client may not read the response before it has sent all.
     if (!x.requestComplete && !x.requestWaits) x.client!.resumeBody();
   }
@@ -137,7 +140,8 @@ export class Upstream extends Wire implements Poolable {
 
   /** More of the request's body. False: the client pauses until this has drained. */
   sendBody(source: Wire, bytes: Buffer, start: number, end: number): boolean {
-    const x = this.#exchange!;
+    const attempt = this.#attempt!;
+    const { exchange: x } = attempt;
     if (end > start && !x.replayLost) {
       if (!x.headSent && x.replayLength + end - start <= REPLAY_LIMIT) x.keep(bytes, start, end);
       else this.#forgetBody(x);
@@ -146,10 +150,10 @@ export class Upstream extends Wire implements Poolable {
     frame.chunked = x.request.framing === FRAMING.chunked;
     frame.last = x.requestPassed;
     frame.trailers = x.requestTrailers;
-    x.attempt.complete = x.requestPassed;
+    attempt.complete = x.requestPassed;
     if (this.#writeProblem !== "") return true;
     const more = this.relay(source, bytes, start, end, frame);
-    if (this.#state === STATE.head) this.#armForAnswer(x);
+    if (this.#state === STATE.head) this.#armForAnswer(attempt);
     return more;
   }
 
@@ -193,7 +197,8 @@ export class Upstream extends Wire implements Poolable {
   }
 
   #head(bytes: Buffer, start: number, end: number): void {
-    const x = this.#exchange!;
+    const attempt = this.#attempt!;
+    const { head } = attempt;
     const { limits } = this.#plan;
     const carry = this.#carry;
     if (carry.length > 0) {
@@ -204,80 +209,78 @@ export class Upstream extends Wire implements Poolable {
       carry.drop();
     }
     for (;;) {
-      const at = scanResponse(bytes, start, end, x.response, x.sentHead, limits);
+      const at = scanResponse(bytes, start, end, head, attempt.isHead, limits);
       if (at === 0) {
         carry.append(bytes, start, end);
         return;
       }
-      if (at < 0) return this.#fail(ERROR.upstreamMalformed, x.response.problem);
-      if (x.response.status >= 200) return this.#answer(x, bytes, at, end);
-      if (x.response.status === 101)
-        return this.#fail(ERROR.upstreamMalformed, "101 to a request that asked no upgrade");
+      if (at < 0) return this.#fail(ERROR.upstreamMalformed, head.problem);
+      if (head.status >= 200) return this.#answer(attempt, bytes, at, end);
+      if (head.status === 101) return this.#fail(ERROR.upstreamMalformed, "101 to a request that asked no upgrade");
       // Their time is bounded by that of the response.
       this.#interimBytes += at - start;
       if (this.#interimBytes > limits.head)
         return this.#fail(ERROR.upstreamMalformed, `interim responses over ${limits.head} bytes`);
-      if (x.request.minor > 0) x.client!.interim(x.response);
+      this.#pipeline.interim(attempt);
       if (at === end) return;
       start = at;
     }
   }
 
-  #answer(x: Exchange, bytes: Buffer, start: number, end: number): void {
-    const head = x.response;
+  #answer(attempt: Attempt, bytes: Buffer, start: number, end: number): void {
+    const { head } = attempt;
     const body = this.#body;
     body.begin(head.framing, head.length, true);
     const at = body.read(bytes, start, end);
     if (body.problem !== "") return this.#fail(ERROR.upstreamMalformed, body.problem);
     this.#state = STATE.body;
-    x.body = bytes;
-    x.bodyStart = body.dataStart;
-    x.bodyEnd = body.dataEnd;
-    x.bodyDone = body.done;
-    if (body.done) this.#finish(x, at === end);
+    attempt.body = bytes;
+    attempt.bodyStart = body.dataStart;
+    attempt.bodyEnd = body.dataEnd;
+    attempt.bodyDone = body.done;
+    if (body.done) this.#finish(attempt, at === end);
     else {
       this.stream(true);
       this.#arm(this.#plan.timeouts.idle);
     }
-    this.#pipeline.answered(x);
+    this.#pipeline.answered(attempt);
   }
 
   #readBody(bytes: Buffer, start: number, end: number): void {
-    const x = this.#exchange!;
+    const attempt = this.#attempt!;
     const body = this.#body;
     const at = body.read(bytes, start, end);
     if (body.problem !== "") return this.#fail(ERROR.upstreamBroken, body.problem);
-    this.#bodyArrived(x, bytes, at === end);
+    this.#bodyArrived(attempt, bytes, at === end);
   }
 
-  #bodyArrived(x: Exchange, bytes: Buffer, clean: boolean): void {
+  #bodyArrived(attempt: Attempt, bytes: Buffer, clean: boolean): void {
     const body = this.#body;
-    x.bodyStart = body.dataStart;
-    x.bodyEnd = body.dataEnd;
-    x.bodyDone = body.done;
-    if (body.done) this.#finish(x, clean);
+    attempt.bodyStart = body.dataStart;
+    attempt.bodyEnd = body.dataEnd;
+    attempt.bodyDone = body.done;
+    if (body.done) this.#finish(attempt, clean);
     else this.#arm(this.#plan.timeouts.idle);
-    if (!this.#pipeline.responseBody(x, this, bytes) && !body.done) this.pauseBody();
+    if (!this.#pipeline.responseBody(attempt, this, bytes) && !body.done) this.pauseBody();
   }
 
   /** The answer is whole: back to the pool, or closed. `clean`: nothing came after it. */
-  #finish(x: Exchange, clean: boolean): void {
-    const { flags } = x.response;
+  #finish(attempt: Attempt, clean: boolean): void {
+    const { flags } = attempt.head;
     if (!clean && !this.socket.readableEnded) this.#noteUnsolicited("behind a response", false);
-    x.responseTrailers = this.#body.trailers;
-    this.#exchange = null;
+    attempt.trailers = this.#body.trailers;
+    this.#attempt = null;
     this.stream(false);
-    const reusable = clean && (flags & FLAG.keepAlive) !== 0 && x.attempt.complete && this.unsent === 0;
+    const reusable = clean && (flags & FLAG.keepAlive) !== 0 && attempt.complete && this.unsent === 0;
     const limit = this.#plan.pool.requests;
     if (!reusable || (limit > 0 && this.#requests >= limit)) return this.close();
     this.#state = STATE.idle;
-    this.#arm(Math.min(this.#idleFor, this.#keepAliveTimeout(x)));
+    this.#arm(Math.min(this.#idleFor, this.#keepAliveTimeout(attempt)));
     if (!this.#pool.give(this)) this.close();
   }
 
   /** `Keep-Alive: timeout=N`, less a second, so that we close before the endpoint does; ms. */
-  #keepAliveTimeout(x: Exchange): number {
-    const head = x.response;
+  #keepAliveTimeout({ head }: Attempt): number {
     const index = head.findKnown(NAME["keep-alive"]);
     if (index < 0) return this.#idleFor;
     const word = index * FIELD_WORDS;
@@ -307,7 +310,7 @@ export class Upstream extends Wire implements Poolable {
 
   /** The exchange goes on without this connection. */
   abandon(): void {
-    this.#exchange = null;
+    this.#attempt = null;
     this.close();
   }
 
@@ -315,21 +318,21 @@ export class Upstream extends Wire implements Poolable {
     if (this.#state === STATE.closed) return;
     if (this.#state === STATE.idle) this.#pool.drop(this);
     this.#state = STATE.closed;
-    this.#exchange = null;
+    this.#attempt = null;
     this.socket.destroy();
   }
 
   #fail(error: ProxyError, problem: string): void {
-    const x = this.#exchange;
+    const attempt = this.#attempt;
     this.close();
-    if (x !== null) this.#pipeline.attemptFailed(x, error, problem);
+    if (attempt !== null) this.#pipeline.attemptFailed(attempt, error, problem);
   }
 
   protected ended(): void {
     if (this.#state === STATE.body && this.#body.finish()) {
-      const x = this.#exchange!;
+      const attempt = this.#attempt!;
       this.#body.dataStart = this.#body.dataEnd = 0;
-      this.#bodyArrived(x, this.context.buffers.shared.bytes, false);
+      this.#bodyArrived(attempt, this.context.buffers.shared.bytes, false);
     } else if (this.#state === STATE.body) this.#fail(ERROR.upstreamBroken, "the connection ended inside the body");
     else this.#fail(ERROR.upstreamReset, "the connection ended before the answer's head");
   }
@@ -339,7 +342,7 @@ export class Upstream extends Wire implements Poolable {
       case STATE.connecting: {
         const code = (error as NodeJS.ErrnoException | null)?.code ?? "";
         const refused = code === "ECONNREFUSED";
-        if (this.#exchange !== null) this.#exchange.attempt.local = LOCAL_CAUSES.has(code);
+        if (this.#attempt !== null) this.#attempt.local = LOCAL_CAUSES.has(code);
         return this.#fail(refused ? ERROR.connectRefused : ERROR.connectFailed, error?.message ?? "closed");
       }
       case STATE.head:
@@ -352,16 +355,17 @@ export class Upstream extends Wire implements Poolable {
   }
 
   protected drained(): void {
-    const x = this.#exchange;
-    if (x === null) return;
-    if (this.#state === STATE.head) this.#armForAnswer(x);
+    const attempt = this.#attempt;
+    if (attempt === null) return;
+    const { exchange: x } = attempt;
+    if (this.#state === STATE.head) this.#armForAnswer(attempt);
     if (!x.requestComplete && !x.requestWaits) x.client!.resumeBody();
   }
 
   protected broken(error: unknown): void {
-    const x = this.#exchange;
+    const attempt = this.#attempt;
     this.close();
-    this.#pipeline.internal(x, error);
+    this.#pipeline.internal(attempt === null ? null : attempt.exchange, error);
   }
 
   protected timedOut(): void {
@@ -369,7 +373,7 @@ export class Upstream extends Wire implements Poolable {
       case STATE.connecting:
         return this.#fail(ERROR.connectTimeout, "the connection did not stand in time");
       case STATE.head:
-        return this.#answerTimedOut(this.#exchange!);
+        return this.#answerTimedOut(this.#attempt!);
       case STATE.body:
         return this.#fail(ERROR.upstreamBroken, "the body stood still for too long");
       default:
@@ -377,12 +381,13 @@ export class Upstream extends Wire implements Poolable {
     }
   }
 
-  #answerTimedOut(x: Exchange): void {
+  #answerTimedOut(attempt: Attempt): void {
+    const { exchange: x } = attempt;
     const over = x.deadline > 0 && x.deadline <= this.context.clock.now;
     // The endpoint has taken what was written: that is told only where the writer had to wait.
     if (this.#writeProblem !== "") this.#fail(ERROR.upstreamReset, this.#writeProblem);
-    else if (this.#stalled && this.unsent === 0 && !over) this.#armForAnswer(x);
-    else if (over && this.unsent === 0 && !x.attempt.complete) this.#requestTimedOut(x);
+    else if (this.#stalled && this.unsent === 0 && !over) this.#armForAnswer(attempt);
+    else if (over && this.unsent === 0 && !attempt.complete) this.#requestTimedOut(x);
     else if (over) this.#fail(ERROR.responseTimeout, "no response headers within the route's timeout");
     else if (this.#stalled) this.#fail(ERROR.responseTimeout, "the request was not read within timeouts.idle");
     else this.#fail(ERROR.responseTimeout, "no response headers within timeouts.response");
@@ -395,19 +400,20 @@ export class Upstream extends Wire implements Poolable {
   }
 
   /** While the request is still on its way only a standing write is timed; then the answer's head is. */
-  #armForAnswer(x: Exchange): void {
+  #armForAnswer(attempt: Attempt): void {
+    const { exchange: x } = attempt;
     const { timeouts } = this.#plan;
     this.#stalled = this.unsent > 0;
     if (this.#writeProblem !== "") this.#arm(RESPONSE_IS_THERE);
-    else this.#arm(this.#stalled ? timeouts.idle : x.attempt.complete ? timeouts.response : 0);
+    else this.#arm(this.#stalled ? timeouts.idle : attempt.complete ? timeouts.response : 0);
     if (x.deadline > 0 && (this.deadline === 0 || x.deadline < this.deadline)) this.deadline = x.deadline;
   }
 
   #arm(ms: number): void {
     this.deadline = this.context.clock.after(ms);
-    const x = this.#exchange;
-    if (this.#state === STATE.connecting && x !== null && x.deadline > 0 && x.deadline < this.deadline)
-      this.deadline = x.deadline;
+    if (this.#state !== STATE.connecting || this.#attempt === null) return;
+    const { deadline } = this.#attempt.exchange;
+    if (deadline > 0 && deadline < this.deadline) this.deadline = deadline;
   }
 }
 

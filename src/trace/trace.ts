@@ -3,6 +3,7 @@ import { isUtf8 } from "node:buffer";
 import { HOOK, HOOKS } from "../abi/abi.ts";
 import { PART } from "../http/head.ts";
 import type { HookContext, HookTrace } from "../plugin/host/hook-context.ts";
+import type { Attempt } from "../proxy/attempt.ts";
 import type { Exchange } from "../proxy/exchange.ts";
 import type { Snapshot } from "../proxy/snapshot.ts";
 import type { Mask } from "./mask.ts";
@@ -260,16 +261,17 @@ export class Trace implements HookTrace {
   }
 
   /** An attempt ended. Called before the strategy's `outcome` hook. */
-  attempted(x: Exchange, endpoint: string, status: number, failed: boolean): void {
-    const { attempt, error, problem } = x;
+  attempted(attempt: Attempt, status: number, failed: boolean): void {
+    const { exchange, endpoint, answeredAt, startedAt, reused } = attempt;
+    const { error, problem } = attempt.error === null ? exchange : attempt;
     this.#push({
       step: "attempt",
       at: this.now(),
-      endpoint,
+      endpoint: endpoint!.address,
       status,
       failed,
-      took: Math.round(((status === 0 ? performance.now() : x.answeredAt) - attempt.startedAt) * 1000),
-      reused: attempt.reused,
+      took: Math.round(((status === 0 ? performance.now() : answeredAt) - startedAt) * 1000),
+      reused,
       ...(error === null || status !== 0 ? {} : { error: error.type, problem: this.text(problem) }),
     });
   }

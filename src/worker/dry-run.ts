@@ -188,10 +188,10 @@ function makeAnswer(status: number): DryAnswer {
   const head = Buffer.from(`HTTP/1.1 ${status} \r\ncontent-length: 0\r\n\r\n`);
   return {
     answer(x: Exchange): void {
-      scanResponse(head, 0, head.length, x.response, x.sentHead);
-      x.body = Buffer.alloc(0);
-      x.bodyStart = x.bodyEnd = 0;
-      x.bodyDone = true;
+      scanResponse(head, 0, head.length, x.attempt.head, x.attempt.isHead);
+      x.attempt.body = Buffer.alloc(0);
+      x.attempt.bodyStart = x.attempt.bodyEnd = 0;
+      x.attempt.bodyDone = true;
       x.attempt.sent = true;
       x.attempt.complete = true;
     },
@@ -208,12 +208,12 @@ class DryClient implements ClientSide {
 
   answer(x: Exchange): boolean {
     x.headSent = true;
-    x.bytesSent = x.localStatus !== 0 ? (x.localBody?.length ?? 0) : x.bodyEnd - x.bodyStart;
+    x.bytesSent = x.localStatus !== 0 ? (x.localBody?.length ?? 0) : x.attempt.bodyEnd - x.attempt.bodyStart;
     return true;
   }
 
   body(_source: unknown, _bytes: Buffer, x: Exchange): boolean {
-    x.bytesSent += x.bodyEnd - x.bodyStart;
+    x.bytesSent += x.attempt.bodyEnd - x.attempt.bodyStart;
     return true;
   }
 

@@ -249,7 +249,7 @@ test("a plugin's own answer stands, whatever becomes of the endpoint that it tak
   await until(() => waits.calls.length === 1, "it waits");
   const { x } = waits.calls[0]!;
   x.attempt.upstream!.close();
-  plane.pipeline.attemptFailed(x, ERROR.upstreamBroken, "for the test");
+  plane.pipeline.attemptFailed(x.attempt, ERROR.upstreamBroken, "for the test");
   assert.equal(waits.calls[0]!.cancelled, false);
   settle(plane, waits, 0);
   const answer = await client.answer();

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Exchange } from "../../../src/proxy/exchange.ts";
+import type { Upstream } from "../../../src/proxy/upstream.ts";
 
 test("a used exchange is like a new one after reset: nothing of a request reaches the next", () => {
   const fresh = new Exchange();
@@ -8,16 +9,19 @@ test("a used exchange is like a new one after reset: nothing of a request reache
   // The heads are reset by the scan that fills them, the number is given when it is taken.
   const kept = new Set(["id", "request", "response"]);
   for (const [name, value] of Object.entries(used)) {
-    if (kept.has(name) || name === "attempt" || name === "tried" || name === "original") continue;
+    if (kept.has(name) || name === "attempt" || name === "tried" || name === "original" || name === "rivals") continue;
     const other =
       typeof value === "number" ? 7 : typeof value === "string" ? "left" : typeof value === "boolean" ? !value : {};
     Object.assign(used, { [name]: other });
   }
   Object.assign(used.attempt, { startedAt: 7, reused: true, sent: true, complete: true });
   used.tried.push(7);
+  used.attempt.upstream = {} as Upstream;
+  used.beginAttempt();
   used.original.fill(7);
   used.reset();
-  for (const name of Object.keys(fresh).filter((key) => !kept.has(key)))
+  assert.deepEqual({ ...used.attempt, exchange: null }, { ...fresh.attempt, exchange: null });
+  for (const name of Object.keys(fresh).filter((key) => !kept.has(key) && key !== "attempt"))
     assert.deepEqual(used[name as keyof Exchange], fresh[name as keyof Exchange], name);
 });
 

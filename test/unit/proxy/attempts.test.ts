@@ -1,0 +1,91 @@
+/** Several attempts of one exchange that are alive at once. */
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import { ERROR } from "../../../src/proxy/error.ts";
+import type { Exchange } from "../../../src/proxy/exchange.ts";
+import { Upstream } from "../../../src/proxy/upstream.ts";
+import { connectTo, type Peer, startRawUpstream } from "../../e2e/peers.ts";
+import { bounded, until } from "../../e2e/program.ts";
+import { makeInstance, type Plane, startPlane } from "./kit.ts";
+
+const get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+/** A request that is under way at both endpoints, of which neither has responded. */
+async function startTwo(t: TestContext) {
+  const upstreams = [await startRawUpstream(t), await startRawUpstream(t)];
+  const seen: Exchange[] = [];
+  const chain = [makeInstance(0, { request_head: (x) => seen.push(x) && 0 })];
+  const plane = startPlane(
+    t,
+    upstreams.map(({ port }) => port),
+    { chain },
+  );
+  const client = await connectTo(t, plane.port);
+  client.send(get);
+  await until(() => seen.length === 1 && seen[0]!.attempt.sent, "the first attempt is sent");
+  const x = seen[0]!;
+  const first = x.attempt;
+  const second = beginSecond(plane, x);
+  const peers: Peer[] = [];
+  for (const { endpoint } of [first, second]) {
+    const peer = await upstreams[endpoint!.slot]!.connection(0);
+    await peer.head();
+    peers.push(peer);
+  }
+  return { plane, client, x, first, second, peers };
+}
+
+/** What a hedging pipeline would do. */
+function beginSecond({ context, columns, pipeline, snapshot }: Plane, x: Exchange) {
+  const cluster = snapshot.clusters[0]!;
+  x.endpoint = cluster.members.find(({ endpoint }) => endpoint !== x.endpoint)!.endpoint;
+  const attempt = x.beginAttempt();
+  attempt.startedAt = performance.now();
+  columns.addInFlight(0, x.endpoint.slot, 1);
+  const pool = cluster.poolOf(x.endpoint);
+  const upstream = new Upstream(context, pipeline, { endpoint: x.endpoint, pool, plan: cluster.plan });
+  attempt.upstream = upstream;
+  upstream.connect();
+  upstream.begin(attempt);
+  return attempt;
+}
+
+test("of two attempts the exchange commits to the second and cancels the first", async (t) => {
+  const { plane, client, x, first, second, peers } = await startTwo(t);
+  assert.deepEqual([plane.columns.inFlight(0), plane.columns.inFlight(1)], [1, 1]);
+  peers[1]!.send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\nx-from: second\r\n\r\nsec");
+  const cancelled = peers[0]!.closed;
+  assert.equal((await client.head()).includes("x-from: second"), true);
+  await bounded(cancelled, "the end of the first attempt");
+  assert.deepEqual([plane.columns.inFlight(0), plane.columns.inFlight(1)], [0, 0]);
+  assert.equal(x.attempt, second);
+  assert.equal(x.response, second.head);
+  assert.equal(x.endpoint, second.endpoint);
+
+  // What comes of the first by now changes nothing.
+  first.head.status = 503;
+  plane.pipeline.interim(first);
+  plane.pipeline.answered(first);
+  plane.pipeline.attemptFailed(first, ERROR.upstreamReset, "for the test");
+  assert.equal(x.response.status, 200);
+
+  peers[1]!.send("ond");
+  await until(() => plane.inFlight === 0, "the exchange has ended");
+  assert.deepEqual(plane.reports, []);
+});
+
+test("the first may be the one that responds, and a client that leaves ends both", async (t) => {
+  const one = await startTwo(t);
+  one.peers[0]!.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfirst");
+  const answer = await one.client.answer();
+  assert.equal(answer.body.toString(), "first");
+  await bounded(one.peers[1]!.closed, "the end of the second attempt");
+  await until(() => one.plane.inFlight === 0, "the exchange has ended");
+  assert.deepEqual([one.plane.columns.inFlight(0), one.plane.columns.inFlight(1)], [0, 0]);
+
+  const other = await startTwo(t);
+  other.client.reset();
+  for (const peer of other.peers) await bounded(peer.closed, "the end of both attempts");
+  await until(() => other.plane.inFlight === 0, "the exchange has ended");
+  assert.deepEqual([other.plane.columns.inFlight(0), other.plane.columns.inFlight(1)], [0, 0]);
+});
