@@ -95,10 +95,11 @@ export const WORK = {
   fetch: 12_800,
   fetchByte: 4,
   /** A chain or a shard of the key-value store that is asked for records, or has none. */
-  chain: 8,
+  chain: 16,
   shard: 64,
-  /** A record that is looked at, and one that is taken out of its chain: both lie anywhere in memory, 200 and 400 ns. */
-  record: 256,
+  /** A record that is looked at, and one that is taken out of its chain: both lie anywhere in memory, 200 and 400 ns
+   * alone; listing a full store beside other traffic, several times that. */
+  record: 2048,
   removal: 512,
   /** Waiting for the lock of a shard in vain: 10 ms. */
   busy: 3_200_000,
