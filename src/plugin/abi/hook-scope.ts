@@ -221,6 +221,16 @@ export class HookScope {
     return this.hook === HOOK.request_body && exchange.answeredAt === 0 && !exchange.headSent;
   }
 
+  /** Makes a local response, which `answering` has allowed. Headers are removed, but their bytes stay for the undo. */
+  respond(exchange: ExchangeContext, status: number, body: Buffer): void {
+    const { response } = exchange;
+    for (let index = 0; index < response.count; index++) response.removeAt(index);
+    response.status = status;
+    exchange.localStatus = status;
+    exchange.localBody = body;
+    this.responded = true;
+  }
+
   /** Sets a value of the exchange. @throws Fault when the host keeps too much for it. */
   keep(values: Map<string, KeptValue>, key: string, bytes: Uint8Array, call = "exchange_set"): void {
     const before = values.get(key) ?? null;

@@ -8,8 +8,8 @@ import { setPath, setQuery, setTarget } from "../../../http/target.ts";
 import type { ExchangeContext, HookContext } from "../../host/hook-context.ts";
 import { HELD } from "../call-charges.ts";
 import type { CallContext } from "../call-context.ts";
+import { hasRoom } from "../head-edits.ts";
 import { copyBytes } from "../memory.ts";
-import { hasRoom } from "./calls-head.ts";
 
 /** Bytes that a name takes beside its own. */
 const NOTE = 128;
@@ -49,12 +49,7 @@ export function makeExchangeCalls(context: CallContext) {
       if (exchange === null) return context.leave(STATUS.notHere);
       context.charges.keepBody("respond", length >>> 0);
       context.spend(WORK.keptByte * (length >>> 0));
-      const copy = memory.take(body, length);
-      clearAnswer(exchange);
-      exchange.response.status = status;
-      exchange.localStatus = status;
-      exchange.localBody = copy;
-      context.scope.responded = true;
+      context.scope.respond(exchange, status, memory.take(body, length));
       return context.leave(STATUS.ok);
     },
 
@@ -118,11 +113,6 @@ export function makeExchangeCalls(context: CallContext) {
       return context.leave(index >= 0 ? STATUS.ok : index);
     },
   };
-}
-
-/** Empties part `response`. Its bytes stay, since a failure puts back what was there. */
-function clearAnswer({ response }: ExchangeContext): void {
-  for (let index = 0; index < response.count; index++) response.removeAt(index);
 }
 
 /** The name of a kept value: keys of one plugin are its own. Null when the key is too long. */
