@@ -49,7 +49,10 @@ const accessFields = convert(list(accessField), (texts, at, { report }) => {
 
 const condition = object({
   status: optional(oneOrMore(statuses), "A status or a class of them, such as 404 or 5xx; or a list."),
-  slowerThan: optional(duration("1ms", "24h"), "From the first byte of the request to the end of the response."),
+  slowerThan: optional(
+    duration("1ms", "24h"),
+    "Those that took this long or longer, from the first byte of the request to the end of the response.",
+  ),
   share: withDefault(percentage, "100%", "Of the requests for which the other keys hold."),
 });
 

@@ -56,7 +56,7 @@ export class AccessLog {
   line(x: AccessRecord, now: number): void {
     if (!this.enabled) return;
     const { where, format } = this.#plan;
-    if (where.length > 0 && !holds(where, x, now)) return;
+    if (where.length > 0 && !meetsCondition(where, x, now)) return;
     const isJson = format === "json";
     const room = isJson ? this.#compiled.room + roomFor(x.logFields) : COMBINED_ROOM;
     const out = this.#writer.begin(room);
@@ -86,7 +86,12 @@ export class AccessLog {
   }
 }
 
-function holds(where: AccessLogPlan["where"], { response: { status }, startedAt }: AccessRecord, now: number): boolean {
+/** Whether one of the conditions holds at `now`; a request that took exactly `slowerThan` is logged. */
+export function meetsCondition(
+  where: AccessLogPlan["where"],
+  { response: { status }, startedAt }: AccessRecord,
+  now: number,
+): boolean {
   for (const { statuses, slowerThan, share } of where) {
     if (statuses.length > 0 && !statuses.some(({ least, most }) => status >= least && status <= most)) continue;
     if (slowerThan > 0 && now - startedAt < slowerThan) continue;

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import fc from "fast-check";
 import { PART } from "../../../src/http/head.ts";
-import { AccessLog } from "../../../src/observe/access-log.ts";
+import { AccessLog, meetsCondition } from "../../../src/observe/access-log.ts";
 import { THREAD_CELLS } from "../../../src/observe/series.ts";
 import { Exchange } from "../../../src/proxy/exchange.ts";
 
@@ -171,4 +171,14 @@ test("a reader that has gone is no failure", async (t) => {
   child.send("close");
   const [code] = await once(child, "close");
   assert.equal(code, 0);
+});
+
+test("a request that took exactly slowerThan is logged, and one that took less is not", () => {
+  const exchange = new Exchange();
+  exchange.startedAt = 1000;
+  const where = [{ statuses: [], slowerThan: 100, share: 1 }];
+  assert.deepEqual(
+    [1099, 1099.999, 1100, 1101].map((now) => meetsCondition(where, exchange, now)),
+    [false, false, true, true],
+  );
 });
