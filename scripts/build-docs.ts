@@ -1,4 +1,4 @@
-/** Writes docs/configuration.md from the schema, and from those of the built-in plugins. `--check` only tells whether it is up to date. */
+/** Writes docs/configuration.md from the schema, and from those of the built-in plugins. `--check` only reports whether it is up to date. */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describeSettings } from "../src/config/plugin-config.ts";
@@ -10,7 +10,7 @@ import { root } from "./run-node.ts";
 
 const INTRODUCTION = `# Configuration
 
-<!-- Made from src/config/schema.ts and plugins/*.schema.json by scripts/build-docs.ts. -->
+<!-- Generated from src/config/schema.ts and plugins/*.schema.json by scripts/build-docs.ts. -->
 
 One YAML file, \`sluice.yaml\` without \`-c\`. The smallest useful one:
 
@@ -22,33 +22,33 @@ clusters:
 \`\`\`
 
 \`sluice check\` reports every problem of a file in one pass, one line each, as \`file:line:column: path.to.key: what is
-wrong, what was expected\`: structure, routes that no request reaches, modules, permissions, configurations of plugins,
-and what plugins say when they are started. Lines with \`warning:\` refuse nothing: a cluster that no route leads to, two
-routes of one name, a check whose timeout is longer than its interval. A running proxy logs them. \`sluice schema\` prints the JSON Schema, for completion in an editor.
+wrong, what was expected\`: structure, routes that no request can match, modules, permissions, configurations of plugins,
+and errors that plugins report when they start. Lines with \`warning:\` do not reject the file: a cluster that no route uses,
+two routes of one name, a check whose timeout is longer than its interval. A running proxy logs them. \`sluice schema\` prints the JSON Schema, for completion in an editor.
 
 - **Durations** are \`250ms\`, \`5s\`, \`2m\`, \`1h\`; **sizes** are bytes, or \`16KiB\`, \`1MiB\`, \`1GiB\`.
-- **Text stays text.** Where a key takes text, the value is the text that stands in the file: \`1.10\`, \`007\`, \`12e4\`,
-  \`0x1F\`, \`no\` and \`true\` are not turned into numbers or booleans, in keys of maps neither. \`null\`, \`~\` and an empty
-  value are no value; \`"null"\` is the text. Where a number is wanted a whole number beyond 2^53 is refused, since it
-  would be rounded. In a plugin's configuration its schema says which it is. Where the schema allows both, or there is
-  none, a number or boolean that is written in its shortest form (\`5\`, \`-1.5\`, \`true\`) is one, and any other
-  (\`1.10\`, \`007\`, \`True\`) is refused with what to write instead. \`%YAML 1.1\` and tags such as \`!!int\` are refused.
-- **Variables**: \`\${NAME}\` is the environment variable, \`\${NAME:-value}\` has a value for when it is not set or empty,
-  \`$\${\` is \`\${\` itself. The value may hold braces in pairs, and variables: \`\${REGION:-\${ZONE:-eu}}\`, up to eight within
-  each other. They stand in values, not in keys. A variable that is not set and has no value is an error.
-  A variable's value is text and is never read as YAML: \`a: b\`, \`[x]\`, \`null\`, quotes, \`#\` and line ends stay what they
-  are. Where a number, a boolean, a duration or a size is wanted, the text is converted.
+- **Text stays text.** Where a key takes text, the value is the text as written in the file: \`1.10\`, \`007\`, \`12e4\`,
+  \`0x1F\`, \`no\` and \`true\` are not converted to numbers or booleans, nor are keys of maps. \`null\`, \`~\` and an empty
+  value are no value; \`"null"\` is the text. Where a number is expected, a whole number beyond 2^53 is rejected, since
+  it would be rounded. In a plugin's configuration, the schema decides between text and number. If the schema allows
+  both, or there is none, a number or boolean in its shortest form (\`5\`, \`-1.5\`, \`true\`) is accepted as such, and
+  any other (\`1.10\`, \`007\`, \`True\`) is rejected with a suggestion. \`%YAML 1.1\` and tags such as \`!!int\` are rejected.
+- **Variables**: \`\${NAME}\` is the environment variable, \`\${NAME:-value}\` has a default for an unset or empty one,
+  \`$\${\` is \`\${\` itself. The default may contain pairs of braces, and variables: \`\${REGION:-\${ZONE:-eu}}\`, nested up to
+  eight times. Variables are replaced in values, not in keys. An unset variable without a default is an error.
+  A variable's value is text and is never parsed as YAML: \`a: b\`, \`[x]\`, \`null\`, quotes, \`#\` and line ends are not
+  special. Where a number, a boolean, a duration or a size is expected, the text is converted.
 - **Aliases and merge keys** (\`&name\`, \`*name\`, \`<<: *name\`) work as in YAML.
-- A key that is not known is an error, as is a rule that no request can reach.
+- An unknown key is an error, as is a route that no request can match.
 - **Paths of files** are relative to the configuration file.
 
-For each request, the listener's chain runs first, then the first matching rule is taken, then that rule's chain runs,
-then an endpoint of its cluster is picked.
+For each request, the listener's chain runs first, then the first matching route is selected, then that route's chain
+runs, then an endpoint of its cluster is picked.
 `;
 
 const USES = `## Naming a plugin
 
-In a \`chain\`, as a \`router\`, as a \`strategy\` and as a \`health.active.plugin\`, a plugin is its name, or a map of its name to its configuration:
+In a \`chain\`, as a \`router\`, as a \`strategy\` and as a \`health.active.plugin\`, a plugin is given by its name, or by a map of its name to its configuration:
 
 \`\`\`yaml
 chain:
@@ -57,12 +57,12 @@ chain:
 \`\`\`
 
 The name is one under \`plugins\`, or a built-in: ${list("filter")} in a chain; ${list("strategy")} as a strategy.
-A plugin of your own takes the place of a built-in of its name. Not served by this version: ${LATER_BUILTINS.map(code).join(", ")}.
+A plugin of your own replaces a built-in of the same name. Not implemented in this version: ${LATER_BUILTINS.map(code).join(", ")}.
 `;
 
 const BUILTIN_INTRODUCTION = `## The configuration of built-in plugins
 
-Each brings a JSON Schema, by which every configuration is checked when the file is loaded, as your own plugins may ([plugins.md](plugins.md#configuration)). Those that are not named here have nothing to configure.
+Each has a JSON Schema, against which every configuration is checked when the file is loaded; your own plugins may have one too ([plugins.md](plugins.md#configuration)). Built-in plugins that are not listed here have no settings.
 `;
 
 const WHOLE = "The file";
@@ -93,7 +93,7 @@ function listSettings(schema: PluginSchema): string[] {
   });
 }
 
-/** What is told below a table: keys that are not served yet, and those of which one must be given. */
+/** Notes below a table: keys that are not implemented yet, and keys of which exactly one is required. */
 type Notes = { readonly later: string[]; readonly one: string[][] };
 
 /** The section of a map, and those of the maps in its lists after it. */
@@ -110,11 +110,11 @@ function describeSection(title: string, shape: ObjectShape<unknown>): string[] {
   );
   const heading = title === WHOLE ? title : code(title);
   const short = Object.entries(shape.shorthand).map(
-    ([kind, key]) => `\nA ${kind === "list" ? "list" : "word"} in the place of this map is its \`${key}\`.\n`,
+    ([kind, key]) => `\nA ${kind === "list" ? "list" : "scalar"} in place of this map sets its \`${key}\`.\n`,
   );
   const { later } = notes;
-  const unserved = later.length === 0 ? "" : `\nNot served by this version: ${later.map(code).join(", ")}.\n`;
-  const one = notes.one.map((keys) => `\nExactly one is given of ${keys.map(code).join(", ")}.\n`);
+  const unserved = later.length === 0 ? "" : `\nNot implemented in this version: ${later.map(code).join(", ")}.\n`;
+  const one = notes.one.map((keys) => `\nExactly one of these is required: ${keys.map(code).join(", ")}.\n`);
   return [
     `## ${heading}\n\n| key | value | default | |\n|---|---|---|---|\n${rows.join("\n")}\n${short.join("")}${one.join("")}${unserved}`,
     ...inner,

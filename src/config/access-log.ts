@@ -1,4 +1,4 @@
-/** `log.access`: what a line for each request holds, which requests have one, and where it is written. */
+/** `log.access`: the fields of a line, which requests are logged, and where lines are written. */
 import { ACCESS_FIELDS, DEFAULT_ACCESS_FIELDS } from "../observe/series.ts";
 import { findNearest } from "./place.ts";
 import { convert, list, object, oneOrMore, optional, Refusal, type ScalarShape, scalar, withDefault } from "./shape.ts";
@@ -51,9 +51,9 @@ const condition = object({
   status: optional(oneOrMore(statuses), "A status or a class of them, such as 404 or 5xx; or a list."),
   slowerThan: optional(
     duration("1ms", "24h"),
-    "Those that took this long or longer, from the first byte of the request to the end of the response.",
+    "Requests that took this long or longer, from the first byte of the request to the end of the response.",
   ),
-  share: withDefault(percentage, "100%", "Of the requests for which the other keys hold."),
+  share: withDefault(percentage, "100%", "Share of the requests that match the other keys."),
 });
 
 export const accessLog = convert(
@@ -62,7 +62,7 @@ export const accessLog = convert(
       enabled: withDefault(
         flag,
         true,
-        "Write a line for each request, at its end. `access: true` is short for a map with this key; without `log.access` there are no lines.",
+        "Write a line for each request, at its end. `access: true` is short for a map with this key; default: no access log.",
       ),
       format: withDefault(
         choice(["json", "combined"]),
@@ -72,16 +72,16 @@ export const accessLog = convert(
       fields: withDefault(
         accessFields,
         [DEFAULT],
-        "Fields of a JSON line, in order. `default` stands for the usual ones; `header:NAME` is a header of the request as the client sent it, `upstream:NAME` one as the endpoint got it, `response:NAME` one of the response; `KEY=FIELD` gives a key. Fields that plugins set follow.",
+        "Fields of a JSON line, in order. `default` includes the default fields; `header:NAME` is a header of the request as the client sent it, `upstream:NAME` one as the endpoint got it, `response:NAME` one of the response; `KEY=FIELD` renames a field. Fields set by plugins follow.",
       ),
       file: optional(
         convert(filePath, (path, at, conversion) => ({ path: conversion.resolvePath(path), at })),
-        "A file to which lines are appended, relative to this file. Opened again on SIGUSR1 and SIGHUP. Without it: standard output.",
+        "A file to which lines are appended, relative to this file. Reopened on SIGUSR1 and SIGHUP. Default: standard output.",
       ),
       where: withDefault(
         oneOrMore(condition),
         [],
-        "Requests that have a line. All keys of a map must hold; of a list of maps one is enough.",
+        "Conditions for a line: in a map all keys must match, in a list one of the maps. Default: every request.",
       ),
     },
     { shorthand: { scalar: "enabled" } },

@@ -61,7 +61,7 @@ export type { Place, Problem } from "./place.ts";
 export type { PluginUse, Settings } from "./shape.ts";
 export { type Address, isLoopback } from "./values.ts";
 
-/** The plugins that come with Sluice. A plugin of the same name under `plugins` takes a built-in's place. */
+/** The built-in plugins. A plugin of the same name under `plugins` replaces the built-in one. */
 export const BUILTINS: Readonly<Record<string, Role>> = {
   "round-robin": "strategy",
   "least-connections": "strategy",
@@ -90,13 +90,13 @@ export const BUILTIN_NAMESPACES: Readonly<Record<string, readonly string[]>> = {
   "jwt-jwks": ["jwt-jwks"],
 };
 
-/** The key by which a built-in's own configuration names whom it may send requests to, and nobody else: a cluster, or a URL. */
+/** The key of a built-in's configuration that names the only target it may send requests to: a cluster, or a URL. */
 export const BUILTIN_FETCH: Readonly<Record<string, string>> = { "ext-auth": "cluster", "jwt-jwks": "jwks" };
 
-/** Names of the language that this version does not serve yet. */
+/** Names of built-ins that this version does not implement yet. */
 export const LATER_BUILTINS: readonly string[] = ["consistent-hash", "fastest-response", "adaptive"];
 
-/** A name of something else in the file, and where it stands. */
+/** A reference to another entry of the file, with its place. */
 export type Reference = { readonly name: string; readonly at: Place };
 
 const placedName = convert(name, (name, at): Reference => ({ name, at }));
@@ -108,46 +108,46 @@ const clusterName = convert(placedName, (reference, at, conversion) => {
 
 const file = convert(filePath, (path, at, conversion) => ({ path: conversion.resolvePath(path), at }));
 
-/** A cluster, `cluster:NAME`, an origin, `https://keys.example.com`, or `endpoint`: whom a plugin may ask. */
+/** A target of a plugin's requests: `cluster:NAME`, an origin such as `https://keys.example.com`, or `endpoint`. */
 const placedTarget = convert(fetchTarget, (target, at, conversion) => {
   if (target.startsWith("cluster:")) conversion.checkCluster(target.slice("cluster:".length), at);
   return target;
 });
 
-/** What a module imports says what it could do; what stands here is what it may. */
+/** Permissions. A module's imports show what it could do; these keys say what it may. */
 const allow = convert(
   object({
-    clusters: optional(list(clusterName), "Clusters that the plugin may choose. Without it: any."),
+    clusters: optional(list(clusterName), "Clusters that the plugin may choose. Default: any."),
     fetch: withDefault(
       list(placedTarget),
       [],
-      "Whom the plugin may send requests of its own to: `cluster:NAME`, an origin like `https://keys.example.com`, or `endpoint`: the one that its hook `health_check` is to check.",
+      "Targets of the plugin's subrequests: `cluster:NAME`, an origin such as `https://keys.example.com`, or `endpoint`, the endpoint that its hook `health_check` checks.",
     ),
     headers: withDefault(
       object({
         hide: withDefault(
           list(fieldName),
           [],
-          "Header names that do not exist for the plugin, in requests and answers: it can neither read nor change them.",
+          "Header names hidden from the plugin in requests and responses: it can neither read nor change them.",
         ),
       }),
       {},
-      "What it may not see of a head.",
+      "Access to headers.",
     ),
     clock: withDefault(
       choice(["coarse", "precise"]),
       "coarse",
-      "`coarse`: the time moves every 50 ms; `precise`: it may also ask for the time to the microsecond.",
+      "`coarse`: a clock with a resolution of 50 ms; `precise`: also one with microseconds.",
     ),
     kv: withDefault(
       list(name),
       [],
-      "Key-value namespaces that it may use. Plugins that name the same one share its entries.",
+      "Key-value namespaces that the plugin may use. Plugins with the same namespace share its entries.",
     ),
     share: withDefault(
       list(name),
       [],
-      "Names of values of a request that it may set for other plugins to read, such as the user that it has found.",
+      "Names of request values that the plugin may set for other plugins to read, such as the authenticated user.",
     ),
   }),
   (value, at) => ({ ...value, at }),
@@ -157,18 +157,18 @@ const rollout = object({
   percent: withDefault(
     percent(0.01, 100, "optional"),
     5,
-    "With `rollout`, `{}` at least, a new `.wasm` takes over in stages; without it at once. Of the requests that come to the plugin, what the new version takes while it is watched.",
+    "Share of the plugin's requests that the canary version receives. `rollout: {}` enables canary rollout with the defaults; without `rollout` a new `.wasm` replaces the old one at once.",
   ),
-  watch: withDefault(duration("1s", "24h"), "30s", "How long it is watched at least."),
+  watch: withDefault(duration("1s", "24h"), "30s", "Minimum duration of the canary rollout."),
   minRequests: withDefault(
     count(1, 1_000_000_000),
     500,
-    "Requests that the new version must have taken; below that nothing is promoted, however long it takes.",
+    "Minimum number of requests on the canary version before it can be promoted, however long that takes.",
   ),
   maxFailures: withDefault(
     percent(0, 100, "required"),
     "0.1%",
-    "Of those requests, the ones on which the new version may have failed; where the old version fails more often, as many as that one.",
+    "Maximum share of those requests on which the canary version may fail; if the old version fails more often, that version's share.",
   ),
 });
 
@@ -176,55 +176,55 @@ const plugin = convert(
   object({
     wasm: optional(
       file,
-      "The WebAssembly module, relative to this file. Without it: `source` with the ending `.wasm`.",
+      "The WebAssembly module, relative to this file. Default: `source` with the extension `.wasm`.",
     ),
-    config: optional(free, "Any YAML, handed to the plugin where it is used without a configuration of its own."),
-    source: optional(file, "The AssemblyScript source that the `.wasm` is made from."),
+    config: optional(free, "Any YAML: the plugin's configuration where it is used without one."),
+    source: optional(file, "The AssemblyScript source from which the `.wasm` is built."),
     onFailure: withDefault(
       choice(["reject", "skip"]),
       "reject",
-      "When the plugin fails: `reject` answers the request with 500, or closes the connection that it judged; `skip` goes on without it.",
+      "Failure policy: `reject` responds 500, or closes the connection if the hook is `connection`; `skip` continues without the plugin.",
     ),
     limits: withDefault(
       object({
         fuel: withDefault(
           count(1000, 2_000_000_000),
           500_000,
-          "Units of work for one hook call. Each byte that the call can see (heads as received, the chunk of a body, what it fetched) adds 40. docs/abi.md lists what costs how much.",
+          "Fuel of one hook call, in units of work. Each byte of the call's input (headers as received, the body chunk, fetched responses) adds 40. docs/abi.md has the prices.",
         ),
         memory: withDefault(
           size("64KiB", "1GiB"),
           "16MiB",
-          "Memory of one instance; as much again for its tables, and for what the proxy keeps because of one request or call of it (values, edits, responses, what it fetched).",
+          "Memory of one instance. The same limit applies to its tables, and to what the proxy keeps because of one request or call (values, edits, responses, fetched bodies).",
         ),
         body: withDefault(
           size("0", "64MiB"),
           "1MiB",
-          "Of a body that the plugin holds until it is whole, and that it may add to a piece of one.",
+          "Maximum size of a body that the plugin buffers, and of what it may add to one chunk.",
         ),
         tooLarge: withDefault(
           choice(["reject", "skip"]),
           "reject",
-          "A body to be held that is larger: `reject` answers 413, or 502 when it is the endpoint's; `skip` passes it on without the plugin's body hook.",
+          "What to do with a larger body that the plugin wants buffered: `reject` responds 413, or 502 for a response body; `skip` forwards it without the plugin's body hook.",
         ),
         time: withDefault(
           duration("1ms", "1h"),
           "5s",
-          "One call of a hook that waits, its place in line included; beyond it the call fails.",
+          "Time limit for one call of an asynchronous hook, including its time in the queue; then the call fails.",
         ),
         guests: withDefault(
           count(1, 1000),
           16,
-          "Of a plugin that waits: calls at one time on each thread, a `tick` included. Eight times as many stand in line, then 503.",
+          "Concurrent calls per worker of a plugin with asynchronous calls, including a `tick`. Up to 8 × this many calls are queued; further ones get 503.",
         ),
       }),
       {},
-      "What one call of the plugin may use.",
+      "Limits of one call of the plugin.",
     ),
-    allow: withDefault(allow, {}, "What the plugin may reach."),
+    allow: withDefault(allow, {}, "Permissions of the plugin."),
     rollout: optional(
       rollout,
-      "How a new `.wasm` takes over: by a share of requests first, then promoted or rolled back. Without it: at once.",
+      "Canary rollout: a new `.wasm` first receives a share of requests, and is then promoted or rolled back. Default: it replaces the old one at once.",
     ),
   }),
   (value, at, conversion) => {
@@ -239,21 +239,21 @@ function deriveModule(source: Infer<typeof file> | undefined): Infer<typeof file
 }
 
 const match = object({
-  host: optional(hostPattern, "The host that the client named, without port; `*.` matches one or more labels."),
-  path: optional(pathPattern, "The whole path, exactly."),
+  host: optional(hostPattern, "The host that the client sent, without port; `*.` matches one or more labels."),
+  path: optional(pathPattern, "The whole path, compared exactly."),
   prefix: optional(
     pathPrefix,
-    "What the path begins with, byte for byte: `/api` matches `/apix` too, `/api/` does not.",
+    "The beginning of the path, byte for byte: `/api` matches `/apix` too, `/api/` does not.",
   ),
-  regex: optional(pathRegex, "An expression that the whole path must match, in the syntax of RE2."),
+  regex: optional(pathRegex, "A regular expression in RE2 syntax that the whole path must match."),
   method: optional(oneOrMore(method), "The method, or a list of methods."),
   headers: optional(
     table(fieldName, fieldValue),
-    "Header names with the exact value that one field of that name must have.",
+    "Header names, each with the exact value that one header of that name must have.",
   ),
   query: optional(
     table(queryName, queryValue),
-    "Parameter names with the exact value that the first parameter of that name must have, read as forms are: `+` in a request is a space, `%2B` a plus.",
+    "Query parameter names, each with the exact value that the first parameter of that name must have, decoded like forms: `+` in a request is a space, `%2B` a plus.",
   ),
 });
 
@@ -267,12 +267,12 @@ const retry = convert(
   object({
     attempts: optional(
       count(0, 10),
-      "Further attempts after the first, each on an endpoint not yet tried. Without it: while there is one, within the route's `timeout`.",
+      "Maximum number of further attempts, each on an endpoint not tried yet. Default: until every endpoint was tried, within the route's `timeout`.",
     ),
     on: withDefault(
       list(retryReason),
       ["connect", "reset", "timeout"],
-      "When: `connect` (no connection could be made), `reset` (it ended before the response), `timeout` (no response in time), or status codes. A request that may have reached an endpoint is sent again only when its method is idempotent (RFC 9110, 9.2.2).",
+      "Failures that are retried: `connect` (no connection could be established), `reset` (it ended before the response), `timeout` (no response in time), or status codes. A request that may have reached an endpoint is retried only if its method is idempotent (RFC 9110, 9.2.2).",
     ),
   }),
   ({ attempts = Number.MAX_SAFE_INTEGER, on }) => ({
@@ -285,19 +285,19 @@ const retry = convert(
 );
 
 const routeFields = object({
-  match: withDefault(match, {}, "What a request must be; all given keys must hold. Without it: every request."),
-  chain: withDefault(list(use("filter")), [], "Plugins that run for the requests of this rule, in order."),
-  cluster: optional(clusterName, "The cluster that takes the request."),
-  split: optional(split, "Clusters with their shares of the requests."),
-  router: optional(use("router"), "A plugin that names one of `clusters`, or passes the request to the next rule."),
-  clusters: optional(list(clusterName), "What `router` may choose from."),
-  name: optional(name, "The label in metrics and logs. Without it: the rule's number, from 0."),
+  match: withDefault(match, {}, "Conditions of the route; all given keys must match. Default: every request matches."),
+  chain: withDefault(list(use("filter")), [], "Plugins that run for the requests of this route, in order."),
+  cluster: optional(clusterName, "The cluster that receives the request."),
+  split: optional(split, "Clusters with their weights."),
+  router: optional(use("router"), "A plugin that chooses one of `clusters`, or passes the request to the next route."),
+  clusters: optional(list(clusterName), "Clusters from which `router` may choose."),
+  name: optional(name, "The name of the route in metrics and logs. Default: its number, from 0."),
   timeout: withDefault(
     duration("0", "24h"),
     "0",
-    "From the complete request head to the answer's head, over all attempts and all that plugins wait for; 0: only the cluster's timeouts.",
+    "Time limit from the end of the request headers to the response headers, over all attempts and asynchronous plugin calls; 0: only the cluster's timeouts.",
   ),
-  retry: withDefault(retry, {}, "When and how often a request is tried again."),
+  retry: withDefault(retry, {}, "When and how often a failed attempt is retried."),
 });
 
 /** Where a matched request goes. */
@@ -335,17 +335,17 @@ const pathReading = convert(
     ambiguous: withDefault(
       choice(["reject", "allow"]),
       "reject",
-      "Where a path holds `//`, an encoded slash, another escape of a character that may stand there as itself, or `;`, it is matched again as other programs read it: slashes merged, escapes decoded, `;` and what follows it in a segment cut off. When one of these readings selects another route, or none: `reject` answers 400, `allow` takes the route that the path as it is selects.",
+      "A path that contains `//`, an encoded slash, another escape of a character that may appear unescaped, or `;`, is also matched as other programs read it: slashes merged, escapes decoded, `;` and the rest of its segment removed. If one of these readings selects another route, or none: `reject` responds 400, `allow` uses the route that the path as received selects.",
     ),
     mergeSlashes: withDefault(
       flag,
       false,
-      "Make one slash of several, before routes are matched; the endpoint gets the path so.",
+      "Merge consecutive slashes before routes are matched; the endpoint gets the merged path.",
     ),
     encodedSlash: withDefault(
       choice(["keep", "decode", "reject"]),
       "keep",
-      "What becomes of `%2F`: it stays, it becomes a slash before routes are matched and the endpoint gets the path so, or the request gets 400.",
+      "Treatment of `%2F`: `keep` leaves it; `decode` turns it into a slash before routes are matched, and the endpoint gets the decoded path; `reject` responds 400.",
     ),
   }),
   ({ ambiguous, mergeSlashes, encodedSlash }) => ({
@@ -362,46 +362,46 @@ const listenerFields = object(
       listenAddress,
       "Where to listen: `:8080` (every address), `127.0.0.1:8080`, `[::1]:8080`, `unix:/path`.",
     ),
-    protocol: withDefault(choice(["http"], ["tcp", "auto"]), "http", "What is spoken there."),
+    protocol: withDefault(choice(["http"], ["tcp", "auto"]), "http", "The protocol of the listener."),
     timeouts: withDefault(
       object({
-        head: withDefault(idleTimeouts, "15s", "From a request's first byte to the end of its head; then 408."),
+        head: withDefault(idleTimeouts, "15s", "From a request's first byte to the end of its headers; then 408."),
         body: withDefault(idleTimeouts, "60s", "Between two reads of a request's body."),
-        write: withDefault(idleTimeouts, "60s", "Between two writes that the client takes."),
+        write: withDefault(idleTimeouts, "60s", "Between two successful writes to the client."),
         idle: withDefault(idleTimeouts, "75s", "Between two requests on one connection."),
       }),
       {},
-      "How long a client may take.",
+      "Timeouts for the client.",
     ),
     limits: withDefault(
       object({
-        head: withDefault(size("1KiB", "512KiB"), "32KiB", "A request's head; above it 431."),
-        target: withDefault(size("64B", "64KiB"), "16KiB", "A request's target; above it 414."),
-        headers: withDefault(count(1, 500), 100, "Header fields of a request; above it 431."),
-        body: withDefault(size("0", "1024GiB"), 0, "A request's body; above it 413. 0: no limit."),
+        head: withDefault(size("1KiB", "512KiB"), "32KiB", "Size of the request headers; above it 431."),
+        target: withDefault(size("64B", "64KiB"), "16KiB", "Size of the request target; above it 414."),
+        headers: withDefault(count(1, 500), 100, "Number of request headers; above it 431."),
+        body: withDefault(size("0", "1024GiB"), 0, "Size of the request body; above it 413. 0: no limit."),
         connections: withDefault(
           count(0, 10_000_000),
           0,
-          "Client connections at one time, over all workers; further ones are closed. 0: no limit.",
+          "Concurrent client connections over all workers; further ones are closed. 0: no limit.",
         ),
       }),
       {},
-      "How large a request may be.",
+      "Limits of requests and connections.",
     ),
-    path: withDefault(pathReading, {}, "How paths are read that other programs read in another way."),
+    path: withDefault(pathReading, {}, "Handling of ambiguous paths: paths.md."),
     trustedProxies: withDefault(
       list(addressBlock),
       [],
-      "Peers that are believed when they say the client's address, scheme, host and port (X-Forwarded-*). From all others these headers are dropped, in every spelling: behind-a-proxy.md.",
+      "Peers whose X-Forwarded-* headers are used for the client's address, scheme, host and port. From all other peers these headers are dropped, in every spelling: behind-a-proxy.md.",
     ),
     halfClose: withDefault(
       flag,
       false,
-      "Complete the response to a client that has closed its own direction; without it that ends the request, and the response where it had begun.",
+      "Complete the response to a client that has closed its sending side. By default this ends the request, and a response that has begun.",
     ),
     chain: withDefault(list(use("filter")), [], "Plugins that run for every request of this listener, in order."),
-    routes: optional(list(route), "The rules; the first that matches is taken."),
-    cluster: optional(clusterName, "Short for one rule that sends every request to this cluster."),
+    routes: optional(list(route), "The routes; the first one that matches is used."),
+    cluster: optional(clusterName, "Short for one route that sends every request to this cluster."),
   },
   { later: ["tls"] },
 );
@@ -427,10 +427,10 @@ const endpoint = convert(
     {
       address: required(
         endpointAddress,
-        "`127.0.0.1:9001`, `name:9001`, `[::1]:9001` or `unix:/path`. A name is one endpoint for each of its addresses; it is resolved again when its time to live is over. While it has no address it is no endpoint, and is asked for again.",
+        "`127.0.0.1:9001`, `name:9001`, `[::1]:9001` or `unix:/path`. A name becomes one endpoint per address, and is resolved again when its time to live ends. While it has no address it has no endpoint, and resolution is retried.",
       ),
-      weight: withDefault(count(1, 1000), 1, "Its share, next to the others' weights."),
-      zone: withDefault(fieldValue, "", "Where it stands; strategies may prefer a zone."),
+      weight: withDefault(count(1, 1000), 1, "Weight relative to the other endpoints."),
+      zone: withDefault(fieldValue, "", "Zone of the endpoint; strategies may prefer a zone."),
     },
     { shorthand: { scalar: "address" } },
   ),
@@ -453,13 +453,13 @@ const strategies = convert(oneOrMore(use("strategy")), (all, at, { report }) => 
 
 const httpCheck = object(
   {
-    path: required(requestTarget, "What is asked for; `http: /healthz` is short for this key alone."),
+    path: required(requestTarget, "The request target; `http: /healthz` is short for this key alone."),
     method: withDefault(choice(["GET", "HEAD"]), "GET", "The method of the request."),
-    host: optional(authority, "The `Host` of the request. Without it: the endpoint's address."),
+    host: optional(authority, "The `Host` of the request. Default: the endpoint's address."),
     status: withDefault(
       oneOrMore(statuses),
       ["2xx", "3xx"],
-      "Codes, or classes such as `2xx`, of an answer that is healthy.",
+      "Status codes, or classes such as `2xx`, of a healthy response.",
     ),
   },
   { shorthand: { scalar: "path" } },
@@ -467,9 +467,9 @@ const httpCheck = object(
 
 const tcpCheck = object(
   {
-    connect: withDefault(yes, true, "`tcp: true`: a connection that stands is enough."),
-    send: withDefault(textOf(0, 4096), "", "Text that is sent when it stands."),
-    expect: withDefault(textOf(0, 1024), "", "Text that must be in the first 16 KiB of what the endpoint sends."),
+    connect: withDefault(yes, true, "`tcp: true`: an established connection is sufficient."),
+    send: withDefault(textOf(0, 4096), "", "Text that is sent after connecting."),
+    expect: withDefault(textOf(0, 1024), "", "Text that must be in the first 16 KiB that the endpoint sends."),
   },
   { shorthand: { scalar: "connect" } },
 );
@@ -477,23 +477,27 @@ const tcpCheck = object(
 const activeCheck = convert(
   object(
     {
-      http: optional(httpCheck, "A request on a connection of its own, and the status of its answer."),
-      tcp: optional(tcpCheck, "A connection, and what is said on it."),
+      http: optional(httpCheck, "Check by an HTTP request on a new connection."),
+      tcp: optional(tcpCheck, "Check by a TCP connection."),
       plugin: optional(
         use("health check"),
-        "A plugin with the hook `health_check`, by name or as a map of the name to its configuration.",
+        "Check by a plugin with the hook `health_check`: its name, or a map of the name to its configuration.",
       ),
       interval: withDefault(
         duration("100ms", "1h"),
         "5s",
-        "From the beginning of one check to that of the next, a tenth more or less by chance; up to four times as long while an endpoint stays down.",
+        "Time between the starts of two checks, with a jitter of 10 %; up to four times as long while an endpoint stays down.",
       ),
-      timeout: withDefault(duration("1ms", "5m"), "1s", "For the whole of one check."),
-      healthyAfter: withDefault(count(1, 100), 2, "Good checks in a row that bring an endpoint back."),
+      timeout: withDefault(duration("1ms", "5m"), "1s", "Time limit of a whole check."),
+      healthyAfter: withDefault(
+        count(1, 100),
+        2,
+        "Consecutive successful checks after which an unhealthy endpoint is healthy.",
+      ),
       unhealthyAfter: withDefault(
         count(1, 100),
         3,
-        "Bad checks in a row that take an endpoint out. Of one that is new, the first check decides.",
+        "Consecutive failed checks after which an endpoint is unhealthy. For a new endpoint the first check decides.",
       ),
     },
     { one: ["http", "tcp", "plugin"] },
@@ -509,7 +513,7 @@ const activeCheck = convert(
   },
 );
 
-/** By what an endpoint is checked. */
+/** The kind of active check, with its settings. */
 export type ProbeConfig =
   | ({ readonly kind: "http" } & Infer<typeof httpCheck>)
   | ({ readonly kind: "tcp" } & Infer<typeof tcpCheck>)
@@ -521,39 +525,39 @@ const passiveCheck = object(
     consecutiveFailures: withDefault(
       count(1, 1000),
       5,
-      "Failed attempts in a row that eject an endpoint: refused or broken connections, response timeouts, and `statuses`. A response timeout ejects it at once if nothing else was heard of the endpoint meanwhile.",
+      "Consecutive failed attempts that eject an endpoint: refused or broken connections, response timeouts, and `statuses`. A response timeout ejects it at once if nothing was received from the endpoint during that time.",
     ),
     statuses: withDefault(
       list(serverError),
       [502, 503, 504],
-      "Statuses that count as failures. `[]`: none; the endpoint's connections alone decide.",
+      "Statuses that count as failures. `[]`: none; only connection failures and timeouts count.",
     ),
     ejectFor: withDefault(
       duration("100ms", "1h"),
       "10s",
-      "Time without traffic; doubled with each ejection that soon follows another. Then a single request is let through, and its result decides.",
+      "Duration of an ejection; doubled with each ejection that soon follows another. Then a single request is sent to the endpoint, and its result decides.",
     ),
-    maxEjectFor: withDefault(duration("100ms", "24h"), "5m", "The longest that `ejectFor` grows to."),
+    maxEjectFor: withDefault(duration("100ms", "24h"), "5m", "Maximum to which `ejectFor` grows."),
     maxEjected: withDefault(
       percentage,
       "50%",
-      "Share of the cluster's endpoints, rounded down but at least one of several, that may be ejected at the same time. The only endpoint of a cluster is never ejected, and of two only one at a time.",
+      "Maximum share of the cluster's endpoints that may be ejected at the same time, rounded down, but at least one if there are several. The only endpoint of a cluster is never ejected, and of two only one at a time.",
     ),
     panic: withDefault(
       percentage,
       "50%",
-      "When a smaller share of the endpoints than this is left, ejections are ignored: it is then more likely that the proxy, the network or a request is at fault. What active checks have found still holds.",
+      "If the share of remaining endpoints is below this, ejections are ignored, since the cause is then more likely the proxy, the network or a request. Results of active checks still apply.",
     ),
   },
   { shorthand: { scalar: "enabled" } },
 );
 
 const health = object({
-  active: optional(activeCheck, "Checks that are made whether there is traffic or not. Without it: none."),
+  active: optional(activeCheck, "Active health checks. Default: none."),
   passive: withDefault(
     passiveCheck,
     {},
-    "What the requests themselves show: endpoints that fail are ejected for a while.",
+    "Passive health (outlier detection): endpoints on which requests fail are ejected for a time.",
   ),
 });
 
@@ -562,27 +566,27 @@ const cluster = object(
     strategy: withDefault(
       strategies,
       "round-robin",
-      "How an endpoint is picked. A list: the first is the default, a plugin may choose another of them for a request.",
+      "The load-balancing strategy. In a list the first is the default; a plugin may choose another one for a request.",
     ),
     timeouts: withDefault(
       object({
-        connect: withDefault(duration("1ms", "1h"), "3s", "For a connection to be made; then 504."),
-        response: withDefault(idleTimeouts, "60s", "From the request sent to the answer's head; then 504."),
-        idle: withDefault(idleTimeouts, "60s", "Between two reads of an answer's body, and of a tunnel."),
+        connect: withDefault(duration("1ms", "1h"), "3s", "To establish a connection; then 504."),
+        response: withDefault(idleTimeouts, "60s", "From the end of the request to the response headers; then 504."),
+        idle: withDefault(idleTimeouts, "60s", "Between two reads of a response body, and of a tunnel."),
       }),
       {},
-      "How long an endpoint may take.",
+      "Timeouts for the endpoint.",
     ),
     pool: withDefault(
       object({
-        idle: withDefault(count(0, 100_000), 64, "Unused connections kept for each endpoint, on each thread."),
-        idleFor: withDefault(idleTimeouts, "55s", "How long they are kept."),
+        idle: withDefault(count(0, 100_000), 64, "Idle connections kept per endpoint and worker."),
+        idleFor: withDefault(idleTimeouts, "55s", "How long an idle connection is kept."),
         connections: withDefault(
           count(0, 1_000_000),
           0,
-          "Requests in flight to one endpoint, over all threads. 0: no limit.",
+          "Requests in flight to one endpoint, over all workers. 0: no limit.",
         ),
-        requests: withDefault(count(0, 1_000_000_000), 1000, "Requests on one connection. 0: no limit."),
+        requests: withDefault(count(0, 1_000_000_000), 1000, "Maximum requests per connection. 0: no limit."),
       }),
       {},
       "Connections to the endpoints.",
@@ -592,14 +596,14 @@ const cluster = object(
         head: withDefault(
           size("1KiB", "512KiB"),
           "64KiB",
-          "A response's head, and all interim responses before it together; above it 502.",
+          "Size of the response headers, and of all interim responses together; above it 502.",
         ),
-        headers: withDefault(count(1, 1000), 256, "Header fields of a response; above it 502."),
+        headers: withDefault(count(1, 1000), 256, "Number of response headers; above it 502."),
       }),
       {},
-      "How large the head of a response may be.",
+      "Limits of response headers.",
     ),
-    health: withDefault(health, {}, "How endpoints that are down are found. One that is found gets no requests."),
+    health: withDefault(health, {}, "Health checks. An endpoint that is unhealthy or ejected receives no requests."),
     endpoints: required(endpoints, "The endpoints: addresses, or maps with an address."),
   },
   { later: ["tls"], shorthand: { list: "endpoints" } },
@@ -609,19 +613,19 @@ const trace = convert(
   object({
     token: optional(
       debugToken,
-      "A request that carries it is traced; the answer's `x-sluice-trace` names the trace. Without it: none is traced for a token.",
+      "Debug token: a request that carries it is traced; `x-sluice-trace` in the response has the trace's id. Default: no request is traced by token.",
     ),
     header: withDefault(
       fieldName,
       "x-sluice-debug",
-      "The field that carries the token. With a token set it is taken off every request, whatever it says.",
+      "The header that carries the token. If a token is set, this header is removed from every request, whatever its value.",
     ),
-    sample: withDefault(percentage, "0%", "Of all other requests, those that are traced."),
-    keep: withDefault(count(1, 10_000), 100, "Traces that are kept, the last ones; of 16 MiB in all at most."),
+    sample: withDefault(percentage, "0%", "Share of all other requests that are traced."),
+    keep: withDefault(count(1, 10_000), 100, "Number of latest traces that are kept; 16 MiB in total at most."),
     mask: withDefault(
       list(fieldName),
       [],
-      "Fields and query parameters whose values no trace shows, besides those whose name says that they are secret.",
+      "Headers and query parameters whose values are masked, in addition to those with names of secrets.",
     ),
   }),
   (value, at, { report }) => {
@@ -636,20 +640,20 @@ const admin = convert(
       address: withDefault(
         adminAddress,
         "127.0.0.1:9901",
-        "Where the page, the API and all of the below are served; `false`: nowhere.",
+        "Address of the status page, the API, metrics and health endpoints; `false`: none.",
       ),
       token: optional(
         debugToken,
-        "What a request must carry, as `Authorization: Bearer TOKEN`; a browser sends it as the password of any user, and can only read with it. `/health` and `/ready` need none. Needed where other machines reach the address. A reload changes it.",
+        "Token that a request must carry as `Authorization: Bearer TOKEN`. A browser sends it as the password of any user, which allows reading only. `/health` and `/ready` need none. Required if other machines can reach the address. A reload changes it.",
       ),
       hosts: withDefault(
         list(hostPattern),
         [],
-        "Without a token: names in `Host` that are this interface's, beside addresses, `localhost` and the machine's own name; `*.` matches one or more labels. Any other name is refused, since it may be a web page's.",
+        "Without a token: names accepted in `Host`, in addition to addresses, `localhost` and the machine's name; `*.` matches one or more labels. Other names are rejected, since the request may come from a web page (DNS rebinding).",
       ),
       metrics: optional(
         listenAddress,
-        "A further address, which serves `/metrics`, `/health` and `/ready` and nothing else, and needs no token.",
+        "A second address that serves only `/metrics`, `/health` and `/ready`, without a token.",
       ),
     },
     { shorthand: { scalar: "address" } },
@@ -670,21 +674,17 @@ export const configuration = object({
   workers: withDefault(
     count(0, 256),
     0,
-    "Data threads. 0: one for each core. A reload changes their number, and loses no connection; `--workers` fixes it.",
+    "Number of workers. 0: one per core. A reload changes it without losing a connection; `--workers` fixes it.",
   ),
   admin: withDefault(
     admin,
     "127.0.0.1:9901",
-    "The admin interface: metrics, health, API, page. An address, or a map with more; `false` turns it off. Other addresses take effect at the next start.",
+    "The admin interface: metrics, health endpoints, API, status page. An address, or a map; `false` turns it off. Address changes take effect at the next start.",
   ),
   log: withDefault(
     object({
-      level: withDefault(choice(["debug", "info", "warn", "error"]), "info", "The least level that is written."),
-      access: withDefault(
-        accessLog,
-        false,
-        "A line for each request, at its end: `true`, or a map. See docs/operations.md for all fields.",
-      ),
+      level: withDefault(choice(["debug", "info", "warn", "error"]), "info", "The lowest level that is written."),
+      access: withDefault(accessLog, false, "The access log: `true`, or a map. docs/operations.md lists all fields."),
     }),
     {},
     "The program's log, JSON lines on standard output; and the access log.",
@@ -694,32 +694,36 @@ export const configuration = object({
       announce: withDefault(
         duration("0", "24h"),
         "0s",
-        "How long `/ready` answers 503 while listeners still accept, before the drain begins: so that a load balancer in front stops sending first.",
+        "How long `/ready` responds 503 while listeners still accept, before the drain begins, so that a load balancer in front stops sending first.",
       ),
-      grace: withDefault(duration("0", "24h"), "30s", "How long running requests may then take to finish."),
+      grace: withDefault(duration("0", "24h"), "30s", "How long requests in progress may then take to finish."),
     }),
     {},
-    "What happens on SIGTERM and SIGINT; a second one exits at once.",
+    "Shutdown on SIGTERM and SIGINT; a second signal exits at once.",
   ),
   kv: withDefault(
     object({
       size: withDefault(
         size("1MiB", "1GiB"),
         "16MiB",
-        "Memory of the key-value store that plugins on all threads share; entries make room for others when it is full. A change takes effect at the next start.",
+        "Memory of the key-value store that plugins on all workers share; when it is full, entries are evicted. A change takes effect at the next start.",
       ),
     }),
     {},
     "The key-value store.",
   ),
-  trace: withDefault(trace, {}, "Which requests are traced: what each plugin did to them, and why they went where."),
-  plugins: withDefault(named(name, plugin), {}, "WebAssembly modules, by the names that rules use."),
-  listeners: required(named(name, listener), "Where clients connect."),
-  clusters: withDefault(named(name, cluster), {}, "Groups of endpoints that take the same requests."),
+  trace: withDefault(
+    trace,
+    {},
+    "Traces of requests: what each plugin did, and why a route, cluster and endpoint were chosen.",
+  ),
+  plugins: withDefault(named(name, plugin), {}, "WebAssembly plugins, by name."),
+  listeners: required(named(name, listener), "Listeners: addresses on which clients connect."),
+  clusters: withDefault(named(name, cluster), {}, "Clusters: groups of equivalent endpoints."),
 });
 
 type Whole = Infer<typeof configuration>;
-/** A checked configuration: what the file says, with every default in its place. Times are ms, sizes bytes. */
+/** A checked configuration with all defaults filled in. Times are ms, sizes bytes. */
 export type Config = Whole & { readonly file: string };
 export type PluginConfig = Config["plugins"][number];
 export type ListenerConfig = Config["listeners"][number];
