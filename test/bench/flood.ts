@@ -77,7 +77,7 @@ export async function runFlood(site: Site, options: Options): Promise<string> {
     "at most",
     "p99 ÷ harmless",
     "failed",
-    "its answers",
+    "its responses",
     "its calls",
   ];
   const lines = seen.map(([beside, what]) => renderLine(beside, what, harmless));

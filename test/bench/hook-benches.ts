@@ -113,8 +113,8 @@ export async function makeBenches(): Promise<Bench[]> {
     untracedBench(scene),
     ...CALLS.map((does) => head(does, "request_head", CALL_NAMES[does])),
     head("hidden", "request_head", "read one header, two names hidden"),
-    waiting("stays", "may wait, and does not"),
-    waiting("asks", "waits for an answer that is there at once"),
+    waiting("stays", "asynchronous, not suspended"),
+    waiting("asks", "suspended once, result available"),
     ...(["request_body", "response_body"] as const).flatMap((hook) => [
       bodyBench(scene, find("noop"), hook, "untouched"),
       bodyBench(scene, find("read"), hook, "read"),

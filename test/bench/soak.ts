@@ -108,11 +108,11 @@ function render({ times, memory, stale, replaced }: Turns, load: readonly Result
     [
       "reloads",
       "versions",
-      "state handed on",
+      "state migrated",
       "guests before and after",
       "requests",
       "failed",
-      "answered by an older version",
+      "served by an older version",
       "ms a reload",
     ],
     [

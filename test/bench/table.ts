@@ -18,7 +18,7 @@ export function renderOutcome({ samples, compared }: Outcome): string {
   );
   if (compared.length === 0) return measured;
   const ratios = renderTable(
-    ["processor time compared", "median", "quartiles", "target", "verdict", "requests/s"],
+    ["processor time compared", "median", "quartiles", "target", "result", "requests/s"],
     compared.map(renderCompared),
   );
   return `${measured}\n\n${ratios}`;
