@@ -1,4 +1,4 @@
-/** Writes sdk/c/sluice.h, the ABI in C, from src/abi/abi.ts. `--check` only tells whether it is up to date. */
+/** Writes sdk/c/sluice.h, the ABI in C, from src/abi/abi.ts. `--check` only checks that it is up to date. */
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as abi from "../src/abi/abi.ts";
@@ -10,12 +10,12 @@ const WIDTH = 116;
 
 const INTRODUCTION = `/*
  * The native plugin ABI of Sluice, version ${abi.ABI_VERSION}, in C. Reference: docs/abi.md.
- * Made from src/abi/abi.ts by scripts/build-c-header.ts.
+ * Generated from src/abi/abi.ts by scripts/build-c-header.ts.
  *
  *   clang --target=wasm32 -O2 -mbulk-memory -nostdlib -I sdk/c \\
  *     -Wl,--no-entry -Wl,--stack-first -o plugin.wasm plugin.c
  *
- * A source file says SLUICE_MODULE once, and defines the hooks that it wants:
+ * One source file of the module contains SLUICE_MODULE; hooks are defined by their macros:
  *
  *   SLUICE_MODULE
  *   SLUICE_ON_REQUEST_HEAD(instance, exchange) {
@@ -23,9 +23,9 @@ const INTRODUCTION = `/*
  *     return SLUICE_RESULT_CONTINUE;
  *   }
  *
- * A call that hands bytes out takes (out, cap): it returns the true length, and writes nothing when that is above cap.
- * Below zero a call answers a SLUICE_STATUS. What is not called is not imported, and an import is a permission: a group
- * other than sluice:core/1 may have to be allowed in the configuration.
+ * A call with (out, cap) returns the full length of the value, and writes it only if the length is at most cap.
+ * A negative result is a SLUICE_STATUS. Only functions that are called become imports, and an import is a permission
+ * request: modules other than sluice:core/1 may have to be allowed in the configuration.
  */
 #ifndef SLUICE_H
 #define SLUICE_H
@@ -40,17 +40,17 @@ extern "C" {
 #define SLUICE_EXPORT(name) __attribute__((export_name(name), used))
 #define SLUICE_UNUSED __attribute__((unused))
 
-/* A literal as the pointer and the length that calls take. */
+/* A string literal as two arguments: pointer and length. */
 #define SLUICE_TEXT(literal) (literal), (int32_t)(sizeof(literal) - 1)
 
 #define SLUICE_ABI_VERSION ${abi.ABI_VERSION}
 
-/* Every module says once for which version of the ABI it was built. */
+/* Declares the version of the ABI that the module was built for. Required once. */
 #define SLUICE_MODULE \\
   SLUICE_EXPORT("${abi.EXPORT.version}") int32_t sluice_abi(void); \\
   int32_t sluice_abi(void) { return SLUICE_ABI_VERSION; }
 
-/* Optional, once: one guest serves many configurations, told apart by the hooks' \`instance\`. */
+/* Optional, once: one guest serves several configurations, distinguished by \`instance\` of each hook call. */
 #define SLUICE_SERVES_MANY \\
   SLUICE_EXPORT("${abi.EXPORT.serves}") int32_t sluice_serves_many(void); \\
   int32_t sluice_serves_many(void) { return 1; }
@@ -78,13 +78,13 @@ function describeHook(hook: abi.Hook): string {
     .filter(([, number]) => results.includes(number))
     .map(([name]) => name);
   const function_ = `sluice_on_${hook}`;
-  return `/* Answers ${names.length === 0 ? "a number" : names.join(", ")}. */
+  return `/* Returns ${names.length === 0 ? "a number" : names.join(", ")}. */
 #define ${macro("on", hook)}(instance, exchange) SLUICE_HOOK("${hook}", ${function_}, instance, exchange)`;
 }
 
 // ── Constants ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** Every group of numbers that the ABI exports: HOOK and REWRITES are for the host alone. */
+/** Every group of numbers that the ABI exports, except those for the host only. */
 function describeConstants(): string[] {
   const comments = readComments(readFileSync(SOURCE, "utf8"));
   return Object.entries(abi).flatMap(([group, value]) => {
@@ -157,7 +157,7 @@ SLUICE_IMPORT("${module}", "${name}")
 ${result} sluice_${symbol}(${list.length === 0 ? "void" : list.join(", ")});`;
 }
 
-/** The names are those that the call's text begins with; a pointer is what is called \`out\`, or has its length after it; one that ends in \`Out\` leads to an f64. */
+/** Names come from the first parentheses of `doc`. Pointers: `out`, names before their length, and `…Out` (an f64). */
 function describeParameters(name: string, { params, doc }: abi.Import): string[] {
   const names = (/^\(([^)]*)\)/.exec(doc)?.[1] ?? "")
     .split(",")

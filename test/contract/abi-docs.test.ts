@@ -1,4 +1,4 @@
-/** docs/abi.md tells every export, hook, import and number of the ABI, and none that is not there. */
+/** docs/abi.md lists every export, hook, import and number of the ABI, and no others. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -11,11 +11,11 @@ const cells = Array.from(page.matchAll(/^\| `([^`]+)`( -?\d+)? \|/gm), ([, name,
 
 test("the tables list exactly the exports, hooks, imports, attributes and columns", () => {
   const calls = Object.values(abi.IMPORTS).flatMap((group) => Object.keys(group));
-  const told = cells.map((cell) => cell.replace(/\(.*/, ""));
+  const listed = cells.map((cell) => cell.replace(/\(.*/, ""));
   const numbered = (group: Readonly<Record<string, number>>) =>
     Object.entries(group).map(([name, n]) => `${name} ${n}`);
   assert.deepEqual(
-    told.toSorted(),
+    listed.toSorted(),
     [
       ...Object.values(abi.EXPORT),
       ...abi.HOOKS,
@@ -26,7 +26,7 @@ test("the tables list exactly the exports, hooks, imports, attributes and column
   );
 });
 
-test("each call is told with as many parameters as it has, and each hook with its results", () => {
+test("each call is listed with its parameters, and each hook with its results", () => {
   for (const group of Object.values(abi.IMPORTS))
     for (const [name, { params }] of Object.entries(group as Record<string, abi.Import>)) {
       const [, list] = new RegExp(`^\\| \`${name}\\(([^)]*)\\)`, "m").exec(page)!;
@@ -39,7 +39,7 @@ test("each call is told with as many parameters as it has, and each hook with it
   }
 });
 
-test("every limit and price stands in the tables", () => {
+test("the tables have every limit and price", () => {
   const row = (what: string) => new RegExp(`^\\| ${what}.*$`, "m").exec(page)?.[0] ?? assert.fail(`no row for ${what}`);
   const numbersOf = (what: string) => [...row(what).matchAll(/(?<!`)\b\d+\b/g)].map(([number]) => Number(number));
   const { LIMIT, FUEL } = abi;
@@ -69,7 +69,7 @@ test("every limit and price stands in the tables", () => {
     ["the key of a key-value", [LIMIT.kvKey]],
     ["a key-value entry", [LIMIT.kvValue]],
     ["the path of a configuration", [LIMIT.configPath]],
-    ["what `save` hands over", [LIMIT.state]],
+    ["what `save` saves", [LIMIT.state]],
     ["the interval of `tick`", [LIMIT.shortestTick, LIMIT.longestTick]],
     ["a log line", [LIMIT.logLine]],
     ["fields of a line", [LIMIT.logFields, LIMIT.logFieldName, LIMIT.logFieldValue]],
@@ -108,10 +108,10 @@ test("every limit and price stands in the tables", () => {
       what,
     );
   assert.ok(page.includes(`${FUEL.default} by default, and ${FUEL.perByte} more for each byte`));
-  assert.ok(page.includes(`\`configure\`, has ${FUEL.start}, and ${FUEL.perConfigByte} more for each byte`));
+  assert.ok(page.includes(`\`configure\` have ${FUEL.start}, and ${FUEL.perConfigByte} more for each byte`));
 });
 
-test("the other numbers stand in the text", () => {
+test("the text has the other numbers", () => {
   const { RESULT, STATUS, HEADERS, ENDPOINT_TEXT, ATTEMPT, LEVEL, METRIC, DIGEST, SIGNATURE } = abi;
   for (const group of [RESULT, STATUS, HEADERS, ENDPOINT_TEXT, ATTEMPT, LEVEL, METRIC, DIGEST, SIGNATURE])
     for (const [name, number] of Object.entries(group))
