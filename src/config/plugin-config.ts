@@ -18,7 +18,7 @@ import { describeTree, type ListTree, type MapTree, makeTree, type Plain, type S
 export function checkTree(tree: Tree, schema: PluginSchema, decisions: Decisions): Problem[] {
   if (tree.kind === "scalar" && tree.form !== "given") return decide(tree, schema, decisions);
   if (!hasType(tree, schema))
-    return [{ ...tree.at, message: `${describe(tree, schema)}, expected ${expected(schema)}` }];
+    return [{ ...tree.at, message: `${describe(tree, schema)}: expected ${expected(schema)}` }];
   const problems = [
     ...(tree.kind === "scalar" ? checkScalar(tree, schema) : []),
     ...(tree.kind === "list" ? checkList(tree, schema, decisions) : []),
@@ -66,7 +66,7 @@ function addQuoting(tree: ScalarTree, schema: PluginSchema, problems: Problem[])
 
 /** What stands there, unless it is a secret. */
 function describe(tree: Tree, { secret }: PluginSchema): string {
-  return secret && tree.kind === "scalar" && tree.value !== null ? "a secret stands here" : describeTree(tree);
+  return secret && tree.kind === "scalar" && tree.value !== null ? "invalid value (a secret)" : describeTree(tree);
 }
 
 function hasType(tree: Tree, { types }: PluginSchema): boolean {
@@ -93,7 +93,7 @@ function checkScalar(tree: ScalarTree, schema: PluginSchema): Problem[] {
         formatted(value, schema) === null ||
         (pattern !== null && !pattern.compiled.matcher(value).find()))) ||
     (typeof value === "number" && !isWithin(value, bounds));
-  return wrong ? [{ ...at, message: `${describe(tree, schema)}, expected ${expected(schema)}` }] : [];
+  return wrong ? [{ ...at, message: `${describe(tree, schema)}: expected ${expected(schema)}` }] : [];
 }
 
 function isWithin(value: number, { minimum, maximum, exclusiveMinimum, exclusiveMaximum }: PluginSchema["bounds"]) {
@@ -108,14 +108,14 @@ function isWithin(value: number, { minimum, maximum, exclusiveMinimum, exclusive
 function checkList({ items, at }: ListTree, schema: PluginSchema, decisions: Decisions): Problem[] {
   const { bounds, unique, items: inner } = schema;
   const problems = checkCount(items.length, "entries", at, bounds.minItems, bounds.maxItems);
-  if (schema.words !== null) problems.push({ ...at, message: `a list stands here, expected ${expected(schema)}` });
+  if (schema.words !== null) problems.push({ ...at, message: `invalid value (a list): expected ${expected(schema)}` });
   const seen = new Set<unknown>();
   for (const item of items) {
     if (inner !== null) problems.push(...checkTree(item, inner, decisions));
     if (!unique || item.kind !== "scalar") continue;
     const shown = (inner ?? schema).secret ? "a secret" : `"${item.text}"`;
     const value = decisions.get(item) ?? item.value;
-    if (seen.has(value)) problems.push({ ...item.at, message: `${shown} stands here a second time` });
+    if (seen.has(value)) problems.push({ ...item.at, message: `duplicate value ${shown}` });
     seen.add(value);
   }
   return problems;
@@ -124,7 +124,8 @@ function checkList({ items, at }: ListTree, schema: PluginSchema, decisions: Dec
 function checkMap(tree: MapTree, schema: PluginSchema, decisions: Decisions): Problem[] {
   const { properties, required, additional, names, bounds } = schema;
   const problems = checkCount(tree.entries.length, "keys", tree.at, bounds.minProperties, bounds.maxProperties);
-  if (schema.words !== null) problems.push({ ...tree.at, message: `a map stands here, expected ${expected(schema)}` });
+  if (schema.words !== null)
+    problems.push({ ...tree.at, message: `invalid value (a map): expected ${expected(schema)}` });
   for (const { key, keyAt, value } of tree.entries) {
     const own = properties.get(key);
     if (names !== null && checkTree(makeTree(key, keyAt), names, new Map()).length > 0)
@@ -146,7 +147,7 @@ function checkMap(tree: MapTree, schema: PluginSchema, decisions: Decisions): Pr
 function checkCount(found: number, what: string, at: Place, least = 0, most = Number.POSITIVE_INFINITY): Problem[] {
   if (found >= least && found <= most) return [];
   const range = most === Number.POSITIVE_INFINITY ? `at least ${least}` : `${least} to ${most}`;
-  return [{ ...at, message: `${found} ${what} stand here, expected ${range}` }];
+  return [{ ...at, message: `${found} ${what}: expected ${range}` }];
 }
 
 type Alternatives = {
@@ -182,7 +183,7 @@ function checkAny(tree: Tree, { whole, branches, decisions }: Alternatives): Pro
   const meant = tried.filter(({ schema }) => hasType(tree, schema));
   if (meant.length === 1) return meant[0]!.problems;
   const all = branches.map(expected).join(", or ");
-  return [{ ...tree.at, message: `${describe(tree, whole)}, expected ${all}` }];
+  return [{ ...tree.at, message: `${describe(tree, whole)}: expected ${all}` }];
 }
 
 /** The keys by which alternatives are told apart: each of them requires one of its own. */

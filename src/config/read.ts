@@ -64,12 +64,13 @@ export class Reader {
   }
 
   #readScalar(shape: ScalarShape<unknown>, tree: Tree): unknown {
-    if (tree.kind !== "scalar") return this.#report(tree.at, `a ${tree.kind} stands here, expected ${shape.expected}`);
+    if (tree.kind !== "scalar")
+      return this.#report(tree.at, `invalid value (a ${tree.kind}): expected ${shape.expected}`);
     if (tree.value === null) return this.#report(tree.at, this.#describeNothing(shape, tree.text));
     try {
       const value = shape.parse(tree.text);
       if (value === undefined)
-        this.#report(tree.at, `"${shorten(tree.text)}" is not allowed, expected ${shape.expected}`);
+        this.#report(tree.at, `invalid value "${shorten(tree.text)}": expected ${shape.expected}`);
       return value;
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
@@ -78,12 +79,12 @@ export class Reader {
   }
 
   #describeNothing(shape: ScalarShape<unknown>, text: string): string {
-    const message = `there is no value, expected ${shape.expected}`;
+    const message = `missing value: expected ${shape.expected}`;
     return text === "" ? message : `${message}: write "${text}" in quotes for the text`;
   }
 
   #readList(item: Shape<unknown>, single: boolean, tree: Tree): unknown {
-    if (tree.kind !== "list" && !single) return this.#report(tree.at, `${describeTree(tree)}, expected a list`);
+    if (tree.kind !== "list" && !single) return this.#report(tree.at, `${describeTree(tree)}: expected a list`);
     const trees = tree.kind === "list" ? tree.items : [tree];
     return trees.map((one) => this.read(item, one)).filter((value) => value !== undefined);
   }
@@ -131,7 +132,7 @@ export class Reader {
   #readField(field: Field<unknown>, key: string, map: MapTree): unknown {
     const tree = findEntry(map, key);
     if (tree && field.otherwise === "given" && isEmptyMap(field.shape as AnyShape, tree))
-      return this.#report(tree.at, "there is no value, expected a map; {} is an empty one");
+      return this.#report(tree.at, "missing value: expected a map; {} is an empty one");
     const value = tree && this.read(field.shape, tree);
     if (value !== undefined) return value;
     if (field.otherwise === "absent") return undefined;
@@ -146,7 +147,7 @@ export class Reader {
   #expectMap(tree: Tree, expected: string): MapTree | undefined {
     if (tree.kind === "map") return tree;
     if (tree.kind === "scalar" && tree.value === null) return { kind: "map", entries: [], at: tree.at };
-    this.#report(tree.at, `${describeTree(tree)}, expected ${expected}`);
+    this.#report(tree.at, `${describeTree(tree)}: expected ${expected}`);
     return undefined;
   }
 
@@ -158,8 +159,8 @@ export class Reader {
     }
     if (tree.kind === "scalar" && tree.value !== null)
       return this.#checkUse({ name: tree.text, config: undefined, at: tree.at }, role);
-    const found = tree.kind === "map" ? `a map of ${tree.entries.length} keys stands here` : describeTree(tree);
-    this.#report(tree.at, `${found}, expected ${expected}`);
+    const found = tree.kind === "map" ? `invalid value (a map of ${tree.entries.length} keys)` : describeTree(tree);
+    this.#report(tree.at, `${found}: expected ${expected}`);
     return undefined;
   }
 

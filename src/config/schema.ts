@@ -310,7 +310,7 @@ const route = convert(routeFields, ({ cluster, split, router, clusters, ...rest 
   const given = [cluster && "cluster", split && "split", router && "router"].filter((key) => key !== undefined);
   if (given.length !== 1) {
     const found = given.length === 0 ? "nowhere to go" : `both ${given.join(" and ")}`;
-    report(at, `the rule has ${found}, expected one of cluster, split, router`);
+    report(at, `the route has ${found}, expected one of cluster, split, router`);
     return undefined;
   }
   if (router && !clusters?.length) report(at, "the router has nothing to choose from, expected a list under clusters");
@@ -408,7 +408,8 @@ const listenerFields = object(
 
 const listener = convert(listenerFields, ({ routes, cluster, ...rest }, at, { report, warn, read }) => {
   if (routes && cluster) report(at, 'both "routes" and "cluster" are given, expected one of them');
-  if (!routes && !cluster && rest.chain.length === 0) report(at, "nothing answers here, expected cluster or routes");
+  if (!routes && !cluster && rest.chain.length === 0)
+    report(at, "the listener has no action, expected cluster or routes");
   const short = cluster && read(route, { cluster: cluster.name }, cluster.at);
   const rules = routes ?? (short ? [short] : []);
   for (const { match, at } of rules)
@@ -440,7 +441,7 @@ const endpoint = convert(
 const endpoints = convert(list(endpoint), (all, _at, { report }) => {
   const seen = new Set<string>();
   for (const { address, at } of all) {
-    if (seen.has(address.text)) report(at, `the endpoint ${address.text} stands here a second time`);
+    if (seen.has(address.text)) report(at, `duplicate endpoint ${address.text}`);
     seen.add(address.text);
   }
   return all;

@@ -75,10 +75,10 @@ function broken(at: Place): ScalarTree {
   return { kind: "scalar", text: "", value: null, form: "given", at, broken: true };
 }
 
-/** What stands there, in words. */
+/** A value that is not accepted, for a message. */
 export function describeTree(tree: Tree): string {
-  if (tree.kind !== "scalar") return `a ${tree.kind} stands here`;
-  return tree.value === null ? "there is no value" : `"${shorten(tree.text)}" stands here`;
+  if (tree.kind !== "scalar") return `invalid value (a ${tree.kind})`;
+  return tree.value === null ? "missing value" : `invalid value "${shorten(tree.text)}"`;
 }
 
 export function shorten(text: string): string {
@@ -188,7 +188,7 @@ class TreeBuilder {
     for (const { key: node, value } of pairs) {
       const keyAt = node?.range ? this.#place(node.range[0], path) : at;
       if (!isScalar(node)) {
-        this.#report(keyAt, "a list or map stands as a key, expected a name");
+        this.#report(keyAt, "a list or map as a key: expected a name");
         continue;
       }
       const key = this.#convertKey(node, keyAt);
@@ -198,7 +198,7 @@ class TreeBuilder {
       }
       const placed = { ...keyAt, path: join(path, key) };
       const before = known.get(key);
-      if (before) this.#report(placed, `the key "${key}" stands here a second time, first in line ${before.line}`);
+      if (before) this.#report(placed, `duplicate key "${key}", first in line ${before.line}`);
       else {
         known.set(key, placed);
         entries.push({ key, keyAt: placed, value: this.#convert(value, placed.path, depth + 1, placed) });

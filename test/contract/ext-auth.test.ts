@@ -130,7 +130,7 @@ describe("ext-auth", () => {
     const wrong: [config: object, message: RegExp][] = [
       [{ cluster: "other" }, /cluster "other": it is unknown/],
       [{ path: "/a", prefix: "/b" }, /config prefix: expected it alone/],
-      [{ path: "check" }, /config\.path: "check" stands here/],
+      [{ path: "check" }, /config\.path: invalid value "check"/],
       [{ prefix: "/check?a=1" }, /config\.prefix/],
       [{ timeout: 0 }, /config\.timeout/],
       [{ send: ["x-forwarded-for"] }, /config send: expected headers that may be set/],

@@ -123,14 +123,14 @@ clusters: { app: [127.0.0.1:9001] }
 `);
   assert.equal(code, 1);
   const expected: [place: string, message: RegExp][] = [
-    ["1:10", /"two" is not allowed/],
+    ["1:10", /invalid value "two"/],
     ["3:11", /imports sluice:kv\/1, which is not allowed: add `allow: \{ kv: \[NAME\] \}`/],
     ["5:18", /it is text: name source code as `source`/],
     ["6:18", /is a directory, expected a \.wasm file/],
     ["10:21", /plugin refusing: /],
     ["10:62", /headers\.request\.set\.a b: the key "a b" is not allowed/],
     ["13:9", /no request reaches this rule/],
-    ["13:72", /jwt\.keys: "5" stands here, expected a list/],
+    ["13:72", /jwt\.keys: invalid value "5": expected a list/],
   ];
   const lines = all.trim().split("\n");
   assert.equal(lines.length, expected.length, all);

@@ -112,7 +112,7 @@ clusters:
   const lines = stdout.trimEnd().split("\n");
   assert.equal(code, 1);
   assert.equal(lines.length, 3, stdout);
-  assert.ok(lines[0]!.startsWith(`${file}:1:10: workers: "two" is not allowed`));
+  assert.ok(lines[0]!.startsWith(`${file}:1:10: workers: invalid value "two"`));
   assert.ok(lines[1]!.startsWith(`${file}:3:16: plugins.one.wasm: `), stdout);
   assert.ok(lines[2]!.startsWith(`${file}:4:16: plugins.two.wasm: there is no file `), stdout);
   writeFileSync(file, readFileSync(file, "utf8").replace("two", "2"));
@@ -141,7 +141,7 @@ clusters:
   const column = text.split("\n")[1]!.indexOf("sett") + 1;
   assert.deepEqual(stdout.trimEnd().split("\n"), [
     `${file}:2:${column}: plugins.edit.config.request.sett: unknown key "sett", did you mean "set"`,
-    `${file}:7:30: listeners.web.chain.0.request-id.trust: "yes" stands here, expected true or false`,
+    `${file}:7:30: listeners.web.chain.0.request-id.trust: invalid value "yes": expected true or false`,
     `${file}:7:35: listeners.web.chain.0.request-id.heder: unknown key "heder", did you mean "header"`,
     `${file}:8:9: listeners.web.chain.1: expected one of the keys to, https, host, found none of them`,
     `${file}:11:32: clusters.app.strategy.random.seed: unknown key "seed", there is none`,

@@ -98,7 +98,7 @@ admin: 127.0.0.1:8080
   assert.deepEqual(
     problems.map((problem) => problem.replace(/^s:\d+:\d+: /, "")),
     [
-      'workers: "many" is not allowed, expected a whole number from 0 to 256',
+      'workers: invalid value "many": expected a whole number from 0 to 256',
       "listeners.web.routes.1: no request reaches this rule: rule 0 before it matches all that it matches",
       'listeners.web.routes.2.match.prefx: unknown key "prefx", did you mean "prefix"',
       'listeners.web.routes.3.cluster: unknown cluster "ap", did you mean "app"',

@@ -53,7 +53,7 @@ describe("a schema", () => {
       [{ uniqueItems: 1 }, /uniqueItems: expected true or false/],
       [{ anyOf: [] }, /anyOf: expected a list of schemas/],
       [{ items: true }, /items: expected a schema/],
-      [{ type: "integer", default: "1" }, /default: the default is not allowed: "1" stands here, expected a whole/],
+      [{ type: "integer", default: "1" }, /default: the default is not allowed: invalid value "1": expected a whole/],
       [{ description: "x".repeat(70_000) }, /the schema is 70\d+ bytes, the limit is 65536/],
       [{ anyOf: Array.from({ length: 1001 }, () => ({})) }, /too many schemas, expected at most 1000/],
     ];
@@ -72,18 +72,18 @@ test("a configuration that does not keep its schema is told so, at its place", (
     [
       object({ a: { type: "string" } }),
       "{ a: [5] }",
-      ["5:10: plugins.p.config.a: a list stands here, expected a string"],
+      ["5:10: plugins.p.config.a: invalid value (a list): expected a string"],
     ],
     [object({ a: { type: "integer" } }), `{ a: \${N}, b: 1 }`, []],
     [
       object({ a: { type: "integer", minimum: 6, maximum: 9 } }),
       `{ a: \${N} }`,
-      ['5:10: plugins.p.config.a: "5" stands here, expected a whole number from 6 to 9'],
+      ['5:10: plugins.p.config.a: invalid value "5": expected a whole number from 6 to 9'],
     ],
     [
       object({ a: { type: "number", exclusiveMinimum: 0 } }),
       "{ a: 0 }",
-      ['5:10: plugins.p.config.a: "0" stands here, expected a number above 0'],
+      ['5:10: plugins.p.config.a: invalid value "0": expected a number above 0'],
     ],
     [
       object({ header: {}, limit: {} }, { additionalProperties: false }),
@@ -98,38 +98,38 @@ test("a configuration that does not keep its schema is told so, at its place", (
       "{}",
       ['5:5: plugins.p.config: the key "a" is missing, expected a string of at most 2 characters or nothing'],
     ],
-    [object({ a: { type: "string" } }), "{ a: }", ["5:10: plugins.p.config.a: there is no value, expected a string"]],
+    [object({ a: { type: "string" } }), "{ a: }", ["5:10: plugins.p.config.a: missing value: expected a string"]],
     [
       object({ a: { type: "array", items: { enum: ["x", "y"] }, uniqueItems: true, maxItems: 2 } }),
       "{ a: [x, z, x] }",
       [
-        "5:10: plugins.p.config.a: 3 entries stand here, expected 0 to 2",
-        '5:14: plugins.p.config.a.1: "z" stands here, expected one of x, y',
-        '5:17: plugins.p.config.a.2: "x" stands here a second time',
+        "5:10: plugins.p.config.a: 3 entries: expected 0 to 2",
+        '5:14: plugins.p.config.a.1: invalid value "z": expected one of x, y',
+        '5:17: plugins.p.config.a.2: duplicate value "x"',
       ],
     ],
     [
       object({ a: { type: "string", pattern: "^[a-z]+$" } }),
       "{ a: A }",
-      ['5:10: plugins.p.config.a: "A" stands here, expected a string that matches ^[a-z]+$'],
+      ['5:10: plugins.p.config.a: invalid value "A": expected a string that matches ^[a-z]+$'],
     ],
     [
       { type: "object", propertyNames: { pattern: "^x-" }, additionalProperties: { const: true } },
       "{ x-a: true, b: false }",
       [
         '5:18: plugins.p.config.b: the key "b" is not allowed, expected a string that matches ^x-',
-        '5:21: plugins.p.config.b: "false" stands here, expected true',
+        '5:21: plugins.p.config.b: invalid value "false": expected true',
       ],
     ],
     [
       object({ a: { anyOf: [{ type: "string" }, { type: "array", items: { type: "string" } }] } }),
       "{ a: [{}] }",
-      ["5:11: plugins.p.config.a.0: a map stands here, expected a string"],
+      ["5:11: plugins.p.config.a.0: invalid value (a map): expected a string"],
     ],
     [
       object({ a: { anyOf: [{ type: "string" }, { type: "integer" }] } }),
       "{ a: [] }",
-      ["5:10: plugins.p.config.a: a list stands here, expected a string, or a whole number"],
+      ["5:10: plugins.p.config.a: invalid value (a list): expected a string, or a whole number"],
     ],
     [
       object({ a: {}, b: {} }, { oneOf: [{ required: ["a"] }, { required: ["b"] }] }),
@@ -145,16 +145,16 @@ test("a configuration that does not keep its schema is told so, at its place", (
       object({ a: { type: "string", format: "path" }, b: { items: { type: "string", format: "target" } } }),
       "{ a: /a?b, b: [/, x] }",
       [
-        '5:10: plugins.p.config.a: "/a?b" stands here, expected a path that begins with /',
-        '5:23: plugins.p.config.b.1: "x" stands here, expected a path that begins with /, with a query or without',
+        '5:10: plugins.p.config.a: invalid value "/a?b": expected a path that begins with /',
+        '5:23: plugins.p.config.b.1: invalid value "x": expected a path that begins with /, with a query or without',
       ],
     ],
     [
       object({ a: { type: "string", format: "path", maxLength: 4 } }),
       "{ a: /12345 }",
-      ['5:10: plugins.p.config.a: "/12345" stands here, expected a path that begins with / of at most 4 characters'],
+      ['5:10: plugins.p.config.a: invalid value "/12345": expected a path that begins with / of at most 4 characters'],
     ],
-    [{ type: "string" }, "{ a: 1 }", ["5:5: plugins.p.config: a map stands here, expected a string"]],
+    [{ type: "string" }, "{ a: 1 }", ["5:5: plugins.p.config: invalid value (a map): expected a string"]],
     [
       object({ a: { type: "string" } }, { required: ["a"] }),
       "null",

@@ -105,7 +105,7 @@ test("where a schema wants a number, it is the number", () => {
   for (const yaml of ["9007199254740993", "-9007199254740993", "356002209726529540123"])
     refuses({ type: "integer" }, yaml, /is beyond 2\^53 and would be rounded: expected a number/);
   refuses({ type: "number" }, `\${V}`, /is beyond 2\^53/, { V: "356002209726529540123" });
-  refuses({ type: "integer" }, '"5"', /"5" stands here, expected a whole number/);
+  refuses({ type: "integer" }, '"5"', /invalid value "5": expected a whole number/);
 });
 
 test("what could be a text or a value is refused, with what to write", () => {
@@ -143,7 +143,7 @@ test("null is no value, and a text only in quotes", () => {
   for (const text of ["null", "~"]) {
     accepts(null, text, null);
     accepts({ type: ["string", "null"] }, text, null);
-    refuses({ type: "string" }, text, /there is no value, expected a string: write ".*" in quotes for the text/);
+    refuses({ type: "string" }, text, /missing value: expected a string: write ".*" in quotes for the text/);
   }
   accepts({ type: "string" }, '"null"', "null");
   refuses(null, "NULL", /ambiguous value NULL: write "NULL" in quotes for the text, or null for no value/);
@@ -154,7 +154,7 @@ test("null is no value, and a text only in quotes", () => {
       env: {},
     },
   );
-  assert.match(problems.map(formatProblem).join("\n"), /there is no value, .*: write "~" in quotes for the text$/);
+  assert.match(problems.map(formatProblem).join("\n"), /missing value: .*: write "~" in quotes for the text$/);
 });
 
 test("what the core wants as text is the text, and keys are", () => {
@@ -247,7 +247,7 @@ test("what would make a file mean something else unseen is refused", () => {
     [`${BASE}workers: !!int "5"\n`, /^s\.yaml:3:16: workers: tags are not supported/],
     [`${BASE}plugins: { p: { wasm: a, config: { \${A}: 1 } } }\n`, /variables are not expanded in keys/],
     [`${BASE}# \u{fdd0}\n`, /a character from U\+FDD0/],
-    [`${BASE}plugins: { p: { wasm: a, config: { 1: a, "1": b } } }\n`, /the key "1" stands here a second time/],
+    [`${BASE}plugins: { p: { wasm: a, config: { 1: a, "1": b } } }\n`, /duplicate key "1"/],
   ];
   for (const [text, message] of cases) {
     const { problems } = loadConfig(text, { file: "s.yaml", env: { A: "x" } });
