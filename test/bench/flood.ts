@@ -34,7 +34,7 @@ const HOSTILES: readonly Kind[] = [
   { name: "log", does: "floods the log" },
   { name: "key-value", does: "floods key-value" },
   { name: "metrics", does: "floods metrics" },
-  { name: "waits", does: "waits for ever", source: "hostile-waits" },
+  { name: "waits", does: "waits forever", source: "hostile-waits" },
   { name: "tables", does: "copies tables", source: "hostile-tables" },
   { name: "lists", does: "lists key-value", source: "hostile-lists" },
   { name: "values", does: "overwrites values", source: "hostile-values" },
@@ -83,7 +83,7 @@ export async function runFlood(site: Site, options: Options): Promise<string> {
   const lines = seen.map(([beside, what]) => renderLine(beside, what, harmless));
   const table = renderTable([...head, "its failures", "refused", "RSS MiB at most"], lines);
   const pace = `${STEADY.rate} requests a second of others, ${HOSTILE.rate} to the hostile plugin (10 where it follows pointers), for ${seconds} s each`;
-  return `${table}\n\n${pace}; all on one thread.`;
+  return `${table}\n\n${pace}; all on one worker.`;
 }
 
 function settingsOf(admin: number): Settings {

@@ -21,8 +21,8 @@ export async function runHooks(_: unknown, options: Options): Promise<string> {
     lines.push([bench.name, median.toFixed(0), `${low.toFixed(0)} – ${high.toFixed(0)}`]);
   }
   const table = renderTable(["hook", "ns a call", "quartiles"], lines);
-  const method = `${batches} batches of ${BATCH} calls, of ${SLOW_BATCH} for bodies, waiting and update`;
-  return `${table}\n\n${method}; a request head of ${REQUEST.length} bytes, 7 fields; pieces of ${PIECE_BYTES} bytes.`;
+  const method = `${batches} batches of ${BATCH} calls, of ${SLOW_BATCH} for bodies, suspension and update`;
+  return `${table}\n\n${method}; request headers of ${REQUEST.length} bytes, 7 fields; chunks of ${PIECE_BYTES} bytes.`;
 }
 
 async function timeBench(bench: Bench, batches: number): Promise<Spread> {
