@@ -6,7 +6,7 @@ import { Endpoint } from "../cluster/endpoint.ts";
 import { EndpointView } from "../cluster/endpoint-view.ts";
 import { scanRequest, scanResponse } from "../http1/scan.ts";
 import { PLUGIN_CELLS } from "../observe/series.ts";
-import type { Instance } from "../plugin/host/host.ts";
+import type { Instance } from "../plugin/host/instance.ts";
 import type { ModulePlan } from "../plugin/wasm/build.ts";
 import { Piece } from "../proxy/chunk.ts";
 import { Exchange } from "../proxy/exchange.ts";

@@ -4,7 +4,7 @@
  */
 import type { ClusterPlan } from "../plan/plan.ts";
 import type { ExchangeContext } from "../plugin/host/hook-context.ts";
-import type { Instance } from "../plugin/host/host.ts";
+import type { Instance } from "../plugin/host/instance.ts";
 import { type EndpointColumns, HEALTH, MAX_ENDPOINTS } from "./columns.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { EndpointView } from "./endpoint-view.ts";

@@ -2,7 +2,7 @@
 
 import { HOOK } from "../abi/abi.ts";
 import { countStatus, observeDuration } from "../observe/series.ts";
-import type { Instance } from "../plugin/host/host.ts";
+import type { Instance } from "../plugin/host/instance.ts";
 import type { Attempt } from "./attempt.ts";
 import type { ThreadContext } from "./context.ts";
 import { ERROR } from "./error.ts";

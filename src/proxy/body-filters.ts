@@ -6,7 +6,7 @@
 import { HOOK, REWRITES } from "../abi/abi.ts";
 import { FRAMING, Head, NAME } from "../http/head.ts";
 import { Carry } from "../net/pending-buffer.ts";
-import type { Instance } from "../plugin/host/host.ts";
+import type { Instance } from "../plugin/host/instance.ts";
 import { OUTCOME } from "../plugin/host/outcome.ts";
 import { Piece } from "./chunk.ts";
 import type { Exchange } from "./exchange.ts";

@@ -13,7 +13,7 @@ import type { Carry } from "../net/pending-buffer.ts";
 import type { Kept } from "../plugin/abi/host-memory.ts";
 import type { KeptValue } from "../plugin/abi/kept-value.ts";
 import type { ExchangeContext, HookCaller, Suspension, VersionChoice } from "../plugin/host/hook-context.ts";
-import type { Instance } from "../plugin/host/host.ts";
+import type { Instance } from "../plugin/host/instance.ts";
 import type { Trace } from "../trace/trace.ts";
 import { Attempt } from "./attempt.ts";
 import type { Piece } from "./chunk.ts";

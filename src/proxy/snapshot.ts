@@ -5,7 +5,7 @@
 import type { BlockList } from "node:net";
 import type { Cluster } from "../cluster/cluster.ts";
 import type { ListenerPlan, RetryPlan, RouteAction } from "../plan/plan.ts";
-import type { Instance } from "../plugin/host/host.ts";
+import type { Instance } from "../plugin/host/instance.ts";
 import type { Router } from "../route/match.ts";
 import type { Tracer } from "../trace/tracer.ts";
 

@@ -6,7 +6,7 @@ import { PLUGIN_CELLS } from "../observe/series.ts";
 import type { Guest } from "../plugin/host/guest.ts";
 import type { HookCaller, HookContext } from "../plugin/host/hook-context.ts";
 import { type InstanceSet, OUTCOME, type PluginHost } from "../plugin/host/host.ts";
-import type { PluginInstance } from "../plugin/host/instance.ts";
+import type { PluginInstance } from "../plugin/host/plugin-instance.ts";
 import type { Report } from "../plugin/host/report.ts";
 import type { ModulePlan } from "../plugin/wasm/build.ts";
 import { KeyValueStore } from "../state/store.ts";

@@ -1,7 +1,7 @@
 /** What listeners and rules of a plan become in a snapshot. */
 import { BlockList, isIPv4 } from "node:net";
 import type { ListenerPlan, RoutePlan } from "../plan/plan.ts";
-import type { Instance } from "../plugin/host/host.ts";
+import type { Instance } from "../plugin/host/instance.ts";
 import type { ListenerState, RouteState, Snapshot } from "../proxy/snapshot.ts";
 import { Router } from "../route/match.ts";
 

@@ -4,7 +4,7 @@ import { HOOK, PROBLEM_KEY } from "../abi/abi.ts";
 import type { Verdict } from "../cluster/health.ts";
 import { BareContext } from "../plugin/host/bare-context.ts";
 import type { HookCaller } from "../plugin/host/hook-context.ts";
-import type { Instance } from "../plugin/host/host.ts";
+import type { Instance } from "../plugin/host/instance.ts";
 import { OUTCOME } from "../plugin/host/outcome.ts";
 import type { Exchanges } from "../proxy/exchange.ts";
 import type { Snapshot } from "../proxy/snapshot.ts";

@@ -8,8 +8,8 @@ import { BLOCK_CELLS } from "../../src/observe/series.ts";
 import type { Fetcher } from "../../src/plugin/host/fetcher.ts";
 import type { HookCaller } from "../../src/plugin/host/hook-context.ts";
 import { PluginHost } from "../../src/plugin/host/host.ts";
-import type { PluginInstance } from "../../src/plugin/host/instance.ts";
 import type { InstancePlan } from "../../src/plugin/host/plan.ts";
+import type { PluginInstance } from "../../src/plugin/host/plugin-instance.ts";
 import { buildModule } from "../../src/plugin/wasm/build.ts";
 import { KeyValueStore } from "../../src/state/store.ts";
 

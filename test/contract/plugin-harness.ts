@@ -10,7 +10,7 @@ import type { Runtime } from "../../src/compiler/compile.ts";
 import type { BuildReport } from "../../src/compiler/compiler-process.ts";
 import { scanRequest, scanResponse } from "../../src/http1/scan.ts";
 import { PLUGIN_CELLS } from "../../src/observe/series.ts";
-import type { Instance } from "../../src/plugin/host/host.ts";
+import type { Instance } from "../../src/plugin/host/instance.ts";
 import { buildModule } from "../../src/plugin/wasm/build.ts";
 import { Exchange } from "../../src/proxy/exchange.ts";
 import { DEFAULT_MEMORY, loadPlugin } from "../../src/testing/load.ts";

@@ -5,7 +5,7 @@ import fc from "fast-check";
 import { HOOK, type Hook } from "../../src/abi/abi.ts";
 import type { Fetcher } from "../../src/plugin/host/fetcher.ts";
 import { OUTCOME, PluginHost } from "../../src/plugin/host/host.ts";
-import type { PluginInstance } from "../../src/plugin/host/instance.ts";
+import type { PluginInstance } from "../../src/plugin/host/plugin-instance.ts";
 import { buildModule, type ModulePlan } from "../../src/plugin/wasm/build.ts";
 import type { Exchange } from "../../src/proxy/exchange.ts";
 import { until } from "../e2e/program.ts";
@@ -115,7 +115,7 @@ for (const hoarder of hoarders.filter(({ at }) => at !== "start")) {
     );
     assert.equal(host.failures(hoarder.hook, "memory"), 1);
     assert.equal(keptBy(exchange), before);
-    assert.equal(instance.hostMemory.used, 0);
+    assert.equal(instance.configuration.hostMemory.used, 0);
   });
 }
 
@@ -135,10 +135,10 @@ test("a value that a call overwrites ten thousand times is kept once, and the on
   for (let turn = 0; turn < 5; turn++) {
     assert.equal(instance.call(HOOK.request_head, exchange), OUTCOME.continue, host.lines.at(-1)?.message);
     assert.ok(keptBy(exchange) < 31_000);
-    assert.ok(instance.hostMemory.used < 31_000, `${instance.hostMemory.used}`);
+    assert.ok(instance.configuration.hostMemory.used < 31_000, `${instance.configuration.hostMemory.used}`);
   }
   exchange.releaseKept();
-  assert.equal(instance.hostMemory.used, 0);
+  assert.equal(instance.configuration.hostMemory.used, 0);
 });
 
 test("all exchanges of one thread together are bounded too, and those that end make room", () => {
@@ -271,12 +271,12 @@ test("whatever hooks keep, overwrite and drop: the exchange keeps what is charge
         instance.call(HOOK.request_head, exchange);
         values.delete("test\0program");
         const kept = keptBy(exchange) - empty;
-        const { used } = instance.hostMemory;
+        const { used } = instance.configuration.hostMemory;
         assert.ok(used <= LIMIT, `${used} are charged`);
         assert.ok(kept <= used && used <= kept + 300 * values.size, `${kept} are kept, ${used} charged`);
       }
       exchange.releaseKept();
-      assert.equal(instance.hostMemory.used, 0);
+      assert.equal(instance.configuration.hostMemory.used, 0);
     }),
   );
 });

@@ -5,11 +5,11 @@
 
 import { HOOK, RESULT, TICK_EVERY } from "../../abi/abi.ts";
 import { fuelToStart } from "../../abi/prices.ts";
-import type { Configuration } from "../abi/call-context.ts";
 import { STARTING } from "../abi/hook-scope.ts";
 import type { ModulePlan } from "../wasm/build.ts";
 import { configBytes } from "./bytes-seen.ts";
 import { clientOf } from "./client-failures.ts";
+import type { GuestPlace, PluginConfiguration } from "./configuration.ts";
 import { Fault } from "./fault.ts";
 import { Guest, type GuestFailure } from "./guest.ts";
 import { GuestPool } from "./guest-pool.ts";
@@ -20,13 +20,6 @@ import type { After } from "./timer.ts";
 
 /** Of the thread's time, that one configuration's ticks may take: no request asks for them, so none can hold them back. */
 const TICK_SHARE = 0.05;
-
-/** A configuration as its holder needs it: the failure of making a guest is told to the one that asked. */
-export interface Member extends Configuration {
-  /** The `instance` argument of hooks. */
-  readonly id: number;
-  readonly report: PluginReport;
-}
 
 /** Milliseconds since 1970, for guests; of a monotonic clock; and timers for what guests wait for. */
 export type Clocks = { readonly wall: () => number; readonly monotonic: () => number; readonly after: After };
@@ -46,7 +39,7 @@ export class StartError extends Error {
   }
 }
 
-export class GuestHolder {
+export class GuestHolder implements GuestPlace {
   readonly module: ModulePlan;
   /** What the guest is made of; equal for two versions that may share it. */
   readonly key: string;
@@ -55,7 +48,7 @@ export class GuestHolder {
   /** Of a module that may wait: guests for such calls. All others use the one above, which is never suspended. */
   readonly pool: GuestPool | null;
   /** Of each version that uses the guest, the oldest first: its configurations, by position. */
-  readonly #versions: (readonly Member[])[];
+  readonly #versions: (readonly PluginConfiguration[])[];
   #guest: Guest | null = null;
   #made = false;
   /** A version in service uses it: only then its state is told of. */
@@ -81,9 +74,15 @@ export class GuestHolder {
   /** Guests of the pool that failed, and that no other was made for yet: that is what restarts are rationed by. */
   #lost = 0;
   /** The member that last told the present guest its endpoints. */
-  updatedBy: Member | null = null;
+  updatedBy: PluginConfiguration | null = null;
 
-  constructor(key: string, module: ModulePlan, members: readonly Member[], clocks: Clocks, guests: number) {
+  constructor(
+    key: string,
+    module: ModulePlan,
+    members: readonly PluginConfiguration[],
+    clocks: Clocks,
+    guests: number,
+  ) {
     this.key = key;
     this.module = module;
     this.#versions = [members];
@@ -98,30 +97,30 @@ export class GuestHolder {
     return this.#clocks.monotonic() + Math.random() * every;
   }
 
-  tickEvery(member: Member, milliseconds: number): void {
-    const tick = this.#ticks[member.id - 1]!;
+  tickEvery(id: number, milliseconds: number): void {
+    const tick = this.#ticks[id - 1]!;
     if (tick.every === milliseconds || this.#pooling) return;
     tick.every = milliseconds;
     tick.due = this.#firstDue(milliseconds);
   }
 
   /** Whether it is time to call a member's `tick`: never while one waits. */
-  isDue(member: Member): boolean {
+  isDue(member: PluginConfiguration): boolean {
     const { due, call } = this.#ticks[member.id - 1]!;
     return call === null && this.#clocks.monotonic() >= due;
   }
 
-  isTicking(member: Member): boolean {
+  isTicking(member: PluginConfiguration): boolean {
     return this.#ticks[member.id - 1]!.call !== null;
   }
 
   /** Its `tick` was begun, and waits. */
-  ticking(member: Member, call: Suspension): void {
+  ticking(member: PluginConfiguration, call: Suspension): void {
     this.#ticks[member.id - 1]!.call = call;
   }
 
   /** Gives up a `tick` that waits. Who has the guest then begins one of its own at once. */
-  stopTick(member: Member): void {
+  stopTick(member: PluginConfiguration): void {
     const tick = this.#ticks[member.id - 1]!;
     tick.call?.cancel();
     if (tick.call !== null) tick.due = this.#clocks.monotonic();
@@ -129,7 +128,7 @@ export class GuestHolder {
   }
 
   /** It was called, and took so many milliseconds of the thread: the next time is counted from now, however late this was. */
-  ticked(member: Member, took: number): void {
+  ticked(member: PluginConfiguration, took: number): void {
     const tick = this.#ticks[member.id - 1]!;
     tick.call = null;
     tick.due = this.#clocks.monotonic() + Math.max(tick.every, took / TICK_SHARE);
@@ -155,12 +154,12 @@ export class GuestHolder {
   }
 
   /** A newer version uses the guest as well. */
-  adopt(members: readonly Member[]): void {
+  adopt(members: readonly PluginConfiguration[]): void {
     this.#versions.push(members);
   }
 
   /** A version uses it no more. True: none does, and the guest is gone. */
-  release(members: readonly Member[]): boolean {
+  release(members: readonly PluginConfiguration[]): boolean {
     this.#versions.splice(this.#versions.indexOf(members), 1);
     if (this.#versions.length > 0) return false;
     this.pool?.clear();
@@ -184,12 +183,12 @@ export class GuestHolder {
   }
 
   /** The oldest version's: a newer one may yet be withdrawn. */
-  get #members(): readonly Member[] {
+  get #members(): readonly PluginConfiguration[] {
     return this.#versions[0]!;
   }
 
   /** Whether everything that the guest looked up when it was made would be answered alike for `members`. */
-  fits(members: readonly Member[]): boolean {
+  fits(members: readonly PluginConfiguration[]): boolean {
     for (const [key, told] of this.#lookups) {
       const [kind, position, name] = splitKey(key);
       const member = members[position]!;
@@ -200,7 +199,7 @@ export class GuestHolder {
   }
 
   /** Notes a look-up: only those of start-up code and `configure` are relied upon later. */
-  note(kind: "cluster" | "strategy", member: Member, name: string, answer: number): void {
+  noteLookup(kind: "cluster" | "strategy", member: PluginConfiguration, name: string, answer: number): void {
     if (this.#guest !== null) return;
     this.#lookups.set(`${kind} ${this.#members.indexOf(member)} ${name}`, answer);
   }
@@ -324,7 +323,7 @@ export class GuestHolder {
   }
 }
 
-function configure(guest: Guest, member: Member): void {
+function configure(guest: Guest, member: PluginConfiguration): void {
   const seen = configBytes(member.config);
   const result = guest.run(HOOK.configure, member.id, fuelToStart(seen), member, null, null, seen);
   if (result === RESULT.reject) throw new Fault("start", "the plugin refuses its configuration");

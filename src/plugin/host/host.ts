@@ -6,38 +6,19 @@ import type { ThrottledLog } from "../../observe/throttled-log.ts";
 import type { KeyValue } from "../../state/key-value.ts";
 import type { ModulePlan } from "../wasm/build.ts";
 import { PluginError } from "../wasm/error.ts";
+import type { PluginConfiguration } from "./configuration.ts";
 import type { Fetcher } from "./fetcher.ts";
 import { type Clocks, GuestHolder, StartError } from "./guest-holder.ts";
-import type { EndpointList, ExchangeContext, HookContext } from "./hook-context.ts";
-import { PluginInstance } from "./instance.ts";
+import type { Instance } from "./instance.ts";
 import { NameIds, NameTable } from "./name-table.ts";
 import type { InstancePlan, RolloutPlan } from "./plan.ts";
+import { PluginInstance } from "./plugin-instance.ts";
 import { hookName, type PluginNews, PluginReport, type Report } from "./report.ts";
 import { handOver } from "./state-migration.ts";
 import { type After, setTimer } from "./timer.ts";
 import { StagedInstance, Trial } from "./trial.ts";
 
 export { OUTCOME } from "./outcome.ts";
-
-/** One configuration of one plugin on this thread. */
-export interface Instance {
-  /** Index in the plan. */
-  readonly index: number;
-  readonly plugin: string;
-  /** Bit mask of the hooks that it exports (`1 << HOOK.pick`), and of REWRITES. */
-  readonly hooks: number;
-  /** Bytes of a body that it may hold, and add to one; whether a message above that is refused, or passes it over. */
-  readonly bodyLimit: number;
-  readonly refusesTooLarge: boolean;
-  /** Whether it may choose a cluster of that name. */
-  mayChoose(cluster: string): boolean;
-  /** Calls the hook of a connection, a head, a body or what is over: one of OUTCOME. A failure under `skip` answers `continue`. */
-  call(hook: number, target: HookContext): number;
-  /** Tells a strategy its endpoints. False: it failed; picks are then native until the next update. */
-  update(view: EndpointList): boolean;
-  /** An index into the view, -1 for none, -2 when it failed (native pick for this request). */
-  pick(exchange: ExchangeContext, view: EndpointList): number;
-}
 
 /** What one version needs of its plugins. Clusters and strategies are named in the order of their indices. */
 export type PluginParts = {
@@ -82,7 +63,12 @@ export type PluginHostOptions = {
 };
 
 /** Instances that share a guest, and what that guest is made of. */
-type Group = { readonly key: string; readonly module: ModulePlan; readonly members: PluginInstance[] };
+type Group = {
+  readonly key: string;
+  readonly module: ModulePlan;
+  readonly instances: readonly PluginInstance[];
+  readonly members: readonly PluginConfiguration[];
+};
 
 /** Milliseconds of the thread's time before others have their turn. */
 const SLICE = 2;
@@ -171,7 +157,7 @@ export class PluginHost {
     } finally {
       if (!isWhole) dispose();
     }
-    const defined = () => instances.map(({ metrics }) => metrics.defined);
+    const defined = () => instances.map(({ configuration }) => configuration.metrics.defined);
     const served = instances.map((instance, index) => {
       const stage = parts.instances[index]!.stage;
       const trial = stage === null || stage.candidate < 0 ? undefined : trials[stage.rollout];
@@ -278,17 +264,17 @@ export class PluginHost {
   }
 
   /** The holder of such a group's guest: one that is there and not used by this version yet, or a new one. */
-  #holderFor({ key, module, members }: Group, used: ReadonlyMap<GuestHolder, Group>): GuestHolder {
+  #holderFor({ key, module, instances, members }: Group, used: ReadonlyMap<GuestHolder, Group>): GuestHolder {
     const present = this.#holders.get(key) ?? [];
-    const fresh = new GuestHolder(key, module, members, this.#clocks, members[0]!.guestLimit);
-    for (const [position, member] of members.entries()) member.hold(fresh, position + 1);
+    const fresh = new GuestHolder(key, module, members, this.#clocks, instances[0]!.guestLimit);
+    for (const [position, instance] of instances.entries()) instance.hold(fresh, position + 1);
     const carried = present.find((holder) => !used.has(holder) && holder.fits(members));
     if (carried === undefined) {
       start(fresh);
       this.#holders.set(key, [...present, fresh]);
       return fresh;
     }
-    for (const [position, member] of members.entries()) member.hold(carried, position + 1);
+    for (const [position, instance] of instances.entries()) instance.hold(carried, position + 1);
     carried.adopt(members);
     return carried;
   }
@@ -328,6 +314,7 @@ function groupInstances({ modules, instances: plans }: PluginParts, instances: r
     // forget one, and knows each by its number.
     entries.sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : a.index - b.index));
     const key = JSON.stringify([made, ...entries.map((entry) => entry.key)]);
-    return { key, module, members: entries.map((entry) => instances[entry.index]!) };
+    const grouped = entries.map((entry) => instances[entry.index]!);
+    return { key, module, instances: grouped, members: grouped.map(({ configuration }) => configuration) };
   });
 }

@@ -1,6 +1,6 @@
 /** A plugin's state, from the guests of one version to those of the next. */
 import { HOOK } from "../../abi/abi.ts";
-import type { PluginInstance } from "./instance.ts";
+import type { PluginInstance } from "./plugin-instance.ts";
 
 /**
  * Calls `save` of each configuration that leaves service and `restore` of the one that takes its place; when a new
@@ -30,8 +30,8 @@ function findPredecessor(
   candidates: readonly PluginInstance[],
   successors: number,
 ): PluginInstance | undefined {
-  const config = JSON.stringify(next.config);
-  const equal = candidates.find((candidate) => JSON.stringify(candidate.config) === config);
+  const config = JSON.stringify(next.configuration.config);
+  const equal = candidates.find((candidate) => JSON.stringify(candidate.configuration.config) === config);
   return equal ?? (candidates.length === 1 && successors === 1 ? candidates[0] : undefined);
 }
 

@@ -5,10 +5,10 @@
 import { ROLLOUT_CELLS } from "../../observe/series.ts";
 
 import type { EndpointList, ExchangeContext, HookContext, VersionChoice } from "./hook-context.ts";
-import type { Instance } from "./host.ts";
-import type { PluginInstance } from "./instance.ts";
+import type { Instance } from "./instance.ts";
 import { OUTCOME } from "./outcome.ts";
 import type { RolloutPlan } from "./plan.ts";
+import type { PluginInstance } from "./plugin-instance.ts";
 
 const FAILED = -2;
 

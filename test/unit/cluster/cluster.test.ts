@@ -6,7 +6,7 @@ import { Endpoint } from "../../../src/cluster/endpoint.ts";
 import type { EndpointView } from "../../../src/cluster/endpoint-view.ts";
 import { Pool } from "../../../src/cluster/pool.ts";
 import type { ClusterPlan, EndpointPlan } from "../../../src/plan/plan.ts";
-import type { Instance } from "../../../src/plugin/host/host.ts";
+import type { Instance } from "../../../src/plugin/host/instance.ts";
 import { Exchange } from "../../../src/proxy/exchange.ts";
 
 function endpointPlan(slot: number): EndpointPlan {

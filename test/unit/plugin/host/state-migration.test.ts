@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { HOOK, LIMIT } from "../../../../src/abi/abi.ts";
-import type { Instance, InstanceSet } from "../../../../src/plugin/host/host.ts";
+import type { InstanceSet } from "../../../../src/plugin/host/host.ts";
+import type { Instance } from "../../../../src/plugin/host/instance.ts";
 import type { InstancePlan } from "../../../../src/plugin/host/plan.ts";
 import { RECOVERY } from "../../../../src/plugin/host/recovery.ts";
 import { buildModule, type ModulePlan } from "../../../../src/plugin/wasm/build.ts";

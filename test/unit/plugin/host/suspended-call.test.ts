@@ -111,11 +111,11 @@ test("nothing enters a suspended guest: no other request, not log, tick, a pick,
 
 test("a guest that is suspended, or has failed, refuses to be entered", async () => {
   const module = alone();
-  const instance = new TestHost().prepare([module], [planOf()]).instances[0]!;
+  const { configuration } = new TestHost().prepare([module], [planOf()]).instances[0]!;
   const guest = new Guest(module, Date.now);
-  guest.start(instance);
-  const run = () => guest.run(HOOK.log, 1, 1000, instance, null, null);
-  const wait = () => guest.runWaiting(HOOK.request_head, 1, 1000, instance, null);
+  guest.start(configuration);
+  const run = () => guest.run(HOOK.log, 1, 1000, configuration, null, null);
+  const wait = () => guest.runWaiting(HOOK.request_head, 1, 1000, configuration, null);
   assert.equal(run(), 0);
   const suspended = wait();
   assert.throws(run, /the guest was entered while it runs/);

@@ -19,7 +19,7 @@ function configure(keyValue: KeyValueStore | undefined): Configuration {
   });
   const plan = planOf({ namespaces: [{ name: "own", number: OWN }] });
   return host.prepare({ modules: [buildFixture("no-op")], instances: [plan], clusters: [], strategies: [] })
-    .instances[0]!;
+    .instances[0]!.configuration;
 }
 
 /** Every call that names a namespace, with a key, a value and room that are there; what each answers. */

@@ -3,7 +3,8 @@ import { test } from "node:test";
 import { HOOK, LIMIT, STATUS } from "../../../../src/abi/abi.ts";
 import { PRICE } from "../../../../src/abi/prices.ts";
 import { PLUGIN_CELLS } from "../../../../src/observe/series.ts";
-import { type Instance, OUTCOME } from "../../../../src/plugin/host/host.ts";
+import { OUTCOME } from "../../../../src/plugin/host/host.ts";
+import type { Instance } from "../../../../src/plugin/host/instance.ts";
 import { RECOVERY } from "../../../../src/plugin/host/recovery.ts";
 import { PluginError } from "../../../../src/plugin/wasm/error.ts";
 import type { Exchange } from "../../../../src/proxy/exchange.ts";
@@ -421,14 +422,15 @@ test("a number that was guessed chooses no cluster that is not allowed", () => {
   const host = new TestHost();
   const modules = [buildFixture("finds-cluster")];
   const clusters = ["secret", "app", "canary"];
-  const free = host.prepare(modules, [planOf({ key: "free", config: { cluster: "app" } })], { clusters }).instances[0]!;
+  const free = host.prepare(modules, [planOf({ key: "free", config: { cluster: "app" } })], { clusters }).instances[0]!
+    .configuration;
   const ids = clusters.map((name) => free.findCluster(name));
   assert.deepEqual(
     ids.map((id) => free.clusterIndex(id)),
     [0, 1, 2],
   );
   const plan = planOf({ key: "bound", config: { cluster: "app" }, clusters: ["app"] });
-  const bound = host.prepare(modules, [plan], { clusters }).instances[0]!;
+  const bound = host.prepare(modules, [plan], { clusters }).instances[0]!.configuration;
   assert.deepEqual(
     ids.map((id) => bound.clusterIndex(id)),
     [STATUS.denied, 1, STATUS.denied],

@@ -1,0 +1,136 @@
+/** One configuration of one plugin in one version: what its host calls may look up, name and use. */
+import { STATUS } from "../../abi/abi.ts";
+import type { ThrottledLog } from "../../observe/throttled-log.ts";
+import type { KeyValue } from "../../state/key-value.ts";
+import type { Configuration } from "../abi/call-context.ts";
+import { HiddenNames } from "../abi/hidden-names.ts";
+import { HostMemory } from "../abi/host-memory.ts";
+import type { Fetcher } from "./fetcher.ts";
+import type { InstanceCounters } from "./instance-counters.ts";
+import { PluginMetrics } from "./metrics.ts";
+import type { NameTable } from "./name-table.ts";
+import type { InstancePlan, NamespacePlan } from "./plan.ts";
+import { hookName, type Level, type PluginReport } from "./report.ts";
+
+/** What it tells of to the guest's place. */
+export interface GuestPlace {
+  noteLookup(kind: "cluster" | "strategy", configuration: PluginConfiguration, name: string, answer: number): void;
+  tickEvery(id: number, milliseconds: number): void;
+}
+
+export type ConfigurationParts = {
+  readonly plan: InstancePlan;
+  readonly fetcher: Fetcher | null;
+  readonly keyValue: KeyValue | null;
+  readonly clusters: NameTable;
+  readonly strategies: NameTable;
+  readonly cells: Float64Array;
+  readonly counters: InstanceCounters;
+  readonly report: PluginReport;
+  readonly warnings: ThrottledLog | null;
+};
+
+export class PluginConfiguration implements Configuration {
+  /** The `instance` argument of its hooks, known to its guest alone. Never 0. */
+  id = 0;
+  holder!: GuestPlace;
+  readonly plugin: string;
+  readonly config: unknown;
+  readonly hidden: HiddenNames | null;
+  readonly bodyLimit: number;
+  readonly fetcher: Fetcher | null;
+  readonly keyValue: KeyValue | null;
+  readonly metrics: PluginMetrics;
+  readonly hostMemory: HostMemory;
+  readonly report: PluginReport;
+  readonly #fetch: ReadonlySet<string>;
+  readonly #shares: readonly string[];
+  readonly #namespaces: readonly NamespacePlan[];
+  readonly #clusters: NameTable;
+  readonly #allowed: ReadonlySet<number> | null;
+  readonly #strategies: NameTable;
+  readonly #counters: InstanceCounters;
+  readonly #warnings: ThrottledLog | null;
+
+  constructor(parts: ConfigurationParts) {
+    const { plan, clusters } = parts;
+    this.plugin = plan.plugin;
+    this.config = plan.config;
+    this.hidden = plan.hidden.length === 0 ? null : new HiddenNames(plan.hidden);
+    this.bodyLimit = plan.body;
+    this.fetcher = parts.fetcher;
+    this.keyValue = parts.keyValue;
+    this.metrics = new PluginMetrics(plan.metrics, parts.cells);
+    this.hostMemory = new HostMemory(plan.memory);
+    this.report = parts.report;
+    this.#fetch = new Set(plan.fetch);
+    this.#shares = plan.shares;
+    this.#namespaces = plan.namespaces;
+    this.#clusters = clusters;
+    this.#allowed = plan.clusters === null ? null : clusters.idsOf(plan.clusters);
+    this.#strategies = parts.strategies;
+    this.#counters = parts.counters;
+    this.#warnings = parts.warnings;
+  }
+
+  mayFetch(target: string): boolean {
+    return this.#fetch.has(target);
+  }
+
+  mayChoose(cluster: string): boolean {
+    return this.clusterIndex(this.#clusters.idOf(cluster)) >= 0;
+  }
+
+  findCluster(name: string): number {
+    const id = this.#clusters.idOf(name);
+    const denied = id >= 0 && this.#allowed !== null && !this.#allowed.has(id);
+    const answer = denied ? STATUS.denied : id;
+    this.holder.noteLookup("cluster", this, name, answer);
+    return answer;
+  }
+
+  clusterIndex(id: number): number {
+    const index = this.#clusters.indexOf(id);
+    if (index >= 0 && this.#allowed !== null && !this.#allowed.has(id)) return STATUS.denied;
+    return index;
+  }
+
+  findStrategy(name: string): number {
+    const answer = this.#strategies.idOf(name);
+    this.holder.noteLookup("strategy", this, name, answer);
+    return answer;
+  }
+
+  strategyIndex(id: number): number {
+    return this.#strategies.indexOf(id);
+  }
+
+  tickEvery(milliseconds: number): void {
+    this.holder.tickEvery(this.id, milliseconds);
+  }
+
+  findNamespace(name: string): number {
+    return this.#namespaces.find((namespace) => namespace.name === name)?.number ?? STATUS.denied;
+  }
+
+  mayShare(name: string): boolean {
+    return this.#shares.includes(name);
+  }
+
+  /** A list of two or three, and no more than a hundred: a loop finds it sooner than a set. */
+  mayUse(namespace: number): boolean {
+    for (let i = 0; i < this.#namespaces.length; i++) if (this.#namespaces[i]!.number === namespace) return true;
+    return false;
+  }
+
+  log(level: Level, hook: number, text: string): boolean {
+    return this.report.write(level, hook, text);
+  }
+
+  /** A line that it wrote is dropped: too long, or too many in this call or second. */
+  dropLog(hook: number): void {
+    this.#counters.logDropped();
+    if (this.#warnings === null || !this.#warnings.admits("plugin_log_dropped", this.plugin)) return;
+    this.#warnings.write("log lines of a plugin are dropped", { plugin: this.plugin, hook: hookName(hook) });
+  }
+}

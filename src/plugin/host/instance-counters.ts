@@ -1,0 +1,51 @@
+/** Counters of one plugin's calls on one worker (`observe/series.ts`). */
+import { FAILURE, type Failure } from "../../abi/abi.ts";
+import { MAX_REASONS, PLUGIN_CELLS, THREAD_CELLS } from "../../observe/series.ts";
+
+export class InstanceCounters {
+  readonly #cells: Float64Array;
+  readonly #calls: number;
+  readonly #fuel: number;
+  readonly #failures: number;
+  readonly #refused: number;
+  readonly #rejected: number;
+  readonly #logDropped: number;
+
+  /** `base`: the first cell of the plugin's. */
+  constructor(cells: Float64Array, base: number) {
+    this.#cells = cells;
+    this.#calls = base + PLUGIN_CELLS.calls;
+    this.#fuel = base + PLUGIN_CELLS.fuel;
+    this.#failures = base + PLUGIN_CELLS.failures;
+    this.#refused = base + PLUGIN_CELLS.refused;
+    this.#rejected = base + PLUGIN_CELLS.rejected;
+    this.#logDropped = base + PLUGIN_CELLS.logDropped;
+  }
+
+  called(hook: number): void {
+    this.#cells[this.#calls + hook]!++;
+  }
+
+  spent(hook: number, fuel: number): void {
+    this.#cells[this.#fuel + hook]! += fuel;
+  }
+
+  failed(hook: number, reason: Failure): void {
+    this.#cells[this.#failures + hook * MAX_REASONS + FAILURE.indexOf(reason)]!++;
+  }
+
+  /** Not called, in quarantine or for a client that makes it fail. */
+  refused(hook: number): void {
+    this.#cells[this.#refused + hook]!++;
+  }
+
+  /** Not called, since all guests are in use and the queue is full. */
+  rejected(hook: number): void {
+    this.#cells[this.#rejected + hook]!++;
+  }
+
+  logDropped(): void {
+    this.#cells[this.#logDropped]!++;
+    this.#cells[THREAD_CELLS.logDropped]!++;
+  }
+}
