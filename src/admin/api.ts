@@ -3,7 +3,7 @@
  * durations milliseconds, rates requests a second.
  */
 import type { MatchPlan } from "../plan/plan.ts";
-import type { PluginNews } from "../plugin/host/report.ts";
+import type { PluginEvent } from "../plugin/host/report.ts";
 import type { TraceRecord } from "../trace/record.ts";
 
 export type Status = {
@@ -175,7 +175,7 @@ export type EjectionStatus = {
   readonly count: number;
 };
 
-export type LastFailure = NonNullable<PluginNews["failure"]> & { readonly thread: number };
+export type LastFailure = NonNullable<PluginEvent["failure"]> & { readonly thread: number };
 
 export type CheckRecord = {
   readonly at: string;

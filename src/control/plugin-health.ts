@@ -1,13 +1,13 @@
 /** How each plugin fares on each data thread, by what the threads tell. */
 
 import type { LastFailure } from "../admin/api.ts";
-import type { PluginNews } from "../plugin/host/report.ts";
+import type { PluginEvent } from "../plugin/host/report.ts";
 
 export class PluginHealth {
-  readonly #threads = new Map<number, Map<string, PluginNews>>();
+  readonly #threads = new Map<number, Map<string, PluginEvent>>();
 
-  receive(thread: number, news: PluginNews): void {
-    const plugins = this.#threads.get(thread) ?? new Map<string, PluginNews>();
+  receive(thread: number, news: PluginEvent): void {
+    const plugins = this.#threads.get(thread) ?? new Map<string, PluginEvent>();
     this.#threads.set(thread, plugins.set(news.plugin, news));
   }
 

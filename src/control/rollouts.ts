@@ -12,7 +12,7 @@ import { PLUGIN_CELLS, ROLLOUT_CELLS } from "../observe/series.ts";
 import { listUses, type Stage, type WasmFiles } from "../plan/modules.ts";
 import type { Plan } from "../plan/plan.ts";
 import type { RolloutPlan } from "../plugin/host/plan.ts";
-import type { PluginNews } from "../plugin/host/report.ts";
+import type { PluginEvent } from "../plugin/host/report.ts";
 import { type Figures, judge, type RolloutRules, type Verdict, type VersionFigures } from "./rollout.ts";
 
 /** A module as its file held it, and the file's SHA-256 in hexadecimal. */
@@ -51,7 +51,7 @@ type Running = {
   /** What the two had used before, of fuel. */
   readonly fuelBefore: { readonly old: number; readonly new: number };
   readonly quarantined: Set<number>;
-  lastFailure: PluginNews["failure"];
+  lastFailure: PluginEvent["failure"];
   figures: Figures;
   verdict: Verdict;
 };
@@ -147,7 +147,7 @@ export class Rollouts {
   }
 
   /** What a thread tells of a new version's guests. */
-  receive(thread: number, { plugin, rollout, quarantined, failure }: PluginNews): void {
+  receive(thread: number, { plugin, rollout, quarantined, failure }: PluginEvent): void {
     const running = this.#running.get(plugin);
     if (running === undefined || running.number !== rollout) return;
     if (quarantined) running.quarantined.add(thread);

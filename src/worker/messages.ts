@@ -3,7 +3,7 @@ import type { BoundSocket } from "node:net";
 import type { MessagePort } from "node:worker_threads";
 import type { Verdict } from "../cluster/health.ts";
 import type { Plan } from "../plan/plan.ts";
-import type { PluginNews } from "../plugin/host/report.ts";
+import type { PluginEvent } from "../plugin/host/report.ts";
 import type { HealthEvent } from "../proxy/context.ts";
 import type { TraceRecord } from "../trace/record.ts";
 
@@ -75,7 +75,7 @@ export type FromThread =
   /** What requests show of an endpoint. */
   | ({ type: "health" } & HealthEvent)
   /** How a plugin fares there has changed. */
-  | ({ type: "plugin" } & PluginNews)
+  | ({ type: "plugin" } & PluginEvent)
   /** The listening socket of a thread that leaves was taken over. */
   | { type: "inherited"; address: string }
   /** A traced exchange has ended; so many were too many to be traced since the last. */

@@ -27,7 +27,7 @@ export class PluginCheck extends BareContext {
 /** Told once for each order; null: this thread serves no version that has such a check, or does so no more. */
 export type TellChecked = (number: number, verdict: Verdict | null) => void;
 
-export class Examinations implements HookCaller {
+export class PluginChecks implements HookCaller {
   readonly #exchanges: Exchanges;
   readonly #tell: TellChecked;
   /** Checks whose call is suspended. */

@@ -24,7 +24,7 @@ import { Links } from "./links.ts";
 import { Listener } from "./listener.ts";
 import { listenerState, ownStates } from "./listener-state.ts";
 import type { FromThread, ThreadInit, ToThread } from "./messages.ts";
-import { Examinations } from "./plugin-checks.ts";
+import { PluginChecks } from "./plugin-checks.ts";
 
 /** How long a silent connection is kept open when its listener or worker ends: its next response says that it is the last. */
 const LAST_REQUEST = 2000;
@@ -42,7 +42,7 @@ class DataThread {
   readonly #heartbeat: Int32Array;
   readonly #context: ThreadContext;
   readonly #pipeline: Pipeline;
-  readonly #examinations: Examinations;
+  readonly #pluginChecks: PluginChecks;
   readonly #plugins: PluginHost;
   readonly #keyValue: KeyValueStore;
   readonly #connections: ConnectionCounts;
@@ -82,7 +82,7 @@ class DataThread {
     };
     this.#pipeline = new Pipeline(this.#context);
     this.#pipeline.onClientClosed = (client) => this.#clientClosed(client);
-    this.#examinations = new Examinations(this.#pipeline.exchanges, (number, verdict) =>
+    this.#pluginChecks = new PluginChecks(this.#pipeline.exchanges, (number, verdict) =>
       post({ type: "checked", number, verdict }),
     );
     this.#keyValue = new KeyValueStore(init.keyValue, init.thread);
@@ -119,11 +119,11 @@ class DataThread {
       case "link":
         return this.#links.add(message.thread, message.port, message.give);
       case "check":
-        return this.#examinations.begin(message.order, this.#serving?.snapshot ?? null);
+        return this.#pluginChecks.begin(message.order, this.#serving?.snapshot ?? null);
       case "reopenLogs":
         return this.#context.accessLog.reopen();
       case "uncheck":
-        return this.#examinations.cancel(message.number);
+        return this.#pluginChecks.cancel(message.number);
       case "leave":
         return this.#links.leave(() => this.#drain(message.grace));
     }
@@ -211,7 +211,7 @@ class DataThread {
     this.#context.accessLog.configure(next.plan.accessLog);
     next.instances.commit();
     // Those of the version before are made again by this one.
-    this.#examinations.stop();
+    this.#pluginChecks.stop();
     for (const [address, listener] of this.#listeners) {
       if (next.snapshot.listeners.has(address)) continue;
       this.#listeners.delete(address);
@@ -351,7 +351,7 @@ class DataThread {
     for (const listener of this.#listeners.values()) if (!listener.over) return;
     this.#drained = true;
     this.#plugins.stopTicks();
-    this.#examinations.stop();
+    this.#pluginChecks.stop();
     void this.#context.accessLog.close().then(() => post({ type: "drained" }));
   }
 }

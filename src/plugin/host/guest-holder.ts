@@ -178,7 +178,7 @@ export class GuestHolder implements GuestPlace {
   /** No version in service uses it any more: a quarantine is nobody's concern. */
   retire(): void {
     if (this.#serves && this.#recovery.quarantined)
-      for (const report of this.#reports()) report.heal("it was replaced");
+      for (const report of this.#reports()) report.recover("it was replaced");
     this.#serves = false;
   }
 
@@ -257,10 +257,10 @@ export class GuestHolder implements GuestPlace {
       return;
     }
     const isSame = hook === this.#last!.hook;
-    const healed = this.#recovery.pass(isSame, client);
-    if (isSame || healed) this.#ailing = this.#recovery.quarantined;
+    const recovered = this.#recovery.pass(isSame, client);
+    if (isSame || recovered) this.#ailing = this.#recovery.quarantined;
     this.watched = this.#ailing ? -1 : ~this.#proven;
-    if (healed && this.#serves) for (const report of this.#reports()) report.heal("its calls succeed");
+    if (recovered && this.#serves) for (const report of this.#reports()) report.recover("its calls succeed");
   }
 
   /** @throws StartError */

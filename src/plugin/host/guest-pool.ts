@@ -2,7 +2,7 @@
 import type { Guest } from "./guest.ts";
 
 /** A call in need of a guest. */
-export interface Taker {
+export interface GuestConsumer {
   /** Here is one; null: none can be had, since the plugin is in quarantine. */
   take(guest: Guest | null): void;
   /** One could not be made. */
@@ -10,14 +10,14 @@ export interface Taker {
 }
 
 /** How many calls may stand in line for each guest that there may be. */
-const LINE = 8;
+const QUEUE = 8;
 
 export class GuestPool {
   readonly #make: () => Guest | null;
   /** Guests that there may be. */
   readonly most: number;
   readonly #idle: Guest[] = [];
-  readonly #line: Taker[] = [];
+  readonly #queue: GuestConsumer[] = [];
   #busy = 0;
 
   /** `make` answers null in quarantine, and throws when a guest cannot be made. */
@@ -31,8 +31,8 @@ export class GuestPool {
     return this.#idle.length + this.#busy;
   }
 
-  get waiting(): number {
-    return this.#line.length;
+  get queued(): number {
+    return this.#queue.length;
   }
 
   get memory(): number {
@@ -40,24 +40,24 @@ export class GuestPool {
   }
 
   /** Gives it a guest, now or when one is free. False: too many stand in line. */
-  ask(taker: Taker): boolean {
+  ask(consumer: GuestConsumer): boolean {
     if (this.#idle.length === 0 && this.#busy >= this.most) {
-      if (this.#line.length >= LINE * this.most) return false;
-      this.#line.push(taker);
-    } else this.#serve(taker);
+      if (this.#queue.length >= QUEUE * this.most) return false;
+      this.#queue.push(consumer);
+    } else this.#serve(consumer);
     return true;
   }
 
   /** It waits no more. */
-  leave(taker: Taker): void {
-    const at = this.#line.indexOf(taker);
-    if (at >= 0) this.#line.splice(at, 1);
+  leave(consumer: GuestConsumer): void {
+    const at = this.#queue.indexOf(consumer);
+    if (at >= 0) this.#queue.splice(at, 1);
   }
 
   /** A call has ended well: its guest serves the next. */
   giveBack(guest: Guest): void {
     this.#busy--;
-    const next = this.#line.shift();
+    const next = this.#queue.shift();
     if (next === undefined) {
       this.#idle.push(guest);
       return;
@@ -70,7 +70,8 @@ export class GuestPool {
   drop(): void {
     this.#busy--;
     // Where no other can be made, none is left that would come back to serve the rest of the line.
-    while (this.#line.length > 0 && (this.#idle.length > 0 || this.#busy < this.most)) this.#serve(this.#line.shift()!);
+    while (this.#queue.length > 0 && (this.#idle.length > 0 || this.#busy < this.most))
+      this.#serve(this.#queue.shift()!);
   }
 
   /** Nobody uses the plugin any more. */
@@ -78,15 +79,15 @@ export class GuestPool {
     this.#idle.length = 0;
   }
 
-  #serve(taker: Taker): void {
+  #serve(consumer: GuestConsumer): void {
     let guest: Guest | null;
     try {
       guest = this.#idle.pop() ?? this.#make();
     } catch (error) {
-      taker.fail(error);
+      consumer.fail(error);
       return;
     }
     if (guest !== null) this.#busy++;
-    taker.take(guest);
+    consumer.take(guest);
   }
 }

@@ -122,10 +122,10 @@ export class Guest {
 
   /** Why it failed; its stack is made by `stackOf`, where it is wanted. */
   explain(error: unknown): GuestFailure {
-    return { ...this.#judge(error), stack: "" };
+    return { ...this.#classify(error), stack: "" };
   }
 
-  #judge(error: unknown): { reason: Failure; message: string } {
+  #classify(error: unknown): { reason: Failure; message: string } {
     if (error instanceof Fault) return { reason: error.reason, message: error.message };
     if (error === TRAP) return { reason: "host", message: CAUGHT };
     const message = error instanceof Error ? error.message : String(error);

@@ -6,6 +6,7 @@ import type { ThrottledLog } from "../../observe/throttled-log.ts";
 import type { KeyValue } from "../../state/key-value.ts";
 import type { ModulePlan } from "../wasm/build.ts";
 import { PluginError } from "../wasm/error.ts";
+import { CanaryInstance, CanaryRollout } from "./canary-rollout.ts";
 import type { PluginConfiguration } from "./configuration.ts";
 import type { Fetcher } from "./fetcher.ts";
 import { type Clocks, GuestHolder, StartError } from "./guest-holder.ts";
@@ -13,10 +14,9 @@ import type { Instance } from "./instance.ts";
 import { NameIds, NameTable } from "./name-table.ts";
 import type { InstancePlan, RolloutPlan } from "./plan.ts";
 import { PluginInstance } from "./plugin-instance.ts";
-import { hookName, type PluginNews, PluginReport, type Report } from "./report.ts";
-import { handOver } from "./state-migration.ts";
+import { hookName, type PluginEvent, PluginReport, type Report } from "./report.ts";
+import { migrateState } from "./state-migration.ts";
 import { type After, setTimer } from "./timer.ts";
-import { StagedInstance, Trial } from "./trial.ts";
 
 export { OUTCOME } from "./outcome.ts";
 
@@ -38,7 +38,7 @@ export interface InstanceSet {
   readonly served: readonly Instance[];
   /** The version is taken into service. */
   commit(): void;
-  /** Metrics that its instances have defined, when they were on trial. */
+  /** Metrics that its instances have defined, in a start check. */
   defined(): readonly (readonly MetricDefinition[])[];
   /** Drops its references: guests that no set holds are gone. */
   dispose(): void;
@@ -51,14 +51,14 @@ export type PluginHostOptions = {
   /** For what may happen with every call; without it that is only counted. */
   readonly warnings?: ThrottledLog;
   /** Told how a plugin fares, when that changes. */
-  readonly tell?: (news: PluginNews) => void;
+  readonly tell?: (news: PluginEvent) => void;
   /** Milliseconds since 1970. */
   readonly now?: () => number;
   /** Milliseconds of a clock that is never set; `now` when it is not given. */
   readonly monotonic?: () => number;
   /** Timers of calls that wait; the real ones without it. */
   readonly after?: After;
-  /** The store that threads share; without it guests are on trial. */
+  /** The store that threads share; without it guests are only started (`start-check.ts`). */
   readonly keyValue?: KeyValue;
 };
 
@@ -77,7 +77,7 @@ export class PluginHost {
   readonly #cells: Float64Array;
   readonly #report: Report;
   readonly #warnings: ThrottledLog | null;
-  readonly #tell: (news: PluginNews) => void;
+  readonly #tell: (news: PluginEvent) => void;
   readonly #clocks: Clocks;
   readonly #keyValue: KeyValue | null;
   readonly #holders = new Map<string, GuestHolder[]>();
@@ -140,8 +140,8 @@ export class PluginHost {
 
   /** A guest a step. */
   *#prepare(parts: PluginParts): Generator<void, InstanceSet, void> {
-    const trials = (parts.rollouts ?? []).map((rollout) => new Trial(rollout, this.#cells));
-    const instances = this.#makeInstances(parts, trials);
+    const rollouts = (parts.rollouts ?? []).map((rollout) => new CanaryRollout(rollout, this.#cells));
+    const instances = this.#makeInstances(parts, rollouts);
     const used = new Map<GuestHolder, Group>();
     const dispose = () => {
       for (const [holder, group] of used) this.#release(holder, group);
@@ -160,8 +160,8 @@ export class PluginHost {
     const defined = () => instances.map(({ configuration }) => configuration.metrics.defined);
     const served = instances.map((instance, index) => {
       const stage = parts.instances[index]!.stage;
-      const trial = stage === null || stage.candidate < 0 ? undefined : trials[stage.rollout];
-      return trial === undefined ? instance : new StagedInstance(trial, instance, instances[stage!.candidate]!);
+      const rollout = stage === null || stage.candidate < 0 ? undefined : rollouts[stage.rollout];
+      return rollout === undefined ? instance : new CanaryInstance(rollout, instance, instances[stage!.candidate]!);
     });
     return { instances, served, commit: () => this.#commit(instances, used), defined, dispose };
   }
@@ -179,7 +179,7 @@ export class PluginHost {
 
   #commit(instances: readonly PluginInstance[], used: ReadonlyMap<GuestHolder, Group>): void {
     this.stopTicks();
-    handOver(this.#serving, instances);
+    migrateState(this.#serving, instances);
     this.#serving = instances;
     this.#ticking = instances.filter(({ hooks }) => ((hooks >>> HOOK.tick) & 1) === 1);
     for (const holders of this.#holders.values())
@@ -209,15 +209,15 @@ export class PluginHost {
     return bytes;
   }
 
-  #makeInstances(parts: PluginParts, trials: readonly Trial[]): PluginInstance[] {
+  #makeInstances(parts: PluginParts, rollouts: readonly CanaryRollout[]): PluginInstance[] {
     const clusters = new NameTable(parts.clusters, this.#clusterIds);
     const strategies = new NameTable(parts.strategies, this.#strategyIds);
-    const candidates = new Map<string, PluginReport>();
+    const canaryReports = new Map<string, PluginReport>();
     return parts.instances.map((plan, index) => {
       const module = parts.modules[plan.module]!;
-      const trial = plan.stage === null ? undefined : trials[plan.stage.rollout];
-      const isCandidate = trial !== undefined && plan.stage!.candidate < 0;
-      const rollout = isCandidate ? trial.number : 0;
+      const canaryRollout = plan.stage === null ? undefined : rollouts[plan.stage.rollout];
+      const isCanary = canaryRollout !== undefined && plan.stage!.candidate < 0;
+      const rollout = isCanary ? canaryRollout.number : 0;
       return new PluginInstance({
         index,
         plan,
@@ -225,12 +225,12 @@ export class PluginHost {
         waits: module.info.waits,
         fetcher: parts.fetcher ?? null,
         rollout,
-        version: trial === undefined ? null : isCandidate ? trial.new : trial.old,
+        version: canaryRollout === undefined ? null : isCanary ? canaryRollout.canary : canaryRollout.baseline,
         clusters,
         strategies,
         cells: this.#cells,
-        report: isCandidate
-          ? this.#candidateReport(candidates, plan.plugin, { rollout, hash: module.hash.slice(0, 12) })
+        report: isCanary
+          ? this.#canaryReport(canaryReports, plan.plugin, { rollout, hash: module.hash.slice(0, 12) })
           : this.#reportOf(plan.plugin),
         warnings: this.#warnings,
         monotonic: this.#clocks.monotonic,
@@ -241,7 +241,7 @@ export class PluginHost {
   }
 
   /** A version that is watched is told of by itself, and only while it is. */
-  #candidateReport(
+  #canaryReport(
     known: Map<string, PluginReport>,
     plugin: string,
     candidate: { readonly rollout: number; readonly hash: string },

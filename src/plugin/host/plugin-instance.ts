@@ -5,6 +5,7 @@ import { fuelFor } from "../../abi/prices.ts";
 import type { ThrottledLog } from "../../observe/throttled-log.ts";
 import { SavedState } from "../abi/saved-state.ts";
 import { bytesSeen } from "./bytes-seen.ts";
+import type { Version } from "./canary-rollout.ts";
 import { clientOf } from "./client-failures.ts";
 import { type ConfigurationParts, PluginConfiguration } from "./configuration.ts";
 import { Fault } from "./fault.ts";
@@ -16,9 +17,8 @@ import type { Instance } from "./instance.ts";
 import { InstanceCounters } from "./instance-counters.ts";
 import { OUTCOME } from "./outcome.ts";
 import { hookName, type PluginReport } from "./report.ts";
-import { WaitingCall, type WaitingHost } from "./suspended-call.ts";
+import { type CallOwner, SuspendableCall } from "./suspended-call.ts";
 import type { After } from "./timer.ts";
-import type { Version } from "./trial.ts";
 
 /** By hook: a bit mask of the results that it defines. */
 const RESULTS = HOOKS.map((hook) => HOOK_RESULTS[hook].reduce((mask, result) => mask | (1 << result), 0));
@@ -50,7 +50,7 @@ export type InstanceParts = Omit<ConfigurationParts, "counters"> & {
   readonly after: After;
 };
 
-export class PluginInstance implements Instance, WaitingHost {
+export class PluginInstance implements Instance, CallOwner {
   readonly configuration: PluginConfiguration;
   readonly #counters: InstanceCounters;
   readonly index: number;
@@ -124,15 +124,15 @@ export class PluginInstance implements Instance, WaitingHost {
     try {
       guest = this.#holder.take();
       if (guest === null) return this.#refuse(hook, target);
-      return this.judge(guest, hook, this.#run(guest, hook, target, null));
+      return this.evaluate(guest, hook, this.#run(guest, hook, target, null));
     } catch (error) {
       this.#fail(hook, guest, error);
-      return this.#bear(hook, target);
+      return this.#applyFailurePolicy(hook, target);
     }
   }
 
   /** Checks what a hook answered: RESULT and OUTCOME agree in what that may be. */
-  judge(guest: Guest, hook: number, result: number): number {
+  evaluate(guest: Guest, hook: number, result: number): number {
     if (result < 0 || result > 31 || ((RESULTS[hook]! >>> result) & 1) === 0) refuse(hook, result);
     if (guest.context.scope.responded !== (result === RESULT.respond)) refuseAnswer(hook, result);
     if ((result === RESULT.respond || result === RESULT.reject) && guest.context.scope.exchange !== null)
@@ -214,7 +214,7 @@ export class PluginInstance implements Instance, WaitingHost {
 
   /** As a call that may outlast many rounds of the clock. */
   #tickWaiting(): void {
-    const call = new WaitingCall(this, HOOK.tick, null);
+    const call = new SuspendableCall(this, HOOK.tick, null);
     const outcome = call.start();
     if (outcome === OUTCOME.busy) this.#logBusy(HOOK.tick);
     if (outcome === OUTCOME.waiting) this.#holder.ticking(this.configuration, call);
@@ -273,7 +273,7 @@ export class PluginInstance implements Instance, WaitingHost {
   }
 
   #callWaiting(hook: number, target: HookContext): number {
-    const call = new WaitingCall(this, hook, target);
+    const call = new SuspendableCall(this, hook, target);
     const outcome = call.start();
     if (outcome === OUTCOME.busy) {
       target.respondedBy = this.plugin;
@@ -288,7 +288,7 @@ export class PluginInstance implements Instance, WaitingHost {
   #logBusy(hook: number): void {
     this.#counters.rejected(hook);
     if (this.#warnings === null || !this.#warnings.admits("plugin_rejected", this.plugin)) return;
-    const fields = { plugin: this.plugin, hook: hookName(hook), guests: this.guestLimit, queued: this.pool.waiting };
+    const fields = { plugin: this.plugin, hook: hookName(hook), guests: this.guestLimit, queued: this.pool.queued };
     this.#warnings.write("plugin call rejected: all guests are in use and the queue is full (limits.guests)", fields);
   }
 
@@ -316,13 +316,13 @@ export class PluginInstance implements Instance, WaitingHost {
     }
   }
 
-  resume(hook: number, target: HookContext | null, outcome: number, call: WaitingCall): void {
+  resume(hook: number, target: HookContext | null, outcome: number, call: SuspendableCall): void {
     if (target === null) return this.#holder.ticked(this.configuration, call.ran);
     this.#version?.spend(call.took);
     target.caller?.resume(hook, target, outcome);
   }
 
-  bear(guest: Guest | null, hook: number, target: HookContext | null, error: unknown): number {
+  failed(guest: Guest | null, hook: number, target: HookContext | null, error: unknown): number {
     const failure = this.#explain(guest, hook, error);
     this.#countFailure(hook, failure);
     target?.trace?.failed(hook, this.plugin, failure);
@@ -330,7 +330,7 @@ export class PluginInstance implements Instance, WaitingHost {
     guest?.context.end();
     // What had no guest yet says nothing of whether one can be made.
     if (guest !== null || error instanceof StartError) this.#holder.failPooled(guest, hook, failure, clientOf(target));
-    return target === null ? OUTCOME.continue : this.#bear(hook, target);
+    return target === null ? OUTCOME.continue : this.#applyFailurePolicy(hook, target);
   }
 
   refuse(hook: number, target: HookContext | null): number {
@@ -344,7 +344,7 @@ export class PluginInstance implements Instance, WaitingHost {
   #refuse(hook: number, target: HookContext): number {
     this.#countRefused(hook);
     target.trace?.refused(hook, this.plugin);
-    return this.#bear(hook, target);
+    return this.#applyFailurePolicy(hook, target);
   }
 
   /** The client has caused more failures than its share: nothing runs for it, and the others go on. */
@@ -373,7 +373,7 @@ export class PluginInstance implements Instance, WaitingHost {
   }
 
   /** What a failure means for the target. */
-  #bear(hook: number, target: HookContext): number {
+  #applyFailurePolicy(hook: number, target: HookContext): number {
     this.#version?.fail(target);
     if (!this.#skips) {
       if (((OBSERVING >>> hook) & 1) === 0) target.respondedBy = this.plugin;

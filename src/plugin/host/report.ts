@@ -7,7 +7,7 @@ export type Level = keyof typeof LEVEL;
 export type Report = (level: Level, message: string, fields: Record<string, unknown>) => void;
 
 /** How a plugin fares on one thread: told when it changes, and with each failure that is logged. */
-export type PluginNews = {
+export type PluginEvent = {
   readonly plugin: string;
   /** Of a new version that is watched: the number of its rollout. */
   readonly rollout?: number;
@@ -34,7 +34,7 @@ export type PluginReportParts = {
   /** Of a new version that is watched: the number of its rollout, and the first digits of its file's hash. */
   readonly candidate?: { readonly rollout: number; readonly hash: string };
   readonly report: Report;
-  readonly tell: (news: PluginNews) => void;
+  readonly tell: (news: PluginEvent) => void;
   readonly now: () => number;
 };
 
@@ -43,12 +43,12 @@ export class PluginReport {
   readonly #plugin: string;
   readonly #candidate: PluginReportParts["candidate"];
   readonly #report: Report;
-  readonly #tell: (news: PluginNews) => void;
+  readonly #emit: (news: PluginEvent) => void;
   readonly #now: () => number;
   readonly #reasons = new Set<string>();
   #failedAt = Number.NEGATIVE_INFINITY;
   #suppressed = 0;
-  #last: PluginNews["failure"] = null;
+  #last: PluginEvent["failure"] = null;
   /** Guests in quarantine: one for each configuration. */
   #quarantined = 0;
   #quarantinedAt = 0;
@@ -63,7 +63,7 @@ export class PluginReport {
     this.#plugin = plugin;
     this.#candidate = candidate;
     this.#report = report;
-    this.#tell = tell;
+    this.#emit = tell;
     this.#now = now;
   }
 
@@ -91,7 +91,7 @@ export class PluginReport {
       ...fieldsOf(hook, failure),
       ...(suppressed === 0 ? {} : { suppressed }),
     });
-    this.#news();
+    this.#notify();
   }
 
   /** A call was not made, since there is no guest in quarantine. */
@@ -109,11 +109,11 @@ export class PluginReport {
       ...fieldsOf(hook, { ...failure, stack: this.#last!.stack }),
       failures: this.#failures,
     });
-    this.#news();
+    this.#notify();
   }
 
   /** `why` one of them is in quarantine no more. */
-  heal(why: string): void {
+  recover(why: string): void {
     // Guests of a version that was promoted may have been told of to the report that it had before.
     if (this.#quarantined === 0 || --this.#quarantined > 0) return;
     this.#write("warn", `plugin ${this.#plugin} is quarantined no more: ${why}`, {
@@ -123,7 +123,7 @@ export class PluginReport {
     });
     this.#failures = 0;
     this.#suppressed = 0;
-    this.#news();
+    this.#notify();
   }
 
   /** A line that the plugin writes. False when it has written too many in this second. */
@@ -156,9 +156,9 @@ export class PluginReport {
     this.#last = { at: this.#now(), hook: hookName(hook), reason, message, stack: known };
   }
 
-  #news(): void {
+  #notify(): void {
     const which = this.#candidate === undefined ? {} : { rollout: this.#candidate.rollout };
-    this.#tell({ plugin: this.#plugin, ...which, quarantined: this.#quarantined > 0, failure: this.#last });
+    this.#emit({ plugin: this.#plugin, ...which, quarantined: this.#quarantined > 0, failure: this.#last });
   }
 }
 

@@ -7,7 +7,7 @@ import type { PluginInstance } from "./plugin-instance.ts";
  * version is to be watched, `save` of the one that it stands beside. A guest that is carried over, that of a new version
  * which is promoted among them, keeps what it has. What fails is counted and logged, and the new one starts without.
  */
-export function handOver(before: readonly PluginInstance[], after: readonly PluginInstance[]): void {
+export function migrateState(before: readonly PluginInstance[], after: readonly PluginInstance[]): void {
   const receivers = after.filter(({ hooks }) => ((hooks >>> HOOK.restore) & 1) === 1);
   if (receivers.length === 0) return;
   const places = Map.groupBy(before, placeOf);

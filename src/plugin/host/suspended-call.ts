@@ -7,33 +7,33 @@
 import { HOOK } from "../../abi/abi.ts";
 import { Fault } from "./fault.ts";
 import type { Guest } from "./guest.ts";
-import type { GuestPool, Taker } from "./guest-pool.ts";
+import type { GuestConsumer, GuestPool } from "./guest-pool.ts";
 import type { HookContext } from "./hook-context.ts";
 import { OUTCOME } from "./outcome.ts";
 import type { After } from "./timer.ts";
 
 /** The plugin's side of it. */
-export interface WaitingHost {
+export interface CallOwner {
   readonly pool: GuestPool;
   /** Milliseconds that a call may take. */
   readonly time: number;
   readonly after: After;
   enter(guest: Guest, hook: number, target: HookContext | null): Promise<number>;
   /** What the hook's result means. @throws what is wrong with it. */
-  judge(guest: Guest, hook: number, result: number): number;
+  evaluate(guest: Guest, hook: number, result: number): number;
   /** What its failure means; null: it has no guest. */
-  bear(guest: Guest | null, hook: number, target: HookContext | null, error: unknown): number;
+  failed(guest: Guest | null, hook: number, target: HookContext | null, error: unknown): number;
   /** What the plugin's quarantine means. */
   refuse(hook: number, target: HookContext | null): number;
   /** The exchange goes on with that; null: a `tick` has ended. */
-  resume(hook: number, target: HookContext | null, outcome: number, call: WaitingCall): void;
+  resume(hook: number, target: HookContext | null, outcome: number, call: SuspendableCall): void;
 }
 
 /** Milliseconds for a check that was told in its last moment how the endpoint is. */
 const MOMENT = 100;
 
-export class WaitingCall implements Taker {
-  readonly #host: WaitingHost;
+export class SuspendableCall implements GuestConsumer {
+  readonly #host: CallOwner;
   readonly #hook: number;
   readonly #target: HookContext | null;
   readonly #began = performance.now();
@@ -44,7 +44,7 @@ export class WaitingCall implements Taker {
   #outcome = -1;
   #cancelled = false;
 
-  constructor(host: WaitingHost, hook: number, target: HookContext | null) {
+  constructor(host: CallOwner, hook: number, target: HookContext | null) {
     this.#host = host;
     this.#hook = hook;
     this.#target = target;
@@ -83,7 +83,7 @@ export class WaitingCall implements Taker {
   }
 
   fail(error: unknown): void {
-    this.#settle(this.#host.bear(null, this.#hook, this.#target, error));
+    this.#settle(this.#host.failed(null, this.#hook, this.#target, error));
   }
 
   /** The exchange has ended without it: what it waits for is given up, and its guest goes. */
@@ -117,7 +117,7 @@ export class WaitingCall implements Taker {
     if (this.#cancelled) return this.#host.pool.drop();
     let outcome: number;
     try {
-      outcome = this.#host.judge(guest, this.#hook, result);
+      outcome = this.#host.evaluate(guest, this.#hook, result);
     } catch (error) {
       return this.#failed(guest, error);
     }
@@ -126,7 +126,7 @@ export class WaitingCall implements Taker {
 
   #failed(guest: Guest, error: unknown): void {
     if (this.#cancelled) return this.#host.pool.drop();
-    this.#settle(this.#host.bear(guest, this.#hook, this.#target, error), () => this.#host.pool.drop());
+    this.#settle(this.#host.failed(guest, this.#hook, this.#target, error), () => this.#host.pool.drop());
   }
 
   /** Lets the exchange go on first: the guest's next call may take the rest of the turn. */

@@ -14,7 +14,7 @@ import type { HookContext } from "../../../src/plugin/host/hook-context.ts";
 import { type InstanceSet, PluginHost } from "../../../src/plugin/host/host.ts";
 import type { Instance } from "../../../src/plugin/host/instance.ts";
 import type { InstancePlan, RolloutPlan } from "../../../src/plugin/host/plan.ts";
-import type { PluginNews } from "../../../src/plugin/host/report.ts";
+import type { PluginEvent } from "../../../src/plugin/host/report.ts";
 import { buildModule, type ModulePlan } from "../../../src/plugin/wasm/build.ts";
 import { Exchange } from "../../../src/proxy/exchange.ts";
 
@@ -140,7 +140,7 @@ let resumed: Resumed[] = [];
 export class TestHost {
   readonly cells = new Float64Array(4 * PLUGIN_CELLS.size);
   readonly lines: Line[] = [];
-  readonly news: PluginNews[] = [];
+  readonly news: PluginEvent[] = [];
   /** How suspended calls for exchanges of `makeExchange` completed, since this host was made. */
   readonly resumed = (resumed = []) as Resumed[];
   time = 1_000_000;

@@ -8,7 +8,7 @@ import { OUTCOME } from "../../../src/plugin/host/host.ts";
 import type { Instance } from "../../../src/plugin/host/instance.ts";
 import { Exchanges } from "../../../src/proxy/exchange.ts";
 import { Snapshot } from "../../../src/proxy/snapshot.ts";
-import { Examinations, type PluginCheck } from "../../../src/worker/plugin-checks.ts";
+import { type PluginCheck, PluginChecks } from "../../../src/worker/plugin-checks.ts";
 
 /** A version with one cluster, whose plugin answers so; what it was called with, and what was told. */
 function setUp(outcome: number, act: (x: PluginCheck) => void = () => {}) {
@@ -29,10 +29,10 @@ function setUp(outcome: number, act: (x: PluginCheck) => void = () => {}) {
   const snapshot = new Snapshot(1, [cluster as unknown as Cluster], [], () => {
     state.disposed = true;
   });
-  const examinations = new Examinations(new Exchanges(), (number, verdict) => told.push([number, verdict]));
+  const checks = new PluginChecks(new Exchanges(), (number, verdict) => told.push([number, verdict]));
   const begin = (number: number, { slot = 3, name = "app" } = {}) =>
-    examinations.begin({ number, cluster: name, slot, timeout: 1000 }, snapshot);
-  return { called, told, state, snapshot, examinations, begin };
+    checks.begin({ number, cluster: name, slot, timeout: 1000 }, snapshot);
+  return { called, told, state, snapshot, checks, begin };
 }
 
 test("the plugin is told which endpoint, and by when; its answer is the verdict", () => {
@@ -76,29 +76,29 @@ test("a plugin that fails, also under skip, or is asked too much, gives no verdi
 });
 
 test("what the version that serves does not have is given back", () => {
-  const { called, told, begin, examinations } = setUp(OUTCOME.continue);
+  const { called, told, begin, checks } = setUp(OUTCOME.continue);
   begin(1, { slot: 4 });
   begin(2, { name: "other" });
-  examinations.begin({ number: 3, cluster: "app", slot: 3, timeout: 1 }, null);
+  checks.begin({ number: 3, cluster: "app", slot: 3, timeout: 1 }, null);
   assert.deepEqual([told, called.length], [[1, 2, 3].map((number) => [number, null]), 0]);
 });
 
 test("a check that waits holds its version until it ends, however it does", () => {
   for (const end of ["resume", "cancel", "stop"] as const) {
-    const { called, told, state, snapshot, examinations, begin } = setUp(OUTCOME.waiting);
+    const { called, told, state, snapshot, checks, begin } = setUp(OUTCOME.waiting);
     begin(7);
     snapshot.retire();
     assert.deepEqual([told, state.disposed], [[], false]);
-    if (end === "resume") examinations.resume(HOOK.health_check, called[0]!, OUTCOME.reject);
-    else if (end === "cancel") examinations.cancel(7);
-    else examinations.stop();
+    if (end === "resume") checks.resume(HOOK.health_check, called[0]!, OUTCOME.reject);
+    else if (end === "cancel") checks.cancel(7);
+    else checks.stop();
     assert.equal(state.disposed, true, end);
     assert.equal(state.cancelled, end === "resume" ? 0 : 1);
     const verdict = { resume: { result: "unhealthy", problem: "plugin doctor says so" }, stop: null };
     assert.deepEqual(told, end === "cancel" ? [] : [[7, verdict[end]]]);
-    examinations.resume(HOOK.health_check, called[0]!, OUTCOME.continue);
-    examinations.cancel(7);
-    examinations.stop();
+    checks.resume(HOOK.health_check, called[0]!, OUTCOME.continue);
+    checks.cancel(7);
+    checks.stop();
     assert.equal(told.length, end === "cancel" ? 0 : 1, "it is told once");
   }
 });

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Guest } from "../../../../src/plugin/host/guest.ts";
-import { GuestPool, type Taker } from "../../../../src/plugin/host/guest-pool.ts";
+import { type GuestConsumer, GuestPool } from "../../../../src/plugin/host/guest-pool.ts";
 
-class TestTaker implements Taker {
+class TestGuestConsumer implements GuestConsumer {
   got: Guest | null | Error | undefined;
   take(guest: Guest | null): void {
     this.got = guest;
@@ -18,9 +18,9 @@ const guest = { memory: 1 } as Guest;
 test("nobody is left in line when guests cannot be made", () => {
   let make: () => Guest | null = () => guest;
   const pool = new GuestPool(1, () => make());
-  const takers = Array.from({ length: 5 }, () => new TestTaker());
+  const takers = Array.from({ length: 5 }, () => new TestGuestConsumer());
   for (const taker of takers) assert.equal(pool.ask(taker), true);
-  assert.deepEqual([pool.size, pool.waiting], [1, 4]);
+  assert.deepEqual([pool.size, pool.queued], [1, 4]);
   const problem = new Error("for the test");
   make = () => {
     make = () => null; // in quarantine from now on
@@ -31,5 +31,5 @@ test("nobody is left in line when guests cannot be made", () => {
     takers.map(({ got }) => got),
     [guest, problem, null, null, null],
   );
-  assert.deepEqual([pool.size, pool.waiting], [0, 0]);
+  assert.deepEqual([pool.size, pool.queued], [0, 0]);
 });

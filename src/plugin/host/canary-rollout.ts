@@ -8,7 +8,6 @@ import type { EndpointList, ExchangeContext, HookContext, VersionChoice } from "
 import type { Instance } from "./instance.ts";
 import { OUTCOME } from "./outcome.ts";
 import type { RolloutPlan } from "./plan.ts";
-import type { PluginInstance } from "./plugin-instance.ts";
 
 const FAILED = -2;
 
@@ -42,60 +41,60 @@ export class Version {
   }
 }
 
-export class Trial {
+export class CanaryRollout {
   readonly number: number;
-  readonly old: Version;
-  readonly new: Version;
+  readonly baseline: Version;
+  readonly canary: Version;
   readonly #share: number;
 
   constructor({ number, share, cells: base }: RolloutPlan, cells: Float64Array) {
     this.number = number;
     this.#share = share;
-    this.old = new Version(number, cells, base);
-    this.new = new Version(number, cells, base + ROLLOUT_CELLS.version);
+    this.baseline = new Version(number, cells, base);
+    this.canary = new Version(number, cells, base + ROLLOUT_CELLS.version);
   }
 
   /** Drawn at the exchange's first use of the plugin. */
   choose(target: HookContext): Version {
     const staged = (target.staged ??= new Map<number, VersionChoice>());
     const chosen = staged.get(this.number);
-    if (chosen !== undefined) return chosen.isCanary ? this.new : this.old;
+    if (chosen !== undefined) return chosen.isCanary ? this.canary : this.baseline;
     const isCanary = Math.random() < this.#share;
     staged.set(this.number, { isCanary, failed: false });
-    const version = isCanary ? this.new : this.old;
+    const version = isCanary ? this.canary : this.baseline;
     version.count();
     return version;
   }
 }
 
 /** What chains call while a plugin has two versions. Their configurations and limits are the same. */
-export class StagedInstance implements Instance {
+export class CanaryInstance implements Instance {
   readonly index: number;
   readonly plugin: string;
   readonly hooks: number;
   readonly bodyLimit: number;
   readonly refusesTooLarge: boolean;
-  readonly #trial: Trial;
-  readonly #old: PluginInstance;
-  readonly #new: PluginInstance;
+  readonly #rollout: CanaryRollout;
+  readonly #baseline: Instance;
+  readonly #canary: Instance;
 
-  constructor(trial: Trial, old: PluginInstance, candidate: PluginInstance) {
-    this.#trial = trial;
-    this.#old = old;
-    this.#new = candidate;
-    this.index = old.index;
-    this.plugin = old.plugin;
-    this.hooks = old.hooks | candidate.hooks;
-    this.bodyLimit = old.bodyLimit;
-    this.refusesTooLarge = old.refusesTooLarge;
+  constructor(rollout: CanaryRollout, baseline: Instance, canary: Instance) {
+    this.#rollout = rollout;
+    this.#baseline = baseline;
+    this.#canary = canary;
+    this.index = baseline.index;
+    this.plugin = baseline.plugin;
+    this.hooks = baseline.hooks | canary.hooks;
+    this.bodyLimit = baseline.bodyLimit;
+    this.refusesTooLarge = baseline.refusesTooLarge;
   }
 
   mayChoose(cluster: string): boolean {
-    return this.#old.mayChoose(cluster);
+    return this.#baseline.mayChoose(cluster);
   }
 
   call(hook: number, target: HookContext): number {
-    const version = this.#trial.choose(target);
+    const version = this.#rollout.choose(target);
     const began = performance.now();
     const outcome = this.#of(version).call(hook, target);
     // One that waits tells its time, or its failure, when it ends.
@@ -106,15 +105,15 @@ export class StagedInstance implements Instance {
 
   /** Both: either may be asked to pick. */
   update(view: EndpointList): boolean {
-    const isOldWell = this.#old.update(view);
-    const isNewWell = this.#new.update(view);
-    if (!isOldWell) this.#trial.old.fail(null);
-    if (!isNewWell) this.#trial.new.fail(null);
-    return isOldWell || isNewWell;
+    const isBaselineUpdated = this.#baseline.update(view);
+    const isCanaryUpdated = this.#canary.update(view);
+    if (!isBaselineUpdated) this.#rollout.baseline.fail(null);
+    if (!isCanaryUpdated) this.#rollout.canary.fail(null);
+    return isBaselineUpdated || isCanaryUpdated;
   }
 
   pick(exchange: ExchangeContext, view: EndpointList): number {
-    const version = this.#trial.choose(exchange);
+    const version = this.#rollout.choose(exchange);
     const began = performance.now();
     const index = this.#of(version).pick(exchange, view);
     version.spend(performance.now() - began);
@@ -122,7 +121,7 @@ export class StagedInstance implements Instance {
     return index;
   }
 
-  #of(version: Version): PluginInstance {
-    return version === this.#trial.new ? this.#new : this.#old;
+  #of(version: Version): Instance {
+    return version === this.#rollout.canary ? this.#canary : this.#baseline;
   }
 }
