@@ -14,7 +14,7 @@ await runExample({
 });
 
 /**
- * The service: the plugin sends a session in hexadecimal, the built-in the request's cookies.
+ * The service: the plugin sends a session in hexadecimal, the built-in filter sends the request's cookies.
  * @type {import("node:http").RequestListener}
  */
 function authorize({ url, headers }, response) {

@@ -12,7 +12,7 @@ await runExample({
 });
 
 /**
- * An instance of the application: it says how it is, and may be told to drain.
+ * An instance of the application: it reports its state, and can be set to draining.
  * @param {string} name
  * @returns {import("node:http").RequestListener}
  */

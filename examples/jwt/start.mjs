@@ -1,7 +1,7 @@
 import { createPrivateKey, sign } from "node:crypto";
 import { runExample } from "../run-example.mjs";
 
-/** For this example alone: everybody knows it. */
+/** Only for this example: it is public. */
 const KEY = createPrivateKey({
   format: "jwk",
   key: {

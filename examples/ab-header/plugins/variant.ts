@@ -1,4 +1,4 @@
-// A filter: draws a variant for each visitor, tells the application by a header, and remembers it in a cookie.
+// A filter: assigns a random variant to each visitor, sends it to the application in a header, and stores it in a cookie.
 import { Config, Cookies, randomBelow, Request, Response, SetCookie } from "sluice/sdk";
 
 const header = Config.string("header", "x-variant");

@@ -1,7 +1,7 @@
-// A filter: sends a share of the visitors to the canary, and each of them always to the same side.
+// A filter: sends a share of the visitors to the canary; each visitor always gets the same release.
 //
-// The cookie holds a number that was drawn once, 0 to 9999, and not the side: so who raises the share moves only as
-// many visitors as it grows by, and who sets it to 0 gets everyone back.
+// The cookie has a random number from 0 to 9999 and not the release. Raising the share therefore moves only as many
+// visitors as it grows by, and setting it to 0 moves everyone back.
 import { cluster, Config, Cookies, randomBelow, Request, Response, SetCookie } from "sluice/sdk";
 
 const stable = cluster("stable"), canary = cluster("canary");
@@ -25,7 +25,7 @@ export function onResponse(req: Request, res: Response): void {
   res.headers.add("set-cookie", cookie.toString());
 }
 
-/** The number that was drawn, or -1: a cookie may hold anything. */
+/** The number in the cookie, or -1 if there is no valid one: clients can send anything. */
 function numberOf(text: string | null): i32 {
   if (text === null || text.length == 0 || text.length > 4) return -1;
   let value = 0;

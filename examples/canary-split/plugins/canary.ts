@@ -1,4 +1,4 @@
-// A router: a known user is always on the same side; who is not known is left to the next rule.
+// A router: an identified user always gets the same version; for others it passes to the next route.
 import { cluster, Cluster, Config, Request } from "sluice/sdk";
 
 const stable = cluster("stable"), canary = cluster("canary");
@@ -13,7 +13,7 @@ export function route(req: Request): Cluster | null {
   return hash(user) % 100 < <u32>percent ? canary : stable;
 }
 
-/** FNV-1a, then mixed, so that users whose names differ in the last letter alone are spread as well. */
+/** FNV-1a, then mixed, so that users whose names differ only in the last letter are distributed too. */
 function hash(text: string): u32 {
   let h: u32 = 0x811c9dc5;
   for (let i = 0; i < text.length; i++) h = (h ^ <u32>text.charCodeAt(i)) * 0x01000193;

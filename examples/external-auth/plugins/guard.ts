@@ -1,6 +1,6 @@
-// Asks a service who the owner of a session is, once in a while, and tells the upstream.
+// Queries a service for the user of a session, caches the result, and sends the user to the endpoint.
 //
-//     guard: { cookie: session, remember: 10 }    # seconds for which an answer is good
+//     guard: { cookie: session, remember: 10 }    # seconds for which a result is cached
 
 import { Config, Cookies, Fetch, Hex, Request, cluster, counter, kv, log, sha256, toUtf8 } from "sluice/sdk";
 

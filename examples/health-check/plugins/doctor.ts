@@ -1,4 +1,4 @@
-// An instance is well when it answers, does not drain, and has few enough jobs in its queue.
+// An instance is healthy if it responds, is not draining, and its queue is below the limit.
 //
 //     doctor: { path: /healthz, queue: 100 }
 

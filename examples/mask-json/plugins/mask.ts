@@ -1,7 +1,7 @@
-// A filter: puts "***" in the place of fields of JSON answers that nobody outside is to see.
+// A filter: replaces the values of configured fields in JSON responses by "***".
 //
-// The answer's head is held back until its body is complete, so that an answer that cannot be read is refused and
-// not half sent. What is no JSON passes as it is.
+// The response is buffered until its body is complete, so that one that cannot be parsed is rejected as a whole.
+// Other content types are forwarded unchanged.
 import { Body, Config, fromView, JsonMask, Request, Response, toView } from "sluice/sdk";
 
 const mask = new JsonMask(Config.list("fields"), Config.string("replacement", '"***"'));

@@ -1,4 +1,4 @@
-// A router: names one of the clusters that its rule lists.
+// A router: chooses one of the clusters that its route lists.
 import { Cluster, cluster, Request } from "sluice/sdk";
 
 const app = cluster("app"), beta = cluster("beta");

@@ -1,4 +1,4 @@
-// A filter: greets the application, and keeps strangers out of /private/.
+// A filter: sets a greeting header, and denies access to /private/.
 import { Config, Request, Response } from "sluice/sdk";
 
 const greeting = Config.string("greeting", "hello");

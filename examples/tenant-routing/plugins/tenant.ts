@@ -1,11 +1,11 @@
-// A router: the first label of the host name is the tenant, the configuration says which cluster the tenant has.
+// A router: the first label of the host name is the tenant; the configuration maps tenants to clusters.
 import { cluster, Cluster, Config, Request } from "sluice/sdk";
 
 const domain = Config.string("domain");
 const header = Config.string("header", "x-tenant");
 const shared = cluster(Config.string("default"));
 
-// What is made here, at the top of the file, stays; what a call makes is gone when it ends.
+// Objects created at the top of the file persist; objects created in a call are freed when it ends.
 const own = new Map<string, Cluster>();
 const tenants = Config.keys("clusters");
 for (let i = 0; i < tenants.length; i++) own.set(tenants[i], cluster(Config.string(Config.join("clusters", tenants[i]))));
