@@ -8,7 +8,6 @@ import type { Instance } from "../plugin/host/instance.ts";
 import { type EndpointColumns, HEALTH, MAX_ENDPOINTS } from "./columns.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { EndpointView } from "./endpoint-view.ts";
-import type { Pool, Poolable } from "./pool.ts";
 
 /** An endpoint as it stands when one is picked. */
 export type Candidate = {
@@ -34,16 +33,17 @@ export interface PickContext extends ExchangeContext {
   picksProbe: boolean;
 }
 
-export type Member = { readonly endpoint: Endpoint; readonly pool: Pool<Poolable> };
+/** An endpoint, and what opens streams to it, which the cluster only keeps. */
+export type Member<Connector> = { readonly endpoint: Endpoint; readonly connector: Connector };
 
 /** By row, 1: the exchange has tried it. Set within one call, so that each endpoint is not sought in a list. */
 const TRIED = new Uint8Array(MAX_ENDPOINTS);
 
-export class Cluster {
+export class Cluster<Connector = unknown> {
   readonly index: number;
   readonly plan: ClusterPlan;
   readonly strategies: readonly Instance[];
-  readonly members: readonly Member[];
+  readonly members: readonly Member<Connector>[];
   /** The plugin that checks its endpoints, where one does. */
   readonly checker: Instance | null;
   readonly #columns: EndpointColumns;
@@ -51,7 +51,7 @@ export class Cluster {
   readonly #reduced: EndpointView;
   /** Ejected endpoints that one request each may try. */
   readonly #probing: Endpoint[] = [];
-  readonly #poolBySlot = new Map<number, Pool<Poolable>>();
+  readonly #connectors = new Map<number, Connector>();
   #epoch = -1;
 
   constructor(
@@ -59,7 +59,7 @@ export class Cluster {
     plan: ClusterPlan,
     parts: {
       strategies: readonly Instance[];
-      members: readonly Member[];
+      members: readonly Member<Connector>[];
       columns: EndpointColumns;
       checker?: Instance | null;
     },
@@ -72,12 +72,12 @@ export class Cluster {
     this.#columns = parts.columns;
     this.#eligible = new EndpointView(parts.columns);
     this.#reduced = new EndpointView(parts.columns);
-    for (const member of parts.members) this.#poolBySlot.set(member.endpoint.slot, member.pool);
+    for (const member of parts.members) this.#connectors.set(member.endpoint.slot, member.connector);
   }
 
-  /** This thread's connections to one of the cluster's endpoints. */
-  poolOf(endpoint: Endpoint): Pool<Poolable> {
-    return this.#poolBySlot.get(endpoint.slot)!;
+  /** Opens streams to one of the cluster's endpoints. */
+  connectorOf(endpoint: Endpoint): Connector {
+    return this.#connectors.get(endpoint.slot)!;
   }
 
   /** The index of the strategy of that name; 0, the default, where the cluster has none. */

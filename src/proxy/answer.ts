@@ -20,8 +20,7 @@ const frame: AnswerForm = {
 
 /**
  * Chooses the framing (RFC 9112 section 6.3) from the client's request and the head as it is now. A plugin may have made
- * another method or status of it since the endpoint answered, so what the endpoint sent says only whether a body is to
- * come: one that must not follow this head is left out, and `bodyDone` is set.
+ * another method or status of it since the endpoint responded.
  */
 export function frameAnswer(x: Exchange): AnswerForm {
   const head = x.response;
@@ -35,8 +34,6 @@ export function frameAnswer(x: Exchange): AnswerForm {
     if (status !== 204 && status !== 304) frame.ownLength = x.localBody?.length ?? 0;
   } else if (bodiless) {
     frame.sized = status !== 204 && !x.answerStaged && head.findKnown(NAME["content-length"]) >= 0;
-    x.attempt.body = null;
-    x.attempt.bodyDone = true;
   } else if (x.answerStaged && x.attempt.bodyDone && x.responseTrailers === null)
     frame.ownLength = x.attempt.bodyEnd - x.attempt.bodyStart;
   else if (x.answerStaged) {

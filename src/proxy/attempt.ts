@@ -7,13 +7,13 @@ import type { Head } from "../http/head.ts";
 import type { HeadPool } from "../http/head-pool.ts";
 import type { ProxyError } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
-import type { Upstream } from "./upstream.ts";
+import type { UpstreamStream } from "./upstream-stream.ts";
 
 export class Attempt {
   readonly exchange: Exchange;
   readonly #heads: HeadPool;
   /** What it is sent on; null when it has ended: events that come after that are ignored. */
-  upstream: Upstream | null = null;
+  stream: UpstreamStream | null = null;
   /** It counts in the endpoint's requests in flight. */
   inFlight = false;
   endpoint: Endpoint | null = null;
@@ -30,6 +30,8 @@ export class Attempt {
   sent = false;
   /** The whole request was. */
   complete = false;
+  /** The endpoint says that it did nothing of the request: any method may be sent again. */
+  unprocessed = false;
   /** It failed for lack of this machine's resources: descriptors, ports, memory. */
   local = false;
   /** Its endpoint is ejected: the result of this attempt decides whether that ends. */
@@ -69,7 +71,7 @@ export class Attempt {
 
   /** Makes it like new, but for the head that is `x.response` perhaps. */
   restart(): void {
-    this.upstream = null;
+    this.stream = null;
     this.inFlight = false;
     this.endpoint = null;
     this.startedAt = 0;
@@ -79,6 +81,7 @@ export class Attempt {
     this.isHead = false;
     this.sent = false;
     this.complete = false;
+    this.unprocessed = false;
     this.local = false;
     this.probe = false;
     if (this.#head !== null) this.#head.status = 0;

@@ -101,7 +101,7 @@ export class Bodies {
     if ((request.flags & FLAG.expectContinue) !== 0) {
       request.flags &= ~FLAG.expectContinue;
       request.removeAt(request.findKnown(NAME.expect));
-      x.client!.interim(CONTINUE);
+      x.client!.sendInterim(CONTINUE);
     }
     // While a plugin was waited for, as much may have come as is kept without one.
     x.client!.resumeBody();
@@ -120,7 +120,7 @@ export class Bodies {
       const gathered = gatherAnswer(x);
       if (!withinLimits(x, gathered.length, HOOK.response_body)) return this.#refuseAnswer(x, ERROR.answerTooLarge);
       if (x.holders !== null && !x.attempt.bodyDone) {
-        x.attempt.upstream?.resumeBody();
+        x.attempt.stream?.resumeBody();
         this.#corridor.watch(x);
         return PHASE.collecting;
       }
@@ -238,7 +238,7 @@ export class Bodies {
   /** More of a held answer. */
   collect(x: Exchange, bytes: Buffer): boolean {
     x.attempt.body = bytes;
-    if (x.attempt.bodyDone) x.attempt.upstream = null;
+    if (x.attempt.bodyDone) x.attempt.stream = null;
     x.phase = PHASE.stageAnswer;
     this.#corridor.advance(x);
     return true;
@@ -246,7 +246,7 @@ export class Bodies {
 
   /** More of an answer that goes through plugins. */
   stagePiece(x: Exchange, bytes: Buffer): boolean {
-    if (x.attempt.bodyDone) x.attempt.upstream = null;
+    if (x.attempt.bodyDone) x.attempt.stream = null;
     answerPieceOf(x).set(bytes, x.attempt.bodyStart, x.attempt.bodyEnd, x.attempt.bodyDone);
     x.phase = PHASE.piece;
     this.#corridor.advance(x);
@@ -265,10 +265,10 @@ export class Bodies {
     }
     x.attempt.bodyStart = piece.start;
     x.attempt.bodyEnd = piece.end;
-    const more = x.client!.body(null, piece.bytes, x);
+    const more = x.client!.sendBody(null, piece.bytes, x);
     if (x.attempt.bodyDone) return PHASE.done;
-    if (more) x.attempt.upstream?.resumeBody();
-    else x.attempt.upstream?.pauseBody();
+    if (more) x.attempt.stream?.resumeBody();
+    else x.attempt.stream?.pauseBody();
     return PHASE.body;
   }
 }

@@ -10,8 +10,9 @@ import type { Entrant, Judgement } from "./admission.ts";
 import { answerBound, frameAnswer, writeAnswer } from "./answer.ts";
 import type { ConnectionChoice } from "./connection-choice.ts";
 import type { ThreadContext } from "./context.ts";
+import type { Downstream } from "./downstream.ts";
 import { ERROR, refusalOf } from "./error.ts";
-import { type ClientSide, type Exchange, PHASE } from "./exchange.ts";
+import { type Exchange, PHASE } from "./exchange.ts";
 import { UNKNOWN } from "./forwarded.ts";
 import { answerHeadBound, makeForwarded, writeInterimHead } from "./headers.ts";
 import type { Pipeline } from "./pipeline.ts";
@@ -42,7 +43,7 @@ const MAX_REQUESTS = 100_000;
 
 const LF = 10;
 
-export class Client extends Wire implements ClientSide, Entrant {
+export class Client extends Wire implements Downstream, Entrant {
   readonly port: Port;
   readonly #pipeline: Pipeline;
   #state: number = STATE.judged;
@@ -94,7 +95,7 @@ export class Client extends Wire implements ClientSide, Entrant {
 
   denied(): void {
     this.#judgement = null;
-    this.break();
+    this.reset();
   }
 
   get peer(): string {
@@ -116,7 +117,7 @@ export class Client extends Wire implements ClientSide, Entrant {
   }
 
   /** Ends it at once; the peer sees it broken. */
-  break(): void {
+  reset(): void {
     this.#state = STATE.closed;
     this.#leaveJudgement();
     // After a shutdown a reset is refused, and the handle would stay open.
@@ -284,7 +285,7 @@ export class Client extends Wire implements ClientSide, Entrant {
   }
 
   /** The answer's head, and the body bytes that came with it. False: the source waits for `Pipeline.clientDrained`. */
-  answer(x: Exchange): boolean {
+  sendHeaders(x: Exchange): boolean {
     const frame = frameAnswer(x);
     if (frame.untilClose || !x.requestComplete || this.port.retired) this.#closing = true;
     frame.close = this.#closing;
@@ -299,7 +300,7 @@ export class Client extends Wire implements ClientSide, Entrant {
   }
 
   /** More of the answer's body. False: the source pauses until `Pipeline.clientDrained`. */
-  body(source: Wire | null, bytes: Buffer, x: Exchange): boolean {
+  sendBody(source: Wire | null, bytes: Buffer, x: Exchange): boolean {
     const frame = this.#frame;
     frame.last = x.attempt.bodyDone;
     frame.trailers = x.responseTrailers;
@@ -309,7 +310,7 @@ export class Client extends Wire implements ClientSide, Entrant {
   }
 
   /** A 1xx answer, for clients that know it. */
-  interim(head: Head): void {
+  sendInterim(head: Head): void {
     const out = this.context.buffers.outFor(answerHeadBound(head));
     const size = writeInterimHead(out, head);
     this.#sent(this.send(out, size), size);
@@ -368,7 +369,7 @@ export class Client extends Wire implements ClientSide, Entrant {
       case STATE.judged:
         this.#closing = true;
         // What it has sent may be a whole request, of which the answer is waited for.
-        if (!this.port.state!.plan.halfClose || this.#carry.length === 0) this.break();
+        if (!this.port.state!.plan.halfClose || this.#carry.length === 0) this.reset();
         return;
       case STATE.body:
         this.#pipeline.clientGone(this.#exchange!, "the client ended its side before the request was complete");
@@ -432,7 +433,7 @@ export class Client extends Wire implements ClientSide, Entrant {
   protected timedOut(): void {
     const x = this.#exchange;
     if (x !== null) this.#exchangeTimedOut(x);
-    else if (this.#state === STATE.waiting) this.break();
+    else if (this.#state === STATE.waiting) this.reset();
     else if (this.#state !== STATE.head) this.socket.destroy();
     else if (this.#carry.length > 0) this.#refuseLateHead();
     else this.#finishWriting();

@@ -21,9 +21,10 @@ import { prepareErrorAnswer } from "./local-response.ts";
 import type { Snapshot } from "./snapshot.ts";
 import { OwnRequest } from "./subrequest.ts";
 import { TimeLimit } from "./time-limit.ts";
+import type { UpstreamEvents } from "./upstream-stream.ts";
 import type { Wire } from "./wire.ts";
 
-export abstract class Events implements Corridor {
+export abstract class Events implements Corridor, UpstreamEvents {
   readonly exchanges = new Exchanges(this);
   readonly admission: Admission;
   protected readonly context: ThreadContext;
@@ -112,14 +113,14 @@ export abstract class Events implements Corridor {
 
   passBody(x: Exchange, source: Wire, bytes: Buffer, start: number, end: number): boolean {
     const { attempt } = x;
-    if (attempt.upstream !== null && attempt.sent) return attempt.upstream.sendBody(source, bytes, start, end);
+    if (attempt.stream !== null && attempt.sent) return attempt.stream.sendBody(source, bytes, start, end);
     x.keep(bytes, start, end);
     return x.requestComplete || x.replayLength < 64 * 1024;
   }
 
   clientDrained(x: Exchange): void {
     // While a plugin is waited for nothing may come: what it makes of this goes to the client first, and asks for more.
-    if (x.phase !== PHASE.suspended) x.attempt.upstream?.resumeBody();
+    if (x.phase !== PHASE.suspended) x.attempt.stream?.resumeBody();
   }
 
   clientClosed(client: Client): void {
@@ -134,7 +135,7 @@ export abstract class Events implements Corridor {
     this.interrupt(x); // puts back what a plugin has changed
     if (!x.headSent) x.response.status = ERROR.clientGone.status;
     this.abandonAttempt(x);
-    x.client!.break();
+    x.client!.reset();
     x.phase = PHASE.done;
     this.advance(x);
   }
@@ -142,13 +143,13 @@ export abstract class Events implements Corridor {
   // ── Events from the endpoint ──────────────────────────────────────────────────────────────────────────────────
 
   /** An interim response is `attempt.head`; clients of HTTP/1.0 do not know them. */
-  interim({ exchange: x, head, upstream }: Attempt): void {
-    if (upstream !== null && x.request.minor > 0) x.client!.interim(head);
+  interim({ exchange: x, head, stream }: Attempt): void {
+    if (stream !== null && x.request.minor > 0) x.client!.sendInterim(head);
   }
 
   /** A final head has come. */
-  answered(attempt: Attempt): void {
-    if (attempt.upstream === null) return;
+  responded(attempt: Attempt): void {
+    if (attempt.stream === null) return;
     const { exchange: x } = attempt;
     x.commit(attempt);
     x.phase = PHASE.answered;
@@ -157,14 +158,14 @@ export abstract class Events implements Corridor {
 
   /** More of the answer's body. False: the endpoint's connection pauses until `clientDrained`. */
   responseBody(attempt: Attempt, source: Wire, bytes: Buffer): boolean {
-    if (attempt.upstream === null) return true;
+    if (attempt.stream === null) return true;
     const { exchange: x } = attempt;
     try {
       if (x.phase === PHASE.collecting) return this.bodies.collect(x, bytes);
       if (x.answerStaged) return this.bodies.stagePiece(x, bytes);
-      const more = x.client!.body(source, bytes, x);
+      const more = x.client!.sendBody(source, bytes, x);
       if (!x.attempt.bodyDone) return more;
-      x.attempt.upstream = null;
+      x.attempt.stream = null;
       x.phase = PHASE.done;
     } catch (error) {
       this.internal(x, error);
@@ -175,12 +176,13 @@ export abstract class Events implements Corridor {
   }
 
   /** The attempt came to nothing; when its head is out, the client's answer is broken. */
-  attemptFailed(attempt: Attempt, error: ProxyError, problem: string): void {
-    if (attempt.upstream === null) return;
+  failed(attempt: Attempt, error: ProxyError, problem: string, unprocessed = false): void {
+    if (attempt.stream === null) return;
     const { exchange: x } = attempt;
-    attempt.upstream = null;
+    attempt.stream = null;
     attempt.error = error;
     attempt.problem = problem;
+    attempt.unprocessed = unprocessed;
     // A plugin has given its own answer in place of the endpoint's, and another is waited for.
     if (x.phase === PHASE.suspended && x.localStatus !== 0) return;
     if (x.headSent || x.phase === PHASE.collecting || x.phase === PHASE.suspended) {
@@ -190,6 +192,17 @@ export abstract class Events implements Corridor {
     }
     x.phase = PHASE.failed;
     this.advance(x);
+  }
+
+  writable({ exchange: x, stream }: Attempt): void {
+    if (stream !== null && !x.requestComplete && !x.requestWaits) x.client!.resumeBody();
+  }
+
+  /** The client, or a plugin, has not given the rest of the request. */
+  requestLate({ exchange: x, stream }: Attempt): void {
+    if (stream === null) return;
+    const error = x.requestComplete ? ERROR.responseTimeout : ERROR.requestTimeout;
+    this.refuse(x, error, "the request's body was not complete within the route's timeout");
   }
 
   // ── Events from plugins ───────────────────────────────────────────────────────────────────────────────────────
@@ -275,7 +288,7 @@ export abstract class Events implements Corridor {
     x.error ??= ERROR.upstreamBroken;
     this.interrupt(x);
     this.abandonAttempt(x);
-    x.client!.break();
+    x.client!.reset();
     x.phase = PHASE.done;
     this.advance(x);
   }
@@ -305,9 +318,9 @@ export abstract class Events implements Corridor {
   }
 
   cancel(attempt: Attempt): void {
-    const { upstream } = attempt;
-    attempt.upstream = null;
-    if (upstream !== null) upstream.abandon();
+    const { stream } = attempt;
+    attempt.stream = null;
+    if (stream !== null) stream.cancel();
     endAttempt(this.context, attempt, 0, false);
   }
 }

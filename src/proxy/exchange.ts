@@ -18,9 +18,11 @@ import type { Trace } from "../trace/trace.ts";
 import { Attempt } from "./attempt.ts";
 import type { Piece } from "./chunk.ts";
 import type { ConnectionChoice } from "./connection-choice.ts";
+import type { Downstream } from "./downstream.ts";
 import type { ProxyError } from "./error.ts";
 import type { ListenerState, RouteState } from "./snapshot.ts";
 import type { TimeLimit } from "./time-limit.ts";
+import type { Connector } from "./upstream-stream.ts";
 import type { Wire } from "./wire.ts";
 
 const NOTHING = Buffer.alloc(0);
@@ -51,25 +53,6 @@ export const PHASE = {
   /** A piece of the answer's body goes through plugins. */
   piece: 18,
 } as const;
-
-/** Whoever asked, as the corridor sees it: a client's connection, or a plugin (`own-request.ts`). */
-export interface ClientSide {
-  /** The address that X-Forwarded-For gets; empty for none. */
-  readonly peer: string;
-  readonly alive: boolean;
-  /** Takes the answer's head, and the body bytes that came with it. False: the source waits for `clientDrained`. */
-  answer(x: Exchange): boolean;
-  /** More of the answer's body; `source` is the connection that it came from, if it may give its block away. */
-  body(source: Wire | null, bytes: Buffer, x: Exchange): boolean;
-  /** A 1xx answer. */
-  interim(head: Head): void;
-  /** The endpoint can take more of the request's body. */
-  resumeBody(): void;
-  /** Ends it at once: the answer is not whole. */
-  break(): void;
-  /** The exchange is over. */
-  finished(x: Exchange): void;
-}
 
 export class Exchange implements ExchangeContext {
   /** A number that no other exchange of this thread has while it lives; the `exchange` argument of hooks. Never 0. */
@@ -138,14 +121,14 @@ export class Exchange implements ExchangeContext {
   bytesReceived = 0;
   bytesSent = 0;
 
-  client: ClientSide | null = null;
+  client: Downstream | null = null;
   /** Its way is recorded; null for nearly all. */
   trace: Trace | null = null;
   /** It is a plugin's own request: told to no listener, log or counter of requests. */
   own = false;
   listener: ListenerState | null = null;
   route: RouteState | null = null;
-  cluster: Cluster | null = null;
+  cluster: Cluster<Connector> | null = null;
   /** The one that it is committed to, else the one begun last. */
   attempt: Attempt;
   readonly #first: Attempt;
@@ -247,7 +230,7 @@ export class Exchange implements ExchangeContext {
   /** The attempt that begins now, at `endpoint`. One that is still alive becomes its rival. */
   beginAttempt(): Attempt {
     let { attempt } = this;
-    if (attempt.upstream !== null) {
+    if (attempt.stream !== null) {
       (this.rivals ??= []).push(attempt);
       attempt = this.attempt = new Attempt(this, this.#heads);
     } else if (attempt.endpoint !== null) attempt.restart();

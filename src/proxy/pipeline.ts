@@ -10,7 +10,6 @@
  */
 
 import { HOOK } from "../abi/abi.ts";
-import type { Pool } from "../cluster/pool.ts";
 import { countHop, HOP } from "../http/max-forwards.ts";
 import { isHeadMethod, isIdempotent, isOptionsMethod } from "../http/method.ts";
 import { THREAD_CELLS } from "../observe/series.ts";
@@ -27,7 +26,6 @@ import { countRetriedStatus, countStaleConnection, logNoEndpoint, logUpstreamFai
 import { prepareLocalAnswer, prepareOptionsAnswer } from "./local-response.ts";
 import { askForWhole, fitResponse } from "./metadata.ts";
 import type { RouteState } from "./snapshot.ts";
-import { Upstream } from "./upstream.ts";
 
 /** Of a path in a log line. */
 const MOST_SHOWN = 256;
@@ -181,7 +179,7 @@ export class Pipeline extends Events {
       x.attempt.bodyEnd -= x.attempt.bodyStart;
       x.attempt.bodyStart = 0;
     }
-    x.attempt.upstream?.pauseBody();
+    x.attempt.stream?.pauseBody();
     this.watch(x);
     return PHASE.suspended;
   }
@@ -214,20 +212,7 @@ export class Pipeline extends Events {
     x.requestPassed = x.requestComplete && !x.requestWaits;
     x.idempotent = isIdempotent(x.request);
     this.context.columns.addInFlight(this.context.thread, endpoint.slot, 1);
-    if (x.trace !== null && x.trace.dry !== null) {
-      x.trace.dry.answer(x);
-      x.commit(attempt);
-      return PHASE.answered;
-    }
-    const pool = cluster.poolOf(endpoint) as Pool<Upstream>;
-    let upstream = attempt.noReuse ? null : pool.take();
-    attempt.reused = upstream !== null;
-    if (upstream === null) {
-      upstream = new Upstream(this.context, this, { endpoint, pool, plan: cluster.plan });
-      upstream.connect();
-    }
-    attempt.upstream = upstream;
-    upstream.begin(attempt);
+    cluster.connectorOf(endpoint).open(attempt);
     return PHASE.awaiting;
   }
 
@@ -239,7 +224,7 @@ export class Pipeline extends Events {
     if (x.rivals !== null) this.cancelRivals(x.rivals);
     attempt.answeredAt = performance.now();
     endAttempt(this.context, attempt, status, false);
-    if (attempt.bodyDone) attempt.upstream = null;
+    if (attempt.bodyDone) attempt.stream = null;
     if (statuses.length === 0 || !statuses.includes(status) || !this.#mayRetry(x, true)) return PHASE.response;
     countRetriedStatus(this.context, attempt);
     this.abandonAttempt(x);
@@ -263,7 +248,9 @@ export class Pipeline extends Events {
       return PHASE.forward;
     }
     logUpstreamFailure(this.context, attempt, error, problem);
-    return wantsRetry(x, error) && this.#mayRetry(x, attempt.sent) ? this.#retry(x) : this.error(x, error, problem);
+    return wantsRetry(x, error) && this.#mayRetry(x, attempt.sent && !attempt.unprocessed)
+      ? this.#retry(x)
+      : this.error(x, error, problem);
   }
 
   /** The answer's head is there, the endpoint's or our own: the chains, last first, then it goes out. */
@@ -279,13 +266,18 @@ export class Pipeline extends Events {
   #send(x: Exchange): number {
     fitResponse(x);
     if (x.trace !== null) x.trace.tell(x);
-    const more = x.client!.answer(x);
+    if (x.localStatus === 0 && isBodiless(x)) {
+      // A plugin may have made it so; what the endpoint sends of a body is left out.
+      x.attempt.body = null;
+      x.attempt.bodyDone = true;
+    }
+    const more = x.client!.sendHeaders(x);
     if (x.localStatus !== 0 || x.attempt.bodyDone) {
       this.abandonAttempt(x); // of a body that is not to follow this head
       return PHASE.done;
     }
-    if (more) x.attempt.upstream?.resumeBody();
-    else x.attempt.upstream?.pauseBody();
+    if (more) x.attempt.stream?.resumeBody();
+    else x.attempt.stream?.pauseBody();
     return PHASE.body;
   }
 
@@ -404,7 +396,7 @@ export class Pipeline extends Events {
       client.finished(x);
     } catch (error) {
       this.internal(null, error);
-      client.break();
+      client.reset();
     }
     if (x.kept !== null) x.releaseKept();
     x.reset();
@@ -416,10 +408,15 @@ export class Pipeline extends Events {
 /** Whether the route's policy names this failure of an attempt. */
 function wantsRetry({ attempt, route }: Exchange, error: ProxyError): boolean {
   const { connect, reset, timeout, statuses } = route!.retry;
-  if (!attempt.sent) return connect;
+  if (!attempt.sent || attempt.unprocessed) return connect;
   if (error === ERROR.responseTimeout && timeout) return true;
   if (error === ERROR.upstreamReset && reset) return true;
   return statuses.includes(error.status);
+}
+
+/** Whether no body may follow the response's head (RFC 9110 section 6.4.1). */
+function isBodiless({ isHead, response: { status } }: Exchange): boolean {
+  return isHead || status === 204 || status === 304;
 }
 
 function clusterOf(route: RouteState): number {

@@ -8,6 +8,7 @@ import type { ListenerPlan, RetryPlan, RouteAction } from "../plan/plan.ts";
 import type { Instance } from "../plugin/host/instance.ts";
 import type { Router } from "../route/match.ts";
 import type { Tracer } from "../trace/tracer.ts";
+import type { Connector } from "./upstream-stream.ts";
 
 export type RouteState = {
   readonly name: string;
@@ -39,7 +40,7 @@ export type ListenerState = {
 
 export class Snapshot {
   readonly version: number;
-  readonly clusters: readonly Cluster[];
+  readonly clusters: readonly Cluster<Connector>[];
   readonly listeners = new Map<string, ListenerState>();
   /** Names that `chosenStrategy` counts by. */
   readonly strategyNames: readonly string[];
@@ -51,7 +52,12 @@ export class Snapshot {
   #retired = false;
   readonly #dispose: () => void;
 
-  constructor(version: number, clusters: readonly Cluster[], strategyNames: readonly string[], dispose: () => void) {
+  constructor(
+    version: number,
+    clusters: readonly Cluster<Connector>[],
+    strategyNames: readonly string[],
+    dispose: () => void,
+  ) {
     this.version = version;
     this.clusters = clusters;
     this.strategyNames = strategyNames;

@@ -8,16 +8,17 @@ import { FIELD_WORDS, Head } from "../http/head.ts";
 import { scanRequest } from "../http1/scan.ts";
 import { Carry } from "../net/pending-buffer.ts";
 import type { FetchAnswer, FetchRequest } from "../plugin/host/fetcher.ts";
+import type { Downstream } from "./downstream.ts";
 import { ERROR } from "./error.ts";
 import type { Events } from "./events.ts";
-import type { ClientSide, Exchange } from "./exchange.ts";
+import type { Exchange } from "./exchange.ts";
 import type { Snapshot } from "./snapshot.ts";
 import type { Wire } from "./wire.ts";
 
 const HEAD_LIMITS = { head: 1024 * 1024, target: 64 * 1024, headers: 1000 };
 const CONTENT_LENGTH = "content-length: ";
 
-export class OwnRequest implements ClientSide {
+export class OwnRequest implements Downstream {
   readonly peer = "";
   readonly alive = true;
   readonly #pipeline: Events;
@@ -64,9 +65,9 @@ export class OwnRequest implements ClientSide {
     if (this.#exchange !== null) this.#pipeline.clientGone(this.#exchange, "the plugin's request was given up");
   }
 
-  // ── ClientSide ────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── Downstream ────────────────────────────────────────────────────────────────────────────────────────────────
 
-  answer(x: Exchange): boolean {
+  sendHeaders(x: Exchange): boolean {
     x.headSent = true;
     if (x.error !== null) {
       if (x.error === ERROR.responseTimeout || x.error === ERROR.connectTimeout) this.#failure = STATUS.timedOut;
@@ -77,7 +78,7 @@ export class OwnRequest implements ClientSide {
     return true;
   }
 
-  body(_source: Wire | null, bytes: Buffer, x: Exchange): boolean {
+  sendBody(_source: Wire | null, bytes: Buffer, x: Exchange): boolean {
     this.#gather(x, bytes);
     return true;
   }
@@ -91,12 +92,12 @@ export class OwnRequest implements ClientSide {
     } else if (this.#failure !== STATUS.tooLarge) this.#body.append(bytes, x.attempt.bodyStart, x.attempt.bodyEnd);
   }
 
-  interim(): void {}
+  sendInterim(): void {}
 
   resumeBody(): void {}
 
   /** The exchange is about to be ended without an answer, or in the middle of one. */
-  break(): void {
+  reset(): void {
     this.#head = null;
   }
 

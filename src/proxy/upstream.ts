@@ -16,7 +16,8 @@ import type { ThreadContext } from "./context.ts";
 import { ERROR, type ProxyError } from "./error.ts";
 import { type Exchange, REPLAY_LIMIT } from "./exchange.ts";
 import { requestHeadBound, writeOwnRequestHead, writeRequestHead } from "./headers.ts";
-import type { Pipeline } from "./pipeline.ts";
+import type { UpstreamTarget } from "./upstream-connector.ts";
+import type { UpstreamEvents, UpstreamStream } from "./upstream-stream.ts";
 import { type BodyFrame, Wire, writeBody } from "./wire.ts";
 
 const LF = 10;
@@ -33,10 +34,10 @@ const STATE = { connecting: 0, idle: 1, head: 2, body: 3, closed: 4 } as const;
 /** After a failed write, how long the response is waited for that the endpoint may have sent before it closed, ms. */
 const RESPONSE_IS_THERE = 1000;
 
-export class Upstream extends Wire implements Poolable {
-  readonly #pipeline: Pipeline;
+export class Upstream extends Wire implements Poolable, UpstreamStream {
+  readonly #events: UpstreamEvents;
   readonly #endpoint: Endpoint;
-  readonly #pool: Pool<Poolable>;
+  readonly #pool: Pool<Upstream>;
   readonly #plan: ClusterPlan;
   #state: number = STATE.connecting;
   #attempt: Attempt | null = null;
@@ -56,13 +57,9 @@ export class Upstream extends Wire implements Poolable {
   #idleFor: number;
   readonly #frame: BodyFrame = { chunked: false, last: false, trailers: null };
 
-  constructor(
-    context: ThreadContext,
-    pipeline: Pipeline,
-    target: { endpoint: Endpoint; pool: Pool<Poolable>; plan: ClusterPlan },
-  ) {
+  constructor(context: ThreadContext, events: UpstreamEvents, target: UpstreamTarget) {
     super(context);
-    this.#pipeline = pipeline;
+    this.#events = events;
     this.#endpoint = target.endpoint;
     this.#pool = target.pool;
     this.#plan = target.plan;
@@ -118,7 +115,7 @@ export class Upstream extends Wire implements Poolable {
     // What was sent may be sent again only if that has the effect of one.
     if (!x.idempotent || x.replayLength > REPLAY_LIMIT) this.#forgetBody(x);
     this.#armForAnswer(attempt);
-    if (more && !x.requestComplete && !x.requestWaits) x.client!.resumeBody();
+    if (more) this.#events.writable(attempt);
   }
 
   /** The endpoint has closed. A response that it sent before is there already, and is read next. */
@@ -126,10 +123,9 @@ export class Upstream extends Wire implements Poolable {
     this.#writeProblem = error.message;
     const attempt = this.#attempt;
     if (attempt === null) return this.close();
-    const { exchange: x } = attempt;
     if (this.#state === STATE.head) this.#armForAnswer(attempt);
     // The rest of its body is discarded: a client may not read the response before it has sent all.
-    if (!x.requestComplete && !x.requestWaits) x.client!.resumeBody();
+    this.#events.writable(attempt);
   }
 
   #forgetBody(x: Exchange): void {
@@ -221,7 +217,7 @@ export class Upstream extends Wire implements Poolable {
       this.#interimBytes += at - start;
       if (this.#interimBytes > limits.head)
         return this.#fail(ERROR.upstreamMalformed, `interim responses over ${limits.head} bytes`);
-      this.#pipeline.interim(attempt);
+      this.#events.interim(attempt);
       if (at === end) return;
       start = at;
     }
@@ -243,7 +239,7 @@ export class Upstream extends Wire implements Poolable {
       this.stream(true);
       this.#arm(this.#plan.timeouts.idle);
     }
-    this.#pipeline.answered(attempt);
+    this.#events.responded(attempt);
   }
 
   #readBody(bytes: Buffer, start: number, end: number): void {
@@ -261,7 +257,7 @@ export class Upstream extends Wire implements Poolable {
     attempt.bodyDone = body.done;
     if (body.done) this.#finish(attempt, clean);
     else this.#arm(this.#plan.timeouts.idle);
-    if (!this.#pipeline.responseBody(attempt, this, bytes) && !body.done) this.pauseBody();
+    if (!this.#events.responseBody(attempt, this, bytes) && !body.done) this.pauseBody();
   }
 
   /** The answer is whole: back to the pool, or closed. `clean`: nothing came after it. */
@@ -309,7 +305,7 @@ export class Upstream extends Wire implements Poolable {
   }
 
   /** The exchange goes on without this connection. */
-  abandon(): void {
+  cancel(): void {
     this.#attempt = null;
     this.close();
   }
@@ -325,7 +321,7 @@ export class Upstream extends Wire implements Poolable {
   #fail(error: ProxyError, problem: string): void {
     const attempt = this.#attempt;
     this.close();
-    if (attempt !== null) this.#pipeline.attemptFailed(attempt, error, problem);
+    if (attempt !== null) this.#events.failed(attempt, error, problem);
   }
 
   protected ended(): void {
@@ -357,15 +353,14 @@ export class Upstream extends Wire implements Poolable {
   protected drained(): void {
     const attempt = this.#attempt;
     if (attempt === null) return;
-    const { exchange: x } = attempt;
     if (this.#state === STATE.head) this.#armForAnswer(attempt);
-    if (!x.requestComplete && !x.requestWaits) x.client!.resumeBody();
+    this.#events.writable(attempt);
   }
 
   protected broken(error: unknown): void {
     const attempt = this.#attempt;
     this.close();
-    this.#pipeline.internal(attempt === null ? null : attempt.exchange, error);
+    this.#events.internal(attempt === null ? null : attempt.exchange, error);
   }
 
   protected timedOut(): void {
@@ -387,16 +382,10 @@ export class Upstream extends Wire implements Poolable {
     // The endpoint has taken what was written: that is told only where the writer had to wait.
     if (this.#writeProblem !== "") this.#fail(ERROR.upstreamReset, this.#writeProblem);
     else if (this.#stalled && this.unsent === 0 && !over) this.#armForAnswer(attempt);
-    else if (over && this.unsent === 0 && !attempt.complete) this.#requestTimedOut(x);
+    else if (over && this.unsent === 0 && !attempt.complete) this.#events.requestLate(attempt);
     else if (over) this.#fail(ERROR.responseTimeout, "no response headers within the route's timeout");
     else if (this.#stalled) this.#fail(ERROR.responseTimeout, "the request was not read within timeouts.idle");
     else this.#fail(ERROR.responseTimeout, "no response headers within timeouts.response");
-  }
-
-  /** The endpoint was sent all that there is: the client, or a plugin, has not given the rest. */
-  #requestTimedOut(x: Exchange): void {
-    const error = x.requestComplete ? ERROR.responseTimeout : ERROR.requestTimeout;
-    this.#pipeline.refuse(x, error, "the request's body was not complete within the route's timeout");
   }
 
   /** While the request is still on its way only a standing write is timed; then the answer's head is. */

@@ -24,8 +24,6 @@ export type ReplayParts = {
 
 /** A dry run's response to subrequests. */
 const DRY_RESPONSE = { headers: { "content-type": "text/plain", "x-sluice-dry-run": "1" }, body: "dry run" };
-/** Makes the trace record bodies; its response is never used. */
-const RECORDS_BODIES = { answer: () => undefined };
 const MICROSECONDS = 1000;
 
 /** The replay is shown to the plugin's author unmasked. */
@@ -168,7 +166,7 @@ class Replayer {
       id: "",
       why: "explain",
       mask: new NoMask([]),
-      dry: RECORDS_BODIES,
+      isDryRun: true,
       instant: this.#trace.fetchStatus !== undefined,
       names: this.#names,
     });

@@ -34,8 +34,8 @@ export type TraceInit = {
   readonly id: string;
   readonly why: TraceRecord["why"];
   readonly mask: Mask;
-  /** A dry run's substitute for the endpoint; null for live traffic. */
-  readonly dry?: DryAnswer | null;
+  /** Nothing of the request is sent: its bodies may be recorded, and all that was considered. */
+  readonly isDryRun?: boolean;
   /** Whether asynchronous host calls complete at once. */
   readonly instant?: boolean;
   /** The status of responses to subrequests, if they are not sent. */
@@ -46,16 +46,10 @@ export type TraceInit = {
 
 export type Names = { readonly clusters: readonly string[]; readonly strategies: readonly string[] };
 
-/** Substitutes the endpoint in a dry run. */
-export interface DryAnswer {
-  /** Fills `x.response` and its body with a simulated response. */
-  answer(x: Exchange): void;
-}
-
 export class Trace implements HookTrace {
   readonly id: string;
   readonly mask: Mask;
-  readonly dry: DryAnswer | null;
+  readonly #isDryRun: boolean;
   readonly instant: boolean;
   readonly #why: TraceRecord["why"];
   readonly #fetchStatus: number | null;
@@ -77,17 +71,17 @@ export class Trace implements HookTrace {
   readonly #uses = new Map<string, number[]>();
 
   constructor(x: Exchange, init: TraceInit) {
-    const { id, why, mask, dry = null, instant = false, fetchStatus = null, names = null } = init;
+    const { id, why, mask, isDryRun = false, instant = false, fetchStatus = null, names = null } = init;
     this.id = id;
     this.mask = mask;
-    this.dry = dry;
+    this.#isDryRun = isDryRun;
     this.instant = instant;
     this.#why = why;
     this.#fetchStatus = fetchStatus;
     this.#names = names;
     this.#snapshot = x.listener?.snapshot ?? null;
     this.#recorded = captureState(x);
-    this.#most = dry === null ? MAX_LISTED : Number.POSITIVE_INFINITY;
+    this.#most = isDryRun ? Number.POSITIVE_INFINITY : MAX_LISTED;
     const { request } = x;
     const [path, query] = [request.partText(PART.path), request.partText(PART.query)];
     const scheme = request.partText(PART.scheme);
@@ -181,7 +175,7 @@ export class Trace implements HookTrace {
 
   /** A dry run's body chunk as text; undefined for live traffic, or if it is not UTF-8 or too long. */
   chunkText(bytes: Buffer): string | undefined {
-    if (this.dry === null || bytes.length > Math.min(MAX_CHUNK, this.#room) || !isUtf8(bytes)) return undefined;
+    if (!this.#isDryRun || bytes.length > Math.min(MAX_CHUNK, this.#room) || !isUtf8(bytes)) return undefined;
     this.#room -= bytes.length;
     return bytes.toString("utf8");
   }

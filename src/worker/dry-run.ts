@@ -8,7 +8,6 @@ import { Cluster } from "../cluster/cluster.ts";
 import { EndpointColumns } from "../cluster/columns.ts";
 import { Endpoint } from "../cluster/endpoint.ts";
 import { Pool } from "../cluster/pool.ts";
-
 import { parseTarget } from "../http/path-text.ts";
 import { scanRequest, scanResponse } from "../http1/scan.ts";
 import { Buffers } from "../net/buffers.ts";
@@ -20,15 +19,20 @@ import type { Plan } from "../plan/plan.ts";
 import { makeDryFetcher, makeDryHost } from "../plugin/host/dry-run.ts";
 import { OUTCOME, type PluginHost } from "../plugin/host/host.ts";
 import type { Entrant } from "../proxy/admission.ts";
+import type { Attempt } from "../proxy/attempt.ts";
 import type { ThreadContext } from "../proxy/context.ts";
+import type { Downstream } from "../proxy/downstream.ts";
 import { refusalOf } from "../proxy/error.ts";
-import type { ClientSide, Exchange } from "../proxy/exchange.ts";
+import type { Exchange } from "../proxy/exchange.ts";
 import { makeForwarded } from "../proxy/headers.ts";
 import { Pipeline } from "../proxy/pipeline.ts";
 import { type ListenerState, Snapshot } from "../proxy/snapshot.ts";
+import type { Upstream } from "../proxy/upstream.ts";
+import { UpstreamConnector } from "../proxy/upstream-connector.ts";
+import type { Connector, UpstreamEvents, UpstreamStream } from "../proxy/upstream-stream.ts";
 import { KeyValueStore } from "../state/store.ts";
 import { Mask } from "../trace/mask.ts";
-import { type DryAnswer, Trace } from "../trace/trace.ts";
+import { Trace } from "../trace/trace.ts";
 import { makeTracer } from "../trace/tracer.ts";
 import { Origins, Outgoing } from "./fetch.ts";
 import { listenerState, ownStates } from "./listener-state.ts";
@@ -94,10 +98,12 @@ function buildSnapshot(plan: Plan, { context, pipeline, plugins, request }: Part
     strategies: strategyNames,
   });
   const clusters = plan.clusters.map((cluster, index) => {
-    const members = cluster.endpoints.map((endpoint) => ({
-      endpoint: new Endpoint(endpoint),
-      pool: new Pool(cluster.pool.idle),
-    }));
+    const members = cluster.endpoints.map((endpointPlan) => {
+      const endpoint = new Endpoint(endpointPlan);
+      const pool = new Pool<Upstream>(cluster.pool.idle);
+      const real = new UpstreamConnector(context, pipeline, { endpoint, pool, plan: cluster });
+      return { endpoint, connector: new DryConnector(pipeline, request.answer, real) };
+    });
     const strategies = cluster.strategies.map((strategy) => instances[strategy.instance]!);
     return new Cluster(index, cluster, { strategies, members, columns: context.columns });
   });
@@ -139,7 +145,7 @@ function begin(pipeline: Pipeline, listener: ListenerState, plan: Plan, request:
     throw new Error(`the request is answered ${status}, before any plugin sees it: ${x.request.problem || "no head"}`);
   }
   const body = Buffer.from(request.body);
-  x.client = new DryClient(request.client);
+  x.client = new DryDownstream(request.client);
   x.listener = listener;
   x.headAt = x.startedAt = performance.now();
   x.clientAddress = request.client;
@@ -151,7 +157,7 @@ function begin(pipeline: Pipeline, listener: ListenerState, plan: Plan, request:
     id: "",
     why: "explain",
     mask: new Mask([...plan.trace.mask, plan.trace.header]),
-    dry: makeAnswer(request.answer),
+    isDryRun: true,
     instant: !request.allowFetch,
     ...(request.allowFetch ? {} : { fetchAnswer: request.fetchAnswer }),
   });
@@ -184,21 +190,40 @@ function writeHead({ method, url, headers, body }: ExplainRequest): Buffer {
   return Buffer.from(`${lines.join("\r\n")}\r\n\r\n`, "latin1");
 }
 
-function makeAnswer(status: number): DryAnswer {
-  const head = Buffer.from(`HTTP/1.1 ${status} \r\ncontent-length: 0\r\n\r\n`);
-  return {
-    answer(x: Exchange): void {
-      scanResponse(head, 0, head.length, x.attempt.head, x.attempt.isHead);
-      x.attempt.body = Buffer.alloc(0);
-      x.attempt.bodyStart = x.attempt.bodyEnd = 0;
-      x.attempt.bodyDone = true;
-      x.attempt.sent = true;
-      x.attempt.complete = true;
-    },
-  };
+/** Reports a made-up response in place of an endpoint's. Subrequests, where they are allowed, are real. */
+class DryConnector implements Connector {
+  readonly #events: UpstreamEvents;
+  readonly #head: Buffer;
+  readonly #real: Connector;
+
+  constructor(events: UpstreamEvents, status: number, real: Connector) {
+    this.#events = events;
+    this.#head = Buffer.from(`HTTP/1.1 ${status} \r\ncontent-length: 0\r\n\r\n`);
+    this.#real = real;
+  }
+
+  open(attempt: Attempt): void {
+    if (attempt.exchange.own) return this.#real.open(attempt);
+    attempt.stream = DRY_STREAM;
+    attempt.sent = true;
+    attempt.complete = true;
+    setImmediate(() => {
+      if (attempt.stream === null) return;
+      scanResponse(this.#head, 0, this.#head.length, attempt.head, attempt.isHead);
+      attempt.bodyDone = true;
+      this.#events.responded(attempt);
+    });
+  }
 }
 
-class DryClient implements ClientSide {
+const DRY_STREAM: UpstreamStream = {
+  sendBody: () => true,
+  pauseBody() {},
+  resumeBody() {},
+  cancel() {},
+};
+
+class DryDownstream implements Downstream {
   readonly peer: string;
   readonly alive = true;
 
@@ -206,20 +231,21 @@ class DryClient implements ClientSide {
     this.peer = peer;
   }
 
-  answer(x: Exchange): boolean {
+  sendHeaders(x: Exchange): boolean {
+    const { bodyStart, bodyEnd } = x.attempt;
     x.headSent = true;
-    x.bytesSent = x.localStatus !== 0 ? (x.localBody?.length ?? 0) : x.attempt.bodyEnd - x.attempt.bodyStart;
+    x.bytesSent = x.localStatus !== 0 ? (x.localBody?.length ?? 0) : bodyEnd - bodyStart;
     return true;
   }
 
-  body(_source: unknown, _bytes: Buffer, x: Exchange): boolean {
+  sendBody(_source: unknown, _bytes: Buffer, x: Exchange): boolean {
     x.bytesSent += x.attempt.bodyEnd - x.attempt.bodyStart;
     return true;
   }
 
-  interim(): void {}
+  sendInterim(): void {}
   resumeBody(): void {}
-  break(): void {}
+  reset(): void {}
   finished(): void {}
 }
 

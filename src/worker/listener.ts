@@ -150,7 +150,7 @@ export class Listener {
     this.#closed = true;
     this.#dropHeld();
     this.#closeServers();
-    for (const client of [...this.port.clients]) client.break();
+    for (const client of [...this.port.clients]) client.reset();
   }
 
   #dropHeld(): void {

@@ -1,8 +1,8 @@
 import { parentPort, workerData } from "node:worker_threads";
-import { Cluster, type Member } from "../cluster/cluster.ts";
+import { Cluster } from "../cluster/cluster.ts";
 import { EndpointColumns } from "../cluster/columns.ts";
 import { Endpoint } from "../cluster/endpoint.ts";
-import { Pool, type Poolable } from "../cluster/pool.ts";
+import { Pool } from "../cluster/pool.ts";
 import { Buffers } from "../net/buffers.ts";
 import { Clock, TICK } from "../net/clock.ts";
 import { ConnectionCounts } from "../net/connection-counts.ts";
@@ -16,6 +16,9 @@ import { Client, type Port } from "../proxy/client.ts";
 import type { ThreadContext } from "../proxy/context.ts";
 import { Pipeline } from "../proxy/pipeline.ts";
 import { type ListenerState, Snapshot } from "../proxy/snapshot.ts";
+import type { Upstream } from "../proxy/upstream.ts";
+import { UpstreamConnector } from "../proxy/upstream-connector.ts";
+import type { Connector } from "../proxy/upstream-stream.ts";
 import { KeyValueStore } from "../state/store.ts";
 import { makeTracer } from "../trace/tracer.ts";
 import { boundReport } from "./bounded-report.ts";
@@ -51,7 +54,7 @@ class DataThread {
   readonly #links: Links;
   /** Removed listeners that still have clients. */
   readonly #leaving = new Set<Listener>();
-  readonly #pools = new Map<string, Pool<Poolable>>();
+  readonly #pools = new Map<string, Pool<Upstream>>();
   /** Every version not yet disposed, by number. */
   readonly #versions = new Map<number, Version>();
   #serving: Version | null = null;
@@ -189,13 +192,14 @@ class DataThread {
     }
   }
 
-  #cluster(plan: ClusterPlan, index: number, instances: readonly Instance[], used: Set<string>): Cluster {
-    const members: Member[] = plan.endpoints.map((endpointPlan) => {
+  #cluster(plan: ClusterPlan, index: number, instances: readonly Instance[], used: Set<string>): Cluster<Connector> {
+    const members = plan.endpoints.map((endpointPlan) => {
       const key = `${plan.key}|${endpointPlan.address}`;
       let pool = this.#pools.get(key);
       if (pool === undefined) this.#pools.set(key, (pool = new Pool(plan.pool.idle)));
       used.add(key);
-      return { endpoint: new Endpoint(endpointPlan), pool };
+      const endpoint = new Endpoint(endpointPlan);
+      return { endpoint, connector: new UpstreamConnector(this.#context, this.#pipeline, { endpoint, pool, plan }) };
     });
     const strategies = plan.strategies.map((strategy) => instances[strategy.instance]!);
     const checker = plan.check?.probe.kind === "plugin" ? instances[plan.check.probe.instance]! : null;

@@ -4,7 +4,6 @@ import { Cluster } from "../../../src/cluster/cluster.ts";
 import { EndpointColumns, HEALTH } from "../../../src/cluster/columns.ts";
 import { Endpoint } from "../../../src/cluster/endpoint.ts";
 import type { EndpointView } from "../../../src/cluster/endpoint-view.ts";
-import { Pool } from "../../../src/cluster/pool.ts";
 import type { ClusterPlan, EndpointPlan } from "../../../src/plan/plan.ts";
 import type { Instance } from "../../../src/plugin/host/instance.ts";
 import { Exchange } from "../../../src/proxy/exchange.ts";
@@ -52,7 +51,7 @@ function makeCluster(answer: (view: EndpointView) => number, connections = 0, en
     },
     pick: (_exchange, view) => answer(view as EndpointView),
   };
-  const members = plan.endpoints.map((endpoint) => ({ endpoint: new Endpoint(endpoint), pool: new Pool(1) }));
+  const members = plan.endpoints.map((endpoint) => ({ endpoint: new Endpoint(endpoint), connector: null }));
   const cluster = new Cluster(0, plan, { strategies: [strategy], members, columns });
   return { cluster, columns, updates: () => updates };
 }

@@ -1,9 +1,10 @@
 /** Several attempts of one exchange that are alive at once. */
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
+import { scanResponse } from "../../../src/http1/scan.ts";
+import type { Attempt } from "../../../src/proxy/attempt.ts";
 import { ERROR } from "../../../src/proxy/error.ts";
 import type { Exchange } from "../../../src/proxy/exchange.ts";
-import { Upstream } from "../../../src/proxy/upstream.ts";
 import { connectTo, type Peer, startRawUpstream } from "../../e2e/peers.ts";
 import { bounded, until } from "../../e2e/program.ts";
 import { makeInstance, type Plane, startPlane } from "./kit.ts";
@@ -36,17 +37,13 @@ async function startTwo(t: TestContext) {
 }
 
 /** What a hedging pipeline would do. */
-function beginSecond({ context, columns, pipeline, snapshot }: Plane, x: Exchange) {
+function beginSecond({ columns, snapshot }: Plane, x: Exchange) {
   const cluster = snapshot.clusters[0]!;
   x.endpoint = cluster.members.find(({ endpoint }) => endpoint !== x.endpoint)!.endpoint;
   const attempt = x.beginAttempt();
   attempt.startedAt = performance.now();
   columns.addInFlight(0, x.endpoint.slot, 1);
-  const pool = cluster.poolOf(x.endpoint);
-  const upstream = new Upstream(context, pipeline, { endpoint: x.endpoint, pool, plan: cluster.plan });
-  attempt.upstream = upstream;
-  upstream.connect();
-  upstream.begin(attempt);
+  cluster.connectorOf(x.endpoint).open(attempt);
   return attempt;
 }
 
@@ -65,8 +62,8 @@ test("of two attempts the exchange commits to the second and cancels the first",
   // What comes of the first by now changes nothing.
   first.head.status = 503;
   plane.pipeline.interim(first);
-  plane.pipeline.answered(first);
-  plane.pipeline.attemptFailed(first, ERROR.upstreamReset, "for the test");
+  plane.pipeline.responded(first);
+  plane.pipeline.failed(first, ERROR.upstreamReset, "for the test");
   assert.equal(x.response.status, 200);
 
   peers[1]!.send("ond");
@@ -88,4 +85,36 @@ test("the first may be the one that responds, and a client that leaves ends both
   for (const peer of other.peers) await bounded(peer.closed, "the end of both attempts");
   await until(() => other.plane.inFlight === 0, "the exchange has ended");
   assert.deepEqual([other.plane.columns.inFlight(0), other.plane.columns.inFlight(1)], [0, 0]);
+});
+
+test("what an endpoint says that it did not process is sent again, whatever its method", async (t) => {
+  const attempts: Attempt[] = [];
+  const stream = { sendBody: () => true, pauseBody() {}, resumeBody() {}, cancel() {} };
+  const open = (attempt: Attempt): void => {
+    attempts.push(attempt);
+    attempt.stream = stream;
+    attempt.sent = attempt.complete = true;
+  };
+  const plane = startPlane(t, [1, 2], { connector: { open } });
+  const client = await connectTo(t, plane.port);
+  client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi");
+  await until(() => attempts.length === 1, "the first attempt");
+  const first = attempts[0]!.endpoint;
+  plane.pipeline.failed(attempts[0]!, ERROR.upstreamReset, "the stream was refused", true);
+  assert.equal(attempts.length, 2);
+  const second = attempts[1]!;
+  assert.notEqual(second.endpoint, first);
+  assert.equal(second.exchange.replay!.toString("latin1", 0, 2), "hi");
+  const head = Buffer.from("HTTP/1.1 204 No Content\r\n\r\n");
+  scanResponse(head, 0, head.length, second.head, second.isHead);
+  second.bodyDone = true;
+  plane.pipeline.responded(second);
+  assert.equal((await client.answer()).status, 204);
+
+  client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi");
+  await until(() => attempts.length === 3, "the next request");
+  plane.pipeline.failed(attempts[2]!, ERROR.upstreamReset, "the stream was reset");
+  assert.equal((await client.answer()).status, 502);
+  await until(() => plane.inFlight === 0, "the exchange has ended");
+  assert.deepEqual([plane.columns.inFlight(0), plane.columns.inFlight(1)], [0, 0]);
 });

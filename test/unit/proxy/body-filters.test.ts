@@ -5,6 +5,7 @@ import type { HOOK } from "../../../src/abi/abi.ts";
 import { OUTCOME } from "../../../src/plugin/host/host.ts";
 import { ERROR } from "../../../src/proxy/error.ts";
 import type { Exchange } from "../../../src/proxy/exchange.ts";
+import type { Upstream } from "../../../src/proxy/upstream.ts";
 import { findFreePort } from "../../e2e/free-port.ts";
 import { connectTo, startRawUpstream, startUpstream } from "../../e2e/peers.ts";
 import { until } from "../../e2e/program.ts";
@@ -248,8 +249,8 @@ test("a plugin's own answer stands, whatever becomes of the endpoint that it tak
   client.send(get);
   await until(() => waits.calls.length === 1, "it waits");
   const { x } = waits.calls[0]!;
-  x.attempt.upstream!.close();
-  plane.pipeline.attemptFailed(x.attempt, ERROR.upstreamBroken, "for the test");
+  (x.attempt.stream as Upstream).close();
+  plane.pipeline.failed(x.attempt, ERROR.upstreamBroken, "for the test");
   assert.equal(waits.calls[0]!.cancelled, false);
   settle(plane, waits, 0);
   const answer = await client.answer();

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Exchange } from "../../../src/proxy/exchange.ts";
-import type { Upstream } from "../../../src/proxy/upstream.ts";
+import type { UpstreamStream } from "../../../src/proxy/upstream-stream.ts";
 
 test("a used exchange is like a new one after reset: nothing of a request reaches the next", () => {
   const fresh = new Exchange();
@@ -16,7 +16,7 @@ test("a used exchange is like a new one after reset: nothing of a request reache
   }
   Object.assign(used.attempt, { startedAt: 7, reused: true, sent: true, complete: true });
   used.tried.push(7);
-  used.attempt.upstream = {} as Upstream;
+  used.attempt.stream = {} as UpstreamStream;
   used.beginAttempt();
   used.original.fill(7);
   used.reset();

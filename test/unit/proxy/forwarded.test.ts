@@ -4,7 +4,8 @@ import { BlockList } from "node:net";
 import { test } from "node:test";
 import { PART } from "../../../src/http/head.ts";
 import { scanRequest } from "../../../src/http1/scan.ts";
-import { type ClientSide, Exchange } from "../../../src/proxy/exchange.ts";
+import type { Downstream } from "../../../src/proxy/downstream.ts";
+import { Exchange } from "../../../src/proxy/exchange.ts";
 import { believeForwarded } from "../../../src/proxy/forwarded.ts";
 import { makeForwarded, writeRequestHead } from "../../../src/proxy/headers.ts";
 import type { ListenerState } from "../../../src/proxy/snapshot.ts";
@@ -24,7 +25,7 @@ function see(fields: string, { peer = "10.0.0.1", target = "/", list = trusted a
   const text = fields === "" ? bytes.subarray(0, bytes.length - 2) : bytes;
   const limits = { head: 65536, target: 8192, headers: 100, path: { mergeSlashes: false, encodedSlash: "keep" } };
   assert.equal(scanRequest(text, 0, text.length, x.request, limits as never), text.length, x.request.problem);
-  x.client = { peer } as ClientSide;
+  x.client = { peer } as Downstream;
   x.listener = { trusted: list } as ListenerState;
   x.clientAddress = peer;
   x.clientForwarded = makeForwarded(peer);

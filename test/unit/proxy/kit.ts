@@ -19,6 +19,9 @@ import type { HealthEvent, ThreadContext } from "../../../src/proxy/context.ts";
 import type { Exchange } from "../../../src/proxy/exchange.ts";
 import { Pipeline } from "../../../src/proxy/pipeline.ts";
 import { type ListenerState, Snapshot } from "../../../src/proxy/snapshot.ts";
+import type { Upstream } from "../../../src/proxy/upstream.ts";
+import { UpstreamConnector } from "../../../src/proxy/upstream-connector.ts";
+import type { Connector } from "../../../src/proxy/upstream-stream.ts";
 import { Router } from "../../../src/route/match.ts";
 import { Listener } from "../../../src/worker/listener.ts";
 import { atEnd } from "../../e2e/program.ts";
@@ -39,6 +42,8 @@ export type Settings = {
   cluster?: Partial<Pick<ClusterPlan, "timeouts" | "pool">>;
   /** By which pools end a suspension. */
   poolClock?: () => number;
+  /** In the place of the one of HTTP/1. */
+  connector?: Connector;
   /** The listener's, and the rule's. */
   chain?: readonly Instance[];
   routeChain?: readonly Instance[];
@@ -95,7 +100,7 @@ export class Plane {
   readonly warnings: string[] = [];
   readonly healthEvents: HealthEvent[] = [];
   disposed = false;
-  readonly #pools: Pool<{ alive: boolean; close(): void }>[];
+  readonly #pools: Pool<Upstream>[] = [];
 
   constructor(upstreams: readonly number[], settings: Settings) {
     const cells = new Float64Array(CELLS.end);
@@ -117,8 +122,7 @@ export class Plane {
     };
     const pipeline = new Pipeline(this.context);
     this.pipeline = pipeline;
-    const cluster = makeCluster(upstreams, settings, this.columns);
-    this.#pools = cluster.members.map(({ pool }) => pool);
+    const cluster = this.#makeCluster(upstreams, settings);
     this.snapshot = new Snapshot(1, [cluster], [], () => {
       this.disposed = true;
     });
@@ -142,6 +146,19 @@ export class Plane {
     return [...this.listener.port.clients];
   }
 
+  #makeCluster(upstreams: readonly number[], settings: Settings): Cluster<Connector> {
+    const plan = makeClusterPlan(upstreams, settings);
+    const members = plan.endpoints.map((endpointPlan) => {
+      const endpoint = new Endpoint(endpointPlan);
+      const pool = new Pool<Upstream>(plan.pool.idle, settings.poolClock);
+      this.#pools.push(pool);
+      const connector =
+        settings.connector ?? new UpstreamConnector(this.context, this.pipeline, { endpoint, pool, plan });
+      return { endpoint, connector };
+    });
+    return new Cluster<Connector>(0, plan, { strategies: [], members, columns: this.columns });
+  }
+
   close(): void {
     this.listener.close();
     for (const pool of this.#pools) pool.close();
@@ -149,12 +166,8 @@ export class Plane {
   }
 }
 
-function makeCluster(
-  upstreams: readonly number[],
-  { cluster, poolClock }: Settings,
-  columns: EndpointColumns,
-): Cluster {
-  const plan: ClusterPlan = {
+function makeClusterPlan(upstreams: readonly number[], { cluster }: Settings): ClusterPlan {
+  return {
     name: "app",
     key: "app",
     strategies: [],
@@ -177,11 +190,6 @@ function makeCluster(
     check: null,
     ...cluster,
   };
-  const members = plan.endpoints.map((endpoint) => ({
-    endpoint: new Endpoint(endpoint),
-    pool: new Pool<{ alive: boolean; close(): void }>(plan.pool.idle, poolClock),
-  }));
-  return new Cluster(0, plan, { strategies: [], members, columns });
 }
 
 function makeState(snapshot: Snapshot, settings: Settings): ListenerState {

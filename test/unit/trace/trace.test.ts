@@ -146,20 +146,20 @@ test("shared values are recorded by name and masked", () => {
 });
 
 test("a body chunk is recorded only in a dry run, if it is a short text", () => {
-  for (const [dry, text, told] of [
-    [null, "text", undefined],
-    [{ answer: () => undefined }, "tëxt", "tëxt"],
-    [{ answer: () => undefined }, "x".repeat(5000), undefined],
-    [{ answer: () => undefined }, Buffer.from([0xff]), undefined],
+  for (const [isDryRun, text, told] of [
+    [false, "text", undefined],
+    [true, "tëxt", "tëxt"],
+    [true, "x".repeat(5000), undefined],
+    [true, Buffer.from([0xff]), undefined],
   ] as const) {
     const x = makeExchange();
-    const trace = (x.trace = new Trace(x, { id: "", why: "explain", mask, dry }));
+    const trace = (x.trace = new Trace(x, { id: "", why: "explain", mask, isDryRun }));
     const bytes = Buffer.from(text as string);
     (x.requestPiece = new Piece()).set(bytes, 0, bytes.length, true);
     const call = trace.enter(x, HOOK.request_body, CALLED);
     x.requestPiece.replace(Buffer.from("made"));
     call.leave(x, RESULT.continue, 1);
-    const passed = dry === null ? undefined : "made";
+    const passed = isDryRun ? "made" : undefined;
     assert.deepEqual([call.entry.body?.seen, call.entry.body?.passed], [told, passed]);
     assert.deepEqual([call.entry.body?.before, call.entry.body?.after], [bytes.length, 4]);
   }

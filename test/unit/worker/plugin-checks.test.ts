@@ -9,6 +9,7 @@ import type { Instance } from "../../../src/plugin/host/instance.ts";
 import { Exchanges } from "../../../src/proxy/exchange.ts";
 import { Snapshot } from "../../../src/proxy/snapshot.ts";
 import { type PluginCheck, PluginChecks } from "../../../src/worker/plugin-checks.ts";
+import type { Connector } from "../../../src/proxy/upstream-stream.ts";
 
 /** A version with one cluster, whose plugin answers so; what it was called with, and what was told. */
 function setUp(outcome: number, act: (x: PluginCheck) => void = () => {}) {
@@ -26,7 +27,7 @@ function setUp(outcome: number, act: (x: PluginCheck) => void = () => {}) {
     },
   } as unknown as Instance;
   const cluster = { plan: { name: "app" }, members: [{ endpoint: { slot: 3, address: "a:1" } }], checker };
-  const snapshot = new Snapshot(1, [cluster as unknown as Cluster], [], () => {
+  const snapshot = new Snapshot(1, [cluster as unknown as Cluster<Connector>], [], () => {
     state.disposed = true;
   });
   const checks = new PluginChecks(new Exchanges(), (number, verdict) => told.push([number, verdict]));

@@ -1,0 +1,34 @@
+/** Opens streams to an endpoint on HTTP/1 connections, idle ones first. */
+import type { Endpoint } from "../cluster/endpoint.ts";
+import type { Pool } from "../cluster/pool.ts";
+import type { ClusterPlan } from "../plan/plan.ts";
+import type { Attempt } from "./attempt.ts";
+import type { ThreadContext } from "./context.ts";
+import { Upstream } from "./upstream.ts";
+import type { Connector, UpstreamEvents } from "./upstream-stream.ts";
+
+/** The endpoint as one version has it; the pool outlives versions. */
+export type UpstreamTarget = { readonly endpoint: Endpoint; readonly pool: Pool<Upstream>; readonly plan: ClusterPlan };
+
+export class UpstreamConnector implements Connector {
+  readonly #context: ThreadContext;
+  readonly #events: UpstreamEvents;
+  readonly #target: UpstreamTarget;
+
+  constructor(context: ThreadContext, events: UpstreamEvents, target: UpstreamTarget) {
+    this.#context = context;
+    this.#events = events;
+    this.#target = target;
+  }
+
+  open(attempt: Attempt): void {
+    let upstream = attempt.noReuse ? null : this.#target.pool.take();
+    attempt.reused = upstream !== null;
+    if (upstream === null) {
+      upstream = new Upstream(this.#context, this.#events, this.#target);
+      upstream.connect();
+    }
+    attempt.stream = upstream;
+    upstream.begin(attempt);
+  }
+}
