@@ -8,6 +8,7 @@ import { HOOK } from "../abi/abi.ts";
 import { FLAG, NAME } from "../http/head.ts";
 import { Carry } from "../net/pending-buffer.ts";
 import { OUTCOME } from "../plugin/host/outcome.ts";
+import { cancelAttempts, passBody } from "./attempts.ts";
 import {
   answerPieceOf,
   CONTINUE,
@@ -21,37 +22,23 @@ import {
 import { ERROR, failureOf, type ProxyError } from "./error.ts";
 import { type Exchange, PHASE } from "./exchange.ts";
 import { prepareErrorAnswer, prepareLocalAnswer } from "./local-response.ts";
+import type { Pipeline } from "./pipeline.ts";
+import { takeCluster } from "./routing.ts";
 import type { Wire } from "./wire.ts";
 
 const NOTHING = Buffer.alloc(0);
 
-/** What of the corridor they lead back into. A number is the phase that follows. */
-export interface Corridor {
-  advance(x: Exchange): void;
-  suspend(x: Exchange): number;
-  watch(x: Exchange): void;
-  error(x: Exchange, error: ProxyError, problem: string): number;
-  ownAnswer(x: Exchange, outcome: number): number;
-  takeCluster(x: Exchange): void;
-  passBody(x: Exchange, source: Wire, bytes: Buffer, start: number, end: number): boolean;
-  interrupt(x: Exchange): void;
-  abandonAttempt(x: Exchange): void;
-  answerInstead(x: Exchange, error: ProxyError, problem: string): void;
-  breakOff(x: Exchange, problem: string): void;
-  internal(x: Exchange, error: unknown): void;
-}
-
 export class Bodies {
-  readonly #corridor: Corridor;
+  readonly #pipeline: Pipeline;
 
-  constructor(corridor: Corridor) {
-    this.#corridor = corridor;
+  constructor(pipeline: Pipeline) {
+    this.#pipeline = pipeline;
   }
 
   /** What came of the request's body, through the plugins; of a held request not before it is whole. */
   stageRequest(x: Exchange): number {
     if (!withinLimits(x, x.replayLength, HOOK.request_body))
-      return this.#corridor.error(x, ERROR.bodyTooLarge, "a plugin holds no such body");
+      return this.#pipeline.error(x, ERROR.bodyTooLarge, "a plugin holds no such body");
     if (x.holders !== null && !x.requestComplete) return this.#gather(x);
     const piece = requestPieceOf(x);
     if (x.requestSettled < 0) {
@@ -62,14 +49,14 @@ export class Bodies {
       x.replayLength = 0;
     }
     const outcome = stageRequestPiece(x);
-    if (outcome === OUTCOME.waiting) return this.#corridor.suspend(x);
-    if (outcome !== OUTCOME.continue) return this.#corridor.ownAnswer(x, outcome);
+    if (outcome === OUTCOME.waiting) return this.#pipeline.suspend(x);
+    if (outcome !== OUTCOME.continue) return this.#pipeline.endByPlugin(x, outcome);
     if (x.replayLength > 0 || (x.requestComplete && !piece.last)) return this.#stageMore(x);
     this.#takeReady(x);
     x.requestHeld = false;
     x.requestStaged = true;
     frameStagedRequest(x);
-    if (x.chosenCluster >= 0 && x.chosenCluster !== x.cluster!.index) this.#corridor.takeCluster(x);
+    if (x.chosenCluster >= 0 && x.chosenCluster !== x.cluster!.index) takeCluster(x);
     return PHASE.pick;
   }
 
@@ -105,7 +92,7 @@ export class Bodies {
     }
     // While a plugin was waited for, as much may have come as is kept without one.
     x.client!.resumeBody();
-    this.#corridor.watch(x);
+    this.#pipeline.watch(x);
     x.waited = true;
     return PHASE.gathering;
   }
@@ -121,7 +108,7 @@ export class Bodies {
       if (!withinLimits(x, gathered.length, HOOK.response_body)) return this.#refuseAnswer(x, ERROR.answerTooLarge);
       if (x.holders !== null && !x.attempt.bodyDone) {
         x.attempt.stream?.resumeBody();
-        this.#corridor.watch(x);
+        this.#pipeline.watch(x);
         return PHASE.collecting;
       }
       piece.set(gathered.bytes, gathered.start, gathered.end, x.attempt.bodyDone);
@@ -156,7 +143,7 @@ export class Bodies {
   #suspendPiece(x: Exchange): number {
     answerPieceOf(x).own();
     x.attempt.body = null;
-    return this.#corridor.suspend(x);
+    return this.#pipeline.suspend(x);
   }
 
   /** The endpoint's answer cannot be had, after its head went through the plugins: it is told, and not staged again. */
@@ -194,7 +181,7 @@ export class Bodies {
       const queue = x.requestQueue;
       x.requestQueue = null;
       x.requestPassed = piece.last;
-      const more = this.#corridor.passBody(x, x.requestSource!, piece.bytes, piece.start, piece.end);
+      const more = passBody(x, x.requestSource!, piece.bytes, piece.start, piece.end);
       // The end of the body may have come while the piece before it waited.
       if (piece.last || (queue === null && !x.requestComplete)) return more;
       piece.set(queue?.bytes ?? NOTHING, queue?.start ?? 0, queue?.end ?? 0, x.requestComplete);
@@ -205,14 +192,13 @@ export class Bodies {
     try {
       if (this.#pumpBody(x) && !x.requestComplete) x.client?.resumeBody();
     } catch (error) {
-      this.#corridor.internal(x, error);
+      this.#pipeline.internal(x, error);
     }
   }
 
   gatherMore(x: Exchange, bytes: Buffer, start: number, end: number): boolean {
     x.keep(bytes, start, end);
-    x.phase = PHASE.stageRequest;
-    this.#corridor.advance(x);
+    this.#pipeline.advance(x, PHASE.stageRequest);
     return true;
   }
 
@@ -221,26 +207,24 @@ export class Bodies {
     const problem = "a plugin failed on the request's body";
     if (x.headSent) {
       x.error = failureOf(outcome);
-      return this.#corridor.breakOff(x, problem);
+      return this.#pipeline.breakOff(x, problem);
     }
     // A plugin waits with the endpoint's answer.
     if (x.answeredAt > 0) {
       const error = outcome === OUTCOME.reject ? ERROR.denied : failureOf(outcome);
-      return this.#corridor.answerInstead(x, error, problem);
+      return this.#pipeline.respondInstead(x, error, problem);
     }
-    this.#corridor.interrupt(x); // a plugin may wait with the head of an answer of our own
-    this.#corridor.abandonAttempt(x);
+    x.cancelCalls(); // one may be suspended with the headers of a local response
+    cancelAttempts(this.#pipeline.context, x);
     x.requestStaged = false;
-    x.phase = this.#corridor.ownAnswer(x, outcome);
-    this.#corridor.advance(x);
+    this.#pipeline.advance(x, this.#pipeline.endByPlugin(x, outcome));
   }
 
   /** More of a held answer. */
   collect(x: Exchange, bytes: Buffer): boolean {
     x.attempt.body = bytes;
     if (x.attempt.bodyDone) x.attempt.stream = null;
-    x.phase = PHASE.stageAnswer;
-    this.#corridor.advance(x);
+    this.#pipeline.advance(x, PHASE.stageAnswer);
     return true;
   }
 
@@ -248,8 +232,7 @@ export class Bodies {
   stagePiece(x: Exchange, bytes: Buffer): boolean {
     if (x.attempt.bodyDone) x.attempt.stream = null;
     answerPieceOf(x).set(bytes, x.attempt.bodyStart, x.attempt.bodyEnd, x.attempt.bodyDone);
-    x.phase = PHASE.piece;
-    this.#corridor.advance(x);
+    this.#pipeline.advance(x, PHASE.piece);
     return true;
   }
 
@@ -260,8 +243,8 @@ export class Bodies {
     if (outcome === OUTCOME.waiting) return this.#suspendPiece(x);
     if (outcome !== OUTCOME.continue) {
       x.error = failureOf(outcome);
-      this.#corridor.breakOff(x, "a plugin failed on the answer's body");
-      return x.phase;
+      x.problem = "a plugin failed on the answer's body";
+      return PHASE.broken;
     }
     x.attempt.bodyStart = piece.start;
     x.attempt.bodyEnd = piece.end;

@@ -28,6 +28,8 @@ export type Port = {
   /** Once retired: how long a connection may stay silent before it is closed, ms. */
   patience: number;
   readonly clients: Set<Client>;
+  /** Called when a connection is gone. */
+  readonly closed: (client: Client) => void;
 };
 
 /** `judged`: a plugin decides whether it is let in. What it sends meanwhile is kept, and not looked at. */
@@ -192,7 +194,7 @@ export class Client extends Wire implements Downstream, Entrant {
     x.clientForwarded = this.#forwarded;
     if (at < 0) {
       this.#state = STATE.waiting;
-      this.#pipeline.refuse(x, refusalOf(-at), x.request.problem);
+      this.#pipeline.requests.refuse(x, refusalOf(-at), x.request.problem);
       return end;
     }
     return this.#begin(x, bytes, at, end);
@@ -224,7 +226,11 @@ export class Client extends Wire implements Downstream, Entrant {
       this.#state = STATE.waiting;
     } else if (limit > 0 && head.framing === FRAMING.length && head.length > limit) {
       this.#state = STATE.waiting;
-      this.#pipeline.refuse(x, ERROR.bodyTooLarge, `a body of ${head.length} bytes is over the limit of ${limit}`);
+      this.#pipeline.requests.refuse(
+        x,
+        ERROR.bodyTooLarge,
+        `a body of ${head.length} bytes is over the limit of ${limit}`,
+      );
       return end;
     } else {
       const body = (this.#body ??= new BodyReader());
@@ -235,7 +241,7 @@ export class Client extends Wire implements Downstream, Entrant {
       x.bytesReceived = body.received;
       this.#bodyRead(x, body);
     }
-    this.#pipeline.begin(x);
+    this.#pipeline.requests.begin(x);
     return at;
   }
 
@@ -258,8 +264,8 @@ export class Client extends Wire implements Downstream, Entrant {
     const tooLarge = limit > 0 && body.received > limit;
     if (body.problem === "" && !tooLarge) return false;
     this.#state = STATE.waiting;
-    if (tooLarge) this.#pipeline.refuse(x, ERROR.bodyTooLarge, `the body is over the limit of ${limit} bytes`);
-    else this.#pipeline.refuse(x, ERROR.malformed, body.problem);
+    if (tooLarge) this.#pipeline.requests.refuse(x, ERROR.bodyTooLarge, `the body is over the limit of ${limit} bytes`);
+    else this.#pipeline.requests.refuse(x, ERROR.malformed, body.problem);
     return true;
   }
 
@@ -277,14 +283,14 @@ export class Client extends Wire implements Downstream, Entrant {
     }
     this.#bodyRead(x, body);
     // Once its body is complete the client is read on, so that its leaving is seen.
-    if (!this.#pipeline.requestBody(x, this, bytes, dataStart, dataEnd) && this.#state === STATE.body) {
+    if (!this.#pipeline.requests.body(x, this, bytes, dataStart, dataEnd) && this.#state === STATE.body) {
       this.pause();
       this.#armForExchange(x);
     }
     return at;
   }
 
-  /** The answer's head, and the body bytes that came with it. False: the source waits for `Pipeline.clientDrained`. */
+  /** The answer's head, and the body bytes that came with it. False: the source waits for `RequestEvents.drained`. */
   sendHeaders(x: Exchange): boolean {
     const frame = frameAnswer(x);
     if (frame.untilClose || !x.requestComplete || this.port.retired) this.#closing = true;
@@ -299,7 +305,7 @@ export class Client extends Wire implements Downstream, Entrant {
     return this.#sent(this.send(out, size), size);
   }
 
-  /** More of the answer's body. False: the source pauses until `Pipeline.clientDrained`. */
+  /** More of the answer's body. False: the source pauses until `RequestEvents.drained`. */
   sendBody(source: Wire | null, bytes: Buffer, x: Exchange): boolean {
     const frame = this.#frame;
     frame.last = x.attempt.bodyDone;
@@ -372,7 +378,7 @@ export class Client extends Wire implements Downstream, Entrant {
         if (!this.port.state!.plan.halfClose || this.#carry.length === 0) this.reset();
         return;
       case STATE.body:
-        this.#pipeline.clientGone(this.#exchange!, "the client ended its side before the request was complete");
+        this.#pipeline.requests.gone(this.#exchange!, "the client ended its side before the request was complete");
         return;
       case STATE.waiting: {
         const x = this.#exchange;
@@ -380,7 +386,7 @@ export class Client extends Wire implements Downstream, Entrant {
         if (x === null) this.#finishWriting();
         else if (!x.listener!.plan.halfClose)
           // While the endpoint is silent nothing is written that would show whether the client still reads.
-          this.#pipeline.clientGone(x, "the client ended its side before the response was complete");
+          this.#pipeline.requests.gone(x, "the client ended its side before the response was complete");
         return;
       }
       case STATE.lingering:
@@ -399,9 +405,10 @@ export class Client extends Wire implements Downstream, Entrant {
     this.port.clients.delete(this);
     const x = this.#exchange;
     try {
-      if (x !== null && x.phase !== PHASE.done) this.#pipeline.clientGone(x, error?.message ?? "the connection closed");
+      if (x !== null && x.phase !== PHASE.done)
+        this.#pipeline.requests.gone(x, error?.message ?? "the connection closed");
     } finally {
-      this.#pipeline.clientClosed(this);
+      this.port.closed(this);
     }
   }
 
@@ -409,7 +416,7 @@ export class Client extends Wire implements Downstream, Entrant {
     const x = this.#exchange;
     if (x !== null) {
       this.#armForExchange(x);
-      this.#pipeline.clientDrained(x);
+      this.#pipeline.requests.drained(x);
     } else if (this.#state === STATE.waiting) {
       if (this.#closing) return this.#finishWriting();
       this.#armIdle(this.port.state!.plan.timeouts.idle);
@@ -440,13 +447,13 @@ export class Client extends Wire implements Downstream, Entrant {
   }
 
   #exchangeTimedOut(x: Exchange): void {
-    if (this.unsent > 0) this.#pipeline.clientGone(x, "the client did not take the answer in time");
+    if (this.unsent > 0) this.#pipeline.requests.gone(x, "the client did not take the answer in time");
     // The client has taken what was written: that is told only where the writer had to wait.
     else if (this.#state !== STATE.body || this.paused) return;
-    else if (x.headSent) this.#pipeline.clientGone(x, "the body did not come in time");
+    else if (x.headSent) this.#pipeline.requests.gone(x, "the body did not come in time");
     else {
       this.#state = STATE.waiting;
-      this.#pipeline.refuse(x, ERROR.requestTimeout, "the body did not come in time");
+      this.#pipeline.requests.refuse(x, ERROR.requestTimeout, "the body did not come in time");
     }
   }
 
@@ -459,7 +466,7 @@ export class Client extends Wire implements Downstream, Entrant {
     x.request.reset();
     this.#exchange = x;
     this.#state = STATE.waiting;
-    this.#pipeline.refuse(x, ERROR.requestTimeout, "the head was not finished in time");
+    this.#pipeline.requests.refuse(x, ERROR.requestTimeout, "the head was not finished in time");
   }
 
   /** What this connection is waited for has its time; for an answer that is to come the endpoint's connection has. */

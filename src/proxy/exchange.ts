@@ -27,31 +27,35 @@ import type { Wire } from "./wire.ts";
 
 const NOTHING = Buffer.alloc(0);
 
-/** Where in the corridor an exchange stands (`pipeline.ts`). */
+/** Where in the pipeline an exchange is (`pipeline.ts`). */
 export const PHASE = {
   idle: 0,
-  request: 1,
-  route: 2,
-  pick: 3,
-  forward: 4,
-  awaiting: 5,
-  answered: 6,
-  failed: 7,
-  response: 8,
-  body: 9,
-  done: 10,
-  /** A held request's body is gathered; when it is whole, or has become too large, it is staged. */
-  gathering: 11,
-  stageRequest: 12,
-  /** The same of a held answer's. */
+  received: 1,
+  request: 2,
+  route: 3,
+  chain: 4,
+  /** The body of a request that is held back is gathered: until it is complete, or too large. */
+  gathering: 5,
+  stageRequest: 6,
+  pick: 7,
+  forward: 8,
+  awaiting: 9,
+  /** A final response head was received. */
+  responded: 10,
+  failed: 11,
+  response: 12,
+  /** The same as `gathering` of a response. */
   collecting: 13,
   stageAnswer: 14,
   send: 15,
-  chain: 16,
-  /** A plugin's call waits; the exchange goes on where it was when that is answered. */
-  suspended: 17,
-  /** A piece of the answer's body goes through plugins. */
-  piece: 18,
+  body: 16,
+  /** A piece of the response's body goes through plugins. */
+  piece: 17,
+  /** The response cannot be completed. */
+  broken: 18,
+  done: 19,
+  /** A plugin's call is suspended; the exchange continues at `resumesAt`. */
+  suspended: 20,
 } as const;
 
 export class Exchange implements ExchangeContext {
@@ -373,6 +377,19 @@ export class Exchange implements ExchangeContext {
   suspend(hook: number, call: Suspension): void {
     if (hook === HOOK.request_body) this.requestSuspension = call;
     else this.suspension = call;
+  }
+
+  /** Cancels pending plugin calls, which restores what they have changed. */
+  cancelCalls(): void {
+    this.suspension?.cancel();
+    this.suspension = null;
+    this.requestSuspension?.cancel();
+    this.requestSuspension = null;
+    this.requestWaits = false;
+    this.settled = -1;
+    this.requestSettled = -1;
+    this.stage = 0;
+    this.requestStage = 0;
   }
 
   /** Keeps the start line as it is now for X-Forwarded-Host, the access log, and plugins that ask. */

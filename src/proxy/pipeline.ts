@@ -1,40 +1,56 @@
 /**
- * The corridor: what happens to one request, in order. `advance` is to be read first; every other function is a step of
- * it, or the end. What leads back into it from outside is in `events.ts`.
+ * The request pipeline. `Pipeline.#walk` is to be read first: it is what happens to one request, in order. Every step
+ * returns the phase that follows, and only this file assigns it.
  *
- *   request → route → pick → forward → awaiting ⇢ answered → response → body ⇢ done
- *        ╲       ╲      ╲                      ⇢ failed    ╱
- *         ╲_______╲______╲_______________________╲________╱   any error: the answer is Sluice's own
+ *   received → request → route → chain → pick → forward → awaiting ⇢ responded → response → send → body ⇢ done
+ *        ╲       ╲      ╲       ╲                      ⇢ failed    ╱
+ *         ╲_______╲______╲_______╲_______________________╲________╱   any error: a local response
  *
- * ⇢ is where bytes must be waited for. From `answered` and `failed` it goes back to `pick` while the retry rules allow it.
+ * ⇢ is where the exchange waits for bytes: an event of its downstream (`request-events.ts`), of an attempt
+ * (`attempt-events.ts`), of a plugin or of the clock continues it. From `responded` and `failed` it goes back to `pick`
+ * while the route's retry policy allows it. A response that cannot be completed is `broken`.
  */
 
 import { HOOK } from "../abi/abi.ts";
 import { countHop, HOP } from "../http/max-forwards.ts";
-import { isHeadMethod, isIdempotent, isOptionsMethod } from "../http/method.ts";
+import { isOptionsMethod } from "../http/method.ts";
 import { THREAD_CELLS } from "../observe/series.ts";
+import type { HookCaller } from "../plugin/host/hook-context.ts";
 import { OUTCOME } from "../plugin/host/host.ts";
 import type { Instance } from "../plugin/host/instance.ts";
-import type { Rival } from "../route/match.ts";
 import type { Trace } from "../trace/trace.ts";
-import { endAttempt, recordExchange } from "./account.ts";
+import { recordExchange } from "./account.ts";
+import { Admission } from "./admission.ts";
+import { AttemptEvents } from "./attempt-events.ts";
+import { cancelAttempts, evaluate, forward, pick, recover } from "./attempts.ts";
+import { Bodies } from "./bodies.ts";
 import { countEntered, hold, instanceAt, stagesAnswer, stagesRequest } from "./body-filters.ts";
+import type { ThreadContext } from "./context.ts";
 import { ERROR, failureOf, type ProxyError } from "./error.ts";
-import { Events } from "./events.ts";
-import { type Exchange, PHASE } from "./exchange.ts";
-import { countRetriedStatus, countStaleConnection, logNoEndpoint, logUpstreamFailure } from "./failure-log.ts";
-import { prepareLocalAnswer, prepareOptionsAnswer } from "./local-response.ts";
+import { type Exchange, Exchanges, PHASE } from "./exchange.ts";
+import { logRejection } from "./failure-log.ts";
+import { prepareErrorAnswer, prepareLocalAnswer, prepareOptionsAnswer } from "./local-response.ts";
 import { askForWhole, fitResponse } from "./metadata.ts";
-import type { RouteState } from "./snapshot.ts";
+import { RequestEvents, receive } from "./request-events.ts";
+import { selectRoute, takeCluster } from "./routing.ts";
+import { TimeLimit } from "./time-limit.ts";
 
-/** Of a path in a log line. */
-const MOST_SHOWN = 256;
+export class Pipeline implements HookCaller {
+  readonly context: ThreadContext;
+  readonly exchanges = new Exchanges(this);
+  readonly admission: Admission;
+  readonly requests = new RequestEvents(this);
+  readonly attempts = new AttemptEvents(this);
+  readonly bodies = new Bodies(this);
 
-export class Pipeline extends Events {
-  // ── The corridor ──────────────────────────────────────────────────────────────────────────────────────────────
+  constructor(context: ThreadContext) {
+    this.context = context;
+    this.admission = new Admission(this.exchanges, context.cells);
+  }
 
-  /** Takes an exchange as far as it can go now. What goes wrong on the way is its own, whoever's event led here. */
-  advance(x: Exchange): void {
+  /** Takes an exchange from this phase on as far as it can go now. An exception ends the exchange, not the caller. */
+  advance(x: Exchange, phase: number): void {
+    x.phase = phase;
     try {
       this.#walk(x);
     } catch (error) {
@@ -45,52 +61,67 @@ export class Pipeline extends Events {
   #walk(x: Exchange): void {
     for (;;) {
       switch (x.phase) {
+        case PHASE.received:
+          x.phase = this.#begin(x);
+          continue;
         case PHASE.request:
           x.phase = this.#enter(x);
           continue;
         case PHASE.route:
-          x.phase = this.#route(x);
+          x.phase = selectRoute(this, x);
           continue;
         case PHASE.chain:
           x.phase = this.#chain(x);
           continue;
+        case PHASE.stageRequest:
+          x.phase = this.bodies.stageRequest(x);
+          continue;
         case PHASE.pick:
-          x.phase = this.#pick(x);
+          x.phase = pick(this, x);
           continue;
         case PHASE.forward:
-          x.phase = this.#forward(x);
+          x.phase = forward(this, x);
           continue;
-        case PHASE.answered:
-          x.phase = this.#judge(x);
+        case PHASE.responded:
+          x.phase = evaluate(this, x);
           continue;
         case PHASE.failed:
-          x.phase = this.#recover(x);
+          x.phase = recover(this, x);
           continue;
         case PHASE.response:
           x.phase = this.#respond(x);
           continue;
-        case PHASE.send:
-          x.phase = this.#send(x);
-          continue;
-        case PHASE.stageRequest:
-          x.phase = this.bodies.stageRequest(x);
-          continue;
         case PHASE.stageAnswer:
           x.phase = this.bodies.stageAnswer(x);
+          continue;
+        case PHASE.send:
+          x.phase = this.#send(x);
           continue;
         case PHASE.piece:
           x.phase = this.bodies.piece(x);
           continue;
+        case PHASE.broken:
+          x.phase = this.#break(x);
+          continue;
         case PHASE.done:
           this.#finish(x);
           return;
-        default: // awaiting, body, gathering, collecting, suspended: an event comes back here
+        default: // awaiting, body, gathering, collecting, suspended: an event continues it
           return;
       }
     }
   }
 
-  /** A complete head has come: the listener's chain. */
+  /** The request headers are complete. */
+  #begin(x: Exchange): number {
+    x.begun = true;
+    receive(this.context, x);
+    const { tracer } = x.listener!.snapshot;
+    if (tracer !== null) tracer.consider(x);
+    return PHASE.request;
+  }
+
+  /** The listener's chain. */
   #enter(x: Exchange): number {
     const { chain } = x.listener!;
     while (x.enteredListener < chain.length) {
@@ -101,54 +132,7 @@ export class Pipeline extends Events {
     return PHASE.route;
   }
 
-  /** The first rule that matches and whose router, if it has one, does not pass. */
-  #route(x: Exchange): number {
-    const { router, routes, plan } = x.listener!;
-    for (let from = 0; ; ) {
-      const at = router.match(x.request, from);
-      if (x.trace !== null) x.trace.rules(x, from, at);
-      if (x.request.doubts !== 0 && !plan.path.allowsAmbiguous) {
-        const rival = router.findRival(x.request, from, at);
-        if (rival !== null) return this.#refuseAmbiguous(x, at, rival);
-      }
-      if (at < 0) break;
-      const route = routes[at]!;
-      from = at + 1;
-      if (route.router !== null) {
-        const chosen = x.chosenCluster;
-        x.chosenCluster = -1;
-        const outcome = route.router.call(HOOK.route, x);
-        if (outcome !== OUTCOME.continue) return this.ownAnswer(x, outcome);
-        if (x.chosenCluster < 0) {
-          x.chosenCluster = chosen;
-          continue; // it passes to the next rule
-        }
-      }
-      x.route = route;
-      x.routeName = route.name;
-      if (x.trace !== null) x.trace.routed(route.name);
-      if (route.timeout > 0) x.deadline = x.headAt + route.timeout;
-      return PHASE.chain;
-    }
-    if (x.trace !== null) x.trace.routed(null);
-    return this.error(x, ERROR.noRoute, "no rule of the listener matches");
-  }
-
-  /** What the endpoint would read could belong to a route whose filters this request does not pass. */
-  #refuseAmbiguous(x: Exchange, selected: number, rival: Rival): number {
-    const { routes } = x.listener!;
-    const name = (at: number) => (at < 0 ? "no route" : `the route ${routes[at]!.name}`);
-    const problem =
-      rival.route < -1
-        ? `the path selects ${name(selected)}, and is too long to try its other readings`
-        : `the path selects ${name(selected)}, but ${name(rival.route)} when it is read as ${rival.path.slice(0, MOST_SHOWN)}`;
-    if (x.trace !== null) x.trace.routed(null, true);
-    // The connection ends with this answer.
-    x.requestComplete = false;
-    return this.error(x, ERROR.ambiguousPath, problem);
-  }
-
-  /** The rule's chain. */
+  /** The route's chain. */
   #chain(x: Exchange): number {
     const { chain } = x.route!;
     while (x.enteredRoute < chain.length) {
@@ -164,96 +148,12 @@ export class Pipeline extends Events {
         return PHASE.response;
       }
     }
-    this.takeCluster(x);
+    takeCluster(x);
     askForWhole(x);
     return stagesRequest(x) ? PHASE.stageRequest : PHASE.pick;
   }
 
-  /** A plugin's call waits: the exchange goes on where it is now (`resume`). */
-  suspend(x: Exchange): number {
-    x.resumesAt = x.phase;
-    x.waited = true;
-    if (x.attempt.body !== null) {
-      // What was read is valid in this turn only.
-      x.attempt.body = Buffer.from(x.attempt.body.subarray(x.attempt.bodyStart, x.attempt.bodyEnd));
-      x.attempt.bodyEnd -= x.attempt.bodyStart;
-      x.attempt.bodyStart = 0;
-    }
-    x.attempt.stream?.pauseBody();
-    this.watch(x);
-    return PHASE.suspended;
-  }
-
-  #pick(x: Exchange): number {
-    const cluster = x.cluster!;
-    const { strategyNames } = x.listener!.snapshot;
-    const strategy = x.chosenStrategy < 0 ? 0 : cluster.strategyNamed(strategyNames[x.chosenStrategy]);
-    const endpoint = cluster.pick(x, strategy);
-    if (x.trace !== null) x.trace.picked(x, strategy, endpoint === null ? null : endpoint.address);
-    if (endpoint === null) {
-      if (x.attempts === 0) logNoEndpoint(this.context, x);
-      // What the last attempt failed with says more than that there is nobody left to try.
-      const { error, problem } = x.attempt;
-      return error !== null
-        ? this.error(x, error, problem)
-        : this.error(x, ERROR.noEndpoint, "no endpoint can take the request");
-    }
-    x.endpoint = endpoint;
-    return PHASE.forward;
-  }
-
-  #forward(x: Exchange): number {
-    const endpoint = x.endpoint!;
-    const cluster = x.cluster!;
-    const attempt = x.beginAttempt();
-    attempt.startedAt = x.attempts === 1 && !x.fresh && !x.waited ? x.headAt : performance.now();
-    attempt.noReuse = x.fresh;
-    attempt.isHead = isHeadMethod(x.request);
-    x.requestPassed = x.requestComplete && !x.requestWaits;
-    x.idempotent = isIdempotent(x.request);
-    this.context.columns.addInFlight(this.context.thread, endpoint.slot, 1);
-    cluster.connectorOf(endpoint).open(attempt);
-    return PHASE.awaiting;
-  }
-
-  /** The endpoint's final head is there: it is the answer, unless the rule would rather have another's. */
-  #judge(x: Exchange): number {
-    const { attempt } = x;
-    const { status } = attempt.head;
-    const { statuses } = x.route!.retry;
-    if (x.rivals !== null) this.cancelRivals(x.rivals);
-    attempt.answeredAt = performance.now();
-    endAttempt(this.context, attempt, status, false);
-    if (attempt.bodyDone) attempt.stream = null;
-    if (statuses.length === 0 || !statuses.includes(status) || !this.#mayRetry(x, true)) return PHASE.response;
-    countRetriedStatus(this.context, attempt);
-    this.abandonAttempt(x);
-    return this.#retry(x);
-  }
-
-  /** The attempt came to nothing, for `x.error`: another one, or that is the answer. */
-  #recover(x: Exchange): number {
-    const { attempt } = x;
-    const { problem } = attempt;
-    const error = attempt.error!;
-    // A kept connection that closes as the request arrives is nobody's failure (RFC 9112 section 9.3.1).
-    const stale =
-      attempt.reused &&
-      (error === ERROR.unsolicitedResponse || (error === ERROR.upstreamReset && !attempt.hasResponse));
-    endAttempt(this.context, attempt, 0, !stale);
-    if (stale && !x.replayLost && x.idempotent) {
-      countStaleConnection(this.context, attempt, error);
-      x.attempts--;
-      x.fresh = true;
-      return PHASE.forward;
-    }
-    logUpstreamFailure(this.context, attempt, error, problem);
-    return wantsRetry(x, error) && this.#mayRetry(x, attempt.sent && !attempt.unprocessed)
-      ? this.#retry(x)
-      : this.error(x, error, problem);
-  }
-
-  /** The answer's head is there, the endpoint's or our own: the chains, last first, then it goes out. */
+  /** There is a response, the endpoint's or a local one: the chains, last first. */
   #respond(x: Exchange): number {
     if (x.localStatus !== 0 && x.error === null) prepareLocalAnswer(x);
     if (x.settled < 0) x.responseEnd = x.response.end;
@@ -267,13 +167,13 @@ export class Pipeline extends Events {
     fitResponse(x);
     if (x.trace !== null) x.trace.tell(x);
     if (x.localStatus === 0 && isBodiless(x)) {
-      // A plugin may have made it so; what the endpoint sends of a body is left out.
+      // A plugin may have made it so: the body that the endpoint sends is left out.
       x.attempt.body = null;
       x.attempt.bodyDone = true;
     }
     const more = x.client!.sendHeaders(x);
     if (x.localStatus !== 0 || x.attempt.bodyDone) {
-      this.abandonAttempt(x); // of a body that is not to follow this head
+      cancelAttempts(this.context, x);
       return PHASE.done;
     }
     if (more) x.attempt.stream?.resumeBody();
@@ -281,7 +181,14 @@ export class Pipeline extends Events {
     return PHASE.body;
   }
 
-  // ── Steps ─────────────────────────────────────────────────────────────────────────────────────────────────────
+  #break(x: Exchange): number {
+    x.cancelCalls();
+    cancelAttempts(this.context, x);
+    x.client!.reset();
+    return PHASE.done;
+  }
+
+  // ── Plugins ───────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** The phase that the hook leads to; -1: on in the chain. */
   #callRequest(instance: Instance, x: Exchange): number {
@@ -297,26 +204,11 @@ export class Pipeline extends Events {
       case OUTCOME.waiting:
         return this.suspend(x);
       default:
-        return this.ownAnswer(x, outcome);
+        return this.endByPlugin(x, outcome);
     }
   }
 
-  /** Calls a hook of a head, or takes what came of it when it was waited for. */
-  #call(instance: Instance, hook: number, x: Exchange): number {
-    if (x.settled < 0) return instance.call(hook, x);
-    const outcome = x.settled;
-    x.settled = -1;
-    return outcome;
-  }
-
-  takeCluster(x: Exchange): void {
-    const { clusters } = x.listener!.snapshot;
-    x.cluster = clusters[x.chosenCluster >= 0 ? x.chosenCluster : clusterOf(x.route!)]!;
-    x.clusterName = x.cluster.plan.name;
-    if (x.trace !== null) x.trace.clusterTaken(x);
-  }
-
-  /** The answer's head through the chains, last first: OUTCOME.continue, or waiting. */
+  /** The response's headers through the chains, last first: OUTCOME.continue, or waiting. */
   #callResponse(x: Exchange): number {
     const total = countEntered(x);
     for (; x.stage < total; x.stage++) {
@@ -332,7 +224,7 @@ export class Pipeline extends Events {
         x.answerHeld = true;
         hold(x, instance);
       } else if (outcome !== OUTCOME.continue) {
-        this.ownAnswer(x, outcome);
+        this.endByPlugin(x, outcome);
         break;
       }
     }
@@ -340,7 +232,16 @@ export class Pipeline extends Events {
     return OUTCOME.continue;
   }
 
-  ownAnswer(x: Exchange, outcome: number): number {
+  /** Calls a hook, or takes the outcome of the call that was suspended. */
+  #call(instance: Instance, hook: number, x: Exchange): number {
+    if (x.settled < 0) return instance.call(hook, x);
+    const outcome = x.settled;
+    x.settled = -1;
+    return outcome;
+  }
+
+  /** A plugin responded, rejected the request, or failed. */
+  endByPlugin(x: Exchange, outcome: number): number {
     if (outcome === OUTCOME.respond) {
       x.error = null;
       return PHASE.response;
@@ -349,49 +250,98 @@ export class Pipeline extends Events {
     return this.error(x, failureOf(outcome), "a plugin failed");
   }
 
-  #mayRetry(x: Exchange, sent: boolean): boolean {
-    if (x.attempts > x.route!.retry.attempts || x.replayLost) return false;
-    if (x.deadline > 0 && x.deadline <= this.context.clock.now) return false;
-    return (!sent || (x.idempotent && x.requestComplete)) && x.cluster!.hasOther(x);
+  /** A plugin's call is suspended: `resume` continues the exchange where it is now. */
+  suspend(x: Exchange): number {
+    const { attempt } = x;
+    x.resumesAt = x.phase;
+    x.waited = true;
+    if (attempt.body !== null) {
+      // What was read is valid in this turn only.
+      attempt.body = Buffer.from(attempt.body.subarray(attempt.bodyStart, attempt.bodyEnd));
+      attempt.bodyEnd -= attempt.bodyStart;
+      attempt.bodyStart = 0;
+    }
+    attempt.stream?.pauseBody();
+    this.watch(x);
+    return PHASE.suspended;
   }
 
-  #retry(x: Exchange): number {
-    this.context.cells[x.cluster!.plan.retryCell]!++;
-    x.tried.push(x.endpoint!.slot);
-    x.fresh = false;
-    return PHASE.pick;
+  /** The suspended call of that hook has completed. */
+  resume(hook: number, x: Exchange, outcome: number): void {
+    if (hook === HOOK.request_body) {
+      x.requestSuspension = null;
+      x.requestSettled = outcome;
+      if (x.requestWaits) return this.bodies.resumeRequest(x);
+    } else {
+      x.suspension = null;
+      x.settled = outcome;
+    }
+    this.advance(x, x.resumesAt);
+  }
+
+  /** Has the route's timeout end the exchange where no connection's deadline does. */
+  watch(x: Exchange): void {
+    if (x.deadline === 0 || x.timeLimit !== null || x.headSent) return;
+    x.timeLimit = new TimeLimit(this, x);
+    this.context.clock.add(x.timeLimit);
+  }
+
+  // ── Errors ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Makes the response an error's. */
+  error(x: Exchange, error: ProxyError, problem: string): number {
+    if (error.source === "client") logRejection(this.context, x, error, problem);
+    x.problem = problem;
+    prepareErrorAnswer(x, error);
+    return PHASE.response;
+  }
+
+  /** Ends the request by an error response, whatever it waits for. */
+  fail(x: Exchange, error: ProxyError, problem: string): void {
+    x.cancelCalls();
+    cancelAttempts(this.context, x);
+    this.advance(x, this.error(x, error, problem));
+  }
+
+  /** The same in place of a response whose headers go through the chains already: they see no more of it. */
+  respondInstead(x: Exchange, error: ProxyError, problem: string): void {
+    x.cancelCalls();
+    cancelAttempts(this.context, x);
+    x.problem = problem;
+    prepareErrorAnswer(x, error);
+    this.advance(x, PHASE.send);
+  }
+
+  /** The response cannot be completed: the client must see that. */
+  breakOff(x: Exchange, problem: string): void {
+    if (x.phase === PHASE.done || x.phase === PHASE.idle) return;
+    x.problem = problem;
+    x.error ??= ERROR.upstreamBroken;
+    this.advance(x, PHASE.broken);
+  }
+
+  /** An exception in our own code: ends the exchange, if it was one's. */
+  internal(x: Exchange | null, error: unknown): void {
+    this.context.cells[THREAD_CELLS.internalErrors]!++;
+    const stack = error instanceof Error ? error.stack : String(error);
+    this.context.report("error", "an exception ended an exchange", { stack, listener: x?.listenerName });
+    if (x === null || x.phase === PHASE.done || x.phase === PHASE.idle) return;
+    if (x.phase === PHASE.broken) this.advance(x, PHASE.done);
+    // The second exception may come of the response to the first.
+    else if (x.headSent || x.error === ERROR.internal || !x.client!.alive) this.breakOff(x, "internal error");
+    else this.fail(x, ERROR.internal, "internal error");
   }
 
   // ── The end ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #record(x: Exchange): void {
-    this.context.cells[THREAD_CELLS.requestsInFlight]!--;
-    try {
-      recordExchange(this.context, x);
-    } catch (error) {
-      this.internal(null, error);
-    }
-  }
-
-  #tell(x: Exchange, trace: Trace): void {
-    try {
-      const { tracer } = x.listener!.snapshot;
-      const dropped = tracer === null ? 0 : tracer.dropped;
-      if (tracer !== null) tracer.dropped = 0;
-      this.context.traced(trace.record(x), dropped);
-    } catch (error) {
-      this.internal(null, error);
-    }
-  }
-
-  /** Whatever goes wrong in telling of it, the exchange ends and gives back what it held. */
+  /** The exchange is given back whatever fails here. */
   #finish(x: Exchange): void {
     const client = x.client!;
     const { snapshot } = x.listener!;
-    if (x.suspension !== null || x.requestSuspension !== null) this.interrupt(x);
+    if (x.suspension !== null || x.requestSuspension !== null) x.cancelCalls();
     if (x.timeLimit !== null) this.context.clock.remove(x.timeLimit);
     if (!x.own) this.#record(x);
-    if (x.trace !== null) this.#tell(x, x.trace);
+    if (x.trace !== null) this.#report(x, x.trace);
     try {
       client.finished(x);
     } catch (error) {
@@ -403,32 +353,29 @@ export class Pipeline extends Events {
     this.exchanges.giveBack(x);
     snapshot.leave();
   }
+
+  #record(x: Exchange): void {
+    this.context.cells[THREAD_CELLS.requestsInFlight]!--;
+    try {
+      recordExchange(this.context, x);
+    } catch (error) {
+      this.internal(null, error);
+    }
+  }
+
+  #report(x: Exchange, trace: Trace): void {
+    try {
+      const { tracer } = x.listener!.snapshot;
+      const dropped = tracer === null ? 0 : tracer.dropped;
+      if (tracer !== null) tracer.dropped = 0;
+      this.context.traced(trace.record(x), dropped);
+    } catch (error) {
+      this.internal(null, error);
+    }
+  }
 }
 
-/** Whether the route's policy names this failure of an attempt. */
-function wantsRetry({ attempt, route }: Exchange, error: ProxyError): boolean {
-  const { connect, reset, timeout, statuses } = route!.retry;
-  if (!attempt.sent || attempt.unprocessed) return connect;
-  if (error === ERROR.responseTimeout && timeout) return true;
-  if (error === ERROR.upstreamReset && reset) return true;
-  return statuses.includes(error.status);
-}
-
-/** Whether no body may follow the response's head (RFC 9110 section 6.4.1). */
+/** Whether no body may follow the response's headers (RFC 9110 section 6.4.1). */
 function isBodiless({ isHead, response: { status } }: Exchange): boolean {
   return isHead || status === 204 || status === 304;
-}
-
-function clusterOf(route: RouteState): number {
-  const { action } = route;
-  if (action.kind === "cluster") return action.cluster;
-  if (action.kind === "router") return action.clusters[0]!;
-  let total = 0;
-  for (const part of action.parts) total += part.weight;
-  let ticket = Math.random() * total;
-  for (const part of action.parts) {
-    ticket -= part.weight;
-    if (ticket < 0) return part.cluster;
-  }
-  return action.parts[0]!.cluster;
 }

@@ -10,18 +10,18 @@ import { Carry } from "../net/pending-buffer.ts";
 import type { FetchAnswer, FetchRequest } from "../plugin/host/fetcher.ts";
 import type { Downstream } from "./downstream.ts";
 import { ERROR } from "./error.ts";
-import type { Events } from "./events.ts";
 import type { Exchange } from "./exchange.ts";
+import type { Pipeline } from "./pipeline.ts";
 import type { Snapshot } from "./snapshot.ts";
 import type { Wire } from "./wire.ts";
 
 const HEAD_LIMITS = { head: 1024 * 1024, target: 64 * 1024, headers: 1000 };
 const CONTENT_LENGTH = "content-length: ";
 
-export class OwnRequest implements Downstream {
+class Subrequest implements Downstream {
   readonly peer = "";
   readonly alive = true;
-  readonly #pipeline: Events;
+  readonly #pipeline: Pipeline;
   readonly #most: number;
   #tell: ((answer: FetchAnswer | number) => void) | null;
   #exchange: Exchange | null = null;
@@ -31,7 +31,7 @@ export class OwnRequest implements Downstream {
   /** What it came to without an answer: a status below zero. */
   #failure: number = STATUS.unreachable;
 
-  constructor(pipeline: Events, most: number, tell: (answer: FetchAnswer | number) => void) {
+  constructor(pipeline: Pipeline, most: number, tell: (answer: FetchAnswer | number) => void) {
     this.#pipeline = pipeline;
     this.#most = most;
     this.#tell = tell;
@@ -52,7 +52,7 @@ export class OwnRequest implements Downstream {
     scanRequest(head, 0, head.length, x.request, HEAD_LIMITS);
     if (request.body.length > 0) x.keep(request.body, 0, request.body.length);
     this.#timer = setTimeout(() => this.#giveUp(STATUS.timedOut), request.timeout);
-    this.#pipeline.beginOwn(x);
+    this.#pipeline.requests.beginSubrequest(x);
   }
 
   cancel(): void {
@@ -62,7 +62,7 @@ export class OwnRequest implements Downstream {
 
   #giveUp(status: number): void {
     this.#failure = status;
-    if (this.#exchange !== null) this.#pipeline.clientGone(this.#exchange, "the plugin's request was given up");
+    if (this.#exchange !== null) this.#pipeline.requests.gone(this.#exchange, "the plugin's request was given up");
   }
 
   // ── Downstream ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -110,6 +110,18 @@ export class OwnRequest implements Downstream {
     const { bytes, start, end } = this.#body;
     tell(this.#head === null ? this.#failure : { head: this.#head, body: bytes.subarray(start, end) });
   }
+}
+
+/** Sends a plugin's request to a cluster. Returns what cancels it. */
+export function sendSubrequest(
+  pipeline: Pipeline,
+  request: FetchRequest,
+  { snapshot, cluster }: { readonly snapshot: Snapshot; readonly cluster: number },
+  completed: (response: FetchAnswer | number) => void,
+): () => void {
+  const subrequest = new Subrequest(pipeline, request.most, completed);
+  subrequest.start(request, snapshot, cluster);
+  return () => subrequest.cancel();
 }
 
 /** The head with the length of the body, where there is one. */

@@ -1,18 +1,35 @@
-/** A deadline of an exchange while it waits for what has no clock of its own: a plugin, or the rest of a body that one holds. */
+/** The route's timeout, while an exchange is suspended or gathers a body: then no connection's deadline ends it. */
 import type { Timed } from "../net/clock.ts";
+import { ERROR } from "./error.ts";
+import { type Exchange, PHASE } from "./exchange.ts";
+import type { Pipeline } from "./pipeline.ts";
+
+const PROBLEM = "the response's headers were not there in time";
 
 export class TimeLimit implements Timed {
   deadline: number;
   sweepIndex = -1;
-  readonly #over: () => void;
+  readonly #pipeline: Pipeline;
+  readonly #exchange: Exchange;
 
-  /** `over` must let no exception out. */
-  constructor(deadline: number, over: () => void) {
-    this.deadline = deadline;
-    this.#over = over;
+  constructor(pipeline: Pipeline, x: Exchange) {
+    this.deadline = x.deadline;
+    this.#pipeline = pipeline;
+    this.#exchange = x;
   }
 
   expire(): void {
-    this.#over();
+    const x = this.#exchange;
+    // An error response is on its way already.
+    if (x.headSent || x.error !== null) return;
+    const phase = x.phase === PHASE.suspended ? x.resumesAt : x.phase;
+    try {
+      if (phase === PHASE.response || phase === PHASE.stageAnswer || phase === PHASE.collecting)
+        this.#pipeline.respondInstead(x, ERROR.responseTimeout, PROBLEM);
+      else if (x.phase === PHASE.suspended || x.phase === PHASE.gathering)
+        this.#pipeline.fail(x, ERROR.responseTimeout, PROBLEM);
+    } catch (error) {
+      this.#pipeline.internal(x, error);
+    }
   }
 }

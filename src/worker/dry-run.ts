@@ -101,8 +101,8 @@ function buildSnapshot(plan: Plan, { context, pipeline, plugins, request }: Part
     const members = cluster.endpoints.map((endpointPlan) => {
       const endpoint = new Endpoint(endpointPlan);
       const pool = new Pool<Upstream>(cluster.pool.idle);
-      const real = new UpstreamConnector(context, pipeline, { endpoint, pool, plan: cluster });
-      return { endpoint, connector: new DryConnector(pipeline, request.answer, real) };
+      const real = new UpstreamConnector(context, pipeline.attempts, { endpoint, pool, plan: cluster });
+      return { endpoint, connector: new DryConnector(pipeline.attempts, request.answer, real) };
     });
     const strategies = cluster.strategies.map((strategy) => instances[strategy.instance]!);
     return new Cluster(index, cluster, { strategies, members, columns: context.columns });
@@ -166,7 +166,7 @@ function begin(pipeline: Pipeline, listener: ListenerState, plan: Plan, request:
     peer: request.client,
     admitted(choice) {
       choice?.apply(x);
-      pipeline.begin(x);
+      pipeline.requests.begin(x);
     },
     denied(outcome) {
       x.listenerName = listener.plan.name;

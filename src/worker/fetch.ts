@@ -11,6 +11,7 @@ import type { FetchAnswer, Fetcher, FetchRequest, ProbeRequest } from "../plugin
 import type { EndpointTarget } from "../plugin/host/hook-context.ts";
 import type { Pipeline } from "../proxy/pipeline.ts";
 import type { Snapshot } from "../proxy/snapshot.ts";
+import { sendSubrequest } from "../proxy/subrequest.ts";
 import { probeEndpoint } from "./endpoint-probe.ts";
 
 // By an import every data thread would load Node's `fetch` and HTTP/2 with it, and its TLS though no plugin uses it.
@@ -147,7 +148,7 @@ export class Outgoing implements Fetcher {
       tell(STATUS.unreachable);
       return () => {};
     }
-    return this.#pipeline.ask(request, snapshot, cluster.index, tell);
+    return sendSubrequest(this.#pipeline, request, { snapshot, cluster: cluster.index }, tell);
   }
 
   probe(request: ProbeRequest, tell: (answer: Buffer | number) => void): () => void {

@@ -13,12 +13,14 @@ export type ListenerOptions = {
   readonly open: (port: Port) => Client | null;
   /** Passes a fresh connection on to the thread whose turn it is; false when it is this one's. */
   readonly deal: (address: string, socket: Socket) => boolean;
+  /** A connection is gone. */
+  readonly closed?: (client: Client) => void;
   readonly failed: (address: string, problem: string) => void;
 };
 
 export class Listener {
   readonly address: string;
-  readonly port: Port = { state: null, retired: false, patience: 0, clients: new Set() };
+  readonly port: Port;
   readonly #options: ListenerOptions;
   /** Of this thread alone. */
   readonly #servers: Server[] = [];
@@ -35,6 +37,7 @@ export class Listener {
   constructor(address: string, options: ListenerOptions) {
     this.address = address;
     this.#options = options;
+    this.port = { state: null, retired: false, patience: 0, clients: new Set(), closed: options.closed ?? (() => {}) };
   }
 
   /** Takes a socket that the main thread bound; null: binds the path of a Unix socket. */

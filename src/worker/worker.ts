@@ -84,7 +84,6 @@ class DataThread {
       traced: (record, dropped) => post({ type: "trace", record, dropped }),
     };
     this.#pipeline = new Pipeline(this.#context);
-    this.#pipeline.onClientClosed = (client) => this.#clientClosed(client);
     this.#pluginChecks = new PluginChecks(this.#pipeline.exchanges, (number, verdict) =>
       post({ type: "checked", number, verdict }),
     );
@@ -199,7 +198,10 @@ class DataThread {
       if (pool === undefined) this.#pools.set(key, (pool = new Pool(plan.pool.idle)));
       used.add(key);
       const endpoint = new Endpoint(endpointPlan);
-      return { endpoint, connector: new UpstreamConnector(this.#context, this.#pipeline, { endpoint, pool, plan }) };
+      return {
+        endpoint,
+        connector: new UpstreamConnector(this.#context, this.#pipeline.attempts, { endpoint, pool, plan }),
+      };
     });
     const strategies = plan.strategies.map((strategy) => instances[strategy.instance]!);
     const checker = plan.check?.probe.kind === "plugin" ? instances[plan.check.probe.instance]! : null;
@@ -294,6 +296,7 @@ class DataThread {
     if (listener === undefined) {
       listener = new Listener(address, {
         open: (port) => this.#open(port),
+        closed: (client) => this.#clientClosed(client),
         deal: (at, socket) => this.#links.deal(at, socket),
         failed: (at, problem) => this.#context.report("error", "listener failed", { address: at, problem }),
       });

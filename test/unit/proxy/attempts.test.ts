@@ -61,9 +61,9 @@ test("of two attempts the exchange commits to the second and cancels the first",
 
   // What comes of the first by now changes nothing.
   first.head.status = 503;
-  plane.pipeline.interim(first);
-  plane.pipeline.responded(first);
-  plane.pipeline.failed(first, ERROR.upstreamReset, "for the test");
+  plane.pipeline.attempts.interim(first);
+  plane.pipeline.attempts.responded(first);
+  plane.pipeline.attempts.failed(first, ERROR.upstreamReset, "for the test");
   assert.equal(x.response.status, 200);
 
   peers[1]!.send("ond");
@@ -100,7 +100,7 @@ test("what an endpoint says that it did not process is sent again, whatever its 
   client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi");
   await until(() => attempts.length === 1, "the first attempt");
   const first = attempts[0]!.endpoint;
-  plane.pipeline.failed(attempts[0]!, ERROR.upstreamReset, "the stream was refused", true);
+  plane.pipeline.attempts.failed(attempts[0]!, ERROR.upstreamReset, "the stream was refused", true);
   assert.equal(attempts.length, 2);
   const second = attempts[1]!;
   assert.notEqual(second.endpoint, first);
@@ -108,12 +108,12 @@ test("what an endpoint says that it did not process is sent again, whatever its 
   const head = Buffer.from("HTTP/1.1 204 No Content\r\n\r\n");
   scanResponse(head, 0, head.length, second.head, second.isHead);
   second.bodyDone = true;
-  plane.pipeline.responded(second);
+  plane.pipeline.attempts.responded(second);
   assert.equal((await client.answer()).status, 204);
 
   client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi");
   await until(() => attempts.length === 3, "the next request");
-  plane.pipeline.failed(attempts[2]!, ERROR.upstreamReset, "the stream was reset");
+  plane.pipeline.attempts.failed(attempts[2]!, ERROR.upstreamReset, "the stream was reset");
   assert.equal((await client.answer()).status, 502);
   await until(() => plane.inFlight === 0, "the exchange has ended");
   assert.deepEqual([plane.columns.inFlight(0), plane.columns.inFlight(1)], [0, 0]);

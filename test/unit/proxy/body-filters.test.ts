@@ -131,7 +131,7 @@ test("while a plugin is waited for the endpoint is not read on, whatever the cli
   const client = await connectTo(t, plane.port);
   client.send(get);
   await until(() => waits.calls.length === 1, "it waits");
-  plane.pipeline.clientDrained(waits.calls[0]!.x);
+  plane.pipeline.requests.drained(waits.calls[0]!.x);
   (await upstream.connection(0)).send("0123456789");
   await turns();
   assert.equal(client.text, "");
@@ -250,7 +250,7 @@ test("a plugin's own answer stands, whatever becomes of the endpoint that it tak
   await until(() => waits.calls.length === 1, "it waits");
   const { x } = waits.calls[0]!;
   (x.attempt.stream as Upstream).close();
-  plane.pipeline.failed(x.attempt, ERROR.upstreamBroken, "for the test");
+  plane.pipeline.attempts.failed(x.attempt, ERROR.upstreamBroken, "for the test");
   assert.equal(waits.calls[0]!.cancelled, false);
   settle(plane, waits, 0);
   const answer = await client.answer();

@@ -153,7 +153,7 @@ export class Plane {
       const pool = new Pool<Upstream>(plan.pool.idle, settings.poolClock);
       this.#pools.push(pool);
       const connector =
-        settings.connector ?? new UpstreamConnector(this.context, this.pipeline, { endpoint, pool, plan });
+        settings.connector ?? new UpstreamConnector(this.context, this.pipeline.attempts, { endpoint, pool, plan });
       return { endpoint, connector };
     });
     return new Cluster<Connector>(0, plan, { strategies: [], members, columns: this.columns });

@@ -1,0 +1,79 @@
+/** What upstream streams report: each event continues the exchange of its attempt. */
+import type { Attempt } from "./attempt.ts";
+import { ERROR, type ProxyError } from "./error.ts";
+import { type Exchange, PHASE } from "./exchange.ts";
+import { logUpstreamFailure } from "./failure-log.ts";
+import type { Pipeline } from "./pipeline.ts";
+import type { UpstreamEvents } from "./upstream-stream.ts";
+import type { Wire } from "./wire.ts";
+
+export class AttemptEvents implements UpstreamEvents {
+  readonly #pipeline: Pipeline;
+
+  constructor(pipeline: Pipeline) {
+    this.#pipeline = pipeline;
+  }
+
+  /** Clients of HTTP/1.0 do not know interim responses. */
+  interim({ exchange: x, head, stream }: Attempt): void {
+    if (stream !== null && x.request.minor > 0) x.client!.sendInterim(head);
+  }
+
+  responded(attempt: Attempt): void {
+    if (attempt.stream === null) return;
+    const { exchange: x } = attempt;
+    x.commit(attempt);
+    this.#pipeline.advance(x, PHASE.responded);
+  }
+
+  responseBody(attempt: Attempt, source: Wire, bytes: Buffer): boolean {
+    if (attempt.stream === null) return true;
+    const { exchange: x } = attempt;
+    const { bodies } = this.#pipeline;
+    try {
+      if (x.phase === PHASE.collecting) return bodies.collect(x, bytes);
+      if (x.answerStaged) return bodies.stagePiece(x, bytes);
+      const more = x.client!.sendBody(source, bytes, x);
+      if (!attempt.bodyDone) return more;
+    } catch (error) {
+      this.internal(x, error);
+      return true;
+    }
+    attempt.stream = null;
+    this.#pipeline.advance(x, PHASE.done);
+    return true;
+  }
+
+  writable({ exchange: x, stream }: Attempt): void {
+    if (stream !== null && !x.requestComplete && !x.requestWaits) x.client!.resumeBody();
+  }
+
+  /** When its headers are sent, the client's response is broken off. */
+  failed(attempt: Attempt, error: ProxyError, problem: string, unprocessed = false): void {
+    if (attempt.stream === null) return;
+    const { exchange: x } = attempt;
+    attempt.stream = null;
+    attempt.error = error;
+    attempt.problem = problem;
+    attempt.unprocessed = unprocessed;
+    // A plugin has responded in place of the endpoint, and a call of another plugin is suspended.
+    if (x.phase === PHASE.suspended && x.localStatus !== 0) return;
+    if (!x.headSent && x.phase !== PHASE.collecting && x.phase !== PHASE.suspended)
+      return this.#pipeline.advance(x, PHASE.failed);
+    x.error = error;
+    logUpstreamFailure(this.#pipeline.context, attempt, error, problem);
+    if (x.headSent) this.#pipeline.breakOff(x, problem);
+    else this.#pipeline.respondInstead(x, error, problem);
+  }
+
+  /** The client, or a plugin, has not given the rest of the request. */
+  requestLate({ exchange: x, stream }: Attempt): void {
+    if (stream === null) return;
+    const error = x.requestComplete ? ERROR.responseTimeout : ERROR.requestTimeout;
+    this.#pipeline.requests.refuse(x, error, "the request's body was not complete within the route's timeout");
+  }
+
+  internal(x: Exchange | null, error: unknown): void {
+    this.#pipeline.internal(x, error);
+  }
+}

@@ -1,0 +1,129 @@
+/** Attempts at endpoints: pick, forward, retry. Steps of the pipeline return the phase that follows. */
+import { isHeadMethod, isIdempotent } from "../http/method.ts";
+import { endAttempt } from "./account.ts";
+import type { Attempt } from "./attempt.ts";
+import type { ThreadContext } from "./context.ts";
+import { ERROR, type ProxyError } from "./error.ts";
+import { type Exchange, PHASE } from "./exchange.ts";
+import { countRetriedStatus, countStaleConnection, logNoEndpoint, logUpstreamFailure } from "./failure-log.ts";
+import type { Pipeline } from "./pipeline.ts";
+import type { Wire } from "./wire.ts";
+
+/** Body bytes kept for an attempt that cannot send them yet, before the client is paused. */
+const MAX_KEPT = 64 * 1024;
+
+export function pick(pipeline: Pipeline, x: Exchange): number {
+  const cluster = x.cluster!;
+  const { strategyNames } = x.listener!.snapshot;
+  const strategy = x.chosenStrategy < 0 ? 0 : cluster.strategyNamed(strategyNames[x.chosenStrategy]);
+  const endpoint = cluster.pick(x, strategy);
+  if (x.trace !== null) x.trace.picked(x, strategy, endpoint === null ? null : endpoint.address);
+  if (endpoint !== null) {
+    x.endpoint = endpoint;
+    return PHASE.forward;
+  }
+  if (x.attempts === 0) logNoEndpoint(pipeline.context, x);
+  // Why the last attempt failed says more than that no endpoint is left.
+  const { error, problem } = x.attempt;
+  return error === null
+    ? pipeline.error(x, ERROR.noEndpoint, "no endpoint can take the request")
+    : pipeline.error(x, error, problem);
+}
+
+export function forward({ context }: Pipeline, x: Exchange): number {
+  const endpoint = x.endpoint!;
+  const attempt = x.beginAttempt();
+  attempt.startedAt = x.attempts === 1 && !x.fresh && !x.waited ? x.headAt : performance.now();
+  attempt.noReuse = x.fresh;
+  attempt.isHead = isHeadMethod(x.request);
+  x.requestPassed = x.requestComplete && !x.requestWaits;
+  x.idempotent = isIdempotent(x.request);
+  context.columns.addInFlight(context.thread, endpoint.slot, 1);
+  x.cluster!.connectorOf(endpoint).open(attempt);
+  return PHASE.awaiting;
+}
+
+/** A final response head was received: another attempt if the route retries such a status, else it is the response. */
+export function evaluate({ context }: Pipeline, x: Exchange): number {
+  const { attempt } = x;
+  const { status } = attempt.head;
+  const { statuses } = x.route!.retry;
+  if (x.rivals !== null) cancelRivals(context, x.rivals);
+  attempt.answeredAt = performance.now();
+  endAttempt(context, attempt, status, false);
+  if (attempt.bodyDone) attempt.stream = null;
+  if (statuses.length === 0 || !statuses.includes(status) || !mayRetry(context, x, true)) return PHASE.response;
+  countRetriedStatus(context, attempt);
+  cancelAttempts(context, x);
+  return retry(context, x);
+}
+
+/** The attempt failed: another one if the route allows it, else an error response. */
+export function recover(pipeline: Pipeline, x: Exchange): number {
+  const { context } = pipeline;
+  const { attempt } = x;
+  const { problem } = attempt;
+  const error = attempt.error!;
+  // An idle connection that is closed while the request arrives is no failure of the endpoint (RFC 9112 section 9.3.1).
+  const stale =
+    attempt.reused && (error === ERROR.unsolicitedResponse || (error === ERROR.upstreamReset && !attempt.hasResponse));
+  endAttempt(context, attempt, 0, !stale);
+  if (stale && !x.replayLost && x.idempotent) {
+    countStaleConnection(context, attempt, error);
+    x.attempts--;
+    x.fresh = true;
+    return PHASE.forward;
+  }
+  logUpstreamFailure(context, attempt, error, problem);
+  const processed = attempt.sent && !attempt.unprocessed;
+  return wantsRetry(x, error, processed) && mayRetry(context, x, processed)
+    ? retry(context, x)
+    : pipeline.error(x, error, problem);
+}
+
+function retry({ cells }: ThreadContext, x: Exchange): number {
+  cells[x.cluster!.plan.retryCell]!++;
+  x.tried.push(x.endpoint!.slot);
+  x.fresh = false;
+  return PHASE.pick;
+}
+
+/** Whether another attempt is safe. `processed`: the endpoint may have acted on the request. */
+function mayRetry({ clock }: ThreadContext, x: Exchange, processed: boolean): boolean {
+  if (x.attempts > x.route!.retry.attempts || x.replayLost) return false;
+  if (x.deadline > 0 && x.deadline <= clock.now) return false;
+  return (!processed || (x.idempotent && x.requestComplete)) && x.cluster!.hasOther(x);
+}
+
+/** Whether the route's retry policy names this failure of an attempt. */
+function wantsRetry({ route }: Exchange, error: ProxyError, processed: boolean): boolean {
+  const { connect, reset, timeout, statuses } = route!.retry;
+  if (!processed) return connect;
+  if (error === ERROR.responseTimeout && timeout) return true;
+  if (error === ERROR.upstreamReset && reset) return true;
+  return statuses.includes(error.status);
+}
+
+/** Passes body bytes on to the attempt, or keeps them for it. Returns false when the client should pause. */
+export function passBody(x: Exchange, source: Wire, bytes: Buffer, start: number, end: number): boolean {
+  const { attempt } = x;
+  if (attempt.stream !== null && attempt.sent) return attempt.stream.sendBody(source, bytes, start, end);
+  x.keep(bytes, start, end);
+  return x.requestComplete || x.replayLength < MAX_KEPT;
+}
+
+export function cancelAttempts(context: ThreadContext, x: Exchange): void {
+  cancel(context, x.attempt);
+  if (x.rivals !== null) cancelRivals(context, x.rivals);
+}
+
+function cancelRivals(context: ThreadContext, rivals: readonly Attempt[]): void {
+  for (const rival of rivals) cancel(context, rival);
+}
+
+function cancel(context: ThreadContext, attempt: Attempt): void {
+  const { stream } = attempt;
+  attempt.stream = null;
+  if (stream !== null) stream.cancel();
+  endAttempt(context, attempt, 0, false);
+}

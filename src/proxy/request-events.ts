@@ -1,0 +1,80 @@
+/** What downstreams report: requests begin, their bodies come, clients leave. */
+import { isHeadMethod } from "../http/method.ts";
+import { THREAD_CELLS } from "../observe/series.ts";
+import { passBody } from "./attempts.ts";
+import type { ThreadContext } from "./context.ts";
+import { ERROR, type ProxyError } from "./error.ts";
+import { type Exchange, PHASE } from "./exchange.ts";
+import { logRejection } from "./failure-log.ts";
+import { believeForwarded } from "./forwarded.ts";
+import type { Pipeline } from "./pipeline.ts";
+import type { Wire } from "./wire.ts";
+
+/** The request counts from now on, and holds its version. */
+export function receive({ cells }: ThreadContext, x: Exchange): void {
+  x.isHead = isHeadMethod(x.request);
+  x.listener!.snapshot.enter();
+  x.listenerName = x.listener!.plan.name;
+  cells[THREAD_CELLS.requestsInFlight]!++;
+  // Nothing is believed of a head that was rejected half-way.
+  if (x.request.problem === "") believeForwarded(x);
+  x.keepOriginal();
+}
+
+export class RequestEvents {
+  readonly #pipeline: Pipeline;
+
+  constructor(pipeline: Pipeline) {
+    this.#pipeline = pipeline;
+  }
+
+  /** The request's head is complete, and what was received of its body is kept. */
+  begin(x: Exchange): void {
+    this.#pipeline.advance(x, PHASE.received);
+  }
+
+  /** A subrequest, which has a cluster and no chain. */
+  beginSubrequest(x: Exchange): void {
+    x.isHead = isHeadMethod(x.request);
+    x.listener!.snapshot.enter();
+    this.#pipeline.advance(x, PHASE.pick);
+  }
+
+  /** The request is rejected: its head, or later its body. */
+  refuse(x: Exchange, error: ProxyError, problem: string): void {
+    if (x.phase === PHASE.idle) {
+      receive(this.#pipeline.context, x);
+    }
+    x.requestComplete = false;
+    if (!x.headSent) return this.#pipeline.fail(x, error, problem);
+    logRejection(this.#pipeline.context, x, error, problem);
+    this.#pipeline.breakOff(x, problem);
+  }
+
+  /** More of the request's body. Returns false when the downstream should pause until its `resumeBody`. */
+  body(x: Exchange, source: Wire, bytes: Buffer, start: number, end: number): boolean {
+    const { bodies } = this.#pipeline;
+    if (x.phase === PHASE.gathering) return bodies.gatherMore(x, bytes, start, end);
+    if (x.requestStaged) return bodies.stageMoreBody(x, source, bytes, start, end);
+    x.requestPassed = x.requestComplete;
+    const more = passBody(x, source, bytes, start, end);
+    // While a plugin's call for its first chunk is suspended the rest is kept, so no more is read.
+    return more && x.requestSuspension === null;
+  }
+
+  /** More of the response can be taken. */
+  drained(x: Exchange): void {
+    // While a call is suspended no more may come: its result is sent first, and then asks for more.
+    if (x.phase !== PHASE.suspended) x.attempt.stream?.resumeBody();
+  }
+
+  /** The client left: the attempt is cancelled, and the log says 499 if no response had begun. */
+  gone(x: Exchange, problem: string): void {
+    if (x.phase === PHASE.done || x.phase === PHASE.idle) return;
+    x.problem = problem;
+    x.error = ERROR.clientGone;
+    x.cancelCalls(); // restores what a plugin has changed
+    if (!x.headSent) x.response.status = ERROR.clientGone.status;
+    this.#pipeline.advance(x, PHASE.broken);
+  }
+}
