@@ -111,6 +111,9 @@ export const MAX_AREA = 1024 * 1024;
 const SEPARATOR = Buffer.from(": ", "latin1");
 const LINE_END = Buffer.from("\r\n", "latin1");
 
+/** Tables that only a head which a plugin edits has. */
+const NONE = new Uint32Array(0);
+
 export class Head {
   bytes: Buffer;
   /** The first free byte of `bytes`. */
@@ -144,8 +147,8 @@ export class Head {
   #savedEnd = 0;
   #savedCount = 0;
   #savedStatus = 0;
-  #savedParts = new Uint32Array(PARTS);
-  #savedFields = new Uint32Array(0);
+  #savedParts = NONE;
+  #savedFields = NONE;
 
   constructor(area = 2048, fields = 32) {
     this.bytes = Buffer.allocUnsafeSlow(area);
@@ -287,6 +290,7 @@ export class Head {
     this.#savedEnd = this.end;
     this.#savedCount = this.count;
     this.#savedStatus = this.status;
+    if (this.#savedParts === NONE) this.#savedParts = new Uint32Array(PARTS);
     const savedParts = this.#savedParts;
     for (let i = 0; i < PARTS; i++) savedParts[i] = this.parts[i]!;
     const words = this.count * FIELD_WORDS;
