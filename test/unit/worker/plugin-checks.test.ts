@@ -8,8 +8,8 @@ import { OUTCOME } from "../../../src/plugin/host/host.ts";
 import type { Instance } from "../../../src/plugin/host/instance.ts";
 import { Exchanges } from "../../../src/proxy/exchange.ts";
 import { Snapshot } from "../../../src/proxy/snapshot.ts";
-import { type PluginCheck, PluginChecks } from "../../../src/worker/plugin-checks.ts";
 import type { Connector } from "../../../src/proxy/upstream-stream.ts";
+import { type PluginCheck, PluginChecks } from "../../../src/worker/plugin-checks.ts";
 
 /** A version with one cluster, whose plugin answers so; what it was called with, and what was told. */
 function setUp(outcome: number, act: (x: PluginCheck) => void = () => {}) {
