@@ -2,18 +2,20 @@
  * The one place that touches a private field of `node:net`: a listening handle's `onconnection`, through which accepted
  * sockets are made with a read buffer of ours (`onread`), which the public API offers for outgoing sockets only.
  * It saves a Buffer, an event and a copy for each read. Where the field is missing, or SLUICE_ACCEPT=public is set, the
- * public `connection` event is used: slower, and the same to everybody else. So come those that another thread accepted.
+ * public `connection` event is used: slower, and otherwise the same. So come those that another thread accepted.
  */
 import { type Server, Socket } from "node:net";
 import { getSystemErrorName } from "node:util";
+import type { Connection } from "./connection.ts";
 
-export type OnRead = { buffer: () => Uint8Array; callback: (size: number) => boolean };
-
-/** What a connection needs to be born: its read callbacks before the socket is there, then the socket. */
-export interface Accepted {
-  readonly onread: OnRead;
-  attach(socket: Socket, deliversData: boolean): void;
-  opened(): void;
+/** What becomes of accepted sockets. */
+export interface Acceptor {
+  /** The connection that the next socket is for; null refuses it (a limit). */
+  accept(): Connection | null;
+  /** Its socket is attached, and nothing was read from it. */
+  opened(connection: Connection): void;
+  /** A connection could not be had. An exception would end the thread. */
+  failed(problem: string): void;
 }
 
 type Handle = {
@@ -22,52 +24,49 @@ type Handle = {
   close: () => void;
 };
 
-/**
- * Calls `make` for each accepted connection; null refuses it (a limit). `failed` is told of one that could not be had: an
- * exception that left here would end the thread. Call once the server listens.
- */
-export function takeConnections(server: Server, make: () => Accepted | null, failed: (problem: string) => void): void {
+/** Passes each accepted socket to `acceptor`. Call once the server listens. */
+export function takeConnections(server: Server, acceptor: Acceptor): void {
   const handle = (server as unknown as { _handle?: Handle })._handle;
   if (typeof handle?.onconnection !== "function" || process.env.SLUICE_ACCEPT === "public") {
-    server.on("connection", (socket: Socket) => takeConnection(socket, make, failed));
+    server.on("connection", (socket: Socket) => takeConnection(socket, acceptor));
     return;
   }
   handle.onconnection = (error, client) => {
-    if (error !== 0 || client === undefined) return failed(`accept: ${getSystemErrorName(error)}`);
-    guard(client, failed, () => {
-      const accepted = make();
-      if (accepted === null) return client.close();
+    if (error !== 0 || client === undefined) return acceptor.failed(`accept: ${getSystemErrorName(error)}`);
+    guard(client, acceptor, () => {
+      const connection = acceptor.accept();
+      if (connection === null) return client.close();
       client.setNoDelay?.(true);
-      const options = { handle: client, allowHalfOpen: true, onread: accepted.onread };
-      acceptSocket(new Socket(options as unknown as ConstructorParameters<typeof Socket>[0]), false, accepted);
+      const options = { handle: client, allowHalfOpen: true, onread: connection.onread };
+      const socket = new Socket(options as unknown as ConstructorParameters<typeof Socket>[0]);
+      open(socket, connection, acceptor, false);
     });
   };
 }
 
 /** Takes one that was accepted elsewhere, or by the public event: nothing was read from it yet. */
-export function takeConnection(socket: Socket, make: () => Accepted | null, failed: (problem: string) => void): void {
-  guard(socket, failed, () => {
+export function takeConnection(socket: Socket, acceptor: Acceptor): void {
+  guard(socket, acceptor, () => {
+    const connection = acceptor.accept();
+    if (connection === null) return void socket.destroy();
     socket.setNoDelay(true);
-    acceptSocket(socket, true, make());
+    open(socket, connection, acceptor, true);
     socket.resume();
   });
 }
 
-function acceptSocket(socket: Socket, deliversData: boolean, accepted: Accepted | null): void {
-  if (accepted === null) {
-    socket.destroy();
-    return;
-  }
-  accepted.attach(socket, deliversData);
-  accepted.opened();
+function open(socket: Socket, connection: Connection, acceptor: Acceptor, deliversData: boolean): void {
+  connection.attach(socket, deliversData);
+  connection.readPeer();
+  acceptor.opened(connection);
 }
 
-function guard(connection: Socket | Handle, failed: (problem: string) => void, run: () => void): void {
+function guard(socket: Socket | Handle, acceptor: Acceptor, run: () => void): void {
   try {
     run();
   } catch (error) {
-    if (connection instanceof Socket) connection.destroy();
-    else connection.close();
-    failed(`accept: ${String(error)}`);
+    if (socket instanceof Socket) socket.destroy();
+    else socket.close();
+    acceptor.failed(`accept: ${String(error)}`);
   }
 }

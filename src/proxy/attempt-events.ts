@@ -1,11 +1,11 @@
 /** What upstream streams report: each event continues the exchange of its attempt. */
+import type { Connection } from "../net/connection.ts";
 import type { Attempt } from "./attempt.ts";
 import { ERROR, type ProxyError } from "./error.ts";
 import { type Exchange, PHASE } from "./exchange.ts";
 import { logUpstreamFailure } from "./failure-log.ts";
 import type { Pipeline } from "./pipeline.ts";
 import type { UpstreamEvents } from "./upstream-stream.ts";
-import type { Wire } from "./wire.ts";
 
 export class AttemptEvents implements UpstreamEvents {
   readonly #pipeline: Pipeline;
@@ -26,7 +26,7 @@ export class AttemptEvents implements UpstreamEvents {
     this.#pipeline.advance(x, PHASE.responded);
   }
 
-  responseBody(attempt: Attempt, source: Wire, bytes: Buffer): boolean {
+  responseBody(attempt: Attempt, source: Connection, bytes: Buffer): boolean {
     if (attempt.stream === null) return true;
     const { exchange: x } = attempt;
     const { bodies } = this.#pipeline;

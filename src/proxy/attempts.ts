@@ -1,5 +1,7 @@
 /** Attempts at endpoints: pick, forward, retry. Steps of the pipeline return the phase that follows. */
+
 import { isHeadMethod, isIdempotent } from "../http/method.ts";
+import type { Connection } from "../net/connection.ts";
 import { endAttempt } from "./account.ts";
 import type { Attempt } from "./attempt.ts";
 import type { ThreadContext } from "./context.ts";
@@ -7,7 +9,6 @@ import { ERROR, type ProxyError } from "./error.ts";
 import { type Exchange, PHASE } from "./exchange.ts";
 import { countRetriedStatus, countStaleConnection, logNoEndpoint, logUpstreamFailure } from "./failure-log.ts";
 import type { Pipeline } from "./pipeline.ts";
-import type { Wire } from "./wire.ts";
 
 /** Body bytes kept for an attempt that cannot send them yet, before the client is paused. */
 const MAX_KEPT = 64 * 1024;
@@ -105,7 +106,7 @@ function wantsRetry({ route }: Exchange, error: ProxyError, processed: boolean):
 }
 
 /** Passes body bytes on to the attempt, or keeps them for it. Returns false when the client should pause. */
-export function passBody(x: Exchange, source: Wire, bytes: Buffer, start: number, end: number): boolean {
+export function passBody(x: Exchange, source: Connection, bytes: Buffer, start: number, end: number): boolean {
   const { attempt } = x;
   if (attempt.stream !== null && attempt.sent) return attempt.stream.sendBody(source, bytes, start, end);
   x.keep(bytes, start, end);

@@ -6,6 +6,7 @@
 
 import { HOOK } from "../abi/abi.ts";
 import { FLAG, NAME } from "../http/head.ts";
+import type { Connection } from "../net/connection.ts";
 import { Carry } from "../net/pending-buffer.ts";
 import { OUTCOME } from "../plugin/host/outcome.ts";
 import { cancelAttempts, passBody } from "./attempts.ts";
@@ -24,7 +25,6 @@ import { type Exchange, PHASE } from "./exchange.ts";
 import { prepareErrorAnswer, prepareLocalAnswer } from "./local-response.ts";
 import type { Pipeline } from "./pipeline.ts";
 import { takeCluster } from "./routing.ts";
-import type { Wire } from "./wire.ts";
 
 const NOTHING = Buffer.alloc(0);
 
@@ -155,7 +155,7 @@ export class Bodies {
   }
 
   /** A piece of the request's body that goes through plugins. */
-  stageMoreBody(x: Exchange, source: Wire, bytes: Buffer, start: number, end: number): boolean {
+  stageMoreBody(x: Exchange, source: Connection, bytes: Buffer, start: number, end: number): boolean {
     if (x.requestWaits) {
       (x.requestQueue ??= new Carry()).append(bytes, start, end);
       return false;

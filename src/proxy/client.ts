@@ -1,12 +1,12 @@
 /** A client's HTTP/1 connection: heads in, bodies in, answers out, one exchange at a time; pipelined input waits. */
 
 import { FLAG, FRAMING, type Head } from "../http/head.ts";
+import type { BodyFrame } from "../http1/body-frame.ts";
 import { BodyReader } from "../http1/framing.ts";
 import { scanRequest } from "../http1/scan.ts";
-import { readPeer } from "../net/address.ts";
+import { sendBody } from "../http1/send-body.ts";
+import type { Connection } from "../net/connection.ts";
 import { Carry } from "../net/pending-buffer.ts";
-import { LISTENER_CELLS } from "../observe/series.ts";
-import type { Entrant, Judgement } from "./admission.ts";
 import { answerBound, frameAnswer, writeAnswer } from "./answer.ts";
 import type { ConnectionChoice } from "./connection-choice.ts";
 import type { ThreadContext } from "./context.ts";
@@ -16,26 +16,11 @@ import { type Exchange, PHASE } from "./exchange.ts";
 import { UNKNOWN } from "./forwarded.ts";
 import { answerHeadBound, makeForwarded, writeInterimHead } from "./headers.ts";
 import type { Pipeline } from "./pipeline.ts";
-import type { ListenerState } from "./snapshot.ts";
-import { type BodyFrame, Wire } from "./wire.ts";
+import type { AcceptedConnection, Port, ServerHandler } from "./port.ts";
 
-/** A listening address of this thread, as its connections see it. `state` moves with each version. */
-export type Port = {
-  /** Null until the first version serves. */
-  state: ListenerState | null;
-  /** The listener was removed or the worker drains: each connection's next response is its last, and says so. */
-  retired: boolean;
-  /** Once retired: how long a connection may stay silent before it is closed, ms. */
-  patience: number;
-  readonly clients: Set<Client>;
-  /** Called when a connection is gone. */
-  readonly closed: (client: Client) => void;
-};
+const STATE = { head: 0, body: 1, waiting: 2, lingering: 3, closed: 4 } as const;
 
-/** `judged`: a plugin decides whether it is let in. What it sends meanwhile is kept, and not looked at. */
-const STATE = { judged: 0, head: 1, body: 2, waiting: 3, lingering: 4, closed: 5 } as const;
-
-/** Input kept while an answer, or a plugin, is awaited, so that a reset is seen; beyond it the client is not read. */
+/** Input kept while a response is awaited, so that a reset is seen; beyond it the client is not read. */
 const MAX_KEPT = 64 * 1024;
 /** After an answer to an incomplete request: so long, and so many bytes, are read and thrown away. */
 const LINGER_MS = 2000;
@@ -45,14 +30,20 @@ const MAX_REQUESTS = 100_000;
 
 const LF = 10;
 
-export class Client extends Wire implements Downstream, Entrant {
+export type Accepted = {
+  readonly connection: AcceptedConnection;
   readonly port: Port;
+  readonly choice: ConnectionChoice | null;
+};
+
+export class Client implements Downstream, ServerHandler {
+  readonly connection: AcceptedConnection;
+  readonly #context: ThreadContext;
+  readonly #port: Port;
   readonly #pipeline: Pipeline;
-  #state: number = STATE.judged;
-  /** While a plugin is waited for that decides whether it is let in. */
-  #judgement: Judgement | null = null;
+  #state: number = STATE.head;
   /** The cluster that its requests begin with. */
-  #choice: ConnectionChoice | null = null;
+  readonly #choice: ConnectionChoice | null;
   #exchange: Exchange | null = null;
   /** A partial head, or input that came before its turn. */
   readonly #carry = new Carry();
@@ -62,78 +53,46 @@ export class Client extends Wire implements Downstream, Entrant {
   #closing = false;
   #firstByteAt = 0;
   #lingered = 0;
-  #peer = "";
-  /** A Unix socket cannot be reset: its peer sees the end come too early. */
-  #hasReset = false;
-  #forwarded: Buffer = Buffer.alloc(0);
+  readonly peer: string;
+  readonly #forwarded: Buffer;
   readonly #frame: BodyFrame = { chunked: false, last: false, trailers: null };
 
-  constructor(context: ThreadContext, pipeline: Pipeline, port: Port) {
-    super(context);
+  /** Its first head may take `timeouts.head` from now on. */
+  constructor(context: ThreadContext, pipeline: Pipeline, accepted: Accepted) {
+    const { connection, port, choice } = accepted;
+    this.connection = connection;
+    this.#context = context;
     this.#pipeline = pipeline;
-    this.port = port;
-  }
-
-  /** The socket is there: it is judged, at once unless a plugin must be waited for. */
-  opened(): void {
-    const { remoteAddress = "" } = this.socket;
-    this.#hasReset = remoteAddress !== "";
-    this.#peer = readPeer(remoteAddress) || UNKNOWN;
-    this.#forwarded = makeForwarded(this.#peer);
-    this.port.clients.add(this);
-    this.#judgement = this.#pipeline.admission.ask(this.port.state!, this);
-  }
-
-  /** Its first head may take `timeouts.head` from now on. What came before is read now. */
-  admitted(choice: ConnectionChoice | null): void {
-    this.#judgement = null;
+    this.#port = port;
     this.#choice = choice;
-    this.#armIdle(this.port.state!.plan.timeouts.head);
-    if (this.#closing && this.#carry.length === 0) return this.#finishWriting();
-    this.#next();
-    // That it had ended its side was seen when it was too early to say what that cuts off.
-    if (this.socket.readableEnded && (this.#state === STATE.head || this.#state === STATE.body)) this.ended();
+    this.peer = connection.peerAddress || UNKNOWN;
+    this.#forwarded = makeForwarded(this.peer);
+    this.#armIdle(port.state!.plan.timeouts.head);
   }
 
-  denied(): void {
-    this.#judgement = null;
-    this.reset();
+  get alive(): boolean {
+    return this.connection.alive;
   }
 
-  get peer(): string {
-    return this.#peer;
-  }
-
-  get idle(): boolean {
+  get #isIdle(): boolean {
     return this.#state === STATE.head && this.#carry.length === 0;
   }
 
-  /**
-   * `port.retired` is set: its next response says `Connection: close`. An idle one is closed only after a silence,
-   * because its client may have sent the next request already.
-   */
-  retire(): void {
-    if (!this.idle) return;
-    const end = this.context.clock.after(this.port.patience);
-    if (this.deadline === 0 || end < this.deadline) this.deadline = end;
+  /** An idle one is closed only after a silence, because its client may have sent the next request already. */
+  drain(): void {
+    if (!this.#isIdle) return;
+    const { connection } = this;
+    const end = this.#context.clock.after(this.#port.patience);
+    if (connection.deadline === 0 || end < connection.deadline) connection.deadline = end;
   }
 
   /** Ends it at once; the peer sees it broken. */
   reset(): void {
     this.#state = STATE.closed;
-    this.#leaveJudgement();
-    // After a shutdown a reset is refused, and the handle would stay open.
-    if (this.#hasReset && !this.socket.writableEnded) this.socket.resetAndDestroy();
-    else this.socket.destroy();
+    this.connection.reset();
   }
 
-  #leaveJudgement(): void {
-    this.#judgement?.cancel();
-    this.#judgement = null;
-  }
-
-  protected receive(bytes: Buffer, start: number, end: number): void {
-    this.context.cells[this.port.state!.plan.cells + LISTENER_CELLS.bytesReceived]! += end - start;
+  receive(bytes: Buffer, start: number, end: number): void {
     let at = start;
     while (at < end) {
       switch (this.#state) {
@@ -143,15 +102,14 @@ export class Client extends Wire implements Downstream, Entrant {
         case STATE.body:
           at = this.#readBody(bytes, at, end);
           break;
-        case STATE.judged:
         case STATE.waiting:
           this.#carry.append(bytes, at, end);
-          if (this.#carry.length >= MAX_KEPT) this.pause();
+          if (this.#carry.length >= MAX_KEPT) this.connection.pause();
           return;
         case STATE.lingering:
           this.#lingered += end - at;
           // Read on, it would send on; destroyed, it would lose a response that it has not read.
-          if (this.#lingered > LINGER_BYTES) this.pause();
+          if (this.#lingered > LINGER_BYTES) this.connection.pause();
           return;
         default:
           return;
@@ -163,12 +121,12 @@ export class Client extends Wire implements Downstream, Entrant {
   #head(bytes: Buffer, start: number, end: number): number {
     if (this.#carry.length > 0) {
       this.#carry.append(bytes, start, end);
-      const limit = this.port.state!.plan.limits.head;
+      const limit = this.#port.state!.plan.limits.head;
       // A head is scanned again only when a line ended, so that single bytes cost no quadratic time.
       if (bytes.subarray(start, end).indexOf(LF) >= 0 || this.#carry.length > limit) this.#takeCarry();
       return end;
     }
-    const listener = this.port.state!;
+    const listener = this.#port.state!;
     const x = this.#pipeline.exchanges.take();
     const { limits, path } = listener.plan;
     const at = scanRequest(bytes, start, end, x.request, limits, path.form);
@@ -176,7 +134,7 @@ export class Client extends Wire implements Downstream, Entrant {
       this.#pipeline.exchanges.giveBack(x);
       if (this.#firstByteAt === 0) {
         this.#firstByteAt = performance.now();
-        this.#arm(listener.plan.timeouts.head);
+        this.connection.arm(listener.plan.timeouts.head);
       }
       this.#carry.append(bytes, start, end);
       return end;
@@ -189,8 +147,8 @@ export class Client extends Wire implements Downstream, Entrant {
     x.startedAt = this.#firstByteAt === 0 ? x.headAt : this.#firstByteAt;
     this.#firstByteAt = 0;
     this.#requests++;
-    this.deadline = 0;
-    x.clientAddress = this.#peer;
+    this.connection.deadline = 0;
+    x.clientAddress = this.peer;
     x.clientForwarded = this.#forwarded;
     if (at < 0) {
       this.#state = STATE.waiting;
@@ -250,10 +208,10 @@ export class Client extends Wire implements Downstream, Entrant {
       x.requestComplete = true;
       x.takeTrailers(body.trailers);
       this.#state = STATE.waiting;
-      this.stream(false);
+      this.connection.stream(false);
     } else {
       this.#state = STATE.body;
-      this.stream(true);
+      this.connection.stream(true);
     }
     this.#armForExchange(x);
   }
@@ -283,8 +241,8 @@ export class Client extends Wire implements Downstream, Entrant {
     }
     this.#bodyRead(x, body);
     // Once its body is complete the client is read on, so that its leaving is seen.
-    if (!this.#pipeline.requests.body(x, this, bytes, dataStart, dataEnd) && this.#state === STATE.body) {
-      this.pause();
+    if (!this.#pipeline.requests.body(x, this.connection, bytes, dataStart, dataEnd) && this.#state === STATE.body) {
+      this.connection.pause();
       this.#armForExchange(x);
     }
     return at;
@@ -293,40 +251,39 @@ export class Client extends Wire implements Downstream, Entrant {
   /** The answer's head, and the body bytes that came with it. False: the source waits for `RequestEvents.drained`. */
   sendHeaders(x: Exchange): boolean {
     const frame = frameAnswer(x);
-    if (frame.untilClose || !x.requestComplete || this.port.retired) this.#closing = true;
+    if (frame.untilClose || !x.requestComplete || this.#port.draining) this.#closing = true;
     frame.close = this.#closing;
-    frame.date = this.context.clock.date();
+    frame.date = this.#context.clock.date();
     this.#frame.chunked = frame.chunked;
     this.#frame.last = x.attempt.bodyDone;
     this.#frame.trailers = x.responseTrailers;
-    const out = this.context.buffers.outFor(answerBound(x));
+    const out = this.#context.buffers.outFor(answerBound(x));
     const size = writeAnswer(out, x, frame, this.#frame);
     x.headSent = true;
-    return this.#sent(this.send(out, size), size);
+    return this.#sent(this.connection.send(out, size));
   }
 
   /** More of the answer's body. False: the source pauses until `RequestEvents.drained`. */
-  sendBody(source: Wire | null, bytes: Buffer, x: Exchange): boolean {
+  sendBody(source: Connection | null, bytes: Buffer, x: Exchange): boolean {
     const frame = this.#frame;
     frame.last = x.attempt.bodyDone;
     frame.trailers = x.responseTrailers;
-    const size = x.attempt.bodyEnd - x.attempt.bodyStart;
-    x.bytesSent += size;
-    return this.#sent(this.relay(source ?? this, bytes, x.attempt.bodyStart, x.attempt.bodyEnd, frame), size);
+    const { bodyStart, bodyEnd } = x.attempt;
+    x.bytesSent += bodyEnd - bodyStart;
+    const { buffers } = this.#context;
+    return this.#sent(sendBody(this.connection, buffers, source, bytes, bodyStart, bodyEnd, frame));
   }
 
   /** A 1xx answer, for clients that know it. */
   sendInterim(head: Head): void {
-    const out = this.context.buffers.outFor(answerHeadBound(head));
-    const size = writeInterimHead(out, head);
-    this.#sent(this.send(out, size), size);
+    const out = this.#context.buffers.outFor(answerHeadBound(head));
+    this.#sent(this.connection.send(out, writeInterimHead(out, head)));
   }
 
-  #sent(more: boolean, size: number): boolean {
+  #sent(more: boolean): boolean {
     const { plan } = this.#exchange!.listener!;
-    this.context.cells[plan.cells + LISTENER_CELLS.bytesSent]! += size;
-    if (this.unsent > 0) this.#arm(plan.timeouts.write);
-    else if (this.#state !== STATE.body) this.deadline = 0;
+    if (this.connection.unsent > 0) this.connection.arm(plan.timeouts.write);
+    else if (this.#state !== STATE.body) this.connection.deadline = 0;
     return more;
   }
 
@@ -339,10 +296,10 @@ export class Client extends Wire implements Downstream, Entrant {
       return;
     }
     const { timeouts } = x.listener!.plan;
-    if (this.socket.writableNeedDrain) {
+    if (this.connection.isBackedUp) {
       // A client that sends on and reads nothing must not have its answers pile up here: its next request waits.
       this.#state = STATE.waiting;
-      this.#arm(timeouts.write);
+      this.connection.arm(timeouts.write);
     } else {
       this.#armIdle(timeouts.idle);
       this.#next();
@@ -352,31 +309,26 @@ export class Client extends Wire implements Downstream, Entrant {
   /** Takes the next request, from what was carried first. */
   #next(): void {
     this.#state = STATE.head;
-    this.resume();
+    this.connection.resume();
     if (this.#carry.length > 0) this.#takeCarry();
-    if (this.#state === STATE.waiting && this.#carry.length >= MAX_KEPT) this.pause();
+    if (this.#state === STATE.waiting && this.#carry.length >= MAX_KEPT) this.connection.pause();
   }
 
   /** Ends our direction, then reads and discards for a while, so that the peer sees the answer and not a reset. */
   #finishWriting(): void {
     this.#state = STATE.lingering;
     this.#carry.drop();
-    this.stream(false);
-    this.resume();
+    this.connection.stream(false);
+    this.connection.resume();
     // What is still to be written may take its time; the peer's end is then awaited for a little.
-    this.#arm(this.port.state?.plan.timeouts.write ?? LINGER_MS);
-    this.socket.end(() => {
-      if (this.#state === STATE.lingering) this.#arm(LINGER_MS);
+    this.connection.arm(this.#port.state?.plan.timeouts.write ?? LINGER_MS);
+    this.connection.end(() => {
+      if (this.#state === STATE.lingering) this.connection.arm(LINGER_MS);
     });
   }
 
-  protected ended(): void {
+  ended(): void {
     switch (this.#state) {
-      case STATE.judged:
-        this.#closing = true;
-        // What it has sent may be a whole request, of which the answer is waited for.
-        if (!this.port.state!.plan.halfClose || this.#carry.length === 0) this.reset();
-        return;
       case STATE.body:
         this.#pipeline.requests.gone(this.#exchange!, "the client ended its side before the request was complete");
         return;
@@ -390,66 +342,59 @@ export class Client extends Wire implements Downstream, Entrant {
         return;
       }
       case STATE.lingering:
-        this.socket.destroySoon();
+        this.connection.endBoth();
         return;
       default:
         this.#state = STATE.closed;
-        this.socket.end();
-        this.socket.destroySoon();
+        this.connection.endBoth();
     }
   }
 
-  protected closed(error: Error | null): void {
+  closed(error: Error | null): void {
     this.#state = STATE.closed;
-    this.#leaveJudgement();
-    this.port.clients.delete(this);
     const x = this.#exchange;
-    try {
-      if (x !== null && x.phase !== PHASE.done)
-        this.#pipeline.requests.gone(x, error?.message ?? "the connection closed");
-    } finally {
-      this.port.closed(this);
-    }
+    if (x !== null && x.phase !== PHASE.done)
+      this.#pipeline.requests.gone(x, error?.message ?? "the connection closed");
   }
 
-  protected drained(): void {
+  flushed(): void {
     const x = this.#exchange;
     if (x !== null) {
       this.#armForExchange(x);
       this.#pipeline.requests.drained(x);
     } else if (this.#state === STATE.waiting) {
       if (this.#closing) return this.#finishWriting();
-      this.#armIdle(this.port.state!.plan.timeouts.idle);
+      this.#armIdle(this.#port.state!.plan.timeouts.idle);
       this.#next();
     }
   }
 
   /** The endpoint can take more of the request's body. */
   resumeBody(): void {
-    if (this.#state !== STATE.body) return;
-    this.resume();
+    if (this.#state !== STATE.body || !this.connection.paused) return;
+    this.connection.resume();
     this.#armForExchange(this.#exchange!);
   }
 
-  protected broken(error: unknown): void {
+  broken(error: unknown): void {
     this.#closing = true;
     this.#pipeline.internal(this.#exchange, error);
-    if (this.#state !== STATE.lingering) this.socket.destroy();
+    if (this.#state !== STATE.lingering) this.connection.destroy();
   }
 
-  protected timedOut(): void {
+  timedOut(): void {
     const x = this.#exchange;
     if (x !== null) this.#exchangeTimedOut(x);
     else if (this.#state === STATE.waiting) this.reset();
-    else if (this.#state !== STATE.head) this.socket.destroy();
+    else if (this.#state !== STATE.head) this.connection.destroy();
     else if (this.#carry.length > 0) this.#refuseLateHead();
     else this.#finishWriting();
   }
 
   #exchangeTimedOut(x: Exchange): void {
-    if (this.unsent > 0) this.#pipeline.requests.gone(x, "the client did not take the answer in time");
-    // The client has taken what was written: that is told only where the writer had to wait.
-    else if (this.#state !== STATE.body || this.paused) return;
+    if (this.connection.unsent > 0) this.#pipeline.requests.gone(x, "the client did not take the answer in time");
+    // The time was that of a body that is awaited no longer.
+    else if (this.#state !== STATE.body || this.connection.paused) return;
     else if (x.headSent) this.#pipeline.requests.gone(x, "the body did not come in time");
     else {
       this.#state = STATE.waiting;
@@ -460,9 +405,9 @@ export class Client extends Wire implements Downstream, Entrant {
   #refuseLateHead(): void {
     const x = this.#pipeline.exchanges.take();
     x.client = this;
-    x.listener = this.port.state!;
+    x.listener = this.#port.state!;
     x.startedAt = this.#firstByteAt;
-    x.clientAddress = this.#peer;
+    x.clientAddress = this.peer;
     x.request.reset();
     this.#exchange = x;
     this.#state = STATE.waiting;
@@ -472,18 +417,14 @@ export class Client extends Wire implements Downstream, Entrant {
   /** What this connection is waited for has its time; for an answer that is to come the endpoint's connection has. */
   #armForExchange(x: Exchange): void {
     const { timeouts } = x.listener!.plan;
-    if (this.unsent > 0) this.#arm(timeouts.write);
-    else if (this.#state === STATE.body && !this.paused) this.#arm(timeouts.body);
-    else this.deadline = 0;
+    if (this.connection.unsent > 0) this.connection.arm(timeouts.write);
+    else if (this.#state === STATE.body && !this.connection.paused) this.connection.arm(timeouts.body);
+    else this.connection.deadline = 0;
   }
 
   /** For the next request to begin. */
   #armIdle(ms: number): void {
-    const { retired, patience } = this.port;
-    this.#arm(retired && (ms === 0 || ms > patience) ? patience : ms);
-  }
-
-  #arm(ms: number): void {
-    this.deadline = this.context.clock.after(ms);
+    const { draining, patience } = this.#port;
+    this.connection.arm(draining && (ms === 0 || ms > patience) ? patience : ms);
   }
 }

@@ -2,9 +2,10 @@
  * The seam between an exchange and where its request came from: a stream of a client's connection, a plugin's subrequest,
  * a dry run. How a body is framed, and whether a connection ends with the response, is known below it alone.
  */
+
 import type { Head } from "../http/head.ts";
+import type { Connection } from "../net/connection.ts";
 import type { Exchange } from "./exchange.ts";
-import type { Wire } from "./wire.ts";
 
 export interface Downstream {
   /** The address that X-Forwarded-For gets; empty for none. */
@@ -20,7 +21,7 @@ export interface Downstream {
    * Sends more of the response's body, the window of the attempt in `bytes`, with its end and its trailers when
    * `Attempt.bodyDone` is set. `source` may lend its block; null: `bytes` are to be copied. Returns as `sendHeaders`.
    */
-  sendBody(source: Wire | null, bytes: Buffer, x: Exchange): boolean;
+  sendBody(source: Connection | null, bytes: Buffer, x: Exchange): boolean;
   /** Sends an interim response (1xx). */
   sendInterim(head: Head): void;
   /** More of the request's body can be taken. */

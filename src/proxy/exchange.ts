@@ -9,6 +9,7 @@ import type { Endpoint } from "../cluster/endpoint.ts";
 import { isAlias, removeAliases } from "../http/aliases.ts";
 import { FIELD_WORDS, Head, NAME, NAME_END, NAME_START, PARTS } from "../http/head.ts";
 import { HeadPool } from "../http/head-pool.ts";
+import type { Connection } from "../net/connection.ts";
 import type { Carry } from "../net/pending-buffer.ts";
 import type { Kept } from "../plugin/abi/host-memory.ts";
 import type { KeptValue } from "../plugin/abi/kept-value.ts";
@@ -23,7 +24,6 @@ import type { ProxyError } from "./error.ts";
 import type { ListenerState, RouteState } from "./snapshot.ts";
 import type { TimeLimit } from "./time-limit.ts";
 import type { Connector } from "./upstream-stream.ts";
-import type { Wire } from "./wire.ts";
 
 const NOTHING = Buffer.alloc(0);
 
@@ -197,7 +197,7 @@ export class Exchange implements ExchangeContext {
   requestSettled = -1;
   /** A piece of the request's body waits for a plugin; what came of it meanwhile, and what is ready to be sent. */
   requestWaits = false;
-  requestSource: Wire | null = null;
+  requestSource: Connection | null = null;
   requestQueue: Carry | null = null;
   requestReady: Carry | null = null;
   /** The whole body has been passed on to the attempt: it came, and went through the plugins. */

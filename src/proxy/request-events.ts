@@ -1,5 +1,6 @@
 /** What downstreams report: requests begin, their bodies come, clients leave. */
 import { isHeadMethod } from "../http/method.ts";
+import type { Connection } from "../net/connection.ts";
 import { THREAD_CELLS } from "../observe/series.ts";
 import { passBody } from "./attempts.ts";
 import type { ThreadContext } from "./context.ts";
@@ -8,7 +9,6 @@ import { type Exchange, PHASE } from "./exchange.ts";
 import { logRejection } from "./failure-log.ts";
 import { believeForwarded } from "./forwarded.ts";
 import type { Pipeline } from "./pipeline.ts";
-import type { Wire } from "./wire.ts";
 
 /** The request counts from now on, and holds its version. */
 export function receive({ cells }: ThreadContext, x: Exchange): void {
@@ -52,7 +52,7 @@ export class RequestEvents {
   }
 
   /** More of the request's body. Returns false when the downstream should pause until its `resumeBody`. */
-  body(x: Exchange, source: Wire, bytes: Buffer, start: number, end: number): boolean {
+  body(x: Exchange, source: Connection, bytes: Buffer, start: number, end: number): boolean {
     const { bodies } = this.#pipeline;
     if (x.phase === PHASE.gathering) return bodies.gatherMore(x, bytes, start, end);
     if (x.requestStaged) return bodies.stageMoreBody(x, source, bytes, start, end);

@@ -6,6 +6,7 @@
 import { STATUS } from "../abi/abi.ts";
 import { FIELD_WORDS, Head } from "../http/head.ts";
 import { scanRequest } from "../http1/scan.ts";
+import type { Connection } from "../net/connection.ts";
 import { Carry } from "../net/pending-buffer.ts";
 import type { FetchAnswer, FetchRequest } from "../plugin/host/fetcher.ts";
 import type { Downstream } from "./downstream.ts";
@@ -13,7 +14,6 @@ import { ERROR } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Pipeline } from "./pipeline.ts";
 import type { Snapshot } from "./snapshot.ts";
-import type { Wire } from "./wire.ts";
 
 const HEAD_LIMITS = { head: 1024 * 1024, target: 64 * 1024, headers: 1000 };
 const CONTENT_LENGTH = "content-length: ";
@@ -78,7 +78,7 @@ class Subrequest implements Downstream {
     return true;
   }
 
-  sendBody(_source: Wire | null, bytes: Buffer, x: Exchange): boolean {
+  sendBody(_source: Connection | null, bytes: Buffer, x: Exchange): boolean {
     this.#gather(x, bytes);
     return true;
   }

@@ -3,17 +3,17 @@
  * of an exclusive HTTP/1 connection, or one of many on a shared session. What it receives it puts into the `Attempt`, and
  * reports to `UpstreamEvents`, always with that attempt.
  */
+import type { Connection } from "../net/connection.ts";
 import type { Attempt } from "./attempt.ts";
 import type { ProxyError } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
-import type { Wire } from "./wire.ts";
 
 export interface UpstreamStream {
   /**
    * Sends more of the request's body, `bytes[start, end)`; with its end and its trailers when `Exchange.requestPassed`
    * is set. `source` may lend its block. Returns false when the source should pause until `UpstreamEvents.writable`.
    */
-  sendBody(source: Wire, bytes: Buffer, start: number, end: number): boolean;
+  sendBody(source: Connection, bytes: Buffer, start: number, end: number): boolean;
   /** Reads no more of the response's body for now: its consumer is slow, which is not the endpoint's delay. */
   pauseBody(): void;
   resumeBody(): void;
@@ -40,7 +40,7 @@ export interface UpstreamEvents {
    * More of the response's body: `bytes[attempt.bodyStart, attempt.bodyEnd)`, to its end when `attempt.bodyDone` is set.
    * `source` may lend its block. Returns false when the stream should pause until `resumeBody`.
    */
-  responseBody(attempt: Attempt, source: Wire, bytes: Buffer): boolean;
+  responseBody(attempt: Attempt, source: Connection, bytes: Buffer): boolean;
   /** More of the request's body can be taken. */
   writable(attempt: Attempt): void;
   /** The attempt failed. `unprocessed`: the endpoint says that it did nothing, so any method may be sent again. */

@@ -3,12 +3,15 @@ import type { Endpoint } from "../cluster/endpoint.ts";
 import type { Pool, Poolable } from "../cluster/pool.ts";
 import { equalsWord } from "../http/bytes.ts";
 import { FIELD_WORDS, FLAG, FRAMING, NAME, VALUE_END, VALUE_START } from "../http/head.ts";
+import { type BodyFrame, writeBody } from "../http1/body-frame.ts";
 import { BodyReader } from "../http1/framing.ts";
 import { scanResponse } from "../http1/scan.ts";
+import { sendBody } from "../http1/send-body.ts";
 import { fieldsBound } from "../http1/write.ts";
+import { Connection } from "../net/connection.ts";
+import { type DialHandler, dial } from "../net/dial.ts";
 import { Carry } from "../net/pending-buffer.ts";
 import { pollBatch } from "../net/poll-batch.ts";
-import { UpstreamSocket } from "../net/upstream-socket.ts";
 import { UPSTREAM_CELLS } from "../observe/series.ts";
 import type { ClusterPlan } from "../plan/plan.ts";
 import type { Attempt } from "./attempt.ts";
@@ -18,7 +21,6 @@ import { type Exchange, REPLAY_LIMIT } from "./exchange.ts";
 import { requestHeadBound, writeOwnRequestHead, writeRequestHead } from "./headers.ts";
 import type { UpstreamTarget } from "./upstream-connector.ts";
 import type { UpstreamEvents, UpstreamStream } from "./upstream-stream.ts";
-import { type BodyFrame, Wire, writeBody } from "./wire.ts";
 
 const LF = 10;
 const TIMEOUT = Buffer.from("timeout=");
@@ -34,7 +36,9 @@ const STATE = { connecting: 0, idle: 1, head: 2, body: 3, closed: 4 } as const;
 /** After a failed write, how long the response is waited for that the endpoint may have sent before it closed, ms. */
 const RESPONSE_IS_THERE = 1000;
 
-export class Upstream extends Wire implements Poolable, UpstreamStream {
+export class Upstream implements DialHandler, Poolable, UpstreamStream {
+  readonly connection: Connection<DialHandler>;
+  readonly #context: ThreadContext;
   readonly #events: UpstreamEvents;
   readonly #endpoint: Endpoint;
   readonly #pool: Pool<Upstream>;
@@ -58,7 +62,9 @@ export class Upstream extends Wire implements Poolable, UpstreamStream {
   readonly #frame: BodyFrame = { chunked: false, last: false, trailers: null };
 
   constructor(context: ThreadContext, events: UpstreamEvents, target: UpstreamTarget) {
-    super(context);
+    this.#context = context;
+    this.connection = new Connection(context, null);
+    this.connection.handler = this;
     this.#events = events;
     this.#endpoint = target.endpoint;
     this.#pool = target.pool;
@@ -67,15 +73,12 @@ export class Upstream extends Wire implements Poolable, UpstreamStream {
   }
 
   connect(): void {
-    const options = { allowHalfOpen: true, noDelay: true, onread: this.onread };
-    const socket = new UpstreamSocket(options as unknown as ConstructorParameters<typeof UpstreamSocket>[0]);
-    socket.onWriteFailed = (error) => this.guard(() => this.#writeFailed(error));
-    this.attach(socket, false);
-    socket.on("connect", () => this.guard(() => this.#connected()));
+    dial(this.connection, this.#endpoint);
     this.#arm(this.#plan.timeouts.connect);
-    const { path, host, port } = this.#endpoint;
-    if (path === "") socket.connect({ host, port });
-    else socket.connect({ path });
+  }
+
+  get alive(): boolean {
+    return this.connection.alive;
   }
 
   /** Sends the exchange's request, now or when the connection stands. */
@@ -86,7 +89,7 @@ export class Upstream extends Wire implements Poolable, UpstreamStream {
     else this.#arm(this.#plan.timeouts.connect);
   }
 
-  #connected(): void {
+  connected(): void {
     if (this.#state !== STATE.connecting) return;
     this.#state = STATE.idle;
     if (this.#attempt !== null) this.#sendRequest(this.#attempt);
@@ -99,7 +102,7 @@ export class Upstream extends Wire implements Poolable, UpstreamStream {
     if (this.#requests++ > 0) this.#writtenIn = pollBatch();
     const trailers = x.requestPassed ? x.requestTrailers : null;
     const bound = requestHeadBound(x) + x.replayLength + 64 + (trailers === null ? 0 : fieldsBound(trailers));
-    const out = this.context.buffers.outFor(bound);
+    const out = this.#context.buffers.outFor(bound);
     let at = x.own ? writeOwnRequestHead(out, x) : writeRequestHead(out, x);
     const chunked = x.request.framing === FRAMING.chunked;
     if (x.replay !== null || chunked) {
@@ -111,7 +114,7 @@ export class Upstream extends Wire implements Poolable, UpstreamStream {
     }
     attempt.sent = true;
     attempt.complete = x.requestPassed;
-    const more = this.send(out, at);
+    const more = this.connection.send(out, at);
     // What was sent may be sent again only if that has the effect of one.
     if (!x.idempotent || x.replayLength > REPLAY_LIMIT) this.#forgetBody(x);
     this.#armForAnswer(attempt);
@@ -119,7 +122,7 @@ export class Upstream extends Wire implements Poolable, UpstreamStream {
   }
 
   /** The endpoint has closed. A response that it sent before is there already, and is read next. */
-  #writeFailed(error: Error): void {
+  writeFailed(error: Error): void {
     this.#writeProblem = error.message;
     const attempt = this.#attempt;
     if (attempt === null) return this.close();
@@ -135,7 +138,7 @@ export class Upstream extends Wire implements Poolable, UpstreamStream {
   }
 
   /** More of the request's body. False: the client pauses until this has drained. */
-  sendBody(source: Wire, bytes: Buffer, start: number, end: number): boolean {
+  sendBody(source: Connection, bytes: Buffer, start: number, end: number): boolean {
     const attempt = this.#attempt!;
     const { exchange: x } = attempt;
     if (end > start && !x.replayLost) {
@@ -148,12 +151,12 @@ export class Upstream extends Wire implements Poolable, UpstreamStream {
     frame.trailers = x.requestTrailers;
     attempt.complete = x.requestPassed;
     if (this.#writeProblem !== "") return true;
-    const more = this.relay(source, bytes, start, end, frame);
+    const more = sendBody(this.connection, this.#context.buffers, source, bytes, start, end, frame);
     if (this.#state === STATE.head) this.#armForAnswer(attempt);
     return more;
   }
 
-  protected receive(bytes: Buffer, start: number, end: number): void {
+  receive(bytes: Buffer, start: number, end: number): void {
     switch (this.#state) {
       case STATE.head:
         // The system had received them before the endpoint can have read the request: they answer none, or another's.
@@ -182,8 +185,8 @@ export class Upstream extends Wire implements Poolable, UpstreamStream {
   #noteUnsolicited(when: string, harmless: boolean): void {
     if (!harmless) this.#pool.suspend(DISTRUST);
     const { cells, address } = this.#endpoint;
-    this.context.cells[cells + UPSTREAM_CELLS.unsolicited]!++;
-    const { warnings } = this.context;
+    this.#context.cells[cells + UPSTREAM_CELLS.unsolicited]!++;
+    const { warnings } = this.#context;
     if (warnings.admits("unsolicited_response", `${this.#plan.name} ${address}`))
       warnings.write("an endpoint sent bytes that answer no request", {
         cluster: this.#plan.name,
@@ -236,7 +239,7 @@ export class Upstream extends Wire implements Poolable, UpstreamStream {
     attempt.bodyDone = body.done;
     if (body.done) this.#finish(attempt, at === end);
     else {
-      this.stream(true);
+      this.connection.stream(true);
       this.#arm(this.#plan.timeouts.idle);
     }
     this.#events.responded(attempt);
@@ -257,17 +260,17 @@ export class Upstream extends Wire implements Poolable, UpstreamStream {
     attempt.bodyDone = body.done;
     if (body.done) this.#finish(attempt, clean);
     else this.#arm(this.#plan.timeouts.idle);
-    if (!this.#events.responseBody(attempt, this, bytes) && !body.done) this.pauseBody();
+    if (!this.#events.responseBody(attempt, this.connection, bytes) && !body.done) this.pauseBody();
   }
 
   /** The answer is whole: back to the pool, or closed. `clean`: nothing came after it. */
   #finish(attempt: Attempt, clean: boolean): void {
     const { flags } = attempt.head;
-    if (!clean && !this.socket.readableEnded) this.#noteUnsolicited("behind a response", false);
+    if (!clean && !this.connection.hasEnded) this.#noteUnsolicited("behind a response", false);
     attempt.trailers = this.#body.trailers;
     this.#attempt = null;
-    this.stream(false);
-    const reusable = clean && (flags & FLAG.keepAlive) !== 0 && attempt.complete && this.unsent === 0;
+    this.connection.stream(false);
+    const reusable = clean && (flags & FLAG.keepAlive) !== 0 && attempt.complete && this.connection.unsent === 0;
     const limit = this.#plan.pool.requests;
     if (!reusable || (limit > 0 && this.#requests >= limit)) return this.close();
     this.#state = STATE.idle;
@@ -293,15 +296,15 @@ export class Upstream extends Wire implements Poolable, UpstreamStream {
 
   /** The client takes no more for now: that is not the endpoint's delay. */
   pauseBody(): void {
-    this.pause();
-    this.deadline = 0;
+    this.connection.pause();
+    this.connection.deadline = 0;
   }
 
   /** The client can take more of the answer. */
   resumeBody(): void {
-    if (this.#state !== STATE.body) return;
+    if (this.#state !== STATE.body || !this.connection.paused) return;
     this.#arm(this.#plan.timeouts.idle);
-    this.resume();
+    this.connection.resume();
   }
 
   /** The exchange goes on without this connection. */
@@ -315,7 +318,7 @@ export class Upstream extends Wire implements Poolable, UpstreamStream {
     if (this.#state === STATE.idle) this.#pool.drop(this);
     this.#state = STATE.closed;
     this.#attempt = null;
-    this.socket.destroy();
+    this.connection.destroy();
   }
 
   #fail(error: ProxyError, problem: string): void {
@@ -324,16 +327,16 @@ export class Upstream extends Wire implements Poolable, UpstreamStream {
     if (attempt !== null) this.#events.failed(attempt, error, problem);
   }
 
-  protected ended(): void {
+  ended(): void {
     if (this.#state === STATE.body && this.#body.finish()) {
       const attempt = this.#attempt!;
       this.#body.dataStart = this.#body.dataEnd = 0;
-      this.#bodyArrived(attempt, this.context.buffers.shared.bytes, false);
+      this.#bodyArrived(attempt, this.#context.buffers.shared.bytes, false);
     } else if (this.#state === STATE.body) this.#fail(ERROR.upstreamBroken, "the connection ended inside the body");
     else this.#fail(ERROR.upstreamReset, "the connection ended before the answer's head");
   }
 
-  protected closed(error: Error | null): void {
+  closed(error: Error | null): void {
     switch (this.#state) {
       case STATE.connecting: {
         const code = (error as NodeJS.ErrnoException | null)?.code ?? "";
@@ -350,20 +353,20 @@ export class Upstream extends Wire implements Poolable, UpstreamStream {
     }
   }
 
-  protected drained(): void {
+  flushed(): void {
     const attempt = this.#attempt;
     if (attempt === null) return;
     if (this.#state === STATE.head) this.#armForAnswer(attempt);
     this.#events.writable(attempt);
   }
 
-  protected broken(error: unknown): void {
+  broken(error: unknown): void {
     const attempt = this.#attempt;
     this.close();
     this.#events.internal(attempt === null ? null : attempt.exchange, error);
   }
 
-  protected timedOut(): void {
+  timedOut(): void {
     switch (this.#state) {
       case STATE.connecting:
         return this.#fail(ERROR.connectTimeout, "the connection did not stand in time");
@@ -378,11 +381,9 @@ export class Upstream extends Wire implements Poolable, UpstreamStream {
 
   #answerTimedOut(attempt: Attempt): void {
     const { exchange: x } = attempt;
-    const over = x.deadline > 0 && x.deadline <= this.context.clock.now;
-    // The endpoint has taken what was written: that is told only where the writer had to wait.
+    const over = x.deadline > 0 && x.deadline <= this.#context.clock.now;
     if (this.#writeProblem !== "") this.#fail(ERROR.upstreamReset, this.#writeProblem);
-    else if (this.#stalled && this.unsent === 0 && !over) this.#armForAnswer(attempt);
-    else if (over && this.unsent === 0 && !attempt.complete) this.#events.requestLate(attempt);
+    else if (over && this.connection.unsent === 0 && !attempt.complete) this.#events.requestLate(attempt);
     else if (over) this.#fail(ERROR.responseTimeout, "no response headers within the route's timeout");
     else if (this.#stalled) this.#fail(ERROR.responseTimeout, "the request was not read within timeouts.idle");
     else this.#fail(ERROR.responseTimeout, "no response headers within timeouts.response");
@@ -392,17 +393,18 @@ export class Upstream extends Wire implements Poolable, UpstreamStream {
   #armForAnswer(attempt: Attempt): void {
     const { exchange: x } = attempt;
     const { timeouts } = this.#plan;
-    this.#stalled = this.unsent > 0;
+    this.#stalled = this.connection.unsent > 0;
     if (this.#writeProblem !== "") this.#arm(RESPONSE_IS_THERE);
     else this.#arm(this.#stalled ? timeouts.idle : attempt.complete ? timeouts.response : 0);
-    if (x.deadline > 0 && (this.deadline === 0 || x.deadline < this.deadline)) this.deadline = x.deadline;
+    if (x.deadline > 0 && (this.connection.deadline === 0 || x.deadline < this.connection.deadline))
+      this.connection.deadline = x.deadline;
   }
 
   #arm(ms: number): void {
-    this.deadline = this.context.clock.after(ms);
+    this.connection.deadline = this.#context.clock.after(ms);
     if (this.#state !== STATE.connecting || this.#attempt === null) return;
     const { deadline } = this.#attempt.exchange;
-    if (deadline > 0 && deadline < this.deadline) this.deadline = deadline;
+    if (deadline > 0 && deadline < this.connection.deadline) this.connection.deadline = deadline;
   }
 }
 

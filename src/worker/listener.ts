@@ -1,7 +1,8 @@
 /** A listening address of this thread. It outlives versions; connections see each new one through its port. */
 import { BoundSocket, createServer, type Server, type Socket } from "node:net";
-import { takeConnection, takeConnections } from "../net/accept.ts";
-import type { Client, Port } from "../proxy/client.ts";
+import { type Acceptor, takeConnection, takeConnections } from "../net/accept.ts";
+import { Connection, type NetContext } from "../net/connection.ts";
+import { type AcceptedConnection, Port } from "../proxy/port.ts";
 import type { ListenerState } from "../proxy/snapshot.ts";
 
 const BACKLOG = 1024;
@@ -9,16 +10,19 @@ const BACKLOG = 1024;
 const LAST_TURNS = 50;
 
 export type ListenerOptions = {
-  /** Makes a connection's reader and writer; null refuses it. */
-  readonly open: (port: Port) => Client | null;
+  readonly context: NetContext & { readonly cells: Float64Array };
+  /** Counts one more connection; false: there are as many as there may be. */
+  readonly admit: (port: Port) => boolean;
+  /** Gives a connection its handler. */
+  readonly opened: (connection: AcceptedConnection, port: Port) => void;
+  /** A connection that was admitted has ended. */
+  readonly closed: (port: Port) => void;
   /** Passes a fresh connection on to the thread whose turn it is; false when it is this one's. */
   readonly deal: (address: string, socket: Socket) => boolean;
-  /** A connection is gone. */
-  readonly closed?: (client: Client) => void;
   readonly failed: (address: string, problem: string) => void;
 };
 
-export class Listener {
+export class Listener implements Acceptor {
   readonly address: string;
   readonly port: Port;
   readonly #options: ListenerOptions;
@@ -37,7 +41,7 @@ export class Listener {
   constructor(address: string, options: ListenerOptions) {
     this.address = address;
     this.#options = options;
-    this.port = { state: null, retired: false, patience: 0, clients: new Set(), closed: options.closed ?? (() => {}) };
+    this.port = new Port(options.context.cells, options.closed);
   }
 
   /** Takes a socket that the main thread bound; null: binds the path of a Unix socket. */
@@ -47,7 +51,7 @@ export class Listener {
 
   /** Takes over a listening server of another thread, with whoever waits in its queue. */
   inherit(server: Server, shared: boolean): void {
-    if (this.port.state === null || this.port.retired) server.close();
+    if (this.port.state === null || this.port.draining) server.close();
     else this.#take(server, shared);
   }
 
@@ -64,12 +68,7 @@ export class Listener {
   /** A connection that was accepted by another thread; nothing was read from it. */
   adopt(socket: Socket): void {
     if (this.port.state === null) this.#early.push(socket);
-    else
-      takeConnection(
-        socket,
-        () => this.#accept(),
-        (problem) => this.#fail(problem),
-      );
+    else takeConnection(socket, this);
   }
 
   #listen({ socket, shared }: { socket: BoundSocket; shared: boolean }): void {
@@ -84,28 +83,28 @@ export class Listener {
     (shared ? this.#shared : this.#servers).push(server);
     if (shared)
       server.on("connection", (socket) => {
-        if (this.port.retired || !this.#options.deal(this.address, socket)) this.adopt(socket);
+        if (this.port.draining || !this.#options.deal(this.address, socket)) this.adopt(socket);
       });
-    else
-      takeConnections(
-        server,
-        () => this.#accept(),
-        (problem) => this.#fail(problem),
-      );
+    else takeConnections(server, this);
   }
 
   /** Says so once a second: without a free descriptor every connection that comes fails. */
-  #fail(problem: string): void {
+  failed(problem: string): void {
     const now = performance.now();
     if (now - this.#failedAt < 1000) return;
     this.#failedAt = now;
     this.#options.failed(this.address, problem);
   }
 
-  #accept(): Client | null {
+  accept(): AcceptedConnection | null {
     if (this.port.state === null || this.#closed) return null;
     this.#accepted++;
-    return this.#options.open(this.port);
+    return this.#options.admit(this.port) ? new Connection(this.#options.context, this.port) : null;
+  }
+
+  opened(connection: AcceptedConnection): void {
+    this.port.connections.add(connection);
+    this.#options.opened(connection, this.port);
   }
 
   /** Connections see this state from now on; on sockets held until now they are accepted. */
@@ -117,7 +116,7 @@ export class Listener {
 
   /** Nothing listens here, and no client is connected. */
   get over(): boolean {
-    return this.port.clients.size === 0 && this.#servers.length === 0 && this.#shared.length === 0;
+    return this.port.connections.size === 0 && this.#servers.length === 0 && this.#shared.length === 0;
   }
 
   /**
@@ -126,11 +125,11 @@ export class Listener {
    * with its clients.
    */
   drain(patience: number, stopped: () => void): void {
-    if (this.port.retired) return;
-    this.port.retired = true;
+    if (this.port.draining) return;
+    this.port.draining = true;
     this.port.patience = Math.max(1, patience);
     this.#dropHeld();
-    for (const client of [...this.port.clients]) client.retire();
+    for (const connection of [...this.port.connections]) connection.handler.drain();
     this.#stopAccepting(LAST_TURNS, stopped);
   }
 
@@ -149,11 +148,11 @@ export class Listener {
 
   /** Ends what is left. */
   close(): void {
-    this.port.retired = true;
+    this.port.draining = true;
     this.#closed = true;
     this.#dropHeld();
     this.#closeServers();
-    for (const client of [...this.port.clients]) client.reset();
+    for (const connection of [...this.port.connections]) connection.reset();
   }
 
   #dropHeld(): void {

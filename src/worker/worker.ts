@@ -12,9 +12,10 @@ import { type Report, ThrottledLog } from "../observe/throttled-log.ts";
 import type { ClusterPlan, Plan } from "../plan/plan.ts";
 import { type InstanceSet, PluginHost } from "../plugin/host/host.ts";
 import type { Instance } from "../plugin/host/instance.ts";
-import { Client, type Port } from "../proxy/client.ts";
+import { Client } from "../proxy/client.ts";
 import type { ThreadContext } from "../proxy/context.ts";
 import { Pipeline } from "../proxy/pipeline.ts";
+import type { Port } from "../proxy/port.ts";
 import { type ListenerState, Snapshot } from "../proxy/snapshot.ts";
 import type { Upstream } from "../proxy/upstream.ts";
 import { UpstreamConnector } from "../proxy/upstream-connector.ts";
@@ -23,6 +24,7 @@ import { KeyValueStore } from "../state/store.ts";
 import { makeTracer } from "../trace/tracer.ts";
 import { boundReport } from "./bounded-report.ts";
 import { Origins, Outgoing } from "./fetch.ts";
+import { Incoming, type IncomingOptions } from "./incoming.ts";
 import { Links } from "./links.ts";
 import { Listener } from "./listener.ts";
 import { listenerState, ownStates } from "./listener-state.ts";
@@ -45,6 +47,7 @@ class DataThread {
   readonly #heartbeat: Int32Array;
   readonly #context: ThreadContext;
   readonly #pipeline: Pipeline;
+  readonly #incoming: IncomingOptions;
   readonly #pluginChecks: PluginChecks;
   readonly #plugins: PluginHost;
   readonly #keyValue: KeyValueStore;
@@ -84,6 +87,12 @@ class DataThread {
       traced: (record, dropped) => post({ type: "trace", record, dropped }),
     };
     this.#pipeline = new Pipeline(this.#context);
+    this.#incoming = {
+      admission: this.#pipeline.admission,
+      makeHandler: (connection, port, choice) =>
+        new Client(this.#context, this.#pipeline, { connection, port, choice }),
+      internal: (error) => this.#pipeline.internal(null, error),
+    };
     this.#pluginChecks = new PluginChecks(this.#pipeline.exchanges, (number, verdict) =>
       post({ type: "checked", number, verdict }),
     );
@@ -229,9 +238,9 @@ class DataThread {
 
   /** Its clients are counted where the state says that they see from now on: the listener may have another name. */
   #serve(listener: Listener, state: ListenerState): void {
-    const { state: before, clients } = listener.port;
-    if (before !== null) this.#countConnections(before, -clients.size);
-    this.#countConnections(state, clients.size);
+    const { state: before, connections } = listener.port;
+    if (before !== null) this.#countConnections(before, -connections.size);
+    this.#countConnections(state, connections.size);
     listener.serve(state);
   }
 
@@ -295,8 +304,10 @@ class DataThread {
     let listener = this.#listeners.get(address);
     if (listener === undefined) {
       listener = new Listener(address, {
-        open: (port) => this.#open(port),
-        closed: (client) => this.#clientClosed(client),
+        context: this.#context,
+        admit: (port) => this.#admit(port),
+        opened: (connection, port) => new Incoming(connection, port, this.#incoming).begin(),
+        closed: (port) => this.#connectionClosed(port),
         deal: (at, socket) => this.#links.deal(at, socket),
         failed: (at, problem) => this.#context.report("error", "listener failed", { address: at, problem }),
       });
@@ -305,8 +316,8 @@ class DataThread {
     return listener;
   }
 
-  /** Null: the listener has as many connections as it may. */
-  #open(port: Port): Client | null {
+  /** False: the listener has as many connections as it may. */
+  #admit(port: Port): boolean {
     const { cells, warnings } = this.#context;
     const { name, slot, limits, cells: base } = port.state!.plan;
     if (!this.#connections.enter(slot, limits.connections)) {
@@ -316,10 +327,10 @@ class DataThread {
           listener: name,
           limit: limits.connections,
         });
-      return null;
+      return false;
     }
     this.#countConnections(port.state!, 1);
-    return new Client(this.#context, this.#pipeline, port);
+    return true;
   }
 
   /** For what another thread hands over: it may have taken a version that is only prepared here. */
@@ -332,9 +343,9 @@ class DataThread {
     return named ? this.#listener(address) : undefined;
   }
 
-  #clientClosed(client: Client): void {
-    this.#countConnections(client.port.state!, -1);
-    this.#connections.leave(client.port.state!.plan.slot);
+  #connectionClosed(port: Port): void {
+    this.#countConnections(port.state!, -1);
+    this.#connections.leave(port.state!.plan.slot);
     this.#checkLeaving();
   }
 

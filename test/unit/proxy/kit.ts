@@ -8,6 +8,7 @@ import { Endpoint } from "../../../src/cluster/endpoint.ts";
 import { Pool } from "../../../src/cluster/pool.ts";
 import { Buffers } from "../../../src/net/buffers.ts";
 import { Clock } from "../../../src/net/clock.ts";
+import type { Connection } from "../../../src/net/connection.ts";
 import { AccessLog } from "../../../src/observe/access-log.ts";
 import { STATUS_CELLS, THREAD_CELLS, UPSTREAM_CELLS } from "../../../src/observe/series.ts";
 import { type Report, ThrottledLog } from "../../../src/observe/throttled-log.ts";
@@ -23,6 +24,7 @@ import type { Upstream } from "../../../src/proxy/upstream.ts";
 import { UpstreamConnector } from "../../../src/proxy/upstream-connector.ts";
 import type { Connector } from "../../../src/proxy/upstream-stream.ts";
 import { Router } from "../../../src/route/match.ts";
+import { Incoming, type IncomingOptions } from "../../../src/worker/incoming.ts";
 import { Listener } from "../../../src/worker/listener.ts";
 import { atEnd } from "../../e2e/program.ts";
 
@@ -126,9 +128,17 @@ export class Plane {
     this.snapshot = new Snapshot(1, [cluster], [], () => {
       this.disposed = true;
     });
+    const incoming: IncomingOptions = {
+      admission: pipeline.admission,
+      makeHandler: (connection, port, choice) => new Client(this.context, pipeline, { connection, port, choice }),
+      internal: (error) => pipeline.internal(null, error),
+    };
     this.listener = new Listener("127.0.0.1:0", {
       deal: () => false,
-      open: (port) => new Client(this.context, pipeline, port),
+      context: this.context,
+      admit: () => true,
+      opened: (connection, port) => new Incoming(connection, port, incoming).begin(),
+      closed: () => {},
       failed: (_address, problem) => this.reports.push(problem),
     });
     const socket = new BoundSocket({ host: "127.0.0.1", port: 0 });
@@ -142,8 +152,8 @@ export class Plane {
   }
 
   /** The connections of clients, in the order in which they came. */
-  get clients(): Client[] {
-    return [...this.listener.port.clients];
+  get clients(): Connection[] {
+    return [...this.listener.port.connections];
   }
 
   #makeCluster(upstreams: readonly number[], settings: Settings): Cluster<Connector> {

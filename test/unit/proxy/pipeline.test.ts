@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setImmediate, setTimeout } from "node:timers/promises";
+import { Connection } from "../../../src/net/connection.ts";
 import { LISTENER_CELLS } from "../../../src/observe/series.ts";
 import { Upstream } from "../../../src/proxy/upstream.ts";
 import { findFreePort } from "../../e2e/free-port.ts";
@@ -222,11 +223,11 @@ test("an answer that stands still from when its slow reader goes on is broken of
 });
 
 /** The connections to endpoints, in the order in which they come. */
-function collectUpstreams(plane: Plane): Upstream[] {
-  const found: Upstream[] = [];
+function collectUpstreams(plane: Plane): Connection[] {
+  const found: Connection[] = [];
   const add = plane.clock.add.bind(plane.clock);
   plane.clock.add = (timed) => {
-    if (timed instanceof Upstream) found.push(timed);
+    if (timed instanceof Connection && timed.handler instanceof Upstream) found.push(timed);
     add(timed);
   };
   return found;

@@ -2,8 +2,12 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { type AddressInfo, BoundSocket, connect, createServer, type Socket } from "node:net";
 import { type TestContext, test } from "node:test";
+import { Buffers } from "../../../src/net/buffers.ts";
+import { Clock } from "../../../src/net/clock.ts";
 import type { ListenerState } from "../../../src/proxy/snapshot.ts";
 import { Listener } from "../../../src/worker/listener.ts";
+
+const context = { clock: new Clock(), buffers: new Buffers(), report: () => undefined, cells: new Float64Array(1) };
 
 for (const mode of ["handle", "public"])
   test(`a connection that cannot be made is closed and told of once a second, and the thread lives (${mode})`, async (t) => {
@@ -11,9 +15,12 @@ for (const mode of ["handle", "public"])
     process.env.SLUICE_ACCEPT = mode;
     const told: string[] = [];
     const listener = new Listener("127.0.0.1:0", {
-      open: () => {
+      context,
+      admit: () => {
         throw new Error("no room");
       },
+      opened: () => undefined,
+      closed: () => undefined,
       deal: () => false,
       failed: (_address, problem) => told.push(problem),
     });
@@ -49,10 +56,13 @@ async function makeFresh(t: TestContext): Promise<{ fresh: Socket; client: Socke
 test("what another thread accepted for a version that is not taken here yet waits for it, and goes with it", async (t) => {
   let opened = 0;
   const options = {
-    open: () => {
+    context,
+    admit: () => {
       opened++;
       throw new Error("no room");
     },
+    opened: () => undefined,
+    closed: () => undefined,
     deal: () => false,
     failed: () => undefined,
   };

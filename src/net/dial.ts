@@ -1,0 +1,55 @@
+/** Connections that the proxy makes itself. */
+import { Socket } from "node:net";
+import type { Connection, ConnectionHandler } from "./connection.ts";
+
+/** Where to: a path for a Unix socket, else empty. */
+export type DialTarget = { readonly path: string; readonly host: string; readonly port: number };
+
+export interface DialHandler extends ConnectionHandler {
+  connected(): void;
+  /** A write failed: what is written later is never sent. Reads go on to the end or an error of theirs. */
+  writeFailed(error: Error): void;
+}
+
+/** Begins to connect. Its handler must be set. */
+export function dial(connection: Connection<DialHandler>, { path, host, port }: DialTarget): void {
+  const options = { allowHalfOpen: true, noDelay: true, onread: connection.onread };
+  const socket = new DialSocket(options as unknown as ConstructorParameters<typeof Socket>[0]);
+  socket.onWriteFailed = (error) => connection.guard(() => connection.handler.writeFailed(error));
+  connection.attach(socket, false);
+  socket.on("connect", () => connection.guard(() => connection.handler.connected()));
+  if (path === "") socket.connect({ host, port });
+  else socket.connect({ path });
+}
+
+type Callback = (error?: Error | null) => void;
+type Chunks = Parameters<NonNullable<Socket["_writev"]>>[0];
+
+/**
+ * A socket of which a failed write does not end reading. An endpoint may respond before it has read the whole request, and
+ * close: the next write is then reset, with the response still to be read. `net.Socket` destroys itself on a failed write,
+ * and what was not read is lost.
+ */
+class DialSocket extends Socket {
+  onWriteFailed: (error: Error) => void = () => {};
+  /** The stream's own callback, which is the same for all its writes, and what stands before it. */
+  #callback: Callback | null = null;
+  #guarded: Callback | null = null;
+
+  override _write(chunk: unknown, encoding: BufferEncoding, callback: Callback): void {
+    super._write(chunk, encoding, this.#callback === callback ? this.#guarded! : this.#guard(callback));
+  }
+
+  override _writev(chunks: Chunks, callback: Callback): void {
+    super._writev!(chunks, this.#callback === callback ? this.#guarded! : this.#guard(callback));
+  }
+
+  #guard(callback: Callback): Callback {
+    this.#callback = callback;
+    this.#guarded = (error) => {
+      if (error == null) callback();
+      else if (!this.destroyed) this.onWriteFailed(error);
+    };
+    return this.#guarded;
+  }
+}

@@ -1,0 +1,265 @@
+/** Connections over real sockets: who owns which memory, what is reported when, and handlers that change. */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
+import { type TestContext, test } from "node:test";
+import { setImmediate } from "node:timers/promises";
+import { type Acceptor, takeConnections } from "../../../src/net/accept.ts";
+import { Buffers, HEADROOM } from "../../../src/net/buffers.ts";
+import { Clock } from "../../../src/net/clock.ts";
+import { Connection } from "../../../src/net/connection.ts";
+import { type DialHandler, dial } from "../../../src/net/dial.ts";
+
+/** Records what is reported to it. */
+class Recorder implements DialHandler {
+  readonly events: string[] = [];
+  readonly chunks: { bytes: Buffer; start: number; end: number }[] = [];
+  text = "";
+  onReceive: (bytes: Buffer, start: number, end: number) => void = () => {};
+
+  receive(bytes: Buffer, start: number, end: number): void {
+    this.text += bytes.toString("latin1", start, end);
+    this.chunks.push({ bytes, start, end });
+    this.onReceive(bytes, start, end);
+  }
+  connected = () => void this.events.push("connected");
+  writeFailed = () => void this.events.push("writeFailed");
+  ended = () => void this.events.push("ended");
+  closed = (error: Error | null) => void this.events.push(error === null ? "closed" : `closed: ${error.message}`);
+  flushed = () => void this.events.push("flushed");
+  timedOut = () => void this.events.push("timedOut");
+  broken = (error: unknown) => void this.events.push(`broken: ${(error as Error).message}`);
+}
+
+const makeContext = () => ({ clock: new Clock(), buffers: new Buffers(), report: () => {} });
+type Context = ReturnType<typeof makeContext>;
+
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await setImmediate();
+}
+
+type Pair = { connection: Connection<Recorder>; handler: Recorder; peer: Socket };
+
+/** An accepted connection, and the socket of its peer. */
+async function accept(t: TestContext, context: Context = makeContext(), mode = "handle"): Promise<Pair> {
+  const accepted: Connection<Recorder>[] = [];
+  const acceptor: Acceptor = {
+    accept: () => {
+      const connection = new Connection<Recorder>(context, null);
+      connection.handler = new Recorder();
+      return connection;
+    },
+    opened: (connection) => void accepted.push(connection as Connection<Recorder>),
+    failed: (problem) => assert.fail(problem),
+  };
+  const server: Server = createServer({ allowHalfOpen: true, pauseOnConnect: true }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const before = process.env.SLUICE_ACCEPT;
+  process.env.SLUICE_ACCEPT = mode;
+  takeConnections(server, acceptor);
+  if (before === undefined) delete process.env.SLUICE_ACCEPT;
+  else process.env.SLUICE_ACCEPT = before;
+  const peer = connect({ port: (server.address() as AddressInfo).port, host: "127.0.0.1", allowHalfOpen: true });
+  peer.on("error", () => {});
+  await until(() => accepted.length === 1);
+  t.after(() => {
+    server.close();
+    peer.destroy();
+    accepted[0]!.destroy();
+  });
+  return { connection: accepted[0]!, handler: accepted[0]!.handler, peer };
+}
+
+/** Writes until bytes wait in the process. Returns how many were written. */
+function fill(connection: Connection, context: Context): number {
+  let written = 0;
+  while (connection.unsent === 0) {
+    const out = context.buffers.outFor(64 * 1024);
+    connection.send(out, 64 * 1024);
+    written += 64 * 1024;
+  }
+  return written;
+}
+
+for (const mode of ["handle", "public"])
+  test(`a handler that takes over while bytes wait gets them and all that follows (${mode})`, async (t) => {
+    const { connection, handler: first, peer } = await accept(t, makeContext(), mode);
+    const second = new Recorder();
+    let kept = Buffer.alloc(0);
+    first.onReceive = (bytes, start, end) => {
+      kept = Buffer.concat([kept, bytes.subarray(start, end)]);
+      connection.pause();
+    };
+    peer.write("hello ");
+    await until(() => first.text === "hello ");
+    peer.write("tunnel");
+    for (let turn = 0; turn < 5; turn++) await setImmediate();
+    assert.equal(first.text, "hello ", "a paused connection is not read");
+
+    connection.handler = second;
+    second.receive(kept, 0, kept.length);
+    connection.resume();
+    await until(() => second.text === "hello tunnel");
+    peer.end();
+    await until(() => second.events.includes("ended"));
+    connection.end(() => {});
+    await until(() => second.events.includes("closed"));
+    assert.deepEqual(first.events, []);
+  });
+
+test("flushed is reported once for writes that were not complete at once, and for no other", async (t) => {
+  const context = makeContext();
+  const { connection, handler, peer } = await accept(t, context);
+  peer.pause();
+  const out = context.buffers.outFor(10);
+  assert.equal(connection.send(out, 10), true);
+  assert.equal(connection.unsent, 0);
+  assert.equal(context.buffers.out, out, "what is written is free again");
+  let written = 10 + fill(connection, context);
+  assert.notEqual(context.buffers.out, out, "what waits belongs to its write");
+  for (let i = 0; i < 3; i++) connection.send(context.buffers.outFor(100), 100);
+  written += 300;
+  for (let turn = 0; turn < 5; turn++) await setImmediate();
+  assert.deepEqual(handler.events, []);
+  let received = 0;
+  peer.on("data", (data) => (received += data.length));
+  peer.resume();
+  await until(() => handler.events.length > 0 && received === written);
+  for (let turn = 0; turn < 5; turn++) await setImmediate();
+  assert.deepEqual(handler.events, ["flushed"]);
+  assert.equal(connection.unsent, 0);
+});
+
+test("a small write behind one that waits does not keep the thread's buffer", async (t) => {
+  const context = makeContext();
+  const { connection, peer } = await accept(t, context);
+  peer.pause();
+  let written = fill(connection, context);
+  const { out } = context.buffers;
+  out.write("first ");
+  connection.send(out, 6);
+  out.write("second");
+  connection.send(out, 6);
+  written += 12;
+  assert.equal(context.buffers.out, out);
+  let text = "";
+  peer.on("data", (data) => (text += data.toString("latin1")));
+  peer.resume();
+  await until(() => text.length === written);
+  assert.equal(text.slice(-12), "first second");
+});
+
+test("a reset is seen as one, also behind bytes that wait", async (t) => {
+  const context = makeContext();
+  const { connection, handler, peer } = await accept(t, context);
+  peer.pause();
+  fill(connection, context);
+  const error = once(peer, "error");
+  connection.reset();
+  peer.resume();
+  assert.equal(((await error)[0] as NodeJS.ErrnoException).code, "ECONNRESET");
+  await until(() => handler.events.length > 0);
+  assert.deepEqual(handler.events, ["closed"]);
+});
+
+test("a connection that was ended can be reset, and ends", async (t) => {
+  const { connection, handler, peer } = await accept(t);
+  peer.pause();
+  connection.end(() => {});
+  connection.reset();
+  await until(() => handler.events.includes("closed"));
+});
+
+test("the deadline is reported, and what a handler throws is its own", async (t) => {
+  const context = makeContext();
+  const { connection, handler, peer } = await accept(t, context);
+  context.clock.start(() => {});
+  t.after(() => context.clock.close());
+  connection.arm(1);
+  await until(() => handler.events.length > 0);
+  handler.onReceive = () => {
+    throw new Error("for the test");
+  };
+  peer.write("x");
+  await until(() => handler.events.length > 1);
+  assert.deepEqual(handler.events, ["timedOut", "broken: for the test"]);
+});
+
+test("a block is lent to a write that waits, comes back with it, and is not read into meanwhile", async (t) => {
+  const context = makeContext();
+  const { buffers } = context;
+  const from = await accept(t, context);
+  const to = await accept(t, context);
+  const taken: Buffer[] = [];
+  const freed: Buffer[] = [];
+  const take = buffers.take.bind(buffers);
+  const free = buffers.free.bind(buffers);
+  buffers.take = () => {
+    const block = take();
+    taken.push(block.bytes);
+    return block;
+  };
+  buffers.free = (block) => {
+    freed.push(block.bytes);
+    free(block);
+  };
+
+  // The block of the next read is chosen when this returns.
+  from.handler.onReceive = () => from.connection.stream(true);
+  from.peer.write("head");
+  await until(() => from.handler.text === "head");
+  assert.equal(from.connection.lends(from.handler.chunks[0]!.bytes), false, "the shared block is not lent");
+
+  to.peer.pause();
+  let written = fill(to.connection, context);
+  const relay = (bytes: Buffer, start: number, end: number): void => {
+    assert.ok(start >= HEADROOM);
+    assert.equal(from.connection.lends(bytes), true);
+    // Framing goes around the data in place.
+    bytes[start - 1] = 0x5b;
+    bytes[end] = 0x5d;
+    to.connection.sendLent(from.connection, bytes, start - 1, end + 1);
+    written += end - start + 2;
+    assert.equal(from.connection.lends(bytes), false, "it is the write's");
+  };
+  from.handler.onReceive = relay;
+  from.peer.write("one");
+  await until(() => from.handler.text === "headone");
+  from.peer.write("two");
+  await until(() => from.handler.text === "headonetwo");
+  assert.deepEqual([taken.length, new Set(taken).size, freed.length], [3, 3, 0]);
+
+  let text = "";
+  to.peer.on("data", (data) => (text += data.toString("latin1")));
+  to.peer.resume();
+  await until(() => text.length === written && to.handler.events.length > 0);
+  assert.equal(text.slice(-10), "[one][two]");
+  assert.deepEqual(freed, taken.slice(0, 2));
+  from.connection.destroy();
+  await until(() => from.handler.events.length > 0);
+  assert.deepEqual(freed, taken);
+  assert.deepEqual(from.handler.events, ["closed"]);
+});
+
+test("a dialled connection reads on when a write has failed", async (t) => {
+  const server = createServer({ allowHalfOpen: true, pauseOnConnect: true }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  t.after(() => server.close());
+  const context = makeContext();
+  const connection = new Connection<Recorder>(context, null);
+  const handler = new Recorder();
+  connection.handler = handler;
+  const accepted = once(server, "connection") as Promise<[Socket]>;
+  dial(connection, { path: "", host: "127.0.0.1", port: (server.address() as AddressInfo).port });
+  await until(() => handler.events.includes("connected"));
+  const [peer] = await accepted;
+  connection.pause();
+  await new Promise((resolve) => peer.write("a response", resolve));
+  peer.resetAndDestroy();
+  while (!handler.events.includes("writeFailed") && connection.alive) {
+    connection.send(context.buffers.outFor(10), 10);
+    await setImmediate();
+  }
+  assert.equal(connection.alive, true, "it is not destroyed by the write");
+  connection.destroy();
+});
