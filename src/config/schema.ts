@@ -411,12 +411,12 @@ const listener = convert(listenerFields, ({ routes, cluster, ...rest }, at, { re
   if (!routes && !cluster && rest.chain.length === 0)
     report(at, "the listener has no action, expected cluster or routes");
   const short = cluster && read(route, { cluster: cluster.name }, cluster.at);
-  const rules = routes ?? (short ? [short] : []);
-  for (const { match, at } of rules)
+  const all = routes ?? (short ? [short] : []);
+  for (const { match, at } of all)
     for (const text of [match.path, match.prefix])
       if (text !== undefined && isUnreachable(text, rest.path.form))
         report(at, `"${text}" can never match: the listener's "path" brings every path into another form`);
-  const named = rules.map((rule, i) => ({ ...rule, name: rule.name ?? String(i) }));
+  const named = all.map((route, i) => ({ ...route, name: route.name ?? String(i) }));
   for (const [i, { name, at }] of named.entries())
     if (named.findIndex((other) => other.name === name) < i)
       warn(at, `another route is named "${name}": metrics and logs do not tell them apart`);
