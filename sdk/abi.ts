@@ -1,4 +1,4 @@
-// The numbers of the native ABI, version 1. src/abi/abi.ts is their source; a test holds the two equal.
+// The numbers of the native ABI, version 1, as defined and documented in src/abi/abi.ts; a test compares them.
 
 export const ABI_VERSION: i32 = 1;
 
@@ -104,7 +104,7 @@ export namespace METRIC {
   export const latest: i32 = 3;
 }
 
-/** What `config_kind` answers. */
+/** Results of `config_kind`. */
 export namespace KIND {
   export const absent: i32 = 0;
   export const null_: i32 = 1;

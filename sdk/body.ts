@@ -4,34 +4,34 @@ import { KEY, KEY_CAP, VALUE, VALUE_CAP, decode, encode } from "./bytes";
 import { attribute, exchange_get, exchange_set, body_append, body_last, body_read, body_replace, body_size } from "./imports";
 import { check, checkNumber } from "./status";
 
-/** Of exchange values: what `keep` keeps of the request's body, and of the response's. */
+/** Keys of the exchange values in which `keep` stores bytes of the request body and of the response body. */
 const OF_REQUEST = "sluice:body/request";
 const OF_RESPONSE = "sluice:body/response";
 
-/** Writes the key of the body at hand to KEY; its length. */
+/** Writes the key for the current body to KEY; returns its length. */
 function writeKey(): i32 {
   return encode(attribute(ATTRIBUTE.status, 0, 0) < 0 ? OF_REQUEST : OF_RESPONSE, KEY, KEY_CAP);
 }
 
 /**
- * The piece of a body that is at hand, in `onRequestBody` and `onResponseBody`. A body streams by piece for piece, of
- * any size, as it comes; one whose head was held (`req.hold()`, `res.hold()`) is a single piece. What is not changed
- * passes on as it is. A coded body (Content-Encoding) is coded here too.
+ * The current chunk of a body, in `onRequestBody` and `onResponseBody`. A body is streamed chunk by chunk, with arbitrary
+ * boundaries; a buffered one (`req.hold()`, `res.hold()`) is a single chunk. Unchanged chunks pass on. Content-Encoding is
+ * not decoded.
  */
 // @ts-ignore: decorator
 @final
 export class Body {
-  /** Bytes of the piece as it came. */
+  /** Size of the chunk in bytes, as received. */
   get size(): i32 {
     return max(body_size(), 0);
   }
 
-  /** Does nothing follow this piece? */
+  /** Whether the chunk ends the body. */
   get last(): bool {
     return body_last() == 1;
   }
 
-  /** The piece's bytes. */
+  /** A copy of the chunk. */
   bytes(): Uint8Array {
     const bytes = new Uint8Array(this.size);
     body_read(0, bytes.dataStart, bytes.length);
@@ -39,8 +39,8 @@ export class Body {
   }
 
   /**
-   * What was kept of the chunk before, then the bytes of this one: for tokens that chunks split. Nothing is kept
-   * afterwards; pass on by `replace` what this chunk's call is through with, and `keep` the rest:
+   * The bytes stored by `keep` followed by this chunk: for tokens that are split between chunks. Clears the stored bytes;
+   * `replace` the chunk by what is complete, and `keep` the rest:
    *
    *     const bytes = body.take();
    *     const end = body.last ? bytes.length : bytes.lastIndexOf(0x0a) + 1;
@@ -60,8 +60,8 @@ export class Body {
   }
 
   /**
-   * Keeps these bytes for the next chunk of this body, which `take` hands out with it: at most 64 KiB, which count for
-   * `limits.memory`. Of the last chunk nothing can be kept.
+   * Stores bytes, at most 64 KiB, that `take` returns with the next chunk of this body. They count towards
+   * `limits.memory`. An error in the last chunk, unless `bytes` is empty.
    */
   keep(bytes: Uint8Array): void {
     if (bytes.length == 0) return;
@@ -69,29 +69,29 @@ export class Body {
     checkNumber(exchange_set(KEY, writeKey(), bytes.dataStart, bytes.length), "cannot keep bytes of a body:", bytes.length);
   }
 
-  /** The piece as UTF-8. A piece of a stream may end inside a character: hold the head to see whole texts. */
+  /** The chunk decoded as UTF-8. A chunk may end within a character: buffer the body to get its whole text. */
   text(): string {
     const bytes = this.bytes();
     return decode(bytes.dataStart, bytes.length);
   }
 
-  /** Passes these bytes on in place of the piece: at most `limits.body` of the plugin. */
+  /** Replaces the chunk; at most `limits.body` bytes. */
   replace(bytes: Uint8Array): void {
     checkNumber(body_replace(bytes.dataStart, bytes.length), "cannot replace body by bytes:", bytes.length);
   }
 
-  /** Passes this text on in place of the piece, as UTF-8. */
+  /** Replaces the chunk by a text in UTF-8. */
   replaceText(text: string): void {
     const bytes = toUtf8(text);
     checkNumber(body_replace(changetype<usize>(bytes), bytes.length), "cannot replace body by bytes:", bytes.length);
   }
 
-  /** Passes these bytes on after the piece, or after what took its place. */
+  /** Appends bytes to the chunk or its replacement. */
   append(bytes: Uint8Array): void {
     checkNumber(body_append(bytes.dataStart, bytes.length), "cannot append to body bytes:", bytes.length);
   }
 
-  /** Passes this text on after the piece, as UTF-8. */
+  /** Appends a text in UTF-8. */
   appendText(text: string): void {
     // Three bytes a code unit at most: a short one goes through the static buffer.
     if (text.length * 3 <= VALUE_CAP) {
@@ -103,7 +103,7 @@ export class Body {
     checkNumber(body_append(changetype<usize>(bytes), bytes.length), "cannot append to body bytes:", bytes.length);
   }
 
-  /** Lets nothing of the piece pass on. */
+  /** Drops the chunk. */
   drop(): void {
     check(body_replace(0, 0), "cannot drop body", "");
   }

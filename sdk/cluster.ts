@@ -2,7 +2,7 @@ import { KEY, KEY_CAP, encode } from "./bytes";
 import { cluster_find, strategy_find } from "./imports";
 import { check } from "./status";
 
-/** A cluster that this plugin may choose. Made by `cluster(name)`. */
+/** A cluster that the plugin may select; returned by `cluster(name)`. */
 // @ts-ignore: decorator
 @final
 export class Cluster {
@@ -14,8 +14,8 @@ export class Cluster {
 }
 
 /**
- * The cluster of that name. Say it at the top of the file or in `configure`: an unknown name, or one that the
- * plugin's `allow.clusters` leaves out, is refused when the configuration is loaded.
+ * The cluster of that name. Call it at the top of the file or in `configure`, so that an unknown name, or one that
+ * `allow.clusters` does not include, makes the configuration invalid. Throws in these cases.
  */
 export function cluster(name: string): Cluster {
   const id = cluster_find(KEY, encode(name, KEY, KEY_CAP));
@@ -23,7 +23,7 @@ export function cluster(name: string): Cluster {
   return new Cluster(name, id);
 }
 
-/** A load-balancing strategy that a cluster offers. Made by `strategy(name)`. */
+/** A strategy of a cluster; returned by `strategy(name)`. */
 // @ts-ignore: decorator
 @final
 export class Strategy {
@@ -34,7 +34,7 @@ export class Strategy {
   ) {}
 }
 
-/** The strategy of that name. Say it at the top of the file or in `configure`: an unknown name is refused there. */
+/** The strategy of that name. Call it at the top of the file or in `configure`. Throws if the name is unknown. */
 export function strategy(name: string): Strategy {
   const id = strategy_find(KEY, encode(name, KEY, KEY_CAP));
   check(id, "strategy", name);

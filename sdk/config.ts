@@ -6,21 +6,22 @@ import { escapeKey } from "./key-path";
 import { readNumber } from "./number";
 
 /**
- * What stands under `config` of this plugin. A path names a value: `header`, `rules.0.name`; an empty path is the
- * whole. A dot in a key is written `\.` (`Config.join` does so). Read it at the top of the file or in `configure`: a value that cannot be used is refused there, by its path.
+ * The plugin's `config` in sluice.yaml. A path selects a value: `header`, `rules.0.name`; the empty path is the whole
+ * configuration. A dot in a key is escaped as `\.` (`Config.join` does that). Read it at the top of the file or in
+ * `configure`: a value of the wrong type throws an Error with its path, and the configuration is rejected.
  */
 export class Config {
-  /** Is there a value (`null` counts as none)? */
+  /** Whether there is a value; `null` counts as none. */
   static has(path: string): bool {
     return kind(path) > KIND.null_;
   }
 
-  /** Is there a map? */
+  /** Whether the value is a map. */
   static isMap(path: string): bool {
     return kind(path) == KIND.map;
   }
 
-  /** A scalar as text. Without a fallback the value must be there. */
+  /** A scalar as a string. Required unless there is a fallback. */
   static string(path: string, fallback: string | null = null): string {
     const found = kind(path);
     if (found <= KIND.null_ && fallback !== null) return fallback;
@@ -28,7 +29,7 @@ export class Config {
     return text(path);
   }
 
-  /** A whole number. Without a fallback the value must be there. */
+  /** An integer of 32 bits. Required unless there is a fallback. */
   static int(path: string, fallback: i32 = i32.MIN_VALUE): i32 {
     if (kind(path) <= KIND.null_ && fallback != i32.MIN_VALUE) return fallback;
     const value = number(path, "a whole number");
@@ -36,13 +37,13 @@ export class Config {
     return <i32>value;
   }
 
-  /** A number. Without a fallback the value must be there. */
+  /** A number. Required unless there is a fallback. */
   static float(path: string, fallback: f64 = NaN): f64 {
     if (kind(path) <= KIND.null_ && !isNaN(fallback)) return fallback;
     return number(path, "a number");
   }
 
-  /** `true` or `false`; also as text, which is what `${VAR}` gives where no schema says that a boolean is wanted. */
+  /** A boolean; also the string `true` or `false`, since `${VAR}` is a string unless a schema requires a boolean. */
   static bool(path: string, fallback: bool = false): bool {
     const found = kind(path);
     if (found <= KIND.null_) return fallback;
@@ -51,7 +52,7 @@ export class Config {
     return value == "true";
   }
 
-  /** How many entries the list or map at this path has; 0 when there is none. */
+  /** Number of entries of the list or map; 0 if there is none. */
   static count(path: string): i32 {
     return max(config_count(KEY, encodePath(path)), 0);
   }
@@ -63,7 +64,7 @@ export class Config {
     return decode(VALUE, length);
   }
 
-  /** The keys of the map at this path, in order; empty when there is none. */
+  /** The keys of the map, in order; empty if there is none. */
   static keys(path: string): string[] {
     const found = kind(path);
     if (found > KIND.null_ && found != KIND.map) expected(path, "a map");
@@ -72,7 +73,7 @@ export class Config {
     return keys;
   }
 
-  /** The scalars of the list at this path as text, in order; a single scalar is a list of one. */
+  /** The scalars of the list as strings, in order; a single scalar is a list of one. */
   static list(path: string): string[] {
     const found = kind(path);
     const values: string[] = [];
@@ -84,7 +85,7 @@ export class Config {
     return values;
   }
 
-  /** Refuses every key of the map at this path but these: a misspelt key must not be passed over in silence. */
+  /** Rejects keys of the map other than these, such as misspelt ones. */
   static allow(path: string, keys: string[]): void {
     const found = Config.keys(path);
     for (let i = 0; i < found.length; i++) {
@@ -92,12 +93,12 @@ export class Config {
     }
   }
 
-  /** Refuses the configuration: says what stands at this path and what was expected. */
+  /** Rejects the configuration: throws with the value at this path and `what` was expected. */
   static refuse(path: string, what: string): void {
     expected(path, what);
   }
 
-  /** `path.key`, or `key` when the path is empty; dots and backslashes of the key are escaped. */
+  /** `path.key`, or `key` if the path is empty; escapes dots and backslashes of the key. */
   static join(path: string, key: string): string {
     const escaped = escapeKey(key);
     return path.length ? path + "." + escaped : escaped;
@@ -122,7 +123,7 @@ function text(path: string): string {
   return decode(changetype<usize>(whole), length);
 }
 
-/** A number; text that is one counts as well, which is what `${VAR}` gives where no schema wants a number. */
+/** A number, also as a string, since `${VAR}` is a string unless a schema requires a number. */
 function number(path: string, what: string): f64 {
   const found = kind(path);
   if (found != KIND.number && found != KIND.string) expected(path, what);

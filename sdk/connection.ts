@@ -6,15 +6,15 @@ import { cluster_choose } from "./imports";
 import { check } from "./status";
 
 /**
- * A client's connection that was just accepted. Nothing was read from it: there is no request yet, and nothing to
- * answer.
+ * A connection that was just accepted, in `onConnection`. Nothing has been read from it: there is no request, and no
+ * response can be sent.
  */
 // @ts-ignore: decorator
 @final
 export class Connection {
   /**
-   * The peer's IP address. It is never one of X-Forwarded-For: behind another proxy it is that proxy's. `unknown` on a
-   * Unix socket.
+   * The peer's IP address, never one of X-Forwarded-For: behind another proxy it is the proxy's. `unknown` on a Unix
+   * socket.
    */
   get clientAddress(): string {
     return readAttribute(ATTRIBUTE.client_address);
@@ -25,23 +25,23 @@ export class Connection {
     return readAttribute(ATTRIBUTE.listener);
   }
 
-  /** A number that no other connection or request of this process has: for logs. */
+  /** An id that is unique among connections and requests of this process, for logs. */
   get id(): string {
     return readAttribute(ATTRIBUTE.exchange_id);
   }
 
   /**
-   * Lets each of its requests begin with this cluster chosen: rules are matched all the same, and whatever a plugin
-   * chooses for a request goes before it. The last plugin of the chain that chooses has its way.
+   * Selects the initial cluster of each request of the connection. Routes are still matched, and a choice for the request
+   * takes precedence. If several plugins of the chain choose, the last choice applies.
    */
   choose(cluster: Cluster): void {
     check(cluster_choose(cluster.id), "cannot choose cluster", cluster.name);
   }
 
   /**
-   * Closes it by a reset, without an answer (on a Unix socket, by its end). It is counted in
-   * `sluice_connections_denied_total`, and no plugin behind this one is asked. The rest of the hook still runs: `return`
-   * when it should not.
+   * Closes the connection by a reset (a Unix socket by its end), without a response. It is counted in
+   * `sluice_connections_denied_total`, and later plugins of the chain are not called. The rest of the hook still runs
+   * unless you `return`.
    */
   deny(): void {
     setResult(RESULT.reject);

@@ -5,11 +5,11 @@ import { Fetch } from "./fetch";
 import { probe as probe_call, probe_read } from "./imports";
 import { checkNumber } from "./status";
 
-/** The endpoint that is to be checked. */
+/** The endpoint under check, in `onHealthCheck`. */
 // @ts-ignore: decorator
 @final
 export class Endpoint {
-  /** `127.0.0.1:9001`, or `unix:/run/app.sock`. */
+  /** Its address: `127.0.0.1:9001`, or `unix:/run/app.sock`. */
   get address(): string {
     return readAttribute(ATTRIBUTE.endpoint);
   }
@@ -19,24 +19,24 @@ export class Endpoint {
     return readAttribute(ATTRIBUTE.cluster);
   }
 
-  /** A number that no other check or request of this process has: for logs. */
+  /** An id that is unique among checks and requests of this process, for logs. */
   get id(): string {
     return readAttribute(ATTRIBUTE.exchange_id);
   }
 
   /**
-   * A request to it: `endpoint.fetch("/healthz").send()`, short for `new Fetch("endpoint/healthz")`. It goes over a
-   * connection of its own, and ends when the check's `timeout` is over at the latest. `allow.fetch` must name `endpoint`.
+   * Creates a subrequest to the endpoint: `endpoint.fetch("/healthz").send()`, short for `new Fetch("endpoint/healthz")`.
+   * It opens a new connection, and ends with the check's `timeout` at the latest. Requires `allow: { fetch: [endpoint] }`.
    */
   fetch(path: string): Fetch {
     return new Fetch("endpoint" + path);
   }
 
   /**
-   * Says `send` to it over a connection of its own, in any protocol, and waits until the answer holds `until`, or without
-   * that until the endpoint ends it: `endpoint.probe("PING\r\n", "\r\n")`, or `endpoint.probe("", "220 ")` for one that
-   * speaks first. Both are UTF-8, at most 64 KiB each; of the answer 16 KiB are taken. It ends when the check's `timeout`
-   * is over at the latest.
+   * Opens a connection, sends `send`, and reads until the received bytes contain `until` or, if that is empty, until the
+   * endpoint closes: `endpoint.probe("PING\r\n", "\r\n")`, or `endpoint.probe("", "220 ")` if the endpoint sends first.
+   * Both texts are UTF-8, at most 64 KiB each; at most 16 KiB are received. `milliseconds`: 5000 if 0; the check's
+   * `timeout` applies too. Needs no permission.
    */
   probe(send: string, until: string = "", milliseconds: i32 = 0): Probed {
     const said = String.UTF8.encode(send);
@@ -54,37 +54,37 @@ export class Endpoint {
     return new Probed(length);
   }
 
-  /** Says why it is unhealthy, for people to read: `return endpoint.unhealthy("is draining")`. Always false. */
+  /** Sets the reason shown to operators, and returns false: `return endpoint.unhealthy("is draining")`. */
   unhealthy(why: string): bool {
     setValue("problem", why);
     return false;
   }
 }
 
-/** What came of a `probe`. It can be read until the hook ends, or until the next one. */
+/** The result of `probe`, valid until the hook ends or the next `probe`. */
 // @ts-ignore: decorator
 @final
 export class Probed {
   constructor(private length: i32) {}
 
-  /** Was there an answer? It may lack what was waited for, where the endpoint ended it before. */
+  /** Whether the endpoint could be reached. If it closed early, the expected text may be missing. */
   get ok(): bool {
     return this.length >= 0;
   }
 
-  /** Did the time run out? */
+  /** Whether the timeout expired. */
   get timedOut(): bool {
     return this.length == STATUS.timedOut;
   }
 
-  /** The answer as bytes; none when there was none. */
+  /** The received bytes; empty without a result. */
   bytes(): Uint8Array {
     const bytes = new Uint8Array(max(this.length, 0));
     probe_read(0, bytes.dataStart, bytes.length);
     return bytes;
   }
 
-  /** The answer as UTF-8; empty when there was none. */
+  /** The received bytes as UTF-8; empty without a result. */
   text(): string {
     const bytes = this.bytes();
     return String.UTF8.decodeUnsafe(bytes.dataStart, bytes.length);

@@ -3,7 +3,7 @@ import { KEY, KEY_CAP, VALUE, VALUE_CAP, decode, encode } from "./bytes";
 import { exchange_get, exchange_set, respond, shared_get, shared_set } from "./imports";
 import { check, checkNumber } from "./status";
 
-/** What the hook under way will answer the host; one of RESULT. */
+/** The result of the current hook, one of RESULT. */
 export let result: i32 = 0;
 
 export function setResult(value: i32): void {

@@ -4,12 +4,12 @@ import { fetch as fetch_call, fetch_body, fetch_body_size, fetch_header, sleep a
 import { check, checkNumber } from "./status";
 
 /**
- * A request of the plugin's own: to a cluster of the configuration (`cluster:auth/check`, by the same endpoints, pools
- * and strategy as traffic), to an origin (`https://keys.example.com/jwks`), or in `onHealthCheck` to the endpoint that is
- * checked (`endpoint/healthz`). `allow.fetch` must name it.
+ * A subrequest: to a cluster (`cluster:auth/check`, with its endpoints, pools and strategy), to an origin
+ * (`https://keys.example.com/jwks`), or in `onHealthCheck` to the endpoint under check (`endpoint/healthz`). Requires the
+ * target in `allow.fetch`. Redirects are not followed.
  *
- *     const answer = new Fetch("cluster:auth/check").header("x-user", user).send();
- *     if (answer.status != 200) …
+ *     const response = new Fetch("cluster:auth/check").header("x-user", user).send();
+ *     if (response.status != 200) …
  */
 // @ts-ignore: decorator
 @final
@@ -22,46 +22,46 @@ export class Fetch {
 
   constructor(private url: string) {}
 
-  /** Another method than GET. */
+  /** Sets the method; GET by default. */
   with(method: string): Fetch {
     this.method = method;
     return this;
   }
 
-  /** Adds a field. `host` may be set for a cluster or endpoint, and is its name or address otherwise. */
+  /** Adds a header. `host` is allowed only for a cluster or endpoint; its default is the name or address. */
   header(name: string, value: string): Fetch {
     this.fields += name + ": " + value + "\r\n";
     return this;
   }
 
-  /** A body, as UTF-8: at most 1 MiB. */
+  /** Sets the body, as UTF-8: at most 1 MiB. */
   text(body: string): Fetch {
     this.content = String.UTF8.encode(body);
     return this;
   }
 
-  /** A body: at most 1 MiB. */
+  /** Sets the body: at most 1 MiB. */
   bytes(body: ArrayBuffer): Fetch {
     this.content = body;
     return this;
   }
 
-  /** Milliseconds for all of it; 5,000 without it. */
+  /** Sets the timeout of the whole exchange, in milliseconds; 5,000 by default. */
   timeout(milliseconds: i32): Fetch {
     this.milliseconds = milliseconds;
     return this;
   }
 
-  /** Bytes of the answer's body that are taken; 1 MiB without it, 16 MiB at most. */
+  /** Sets the limit of the response body, in bytes; 1 MiB by default, at most 16 MiB. */
   limit(bytes: i32): Fetch {
     this.most = bytes;
     return this;
   }
 
   /**
-   * Sends it, and waits for the whole answer; others' requests go on meanwhile. Only in `onRequest`, `onResponse`, the
-   * body hooks, `onTick` and `onHealthCheck`. What is wrong with the request itself, or not allowed, is an error; that
-   * there was no answer is not.
+   * Sends the request and suspends the plugin until the whole response is received; other requests continue. Available in
+   * `onConnection`, `onRequest`, `onResponse`, the body hooks, `onTick` and `onHealthCheck`. Throws if the request is
+   * invalid or not permitted; a missing response is reported by `status` 0.
    */
   send(): Fetched {
     const url = String.UTF8.encode(this.url);
@@ -85,23 +85,23 @@ export class Fetch {
   }
 }
 
-/** What came of a `Fetch`. It can be read until the hook ends, or until the next one is sent. */
+/** The response to a `Fetch`, valid until the hook ends or the next one is sent. */
 // @ts-ignore: decorator
 @final
 export class Fetched {
   constructor(private code: i32) {}
 
-  /** The answer's status code; 0 when there was none: unreachable, too late, or too large. */
+  /** The status code; 0 without a response: unreachable, timed out, or too large. */
   get status(): i32 {
     return max(this.code, 0);
   }
 
-  /** Was it answered by 200 to 299? */
+  /** Whether the status is 200 to 299. */
   get ok(): bool {
     return this.code >= 200 && this.code <= 299;
   }
 
-  /** Did the time run out? */
+  /** Whether the timeout expired. */
   get timedOut(): bool {
     return this.code == STATUS.timedOut;
   }
@@ -111,14 +111,14 @@ export class Fetched {
     return this.nth(name, 0);
   }
 
-  /** The value number `nth` (0 the first) of that header, or null. */
+  /** Value `nth` of that header, counted from 0, or null. */
   nth(name: string, nth: i32): string | null {
     if (this.code < 0) return null;
     const length = fetch_header(KEY, narrow(name, KEY, KEY_CAP), nth, VALUE, VALUE_CAP);
     return length < 0 || length > VALUE_CAP ? null : widen(VALUE, length);
   }
 
-  /** The body. */
+  /** The body; empty without a response. */
   bytes(): Uint8Array {
     const bytes = new Uint8Array(max(fetch_body_size(), 0));
     fetch_body(0, bytes.dataStart, bytes.length);
@@ -133,8 +133,8 @@ export class Fetched {
 }
 
 /**
- * Waits that many milliseconds; others' requests go on meanwhile. Only in `onRequest`, `onResponse`, the body hooks,
- * `onTick` and `onHealthCheck`. `limits.time` bounds what one call may wait altogether.
+ * Suspends the plugin for that many milliseconds; other requests continue. Available in the same hooks as `Fetch.send`.
+ * `limits.time` limits the whole hook call.
  */
 export function sleep(milliseconds: i32): void {
   checkNumber(sleep_call(milliseconds), "cannot sleep milliseconds:", milliseconds);

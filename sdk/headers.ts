@@ -5,7 +5,7 @@ import { check } from "./status";
 
 const NAME_CAP: i32 = 256;
 
-/** Headers that say how a message is framed or what the connection does: the host alone writes them. */
+/** Framing and hop-by-hop headers (RFC 9110 section 7.6.1): only the host sets them. */
 // @ts-ignore: decorator
 @lazy const FIXED: StaticArray<string> = [
   "connection",
@@ -31,16 +31,17 @@ function isToken(unit: i32): bool {
 }
 
 /**
- * The fields of a head. Names compare without regard to case; order and repetition are kept.
- * Fields that belong to the connection (`connection`, `transfer-encoding`, `content-length` …) cannot be changed.
+ * The headers or trailers of a message. Names are case-insensitive; order and repetition are preserved. Values are one
+ * character per byte, U+0000 to U+00FF. Framing and hop-by-hop headers (`connection`, `transfer-encoding`,
+ * `content-length` …) cannot be changed: setting one throws, as do CR, LF and NUL.
  */
 // @ts-ignore: decorator
 @final
 export class Headers {
-  // Made by the SDK alone: `req.headers`, `res.headers`.
+  // Only the SDK creates them: `req.headers`, `res.headers`.
   constructor(readonly part: i32) {}
 
-  /** Is this a token (RFC 9110 section 5.6.2), as names of fields and cookies are? */
+  /** Whether the text is a token (RFC 9110 section 5.6.2), as names of headers and cookies are. */
   static isToken(text: string): bool {
     for (let i = 0; i < text.length; i++) {
       if (!isToken(text.charCodeAt(i))) return false;
@@ -49,15 +50,15 @@ export class Headers {
   }
 
   /**
-   * May a plugin change a header of this name: is it a token, and none that belongs to the connection?
-   * `host` may be set on a request, not added or removed.
+   * Whether a plugin may change a header of this name: a token of at most 256 bytes, and no framing or hop-by-hop header.
+   * `host` may be set on a request, but not added or removed.
    */
   static canSet(name: string): bool {
     if (name.length > NAME_CAP || !Headers.isToken(name)) return false;
     return !FIXED.includes(name.toLowerCase());
   }
 
-  /** Is this printable ASCII without space at its ends? A value from configuration should be no more than that. */
+  /** Whether the value is printable ASCII without surrounding white space: a check for values from the configuration. */
   static isValue(value: string): bool {
     for (let i = 0; i < value.length; i++) {
       const unit = value.charCodeAt(i);
@@ -66,17 +67,17 @@ export class Headers {
     return value.trim().length == value.length;
   }
 
-  /** Is there a field of this name? */
+  /** Whether there is a header of this name. */
   has(name: string): bool {
     return header_get(this.part, KEY, narrow(name, KEY, KEY_CAP), 0, VALUE, 0) >= 0;
   }
 
-  /** Is the first value of this name exactly `value`? Compares bytes: nothing is allocated. */
+  /** Whether the first value of this name is exactly `value`. Allocates nothing. */
   is(name: string, value: string): bool {
     return equals(VALUE, this.load(name, 0), value);
   }
 
-  /** Does the first value of this name begin with `prefix`? */
+  /** Whether the first value of this name starts with `prefix`. */
   startsWith(name: string, prefix: string): bool {
     return startsWith(VALUE, this.load(name, 0), prefix);
   }
@@ -86,7 +87,7 @@ export class Headers {
     return this.nth(name, 0);
   }
 
-  /** The value number `nth` (0 the first) of this name, or null. */
+  /** Value `nth` of this name, counted from 0, or null. */
   nth(name: string, nth: i32): string | null {
     const length = this.load(name, nth);
     if (length < 0) return null;
@@ -108,19 +109,19 @@ export class Headers {
     return values;
   }
 
-  /** Sets the field, in place of all values of this name. */
+  /** Replaces all values of this name by one. */
   set(name: string, value: string): void {
     const length = narrow(value, VALUE, VALUE_CAP);
     check(header_set(this.part, KEY, narrow(name, KEY, KEY_CAP), VALUE, length), "cannot set header", name);
   }
 
-  /** Adds a value after those that are there. */
+  /** Appends a value. */
   add(name: string, value: string): void {
     const length = narrow(value, VALUE, VALUE_CAP);
     check(header_add(this.part, KEY, narrow(name, KEY, KEY_CAP), VALUE, length), "cannot add header", name);
   }
 
-  /** Takes all values of this name away; says whether there were any. */
+  /** Removes all values of this name; returns whether there were any. */
   remove(name: string): bool {
     const removed = header_remove(this.part, KEY, narrow(name, KEY, KEY_CAP));
     check(removed == STATUS.absent ? 0 : removed, "cannot remove header", name);
@@ -128,27 +129,27 @@ export class Headers {
   }
 
   /**
-   * Makes this header the plugin's own (on `req.headers`, in `onRequest` and `route`): every spelling of it that the client
-   * sent is removed, those that CGI, WSGI or PHP cannot tell apart from it (`X_User`, `x.user`) and those in trailers
-   * included, also in trailers that come later. What the plugin sets afterwards is then all that the upstream sees. Call it
-   * before `set` for headers that the upstream believes, such as the user's name.
+   * Reserves a request header for plugins (in `onRequest` and `route`): removes every spelling of the name that the client
+   * sent and that CGI, WSGI or PHP maps to the same variable (`X_User`, `x.user`), also from trailers and from trailers
+   * received later. The upstream then sees only values that plugins set afterwards. Call it before `set` for headers that
+   * the upstream trusts, such as the user's name.
    */
   own(name: string): void {
     if (this.part != HEADERS.request) throw new Error("only headers of the request can be owned");
     check(header_own(KEY, narrow(name, KEY, KEY_CAP)), "cannot own header", name);
   }
 
-  /** How many fields there are. */
+  /** Number of fields. */
   get count(): i32 {
     return max(header_count(this.part), 0);
   }
 
-  /** The name of field `index` (0 to `count` - 1), as it was sent; empty outside. */
+  /** Name of field `index` (0 to `count` - 1) as sent; empty out of range. */
   nameAt(index: i32): string {
     return this.at(index, 0);
   }
 
-  /** The value of field `index` (0 to `count` - 1); empty outside. */
+  /** Value of field `index` (0 to `count` - 1); empty out of range. */
   valueAt(index: i32): string {
     return this.at(index, 1);
   }
@@ -162,7 +163,7 @@ export class Headers {
     return widen(from, length);
   }
 
-  /** Brings the value into VALUE when it fits; its true length, or below zero. */
+  /** Copies the value to VALUE if it fits; returns its full length, or a negative status. */
   private load(name: string, nth: i32): i32 {
     return header_get(this.part, KEY, narrow(name, KEY, KEY_CAP), nth, VALUE, VALUE_CAP);
   }

@@ -1,4 +1,4 @@
-// What the wrappers call that the compiler's transform writes around an author's hooks (transform.js).
+// Called by the wrappers that the compiler transform generates around the hooks (transform.js).
 
 import "./abort";
 import { RESULT } from "./abi";
@@ -19,7 +19,7 @@ export { request } from "./request";
 export { response } from "./response";
 export { state } from "./state";
 
-// With `runtime: gc` there is no arena, and nothing to do around a call.
+// With `runtime: gc` there is no arena.
 
 // @ts-ignore: decorator
 @inline
@@ -35,43 +35,43 @@ function close(place: string): void {
   if (isDefined(__arena_leave)) __arena_leave(changetype<usize>(place));
 }
 
-/** Before a hook of a request. */
+/** Called before a hook. */
 export function enter(instance: i32): void {
   setInstance(instance);
   setResult(RESULT.continue_);
   open();
 }
 
-/** After it: the result. `place`: where the hook is written, for what its call must not have done. */
+/** Called after a hook; returns its result. `place`: its source position, for errors. */
 export function leave(place: string): i32 {
   close(place);
   return result;
 }
 
-/** After `route`: the cluster that it named is chosen; null passes to the next rule. */
+/** Called after `route`: selects the returned cluster; null passes to the next route. */
 export function leaveRoute(cluster: Cluster | null, place: string): i32 {
   if (result == RESULT.continue_ && cluster !== null) request.choose(cluster);
   return leave(place);
 }
 
-/** After `onHealthCheck`. */
+/** Called after `onHealthCheck`. */
 export function leaveHealthCheck(healthy: bool, place: string): i32 {
   if (!healthy) setResult(RESULT.reject);
   return leave(place);
 }
 
-/** Before `configure`: what it makes is kept. */
+/** Called before `configure`, which allocates outside of the arena. */
 export function enterConfigure(instance: i32): void {
   setInstance(instance);
 }
 
-/** Before `onRestore`: what it makes is kept, as in `configure`. */
+/** Called before `onRestore`, which allocates outside of the arena. */
 export function enterRestore(instance: i32): void {
   setInstance(instance);
   state.rewind();
 }
 
-/** Before `update`. */
+/** Called before `update`. */
 export function enterUpdate(instance: i32): void {
   setInstance(instance);
   setResult(RESULT.continue_);
@@ -79,14 +79,14 @@ export function enterUpdate(instance: i32): void {
   open();
 }
 
-/** Before `pick`. */
+/** Called before `pick`. */
 export function enterPick(instance: i32): void {
   setInstance(instance);
   beginPick();
   open();
 }
 
-/** After `pick`. */
+/** Called after `pick`. */
 export function leavePick(index: i32, place: string): i32 {
   close(place);
   return index;

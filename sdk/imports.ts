@@ -1,5 +1,5 @@
-// Every host call, declared as src/abi/abi.ts lays it down; a test holds the two equal.
-// What a plugin does not call is not imported, so that its imports say what it may do.
+// Every host call, as defined and documented in src/abi/abi.ts; a test compares them.
+// A plugin imports only what it calls, so that its imports are the permissions that it needs.
 
 @external("sluice:core/1", "attribute")
 export declare function attribute(id: i32, out: usize, cap: i32): i32;

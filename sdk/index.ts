@@ -1,28 +1,28 @@
 /**
- * The Sluice SDK: what a plugin in AssemblyScript may use.
+ * The Sluice SDK for plugins in AssemblyScript.
  *
- * A plugin is one file that exports hooks by their names; `sluice plugin build` checks them:
+ * A plugin is a file that exports hooks by name; `sluice plugin build` checks their types:
  *
- *     configure(): void                      reads configuration; throw to refuse it
- *     onConnection(connection: Connection): void       a client has connected, and nothing was read
- *     onRequest(req: Request): void          the request's head, before a route is chosen or the upstream is asked
- *     route(req: Request): Cluster | null    names the cluster; null passes to the next rule
+ *     configure(): void                      reads the configuration; throw to reject it
+ *     onConnection(connection: Connection): void       a connection was accepted, and nothing was read from it
+ *     onRequest(req: Request): void          the request head was received; no upstream was contacted yet
+ *     route(req: Request): Cluster | null    selects the cluster; null passes to the next route
  *     onResponse(req: Request, res: Response): void
- *     onRequestBody(req: Request, body: Body): void    a piece of the request's body, or all of it after `req.hold()`
+ *     onRequestBody(req: Request, body: Body): void    a chunk of the request body, or all of it after `req.hold()`
  *     onRequestTrailers(req: Request, trailers: Headers): void
- *     onResponseBody(req: Request, res: Response, body: Body): void    the same of the answer's, after `res.hold()`
+ *     onResponseBody(req: Request, res: Response, body: Body): void    a chunk of the response body, or all of it after `res.hold()`
  *     onResponseTrailers(req: Request, res: Response, trailers: Headers): void
- *     update(endpoints: Endpoints): void     the endpoints, their weights or health have changed
- *     pick(endpoints: Endpoints, req: Request): i32    an index, or -1 for none
+ *     update(endpoints: Endpoints): void     endpoints, weights or health have changed
+ *     pick(endpoints: Endpoints, req: Request): i32    returns an index, or -1 for none
  *     onOutcome(outcome: Outcome, req: Request): void  how an attempt ended
- *     onLog(req: Request, res: Response): void         the exchange is over
- *     onHealthCheck(endpoint: Endpoint): bool          whether it is healthy
- *     onTick(): void                         from time to time: see `tickEvery`
- *     onSave(state: State): void             another version takes over: what it should know
- *     onRestore(state: State): void          what the version before has saved
+ *     onLog(req: Request, res: Response): void         the exchange has ended
+ *     onHealthCheck(endpoint: Endpoint): bool          returns whether it is healthy
+ *     onTick(): void                         periodically: see `tickEvery`
+ *     onSave(state: State): void             another version takes over: saves the state for it
+ *     onRestore(state: State): void          restores the state of the previous version
  *
- * Parameters at the end may be left off. Code at the top of the file runs once, with configuration readable.
- * Memory of a call is given back when it ends; what is made at the top of the file or in `configure` stays.
+ * Trailing parameters may be omitted. Code at the top of the file runs once per guest, and can read the configuration.
+ * Objects of a call are freed when it ends; objects created at the top of the file or in `configure` persist.
  */
 
 export { Base64, Base64Url, Hex } from "./base64";

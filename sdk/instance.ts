@@ -1,9 +1,9 @@
-// One guest serves one configuration, unless its plugin says `export const servesMany = true`. What such a plugin
-// reads in `configure` it keeps in a `PerInstance`, and finds again by the number that the host hands to every hook.
+// A guest serves one configuration, unless its plugin has `export const servesMany = true`. Such a plugin stores what it
+// reads in `configure` in a `PerInstance`, which is indexed by the `instance` argument of every hook.
 
-/** The configuration that the hook under way is called for. */
+/** The configuration of the current hook call. */
 let current: i32 = 0;
-/** False while start-up code of a plugin that serves many runs: there is no one configuration to read. */
+/** False during start-up code of a plugin that serves several configurations. */
 let configurable: bool = true;
 
 export function setInstance(instance: i32): void {
@@ -11,7 +11,7 @@ export function setInstance(instance: i32): void {
   configurable = true;
 }
 
-/** Run before any code of a plugin that serves many. */
+/** Called before any code of a plugin that serves several configurations. */
 export function forbidConfig(): void {
   configurable = false;
 }
@@ -20,13 +20,13 @@ export function requireConfigurable(): void {
   if (!configurable) throw new Error("a plugin that serves many configurations reads them in configure(), not at the top of the file");
 }
 
-/** One value for each configuration of a plugin that declares `export const servesMany = true`. */
+/** One value per configuration, for a plugin that declares `export const servesMany = true`. */
 // @ts-ignore: decorator
 @final
 export class PerInstance<T> {
   private values: Map<i32, T> = new Map<i32, T>();
 
-  /** Keeps the value for this configuration (in `configure`). */
+  /** Stores the value of this configuration (in `configure`). */
   set(value: T): void {
     this.values.set(current, value);
   }

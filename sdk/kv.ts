@@ -4,12 +4,12 @@ import { KEY, KEY_CAP, VALUE, VALUE_CAP, decode, encode } from "./bytes";
 import { kv_compare_and_set, kv_delete, kv_find, kv_get, kv_increment, kv_list, kv_set } from "./imports";
 import { check } from "./status";
 
-/** Where the host writes a version, a sum or a cursor. */
+/** Output buffer for a version, a sum or a cursor. */
 const NUMBER: usize = memory.data(8, 8);
 
 /**
- * A namespace of the key-value store that all threads of the proxy share. Name it at the top of the file; one that the
- * plugin's configuration does not allow is refused when it is loaded:
+ * A namespace of the key-value store, which is shared by all workers. Call it at the top of the file; a namespace that
+ * `allow.kv` does not include makes the configuration invalid:
  *
  *     const sessions = kv("sessions"); // allow: { kv: [sessions] }
  */
@@ -23,11 +23,11 @@ export function kv(namespace: string): KeyValue {
 // @ts-ignore: decorator
 @final
 export class Entry {
-  /** For `compareAndSet`: another at each write, and never the same again. */
+  /** For `compareAndSet`: changes at each write, and is never reused. */
   readonly version: f64;
 
   constructor(
-    /** The text that was set; a counter as decimal digits. */
+    /** The value as text; a counter as decimal digits. */
     readonly value: string,
     version: f64,
   ) {
@@ -36,12 +36,12 @@ export class Entry {
 }
 
 /**
- * Entries that outlive the request, the guest and a reload, and are lost with the process. Any may go before its time to
- * make room for others: keep there what can be made again. Keys are 1 to 256 bytes of UTF-8, values at most 64 KiB.
+ * Entries of a namespace. They survive requests, guests and reloads, and end with the process. An entry may be evicted at
+ * any time to make room: store only what can be recreated. Keys are 1 to 256 bytes of UTF-8, values at most 64 KiB.
  *
- * Times to live are milliseconds by the wall clock, to about 50 ms; 0 is no end. Not in `configure`, nor at the top of
- * the file. What a hook has written stays when the hook fails. A part of the store that another thread holds for some
- * milliseconds is an error here, after three attempts.
+ * Times to live are in milliseconds of the wall clock, accurate to about 50 ms; 0 means no expiry. The methods are not
+ * available in `configure` and at the top of the file. What a hook has written stays if it fails. A method throws if
+ * another worker holds the lock of that part of the store during three attempts of several milliseconds.
  */
 // @ts-ignore: decorator
 @final
@@ -70,7 +70,7 @@ export class KeyValue {
     return bytes;
   }
 
-  /** Is there a value? */
+  /** Whether there is a value. */
   has(key: string): bool {
     return this.load(key, 0) >= 0;
   }
@@ -86,8 +86,8 @@ export class KeyValue {
   }
 
   /**
-   * Sets the value when the entry's version is still this one; false when another has written or deleted meanwhile.
-   * Version 0 sets it only when there is no entry.
+   * Sets the value if the entry still has this version; false if it was changed or deleted meanwhile. Version 0 sets it
+   * only if there is no entry.
    */
   compareAndSet(key: string, version: f64, value: string, ttl: f64 = 0): bool {
     const length = encode(value, VALUE, VALUE_CAP);
@@ -100,8 +100,8 @@ export class KeyValue {
   }
 
   /**
-   * Adds a whole number and returns the sum; an entry that is not there counts as 0. `ttl` is for a counter that this
-   * call makes: one that counts already keeps its end, so that it is a window and not a lease.
+   * Adds an integer and returns the sum; a missing entry counts as 0. `ttl` applies only if the call creates the entry: an
+   * existing counter keeps its expiry, so that it counts within a fixed window.
    */
   increment(key: string, by: f64 = 1, ttl: f64 = 0): f64 {
     const length = encode(key, KEY, KEY_CAP);
@@ -112,7 +112,7 @@ export class KeyValue {
     return load<f64>(NUMBER);
   }
 
-  /** Deletes the entry; false when there was none. */
+  /** Deletes the entry; false if there was none. */
   delete(key: string): bool {
     const length = encode(key, KEY, KEY_CAP);
     let answer = kv_delete(this.namespace, KEY, length);
@@ -122,8 +122,8 @@ export class KeyValue {
   }
 
   /**
-   * Keys that begin with `prefix`, in no order, at most `limit`. It looks at every entry of the namespace's part of the
-   * store, and pays fuel for each: for housekeeping, not for requests.
+   * Keys that start with `prefix`, unordered, at most `limit`. Visits every entry of the namespace's part of the store,
+   * with fuel for each: for maintenance, not for requests.
    */
   list(prefix: string = "", limit: i32 = 1000): string[] {
     const keys: string[] = [];

@@ -3,27 +3,27 @@ import { KEY, KEY_CAP, VALUE, encode } from "./bytes";
 import { log_field, log_write } from "./imports";
 import { check } from "./status";
 
-/** Longer lines are cut here, before a character that would not fit. */
+/** Longer lines are truncated before the first character that does not fit. */
 const LINE_CAP: i32 = 4096;
 
-/** Lines in the program's own log, marked with the plugin's name; at most eight a hook call. */
+/** Writes to the program's log, with the plugin's name: at most eight lines per hook call and 100 per second and worker. */
 export namespace log {
-  /** For the author. */
+  /** For the author of the plugin. */
   export function debug(text: string): void {
     write(LEVEL.debug, text);
   }
 
-  /** For the operator: what happened. */
+  /** Normal events. */
   export function info(text: string): void {
     write(LEVEL.info, text);
   }
 
-  /** For the operator: what may need attention. */
+  /** May need attention. */
   export function warn(text: string): void {
     write(LEVEL.warn, text);
   }
 
-  /** For the operator: what is broken. */
+  /** Errors. */
   export function error(text: string): void {
     write(LEVEL.error, text);
   }
@@ -34,17 +34,17 @@ function write(level: i32, text: string): void {
   log_write(level, VALUE, encode(line, VALUE, LINE_CAP));
 }
 
-/** Longer values are cut here. */
+/** Longer values are truncated. */
 const FIELD_CAP: i32 = 1000;
 
-/** The request's line in the access log. */
+/** The access log entry of a request (`req.log`). */
 // @ts-ignore: decorator
 @final
 export class RequestLog {
   /**
-   * Adds a field to the request's line. A name is letters, digits, `_`, `.` and `-`, a letter first, 60 at most, and none of
-   * the log's own fields. Twenty fields are kept for a request, over all plugins; further ones are dropped, and counted.
-   * A value is cut at 1,000 bytes of UTF-8.
+   * Sets a field of the entry. A name has at most 60 letters, digits, `_`, `.` and `-`, starts with a letter, and is none
+   * of the log's own fields; otherwise it throws. At most 20 fields per request over all plugins: further ones are dropped
+   * and counted. Values are truncated to 1,000 bytes of UTF-8.
    */
   set(name: string, value: string): void {
     const text = value.length * 3 > FIELD_CAP ? value.substring(0, FIELD_CAP / 3) : value;

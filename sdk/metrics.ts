@@ -4,63 +4,63 @@ import { metric_add, metric_define, metric_define_by, metric_observe, metric_of,
 import { check, checkNumber } from "./status";
 
 /**
- * Defines a counter, on `/metrics` under this name with the label `plugin`. All metrics are defined at the top of the file
- * or in `configure`, at most 64 of a plugin:
+ * Defines a counter, exposed on `/metrics` under this name with the label `plugin`. Define metrics at the top of the file
+ * or in `configure`, at most 64 per plugin:
  *
- *     const refused = counter("auth_refused_total", "Requests refused.", ["reason", "expired"]);
- *     export function onRequest(req: Request): void { refused.add(); … }
+ *     const rejected = counter("auth_rejected_total", "Rejected requests.", ["reason", "expired"]);
+ *     export function onRequest(req: Request): void { rejected.add(); … }
  *
- * A name is letters, digits and `_`, and does not begin with `sluice_`, `process_` or `nodejs_`. `labels` are names and
- * values in turn; they are fixed here. For a label whose values become known at run time there is `counterBy`.
+ * A name has letters, digits and `_`, and does not start with `sluice_`, `process_` or `nodejs_`. `labels` are alternating
+ * names and values. For a label whose values are known only at run time use `counterBy`.
  */
 export function counter(name: string, help: string = "", labels: string[] = []): Counter {
   return new Counter(define(METRIC.counter, name, help, labels, null));
 }
 
-/** Defines a gauge: the sum of what each thread has set or added, as for requests under way or entries of a cache. */
+/** Defines a gauge: the sum of the values of all workers, such as requests in flight or entries of a cache. */
 export function gauge(name: string, help: string = "", labels: string[] = []): Gauge {
   return new Gauge(define(METRIC.gauge, name, help, labels, null));
 }
 
-/** Defines a gauge that shows what any thread has set last, as for the version of a list that all threads load. */
+/** Defines a gauge with the value that any worker set last, such as the version of a list that all workers load. */
 export function latest(name: string, help: string = "", labels: string[] = []): Latest {
   return new Latest(define(METRIC.latest, name, help, labels, null));
 }
 
 /**
- * Defines a histogram. `buckets` are upper bounds, ascending, at most 32; without them those of Sluice's own durations,
- * 1 ms to 10 s in seconds.
+ * Defines a histogram. `buckets` are at most 32 ascending upper bounds; by default those of Sluice's own durations, 1 ms
+ * to 10 s in seconds.
  */
 export function histogram(name: string, help: string = "", labels: string[] = [], buckets: f64[] | null = null): Histogram {
   return new Histogram(define(METRIC.histogram, name, help, labels, buckets));
 }
 
 /**
- * Defines a counter with one more label, `label`, whose values become known at run time, and how many of them there may
- * be: 1 to 1000, over all such metrics of a plugin.
+ * Defines a counter with one more label, `label`, whose values are known only at run time. `values` is their maximum
+ * number: 1 to 1000 over all such metrics of a plugin.
  *
  *     const requests = counterBy("tenant_requests_total", "Requests of each tenant.", "tenant", 100);
  *     export function onRequest(req: Request): void { requests.of(tenantOf(req)).add(); … }
  *
- * Each worker has room for that many values. Further ones, and those of more than 100 bytes in UTF-8, are counted as
- * `other`; no value is forgotten while the metric is defined. So count by what is authenticated or looked up: values
- * that a client may invent fill the room.
+ * Each worker stores that many values as long as the metric is defined. Further ones, and those of more than 100 bytes in
+ * UTF-8, are counted as `other`. Use only authenticated or looked-up values: a client could exhaust the limit with
+ * invented ones.
  */
 export function counterBy(name: string, help: string, label: string, values: i32, labels: string[] = []): By<Counter> {
   return new By<Counter>(defineBy(METRIC.counter, name, help, labels, null, label, values));
 }
 
-/** The same of a `gauge`. */
+/** As `counterBy`, for a `gauge`. */
 export function gaugeBy(name: string, help: string, label: string, values: i32, labels: string[] = []): By<Gauge> {
   return new By<Gauge>(defineBy(METRIC.gauge, name, help, labels, null, label, values));
 }
 
-/** The same of a `latest`. */
+/** As `counterBy`, for a `latest`. */
 export function latestBy(name: string, help: string, label: string, values: i32, labels: string[] = []): By<Latest> {
   return new By<Latest>(defineBy(METRIC.latest, name, help, labels, null, label, values));
 }
 
-/** The same of a `histogram`. */
+/** As `counterBy`, for a `histogram`. */
 export function histogramBy(
   name: string,
   help: string,
@@ -75,15 +75,15 @@ export function histogramBy(
 /** A longer value is counted as `other`. */
 const LONGEST_VALUE: i32 = 100;
 
-/** A metric for each value of a label. Of `counterBy`, `gaugeBy`, `latestBy`, `histogramBy`. */
+/** A metric per value of a label; returned by `counterBy`, `gaugeBy`, `latestBy`, `histogramBy`. */
 // @ts-ignore: decorator
 @final
 export class By<T> {
   constructor(private family: i32) {}
 
-  /** The metric of this value; that of `other` where there is no room for it. */
+  /** The metric of this value, or that of `other` if the limit is reached. */
   of(value: string): T {
-    // The host need not see all of a long one.
+    // One character above the limit is enough for the host to count it as `other`.
     const text = value.length > LONGEST_VALUE ? value.substring(0, LONGEST_VALUE + 1) : value;
     const id = metric_of(this.family, VALUE, encode(text, VALUE, VALUE_CAP));
     check(id, "no metric for", text);
@@ -91,36 +91,36 @@ export class By<T> {
   }
 }
 
-/** Goes up, over all threads. Of `counter`. */
+/** A counter, summed over all workers; returned by `counter`. */
 // @ts-ignore: decorator
 @final
 export class Counter {
   constructor(private id: i32) {}
 
-  /** Adds `by`, which is not below 0. */
+  /** Adds `by`, at least 0. */
   add(by: f64 = 1): void {
     checkNumber(metric_add(this.id, by), "cannot count", by);
   }
 }
 
-/** The sum of what each thread says. Of `gauge`. */
+/** A gauge, summed over all workers; returned by `gauge`. */
 // @ts-ignore: decorator
 @final
 export class Gauge {
   constructor(private id: i32) {}
 
-  /** Adds to this thread's part. */
+  /** Adds to the value of this worker. */
   add(by: f64): void {
     checkNumber(metric_add(this.id, by), "cannot add", by);
   }
 
-  /** Sets this thread's part. */
+  /** Sets the value of this worker. */
   set(value: f64): void {
     checkNumber(metric_set(this.id, value), "cannot set", value);
   }
 }
 
-/** What was set last, on whichever thread. Of `latest`. */
+/** A gauge with the value set last by any worker; returned by `latest`. */
 // @ts-ignore: decorator
 @final
 export class Latest {
@@ -132,13 +132,13 @@ export class Latest {
   }
 }
 
-/** How often values were how large, over all threads. Of `histogram`. */
+/** A histogram, summed over all workers; returned by `histogram`. */
 // @ts-ignore: decorator
 @final
 export class Histogram {
   constructor(private id: i32) {}
 
-  /** Counts one value. */
+  /** Adds an observation. */
   observe(value: f64): void {
     checkNumber(metric_observe(this.id, value), "cannot observe", value);
   }
@@ -148,7 +148,7 @@ function define(kind: i32, name: string, help: string, labels: string[], buckets
   return defineBy(kind, name, help, labels, buckets, "", -1);
 }
 
-/** `values`: below 0 where there is no label known at run time. */
+/** `values`: negative without a label known only at run time. */
 function defineBy(
   kind: i32,
   name: string,

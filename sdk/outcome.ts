@@ -1,26 +1,26 @@
 import { ATTEMPT } from "./abi";
 import { attempt } from "./imports";
 
-/** How one attempt at an endpoint ended. */
+/** The result of an attempt, in `onOutcome`. */
 // @ts-ignore: decorator
 @final
 export class Outcome {
-  /** The endpoint's id, as `endpoints.id(i)` gives it. */
+  /** The endpoint's id, as returned by `endpoints.id(i)`. */
   get endpoint(): i32 {
     return attempt(ATTEMPT.endpoint);
   }
 
-  /** Microseconds from the pick to the answer's head, or to the failure. */
+  /** Microseconds from pick to response head or failure. */
   get latency(): i32 {
     return attempt(ATTEMPT.latency);
   }
 
-  /** The answer's status code; 0 when there was none. */
+  /** Status code of the response; 0 without one. */
   get status(): i32 {
     return attempt(ATTEMPT.status);
   }
 
-  /** Did the attempt fail before an answer's head? */
+  /** Whether the attempt failed before a response head. */
   get failed(): bool {
     return attempt(ATTEMPT.failed) != 0;
   }

@@ -1,49 +1,49 @@
-import { Kept, Roster, grown } from "./roster";
+import { RowValues, EndpointTable, grown } from "./endpoint-table";
 
 /**
- * A number or flag for each endpoint, kept from call to call for as long as the endpoint stays, whatever happens to
- * the order of the list. Make it at the top of the file:
+ * A number or flag per endpoint that persists between calls as long as the endpoint exists, independent of the order of
+ * the list. Create it at the top of the file:
  *
  *     const current = new PerEndpoint<i32>(0);
  *     export function pick(endpoints: Endpoints): i32 { current.set(0, current.get(0) + 1); … }
  */
-export class PerEndpoint<T> extends Kept {
+export class PerEndpoint<T> extends RowValues {
   private values: StaticArray<T> = new StaticArray<T>(0);
 
-  /** `initial` is the value of an endpoint that is new. */
+  /** `initial`: the value of a new endpoint. */
   constructor(private initial: T) {
     super();
     if (isReference<T>()) ERROR("PerEndpoint holds numbers and flags only");
-    Roster.register(this);
+    EndpointTable.register(this);
   }
 
   /** The value of the endpoint at `index` of this call's list. */
   // @ts-ignore: decorator
   @inline
   get(index: i32): T {
-    return unchecked(this.values[Roster.row(index)]);
+    return unchecked(this.values[EndpointTable.row(index)]);
   }
 
   /** Sets the value of the endpoint at `index` of this call's list. */
   // @ts-ignore: decorator
   @inline
   set(index: i32, value: T): void {
-    unchecked((this.values[Roster.row(index)] = value));
+    unchecked((this.values[EndpointTable.row(index)] = value));
   }
 
-  /** The value of the endpoint with this id, as `outcome.endpoint` names it; the initial value when it is gone. */
+  /** The value of the endpoint with this id (`outcome.endpoint`); the initial value if it no longer exists. */
   getById(id: i32): T {
-    const row = Roster.find(id);
+    const row = EndpointTable.find(id);
     return row < 0 ? this.initial : unchecked(this.values[row]);
   }
 
-  /** Sets the value of the endpoint with this id; nothing when it is gone. */
+  /** Sets the value of the endpoint with this id; no effect if it no longer exists. */
   setById(id: i32, value: T): void {
-    const row = Roster.find(id);
+    const row = EndpointTable.find(id);
     if (row >= 0) unchecked((this.values[row] = value));
   }
 
-  /** For the SDK, which keeps the rows: room for more endpoints. */
+  /** Called by the SDK: grows to more endpoints. */
   grow(capacity: i32): void {
     this.values = grown<T>(this.values, capacity);
   }

@@ -26,7 +26,7 @@ function readHost(attribute: i32): string {
   return widen(VALUE, length);
 }
 
-/** What the client sent, before any plugin (`req.original`). */
+/** The request as received, before changes by plugins (`req.original`). Read-only. */
 // @ts-ignore: decorator
 @final
 export class Original {
@@ -35,7 +35,7 @@ export class Original {
     return readAttribute(ATTRIBUTE.original_method);
   }
 
-  /** Host and port, as the client named them to this or a trusted proxy. */
+  /** Host and port, as sent by the client or reported by a trusted proxy. */
   get authority(): string {
     return readAttribute(ATTRIBUTE.original_authority);
   }
@@ -55,18 +55,22 @@ export class Original {
 @lazy const original = new Original();
 
 /**
- * The request. Nothing is read before it is asked for, and each string is made at the call: keep it in a variable
- * when it is used twice, and prefer `methodIs`, `pathIs`, `pathStartsWith` and `headers.is`, which make none.
+ * The request.
+ *
+ * Every property that is a string is copied from the host and allocated at each access: store it in a variable to use it
+ * twice. `methodIs`, `pathIs`, `pathStartsWith` and `headers.is` compare without an allocation.
+ *
+ * A method that is not available in the current hook throws an Error, as do invalid values.
  */
 // @ts-ignore: decorator
 @final
 export class Request {
-  /** Its fields. */
+  /** Its headers. */
   get headers(): Headers {
     return requestHeaders;
   }
 
-  /** Its line in the access log, to which fields can be added. */
+  /** Its access log entry, for adding fields. */
   get log(): RequestLog {
     return requestLog;
   }
@@ -76,22 +80,22 @@ export class Request {
     return readAttribute(ATTRIBUTE.method);
   }
 
-  /** Sets the method (in `onRequest` and `route`). */
+  /** Sets the method: a token of at most 32 bytes, not CONNECT or TRACE (in `onRequest` and `route`). */
   set method(value: string) {
     writeAttribute(ATTRIBUTE.method, value, "cannot set method");
   }
 
-  /** Is this the method? */
+  /** Whether the method is `method`; case-sensitive (RFC 9110 section 9.1). */
   methodIs(method: string): bool {
     return equals(VALUE, loadAttribute(ATTRIBUTE.method), method);
   }
 
-  /** `http` or `https`: how the client came, to this or a trusted proxy. */
+  /** `http` or `https`: of the connection, or as reported by a trusted proxy. */
   get scheme(): string {
     return readAttribute(ATTRIBUTE.scheme);
   }
 
-  /** Host and port: `example.com:8080`. As the client named them, to this or a trusted proxy, until a plugin sets Host. */
+  /** Host and port, `example.com:8080`: as sent by the client or reported by a trusted proxy, until a plugin sets Host. */
   get authority(): string {
     return readAttribute(ATTRIBUTE.authority);
   }
@@ -101,12 +105,12 @@ export class Request {
     return readHost(ATTRIBUTE.authority);
   }
 
-  /** The request as the client sent it, whatever plugins have made of its method, host, path and query since. */
+  /** Method, authority and target as received, unaffected by plugins. */
   get original(): Original {
     return original;
   }
 
-  /** The normalised path, `/` first, without query; `*` of `OPTIONS *`, which is no part of any URL. */
+  /** The normalised path without query, starting with `/`; `*` for `OPTIONS *` (RFC 9112 section 3.2.4). */
   get path(): string {
     return readAttribute(ATTRIBUTE.path);
   }
@@ -116,27 +120,27 @@ export class Request {
     writeAttribute(ATTRIBUTE.path, value, "cannot set path");
   }
 
-  /** Is this the path? */
+  /** Whether the path is exactly `path`. */
   pathIs(path: string): bool {
     return equals(VALUE, loadAttribute(ATTRIBUTE.path), path);
   }
 
-  /** Does the path begin so? */
+  /** Whether the path starts with `prefix`. */
   pathStartsWith(prefix: string): bool {
     return startsWith(VALUE, loadAttribute(ATTRIBUTE.path), prefix);
   }
 
-  /** Does the `Regex` or `Glob` match the path? Compares bytes: nothing is allocated. */
+  /** Whether the `Regex` or `Glob` matches the path. Allocates nothing. */
   pathMatches(matcher: Matcher): bool {
     return matcher.testAt(VALUE, loadAttribute(ATTRIBUTE.path));
   }
 
-  /** The query without its `?`; empty when there is none. */
+  /** The query without `?`; empty if there is none. */
   get query(): string {
     return readAttribute(ATTRIBUTE.query);
   }
 
-  /** Sets the query, without its `?` (in `onRequest` and `route`). */
+  /** Sets the query, without `?` (in `onRequest` and `route`). */
   set query(value: string) {
     writeAttribute(ATTRIBUTE.query, value, "cannot set query");
   }
@@ -151,32 +155,32 @@ export class Request {
     writeAttribute(ATTRIBUTE.target, value, "cannot set target");
   }
 
-  /** The client's IP address: the peer's, or what a trusted proxy says. */
+  /** The client's IP address: of the peer, or as reported by a trusted proxy; `unknown` if it has none. */
   get clientAddress(): string {
     return readAttribute(ATTRIBUTE.client_address);
   }
 
-  /** `1.0`, `1.1` or `2`. */
+  /** The HTTP version of the request: `1.0`, `1.1` or `2`. */
   get protocol(): string {
     return readAttribute(ATTRIBUTE.protocol);
   }
 
-  /** The matched route's name; empty before a route matched. */
+  /** Name of the matched route; empty before that. */
   get route(): string {
     return readAttribute(ATTRIBUTE.route);
   }
 
-  /** The chosen cluster's name; empty before one is chosen. */
+  /** Name of the selected cluster; empty before that. */
   get cluster(): string {
     return readAttribute(ATTRIBUTE.cluster);
   }
 
-  /** The address of the endpoint that was tried last; empty before a pick. */
+  /** Address of the endpoint of the last attempt; empty before a pick. */
   get endpoint(): string {
     return readAttribute(ATTRIBUTE.endpoint);
   }
 
-  /** The number of the present attempt, from 1; 0 before the first. */
+  /** Number of the current attempt, from 1; 0 before the first. */
   get attempt(): i32 {
     return <i32>readNumber(ATTRIBUTE.attempt);
   }
@@ -186,7 +190,7 @@ export class Request {
     return readAttribute(ATTRIBUTE.listener);
   }
 
-  /** A text that no other request of this process has: for logs. */
+  /** An id that is unique among the requests of this process, for logs. */
   get id(): string {
     return readAttribute(ATTRIBUTE.exchange_id);
   }
@@ -196,81 +200,81 @@ export class Request {
     return readNumber(ATTRIBUTE.duration);
   }
 
-  /** Bytes of body sent to the client (in `onLog`). */
+  /** Body bytes sent to the client (in `onLog`). */
   get bytesSent(): f64 {
     return readNumber(ATTRIBUTE.bytes_sent);
   }
 
-  /** Bytes of body received from the client (in `onLog`). */
+  /** Body bytes received from the client (in `onLog`). */
   get bytesReceived(): f64 {
     return readNumber(ATTRIBUTE.bytes_received);
   }
 
   /**
-   * What went wrong, as the access log names it: `connect_refused`, `response_timeout`, `plugin_failed`, `client_gone` …;
-   * empty where nothing did (in hooks of the answer, and in `onLog`).
+   * The error, by its name in the access log: `connect_refused`, `response_timeout`, `plugin_failed`, `client_gone` …;
+   * empty without one (in response hooks and `onLog`).
    */
   get error(): string {
     return readAttribute(ATTRIBUTE.error);
   }
 
-  /** Microseconds from the last pick to the head of the endpoint's answer, or to its failure; 0 without an attempt. */
+  /** Microseconds from the last pick to the response head or the failure; 0 without an attempt. */
   get upstreamDuration(): f64 {
     return readNumber(ATTRIBUTE.upstream_duration);
   }
 
-  /** A value that this plugin kept for this request, or null. */
+  /** The value that this plugin stored for this request by `set`, or null. */
   get(key: string): string | null {
     return getValue(key);
   }
 
-  /** Keeps a value for this plugin's later hooks of this request. */
+  /** Stores a value, at most 64 KiB, for this plugin's later hooks of this request. `onLog` is the last. */
   set(key: string, value: string): void {
     setValue(key, value);
   }
 
-  /** The same as bytes: a copy of them. */
+  /** The value stored by `set` or `setBytes`, as a copy of its bytes, or null. */
   getBytes(key: string): Bytes | null {
     return getValueBytes(key);
   }
 
-  /** Keeps bytes in the same way, at most 64 KiB; what is kept counts for `limits.memory`. */
+  /** Stores bytes, at most 64 KiB, like `set`. Stored values count towards `limits.memory`. */
   setBytes(key: string, value: Bytes): void {
     setValueBytes(key, changetype<usize>(value), value.length);
   }
 
-  /** A value that any plugin has shared for this request, or null. */
+  /** The value that a plugin shared for this request under this name, or null. */
   shared(name: string): string | null {
     return getShared(name);
   }
 
   /**
-   * Shares a value with every plugin of this request, from here on. The plugin's configuration must say so:
-   * `allow: { share: [NAME] }`; so readers know who can have set it.
+   * Shares a value, at most 64 KiB, with all plugins of this request. Requires `allow: { share: [NAME] }` in the plugin's
+   * configuration, so that the plugins that read it know which ones can set it.
    */
   share(name: string, value: string): void {
     setShared(name, value);
   }
 
-  /** Sends the request to this cluster (in `onRequest` and `route`). */
+  /** Selects the cluster (in `onRequest`, `route`, and `onRequestBody` of a buffered request). */
   choose(cluster: Cluster): void {
     check(cluster_choose(cluster.id), "cannot choose cluster", cluster.name);
   }
 
-  /** Lets this strategy pick the endpoint; the cluster must offer it (in `onRequest` and `route`). */
+  /** Selects the strategy, one of those of the cluster (in `onRequest` and `route`). */
   chooseStrategy(strategy: Strategy): void {
     check(strategy_choose(strategy.id), "cannot choose strategy", strategy.name);
   }
 
   /**
-   * Answers the client without asking an upstream; set the answer's headers on what this returns.
-   * The body is sent as UTF-8. The rest of the hook still runs: `return` when it should not.
+   * Sends a local response instead of forwarding the request, and returns it for setting headers. `status` is 200 to 599;
+   * the body is sent as UTF-8, at most 1 MiB. The rest of the hook still runs unless you `return`.
    */
   respond(status: i32, body: string = ""): Response {
     return this.respondBytes(status, String.UTF8.encode(body));
   }
 
-  /** Answers the client with these bytes, without asking an upstream. */
+  /** As `respond`, with a body of bytes. */
   respondBytes(status: i32, body: ArrayBuffer): Response {
     sendResponse(status, body);
     setResult(RESULT.respond);
@@ -278,17 +282,17 @@ export class Request {
   }
 
   /**
-   * Holds the request back until its body is whole, `limits.body` at most (in `onRequest`). `onRequestBody` is then called
-   * once, with all of it (also where there is none), and may change the head, choose the cluster or answer. The rest of
-   * the hook still runs.
+   * Buffers the request until its whole body is received, at most `limits.body` (in `onRequest`). `onRequestBody` is then
+   * called once, even without a body, and may change the head, select the cluster or respond. The rest of the hook still
+   * runs.
    */
   hold(): void {
     if (result == RESULT.continue_) setResult(RESULT.hold);
   }
 
-  /** Refuses the request: 403. */
+  /** Rejects the request with 403. The rest of the hook still runs. */
   reject(): void {
-    // An answer that was given stands.
+    // A response set by `respond` takes precedence.
     if (result != RESULT.respond) setResult(RESULT.reject);
   }
 }

@@ -3,11 +3,11 @@ import { readNumber, writeAttribute } from "./attributes";
 import { result, sendResponse, setResult } from "./exchange";
 import { Headers, responseHeaders } from "./headers";
 
-/** The answer on its way to the client. */
+/** The response that is sent to the client. */
 // @ts-ignore: decorator
 @final
 export class Response {
-  /** Its fields. */
+  /** Its headers. */
   get headers(): Headers {
     return responseHeaders;
   }
@@ -23,19 +23,19 @@ export class Response {
   }
 
   /**
-   * Holds the answer back until its body is whole, `limits.body` at most (in `onResponse`). `onResponseBody` is then called
-   * once, with all of it (also where there is none), and may change status and headers. The rest of the hook still runs.
+   * Buffers the response until its whole body is received, at most `limits.body` (in `onResponse`). `onResponseBody` is
+   * then called once, even without a body, and may change status and headers. The rest of the hook still runs.
    */
   hold(): void {
     if (result == RESULT.continue_) setResult(RESULT.hold);
   }
 
-  /** Sends this answer in place of the upstream's. The body is sent as UTF-8. */
+  /** Replaces the upstream's response by a local one. `status` is 200 to 599; the body is sent as UTF-8, at most 1 MiB. */
   respond(status: i32, body: string = ""): Response {
     return this.respondBytes(status, String.UTF8.encode(body));
   }
 
-  /** Sends this answer in place of the upstream's. */
+  /** As `respond`, with a body of bytes. */
   respondBytes(status: i32, body: ArrayBuffer): Response {
     sendResponse(status, body);
     setResult(RESULT.respond);

@@ -1,20 +1,20 @@
 import { sleep } from "./fetch";
 import { KeyValue } from "./kv";
 
-/** Loads the value of a key: null when it cannot be had. */
+/** Loads the value of a key; null if it is unavailable. */
 export type Loader = (key: string) => string | null;
 
-/** The value of a lock: the load is under way, or has failed. */
+/** Values of a lock: a load is in progress, or has failed. */
 const LOADING = "1";
 const FAILED = "0";
 
-/** Milliseconds between two looks, at first and at most. */
+/** First and longest polling interval, in milliseconds. */
 const FIRST_PAUSE: i32 = 4;
 const LAST_PAUSE: i32 = 32;
 
 /**
- * A cache that loads each value once: of all requests on all threads that miss a key at one time, one calls the loader,
- * and the others wait for its result. Make it at the top of the file:
+ * A cache that loads each value once: if several requests, in any worker, miss a key at the same time, one calls the
+ * loader and the others wait for its result. Create it at the top of the file:
  *
  *     const store = kv("profiles"); // allow: { kv: [profiles], fetch: ["cluster:users"] }
  *     function load(user: string): string | null {
@@ -24,15 +24,15 @@ const LAST_PAUSE: i32 = 32;
  *     const profiles = new SingleFlight(store, load, 60_000);
  *     export function onRequest(req: Request): void { const profile = profiles.get("ann"); … }
  *
- * Only in hooks that may wait. A request that waits is one of `limits.guests`, and `limits.time` bounds its wait.
+ * Available in hooks that may suspend. A waiting request uses one of `limits.guests`; `limits.time` limits its time.
  */
 // @ts-ignore: decorator
 @final
 export class SingleFlight {
   /**
-   * Values stand in `space` for `ttl` milliseconds. A load that takes longer than `lease`, or whose guest has failed, is
-   * begun by another request. A null is what all get that wait for it or ask within `failedFor` milliseconds after it,
-   * so that a service that is down is not asked by each of them.
+   * Values are stored in `space` for `ttl` milliseconds. If a load takes longer than `lease` milliseconds, or its guest
+   * failed, another request starts a new one. If the loader returns null, so do all waiting calls and all calls within
+   * `failedFor` milliseconds, so that an unavailable service does not get a request from each of them.
    */
   constructor(
     private space: KeyValue,
@@ -42,7 +42,7 @@ export class SingleFlight {
     private failedFor: f64 = 1000,
   ) {}
 
-  /** The value of this key, of 1 to 255 bytes, loaded if it is not there; null when it cannot be had. */
+  /** The value of this key (1 to 255 bytes), loaded if it is not stored; null if it is unavailable. */
   get(key: string): string | null {
     const lock = "\0" + key;
     let pause = FIRST_PAUSE;
@@ -64,7 +64,7 @@ export class SingleFlight {
   }
 
   private load(key: string, lock: string): string | null {
-    // It may have come between the look at the value and the lock.
+    // Another request may have stored it before the lock was acquired.
     const present = this.space.get(key);
     const value = present !== null ? present : this.loader(key);
     if (value === null && this.failedFor > 0) this.space.set(lock, FAILED, this.failedFor);

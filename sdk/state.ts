@@ -4,76 +4,76 @@ import { state_get, state_put } from "./imports";
 import { check } from "./status";
 
 /**
- * What a plugin hands from one version of itself to the next: `onSave` writes it, `onRestore` reads it, value by value
- * in the same order. At most 1 MiB. Another version may have written it: begin with a number that says which, and
- * return from `onRestore` without reading on when it is not one that you know.
+ * State that migrates from one version of a plugin to the next: `onSave` writes it, `onRestore` reads it, value by value
+ * in the same order. At most 1 MiB. Since another version may have written it, start with a version number of the layout,
+ * and return from `onRestore` if you do not know it. Reading past the end throws.
  */
 // @ts-ignore: decorator
 @final
 export class State {
   private at: i32 = 0;
 
-  // Made by the SDK alone: the parameter of `onSave` and `onRestore`.
+  // Only the SDK creates it: the parameter of `onSave` and `onRestore`.
   constructor() {}
 
-  /** Bytes that are left to be read. */
+  /** Number of bytes not yet read. */
   get left(): i32 {
     return remaining(state_get(this.at, VALUE, 0));
   }
 
-  /** In 4 bytes. */
+  /** Writes 4 bytes. */
   writeI32(value: i32): void {
     store<i32>(VALUE, value);
     put(VALUE, 4);
   }
 
-  /** In 8 bytes. */
+  /** Writes 8 bytes. */
   writeI64(value: i64): void {
     store<i64>(VALUE, value);
     put(VALUE, 8);
   }
 
-  /** In 8 bytes, to the last bit. */
+  /** Writes 8 bytes, exactly. */
   writeF64(value: f64): void {
     store<f64>(VALUE, value);
     put(VALUE, 8);
   }
 
-  /** As UTF-8, with its length before it. */
+  /** Writes the length and the UTF-8 bytes. */
   writeText(text: string): void {
     this.writeBytes(toUtf8(text));
   }
 
-  /** With their number before them. */
+  /** Writes the length and the bytes. */
   writeBytes(bytes: Bytes): void {
     this.writeI32(bytes.length);
     put(changetype<usize>(bytes), bytes.length);
   }
 
-  /** What `writeI32` wrote. An error when fewer bytes are left; so with all that read. */
+  /** Reads what `writeI32` wrote. */
   readI32(): i32 {
     this.take(VALUE, 4);
     return load<i32>(VALUE);
   }
 
-  /** What `writeI64` wrote. */
+  /** Reads what `writeI64` wrote. */
   readI64(): i64 {
     this.take(VALUE, 8);
     return load<i64>(VALUE);
   }
 
-  /** What `writeF64` wrote. */
+  /** Reads what `writeF64` wrote. */
   readF64(): f64 {
     this.take(VALUE, 8);
     return load<f64>(VALUE);
   }
 
-  /** What `writeText` wrote; what is no UTF-8 is replaced. */
+  /** Reads what `writeText` wrote; invalid UTF-8 is replaced by U+FFFD. */
   readText(): string {
     return fromUtf8(this.readBytes());
   }
 
-  /** What `writeBytes` wrote. */
+  /** Reads what `writeBytes` wrote. */
   readBytes(): Bytes {
     const length = this.readI32();
     if (length < 0 || length > this.left) ended(length, this.left);
@@ -82,7 +82,7 @@ export class State {
     return bytes;
   }
 
-  /** Before `onRestore`: from the first byte. */
+  /** Called before `onRestore`: reads from the first byte again. */
   rewind(): void {
     this.at = 0;
   }

@@ -1,11 +1,11 @@
 import { STATUS } from "./abi";
 
-/** Turns a refusal of the host into an error that says what was tried. */
+/** Throws an Error for a negative status, with the operation and its argument. */
 export function check(status: i32, what: string, detail: string): void {
   if (status < 0) fail(status, what, detail);
 }
 
-/** The same, of a number: it is made a text only where it is told. */
+/** As `check`, for a number, which is formatted only for the error. */
 export function checkNumber<T>(status: i32, what: string, value: T): void {
   if (status < 0) fail(status, what, value.toString());
 }

@@ -1,25 +1,25 @@
 /**
- * Tests of plugins, in TypeScript under `node:test`: `import { helpers, plugin } from "sluice/test"`.
+ * Tests of plugins in TypeScript, under `node:test`: `import { helpers, plugin } from "sluice/test"`.
  *
- * A plugin is loaded into the same host that the proxy runs it in, with the same metering, limits and checks; only the
- * network is left out. `sluice plugin test` finds and runs such tests.
+ * A plugin runs in the proxy's own plugin host, with the same fuel, limits and checks, but without a network.
+ * `sluice plugin test` finds and runs files that end in `.test.ts`.
  */
 
-/** The configuration that the plugin is loaded with, and what it finds around it. */
+/** The plugin's configuration and environment, as in sluice.yaml. */
 export interface PluginOptions {
-  /** What `config` says in sluice.yaml. */
+  /** `config` of the plugin. It is validated against the plugin's schema. */
   config?: unknown;
   /**
-   * The clusters that exist; without it those of `sluice plugin test --clusters A,B`. A plugin that looks for another is
-   * refused, as when a configuration is loaded.
+   * Names of the existing clusters; default: those of `sluice plugin test --clusters A,B`. A plugin that looks up another
+   * one fails to load.
    */
   clusters?: readonly string[];
-  /** The names of the strategies that exist. */
+  /** Names of the existing strategies. */
   strategies?: readonly string[];
   /**
-   * What `allow` says: clusters that it may choose (without it: any), whom it may send requests to (`cluster:auth`,
-   * `https://keys.example.com`), header names that do not exist for it, key-value namespaces, and values that it may
-   * share. A loaded plugin has a store of its own, empty at first.
+   * Permissions: clusters that it may select (default: any), targets of subrequests (`cluster:auth`,
+   * `https://keys.example.com`), headers that are hidden from it, key-value namespaces, and names of values that it may
+   * share. Each loaded plugin has its own key-value store, initially empty.
    */
   allow?: {
     clusters?: readonly string[];
@@ -29,204 +29,217 @@ export interface PluginOptions {
     share?: readonly string[];
   };
   /**
-   * What `limits` says: units of fuel for one hook call, memory (`"64MiB"`, or a number of bytes), and how long a call
-   * may wait (`"5s"`, or a number of milliseconds).
+   * Limits: fuel per hook call in units, memory (`"64MiB"`, or bytes as a number), and the time of a call with asynchronous
+   * host calls (`"5s"`, or milliseconds as a number).
    */
   limits?: { fuel?: number; memory?: number | string; time?: number | string };
-  /** The time, in milliseconds since 1970; the real one without it. What the plugin waits for is added. */
+  /** The clock, in milliseconds since 1970; default: the real one. The time of asynchronous calls is added. */
   now?: () => number;
   /**
-   * Answers a request of the plugin's own. `null`: nobody is there. Without it a test whose plugin sends one fails.
+   * Responds to subrequests. `null`: the target is unreachable. Without it a subrequest fails the test.
    *
    *     plugin("./plugin.ts", { allow: { fetch: ["cluster:auth"] }, fetch: ({ headers }) => ({ status: headers.cookie ? 200 : 401 }) })
    */
   fetch?: (request: FetchedRequest) => FetchAnswer | null | Promise<FetchAnswer | null>;
-  /** Answers what the plugin says by `endpoint.probe`; null: nobody is there, undefined: silence. */
+  /** Responds to `endpoint.probe`; null: unreachable, undefined: no response, so that the timeout expires. */
   probe?: (probe: ProbedEndpoint) => ProbeAnswer | Promise<ProbeAnswer>;
 }
 
-/** A request of the plugin's own. */
+/** A subrequest of the plugin. */
 export interface FetchedRequest extends Fields {
   readonly method: string;
-  /** As the plugin named it: `cluster:auth/check?path=/a`, `https://keys.example.com/jwks`. */
+  /** The URL given to `Fetch`: `cluster:auth/check?path=/a`, `https://keys.example.com/jwks`. */
   readonly url: string;
   /** The body, as UTF-8 text and as bytes. */
   readonly body: string;
   readonly bytes: Uint8Array;
-  /** Milliseconds that the plugin gives it. */
+  /** Its timeout in milliseconds. */
   readonly timeout: number;
 }
 
+/** The response to a subrequest: status 200 without headers and body by default. */
 export interface FetchAnswer extends ResponseInit {
   body?: string | Uint8Array;
-  /** Milliseconds until it is there, as the plugin has the time: nobody really waits. More than its time-out: too late. */
+  /** Delay in milliseconds of the plugin's clock; the test does not wait. Above the timeout: the subrequest times out. */
   delay?: number;
 }
 
 /**
- * Loads a plugin: a `.ts`, which is compiled, or a `.wasm`. A relative path is relative to the file that calls.
- * Rejects when it does not compile, does not start, or refuses its configuration.
+ * Loads a plugin from a `.ts` file, which is compiled, or a `.wasm`. A relative path is relative to the calling file.
+ * Rejects if it does not compile or start, or if the configuration is invalid.
  */
 export function plugin(file: string | URL, options?: PluginOptions): Promise<Guest>;
 
 /**
- * Compiles a file of helpers by itself and hands out what it exports: `helpers.slug("A b")`. Numbers, `bool`, `i64`
- * (as bigint), `string` and arrays of numbers go in and out as their JavaScript counterparts. What calls the host, as
- * requests and headers do, cannot be called here: test it through `plugin`.
+ * Compiles a file of helper functions and returns its exports: `(await helpers("./text.ts")).slug("A b")`. Parameters and
+ * results may be numbers, `bool`, `i64` (as bigint), `string` and arrays of numbers. A function that calls the host, for
+ * example through `Request` or `Headers`, throws: test it through `plugin`.
  */
 export function helpers(file: string | URL): Promise<Record<string, (...values: HelperValue[]) => HelperValue>>;
 
+/** A parameter or result of a helper function. */
 export type HelperValue = number | bigint | boolean | string | null | undefined | readonly (number | bigint)[];
 
-/** Names in any case with their values, or pairs where a name comes more than once. */
+/** Values by case-insensitive name, or pairs in order. */
 export type HeadersInit = Readonly<Record<string, string | readonly string[]>> | readonly (readonly [string, string])[];
 
+/** A request; all fields are optional. */
 export interface RequestInit {
-  /** `GET` without it. */
+  /** Default: `GET`. */
   method?: string;
-  /** Whole, or a path, or `*`: `http://localhost/` without it. */
+  /** An absolute URL, a path, or `*`. Default: `http://localhost/`. */
   url?: string;
   headers?: HeadersInit;
-  /** The client's address; `192.0.2.1` without it. */
+  /** The client's IP address. Default: `192.0.2.1`. */
   client?: string;
-  /** The name of the rule that matched, for hooks after that. */
+  /** Name of the matched route, for hooks after routing. */
   route?: string;
-  /** The listener's name; `test` without it. */
+  /** The listener's name. Default: `test`. */
   listener?: string;
 }
 
+/** A call of `endpoint.probe`. */
 export interface ProbedEndpoint {
   /** The endpoint's address. */
   readonly address: string;
-  /** What is sent, and what is waited for, as UTF-8. */
+  /** The text that is sent, and the expected text, as UTF-8. */
   readonly send: string;
   readonly until: string;
+  /** In milliseconds. */
   readonly timeout: number;
 }
 
+/** The received bytes; null: unreachable, undefined: no response. */
 export type ProbeAnswer = string | Uint8Array | null | undefined;
 
+/** An accepted connection; all fields are optional. */
 export interface ConnectionInit {
-  /** The peer's address; `192.0.2.1` without it. */
+  /** The peer's IP address. Default: `192.0.2.1`. */
   client?: string;
-  /** The listener's name; `test` without it. */
+  /** The listener's name. Default: `test`. */
   listener?: string;
 }
 
+/** The result of `onConnection`. */
 export interface ConnectionResult extends Cost {
-  /** It is closed. */
+  /** Whether the connection is closed. */
   readonly denied: boolean;
-  /** The cluster that its requests begin with. */
+  /** The initial cluster of its requests, or null. */
   readonly cluster: string | null;
 }
 
+/** A health check; all fields are optional. */
 export interface HealthCheckInit {
-  /** The endpoint's address; `192.0.2.80:80` without it. */
+  /** The endpoint's address. Default: `192.0.2.80:80`. */
   address?: string;
-  /** Its cluster's name; `app` without it. */
+  /** Its cluster's name. Default: `app`. */
   cluster?: string;
-  /** Milliseconds that the check may take; 1000 without it. */
+  /** Timeout of the check in milliseconds. Default: 1000. */
   timeout?: number;
 }
 
+/** The result of `onHealthCheck`. */
 export interface HealthCheckResult extends Cost {
   readonly healthy: boolean;
-  /** What the plugin says is wrong; empty where it says nothing. */
+  /** The reason given by `endpoint.unhealthy`; empty without one. */
   readonly problem: string;
 }
 
+/** A response; all fields are optional. */
 export interface ResponseInit {
-  /** 200 without it. */
+  /** Default: 200. */
   status?: number;
   headers?: HeadersInit;
 }
 
+/** An endpoint with its load, as a strategy sees it. */
 export interface EndpointInit {
   address: string;
-  /** 1 to 1000; 1 without it. */
+  /** 1 to 1000. Default: 1. */
   weight?: number;
   zone?: string;
-  /** Requests in flight over all threads. */
+  /** Requests in flight, of all workers. Default: 0. */
   inFlight?: number;
-  /** Decaying average to the answer's head, in microseconds. */
+  /** Weighted average of the time to the response head, in microseconds. Default: 0, no sample. */
   latency?: number;
-  /** Milliseconds since the response that moved the latency last; 0 without it. */
+  /** Milliseconds since the last response that updated the latency. Default: 0. */
   latencyAge?: number;
-  /** Decaying average of failed attempts, in parts per million. */
+  /** Weighted share of failed attempts, in parts per million. Default: 0. */
   errorRate?: number;
 }
 
-/** What one call of a hook took and said. */
+/** Resources used and lines logged by a hook call. */
 export interface Cost {
-  /** Units of fuel. */
+  /** Fuel, in units. */
   readonly fuel: number;
-  /** Bytes of memory that the guest grew by in this call: 0 when what it has was enough. */
+  /** Growth of the guest's memory during the call, in bytes. */
   readonly allocated: number;
-  /** Bytes of memory that the guest has now. */
+  /** Size of the guest's memory after the call, in bytes. */
   readonly memory: number;
-  /** Milliseconds that it waited, by its own time. */
+  /** Time of asynchronous host calls, in milliseconds of the plugin's clock. */
   readonly waited: number;
-  /** Lines that it wrote to the log. */
+  /** Lines written to the log. */
   readonly log: readonly { readonly level: "debug" | "info" | "warn" | "error"; readonly text: string }[];
-  /** Fields of the request's line in the access log that it has set, in this call or, with the same request, before. */
+  /** Access log fields set by the plugin so far for this request (`req.log.set`). */
   readonly logFields: Readonly<Record<string, string>>;
 }
 
-/** One thing that a hook changed. `what` is `header x-a`, `trailer x-a`, or `method`, `path`, `query`, `authority`, `status`. */
+/** A change made by a hook. `what` is `header x-a`, `trailer x-a`, `method`, `path`, `query`, `authority` or `status`. */
 export interface Edit {
   readonly of: "request" | "response";
   readonly what: string;
-  /** The values before and after; empty where there was or is none. */
+  /** Values before and after the hook; empty if absent. */
   readonly before: readonly string[];
   readonly after: readonly string[];
 }
 
+/** Headers or trailers. */
 export interface Fields {
   /** By lower-case name; values of one name are joined by `, `. */
   readonly headers: Readonly<Record<string, string>>;
-  /** Every field in order, as it would be sent. */
+  /** All fields in the order in which they are sent. */
   readonly fields: readonly (readonly [name: string, value: string])[];
 }
 
-/** An answer that a plugin gave. */
+/** A response. */
 export interface Answer extends Fields {
   readonly status: number;
   readonly body: string;
 }
 
-/** The request after `onRequest` or `route`. */
+/** The request after `onRequest` or `route`, and the decisions of the hook. */
 export interface RequestResult extends Fields, Cost {
-  /** `hold`: go on when the body is whole. */
+  /** `hold`: continue when the whole body is buffered. */
   readonly outcome: "continue" | "respond" | "reject" | "hold";
   readonly method: string;
   readonly authority: string;
   readonly path: string;
-  /** Without its `?`; empty when there is none. */
+  /** Without `?`; empty if there is none. */
   readonly query: string;
   readonly edits: readonly Edit[];
-  /** The plugin's own answer, where it gave one. */
+  /** The local response of `respond`, or null. */
   readonly response: Answer | null;
-  /** The cluster that it chose. */
+  /** The selected cluster, or null. */
   readonly cluster: string | null;
-  /** The strategy that it chose. */
+  /** The selected strategy, or null. */
   readonly strategy: string | null;
 }
 
-/** The answer after `onResponse`. */
+/** The response after `onResponse`. */
 export interface ResponseResult extends Answer, Cost {
   readonly outcome: "continue" | "respond" | "hold";
   readonly edits: readonly Edit[];
 }
 
-/** A piece of a body after `onRequestBody` or `onResponseBody`. */
+/** A body chunk after `onRequestBody` or `onResponseBody`. */
 export interface BodyResult extends Cost {
   readonly outcome: "continue" | "respond" | "reject";
-  /** What passes on, as UTF-8 text and as bytes. */
+  /** The resulting chunk, as UTF-8 text and as bytes. */
   readonly body: string;
   readonly bytes: Uint8Array;
-  /** What the hook changed in heads: a plugin that holds one back may. */
+  /** Changes of heads, which are possible if the body is buffered. */
   readonly edits: readonly Edit[];
-  /** The plugin's own answer, where it gave one. */
+  /** The local response of `respond`, or null. */
   readonly response: Answer | null;
 }
 
@@ -235,87 +248,90 @@ export interface TrailersResult extends Fields, Cost {
   readonly edits: readonly Edit[];
 }
 
-/** What `onSave` handed over; empty when it was nothing. */
+/** The state written by `onSave`; empty if there is none. */
 export interface SaveResult extends Cost {
   readonly state: Uint8Array;
 }
 
+/** Context of a body chunk. */
 export interface BodyOptions {
-  /** Whether nothing follows this piece; true without it. */
+  /** Whether the chunk ends the body. Default: true. */
   last?: boolean;
-  /** What the piece belongs to. */
+  /** The message to which the chunk belongs. */
   request?: RequestInit | RequestResult;
   response?: ResponseInit;
 }
 
+/** The result of `pick`. */
 export interface PickResult extends Cost {
-  /** The address picked, or null for none. */
+  /** Address of the picked endpoint, or null for none. */
   readonly endpoint: string | null;
-  /** Its place in the list, or -1. */
+  /** Its index in the list, or -1. */
   readonly index: number;
 }
 
-/** How a trace is replayed. */
+/** Options of `Guest.replay`. */
 export interface ReplayOptions {
   /**
-   * The plugin's name in the trace. Without it: the one that is called as the plugin's file or directory, or the only one
-   * that can be meant.
+   * The plugin's name in the trace. Default: the name of the plugin's file or directory, or else the only plugin whose
+   * hooks fit.
    */
   plugin?: string;
-  /** Which of its configurations, where the trace holds calls of more than one: 1 for the first that the request met. */
+  /** Which of its configurations, if the trace has calls of several: 1 for the first that was called. */
   use?: number;
   /**
-   * What stands for values that the trace masks (`***`) or cuts (`…`), by the name of the field, query parameter or
-   * shared value: `{ authorization: "Bearer test" }`. Without it the plugin sees `***`.
+   * Replacements for masked (`***`) and truncated (`…`) values, by the name of the header, query parameter or shared
+   * value: `{ authorization: "Bearer test" }`. Without one the plugin sees `***`.
    */
   values?: Readonly<Record<string, string>>;
-  /** False: what a strategy picks is not compared. What it draws by chance (`random`) never is. */
+  /** False: picks are not compared. A pick that used `random` is never compared. */
   picks?: boolean;
-  /** What is not compared: `header x-request-id`, `query`, `shared user`, `body` … */
+  /** Parts that are not compared: `header x-request-id`, `query`, `shared user`, `body` … */
   ignore?: readonly string[];
 }
 
-/** What came of the calls of one plugin that a trace holds. */
+/** The result of replaying the calls of one plugin. */
 export interface Replay {
-  /** By its name in the trace. */
+  /** The plugin's name in the trace. */
   readonly plugin: string;
   readonly calls: readonly ReplayedCall[];
-  /** `request_head: header x-tenant: the trace has "a", now "b"`; empty when all is as the trace has it. */
+  /** `request_head: header x-tenant: the trace has "a", now "b"`; empty if nothing differs. */
   readonly differences: readonly string[];
-  /** Calls that were not made again, and why: `request_body (step 3): …`. */
+  /** Calls that could not be replayed, with the reason: `request_body (step 3): …`. */
   readonly skipped: readonly string[];
-  /** Values that were taken for equal because the trace masks or cuts them. */
+  /** Number of values that matched because they are masked or truncated in the trace. */
   readonly masked: number;
 }
 
+/** A recorded hook call and its replay. */
 export interface ReplayedCall {
-  /** Its place among the trace's steps, as `sluice explain` numbers them. */
+  /** Number of the step in the trace, from 1, as printed by `sluice explain`. */
   readonly step: number;
   readonly hook: string;
-  /** As the trace tells it. */
+  /** The call as recorded. */
   readonly trace: TracedCall;
-  /** As it is now; null when it was not made, or the plugin has no such hook any more. */
+  /** The call as replayed; null if it was skipped or the plugin no longer has the hook. */
   readonly now: TracedCall | null;
-  /** Why it was not made again; null when it was. */
+  /** Why it was skipped; null if it was not. */
   readonly skipped: string | null;
 }
 
-/** A call of a hook, as a trace tells it. */
+/** A hook call in the form of a trace. */
 export interface TracedCall {
-  /** `continue`, `respond`, `reject`, `hold`, `failed`; of `pick` the place of the endpoint. */
+  /** `continue`, `respond`, `reject`, `hold` or `failed`; for `pick` the index of the endpoint. */
   readonly result: string;
-  /** Why it failed. */
+  /** The failure, or null. */
   readonly failure: { readonly reason: string; readonly message: string } | null;
-  /** What it changed, and the answer that it gave itself. */
+  /** Changes, including the local response. */
   readonly edits: readonly Edit[];
-  /** Values that it shared with other plugins. */
+  /** Values shared with other plugins. */
   readonly shared: readonly (readonly [name: string, value: string])[];
-  /** The cluster and the strategy that it chose. */
+  /** The selected cluster and strategy. */
   readonly cluster: string | null;
   readonly strategy: string | null;
-  /** The endpoint that it picked. */
+  /** Address of the picked endpoint. */
   readonly choice: string | null;
-  /** The piece of a body that it saw: its bytes before and after; both as text where the trace has them. */
+  /** The body chunk: sizes before and after the hook in bytes, and both as text if the trace has them. */
   readonly body: {
     readonly before: number;
     readonly after: number;
@@ -323,19 +339,20 @@ export interface TracedCall {
     readonly seen?: string;
     readonly passed?: string;
   } | null;
+  /** Fuel, in units. */
   readonly fuel: number;
-  /** Microseconds. */
+  /** Duration in microseconds. */
   readonly took: number;
-  /** Host calls by name. */
+  /** Number of host calls by name. */
   readonly calls: Readonly<Record<string, number>>;
   readonly log: readonly { readonly level: string; readonly text: string }[];
 }
 
-/** The entries of a key-value namespace. */
+/** The entries of a key-value namespace, for the test to read and write. */
 export interface TestNamespace {
-  /** The value as UTF-8, a counter as its digits; null when it is not there. */
+  /** The value as UTF-8, a counter as decimal digits; null if there is none. */
   get(key: string): string | null;
-  /** `ttl` is in milliseconds; 0, or without it: no end. */
+  /** Sets a value. `ttl` is in milliseconds; 0, the default, means no expiry. */
   set(key: string, value: string | Uint8Array, ttl?: number): void;
   delete(key: string): void;
   /** All keys, sorted. */
@@ -343,81 +360,83 @@ export interface TestNamespace {
 }
 
 /**
- * A plugin that runs. Each call of a hook throws PluginFailure when the plugin fails; the next one has a new guest.
+ * A loaded plugin. Each method calls one hook, and throws a PluginFailure if the plugin fails. After a failure the next
+ * call gets a new guest.
  *
- * The hooks of a plugin that waits (`sleep`, `Fetch`) are called by the names that end in `Async`, one at a time; those
- * work for every plugin. The time that it waits is passed over.
+ * Methods that end in `Async` also support asynchronous host calls (`sleep`, `Fetch`); call one at a time. Their time
+ * passes at once, only the plugin's clock advances.
  */
 export interface Guest {
-  /** The hooks that it exports, by their names in the ABI. */
+  /** Names of the exported hooks in the ABI: `request_head`, `pick` … */
   readonly hooks: readonly string[];
-  /** `onRequest`. */
+  /** Calls `onRequest`. */
   request(request?: RequestInit): RequestResult;
   requestAsync(request?: RequestInit): Promise<RequestResult>;
-  /** `route`; `cluster` of the result is null when it passes to the next rule. */
+  /** Calls `route`; `cluster` of the result is null if it passes to the next route. */
   route(request?: RequestInit): RequestResult;
-  /** `onResponse`: for the request that was the first argument of `request`, or for the one of a result. */
+  /** Calls `onResponse` for a request, or for that of an earlier result, whose exchange it continues. */
   response(response?: ResponseInit, request?: RequestInit | RequestResult): ResponseResult;
   responseAsync(response?: ResponseInit, request?: RequestInit | RequestResult): Promise<ResponseResult>;
-  /** `onRequestBody`, for one piece; for all of it where the plugin holds the head back. */
-  requestBody(piece: string | Uint8Array, options?: BodyOptions): BodyResult;
-  requestBodyAsync(piece: string | Uint8Array, options?: BodyOptions): Promise<BodyResult>;
-  /** `onResponseBody`, the same. */
-  responseBody(piece: string | Uint8Array, options?: BodyOptions): BodyResult;
-  responseBodyAsync(piece: string | Uint8Array, options?: BodyOptions): Promise<BodyResult>;
-  /** `onRequestTrailers`, for fields that came after the body. */
+  /** Calls `onRequestBody` for one chunk, or for the whole body if the plugin buffers it. */
+  requestBody(chunk: string | Uint8Array, options?: BodyOptions): BodyResult;
+  requestBodyAsync(chunk: string | Uint8Array, options?: BodyOptions): Promise<BodyResult>;
+  /** Calls `onResponseBody`, likewise. */
+  responseBody(chunk: string | Uint8Array, options?: BodyOptions): BodyResult;
+  responseBodyAsync(chunk: string | Uint8Array, options?: BodyOptions): Promise<BodyResult>;
+  /** Calls `onRequestTrailers`. */
   requestTrailers(trailers: HeadersInit, request?: RequestInit | RequestResult): TrailersResult;
-  /** `onResponseTrailers`, the same. */
+  /** Calls `onResponseTrailers`. */
   responseTrailers(
     trailers: HeadersInit,
     options?: { request?: RequestInit | RequestResult; response?: ResponseInit },
   ): TrailersResult;
-  /** `onLog`, when the exchange is over. */
+  /** Calls `onLog`. */
   log(response?: ResponseInit, request?: RequestInit | RequestResult): Cost;
-  /** `update`: tells a strategy its endpoints. */
+  /** Calls `update` with a new list of endpoints. */
   update(endpoints: readonly (string | EndpointInit)[]): Cost;
-  /** `pick`, among the endpoints of the last `update` but those `without`, which a retry leaves out. */
+  /** Calls `pick` with the endpoints of the last `update` except those in `without`, as in a retry. */
   pick(options?: { request?: RequestInit | RequestResult; without?: readonly string[] }): PickResult;
-  /** `onOutcome`, of an attempt on one of the endpoints. `latency` is in microseconds; status 0: no answer. */
+  /** Calls `onOutcome` for an attempt at one of the endpoints. `latency` is in microseconds; status 0: no response. */
   outcome(
     attempt: { endpoint: string; latency?: number; status?: number; failed?: boolean },
     request?: RequestInit | RequestResult,
   ): Cost;
-  /** `onConnection`. */
+  /** Calls `onConnection`. */
   connection(connection?: ConnectionInit): ConnectionResult;
   connectionAsync(connection?: ConnectionInit): Promise<ConnectionResult>;
-  /** `onHealthCheck`. What it fetches from `endpoint/…` the option `fetch` answers. */
+  /** Calls `onHealthCheck`. The option `fetch` responds to subrequests to `endpoint/…`. */
   healthCheck(check?: HealthCheckInit): HealthCheckResult;
   healthCheckAsync(check?: HealthCheckInit): Promise<HealthCheckResult>;
-  /** `onTick`, at once, whatever the interval. */
+  /** Calls `onTick` immediately, independent of the interval. */
   tick(): Cost;
   tickAsync(): Promise<Cost>;
-  /** `onSave`. */
+  /** Calls `onSave`. */
   save(): SaveResult;
-  /** `onRestore`, with what another guest has saved: `next.restore(guest.save().state)`. */
+  /** Calls `onRestore` with the state saved by another guest: `next.restore(guest.save().state)`. */
   restore(state: Uint8Array): Cost;
   /**
-   * Makes the plugin's calls of a trace again, each on the heads that it saw then, and compares what comes of them:
-   * result, edits, cluster, strategy, pick, shared values, body, failure. Time, fuel, host calls and log lines are told, not
-   * compared. `trace` is what `sluice explain --json` or `GET /api/v1/traces/{id}` gives, or the path of such a file.
+   * Replays the plugin's calls in a trace, each with the messages as recorded, and compares the results: result, edits,
+   * cluster, strategy, pick, shared values, body, failure. Time, fuel, host calls and log lines are reported, but not
+   * compared. `trace` is the output of `sluice explain --json` or `GET /api/v1/traces/{id}`, or the path of such a file.
    *
-   * The clock is the trace's, if `now` is not given. What the proxy had kept from earlier requests (globals, key-value
-   * entries, endpoints of earlier picks) is not in a trace: put it there by calls before the replay.
+   * The clock is that of the trace, unless the option `now` is set. State of earlier requests (globals, key-value entries)
+   * is not in a trace: create it by calls before the replay.
    *
-   * Rejects with a TypeError that names the place, when the trace is none.
+   * Rejects with a TypeError if it is not a trace or of another format version.
    */
   replay(trace: string | URL | object, options?: ReplayOptions): Promise<Replay>;
-  /** The present value of a metric that it has defined, over all series with these labels; of a histogram `NAME_count` or `NAME_sum`. */
+  /** The value of a metric of the plugin, summed over all series with these labels; for a histogram use `NAME_count` or `NAME_sum`. */
   metric(name: string, labels?: Readonly<Record<string, string>>): number;
-  /** Entries of a namespace that `allow.kv` names, to look at or to put there. */
+  /** The entries of a namespace in `allow.kv`. */
   kv(namespace: string): TestNamespace;
 }
 
-/** How a plugin failed. Its `stack` begins with the plugin's own lines. */
+/** A failure of a plugin. Its `stack` starts with the plugin's own lines. */
 export class PluginFailure extends Error {
+  /** The hook's name in the ABI. */
   readonly hook: string;
   /** As in `sluice_plugin_failures_total`: `trap`, `abort`, `fuel`, `memory`, `stack`, `bad_result`, … */
   readonly reason: string;
-  /** The plugin's stack, one `function (file:line:col)` a line. */
+  /** The plugin's stack, one `function (file:line:col)` per line. */
   readonly frames: string;
 }

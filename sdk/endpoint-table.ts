@@ -1,31 +1,31 @@
-// Which endpoints there are, each in a row of its own for as long as it stays: re-ordering and reload move no row.
-// Tables grow only between calls, when memory is kept (runtime/arena.ts), and never shrink.
+// The endpoints of a cluster, one row each. An endpoint keeps its row across reordering and reloads.
+// Tables grow only between calls, outside of the arena (runtime/arena.ts), and never shrink.
 
 import { COLUMN } from "./abi";
 import { column_read } from "./imports";
 
-/** A value for each row; `PerEndpoint` for any type. */
-export abstract class Kept {
-  next: Kept | null = null;
+/** A value per row; base of `PerEndpoint`. */
+export abstract class RowValues {
+  next: RowValues | null = null;
 
   abstract grow(capacity: i32): void;
   abstract clear(row: i32): void;
 }
 
-let kept: Kept | null = null;
+let allValues: RowValues | null = null;
 
-/** A hash table from id to row + 1 (0: free place), at most half full. */
+/** A hash table from id to row + 1 (0: free slot), at most half full. */
 let tableIds: StaticArray<i32> = new StaticArray<i32>(0);
 let tableRows: StaticArray<i32> = new StaticArray<i32>(0);
-/** Row of each index: of the list at the last update, and of a shorter list in a pick. */
+/** Row of each index: for the list of the last update, and for a shorter list in a pick. */
 let allRows: StaticArray<i32> = new StaticArray<i32>(0);
 let someRows: StaticArray<i32> = new StaticArray<i32>(0);
 let used: StaticArray<bool> = new StaticArray<bool>(0);
 let scratch: StaticArray<i32> = new StaticArray<i32>(0);
 
-export class Roster {
+export class EndpointTable {
   static capacity: i32 = 0;
-  /** Endpoints at the last update, and in this call. */
+  /** Number of endpoints at the last update, and in this call. */
   static known: i32 = 0;
   static count: i32 = 0;
   static ids: StaticArray<i32> = new StaticArray<i32>(0);
@@ -34,20 +34,20 @@ export class Roster {
   static zones: StaticArray<i32> = new StaticArray<i32>(0);
   private static rows: StaticArray<i32> = new StaticArray<i32>(0);
 
-  /** Indices below this have their row in `rows`; 0 while a shorter list was not looked at. */
+  /** Indices below this have their row in `rows`; 0 until a shorter list is mapped. */
   static reach: i32 = 0;
 
   /** The row of the endpoint at `index` of this call's list. */
   // @ts-ignore: decorator
   @inline
   static row(index: i32): i32 {
-    if (<u32>index >= <u32>Roster.reach) Roster.reachOut(index);
-    return unchecked(Roster.rows[index]);
+    if (<u32>index >= <u32>EndpointTable.reach) EndpointTable.reachOut(index);
+    return unchecked(EndpointTable.rows[index]);
   }
 
   private static reachOut(index: i32): void {
-    if (<u32>index >= <u32>Roster.count) throw new RangeError(`endpoint ${index} of ${Roster.count}`);
-    Roster.mapSome();
+    if (<u32>index >= <u32>EndpointTable.count) throw new RangeError(`endpoint ${index} of ${EndpointTable.count}`);
+    EndpointTable.mapSome();
   }
 
   /** The row of the endpoint with this id, or -1. */
@@ -63,27 +63,27 @@ export class Roster {
     }
   }
 
-  static register(values: Kept): void {
-    values.next = kept;
-    kept = values;
-    if (Roster.capacity) values.grow(Roster.capacity);
+  static register(values: RowValues): void {
+    values.next = allValues;
+    allValues = values;
+    if (EndpointTable.capacity) values.grow(EndpointTable.capacity);
   }
 
-  /** Makes room for `count` endpoints; true when the tables grew. */
+  /** Reserves capacity for `count` endpoints; true if the tables grew. */
   static reserve(count: i32): bool {
-    if (count <= Roster.capacity) return false;
-    let capacity = max(Roster.capacity, 16);
+    if (count <= EndpointTable.capacity) return false;
+    let capacity = max(EndpointTable.capacity, 16);
     while (capacity < count) capacity <<= 1;
-    Roster.capacity = capacity;
+    EndpointTable.capacity = capacity;
     allRows = new StaticArray<i32>(capacity);
     someRows = new StaticArray<i32>(capacity);
     scratch = new StaticArray<i32>(capacity);
     used = new StaticArray<bool>(capacity);
-    Roster.ids = grown<i32>(Roster.ids, capacity);
-    Roster.weights = new StaticArray<i32>(capacity);
-    Roster.hashes = new StaticArray<i32>(capacity);
-    Roster.zones = new StaticArray<i32>(capacity);
-    let values = kept;
+    EndpointTable.ids = grown<i32>(EndpointTable.ids, capacity);
+    EndpointTable.weights = new StaticArray<i32>(capacity);
+    EndpointTable.hashes = new StaticArray<i32>(capacity);
+    EndpointTable.zones = new StaticArray<i32>(capacity);
+    let values = allValues;
     while (values) {
       values.grow(capacity);
       values = values.next;
@@ -91,12 +91,12 @@ export class Roster {
     return true;
   }
 
-  /** Takes over the host's list: who was here keeps the row, who is new gets a free one. Room was reserved. */
+  /** Reads the host's list: known endpoints keep their row, new ones get a free row. The capacity was reserved. */
   static refresh(count: i32): void {
-    memory.fill(changetype<usize>(used), 0, Roster.capacity);
+    memory.fill(changetype<usize>(used), 0, EndpointTable.capacity);
     read(COLUMN.id, count);
     for (let i = 0; i < count; i++) {
-      const row = Roster.find(unchecked(scratch[i]));
+      const row = EndpointTable.find(unchecked(scratch[i]));
       unchecked((allRows[i] = row));
       if (row >= 0) unchecked((used[row] = true));
     }
@@ -105,38 +105,38 @@ export class Roster {
       while (unchecked(used[free])) free++;
       unchecked((used[free] = true));
       unchecked((allRows[i] = free));
-      unchecked((Roster.ids[free] = scratch[i]));
-      let values = kept;
+      unchecked((EndpointTable.ids[free] = scratch[i]));
+      let values = allValues;
       while (values) {
         values.clear(free);
         values = values.next;
       }
     }
-    Roster.known = count;
-    Roster.present(count);
+    EndpointTable.known = count;
+    EndpointTable.present(count);
     index(count);
-    scatter(COLUMN.weight, Roster.weights, count);
-    scatter(COLUMN.hash, Roster.hashes, count);
-    scatter(COLUMN.zone, Roster.zones, count);
+    scatter(COLUMN.weight, EndpointTable.weights, count);
+    scatter(COLUMN.hash, EndpointTable.hashes, count);
+    scatter(COLUMN.zone, EndpointTable.zones, count);
   }
 
-  /** This call's list has `count` endpoints. A list as long as the last update's is that list; a shorter one is a part. */
+  /** Sets the list of this call, of `count` endpoints: the list of the last update, or a part of it if shorter. */
   static present(count: i32): void {
-    Roster.count = count;
-    const whole = count == Roster.known;
-    Roster.reach = whole ? count : 0;
-    Roster.rows = whole ? allRows : someRows;
+    EndpointTable.count = count;
+    const whole = count == EndpointTable.known;
+    EndpointTable.reach = whole ? count : 0;
+    EndpointTable.rows = whole ? allRows : someRows;
   }
 
   private static mapSome(): void {
-    const count = Roster.count;
+    const count = EndpointTable.count;
     read(COLUMN.id, count);
     for (let i = 0; i < count; i++) {
-      const row = Roster.find(unchecked(scratch[i]));
+      const row = EndpointTable.find(unchecked(scratch[i]));
       if (row < 0) throw new Error(`endpoint ${i} was not in the last update`);
       unchecked((someRows[i] = row));
     }
-    Roster.reach = count;
+    EndpointTable.reach = count;
   }
 }
 
@@ -146,16 +146,16 @@ function place(id: i32, size: i32): i32 {
   return (id * 0x9e3779b1) >>> 7 & (size - 1);
 }
 
-/** Writes the table of ids anew, of those that are here. */
+/** Rebuilds the hash table from the rows in use. */
 function index(count: i32): void {
-  const size = Roster.capacity << 1;
+  const size = EndpointTable.capacity << 1;
   if (tableIds.length != size) {
     tableIds = new StaticArray<i32>(size);
     tableRows = new StaticArray<i32>(size);
   } else memory.fill(changetype<usize>(tableRows), 0, <usize>size << 2);
   for (let i = 0; i < count; i++) {
     const row = unchecked(allRows[i]);
-    const id = unchecked(Roster.ids[row]);
+    const id = unchecked(EndpointTable.ids[row]);
     let at = place(id, size);
     while (unchecked(tableRows[at])) at = (at + 1) & (size - 1);
     unchecked((tableIds[at] = id));
