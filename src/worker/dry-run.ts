@@ -9,6 +9,9 @@ import { EndpointColumns } from "../cluster/columns.ts";
 import { Endpoint } from "../cluster/endpoint.ts";
 import { Pool } from "../cluster/pool.ts";
 import { parseTarget } from "../http/path-text.ts";
+import type { ClientConnection } from "../http1/client-connection.ts";
+import { UpstreamConnector } from "../http1/connector.ts";
+import { makeForwarded } from "../http1/headers.ts";
 import { scanRequest, scanResponse } from "../http1/scan.ts";
 import { Buffers } from "../net/buffers.ts";
 import { Clock } from "../net/clock.ts";
@@ -24,11 +27,8 @@ import type { ThreadContext } from "../proxy/context.ts";
 import type { Downstream } from "../proxy/downstream.ts";
 import { refusalOf } from "../proxy/error.ts";
 import type { Exchange } from "../proxy/exchange.ts";
-import { makeForwarded } from "../proxy/headers.ts";
 import { Pipeline } from "../proxy/pipeline.ts";
 import { type ListenerState, Snapshot } from "../proxy/snapshot.ts";
-import type { Upstream } from "../proxy/upstream.ts";
-import { UpstreamConnector } from "../proxy/upstream-connector.ts";
 import type { Connector, UpstreamEvents, UpstreamStream } from "../proxy/upstream-stream.ts";
 import { KeyValueStore } from "../state/store.ts";
 import { Mask } from "../trace/mask.ts";
@@ -100,7 +100,7 @@ function buildSnapshot(plan: Plan, { context, pipeline, plugins, request }: Part
   const clusters = plan.clusters.map((cluster, index) => {
     const members = cluster.endpoints.map((endpointPlan) => {
       const endpoint = new Endpoint(endpointPlan);
-      const pool = new Pool<Upstream>(cluster.pool.idle);
+      const pool = new Pool<ClientConnection>(cluster.pool.idle);
       const real = new UpstreamConnector(context, pipeline.attempts, { endpoint, pool, plan: cluster });
       return { endpoint, connector: new DryConnector(pipeline.attempts, request.answer, real) };
     });

@@ -3,6 +3,9 @@ import { Cluster } from "../cluster/cluster.ts";
 import { EndpointColumns } from "../cluster/columns.ts";
 import { Endpoint } from "../cluster/endpoint.ts";
 import { Pool } from "../cluster/pool.ts";
+import type { ClientConnection } from "../http1/client-connection.ts";
+import { UpstreamConnector } from "../http1/connector.ts";
+import { ServerConnection } from "../http1/server-connection.ts";
 import { Buffers } from "../net/buffers.ts";
 import { Clock, TICK } from "../net/clock.ts";
 import { ConnectionCounts } from "../net/connection-counts.ts";
@@ -12,13 +15,10 @@ import { type Report, ThrottledLog } from "../observe/throttled-log.ts";
 import type { ClusterPlan, Plan } from "../plan/plan.ts";
 import { type InstanceSet, PluginHost } from "../plugin/host/host.ts";
 import type { Instance } from "../plugin/host/instance.ts";
-import { Client } from "../proxy/client.ts";
 import type { ThreadContext } from "../proxy/context.ts";
 import { Pipeline } from "../proxy/pipeline.ts";
 import type { Port } from "../proxy/port.ts";
 import { type ListenerState, Snapshot } from "../proxy/snapshot.ts";
-import type { Upstream } from "../proxy/upstream.ts";
-import { UpstreamConnector } from "../proxy/upstream-connector.ts";
 import type { Connector } from "../proxy/upstream-stream.ts";
 import { KeyValueStore } from "../state/store.ts";
 import { makeTracer } from "../trace/tracer.ts";
@@ -57,7 +57,7 @@ class DataThread {
   readonly #links: Links;
   /** Removed listeners that still have clients. */
   readonly #leaving = new Set<Listener>();
-  readonly #pools = new Map<string, Pool<Upstream>>();
+  readonly #pools = new Map<string, Pool<ClientConnection>>();
   /** Every version not yet disposed, by number. */
   readonly #versions = new Map<number, Version>();
   #serving: Version | null = null;
@@ -90,7 +90,7 @@ class DataThread {
     this.#incoming = {
       admission: this.#pipeline.admission,
       makeHandler: (connection, port, choice) =>
-        new Client(this.#context, this.#pipeline, { connection, port, choice }),
+        new ServerConnection(this.#context, this.#pipeline, { connection, port, choice }),
       internal: (error) => this.#pipeline.internal(null, error),
     };
     this.#pluginChecks = new PluginChecks(this.#pipeline.exchanges, (number, verdict) =>

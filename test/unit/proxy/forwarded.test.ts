@@ -3,11 +3,11 @@ import assert from "node:assert/strict";
 import { BlockList } from "node:net";
 import { test } from "node:test";
 import { PART } from "../../../src/http/head.ts";
+import { makeForwarded, writeRequestHead } from "../../../src/http1/headers.ts";
 import { scanRequest } from "../../../src/http1/scan.ts";
 import type { Downstream } from "../../../src/proxy/downstream.ts";
 import { Exchange } from "../../../src/proxy/exchange.ts";
 import { believeForwarded } from "../../../src/proxy/forwarded.ts";
-import { makeForwarded, writeRequestHead } from "../../../src/proxy/headers.ts";
 import type { ListenerState } from "../../../src/proxy/snapshot.ts";
 
 const trusted = new BlockList();

@@ -6,6 +6,9 @@ import { Cluster } from "../../../src/cluster/cluster.ts";
 import { EndpointColumns } from "../../../src/cluster/columns.ts";
 import { Endpoint } from "../../../src/cluster/endpoint.ts";
 import { Pool } from "../../../src/cluster/pool.ts";
+import type { ClientConnection } from "../../../src/http1/client-connection.ts";
+import { UpstreamConnector } from "../../../src/http1/connector.ts";
+import { ServerConnection } from "../../../src/http1/server-connection.ts";
 import { Buffers } from "../../../src/net/buffers.ts";
 import { Clock } from "../../../src/net/clock.ts";
 import type { Connection } from "../../../src/net/connection.ts";
@@ -15,13 +18,10 @@ import { type Report, ThrottledLog } from "../../../src/observe/throttled-log.ts
 import type { ClusterPlan, ListenerPlan, RetryPlan } from "../../../src/plan/plan.ts";
 import { OUTCOME } from "../../../src/plugin/host/host.ts";
 import type { Instance } from "../../../src/plugin/host/instance.ts";
-import { Client } from "../../../src/proxy/client.ts";
 import type { HealthEvent, ThreadContext } from "../../../src/proxy/context.ts";
 import type { Exchange } from "../../../src/proxy/exchange.ts";
 import { Pipeline } from "../../../src/proxy/pipeline.ts";
 import { type ListenerState, Snapshot } from "../../../src/proxy/snapshot.ts";
-import type { Upstream } from "../../../src/proxy/upstream.ts";
-import { UpstreamConnector } from "../../../src/proxy/upstream-connector.ts";
 import type { Connector } from "../../../src/proxy/upstream-stream.ts";
 import { Router } from "../../../src/route/match.ts";
 import { Incoming, type IncomingOptions } from "../../../src/worker/incoming.ts";
@@ -102,7 +102,7 @@ export class Plane {
   readonly warnings: string[] = [];
   readonly healthEvents: HealthEvent[] = [];
   disposed = false;
-  readonly #pools: Pool<Upstream>[] = [];
+  readonly #pools: Pool<ClientConnection>[] = [];
 
   constructor(upstreams: readonly number[], settings: Settings) {
     const cells = new Float64Array(CELLS.end);
@@ -130,7 +130,8 @@ export class Plane {
     });
     const incoming: IncomingOptions = {
       admission: pipeline.admission,
-      makeHandler: (connection, port, choice) => new Client(this.context, pipeline, { connection, port, choice }),
+      makeHandler: (connection, port, choice) =>
+        new ServerConnection(this.context, pipeline, { connection, port, choice }),
       internal: (error) => pipeline.internal(null, error),
     };
     this.listener = new Listener("127.0.0.1:0", {
@@ -160,7 +161,7 @@ export class Plane {
     const plan = makeClusterPlan(upstreams, settings);
     const members = plan.endpoints.map((endpointPlan) => {
       const endpoint = new Endpoint(endpointPlan);
-      const pool = new Pool<Upstream>(plan.pool.idle, settings.poolClock);
+      const pool = new Pool<ClientConnection>(plan.pool.idle, settings.poolClock);
       this.#pools.push(pool);
       const connector =
         settings.connector ?? new UpstreamConnector(this.context, this.pipeline.attempts, { endpoint, pool, plan });

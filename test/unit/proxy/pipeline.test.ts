@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setImmediate, setTimeout } from "node:timers/promises";
+import { ClientConnection } from "../../../src/http1/client-connection.ts";
 import { Connection } from "../../../src/net/connection.ts";
 import { LISTENER_CELLS } from "../../../src/observe/series.ts";
-import { Upstream } from "../../../src/proxy/upstream.ts";
 import { findFreePort } from "../../e2e/free-port.ts";
 import { connectTo, type Peer, startRawUpstream } from "../../e2e/peers.ts";
 import { bounded, until } from "../../e2e/program.ts";
@@ -227,7 +227,7 @@ function collectUpstreams(plane: Plane): Connection[] {
   const found: Connection[] = [];
   const add = plane.clock.add.bind(plane.clock);
   plane.clock.add = (timed) => {
-    if (timed instanceof Connection && timed.handler instanceof Upstream) found.push(timed);
+    if (timed instanceof Connection && timed.handler instanceof ClientConnection) found.push(timed);
     add(timed);
   };
   return found;

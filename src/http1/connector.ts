@@ -2,13 +2,17 @@
 import type { Endpoint } from "../cluster/endpoint.ts";
 import type { Pool } from "../cluster/pool.ts";
 import type { ClusterPlan } from "../plan/plan.ts";
-import type { Attempt } from "./attempt.ts";
-import type { ThreadContext } from "./context.ts";
-import { Upstream } from "./upstream.ts";
-import type { Connector, UpstreamEvents } from "./upstream-stream.ts";
+import type { Attempt } from "../proxy/attempt.ts";
+import type { ThreadContext } from "../proxy/context.ts";
+import type { Connector, UpstreamEvents } from "../proxy/upstream-stream.ts";
+import { ClientConnection } from "./client-connection.ts";
 
 /** The endpoint as one version has it; the pool outlives versions. */
-export type UpstreamTarget = { readonly endpoint: Endpoint; readonly pool: Pool<Upstream>; readonly plan: ClusterPlan };
+export type UpstreamTarget = {
+  readonly endpoint: Endpoint;
+  readonly pool: Pool<ClientConnection>;
+  readonly plan: ClusterPlan;
+};
 
 export class UpstreamConnector implements Connector {
   readonly #context: ThreadContext;
@@ -25,7 +29,7 @@ export class UpstreamConnector implements Connector {
     let upstream = attempt.noReuse ? null : this.#target.pool.take();
     attempt.reused = upstream !== null;
     if (upstream === null) {
-      upstream = new Upstream(this.#context, this.#events, this.#target);
+      upstream = new ClientConnection(this.#context, this.#events, this.#target);
       upstream.connect();
     }
     attempt.stream = upstream;

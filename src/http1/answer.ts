@@ -1,7 +1,7 @@
 /** The form of an answer on its client's connection: where its body comes from, and how its end is told. */
 import { FRAMING, NAME } from "../http/head.ts";
-import { type BodyFrame, writeBody } from "../http1/body-frame.ts";
-import type { Exchange } from "./exchange.ts";
+import type { Exchange } from "../proxy/exchange.ts";
+import { type BodyFrame, writeBody } from "./body-frame.ts";
 import { type AnswerFrame, answerHeadBound, writeAnswerHead } from "./headers.ts";
 
 /** `untilClose`: the connection's end is the body's. */

@@ -3,24 +3,24 @@ import type { Endpoint } from "../cluster/endpoint.ts";
 import type { Pool, Poolable } from "../cluster/pool.ts";
 import { equalsWord } from "../http/bytes.ts";
 import { FIELD_WORDS, FLAG, FRAMING, NAME, VALUE_END, VALUE_START } from "../http/head.ts";
-import { type BodyFrame, writeBody } from "../http1/body-frame.ts";
-import { BodyReader } from "../http1/framing.ts";
-import { scanResponse } from "../http1/scan.ts";
-import { sendBody } from "../http1/send-body.ts";
-import { fieldsBound } from "../http1/write.ts";
 import { Connection } from "../net/connection.ts";
 import { type DialHandler, dial } from "../net/dial.ts";
 import { Carry } from "../net/pending-buffer.ts";
 import { pollBatch } from "../net/poll-batch.ts";
 import { UPSTREAM_CELLS } from "../observe/series.ts";
 import type { ClusterPlan } from "../plan/plan.ts";
-import type { Attempt } from "./attempt.ts";
-import type { ThreadContext } from "./context.ts";
-import { ERROR, type ProxyError } from "./error.ts";
-import { type Exchange, REPLAY_LIMIT } from "./exchange.ts";
+import type { Attempt } from "../proxy/attempt.ts";
+import type { ThreadContext } from "../proxy/context.ts";
+import { ERROR, type ProxyError } from "../proxy/error.ts";
+import { type Exchange, REPLAY_LIMIT } from "../proxy/exchange.ts";
+import type { UpstreamEvents, UpstreamStream } from "../proxy/upstream-stream.ts";
+import { type BodyFrame, writeBody } from "./body-frame.ts";
+import type { UpstreamTarget } from "./connector.ts";
+import { BodyReader } from "./framing.ts";
 import { requestHeadBound, writeOwnRequestHead, writeRequestHead } from "./headers.ts";
-import type { UpstreamTarget } from "./upstream-connector.ts";
-import type { UpstreamEvents, UpstreamStream } from "./upstream-stream.ts";
+import { scanResponse } from "./scan.ts";
+import { sendBody } from "./send-body.ts";
+import { fieldsBound } from "./write.ts";
 
 const LF = 10;
 const TIMEOUT = Buffer.from("timeout=");
@@ -36,12 +36,12 @@ const STATE = { connecting: 0, idle: 1, head: 2, body: 3, closed: 4 } as const;
 /** After a failed write, how long the response is waited for that the endpoint may have sent before it closed, ms. */
 const RESPONSE_IS_THERE = 1000;
 
-export class Upstream implements DialHandler, Poolable, UpstreamStream {
+export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
   readonly connection: Connection<DialHandler>;
   readonly #context: ThreadContext;
   readonly #events: UpstreamEvents;
   readonly #endpoint: Endpoint;
-  readonly #pool: Pool<Upstream>;
+  readonly #pool: Pool<ClientConnection>;
   readonly #plan: ClusterPlan;
   #state: number = STATE.connecting;
   #attempt: Attempt | null = null;
