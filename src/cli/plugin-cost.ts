@@ -8,7 +8,7 @@ import { scanRequest, scanResponse } from "../http1/scan.ts";
 import { PLUGIN_CELLS } from "../observe/series.ts";
 import type { Instance } from "../plugin/host/instance.ts";
 import type { ModulePlan } from "../plugin/wasm/build.ts";
-import { Piece } from "../proxy/chunk.ts";
+import { Chunk } from "../proxy/chunk.ts";
 import { Exchange } from "../proxy/exchange.ts";
 import { loadPlugin } from "../testing/load.ts";
 
@@ -95,7 +95,7 @@ function measureHook(instance: Instance, hook: number, head: Buffer): number {
   exchange.id = 1;
   exchange.clientAddress = "192.0.2.1";
   const view = makeView();
-  const piece = new Piece();
+  const piece = new Chunk();
   const times: number[] = [];
   for (let batch = 0; batch < BATCHES; batch++) {
     const end = scanRequest(head, 0, head.length, exchange.request, { head: 65536, target: 16384, headers: 500 });
@@ -104,7 +104,7 @@ function measureHook(instance: Instance, hook: number, head: Buffer): number {
     scanResponse(RESPONSE, 0, RESPONSE.length, exchange.response, false);
     exchange.endpoint = view.list[0]!;
     exchange.localStatus = 0;
-    exchange.requestPiece = exchange.answerPiece = piece;
+    exchange.requestChunk = exchange.responseChunk = piece;
     piece.set(BODY, 0, BODY.length, true);
     const began = performance.now();
     for (let i = 0; i < BATCH; i++) {

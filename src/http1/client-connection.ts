@@ -17,7 +17,7 @@ import type { UpstreamEvents, UpstreamStream } from "../proxy/upstream-stream.ts
 import { type BodyFrame, writeBody } from "./body-frame.ts";
 import type { UpstreamTarget } from "./connector.ts";
 import { BodyReader } from "./framing.ts";
-import { requestHeadBound, writeOwnRequestHead, writeRequestHead } from "./headers.ts";
+import { requestHeadBound, writeRequestHead, writeSubrequestHead } from "./headers.ts";
 import { scanResponse } from "./scan.ts";
 import { sendBody } from "./send-body.ts";
 import { fieldsBound } from "./write.ts";
@@ -103,7 +103,7 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
     const trailers = x.requestPassed ? x.requestTrailers : null;
     const bound = requestHeadBound(x) + x.replayLength + 64 + (trailers === null ? 0 : fieldsBound(trailers));
     const out = this.#context.buffers.outFor(bound);
-    let at = x.own ? writeOwnRequestHead(out, x) : writeRequestHead(out, x);
+    let at = x.isSubrequest ? writeSubrequestHead(out, x) : writeRequestHead(out, x);
     const chunked = x.request.framing === FRAMING.chunked;
     if (x.replay !== null || chunked) {
       const frame = this.#frame;

@@ -121,7 +121,7 @@ export function writeRequestHead(out: Buffer, x: Exchange): number {
 }
 
 /** The same for a plugin's own request: what it set is sent as it is. */
-export function writeOwnRequestHead(out: Buffer, { request }: Exchange): number {
+export function writeSubrequestHead(out: Buffer, { request }: Exchange): number {
   const at = writeFields(out, writeRequestLine(out, 0, request), request, dropOwn);
   return put(out, put(out, put(out, at, VIA), VIA_OWN), CRLF);
 }
@@ -154,7 +154,7 @@ function writeForwarded(out: Buffer, at: number, x: Exchange): number {
 }
 
 /** How the answer goes out on its connection. */
-export type AnswerFrame = {
+export type ResponseFrame = {
   /** The length is that of `head`'s Content-Length field, which is passed. */
   sized: boolean;
   chunked: boolean;
@@ -167,11 +167,11 @@ export type AnswerFrame = {
   date: Buffer;
 };
 
-export function answerHeadBound(head: Head): number {
+export function responseHeadBound(head: Head): number {
   return fieldsBound(head) + SLACK;
 }
 
-export function writeAnswerHead(out: Buffer, head: Head, frame: AnswerFrame): number {
+export function writeResponseHead(out: Buffer, head: Head, frame: ResponseFrame): number {
   let at = writeStatusLine(out, 0, head.status);
   at = writeFields(out, at, head, frame.sized ? dropResponseSized : dropResponse);
   if (frame.ownLength >= 0) {

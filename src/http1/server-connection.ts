@@ -11,10 +11,10 @@ import { type Exchange, PHASE } from "../proxy/exchange.ts";
 import { UNKNOWN } from "../proxy/forwarded.ts";
 import type { Pipeline } from "../proxy/pipeline.ts";
 import type { AcceptedConnection, Port, ServerHandler } from "../proxy/port.ts";
-import { answerBound, frameAnswer, writeAnswer } from "./answer.ts";
 import type { BodyFrame } from "./body-frame.ts";
 import { BodyReader } from "./framing.ts";
-import { answerHeadBound, makeForwarded, writeInterimHead } from "./headers.ts";
+import { makeForwarded, responseHeadBound, writeInterimHead } from "./headers.ts";
+import { frameResponse, responseBound, writeResponse } from "./response-framing.ts";
 import { scanRequest } from "./scan.ts";
 import { sendBody } from "./send-body.ts";
 
@@ -250,15 +250,15 @@ export class ServerConnection implements Downstream, ServerHandler {
 
   /** The answer's head, and the body bytes that came with it. False: the source waits for `RequestEvents.drained`. */
   sendHeaders(x: Exchange): boolean {
-    const frame = frameAnswer(x);
+    const frame = frameResponse(x);
     if (frame.untilClose || !x.requestComplete || this.#port.draining) this.#closing = true;
     frame.close = this.#closing;
     frame.date = this.#context.clock.date();
     this.#frame.chunked = frame.chunked;
     this.#frame.last = x.attempt.bodyDone;
     this.#frame.trailers = x.responseTrailers;
-    const out = this.#context.buffers.outFor(answerBound(x));
-    const size = writeAnswer(out, x, frame, this.#frame);
+    const out = this.#context.buffers.outFor(responseBound(x));
+    const size = writeResponse(out, x, frame, this.#frame);
     x.headSent = true;
     return this.#sent(this.connection.send(out, size));
   }
@@ -276,7 +276,7 @@ export class ServerConnection implements Downstream, ServerHandler {
 
   /** A 1xx answer, for clients that know it. */
   sendInterim(head: Head): void {
-    const out = this.#context.buffers.outFor(answerHeadBound(head));
+    const out = this.#context.buffers.outFor(responseHeadBound(head));
     this.#sent(this.connection.send(out, writeInterimHead(out, head)));
   }
 

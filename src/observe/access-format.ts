@@ -108,16 +108,16 @@ export class AccessFormat {
 
   /** Duration of a phase in milliseconds; null when the request did not reach it. */
   #phase(source: number, x: AccessRecord, now: number): void {
-    const { startedAt, headAt, answeredAt, attempts, attemptLatency } = x;
+    const { startedAt, headAt, respondedAt, attempts, attemptLatency } = x;
     const pickedAt = x.attempt.startedAt;
     let from = 0;
     let to = now;
     if (source === SOURCE.receive_ms) [from, to] = [startedAt, headAt];
     else if (source === SOURCE.request_ms) [from, to] = [headAt, attempts > 0 ? pickedAt : now];
-    else if (source === SOURCE.response_ms) from = answeredAt;
+    else if (source === SOURCE.response_ms) from = respondedAt;
     else if (attempts > 0) {
       from = pickedAt;
-      to = answeredAt > 0 ? answeredAt : pickedAt + attemptLatency / 1000;
+      to = respondedAt > 0 ? respondedAt : pickedAt + attemptLatency / 1000;
     }
     if (from === 0 || to === 0) this.text.ascii("null");
     else this.text.milliseconds(to - from);

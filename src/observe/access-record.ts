@@ -19,7 +19,7 @@ export interface AccessRecord {
   /** Times are `performance.now()`: first byte received, request head complete, response head received (0: none was). */
   readonly startedAt: number;
   readonly headAt: number;
-  readonly answeredAt: number;
+  readonly respondedAt: number;
   readonly attempt: { readonly startedAt: number };
   /** Of the last attempt, microseconds. */
   readonly attemptLatency: number;

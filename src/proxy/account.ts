@@ -1,4 +1,4 @@
-/** What is told of an attempt and of an exchange when they are over: counters, averages, hooks, the access log. */
+/** Records the result of an attempt and of an exchange: counters, averages, hooks, the access log. */
 
 import { HOOK } from "../abi/abi.ts";
 import { countStatus, observeDuration } from "../observe/series.ts";
@@ -8,7 +8,7 @@ import type { ThreadContext } from "./context.ts";
 import { ERROR } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 
-/** A route may allow less time than a sound endpoint takes; a silence shorter than this (ms) is not called a hang. */
+/** A route may allow less time than a healthy endpoint takes: a shorter silence (ms) is no hang. */
 const HUNG = 1000;
 
 /**
@@ -27,7 +27,7 @@ export function endAttempt(context: ThreadContext, attempt: Attempt, status: num
     if (probe) columns.offerProbe(endpoint.slot); // for another request
     return;
   }
-  const taken = (status === 0 ? performance.now() : attempt.answeredAt) - attempt.startedAt;
+  const taken = (status === 0 ? performance.now() : attempt.respondedAt) - attempt.startedAt;
   attempt.latency = taken * 1000;
   attempt.status = status;
   attempt.failed = failed;
@@ -40,9 +40,9 @@ export function endAttempt(context: ThreadContext, attempt: Attempt, status: num
 }
 
 /** Counts the attempt as a success of the endpoint. */
-function noteResponse({ columns, notifyHealth }: ThreadContext, { endpoint, answeredAt, probe }: Attempt): void {
+function noteResponse({ columns, notifyHealth }: ThreadContext, { endpoint, respondedAt, probe }: Attempt): void {
   const { slot } = endpoint!;
-  columns.responded(slot, answeredAt);
+  columns.responded(slot, respondedAt);
   if (probe) notifyHealth({ slot, event: "recovered", cause: "" });
 }
 
@@ -75,7 +75,7 @@ function isGatewayError(status: number): boolean {
   return status >= 502 && status <= 504;
 }
 
-/** Counts an exchange that has ended, and tells its plugins and the access log. */
+/** Counts an exchange that has ended, calls `log` hooks, and writes the access log. */
 export function recordExchange({ cells, accessLog }: ThreadContext, x: Exchange): void {
   const { route } = x;
   const listener = x.listener!;
@@ -95,7 +95,7 @@ function requestCells({ listener, route, cluster }: Exchange): number {
 }
 
 function callLog(chain: readonly Instance[], entered: number, x: Exchange): void {
-  // The one that answered is not among those entered, and is told as well.
+  // The one that responded is not among those entered, and is called as well.
   for (let i = 0; i <= entered && i < chain.length; i++) {
     const instance = chain[i]!;
     if ((instance.hooks & (1 << HOOK.log)) !== 0) instance.call(HOOK.log, x);

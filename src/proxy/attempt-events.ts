@@ -31,8 +31,8 @@ export class AttemptEvents implements UpstreamEvents {
     const { exchange: x } = attempt;
     const { bodies } = this.#pipeline;
     try {
-      if (x.phase === PHASE.collecting) return bodies.collect(x, bytes);
-      if (x.answerStaged) return bodies.stagePiece(x, bytes);
+      if (x.phase === PHASE.bufferingResponse) return bodies.bufferMoreResponse(x, bytes);
+      if (x.responseFiltered) return bodies.filterMoreResponse(x, bytes);
       const more = x.client!.sendBody(source, bytes, x);
       if (!attempt.bodyDone) return more;
     } catch (error) {
@@ -45,7 +45,7 @@ export class AttemptEvents implements UpstreamEvents {
   }
 
   writable({ exchange: x, stream }: Attempt): void {
-    if (stream !== null && !x.requestComplete && !x.requestWaits) x.client!.resumeBody();
+    if (stream !== null && !x.requestComplete && !x.requestSuspended) x.client!.resumeBody();
   }
 
   /** When its headers are sent, the client's response is broken off. */
@@ -58,7 +58,7 @@ export class AttemptEvents implements UpstreamEvents {
     attempt.unprocessed = unprocessed;
     // A plugin has responded in place of the endpoint, and a call of another plugin is suspended.
     if (x.phase === PHASE.suspended && x.localStatus !== 0) return;
-    if (!x.headSent && x.phase !== PHASE.collecting && x.phase !== PHASE.suspended)
+    if (!x.headSent && x.phase !== PHASE.bufferingResponse && x.phase !== PHASE.suspended)
       return this.#pipeline.advance(x, PHASE.failed);
     x.error = error;
     logUpstreamFailure(this.#pipeline.context, attempt, error, problem);

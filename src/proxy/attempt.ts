@@ -19,7 +19,7 @@ export class Attempt {
   endpoint: Endpoint | null = null;
   /** performance.now() at the pick, and at the final response head (0: none yet). */
   startedAt = 0;
-  answeredAt = 0;
+  respondedAt = 0;
   /** A new connection is to be used, not an idle one. */
   noReuse = false;
   /** The connection had served before: it may have gone stale, for which no endpoint is blamed. */
@@ -75,7 +75,7 @@ export class Attempt {
     this.inFlight = false;
     this.endpoint = null;
     this.startedAt = 0;
-    this.answeredAt = 0;
+    this.respondedAt = 0;
     this.noReuse = false;
     this.reused = false;
     this.isHead = false;

@@ -34,10 +34,10 @@ export function pick(pipeline: Pipeline, x: Exchange): number {
 export function forward({ context }: Pipeline, x: Exchange): number {
   const endpoint = x.endpoint!;
   const attempt = x.beginAttempt();
-  attempt.startedAt = x.attempts === 1 && !x.fresh && !x.waited ? x.headAt : performance.now();
-  attempt.noReuse = x.fresh;
+  attempt.startedAt = x.attempts === 1 && !x.noReuse && !x.delayed ? x.headAt : performance.now();
+  attempt.noReuse = x.noReuse;
   attempt.isHead = isHeadMethod(x.request);
-  x.requestPassed = x.requestComplete && !x.requestWaits;
+  x.requestPassed = x.requestComplete && !x.requestSuspended;
   x.idempotent = isIdempotent(x.request);
   context.columns.addInFlight(context.thread, endpoint.slot, 1);
   x.cluster!.connectorOf(endpoint).open(attempt);
@@ -50,7 +50,7 @@ export function evaluate({ context }: Pipeline, x: Exchange): number {
   const { status } = attempt.head;
   const { statuses } = x.route!.retry;
   if (x.rivals !== null) cancelRivals(context, x.rivals);
-  attempt.answeredAt = performance.now();
+  attempt.respondedAt = performance.now();
   endAttempt(context, attempt, status, false);
   if (attempt.bodyDone) attempt.stream = null;
   if (statuses.length === 0 || !statuses.includes(status) || !mayRetry(context, x, true)) return PHASE.response;
@@ -72,7 +72,7 @@ export function recover(pipeline: Pipeline, x: Exchange): number {
   if (stale && !x.replayLost && x.idempotent) {
     countStaleConnection(context, attempt, error);
     x.attempts--;
-    x.fresh = true;
+    x.noReuse = true;
     return PHASE.forward;
   }
   logUpstreamFailure(context, attempt, error, problem);
@@ -85,7 +85,7 @@ export function recover(pipeline: Pipeline, x: Exchange): number {
 function retry({ cells }: ThreadContext, x: Exchange): number {
   cells[x.cluster!.plan.retryCell]!++;
   x.tried.push(x.endpoint!.slot);
-  x.fresh = false;
+  x.noReuse = false;
   return PHASE.pick;
 }
 

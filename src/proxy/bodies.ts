@@ -1,7 +1,7 @@
 /**
- * Bodies on their way through plugins. Where a chain has no hook for them, nothing here is called. A request's body and an
- * answer's go their own ways: the request's is a stage of the corridor before `pick`, and then a pump of its own; the
- * answer's is a stage before `send`, and then a step of the corridor for each piece.
+ * Passes bodies through body filters; not used where no chain has a body hook. The request's body is filtered by a step of
+ * the pipeline before `pick`, and from then on beside it as chunks are received. The response's is filtered by a step before
+ * `send`, and then by a step for each chunk.
  */
 
 import { HOOK } from "../abi/abi.ts";
@@ -11,18 +11,18 @@ import { Carry } from "../net/pending-buffer.ts";
 import { OUTCOME } from "../plugin/host/outcome.ts";
 import { cancelAttempts, passBody } from "./attempts.ts";
 import {
-  answerPieceOf,
+  bufferResponse,
   CONTINUE,
-  frameStagedRequest,
-  gatherAnswer,
-  requestPieceOf,
-  stageAnswerPiece,
-  stageRequestPiece,
+  filterRequestChunk,
+  filterResponseChunk,
+  frameFilteredRequest,
+  requestChunkOf,
+  responseChunkOf,
   withinLimits,
 } from "./body-filters.ts";
 import { ERROR, failureOf, type ProxyError } from "./error.ts";
 import { type Exchange, PHASE } from "./exchange.ts";
-import { prepareErrorAnswer, prepareLocalAnswer } from "./local-response.ts";
+import { prepareErrorResponse, prepareLocalResponse } from "./local-response.ts";
 import type { Pipeline } from "./pipeline.ts";
 import { takeCluster } from "./routing.ts";
 
@@ -35,143 +35,143 @@ export class Bodies {
     this.#pipeline = pipeline;
   }
 
-  /** What came of the request's body, through the plugins; of a held request not before it is whole. */
-  stageRequest(x: Exchange): number {
+  /** Filters the request's body as far as it is received; of a request that is held back, not before it is complete. */
+  filterRequest(x: Exchange): number {
     if (!withinLimits(x, x.replayLength, HOOK.request_body))
       return this.#pipeline.error(x, ERROR.bodyTooLarge, "a plugin holds no such body");
-    if (x.holders !== null && !x.requestComplete) return this.#gather(x);
-    const piece = requestPieceOf(x);
-    if (x.requestSettled < 0) {
-      x.holders = null;
-      piece.set(x.replay ?? NOTHING, 0, x.replayLength, x.requestComplete);
-      // What comes meanwhile of one that is not held stands behind it.
+    if (x.bufferedBy !== null && !x.requestComplete) return this.#bufferRequest(x);
+    const chunk = requestChunkOf(x);
+    if (x.requestOutcome < 0) {
+      x.bufferedBy = null;
+      chunk.set(x.replay ?? NOTHING, 0, x.replayLength, x.requestComplete);
+      // What is received meanwhile, if it is not held back, follows this chunk.
       x.replay = null;
       x.replayLength = 0;
     }
-    const outcome = stageRequestPiece(x);
+    const outcome = filterRequestChunk(x);
     if (outcome === OUTCOME.waiting) return this.#pipeline.suspend(x);
     if (outcome !== OUTCOME.continue) return this.#pipeline.endByPlugin(x, outcome);
-    if (x.replayLength > 0 || (x.requestComplete && !piece.last)) return this.#stageMore(x);
+    if (x.replayLength > 0 || (x.requestComplete && !chunk.last)) return this.#filterRest(x);
     this.#takeReady(x);
-    x.requestHeld = false;
-    x.requestStaged = true;
-    frameStagedRequest(x);
+    x.requestBuffered = false;
+    x.requestFiltered = true;
+    frameFilteredRequest(x);
     if (x.chosenCluster >= 0 && x.chosenCluster !== x.cluster!.index) takeCluster(x);
     return PHASE.pick;
   }
 
-  /** More came of the body while a plugin had to be waited for: it goes the same way. */
-  #stageMore(x: Exchange): number {
-    const piece = requestPieceOf(x);
-    (x.requestReady ??= new Carry()).append(piece.bytes, piece.start, piece.end);
-    return PHASE.stageRequest;
+  /** More of the body was received while a call was suspended: it is filtered next. */
+  #filterRest(x: Exchange): number {
+    const chunk = requestChunkOf(x);
+    (x.requestReady ??= new Carry()).append(chunk.bytes, chunk.start, chunk.end);
+    return PHASE.filterRequest;
   }
 
-  /** What went through the plugins is what the attempt will send first. */
+  /** The attempt begins with what was filtered. */
   #takeReady(x: Exchange): void {
-    const piece = requestPieceOf(x);
+    const chunk = requestChunkOf(x);
     if (x.requestReady === null) {
-      x.replay = piece.bytes;
-      x.replayLength = piece.end;
+      x.replay = chunk.bytes;
+      x.replayLength = chunk.end;
     } else {
-      x.requestReady.append(piece.bytes, piece.start, piece.end);
+      x.requestReady.append(chunk.bytes, chunk.start, chunk.end);
       x.replay = x.requestReady.bytes;
       x.replayLength = x.requestReady.end;
       x.requestReady = null;
     }
-    piece.drop();
+    chunk.drop();
   }
 
-  /** Waits for more of a held request's body. */
-  #gather(x: Exchange): number {
+  /** Waits for the rest of the body of a request that is held back. */
+  #bufferRequest(x: Exchange): number {
     const { request } = x;
     if ((request.flags & FLAG.expectContinue) !== 0) {
       request.flags &= ~FLAG.expectContinue;
       request.removeAt(request.findKnown(NAME.expect));
       x.client!.sendInterim(CONTINUE);
     }
-    // While a plugin was waited for, as much may have come as is kept without one.
+    // While a call was suspended the buffer may have become full, and the client paused.
     x.client!.resumeBody();
     this.#pipeline.watch(x);
-    x.waited = true;
-    return PHASE.gathering;
+    x.delayed = true;
+    return PHASE.bufferingRequest;
   }
 
-  /** What came of the answer's body, through the plugins; of a held answer not before it is whole. */
-  stageAnswer(x: Exchange): number {
-    if (x.localStatus !== 0) return this.#stageLocal(x);
-    const piece = answerPieceOf(x);
-    if (x.settled >= 0) {
-      // It goes on behind the plugin that was waited for.
-    } else if (x.answerHeld) {
-      const gathered = gatherAnswer(x);
-      if (!withinLimits(x, gathered.length, HOOK.response_body)) return this.#refuseAnswer(x, ERROR.answerTooLarge);
-      if (x.holders !== null && !x.attempt.bodyDone) {
+  /** The same of the response's body. */
+  filterResponse(x: Exchange): number {
+    if (x.localStatus !== 0) return this.#filterLocal(x);
+    const chunk = responseChunkOf(x);
+    if (x.outcome >= 0) {
+      // Continues after the plugin whose call was suspended.
+    } else if (x.responseBuffered) {
+      const buffered = bufferResponse(x);
+      if (!withinLimits(x, buffered.length, HOOK.response_body)) return this.#failResponse(x, ERROR.responseTooLarge);
+      if (x.bufferedBy !== null && !x.attempt.bodyDone) {
         x.attempt.stream?.resumeBody();
         this.#pipeline.watch(x);
-        return PHASE.collecting;
+        return PHASE.bufferingResponse;
       }
-      piece.set(gathered.bytes, gathered.start, gathered.end, x.attempt.bodyDone);
-      x.answerHeld = x.holders !== null;
-      x.holders = null;
-    } else piece.set(x.attempt.body ?? NOTHING, x.attempt.bodyStart, x.attempt.bodyEnd, x.attempt.bodyDone);
-    const outcome = stageAnswerPiece(x);
-    if (outcome === OUTCOME.waiting) return this.#suspendPiece(x);
-    if (outcome === OUTCOME.respond) prepareLocalAnswer(x);
-    else if (outcome !== OUTCOME.continue) return this.#refuseAnswer(x, failureOf(outcome));
-    x.attempt.body = piece.bytes;
-    x.attempt.bodyStart = piece.start;
-    x.attempt.bodyEnd = piece.end;
-    x.answerStaged = true;
-    x.answerHeld = false;
+      chunk.set(buffered.bytes, buffered.start, buffered.end, x.attempt.bodyDone);
+      x.responseBuffered = x.bufferedBy !== null;
+      x.bufferedBy = null;
+    } else chunk.set(x.attempt.body ?? NOTHING, x.attempt.bodyStart, x.attempt.bodyEnd, x.attempt.bodyDone);
+    const outcome = filterResponseChunk(x);
+    if (outcome === OUTCOME.waiting) return this.#suspendChunk(x);
+    if (outcome === OUTCOME.respond) prepareLocalResponse(x);
+    else if (outcome !== OUTCOME.continue) return this.#failResponse(x, failureOf(outcome));
+    x.attempt.body = chunk.bytes;
+    x.attempt.bodyStart = chunk.start;
+    x.attempt.bodyEnd = chunk.end;
+    x.responseFiltered = true;
+    x.responseBuffered = false;
     return PHASE.send;
   }
 
-  /** An answer of a plugin's or of Sluice's own is whole from the start. */
-  #stageLocal(x: Exchange): number {
-    const piece = answerPieceOf(x);
+  /** A local response is complete from the start. */
+  #filterLocal(x: Exchange): number {
+    const chunk = responseChunkOf(x);
     const body = x.localBody ?? NOTHING;
-    if (x.settled < 0) piece.set(body, 0, body.length, true);
-    const outcome = stageAnswerPiece(x);
-    if (outcome === OUTCOME.waiting) return this.#suspendPiece(x);
-    if (outcome === OUTCOME.respond) prepareLocalAnswer(x);
-    else if (outcome !== OUTCOME.continue) return this.#refuseAnswer(x, failureOf(outcome));
-    else x.localBody = piece.bytes.subarray(piece.start, piece.end);
+    if (x.outcome < 0) chunk.set(body, 0, body.length, true);
+    const outcome = filterResponseChunk(x);
+    if (outcome === OUTCOME.waiting) return this.#suspendChunk(x);
+    if (outcome === OUTCOME.respond) prepareLocalResponse(x);
+    else if (outcome !== OUTCOME.continue) return this.#failResponse(x, failureOf(outcome));
+    else x.localBody = chunk.bytes.subarray(chunk.start, chunk.end);
     return PHASE.send;
   }
 
-  #suspendPiece(x: Exchange): number {
-    answerPieceOf(x).own();
+  #suspendChunk(x: Exchange): number {
+    responseChunkOf(x).own();
     x.attempt.body = null;
     return this.#pipeline.suspend(x);
   }
 
-  /** The endpoint's answer cannot be had, after its head went through the plugins: it is told, and not staged again. */
-  #refuseAnswer(x: Exchange, error: ProxyError): number {
-    x.problem = error === ERROR.answerTooLarge ? "a plugin holds no such body" : "a plugin failed on the body";
-    x.stage = 0;
-    prepareErrorAnswer(x, error);
+  /** An error response in place of the endpoint's, whose headers went through the plugins: it is not filtered. */
+  #failResponse(x: Exchange, error: ProxyError): number {
+    x.problem = error === ERROR.responseTooLarge ? "a plugin holds no such body" : "a plugin failed on the body";
+    x.filtersDone = 0;
+    prepareErrorResponse(x, error);
     return PHASE.send;
   }
 
-  /** A piece of the request's body that goes through plugins. */
-  stageMoreBody(x: Exchange, source: Connection, bytes: Buffer, start: number, end: number): boolean {
-    if (x.requestWaits) {
+  /** Filters a chunk of the request's body and passes it on. Returns false when the client should pause. */
+  filterMore(x: Exchange, source: Connection, bytes: Buffer, start: number, end: number): boolean {
+    if (x.requestSuspended) {
       (x.requestQueue ??= new Carry()).append(bytes, start, end);
       return false;
     }
-    requestPieceOf(x).set(bytes, start, end, x.requestComplete);
+    requestChunkOf(x).set(bytes, start, end, x.requestComplete);
     x.requestSource = source;
     return this.#pumpBody(x);
   }
 
   #pumpBody(x: Exchange): boolean {
-    const piece = requestPieceOf(x);
+    const chunk = requestChunkOf(x);
     for (;;) {
-      const outcome = stageRequestPiece(x);
-      x.requestWaits = outcome === OUTCOME.waiting;
-      if (x.requestWaits) {
-        piece.own();
+      const outcome = filterRequestChunk(x);
+      x.requestSuspended = outcome === OUTCOME.waiting;
+      if (x.requestSuspended) {
+        chunk.own();
         return false;
       }
       if (outcome !== OUTCOME.continue) {
@@ -180,11 +180,11 @@ export class Bodies {
       }
       const queue = x.requestQueue;
       x.requestQueue = null;
-      x.requestPassed = piece.last;
-      const more = passBody(x, x.requestSource!, piece.bytes, piece.start, piece.end);
-      // The end of the body may have come while the piece before it waited.
-      if (piece.last || (queue === null && !x.requestComplete)) return more;
-      piece.set(queue?.bytes ?? NOTHING, queue?.start ?? 0, queue?.end ?? 0, x.requestComplete);
+      x.requestPassed = chunk.last;
+      const more = passBody(x, x.requestSource!, chunk.bytes, chunk.start, chunk.end);
+      // The end of the body may have been received while the call for the chunk before it was suspended.
+      if (chunk.last || (queue === null && !x.requestComplete)) return more;
+      chunk.set(queue?.bytes ?? NOTHING, queue?.start ?? 0, queue?.end ?? 0, x.requestComplete);
     }
   }
 
@@ -196,59 +196,59 @@ export class Bodies {
     }
   }
 
-  gatherMore(x: Exchange, bytes: Buffer, start: number, end: number): boolean {
+  bufferMore(x: Exchange, bytes: Buffer, start: number, end: number): boolean {
     x.keep(bytes, start, end);
-    this.#pipeline.advance(x, PHASE.stageRequest);
+    this.#pipeline.advance(x, PHASE.filterRequest);
     return true;
   }
 
-  /** A plugin answered, or failed, while the request's body went by. */
+  /** A plugin responded, or failed, on a chunk of the request's body. */
   #endInBody(x: Exchange, outcome: number): void {
     const problem = "a plugin failed on the request's body";
     if (x.headSent) {
       x.error = failureOf(outcome);
       return this.#pipeline.breakOff(x, problem);
     }
-    // A plugin waits with the endpoint's answer.
-    if (x.answeredAt > 0) {
+    // A call with the endpoint's response is suspended.
+    if (x.respondedAt > 0) {
       const error = outcome === OUTCOME.reject ? ERROR.denied : failureOf(outcome);
       return this.#pipeline.respondInstead(x, error, problem);
     }
     x.cancelCalls(); // one may be suspended with the headers of a local response
     cancelAttempts(this.#pipeline.context, x);
-    x.requestStaged = false;
+    x.requestFiltered = false;
     this.#pipeline.advance(x, this.#pipeline.endByPlugin(x, outcome));
   }
 
-  /** More of a held answer. */
-  collect(x: Exchange, bytes: Buffer): boolean {
+  /** More of the body of a response that is held back. */
+  bufferMoreResponse(x: Exchange, bytes: Buffer): boolean {
     x.attempt.body = bytes;
     if (x.attempt.bodyDone) x.attempt.stream = null;
-    this.#pipeline.advance(x, PHASE.stageAnswer);
+    this.#pipeline.advance(x, PHASE.filterResponse);
     return true;
   }
 
-  /** More of an answer that goes through plugins. */
-  stagePiece(x: Exchange, bytes: Buffer): boolean {
+  /** More of a response's body that is filtered. */
+  filterMoreResponse(x: Exchange, bytes: Buffer): boolean {
     if (x.attempt.bodyDone) x.attempt.stream = null;
-    answerPieceOf(x).set(bytes, x.attempt.bodyStart, x.attempt.bodyEnd, x.attempt.bodyDone);
-    this.#pipeline.advance(x, PHASE.piece);
+    responseChunkOf(x).set(bytes, x.attempt.bodyStart, x.attempt.bodyEnd, x.attempt.bodyDone);
+    this.#pipeline.advance(x, PHASE.filterChunk);
     return true;
   }
 
-  /** A piece of the answer through the plugins, and on to the client. */
-  piece(x: Exchange): number {
-    const piece = answerPieceOf(x);
-    const outcome = stageAnswerPiece(x);
-    if (outcome === OUTCOME.waiting) return this.#suspendPiece(x);
+  /** Filters a chunk of the response's body and sends it. */
+  filterChunk(x: Exchange): number {
+    const chunk = responseChunkOf(x);
+    const outcome = filterResponseChunk(x);
+    if (outcome === OUTCOME.waiting) return this.#suspendChunk(x);
     if (outcome !== OUTCOME.continue) {
       x.error = failureOf(outcome);
-      x.problem = "a plugin failed on the answer's body";
+      x.problem = "a plugin failed on the response's body";
       return PHASE.broken;
     }
-    x.attempt.bodyStart = piece.start;
-    x.attempt.bodyEnd = piece.end;
-    const more = x.client!.sendBody(null, piece.bytes, x);
+    x.attempt.bodyStart = chunk.start;
+    x.attempt.bodyEnd = chunk.end;
+    const more = x.client!.sendBody(null, chunk.bytes, x);
     if (x.attempt.bodyDone) return PHASE.done;
     if (more) x.attempt.stream?.resumeBody();
     else x.attempt.stream?.pauseBody();

@@ -1,6 +1,6 @@
 /**
- * What the plugins of the chains make of a body on its way: each piece goes through the hooks of those that were entered,
- * the request's in their order, the answer's backwards. A head may be held until its body is whole.
+ * Body filters: each chunk of a body goes through the body hooks of the plugins that have seen the request, the request's
+ * in their order, the response's backwards. Headers may be held back until the body is complete.
  */
 
 import { HOOK, REWRITES } from "../abi/abi.ts";
@@ -8,7 +8,7 @@ import { FRAMING, Head, NAME } from "../http/head.ts";
 import { Carry } from "../net/pending-buffer.ts";
 import type { Instance } from "../plugin/host/instance.ts";
 import { OUTCOME } from "../plugin/host/outcome.ts";
-import { Piece } from "./chunk.ts";
+import { Chunk } from "./chunk.ts";
 import type { Exchange } from "./exchange.ts";
 import { fitRequest, fitTrailers } from "./metadata.ts";
 
@@ -16,20 +16,20 @@ const REQUEST_HOOKS = (1 << HOOK.request_body) | (1 << HOOK.request_trailers);
 const RESPONSE_HOOKS = (1 << HOOK.response_body) | (1 << HOOK.response_trailers);
 const CONTENT_LENGTH = Buffer.from("content-length");
 
-/** A 100 (Continue) of our own: a head that is held keeps the endpoint from sending one (RFC 9110 section 10.1.1). */
+/** Sent where headers are held back, so that the endpoint cannot send it (RFC 9110 section 10.1.1). */
 export const CONTINUE = new Head(16, 1);
 CONTINUE.status = 100;
 
 /** Whether the request's body, if there is one, goes through a plugin. */
-export function stagesRequest(x: Exchange): boolean {
-  if (x.requestHeld) return true;
+export function filtersRequest(x: Exchange): boolean {
+  if (x.requestBuffered) return true;
   const hooks = x.listener!.hooks | x.route!.hooks;
   return (hooks & REQUEST_HOOKS) !== 0 && x.request.framing !== FRAMING.none;
 }
 
-/** The same of the answer's. */
-export function stagesAnswer(x: Exchange): boolean {
-  if (x.answerHeld) return true;
+/** The same of the response's. */
+export function filtersResponse(x: Exchange): boolean {
+  if (x.responseBuffered) return true;
   const hooks = x.listener!.hooks | (x.route === null ? 0 : x.route.hooks);
   if ((hooks & RESPONSE_HOOKS) === 0) return false;
   const { status, framing } = x.response;
@@ -37,31 +37,31 @@ export function stagesAnswer(x: Exchange): boolean {
   return !x.isHead && status !== 204 && status !== 304 && framing !== FRAMING.none;
 }
 
-/** `instance` holds a head back: its body is gathered up to the smallest limit of those who do. */
-export function hold(x: Exchange, instance: Instance): void {
-  (x.holders ??= []).push(instance);
+/** `instance` holds the headers back: the body is buffered up to the smallest limit of the instances that do. */
+export function bufferFor(x: Exchange, instance: Instance): void {
+  (x.bufferedBy ??= []).push(instance);
 }
 
 /**
- * The present piece through the request's plugins: OUTCOME.continue when all have seen it, else what one of them came to.
- * Called again after a plugin has waited, it goes on behind that one.
+ * Calls the request's plugins with the present chunk: OUTCOME.continue when all have seen it, else the outcome that ends
+ * it. Called again after a suspended call, it continues after that plugin.
  */
-export function stageRequestPiece(x: Exchange): number {
+export function filterRequestChunk(x: Exchange): number {
   const total = countEntered(x);
-  const piece = x.requestPiece!;
-  if (piece.isNothing && x.requestSettled < 0) return OUTCOME.continue;
-  if (piece.last && x.requestTrailers !== null && x.requestStage === 0 && x.requestSettled < 0)
+  const chunk = x.requestChunk!;
+  if (chunk.isEmpty && x.requestOutcome < 0) return OUTCOME.continue;
+  if (chunk.last && x.requestTrailers !== null && x.requestFiltersDone === 0 && x.requestOutcome < 0)
     fitTrailers(x, x.requestTrailers, REWRITES.request);
-  for (; x.requestStage < total; x.requestStage++) {
-    const instance = instanceAt(x, x.requestStage);
+  for (; x.requestFiltersDone < total; x.requestFiltersDone++) {
+    const instance = instanceAt(x, x.requestFiltersDone);
     if (!seesBody(instance, HOOK.request_body, x)) continue;
-    const outcome = x.requestSettled >= 0 ? x.requestSettled : instance.call(HOOK.request_body, x);
-    x.requestSettled = -1;
+    const outcome = x.requestOutcome >= 0 ? x.requestOutcome : instance.call(HOOK.request_body, x);
+    x.requestOutcome = -1;
     if (outcome !== OUTCOME.continue) return outcome;
-    piece.accept();
+    chunk.accept();
   }
-  x.requestStage = 0;
-  if (!piece.last || x.requestTrailers === null) return OUTCOME.continue;
+  x.requestFiltersDone = 0;
+  if (!chunk.last || x.requestTrailers === null) return OUTCOME.continue;
   for (let i = 0; i < total; i++) {
     const outcome = runTrailers(instanceAt(x, i), HOOK.request_trailers, x);
     if (outcome !== OUTCOME.continue) return outcome;
@@ -69,23 +69,23 @@ export function stageRequestPiece(x: Exchange): number {
   return OUTCOME.continue;
 }
 
-/** The same of the answer's, last first. */
-export function stageAnswerPiece(x: Exchange): number {
+/** The same of the response's, last first. */
+export function filterResponseChunk(x: Exchange): number {
   const total = countEntered(x);
-  const piece = x.answerPiece!;
-  if (piece.isNothing && x.settled < 0) return OUTCOME.continue;
-  if (piece.last && x.responseTrailers !== null && x.stage === 0 && x.settled < 0)
+  const chunk = x.responseChunk!;
+  if (chunk.isEmpty && x.outcome < 0) return OUTCOME.continue;
+  if (chunk.last && x.responseTrailers !== null && x.filtersDone === 0 && x.outcome < 0)
     fitTrailers(x, x.responseTrailers, REWRITES.response);
-  for (; x.stage < total; x.stage++) {
-    const instance = instanceAt(x, total - 1 - x.stage);
+  for (; x.filtersDone < total; x.filtersDone++) {
+    const instance = instanceAt(x, total - 1 - x.filtersDone);
     if (!seesBody(instance, HOOK.response_body, x)) continue;
-    const outcome = x.settled >= 0 ? x.settled : instance.call(HOOK.response_body, x);
-    x.settled = -1;
+    const outcome = x.outcome >= 0 ? x.outcome : instance.call(HOOK.response_body, x);
+    x.outcome = -1;
     if (outcome !== OUTCOME.continue) return outcome;
-    piece.accept();
+    chunk.accept();
   }
-  x.stage = 0;
-  if (!piece.last || x.responseTrailers === null) return OUTCOME.continue;
+  x.filtersDone = 0;
+  if (!chunk.last || x.responseTrailers === null) return OUTCOME.continue;
   for (let i = total - 1; i >= 0; i--) {
     const outcome = runTrailers(instanceAt(x, i), HOOK.response_trailers, x);
     if (outcome !== OUTCOME.continue) return outcome;
@@ -105,11 +105,11 @@ export function instanceAt(x: Exchange, at: number): Instance {
 }
 
 function seesBody(instance: Instance, hook: number, x: Exchange): boolean {
-  return ((instance.hooks >>> hook) & 1) === 1 && !x.passedOver?.has(passedOverAs(instance, hook));
+  return ((instance.hooks >>> hook) & 1) === 1 && !x.bypassed?.has(bypassKey(instance, hook));
 }
 
-/** In which direction a plugin is passed over: how the set tells that. */
-function passedOverAs({ index }: Instance, hook: number): number {
+/** The key in `Exchange.bypassed`, by direction. */
+function bypassKey({ index }: Instance, hook: number): number {
   return hook === HOOK.request_body ? index : ~index;
 }
 
@@ -118,42 +118,42 @@ function runTrailers(instance: Instance, hook: number, x: Exchange): number {
 }
 
 /**
- * `size` bytes of a held body have come, for that body hook. Plugins whose limit that is over, and that would rather not
- * see it then, hold the head no longer and are passed over. False: one of them wants the message refused.
+ * Checks the size of a buffered body for that hook. Plugins whose limit it exceeds, and whose `tooLarge` is `skip`, no
+ * longer hold the headers back and are bypassed. Returns false when one of them has the message rejected.
  */
 export function withinLimits(x: Exchange, size: number, hook: number): boolean {
-  const { holders } = x;
-  if (holders === null) return true;
-  for (let i = holders.length - 1; i >= 0; i--) {
-    const holder = holders[i]!;
-    if (size <= holder.bodyLimit) continue;
-    if (holder.refusesTooLarge) return false;
-    (x.passedOver ??= new Set()).add(passedOverAs(holder, hook));
-    holders.splice(i, 1);
+  const { bufferedBy } = x;
+  if (bufferedBy === null) return true;
+  for (let i = bufferedBy.length - 1; i >= 0; i--) {
+    const instance = bufferedBy[i]!;
+    if (size <= instance.bodyLimit) continue;
+    if (instance.refusesTooLarge) return false;
+    (x.bypassed ??= new Set()).add(bypassKey(instance, hook));
+    bufferedBy.splice(i, 1);
   }
-  if (holders.length === 0) x.holders = null;
+  if (bufferedBy.length === 0) x.bufferedBy = null;
   return true;
 }
 
-/** The bytes of the answer's body that a held head waits for, those of this turn included. */
-export function gatherAnswer(x: Exchange): Carry {
-  const gathered = (x.gathered ??= new Carry());
+/** Buffers what was received of the response's body. */
+export function bufferResponse(x: Exchange): Carry {
+  const buffer = (x.responseBuffer ??= new Carry());
   if (x.attempt.body !== null && x.attempt.bodyEnd > x.attempt.bodyStart)
-    gathered.append(x.attempt.body, x.attempt.bodyStart, x.attempt.bodyEnd);
+    buffer.append(x.attempt.body, x.attempt.bodyStart, x.attempt.bodyEnd);
   x.attempt.body = null;
-  return gathered;
+  return buffer;
 }
 
-export function requestPieceOf(x: Exchange): Piece {
-  return (x.requestPiece ??= new Piece());
+export function requestChunkOf(x: Exchange): Chunk {
+  return (x.requestChunk ??= new Chunk());
 }
 
-export function answerPieceOf(x: Exchange): Piece {
-  return (x.answerPiece ??= new Piece());
+export function responseChunkOf(x: Exchange): Chunk {
+  return (x.responseChunk ??= new Chunk());
 }
 
-/** How a request whose body went through plugins is framed: by its length where it is whole, else in chunks. */
-export function frameStagedRequest(x: Exchange): void {
+/** How a request whose body went through plugins is framed: by its length where it is complete, else chunked. */
+export function frameFilteredRequest(x: Exchange): void {
   const head = x.request;
   fitRequest(x);
   if (!x.requestComplete || x.requestTrailers !== null) {

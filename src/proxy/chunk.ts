@@ -1,8 +1,8 @@
-/** A piece of a body on its way through the plugins of a chain: what the present one sees, and what it makes of it. */
+/** A chunk of a body in the body filters: what the present filter sees, and what passes on. */
 const NOTHING = Buffer.alloc(0);
 const LEAST = 1024;
 
-export class Piece {
+export class Chunk {
   /** What the present plugin sees is `bytes[start, end)`. */
   bytes: Buffer = NOTHING;
   start = 0;
@@ -11,7 +11,7 @@ export class Piece {
   last = false;
   /** A plugin has replaced or added to it, or to one before it. */
   changed = false;
-  /** What passes on instead, `out[0, outEnd)`; null: the piece as it came. */
+  /** What passes on instead, `out[0, outEnd)`; null: the chunk as it came. */
   #out: Buffer | null = null;
   #outEnd = 0;
 
@@ -24,7 +24,7 @@ export class Piece {
   }
 
   /** Neither bytes nor an end: there is nothing to see. */
-  get isNothing(): boolean {
+  get isEmpty(): boolean {
     return this.end === this.start && !this.last;
   }
 
@@ -38,7 +38,7 @@ export class Piece {
     return this.#out === null ? this.bytes.subarray(this.start, this.end) : this.#out.subarray(0, this.#outEnd);
   }
 
-  /** Passes these on in place of the piece; they are the piece's own from now on. */
+  /** Passes these on in place of the chunk; they are the chunk's own from now on. */
   replace(bytes: Buffer): void {
     this.#out = bytes;
     this.#outEnd = bytes.length;

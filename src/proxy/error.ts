@@ -1,5 +1,5 @@
 /**
- * Everything that can go wrong with an exchange: its code, whose fault it is, the answer, and the error type of RFC 9209
+ * Everything that can go wrong with an exchange: its code, its source, the response's status, and the error type of RFC 9209
  * that `Proxy-Status` names. Only this table knows which status a failure becomes; the cause never leaves the process.
  */
 import { REJECTIONS, reasonCell, UPSTREAM_FAILURES } from "../observe/series.ts";
@@ -41,7 +41,7 @@ export const ERROR = {
   targetTooLong: error("target_too_long", "client", 414, "http_request_error"),
   expectation: error("expectation_failed", "client", 417, "http_request_error"),
   headTooLarge: error("head_too_large", "client", 431, "http_request_error"),
-  /** Log only: the client left before the answer's head. */
+  /** Log only: the client left before the response headers. */
   clientGone: error("client_gone", "client", 499, "http_request_error"),
   internal: error("internal", "internal", 500, "proxy_internal_error"),
   pluginFailed: error("plugin_failed", "plugin", 500, "proxy_internal_error"),
@@ -49,22 +49,22 @@ export const ERROR = {
   connectRefused: error("connect_refused", "upstream", 502, "connection_refused"),
   connectFailed: error("connect_failed", "upstream", 502, "destination_ip_unroutable"),
   upstreamReset: error("upstream_reset", "upstream", 502, "connection_terminated"),
-  /** A plugin must see the whole of it, and may not. */
-  answerTooLarge: error("answer_too_large", "plugin", 502, "http_response_body_size"),
+  /** A plugin must see the complete body, which is over its limit. */
+  responseTooLarge: error("answer_too_large", "plugin", 502, "http_response_body_size"),
   /** Bytes on a kept connection that the endpoint sent before it can have read the request. */
   unsolicitedResponse: error("unsolicited_response", "upstream", 502, "http_protocol_error"),
   upstreamMalformed: error("upstream_malformed", "upstream", 502, "http_protocol_error"),
-  /** The answer's head was sent already: the client sees its answer broken. */
+  /** The response headers are sent: the client sees the response broken off. */
   upstreamBroken: error("upstream_broken", "upstream", 502, "http_response_incomplete"),
   noEndpoint: error("no_endpoint", "upstream", 503, "destination_unavailable"),
-  /** As many of a plugin's calls wait as may. */
+  /** As many calls of the plugin are suspended or queued as may be. */
   pluginBusy: error("plugin_busy", "plugin", 503, "proxy_internal_error"),
   connectTimeout: error("connect_timeout", "upstream", 504, "connection_timeout"),
   responseTimeout: error("response_timeout", "upstream", 504, "http_response_timeout"),
   versionUnknown: error("version_unknown", "client", 505, "http_request_error"),
 } as const;
 
-/** What a plugin's failure is called, by its OUTCOME. */
+/** The error of a plugin's failure, by its OUTCOME. */
 export function failureOf(outcome: number): ProxyError {
   return outcome === OUTCOME.busy ? ERROR.pluginBusy : ERROR.pluginFailed;
 }

@@ -1,6 +1,6 @@
 /**
- * The record of one request on its way: taken from the thread's free list when a head is complete, given back when the
- * response has ended. Every field is set in the constructor, so that all exchanges share one shape.
+ * The state of one request: taken from the worker's free list when its head is complete, given back when the response has
+ * ended. Every field is set in the constructor, so that all exchanges share one shape.
  */
 
 import { HOOK } from "../abi/abi.ts";
@@ -17,7 +17,7 @@ import type { ExchangeContext, HookCaller, Suspension, VersionChoice } from "../
 import type { Instance } from "../plugin/host/instance.ts";
 import type { Trace } from "../trace/trace.ts";
 import { Attempt } from "./attempt.ts";
-import type { Piece } from "./chunk.ts";
+import type { Chunk } from "./chunk.ts";
 import type { ConnectionChoice } from "./connection-choice.ts";
 import type { Downstream } from "./downstream.ts";
 import type { ProxyError } from "./error.ts";
@@ -34,9 +34,9 @@ export const PHASE = {
   request: 2,
   route: 3,
   chain: 4,
-  /** The body of a request that is held back is gathered: until it is complete, or too large. */
-  gathering: 5,
-  stageRequest: 6,
+  /** The body of a request that is held back is responseBuffer: until it is complete, or too large. */
+  bufferingRequest: 5,
+  filterRequest: 6,
   pick: 7,
   forward: 8,
   awaiting: 9,
@@ -44,13 +44,13 @@ export const PHASE = {
   responded: 10,
   failed: 11,
   response: 12,
-  /** The same as `gathering` of a response. */
-  collecting: 13,
-  stageAnswer: 14,
+  /** The same as `bufferingRequest` of a response. */
+  bufferingResponse: 13,
+  filterResponse: 14,
   send: 15,
   body: 16,
-  /** A piece of the response's body goes through plugins. */
-  piece: 17,
+  /** A chunk of the response's body goes through plugins. */
+  filterChunk: 17,
   /** The response cannot be completed. */
   broken: 18,
   done: 19,
@@ -73,7 +73,7 @@ export class Exchange implements ExchangeContext {
   responseEnd = 0;
   requestTrailers: Head | null = null;
   readonly #heads: HeadPool;
-  /** What `response` is: the head of the attempt that it is committed to, or `#local`; null: there was no use of it yet. */
+  /** The head of the attempt that it is committed to, or `#local`; null before the first use of `response`. */
   #response: Head | null = null;
   /** The head of a local response. */
   #local: Head | null = null;
@@ -96,7 +96,7 @@ export class Exchange implements ExchangeContext {
 
   /** Index into the plan's clusters that a plugin chose, or -1. */
   chosenCluster = -1;
-  /** That was chosen for its connection, before it came; null: it was not. */
+  /** It was chosen for the connection, before the request; null: it was not. */
   connectionChoice: ConnectionChoice | null = null;
   /** Index into the plan's strategy names (`Snapshot.strategyNames`) that a plugin chose, or -1. */
   chosenStrategy = -1;
@@ -106,7 +106,7 @@ export class Exchange implements ExchangeContext {
   /** Fields that plugins add to the line of the access log. */
   logFields: Map<string, string> | null = null;
 
-  /** An answer of a plugin or of Sluice itself: its status, 0 when there is none. Its head is `response`. */
+  /** The status of a local response, 0 when there is none. Its head is `response`. */
   localStatus = 0;
   localBody: Buffer | null = null;
 
@@ -126,10 +126,10 @@ export class Exchange implements ExchangeContext {
   bytesSent = 0;
 
   client: Downstream | null = null;
-  /** Its way is recorded; null for nearly all. */
+  /** Records its steps; null for nearly all. */
   trace: Trace | null = null;
-  /** It is a plugin's own request: told to no listener, log or counter of requests. */
-  own = false;
+  /** It is a plugin's subrequest: it has no listener, and is neither logged nor counted as a request. */
+  isSubrequest = false;
   listener: ListenerState | null = null;
   route: RouteState | null = null;
   cluster: Cluster<Connector> | null = null;
@@ -145,65 +145,65 @@ export class Exchange implements ExchangeContext {
   /** Instances of the listener's and the route's chain whose request hook was called. */
   enteredListener = 0;
   enteredRoute = 0;
-  /** Why the answer is Sluice's own; null when it is the endpoint's or a plugin's. */
+  /** Why the response is an error response; null when it is the endpoint's or a plugin's. */
   error: ProxyError | null = null;
   /** What happened, for the log only; never sent. */
   problem = "";
-  /** The request came whole, body included. */
+  /** The request was received completely, body included. */
   requestComplete = false;
-  /** The head of an answer went to the client. */
+  /** The headers of a response were sent to the client. */
   headSent = false;
-  /** Body bytes that came and may have to be sent (again): at most REPLAY_LIMIT once an attempt has begun to send. */
+  /** Body bytes that may have to be sent (again): at most REPLAY_LIMIT once an attempt has begun to send. */
   replay: Buffer | null = null;
   replayLength = 0;
   /** Bytes were sent that are no longer kept: no further attempt can be made. */
   replayLost = false;
   /** When the route's timeout is over, as performance.now(); 0: it has none. */
   deadline = 0;
-  /** What looks after it while no connection to an endpoint does; null until then. */
+  /** Enforces the deadline while no connection to an endpoint does; null until then. */
   timeLimit: TimeLimit | null = null;
-  /** The client asked by HEAD: the answer has no body. */
+  /** The client's method was HEAD: the response has no body. */
   isHead = false;
-  /** Its chain was begun: `log` hooks are owed. */
+  /** Its chain was begun: `log` hooks are called at the end. */
   begun = false;
-  /** RFC 9110 section 9.2.2: a repeated request has the effect of one. */
+  /** Repeating the request has the effect of one (RFC 9110 section 9.2.2). */
   idempotent = false;
-  /** The next attempt must not use a kept connection: one was stale. */
-  fresh = false;
-  /** It was held up before its first attempt, by a plugin or for the rest of its body: an attempt begins later than `headAt`. */
-  waited = false;
-  /** Plugins that hold the head back until its body is whole; null: none does. */
-  holders: Instance[] | null = null;
-  requestHeld = false;
-  answerHeld = false;
-  /** Instances whose body hook is not called: the body is over their limit. By index; `~index` for the answer's. */
-  passedOver: Set<number> | null = null;
-  /** The request's body goes through plugins piece by piece. */
-  requestStaged = false;
-  /** The answer's body has gone through plugins, or does: its length may be another than its head says. */
-  answerStaged = false;
-  /** The pieces that plugins see now, one in each direction, and how many of them have. */
-  requestPiece: Piece | null = null;
-  requestStage = 0;
-  answerPiece: Piece | null = null;
-  /** How many plugins have seen the answer's head, or its piece. */
-  stage = 0;
-  /** A plugin's call that waits, where the exchange goes on after it, and with which outcome (-1: none is there). */
+  /** The next attempt must not use an idle connection: one was stale. */
+  noReuse = false;
+  /** It was suspended, or its body buffered, before the first attempt, which thus begins later than `headAt`. */
+  delayed = false;
+  /** Plugins that hold the headers back until the body is complete; null: none does. */
+  bufferedBy: Instance[] | null = null;
+  requestBuffered = false;
+  responseBuffered = false;
+  /** Instances whose body hook is not called: the body is over their limit. By index; `~index` for the response's. */
+  bypassed: Set<number> | null = null;
+  /** The rest of the request's body goes through body filters chunk by chunk. */
+  requestFiltered = false;
+  /** The response's body goes through body filters: its length may differ from the Content-Length received. */
+  responseFiltered = false;
+  /** The chunks that body filters see now, and how many filters have seen them. */
+  requestChunk: Chunk | null = null;
+  requestFiltersDone = 0;
+  responseChunk: Chunk | null = null;
+  /** Plugins that have seen the response's headers, or its chunk. */
+  filtersDone = 0;
+  /** A suspended call, the phase that continues after it, and its outcome (-1: there is none). */
   suspension: Suspension | null = null;
   resumesAt = 0;
-  settled = -1;
-  /** The same for the request's body, which goes its own way. */
+  outcome = -1;
+  /** The same for the request's body, which is filtered beside the pipeline. */
   requestSuspension: Suspension | null = null;
-  requestSettled = -1;
-  /** A piece of the request's body waits for a plugin; what came of it meanwhile, and what is ready to be sent. */
-  requestWaits = false;
+  requestOutcome = -1;
+  /** The call for a chunk of the request's body is suspended; what was received meanwhile, and what is filtered. */
+  requestSuspended = false;
   requestSource: Connection | null = null;
   requestQueue: Carry | null = null;
   requestReady: Carry | null = null;
-  /** The whole body has been passed on to the attempt: it came, and went through the plugins. */
+  /** The whole body has been received, filtered, and passed on to the attempt. */
   requestPassed = false;
-  /** What has come of a held answer's body. */
-  gathered: Carry | null = null;
+  /** The body received so far of a response that is held back. */
+  responseBuffer: Carry | null = null;
 
   constructor(heads = new HeadPool()) {
     this.#heads = heads;
@@ -255,12 +255,12 @@ export class Exchange implements ExchangeContext {
   }
 
   /** performance.now() at the response head; 0: none yet. */
-  get answeredAt(): number {
-    return this.attempt.answeredAt;
+  get respondedAt(): number {
+    return this.attempt.respondedAt;
   }
 
-  set answeredAt(time: number) {
-    this.attempt.answeredAt = time;
+  set respondedAt(time: number) {
+    this.attempt.respondedAt = time;
   }
 
   get attemptLatency(): number {
@@ -323,7 +323,7 @@ export class Exchange implements ExchangeContext {
     this.bytesSent = 0;
     this.client = null;
     this.trace = null;
-    this.own = false;
+    this.isSubrequest = false;
     this.listener = null;
     this.route = null;
     this.cluster = null;
@@ -345,29 +345,29 @@ export class Exchange implements ExchangeContext {
     this.isHead = false;
     this.begun = false;
     this.idempotent = false;
-    this.fresh = false;
-    this.waited = false;
-    this.holders = null;
-    this.requestHeld = false;
-    this.answerHeld = false;
-    this.passedOver = null;
-    this.requestStaged = false;
-    this.answerStaged = false;
-    this.requestPiece = null;
-    this.requestStage = 0;
-    this.answerPiece = null;
-    this.stage = 0;
+    this.noReuse = false;
+    this.delayed = false;
+    this.bufferedBy = null;
+    this.requestBuffered = false;
+    this.responseBuffered = false;
+    this.bypassed = null;
+    this.requestFiltered = false;
+    this.responseFiltered = false;
+    this.requestChunk = null;
+    this.requestFiltersDone = 0;
+    this.responseChunk = null;
+    this.filtersDone = 0;
     this.suspension = null;
     this.resumesAt = 0;
-    this.settled = -1;
+    this.outcome = -1;
     this.requestSuspension = null;
-    this.requestSettled = -1;
-    this.requestWaits = false;
+    this.requestOutcome = -1;
+    this.requestSuspended = false;
     this.requestSource = null;
     this.requestQueue = null;
     this.requestReady = null;
     this.requestPassed = false;
-    this.gathered = null;
+    this.responseBuffer = null;
   }
 
   get exchange(): this {
@@ -385,11 +385,11 @@ export class Exchange implements ExchangeContext {
     this.suspension = null;
     this.requestSuspension?.cancel();
     this.requestSuspension = null;
-    this.requestWaits = false;
-    this.settled = -1;
-    this.requestSettled = -1;
-    this.stage = 0;
-    this.requestStage = 0;
+    this.requestSuspended = false;
+    this.outcome = -1;
+    this.requestOutcome = -1;
+    this.filtersDone = 0;
+    this.requestFiltersDone = 0;
   }
 
   /** Keeps the start line as it is now for X-Forwarded-Host, the access log, and plugins that ask. */
@@ -475,14 +475,14 @@ const OWNED_NAMES = 4;
 /** What many names took is not held for ever. */
 const MAX_OWNED_AREA = 4096;
 
-/** Body bytes kept for a further attempt at most. */
+/** Body bytes that are kept for another attempt, at most. */
 export const REPLAY_LIMIT = 64 * 1024;
 
 const MAX_FREE = 1024;
 /** Memory of the head of one that is kept: what a large head took is not held for ever. */
 const MAX_HEAD = 16 * 1024;
 
-/** The thread's exchanges: those that ended serve again. */
+/** The worker's exchanges: those that ended are used again. */
 export class Exchanges {
   readonly #free: Exchange[] = [];
   readonly #heads = new HeadPool();

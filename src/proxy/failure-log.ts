@@ -38,7 +38,7 @@ export function countRetriedStatus({ cells }: ThreadContext, { endpoint }: Attem
 
 /** The client's request is refused. `rule`: the rule of the codec or the limit that it breaks. */
 export function logRejection(context: ThreadContext, x: Exchange, error: ProxyError, rule: string): void {
-  if (x.own || error.cell < 0) return;
+  if (x.isSubrequest || error.cell < 0) return;
   const { plan } = x.listener!;
   context.cells[plan.cells + LISTENER_CELLS.rejected + error.cell]!++;
   const { warnings } = context;
@@ -61,5 +61,5 @@ export function logNoEndpoint(context: ThreadContext, x: Exchange): void {
 }
 
 function placeOf(x: Exchange): Record<string, unknown> {
-  return x.own ? { subrequest: true } : { listener: x.listenerName, route: x.routeName };
+  return x.isSubrequest ? { subrequest: true } : { listener: x.listenerName, route: x.routeName };
 }

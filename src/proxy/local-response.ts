@@ -1,4 +1,4 @@
-/** Turns an error, or a plugin's answer, into the head and body that go to the client. Only here a status is chosen. */
+/** Makes local responses, of an error or of what a plugin responds. */
 import { FRAMING, NAME } from "../http/head.ts";
 import { reasonOf } from "../http/status.ts";
 import { ERROR, type ProxyError } from "./error.ts";
@@ -9,7 +9,7 @@ type Prepared = { readonly body: Buffer; readonly proxyStatus: Buffer };
 const PROXY_STATUS = Buffer.from("proxy-status");
 const CONTENT_TYPE = Buffer.from("content-type");
 const ALLOW = Buffer.from("allow");
-/** What the proxy takes; methods of extensions pass too, and CONNECT and TRACE do not. */
+/** Methods that the proxy serves; extension methods pass too, CONNECT and TRACE do not. */
 const METHODS = Buffer.from("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 const NOTHING = Buffer.alloc(0);
 const TEXT = Buffer.from("text/plain; charset=utf-8");
@@ -24,8 +24,8 @@ const prepared = new Map<ProxyError, Prepared>(
   ]),
 );
 
-/** Makes `x.response` the answer for `x.error`: its status, `Proxy-Status` (RFC 9209) and a short text, never a cause. */
-export function prepareErrorAnswer(x: Exchange, error: ProxyError): void {
+/** Makes the response an error's: its status, `Proxy-Status` (RFC 9209) and a short text, never the cause. */
+export function prepareErrorResponse(x: Exchange, error: ProxyError): void {
   const { body, proxyStatus } = prepared.get(error)!;
   const head = x.localResponse();
   head.reset();
@@ -39,8 +39,8 @@ export function prepareErrorAnswer(x: Exchange, error: ProxyError): void {
   x.error = error;
 }
 
-/** Makes `x.response` the answer to an OPTIONS request that may not be passed on. */
-export function prepareOptionsAnswer(x: Exchange): void {
+/** Makes the response to an OPTIONS request that may not be forwarded (RFC 9110 section 7.6.2). */
+export function prepareOptionsResponse(x: Exchange): void {
   const head = x.localResponse();
   head.reset();
   head.add(ALLOW, METHODS, NAME.other);
@@ -49,7 +49,7 @@ export function prepareOptionsAnswer(x: Exchange): void {
 }
 
 /** Makes `x.response` ready for what a plugin asked with `respond`; its head fields stand there already. */
-export function prepareLocalAnswer(x: Exchange): void {
+export function prepareLocalResponse(x: Exchange): void {
   x.response.status = x.localStatus;
   x.response.framing = FRAMING.length;
 }

@@ -24,12 +24,12 @@ import { Admission } from "./admission.ts";
 import { AttemptEvents } from "./attempt-events.ts";
 import { cancelAttempts, evaluate, forward, pick, recover } from "./attempts.ts";
 import { Bodies } from "./bodies.ts";
-import { countEntered, hold, instanceAt, stagesAnswer, stagesRequest } from "./body-filters.ts";
+import { bufferFor, countEntered, filtersRequest, filtersResponse, instanceAt } from "./body-filters.ts";
 import type { ThreadContext } from "./context.ts";
 import { ERROR, failureOf, type ProxyError } from "./error.ts";
 import { type Exchange, Exchanges, PHASE } from "./exchange.ts";
 import { logRejection } from "./failure-log.ts";
-import { prepareErrorAnswer, prepareLocalAnswer, prepareOptionsAnswer } from "./local-response.ts";
+import { prepareErrorResponse, prepareLocalResponse, prepareOptionsResponse } from "./local-response.ts";
 import { askForWhole, fitResponse } from "./metadata.ts";
 import { RequestEvents, receive } from "./request-events.ts";
 import { selectRoute, takeCluster } from "./routing.ts";
@@ -73,8 +73,8 @@ export class Pipeline implements HookCaller {
         case PHASE.chain:
           x.phase = this.#chain(x);
           continue;
-        case PHASE.stageRequest:
-          x.phase = this.bodies.stageRequest(x);
+        case PHASE.filterRequest:
+          x.phase = this.bodies.filterRequest(x);
           continue;
         case PHASE.pick:
           x.phase = pick(this, x);
@@ -91,14 +91,14 @@ export class Pipeline implements HookCaller {
         case PHASE.response:
           x.phase = this.#respond(x);
           continue;
-        case PHASE.stageAnswer:
-          x.phase = this.bodies.stageAnswer(x);
+        case PHASE.filterResponse:
+          x.phase = this.bodies.filterResponse(x);
           continue;
         case PHASE.send:
           x.phase = this.#send(x);
           continue;
-        case PHASE.piece:
-          x.phase = this.bodies.piece(x);
+        case PHASE.filterChunk:
+          x.phase = this.bodies.filterChunk(x);
           continue;
         case PHASE.broken:
           x.phase = this.#break(x);
@@ -106,7 +106,7 @@ export class Pipeline implements HookCaller {
         case PHASE.done:
           this.#finish(x);
           return;
-        default: // awaiting, body, gathering, collecting, suspended: an event continues it
+        default: // awaiting, body, bufferingRequest, bufferingResponse, suspended: an event continues it
           return;
       }
     }
@@ -144,23 +144,23 @@ export class Pipeline implements HookCaller {
       const hop = countHop(x.request);
       if (hop === HOP.malformed) return this.error(x, ERROR.malformed, "a Max-Forwards that is not one number");
       if (hop === HOP.answer) {
-        prepareOptionsAnswer(x);
+        prepareOptionsResponse(x);
         return PHASE.response;
       }
     }
     takeCluster(x);
     askForWhole(x);
-    return stagesRequest(x) ? PHASE.stageRequest : PHASE.pick;
+    return filtersRequest(x) ? PHASE.filterRequest : PHASE.pick;
   }
 
   /** There is a response, the endpoint's or a local one: the chains, last first. */
   #respond(x: Exchange): number {
-    if (x.localStatus !== 0 && x.error === null) prepareLocalAnswer(x);
-    if (x.settled < 0) x.responseEnd = x.response.end;
+    if (x.localStatus !== 0 && x.error === null) prepareLocalResponse(x);
+    if (x.outcome < 0) x.responseEnd = x.response.end;
     if (this.#callResponse(x) === OUTCOME.waiting) return this.suspend(x);
     x.replay = null;
     x.replayLost = true;
-    return stagesAnswer(x) ? PHASE.stageAnswer : PHASE.send;
+    return filtersResponse(x) ? PHASE.filterResponse : PHASE.send;
   }
 
   #send(x: Exchange): number {
@@ -198,8 +198,8 @@ export class Pipeline implements HookCaller {
       case OUTCOME.continue:
         return -1;
       case OUTCOME.hold:
-        x.requestHeld = true;
-        hold(x, instance);
+        x.requestBuffered = true;
+        bufferFor(x, instance);
         return -1;
       case OUTCOME.waiting:
         return this.suspend(x);
@@ -211,32 +211,32 @@ export class Pipeline implements HookCaller {
   /** The response's headers through the chains, last first: OUTCOME.continue, or waiting. */
   #callResponse(x: Exchange): number {
     const total = countEntered(x);
-    for (; x.stage < total; x.stage++) {
-      const instance = instanceAt(x, total - 1 - x.stage);
+    for (; x.filtersDone < total; x.filtersDone++) {
+      const instance = instanceAt(x, total - 1 - x.filtersDone);
       if ((instance.hooks & (1 << HOOK.response_head)) === 0) continue;
       const outcome = this.#call(instance, HOOK.response_head, x);
       if (outcome === OUTCOME.waiting) return outcome;
       if (outcome === OUTCOME.respond) {
         x.error = null;
-        prepareLocalAnswer(x);
+        prepareLocalResponse(x);
         x.responseEnd = x.response.end;
       } else if (outcome === OUTCOME.hold) {
-        x.answerHeld = true;
-        hold(x, instance);
+        x.responseBuffered = true;
+        bufferFor(x, instance);
       } else if (outcome !== OUTCOME.continue) {
         this.endByPlugin(x, outcome);
         break;
       }
     }
-    x.stage = 0;
+    x.filtersDone = 0;
     return OUTCOME.continue;
   }
 
   /** Calls a hook, or takes the outcome of the call that was suspended. */
   #call(instance: Instance, hook: number, x: Exchange): number {
-    if (x.settled < 0) return instance.call(hook, x);
-    const outcome = x.settled;
-    x.settled = -1;
+    if (x.outcome < 0) return instance.call(hook, x);
+    const outcome = x.outcome;
+    x.outcome = -1;
     return outcome;
   }
 
@@ -254,7 +254,7 @@ export class Pipeline implements HookCaller {
   suspend(x: Exchange): number {
     const { attempt } = x;
     x.resumesAt = x.phase;
-    x.waited = true;
+    x.delayed = true;
     if (attempt.body !== null) {
       // What was read is valid in this turn only.
       attempt.body = Buffer.from(attempt.body.subarray(attempt.bodyStart, attempt.bodyEnd));
@@ -270,11 +270,11 @@ export class Pipeline implements HookCaller {
   resume(hook: number, x: Exchange, outcome: number): void {
     if (hook === HOOK.request_body) {
       x.requestSuspension = null;
-      x.requestSettled = outcome;
-      if (x.requestWaits) return this.bodies.resumeRequest(x);
+      x.requestOutcome = outcome;
+      if (x.requestSuspended) return this.bodies.resumeRequest(x);
     } else {
       x.suspension = null;
-      x.settled = outcome;
+      x.outcome = outcome;
     }
     this.advance(x, x.resumesAt);
   }
@@ -292,7 +292,7 @@ export class Pipeline implements HookCaller {
   error(x: Exchange, error: ProxyError, problem: string): number {
     if (error.source === "client") logRejection(this.context, x, error, problem);
     x.problem = problem;
-    prepareErrorAnswer(x, error);
+    prepareErrorResponse(x, error);
     return PHASE.response;
   }
 
@@ -308,7 +308,7 @@ export class Pipeline implements HookCaller {
     x.cancelCalls();
     cancelAttempts(this.context, x);
     x.problem = problem;
-    prepareErrorAnswer(x, error);
+    prepareErrorResponse(x, error);
     this.advance(x, PHASE.send);
   }
 
@@ -340,7 +340,7 @@ export class Pipeline implements HookCaller {
     const { snapshot } = x.listener!;
     if (x.suspension !== null || x.requestSuspension !== null) x.cancelCalls();
     if (x.timeLimit !== null) this.context.clock.remove(x.timeLimit);
-    if (!x.own) this.#record(x);
+    if (!x.isSubrequest) this.#record(x);
     if (x.trace !== null) this.#report(x, x.trace);
     try {
       client.finished(x);

@@ -54,8 +54,8 @@ export class RequestEvents {
   /** More of the request's body. Returns false when the downstream should pause until its `resumeBody`. */
   body(x: Exchange, source: Connection, bytes: Buffer, start: number, end: number): boolean {
     const { bodies } = this.#pipeline;
-    if (x.phase === PHASE.gathering) return bodies.gatherMore(x, bytes, start, end);
-    if (x.requestStaged) return bodies.stageMoreBody(x, source, bytes, start, end);
+    if (x.phase === PHASE.bufferingRequest) return bodies.bufferMore(x, bytes, start, end);
+    if (x.requestFiltered) return bodies.filterMore(x, source, bytes, start, end);
     x.requestPassed = x.requestComplete;
     const more = passBody(x, source, bytes, start, end);
     // While a plugin's call for its first chunk is suspended the rest is kept, so no more is read.

@@ -22,7 +22,7 @@ export type RouteState = {
   readonly retry: RetryPlan;
   /** First cell of `sluice_requests_total` by cluster index; -1 where there is none. */
   readonly requestCells: Int32Array;
-  /** The same with `cluster=""`: it was answered before a cluster was chosen. */
+  /** The same with `cluster=""`: the response came before a cluster was chosen. */
   readonly unansweredCells: number;
   readonly durationCells: number;
 };
@@ -44,8 +44,8 @@ export class Snapshot {
   readonly listeners = new Map<string, ListenerState>();
   /** Names that `chosenStrategy` counts by. */
   readonly strategyNames: readonly string[];
-  /** Where requests of plugins stand: in no chain, counted nowhere. */
-  own: { readonly listener: ListenerState; readonly route: RouteState } | null = null;
+  /** Listener and route of subrequests: without chains, counted nowhere. */
+  subrequests: { readonly listener: ListenerState; readonly route: RouteState } | null = null;
   /** Which requests are traced; null where none is. */
   tracer: Tracer | null = null;
   #exchanges = 0;

@@ -1,6 +1,6 @@
 /**
- * A request of a plugin's own to a cluster: it goes through the same strategy, pools, retries and counts of endpoints as
- * traffic does, and its answer is gathered in memory for the plugin.
+ * A plugin's subrequest to a cluster: it uses the same strategies, pools, retries and endpoint counts as other requests,
+ * and its response is buffered for the plugin.
  */
 
 import { STATUS } from "../abi/abi.ts";
@@ -28,7 +28,7 @@ class Subrequest implements Downstream {
   #timer: NodeJS.Timeout | null = null;
   #head: Head | null = null;
   readonly #body = new Carry();
-  /** What it came to without an answer: a status below zero. */
+  /** The result without a response: a STATUS below zero. */
   #failure: number = STATUS.unreachable;
 
   constructor(pipeline: Pipeline, most: number, tell: (answer: FetchAnswer | number) => void) {
@@ -41,9 +41,9 @@ class Subrequest implements Downstream {
     const x = this.#pipeline.exchanges.take();
     this.#exchange = x;
     x.client = this;
-    x.own = true;
-    x.listener = snapshot.own!.listener;
-    x.route = snapshot.own!.route;
+    x.isSubrequest = true;
+    x.listener = snapshot.subrequests!.listener;
+    x.route = snapshot.subrequests!.route;
     x.cluster = snapshot.clusters[cluster]!;
     x.headAt = x.startedAt = performance.now();
     x.deadline = x.headAt + request.timeout;
@@ -62,7 +62,7 @@ class Subrequest implements Downstream {
 
   #giveUp(status: number): void {
     this.#failure = status;
-    if (this.#exchange !== null) this.#pipeline.requests.gone(this.#exchange, "the plugin's request was given up");
+    if (this.#exchange !== null) this.#pipeline.requests.gone(this.#exchange, "the plugin's subrequest was cancelled");
   }
 
   // ── Downstream ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -96,7 +96,7 @@ class Subrequest implements Downstream {
 
   resumeBody(): void {}
 
-  /** The exchange is about to be ended without an answer, or in the middle of one. */
+  /** The exchange ends without a complete response. */
   reset(): void {
     this.#head = null;
   }

@@ -24,9 +24,9 @@ export class TimeLimit implements Timed {
     if (x.headSent || x.error !== null) return;
     const phase = x.phase === PHASE.suspended ? x.resumesAt : x.phase;
     try {
-      if (phase === PHASE.response || phase === PHASE.stageAnswer || phase === PHASE.collecting)
+      if (phase === PHASE.response || phase === PHASE.filterResponse || phase === PHASE.bufferingResponse)
         this.#pipeline.respondInstead(x, ERROR.responseTimeout, PROBLEM);
-      else if (x.phase === PHASE.suspended || x.phase === PHASE.gathering)
+      else if (x.phase === PHASE.suspended || x.phase === PHASE.bufferingRequest)
         this.#pipeline.fail(x, ERROR.responseTimeout, PROBLEM);
     } catch (error) {
       this.#pipeline.internal(x, error);

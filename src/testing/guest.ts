@@ -28,7 +28,7 @@ import { SavedState } from "../plugin/abi/saved-state.ts";
 import { BareContext } from "../plugin/host/bare-context.ts";
 import type { HookContext } from "../plugin/host/hook-context.ts";
 import type { ModulePlan } from "../plugin/wasm/build.ts";
-import { Piece } from "../proxy/chunk.ts";
+import { Chunk } from "../proxy/chunk.ts";
 import type { Exchange } from "../proxy/exchange.ts";
 import { captureState, compare } from "../trace/snapshot-diff.ts";
 import { findFile } from "./caller.ts";
@@ -227,7 +227,7 @@ export class TestGuest implements Guest {
     const exchange = makeExchange(init);
     const before = captureState(exchange);
     const read = ({ outcome, cost }: Called): RequestResult => {
-      exchange.requestHeld = outcome === "hold";
+      exchange.requestBuffered = outcome === "hold";
       const { request, chosenCluster, chosenStrategy } = exchange;
       const { clusters = [], strategies = [] } = this.#options;
       const result: RequestResult = {
@@ -257,7 +257,7 @@ export class TestGuest implements Guest {
     answerExchange(exchange, response);
     const before = captureState(exchange);
     const read = ({ outcome, cost }: Called): ResponseResult => {
-      exchange.answerHeld = outcome === "hold";
+      exchange.responseBuffered = outcome === "hold";
       const edits = compare(before, captureState(exchange)).filter(({ of }) => of === "response");
       return { outcome: outcome === "reject" ? "continue" : outcome, ...readAnswer(exchange), edits, ...cost };
     };
@@ -285,8 +285,8 @@ export class TestGuest implements Guest {
     if (hook === "response_body" && (exchange.response.status === 0 || response !== undefined))
       answerExchange(exchange, response);
     const content = Buffer.from(bytes as string);
-    const piece = (exchange.requestPiece ??= new Piece());
-    exchange.answerPiece = piece;
+    const piece = (exchange.requestChunk ??= new Chunk());
+    exchange.responseChunk = piece;
     piece.set(content, 0, content.length, last);
     const before = captureState(exchange);
     const read = ({ outcome, cost }: Called): BodyResult => {

@@ -65,10 +65,10 @@ export class ReplayState {
       case "pick":
         this.endpoint = step.endpoint;
         if (step.endpoint !== null) x.attempts++;
-        x.answeredAt = 0;
+        x.respondedAt = 0;
         break;
       case "attempt":
-        if (step.status !== 0) x.answeredAt = 1;
+        if (step.status !== 0) x.respondedAt = 1;
     }
   }
 
@@ -76,8 +76,8 @@ export class ReplayState {
     const { exchange: x } = this;
     this.#apply(edits);
     for (const [name, value] of shared) this.#shared.set(name, value);
-    if (result === "hold" && hook === "request_head") x.requestHeld = true;
-    if (result === "hold" && hook === "response_head") x.answerHeld = true;
+    if (result === "hold" && hook === "request_head") x.requestBuffered = true;
+    if (result === "hold" && hook === "response_head") x.responseBuffered = true;
     // The recorded choice replaces that of the replayed call.
     if (cluster !== undefined) this.#cluster = this.#names.clusters.indexOf(cluster);
     if (strategy !== undefined) this.#strategy = this.#names.strategies.indexOf(strategy);

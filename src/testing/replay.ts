@@ -2,7 +2,7 @@
 import type { PluginOptions, Replay, ReplayedCall, ReplayOptions, TracedCall } from "../../sdk/test.js";
 import { HOOK, type Hook } from "../abi/abi.ts";
 import type { Candidate } from "../cluster/cluster.ts";
-import { Piece } from "../proxy/chunk.ts";
+import { Chunk } from "../proxy/chunk.ts";
 import { Mask } from "../trace/mask.ts";
 import { type AttemptStep, type HookStep, MAX_LISTED, MAX_STEPS, type TraceRecord } from "../trace/record.ts";
 import { type Names, Trace } from "../trace/trace.ts";
@@ -197,8 +197,8 @@ class Replayer {
     const { runner, endpoints } = this.#parts;
     runner.setTime(this.#start + at / MICROSECONDS);
     if (hook === "route") x.chosenCluster = -1;
-    x.requestPiece = hook === "request_body" ? makeChunk(body) : null;
-    x.answerPiece = hook === "response_body" ? makeChunk(body) : null;
+    x.requestChunk = hook === "request_body" ? makeChunk(body) : null;
+    x.responseChunk = hook === "response_body" ? makeChunk(body) : null;
     x.endpoint = this.state.endpoint === null ? null : endpoints.known(this.state.endpoint);
     const attempt = this.#attempt(index);
     if (HOOK[hook as Hook] !== HOOK.outcome || attempt === undefined) return;
@@ -209,8 +209,8 @@ class Replayer {
   }
 }
 
-function makeChunk(body: HookStep["body"]): Piece {
-  const chunk = new Piece();
+function makeChunk(body: HookStep["body"]): Chunk {
+  const chunk = new Chunk();
   const bytes = Buffer.from(body?.seen ?? "");
   chunk.set(bytes, 0, bytes.length, body?.last ?? true);
   return chunk;

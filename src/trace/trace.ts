@@ -256,7 +256,7 @@ export class Trace implements HookTrace {
 
   /** An attempt ended. Called before the strategy's `outcome` hook. */
   attempted(attempt: Attempt, status: number, failed: boolean): void {
-    const { exchange, endpoint, answeredAt, startedAt, reused } = attempt;
+    const { exchange, endpoint, respondedAt, startedAt, reused } = attempt;
     const { error, problem } = attempt.error === null ? exchange : attempt;
     this.#push({
       step: "attempt",
@@ -264,7 +264,7 @@ export class Trace implements HookTrace {
       endpoint: endpoint!.address,
       status,
       failed,
-      took: Math.round(((status === 0 ? performance.now() : answeredAt) - startedAt) * 1000),
+      took: Math.round(((status === 0 ? performance.now() : respondedAt) - startedAt) * 1000),
       reused,
       ...(error === null || status !== 0 ? {} : { error: error.type, problem: this.text(problem) }),
     });

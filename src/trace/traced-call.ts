@@ -102,8 +102,8 @@ export class TracedCall implements TracedHook {
 /** The chunk that a body hook processes; null for other hooks. */
 function chunkOf(hook: number, { exchange }: HookContext): BodyChunk | null {
   if (exchange === null) return null;
-  if (hook === HOOK.request_body) return exchange.requestPiece;
-  return hook === HOOK.response_body ? exchange.answerPiece : null;
+  if (hook === HOOK.request_body) return exchange.requestChunk;
+  return hook === HOOK.response_body ? exchange.responseChunk : null;
 }
 
 function sharedValues({ values }: HookContext): Map<string, Uint8Array> {

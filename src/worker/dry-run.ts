@@ -35,7 +35,7 @@ import { Mask } from "../trace/mask.ts";
 import { Trace } from "../trace/trace.ts";
 import { makeTracer } from "../trace/tracer.ts";
 import { Origins, Outgoing } from "./fetch.ts";
-import { listenerState, ownStates } from "./listener-state.ts";
+import { listenerState, subrequestStates } from "./listener-state.ts";
 import type { DryRunInit, DryRunResult, ExplainRequest } from "./messages.ts";
 
 const OWN_STORE = 16 * 1024 * 1024;
@@ -108,7 +108,7 @@ function buildSnapshot(plan: Plan, { context, pipeline, plugins, request }: Part
     return new Cluster(index, cluster, { strategies, members, columns: context.columns });
   });
   const snapshot = new Snapshot(plan.version, clusters, strategyNames, () => undefined);
-  snapshot.own = ownStates(snapshot);
+  snapshot.subrequests = subrequestStates(snapshot);
   snapshot.tracer = makeTracer(plan.trace);
   if (outgoing !== null) outgoing.snapshot = snapshot;
   for (const listener of plan.listeners)
@@ -203,7 +203,7 @@ class DryConnector implements Connector {
   }
 
   open(attempt: Attempt): void {
-    if (attempt.exchange.own) return this.#real.open(attempt);
+    if (attempt.exchange.isSubrequest) return this.#real.open(attempt);
     attempt.stream = DRY_STREAM;
     attempt.sent = true;
     attempt.complete = true;

@@ -17,7 +17,7 @@ export function listenerState(plan: ListenerPlan, snapshot: Snapshot, instances:
 }
 
 /** Where requests of plugins stand: one attempt, and another when the connection is refused. */
-export function ownStates(snapshot: Snapshot): NonNullable<Snapshot["own"]> {
+export function subrequestStates(snapshot: Snapshot): NonNullable<Snapshot["subrequests"]> {
   const plan: ListenerPlan = {
     name: "",
     address: "",

@@ -27,7 +27,7 @@ import { Origins, Outgoing } from "./fetch.ts";
 import { Incoming, type IncomingOptions } from "./incoming.ts";
 import { Links } from "./links.ts";
 import { Listener } from "./listener.ts";
-import { listenerState, ownStates } from "./listener-state.ts";
+import { listenerState, subrequestStates } from "./listener-state.ts";
 import type { FromThread, ThreadInit, ToThread } from "./messages.ts";
 import { PluginChecks } from "./plugin-checks.ts";
 
@@ -188,7 +188,7 @@ class DataThread {
     try {
       const clusters = plan.clusters.map((cluster, index) => this.#cluster(cluster, index, instances.served, pools));
       const snapshot = new Snapshot(plan.version, clusters, strategies, () => this.#dispose(plan.version));
-      snapshot.own = ownStates(snapshot);
+      snapshot.subrequests = subrequestStates(snapshot);
       snapshot.tracer = makeTracer(plan.trace);
       for (const listener of plan.listeners)
         snapshot.listeners.set(listener.address, listenerState(listener, snapshot, instances.served));

@@ -14,7 +14,7 @@ import { Guest } from "../../src/plugin/host/guest.ts";
 
 import { PluginMetrics } from "../../src/plugin/host/metrics.ts";
 import { buildModule } from "../../src/plugin/wasm/build.ts";
-import { Piece } from "../../src/proxy/chunk.ts";
+import { Chunk } from "../../src/proxy/chunk.ts";
 import type { Exchange } from "../../src/proxy/exchange.ts";
 import { Operation } from "../../src/state/key-value.ts";
 import { KeyValueStore } from "../../src/state/store.ts";
@@ -109,17 +109,17 @@ function stateOf(exchange: Exchange): unknown {
   const { localStatus, localBody, chosenCluster, chosenStrategy, values, requestTrailers, responseTrailers } = exchange;
   const kept = [...(values ?? [])].map(([key, { bytes }]) => [key, Buffer.from(bytes).toString("latin1")]);
   const heads = [exchange.request, exchange.response, requestTrailers, responseTrailers];
-  const answer = [localStatus, localBody, chosenCluster, chosenStrategy, exchange.requestPiece!.size];
+  const answer = [localStatus, localBody, chosenCluster, chosenStrategy, exchange.requestChunk!.size];
   return [...heads.map((head) => (head === null || head.count === 0 ? null : of(head))), ...answer, kept];
 }
 
 /** With everything at hand that a hook may have: the last piece of a body that was held, and trailers. */
 function makeWholeExchange(): Exchange {
   const exchange = makeExchange();
-  exchange.requestPiece = exchange.answerPiece = new Piece();
-  exchange.requestPiece.set(Buffer.from("body"), 0, 4, true);
-  exchange.requestHeld = true;
-  exchange.answerHeld = true;
+  exchange.requestChunk = exchange.responseChunk = new Chunk();
+  exchange.requestChunk.set(Buffer.from("body"), 0, 4, true);
+  exchange.requestBuffered = true;
+  exchange.responseBuffered = true;
   exchange.requestTrailers = new Head(256, 8);
   addField(exchange.requestTrailers, "x-a", "end");
   return exchange;

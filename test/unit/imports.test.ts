@@ -4,7 +4,8 @@ import { globSync, readFileSync } from "node:fs";
 import { join, posix } from "node:path";
 import { test } from "node:test";
 
-const COMPOSERS = /^(main\.ts|cli\/.*|compiler\/.*|testing\/.*|control\/app\.ts|worker\/.*|proxy\/pipeline\.ts|http1\/(connector|(client|server)-connection)\.ts)$/;
+const COMPOSERS =
+  /^(main\.ts|cli\/.*|compiler\/.*|testing\/.*|control\/app\.ts|worker\/.*|proxy\/pipeline\.ts|http1\/(connector|(client|server)-connection)\.ts)$/;
 const FOR_ALL =
   /^(http1?\/.*|net\/.*|plan\/.*|abi\/.*|config\/schema\.ts|plugin\/host\/(outcome|bare-context)\.ts|observe\/series\.ts|state\/key-value\.ts|worker\/messages\.ts)$/;
 const PURE = /^(http|route|config)\/(?!watch\.ts)/;

@@ -128,10 +128,10 @@ export class HookScope {
         if (!this.responded && !this.#editsResponse(exchange)) return null;
         return this.#saved(DIRTY.response, exchange.response);
       case HEADERS.requestTrailers:
-        if (!this.#ends(exchange.requestPiece, HOOK.request_body, HOOK.request_trailers)) return null;
+        if (!this.#ends(exchange.requestChunk, HOOK.request_body, HOOK.request_trailers)) return null;
         return this.#saved(DIRTY.requestTrailers, (exchange.requestTrailers ??= new Head(TRAILERS, 8)));
       case HEADERS.responseTrailers:
-        if (!this.#ends(exchange.answerPiece, HOOK.response_body, HOOK.response_trailers)) return null;
+        if (!this.#ends(exchange.responseChunk, HOOK.response_body, HOOK.response_trailers)) return null;
         return this.#saved(DIRTY.responseTrailers, (exchange.responseTrailers ??= new Head(TRAILERS, 8)));
       default:
         return null;
@@ -139,8 +139,8 @@ export class HookScope {
   }
 
   /** Whether the request's head may be changed: in the hooks of heads, or with its whole body while it is held. */
-  #editsRequest({ requestHeld }: ExchangeContext): boolean {
-    return ((REQUEST_EDITS >>> this.hook) & 1) === 1 || (requestHeld && this.hook === HOOK.request_body);
+  #editsRequest({ requestBuffered }: ExchangeContext): boolean {
+    return ((REQUEST_EDITS >>> this.hook) & 1) === 1 || (requestBuffered && this.hook === HOOK.request_body);
   }
 
   /** Whether the status of an answer may be changed now. */
@@ -148,8 +148,8 @@ export class HookScope {
     return this.exchange !== null && this.#editsResponse(this.exchange);
   }
 
-  #editsResponse({ answerHeld }: ExchangeContext): boolean {
-    return this.hook === HOOK.response_head || (answerHeld && this.hook === HOOK.response_body);
+  #editsResponse({ responseBuffered }: ExchangeContext): boolean {
+    return this.hook === HOOK.response_head || (responseBuffered && this.hook === HOOK.response_body);
   }
 
   /** Whether the end of a body is at hand, where trailers are changed. */
@@ -218,7 +218,7 @@ export class HookScope {
   /** While a request's body streams by, an answer may be given until the endpoint's is there. */
   #answers(exchange: ExchangeContext): boolean {
     if (this.#editsRequest(exchange) || this.#editsResponse(exchange)) return true;
-    return this.hook === HOOK.request_body && exchange.answeredAt === 0 && !exchange.headSent;
+    return this.hook === HOOK.request_body && exchange.respondedAt === 0 && !exchange.headSent;
   }
 
   /** Makes a local response, which `answering` has allowed. Headers are removed, but their bytes stay for the undo. */
@@ -262,8 +262,8 @@ export class HookScope {
     if ((this.#dirty & DIRTY.requestTrailers) !== 0) exchange.requestTrailers!.restore();
     if ((this.#dirty & DIRTY.responseTrailers) !== 0) exchange.responseTrailers!.restore();
     if ((this.#dirty & DIRTY.owned) !== 0) exchange.disown(this.#owned);
-    if (this.hook === HOOK.request_body) exchange.requestPiece?.reject();
-    else if (this.hook === HOOK.response_body) exchange.answerPiece?.reject();
+    if (this.hook === HOOK.request_body) exchange.requestChunk?.reject();
+    else if (this.hook === HOOK.response_body) exchange.responseChunk?.reject();
     if ((this.#dirty & DIRTY.choice) !== 0) exchange.chosenStrategy = this.#strategy;
     if ((this.#dirty & DIRTY.answer) !== 0) {
       exchange.localStatus = this.#status;

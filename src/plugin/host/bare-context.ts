@@ -11,7 +11,7 @@ export class BareContext implements HookContext {
   listenerName = "";
   clusterName = "";
   endpoint: EndpointTarget | null = null;
-  readonly own = false;
+  readonly isSubrequest = false;
   deadline = 0;
   trace: HookTrace | null = null;
   chosenCluster = -1;

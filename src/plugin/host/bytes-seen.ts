@@ -22,6 +22,6 @@ export function bytesSeen(hook: number, target: HookContext | null): number {
   if (exchange === null) return 0;
   const heads = exchange.request.received + exchange.response.received;
   const piece =
-    hook === HOOK.request_body ? exchange.requestPiece : hook === HOOK.response_body ? exchange.answerPiece : null;
+    hook === HOOK.request_body ? exchange.requestChunk : hook === HOOK.response_body ? exchange.responseChunk : null;
   return piece === null ? heads : heads + piece.end - piece.start;
 }

@@ -127,7 +127,7 @@ export class ClientFailures {
 export function clientOf(target: HookContext | null): string {
   if (target === null) return "";
   // Which client a plugin's own request goes back to is not known: all of them are one.
-  return target.own ? "subrequests" : clientKey(target.clientAddress);
+  return target.isSubrequest ? "subrequests" : clientKey(target.clientAddress);
 }
 
 const GROUPS = 8;

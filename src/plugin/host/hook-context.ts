@@ -22,7 +22,7 @@ export interface HookContext {
   /** The endpoint tried last, or under check. */
   readonly endpoint: EndpointTarget | null;
   /** The request is a plugin's own: its failures are charged to no client. */
-  readonly own: boolean;
+  readonly isSubrequest: boolean;
   /** When the time for it is over, as performance.now(); 0: never. */
   readonly deadline: number;
   readonly trace: HookTrace | null;
@@ -63,17 +63,17 @@ export interface ExchangeContext extends HookContext {
   readonly attemptFailed: boolean;
   /** performance.now() at the first byte of the request, and at the response headers (0: none yet). */
   readonly startedAt: number;
-  readonly answeredAt: number;
+  readonly respondedAt: number;
   readonly headSent: boolean;
   readonly bytesReceived: number;
   readonly bytesSent: number;
 
   /** The chunks that body hooks see. */
-  readonly requestPiece: BodyChunk | null;
-  readonly answerPiece: BodyChunk | null;
+  readonly requestChunk: BodyChunk | null;
+  readonly responseChunk: BodyChunk | null;
   /** The headers are held back until the body is complete: a body hook may still change them. */
-  readonly requestHeld: boolean;
-  readonly answerHeld: boolean;
+  readonly requestBuffered: boolean;
+  readonly responseBuffered: boolean;
 
   /** Index into the plan's strategy names that a plugin chose, or -1. */
   chosenStrategy: number;

@@ -134,7 +134,7 @@ export class PluginInstance implements Instance, CallOwner {
   /** Checks what a hook answered: RESULT and OUTCOME agree in what that may be. */
   evaluate(guest: Guest, hook: number, result: number): number {
     if (result < 0 || result > 31 || ((RESULTS[hook]! >>> result) & 1) === 0) refuse(hook, result);
-    if (guest.context.scope.responded !== (result === RESULT.respond)) refuseAnswer(hook, result);
+    if (guest.context.scope.responded !== (result === RESULT.respond)) failResponse(hook, result);
     if ((result === RESULT.respond || result === RESULT.reject) && guest.context.scope.exchange !== null)
       guest.context.scope.exchange.respondedBy = this.plugin;
     this.#end(guest, hook);
@@ -464,7 +464,7 @@ function refuse(hook: number, result: number): never {
   throw new Fault("bad_result", `${hookName(hook)} answered ${result}, expected one of ${expected}`);
 }
 
-function refuseAnswer(hook: number, result: number): never {
+function failResponse(hook: number, result: number): never {
   const problem = result === RESULT.respond ? "without a call of respond" : "after a call of respond";
   throw new Fault("bad_result", `${hookName(hook)} answered ${result} ${problem}`);
 }

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Piece } from "../../../src/proxy/chunk.ts";
+import { Chunk } from "../../../src/proxy/chunk.ts";
 
 test("what a plugin has made of a piece stays when the piece moves to memory of its own", () => {
   const block = Buffer.from("--piece--");
-  const piece = new Piece();
+  const piece = new Chunk();
   piece.set(block, 2, 7, true);
   piece.replace(Buffer.from("other"));
   piece.own();

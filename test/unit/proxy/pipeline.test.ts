@@ -210,7 +210,7 @@ test("an answer that stands still from when its slow reader goes on is broken of
   client.socket.pause();
   peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
   const sent = (): number => plane.context.cells[CELLS.listener + LISTENER_CELLS.bytesSent]!;
-  // Piece by piece, so that when the endpoint is paused all that it has sent was read: no byte comes after that moment.
+  // Chunk by chunk, so that when the endpoint is paused all that it has sent was read: no byte comes after that moment.
   while (!wires[0]!.paused) {
     const before = sent();
     peer.send(`4000\r\n${"x".repeat(0x4000)}\r\n`);

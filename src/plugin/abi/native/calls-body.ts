@@ -59,6 +59,6 @@ export function makeBodyCalls(context: CallContext) {
 
 export function pieceAtHand({ scope: { exchange, hook } }: CallContext): BodyChunk | null {
   if (exchange === null) return null;
-  if (hook === HOOK.request_body) return exchange.requestPiece;
-  return hook === HOOK.response_body ? exchange.answerPiece : null;
+  if (hook === HOOK.request_body) return exchange.requestChunk;
+  return hook === HOOK.response_body ? exchange.responseChunk : null;
 }

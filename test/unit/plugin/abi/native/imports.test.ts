@@ -23,7 +23,7 @@ import { makeImports } from "../../../../../src/plugin/abi/native/imports.ts";
 import { BareContext } from "../../../../../src/plugin/host/bare-context.ts";
 import type { Fetcher } from "../../../../../src/plugin/host/fetcher.ts";
 import { PluginMetrics } from "../../../../../src/plugin/host/metrics.ts";
-import { Piece } from "../../../../../src/proxy/chunk.ts";
+import { Chunk } from "../../../../../src/proxy/chunk.ts";
 import { ERROR } from "../../../../../src/proxy/error.ts";
 import type { Exchange } from "../../../../../src/proxy/exchange.ts";
 import { addField, fieldsOf, makeExchange, makeView } from "../../kit.ts";
@@ -939,8 +939,8 @@ test("a shared value is set by whom the configuration lets, read by all, and dro
 
 test("what a plugin puts in a body's place, or adds to it, is bounded by its limit", () => {
   const limit = configuration.bodyLimit;
-  const piece = new Piece();
-  exchange.requestPiece = piece;
+  const piece = new Chunk();
+  exchange.requestChunk = piece;
   enter("request_body");
   const begin = (size: number) => piece.set(Buffer.alloc(size, 1), 0, size, false);
   begin(10);

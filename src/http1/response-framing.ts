@@ -1,14 +1,15 @@
-/** The form of an answer on its client's connection: where its body comes from, and how its end is told. */
+/** Framing of a response on an HTTP/1 connection: where its body comes from, and how its end is marked. */
 import { FRAMING, NAME } from "../http/head.ts";
+
 import type { Exchange } from "../proxy/exchange.ts";
 import { type BodyFrame, writeBody } from "./body-frame.ts";
-import { type AnswerFrame, answerHeadBound, writeAnswerHead } from "./headers.ts";
+import { type ResponseFrame, responseHeadBound, writeResponseHead } from "./headers.ts";
 
 /** `untilClose`: the connection's end is the body's. */
-export type AnswerForm = AnswerFrame & { untilClose: boolean };
+export type ResponseForm = ResponseFrame & { untilClose: boolean };
 
-/** One for the thread: it is used up before anything else runs. */
-const frame: AnswerForm = {
+/** One for the worker: it is used before anything else runs. */
+const frame: ResponseForm = {
   sized: false,
   chunked: false,
   close: false,
@@ -22,7 +23,7 @@ const frame: AnswerForm = {
  * Chooses the framing (RFC 9112 section 6.3) from the client's request and the head as it is now. A plugin may have made
  * another method or status of it since the endpoint responded.
  */
-export function frameAnswer(x: Exchange): AnswerForm {
+export function frameResponse(x: Exchange): ResponseForm {
   const head = x.response;
   const { status } = head;
   const old = x.request.minor === 0;
@@ -33,10 +34,10 @@ export function frameAnswer(x: Exchange): AnswerForm {
   if (x.localStatus !== 0) {
     if (status !== 204 && status !== 304) frame.ownLength = x.localBody?.length ?? 0;
   } else if (bodiless) {
-    frame.sized = status !== 204 && !x.answerStaged && head.findKnown(NAME["content-length"]) >= 0;
-  } else if (x.answerStaged && x.attempt.bodyDone && x.responseTrailers === null)
+    frame.sized = status !== 204 && !x.responseFiltered && head.findKnown(NAME["content-length"]) >= 0;
+  } else if (x.responseFiltered && x.attempt.bodyDone && x.responseTrailers === null)
     frame.ownLength = x.attempt.bodyEnd - x.attempt.bodyStart;
-  else if (x.answerStaged) {
+  else if (x.responseFiltered) {
     frame.untilClose = old;
     frame.chunked = !old;
   } else if (head.framing === FRAMING.none) frame.ownLength = 0;
@@ -47,10 +48,10 @@ export function frameAnswer(x: Exchange): AnswerForm {
 }
 
 /** Room for the head and what is written with it. */
-export function answerBound(x: Exchange): number {
-  const trailers = x.responseTrailers === null ? 0 : answerHeadBound(x.responseTrailers);
+export function responseBound(x: Exchange): number {
+  const trailers = x.responseTrailers === null ? 0 : responseHeadBound(x.responseTrailers);
   return (
-    answerHeadBound(x.response) +
+    responseHeadBound(x.response) +
     Math.max(x.localBody?.length ?? 0, x.attempt.bodyEnd - x.attempt.bodyStart) +
     64 +
     trailers
@@ -58,8 +59,8 @@ export function answerBound(x: Exchange): number {
 }
 
 /** Writes the head, and the body bytes that are there; returns how many bytes that is. */
-export function writeAnswer(out: Buffer, x: Exchange, form: AnswerForm, body: BodyFrame): number {
-  const at = writeAnswerHead(out, x.response, form);
+export function writeResponse(out: Buffer, x: Exchange, form: ResponseForm, body: BodyFrame): number {
+  const at = writeResponseHead(out, x.response, form);
   if (x.localStatus !== 0) {
     if (form.ownLength <= 0 || x.isHead) return at;
     x.bytesSent = form.ownLength;
