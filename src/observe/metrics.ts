@@ -146,6 +146,12 @@ function registerTraffic(register: Register, counters: Counters): void {
   );
   register(
     "counter",
+    "sluice_listener_accept_errors_total",
+    "Client connections that could not be accepted or set up.",
+    one("listener", LISTENER_CELLS.acceptFailed),
+  );
+  register(
+    "counter",
     "sluice_internal_errors_total",
     "Faults of Sluice's own, each ended one exchange.",
     all(THREAD_CELLS.internalErrors),

@@ -90,8 +90,10 @@ export const LISTENER_CELLS = {
   denied: 3,
   /** Connections over `limits.connections`. */
   refused: 4,
-  rejected: 5,
-  size: 5 + REJECTIONS.length,
+  /** Connections that could not be accepted or set up. */
+  acceptFailed: 5,
+  rejected: 6,
+  size: 6 + REJECTIONS.length,
 } as const;
 
 /** Where `code` is in one of these lists; `other` for what is not. */

@@ -20,6 +20,8 @@ export type ListenerOptions = {
   /** Passes a fresh connection on to the thread whose turn it is; false when it is this one's. */
   readonly deal: (address: string, socket: Socket) => boolean;
   readonly failed: (address: string, problem: string) => void;
+  /** An accept failed; called for each failure. */
+  readonly acceptFailed: (port: Port, problem: string) => void;
 };
 
 export class Listener implements Acceptor {
@@ -34,7 +36,6 @@ export class Listener implements Acceptor {
   readonly #held: { socket: BoundSocket; shared: boolean }[] = [];
   /** Accepted by a thread that took the version in which this listener is new a moment earlier. */
   readonly #early: Socket[] = [];
-  #failedAt = Number.NEGATIVE_INFINITY;
   #accepted = 0;
   #closed = false;
 
@@ -88,12 +89,8 @@ export class Listener implements Acceptor {
     else takeConnections(server, this);
   }
 
-  /** Says so once a second: without a free descriptor every connection that comes fails. */
   failed(problem: string): void {
-    const now = performance.now();
-    if (now - this.#failedAt < 1000) return;
-    this.#failedAt = now;
-    this.#options.failed(this.address, problem);
+    this.#options.acceptFailed(this.port, problem);
   }
 
   accept(): AcceptedConnection | null {

@@ -310,10 +310,20 @@ class DataThread {
         closed: (port) => this.#connectionClosed(port),
         deal: (at, socket) => this.#links.deal(at, socket),
         failed: (at, problem) => this.#context.report("error", "listener failed", { address: at, problem }),
+        acceptFailed: (port, problem) => this.#acceptFailed(address, port, problem),
       });
       this.#listeners.set(address, listener);
     }
     return listener;
+  }
+
+  /** Counts each failure; the log line is rate-limited, because without memory every accept fails. */
+  #acceptFailed(address: string, { state }: Port, cause: string): void {
+    const { cells, warnings } = this.#context;
+    if (state !== null) cells[state.plan.cells + LISTENER_CELLS.acceptFailed]!++;
+    const listener = state?.plan.name ?? address;
+    if (warnings.admits("accept_failed", listener))
+      warnings.write("client connection could not be accepted", { listener, address, cause });
   }
 
   /** False: the listener has as many connections as it may. */

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { type AddressInfo, BoundSocket, connect, createServer, type Socket } from "node:net";
+import { type AddressInfo, BoundSocket, connect, createServer, type Server, type Socket } from "node:net";
+import { constants } from "node:os";
 import { type TestContext, test } from "node:test";
+import { takeConnections } from "../../../src/net/accept.ts";
 import { Buffers } from "../../../src/net/buffers.ts";
 import { Clock } from "../../../src/net/clock.ts";
 import type { ListenerState } from "../../../src/proxy/snapshot.ts";
@@ -10,10 +12,10 @@ import { Listener } from "../../../src/worker/listener.ts";
 const context = { clock: new Clock(), buffers: new Buffers(), report: () => undefined, cells: new Float64Array(1) };
 
 for (const mode of ["handle", "public"])
-  test(`a connection that cannot be made is closed and told of once a second, and the thread lives (${mode})`, async (t) => {
+  test(`each connection that cannot be set up is closed and reported, and the worker continues (${mode})`, async (t) => {
     const before = process.env.SLUICE_ACCEPT;
     process.env.SLUICE_ACCEPT = mode;
-    const told: string[] = [];
+    const reported: string[] = [];
     const listener = new Listener("127.0.0.1:0", {
       context,
       admit: () => {
@@ -22,7 +24,8 @@ for (const mode of ["handle", "public"])
       opened: () => undefined,
       closed: () => undefined,
       deal: () => false,
-      failed: (_address, problem) => told.push(problem),
+      failed: () => undefined,
+      acceptFailed: (_port, problem) => reported.push(problem),
     });
     const socket = new BoundSocket({ host: "127.0.0.1", port: 0 });
     const { port } = socket.address();
@@ -38,8 +41,26 @@ for (const mode of ["handle", "public"])
       client.on("error", () => undefined);
       await once(client, "close");
     }
-    assert.deepEqual(told, ["accept: Error: no room"]);
+    assert.deepEqual(reported, Array(3).fill("accept: Error: no room"));
   });
+
+test("each error that the system reports for an accept is passed on by its name", (t) => {
+  const reported: string[] = [];
+  const handle: { onconnection: (error: number) => void } = { onconnection: () => undefined };
+  const before = process.env.SLUICE_ACCEPT;
+  process.env.SLUICE_ACCEPT = "handle";
+  t.after(() => {
+    if (before === undefined) delete process.env.SLUICE_ACCEPT;
+    else process.env.SLUICE_ACCEPT = before;
+  });
+  takeConnections({ _handle: handle } as unknown as Server, {
+    accept: () => assert.fail("no connection was accepted"),
+    opened: () => assert.fail("no connection was accepted"),
+    failed: (problem) => reported.push(problem),
+  });
+  for (const name of ["EMFILE", "ENFILE", "ENOBUFS"] as const) handle.onconnection(-constants.errno[name]);
+  assert.deepEqual(reported, ["accept: EMFILE", "accept: ENFILE", "accept: ENOBUFS"]);
+});
 
 /** A connection that another thread accepted, and the client's end of it. */
 async function makeFresh(t: TestContext): Promise<{ fresh: Socket; client: Socket }> {
@@ -65,6 +86,7 @@ test("what another thread accepted for a version that is not taken here yet wait
     closed: () => undefined,
     deal: () => false,
     failed: () => undefined,
+    acceptFailed: () => undefined,
   };
   const [taken, given] = [await makeFresh(t), await makeFresh(t)];
   const listener = new Listener("127.0.0.1:0", options);
