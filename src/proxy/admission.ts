@@ -8,9 +8,9 @@ import { LISTENER_CELLS } from "../observe/series.ts";
 import { BareContext } from "../plugin/host/bare-context.ts";
 import type { HookCaller } from "../plugin/host/hook-context.ts";
 import { OUTCOME } from "../plugin/host/outcome.ts";
-import type { Trace } from "../trace/trace.ts";
 import { ConnectionChoice } from "./connection-choice.ts";
 import type { Exchanges } from "./exchange.ts";
+import type { ExchangeTrace } from "./exchange-trace.ts";
 import type { ListenerState } from "./snapshot.ts";
 
 const CONNECTION = 1 << HOOK.connection;
@@ -71,7 +71,7 @@ export class Admission implements HookCaller {
    * Asks the plugins in the order of the chain, until one denies it; one that failed under `reject` denies it as well.
    * The entrant is told at once, and this is null; or later, where one must be waited for.
    */
-  ask(listener: ListenerState, entrant: Entrant, trace: Trace | null = null): Judgement | null {
+  ask(listener: ListenerState, entrant: Entrant, trace: ExchangeTrace | null = null): Judgement | null {
     if ((listener.hooks & CONNECTION) === 0) {
       entrant.admitted(null);
       return null;

@@ -4,7 +4,6 @@ import type { Buffers } from "../net/buffers.ts";
 import type { Clock } from "../net/clock.ts";
 import type { AccessLog } from "../observe/access-log.ts";
 import type { Report, ThrottledLog } from "../observe/throttled-log.ts";
-import type { TraceRecord } from "../trace/record.ts";
 
 export type HealthEvent = {
   /** The endpoint's row. */
@@ -28,6 +27,4 @@ export type ThreadContext = {
   readonly warnings: ThrottledLog;
   /** Notifies the main thread of what requests show of an endpoint. */
   readonly notifyHealth: (event: HealthEvent) => void;
-  /** Takes the trace of an exchange that has ended, and how many were not begun since the last. */
-  readonly traced: (record: TraceRecord, dropped: number) => void;
 };

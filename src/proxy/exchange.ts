@@ -15,12 +15,12 @@ import type { Kept } from "../plugin/abi/host-memory.ts";
 import type { KeptValue } from "../plugin/abi/kept-value.ts";
 import type { ExchangeContext, HookCaller, Suspension, VersionChoice } from "../plugin/host/hook-context.ts";
 import type { Instance } from "../plugin/host/instance.ts";
-import type { Trace } from "../trace/trace.ts";
 import { Attempt } from "./attempt.ts";
 import type { Chunk } from "./chunk.ts";
 import type { ConnectionChoice } from "./connection-choice.ts";
 import type { Downstream } from "./downstream.ts";
 import type { ProxyError } from "./error.ts";
+import type { ExchangeTrace } from "./exchange-trace.ts";
 import type { ListenerState, RouteState } from "./snapshot.ts";
 import type { TimeLimit } from "./time-limit.ts";
 import type { Connector } from "./upstream-stream.ts";
@@ -127,7 +127,7 @@ export class Exchange implements ExchangeContext {
 
   client: Downstream | null = null;
   /** Records its steps; null for nearly all. */
-  trace: Trace | null = null;
+  trace: ExchangeTrace | null = null;
   /** It is a plugin's subrequest: it has no listener, and is neither logged nor counted as a request. */
   isSubrequest = false;
   listener: ListenerState | null = null;

@@ -18,7 +18,6 @@ import { THREAD_CELLS } from "../observe/series.ts";
 import type { HookCaller } from "../plugin/host/hook-context.ts";
 import { OUTCOME } from "../plugin/host/host.ts";
 import type { Instance } from "../plugin/host/instance.ts";
-import type { Trace } from "../trace/trace.ts";
 import { recordExchange } from "./account.ts";
 import { Admission } from "./admission.ts";
 import { AttemptEvents } from "./attempt-events.ts";
@@ -28,6 +27,7 @@ import { bufferFor, countEntered, filtersRequest, filtersResponse, instanceAt } 
 import type { ThreadContext } from "./context.ts";
 import { ERROR, failureOf, type ProxyError } from "./error.ts";
 import { type Exchange, Exchanges, PHASE } from "./exchange.ts";
+import type { ExchangeTrace } from "./exchange-trace.ts";
 import { logRejection } from "./failure-log.ts";
 import { prepareErrorResponse, prepareLocalResponse, prepareOptionsResponse } from "./local-response.ts";
 import { askForWhole, fitResponse } from "./metadata.ts";
@@ -363,12 +363,9 @@ export class Pipeline implements HookCaller {
     }
   }
 
-  #report(x: Exchange, trace: Trace): void {
+  #report(x: Exchange, trace: ExchangeTrace): void {
     try {
-      const { tracer } = x.listener!.snapshot;
-      const dropped = tracer === null ? 0 : tracer.dropped;
-      if (tracer !== null) tracer.dropped = 0;
-      this.context.traced(trace.record(x), dropped);
+      trace.finish(x);
     } catch (error) {
       this.internal(null, error);
     }

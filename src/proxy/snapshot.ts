@@ -7,7 +7,7 @@ import type { Cluster } from "../cluster/cluster.ts";
 import type { ListenerPlan, RetryPlan, RouteAction } from "../plan/plan.ts";
 import type { Instance } from "../plugin/host/instance.ts";
 import type { Router } from "../route/match.ts";
-import type { Tracer } from "../trace/tracer.ts";
+import type { ExchangeTracer } from "./exchange-trace.ts";
 import type { Connector } from "./upstream-stream.ts";
 
 export type RouteState = {
@@ -47,7 +47,7 @@ export class Snapshot {
   /** Listener and route of subrequests: without chains, counted nowhere. */
   subrequests: { readonly listener: ListenerState; readonly route: RouteState } | null = null;
   /** Which requests are traced; null where none is. */
-  tracer: Tracer | null = null;
+  tracer: ExchangeTracer | null = null;
   #exchanges = 0;
   #retired = false;
   readonly #dispose: () => void;

@@ -2,9 +2,10 @@
 import { isUtf8 } from "node:buffer";
 import { HOOK, HOOKS } from "../abi/abi.ts";
 import { PART } from "../http/head.ts";
-import type { HookContext, HookTrace } from "../plugin/host/hook-context.ts";
+import type { HookContext } from "../plugin/host/hook-context.ts";
 import type { Attempt } from "../proxy/attempt.ts";
 import type { Exchange } from "../proxy/exchange.ts";
+import type { ExchangeTrace } from "../proxy/exchange-trace.ts";
 import type { Snapshot } from "../proxy/snapshot.ts";
 import type { Mask } from "./mask.ts";
 import {
@@ -40,13 +41,15 @@ export type TraceInit = {
   readonly instant?: boolean;
   /** The status of responses to subrequests, if they are not sent. */
   readonly fetchStatus?: number;
+  /** Receives the record when the exchange ends. */
+  readonly ended?: (record: TraceRecord) => void;
   /** Names of clusters and strategies, for an exchange that has no listener. */
   readonly names?: Names;
 };
 
 export type Names = { readonly clusters: readonly string[]; readonly strategies: readonly string[] };
 
-export class Trace implements HookTrace {
+export class Trace implements ExchangeTrace {
   readonly id: string;
   readonly mask: Mask;
   readonly #isDryRun: boolean;
@@ -54,6 +57,7 @@ export class Trace implements HookTrace {
   readonly #why: TraceRecord["why"];
   readonly #fetchStatus: number | null;
   readonly #names: Names | null;
+  readonly #ended: TraceInit["ended"];
   readonly #snapshot: Snapshot | null;
   readonly #time = new Date();
   readonly #began = performance.now();
@@ -79,6 +83,7 @@ export class Trace implements HookTrace {
     this.#why = why;
     this.#fetchStatus = fetchStatus;
     this.#names = names;
+    this.#ended = init.ended;
     this.#snapshot = x.listener?.snapshot ?? null;
     this.#recorded = captureState(x);
     this.#most = isDryRun ? Number.POSITIVE_INFINITY : MAX_LISTED;
@@ -275,6 +280,10 @@ export class Trace implements HookTrace {
   /** Adds the trace's id to the response, if the request carried the debug token. */
   tell(x: Exchange): void {
     if (this.#why === "token") x.response.add(ID_HEADER, Buffer.from(this.id), 0);
+  }
+
+  finish(x: Exchange): void {
+    this.#ended?.(this.record(x));
   }
 
   record(x: Exchange): TraceRecord {

@@ -3,6 +3,7 @@ import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { FIELD_WORDS, VALUE_END, VALUE_START } from "../http/head.ts";
 import type { TracePlan } from "../plan/plan.ts";
 import type { Exchange } from "../proxy/exchange.ts";
+import type { ExchangeTracer } from "../proxy/exchange-trace.ts";
 import { Mask } from "./mask.ts";
 import type { TraceRecord } from "./record.ts";
 import { Trace } from "./trace.ts";
@@ -11,12 +12,15 @@ import { Trace } from "./trace.ts";
 const RATE = 50;
 const SECOND = 1000;
 
+/** Receives a trace that has ended, and how many requests were not traced since because of the rate limit. */
+export type TraceSink = (record: TraceRecord, dropped: number) => void;
+
 /** Null if the configuration traces no request. */
-export function makeTracer(plan: TracePlan): Tracer | null {
-  return plan.token === "" && plan.sample === 0 ? null : new Tracer(plan);
+export function makeTracer(plan: TracePlan, ended: TraceSink): Tracer | null {
+  return plan.token === "" && plan.sample === 0 ? null : new Tracer(plan, ended);
 }
 
-export class Tracer {
+export class Tracer implements ExchangeTracer {
   readonly mask: Mask;
   readonly #header: Buffer;
   /** A digest, so that comparing takes the same time for any length. Null: no token is configured. */
@@ -27,7 +31,14 @@ export class Tracer {
   /** Requests that were not traced because of the rate limit. */
   dropped = 0;
 
-  constructor({ header, token, sample, mask }: TracePlan) {
+  readonly #ended: (record: TraceRecord) => void;
+
+  constructor({ header, token, sample, mask }: TracePlan, ended: TraceSink) {
+    this.#ended = (record) => {
+      const { dropped } = this;
+      this.dropped = 0;
+      ended(record, dropped);
+    };
     this.mask = new Mask(mask);
     this.#header = Buffer.from(header, "latin1");
     this.#token = token === "" ? null : digest(Buffer.from(token));
@@ -43,7 +54,7 @@ export class Tracer {
       return;
     }
     const why: TraceRecord["why"] = hasToken ? "token" : "sample";
-    x.trace = new Trace(x, { id: randomBytes(8).toString("hex"), why, mask: this.mask });
+    x.trace = new Trace(x, { id: randomBytes(8).toString("hex"), why, mask: this.mask, ended: this.#ended });
   }
 
   #takeToken({ request }: Exchange, token: Buffer): boolean {

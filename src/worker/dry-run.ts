@@ -59,7 +59,6 @@ function run(init: DryRunInit): void {
       () => clock.now,
     ),
     notifyHealth: () => {},
-    traced: (trace) => post({ trace }),
   };
   const pipeline = new Pipeline(context);
   const plugins = makeDryHost({
@@ -109,7 +108,7 @@ function buildSnapshot(plan: Plan, { context, pipeline, plugins, request }: Part
   });
   const snapshot = new Snapshot(plan.version, clusters, strategyNames, () => undefined);
   snapshot.subrequests = subrequestStates(snapshot);
-  snapshot.tracer = makeTracer(plan.trace);
+  snapshot.tracer = makeTracer(plan.trace, (trace) => post({ trace }));
   if (outgoing !== null) outgoing.snapshot = snapshot;
   for (const listener of plan.listeners)
     snapshot.listeners.set(listener.address, listenerState(listener, snapshot, instances));
@@ -158,8 +157,9 @@ function begin(pipeline: Pipeline, listener: ListenerState, plan: Plan, request:
     why: "explain",
     mask: new Mask([...plan.trace.mask, plan.trace.header]),
     isDryRun: true,
+    ended: (record) => post({ trace: record }),
     instant: !request.allowFetch,
-    ...(request.allowFetch ? {} : { fetchAnswer: request.fetchAnswer }),
+    ...(request.allowFetch ? {} : { fetchStatus: request.fetchAnswer }),
   });
   x.trace = trace;
   const entrant: Entrant = {

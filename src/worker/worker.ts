@@ -84,7 +84,6 @@ class DataThread {
       report,
       warnings,
       notifyHealth: (event) => post({ type: "health", ...event }),
-      traced: (record, dropped) => post({ type: "trace", record, dropped }),
     };
     this.#pipeline = new Pipeline(this.#context);
     this.#incoming = {
@@ -189,7 +188,7 @@ class DataThread {
       const clusters = plan.clusters.map((cluster, index) => this.#cluster(cluster, index, instances.served, pools));
       const snapshot = new Snapshot(plan.version, clusters, strategies, () => this.#dispose(plan.version));
       snapshot.subrequests = subrequestStates(snapshot);
-      snapshot.tracer = makeTracer(plan.trace);
+      snapshot.tracer = makeTracer(plan.trace, (record, dropped) => post({ type: "trace", record, dropped }));
       for (const listener of plan.listeners)
         snapshot.listeners.set(listener.address, listenerState(listener, snapshot, instances.served));
       return { plan, snapshot, instances, pools };

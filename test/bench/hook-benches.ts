@@ -166,12 +166,15 @@ function tracedBench({ x, request }: Scene, instance: PluginInstance): Bench {
 
 /** As every request is looked at where a debug token is configured. */
 function untracedBench({ x, request }: Scene): Bench {
-  const tracer = makeTracer({
-    header: "x-sluice-debug",
-    token: "8f14e45fceea167a5a36dedd4bea2543",
-    sample: 0,
-    mask: [],
-  })!;
+  const tracer = makeTracer(
+    {
+      header: "x-sluice-debug",
+      token: "8f14e45fceea167a5a36dedd4bea2543",
+      sample: 0,
+      mask: [],
+    },
+    () => {},
+  )!;
   const call = (): void => {
     request();
     tracer.consider(x);

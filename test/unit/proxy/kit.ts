@@ -120,7 +120,6 @@ export class Plane {
         () => this.clock.now,
       ),
       notifyHealth: (event) => this.healthEvents.push(event),
-      traced: () => {},
     };
     const pipeline = new Pipeline(this.context);
     this.pipeline = pipeline;

@@ -15,7 +15,7 @@ test("how long a token is compared tells nothing of it: always all bytes of two 
     compare.mock.restore();
     syncBuiltinESMExports();
   });
-  const tracer = makeTracer(plan)!;
+  const tracer = makeTracer(plan, () => {})!;
   for (const value of [TOKEN, `${TOKEN}x`, TOKEN.slice(0, -1), "x".repeat(TOKEN.length), "x", ""]) {
     const x = makeExchange({ headers: { "x-sluice-debug": value } });
     const before = compare.mock.callCount();
@@ -28,8 +28,11 @@ test("how long a token is compared tells nothing of it: always all bytes of two 
 });
 
 test("without a token in the configuration no field is one, an empty one neither", () => {
-  assert.equal(makeTracer({ ...plan, token: "" }), null);
-  const tracer = makeTracer({ ...plan, token: "", sample: Number.MIN_VALUE })!;
+  assert.equal(
+    makeTracer({ ...plan, token: "" }, () => {}),
+    null,
+  );
+  const tracer = makeTracer({ ...plan, token: "", sample: Number.MIN_VALUE }, () => {})!;
   for (const value of ["", TOKEN]) {
     const x = makeExchange({ headers: { "x-sluice-debug": value } });
     tracer.consider(x);
