@@ -43,6 +43,24 @@ export type ClusterStatus = {
   readonly endpoints: readonly EndpointStatus[];
   /** Endpoints whose names cannot be resolved, as configured, and why; they are asked for again. */
   readonly unresolved: readonly { readonly address: string; readonly problem: string }[];
+  /** The set of endpoints in service: it changes without a reload. */
+  readonly set: { readonly version: number; readonly changedAt: string };
+  /** What the configuration names as endpoints, and where each entry's endpoints come from. */
+  readonly sources: readonly EndpointSourceStatus[];
+};
+
+export type EndpointSourceStatus = {
+  /** As configured. */
+  readonly address: string;
+  readonly kind: "static" | "dns" | "srv";
+  /** Endpoints that it stands for. */
+  readonly endpoints: number;
+  /** Of the last answer that was used; null without one, as for addresses that are given. */
+  readonly resolvedAt: string | null;
+  /** Of the next attempt. */
+  readonly nextAt: string | null;
+  /** Why the last attempt failed: the endpoints are then those of the last answer. */
+  readonly problem: string | null;
 };
 
 /** `unchecked`: takes requests, and no active check has found anything yet, or there is none. */

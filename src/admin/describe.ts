@@ -24,6 +24,16 @@ export function describeCluster({ strategies, usable, endpoints, unresolved, pan
   return `${strategies.join(", ")}, ${usable} of ${total} endpoints usable${note}`;
 }
 
+/** Entries that are resolved, a line each: what they stand for, since when, and why the last attempt failed. */
+export function describeSources({ sources, set }: ClusterStatus): string[] {
+  return sources
+    .filter(({ kind, endpoints }) => kind !== "static" && endpoints > 0)
+    .map(({ address, kind, endpoints, resolvedAt, problem }) => {
+      const kept = problem === null ? "" : `, keeping them: the last attempt failed (${problem})`;
+      return `${address} (${kind}): ${endpoints} endpoints, resolved ${resolvedAt}, set version ${set.version}${kept}`;
+    });
+}
+
 /** Its state, and why it gets no requests. */
 export function describeEndpoint({ state, health, ejection }: EndpointStatus): string {
   const reasons: string[] = [];

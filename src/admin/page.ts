@@ -8,6 +8,7 @@ import {
   describeFailedAttempts,
   describeLastFailure,
   describeMatch,
+  describeSources,
   describeTarget,
   describeTraffic,
   formatRate,
@@ -86,6 +87,7 @@ function renderCluster(cluster: ClusterStatus): string {
   ]);
   for (const { address, problem } of cluster.unresolved)
     rows.push([address, `has no address yet (${problem})`, "", "", "", "", ""]);
+  for (const line of describeSources(cluster)) rows.push([line, "", "", "", "", "", ""]);
   const title = `Cluster ${cluster.name}: ${describeCluster(cluster)}, ${describeTraffic(cluster.traffic)}`;
   return table(title, heads, rows, cluster.usable === 0);
 }

@@ -2,6 +2,8 @@
 import { readSettings } from "../config/plugin-schema.ts";
 import type { Config, Problem } from "../config/schema.ts";
 import type { Built, PlanSources } from "../plan/builder.ts";
+import { listEndpoints } from "../plan/endpoint-set.ts";
+import { STATIC_SOURCE } from "../plan/endpoint-source.ts";
 import type { Plugin } from "../plan/modules.ts";
 import { Namespaces } from "../state/store.ts";
 
@@ -44,9 +46,13 @@ export function sourcesOf<C extends Parts>(
     config,
     plugins,
     readSettings,
-    addresses: new Map(),
+    endpoints: (cluster) => ({
+      version: 1,
+      endpoints: listEndpoints(cluster, STATIC_SOURCE.endpoints).map((endpoint) => {
+        return { ...endpoint, slot: rows++, cells: 0 };
+      }),
+    }),
     listeners: new Map(config.listeners.map(({ name, address }) => [name, address])),
-    row: () => rows++,
     listenerRow: () => 0,
     cells: () => 0,
     namespace: (name) => namespaces.numberOf(name),

@@ -6,6 +6,7 @@ import {
   describeFailedAttempts,
   describeLastFailure,
   describeMatch,
+  describeSources,
   describeTarget,
   describeTraffic,
 } from "../admin/describe.ts";
@@ -83,6 +84,7 @@ function linesOfCluster(cluster: ClusterStatus): string[] {
       return `  ${address}: ${describeEndpoint(endpoint)}, ${figures}${failed === "" ? "" : `, failed attempts: ${failed}`}`;
     }),
     ...unresolved.map(({ address, problem }) => `  ${address}: has no address yet (${problem})`),
+    ...describeSources(cluster).map((line) => `  ${line}`),
   ];
 }
 

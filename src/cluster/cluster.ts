@@ -43,7 +43,7 @@ export class Cluster<Connector = unknown> {
   readonly index: number;
   readonly plan: ClusterPlan;
   readonly strategies: readonly Instance[];
-  readonly members: readonly Member<Connector>[];
+  #members: readonly Member<Connector>[];
   /** The plugin that checks its endpoints, where one does. */
   readonly checker: Instance | null;
   readonly #columns: EndpointColumns;
@@ -67,12 +67,28 @@ export class Cluster<Connector = unknown> {
     this.index = index;
     this.plan = plan;
     this.strategies = parts.strategies;
-    this.members = parts.members;
+    this.#members = parts.members;
     this.checker = parts.checker ?? null;
     this.#columns = parts.columns;
     this.#eligible = new EndpointView(parts.columns);
     this.#reduced = new EndpointView(parts.columns);
     for (const member of parts.members) this.#connectors.set(member.endpoint.slot, member.connector);
+  }
+
+  get members(): readonly Member<Connector>[] {
+    return this.#members;
+  }
+
+  /** Takes the endpoints of a new set; `release` follows for those that are not among them. */
+  replace(members: readonly Member<Connector>[]): void {
+    this.#members = members;
+    for (const { endpoint, connector } of members) this.#connectors.set(endpoint.slot, connector);
+    this.#epoch = -1;
+  }
+
+  /** No attempt uses the removed endpoint of that slot any more. */
+  release(slot: number): void {
+    if (!this.#members.some(({ endpoint }) => endpoint.slot === slot)) this.#connectors.delete(slot);
   }
 
   /** Opens streams to one of the cluster's endpoints. */
@@ -104,7 +120,7 @@ export class Cluster<Connector = unknown> {
   candidates({ tried }: Pick<PickContext, "tried">): Candidate[] {
     const columns = this.#columns;
     const limit = this.plan.pool.connections;
-    return this.members.map(({ endpoint }) => {
+    return this.#members.map(({ endpoint }) => {
       const { slot, address, weight, zone } = endpoint;
       const inFlight = columns.inFlight(slot);
       const state = Object.entries(HEALTH).find(([, bit]) => (columns.health[slot]! & bit) !== 0)?.[0];
@@ -118,6 +134,7 @@ export class Cluster<Connector = unknown> {
 
   /** Whether an endpoint but the present one can take the exchange's request: for a further attempt. */
   hasOther(exchange: PickContext): boolean {
+    if (this.#epoch !== this.#columns.epoch()) this.#refresh();
     const { list, count } = this.#present(exchange);
     for (let i = 0; i < count; i++) if (list[i] !== exchange.endpoint) return true;
     return false;
@@ -126,11 +143,11 @@ export class Cluster<Connector = unknown> {
   /** Rebuilds the eligible set; it changes only when the epoch word moves, never for a request. */
   #refresh(): void {
     this.#epoch = this.#columns.epoch();
-    const { endpoints, passive } = this.plan;
-    const ignored = this.#columns.ignoredBits(endpoints, passive?.panic ?? 0);
+    const { set, passive } = this.plan;
+    const ignored = this.#columns.ignoredBits(set.endpoints, passive?.panic ?? 0);
     this.#eligible.clear();
     this.#probing.length = 0;
-    for (const { endpoint } of this.members) {
+    for (const { endpoint } of this.#members) {
       const state = this.#columns.health[endpoint.slot]!;
       if ((state & ~ignored) === 0) this.#eligible.push(endpoint);
       else if (state === (HEALTH.ejected | HEALTH.probing)) this.#probing.push(endpoint);

@@ -140,6 +140,11 @@ export class EndpointColumns {
     this.#inFlight[thread]![slot]! += by;
   }
 
+  /** Requests in flight on `slot`, of one thread. */
+  inFlightOf(thread: number, slot: number): number {
+    return this.#inFlight[thread]![slot]!;
+  }
+
   /** Requests in flight on `slot` over all threads. */
   inFlight(slot: number): number {
     const columns = this.#inFlight;

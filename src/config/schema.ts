@@ -29,6 +29,7 @@ import {
   choice,
   count,
   debugToken,
+  dnsServer,
   duration,
   endpointAddress,
   fetchTarget,
@@ -428,7 +429,7 @@ const endpoint = convert(
     {
       address: required(
         endpointAddress,
-        "`127.0.0.1:9001`, `name:9001`, `[::1]:9001` or `unix:/path`. A name becomes one endpoint per address, and is resolved again when its time to live ends. While it has no address it has no endpoint, and resolution is retried.",
+        "`127.0.0.1:9001`, `name:9001`, `[::1]:9001`, `unix:/path`, or `srv:_http._tcp.name`. A name becomes one endpoint per address (IPv4, or IPv6 if there is no IPv4 address), and is resolved again when its time to live ends. While it has no address it has no endpoint, and resolution is retried. `srv:` uses SRV records: the targets with the lowest priority number, with their ports and weights (in place of `weight`).",
       ),
       weight: withDefault(count(1, 1000), 1, "Weight relative to the other endpoints."),
       zone: withDefault(fieldValue, "", "Zone of the endpoint; strategies may prefer a zone."),
@@ -701,6 +702,24 @@ export const configuration = object({
     }),
     {},
     "Shutdown on SIGTERM and SIGINT; a second signal exits at once.",
+  ),
+  resolver: withDefault(
+    object({
+      servers: withDefault(
+        list(dnsServer),
+        [],
+        "DNS servers, such as `10.0.0.2` or `127.0.0.1:8600`. A name that they do not know is resolved by the system (hosts file, search domains). `[]`: the system's resolver.",
+      ),
+      timeout: withDefault(
+        duration("50ms", "30s"),
+        "1s",
+        "Time for a response of a server; each is queried up to twice.",
+      ),
+      minTtl: withDefault(duration("100ms", "24h"), "1s", "Lower bound on the time to live of records."),
+      maxTtl: withDefault(duration("100ms", "24h"), "5m", "Upper bound on the time to live of records."),
+    }),
+    {},
+    "How names of endpoints are resolved. A changed result changes the endpoints of a cluster without a reload.",
   ),
   kv: withDefault(
     object({

@@ -238,11 +238,11 @@ export const listenAddress: ScalarShape<Address> = scalar(
   (text) => parseAddress(text, 0, true),
 );
 
-/** Where an endpoint is: an address, or a name with a port. */
+/** Where an endpoint is: an address, a name with a port, or a service of DNS. Of a service the host is its name, the port 0. */
 export const endpointAddress: ScalarShape<Address> = scalar(
   "an address with a port, such as 127.0.0.1:9001, app.local:9001, [::1]:9001 or unix:/run/app.sock",
   { type: "string" },
-  (text) => parseAddress(text, 1, false),
+  (text) => (text.startsWith("srv:") ? parseService(text) : parseAddress(text, 1, false)),
 );
 
 /** `false`, or an address. */
@@ -286,6 +286,27 @@ function parseAddress(text: string, leastPort: number, anyHost: boolean): Addres
   if (isIPv4(written) || isHostName(written)) return { text, host: written, port, path: "" };
   return undefined;
 }
+
+function parseService(text: string): Address {
+  const host = text.slice("srv:".length);
+  if (
+    host.length <= 253 &&
+    host.split(".").every((label) => /^[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?$/.test(label))
+  )
+    return { text, host, port: 0, path: "" };
+  throw new Refusal(`invalid service "${text}": expected srv: and a name such as _http._tcp.app.example.com`);
+}
+
+/** Where a server of DNS is; port 53 where none is given. */
+export const dnsServer: ScalarShape<Address> = scalar(
+  "a numeric address with a port if need be, such as 10.0.0.2, 127.0.0.1:8600 or [::1]:53",
+  { type: "string" },
+  (text) => {
+    const bare = isIPv6(text) ? `[${text}]` : text;
+    const found = parseAddress(/:\d+$/.test(bare) && !bare.endsWith("]") ? bare : `${bare}:53`, 1, false);
+    return found !== undefined && found.path === "" && (isIPv4(found.host) || isIPv6(found.host)) ? found : undefined;
+  },
+);
 
 /** `cluster:NAME`, an origin as URLs have it: `https://keys.example.com`, without path; or the word `endpoint`. */
 export const fetchTarget: ScalarShape<string> = scalar(

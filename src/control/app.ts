@@ -18,14 +18,18 @@ import { createLog, type Log, ProgramLines } from "../observe/log.ts";
 import { checkLogFile } from "../observe/log-target.ts";
 import { createMetrics, type Metrics } from "../observe/metrics.ts";
 import { RequestRates } from "../observe/request-rates.ts";
+import { STATIC_SOURCE } from "../plan/endpoint-source.ts";
 import { Modules } from "../plan/modules.ts";
+import type { Plan } from "../plan/plan.ts";
 import { listMetrics } from "../plan/plugin-metrics.ts";
 import { startOnce } from "../plugin/host/start-check.ts";
 import { ModuleBuilder } from "../plugin/wasm/builder.ts";
 import { KeyValueStore, Namespaces } from "../state/store.ts";
 import { Mask } from "../trace/mask.ts";
 import type { FromThread } from "../worker/messages.ts";
+import { DnsSources } from "./dns-source.ts";
 import type { Duty } from "./endpoint-check.ts";
+import { EndpointSets } from "./endpoint-sets.ts";
 import { ExplainError, Explainer, readExplainRequest } from "./explain.ts";
 import { HealthChecks } from "./health-checks.ts";
 import { Listeners } from "./listeners.ts";
@@ -34,7 +38,7 @@ import { CheckOrders } from "./plugin-check-jobs.ts";
 import { PluginHealth } from "./plugin-health.ts";
 import { probe, type Tell } from "./probe.ts";
 import { type Reloaded, Reloader, readConfigFile } from "./reload.ts";
-import { type Lookup, Resolver } from "./resolve.ts";
+import type { Lookup } from "./resolve.ts";
 import { Rollouts } from "./rollouts.ts";
 import { rowsOf, Slots } from "./slots.ts";
 import { tryGuests } from "./start-check.ts";
@@ -101,7 +105,8 @@ export class App {
   readonly #crew: Crew;
   readonly #listeners: Listeners;
   readonly #reloader: Reloader;
-  readonly #resolver: Resolver;
+  readonly #dns: DnsSources;
+  readonly #endpoints: EndpointSets;
   readonly #columns: EndpointColumns;
   readonly #counters: Counters;
   readonly #rates: RequestRates;
@@ -163,7 +168,7 @@ export class App {
     const rows = new Slots(rowsOf("endpoints", MAX_ENDPOINTS, (row) => this.#columns.clearSlot(row)));
     const cells = new Slots(this.#counters);
     const release = (version: number) => {
-      rows.release(version);
+      this.#endpoints.release(version);
       listenerRows.release(version);
       cells.release(version);
     };
@@ -179,10 +184,26 @@ export class App {
       listeners: this.#listeners,
       log: this.log,
     });
-    this.#resolver = new Resolver({
+    this.#dns = new DnsSources({
       log: this.log,
-      onChange: (name) => void this.#reloader.readdress(`the addresses of ${name} have changed`),
+      settings: config.resolver,
+      onChange: (host) => this.#endpoints.changed(host),
       ...(options.lookup && { lookup: options.lookup }),
+    });
+    this.#endpoints = new EndpointSets({
+      sources: [this.#dns.services, this.#dns.hosts, STATIC_SOURCE],
+      log: this.log,
+      place: (holder, cluster, endpoint) => ({
+        slot: rows.hold(holder, `${cluster} ${endpoint}`),
+        cells: cells.hold(holder, seriesKey("upstream", { cluster, endpoint })),
+      }),
+      release: (holder) => {
+        rows.release(holder);
+        cells.release(holder);
+      },
+      holders: (version) => this.#versions.holders(version),
+      post: (thread, message) => this.#threads.post(thread, message),
+      onChange: () => this.#takeEndpoints(this.#reloader.current!.plan),
     });
     this.#watch =
       options.watch === false
@@ -220,10 +241,9 @@ export class App {
       }),
       readSettings,
       rollouts: this.#rollouts,
-      resolver: this.#resolver,
+      endpoints: this.#endpoints,
       listeners: this.#listeners,
       versions: this.#versions,
-      row: (version, identity) => rows.hold(version, identity),
       listenerRow: (version, address) => listenerRows.hold(version, address),
       namespace: (name) => namespaces.numberOf(name),
       cells: (version, key) => cells.hold(version, seriesKey(...key)),
@@ -234,8 +254,7 @@ export class App {
       onFiles: (paths) => this.#watch?.update(paths),
       onAccepted: ({ config, plan }) => {
         this.#accept(config);
-        this.#checks.take(plan);
-        this.#passive.take(plan);
+        this.#takeEndpoints(plan);
       },
     });
     this.#metrics = createMetrics({
@@ -254,7 +273,7 @@ export class App {
       rolloutResults: () => this.#rollouts.results(),
       logDropped: () => this.#lines.dropped,
       adminDenials: () => this.#denials.count,
-      resolveFailures: () => this.#resolver.failures,
+      resolutions: () => this.#dns.counts,
     });
   }
 
@@ -323,7 +342,7 @@ export class App {
       this.log.info({ grace }, "draining");
     }
     this.#watch?.close();
-    this.#resolver.close();
+    this.#dns.close();
     this.#rollouts.close();
     this.#checks.close();
     this.#passive.close();
@@ -401,9 +420,15 @@ export class App {
       counters: this.#counters,
       traffic,
       health: (slot) => this.#checks.describe(slot),
-      problemOf: (host) => this.#resolver.problemOf(host),
+      set: (cluster) => this.#endpoints.describe(cluster),
       ejection: (slot) => this.#passive.describe(slot),
     });
+  }
+
+  /** Checks and passive health follow the endpoints of the plan in service. */
+  #takeEndpoints(plan: Plan): void {
+    this.#checks.take(plan);
+    this.#passive.take(plan);
   }
 
   async #explain(request: unknown): Promise<{ trace: object } | { problem: string }> {
@@ -426,6 +451,7 @@ export class App {
     const fixed = [...(moved ? ["admin"] : []), ...(JSON.stringify(config.kv) === JSON.stringify(kv) ? [] : ["kv"])];
     if (fixed.length > 0) this.log.warn({ keys: fixed }, "these settings take effect at the next start");
     this.log.level = this.#options.logLevel ?? config.log.level;
+    this.#dns.configure(config.resolver);
     this.#traces.keep(config.trace.keep);
     // A token must not be lost while the address that it protects is still served.
     this.#config = { ...config, admin: moved ? admin : config.admin, kv };
@@ -446,6 +472,7 @@ export class App {
       else this.#rollouts.receive(thread, message);
     } else if (message.type === "checked") this.#orders.receive(thread, message);
     else if (message.type === "health") this.#passive.receive(message);
+    else if (message.type === "endpointsReleased") this.#endpoints.receive(thread, message.replaced);
     else if (message.type === "inherited") this.#listeners.inherit(message.address);
     else if (message.type === "drained") {
       this.#drained?.(thread);
@@ -455,6 +482,7 @@ export class App {
 
   #threadEnded(thread: number, reason: string): void {
     this.#versions.forget(thread, reason);
+    this.#endpoints.forget(thread);
     this.#health.forget(thread);
     this.#rollouts.forget(thread);
     this.#orders.forget(thread);

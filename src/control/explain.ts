@@ -107,8 +107,8 @@ export class Explainer {
     const plan = current();
     if (plan === null) throw new ExplainError("no version serves yet");
     columns.moveTo(performance.now());
-    const rows = plan.clusters.flatMap(({ endpoints }) =>
-      endpoints.map(({ slot }) => ({
+    const rows = plan.clusters.flatMap(({ set }) =>
+      set.endpoints.map(({ slot }) => ({
         slot,
         inFlight: columns.inFlight(slot),
         latency: columns.latencyOf(slot),

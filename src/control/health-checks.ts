@@ -62,9 +62,9 @@ export class HealthChecks {
     if (this.#closed) return;
     const gone = new Set(this.#watched.keys());
     const fresh: Watched[] = [];
-    for (const { name, check, endpoints } of plan.clusters) {
+    for (const { name, check, set } of plan.clusters) {
       if (check === null) continue;
-      for (const endpoint of endpoints) {
+      for (const endpoint of set.endpoints) {
         gone.delete(endpoint.slot);
         const watched = this.#watch({ cluster: name, endpoint, check });
         if (watched !== null) fresh.push(watched);

@@ -54,7 +54,7 @@ export class PassiveHealth {
     for (const cluster of plan.clusters) {
       const { passive } = cluster;
       if (passive === null) continue;
-      for (const endpoint of cluster.endpoints) this.#members.set(endpoint.slot, { endpoint, cluster, passive });
+      for (const endpoint of cluster.set.endpoints) this.#members.set(endpoint.slot, { endpoint, cluster, passive });
     }
     for (const [slot, record] of this.#records) {
       if (this.#members.has(slot)) continue;
@@ -106,8 +106,8 @@ export class PassiveHealth {
     this.#records.set(slot, record);
     // It may have responded between the notification and now.
     if (record.ejected || this.#options.columns.failures[slot] === 0) return;
-    const most = mostEjected(cluster.endpoints.length, passive.maxEjected);
-    const ejected = cluster.endpoints.filter((other) => this.#records.get(other.slot)?.ejected).length;
+    const most = mostEjected(cluster.set.endpoints.length, passive.maxEjected);
+    const ejected = cluster.set.endpoints.filter((other) => this.#records.get(other.slot)?.ejected).length;
     if (ejected < most) return this.#eject(member, record, cause);
     record.cause = cause;
     const now = Date.now();
@@ -167,7 +167,7 @@ export class PassiveHealth {
 
   /** An endpoint that was failing while no more could be ejected has not notified again: there may be room now. */
   #ejectNext(cluster: ClusterPlan): void {
-    for (const { slot } of cluster.endpoints) {
+    for (const { slot } of cluster.set.endpoints) {
       const member = this.#members.get(slot);
       if (member === undefined || this.#options.columns.failures[slot]! < member.passive.consecutiveFailures) continue;
       // The cause is that of the notification which came too early, or there was none.

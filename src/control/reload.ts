@@ -4,15 +4,14 @@
  */
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
-import { isIP } from "node:net";
 import type { Config, Problem } from "../config/schema.ts";
 import type { Log } from "../observe/log.ts";
-import { type Built, buildPlan, listHostNames, type PlanSources } from "../plan/builder.ts";
+import { type Built, buildPlan, type PlanSources } from "../plan/builder.ts";
 import { listWasmFiles, type Modules, type ReadSettings, readWasmFiles, type WasmFiles } from "../plan/modules.ts";
 import type { Plan } from "../plan/plan.ts";
 import { placeMetrics } from "../plan/plugin-metrics.ts";
+import type { EndpointSets } from "./endpoint-sets.ts";
 import type { Listeners, Opening } from "./listeners.ts";
-import type { Resolver } from "./resolve.ts";
 import type { Arrangement, Rollouts } from "./rollouts.ts";
 import type { Trial } from "./start-check.ts";
 import type { Versions } from "./versions.ts";
@@ -42,10 +41,9 @@ export type ReloaderOptions = {
   readonly modules: Modules;
   readonly readSettings: ReadSettings;
   readonly rollouts: Pick<Rollouts, "arrange" | "commit">;
-  readonly resolver: Resolver;
+  readonly endpoints: EndpointSets;
   readonly listeners: Listeners;
   readonly versions: Versions;
-  readonly row: (version: number, identity: string) => number;
   readonly listenerRow: (version: number, address: string) => number;
   readonly cells: (version: number, key: Parameters<PlanSources["cells"]>) => number;
   readonly namespace: (name: string) => number;
@@ -76,10 +74,7 @@ type Material = {
   config: Config;
   warnings: readonly Problem[];
   files: WasmFiles;
-  /** None for a name that cannot be resolved, yet. */
-  addresses: Map<string, readonly string[]>;
   /** Of the texts and files. */
-  content: string;
   digest: string;
 };
 
@@ -98,7 +93,6 @@ export class Reloader {
   /** The end of the line: everything that changes what threads serve goes one after the other. */
   #tail: Promise<unknown> = Promise.resolve();
   #waiting: Promise<Reloaded> | null = null;
-  #waitingForNames: Promise<Reloaded> | null = null;
   #closed = false;
 
   constructor(options: ReloaderOptions) {
@@ -132,16 +126,7 @@ export class Reloader {
    * the files hold by now may be broken: that must not keep a plugin from being rolled back.
    */
   restage(reason: string): Promise<Reloaded> {
-    return this.#queue(() => this.#runAgain(reason, async (accepted) => accepted));
-  }
-
-  /** Makes a version of what the one in service was made of, at the addresses that its names have now. */
-  readdress(reason: string): Promise<Reloaded> {
-    this.#waitingForNames ??= this.#queue(() => {
-      this.#waitingForNames = null;
-      return this.#runAgain(reason, (accepted) => this.#withAddresses(accepted));
-    });
-    return this.#waitingForNames;
+    return this.#queue(() => this.#runAgain(reason));
   }
 
   /** Brings a thread that took another's place to the version in service. */
@@ -176,9 +161,9 @@ export class Reloader {
   }
 
   /** The files were not read again: a rejection of them stays the last result that is reported. */
-  async #runAgain(reason: string, change: (accepted: Material) => Promise<Material>): Promise<Reloaded> {
+  async #runAgain(reason: string): Promise<Reloaded> {
     const before = this.#last;
-    const reloaded = await this.#run(reason, async () => (this.#accepted ? change(this.#accepted) : this.#read()));
+    const reloaded = await this.#run(reason, async () => this.#accepted ?? this.#read());
     if (before?.result === "rejected" && reloaded.result !== "rejected")
       this.#last = { ...before, version: reloaded.version };
     return reloaded;
@@ -250,16 +235,8 @@ export class Reloader {
     const files = await readWasmFiles(paths);
     const hash = createHash("sha256").update(text);
     for (const content of files.values()) hash.update(createHash("sha256").update(content).digest());
-    return this.#withAddresses({ text, config, warnings, files, content: hash.digest("hex") });
-  }
-
-  async #withAddresses(material: Omit<Material, "addresses" | "digest">): Promise<Material> {
-    const { resolver } = this.#options;
-    const names = [...listHostNames(material.config, (host) => isIP(host) !== 0)];
-    const found = names.map(async (name) => [name, await resolver.resolve(name)] as const);
-    const addresses = new Map(await Promise.all(found));
-    const digest = createHash("sha256").update(JSON.stringify([material.content, [...addresses]]));
-    return { ...material, addresses, digest: digest.digest("hex") };
+    await this.#options.endpoints.prepare(config);
+    return { text, config, warnings, files, digest: hash.digest("hex") };
   }
 
   async #build(
@@ -268,21 +245,21 @@ export class Reloader {
     plugins: PlanSources["plugins"],
     opening: Opening,
   ): Promise<Built> {
-    const { row, listenerRow, cells, namespace, release, tryGuests, readSettings } = this.#options;
-    const { config, addresses } = candidate;
+    const { endpoints, listenerRow, cells, namespace, release, tryGuests, readSettings } = this.#options;
+    const { config } = candidate;
     try {
       const built = buildPlan({
         version,
         config,
         plugins,
         readSettings,
-        addresses,
+        endpoints: (cluster) => endpoints.build(version, cluster),
         listeners: opening.places,
-        row: (identity) => row(version, identity),
         listenerRow: (address) => listenerRow(version, address),
         cells: (...key) => cells(version, key),
         namespace,
       });
+      endpoints.follow(built.plan);
       const { problems, metrics } = await tryGuests(built, config);
       this.#refuse(problems);
       return placeMetrics(built, metrics, (...key) => cells(version, key));
@@ -293,18 +270,18 @@ export class Reloader {
   }
 
   #accept(candidate: Candidate, { plan }: Built, opening: Opening): void {
-    const { listeners, resolver, rollouts, onAccepted, log, format } = this.#options;
-    const { config, text, warnings, addresses, fingerprint, arrangement } = candidate;
+    const { listeners, endpoints, rollouts, onAccepted, log, format } = this.#options;
+    const { config, text, warnings, fingerprint, arrangement } = candidate;
     if (warnings !== this.#accepted?.warnings)
       for (const warning of warnings)
         log.warn({ warning: format(warning) }, "the configuration may not be what is meant");
     listeners.commit(opening);
-    resolver.watch(addresses);
     rollouts.commit(arrangement, plan);
     this.#fingerprint = fingerprint;
     this.#accepted = candidate;
     this.#current = { config, text, plan };
     onAccepted(this.#current);
+    endpoints.commit(plan);
   }
 
   #refuse(problems: readonly Problem[]): void {

@@ -1,36 +1,41 @@
 /**
- * Host names of endpoints to numeric addresses. A name without an address is a state and not an error: its endpoints
- * are not there yet. Names in use are asked again when their time is up, after a failure with growing pauses.
+ * Names of endpoints and what they stand for, resolved again and again. A name without an address is a state and not an
+ * error: its endpoints are not there yet. Names in use are resolved when their time to live is over, after a failure
+ * with growing pauses; a failure or an empty answer keeps the last addresses.
  */
-import { Resolver as DnsResolver, lookup as lookupName } from "node:dns/promises";
 import type { Log } from "../observe/log.ts";
 
 /** What a name stands for, and for how many milliseconds. @throws Error when there is nothing. */
-export type Lookup = (name: string) => Promise<{ readonly addresses: readonly string[]; readonly ttl: number }>;
+export type Lookup<T = string> = (name: string) => Promise<Answer<T>>;
+export type Answer<T = string> = { readonly addresses: readonly T[]; readonly ttl: number };
 
-export type ResolverOptions = {
+export type ResolverOptions<T = string> = {
   readonly log: Log;
   /** Called when the addresses of a name in use are others than those that are served. */
   readonly onChange: (name: string) => void;
-  /** Instead of the system's; for tests. */
-  readonly lookup?: Lookup;
-  /** Milliseconds that a version waits for a name; what comes later is a change. */
+  readonly lookup: Lookup<T>;
+  /** Milliseconds that `resolve` waits for a name; an answer that is received later is a change. */
   readonly patience?: number;
 };
 
-const LEAST_TTL = 1_000;
-const USUAL_TTL = 30_000;
-const LONGEST_TTL = 300_000;
-/** Longest wait for the time to live, once the addresses are known. */
-const TTL_WAIT = 500;
+/** Attempts, by result. */
+export type ResolveCounts = { resolved: number; empty: number; failed: number };
+
+/** What is known of a name. Times are ms since the epoch. */
+export type NameStatus = { resolvedAt: number | null; nextAt: number | null; problem: string | null };
+
 const PATIENCE = 3_000;
 const LEAST_PAUSE = 1_000;
 const LONGEST_PAUSE = 30_000;
+/** Of the time to live, at random on top, so that names that were resolved together do not stay together. */
+const JITTER = 0.1;
 
-type State = {
+type State<T> = {
   /** The last that were found, also when asking again has failed: endpoints that serve are not taken away. */
-  addresses: readonly string[];
-  /** When it is asked again. */
+  addresses: readonly T[];
+  /** ms since the epoch of the last good answer; 0: there was none. */
+  resolvedAt: number;
+  /** When it is asked again (performance.now()). */
   next: number;
   /** In a row. */
   failures: number;
@@ -40,29 +45,33 @@ type State = {
   waiting: number;
 };
 
-export class Resolver {
-  readonly #options: ResolverOptions;
-  readonly #lookup: Lookup;
-  readonly #dns = new DnsResolver({ timeout: 1000, tries: 2 });
-  readonly #states = new Map<string, State>();
-  /** The addresses that the version in service has, by name. */
-  #served: ReadonlyMap<string, readonly string[]> = new Map();
+/** Codes of answers that say that there is no address: the name or its records do not exist. */
+const ABSENT: ReadonlySet<string> = new Set(["ENOTFOUND", "ENODATA"]);
+
+export class Resolver<T = string> {
+  readonly #options: ResolverOptions<T>;
+  readonly #states = new Map<string, State<T>>();
+  /** The addresses that are in service, by name. */
+  #served = new Map<string, readonly T[]>();
+  readonly #counts: ResolveCounts = { resolved: 0, empty: 0, failed: 0 };
   #timer: NodeJS.Timeout | null = null;
-  #failures = 0;
   #closed = false;
 
-  constructor(options: ResolverOptions) {
+  constructor(options: ResolverOptions<T>) {
     this.#options = options;
-    this.#lookup = options.lookup ?? ((name) => lookUp(name, this.#dns));
   }
 
-  /** Attempts that failed, since the start. */
+  /** Attempts without an address, since the start. */
   get failures(): number {
-    return this.#failures;
+    return this.#counts.empty + this.#counts.failed;
   }
 
-  /** The addresses of a name, sorted: IPv4 where there are any, else IPv6; none where it cannot be resolved, yet. */
-  async resolve(name: string): Promise<readonly string[]> {
+  get counts(): Readonly<ResolveCounts> {
+    return this.#counts;
+  }
+
+  /** The addresses of a name, in the lookup's order; none where it cannot be resolved, yet. */
+  async resolve(name: string): Promise<readonly T[]> {
     const state = this.#stateOf(name);
     if (state.addresses.length > 0 && state.next > performance.now()) return state.addresses;
     const late = Promise.withResolvers<void>();
@@ -74,17 +83,35 @@ export class Resolver {
     return state.addresses;
   }
 
+  /** What the name stands for by now. */
+  addressesOf(name: string): readonly T[] {
+    return this.#states.get(name)?.addresses ?? [];
+  }
+
   /** Why a name has no address, or null. */
   problemOf(name: string): string | null {
     const state = this.#states.get(name);
     return state === undefined || state.addresses.length > 0 ? null : (state.problem ?? "no answer yet");
   }
 
-  /** A version with these names, at these addresses, serves from now on; other names are forgotten. */
-  watch(served: ReadonlyMap<string, readonly string[]>): void {
-    this.#served = served;
+  describe(name: string): NameStatus {
+    const state = this.#states.get(name);
+    if (state === undefined) return { resolvedAt: null, nextAt: null, problem: null };
+    const nextAt = state.pending === null ? Math.round(Date.now() + state.next - performance.now()) : null;
+    return { resolvedAt: state.resolvedAt || null, nextAt, problem: state.problem ?? this.problemOf(name) };
+  }
+
+  /** These names, with these addresses, are in service from now on; other names are forgotten. */
+  watch(served: ReadonlyMap<string, readonly T[]>): void {
+    this.#served = new Map(served);
     for (const name of this.#states.keys()) if (!served.has(name)) this.#states.delete(name);
-    for (const name of served.keys()) this.#tell(name, this.#stateOf(name));
+    for (const name of served.keys()) this.#report(name, this.#stateOf(name));
+    this.#schedule();
+  }
+
+  /** Resolves every name in service now: other servers are asked than before. */
+  refresh(): void {
+    for (const state of this.#states.values()) state.next = 0;
     this.#schedule();
   }
 
@@ -92,52 +119,55 @@ export class Resolver {
     this.#closed = true;
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
-    this.#dns.cancel();
   }
 
-  #stateOf(name: string): State {
+  #stateOf(name: string): State<T> {
     let state = this.#states.get(name);
     if (state === undefined) {
-      state = { addresses: [], next: 0, failures: 0, problem: null, pending: null, waiting: 0 };
+      state = { addresses: [], resolvedAt: 0, next: 0, failures: 0, problem: null, pending: null, waiting: 0 };
       this.#states.set(name, state);
     }
     return state;
   }
 
   /** One attempt at a time: further calls wait for the one under way. Never throws. */
-  #ask(name: string, state: State): Promise<void> {
+  #ask(name: string, state: State<T>): Promise<void> {
     state.pending ??= this.#attempt(name, state).finally(() => {
       state.pending = null;
       if (this.#closed) return;
-      if (state.waiting === 0) this.#tell(name, state);
+      if (state.waiting === 0) this.#report(name, state);
       this.#schedule();
     });
     return state.pending;
   }
 
-  async #attempt(name: string, state: State): Promise<void> {
+  async #attempt(name: string, state: State<T>): Promise<void> {
     const { log } = this.#options;
     try {
-      const { addresses, ttl } = await this.#lookup(name);
-      if (addresses.length === 0) throw new Error("it has no address");
-      if (state.failures > 0) log.info({ name, addresses }, "name resolved again");
-      Object.assign(state, { addresses, failures: 0, problem: null, next: performance.now() + ttl });
+      const { addresses, ttl } = await this.#options.lookup(name);
+      if (addresses.length === 0) throw Object.assign(new Error("it has no address"), { code: "ENODATA" });
+      this.#counts.resolved++;
+      if (state.failures > 0) log.info({ name, addresses: addresses.length }, "name resolved again");
+      const next = performance.now() + ttl * (1 + JITTER * Math.random());
+      Object.assign(state, { addresses, failures: 0, problem: null, next, resolvedAt: Date.now() });
     } catch (error) {
       if (this.#closed) return;
-      this.#failures++;
       const failures = ++state.failures;
       state.problem = error instanceof Error && "code" in error ? String(error.code) : (error as Error).message;
+      this.#counts[ABSENT.has(state.problem) ? "empty" : "failed"]++;
       const pause = Math.min(LONGEST_PAUSE, LEAST_PAUSE * 2 ** Math.min(failures - 1, 10));
       state.next = performance.now() + pause;
       // The first, and then as seldom as it lasts long.
       if ((failures & (failures - 1)) === 0)
-        log.warn({ name, problem: state.problem, failures, keeps: state.addresses }, "name cannot be resolved");
+        log.warn({ name, problem: state.problem, failures, kept: state.addresses.length }, "name cannot be resolved");
     }
   }
 
-  #tell(name: string, { addresses }: State): void {
+  #report(name: string, { addresses }: State<T>): void {
     const served = this.#served.get(name);
-    if (served !== undefined && addresses.join() !== served.join()) this.#options.onChange(name);
+    if (served === undefined || JSON.stringify(addresses) === JSON.stringify(served)) return;
+    this.#served.set(name, addresses);
+    this.#options.onChange(name);
   }
 
   #schedule(): void {
@@ -160,28 +190,5 @@ export class Resolver {
       if (state.next <= now) void this.#ask(name, state);
     }
     this.#schedule();
-  }
-}
-
-/** The system's own resolver decides (hosts file, search domains); DNS is asked beside it only for how long it holds. */
-async function lookUp(name: string, dns: DnsResolver): ReturnType<Lookup> {
-  const ttl = askTtl(name, dns);
-  const found = await lookupName(name, { all: true });
-  const v4 = found.filter(({ family }) => family === 4);
-  const addresses = [...new Set((v4.length > 0 ? v4 : found).map(({ address }) => address))].sort();
-  const late = Promise.withResolvers<number>();
-  const timer = setTimeout(() => late.resolve(USUAL_TTL), TTL_WAIT);
-  const lives = Math.min(LONGEST_TTL, Math.max(LEAST_TTL, await Promise.race([ttl, late.promise])));
-  clearTimeout(timer);
-  return { addresses, ttl: lives };
-}
-
-/** A name that only the system knows (hosts file, mDNS) has no time to live. */
-async function askTtl(name: string, dns: DnsResolver): Promise<number> {
-  try {
-    const records = await dns.resolve4(name, { ttl: true });
-    return Math.min(LONGEST_TTL, ...records.map((record) => record.ttl * 1000));
-  } catch {
-    return USUAL_TTL;
   }
 }

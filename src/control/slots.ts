@@ -1,6 +1,7 @@
 /**
  * Places in shared memory, handed out by identity: an endpoint's row, a series' range of cells. A place stays with its
- * identity from version to version, and is used again only when no version that names it is alive on any thread.
+ * identity from holder to holder (a version of the plan, or an endpoint set of one), and is used again only when no
+ * holder that names it is alive on any thread.
  */
 
 /** Where places come from and go back to. */
@@ -12,27 +13,27 @@ export type Ground = {
 
 export class Slots {
   readonly #ground: Ground;
-  readonly #held = new Map<string, { place: number; versions: Set<number> }>();
+  readonly #held = new Map<string, { place: number; holders: Set<number> }>();
 
   constructor(ground: Ground) {
     this.#ground = ground;
   }
 
-  /** The place of `identity`, held for `version` until `release(version)`. */
-  hold(version: number, identity: string): number {
+  /** The place of `identity`, held until `release(holder)`. */
+  hold(holder: number, identity: string): number {
     let held = this.#held.get(identity);
     if (held === undefined) {
-      held = { place: this.#ground.allocate(identity), versions: new Set() };
+      held = { place: this.#ground.allocate(identity), holders: new Set() };
       this.#held.set(identity, held);
     }
-    held.versions.add(version);
+    held.holders.add(holder);
     return held.place;
   }
 
-  /** `version` is gone from every thread, or was never taken. */
-  release(version: number): void {
+  /** `holder` is gone from every thread, or was never taken. */
+  release(holder: number): void {
     for (const [identity, held] of this.#held) {
-      if (!held.versions.delete(version) || held.versions.size > 0) continue;
+      if (!held.holders.delete(holder) || held.holders.size > 0) continue;
       this.#held.delete(identity);
       this.#ground.free(identity, held.place);
     }

@@ -24,6 +24,7 @@ import {
   UPSTREAM_FAILURES,
 } from "../observe/series.ts";
 import type { ClusterPlan, EndpointPlan, Plan } from "../plan/plan.ts";
+import type { SetStatus } from "./endpoint-sets.ts";
 import type { PluginHealth } from "./plugin-health.ts";
 import type { Reloaded } from "./reload.ts";
 import type { Threads } from "./workers.ts";
@@ -79,18 +80,27 @@ type ClusterSources = {
   /** What checks have found of the endpoint in that row. */
   readonly health: (slot: number) => EndpointHealth | null;
   readonly ejection: (slot: number) => EjectionStatus | null;
-  /** Why a name has no address. */
-  readonly problemOf: (host: string) => string | null;
+  readonly set: (cluster: string) => SetStatus | null;
 };
 
 export function describeClusters(sources: ClusterSources): ClusterStatus[] {
   sources.columns.moveTo(performance.now());
-  const { plan, columns, traffic, problemOf } = sources;
+  const { plan, columns, traffic } = sources;
   return (plan?.clusters ?? []).map((cluster) => {
-    const { name, strategies, endpoints, unresolved } = cluster;
+    const { name, strategies, set } = cluster;
+    const { endpoints } = set;
+    const { changedAt, sources: entries } = sources.set(name) ?? { changedAt: 0, sources: [] };
     return {
       name,
-      unresolved: unresolved.map(({ address, host }) => ({ address, problem: problemOf(host) ?? "resolved just now" })),
+      unresolved: entries
+        .filter(({ endpoints: count }) => count === 0)
+        .map(({ address, problem }) => ({ address, problem: problem ?? "no answer yet" })),
+      set: { version: set.version, changedAt: new Date(changedAt).toISOString() },
+      sources: entries.map(({ resolvedAt, nextAt, ...entry }) => ({
+        ...entry,
+        resolvedAt: resolvedAt === null ? null : new Date(resolvedAt).toISOString(),
+        nextAt: nextAt === null ? null : new Date(nextAt).toISOString(),
+      })),
       strategies: strategies.map((strategy) => strategy.name),
       usable: countUsable(cluster, columns),
       panic: columns.ignoredBits(endpoints, cluster.passive?.panic ?? 0) !== 0,
@@ -105,7 +115,7 @@ export function findUnavailable(plan: Plan | null, columns: EndpointColumns): st
   return (plan?.clusters ?? []).filter((cluster) => countUsable(cluster, columns) === 0).map(({ name }) => name);
 }
 
-function countUsable({ endpoints, passive }: ClusterPlan, columns: EndpointColumns): number {
+function countUsable({ set: { endpoints }, passive }: ClusterPlan, columns: EndpointColumns): number {
   const ignored = columns.ignoredBits(endpoints, passive?.panic ?? 0);
   return endpoints.filter(({ slot }) => (columns.health[slot]! & ~ignored) === 0).length;
 }

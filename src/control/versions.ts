@@ -51,6 +51,11 @@ export class Versions {
     return [...this.#serving];
   }
 
+  /** The threads that may use that version. */
+  holders(version: number): readonly number[] {
+    return [...(this.#holders.get(version) ?? [])];
+  }
+
   /** Brings every serving thread to `plan`. @throws Error when one cannot be: then nothing has changed. */
   async take(plan: Plan, sockets: Sockets): Promise<void> {
     const threads = this.#committed === null ? this.#options.fleet.up() : this.serving();

@@ -34,8 +34,8 @@ export type MetricsSources = {
   readonly version: () => number;
   /** Requests to the admin interface that were not allowed. */
   readonly adminDenials: () => number;
-  /** Attempts to resolve the name of an endpoint. */
-  readonly resolveFailures: () => number;
+  /** Attempts to resolve names of endpoints, by result. */
+  readonly resolutions: () => { readonly resolved: number; readonly empty: number; readonly failed: number };
   /** New versions of plugins that are watched, and the last of each plugin that was. */
   readonly rollouts: () => Iterable<Rollout>;
   readonly rolloutResults: () => Iterable<{ plugin: string; state: string; count: number }>;
@@ -49,6 +49,7 @@ export type MetricsSources = {
     name: string;
     endpoints: Iterable<{ address: string; healthy: boolean }>;
     unresolved: readonly unknown[];
+    set: { readonly version: number };
   }>;
 };
 
@@ -244,7 +245,7 @@ function registerKeyValue(register: Register, keyValue: MetricsSources["keyValue
 }
 
 function registerControl(register: Register, sources: MetricsSources): void {
-  const { counters, threads, restarts, reloads, version, endpoints, checks, ejections, adminDenials, resolveFailures } =
+  const { counters, threads, restarts, reloads, version, endpoints, checks, ejections, adminDenials, resolutions } =
     sources;
   register("gauge", "sluice_config_version", "The version in service.", () => [{ labels: {}, value: version() }]);
   register("counter", "sluice_config_reloads_total", "Configuration reloads, by result.", () =>
@@ -274,8 +275,14 @@ function registerControl(register: Register, sources: MetricsSources): void {
     [...endpoints()].map(({ name, unresolved }) => ({ labels: { cluster: name }, value: unresolved.length })),
   );
   register("counter", "sluice_resolve_failures_total", "Failed attempts to resolve names of endpoints.", () => [
-    { labels: {}, value: resolveFailures() },
+    { labels: {}, value: resolutions().empty + resolutions().failed },
   ]);
+  register("counter", "sluice_resolutions_total", "Attempts to resolve names of endpoints, by result.", () =>
+    Object.entries(resolutions()).map(([result, value]) => ({ labels: { result }, value })),
+  );
+  register("gauge", "sluice_endpoint_set_version", "Version of the cluster's endpoint set.", () =>
+    Array.from(endpoints(), ({ name, set }) => ({ labels: { cluster: name }, value: set.version })),
+  );
   register("counter", "sluice_health_checks_total", "Health checks of endpoints, by result.", () =>
     Array.from(checks()).flatMap(({ cluster, endpoint, counts }) =>
       Object.entries(counts).map(([result, value]) => ({ labels: { cluster, endpoint, result }, value })),

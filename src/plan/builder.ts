@@ -22,7 +22,7 @@ import type { Candidate, Plugin, ReadSettings } from "./modules.ts";
 import type {
   CheckPlan,
   ClusterPlan,
-  EndpointPlan,
+  EndpointSet,
   ListenerPlan,
   MatchPlan,
   PassivePlan,
@@ -39,12 +39,10 @@ export type PlanSources = {
   /** Every plugin that the configuration names. */
   readonly plugins: ReadonlyMap<string, Plugin>;
   readonly readSettings: ReadSettings;
-  /** Numeric addresses by host name; none for one that cannot be resolved. What is not here stands for itself. */
-  readonly addresses: ReadonlyMap<string, readonly string[]>;
+  /** The endpoints of a cluster as they are now, with their places in shared memory held for this version. */
+  readonly endpoints: (cluster: ClusterConfig) => EndpointSet;
   /** Where each listener is, by name: its address with its number. */
   readonly listeners: ReadonlyMap<string, { readonly text: string }>;
-  /** The row of an endpoint in the shared columns, held for this version. */
-  readonly row: (identity: string) => number;
   /** The row of a listener's address among the counts of connections, held for this version. */
   readonly listenerRow: (address: string) => number;
   /** The number of a key-value namespace, which a name has for the life of the process. */
@@ -205,10 +203,7 @@ class PlanBuilder {
       name,
       key: digest([name, timeouts, pool, limits]),
       strategies: cluster.strategy.map((use) => ({ name: use.name, instance: this.#instance(use, name) })),
-      endpoints: this.#endpoints(cluster),
-      unresolved: cluster.endpoints
-        .filter(({ address }) => this.#sources.addresses.get(address.host)?.length === 0)
-        .map(({ address }) => ({ address: address.text, host: address.host })),
+      set: this.#sources.endpoints(cluster),
       timeouts,
       pool,
       limits,
@@ -229,29 +224,6 @@ class PlanBuilder {
     const instance = this.#instance(probe.use);
     const key = digest([settings, this.#instances[instance]!.key]);
     return { ...settings, probe: { kind: "plugin", instance }, key };
-  }
-
-  /** A name stands for one endpoint for each of its addresses; an address that two names share is one endpoint. */
-  #endpoints(cluster: ClusterConfig): EndpointPlan[] {
-    const endpoints = new Map<string, EndpointPlan>();
-    for (const { address, weight, zone } of cluster.endpoints) {
-      const hosts = address.path === "" ? (this.#sources.addresses.get(address.host) ?? [address.host]) : [""];
-      for (const host of hosts) {
-        const text = address.path === "" ? formatAddress(host, address.port) : address.text;
-        if (endpoints.has(text)) continue;
-        endpoints.set(text, {
-          address: text,
-          host,
-          port: address.port,
-          path: address.path,
-          weight,
-          zone,
-          slot: this.#sources.row(`${cluster.name} ${text}`),
-          cells: this.#sources.cells("upstream", { cluster: cluster.name, endpoint: text }),
-        });
-      }
-    }
-    return [...endpoints.values()];
   }
 
   #listener(listener: ListenerConfig): ListenerPlan {
@@ -345,12 +317,6 @@ export function builtinFetch(name: string, config: unknown): string[] {
   return [ASKED.exec(asked)?.[0] ?? `cluster:${asked}`];
 }
 
-/** Host names of endpoints, which the plan needs addresses for. */
-export function listHostNames(config: Config, isNumeric: (host: string) => boolean): Set<string> {
-  const hosts = config.clusters.flatMap(({ endpoints }) => endpoints.map(({ address }) => address));
-  return new Set(hosts.filter(({ path, host }) => path === "" && !isNumeric(host)).map(({ host }) => host));
-}
-
 /** Guests of all threads at one time; a reload holds them twice, and a process has room for some 16,000. */
 const MAX_GUESTS = 6000;
 
@@ -362,10 +328,6 @@ export function checkGuests(threads: number, perThread: number, at: Place): Prob
     ...at,
     message: `${guests} plugin guests (${perThread} on each of ${threads} threads), the limit is ${MAX_GUESTS}`,
   };
-}
-
-function formatAddress(host: string, port: number): string {
-  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
 function digest(value: unknown): string {

@@ -32,15 +32,21 @@ export type TracePlan = {
   readonly mask: readonly string[];
 };
 
+/** The endpoints of a cluster. It changes while a plan serves, by a message of its own (`worker/messages.ts`). */
+export type EndpointSet = {
+  /** Moves with every change of the cluster's set, from plan to plan. */
+  readonly version: number;
+  readonly endpoints: readonly EndpointPlan[];
+};
+
 export type ClusterPlan = {
   readonly name: string;
   /** Equal for two versions when nothing but endpoints, weights or strategies differ: pools are then carried over. */
   readonly key: string;
   /** The first is the default; a plugin may choose another by name. */
   readonly strategies: readonly { readonly name: string; readonly instance: number }[];
-  readonly endpoints: readonly EndpointPlan[];
-  /** Configured endpoints whose names have no address yet; they are not among `endpoints`. */
-  readonly unresolved: readonly { readonly address: string; readonly host: string }[];
+  /** The only part that is assigned again: the set in service. */
+  set: EndpointSet;
   readonly timeouts: { readonly connect: number; readonly response: number; readonly idle: number };
   /** Kept idle connections for each endpoint and thread, for how long; connections at most (0: no limit); requests on one. */
   readonly pool: {

@@ -97,7 +97,7 @@ function buildSnapshot(plan: Plan, { context, pipeline, plugins, request }: Part
     strategies: strategyNames,
   });
   const clusters = plan.clusters.map((cluster, index) => {
-    const members = cluster.endpoints.map((endpointPlan) => {
+    const members = cluster.set.endpoints.map((endpointPlan) => {
       const endpoint = new Endpoint(endpointPlan);
       const pool = new Pool<ClientConnection>(cluster.pool.idle);
       const real = new UpstreamConnector(context, pipeline.attempts, { endpoint, pool, plan: cluster });

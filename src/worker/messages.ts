@@ -2,7 +2,7 @@
 import type { BoundSocket } from "node:net";
 import type { MessagePort } from "node:worker_threads";
 import type { Verdict } from "../cluster/health.ts";
-import type { Plan } from "../plan/plan.ts";
+import type { EndpointSet, Plan } from "../plan/plan.ts";
 import type { PluginEvent } from "../plugin/host/report.ts";
 import type { HealthEvent } from "../proxy/context.ts";
 import type { TraceRecord } from "../trace/record.ts";
@@ -33,6 +33,11 @@ export type ToThread =
   /** Take the version that was prepared; answer `committed`. */
   | { type: "commit"; version: number }
   | { type: "abort"; version: number }
+  /**
+   * The cluster of that version, by index, has these endpoints from now on; answer `endpointsReleased` when nothing uses
+   * those of the set before that are not among them.
+   */
+  | { type: "endpoints"; version: number; cluster: number; set: EndpointSet; replaced: number }
   /** Stop accepting, finish what runs with `Connection: close`, answer `drained`; after `grace` ms end the rest. */
   | { type: "drain"; grace: number }
   /**
@@ -69,6 +74,8 @@ export type FromThread =
   | { type: "committed"; version: number }
   /** No exchange uses that version any more; its guests, pools and listeners are gone. */
   | { type: "disposed"; version: number }
+  /** Nothing here uses the set of that number any more (`replaced`), but for endpoints of the set that came after it. */
+  | { type: "endpointsReleased"; replaced: number }
   | { type: "drained" }
   /** What a check came to; null: the version that serves there has none such, or does so no more. */
   | { type: "checked"; number: number; verdict: Verdict | null }

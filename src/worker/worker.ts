@@ -1,5 +1,5 @@
 import { parentPort, workerData } from "node:worker_threads";
-import { Cluster } from "../cluster/cluster.ts";
+import { Cluster, type Member } from "../cluster/cluster.ts";
 import { EndpointColumns } from "../cluster/columns.ts";
 import { Endpoint } from "../cluster/endpoint.ts";
 import { Pool } from "../cluster/pool.ts";
@@ -12,7 +12,7 @@ import { ConnectionCounts } from "../net/connection-counts.ts";
 import { AccessLog } from "../observe/access-log.ts";
 import { LISTENER_CELLS, THREAD_CELLS } from "../observe/series.ts";
 import { type Report, ThrottledLog } from "../observe/throttled-log.ts";
-import type { ClusterPlan, Plan } from "../plan/plan.ts";
+import type { ClusterPlan, EndpointPlan, Plan } from "../plan/plan.ts";
 import { type InstanceSet, PluginHost } from "../plugin/host/host.ts";
 import type { Instance } from "../plugin/host/instance.ts";
 import type { ThreadContext } from "../proxy/context.ts";
@@ -30,11 +30,10 @@ import { Listener } from "./listener.ts";
 import { listenerState, subrequestStates } from "./listener-state.ts";
 import type { FromThread, ThreadInit, ToThread } from "./messages.ts";
 import { PluginChecks } from "./plugin-checks.ts";
+import { RemovedEndpoints } from "./removed-endpoints.ts";
 
 /** How long a silent connection is kept open when its listener or worker ends: its next response says that it is the last. */
 const LAST_REQUEST = 2000;
-
-const NO_VERSION = 0;
 
 /** A version that was built, in service or not, and what it holds. */
 type Version = { plan: Plan; snapshot: Snapshot; instances: InstanceSet; pools: Set<string> };
@@ -61,8 +60,9 @@ class DataThread {
   /** Every version not yet disposed, by number. */
   readonly #versions = new Map<number, Version>();
   #serving: Version | null = null;
-  /** The number of the version whose guests are being started. */
-  #preparing = NO_VERSION;
+  /** The version whose guests are being started. */
+  #preparing: Plan | null = null;
+  readonly #removed: RemovedEndpoints;
   #draining = false;
   #drained = false;
   #lastTick = performance.now();
@@ -95,6 +95,9 @@ class DataThread {
     this.#pluginChecks = new PluginChecks(this.#pipeline.exchanges, (number, verdict) =>
       post({ type: "checked", number, verdict }),
     );
+    this.#removed = new RemovedEndpoints(init.thread, this.#context.columns, (replaced) =>
+      post({ type: "endpointsReleased", replaced }),
+    );
     this.#keyValue = new KeyValueStore(init.keyValue, init.thread);
     this.#connections = new ConnectionCounts(init.connections, init.thread);
     this.#plugins = new PluginHost({
@@ -122,6 +125,8 @@ class DataThread {
         return void this.#prepare(message.plan, message.sockets);
       case "commit":
         return this.#commit(message.version);
+      case "endpoints":
+        return this.#replaceEndpoints(message);
       case "abort":
         return this.#abort(message.version);
       case "drain":
@@ -149,6 +154,7 @@ class DataThread {
     this.#plugins.tick();
     accessLog.tick(clock.now);
     warnings.tick();
+    this.#removed.sweep();
     this.#keyValue.repair();
   }
 
@@ -156,7 +162,7 @@ class DataThread {
 
   async #prepare(plan: Plan, sockets: Extract<ToThread, { type: "prepare" }>["sockets"]): Promise<void> {
     const { version } = plan;
-    this.#preparing = version;
+    this.#preparing = plan;
     try {
       for (const { address, socket, shared } of sockets) this.#listener(address).hold(socket, shared);
       const outgoing = new Outgoing(this.#pipeline, this.#origins);
@@ -169,7 +175,7 @@ class DataThread {
         clusters: plan.clusters.map((cluster) => cluster.name),
         strategies,
       };
-      const instances = await this.#plugins.prepareBeside(parts, () => this.#preparing === version);
+      const instances = await this.#plugins.prepareBeside(parts, () => this.#preparing === plan);
       if (instances === null) return post({ type: "disposed", version });
       const built = this.#build(plan, instances, strategies);
       outgoing.snapshot = built.snapshot;
@@ -179,7 +185,7 @@ class DataThread {
       this.#dropUnserved();
       post({ type: "failed", version, problem: error instanceof Error ? error.message : String(error) });
     }
-    this.#preparing = NO_VERSION;
+    this.#preparing = null;
   }
 
   #build(plan: Plan, instances: InstanceSet, strategies: readonly string[]): Version {
@@ -200,8 +206,15 @@ class DataThread {
   }
 
   #cluster(plan: ClusterPlan, index: number, instances: readonly Instance[], used: Set<string>): Cluster<Connector> {
-    const members = plan.endpoints.map((endpointPlan) => {
-      const key = `${plan.key}|${endpointPlan.address}`;
+    const members = this.#members(plan, used);
+    const strategies = plan.strategies.map((strategy) => instances[strategy.instance]!);
+    const checker = plan.check?.probe.kind === "plugin" ? instances[plan.check.probe.instance]! : null;
+    return new Cluster(index, plan, { strategies, members, columns: this.#context.columns, checker });
+  }
+
+  #members(plan: ClusterPlan, used: Set<string>): Member<Connector>[] {
+    return plan.set.endpoints.map((endpointPlan) => {
+      const key = poolKey(plan, endpointPlan);
       let pool = this.#pools.get(key);
       if (pool === undefined) this.#pools.set(key, (pool = new Pool(plan.pool.idle)));
       used.add(key);
@@ -211,9 +224,25 @@ class DataThread {
         connector: new UpstreamConnector(this.#context, this.#pipeline.attempts, { endpoint, pool, plan }),
       };
     });
-    const strategies = plan.strategies.map((strategy) => instances[strategy.instance]!);
-    const checker = plan.check?.probe.kind === "plugin" ? instances[plan.check.probe.instance]! : null;
-    return new Cluster(index, plan, { strategies, members, columns: this.#context.columns, checker });
+  }
+
+  /** No guest is started for it: strategies get the new endpoints with the next pick. */
+  #replaceEndpoints({ version, cluster: index, set, replaced }: Extract<ToThread, { type: "endpoints" }>): void {
+    if (this.#preparing?.version === version) this.#preparing.clusters[index]!.set = set;
+    const served = this.#versions.get(version);
+    if (served === undefined) return post({ type: "endpointsReleased", replaced });
+    const plan = served.plan.clusters[index]!;
+    const cluster = served.snapshot.clusters[index]!;
+    const before = plan.set;
+    plan.set = set;
+    cluster.replace(this.#members(plan, served.pools));
+    const slots = new Set(set.endpoints.map(({ slot }) => slot));
+    const removed = before.endpoints.filter(({ slot }) => !slots.has(slot));
+    const keys = new Set(removed.map((endpoint) => poolKey(plan, endpoint)));
+    for (const key of keys) served.pools.delete(key);
+    this.#dropPools(keys);
+    const removedSlots = removed.map(({ slot }) => slot);
+    this.#removed.add(cluster, removedSlots, replaced);
   }
 
   #commit(version: number): void {
@@ -260,8 +289,8 @@ class DataThread {
   }
 
   #abort(version: number): void {
-    if (version === this.#preparing) {
-      this.#preparing = NO_VERSION;
+    if (version === this.#preparing?.version) {
+      this.#preparing = null;
       return this.#dropUnserved();
     }
     const aborted = this.#versions.get(version);
@@ -381,6 +410,10 @@ class DataThread {
     this.#pluginChecks.stop();
     void this.#context.accessLog.close().then(() => post({ type: "drained" }));
   }
+}
+
+function poolKey({ key }: ClusterPlan, { address }: EndpointPlan): string {
+  return `${key}|${address}`;
 }
 
 const thread = new DataThread(workerData as ThreadInit);

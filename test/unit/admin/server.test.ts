@@ -157,6 +157,8 @@ function clusterOf(endpoints: readonly Partial<EndpointStatus>[], parts: Partial
     traffic: NO_TRAFFIC,
     endpoints: endpoints.map((endpoint) => ({ ...figures, ...states, ...endpoint })),
     unresolved: [],
+    set: { version: 1, changedAt: "noon" },
+    sources: [],
     ...parts,
   };
 }

@@ -27,11 +27,10 @@ function makeCluster(answer: (view: EndpointView) => number, connections = 0, en
     name: "app",
     key: "app",
     strategies: [{ name: "test", instance: 0 }],
-    endpoints: Array.from({ length: endpoints }, (_, slot) => endpointPlan(slot)),
+    set: { version: 1, endpoints: Array.from({ length: endpoints }, (_, slot) => endpointPlan(slot)) },
     timeouts: { connect: 1, response: 1, idle: 1 },
     limits: { head: 65536, headers: 256 },
     pool: { idle: 1, idleFor: 1, connections, requests: 0 },
-    unresolved: [],
     retryCell: 0,
     check: null,
     passive: null,
@@ -51,7 +50,7 @@ function makeCluster(answer: (view: EndpointView) => number, connections = 0, en
     },
     pick: (_exchange, view) => answer(view as EndpointView),
   };
-  const members = plan.endpoints.map((endpoint) => ({ endpoint: new Endpoint(endpoint), connector: null }));
+  const members = plan.set.endpoints.map((endpoint) => ({ endpoint: new Endpoint(endpoint), connector: null }));
   const cluster = new Cluster(0, plan, { strategies: [strategy], members, columns });
   return { cluster, columns, updates: () => updates };
 }

@@ -24,16 +24,19 @@ function plan(endpoints: readonly { slot: number; port?: number }[], check: Chec
   const cluster = {
     name: "app",
     check,
-    endpoints: endpoints.map(({ slot, port = 1 }) => ({
-      address: `127.0.0.1:${port}`,
-      host: "127.0.0.1",
-      port,
-      path: "",
-      weight: 1,
-      zone: "",
-      slot,
-      cells: 0,
-    })),
+    set: {
+      version: 1,
+      endpoints: endpoints.map(({ slot, port = 1 }) => ({
+        address: `127.0.0.1:${port}`,
+        host: "127.0.0.1",
+        port,
+        path: "",
+        weight: 1,
+        zone: "",
+        slot,
+        cells: 0,
+      })),
+    },
   };
   return { clusters: [cluster as unknown as ClusterPlan] } as unknown as Plan;
 }
@@ -221,7 +224,7 @@ test("first checks follow each other by a step, or are spread over a part of the
 });
 
 test("the next check comes by chance a tenth sooner or later, and seldom where an endpoint stays down", () => {
-  const duty: Duty = { cluster: "app", endpoint: plan([{ slot: 1 }]).clusters[0]!.endpoints[0]!, check: CHECK };
+  const duty: Duty = { cluster: "app", endpoint: plan([{ slot: 1 }]).clusters[0]!.set.endpoints[0]!, check: CHECK };
   const check = new EndpointCheck(health, duty);
   const fail = (times: number) => {
     for (let i = 0; i < times; i++) check.record({ result: "unhealthy", problem: "" }, 1);
@@ -252,7 +255,7 @@ test("the next check comes by chance a tenth sooner or later, and seldom where a
 });
 
 test("what an endpoint or a plugin says is told in one line, without control characters, and in part", () => {
-  const duty: Duty = { cluster: "app", endpoint: plan([{ slot: 1 }]).clusters[0]!.endpoints[0]!, check: CHECK };
+  const duty: Duty = { cluster: "app", endpoint: plan([{ slot: 1 }]).clusters[0]!.set.endpoints[0]!, check: CHECK };
   const check = new EndpointCheck(health, duty);
   check.record({ result: "unhealthy", problem: `two\r\nlines \u001b[31m\u202e${"x".repeat(1000)}` }, 1500);
   assert.match(check.problem, /^two lines \[31m x{180,190}\.\.\.$/);

@@ -20,7 +20,7 @@ const PROBING = HEALTH.ejected | HEALTH.probing;
 function planOf(endpoints: number, passive: PassivePlan | null = PASSIVE): Plan {
   const timeouts = { connect: 100, response: 500, idle: 0 };
   const list = Array.from({ length: endpoints }, (_, slot) => ({ address: `10.0.0.${slot}:80`, slot }));
-  return { clusters: [{ name: "app", endpoints: list, timeouts, passive }] } as unknown as Plan;
+  return { clusters: [{ name: "app", set: { version: 1, endpoints: list }, timeouts, passive }] } as unknown as Plan;
 }
 
 function start(t: TestContext, endpoints: number, passive?: PassivePlan | null) {

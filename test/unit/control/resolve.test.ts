@@ -1,16 +1,18 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
+import { Dns } from "../../../src/control/dns.ts";
 import { type Lookup, Resolver } from "../../../src/control/resolve.ts";
 import { createLog } from "../../../src/observe/log.ts";
 import { until } from "./parts.ts";
 
 function make(t: TestContext, lookup?: Lookup, patience = 5000) {
   const changes: string[] = [];
+  const dns = new Dns({ servers: [], timeout: 1000, minTtl: 1000, maxTtl: 300_000 });
   const resolver = new Resolver({
     log: createLog("silent"),
     onChange: (name) => changes.push(name),
     patience,
-    ...(lookup && { lookup }),
+    lookup: lookup ?? ((name) => dns.lookUpHost(name)),
   });
   t.after(() => resolver.close());
   return { resolver, changes };

@@ -16,7 +16,7 @@ function start(count: number, panic = 0) {
     const cells = counters.allocate(seriesKey("upstream", { cluster: "app", endpoint: address }));
     return { address, host: "127.0.0.1", port: slot + 1, path: "", weight: 1, zone: "", slot, cells };
   });
-  const cluster = { name: "app", strategies: [], endpoints, unresolved: [], passive: { panic } };
+  const cluster = { name: "app", strategies: [], set: { version: 1, endpoints }, passive: { panic } };
   const plan = { clusters: [cluster as unknown as ClusterPlan] } as unknown as Plan;
   const checks = new Map<number, EndpointHealth>();
   const describe = () =>
@@ -28,7 +28,7 @@ function start(count: number, panic = 0) {
       traffic: () => NO_TRAFFIC,
       health: (slot) => checks.get(slot) ?? null,
       ejection: () => null,
-      problemOf: () => null,
+      set: () => null,
     })[0]!;
   return { columns, counters, endpoints, plan, checks, describe };
 }

@@ -22,7 +22,7 @@ const metricsOf = (counters: Counters) =>
     restarts: () => [{ thread: 1, reason: "stuck", count: 3 }],
     reloads: () => ({ accepted: 2, rejected: 1 }),
     adminDenials: () => 0,
-    resolveFailures: () => 0,
+    resolutions: () => ({ resolved: 2, empty: 0, failed: 0 }),
     version: () => 2,
     quarantined: (plugin) => (plugin === "bad" ? 2 : 0),
     rollouts: () => [
@@ -38,7 +38,9 @@ const metricsOf = (counters: Counters) =>
     rolloutResults: () => [{ plugin: "good", state: "rolled back", count: 2 }],
     checks: () => [{ cluster: "app", endpoint: "127.0.0.1:1", counts: { healthy: 4, unhealthy: 2, failed: 0 } }],
     ejections: () => [{ cluster: "app", endpoint: "127.0.0.1:1", count: 2 }],
-    endpoints: () => [{ name: "app", endpoints: [{ address: "127.0.0.1:1", healthy: false }], unresolved: [1] }],
+    endpoints: () => [
+      { name: "app", endpoints: [{ address: "127.0.0.1:1", healthy: false }], unresolved: [1], set: { version: 4 } },
+    ],
   });
 
 /** The lines of one metric, without its comments. */

@@ -159,7 +159,7 @@ export class Plane {
 
   #makeCluster(upstreams: readonly number[], settings: Settings): Cluster<Connector> {
     const plan = makeClusterPlan(upstreams, settings);
-    const members = plan.endpoints.map((endpointPlan) => {
+    const members = plan.set.endpoints.map((endpointPlan) => {
       const endpoint = new Endpoint(endpointPlan);
       const pool = new Pool<ClientConnection>(plan.pool.idle, settings.poolClock);
       this.#pools.push(pool);
@@ -182,20 +182,22 @@ function makeClusterPlan(upstreams: readonly number[], { cluster }: Settings): C
     name: "app",
     key: "app",
     strategies: [],
-    endpoints: upstreams.map((port, slot) => ({
-      address: `127.0.0.1:${port}`,
-      host: "127.0.0.1",
-      port,
-      path: "",
-      weight: 1,
-      zone: "",
-      slot,
-      cells: CELLS.durations,
-    })),
+    set: {
+      version: 1,
+      endpoints: upstreams.map((port, slot) => ({
+        address: `127.0.0.1:${port}`,
+        host: "127.0.0.1",
+        port,
+        path: "",
+        weight: 1,
+        zone: "",
+        slot,
+        cells: CELLS.durations,
+      })),
+    },
     timeouts: { connect: 5000, response: 5000, idle: 5000 },
     limits: { head: 65536, headers: 256 },
     pool: { idle: 64, idleFor: 5000, connections: 0, requests: 0 },
-    unresolved: [],
     retryCell: 90,
     passive: null,
     check: null,

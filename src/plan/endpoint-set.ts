@@ -1,0 +1,25 @@
+/** The endpoint set of a cluster: what its entries stand for, as one list without repetition. */
+import type { ClusterConfig, EndpointConfig } from "../config/schema.ts";
+import type { SourceEndpoint } from "./endpoint-source.ts";
+import type { EndpointPlan } from "./plan.ts";
+
+/** An endpoint without its places in shared memory. */
+export type PlacelessEndpoint = Omit<EndpointPlan, "slot" | "cells">;
+
+/** In the order of the configuration; an address that two entries share is one endpoint, the first one's. */
+export function listEndpoints(
+  cluster: ClusterConfig,
+  endpointsOf: (entry: EndpointConfig) => readonly SourceEndpoint[],
+): PlacelessEndpoint[] {
+  const endpoints = new Map<string, PlacelessEndpoint>();
+  for (const entry of cluster.endpoints)
+    for (const { host, port, path, weight } of endpointsOf(entry)) {
+      const address = path === "" && port !== 0 ? formatAddress(host, port) : entry.address.text;
+      if (!endpoints.has(address)) endpoints.set(address, { address, host, port, path, weight, zone: entry.zone });
+    }
+  return [...endpoints.values()];
+}
+
+function formatAddress(host: string, port: number): string {
+  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+}
