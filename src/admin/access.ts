@@ -1,7 +1,7 @@
 /**
- * Who may use the admin interface. With a token: clients that send it. Without one only this machine can reach it, but a
- * web page in a browser of this machine could send requests, too: names that are not this machine's are refused (DNS
- * rebinding), and what changes something needs a request of the interface's own origin (cross-site request forgery).
+ * Access control of the admin interface. With a token, clients must send it. Without one, only this machine can reach
+ * the interface, but web pages in its browsers can send requests: other host names are rejected (DNS rebinding), and
+ * requests that change state must have the same origin (cross-site request forgery).
  */
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { IncomingMessage } from "node:http";
@@ -10,25 +10,25 @@ import { hostname } from "node:os";
 import type { Address } from "../config/schema.ts";
 
 export type Access = {
-  /** The token that a request must carry; null: none is needed. */
+  /** The required token; null: none. */
   readonly token: string | null;
-  /** Further names in `Host` that are this interface's: exact, or with one leading `*.`. */
+  /** Further accepted names in `Host`: exact, or with one leading `*.`. */
   readonly hosts: readonly string[];
 };
 
 /** `challenge`: the value of `WWW-Authenticate`, with 401. */
 export type Denial = { readonly status: 401 | 403; readonly reason: string; readonly challenge?: readonly string[] };
 
-/** For probes, which cannot carry a token, and learn whether the proxy lives and is ready. */
+/** Paths without a token, for health and readiness probes. */
 const OPEN: readonly string[] = ["/health", "/ready"];
 
-/** Why a request to the admin interface is not answered; null when it is. */
+/** The reason to reject a request to the admin interface; null: allowed. */
 export function checkAccess(request: IncomingMessage, path: string, access: Access, address: Address): Denial | null {
   if (access.token !== null) return OPEN.includes(path) ? null : checkToken(request, access.token);
   return checkHost(request, access, address) ?? checkOrigin(request);
 }
 
-/** A page that has its own name point at this machine still says that name. */
+/** Checks `Host`: a page whose own name resolves to this machine (DNS rebinding) still sends that name. */
 export function checkHost({ headers }: IncomingMessage, { hosts }: Access, address: Address): Denial | null {
   if (address.path !== "") return null;
   const name = nameOf(headers.host ?? "");
@@ -52,7 +52,7 @@ function checkOrigin({ method, headers }: IncomingMessage): Denial | null {
 function checkToken({ method, headers }: IncomingMessage, token: string): Denial | null {
   const [, scheme = "", sent = ""] = /^(\w+) +(\S+)$/.exec(headers.authorization ?? "") ?? [];
   if (/^bearer$/i.test(scheme) && isEqual(sent, token)) return null;
-  // A browser sends a password that it knows by itself, also when another page asks: with it nothing can be changed.
+  // Browsers send stored credentials with requests of other pages too: Basic authentication must not allow changes.
   const password = /^basic$/i.test(scheme) ? /:(.*)$/s.exec(Buffer.from(sent, "base64").toString("utf8")) : null;
   const isPassword = password !== null && isEqual(password[1]!, token);
   if (isPassword && isRead(method)) return null;
@@ -65,7 +65,7 @@ function checkToken({ method, headers }: IncomingMessage, token: string): Denial
   };
 }
 
-/** In a time that tells nothing of where they differ. */
+/** Compares in constant time. */
 function isEqual(sent: string, token: string): boolean {
   const hash = (text: string) => createHash("sha256").update(text).digest();
   return timingSafeEqual(hash(sent), hash(token));

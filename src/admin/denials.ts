@@ -2,7 +2,7 @@ import type { Log } from "../observe/log.ts";
 
 const INTERVAL = 10_000;
 
-/** Requests to the admin interface that were refused: all are counted, one in ten seconds is logged. */
+/** Counts rejected requests to the admin interface; logs at most one every ten seconds. */
 export class Denials {
   readonly #log: Log;
   #count = 0;

@@ -1,10 +1,10 @@
-/** The proxy's state in words and figures, for the page and for `sluice status` alike. */
+/** Formats the proxy's state for the status page and `sluice status`. */
 
 import type { ClusterStatus, EndpointStatus, PluginStatus, RouteStatus, Status, Traffic } from "./api.ts";
 
 export type Condition = {
   readonly state: "ready" | "degraded" | "not ready" | "draining";
-  /** Why it is degraded, a line each. */
+  /** Reasons for the state `degraded`, one per line. */
   readonly problems: readonly string[];
 };
 
@@ -24,7 +24,7 @@ export function describeCluster({ strategies, usable, endpoints, unresolved, pan
   return `${strategies.join(", ")}, ${usable} of ${total} endpoints usable${note}`;
 }
 
-/** Entries that are resolved, a line each: what they stand for, since when, and why the last attempt failed. */
+/** Resolved entries, one per line: number of endpoints, time of resolution, and the last error. */
 export function describeSources({ sources, set }: ClusterStatus): string[] {
   return sources
     .filter(({ kind, endpoints }) => kind !== "static" && endpoints > 0)
@@ -34,7 +34,7 @@ export function describeSources({ sources, set }: ClusterStatus): string[] {
     });
 }
 
-/** Its state, and why it gets no requests. */
+/** An endpoint's state, and why it receives no requests. */
 export function describeEndpoint({ state, health, ejection }: EndpointStatus): string {
   const reasons: string[] = [];
   if (state === "disabled" || state === "draining") reasons.push(state);
@@ -47,7 +47,7 @@ export function describeFailedAttempts({ failedAttempts }: EndpointStatus): stri
   return listCounts(failedAttempts);
 }
 
-/** Its last failure on one line; empty when it never failed. */
+/** A plugin's last failure on one line; empty if there was none. */
 export function describeLastFailure({ lastFailure }: PluginStatus): string {
   if (lastFailure === null) return "";
   const { at, hook, reason, message } = lastFailure;

@@ -1,4 +1,4 @@
-/** The page at `/`: the state at a glance, without a script. */
+/** The status page at `/`, without scripts. */
 
 import type { ClusterStatus, ListenerStatus, PluginStatus, Status, Traffic } from "./api.ts";
 import {
@@ -23,7 +23,7 @@ export type PageParts = {
 
 type Cell = string | number;
 
-/** Rows of a table at most: the page is made anew every two seconds, and the API has all. */
+/** Maximum rows of a table: the page is rendered every two seconds; the API lists all. */
 const MAX_ROWS = 200;
 const CLASSES = ["2xx", "3xx", "4xx", "5xx"] as const;
 

@@ -1,6 +1,6 @@
 /**
- * The admin interface: health, metrics, state, reload. Metrics and health can have an address of their own, which
- * serves nothing else. Who may use it: `access.ts`.
+ * The admin interface: health, metrics, state, reload. Metrics and health can have a separate address, which serves
+ * only these. Access control: `access.ts`.
  */
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { type Address, isLoopback } from "../config/schema.ts";
@@ -15,13 +15,13 @@ import { renderPage } from "./page.ts";
 const { createServer } = process.getBuiltinModule("node:http");
 
 export type AdminOptions = {
-  /** Of the whole interface; null: it is not served. */
+  /** Address of the whole interface; null: disabled. */
   readonly address: Address | null;
-  /** Of metrics and health alone, beside it; null: they have none. */
+  /** Separate address of metrics and health; null: none. */
   readonly metricsAddress: Address | null;
-  /** As the configuration in service says. */
+  /** Access settings of the current configuration. */
   readonly access: () => Access;
-  /** Called for each request that is refused for want of a token, or for its host or origin. */
+  /** Called for each request rejected because of its token, host or origin. */
   readonly onDenied: (client: string, reason: string) => void;
   readonly log: Log;
   readonly metrics: Metrics;
@@ -32,13 +32,13 @@ export type AdminOptions = {
   readonly clusters: () => readonly ClusterStatus[];
   readonly plugins: () => readonly PluginStatus[];
   readonly reload: () => Promise<{ readonly result: string }>;
-  /** A dry run of a request as it was sent here. */
+  /** Runs a dry run of the given request. */
   readonly explain: (request: unknown) => Promise<{ readonly trace: object } | { readonly problem: string }>;
   readonly traces: { list(): TraceList; get(id: string): object | null };
 };
 
 export type AdminServer = {
-  /** `http://127.0.0.1:9901`; null where it is not served. */
+  /** `http://127.0.0.1:9901`; null if disabled. */
   readonly url: string | null;
   readonly metricsUrl: string | null;
   close(): Promise<void>;
@@ -52,7 +52,7 @@ type Answer = {
   readonly challenge?: readonly string[];
 };
 type Call = {
-  /** What stands for the last part of the path, where that is any. */
+  /** The last path segment, for a route with a parameter. */
   readonly name: string;
   /** The request's body as JSON. @throws BadBody */
   readonly body: () => Promise<unknown>;
@@ -65,7 +65,7 @@ const MAX_BODY = 2 * 1024 * 1024;
 
 const HTML = "text/html; charset=utf-8";
 
-/** What the address of metrics serves. */
+/** Routes of the metrics address. */
 const METRICS_ROUTES: Routes = {
   "/health": { GET: () => json(200, { alive: true }) },
   "/ready": { GET: ({ status }) => describeReady(status()) },
@@ -109,7 +109,7 @@ const ROUTES: Routes = {
   "/api/v1/reload": { POST: async ({ reload }) => describeReload(await reload()) },
 };
 
-/** @throws Error naming the address when it cannot be had. */
+/** @throws Error with the address if it cannot be bound. */
 export async function startAdmin(options: AdminOptions): Promise<AdminServer> {
   const { address, metricsAddress } = options;
   const servers: Server[] = [];
@@ -160,7 +160,7 @@ type Served = { readonly options: AdminOptions; readonly address: Address; reado
 
 async function handle(served: Served, request: IncomingMessage, response: ServerResponse): Promise<void> {
   send(response, await answer(served, request));
-  // A body that nobody asked for is read and thrown away.
+  // An unexpected body is read and discarded.
   request.resume();
 }
 
@@ -194,7 +194,7 @@ async function answer({ options, address, routes }: Served, request: IncomingMes
   }
 }
 
-/** Metrics are for everyone who reaches their address; on loopback that is not a web page. */
+/** The metrics address needs no token; on loopback, requests of web pages are rejected. */
 function checkMetricsAccess(request: IncomingMessage, access: Access, address: Address): Denial | null {
   return isLoopback(address) ? checkHost(request, access, address) : null;
 }
@@ -223,7 +223,7 @@ function findHandlers(routes: Routes, path: string): { handlers: Routes[string] 
 
 function describeReady(status: ReturnType<AdminOptions["status"]>): Answer {
   const { ready, draining, version, quarantined } = status;
-  // A plugin in quarantine is one plugin's affair: taking the whole proxy out of service would stop all others.
+  // A quarantined plugin does not make the proxy unready: that would stop traffic that does not use it.
   return json(ready ? 200 : 503, { ready, draining, version, quarantined });
 }
 

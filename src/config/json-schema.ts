@@ -2,7 +2,7 @@
 import { BUILTINS, configuration } from "./schema.ts";
 import type { AnyShape, EntriesShape, JsonSchema, ObjectShape, Role, Shape } from "./shape.ts";
 
-/** A word with a variable in it may stand for any word. */
+/** A scalar that contains a variable may have any value. */
 const VARIABLE = { type: "string", pattern: "\\$\\{" };
 
 export function makeJsonSchema(): JsonSchema {

@@ -1,4 +1,4 @@
-/** Text → a `Config`, or every problem with its place. Pure: what is read is handed in. */
+/** Parses configuration text into a `Config`, or reports every problem with its position. Pure: performs no I/O. */
 import { byPlace, hasProblem, type Problem } from "./place.ts";
 import { Reader } from "./read.ts";
 import { type Address, type Config, configuration, type MatchConfig, type RouteConfig } from "./schema.ts";
@@ -12,19 +12,19 @@ export type Loaded = {
   /** Null when there are problems. */
   readonly config: Config | null;
   readonly problems: readonly Problem[];
-  /** What is allowed and most likely not meant. */
+  /** Valid, but probably a mistake. */
   readonly warnings: readonly Problem[];
-  /** What of a file could be read, problems or not: to be checked further, and never to be served. */
+  /** The parts that could be read, with or without problems: for further checks, never for serving. */
   readonly readable: Readable | null;
 };
 
-/** Parts with problems within are left out, or hold defaults. */
+/** Parts that contain problems are omitted or have default values. */
 export type Readable = Pick<Config, "plugins" | "listeners" | "clusters" | "admin" | "file"> & {
-  /** Those left out, too. */
+  /** Includes omitted ones. */
   readonly clusterNames: readonly string[];
 };
 
-/** `file` names the text in problems, and is what relative paths are relative to. */
+/** `file` is the name of the text in problems; relative paths are resolved against its directory. */
 export function loadConfig(text: string, options: { file: string; env: Environment }): Loaded {
   const { file } = options;
   const { tree, problems } = parseTree(text, options);
@@ -45,7 +45,7 @@ export function loadConfig(text: string, options: { file: string; env: Environme
   };
 }
 
-/** What there is of a file that as a whole is none, as without `listeners`. Its problems are reported already. */
+/** The readable parts of a file that is invalid as a whole, e.g. without `listeners`. Its problems are already reported. */
 function readParts(tree: Tree, file: string): Omit<Readable, "file" | "clusterNames"> {
   const reader = new Reader(tree, file);
   const read = <T>(key: string, shape: Shape<T>): T | undefined => {
@@ -61,7 +61,7 @@ function readParts(tree: Tree, file: string): Omit<Readable, "file" | "clusterNa
   };
 }
 
-/** The admin interface alone: who talks to a running proxy needs no more of its file to be right. */
+/** Reads `admin` only: commands that contact a running proxy must work even if the rest of the file is invalid. */
 export function loadAdmin(
   text: string,
   options: { file: string; env: Environment },
@@ -76,7 +76,7 @@ export function loadAdmin(
   return { admin, problems: [...own, ...reader.problems] };
 }
 
-/** Two listeners on one address, or one on the admin interface's. Port 0 is a free port for each. */
+/** Reports listeners that share an address with each other or with the admin interface. Port 0 is never shared. */
 function checkAddresses({ listeners, admin }: Pick<Readable, "listeners" | "admin">): Problem[] {
   const owners = new Map<string, string>();
   const problems: Problem[] = [];
@@ -106,10 +106,10 @@ function identify({ host, port, path }: Address): string {
   return `${name} ${port}`;
 }
 
-/** Rules that no request can reach, because an earlier one takes all of theirs. A router may pass a request on. */
+/** Reports routes that are unreachable because an earlier route matches all of their requests. Routers may pass a request on. */
 function checkReach({ listeners }: Pick<Readable, "listeners">, found: readonly Problem[]): Problem[] {
   return listeners.flatMap((listener) => {
-    // A route that is wrong in itself may match more, or less, than is meant.
+    // The match of a route with problems is not reliable.
     const routes = listener.routes.filter(({ at }) => !hasProblem(found, at.path));
     return routes.flatMap((route, index): Problem[] => {
       const before = routes.slice(0, index).find((earlier) => takesAll(earlier, route));
@@ -129,7 +129,7 @@ function takesAll(earlier: RouteConfig, later: RouteConfig): boolean {
   return earlier.action.kind !== "router" && covers(earlier.match, later.match);
 }
 
-/** Whether every request that `narrow` matches is matched by `wide`. False when that is not plain to see. */
+/** Whether `wide` matches every request that `narrow` matches; false if undecided. */
 function covers(wide: MatchConfig, narrow: MatchConfig): boolean {
   const fixed = narrow.path ?? narrow.prefix;
   return (

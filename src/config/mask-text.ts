@@ -1,20 +1,20 @@
-/** The text of a configuration as the admin interface may show it. */
+/** Masks the secrets in a configuration's text, for the admin interface. */
 import { isMap, isScalar, isSeq, type Node, parseDocument, type Scalar } from "yaml";
 import { shield } from "./variables.ts";
 
-/** Decides by names, and by what a text itself looks like. */
+/** Detects secrets by key name and by the format of the text. */
 export type TextMask = { hides(name: string): boolean; text(text: string): string };
 
-/** Keys whose maps have names as keys, and secrets as values. */
+/** Keys of maps from user names to secrets. */
 const SECRETS_BY_NAME = /^(?:credentials|keys|passwords|secrets|tokens|users)$/i;
-/** Keys that hold what plugins are configured with. All others are Sluice's own, where only tokens are secret. */
+/** Keys that contain plugin configurations. Under all others only tokens are secret. */
 const SETTINGS = /^(?:chain|config|plugin|router|strategy)$/;
-/** A reference to the environment says nothing; the default of one does. */
+/** A reference to a variable reveals nothing; its default value may. */
 const REFERENCE = /^(["']?)\$\{\w+\}\1$/;
 
 type Visit = { readonly node: Node | null; readonly key: string; readonly above: string; readonly inSettings: boolean };
 
-/** Masks the secrets of a configuration that was accepted; comments, and all that is no secret, stay as they are. */
+/** Masks the secrets of an accepted configuration; comments and other values are unchanged. */
 export function maskText(text: string, mask: TextMask): string {
   const document = parseDocument(shield(text), { uniqueKeys: false, logLevel: "silent" });
   const edits: { start: number; end: number; text: string }[] = [];
@@ -43,13 +43,13 @@ export function maskText(text: string, mask: TextMask): string {
   return masked + text.slice(from);
 }
 
-/** What stands in a scalar's place; null for the scalar itself. */
+/** The replacement for a scalar; null: unchanged. */
 function show(source: string, { key, above, inSettings }: Visit, mask: TextMask): string | null {
   if (source === "" || REFERENCE.test(source)) return null;
   const isSecret = inSettings
     ? mask.hides(key) || SECRETS_BY_NAME.test(above)
     : key === "token" && (above === "admin" || above === "trace");
-  // The last line end of a block belongs to it.
+  // A block scalar includes its last line end.
   if (isSecret) return source.endsWith("\n") ? "***\n" : "***";
   const shown = mask.text(source);
   return shown === source ? null : shown;

@@ -1,8 +1,8 @@
-/** Where in a configuration file something stands, and what may be wrong with it. */
+/** Positions in a configuration file, and problems with their positions. */
 
 export type Place = {
   readonly file: string;
-  /** Both from 1. */
+  /** Both 1-based. */
   readonly line: number;
   readonly column: number;
   /** `listeners.web.routes.0.match`; empty for the whole file. */
@@ -11,12 +11,12 @@ export type Place = {
 
 export type Problem = Place & { readonly message: string };
 
-/** For sorting. */
+/** Comparator: by line, then column. */
 export function byPlace(a: Place, b: Place): number {
   return a.line - b.line || a.column - b.column;
 }
 
-/** Whether one of these problems is at that key, or below it. */
+/** Whether one of these problems is at that key or below it. */
 export function hasProblem(problems: readonly Problem[], path: string): boolean {
   return problems.some((one) => one.path === path || one.path.startsWith(`${path}.`));
 }
@@ -24,12 +24,12 @@ export function hasProblem(problems: readonly Problem[], path: string): boolean 
 /** `file:line:col: path.to.key: what is wrong, what was expected`. */
 export function formatProblem(problem: Problem): string {
   const path = problem.path === "" ? "" : `${problem.path}: `;
-  // A plugin's stack comes in lines: a problem is one. What else it says may be written to a terminal.
+  // A problem is one line, but a plugin's message may have several, and control characters that a terminal would interpret.
   const message = problem.message.replace(/\s*\n\s*/g, ", ").replace(/\p{Cc}/gu, "?");
   return `${problem.file}:${problem.line}:${problem.column}: ${path}${message}`;
 }
 
-/** The known word that is nearest to a mistyped one, or undefined when none is near. */
+/** The known word nearest to a mistyped one by edit distance; undefined if none is near. */
 export function findNearest(word: string, known: Iterable<string>): string | undefined {
   let best: string | undefined;
   let least = (word.length < 4 ? 1 : Math.max(2, Math.floor(word.length / 3))) + 1;
@@ -43,14 +43,14 @@ export function findNearest(word: string, known: Iterable<string>): string | und
   return best;
 }
 
-/** `, did you mean "x"?`-style tail: the nearest word when one is near, else the whole list. */
+/** Suffix such as `, did you mean "x"?`: the nearest word if one is near, otherwise the list of words. */
 export function hint(word: string, known: readonly string[]): string {
   const near = findNearest(word, known);
   if (near !== undefined) return `did you mean "${near}"`;
   return known.length === 0 ? "there is none" : `expected one of ${known.join(", ")}`;
 }
 
-/** Edits (insert, delete, replace, swap of neighbours) that make `b` of `a`; `limit` when it takes that many or more. */
+/** Edit distance from `a` to `b` (insert, delete, replace, transpose), at most `limit`. */
 function countEdits(a: string, b: string, limit: number): number {
   if (Math.abs(a.length - b.length) >= limit) return limit;
   let before: number[] = [];

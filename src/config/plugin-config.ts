@@ -1,4 +1,4 @@
-/** A plugin's configuration against its schema: every problem with its place. */
+/** Validates a plugin's configuration against its schema; reports every problem with its position. */
 import { hint, type Place, type Problem } from "./place.ts";
 import {
   chooseReading,
@@ -12,8 +12,8 @@ import { FORMATS, type PluginSchema } from "./schema-keywords.ts";
 import { describeTree, type ListTree, type MapTree, makeTree, type Plain, type ScalarTree, type Tree } from "./tree.ts";
 
 /**
- * Problems of `tree`; those of a value that is of the wrong type are not looked for. What the schema makes of each
- * scalar goes to `decisions`.
+ * Returns the problems of `tree`; a value of the wrong type is not checked further. The reading of each scalar that
+ * the schema selects is stored in `decisions`.
  */
 export function checkTree(tree: Tree, schema: PluginSchema, decisions: Decisions): Problem[] {
   if (tree.kind === "scalar" && tree.form !== "given") return decide(tree, schema, decisions);
@@ -31,7 +31,7 @@ export function checkTree(tree: Tree, schema: PluginSchema, decisions: Decisions
   return problems;
 }
 
-/** Finds the readings of a scalar that the schema allows, and takes one; or says what is wrong. */
+/** Selects one of the readings of a scalar that the schema allows, or reports a problem. */
 function decide(tree: ScalarTree, schema: PluginSchema, decisions: Decisions): Problem[] {
   if (tree.broken) return [];
   const tried = listReadings(tree).map((value) => {
@@ -46,17 +46,17 @@ function decide(tree: ScalarTree, schema: PluginSchema, decisions: Decisions): P
     return [{ ...tree.at, message: schema.secret ? describeAmbiguity(tree, true) : describeRounded(tree) }];
   const value = chooseReading(tree, allowed);
   if (value === undefined) return [{ ...tree.at, message: describeAmbiguity(tree, schema.secret) }];
-  // Where two parts of a schema look at one scalar, the first one's reading stands.
+  // If two subschemas apply to one scalar, the reading of the first is kept.
   if (!decisions.has(tree)) decisions.set(tree, value);
   return [];
 }
 
-/** The form in which the plugin gets a text; null when it is none of the schema's format. */
+/** The normalised text that the plugin receives; null if it does not match the schema's format. */
 function formatted(value: Plain, { format }: PluginSchema): Plain {
   return format === null || typeof value !== "string" ? value : FORMATS[format](value);
 }
 
-/** `null` is nothing; where its text would be right, that is said. */
+/** `null` means no value; if the text `null` would be valid, the message mentions quoting it. */
 function addQuoting(tree: ScalarTree, schema: PluginSchema, problems: Problem[]): Problem[] {
   if (tree.value !== null || tree.text === "") return problems;
   const asText = checkTree({ ...tree, form: "given", value: tree.text }, schema, new Map());
@@ -64,7 +64,7 @@ function addQuoting(tree: ScalarTree, schema: PluginSchema, problems: Problem[])
   return problems.map((one) => ({ ...one, message: `${one.message}: write "${tree.text}" in quotes for the text` }));
 }
 
-/** What stands there, unless it is a secret. */
+/** The value for a message; masked if it is a secret. */
 function describe(tree: Tree, { secret }: PluginSchema): string {
   return secret && tree.kind === "scalar" && tree.value !== null ? "invalid value (a secret)" : describeTree(tree);
 }
@@ -156,11 +156,11 @@ type Alternatives = {
   readonly decisions: Decisions;
 };
 
-/** Of alternatives the one that is plainly meant tells what is wrong; else what each of them wants is told. */
+/** Reports the problems of the alternative that was clearly intended; otherwise lists what each alternative expects. */
 function checkAny(tree: Tree, { whole, branches, decisions }: Alternatives): Problem[] {
   const exactlyOne = branches === whole.oneOf;
   const tried = branches.map((branch) => {
-    // What is a secret as a whole is one in each of its shapes.
+    // A secret is masked under each alternative.
     const schema = whole.secret ? { ...branch, secret: true } : branch;
     const made: Decisions = new Map();
     return { schema, made, problems: checkTree(tree, schema, made) };
@@ -186,7 +186,7 @@ function checkAny(tree: Tree, { whole, branches, decisions }: Alternatives): Pro
   return [{ ...tree.at, message: `${describe(tree, whole)}: expected ${all}` }];
 }
 
-/** The keys by which alternatives are told apart: each of them requires one of its own. */
+/** The keys that distinguish alternatives: each alternative requires one of its own. */
 function listChoices(branches: readonly PluginSchema[]): readonly string[] | null {
   const keys = branches.map(({ required }) => required[0]);
   const isTold = keys.every((key) => key !== undefined) && new Set(keys).size === keys.length;
@@ -206,7 +206,7 @@ const WORDS = {
   null: "nothing",
 } as const;
 
-/** What a schema wants, in words: `a whole number from 1 to 10`. */
+/** Describes what a schema accepts: `a whole number from 1 to 10`. */
 export function expected(schema: PluginSchema): string {
   const { types, words, pattern, format, bounds, anyOf, oneOf } = schema;
   if (words !== null) {
@@ -250,12 +250,12 @@ export type Setting = {
   /** `limits.perSecond`. */
   readonly key: string;
   readonly value: string;
-  /** `required`, the default as one would type it, or empty. */
+  /** `required`, the default as written in YAML, or empty. */
   readonly usual: string;
   readonly description: string;
 };
 
-/** Every key that a schema names, those of maps within after their own: for people to read. */
+/** Every key of a schema in depth-first order, for documentation. */
 export function describeSettings(schema: PluginSchema, before = ""): Setting[] {
   return Array.from(schema.properties).flatMap(([name, inner]) => {
     const key = `${before}${name}`;

@@ -1,7 +1,7 @@
 /**
- * The schema of a plugin's configuration: a documented part of JSON Schema 2020-12, which stands beside the plugin's
- * source and is embedded in its module. What is not of that part is refused when the plugin is built, so that nobody
- * believes in a check that is not made.
+ * Reads the schema of a plugin's configuration: a documented subset of JSON Schema 2020-12, kept beside the plugin's
+ * source and embedded in its module. Unsupported keywords are rejected when the plugin is built, because a keyword that
+ * is silently ignored would look like a check.
  */
 import { RE2JS } from "re2js";
 import { LIMIT } from "../abi/abi.ts";
@@ -28,16 +28,16 @@ export type SchemaRead =
   | { readonly schema: null; readonly problems: readonly Problem[] };
 
 const MAX_SCHEMAS = 1000;
-/** As for the expressions of rules (`values.ts`): their matching takes time linear in the text. */
+/** RE2 syntax as for route matches (`values.ts`): matching time is linear in the text. */
 const MAX_REGEX_SIZE = 2000;
 
-/** The text of a schema file, with the place of each mistake. */
+/** Parses the text of a schema file; reports each problem with its position. */
 export function readPluginSchema(text: string, file: string): SchemaRead {
   const at: Place = { file, line: 1, column: 1, path: "" };
   const size = Buffer.byteLength(text);
   if (size > LIMIT.configSchema)
     return fail([{ ...at, message: `the schema is ${size} bytes, the limit is ${LIMIT.configSchema}` }]);
-  // JSON is YAML, whose parser knows places; but YAML is not JSON.
+  // The YAML parser reads JSON with positions, but also accepts what is not JSON.
   const { tree, problems } = parseTree(text, { file, env: null });
   if (tree === null) return fail(problems);
   try {
@@ -48,13 +48,12 @@ export function readPluginSchema(text: string, file: string): SchemaRead {
   return readTree(tree);
 }
 
-/** A plugin's configuration as the plugin gets it; null where it is given none. */
+/** The configuration as passed to the plugin; null if none is given. */
 export type SettingsRead = { readonly value: unknown; readonly problems: readonly Problem[] };
 
 /**
- * Reads a configuration by the embedded schema of the plugin that is used with it, at `at`; null: it brings none, and
- * every scalar must say by itself what it is. A plugin that is given none, or nothing, is as one that is given an
- * empty map.
+ * Reads a plugin's configuration at `at` by its embedded schema. Without a schema (null) the type of every scalar must
+ * be unambiguous. A missing or null configuration is read as an empty map.
  */
 export function readSettings(schemaText: string | null, settings: Settings | undefined, at: Place): SettingsRead {
   const { schema, problems } = schemaText === null ? NO_SCHEMA : parsePluginSchema(schemaText, at);
@@ -65,14 +64,14 @@ export function readSettings(schemaText: string | null, settings: Settings | und
   if (schema !== null) found.push(...checkTree(isNothing ? makeTree({}, tree?.at ?? at) : tree, schema, decisions));
   const unsaid: Problem[] = [];
   const value = tree === undefined ? null : toValue(tree, decisions, unsaid);
-  // What the schema does not allow has no reading either.
+  // A value that violates the schema has no reading.
   if (found.length === 0) found.push(...unsaid);
   return { value, problems: found };
 }
 
 const NO_SCHEMA: SchemaRead = { schema: null, problems: [] };
 
-/** An embedded schema: its places are gone, and were looked at when it was built. */
+/** Parses an embedded schema. It has no positions; it was validated when the module was built. */
 export function parsePluginSchema(text: string, at: Place): SchemaRead {
   try {
     return readTree(makeTree(JSON.parse(text), at));

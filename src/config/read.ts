@@ -1,4 +1,4 @@
-/** Tree × shape → value, with every problem. What is wrong is left out or takes its default, and reading goes on. */
+/** Reads a tree by its shape and collects every problem. An invalid value is omitted or replaced by its default. */
 import { dirname, isAbsolute, join as joinPath } from "node:path";
 import { hint, type Place, type Problem } from "./place.ts";
 import { BUILTINS, LATER_BUILTINS } from "./schema.ts";
@@ -23,7 +23,7 @@ export class Reader {
   readonly #plugins: readonly string[];
   readonly #conversion: Conversion;
 
-  /** `root` tells which clusters and plugins the file names, so that a broken one is not also an unknown one. */
+  /** `root` supplies the names of clusters and plugins, so that an invalid one is not also reported as unknown. */
   constructor(root: Tree, file: string) {
     this.#clusters = listKeys(root, "clusters");
     this.#plugins = listKeys(root, "plugins");
@@ -36,7 +36,7 @@ export class Reader {
     };
   }
 
-  /** The value, or undefined when it could not be made; why is among `problems`. */
+  /** The value; undefined if it is invalid, with the reason in `problems`. */
   read<T>(shape: Shape<T>, tree: Tree): T | undefined {
     return this.#read(shape as AnyShape, tree) as T | undefined;
   }
@@ -120,7 +120,7 @@ export class Reader {
     return whole ? value : undefined;
   }
 
-  /** Whether exactly one of the keys is given, where that is wanted: also where what stands there is wrong. */
+  /** Checks that exactly one of `oneOf` is present, whether or not its value is valid. */
   #checkOne(keys: readonly string[], map: MapTree): boolean {
     const given = keys.filter((key) => findEntry(map, key) !== undefined);
     if (keys.length === 0 || given.length === 1) return true;
@@ -143,7 +143,7 @@ export class Reader {
     return this.read(field.shape, makeTree(field.otherwise.default, { ...map.at, path: join(map.at.path, key) }));
   }
 
-  /** A map that is written and empty (`plugins:` with every line below it commented out) is an empty map. */
+  /** A key without a value (`plugins:` with every line below it commented out) is an empty map. */
   #expectMap(tree: Tree, expected: string): MapTree | undefined {
     if (tree.kind === "map") return tree;
     if (tree.kind === "scalar" && tree.value === null) return { kind: "map", entries: [], at: tree.at };
@@ -179,7 +179,7 @@ export class Reader {
     if (!this.#clusters.includes(name)) this.#report(at, `unknown cluster "${name}", ${hint(name, this.#clusters)}`);
   }
 
-  /** What stands at one place may be read more than once, by way of an alias or a short form. */
+  /** Adds a problem once: an alias or a short form can read one position several times. */
   #report(at: Place, message: string): undefined {
     addOnce(this.problems, { ...at, message });
   }
@@ -197,7 +197,7 @@ function expandShorthand(shape: ObjectShape<unknown>, tree: Tree): Tree {
   return { kind: "map", entries: [{ key, keyAt: tree.at, value: tree }], at: tree.at };
 }
 
-/** A required map that stands there without a value: half a file, more likely than none of what it is for. */
+/** A required map without a value: probably an incomplete file rather than an intended empty map. */
 function isEmptyMap(shape: AnyShape, tree: Tree): boolean {
   if (shape.kind === "converted") return isEmptyMap(shape.from as AnyShape, tree);
   return shape.kind === "entries" && tree.kind === "scalar" && tree.value === null;
@@ -208,7 +208,7 @@ function listKeys(root: Tree, key: string): readonly string[] {
   return tree?.kind === "map" ? tree.entries.map((entry) => entry.key) : [];
 }
 
-/** What is expected of a shape, in words. */
+/** Describes the values that a shape accepts. */
 function name(shape: AnyShape): string {
   if (shape.kind === "scalar") return shape.expected;
   if (shape.kind === "converted") return name(shape.from as AnyShape);

@@ -1,15 +1,14 @@
 /**
- * What a scalar of a plugin's configuration may be read as. The schema decides: where it wants text the text that
- * stands in the file is the value, where it wants a number the number. What could be both, and would differ, is
- * refused; so no value changes its meaning unseen.
+ * The types that a scalar of a plugin's configuration can be read as. The schema selects one: text as written in the
+ * file, or a number. A scalar that both would accept with different values is rejected as ambiguous.
  */
 import type { Problem } from "./place.ts";
 import { DECIMAL, type Plain, type ScalarTree, shorten, type Tree } from "./tree.ts";
 
-/** What the schema has decided of scalars. */
+/** The reading of each scalar that the schema has selected. */
 export type Decisions = Map<ScalarTree, Plain>;
 
-/** In the order of preference. */
+/** In order of preference. */
 export function listReadings({ form, text, value }: ScalarTree): Plain[] {
   if (form === "given") return [value];
   if (form === "quoted") return [text];
@@ -17,21 +16,21 @@ export function listReadings({ form, text, value }: ScalarTree): Plain[] {
   return value === null || typeof value === "string" ? [value] : [value, text];
 }
 
-/** What the text of a variable stands for where no text is wanted. */
+/** The value of a variable's text where the schema does not accept text. */
 function convertText(text: string): Plain[] {
   if (text === "") return [null];
   if (text === "true" || text === "false") return [text === "true"];
   return DECIMAL.test(text) ? [Number(text)] : [];
 }
 
-/** The one of some readings that is taken; undefined where the text does not say which is meant. */
+/** The selected reading; undefined if the text is ambiguous. */
 export function chooseReading(tree: ScalarTree, readings: readonly Plain[]): Plain | undefined {
   const [first, second] = readings;
   if (tree.form !== "plain" || second === undefined || String(first) === second) return first;
   return undefined;
 }
 
-/** A whole number that a plugin would not get exactly. */
+/** Whether a whole number exceeds what a plugin receives exactly (2^53 - 1). */
 export function isRounded({ form }: ScalarTree, value: Plain): boolean {
   return form !== "given" && typeof value === "number" && Number.isInteger(value) && !Number.isSafeInteger(value);
 }
@@ -40,7 +39,7 @@ export function describeRounded({ text }: ScalarTree): string {
   return `"${shorten(text)}" is beyond 2^53 and would be rounded: expected a number from -${Number.MAX_SAFE_INTEGER} to ${Number.MAX_SAFE_INTEGER}`;
 }
 
-/** What to write instead of a scalar that could be two things. */
+/** How to write an ambiguous scalar unambiguously. */
 export function describeAmbiguity(tree: ScalarTree, secret: boolean): string {
   if (secret) return "ambiguous value: write the secret in quotes";
   const { text, value } = tree;
@@ -51,7 +50,7 @@ export function describeAmbiguity(tree: ScalarTree, secret: boolean): string {
   return `ambiguous value ${shorten(text)}: ${quoted}, or ${value} for the ${typeof value}`;
 }
 
-/** The plain value of a tree. A scalar of which no schema has decided must be the same as text and as a value. */
+/** The plain value of a tree. A scalar without a selected reading must be equal as text and as a value. */
 export function toValue(tree: Tree, decisions: Decisions, problems: Problem[]): unknown {
   if (tree.kind === "list") return tree.items.map((item) => toValue(item, decisions, problems));
   if (tree.kind === "map")

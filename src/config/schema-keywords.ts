@@ -1,6 +1,6 @@
 /**
- * What the schema of a plugin's configuration is made of: the keywords of JSON Schema that are supported, and a schema as
- * it is checked against once it has been read (`plugin-schema.ts`).
+ * The supported keywords of JSON Schema for a plugin's configuration, and the parsed form of a schema
+ * (`plugin-schema.ts`).
  */
 import type { RE2JS } from "re2js";
 import { normalizePathText, normalizeTargetText, normalizeTemplateText } from "../http/path-text.ts";
@@ -9,10 +9,10 @@ export const TYPES = ["string", "integer", "number", "boolean", "array", "object
 export type TypeName = (typeof TYPES)[number];
 export type Word = string | number | boolean | null;
 
-/** Keywords whose value is a whole number from 0. */
+/** Keywords whose value is a non-negative integer. */
 export const COUNTS = ["minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"] as const;
 export const NUMBERS = ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"] as const;
-/** They say something to people and editors, and check nothing; what is `writeOnly` is never shown, though. */
+/** Annotations; they check nothing. A `writeOnly` value is never shown. */
 const NOTES = [
   "$schema",
   "$id",
@@ -30,7 +30,7 @@ const OTHERS = [
 ];
 export const KEYWORDS: readonly string[] = [...OTHERS, ...COUNTS, ...NUMBERS, ...NOTES];
 
-/** What a string may be besides. The plugin gets it in the form in which requests have it. */
+/** Supported values of `format`. The plugin receives the text in the normalised form of requests. */
 export const FORMATS = {
   path: normalizePathText,
   target: normalizeTargetText,
@@ -40,11 +40,11 @@ export type Format = keyof typeof FORMATS;
 
 export type Bound = (typeof COUNTS)[number] | (typeof NUMBERS)[number];
 
-/** One schema, read and found sound. What a keyword does not say is null, or empty. */
+/** A validated schema. An absent keyword is null or empty. */
 export type PluginSchema = {
   readonly description: string;
   readonly default: unknown;
-  /** A secret: no message shows a value of it. */
+  /** A secret: its value is never shown in a message. */
   readonly secret: boolean;
   readonly types: readonly TypeName[] | null;
   /** `enum`, or `const` as a list of one. */
@@ -54,7 +54,7 @@ export type PluginSchema = {
   readonly bounds: { readonly [B in Bound]?: number };
   readonly properties: ReadonlyMap<string, PluginSchema>;
   readonly required: readonly string[];
-  /** Of keys that are not among `properties`. */
+  /** For keys that are not in `properties`. */
   readonly additional: PluginSchema | boolean;
   readonly names: PluginSchema | null;
   readonly items: PluginSchema | null;

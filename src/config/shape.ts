@@ -1,25 +1,25 @@
 /**
- * The vocabulary that `schema.ts` is written in. A shape says once what a value is; its TypeScript type (`Infer`), its
- * reading with every problem (`read.ts`), its JSON Schema and its documentation come from it.
+ * Constructors of shapes, which `schema.ts` consists of. The TypeScript type (`Infer`), reader (`read.ts`), JSON Schema
+ * and documentation of a value are derived from its shape.
  */
 import type { Place } from "./place.ts";
 import type { Tree } from "./tree.ts";
 
 export type JsonSchema = { readonly [key: string]: unknown };
 
-/** The value that a shape makes; `type` is never there at run time. */
+/** The value type of a shape; `type` does not exist at run time. */
 export interface Shape<T> {
   readonly kind: "scalar" | "list" | "entries" | "object" | "use" | "free" | "converted";
   readonly type?: T;
 }
 export type Infer<S> = S extends Shape<infer T> ? T : never;
 
-/** One word or number. Everything is parsed from its text: `"${PORT}"` serves as a number, and `1.10` as a header's value stays what it is. */
+/** A scalar. It is parsed from its text: `"${PORT}"` is valid as a number, and the header value `1.10` is unchanged. */
 export interface ScalarShape<T> extends Shape<T> {
   readonly kind: "scalar";
   /** With an article: `a duration such as 15s`. */
   readonly expected: string;
-  /** The value; undefined when the text is not as expected. @throws Refusal to say more about what is wrong. */
+  /** Returns the value; undefined if the text is invalid. @throws Refusal with a more specific message. */
   readonly parse: (text: string) => T | undefined;
   readonly json: JsonSchema;
 }
@@ -27,15 +27,15 @@ export interface ScalarShape<T> extends Shape<T> {
 export interface ListShape<T> extends Shape<readonly T[]> {
   readonly kind: "list";
   readonly item: Shape<T>;
-  /** A single value may stand for a list of one. */
+  /** A single value is read as a list of one. */
   readonly single: boolean;
 }
 
-/** A map whose keys are the user's own names, in the order of the file. */
+/** A map with user-defined keys, in file order. */
 export interface EntriesShape<T> extends Shape<readonly { name: string; at: Place; value: T }[]> {
   readonly kind: "entries";
   readonly value: Shape<T>;
-  /** What a key is; its parsed text is the name. */
+  /** The shape of a key; its parsed text is the name. */
   readonly key: ScalarShape<string>;
 }
 
@@ -43,18 +43,18 @@ export interface EntriesShape<T> extends Shape<readonly { name: string; at: Plac
 export interface ObjectShape<T, F extends Fields = Fields> extends Shape<T> {
   readonly kind: "object";
   readonly fields: F;
-  /** Keys that exist in the language and not yet in this version. */
+  /** Reserved keys, not supported in this version. */
   readonly later: readonly string[];
-  /** A scalar or list in the map's place stands for a map with this one key. */
+  /** A scalar or list in place of the map is read as a map with this key. */
   readonly shorthand: { readonly scalar?: string; readonly list?: string };
-  /** Keys of which exactly one is given; empty where there is no such rule. */
+  /** Exactly one of these keys is required; empty: no such constraint. */
   readonly one: readonly string[];
 }
 
 export type Field<T> = {
   readonly shape: Shape<T>;
   readonly doc: string;
-  /** `given`: by the user, or it is an error; `absent`: no key without a value; otherwise the default, as typed. */
+  /** `given`: required; `absent`: optional without a default; otherwise the default as written in YAML. */
   readonly otherwise: "given" | "absent" | { readonly default: unknown };
 };
 export type OptionalField<T> = Field<T> & { readonly otherwise: "absent" };
@@ -66,13 +66,13 @@ export type InferFields<F> = { readonly [K in Exclude<keyof F, AbsentKeys<F>>]: 
   readonly [K in AbsentKeys<F>]?: FieldType<F[K]>;
 };
 
-/** What a plugin is used for. */
+/** The role in which a plugin is used. */
 export type Role = "filter" | "router" | "strategy" | "health check";
 
-/** A plugin named where it is used: `name`, or `{ name: configuration }`. */
+/** A reference to a plugin: `name`, or `{ name: configuration }`. */
 export type PluginUse = {
   readonly name: string;
-  /** The configuration given here; undefined when only the name is. */
+  /** The configuration given here; undefined if only the name is given. */
   readonly config: Settings | undefined;
   readonly at: Place;
 };
@@ -81,22 +81,22 @@ export interface UseShape extends Shape<PluginUse> {
   readonly role: Role;
 }
 
-/** Any YAML. What its scalars are is decided by the schema of the plugin that gets it (`readSettings`). */
+/** Any YAML. The plugin's schema determines the types of its scalars (`readSettings`). */
 export type Settings = { readonly tree: Tree };
 export interface FreeShape extends Shape<Settings> {
   readonly kind: "free";
 }
 
-/** What a conversion may ask and say. */
+/** The context of a conversion: lookups and problem reporting. */
 export type Conversion = {
   readonly report: (at: Place, message: string) => void;
-  /** What is allowed and most likely not meant. */
+  /** Reports what is valid but probably a mistake. */
   readonly warn: (at: Place, message: string) => void;
-  /** Reads a value made up by the conversion, as if it stood at `at`. */
+  /** Reads a value that the conversion generated, with `at` as its position. */
   readonly read: <T>(shape: Shape<T>, value: unknown, at: Place) => T | undefined;
-  /** Reports a cluster that the file does not have. */
+  /** Reports a cluster that is not defined. */
   readonly checkCluster: (name: string, at: Place) => void;
-  /** A path of the file, relative to the file's own directory. */
+  /** Resolves a path against the configuration file's directory. */
   readonly resolvePath: (path: string) => string;
 };
 export interface ConvertedShape<T> extends Shape<T> {
@@ -114,7 +114,7 @@ export type AnyShape =
   | FreeShape
   | ConvertedShape<unknown>;
 
-/** Says what is wrong with a scalar, and what was expected. */
+/** A problem with a scalar: what is invalid and what was expected. */
 export class Refusal extends Error {}
 
 export const scalar = <T>(expected: string, json: JsonSchema, parse: (text: string) => T | undefined) =>
@@ -143,7 +143,7 @@ export const required = <T>(shape: Shape<T>, doc: string): Field<T> => ({ shape,
 
 export const optional = <T>(shape: Shape<T>, doc: string): OptionalField<T> => ({ shape, doc, otherwise: "absent" });
 
-/** `value` is what the user would type: `"15s"`, not 15000. */
+/** `value` is written as in YAML: `"15s"`, not 15000. */
 export const withDefault = <T>(shape: Shape<T>, value: unknown, doc: string): Field<T> => ({
   shape,
   doc,
@@ -161,13 +161,13 @@ export const convert = <A, B>(
 
 type Named = { readonly name: string; readonly at: Place };
 
-/** A map of the user's names to objects, as a list of objects with `name` and `at`, in the order of the file. */
+/** A map from user-defined names to objects, read as a list of objects with `name` and `at`, in file order. */
 export const named = <T extends object>(key: ScalarShape<string>, value: Shape<T>) =>
   convert(entries(key, value), (all): readonly (T & Named)[] =>
     all.map(({ name, at, value }) => ({ ...value, name, at })),
   );
 
-/** A map of the user's names to words. */
+/** A map from user-defined names to scalars. */
 export const table = (key: ScalarShape<string>, value: Shape<string>) =>
   convert(
     entries(key, value),

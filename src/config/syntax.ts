@@ -1,11 +1,11 @@
-/** What the YAML parser finds wrong, in words and at the place where it went wrong; and what a document names. */
+/** Converts errors of the YAML parser to problems at their cause, and lists the anchors of a document. */
 import { type Document, isMap, isScalar, isSeq, type Node, Scalar } from "yaml";
 
 export type SyntaxProblem = { readonly offset: number; readonly message: string };
 
 export type Anchors = ReadonlyMap<string, readonly Node[]>;
 
-/** All nodes of a document in their order; without recursion, since it may be nested as deep as it likes. */
+/** Iterates over the nodes of a document in order; without recursion, because nesting depth is unbounded. */
 function* walk(document: Document): Iterable<Node> {
   const left: (Node | null)[] = [document.contents];
   for (let node = left.pop(); node !== undefined; node = left.pop()) {
@@ -51,7 +51,7 @@ export function listSyntaxProblems(document: Document, text: string): SyntaxProb
   return [...suspectQuotes(quoted, errors[0]!, text), ...problems];
 }
 
-/** A quote that is not closed ends at the next one, lines below; what follows is then called wrong, and not the quote. */
+/** An unclosed quote ends at the next quote, possibly lines below; the parser then reports what follows it, not the quote. */
 function suspectQuotes(
   quoted: readonly Scalar[],
   { code, pos }: Document["errors"][number],

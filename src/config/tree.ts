@@ -1,6 +1,6 @@
 /**
- * YAML text → a tree of plain values that know where they stand. Aliases, merge keys and `${VARIABLES}` are resolved
- * here, so that nothing after this knows YAML.
+ * Parses YAML text into a tree of plain values with positions. Resolves aliases, merge keys and `${VARIABLES}`, so that
+ * later stages are independent of YAML.
  */
 import {
   type Alias,
@@ -21,17 +21,17 @@ import { type Environment, expandVariables, hasShields, shield, unshield, Variab
 export type Tree = ScalarTree | ListTree | MapTree;
 export type ScalarTree = {
   readonly kind: "scalar";
-  /** As written, quotes and escapes taken off, variables put in. */
+  /** As written, with quotes and escapes decoded and variables expanded. */
   readonly text: string;
-  /** What YAML takes it for; the text where it is quoted or holds a variable. */
+  /** The YAML value; the text if it is quoted or contains a variable. */
   readonly value: Plain;
   /**
-   * `plain`: unquoted, so that `1.10` may be meant as text or as a number; `quoted`: text; `variable`: text with a
-   * variable's value in it, which is converted where a number or a boolean is wanted; `given`: exactly `value`.
+   * `plain`: unquoted, so `1.10` may be text or a number; `quoted`: text; `variable`: text with an expanded variable,
+   * converted where a number or a boolean is expected; `given`: exactly `value`.
    */
   readonly form: "plain" | "quoted" | "variable" | "given";
   readonly at: Place;
-  /** It has no value for a reason that is reported already: nothing more is to be said of it. */
+  /** Without a value because of a problem that is already reported; suppresses further problems. */
   readonly broken?: true;
 };
 export type Plain = string | number | boolean | null;
@@ -41,11 +41,11 @@ export type Entry = { readonly key: string; readonly keyAt: Place; readonly valu
 
 export type { Environment } from "./variables.ts";
 
-/** A few lines of aliases can stand for billions of values ("billion laughs"): what they make is bounded. */
+/** Bounds the values that aliases expand to ("billion laughs" attack). */
 const MAX_VALUES = 100_000;
 const MAX_DEPTH = 100;
 
-/** Reads YAML. An empty file is an empty map. On a syntax error the tree is null. Without `env` it is JSON: `${` is only text, and 5 is no string. */
+/** Parses YAML. An empty file is an empty map; on a syntax error the tree is null. Without `env`, as for JSON, `${` is literal text and 5 is not a string. */
 export function parseTree(
   text: string,
   options: { file: string; env: Environment | null },
@@ -55,7 +55,7 @@ export function parseTree(
   return { tree, problems: builder.problems };
 }
 
-/** A tree of a plain value, all of it standing at one place. */
+/** Builds a tree of a plain value, with one position for all of it. */
 export function makeTree(value: unknown, at: Place): Tree {
   if (Array.isArray(value)) return { kind: "list", items: value.map((item) => makeTree(item, at)), at };
   if (typeof value === "object" && value !== null) {
@@ -66,7 +66,7 @@ export function makeTree(value: unknown, at: Place): Tree {
   return { kind: "scalar", text: scalar === null ? "" : String(scalar), value: scalar, form: "given", at };
 }
 
-/** The value under `key` of a map, or undefined. */
+/** The value of `key` in a map, or undefined. */
 export function findEntry(tree: Tree | null | undefined, key: string): Tree | undefined {
   return tree?.kind === "map" ? tree.entries.find((entry) => entry.key === key)?.value : undefined;
 }
@@ -75,7 +75,7 @@ function broken(at: Place): ScalarTree {
   return { kind: "scalar", text: "", value: null, form: "given", at, broken: true };
 }
 
-/** A value that is not accepted, for a message. */
+/** Formats a rejected value for a message. */
 export function describeTree(tree: Tree): string {
   if (tree.kind !== "scalar") return `invalid value (a ${tree.kind})`;
   return tree.value === null ? "missing value" : `invalid value "${shorten(tree.text)}"`;
@@ -94,14 +94,14 @@ class TreeBuilder {
   readonly #env: Environment | null;
   #values = 0;
   #anchors: Anchors | null = null;
-  /** Lists and maps that are being converted. */
+  /** Lists and maps in conversion, to detect cycles of aliases. */
   readonly #open = new Set<Node>();
 
   constructor(text: string, file: string, env: Environment | null) {
     this.#file = file;
     this.#text = text;
     this.#env = env;
-    // Keys are compared here and not by the parser, whose check is quadratic and knows no place for the first one.
+    // Duplicate keys are detected here: the parser's check is quadratic and does not report the position of the first.
     this.#document = parseDocument(env === null ? text : shield(text), {
       lineCounter: this.#lines,
       prettyErrors: false,
@@ -115,7 +115,7 @@ class TreeBuilder {
     let isFollowing = false;
     for (const { offset, message } of listSyntaxProblems(this.#document, this.#text)) {
       const at = this.#place(offset, "");
-      // One slip often makes a dozen errors: the first of a line tells, and what follows from it is left out.
+      // One mistake often causes many errors: only the first of a line is reported.
       if (!seen.has(at.line) && !(isFollowing && message.includes("unexpected"))) this.#report(at, message);
       seen.add(at.line);
       isFollowing = true;
@@ -124,7 +124,7 @@ class TreeBuilder {
     return this.#convert(this.#document.contents, "", 0, this.#place(0, ""));
   }
 
-  /** What the parser would let pass, and would change the meaning of what stands there. */
+  /** Rejects what the parser accepts with another meaning than the text suggests. */
   #checkText(): void {
     if (this.#env === null) return;
     const top = this.#place(0, "");
@@ -212,7 +212,7 @@ class TreeBuilder {
     return entries;
   }
 
-  /** A key is the text that stands there, also where YAML would take it for a number. */
+  /** A key is its text, even if YAML reads it as a number. */
   #convertKey(node: Scalar, at: Place): string {
     const written = node.source ?? "";
     if (this.#env === null) return written;
@@ -222,7 +222,7 @@ class TreeBuilder {
     return key.replaceAll("$${", "${");
   }
 
-  /** The entries that `<<: *anchor` brings; of a list of maps, the earlier ones win. */
+  /** The entries of a merge key `<<: *anchor`; in a list of maps, earlier ones take precedence. */
   #convertMerge(value: Node | null, path: string, depth: number, at: Place): Entry[] {
     const maps = isSeq<Node>(value) ? value.items : [value];
     return maps.flatMap((map) => {
@@ -259,7 +259,7 @@ class TreeBuilder {
     }
   }
 
-  /** A scalar's text has lost its quotes, escapes and line breaks: its n-th `${` is looked for in the file. */
+  /** Finds the n-th `${` of a scalar in the file: offsets in the decoded text differ by quotes, escapes and line breaks. */
   #placeOfReference(text: string, at: number, { range }: Scalar, otherwise: Place): Place {
     if (!range) return otherwise;
     let offset = range[0] - 1;
@@ -281,7 +281,7 @@ class TreeBuilder {
 /** A number of the core schema of YAML 1.2, in decimal. */
 export const DECIMAL = /^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?$/;
 
-/** What an unquoted scalar without variables means (the core schema of YAML 1.2). */
+/** Resolves an unquoted scalar without variables (the core schema of YAML 1.2). */
 function resolvePlain(text: string): Plain {
   if (/^(|~|null|Null|NULL)$/.test(text)) return null;
   if (/^(true|True|TRUE)$/.test(text)) return true;

@@ -1,11 +1,11 @@
-/** Clusters that no request can go to. */
+/** Reports clusters that no request can reach. */
 import type { Problem } from "./place.ts";
 import { BUILTIN_FETCH, type Config, type PluginUse } from "./schema.ts";
 import { findEntry } from "./tree.ts";
 
 type Parts = Pick<Config, "clusters" | "listeners" | "plugins">;
 
-/** Nothing is said where a plugin may choose any cluster, since it alone knows which. */
+/** Reports nothing if a plugin may choose any cluster, because its choice is unknown. */
 export function findUnusedClusters(config: Parts): Problem[] {
   const used = new Set<string>();
   for (const { allow } of config.plugins)
@@ -27,7 +27,7 @@ function listTargets(action: Parts["listeners"][number]["routes"][number]["actio
   return (action.kind === "split" ? action.parts : action.clusters).map(({ name }) => name);
 }
 
-/** Adds the clusters that plugins of a chain may choose or ask; false: any. */
+/** Adds the clusters that a chain's plugins may choose or call; false: any cluster. */
 function addChain({ plugins }: Parts, chain: readonly PluginUse[], used: Set<string>): boolean {
   for (const { name, config } of chain) {
     const declared = plugins.find((plugin) => plugin.name === name);

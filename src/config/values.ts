@@ -1,4 +1,4 @@
-/** The words of the configuration: how the text of a duration, size, address … is read. */
+/** Scalar types of the configuration: parsers of durations, sizes, addresses and others. */
 import { domainToASCII } from "node:url";
 import { RE2JS } from "re2js";
 import { normalizePathText, normalizeTargetText } from "../http/path-text.ts";
@@ -6,19 +6,19 @@ import { findNearest } from "./place.ts";
 import { Refusal, type ScalarShape, scalar } from "./shape.ts";
 
 export type Address = {
-  /** As configured and shown. */
+  /** As configured and displayed. */
   readonly text: string;
-  /** A numeric address or a name; "" when all addresses of the machine are listened on, or for a Unix socket. */
+  /** A numeric address or a name; "" for all addresses of the machine, and for a Unix socket. */
   readonly host: string;
   readonly port: number;
-  /** Of a Unix socket, or "". */
+  /** The path of a Unix socket, or "". */
   readonly path: string;
 };
 
 const UNITS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
 const SIZES = { "": 1, B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 } as const;
 const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
-/** `sockaddr_un` has room for 108 bytes with the closing zero. */
+/** `sockaddr_un` has 108 bytes including the terminating zero. */
 const MAX_UNIX_PATH = 107;
 /** A path of 16 KiB through a program of this size takes some ten milliseconds at worst. */
 const MAX_REGEX_SIZE = 2000;
@@ -34,7 +34,7 @@ export function duration(min: string, max: string): ScalarShape<number> {
   });
 }
 
-/** Milliseconds of a text such as `250ms`; undefined when it is none. */
+/** Parses a duration such as `250ms` to milliseconds; undefined if invalid. */
 export function parseDuration(text: string): number | undefined {
   if (text === "0") return 0;
   const found = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(text);
@@ -57,7 +57,7 @@ export function size(min: string, max: string): ScalarShape<number> {
   });
 }
 
-/** Bytes of a text such as `64MiB`; undefined when it is none. */
+/** Parses a size such as `64MiB` to bytes; undefined if invalid. */
 export function parseSize(text: string): number | undefined {
   const found = /^(\d+(?:\.\d+)?)(B|KiB|MiB|GiB)?$/.exec(text);
   return found ? Math.round(Number(found[1]) * SIZES[(found[2] ?? "") as keyof typeof SIZES]) : undefined;
@@ -81,7 +81,7 @@ export const percentage: ScalarShape<number> = scalar(
   },
 );
 
-/** A secret that a header field can carry, and that cannot be guessed. */
+/** A secret of characters valid in a header field, long enough not to be guessed. */
 export const debugToken: ScalarShape<string> = scalar(
   "a token of 16 to 256 visible characters of ASCII",
   { type: "string", minLength: 16, maxLength: 256 },
@@ -92,7 +92,7 @@ export const debugToken: ScalarShape<string> = scalar(
 );
 
 /**
- * Of a hundred. `sign`: a text such as `0.1%`, where a plain number might be taken for a share of one.
+ * A percentage. `sign`: requires `%`, where a plain number could be mistaken for a fraction.
  */
 export function percent(min: number, max: number, sign: "required" | "optional"): ScalarShape<number> {
   const pattern = "^\\d+(\\.\\d+)?%$";
@@ -113,12 +113,12 @@ export const flag: ScalarShape<boolean> = scalar("true or false", { type: "boole
   text === "true" ? true : text === "false" ? false : undefined,
 );
 
-/** `true` alone: for a key that is there or is not. */
+/** Only `true`: for a key that is present or absent. */
 export const yes: ScalarShape<boolean> = scalar("true", { const: true }, (text) =>
   text === "true" ? true : undefined,
 );
 
-/** Text of so many bytes of UTF-8. */
+/** Text with a length in bytes of UTF-8. */
 export function textOf(min: number, max: number): ScalarShape<string> {
   return scalar(
     `a text of ${min} to ${max} bytes`,
@@ -130,7 +130,7 @@ export function textOf(min: number, max: number): ScalarShape<string> {
   );
 }
 
-/** One of some words. `later`: words of the language that this version does not know yet. */
+/** One of a set of words. `later`: reserved words, not supported in this version. */
 export function choice<const T extends string>(words: readonly T[], later: readonly string[] = []): ScalarShape<T> {
   const expected = words.length === 1 ? `${words[0]}` : `one of ${words.join(", ")}`;
   return scalar(expected, { enum: words }, (text) => {
@@ -143,7 +143,7 @@ export function choice<const T extends string>(words: readonly T[], later: reado
   });
 }
 
-/** A name that the user gives: it becomes a label and part of a path in the admin interface. */
+/** A user-defined name; used as a metric label and in paths of the admin API. */
 export const name: ScalarShape<string> = scalar(
   "a name of letters, digits, '-', '_' and '.', at most 64",
   { type: "string", pattern: "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$" },
@@ -174,7 +174,7 @@ export const queryValue: ScalarShape<string> = scalar(
   (text) => text,
 );
 
-/** Methods are case-sensitive (RFC 9110 section 9.1); a lower-case one is a slip, and would never match. */
+/** Methods are case-sensitive (RFC 9110 section 9.1); a lower-case one would never match, so it is rejected. */
 export const method: ScalarShape<string> = scalar(
   "a method such as GET, in capitals",
   { type: "string", pattern: "^[^a-z]+$" },
@@ -191,7 +191,7 @@ export const retryReason: ScalarShape<RetryReason> = scalar(
   (text) => RETRY_CAUSES.find((cause) => cause === text) ?? (/^[45]\d\d$/.test(text) ? Number(text) : undefined),
 );
 
-/** A status that a gateway answers with when what is behind it has failed. */
+/** A status of a gateway whose endpoint has failed. */
 export const serverError: ScalarShape<number> = scalar(
   "a status code from 500 to 599",
   { type: "integer", minimum: 500, maximum: 599 },
@@ -200,7 +200,7 @@ export const serverError: ScalarShape<number> = scalar(
 
 export type Statuses = { readonly least: number; readonly most: number };
 
-/** A final status, or a class of them. */
+/** A final status or a status class. */
 export const statuses: ScalarShape<Statuses> = scalar(
   "a status code from 200 to 599 or a class from 2xx to 5xx",
   {
@@ -216,14 +216,14 @@ export const statuses: ScalarShape<Statuses> = scalar(
   },
 );
 
-/** The target of a request: a path, and a query if need be, in the form that those of requests are brought into. */
+/** A request target: a path and an optional query, normalised like those of requests. */
 export const requestTarget: ScalarShape<string> = scalar(
   "a path that begins with /, in visible ASCII",
   { type: "string", pattern: "^/|\\$\\{" },
   (text) => (/^\/[\x21-\x7e]{0,2047}$/.test(text) ? (normalizeTargetText(text) ?? undefined) : undefined),
 );
 
-/** A host with a port if need be, as `Host` has it. */
+/** A host with an optional port, as in `Host`. */
 export const authority: ScalarShape<string> = scalar("a host such as app.example.com", { type: "string" }, (text) => {
   const found = /^(\[[^\]]*\]|[^:]*)(?::(\d{1,5}))?$/.exec(text);
   const host = found?.[1] ?? "";
@@ -231,14 +231,14 @@ export const authority: ScalarShape<string> = scalar("a host such as app.example
   return named && Number(found?.[2] ?? 0) <= 65535 ? text : undefined;
 });
 
-/** Where a listener waits: `:8080`, `127.0.0.1:8080`, `[::1]:80`, `unix:/path`. */
+/** The address of a listener: `:8080`, `127.0.0.1:8080`, `[::1]:80`, `unix:/path`. */
 export const listenAddress: ScalarShape<Address> = scalar(
   "an address such as :8080, 127.0.0.1:8080, [::1]:8080 or unix:/run/sluice.sock",
   { type: "string" },
   (text) => parseAddress(text, 0, true),
 );
 
-/** Where an endpoint is: an address, a name with a port, or a service of DNS. Of a service the host is its name, the port 0. */
+/** The address of an endpoint: an address or a name with a port, or a DNS service (`host` is its name, `port` 0). */
 export const endpointAddress: ScalarShape<Address> = scalar(
   "an address with a port, such as 127.0.0.1:9001, app.local:9001, [::1]:9001 or unix:/run/app.sock",
   { type: "string" },
@@ -252,7 +252,7 @@ export const adminAddress: ScalarShape<Address | null> = scalar(
   (text) => (text === "false" ? null : parseAddress(text, 0, true)),
 );
 
-/** Whether only this machine can reach it. Of names that is known of `localhost` alone. */
+/** Whether only this machine can reach the address. The only name for which this is known is `localhost`. */
 export function isLoopback({ host, path }: Address): boolean {
   if (path !== "") return true;
   if (host.includes(":")) return new URL(`http://[${host}]/`).hostname === "[::1]";
@@ -297,7 +297,7 @@ function parseService(text: string): Address {
   throw new Refusal(`invalid service "${text}": expected srv: and a name such as _http._tcp.app.example.com`);
 }
 
-/** Where a server of DNS is; port 53 where none is given. */
+/** The address of a DNS server; the default port is 53. */
 export const dnsServer: ScalarShape<Address> = scalar(
   "a numeric address with a port if need be, such as 10.0.0.2, 127.0.0.1:8600 or [::1]:53",
   { type: "string" },
@@ -308,7 +308,7 @@ export const dnsServer: ScalarShape<Address> = scalar(
   },
 );
 
-/** `cluster:NAME`, an origin as URLs have it: `https://keys.example.com`, without path; or the word `endpoint`. */
+/** `cluster:NAME`, an origin without a path (`https://keys.example.com`), or the word `endpoint`. */
 export const fetchTarget: ScalarShape<string> = scalar(
   "cluster:NAME, endpoint, or an origin like https://keys.example.com",
   { type: "string" },
@@ -318,7 +318,7 @@ export const fetchTarget: ScalarShape<string> = scalar(
   },
 );
 
-/** A block of addresses, or one address; as the text that it was given as. */
+/** A network in CIDR notation or one address, returned as text. */
 export const addressBlock: ScalarShape<string> = scalar(
   "a block of addresses such as 10.0.0.0/8 or fd00::/8, or one address",
   { type: "string" },
@@ -343,14 +343,14 @@ export const hostPattern: ScalarShape<string> = scalar(
   },
 );
 
-/** The whole path of a rule, brought into the form that every request's path is brought into. */
+/** The exact path of a route, normalised like paths of requests. */
 export const pathPattern: ScalarShape<string> = scalar(
   "a path that begins with /",
   { type: "string", pattern: "^/|\\$\\{" },
   (text) => normalizePattern(text, false),
 );
 
-/** What a path begins with; it may end within a segment, so that `/.` is the beginning of `/.well-known`. */
+/** A path prefix; it may end within a segment, so `/.` matches `/.well-known`. */
 export const pathPrefix: ScalarShape<string> = scalar(
   "the beginning of a path, / first",
   { type: "string", pattern: "^/|\\$\\{" },
@@ -372,7 +372,7 @@ function countSlashes(path: string): number {
   return path.split("/").length;
 }
 
-/** A regular expression of RE2's syntax, whose matching takes time linear in the path. */
+/** A regular expression in RE2 syntax; matching time is linear in the path. */
 export const pathRegex: ScalarShape<string> = scalar(
   "a regular expression (RE2 syntax)",
   { type: "string" },
@@ -401,7 +401,7 @@ function isIPv6(text: string): boolean {
 
 function isHostName(text: string): boolean {
   const labels = text.split(".");
-  // A last label of digits only would be a broken IPv4 address.
+  // A name whose last label is numeric would be parsed as an invalid IPv4 address.
   return (
     text.length <= 253 &&
     labels.every((label) => /^[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$/.test(label)) &&

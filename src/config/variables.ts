@@ -1,6 +1,6 @@
 /**
- * `${NAME}`, `${NAME:-default}` and the escape `$${` in the scalars of a configuration. A variable's value is data: it
- * is never parsed again, neither as YAML nor for further references.
+ * Expands `${NAME}`, `${NAME:-default}` and the escape `$${` in scalars of a configuration. A variable's value is data:
+ * it is not parsed again, neither as YAML nor for references.
  */
 
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -8,7 +8,7 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 /** A part of a scalar: text, or a reference. `at` is the offset of its `${` in the scalar. */
 type Part = string | { readonly name: string; readonly otherwise: readonly Part[] | null; readonly at: number };
 
-/** What is wrong with a reference; `at` is the offset of its `${` in the scalar. */
+/** A problem with a reference; `at` is the offset of its `${` in the scalar. */
 export class VariableError extends Error {
   readonly at: number;
   constructor(message: string, at: number) {
@@ -19,21 +19,21 @@ export class VariableError extends Error {
 
 export type Expanded = {
   readonly text: string;
-  /** Whether a variable was put in, as against an escape only. */
+  /** Whether a variable was expanded, rather than only an escape. */
   readonly used: boolean;
 };
 
-/** Defaults within defaults. */
+/** Maximum nesting of defaults. */
 const MAX_NESTING = 8;
 const FORM = `expected \${NAME}, \${NAME:-default}, or $\${ for itself`;
 
-/** A scalar with its variables put in. @throws VariableError */
+/** Expands the variables of a scalar. @throws VariableError */
 export function expandVariables(text: string, env: Environment): Expanded {
   const parts = parse(text, 0, 0);
   return { text: evaluate(parts, env), used: parts.some((part) => typeof part !== "string") };
 }
 
-/** All of it is parsed, also a default that is not needed; `base` is where `text` begins in the scalar. */
+/** Parses all of `text`, including unused defaults; `base` is the offset of `text` in the scalar. */
 function parse(text: string, base: number, depth: number): Part[] {
   const parts: Part[] = [];
   let from = 0;
@@ -80,7 +80,7 @@ function resolve({ name, otherwise, at }: Exclude<Part, string>, env: Environmen
   );
 }
 
-/** Where the reference that begins at `start` ends: behind the brace that closes it, braces counted; -1: nowhere. */
+/** The end of the reference that begins at `start`, after its matching closing brace; -1 if it is not closed. */
 function findEnd(text: string, start: number, inLine: boolean): number {
   let depth = 0;
   for (let i = start + 1; i < text.length; i++) {
@@ -93,8 +93,8 @@ function findEnd(text: string, start: number, inLine: boolean): number {
 }
 
 /**
- * `{ port: ${PORT} }` is not YAML: a brace ends an unquoted word there. So in each `${…}` the characters that end one
- * are swapped for others, one for one, before YAML is parsed, and swapped back in each word.
+ * Makes `{ port: ${PORT} }` parse as YAML, where a brace ends an unquoted scalar: in each `${…}` the characters that end
+ * one are replaced one for one before parsing, and restored in each scalar afterwards.
  */
 const ENDERS = "{}[],";
 const SHIELDS = "\u{fdd0}\u{fdd1}\u{fdd2}\u{fdd3}\u{fdd4}";
@@ -104,7 +104,7 @@ export function shield(text: string): string {
   let from = 0;
   for (let at = text.indexOf("${"); at >= 0; at = text.indexOf("${", from)) {
     const closed = findEnd(text, at, true);
-    // Without an end in its line only the brace is swapped, so that the scalar is one and its problem has a place.
+    // A reference that is not closed on its line: only the brace is replaced, so that the problem has a position in one scalar.
     const end = closed < 0 ? at + 2 : closed;
     parts.push(
       text.slice(from, at),
@@ -112,7 +112,7 @@ export function shield(text: string): string {
     );
     from = end;
     if (closed >= 0) continue;
-    // Nothing that follows in the line can be closed either: looking again and again would be quadratic.
+    // Later references on this line cannot be closed either; searching again for each would be quadratic.
     const line = text.indexOf("\n", at);
     parts.push(text.slice(from, line < 0 ? text.length : line));
     from = line < 0 ? text.length : line;
@@ -125,7 +125,7 @@ export function unshield(text: string): string {
   return text.replace(/[\u{fdd0}-\u{fdd4}]/gu, (one) => ENDERS.charAt(SHIELDS.indexOf(one)));
 }
 
-/** Whether a text holds characters that `shield` uses: noncharacters of Unicode, which no file has a use for. */
+/** Whether a text contains characters that `shield` uses: Unicode noncharacters, which do not occur in valid text. */
 export function hasShields(text: string): boolean {
   return /[\u{fdd0}-\u{fdd4}]/u.test(text);
 }

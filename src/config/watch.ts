@@ -1,28 +1,28 @@
-/** Tells when files have changed. This is the one file of `config/` that does I/O. */
+/** Watches files for changes. The only module of `config/` that does I/O. */
 import { type BigIntStats, type FSWatcher, statSync, watch } from "node:fs";
 import { realpath, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 
 export type Watch = {
-  /** Watches these files from now on, whether they exist or not. Those that stay are not told of. */
+  /** Sets the watched files, existing or not. Files that were watched before are not reported. */
   update(paths: readonly string[]): void;
   close(): void;
 };
 
 export type WatchTimes = {
-  /** How long nothing may happen before a change is told. */
+  /** Quiet period before a change is reported, ms. */
   readonly quiet: number;
-  /** The longest that a change may wait for quiet. */
+  /** Maximum delay of a change while events continue, ms. */
   readonly longest: number;
-  /** How often files are looked at where the system tells of no change (network shares, replaced directories). */
+  /** Poll interval for changes without events (network shares, replaced directories), ms. */
   readonly poll: number;
 };
 const TIMES: WatchTimes = { quiet: 200, longest: 2000, poll: 2000 };
 
 /**
- * Calls `onChange` when the content of any of the files may have changed. Directories are watched and not files, so
- * that a file replaced by `rename`, or behind a symbolic link that is swapped, is seen: an event only says "look now",
- * and what counts is whether a file's identity, size or time is another.
+ * Calls `onChange` when the content of any of the files may have changed. Watches directories rather than files, to
+ * detect files replaced by `rename` and replaced symbolic links. An event only triggers a comparison of each file's
+ * identity, size and modification time.
  */
 export function watchFiles(paths: readonly string[], onChange: () => void, times: WatchTimes = TIMES): Watch {
   const watch = new FileWatch(onChange, times);
@@ -36,7 +36,7 @@ class FileWatch implements Watch {
   readonly #watchers = new Map<string, FSWatcher>();
   readonly #poll: NodeJS.Timeout;
   #timer: NodeJS.Timeout | null = null;
-  /** When the first event came that has not been looked into; 0: none. */
+  /** Time of the first unprocessed event; 0: none. */
   #since = 0;
   #signatures = new Map<string, string>();
   #closed = false;
@@ -49,7 +49,7 @@ class FileWatch implements Watch {
 
   update(paths: readonly string[]): void {
     const before = this.#signatures;
-    // At once, and not when some promise gets round to it: what changes after this call is told of.
+    // Synchronous, so that changes after this call are reported.
     this.#signatures = new Map(paths.map((path) => [path, before.get(path) ?? lookNow(path)]));
     void this.#watchDirectories();
   }
@@ -80,7 +80,7 @@ class FileWatch implements Watch {
       watcher.on("error", () => this.#forget(directory, watcher));
       this.#watchers.set(directory, watcher);
     } catch {
-      // The directory is not there, or the system has no watches left: the poll sees to it.
+      // The directory does not exist, or the system's watch limit is reached: polling covers it.
       this.#watchers.delete(directory);
     }
   }
@@ -103,7 +103,7 @@ class FileWatch implements Watch {
     }, wait).unref();
   }
 
-  /** Compares every file with what it was. Unless things were quiet already, a change waits for quiet. */
+  /** Compares every file with its last state. A change is reported after the quiet period. */
   async #look(quiet = false): Promise<void> {
     const known = this.#signatures;
     let changed = false;
@@ -128,7 +128,7 @@ function lookNow(path: string): string {
   }
 }
 
-/** What tells one content of a file from another, without reading it. */
+/** Identifies a file's content without reading it: identity, size, modification time. */
 function describe({ dev, ino, size, mtimeNs }: BigIntStats): string {
   return `${dev} ${ino} ${size} ${mtimeNs}`;
 }

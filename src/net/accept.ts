@@ -1,20 +1,20 @@
 /**
- * The one place that touches a private field of `node:net`: a listening handle's `onconnection`, through which accepted
- * sockets are made with a read buffer of ours (`onread`), which the public API offers for outgoing sockets only.
- * It saves a Buffer, an event and a copy for each read. Where the field is missing, or SLUICE_ACCEPT=public is set, the
- * public `connection` event is used: slower, and otherwise the same. So come those that another thread accepted.
+ * Accepts connections through `onconnection` of a listening handle, the only private field of `node:net` in use. It
+ * allows accepted sockets with our own read buffer (`onread`), which the public API offers for outgoing sockets only, and
+ * saves a Buffer, an event and a copy per read. If the field is missing or SLUICE_ACCEPT=public is set, the public
+ * `connection` event is used, with the same behaviour; likewise for connections that another worker accepted.
  */
 import { type Server, Socket } from "node:net";
 import { getSystemErrorName } from "node:util";
 import type { Connection } from "./connection.ts";
 
-/** What becomes of accepted sockets. */
+/** Receives accepted sockets. */
 export interface Acceptor {
-  /** The connection that the next socket is for; null refuses it (a limit). */
+  /** Returns the connection for the next socket; null closes the socket (limit reached). */
   accept(): Connection | null;
-  /** Its socket is attached, and nothing was read from it. */
+  /** The socket is attached; nothing was read from it yet. */
   opened(connection: Connection): void;
-  /** A connection could not be had. An exception would end the thread. */
+  /** Reports a failed accept. Must not throw: an exception would end the worker. */
   failed(problem: string): void;
 }
 
@@ -44,7 +44,7 @@ export function takeConnections(server: Server, acceptor: Acceptor): void {
   };
 }
 
-/** Takes one that was accepted elsewhere, or by the public event: nothing was read from it yet. */
+/** Takes a socket accepted by another worker or by the public event; nothing was read from it yet. */
 export function takeConnection(socket: Socket, acceptor: Acceptor): void {
   guard(socket, acceptor, () => {
     const connection = acceptor.accept();

@@ -1,12 +1,12 @@
-/** Addresses as peers and headers write them, in the one form that plugins, logs and lists of networks compare. */
+/** Normalises addresses of peers and headers to the form that plugins, logs and lists of networks compare. */
 import { isIP, SocketAddress } from "node:net";
 
 const MAPPED = "::ffff:";
 
 /**
- * The address that this text is: IPv4 as it is, IPv6 as RFC 5952 writes it, an IPv4 address in IPv6 as that IPv4 address.
- * Empty for everything else: a zone (`fe80::1%eth0`) means nothing on another machine, and would pass by lists of
- * networks; leading zeros are read as octal by some.
+ * Normalises an address: IPv4 unchanged, IPv6 as in RFC 5952, IPv4-mapped IPv6 as IPv4. Returns "" for anything else:
+ * a zone (`fe80::1%eth0`) is meaningless on another machine and would not match lists of networks; leading zeros are
+ * octal to some parsers.
  */
 export function readAddress(text: string): string {
   const family = text.includes("%") ? 0 : isIP(text);
@@ -18,7 +18,7 @@ export function readAddress(text: string): string {
 }
 
 /**
- * The same of an entry of X-Forwarded-For or a node of Forwarded: `192.0.2.1:80`, `[2001:db8::1]:80`, `2001:db8::1`. A
+ * Normalises the address in an entry of X-Forwarded-For or a node of Forwarded: `192.0.2.1:80`, `[2001:db8::1]:80`, `2001:db8::1`. A
  * port may be an obfuscated one (RFC 7239 section 6.3).
  */
 export function readNode(text: string): string {
@@ -28,7 +28,7 @@ export function readNode(text: string): string {
   return readAddress(before ?? text);
 }
 
-/** The address of a socket's other end, without the zone that is this machine's own; empty for a Unix socket. */
+/** The peer's address without this machine's zone; empty for a Unix socket. */
 export function readPeer(remote: string): string {
   return readAddress(remote.replace(/%.*$/s, ""));
 }

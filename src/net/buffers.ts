@@ -1,14 +1,14 @@
 /**
- * The memory that bytes pass through on one thread, and who owns it when.
+ * The I/O buffers of one worker and their ownership.
  *
  * - `shared` receives every read that is not the middle of a body. It is valid until the read callback returns.
- * - `out` is where heads and small bodies are built. After a write that completed at once it is free again; otherwise it
- *   belongs to that write, and `replaceOut` takes another.
- * - A body that goes on past its first read gets blocks of its own, written uncopied. A block belongs to the write
- *   until the write is done; then it comes back by `free`.
+ * - `out` is for message heads and small bodies. After a write that completed synchronously it is free; otherwise it
+ *   belongs to that write, and `replaceOut` replaces it.
+ * - A body that continues after its first read uses blocks of its own, written without a copy. A block belongs to the
+ *   write until the write completes; then `free` returns it.
  */
 
-/** Room before and after a block's window, for chunk framing to be written around the data in place. */
+/** Space before and after a block's data for chunk framing, written in place. */
 export const HEADROOM = 32;
 export const TAILROOM = 32;
 export const BLOCK_SIZE = 64 * 1024;
@@ -17,7 +17,7 @@ const MAX_FREE = 64;
 
 export class Block {
   readonly bytes: Buffer = Buffer.allocUnsafeSlow(HEADROOM + BLOCK_SIZE + TAILROOM);
-  /** What a socket reads into. */
+  /** The buffer that sockets read into. */
   readonly window: Buffer = this.bytes.subarray(HEADROOM, HEADROOM + BLOCK_SIZE);
 }
 
@@ -34,12 +34,12 @@ export class Buffers {
     if (this.#free.length < MAX_FREE) this.#free.push(block);
   }
 
-  /** The present `out` belongs to a write that has not completed. */
+  /** Replaces `out`, which belongs to a pending write. */
   replaceOut(): void {
     this.out = Buffer.allocUnsafeSlow(OUT_SIZE);
   }
 
-  /** `out`, or for something larger a buffer of its own. */
+  /** Returns `out`, or a new buffer if `size` is larger. */
   outFor(size: number): Buffer {
     return size <= OUT_SIZE ? this.out : Buffer.allocUnsafeSlow(size);
   }

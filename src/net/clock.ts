@@ -1,28 +1,28 @@
 /**
- * The thread's coarse clock: one timer moves `now` every 50 ms and sweeps the deadlines. A deadline is a field of its
- * owner, so setting one costs a store. It never fires early, and at most 100 ms late.
+ * The coarse clock of a worker: one timer updates `now` every 50 ms and checks the deadlines. A deadline is a field of
+ * its owner, so setting it is one store. It never fires early, and at most 100 ms late.
  */
 export const TICK = 50;
 
 export interface Timed {
   /** Clock time in ms after which `expire` is called; 0: none. */
   deadline: number;
-  /** Where it stands in the clock's list; the clock's own. */
+  /** Index in the clock's list; managed by the clock. */
   sweepIndex: number;
   expire(): void;
 }
 
 export class Clock {
-  /** Milliseconds of a monotonic clock, as of the last tick. */
+  /** Monotonic time of the last tick, ms. */
   now = performance.now();
-  /** The same moment as milliseconds since 1970. */
+  /** Wall-clock time of the last tick, ms since 1970. */
   wall = Date.now();
   #date = Buffer.alloc(0);
   #dateSecond = 0;
   readonly #timed: Timed[] = [];
   #timer: NodeJS.Timeout | null = null;
 
-  /** Begins to tick; `onTick` runs after each sweep. */
+  /** Starts the timer; `onTick` runs after each check of the deadlines. */
   start(onTick: () => void): void {
     const sweep = (): void => {
       if (this.#timer === null) return;
@@ -32,7 +32,7 @@ export class Clock {
     this.#timer = setInterval(() => {
       this.now = performance.now();
       this.wall = Date.now();
-      // Once what has arrived is read: a thread that was held up must not blame those who answered it in time.
+      // After received bytes are read: a delayed worker must not time out peers that responded in time.
       setImmediate(sweep);
     }, TICK);
   }
@@ -42,12 +42,12 @@ export class Clock {
     this.#timer = null;
   }
 
-  /** The deadline for something that may take `ms`: `now` may lag by one tick, so one is added. 0 stays none. */
+  /** The deadline `ms` from now, plus one tick because `now` may lag by one. 0: none. */
   after(ms: number): number {
     return ms === 0 ? 0 : this.now + TICK + ms;
   }
 
-  /** The present moment as the value of a Date field (RFC 9110 section 6.6.1), made once a second. */
+  /** The current time as a Date field value (RFC 9110 section 6.6.1), formatted once a second. */
   date(): Buffer {
     const second = Math.floor(this.wall / 1000);
     if (second !== this.#dateSecond) {
@@ -73,7 +73,7 @@ export class Clock {
   }
 
   #sweep(): void {
-    // Backwards, because expire() may remove its owner, which moves the last one into the hole.
+    // Backwards, because expire() may remove its owner, which moves the last entry into its slot.
     for (let i = this.#timed.length - 1; i >= 0; i--) {
       const timed = this.#timed[i];
       if (timed === undefined || timed.deadline === 0 || timed.deadline > this.now) continue;

@@ -1,8 +1,7 @@
 /**
- * Open client connections of each listener over all workers, for `limits.connections`: in one shared buffer a row for
- * each listener, with its sum and a column for each worker. The sum decides, by one atomic addition, so that a limit is
- * never passed; a worker writes its own column alone, from which the supervisor takes back what a worker had open that
- * has ended.
+ * Counts the open client connections of each listener over all workers, for `limits.connections`. A shared buffer has a
+ * row per listener: a sum and a column per worker. The limit is checked against the sum by one atomic addition, so it is
+ * never exceeded. A worker writes only its own column, which the supervisor subtracts when the worker has exited.
  */
 export const MAX_LISTENERS = 4096;
 
@@ -21,7 +20,7 @@ export class ConnectionCounts {
     return buffer;
   }
 
-  /** As the worker with that number sees it. */
+  /** The counts for the worker with that number. */
   constructor(buffer: SharedArrayBuffer, worker: number) {
     this.buffer = buffer;
     this.#words = new Int32Array(buffer);
@@ -29,7 +28,7 @@ export class ConnectionCounts {
     this.#worker = worker;
   }
 
-  /** Counts one more connection of this worker; false, and nothing counted, when there are `limit` already. 0: no limit. */
+  /** Counts a connection of this worker; returns false without counting if `limit` is reached. 0: no limit. */
   enter(listener: number, limit: number): boolean {
     const row = this.#row(listener);
     if (Atomics.add(this.#words, row, 1) >= limit && limit > 0) {
@@ -46,12 +45,12 @@ export class ConnectionCounts {
     Atomics.sub(this.#words, row, 1);
   }
 
-  /** Of all workers. */
+  /** The sum over all workers. */
   open(listener: number): number {
     return Atomics.load(this.#words, this.#row(listener));
   }
 
-  /** That worker has ended, and its connections with it. */
+  /** Subtracts the connections of a worker that has exited. */
   forgetWorker(worker: number): void {
     for (let row = HEADER; row < this.#words.length; row += this.#width) {
       const open = this.#words[row + 1 + worker]!;
@@ -61,7 +60,7 @@ export class ConnectionCounts {
     }
   }
 
-  /** The row is another listener's from now on. */
+  /** Clears a row for reuse by another listener. */
   clear(listener: number): void {
     const row = this.#row(listener);
     this.#words.fill(0, row, row + this.#width);

@@ -1,26 +1,26 @@
 /**
- * An accepted or dialled byte stream, TCP or Unix, plain or TLS. It reads into known memory, writes by the ownership rules
- * of `buffers.ts`, has one deadline, and lets no exception out of a callback. It knows no protocol: a `ConnectionHandler`
- * does, and can be exchanged while the connection lives.
+ * An accepted or dialled byte stream: TCP or Unix, plain or TLS. It reads into the worker's buffers, writes by the
+ * ownership rules of `buffers.ts`, has one deadline, and catches exceptions in callbacks. The protocol is implemented by
+ * a `ConnectionHandler`, which can be replaced during the connection.
  */
 import type { Socket } from "node:net";
 import { readPeer } from "./address.ts";
 import type { Block, Buffers } from "./buffers.ts";
 import type { Clock, Timed } from "./clock.ts";
 
-/** What a protocol does with a connection. An exception from one of these is reported by `broken`. */
+/** The protocol of a connection. An exception in one of these methods is reported to `broken`. */
 export interface ConnectionHandler {
-  /** Bytes arrived: `bytes[start, end)`, valid until this returns. */
+  /** Received `bytes[start, end)`, valid until this returns. */
   receive(bytes: Buffer, start: number, end: number): void;
   /** The peer ended its direction. */
   ended(): void;
-  /** The connection is gone; `error`: why, null where it ended in order. */
+  /** The connection is closed; `error` is the cause, null after an orderly end. */
   closed(error: Error | null): void;
-  /** All that was written has left, and the last write was not complete at once. */
+  /** All written bytes were sent, after a write that did not complete synchronously. */
   flushed(): void;
-  /** `deadline` has passed. It is 0 again. */
+  /** `deadline` has passed; it was reset to 0. */
   timedOut(): void;
-  /** An exception came out of our own code. */
+  /** A handler threw an exception. */
   broken(error: unknown): void;
 }
 
@@ -28,7 +28,7 @@ export interface ConnectionHandler {
 export interface ConnectionOwner {
   received(size: number): void;
   sent(size: number): void;
-  /** After its handler's `closed`. */
+  /** Called after the handler's `closed`. */
   closed(connection: Connection): void;
 }
 
@@ -44,16 +44,16 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
   deadline = 0;
   sweepIndex = -1;
   handler!: Handler;
-  /** The peer's address as text; empty for a Unix socket, and for a connection that was dialled. */
+  /** The peer's address; empty for a Unix socket and for a dialled connection. */
   peerAddress = "";
   readonly #context: NetContext;
   readonly #owner: ConnectionOwner | null;
   #socket: Socket | null = null;
   /** TCP without TLS: it can be reset. */
   #isResettable = false;
-  /** TLS: a write is never complete when `write` returns. */
+  /** TLS: a write never completes synchronously. */
   #isDeferred = false;
-  /** What the socket reads into now: the thread's shared block, or one of its own while streaming. */
+  /** The current read buffer: the worker's shared block, or a block of its own while streaming. */
   #block: Block;
   /** The block belongs to a write; the next read needs another. */
   #isLent = false;
@@ -65,7 +65,7 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
   #paused = false;
   #error: Error | null = null;
 
-  /** For the socket's constructor: reads come without a Buffer made for each. */
+  /** Passed to the socket's constructor; avoids a Buffer per read. */
   readonly onread: { buffer: () => Uint8Array; callback: (size: number) => boolean };
 
   constructor(context: NetContext, owner: ConnectionOwner | null) {
@@ -77,13 +77,13 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
       buffer: () => {
         const before = this.#block;
         this.#nextBlock();
-        // Node keeps the present buffer when what comes back is not one.
+        // Node keeps the current buffer if the result is not a buffer.
         if (!first && before === this.#block) return undefined as unknown as Uint8Array;
         first = false;
         return this.#block.window;
       },
       callback: (size) => {
-        // The hot entry: the guard written out, so that no closure is made for each read.
+        // Hot path: the guard is inlined to avoid a closure per read.
         try {
           this.#received(size);
         } catch (error) {
@@ -107,7 +107,7 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
     socket.on("close", () => this.#closed());
   }
 
-  /** Reads the facts of an accepted socket's peer. */
+  /** Reads the peer address of an accepted socket. */
   readPeer(): void {
     const { remoteAddress = "" } = this.#socket!;
     this.#isResettable = remoteAddress !== "" && !this.#isDeferred;
@@ -118,7 +118,7 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
     return this.#socket!;
   }
 
-  /** Bytes accepted for writing that have not left yet. */
+  /** Written bytes that are not sent yet. */
   get unsent(): number {
     return this.#socket!.writableLength;
   }
@@ -137,7 +137,7 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
     return this.#socket !== null && !this.#socket.destroyed;
   }
 
-  /** The one guard: an exception ends what this connection carries, never the thread. */
+  /** Runs a handler; an exception ends this connection's exchange, never the worker. */
   guard(run: () => void): void {
     try {
       run();
@@ -150,7 +150,7 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
     this.guard(() => this.handler.timedOut());
   }
 
-  /** Moves the deadline to `ms` from now; 0: there is none. */
+  /** Sets the deadline to `ms` from now; 0: none. */
   arm(ms: number): void {
     this.deadline = this.#context.clock.after(ms);
   }
@@ -174,19 +174,19 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
 
   // ── Ends ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Ends it at once, so that the peer sees it broken: by a reset where the kind of socket has one. */
+  /** Aborts the connection: by a reset if the socket supports it. */
   reset(): void {
-    // After a shutdown a reset is refused, and the handle would stay open.
+    // After a shutdown a reset fails, and the handle would leak.
     if (this.#isResettable && !this.#socket!.writableEnded) this.#socket!.resetAndDestroy();
     else this.#socket!.destroy();
   }
 
-  /** Ends our direction once all that was written has left, and then calls `finished`. */
+  /** Ends the write direction after all written bytes were sent, then calls `finished`. */
   end(finished: () => void): void {
     this.#socket!.end(finished);
   }
 
-  /** Ends both directions once all that was written has left. */
+  /** Ends both directions after all written bytes were sent. */
   endBoth(): void {
     this.#socket!.end();
     this.#socket!.destroySoon();
@@ -204,8 +204,8 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
     this.handler.receive(this.#block.bytes, start, start + size);
   }
 
-  // Where accepted sockets come through the public event their data arrives in buffers of Node's own: it is copied to
-  // where the rest expects it, so that there is one path behind.
+  // Sockets accepted by the public event deliver data in Node's buffers: it is copied into ours, so that later code has
+  // one path.
   #copied(data: Buffer): void {
     for (let at = 0; at < data.length && this.alive; ) {
       this.#nextBlock();
@@ -231,7 +231,7 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
     this.#isLent = false;
   }
 
-  /** From the next read on, reads go to blocks of this connection's own (true) or to the thread's shared one. */
+  /** From the next read on, reads into blocks of this connection (true) or into the worker's shared block. */
   stream(on: boolean): void {
     this.#streaming = on;
   }
@@ -254,13 +254,13 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
 
   // ── Writes ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Writes `out[0, size)`, which `buffers.outFor` gave. False: the writer should wait for `flushed`. */
+  /** Writes `out[0, size)`, which `buffers.outFor` gave. Returns false if the writer should pause until `flushed`. */
   send(out: Buffer, size: number): boolean {
     const socket = this.#socket!;
     const { buffers } = this.#context;
     const bytes = out.subarray(0, size);
     if (out !== buffers.out) return this.#write(bytes);
-    // A small response behind a write that is not complete must not keep the whole buffer for so long.
+    // A small response queued behind a pending write must not occupy the whole buffer.
     if (this.#isDeferred || socket.writableLength > 0) return this.#write(Buffer.from(bytes));
     const more = this.#write(bytes);
     if (socket.writableLength > 0) buffers.replaceOut();
@@ -268,14 +268,14 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
   }
 
   /**
-   * Whether `bytes` is a block of this connection's own, which `sendLent` may take. It has HEADROOM and TAILROOM around
-   * what was read, for framing that is written in place.
+   * Whether `bytes` is a block of this connection, valid for `sendLent`. It has HEADROOM and TAILROOM around the data,
+   * for framing written in place.
    */
   lends(bytes: Buffer): boolean {
     return bytes === this.#block.bytes && this.#block !== this.#context.buffers.shared && !this.#isLent;
   }
 
-  /** Writes `bytes[start, end)` uncopied, of a block that `lender` lends. False: `lender` should pause until `flushed`. */
+  /** Writes `bytes[start, end)` of a block of `lender` without a copy. Returns false if `lender` should pause until `flushed`. */
   sendLent(lender: Connection, bytes: Buffer, start: number, end: number): boolean {
     const more = this.#write(bytes.subarray(start, end));
     if (this.#socket!.writableLength === 0) return true;
@@ -292,7 +292,7 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
       return socket.write(bytes, this.#onWritten);
     }
     const more = socket.write(bytes);
-    // Most writes are complete by now, and a callback costs. An empty write behind one that is not reports its end.
+    // Most writes have completed here, and a callback is costly. An empty write after a pending one reports its completion.
     if (socket.writableLength > 0) {
       this.#awaitsFlush = true;
       socket.write(NOTHING, this.#onWritten);

@@ -1,17 +1,17 @@
-/** Connections that the proxy makes itself. */
+/** Opens outgoing connections. */
 import { Socket } from "node:net";
 import type { Connection, ConnectionHandler } from "./connection.ts";
 
-/** Where to: a path for a Unix socket, else empty. */
+/** Path of a Unix socket, otherwise empty. */
 export type DialTarget = { readonly path: string; readonly host: string; readonly port: number };
 
 export interface DialHandler extends ConnectionHandler {
   connected(): void;
-  /** A write failed: what is written later is never sent. Reads go on to the end or an error of theirs. */
+  /** A write failed: later writes are not sent. Reads continue to the end or to a read error. */
   writeFailed(error: Error): void;
 }
 
-/** Begins to connect. Its handler must be set. */
+/** Starts connecting. The connection's handler must be set. */
 export function dial(connection: Connection<DialHandler>, { path, host, port }: DialTarget): void {
   const options = { allowHalfOpen: true, noDelay: true, onread: connection.onread };
   const socket = new DialSocket(options as unknown as ConstructorParameters<typeof Socket>[0]);
@@ -26,13 +26,13 @@ type Callback = (error?: Error | null) => void;
 type Chunks = Parameters<NonNullable<Socket["_writev"]>>[0];
 
 /**
- * A socket of which a failed write does not end reading. An endpoint may respond before it has read the whole request, and
- * close: the next write is then reset, with the response still to be read. `net.Socket` destroys itself on a failed write,
- * and what was not read is lost.
+ * A socket on which a failed write does not end reading. An endpoint may respond before it has read the whole request
+ * and close: the next write then fails while the response is still unread. `net.Socket` destroys itself on a failed
+ * write and would lose it.
  */
 class DialSocket extends Socket {
   onWriteFailed: (error: Error) => void = () => {};
-  /** The stream's own callback, which is the same for all its writes, and what stands before it. */
+  /** The stream's own callback, which is the same for all its writes, and the queued one before it. */
   #callback: Callback | null = null;
   #guarded: Callback | null = null;
 

@@ -1,9 +1,9 @@
-/** Input that must wait, in memory of its connection's own: a head that is not complete, or what came before its turn. */
+/** Buffers input in memory of its connection: a partial head, or bytes of a later pipelined message. */
 const NOTHING = Buffer.alloc(0);
 const LEAST = 512;
 
 export class Carry {
-  /** What is kept is `bytes[start, end)`. */
+  /** The content is `bytes[start, end)`. */
   bytes: Buffer = NOTHING;
   start = 0;
   end = 0;
@@ -24,7 +24,7 @@ export class Carry {
     this.end += size;
   }
 
-  /** Keeps bytes where they are: they are the connection's own already. */
+  /** Keeps bytes without a copy; they already belong to the connection. */
   put(bytes: Buffer, start: number, end: number): void {
     this.bytes = bytes;
     this.start = start;

@@ -140,7 +140,7 @@ export class Plane {
       opened: (connection, port) => new Incoming(connection, port, incoming).begin(),
       closed: () => {},
       failed: (_address, problem) => this.reports.push(problem),
-      acceptFailed: () => undefined,
+      acceptFailed: (_port, problem) => this.reports.push(problem),
     });
     const socket = new BoundSocket({ host: "127.0.0.1", port: 0 });
     this.port = socket.address().port;
