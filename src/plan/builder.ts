@@ -1,4 +1,4 @@
-/** Config → Plan: names become indices, plugins instances, endpoints rows, and what is counted gets its cells. */
+/** Builds a Plan from a Config: resolves names to indices and allocates plugin instances, endpoint rows and metric cells. */
 import { createHash } from "node:crypto";
 import { FUEL } from "../abi/abi.ts";
 import {
@@ -41,20 +41,20 @@ export type PlanSources = {
   readonly readSettings: ReadSettings;
   /** The endpoints of a cluster as they are now, with their places in shared memory held for this version. */
   readonly endpoints: (cluster: ClusterConfig) => EndpointSet;
-  /** Where each listener is, by name: its address with its number. */
+  /** Addresses of the listeners, with their port, by name. */
   readonly listeners: ReadonlyMap<string, { readonly text: string }>;
-  /** The row of a listener's address among the counts of connections, held for this version. */
+  /** Allocates the row of a listener's address in the connection counts for this version. */
   readonly listenerRow: (address: string) => number;
-  /** The number of a key-value namespace, which a name has for the life of the process. */
+  /** The number of a key-value namespace; constant for the life of the process. */
   readonly namespace: (name: string) => number;
-  /** The first cell of a series, held for this version. */
+  /** Allocates a series for this version; returns its first cell. */
   readonly cells: (kind: SeriesKind, labels: Labels) => number;
 };
 
 /** What instances alone are made of. */
 export type InstanceSources = Omit<PlanSources, "config"> & { readonly config: Pick<Config, "clusters"> };
 
-/** Of each instance of a plan, in their order: where it stands in the configuration first, and what is written for it. */
+/** For each instance of a plan, in order: its first position in the configuration, and its configuration there. */
 export type Origin = { readonly at: Place; readonly settings: Settings | undefined };
 export type Built = { readonly plan: Plan; readonly origins: readonly Origin[] };
 
@@ -62,7 +62,7 @@ export function buildPlan(sources: PlanSources): Built {
   return new PlanBuilder(sources).build(sources.config);
 }
 
-/** The instances alone of some uses of plugins, for a configuration that is not whole. */
+/** Builds only the instances of some plugin uses, for a configuration with problems. */
 export function buildInstances(
   sources: InstanceSources,
   uses: Iterable<PluginUse>,
@@ -71,7 +71,7 @@ export function buildInstances(
 }
 
 const BUILTIN_BODY = 1024 * 1024;
-/** Of those that wait: calls on a thread at one time, and milliseconds of one, its place in line included. */
+/** For plugins with asynchronous calls: concurrent calls per worker, and milliseconds per call including its time in the queue. */
 const BUILTIN_WAITS = { guests: 64, time: 120_000 };
 
 class PlanBuilder {
@@ -111,8 +111,8 @@ class PlanBuilder {
   }
 
   /**
-   * The index of the instance for one use of a plugin; equal uses share one. A strategy is told the endpoints of its
-   * cluster and keeps state for them, so each cluster has one of its own: `cluster` names it.
+   * Returns the index of the instance for one use of a plugin; equal uses share one. A strategy keeps state for the
+   * endpoints of its cluster, so each cluster has its own instance: `cluster` names it.
    */
   #instance(use: PluginUse, cluster = ""): number {
     const { name: plugin, module, candidate, memory, declared } = this.#sources.plugins.get(use.name)!;
@@ -148,7 +148,7 @@ class PlanBuilder {
     if (candidate !== null) {
       const rollout = this.#rollout(plugin, candidate);
       const newCells = this.#rollouts[rollout]!.newCells;
-      // A schema of its own may read the same text as another value.
+      // The schema of another version may read the same text as a different value.
       const newConfig = configFor(candidate.module);
       const newKey = digest([candidate.module.hash, settings, newConfig]);
       const newModule = this.#module(candidate.module);
@@ -186,7 +186,7 @@ class PlanBuilder {
     return [...new Set(names)].map((name) => ({ name, number: this.#sources.namespace(name) }));
   }
 
-  /** What is hidden from one plugin is kept from whoever looks at a trace, too. */
+  /** Headers hidden from any plugin are also masked in traces. */
   #trace({ trace: { header, token, sample, mask } }: Config): TracePlan {
     const hidden = this.#instances.flatMap((instance) => instance.hidden);
     return { header, token: token ?? "", sample, mask: [...new Set([...mask, ...hidden])] };
@@ -284,7 +284,7 @@ class PlanBuilder {
     }
   }
 
-  /** Clusters that a request of a rule may end in: those of its action, and those that a filter may choose. */
+  /** Clusters that a route's requests may reach: those of its action, and those that a filter may choose. */
   #reachable(action: RouteAction, chain: readonly PluginUse[]): number[] {
     const reachable = new Set<number>();
     if (action.kind === "cluster") reachable.add(action.cluster);
@@ -306,10 +306,10 @@ function planProbe(probe: Exclude<ProbeConfig, { kind: "plugin" }>): ProbePlan {
   return { kind: "http", method, path, host, statuses: status };
 }
 
-/** Of a URL, whom it asks: as a plugin's `allow.fetch` names it (`plugin/abi/native/calls-fetch.ts`). */
+/** The origin or cluster of a URL, as a plugin's `allow.fetch` names it (`plugin/abi/native/calls-fetch.ts`). */
 const ASKED = /^(?:cluster:[^/?#\s]+|https?:\/\/[^/?#\s@]+)/;
 
-/** Whom a built-in may ask: whoever wrote its configuration has said so there. */
+/** Fetch targets of a built-in plugin, taken from its configuration. */
 export function builtinFetch(name: string, config: unknown): string[] {
   const key = Object.hasOwn(BUILTIN_FETCH, name) ? BUILTIN_FETCH[name]! : null;
   const asked = key === null || typeof config !== "object" ? undefined : (config as Record<string, unknown>)?.[key];
@@ -317,10 +317,10 @@ export function builtinFetch(name: string, config: unknown): string[] {
   return [ASKED.exec(asked)?.[0] ?? `cluster:${asked}`];
 }
 
-/** Guests of all threads at one time; a reload holds them twice, and a process has room for some 16,000. */
+/** Maximum guests over all workers; a reload doubles them, and a process can have about 16,000. */
 const MAX_GUESTS = 6000;
 
-/** What is wrong with the count of guests, or null. */
+/** The problem with the number of guests, or null. */
 export function checkGuests(threads: number, perThread: number, at: Place): Problem | null {
   const guests = threads * perThread;
   if (guests <= MAX_GUESTS) return null;

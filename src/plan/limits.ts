@@ -1,4 +1,4 @@
-/** Limits of plugins that do not fit each other: `sluice check` warns, since only requests with long bodies fail by them. */
+/** Warns of plugin limits that are inconsistent: only requests with long bodies would fail. */
 
 import { FUEL, HOOK } from "../abi/abi.ts";
 import { mostSeen } from "../abi/prices.ts";
@@ -8,7 +8,7 @@ import type { Plugin } from "./modules.ts";
 const MEBIBYTE = 1024 * 1024;
 const BODIES = (1 << HOOK.request_body) | (1 << HOOK.response_body);
 
-/** Of plugins with body hooks, in the order of the configuration. */
+/** For plugins with body hooks, in the order of the configuration. */
 export function findTightLimits(plugins: Iterable<Pick<Plugin, "module" | "declared">>): Problem[] {
   return [...plugins].flatMap(({ module, declared }) =>
     declared === null || (module.info.hooks & BODIES) === 0 ? [] : tightLimitsOf(declared),
@@ -18,7 +18,7 @@ export function findTightLimits(plugins: Iterable<Pick<Plugin, "module" | "decla
 function tightLimitsOf({ limits: { body, memory, fuel }, at }: PluginConfig): Problem[] {
   const problems: Problem[] = [];
   const warn = (message: string) => problems.push({ ...at, message });
-  // The body as it is read, what takes its place, and what else the plugin has.
+  // The body as read, its replacement, and the plugin's other memory.
   const need = 2 * body + MEBIBYTE;
   if (body > 0 && memory < need)
     warn(
@@ -32,7 +32,7 @@ function tightLimitsOf({ limits: { body, memory, fuel }, at }: PluginConfig): Pr
   return problems;
 }
 
-/** Rounded so that a size of the configuration is written as it stands there. */
+/** Formats a size in the unit of the configuration. */
 function inMebibytes(bytes: number): string {
   return `${Math.round((bytes / MEBIBYTE) * 10) / 10}MiB`;
 }

@@ -1,4 +1,4 @@
-/** The WebAssembly files that a configuration names: found, read, and each built once for as long as it is in use. */
+/** Finds, reads and builds the WebAssembly files of a configuration; each is built once while in use. */
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
@@ -15,36 +15,36 @@ import {
 import type { ModulePlan } from "../plugin/wasm/build.ts";
 import { checkPermissions } from "./permissions.ts";
 
-/** A plugin as rules name it: one of `plugins`, or a built-in. */
+/** A plugin as routes name it: one of `plugins`, or a built-in. */
 export type Plugin = {
   readonly name: string;
   readonly module: ModulePlan;
-  /** A new version that takes a share of the requests. */
+  /** The canary version, which receives a share of the requests. */
   readonly candidate: Candidate | null;
-  /** What `plugins` says of it; null for a built-in. */
+  /** Its entry in `plugins`; null for a built-in. */
   readonly declared: PluginConfig | null;
-  /** Bytes of memory at most. */
+  /** Maximum memory, bytes. */
   readonly memory: number;
 };
 
-/** A new version of a plugin: in the rollout of that number, for that share of its requests. */
+/** The canary version of a plugin: number of its rollout, and its share of the requests. */
 export type Candidate = { readonly module: ModulePlan; readonly number: number; readonly share: number };
 
-/** What serves of a plugin whose new versions take over in stages, instead of what its file holds now. */
+/** Versions in service of a plugin with a canary rollout, used instead of its file. */
 export type Stage = {
   readonly serves: Uint8Array;
   readonly candidate: { readonly bytes: Uint8Array; readonly number: number; readonly share: number } | null;
 };
 
-/** What the files held, by path: a problem in words where one could not be read. */
+/** Contents of the files by path; a problem's text for one that could not be read. */
 export type WasmFiles = ReadonlyMap<string, Uint8Array | string>;
 
-/** What names plugins. */
+/** The parts of a configuration that refer to plugins. */
 type UsesPlugins = Pick<Config, "clusters" | "listeners" | "plugins">;
 
 export type BuildModule = (bytes: Uint8Array, options: { memory: number; path: string }) => Promise<ModulePlan>;
 
-/** Reads a configuration by the schema that the module brings, if it brings one (`config/plugin-schema.ts`). */
+/** Reads a configuration by the module's embedded schema, if any (`config/plugin-schema.ts`). */
 export type ReadSettings = (
   schema: string | null,
   settings: Settings | undefined,
@@ -63,7 +63,7 @@ export const SAYS_OLD_VERSION = "(by the version in service, which `rollout` kee
 
 const BUILTIN_MEMORY = 16 * 1024 * 1024;
 
-/** The files of every plugin declared and every built-in used, with the place that names each first. */
+/** The files of all declared plugins and used built-ins, with the first position that names each. */
 export function listWasmFiles(config: UsesPlugins, builtins: string): Map<string, Place> {
   const files = new Map<string, Place>();
   for (const plugin of config.plugins) files.set(plugin.wasm.path, plugin.wasm.at);
@@ -93,7 +93,7 @@ function describeUnreadable(path: string, error: unknown): string {
   return `${path} cannot be read: ${(error as Error).message}`;
 }
 
-/** What makes a module that is missing. */
+/** The command that builds a missing module. */
 function adviseBuild(declared: PluginConfig | null): string {
   if (declared === null) return "; `npm ci` in the checkout builds it";
   const { source, wasm } = declared;
@@ -105,7 +105,7 @@ function adviseBuild(declared: PluginConfig | null): string {
   return `: run \`sluice plugin build ${name}${out}\``;
 }
 
-/** Every place of a configuration where a plugin is used. */
+/** All uses of plugins in a configuration. */
 export function* listUses(config: Pick<Config, "clusters" | "listeners">): Iterable<PluginUse> {
   for (const { strategy, health } of config.clusters) {
     yield* strategy;
@@ -120,7 +120,7 @@ export function* listUses(config: Pick<Config, "clusters" | "listeners">): Itera
   }
 }
 
-/** Builds modules, and keeps those of the last version: an unchanged file is not built again. */
+/** Builds modules and caches those of the last version: an unchanged file is not rebuilt. */
 export class Modules {
   readonly #build: BuildModule;
   readonly #readSettings: ReadSettings;
@@ -133,7 +133,7 @@ export class Modules {
     this.#builtins = options.builtins;
   }
 
-  /** Every plugin by name; what could not be built is among `problems` instead. */
+  /** All plugins by name; failed builds are in `problems` instead. */
   async load(
     config: UsesPlugins,
     files: WasmFiles,
@@ -155,7 +155,7 @@ export class Modules {
         const candidate = next && { number, share, module: await this.#take(built, next.bytes, { memory, path }) };
         plugins.set(name, { name, declared, memory, module, candidate });
         const groups = new Set([...module.info.groups, ...(candidate?.module.info.groups ?? [])]);
-        // A built-in has what it imports by being built in.
+        // Built-ins need no permissions.
         if (declared !== null) problems.push(...checkPermissions(declared.allow, [...groups], module.info.hooks));
       } catch (error) {
         const message = error instanceof Error ? error.message : String(error);
@@ -174,14 +174,14 @@ export class Modules {
     return { plugins, problems };
   }
 
-  /** Each configuration where it is written; that of a plugin which is used without one, where it is used. */
+  /** Checks each configuration at its position; a missing one at the plugin's use. */
   #checkConfigurations(config: UsesPlugins, plugins: ReadonlyMap<string, Plugin>): Problem[] {
     const check = (name: string, settings: Settings | undefined, at: Place): readonly Problem[] => {
       const { module, candidate = null } = plugins.get(name) ?? {};
       const ask = (asked: ModulePlan | undefined) =>
         asked === undefined ? [] : this.#readSettings(asked.info.configSchema, settings, at).problems;
       const problems = ask(candidate?.module ?? module);
-      // Where both complain, one set of lines is enough.
+      // If both versions report problems, one list is enough.
       if (candidate === null || problems.length > 0) return problems;
       return ask(module).map((problem) => ({
         ...problem,
@@ -209,7 +209,7 @@ export class Modules {
   }
 }
 
-/** A name that is neither declared nor built in is another problem, and reported where the file is read. */
+/** Unknown names are skipped; they are reported by the reader of the configuration. */
 function isBuiltin({ plugins }: UsesPlugins, name: string): boolean {
   return Object.hasOwn(BUILTINS, name) && !plugins.some((plugin) => plugin.name === name);
 }

@@ -1,17 +1,17 @@
-/** What a plugin imports is what it could do; its `allow` says what it may. A module that asks for more is refused. */
+/** Checks a plugin's imports against its `allow`; a module that imports more is rejected. */
 
 import { HOOK, type IMPORTS } from "../abi/abi.ts";
 import type { PluginConfig, Problem } from "../config/schema.ts";
 
 type Allow = PluginConfig["allow"];
 type Permission = {
-  /** Whether the configuration gives it. */
+  /** Whether the configuration grants it. */
   readonly isGiven: (allow: Allow) => boolean;
   /** What to write under `allow`. */
   readonly add: string;
 };
 
-/** By import group: what it needs. Those without are free: they reach nothing but the exchange at hand and the log. */
+/** Permissions by import group. Groups without one are always allowed: they access only the current exchange and the log. */
 const PERMISSIONS: { readonly [G in keyof typeof IMPORTS]: Permission | null } = {
   "sluice:core/1": null,
   "sluice:log/1": null,
@@ -21,12 +21,12 @@ const PERMISSIONS: { readonly [G in keyof typeof IMPORTS]: Permission | null } =
   "sluice:kv/1": { isGiven: (allow) => allow.kv.length > 0, add: "kv: [NAME]" },
   "sluice:wait/1": null,
   "sluice:fetch/1": { isGiven: (allow) => allow.fetch.length > 0, add: "fetch: [cluster:NAME]" },
-  // It reaches the endpoint under check alone.
+  // It can only access the checked endpoint.
   "sluice:probe/1": null,
   "sluice:clock/1": { isGiven: (allow) => allow.clock === "precise", add: "clock: precise" },
 };
 
-/** What must be added to `allow` for a group, or null. */
+/** The entry to add to `allow` for a group, or null. */
 export function permissionFor(group: string): string | null {
   return findPermission(group)?.add ?? null;
 }

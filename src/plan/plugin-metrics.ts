@@ -1,4 +1,4 @@
-/** Metrics that plugins define: collected when their guests are tried, checked against each other, given their cells. */
+/** Metrics defined by plugins: collected at the start check, checked for conflicts, and assigned cells. */
 
 import { LIMIT, METRIC } from "../abi/abi.ts";
 import type { Place, Problem } from "../config/schema.ts";
@@ -9,14 +9,14 @@ import type { InstancePlan } from "../plugin/host/plan.ts";
 import type { Built } from "./builder.ts";
 import type { Plan } from "./plan.ts";
 
-/** What each instance of a plan has defined, in their order. */
+/** The metrics that each instance of a plan has defined, in order. */
 export type Definitions = readonly (readonly MetricDefinition[])[];
 
 const KIND_NAMES = Object.keys(METRIC);
 const SERIES: readonly SeriesKind[] = ["pluginCounter", "pluginGauge", "pluginHistogram", "pluginLatest"];
 const OF_HISTOGRAM = ["_bucket", "_sum", "_count"];
 
-/** One name is one metric, whichever plugins have it; a plugin has so many series at most. */
+/** Checks that a name is defined identically by all plugins, and the number of series per plugin. */
 export function checkMetrics({ plan, origins }: Built, definitions: Definitions): Problem[] {
   const problems: Problem[] = [];
   const known = new Map<string, { kind: number; plugin: string; of: string }>();
@@ -57,7 +57,7 @@ export function checkMetrics({ plan, origins }: Built, definitions: Definitions)
   return problems;
 }
 
-/** The same plan, with cells for every metric. */
+/** Returns the plan with cells for every metric. */
 export function placeMetrics(
   built: Built,
   definitions: Definitions,
@@ -88,7 +88,7 @@ export function listMetrics(plan: Plan | null): { plugin: string; metric: Metric
   return [...metrics.values()];
 }
 
-/** What its help says is not part of a series: a better text does not begin it anew. */
+/** The help text is not part of a series' identity, so that changing it keeps the value. */
 function seriesOf(plugin: string, { kind, name, labels, buckets, by }: MetricDefinition): string {
   return JSON.stringify([plugin, kind, name, labels, buckets, by]);
 }

@@ -1,4 +1,4 @@
-/** Where in the file a plugin finds its configuration wrong. */
+/** Locates a plugin's configuration error in the file. */
 import type { Place, Problem, Settings } from "../config/schema.ts";
 import type { Origin } from "./builder.ts";
 
@@ -19,7 +19,7 @@ export function placeRefusal(message: string, { at, settings }: Origin): Problem
   if (found === null || settings === undefined) return { ...at, message };
   const [, said = ""] = found;
   let best = settings.tree.at;
-  // A key may hold a colon: the first path that leads to something is meant.
+  // A key may contain a colon: the first path that exists is used.
   for (let end = said.indexOf(": "); end >= 0; end = said.indexOf(": ", end + 1)) {
     const { place, isWhole } = locate(settings.tree, said.slice(0, end));
     if (isWhole || best === settings.tree.at) best = place;
@@ -28,7 +28,7 @@ export function placeRefusal(message: string, { at, settings }: Origin): Problem
   return { ...best, message: message.replaceAll(RAW_FRAME, "").replace(REPEATED_FRAME, "$1") };
 }
 
-/** The place of what a path leads to, as `config_get` reads it; else of the deepest value on the way there. */
+/** The position of a path, as `config_get` resolves it; otherwise of its deepest existing parent. */
 function locate(tree: Tree, path: string): { place: Place; isWhole: boolean } {
   const nowhere = { place: tree.at, isWhole: path === "" };
   if (tree.kind === "scalar" || path === "") return nowhere;
@@ -47,7 +47,7 @@ function findValue(tree: Tree & { kind: "map" }, key: string): Tree | undefined 
   return tree.entries.find((entry) => entry.key === key)?.value;
 }
 
-/** The keys that a path may begin with, the shortest first, and where each ends. */
+/** The keys that a path can start with, shortest first, and the end of each. */
 function* listEnds(path: string): Iterable<{ key: string; at: number }> {
   for (const { index } of [...path.matchAll(/(?<!\\)(?:\\\\)*\./g), { index: path.length }]) {
     const at = index === path.length ? index : path.indexOf(".", index);

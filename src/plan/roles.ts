@@ -1,4 +1,4 @@
-/** Whether every plugin has the hooks that its place in the configuration asks for. */
+/** Checks that every plugin exports the hooks that its role requires. */
 
 import { HOOK, HOOKS, type Hook } from "../abi/abi.ts";
 import type { Problem } from "../config/schema.ts";
@@ -19,13 +19,13 @@ const FILTER: Role = {
     "response_trailers",
   ],
 };
-/** A connection has no rule yet: in a rule's chain its hook would never be called. */
+/** Connections have no route yet: a connection hook in a route's chain would never be called. */
 const LISTENER_FILTER: Role = { as: "filter", needs: [...FILTER.needs, "connection"] };
 const ROUTER: Role = { as: "router", needs: ["route"] };
 const STRATEGY: Role = { as: "strategy", needs: ["pick"] };
 const CHECKER: Role = { as: "health check", needs: ["health_check"] };
 
-/** A strategy picks, a router routes, a checker checks, a filter sees connections, requests, answers, or their end. */
+/** A strategy picks, a router routes, a checker checks, a filter handles connections, requests, responses, or their end. */
 export function checkRoles({ plan, origins }: Built): Problem[] {
   const problems: Problem[] = [];
   const check = (index: number, { as, needs }: Role): void => {
