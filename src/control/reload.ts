@@ -185,7 +185,7 @@ export class Reloader {
     if (result === "unchanged") log.debug({ version, reason }, "nothing has changed");
     // Without a version in service the program does not start, and says why itself.
     if (result === "rejected" && version > 0)
-      log.error({ version, reason, problems }, "new version refused, the old one serves on");
+      log.error({ version, reason, problems }, "reload rejected, keeping the current configuration");
     return this.#last;
   }
 

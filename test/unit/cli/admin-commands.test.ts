@@ -30,7 +30,7 @@ test("status tells the state; reload tells what came of it", async (t) => {
 
   assert.deepEqual(await sluice("reload", ...admin), {
     code: 0,
-    out: "nothing has changed: version 1 serves on\n",
+    out: "unchanged: keeping version 1\n",
     err: "",
   });
   write(configOf(["127.0.0.1:2"]));
@@ -38,7 +38,7 @@ test("status tells the state; reload tells what came of it", async (t) => {
   write("listeners: 1");
   const refused = await sluice("reload", ...admin);
   assert.equal(refused.code, 1);
-  assert.match(refused.err, new RegExp(`^${file}:1:12: listeners: .*\\nrefused: version 2 serves on\\n$`));
+  assert.match(refused.err, new RegExp(`^${file}:1:12: listeners: .*\\nreload rejected, keeping version 2\\n$`));
   assert.match((await sluice("status", ...admin)).out, /the last reload was refused:\n {2}.*:1:12: listeners: /);
 });
 
