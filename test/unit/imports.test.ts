@@ -5,7 +5,7 @@ import { join, posix } from "node:path";
 import { test } from "node:test";
 
 const COMPOSERS =
-  /^(main\.ts|cli\/.*|compiler\/.*|testing\/.*|control\/app\.ts|worker\/.*|proxy\/pipeline\.ts|http1\/(connector|(client|server)-connection)\.ts)$/;
+  /^(main\.ts|cli\/.*|compiler\/.*|testing\/.*|control\/app\.ts|worker\/.*|proxy\/pipeline\.ts|protocol\/.*)$/;
 const FOR_ALL =
   /^(http1?\/.*|net\/.*|plan\/.*|abi\/.*|config\/schema\.ts|plugin\/host\/(outcome|bare-context)\.ts|observe\/series\.ts|state\/key-value\.ts|worker\/messages\.ts)$/;
 const PURE = /^(http|route|config)\/(?!watch\.ts)/;
@@ -16,7 +16,14 @@ const SOCKET_OWNERS =
   /^(net\/(accept|dial)\.ts|worker\/.*|control\/.*|admin\/.*|observe\/.*|config\/watch\.ts|cli\/.*|testing\/.*)$/;
 const OPENERS = /\b(connect|createConnection|createServer|createSocket|request|BoundSocket|Socket|Server)\b|\*/;
 
+/** Lowest first: a module imports, types included, only itself and those before it. So no two are in a cycle. */
+const LAYERS = (
+  "abi http http1 net observe state config plugin plan route cluster proxy trace protocol worker admin control " +
+  "compiler testing cli main.ts"
+).split(" ");
+
 const COMMENT = /\/\*[\s\S]*?\*\/|(?<=^|\s)\/\/.*$/gm;
+const ANY_IMPORT = /^(?:import|export)\s+[^;"']*?from\s+["'](\.[^"']+)["']|\bimport\(\s*["'](\.[^"']+)["']/gm;
 const IMPORT =
   /^(?:import|export)\s+(?!type\b)(?:([^;"']*?)\s+from\s+)?["']([^"']+)["']|\bimport\(\s*["']([^"']+)["']/gm;
 
@@ -28,6 +35,12 @@ function findFaults(path: string, text: string): string[] {
   if (/^export\s+default\b/m.test(code)) faults.push("default export");
   if (/\bWebAssembly\s*\./.test(code) && !path.startsWith("plugin/")) faults.push("knows WebAssembly");
   if (/\bfetch\(/.test(code) && !SOCKET_OWNERS.test(path)) faults.push("opens sockets by fetch");
+  const rank = LAYERS.indexOf(path.split("/")[0]!);
+  if (rank < 0) faults.push("is in a module without a layer");
+  for (const [, fixed, dynamic] of code.matchAll(ANY_IMPORT)) {
+    const target = posix.join(posix.dirname(path), fixed ?? dynamic!);
+    if (!target.startsWith("..") && LAYERS.indexOf(target.split("/")[0]!) > rank) faults.push(`is below ${target}`);
+  }
   for (const [, names = "*", fixed, dynamic] of code.matchAll(IMPORT)) {
     const from = fixed ?? dynamic ?? "";
     if (from.startsWith("node:")) {
@@ -64,10 +77,17 @@ test("the checker sees every fault, and lets the allowed through", () => {
   const reaches =
     'import { a } from "../cluster/pool.ts";\nexport * from "../worker/worker.ts";\nimport("../admin/api.ts");';
   assert.deepEqual(findFaults("route/match.ts", reaches), [
+    "is below cluster/pool.ts",
+    "is below worker/worker.ts",
+    "is below admin/api.ts",
     "reaches into cluster/pool.ts",
     "reaches into worker/worker.ts",
     "reaches into admin/api.ts",
   ]);
+  assert.deepEqual(findFaults("plugin/host/host.ts", 'import type { Exchange } from "../../proxy/exchange.ts";'), [
+    "is below proxy/exchange.ts",
+  ]);
+  assert.deepEqual(findFaults("rooms/door.ts", ""), ["is in a module without a layer"]);
   assert.deepEqual(findFaults("config/load.ts", 'import {\n  readFileSync,\n} from "node:fs";'), [
     "is pure but imports node:fs",
   ]);

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setImmediate, setTimeout } from "node:timers/promises";
-import { ClientConnection } from "../../../src/http1/client-connection.ts";
 import { Connection } from "../../../src/net/connection.ts";
 import { LISTENER_CELLS } from "../../../src/observe/series.ts";
+import { ClientConnection } from "../../../src/protocol/http1/client-connection.ts";
 import { findFreePort } from "../../e2e/free-port.ts";
 import { connectTo, type Peer, startRawUpstream } from "../../e2e/peers.ts";
 import { bounded, until } from "../../e2e/program.ts";

@@ -1,6 +1,5 @@
 /** The heads that go out: what is dropped, what is set (design: RFC 9110 section 7.6, X-Forwarded-*, Via). */
-import { FIELD_WORDS, FLAG, FRAMING, type Head, NAME, PART, VALUE_END, VALUE_START } from "../http/head.ts";
-import type { Exchange } from "../proxy/exchange.ts";
+import { FIELD_WORDS, FLAG, FRAMING, type Head, NAME, PART, VALUE_END, VALUE_START } from "../../http/head.ts";
 import {
   DROP_HOP_BY_HOP,
   fieldsBound,
@@ -10,7 +9,8 @@ import {
   writeRequestLine,
   writeStatusLine,
   writeTrailerNames,
-} from "./write.ts";
+} from "../../http1/write.ts";
+import type { Exchange } from "../../proxy/exchange.ts";
 
 const PSEUDONYM = "sluice";
 const CRLF = Buffer.from("\r\n");

@@ -1,8 +1,7 @@
 /** Framing of a response on an HTTP/1 connection: where its body comes from, and how its end is marked. */
-import { FRAMING, NAME } from "../http/head.ts";
-
-import type { Exchange } from "../proxy/exchange.ts";
-import { type BodyFrame, writeBody } from "./body-frame.ts";
+import { FRAMING, NAME } from "../../http/head.ts";
+import { type BodyFrame, writeBody } from "../../http1/body-frame.ts";
+import type { Exchange } from "../../proxy/exchange.ts";
 import { type ResponseFrame, responseHeadBound, writeResponseHead } from "./headers.ts";
 
 /** `untilClose`: the connection's end is the body's. */

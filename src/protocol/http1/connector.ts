@@ -1,10 +1,10 @@
 /** Opens streams to an endpoint on HTTP/1 connections, idle ones first. */
-import type { Endpoint } from "../cluster/endpoint.ts";
-import type { Pool } from "../cluster/pool.ts";
-import type { ClusterPlan } from "../plan/plan.ts";
-import type { Attempt } from "../proxy/attempt.ts";
-import type { ThreadContext } from "../proxy/context.ts";
-import type { Connector, UpstreamEvents } from "../proxy/upstream-stream.ts";
+import type { Endpoint } from "../../cluster/endpoint.ts";
+import type { Pool } from "../../cluster/pool.ts";
+import type { ClusterPlan } from "../../plan/plan.ts";
+import type { Attempt } from "../../proxy/attempt.ts";
+import type { ThreadContext } from "../../proxy/context.ts";
+import type { Connector, UpstreamEvents } from "../../proxy/upstream-stream.ts";
 import { ClientConnection } from "./client-connection.ts";
 
 /** The endpoint as one version has it; the pool outlives versions. */

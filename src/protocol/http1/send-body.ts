@@ -1,7 +1,8 @@
 /** Sends body bytes on an HTTP/1 connection, uncopied where they are in a block that their source lends. */
-import type { Buffers } from "../net/buffers.ts";
-import type { Connection } from "../net/connection.ts";
-import { type BodyFrame, bodyBound, frameAfter, frameBefore, writeBody } from "./body-frame.ts";
+
+import { type BodyFrame, bodyBound, frameAfter, frameBefore, writeBody } from "../../http1/body-frame.ts";
+import type { Buffers } from "../../net/buffers.ts";
+import type { Connection } from "../../net/connection.ts";
 
 /**
  * Sends `bytes[start, end)`, received by `source`, with their framing. In a block that it lends the framing is written

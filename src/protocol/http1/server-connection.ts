@@ -1,21 +1,21 @@
 /** A client's HTTP/1 connection: heads in, bodies in, answers out, one exchange at a time; pipelined input waits. */
 
-import { FLAG, FRAMING, type Head } from "../http/head.ts";
-import type { Connection } from "../net/connection.ts";
-import { Carry } from "../net/pending-buffer.ts";
-import type { ConnectionChoice } from "../proxy/connection-choice.ts";
-import type { ThreadContext } from "../proxy/context.ts";
-import type { Downstream } from "../proxy/downstream.ts";
-import { ERROR, refusalOf } from "../proxy/error.ts";
-import { type Exchange, PHASE } from "../proxy/exchange.ts";
-import { UNKNOWN } from "../proxy/forwarded.ts";
-import type { Pipeline } from "../proxy/pipeline.ts";
-import type { AcceptedConnection, Port, ServerHandler } from "../proxy/port.ts";
-import type { BodyFrame } from "./body-frame.ts";
-import { BodyReader } from "./framing.ts";
+import { FLAG, FRAMING, type Head } from "../../http/head.ts";
+import type { BodyFrame } from "../../http1/body-frame.ts";
+import { BodyReader } from "../../http1/framing.ts";
+import { scanRequest } from "../../http1/scan.ts";
+import type { Connection } from "../../net/connection.ts";
+import { Carry } from "../../net/pending-buffer.ts";
+import type { ConnectionChoice } from "../../proxy/connection-choice.ts";
+import type { ThreadContext } from "../../proxy/context.ts";
+import type { Downstream } from "../../proxy/downstream.ts";
+import { ERROR, refusalOf } from "../../proxy/error.ts";
+import { type Exchange, PHASE } from "../../proxy/exchange.ts";
+import { UNKNOWN } from "../../proxy/forwarded.ts";
+import type { Pipeline } from "../../proxy/pipeline.ts";
+import type { AcceptedConnection, Port, ServerHandler } from "../../proxy/port.ts";
 import { makeForwarded, responseHeadBound, writeInterimHead } from "./headers.ts";
 import { frameResponse, responseBound, writeResponse } from "./response-framing.ts";
-import { scanRequest } from "./scan.ts";
 import { sendBody } from "./send-body.ts";
 
 const STATE = { head: 0, body: 1, waiting: 2, lingering: 3, closed: 4 } as const;
