@@ -4,7 +4,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { before } from "node:test";
 import { compileSource } from "../contract/plugin-harness.ts";
-import { askSteadily, type Patient, shown, startPatient, whoServes } from "./patients.ts";
+import { askSteadily, type HealthEndpoint, shown, startHealthEndpoint, whoServes } from "./health-endpoints.ts";
 import { startRawUpstream, startUpstream } from "./peers.ts";
 import {
   type LiveTest,
@@ -37,7 +37,7 @@ before(async () => {
 type Setup = { plugin?: string; active?: string; workers?: number };
 
 async function start(t: LiveTest, { plugin = "", active = "", workers = 1 }: Setup = {}) {
-  const [a, b] = [await startPatient(t, "a"), await startPatient(t, "b")];
+  const [a, b] = [await startHealthEndpoint(t, "a"), await startHealthEndpoint(t, "b")];
   const rest = `plugins: { doctor: { wasm: ./d.wasm, allow: { fetch: [endpoint] }${plugin} } }`;
   const cluster = `health: { active: { plugin: doctor, interval: 100ms, unhealthyAfter: 2${active} } }`;
   const config = simpleConfig([a.port, b.port], { rest, cluster });
@@ -45,7 +45,7 @@ async function start(t: LiveTest, { plugin = "", active = "", workers = 1 }: Set
   return { sluice, a, b };
 }
 
-const checks = (sluice: Program, { port }: Patient, result: string) =>
+const checks = (sluice: Program, { port }: HealthEndpoint, result: string) =>
   sluice.metric("sluice_health_checks_total", { endpoint: `127.0.0.1:${port}`, result });
 const failures = (sluice: Program, reason: string) =>
   sluice.metric("sluice_plugin_failures_total", { plugin: "doctor", hook: "health_check", reason });
@@ -136,12 +136,12 @@ export function onHealthCheck(endpoint: Endpoint): bool {
   const cluster = "health: { active: { plugin: doctor, interval: 100ms, timeout: 200ms, unhealthyAfter: 1 } }";
   const config = simpleConfig(redis.port, { rest, cluster });
   const sluice = await startSluice(t, config, { files: { "d.wasm": await compileSource(source) } });
-  const patient = { port: redis.port } as Patient;
-  await until(async () => (await checks(sluice, patient, "healthy")) > 1, "it is checked");
+  const endpoint = { port: redis.port } as HealthEndpoint;
+  await until(async () => (await checks(sluice, endpoint, "healthy")) > 1, "it is checked");
   answer = "-LOADING\r\n";
-  await until(async () => (await shown(sluice, patient)).health?.problem === "says -LOADING", "it loads");
+  await until(async () => (await shown(sluice, endpoint)).health?.problem === "says -LOADING", "it loads");
   answer = "";
-  await until(async () => (await shown(sluice, patient)).health?.problem === "is silent", "it is silent");
+  await until(async () => (await shown(sluice, endpoint)).health?.problem === "is silent", "it is silent");
   assert.equal(await sluice.metric("sluice_plugin_failures_total"), 0);
 });
 

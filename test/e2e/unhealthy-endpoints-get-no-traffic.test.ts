@@ -1,6 +1,6 @@
 /** unhealthy-endpoints-get-no-traffic: an endpoint that its checks find down is passed over, and comes back by itself. */
 import assert from "node:assert/strict";
-import { askSteadily, type Patient, shown, startPatient, whoServes } from "./patients.ts";
+import { askSteadily, type HealthEndpoint, shown, startHealthEndpoint, whoServes } from "./health-endpoints.ts";
 import {
   type LiveTest,
   type Program,
@@ -14,8 +14,8 @@ import {
 const active = (how: string, more = "") =>
   `health: { active: { ${how}, interval: 100ms, unhealthyAfter: 2, healthyAfter: 2${more} } }`;
 
-async function start(t: LiveTest, check: string): Promise<{ sluice: Program; a: Patient; b: Patient }> {
-  const [a, b] = [await startPatient(t, "a"), await startPatient(t, "b")];
+async function start(t: LiveTest, check: string): Promise<{ sluice: Program; a: HealthEndpoint; b: HealthEndpoint }> {
+  const [a, b] = [await startHealthEndpoint(t, "a"), await startHealthEndpoint(t, "b")];
   const sluice = await startSluice(t, simpleConfig([a.port, b.port], { cluster: check }));
   return { sluice, a, b };
 }

@@ -1,4 +1,4 @@
-/** published-keys-open: jwt-jwks takes its keys from a server, finds new ones while requests run, and outlives the server. */
+/** jwks-keys-verify-tokens: jwt-jwks takes its keys from a server, finds new ones while requests run, and outlives the server. */
 import assert from "node:assert/strict";
 import { makeSigner, type Signer } from "../fixtures/signer.ts";
 import { startUpstream } from "./peers.ts";

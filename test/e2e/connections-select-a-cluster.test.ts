@@ -1,4 +1,4 @@
-/** connections-go-to-a-cluster: a plugin routes by who connects; rules and other plugins have their say all the same. */
+/** connections-select-a-cluster: a plugin routes by who connects; rules and other plugins have their say all the same. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect } from "node:net";

@@ -29,14 +29,16 @@ async function serveWithout(t: LiveTest, stdout: NonNullable<Options["stdout"]>)
   await sluice.stop();
 }
 
-testInUsualMode("a-log-cannot-stop-the-proxy: standard output is full", async (t) => {
+testInUsualMode("a-blocked-log-does-not-stop-the-proxy: standard output is full", async (t) => {
   const full = openSync("/dev/full", "w");
   await serveWithout(t, full);
   closeSync(full);
 });
 
-testInUsualMode("a-log-cannot-stop-the-proxy: standard output is never read", (t) => serveWithout(t, "unread"));
+testInUsualMode("a-blocked-log-does-not-stop-the-proxy: standard output is never read", (t) =>
+  serveWithout(t, "unread"),
+);
 
-testInUsualMode("a-log-cannot-stop-the-proxy: the reader of standard output has gone", (t) =>
+testInUsualMode("a-blocked-log-does-not-stop-the-proxy: the reader of standard output has gone", (t) =>
   serveWithout(t, "closed"),
 );

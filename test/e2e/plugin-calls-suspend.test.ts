@@ -1,4 +1,4 @@
-/** plugins-wait: a plugin waits as if it did not, and nobody else waits with it. */
+/** plugin-calls-suspend: a plugin waits as if it did not, and nobody else waits with it. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";

@@ -17,7 +17,7 @@ const hostile = [
   "\x7f",
 ];
 
-testInUsualMode("access-log-is-whole-lines: each hostile byte escaped, each line JSON", async (t) => {
+testInUsualMode("access-log-lines-are-complete: each hostile byte escaped, each line JSON", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port, { rest: "log: { access: true }" }), {
     workers: 2,

@@ -1,4 +1,4 @@
-/** ticks-wait: a plugin fetches from time to time, by itself, and nobody waits for it, nor it for anybody's end. */
+/** ticks-suspend: a plugin fetches from time to time, by itself, and nobody waits for it, nor it for anybody's end. */
 import assert from "node:assert/strict";
 import { before } from "node:test";
 import { compileSource } from "../contract/plugin-harness.ts";

@@ -1,4 +1,4 @@
-/** a-path-has-one-reading: what a filter guards is not reached by another spelling of its path, whatever stands behind. */
+/** a-path-has-one-interpretation: what a filter guards is not reached by another spelling of its path, whatever stands behind. */
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";

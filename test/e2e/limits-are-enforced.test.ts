@@ -59,7 +59,7 @@ testInAllModes("limits.connections holds over all workers, also when one of them
   const limit = 5;
   const sluice = await startSluice(t, simpleConfig(upstream.port, { listener: `limits: { connections: ${limit} }` }), {
     workers: 3,
-    preload: new URL("./failing-thread.ts", import.meta.url),
+    preload: new URL("./failing-worker.ts", import.meta.url),
   });
   const served = async (client: Peer): Promise<boolean> =>
     client

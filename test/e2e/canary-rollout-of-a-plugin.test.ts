@@ -1,4 +1,4 @@
-/** a-new-plugin-takes-over-in-stages: by a share of requests, promoted or rolled back by its own figures. */
+/** canary-rollout-of-a-plugin: by a share of requests, promoted or rolled back by its own figures. */
 import assert from "node:assert/strict";
 import { compileSource } from "../contract/plugin-harness.ts";
 import { startUpstream } from "./peers.ts";

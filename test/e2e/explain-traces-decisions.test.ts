@@ -1,4 +1,4 @@
-/** explain-tells-why: what plugins do to a request, and why it goes where it goes, is seen by who may see it alone. */
+/** explain-traces-decisions: what plugins do to a request, and why it goes where it goes, is seen by who may see it alone. */
 import assert from "node:assert/strict";
 import { before } from "node:test";
 import type { HookStep, TraceRecord } from "../../src/trace/record.ts";

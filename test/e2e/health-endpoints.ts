@@ -6,7 +6,7 @@ import { findFreePort } from "./free-port.ts";
 import { atEnd, type LiveTest, type Program } from "./program.ts";
 
 /** An endpoint whose health is the test's to say; it serves requests whatever that is. */
-export type Patient = {
+export type HealthEndpoint = {
   readonly name: string;
   readonly port: number;
   /** What /healthz is answered with; 0: with nothing, the connection stays open. */
@@ -19,10 +19,10 @@ export type Patient = {
   die(): Promise<void>;
 };
 
-export async function startPatient(t: LiveTest, name: string): Promise<Patient> {
+export async function startHealthEndpoint(t: LiveTest, name: string): Promise<HealthEndpoint> {
   const port = await findFreePort();
   let server: Server | null = null;
-  const patient: Patient = {
+  const endpoint: HealthEndpoint = {
     name,
     port,
     status: 200,
@@ -31,9 +31,9 @@ export async function startPatient(t: LiveTest, name: string): Promise<Patient> 
     async listen() {
       server = createServer((request, response) => {
         if (request.url !== "/healthz") response.end(name);
-        else if (patient.status > 0) response.writeHead(patient.status).end(patient.body);
+        else if (endpoint.status > 0) response.writeHead(endpoint.status).end(endpoint.body);
       });
-      server.on("connection", () => patient.connections++);
+      server.on("connection", () => endpoint.connections++);
       await once(server.listen(port, "127.0.0.1"), "listening");
     },
     async die() {
@@ -45,9 +45,9 @@ export async function startPatient(t: LiveTest, name: string): Promise<Patient> 
       await closed;
     },
   };
-  await patient.listen();
-  atEnd(t, () => patient.die());
-  return patient;
+  await endpoint.listen();
+  atEnd(t, () => endpoint.die());
+  return endpoint;
 }
 
 export type Shown = {
@@ -56,7 +56,7 @@ export type Shown = {
   health: { state: string; since: string; problem: string; history: { ok: boolean | null }[] } | null;
 };
 
-export async function shown(sluice: Program, { port }: Patient): Promise<Shown> {
+export async function shown(sluice: Program, { port }: HealthEndpoint): Promise<Shown> {
   const [cluster] = JSON.parse((await sluice.ask("/api/v1/clusters")).text) as { endpoints: Shown[] }[];
   return cluster!.endpoints.find(({ address }) => address === `127.0.0.1:${port}`)!;
 }

@@ -1,5 +1,5 @@
 /**
- * connections-wait: a plugin may ask somebody else whether a client is let in. Until it has decided nothing of the
+ * connection-filters-suspend: a plugin may ask somebody else whether a client is let in. Until it has decided nothing of the
  * connection is looked at, and whoever leaves is waited for no more.
  */
 import assert from "node:assert/strict";

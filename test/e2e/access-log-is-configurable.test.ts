@@ -24,7 +24,7 @@ before(async () => {
   wasm = await compileSource(TENANT);
 });
 
-testInUsualMode("the-access-log-holds-what-is-asked: fields, plugins, files, rotation", async (t) => {
+testInUsualMode("access-log-is-configurable: fields, plugins, files, rotation", async (t) => {
   const upstream = await startUpstream(t, (request, response) => {
     response.statusCode = request.url === "/theirs" ? 503 : 200;
     response.setHeader("x-kind", "a");

@@ -9,7 +9,7 @@ const early = "HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\nX-From: up
 
 for (const framing of ["length", "chunked"] as const) {
   testInEachMode(
-    `early-answer-is-seen: the upstream refuses a body (${framing}) that is still being sent`,
+    `early-response-reaches-the-client: the upstream refuses a body (${framing}) that is still being sent`,
     async (t) => {
       const answered = Promise.withResolvers<void>();
       const upstream = await startRawUpstream(t, async (peer) => {
@@ -40,36 +40,39 @@ for (const framing of ["length", "chunked"] as const) {
   );
 }
 
-testInEachMode("early-answer-is-seen: the upstream refuses a body, and closes before it has read it", async (t) => {
-  const closings: ((peer: Peer) => void)[] = [
-    (peer) => peer.socket.destroy(), // with input unread: its system sends a reset
-    (peer) => peer.reset(),
-    (peer) => peer.end(),
-  ];
-  const upstream = await startRawUpstream(t, async (peer, index) => {
-    await peer.head();
-    peer.socket.pause();
-    peer.socket.write(early, () => closings[index % closings.length]!(peer));
-  });
-  const sluice = await startSluice(t, simpleConfig(upstream.port));
-  const piece = Buffer.alloc(64 * 1024, "x");
-  for (let turn = 0; turn < 12; turn++) {
-    const client = await connectTo(t, sluice.port);
-    client.send(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${4 * MiB}\r\n\r\n`);
-    let left = 4 * MiB;
-    const more = (): void => {
-      while (left > 0) {
-        left -= piece.length;
-        if (!client.socket.write(piece)) return;
-      }
-    };
-    client.socket.on("drain", more);
-    more();
-    const answer = await client.answer();
-    assert.deepEqual([answer.status, answer.headers["x-from"], answer.body.toString()], [413, "upstream", "big"]);
-    client.socket.destroy();
-  }
-});
+testInEachMode(
+  "early-response-reaches-the-client: the upstream refuses a body, and closes before it has read it",
+  async (t) => {
+    const closings: ((peer: Peer) => void)[] = [
+      (peer) => peer.socket.destroy(), // with input unread: its system sends a reset
+      (peer) => peer.reset(),
+      (peer) => peer.end(),
+    ];
+    const upstream = await startRawUpstream(t, async (peer, index) => {
+      await peer.head();
+      peer.socket.pause();
+      peer.socket.write(early, () => closings[index % closings.length]!(peer));
+    });
+    const sluice = await startSluice(t, simpleConfig(upstream.port));
+    const piece = Buffer.alloc(64 * 1024, "x");
+    for (let turn = 0; turn < 12; turn++) {
+      const client = await connectTo(t, sluice.port);
+      client.send(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${4 * MiB}\r\n\r\n`);
+      let left = 4 * MiB;
+      const more = (): void => {
+        while (left > 0) {
+          left -= piece.length;
+          if (!client.socket.write(piece)) return;
+        }
+      };
+      client.socket.on("drain", more);
+      more();
+      const answer = await client.answer();
+      assert.deepEqual([answer.status, answer.headers["x-from"], answer.body.toString()], [413, "upstream", "big"]);
+      client.socket.destroy();
+    }
+  },
+);
 
 testInEachMode("expect-continue: the upstream's 100 goes through, and then the body", async (t) => {
   const bodies: string[] = [];

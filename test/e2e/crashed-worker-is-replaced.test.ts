@@ -6,11 +6,11 @@ import { type Program, simpleConfig, startSluice, testInEachMode, until } from "
 const CLIENTS = 24;
 const CRASHES = 3;
 
-testInEachMode("crashed-thread-is-replaced", async (t) => {
+testInEachMode("crashed-worker-is-replaced", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port), {
     workers: 2,
-    preload: new URL("./failing-thread.ts", import.meta.url),
+    preload: new URL("./failing-worker.ts", import.meta.url),
   });
   for (let crash = 1; crash <= CRASHES; crash++) {
     const clients = await Promise.all(Array.from({ length: CLIENTS }, () => connectTo(t, sluice.port)));

@@ -14,7 +14,7 @@ const slow = makePlugin(
    i32.const 0`,
 );
 
-testInEachMode("stuck-thread-is-replaced", async (t) => {
+testInEachMode("stuck-worker-is-replaced", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(
     t,

@@ -1,4 +1,4 @@
-/** connections-are-judged: a plugin says who may connect, before a byte is read and in every way of accepting. */
+/** connection-filters-run-before-the-first-byte: a plugin says who may connect, before a byte is read and in every way of accepting. */
 import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import { connect } from "node:net";

@@ -1,5 +1,5 @@
 /**
- * names-change-without-reload: what DNS says of an endpoint's name changes the endpoints of a running cluster; no request
+ * dns-changes-without-reload: what DNS says of an endpoint's name changes the endpoints of a running cluster; no request
  * fails for it, no version is made, no guest is started, and what DNS fails to say changes nothing.
  */
 import assert from "node:assert/strict";
