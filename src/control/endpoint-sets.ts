@@ -72,7 +72,7 @@ export class EndpointSets {
   /** The plan serves: its entries are watched. */
   commit({ version }: Plan): void {
     this.#committed = version;
-    const clusters = this.#alive.get(version)!.entries.map(({ config }) => config);
+    const clusters = (this.#alive.get(version)?.entries ?? []).map(({ config }) => config);
     const bySource = Map.groupBy(
       clusters.flatMap(({ endpoints }) => endpoints),
       (entry) => this.#sourceOf(entry),

@@ -203,5 +203,5 @@ async function explains(sluice: Program): Promise<void> {
     stdout.replace(/\s+/g, " "),
     /the path selects the route app, but the route private when it is read as \/private\/x/,
   );
-  assert.match(stdout, /answer 400, of Sluice/);
+  assert.match(stdout, /response 400, from Sluice/);
 }
