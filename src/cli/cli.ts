@@ -15,7 +15,7 @@ type Command = {
 const FILE_OPTION = "-c, --config FILE   the configuration; sluice.yaml without it";
 const RUN_OPTIONS = [
   FILE_OPTION,
-  "--workers N         data threads, instead of what the configuration says",
+  "--workers N         workers, instead of what the configuration says",
   "--log-level L       debug, info, warn, error or silent, instead of what the configuration says",
 ];
 const ADMIN_OPTIONS = [

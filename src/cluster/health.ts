@@ -31,4 +31,4 @@ export function renew(stand: Stand): Stand {
 }
 
 /** What a check came to. `failed`: it could not be made, which says nothing of the endpoint. */
-export type Verdict = { readonly result: "healthy" | "unhealthy" | "failed"; readonly problem: string };
+export type CheckResult = { readonly result: "healthy" | "unhealthy" | "failed"; readonly problem: string };

@@ -46,7 +46,7 @@ import { describeClusters, describePlugins, describeStatus, findUnavailable } fr
 import { Traces } from "./traces.ts";
 import { describeListeners, NO_TRAFFIC, trafficOfClusters } from "./traffic.ts";
 import { Versions } from "./versions.ts";
-import { Crew } from "./worker-pool.ts";
+import { WorkerPool } from "./worker-pool.ts";
 import { Threads } from "./workers.ts";
 
 export type AppOptions = {
@@ -61,7 +61,7 @@ export type AppOptions = {
   readonly watch?: boolean;
   /** Instead of the system's resolver; for tests. */
   readonly lookup?: Lookup;
-  /** What runs as a data thread; for tests. */
+  /** What runs as a worker; for tests. */
   readonly entry?: URL;
 };
 
@@ -78,9 +78,9 @@ const extension = extname(import.meta.filename);
 const WORKER = new URL(`../worker/worker${extension}`, import.meta.url);
 /** The same from `src/` and from `dist/`. */
 export const BUILTIN_PLUGINS = join(import.meta.dirname, "../../plugins");
-/** Data threads that a process has room for, whatever it starts with: their number may go up. */
+/** Workers that a process has room for, whatever it starts with: their number may go up. */
 const MIN_PLACES = 64;
-/** Its number in the key-value store; data threads count from 0. */
+/** Its number in the key-value store; workers count from 0. */
 const MAIN_THREAD = -1;
 
 /** Starts a proxy: when this returns, its first version serves. @throws StartError */
@@ -102,7 +102,7 @@ export class App {
   readonly #options: AppOptions;
   readonly #threads: Threads;
   readonly #versions: Versions;
-  readonly #crew: Crew;
+  readonly #workerPool: WorkerPool;
   readonly #listeners: Listeners;
   readonly #reloader: Reloader;
   readonly #dns: DnsSources;
@@ -145,7 +145,7 @@ export class App {
       plan: () => this.#reloader.current?.plan ?? null,
       columns: this.#columns,
       keyValue,
-      // Above those of all data threads.
+      // Above those of all workers.
       thread: places,
     });
     this.#threads = new Threads(
@@ -175,10 +175,10 @@ export class App {
     this.#versions = new Versions({
       fleet: this.#threads,
       release,
-      onServing: (thread) => this.#crew.serves(thread),
+      onServing: (thread) => this.#workerPool.serves(thread),
     });
     this.#listeners = new Listeners(() => this.#threads.running());
-    this.#crew = new Crew({
+    this.#workerPool = new WorkerPool({
       threads: this.#threads,
       versions: this.#versions,
       listeners: this.#listeners,
@@ -249,8 +249,8 @@ export class App {
       cells: (version, key) => cells.hold(version, seriesKey(...key)),
       release,
       tryGuests: (built, config) => tryGuests(startOnce, { built, config, threads: this.#workers(config) }),
-      grow: (config) => this.#crew.grow(this.#workers(config)),
-      shrink: (config) => this.#crew.shrink(this.#workers(config), config.shutdown.grace),
+      grow: (config) => this.#workerPool.grow(this.#workers(config)),
+      shrink: (config) => this.#workerPool.shrink(this.#workers(config), config.shutdown.grace),
       onFiles: (paths) => this.#watch?.update(paths),
       onAccepted: ({ config, plan }) => {
         this.#accept(config);
@@ -281,7 +281,7 @@ export class App {
     // It is ready when the threads are.
     if (this.#config.plugins.length > 0) this.#builder.warm();
     await this.#startAdmin();
-    await this.#crew.grow(this.#workers(this.#config)).catch((error: Error) => {
+    await this.#workerPool.grow(this.#workers(this.#config)).catch((error: Error) => {
       throw new StartError([error.message]);
     });
     this.#rates.start();
@@ -350,7 +350,7 @@ export class App {
     this.#threads.stopReplacing();
     this.#builder.close();
     await this.#reloader.close();
-    this.#crew.close();
+    this.#workerPool.close();
     await this.#drain(grace);
     await this.#threads.close();
     await this.#admin?.close();
@@ -440,7 +440,7 @@ export class App {
     }
   }
 
-  /** Data threads that a configuration asks for; the command line wins. */
+  /** Workers that a configuration asks for; the command line wins. */
   #workers(config: Config): number {
     return this.#options.workers ?? (config.workers || availableParallelism());
   }
@@ -458,7 +458,7 @@ export class App {
   }
 
   #threadUp(thread: number): void {
-    if (this.#crew.up(thread) || this.#reloader.current === null) return;
+    if (this.#workerPool.up(thread) || this.#reloader.current === null) return;
     void this.#reloader.bringUp(thread).then((done) => {
       if (!done) this.#threads.end(thread);
     });
@@ -476,7 +476,7 @@ export class App {
     else if (message.type === "inherited") this.#listeners.inherit(message.address);
     else if (message.type === "drained") {
       this.#drained?.(thread);
-      this.#crew.drained(thread);
+      this.#workerPool.drained(thread);
     } else this.#versions.receive(thread, message);
   }
 
@@ -487,7 +487,7 @@ export class App {
     this.#rollouts.forget(thread);
     this.#orders.forget(thread);
     this.#drained?.(thread);
-    this.#crew.ended(thread, reason);
+    this.#workerPool.ended(thread, reason);
   }
 
   async #drain(grace: number): Promise<void> {

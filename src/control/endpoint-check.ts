@@ -2,13 +2,13 @@
 
 import type { CheckRecord, EndpointHealth } from "../admin/api.ts";
 import type * as health from "../cluster/health.ts";
-import type { Verdict } from "../cluster/health.ts";
+import type { CheckResult } from "../cluster/health.ts";
 import type { CheckPlan, EndpointPlan } from "../plan/plan.ts";
 
 /** What is to be checked, and how. */
 export type Duty = { readonly cluster: string; readonly endpoint: EndpointPlan; readonly check: CheckPlan };
 
-export type Result = Verdict["result"];
+export type Result = CheckResult["result"];
 
 const HISTORY = 10;
 /** Of an interval, by chance, so that proxies that began together do not check together for ever. */
@@ -61,7 +61,7 @@ export class EndpointCheck {
   }
 
   /** Takes what a check came to, that took so many milliseconds. Whether the endpoint is another than before by that. */
-  record({ result, problem: told }: Verdict, took: number): boolean {
+  record({ result, problem: told }: CheckResult, took: number): boolean {
     const problem = tidy(told);
     this.counts[result]++;
     const ok = result === "failed" ? null : result === "healthy";

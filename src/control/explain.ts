@@ -79,7 +79,7 @@ export type ExplainerOptions = {
   readonly plan: () => Plan | null;
   readonly columns: EndpointColumns;
   readonly keyValue: { readonly buffer: SharedArrayBuffer; forgetThread(thread: number): number };
-  /** A number in locks that no data thread has. */
+  /** A number in locks that no worker has. */
   readonly thread: number;
 };
 

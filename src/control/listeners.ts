@@ -1,5 +1,5 @@
 /**
- * The listening addresses of the process. The main thread binds, the data threads listen: every bind error comes
+ * The listening addresses of the process. The main thread binds, the workers listen: every bind error comes
  * before anything is changed, and a listener in service is never closed while its address stays.
  */
 import { lookup } from "node:dns/promises";

@@ -1,5 +1,5 @@
 /**
- * Health checks by plugins: ordered from the data threads, where guests run, in turns. An order is answered, or its thread
+ * Health checks by plugins: ordered from the workers, where guests run, in turns. An order is answered, or its thread
  * is passed over: one that is stuck, ends, or has just taken another version does not end checking.
  */
 
@@ -68,7 +68,7 @@ export class CheckOrders {
   #give(order: Order): void {
     const thread = this.#choose();
     if (thread === null || order.tries >= MOST_TRIES) {
-      const problem = thread === null ? "no data thread serves" : `given up after ${order.tries} tries`;
+      const problem = thread === null ? "no worker serves" : `given up after ${order.tries} tries`;
       order.tell({ result: "failed", problem });
       return;
     }

@@ -1,4 +1,4 @@
-/** How each plugin fares on each data thread, by what the threads tell. */
+/** Health of each plugin on each worker, as the workers report it. */
 
 import type { LastFailure } from "../admin/api.ts";
 import type { PluginEvent } from "../plugin/host/report.ts";

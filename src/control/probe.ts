@@ -3,7 +3,7 @@
  * answer. Whatever the endpoint does, a check ends within its time, and reads a bounded number of bytes.
  */
 import { Socket } from "node:net";
-import type { Verdict } from "../cluster/health.ts";
+import type { CheckResult } from "../cluster/health.ts";
 import { Gathered } from "../http/gathered.ts";
 import { Head } from "../http/head.ts";
 import { BodyReader } from "../http1/framing.ts";
@@ -12,9 +12,9 @@ import type { EndpointPlan, ProbePlan } from "../plan/plan.ts";
 import { limitTime } from "./fair-timer.ts";
 
 /** Told once; not after the check was given up. */
-export type Tell = (verdict: Verdict) => void;
+export type Tell = (verdict: CheckResult) => void;
 
-const HEALTHY: Verdict = { result: "healthy", problem: "" };
+const HEALTHY: CheckResult = { result: "healthy", problem: "" };
 
 /** Of an answer in HTTP: what is beyond was sent by an endpoint whose head was good, and is not waited for. */
 const MOST_ANSWER = 64 * 1024;
@@ -96,7 +96,7 @@ class Visit {
     if (problem !== null) this.#end(problem === "" ? HEALTHY : { result: "unhealthy", problem });
   }
 
-  #end(verdict: Verdict): void {
+  #end(verdict: CheckResult): void {
     const tell = this.#tell;
     this.close();
     if (tell !== null) tell(verdict);
@@ -117,7 +117,7 @@ class Visit {
   }
 }
 
-function verdictOf(error: NodeJS.ErrnoException): Verdict {
+function verdictOf(error: NodeJS.ErrnoException): CheckResult {
   const code = error.code ?? "";
   const problem = WORDS[code] ?? (code === "" ? error.message : code);
   return { result: SHORTAGES.has(code) ? "failed" : "unhealthy", problem };

@@ -53,7 +53,7 @@ export type ReloaderOptions = {
   readonly tryGuests: (built: Built, config: Config) => Promise<Trial>;
   /** The files that a version is made of, in service or not: a change of one is worth a reload. */
   readonly onFiles: (paths: readonly string[]) => void;
-  /** Starts the data threads that a version needs. @throws Error */
+  /** Starts the workers that a version needs. @throws Error */
   readonly grow: (config: Config) => Promise<void>;
   /** Lets those leave that a version in service does not need. */
   readonly shrink: (config: Config) => void;
@@ -137,12 +137,12 @@ export class Reloader {
       if (this.#closed || !versions.reaches(thread)) return true;
       try {
         await versions.bringUp(thread, listeners.bindAgain(thread));
-        log.info({ thread, version: versions.committed?.version }, "data thread serves again");
+        log.info({ thread, version: versions.committed?.version }, "worker serves again");
         // What was refused while the thread was away may have been refused for that.
-        if (this.#last?.result === "rejected") void this.reload("a data thread serves again");
+        if (this.#last?.result === "rejected") void this.reload("a worker serves again");
         return true;
       } catch (error) {
-        log.error({ thread, problem: (error as Error).message }, "data thread cannot take the version in service");
+        log.error({ thread, problem: (error as Error).message }, "worker cannot take the version in service");
         return false;
       }
     });

@@ -29,7 +29,7 @@ export type Figures = {
   readonly new: VersionFigures;
 };
 
-export type Verdict = { readonly verdict: "watch" | "promote" | "roll back"; readonly why: string };
+export type Decision = { readonly verdict: "watch" | "promote" | "roll back"; readonly why: string };
 
 /**
  * What a request may cost with the new version: twice the old one's mean, and as much more as nobody would notice. A
@@ -38,7 +38,7 @@ export type Verdict = { readonly verdict: "watch" | "promote" | "roll back"; rea
  */
 export const ALLOWANCE = { factor: 2, fuel: 1000, milliseconds: 0.1, pauses: 50 } as const;
 
-export function judge(rules: RolloutRules, figures: Figures): Verdict {
+export function judge(rules: RolloutRules, figures: Figures): Decision {
   const { elapsed, quarantined, old, new: next } = figures;
   if (quarantined) return { verdict: "roll back", why: "it was quarantined" };
   const allowed = countAllowed(rules, old, next);

@@ -13,7 +13,7 @@ import { listUses, type Stage, type WasmFiles } from "../plan/modules.ts";
 import type { Plan } from "../plan/plan.ts";
 import type { RolloutPlan } from "../plugin/host/plan.ts";
 import type { PluginEvent } from "../plugin/host/report.ts";
-import { type Figures, judge, type RolloutRules, type Verdict, type VersionFigures } from "./rollout.ts";
+import { type Decision, type Figures, judge, type RolloutRules, type VersionFigures } from "./rollout.ts";
 
 /** A module as its file held it, and the file's SHA-256 in hexadecimal. */
 type Source = { readonly hash: string; readonly bytes: Uint8Array };
@@ -53,7 +53,7 @@ type Running = {
   readonly quarantined: Set<number>;
   lastFailure: PluginEvent["failure"];
   figures: Figures;
-  verdict: Verdict;
+  verdict: Decision;
 };
 
 export type RolloutsOptions = {

@@ -1,4 +1,4 @@
-/** What trying a version says of it, before any data thread hears of the version. */
+/** Starts the plugins of a version once, before it is posted to a worker; reports their problems and metrics. */
 import type { Config, Problem } from "../config/schema.ts";
 import { type Built, checkGuests } from "../plan/builder.ts";
 import { SAYS_OLD_VERSION } from "../plan/modules.ts";

@@ -7,7 +7,7 @@ import type { Plan } from "../plan/plan.ts";
 import type { FromThread, PostedSocket, ToThread } from "../worker/messages.ts";
 import type { Opening } from "./listeners.ts";
 
-/** The data threads, as the versions see them. */
+/** The workers, as the versions see them. */
 export type Fleet = {
   up(): number[];
   post(thread: number, message: ToThread, transfer?: BoundSocket[]): void;
@@ -66,7 +66,7 @@ export class Versions {
       });
     if (threads.length === 0) {
       this.#options.release(plan.version);
-      throw new Error("no data thread runs");
+      throw new Error("no worker runs");
     }
     await this.#prepare(plan, threads, forThread);
     const before = this.#committed;
@@ -120,7 +120,7 @@ export class Versions {
   forget(thread: number, reason: string): void {
     this.#serving.delete(thread);
     for (const [version, holders] of [...this.#holders]) if (holders.delete(thread)) this.#settle(version);
-    if (this.#pending !== null) this.#answer(thread, this.#pending.version, `data thread ${thread} ended: ${reason}`);
+    if (this.#pending !== null) this.#answer(thread, this.#pending.version, `worker ${thread} ended: ${reason}`);
   }
 
   /** There is no way back from here: a thread that does not answer is ended, and its successor begins with this. */
@@ -157,7 +157,7 @@ export class Versions {
     this.#pending = pending;
     const timer = setTimeout(() => {
       for (const thread of [...pending.waiting])
-        this.#answer(thread, version, `data thread ${thread} did not answer in time`);
+        this.#answer(thread, version, `worker ${thread} did not answer in time`);
     }, this.#options.silence ?? SILENCE);
     await done.promise;
     clearTimeout(timer);

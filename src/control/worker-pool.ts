@@ -1,5 +1,5 @@
 /**
- * How many data threads there are, and what ties them together. The number goes up before a version is taken, so that
+ * How many workers there are, and what ties them together. The number goes up before a version is taken, so that
  * all take it, and down behind it: who leaves hands its listening sockets to the first thread, so that no connection is
  * lost, finishes what runs, and has no successor.
  */
@@ -21,7 +21,7 @@ const START_TIME = 30_000;
 /** A thread that leaves ends what is left itself when its time is over; a moment later it is not waited for. */
 const MOMENT = 1000;
 
-export class Crew {
+export class WorkerPool {
   readonly #options: CrewOptions;
   /** Threads that were started and do not run yet. */
   readonly #coming = new Map<number, PromiseWithResolvers<void>>();
@@ -40,7 +40,7 @@ export class Crew {
     const fresh = threads.add(missing);
     await this.#untilUp(fresh);
     for (const thread of fresh) await versions.bringUp(thread, listeners.bindAgain(thread));
-    if (versions.committed !== null) log.info({ threads: fresh }, "more data threads serve");
+    if (versions.committed !== null) log.info({ threads: fresh }, "more workers serve");
   }
 
   /** Has the last ones leave, down to `count`; what they have under way may take `grace` ms. */
@@ -48,7 +48,7 @@ export class Crew {
     const { threads, log } = this.#options;
     const leaving = threads.running().slice(count);
     if (leaving.length === 0) return;
-    log.info({ threads: leaving }, "data threads leave");
+    log.info({ threads: leaving }, "workers leave");
     for (const thread of leaving) this.#leave(thread, grace);
   }
 
@@ -89,7 +89,7 @@ export class Crew {
   ended(thread: number, reason: string): void {
     clearTimeout(this.#leaving.get(thread));
     this.#leaving.delete(thread);
-    this.#coming.get(thread)?.reject(new Error(`data thread ${thread} ended: ${reason}`));
+    this.#coming.get(thread)?.reject(new Error(`worker ${thread} ended: ${reason}`));
     this.#coming.delete(thread);
   }
 
@@ -100,7 +100,7 @@ export class Crew {
 
   async #untilUp(fresh: readonly number[]): Promise<void> {
     const timer = setTimeout(() => {
-      for (const coming of this.#coming.values()) coming.reject(new Error("the data threads did not start"));
+      for (const coming of this.#coming.values()) coming.reject(new Error("the workers did not start"));
     }, START_TIME);
     try {
       await Promise.all(

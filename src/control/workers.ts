@@ -1,4 +1,4 @@
-/** The data threads: started, watched, ended, and replaced when one ends by itself or is stuck. */
+/** The workers: started, watched, ended, and replaced when one ends by itself or is stuck. */
 
 import type { BoundSocket } from "node:net";
 import { type MessagePort, type Transferable, Worker } from "node:worker_threads";
@@ -14,7 +14,7 @@ export type EndReason = "crash" | "memory" | "stuck";
 export type ThreadsOptions = {
   /** The most threads at one time: what `columns` have room for. */
   readonly places: number;
-  /** The module that a data thread runs. */
+  /** The module that a worker runs. */
   readonly entry: URL;
   readonly columns: EndpointColumns;
   readonly connections: { readonly buffer: SharedArrayBuffer; forgetWorker(worker: number): void };
@@ -70,7 +70,7 @@ export class Threads {
     const there = this.present().length;
     if (there + count > places)
       throw new Error(
-        `workers: ${there + count} data threads at one time, those that still leave counted; a start with so many cores has room for ${places}`,
+        `workers: ${there + count} workers at one time, those that still leave counted; a start with so many cores has room for ${places}`,
       );
     const fresh = Array.from({ length: places }, (_, thread) => thread)
       .filter((thread) => this.#places[thread] === undefined)
@@ -175,11 +175,11 @@ export class Threads {
   #noteError(thread: number, error: unknown): void {
     if (error instanceof Error && "code" in error && error.code === "ERR_WORKER_OUT_OF_MEMORY")
       this.#places[thread]!.reason = "memory";
-    this.#options.log.error({ thread, err: error }, "data thread failed");
+    this.#options.log.error({ thread, err: error }, "worker failed");
   }
 
   #endStuck(thread: number): void {
-    this.#options.log.error({ thread }, "data thread is stuck: ending it");
+    this.#options.log.error({ thread }, "worker is stuck: terminating it");
     this.#places[thread]!.reason = "stuck";
     this.end(thread);
   }
@@ -194,7 +194,7 @@ export class Threads {
     this.#options.counters.clearGauges(thread);
     if (place.leaving) this.#places[thread] = undefined;
     const held = this.#options.keyValue.forgetThread(thread);
-    if (held > 0) this.#options.log.warn({ thread }, "data thread ended inside the key-value store: mended");
+    if (held > 0) this.#options.log.warn({ thread }, "worker ended inside the key-value store: repaired");
     this.#listener.onEnd(thread, place.reason);
     if (!this.#closing && !place.leaving) this.#replace(thread, place);
   }
@@ -207,7 +207,7 @@ export class Threads {
     const lived = performance.now() - place.startedAt;
     place.quickEnds = lived < SETTLED_AFTER ? place.quickEnds + 1 : 0;
     const delay = place.quickEnds < 2 ? 0 : Math.min(LONGEST_DELAY, FIRST_DELAY * 2 ** (place.quickEnds - 2));
-    this.#options.log.warn({ thread, reason: place.reason, delay }, "data thread ended: starting its successor");
+    this.#options.log.warn({ thread, reason: place.reason, delay }, "worker ended: starting its successor");
     place.restart = setTimeout(() => this.#spawn(thread, place), delay);
   }
 }

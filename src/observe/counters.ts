@@ -57,7 +57,7 @@ export function seriesKey(kind: SeriesKind, labels: Labels): string {
 }
 
 export class Counters {
-  /** One block a data thread that ever ran. */
+  /** One block a worker that ever ran. */
   readonly buffers: SharedArrayBuffer[] = [];
   readonly #blocks: Float64Array[] = [];
   readonly #series = new Map<string, Series>();

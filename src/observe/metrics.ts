@@ -260,7 +260,7 @@ function registerControl(register: Register, sources: MetricsSources): void {
       value: counters.read(thread, THREAD_CELLS.loopDelay),
     })),
   );
-  register("counter", "sluice_thread_restarts_total", "Data threads that were replaced.", () =>
+  register("counter", "sluice_thread_restarts_total", "Workers that were replaced.", () =>
     [...restarts()].map(({ thread, reason, count }) => ({ labels: { thread, reason }, value: count })),
   );
   register("gauge", "sluice_endpoint_healthy", "1 when the endpoint takes requests.", () =>

@@ -1,5 +1,5 @@
 /**
- * Counters in shared memory. Each data thread writes a block of its own (Float64 cells, whole numbers up to 2^53);
+ * Counters in shared memory. Each worker writes a block of its own (Float64 cells, whole numbers up to 2^53);
  * the main thread sums the blocks when `/metrics` is read. The control plane hands out cell ranges by series; what
  * a range holds is laid out here. A cell is written by one thread alone, so plain `+=` is enough.
  */

@@ -1,5 +1,5 @@
 /**
- * What the control plane posts to every data thread: one version of everything that a request's life depends on, as
+ * What the control plane posts to every worker: one version of everything that a request's life depends on, as
  * plain data. It is made from a `Config` (checked text) by `plan/builder.ts`, with names resolved to indices,
  * modules compiled, addresses numeric, and a place in the shared counters for each thing that is counted.
  * Each thread makes its `Snapshot` of it. All times are milliseconds, all sizes bytes.

@@ -1,4 +1,4 @@
-/** What every part of one data thread's data plane shares; made once by the thread's composition root. */
+/** What every part of one worker's data plane shares; made once by the thread's composition root. */
 import type { EndpointColumns } from "../cluster/columns.ts";
 import type { Buffers } from "../net/buffers.ts";
 import type { Clock } from "../net/clock.ts";

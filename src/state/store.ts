@@ -46,7 +46,7 @@ export class KeyValueStore implements KeyValue {
     return buffer;
   }
 
-  /** `thread`: the number of the data thread, or -1 for the main thread. */
+  /** `thread`: the number of the worker, or -1 for the main thread. */
   constructor(buffer: SharedArrayBuffer, thread: number) {
     this.buffer = buffer;
     this.#words = new Int32Array(buffer);

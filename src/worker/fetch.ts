@@ -14,7 +14,7 @@ import type { Snapshot } from "../proxy/snapshot.ts";
 import { sendSubrequest } from "../proxy/subrequest.ts";
 import { probeEndpoint } from "./endpoint-probe.ts";
 
-// By an import every data thread would load Node's `fetch` and HTTP/2 with it, and its TLS though no plugin uses it.
+// By an import every worker would load Node's `fetch` and HTTP/2 with it, and its TLS though no plugin uses it.
 const http = process.getBuiltinModule("node:http");
 const loadHttps = () => process.getBuiltinModule("node:https");
 

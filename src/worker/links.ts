@@ -1,5 +1,5 @@
 /**
- * Ports between the data threads: thread 0 has one to every other. Fresh connections go through them where only one
+ * Ports between the workers: thread 0 has one to every other. Fresh connections go through them where only one
  * thread can accept, and listening sockets, with whoever waits in their queue, when a thread leaves or comes back.
  */
 import type { Server, Socket } from "node:net";

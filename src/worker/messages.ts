@@ -1,13 +1,13 @@
-/** Every message between the main thread and a data thread. None crosses on the request path. */
+/** Every message between the main thread and a worker. None crosses on the request path. */
 import type { BoundSocket } from "node:net";
 import type { MessagePort } from "node:worker_threads";
-import type { Verdict } from "../cluster/health.ts";
+import type { CheckResult } from "../cluster/health.ts";
 import type { EndpointSet, Plan } from "../plan/plan.ts";
 import type { PluginEvent } from "../plugin/host/report.ts";
 import type { HealthEvent } from "../proxy/context.ts";
 import type { TraceRecord } from "../trace/record.ts";
 
-/** `workerData` of a data thread. */
+/** `workerData` of a worker. */
 export type ThreadInit = {
   /** This thread's number, from 0: its row in the shared columns, its counter block. */
   readonly thread: number;
@@ -78,7 +78,7 @@ export type FromThread =
   | { type: "endpointsReleased"; replaced: number }
   | { type: "drained" }
   /** What a check came to; null: the version that serves there has none such, or does so no more. */
-  | { type: "checked"; number: number; verdict: Verdict | null }
+  | { type: "checked"; number: number; verdict: CheckResult | null }
   /** What requests show of an endpoint. */
   | ({ type: "health" } & HealthEvent)
   /** How a plugin fares there has changed. */

@@ -1,7 +1,7 @@
 /** Health checks of endpoints by plugins, as the control plane orders them: the hook, and what it came to. */
 
 import { HOOK, PROBLEM_KEY } from "../abi/abi.ts";
-import type { Verdict } from "../cluster/health.ts";
+import type { CheckResult } from "../cluster/health.ts";
 import { BareContext } from "../plugin/host/bare-context.ts";
 import type { HookCaller } from "../plugin/host/hook-context.ts";
 import type { Instance } from "../plugin/host/instance.ts";
@@ -25,7 +25,7 @@ export class PluginCheck extends BareContext {
 }
 
 /** Told once for each order; null: this thread serves no version that has such a check, or does so no more. */
-export type TellChecked = (number: number, verdict: Verdict | null) => void;
+export type TellChecked = (number: number, verdict: CheckResult | null) => void;
 
 export class PluginChecks implements HookCaller {
   readonly #exchanges: Exchanges;
@@ -90,7 +90,7 @@ export class PluginChecks implements HookCaller {
 }
 
 /** A plugin that failed, or was not called, has said nothing of the endpoint: its own fault must not take one out. */
-function judge({ checker: { plugin }, skipped, values }: PluginCheck, outcome: number): Verdict {
+function judge({ checker: { plugin }, skipped, values }: PluginCheck, outcome: number): CheckResult {
   if (outcome === OUTCOME.busy) return { result: "failed", problem: `too many calls of plugin ${plugin} wait` };
   // Under `skip` a failure is answered as if nothing were.
   if (outcome === OUTCOME.failed || skipped !== null) return { result: "failed", problem: `plugin ${plugin} failed` };

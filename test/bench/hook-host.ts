@@ -1,4 +1,4 @@
-/** The plugin host of a data thread without the thread: plugins of the bench in it, with all that they may have. */
+/** The plugin host of a worker without the thread: plugins of the bench in it, with all that they may have. */
 import { join } from "node:path";
 import { LIMIT, METRIC } from "../../src/abi/abi.ts";
 import { compile, formatProblem } from "../../src/compiler/compile.ts";

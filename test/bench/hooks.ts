@@ -1,5 +1,5 @@
 /**
- * What one call of a hook costs, in this process, through the plugin host as a data thread uses it: metered guest,
+ * What one call of a hook costs, in this process, through the plugin host as a worker uses it: metered guest,
  * counters, host calls. The head is scanned anew before each call, and the time of the scan alone is taken off.
  */
 import { type Bench, makeBenches, PIECE_BYTES, REQUEST } from "./hook-benches.ts";

@@ -1,4 +1,4 @@
-/** Runs plugins in the real host, as a data thread does, without sockets. */
+/** Runs plugins in the real host, as a worker does, without sockets. */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

@@ -1,4 +1,4 @@
-/** A data thread that ends by an exception loses its own connections and nothing else: its successor serves. */
+/** A worker that ends by an exception loses its own connections and nothing else: its successor serves. */
 import assert from "node:assert/strict";
 import { connectTo, type Peer, startUpstream } from "./peers.ts";
 import { type Program, simpleConfig, startSluice, testInEachMode, until } from "./program.ts";

@@ -1,5 +1,5 @@
 /**
- * Loaded before the program by `--import`: at SIGUSR2 data thread 0 fails, by an exception that nothing catches. The
+ * Loaded before the program by `--import`: at SIGUSR2 worker 0 fails, by an exception that nothing catches. The
  * program itself is as it is; Node loads such a module in every thread.
  */
 import { BroadcastChannel, isMainThread, workerData } from "node:worker_threads";

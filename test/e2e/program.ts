@@ -14,7 +14,7 @@ import { findFreePort } from "./free-port.ts";
 export const launcher = join(import.meta.dirname, "../../bin/sluice.js");
 
 /**
- * How a data thread comes by its connections (src/net/accept.ts; "transfer", where one thread accepts for all:
+ * How a worker comes by its connections (src/net/accept.ts; "transfer", where one thread accepts for all:
  * src/worker/links.ts): all must behave the same. The first is the usual one.
  */
 const MODES = ["handle", "public"] as const;
@@ -56,7 +56,7 @@ export type Ports = Readonly<Record<string, number>> & { readonly web: number; r
 export type Options = {
   /** Files beside the configuration, by name. */
   files?: Record<string, string | Uint8Array>;
-  /** Data threads; 1 unless said otherwise, so that a test knows which one it speaks to; 2 where one accepts for all. */
+  /** Workers; 1 unless said otherwise, so that a test knows which one it speaks to; 2 where one accepts for all. */
   workers?: number;
   /** Names of further ports. */
   ports?: readonly string[];
@@ -67,7 +67,7 @@ export type Options = {
   stdout?: "unread" | "closed" | number;
   /** Told the process's number when it has only just been started. */
   onSpawn?: (pid: number) => void;
-  /** A module that every thread of the program loads first, to make a data thread fail. */
+  /** A module that every thread of the program loads first, to make a worker fail. */
   preload?: URL;
 };
 
@@ -260,7 +260,7 @@ export class Program {
       this.kill("SIGKILL");
     }
     assert.doesNotMatch(this.output, /an exception ended|failed while ending/);
-    if (!this.#mayFail) assert.doesNotMatch(this.output, /data thread failed/);
+    if (!this.#mayFail) assert.doesNotMatch(this.output, /worker failed/);
   }
 }
 

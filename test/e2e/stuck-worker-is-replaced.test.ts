@@ -1,4 +1,4 @@
-/** A data thread that does nothing but turn in circles is ended, and its successor serves. */
+/** A worker that does nothing but turn in circles is ended, and its successor serves. */
 import assert from "node:assert/strict";
 import { makePlugin } from "./bad-plugins.ts";
 import { startUpstream } from "./peers.ts";

@@ -1,4 +1,4 @@
-/** The number of data threads changes by a reload: no request fails, no connection is lost, and the sums stay. */
+/** The number of workers changes by a reload: no request fails, no connection is lost, and the sums stay. */
 import assert from "node:assert/strict";
 import { startClients, startWrk } from "./load.ts";
 import { connectTo, startRawUpstream, startUpstream } from "./peers.ts";

@@ -17,7 +17,7 @@ export type CanaryResult = {
   readonly problems: readonly { readonly instance: number; readonly message: string }[];
 };
 
-/** Milliseconds for all guests of a version; each data thread is given as long. */
+/** Milliseconds for all guests of a version; each worker is given as long. */
 const TIME = 10_000;
 
 export async function startOnce(parts: PluginParts, time = TIME): Promise<CanaryResult> {

@@ -216,7 +216,7 @@ test("more threads than there is room for are refused with the figure, as is a v
   if (places < 256) {
     write(config.replace("workers: 2", "workers: 256"));
     const [problem] = (await app.reload()).problems;
-    assert.match(problem!, new RegExp(`^workers: 256 data threads .* room for ${places}`));
+    assert.match(problem!, new RegExp(`^workers: 256 workers .* room for ${places}`));
   }
   // What is refused for another reason lets the threads go that were started for it.
   write(
@@ -235,7 +235,7 @@ test("a thread that fails at its start refuses the version that wanted it", asyn
   const entry = new URL("./first-thread-only.ts", import.meta.url);
   const { app, write, url } = await startProxy(t, config, { entry });
   write(config.replace("workers: 1", "workers: 2"));
-  assert.deepEqual((await app.reload()).problems, ["data thread 1 ended: crash"]);
+  assert.deepEqual((await app.reload()).problems, ["worker 1 ended: crash"]);
   await until(() => app.status().threads.length === 1);
   assert.deepEqual(await ask(url()), { status: 200, text: "one" });
 });

@@ -1,4 +1,4 @@
-/** A data thread that only the first can be. */
+/** A worker that only the first can be. */
 import { workerData } from "node:worker_threads";
 
 if (workerData.thread > 0) throw new Error("told to fail");

@@ -3,7 +3,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { type TestContext, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
-import type { Verdict } from "../../../src/cluster/health.ts";
+import type { CheckResult } from "../../../src/cluster/health.ts";
 import * as health from "../../../src/cluster/health.ts";
 import { type Duty, EndpointCheck } from "../../../src/control/endpoint-check.ts";
 import { HealthChecks, type HealthChecksOptions } from "../../../src/control/health-checks.ts";
@@ -66,10 +66,10 @@ function makeChecks(t: TestContext, options: Partial<HealthChecksOptions> = {}):
 
 /** Checks that end when the test says so. */
 function makeManual() {
-  const waiting: { slot: number; key: string; tell: (result: Verdict["result"]) => void }[] = [];
+  const waiting: { slot: number; key: string; tell: (result: CheckResult["result"]) => void }[] = [];
   const stopped: number[] = [];
   const manual: HealthChecksOptions["probe"] = ({ endpoint: { slot }, check: { key } }, tell) => {
-    const one = { slot, key, tell: (result: Verdict["result"]) => tell({ result, problem: result }) };
+    const one = { slot, key, tell: (result: CheckResult["result"]) => tell({ result, problem: result }) };
     waiting.push(one);
     return () => {
       stopped.push(slot);

@@ -20,7 +20,7 @@ function makeListeners(threads: number, reusePort = true): Listeners {
   return new Listeners(() => Array.from({ length: threads }, (_, thread) => thread), reusePort);
 }
 
-/** Listens as data threads would. */
+/** Listens as workers would. */
 function listen(t: TestContext, opening: Opening): Server[] {
   return opening.sockets.flatMap(({ threads }) =>
     threads.map((socket) => {

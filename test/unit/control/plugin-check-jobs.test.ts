@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
-import type { Verdict } from "../../../src/cluster/health.ts";
+import type { CheckResult } from "../../../src/cluster/health.ts";
 import type { Duty } from "../../../src/control/endpoint-check.ts";
 import { CheckOrders } from "../../../src/control/plugin-check-jobs.ts";
 import type { ToThread } from "../../../src/worker/messages.ts";
 import { until } from "./parts.ts";
 
-const HEALTHY: Verdict = { result: "healthy", problem: "" };
+const HEALTHY: CheckResult = { result: "healthy", problem: "" };
 
 function duty(timeout = 60_000): Duty {
   return { cluster: "app", endpoint: { slot: 3 }, check: { timeout } } as unknown as Duty;
@@ -19,7 +19,7 @@ function makeOrders(t: TestContext, serving: number[]) {
     serving: () => serving,
     post: (thread, message) => void posted.push({ thread, message }),
   });
-  const told: Verdict[] = [];
+  const told: CheckResult[] = [];
   const begin = (timeout?: number) => {
     const stop = orders.begin(duty(timeout), (verdict) => told.push(verdict));
     t.after(stop);
@@ -29,7 +29,7 @@ function makeOrders(t: TestContext, serving: number[]) {
     posted.flatMap(({ thread, message }) => (message.type === "check" ? [{ thread, ...message.order }] : []));
   const withdrawn = () =>
     posted.flatMap(({ thread, message }) => (message.type === "uncheck" ? [{ thread, number: message.number }] : []));
-  const answer = (order: { thread: number; number: number }, verdict: Verdict | null = HEALTHY) =>
+  const answer = (order: { thread: number; number: number }, verdict: CheckResult | null = HEALTHY) =>
     orders.receive(order.thread, { type: "checked", number: order.number, verdict });
   return { orders, told, begin, given, withdrawn, answer };
 }
@@ -76,7 +76,7 @@ test("a check that no thread makes comes to an end, without a verdict", async (t
   assert.equal(given().length, 5);
   const none = makeOrders(t, []);
   none.begin();
-  assert.deepEqual(none.told, [{ result: "failed", problem: "no data thread serves" }]);
+  assert.deepEqual(none.told, [{ result: "failed", problem: "no worker serves" }]);
 });
 
 test("a stuck thread is passed over, and left alone until it answers again", async (t) => {

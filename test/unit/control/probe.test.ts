@@ -5,7 +5,7 @@ import { type AddressInfo, createServer, type Server, type Socket } from "node:n
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
-import type { Verdict } from "../../../src/cluster/health.ts";
+import type { CheckResult } from "../../../src/cluster/health.ts";
 import { type NativeProbe, probe } from "../../../src/control/probe.ts";
 import type { EndpointPlan } from "../../../src/plan/plan.ts";
 import { makeDirectory } from "./parts.ts";
@@ -44,7 +44,7 @@ const startHttp = (t: TestContext, answer: RequestListener) => listen(t, createH
 const startRaw = (t: TestContext, meet: (socket: Socket) => void) => listen(t, createServer(meet));
 const says = (t: TestContext, text: string) => startRaw(t, (socket) => socket.end(text));
 
-function visit(plan: NativeProbe, target: EndpointPlan, timeout = 5000): Promise<Verdict> {
+function visit(plan: NativeProbe, target: EndpointPlan, timeout = 5000): Promise<CheckResult> {
   return new Promise((resolve) => probe(plan, { endpoint: target, timeout }, resolve));
 }
 

@@ -1,4 +1,4 @@
-/** A data thread; number 1 does not build a second version, and says so when it is told to. */
+/** A worker; number 1 does not build a second version, and says so when it is told to. */
 import { BroadcastChannel, parentPort, workerData } from "node:worker_threads";
 import type { FromThread, ToThread } from "../../../src/worker/messages.ts";
 

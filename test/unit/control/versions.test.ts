@@ -84,7 +84,7 @@ test("one failure aborts the version on every thread, and the one in service sta
 
 test("silence aborts", async () => {
   const { versions } = start((thread, message) => (thread === 1 ? null : obedient(thread, message)), 20);
-  await assert.rejects(versions.take(planOf(1), []), /data thread 1 did not answer in time/);
+  await assert.rejects(versions.take(planOf(1), []), /worker 1 did not answer in time/);
   assert.equal(versions.committed, null);
 });
 
@@ -95,7 +95,7 @@ test("a thread that ends aborts what it was asked to build, and holds nothing an
   await versions.take(planOf(1), []);
   const second = versions.take(planOf(2), []);
   versions.forget(1, "crash");
-  await assert.rejects(second, /data thread 1 ended: crash/);
+  await assert.rejects(second, /worker 1 ended: crash/);
   assert.deepEqual(versions.serving(), [0]);
   versions.receive(0, { type: "disposed", version: 2 });
   assert.deepEqual(released, [2]);

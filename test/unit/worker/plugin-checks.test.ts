@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { HOOK } from "../../../src/abi/abi.ts";
 import type { Cluster } from "../../../src/cluster/cluster.ts";
-import type { Verdict } from "../../../src/cluster/health.ts";
+import type { CheckResult } from "../../../src/cluster/health.ts";
 import { KeptValue } from "../../../src/plugin/abi/kept-value.ts";
 import { OUTCOME } from "../../../src/plugin/host/host.ts";
 import type { Instance } from "../../../src/plugin/host/instance.ts";
@@ -14,7 +14,7 @@ import { type PluginCheck, PluginChecks } from "../../../src/worker/plugin-check
 /** A version with one cluster, whose plugin answers so; what it was called with, and what was told. */
 function setUp(outcome: number, act: (x: PluginCheck) => void = () => {}) {
   const called: PluginCheck[] = [];
-  const told: [number, Verdict | null][] = [];
+  const told: [number, CheckResult | null][] = [];
   const state = { cancelled: 0, disposed: false };
   const checker = {
     plugin: "doctor",

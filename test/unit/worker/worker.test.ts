@@ -39,7 +39,7 @@ const plan: Plan = {
   trace: { header: "x-sluice-debug", token: "", sample: 0, mask: [] },
 };
 
-/** A data thread, and what it says. */
+/** A worker, and what it says. */
 async function startThread(t: TestContext) {
   const workerData: ThreadInit = {
     thread: 1,
