@@ -50,7 +50,7 @@ export const ERROR = {
   connectFailed: error("connect_failed", "upstream", 502, "destination_ip_unroutable"),
   upstreamReset: error("upstream_reset", "upstream", 502, "connection_terminated"),
   /** A plugin must see the complete body, which is over its limit. */
-  responseTooLarge: error("answer_too_large", "plugin", 502, "http_response_body_size"),
+  responseTooLarge: error("response_too_large", "plugin", 502, "http_response_body_size"),
   /** Bytes on a kept connection that the endpoint sent before it can have read the request. */
   unsolicitedResponse: error("unsolicited_response", "upstream", 502, "http_protocol_error"),
   upstreamMalformed: error("upstream_malformed", "upstream", 502, "http_protocol_error"),
