@@ -344,7 +344,8 @@ testInEachMode("a dry run goes on from the answer that it is given, tries again,
   const dry = await explain(sluice, fetched);
   assert.deepEqual([dry.response.status, dry.client], [503, "192.0.2.7"]);
   assert.equal(upstream.requests.length, 0);
-  assert.equal((await explain(sluice, { ...fetched, fetchAnswer: 204 })).response.status, 204);
+  const answered = await explain(sluice, { ...fetched, fetchAnswer: 204 });
+  assert.deepEqual([answered.response.status, answered.fetchStatus], [204, 204]);
   assert.equal((await explain(sluice, { ...fetched, allowFetch: true })).response.status, 200);
   assert.deepEqual(
     upstream.requests.map(({ url }) => url),
