@@ -1,30 +1,31 @@
-// Tells browsers which other sites may read answers (CORS, in the Fetch standard), and answers their preflights:
+// Cross-origin resource sharing (CORS, Fetch standard): allows scripts of other origins to read responses, and responds to
+// preflight requests:
 //
 //     cors:
-//       origins: ["https://app.example.com", "https://*.example.org"]    # or ["*"]: every site
-//       methods: [GET, HEAD, POST]       # the default; PUT, DELETE and others must be named
-//       headers: [content-type]          # of requests, beyond those that need no leave; ["*"]: any
-//       expose: [x-request-id]           # of answers, beyond those that scripts see anyway
-//       credentials: false               # true: with cookies; then origins cannot be ["*"]
-//       maxAge: 600                      # seconds for which a browser remembers a preflight
+//       origins: ["https://app.example.com", "https://*.example.org"]    # or ["*"]: all origins
+//       methods: [GET, HEAD, POST]       # default; list others such as PUT and DELETE explicitly
+//       headers: [content-type]          # allowed request headers, besides the CORS-safelisted ones; ["*"]: any
+//       expose: [x-request-id]           # readable response headers, besides the CORS-safelisted ones
+//       credentials: false               # true: allow cookies; not with origins ["*"]
+//       maxAge: 600                      # seconds for which browsers cache the result of a preflight
 //
-// `*.` in an origin stands for one or more labels of a host. What an upstream says about CORS itself is dropped: two
-// voices make one wrong answer. A preflight never reaches the upstream: 204, or 403 from a site that is not allowed.
-// Requests of other sites are not refused: it is the browser that keeps their answers from scripts.
+// `*.` in an origin matches one or more labels of a host name. CORS headers of the endpoint's response are replaced.
+// Preflights are not forwarded: 204, or 403 for an origin that is not allowed. Other requests are forwarded from any
+// origin; the browser keeps scripts from reading the response.
 
 import { Config, Headers, PerInstance, Request, Response, Url } from "sluice/sdk";
 
 export const servesMany = true;
 
-/** What an origin and a list of header names may be at most: longer ones are not allowed. */
-const LONGEST: i32 = 16384;
+/** Maximum length of an origin and of a list of header names. */
+const MAX_LENGTH: i32 = 16384;
 
-class Rule {
-  /** Every site, and the same answer for all. */
+class Settings {
+  /** All origins are allowed: `access-control-allow-origin: *`. */
   any: bool = false;
   exact: string[] = [];
-  /** What stands before and behind the `*` of an origin, in turn. */
-  halves: string[] = [];
+  /** Alternating prefix and suffix of the origins with `*`. */
+  wildcards: string[] = [];
   methods: string = "";
   headers: string = "";
   anyHeader: bool = false;
@@ -33,7 +34,8 @@ class Rule {
   maxAge: string = "";
 }
 
-const OWN: StaticArray<string> = [
+/** Response headers that this plugin sets. */
+const CORS_HEADERS: StaticArray<string> = [
   "access-control-allow-origin",
   "access-control-allow-credentials",
   "access-control-allow-methods",
@@ -42,73 +44,73 @@ const OWN: StaticArray<string> = [
   "access-control-expose-headers",
 ];
 
-const rules = new PerInstance<Rule>();
+const current = new PerInstance<Settings>();
 
 export function configure(): void {
   Config.allow("", ["origins", "methods", "headers", "expose", "credentials", "maxAge"]);
-  const rule = new Rule();
-  rule.credentials = Config.bool("credentials");
+  const settings = new Settings();
+  settings.credentials = Config.bool("credentials");
   const origins = Config.list("origins");
-  if (!origins.length) Config.refuse("origins", 'a list of origins, or ["*"]');
-  for (let i = 0; i < origins.length; i++) readOrigin(rule, origins[i]);
-  if (rule.any && rule.credentials) Config.refuse("credentials", "false with every origin, or any site could act as its visitors");
+  if (!origins.length) Config.refuse("origins", 'at least one origin, or ["*"]');
+  for (let i = 0; i < origins.length; i++) readOrigin(settings, origins[i]);
+  if (settings.any && settings.credentials) Config.refuse("credentials", "false with origins [\"*\"]: otherwise every site could act on behalf of the user");
   const methods = Config.has("methods") ? Config.list("methods") : ["GET", "HEAD", "POST"];
-  rule.methods = readTokens("methods", methods);
+  settings.methods = readTokens("methods", methods);
   const headers = Config.list("headers");
-  rule.anyHeader = headers.includes("*");
-  rule.headers = rule.anyHeader ? "" : readTokens("headers", headers);
-  rule.expose = readTokens("expose", Config.list("expose"));
+  settings.anyHeader = headers.includes("*");
+  settings.headers = settings.anyHeader ? "" : readTokens("headers", headers);
+  settings.expose = readTokens("expose", Config.list("expose"));
   const maxAge = Config.int("maxAge", 600);
-  if (maxAge < 0) Config.refuse("maxAge", "seconds, 0 or more");
-  rule.maxAge = maxAge.toString();
-  rules.set(rule);
+  if (maxAge < 0) Config.refuse("maxAge", "0 or more seconds");
+  settings.maxAge = maxAge.toString();
+  current.set(settings);
 }
 
 export function onRequest(req: Request): void {
   if (!req.methodIs("OPTIONS") || !req.headers.has("origin") || !req.headers.has("access-control-request-method")) return;
-  const rule = rules.get();
-  const allowed = isAllowed(rule, req.headers.get("origin")!);
-  const headers = (allowed ? req.respond(204) : req.respond(403, "not from this origin\n")).headers;
+  const settings = current.get();
+  const allowed = isAllowed(settings, req.headers.get("origin")!);
+  const headers = (allowed ? req.respond(204) : req.respond(403, "origin not allowed\n")).headers;
   headers.set("vary", "origin, access-control-request-method, access-control-request-headers");
   if (!allowed) return;
-  allowOrigin(rule, req, headers);
-  headers.set("access-control-allow-methods", rule.methods);
+  allowOrigin(settings, req, headers);
+  headers.set("access-control-allow-methods", settings.methods);
   const wanted = req.headers.getAll("access-control-request-headers").join(", ");
-  const names = rule.anyHeader ? wanted : rule.headers;
-  if (names.length && names.length <= LONGEST) headers.set("access-control-allow-headers", names);
-  headers.set("access-control-max-age", rule.maxAge);
+  const names = settings.anyHeader ? wanted : settings.headers;
+  if (names.length && names.length <= MAX_LENGTH) headers.set("access-control-allow-headers", names);
+  headers.set("access-control-max-age", settings.maxAge);
 }
 
-/** Not called for an answer of its own. */
+/** Not called for the local response to a preflight. */
 export function onResponse(req: Request, res: Response): void {
-  const rule = rules.get();
-  for (let i = 0; i < OWN.length; i++) res.headers.remove(OWN[i]);
-  // A cache must not give one site's answer to another; that holds for those without an Origin as well.
-  if (!rule.any && !variesByOrigin(res.headers)) res.headers.add("vary", "origin");
+  const settings = current.get();
+  for (let i = 0; i < CORS_HEADERS.length; i++) res.headers.remove(CORS_HEADERS[i]);
+  // Keeps caches from reusing the response for another origin, also for requests without Origin.
+  if (!settings.any && !variesByOrigin(res.headers)) res.headers.add("vary", "origin");
   const origin = req.headers.get("origin");
-  if (origin === null || !isAllowed(rule, origin)) return;
-  allowOrigin(rule, req, res.headers);
-  if (rule.expose.length) res.headers.set("access-control-expose-headers", rule.expose);
+  if (origin === null || !isAllowed(settings, origin)) return;
+  allowOrigin(settings, req, res.headers);
+  if (settings.expose.length) res.headers.set("access-control-expose-headers", settings.expose);
 }
 
-function allowOrigin(rule: Rule, req: Request, headers: Headers): void {
-  headers.set("access-control-allow-origin", rule.any ? "*" : req.headers.get("origin")!);
-  if (rule.credentials) headers.set("access-control-allow-credentials", "true");
+function allowOrigin(settings: Settings, req: Request, headers: Headers): void {
+  headers.set("access-control-allow-origin", settings.any ? "*" : req.headers.get("origin")!);
+  if (settings.credentials) headers.set("access-control-allow-credentials", "true");
 }
 
-function isAllowed(rule: Rule, origin: string): bool {
-  if (rule.any || rule.exact.includes(origin)) return true;
-  // It is told back in a header: no host has such a name.
-  if (origin.length > LONGEST) return false;
-  for (let i = 0; i < rule.halves.length; i += 2) {
-    const before = rule.halves[i], behind = rule.halves[i + 1];
-    const labels = origin.length - before.length - behind.length;
-    if (labels > 0 && origin.startsWith(before) && origin.endsWith(behind) && isLabels(origin.substr(before.length, labels))) return true;
+function isAllowed(settings: Settings, origin: string): bool {
+  if (settings.any || settings.exact.includes(origin)) return true;
+  // The origin is returned in a header, so its length is limited. No host name is that long.
+  if (origin.length > MAX_LENGTH) return false;
+  for (let i = 0; i < settings.wildcards.length; i += 2) {
+    const prefix = settings.wildcards[i], suffix = settings.wildcards[i + 1];
+    const labels = origin.length - prefix.length - suffix.length;
+    if (labels > 0 && origin.startsWith(prefix) && origin.endsWith(suffix) && isLabels(origin.substr(prefix.length, labels))) return true;
   }
   return false;
 }
 
-/** Names of hosts only: `https://evil.example/.example.org` is no subdomain. */
+/** Whether these are labels of a host name: `https://evil.example/.example.org` is not a subdomain. */
 function isLabels(text: string): bool {
   for (let i = 0; i < text.length; i++) {
     const unit = text.charCodeAt(i);
@@ -128,26 +130,26 @@ function variesByOrigin(headers: Headers): bool {
   return false;
 }
 
-function readOrigin(rule: Rule, text: string): void {
+function readOrigin(settings: Settings, text: string): void {
   if (text == "*") {
-    rule.any = true;
+    settings.any = true;
     return;
   }
   const star = text.indexOf("://*.");
   const url = Url.parse(star < 0 ? text : text.substring(0, star + 3) + text.substring(star + 5));
   const plain = star < 0 ? text : text.substring(0, star + 3) + text.substring(star + 5);
-  // `null` is the origin of sandboxed frames and local files: of anyone's.
+  // `null` is not accepted: any site can create a sandboxed frame with that origin.
   if (!url || url.origin != plain) throw new Error(`config origins: expected https://host, https://*.host or "*", found "${text}"`);
-  if (star < 0) rule.exact.push(text);
+  if (star < 0) settings.exact.push(text);
   else {
-    rule.halves.push(text.substring(0, star + 3));
-    rule.halves.push(text.substring(star + 4));
+    settings.wildcards.push(text.substring(0, star + 3));
+    settings.wildcards.push(text.substring(star + 4));
   }
 }
 
 function readTokens(path: string, list: string[]): string {
   for (let i = 0; i < list.length; i++) {
-    if (!Headers.isToken(list[i]) || list[i] == "*") Config.refuse(path, "a list of names");
+    if (!Headers.isToken(list[i]) || list[i] == "*") Config.refuse(path, "a list of names (RFC 9110 tokens)");
   }
   return list.join(", ");
 }

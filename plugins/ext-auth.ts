@@ -1,136 +1,138 @@
-// Asks a service of yours about each request before it goes on: whether it may, and who sent it.
+// Authorizes each request by a subrequest to an authorization service:
 //
 //     ext-auth:
-//       cluster: auth              # whom to ask; the one cluster that it may send requests to
-//       path: /check               # where; or
-//       prefix: /check             # this, and the request's own path and query behind it
-//       timeout: 1000              # milliseconds, for the service's whole answer
-//       send: [authorization, cookie]   # fields of the request that the service sees
-//       upstream: [x-user]         # fields of its answer for the upstream; what a client sends there is dropped
-//       client: [set-cookie]       # fields of its answer for a client that was let in
-//       refusal: [location, …]     # fields of its answer for a client that was not, beside those of its body's form
-//       failure: refuse            # pass: what the service cannot be asked about goes on
-//       status: 503                # what a client gets when the service does not answer
+//       cluster: auth              # cluster of the service
+//       path: /check               # path of the subrequest; or
+//       prefix: /check             # prefix for the path and query of the request
+//       timeout: 1000              # milliseconds, for the service's whole response
+//       send: [authorization, cookie]   # request headers to send to the service
+//       upstream: [x-user]         # response headers to set for the endpoint; the client's own are dropped
+//       client: [set-cookie]       # response headers to add to the response to an authorized client
+//       refusal: [location, …]     # response headers to send to a rejected client, besides Content-*
+//       failure: refuse            # if the service is unavailable; pass: forward the request
+//       status: 503                # status of the response in that case
 //
-// It sends a GET without a body, with X-Forwarded-Method, -Proto, -Host, -Uri and -For of the request. 200 to 299 lets
-// the request in; 300 to 499 is passed on to the client, with its body. Anything else, and none in time, is a failure.
+// The subrequest is a GET without a body, with X-Forwarded-Method, -Proto, -Host, -Uri and -For of the request. A status of
+// 200 to 299 authorizes the request; a response of 300 to 499 is sent to the client with its body. Any other status, and no
+// response in time, is a failure.
 
 import { Config, Fetch, Fetched, Headers, PerInstance, Request, Response, cluster, log } from "sluice/sdk";
 
 export const servesMany = true;
 
-/** A request's fields must not be so many that they cannot be asked about: with `failure: pass` that would let it in. */
-const MOST_FIELDS: i32 = 24 * 1024;
-const MOST_PATH: i32 = 6 * 1024;
-const LONGEST: i32 = 8000;
-/** What says how a body is to be read goes with it, whatever else of a refusal is passed on. */
-const OF_BODY: string[] = ["content-encoding", "content-language", "content-type"];
+/** Limits of the subrequest. A request above them is rejected also with `failure: pass`, so that it cannot bypass the check. */
+const MAX_FIELDS: i32 = 24 * 1024;
+const MAX_PATH: i32 = 6 * 1024;
+/** Maximum timeout in milliseconds. */
+const MAX_TIMEOUT: i32 = 8000;
+/** Headers that describe a body; always sent with the body of a rejection. */
+const BODY_HEADERS: string[] = ["content-encoding", "content-language", "content-type"];
 
-class Rule {
+class Settings {
   name: string = "";
   path: string = "";
-  appends: bool = false;
+  appendsTarget: bool = false;
   timeout: i32 = 0;
   send: string[] = [];
   upstream: string[] = [];
   client: string[] = [];
   refusal: string[] = [];
-  passes: bool = false;
+  forwardsOnFailure: bool = false;
   status: i32 = 0;
 }
 
-const rules = new PerInstance<Rule>();
+const current = new PerInstance<Settings>();
 
 export function configure(): void {
   Config.allow("", ["cluster", "path", "prefix", "timeout", "send", "upstream", "client", "refusal", "failure", "status"]);
-  const rule = new Rule();
-  rule.name = cluster(Config.string("cluster")).name;
-  rule.appends = Config.has("prefix");
-  if (rule.appends && Config.has("path")) Config.refuse("prefix", "it alone, without path");
-  rule.path = readPath(rule.appends ? "prefix" : "path");
-  rule.timeout = Config.int("timeout", 1000);
-  if (rule.timeout < 1 || rule.timeout > LONGEST) Config.refuse("timeout", `1 to ${LONGEST} milliseconds`);
-  rule.send = readNames("send", ["authorization", "cookie"]);
-  rule.upstream = readNames("upstream", []);
-  rule.client = readNames("client", []);
-  rule.refusal = readNames("refusal", ["cache-control", "location", "retry-after", "set-cookie", "www-authenticate"]);
-  for (let i = 0; i < OF_BODY.length; i++) if (!rule.refusal.includes(OF_BODY[i])) rule.refusal.push(OF_BODY[i]);
+  const settings = new Settings();
+  settings.name = cluster(Config.string("cluster")).name;
+  settings.appendsTarget = Config.has("prefix");
+  if (settings.appendsTarget && Config.has("path")) Config.refuse("prefix", "either prefix or path, not both");
+  settings.path = readPath(settings.appendsTarget ? "prefix" : "path");
+  settings.timeout = Config.int("timeout", 1000);
+  if (settings.timeout < 1 || settings.timeout > MAX_TIMEOUT) Config.refuse("timeout", `1 to ${MAX_TIMEOUT} milliseconds`);
+  settings.send = readNames("send", ["authorization", "cookie"]);
+  settings.upstream = readNames("upstream", []);
+  settings.client = readNames("client", []);
+  settings.refusal = readNames("refusal", ["cache-control", "location", "retry-after", "set-cookie", "www-authenticate"]);
+  for (let i = 0; i < BODY_HEADERS.length; i++) if (!settings.refusal.includes(BODY_HEADERS[i])) settings.refusal.push(BODY_HEADERS[i]);
   const failure = Config.string("failure", "refuse");
   if (failure != "refuse" && failure != "pass") Config.refuse("failure", "refuse or pass");
-  rule.passes = failure == "pass";
-  rule.status = Config.int("status", 503);
-  if (rule.status < 400 || rule.status > 599) Config.refuse("status", "400 to 599");
-  rules.set(rule);
+  settings.forwardsOnFailure = failure == "pass";
+  settings.status = Config.int("status", 503);
+  if (settings.status < 400 || settings.status > 599) Config.refuse("status", "400 to 599");
+  current.set(settings);
 }
 
 export function onRequest(req: Request): void {
-  const rule = rules.get();
+  const settings = current.get();
   const target = req.target;
-  const fields = describe(rule, req, target);
-  // Whatever comes of it, the upstream reads these from the service, or from nobody.
-  for (let i = 0; i < rule.upstream.length; i++) req.headers.own(rule.upstream[i]);
-  if (target.length > MOST_PATH || sizeOf(fields) > MOST_FIELDS) {
-    req.respond(target.length > MOST_PATH ? 414 : 431, "too large to be authorized\n");
+  const fields = describe(settings, req, target);
+  // The endpoint must receive these headers from the service only.
+  for (let i = 0; i < settings.upstream.length; i++) req.headers.own(settings.upstream[i]);
+  if (target.length > MAX_PATH || sizeOf(fields) > MAX_FIELDS) {
+    req.respond(target.length > MAX_PATH ? 414 : 431, "request too large for authorization\n");
     return;
   }
-  // `OPTIONS *` asks for no path.
-  const behind = rule.appends && target != "*" ? target : "";
-  const request = new Fetch(`cluster:${rule.name}${rule.path}${behind}`).timeout(rule.timeout);
+  // The target of `OPTIONS *` is not a path.
+  const suffix = settings.appendsTarget && target != "*" ? target : "";
+  const request = new Fetch(`cluster:${settings.name}${settings.path}${suffix}`).timeout(settings.timeout);
   for (let i = 0; i < fields.length; i += 2) request.header(fields[i], fields[i + 1]);
-  decide(rule, req, request.send());
+  decide(settings, req, request.send());
 }
 
-function decide(rule: Rule, req: Request, answer: Fetched): void {
-  if (answer.ok) {
-    for (let i = 0; i < rule.upstream.length; i++) copy(answer, rule.upstream[i], req.headers);
-    if (rule.client.length) keep(rule, req, answer);
-  } else if (answer.status >= 300 && answer.status <= 499) {
-    const headers = req.respondBytes(answer.status, answer.bytes().buffer).headers;
-    for (let i = 0; i < rule.refusal.length; i++) copy(answer, rule.refusal[i], headers);
+function decide(settings: Settings, req: Request, response: Fetched): void {
+  if (response.ok) {
+    for (let i = 0; i < settings.upstream.length; i++) copy(response, settings.upstream[i], req.headers);
+    if (settings.client.length) storeHeaders(settings, req, response);
+  } else if (response.status >= 300 && response.status <= 499) {
+    const headers = req.respondBytes(response.status, response.bytes().buffer).headers;
+    for (let i = 0; i < settings.refusal.length; i++) copy(response, settings.refusal[i], headers);
   } else {
-    const what = answer.timedOut ? `within ${rule.timeout} ms` : answer.status ? `but by ${answer.status}` : "at all";
-    log.warn(`cluster ${rule.name} did not answer ${what}`);
-    if (!rule.passes) req.respond(rule.status, "cannot be authorized now\n");
+    const problem = response.timedOut ? `no response within ${settings.timeout} ms` : response.status ? `status ${response.status}` : "unreachable";
+    log.warn(`authorization service ${settings.name}: ${problem}`);
+    if (!settings.forwardsOnFailure) req.respond(settings.status, "authorization service unavailable\n");
   }
 }
 
 export function onResponse(req: Request, res: Response): void {
-  const rule = rules.get();
-  for (let i = 0; i < rule.client.length; i++) {
+  const settings = current.get();
+  for (let i = 0; i < settings.client.length; i++) {
     for (let nth = 0; ; nth++) {
-      const value = req.get(keyOf(rule, i, nth));
+      const value = req.get(keyOf(settings, i, nth));
       if (value === null) break;
-      res.headers.add(rule.client[i], value);
+      res.headers.add(settings.client[i], value);
     }
   }
 }
 
-/** What the service said to the client waits for the upstream's answer. */
-function keep(rule: Rule, req: Request, answer: Fetched): void {
-  for (let i = 0; i < rule.client.length; i++) {
+/** Stores headers of the service for `onResponse`. */
+function storeHeaders(settings: Settings, req: Request, response: Fetched): void {
+  for (let i = 0; i < settings.client.length; i++) {
     for (let nth = 0; ; nth++) {
-      const value = answer.nth(rule.client[i], nth);
+      const value = response.nth(settings.client[i], nth);
       if (value === null) break;
-      req.set(keyOf(rule, i, nth), value);
+      req.set(keyOf(settings, i, nth), value);
     }
   }
 }
 
-/** A chain may ask two services. */
-function keyOf(rule: Rule, field: i32, nth: i32): string {
-  return `${rule.name} ${rule.path.substring(0, 100)} ${field} ${nth}`;
+/** The key of a stored header; distinguishes several uses of this plugin in a chain. */
+function keyOf(settings: Settings, field: i32, nth: i32): string {
+  return `${settings.name} ${settings.path.substring(0, 100)} ${field} ${nth}`;
 }
 
-function copy(answer: Fetched, name: string, to: Headers): void {
+function copy(response: Fetched, name: string, to: Headers): void {
   for (let nth = 0; ; nth++) {
-    const value = answer.nth(name, nth);
+    const value = response.nth(name, nth);
     if (value === null) return;
     to.add(name, value);
   }
 }
 
-/** Names and values in turn: what the service is told of the request. */
-function describe(rule: Rule, req: Request, target: string): string[] {
+/** Headers of the subrequest: alternating names and values. */
+function describe(settings: Settings, req: Request, target: string): string[] {
   const fields = [
     "x-forwarded-method", req.method,
     "x-forwarded-proto", req.scheme,
@@ -138,10 +140,10 @@ function describe(rule: Rule, req: Request, target: string): string[] {
     "x-forwarded-uri", target,
     "x-forwarded-for", req.clientAddress,
   ];
-  for (let i = 0; i < rule.send.length; i++) {
-    const values = req.headers.getAll(rule.send[i]);
+  for (let i = 0; i < settings.send.length; i++) {
+    const values = req.headers.getAll(settings.send[i]);
     for (let k = 0; k < values.length; k++) {
-      fields.push(rule.send[i]);
+      fields.push(settings.send[i]);
       fields.push(values[k]);
     }
   }
@@ -161,18 +163,18 @@ function readPath(key: string): string {
     const unit = path.charCodeAt(i);
     if (unit <= 0x20 || unit >= 0x7f || unit == 0x23) plain = false;
   }
-  if (!plain) Config.refuse(key, "a path that begins with /");
-  // The request's own path begins with one.
+  if (!plain) Config.refuse(key, "a path that starts with /");
+  // A prefix is followed by a path that starts with a slash.
   if (key == "path") return path;
   if (path.includes("?")) Config.refuse(key, "a path without a query");
   return path.endsWith("/") ? path.substring(0, path.length - 1) : path;
 }
 
-function readNames(key: string, usual: string[]): string[] {
-  const names = Config.has(key) ? Config.list(key) : usual;
+function readNames(key: string, defaults: string[]): string[] {
+  const names = Config.has(key) ? Config.list(key) : defaults;
   for (let i = 0; i < names.length; i++) {
     const name = names[i].toLowerCase();
-    // The service believes what it is told of the request.
+    // The service trusts X-Forwarded-*: a client must not set them.
     if (!Headers.canSet(name) || name == "host" || name.startsWith("x-forwarded-")) Config.refuse(key, `headers that may be set, not "${names[i]}"`);
   }
   return names;

@@ -1,15 +1,16 @@
-// Makes requests fail on purpose, to see what becomes of those who sent them:
+// Responds to a share of the requests with an error, to test how clients react:
 //
 //     fault:
-//       abort: { percent: 0.5, status: 503, body: "injected" }    # status 400 to 599; body may be left out
+//       abort: { percent: 0.5, status: 503, body: "injected" }    # status: 400 to 599; body is optional
 //
-// Each request is drawn by itself; `delay` holds requests up. An answer that was made so carries `x-fault: abort`.
+// Requests are selected at random, independently. These responses have the header `x-fault: abort`. To delay requests,
+// use `delay`.
 
 import { Config, PerInstance, Request, randomFloat } from "sluice/sdk";
 
 export const servesMany = true;
 
-class Rule {
+class Settings {
   constructor(
     readonly share: f64,
     readonly status: i32,
@@ -17,7 +18,7 @@ class Rule {
   ) {}
 }
 
-const rules = new PerInstance<Rule>();
+const current = new PerInstance<Settings>();
 
 export function configure(): void {
   Config.allow("", ["abort"]);
@@ -26,10 +27,10 @@ export function configure(): void {
   if (percent < 0 || percent > 100) Config.refuse("abort.percent", "0 to 100");
   const status = Config.int("abort.status", 503);
   if (status < 400 || status > 599) Config.refuse("abort.status", "400 to 599");
-  rules.set(new Rule(percent / 100, status, Config.string("abort.body", "fault injected\n")));
+  current.set(new Settings(percent / 100, status, Config.string("abort.body", "fault injected\n")));
 }
 
 export function onRequest(req: Request): void {
-  const rule = rules.get();
-  if (randomFloat() < rule.share) req.respond(rule.status, rule.body).headers.set("x-fault", "abort");
+  const settings = current.get();
+  if (randomFloat() < settings.share) req.respond(settings.status, settings.body).headers.set("x-fault", "abort");
 }

@@ -4,21 +4,21 @@
 //       request: { set: { x-from: sluice }, add: { via-team: edge }, remove: [cookie] }
 //       response: { remove: [server, x-powered-by] }
 //
-// Of one direction `remove` comes first, then `set`, then `add`. A value may be a list: `add: { x-a: [b, c] }`.
-// What is set or removed of a request is removed in every spelling that a client sends (`X_From`), and in its trailers.
+// For each direction `remove` is applied first, then `set`, then `add`. A value may be a list: `add: { x-a: [b, c] }`.
+// Request headers that are set or removed are removed in every spelling that the client sent (`X_From`), and in trailers.
 
 import { Config, Headers, PerInstance, Request, Response } from "sluice/sdk";
 
 export const servesMany = true;
 
-class Rules {
+class Changes {
   remove: string[] = [];
   setNames: string[] = [];
   setValues: string[] = [];
   addNames: string[] = [];
   addValues: string[] = [];
 
-  /** Names that are removed or set, `host` aside: the upstream must not read them from the client in another spelling. */
+  /** Names that are removed or set, except `host`: the endpoint must not get another spelling of them from the client. */
   owned: string[] = [];
 
   apply(headers: Headers): void {
@@ -28,40 +28,40 @@ class Rules {
   }
 }
 
-const requestRules = new PerInstance<Rules>();
-const responseRules = new PerInstance<Rules>();
+const requestChanges = new PerInstance<Changes>();
+const responseChanges = new PerInstance<Changes>();
 
 export function configure(): void {
   Config.allow("", ["request", "response"]);
-  const rules = readRules("request");
-  own(rules, rules.remove);
-  own(rules, rules.setNames);
-  requestRules.set(rules);
-  responseRules.set(readRules("response"));
+  const changes = readChanges("request");
+  own(changes, changes.remove);
+  own(changes, changes.setNames);
+  requestChanges.set(changes);
+  responseChanges.set(readChanges("response"));
 }
 
 export function onRequest(req: Request): void {
-  const rules = requestRules.get();
-  for (let i = 0; i < rules.owned.length; i++) req.headers.own(rules.owned[i]);
-  rules.apply(req.headers);
+  const changes = requestChanges.get();
+  for (let i = 0; i < changes.owned.length; i++) req.headers.own(changes.owned[i]);
+  changes.apply(req.headers);
 }
 
 export function onResponse(req: Request, res: Response): void {
-  responseRules.get().apply(res.headers);
+  responseChanges.get().apply(res.headers);
 }
 
-function own(rules: Rules, names: string[]): void {
-  for (let i = 0; i < names.length; i++) if (names[i].toLowerCase() != "host") rules.owned.push(names[i]);
+function own(changes: Changes, names: string[]): void {
+  for (let i = 0; i < names.length; i++) if (names[i].toLowerCase() != "host") changes.owned.push(names[i]);
 }
 
-function readRules(path: string): Rules {
+function readChanges(path: string): Changes {
   Config.allow(path, ["set", "add", "remove"]);
-  const rules = new Rules();
+  const changes = new Changes();
   const remove = Config.list(`${path}.remove`);
-  for (let i = 0; i < remove.length; i++) rules.remove.push(checkName(`${path}.remove`, remove[i], false));
-  readFields(`${path}.set`, rules.setNames, rules.setValues, false);
-  readFields(`${path}.add`, rules.addNames, rules.addValues, true);
-  return rules;
+  for (let i = 0; i < remove.length; i++) changes.remove.push(checkName(`${path}.remove`, remove[i], false));
+  readFields(`${path}.set`, changes.setNames, changes.setValues, false);
+  readFields(`${path}.add`, changes.addNames, changes.addValues, true);
+  return changes;
 }
 
 function readFields(path: string, names: string[], values: string[], many: bool): void {
@@ -77,9 +77,9 @@ function readFields(path: string, names: string[], values: string[], many: bool)
   }
 }
 
-/** Host names where a request goes: it can be replaced, never be missing or there twice. */
+/** `host`: whether Host is allowed. It can be set, but not removed or added. */
 function checkName(path: string, name: string, host: bool): string {
-  if (!Headers.canSet(name) || (!host && name.toLowerCase() == "host")) Config.refuse(path, `a header that may be changed, not "${name}"`);
+  if (!Headers.canSet(name) || (!host && name.toLowerCase() == "host")) Config.refuse(path, `headers that may be set, not "${name}"`);
   return name;
 }
 

@@ -1,19 +1,19 @@
-// Lets requests in by the client's address:
+// Allows or denies requests by the client's IP address:
 //
 //     ip-filter:
-//       allow: [10.0.0.0/8, 2001:db8::/32, 192.0.2.7]    # without it: everyone
-//       deny: [10.9.0.0/16]                              # wins over allow
-//       status: 403                                      # of the answer: 400 to 499
+//       allow: [10.0.0.0/8, 2001:db8::/32, 192.0.2.7]    # default: all
+//       deny: [10.9.0.0/16]                              # takes precedence over allow
+//       status: 403                                      # status of the response: 400 to 499
 //
-// The client's address is the peer's, or by X-Forwarded-For when the peer is one of the listener's `trustedProxies`.
-// An IPv4 address that comes as IPv6 (::ffff:10.0.0.1) is that IPv4 address. A client without an address, as on a Unix
-// socket, is denied: nothing says that it is in none of the networks.
+// The client's address is that of the peer, or taken from X-Forwarded-For if the peer is in the listener's
+// `trustedProxies`. An IPv4-mapped IPv6 address (::ffff:10.0.0.1) is treated as IPv4. A client without an address, as on a
+// Unix socket, is denied, because it cannot be compared with the networks.
 
 import { Config, IpAddress, IpSet, PerInstance, Request } from "sluice/sdk";
 
 export const servesMany = true;
 
-class Rule {
+class Settings {
   constructor(
     readonly allow: IpSet,
     readonly deny: IpSet,
@@ -21,34 +21,34 @@ class Rule {
   ) {}
 }
 
-const rules = new PerInstance<Rule>();
+const current = new PerInstance<Settings>();
 
 export function configure(): void {
   Config.allow("", ["allow", "deny", "status"]);
   const status = Config.int("status", 403);
   if (status < 400 || status > 499) Config.refuse("status", "400 to 499");
-  const rule = new Rule(readNetworks("allow"), readNetworks("deny"), status);
-  if (rule.allow.isEmpty && rule.deny.isEmpty) Config.refuse("allow", "networks; or deny");
-  rules.set(rule);
+  const settings = new Settings(readNetworks("allow"), readNetworks("deny"), status);
+  if (settings.allow.isEmpty && settings.deny.isEmpty) Config.refuse("allow", "at least one of allow and deny");
+  current.set(settings);
 }
 
 export function onRequest(req: Request): void {
-  const rule = rules.get();
+  const settings = current.get();
   const address = IpAddress.parse(req.clientAddress);
-  if (!address || rule.deny.contains(address) || !(rule.allow.isEmpty || rule.allow.contains(address))) req.respond(rule.status, "not from this address\n");
+  if (!address || settings.deny.contains(address) || !(settings.allow.isEmpty || settings.allow.contains(address))) req.respond(settings.status, "address not allowed\n");
 }
 
 function readNetworks(path: string): IpSet {
   const set = new IpSet();
   const list = Config.list(path);
-  // Networks that were all taken away must not let everyone in.
+  // An empty `allow` would otherwise mean all networks.
   if (Config.has(path) && !list.length) Config.refuse(path, "at least one network");
   for (let i = 0; i < list.length; i++) {
-    if (!set.add(list[i])) throw new Error(`config ${path}: expected networks and addresses, found "${list[i]}"${hint(list[i])}`);
+    if (!set.add(list[i])) throw new Error(`config ${path}: expected a network or an address, found "${list[i]}"${hint(list[i])}`);
   }
   return set;
 }
 
 function hint(text: string): string {
-  return text.includes("/") ? " (bits behind the prefix must be zero)" : "";
+  return text.includes("/") ? " (bits after the prefix must be zero)" : "";
 }

@@ -1,30 +1,31 @@
-// The same client address goes to the same endpoint, on every thread and in every process, whatever the order of the
-// list. Weighted rendezvous hashing: when an endpoint comes or goes, only the clients that it wins or held move.
+// Consistent selection by client address: the same address selects the same endpoint in every worker and process,
+// independent of the order of the list. Weighted rendezvous hashing: when an endpoint is added or removed, only the clients
+// that it gets or had are moved.
 
 import { Endpoints, Request } from "sluice/sdk";
 
 export function pick(endpoints: Endpoints, req: Request): i32 {
   const client = hash(req.clientAddress);
   let best = -1;
-  let most: u64 = 0;
-  let weight = 0;
+  let bestValue: u64 = 0;
+  let bestWeight = 0;
   for (let i = 0, count = endpoints.length; i < count; i++) {
-    const drawn = mix(client ^ endpoints.hash(i));
-    const candidateWeight = endpoints.weight(i);
-    // Of equal weights the higher number wins as it is; the logarithm is for unequal ones alone.
-    const wins = candidateWeight == weight ? drawn > most : score(drawn, candidateWeight) > score(most, weight);
+    const value = mix(client ^ endpoints.hash(i));
+    const weight = endpoints.weight(i);
+    // With equal weights the higher hash wins; only unequal weights need the logarithm.
+    const wins = weight == bestWeight ? value > bestValue : score(value, weight) > score(bestValue, bestWeight);
     if (best < 0 || wins) {
       best = i;
-      most = drawn;
-      weight = candidateWeight;
+      bestValue = value;
+      bestWeight = weight;
     }
   }
   return best;
 }
 
-/** The highest score falls to each endpoint as often as its weight, when `drawn` is uniform. */
-function score(drawn: u64, weight: i32): f64 {
-  return -weight / Math.log((<f64>(drawn >> 11) + 0.5) / 9007199254740992);
+/** If `value` is uniformly distributed, an endpoint has the highest score with a probability proportional to its weight. */
+function score(value: u64, weight: i32): f64 {
+  return -weight / Math.log((<f64>(value >> 11) + 0.5) / 9007199254740992);
 }
 
 /** FNV-1a, 64 bits. */
@@ -34,7 +35,7 @@ function hash(text: string): u64 {
   return value;
 }
 
-/** Spreads every bit of the input over all (the finaliser of splitmix64). */
+/** Mixes the bits (finaliser of splitmix64). */
 function mix(value: u64): u64 {
   value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9;
   value = (value ^ (value >> 27)) * 0x94d049bb133111eb;

@@ -1,41 +1,42 @@
-// Lets those in who bring a token that was signed by one of the keys which a server publishes (JWT; a JWK set, RFC 7517):
+// Authenticates requests by a signed token (JWT), with keys that are fetched from a server as a JWK set (RFC 7517):
 //
 //     jwt-jwks:
-//       jwks: https://id.example.com/.well-known/jwks.json   # or cluster:NAME/path, by a cluster of this configuration
-//       refresh: 300                     # seconds after which the keys are asked for again
-//       cooldown: 10                     # seconds between two such requests at least, whatever comes
-//       stale: 86400                     # seconds for which keys are good while the server gives none
-//       timeout: 2000                    # milliseconds, for the server's whole answer
+//       jwks: https://id.example.com/.well-known/jwks.json   # or cluster:NAME/path, for a cluster of this configuration
+//       refresh: 300                     # seconds after which the keys are fetched again
+//       cooldown: 10                     # minimum seconds between two fetches
+//       stale: 86400                     # seconds for which keys stay valid while the server is unavailable
+//       timeout: 2000                    # milliseconds, for the server's whole response
 //
-// and issuer, audience, leeway, expires, cookie, claims, keep as jwt has them.
+// `issuer`, `audience`, `leeway`, `expires`, `cookie`, `claims` and `keep` are those of `jwt`.
 //
-// All threads share the keys, in the key-value rule.store. Only a tick asks for them, so that no client who leaves can stop
-// it: when they are older than `refresh`, and soon after a token came with a `kid` that is not among them, which is how
-// a new key is found. Such a request waits for the answer, then its token is judged; within `cooldown` of the last
-// answer it is refused at once. So a flood of made-up names costs the server no more than one request in that time.
+// All workers share the keys in the key-value store. Only a tick fetches them, so that a client that disconnects cannot
+// cancel the fetch: after `refresh`, and soon after a token with an unknown `kid`, since the server may have a new key. A
+// request with such a token is suspended until the fetch ends; within `cooldown` of the last fetch it is rejected at
+// once. So tokens with invented key ids cause at most one fetch per `cooldown`.
 //
-// RS256, PS256, ES256 and EdDSA. The key says which one it is for, by its `alg`, or by its kind: RS256, ES256, EdDSA.
+// Algorithms: RS256, PS256, ES256 and EdDSA; of each key by its `alg`, or by its type: RS256, ES256, EdDSA.
 
 import { Bytes, Config, Fetch, Json, JsonValue, JsonWriter, KeyValue, PerInstance, PublicKey, Request, cluster, kv, log, sleep, tickEvery } from "sluice/sdk";
-import { COMMON, Expected, MOST_TRIES, Token, UNKNOWN_KEY, judge, readExpected, takeToken, textOf } from "./shared/token";
+import { COMMON, Expected, MAX_VERIFICATIONS, Token, INVALID_SIGNATURE, evaluate, readExpected, takeToken, textOf } from "./shared/token";
 
 export const servesMany = true;
 
-const LOOKS: i32 = 100;
-const MOST_KEYS: i32 = 50;
-const MOST_BYTES: i32 = 48 * 1024;
-const LONGEST_URL: i32 = 200;
-const LONGEST_KID: i32 = 200;
-/** Milliseconds between two looks of a request that waits. */
-const PAUSE: i32 = 25;
-/** Requests that wait for one answer: others are told to come again, so that guests are left for known keys. */
-const MOST_WAITING: f64 = 16;
+/** Milliseconds between two ticks. */
+const TICK: i32 = 100;
+const MAX_KEYS: i32 = 50;
+const MAX_BYTES: i32 = 48 * 1024;
+const MAX_URL: i32 = 200;
+const MAX_KID: i32 = 200;
+/** Polling interval of a suspended request, in milliseconds. */
+const POLL: i32 = 25;
+/** Maximum number of requests suspended for one fetch; further ones get 503, so that guests are left for known keys. */
+const MAX_SUSPENDED: f64 = 16;
 
-/** What `asked` says: the server is being asked, or it was, less than `cooldown` ago. */
-const ASKING: string = "asking";
+/** Values of the entry `fetch`: a fetch is in progress, or ended less than `cooldown` ago. */
+const FETCHING: string = "fetching";
 const DONE: string = "done";
 
-class Rule {
+class Settings {
   url: string = "";
   refresh: i32 = 0;
   cooldown: i32 = 0;
@@ -47,110 +48,113 @@ class Rule {
     readonly store: KeyValue,
   ) {}
 
+  // Keys of the enverifications in the store.
+
   get keys(): string {
     return `${this.url} keys`;
   }
 
-  /** There while the keys are young enough. */
-  get fresh(): string {
-    return `${this.url} fresh`;
+  /** Exists until the keys are older than `refresh`. */
+  get recent(): string {
+    return `${this.url} recent`;
   }
 
-  /** There since a token came whose key is not known. */
-  get wanted(): string {
-    return `${this.url} wanted`;
+  /** Exists if a token with an unknown key was received: requests a fetch. */
+  get requested(): string {
+    return `${this.url} requested`;
   }
 
-  get asked(): string {
-    return `${this.url} asked`;
+  get fetch(): string {
+    return `${this.url} fetch`;
   }
 
-  get waiting(): string {
-    return `${this.url} waiting`;
+  /** Counter of suspended requests. */
+  get suspended(): string {
+    return `${this.url} suspended`;
   }
 }
 
-const rules = new PerInstance<Rule>();
+const current = new PerInstance<Settings>();
 
 export function configure(): void {
   Config.allow("", ["jwks", "refresh", "cooldown", "stale", "timeout"].concat(COMMON));
-  const rule = new Rule(readExpected(), kv("jwt-jwks"));
-  rule.url = readUrl();
-  rule.refresh = readNumber("refresh", 300, 10, 86_400) * 1000;
-  rule.cooldown = readNumber("cooldown", 10, 1, 3600) * 1000;
-  rule.stale = readNumber("stale", 86_400, 60, 604_800) * 1000;
-  rule.timeout = readNumber("timeout", 2000, 50, 30_000);
-  if (rule.stale < rule.refresh) Config.refuse("stale", "at least as long as refresh");
-  rules.set(rule);
-  tickEvery(LOOKS);
+  const settings = new Settings(readExpected(), kv("jwt-jwks"));
+  settings.url = readUrl();
+  settings.refresh = readNumber("refresh", 300, 10, 86_400) * 1000;
+  settings.cooldown = readNumber("cooldown", 10, 1, 3600) * 1000;
+  settings.stale = readNumber("stale", 86_400, 60, 604_800) * 1000;
+  settings.timeout = readNumber("timeout", 2000, 50, 30_000);
+  if (settings.stale < settings.refresh) Config.refuse("stale", "at least as long as refresh");
+  current.set(settings);
+  tickEvery(TICK);
 }
 
 export function onRequest(req: Request): void {
-  const rule = rules.get();
-  const token = takeToken(rule.expected, req);
+  const settings = current.get();
+  const token = takeToken(settings.expected, req);
   if (!token) return;
-  if (!token.fault.length) {
-    let found = verify(rule, token);
-    if (found == Found.unknown && isNamed(token)) {
-      const came = waitForKeys(rule);
-      if (came == Wait.full) return answerLater(req);
-      if (came == Wait.over) found = verify(rule, token);
+  if (!token.error.length) {
+    let found = verify(settings, token);
+    if (found == Found.unknown && namesKey(token)) {
+      const result = awaitKeys(settings);
+      if (result == Await.full) return respondUnavailable(req);
+      if (result == Await.fetched) found = verify(settings, token);
     }
-    // Without any key nothing can be said of a token.
-    if (found == Found.unknown && !rule.store.has(rule.keys)) return answerLater(req);
-    if (found != Found.signed) token.fault = UNKNOWN_KEY;
+    // Without keys no token can be verified.
+    if (found == Found.unknown && !settings.store.has(settings.keys)) return respondUnavailable(req);
+    if (found != Found.valid) token.error = INVALID_SIGNATURE;
   }
-  judge(rule.expected, req, token);
+  evaluate(settings.expected, req, token);
 }
 
-/** Asks for the keys, when it is time to. */
+/** Fetches the keys if they are older than `refresh` or a fetch was requested. */
 export function onTick(): void {
-  const rule = rules.get();
-  if (rule.store.has(rule.fresh) && !rule.store.has(rule.wanted)) return;
-  // One thread does, and not again before the time is over.
-  const begun = <f64>(rule.cooldown + rule.timeout);
-  if (!rule.store.compareAndSet(rule.asked, 0, ASKING, begun)) return;
-  const answer = new Fetch(rule.url).timeout(rule.timeout).limit(MOST_BYTES * 4).header("accept", "application/json").send();
-  const keys = answer.ok ? readSet(answer.bytes()) : null;
+  const settings = current.get();
+  if (settings.store.has(settings.recent) && !settings.store.has(settings.requested)) return;
+  // Only one worker fetches; the entry expires in case that worker fails.
+  const lease = <f64>(settings.cooldown + settings.timeout);
+  if (!settings.store.compareAndSet(settings.fetch, 0, FETCHING, lease)) return;
+  const response = new Fetch(settings.url).timeout(settings.timeout).limit(MAX_BYTES * 4).header("accept", "application/json").send();
+  const keys = response.ok ? readSet(response.bytes()) : null;
   if (keys !== null) {
-    rule.store.set(rule.keys, keys, <f64>rule.stale);
-    rule.store.set(rule.fresh, "1", <f64>rule.refresh);
-  } else log.warn(`${rule.url} gave no keys: ${whyNot(answer.status, answer.timedOut, rule.timeout)}`);
-  rule.store.delete(rule.wanted);
-  rule.store.delete(rule.waiting);
-  rule.store.set(rule.asked, DONE, <f64>rule.cooldown);
+    settings.store.set(settings.keys, keys, <f64>settings.stale);
+    settings.store.set(settings.recent, "1", <f64>settings.refresh);
+  } else log.warn(`${settings.url}: no keys fetched: ${describe(response.status, response.timedOut, settings.timeout)}`);
+  settings.store.delete(settings.requested);
+  settings.store.delete(settings.suspended);
+  settings.store.set(settings.fetch, DONE, <f64>settings.cooldown);
 }
 
-function whyNot(status: i32, timedOut: bool, timeout: i32): string {
-  if (timedOut) return `no answer within ${timeout} ms`;
-  if (!status) return "it cannot be reached, or its answer is too large";
-  return status >= 200 && status <= 299 ? "its answer is no JWK set with a key that can be used" : `it answered ${status}`;
+function describe(status: i32, timedOut: bool, timeout: i32): string {
+  if (timedOut) return `no response within ${timeout} ms`;
+  if (!status) return "unreachable, or response too large";
+  return status >= 200 && status <= 299 ? "the response is not a JWK set with a supported key" : `status ${status}`;
 }
 
 // ── Keys ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 namespace Found {
-  export const signed: i32 = 0;
-  /** By a key that is known, and wrongly. */
-  export const wrong: i32 = 1;
-  /** No key fits. */
+  export const valid: i32 = 0;
+  /** A key matches, but the signature is invalid. */
+  export const invalid: i32 = 1;
+  /** No key matches. */
   export const unknown: i32 = 2;
 }
 
-/** Only a name that is not known is a reason to ask for keys: others would be found among those that are there. */
-function isNamed(token: Token): bool {
+/** Whether the token names a key. Only an unknown `kid` justifies a fetch: without one all keys were tried. */
+function namesKey(token: Token): bool {
   const algorithm = token.algorithm;
   const kid = token.kid;
-  return kid !== null && kid.length <= LONGEST_KID && algorithm !== null && isServed(algorithm);
+  return kid !== null && kid.length <= MAX_KID && algorithm !== null && isSupported(algorithm);
 }
 
-/** Each key is a line of the entry: algorithm, name and JWK. */
-function verify(rule: Rule, token: Token): i32 {
-  const text = rule.store.get(rule.keys);
+/** Verifies the signature by the stored keys: a line per key with algorithm, key id and JWK, separated by tabs. */
+function verify(settings: Settings, token: Token): i32 {
+  const text = settings.store.get(settings.keys);
   if (text === null) return Found.unknown;
   const kid = token.kid;
-  let tries = 0;
-  for (let at = 0; at < text.length && tries < MOST_TRIES; ) {
+  let verifications = 0;
+  for (let at = 0; at < text.length && verifications < MAX_VERIFICATIONS; ) {
     const end = text.indexOf("\n", at);
     const nameAt = text.indexOf("\t", at) + 1;
     const keyAt = text.indexOf("\t", nameAt) + 1;
@@ -158,14 +162,14 @@ function verify(rule: Rule, token: Token): i32 {
     const name = text.substring(nameAt, keyAt - 1);
     at = end + 1;
     if (algorithm != token.algorithm || (name.length && kid !== null && name != kid)) continue;
-    tries++;
+    verifications++;
     const key = PublicKey.read(algorithm, text.substring(keyAt, end));
-    if (key && key.verify(token.data, token.signature)) return Found.signed;
+    if (key && key.verify(token.data, token.signature)) return Found.valid;
   }
-  return tries ? Found.wrong : Found.unknown;
+  return verifications ? Found.invalid : Found.unknown;
 }
 
-/** The keys of a JWK set as lines; null when there is none. */
+/** The keys of a JWK set as lines; null if there is no supported one. */
 function readSet(bytes: Uint8Array): string | null {
   const copy = new StaticArray<u8>(bytes.length);
   memory.copy(changetype<usize>(copy), bytes.dataStart, bytes.length);
@@ -174,25 +178,25 @@ function readSet(bytes: Uint8Array): string | null {
   if (!keys || !keys.isArray) return null;
   let lines = "";
   let count = 0;
-  for (let i = 0; i < keys.count && count < MOST_KEYS; i++) {
+  for (let i = 0; i < keys.count && count < MAX_KEYS; i++) {
     const line = readKey(keys.at(i)!);
-    if (!line.length || lines.length + line.length > MOST_BYTES) continue;
+    if (!line.length || lines.length + line.length > MAX_BYTES) continue;
     lines += line;
     count++;
   }
   return count ? lines : null;
 }
 
-/** A key as a line; empty when it is none for signatures. RFC 7517: what is not understood is passed over. */
+/** A key as a line; empty if it is not a supported signature key, which RFC 7517 section 5 requires to ignore. */
 function readKey(key: JsonValue): string {
   const use = textOf(key.get("use"));
   if (!key.isObject || (use !== null && use != "sig") || key.get("d")) return "";
-  const kind = textOf(key.get("kty"));
-  const named = textOf(key.get("kid"));
-  const kid = named === null ? "" : named;
+  const type = textOf(key.get("kty"));
+  const id = textOf(key.get("kid"));
+  const kid = id === null ? "" : id;
   const alg = textOf(key.get("alg"));
-  const algorithm = alg === null ? usualFor(kind) : alg;
-  if (!isServed(algorithm) || kid.length > LONGEST_KID || !isPlain(kid)) return "";
+  const algorithm = alg === null ? defaultFor(type) : alg;
+  if (!isSupported(algorithm) || kid.length > MAX_KID || !isPlain(kid)) return "";
   const members = ["kty", "crv", "x", "y", "n", "e"];
   const json = new JsonWriter().beginObject();
   for (let i = 0; i < members.length; i++) {
@@ -203,13 +207,13 @@ function readKey(key: JsonValue): string {
   return PublicKey.read(algorithm, text) ? `${algorithm}\t${kid}\t${text}\n` : "";
 }
 
-function usualFor(kind: string | null): string {
-  if (kind == "RSA") return "RS256";
-  if (kind == "EC") return "ES256";
-  return kind == "OKP" ? "EdDSA" : "";
+function defaultFor(type: string | null): string {
+  if (type == "RSA") return "RS256";
+  if (type == "EC") return "ES256";
+  return type == "OKP" ? "EdDSA" : "";
 }
 
-function isServed(algorithm: string): bool {
+function isSupported(algorithm: string): bool {
   return algorithm == "RS256" || algorithm == "PS256" || algorithm == "ES256" || algorithm == "EdDSA";
 }
 
@@ -218,31 +222,31 @@ function isPlain(text: string): bool {
   return true;
 }
 
-// ── Waiting ───────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── Suspending ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-namespace Wait {
-  /** The keys are as new as they can be now. */
-  export const needless: i32 = 0;
-  export const over: i32 = 1;
-  /** Too many wait already. */
+namespace Await {
+  /** The last fetch is less than `cooldown` ago. */
+  export const recent: i32 = 0;
+  export const fetched: i32 = 1;
+  /** Too many requests are suspended. */
   export const full: i32 = 2;
 }
 
-/** Has the keys asked for, and waits until they were, if that may be done now. */
-function waitForKeys(rule: Rule): i32 {
-  if (rule.store.get(rule.asked) == DONE) return Wait.needless;
-  const most = rule.timeout + 10 * LOOKS;
-  if (rule.store.increment(rule.waiting, 1, <f64>most) > MOST_WAITING) return Wait.full;
-  rule.store.set(rule.wanted, "1", <f64>(most + rule.cooldown));
-  for (let waited = 0; waited < most; waited += PAUSE) {
-    sleep(PAUSE);
-    if (rule.store.get(rule.asked) == DONE) break;
+/** Requests a fetch and suspends until it ends, unless the last one is recent or too many requests are suspended. */
+function awaitKeys(settings: Settings): i32 {
+  if (settings.store.get(settings.fetch) == DONE) return Await.recent;
+  const limit = settings.timeout + 10 * TICK;
+  if (settings.store.increment(settings.suspended, 1, <f64>limit) > MAX_SUSPENDED) return Await.full;
+  settings.store.set(settings.requested, "1", <f64>(limit + settings.cooldown));
+  for (let waited = 0; waited < limit; waited += POLL) {
+    sleep(POLL);
+    if (settings.store.get(settings.fetch) == DONE) break;
   }
-  return Wait.over;
+  return Await.fetched;
 }
 
-function answerLater(req: Request): void {
-  req.respond(503, "the keys for tokens cannot be had now\n").headers.set("retry-after", "1");
+function respondUnavailable(req: Request): void {
+  req.respond(503, "keys unavailable\n").headers.set("retry-after", "1");
 }
 
 // ── Configuration ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -251,22 +255,22 @@ function readUrl(): string {
   const url = Config.string("jwks");
   const isCluster = url.startsWith("cluster:");
   const start = isCluster ? 8 : url.startsWith("https://") ? 8 : url.startsWith("http://") ? 7 : 0;
-  let plain = start > 0 && url.length > start && url.length <= LONGEST_URL;
+  let plain = start > 0 && url.length > start && url.length <= MAX_URL;
   for (let i = 0; i < url.length; i++) {
     const unit = url.charCodeAt(i);
     if (unit <= 0x20 || unit >= 0x7f || unit == 0x23 || unit == 0x40) plain = false;
   }
-  if (!plain) Config.refuse("jwks", `https://HOST/PATH or cluster:NAME/PATH, at most ${LONGEST_URL} characters`);
+  if (!plain) Config.refuse("jwks", `https://HOST/PATH or cluster:NAME/PATH, at most ${MAX_URL} characters`);
   if (isCluster) {
     const slash = url.indexOf("/");
-    // An unknown one is refused.
+    // Throws if the cluster is unknown.
     cluster(url.substring(start, slash < 0 ? url.length : slash));
   }
   return url;
 }
 
-function readNumber(key: string, usual: i32, least: i32, most: i32): i32 {
-  const value = Config.int(key, usual);
-  if (value < least || value > most) Config.refuse(key, `a whole number from ${least} to ${most}`);
+function readNumber(key: string, fallback: i32, min: i32, max: i32): i32 {
+  const value = Config.int(key, fallback);
+  if (value < min || value > max) Config.refuse(key, `a whole number from ${min} to ${max}`);
   return value;
 }

@@ -1,83 +1,84 @@
-// Lets those in who bring a token that was signed by someone known (JWT, RFC 7519, signed as RFC 7515 says):
+// Authenticates requests by a signed token (JWT, RFC 7519; JWS, RFC 7515):
 //
 //     jwt:
-//       keys:                            # one that fits the token's `alg` and `kid` must have signed it
+//       keys:                            # keys that are accepted, selected by `alg` and `kid` of the token
 //         - { alg: ES256, kid: "2026", key: "${JWT_KEY}" }                    # PEM, BEGIN PUBLIC KEY
 //         - { alg: EdDSA, key: { kty: OKP, crv: Ed25519, x: 11qYAYKxCr… } }   # or a JWK
 //         - { alg: HS256, secret: "${JWT_SECRET}" }                           # at least 32 bytes
-//       issuer: https://id.example.com   # what `iss` must be
-//       audience: [api]                  # one of these must be in `aud`
-//       leeway: 30                       # seconds by which clocks may differ, for `exp` and `nbf`
-//       expires: true                    # false: a token without `exp` is taken too
-//       cookie: session                  # where the token is, instead of `Authorization: Bearer`
-//       claims: { x-user: sub, x-roles: realm.roles }   # headers for the upstream, by path in the claims; a name with dots (a URL) as it is
-//       keep: true                       # false: the upstream does not see the token
+//       issuer: https://id.example.com   # required value of `iss`
+//       audience: [api]                  # `aud` must contain one of these
+//       leeway: 30                       # tolerated clock difference in seconds, for `exp` and `nbf`
+//       expires: true                    # false: accept tokens without `exp`
+//       cookie: session                  # cookie with the token, instead of `Authorization: Bearer`
+//       claims: { x-user: sub, x-roles: realm.roles }   # headers to set for the endpoint, with the path of a claim
+//       keep: true                       # false: the token is not forwarded to the endpoint
 //
-// Algorithms: RS256, PS256, ES256, EdDSA, HS256. The key says which one it is for, never the token: a public key is not
-// taken for an HMAC secret, and `none` is no algorithm. A token with `crit` is refused. What is wrong with a token is
-// told as RFC 6750 says, 401. Headers of `claims` that a client sends are dropped.
+// Algorithms: RS256, PS256, ES256, EdDSA, HS256. The key determines the algorithm, not the token: a public key is never
+// used as an HMAC secret, and `none` is not accepted. Tokens with `crit` are rejected. An invalid token gets 401 with
+// `WWW-Authenticate: Bearer error="invalid_token"` (RFC 6750). A client's headers with the names in `claims` are dropped.
 //
-// One signature is checked for each request, or as many as there are keys that fit, at most 4: 17 µs for RS256, 44 for
-// ES256, 61 for EdDSA.
+// At most 4 signatures are verified per request, one for each key that matches. Cost of one: 17 µs for RS256, 44 µs for
+// ES256, 61 µs for EdDSA.
 
 import { Bytes, Config, JsonWriter, PerInstance, PublicKey, Request, constantTimeEquals, hmacSha256, toUtf8 } from "sluice/sdk";
-import { COMMON, Expected, MOST_TRIES, Token, UNKNOWN_KEY, judge, readExpected, takeToken } from "./shared/token";
+import { COMMON, Expected, MAX_VERIFICATIONS, Token, INVALID_SIGNATURE, evaluate, readExpected, takeToken } from "./shared/token";
 
 export const servesMany = true;
 
-const SHORTEST_SECRET: i32 = 32;
+/** Minimum length in bytes (RFC 7518 section 3.2). */
+const MIN_SECRET: i32 = 32;
 
 class Key {
   constructor(
     readonly algorithm: string,
-    /** Empty: a key without a name, which may have signed any token. */
+    /** Key id; empty: the key is used for tokens with any `kid`. */
     readonly kid: string,
-    /** One of both is there. */
+    /** Either a public key or a secret. */
     readonly key: PublicKey | null,
     readonly secret: Bytes | null,
   ) {}
 
-  signed(data: Bytes, signature: Bytes): bool {
+  verify(data: Bytes, signature: Bytes): bool {
     const key = this.key;
     return key ? key.verify(data, signature) : constantTimeEquals(hmacSha256(this.secret!, data), signature);
   }
 }
 
-class Rule {
+class Settings {
   keys: Key[] = [];
 
   constructor(readonly expected: Expected) {}
 }
 
-const rules = new PerInstance<Rule>();
+const current = new PerInstance<Settings>();
 
 export function configure(): void {
   Config.allow("", ["keys"].concat(COMMON));
   const count = Config.count("keys");
-  if (!count) Config.refuse("keys", "a list of keys");
+  if (!count) Config.refuse("keys", "at least one key");
   const keys: Key[] = [];
   for (let i = 0; i < count; i++) keys.push(readKey(`keys.${i}`));
-  const rule = new Rule(readExpected());
-  rule.keys = keys;
-  rules.set(rule);
+  const settings = new Settings(readExpected());
+  settings.keys = keys;
+  current.set(settings);
 }
 
 export function onRequest(req: Request): void {
-  const rule = rules.get();
-  const token = takeToken(rule.expected, req);
+  const settings = current.get();
+  const token = takeToken(settings.expected, req);
   if (!token) return;
-  if (!token.fault.length && !isSigned(rule, token)) token.fault = UNKNOWN_KEY;
-  judge(rule.expected, req, token);
+  if (!token.error.length && !isSigned(settings, token)) token.error = INVALID_SIGNATURE;
+  evaluate(settings.expected, req, token);
 }
 
-function isSigned(rule: Rule, token: Token): bool {
+function isSigned(settings: Settings, token: Token): bool {
   const kid = token.kid;
-  let tries = 0;
-  for (let i = 0; i < rule.keys.length && tries < MOST_TRIES; i++) {
-    const key = rule.keys[i];
+  let verifications = 0;
+  for (let i = 0; i < settings.keys.length && verifications < MAX_VERIFICATIONS; i++) {
+    const key = settings.keys[i];
     if (key.algorithm != token.algorithm || (key.kid.length && kid !== null && key.kid != kid)) continue;
-    tries++;
-    if (key.signed(token.data, token.signature)) return true;
+    verifications++;
+    if (key.verify(token.data, token.signature)) return true;
   }
   return false;
 }
@@ -87,18 +88,18 @@ function readKey(path: string): Key {
   const algorithm = Config.string(`${path}.alg`);
   let kid = Config.string(`${path}.kid`, "");
   if (algorithm == "HS256") {
-    // The text is a secret: it must not stand in a message.
-    if (Config.has(`${path}.key`)) throw new Error(`config ${path}: HS256 has a secret, not a key`);
+    // Messages must not contain the secret.
+    if (Config.has(`${path}.key`)) throw new Error(`config ${path}: HS256 requires secret, not key`);
     const secret = toUtf8(Config.string(`${path}.secret`));
-    if (secret.length < SHORTEST_SECRET) throw new Error(`config ${path}.secret: expected at least ${SHORTEST_SECRET} bytes (RFC 7518 section 3.2)`);
+    if (secret.length < MIN_SECRET) throw new Error(`config ${path}.secret: expected at least ${MIN_SECRET} bytes (RFC 7518 section 3.2)`);
     return new Key(algorithm, kid, null, secret);
   }
-  if (Config.has(`${path}.secret`)) throw new Error(`config ${path}: ${algorithm} has a key, not a secret`);
+  if (Config.has(`${path}.secret`)) throw new Error(`config ${path}: ${algorithm} requires key, not secret`);
   const members = Config.isMap(`${path}.key`) ? Config.keys(`${path}.key`) : [];
   const text = members.length ? writeJwk(`${path}.key`, members) : Config.string(`${path}.key`);
   if (!kid.length && members.includes("kid")) kid = Config.string(`${path}.key.kid`);
   const key = PublicKey.read(algorithm, text);
-  if (!key) throw new Error(`config ${path}: expected alg RS256, PS256, ES256, EdDSA or HS256, and a public key for it as PEM or JWK, found ${algorithm}`);
+  if (!key) throw new Error(`config ${path}: expected alg RS256, PS256, ES256, EdDSA or HS256, and a matching public key as PEM or JWK, found alg ${algorithm}`);
   return new Key(algorithm, kid, key, null);
 }
 
@@ -106,7 +107,7 @@ function writeJwk(path: string, members: string[]): string {
   const json = new JsonWriter().beginObject();
   for (let i = 0; i < members.length; i++) {
     const at = Config.join(path, members[i]);
-    // `key_ops` is the one that is a list.
+    // `key_ops` is the only member that is a list.
     if (members[i] == "key_ops") {
       const list = Config.list(at);
       json.key("key_ops").beginArray();

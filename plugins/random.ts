@@ -1,4 +1,4 @@
-// An endpoint at random, each as likely as its weight.
+// Selects an endpoint at random, with a probability proportional to its weight.
 
 import { Endpoints, randomBelow } from "sluice/sdk";
 

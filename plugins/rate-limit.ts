@@ -1,37 +1,37 @@
-// Lets each client make so many requests in a time, and tells it how many are left:
+// Limits the rate of requests per client, and reports the remaining quota in headers:
 //
 //     rate-limit:
 //       quota: 100                 # requests
-//       window: 60                 # in so many seconds
-//       burst: 20                  # at once, at most; the default is all of the quota
-//       key: client-address        # whose requests are counted together: one or a list of client-address,
+//       window: 60                 # per this number of seconds
+//       burst: 20                  # maximum burst; default: the whole quota
+//       key: client-address        # requests with the same key share a quota: one or a list of client-address,
 //                                  # header:NAME, cookie:NAME, query:NAME, method, path, host, route
-//       v6: 64                     # of an IPv6 address so many bits: a client has a /64 of them as a rule
-//       v4: 32
-//       name: default              # of the policy, in the fields that tell of it
-//       dryRun: false              # true: says in the log what it would refuse, and refuses nothing
+//       v6: 64                     # prefix length of IPv6 addresses: a client usually has a whole /64
+//       v4: 32                     # prefix length of IPv4 addresses
+//       name: default              # name of the policy in the RateLimit headers
+//       dryRun: false              # true: logs requests over the limit instead of rejecting them
 //
-// Requests are let through at an even pace, with a reserve of `burst` for those that come at once (GCRA, the generic
-// cell rate algorithm: a leaky bucket that keeps one number, the time at which it is empty). All threads share the
-// count; several proxies do not. A store that is full forgets who was not seen for longest, in their favour.
+// Requests are allowed at an even pace plus a burst (GCRA, the generic cell rate algorithm: a leaky bucket with one stored
+// value, the time at which it is empty). All workers share the counters; proxies do not. A full store evicts the entries
+// that were not used for the longest time, in favour of the client.
 //
-// Too many: 429, Retry-After, and a problem of the type `quota-exceeded`. Every answer carries RateLimit-Policy and
-// RateLimit (draft-ietf-httpapi-ratelimit-headers-11): `r` requests are left, and after `t` seconds all of them.
-// Requests that lack a part of the key are counted together.
+// A request over the limit gets 429 with Retry-After and a problem of the type `quota-exceeded` (RFC 9457). All responses
+// have RateLimit-Policy and RateLimit (draft-ietf-httpapi-ratelimit-headers-11): `r` requests remain, and the full quota
+// is available after `t` seconds. A missing part of the key counts as an empty value.
 
 import { Config, Cookies, Headers, Hex, IpAddress, KeyValue, PerInstance, Query, Request, Response, kv, log, now, sha256, toUtf8 } from "sluice/sdk";
 
 export const servesMany = true;
 
-/** Attempts against other threads that count the same client; then the request passes. */
+/** Attempts to update an entry that other workers update too; then the request is allowed without being counted. */
 const ATTEMPTS: i32 = 8;
 
-class Rule {
+class Settings {
   store: KeyValue = new KeyValue(-1);
   name: string = "";
   policy: string = "";
   prefix: string = "";
-  /** Milliseconds that a request takes, and how many of them may be owed. */
+  /** Milliseconds per request at the even pace, and for the whole burst. */
   interval: f64 = 0;
   reserve: f64 = 0;
   parts: string[] = [];
@@ -40,77 +40,77 @@ class Rule {
   dryRun: bool = false;
 }
 
-const rules = new PerInstance<Rule>();
+const current = new PerInstance<Settings>();
 
 export function configure(): void {
   Config.allow("", ["quota", "window", "burst", "key", "v4", "v6", "name", "dryRun"]);
-  const rule = new Rule();
+  const settings = new Settings();
   const quota = positive("quota", -1);
   const window = positive("window", -1);
   const burst = positive("burst", quota);
-  if (burst > quota) Config.refuse("burst", "the quota or less");
-  rule.interval = (<f64>window * 1000) / quota;
-  rule.reserve = rule.interval * burst;
-  rule.name = Config.string("name", "default");
-  if (!Headers.isToken(rule.name)) Config.refuse("name", "a word");
-  rule.policy = `"${rule.name}";q=${quota};w=${window}`;
-  // Uses of the same policy count together; a policy that was changed begins anew.
-  rule.prefix = `${rule.name} ${quota} ${window} ${burst} `;
-  rule.v4 = bits("v4", 32);
-  rule.v6 = bits("v6", 128, 64);
-  rule.dryRun = Config.bool("dryRun");
-  rule.parts = Config.has("key") ? Config.list("key") : ["client-address"];
-  if (!rule.parts.length) Config.refuse("key", "at least one part");
-  for (let i = 0; i < rule.parts.length; i++) checkPart(rule.parts[i]);
-  rule.store = kv("rate-limit");
-  rules.set(rule);
+  if (burst > quota) Config.refuse("burst", "at most the quota");
+  settings.interval = (<f64>window * 1000) / quota;
+  settings.reserve = settings.interval * burst;
+  settings.name = Config.string("name", "default");
+  if (!Headers.isToken(settings.name)) Config.refuse("name", "a token (RFC 9110)");
+  settings.policy = `"${settings.name}";q=${quota};w=${window}`;
+  // Uses of the same policy share counters; a changed policy starts with new ones.
+  settings.prefix = `${settings.name} ${quota} ${window} ${burst} `;
+  settings.v4 = bits("v4", 32);
+  settings.v6 = bits("v6", 128, 64);
+  settings.dryRun = Config.bool("dryRun");
+  settings.parts = Config.has("key") ? Config.list("key") : ["client-address"];
+  if (!settings.parts.length) Config.refuse("key", "at least one part");
+  for (let i = 0; i < settings.parts.length; i++) checkPart(settings.parts[i]);
+  settings.store = kv("rate-limit");
+  current.set(settings);
 }
 
 export function onRequest(req: Request): void {
-  const rule = rules.get();
-  const key = rule.prefix + keyOf(rule, req);
+  const settings = current.get();
+  const key = settings.prefix + keyOf(settings, req);
   const time = now();
-  // When the reserve will be full again, after this request; below zero when it is refused.
-  const full = take(rule, key, time);
-  const owed = abs(full) - seen;
-  const left = <i32>Math.floor((rule.reserve - owed) / rule.interval + 1e-6);
-  const state = `"${rule.name}";r=${max(left, 0)};t=${seconds(owed)}`;
-  if (full < 0 && !rule.dryRun) {
-    const body = `{"type":"https://iana.org/assignments/http-problem-types#quota-exceeded","title":"Too many requests","status":429,"violated-policies":["${rule.name}"]}`;
+  // The time at which the full burst is available again; negative if the request is over the limit.
+  const full = take(settings, key, time);
+  const used = abs(full) - seen;
+  const left = <i32>Math.floor((settings.reserve - used) / settings.interval + 1e-6);
+  const state = `"${settings.name}";r=${max(left, 0)};t=${seconds(used)}`;
+  if (full < 0 && !settings.dryRun) {
+    const body = `{"type":"https://iana.org/assignments/http-problem-types#quota-exceeded","title":"Too many requests","status":429,"violated-policies":["${settings.name}"]}`;
     const headers = req.respond(429, body).headers;
     headers.set("content-type", "application/problem+json");
-    // When the next request has room.
-    headers.set("retry-after", seconds(owed + rule.interval - rule.reserve).toString());
-    tell(rule, state, headers);
+    // The time until the next request is allowed.
+    headers.set("retry-after", seconds(used + settings.interval - settings.reserve).toString());
+    report(settings, state, headers);
     return;
   }
-  if (full < 0) log.info(`dry run: over the limit ${rule.policy}, ${req.method} ${req.path} from ${req.clientAddress}`);
-  req.set("rate " + rule.name, state);
+  if (full < 0) log.info(`dry run: over the limit ${settings.policy}, ${req.method} ${req.path} from ${req.clientAddress}`);
+  req.set("rate " + settings.name, state);
 }
 
-/** Not called for an answer of its own. */
+/** Not called for the local response of onRequest. */
 export function onResponse(req: Request, res: Response): void {
-  const rule = rules.get();
-  const state = req.get("rate " + rule.name);
-  if (state !== null) tell(rule, state, res.headers);
+  const settings = current.get();
+  const state = req.get("rate " + settings.name);
+  if (state !== null) report(settings, state, res.headers);
 }
 
-/** Other policies may have told of themselves. */
-function tell(rule: Rule, state: string, headers: Headers): void {
-  headers.add("ratelimit-policy", rule.policy);
+/** Adds the headers; another policy may have added its own. */
+function report(settings: Settings, state: string, headers: Headers): void {
+  headers.add("ratelimit-policy", settings.policy);
   headers.add("ratelimit", state);
 }
 
 /**
- * The time by the request under way, or by an earlier one of another thread whose clock was ahead: the clocks move every
- * 50 ms, each thread's by itself, and one that is behind must not take the reserve for less than it is.
+ * The time used for the current request: that of this worker, or of another worker that was ahead. Each worker's clock
+ * advances every 50 ms on its own; without this, one that is behind would underestimate the remaining burst.
  */
 let seen: f64 = 0;
 
-/** Counts the request: when the reserve will be full again; the same below zero when there is no room for it. */
-function take(rule: Rule, key: string, time: f64): f64 {
+/** Counts the request. Returns the time at which the full burst is available again; negated if it is over the limit. */
+function take(settings: Settings, key: string, time: f64): f64 {
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-    const entry = rule.store.getEntry(key);
+    const entry = settings.store.getEntry(key);
     seen = time;
     let before = time;
     if (entry) {
@@ -118,29 +118,29 @@ function take(rule: Rule, key: string, time: f64): f64 {
       if (space >= 0) seen = max(time, parseFloat(entry.value.substring(space + 1)));
       before = max(parseFloat(space < 0 ? entry.value : entry.value.substring(0, space)), seen);
     }
-    const after = before + rule.interval;
-    // A refused request writes nothing: a flood of them costs a look.
-    if (after - seen > rule.reserve + 1e-6) return -before;
+    const after = before + settings.interval;
+    // A rejected request writes nothing, so that a flood of them stays cheap.
+    if (after - seen > settings.reserve + 1e-6) return -before;
     const value = `${after} ${seen}`;
-    if (rule.store.compareAndSet(key, entry ? entry.version : 0, value, Math.ceil(after - seen))) return after;
+    if (settings.store.compareAndSet(key, entry ? entry.version : 0, value, Math.ceil(after - seen))) return after;
   }
   return time;
 }
 
-/** Hashed: keys of the store are short, and what clients send as a secret is not kept. */
-function keyOf(rule: Rule, req: Request): string {
+/** The key of the entry. Hashed, since keys are limited in length and values such as cookies are secret. */
+function keyOf(settings: Settings, req: Request): string {
   let text = "";
-  for (let i = 0; i < rule.parts.length; i++) text += `${valueOf(rule, rule.parts[i], req)}\n`;
+  for (let i = 0; i < settings.parts.length; i++) text += `${valueOf(settings, settings.parts[i], req)}\n`;
   return Hex.encode(sha256(toUtf8(text)).slice<StaticArray<u8>>(0, 16));
 }
 
-function valueOf(rule: Rule, part: string, req: Request): string {
+function valueOf(settings: Settings, part: string, req: Request): string {
   const colon = part.indexOf(":");
   const name = part.substring(colon + 1);
   let value: string | null = "";
   if (part == "client-address") {
     const address = IpAddress.parse(req.clientAddress);
-    return address ? address.network(rule.v4, rule.v6).toString() : req.clientAddress;
+    return address ? address.network(settings.v4, settings.v6).toString() : req.clientAddress;
   }
   if (part == "method") return req.method;
   if (part == "path") return req.path;
@@ -153,25 +153,25 @@ function valueOf(rule: Rule, part: string, req: Request): string {
 }
 
 function checkPart(part: string): void {
-  const known = ["client-address", "method", "path", "host", "route"].includes(part);
+  const isAttribute = ["client-address", "method", "path", "host", "route"].includes(part);
   const colon = part.indexOf(":");
   const kind = part.substring(0, max(colon, 0));
-  const named = ["header", "cookie"].includes(kind) ? Headers.isToken(part.substring(colon + 1)) : kind == "query" && part.length > 6;
-  if (!known && !named) throw new Error(`config key: expected client-address, header:NAME, cookie:NAME, query:NAME, method, path, host or route, found "${part}"`);
+  const isNamed = ["header", "cookie"].includes(kind) ? Headers.isToken(part.substring(colon + 1)) : kind == "query" && part.length > 6;
+  if (!isAttribute && !isNamed) throw new Error(`config key: expected client-address, header:NAME, cookie:NAME, query:NAME, method, path, host or route, found "${part}"`);
 }
 
 function seconds(time: f64): i32 {
   return <i32>Math.ceil(max(time, 0) / 1000 - 1e-9);
 }
 
-function positive(path: string, otherwise: i32): i32 {
-  const value = otherwise < 0 ? Config.int(path) : Config.int(path, otherwise);
+function positive(path: string, fallback: i32): i32 {
+  const value = fallback < 0 ? Config.int(path) : Config.int(path, fallback);
   if (value < 1 || value > 1000000000) Config.refuse(path, "1 or more");
   return value;
 }
 
-function bits(path: string, most: i32, otherwise: i32 = most): i32 {
-  const value = Config.int(path, otherwise);
-  if (value < 0 || value > most) Config.refuse(path, `0 to ${most}`);
+function bits(path: string, max: i32, fallback: i32 = max): i32 {
+  const value = Config.int(path, fallback);
+  if (value < 0 || value > max) Config.refuse(path, `0 to ${max}`);
   return value;
 }

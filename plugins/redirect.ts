@@ -1,69 +1,69 @@
-// Answers with a redirect. One of:
+// Responds with a redirect. One of:
 //
-//     redirect: { https: true }                                   to https, when the client came by http
-//     redirect: { host: www.example.com }                         to this host, when the client named another
-//     redirect: { to: "https://{host}/new{path}{query}" }         always
+//     redirect: { https: true }                                   to https, if the client used http
+//     redirect: { host: www.example.com }                         to this host, if the client used another
+//     redirect: { to: "https://{host}/new{path}{query}" }         always, to this target
 //
-// `https` and `host` may stand together. `status` is 301, 302 (the default), 307 or 308. In `to`, {scheme}, {host}
-// (without its port), {path} and {query} (with its ?, or nothing) stand for those of the request.
+// `https` and `host` can be combined. `status` is 301, 302 (default), 307 or 308. In `to`, {scheme}, {host} (without the
+// port), {path} and {query} (with `?` unless empty) are replaced by those of the request.
 
 import { Config, PerInstance, Request } from "sluice/sdk";
 
 export const servesMany = true;
 
-/** What a header's value may be at most. */
-const LONGEST: i32 = 65536;
+/** Maximum length of a Location. */
+const MAX_LOCATION: i32 = 65536;
 
-class Rule {
+class Settings {
   status: i32 = 302;
   https: bool = false;
   host: string = "";
-  /** Texts and fields of `to` in turn: 0, 2, … are texts, 1, 3, … names of fields. Empty without `to`. */
+  /** The parts of `to`: alternating texts (0, 2, …) and names in braces (1, 3, …). Empty without `to`. */
   to: string[] = [];
 }
 
-const rules = new PerInstance<Rule>();
+const current = new PerInstance<Settings>();
 
 export function configure(): void {
   Config.allow("", ["status", "https", "host", "to"]);
-  const rule = new Rule();
-  rule.status = Config.int("status", 302);
-  if (![301, 302, 307, 308].includes(rule.status)) Config.refuse("status", "301, 302, 307 or 308");
-  rule.https = Config.bool("https");
-  rule.host = Config.string("host", "");
-  if (Config.has("host") && !isHost(rule.host)) Config.refuse("host", "a host name, with a port or without");
+  const settings = new Settings();
+  settings.status = Config.int("status", 302);
+  if (![301, 302, 307, 308].includes(settings.status)) Config.refuse("status", "301, 302, 307 or 308");
+  settings.https = Config.bool("https");
+  settings.host = Config.string("host", "");
+  if (Config.has("host") && !isHost(settings.host)) Config.refuse("host", "a host name, with or without a port");
   if (Config.has("to")) {
-    if (rule.https || rule.host.length) Config.refuse("to", "it alone, without https and host");
-    rule.to = readTemplate(Config.string("to"));
-  } else if (!rule.https && !rule.host.length) Config.refuse("to", "a target; or https, or host");
-  rules.set(rule);
+    if (settings.https || settings.host.length) Config.refuse("to", "either to, or https and host, not both");
+    settings.to = readTemplate(Config.string("to"));
+  } else if (!settings.https && !settings.host.length) Config.refuse("to", "one of to, https and host");
+  current.set(settings);
 }
 
 export function onRequest(req: Request): void {
-  const rule = rules.get();
-  const location = rule.to.length ? fill(rule.to, req) : moved(rule, req);
-  if (location.length > LONGEST) req.respond(414, "too long to be redirected\n");
-  else if (location.length) req.respond(rule.status).headers.set("location", location);
+  const settings = current.get();
+  const location = settings.to.length ? expand(settings.to, req) : locate(settings, req);
+  if (location.length > MAX_LOCATION) req.respond(414, "target too long for a redirect\n");
+  else if (location.length) req.respond(settings.status).headers.set("location", location);
 }
 
-/** The request's address with another scheme or host; empty when it has them already. */
-function moved(rule: Rule, req: Request): string {
-  const secure = rule.https && req.scheme != "https";
-  const elsewhere = rule.host.length > 0 && !isAt(rule.host.toLowerCase(), req);
-  if (!secure && !elsewhere) return "";
-  const scheme = rule.https ? "https" : req.scheme;
-  return `${scheme}://${rule.host.length ? rule.host : req.original.host}${pathOf(req)}${query(req)}`;
+/** The request's URL with the configured scheme and host; empty if it has them already. */
+function locate(settings: Settings, req: Request): string {
+  const changesScheme = settings.https && req.scheme != "https";
+  const changesHost = settings.host.length > 0 && !isAt(settings.host.toLowerCase(), req);
+  if (!changesScheme && !changesHost) return "";
+  const scheme = settings.https ? "https" : req.scheme;
+  return `${scheme}://${settings.host.length ? settings.host : req.original.host}${pathOf(req)}${query(req)}`;
 }
 
-/** Whether the client named this host; without a port it is so at any. */
+/** Whether the client used this host. A host without a port matches any port. */
 function isAt(host: string, req: Request): bool {
   return req.original.authority.toLowerCase() == host || req.original.host.toLowerCase() == host;
 }
 
-function fill(template: string[], req: Request): string {
+function expand(template: string[], req: Request): string {
   let location = "";
   for (let i = 0; i < template.length; i++) location += i & 1 ? field(template[i], req) : template[i];
-  // `//evil.example` would leave this site: a path may begin with two slashes, a Location must not.
+  // A path may start with two slashes, but `Location: //evil.example` would lead to another site.
   let slashes = 0;
   while (slashes < location.length && (location.charCodeAt(slashes) == 0x2f || location.charCodeAt(slashes) == 0x5c)) slashes++;
   return slashes > 1 ? "/" + location.substring(slashes) : location;
@@ -75,7 +75,7 @@ function field(name: string, req: Request): string {
   return name == "path" ? pathOf(req) : query(req);
 }
 
-/** Of `OPTIONS *` none: a URL without a path means the same there (RFC 9112 section 3.2.4). */
+/** The path; empty for `OPTIONS *`, which is a URL without a path (RFC 9112 section 3.2.4). */
 function pathOf(req: Request): string {
   const path = req.path;
   return path == "*" ? "" : path;
@@ -87,8 +87,8 @@ function query(req: Request): string {
 }
 
 function readTemplate(text: string): string[] {
-  const begins = text.startsWith("/") || text.startsWith("{path}") || text.startsWith("{scheme}://");
-  if (!begins && !text.startsWith("https://") && !text.startsWith("http://")) Config.refuse("to", "a target that begins with /, https://, http://, {path} or {scheme}://");
+  const isUrl = text.startsWith("/") || text.startsWith("{path}") || text.startsWith("{scheme}://");
+  if (!isUrl && !text.startsWith("https://") && !text.startsWith("http://")) Config.refuse("to", "a target that starts with /, https://, http://, {path} or {scheme}://");
   const parts: string[] = [];
   let from = 0;
   while (true) {

@@ -1,19 +1,20 @@
-// Gives each request an id, to the upstream and to the client:
+// Sets a request id, for the endpoint and for the client:
 //
 //     request-id: { header: x-request-id, trust: false }
 //
-// With `trust: true` an id that the request brings is kept: only behind a proxy that sets it. Ids are UUIDs of version
-// 7 (RFC 9562): the time in milliseconds, then random bits, so that they sort by time.
+// With `trust: true` the id of the incoming request is kept: use it only behind a proxy that sets the header. Ids are UUIDs
+// of version 7 (RFC 9562): the time in milliseconds followed by random bits, so that they sort by time.
 
 import { Config, Headers, PerInstance, Request, Response, now, random } from "sluice/sdk";
 
 export const servesMany = true;
 
-/** A foreign id that is longer is no id. */
-const LONGEST = 128;
+/** Maximum length of an id of the incoming request; a longer one is replaced. */
+const MAX_LENGTH = 128;
 
 const header = new PerInstance<string>();
 const trust = new PerInstance<bool>();
+/** Character codes of the UUID being formatted. */
 const codes: i32[] = new Array<i32>(36);
 
 export function configure(): void {
@@ -26,9 +27,9 @@ export function configure(): void {
 
 export function onRequest(req: Request): void {
   const name = header.get();
-  const brought = trust.get() ? req.headers.get(name) : null;
+  const received = trust.get() ? req.headers.get(name) : null;
   req.headers.own(name);
-  req.headers.set(name, brought !== null && brought.length > 0 && brought.length <= LONGEST ? brought : uuid());
+  req.headers.set(name, received !== null && received.length > 0 && received.length <= MAX_LENGTH ? received : uuid());
 }
 
 export function onResponse(req: Request, res: Response): void {
@@ -48,7 +49,7 @@ function uuid(): string {
   return String.fromCharCodes(codes);
 }
 
-/** Writes `digits` digits and a dash, where there is room for one. */
+/** Writes `digits` digits at `at`, and a dash unless it is the end; returns the next position. */
 function hex(at: i32, value: u64, digits: i32): i32 {
   for (let i = digits - 1; i >= 0; i--) {
     const digit = <i32>(value & 15);

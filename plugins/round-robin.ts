@@ -1,18 +1,18 @@
-// Weighted round robin, smooth: with weights 5, 1, 1 the order is a a b a c a a, not a a a a a b c.
-// Exactly fair over each round of as many picks as the weights add up to, by one thread and over one list.
+// Smooth weighted round robin: with weights 5, 1, 1 the order is a a b a c a a, not a a a a a b c. Each worker selects on
+// its own; over as many picks as the sum of the weights, its distribution is exact while the list is unchanged.
 
 import { Endpoints, PerEndpoint, randomBelow } from "sluice/sdk";
 
-/** What each endpoint has in hand: its weight is added at every pick, the sum of weights taken off who is picked. */
+/** Credit of each endpoint: a pick adds the weight to each, and subtracts the sum of weights from the picked one. */
 const credit = new PerEndpoint<i32>(0);
-/** Where the walk begins, which settles ties: with equal weights the whole order. Every thread has its own. */
+/** Start of the iteration, which breaks ties; random, so that workers do not select in step. */
 const start = randomBelow(1 << 16);
 let started = false;
 
 export function update(endpoints: Endpoints): void {
   if (started || !endpoints.length) return;
   started = true;
-  // With unequal weights the heaviest would still come first on every thread: go some way into the round.
+  // With unequal weights all workers would still start with the heaviest: advance to a random position in the round.
   for (let steps = randomBelow(4096 / endpoints.length + 1); steps > 0; steps--) pick(endpoints);
 }
 
@@ -21,7 +21,7 @@ export function pick(endpoints: Endpoints): i32 {
   if (!count) return -1;
   const first = start % count;
   let best = -1;
-  let most = i32.MIN_VALUE;
+  let bestCredit = i32.MIN_VALUE;
   let total = 0;
   let i = first;
   do {
@@ -29,12 +29,12 @@ export function pick(endpoints: Endpoints): i32 {
     const value = credit.get(i) + weight;
     credit.set(i, value);
     total += weight;
-    if (value > most) {
-      most = value;
+    if (value > bestCredit) {
+      bestCredit = value;
       best = i;
     }
     if (++i == count) i = 0;
   } while (i != first);
-  credit.set(best, most - total);
+  credit.set(best, bestCredit - total);
   return best;
 }

@@ -108,7 +108,7 @@ describe("ext-auth", () => {
       const closed = await extAuth({ timeout: 300 }, () => failure);
       const { response, log } = await closed.requestAsync();
       assert.equal(response?.status, 503);
-      assert.match(log[0]!.text, /cluster auth did not answer/);
+      assert.match(log[0]!.text, /authorization service auth: /);
       const told = await extAuth({ timeout: 300, status: 403 }, () => failure);
       assert.equal((await told.requestAsync()).response?.status, 403);
       const open = await extAuth({ timeout: 300, failure: "pass", upstream: "x-user" }, () => failure);
@@ -129,7 +129,7 @@ describe("ext-auth", () => {
   test("refuses what would fail at every request", async () => {
     const wrong: [config: object, message: RegExp][] = [
       [{ cluster: "other" }, /cluster "other": it is unknown/],
-      [{ path: "/a", prefix: "/b" }, /config prefix: expected it alone/],
+      [{ path: "/a", prefix: "/b" }, /config prefix: expected either prefix or path/],
       [{ path: "check" }, /config\.path: invalid value "check"/],
       [{ prefix: "/check?a=1" }, /config\.prefix/],
       [{ timeout: 0 }, /config\.timeout/],

@@ -81,7 +81,7 @@ describe("headers", () => {
   test("refuses what would fail at every request", () => {
     refuses("headers", { requests: {} }, /config requests: unknown key, expected one of request, response/);
     refuses("headers", { request: { delete: ["a"] } }, /config request\.delete: unknown key/);
-    refuses("headers", { request: { set: { "bad name": "x" } } }, /request\.set: expected a header .* not "bad name"/);
+    refuses("headers", { request: { set: { "bad name": "x" } } }, /request\.set: expected headers .* not "bad name"/);
     refuses("headers", { request: { set: { "content-length": "1" } } }, /not "content-length"/);
     refuses("headers", { request: { remove: ["Host"] } }, /request\.remove: .* not "Host"/);
     refuses("headers", { request: { set: { a: "x\r\ny: z" } } }, /request\.set\.a: expected a header value/);
@@ -151,11 +151,11 @@ describe("rewrite", () => {
   }
 
   test("refuses what is not one way to rewrite", () => {
-    refuses("rewrite", {}, /expected one of strip, replace, prepend and path, found 0/);
+    refuses("rewrite", {}, /expected exactly one of strip, replace, prepend and path, found 0/);
     refuses("rewrite", { strip: "/a", path: "/b" }, /found 2/);
-    refuses("rewrite", { strip: "api" }, /config strip: expected a path that begins with \/, found "api"/);
+    refuses("rewrite", { strip: "api" }, /config strip: expected a path that starts with \/, found "api"/);
     refuses("rewrite", { replace: "/a" }, /config with: expected a string, found nothing/);
-    refuses("rewrite", { strip: "/a", with: "/b" }, /config with: expected `replace` beside it/);
+    refuses("rewrite", { strip: "/a", with: "/b" }, /config with: expected replace together with it/);
     refuses("rewrite", { path: "/a b" }, /config path: expected a path of printable ASCII/);
   });
 });
@@ -187,12 +187,12 @@ describe("redirect", () => {
   }
 
   test("refuses what cannot be a redirect", () => {
-    refuses("redirect", {}, /config to: expected a target; or https, or host, found nothing/);
+    refuses("redirect", {}, /config to: expected one of to, https and host, found nothing/);
     refuses("redirect", { status: 303, https: true }, /config status: expected 301, 302, 307 or 308, found "303"/);
-    refuses("redirect", { to: "x" }, /config to: expected a target that begins with/);
+    refuses("redirect", { to: "x" }, /config to: expected a target that starts with/);
     refuses("redirect", { to: "/{port}" }, /config to: expected only .* in braces, found "\/\{port\}"/);
     refuses("redirect", { to: "/a\r\nb" }, /config to: expected printable ASCII/);
-    refuses("redirect", { to: "/", https: true }, /config to: expected it alone/);
+    refuses("redirect", { to: "/", https: true }, /config to: expected either to, or https and host/);
     refuses("redirect", { host: "a/b" }, /config host: expected a host name/);
   });
 });

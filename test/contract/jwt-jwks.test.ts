@@ -47,7 +47,7 @@ test("keys are asked for once in their time, and let tokens in", async () => {
   const refused = await ask(ed.token({ iss: "other" }));
   assert.deepEqual(
     [refused.response?.status, refused.response?.body],
-    [401, "the token was refused: it is by another issuer\n"],
+    [401, "invalid token: it is from another issuer\n"],
   );
   assert.equal((await guest.requestAsync({})).response?.status, 401);
   pass(299);
@@ -109,7 +109,7 @@ test("while the server gives none the old keys are good, for as long as is said"
     server.answer = failure;
     pass(61);
     const { log } = await guest.tickAsync();
-    assert.match(log[0]!.text, /^https:\/\/keys\.example\.com\/jwks\.json gave no keys: /);
+    assert.match(log[0]!.text, /^https:\/\/keys\.example\.com\/jwks\.json: no keys fetched: /);
     assert.equal(statusOf(await ask(long)), "ann");
   }
   assert.equal(server.asked, 1 + failures.length);
@@ -149,7 +149,7 @@ test("not more wait for one answer than leave guests for others", async () => {
   const known = makeSigner("one");
   publish(known);
   await guest.tickAsync();
-  guest.kv("jwt-jwks").delete(`${URL_OF_KEYS} asked`);
+  guest.kv("jwt-jwks").delete(`${URL_OF_KEYS} fetch`);
   const statuses: unknown[] = [];
   for (let i = 0; i < 18; i++) {
     const result = await ask(makeSigner("other").token());

@@ -184,9 +184,9 @@ describe("rate-limit", () => {
     refuses({ window: 1 }, /config quota: expected a whole number, found nothing/);
     refuses({ quota: 0, window: 1 }, /config quota: expected 1 or more/);
     refuses({ quota: 1, window: 0 }, /config window: expected 1 or more/);
-    refuses({ quota: 1, window: 1, burst: 2 }, /config burst: expected the quota or less/);
+    refuses({ quota: 1, window: 1, burst: 2 }, /config burst: expected at most the quota/);
     refuses({ quota: 1, window: 1, v6: 129 }, /config v6: expected 0 to 128/);
-    refuses({ quota: 1, window: 1, name: 'a"b' }, /config name: expected a word/);
+    refuses({ quota: 1, window: 1, name: 'a"b' }, /config name: expected a token/);
     refuses({ quota: 1, window: 1, key: [] }, /config key: expected at least one part/);
     for (const key of ["address", "header:", "header:a b", "query:", "cookie:a;b"])
       refuses({ quota: 1, window: 1, key }, /config key: expected client-address, header:NAME/);
