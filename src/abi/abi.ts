@@ -387,13 +387,13 @@ export const CRYPTO_FUEL = {
  * Asynchronous host calls, by import module: they suspend the guest until they complete. No other call enters the
  * suspended guest. In hooks other than WAITING_HOOKS and in start-up code they return `notHere`.
  */
-export const WAITING_CALLS: { readonly [group: string]: readonly string[] } = {
+export const SUSPENDING_CALLS: { readonly [group: string]: readonly string[] } = {
   "sluice:wait/1": ["sleep"],
   "sluice:fetch/1": ["fetch"],
   "sluice:probe/1": ["probe"],
 };
 /** Hooks that may suspend. */
-export const WAITING_HOOKS = [
+export const SUSPENDABLE_HOOKS = [
   "request_head",
   "request_body",
   "response_head",

@@ -32,7 +32,7 @@ async function checkPlugins(config: Config | null, readable: Readable, wrong: re
   if (config === null || problems.length > 0)
     return { problems: [...problems, ...(await startSound(readable, plugins, [...wrong, ...problems]))], warnings };
   const { tryGuests } = await import("../control/start-check.ts");
-  const { startOnce } = await import("../plugin/host/start-check.ts");
+  const { checkStart: startOnce } = await import("../plugin/host/start-check.ts");
   const { buildPlan } = await import("../plan/builder.ts");
   const built = buildPlan(sourcesOf(config, plugins));
   const trial = await tryGuests(startOnce, { built, config, threads: config.workers || availableParallelism() });
@@ -48,7 +48,7 @@ async function startSound(
   const { listUses } = await import("../plan/modules.ts");
   const { buildInstances } = await import("../plan/builder.ts");
   const { placeRefusal } = await import("../plan/refusals.ts");
-  const { startOnce } = await import("../plugin/host/start-check.ts");
+  const { checkStart: startOnce } = await import("../plugin/host/start-check.ts");
   const uses = [...listUses(readable)].filter(
     ({ name, at }) => plugins.has(name) && !hasProblem(wrong, at.path) && !hasProblem(wrong, `plugins.${name}`),
   );

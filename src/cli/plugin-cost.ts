@@ -1,6 +1,6 @@
 /** What a call of each hook of a plugin costs: measured in the host that would run it, on a browser's request. */
 
-import { HOOK, HOOKS, type Hook, WAITING_HOOKS } from "../abi/abi.ts";
+import { HOOK, HOOKS, type Hook, SUSPENDABLE_HOOKS } from "../abi/abi.ts";
 import { EndpointColumns } from "../cluster/columns.ts";
 import { Endpoint } from "../cluster/endpoint.ts";
 import { EndpointView } from "../cluster/endpoint-view.ts";
@@ -77,7 +77,7 @@ export function measureCosts(
     return HOOKS.flatMap((hook, number) => {
       if (UNMEASURED.includes(hook) || ((instance.hooks >>> number) & 1) === 0) return [];
       // What a call that waits takes is not its own cost.
-      if (module.info.waits && (WAITING_HOOKS as readonly string[]).includes(hook)) return [];
+      if (module.info.suspends && (SUSPENDABLE_HOOKS as readonly string[]).includes(hook)) return [];
       const before = host.memory();
       const nanoseconds = measureHook(instance, number, head);
       if (problem !== "") throw new Error(problem);

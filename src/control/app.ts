@@ -22,11 +22,11 @@ import { STATIC_SOURCE } from "../plan/endpoint-source.ts";
 import { Modules } from "../plan/modules.ts";
 import type { Plan } from "../plan/plan.ts";
 import { listMetrics } from "../plan/plugin-metrics.ts";
-import { startOnce } from "../plugin/host/start-check.ts";
+import { checkStart } from "../plugin/host/start-check.ts";
 import { ModuleBuilder } from "../plugin/wasm/builder.ts";
 import { KeyValueStore, Namespaces } from "../state/store.ts";
 import { Mask } from "../trace/mask.ts";
-import type { FromThread } from "../worker/messages.ts";
+import type { FromWorker } from "../worker/messages.ts";
 import { DnsSources } from "./dns-source.ts";
 import type { Duty } from "./endpoint-check.ts";
 import { EndpointSets } from "./endpoint-sets.ts";
@@ -248,7 +248,7 @@ export class App {
       namespace: (name) => namespaces.numberOf(name),
       cells: (version, key) => cells.hold(version, seriesKey(...key)),
       release,
-      tryGuests: (built, config) => tryGuests(startOnce, { built, config, threads: this.#workers(config) }),
+      tryGuests: (built, config) => tryGuests(checkStart, { built, config, threads: this.#workers(config) }),
       grow: (config) => this.#workerPool.grow(this.#workers(config)),
       shrink: (config) => this.#workerPool.shrink(this.#workers(config), config.shutdown.grace),
       onFiles: (paths) => this.#watch?.update(paths),
@@ -464,7 +464,7 @@ export class App {
     });
   }
 
-  #receive(thread: number, message: FromThread): void {
+  #receive(thread: number, message: FromWorker): void {
     if (message.type === "log") this.log[message.level]({ thread, ...message.fields }, message.message);
     else if (message.type === "trace") this.#traces.add(thread, message.record, message.dropped);
     else if (message.type === "plugin") {
@@ -473,7 +473,7 @@ export class App {
     } else if (message.type === "checked") this.#orders.receive(thread, message);
     else if (message.type === "health") this.#passive.receive(message);
     else if (message.type === "endpointsReleased") this.#endpoints.receive(thread, message.replaced);
-    else if (message.type === "inherited") this.#listeners.inherit(message.address);
+    else if (message.type === "transferred") this.#listeners.inherit(message.address);
     else if (message.type === "drained") {
       this.#drained?.(thread);
       this.#workerPool.drained(thread);

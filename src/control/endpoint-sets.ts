@@ -8,7 +8,7 @@ import type { Log } from "../observe/log.ts";
 import { listEndpoints, type PlacelessEndpoint } from "../plan/endpoint-set.ts";
 import type { EndpointSource, SourceStatus } from "../plan/endpoint-source.ts";
 import type { ClusterPlan, EndpointPlan, EndpointSet, Plan } from "../plan/plan.ts";
-import type { ToThread } from "../worker/messages.ts";
+import type { ToWorker } from "../worker/messages.ts";
 
 export type EndpointSetsOptions = {
   /** In this order; the first that has an entry provides its endpoints. */
@@ -19,7 +19,7 @@ export type EndpointSetsOptions = {
   readonly release: (holder: number) => void;
   /** The threads that may use that version of the plan. */
   readonly holders: (version: number) => readonly number[];
-  readonly post: (thread: number, message: ToThread) => void;
+  readonly post: (thread: number, message: ToWorker) => void;
   /** A set of the plan in service has changed. */
   readonly onChange: () => void;
 };
@@ -164,7 +164,7 @@ export class EndpointSets {
     if (threads.length === 0) this.#free(replaced);
     else this.#leaving.set(replaced, new Set(threads));
     const { version } = alive;
-    const message: ToThread = { type: "endpoints", version, cluster: index, set: plan.set, replaced };
+    const message: ToWorker = { type: "endpoints", version, cluster: index, set: plan.set, replaced };
     for (const thread of threads) this.#options.post(thread, message);
     return true;
   }

@@ -39,9 +39,9 @@ export function readExplainRequest(value: unknown): ExplainRequest {
     body: read("body", "", isText, "a text"),
     listener: read("listener", "", isText, "the name of a listener"),
     client: read("client", "127.0.0.1", (at) => typeof at === "string" && ADDRESS.test(at), "an address"),
-    answer: read("answer", 200, isStatus, "a status from 200 to 599"),
+    responseStatus: read("answer", 200, isStatus, "a status from 200 to 599"),
     allowFetch: read("allowFetch", false, (flag) => typeof flag === "boolean", "true or false"),
-    fetchAnswer: read("fetchAnswer", 503, isStatus, "a status from 200 to 599"),
+    fetchStatus: read("fetchAnswer", 503, isStatus, "a status from 200 to 599"),
   };
   if (request.url === "") throw new ExplainError("url is missing");
   // A character above U+00FF is no byte of a head: cut to one it could be the end of a line.

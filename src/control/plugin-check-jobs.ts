@@ -3,7 +3,7 @@
  * is passed over: one that is stuck, ends, or has just taken another version does not end checking.
  */
 
-import type { FromThread, ToThread } from "../worker/messages.ts";
+import type { FromWorker, ToWorker } from "../worker/messages.ts";
 import type { Duty } from "./endpoint-check.ts";
 import { limitTime } from "./fair-timer.ts";
 import type { Tell } from "./probe.ts";
@@ -11,7 +11,7 @@ import type { Tell } from "./probe.ts";
 export type CheckOrdersOptions = {
   /** Threads that serve the version in service. */
   readonly serving: () => readonly number[];
-  readonly post: (thread: number, message: ToThread) => void;
+  readonly post: (thread: number, message: ToWorker) => void;
 };
 
 /** A thread ends a call itself when its time is over; a moment later it is taken for stuck. */
@@ -50,11 +50,11 @@ export class CheckOrders {
   }
 
   /** What a thread says of an order. */
-  receive(thread: number, { number, verdict }: Extract<FromThread, { type: "checked" }>): void {
+  receive(thread: number, { number, result }: Extract<FromWorker, { type: "checked" }>): void {
     this.#silent.delete(thread);
     const order = this.#take(number);
     if (order === null) return;
-    if (verdict !== null) order.tell(verdict);
+    if (result !== null) order.tell(result);
     else this.#giveLater(order);
   }
 
@@ -79,7 +79,7 @@ export class CheckOrders {
     order.stopTimer = limitTime(check.timeout + MOMENT, () => this.#passOver(number));
     this.#orders.set(number, order);
     const { timeout } = check;
-    this.#options.post(thread, { type: "check", order: { number, cluster, slot: endpoint.slot, timeout } });
+    this.#options.post(thread, { type: "check", job: { number, cluster, slot: endpoint.slot, timeout } });
   }
 
   #giveLater(order: Order): void {
@@ -91,7 +91,7 @@ export class CheckOrders {
   #passOver(number: number): void {
     const order = this.#take(number)!;
     this.#silent.add(order.thread);
-    this.#options.post(order.thread, { type: "uncheck", number });
+    this.#options.post(order.thread, { type: "cancelCheck", number });
     this.#give(order);
   }
 
@@ -100,7 +100,7 @@ export class CheckOrders {
     for (const [number, other] of this.#orders) {
       if (other !== order) continue;
       this.#orders.delete(number);
-      this.#options.post(order.thread, { type: "uncheck", number });
+      this.#options.post(order.thread, { type: "cancelCheck", number });
     }
   }
 

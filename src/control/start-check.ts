@@ -6,10 +6,10 @@ import { checkMetrics, type Definitions } from "../plan/plugin-metrics.ts";
 import { placeRefusal } from "../plan/refusals.ts";
 import { checkRoles } from "../plan/roles.ts";
 import type { PluginParts } from "../plugin/host/host.ts";
-import type { CanaryResult } from "../plugin/host/start-check.ts";
+import type { StartCheckResult } from "../plugin/host/start-check.ts";
 
 /** Starts the guests once, aside. */
-export type Canary = (parts: PluginParts) => Promise<CanaryResult>;
+export type Canary = (parts: PluginParts) => Promise<StartCheckResult>;
 
 /** What came of it: what is wrong, and the metrics that each instance has defined. */
 export type Trial = { readonly problems: readonly Problem[]; readonly metrics: Definitions };
@@ -34,8 +34,8 @@ export async function tryGuests(
   }
   const problems = result.problems.map(({ instance, message }) => {
     if (instance < 0) return { ...top, message };
-    const { stage } = plan.instances[instance]!;
-    const isOld = stage !== null && stage.candidate >= 0;
+    const { canary: stage } = plan.instances[instance]!;
+    const isOld = stage !== null && stage.instance >= 0;
     return placeRefusal(isOld ? `${message} ${SAYS_OLD_VERSION}` : message, origins[instance]!);
   });
   return { problems: [...misplaced, ...problems], metrics: [] };

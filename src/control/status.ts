@@ -156,7 +156,7 @@ type PluginSources = Pick<StatusSources, "counters" | "health" | "rollouts"> & {
 
 export function describePlugins({ plan, counters, health, rollouts }: PluginSources): PluginStatus[] {
   return namesOf(plan).map((name) => {
-    const instances = plan.instances.filter(({ plugin, stage }) => plugin === name && stage?.candidate !== -1);
+    const instances = plan.instances.filter(({ plugin, canary: stage }) => plugin === name && stage?.instance !== -1);
     const { module, cells, onFailure } = instances[0]!;
     const { hash, info } = plan.modules[module]!;
     const quarantinedThreads = health.quarantined(name);

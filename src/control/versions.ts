@@ -4,13 +4,13 @@
  */
 import type { BoundSocket } from "node:net";
 import type { Plan } from "../plan/plan.ts";
-import type { FromThread, PostedSocket, ToThread } from "../worker/messages.ts";
+import type { FromWorker, PostedSocket, ToWorker } from "../worker/messages.ts";
 import type { Opening } from "./listeners.ts";
 
 /** The workers, as the versions see them. */
 export type Fleet = {
   up(): number[];
-  post(thread: number, message: ToThread, transfer?: BoundSocket[]): void;
+  post(thread: number, message: ToWorker, transfer?: BoundSocket[]): void;
   /** Ends a thread; another takes its place. */
   end(thread: number): void;
 };
@@ -84,7 +84,7 @@ export class Versions {
   }
 
   /** What a thread says of versions. */
-  receive(thread: number, message: FromThread): void {
+  receive(thread: number, message: FromWorker): void {
     switch (message.type) {
       case "ready":
         return this.#answer(thread, message.version, null);

@@ -119,7 +119,7 @@ export class WorkerPool {
     const { threads, listeners } = this.#options;
     const { port1, port2 } = new MessageChannel();
     const give = listeners.owed(thread);
-    threads.post(FIRST_THREAD, { type: "link", thread, port: port1, give }, [port1]);
-    threads.post(thread, { type: "link", thread: FIRST_THREAD, port: port2, give: [] }, [port2]);
+    threads.post(FIRST_THREAD, { type: "link", thread, port: port1, transfer: give }, [port1]);
+    threads.post(thread, { type: "link", thread: FIRST_THREAD, port: port2, transfer: [] }, [port2]);
   }
 }

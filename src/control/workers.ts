@@ -5,7 +5,7 @@ import { type MessagePort, type Transferable, Worker } from "node:worker_threads
 import type { EndpointColumns } from "../cluster/columns.ts";
 import type { Counters } from "../observe/counters.ts";
 import type { Log } from "../observe/log.ts";
-import type { FromThread, ThreadInit, ToThread } from "../worker/messages.ts";
+import type { FromWorker, ToWorker, WorkerInit } from "../worker/messages.ts";
 import { Supervisor } from "./supervisor.ts";
 
 /** Why a thread ended that nobody had asked to: the `reason` of `sluice_thread_restarts_total`. */
@@ -32,7 +32,7 @@ export type ThreadsOptions = {
 export type ThreadListener = {
   /** The thread runs and can be sent a plan: at the start, or as the successor of one that ended. */
   onUp(thread: number): void;
-  onMessage(thread: number, message: FromThread): void;
+  onMessage(thread: number, message: FromWorker): void;
   /** The thread has ended, and what it held is cleared. A successor follows unless the threads are closing. */
   onEnd(thread: number, reason: EndReason): void;
 };
@@ -116,7 +116,7 @@ export class Threads {
     return this.#places.flatMap((place, thread) => (place !== undefined && is(place) ? [thread] : []));
   }
 
-  post(thread: number, message: ToThread, transfer: readonly (BoundSocket | MessagePort)[] = []): void {
+  post(thread: number, message: ToWorker, transfer: readonly (BoundSocket | MessagePort)[] = []): void {
     this.#places[thread]?.worker?.postMessage(message, transfer as readonly unknown[] as Transferable[]);
   }
 
@@ -153,7 +153,7 @@ export class Threads {
 
   #spawn(thread: number, place: Place): void {
     const { columns, connections, counters, keyValue, entry } = this.#options;
-    const workerData: ThreadInit = {
+    const workerData: WorkerInit = {
       thread,
       columns: columns.buffer,
       connections: connections.buffer,
@@ -170,12 +170,12 @@ export class Threads {
     place.reason = "crash";
     place.startedAt = performance.now();
     place.restart = null;
-    worker.on("message", (message: FromThread) => this.#receive(thread, worker, message));
+    worker.on("message", (message: FromWorker) => this.#receive(thread, worker, message));
     worker.on("error", (error) => this.#noteError(thread, error));
     worker.on("exit", () => this.#endPlace(thread));
   }
 
-  #receive(thread: number, worker: Worker, message: FromThread): void {
+  #receive(thread: number, worker: Worker, message: FromWorker): void {
     if (message.type !== "up") return this.#listener.onMessage(thread, message);
     this.#places[thread]!.up = true;
     this.#supervisor.watch(thread, { cpuTime: () => readCpuTime(worker) });

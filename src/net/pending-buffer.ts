@@ -2,7 +2,7 @@
 const NOTHING = Buffer.alloc(0);
 const LEAST = 512;
 
-export class Carry {
+export class PendingBuffer {
   /** The content is `bytes[start, end)`. */
   bytes: Buffer = NOTHING;
   start = 0;

@@ -140,11 +140,11 @@ class PlanBuilder {
     const known = this.#instanceByKey.get(key);
     if (known !== undefined) return known;
     const cells = this.#sources.cells("plugin", { plugin });
-    const push = (plan: Pick<InstancePlan, "key" | "module" | "config" | "cells" | "stage">): number => {
+    const push = (plan: Pick<InstancePlan, "key" | "module" | "config" | "cells" | "canary">): number => {
       this.#origins.push({ at: use.at, settings: written });
       return this.#instances.push({ ...settings, metrics: null, ...plan }) - 1;
     };
-    let stage: InstancePlan["stage"] = null;
+    let canary: InstancePlan["canary"] = null;
     if (candidate !== null) {
       const rollout = this.#rollout(plugin, candidate);
       const newCells = this.#rollouts[rollout]!.newCells;
@@ -157,11 +157,11 @@ class PlanBuilder {
         module: newModule,
         config: newConfig,
         cells: newCells,
-        stage: { rollout, candidate: -1 },
+        canary: { rollout, instance: -1 },
       });
-      stage = { rollout, candidate: index };
+      canary = { rollout, instance: index };
     }
-    const index = push({ key, module: this.#module(module), config, cells, stage });
+    const index = push({ key, module: this.#module(module), config, cells, canary });
     this.#instanceByKey.set(key, index);
     return index;
   }

@@ -29,8 +29,8 @@ const CHECKER: Role = { as: "health check", needs: ["health_check"] };
 export function checkRoles({ plan, origins }: Built): Problem[] {
   const problems: Problem[] = [];
   const check = (index: number, { as, needs }: Role): void => {
-    const { plugin, module, stage } = plan.instances[index]!;
-    if (stage !== null && stage.candidate >= 0) check(stage.candidate, { as, needs });
+    const { plugin, module, canary: stage } = plan.instances[index]!;
+    if (stage !== null && stage.instance >= 0) check(stage.instance, { as, needs });
     const { hooks } = plan.modules[module]!.info;
     if (needs.some((hook) => (hooks & (1 << HOOK[hook])) !== 0)) return;
     const has = HOOKS.filter((hook) => (hooks & (1 << HOOK[hook])) !== 0).join(", ");

@@ -1,6 +1,7 @@
 /**
- * Whether a connection may be, and with which cluster its requests begin: the plugins of its listener's chain are asked
- * before a byte of it is looked at. Where one must be waited for, the version that asks is held until it has answered.
+ * Connection admission: runs the `connection` hooks of the listener's chain before any byte of the connection is parsed.
+ * A plugin may deny the connection or choose the initial cluster of its requests. While a hook call is suspended, the
+ * snapshot is retained.
  */
 
 import { HOOK } from "../abi/abi.ts";
@@ -15,40 +16,41 @@ import type { ListenerState } from "./snapshot.ts";
 
 const CONNECTION = 1 << HOOK.connection;
 
-/** Whoever has connected. */
-export interface Entrant {
+/** The connection under admission. Exactly one of `admitted` and `denied` is called, unless it is cancelled. */
+export interface AdmissionHandler {
+  /** The client's address. */
   readonly peer: string;
-  /** `choice`: the cluster that its requests begin with; null: none. */
+  /** `choice`: the initial cluster of the connection's requests; null: none was chosen. */
   admitted(choice: ConnectionChoice | null): void;
-  /** By a plugin that said so, or failed: its OUTCOME. */
+  /** A plugin denied the connection or failed under `reject`; `outcome`: one of OUTCOME. */
   denied(outcome: number): void;
-  /** Runs what a plugin's answer leads to: an exception there is this connection's alone. */
+  /** Runs `run`; an exception in it ends this connection only. */
   guard(run: () => void): void;
 }
 
-/** One connection while its listener's chain decides on it. */
-export class Judgement extends BareContext {
+/** The state of one admission. */
+export class PendingAdmission extends BareContext {
   readonly #admission: Admission;
   readonly listener: ListenerState;
-  readonly entrant: Entrant;
-  /** How many plugins of the chain have let it in. */
+  readonly handler: AdmissionHandler;
+  /** Index of the current plugin in the chain. */
   at = 0;
-  /** The result of the call that was suspended; -1: there is none. */
+  /** The outcome of the suspended call once it has completed; -1: none. */
   settled = -1;
-  /** A plugin's call was suspended: the version is held until the end. */
-  holdsVersion = false;
-  /** The chosen cluster, as an index, and the plugin that chose it. */
+  /** A call was suspended: the snapshot is retained until the decision. */
+  retainsSnapshot = false;
+  /** Index of the chosen cluster, or -1, and the plugin that chose it. */
   cluster = -1;
   plugin = "";
 
-  constructor(admission: Admission, listener: ListenerState, entrant: Entrant) {
+  constructor(admission: Admission, listener: ListenerState, handler: AdmissionHandler) {
     super();
     this.#admission = admission;
     this.caller = admission;
     this.listener = listener;
-    this.entrant = entrant;
+    this.handler = handler;
     this.listenerName = listener.plan.name;
-    this.clientAddress = entrant.peer;
+    this.clientAddress = handler.peer;
   }
 
   /** The connection is closed: cancels the pending plugin call. */
@@ -68,62 +70,66 @@ export class Admission implements HookCaller {
   }
 
   /**
-   * Asks the plugins in the order of the chain, until one denies it; one that failed under `reject` denies it as well.
-   * The entrant is told at once, and this is null; or later, where one must be waited for.
+   * Runs the hooks in chain order until one denies; a failure under `reject` denies too. Returns null if the decision was
+   * reported synchronously, otherwise the pending admission, which the caller cancels if the connection closes.
    */
-  ask(listener: ListenerState, entrant: Entrant, trace: ExchangeTrace | null = null): Judgement | null {
+  evaluate(
+    listener: ListenerState,
+    handler: AdmissionHandler,
+    trace: ExchangeTrace | null = null,
+  ): PendingAdmission | null {
     if ((listener.hooks & CONNECTION) === 0) {
-      entrant.admitted(null);
+      handler.admitted(null);
       return null;
     }
-    const judgement = new Judgement(this, listener, entrant);
-    judgement.id = this.#exchanges.nextId();
-    judgement.trace = trace;
-    return this.#walk(judgement) ? judgement : null;
+    const pending = new PendingAdmission(this, listener, handler);
+    pending.id = this.#exchanges.nextId();
+    pending.trace = trace;
+    return this.#run(pending) ? pending : null;
   }
 
-  resume(_hook: number, judgement: Judgement, outcome: number): void {
-    judgement.suspension = null;
-    judgement.settled = outcome;
-    judgement.entrant.guard(() => void this.#walk(judgement));
+  resume(_hook: number, pending: PendingAdmission, outcome: number): void {
+    pending.suspension = null;
+    pending.settled = outcome;
+    pending.handler.guard(() => void this.#run(pending));
   }
 
-  /** True: a plugin is waited for. */
-  #walk(judgement: Judgement): boolean {
-    const { chain, snapshot } = judgement.listener;
-    for (; judgement.at < chain.length; judgement.at++) {
-      const instance = chain[judgement.at]!;
-      const outcome = judgement.settled < 0 ? instance.call(HOOK.connection, judgement) : judgement.settled;
-      judgement.settled = -1;
-      if (outcome === OUTCOME.waiting) {
-        if (!judgement.holdsVersion) snapshot.enter();
-        judgement.holdsVersion = true;
+  /** Returns true if a call was suspended. */
+  #run(pending: PendingAdmission): boolean {
+    const { chain, snapshot } = pending.listener;
+    for (; pending.at < chain.length; pending.at++) {
+      const instance = chain[pending.at]!;
+      const outcome = pending.settled < 0 ? instance.call(HOOK.connection, pending) : pending.settled;
+      pending.settled = -1;
+      if (outcome === OUTCOME.suspended) {
+        if (!pending.retainsSnapshot) snapshot.enter();
+        pending.retainsSnapshot = true;
         return true;
       }
       if (outcome !== OUTCOME.continue) {
-        this.#end(judgement, outcome);
+        this.#end(pending, outcome);
         return false;
       }
-      if (judgement.chosenCluster === judgement.cluster) continue;
-      judgement.cluster = judgement.chosenCluster;
-      judgement.plugin = instance.plugin;
+      if (pending.chosenCluster === pending.cluster) continue;
+      pending.cluster = pending.chosenCluster;
+      pending.plugin = instance.plugin;
     }
-    this.#end(judgement, OUTCOME.continue);
+    this.#end(pending, OUTCOME.continue);
     return false;
   }
 
-  #end(judgement: Judgement, outcome: number): void {
-    const { listener, entrant, cluster, plugin } = judgement;
+  #end(pending: PendingAdmission, outcome: number): void {
+    const { listener, handler, cluster, plugin } = pending;
     const choice = cluster < 0 ? null : new ConnectionChoice(plugin, listener.snapshot, cluster);
     if (outcome !== OUTCOME.continue) this.#cells[listener.plan.cells + LISTENER_CELLS.denied]!++;
-    this.release(judgement);
-    if (outcome === OUTCOME.continue) entrant.admitted(choice);
-    else entrant.denied(outcome);
+    this.release(pending);
+    if (outcome === OUTCOME.continue) handler.admitted(choice);
+    else handler.denied(outcome);
   }
 
-  release(judgement: Judgement): void {
-    judgement.release();
-    if (judgement.holdsVersion) judgement.listener.snapshot.leave();
-    judgement.holdsVersion = false;
+  release(pending: PendingAdmission): void {
+    pending.release();
+    if (pending.retainsSnapshot) pending.listener.snapshot.leave();
+    pending.retainsSnapshot = false;
   }
 }

@@ -7,7 +7,7 @@
 import { HOOK } from "../abi/abi.ts";
 import { FLAG, NAME } from "../http/head.ts";
 import type { Connection } from "../net/connection.ts";
-import { Carry } from "../net/pending-buffer.ts";
+import { PendingBuffer } from "../net/pending-buffer.ts";
 import { OUTCOME } from "../plugin/host/outcome.ts";
 import { cancelAttempts, passBody } from "./attempts.ts";
 import {
@@ -49,7 +49,7 @@ export class Bodies {
       x.replayLength = 0;
     }
     const outcome = filterRequestChunk(x);
-    if (outcome === OUTCOME.waiting) return this.#pipeline.suspend(x);
+    if (outcome === OUTCOME.suspended) return this.#pipeline.suspend(x);
     if (outcome !== OUTCOME.continue) return this.#pipeline.endByPlugin(x, outcome);
     if (x.replayLength > 0 || (x.requestComplete && !chunk.last)) return this.#filterRest(x);
     this.#takeReady(x);
@@ -63,7 +63,7 @@ export class Bodies {
   /** More of the body was received while a call was suspended: it is filtered next. */
   #filterRest(x: Exchange): number {
     const chunk = requestChunkOf(x);
-    (x.requestReady ??= new Carry()).append(chunk.bytes, chunk.start, chunk.end);
+    (x.requestReady ??= new PendingBuffer()).append(chunk.bytes, chunk.start, chunk.end);
     return PHASE.filterRequest;
   }
 
@@ -116,7 +116,7 @@ export class Bodies {
       x.bufferedBy = null;
     } else chunk.set(x.attempt.body ?? NOTHING, x.attempt.bodyStart, x.attempt.bodyEnd, x.attempt.bodyDone);
     const outcome = filterResponseChunk(x);
-    if (outcome === OUTCOME.waiting) return this.#suspendChunk(x);
+    if (outcome === OUTCOME.suspended) return this.#suspendChunk(x);
     if (outcome === OUTCOME.respond) prepareLocalResponse(x);
     else if (outcome !== OUTCOME.continue) return this.#failResponse(x, failureOf(outcome));
     x.attempt.body = chunk.bytes;
@@ -133,7 +133,7 @@ export class Bodies {
     const body = x.localBody ?? NOTHING;
     if (x.outcome < 0) chunk.set(body, 0, body.length, true);
     const outcome = filterResponseChunk(x);
-    if (outcome === OUTCOME.waiting) return this.#suspendChunk(x);
+    if (outcome === OUTCOME.suspended) return this.#suspendChunk(x);
     if (outcome === OUTCOME.respond) prepareLocalResponse(x);
     else if (outcome !== OUTCOME.continue) return this.#failResponse(x, failureOf(outcome));
     else x.localBody = chunk.bytes.subarray(chunk.start, chunk.end);
@@ -157,7 +157,7 @@ export class Bodies {
   /** Filters a chunk of the request's body and passes it on. Returns false when the client should pause. */
   filterMore(x: Exchange, source: Connection, bytes: Buffer, start: number, end: number): boolean {
     if (x.requestSuspended) {
-      (x.requestQueue ??= new Carry()).append(bytes, start, end);
+      (x.requestQueue ??= new PendingBuffer()).append(bytes, start, end);
       return false;
     }
     requestChunkOf(x).set(bytes, start, end, x.requestComplete);
@@ -169,7 +169,7 @@ export class Bodies {
     const chunk = requestChunkOf(x);
     for (;;) {
       const outcome = filterRequestChunk(x);
-      x.requestSuspended = outcome === OUTCOME.waiting;
+      x.requestSuspended = outcome === OUTCOME.suspended;
       if (x.requestSuspended) {
         chunk.own();
         return false;
@@ -240,7 +240,7 @@ export class Bodies {
   filterChunk(x: Exchange): number {
     const chunk = responseChunkOf(x);
     const outcome = filterResponseChunk(x);
-    if (outcome === OUTCOME.waiting) return this.#suspendChunk(x);
+    if (outcome === OUTCOME.suspended) return this.#suspendChunk(x);
     if (outcome !== OUTCOME.continue) {
       x.error = failureOf(outcome);
       x.problem = "a plugin failed on the response's body";

@@ -5,7 +5,7 @@
 
 import { HOOK, REWRITES } from "../abi/abi.ts";
 import { FRAMING, Head, NAME } from "../http/head.ts";
-import { Carry } from "../net/pending-buffer.ts";
+import { PendingBuffer } from "../net/pending-buffer.ts";
 import type { Instance } from "../plugin/host/instance.ts";
 import { OUTCOME } from "../plugin/host/outcome.ts";
 import { Chunk } from "./chunk.ts";
@@ -136,8 +136,8 @@ export function withinLimits(x: Exchange, size: number, hook: number): boolean {
 }
 
 /** Buffers what was received of the response's body. */
-export function bufferResponse(x: Exchange): Carry {
-  const buffer = (x.responseBuffer ??= new Carry());
+export function bufferResponse(x: Exchange): PendingBuffer {
+  const buffer = (x.responseBuffer ??= new PendingBuffer());
   if (x.attempt.body !== null && x.attempt.bodyEnd > x.attempt.bodyStart)
     buffer.append(x.attempt.body, x.attempt.bodyStart, x.attempt.bodyEnd);
   x.attempt.body = null;

@@ -5,7 +5,7 @@ import type { Exchange } from "./exchange.ts";
 
 export interface ExchangeTrace extends HookTrace {
   /** Routes from index `from` to `to` were evaluated; `to` matched, or is -1. */
-  rules(x: Exchange, from: number, to: number): void;
+  routesEvaluated(x: Exchange, from: number, to: number): void;
   /** The route that was selected; null without one, `ambiguous` because readings of the path select different ones. */
   routed(route: string | null, ambiguous?: boolean): void;
   clusterTaken(x: Exchange): void;
@@ -14,7 +14,7 @@ export interface ExchangeTrace extends HookTrace {
   /** An attempt has ended; `status` is 0 without response headers. */
   attempted(attempt: Attempt, status: number, failed: boolean): void;
   /** The response headers are about to be sent. */
-  tell(x: Exchange): void;
+  addIdHeader(x: Exchange): void;
   /** The exchange has ended. */
   finish(x: Exchange): void;
 }

@@ -10,9 +10,9 @@ import { isAlias, removeAliases } from "../http/aliases.ts";
 import { FIELD_WORDS, Head, NAME, NAME_END, NAME_START, PARTS } from "../http/head.ts";
 import { HeadPool } from "../http/head-pool.ts";
 import type { Connection } from "../net/connection.ts";
-import type { Carry } from "../net/pending-buffer.ts";
+import type { PendingBuffer } from "../net/pending-buffer.ts";
+import type { ExchangeValue } from "../plugin/abi/exchange-value.ts";
 import type { Kept } from "../plugin/abi/host-memory.ts";
-import type { KeptValue } from "../plugin/abi/kept-value.ts";
 import type { ExchangeContext, HookCaller, Suspension, VersionChoice } from "../plugin/host/hook-context.ts";
 import type { Instance } from "../plugin/host/instance.ts";
 import { Attempt } from "./attempt.ts";
@@ -111,13 +111,13 @@ export class Exchange implements ExchangeContext {
   localBody: Buffer | null = null;
 
   /** Values kept from hook to hook, by plugin and key: `${plugin}\0${key}`. */
-  values: Map<string, KeptValue> | null = null;
+  values: Map<string, ExchangeValue> | null = null;
   /** What the host keeps for its plugins, by configuration; null: hardly anything. */
   kept: Kept[] | null = null;
   /** Instances whose remaining hooks are dropped for this exchange (`onFailure: skip`), by instance index. */
   skipped: Set<number> | null = null;
   /** Which version of a plugin it has, by rollout; null while it met none. */
-  staged: Map<number, VersionChoice> | null = null;
+  canaryChoices: Map<number, VersionChoice> | null = null;
 
   /** performance.now() at the request's first byte, and when its head was complete. */
   startedAt = 0;
@@ -198,12 +198,12 @@ export class Exchange implements ExchangeContext {
   /** The call for a chunk of the request's body is suspended; what was received meanwhile, and what is filtered. */
   requestSuspended = false;
   requestSource: Connection | null = null;
-  requestQueue: Carry | null = null;
-  requestReady: Carry | null = null;
+  requestQueue: PendingBuffer | null = null;
+  requestReady: PendingBuffer | null = null;
   /** The whole body has been received, filtered, and passed on to the attempt. */
   requestPassed = false;
   /** The body received so far of a response that is held back. */
-  responseBuffer: Carry | null = null;
+  responseBuffer: PendingBuffer | null = null;
 
   constructor(heads = new HeadPool()) {
     this.#heads = heads;
@@ -316,7 +316,7 @@ export class Exchange implements ExchangeContext {
     this.values = null;
     this.kept = null;
     this.skipped = null;
-    this.staged = null;
+    this.canaryChoices = null;
     this.startedAt = 0;
     this.headAt = 0;
     this.bytesReceived = 0;

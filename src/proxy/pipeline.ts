@@ -157,7 +157,7 @@ export class Pipeline implements HookCaller {
   #respond(x: Exchange): number {
     if (x.localStatus !== 0 && x.error === null) prepareLocalResponse(x);
     if (x.outcome < 0) x.responseEnd = x.response.end;
-    if (this.#callResponse(x) === OUTCOME.waiting) return this.suspend(x);
+    if (this.#callResponse(x) === OUTCOME.suspended) return this.suspend(x);
     x.replay = null;
     x.replayLost = true;
     return filtersResponse(x) ? PHASE.filterResponse : PHASE.send;
@@ -165,7 +165,7 @@ export class Pipeline implements HookCaller {
 
   #send(x: Exchange): number {
     fitResponse(x);
-    if (x.trace !== null) x.trace.tell(x);
+    if (x.trace !== null) x.trace.addIdHeader(x);
     if (x.localStatus === 0 && isBodiless(x)) {
       // A plugin may have made it so: the body that the endpoint sends is left out.
       x.attempt.body = null;
@@ -201,7 +201,7 @@ export class Pipeline implements HookCaller {
         x.requestBuffered = true;
         bufferFor(x, instance);
         return -1;
-      case OUTCOME.waiting:
+      case OUTCOME.suspended:
         return this.suspend(x);
       default:
         return this.endByPlugin(x, outcome);
@@ -215,7 +215,7 @@ export class Pipeline implements HookCaller {
       const instance = instanceAt(x, total - 1 - x.filtersDone);
       if ((instance.hooks & (1 << HOOK.response_head)) === 0) continue;
       const outcome = this.#call(instance, HOOK.response_head, x);
-      if (outcome === OUTCOME.waiting) return outcome;
+      if (outcome === OUTCOME.suspended) return outcome;
       if (outcome === OUTCOME.respond) {
         x.error = null;
         prepareLocalResponse(x);

@@ -15,7 +15,7 @@ export function selectRoute(pipeline: Pipeline, x: Exchange): number {
   const { router, routes, plan } = x.listener!;
   for (let from = 0; ; ) {
     const at = router.match(x.request, from);
-    if (x.trace !== null) x.trace.rules(x, from, at);
+    if (x.trace !== null) x.trace.routesEvaluated(x, from, at);
     if (x.request.doubts !== 0 && !plan.path.allowsAmbiguous) {
       const rival = router.findRival(x.request, from, at);
       if (rival !== null) return rejectAmbiguous(pipeline, x, at, rival);

@@ -7,8 +7,8 @@ import { STATUS } from "../abi/abi.ts";
 import { FIELD_WORDS, Head } from "../http/head.ts";
 import { scanRequest } from "../http1/scan.ts";
 import type { Connection } from "../net/connection.ts";
-import { Carry } from "../net/pending-buffer.ts";
-import type { FetchAnswer, FetchRequest } from "../plugin/host/fetcher.ts";
+import { PendingBuffer } from "../net/pending-buffer.ts";
+import type { FetchRequest, FetchResponse } from "../plugin/host/fetcher.ts";
 import type { Downstream } from "./downstream.ts";
 import { ERROR } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
@@ -23,15 +23,15 @@ class Subrequest implements Downstream {
   readonly alive = true;
   readonly #pipeline: Pipeline;
   readonly #most: number;
-  #tell: ((answer: FetchAnswer | number) => void) | null;
+  #tell: ((answer: FetchResponse | number) => void) | null;
   #exchange: Exchange | null = null;
   #timer: NodeJS.Timeout | null = null;
   #head: Head | null = null;
-  readonly #body = new Carry();
+  readonly #body = new PendingBuffer();
   /** The result without a response: a STATUS below zero. */
   #failure: number = STATUS.unreachable;
 
-  constructor(pipeline: Pipeline, most: number, tell: (answer: FetchAnswer | number) => void) {
+  constructor(pipeline: Pipeline, most: number, tell: (answer: FetchResponse | number) => void) {
     this.#pipeline = pipeline;
     this.#most = most;
     this.#tell = tell;
@@ -117,7 +117,7 @@ export function sendSubrequest(
   pipeline: Pipeline,
   request: FetchRequest,
   { snapshot, cluster }: { readonly snapshot: Snapshot; readonly cluster: number },
-  completed: (response: FetchAnswer | number) => void,
+  completed: (response: FetchResponse | number) => void,
 ): () => void {
   const subrequest = new Subrequest(pipeline, request.most, completed);
   subrequest.start(request, snapshot, cluster);

@@ -7,7 +7,7 @@ import type { Fetcher, FetchRequest, ProbeRequest } from "../plugin/host/fetcher
 import { fillAnswer, LIMITS, readFields } from "./messages.ts";
 import type { TestTime } from "./time.ts";
 
-type Tell = Parameters<Fetcher["ask"]>[1];
+type Tell = Parameters<Fetcher["send"]>[1];
 
 export class TestFetcher implements Fetcher {
   readonly #answer: PluginOptions["fetch"];
@@ -30,7 +30,7 @@ export class TestFetcher implements Fetcher {
     if (error !== null) throw error.thrown;
   }
 
-  ask(request: FetchRequest, tell: Tell): () => void {
+  send(request: FetchRequest, tell: Tell): () => void {
     const { after } = this.#time;
     let told = false;
     const end: Tell = (answer) => {

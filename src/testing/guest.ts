@@ -269,7 +269,7 @@ export class TestGuest implements Guest {
     const context = makeCheck(check);
     const read = ({ outcome, cost }: Called): HealthCheckResult => {
       const healthy = outcome !== "reject";
-      const said = healthy ? null : context.values?.get(`${PLUGIN_NAME}\0${PROBLEM_KEY}`)?.standing;
+      const said = healthy ? null : context.values?.get(`${PLUGIN_NAME}\0${PROBLEM_KEY}`)?.current;
       return { healthy, problem: said ? Buffer.from(said.bytes).toString() : "", ...cost };
     };
     return { hook: "health_check", context, read };

@@ -62,7 +62,7 @@ export function loadPlugin(module: ModulePlan, options: LoadOptions): { host: Pl
       cluster: "",
       metrics: null,
       shares: [],
-      stage: null,
+      canary: null,
       namespaces: namespaces.map((name, number) => ({ name, number })),
       cells: 0,
       ...settings,

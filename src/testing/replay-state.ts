@@ -2,7 +2,7 @@
 import { isFieldValue, isToken, nameId } from "../http/fields.ts";
 import { FIELD_WORDS, Head, PART, VALUE_END, VALUE_START } from "../http/head.ts";
 import { scanRequest } from "../http1/scan.ts";
-import { KeptValue } from "../plugin/abi/kept-value.ts";
+import { ExchangeValue } from "../plugin/abi/exchange-value.ts";
 import { Exchange } from "../proxy/exchange.ts";
 import { MASKED } from "../trace/mask.ts";
 import { type Change, CUT, type HookStep, type Step, type TraceRecord } from "../trace/record.ts";
@@ -138,8 +138,8 @@ export class ReplayState {
       if (value.endsWith(CUT)) return `the trace is truncated in the shared value ${name}`;
       const shown = value === MASKED ? (this.#revealed.get(name.toLowerCase()) ?? value) : value;
       const key = `${SHARED}${name}`;
-      const values = (this.exchange.values ??= new Map<string, KeptValue>());
-      values.set(key, new KeptValue(key, Buffer.from(shown, "latin1"), null));
+      const values = (this.exchange.values ??= new Map<string, ExchangeValue>());
+      values.set(key, new ExchangeValue(key, Buffer.from(shown, "latin1"), null));
     }
     return "";
   }

@@ -1,6 +1,6 @@
 /** Runs the hooks of a plugin under test, measures each, and throws how it fails. */
 import type { Cost, FetchAnswer, PluginOptions, RequestResult } from "../../sdk/test.js";
-import { FUEL, HOOK, type Hook, WAITING_HOOKS } from "../abi/abi.ts";
+import { FUEL, HOOK, type Hook, SUSPENDABLE_HOOKS } from "../abi/abi.ts";
 import type { MetricPlan } from "../observe/plugin-metrics.ts";
 import { PLUGIN_CELLS } from "../observe/series.ts";
 import type { Guest } from "../plugin/host/guest.ts";
@@ -106,7 +106,7 @@ export class Runner implements HookCaller {
     context.caller = this;
     const begin = (instance: PluginInstance) => {
       const outcome = instance.call(HOOK[hook], context);
-      if (outcome !== OUTCOME.waiting) this.#resumed = outcome;
+      if (outcome !== OUTCOME.suspended) this.#resumed = outcome;
     };
     const cost = await this.#measureWaiting(hook, begin, { isDone: () => this.#resumed !== null, context });
     return { outcome: OUTCOME_NAMES[this.#resumed ?? OUTCOME.continue] ?? "continue", cost };
@@ -153,8 +153,8 @@ export class Runner implements HookCaller {
   }
 
   #mayWait(hook: Hook): boolean {
-    const { waits, hooks } = this.#module.info;
-    return waits && (WAITING_HOOKS as readonly Hook[]).includes(hook) && ((hooks >>> HOOK[hook]) & 1) === 1;
+    const { suspends: waits, hooks } = this.#module.info;
+    return waits && (SUSPENDABLE_HOOKS as readonly Hook[]).includes(hook) && ((hooks >>> HOOK[hook]) & 1) === 1;
   }
 
   /** What a call took could not be told from what the other took. */
@@ -231,7 +231,7 @@ export class Runner implements HookCaller {
     });
     this.#host = host;
     this.#set = set;
-    if (this.#module.info.waits) warm(set.instances[0]!);
+    if (this.#module.info.suspends) warm(set.instances[0]!);
   }
 }
 
@@ -251,9 +251,9 @@ function fuelCell(hook: Hook): number {
 
 /** Makes the guest for calls that wait, so that its beginning is not a cost of the first of them. */
 function warm({ pool }: PluginInstance): void {
-  pool.ask({
-    take: (guest: Guest | null) => guest !== null && pool.giveBack(guest),
-    fail: (error) => {
+  pool.request({
+    guestReady: (guest: Guest | null) => guest !== null && pool.release(guest),
+    guestFailed: (error) => {
       throw error;
     },
   });

@@ -63,7 +63,7 @@ export class Trace implements ExchangeTrace {
   readonly #began = performance.now();
   readonly #steps: Step[] = [];
   #request: TraceRecord["request"];
-  #room = MAX_TEXT;
+  #remaining = MAX_TEXT;
   #cut = false;
   readonly #most: number;
   /** Routes evaluated since the last route step. */
@@ -107,8 +107,8 @@ export class Trace implements ExchangeTrace {
 
   /** Truncates a text to the limits of a value and of the trace. */
   text(text: string): string {
-    const length = Math.min(text.length, MAX_VALUE, this.#room);
-    this.#room -= length;
+    const length = Math.min(text.length, MAX_VALUE, this.#remaining);
+    this.#remaining -= length;
     if (length === text.length) return text;
     this.#cut = true;
     return `${text.slice(0, length)}${CUT}`;
@@ -160,7 +160,7 @@ export class Trace implements ExchangeTrace {
   #mask(found: readonly Change[]): Change[] {
     const changes: Change[] = [];
     for (const { of, what, before, after } of found) {
-      if (this.#room <= 0) {
+      if (this.#remaining <= 0) {
         this.#cut = true;
         changes.push({ of, what: CUT, before: [], after: [] });
         break;
@@ -180,8 +180,8 @@ export class Trace implements ExchangeTrace {
 
   /** A dry run's body chunk as text; undefined for live traffic, or if it is not UTF-8 or too long. */
   chunkText(bytes: Buffer): string | undefined {
-    if (!this.#isDryRun || bytes.length > Math.min(MAX_CHUNK, this.#room) || !isUtf8(bytes)) return undefined;
-    this.#room -= bytes.length;
+    if (!this.#isDryRun || bytes.length > Math.min(MAX_CHUNK, this.#remaining) || !isUtf8(bytes)) return undefined;
+    this.#remaining -= bytes.length;
     return bytes.toString("utf8");
   }
 
@@ -208,7 +208,7 @@ export class Trace implements ExchangeTrace {
   // ── Decisions ───────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** The routes in `[from, to)` do not match; `to` does. -1: no route from `from` on matches. */
-  rules(x: Exchange, from: number, to: number): void {
+  routesEvaluated(x: Exchange, from: number, to: number): void {
     const { router, routes } = x.listener!;
     const end = to < 0 ? routes.length : to + 1;
     const first = Math.max(from, end - this.#most);
@@ -278,7 +278,7 @@ export class Trace implements ExchangeTrace {
   // ── The end ───────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** Adds the trace's id to the response, if the request carried the debug token. */
-  tell(x: Exchange): void {
+  addIdHeader(x: Exchange): void {
     if (this.#why === "token") x.response.add(ID_HEADER, Buffer.from(this.id), 0);
   }
 

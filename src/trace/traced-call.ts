@@ -109,7 +109,7 @@ function chunkOf(hook: number, { exchange }: HookContext): BodyChunk | null {
 function sharedValues({ values }: HookContext): Map<string, Uint8Array> {
   const shared = new Map<string, Uint8Array>();
   for (const [key, value] of values ?? []) {
-    const current = key.startsWith(SHARED) ? value.standing : null;
+    const current = key.startsWith(SHARED) ? value.current : null;
     if (current !== null) shared.set(key, current.bytes);
   }
   return shared;

@@ -16,12 +16,12 @@ import { AccessLog } from "../observe/access-log.ts";
 import { BLOCK_CELLS } from "../observe/series.ts";
 import { ThrottledLog } from "../observe/throttled-log.ts";
 import type { Plan } from "../plan/plan.ts";
-import { makeDryFetcher, makeDryHost } from "../plugin/host/dry-run.ts";
+import { makeDryFetcher, makeSandboxedHost } from "../plugin/host/dry-run.ts";
 import { OUTCOME, type PluginHost } from "../plugin/host/host.ts";
 import type { ClientConnection } from "../protocol/http1/client-connection.ts";
 import { UpstreamConnector } from "../protocol/http1/connector.ts";
 import { makeForwarded } from "../protocol/http1/headers.ts";
-import type { Entrant } from "../proxy/admission.ts";
+import type { AdmissionHandler } from "../proxy/admission.ts";
 import type { Attempt } from "../proxy/attempt.ts";
 import type { ThreadContext } from "../proxy/context.ts";
 import type { Downstream } from "../proxy/downstream.ts";
@@ -61,7 +61,7 @@ function run(init: DryRunInit): void {
     notifyHealth: () => {},
   };
   const pipeline = new Pipeline(context);
-  const plugins = makeDryHost({
+  const plugins = makeSandboxedHost({
     keyValue: { below: new KeyValueStore(init.keyValue, init.thread), own: makeStore() },
   });
   clock.start(() => undefined);
@@ -90,7 +90,7 @@ function buildSnapshot(plan: Plan, { context, pipeline, plugins, request }: Part
   const strategyNames = [...new Set(plan.clusters.flatMap((cluster) => cluster.strategies.map((s) => s.name)))];
   const outgoing = request.allowFetch ? new Outgoing(pipeline, new Origins()) : null;
   const { instances } = plugins.prepare({
-    fetcher: outgoing ?? makeDryFetcher(request.fetchAnswer),
+    fetcher: outgoing ?? makeDryFetcher(request.fetchStatus),
     modules: plan.modules,
     instances: plan.instances,
     clusters: plan.clusters.map((cluster) => cluster.name),
@@ -101,7 +101,7 @@ function buildSnapshot(plan: Plan, { context, pipeline, plugins, request }: Part
       const endpoint = new Endpoint(endpointPlan);
       const pool = new Pool<ClientConnection>(cluster.pool.idle);
       const real = new UpstreamConnector(context, pipeline.attempts, { endpoint, pool, plan: cluster });
-      return { endpoint, connector: new DryConnector(pipeline.attempts, request.answer, real) };
+      return { endpoint, connector: new DryConnector(pipeline.attempts, request.responseStatus, real) };
     });
     const strategies = cluster.strategies.map((strategy) => instances[strategy.instance]!);
     return new Cluster(index, cluster, { strategies, members, columns: context.columns });
@@ -159,10 +159,10 @@ function begin(pipeline: Pipeline, listener: ListenerState, plan: Plan, request:
     isDryRun: true,
     ended: (record) => post({ trace: record }),
     instant: !request.allowFetch,
-    ...(request.allowFetch ? {} : { fetchStatus: request.fetchAnswer }),
+    ...(request.allowFetch ? {} : { fetchStatus: request.fetchStatus }),
   });
   x.trace = trace;
-  const entrant: Entrant = {
+  const handler: AdmissionHandler = {
     peer: request.client,
     admitted(choice) {
       choice?.apply(x);
@@ -176,7 +176,7 @@ function begin(pipeline: Pipeline, listener: ListenerState, plan: Plan, request:
     },
     guard: (run) => run(),
   };
-  pipeline.admission.ask(listener, entrant, trace);
+  pipeline.admission.evaluate(listener, handler, trace);
 }
 
 function writeHead({ method, url, headers, body }: ExplainRequest): Buffer {

@@ -7,7 +7,7 @@ import type { ProbeRequest } from "../plugin/host/fetcher.ts";
 /** Tells the answer or a status below zero, once; what this returns gives it up, and nothing is told. */
 export function probeEndpoint(
   { endpoint: { host, port, path }, send, until, most, timeout }: ProbeRequest,
-  tell: (answer: Buffer | number) => void,
+  done: (answer: Buffer | number) => void,
 ): () => void {
   const socket = new Socket();
   const heard = new Gathered();
@@ -17,7 +17,7 @@ export function probeEndpoint(
     over = true;
     clearTimeout(timer);
     socket.destroy();
-    if (answer !== null) tell(answer);
+    if (answer !== null) done(answer);
   };
   const timer = setTimeout(() => end(STATUS.timedOut), timeout);
   socket.on("connect", () => {

@@ -7,7 +7,7 @@ import { STATUS } from "../abi/abi.ts";
 import { FIELD_WORDS, Head, NAME, NAME_END, NAME_ID, NAME_START, PART, VALUE_END, VALUE_START } from "../http/head.ts";
 import { isIdempotent } from "../http/method.ts";
 import { scanRequest, scanResponse } from "../http1/scan.ts";
-import type { FetchAnswer, Fetcher, FetchRequest, ProbeRequest } from "../plugin/host/fetcher.ts";
+import type { Fetcher, FetchRequest, FetchResponse, ProbeRequest } from "../plugin/host/fetcher.ts";
 import type { EndpointTarget } from "../plugin/host/hook-context.ts";
 import type { Pipeline } from "../proxy/pipeline.ts";
 import type { Snapshot } from "../proxy/snapshot.ts";
@@ -22,21 +22,21 @@ const CLUSTER = "cluster:";
 const CONNECTIONS = 64;
 const LIMITS = { head: 128 * 1024, target: 64 * 1024, headers: 500 };
 
-type Tell = (answer: FetchAnswer | number) => void;
+type Done = (answer: FetchResponse | number) => void;
 
 /** One for the thread, over all versions. */
 export class Origins {
   readonly #plain = new http.Agent({ keepAlive: true, maxSockets: CONNECTIONS });
   #secure: Agent | null = null;
 
-  ask(request: FetchRequest, tell: Tell): () => void {
+  fetch(request: FetchRequest, done: Done): () => void {
     const { protocol, hostname, port } = new URL(request.target);
     const isSecure = protocol === "https:";
     const where = {
       host: hostname.replace(/^\[|\]$/g, ""),
       port: port === "" ? (isSecure ? 443 : 80) : Number(port),
     };
-    const asked = new OutgoingRequest({ where, isSecure }, request, tell);
+    const asked = new PluginFetcher({ where, isSecure }, request, done);
     asked.send(isSecure ? this.#secureAgent() : this.#plain);
     return () => asked.cancel();
   }
@@ -53,27 +53,27 @@ export class Origins {
 }
 
 /** Where a request goes. */
-type Goal = { readonly where: RequestOptions; readonly isSecure: boolean };
+type Destination = { readonly where: RequestOptions; readonly isSecure: boolean };
 
 /** One request: sent twice at most, told once. */
-class OutgoingRequest {
+class PluginFetcher {
   readonly #isSecure: boolean;
   readonly #options: RequestOptions;
   readonly #isIdempotent: boolean;
   readonly #body: Buffer;
   readonly #most: number;
   readonly #timer: NodeJS.Timeout;
-  #tell: Tell | null;
+  #done: Done | null;
   #sent: ClientRequest | null = null;
 
-  constructor({ where, isSecure }: Goal, { head, body, timeout, most }: FetchRequest, tell: Tell) {
+  constructor({ where, isSecure }: Destination, { head, body, timeout, most }: FetchRequest, done: Done) {
     const { isIdempotent, ...parts } = readHead(head, body.length);
     this.#isSecure = isSecure;
     this.#options = { ...parts, ...where, setHost: false };
     this.#isIdempotent = isIdempotent;
     this.#body = body;
     this.#most = most;
-    this.#tell = tell;
+    this.#done = done;
     this.#timer = setTimeout(() => this.#end(STATUS.timedOut), timeout);
   }
 
@@ -94,34 +94,34 @@ class OutgoingRequest {
     request.on("close", () => {
       if (request === this.#sent) this.#end(STATUS.unreachable);
     });
-    request.on("response", (response) => gather(response, this.#most, (answer) => this.#end(answer)));
+    request.on("response", (response) => readResponse(response, this.#most, (answer) => this.#end(answer)));
     request.end(this.#body.length > 0 ? this.#body : undefined);
   }
 
   /** A kept connection that closes as the request arrives is nobody's failure (RFC 9112 section 9.3.1). */
   #mayRepeat({ reusedSocket, socket }: ClientRequest, { code }: NodeJS.ErrnoException, read: number): boolean {
     const isStale = reusedSocket && (code === "ECONNRESET" || code === "EPIPE") && socket?.bytesRead === read;
-    return isStale && this.#isIdempotent && this.#tell !== null;
+    return isStale && this.#isIdempotent && this.#done !== null;
   }
 
   cancel(): void {
-    this.#tell = null;
+    this.#done = null;
     this.#end(STATUS.unreachable);
   }
 
-  #end(answer: FetchAnswer | number): void {
+  #end(answer: FetchResponse | number): void {
     clearTimeout(this.#timer);
-    const tell = this.#tell;
-    this.#tell = null;
-    tell?.(answer);
+    const done = this.#done;
+    this.#done = null;
+    done?.(answer);
     if (typeof answer === "number") this.#sent?.destroy();
   }
 }
 
 /** To the endpoint under check, on a connection of its own: no pool, no count and no average of the traffic knows of it. */
-function askEndpoint({ host, port, path }: EndpointTarget, request: FetchRequest, tell: Tell): () => void {
+function fetchFromEndpoint({ host, port, path }: EndpointTarget, request: FetchRequest, done: Done): () => void {
   const where = path === "" ? { host, port } : { socketPath: path };
-  const asked = new OutgoingRequest({ where, isSecure: false }, request, tell);
+  const asked = new PluginFetcher({ where, isSecure: false }, request, done);
   asked.send(false);
   return () => asked.cancel();
 }
@@ -138,21 +138,21 @@ export class Outgoing implements Fetcher {
     this.#origins = origins;
   }
 
-  ask(request: FetchRequest, tell: Tell): () => void {
-    if (request.endpoint !== null) return askEndpoint(request.endpoint, request, tell);
-    if (!request.target.startsWith(CLUSTER)) return this.#origins.ask(request, tell);
+  send(request: FetchRequest, done: Done): () => void {
+    if (request.endpoint !== null) return fetchFromEndpoint(request.endpoint, request, done);
+    if (!request.target.startsWith(CLUSTER)) return this.#origins.fetch(request, done);
     const name = request.target.slice(CLUSTER.length);
     const { snapshot } = this;
     const cluster = snapshot?.clusters.find(({ plan }) => plan.name === name);
     if (snapshot === null || cluster === undefined) {
-      tell(STATUS.unreachable);
+      done(STATUS.unreachable);
       return () => {};
     }
-    return sendSubrequest(this.#pipeline, request, { snapshot, cluster: cluster.index }, tell);
+    return sendSubrequest(this.#pipeline, request, { snapshot, cluster: cluster.index }, done);
   }
 
-  probe(request: ProbeRequest, tell: (answer: Buffer | number) => void): () => void {
-    return probeEndpoint(request, tell);
+  probe(request: ProbeRequest, done: (answer: Buffer | number) => void): () => void {
+    return probeEndpoint(request, done);
   }
 }
 
@@ -176,7 +176,7 @@ function readHead(bytes: Buffer, bodySize: number) {
   };
 }
 
-function gather(response: IncomingMessage, most: number, end: Tell): void {
+function readResponse(response: IncomingMessage, most: number, end: Done): void {
   const chunks: Buffer[] = [];
   let size = 0;
   response.on("data", (chunk: Buffer) => {

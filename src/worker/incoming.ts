@@ -2,8 +2,8 @@
  * The handler of an accepted connection until the plugins of its listener's chain have admitted it. What it sends
  * meanwhile is kept unread, and passed to the handler of its protocol.
  */
-import { Carry } from "../net/pending-buffer.ts";
-import type { Admission, Entrant, Judgement } from "../proxy/admission.ts";
+import { PendingBuffer } from "../net/pending-buffer.ts";
+import type { Admission, AdmissionHandler, PendingAdmission } from "../proxy/admission.ts";
 import type { ConnectionChoice } from "../proxy/connection-choice.ts";
 import type { AcceptedConnection, Port, ServerHandler } from "../proxy/port.ts";
 
@@ -17,13 +17,13 @@ export type IncomingOptions = {
   readonly internal: (error: unknown) => void;
 };
 
-export class Incoming implements ServerHandler, Entrant {
+export class Incoming implements ServerHandler, AdmissionHandler {
   readonly #connection: AcceptedConnection;
   readonly #port: Port;
   readonly #options: IncomingOptions;
   /** While a plugin is asked asynchronously. */
-  #judgement: Judgement | null = null;
-  #kept: Carry | null = null;
+  #pending: PendingAdmission | null = null;
+  #kept: PendingBuffer | null = null;
 
   constructor(connection: AcceptedConnection, port: Port, options: IncomingOptions) {
     this.#connection = connection;
@@ -34,7 +34,7 @@ export class Incoming implements ServerHandler, Entrant {
   /** Asks the plugins; may complete asynchronously. */
   begin(): void {
     this.#connection.handler = this;
-    this.#judgement = this.#options.admission.ask(this.#port.state!, this);
+    this.#pending = this.#options.admission.evaluate(this.#port.state!, this);
   }
 
   get peer(): string {
@@ -42,7 +42,7 @@ export class Incoming implements ServerHandler, Entrant {
   }
 
   admitted(choice: ConnectionChoice | null): void {
-    this.#judgement = null;
+    this.#pending = null;
     const connection = this.#connection;
     const handler = this.#options.makeHandler(connection, this.#port, choice);
     connection.handler = handler;
@@ -54,7 +54,7 @@ export class Incoming implements ServerHandler, Entrant {
   }
 
   denied(): void {
-    this.#judgement = null;
+    this.#pending = null;
     this.#connection.reset();
   }
 
@@ -63,7 +63,7 @@ export class Incoming implements ServerHandler, Entrant {
   }
 
   receive(bytes: Buffer, start: number, end: number): void {
-    const kept = (this.#kept ??= new Carry());
+    const kept = (this.#kept ??= new PendingBuffer());
     kept.append(bytes, start, end);
     if (kept.length >= MAX_KEPT) this.#connection.pause();
   }
@@ -74,8 +74,8 @@ export class Incoming implements ServerHandler, Entrant {
   }
 
   closed(): void {
-    this.#judgement?.cancel();
-    this.#judgement = null;
+    this.#pending?.cancel();
+    this.#pending = null;
   }
 
   broken(error: unknown): void {

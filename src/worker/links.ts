@@ -19,7 +19,7 @@ export type LinksOptions = {
   readonly listeners: () => Iterable<Listener>;
   /** The listener at an address that a version names, in service or about to be; undefined when none does. */
   readonly find: (address: string) => Listener | undefined;
-  readonly inherited: (address: string) => void;
+  readonly transferred: (address: string) => void;
   readonly failed: (problem: string) => void;
 };
 
@@ -43,14 +43,14 @@ export class Links {
     port.on("messageerror", (error) => this.#options.failed(`from thread ${thread}: ${String(error)}`));
     port.on("close", () => this.#guard(() => this.#closed(thread, port)));
     for (const address of give) {
-      const server = this.#options.find(address)?.giveShared();
+      const server = this.#options.find(address)?.detachShared();
       if (server !== undefined) this.#post(port, { type: "server", address, server }, server);
     }
-    if (this.#onLeft !== null) this.#handOver(port);
+    if (this.#onLeft !== null) this.#transferAll(port);
   }
 
   /** Passes a connection on to the thread whose turn it is; false when that is this one, or it cannot be passed on. */
-  deal(address: string, socket: Socket): boolean {
+  dispatch(address: string, socket: Socket): boolean {
     this.#turn = (this.#turn + 1) % (this.#ring.length + 1);
     const port = this.#ring[this.#turn - 1];
     if (port === undefined) return false;
@@ -68,12 +68,12 @@ export class Links {
   leave(done: () => void): void {
     this.#onLeft = done;
     // While thread 0 is being replaced there is nobody to hand it to: until the next link this one goes on accepting.
-    for (const port of this.#ring) this.#handOver(port);
+    for (const port of this.#ring) this.#transferAll(port);
   }
 
-  #handOver(port: MessagePort): void {
+  #transferAll(port: MessagePort): void {
     for (const listener of this.#options.listeners())
-      for (const server of listener.giveAll()) {
+      for (const server of listener.detachServers()) {
         if (server.listening) this.#post(port, { type: "server", address: listener.address, server }, server);
       }
     this.#post(port, { type: "bye" });
@@ -84,26 +84,26 @@ export class Links {
       case "connection": {
         const listener = this.#options.find(message.address);
         if (listener === undefined) message.socket.destroy();
-        else listener.adopt(message.socket);
+        else listener.addConnection(message.socket);
         return;
       }
       case "server":
-        return this.#inherit(message.address, message.server);
+        return this.#addServer(message.address, message.server);
       case "bye":
         this.#closed(thread, port);
         port.close();
     }
   }
 
-  #inherit(address: string, server: Server): void {
+  #addServer(address: string, server: Server): void {
     const listener = this.#options.find(address);
     if (listener === undefined) {
       server.close();
       return;
     }
     const shared = this.#options.thread === 0;
-    listener.inherit(server, shared);
-    if (shared) this.#options.inherited(address);
+    listener.addServer(server, shared);
+    if (shared) this.#options.transferred(address);
   }
 
   #closed(thread: number, port: MessagePort): void {

@@ -18,7 +18,7 @@ export type ListenerOptions = {
   /** A connection that was admitted has ended. */
   readonly closed: (port: Port) => void;
   /** Passes a fresh connection on to the thread whose turn it is; false when it is this one's. */
-  readonly deal: (address: string, socket: Socket) => boolean;
+  readonly dispatch: (address: string, socket: Socket) => boolean;
   readonly failed: (address: string, problem: string) => void;
   /** An accept failed; called for each failure. */
   readonly acceptFailed: (port: Port, problem: string) => void;
@@ -33,7 +33,7 @@ export class Listener implements Acceptor {
   /** Their connections are dealt out among all threads: the only one of its address, or that of a thread which left. */
   readonly #shared: Server[] = [];
   /** Bound, and not listened at before a version serves there: who connects earlier could only be turned away. */
-  readonly #held: { socket: BoundSocket; shared: boolean }[] = [];
+  readonly #bound: { socket: BoundSocket; shared: boolean }[] = [];
   /** Accepted by a thread that took the version in which this listener is new a moment earlier. */
   readonly #early: Socket[] = [];
   #accepted = 0;
@@ -46,28 +46,28 @@ export class Listener implements Acceptor {
   }
 
   /** Takes a socket that the main thread bound; null: binds the path of a Unix socket. */
-  hold(socket: BoundSocket | null, shared = false): void {
-    this.#held.push({ socket: socket ?? bindPath(this.address.slice("unix:".length)), shared });
+  addSocket(socket: BoundSocket | null, shared = false): void {
+    this.#bound.push({ socket: socket ?? bindPath(this.address.slice("unix:".length)), shared });
   }
 
   /** Takes over a listening server of another thread, with whoever waits in its queue. */
-  inherit(server: Server, shared: boolean): void {
+  addServer(server: Server, shared: boolean): void {
     if (this.port.state === null || this.port.draining) server.close();
     else this.#take(server, shared);
   }
 
   /** Gives up a server that was taken over; undefined when there is none. */
-  giveShared(): Server | undefined {
+  detachShared(): Server | undefined {
     return this.#shared.pop();
   }
 
   /** Gives up its servers, so that another thread goes on with them. */
-  giveAll(): Server[] {
+  detachServers(): Server[] {
     return [...this.#servers.splice(0), ...this.#shared.splice(0)];
   }
 
   /** A connection that was accepted by another thread; nothing was read from it. */
-  adopt(socket: Socket): void {
+  addConnection(socket: Socket): void {
     if (this.port.state === null) this.#early.push(socket);
     else takeConnection(socket, this);
   }
@@ -84,7 +84,7 @@ export class Listener implements Acceptor {
     (shared ? this.#shared : this.#servers).push(server);
     if (shared)
       server.on("connection", (socket) => {
-        if (this.port.draining || !this.#options.deal(this.address, socket)) this.adopt(socket);
+        if (this.port.draining || !this.#options.dispatch(this.address, socket)) this.addConnection(socket);
       });
     else takeConnections(server, this);
   }
@@ -107,12 +107,12 @@ export class Listener implements Acceptor {
   /** Connections see this state from now on; on sockets held until now they are accepted. */
   serve(state: ListenerState): void {
     this.port.state = state;
-    for (const held of this.#held.splice(0)) this.#listen(held);
-    for (const socket of this.#early.splice(0)) this.adopt(socket);
+    for (const held of this.#bound.splice(0)) this.#listen(held);
+    for (const socket of this.#early.splice(0)) this.addConnection(socket);
   }
 
   /** Nothing listens here, and no client is connected. */
-  get over(): boolean {
+  get isDrained(): boolean {
     return this.port.connections.size === 0 && this.#servers.length === 0 && this.#shared.length === 0;
   }
 
@@ -125,7 +125,7 @@ export class Listener implements Acceptor {
     if (this.port.draining) return;
     this.port.draining = true;
     this.port.patience = Math.max(1, patience);
-    this.#dropHeld();
+    this.#closeBound();
     for (const connection of [...this.port.connections]) connection.handler.drain();
     this.#stopAccepting(LAST_TURNS, stopped);
   }
@@ -147,18 +147,18 @@ export class Listener implements Acceptor {
   close(): void {
     this.port.draining = true;
     this.#closed = true;
-    this.#dropHeld();
+    this.#closeBound();
     this.#closeServers();
     for (const connection of [...this.port.connections]) connection.reset();
   }
 
-  #dropHeld(): void {
-    for (const { socket } of this.#held.splice(0)) socket.close();
+  #closeBound(): void {
+    for (const { socket } of this.#bound.splice(0)) socket.close();
     for (const socket of this.#early.splice(0)) socket.destroy();
   }
 
   #closeServers(): void {
-    for (const server of this.giveAll()) server.close();
+    for (const server of this.detachServers()) server.close();
   }
 }
 

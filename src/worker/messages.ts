@@ -8,7 +8,7 @@ import type { HealthEvent } from "../proxy/context.ts";
 import type { TraceRecord } from "../trace/record.ts";
 
 /** `workerData` of a worker. */
-export type ThreadInit = {
+export type WorkerInit = {
   /** This thread's number, from 0: its row in the shared columns, its counter block. */
   readonly thread: number;
   /** Shared endpoint columns (`cluster/columns.ts`). */
@@ -23,7 +23,7 @@ export type ThreadInit = {
   readonly heartbeat: SharedArrayBuffer;
 };
 
-export type ToThread =
+export type ToWorker =
   /**
    * Build version `plan.version` aside; answer `ready` or `failed`; listen at nothing new before `commit`. `sockets` are for addresses new to this thread; an
    * address is that of `ListenerPlan.address`. A Unix socket cannot be posted: its `socket` is null, and thread 0, which
@@ -44,19 +44,19 @@ export type ToThread =
    * A port to another thread (`worker/links.ts`): thread 0 has one to each that serves, every other one to thread 0. At
    * the addresses in `give` the other thread has no socket: it gets one of those that thread 0 took over.
    */
-  | { type: "link"; thread: number; port: MessagePort; give: readonly string[] }
+  | { type: "link"; thread: number; port: MessagePort; transfer: readonly string[] }
   /** Have a plugin check an endpoint of the version that serves; answer `checked`. */
-  | { type: "check"; order: CheckOrder }
+  | { type: "check"; job: CheckJob }
   /** Open log files by their path again. */
   | { type: "reopenLogs" }
   /** Nobody waits for that check any more. */
-  | { type: "uncheck"; number: number }
+  | { type: "cancelCheck"; number: number }
   /** The number of threads goes down: hand the listening sockets to thread 0, then drain. */
   | { type: "leave"; grace: number };
 
 export type PostedSocket = { address: string; socket: BoundSocket | null; shared: boolean };
 
-export type CheckOrder = {
+export type CheckJob = {
   readonly number: number;
   readonly cluster: string;
   /** The endpoint's row. */
@@ -65,7 +65,7 @@ export type CheckOrder = {
   readonly timeout: number;
 };
 
-export type FromThread =
+export type FromWorker =
   /** The thread runs and can be sent a plan. */
   | { type: "up" }
   | { type: "ready"; version: number }
@@ -78,13 +78,13 @@ export type FromThread =
   | { type: "endpointsReleased"; replaced: number }
   | { type: "drained" }
   /** What a check came to; null: the version that serves there has none such, or does so no more. */
-  | { type: "checked"; number: number; verdict: CheckResult | null }
+  | { type: "checked"; number: number; result: CheckResult | null }
   /** What requests show of an endpoint. */
   | ({ type: "health" } & HealthEvent)
   /** How a plugin fares there has changed. */
   | ({ type: "plugin" } & PluginEvent)
   /** The listening socket of a thread that leaves was taken over. */
-  | { type: "inherited"; address: string }
+  | { type: "transferred"; address: string }
   /** A traced exchange has ended; so many were too many to be traced since the last. */
   | { type: "trace"; record: TraceRecord; dropped: number }
   /** A line for the program's log. */
@@ -101,11 +101,11 @@ export type ExplainRequest = {
   /** The client's address. */
   readonly client: string;
   /** The status that stands for the endpoint's answer. */
-  readonly answer: number;
+  readonly responseStatus: number;
   /** Requests of plugins are really sent, and their sleeps slept. */
   readonly allowFetch: boolean;
   /** Else the status that answers them. */
-  readonly fetchAnswer: number;
+  readonly fetchStatus: number;
 };
 
 type Row = { slot: number; inFlight: number; latency: number; latencyAge: number; errorRate: number; health: number };

@@ -1,4 +1,4 @@
-/** Health checks of endpoints by plugins, as the control plane orders them: the hook, and what it came to. */
+/** Runs health checks by plugins: calls the `health_check` hook for an endpoint and reports its result. */
 
 import { HOOK, PROBLEM_KEY } from "../abi/abi.ts";
 import type { CheckResult } from "../cluster/health.ts";
@@ -8,7 +8,7 @@ import type { Instance } from "../plugin/host/instance.ts";
 import { OUTCOME } from "../plugin/host/outcome.ts";
 import type { Exchanges } from "../proxy/exchange.ts";
 import type { Snapshot } from "../proxy/snapshot.ts";
-import type { CheckOrder } from "./messages.ts";
+import type { CheckJob } from "./messages.ts";
 
 /** One check of one endpoint. */
 export class PluginCheck extends BareContext {
@@ -24,25 +24,25 @@ export class PluginCheck extends BareContext {
   }
 }
 
-/** Told once for each order; null: this thread serves no version that has such a check, or does so no more. */
-export type TellChecked = (number: number, verdict: CheckResult | null) => void;
+/** Called once per job; null: this worker's snapshot has no such check, or was replaced during it. */
+export type ReportChecked = (number: number, result: CheckResult | null) => void;
 
 export class PluginChecks implements HookCaller {
   readonly #exchanges: Exchanges;
-  readonly #tell: TellChecked;
+  readonly #report: ReportChecked;
   /** Checks whose call is suspended. */
   readonly #running = new Set<PluginCheck>();
 
-  constructor(exchanges: Exchanges, tell: TellChecked) {
+  constructor(exchanges: Exchanges, report: ReportChecked) {
     this.#exchanges = exchanges;
-    this.#tell = tell;
+    this.#report = report;
   }
 
-  begin({ number, cluster: name, slot, timeout }: CheckOrder, snapshot: Snapshot | null): void {
+  begin({ number, cluster: name, slot, timeout }: CheckJob, snapshot: Snapshot | null): void {
     const cluster = snapshot?.clusters.find(({ plan }) => plan.name === name);
     const member = cluster?.members.find(({ endpoint }) => endpoint.slot === slot);
     const checker = cluster?.checker ?? null;
-    if (snapshot === null || member === undefined || checker === null) return this.#tell(number, null);
+    if (snapshot === null || member === undefined || checker === null) return this.#report(number, null);
     const check = new PluginCheck(number, checker, snapshot);
     check.caller = this;
     check.id = this.#exchanges.nextId();
@@ -50,9 +50,9 @@ export class PluginChecks implements HookCaller {
     check.endpoint = member.endpoint;
     check.deadline = performance.now() + timeout;
     const outcome = checker.call(HOOK.health_check, check);
-    if (outcome !== OUTCOME.waiting) {
+    if (outcome !== OUTCOME.suspended) {
       check.release();
-      return this.#tell(number, judge(check, outcome));
+      return this.#report(number, resultOf(check, outcome));
     }
     snapshot.enter();
     this.#running.add(check);
@@ -61,19 +61,19 @@ export class PluginChecks implements HookCaller {
   resume(_hook: number, check: PluginCheck, outcome: number): void {
     if (!this.#running.has(check)) return;
     this.#end(check);
-    this.#tell(check.number, judge(check, outcome));
+    this.#report(check.number, resultOf(check, outcome));
   }
 
-  /** Nobody waits for it any more. */
+  /** Cancels a check; nothing is reported. */
   cancel(number: number): void {
     for (const check of this.#running) if (check.number === number) this.#cancel(check);
   }
 
-  /** Gives up all: another version is taken into service, or this thread ends its own. */
+  /** Cancels all checks and reports null: another version was committed, or this worker stops. */
   stop(): void {
     for (const check of [...this.#running]) {
       this.#cancel(check);
-      this.#tell(check.number, null);
+      this.#report(check.number, null);
     }
   }
 
@@ -89,14 +89,15 @@ export class PluginChecks implements HookCaller {
   }
 }
 
-/** A plugin that failed, or was not called, has said nothing of the endpoint: its own fault must not take one out. */
-function judge({ checker: { plugin }, skipped, values }: PluginCheck, outcome: number): CheckResult {
-  if (outcome === OUTCOME.busy) return { result: "failed", problem: `too many calls of plugin ${plugin} wait` };
-  // Under `skip` a failure is answered as if nothing were.
+/** A plugin failure is `failed`, never `unhealthy`: it must not remove an endpoint from service. */
+function resultOf({ checker: { plugin }, skipped, values }: PluginCheck, outcome: number): CheckResult {
+  if (outcome === OUTCOME.busy) return { result: "failed", problem: `too many calls of plugin ${plugin} are queued` };
+  // Under `skip` a failure has the outcome `continue`.
   if (outcome === OUTCOME.failed || skipped !== null) return { result: "failed", problem: `plugin ${plugin} failed` };
   if (outcome === OUTCOME.reject) {
-    const said = values?.get(`${plugin}\0${PROBLEM_KEY}`)?.standing;
-    return { result: "unhealthy", problem: said ? Buffer.from(said.bytes).toString() : `plugin ${plugin} says so` };
+    const reason = values?.get(`${plugin}\0${PROBLEM_KEY}`)?.current;
+    const problem = reason ? Buffer.from(reason.bytes).toString() : `rejected by plugin ${plugin}`;
+    return { result: "unhealthy", problem };
   }
   return { result: "healthy", problem: "" };
 }

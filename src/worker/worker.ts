@@ -28,7 +28,7 @@ import { Incoming, type IncomingOptions } from "./incoming.ts";
 import { Links } from "./links.ts";
 import { Listener } from "./listener.ts";
 import { listenerState, subrequestStates } from "./listener-state.ts";
-import type { FromThread, ThreadInit, ToThread } from "./messages.ts";
+import type { FromWorker, ToWorker, WorkerInit } from "./messages.ts";
 import { PluginChecks } from "./plugin-checks.ts";
 import { RemovedEndpoints } from "./removed-endpoints.ts";
 
@@ -38,11 +38,11 @@ const LAST_REQUEST = 2000;
 /** A version that was built, in service or not, and what it holds. */
 type Version = { plan: Plan; snapshot: Snapshot; instances: InstanceSet; pools: Set<string> };
 
-const post = (message: FromThread): void => parentPort!.postMessage(message);
+const post = (message: FromWorker): void => parentPort!.postMessage(message);
 const postLine: Report = (level, message, fields) => post({ type: "log", level, message, fields });
 
-class DataThread {
-  readonly #init: ThreadInit;
+class Worker {
+  readonly #init: WorkerInit;
   readonly #heartbeat: Int32Array;
   readonly #context: ThreadContext;
   readonly #pipeline: Pipeline;
@@ -67,7 +67,7 @@ class DataThread {
   #drained = false;
   #lastTick = performance.now();
 
-  constructor(init: ThreadInit) {
+  constructor(init: WorkerInit) {
     this.#init = init;
     this.#heartbeat = new Int32Array(init.heartbeat);
     const cells = new Float64Array(init.counters);
@@ -92,8 +92,8 @@ class DataThread {
         new ServerConnection(this.#context, this.#pipeline, { connection, port, choice }),
       internal: (error) => this.#pipeline.internal(null, error),
     };
-    this.#pluginChecks = new PluginChecks(this.#pipeline.exchanges, (number, verdict) =>
-      post({ type: "checked", number, verdict }),
+    this.#pluginChecks = new PluginChecks(this.#pipeline.exchanges, (number, result) =>
+      post({ type: "checked", number, result }),
     );
     this.#removed = new RemovedEndpoints(init.thread, this.#context.columns, (replaced) =>
       post({ type: "endpointsReleased", replaced }),
@@ -104,7 +104,7 @@ class DataThread {
       cells,
       report,
       warnings,
-      tell: (news) => post({ type: "plugin", ...news }),
+      notify: (news) => post({ type: "plugin", ...news }),
       now: () => clock.wall,
       monotonic: () => clock.now,
       keyValue: this.#keyValue,
@@ -113,13 +113,13 @@ class DataThread {
       thread: init.thread,
       listeners: () => this.#listeners.values(),
       find: (address) => this.#findListener(address),
-      inherited: (address) => post({ type: "inherited", address }),
+      transferred: (address) => post({ type: "transferred", address }),
       failed: (problem) => report("error", "a hand-over between threads failed", { problem }),
     });
     this.#context.clock.start(() => this.#tick());
   }
 
-  receive(message: ToThread): void {
+  receive(message: ToWorker): void {
     switch (message.type) {
       case "prepare":
         return void this.#prepare(message.plan, message.sockets);
@@ -132,12 +132,12 @@ class DataThread {
       case "drain":
         return this.#drain(message.grace);
       case "link":
-        return this.#links.add(message.thread, message.port, message.give);
+        return this.#links.add(message.thread, message.port, message.transfer);
       case "check":
-        return this.#pluginChecks.begin(message.order, this.#serving?.snapshot ?? null);
+        return this.#pluginChecks.begin(message.job, this.#serving?.snapshot ?? null);
       case "reopenLogs":
         return this.#context.accessLog.reopen();
-      case "uncheck":
+      case "cancelCheck":
         return this.#pluginChecks.cancel(message.number);
       case "leave":
         return this.#links.leave(() => this.#drain(message.grace));
@@ -160,11 +160,11 @@ class DataThread {
 
   // ── Versions ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-  async #prepare(plan: Plan, sockets: Extract<ToThread, { type: "prepare" }>["sockets"]): Promise<void> {
+  async #prepare(plan: Plan, sockets: Extract<ToWorker, { type: "prepare" }>["sockets"]): Promise<void> {
     const { version } = plan;
     this.#preparing = plan;
     try {
-      for (const { address, socket, shared } of sockets) this.#listener(address).hold(socket, shared);
+      for (const { address, socket, shared } of sockets) this.#listener(address).addSocket(socket, shared);
       const outgoing = new Outgoing(this.#pipeline, this.#origins);
       const strategies = [...new Set(plan.clusters.flatMap((cluster) => cluster.strategies.map((s) => s.name)))];
       const parts = {
@@ -175,7 +175,7 @@ class DataThread {
         clusters: plan.clusters.map((cluster) => cluster.name),
         strategies,
       };
-      const instances = await this.#plugins.prepareBeside(parts, () => this.#preparing === plan);
+      const instances = await this.#plugins.prepareInSlices(parts, () => this.#preparing === plan);
       if (instances === null) return post({ type: "disposed", version });
       const built = this.#build(plan, instances, strategies);
       outgoing.snapshot = built.snapshot;
@@ -227,7 +227,7 @@ class DataThread {
   }
 
   /** No guest is started for it: strategies get the new endpoints with the next pick. */
-  #replaceEndpoints({ version, cluster: index, set, replaced }: Extract<ToThread, { type: "endpoints" }>): void {
+  #replaceEndpoints({ version, cluster: index, set, replaced }: Extract<ToWorker, { type: "endpoints" }>): void {
     if (this.#preparing?.version === version) this.#preparing.clusters[index]!.set = set;
     const served = this.#versions.get(version);
     if (served === undefined) return post({ type: "endpointsReleased", replaced });
@@ -281,7 +281,7 @@ class DataThread {
 
   #checkLeaving(): void {
     for (const listener of this.#leaving) {
-      if (!listener.over) continue;
+      if (!listener.isDrained) continue;
       this.#leaving.delete(listener);
       listener.port.state!.snapshot.leave();
     }
@@ -336,7 +336,7 @@ class DataThread {
         admit: (port) => this.#admit(port),
         opened: (connection, port) => new Incoming(connection, port, this.#incoming).begin(),
         closed: (port) => this.#connectionClosed(port),
-        deal: (at, socket) => this.#links.deal(at, socket),
+        dispatch: (at, socket) => this.#links.dispatch(at, socket),
         failed: (at, problem) => this.#context.report("error", "listener failed", { address: at, problem }),
         acceptFailed: (port, problem) => this.#acceptFailed(address, port, problem),
       });
@@ -404,7 +404,7 @@ class DataThread {
 
   #checkDrained(): void {
     if (this.#drained || this.#leaving.size > 0) return;
-    for (const listener of this.#listeners.values()) if (!listener.over) return;
+    for (const listener of this.#listeners.values()) if (!listener.isDrained) return;
     this.#drained = true;
     this.#plugins.stopTicks();
     this.#pluginChecks.stop();
@@ -416,8 +416,8 @@ function poolKey({ key }: ClusterPlan, { address }: EndpointPlan): string {
   return `${key}|${address}`;
 }
 
-const thread = new DataThread(workerData as ThreadInit);
-parentPort!.on("message", (message: ToThread) => {
+const thread = new Worker(workerData as WorkerInit);
+parentPort!.on("message", (message: ToWorker) => {
   try {
     thread.receive(message);
   } catch (error) {

@@ -185,7 +185,7 @@ function untracedBench({ x, request }: Scene): Bench {
 function waitingBench({ x, request }: Scene, instance: PluginInstance, what: string): Bench {
   const call = (): void => {
     request();
-    expectOutcome(instance.call(HOOK.request_head, x), OUTCOME.waiting, instance.plugin);
+    expectOutcome(instance.call(HOOK.request_head, x), OUTCOME.suspended, instance.plugin);
   };
   return { name: `request_head: ${what}`, call, base: request, slow: true };
 }

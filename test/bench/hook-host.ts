@@ -63,7 +63,7 @@ function planOf({ config = null, hidden = [] }: Use, module: number, plugin: str
     ...{ key: plugin, plugin, module, config, hidden, cells, onFailure: "reject", fuel: 1_000_000, memory: MEMORY },
     ...{ body: 1_048_576, tooLarge: "reject", time: 5000, guests: 16, fetch: ["cluster:app"] },
     ...{ clusters: null, cluster: "", metrics: [{ ...metric, cells: cells + METRIC_AT }], shares: ["tenant"] },
-    stage: null,
+    canary: null,
     namespaces: [{ name: "bench", number: 0 }],
   };
 }
@@ -76,7 +76,7 @@ function makeFetcher(): Fetcher {
   const answer = { head, body: Buffer.alloc(0) };
   return {
     probe: () => () => undefined,
-    ask: (_request, tell) => {
+    send: (_request, tell) => {
       queueMicrotask(() => tell(answer));
       return () => undefined;
     },

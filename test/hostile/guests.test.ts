@@ -10,15 +10,15 @@ import {
   IMPORTS,
   type Import,
   METRIC,
-  WAITING_HOOKS,
+  SUSPENDABLE_HOOKS,
 } from "../../src/abi/abi.ts";
 import { PRICE } from "../../src/abi/prices.ts";
 import { FIELD_WORDS, type Head, PART } from "../../src/http/head.ts";
 import type { Configuration } from "../../src/plugin/abi/call-context.ts";
-import { KeptValue } from "../../src/plugin/abi/kept-value.ts";
+import { ExchangeValue } from "../../src/plugin/abi/exchange-value.ts";
 import { SavedState } from "../../src/plugin/abi/saved-state.ts";
 import { Fault } from "../../src/plugin/host/fault.ts";
-import type { FetchAnswer, FetchRequest } from "../../src/plugin/host/fetcher.ts";
+import type { FetchRequest, FetchResponse } from "../../src/plugin/host/fetcher.ts";
 import { Guest } from "../../src/plugin/host/guest.ts";
 import { OUTCOME } from "../../src/plugin/host/host.ts";
 import { PluginMetrics } from "../../src/plugin/host/metrics.ts";
@@ -171,19 +171,19 @@ for (const kind of [METRIC.counter, METRIC.gauge, METRIC.histogram])
   metrics.define({ kind, name: `m${kind}`, help: "", labels: [], buckets: [] });
 
 /** Tells what was fetched, after the guest was suspended. */
-function soon(_: FetchRequest, tell: (answer: FetchAnswer) => void): () => void {
+function soon(_: FetchRequest, tell: (answer: FetchResponse) => void): () => void {
   queueMicrotask(() => tell(fetched()));
   return () => {};
 }
 
-const fetched = (): FetchAnswer => ({ head: makeExchange().request, body: Buffer.from("body") });
+const fetched = (): FetchResponse => ({ head: makeExchange().request, body: Buffer.from("body") });
 
 const configuration: Configuration = {
   plugin: "liar",
   config: { a: "b", list: [1, { c: null }] },
   hidden: null,
   bodyLimit: 1024,
-  fetcher: { ask: soon, probe: (_, tell) => soon(_ as never, () => tell(Buffer.from("said"))) },
+  fetcher: { send: soon, probe: (_, tell) => soon(_ as never, () => tell(Buffer.from("said"))) },
   mayFetch: (target) => target === "cluster:a" || target === "endpoint",
   findCluster: () => 0,
   clusterIndex: (id) => (id === 0 ? 0 : -3),
@@ -264,7 +264,7 @@ function fillMemory(bytes: Buffer, args: readonly number[]): void {
 }
 
 const REASONS = ["bad_pointer", "abort"];
-const MAY_WAIT = new Set<number>(WAITING_HOOKS.map((name) => HOOK[name]));
+const MAY_WAIT = new Set<number>(SUSPENDABLE_HOOKS.map((name) => HOOK[name]));
 
 /** Texts are keys of the store as well. */
 function keepTexts(): void {
@@ -301,7 +301,7 @@ class Liar {
     exchange.values = new Map(
       TEXTS.flatMap((text) => [`liar\0${text}`, `\0${text}`]).map((key) => [
         key,
-        new KeptValue(key, Buffer.from("kept"), null),
+        new ExchangeValue(key, Buffer.from("kept"), null),
       ]),
     );
     const state = stateOf(exchange);
@@ -309,9 +309,9 @@ class Liar {
     saved.append(Buffer.from("kept"), 0, 4);
     guest.context.state = saved;
     try {
-      const waits = this.#plan.info.waits && MAY_WAIT.has(hook);
+      const waits = this.#plan.info.suspends && MAY_WAIT.has(hook);
       const result = waits
-        ? await guest.runWaiting(hook, 1, 1_000_000, configuration, exchange)
+        ? await guest.runSuspendable(hook, 1, 1_000_000, configuration, exchange)
         : guest.run(hook, 1, 1_000_000, configuration, exchange, oneEndpoint);
       this.seen.add(result < 0 ? String(result) : "value");
       stateOf(exchange);

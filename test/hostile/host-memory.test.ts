@@ -174,7 +174,7 @@ test("what is fetched is charged: a response that limits.memory has no room for 
   );
   const asked: number[] = [];
   const fetcher: Fetcher = {
-    ask({ most }, tell) {
+    send({ most }, tell) {
       asked.push(most);
       queueMicrotask(() => tell(-4));
       return () => {};
@@ -191,7 +191,7 @@ test("what is fetched is charged: a response that limits.memory has no room for 
   const { instances } = host.prepare({ fetcher, modules: [module], instances: [plan], clusters: [], strategies: [] });
   const exchange = makeExchange();
   exchange.caller = { resume: (_hook, _exchange, what) => void (outcome = what) };
-  assert.equal(instances[0]!.call(HOOK.request_head, exchange), OUTCOME.waiting);
+  assert.equal(instances[0]!.call(HOOK.request_head, exchange), OUTCOME.suspended);
   await until(() => outcome >= 0, "it was answered");
   assert.equal(outcome, OUTCOME.failed);
   assert.equal(asked.length, 1);

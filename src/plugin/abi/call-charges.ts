@@ -3,8 +3,8 @@ import type { HookContext } from "../host/hook-context.ts";
 import { type HostMemory, Kept } from "./host-memory.ts";
 
 /** What is held until the hook call ends: a response that was fetched, bytes that a probe read, saved state, names. */
-export const HELD = { fetched: 0, probed: 1, state: 2, names: 3 } as const;
-const KINDS = Object.keys(HELD).length;
+export const CALL_MEMORY = { fetched: 0, probed: 1, state: 2, names: 3 } as const;
+const KINDS = Object.keys(CALL_MEMORY).length;
 
 /** Bytes for an exchange that one hook call is not charged for: what plugins usually set costs no look-up. */
 const UNCOUNTED = 4096;
@@ -13,8 +13,8 @@ export class CallCharges {
   #memory: HostMemory | null = null;
   #target: HookContext | null = null;
   /** By HELD, and all together. */
-  readonly #holds = new Float64Array(KINDS);
-  #held = 0;
+  readonly #byKind = new Float64Array(KINDS);
+  #total = 0;
   /** Bytes of a response's body that this call has given. */
   #body = 0;
   /** Bytes for the exchange: not charged yet, and charged, to be given back when the call fails. */
@@ -28,9 +28,9 @@ export class CallCharges {
     this.#body = 0;
     this.#uncharged = 0;
     this.#charged = 0;
-    if (this.#held === 0) return;
-    this.#holds.fill(0);
-    this.#held = 0;
+    if (this.#total === 0) return;
+    this.#byKind.fill(0);
+    this.#total = 0;
   }
 
   /** Nothing of the exchange is reached any more. */
@@ -56,34 +56,34 @@ export class CallCharges {
   }
 
   /** Bytes that are held until the hook call ends, instead of those of that kind before. @throws Fault */
-  hold(call: string, kind: number, bytes: number): void {
-    const more = bytes - this.#holds[kind]!;
+  charge(call: string, kind: number, bytes: number): void {
+    const more = bytes - this.#byKind[kind]!;
     if (more > 0) this.reserve(call, more);
-    this.setHeld(kind, bytes);
+    this.setCharged(kind, bytes);
   }
 
   /** The same, beside those before. @throws Fault */
-  holdMore(call: string, kind: number, bytes: number): void {
-    this.hold(call, kind, this.#holds[kind]! + bytes);
+  chargeMore(call: string, kind: number, bytes: number): void {
+    this.charge(call, kind, this.#byKind[kind]! + bytes);
   }
 
   /** Of what was bounded by `roomFor`. */
-  setHeld(kind: number, bytes: number): void {
-    this.#held += bytes - this.#holds[kind]!;
-    this.#holds[kind] = bytes;
+  setCharged(kind: number, bytes: number): void {
+    this.#total += bytes - this.#byKind[kind]!;
+    this.#byKind[kind] = bytes;
   }
 
   /** Bytes that there may be of that kind. */
   roomFor(kind: number): number {
     if (this.#memory === null) return Number.POSITIVE_INFINITY;
-    const present = this.#held - this.#holds[kind]! + (this.#kept?.bytes ?? 0);
+    const present = this.#total - this.#byKind[kind]! + (this.#kept?.bytes ?? 0);
     return Math.max(0, this.#memory.limit - present);
   }
 
   /** What so many bytes more are to be added to; null: they are not counted. @throws Fault */
   reserve(call: string, bytes: number): Kept | null {
     const kept = this.#kept;
-    this.#memory?.check(call, bytes, this.#held + (kept?.bytes ?? 0));
+    this.#memory?.check(call, bytes, this.#total + (kept?.bytes ?? 0));
     return kept;
   }
 

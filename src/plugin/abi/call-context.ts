@@ -7,7 +7,7 @@ import { FUEL, type LEVEL, LIMIT, STATUS } from "../../abi/abi.ts";
 import { fuelFor } from "../../abi/prices.ts";
 import type { KeyValue } from "../../state/key-value.ts";
 import { Fault, TRAP } from "../host/fault.ts";
-import type { FetchAnswer, Fetcher } from "../host/fetcher.ts";
+import type { Fetcher, FetchResponse } from "../host/fetcher.ts";
 import type { CallRecorder, EndpointList, HookContext } from "../host/hook-context.ts";
 import type { PluginMetrics } from "../host/metrics.ts";
 import { type After, setTimer } from "../host/timer.ts";
@@ -96,7 +96,7 @@ export class CallContext {
   readonly suspension = new GuestSuspension();
 
   /** The last answer to a request of this hook call. */
-  fetched: FetchAnswer | null = null;
+  fetched: FetchResponse | null = null;
   /** What came of its last `probe`; of calls that may wait alone, which clear it themselves (`guest.ts`). */
   probed: Buffer | null = null;
 

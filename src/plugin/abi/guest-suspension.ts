@@ -13,15 +13,15 @@ export class GuestSuspension {
    */
   suspend(begin: (answer: (result: number) => void) => () => void): Promise<number> {
     return new Promise((resolve, reject) => {
-      this.pause();
+      this.paused();
       const cancel = begin((result) => {
         this.#cancel = null;
-        this.goOn();
+        this.resumed();
         resolve(result);
       });
       this.#cancel = (fault) => {
         this.#cancel = null;
-        this.goOn();
+        this.resumed();
         cancel();
         reject(fault);
       };
@@ -29,12 +29,12 @@ export class GuestSuspension {
   }
 
   /** The guest runs from now on. */
-  goOn(): void {
+  resumed(): void {
     this.#since = performance.now();
   }
 
   /** It is suspended, or has ended. */
-  pause(): void {
+  paused(): void {
     if (this.#since > 0) this.ran += performance.now() - this.#since;
     this.#since = 0;
   }

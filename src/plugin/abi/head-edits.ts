@@ -16,7 +16,7 @@ import {
   VALUE_START,
 } from "../../http/head.ts";
 import type { CallContext } from "./call-context.ts";
-import { whyNot } from "./hook-scope.ts";
+import { unavailable } from "./hook-scope.ts";
 import { countVisible, isVisible } from "./visible-fields.ts";
 
 /** A name and a value: `bytes[nameStart, nameEnd)`, `bytes[valueStart, valueEnd)`. */
@@ -31,7 +31,7 @@ export function setHeader(
   replace: boolean,
 ): number {
   const head = context.scope.editable(part);
-  if (head === null) return whyNot(part);
+  if (head === null) return unavailable(part);
   if (nameEnd - nameStart > LIMIT.headerName || valueEnd - valueStart > LIMIT.headerValue) return STATUS.tooLarge;
   context.spend(WORK.checkedByte * (nameEnd - nameStart + valueEnd - valueStart) + WORK.field * head.count);
   if (!isToken(bytes, nameStart, nameEnd) || !isFieldValue(bytes, valueStart, valueEnd)) return STATUS.invalid;
@@ -56,7 +56,7 @@ export function setHeader(
 /** Returns how many fields were removed. */
 export function removeHeader(context: CallContext, part: number, bytes: Buffer, start: number, end: number): number {
   const head = context.scope.editable(part);
-  if (head === null) return whyNot(part);
+  if (head === null) return unavailable(part);
   if (!isToken(bytes, start, end)) return STATUS.invalid;
   const id = nameId(bytes, start, end);
   if (id === NAME.host || isProtected(id)) return STATUS.invalid;
@@ -117,14 +117,14 @@ function setField(
   const valueAt = head.append(bytes, valueStart, valueEnd);
   head.fields[first * FIELD_WORDS + VALUE_START] = valueAt;
   head.fields[first * FIELD_WORDS + VALUE_END] = valueAt + valueEnd - valueStart;
-  if (first < head.count - 1) takeOthersAway(head, first);
+  if (first < head.count - 1) removeOthers(head, first);
 }
 
 /** Entries of a field table, removed ones included, that a guest may bring about: adding and removing is not free. */
 const ENTRIES = 2 * LIMIT.headerCount;
 
 /** Takes away the fields after `first` that have its name; returns how many. */
-function takeOthersAway(head: Head, first: number): number {
+function removeOthers(head: Head, first: number): number {
   const { fields, bytes } = head;
   const at = first * FIELD_WORDS;
   const start = fields[at + NAME_START]!;
@@ -142,7 +142,7 @@ function takeOthersAway(head: Head, first: number): number {
 }
 
 function removeNamed(head: Head, first: number): number {
-  const removed = 1 + takeOthersAway(head, first);
+  const removed = 1 + removeOthers(head, first);
   head.removeAt(first);
   return removed;
 }

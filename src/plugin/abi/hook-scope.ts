@@ -6,7 +6,7 @@ import { HEADERS, HOOK, STATUS } from "../../abi/abi.ts";
 import { Head } from "../../http/head.ts";
 import type { BodyChunk, EndpointList, ExchangeContext, HookContext } from "../host/hook-context.ts";
 import type { CallCharges } from "./call-charges.ts";
-import { KeptValue } from "./kept-value.ts";
+import { ExchangeValue } from "./exchange-value.ts";
 
 /** `hook` while start-up code runs. */
 export const STARTING = -1;
@@ -32,7 +32,7 @@ const DIRTY = {
   requestTrailers: 4,
   responseTrailers: 8,
   choice: 16,
-  answer: 32,
+  localResponse: 32,
   owned: 64,
 } as const;
 
@@ -54,7 +54,7 @@ export class HookScope {
   #status = 0;
   #body: Buffer | null = null;
   #owned = 0;
-  readonly #values: KeptValue[] = [];
+  readonly #values: ExchangeValue[] = [];
 
   constructor(charges: CallCharges) {
     this.#charges = charges;
@@ -88,7 +88,7 @@ export class HookScope {
    * Whether something may be waited for, in a hook that may. Not after an answer was given to a request's body: while
    * that streams by, the endpoint's answer would be read into its place.
    */
-  get mayWait(): boolean {
+  get maySuspend(): boolean {
     return !(this.responded && this.hook === HOOK.request_body);
   }
 
@@ -144,7 +144,7 @@ export class HookScope {
   }
 
   /** Whether the status of an answer may be changed now. */
-  changesAnswer(): boolean {
+  editsStatus(): boolean {
     return this.exchange !== null && this.#editsResponse(this.exchange);
   }
 
@@ -203,12 +203,12 @@ export class HookScope {
   }
 
   /** The exchange, if in this hook an answer may be given (or its status changed). */
-  answering(): ExchangeContext | null {
+  responding(): ExchangeContext | null {
     const { exchange } = this;
-    if (exchange === null || this.hook < 0 || !this.#answers(exchange)) return null;
+    if (exchange === null || this.hook < 0 || !this.#mayRespond(exchange)) return null;
     this.#save(DIRTY.response, exchange.response);
-    if ((this.#dirty & DIRTY.answer) === 0) {
-      this.#dirty |= DIRTY.answer;
+    if ((this.#dirty & DIRTY.localResponse) === 0) {
+      this.#dirty |= DIRTY.localResponse;
       this.#status = exchange.localStatus;
       this.#body = exchange.localBody;
     }
@@ -216,7 +216,7 @@ export class HookScope {
   }
 
   /** While a request's body streams by, an answer may be given until the endpoint's is there. */
-  #answers(exchange: ExchangeContext): boolean {
+  #mayRespond(exchange: ExchangeContext): boolean {
     if (this.#editsRequest(exchange) || this.#editsResponse(exchange)) return true;
     return this.hook === HOOK.request_body && exchange.respondedAt === 0 && !exchange.headSent;
   }
@@ -232,7 +232,7 @@ export class HookScope {
   }
 
   /** Sets a value of the exchange. @throws Fault when the host keeps too much for it. */
-  keep(values: Map<string, KeptValue>, key: string, bytes: Uint8Array, call = "exchange_set"): void {
+  keep(values: Map<string, ExchangeValue>, key: string, bytes: Uint8Array, call = "exchange_set"): void {
     const before = values.get(key) ?? null;
     // What this call has set itself never stands again.
     if (before !== null && before.setter === this) {
@@ -240,8 +240,8 @@ export class HookScope {
       before.replace(bytes);
       return;
     }
-    const kept = this.#charges.reserve(call, KeptValue.sizeOf(key, bytes.length));
-    const value = new KeptValue(key, bytes, before, kept, this);
+    const kept = this.#charges.reserve(call, ExchangeValue.sizeOf(key, bytes.length));
+    const value = new ExchangeValue(key, bytes, before, kept, this);
     this.#values.push(value);
     values.set(key, value);
   }
@@ -265,16 +265,16 @@ export class HookScope {
     if (this.hook === HOOK.request_body) exchange.requestChunk?.reject();
     else if (this.hook === HOOK.response_body) exchange.responseChunk?.reject();
     if ((this.#dirty & DIRTY.choice) !== 0) exchange.chosenStrategy = this.#strategy;
-    if ((this.#dirty & DIRTY.answer) !== 0) {
+    if ((this.#dirty & DIRTY.localResponse) !== 0) {
       exchange.localStatus = this.#status;
       exchange.localBody = this.#body;
     }
   }
 
-  #dropValues(values: Map<string, KeptValue>): void {
+  #dropValues(values: Map<string, ExchangeValue>): void {
     for (const value of this.#values) value.drop();
     for (const { key } of this.#values) {
-      const standing = values.get(key)?.standing ?? null;
+      const standing = values.get(key)?.current ?? null;
       if (standing === null) values.delete(key);
       else values.set(key, standing);
     }
@@ -287,6 +287,6 @@ export function isPart(part: number): boolean {
 }
 
 /** Why a part cannot be used. */
-export function whyNot(part: number): number {
+export function unavailable(part: number): number {
   return isPart(part) ? STATUS.notHere : STATUS.invalid;
 }

@@ -1,6 +1,7 @@
 /** A context without a request: what those of a connection, a health check and a tick have in common. */
+
+import type { ExchangeValue } from "../abi/exchange-value.ts";
 import type { Kept } from "../abi/host-memory.ts";
-import type { KeptValue } from "../abi/kept-value.ts";
 import type { EndpointTarget, HookCaller, HookContext, HookTrace, Suspension, VersionChoice } from "./hook-context.ts";
 
 export class BareContext implements HookContext {
@@ -16,10 +17,10 @@ export class BareContext implements HookContext {
   trace: HookTrace | null = null;
   chosenCluster = -1;
   respondedBy = "";
-  values: Map<string, KeptValue> | null = null;
+  values: Map<string, ExchangeValue> | null = null;
   kept: Kept[] | null = null;
   skipped: Set<number> | null = null;
-  staged: Map<number, VersionChoice> | null = null;
+  canaryChoices: Map<number, VersionChoice> | null = null;
   suspension: Suspension | null = null;
 
   suspend(_hook: number, call: Suspension): void {

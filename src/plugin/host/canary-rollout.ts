@@ -29,7 +29,7 @@ export class Version {
 
   /** It failed on an exchange, which counts once; or in a hook that belongs to none. */
   fail(target: HookContext | null): void {
-    const choice = target?.staged?.get(this.#rollout);
+    const choice = target?.canaryChoices?.get(this.#rollout);
     if (choice?.failed) return;
     if (choice !== undefined) choice.failed = true;
     this.#cells[this.#base + ROLLOUT_CELLS.failures]!++;
@@ -56,7 +56,7 @@ export class CanaryRollout {
 
   /** Drawn at the exchange's first use of the plugin. */
   choose(target: HookContext): Version {
-    const staged = (target.staged ??= new Map<number, VersionChoice>());
+    const staged = (target.canaryChoices ??= new Map<number, VersionChoice>());
     const chosen = staged.get(this.number);
     if (chosen !== undefined) return chosen.isCanary ? this.canary : this.baseline;
     const isCanary = Math.random() < this.#share;
@@ -98,7 +98,7 @@ export class CanaryInstance implements Instance {
     const began = performance.now();
     const outcome = this.#of(version).call(hook, target);
     // One that waits tells its time, or its failure, when it ends.
-    if (outcome !== OUTCOME.waiting) version.spend(performance.now() - began);
+    if (outcome !== OUTCOME.suspended) version.spend(performance.now() - began);
     if (outcome === OUTCOME.busy) version.fail(target);
     return outcome;
   }

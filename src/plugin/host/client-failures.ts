@@ -43,12 +43,12 @@ class Account {
     this.#fruitless = 0;
   }
 
-  isBarred(now: number): boolean {
+  isBlocked(now: number): boolean {
     this.#fill(now);
     return this.#budget < 0;
   }
 
-  owesNothing(now: number): boolean {
+  isFull(now: number): boolean {
     this.#fill(now);
     return this.#budget === CLIENT.burst;
   }
@@ -80,8 +80,8 @@ export class ClientFailures {
   }
 
   /** Whether no call is made for it now. */
-  isBarred(client: string): boolean {
-    return this.#accounts.get(client)?.isBarred(this.#now()) ?? false;
+  isBlocked(client: string): boolean {
+    return this.#accounts.get(client)?.isBlocked(this.#now()) ?? false;
   }
 
   /** A failure for it has cost so many milliseconds, or the restart after one. */
@@ -102,13 +102,13 @@ export class ClientFailures {
     let account = this.#accounts.get(client);
     if (account === undefined) {
       const now = this.#now();
-      if (this.#accounts.size >= CLIENT.most) this.#makeRoom(now);
+      if (this.#accounts.size >= CLIENT.most) this.#evict(now);
       this.#accounts.set(client, (account = new Account(now)));
     }
     return account;
   }
 
-  #makeRoom(now: number): void {
+  #evict(now: number): void {
     this.#sweep(now);
     // So many at one time are a flood, which the share of all clients together bounds.
     for (const oldest of this.#accounts.keys()) {
@@ -119,7 +119,7 @@ export class ClientFailures {
 
   #sweep(now: number): void {
     this.#sweptAt = now;
-    for (const [client, account] of this.#accounts) if (account.owesNothing(now)) this.#accounts.delete(client);
+    for (const [client, account] of this.#accounts) if (account.isFull(now)) this.#accounts.delete(client);
   }
 }
 

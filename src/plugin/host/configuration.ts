@@ -13,7 +13,7 @@ import type { InstancePlan, NamespacePlan } from "./plan.ts";
 import { hookName, type Level, type PluginReport } from "./report.ts";
 
 /** What it tells of to the guest's place. */
-export interface GuestPlace {
+export interface ConfigurationOwner {
   noteLookup(kind: "cluster" | "strategy", configuration: PluginConfiguration, name: string, answer: number): void;
   tickEvery(id: number, milliseconds: number): void;
 }
@@ -33,7 +33,7 @@ export type ConfigurationParts = {
 export class PluginConfiguration implements Configuration {
   /** The `instance` argument of its hooks, known to its guest alone. Never 0. */
   id = 0;
-  holder!: GuestPlace;
+  owner!: ConfigurationOwner;
   readonly plugin: string;
   readonly config: unknown;
   readonly hidden: HiddenNames | null;
@@ -85,7 +85,7 @@ export class PluginConfiguration implements Configuration {
     const id = this.#clusters.idOf(name);
     const denied = id >= 0 && this.#allowed !== null && !this.#allowed.has(id);
     const answer = denied ? STATUS.denied : id;
-    this.holder.noteLookup("cluster", this, name, answer);
+    this.owner.noteLookup("cluster", this, name, answer);
     return answer;
   }
 
@@ -97,7 +97,7 @@ export class PluginConfiguration implements Configuration {
 
   findStrategy(name: string): number {
     const answer = this.#strategies.idOf(name);
-    this.holder.noteLookup("strategy", this, name, answer);
+    this.owner.noteLookup("strategy", this, name, answer);
     return answer;
   }
 
@@ -106,7 +106,7 @@ export class PluginConfiguration implements Configuration {
   }
 
   tickEvery(milliseconds: number): void {
-    this.holder.tickEvery(this.id, milliseconds);
+    this.owner.tickEvery(this.id, milliseconds);
   }
 
   findNamespace(name: string): number {

@@ -14,12 +14,12 @@ import { Overlay } from "./overlay.ts";
 
 const DRY_RUN = Buffer.from("dry run");
 
-export type DryHostOptions = {
+export type SandboxedHostOptions = {
   /** The store that is read, and one of its kind that takes what is written. Without them guests can only start. */
   readonly keyValue?: { readonly below: KeyValue; readonly own: KeyValue };
 };
 
-export function makeDryHost({ keyValue }: DryHostOptions = {}): PluginHost {
+export function makeSandboxedHost({ keyValue }: SandboxedHostOptions = {}): PluginHost {
   const store = keyValue === undefined ? {} : { keyValue: new Overlay(keyValue.below, keyValue.own) };
   return new PluginHost({ cells: new Float64Array(BLOCK_CELLS), report: () => undefined, ...store });
 }
@@ -30,13 +30,13 @@ export function makeDryFetcher(status: number): Fetcher {
   const text = Buffer.from(`HTTP/1.1 ${status} \r\ncontent-type: text/plain\r\nx-sluice-dry-run: 1\r\n\r\n`);
   scanResponse(text, 0, text.length, head, false);
   return {
-    ask(_request, tell) {
-      const timer = setImmediate(() => tell({ head, body: DRY_RUN }));
+    send(_request, done) {
+      const timer = setImmediate(() => done({ head, body: DRY_RUN }));
       return () => clearImmediate(timer);
     },
     // No request comes to a check.
-    probe(_request, tell) {
-      tell(STATUS.unreachable);
+    probe(_request, done) {
+      done(STATUS.unreachable);
       return () => {};
     },
   };

@@ -16,7 +16,7 @@ export type FetchRequest = {
   readonly most: number;
 };
 
-export type FetchAnswer = { readonly head: Head; readonly body: Buffer };
+export type FetchResponse = { readonly head: Head; readonly body: Buffer };
 
 /** Bytes to be said to the endpoint under check. */
 export type ProbeRequest = {
@@ -31,7 +31,7 @@ export type ProbeRequest = {
 
 export interface Fetcher {
   /** Tells the answer or a status below zero, once; what it returns gives the request up, and nothing is told. */
-  ask(request: FetchRequest, tell: (answer: FetchAnswer | number) => void): () => void;
+  send(request: FetchRequest, done: (answer: FetchResponse | number) => void): () => void;
   /** The same of bytes without a protocol, over a connection of its own. */
-  probe(request: ProbeRequest, tell: (answer: Buffer | number) => void): () => void;
+  probe(request: ProbeRequest, done: (answer: Buffer | number) => void): () => void;
 }

@@ -4,9 +4,9 @@ import type { Guest } from "./guest.ts";
 /** A call in need of a guest. */
 export interface GuestConsumer {
   /** Here is one; null: none can be had, since the plugin is in quarantine. */
-  take(guest: Guest | null): void;
+  guestReady(guest: Guest | null): void;
   /** One could not be made. */
-  fail(error: unknown): void;
+  guestFailed(error: unknown): void;
 }
 
 /** How many calls may stand in line for each guest that there may be. */
@@ -40,7 +40,7 @@ export class GuestPool {
   }
 
   /** Gives it a guest, now or when one is free. False: too many stand in line. */
-  ask(consumer: GuestConsumer): boolean {
+  request(consumer: GuestConsumer): boolean {
     if (this.#idle.length === 0 && this.#busy >= this.most) {
       if (this.#queue.length >= QUEUE * this.most) return false;
       this.#queue.push(consumer);
@@ -49,13 +49,13 @@ export class GuestPool {
   }
 
   /** It waits no more. */
-  leave(consumer: GuestConsumer): void {
+  cancel(consumer: GuestConsumer): void {
     const at = this.#queue.indexOf(consumer);
     if (at >= 0) this.#queue.splice(at, 1);
   }
 
   /** A call has ended well: its guest serves the next. */
-  giveBack(guest: Guest): void {
+  release(guest: Guest): void {
     this.#busy--;
     const next = this.#queue.shift();
     if (next === undefined) {
@@ -63,11 +63,11 @@ export class GuestPool {
       return;
     }
     this.#busy++;
-    next.take(guest);
+    next.guestReady(guest);
   }
 
   /** A call failed or was cancelled: its guest is never entered again. */
-  drop(): void {
+  discard(): void {
     this.#busy--;
     // Where no other can be made, none is left that would come back to serve the rest of the line.
     while (this.#queue.length > 0 && (this.#idle.length > 0 || this.#busy < this.most))
@@ -84,10 +84,10 @@ export class GuestPool {
     try {
       guest = this.#idle.pop() ?? this.#make();
     } catch (error) {
-      consumer.fail(error);
+      consumer.guestFailed(error);
       return;
     }
     if (guest !== null) this.#busy++;
-    consumer.take(guest);
+    consumer.guestReady(guest);
   }
 }

@@ -35,7 +35,7 @@ export class Guest {
   constructor(plan: ModulePlan, now: () => number, after?: After) {
     this.#plan = plan;
     this.context = new CallContext(now, after);
-    this.#linked = ABIS[plan.info.abi].link(this.context, plan.info.waits);
+    this.#linked = ABIS[plan.info.abi].link(this.context, plan.info.suspends);
     const { exports } = new WebAssembly.Instance(plan.module, this.#linked.imports);
     this.#linked.attach(exports);
     this.#hooks = this.#linked.hooks;
@@ -78,7 +78,7 @@ export class Guest {
   }
 
   /** Calls a hook that may wait. Nothing else may enter the guest before the promise is settled. */
-  async runWaiting(
+  async runSuspendable(
     hook: number,
     instance: number,
     fuel: number,
@@ -93,10 +93,10 @@ export class Guest {
     context.allow(fuel, seen);
     context.suspension.ran = 0;
     context.probed = null;
-    context.suspension.goOn();
+    context.suspension.resumed();
     const running = this.#linked.suspendable.get(hook)!(instance, target === null ? 0 : target.id, fuel);
     const result = await running.finally(() => {
-      context.suspension.pause();
+      context.suspension.paused();
       context.probed = null;
     });
     this.#entered = false;

@@ -4,8 +4,8 @@
  * request. An ABI reads and changes nothing but this, so that every ABI sees the same request.
  */
 import type { Head } from "../../http/head.ts";
+import type { ExchangeValue } from "../abi/exchange-value.ts";
 import type { Kept } from "../abi/host-memory.ts";
-import type { KeptValue } from "../abi/kept-value.ts";
 
 /** What a hook is called for. Hooks that are called for nothing in particular (`configure`, `update` …) have none. */
 export interface HookContext {
@@ -32,13 +32,13 @@ export interface HookContext {
   /** The plugin that responded, rejected or failed; empty where none did. */
   respondedBy: string;
   /** Values that plugins keep from hook to hook, by plugin and key: `${plugin}\0${key}`. */
-  values: Map<string, KeptValue> | null;
+  values: Map<string, ExchangeValue> | null;
   /** What the host keeps for its plugins, by configuration; null: hardly anything. */
   kept: Kept[] | null;
   /** Instances whose remaining hooks are skipped (`onFailure: skip`), by index. */
   skipped: Set<number> | null;
   /** Which version of a plugin it has, by the number of the canary rollout. */
-  staged: Map<number, VersionChoice> | null;
+  canaryChoices: Map<number, VersionChoice> | null;
 
   /** A call of that hook is suspended: what is to be cancelled if the context ends before it. */
   suspend(hook: number, call: Suspension): void;

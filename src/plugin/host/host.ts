@@ -9,8 +9,8 @@ import { PluginError } from "../wasm/error.ts";
 import { CanaryInstance, CanaryRollout } from "./canary-rollout.ts";
 import type { PluginConfiguration } from "./configuration.ts";
 import type { Fetcher } from "./fetcher.ts";
-import { type Clocks, GuestHolder, StartError } from "./guest-holder.ts";
 import type { Instance } from "./instance.ts";
+import { type Clocks, ManagedGuest, StartError } from "./managed-guest.ts";
 import { NameIds, NameTable } from "./name-table.ts";
 import type { InstancePlan, RolloutPlan } from "./plan.ts";
 import { PluginInstance } from "./plugin-instance.ts";
@@ -51,7 +51,7 @@ export type PluginHostOptions = {
   /** For what may happen with every call; without it that is only counted. */
   readonly warnings?: ThrottledLog;
   /** Told how a plugin fares, when that changes. */
-  readonly tell?: (news: PluginEvent) => void;
+  readonly notify?: (news: PluginEvent) => void;
   /** Milliseconds since 1970. */
   readonly now?: () => number;
   /** Milliseconds of a clock that is never set; `now` when it is not given. */
@@ -77,10 +77,10 @@ export class PluginHost {
   readonly #cells: Float64Array;
   readonly #report: Report;
   readonly #warnings: ThrottledLog | null;
-  readonly #tell: (news: PluginEvent) => void;
+  readonly #notify: (news: PluginEvent) => void;
   readonly #clocks: Clocks;
   readonly #keyValue: KeyValue | null;
-  readonly #holders = new Map<string, GuestHolder[]>();
+  readonly #guests = new Map<string, ManagedGuest[]>();
   readonly #reports = new Map<string, PluginReport>();
   readonly #clusterIds = new NameIds();
   readonly #strategyIds = new NameIds();
@@ -92,7 +92,7 @@ export class PluginHost {
     const {
       cells,
       report,
-      tell = () => undefined,
+      notify: tell = () => undefined,
       now = Date.now,
       monotonic = now,
       after = setTimer,
@@ -101,7 +101,7 @@ export class PluginHost {
     this.#cells = cells;
     this.#report = report;
     this.#warnings = options.warnings ?? null;
-    this.#tell = tell;
+    this.#notify = tell;
     this.#clocks = { wall: now, monotonic, after };
     this.#keyValue = keyValue ?? null;
   }
@@ -122,7 +122,7 @@ export class PluginHost {
    * The same beside other work: starting thousands of guests takes a second, which nobody else is to wait for. Null, with
    * nothing left behind, when it is not wanted any more. @throws PluginError, leaving nothing behind.
    */
-  async prepareBeside(parts: PluginParts, isWanted: () => boolean): Promise<InstanceSet | null> {
+  async prepareInSlices(parts: PluginParts, isWanted: () => boolean): Promise<InstanceSet | null> {
     const steps = this.#prepare(parts);
     let since = performance.now();
     for (;;) {
@@ -142,15 +142,15 @@ export class PluginHost {
   *#prepare(parts: PluginParts): Generator<void, InstanceSet, void> {
     const rollouts = (parts.rollouts ?? []).map((rollout) => new CanaryRollout(rollout, this.#cells));
     const instances = this.#makeInstances(parts, rollouts);
-    const used = new Map<GuestHolder, Group>();
+    const used = new Map<ManagedGuest, Group>();
     const dispose = () => {
-      for (const [holder, group] of used) this.#release(holder, group);
+      for (const [guest, group] of used) this.#release(guest, group);
       used.clear();
     };
     let isWhole = false;
     try {
       for (const group of groupInstances(parts, instances)) {
-        used.set(this.#holderFor(group, used), group);
+        used.set(this.#guestFor(group, used), group);
         yield;
       }
       isWhole = true;
@@ -159,9 +159,9 @@ export class PluginHost {
     }
     const defined = () => instances.map(({ configuration }) => configuration.metrics.defined);
     const served = instances.map((instance, index) => {
-      const stage = parts.instances[index]!.stage;
-      const rollout = stage === null || stage.candidate < 0 ? undefined : rollouts[stage.rollout];
-      return rollout === undefined ? instance : new CanaryInstance(rollout, instance, instances[stage!.candidate]!);
+      const stage = parts.instances[index]!.canary;
+      const rollout = stage === null || stage.instance < 0 ? undefined : rollouts[stage.rollout];
+      return rollout === undefined ? instance : new CanaryInstance(rollout, instance, instances[stage!.instance]!);
     });
     return { instances, served, commit: () => this.#commit(instances, used), defined, dispose };
   }
@@ -177,35 +177,35 @@ export class PluginHost {
     this.#ticking = [];
   }
 
-  #commit(instances: readonly PluginInstance[], used: ReadonlyMap<GuestHolder, Group>): void {
+  #commit(instances: readonly PluginInstance[], used: ReadonlyMap<ManagedGuest, Group>): void {
     this.stopTicks();
     migrateState(this.#serving, instances);
     this.#serving = instances;
     this.#ticking = instances.filter(({ hooks }) => ((hooks >>> HOOK.tick) & 1) === 1);
-    for (const holders of this.#holders.values())
-      for (const holder of holders) {
-        if (used.has(holder)) holder.serve();
-        else holder.retire();
+    for (const list of this.#guests.values())
+      for (const guest of list) {
+        if (used.has(guest)) guest.serve();
+        else guest.retire();
       }
   }
 
   /** Guests that there may be, those for calls that wait included. */
   capacity(): number {
     let count = 0;
-    for (const holders of this.#holders.values()) for (const holder of holders) count += holder.capacity;
+    for (const list of this.#guests.values()) for (const guest of list) count += guest.capacity;
     return count;
   }
 
   guests(): number {
     let count = 0;
-    for (const holders of this.#holders.values()) for (const holder of holders) count += holder.guests;
+    for (const list of this.#guests.values()) for (const guest of list) count += guest.guests;
     return count;
   }
 
   /** Bytes of memory that they hold. */
   memory(): number {
     let bytes = 0;
-    for (const holders of this.#holders.values()) for (const holder of holders) bytes += holder.memory;
+    for (const list of this.#guests.values()) for (const guest of list) bytes += guest.memory;
     return bytes;
   }
 
@@ -215,14 +215,14 @@ export class PluginHost {
     const canaryReports = new Map<string, PluginReport>();
     return parts.instances.map((plan, index) => {
       const module = parts.modules[plan.module]!;
-      const canaryRollout = plan.stage === null ? undefined : rollouts[plan.stage.rollout];
-      const isCanary = canaryRollout !== undefined && plan.stage!.candidate < 0;
+      const canaryRollout = plan.canary === null ? undefined : rollouts[plan.canary.rollout];
+      const isCanary = canaryRollout !== undefined && plan.canary!.instance < 0;
       const rollout = isCanary ? canaryRollout.number : 0;
       return new PluginInstance({
         index,
         plan,
         hooks: module.info.hooks,
-        waits: module.info.waits,
+        suspends: module.info.suspends,
         fetcher: parts.fetcher ?? null,
         rollout,
         version: canaryRollout === undefined ? null : isCanary ? canaryRollout.canary : canaryRollout.baseline,
@@ -244,11 +244,11 @@ export class PluginHost {
   #canaryReport(
     known: Map<string, PluginReport>,
     plugin: string,
-    candidate: { readonly rollout: number; readonly hash: string },
+    canary: { readonly rollout: number; readonly hash: string },
   ): PluginReport {
     let report = known.get(plugin);
     if (report === undefined) {
-      const parts = { plugin, candidate, report: this.#report, tell: this.#tell, now: this.#clocks.wall };
+      const parts = { plugin, canary, report: this.#report, notify: this.#notify, now: this.#clocks.wall };
       known.set(plugin, (report = new PluginReport(parts)));
     }
     return report;
@@ -257,39 +257,39 @@ export class PluginHost {
   #reportOf(plugin: string): PluginReport {
     let report = this.#reports.get(plugin);
     if (report === undefined) {
-      const parts = { plugin, report: this.#report, tell: this.#tell, now: this.#clocks.wall };
+      const parts = { plugin, report: this.#report, notify: this.#notify, now: this.#clocks.wall };
       this.#reports.set(plugin, (report = new PluginReport(parts)));
     }
     return report;
   }
 
-  /** The holder of such a group's guest: one that is there and not used by this version yet, or a new one. */
-  #holderFor({ key, module, instances, members }: Group, used: ReadonlyMap<GuestHolder, Group>): GuestHolder {
-    const present = this.#holders.get(key) ?? [];
-    const fresh = new GuestHolder(key, module, members, this.#clocks, instances[0]!.guestLimit);
-    for (const [position, instance] of instances.entries()) instance.hold(fresh, position + 1);
-    const carried = present.find((holder) => !used.has(holder) && holder.fits(members));
+  /** The guest of such a group's guest: one that is there and not used by this version yet, or a new one. */
+  #guestFor({ key, module, instances, members }: Group, used: ReadonlyMap<ManagedGuest, Group>): ManagedGuest {
+    const present = this.#guests.get(key) ?? [];
+    const fresh = new ManagedGuest(key, module, members, this.#clocks, instances[0]!.guestLimit);
+    for (const [position, instance] of instances.entries()) instance.attach(fresh, position + 1);
+    const carried = present.find((guest) => !used.has(guest) && guest.fits(members));
     if (carried === undefined) {
       start(fresh);
-      this.#holders.set(key, [...present, fresh]);
+      this.#guests.set(key, [...present, fresh]);
       return fresh;
     }
-    for (const [position, instance] of instances.entries()) instance.hold(carried, position + 1);
+    for (const [position, instance] of instances.entries()) instance.attach(carried, position + 1);
     carried.adopt(members);
     return carried;
   }
 
-  #release(holder: GuestHolder, { members }: Group): void {
-    if (!holder.release(members)) return;
-    const rest = (this.#holders.get(holder.key) ?? []).filter((other) => other !== holder);
-    if (rest.length === 0) this.#holders.delete(holder.key);
-    else this.#holders.set(holder.key, rest);
+  #release(guest: ManagedGuest, { members }: Group): void {
+    if (!guest.release(members)) return;
+    const rest = (this.#guests.get(guest.key) ?? []).filter((other) => other !== guest);
+    if (rest.length === 0) this.#guests.delete(guest.key);
+    else this.#guests.set(guest.key, rest);
   }
 }
 
-function start(holder: GuestHolder): void {
+function start(guest: ManagedGuest): void {
   try {
-    holder.take();
+    guest.take();
   } catch (error) {
     if (!(error instanceof StartError)) throw error;
     const { plugin, hook, failure } = error;

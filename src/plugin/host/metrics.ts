@@ -8,7 +8,7 @@ const NEVER = Number.NEGATIVE_INFINITY;
 export class PluginMetrics {
   /** What was defined on trial: the main thread gives it cells, and posts it to the threads. */
   readonly defined: MetricDefinition[] = [];
-  readonly #isTrial: boolean;
+  readonly #isStartCheck: boolean;
   /** What may be counted in, by its number; of a family the series of each value, once the plugin has asked for it. */
   readonly #byId = new Map<number, MetricDefinition>();
   /** Families by their number, which is none to count in; without a table on trial. */
@@ -21,7 +21,7 @@ export class PluginMetrics {
 
   /** `plans`: what may be defined; null on trial, where all may, and nothing is counted. */
   constructor(plans: readonly MetricPlan[] | null, cells: Float64Array) {
-    this.#isTrial = plans === null;
+    this.#isStartCheck = plans === null;
     this.#ids = new Map(plans?.map((plan) => [identityOf(plan), plan.cells]));
     this.#cells = cells;
     for (const plan of plans ?? []) this.#add(plan.cells, plan);
@@ -32,7 +32,7 @@ export class PluginMetrics {
     const identity = identityOf(definition);
     const known = this.#ids.get(identity);
     if (known !== undefined) return known;
-    if (!this.#isTrial) return STATUS.absent;
+    if (!this.#isStartCheck) return STATUS.absent;
     if (this.defined.length >= LIMIT.metrics) return STATUS.tooLarge;
     if (this.#values + (definition.by?.values ?? 0) > LIMIT.metricValues) return STATUS.tooLarge;
     this.#values += definition.by?.values ?? 0;
@@ -56,7 +56,7 @@ export class PluginMetrics {
     const kind = this.#kindOf(id);
     if ((kind !== METRIC.counter && kind !== METRIC.gauge) || !Number.isFinite(by)) return STATUS.invalid;
     if (kind === METRIC.counter && by < 0) return STATUS.invalid;
-    if (!this.#isTrial) this.#cells[id]! += by;
+    if (!this.#isStartCheck) this.#cells[id]! += by;
     return STATUS.ok;
   }
 
@@ -64,7 +64,7 @@ export class PluginMetrics {
   set(id: number, value: number): number {
     const kind = this.#kindOf(id);
     if ((kind !== METRIC.gauge && kind !== METRIC.latest) || !Number.isFinite(value)) return STATUS.invalid;
-    if (this.#isTrial) return STATUS.ok;
+    if (this.#isStartCheck) return STATUS.ok;
     this.#cells[id] = value;
     if (kind === METRIC.latest) this.#cells[id + 1] = performance.timeOrigin + performance.now();
     return STATUS.ok;
@@ -72,7 +72,7 @@ export class PluginMetrics {
 
   observe(id: number, value: number): number {
     if (this.#kindOf(id) !== METRIC.histogram || !Number.isFinite(value)) return STATUS.invalid;
-    if (this.#isTrial) return STATUS.ok;
+    if (this.#isStartCheck) return STATUS.ok;
     const { buckets } = this.#byId.get(id)!;
     let bucket = 0;
     while (bucket < buckets.length && value > buckets[bucket]!) bucket++;
@@ -89,7 +89,7 @@ export class PluginMetrics {
     const { by } = definition;
     if (by === undefined) return void this.#byId.set(id, definition);
     const layout = { base: id, values: by.values, width: metricCells(definition) };
-    this.#families.set(id, { definition, table: this.#isTrial ? null : new LabelTable(this.#cells, layout) });
+    this.#families.set(id, { definition, table: this.#isStartCheck ? null : new LabelTable(this.#cells, layout) });
   }
 }
 

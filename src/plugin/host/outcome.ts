@@ -8,7 +8,7 @@ export const OUTCOME = {
   /** The plugin failed and its policy is `reject`; the failure is counted and logged already. */
   failed: 4,
   /** The call is suspended: the exchange is told later what came of it. */
-  waiting: 5,
+  suspended: 5,
   /** As many calls wait as may. */
   busy: 6,
 } as const;

@@ -15,7 +15,7 @@ export class Overlay implements KeyValue {
   /** What was written; of the same kind, so that it answers alike. */
   readonly #own: KeyValue;
   /** Keys that stand here, or were deleted here. */
-  readonly #taken = new Set<string>();
+  readonly #written = new Set<string>();
   readonly #copy = new Operation();
 
   constructor(below: KeyValue, own: KeyValue) {
@@ -26,20 +26,20 @@ export class Overlay implements KeyValue {
   }
 
   get(operation: Operation): number {
-    return (this.#taken.has(nameOf(operation)) ? this.#own : this.#below).get(operation);
+    return (this.#written.has(nameOf(operation)) ? this.#own : this.#below).get(operation);
   }
 
   set(operation: Operation): number {
     if (this.#isFull(operation)) return STATUS.tooLarge;
     const status = this.#own.set(operation);
     // What is refused leaves what stands below.
-    if (status === STATUS.ok) this.#taken.add(nameOf(operation));
+    if (status === STATUS.ok) this.#written.add(nameOf(operation));
     return status;
   }
 
   compareAndSet(operation: Operation): number {
-    if (this.#taken.has(nameOf(operation))) return this.#own.compareAndSet(operation);
-    const found = this.#look(operation);
+    if (this.#written.has(nameOf(operation))) return this.#own.compareAndSet(operation);
+    const found = this.#readBelow(operation);
     if (found === STATUS.busy) return found;
     const version = found === STATUS.absent ? 0 : this.#copy.version;
     if (operation.version === version) return this.set(operation) === STATUS.ok ? 1 : STATUS.tooLarge;
@@ -48,19 +48,19 @@ export class Overlay implements KeyValue {
   }
 
   increment(operation: Operation): number {
-    const status = this.#take(operation);
+    const status = this.#copyUp(operation);
     return status < 0 ? status : this.#own.increment(operation);
   }
 
   delete(operation: Operation): number {
-    const status = this.#take(operation);
+    const status = this.#copyUp(operation);
     return status < 0 ? status : this.#own.delete(operation);
   }
 
   /** Its cursor counts the keys of both, in the order in which they were found. */
   list(operation: Operation): number {
     operation.work = 0;
-    const keys = [...this.#keys(this.#below, operation, (name) => !this.#taken.has(name))];
+    const keys = [...this.#keys(this.#below, operation, (name) => !this.#written.has(name))];
     keys.push(...this.#keys(this.#own, operation, () => true));
     const { out, outStart, cap, cursor } = operation;
     if (!Number.isInteger(cursor) || cursor < 0 || cursor > keys.length) return STATUS.invalid;
@@ -80,11 +80,11 @@ export class Overlay implements KeyValue {
   }
 
   #isFull(operation: Operation): boolean {
-    return this.#taken.size >= MAX_KEYS && !this.#taken.has(nameOf(operation));
+    return this.#written.size >= MAX_KEYS && !this.#written.has(nameOf(operation));
   }
 
   /** What stands below, in `#copy`. */
-  #look(operation: Operation): number {
+  #readBelow(operation: Operation): number {
     const copy = this.#copy;
     copy.namespace = operation.namespace;
     copy.key = operation.key;
@@ -95,13 +95,13 @@ export class Overlay implements KeyValue {
   }
 
   /** Brings what stands below up here, where it may be changed. */
-  #take(operation: Operation): number {
+  #copyUp(operation: Operation): number {
     const name = nameOf(operation);
-    if (this.#taken.has(name)) return STATUS.ok;
+    if (this.#written.has(name)) return STATUS.ok;
     if (this.#isFull(operation)) return STATUS.tooLarge;
-    const found = this.#look(operation);
+    const found = this.#readBelow(operation);
     if (found < 0 && found !== STATUS.absent) return found;
-    this.#taken.add(name);
+    this.#written.add(name);
     if (found === STATUS.absent) return STATUS.ok;
     const copy = this.#copy;
     copy.value = copy.out;

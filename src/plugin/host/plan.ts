@@ -56,7 +56,7 @@ export type InstancePlan = {
    * While its plugin has two versions: the rollout by index into `Plan.rollouts`, and the instance of the new version
    * with the same configuration, by index into `Plan.instances`; of that one itself it is -1. Chains name the old one.
    */
-  readonly stage: { readonly rollout: number; readonly candidate: number } | null;
+  readonly canary: { readonly rollout: number; readonly instance: number } | null;
 };
 
 export type NamespacePlan = { readonly name: string; readonly number: number };

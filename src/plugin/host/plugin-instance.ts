@@ -1,6 +1,6 @@
 /** One configuration of one plugin in one version: calls its guest's hooks, checks what they answer, and bears failure. */
 
-import { HOOK, HOOK_RESULTS, HOOKS, RESULT, WAITING_HOOKS } from "../../abi/abi.ts";
+import { HOOK, HOOK_RESULTS, HOOKS, RESULT, SUSPENDABLE_HOOKS } from "../../abi/abi.ts";
 import { fuelFor } from "../../abi/prices.ts";
 import type { ThrottledLog } from "../../observe/throttled-log.ts";
 import { SavedState } from "../abi/saved-state.ts";
@@ -10,11 +10,11 @@ import { clientOf } from "./client-failures.ts";
 import { type ConfigurationParts, PluginConfiguration } from "./configuration.ts";
 import { Fault } from "./fault.ts";
 import type { Guest, GuestFailure } from "./guest.ts";
-import { type GuestHolder, StartError } from "./guest-holder.ts";
 import type { GuestPool } from "./guest-pool.ts";
 import type { EndpointList, ExchangeContext, HookContext } from "./hook-context.ts";
 import type { Instance } from "./instance.ts";
 import { InstanceCounters } from "./instance-counters.ts";
+import { type ManagedGuest, StartError } from "./managed-guest.ts";
 import { OUTCOME } from "./outcome.ts";
 import { hookName, type PluginReport } from "./report.ts";
 import { type CallOwner, SuspendableCall } from "./suspended-call.ts";
@@ -24,13 +24,13 @@ import type { After } from "./timer.ts";
 const RESULTS = HOOKS.map((hook) => HOOK_RESULTS[hook].reduce((mask, result) => mask | (1 << result), 0));
 
 /** Hooks whose calls may wait, a bit for each. */
-const WAITING = WAITING_HOOKS.reduce((mask, hook) => mask | (1 << HOOK[hook]), 0);
+const SUSPENDABLE = SUSPENDABLE_HOOKS.reduce((mask, hook) => mask | (1 << HOOK[hook]), 0);
 
 /** How long a strategy that failed in `update` is left alone. */
-const DOWN_FOR = 1000;
+const UPDATE_PAUSE = 1000;
 
 /** Hooks that no request calls, a bit for each; `update` is told by whoever called it. */
-const UNASKED = (1 << HOOK.tick) | (1 << HOOK.save) | (1 << HOOK.restore);
+const WITHOUT_REQUEST = (1 << HOOK.tick) | (1 << HOOK.save) | (1 << HOOK.restore);
 
 /** Hooks that do not decide what the client gets. */
 const OBSERVING = (1 << HOOK.log) | (1 << HOOK.outcome);
@@ -42,7 +42,7 @@ export type InstanceParts = Omit<ConfigurationParts, "counters"> & {
   readonly index: number;
   readonly hooks: number;
   /** Its module has a call that waits. */
-  readonly waits: boolean;
+  readonly suspends: boolean;
   /** While its plugin has two versions: the rollout's number if this is the new one, else 0; and which it is. */
   readonly rollout: number;
   readonly version: Version | null;
@@ -68,13 +68,13 @@ export class PluginInstance implements Instance, CallOwner {
   readonly #version: Version | null;
   readonly after: After;
   /** Hooks whose calls may wait, a bit for each. */
-  readonly #waiting: number;
+  readonly #suspendable: number;
   readonly #fuel: number;
   readonly #skips: boolean;
   readonly #warnings: ThrottledLog | null;
   readonly #report: PluginReport;
   readonly #now: () => number;
-  #holder!: GuestHolder;
+  #managed!: ManagedGuest;
   /** What the last `update` told, so that a guest that takes another's place can be told again. */
   #view: EndpointList | null = null;
   /** When `update` failed: picks are native until the next one, or until this is some time ago. */
@@ -87,7 +87,7 @@ export class PluginInstance implements Instance, CallOwner {
     this.after = parts.after;
     this.time = plan.time;
     this.guestLimit = plan.guests;
-    this.#waiting = parts.waits ? hooks & WAITING : 0;
+    this.#suspendable = parts.suspends ? hooks & SUSPENDABLE : 0;
     this.index = index;
     this.plugin = plan.plugin;
     this.hooks = hooks;
@@ -103,9 +103,9 @@ export class PluginInstance implements Instance, CallOwner {
     this.#now = monotonic;
   }
 
-  hold(holder: GuestHolder, id: number): void {
-    this.#holder = holder;
-    this.configuration.holder = holder;
+  attach(managed: ManagedGuest, id: number): void {
+    this.#managed = managed;
+    this.configuration.owner = managed;
     this.configuration.id = id;
   }
 
@@ -118,11 +118,11 @@ export class PluginInstance implements Instance, CallOwner {
   call(hook: number, target: HookContext): number {
     if (((this.hooks >>> hook) & 1) === 0) return OUTCOME.continue;
     if (target.skipped?.has(this.index)) return OUTCOME.continue;
-    if (this.#holder.wary && this.#holder.isBarred(target)) return this.#bar(hook, target);
-    if (((this.#waiting >>> hook) & 1) === 1) return this.#callWaiting(hook, target);
+    if (this.#managed.hasFailingClients && this.#managed.isBlocked(target)) return this.#refuseBlocked(hook, target);
+    if (((this.#suspendable >>> hook) & 1) === 1) return this.#callSuspendable(hook, target);
     let guest: Guest | null = null;
     try {
-      guest = this.#holder.take();
+      guest = this.#managed.take();
       if (guest === null) return this.#refuse(hook, target);
       return this.evaluate(guest, hook, this.#run(guest, hook, target, null));
     } catch (error) {
@@ -144,19 +144,19 @@ export class PluginInstance implements Instance, CallOwner {
   update(view: EndpointList): boolean {
     if (((this.hooks >>> HOOK.update) & 1) === 0) return true;
     this.#view = view.clone();
-    return this.#tell();
+    return this.#update();
   }
 
   pick(exchange: ExchangeContext, view: EndpointList): number {
     if (((this.hooks >>> HOOK.pick) & 1) === 0) return FAILED;
-    if (this.#holder.wary && this.#holder.isBarred(exchange)) {
-      this.#logBarred(HOOK.pick, exchange);
+    if (this.#managed.hasFailingClients && this.#managed.isBlocked(exchange)) {
+      this.#logBlocked(HOOK.pick, exchange);
       return this.#refusePick();
     }
-    if (this.#holder.updatedBy !== this.configuration && !this.#catchUp()) return FAILED;
+    if (this.#managed.updatedBy !== this.configuration && !this.#updateGuest()) return FAILED;
     let guest: Guest | null = null;
     try {
-      guest = this.#holder.take();
+      guest = this.#managed.take();
       if (guest === null) return this.#refusePick();
       const result = this.#run(guest, HOOK.pick, exchange, view);
       if (result < NONE || result >= view.count)
@@ -170,20 +170,20 @@ export class PluginInstance implements Instance, CallOwner {
   }
 
   /** The guest was told the endpoints by nobody, or by another version: it is told again before it picks. */
-  #catchUp(): boolean {
+  #updateGuest(): boolean {
     if (this.#view === null) return true;
-    return Math.abs(this.#now() - this.#failedAt) >= DOWN_FOR && this.#tell();
+    return Math.abs(this.#now() - this.#failedAt) >= UPDATE_PAUSE && this.#update();
   }
 
-  #tell(): boolean {
+  #update(): boolean {
     let guest: Guest | null = null;
     try {
-      guest = this.#holder.take();
+      guest = this.#managed.take();
       if (guest === null) return false;
       const result = this.#run(guest, HOOK.update, null, this.#view);
       if (result !== RESULT.continue) refuse(HOOK.update, result);
       this.#end(guest, HOOK.update);
-      this.#holder.updatedBy = this.configuration;
+      this.#managed.updatedBy = this.configuration;
       return true;
     } catch (error) {
       this.#fail(HOOK.update, guest, error);
@@ -194,12 +194,12 @@ export class PluginInstance implements Instance, CallOwner {
 
   /** Calls `tick`, if it is time to. */
   tick(): void {
-    if (!this.#holder.isDue(this.configuration)) return;
-    if (((this.#waiting >>> HOOK.tick) & 1) === 1) return this.#tickWaiting();
+    if (!this.#managed.isDue(this.configuration)) return;
+    if (((this.#suspendable >>> HOOK.tick) & 1) === 1) return this.#tickSuspendable();
     const began = performance.now();
     let guest: Guest | null = null;
     try {
-      guest = this.#holder.take();
+      guest = this.#managed.take();
       // In quarantine nobody waits for it: it is not counted as refused.
       if (guest === null) return;
       const result = this.#run(guest, HOOK.tick, null, null);
@@ -208,38 +208,38 @@ export class PluginInstance implements Instance, CallOwner {
     } catch (error) {
       this.#fail(HOOK.tick, guest, error);
     } finally {
-      this.#holder.ticked(this.configuration, performance.now() - began);
+      this.#managed.ticked(this.configuration, performance.now() - began);
     }
   }
 
   /** As a call that may outlast many rounds of the clock. */
-  #tickWaiting(): void {
+  #tickSuspendable(): void {
     const call = new SuspendableCall(this, HOOK.tick, null);
     const outcome = call.start();
     if (outcome === OUTCOME.busy) this.#logBusy(HOOK.tick);
-    if (outcome === OUTCOME.waiting) this.#holder.ticking(this.configuration, call);
-    else this.#holder.ticked(this.configuration, 0);
+    if (outcome === OUTCOME.suspended) this.#managed.tickSuspended(this.configuration, call);
+    else this.#managed.ticked(this.configuration, 0);
   }
 
   /** Whether its `tick` waits. */
   get isTicking(): boolean {
-    return this.#holder.isTicking(this.configuration);
+    return this.#managed.isTicking(this.configuration);
   }
 
   /** Gives up its `tick`, if one waits. */
   stopTick(): void {
-    this.#holder.stopTick(this.configuration);
+    this.#managed.stopTick(this.configuration);
   }
 
   /** Whether the same guest serves both. */
   sharesGuest(other: PluginInstance): boolean {
-    return this.#holder === other.#holder;
+    return this.#managed === other.#managed;
   }
 
   /** What its guest hands to its next version; null when it has none, hands nothing, or fails. */
   save(): SavedState | null {
     // A guest that was lost has lost its state with it.
-    if (((this.hooks >>> HOOK.save) & 1) === 0 || !this.#holder.running) return null;
+    if (((this.hooks >>> HOOK.save) & 1) === 0 || !this.#managed.running) return null;
     const state = new SavedState();
     return this.#transfer(HOOK.save, state) && state.length > 0 ? state : null;
   }
@@ -252,7 +252,7 @@ export class PluginInstance implements Instance, CallOwner {
   #transfer(hook: number, state: SavedState): boolean {
     let guest: Guest | null = null;
     try {
-      guest = this.#holder.take();
+      guest = this.#managed.take();
       if (guest === null) return false;
       guest.context.state = state;
       const result = this.#run(guest, hook, null, null);
@@ -269,17 +269,17 @@ export class PluginInstance implements Instance, CallOwner {
   // ── Calls that may wait ───────────────────────────────────────────────────────────────────────────────────────
 
   get pool(): GuestPool {
-    return this.#holder.pool!;
+    return this.#managed.pool!;
   }
 
-  #callWaiting(hook: number, target: HookContext): number {
+  #callSuspendable(hook: number, target: HookContext): number {
     const call = new SuspendableCall(this, hook, target);
     const outcome = call.start();
     if (outcome === OUTCOME.busy) {
       target.respondedBy = this.plugin;
       this.#logBusy(hook);
     }
-    if (outcome !== OUTCOME.waiting) return outcome;
+    if (outcome !== OUTCOME.suspended) return outcome;
     target.suspend(hook, call);
     return outcome;
   }
@@ -299,7 +299,7 @@ export class PluginInstance implements Instance, CallOwner {
     guest.context.recorder = traced;
     this.#counters.called(hook);
     try {
-      result = await guest.runWaiting(
+      result = await guest.runSuspendable(
         hook,
         this.configuration.id,
         fuelFor(this.#fuel, seen),
@@ -317,7 +317,7 @@ export class PluginInstance implements Instance, CallOwner {
   }
 
   resume(hook: number, target: HookContext | null, outcome: number, call: SuspendableCall): void {
-    if (target === null) return this.#holder.ticked(this.configuration, call.ran);
+    if (target === null) return this.#managed.ticked(this.configuration, call.ran);
     this.#version?.spend(call.took);
     target.caller?.resume(hook, target, outcome);
   }
@@ -329,7 +329,7 @@ export class PluginInstance implements Instance, CallOwner {
     guest?.context.rollback();
     guest?.context.end();
     // What had no guest yet says nothing of whether one can be made.
-    if (guest !== null || error instanceof StartError) this.#holder.failPooled(guest, hook, failure, clientOf(target));
+    if (guest !== null || error instanceof StartError) this.#managed.failPooled(guest, hook, failure, clientOf(target));
     return target === null ? OUTCOME.continue : this.#applyFailurePolicy(hook, target);
   }
 
@@ -348,12 +348,12 @@ export class PluginInstance implements Instance, CallOwner {
   }
 
   /** The client has caused more failures than its share: nothing runs for it, and the others go on. */
-  #bar(hook: number, target: HookContext): number {
-    this.#logBarred(hook, target);
+  #refuseBlocked(hook: number, target: HookContext): number {
+    this.#logBlocked(hook, target);
     return this.#refuse(hook, target);
   }
 
-  #logBarred(hook: number, { clientAddress }: HookContext): void {
+  #logBlocked(hook: number, { clientAddress }: HookContext): void {
     if (!this.#warnings?.admits("plugin_client_refused", this.plugin)) return;
     this.#warnings.write("a plugin is not called for a client whose requests make it fail", {
       plugin: this.plugin,
@@ -386,7 +386,7 @@ export class PluginInstance implements Instance, CallOwner {
   #end(guest: Guest, hook: number): void {
     const { target } = guest.context.scope;
     guest.context.end();
-    if (((this.#holder.watched >>> hook) & 1) === 1) this.#holder.pass(hook, clientOf(target));
+    if (((this.#managed.watched >>> hook) & 1) === 1) this.#managed.pass(hook, clientOf(target));
   }
 
   #run(guest: Guest, hook: number, target: HookContext | null, view: EndpointList | null): number {
@@ -433,7 +433,7 @@ export class PluginInstance implements Instance, CallOwner {
     const client = clientOf(guest?.context.scope.target ?? null);
     guest?.context.rollback();
     guest?.context.end();
-    this.#holder.fail(guest, hook, failure, client);
+    this.#managed.fail(guest, hook, failure, client);
   }
 
   /** With its stack only where that is logged: making one takes longer than a call. */
@@ -445,7 +445,7 @@ export class PluginInstance implements Instance, CallOwner {
 
   #countFailure(hook: number, failure: GuestFailure): void {
     this.#counters.failed(hook, failure.reason);
-    if (((UNASKED >>> hook) & 1) === 1) this.#version?.fail(null);
+    if (((WITHOUT_REQUEST >>> hook) & 1) === 1) this.#version?.fail(null);
     this.#report.fail(hook, failure);
   }
 }

@@ -32,18 +32,18 @@ export function hookName(hook: number): string {
 export type PluginReportParts = {
   readonly plugin: string;
   /** Of a new version that is watched: the number of its rollout, and the first digits of its file's hash. */
-  readonly candidate?: { readonly rollout: number; readonly hash: string };
+  readonly canary?: { readonly rollout: number; readonly hash: string };
   readonly report: Report;
-  readonly tell: (news: PluginEvent) => void;
+  readonly notify: (news: PluginEvent) => void;
   readonly now: () => number;
 };
 
 /** Of one plugin on one thread, across versions. */
 export class PluginReport {
   readonly #plugin: string;
-  readonly #candidate: PluginReportParts["candidate"];
+  readonly #canary: PluginReportParts["canary"];
   readonly #report: Report;
-  readonly #emit: (news: PluginEvent) => void;
+  readonly #notifyEvent: (news: PluginEvent) => void;
   readonly #now: () => number;
   readonly #reasons = new Set<string>();
   #failedAt = Number.NEGATIVE_INFINITY;
@@ -59,11 +59,11 @@ export class PluginReport {
   #lines = 0;
   #dropped = 0;
 
-  constructor({ plugin, candidate, report, tell, now }: PluginReportParts) {
+  constructor({ plugin, canary: candidate, report, notify: tell, now }: PluginReportParts) {
     this.#plugin = plugin;
-    this.#candidate = candidate;
+    this.#canary = candidate;
     this.#report = report;
-    this.#emit = tell;
+    this.#notifyEvent = tell;
     this.#now = now;
   }
 
@@ -144,7 +144,7 @@ export class PluginReport {
   }
 
   #write(level: Level, text: string, fields: Record<string, unknown>): void {
-    const which = this.#candidate === undefined ? {} : { candidate: this.#candidate.hash };
+    const which = this.#canary === undefined ? {} : { candidate: this.#canary.hash };
     this.#report(level, text, { plugin: this.#plugin, ...which, ...fields });
   }
 
@@ -157,8 +157,8 @@ export class PluginReport {
   }
 
   #notify(): void {
-    const which = this.#candidate === undefined ? {} : { rollout: this.#candidate.rollout };
-    this.#emit({ plugin: this.#plugin, ...which, quarantined: this.#quarantined > 0, failure: this.#last });
+    const which = this.#canary === undefined ? {} : { rollout: this.#canary.rollout };
+    this.#notifyEvent({ plugin: this.#plugin, ...which, quarantined: this.#quarantined > 0, failure: this.#last });
   }
 }
 

@@ -4,11 +4,11 @@
  */
 
 import type { MetricDefinition } from "../../observe/plugin-metrics.ts";
-import { makeDryHost } from "./dry-run.ts";
+import { makeSandboxedHost } from "./dry-run.ts";
 import type { PluginParts } from "./host.ts";
 
 /** What came of it, as plain data. */
-export type CanaryResult = {
+export type StartCheckResult = {
   /** Guests that there may be, those of calls that wait included. */
   readonly guests: number;
   /** What each instance has defined, in their order; none where one failed. */
@@ -20,7 +20,7 @@ export type CanaryResult = {
 /** Milliseconds for all guests of a version; each worker is given as long. */
 const TIME = 10_000;
 
-export async function startOnce(parts: PluginParts, time = TIME): Promise<CanaryResult> {
+export async function checkStart(parts: PluginParts, time = TIME): Promise<StartCheckResult> {
   const end = performance.now() + time;
   const isInTime = () => performance.now() < end;
   const whole = await attempt(parts, isInTime);
@@ -38,14 +38,18 @@ export async function startOnce(parts: PluginParts, time = TIME): Promise<Canary
   return { guests: 0, metrics: [], problems: [{ instance: -1, message }] };
 }
 
-type Attempt = { readonly guests: number; readonly metrics: CanaryResult["metrics"]; readonly problem: string | null };
+type Attempt = {
+  readonly guests: number;
+  readonly metrics: StartCheckResult["metrics"];
+  readonly problem: string | null;
+};
 
 const NOTHING: Attempt = { guests: 0, metrics: [], problem: null };
 
 async function attempt(parts: PluginParts, isInTime: () => boolean): Promise<Attempt> {
   try {
-    const host = makeDryHost();
-    const set = await host.prepareBeside(parts, isInTime);
+    const host = makeSandboxedHost();
+    const set = await host.prepareInSlices(parts, isInTime);
     if (set === null) return { ...NOTHING, problem: "it took too long to start" };
     const guests = host.capacity();
     const metrics = set.defined();

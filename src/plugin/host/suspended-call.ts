@@ -63,14 +63,14 @@ export class SuspendableCall implements GuestConsumer {
   /** OUTCOME.waiting, or what came of it at once. */
   start(): number {
     const { pool, after } = this.#host;
-    if (!pool.ask(this)) return OUTCOME.busy;
+    if (!pool.request(this)) return OUTCOME.busy;
     this.#starting = false;
     if (this.#outcome >= 0) return this.#outcome;
     this.#stopTimer = after(this.#time, () => this.#expire());
-    return OUTCOME.waiting;
+    return OUTCOME.suspended;
   }
 
-  take(guest: Guest | null): void {
+  guestReady(guest: Guest | null): void {
     if (guest === null) {
       this.#settle(this.#host.refuse(this.#hook, this.#target));
       return;
@@ -82,7 +82,7 @@ export class SuspendableCall implements GuestConsumer {
     );
   }
 
-  fail(error: unknown): void {
+  guestFailed(error: unknown): void {
     this.#settle(this.#host.failed(null, this.#hook, this.#target, error));
   }
 
@@ -91,7 +91,7 @@ export class SuspendableCall implements GuestConsumer {
     if (this.#cancelled || this.#outcome >= 0) return;
     this.#cancelled = true;
     this.#clearTimer();
-    if (this.#guest === null) this.#host.pool.leave(this);
+    if (this.#guest === null) this.#host.pool.cancel(this);
     else this.#guest.context.abandon();
   }
 
@@ -108,25 +108,25 @@ export class SuspendableCall implements GuestConsumer {
     const fault = new Fault("timeout", `the call took more than ${Math.round(time)} ms (${limit})`);
     if (this.#guest !== null) this.#guest.context.abort(fault);
     else {
-      this.#host.pool.leave(this);
-      this.fail(fault);
+      this.#host.pool.cancel(this);
+      this.guestFailed(fault);
     }
   }
 
   #ended(guest: Guest, result: number): void {
-    if (this.#cancelled) return this.#host.pool.drop();
+    if (this.#cancelled) return this.#host.pool.discard();
     let outcome: number;
     try {
       outcome = this.#host.evaluate(guest, this.#hook, result);
     } catch (error) {
       return this.#failed(guest, error);
     }
-    this.#settle(outcome, () => this.#host.pool.giveBack(guest));
+    this.#settle(outcome, () => this.#host.pool.release(guest));
   }
 
   #failed(guest: Guest, error: unknown): void {
-    if (this.#cancelled) return this.#host.pool.drop();
-    this.#settle(this.#host.failed(guest, this.#hook, this.#target, error), () => this.#host.pool.drop());
+    if (this.#cancelled) return this.#host.pool.discard();
+    this.#settle(this.#host.failed(guest, this.#hook, this.#target, error), () => this.#host.pool.discard());
   }
 
   /** Lets the exchange go on first: the guest's next call may take the rest of the turn. */

@@ -21,7 +21,7 @@ export type ModuleInfo = ModuleTraits & {
   /** Bytes of the file. */
   readonly size: number;
   /** It has a call that waits: its guests are suspended, and there are several on a thread. */
-  readonly waits: boolean;
+  readonly suspends: boolean;
   /** Functions of the file, imports included; those above were appended. */
   readonly functions: number;
   /** Why the engine is not to optimise it, which would take too long; null when it may. */
@@ -88,7 +88,7 @@ function checkModule(bytes: Uint8Array, options: BuildOptions): CheckedModule {
       abi: abi.name,
       groups: importGroups(shape),
       size: bytes.length,
-      waits: entryPoints.suspending.length > 0,
+      suspends: entryPoints.suspending.length > 0,
       functions: shape.functions.length,
       unoptimised,
     },

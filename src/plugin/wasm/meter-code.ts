@@ -19,12 +19,12 @@ export type Appended = {
   readonly entries: number;
   readonly grow: number;
   /** A global: whether the hook under way may wait. */
-  readonly mayWait: number;
+  readonly maySuspend: number;
   /** Types of the functions that are wrapped: a wrapper has another, with fuel. */
   readonly entryTypes: readonly number[];
   readonly hooks: readonly Entry[];
   /** Those that are entered so that they may be suspended. */
-  readonly waits: readonly Entry[];
+  readonly suspendable: readonly Entry[];
   /** What a call that suspends returns elsewhere. */
   readonly notHere: number;
   readonly guards: Guards;
@@ -39,7 +39,7 @@ export type Entry = {
 };
 
 /** How many functions are appended. */
-export function countAppended({ hooks, waits, guards }: Appended): number {
+export function countAppended({ hooks, suspendable: waits, guards }: Appended): number {
   return 4 + hooks.length + waits.length + guards.length;
 }
 
@@ -74,7 +74,7 @@ export function writeCode(writer: Writer, reader: Reader, context: Context): voi
   writer.sized(() => writeEntries(writer, appended));
   writer.sized(() => writeGrow(writer, appended));
   for (const hook of appended.hooks) writer.sized(() => writeHook(writer, appended, hook, shape));
-  for (const hook of appended.waits) writer.sized(() => writeWaitingHook(writer, appended, hook, shape));
+  for (const hook of appended.suspendable) writer.sized(() => writeSuspendableHook(writer, appended, hook, shape));
   for (const { index, type } of appended.guards)
     writer.sized(() => writeGuard(writer, appended, index, shape.types[type]!.params.length));
 }
@@ -103,7 +103,7 @@ function writeBody(writer: Writer, { bytes, start, end, sites, appended, offsets
     } else if (units === SITE.bulk) writeCall(writer, appended.bulk);
     else if (units === SITE.entries) writeCall(writer, appended.entries);
     else if (units <= SITE.call) {
-      const { grow, hooks, waits } = appended;
+      const { grow, hooks, suspendable: waits } = appended;
       writer.u8(bytes[at]!);
       writer.u32(grow + 1 + hooks.length + waits.length + SITE.call - units);
       from = sites.ends[i]!;
@@ -244,8 +244,13 @@ function writeHook(writer: Writer, { fuel }: Appended, { target, type }: Entry, 
 }
 
 /** The same for a call that may wait. Whoever traps in between is never entered again. */
-function writeWaitingHook(writer: Writer, appended: Appended, { target, type }: Entry, { types }: ModuleShape): void {
-  const { fuel, mayWait } = appended;
+function writeSuspendableHook(
+  writer: Writer,
+  appended: Appended,
+  { target, type }: Entry,
+  { types }: ModuleShape,
+): void {
+  const { fuel, maySuspend: mayWait } = appended;
   const params = types[type]!.params.length;
   writer.u32(0);
   writeLocal(writer, params);
@@ -265,7 +270,7 @@ function writeSet(writer: Writer, global: number, value: number): void {
 }
 
 /** The import, where the hook may wait; else its answer is `notHere`: suspending there would be a trap. */
-function writeGuard(writer: Writer, { mayWait, notHere }: Appended, target: number, params: number): void {
+function writeGuard(writer: Writer, { maySuspend: mayWait, notHere }: Appended, target: number, params: number): void {
   writer.u32(0);
   writeGet(writer, mayWait);
   writer.u8(OP.if);

@@ -58,9 +58,9 @@ export function meterModule(
     bulk: next + 1,
     entries: next + 2,
     grow: next + 3,
-    mayWait: shape.globals + 2,
+    maySuspend: shape.globals + 2,
     hooks: entries(hooks),
-    waits: entries(suspendable),
+    suspendable: entries(suspendable),
     notHere,
     guards: suspending.map((index) => ({ index, type: shape.functions[index]! })),
   };
@@ -113,7 +113,7 @@ function writeSection(writer: Writer, id: number, reader: Reader, context: Conte
     case SECTION.function:
       copyList(writer, reader, countAppended(appended));
       for (let i = 0; i < 4; i++) writer.u32(appended.unaryType);
-      for (const { wrapperType } of [...appended.hooks, ...appended.waits]) writer.u32(wrapperType);
+      for (const { wrapperType } of [...appended.hooks, ...appended.suspendable]) writer.u32(wrapperType);
       for (const { type } of appended.guards) writer.u32(type);
       return;
     case SECTION.table:
@@ -231,7 +231,7 @@ function writeExports(writer: Writer, reader: Reader, shape: ModuleShape, append
     writer.u8(kind);
     writer.u32(index);
   };
-  const { hooks, waits: waiting } = appended;
+  const { hooks, suspendable: waiting } = appended;
   copyList(writer, reader, 2 + hooks.length + waiting.length + (shape.start === null ? 0 : 1));
   entry(METER.charge, KIND.function, appended.charge);
   entry(METER.growFailed, KIND.global, appended.growFailed);

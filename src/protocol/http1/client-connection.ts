@@ -9,7 +9,7 @@ import { scanResponse } from "../../http1/scan.ts";
 import { fieldsBound } from "../../http1/write.ts";
 import { Connection } from "../../net/connection.ts";
 import { type DialHandler, dial } from "../../net/dial.ts";
-import { Carry } from "../../net/pending-buffer.ts";
+import { PendingBuffer } from "../../net/pending-buffer.ts";
 import { pollBatch } from "../../net/poll-batch.ts";
 import { UPSTREAM_CELLS } from "../../observe/series.ts";
 import type { ClusterPlan } from "../../plan/plan.ts";
@@ -46,7 +46,7 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
   #state: number = STATE.connecting;
   #attempt: Attempt | null = null;
   /** A partial head. */
-  readonly #carry = new Carry();
+  readonly #carry = new PendingBuffer();
   readonly #body = new BodyReader();
   #requests = 0;
   /** The poll batch in which the present request was written, on a connection that had served before; else -1. */

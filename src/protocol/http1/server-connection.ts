@@ -5,7 +5,7 @@ import type { BodyFrame } from "../../http1/body-frame.ts";
 import { BodyReader } from "../../http1/framing.ts";
 import { scanRequest } from "../../http1/scan.ts";
 import type { Connection } from "../../net/connection.ts";
-import { Carry } from "../../net/pending-buffer.ts";
+import { PendingBuffer } from "../../net/pending-buffer.ts";
 import type { ConnectionChoice } from "../../proxy/connection-choice.ts";
 import type { ThreadContext } from "../../proxy/context.ts";
 import type { Downstream } from "../../proxy/downstream.ts";
@@ -46,7 +46,7 @@ export class ServerConnection implements Downstream, ServerHandler {
   readonly #choice: ConnectionChoice | null;
   #exchange: Exchange | null = null;
   /** A partial head, or input that came before its turn. */
-  readonly #carry = new Carry();
+  readonly #carry = new PendingBuffer();
   #body: BodyReader | null = null;
   #requests = 0;
   /** The connection ends after the present answer. */

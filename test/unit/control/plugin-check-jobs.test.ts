@@ -4,7 +4,7 @@ import { setTimeout } from "node:timers/promises";
 import type { CheckResult } from "../../../src/cluster/health.ts";
 import type { Duty } from "../../../src/control/endpoint-check.ts";
 import { CheckOrders } from "../../../src/control/plugin-check-jobs.ts";
-import type { ToThread } from "../../../src/worker/messages.ts";
+import type { ToWorker } from "../../../src/worker/messages.ts";
 import { until } from "./parts.ts";
 
 const HEALTHY: CheckResult = { result: "healthy", problem: "" };
@@ -14,7 +14,7 @@ function duty(timeout = 60_000): Duty {
 }
 
 function makeOrders(t: TestContext, serving: number[]) {
-  const posted: { thread: number; message: ToThread }[] = [];
+  const posted: { thread: number; message: ToWorker }[] = [];
   const orders = new CheckOrders({
     serving: () => serving,
     post: (thread, message) => void posted.push({ thread, message }),
@@ -26,11 +26,13 @@ function makeOrders(t: TestContext, serving: number[]) {
     return stop;
   };
   const given = () =>
-    posted.flatMap(({ thread, message }) => (message.type === "check" ? [{ thread, ...message.order }] : []));
+    posted.flatMap(({ thread, message }) => (message.type === "check" ? [{ thread, ...message.job }] : []));
   const withdrawn = () =>
-    posted.flatMap(({ thread, message }) => (message.type === "uncheck" ? [{ thread, number: message.number }] : []));
+    posted.flatMap(({ thread, message }) =>
+      message.type === "cancelCheck" ? [{ thread, number: message.number }] : [],
+    );
   const answer = (order: { thread: number; number: number }, verdict: CheckResult | null = HEALTHY) =>
-    orders.receive(order.thread, { type: "checked", number: order.number, verdict });
+    orders.receive(order.thread, { type: "checked", number: order.number, result: verdict });
   return { orders, told, begin, given, withdrawn, answer };
 }
 

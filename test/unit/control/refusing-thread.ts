@@ -1,16 +1,16 @@
 /** A worker; number 1 does not build a second version, and says so when it is told to. */
 import { BroadcastChannel, parentPort, workerData } from "node:worker_threads";
-import type { FromThread, ToThread } from "../../../src/worker/messages.ts";
+import type { FromWorker, ToWorker } from "../../../src/worker/messages.ts";
 
 if (workerData.thread === 1) {
   const port = parentPort!;
   const on = port.on.bind(port);
   const channel = new BroadcastChannel("sluice-refuse");
   channel.unref();
-  port.on = ((event: "message", listener: (message: ToThread) => void) =>
-    on(event, (message: ToThread) => {
+  port.on = ((event: "message", listener: (message: ToWorker) => void) =>
+    on(event, (message: ToWorker) => {
       if (message.type !== "prepare" || message.plan.version === 1) return listener(message);
-      const refusal: FromThread = { type: "failed", version: message.plan.version, problem: "told to refuse" };
+      const refusal: FromWorker = { type: "failed", version: message.plan.version, problem: "told to refuse" };
       channel.onmessage = () => port.postMessage(refusal);
     })) as typeof port.on;
 }

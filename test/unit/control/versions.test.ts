@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Versions } from "../../../src/control/versions.ts";
 import type { Plan } from "../../../src/plan/plan.ts";
-import type { FromThread, ToThread } from "../../../src/worker/messages.ts";
+import type { FromWorker, ToWorker } from "../../../src/worker/messages.ts";
 
 const planOf = (version: number): Plan => ({
   version,
@@ -16,7 +16,7 @@ const planOf = (version: number): Plan => ({
 });
 
 /** Two threads that do as they are told, by what `behave` answers to a message. */
-function start(behave: (thread: number, message: ToThread) => FromThread | null, silence?: number) {
+function start(behave: (thread: number, message: ToWorker) => FromWorker | null, silence?: number) {
   const told: string[] = [];
   const released: number[] = [];
   const fleet = {
@@ -24,7 +24,7 @@ function start(behave: (thread: number, message: ToThread) => FromThread | null,
     end(thread: number) {
       told.push(`end ${thread}`);
     },
-    post(thread: number, message: ToThread) {
+    post(thread: number, message: ToWorker) {
       const version = message.type === "prepare" ? message.plan.version : "version" in message ? message.version : "";
       told.push(`${message.type} ${version} to ${thread}`);
       const answer = behave(thread, message);
@@ -40,7 +40,7 @@ function start(behave: (thread: number, message: ToThread) => FromThread | null,
   return { versions, told, released };
 }
 
-const obedient = (_thread: number, message: ToThread): FromThread | null =>
+const obedient = (_thread: number, message: ToWorker): FromWorker | null =>
   message.type === "prepare"
     ? { type: "ready", version: message.plan.version }
     : message.type === "commit"

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { Carry } from "../../../src/net/pending-buffer.ts";
+import { PendingBuffer } from "../../../src/net/pending-buffer.ts";
 
 test("what is kept comes out as it went in, in whatever pieces, and however much of it was taken in between", () => {
   const step = fc.oneof(
@@ -11,7 +11,7 @@ test("what is kept comes out as it went in, in whatever pieces, and however much
   );
   fc.assert(
     fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
-      const carry = new Carry();
+      const carry = new PendingBuffer();
       let expected = Buffer.alloc(0);
       for (const one of steps) {
         if ("append" in one) {

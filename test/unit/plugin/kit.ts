@@ -123,7 +123,7 @@ export function planOf(more: Partial<InstancePlan> = {}): InstancePlan {
     cluster: "",
     metrics: null,
     shares: [],
-    stage: null,
+    canary: null,
     namespaces: [],
     cells: 0,
     ...more,
@@ -147,7 +147,7 @@ export class TestHost {
   readonly host = new PluginHost({
     cells: this.cells,
     report: (level, message, fields) => this.lines.push({ level, message, fields }),
-    tell: (news) => this.news.push(news),
+    notify: (news) => this.news.push(news),
     now: () => this.time,
   });
 

@@ -4,7 +4,7 @@ import { HOOK } from "../../../src/abi/abi.ts";
 import { LISTENER_CELLS } from "../../../src/observe/series.ts";
 import { OUTCOME } from "../../../src/plugin/host/host.ts";
 import type { Instance } from "../../../src/plugin/host/instance.ts";
-import { Admission, type Entrant, type Judgement } from "../../../src/proxy/admission.ts";
+import { Admission, type AdmissionHandler, type PendingAdmission } from "../../../src/proxy/admission.ts";
 import type { ConnectionChoice } from "../../../src/proxy/connection-choice.ts";
 import { Exchange, Exchanges } from "../../../src/proxy/exchange.ts";
 import { type ListenerState, Snapshot } from "../../../src/proxy/snapshot.ts";
@@ -12,7 +12,7 @@ import { type ListenerState, Snapshot } from "../../../src/proxy/snapshot.ts";
 const HOOKS = 1 << HOOK.connection;
 const CLUSTERS = ["app", "canary", "beta"];
 
-type Answer = (x: Judgement) => number;
+type Answer = (x: PendingAdmission) => number;
 
 /** A listener with a chain that answers so. */
 function listen(
@@ -27,11 +27,13 @@ function listen(
     index,
     plugin: `plugin ${index}`,
     mayChoose: may,
-    call(hook: number, x: Judgement) {
-      asked.push(`${index} ${hook} ${x.clientAddress} ${x.listenerName} ${x.skipped === null && x.staged === null}`);
+    call(hook: number, x: PendingAdmission) {
+      asked.push(
+        `${index} ${hook} ${x.clientAddress} ${x.listenerName} ${x.skipped === null && x.canaryChoices === null}`,
+      );
       ids.add(x.id);
       (x.skipped ??= new Set()).add(index);
-      x.staged ??= new Map();
+      x.canaryChoices ??= new Map();
       return answer(x);
     },
   })) as unknown as Instance[];
@@ -42,7 +44,7 @@ function listen(
   return { cells, exchanges, admission: new Admission(exchanges, cells), asked, ids, state, snapshot };
 }
 
-class TestEntrant implements Entrant {
+class TestHandler implements AdmissionHandler {
   readonly peer = "192.0.2.7";
   told: (string | ConnectionChoice | null)[] = [];
 
@@ -80,9 +82,9 @@ test("plugins are asked in order until one denies or fails, each connection by a
   for (const no of [OUTCOME.reject, OUTCOME.failed, OUTCOME.busy]) {
     const { admission, asked, cells, exchanges, ids, state } = listen([goOn, () => no, goOn]);
     const request = exchanges.take();
-    const entrant = new TestEntrant();
-    for (let i = 0; i < 2; i++) assert.equal(admission.ask(state(HOOKS), entrant), null);
-    assert.deepEqual(entrant.told, [`denied ${no}`, `denied ${no}`]);
+    const handler = new TestHandler();
+    for (let i = 0; i < 2; i++) assert.equal(admission.evaluate(state(HOOKS), handler), null);
+    assert.deepEqual(handler.told, [`denied ${no}`, `denied ${no}`]);
     // What was skipped, or drawn in a rollout, for one connection is not for the next.
     const both = [`0 ${HOOK.connection} 192.0.2.7 web true`, `1 ${HOOK.connection} 192.0.2.7 web false`];
     assert.deepEqual(asked, [...both, ...both]);
@@ -91,29 +93,29 @@ test("plugins are asked in order until one denies or fails, each connection by a
     assert.equal(cells[LISTENER_CELLS.denied], 2);
   }
   const { admission, cells, state } = listen([goOn]);
-  const entrant = new TestEntrant();
-  admission.ask(state(HOOKS), entrant);
-  assert.deepEqual(entrant.told, [null]);
+  const handler = new TestHandler();
+  admission.evaluate(state(HOOKS), handler);
+  assert.deepEqual(handler.told, [null]);
   assert.equal(cells[LISTENER_CELLS.denied], 0);
 });
 
 test("where no plugin has the hook nobody is asked", () => {
   const { admission, asked, state } = listen([() => OUTCOME.reject]);
-  const entrant = new TestEntrant();
-  assert.equal(admission.ask(state(~HOOKS), entrant), null);
-  assert.deepEqual([entrant.told, asked], [[null], []]);
+  const handler = new TestHandler();
+  assert.equal(admission.evaluate(state(~HOOKS), handler), null);
+  assert.deepEqual([handler.told, asked], [[null], []]);
 });
 
 test("the last plugin that chooses has its way, for this connection and as long as it may", () => {
   const { admission, state } = listen([choose(2), choose(1), goOn]);
-  const entrant = new TestEntrant();
-  admission.ask(state(HOOKS), entrant);
-  const [choice] = entrant.told;
+  const handler = new TestHandler();
+  admission.evaluate(state(HOOKS), handler);
+  const [choice] = handler.told;
   assert.equal((choice as ConnectionChoice).plugin, "plugin 1");
   assert.equal(begin(choice!, state(HOOKS)), 1);
   const none = listen([goOn]);
-  none.admission.ask(none.state(HOOKS), entrant);
-  assert.equal(entrant.told[1], null);
+  none.admission.evaluate(none.state(HOOKS), handler);
+  assert.equal(handler.told[1], null);
 
   const later = (version: number, more: Parameters<typeof listen>[1], answers = [goOn, goOn]) =>
     begin(choice!, listen(answers, { version, ...more }).state(0));
@@ -125,18 +127,18 @@ test("the last plugin that chooses has its way, for this connection and as long 
 });
 
 test("a connection that waits is judged to its end, whoever comes meanwhile, and holds its version", () => {
-  const waits: { x: Judgement; cancelled: boolean }[] = [];
+  const waits: { x: PendingAdmission; cancelled: boolean }[] = [];
   const wait: Answer = (x) => {
     const call = { x, cancelled: false };
     waits.push(call);
     x.suspension = { cancel: () => void (call.cancelled = true) };
-    return OUTCOME.waiting;
+    return OUTCOME.suspended;
   };
   const { admission, asked, cells, state, snapshot } = listen([choose(1), wait, wait]);
-  const [first, second, third] = [new TestEntrant(), new TestEntrant(), new TestEntrant()];
-  const judgement = admission.ask(state(HOOKS), first);
-  const other = admission.ask(state(HOOKS), second);
-  assert.ok(judgement !== null && other !== null && judgement !== other);
+  const [first, second, third] = [new TestHandler(), new TestHandler(), new TestHandler()];
+  const pending = admission.evaluate(state(HOOKS), first);
+  const other = admission.evaluate(state(HOOKS), second);
+  assert.ok(pending !== null && other !== null && pending !== other);
   assert.notEqual(waits[0]!.x, waits[1]!.x);
   snapshot.retire();
   admission.resume(HOOK.connection, waits[0]!.x, OUTCOME.continue);
@@ -151,7 +153,7 @@ test("a connection that waits is judged to its end, whoever comes meanwhile, and
   assert.equal(asked.at(-1), "disposed");
 
   const leaves = listen([wait]);
-  const left = leaves.admission.ask(leaves.state(HOOKS), third)!;
+  const left = leaves.admission.evaluate(leaves.state(HOOKS), third)!;
   left.cancel();
   leaves.snapshot.retire();
   assert.equal(waits.at(-1)!.cancelled, true);

@@ -86,7 +86,7 @@ export class Waits {
     };
     if (name === "request_body") x.requestSuspension = { cancel };
     else x.suspension = { cancel };
-    return OUTCOME.waiting;
+    return OUTCOME.suspended;
   }
 }
 
@@ -134,7 +134,7 @@ export class Plane {
       internal: (error) => pipeline.internal(null, error),
     };
     this.listener = new Listener("127.0.0.1:0", {
-      deal: () => false,
+      dispatch: () => false,
       context: this.context,
       admit: () => true,
       opened: (connection, port) => new Incoming(connection, port, incoming).begin(),
@@ -144,7 +144,7 @@ export class Plane {
     });
     const socket = new BoundSocket({ host: "127.0.0.1", port: 0 });
     this.port = socket.address().port;
-    this.listener.hold(socket);
+    this.listener.addSocket(socket);
     this.listener.serve(makeState(this.snapshot, settings));
   }
 

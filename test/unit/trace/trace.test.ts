@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { HOOK, RESULT } from "../../../src/abi/abi.ts";
 import { Head } from "../../../src/http/head.ts";
-import { KeptValue } from "../../../src/plugin/abi/kept-value.ts";
+import { ExchangeValue } from "../../../src/plugin/abi/exchange-value.ts";
 import { Chunk } from "../../../src/proxy/chunk.ts";
 import { makeExchange } from "../../../src/testing/messages.ts";
 import { Mask } from "../../../src/trace/mask.ts";
@@ -128,7 +128,7 @@ test("a plugin's second configuration is distinguished from its first", () => {
 test("shared values are recorded by name and masked", () => {
   const { x, trace } = start({});
   const keep = (key: string, value: string) =>
-    (x.values ??= new Map<string, KeptValue>()).set(key, new KeptValue(key, Buffer.from(value), null));
+    (x.values ??= new Map<string, ExchangeValue>()).set(key, new ExchangeValue(key, Buffer.from(value), null));
   keep("\0old", "1");
   keep("plugin\0own", "2");
   const call = trace.enter(x, HOOK.request_head, CALLED);

@@ -16,7 +16,7 @@ function ask(origins: Origins, port: number, method = "GET", timeout = 3_600_000
     most: 1000,
   };
   const answer = new Promise<number | string>((resolve) => {
-    origins.ask(request, (came) => resolve(typeof came === "number" ? came : came.body.toString()));
+    origins.fetch(request, (came) => resolve(typeof came === "number" ? came : came.body.toString()));
   });
   return bounded(answer, "the answer");
 }
@@ -122,7 +122,7 @@ test("an origin that would rather speak another protocol is one that cannot be r
     most: 1000,
   };
   const answer = new Promise((resolve) => {
-    const cancel = origins.ask(request, resolve);
+    const cancel = origins.fetch(request, resolve);
     atEnd(t, cancel);
   });
   assert.equal(await bounded(answer, "the answer"), STATUS.unreachable);

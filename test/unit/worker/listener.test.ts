@@ -23,13 +23,13 @@ for (const mode of ["handle", "public"])
       },
       opened: () => undefined,
       closed: () => undefined,
-      deal: () => false,
+      dispatch: () => false,
       failed: () => undefined,
       acceptFailed: (_port, problem) => reported.push(problem),
     });
     const socket = new BoundSocket({ host: "127.0.0.1", port: 0 });
     const { port } = socket.address();
-    listener.hold(socket);
+    listener.addSocket(socket);
     listener.serve({ plan: { limits: { connections: 0 } } } as ListenerState);
     t.after(() => {
       listener.close();
@@ -84,20 +84,20 @@ test("what another thread accepted for a version that is not taken here yet wait
     },
     opened: () => undefined,
     closed: () => undefined,
-    deal: () => false,
+    dispatch: () => false,
     failed: () => undefined,
     acceptFailed: () => undefined,
   };
   const [taken, given] = [await makeFresh(t), await makeFresh(t)];
   const listener = new Listener("127.0.0.1:0", options);
-  listener.adopt(taken.fresh);
+  listener.addConnection(taken.fresh);
   assert.deepEqual([opened, taken.fresh.destroyed], [0, false]);
   listener.serve({ plan: { limits: { connections: 0 } } } as ListenerState);
   assert.equal(opened, 1);
   listener.close();
 
   const aborted = new Listener("127.0.0.1:0", options);
-  aborted.adopt(given.fresh);
+  aborted.addConnection(given.fresh);
   aborted.close();
   await once(given.client, "close");
   assert.equal(opened, 1);

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { HOOK } from "../../../src/abi/abi.ts";
 import type { Cluster } from "../../../src/cluster/cluster.ts";
 import type { CheckResult } from "../../../src/cluster/health.ts";
-import { KeptValue } from "../../../src/plugin/abi/kept-value.ts";
+import { ExchangeValue } from "../../../src/plugin/abi/exchange-value.ts";
 import { OUTCOME } from "../../../src/plugin/host/host.ts";
 import type { Instance } from "../../../src/plugin/host/instance.ts";
 import { Exchanges } from "../../../src/proxy/exchange.ts";
@@ -11,10 +11,10 @@ import { Snapshot } from "../../../src/proxy/snapshot.ts";
 import type { Connector } from "../../../src/proxy/upstream-stream.ts";
 import { type PluginCheck, PluginChecks } from "../../../src/worker/plugin-checks.ts";
 
-/** A version with one cluster, whose plugin answers so; what it was called with, and what was told. */
+/** A version with one cluster, whose plugin answers so; what it was called with, and what was reported. */
 function setUp(outcome: number, act: (x: PluginCheck) => void = () => {}) {
   const called: PluginCheck[] = [];
-  const told: [number, CheckResult | null][] = [];
+  const reported: [number, CheckResult | null][] = [];
   const state = { cancelled: 0, disposed: false };
   const checker = {
     plugin: "doctor",
@@ -22,7 +22,7 @@ function setUp(outcome: number, act: (x: PluginCheck) => void = () => {}) {
       assert.equal(hook, HOOK.health_check);
       called.push(x);
       act(x);
-      if (outcome === OUTCOME.waiting) x.suspension = { cancel: () => state.cancelled++ };
+      if (outcome === OUTCOME.suspended) x.suspension = { cancel: () => state.cancelled++ };
       return outcome;
     },
   } as unknown as Instance;
@@ -30,18 +30,18 @@ function setUp(outcome: number, act: (x: PluginCheck) => void = () => {}) {
   const snapshot = new Snapshot(1, [cluster as unknown as Cluster<Connector>], [], () => {
     state.disposed = true;
   });
-  const checks = new PluginChecks(new Exchanges(), (number, verdict) => told.push([number, verdict]));
+  const checks = new PluginChecks(new Exchanges(), (number, result) => reported.push([number, result]));
   const begin = (number: number, { slot = 3, name = "app" } = {}) =>
     checks.begin({ number, cluster: name, slot, timeout: 1000 }, snapshot);
-  return { called, told, state, snapshot, checks, begin };
+  return { called, reported, state, snapshot, checks, begin };
 }
 
-test("the plugin is told which endpoint, and by when; its answer is the verdict", () => {
-  const { called, told, begin } = setUp(OUTCOME.continue);
+test("the hook sees the endpoint and the deadline; its result is the result of the check", () => {
+  const { called, reported, begin } = setUp(OUTCOME.continue);
   const began = performance.now();
   begin(1);
   begin(2);
-  assert.deepEqual(told, [
+  assert.deepEqual(reported, [
     [1, { result: "healthy", problem: "" }],
     [2, { result: "healthy", problem: "" }],
   ]);
@@ -51,55 +51,55 @@ test("the plugin is told which endpoint, and by when; its answer is the verdict"
   assert.ok(x.id !== y.id && x !== y);
 });
 
-test("the cause is what the plugin kept for it, else that it says so", () => {
+test("the problem is the value that the plugin stored, else a default", () => {
   const plain = setUp(OUTCOME.reject);
   plain.begin(1);
-  assert.deepEqual(plain.told, [[1, { result: "unhealthy", problem: "plugin doctor says so" }]]);
+  assert.deepEqual(plain.reported, [[1, { result: "unhealthy", problem: "rejected by plugin doctor" }]]);
   const why = setUp(OUTCOME.reject, (x) => {
     const key = "doctor\0problem";
-    x.values = new Map([[key, new KeptValue(key, Buffer.from("überlastet"), null)]]);
+    x.values = new Map([[key, new ExchangeValue(key, Buffer.from("überlastet"), null)]]);
   });
   why.begin(1);
-  assert.deepEqual(why.told, [[1, { result: "unhealthy", problem: "überlastet" }]]);
+  assert.deepEqual(why.reported, [[1, { result: "unhealthy", problem: "überlastet" }]]);
 });
 
-test("a plugin that fails, also under skip, or is asked too much, gives no verdict", () => {
+test("a plugin that fails, also under skip, or has too many calls queued, leaves the endpoint as it is", () => {
   const skip = (x: PluginCheck) => {
     x.skipped = new Set([0]);
   };
-  for (const { told, begin } of [setUp(OUTCOME.failed), setUp(OUTCOME.continue, skip)]) {
+  for (const { reported, begin } of [setUp(OUTCOME.failed), setUp(OUTCOME.continue, skip)]) {
     begin(1);
-    assert.deepEqual(told, [[1, { result: "failed", problem: "plugin doctor failed" }]]);
+    assert.deepEqual(reported, [[1, { result: "failed", problem: "plugin doctor failed" }]]);
   }
   const busy = setUp(OUTCOME.busy);
   busy.begin(1);
-  assert.deepEqual(busy.told, [[1, { result: "failed", problem: "too many calls of plugin doctor wait" }]]);
+  assert.deepEqual(busy.reported, [[1, { result: "failed", problem: "too many calls of plugin doctor are queued" }]]);
 });
 
 test("what the version that serves does not have is given back", () => {
-  const { called, told, begin, checks } = setUp(OUTCOME.continue);
+  const { called, reported, begin, checks } = setUp(OUTCOME.continue);
   begin(1, { slot: 4 });
   begin(2, { name: "other" });
   checks.begin({ number: 3, cluster: "app", slot: 3, timeout: 1 }, null);
-  assert.deepEqual([told, called.length], [[1, 2, 3].map((number) => [number, null]), 0]);
+  assert.deepEqual([reported, called.length], [[1, 2, 3].map((number) => [number, null]), 0]);
 });
 
 test("a check that waits holds its version until it ends, however it does", () => {
   for (const end of ["resume", "cancel", "stop"] as const) {
-    const { called, told, state, snapshot, checks, begin } = setUp(OUTCOME.waiting);
+    const { called, reported, state, snapshot, checks, begin } = setUp(OUTCOME.suspended);
     begin(7);
     snapshot.retire();
-    assert.deepEqual([told, state.disposed], [[], false]);
+    assert.deepEqual([reported, state.disposed], [[], false]);
     if (end === "resume") checks.resume(HOOK.health_check, called[0]!, OUTCOME.reject);
     else if (end === "cancel") checks.cancel(7);
     else checks.stop();
     assert.equal(state.disposed, true, end);
     assert.equal(state.cancelled, end === "resume" ? 0 : 1);
-    const verdict = { resume: { result: "unhealthy", problem: "plugin doctor says so" }, stop: null };
-    assert.deepEqual(told, end === "cancel" ? [] : [[7, verdict[end]]]);
+    const result = { resume: { result: "unhealthy", problem: "rejected by plugin doctor" }, stop: null };
+    assert.deepEqual(reported, end === "cancel" ? [] : [[7, result[end]]]);
     checks.resume(HOOK.health_check, called[0]!, OUTCOME.continue);
     checks.cancel(7);
     checks.stop();
-    assert.equal(told.length, end === "cancel" ? 0 : 1, "it is told once");
+    assert.equal(reported.length, end === "cancel" ? 0 : 1, "it is reported once");
   }
 });

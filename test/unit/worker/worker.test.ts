@@ -8,7 +8,7 @@ import { ConnectionCounts } from "../../../src/net/connection-counts.ts";
 import { Counters } from "../../../src/observe/counters.ts";
 import type { ListenerPlan, Plan } from "../../../src/plan/plan.ts";
 import { KeyValueStore } from "../../../src/state/store.ts";
-import type { FromThread, ThreadInit, ToThread } from "../../../src/worker/messages.ts";
+import type { FromWorker, ToWorker, WorkerInit } from "../../../src/worker/messages.ts";
 import { buildFixture, planOf } from "../plugin/kit.ts";
 
 const listener: ListenerPlan = {
@@ -41,7 +41,7 @@ const plan: Plan = {
 
 /** A worker, and what it says. */
 async function startThread(t: TestContext) {
-  const workerData: ThreadInit = {
+  const workerData: WorkerInit = {
     thread: 1,
     columns: EndpointColumns.allocate(2).buffer,
     connections: ConnectionCounts.allocate(2),
@@ -51,10 +51,10 @@ async function startThread(t: TestContext) {
   };
   const worker = new Worker(new URL("../../../src/worker/worker.ts", import.meta.url), { workerData });
   t.after(() => worker.terminate());
-  const said: FromThread[] = [];
-  worker.on("message", (message: FromThread) => said.push(message));
+  const said: FromWorker[] = [];
+  worker.on("message", (message: FromWorker) => said.push(message));
   /** The first message of that kind that was not told yet. */
-  const says = async (type: FromThread["type"]): Promise<FromThread> => {
+  const says = async (type: FromWorker["type"]): Promise<FromWorker> => {
     for (;;) {
       const at = said.findIndex((message) => message.type === type);
       if (at >= 0) return said.splice(at, 1)[0]!;
@@ -62,7 +62,7 @@ async function startThread(t: TestContext) {
     }
   };
   await says("up");
-  const tell = (message: ToThread, transfer: Transferable[] = []): void => worker.postMessage(message, transfer);
+  const tell = (message: ToWorker, transfer: Transferable[] = []): void => worker.postMessage(message, transfer);
   return { tell, says, said };
 }
 
@@ -85,7 +85,7 @@ test("a connection from a thread that took a version a moment earlier waits unti
   await says("ready");
   const { port1, port2 } = new MessageChannel();
   t.after(() => port1.close());
-  tell({ type: "link", thread: 0, port: port2, give: [] }, [port2]);
+  tell({ type: "link", thread: 0, port: port2, transfer: [] }, [port2]);
   const [early, unknown] = [await makeFresh(t), await makeFresh(t)];
   const deal = (address: string, socket: Socket): void =>
     port1.postMessage({ type: "connection", address, socket }, [socket as never]);

@@ -6,7 +6,7 @@ import { PART } from "../../../http/head.ts";
 import { fitsPath, isServedMethod, LONGEST_METHOD } from "../../../http/method.ts";
 import { setPath, setQuery, setTarget } from "../../../http/target.ts";
 import type { ExchangeContext, HookContext } from "../../host/hook-context.ts";
-import { HELD } from "../call-charges.ts";
+import { CALL_MEMORY } from "../call-charges.ts";
 import type { CallContext } from "../call-context.ts";
 import { hasRoom } from "../head-edits.ts";
 import { copyBytes } from "../memory.ts";
@@ -45,7 +45,7 @@ export function makeExchangeCalls(context: CallContext) {
       memory.check(body, length);
       if (status < 200 || status > 599) return context.leave(STATUS.invalid);
       if (length >>> 0 > LIMIT.responseBody) return context.leave(STATUS.tooLarge);
-      const exchange = context.scope.answering();
+      const exchange = context.scope.responding();
       if (exchange === null) return context.leave(STATUS.notHere);
       context.charges.keepBody("respond", length >>> 0);
       context.spend(WORK.keptByte * (length >>> 0));
@@ -82,7 +82,8 @@ export function makeExchangeCalls(context: CallContext) {
       if (context.configuration === null) return context.leave(STATUS.notHere);
       if (length >>> 0 > LIMIT.configPath) return context.leave(STATUS.absent);
       // What a guest looked up while it was made is noted.
-      if (context.scope.isStarting) context.charges.holdMore("cluster_find", HELD.names, NOTE + (length >>> 0));
+      if (context.scope.isStarting)
+        context.charges.chargeMore("cluster_find", CALL_MEMORY.names, NOTE + (length >>> 0));
       return context.leave(context.configuration.findCluster(memory.takeUtf8(name, length)));
     },
 
@@ -100,7 +101,8 @@ export function makeExchangeCalls(context: CallContext) {
       memory.check(name, length);
       if (context.configuration === null) return context.leave(STATUS.notHere);
       if (length >>> 0 > LIMIT.configPath) return context.leave(STATUS.absent);
-      if (context.scope.isStarting) context.charges.holdMore("strategy_find", HELD.names, NOTE + (length >>> 0));
+      if (context.scope.isStarting)
+        context.charges.chargeMore("strategy_find", CALL_MEMORY.names, NOTE + (length >>> 0));
       return context.leave(context.configuration.findStrategy(memory.takeUtf8(name, length)));
     },
 
@@ -309,7 +311,7 @@ function setAttribute(context: CallContext, id: number, start: number, end: numb
 }
 
 function setStatus(context: CallContext, start: number, end: number): number {
-  if (!context.scope.changesAnswer()) return STATUS.notHere;
+  if (!context.scope.editsStatus()) return STATUS.notHere;
   let status = 0;
   for (let i = start; i < end; i++) {
     const digit = context.memory.bytes[i]! - 48;
@@ -317,7 +319,7 @@ function setStatus(context: CallContext, start: number, end: number): number {
     status = status * 10 + digit;
   }
   if (status < 200 || status > 599) return STATUS.invalid;
-  const exchange = context.scope.answering()!;
+  const exchange = context.scope.responding()!;
   exchange.response.status = status;
   if (exchange.localStatus !== 0) exchange.localStatus = status;
   return STATUS.ok;

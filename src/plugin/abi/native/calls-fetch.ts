@@ -7,9 +7,9 @@ import { FIELD_WORDS, FRAMING, Head, NAME, NAME_ID, NAME_START, VALUE_START } fr
 import { scanRequest } from "../../../http1/scan.ts";
 import type { FetchRequest } from "../../host/fetcher.ts";
 import type { EndpointTarget } from "../../host/hook-context.ts";
-import { HELD } from "../call-charges.ts";
+import { CALL_MEMORY } from "../call-charges.ts";
 import type { CallContext } from "../call-context.ts";
-import type { Waited } from "./calls-wait.ts";
+import type { AsyncResult } from "./calls-sleep.ts";
 
 const HEAD_LIMITS = { head: LIMIT.fetchHead + LIMIT.fetchUrl + 1024, target: LIMIT.fetchUrl, headers: 200 };
 const CLUSTER = "cluster:";
@@ -32,7 +32,7 @@ export function makeFetchCalls(context: CallContext) {
       bodyLength: number,
       timeout: number,
       most: number,
-    ): Waited => {
+    ): AsyncResult => {
       context.enter("fetch", (urlLength >>> 0) + (fieldsLength >>> 0) + (bodyLength >>> 0));
       memory.check(method, methodLength);
       memory.check(url, urlLength);
@@ -57,16 +57,16 @@ export function makeFetchCalls(context: CallContext) {
         memory.take(body, bodyLength),
       );
       if (request === null) return context.leave(STATUS.invalid);
-      if (configuration === null || configuration.fetcher === null || !context.scope.mayWait)
+      if (configuration === null || configuration.fetcher === null || !context.scope.maySuspend)
         return context.leave(STATUS.notHere);
       const isChecked = request.target === CHECKED_ENDPOINT;
       if (!configuration.mayFetch(request.target) || (isChecked && endpoint === null))
         return context.leave(STATUS.denied);
       const { charges } = context;
       context.fetched = null;
-      charges.hold("fetch", HELD.fetched, LIMIT.fetchHead + request.head.length + request.body.length);
+      charges.charge("fetch", CALL_MEMORY.fetched, LIMIT.fetchHead + request.head.length + request.body.length);
       const wanted = most || LIMIT.fetchBody;
-      const room = Math.max(0, charges.roomFor(HELD.fetched) - LIMIT.fetchHead);
+      const room = Math.max(0, charges.roomFor(CALL_MEMORY.fetched) - LIMIT.fetchHead);
       const whole: FetchRequest = {
         ...request,
         endpoint: isChecked ? endpoint : null,
@@ -76,11 +76,11 @@ export function makeFetchCalls(context: CallContext) {
       const { fetcher } = configuration;
       context.leave(STATUS.ok);
       const waited = context.suspension.suspend((answer) =>
-        fetcher.ask(whole, (came) => {
+        fetcher.send(whole, (came) => {
           if (typeof came === "number") return answer(came);
           context.fetched = came;
           context.grant(came.head.received + came.body.length);
-          charges.setHeld(HELD.fetched, LIMIT.fetchHead + came.body.length);
+          charges.setCharged(CALL_MEMORY.fetched, LIMIT.fetchHead + came.body.length);
           answer(came.head.status);
         }),
       );

@@ -5,7 +5,7 @@ import { FIELD_WORDS, type Head, NAME_END, NAME_START, VALUE_END, VALUE_START } 
 import type { CallContext } from "../call-context.ts";
 import { findField, isHidden, ownHeader, removeHeader, setHeader } from "../head-edits.ts";
 import type { HiddenNames } from "../hidden-names.ts";
-import { whyNot } from "../hook-scope.ts";
+import { unavailable } from "../hook-scope.ts";
 import { copyBytes } from "../memory.ts";
 import { countVisible, isVisible, nthVisible } from "../visible-fields.ts";
 
@@ -16,7 +16,7 @@ export function makeHeadCalls(context: CallContext) {
       context.enter("header_get", 0);
       const start = memory.check(name, nameLength);
       const head = context.scope.readable(part);
-      if (head === null) return context.leave(whyNot(part));
+      if (head === null) return context.leave(unavailable(part));
       const end = start + (nameLength >>> 0);
       const index =
         nth < 0 || isHidden(context, memory.bytes, start, end)
@@ -36,7 +36,7 @@ export function makeHeadCalls(context: CallContext) {
     header_at(part: number, index: number, what: number, out: number, cap: number): number {
       context.enter("header_at", 0);
       const head = context.scope.readable(part);
-      if (head === null) return context.leave(whyNot(part));
+      if (head === null) return context.leave(unavailable(part));
       memory.check(out, cap);
       if (what !== 0 && what !== 1) return context.leave(STATUS.invalid);
       context.spend(WORK.field * head.count);
@@ -52,7 +52,7 @@ export function makeHeadCalls(context: CallContext) {
     header_count(part: number): number {
       context.enter("header_count", 0);
       const head = context.scope.readable(part);
-      if (head === null) return context.leave(whyNot(part));
+      if (head === null) return context.leave(unavailable(part));
       context.spend(WORK.field * head.count);
       return context.leave(countVisible(head, context.hidden));
     },
@@ -82,7 +82,7 @@ export function makeHeadCalls(context: CallContext) {
     head_read(part: number, out: number, cap: number): number {
       context.enter("head_read", 0);
       const head = context.scope.readable(part);
-      if (head === null) return context.leave(whyNot(part));
+      if (head === null) return context.leave(unavailable(part));
       const at = memory.check(out, cap);
       const { hidden } = context;
       const length = readLength(head, hidden);

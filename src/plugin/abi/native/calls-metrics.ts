@@ -4,7 +4,7 @@ import { LIMIT, METRIC, STATUS } from "../../../abi/abi.ts";
 import { WORK } from "../../../abi/prices.ts";
 import type { MetricDefinition } from "../../../observe/plugin-metrics.ts";
 import { BUCKETS, labelTableCells, metricCells, OTHER } from "../../../observe/series.ts";
-import { HELD } from "../call-charges.ts";
+import { CALL_MEMORY } from "../call-charges.ts";
 import type { CallContext } from "../call-context.ts";
 
 /** Of metrics and labels, as Prometheus has them. */
@@ -115,7 +115,7 @@ function define(context: CallContext, call: string, parts: Parts): number {
   context.spend(WORK.metric);
   const definition = makeDefinition(parts);
   if (typeof definition === "number") return definition;
-  context.charges.holdMore(call, HELD.names, sizeOf(definition));
+  context.charges.chargeMore(call, CALL_MEMORY.names, sizeOf(definition));
   return configuration.metrics.define(definition);
 }
 

@@ -1,8 +1,8 @@
 /** Host calls that speak to the endpoint under check in whatever protocol it has. */
 import { HOOK, LIMIT, STATUS } from "../../../abi/abi.ts";
-import { HELD } from "../call-charges.ts";
+import { CALL_MEMORY } from "../call-charges.ts";
 import type { CallContext } from "../call-context.ts";
-import type { Waited } from "./calls-wait.ts";
+import type { AsyncResult } from "./calls-sleep.ts";
 
 /** For those that say nothing else. */
 const TIMEOUT = 5000;
@@ -11,7 +11,14 @@ const MOST = 16 * 1024;
 export function makeProbeCalls(context: CallContext) {
   const { memory } = context;
   return {
-    probe(send: number, sendLength: number, until: number, untilLength: number, most: number, timeout: number): Waited {
+    probe(
+      send: number,
+      sendLength: number,
+      until: number,
+      untilLength: number,
+      most: number,
+      timeout: number,
+    ): AsyncResult {
       context.enter("probe", (sendLength >>> 0) + (untilLength >>> 0));
       memory.check(send, sendLength);
       memory.check(until, untilLength);
@@ -25,8 +32,8 @@ export function makeProbeCalls(context: CallContext) {
         return context.leave(STATUS.notHere);
       const { charges } = context;
       const wanted = most || MOST;
-      charges.hold("probe", HELD.probed, (sendLength >>> 0) + (untilLength >>> 0));
-      const room = charges.roomFor(HELD.probed);
+      charges.charge("probe", CALL_MEMORY.probed, (sendLength >>> 0) + (untilLength >>> 0));
+      const room = charges.roomFor(CALL_MEMORY.probed);
       const request = {
         endpoint,
         send: memory.take(send, sendLength),
@@ -42,7 +49,7 @@ export function makeProbeCalls(context: CallContext) {
           if (typeof came === "number") return answer(came);
           context.probed = came;
           context.grant(came.length);
-          charges.setHeld(HELD.probed, came.length);
+          charges.setCharged(CALL_MEMORY.probed, came.length);
           answer(came.length);
         }),
       );

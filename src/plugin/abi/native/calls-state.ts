@@ -1,6 +1,6 @@
 /** Host calls by which a plugin hands state to its own next version, and asks to be called from time to time. */
 import { HOOK, LIMIT, STATUS } from "../../../abi/abi.ts";
-import { HELD } from "../call-charges.ts";
+import { CALL_MEMORY } from "../call-charges.ts";
 import type { CallContext } from "../call-context.ts";
 import { STARTING } from "../hook-scope.ts";
 import { copyBytes } from "../memory.ts";
@@ -28,7 +28,7 @@ export function makeStateCalls(context: CallContext) {
       const { state } = context;
       if (context.scope.hook !== HOOK.save || state === null) return context.leave(STATUS.notHere);
       if (state.length + (length >>> 0) > LIMIT.state) return context.leave(STATUS.tooLarge);
-      context.charges.hold("state_put", HELD.state, state.length + (length >>> 0));
+      context.charges.charge("state_put", CALL_MEMORY.state, state.length + (length >>> 0));
       state.append(memory.bytes, start, start + (length >>> 0));
       return context.leave(STATUS.ok);
     },

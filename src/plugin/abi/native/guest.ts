@@ -1,5 +1,5 @@
 /** One guest of the native ABI: its imports, its start-up code, and its hooks, which are the module's own functions. */
-import { ABI_VERSION, EXPORT, HOOK, HOOKS, WAITING_CALLS, WAITING_HOOKS } from "../../../abi/abi.ts";
+import { ABI_VERSION, EXPORT, HOOK, HOOKS, SUSPENDABLE_HOOKS, SUSPENDING_CALLS } from "../../../abi/abi.ts";
 import { Fault } from "../../host/fault.ts";
 import { METER } from "../../wasm/meter.ts";
 import type { GuestAbi, HookFunction, LinkedGuest, SuspendableFunction } from "../abi.ts";
@@ -26,7 +26,7 @@ class NativeGuest implements LinkedGuest {
     const imports = makeImports(context) as unknown as Record<string, Record<string, WebAssembly.ImportValue>>;
     this.imports = imports;
     if (!suspends) return;
-    for (const [group, calls] of Object.entries(WAITING_CALLS))
+    for (const [group, calls] of Object.entries(SUSPENDING_CALLS))
       for (const call of calls)
         imports[group]![call] = new jspi.Suspending(imports[group]![call] as (...values: number[]) => unknown);
   }
@@ -35,7 +35,7 @@ class NativeGuest implements LinkedGuest {
     this.#exports = exports;
     this.#context.memory.attach(exports[EXPORT.memory] as WebAssembly.Memory);
     this.hooks = HOOKS.map((name) => (exports[METER.hook + name] as HookFunction | undefined) ?? notExported);
-    for (const name of WAITING_HOOKS) {
+    for (const name of SUSPENDABLE_HOOKS) {
       const hook = exports[METER.wait + name] as HookFunction | undefined;
       if (hook !== undefined) this.suspendable.set(HOOK[name], jspi.promising(hook));
     }

@@ -14,13 +14,13 @@ import { makeKeyValueCalls } from "./calls-kv.ts";
 import { makeLogCalls } from "./calls-log.ts";
 import { makeMetricCalls } from "./calls-metrics.ts";
 import { makeProbeCalls } from "./calls-probe.ts";
+import { type AsyncResult, makeSleepCalls } from "./calls-sleep.ts";
 import { makeStateCalls } from "./calls-state.ts";
-import { makeWaitCalls, type Waited } from "./calls-wait.ts";
 
 /** A compile-time check that each import of `abi.ts` is there, and no other. */
 type Imports = {
   readonly [M in keyof typeof IMPORTS]: {
-    readonly [N in keyof (typeof IMPORTS)[M]]: (...values: number[]) => Waited | undefined;
+    readonly [N in keyof (typeof IMPORTS)[M]]: (...values: number[]) => AsyncResult | undefined;
   };
 };
 
@@ -39,7 +39,7 @@ export function makeImports(context: CallContext) {
     "sluice:crypto/1": makeCryptoCalls(context),
     "sluice:metrics/1": makeMetricCalls(context),
     "sluice:kv/1": makeKeyValueCalls(context),
-    "sluice:wait/1": makeWaitCalls(context),
+    "sluice:wait/1": makeSleepCalls(context),
     "sluice:fetch/1": makeFetchCalls(context),
     "sluice:probe/1": makeProbeCalls(context),
     "sluice:balance/1": makeBalanceCalls(context),

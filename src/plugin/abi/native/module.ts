@@ -11,9 +11,9 @@ import {
   LIMIT,
   REWRITES,
   STATUS,
+  SUSPENDABLE_HOOKS,
+  SUSPENDING_CALLS,
   type ValueType,
-  WAITING_CALLS,
-  WAITING_HOOKS,
 } from "../../../abi/abi.ts";
 import { findCustomSection, KIND, KIND_NAMES, TYPE } from "../../wasm/binary.ts";
 import { PluginError } from "../../wasm/error.ts";
@@ -63,7 +63,7 @@ export const nativeModule: ModuleAbi = {
     const suspending = imports.flatMap(({ module, name }, index) => (suspends(module, name) ? [index] : []));
     return {
       hooks: exported(HOOKS),
-      suspendable: suspending.length === 0 ? [] : exported(WAITING_HOOKS),
+      suspendable: suspending.length === 0 ? [] : exported(SUSPENDABLE_HOOKS),
       suspending,
       notHere: STATUS.notHere,
     };
@@ -71,7 +71,7 @@ export const nativeModule: ModuleAbi = {
 };
 
 function suspends(module: string, name: string): boolean {
-  return Object.hasOwn(WAITING_CALLS, module) && WAITING_CALLS[module]!.includes(name);
+  return Object.hasOwn(SUSPENDING_CALLS, module) && SUSPENDING_CALLS[module]!.includes(name);
 }
 
 function checkImports(shape: ModuleShape): void {

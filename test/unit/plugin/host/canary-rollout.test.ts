@@ -51,14 +51,14 @@ function stage(
     newCells: PLUGIN_CELLS.size,
   };
   const plans = clusters.flatMap((cluster, i) => [
-    planOf({ key: `old ${i}`, cluster, onFailure, stage: { rollout: 0, candidate: 2 * i + 1 } }),
+    planOf({ key: `old ${i}`, cluster, onFailure, canary: { rollout: 0, instance: 2 * i + 1 } }),
     planOf({
       key: `new ${i}`,
       cluster,
       onFailure,
       module: 1,
       cells: PLUGIN_CELLS.size,
-      stage: { rollout: 0, candidate: -1 },
+      canary: { rollout: 0, instance: -1 },
     }),
   ]);
   const set = host.prepare([old, candidate], plans, { rollouts: [rollout] });

@@ -5,10 +5,10 @@ import { type GuestConsumer, GuestPool } from "../../../../src/plugin/host/guest
 
 class TestGuestConsumer implements GuestConsumer {
   got: Guest | null | Error | undefined;
-  take(guest: Guest | null): void {
+  guestReady(guest: Guest | null): void {
     this.got = guest;
   }
-  fail(error: unknown): void {
+  guestFailed(error: unknown): void {
     this.got = error as Error;
   }
 }
@@ -19,14 +19,14 @@ test("nobody is left in line when guests cannot be made", () => {
   let make: () => Guest | null = () => guest;
   const pool = new GuestPool(1, () => make());
   const takers = Array.from({ length: 5 }, () => new TestGuestConsumer());
-  for (const taker of takers) assert.equal(pool.ask(taker), true);
+  for (const taker of takers) assert.equal(pool.request(taker), true);
   assert.deepEqual([pool.size, pool.queued], [1, 4]);
   const problem = new Error("for the test");
   make = () => {
     make = () => null; // in quarantine from now on
     throw problem;
   };
-  pool.drop();
+  pool.discard();
   assert.deepEqual(
     takers.map(({ got }) => got),
     [guest, problem, null, null, null],

@@ -72,12 +72,12 @@ test("a version of many guests is made beside other work, and left behind by nob
   const parts = { modules, instances, clusters: [], strategies: [] };
   let turns = 0;
   const count = setInterval(() => turns++);
-  const set = await host.host.prepareBeside(parts, () => true);
+  const set = await host.host.prepareInSlices(parts, () => true);
   clearInterval(count);
   assert.ok(turns > 1, `other work had ${turns} turns`);
   assert.equal(host.host.guests(), 50);
   let left = 0;
-  const none = await host.host.prepareBeside(
+  const none = await host.host.prepareInSlices(
     { ...parts, instances: instances.map((plan) => ({ ...plan, key: `new ${plan.key}` })) },
     () => {
       left = host.host.guests();
@@ -88,7 +88,7 @@ test("a version of many guests is made beside other work, and left behind by nob
   assert.ok(left > 50 && left < 100, `it was given up at ${left} guests`);
   assert.equal(host.host.guests(), 50);
   await assert.rejects(
-    host.host.prepareBeside(
+    host.host.prepareInSlices(
       {
         ...parts,
         modules: [...modules, buildFixture("traps-at-start")],

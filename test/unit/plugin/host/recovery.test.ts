@@ -212,7 +212,7 @@ class Site {
 
   call(client: string, fails: boolean, { cost = 0.5, memory = 0, fuel = 0 } = {}): void {
     const { recovery } = this;
-    const isBarred = recovery.clients.any && recovery.clients.isBarred(client);
+    const isBarred = recovery.clients.any && recovery.clients.isBlocked(client);
     if (isBarred || (!this.#runs && !recovery.mayStart())) {
       this.refused.set(client, (this.refused.get(client) ?? 0) + 1);
       return;

@@ -70,7 +70,7 @@ test("a stack is asked for once a second and once for each kind of failure, and 
   const report = new PluginReport({
     plugin: "p",
     report: (_, __, fields) => lines.push(fields),
-    tell: ({ failure }) => stacks.push(failure!.stack),
+    notify: ({ failure }) => stacks.push(failure!.stack),
     now: () => time,
   });
   const fail = (reason: (typeof FAILURE)[number], hook: number = HOOK.request_head) => {

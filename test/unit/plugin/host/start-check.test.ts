@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { PluginParts } from "../../../../src/plugin/host/host.ts";
-import { startOnce } from "../../../../src/plugin/host/start-check.ts";
+import { checkStart } from "../../../../src/plugin/host/start-check.ts";
 import { buildFixture, planOf } from "../kit.ts";
 
 function partsOf(fixtures: readonly string[]): PluginParts {
@@ -17,9 +17,9 @@ function manySlow(count: number): PluginParts {
 }
 
 test("what is wrong is told of the instance that it is wrong with", async () => {
-  assert.deepEqual(await startOnce(partsOf([])), { guests: 0, metrics: [], problems: [] });
-  assert.deepEqual(await startOnce(partsOf(["no-op", "moody"])), { guests: 2, metrics: [[], []], problems: [] });
-  const { guests, problems } = await startOnce(partsOf(["no-op", "traps-at-start", "refuses-configuration"]));
+  assert.deepEqual(await checkStart(partsOf([])), { guests: 0, metrics: [], problems: [] });
+  assert.deepEqual(await checkStart(partsOf(["no-op", "moody"])), { guests: 2, metrics: [[], []], problems: [] });
+  const { guests, problems } = await checkStart(partsOf(["no-op", "traps-at-start", "refuses-configuration"]));
   assert.equal(guests, 0);
   assert.deepEqual(
     problems.map(({ instance, message }) => [instance, message.split(": ", 2).join(": ")]),
@@ -33,14 +33,14 @@ test("what is wrong is told of the instance that it is wrong with", async () => 
 test("other work goes on while guests start", async () => {
   let turns = 0;
   const count = setInterval(() => turns++);
-  const { guests } = await startOnce(manySlow(50));
+  const { guests } = await checkStart(manySlow(50));
   clearInterval(count);
   assert.equal(guests, 50);
   assert.ok(turns > 1, `other work had ${turns} turns`);
 });
 
 test("a version whose guests take too long to start is given up", async () => {
-  const { guests, problems } = await startOnce(manySlow(5000), 200);
+  const { guests, problems } = await checkStart(manySlow(5000), 200);
   assert.equal(guests, 0);
   assert.deepEqual(problems, [
     { instance: -1, message: "5000 configurations of plugins could not be tried: starting them took more than 0.2 s" },

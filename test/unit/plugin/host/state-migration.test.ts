@@ -270,7 +270,7 @@ const ROLLOUT = { number: 1, plugin: "counter", share: 1, cells: 900, oldCells: 
 /** A version in which the second module is watched beside the first. */
 function takeStaged(host: TestHost, modules: readonly ModulePlan[], number = 1): InstanceSet {
   const plans = modules.map(({ hash }, module) =>
-    planOf({ key: hash, plugin: "counter", module, stage: { rollout: 0, candidate: module === 0 ? 1 : -1 } }),
+    planOf({ key: hash, plugin: "counter", module, canary: { rollout: 0, instance: module === 0 ? 1 : -1 } }),
   );
   const set = host.prepare(modules, plans, { rollouts: [{ ...ROLLOUT, number }] });
   set.commit();

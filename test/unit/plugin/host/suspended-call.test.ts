@@ -21,7 +21,7 @@ test("a call that waits through a table waits where it may, and ends its guest w
   const exchange = makeExchange();
   assert.equal(instance.call(HOOK.log, exchange), OUTCOME.failed);
   assert.equal(host.failures("log", "trap"), 1);
-  assert.equal(instance.call(HOOK.response_head, exchange), OUTCOME.waiting);
+  assert.equal(instance.call(HOOK.response_head, exchange), OUTCOME.suspended);
   await until(() => host.resumed.length === 1, "it was answered");
   assert.deepEqual(host.resumed, [{ hook: HOOK.response_head, exchange, outcome: OUTCOME.continue }]);
 });
@@ -29,7 +29,7 @@ test("a call that waits through a table waits where it may, and ends its guest w
 test("nothing is waited for behind an answer to a body that streams by: the endpoint's may come meanwhile", async () => {
   const host = new TestHost();
   const instance = host.load("waits");
-  assert.equal(instance.call(HOOK.request_body, makeExchange()), OUTCOME.waiting);
+  assert.equal(instance.call(HOOK.request_body, makeExchange()), OUTCOME.suspended);
   await until(() => host.resumed.length === 1, "it was answered");
   assert.equal(host.resumed[0]!.outcome, OUTCOME.respond);
 });
@@ -39,15 +39,15 @@ test("time that is over in line is the call's failure, and holds back no guest",
   const plans = [planOf({ key: "a", guests: 1, time: 3_600_000 }), planOf({ key: "b", guests: 1, time: 20 })];
   const [long, short] = host.prepare([buildFixture("waits")], plans).instances;
   const first = makeExchange();
-  assert.equal(long!.call(HOOK.request_head, first), OUTCOME.waiting);
-  assert.equal(short!.call(HOOK.request_head, makeExchange()), OUTCOME.waiting);
+  assert.equal(long!.call(HOOK.request_head, first), OUTCOME.suspended);
+  assert.equal(short!.call(HOOK.request_head, makeExchange()), OUTCOME.suspended);
   await until(() => host.resumed.length === 1, "its time is over");
   assert.equal(host.resumed[0]!.outcome, OUTCOME.failed);
   assert.equal(host.failures("request_head", "timeout"), 1);
   giveUp(first);
   await until(() => host.host.guests() === 1, "the guest is gone");
   const next = makeExchange();
-  assert.equal(short!.call(HOOK.request_head, next), OUTCOME.waiting);
+  assert.equal(short!.call(HOOK.request_head, next), OUTCOME.suspended);
   assert.equal(host.refused("request_head"), 0);
   giveUp(next);
 });
@@ -56,7 +56,7 @@ test("guests that fail in calls which may wait are made again within what restar
   const host = new TestHost();
   const instance = host.load("waits");
   for (let at = 0; at < 40; at++) {
-    if (instance.call(HOOK.response_body, makeExchange()) !== OUTCOME.waiting) break;
+    if (instance.call(HOOK.response_body, makeExchange()) !== OUTCOME.suspended) break;
     await until(() => host.resumed.length === at + 1, "it failed");
   }
   assert.ok(host.refused("response_body") > 0);
@@ -92,12 +92,12 @@ test("nothing enters a suspended guest: no other request, not log, tick, a pick,
   set.commit();
   const instance = set.instances[0]!;
   const suspended = [makeExchange(), makeExchange()];
-  for (const exchange of suspended) assert.equal(instance.call(HOOK.request_head, exchange), OUTCOME.waiting);
+  for (const exchange of suspended) assert.equal(instance.call(HOOK.request_head, exchange), OUTCOME.suspended);
   for (const hook of ["log", "outcome", "request_trailers"] as const)
     assert.equal(instance.call(HOOK[hook], suspended[0]!), OUTCOME.continue, hook);
   assert.equal(instance.update(makeView(1)), true);
   assert.equal(instance.pick(suspended[0]!, makeView(1)), 0);
-  assert.equal(instance.call(HOOK.response_head, makeExchange()), OUTCOME.waiting);
+  assert.equal(instance.call(HOOK.response_head, makeExchange()), OUTCOME.suspended);
   host.time += 2000;
   host.host.tick();
   await until(() => host.resumed.length === 1 && !instance.isTicking, "those that do not sleep have ended");
@@ -115,7 +115,7 @@ test("a guest that is suspended, or has failed, refuses to be entered", async ()
   const guest = new Guest(module, Date.now);
   guest.start(configuration);
   const run = () => guest.run(HOOK.log, 1, 1000, configuration, null, null);
-  const wait = () => guest.runWaiting(HOOK.request_head, 1, 1000, configuration, null);
+  const wait = () => guest.runSuspendable(HOOK.request_head, 1, 1000, configuration, null);
   assert.equal(run(), 0);
   const suspended = wait();
   assert.throws(run, /the guest was entered while it runs/);
@@ -154,7 +154,7 @@ test("what was changed before a wait stays when the call ends well, and goes whe
     const instance = host.prepare([edits(after)], [planOf({ onFailure })]).instances[0]!;
     const exchange = makeExchange();
     const before = fieldsOf(exchange.request);
-    assert.equal(instance.call(HOOK.request_head, exchange), OUTCOME.waiting);
+    assert.equal(instance.call(HOOK.request_head, exchange), OUTCOME.suspended);
     assert.notDeepEqual(fieldsOf(exchange.request), before);
     if (isGivenUp) giveUp(exchange);
     else await until(() => host.resumed.length === 1, "it has ended");

@@ -965,7 +965,7 @@ test("the endpoint under check is asked in its hook alone, by its own address, w
   const { probe, probe_read } = imports["sluice:probe/1"];
   const asked: string[] = [];
   const fetcher: Fetcher = {
-    ask: ({ target, endpoint, head, timeout }) => {
+    send: ({ target, endpoint, head, timeout }) => {
       const [line, host] = head.toString("latin1").split("\r\n");
       asked.push(`${target} ${endpoint?.address} ${line} ${host} ${timeout <= 500}`);
       return () => undefined;
@@ -1041,7 +1041,7 @@ test("a request of a plugin's own is one request, to one target, or none", () =>
   const asked: string[] = [];
   const fetcher = {
     probe: () => () => undefined,
-    ask: ({ target, head }: { target: string; head: Buffer }) => {
+    send: ({ target, head }: { target: string; head: Buffer }) => {
       asked.push(`${target} ${head.toString("latin1").split("\r\n")[0]}`);
       return () => undefined;
     },

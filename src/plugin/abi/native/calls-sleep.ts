@@ -6,13 +6,13 @@ import type { CallContext } from "../call-context.ts";
 const LONGEST = 2 ** 31 - 1;
 
 /** What a host call that waits answers: nothing was waited for, or a promise of the answer. */
-export type Waited = number | Promise<number>;
+export type AsyncResult = number | Promise<number>;
 
-export function makeWaitCalls(context: CallContext) {
+export function makeSleepCalls(context: CallContext) {
   return {
-    sleep(milliseconds: number): Waited {
+    sleep(milliseconds: number): AsyncResult {
       context.enter("sleep", 0);
-      if (!context.scope.mayWait) return context.leave(STATUS.notHere);
+      if (!context.scope.maySuspend) return context.leave(STATUS.notHere);
       if (milliseconds < 0 || milliseconds > LONGEST) return context.leave(STATUS.invalid);
       context.leave(STATUS.ok);
       // In a dry run nothing is waited for.

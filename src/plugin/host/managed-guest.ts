@@ -9,7 +9,7 @@ import { STARTING } from "../abi/hook-scope.ts";
 import type { ModulePlan } from "../wasm/build.ts";
 import { configBytes } from "./bytes-seen.ts";
 import { clientOf } from "./client-failures.ts";
-import type { GuestPlace, PluginConfiguration } from "./configuration.ts";
+import type { ConfigurationOwner, PluginConfiguration } from "./configuration.ts";
 import { Fault } from "./fault.ts";
 import { Guest, type GuestFailure } from "./guest.ts";
 import { GuestPool } from "./guest-pool.ts";
@@ -39,7 +39,7 @@ export class StartError extends Error {
   }
 }
 
-export class GuestHolder implements GuestPlace {
+export class ManagedGuest implements ConfigurationOwner {
   readonly module: ModulePlan;
   /** What the guest is made of; equal for two versions that may share it. */
   readonly key: string;
@@ -62,9 +62,9 @@ export class GuestHolder implements GuestPlace {
   /** Hooks that have succeeded. */
   #proven = 0;
   /** It failed of late, and no call of that hook has succeeded since, or it is in quarantine. */
-  #ailing = false;
+  #unproven = false;
   /** Calls of some clients may be refused (`isBarred`). */
-  wary = false;
+  hasFailingClients = false;
   /** Names that were looked up while the guest was made, and what it was told: it may have kept that. */
   readonly #lookups = new Map<string, number>();
   /** Of each configuration, by position: how often `tick` is called, when next, and the one that waits. */
@@ -88,7 +88,7 @@ export class GuestHolder implements GuestPlace {
     this.#versions = [members];
     this.#clocks = clocks;
     this.#recovery = new Recovery(clocks.monotonic);
-    this.pool = module.info.waits ? new GuestPool(guests, () => this.#makePooled()) : null;
+    this.pool = module.info.suspends ? new GuestPool(guests, () => this.#makePooled()) : null;
     this.#ticks = members.map(() => ({ every: TICK_EVERY, due: this.#firstDue(TICK_EVERY), call: null }));
   }
 
@@ -115,7 +115,7 @@ export class GuestHolder implements GuestPlace {
   }
 
   /** Its `tick` was begun, and waits. */
-  ticking(member: PluginConfiguration, call: Suspension): void {
+  tickSuspended(member: PluginConfiguration, call: Suspension): void {
     this.#ticks[member.id - 1]!.call = call;
   }
 
@@ -171,7 +171,7 @@ export class GuestHolder implements GuestPlace {
 
   /** A version that uses it was taken into service. */
   serve(): void {
-    if (!this.#serves && this.#recovery.quarantined) this.#tellQuarantine();
+    if (!this.#serves && this.#recovery.quarantined) this.#reportQuarantine();
     this.#serves = true;
   }
 
@@ -230,36 +230,36 @@ export class GuestHolder implements GuestPlace {
 
   #noteFailure(guest: Guest | null, hook: number, failure: GuestFailure, client: string): void {
     this.watched = -1;
-    this.#ailing = true;
+    this.#unproven = true;
     this.#last = { hook, failure };
     const begins = guest === null ? this.#recovery.failStart() : this.#countCall(guest, hook, client);
-    if (begins && this.#serves) this.#tellQuarantine();
+    if (begins && this.#serves) this.#reportQuarantine();
   }
 
   #countCall(guest: Guest, hook: number, client: string): boolean {
-    if (client !== "") this.wary = true;
+    if (client !== "") this.hasFailingClients = true;
     this.#recovery.lose(guest.memory, client);
     return this.#recovery.failCall(client, guest.spent, ((this.#proven >>> hook) & 1) === 1);
   }
 
   /** Whether no call is made for that exchange now: its client has caused too many failures. */
-  isBarred(target: HookContext): boolean {
+  isBlocked(target: HookContext): boolean {
     const { clients } = this.#recovery;
-    this.wary = clients.any;
-    return this.wary && clients.isBarred(clientOf(target));
+    this.hasFailingClients = clients.any;
+    return this.hasFailingClients && clients.isBlocked(clientOf(target));
   }
 
   /** A call of a hook that is watched succeeded. */
   pass(hook: number, client: string): void {
     this.#proven |= 1 << hook;
-    if (!this.#ailing) {
+    if (!this.#unproven) {
       this.watched = ~this.#proven;
       return;
     }
     const isSame = hook === this.#last!.hook;
     const recovered = this.#recovery.pass(isSame, client);
-    if (isSame || recovered) this.#ailing = this.#recovery.quarantined;
-    this.watched = this.#ailing ? -1 : ~this.#proven;
+    if (isSame || recovered) this.#unproven = this.#recovery.quarantined;
+    this.watched = this.#unproven ? -1 : ~this.#proven;
     if (recovered && this.#serves) for (const report of this.#reports()) report.recover("its calls succeed");
   }
 
@@ -287,7 +287,7 @@ export class GuestHolder implements GuestPlace {
     }
   }
 
-  #tellQuarantine(): void {
+  #reportQuarantine(): void {
     const { hook, failure } = this.#last!;
     for (const report of this.#reports()) report.quarantine(hook, failure);
   }

@@ -87,7 +87,7 @@ test("what a tick says of its interval is not unsaid by the start of another gue
   const host = new TestHost();
   const [instance] = take(host, sleeper(1, { every: 50_000 })).instances;
   pass(host, 100);
-  for (let i = 0; i < 3; i++) assert.equal(instance!.call(HOOK.request_head, makeExchange()), OUTCOME.waiting);
+  for (let i = 0; i < 3; i++) assert.equal(instance!.call(HOOK.request_head, makeExchange()), OUTCOME.suspended);
   assert.equal(host.host.guests(), 5);
   await setTimeout(20);
   for (let i = 0; i < 5; i++) pass(host, 100);

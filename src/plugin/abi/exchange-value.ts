@@ -9,11 +9,11 @@ import type { Kept } from "./host-memory.ts";
 const ENTRY = 256;
 const NOTHING = new Uint8Array(0);
 
-export class KeptValue {
+export class ExchangeValue {
   readonly key: string;
   bytes: Uint8Array;
   /** Stands again if this one is dropped; null: nothing did, or the hook has ended well. */
-  #before: KeptValue | null;
+  #before: ExchangeValue | null;
   #dropped = false;
   /** Where it is charged to; null: nowhere, or no more. */
   #account: Kept | null;
@@ -23,7 +23,7 @@ export class KeptValue {
   constructor(
     key: string,
     bytes: Uint8Array,
-    before: KeptValue | null,
+    before: ExchangeValue | null,
     account: Kept | null = null,
     setter: object | null = null,
   ) {
@@ -41,7 +41,7 @@ export class KeptValue {
   }
 
   get size(): number {
-    return KeptValue.sizeOf(this.key, this.bytes.length);
+    return ExchangeValue.sizeOf(this.key, this.bytes.length);
   }
 
   /** The call that set it sets another. */
@@ -71,8 +71,9 @@ export class KeptValue {
   }
 
   /** This one, or what stood before those that were dropped; null for nothing. */
-  get standing(): KeptValue | null {
-    for (let value: KeptValue | null = this; value !== null; value = value.#before) if (!value.#dropped) return value;
+  get current(): ExchangeValue | null {
+    for (let value: ExchangeValue | null = this; value !== null; value = value.#before)
+      if (!value.#dropped) return value;
     return null;
   }
 }
