@@ -196,7 +196,7 @@ function registerPlugins(register: Register, { counters, quarantined }: MetricsS
   ]);
   register("gauge", "sluice_plugin_quarantined", "Threads on which a plugin is in quarantine.", () =>
     [...counters.list("plugin")]
-      .filter(({ labels }) => labels.candidate === undefined)
+      .filter(({ labels }) => labels.canary === undefined)
       .map(({ labels }) => ({ labels, value: quarantined(labels.plugin!) })),
   );
 }

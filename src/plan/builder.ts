@@ -177,7 +177,7 @@ class PlanBuilder {
       share,
       cells: cells("rollout", { plugin, rollout: String(number) }),
       oldCells: cells("plugin", { plugin }),
-      newCells: cells("plugin", { plugin, candidate: module.hash.slice(0, 12) }),
+      newCells: cells("plugin", { plugin, canary: module.hash.slice(0, 12) }),
     };
     return this.#rollouts.push(rollout) - 1;
   }

@@ -144,7 +144,7 @@ export class PluginReport {
   }
 
   #write(level: Level, text: string, fields: Record<string, unknown>): void {
-    const which = this.#canary === undefined ? {} : { candidate: this.#canary.hash };
+    const which = this.#canary === undefined ? {} : { canary: this.#canary.hash };
     this.#report(level, text, { plugin: this.#plugin, ...which, ...fields });
   }
 

@@ -139,7 +139,7 @@ test("failures of hooks that no request calls count, and of what is told the old
   assert.equal(figure(staged, "old", "failures"), 0);
   assert.deepEqual(new Set(host.news.map(({ rollout }) => rollout)), new Set([3]));
   assert.ok(host.news.some(({ quarantined }) => quarantined));
-  assert.ok(host.lines.every(({ fields }) => typeof fields.candidate === "string" && fields.candidate.length === 12));
+  assert.ok(host.lines.every(({ fields }) => typeof fields.canary === "string" && fields.canary.length === 12));
 });
 
 test("strategies: both are told the endpoints, and the exchange's picks", () => {
