@@ -1,11 +1,11 @@
 import { THREAD_CELLS } from "../observe/series.ts";
 import type { Report } from "../observe/throttled-log.ts";
 
-/** Lines that one thread may post to the main thread in a second, whatever goes wrong. */
+/** Most log lines that one worker posts to the main thread per second. */
 const MAX_LINES = 1000;
 const SECOND = 1000;
 
-/** The same within that bound; what is beyond is counted as dropped. */
+/** Limits `report` to 1000 lines per second; further ones are counted as dropped. */
 export function boundReport(report: Report, cells: Float64Array): Report {
   let since = Number.NEGATIVE_INFINITY;
   let lines = 0;

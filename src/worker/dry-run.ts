@@ -1,7 +1,7 @@
 /**
- * Composition root of a dry run, in a thread that ends with it: one request through the real corridor, with fresh guests,
- * counters of its own, a copy of the endpoints' columns, and an overlay on the key-value store. Where an endpoint would
- * be asked, a made-up answer stands. Nothing that it does is seen outside.
+ * Composition root of a dry run: sends one request through the real request pipeline, in a thread of its own, with
+ * sandboxed guests, separate counters, a copy of the endpoint columns, and an overlay on the key-value store. The
+ * response of the endpoint is simulated. It has no effect outside the thread.
  */
 import { parentPort, workerData } from "node:worker_threads";
 import { Cluster } from "../cluster/cluster.ts";
@@ -38,7 +38,8 @@ import { Origins, Outgoing } from "./fetch.ts";
 import { listenerState, subrequestStates } from "./listener-state.ts";
 import type { DryRunInit, DryRunResult, ExplainRequest } from "./messages.ts";
 
-const OWN_STORE = 16 * 1024 * 1024;
+/** Bytes of the store that takes the writes. */
+const OVERLAY_STORE = 16 * 1024 * 1024;
 
 const post = (result: DryRunResult): void => parentPort!.postMessage(result);
 
@@ -70,7 +71,7 @@ function run(init: DryRunInit): void {
 }
 
 function makeStore(): KeyValueStore {
-  return new KeyValueStore(KeyValueStore.allocate(OWN_STORE), 0);
+  return new KeyValueStore(KeyValueStore.allocate(OVERLAY_STORE), 0);
 }
 
 function copyColumns({ rows }: DryRunInit): EndpointColumns {
@@ -115,13 +116,13 @@ function buildSnapshot(plan: Plan, { context, pipeline, plugins, request }: Part
   return snapshot;
 }
 
-/** By name, else the one at the URL's port, else the first. @throws Error */
+/** The listener by name, else by the URL's port, else the first. @throws Error */
 function findListener({ listeners }: Snapshot, { listener, url }: ExplainRequest): ListenerState {
   const all = [...listeners.values()];
   const names = all.map(({ plan }) => plan.name).join(", ");
   if (listener !== "") {
     const named = all.find(({ plan }) => plan.name === listener);
-    if (named === undefined) throw new Error(`there is no listener ${listener}, expected one of ${names}`);
+    if (named === undefined) throw new Error(`unknown listener ${listener}, expected one of ${names}`);
     return named;
   }
   const { port, protocol } = parseTarget(url);
@@ -133,7 +134,7 @@ function findListener({ listeners }: Snapshot, { listener, url }: ExplainRequest
 
 // ── The request ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** Asks first about its connection. @throws Error when no client could send it. */
+/** Runs admission, then the request. @throws Error if the request is not valid HTTP. */
 function begin(pipeline: Pipeline, listener: ListenerState, plan: Plan, request: ExplainRequest): void {
   const x = pipeline.exchanges.take();
   const head = writeHead(request);
@@ -141,7 +142,7 @@ function begin(pipeline: Pipeline, listener: ListenerState, plan: Plan, request:
   const end = scanRequest(head, 0, head.length, x.request, limits, path.form);
   if (end !== head.length) {
     const { status } = refusalOf(end < 0 ? -end : 400);
-    throw new Error(`the request is answered ${status}, before any plugin sees it: ${x.request.problem || "no head"}`);
+    throw new Error(`the request is rejected with ${status} before any plugin runs: ${x.request.problem || "no head"}`);
   }
   const body = Buffer.from(request.body);
   x.client = new DryDownstream(request.client);
@@ -190,7 +191,7 @@ function writeHead({ method, url, headers, body }: ExplainRequest): Buffer {
   return Buffer.from(`${lines.join("\r\n")}\r\n\r\n`, "latin1");
 }
 
-/** Reports a made-up response in place of an endpoint's. Subrequests, where they are allowed, are real. */
+/** Simulates the response of an endpoint. Subrequests, where they are allowed, use the real connector. */
 class DryConnector implements Connector {
   readonly #events: UpstreamEvents;
   readonly #head: Buffer;

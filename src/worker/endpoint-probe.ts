@@ -1,36 +1,36 @@
-/** What a plugin says to the endpoint that it checks, over a connection of its own, and what comes back. */
+/** `probe` of a plugin's health check: exchanges bytes with the endpoint over a new connection. */
 import { Socket } from "node:net";
 import { STATUS } from "../abi/abi.ts";
 import { Gathered } from "../http/gathered.ts";
 import type { ProbeRequest } from "../plugin/host/fetcher.ts";
 
-/** Tells the answer or a status below zero, once; what this returns gives it up, and nothing is told. */
+/** Calls `done` once with the received bytes, or with a status below zero. The returned function cancels it silently. */
 export function probeEndpoint(
   { endpoint: { host, port, path }, send, until, most, timeout }: ProbeRequest,
-  done: (answer: Buffer | number) => void,
+  done: (result: Buffer | number) => void,
 ): () => void {
   const socket = new Socket();
-  const heard = new Gathered();
-  let over = false;
-  const end = (answer: Buffer | number | null): void => {
-    if (over) return;
-    over = true;
+  const received = new Gathered();
+  let hasEnded = false;
+  const end = (result: Buffer | number | null): void => {
+    if (hasEnded) return;
+    hasEnded = true;
     clearTimeout(timer);
     socket.destroy();
-    if (answer !== null) done(answer);
+    if (result !== null) done(result);
   };
   const timer = setTimeout(() => end(STATUS.timedOut), timeout);
   socket.on("connect", () => {
     if (send.length > 0) socket.write(send);
   });
   socket.on("data", (bytes: Buffer) => {
-    // Looked for where it can have become whole, so that single bytes cost no quadratic time.
-    const from = Math.max(0, heard.length - until.length);
-    heard.append(bytes);
-    if (heard.length > most) end(STATUS.tooLarge);
-    else if (until.length > 0 && heard.bytes.indexOf(until, from) >= 0) end(heard.bytes);
+    // Searched only from where a match can be new: single bytes must not cost quadratic time.
+    const from = Math.max(0, received.length - until.length);
+    received.append(bytes);
+    if (received.length > most) end(STATUS.tooLarge);
+    else if (until.length > 0 && received.bytes.indexOf(until, from) >= 0) end(received.bytes);
   });
-  socket.on("end", () => end(heard.bytes));
+  socket.on("end", () => end(received.bytes));
   socket.on("error", () => end(STATUS.unreachable));
   socket.on("close", () => end(STATUS.unreachable));
   if (path === "") socket.connect({ host, port });

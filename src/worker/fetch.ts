@@ -1,6 +1,6 @@
 /**
- * Requests of plugins: to a cluster through the proxy, to an allowed origin through Node's own client, with its
- * connections kept. Redirects are not followed; proxies of the environment are not used.
+ * Sends subrequests of plugins: to a cluster through the request pipeline, to an allowed origin through Node's HTTP
+ * client with keep-alive. Redirects are not followed; proxies of the environment are not used.
  */
 import type { Agent, ClientRequest, IncomingMessage, RequestOptions } from "node:http";
 import { STATUS } from "../abi/abi.ts";
@@ -14,7 +14,7 @@ import type { Snapshot } from "../proxy/snapshot.ts";
 import { sendSubrequest } from "../proxy/subrequest.ts";
 import { probeEndpoint } from "./endpoint-probe.ts";
 
-// By an import every worker would load Node's `fetch` and HTTP/2 with it, and its TLS though no plugin uses it.
+// Not imported: an import would load `fetch`, HTTP/2 and TLS of Node into every worker, used or not.
 const http = process.getBuiltinModule("node:http");
 const loadHttps = () => process.getBuiltinModule("node:https");
 
@@ -22,9 +22,10 @@ const CLUSTER = "cluster:";
 const CONNECTIONS = 64;
 const LIMITS = { head: 128 * 1024, target: 64 * 1024, headers: 500 };
 
-type Done = (answer: FetchResponse | number) => void;
+/** Receives the response, or a status below zero. */
+type Done = (response: FetchResponse | number) => void;
 
-/** One for the thread, over all versions. */
+/** Connections to origins: one object per worker, shared by all versions. */
 export class Origins {
   readonly #plain = new http.Agent({ keepAlive: true, maxSockets: CONNECTIONS });
   #secure: Agent | null = null;
@@ -36,9 +37,9 @@ export class Origins {
       host: hostname.replace(/^\[|\]$/g, ""),
       port: port === "" ? (isSecure ? 443 : 80) : Number(port),
     };
-    const asked = new PluginFetcher({ where, isSecure }, request, done);
-    asked.send(isSecure ? this.#secureAgent() : this.#plain);
-    return () => asked.cancel();
+    const sent = new PluginFetcher({ where, isSecure }, request, done);
+    sent.send(isSecure ? this.#secureAgent() : this.#plain);
+    return () => sent.cancel();
   }
 
   #secureAgent(): Agent {
@@ -52,10 +53,9 @@ export class Origins {
   }
 }
 
-/** Where a request goes. */
 type Destination = { readonly where: RequestOptions; readonly isSecure: boolean };
 
-/** One request: sent twice at most, told once. */
+/** One request: sent at most twice; `done` is called once. */
 class PluginFetcher {
   readonly #isSecure: boolean;
   readonly #options: RequestOptions;
@@ -77,7 +77,7 @@ class PluginFetcher {
     this.#timer = setTimeout(() => this.#end(STATUS.timedOut), timeout);
   }
 
-  /** `agent`: whose connections it may use; false: one of its own. */
+  /** `agent`: the connection pool; false: a new connection. */
   send(agent: Agent | false): void {
     const options = { ...this.#options, agent };
     const request = this.#isSecure ? loadHttps().request(options) : http.request(options);
@@ -90,15 +90,15 @@ class PluginFetcher {
       if (this.#mayRepeat(request, error, read)) this.send(false);
       else this.#end(STATUS.unreachable);
     });
-    // Without an error it closes when the origin switches protocols.
+    // It closes without an error if the origin switches protocols.
     request.on("close", () => {
       if (request === this.#sent) this.#end(STATUS.unreachable);
     });
-    request.on("response", (response) => readResponse(response, this.#most, (answer) => this.#end(answer)));
+    request.on("response", (response) => readResponse(response, this.#most, (result) => this.#end(result)));
     request.end(this.#body.length > 0 ? this.#body : undefined);
   }
 
-  /** A kept connection that closes as the request arrives is nobody's failure (RFC 9112 section 9.3.1). */
+  /** The origin closed an idle connection while the request was sent (RFC 9112 section 9.3.1): retried once if idempotent. */
   #mayRepeat({ reusedSocket, socket }: ClientRequest, { code }: NodeJS.ErrnoException, read: number): boolean {
     const isStale = reusedSocket && (code === "ECONNRESET" || code === "EPIPE") && socket?.bytesRead === read;
     return isStale && this.#isIdempotent && this.#done !== null;
@@ -109,24 +109,24 @@ class PluginFetcher {
     this.#end(STATUS.unreachable);
   }
 
-  #end(answer: FetchResponse | number): void {
+  #end(result: FetchResponse | number): void {
     clearTimeout(this.#timer);
     const done = this.#done;
     this.#done = null;
-    done?.(answer);
-    if (typeof answer === "number") this.#sent?.destroy();
+    done?.(result);
+    if (typeof result === "number") this.#sent?.destroy();
   }
 }
 
-/** To the endpoint under check, on a connection of its own: no pool, no count and no average of the traffic knows of it. */
+/** Sends a request to the endpoint under check on a new connection, outside of pools, counters and averages. */
 function fetchFromEndpoint({ host, port, path }: EndpointTarget, request: FetchRequest, done: Done): () => void {
   const where = path === "" ? { host, port } : { socketPath: path };
-  const asked = new PluginFetcher({ where, isSecure: false }, request, done);
-  asked.send(false);
-  return () => asked.cancel();
+  const sent = new PluginFetcher({ where, isSecure: false }, request, done);
+  sent.send(false);
+  return () => sent.cancel();
 }
 
-/** The requests of one version's plugins. */
+/** Sends the subrequests of one version's plugins. */
 export class Outgoing implements Fetcher {
   readonly #pipeline: Pipeline;
   readonly #origins: Origins;
@@ -151,12 +151,12 @@ export class Outgoing implements Fetcher {
     return sendSubrequest(this.#pipeline, request, { snapshot, cluster: cluster.index }, done);
   }
 
-  probe(request: ProbeRequest, done: (answer: Buffer | number) => void): () => void {
+  probe(request: ProbeRequest, done: (result: Buffer | number) => void): () => void {
     return probeEndpoint(request, done);
   }
 }
 
-/** A head that was checked, as Node's client wants it. */
+/** Converts a checked head to the options of Node's client. */
 function readHead(bytes: Buffer, bodySize: number) {
   const head = new Head();
   scanRequest(bytes, 0, bytes.length, head, LIMITS);
@@ -191,7 +191,7 @@ function readResponse(response: IncomingMessage, most: number, end: Done): void 
   });
 }
 
-/** As the proxy's own reader has it, so that plugins read all answers alike; null for one that it refuses. */
+/** Scans the response head like one of an endpoint, so that plugins read both alike; null if it is invalid. */
 function writeHead({ statusCode, rawHeaders }: IncomingMessage): Head | null {
   let text = `HTTP/1.1 ${statusCode} \r\n`;
   for (let i = 0; i < rawHeaders.length; i += 2)

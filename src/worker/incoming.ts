@@ -1,18 +1,18 @@
 /**
- * The handler of an accepted connection until the plugins of its listener's chain have admitted it. What it sends
- * meanwhile is kept unread, and passed to the handler of its protocol.
+ * The handler of an accepted connection until admission is decided. Input received meanwhile is buffered unparsed and
+ * passed to the protocol's handler.
  */
 import { PendingBuffer } from "../net/pending-buffer.ts";
 import type { Admission, AdmissionHandler, PendingAdmission } from "../proxy/admission.ts";
 import type { ConnectionChoice } from "../proxy/connection-choice.ts";
 import type { AcceptedConnection, Port, ServerHandler } from "../proxy/port.ts";
 
-/** Input kept while a plugin is asked, so that a reset is seen; beyond it the connection is not read. */
-const MAX_KEPT = 64 * 1024;
+/** Most bytes buffered during admission; then reading pauses. Reading until then detects a reset. */
+const MAX_PENDING = 64 * 1024;
 
 export type IncomingOptions = {
   readonly admission: Admission;
-  /** Makes the handler of its protocol. `choice`: the cluster that its requests begin with. */
+  /** Creates the protocol's handler. `choice`: the initial cluster of the connection's requests. */
   readonly makeHandler: (connection: AcceptedConnection, port: Port, choice: ConnectionChoice | null) => ServerHandler;
   readonly internal: (error: unknown) => void;
 };
@@ -21,9 +21,9 @@ export class Incoming implements ServerHandler, AdmissionHandler {
   readonly #connection: AcceptedConnection;
   readonly #port: Port;
   readonly #options: IncomingOptions;
-  /** While a plugin is asked asynchronously. */
-  #pending: PendingAdmission | null = null;
-  #kept: PendingBuffer | null = null;
+  /** Set while a hook call is suspended. */
+  #admission: PendingAdmission | null = null;
+  #input: PendingBuffer | null = null;
 
   constructor(connection: AcceptedConnection, port: Port, options: IncomingOptions) {
     this.#connection = connection;
@@ -31,10 +31,10 @@ export class Incoming implements ServerHandler, AdmissionHandler {
     this.#options = options;
   }
 
-  /** Asks the plugins; may complete asynchronously. */
+  /** Starts admission; may complete asynchronously. */
   begin(): void {
     this.#connection.handler = this;
-    this.#pending = this.#options.admission.evaluate(this.#port.state!, this);
+    this.#admission = this.#options.admission.evaluate(this.#port.state!, this);
   }
 
   get peer(): string {
@@ -42,19 +42,19 @@ export class Incoming implements ServerHandler, AdmissionHandler {
   }
 
   admitted(choice: ConnectionChoice | null): void {
-    this.#pending = null;
+    this.#admission = null;
     const connection = this.#connection;
     const handler = this.#options.makeHandler(connection, this.#port, choice);
     connection.handler = handler;
     connection.resume();
-    const kept = this.#kept;
-    if (kept !== null) handler.receive(kept.bytes, kept.start, kept.end);
-    // What that cuts off is known only now.
+    const input = this.#input;
+    if (input !== null) handler.receive(input.bytes, input.start, input.end);
+    // The peer has ended its direction meanwhile: only the protocol's handler knows what that interrupts.
     if (connection.hasEnded && connection.alive) connection.handler.ended();
   }
 
   denied(): void {
-    this.#pending = null;
+    this.#admission = null;
     this.#connection.reset();
   }
 
@@ -63,19 +63,19 @@ export class Incoming implements ServerHandler, AdmissionHandler {
   }
 
   receive(bytes: Buffer, start: number, end: number): void {
-    const kept = (this.#kept ??= new PendingBuffer());
-    kept.append(bytes, start, end);
-    if (kept.length >= MAX_KEPT) this.#connection.pause();
+    const input = (this.#input ??= new PendingBuffer());
+    input.append(bytes, start, end);
+    if (input.length >= MAX_PENDING) this.#connection.pause();
   }
 
   ended(): void {
-    // What it has sent may be a whole request, of which the response is awaited.
-    if (!this.#port.state!.plan.halfClose || this.#kept === null) this.#connection.reset();
+    // With `halfClose` the buffered input may be a whole request.
+    if (!this.#port.state!.plan.halfClose || this.#input === null) this.#connection.reset();
   }
 
   closed(): void {
-    this.#pending?.cancel();
-    this.#pending = null;
+    this.#admission?.cancel();
+    this.#admission = null;
   }
 
   broken(error: unknown): void {

@@ -1,6 +1,6 @@
 /**
- * Ports between the workers: thread 0 has one to every other. Fresh connections go through them where only one
- * thread can accept, and listening sockets, with whoever waits in their queue, when a thread leaves or comes back.
+ * Message ports between workers: worker 0 has one to every other. They transfer new connections where only one worker
+ * can accept, and listening sockets with their queues when a worker leaves or is started again.
  */
 import type { Server, Socket } from "node:net";
 import type { MessagePort } from "node:worker_threads";
@@ -9,16 +9,17 @@ import type { Listener } from "./listener.ts";
 type LinkMessage =
   | { type: "connection"; address: string; socket: Socket }
   | { type: "server"; address: string; server: Server }
-  /** The sender leaves and has handed over what it listened with. The port closes behind the last connection dealt to it. */
+  /** The sender leaves and has transferred all its servers. The port is closed after the last connection for it. */
   | { type: "bye" };
 
 export type LinksOptions = {
-  /** This thread's number. */
+  /** This worker's number. */
   readonly thread: number;
-  /** All listeners of this thread. */
+  /** All listeners of this worker. */
   readonly listeners: () => Iterable<Listener>;
-  /** The listener at an address that a version names, in service or about to be; undefined when none does. */
+  /** The listener at an address of the current or a prepared snapshot; undefined without one. */
   readonly find: (address: string) => Listener | undefined;
+  /** A server at that address was transferred to this worker. */
   readonly transferred: (address: string) => void;
   readonly failed: (problem: string) => void;
 };
@@ -26,7 +27,7 @@ export type LinksOptions = {
 export class Links {
   readonly #options: LinksOptions;
   readonly #ports = new Map<number, MessagePort>();
-  /** Those of `#ports`, to be dealt to in turn. */
+  /** The ports, for round-robin distribution of connections. */
   #ring: readonly MessagePort[] = [];
   #turn = 0;
   #onLeft: (() => void) | null = null;
@@ -35,21 +36,22 @@ export class Links {
     this.#options = options;
   }
 
-  add(thread: number, port: MessagePort, give: readonly string[]): void {
+  /** Adds the port to a worker; a shared server of each address in `transfer` is sent to it. */
+  add(thread: number, port: MessagePort, transfer: readonly string[]): void {
     this.#ports.get(thread)?.close();
     this.#ports.set(thread, port);
     this.#ring = [...this.#ports.values()];
     port.on("message", (message: LinkMessage) => this.#guard(() => this.#receive(thread, port, message)));
-    port.on("messageerror", (error) => this.#options.failed(`from thread ${thread}: ${String(error)}`));
+    port.on("messageerror", (error) => this.#options.failed(`from worker ${thread}: ${String(error)}`));
     port.on("close", () => this.#guard(() => this.#closed(thread, port)));
-    for (const address of give) {
+    for (const address of transfer) {
       const server = this.#options.find(address)?.detachShared();
       if (server !== undefined) this.#post(port, { type: "server", address, server }, server);
     }
     if (this.#onLeft !== null) this.#transferAll(port);
   }
 
-  /** Passes a connection on to the thread whose turn it is; false when that is this one, or it cannot be passed on. */
+  /** Transfers a connection to the next worker in turn; returns false if that is this one, or the transfer fails. */
   dispatch(address: string, socket: Socket): boolean {
     this.#turn = (this.#turn + 1) % (this.#ring.length + 1);
     const port = this.#ring[this.#turn - 1];
@@ -58,16 +60,16 @@ export class Links {
       this.#post(port, { type: "connection", address, socket }, socket);
       return true;
     } catch (error) {
-      // Untouched: what refuses to be moved is refused before anything happens to it.
-      this.#options.failed(`a connection stays where it was accepted: ${String(error)}`);
+      // The failed transfer has not changed the socket.
+      this.#options.failed(`a connection could not be transferred to another worker: ${String(error)}`);
       return false;
     }
   }
 
-  /** Hands over all that this thread listens with; `done` once no connection can reach it any more. */
+  /** Transfers all servers; calls `done` once no further connection can be transferred to this worker. */
   leave(done: () => void): void {
     this.#onLeft = done;
-    // While thread 0 is being replaced there is nobody to hand it to: until the next link this one goes on accepting.
+    // Without a port, while worker 0 is being replaced, this worker accepts until `add`.
     for (const port of this.#ring) this.#transferAll(port);
   }
 

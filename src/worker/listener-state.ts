@@ -1,4 +1,4 @@
-/** What listeners and rules of a plan become in a snapshot. */
+/** Builds the listeners and routes of a snapshot from a plan. */
 import { BlockList, isIPv4 } from "node:net";
 import type { ListenerPlan, RoutePlan } from "../plan/plan.ts";
 import type { Instance } from "../plugin/host/instance.ts";
@@ -16,7 +16,7 @@ export function listenerState(plan: ListenerPlan, snapshot: Snapshot, instances:
   };
 }
 
-/** Where requests of plugins stand: one attempt, and another when the connection is refused. */
+/** The listener and route of subrequests to clusters: all failed attempts without a response may be retried. */
 export function subrequestStates(snapshot: Snapshot): NonNullable<Snapshot["subrequests"]> {
   const plan: ListenerPlan = {
     name: "",

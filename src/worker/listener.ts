@@ -1,4 +1,4 @@
-/** A listening address of this thread. It outlives versions; connections see each new one through its port. */
+/** A listening address of this worker. It outlives snapshots: connections reach the current one through its port. */
 import { BoundSocket, createServer, type Server, type Socket } from "node:net";
 import { type Acceptor, takeConnection, takeConnections } from "../net/accept.ts";
 import { Connection, type NetContext } from "../net/connection.ts";
@@ -6,21 +6,21 @@ import { type AcceptedConnection, Port } from "../proxy/port.ts";
 import type { ListenerState } from "../proxy/snapshot.ts";
 
 const BACKLOG = 1024;
-/** Turns of the event loop for which a listener that is closed accepts on, while connections arrive. */
+/** Most turns of the event loop for which a draining listener accepts connections that the kernel has queued. */
 const LAST_TURNS = 50;
 
 export type ListenerOptions = {
   readonly context: NetContext & { readonly cells: Float64Array };
-  /** Counts one more connection; false: there are as many as there may be. */
+  /** Counts a new connection; returns false if the limit is reached. */
   readonly admit: (port: Port) => boolean;
-  /** Gives a connection its handler. */
+  /** Sets the handler of an accepted connection. */
   readonly opened: (connection: AcceptedConnection, port: Port) => void;
-  /** A connection that was admitted has ended. */
+  /** A counted connection was closed. */
   readonly closed: (port: Port) => void;
-  /** Passes a fresh connection on to the thread whose turn it is; false when it is this one's. */
+  /** Transfers a new connection to the next worker in turn; returns false if this worker keeps it. */
   readonly dispatch: (address: string, socket: Socket) => boolean;
   readonly failed: (address: string, problem: string) => void;
-  /** An accept failed; called for each failure. */
+  /** Called for each failed accept. */
   readonly acceptFailed: (port: Port, problem: string) => void;
 };
 
@@ -28,13 +28,13 @@ export class Listener implements Acceptor {
   readonly address: string;
   readonly port: Port;
   readonly #options: ListenerOptions;
-  /** Of this thread alone. */
+  /** Servers of this worker alone (`reusePort`). */
   readonly #servers: Server[] = [];
-  /** Their connections are dealt out among all threads: the only one of its address, or that of a thread which left. */
+  /** Servers whose connections are distributed over all workers: the only one of its address, or of a worker that has left. */
   readonly #shared: Server[] = [];
-  /** Bound, and not listened at before a version serves there: who connects earlier could only be turned away. */
+  /** Bound sockets. They listen from the first `serve` on: earlier connections could only be closed. */
   readonly #bound: { socket: BoundSocket; shared: boolean }[] = [];
-  /** Accepted by a thread that took the version in which this listener is new a moment earlier. */
+  /** Connections transferred by a worker that committed the snapshot with this listener earlier. */
   readonly #early: Socket[] = [];
   #accepted = 0;
   #closed = false;
@@ -45,41 +45,41 @@ export class Listener implements Acceptor {
     this.port = new Port(options.context.cells, options.closed);
   }
 
-  /** Takes a socket that the main thread bound; null: binds the path of a Unix socket. */
+  /** Adds a socket bound by the main thread; null: binds the path of a Unix socket. @throws Error */
   addSocket(socket: BoundSocket | null, shared = false): void {
     this.#bound.push({ socket: socket ?? bindPath(this.address.slice("unix:".length)), shared });
   }
 
-  /** Takes over a listening server of another thread, with whoever waits in its queue. */
+  /** Adds a listening server transferred by another worker, with its queued connections. */
   addServer(server: Server, shared: boolean): void {
     if (this.port.state === null || this.port.draining) server.close();
-    else this.#take(server, shared);
+    else this.#accept(server, shared);
   }
 
-  /** Gives up a server that was taken over; undefined when there is none. */
+  /** Removes and returns a shared server; undefined if there is none. */
   detachShared(): Server | undefined {
     return this.#shared.pop();
   }
 
-  /** Gives up its servers, so that another thread goes on with them. */
+  /** Removes and returns all servers, to be transferred or closed. */
   detachServers(): Server[] {
     return [...this.#servers.splice(0), ...this.#shared.splice(0)];
   }
 
-  /** A connection that was accepted by another thread; nothing was read from it. */
+  /** Adds a connection that another worker accepted; nothing was read from it yet. */
   addConnection(socket: Socket): void {
     if (this.port.state === null) this.#early.push(socket);
     else takeConnection(socket, this);
   }
 
   #listen({ socket, shared }: { socket: BoundSocket; shared: boolean }): void {
-    // Nothing is read before a connection is where it stays: what was read could not move to another thread.
+    // Paused: bytes that were read could not be transferred to another worker.
     const server = createServer({ allowHalfOpen: true, pauseOnConnect: true });
     server.listen(socket as unknown as object, BACKLOG);
-    this.#take(server, shared);
+    this.#accept(server, shared);
   }
 
-  #take(server: Server, shared: boolean): void {
+  #accept(server: Server, shared: boolean): void {
     server.on("error", (error) => this.#options.failed(this.address, error.message));
     (shared ? this.#shared : this.#servers).push(server);
     if (shared)
@@ -104,22 +104,21 @@ export class Listener implements Acceptor {
     this.#options.opened(connection, this.port);
   }
 
-  /** Connections see this state from now on; on sockets held until now they are accepted. */
+  /** Sets the state that connections use from now on, and listens on the bound sockets. */
   serve(state: ListenerState): void {
     this.port.state = state;
-    for (const held of this.#bound.splice(0)) this.#listen(held);
+    for (const bound of this.#bound.splice(0)) this.#listen(bound);
     for (const socket of this.#early.splice(0)) this.addConnection(socket);
   }
 
-  /** Nothing listens here, and no client is connected. */
+  /** No server listens, and no client is connected. */
   get isDrained(): boolean {
     return this.port.connections.size === 0 && this.#servers.length === 0 && this.#shared.length === 0;
   }
 
   /**
-   * Accepts what the kernel has queued, and then no more. Each connection ends after its next response, or when it was
-   * silent for `patience` ms. `stopped` runs once nothing listens any more; whether this is over may change later only
-   * with its clients.
+   * Accepts the connections that the kernel has queued, then stops listening and calls `stopped`. Each connection ends
+   * after its next response, or after `patience` ms without a request.
    */
   drain(patience: number, stopped: () => void): void {
     if (this.port.draining) return;
@@ -130,10 +129,10 @@ export class Listener implements Acceptor {
     this.#stopAccepting(LAST_TURNS, stopped);
   }
 
-  /** Closing a listening socket resets those that wait in its queue: it is left open until a whole turn brought none. */
+  /** Closing a listening socket resets its queued connections, so it stays open until a whole turn brought none. */
   #stopAccepting(turns: number, stopped: () => void): void {
     const before = this.#accepted;
-    // The first ends this turn, the second the next one.
+    // The first callback runs in this turn of the event loop, the second in the next.
     setImmediate(() =>
       setImmediate(() => {
         if (this.#accepted > before && turns > 0 && !this.#closed) return this.#stopAccepting(turns - 1, stopped);
@@ -143,7 +142,7 @@ export class Listener implements Acceptor {
     );
   }
 
-  /** Ends what is left. */
+  /** Stops listening and resets all connections. */
   close(): void {
     this.port.draining = true;
     this.#closed = true;
@@ -162,7 +161,7 @@ export class Listener implements Acceptor {
   }
 }
 
-/** @throws Error when the path cannot be had: the version that names it is then refused. */
+/** @throws Error if the path cannot be bound; the configuration is then rejected. */
 function bindPath(path: string): BoundSocket {
   const options: ConstructorParameters<typeof BoundSocket>[0] & { path: string } = { path };
   return new BoundSocket(options);

@@ -9,49 +9,49 @@ import type { TraceRecord } from "../trace/record.ts";
 
 /** `workerData` of a worker. */
 export type WorkerInit = {
-  /** This thread's number, from 0: its row in the shared columns, its counter block. */
+  /** The worker's number, from 0: its row in the shared columns, its counter block. */
   readonly thread: number;
   /** Shared endpoint columns (`cluster/columns.ts`). */
   readonly columns: SharedArrayBuffer;
   /** Client connections of each listener over all workers (`net/connection-counts.ts`). */
   readonly connections: SharedArrayBuffer;
-  /** This thread's counter block (`observe/series.ts`); a successor goes on in the same block. */
+  /** The worker's counter block (`observe/series.ts`); its replacement continues in the same block. */
   readonly counters: SharedArrayBuffer;
   /** The key-value store (`state/store.ts`). */
   readonly keyValue: SharedArrayBuffer;
-  /** Int32: one heartbeat word a thread, moved by every tick. */
+  /** Int32: one heartbeat word per worker, incremented by every tick. */
   readonly heartbeat: SharedArrayBuffer;
 };
 
 export type ToWorker =
   /**
-   * Build version `plan.version` aside; answer `ready` or `failed`; listen at nothing new before `commit`. `sockets` are for addresses new to this thread; an
-   * address is that of `ListenerPlan.address`. A Unix socket cannot be posted: its `socket` is null, and thread 0, which
-   * alone gets it, binds its path. What comes in at a `shared` one is dealt out among all threads.
+   * Build version `plan.version` without serving it; reply `ready` or `failed`. New addresses listen after `commit`.
+   * `sockets` are for addresses new to this worker (`ListenerPlan.address`). A Unix socket cannot be posted: its `socket`
+   * is null, only worker 0 gets it, and binds its path. Connections of a `shared` one are distributed over all workers.
    */
   | { type: "prepare"; plan: Plan; sockets: PostedSocket[] }
-  /** Take the version that was prepared; answer `committed`. */
+  /** Serve the prepared version; reply `committed`. */
   | { type: "commit"; version: number }
   | { type: "abort"; version: number }
   /**
-   * The cluster of that version, by index, has these endpoints from now on; answer `endpointsReleased` when nothing uses
-   * those of the set before that are not among them.
+   * Replace the endpoints of that version's cluster, by index; reply `endpointsReleased` when the removed ones are not
+   * used any more. `replaced`: the number of the previous set.
    */
   | { type: "endpoints"; version: number; cluster: number; set: EndpointSet; replaced: number }
-  /** Stop accepting, finish what runs with `Connection: close`, answer `drained`; after `grace` ms end the rest. */
+  /** Stop accepting, finish running requests with `Connection: close`, reply `drained`; after `grace` ms reset the rest. */
   | { type: "drain"; grace: number }
   /**
-   * A port to another thread (`worker/links.ts`): thread 0 has one to each that serves, every other one to thread 0. At
-   * the addresses in `give` the other thread has no socket: it gets one of those that thread 0 took over.
+   * A port to another worker (`worker/links.ts`): worker 0 has one to each that serves, every other one to worker 0. At
+   * the addresses in `transfer` the other worker has no socket: worker 0 transfers one of those that were transferred to it.
    */
   | { type: "link"; thread: number; port: MessagePort; transfer: readonly string[] }
-  /** Have a plugin check an endpoint of the version that serves; answer `checked`. */
+  /** Run a plugin's health check of an endpoint of the current version; reply `checked`. */
   | { type: "check"; job: CheckJob }
-  /** Open log files by their path again. */
+  /** Reopen log files by their path. */
   | { type: "reopenLogs" }
-  /** Nobody waits for that check any more. */
+  /** Cancel a check; no reply. */
   | { type: "cancelCheck"; number: number }
-  /** The number of threads goes down: hand the listening sockets to thread 0, then drain. */
+  /** The number of workers is reduced: transfer the listening sockets to worker 0, then drain. */
   | { type: "leave"; grace: number };
 
 export type PostedSocket = { address: string; socket: BoundSocket | null; shared: boolean };
@@ -61,38 +61,38 @@ export type CheckJob = {
   readonly cluster: string;
   /** The endpoint's row. */
   readonly slot: number;
-  /** Milliseconds that it may take. */
+  /** Timeout in milliseconds. */
   readonly timeout: number;
 };
 
 export type FromWorker =
-  /** The thread runs and can be sent a plan. */
+  /** The worker has started and can receive a plan. */
   | { type: "up" }
   | { type: "ready"; version: number }
   | { type: "failed"; version: number; problem: string }
-  /** Requests that begin from now on are served by that version. */
+  /** New requests are served by that version. */
   | { type: "committed"; version: number }
-  /** No exchange uses that version any more; its guests, pools and listeners are gone. */
+  /** No exchange uses that version any more; its guests, pools and listeners are freed. */
   | { type: "disposed"; version: number }
-  /** Nothing here uses the set of that number any more (`replaced`), but for endpoints of the set that came after it. */
+  /** The endpoints that the successor of set number `replaced` does not have are not used any more. */
   | { type: "endpointsReleased"; replaced: number }
   | { type: "drained" }
-  /** What a check came to; null: the version that serves there has none such, or does so no more. */
+  /** The result of a check; null: the current version has no such check, or was replaced during it. */
   | { type: "checked"; number: number; result: CheckResult | null }
-  /** What requests show of an endpoint. */
+  /** Passive health: results of requests to an endpoint. */
   | ({ type: "health" } & HealthEvent)
-  /** How a plugin fares there has changed. */
+  /** The state of a plugin on that worker has changed. */
   | ({ type: "plugin" } & PluginEvent)
-  /** The listening socket of a thread that leaves was taken over. */
+  /** The listening socket of a leaving worker was transferred to the sender. */
   | { type: "transferred"; address: string }
-  /** A traced exchange has ended; so many were too many to be traced since the last. */
+  /** A traced exchange has ended; `dropped`: requests not traced since the last one because of the rate limit. */
   | { type: "trace"; record: TraceRecord; dropped: number }
   /** A line for the program's log. */
   | { type: "log"; level: "debug" | "info" | "warn" | "error"; message: string; fields: Record<string, unknown> };
 
 export type ExplainRequest = {
   readonly method: string;
-  /** Whole, or a path. */
+  /** An absolute URL or a path. */
   readonly url: string;
   readonly headers: readonly (readonly [name: string, value: string])[];
   readonly body: string;
@@ -100,11 +100,11 @@ export type ExplainRequest = {
   readonly listener: string;
   /** The client's address. */
   readonly client: string;
-  /** The status that stands for the endpoint's answer. */
+  /** Status of the simulated response of the endpoint. */
   readonly responseStatus: number;
-  /** Requests of plugins are really sent, and their sleeps slept. */
+  /** Subrequests are sent and sleeps run; otherwise both are simulated. */
   readonly allowFetch: boolean;
-  /** Else the status that answers them. */
+  /** Status of the simulated responses to subrequests. */
   readonly fetchStatus: number;
 };
 
@@ -112,10 +112,10 @@ type Row = { slot: number; inFlight: number; latency: number; latencyAge: number
 
 export type DryRunInit = {
   readonly plan: Plan;
-  /** Endpoints as they stand. */
+  /** The current values of the endpoint columns. */
   readonly rows: readonly Row[];
   readonly keyValue: SharedArrayBuffer;
-  /** This thread's number in the locks of the key-value store. */
+  /** The number of the thread in the locks of the key-value store. */
   readonly thread: number;
   readonly request: ExplainRequest;
 };

@@ -1,4 +1,4 @@
-/** Endpoints that a new set does not have, until the last attempt on them of this worker has ended. */
+/** Keeps endpoints that were removed from a set until this worker's last attempt on them has ended. */
 import type { Cluster } from "../cluster/cluster.ts";
 import type { EndpointColumns } from "../cluster/columns.ts";
 
@@ -10,14 +10,14 @@ export class RemovedEndpoints {
   readonly #released: (replaced: number) => void;
   #removals: Removal[] = [];
 
-  /** `released`: the set of that number is not used any more. */
+  /** `released`: called when no removed endpoint of set number `replaced` is used any more. */
   constructor(worker: number, columns: EndpointColumns, released: (replaced: number) => void) {
     this.#worker = worker;
     this.#columns = columns;
     this.#released = released;
   }
 
-  /** `slots`: those of the set `replaced` that its successor does not have. */
+  /** `slots`: endpoints of set `replaced` that its successor does not have. */
   add(cluster: Cluster, slots: readonly number[], replaced: number): void {
     const removal = { cluster, slots, replaced };
     if (!this.#isOver(removal)) this.#removals.push(removal);

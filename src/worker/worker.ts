@@ -32,10 +32,10 @@ import type { FromWorker, ToWorker, WorkerInit } from "./messages.ts";
 import { PluginChecks } from "./plugin-checks.ts";
 import { RemovedEndpoints } from "./removed-endpoints.ts";
 
-/** How long a silent connection is kept open when its listener or worker ends: its next response says that it is the last. */
+/** Milliseconds that an idle connection is kept while its listener or worker drains; its next response ends it. */
 const LAST_REQUEST = 2000;
 
-/** A version that was built, in service or not, and what it holds. */
+/** A version that was built, current or not, and what it uses. `pools`: keys of `#pools`. */
 type Version = { plan: Plan; snapshot: Snapshot; instances: InstanceSet; pools: Set<string> };
 
 const post = (message: FromWorker): void => parentPort!.postMessage(message);
@@ -54,13 +54,13 @@ class Worker {
   readonly #origins = new Origins();
   readonly #listeners = new Map<string, Listener>();
   readonly #links: Links;
-  /** Removed listeners that still have clients. */
+  /** Removed listeners whose connections are not closed yet. */
   readonly #leaving = new Set<Listener>();
   readonly #pools = new Map<string, Pool<ClientConnection>>();
   /** Every version not yet disposed, by number. */
   readonly #versions = new Map<number, Version>();
   #serving: Version | null = null;
-  /** The version whose guests are being started. */
+  /** The plan whose guests are being started. */
   #preparing: Plan | null = null;
   readonly #removed: RemovedEndpoints;
   #draining = false;
@@ -104,7 +104,7 @@ class Worker {
       cells,
       report,
       warnings,
-      notify: (news) => post({ type: "plugin", ...news }),
+      notify: (event) => post({ type: "plugin", ...event }),
       now: () => clock.wall,
       monotonic: () => clock.now,
       keyValue: this.#keyValue,
@@ -114,7 +114,7 @@ class Worker {
       listeners: () => this.#listeners.values(),
       find: (address) => this.#findListener(address),
       transferred: (address) => post({ type: "transferred", address }),
-      failed: (problem) => report("error", "a hand-over between threads failed", { problem }),
+      failed: (problem) => report("error", "a transfer between workers failed", { problem }),
     });
     this.#context.clock.start(() => this.#tick());
   }
@@ -226,7 +226,7 @@ class Worker {
     });
   }
 
-  /** No guest is started for it: strategies get the new endpoints with the next pick. */
+  /** Replaces the endpoints of a cluster. No guest is started: strategies get the new endpoints with the next pick. */
   #replaceEndpoints({ version, cluster: index, set, replaced }: Extract<ToWorker, { type: "endpoints" }>): void {
     if (this.#preparing?.version === version) this.#preparing.clusters[index]!.set = set;
     const served = this.#versions.get(version);
@@ -253,7 +253,7 @@ class Worker {
     for (const [address, state] of next.snapshot.listeners) this.#serve(this.#listener(address), state);
     this.#context.accessLog.configure(next.plan.accessLog);
     next.instances.commit();
-    // Those of the version before are made again by this one.
+    // The control plane starts checks again for the new version.
     this.#pluginChecks.stop();
     for (const [address, listener] of this.#listeners) {
       if (next.snapshot.listeners.has(address)) continue;
@@ -264,7 +264,7 @@ class Worker {
     before?.snapshot.retire();
   }
 
-  /** Its clients are counted where the state says that they see from now on: the listener may have another name. */
+  /** Applies a listener's new state. Its connections are counted in the new state's cells: its name may have changed. */
   #serve(listener: Listener, state: ListenerState): void {
     const { state: before, connections } = listener.port;
     if (before !== null) this.#countConnections(before, -connections.size);
@@ -272,7 +272,7 @@ class Worker {
     listener.serve(state);
   }
 
-  /** A listener was removed. Until its last client is gone its version is held: they count in that version's cells. */
+  /** Drains a removed listener. The snapshot is retained until its last connection closes: it is counted in its cells. */
   #leave(listener: Listener): void {
     listener.port.state!.snapshot.enter();
     this.#leaving.add(listener);
@@ -299,7 +299,7 @@ class Worker {
     aborted.snapshot.retire();
   }
 
-  /** Gives up the addresses of a version that was not taken. */
+  /** Closes the listeners of a version that was not committed. */
   #dropUnserved(): void {
     for (const [address, listener] of this.#listeners) {
       if (listener.port.state !== null) continue;
@@ -308,7 +308,7 @@ class Worker {
     }
   }
 
-  /** No exchange uses that version any more: its guests go, and the pools that no other version holds. */
+  /** Frees the guests and pools of a version without exchanges. */
   #dispose(version: number): void {
     const gone = this.#versions.get(version)!;
     this.#versions.delete(version);
@@ -317,7 +317,7 @@ class Worker {
     post({ type: "disposed", version });
   }
 
-  /** Closes those that no version holds. */
+  /** Closes those of the pools that no version uses. */
   #dropPools(keys: ReadonlySet<string>): void {
     for (const key of keys) {
       if ([...this.#versions.values()].some((version) => version.pools.has(key))) continue;
@@ -345,7 +345,7 @@ class Worker {
     return listener;
   }
 
-  /** Counts each failure; the log line is rate-limited, because without memory every accept fails. */
+  /** Counts and logs a failed accept; logging is rate-limited, because without memory every accept fails. */
   #acceptFailed(address: string, { state }: Port, cause: string): void {
     const { cells, warnings } = this.#context;
     if (state !== null) cells[state.plan.cells + LISTENER_CELLS.acceptFailed]!++;
@@ -354,7 +354,7 @@ class Worker {
       warnings.write("client connection could not be accepted", { listener, address, cause });
   }
 
-  /** False: the listener has as many connections as it may. */
+  /** Counts a new connection; returns false if the listener's `limits.connections` is reached. */
   #admit(port: Port): boolean {
     const { cells, warnings } = this.#context;
     const { name, slot, limits, cells: base } = port.state!.plan;
@@ -371,7 +371,7 @@ class Worker {
     return true;
   }
 
-  /** For what another thread hands over: it may have taken a version that is only prepared here. */
+  /** The listener for a transferred socket: the sender may have committed a version that is only prepared here. */
   #findListener(address: string): Listener | undefined {
     const listener = this.#listeners.get(address);
     if (listener !== undefined) return listener;
@@ -391,7 +391,7 @@ class Worker {
     this.#context.cells[state.plan.cells + LISTENER_CELLS.connections]! += by;
   }
 
-  /** This worker accepts no more, and is drained when its last connection has ended; after `grace` ms what is left is ended. */
+  /** Stops accepting and posts `drained` after the last connection has closed; after `grace` ms resets the remaining ones. */
   #drain(grace: number): void {
     this.#draining = true;
     const patience = Math.min(LAST_REQUEST, grace / 2);
@@ -416,10 +416,10 @@ function poolKey({ key }: ClusterPlan, { address }: EndpointPlan): string {
   return `${key}|${address}`;
 }
 
-const thread = new Worker(workerData as WorkerInit);
+const worker = new Worker(workerData as WorkerInit);
 parentPort!.on("message", (message: ToWorker) => {
   try {
-    thread.receive(message);
+    worker.receive(message);
   } catch (error) {
     postLine("error", "a message could not be handled", { type: message.type, error: String(error) });
   }
