@@ -6,6 +6,8 @@
  * `reset`.
  */
 
+import { VERSION } from "./protocol.ts";
+
 /** Words of the field table for each field: where its name and value begin and end, and which known name it is. */
 export const FIELD_WORDS = 5;
 export const NAME_START = 0;
@@ -84,11 +86,11 @@ export const FLAG = {
 } as const;
 
 /**
- * Parts of a request's start line: indices into `parts`, two words (start, end) each. The scheme is set only by a
- * target in absolute-form. A query that is present but empty (`/a?`) has start = end, neither of them 0.
+ * Parts of a request's start line: indices into `parts`, two words (start, end) each. A query that is present but empty
+ * (`/a?`) has start = end, neither of them 0. The scheme of a target in absolute-form is not kept: the client chooses it.
  */
-export const PART = { method: 0, scheme: 2, authority: 4, path: 6, query: 8 } as const;
-export const PARTS = 10;
+export const PART = { method: 0, authority: 2, path: 4, query: 6 } as const;
+export const PARTS = 8;
 
 /** What makes a path ambiguous: other programs read these differently; bits of `Head.doubts`. */
 export const DOUBT = {
@@ -127,8 +129,8 @@ export class Head {
   count = 0;
   /** Response: the status code. Request: 0. */
   status = 0;
-  /** The sender's HTTP/1 minor version: 0 or 1. */
-  minor = 1;
+  /** The sender's version of HTTP: one of VERSION. */
+  version: number = VERSION.http11;
   flags = 0;
   /** One of FRAMING. */
   framing = 0;
@@ -161,7 +163,7 @@ export class Head {
     this.count = 0;
     this.received = 0;
     this.status = 0;
-    this.minor = 1;
+    this.version = VERSION.http11;
     this.flags = 0;
     this.framing = 0;
     this.length = 0;

@@ -6,6 +6,7 @@ import { isAuthority, nameId, resistsNomination } from "../http/fields.ts";
 import type { Head } from "../http/head.ts";
 import * as layout from "../http/head.ts";
 import { refuse } from "../http/head.ts";
+import { VERSION } from "../http/protocol.ts";
 
 // Constants of this module, since V8 folds those into the code but loads and checks an imported one at every use.
 const { CLASS, COLON, COMMA, CR, HTAB, IS, LF, SEMICOLON, SPACE } = octets;
@@ -186,7 +187,7 @@ function readLength(buf: Buffer, start: number, end: number, head: Head): number
 
 // RFC 9112 section 6.1 allows more codings; each is another way to disagree on where a message ends.
 function readCoding(buf: Buffer, start: number, end: number, head: Head): number {
-  if (head.minor === 0) return refuse(head, 400, "Transfer-Encoding in an HTTP/1.0 message");
+  if (head.version === VERSION.http10) return refuse(head, 400, "Transfer-Encoding in an HTTP/1.0 message");
   if ((head.known & (1 << NAME["content-length"])) !== 0)
     return refuse(head, 400, "both Transfer-Encoding and Content-Length");
   if ((head.known & (1 << NAME["transfer-encoding"])) !== 0)
@@ -210,7 +211,7 @@ function readHost(buf: Buffer, start: number, end: number, base: number, head: H
 // RFC 9110 section 10.1.1: the only defined expectation; ignored from HTTP/1.0.
 function readExpect(buf: Buffer, start: number, end: number, head: Head): number {
   if (!equalsWord(buf, start, end, CONTINUE)) return refuse(head, 417, "an expectation other than 100-continue");
-  if (head.minor === 1) head.flags |= FLAG.expectContinue;
+  if (head.version === VERSION.http11) head.flags |= FLAG.expectContinue;
   return 0;
 }
 
@@ -239,10 +240,10 @@ function readConnection(buf: Buffer, start: number, end: number, head: Head): nu
 export function finishConnection(head: Head): void {
   const flags = head.flags;
   head.flags = flags & PUBLIC_FLAGS;
-  if ((flags & OPTION.close) === 0 && (head.minor === 1 || (flags & OPTION.keepAlive) !== 0))
+  if ((flags & OPTION.close) === 0 && (head.version === VERSION.http11 || (flags & OPTION.keepAlive) !== 0))
     head.flags |= FLAG.keepAlive;
   const upgrades = (flags & OPTION.upgrade) !== 0 && (head.known & (1 << NAME.upgrade)) !== 0;
-  if (upgrades && head.minor === 1) head.flags |= FLAG.upgrade;
+  if (upgrades && head.version === VERSION.http11) head.flags |= FLAG.upgrade;
   if ((flags & OPTION.nominates) !== 0) nominateAll(head);
 }
 

@@ -11,6 +11,7 @@ import { isAuthority, writeHost } from "../http/fields.ts";
 import type { Head } from "../http/head.ts";
 import * as layout from "../http/head.ts";
 import { refuse } from "../http/head.ts";
+import { VERSION } from "../http/protocol.ts";
 import { encodeQuery, normalizePath } from "../http/target.ts";
 import { finishConnection, KIND, scanFields } from "./scan-fields.ts";
 
@@ -114,7 +115,7 @@ function copyHead(buf: Buffer, base: number, past: number, head: Head): void {
 
 function finishRequest(buf: Buffer, base: number, past: number, head: Head): number {
   const hasHost = (head.known & (1 << NAME.host)) !== 0;
-  if (!hasHost && head.minor === 1) return refuse(head, 400, "no Host field");
+  if (!hasHost && head.version === VERSION.http11) return refuse(head, 400, "no Host field");
   copyHead(buf, base, past, head);
   const { flags } = head;
   finishConnection(head);
@@ -129,7 +130,6 @@ function finishRequest(buf: Buffer, base: number, past: number, head: Head): num
 // RFC 9112 section 3.2.2: the authority of the target replaces Host, which is forwarded with the same value.
 function finishAbsolute(head: Head): void {
   const { parts, bytes } = head;
-  for (let i = parts[PART.scheme]!; i < parts[PART.scheme + 1]!; i++) bytes[i]! |= 0x20;
   if (parts[PART.path] === parts[PART.path + 1]) {
     const whole = parts[PART.query] === 0 && equalsBytes(bytes, parts[PART.method]!, parts[PART.method + 1]!, OPTIONS);
     head.setPart(PART.path, whole ? STAR_BYTE : SLASH_BYTE, 0, 1);
@@ -204,7 +204,6 @@ function scanAbsolute(buf: Buffer, base: number, at: number, stop: number, head:
     if ((buf[i]! | 0x20) !== HTTP[k]) return refuse(head, 400, "a target that is neither a path nor an http URI");
   }
   if (i < stop && (buf[i]! | 0x20) === 115 /* s */) i++;
-  const schemeEnd = i;
   for (let k = 0; k < 3; k++, i++) {
     if (i >= stop) return 0;
     if (buf[i] !== (k === 0 ? COLON : SLASH))
@@ -216,8 +215,6 @@ function scanAbsolute(buf: Buffer, base: number, at: number, stop: number, head:
   if (!isAuthority(buf, authorityAt, i)) return refuse(head, 400, "a target whose authority is not host or host:port");
   head.flags |= FLAG.absolute;
   const parts = head.parts;
-  parts[PART.scheme] = at - base;
-  parts[PART.scheme + 1] = schemeEnd - base;
   parts[PART.authority] = authorityAt - base;
   parts[PART.authority + 1] = i - base;
   return scanPath(buf, base, i, stop, head);
@@ -234,7 +231,7 @@ function scanVersion(buf: Buffer, at: number, stop: number, head: Head, endsLine
   }
   const minor = buf[at + 7]! - 48;
   if (buf[at + 5] !== 49 || minor > 1) return refuse(head, 505, "a version other than HTTP/1.0 and HTTP/1.1");
-  head.minor = minor;
+  head.version = minor;
   if (!endsLine) return at + 8;
   if (at + 8 < stop && buf[at + 8] !== CR) return refuse(head, 400, "the request line does not end after the version");
   if (at + 9 >= stop) return 0;

@@ -7,6 +7,7 @@ import type { Socket } from "node:net";
 import { readPeer } from "./address.ts";
 import type { Block, Buffers } from "./buffers.ts";
 import type { Clock, Timed } from "./clock.ts";
+import type { TlsFacts } from "./tls-facts.ts";
 
 /** The protocol of a connection. An exception in one of these methods is reported to `broken`. */
 export interface ConnectionHandler {
@@ -46,6 +47,8 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
   handler!: Handler;
   /** The peer's address; empty for a Unix socket and for a dialled connection. */
   peerAddress = "";
+  /** Set once, when the handshake is complete; null for a connection without TLS. */
+  tls: TlsFacts | null = null;
   readonly #context: NetContext;
   readonly #owner: ConnectionOwner | null;
   #socket: Socket | null = null;

@@ -1,5 +1,6 @@
 /** Formats the lines of the access log by hand: JSON with the fields of the configuration, and the combined format. */
 import { type Head, PART } from "../http/head.ts";
+import { VERSION_NUMBERS } from "../http/protocol.ts";
 import { type CompiledField, type CompiledFields, MOST, SOURCE } from "./access-fields.ts";
 import type { AccessRecord } from "./access-record.ts";
 import { FieldFinder } from "./field-finder.ts";
@@ -14,6 +15,8 @@ const USER_AGENT = Buffer.from("user-agent");
 const REQUEST_ID = Buffer.from("x-request-id");
 const TRACEPARENT = Buffer.from("traceparent");
 const BASIC = /^basic +([A-Za-z0-9+/=]+)$/i;
+
+const PROTOCOLS = VERSION_NUMBERS.map((number) => `"HTTP/${number}"`);
 
 const CR = 0x0d;
 const LF = 0x0a;
@@ -85,9 +88,9 @@ export class AccessFormat {
       case SOURCE.peer:
         return text.string(x.client?.peer ?? "");
       case SOURCE.scheme:
-        return text.string(x.original[PART.scheme] === x.original[PART.scheme + 1] ? "http" : schemeOf(x));
+        return text.string(x.scheme);
       case SOURCE.protocol:
-        return text.ascii(x.request.minor === 0 ? '"HTTP/1.0"' : '"HTTP/1.1"');
+        return text.ascii(PROTOCOLS[x.request.version]!);
       case SOURCE.responded_by:
         return text.string(x.respondedBy);
       case SOURCE.header:
@@ -232,8 +235,4 @@ export class AccessFormat {
 function outcomeOf(x: AccessRecord): string {
   if (x.error !== null) return x.error.code;
   return x.localStatus === 0 ? "ok" : "plugin_response";
-}
-
-function schemeOf({ request, original }: AccessRecord): string {
-  return request.text(original[PART.scheme]!, Math.min(original[PART.scheme + 1]!, request.end));
 }

@@ -1,9 +1,12 @@
 /** What a line of the access log is written from: a request that has ended, or a connection's or stream's of another protocol. */
 import type { Head } from "../http/head.ts";
+import type { Scheme } from "../http/protocol.ts";
 
 export interface AccessRecord {
   readonly request: Head;
   readonly response: Head;
+  /** As the client used it. */
+  readonly scheme: Scheme;
   /** Parts of the request's start line as received, before plugins changed them. */
   readonly original: Uint32Array;
   /** The client's address; a trusted proxy's word for it where there is one. */

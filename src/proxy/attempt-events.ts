@@ -1,4 +1,5 @@
 /** What upstream streams report: each event continues the exchange of its attempt. */
+import { VERSION } from "../http/protocol.ts";
 import type { Connection } from "../net/connection.ts";
 import type { Attempt } from "./attempt.ts";
 import { ERROR, type ProxyError } from "./error.ts";
@@ -16,7 +17,7 @@ export class AttemptEvents implements UpstreamEvents {
 
   /** Clients of HTTP/1.0 do not know interim responses. */
   interim({ exchange: x, head, stream }: Attempt): void {
-    if (stream !== null && x.request.minor > 0) x.client!.sendInterim(head);
+    if (stream !== null && x.request.version !== VERSION.http10) x.client!.sendInterim(head);
   }
 
   responded(attempt: Attempt): void {

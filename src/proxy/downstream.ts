@@ -4,12 +4,20 @@
  */
 
 import type { Head } from "../http/head.ts";
+import type { Scheme } from "../http/protocol.ts";
 import type { Connection } from "../net/connection.ts";
+import type { TlsFacts } from "../net/tls-facts.ts";
 import type { Exchange } from "./exchange.ts";
 
 export interface Downstream {
   /** The address that X-Forwarded-For gets; empty for none. */
   readonly peer: string;
+  /** Of the connection itself; a trusted proxy may report another for a request (`Exchange.scheme`). */
+  readonly scheme: Scheme;
+  /** Null without TLS. */
+  readonly tls: TlsFacts | null;
+  /** Fields that the endpoint gets with each request which brings none of them: Via and X-Forwarded-*, up to the host. */
+  readonly forwarded: Buffer;
   /** A response can still be sent. */
   readonly alive: boolean;
   /**

@@ -9,6 +9,7 @@ import type { Endpoint } from "../cluster/endpoint.ts";
 import { isAlias, removeAliases } from "../http/aliases.ts";
 import { FIELD_WORDS, Head, NAME, NAME_END, NAME_START, PARTS } from "../http/head.ts";
 import { HeadPool } from "../http/head-pool.ts";
+import type { Scheme } from "../http/protocol.ts";
 import type { Connection } from "../net/connection.ts";
 import type { PendingBuffer } from "../net/pending-buffer.ts";
 import type { ExchangeValue } from "../plugin/abi/exchange-value.ts";
@@ -24,8 +25,6 @@ import type { ExchangeTrace } from "./exchange-trace.ts";
 import type { ListenerState, RouteState } from "./snapshot.ts";
 import type { TimeLimit } from "./time-limit.ts";
 import type { Connector } from "./upstream-stream.ts";
-
-const NOTHING = Buffer.alloc(0);
 
 /** Where in the pipeline an exchange is (`pipeline.ts`). */
 export const PHASE = {
@@ -82,8 +81,8 @@ export class Exchange implements ExchangeContext {
 
   /** The client's address as text: the peer's, or what a trusted proxy says (`forwarded.ts`). */
   clientAddress = "";
-  /** Via and X-Forwarded-* as the client's connection brings them (`headers.ts`). */
-  clientForwarded: Buffer = NOTHING;
+  /** The connection's, or what a trusted proxy says. */
+  scheme: Scheme = "http";
   listenerName = "";
   /** Empty until a route matched. */
   routeName = "";
@@ -300,7 +299,7 @@ export class Exchange implements ExchangeContext {
     if (this.#owned !== null) this.#forgetOwned(this.#owned);
     this.requestTrailers = null;
     this.clientAddress = "";
-    this.clientForwarded = NOTHING;
+    this.scheme = "http";
     this.listenerName = "";
     this.routeName = "";
     this.clusterName = "";

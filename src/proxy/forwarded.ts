@@ -13,7 +13,7 @@
 import { isIP } from "node:net";
 import { equalsWord } from "../http/bytes.ts";
 import { isAuthority, portOf } from "../http/fields.ts";
-import { FIELD_WORDS, FLAG, type Head, NAME, NAME_ID, PART, VALUE_END, VALUE_START } from "../http/head.ts";
+import { FIELD_WORDS, type Head, NAME, NAME_ID, PART, VALUE_END, VALUE_START } from "../http/head.ts";
 import { readAddress, readNode } from "../net/address.ts";
 import type { Exchange } from "./exchange.ts";
 import { readForwarded } from "./rfc7239.ts";
@@ -48,8 +48,6 @@ const WSS = Buffer.from("wss");
 /** Sets the client's address, and the request's scheme and authority. Runs before any rule or plugin. */
 export function believeForwarded(x: Exchange): void {
   const head = x.request;
-  // The scheme of an absolute target is what the client wrote, also behind a trusted proxy.
-  if ((head.flags & FLAG.absolute) !== 0) head.parts[PART.scheme] = head.parts[PART.scheme + 1] = 0;
   if ((head.known & SAYS_WHERE) === 0) return;
   const listener = x.listener!;
   if (listener.trusted === null || !isTrusted(listener, x.client!.peer)) {
@@ -62,7 +60,7 @@ export function believeForwarded(x: Exchange): void {
     removeKnown(head, 1 << NAME.forwarded);
   }
   believeAddress(x, listener);
-  believeScheme(head);
+  believeScheme(x);
   believeHost(head);
   believePort(head);
 }
@@ -157,7 +155,8 @@ function keepLast(head: Head, id: number): number {
   return last;
 }
 
-function believeScheme(head: Head): void {
+function believeScheme(x: Exchange): void {
+  const head = x.request;
   const index = keepLast(head, PROTO);
   if (index < 0) return;
   const at = index * FIELD_WORDS;
@@ -168,9 +167,10 @@ function believeScheme(head: Head): void {
     removeKnown(head, 1 << PROTO);
     return;
   }
-  head.setPart(PART.scheme, scheme, 0, scheme.length);
-  head.fields[at + VALUE_START] = head.parts[PART.scheme]!;
-  head.fields[at + VALUE_END] = head.parts[PART.scheme + 1]!;
+  x.scheme = scheme === HTTPS ? "https" : "http";
+  const valueAt = head.append(scheme, 0, scheme.length);
+  head.fields[at + VALUE_START] = valueAt;
+  head.fields[at + VALUE_END] = valueAt + scheme.length;
 }
 
 function believeHost(head: Head): void {

@@ -16,6 +16,7 @@ export function receive({ cells }: ThreadContext, x: Exchange): void {
   x.listener!.snapshot.enter();
   x.listenerName = x.listener!.plan.name;
   cells[THREAD_CELLS.requestsInFlight]!++;
+  x.scheme = x.client!.scheme;
   // Nothing is believed of a head that was rejected half-way.
   if (x.request.problem === "") believeForwarded(x);
   x.keepOriginal();

@@ -16,10 +16,15 @@ import type { Pipeline } from "./pipeline.ts";
 import type { Snapshot } from "./snapshot.ts";
 
 const HEAD_LIMITS = { head: 1024 * 1024, target: 64 * 1024, headers: 1000 };
+/** What it sends is the plugin's alone. */
+const NOTHING = Buffer.alloc(0);
 const CONTENT_LENGTH = "content-length: ";
 
 class Subrequest implements Downstream {
   readonly peer = "";
+  readonly scheme = "http";
+  readonly tls = null;
+  readonly forwarded = NOTHING;
   readonly alive = true;
   readonly #pipeline: Pipeline;
   readonly #most: number;

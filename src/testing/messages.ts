@@ -4,7 +4,7 @@
  */
 import type { Answer, Fields, HeadersInit, HealthCheckInit, RequestInit, ResponseInit } from "../../sdk/test.js";
 import { Endpoint } from "../cluster/endpoint.ts";
-import { FRAMING, type Head, PART } from "../http/head.ts";
+import { FRAMING, type Head } from "../http/head.ts";
 import { parseTarget } from "../http/path-text.ts";
 import { BodyReader } from "../http1/framing.ts";
 import { scanRequest, scanResponse } from "../http1/scan.ts";
@@ -32,7 +32,7 @@ export function makeExchange(init: RequestInit = {}): Exchange {
   fill(`${method} ${target} HTTP/1.1`, fields, made.request, (bytes) =>
     scanRequest(bytes, 0, bytes.length, made.request, LIMITS),
   );
-  if (protocol === "https:") made.request.setPart(PART.scheme, Buffer.from("https"), 0, 5);
+  made.scheme = protocol === "https:" ? "https" : "http";
   made.keepOriginal();
   return made;
 }

@@ -104,6 +104,7 @@ export class ReplayState {
       target.set(key, { ...entry, values });
     }
     this.#scan(x.request);
+    x.scheme = this.#trace.request.scheme ?? "http";
     x.keepOriginal();
     x.response.reset();
     x.requestTrailers = x.responseTrailers = null;
@@ -118,7 +119,7 @@ export class ReplayState {
 
   /** Parses the request as received with the proxy's own scanner, which sets framing and flags. */
   #scan(head: Head): void {
-    const { method, scheme = "", protocol = "1.1", authority, target, headers } = this.#trace.request;
+    const { method, protocol = "1.1", authority, target, headers } = this.#trace.request;
     const query = target.indexOf("?");
     const shown =
       query < 0 ? target : `${target.slice(0, query + 1)}${reveal(this.#revealed, "query", target.slice(query + 1))}`;
@@ -126,11 +127,7 @@ export class ReplayState {
     fill(`${method} ${shown} HTTP/${protocol}`, fields, head, (bytes) =>
       scanRequest(bytes, 0, bytes.length, head, LIMITS),
     );
-    for (const [part, text] of [
-      [PART.authority, authority],
-      [PART.scheme, scheme],
-    ] as const)
-      head.setPart(part, Buffer.from(text, "latin1"), 0, text.length);
+    head.setPart(PART.authority, Buffer.from(authority, "latin1"), 0, authority.length);
   }
 
   #restoreShared(): string {
@@ -151,12 +148,11 @@ export class ReplayState {
 }
 
 /** The request as received. */
-function receivedState({ request: { method, scheme = "", authority, target, headers } }: TraceRecord): MessageState {
+function receivedState({ request: { method, authority, target, headers } }: TraceRecord): MessageState {
   const state: MessageState = new Map();
   const at = target.indexOf("?");
   const parts = {
     method,
-    scheme,
     authority,
     path: at < 0 ? target : target.slice(0, at),
     query: at < 0 ? "" : target.slice(at + 1),

@@ -8,6 +8,7 @@
  * truncated ends with `…`, which no header value contains. Times within a trace are whole microseconds.
  */
 import type { Candidate } from "../cluster/cluster.ts";
+import type { Scheme } from "../http/protocol.ts";
 
 /** The format described here. 1 was never given a number: its records have no `configVersion`. */
 export const TRACE_VERSION = 2;
@@ -27,7 +28,7 @@ export type Side = "request" | "response";
 /** One changed part of a message. An empty list means that the part was absent. */
 export type Change = {
   readonly of: Side;
-  /** `method`, `scheme`, `authority`, `path`, `query`, `status`, `header x-user`, `trailer x-sum`; names in lower case. */
+  /** `method`, `authority`, `path`, `query`, `status`, `header x-user`, `trailer x-sum`; names in lower case. */
   readonly what: string;
   readonly before: readonly string[];
   readonly after: readonly string[];
@@ -175,7 +176,7 @@ export type TraceRecord = {
   readonly request: {
     readonly method: string;
     /** Only of a target in absolute form. */
-    readonly scheme?: string;
+    readonly scheme?: Scheme;
     /** Only if it is not 1.1. */
     readonly protocol?: "1.0";
     readonly authority: string;

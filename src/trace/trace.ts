@@ -2,6 +2,7 @@
 import { isUtf8 } from "node:buffer";
 import { HOOK, HOOKS } from "../abi/abi.ts";
 import { PART } from "../http/head.ts";
+import { VERSION } from "../http/protocol.ts";
 import type { HookContext } from "../plugin/host/hook-context.ts";
 import type { Attempt } from "../proxy/attempt.ts";
 import type { Exchange } from "../proxy/exchange.ts";
@@ -89,11 +90,10 @@ export class Trace implements ExchangeTrace {
     this.#most = isDryRun ? Number.POSITIVE_INFINITY : MAX_LISTED;
     const { request } = x;
     const [path, query] = [request.partText(PART.path), request.partText(PART.query)];
-    const scheme = request.partText(PART.scheme);
     this.#request = {
       method: request.partText(PART.method),
-      ...(scheme === "" ? {} : { scheme }),
-      ...(request.minor === 0 ? { protocol: "1.0" } : {}),
+      ...(x.scheme === "http" ? {} : { scheme: x.scheme }),
+      ...(request.version === VERSION.http10 ? { protocol: "1.0" } : {}),
       authority: this.text(request.partText(PART.authority)),
       target: this.text(query === "" ? path : `${path}?${mask.query(query)}`),
       headers: this.#fields(listFields(request)),

@@ -9,6 +9,7 @@ import { EndpointColumns } from "../cluster/columns.ts";
 import { Endpoint } from "../cluster/endpoint.ts";
 import { Pool } from "../cluster/pool.ts";
 import { parseTarget } from "../http/path-text.ts";
+import type { Scheme } from "../http/protocol.ts";
 import { scanRequest, scanResponse } from "../http1/scan.ts";
 import { Buffers } from "../net/buffers.ts";
 import { Clock } from "../net/clock.ts";
@@ -145,11 +146,10 @@ function begin(pipeline: Pipeline, listener: ListenerState, plan: Plan, request:
     throw new Error(`the request is rejected with ${status} before any plugin runs: ${x.request.problem || "no head"}`);
   }
   const body = Buffer.from(request.body);
-  x.client = new DryDownstream(request.client);
+  x.client = new DryDownstream(request.client, parseTarget(request.url).protocol === "https:" ? "https" : "http");
   x.listener = listener;
   x.headAt = x.startedAt = performance.now();
   x.clientAddress = request.client;
-  x.clientForwarded = makeForwarded(request.client);
   if (body.length > 0) x.keep(body, 0, body.length);
   x.bytesReceived = body.length;
   x.requestComplete = true;
@@ -226,10 +226,15 @@ const DRY_STREAM: UpstreamStream = {
 
 class DryDownstream implements Downstream {
   readonly peer: string;
+  readonly scheme: Scheme;
+  readonly tls = null;
+  readonly forwarded: Buffer;
   readonly alive = true;
 
-  constructor(peer: string) {
+  constructor(peer: string, scheme: Scheme) {
     this.peer = peer;
+    this.scheme = scheme;
+    this.forwarded = makeForwarded(peer, scheme);
   }
 
   sendHeaders(x: Exchange): boolean {

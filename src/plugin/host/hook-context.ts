@@ -4,6 +4,7 @@
  * request. An ABI reads and changes nothing but this, so that every ABI sees the same request.
  */
 import type { Head } from "../../http/head.ts";
+import type { Scheme } from "../../http/protocol.ts";
 import type { ExchangeValue } from "../abi/exchange-value.ts";
 import type { Kept } from "../abi/host-memory.ts";
 
@@ -51,6 +52,8 @@ export interface ExchangeContext extends HookContext {
   readonly response: Head;
   requestTrailers: Head | null;
   responseTrailers: Head | null;
+  /** The connection's, or what a trusted proxy says. */
+  readonly scheme: Scheme;
   /** `request.parts` as the client sent them. */
   readonly original: Uint32Array;
   readonly routeName: string;

@@ -1,5 +1,6 @@
 /** The heads that go out: what is dropped, what is set (design: RFC 9110 section 7.6, X-Forwarded-*, Via). */
 import { FIELD_WORDS, FLAG, FRAMING, type Head, NAME, PART, VALUE_END, VALUE_START } from "../../http/head.ts";
+import { type Scheme, VERSION, VERSION_NUMBERS } from "../../http/protocol.ts";
 import {
   DROP_HOP_BY_HOP,
   fieldsBound,
@@ -20,10 +21,10 @@ const CHUNKED = Buffer.from("transfer-encoding: chunked\r\n");
 const TE_TRAILERS = Buffer.from("connection: te\r\nte: trailers\r\n");
 const FORWARDED_HOST = Buffer.from("x-forwarded-host: ");
 const FORWARDED_FOR = Buffer.from("x-forwarded-for: ");
-const FORWARDED_PROTO_HTTP = Buffer.from("x-forwarded-proto: http\r\n");
+const FORWARDED_PROTO = Buffer.from("x-forwarded-proto: ");
 const VIA = Buffer.from("via: ");
-const VIA_OWN = Buffer.from(`1.1 ${PSEUDONYM}\r\n`);
-const VIA_OWN_10 = Buffer.from(`1.0 ${PSEUDONYM}\r\n`);
+/** By the version of the message received. */
+const VIA_OWN = VERSION_NUMBERS.map((number) => Buffer.from(`${number} ${PSEUDONYM}\r\n`));
 const HOST = Buffer.from("host: ");
 const COMMA = Buffer.from(", ");
 const CLOSE = Buffer.from("connection: close\r\n");
@@ -37,10 +38,10 @@ const SLACK = 1024;
 const FORWARDING =
   (1 << NAME.via) | (1 << NAME["x-forwarded-for"]) | (1 << NAME["x-forwarded-proto"]) | (1 << NAME["x-forwarded-host"]);
 
-/** What every request of a client's connection gets when it brings none of them, up to the host's name. */
-export function makeForwarded(peer: string): Buffer {
+/** `Downstream.forwarded` of a connection. */
+export function makeForwarded(peer: string, scheme: Scheme): Buffer {
   return Buffer.from(
-    `via: 1.1 ${PSEUDONYM}\r\nx-forwarded-for: ${peer}\r\nx-forwarded-proto: http\r\nx-forwarded-host: `,
+    `via: 1.1 ${PSEUDONYM}\r\nx-forwarded-for: ${peer}\r\nx-forwarded-proto: ${scheme}\r\nx-forwarded-host: `,
   );
 }
 
@@ -90,7 +91,7 @@ function putOriginalHost(out: Buffer, at: number, { request, original }: Exchang
 }
 
 export function requestHeadBound(x: Exchange): number {
-  return fieldsBound(x.request) + x.clientForwarded.length + SLACK;
+  return fieldsBound(x.request) + x.client!.forwarded.length + SLACK;
 }
 
 /**
@@ -105,9 +106,10 @@ export function writeRequestHead(out: Buffer, x: Exchange): number {
   at = writeFields(out, at, head, head.framing === FRAMING.length ? dropRequestSized : dropRequest);
   if (head.framing === FRAMING.chunked) at = writeTrailerNames(out, put(out, at, CHUNKED), head);
   if ((head.flags & FLAG.teTrailers) !== 0) at = put(out, at, TE_TRAILERS);
-  if ((head.known & FORWARDING) === 0 && head.minor === 1) {
+  if ((head.known & FORWARDING) === 0 && head.version === VERSION.http11) {
     // Nothing to append to: all of it but the host is the same for every request of the connection.
-    at = writeBytes(out, at, x.clientForwarded, 0, x.clientForwarded.length);
+    const { forwarded } = x.client!;
+    at = writeBytes(out, at, forwarded, 0, forwarded.length);
     return put(out, putOriginalHost(out, at, x), CRLF_CRLF);
   }
   at = put(out, at, VIA);
@@ -115,7 +117,7 @@ export function writeRequestHead(out: Buffer, x: Exchange): number {
     at = putValue(out, at, head, via);
     at = put(out, at, COMMA);
   }
-  at = put(out, at, head.minor === 0 ? VIA_OWN_10 : VIA_OWN);
+  at = put(out, at, VIA_OWN[head.version]!);
   at = writeForwarded(out, at, x);
   return put(out, at, CRLF);
 }
@@ -123,7 +125,7 @@ export function writeRequestHead(out: Buffer, x: Exchange): number {
 /** The same for a plugin's own request: what it set is sent as it is. */
 export function writeSubrequestHead(out: Buffer, { request }: Exchange): number {
   const at = writeFields(out, writeRequestLine(out, 0, request), request, dropOwn);
-  return put(out, put(out, put(out, at, VIA), VIA_OWN), CRLF);
+  return put(out, put(out, put(out, at, VIA), VIA_OWN[request.version]!), CRLF);
 }
 
 function writeHost(out: Buffer, at: number, x: Exchange): number {
@@ -142,11 +144,9 @@ function writeForwarded(out: Buffer, at: number, x: Exchange): number {
   at += out.write(x.client!.peer, at, "latin1");
   at = put(out, at, CRLF);
   const proto = head.findKnown(NAME["x-forwarded-proto"]);
-  if (proto < 0) at = put(out, at, FORWARDED_PROTO_HTTP);
-  else {
-    at = out.write("x-forwarded-proto: ", at, "latin1") + at;
-    at = put(out, putValue(out, at, head, proto), CRLF);
-  }
+  at = put(out, at, FORWARDED_PROTO);
+  at = proto < 0 ? at + out.write(x.scheme, at, "latin1") : putValue(out, at, head, proto);
+  at = put(out, at, CRLF);
   const given = head.findKnown(NAME["x-forwarded-host"]);
   if (given < 0 && x.original[PART.authority] === x.original[PART.authority + 1]) return at;
   at = put(out, at, FORWARDED_HOST);

@@ -1,5 +1,6 @@
 /** Framing of a response on an HTTP/1 connection: where its body comes from, and how its end is marked. */
 import { FRAMING, NAME } from "../../http/head.ts";
+import { VERSION } from "../../http/protocol.ts";
 import { type BodyFrame, writeBody } from "../../http1/body-frame.ts";
 import type { Exchange } from "../../proxy/exchange.ts";
 import { type ResponseFrame, responseHeadBound, writeResponseHead } from "./headers.ts";
@@ -25,7 +26,7 @@ const frame: ResponseForm = {
 export function frameResponse(x: Exchange): ResponseForm {
   const head = x.response;
   const { status } = head;
-  const old = x.request.minor === 0;
+  const old = x.request.version === VERSION.http10;
   const bodiless = x.isHead || status === 204 || status === 304;
   frame.keepAlive = old;
   frame.sized = frame.chunked = frame.untilClose = false;

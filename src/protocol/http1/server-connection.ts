@@ -1,11 +1,13 @@
 /** A client's HTTP/1 connection: heads in, bodies in, answers out, one exchange at a time; pipelined input waits. */
 
 import { FLAG, FRAMING, type Head } from "../../http/head.ts";
+import type { Scheme } from "../../http/protocol.ts";
 import type { BodyFrame } from "../../http1/body-frame.ts";
 import { BodyReader } from "../../http1/framing.ts";
 import { scanRequest } from "../../http1/scan.ts";
 import type { Connection } from "../../net/connection.ts";
 import { PendingBuffer } from "../../net/pending-buffer.ts";
+import type { TlsFacts } from "../../net/tls-facts.ts";
 import type { ConnectionChoice } from "../../proxy/connection-choice.ts";
 import type { ThreadContext } from "../../proxy/context.ts";
 import type { Downstream } from "../../proxy/downstream.ts";
@@ -54,7 +56,7 @@ export class ServerConnection implements Downstream, ServerHandler {
   #firstByteAt = 0;
   #lingered = 0;
   readonly peer: string;
-  readonly #forwarded: Buffer;
+  readonly forwarded: Buffer;
   readonly #frame: BodyFrame = { chunked: false, last: false, trailers: null };
 
   /** Its first head may take `timeouts.head` from now on. */
@@ -66,8 +68,16 @@ export class ServerConnection implements Downstream, ServerHandler {
     this.#port = port;
     this.#choice = choice;
     this.peer = connection.peerAddress || UNKNOWN;
-    this.#forwarded = makeForwarded(this.peer);
+    this.forwarded = makeForwarded(this.peer, this.scheme);
     this.#armIdle(port.state!.plan.timeouts.head);
+  }
+
+  get scheme(): Scheme {
+    return this.connection.tls === null ? "http" : "https";
+  }
+
+  get tls(): TlsFacts | null {
+    return this.connection.tls;
   }
 
   get alive(): boolean {
@@ -149,7 +159,6 @@ export class ServerConnection implements Downstream, ServerHandler {
     this.#requests++;
     this.connection.deadline = 0;
     x.clientAddress = this.peer;
-    x.clientForwarded = this.#forwarded;
     if (at < 0) {
       this.#state = STATE.waiting;
       this.#pipeline.requests.refuse(x, refusalOf(-at), x.request.problem);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Head, MAX_AREA, NAME, PART } from "../../../src/http/head.ts";
+import { Head, MAX_AREA, NAME, PART, PARTS } from "../../../src/http/head.ts";
 import { listFields } from "../http1/reader.ts";
 
 const latin1 = (text: string): Buffer => Buffer.from(text, "latin1");
@@ -73,5 +73,5 @@ test("an empty part is an absent one", () => {
   const head = new Head();
   head.setPart(PART.query, latin1("a=b"), 0, 3);
   head.setPart(PART.query, latin1("x"), 1, 1);
-  assert.deepEqual([...head.parts], new Array(10).fill(0));
+  assert.deepEqual([...head.parts], new Array(PARTS).fill(0));
 });

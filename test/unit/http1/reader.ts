@@ -1,6 +1,6 @@
 /** Reads a stream of messages as the data plane does, however the stream is cut, and tells what it read. */
 
-import { FIELD_WORDS, Head, NAME_END, VALUE_END, VALUE_START } from "../../../src/http/head.ts";
+import { FIELD_WORDS, Head, NAME_END, PART, VALUE_END, VALUE_START } from "../../../src/http/head.ts";
 import { BodyReader } from "../../../src/http1/framing.ts";
 import { type HeadLimits, scanRequest, scanResponse } from "../../../src/http1/scan.ts";
 
@@ -46,10 +46,10 @@ function describe(head: Head): Message {
   return {
     startLine: text.slice(0, text.indexOf("\r\n")),
     status: head.status,
-    method: head.partText(0),
-    authority: head.partText(4),
-    path: head.partText(6),
-    query: head.partText(8),
+    method: head.partText(PART.method),
+    authority: head.partText(PART.authority),
+    path: head.partText(PART.path),
+    query: head.partText(PART.query),
     flags: head.flags,
     framing: head.framing,
     fields: listFields(head),

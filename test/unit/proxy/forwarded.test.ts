@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { BlockList } from "node:net";
 import { test } from "node:test";
 import { PART } from "../../../src/http/head.ts";
+import type { Scheme } from "../../../src/http/protocol.ts";
 import { scanRequest } from "../../../src/http1/scan.ts";
 import { makeForwarded, writeRequestHead } from "../../../src/protocol/http1/headers.ts";
 import type { Downstream } from "../../../src/proxy/downstream.ts";
@@ -17,7 +18,10 @@ trusted.addSubnet("2001:db8::", 32, "ipv6");
 type Seen = { client: string; scheme: string; authority: string; told: Record<string, string> };
 
 /** What is believed of a request with these fields, and what is sent of it. */
-function see(fields: string, { peer = "10.0.0.1", target = "/", list = trusted as BlockList | null } = {}): Seen {
+function see(
+  fields: string,
+  { peer = "10.0.0.1", target = "/", list = trusted as BlockList | null, over = "http" as Scheme } = {},
+): Seen {
   const x = new Exchange();
   const bytes = Buffer.from(
     `GET ${target} HTTP/1.1\r\nHost: app.example\r\n${fields.replaceAll("\n", "\r\n")}\r\n\r\n`,
@@ -25,10 +29,10 @@ function see(fields: string, { peer = "10.0.0.1", target = "/", list = trusted a
   const text = fields === "" ? bytes.subarray(0, bytes.length - 2) : bytes;
   const limits = { head: 65536, target: 8192, headers: 100, path: { mergeSlashes: false, encodedSlash: "keep" } };
   assert.equal(scanRequest(text, 0, text.length, x.request, limits as never), text.length, x.request.problem);
-  x.client = { peer } as Downstream;
+  x.client = { peer, scheme: over, forwarded: makeForwarded(peer, over) } as unknown as Downstream;
   x.listener = { trusted: list } as ListenerState;
   x.clientAddress = peer;
-  x.clientForwarded = makeForwarded(peer);
+  x.scheme = over;
   believeForwarded(x);
   x.keepOriginal();
   const out = Buffer.alloc(70_000);
@@ -41,7 +45,7 @@ function see(fields: string, { peer = "10.0.0.1", target = "/", list = trusted a
   }
   return {
     client: x.clientAddress,
-    scheme: x.request.partText(PART.scheme) || "http",
+    scheme: x.scheme,
     authority: x.request.partText(PART.authority),
     told,
   };
@@ -218,4 +222,16 @@ test("long lists are read in a time that grows with their length alone", () => {
   for (const part of ['for="', "for=1.1.1.1,", ";", " ;\t", 'a="\\', "a=b;"])
     see(`Forwarded: ${part.repeat(50_000 / part.length)}`);
   assert.ok(performance.now() - began < 5000);
+});
+
+test("the scheme is the connection's unless a trusted proxy reports another", () => {
+  const schemes = (fields: string, peer = "10.0.0.1") => {
+    const { scheme, told } = see(fields, { peer, over: "https" });
+    return [scheme, told["x-forwarded-proto"]];
+  };
+  assert.deepEqual(schemes(""), ["https", "https"]);
+  assert.deepEqual(schemes("Via: 1.1 other"), ["https", "https"], "with fields to append to");
+  assert.deepEqual(schemes("X-Forwarded-Proto: ws"), ["http", "http"]);
+  assert.deepEqual(schemes("X-Forwarded-Proto: http", "192.0.2.7"), ["https", "https"]);
+  assert.deepEqual(schemes("X-Forwarded-Proto: ftp"), ["https", "https"]);
 });

@@ -4,6 +4,7 @@ import { ATTRIBUTE, HEADERS, HOOK, LIMIT, STATUS } from "../../../abi/abi.ts";
 import { WORK } from "../../../abi/prices.ts";
 import { PART } from "../../../http/head.ts";
 import { fitsPath, isServedMethod, LONGEST_METHOD } from "../../../http/method.ts";
+import { VERSION_NUMBERS } from "../../../http/protocol.ts";
 import { setPath, setQuery, setTarget } from "../../../http/target.ts";
 import type { ExchangeContext, HookContext } from "../../host/hook-context.ts";
 import { CALL_MEMORY } from "../call-charges.ts";
@@ -156,8 +157,6 @@ function keepValue(context: CallContext, call: string, name: string | null, valu
   return STATUS.ok;
 }
 
-const HTTP = Buffer.from("http");
-
 /** Exchanges of one thread are numbered below this. */
 const EXCHANGES = 2 ** 31;
 
@@ -193,8 +192,7 @@ function giveOfExchange(context: CallContext, exchange: ExchangeContext, id: num
     case ATTRIBUTE.method:
       return givePart(context, exchange, PART.method, out, cap);
     case ATTRIBUTE.scheme:
-      if (request.parts[PART.scheme] === request.parts[PART.scheme + 1]) return memory.give(HTTP, 0, 4, out, cap);
-      return givePart(context, exchange, PART.scheme, out, cap);
+      return memory.giveText(exchange.scheme, out, cap);
     case ATTRIBUTE.authority:
       return givePart(context, exchange, PART.authority, out, cap);
     case ATTRIBUTE.path:
@@ -227,7 +225,7 @@ function giveOfExchange(context: CallContext, exchange: ExchangeContext, id: num
     case ATTRIBUTE.exchange_id:
       return giveOfAny(context, exchange, id, out, cap);
     case ATTRIBUTE.protocol:
-      return memory.giveText(request.minor === 0 ? "1.0" : "1.1", out, cap);
+      return memory.giveText(VERSION_NUMBERS[request.version]!, out, cap);
     case ATTRIBUTE.route:
       return giveName(context, exchange.routeName, out, cap);
     case ATTRIBUTE.attempt:
