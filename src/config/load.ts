@@ -133,6 +133,7 @@ function takesAll(earlier: RouteConfig, later: RouteConfig): boolean {
 function covers(wide: MatchConfig, narrow: MatchConfig): boolean {
   const fixed = narrow.path ?? narrow.prefix;
   return (
+    (wide.scheme === undefined || wide.scheme === narrow.scheme) &&
     (wide.host === undefined || (narrow.host !== undefined && coversHost(wide.host, narrow.host))) &&
     (wide.path === undefined || wide.path === narrow.path) &&
     (wide.prefix === undefined || fixed?.startsWith(wide.prefix) === true) &&

@@ -240,6 +240,10 @@ function deriveModule(source: Infer<typeof file> | undefined): Infer<typeof file
 }
 
 const match = object({
+  scheme: optional(
+    choice(["http", "https"]),
+    "The scheme that the client used: of the connection, or as reported by a trusted proxy.",
+  ),
   host: optional(hostPattern, "The host that the client sent, without port; `*.` matches one or more labels."),
   path: optional(pathPattern, "The whole path, compared exactly."),
   prefix: optional(

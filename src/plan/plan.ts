@@ -5,6 +5,7 @@
  * Each thread makes its `Snapshot` of it. All times are milliseconds, all sizes bytes.
  */
 
+import type { Scheme } from "../http/protocol.ts";
 import type { AccessLogPlan } from "../observe/access-fields.ts";
 import type { InstancePlan, RolloutPlan } from "../plugin/host/plan.ts";
 import type { ModulePlan } from "../plugin/wasm/build.ts";
@@ -177,6 +178,7 @@ export type RoutePlan = {
 
 /** All given keys must hold; an empty match holds always. */
 export type MatchPlan = {
+  readonly scheme?: Scheme;
   /** Exact, or one leading `*.`; lower case, without port. */
   readonly host?: string;
   readonly path?: string;

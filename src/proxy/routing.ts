@@ -14,10 +14,10 @@ const MAX_SHOWN = 256;
 export function selectRoute(pipeline: Pipeline, x: Exchange): number {
   const { router, routes, plan } = x.listener!;
   for (let from = 0; ; ) {
-    const at = router.match(x.request, from);
+    const at = router.match(x, from);
     if (x.trace !== null) x.trace.routesEvaluated(x, from, at);
     if (x.request.doubts !== 0 && !plan.path.allowsAmbiguous) {
-      const rival = router.findRival(x.request, from, at);
+      const rival = router.findRival(x, from, at);
       if (rival !== null) return rejectAmbiguous(pipeline, x, at, rival);
     }
     if (at < 0) break;

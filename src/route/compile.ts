@@ -1,6 +1,7 @@
 /** Compiles `match:` of the configuration to bytes that a head is compared with. */
 import { RE2JS } from "re2js";
 import { Head, PART } from "../http/head.ts";
+import type { Scheme } from "../http/protocol.ts";
 import { READINGS, type Reading, writeReading } from "../http/readings.ts";
 import { normalizePath } from "../http/target.ts";
 import type { MatchPlan } from "../plan/plan.ts";
@@ -10,6 +11,7 @@ export type Pair = { readonly name: Uint8Array; readonly value: Uint8Array };
 
 /** A compiled `match`. Every key is present, so that all objects share one hidden class; null matches anything. */
 export type CompiledMatch = {
+  readonly scheme: Scheme | null;
   /** Lower case; of `*.example.com` only `.example.com`. */
   readonly host: Uint8Array | null;
   readonly wild: boolean;
@@ -25,6 +27,7 @@ export type CompiledMatch = {
 export function compileMatch(match: MatchPlan): CompiledMatch {
   const wild = match.host?.startsWith("*.") ?? false;
   return {
+    scheme: match.scheme ?? null,
     host: encode(wild ? match.host?.slice(1) : match.host),
     wild,
     path: encode(match.path),

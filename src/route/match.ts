@@ -14,6 +14,7 @@ import {
   VALUE_END,
   VALUE_START,
 } from "../http/head.ts";
+import type { Scheme } from "../http/protocol.ts";
 import { READINGS, writeReading } from "../http/readings.ts";
 import type { MatchPlan } from "../plan/plan.ts";
 import { type CompiledMatch, compileMatch, matchesForReadings, type Pair } from "./compile.ts";
@@ -45,6 +46,12 @@ const MATCHES_ALL = compileMatch({});
  */
 const MOST_READ = 128 * 1024;
 
+/** What a `match` is compared with. */
+export interface MatchInput {
+  readonly request: Head;
+  readonly scheme: Scheme;
+}
+
 /** What another reading of a path selects: the index of a route, -1 for none, or -2 when the search limit was reached. */
 export type Rival = { readonly route: number; readonly path: string };
 
@@ -61,9 +68,10 @@ export class Router {
     this.#passes = 1 + this.#matches.filter((match) => match.regex !== null).length;
   }
 
-  /** The first key of a route's `match` that the head does not satisfy; empty when it satisfies all. */
-  explain(head: Head, route: number): string {
+  /** The first key of a route's `match` that the request does not satisfy; empty when it satisfies all. */
+  explain({ request: head, scheme }: MatchInput, route: number): string {
     const compiled = this.#matches[route]!;
+    if (compiled.scheme !== null && compiled.scheme !== scheme) return "scheme";
     const { bytes, parts } = head;
     const hostStart = parts[PART.authority]!;
     const hostEnd = findHostEnd(bytes, hostStart, parts[PART.authority + 1]!);
@@ -73,16 +81,17 @@ export class Router {
     return "";
   }
 
-  /** The index of the first route at or after `from` that matches the head, or -1. */
-  match(head: Head, from: number): number {
-    return find(this.#matches, head, from);
+  /** The index of the first route at or after `from` that matches the request, or -1. */
+  match(input: MatchInput, from: number): number {
+    return find(this.#matches, input, from);
   }
 
   /**
-   * For a head with `doubts` for which `match` returned `selected`: the first other reading of its path that selects a
+   * For a request with `doubts` for which `match` returned `selected`: the first other reading of its path that selects a
    * different route, or null. Leaves the head unchanged.
    */
-  findRival(head: Head, from: number, selected: number): Rival | null {
+  findRival(input: MatchInput, from: number, selected: number): Rival | null {
+    const { request: head } = input;
     const { doubts, parts } = head;
     const [start, end] = [parts[PART.path]!, parts[PART.path + 1]!];
     if (head.bytes[start] !== SLASH) return null;
@@ -96,7 +105,7 @@ export class Router {
         if (left < 0) return { route: -2, path: "" };
         parts[PART.path] = to;
         parts[PART.path + 1] = writeReading(bytes, start, end, bytes, to, reading);
-        const route = find(this.#readings[i]!, head, from);
+        const route = find(this.#readings[i]!, input, from);
         if (route !== selected) return { route, path: head.partText(PART.path) };
       }
     } finally {
@@ -107,19 +116,21 @@ export class Router {
   }
 }
 
-function find(matches: readonly CompiledMatch[], head: Head, from: number): number {
+function find(matches: readonly CompiledMatch[], input: MatchInput, from: number): number {
+  const { request: head, scheme } = input;
   const { bytes, parts } = head;
   const hostStart = parts[PART.authority]!;
   const hostEnd = findHostEnd(bytes, hostStart, parts[PART.authority + 1]!);
   for (let i = from; i < matches.length; i++) {
     const match = matches[i]!;
+    if (match.scheme !== null && match.scheme !== scheme) continue;
     if (match.host !== null && !matchesHost(match.host, match.wild, bytes, hostStart, hostEnd)) continue;
     if (matchesTarget(match, head)) return i;
   }
   return -1;
 }
 
-/** All keys but the host, the cheapest first. */
+/** All keys but scheme and host, the cheapest first. */
 function matchesTarget(match: CompiledMatch, head: Head): boolean {
   const { bytes, parts } = head;
   const start = parts[PART.path]!;

@@ -214,7 +214,7 @@ export class Trace implements ExchangeTrace {
     const first = Math.max(from, end - this.#most);
     if (first > from) this.#cut = true;
     for (let index = first; index < end; index++) {
-      const failed = index === to ? "" : router.explain(x.request, index);
+      const failed = index === to ? "" : router.explain(x, index);
       this.#routes.push({ index, name: routes[index]!.name, failed });
     }
   }

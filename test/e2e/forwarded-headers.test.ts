@@ -1,7 +1,7 @@
 /** X-Forwarded-*: who the client is, said by those who may say it. */
 import assert from "node:assert/strict";
 import { exchange, startUpstream } from "./peers.ts";
-import { simpleConfig, startSluice, testInAllModes, testInUsualMode } from "./program.ts";
+import { runSluice, simpleConfig, startSluice, testInAllModes, testInUsualMode } from "./program.ts";
 
 const forged =
   "GET / HTTP/1.1\r\nHost: shown.example\r\nX-Forwarded-For: 1.2.3.4\r\nX-Forwarded-For: 5.6.7.8\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: forged.example\r\nForwarded: for=1.2.3.4\r\nX_Forwarded_For: 9.9.9.9\r\n\r\n";
@@ -72,9 +72,13 @@ listeners:
       - ext-auth: { cluster: auth }
     cluster: app
   open: { address: "127.0.0.1:${ports.open}", chain: [{ redirect: { https: true } }], cluster: app }
+  routed:
+    address: 127.0.0.1:${ports.routed}
+    trustedProxies: [127.0.0.1]
+    routes: [{ name: secure, match: { scheme: https }, cluster: app }, { name: plain, cluster: app }]
 clusters: { app: ["127.0.0.1:${app.port}"], auth: ["127.0.0.1:${auth.port}"] }
 `,
-      { ports: ["open"] },
+      { ports: ["open", "routed"] },
     );
     const get = (fields: string, port = sluice.port, target = "/shop/a?b=1") =>
       exchange(t, port, `GET ${target} HTTP/1.1\r\nHost: shop.example\r\n${fields}\r\n`);
@@ -96,5 +100,22 @@ clusters: { app: ["127.0.0.1:${app.port}"], auth: ["127.0.0.1:${auth.port}"] }
     assert.equal(absolute.status, 302, "by an absolute target");
     for (const address of ["192.0.2.7", "192.0.2.7:80", "::ffff:192.0.2.7", "fe80::1"])
       assert.equal((await get(`X-Forwarded-Proto: https\r\nX-Forwarded-For: ${address}\r\n`)).status, 403, address);
+
+    const { routed } = sluice.ports;
+    for (const [fields, route] of [
+      ["X-Forwarded-Proto: wss\r\n", "secure"],
+      ["X-Forwarded-Proto: http\r\n", "plain"],
+      ["", "plain"],
+    ] as const) {
+      assert.equal((await get(fields, routed, `/${route}`)).status, 200);
+      await sluice.logged((logged) => logged.path === `/${route}` && logged.route === route, `the route ${route}`);
+    }
+    for (const [url, route] of [
+      [`https://shop.example:${routed}/`, "secure"],
+      [`http://shop.example:${routed}/`, "plain"],
+    ]) {
+      const explained = await runSluice("explain", "GET", url!, "--json", "-c", `${sluice.directory}/sluice.yaml`);
+      assert.equal(JSON.parse(explained.stdout).route, route, explained.stderr);
+    }
   },
 );

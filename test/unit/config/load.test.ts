@@ -533,6 +533,7 @@ test("rules that no request can reach are refused", () => {
     ["", "path: /a"],
     ["", ""],
     ["prefix: /", "prefix: /api/"],
+    ["scheme: https", "scheme: https, host: a"],
     ["prefix: /a", "path: /ab"],
     ['host: "*.a.b"', "host: x.a.b"],
     ['host: "*.a.b"', 'host: "*.c.a.b"'],
@@ -546,6 +547,7 @@ test("rules that no request can reach are refused", () => {
   for (const [earlier, later] of cover)
     complainOnce(both(earlier, later), /routes\.1: no request reaches this rule: rule 0/);
   for (const [earlier, later] of cover) if (later !== "") load(both(later, earlier));
+  load(both("scheme: https", "scheme: http"));
   const router = rules("{ router: x, clusters: [app] }", "{ cluster: app }");
   load(`${router}plugins: { x: { wasm: a } }`);
 });

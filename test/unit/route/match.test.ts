@@ -4,9 +4,10 @@ import fc from "fast-check";
 import { Head, PART } from "../../../src/http/head.ts";
 import { normalizePath } from "../../../src/http/target.ts";
 import type { MatchPlan } from "../../../src/plan/plan.ts";
-import { Router } from "../../../src/route/match.ts";
+import { type MatchInput, Router } from "../../../src/route/match.ts";
 
 type Request = {
+  scheme?: "http" | "https";
   method?: string;
   host?: string;
   path?: string;
@@ -28,13 +29,32 @@ function makeHead({ method = "GET", host = "example.com", path = "/", query = ""
   return head;
 }
 
+function makeInput(request: Request): MatchInput {
+  return { request: makeHead(request), scheme: request.scheme ?? "http" };
+}
+
+function doubtful(path: string): Head {
+  const head = makeHead({ path });
+  normalizePath(head);
+  return head;
+}
+
 function matches(match: MatchPlan, request: Request): boolean {
-  return new Router([{ match }]).match(makeHead(request), 0) === 0;
+  return new Router([{ match }]).match(makeInput(request), 0) === 0;
 }
 
 test("an empty match takes every request", () => {
   assert.ok(matches({}, {}));
   assert.ok(matches({}, { host: "", path: "*", method: "OPTIONS" }));
+});
+
+test("the scheme is that of the request", () => {
+  assert.ok(matches({ scheme: "https", path: "/" }, { scheme: "https" }));
+  assert.ok(!matches({ scheme: "https" }, { scheme: "http" }));
+  assert.ok(matches({ scheme: "http" }, {}));
+  const router = new Router([{ match: { scheme: "http", prefix: "/a/" } }, { match: {} }]);
+  assert.equal(router.findRival({ request: doubtful("//a/"), scheme: "https" }, 0, 1), null, "readings compare it too");
+  assert.equal(router.findRival({ request: doubtful("//a/"), scheme: "http" }, 0, 1)?.route, 0);
 });
 
 test("the host is compared without port, case and closing dot", () => {
@@ -100,9 +120,9 @@ test("a header matches when any field of that name has exactly the value", () =>
 test("a field that an edit took away does not match", () => {
   const head = makeHead({ headers: [["x-beta", "1"]] });
   const router = new Router([{ match: { headers: { "x-beta": "1" } } }]);
-  assert.equal(router.match(head, 0), 0);
+  assert.equal(router.match({ request: head, scheme: "http" }, 0), 0);
   head.removeAt(0);
-  assert.equal(router.match(head, 0), -1);
+  assert.equal(router.match({ request: head, scheme: "http" }, 0), -1);
 });
 
 test("a query has the reading that URLSearchParams and the SDK's Query have", () => {
@@ -152,12 +172,12 @@ test("all given keys must match", () => {
 
 test("the first match at or after `from` wins", () => {
   const router = new Router([{ match: { path: "/b" } }, { match: {} }, { match: { path: "/a" } }, { match: {} }]);
-  const head = makeHead({ path: "/a" });
-  assert.equal(router.match(head, 0), 1);
-  assert.equal(router.match(head, 2), 2);
-  assert.equal(router.match(head, 3), 3);
-  assert.equal(router.match(head, 4), -1);
-  assert.equal(new Router([]).match(head, 0), -1);
+  const input = makeInput({ path: "/a" });
+  assert.equal(router.match(input, 0), 1);
+  assert.equal(router.match(input, 2), 2);
+  assert.equal(router.match(input, 3), 3);
+  assert.equal(router.match(input, 4), -1);
+  assert.equal(new Router([]).match(input, 0), -1);
 });
 
 test("for all queries, the result is that of decoding and comparing", () => {
@@ -179,27 +199,36 @@ test("for all queries, the result is that of decoding and comparing", () => {
 });
 
 test("of a rule that does not match, the first key that does not hold is told", () => {
-  const match = { host: "a.example", prefix: "/api/", method: ["POST"], headers: { "x-a": "1" }, query: { b: "2" } };
+  const match: MatchPlan = {
+    scheme: "https",
+    host: "a.example",
+    prefix: "/api/",
+    method: ["POST"],
+    headers: { "x-a": "1" },
+    query: { b: "2" },
+  };
   const router = new Router([{ match }, { match: { regex: "/[0-9]+" } }, { match: {} }]);
   const wrong: [request: Request, key: string][] = [
-    [{ host: "b.example" }, "host"],
-    [{ host: "a.example" }, "prefix"],
-    [{ host: "a.example", path: "/api/x" }, "method"],
-    [{ host: "a.example", path: "/api/x", method: "POST" }, "headers"],
-    [{ host: "a.example", path: "/api/x", method: "POST", headers: [["x-a", "1"]] }, "query"],
-    [{ host: "a.example", path: "/api/x", method: "POST", headers: [["x-a", "1"]], query: "b=2" }, ""],
+    [{ host: "a.example" }, "scheme"],
+    [{ scheme: "https", host: "b.example" }, "host"],
+    [{ scheme: "https", host: "a.example" }, "prefix"],
+    [{ scheme: "https", host: "a.example", path: "/api/x" }, "method"],
+    [{ scheme: "https", host: "a.example", path: "/api/x", method: "POST" }, "headers"],
+    [{ scheme: "https", host: "a.example", path: "/api/x", method: "POST", headers: [["x-a", "1"]] }, "query"],
+    [{ scheme: "https", host: "a.example", path: "/api/x", method: "POST", headers: [["x-a", "1"]], query: "b=2" }, ""],
   ];
-  for (const [request, key] of wrong) assert.equal(router.explain(makeHead(request), 0), key);
-  assert.deepEqual([router.explain(makeHead({}), 1), router.explain(makeHead({}), 2)], ["regex", ""]);
+  for (const [request, key] of wrong) assert.equal(router.explain(makeInput(request), 0), key);
+  assert.deepEqual([router.explain(makeInput({}), 1), router.explain(makeInput({}), 2)], ["regex", ""]);
 });
 
 function rivalOf(matches: MatchPlan[], request: Request, from = 0): { selected: number; rival: number | null } {
-  const head = makeHead(request);
+  const input = makeInput(request);
+  const { request: head } = input;
   assert.equal(normalizePath(head), 0);
   const before = [head.end, ...head.parts];
   const router = new Router(matches.map((match) => ({ match })));
-  const selected = router.match(head, from);
-  const rival = head.doubts === 0 ? null : router.findRival(head, from, selected);
+  const selected = router.match(input, from);
+  const rival = head.doubts === 0 ? null : router.findRival(input, from, selected);
   assert.deepEqual([head.end, ...head.parts], before);
   return { selected, rival: rival === null ? null : rival.route };
 }
