@@ -22,9 +22,9 @@ export async function run(args: string[]): Promise<number> {
       data: { type: "string", short: "d", default: "" },
       listener: { type: "string" },
       client: { type: "string" },
-      answer: { type: "string" },
+      status: { type: "string" },
       "allow-fetch": { type: "boolean", default: false },
-      "fetch-answer": { type: "string" },
+      "fetch-status": { type: "string" },
       trace: { type: "string" },
       json: { type: "boolean", default: false },
     },
@@ -46,9 +46,9 @@ export async function run(args: string[]): Promise<number> {
       body: values.data.startsWith("@") ? await readFile(values.data.slice(1), "utf8") : values.data,
       listener,
       client,
-      answer: readStatus(values.answer),
+      status: readStatus(values.status),
       allowFetch: values["allow-fetch"],
-      fetchAnswer: readStatus(values["fetch-answer"]),
+      fetchStatus: readStatus(values["fetch-status"]),
     });
     trace = await explain(request, where);
   }

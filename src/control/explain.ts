@@ -20,7 +20,7 @@ export function readExplainRequest(value: unknown): ExplainRequest {
   if (typeof value !== "object" || value === null || Array.isArray(value))
     throw new ExplainError("the request is no object");
   const given = value as Record<string, unknown>;
-  const known = ["method", "url", "headers", "body", "listener", "client", "answer", "allowFetch", "fetchAnswer"];
+  const known = ["method", "url", "headers", "body", "listener", "client", "status", "allowFetch", "fetchStatus"];
   for (const key of Object.keys(given))
     if (!known.includes(key)) throw new ExplainError(`${key} is not known, expected ${known.join(", ")}`);
   const read = <T>(key: string, otherwise: T, is: (value: unknown) => boolean, expected: string): T => {
@@ -39,9 +39,9 @@ export function readExplainRequest(value: unknown): ExplainRequest {
     body: read("body", "", isText, "a text"),
     listener: read("listener", "", isText, "the name of a listener"),
     client: read("client", "127.0.0.1", (at) => typeof at === "string" && ADDRESS.test(at), "an address"),
-    responseStatus: read("answer", 200, isStatus, "a status from 200 to 599"),
+    status: read("status", 200, isStatus, "a status from 200 to 599"),
     allowFetch: read("allowFetch", false, (flag) => typeof flag === "boolean", "true or false"),
-    fetchStatus: read("fetchAnswer", 503, isStatus, "a status from 200 to 599"),
+    fetchStatus: read("fetchStatus", 503, isStatus, "a status from 200 to 599"),
   };
   if (request.url === "") throw new ExplainError("url is missing");
   // A character above U+00FF is no byte of a head: cut to one it could be the end of a line.

@@ -103,7 +103,7 @@ function buildSnapshot(plan: Plan, { context, pipeline, plugins, request }: Part
       const endpoint = new Endpoint(endpointPlan);
       const pool = new Pool<ClientConnection>(cluster.pool.idle);
       const real = new UpstreamConnector(context, pipeline.attempts, { endpoint, pool, plan: cluster });
-      return { endpoint, connector: new DryConnector(pipeline.attempts, request.responseStatus, real) };
+      return { endpoint, connector: new DryConnector(pipeline.attempts, request.status, real) };
     });
     const strategies = cluster.strategies.map((strategy) => instances[strategy.instance]!);
     return new Cluster(index, cluster, { strategies, members, columns: context.columns });
@@ -123,7 +123,7 @@ function findListener({ listeners }: Snapshot, { listener, url }: ExplainRequest
   const names = all.map(({ plan }) => plan.name).join(", ");
   if (listener !== "") {
     const named = all.find(({ plan }) => plan.name === listener);
-    if (named === undefined) throw new Error(`unknown listener ${listener}, expected one of ${names}`);
+    if (named === undefined) throw new Error(`there is no listener ${listener}, expected one of ${names}`);
     return named;
   }
   const { port, protocol } = parseTarget(url);

@@ -16,7 +16,7 @@ export function listenerState(plan: ListenerPlan, snapshot: Snapshot, instances:
   };
 }
 
-/** The listener and route of subrequests to clusters: all failed attempts without a response may be retried. */
+/** The listener and route of subrequests to clusters: a failure without a response is retried on the other endpoints. */
 export function subrequestStates(snapshot: Snapshot): NonNullable<Snapshot["subrequests"]> {
   const plan: ListenerPlan = {
     name: "",

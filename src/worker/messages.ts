@@ -101,7 +101,7 @@ export type ExplainRequest = {
   /** The client's address. */
   readonly client: string;
   /** Status of the simulated response of the endpoint. */
-  readonly responseStatus: number;
+  readonly status: number;
   /** Subrequests are sent and sleeps run; otherwise both are simulated. */
   readonly allowFetch: boolean;
   /** Status of the simulated responses to subrequests. */

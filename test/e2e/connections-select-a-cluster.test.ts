@@ -238,7 +238,7 @@ testInEachMode("a dry run asks about the connection first, and ends where that i
   assert.equal((await explain({ client: "127.0.0.3" })).cluster, "app");
 
   const before = await sluice.metric("sluice_plugin_calls_total");
-  const denied = await explain({ fetchAnswer: 403 });
+  const denied = await explain({ fetchStatus: 403 });
   assert.deepEqual([denied.response.status, denied.response.by, denied.steps.length], [0, "none", 2]);
   status = 403;
   assert.equal((await explain({ allowFetch: true })).response.by, "none");
@@ -248,7 +248,7 @@ testInEachMode("a dry run asks about the connection first, and ends where that i
     ["/may"],
   );
   const admin = `127.0.0.1:${sluice.ports.admin}`;
-  const table = await runSluice("explain", "GET", "/", "--fetch-answer", "403", "--admin", admin);
+  const table = await runSluice("explain", "GET", "/", "--fetch-status", "403", "--admin", admin);
   assert.match(table.stdout, /^no response: a plugin denied the connection; the connection is closed$/m);
   const asked = await runSluice("explain", "GET", "/", "--client", "127.0.0.2", "--admin", admin);
   assert.match(asked.stdout, /cluster +canary +by chooses, for the connection$/m);

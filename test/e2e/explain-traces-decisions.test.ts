@@ -329,7 +329,7 @@ testInUsualMode("a dry run lists every rule and endpoint, however many; a trace 
 testInEachMode("a dry run goes on from the answer that it is given, tries again, and waits for nothing", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await start(t, [upstream.port, upstream.port + 1]);
-  const again = await explain(sluice, { url: "/x", answer: 503 });
+  const again = await explain(sluice, { url: "/x", status: 503 });
   assert.deepEqual(
     again.steps.filter((step) => step.step === "attempt").map(({ status }) => status),
     [503, 503],
@@ -344,7 +344,7 @@ testInEachMode("a dry run goes on from the answer that it is given, tries again,
   const dry = await explain(sluice, fetched);
   assert.deepEqual([dry.response.status, dry.client], [503, "192.0.2.7"]);
   assert.equal(upstream.requests.length, 0);
-  const answered = await explain(sluice, { ...fetched, fetchAnswer: 204 });
+  const answered = await explain(sluice, { ...fetched, fetchStatus: 204 });
   assert.deepEqual([answered.response.status, answered.fetchStatus], [204, 204]);
   assert.equal((await explain(sluice, { ...fetched, allowFetch: true })).response.status, 200);
   assert.deepEqual(
@@ -357,7 +357,7 @@ testInEachMode("a dry run goes on from the answer that it is given, tries again,
   assert.equal(await sluice.metric("sluice_plugin_failures_total"), 0);
   for (const [request, problem] of [
     [{ url: "/", listener: "none" }, /no listener none, expected one of web/],
-    [{ url: "/", headers: [["host", "a b"]] }, /answered 400/],
+    [{ url: "/", headers: [["host", "a b"]] }, /rejected with 400/],
     [{}, /url is missing/],
   ] as const) {
     const refused = await sluice.ask("/api/v1/explain", {
@@ -405,6 +405,6 @@ testInEachMode("the command tells it as a table, by the running proxy or by the 
 
   assert.equal((await runSluice("explain", "GET")).code, 64);
   assert.equal((await runSluice("explain", "GET", "/", "-H", "nonsense")).code, 64);
-  assert.equal((await runSluice("explain", "GET", "/", "--answer", "9")).code, 64);
+  assert.equal((await runSluice("explain", "GET", "/", "--status", "9")).code, 64);
   assert.equal((await runSluice("explain", "GET", "/", "--admin", `127.0.0.1:${upstream.port}`)).code, 1);
 });

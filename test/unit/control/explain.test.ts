@@ -10,9 +10,9 @@ test("a request to be explained has its defaults, and every fault is named", () 
     body: "",
     listener: "",
     client: "127.0.0.1",
-    answer: 200,
+    status: 200,
     allowFetch: false,
-    fetchAnswer: 503,
+    fetchStatus: 503,
   });
   const faults: [value: unknown, problem: RegExp][] = [
     [null, /no object/],
@@ -23,7 +23,7 @@ test("a request to be explained has its defaults, and every fault is named", () 
     [{ url: "/ HTTP/1.1\r\nx: y" }, /one line each/],
     [{ url: "/", headers: [["a", "b\u010d\u010ac: d"]] }, /up to U\+00FF/],
     [{ url: "/\u0000" }, /one line each/],
-    [{ url: "/", answer: 99 }, /answer is 99/],
+    [{ url: "/", status: 99 }, /status is 99/],
     [{ url: "/", client: "a b" }, /client is/],
     [{ url: "/", more: 1 }, /more is not known/],
   ];
