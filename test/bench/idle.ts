@@ -1,70 +1,134 @@
-/** Memory for a client connection that is held open and idle, after one request on it. */
-import { connect, type Socket } from "node:net";
+/** Memory for a client connection: idle after one request, and while 5,000 requests wait for their responses. */
+import { once } from "node:events";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { measure } from "./load.ts";
 import type { Options } from "./options.ts";
 import { nginx } from "./peers/nginx.ts";
 import { sluice } from "./peers/sluice.ts";
 import { readRss } from "./programs.ts";
-import type { Site } from "./site.ts";
-import type { Peer } from "./subject.ts";
+import { BODY, type Site } from "./site.ts";
+import type { Peer, Subject } from "./subject.ts";
 import { renderTable } from "./table.ts";
 
-/** Held in two steps: the first may find room in memory that is there already, the second shows what one more takes. */
+/** Opened in two steps: the first may use memory that is free already, the second shows the cost of each connection. */
 const STEP = 5000;
-const AT_ONCE = 100;
+const GROUP = 100;
 const SETTLE = 3000;
+const PEERS = [sluice, nginx];
 
 export async function runIdle(site: Site, options: Options): Promise<string> {
-  const lines: string[][] = [];
-  for (const peer of [sluice, nginx]) {
-    if (options.only.length > 0 && !options.only.includes(peer.name)) continue;
-    lines.push(await measureIdle(site, peer, options));
-  }
-  const head = ["proxy", "RSS MiB before", "of 5,000", "of 10,000", "KiB each of the first", "of the second", "target"];
-  return `${renderTable(head, lines)}\n\n5,000 connections and 5,000 more, one request on each, then ${SETTLE / 1000} s idle.`;
+  const peers = PEERS.filter(({ name }) => options.only.length === 0 || options.only.includes(name));
+  const idle: string[][] = [];
+  for (const peer of peers) idle.push(await measureIdle(site, peer, options));
+  const atOnce: string[][] = [];
+  for (const peer of peers) atOnce.push(await measureAtOnce(site, peer, options));
+  return `${renderTable(["proxy", "RSS MiB before", "of 5,000", "of 10,000", "KiB each of the first", "of the second", "target"], idle)}
+
+5,000 connections and 5,000 more, one request on each, ${GROUP} at a time, then ${SETTLE / 1000} s idle.
+
+${renderTable(["proxy", "RSS MiB before", "of 5,000", "after", "KiB each", "after", "target"], atOnce)}
+
+5,000 requests at the same moment, each on a connection of its own, while all wait for their responses, and ${SETTLE / 1000} s after them.`;
 }
 
 async function measureIdle(site: Site, peer: Peer, options: Options): Promise<string[]> {
   const subject = await peer.start(site);
-  const held: Socket[] = [];
+  const sockets: Socket[] = [];
   try {
-    const { port, pid } = subject;
-    const load = {
-      port,
-      path: "/",
-      headers: [],
-      upload: 0,
-      connections: 64,
-      seconds: options.warmUp,
-      core: site.loadCore,
-    };
-    await measure(peer.name, pid, load);
-    await sleep(SETTLE);
-    const steps = [readRss(pid)];
+    await warmUp(site, subject, options);
+    const steps = [readRss(subject.pid)];
     for (const count of [STEP, 2 * STEP]) {
-      while (held.length < count)
-        held.push(...(await Promise.all(Array.from({ length: AT_ONCE }, () => openAndAsk(port)))));
+      while (sockets.length < count)
+        sockets.push(...(await Promise.all(Array.from({ length: GROUP }, () => request(subject.port)))));
       await sleep(SETTLE);
-      steps.push(readRss(pid));
+      steps.push(readRss(subject.pid));
     }
-    const open = held.filter((socket) => !socket.destroyed && !socket.readableEnded).length;
-    if (open < held.length) throw new Error(`${peer.name}: only ${open} of ${held.length} connections were kept`);
-    const each = [1, 2].map((step) => (steps[step]! - steps[step - 1]!) / 1024 / STEP);
-    return [
-      peer.name,
-      ...steps.map((bytes) => (bytes / 1024 ** 2).toFixed(1)),
-      ...each.map((kibibytes) => kibibytes.toFixed(2)),
-      peer === sluice ? "≤ 8" : "",
-    ];
+    checkOpen(peer, sockets);
+    const each = [1, 2].map((step) => (steps[step]! - steps[step - 1]!) / STEP);
+    return [peer.name, ...steps.map(mebibytes), ...each.map(kibibytes), peer === sluice ? "≤ 8" : ""];
   } finally {
-    for (const socket of held) socket.destroy();
+    for (const socket of sockets) socket.destroy();
     await subject.close();
   }
 }
 
-/** A connection on which one answer has come. */
-function openAndAsk(port: number): Promise<Socket> {
+async function measureAtOnce(site: Site, peer: Peer, options: Options): Promise<string[]> {
+  const upstream = await startSlowUpstream();
+  const subject = await peer.start({ ...site, groups: { app: [upstream.address], canary: [upstream.address] } });
+  let sockets: Socket[] = [];
+  try {
+    upstream.respond();
+    await warmUp(site, subject, options);
+    const before = readRss(subject.pid);
+    upstream.delay();
+    const responses = Array.from({ length: STEP }, () => request(subject.port));
+    await upstream.received(STEP);
+    const during = readRss(subject.pid);
+    upstream.respond();
+    sockets = await Promise.all(responses);
+    await sleep(SETTLE);
+    checkOpen(peer, sockets);
+    const steps = [before, during, readRss(subject.pid)];
+    const each = steps.slice(1).map((bytes) => (bytes - before) / STEP);
+    return [peer.name, ...steps.map(mebibytes), ...each.map(kibibytes), peer === sluice ? "≤ 12" : ""];
+  } finally {
+    for (const socket of sockets) socket.destroy();
+    await subject.close();
+    upstream.close();
+  }
+}
+
+async function warmUp(site: Site, { name, port, pid }: Subject, { warmUp: seconds }: Options): Promise<void> {
+  const load = { port, path: "/", headers: [], upload: 0, connections: 64, seconds, core: site.loadCore };
+  await measure(name, pid, load);
+  await sleep(SETTLE);
+}
+
+/** An endpoint that responds at once, or not before `respond` is called. */
+async function startSlowUpstream(): Promise<{
+  address: string;
+  delay(): void;
+  respond(): void;
+  received(count: number): Promise<void>;
+  close(): void;
+}> {
+  const response = `HTTP/1.1 200 OK\r\nContent-Length: ${BODY.app.length}\r\n\r\n${BODY.app}`;
+  const sockets = new Set<Socket>();
+  const waiting = new Set<Socket>();
+  let delayed = false;
+  const server = createServer((socket) => {
+    sockets.add(socket);
+    socket.on("data", () => (delayed ? waiting.add(socket) : socket.write(response)));
+    socket.on("error", () => socket.destroy());
+    socket.on("close", () => {
+      sockets.delete(socket);
+      waiting.delete(socket);
+    });
+  });
+  await once(server.listen({ port: 0, host: "127.0.0.1", backlog: 4096 }), "listening");
+  return {
+    address: `127.0.0.1:${(server.address() as AddressInfo).port}`,
+    delay: () => {
+      delayed = true;
+    },
+    respond: () => {
+      delayed = false;
+      for (const socket of waiting) socket.write(response);
+      waiting.clear();
+    },
+    received: async (count) => {
+      while (waiting.size < count) await sleep(50);
+    },
+    close: () => {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+    },
+  };
+}
+
+/** A connection on which one response was received. */
+function request(port: number): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const socket = connect(port, "127.0.0.1");
     socket.write("GET / HTTP/1.1\r\nHost: idle.example\r\n\r\n");
@@ -73,3 +137,11 @@ function openAndAsk(port: number): Promise<Socket> {
     socket.resume();
   });
 }
+
+function checkOpen({ name }: Peer, sockets: readonly Socket[]): void {
+  const open = sockets.filter((socket) => !socket.destroyed && !socket.readableEnded).length;
+  if (open < sockets.length) throw new Error(`${name}: only ${open} of ${sockets.length} connections were kept`);
+}
+
+const mebibytes = (bytes: number): string => (bytes / 1024 ** 2).toFixed(1);
+const kibibytes = (bytes: number): string => (bytes / 1024).toFixed(2);
