@@ -3,7 +3,7 @@
 import { LIMIT, METRIC } from "../abi/abi.ts";
 import type { Place, Problem } from "../config/schema.ts";
 import type { Labels, SeriesKind } from "../observe/counters.ts";
-import type { MetricDefinition, MetricPlan } from "../observe/plugin-metrics.ts";
+import { type MetricDefinition, type MetricPlan, metricIdentity, sortLabels } from "../observe/plugin-metrics.ts";
 import { labelTableCells, metricCells } from "../observe/series.ts";
 import type { InstancePlan } from "../plugin/host/plan.ts";
 import type { Built } from "./builder.ts";
@@ -27,11 +27,11 @@ export function checkMetrics({ plan, origins }: Built, definitions: Definitions)
     const all = series.get(plugin) ?? new Map<string, MetricDefinition>();
     series.set(plugin, all);
     for (const definition of own) {
-      const other = all.values().find((other) => areConfused(definition, other));
+      const other = all.values().find((other) => conflict(definition, other));
       if (other !== undefined)
         problems.push({
           ...at,
-          message: `plugin ${plugin}: ${describe(definition)} is defined as ${describe(other)} too`,
+          message: `plugin ${plugin}: metric ${describe(definition)} conflicts with ${describe(other)}: both have the same series`,
         });
       all.set(seriesOf(plugin, definition), definition);
       const { kind, name } = definition;
@@ -88,18 +88,20 @@ export function listMetrics(plan: Plan | null): { plugin: string; metric: Metric
   return [...metrics.values()];
 }
 
-/** The help text is not part of a series' identity, so that changing it keeps the value. */
-function seriesOf(plugin: string, { kind, name, labels, buckets, by }: MetricDefinition): string {
-  return JSON.stringify([plugin, kind, name, labels, buckets, by]);
+function seriesOf(plugin: string, definition: MetricDefinition): string {
+  return `${plugin} ${metricIdentity(definition)}`;
 }
 
-/** Two series of one plugin's metric whose lines on `/metrics` could be the same, because of a label known at run time. */
-function areConfused(one: MetricDefinition, other: MetricDefinition): boolean {
-  if (one.name !== other.name || (one.by === undefined && other.by === undefined)) return false;
+/** Whether two different definitions of one plugin could render the same series on `/metrics`. */
+function conflict(one: MetricDefinition, other: MetricDefinition): boolean {
+  if (one.name !== other.name || one.kind !== other.kind || metricIdentity(one) === metricIdentity(other)) return false;
+  // A label with values known at run time can have the value of the other's label.
   if (one.by?.label !== other.by?.label) return true;
-  return one.by!.values !== other.by!.values && JSON.stringify(one.labels) === JSON.stringify(other.labels);
+  return JSON.stringify(sortLabels(one.labels)) === JSON.stringify(sortLabels(other.labels));
 }
 
-function describe({ name, by }: MetricDefinition): string {
-  return by === undefined ? name : `${name} with ${by.values} values of ${by.label}`;
+function describe({ name, by, buckets }: MetricDefinition): string {
+  const parts = by === undefined ? [] : [`${by.values} values of ${by.label}`];
+  if (buckets.length > 0) parts.push(`buckets ${buckets.join(", ")}`);
+  return parts.length === 0 ? name : `${name} with ${parts.join(" and ")}`;
 }

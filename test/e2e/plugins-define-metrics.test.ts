@@ -115,7 +115,7 @@ testInUsualMode("values of a label become known at run time, and survive a reloa
 
 testInUsualMode("metrics that cannot be are refused with the place of the plugin", async (t) => {
   const define = (line: string) =>
-    compileSource(`import { Request, counter, counterBy, gauge } from "sluice/sdk";
+    compileSource(`import { Request, counter, counterBy, gauge, histogram } from "sluice/sdk";
 ${line}
 export function onRequest(req: Request): void {}`);
   const sluice = await startSluice(t, configOf(), {
@@ -128,6 +128,7 @@ export function onRequest(req: Request): void {}`);
       "values.wasm": await define('counterBy("n", "", "by", 1001);'),
       "none.wasm": await define('counterBy("n", "", "by", 0);'),
       "twice.wasm": await define('counter("n", "", ["by", "x"]); counterBy("n", "", "by", 10);'),
+      "buckets.wasm": await define('histogram("n", "", [], [1, 2]); histogram("n", "", [], [1, 5]);'),
       "label.wasm": await define('counter("n", "", ["plugin", "other"]);'),
     },
   });
@@ -147,7 +148,8 @@ export function onRequest(req: Request): void {}`);
     ["many", 'start: cannot define metric "n": over the limit'],
     ["values", 'start: cannot define metric "n": over the limit'],
     ["none", 'start: cannot define metric "n": the value is not allowed'],
-    ["twice", "n with 10 values of by is defined as n too"],
+    ["twice", "metric n with 10 values of by conflicts with n: both have the same series"],
+    ["buckets", "metric n with buckets 1, 5 conflicts with n with buckets 1, 2: both have the same series"],
     ["label", 'start: cannot define metric "n": the value is not allowed'],
   ];
   for (const [file, problem] of cases)

@@ -1,6 +1,6 @@
 /** Metrics that one configuration of a plugin defines while it is started, and counts in cells of its thread's block. */
 import { LIMIT, METRIC, STATUS } from "../../abi/abi.ts";
-import type { MetricDefinition, MetricPlan } from "../../observe/plugin-metrics.ts";
+import { type MetricDefinition, type MetricPlan, metricIdentity } from "../../observe/plugin-metrics.ts";
 import { LabelTable, metricCells } from "../../observe/series.ts";
 
 const NEVER = Number.NEGATIVE_INFINITY;
@@ -22,14 +22,14 @@ export class PluginMetrics {
   /** `plans`: what may be defined; null on trial, where all may, and nothing is counted. */
   constructor(plans: readonly MetricPlan[] | null, cells: Float64Array) {
     this.#isStartCheck = plans === null;
-    this.#ids = new Map(plans?.map((plan) => [identityOf(plan), plan.cells]));
+    this.#ids = new Map(plans?.map((plan) => [metricIdentity(plan), plan.cells]));
     this.#cells = cells;
     for (const plan of plans ?? []) this.#add(plan.cells, plan);
   }
 
   /** A number for the metric, from 0; `absent` when it was not defined on trial, `tooLarge` when there are too many. */
   define(definition: MetricDefinition): number {
-    const identity = identityOf(definition);
+    const identity = metricIdentity(definition);
     const known = this.#ids.get(identity);
     if (known !== undefined) return known;
     if (!this.#isStartCheck) return STATUS.absent;
@@ -91,9 +91,4 @@ export class PluginMetrics {
     const layout = { base: id, values: by.values, width: metricCells(definition) };
     this.#families.set(id, { definition, table: this.#isStartCheck ? null : new LabelTable(this.#cells, layout) });
   }
-}
-
-/** Equal for two definitions of one series; what its help says is not part of it. */
-export function identityOf({ kind, name, labels, buckets, by }: MetricDefinition): string {
-  return JSON.stringify([kind, name, labels, buckets, by]);
 }
