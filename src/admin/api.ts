@@ -18,7 +18,7 @@ export type Status = {
   readonly quarantined: readonly string[];
   /** Clusters none of whose endpoints can take a request: theirs are answered 503. */
   readonly unavailableClusters: readonly string[];
-  /** New versions of plugins that are watched, and the last of each plugin that was. */
+  /** The current canary rollout of each plugin, or its last one. */
   readonly rollouts: readonly RolloutStatus[];
   readonly listeners: readonly { name: string; address: string; connections: number }[];
   readonly threads: readonly {
@@ -106,7 +106,7 @@ export type PluginStatus = {
   /** Calls that were not made, in quarantine. */
   readonly refused: number;
   readonly lastFailure: (Omit<LastFailure, "at"> & { readonly at: string }) | null;
-  /** The last time that a new version took over in stages, or tried to; all else here is told of the version in service. */
+  /** The current canary rollout, or the last one. All other properties are of the baseline. */
   readonly rollout: RolloutStatus | null;
 };
 
@@ -164,13 +164,13 @@ export type RolloutState = "watching" | "promoted" | "rolled back" | "ended";
 export type RolloutStatus = {
   readonly plugin: string;
   readonly state: RolloutState;
-  /** What is waited for, or why it came to its end. */
-  readonly why: string;
+  /** Why it continues, or why it ended. */
+  readonly reason: string;
   readonly percent: number;
   readonly since: string;
   readonly endedAt: string | null;
-  readonly old: VersionStatus;
-  readonly new: VersionStatus;
+  readonly baseline: VersionStatus;
+  readonly canary: VersionStatus;
 };
 
 export type VersionStatus = {
@@ -178,7 +178,7 @@ export type VersionStatus = {
   readonly hash: string;
   readonly requests: number;
   readonly failures: number;
-  /** Of a request, in the mean: fuel, and seconds. */
+  /** Mean of a request: fuel, and seconds. */
   readonly fuel: number;
   readonly time: number;
 };

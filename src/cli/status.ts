@@ -48,8 +48,10 @@ function format({ status, listeners, clusters, plugins }: Parts): string {
     ...clusters.flatMap(linesOfCluster),
     ...plugins.map(lineOfPlugin),
   ];
-  for (const { plugin, state: stage, why, percent, new: next } of status.rollouts)
-    lines.push(`plugin ${plugin}: version ${next.hash.slice(0, 12)} ${stage}, ${percent}% of its requests: ${why}`);
+  for (const { plugin, state, reason, percent, canary } of status.rollouts)
+    lines.push(
+      `plugin ${plugin}: canary version ${canary.hash.slice(0, 12)} ${state}, ${percent}% of the requests: ${reason}`,
+    );
   if (status.lastReload?.result === "rejected")
     lines.push("the last reload was refused:", ...status.lastReload.problems.map((problem) => `  ${problem}`));
   return `${lines.map(tidy).join("\n")}\n`;

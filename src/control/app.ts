@@ -27,6 +27,7 @@ import { ModuleBuilder } from "../plugin/wasm/builder.ts";
 import { KeyValueStore, Namespaces } from "../state/store.ts";
 import { Mask } from "../trace/mask.ts";
 import type { FromWorker } from "../worker/messages.ts";
+import { CanaryRollouts } from "./canary-rollouts.ts";
 import { DnsSources } from "./dns-source.ts";
 import type { Duty } from "./endpoint-check.ts";
 import { EndpointSets } from "./endpoint-sets.ts";
@@ -39,7 +40,6 @@ import { PluginHealth } from "./plugin-health.ts";
 import { probe, type Tell } from "./probe.ts";
 import { type Reloaded, Reloader, readConfigFile } from "./reload.ts";
 import type { Lookup } from "./resolve.ts";
-import { Rollouts } from "./rollouts.ts";
 import { rowsOf, Slots } from "./slots.ts";
 import { tryGuests } from "./start-check.ts";
 import { describeClusters, describePlugins, describeStatus, findUnavailable } from "./status.ts";
@@ -117,7 +117,7 @@ export class App {
   readonly #orders: CheckOrders;
   readonly #traces: Traces;
   readonly #explainer: Explainer;
-  readonly #rollouts: Rollouts;
+  readonly #rollouts: CanaryRollouts;
   readonly #builder = new ModuleBuilder(BUILTIN_PLUGINS);
   readonly #metrics: Metrics;
   readonly #watch: Watch | null;
@@ -223,10 +223,10 @@ export class App {
       log: this.log,
     });
     this.#passive = new PassiveHealth({ columns: this.#columns, log: this.log });
-    this.#rollouts = new Rollouts({
+    this.#rollouts = new CanaryRollouts({
       counters: this.#counters,
       log: this.log,
-      restage: (reason) => this.#reloader.restage(reason),
+      rebuild: (reason) => this.#reloader.rebuild(reason),
     });
     this.#reloader = new Reloader({
       file: options.file,

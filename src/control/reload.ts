@@ -10,9 +10,9 @@ import { type Built, buildPlan, type PlanSources } from "../plan/builder.ts";
 import { listWasmFiles, type Modules, type ReadSettings, readWasmFiles, type WasmFiles } from "../plan/modules.ts";
 import type { Plan } from "../plan/plan.ts";
 import { placeMetrics } from "../plan/plugin-metrics.ts";
+import type { CanaryRollouts, Selection } from "./canary-rollouts.ts";
 import type { EndpointSets } from "./endpoint-sets.ts";
 import type { Listeners, Opening } from "./listeners.ts";
-import type { Arrangement, Rollouts } from "./rollouts.ts";
 import type { Trial } from "./start-check.ts";
 import type { Versions } from "./versions.ts";
 
@@ -40,7 +40,7 @@ export type ReloaderOptions = {
   readonly format: (problem: Problem) => string;
   readonly modules: Modules;
   readonly readSettings: ReadSettings;
-  readonly rollouts: Pick<Rollouts, "arrange" | "commit">;
+  readonly rollouts: Pick<CanaryRollouts, "select" | "commit">;
   readonly endpoints: EndpointSets;
   readonly listeners: Listeners;
   readonly versions: Versions;
@@ -78,8 +78,8 @@ type Material = {
   digest: string;
 };
 
-/** The same, with the version of each plugin that is to serve. */
-type Candidate = Material & { arrangement: Arrangement; fingerprint: string };
+/** The same, with the selected versions of its plugins. */
+type NewVersion = Material & { selection: Selection; fingerprint: string };
 
 export class Reloader {
   readonly #options: ReloaderOptions;
@@ -122,11 +122,11 @@ export class Reloader {
   }
 
   /**
-   * Makes a version of what the one in service was made of, for plugins of which another version is to serve now. What
-   * the files hold by now may be broken: that must not keep a plugin from being rolled back.
+   * Makes a version from the files of the one in service, with a new selection of plugin versions. The files are not read
+   * again, since an invalid file must not prevent a rollback.
    */
-  restage(reason: string): Promise<Reloaded> {
-    return this.#queue(() => this.#runAgain(reason));
+  rebuild(reason: string): Promise<Reloaded> {
+    return this.#queue(() => this.#rebuild(reason));
   }
 
   /** Brings a thread that took another's place to the version in service. */
@@ -161,7 +161,7 @@ export class Reloader {
   }
 
   /** The files were not read again: a rejection of them stays the last result that is reported. */
-  async #runAgain(reason: string): Promise<Reloaded> {
+  async #rebuild(reason: string): Promise<Reloaded> {
     const before = this.#last;
     const reloaded = await this.#run(reason, async () => this.#accepted ?? this.#read());
     if (before?.result === "rejected" && reloaded.result !== "rejected")
@@ -191,14 +191,14 @@ export class Reloader {
 
   async #make(read: () => Promise<Material>): Promise<ReloadResult> {
     if (this.#closed) throw new Rejection(["shutting down"]);
-    const candidate = this.#arrange(await read());
-    if (candidate.fingerprint === this.#fingerprint) return "unchanged";
-    const { config, files, arrangement } = candidate;
-    const { plugins, problems } = await this.#options.modules.load(config, files, arrangement.stages);
+    const next = this.#select(await read());
+    if (next.fingerprint === this.#fingerprint) return "unchanged";
+    const { config, files, selection } = next;
+    const { plugins, problems } = await this.#options.modules.load(config, files, selection.versions);
     this.#refuse(problems);
     try {
-      await this.#options.grow(candidate.config);
-      await this.#take(candidate, plugins);
+      await this.#options.grow(next.config);
+      await this.#take(next, plugins);
     } finally {
       // Fewer than before; or as before, when the version was refused.
       if (this.#current !== null) this.#options.shrink(this.#current.config);
@@ -206,18 +206,18 @@ export class Reloader {
     return "accepted";
   }
 
-  #arrange(material: Material): Candidate {
-    const arrangement = this.#options.rollouts.arrange(material.config, material.files);
-    return { ...material, arrangement, fingerprint: `${material.digest} ${arrangement.identity}` };
+  #select(material: Material): NewVersion {
+    const selection = this.#options.rollouts.select(material.config, material.files);
+    return { ...material, selection, fingerprint: `${material.digest} ${selection.identity}` };
   }
 
-  async #take(candidate: Candidate, plugins: PlanSources["plugins"]): Promise<void> {
+  async #take(next: NewVersion, plugins: PlanSources["plugins"]): Promise<void> {
     const version = ++this.#version;
-    const opening = await this.#options.listeners.open(candidate.config.listeners);
+    const opening = await this.#options.listeners.open(next.config.listeners);
     try {
-      const built = await this.#build(version, candidate, plugins, opening);
+      const built = await this.#build(version, next, plugins, opening);
       await this.#options.versions.take(built.plan, opening.sockets);
-      this.#accept(candidate, built, opening);
+      this.#accept(next, built, opening);
     } finally {
       // What was not posted to a thread is of no use: the version was refused, or a thread is being replaced.
       this.#options.listeners.release(opening);
@@ -239,14 +239,9 @@ export class Reloader {
     return { text, config, warnings, files, digest: hash.digest("hex") };
   }
 
-  async #build(
-    version: number,
-    candidate: Candidate,
-    plugins: PlanSources["plugins"],
-    opening: Opening,
-  ): Promise<Built> {
+  async #build(version: number, next: NewVersion, plugins: PlanSources["plugins"], opening: Opening): Promise<Built> {
     const { endpoints, listenerRow, cells, namespace, release, tryGuests, readSettings } = this.#options;
-    const { config } = candidate;
+    const { config } = next;
     try {
       const built = buildPlan({
         version,
@@ -269,16 +264,16 @@ export class Reloader {
     }
   }
 
-  #accept(candidate: Candidate, { plan }: Built, opening: Opening): void {
+  #accept(next: NewVersion, { plan }: Built, opening: Opening): void {
     const { listeners, endpoints, rollouts, onAccepted, log, format } = this.#options;
-    const { config, text, warnings, fingerprint, arrangement } = candidate;
+    const { config, text, warnings, fingerprint, selection } = next;
     if (warnings !== this.#accepted?.warnings)
       for (const warning of warnings)
         log.warn({ warning: format(warning) }, "the configuration may not be what is meant");
     listeners.commit(opening);
-    rollouts.commit(arrangement, plan);
+    rollouts.commit(selection, plan);
     this.#fingerprint = fingerprint;
-    this.#accepted = candidate;
+    this.#accepted = next;
     this.#current = { config, text, plan };
     onAccepted(this.#current);
     endpoints.commit(plan);

@@ -1,7 +1,7 @@
 /** Starts the plugins of a version once, before it is posted to a worker; reports their problems and metrics. */
 import type { Config, Problem } from "../config/schema.ts";
 import { type Built, checkGuests } from "../plan/builder.ts";
-import { SAYS_OLD_VERSION } from "../plan/modules.ts";
+import { BASELINE_NOTE } from "../plan/modules.ts";
 import { checkMetrics, type Definitions } from "../plan/plugin-metrics.ts";
 import { placeRefusal } from "../plan/refusals.ts";
 import { checkRoles } from "../plan/roles.ts";
@@ -34,9 +34,8 @@ export async function tryGuests(
   }
   const problems = result.problems.map(({ instance, message }) => {
     if (instance < 0) return { ...top, message };
-    const { canary: stage } = plan.instances[instance]!;
-    const isOld = stage !== null && stage.instance >= 0;
-    return placeRefusal(isOld ? `${message} ${SAYS_OLD_VERSION}` : message, origins[instance]!);
+    const isBaseline = plan.rollouts.some((rollout) => rollout.instances.some((pair) => pair.baseline === instance));
+    return placeRefusal(isBaseline ? `${message} ${BASELINE_NOTE}` : message, origins[instance]!);
   });
   return { problems: [...misplaced, ...problems], metrics: [] };
 }

@@ -155,8 +155,9 @@ function stateOf(word: number, bits: typeof HEALTH, health: EndpointHealth | nul
 type PluginSources = Pick<StatusSources, "counters" | "health" | "rollouts"> & { readonly plan: Plan };
 
 export function describePlugins({ plan, counters, health, rollouts }: PluginSources): PluginStatus[] {
+  const canaries = new Set(plan.rollouts.flatMap((rollout) => rollout.instances.map(({ canary }) => canary)));
   return namesOf(plan).map((name) => {
-    const instances = plan.instances.filter(({ plugin, canary: stage }) => plugin === name && stage?.instance !== -1);
+    const instances = plan.instances.filter(({ plugin }, index) => plugin === name && !canaries.has(index));
     const { module, cells, onFailure } = instances[0]!;
     const { hash, info } = plan.modules[module]!;
     const quarantinedThreads = health.quarantined(name);

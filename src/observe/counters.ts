@@ -26,7 +26,7 @@ export const SERIES_CELLS = {
   retries: CLUSTER_CELLS.size,
   /** `sluice_connections_active{listener}`, its bytes, connections denied, requests rejected */
   listener: LISTENER_CELLS.size,
-  /** `sluice_plugin_*{plugin}`, and `{plugin,canary}` for a canary version */
+  /** `sluice_plugin_*{plugin}`, and `{plugin,version="canary"}` for a canary version */
   plugin: PLUGIN_CELLS.size,
   /** `sluice_plugin_rollout_*{plugin,version}` */
   rollout: ROLLOUT_CELLS.size,

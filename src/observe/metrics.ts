@@ -53,7 +53,7 @@ export type MetricsSources = {
   }>;
 };
 
-type Rollout = { plugin: string; state: string; percent: number; old: VersionCounts; new: VersionCounts };
+type Rollout = { plugin: string; state: string; percent: number; baseline: VersionCounts; canary: VersionCounts };
 type VersionCounts = { requests: number; failures: number };
 
 type Value = {
@@ -196,7 +196,7 @@ function registerPlugins(register: Register, { counters, quarantined }: MetricsS
   ]);
   register("gauge", "sluice_plugin_quarantined", "Threads on which a plugin is in quarantine.", () =>
     [...counters.list("plugin")]
-      .filter(({ labels }) => labels.canary === undefined)
+      .filter(({ labels }) => labels.version === undefined)
       .map(({ labels }) => ({ labels, value: quarantined(labels.plugin!) })),
   );
 }
@@ -205,7 +205,7 @@ function registerPlugins(register: Register, { counters, quarantined }: MetricsS
 function registerRollouts(register: Register, { rollouts, rolloutResults }: MetricsSources): void {
   const byVersion = (what: keyof VersionCounts) => () =>
     Array.from(rollouts()).flatMap((rollout) =>
-      (["old", "new"] as const).map((version) => ({
+      (["baseline", "canary"] as const).map((version) => ({
         labels: { plugin: rollout.plugin, version },
         value: rollout[version][what],
       })),

@@ -169,11 +169,12 @@ export const ROLLOUT_CELLS = {
   requests: 0,
   /** Requests with a failure, and failures of hooks that no request calls. */
   failures: 1,
-  /** Milliseconds in hooks of requests. */
-  time: 2,
+  /** Fuel and milliseconds used by hooks of requests. */
+  fuel: 2,
+  time: 3,
   /** Cells of one of the two. */
-  version: 3,
-  size: 6,
+  version: 4,
+  size: 8,
 } as const;
 
 /**

@@ -18,7 +18,7 @@ import type { AccessLogPlan } from "../observe/access-fields.ts";
 import type { Labels, SeriesKind } from "../observe/counters.ts";
 import type { InstancePlan, NamespacePlan, RolloutPlan } from "../plugin/host/plan.ts";
 import type { ModulePlan } from "../plugin/wasm/build.ts";
-import type { Candidate, Plugin, ReadSettings } from "./modules.ts";
+import type { Canary, Plugin, ReadSettings } from "./modules.ts";
 import type {
   CheckPlan,
   ClusterPlan,
@@ -115,7 +115,7 @@ class PlanBuilder {
    * endpoints of its cluster, so each cluster has its own instance: `cluster` names it.
    */
   #instance(use: PluginUse, cluster = ""): number {
-    const { name: plugin, module, candidate, memory, declared } = this.#sources.plugins.get(use.name)!;
+    const { name: plugin, module, canary, memory, declared } = this.#sources.plugins.get(use.name)!;
     const written = use.config ?? declared?.config;
     const configFor = ({ info }: ModulePlan) =>
       this.#sources.readSettings(info.configSchema, written, use.at).value ?? null;
@@ -140,46 +140,35 @@ class PlanBuilder {
     const known = this.#instanceByKey.get(key);
     if (known !== undefined) return known;
     const cells = this.#sources.cells("plugin", { plugin });
-    const push = (plan: Pick<InstancePlan, "key" | "module" | "config" | "cells" | "canary">): number => {
+    const push = (plan: Pick<InstancePlan, "key" | "module" | "config" | "cells">): number => {
       this.#origins.push({ at: use.at, settings: written });
       return this.#instances.push({ ...settings, metrics: null, ...plan }) - 1;
     };
-    let canary: InstancePlan["canary"] = null;
-    if (candidate !== null) {
-      const rollout = this.#rollout(plugin, candidate);
-      const newCells = this.#rollouts[rollout]!.newCells;
-      // The schema of another version may read the same text as a different value.
-      const newConfig = configFor(candidate.module);
-      const newKey = digest([candidate.module.hash, settings, newConfig]);
-      const newModule = this.#module(candidate.module);
-      const index = push({
-        key: newKey,
-        module: newModule,
-        config: newConfig,
-        cells: newCells,
-        canary: { rollout, instance: -1 },
-      });
-      canary = { rollout, instance: index };
-    }
-    const index = push({ key, module: this.#module(module), config, cells, canary });
+    const index = push({ key, module: this.#module(module), config, cells });
     this.#instanceByKey.set(key, index);
+    if (canary !== null) {
+      // The schema of another version may read the same text as a different value.
+      const canaryConfig = configFor(canary.module);
+      const canaryIndex = push({
+        key: digest([canary.module.hash, settings, canaryConfig]),
+        module: this.#module(canary.module),
+        config: canaryConfig,
+        cells: this.#sources.cells("plugin", { plugin, version: "canary" }),
+      });
+      this.#addToRollout(plugin, canary, { baseline: index, canary: canaryIndex });
+    }
     return index;
   }
 
-  /** The index of a plugin's rollout. */
-  #rollout(plugin: string, { number, share, module }: Candidate): number {
-    const known = this.#rollouts.findIndex((rollout) => rollout.plugin === plugin);
-    if (known >= 0) return known;
-    const { cells } = this.#sources;
-    const rollout: RolloutPlan = {
-      number,
-      plugin,
-      share,
-      cells: cells("rollout", { plugin, rollout: String(number) }),
-      oldCells: cells("plugin", { plugin }),
-      newCells: cells("plugin", { plugin, canary: module.hash.slice(0, 12) }),
-    };
-    return this.#rollouts.push(rollout) - 1;
+  #addToRollout(plugin: string, { number, share }: Canary, pair: RolloutPlan["instances"][number]): void {
+    const position = this.#rollouts.findIndex((rollout) => rollout.plugin === plugin);
+    if (position >= 0) {
+      const known = this.#rollouts[position]!;
+      this.#rollouts[position] = { ...known, instances: [...known.instances, pair] };
+      return;
+    }
+    const cells = this.#sources.cells("rollout", { plugin, rollout: String(number) });
+    this.#rollouts.push({ number, plugin, share, cells, instances: [pair] });
   }
 
   #namespaces(names: readonly string[]): NamespacePlan[] {

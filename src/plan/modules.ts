@@ -19,8 +19,7 @@ import { checkPermissions } from "./permissions.ts";
 export type Plugin = {
   readonly name: string;
   readonly module: ModulePlan;
-  /** The canary version, which receives a share of the requests. */
-  readonly candidate: Candidate | null;
+  readonly canary: Canary | null;
   /** Its entry in `plugins`; null for a built-in. */
   readonly declared: PluginConfig | null;
   /** Maximum memory, bytes. */
@@ -28,12 +27,12 @@ export type Plugin = {
 };
 
 /** The canary version of a plugin: number of its rollout, and its share of the requests. */
-export type Candidate = { readonly module: ModulePlan; readonly number: number; readonly share: number };
+export type Canary = { readonly module: ModulePlan; readonly number: number; readonly share: number };
 
-/** Versions in service of a plugin with a canary rollout, used instead of its file. */
-export type Stage = {
-  readonly serves: Uint8Array;
-  readonly candidate: { readonly bytes: Uint8Array; readonly number: number; readonly share: number } | null;
+/** The versions of a plugin to use instead of its file. */
+export type PluginVersions = {
+  readonly baseline: Uint8Array;
+  readonly canary: { readonly bytes: Uint8Array; readonly number: number; readonly share: number } | null;
 };
 
 /** Contents of the files by path; a problem's text for one that could not be read. */
@@ -58,8 +57,8 @@ export type ModulesOptions = {
   readonly builtins: string;
 };
 
-/** Added to a problem that the version has which a rollout keeps: one with its configuration has not begun. */
-export const SAYS_OLD_VERSION = "(by the version in service, which `rollout` keeps beside the new one)";
+/** Added to a problem of the baseline with a configuration that the canary version accepts. */
+export const BASELINE_NOTE = "(reported by the baseline, which stays in service during the canary rollout)";
 
 const BUILTIN_MEMORY = 16 * 1024 * 1024;
 
@@ -137,24 +136,24 @@ export class Modules {
   async load(
     config: UsesPlugins,
     files: WasmFiles,
-    stages: ReadonlyMap<string, Stage> = new Map(),
+    versions: ReadonlyMap<string, PluginVersions> = new Map(),
   ): Promise<{ plugins: Map<string, Plugin>; problems: Problem[] }> {
     const built = new Map<string, ModulePlan>();
     const plugins = new Map<string, Plugin>();
     const problems: Problem[] = [];
     const add = async (name: string, declared: PluginConfig | null, path: string, at: Place) => {
       const memory = declared?.limits.memory ?? BUILTIN_MEMORY;
-      const stage = stages.get(name);
-      const bytes = stage?.serves ?? files.get(path) ?? `there is no file ${path}`;
+      const selected = versions.get(name);
+      const bytes = selected?.baseline ?? files.get(path) ?? `there is no file ${path}`;
       const advice = () => (typeof bytes === "string" && !existsSync(path) ? adviseBuild(declared) : "");
       try {
         if (typeof bytes === "string") throw new Error(bytes);
         const module = await this.#take(built, bytes, { memory, path });
-        const next = stage?.candidate ?? null;
+        const next = selected?.canary ?? null;
         const { number, share } = next ?? { number: 0, share: 0 };
-        const candidate = next && { number, share, module: await this.#take(built, next.bytes, { memory, path }) };
-        plugins.set(name, { name, declared, memory, module, candidate });
-        const groups = new Set([...module.info.groups, ...(candidate?.module.info.groups ?? [])]);
+        const canary = next && { number, share, module: await this.#take(built, next.bytes, { memory, path }) };
+        plugins.set(name, { name, declared, memory, module, canary });
+        const groups = new Set([...module.info.groups, ...(canary?.module.info.groups ?? [])]);
         // Built-ins need no permissions.
         if (declared !== null) problems.push(...checkPermissions(declared.allow, [...groups], module.info.hooks));
       } catch (error) {
@@ -177,15 +176,15 @@ export class Modules {
   /** Checks each configuration at its position; a missing one at the plugin's use. */
   #checkConfigurations(config: UsesPlugins, plugins: ReadonlyMap<string, Plugin>): Problem[] {
     const check = (name: string, settings: Settings | undefined, at: Place): readonly Problem[] => {
-      const { module, candidate = null } = plugins.get(name) ?? {};
+      const { module, canary = null } = plugins.get(name) ?? {};
       const ask = (asked: ModulePlan | undefined) =>
         asked === undefined ? [] : this.#readSettings(asked.info.configSchema, settings, at).problems;
-      const problems = ask(candidate?.module ?? module);
+      const problems = ask(canary?.module ?? module);
       // If both versions report problems, one list is enough.
-      if (candidate === null || problems.length > 0) return problems;
+      if (canary === null || problems.length > 0) return problems;
       return ask(module).map((problem) => ({
         ...problem,
-        message: `${problem.message} ${SAYS_OLD_VERSION}`,
+        message: `${problem.message} ${BASELINE_NOTE}`,
       }));
     };
     const declared = config.plugins.filter((plugin) => plugin.config !== undefined);

@@ -7,7 +7,7 @@ import type { Built } from "./builder.ts";
 type Role = { readonly as: string; readonly needs: readonly Hook[] };
 
 const FILTER: Role = {
-  as: "filter of a rule",
+  as: "filter of a route",
   needs: [
     "request_head",
     "response_head",
@@ -28,9 +28,11 @@ const CHECKER: Role = { as: "health check", needs: ["health_check"] };
 /** A strategy picks, a router routes, a checker checks, a filter handles connections, requests, responses, or their end. */
 export function checkRoles({ plan, origins }: Built): Problem[] {
   const problems: Problem[] = [];
+  const canaryOf = new Map(plan.rollouts.flatMap((one) => one.instances.map((pair) => [pair.baseline, pair.canary])));
   const check = (index: number, { as, needs }: Role): void => {
-    const { plugin, module, canary: stage } = plan.instances[index]!;
-    if (stage !== null && stage.instance >= 0) check(stage.instance, { as, needs });
+    const { plugin, module } = plan.instances[index]!;
+    const canary = canaryOf.get(index);
+    if (canary !== undefined) check(canary, { as, needs });
     const { hooks } = plan.modules[module]!.info;
     if (needs.some((hook) => (hooks & (1 << HOOK[hook])) !== 0)) return;
     const has = HOOKS.filter((hook) => (hooks & (1 << HOOK[hook])) !== 0).join(", ");

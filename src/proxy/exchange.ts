@@ -115,7 +115,7 @@ export class Exchange implements ExchangeContext {
   kept: Kept[] | null = null;
   /** Instances whose remaining hooks are dropped for this exchange (`onFailure: skip`), by instance index. */
   skipped: Set<number> | null = null;
-  /** Which version of a plugin it has, by rollout; null while it met none. */
+  /** The versions of plugins chosen for it, by canary rollout; null: none yet. */
   canaryChoices: Map<number, VersionChoice> | null = null;
 
   /** performance.now() at the request's first byte, and when its head was complete. */

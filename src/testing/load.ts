@@ -62,7 +62,6 @@ export function loadPlugin(module: ModulePlan, options: LoadOptions): { host: Pl
       cluster: "",
       metrics: null,
       shares: [],
-      canary: null,
       namespaces: namespaces.map((name, number) => ({ name, number })),
       cells: 0,
       ...settings,

@@ -63,7 +63,6 @@ function planOf({ config = null, hidden = [] }: Use, module: number, plugin: str
     ...{ key: plugin, plugin, module, config, hidden, cells, onFailure: "reject", fuel: 1_000_000, memory: MEMORY },
     ...{ body: 1_048_576, tooLarge: "reject", time: 5000, guests: 16, fetch: ["cluster:app"] },
     ...{ clusters: null, cluster: "", metrics: [{ ...metric, cells: cells + METRIC_AT }], shares: ["tenant"] },
-    canary: null,
     namespaces: [{ name: "bench", number: 0 }],
   };
 }

@@ -36,11 +36,11 @@ const ROLLOUT = "percent: 20, watch: 1h, minRequests: 100, maxFailures: 1%";
 
 type Rollout = {
   state: string;
-  why: string;
+  reason: string;
   percent: number;
   endedAt: string | null;
-  old: { hash: string; requests: number; failures: number; fuel: number; time: number };
-  new: { hash: string; requests: number; failures: number; fuel: number; time: number };
+  baseline: { hash: string; requests: number; failures: number; fuel: number; time: number };
+  canary: { hash: string; requests: number; failures: number; fuel: number; time: number };
 };
 type Seen = { status: number; version: string; guest: number; seen: number; hits: number };
 
@@ -84,14 +84,14 @@ class Site {
     assert.equal((await this.sluice.reload()).status, 200);
   }
 
-  /** A new file, which is watched from now on. */
+  /** Replaces the file, which starts a rollout. */
   async deploy(wasm: Uint8Array): Promise<void> {
     const before = await this.rollout();
     this.sluice.write("p.wasm", wasm);
     await this.sluice.reload();
     const now = await this.rollout();
     assert.equal(now?.state, "watching");
-    assert.notEqual(now.new.hash, before?.new.hash);
+    assert.notEqual(now.canary.hash, before?.canary.hash);
   }
 
   ended(state: string): Promise<void> {
@@ -104,13 +104,13 @@ async function startSite(t: LiveTest, first: Uint8Array, rollout = ROLLOUT): Pro
   const upstream = await startUpstream(t, ({ headers }, response) =>
     response.end(echoed.map((name) => headers[name]).join(" ")),
   );
-  const config = (stages: string, more = "") => {
-    const staged = stages === "" ? "" : `, rollout: { ${stages} }`;
+  const config = (rules: string, more = "") => {
+    const rollout = rules === "" ? "" : `, rollout: { ${rules} }`;
     return (ports: Program["ports"]) =>
-      `plugins: { p: { wasm: ./p.wasm, allow: { kv: [hits] }${staged}${more} } }\n${simpleConfig(upstream.port, { listener: "chain: [p]" })(ports)}`;
+      `plugins: { p: { wasm: ./p.wasm, allow: { kv: [hits] }${rollout}${more} } }\n${simpleConfig(upstream.port, { listener: "chain: [p]" })(ports)}`;
   };
   const sluice = await startSluice(t, config(rollout), { files: { "p.wasm": first }, workers: 2 });
-  return new Site(sluice, (stages, more) => config(stages, more)(sluice.ports));
+  return new Site(sluice, (rules, more) => config(rules, more)(sluice.ports));
 }
 
 const count = (all: readonly Seen[], version: string): number => all.filter((one) => one.version === version).length;
@@ -124,60 +124,59 @@ function lastSeen(all: readonly Seen[]): Map<number, number> {
   return last;
 }
 
-testInEachMode(
-  "a new version takes its share, one for an exchange, and is promoted when it has proved itself",
-  async (t) => {
-    const site = await startSite(t, await version("v1"));
-    const { sluice } = site;
-    assert.equal(await site.rollout(), null, "the first version serves at once");
-    const before = await site.askMany(40);
-    assert.equal(count(before, "v1"), 40);
+testInEachMode("a new version receives its share, one version for an exchange, and is promoted", async (t) => {
+  const site = await startSite(t, await version("v1"));
+  const { sluice } = site;
+  assert.equal(await site.rollout(), null, "the first version serves at once");
+  const before = await site.askMany(40);
+  assert.equal(count(before, "v1"), 40);
 
-    await site.deploy(await version("v2"));
-    const watched = await site.askMany(1000);
-    assert.ok(watched.every(({ status }) => status === 200));
-    const candidates = count(watched, "v2");
-    // 200 expected, with a deviation of 12.6: seven of them.
-    assert.ok(Math.abs(candidates - 200) < 90, `${candidates} of 1000`);
-    assert.equal(count(watched, "v1"), 1000 - candidates);
-    const figures = (await site.rollout())!;
-    assert.deepEqual([figures.old.requests, figures.new.requests], [1000 - candidates, candidates]);
-    assert.deepEqual([figures.percent, figures.old.failures, figures.new.failures], [20, 0, 0]);
-    assert.ok(figures.old.fuel > 0 && figures.new.fuel > 0 && figures.old.time > 0 && figures.new.time > 0);
-    assert.equal(await sluice.metric("sluice_plugin_rollout_percent", { plugin: "p" }), 20);
-    assert.equal(await sluice.metric("sluice_plugin_rollout_requests", { plugin: "p", version: "new" }), candidates);
-    const hits = new Set(watched.map((one) => one.hits));
-    assert.deepEqual([hits.size, Math.max(...hits)], [1000, 1040], "both count in the same store");
-    const { stdout } = await runSluice("status", "-c", `${sluice.directory}/sluice.yaml`);
-    assert.match(stdout, /plugin p: version [0-9a-f]{12} watching, 20% of its requests: it is watched for 3600000 ms/);
+  await site.deploy(await version("v2"));
+  const watched = await site.askMany(1000);
+  assert.ok(watched.every(({ status }) => status === 200));
+  const canaries = count(watched, "v2");
+  // 200 expected, with a deviation of 12.6: seven of them.
+  assert.ok(Math.abs(canaries - 200) < 90, `${canaries} of 1000`);
+  assert.equal(count(watched, "v1"), 1000 - canaries);
+  const figures = (await site.rollout())!;
+  assert.deepEqual([figures.baseline.requests, figures.canary.requests], [1000 - canaries, canaries]);
+  assert.deepEqual([figures.percent, figures.baseline.failures, figures.canary.failures], [20, 0, 0]);
+  assert.ok(
+    figures.baseline.fuel > 0 && figures.canary.fuel > 0 && figures.baseline.time > 0 && figures.canary.time > 0,
+  );
+  assert.equal(await sluice.metric("sluice_plugin_rollout_percent", { plugin: "p" }), 20);
+  assert.equal(await sluice.metric("sluice_plugin_rollout_requests", { plugin: "p", version: "canary" }), canaries);
+  const hits = new Set(watched.map((one) => one.hits));
+  assert.deepEqual([hits.size, Math.max(...hits)], [1000, 1040], "both count in the same store");
+  const { stdout } = await runSluice("status", "-c", `${sluice.directory}/sluice.yaml`);
+  assert.match(
+    stdout,
+    /plugin p: canary version [0-9a-f]{12} watching, 20% of the requests: minimum duration 3600000 ms/,
+  );
 
-    // A reload keeps the watch: there are requests enough already.
-    await site.configure("percent: 20, watch: 1s, minRequests: 100, maxFailures: 1%");
-    await site.ended("promoted");
-    const after = await site.askMany(40);
-    assert.equal(count(after, "v2"), 40);
-    for (const [guest, last] of lastSeen(watched.filter((one) => one.version === "v2"))) {
-      const counts = after.filter((one) => one.guest === guest).map(({ seen }) => seen);
-      const expected = counts.map((_, i) => last + 1 + i);
-      assert.deepEqual(counts.sort(byValue), expected, "each guest counts on from what it has seen itself");
-    }
-    await sluice.logged((line) => /^plugin p: a new version takes 20% /.test(line.msg ?? ""), "its begin");
-    const line = await sluice.logged(
-      (line) => /^plugin p: the new version is promoted/.test(line.msg ?? ""),
-      "its end",
-    );
-    assert.match(JSON.stringify(line), /"new":\{"hash":"[0-9a-f]{12}","requests":\d+,"failures":0,"fuel":\d+,"time":/);
-    assert.equal(await sluice.metric("sluice_plugin_rollouts_total", { plugin: "p", result: "promoted" }), 1);
-    assert.equal(await sluice.metric("sluice_plugin_failures_total"), 0);
-  },
-);
+  // A reload keeps the rollout, which already has enough requests.
+  await site.configure("percent: 20, watch: 1s, minRequests: 100, maxFailures: 1%");
+  await site.ended("promoted");
+  const after = await site.askMany(40);
+  assert.equal(count(after, "v2"), 40);
+  for (const [guest, last] of lastSeen(watched.filter((one) => one.version === "v2"))) {
+    const counts = after.filter((one) => one.guest === guest).map(({ seen }) => seen);
+    const expected = counts.map((_, i) => last + 1 + i);
+    assert.deepEqual(counts.sort(byValue), expected, "each guest counts on from what it has seen itself");
+  }
+  await sluice.logged((line) => /^plugin p: canary rollout started with 20% /.test(line.msg ?? ""), "its begin");
+  const line = await sluice.logged((line) => /^plugin p: canary version promoted/.test(line.msg ?? ""), "its end");
+  assert.match(JSON.stringify(line), /"canary":\{"hash":"[0-9a-f]{12}","requests":\d+,"failures":0,"fuel":\d+,"time":/);
+  assert.equal(await sluice.metric("sluice_plugin_rollouts_total", { plugin: "p", result: "promoted" }), 1);
+  assert.equal(await sluice.metric("sluice_plugin_failures_total"), 0);
+});
 
 testInEachMode("a version that fails is rolled back, and not tried again until its file changes", async (t) => {
   const site = await startSite(t, await version("v1"));
   const { sluice } = site;
   await site.deploy(await version("bad", 'throw new Error("a bad version");'));
   const good = site.sluice.configText;
-  // What the files hold meanwhile keeps nothing from being rolled back.
+  // An invalid configuration does not prevent the rollback.
   sluice.config("nonsense: true\n");
   let asked = 0;
   let failed = 0;
@@ -185,12 +184,12 @@ testInEachMode("a version that fails is rolled back, and not tried again until i
     failed += (await site.askMany(50)).filter(({ status }) => status === 500).length;
   assert.ok(failed > 1, "or nothing was wrong with it");
   assert.ok(failed < asked * 0.2 + 7 * Math.sqrt(asked * 0.2 * 0.8), `${failed} of ${asked}, more than its share`);
-  const { state, why, endedAt } = (await site.rollout())!;
+  const { state, reason, endedAt } = (await site.rollout())!;
   assert.equal(state, "rolled back");
-  assert.match(why, /^it failed on \d+ of \d+ requests, allowed are 1$|^it was quarantined$/);
+  assert.match(reason, /^it failed on \d+ of \d+ requests, allowed are 1$|^it was quarantined$/);
   assert.notEqual(endedAt, null);
   assert.equal(count(await site.askMany(100), "v1"), 100);
-  const line = await sluice.logged((line) => /^plugin p: the new version is rolled back/.test(line.msg ?? ""), "why");
+  const line = await sluice.logged((line) => /^plugin p: canary version rolled back/.test(line.msg ?? ""), "why");
   assert.match(JSON.stringify(line), /a bad version/);
 
   sluice.config(good);
@@ -205,7 +204,7 @@ testInEachMode("a version that fails is rolled back, and not tried again until i
 });
 
 testInEachMode(
-  "a newer file ends a rollout in favour of the old version; without rollout it serves at once",
+  "a newer file ends a rollout in favour of the baseline; without rollout it serves at once",
   async (t) => {
     const site = await startSite(t, await version("v1"), "percent: 100, watch: 1h");
     await site.deploy(await version("v2"));
@@ -216,7 +215,7 @@ testInEachMode(
     assert.deepEqual([count(all, "v2"), all.length], [0, 200]);
     assert.ok(count(all, "v1") > 100 && count(all, "v3") > 0);
     await site.sluice.logged(
-      (line) => /watched no more: the file holds a newer version/.test(line.msg ?? ""),
+      (line) => /canary rollout ended: the file has a newer version/.test(line.msg ?? ""),
       "its end",
     );
     await site.configure("");
@@ -225,22 +224,22 @@ testInEachMode(
   },
 );
 
-testInEachMode("a version that is dearer or slower than the old one is rolled back", async (t) => {
+testInEachMode("a version that uses more fuel or time than the baseline is rolled back", async (t) => {
   const site = await startSite(t, await version("v1"), "percent: 50, watch: 1s, minRequests: 10");
   const dear = "for (let i = 0; i < 20000; i++) seen ^= i;";
   for (const [name, body, why] of [
-    ["dear", dear, /^a request takes \S+ fuel with it, \S+ fuel with the old version$/],
-    ["slow", "sleep(20);", /^a request takes \S+ ms with it, \S+ ms with the old version$/],
+    ["dear", dear, /^a request takes \S+ fuel with it, \S+ fuel with the baseline$/],
+    ["slow", "sleep(20);", /^a request takes \S+ ms with it, \S+ ms with the baseline$/],
   ] as const) {
     await site.deploy(await version(name, body));
     assert.ok((await site.askMany(60)).every(({ status }) => status === 200));
     await site.ended("rolled back");
-    assert.match((await site.rollout())!.why, why);
+    assert.match((await site.rollout())!.reason, why);
     assert.equal(count(await site.askMany(20), "v1"), 20);
   }
 });
 
-testInEachMode("what could not serve is refused at once, and the watch goes on", async (t) => {
+testInEachMode("an invalid version is rejected at once, and the rollout continues", async (t) => {
   const picky = 'if (Config.string("mode", "") == "new") throw new Error("unknown mode");';
   const site = await startSite(t, await version("v1", "", picky));
   const { sluice } = site;
@@ -264,11 +263,11 @@ testInEachMode("what could not serve is refused at once, and the watch goes on",
   }
   sluice.write("p.wasm", two);
   assert.equal(JSON.parse((await sluice.reload()).text).result, "unchanged");
-  // Both must take a configuration: the old version serves on by it.
+  // Both versions must accept a configuration.
   sluice.config(site.configOf(ROLLOUT, ", config: { mode: new }"));
   const { status, text } = await sluice.reload();
   assert.equal(status, 422, text);
-  assert.match(text, /unknown mode.*by the version in service, which `rollout` keeps beside the new one/s);
+  assert.match(text, /unknown mode.*reported by the baseline, which stays in service/s);
   await site.configure("", ", config: { mode: new }");
   assert.equal(count(await site.askMany(20), "v2"), 20);
 });

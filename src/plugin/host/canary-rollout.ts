@@ -1,6 +1,6 @@
 /**
- * Two versions of a plugin on one thread while the new one is watched: which of them an exchange gets, and what each
- * does with it. The control plane reads the cells and decides.
+ * A canary rollout on one worker: chooses the version of a plugin for each exchange, and counts its requests, failures,
+ * fuel and time. The control plane evaluates these figures (`control/canary-rollouts.ts`).
  */
 import { ROLLOUT_CELLS } from "../../observe/series.ts";
 
@@ -11,64 +11,85 @@ import type { RolloutPlan } from "./plan.ts";
 
 const FAILED = -2;
 
-/** The figures of one of the two. */
+/** One of the two versions, with its figures. */
 export class Version {
-  readonly #rollout: number;
+  readonly rollout: number;
+  readonly isCanary: boolean;
   readonly #cells: Float64Array;
   readonly #base: number;
 
-  constructor(rollout: number, cells: Float64Array, base: number) {
-    this.#rollout = rollout;
+  constructor({ number, cells: base }: RolloutPlan, cells: Float64Array, isCanary: boolean) {
+    this.rollout = number;
+    this.isCanary = isCanary;
     this.#cells = cells;
-    this.#base = base;
+    this.#base = base + (isCanary ? ROLLOUT_CELLS.version : 0);
   }
 
-  count(): void {
+  countRequest(): void {
     this.#cells[this.#base + ROLLOUT_CELLS.requests]!++;
   }
 
-  /** It failed on an exchange, which counts once; or in a hook that belongs to none. */
-  fail(target: HookContext | null): void {
-    const choice = target?.canaryChoices?.get(this.#rollout);
+  /** Counts a failure, once for an exchange; `target` is null for a hook that no request calls. */
+  countFailure(target: HookContext | null): void {
+    const choice = target?.canaryChoices?.get(this.rollout);
     if (choice?.failed) return;
     if (choice !== undefined) choice.failed = true;
     this.#cells[this.#base + ROLLOUT_CELLS.failures]!++;
   }
 
-  /** A call took so many milliseconds. */
-  spend(took: number): void {
+  /** Adds the milliseconds of a call. */
+  addTime(took: number): void {
     this.#cells[this.#base + ROLLOUT_CELLS.time]! += took;
+  }
+
+  /** Adds the fuel of a call; that of hooks which no request calls (`target` is null) is not counted. */
+  addFuel(target: HookContext | null, fuel: number): void {
+    if (target !== null) this.#cells[this.#base + ROLLOUT_CELLS.fuel]! += fuel;
   }
 }
 
 export class CanaryRollout {
-  readonly number: number;
   readonly baseline: Version;
   readonly canary: Version;
-  readonly #share: number;
+  readonly #plan: RolloutPlan;
 
-  constructor({ number, share, cells: base }: RolloutPlan, cells: Float64Array) {
-    this.number = number;
-    this.#share = share;
-    this.baseline = new Version(number, cells, base);
-    this.canary = new Version(number, cells, base + ROLLOUT_CELLS.version);
+  constructor(plan: RolloutPlan, cells: Float64Array) {
+    this.#plan = plan;
+    this.baseline = new Version(plan, cells, false);
+    this.canary = new Version(plan, cells, true);
   }
 
-  /** Drawn at the exchange's first use of the plugin. */
+  /** The version of an instance, by index; null if the rollout is of another plugin. */
+  versionOf(index: number): Version | null {
+    for (const { baseline, canary } of this.#plan.instances) {
+      if (index === baseline) return this.baseline;
+      if (index === canary) return this.canary;
+    }
+    return null;
+  }
+
+  /** Replaces the baseline's instances by ones that choose between both versions. */
+  install(instances: Instance[]): void {
+    for (const { baseline, canary } of this.#plan.instances)
+      instances[baseline] = new CanaryInstance(this, instances[baseline]!, instances[canary]!);
+  }
+
+  /** Returns the exchange's version; chosen at random, by the share, when the exchange first calls the plugin. */
   choose(target: HookContext): Version {
-    const staged = (target.canaryChoices ??= new Map<number, VersionChoice>());
-    const chosen = staged.get(this.number);
+    const choices = (target.canaryChoices ??= new Map<number, VersionChoice>());
+    const { number, share } = this.#plan;
+    const chosen = choices.get(number);
     if (chosen !== undefined) return chosen.isCanary ? this.canary : this.baseline;
-    const isCanary = Math.random() < this.#share;
-    staged.set(this.number, { isCanary, failed: false });
+    const isCanary = Math.random() < share;
+    choices.set(number, { isCanary, failed: false });
     const version = isCanary ? this.canary : this.baseline;
-    version.count();
+    version.countRequest();
     return version;
   }
 }
 
-/** What chains call while a plugin has two versions. Their configurations and limits are the same. */
-export class CanaryInstance implements Instance {
+/** Both versions of a plugin with one configuration, as chains call them. Their limits are the same. */
+class CanaryInstance implements Instance {
   readonly index: number;
   readonly plugin: string;
   readonly hooks: number;
@@ -95,33 +116,33 @@ export class CanaryInstance implements Instance {
 
   call(hook: number, target: HookContext): number {
     const version = this.#rollout.choose(target);
-    const began = performance.now();
+    const startedAt = performance.now();
     const outcome = this.#of(version).call(hook, target);
-    // One that waits tells its time, or its failure, when it ends.
-    if (outcome !== OUTCOME.suspended) version.spend(performance.now() - began);
-    if (outcome === OUTCOME.busy) version.fail(target);
+    // A suspended call adds its time, or its failure, when it ends.
+    if (outcome !== OUTCOME.suspended) version.addTime(performance.now() - startedAt);
+    if (outcome === OUTCOME.busy) version.countFailure(target);
     return outcome;
   }
 
-  /** Both: either may be asked to pick. */
+  /** Updates both versions, since either may be chosen to pick. */
   update(view: EndpointList): boolean {
     const isBaselineUpdated = this.#baseline.update(view);
     const isCanaryUpdated = this.#canary.update(view);
-    if (!isBaselineUpdated) this.#rollout.baseline.fail(null);
-    if (!isCanaryUpdated) this.#rollout.canary.fail(null);
+    if (!isBaselineUpdated) this.#rollout.baseline.countFailure(null);
+    if (!isCanaryUpdated) this.#rollout.canary.countFailure(null);
     return isBaselineUpdated || isCanaryUpdated;
   }
 
   pick(exchange: ExchangeContext, view: EndpointList): number {
     const version = this.#rollout.choose(exchange);
-    const began = performance.now();
+    const startedAt = performance.now();
     const index = this.#of(version).pick(exchange, view);
-    version.spend(performance.now() - began);
-    if (index === FAILED) version.fail(exchange);
+    version.addTime(performance.now() - startedAt);
+    if (index === FAILED) version.countFailure(exchange);
     return index;
   }
 
-  #of(version: Version): Instance {
-    return version === this.#rollout.canary ? this.#canary : this.#baseline;
+  #of({ isCanary }: Version): Instance {
+    return isCanary ? this.#canary : this.#baseline;
   }
 }

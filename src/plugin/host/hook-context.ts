@@ -38,7 +38,7 @@ export interface HookContext {
   kept: Kept[] | null;
   /** Instances whose remaining hooks are skipped (`onFailure: skip`), by index. */
   skipped: Set<number> | null;
-  /** Which version of a plugin it has, by the number of the canary rollout. */
+  /** The version of a plugin chosen for it, by the number of the canary rollout. */
   canaryChoices: Map<number, VersionChoice> | null;
 
   /** A call of that hook is suspended: what is to be cancelled if the context ends before it. */

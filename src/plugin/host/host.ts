@@ -6,7 +6,7 @@ import type { ThrottledLog } from "../../observe/throttled-log.ts";
 import type { KeyValue } from "../../state/key-value.ts";
 import type { ModulePlan } from "../wasm/build.ts";
 import { PluginError } from "../wasm/error.ts";
-import { CanaryInstance, CanaryRollout } from "./canary-rollout.ts";
+import { CanaryRollout, type Version } from "./canary-rollout.ts";
 import type { PluginConfiguration } from "./configuration.ts";
 import type { Fetcher } from "./fetcher.ts";
 import type { Instance } from "./instance.ts";
@@ -26,7 +26,7 @@ export type PluginParts = {
   readonly fetcher?: Fetcher | null;
   readonly modules: readonly ModulePlan[];
   readonly instances: readonly InstancePlan[];
-  /** Those that plans of instances name; without them nothing is staged. */
+  /** Canary rollouts of some of the instances. */
   readonly rollouts?: readonly RolloutPlan[];
   readonly clusters: readonly string[];
   readonly strategies: readonly string[];
@@ -158,11 +158,8 @@ export class PluginHost {
       if (!isWhole) dispose();
     }
     const defined = () => instances.map(({ configuration }) => configuration.metrics.defined);
-    const served = instances.map((instance, index) => {
-      const stage = parts.instances[index]!.canary;
-      const rollout = stage === null || stage.instance < 0 ? undefined : rollouts[stage.rollout];
-      return rollout === undefined ? instance : new CanaryInstance(rollout, instance, instances[stage!.instance]!);
-    });
+    const served: Instance[] = [...instances];
+    for (const rollout of rollouts) rollout.install(served);
     return { instances, served, commit: () => this.#commit(instances, used), defined, dispose };
   }
 
@@ -215,22 +212,19 @@ export class PluginHost {
     const canaryReports = new Map<string, PluginReport>();
     return parts.instances.map((plan, index) => {
       const module = parts.modules[plan.module]!;
-      const canaryRollout = plan.canary === null ? undefined : rollouts[plan.canary.rollout];
-      const isCanary = canaryRollout !== undefined && plan.canary!.instance < 0;
-      const rollout = isCanary ? canaryRollout.number : 0;
+      const version = findVersion(rollouts, index);
       return new PluginInstance({
         index,
         plan,
         hooks: module.info.hooks,
         suspends: module.info.suspends,
         fetcher: parts.fetcher ?? null,
-        rollout,
-        version: canaryRollout === undefined ? null : isCanary ? canaryRollout.canary : canaryRollout.baseline,
+        version,
         clusters,
         strategies,
         cells: this.#cells,
-        report: isCanary
-          ? this.#canaryReport(canaryReports, plan.plugin, { rollout, hash: module.hash.slice(0, 12) })
+        report: version?.isCanary
+          ? this.#canaryReport(canaryReports, plan.plugin, version.rollout)
           : this.#reportOf(plan.plugin),
         warnings: this.#warnings,
         monotonic: this.#clocks.monotonic,
@@ -240,15 +234,11 @@ export class PluginHost {
     });
   }
 
-  /** A version that is watched is told of by itself, and only while it is. */
-  #canaryReport(
-    known: Map<string, PluginReport>,
-    plugin: string,
-    canary: { readonly rollout: number; readonly hash: string },
-  ): PluginReport {
+  /** The report of a canary version, which exists only during its rollout. */
+  #canaryReport(known: Map<string, PluginReport>, plugin: string, rollout: number): PluginReport {
     let report = known.get(plugin);
     if (report === undefined) {
-      const parts = { plugin, canary, report: this.#report, notify: this.#notify, now: this.#clocks.wall };
+      const parts = { plugin, rollout, report: this.#report, notify: this.#notify, now: this.#clocks.wall };
       known.set(plugin, (report = new PluginReport(parts)));
     }
     return report;
@@ -285,6 +275,14 @@ export class PluginHost {
     if (rest.length === 0) this.#guests.delete(guest.key);
     else this.#guests.set(guest.key, rest);
   }
+}
+
+function findVersion(rollouts: readonly CanaryRollout[], instance: number): Version | null {
+  for (const rollout of rollouts) {
+    const version = rollout.versionOf(instance);
+    if (version !== null) return version;
+  }
+  return null;
 }
 
 function start(guest: ManagedGuest): void {

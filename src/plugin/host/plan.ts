@@ -1,18 +1,17 @@
-/** What the host is given of each configuration of a plugin, and of a plugin that has two versions: plain data. */
+/** Plans of plugin instances and canary rollouts: plain data, posted to the workers. */
 import type { MetricPlan } from "../../observe/plugin-metrics.ts";
 
-/** A new version of a plugin that takes a share of the requests of the old one, and is watched. */
+/** A canary rollout: the canary version of a plugin receives a share of the exchanges, the baseline the others. */
 export type RolloutPlan = {
-  /** Which one it is, since the process began; from 1. */
+  /** Identifies it within the process; from 1. */
   readonly number: number;
   readonly plugin: string;
-  /** Of the exchanges that come to the plugin; 0 to 1. */
+  /** From 0 to 1. */
   readonly share: number;
   /** First of ROLLOUT_CELLS (`observe/series.ts`). */
   readonly cells: number;
-  /** PLUGIN_CELLS of the two versions. */
-  readonly oldCells: number;
-  readonly newCells: number;
+  /** Indices into `Plan.instances`: both versions of each configuration. Chains, routers and strategies name the baseline. */
+  readonly instances: readonly { readonly baseline: number; readonly canary: number }[];
 };
 
 /** One configuration of one plugin. Chains, routers and strategies name instances by index into `Plan.instances`. */
@@ -52,11 +51,6 @@ export type InstancePlan = {
   readonly metrics: readonly MetricPlan[] | null;
   /** First cell of this plugin's counters (`observe/series.ts`, PLUGIN_CELLS); shared by instances of one plugin. */
   readonly cells: number;
-  /**
-   * While its plugin has two versions: the rollout by index into `Plan.rollouts`, and the instance of the new version
-   * with the same configuration, by index into `Plan.instances`; of that one itself it is -1. Chains name the old one.
-   */
-  readonly canary: { readonly rollout: number; readonly instance: number } | null;
 };
 
 export type NamespacePlan = { readonly name: string; readonly number: number };

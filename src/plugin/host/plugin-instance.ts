@@ -43,8 +43,7 @@ export type InstanceParts = Omit<ConfigurationParts, "counters"> & {
   readonly hooks: number;
   /** Its module has a call that waits. */
   readonly suspends: boolean;
-  /** While its plugin has two versions: the rollout's number if this is the new one, else 0; and which it is. */
-  readonly rollout: number;
+  /** Its version, during a canary rollout. */
   readonly version: Version | null;
   readonly monotonic: () => number;
   readonly after: After;
@@ -63,7 +62,7 @@ export class PluginInstance implements Instance, CallOwner {
   /** Milliseconds that a call which waits may take, and how many of them there may be at one time. */
   readonly time: number;
   readonly guestLimit: number;
-  /** The number of the rollout in which it is the new version; 0 when it is the one in service. */
+  /** The number of the canary rollout in which it is the canary version; 0 otherwise. */
   readonly rollout: number;
   readonly #version: Version | null;
   readonly after: After;
@@ -82,8 +81,8 @@ export class PluginInstance implements Instance, CallOwner {
 
   constructor(parts: InstanceParts) {
     const { index, plan, hooks, monotonic } = parts;
-    this.rollout = parts.rollout;
     this.#version = parts.version;
+    this.rollout = this.#version?.isCanary ? this.#version.rollout : 0;
     this.after = parts.after;
     this.time = plan.time;
     this.guestLimit = plan.guests;
@@ -311,6 +310,7 @@ export class PluginInstance implements Instance, CallOwner {
     } finally {
       const { spent } = guest;
       this.#counters.spent(hook, spent);
+      this.#version?.addFuel(target, spent);
       guest.context.recorder = null;
       if (target !== null) traced?.leave(target, result, spent);
     }
@@ -318,7 +318,7 @@ export class PluginInstance implements Instance, CallOwner {
 
   resume(hook: number, target: HookContext | null, outcome: number, call: SuspendableCall): void {
     if (target === null) return this.#managed.ticked(this.configuration, call.ran);
-    this.#version?.spend(call.took);
+    this.#version?.addTime(call.took);
     target.caller?.resume(hook, target, outcome);
   }
 
@@ -374,7 +374,7 @@ export class PluginInstance implements Instance, CallOwner {
 
   /** What a failure means for the target. */
   #applyFailurePolicy(hook: number, target: HookContext): number {
-    this.#version?.fail(target);
+    this.#version?.countFailure(target);
     if (!this.#skips) {
       if (((OBSERVING >>> hook) & 1) === 0) target.respondedBy = this.plugin;
       return OUTCOME.failed;
@@ -397,6 +397,7 @@ export class PluginInstance implements Instance, CallOwner {
       return guest.run(hook, this.configuration.id, fuelFor(this.#fuel, seen), this.configuration, target, view, seen);
     } finally {
       this.#counters.spent(hook, guest.spent);
+      this.#version?.addFuel(target, guest.spent);
     }
   }
 
@@ -420,6 +421,7 @@ export class PluginInstance implements Instance, CallOwner {
     } finally {
       const { spent } = guest;
       this.#counters.spent(hook, spent);
+      this.#version?.addFuel(target, spent);
       guest.context.recorder = null;
       call.leave(target, result, spent);
     }
@@ -445,7 +447,7 @@ export class PluginInstance implements Instance, CallOwner {
 
   #countFailure(hook: number, failure: GuestFailure): void {
     this.#counters.failed(hook, failure.reason);
-    if (((WITHOUT_REQUEST >>> hook) & 1) === 1) this.#version?.fail(null);
+    if (((WITHOUT_REQUEST >>> hook) & 1) === 1) this.#version?.countFailure(null);
     this.#report.fail(hook, failure);
   }
 }

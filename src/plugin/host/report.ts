@@ -9,7 +9,7 @@ export type Report = (level: Level, message: string, fields: Record<string, unkn
 /** How a plugin fares on one thread: told when it changes, and with each failure that is logged. */
 export type PluginEvent = {
   readonly plugin: string;
-  /** Of a new version that is watched: the number of its rollout. */
+  /** The number of the canary rollout, if this is its canary version. */
   readonly rollout?: number;
   readonly quarantined: boolean;
   readonly failure: {
@@ -31,8 +31,8 @@ export function hookName(hook: number): string {
 
 export type PluginReportParts = {
   readonly plugin: string;
-  /** Of a new version that is watched: the number of its rollout, and the first digits of its file's hash. */
-  readonly canary?: { readonly rollout: number; readonly hash: string };
+  /** The number of the canary rollout, for its canary version. */
+  readonly rollout?: number;
   readonly report: Report;
   readonly notify: (news: PluginEvent) => void;
   readonly now: () => number;
@@ -41,7 +41,7 @@ export type PluginReportParts = {
 /** Of one plugin on one thread, across versions. */
 export class PluginReport {
   readonly #plugin: string;
-  readonly #canary: PluginReportParts["canary"];
+  readonly #rollout: number | undefined;
   readonly #report: Report;
   readonly #notifyEvent: (news: PluginEvent) => void;
   readonly #now: () => number;
@@ -59,11 +59,11 @@ export class PluginReport {
   #lines = 0;
   #dropped = 0;
 
-  constructor({ plugin, canary: candidate, report, notify: tell, now }: PluginReportParts) {
+  constructor({ plugin, rollout, report, notify, now }: PluginReportParts) {
     this.#plugin = plugin;
-    this.#canary = candidate;
+    this.#rollout = rollout;
     this.#report = report;
-    this.#notifyEvent = tell;
+    this.#notifyEvent = notify;
     this.#now = now;
   }
 
@@ -144,7 +144,7 @@ export class PluginReport {
   }
 
   #write(level: Level, text: string, fields: Record<string, unknown>): void {
-    const which = this.#canary === undefined ? {} : { canary: this.#canary.hash };
+    const which = this.#rollout === undefined ? {} : { plugin_version: "canary" };
     this.#report(level, text, { plugin: this.#plugin, ...which, ...fields });
   }
 
@@ -157,7 +157,7 @@ export class PluginReport {
   }
 
   #notify(): void {
-    const which = this.#canary === undefined ? {} : { rollout: this.#canary.rollout };
+    const which = this.#rollout === undefined ? {} : { rollout: this.#rollout };
     this.#notifyEvent({ plugin: this.#plugin, ...which, quarantined: this.#quarantined > 0, failure: this.#last });
   }
 }

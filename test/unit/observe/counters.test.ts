@@ -30,8 +30,8 @@ const metricsOf = (counters: Counters) =>
         plugin: "good",
         state: "watching",
         percent: 5,
-        old: { requests: 95, failures: 1 },
-        new: { requests: 5, failures: 0 },
+        baseline: { requests: 95, failures: 1 },
+        canary: { requests: 5, failures: 0 },
       },
     ],
     logDropped: () => 3,
@@ -93,10 +93,10 @@ test("a plugin's quarantine and the calls refused in it are told", async () => {
   ]);
   assert.deepEqual(await linesOf(counters, "sluice_plugin_rollout"), [
     'sluice_plugin_rollout_percent{plugin="good"} 5',
-    'sluice_plugin_rollout_requests{plugin="good",version="old"} 95',
-    'sluice_plugin_rollout_requests{plugin="good",version="new"} 5',
-    'sluice_plugin_rollout_failures{plugin="good",version="old"} 1',
-    'sluice_plugin_rollout_failures{plugin="good",version="new"} 0',
+    'sluice_plugin_rollout_requests{plugin="good",version="baseline"} 95',
+    'sluice_plugin_rollout_requests{plugin="good",version="canary"} 5',
+    'sluice_plugin_rollout_failures{plugin="good",version="baseline"} 1',
+    'sluice_plugin_rollout_failures{plugin="good",version="canary"} 0',
     'sluice_plugin_rollouts_total{plugin="good",result="rolled-back"} 2',
   ]);
   assert.deepEqual(await linesOf(counters, "sluice_plugin_refused_total"), [

@@ -123,7 +123,6 @@ export function planOf(more: Partial<InstancePlan> = {}): InstancePlan {
     cluster: "",
     metrics: null,
     shares: [],
-    canary: null,
     namespaces: [],
     cells: 0,
     ...more,

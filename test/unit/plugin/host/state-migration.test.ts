@@ -265,13 +265,11 @@ test("outside of save and restore there is no state", () => {
   assert.equal(ask(take(new TestHost(), counter({ request })).instances[0]!), 1);
 });
 
-const ROLLOUT = { number: 1, plugin: "counter", share: 1, cells: 900, oldCells: 0, newCells: 0 };
+const ROLLOUT = { plugin: "counter", share: 1, cells: 900, instances: [{ baseline: 0, canary: 1 }] };
 
-/** A version in which the second module is watched beside the first. */
-function takeStaged(host: TestHost, modules: readonly ModulePlan[], number = 1): InstanceSet {
-  const plans = modules.map(({ hash }, module) =>
-    planOf({ key: hash, plugin: "counter", module, canary: { rollout: 0, instance: module === 0 ? 1 : -1 } }),
-  );
+/** A version with a canary rollout of the second module. */
+function takeRollout(host: TestHost, modules: readonly ModulePlan[], number = 1): InstanceSet {
+  const plans = modules.map(({ hash }, module) => planOf({ key: hash, plugin: "counter", module }));
   const set = host.prepare(modules, plans, { rollouts: [{ ...ROLLOUT, number }] });
   set.commit();
   return set;
@@ -283,27 +281,27 @@ const takeAlone = (host: TestHost, module: ModulePlan): InstanceSet => {
   return set;
 };
 
-test("a version that is watched begins with what the old one saved, which goes on with its own; promoted, it keeps its own", () => {
+test("a canary version starts with the state that the baseline saved; promoted, it keeps its own", () => {
   const host = new TestHost();
   const [old, next] = [counter(), another()];
   ask(takeAlone(host, old).instances[0]!);
-  const [served, candidate] = takeStaged(host, [old, next]).instances;
-  assert.equal(ask(candidate!), 2, "from what was saved");
-  assert.equal(ask(candidate!), 3);
-  for (const count of [2, 3, 4, 5]) assert.equal(ask(served!), count, "the guest in service serves on");
-  const again = takeStaged(host, [old, next]).instances;
+  const [baseline, canary] = takeRollout(host, [old, next]).instances;
+  assert.equal(ask(canary!), 2, "from what was saved");
+  assert.equal(ask(canary!), 3);
+  for (const count of [2, 3, 4, 5]) assert.equal(ask(baseline!), count, "the baseline continues to serve");
+  const again = takeRollout(host, [old, next]).instances;
   assert.deepEqual([ask(again[0]!), ask(again[1]!)], [6, 4], "a reload meanwhile changes nothing");
   assert.equal(ask(takeAlone(host, next).instances[0]!), 5);
   assert.deepEqual([host.calls("save"), host.calls("restore")], [1, 1]);
 });
 
-test("a version that is rolled back leaves nothing behind, and a newer one begins with the old one's state", () => {
+test("a version that is rolled back leaves no state, and a newer one starts with the baseline's", () => {
   const host = new TestHost();
   const [old, bad, newer] = [counter(), another(), another({ more: '(func (export "newer"))' })];
   ask(takeAlone(host, old).instances[0]!);
-  const [, candidate] = takeStaged(host, [old, bad]).instances;
-  for (let i = 0; i < 5; i++) ask(candidate!);
-  const [served, next] = takeStaged(host, [old, newer], 2).instances;
-  assert.deepEqual([ask(served!), ask(next!)], [2, 2]);
+  const [, canary] = takeRollout(host, [old, bad]).instances;
+  for (let i = 0; i < 5; i++) ask(canary!);
+  const [baseline, next] = takeRollout(host, [old, newer], 2).instances;
+  assert.deepEqual([ask(baseline!), ask(next!)], [2, 2]);
   assert.equal(ask(takeAlone(host, old).instances[0]!), 3);
 });
