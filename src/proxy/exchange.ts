@@ -214,6 +214,11 @@ export class Exchange implements ExchangeContext {
     return this.#response ?? this.localResponse();
   }
 
+  get headBytes(): number {
+    // Without `response`, so that an exchange without one does not take a head for it.
+    return this.request.received + (this.#response === null ? 0 : this.#response.received);
+  }
+
   /** Makes `response` a local one. */
   localResponse(): Head {
     return (this.#response = this.#local ??= this.#heads.take());

@@ -20,7 +20,7 @@ export function configBytes(config: unknown): number {
 export function bytesSeen(hook: number, target: HookContext | null): number {
   const exchange = target === null ? null : target.exchange;
   if (exchange === null) return 0;
-  const heads = exchange.request.received + exchange.response.received;
+  const heads = exchange.headBytes;
   const piece =
     hook === HOOK.request_body ? exchange.requestChunk : hook === HOOK.response_body ? exchange.responseChunk : null;
   return piece === null ? heads : heads + piece.end - piece.start;

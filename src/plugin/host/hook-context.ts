@@ -50,6 +50,8 @@ export interface ExchangeContext extends HookContext {
   readonly request: Head;
   /** The present response: the endpoint's, or a local one. */
   readonly response: Head;
+  /** Bytes of both message heads as they were received. */
+  readonly headBytes: number;
   requestTrailers: Head | null;
   responseTrailers: Head | null;
   /** The connection's, or what a trusted proxy says. */

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { HOOK, LIMIT, STATUS } from "../../../../src/abi/abi.ts";
 import { PRICE } from "../../../../src/abi/prices.ts";
 import { PART } from "../../../../src/http/head.ts";
+import { HeadPool } from "../../../../src/http/head-pool.ts";
 import { PLUGIN_CELLS } from "../../../../src/observe/series.ts";
 import { OUTCOME } from "../../../../src/plugin/host/host.ts";
 import type { Instance } from "../../../../src/plugin/host/instance.ts";
@@ -106,6 +107,20 @@ test("a version of many guests is made beside other work, and left behind by nob
 
 test("a start function runs as start-up code does", () => {
   assert.equal(new TestHost().load("start-section").call(HOOK.request_head, makeExchange()), OUTCOME.reject);
+});
+
+test("a call without a response takes no memory for one", () => {
+  const heads = new HeadPool();
+  let taken = 0;
+  const take = heads.take.bind(heads);
+  heads.take = () => {
+    taken++;
+    return take();
+  };
+  const exchange = makeExchange(heads);
+  assert.equal(new TestHost().load("no-op").call(HOOK.request_head, exchange), OUTCOME.continue);
+  assert.equal(new TestHost().load("traps").call(HOOK.request_head, exchange), OUTCOME.failed);
+  assert.equal(taken, 0);
 });
 
 test("a failure under `reject` is told, and the next call gets a fresh guest", () => {
