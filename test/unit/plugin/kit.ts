@@ -9,7 +9,6 @@ import { EndpointView } from "../../../src/cluster/endpoint-view.ts";
 import { nameId } from "../../../src/http/fields.ts";
 import type { Head } from "../../../src/http/head.ts";
 import { PART } from "../../../src/http/head.ts";
-import { HeadPool } from "../../../src/http/head-pool.ts";
 import { PLUGIN_CELLS } from "../../../src/observe/series.ts";
 import type { HookContext } from "../../../src/plugin/host/hook-context.ts";
 import { type InstanceSet, PluginHost } from "../../../src/plugin/host/host.ts";
@@ -63,8 +62,8 @@ export function fieldsOf(head: Head): string[] {
 }
 
 /** GET /path?a=1 of example.com with a few fields, and an answer to it. */
-export function makeExchange(heads = new HeadPool()): Exchange {
-  const exchange = new Exchange(heads);
+export function makeExchange(): Exchange {
+  const exchange = new Exchange();
   exchange.id = 7;
   exchange.caller = { resume: (hook, exchange, outcome) => void resumed.push({ hook, exchange, outcome }) };
   exchange.clientAddress = "192.0.2.1";

@@ -9,7 +9,7 @@ import { OUTCOME } from "../../../../src/plugin/host/host.ts";
 import type { Instance } from "../../../../src/plugin/host/instance.ts";
 import { RECOVERY } from "../../../../src/plugin/host/recovery.ts";
 import { PluginError } from "../../../../src/plugin/wasm/error.ts";
-import type { Exchange } from "../../../../src/proxy/exchange.ts";
+import { Exchange } from "../../../../src/proxy/exchange.ts";
 import { addField, buildFixture, fieldsOf, makeExchange, makeView, planOf, TestHost } from "../kit.ts";
 
 const refuses = (problem: RegExp) => (error: unknown) => error instanceof PluginError && problem.test(error.message);
@@ -117,7 +117,7 @@ test("a call without a response takes no memory for one", () => {
     taken++;
     return take();
   };
-  const exchange = makeExchange(heads);
+  const exchange = new Exchange(heads);
   assert.equal(new TestHost().load("no-op").call(HOOK.request_head, exchange), OUTCOME.continue);
   assert.equal(new TestHost().load("traps").call(HOOK.request_head, exchange), OUTCOME.failed);
   assert.equal(taken, 0);
