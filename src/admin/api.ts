@@ -7,22 +7,22 @@ import type { PluginEvent } from "../plugin/host/report.ts";
 import type { TraceRecord } from "../trace/record.ts";
 
 export type Status = {
-  /** A version serves, on every thread, and the process does not drain. */
+  /** A version serves, on every worker, and the process does not drain. */
   readonly ready: boolean;
   readonly draining: boolean;
   readonly version: number;
   readonly startedAt: string;
   readonly pid: number;
   readonly requestsInFlight: number;
-  /** Plugins that are in quarantine on some thread. */
+  /** Plugins that are in quarantine on some worker. */
   readonly quarantined: readonly string[];
   /** Clusters none of whose endpoints can take a request: theirs are answered 503. */
   readonly unavailableClusters: readonly string[];
   /** The current canary rollout of each plugin, or its last one. */
   readonly rollouts: readonly RolloutStatus[];
   readonly listeners: readonly { name: string; address: string; connections: number }[];
-  readonly threads: readonly {
-    thread: number;
+  readonly workers: readonly {
+    worker: number;
     serving: boolean;
     guests: number;
     loopDelay: number;
@@ -96,9 +96,9 @@ export type PluginStatus = {
   readonly onFailure: string;
   /** Configurations of it in service. */
   readonly instances: number;
-  /** `quarantined`: calls are refused on `quarantinedThreads`, until one that is tried succeeds. */
+  /** `quarantined`: calls are refused on `quarantinedWorkers`, until one that is tried succeeds. */
   readonly state: "running" | "quarantined";
-  readonly quarantinedThreads: readonly number[];
+  readonly quarantinedWorkers: readonly number[];
   readonly calls: number;
   readonly failures: number;
   /** The same by reason, of those that there were. */
@@ -193,7 +193,7 @@ export type EjectionStatus = {
   readonly count: number;
 };
 
-export type LastFailure = NonNullable<PluginEvent["failure"]> & { readonly thread: number };
+export type LastFailure = NonNullable<PluginEvent["failure"]> & { readonly worker: number };
 
 export type CheckRecord = {
   readonly at: string;

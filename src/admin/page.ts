@@ -45,9 +45,9 @@ ${listeners.map(renderListener).join("\n")}
 ${clusters.map(renderCluster).join("\n")}
 ${renderPlugins(plugins)}
 ${table(
-  "Threads",
-  ["thread", "serves", "plugin guests", "restarts"],
-  status.threads.map(({ thread, serving, guests, restarts }) => [thread, serving ? "yes" : "no", guests, restarts]),
+  "Workers",
+  ["worker", "serves", "plugin guests", "restarts"],
+  status.workers.map(({ worker, serving, guests, restarts }) => [worker, serving ? "yes" : "no", guests, restarts]),
 )}
 </body></html>
 `;

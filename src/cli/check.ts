@@ -35,7 +35,7 @@ async function checkPlugins(config: Config | null, readable: Readable, wrong: re
   const { checkStart: startOnce } = await import("../plugin/host/start-check.ts");
   const { buildPlan } = await import("../plan/builder.ts");
   const built = buildPlan(sourcesOf(config, plugins));
-  const trial = await tryGuests(startOnce, { built, config, threads: config.workers || availableParallelism() });
+  const trial = await tryGuests(startOnce, { built, config, workers: config.workers || availableParallelism() });
   return { problems: trial.problems, warnings };
 }
 

@@ -82,7 +82,7 @@ async function explainFile(request: ExplainRequest, file: string): Promise<Trace
   if (config === null) throw new Error(problems.map(formatProblem).join("\n"));
   const { built, problems: found } = await planOf(config);
   if (built === null) throw new Error(found.map(formatProblem).join("\n"));
-  return runDry({ plan: built.plan, rows: [], keyValue: KeyValueStore.allocate(STORE_SIZE), thread: 0, request });
+  return runDry({ plan: built.plan, rows: [], keyValue: KeyValueStore.allocate(STORE_SIZE), worker: 0, request });
 }
 
 async function readTrace(id: string, { config = "sluice.yaml", admin }: Where): Promise<TraceRecord> {

@@ -39,10 +39,10 @@ export async function run(args: string[]): Promise<number> {
 
 function format({ status, listeners, clusters, plugins }: Parts): string {
   const { state, problems } = describeCondition(status);
-  const serving = status.threads.filter((thread) => thread.serving).length;
+  const serving = status.workers.filter((worker) => worker.serving).length;
   const lines = [
     `${state}, version ${status.version}, since ${status.startedAt}, pid ${status.pid}`,
-    `${serving} of ${status.threads.length} threads serve, ${status.requestsInFlight} requests in flight`,
+    `${serving} of ${status.workers.length} workers serve, ${status.requestsInFlight} requests in flight`,
     ...problems.map((problem) => `problem: ${problem}`),
     ...listeners.flatMap(linesOfListener),
     ...clusters.flatMap(linesOfCluster),

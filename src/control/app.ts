@@ -47,7 +47,7 @@ import { Traces } from "./traces.ts";
 import { describeListeners, NO_TRAFFIC, trafficOfClusters } from "./traffic.ts";
 import { Versions } from "./versions.ts";
 import { WorkerPool } from "./worker-pool.ts";
-import { Threads } from "./workers.ts";
+import { Workers } from "./workers.ts";
 
 export type AppOptions = {
   /** The configuration file. */
@@ -100,7 +100,7 @@ export class App {
   readonly log: Log;
   readonly #lines = new ProgramLines();
   readonly #options: AppOptions;
-  readonly #threads: Threads;
+  readonly #workers: Workers;
   readonly #versions: Versions;
   readonly #workerPool: WorkerPool;
   readonly #listeners: Listeners;
@@ -125,14 +125,14 @@ export class App {
   #config: Config;
   #admin: AdminServer | null = null;
   #draining = false;
-  #drained: ((thread: number) => void) | null = null;
+  #drained: ((worker: number) => void) | null = null;
 
   constructor(options: AppOptions, config: Config) {
     this.#options = options;
     this.#config = config;
     this.log = createLog(options.logLevel ?? config.log.level, this.#lines);
     this.#denials = new Denials(this.log);
-    const count = this.#workers(config);
+    const count = this.#countWorkers(config);
     const places = Math.max(MIN_PLACES, 4 * availableParallelism(), 2 * count);
     this.#traces = new Traces(config.trace.keep);
     this.#columns = EndpointColumns.allocate(count, places);
@@ -146,9 +146,9 @@ export class App {
       columns: this.#columns,
       keyValue,
       // Above those of all workers.
-      thread: places,
+      worker: places,
     });
-    this.#threads = new Threads(
+    this.#workers = new Workers(
       {
         places,
         entry: options.entry ?? WORKER,
@@ -159,9 +159,9 @@ export class App {
         log: this.log,
       },
       {
-        onUp: (thread) => this.#threadUp(thread),
-        onMessage: (thread, message) => this.#receive(thread, message),
-        onEnd: (thread, reason) => this.#threadEnded(thread, reason),
+        onUp: (worker) => this.#workerUp(worker),
+        onMessage: (worker, message) => this.#receive(worker, message),
+        onEnd: (worker, reason) => this.#workerEnded(worker, reason),
       },
     );
     const listenerRows = new Slots(rowsOf("listeners", MAX_LISTENERS, (row) => connections.clear(row)));
@@ -173,13 +173,13 @@ export class App {
       cells.release(version);
     };
     this.#versions = new Versions({
-      fleet: this.#threads,
+      fleet: this.#workers,
       release,
-      onServing: (thread) => this.#workerPool.serves(thread),
+      onServing: (worker) => this.#workerPool.serves(worker),
     });
-    this.#listeners = new Listeners(() => this.#threads.running());
+    this.#listeners = new Listeners(() => this.#workers.running());
     this.#workerPool = new WorkerPool({
-      threads: this.#threads,
+      workers: this.#workers,
       versions: this.#versions,
       listeners: this.#listeners,
       log: this.log,
@@ -202,7 +202,7 @@ export class App {
         cells.release(holder);
       },
       holders: (version) => this.#versions.holders(version),
-      post: (thread, message) => this.#threads.post(thread, message),
+      post: (worker, message) => this.#workers.post(worker, message),
       onChange: () => this.#takeEndpoints(this.#reloader.current!.plan),
     });
     this.#watch =
@@ -211,7 +211,7 @@ export class App {
         : watchFiles([options.file], () => void this.#reloader.reload("a file has changed"));
     this.#orders = new CheckOrders({
       serving: () => this.#versions.serving(),
-      post: (thread, message) => this.#threads.post(thread, message),
+      post: (worker, message) => this.#workers.post(worker, message),
     });
     this.#checks = new HealthChecks({
       states: health,
@@ -248,9 +248,9 @@ export class App {
       namespace: (name) => namespaces.numberOf(name),
       cells: (version, key) => cells.hold(version, seriesKey(...key)),
       release,
-      tryGuests: (built, config) => tryGuests(checkStart, { built, config, threads: this.#workers(config) }),
-      grow: (config) => this.#workerPool.grow(this.#workers(config)),
-      shrink: (config) => this.#workerPool.shrink(this.#workers(config), config.shutdown.grace),
+      tryGuests: (built, config) => tryGuests(checkStart, { built, config, workers: this.#countWorkers(config) }),
+      grow: (config) => this.#workerPool.grow(this.#countWorkers(config)),
+      shrink: (config) => this.#workerPool.shrink(this.#countWorkers(config), config.shutdown.grace),
       onFiles: (paths) => this.#watch?.update(paths),
       onAccepted: ({ config, plan }) => {
         this.#accept(config);
@@ -259,10 +259,10 @@ export class App {
     });
     this.#metrics = createMetrics({
       counters: this.#counters,
-      threads: () => this.#threads.present(),
+      workers: () => this.#workers.present(),
       pluginMetrics: () => listMetrics(this.#reloader.current?.plan ?? null),
       keyValue: () => [...namespaces.list()].map(([name, number]) => ({ name, ...keyValue.use(number) })),
-      restarts: () => this.#threads.restarts(),
+      restarts: () => this.#workers.restarts(),
       reloads: () => this.#reloader.counts,
       version: () => this.#reloader.current?.plan.version ?? 0,
       endpoints: () => this.#clusters(() => NO_TRAFFIC),
@@ -278,10 +278,10 @@ export class App {
   }
 
   async start(): Promise<void> {
-    // It is ready when the threads are.
+    // It is ready when the workers are.
     if (this.#config.plugins.length > 0) this.#builder.warm();
     await this.#startAdmin();
-    await this.#workerPool.grow(this.#workers(this.#config)).catch((error: Error) => {
+    await this.#workerPool.grow(this.#countWorkers(this.#config)).catch((error: Error) => {
       throw new StartError([error.message]);
     });
     this.#rates.start();
@@ -312,7 +312,7 @@ export class App {
   /** Opens log files by their path again: they were renamed. */
   reopenLogs(): void {
     this.#lines.reopen();
-    for (const thread of this.#threads.up()) this.#threads.post(thread, { type: "reopenLogs" });
+    for (const worker of this.#workers.up()) this.#workers.post(worker, { type: "reopenLogs" });
     this.log.info("log files opened again");
   }
 
@@ -324,7 +324,7 @@ export class App {
       last: this.#reloader.last,
       plan,
       unavailableClusters: findUnavailable(plan, this.#columns),
-      threads: this.#threads,
+      workers: this.#workers,
       serving: this.#versions.serving(),
       counters: this.#counters,
       health: this.#health,
@@ -347,12 +347,12 @@ export class App {
     this.#checks.close();
     this.#passive.close();
     this.#rates.close();
-    this.#threads.stopReplacing();
+    this.#workers.stopReplacing();
     this.#builder.close();
     await this.#reloader.close();
     this.#workerPool.close();
     await this.#drain(grace);
-    await this.#threads.close();
+    await this.#workers.close();
     await this.#admin?.close();
     await this.#lines.close();
   }
@@ -441,7 +441,7 @@ export class App {
   }
 
   /** Workers that a configuration asks for; the command line wins. */
-  #workers(config: Config): number {
+  #countWorkers(config: Config): number {
     return this.#options.workers ?? (config.workers || availableParallelism());
   }
 
@@ -457,50 +457,50 @@ export class App {
     this.#config = { ...config, admin: moved ? admin : config.admin, kv };
   }
 
-  #threadUp(thread: number): void {
-    if (this.#workerPool.up(thread) || this.#reloader.current === null) return;
-    void this.#reloader.bringUp(thread).then((done) => {
-      if (!done) this.#threads.end(thread);
+  #workerUp(worker: number): void {
+    if (this.#workerPool.up(worker) || this.#reloader.current === null) return;
+    void this.#reloader.bringUp(worker).then((done) => {
+      if (!done) this.#workers.end(worker);
     });
   }
 
-  #receive(thread: number, message: FromWorker): void {
-    if (message.type === "log") this.log[message.level]({ thread, ...message.fields }, message.message);
-    else if (message.type === "trace") this.#traces.add(thread, message.record, message.dropped);
+  #receive(worker: number, message: FromWorker): void {
+    if (message.type === "log") this.log[message.level]({ worker, ...message.fields }, message.message);
+    else if (message.type === "trace") this.#traces.add(worker, message.record, message.dropped);
     else if (message.type === "plugin") {
-      if (message.rollout === undefined) this.#health.receive(thread, message);
-      else this.#rollouts.receive(thread, message);
-    } else if (message.type === "checked") this.#orders.receive(thread, message);
+      if (message.rollout === undefined) this.#health.receive(worker, message);
+      else this.#rollouts.receive(worker, message);
+    } else if (message.type === "checked") this.#orders.receive(worker, message);
     else if (message.type === "health") this.#passive.receive(message);
-    else if (message.type === "endpointsReleased") this.#endpoints.receive(thread, message.replaced);
+    else if (message.type === "endpointsReleased") this.#endpoints.receive(worker, message.replaced);
     else if (message.type === "transferred") this.#listeners.inherit(message.address);
     else if (message.type === "drained") {
-      this.#drained?.(thread);
-      this.#workerPool.drained(thread);
-    } else this.#versions.receive(thread, message);
+      this.#drained?.(worker);
+      this.#workerPool.drained(worker);
+    } else this.#versions.receive(worker, message);
   }
 
-  #threadEnded(thread: number, reason: string): void {
-    this.#versions.forget(thread, reason);
-    this.#endpoints.forget(thread);
-    this.#health.forget(thread);
-    this.#rollouts.forget(thread);
-    this.#orders.forget(thread);
-    this.#drained?.(thread);
-    this.#workerPool.ended(thread, reason);
+  #workerEnded(worker: number, reason: string): void {
+    this.#versions.forget(worker, reason);
+    this.#endpoints.forget(worker);
+    this.#health.forget(worker);
+    this.#rollouts.forget(worker);
+    this.#orders.forget(worker);
+    this.#drained?.(worker);
+    this.#workerPool.ended(worker, reason);
   }
 
   async #drain(grace: number): Promise<void> {
-    const left = new Set(this.#threads.up());
+    const left = new Set(this.#workers.up());
     if (left.size === 0) return;
     const done = Promise.withResolvers<void>();
-    this.#drained = (thread) => {
-      left.delete(thread);
+    this.#drained = (worker) => {
+      left.delete(worker);
       if (left.size === 0) done.resolve();
     };
-    // The threads end what is left themselves when the time is over; a moment later nobody waits for them.
+    // The workers end what is left themselves when the time is over; a moment later nobody waits for them.
     const timer = setTimeout(done.resolve, grace + 1000);
-    for (const thread of left) this.#threads.post(thread, { type: "drain", grace });
+    for (const worker of left) this.#workers.post(worker, { type: "drain", grace });
     await done.promise;
     clearTimeout(timer);
   }

@@ -17,9 +17,9 @@ export type EndpointSetsOptions = {
   /** Holds an endpoint's places for a set; the holder is a negative number of that set alone. @throws Error when there are none */
   readonly place: (holder: number, cluster: string, address: string) => Pick<EndpointPlan, "slot" | "cells">;
   readonly release: (holder: number) => void;
-  /** The threads that may use that version of the plan. */
+  /** The workers that may use that version of the plan. */
   readonly holders: (version: number) => readonly number[];
-  readonly post: (thread: number, message: ToWorker) => void;
+  readonly post: (worker: number, message: ToWorker) => void;
   /** A set of the plan in service has changed. */
   readonly onChange: () => void;
 };
@@ -39,7 +39,7 @@ export class EndpointSets {
   readonly #alive = new Map<number, Alive>();
   /** The last set of each cluster in any plan, by name. */
   readonly #last = new Map<string, { text: string; version: number; changedAt: number }>();
-  /** Threads that may still use a set that was replaced, by its holder. */
+  /** Workers that may still use a set that was replaced, by its holder. */
   readonly #leaving = new Map<number, Set<number>>();
   #committed = 0;
   #holder = 0;
@@ -102,18 +102,18 @@ export class EndpointSets {
     if (changed) this.#options.onChange();
   }
 
-  /** A thread uses a replaced set no more. */
-  receive(thread: number, holder: number): void {
-    const threads = this.#leaving.get(holder);
-    if (threads?.delete(thread) && threads.size === 0) this.#free(holder);
+  /** A worker uses a replaced set no more. */
+  receive(worker: number, holder: number): void {
+    const workers = this.#leaving.get(holder);
+    if (workers?.delete(worker) && workers.size === 0) this.#free(holder);
   }
 
-  /** A thread has ended. */
-  forget(thread: number): void {
-    for (const holder of [...this.#leaving.keys()]) this.receive(thread, holder);
+  /** A worker has ended. */
+  forget(worker: number): void {
+    for (const holder of [...this.#leaving.keys()]) this.receive(worker, holder);
   }
 
-  /** No thread uses that version of the plan any more, or ever will. */
+  /** No worker uses that version of the plan any more, or ever will. */
   release(version: number): void {
     const alive = this.#alive.get(version);
     this.#alive.delete(version);
@@ -160,12 +160,12 @@ export class EndpointSets {
       this.#options.log.error({ cluster: config.name, problem }, "endpoint set rejected, keeping the current one");
       return false;
     }
-    const threads = this.#options.holders(alive.version);
-    if (threads.length === 0) this.#free(replaced);
-    else this.#leaving.set(replaced, new Set(threads));
+    const workers = this.#options.holders(alive.version);
+    if (workers.length === 0) this.#free(replaced);
+    else this.#leaving.set(replaced, new Set(workers));
     const { version } = alive;
     const message: ToWorker = { type: "endpoints", version, cluster: index, set: plan.set, replaced };
-    for (const thread of threads) this.#options.post(thread, message);
+    for (const worker of workers) this.#options.post(worker, message);
     return true;
   }
 

@@ -1,4 +1,4 @@
-/** What plugins would do to a request, without sending anything: a dry run of the plan in service, in a thread of its own. */
+/** What plugins would do to a request, without sending anything: a dry run of the plan in service, in a worker of its own. */
 import { extname } from "node:path";
 import { Worker } from "node:worker_threads";
 import type { EndpointColumns } from "../cluster/columns.ts";
@@ -59,14 +59,14 @@ function isFields(value: unknown): boolean {
   );
 }
 
-/** Runs it to its end in a thread that ends with it. @throws ExplainError */
+/** Runs it to its end in a worker that ends with it. @throws ExplainError */
 export async function runDry(init: DryRunInit, ended: () => void = () => undefined): Promise<TraceRecord> {
   const worker = new Worker(ENTRY, { workerData: init, name: "dry-run" });
   const { promise, resolve } = Promise.withResolvers<DryRunResult>();
   const timer = setTimeout(() => resolve({ problem: `it took more than ${TIMEOUT / 1000} s` }), TIMEOUT);
   worker.once("message", (result: DryRunResult) => resolve(result));
   worker.once("error", (error: Error) => resolve({ problem: error.message }));
-  worker.once("exit", () => resolve({ problem: "its thread ended before it" }));
+  worker.once("exit", () => resolve({ problem: "its worker ended before it" }));
   const result = await promise;
   clearTimeout(timer);
   await worker.terminate();
@@ -78,9 +78,9 @@ export async function runDry(init: DryRunInit, ended: () => void = () => undefin
 export type ExplainerOptions = {
   readonly plan: () => Plan | null;
   readonly columns: EndpointColumns;
-  readonly keyValue: { readonly buffer: SharedArrayBuffer; forgetThread(thread: number): number };
+  readonly keyValue: { readonly buffer: SharedArrayBuffer; forgetThread(worker: number): number };
   /** A number in locks that no worker has. */
-  readonly thread: number;
+  readonly worker: number;
 };
 
 /** Dry runs in a running proxy, one at a time. */
@@ -103,7 +103,7 @@ export class Explainer {
   }
 
   #run(request: ExplainRequest): Promise<TraceRecord> {
-    const { plan: current, columns, keyValue, thread } = this.#options;
+    const { plan: current, columns, keyValue, worker } = this.#options;
     const plan = current();
     if (plan === null) throw new ExplainError("no version serves yet");
     columns.moveTo(performance.now());
@@ -118,6 +118,6 @@ export class Explainer {
       })),
     );
     // Where it was ended inside the store, the shard is mended and freed.
-    return runDry({ plan, rows, keyValue: keyValue.buffer, thread, request }, () => void keyValue.forgetThread(thread));
+    return runDry({ plan, rows, keyValue: keyValue.buffer, worker, request }, () => void keyValue.forgetThread(worker));
   }
 }

@@ -16,12 +16,12 @@ export type Opening = {
   /** For each listener, by name: where it is, its address with its number (a port 0 has become one). */
   readonly places: ReadonlyMap<string, Place>;
   /**
-   * Bound sockets of addresses that are new, by the number of the thread that listens there; null for a Unix socket.
-   * What comes in at one that is `shared` is dealt out among all threads.
+   * Bound sockets of addresses that are new, by the number of the worker that listens there; null for a Unix socket.
+   * What comes in at one that is `shared` is dealt out among all workers.
    */
   readonly sockets: readonly {
     readonly address: string;
-    readonly threads: readonly (BoundSocket | null)[];
+    readonly workers: readonly (BoundSocket | null)[];
     readonly shared: boolean;
   }[];
 };
@@ -35,33 +35,33 @@ type Place = {
   readonly path: string;
 };
 
-/** It is always there: it takes over from threads that leave, and alone accepts what cannot be shared. */
+/** It is always there: it takes over from workers that leave, and alone accepts what cannot be shared. */
 export const FIRST_THREAD = 0;
 
 export class Listeners {
-  readonly #threads: () => readonly number[];
+  readonly #workers: () => readonly number[];
   /** What is in service, by `keyOf`. */
   #serving: ReadonlyMap<string, Place> = new Map();
-  /** Ports and paths that this process has listened at: some thread may still be closing one that was given up. */
+  /** Ports and paths that this process has listened at: some worker may still be closing one that was given up. */
   readonly #own = new Set<number | string>();
 
-  /** Sockets of threads that left, by address: the first thread listens with them, until another takes them over. */
+  /** Sockets of workers that left, by address: the first worker listens with them, until another takes them over. */
   readonly #inherited = new Map<string, number>();
-  /** Addresses at which a thread has no socket of its own, because it will take over an inherited one. */
+  /** Addresses at which a worker has no socket of its own, because it will take over an inherited one. */
   readonly #owed = new Map<number, string[]>();
 
-  /** Whether several threads can listen at one port. Where the system has no such option, the first accepts for all. */
+  /** Whether several workers can listen at one port. Where the system has no such option, the first accepts for all. */
   #reusePort: boolean;
 
-  constructor(threads: () => readonly number[], reusePort = process.env.SLUICE_ACCEPT !== "transfer") {
-    this.#threads = threads;
+  constructor(workers: () => readonly number[], reusePort = process.env.SLUICE_ACCEPT !== "transfer") {
+    this.#workers = workers;
     this.#reusePort = reusePort;
   }
 
   /** Binds what is not in service yet. @throws Error naming the listener and the address that cannot be had. */
   async open(wanted: readonly Wanted[]): Promise<Opening> {
     const places = new Map<string, Place>();
-    const sockets: { address: string; threads: (BoundSocket | null)[]; shared: boolean }[] = [];
+    const sockets: { address: string; workers: (BoundSocket | null)[]; shared: boolean }[] = [];
     try {
       for (const { name, address } of wanted) {
         const key = keyOf(name, address);
@@ -70,8 +70,8 @@ export class Listeners {
           places.set(name, serving);
           continue;
         }
-        const { place, threads } = await this.#bind(key, name, address);
-        sockets.push({ address: place.text, threads, shared: place.path === "" && !this.#reusePort });
+        const { place, workers } = await this.#bind(key, name, address);
+        sockets.push({ address: place.text, workers, shared: place.path === "" && !this.#reusePort });
         places.set(name, place);
       }
     } catch (error) {
@@ -89,21 +89,21 @@ export class Listeners {
     for (const address of this.#inherited.keys()) if (!addresses.has(address)) this.#inherited.delete(address);
   }
 
-  /** Closes what no thread was given. Sockets that were posted belong to their thread. */
+  /** Closes what no worker was given. Sockets that were posted belong to their worker. */
   release(opening: Opening): void {
     closeAll(opening.sockets);
   }
 
-  /** Binds every address in service once more, for `thread` that is new: where nothing waits to be taken over. */
-  bindAgain(thread: number): PostedSocket[] {
+  /** Binds every address in service once more, for `worker` that is new: where nothing waits to be taken over. */
+  bindAgain(worker: number): PostedSocket[] {
     const sockets: PostedSocket[] = [];
-    for (const address of this.owed(thread)) this.inherit(address);
-    if (thread === FIRST_THREAD) this.#inherited.clear();
+    for (const address of this.owed(worker)) this.inherit(address);
+    if (worker === FIRST_THREAD) this.#inherited.clear();
     for (const { text, host, port, path } of this.#serving.values()) {
       if (path === "" && this.#reusePort) {
-        if (this.#owe(thread, text)) continue;
+        if (this.#owe(worker, text)) continue;
         sockets.push({ address: text, socket: bindPort(host, port, true), shared: false });
-      } else if (thread === FIRST_THREAD) {
+      } else if (worker === FIRST_THREAD) {
         if (path !== "") rmSync(path, { force: true });
         const socket = path === "" ? bindPort(host, port, false) : null;
         sockets.push({ address: text, socket, shared: path === "" });
@@ -112,56 +112,56 @@ export class Listeners {
     return sockets;
   }
 
-  /** The first thread has taken over a socket of a thread that leaves. */
+  /** The first worker has taken over a socket of a worker that leaves. */
   inherit(address: string): void {
     this.#inherited.set(address, (this.#inherited.get(address) ?? 0) + 1);
   }
 
-  /** The addresses at which `thread` takes over a socket from the first one. They are told of once. */
-  owed(thread: number): readonly string[] {
-    const addresses = this.#owed.get(thread) ?? [];
-    this.#owed.delete(thread);
+  /** The addresses at which `worker` takes over a socket from the first one. They are told of once. */
+  owed(worker: number): readonly string[] {
+    const addresses = this.#owed.get(worker) ?? [];
+    this.#owed.delete(worker);
     return addresses;
   }
 
-  #owe(thread: number, address: string): boolean {
+  #owe(worker: number, address: string): boolean {
     const inherited = this.#inherited.get(address) ?? 0;
     if (inherited === 0) return false;
     this.#inherited.set(address, inherited - 1);
-    const owed = this.#owed.get(thread);
-    if (owed === undefined) this.#owed.set(thread, [address]);
+    const owed = this.#owed.get(worker);
+    if (owed === undefined) this.#owed.set(worker, [address]);
     else owed.push(address);
     return true;
   }
 
-  async #bind(key: string, name: string, address: Address): Promise<{ place: Place; threads: (BoundSocket | null)[] }> {
+  async #bind(key: string, name: string, address: Address): Promise<{ place: Place; workers: (BoundSocket | null)[] }> {
     const { text, path, port } = address;
     try {
       if (path !== "") {
         if (!this.#own.has(path)) await clearStalePath(path);
-        // It knows no `reusePort` and cannot be posted: the first thread binds it, and serves it alone.
-        return { place: { key, text, host: "", port, path }, threads: [null] };
+        // It knows no `reusePort` and cannot be posted: the first worker binds it, and serves it alone.
+        return { place: { key, text, host: "", port, path }, workers: [null] };
       }
       const host = await numericHost(address.host);
-      // Without `reusePort` a port in use is an error, even when its user allows sharing; our own threads do.
+      // Without `reusePort` a port in use is an error, even when its user allows sharing; our own workers do.
       const number = port !== 0 && this.#own.has(port) ? port : probe(host, port);
       const shown = port === 0 ? text.replace(/0$/, String(number)) : text;
-      return { place: { key, text: shown, host, port: number, path }, threads: this.#bindForThreads(host, number) };
+      return { place: { key, text: shown, host, port: number, path }, workers: this.#bindForWorkers(host, number) };
     } catch (error) {
       throw new Error(`listener ${name}: cannot listen at ${text}: ${describe(error)}`, { cause: error });
     }
   }
 
-  #bindForThreads(host: string, port: number): BoundSocket[] {
-    const threads: BoundSocket[] = [];
+  #bindForWorkers(host: string, port: number): BoundSocket[] {
+    const workers: BoundSocket[] = [];
     try {
-      if (this.#reusePort) for (const thread of this.#threads()) threads[thread] = bindPort(host, port, true);
+      if (this.#reusePort) for (const worker of this.#workers()) workers[worker] = bindPort(host, port, true);
     } catch (error) {
-      for (const socket of threads) socket?.close();
+      for (const socket of workers) socket?.close();
       if (codeOf(error) !== "ENOTSUP") throw error;
       this.#reusePort = false;
     }
-    return this.#reusePort ? threads : [bindPort(host, port, false)];
+    return this.#reusePort ? workers : [bindPort(host, port, false)];
   }
 }
 
@@ -224,7 +224,7 @@ function checkDirectory(path: string): void {
 }
 
 function closeAll(sockets: Opening["sockets"]): void {
-  for (const { threads } of sockets) for (const socket of threads) socket?.[Symbol.dispose]();
+  for (const { workers } of sockets) for (const socket of workers) socket?.[Symbol.dispose]();
 }
 
 function codeOf(error: unknown): string {

@@ -1,5 +1,5 @@
 /**
- * Health checks by plugins: ordered from the workers, where guests run, in turns. An order is answered, or its thread
+ * Health checks by plugins: ordered from the workers, where guests run, in turns. An order is answered, or its worker
  * is passed over: one that is stuck, ends, or has just taken another version does not end checking.
  */
 
@@ -9,14 +9,14 @@ import { limitTime } from "./fair-timer.ts";
 import type { Tell } from "./probe.ts";
 
 export type CheckOrdersOptions = {
-  /** Threads that serve the version in service. */
+  /** Workers that serve the version in service. */
   readonly serving: () => readonly number[];
-  readonly post: (thread: number, message: ToWorker) => void;
+  readonly post: (worker: number, message: ToWorker) => void;
 };
 
-/** A thread ends a call itself when its time is over; a moment later it is taken for stuck. */
+/** A worker ends a call itself when its time is over; a moment later it is taken for stuck. */
 const MOMENT = 500;
-/** Until a version has come to all threads. */
+/** Until a version has come to all workers. */
 const PAUSE = 20;
 const MOST_TRIES = 5;
 
@@ -24,7 +24,7 @@ type Order = {
   readonly duty: Duty;
   readonly tell: Tell;
   tries: number;
-  thread: number;
+  worker: number;
   /** Ends the limit of its time, or of the pause before it is given again. */
   stopTimer: () => void;
 };
@@ -33,7 +33,7 @@ export class CheckOrders {
   readonly #options: CheckOrdersOptions;
   /** By number: one that was given again has another, so a late answer finds none. */
   readonly #orders = new Map<number, Order>();
-  /** Threads that owe an answer. */
+  /** Workers that owe an answer. */
   readonly #silent = new Set<number>();
   #last = 0;
   #turn = -1;
@@ -44,42 +44,42 @@ export class CheckOrders {
 
   /** Has a check made; what this returns gives it up, and nothing is told then. */
   begin(duty: Duty, tell: Tell): () => void {
-    const order: Order = { duty, tell, tries: 0, thread: -1, stopTimer: () => undefined };
+    const order: Order = { duty, tell, tries: 0, worker: -1, stopTimer: () => undefined };
     this.#give(order);
     return () => this.#withdraw(order);
   }
 
-  /** What a thread says of an order. */
-  receive(thread: number, { number, result }: Extract<FromWorker, { type: "checked" }>): void {
-    this.#silent.delete(thread);
+  /** What a worker says of an order. */
+  receive(worker: number, { number, result }: Extract<FromWorker, { type: "checked" }>): void {
+    this.#silent.delete(worker);
     const order = this.#take(number);
     if (order === null) return;
     if (result !== null) order.tell(result);
     else this.#giveLater(order);
   }
 
-  /** A thread has ended. */
-  forget(thread: number): void {
-    this.#silent.delete(thread);
+  /** A worker has ended. */
+  forget(worker: number): void {
+    this.#silent.delete(worker);
     for (const [number, order] of [...this.#orders])
-      if (order.thread === thread && this.#take(number) !== null) this.#giveLater(order);
+      if (order.worker === worker && this.#take(number) !== null) this.#giveLater(order);
   }
 
   #give(order: Order): void {
-    const thread = this.#choose();
-    if (thread === null || order.tries >= MOST_TRIES) {
-      const problem = thread === null ? "no worker serves" : `given up after ${order.tries} tries`;
+    const worker = this.#choose();
+    if (worker === null || order.tries >= MOST_TRIES) {
+      const problem = worker === null ? "no worker serves" : `given up after ${order.tries} tries`;
       order.tell({ result: "failed", problem });
       return;
     }
     const { cluster, endpoint, check } = order.duty;
     const number = ++this.#last;
     order.tries++;
-    order.thread = thread;
+    order.worker = worker;
     order.stopTimer = limitTime(check.timeout + MOMENT, () => this.#passOver(number));
     this.#orders.set(number, order);
     const { timeout } = check;
-    this.#options.post(thread, { type: "check", job: { number, cluster, slot: endpoint.slot, timeout } });
+    this.#options.post(worker, { type: "check", job: { number, cluster, slot: endpoint.slot, timeout } });
   }
 
   #giveLater(order: Order): void {
@@ -87,11 +87,11 @@ export class CheckOrders {
     order.stopTimer = () => clearTimeout(timer);
   }
 
-  /** The thread is stuck, or as good as that: another is asked at once. */
+  /** The worker is stuck, or as good as that: another is asked at once. */
   #passOver(number: number): void {
     const order = this.#take(number)!;
-    this.#silent.add(order.thread);
-    this.#options.post(order.thread, { type: "cancelCheck", number });
+    this.#silent.add(order.worker);
+    this.#options.post(order.worker, { type: "cancelCheck", number });
     this.#give(order);
   }
 
@@ -100,7 +100,7 @@ export class CheckOrders {
     for (const [number, other] of this.#orders) {
       if (other !== order) continue;
       this.#orders.delete(number);
-      this.#options.post(order.thread, { type: "cancelCheck", number });
+      this.#options.post(order.worker, { type: "cancelCheck", number });
     }
   }
 
@@ -115,9 +115,9 @@ export class CheckOrders {
   /** The next in turn; of those that owe an answer only where there is no other. */
   #choose(): number | null {
     const all = this.#options.serving();
-    const willing = all.filter((thread) => !this.#silent.has(thread));
-    const threads = (willing.length > 0 ? willing : [...all]).sort((a, b) => a - b);
-    const next = threads.find((thread) => thread > this.#turn) ?? threads[0];
+    const willing = all.filter((worker) => !this.#silent.has(worker));
+    const workers = (willing.length > 0 ? willing : [...all]).sort((a, b) => a - b);
+    const next = workers.find((worker) => worker > this.#turn) ?? workers[0];
     if (next === undefined) return null;
     this.#turn = next;
     return next;

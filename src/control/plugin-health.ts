@@ -4,29 +4,29 @@ import type { LastFailure } from "../admin/api.ts";
 import type { PluginEvent } from "../plugin/host/report.ts";
 
 export class PluginHealth {
-  readonly #threads = new Map<number, Map<string, PluginEvent>>();
+  readonly #workers = new Map<number, Map<string, PluginEvent>>();
 
-  receive(thread: number, news: PluginEvent): void {
-    const plugins = this.#threads.get(thread) ?? new Map<string, PluginEvent>();
-    this.#threads.set(thread, plugins.set(news.plugin, news));
+  receive(worker: number, news: PluginEvent): void {
+    const plugins = this.#workers.get(worker) ?? new Map<string, PluginEvent>();
+    this.#workers.set(worker, plugins.set(news.plugin, news));
   }
 
-  /** The thread has ended: its successor's guests are new. What failed last is remembered. */
-  forget(thread: number): void {
-    const plugins = this.#threads.get(thread);
+  /** The worker has ended: its successor's guests are new. What failed last is remembered. */
+  forget(worker: number): void {
+    const plugins = this.#workers.get(worker);
     for (const [plugin, news] of plugins ?? []) plugins!.set(plugin, { ...news, quarantined: false });
   }
 
-  /** Threads on which a plugin is quarantined. */
+  /** Workers on which a plugin is quarantined. */
   quarantined(plugin: string): number[] {
-    return [...this.#threads].flatMap(([thread, plugins]) => (plugins.get(plugin)?.quarantined ? [thread] : []));
+    return [...this.#workers].flatMap(([worker, plugins]) => (plugins.get(plugin)?.quarantined ? [worker] : []));
   }
 
   lastFailure(plugin: string): LastFailure | null {
     let last: LastFailure | null = null;
-    for (const [thread, plugins] of this.#threads) {
+    for (const [worker, plugins] of this.#workers) {
       const failure = plugins.get(plugin)?.failure;
-      if (failure != null && (last === null || failure.at > last.at)) last = { ...failure, thread };
+      if (failure != null && (last === null || failure.at > last.at)) last = { ...failure, worker };
     }
     return last;
   }

@@ -1,5 +1,5 @@
 /**
- * Makes new versions: reads the files, builds and tries a plan, binds, and has every thread take it. One at a time;
+ * Makes new versions: reads the files, builds and tries a plan, binds, and has every worker take it. One at a time;
  * whoever asks while one is made joins the next, which begins with the newest files. A bad version changes nothing.
  */
 import { createHash } from "node:crypto";
@@ -47,7 +47,7 @@ export type ReloaderOptions = {
   readonly listenerRow: (version: number, address: string) => number;
   readonly cells: (version: number, key: Parameters<PlanSources["cells"]>) => number;
   readonly namespace: (name: string) => number;
-  /** Gives back what a version that no thread has seen held in shared memory. */
+  /** Gives back what a version that no worker has seen held in shared memory. */
   readonly release: (version: number) => void;
   /** Runs a plan's guests once, aside: what is wrong with them. */
   readonly tryGuests: (built: Built, config: Config) => Promise<Trial>;
@@ -90,7 +90,7 @@ export class Reloader {
   /** What the version in service was made of. */
   #accepted: Material | null = null;
   #last: (Reloaded & { at: Date }) | null = null;
-  /** The end of the line: everything that changes what threads serve goes one after the other. */
+  /** The end of the line: everything that changes what workers serve goes one after the other. */
   #tail: Promise<unknown> = Promise.resolve();
   #waiting: Promise<Reloaded> | null = null;
   #closed = false;
@@ -129,20 +129,20 @@ export class Reloader {
     return this.#queue(() => this.#rebuild(reason));
   }
 
-  /** Brings a thread that took another's place to the version in service. */
-  async bringUp(thread: number): Promise<boolean> {
+  /** Brings a worker that took another's place to the version in service. */
+  async bringUp(worker: number): Promise<boolean> {
     const { versions, listeners, log } = this.#options;
     return this.#queue(async () => {
       // It may have ended again, or be one that leaves.
-      if (this.#closed || !versions.reaches(thread)) return true;
+      if (this.#closed || !versions.reaches(worker)) return true;
       try {
-        await versions.bringUp(thread, listeners.bindAgain(thread));
-        log.info({ thread, version: versions.committed?.version }, "worker serves again");
-        // What was refused while the thread was away may have been refused for that.
+        await versions.bringUp(worker, listeners.bindAgain(worker));
+        log.info({ worker, version: versions.committed?.version }, "worker serves again");
+        // What was refused while the worker was away may have been refused for that.
         if (this.#last?.result === "rejected") void this.reload("a worker serves again");
         return true;
       } catch (error) {
-        log.error({ thread, problem: (error as Error).message }, "worker cannot take the version in service");
+        log.error({ worker, problem: (error as Error).message }, "worker cannot take the version in service");
         return false;
       }
     });
@@ -219,7 +219,7 @@ export class Reloader {
       await this.#options.versions.take(built.plan, opening.sockets);
       this.#accept(next, built, opening);
     } finally {
-      // What was not posted to a thread is of no use: the version was refused, or a thread is being replaced.
+      // What was not posted to a worker is of no use: the version was refused, or a worker is being replaced.
       this.#options.listeners.release(opening);
     }
   }

@@ -1,7 +1,7 @@
 /**
  * Places in shared memory, handed out by identity: an endpoint's row, a series' range of cells. A place stays with its
  * identity from holder to holder (a version of the plan, or an endpoint set of one), and is used again only when no
- * holder that names it is alive on any thread.
+ * holder that names it is alive on any worker.
  */
 
 /** Where places come from and go back to. */
@@ -30,7 +30,7 @@ export class Slots {
     return held.place;
   }
 
-  /** `holder` is gone from every thread, or was never taken. */
+  /** `holder` is gone from every worker, or was never taken. */
   release(holder: number): void {
     for (const [identity, held] of this.#held) {
       if (!held.holders.delete(holder) || held.holders.size > 0) continue;

@@ -16,7 +16,7 @@ export type Trial = { readonly problems: readonly Problem[]; readonly metrics: D
 
 export async function tryGuests(
   canary: Canary,
-  { built, config, threads }: { readonly built: Built; readonly config: Config; readonly threads: number },
+  { built, config, workers }: { readonly built: Built; readonly config: Config; readonly workers: number },
 ): Promise<Trial> {
   const misplaced = checkRoles(built);
   const { plan, origins } = built;
@@ -28,7 +28,7 @@ export async function tryGuests(
   });
   const top = { file: config.file, line: 1, column: 1, path: "plugins" };
   if (result.problems.length === 0) {
-    const tooMany = checkGuests(threads, result.guests, top);
+    const tooMany = checkGuests(workers, result.guests, top);
     const problems = [...misplaced, ...(tooMany === null ? [] : [tooMany]), ...checkMetrics(built, result.metrics)];
     return { problems, metrics: result.metrics };
   }

@@ -27,14 +27,14 @@ import type { ClusterPlan, EndpointPlan, Plan } from "../plan/plan.ts";
 import type { SetStatus } from "./endpoint-sets.ts";
 import type { PluginHealth } from "./plugin-health.ts";
 import type { Reloaded } from "./reload.ts";
-import type { Threads } from "./workers.ts";
+import type { Workers } from "./workers.ts";
 
 export type StatusSources = {
   readonly startedAt: Date;
   readonly draining: boolean;
   readonly last: (Reloaded & { at: Date }) | null;
   readonly plan: Plan | null;
-  readonly threads: Threads;
+  readonly workers: Workers;
   readonly serving: readonly number[];
   readonly counters: Counters;
   readonly health: PluginHealth;
@@ -43,9 +43,9 @@ export type StatusSources = {
 };
 
 export function describeStatus(sources: StatusSources): Status {
-  const { plan, draining, last, threads, serving, counters, health } = sources;
+  const { plan, draining, last, workers, serving, counters, health } = sources;
   return {
-    // One thread that is being replaced does not make the proxy unready: the others serve its address.
+    // One worker that is being replaced does not make the proxy unready: the others serve its address.
     ready: plan !== null && !draining && serving.length > 0,
     draining,
     version: plan?.version ?? 0,
@@ -60,12 +60,12 @@ export function describeStatus(sources: StatusSources): Status {
       address,
       connections: counters.sum(cells + LISTENER_CELLS.connections),
     })),
-    threads: threads.present().map((thread) => ({
-      thread,
-      serving: serving.includes(thread),
-      guests: counters.read(thread, THREAD_CELLS.guests),
-      loopDelay: counters.read(thread, THREAD_CELLS.loopDelay),
-      restarts: [...threads.restarts()].reduce((sum, one) => sum + (one.thread === thread ? one.count : 0), 0),
+    workers: workers.present().map((worker) => ({
+      worker,
+      serving: serving.includes(worker),
+      guests: counters.read(worker, THREAD_CELLS.guests),
+      loopDelay: counters.read(worker, THREAD_CELLS.loopDelay),
+      restarts: [...workers.restarts()].reduce((sum, one) => sum + (one.worker === worker ? one.count : 0), 0),
     })),
     lastReload: last && { at: last.at.toISOString(), result: last.result, problems: last.problems },
   };
@@ -160,7 +160,7 @@ export function describePlugins({ plan, counters, health, rollouts }: PluginSour
     const instances = plan.instances.filter(({ plugin }, index) => plugin === name && !canaries.has(index));
     const { module, cells, onFailure } = instances[0]!;
     const { hash, info } = plan.modules[module]!;
-    const quarantinedThreads = health.quarantined(name);
+    const quarantinedWorkers = health.quarantined(name);
     const last = health.lastFailure(name);
     return {
       name,
@@ -170,8 +170,8 @@ export function describePlugins({ plan, counters, health, rollouts }: PluginSour
       imports: info.groups,
       onFailure,
       instances: instances.length,
-      state: quarantinedThreads.length > 0 ? "quarantined" : "running",
-      quarantinedThreads,
+      state: quarantinedWorkers.length > 0 ? "quarantined" : "running",
+      quarantinedWorkers,
       calls: sumCells(counters, cells + PLUGIN_CELLS.calls, MAX_HOOKS),
       failures: sumCells(counters, cells + PLUGIN_CELLS.failures, MAX_HOOKS * MAX_REASONS),
       failuresByReason: countReasons(counters, cells + PLUGIN_CELLS.failures),

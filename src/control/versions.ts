@@ -1,6 +1,6 @@
 /**
- * Prepare, then commit: a version is built aside by every thread, and taken by all or by none. Also knows which
- * versions are alive on which thread, so that their places in shared memory are used again only after them.
+ * Prepare, then commit: a version is built aside by every worker, and taken by all or by none. Also knows which
+ * versions are alive on which worker, so that their places in shared memory are used again only after them.
  */
 import type { BoundSocket } from "node:net";
 import type { Plan } from "../plan/plan.ts";
@@ -10,18 +10,18 @@ import type { Opening } from "./listeners.ts";
 /** The workers, as the versions see them. */
 export type Fleet = {
   up(): number[];
-  post(thread: number, message: ToWorker, transfer?: BoundSocket[]): void;
-  /** Ends a thread; another takes its place. */
-  end(thread: number): void;
+  post(worker: number, message: ToWorker, transfer?: BoundSocket[]): void;
+  /** Ends a worker; another takes its place. */
+  end(worker: number): void;
 };
 
 export type VersionsOptions = {
   readonly fleet: Fleet;
-  /** No thread uses that version any more. */
+  /** No worker uses that version any more. */
   readonly release: (version: number) => void;
-  /** That thread serves the committed version from now on. */
-  readonly onServing?: (thread: number) => void;
-  /** Milliseconds that a thread may be silent when it was asked to build a version. */
+  /** That worker serves the committed version from now on. */
+  readonly onServing?: (worker: number) => void;
+  /** Milliseconds that a worker may be silent when it was asked to build a version. */
   readonly silence?: number;
 };
 
@@ -32,9 +32,9 @@ const SILENCE = 10_000;
 
 export class Versions {
   readonly #options: VersionsOptions;
-  /** Threads that serve the committed version. */
+  /** Workers that serve the committed version. */
   readonly #serving = new Set<number>();
-  /** For each version that is alive: the threads that may still use it. */
+  /** For each version that is alive: the workers that may still use it. */
   readonly #holders = new Map<number, Set<number>>();
   #committed: Plan | null = null;
   #pending: Pending | null = null;
@@ -51,113 +51,113 @@ export class Versions {
     return [...this.#serving];
   }
 
-  /** The threads that may use that version. */
+  /** The workers that may use that version. */
   holders(version: number): readonly number[] {
     return [...(this.#holders.get(version) ?? [])];
   }
 
-  /** Brings every serving thread to `plan`. @throws Error when one cannot be: then nothing has changed. */
+  /** Brings every serving worker to `plan`. @throws Error when one cannot be: then nothing has changed. */
   async take(plan: Plan, sockets: Sockets): Promise<void> {
-    const threads = this.#committed === null ? this.#options.fleet.up() : this.serving();
-    const forThread = (thread: number) =>
-      sockets.flatMap(({ address, threads, shared }) => {
-        const socket = threads[thread];
+    const workers = this.#committed === null ? this.#options.fleet.up() : this.serving();
+    const socketsFor = (worker: number) =>
+      sockets.flatMap(({ address, workers, shared }) => {
+        const socket = workers[worker];
         return socket === undefined ? [] : [{ address, socket, shared }];
       });
-    if (threads.length === 0) {
+    if (workers.length === 0) {
       this.#options.release(plan.version);
       throw new Error("no worker runs");
     }
-    await this.#prepare(plan, threads, forThread);
+    await this.#prepare(plan, workers, socketsFor);
     const before = this.#committed;
     this.#committed = plan;
-    await this.#commit(plan.version, threads);
+    await this.#commit(plan.version, workers);
     if (before !== null) this.#settle(before.version);
   }
 
-  /** Brings a thread that took another's place to the committed version. @throws Error when it cannot be. */
-  async bringUp(thread: number, sockets: PostedSocket[]): Promise<void> {
+  /** Brings a worker that took another's place to the committed version. @throws Error when it cannot be. */
+  async bringUp(worker: number, sockets: PostedSocket[]): Promise<void> {
     const plan = this.#committed;
     if (plan === null) return;
-    await this.#prepare(plan, [thread], () => sockets);
-    await this.#commit(plan.version, [thread]);
+    await this.#prepare(plan, [worker], () => sockets);
+    await this.#commit(plan.version, [worker]);
   }
 
-  /** What a thread says of versions. */
-  receive(thread: number, message: FromWorker): void {
+  /** What a worker says of versions. */
+  receive(worker: number, message: FromWorker): void {
     switch (message.type) {
       case "ready":
-        return this.#answer(thread, message.version, null);
+        return this.#answer(worker, message.version, null);
       case "failed":
-        this.#holders.get(message.version)?.delete(thread);
-        return this.#answer(thread, message.version, message.problem);
+        this.#holders.get(message.version)?.delete(worker);
+        return this.#answer(worker, message.version, message.problem);
       case "committed":
-        if (message.version === this.#committed?.version) this.#serve(thread);
-        return this.#answer(thread, message.version, null);
+        if (message.version === this.#committed?.version) this.#serve(worker);
+        return this.#answer(worker, message.version, null);
       case "disposed":
-        this.#holders.get(message.version)?.delete(thread);
+        this.#holders.get(message.version)?.delete(worker);
         return this.#settle(message.version);
     }
   }
 
-  /** Whether that thread can be asked to take a version. */
-  reaches(thread: number): boolean {
-    return this.#options.fleet.up().includes(thread);
+  /** Whether that worker can be asked to take a version. */
+  reaches(worker: number): boolean {
+    return this.#options.fleet.up().includes(worker);
   }
 
-  /** A thread leaves: it holds what it has, and is asked for nothing more. Whether it served. */
-  leave(thread: number): boolean {
-    return this.#serving.delete(thread);
+  /** A worker leaves: it holds what it has, and is asked for nothing more. Whether it served. */
+  leave(worker: number): boolean {
+    return this.#serving.delete(worker);
   }
 
-  #serve(thread: number): void {
-    if (this.#serving.has(thread)) return;
-    this.#serving.add(thread);
-    this.#options.onServing?.(thread);
+  #serve(worker: number): void {
+    if (this.#serving.has(worker)) return;
+    this.#serving.add(worker);
+    this.#options.onServing?.(worker);
   }
 
-  /** A thread has ended, and with it every version that it held. */
-  forget(thread: number, reason: string): void {
-    this.#serving.delete(thread);
-    for (const [version, holders] of [...this.#holders]) if (holders.delete(thread)) this.#settle(version);
-    if (this.#pending !== null) this.#answer(thread, this.#pending.version, `worker ${thread} ended: ${reason}`);
+  /** A worker has ended, and with it every version that it held. */
+  forget(worker: number, reason: string): void {
+    this.#serving.delete(worker);
+    for (const [version, holders] of [...this.#holders]) if (holders.delete(worker)) this.#settle(version);
+    if (this.#pending !== null) this.#answer(worker, this.#pending.version, `worker ${worker} ended: ${reason}`);
   }
 
-  /** There is no way back from here: a thread that does not answer is ended, and its successor begins with this. */
-  async #commit(version: number, threads: readonly number[]): Promise<void> {
+  /** There is no way back from here: a worker that does not answer is ended, and its successor begins with this. */
+  async #commit(version: number, workers: readonly number[]): Promise<void> {
     const { fleet } = this.#options;
-    const answered = this.#gather(version, threads, true);
-    for (const thread of threads) fleet.post(thread, { type: "commit", version });
-    for (const thread of (await answered).keys()) {
-      this.#serving.delete(thread);
-      fleet.end(thread);
+    const answered = this.#gather(version, workers, true);
+    for (const worker of workers) fleet.post(worker, { type: "commit", version });
+    for (const worker of (await answered).keys()) {
+      this.#serving.delete(worker);
+      fleet.end(worker);
     }
   }
 
-  async #prepare(plan: Plan, threads: readonly number[], sockets: (thread: number) => PostedSocket[]): Promise<void> {
+  async #prepare(plan: Plan, workers: readonly number[], sockets: (worker: number) => PostedSocket[]): Promise<void> {
     const { version } = plan;
-    const answered = this.#gather(version, threads, false);
+    const answered = this.#gather(version, workers, false);
     const holders = this.#holders.get(version) ?? new Set();
     this.#holders.set(version, holders);
-    for (const thread of threads) {
-      holders.add(thread);
-      this.#post(thread, plan, sockets(thread));
+    for (const worker of workers) {
+      holders.add(worker);
+      this.#post(worker, plan, sockets(worker));
     }
     const problems = await answered;
     if (problems.size === 0) return;
-    for (const thread of threads) this.#options.fleet.post(thread, { type: "abort", version });
+    for (const worker of workers) this.#options.fleet.post(worker, { type: "abort", version });
     this.#settle(version);
     throw new Error([...problems.values()].join("; "));
   }
 
-  /** Waits for the answers of all threads; unless `all` are wanted, one problem decides. The problems, by thread. */
-  async #gather(version: number, threads: readonly number[], all: boolean): Promise<ReadonlyMap<number, string>> {
+  /** Waits for the answers of all workers; unless `all` are wanted, one problem decides. The problems, by worker. */
+  async #gather(version: number, workers: readonly number[], all: boolean): Promise<ReadonlyMap<number, string>> {
     const done = Promise.withResolvers<void>();
-    const pending: Pending = { version, waiting: new Set(threads), problems: new Map(), all, done: done.resolve };
+    const pending: Pending = { version, waiting: new Set(workers), problems: new Map(), all, done: done.resolve };
     this.#pending = pending;
     const timer = setTimeout(() => {
-      for (const thread of [...pending.waiting])
-        this.#answer(thread, version, `worker ${thread} did not answer in time`);
+      for (const worker of [...pending.waiting])
+        this.#answer(worker, version, `worker ${worker} did not answer in time`);
     }, this.#options.silence ?? SILENCE);
     await done.promise;
     clearTimeout(timer);
@@ -165,24 +165,24 @@ export class Versions {
     return pending.problems;
   }
 
-  #post(thread: number, plan: Plan, sockets: PostedSocket[]): void {
+  #post(worker: number, plan: Plan, sockets: PostedSocket[]): void {
     const transfer = sockets.flatMap(({ socket }) => (socket === null ? [] : [socket]));
     try {
-      this.#options.fleet.post(thread, { type: "prepare", plan, sockets }, transfer);
+      this.#options.fleet.post(worker, { type: "prepare", plan, sockets }, transfer);
     } catch (error) {
-      // A plan that cannot be copied: the thread has not heard of it.
-      this.receive(thread, { type: "failed", version: plan.version, problem: String(error) });
+      // A plan that cannot be copied: the worker has not heard of it.
+      this.receive(worker, { type: "failed", version: plan.version, problem: String(error) });
     }
   }
 
-  #answer(thread: number, version: number, problem: string | null): void {
+  #answer(worker: number, version: number, problem: string | null): void {
     const pending = this.#pending;
-    if (pending === null || pending.version !== version || !pending.waiting.delete(thread)) return;
-    if (problem !== null) pending.problems.set(thread, problem);
+    if (pending === null || pending.version !== version || !pending.waiting.delete(worker)) return;
+    if (problem !== null) pending.problems.set(worker, problem);
     if (pending.waiting.size === 0 || (problem !== null && !pending.all)) pending.done();
   }
 
-  /** Gives a version's places back when no thread holds it and none will. */
+  /** Gives a version's places back when no worker holds it and none will. */
   #settle(version: number): void {
     if (version === this.#committed?.version || version === this.#pending?.version) return;
     const holders = this.#holders.get(version);

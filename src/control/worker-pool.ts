@@ -1,31 +1,31 @@
 /**
  * How many workers there are, and what ties them together. The number goes up before a version is taken, so that
- * all take it, and down behind it: who leaves hands its listening sockets to the first thread, so that no connection is
+ * all take it, and down behind it: who leaves hands its listening sockets to the first worker, so that no connection is
  * lost, finishes what runs, and has no successor.
  */
 import { MessageChannel } from "node:worker_threads";
 import type { Log } from "../observe/log.ts";
 import { FIRST_THREAD, type Listeners } from "./listeners.ts";
 import type { Versions } from "./versions.ts";
-import type { Threads } from "./workers.ts";
+import type { Workers } from "./workers.ts";
 
 export type CrewOptions = {
-  readonly threads: Threads;
+  readonly workers: Workers;
   readonly versions: Versions;
   readonly listeners: Listeners;
   readonly log: Log;
 };
 
-/** For a thread to run at all. */
+/** For a worker to run at all. */
 const START_TIME = 30_000;
-/** A thread that leaves ends what is left itself when its time is over; a moment later it is not waited for. */
+/** A worker that leaves ends what is left itself when its time is over; a moment later it is not waited for. */
 const MOMENT = 1000;
 
 export class WorkerPool {
   readonly #options: CrewOptions;
-  /** Threads that were started and do not run yet. */
+  /** Workers that were started and do not run yet. */
   readonly #coming = new Map<number, PromiseWithResolvers<void>>();
-  /** Threads that leave, and when they are waited for no more. */
+  /** Workers that leave, and when they are waited for no more. */
   readonly #leaving = new Map<number, NodeJS.Timeout>();
 
   constructor(options: CrewOptions) {
@@ -34,63 +34,63 @@ export class WorkerPool {
 
   /** Starts what is missing to `count`, and brings it to the version in service. @throws Error when that fails. */
   async grow(count: number): Promise<void> {
-    const { threads, versions, listeners, log } = this.#options;
-    const missing = count - threads.running().length;
+    const { workers, versions, listeners, log } = this.#options;
+    const missing = count - workers.running().length;
     if (missing <= 0) return;
-    const fresh = threads.add(missing);
+    const fresh = workers.add(missing);
     await this.#untilUp(fresh);
-    for (const thread of fresh) await versions.bringUp(thread, listeners.bindAgain(thread));
-    if (versions.committed !== null) log.info({ threads: fresh }, "more workers serve");
+    for (const worker of fresh) await versions.bringUp(worker, listeners.bindAgain(worker));
+    if (versions.committed !== null) log.info({ workers: fresh }, "more workers serve");
   }
 
   /** Has the last ones leave, down to `count`; what they have under way may take `grace` ms. */
   shrink(count: number, grace: number): void {
-    const { threads, log } = this.#options;
-    const leaving = threads.running().slice(count);
+    const { workers, log } = this.#options;
+    const leaving = workers.running().slice(count);
     if (leaving.length === 0) return;
-    log.info({ threads: leaving }, "workers leave");
-    for (const thread of leaving) this.#leave(thread, grace);
+    log.info({ workers: leaving }, "workers leave");
+    for (const worker of leaving) this.#leave(worker, grace);
   }
 
-  #leave(thread: number, grace: number): void {
-    const { threads, versions } = this.#options;
-    threads.retire(thread);
-    if (!versions.leave(thread)) {
-      threads.end(thread);
+  #leave(worker: number, grace: number): void {
+    const { workers, versions } = this.#options;
+    workers.retire(worker);
+    if (!versions.leave(worker)) {
+      workers.end(worker);
       return;
     }
     this.#leaving.set(
-      thread,
-      setTimeout(() => threads.end(thread), grace + MOMENT),
+      worker,
+      setTimeout(() => workers.end(worker), grace + MOMENT),
     );
-    threads.post(thread, { type: "leave", grace });
+    workers.post(worker, { type: "leave", grace });
   }
 
-  /** A thread runs. Whether it was waited for here; else it took another's place. */
-  up(thread: number): boolean {
-    const coming = this.#coming.get(thread);
+  /** A worker runs. Whether it was waited for here; else it took another's place. */
+  up(worker: number): boolean {
+    const coming = this.#coming.get(worker);
     coming?.resolve();
-    return this.#coming.delete(thread);
+    return this.#coming.delete(worker);
   }
 
-  /** A thread serves the version in service: it is tied to the first, or the first to all. */
-  serves(thread: number): void {
-    if (thread === FIRST_THREAD) {
+  /** A worker serves the version in service: it is tied to the first, or the first to all. */
+  serves(worker: number): void {
+    if (worker === FIRST_THREAD) {
       for (const other of [...this.#options.versions.serving(), ...this.#leaving.keys()])
         if (other !== FIRST_THREAD) this.#link(other);
-    } else if (this.#options.versions.serving().includes(FIRST_THREAD)) this.#link(thread);
+    } else if (this.#options.versions.serving().includes(FIRST_THREAD)) this.#link(worker);
   }
 
-  /** A thread has nothing under way any more. */
-  drained(thread: number): void {
-    if (this.#leaving.has(thread)) this.#options.threads.end(thread);
+  /** A worker has nothing under way any more. */
+  drained(worker: number): void {
+    if (this.#leaving.has(worker)) this.#options.workers.end(worker);
   }
 
-  ended(thread: number, reason: string): void {
-    clearTimeout(this.#leaving.get(thread));
-    this.#leaving.delete(thread);
-    this.#coming.get(thread)?.reject(new Error(`worker ${thread} ended: ${reason}`));
-    this.#coming.delete(thread);
+  ended(worker: number, reason: string): void {
+    clearTimeout(this.#leaving.get(worker));
+    this.#leaving.delete(worker);
+    this.#coming.get(worker)?.reject(new Error(`worker ${worker} ended: ${reason}`));
+    this.#coming.delete(worker);
   }
 
   close(): void {
@@ -104,9 +104,9 @@ export class WorkerPool {
     }, START_TIME);
     try {
       await Promise.all(
-        fresh.map((thread) => {
+        fresh.map((worker) => {
           const coming = Promise.withResolvers<void>();
-          this.#coming.set(thread, coming);
+          this.#coming.set(worker, coming);
           return coming.promise;
         }),
       );
@@ -115,11 +115,11 @@ export class WorkerPool {
     }
   }
 
-  #link(thread: number): void {
-    const { threads, listeners } = this.#options;
+  #link(worker: number): void {
+    const { workers, listeners } = this.#options;
     const { port1, port2 } = new MessageChannel();
-    const give = listeners.owed(thread);
-    threads.post(FIRST_THREAD, { type: "link", thread, port: port1, transfer: give }, [port1]);
-    threads.post(thread, { type: "link", thread: FIRST_THREAD, port: port2, transfer: [] }, [port2]);
+    const give = listeners.owed(worker);
+    workers.post(FIRST_THREAD, { type: "link", worker, port: port1, transfer: give }, [port1]);
+    workers.post(worker, { type: "link", worker: FIRST_THREAD, port: port2, transfer: [] }, [port2]);
   }
 }

@@ -8,7 +8,7 @@ import type { Log } from "../observe/log.ts";
 import type { FromWorker, ToWorker, WorkerInit } from "../worker/messages.ts";
 import { Supervisor } from "./supervisor.ts";
 
-/** Why a thread ended that nobody had asked to: the `reason` of `sluice_thread_restarts_total`. */
+/** Why a worker ended that nobody had asked to: the `reason` of `sluice_worker_restarts_total`. */
 /**
  * MiB. V8's default lets objects of a burst of requests grow old: 5,000 at once left 19 KiB each, with this 15, at the
  * same processor time.
@@ -17,57 +17,57 @@ const YOUNG_GENERATION = 8;
 
 export type EndReason = "crash" | "memory" | "stuck";
 
-export type ThreadsOptions = {
-  /** The most threads at one time: what `columns` have room for. */
+export type WorkersOptions = {
+  /** The most workers at one time: what `columns` have room for. */
   readonly places: number;
   /** The module that a worker runs. */
   readonly entry: URL;
   readonly columns: EndpointColumns;
   readonly connections: { readonly buffer: SharedArrayBuffer; forgetWorker(worker: number): void };
   readonly counters: Counters;
-  readonly keyValue: { readonly buffer: SharedArrayBuffer; forgetThread(thread: number): number };
+  readonly keyValue: { readonly buffer: SharedArrayBuffer; forgetThread(worker: number): number };
   readonly log: Log;
 };
 
-export type ThreadListener = {
-  /** The thread runs and can be sent a plan: at the start, or as the successor of one that ended. */
-  onUp(thread: number): void;
-  onMessage(thread: number, message: FromWorker): void;
-  /** The thread has ended, and what it held is cleared. A successor follows unless the threads are closing. */
-  onEnd(thread: number, reason: EndReason): void;
+export type WorkersListener = {
+  /** The worker runs and can be sent a plan: at the start, or as the successor of one that ended. */
+  onUp(worker: number): void;
+  onMessage(worker: number, message: FromWorker): void;
+  /** The worker has ended, and what it held is cleared. A successor follows unless the workers are closing. */
+  onEnd(worker: number, reason: EndReason): void;
 };
 
-/** A successor of a thread that lived shorter than this is started later and later. */
+/** A successor of a worker that lived shorter than this is started later and later. */
 const SETTLED_AFTER = 30_000;
 const FIRST_DELAY = 100;
 const LONGEST_DELAY = 10_000;
 
 type Place = {
-  worker: Worker | null;
+  handle: Worker | null;
   up: boolean;
   startedAt: number;
   reason: EndReason;
   quickEnds: number;
   restart: NodeJS.Timeout | null;
-  /** When its thread ends it has no successor, and the place is free. */
+  /** When its worker ends it has no successor, and the place is free. */
   leaving: boolean;
 };
 
-export class Threads {
-  readonly #options: ThreadsOptions;
-  readonly #listener: ThreadListener;
+export class Workers {
+  readonly #options: WorkersOptions;
+  readonly #listener: WorkersListener;
   readonly #heartbeat: SharedArrayBuffer;
-  /** By number; undefined where no thread is. */
+  /** By number; undefined where no worker is. */
   readonly #places: (Place | undefined)[] = [];
   readonly #supervisor: Supervisor;
-  readonly #restarts = new Map<string, { thread: number; reason: EndReason; count: number }>();
+  readonly #restarts = new Map<string, { worker: number; reason: EndReason; count: number }>();
   #closing = false;
 
-  constructor(options: ThreadsOptions, listener: ThreadListener) {
+  constructor(options: WorkersOptions, listener: WorkersListener) {
     this.#options = options;
     this.#listener = listener;
     this.#heartbeat = new SharedArrayBuffer(4 * options.places);
-    this.#supervisor = new Supervisor(this.#heartbeat, (thread) => this.#endStuck(thread));
+    this.#supervisor = new Supervisor(this.#heartbeat, (worker) => this.#endStuck(worker));
   }
 
   /** Starts `count` more, and answers their numbers: the lowest that are free. @throws Error with the figure when they are not. */
@@ -78,13 +78,13 @@ export class Threads {
       throw new Error(
         `workers: ${there + count} workers at one time, those that still leave counted; a start with so many cores has room for ${places}`,
       );
-    const fresh = Array.from({ length: places }, (_, thread) => thread)
-      .filter((thread) => this.#places[thread] === undefined)
+    const fresh = Array.from({ length: places }, (_, worker) => worker)
+      .filter((worker) => this.#places[worker] === undefined)
       .slice(0, count);
-    for (const thread of fresh) {
-      columns.addThread(thread);
-      this.#places[thread] = {
-        worker: null,
+    for (const worker of fresh) {
+      columns.addThread(worker);
+      this.#places[worker] = {
+        handle: null,
         up: false,
         startedAt: 0,
         reason: "crash",
@@ -92,7 +92,7 @@ export class Threads {
         restart: null,
         leaving: false,
       };
-      this.#spawn(thread, this.#places[thread]);
+      this.#spawn(worker, this.#places[worker]);
     }
     return fresh;
   }
@@ -107,39 +107,39 @@ export class Threads {
     return this.#list((place) => !place.leaving);
   }
 
-  /** The threads that can be spoken to. */
+  /** The workers that can be spoken to. */
   up(): number[] {
     return this.#list((place) => place.up);
   }
 
   #list(is: (place: Place) => boolean): number[] {
-    return this.#places.flatMap((place, thread) => (place !== undefined && is(place) ? [thread] : []));
+    return this.#places.flatMap((place, worker) => (place !== undefined && is(place) ? [worker] : []));
   }
 
-  post(thread: number, message: ToWorker, transfer: readonly (BoundSocket | MessagePort)[] = []): void {
-    this.#places[thread]?.worker?.postMessage(message, transfer as readonly unknown[] as Transferable[]);
+  post(worker: number, message: ToWorker, transfer: readonly (BoundSocket | MessagePort)[] = []): void {
+    this.#places[worker]?.handle?.postMessage(message, transfer as readonly unknown[] as Transferable[]);
   }
 
-  /** Ends a thread that cannot do what it must; it is replaced, unless it was to leave. */
-  end(thread: number): void {
-    void this.#places[thread]?.worker?.terminate();
+  /** Ends a worker that cannot do what it must; it is replaced, unless it was to leave. */
+  end(worker: number): void {
+    void this.#places[worker]?.handle?.terminate();
   }
 
-  /** From now on that thread has no successor. */
-  retire(thread: number): void {
-    const place = this.#places[thread];
+  /** From now on that worker has no successor. */
+  retire(worker: number): void {
+    const place = this.#places[worker];
     if (place === undefined) return;
     place.leaving = true;
     if (place.restart !== null) clearTimeout(place.restart);
-    if (place.worker === null) this.#places[thread] = undefined;
+    if (place.handle === null) this.#places[worker] = undefined;
   }
 
-  /** How often threads were replaced, by thread and reason. */
-  restarts(): Iterable<{ thread: number; reason: EndReason; count: number }> {
+  /** How often workers were replaced, by worker and reason. */
+  restarts(): Iterable<{ worker: number; reason: EndReason; count: number }> {
     return this.#restarts.values();
   }
 
-  /** From now on a thread that ends has no successor. */
+  /** From now on a worker that ends has no successor. */
   stopReplacing(): void {
     this.#closing = true;
     for (const place of this.#places) if (place != null && place.restart !== null) clearTimeout(place.restart);
@@ -148,83 +148,83 @@ export class Threads {
   async close(): Promise<void> {
     this.stopReplacing();
     this.#supervisor.close();
-    await Promise.all(this.#places.map((place) => place?.worker?.terminate()));
+    await Promise.all(this.#places.map((place) => place?.handle?.terminate()));
   }
 
-  #spawn(thread: number, place: Place): void {
+  #spawn(worker: number, place: Place): void {
     const { columns, connections, counters, keyValue, entry } = this.#options;
     const workerData: WorkerInit = {
-      thread,
+      worker,
       columns: columns.buffer,
       connections: connections.buffer,
-      counters: counters.block(thread),
+      counters: counters.block(worker),
       keyValue: keyValue.buffer,
       heartbeat: this.#heartbeat,
     };
-    const worker = new Worker(entry, {
+    const handle = new Worker(entry, {
       workerData,
-      name: `worker-${thread}`,
+      name: `worker-${worker}`,
       resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION },
     });
-    place.worker = worker;
+    place.handle = handle;
     place.reason = "crash";
     place.startedAt = performance.now();
     place.restart = null;
-    worker.on("message", (message: FromWorker) => this.#receive(thread, worker, message));
-    worker.on("error", (error) => this.#noteError(thread, error));
-    worker.on("exit", () => this.#endPlace(thread));
+    handle.on("message", (message: FromWorker) => this.#receive(worker, handle, message));
+    handle.on("error", (error) => this.#noteError(worker, error));
+    handle.on("exit", () => this.#endPlace(worker));
   }
 
-  #receive(thread: number, worker: Worker, message: FromWorker): void {
-    if (message.type !== "up") return this.#listener.onMessage(thread, message);
-    this.#places[thread]!.up = true;
-    this.#supervisor.watch(thread, { cpuTime: () => readCpuTime(worker) });
-    this.#listener.onUp(thread);
+  #receive(worker: number, handle: Worker, message: FromWorker): void {
+    if (message.type !== "up") return this.#listener.onMessage(worker, message);
+    this.#places[worker]!.up = true;
+    this.#supervisor.watch(worker, { cpuTime: () => readCpuTime(handle) });
+    this.#listener.onUp(worker);
   }
 
-  #noteError(thread: number, error: unknown): void {
+  #noteError(worker: number, error: unknown): void {
     if (error instanceof Error && "code" in error && error.code === "ERR_WORKER_OUT_OF_MEMORY")
-      this.#places[thread]!.reason = "memory";
-    this.#options.log.error({ thread, err: error }, "worker failed");
+      this.#places[worker]!.reason = "memory";
+    this.#options.log.error({ worker, err: error }, "worker failed");
   }
 
-  #endStuck(thread: number): void {
-    this.#options.log.error({ thread }, "worker is stuck: terminating it");
-    this.#places[thread]!.reason = "stuck";
-    this.end(thread);
+  #endStuck(worker: number): void {
+    this.#options.log.error({ worker }, "worker is stuck: terminating it");
+    this.#places[worker]!.reason = "stuck";
+    this.end(worker);
   }
 
-  #endPlace(thread: number): void {
-    const place = this.#places[thread]!;
-    place.worker = null;
+  #endPlace(worker: number): void {
+    const place = this.#places[worker]!;
+    place.handle = null;
     place.up = false;
-    this.#supervisor.forget(thread);
-    this.#options.columns.forgetThread(thread);
-    this.#options.connections.forgetWorker(thread);
-    this.#options.counters.clearGauges(thread);
-    if (place.leaving) this.#places[thread] = undefined;
-    const held = this.#options.keyValue.forgetThread(thread);
-    if (held > 0) this.#options.log.warn({ thread }, "worker ended inside the key-value store: repaired");
-    this.#listener.onEnd(thread, place.reason);
-    if (!this.#closing && !place.leaving) this.#replace(thread, place);
+    this.#supervisor.forget(worker);
+    this.#options.columns.forgetThread(worker);
+    this.#options.connections.forgetWorker(worker);
+    this.#options.counters.clearGauges(worker);
+    if (place.leaving) this.#places[worker] = undefined;
+    const held = this.#options.keyValue.forgetThread(worker);
+    if (held > 0) this.#options.log.warn({ worker }, "worker ended inside the key-value store: repaired");
+    this.#listener.onEnd(worker, place.reason);
+    if (!this.#closing && !place.leaving) this.#replace(worker, place);
   }
 
-  #replace(thread: number, place: Place): void {
-    const key = `${thread} ${place.reason}`;
-    const restarts = this.#restarts.get(key) ?? { thread, reason: place.reason, count: 0 };
+  #replace(worker: number, place: Place): void {
+    const key = `${worker} ${place.reason}`;
+    const restarts = this.#restarts.get(key) ?? { worker, reason: place.reason, count: 0 };
     restarts.count++;
     this.#restarts.set(key, restarts);
     const lived = performance.now() - place.startedAt;
     place.quickEnds = lived < SETTLED_AFTER ? place.quickEnds + 1 : 0;
     const delay = place.quickEnds < 2 ? 0 : Math.min(LONGEST_DELAY, FIRST_DELAY * 2 ** (place.quickEnds - 2));
-    this.#options.log.warn({ thread, reason: place.reason, delay }, "worker ended: starting its successor");
-    place.restart = setTimeout(() => this.#spawn(thread, place), delay);
+    this.#options.log.warn({ worker, reason: place.reason, delay }, "worker ended: starting its successor");
+    place.restart = setTimeout(() => this.#spawn(worker, place), delay);
   }
 }
 
-async function readCpuTime(worker: Worker): Promise<number | null> {
+async function readCpuTime(handle: Worker): Promise<number | null> {
   try {
-    const { user, system } = await worker.cpuUsage();
+    const { user, system } = await handle.cpuUsage();
     return (user + system) / 1000;
   } catch (error) {
     if (error instanceof Error && "code" in error && error.code === "ERR_WORKER_NOT_RUNNING") return null;

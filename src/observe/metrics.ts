@@ -20,15 +20,15 @@ export type Metrics = { readonly contentType: string; render(): Promise<string> 
 
 export type MetricsSources = {
   readonly counters: Counters;
-  /** The numbers of the threads there are. */
-  readonly threads: () => readonly number[];
+  /** The numbers of the workers there are. */
+  readonly workers: () => readonly number[];
   /** Those that plugins define. */
   readonly pluginMetrics: () => Iterable<PluginMetric>;
   /** What each key-value namespace holds and has lost. */
   readonly keyValue: () => Iterable<{ name: string; entries: number; bytes: number; evicted: number; expired: number }>;
   /** Lines of the program's log that were dropped. */
   readonly logDropped: () => number;
-  readonly restarts: () => Iterable<{ thread: number; reason: string; count: number }>;
+  readonly restarts: () => Iterable<{ worker: number; reason: string; count: number }>;
   /** Reloads by result. */
   readonly reloads: () => Readonly<Record<string, number>>;
   readonly version: () => number;
@@ -39,7 +39,7 @@ export type MetricsSources = {
   /** New versions of plugins that are watched, and the last of each plugin that was. */
   readonly rollouts: () => Iterable<Rollout>;
   readonly rolloutResults: () => Iterable<{ plugin: string; state: string; count: number }>;
-  /** On how many threads a plugin is in quarantine. */
+  /** On how many workers a plugin is in quarantine. */
   readonly quarantined: (plugin: string) => number;
   /** Health checks of each endpoint, by result. */
   readonly checks: () => Iterable<{ cluster: string; endpoint: string; counts: Readonly<Record<string, number>> }>;
@@ -191,10 +191,10 @@ function registerPlugins(register: Register, { counters, quarantined }: MetricsS
   register("counter", "sluice_plugin_log_dropped_total", "Log lines of a plugin that were dropped.", () =>
     listValues(counters, "plugin", PLUGIN_CELLS.logDropped),
   );
-  register("gauge", "sluice_plugin_guests", "Instances of plugins that run, over all threads.", () => [
+  register("gauge", "sluice_plugin_guests", "Instances of plugins that run, over all workers.", () => [
     { labels: {}, value: counters.sum(THREAD_CELLS.guests) },
   ]);
-  register("gauge", "sluice_plugin_quarantined", "Threads on which a plugin is in quarantine.", () =>
+  register("gauge", "sluice_plugin_quarantined", "Workers on which a plugin is in quarantine.", () =>
     [...counters.list("plugin")]
       .filter(({ labels }) => labels.version === undefined)
       .map(({ labels }) => ({ labels, value: quarantined(labels.plugin!) })),
@@ -245,7 +245,7 @@ function registerKeyValue(register: Register, keyValue: MetricsSources["keyValue
 }
 
 function registerControl(register: Register, sources: MetricsSources): void {
-  const { counters, threads, restarts, reloads, version, endpoints, checks, ejections, adminDenials, resolutions } =
+  const { counters, workers, restarts, reloads, version, endpoints, checks, ejections, adminDenials, resolutions } =
     sources;
   register("gauge", "sluice_config_version", "The version in service.", () => [{ labels: {}, value: version() }]);
   register("counter", "sluice_config_reloads_total", "Configuration reloads, by result.", () =>
@@ -254,14 +254,14 @@ function registerControl(register: Register, sources: MetricsSources): void {
   register("counter", "sluice_admin_denied_total", "Requests to the admin interface without its token or host.", () => [
     { labels: {}, value: adminDenials() },
   ]);
-  register("gauge", "sluice_thread_event_loop_delay_seconds", "How late the last tick was.", () =>
-    threads().map((thread) => ({
-      labels: { thread },
-      value: counters.read(thread, THREAD_CELLS.loopDelay),
+  register("gauge", "sluice_worker_event_loop_delay_seconds", "How late the last tick was.", () =>
+    workers().map((worker) => ({
+      labels: { worker },
+      value: counters.read(worker, THREAD_CELLS.loopDelay),
     })),
   );
-  register("counter", "sluice_thread_restarts_total", "Workers that were replaced.", () =>
-    [...restarts()].map(({ thread, reason, count }) => ({ labels: { thread, reason }, value: count })),
+  register("counter", "sluice_worker_restarts_total", "Workers that were replaced.", () =>
+    [...restarts()].map(({ worker, reason, count }) => ({ labels: { worker, reason }, value: count })),
   );
   register("gauge", "sluice_endpoint_healthy", "1 when the endpoint takes requests.", () =>
     [...endpoints()].flatMap(({ name, endpoints }) =>

@@ -310,12 +310,12 @@ export function builtinFetch(name: string, config: unknown): string[] {
 const MAX_GUESTS = 6000;
 
 /** The problem with the number of guests, or null. */
-export function checkGuests(threads: number, perThread: number, at: Place): Problem | null {
-  const guests = threads * perThread;
+export function checkGuests(workers: number, perWorker: number, at: Place): Problem | null {
+  const guests = workers * perWorker;
   if (guests <= MAX_GUESTS) return null;
   return {
     ...at,
-    message: `${guests} plugin guests (${perThread} on each of ${threads} threads), the limit is ${MAX_GUESTS}`,
+    message: `${guests} plugin guests (${perWorker} on each of ${workers} workers), the limit is ${MAX_GUESTS}`,
   };
 }
 

@@ -64,7 +64,7 @@ function run(init: DryRunInit): void {
   };
   const pipeline = new Pipeline(context);
   const plugins = makeSandboxedHost({
-    keyValue: { below: new KeyValueStore(init.keyValue, init.thread), own: makeStore() },
+    keyValue: { below: new KeyValueStore(init.keyValue, init.worker), own: makeStore() },
   });
   clock.start(() => undefined);
   const listener = findListener(buildSnapshot(plan, { context, pipeline, plugins, request }), request);

@@ -10,7 +10,7 @@ import type { TraceRecord } from "../trace/record.ts";
 /** `workerData` of a worker. */
 export type WorkerInit = {
   /** The worker's number, from 0: its row in the shared columns, its counter block. */
-  readonly thread: number;
+  readonly worker: number;
   /** Shared endpoint columns (`cluster/columns.ts`). */
   readonly columns: SharedArrayBuffer;
   /** Client connections of each listener over all workers (`net/connection-counts.ts`). */
@@ -44,7 +44,7 @@ export type ToWorker =
    * A port to another worker (`worker/links.ts`): worker 0 has one to each that serves, every other one to worker 0. At
    * the addresses in `transfer` the other worker has no socket: worker 0 transfers one of those that were transferred to it.
    */
-  | { type: "link"; thread: number; port: MessagePort; transfer: readonly string[] }
+  | { type: "link"; worker: number; port: MessagePort; transfer: readonly string[] }
   /** Run a plugin's health check of an endpoint of the current version; reply `checked`. */
   | { type: "check"; job: CheckJob }
   /** Reopen log files by their path. */
@@ -115,8 +115,8 @@ export type DryRunInit = {
   /** The current values of the endpoint columns. */
   readonly rows: readonly Row[];
   readonly keyValue: SharedArrayBuffer;
-  /** The number of the thread in the locks of the key-value store. */
-  readonly thread: number;
+  /** The number of the worker in the locks of the key-value store. */
+  readonly worker: number;
   readonly request: ExplainRequest;
 };
 

@@ -75,7 +75,7 @@ class Worker {
     const report = boundReport(postLine, cells);
     const warnings = new ThrottledLog(report, () => clock.now);
     this.#context = {
-      thread: init.thread,
+      thread: init.worker,
       clock,
       buffers: new Buffers(),
       columns: new EndpointColumns(init.columns),
@@ -95,11 +95,11 @@ class Worker {
     this.#pluginChecks = new PluginChecks(this.#pipeline.exchanges, (number, result) =>
       post({ type: "checked", number, result }),
     );
-    this.#removed = new RemovedEndpoints(init.thread, this.#context.columns, (replaced) =>
+    this.#removed = new RemovedEndpoints(init.worker, this.#context.columns, (replaced) =>
       post({ type: "endpointsReleased", replaced }),
     );
-    this.#keyValue = new KeyValueStore(init.keyValue, init.thread);
-    this.#connections = new ConnectionCounts(init.connections, init.thread);
+    this.#keyValue = new KeyValueStore(init.keyValue, init.worker);
+    this.#connections = new ConnectionCounts(init.connections, init.worker);
     this.#plugins = new PluginHost({
       cells,
       report,
@@ -110,7 +110,7 @@ class Worker {
       keyValue: this.#keyValue,
     });
     this.#links = new Links({
-      thread: init.thread,
+      thread: init.worker,
       listeners: () => this.#listeners.values(),
       find: (address) => this.#findListener(address),
       transferred: (address) => post({ type: "transferred", address }),
@@ -132,7 +132,7 @@ class Worker {
       case "drain":
         return this.#drain(message.grace);
       case "link":
-        return this.#links.add(message.thread, message.port, message.transfer);
+        return this.#links.add(message.worker, message.port, message.transfer);
       case "check":
         return this.#pluginChecks.begin(message.job, this.#serving?.snapshot ?? null);
       case "reopenLogs":
@@ -145,7 +145,7 @@ class Worker {
   }
 
   #tick(): void {
-    Atomics.add(this.#heartbeat, this.#init.thread, 1);
+    Atomics.add(this.#heartbeat, this.#init.worker, 1);
     const { cells, clock, columns, accessLog, warnings } = this.#context;
     columns.moveTo(clock.now);
     cells[THREAD_CELLS.loopDelay] = Math.max(0, clock.now - this.#lastTick - TICK) / 1000;

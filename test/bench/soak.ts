@@ -25,7 +25,7 @@ type Turns = {
   replaced: number;
 };
 
-type Status = { readonly version: number; readonly threads: readonly { readonly guests: number }[] };
+type Status = { readonly version: number; readonly workers: readonly { readonly guests: number }[] };
 
 export async function runSoak(site: Site, options: Options): Promise<string> {
   const [admin = 0] = await freePorts(1);
@@ -99,7 +99,7 @@ async function readStatus(admin: number): Promise<Status> {
 
 function render({ times, memory, stale, replaced }: Turns, load: readonly Result[], status: readonly Status[]): string {
   const sum = (read: (result: Result) => number): number => load.reduce((total, result) => total + read(result), 0);
-  const [before, after] = status.map((one) => ({ ...one, guests: one.threads[0]?.guests ?? 0 }));
+  const [before, after] = status.map((one) => ({ ...one, guests: one.workers[0]?.guests ?? 0 }));
   const settled = memory.filter(([reload]) => reload >= times.length * SETTLED);
   const mib = (bytes: number): string => (bytes / MIB).toFixed(1);
   const [first, last] = [settled[0]![1], memory.at(-1)![1]];

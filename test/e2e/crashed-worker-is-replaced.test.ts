@@ -21,26 +21,26 @@ testInEachMode("crashed-worker-is-replaced", async (t) => {
     });
     await until(() => answers > 2 * CLIENTS, "the load runs");
     sluice.kill("SIGUSR2");
-    const labels = { thread: "0", reason: "crash" };
+    const labels = { worker: "0", reason: "crash" };
     await until(
-      async () => (await sluice.metric("sluice_thread_restarts_total", labels)) === crash,
+      async () => (await sluice.metric("sluice_worker_restarts_total", labels)) === crash,
       `restart ${crash} is counted`,
     );
     await until(async () => (await serving(sluice)) === 2, "the successor serves");
     const before = answers;
-    await until(() => answers > before + CLIENTS, "the other thread's clients are served on");
+    await until(() => answers > before + CLIENTS, "the other worker's clients are served on");
     stopped = true;
     await Promise.all(running);
     assert.ok(clients.some(({ ended }) => ended));
     assert.ok(clients.some(({ ended }) => !ended));
     for (const client of clients) client.socket.destroy();
-    // Enough connections that each thread gets some.
+    // Enough connections that each worker gets some.
     const fresh = await Promise.all(Array.from({ length: CLIENTS }, () => connectTo(t, sluice.port)));
     for (const client of fresh) assert.ok(await isServed(client), "a new connection is served");
     for (const client of fresh) client.socket.destroy();
     await until(async () => (await sluice.metric("sluice_connections_active")) === 0, "every connection has gone");
   }
-  assert.equal(await sluice.metric("sluice_thread_restarts_total"), CRASHES);
+  assert.equal(await sluice.metric("sluice_worker_restarts_total"), CRASHES);
   assert.equal(await sluice.metric("sluice_requests_in_flight"), 0);
 });
 
@@ -54,6 +54,6 @@ async function isServed(client: Peer): Promise<boolean> {
 }
 
 async function serving(sluice: Program): Promise<number> {
-  const { threads } = (await sluice.status()) as { threads: { serving: boolean }[] };
-  return threads.filter((thread) => thread.serving).length;
+  const { workers } = (await sluice.status()) as { workers: { serving: boolean }[] };
+  return workers.filter((worker) => worker.serving).length;
 }

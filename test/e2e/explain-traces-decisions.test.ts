@@ -261,7 +261,7 @@ testInEachMode("a dry run tells what would be, and nothing of it is", async (t) 
   const metrics = async (): Promise<string[]> =>
     (await sluice.ask("/metrics")).text
       .split("\n")
-      .filter((line) => /^sluice_(?!thread)\w+(_total|_count|_entries)[{ ]/.test(line));
+      .filter((line) => /^sluice_(?!worker)\w+(_total|_count|_entries)[{ ]/.test(line));
   await until(async () => (await sluice.metric("sluice_requests_total")) === 2, "both requests are counted");
   const seen = await metrics();
   const sent = () => [one.requests.length, two.requests.length];

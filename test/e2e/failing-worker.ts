@@ -9,5 +9,5 @@ channel.unref();
 if (isMainThread) process.on("SIGUSR2", () => channel.postMessage(0));
 else
   channel.onmessage = ({ data }) => {
-    if (data === workerData?.thread) throw new Error("told to fail");
+    if (data === workerData?.worker) throw new Error("told to fail");
   };

@@ -84,9 +84,9 @@ testInAllModes("limits.connections holds over all workers, also when one of them
 
   // What a worker had open that ends is counted no more, and what the others have still is.
   sluice.kill("SIGUSR2");
-  await until(async () => (await sluice.metric("sluice_thread_restarts_total")) === 1, "the worker has ended");
+  await until(async () => (await sluice.metric("sluice_worker_restarts_total")) === 1, "the worker has ended");
   const serving = async (): Promise<number> =>
-    ((await sluice.status()).threads as { serving: boolean }[]).filter((thread) => thread.serving).length;
+    ((await sluice.status()).workers as { serving: boolean }[]).filter((worker) => worker.serving).length;
   await until(async () => (await serving()) === 3, "its successor serves");
   const kept = await sluice.metric("sluice_connections_active");
   await until(() => clients.filter(({ ended }) => !ended).length === kept, "its clients see it");

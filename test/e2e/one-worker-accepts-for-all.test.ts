@@ -138,7 +138,7 @@ testInEachMode(
     await until(() => clients.filter(({ text }) => text.startsWith("HTTP/1.1 200")).length === 4, "half are answered");
     await sluice.logged((line) => /stuck/.test(line.msg ?? ""), "that the thread is stuck", 60_000);
     for (const client of [stuck, ...clients.filter(({ text }) => text === "")]) await bounded(client.closed, "its end");
-    const threads = async () => (await sluice.status()).threads as { serving: boolean; restarts: number }[];
+    const threads = async () => (await sluice.status()).workers as { serving: boolean; restarts: number }[];
     const isReplaced = async (): Promise<boolean> => {
       const [first, second] = await threads();
       return first!.restarts === 0 && second!.restarts === 1 && second!.serving;

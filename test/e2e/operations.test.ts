@@ -130,7 +130,7 @@ const NOT_CAUSED = [
   "sluice_plugin_rollout_requests",
   "sluice_plugin_rollout_failures",
   "sluice_plugin_rollouts_total",
-  "sluice_thread_restarts_total",
+  "sluice_worker_restarts_total",
   "nodejs_active_requests",
 ];
 
@@ -180,7 +180,7 @@ test("the page describes the format of sluice status as it is", () => {
   // The same patterns as those of status-shows-where-requests-go, which runs the command.
   assert.match(
     shown,
-    /^degraded, version \d+, since \S+, pid \d+\n\d+ of \d+ threads serve, \d+ requests in flight\nproblem: /,
+    /^degraded, version \d+, since \S+, pid \d+\n\d+ of \d+ workers serve, \d+ requests in flight\nproblem: /,
   );
   assert.match(
     shown,

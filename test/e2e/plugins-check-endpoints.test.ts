@@ -170,10 +170,10 @@ testInUsualMode("a new version makes a check that waits anew, and keeps no guest
 testInUsualMode("threads take checks in turns", async (t) => {
   const { sluice, a } = await start(t, { workers: 2 });
   await until(async () => (await checks(sluice, a, "healthy")) >= 6, "it is checked");
-  const { threads } = (await sluice.status()) as unknown as { threads: { guests: number }[] };
+  const { workers } = (await sluice.status()) as unknown as { workers: { guests: number }[] };
   // Each has the plugin's for calls that cannot wait, one for those that can, and the strategy's.
   assert.deepEqual(
-    threads.map(({ guests }) => guests),
+    workers.map(({ guests }) => guests),
     [3, 3],
   );
 });

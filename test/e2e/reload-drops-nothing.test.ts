@@ -12,7 +12,7 @@ const RELOADS = 120;
 /** After so many the process has its size. */
 const SETTLED = 30;
 const CLIENTS = 16;
-/** Of the strategy and the chain's plugin, on each of two threads. */
+/** Of the strategy and the chain's plugin, on each of two workers. */
 const GUESTS = 4;
 /** What a process may have grown between the SETTLED-th and the last reload: the collector's leisure, but no leak. */
 const GROWTH = 96 * 1024 * 1024;
@@ -104,10 +104,10 @@ async function reloadMany(sluice: Program, reloads: number, change: (number: num
   return { early, late: await sluice.metric("process_resident_memory_bytes") };
 }
 
-/** Running plugin instances over all threads. */
+/** Running plugin instances over all workers. */
 async function countGuests(sluice: Program): Promise<number> {
-  const { threads } = (await sluice.status()) as { threads: { guests: number }[] };
-  return threads.reduce((sum, { guests }) => sum + guests, 0);
+  const { workers } = (await sluice.status()) as { workers: { guests: number }[] };
+  return workers.reduce((sum, { guests }) => sum + guests, 0);
 }
 
 function assertNoGrowth({ early, late }: { early: number; late: number }): void {

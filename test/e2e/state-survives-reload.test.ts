@@ -92,7 +92,7 @@ testInUsualMode("tick is called on every thread, and a tick that fails harms no 
     { files: { "t.wasm": wasm }, workers: 2 },
   );
   const threadsOf = (message: RegExp) =>
-    new Set(sluice.lines.filter(({ msg }) => message.test(msg ?? "")).map(({ thread }) => thread));
+    new Set(sluice.lines.filter(({ msg }) => message.test(msg ?? "")).map(({ worker }) => worker));
   await until(() => threadsOf(/^second tick$/).size === 2, "both threads tick");
   await until(() => threadsOf(/failed in tick: third tick/).size === 2, "both have failed once");
   assert.equal((await fetch(sluice.url)).status, 200);

@@ -12,13 +12,13 @@ async function setWorkers(sluice: Program, workers: number): Promise<void> {
   assert.equal(answer.status, 200, answer.text);
 }
 
-type Thread = { thread: number; serving: boolean };
-async function listThreads(sluice: Program): Promise<Thread[]> {
-  return (await sluice.status()).threads as Thread[];
+type Worker = { worker: number; serving: boolean };
+async function listWorkers(sluice: Program): Promise<Worker[]> {
+  return (await sluice.status()).workers as Worker[];
 }
 
 const countServing = async (sluice: Program): Promise<number> =>
-  (await listThreads(sluice)).filter(({ serving }) => serving).length;
+  (await listWorkers(sluice)).filter(({ serving }) => serving).length;
 
 testInAllModes("workers-change-without-loss", async (t) => {
   const upstream = await startUpstream(t);
@@ -42,21 +42,21 @@ testInAllModes("workers-change-without-loss", async (t) => {
   }
   for (const wrk of wrks) await wrk.stop();
   const answers = (await Promise.all(loads.map((load) => load.stop()))).reduce((sum, one) => sum + one, 0);
-  await until(async () => (await listThreads(sluice)).length === 2, "who leaves has left");
+  await until(async () => (await listWorkers(sluice)).length === 2, "who leaves has left");
   assert.ok((await sluice.metric("sluice_requests_total", { status: "200" })) >= answers);
   assert.equal(await sluice.metric("sluice_requests_total"), upstream.requests.length);
   await until(async () => (await sluice.metric("sluice_connections_active")) === 0, "no connection is left over");
-  assert.equal(await sluice.metric("sluice_thread_restarts_total"), 0);
+  assert.equal(await sluice.metric("sluice_worker_restarts_total"), 0);
 });
 
 testInEachMode(
-  "a thread that leaves finishes what runs, and ends idle connections in order",
+  "a worker that leaves finishes what runs, and ends idle connections in order",
   async (t) => {
     const upstream = await startRawUpstream(t, async (peer) => {
       await peer.head();
     });
     const sluice = await startSluice(t, simpleConfig(upstream.port), { workers: 4 });
-    // In turn: eight for each thread, of which four are idle.
+    // In turn: eight for each worker, of which four are idle.
     const clients = await Promise.all(Array.from({ length: 32 }, () => connectTo(t, sluice.port)));
     await until(async () => (await sluice.metric("sluice_connections_active")) === 32, "all are accepted");
     const [busy, idle] = [clients.slice(0, 16), clients.slice(16)];
@@ -64,14 +64,14 @@ testInEachMode(
     await upstream.connection(15);
     await setWorkers(sluice, 1);
     assert.deepEqual(
-      (await listThreads(sluice)).filter(({ serving }) => serving).map(({ thread }) => thread),
+      (await listWorkers(sluice)).filter(({ serving }) => serving).map(({ worker }) => worker),
       [0],
     );
 
-    await until(() => idle.filter(({ ended }) => ended).length === 12, "the end of those of the threads that leave");
+    await until(() => idle.filter(({ ended }) => ended).length === 12, "the end of those of the workers that leave");
     const staying = idle.filter(({ ended }) => !ended);
     assert.equal(staying.length, 4);
-    assert.equal((await listThreads(sluice)).length, 4, "they wait for what runs");
+    assert.equal((await listWorkers(sluice)).length, 4, "they wait for what runs");
     for (const peer of upstream.peers) peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
     const answers = await Promise.all(busy.map((client) => client.answer()));
     assert.deepEqual(new Set(answers.map(({ status, body }) => `${status} ${body}`)), new Set(["200 ok"]));
@@ -80,9 +80,9 @@ testInEachMode(
       client.socket.end();
       assert.equal(await bounded(client.closed, "its end"), "end");
     }
-    await until(async () => (await listThreads(sluice)).length === 1, "they have left");
+    await until(async () => (await listWorkers(sluice)).length === 1, "they have left");
     assert.equal(await sluice.metric("sluice_requests_total", { status: "200" }), 16);
-    // In turn is how they come where one thread accepts for all.
+    // In turn is how they come where one worker accepts for all.
   },
   ["transfer"],
 );

@@ -22,7 +22,7 @@ const STATE: Status = {
   unavailableClusters: [],
   rollouts: [],
   listeners: [{ name: "web", address: "127.0.0.1:8080", connections: 3 }],
-  threads: [{ thread: 0, serving: true, guests: 1, loopDelay: 0, restarts: 0 }],
+  workers: [{ worker: 0, serving: true, guests: 1, loopDelay: 0, restarts: 0 }],
   lastReload: null,
 };
 
@@ -72,12 +72,12 @@ const PLUGIN: PluginStatus = {
   onFailure: "reject",
   instances: 1,
   state: "running",
-  quarantinedThreads: [],
+  quarantinedWorkers: [],
   calls: 70,
   failures: 1,
   failuresByReason: { fuel: 1 },
   refused: 0,
-  lastFailure: { at: "noon", hook: "request_head", reason: "fuel", message: "used up", stack: "", thread: 0 },
+  lastFailure: { at: "noon", hook: "request_head", reason: "fuel", message: "used up", stack: "", worker: 0 },
   rollout: null,
 };
 

@@ -25,7 +25,7 @@ test("status tells the state; reload tells what came of it", async (t) => {
   const admin = ["--admin", new URL(app.admin!).host];
   const status = await sluice("status", ...admin);
   assert.equal(status.code, 0, status.err);
-  assert.match(status.out, /^ready, version 1, since .*\n2 of 2 threads serve, 0 requests in flight\n/);
+  assert.match(status.out, /^ready, version 1, since .*\n2 of 2 workers serve, 0 requests in flight\n/);
   assert.match(status.out, /\n {2}127\.0\.0\.1:1: unchecked, weight 1, 0 in flight/);
 
   assert.deepEqual(await sluice("reload", ...admin), {

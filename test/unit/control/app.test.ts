@@ -95,30 +95,30 @@ test("what stands in the way of a start is said in whole lines", async (t) => {
   );
 });
 
-test("a thread that fails is replaced: its successor serves the version in service, and counts on", async (t) => {
+test("a worker that fails is replaced: its successor serves the version in service, and counts on", async (t) => {
   const config = configOf([await startEndpoint(t, "one")]).replace("workers: 2", "workers: 1");
-  const entry = new URL("./crashing-thread.ts", import.meta.url);
+  const entry = new URL("./crashing-worker.ts", import.meta.url);
   const { app, url } = await startProxy(t, config, { entry });
   assert.equal((await ask(url())).status, 200);
   const channel = new BroadcastChannel("sluice-crash");
   t.after(() => channel.close());
   channel.postMessage(0);
-  await until(() => app.status().threads[0]!.restarts === 1 && app.status().threads[0]!.serving);
+  await until(() => app.status().workers[0]!.restarts === 1 && app.status().workers[0]!.serving);
   assert.equal(app.status().version, 1);
   assert.deepEqual(await ask(url()), { status: 200, text: "one" });
   const { text } = await ask(`${app.admin}/metrics`);
-  assert.match(text, /^sluice_thread_restarts_total\{thread="0",reason="crash"\} 1$/m);
+  assert.match(text, /^sluice_worker_restarts_total\{worker="0",reason="crash"\} 1$/m);
   await until(async () =>
     /^sluice_requests_total\{.*status="200"\} 2$/m.test((await ask(`${app.admin}/metrics`)).text),
   );
   assert.equal(app.status().requestsInFlight, 0);
 });
 
-test("what was prepared for a version that one thread refuses is given up by the others", async (t) => {
+test("what was prepared for a version that one worker refuses is given up by the others", async (t) => {
   const endpoint = await startEndpoint(t, "one");
-  const entry = new URL("./refusing-thread.ts", import.meta.url);
+  const entry = new URL("./rejecting-worker.ts", import.meta.url);
   const { app, url, write } = await startProxy(t, configOf([endpoint]), { entry });
-  const guests = () => app.status().threads[0]!.guests;
+  const guests = () => app.status().workers[0]!.guests;
   await until(() => guests() > 0);
   const before = guests();
   const path = join(makeDirectory(t), "local.sock");
@@ -191,25 +191,25 @@ test("series and rows of what is gone are given back, and what stays counts on",
   assert.ok(text.includes(`sluice_upstream_duration_seconds_count{cluster="app",endpoint="${one}"}`));
 });
 
-const countThreads = (app: { status(): { threads: readonly { serving: boolean }[] } }): number =>
-  app.status().threads.filter(({ serving }) => serving).length;
+const countWorkers = (app: { status(): { workers: readonly { serving: boolean }[] } }): number =>
+  app.status().workers.filter(({ serving }) => serving).length;
 
-test("the number of threads goes up and down with the configuration, unless the command line says it", async (t) => {
+test("the number of workers goes up and down with the configuration, unless the command line says it", async (t) => {
   const config = configOf([await startEndpoint(t, "one")]);
   const { app, write, url } = await startProxy(t, config);
   for (const workers of [3, 1, 2]) {
     write(config.replace("workers: 2", `workers: ${workers}`));
     assert.deepEqual((await app.reload()).problems, []);
-    assert.equal(countThreads(app), workers);
+    assert.equal(countWorkers(app), workers);
     assert.deepEqual(await ask(url()), { status: 200, text: "one" });
   }
   const fixed = await startProxy(t, config, { workers: 1 });
   fixed.write(config.replace("workers: 2", "workers: 3"));
   assert.equal((await fixed.app.reload()).result, "accepted");
-  assert.equal(countThreads(fixed.app), 1);
+  assert.equal(countWorkers(fixed.app), 1);
 });
 
-test("more threads than there is room for are refused with the figure, as is a version whose threads do not start", async (t) => {
+test("more workers than there is room for are refused with the figure, as is a version whose workers do not start", async (t) => {
   const config = configOf([await startEndpoint(t, "one")]);
   const { app, write, url } = await startProxy(t, config.replace("workers: 2", "workers: 1"));
   const places = Math.max(64, 4 * availableParallelism());
@@ -218,25 +218,25 @@ test("more threads than there is room for are refused with the figure, as is a v
     const [problem] = (await app.reload()).problems;
     assert.match(problem!, new RegExp(`^workers: 256 workers .* room for ${places}`));
   }
-  // What is refused for another reason lets the threads go that were started for it.
+  // What is refused for another reason lets the workers go that were started for it.
   write(
     config
       .replace("workers: 2", "workers: 3")
       .replace("listeners:", 'listeners:\n  bad: { address: "192.0.2.1:1", cluster: app }'),
   );
   assert.match((await app.reload()).problems[0]!, /^listener bad: cannot listen/);
-  await until(() => app.status().threads.length === 1);
+  await until(() => app.status().workers.length === 1);
   assert.equal(app.status().version, 1);
   assert.deepEqual(await ask(url()), { status: 200, text: "one" });
 });
 
-test("a thread that fails at its start refuses the version that wanted it", async (t) => {
+test("a worker that fails at its start refuses the version that wanted it", async (t) => {
   const config = configOf([await startEndpoint(t, "one")]).replace("workers: 2", "workers: 1");
-  const entry = new URL("./first-thread-only.ts", import.meta.url);
+  const entry = new URL("./first-worker-only.ts", import.meta.url);
   const { app, write, url } = await startProxy(t, config, { entry });
   write(config.replace("workers: 1", "workers: 2"));
   assert.deepEqual((await app.reload()).problems, ["worker 1 ended: crash"]);
-  await until(() => app.status().threads.length === 1);
+  await until(() => app.status().workers.length === 1);
   assert.deepEqual(await ask(url()), { status: 200, text: "one" });
 });
 

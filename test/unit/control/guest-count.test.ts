@@ -7,6 +7,6 @@ test("more guests than a process has room for are refused with the figure", () =
   assert.equal(checkGuests(4, 1500, at), null);
   assert.deepEqual(checkGuests(4, 1501, at), {
     ...at,
-    message: "6004 plugin guests (1501 on each of 4 threads), the limit is 6000",
+    message: "6004 plugin guests (1501 on each of 4 workers), the limit is 6000",
   });
 });

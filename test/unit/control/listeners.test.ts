@@ -16,14 +16,14 @@ function wishPath(path: string): Wanted {
   return { name: "web", address: { text: `unix:${path}`, host: "", port: 0, path } };
 }
 
-function makeListeners(threads: number, reusePort = true): Listeners {
-  return new Listeners(() => Array.from({ length: threads }, (_, thread) => thread), reusePort);
+function makeListeners(workers: number, reusePort = true): Listeners {
+  return new Listeners(() => Array.from({ length: workers }, (_, worker) => worker), reusePort);
 }
 
 /** Listens as workers would. */
 function listen(t: TestContext, opening: Opening): Server[] {
-  return opening.sockets.flatMap(({ threads }) =>
-    threads.map((socket) => {
+  return opening.sockets.flatMap(({ workers }) =>
+    workers.map((socket) => {
       assert.ok(socket);
       const server = createServer();
       server.listen(socket as unknown as object);
@@ -33,7 +33,7 @@ function listen(t: TestContext, opening: Opening): Server[] {
   );
 }
 
-test("a port 0 becomes a number that all threads share, and stays while its listener does", async (t) => {
+test("a port 0 becomes a number that all workers share, and stays while its listener does", async (t) => {
   const listeners = makeListeners(3);
   const opening = await listeners.open([wish("web", "127.0.0.1", 0)]);
   const address = opening.places.get("web")!.text;
@@ -59,7 +59,7 @@ test("a port in use is refused by name, also when its user shares it, and what w
   );
 });
 
-test("an address that this process gave up is bound again though a thread still closes it", async (t) => {
+test("an address that this process gave up is bound again though a worker still closes it", async (t) => {
   const listeners = makeListeners(1);
   const first = await listeners.open([wish("web", "127.0.0.1", 0)]);
   listen(t, first);
@@ -71,7 +71,7 @@ test("an address that this process gave up is bound again though a thread still 
   listeners.release(again);
 });
 
-test("all addresses in service are bound once more for a thread's successor", async (t) => {
+test("all addresses in service are bound once more for a worker's successor", async (t) => {
   const listeners = makeListeners(2);
   const opening = await listeners.open([wish("a", "127.0.0.1", 0), wish("b", "127.0.0.1", 0)]);
   listen(t, opening);
@@ -84,7 +84,7 @@ test("all addresses in service are bound once more for a thread's successor", as
   for (const { socket } of bound) socket?.close();
 });
 
-test("a Unix socket is the first thread's; a stale file is taken away, a live one and any other file are not", async (t) => {
+test("a Unix socket is the first worker's; a stale file is taken away, a live one and any other file are not", async (t) => {
   const directory = makeDirectory(t);
   const path = join(directory, "web.sock");
   const server = createServer().listen(join(directory, "old.sock"));
@@ -94,7 +94,7 @@ test("a Unix socket is the first thread's; a stale file is taken away, a live on
   renameSync(join(directory, "old.sock"), path);
   server.close();
   const opening = await makeListeners(2).open([wishPath(path)]);
-  assert.deepEqual(opening.sockets, [{ address: `unix:${path}`, threads: [null], shared: false }]);
+  assert.deepEqual(opening.sockets, [{ address: `unix:${path}`, workers: [null], shared: false }]);
   assert.ok(!existsSync(path));
   writeFileSync(path, "precious");
   await assert.rejects(makeListeners(1).open([wishPath(path)]), /a file that is no socket stands there/);
@@ -125,11 +125,11 @@ test("a Unix socket is not taken from a process that is too busy to accept, and 
   );
 });
 
-test("where a port cannot be shared the first thread accepts for all, and its successor after it", async (t) => {
+test("where a port cannot be shared the first worker accepts for all, and its successor after it", async (t) => {
   const listeners = makeListeners(3, false);
   const opening = await listeners.open([wish("web", "127.0.0.1", 0)]);
   const [server] = listen(t, opening);
-  assert.equal(opening.sockets[0]!.threads.length, 1);
+  assert.equal(opening.sockets[0]!.workers.length, 1);
   assert.equal(opening.sockets[0]!.shared, true);
   listeners.commit(opening);
   assert.deepEqual(listeners.bindAgain(1), []);
@@ -139,14 +139,14 @@ test("where a port cannot be shared the first thread accepts for all, and its su
   again!.socket!.close();
 });
 
-test("who comes after a thread that left takes over its socket, and binds only what nobody left behind", async (t) => {
+test("who comes after a worker that left takes over its socket, and binds only what nobody left behind", async (t) => {
   const listeners = makeListeners(2);
   const opening = await listeners.open([wish("a", "127.0.0.1", 0), wish("b", "127.0.0.1", 0)]);
   listen(t, opening);
   listeners.commit(opening);
   const [a, b] = ["a", "b"].map((name) => opening.places.get(name)!.text);
-  const bind = (thread: number): string[] =>
-    listeners.bindAgain(thread).map(({ address, socket }) => {
+  const bind = (worker: number): string[] =>
+    listeners.bindAgain(worker).map(({ address, socket }) => {
       socket!.close();
       return address;
     });
@@ -158,7 +158,7 @@ test("who comes after a thread that left takes over its socket, and binds only w
   listeners.inherit(a!);
   assert.deepEqual(bind(1), [b]);
   assert.deepEqual(bind(1), [b], "it ended before it took it over: its successor does");
-  // What the first thread had taken over is gone with it.
+  // What the first worker had taken over is gone with it.
   listeners.inherit(b!);
   assert.deepEqual(bind(0), [a, b]);
   assert.deepEqual(bind(2), [a, b]);

@@ -14,10 +14,10 @@ function duty(timeout = 60_000): Duty {
 }
 
 function makeOrders(t: TestContext, serving: number[]) {
-  const posted: { thread: number; message: ToWorker }[] = [];
+  const posted: { worker: number; message: ToWorker }[] = [];
   const orders = new CheckOrders({
     serving: () => serving,
-    post: (thread, message) => void posted.push({ thread, message }),
+    post: (worker, message) => void posted.push({ worker, message }),
   });
   const told: CheckResult[] = [];
   const begin = (timeout?: number) => {
@@ -26,25 +26,25 @@ function makeOrders(t: TestContext, serving: number[]) {
     return stop;
   };
   const given = () =>
-    posted.flatMap(({ thread, message }) => (message.type === "check" ? [{ thread, ...message.job }] : []));
+    posted.flatMap(({ worker, message }) => (message.type === "check" ? [{ worker, ...message.job }] : []));
   const withdrawn = () =>
-    posted.flatMap(({ thread, message }) =>
-      message.type === "cancelCheck" ? [{ thread, number: message.number }] : [],
+    posted.flatMap(({ worker, message }) =>
+      message.type === "cancelCheck" ? [{ worker, number: message.number }] : [],
     );
-  const answer = (order: { thread: number; number: number }, verdict: CheckResult | null = HEALTHY) =>
-    orders.receive(order.thread, { type: "checked", number: order.number, result: verdict });
+  const answer = (order: { worker: number; number: number }, verdict: CheckResult | null = HEALTHY) =>
+    orders.receive(order.worker, { type: "checked", number: order.number, result: verdict });
   return { orders, told, begin, given, withdrawn, answer };
 }
 
-test("orders go to the threads that serve, in turns, and each is answered once", (t) => {
+test("orders go to the workers that serve, in turns, and each is answered once", (t) => {
   const serving = [0, 2];
   const { told, begin, given, answer } = makeOrders(t, serving);
   for (let i = 0; i < 3; i++) begin();
   serving.push(1);
   begin();
   assert.deepEqual(
-    given().map(({ thread, cluster, slot, timeout }) => [thread, cluster, slot, timeout]),
-    [0, 2, 0, 1].map((thread) => [thread, "app", 3, 60_000]),
+    given().map(({ worker, cluster, slot, timeout }) => [worker, cluster, slot, timeout]),
+    [0, 2, 0, 1].map((worker) => [worker, "app", 3, 60_000]),
   );
   const [first] = given();
   answer(first!);
@@ -52,13 +52,13 @@ test("orders go to the threads that serve, in turns, and each is answered once",
   assert.deepEqual(told, [HEALTHY]);
 });
 
-test("an order of a thread that ends, or has another version, is given again; a late answer counts for nothing", async (t) => {
+test("an order of a worker that ends, or has another version, is given again; a late answer counts for nothing", async (t) => {
   const { orders, told, begin, given, answer } = makeOrders(t, [0, 1]);
   begin();
   orders.forget(0);
   await until(() => given().length === 2);
   const [first, second] = given();
-  assert.equal(second!.thread, 1);
+  assert.equal(second!.worker, 1);
   answer(first!);
   assert.deepEqual(told, []);
   answer(second!, null);
@@ -67,7 +67,7 @@ test("an order of a thread that ends, or has another version, is given again; a 
   assert.deepEqual(told, [HEALTHY]);
 });
 
-test("a check that no thread makes comes to an end, without a verdict", async (t) => {
+test("a check that no worker makes comes to an end, without a verdict", async (t) => {
   const { told, begin, given, answer } = makeOrders(t, [0, 1]);
   begin();
   for (let tries = 1; told.length === 0; tries++) {
@@ -81,13 +81,13 @@ test("a check that no thread makes comes to an end, without a verdict", async (t
   assert.deepEqual(none.told, [{ result: "failed", problem: "no worker serves" }]);
 });
 
-test("a stuck thread is passed over, and left alone until it answers again", async (t) => {
+test("a stuck worker is passed over, and left alone until it answers again", async (t) => {
   const { told, begin, given, withdrawn, answer } = makeOrders(t, [0, 1]);
   begin(1);
-  assert.equal(given()[0]!.thread, 0);
+  assert.equal(given()[0]!.worker, 0);
   await until(() => given().length === 2);
   const [stuck, other] = given();
-  assert.deepEqual([other!.thread, withdrawn()], [1, [{ thread: 0, number: stuck!.number }]]);
+  assert.deepEqual([other!.worker, withdrawn()], [1, [{ worker: 0, number: stuck!.number }]]);
   answer(other!);
   assert.deepEqual(told, [HEALTHY]);
   begin();
@@ -95,12 +95,12 @@ test("a stuck thread is passed over, and left alone until it answers again", asy
   assert.deepEqual(
     given()
       .slice(2)
-      .map(({ thread }) => thread),
+      .map(({ worker }) => worker),
     [1, 1],
   );
   answer(stuck!, null);
   begin();
-  assert.equal(given().at(-1)!.thread, 0);
+  assert.equal(given().at(-1)!.worker, 0);
 });
 
 test("where all are stuck, they are asked all the same", async (t) => {

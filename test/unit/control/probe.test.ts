@@ -143,10 +143,10 @@ test("every check ends within its time", async (t) => {
   assert.equal(await problem(HTTP, stalled, 60), "no whole answer within 60 ms");
 });
 
-test("a thread that was busy itself takes no endpoint for slow", async (t) => {
+test("a worker that was busy itself takes no endpoint for slow", async (t) => {
   const quick = await startHttp(t, (_, response) => response.end());
   const verdict = visit(HTTP, endpoint(quick), 100);
-  // The server is on this thread as well: by the time that it runs again the check is late by 200 ms.
+  // The server is on this worker as well: by the time that it runs again the check is late by 200 ms.
   const end = performance.now() + 300;
   while (performance.now() < end);
   assert.equal((await verdict).result, "healthy");

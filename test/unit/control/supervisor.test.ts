@@ -8,13 +8,13 @@ const STUCK_AFTER = 200;
 /** Processor time as that share of the time that has passed. */
 const using = (share: number) => ({ cpuTime: async () => performance.now() * share });
 
-test("only a thread that stands still and uses a processor is stuck", async (t) => {
+test("only a worker that stands still and uses a processor is stuck", async (t) => {
   const heartbeat = new SharedArrayBuffer(16);
   const beats = new Int32Array(heartbeat);
   const stuck = new Map<number, number>();
   const supervisor = new Supervisor(
     heartbeat,
-    (thread) => stuck.set(thread, (stuck.get(thread) ?? 0) + 1),
+    (worker) => stuck.set(worker, (stuck.get(worker) ?? 0) + 1),
     STUCK_AFTER,
   );
   t.after(() => supervisor.close());
@@ -30,7 +30,7 @@ test("only a thread that stands still and uses a processor is stuck", async (t) 
   assert.deepEqual([...stuck.keys()], [0]);
 });
 
-test("a spinning thread that gets little of a processor is found when it has used enough", async (t) => {
+test("a spinning worker that gets little of a processor is found when it has used enough", async (t) => {
   const { promise, resolve } = Promise.withResolvers<number>();
   const supervisor = new Supervisor(new SharedArrayBuffer(4), resolve, STUCK_AFTER);
   t.after(() => supervisor.close());
@@ -41,7 +41,7 @@ test("a spinning thread that gets little of a processor is found when it has use
   assert.equal(found, 0);
 });
 
-test("a stuck thread is told of once, not at every look until it has ended", async (t) => {
+test("a stuck worker is told of once, not at every look until it has ended", async (t) => {
   let asked = 0;
   let told = 0;
   const supervisor = new Supervisor(new SharedArrayBuffer(4), () => told++, STUCK_AFTER);
@@ -59,7 +59,7 @@ test("a stuck thread is told of once, not at every look until it has ended", asy
   );
 });
 
-test("time in which the supervisor did not run itself says nothing of a thread", async (t) => {
+test("time in which the supervisor did not run itself says nothing of a worker", async (t) => {
   const began = performance.now();
   let found = false;
   const supervisor = new Supervisor(
@@ -72,15 +72,15 @@ test("time in which the supervisor did not run itself says nothing of a thread",
   t.after(() => supervisor.close());
   supervisor.watch(0, using(1));
   await sleep(STUCK_AFTER / 5);
-  // This process stands still for much longer than a thread may.
+  // This process stands still for much longer than a worker may.
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5 * STUCK_AFTER);
   await sleep(STUCK_AFTER / 10);
   if (performance.now() - began < 7 * STUCK_AFTER) assert.equal(found, false);
 });
 
-test("a thread that is forgotten is not looked at any more", async (t) => {
+test("a worker that is forgotten is not looked at any more", async (t) => {
   const found: number[] = [];
-  const supervisor = new Supervisor(new SharedArrayBuffer(8), (thread) => found.push(thread), STUCK_AFTER);
+  const supervisor = new Supervisor(new SharedArrayBuffer(8), (worker) => found.push(worker), STUCK_AFTER);
   t.after(() => supervisor.close());
   supervisor.watch(0, using(1));
   supervisor.watch(1, using(1));

@@ -15,26 +15,26 @@ const planOf = (version: number): Plan => ({
   trace: { header: "x-sluice-debug", token: "", sample: 0, mask: [] },
 });
 
-/** Two threads that do as they are told, by what `behave` answers to a message. */
-function start(behave: (thread: number, message: ToWorker) => FromWorker | null, silence?: number) {
+/** Two workers that do as they are told, by what `behave` answers to a message. */
+function start(behave: (worker: number, message: ToWorker) => FromWorker | null, silence?: number) {
   const told: string[] = [];
   const released: number[] = [];
   const fleet = {
     up: () => [0, 1],
-    end(thread: number) {
-      told.push(`end ${thread}`);
+    end(worker: number) {
+      told.push(`end ${worker}`);
     },
-    post(thread: number, message: ToWorker) {
+    post(worker: number, message: ToWorker) {
       const version = message.type === "prepare" ? message.plan.version : "version" in message ? message.version : "";
-      told.push(`${message.type} ${version} to ${thread}`);
-      const answer = behave(thread, message);
-      if (answer !== null) queueMicrotask(() => versions.receive(thread, answer));
+      told.push(`${message.type} ${version} to ${worker}`);
+      const answer = behave(worker, message);
+      if (answer !== null) queueMicrotask(() => versions.receive(worker, answer));
     },
   };
   const versions: Versions = new Versions({
     fleet,
     release: (version) => released.push(version),
-    onServing: (thread) => told.push(`${thread} serves`),
+    onServing: (worker) => told.push(`${worker} serves`),
     ...(silence !== undefined && { silence }),
   });
   return { versions, told, released };
@@ -47,7 +47,7 @@ const obedient = (_thread: number, message: ToWorker): FromWorker | null =>
       ? { type: "committed", version: message.version }
       : null;
 
-test("a version is committed when every thread is ready, and released when the last has disposed it", async () => {
+test("a version is committed when every worker is ready, and released when the last has disposed it", async () => {
   const { versions, told, released } = start(obedient);
   await versions.take(planOf(1), []);
   assert.deepEqual(told, [
@@ -66,12 +66,12 @@ test("a version is committed when every thread is ready, and released when the l
   assert.equal(versions.committed?.version, 2);
 });
 
-test("one failure aborts the version on every thread, and the one in service stays", async () => {
-  const { versions, told, released } = start((thread, message) => {
-    if (message.type === "prepare" && message.plan.version === 2 && thread === 1)
+test("one failure aborts the version on every worker, and the one in service stays", async () => {
+  const { versions, told, released } = start((worker, message) => {
+    if (message.type === "prepare" && message.plan.version === 2 && worker === 1)
       return { type: "failed", version: 2, problem: "no" };
-    if (message.type === "abort" && thread === 0) return { type: "disposed", version: 2 };
-    return obedient(thread, message);
+    if (message.type === "abort" && worker === 0) return { type: "disposed", version: 2 };
+    return obedient(worker, message);
   });
   await versions.take(planOf(1), []);
   told.length = 0;
@@ -83,14 +83,14 @@ test("one failure aborts the version on every thread, and the one in service sta
 });
 
 test("silence aborts", async () => {
-  const { versions } = start((thread, message) => (thread === 1 ? null : obedient(thread, message)), 20);
+  const { versions } = start((worker, message) => (worker === 1 ? null : obedient(worker, message)), 20);
   await assert.rejects(versions.take(planOf(1), []), /worker 1 did not answer in time/);
   assert.equal(versions.committed, null);
 });
 
-test("a thread that ends aborts what it was asked to build, and holds nothing any more", async () => {
-  const { versions, released } = start((thread, message) =>
-    message.type === "prepare" && message.plan.version === 2 && thread === 1 ? null : obedient(thread, message),
+test("a worker that ends aborts what it was asked to build, and holds nothing any more", async () => {
+  const { versions, released } = start((worker, message) =>
+    message.type === "prepare" && message.plan.version === 2 && worker === 1 ? null : obedient(worker, message),
   );
   await versions.take(planOf(1), []);
   const second = versions.take(planOf(2), []);
@@ -114,9 +114,9 @@ test("a successor takes the version in service, and only then is asked for other
   assert.deepEqual(versions.serving().sort(), [0, 1]);
 });
 
-test("a thread that does not take what was committed is ended; the others serve it", async () => {
+test("a worker that does not take what was committed is ended; the others serve it", async () => {
   const { versions, told } = start(
-    (thread, message) => (message.type === "commit" && thread === 1 ? null : obedient(thread, message)),
+    (worker, message) => (message.type === "commit" && worker === 1 ? null : obedient(worker, message)),
     20,
   );
   await versions.take(planOf(1), []);
@@ -125,7 +125,7 @@ test("a thread that does not take what was committed is ended; the others serve 
   assert.deepEqual(versions.serving(), [0]);
 });
 
-test("a thread that leaves is asked for nothing more, and what it holds is released when it has ended", async () => {
+test("a worker that leaves is asked for nothing more, and what it holds is released when it has ended", async () => {
   const { versions, told, released } = start(obedient);
   await versions.take(planOf(1), []);
   assert.equal(versions.leave(1), true);

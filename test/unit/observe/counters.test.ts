@@ -16,10 +16,10 @@ import {
 const metricsOf = (counters: Counters) =>
   createMetrics({
     counters,
-    threads: () => [...counters.buffers.keys()],
+    workers: () => [...counters.buffers.keys()],
     pluginMetrics: () => [],
     keyValue: () => [{ name: "sessions", entries: 2, bytes: 160, evicted: 1, expired: 3 }],
-    restarts: () => [{ thread: 1, reason: "stuck", count: 3 }],
+    restarts: () => [{ worker: 1, reason: "stuck", count: 3 }],
     reloads: () => ({ accepted: 2, rejected: 1 }),
     adminDenials: () => 0,
     resolutions: () => ({ resolved: 2, empty: 0, failed: 0 }),
@@ -49,7 +49,7 @@ async function linesOf(counters: Counters, name: string): Promise<string[]> {
   return text.split("\n").filter((line) => line.startsWith(name));
 }
 
-test("what threads count comes out summed, under its labels", async () => {
+test("what workers count comes out summed, under its labels", async () => {
   const counters = new Counters(2);
   const blocks = counters.buffers.map((buffer) => new Float64Array(buffer));
   const base = counters.allocate(seriesKey("requests", { listener: "web", route: "0", cluster: "app" }));
@@ -116,7 +116,7 @@ test("a series given back is gone, and its cells are zero for the next", async (
   assert.deepEqual(await linesOf(counters, "sluice_retries_total"), ['sluice_retries_total{cluster="b"} 0']);
 });
 
-test("an ended thread's gauges are cleared, its counters stay", () => {
+test("an ended worker's gauges are cleared, its counters stay", () => {
   const counters = new Counters(2);
   const blocks = counters.buffers.map((buffer) => new Float64Array(buffer));
   const base = counters.allocate(seriesKey("listener", { listener: "web" }));
@@ -146,8 +146,8 @@ test("what the main thread knows itself is told as well", async () => {
   for (const line of [
     "sluice_config_version 2",
     'sluice_config_reloads_total{result="rejected"} 1',
-    'sluice_thread_restarts_total{thread="1",reason="stuck"} 3',
-    'sluice_thread_event_loop_delay_seconds{thread="1"} 0',
+    'sluice_worker_restarts_total{worker="1",reason="stuck"} 3',
+    'sluice_worker_event_loop_delay_seconds{worker="1"} 0',
     'sluice_endpoint_healthy{cluster="app",endpoint="127.0.0.1:1"} 0',
     'sluice_health_checks_total{cluster="app",endpoint="127.0.0.1:1",result="unhealthy"} 2',
     'sluice_health_checks_total{cluster="app",endpoint="127.0.0.1:1",result="failed"} 0',
@@ -156,7 +156,7 @@ test("what the main thread knows itself is told as well", async () => {
   assert.match(text, /^process_cpu_seconds_total/m);
 });
 
-test("what a plugin gauges is forgotten with the thread, what it counts is not", () => {
+test("what a plugin gauges is forgotten with the worker, what it counts is not", () => {
   const counters = new Counters(2);
   const series = { series: "x" };
   const bases = (["pluginGauge", "pluginCounter", "pluginLatest"] as const).map((kind) =>
@@ -170,14 +170,14 @@ test("what a plugin gauges is forgotten with the thread, what it counts is not",
   );
 });
 
-test("a latest is what the thread has set that was last to set it; escapes keep a line a line", () => {
+test("a latest is what the worker has set that was last to set it; escapes keep a line a line", () => {
   const counters = new Counters(2);
   const cells = counters.allocate(seriesKey("pluginLatest", { series: "x" }));
-  for (const [thread, [value, at]] of [
+  for (const [worker, [value, at]] of [
     [7, 1000],
     [3, 2000],
   ].entries())
-    new Float64Array(counters.buffers[thread]!).set([value!, at!], cells);
+    new Float64Array(counters.buffers[worker]!).set([value!, at!], cells);
   const labels = [["x", '"\n\\']] as const;
   const metric = { kind: METRIC.latest, name: "l", help: "a\\b\nc", labels, buckets: [], cells };
   assert.equal(

@@ -42,7 +42,7 @@ const plan: Plan = {
 /** A worker, and what it says. */
 async function startThread(t: TestContext) {
   const workerData: WorkerInit = {
-    thread: 1,
+    worker: 1,
     columns: EndpointColumns.allocate(2).buffer,
     connections: ConnectionCounts.allocate(2),
     counters: new Counters().block(1),
@@ -85,7 +85,7 @@ test("a connection from a thread that took a version a moment earlier waits unti
   await says("ready");
   const { port1, port2 } = new MessageChannel();
   t.after(() => port1.close());
-  tell({ type: "link", thread: 0, port: port2, transfer: [] }, [port2]);
+  tell({ type: "link", worker: 0, port: port2, transfer: [] }, [port2]);
   const [early, unknown] = [await makeFresh(t), await makeFresh(t)];
   const deal = (address: string, socket: Socket): void =>
     port1.postMessage({ type: "connection", address, socket }, [socket as never]);

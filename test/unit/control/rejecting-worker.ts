@@ -2,7 +2,7 @@
 import { BroadcastChannel, parentPort, workerData } from "node:worker_threads";
 import type { FromWorker, ToWorker } from "../../../src/worker/messages.ts";
 
-if (workerData.thread === 1) {
+if (workerData.worker === 1) {
   const port = parentPort!;
   const on = port.on.bind(port);
   const channel = new BroadcastChannel("sluice-refuse");

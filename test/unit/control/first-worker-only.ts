@@ -1,5 +1,5 @@
 /** A worker that only the first can be. */
 import { workerData } from "node:worker_threads";
 
-if (workerData.thread > 0) throw new Error("told to fail");
+if (workerData.worker > 0) throw new Error("told to fail");
 await import("../../../src/worker/worker.ts");
