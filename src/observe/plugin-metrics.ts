@@ -111,15 +111,5 @@ export type MetricDefinition = {
   readonly by?: { readonly label: string; readonly values: number };
 };
 
-/** Equal for two definitions of the same series: the help text and the order of the labels are no part of it. */
-export function metricIdentity({ kind, name, labels, buckets, by }: MetricDefinition): string {
-  return JSON.stringify([kind, name, sortLabels(labels), buckets, by]);
-}
-
-/** Sorted by name, since a series is identified by its set of labels. */
-export function sortLabels(labels: MetricDefinition["labels"]): MetricDefinition["labels"] {
-  return labels.toSorted(([a], [b]) => (a < b ? -1 : 1));
-}
-
 /** A definition with its first cell, by which the guest names it; no other series has that number at the same time. */
 export type MetricPlan = MetricDefinition & { readonly cells: number };

@@ -201,6 +201,27 @@ export function metricCells({ kind, buckets }: { readonly kind: number; readonly
   return kind === METRIC.latest ? 2 : 1;
 }
 
+type Labels = readonly (readonly [name: string, value: string])[];
+
+/** What identifies a series of a plugin's metric. */
+type SeriesIdentity = {
+  readonly kind: number;
+  readonly name: string;
+  readonly labels: Labels;
+  readonly buckets: readonly number[];
+  readonly by?: object;
+};
+
+/** Equal for two definitions of the same series: the order of labels does not matter. */
+export function metricIdentity({ kind, name, labels, buckets, by }: SeriesIdentity): string {
+  return JSON.stringify([kind, name, sortLabels(labels), buckets, by]);
+}
+
+/** Sorted by name: a series is identified by its set of labels. */
+export function sortLabels(labels: Labels): Labels {
+  return labels.toSorted(([a], [b]) => (a < b ? -1 : 1));
+}
+
 /** The value under which is counted what has no row of its own. */
 export const OTHER = "other";
 

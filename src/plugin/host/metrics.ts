@@ -1,7 +1,7 @@
 /** Metrics that one configuration of a plugin defines while it is started, and counts in cells of its thread's block. */
 import { LIMIT, METRIC, STATUS } from "../../abi/abi.ts";
-import { type MetricDefinition, type MetricPlan, metricIdentity } from "../../observe/plugin-metrics.ts";
-import { LabelTable, metricCells } from "../../observe/series.ts";
+import type { MetricDefinition, MetricPlan } from "../../observe/plugin-metrics.ts";
+import { LabelTable, metricCells, metricIdentity } from "../../observe/series.ts";
 
 const NEVER = Number.NEGATIVE_INFINITY;
 
