@@ -1,4 +1,4 @@
-/** The plugin host of one thread: makes the guests of each version aside, and carries over those that are unchanged. */
+/** The plugin host of one worker: starts the guests of each version before it serves, and reuses unchanged ones. */
 import { setImmediate } from "node:timers/promises";
 import { HOOK } from "../../abi/abi.ts";
 import type { MetricDefinition } from "../../observe/plugin-metrics.ts";
@@ -10,19 +10,20 @@ import { CanaryRollout, type Version } from "./canary-rollout.ts";
 import type { PluginConfiguration } from "./configuration.ts";
 import type { Fetcher } from "./fetcher.ts";
 import type { Instance } from "./instance.ts";
-import { type Clocks, ManagedGuest, StartError } from "./managed-guest.ts";
+import { ManagedGuest } from "./managed-guest.ts";
 import { NameIds, NameTable } from "./name-table.ts";
 import type { InstancePlan, RolloutPlan } from "./plan.ts";
 import { PluginInstance } from "./plugin-instance.ts";
 import { hookName, type PluginEvent, PluginReport, type Report } from "./report.ts";
+import { type Clocks, GuestStartError } from "./start-guest.ts";
 import { migrateState } from "./state-migration.ts";
 import { type After, setTimer } from "./timer.ts";
 
 export { OUTCOME } from "./outcome.ts";
 
-/** What one version needs of its plugins. Clusters and strategies are named in the order of their indices. */
+/** The plugins of one version. `clusters` and `strategies`: names in the order of their indices. */
 export type PluginParts = {
-  /** Who makes requests for this version's plugins; without it nobody does. */
+  /** Sends the subrequests of this version's plugins; without it they return `notHere`. */
   readonly fetcher?: Fetcher | null;
   readonly modules: readonly ModulePlan[];
   readonly instances: readonly InstancePlan[];
@@ -34,35 +35,35 @@ export type PluginParts = {
 
 export interface InstanceSet {
   readonly instances: readonly PluginInstance[];
-  /** The same as chains, routers and strategies call them: where there are two versions of one, both behind it. */
+  /** The instances as chains, routers and strategies call them: one with a canary version chooses between the two. */
   readonly served: readonly Instance[];
-  /** The version is taken into service. */
+  /** The version serves from now on. */
   commit(): void;
-  /** Metrics that its instances have defined, in a start check. */
+  /** The metrics that each instance has defined, in a start check. */
   defined(): readonly (readonly MetricDefinition[])[];
-  /** Drops its references: guests that no set holds are gone. */
+  /** Releases the guests; those that no other set uses are freed. */
   dispose(): void;
 }
 
 export type PluginHostOptions = {
-  /** This thread's counters. */
+  /** The worker's counters. */
   readonly cells: Float64Array;
   readonly report: Report;
-  /** For what may happen with every call; without it that is only counted. */
+  /** Rate-limited log for events that may occur with every call; without it they are only counted. */
   readonly warnings?: ThrottledLog;
-  /** Told how a plugin fares, when that changes. */
-  readonly notify?: (news: PluginEvent) => void;
+  /** Called when the state of a plugin changes, and for each failure that is logged. */
+  readonly notify?: (event: PluginEvent) => void;
   /** Milliseconds since 1970. */
   readonly now?: () => number;
-  /** Milliseconds of a clock that is never set; `now` when it is not given. */
+  /** A monotonic clock in milliseconds; default: `now`. */
   readonly monotonic?: () => number;
-  /** Timers of calls that wait; the real ones without it. */
+  /** Timers of suspended calls; default: `setTimeout`. */
   readonly after?: After;
-  /** The store that threads share; without it guests are only started (`start-check.ts`). */
+  /** The key-value store; without it guests can only be started (`start-check.ts`). */
   readonly keyValue?: KeyValue;
 };
 
-/** Instances that share a guest, and what that guest is made of. */
+/** Instances that share a guest. `key`: identifies what the guest is made of. */
 type Group = {
   readonly key: string;
   readonly module: ModulePlan;
@@ -70,14 +71,14 @@ type Group = {
   readonly members: readonly PluginConfiguration[];
 };
 
-/** Milliseconds of the thread's time before others have their turn. */
+/** Milliseconds after which `prepareInSlices` yields to the event loop. */
 const SLICE = 2;
 
 export class PluginHost {
   readonly #cells: Float64Array;
   readonly #report: Report;
   readonly #warnings: ThrottledLog | null;
-  readonly #notify: (news: PluginEvent) => void;
+  readonly #notify: (event: PluginEvent) => void;
   readonly #clocks: Clocks;
   readonly #keyValue: KeyValue | null;
   readonly #guests = new Map<string, ManagedGuest[]>();
@@ -92,7 +93,7 @@ export class PluginHost {
     const {
       cells,
       report,
-      notify: tell = () => undefined,
+      notify: notify = () => undefined,
       now = Date.now,
       monotonic = now,
       after = setTimer,
@@ -101,14 +102,14 @@ export class PluginHost {
     this.#cells = cells;
     this.#report = report;
     this.#warnings = options.warnings ?? null;
-    this.#notify = tell;
+    this.#notify = notify;
     this.#clocks = { wall: now, monotonic, after };
     this.#keyValue = keyValue ?? null;
   }
 
   /**
-   * Makes the instances of one version aside. Guests whose configuration, module, limits and permissions are unchanged
-   * are carried over. @throws PluginError, leaving nothing behind.
+   * Creates the instances of one version. Guests whose configuration, module, limits and permissions are unchanged are
+   * reused. @throws PluginError after releasing everything.
    */
   prepare(parts: PluginParts): InstanceSet {
     const steps = this.#prepare(parts);
@@ -119,8 +120,8 @@ export class PluginHost {
   }
 
   /**
-   * The same beside other work: starting thousands of guests takes a second, which nobody else is to wait for. Null, with
-   * nothing left behind, when it is not wanted any more. @throws PluginError, leaving nothing behind.
+   * Like `prepare`, but yields to the event loop every 2 ms, because starting thousands of guests takes a second. Returns
+   * null after releasing everything if `isWanted` becomes false. @throws PluginError after releasing everything.
    */
   async prepareInSlices(parts: PluginParts, isWanted: () => boolean): Promise<InstanceSet | null> {
     const steps = this.#prepare(parts);
@@ -138,7 +139,7 @@ export class PluginHost {
     }
   }
 
-  /** A guest a step. */
+  /** Yields after each guest. */
   *#prepare(parts: PluginParts): Generator<void, InstanceSet, void> {
     const rollouts = (parts.rollouts ?? []).map((rollout) => new CanaryRollout(rollout, this.#cells));
     const instances = this.#makeInstances(parts, rollouts);
@@ -147,15 +148,15 @@ export class PluginHost {
       for (const [guest, group] of used) this.#release(guest, group);
       used.clear();
     };
-    let isWhole = false;
+    let isComplete = false;
     try {
       for (const group of groupInstances(parts, instances)) {
         used.set(this.#guestFor(group, used), group);
         yield;
       }
-      isWhole = true;
+      isComplete = true;
     } finally {
-      if (!isWhole) dispose();
+      if (!isComplete) dispose();
     }
     const defined = () => instances.map(({ configuration }) => configuration.metrics.defined);
     const served: Instance[] = [...instances];
@@ -163,12 +164,12 @@ export class PluginHost {
     return { instances, served, commit: () => this.#commit(instances, used), defined, dispose };
   }
 
-  /** Calls the `tick` of every configuration in service whose time has come. */
+  /** Calls the `tick` hooks that are due. */
   tick(): void {
     for (const instance of this.#ticking) instance.tick();
   }
 
-  /** Calls no `tick` any more, and gives up those that wait. */
+  /** Stops all ticks and cancels suspended ones. */
   stopTicks(): void {
     for (const instance of this.#ticking) instance.stopTick();
     this.#ticking = [];
@@ -186,7 +187,7 @@ export class PluginHost {
       }
   }
 
-  /** Guests that there may be, those for calls that wait included. */
+  /** Largest number of guests, including those for suspendable calls. */
   capacity(): number {
     let count = 0;
     for (const list of this.#guests.values()) for (const guest of list) count += guest.capacity;
@@ -199,7 +200,7 @@ export class PluginHost {
     return count;
   }
 
-  /** Bytes of memory that they hold. */
+  /** Bytes of memory of all guests. */
   memory(): number {
     let bytes = 0;
     for (const list of this.#guests.values()) for (const guest of list) bytes += guest.memory;
@@ -253,20 +254,21 @@ export class PluginHost {
     return report;
   }
 
-  /** The guest of such a group's guest: one that is there and not used by this version yet, or a new one. */
+  /** The guest of a group: an existing one that this version does not use yet, or a new one, which is started. */
   #guestFor({ key, module, instances, members }: Group, used: ReadonlyMap<ManagedGuest, Group>): ManagedGuest {
     const present = this.#guests.get(key) ?? [];
-    const fresh = new ManagedGuest(key, module, members, this.#clocks, instances[0]!.guestLimit);
-    for (const [position, instance] of instances.entries()) instance.attach(fresh, position + 1);
-    const carried = present.find((guest) => !used.has(guest) && guest.fits(members));
-    if (carried === undefined) {
-      start(fresh);
-      this.#guests.set(key, [...present, fresh]);
-      return fresh;
+    const created = new ManagedGuest(key, module, members, this.#clocks, instances[0]!.guestLimit);
+    // `fits` looks names up through the members, which need a guest for that.
+    for (const [position, instance] of instances.entries()) instance.attach(created, position + 1);
+    const reused = present.find((guest) => !used.has(guest) && guest.fits(members));
+    if (reused === undefined) {
+      start(created);
+      this.#guests.set(key, [...present, created]);
+      return created;
     }
-    for (const [position, instance] of instances.entries()) instance.attach(carried, position + 1);
-    carried.adopt(members);
-    return carried;
+    for (const [position, instance] of instances.entries()) instance.attach(reused, position + 1);
+    reused.adopt(members);
+    return reused;
   }
 
   #release(guest: ManagedGuest, { members }: Group): void {
@@ -289,14 +291,14 @@ function start(guest: ManagedGuest): void {
   try {
     guest.take();
   } catch (error) {
-    if (!(error instanceof StartError)) throw error;
+    if (!(error instanceof GuestStartError)) throw error;
     const { plugin, hook, failure } = error;
     const where = failure.stack === "" ? "" : `\n${failure.stack.replace(/^/gm, "  at ")}`;
     throw new PluginError(`plugin ${plugin}: ${hookName(hook)}: ${failure.message}${where}`);
   }
 }
 
-/** One group for each instance; one for all instances of a module that serves many, under the same limits. */
+/** A group for each instance; one group for all instances of a module that serves many, if their limits are equal. */
 function groupInstances({ modules, instances: plans }: PluginParts, instances: readonly PluginInstance[]): Group[] {
   const groups = new Map<string, { made: string; module: ModulePlan; entries: { key: string; index: number }[] }>();
   for (const [index, plan] of plans.entries()) {
@@ -308,8 +310,8 @@ function groupInstances({ modules, instances: plans }: PluginParts, instances: r
     group.entries.push({ key: plan.key, index });
   }
   return [...groups.values()].map(({ made, module, entries }) => {
-    // A guest that serves many is carried over only with the same configurations, in the same places: it has no way to
-    // forget one, and knows each by its number.
+    // A guest that serves many is reused only with the same configurations in the same order: it identifies each by its
+    // number, and cannot drop one.
     entries.sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : a.index - b.index));
     const key = JSON.stringify([made, ...entries.map((entry) => entry.key)]);
     const grouped = entries.map((entry) => instances[entry.index]!);

@@ -1,38 +1,36 @@
-/** One configuration of one plugin in one version: calls its guest's hooks, checks what they answer, and bears failure. */
+/**
+ * One configuration of one plugin in one version: invokes the hooks of its guest, validates their results, and applies
+ * the failure policy.
+ */
 
-import { HOOK, HOOK_RESULTS, HOOKS, RESULT, SUSPENDABLE_HOOKS } from "../../abi/abi.ts";
+import { HOOK, RESULT, SUSPENDABLE_HOOKS } from "../../abi/abi.ts";
 import { fuelFor } from "../../abi/prices.ts";
-import type { ThrottledLog } from "../../observe/throttled-log.ts";
 import { SavedState } from "../abi/saved-state.ts";
 import { bytesSeen } from "./bytes-seen.ts";
 import type { Version } from "./canary-rollout.ts";
 import { clientOf } from "./client-failures.ts";
 import { type ConfigurationParts, PluginConfiguration } from "./configuration.ts";
 import { Fault } from "./fault.ts";
-import type { Guest, GuestFailure } from "./guest.ts";
+import type { Guest } from "./guest.ts";
 import type { GuestPool } from "./guest-pool.ts";
 import type { EndpointList, ExchangeContext, HookContext } from "./hook-context.ts";
+import { checkResult } from "./hook-results.ts";
 import type { Instance } from "./instance.ts";
 import { InstanceCounters } from "./instance-counters.ts";
-import { type ManagedGuest, StartError } from "./managed-guest.ts";
+import { InstanceFailures } from "./instance-failures.ts";
+import type { ManagedGuest } from "./managed-guest.ts";
 import { OUTCOME } from "./outcome.ts";
-import { hookName, type PluginReport } from "./report.ts";
+import { GuestStartError } from "./start-guest.ts";
 import { type CallOwner, SuspendableCall } from "./suspended-call.ts";
 import type { After } from "./timer.ts";
 
-/** By hook: a bit mask of the results that it defines. */
-const RESULTS = HOOKS.map((hook) => HOOK_RESULTS[hook].reduce((mask, result) => mask | (1 << result), 0));
-
-/** Hooks whose calls may wait, a bit for each. */
+/** Bit mask of hooks whose calls can be suspended. */
 const SUSPENDABLE = SUSPENDABLE_HOOKS.reduce((mask, hook) => mask | (1 << HOOK[hook]), 0);
 
-/** How long a strategy that failed in `update` is left alone. */
+/** Milliseconds after a failed `update` before it is tried again. */
 const UPDATE_PAUSE = 1000;
 
-/** Hooks that no request calls, a bit for each; `update` is told by whoever called it. */
-const WITHOUT_REQUEST = (1 << HOOK.tick) | (1 << HOOK.save) | (1 << HOOK.restore);
-
-/** Hooks that do not decide what the client gets. */
+/** Hooks that cannot change the response. */
 const OBSERVING = (1 << HOOK.log) | (1 << HOOK.outcome);
 
 const NONE = -1;
@@ -41,9 +39,9 @@ const FAILED = -2;
 export type InstanceParts = Omit<ConfigurationParts, "counters"> & {
   readonly index: number;
   readonly hooks: number;
-  /** Its module has a call that waits. */
+  /** The module imports asynchronous host calls. */
   readonly suspends: boolean;
-  /** Its version, during a canary rollout. */
+  /** The figures of this version, during a canary rollout. */
   readonly version: Version | null;
   readonly monotonic: () => number;
   readonly after: After;
@@ -52,31 +50,30 @@ export type InstanceParts = Omit<ConfigurationParts, "counters"> & {
 export class PluginInstance implements Instance, CallOwner {
   readonly configuration: PluginConfiguration;
   readonly #counters: InstanceCounters;
+  readonly #failures: InstanceFailures;
   readonly index: number;
   readonly plugin: string;
   readonly hooks: number;
-  /** The cluster whose strategy it is; empty for others. */
+  /** The cluster that uses it as strategy; empty for other roles. */
   readonly cluster: string;
   readonly bodyLimit: number;
   readonly refusesTooLarge: boolean;
-  /** Milliseconds that a call which waits may take, and how many of them there may be at one time. */
+  /** Time limit of a suspendable call in milliseconds, and the largest number of guests for such calls. */
   readonly time: number;
   readonly guestLimit: number;
-  /** The number of the canary rollout in which it is the canary version; 0 otherwise. */
+  /** The number of the canary rollout in which it is the canary version; otherwise 0. */
   readonly rollout: number;
   readonly #version: Version | null;
   readonly after: After;
-  /** Hooks whose calls may wait, a bit for each. */
+  /** Bit mask of its hooks whose calls can be suspended. */
   readonly #suspendable: number;
   readonly #fuel: number;
   readonly #skips: boolean;
-  readonly #warnings: ThrottledLog | null;
-  readonly #report: PluginReport;
   readonly #now: () => number;
   #managed!: ManagedGuest;
-  /** What the last `update` told, so that a guest that takes another's place can be told again. */
+  /** The endpoints of the last `update`, so that a restarted guest can be updated. */
   #view: EndpointList | null = null;
-  /** When `update` failed: picks are native until the next one, or until this is some time ago. */
+  /** When `update` failed last: picks are native until it succeeds. */
   #failedAt = Number.NEGATIVE_INFINITY;
 
   constructor(parts: InstanceParts) {
@@ -95,13 +92,13 @@ export class PluginInstance implements Instance, CallOwner {
     this.refusesTooLarge = plan.tooLarge === "reject";
     this.#fuel = plan.fuel;
     this.#skips = plan.onFailure === "skip";
-    this.#warnings = parts.warnings;
-    this.#report = parts.report;
     this.#counters = new InstanceCounters(parts.cells, plan.cells);
+    this.#failures = new InstanceFailures({ ...parts, plugin: plan.plugin, counters: this.#counters });
     this.configuration = new PluginConfiguration({ ...parts, counters: this.#counters });
     this.#now = monotonic;
   }
 
+  /** Sets the guest; `id`: the configuration's number within it. */
   attach(managed: ManagedGuest, id: number): void {
     this.#managed = managed;
     this.configuration.owner = managed;
@@ -117,12 +114,15 @@ export class PluginInstance implements Instance, CallOwner {
   call(hook: number, target: HookContext): number {
     if (((this.hooks >>> hook) & 1) === 0) return OUTCOME.continue;
     if (target.skipped?.has(this.index)) return OUTCOME.continue;
-    if (this.#managed.hasFailingClients && this.#managed.isBlocked(target)) return this.#refuseBlocked(hook, target);
+    if (this.#managed.hasFailingClients && this.#managed.isBlocked(target)) {
+      this.#failures.blocked(hook, target);
+      return this.refuse(hook, target);
+    }
     if (((this.#suspendable >>> hook) & 1) === 1) return this.#callSuspendable(hook, target);
     let guest: Guest | null = null;
     try {
       guest = this.#managed.take();
-      if (guest === null) return this.#refuse(hook, target);
+      if (guest === null) return this.refuse(hook, target);
       return this.evaluate(guest, hook, this.#run(guest, hook, target, null));
     } catch (error) {
       this.#fail(hook, guest, error);
@@ -130,12 +130,12 @@ export class PluginInstance implements Instance, CallOwner {
     }
   }
 
-  /** Checks what a hook answered: RESULT and OUTCOME agree in what that may be. */
+  /** Converts a result to an OUTCOME: valid results have the same values. @throws Fault */
   evaluate(guest: Guest, hook: number, result: number): number {
-    if (result < 0 || result > 31 || ((RESULTS[hook]! >>> result) & 1) === 0) refuse(hook, result);
-    if (guest.context.scope.responded !== (result === RESULT.respond)) failResponse(hook, result);
-    if ((result === RESULT.respond || result === RESULT.reject) && guest.context.scope.exchange !== null)
-      guest.context.scope.exchange.respondedBy = this.plugin;
+    const { responded, exchange } = guest.context.scope;
+    checkResult(hook, result, responded);
+    if ((result === RESULT.respond || result === RESULT.reject) && exchange !== null)
+      exchange.respondedBy = this.plugin;
     this.#end(guest, hook);
     return result;
   }
@@ -149,7 +149,7 @@ export class PluginInstance implements Instance, CallOwner {
   pick(exchange: ExchangeContext, view: EndpointList): number {
     if (((this.hooks >>> HOOK.pick) & 1) === 0) return FAILED;
     if (this.#managed.hasFailingClients && this.#managed.isBlocked(exchange)) {
-      this.#logBlocked(HOOK.pick, exchange);
+      this.#failures.blocked(HOOK.pick, exchange);
       return this.#refusePick();
     }
     if (this.#managed.updatedBy !== this.configuration && !this.#updateGuest()) return FAILED;
@@ -159,7 +159,7 @@ export class PluginInstance implements Instance, CallOwner {
       if (guest === null) return this.#refusePick();
       const result = this.#run(guest, HOOK.pick, exchange, view);
       if (result < NONE || result >= view.count)
-        throw new Fault("bad_result", `pick answered ${result}, expected -1 or an index below ${view.count}`);
+        throw new Fault("bad_result", `pick returned ${result}, expected -1 or an index below ${view.count}`);
       this.#end(guest, HOOK.pick);
       return result;
     } catch (error) {
@@ -168,94 +168,77 @@ export class PluginInstance implements Instance, CallOwner {
     }
   }
 
-  /** The guest was told the endpoints by nobody, or by another version: it is told again before it picks. */
+  /** Calls `update` for a guest that was not updated by this version. Not within a second of a failure. */
   #updateGuest(): boolean {
     if (this.#view === null) return true;
     return Math.abs(this.#now() - this.#failedAt) >= UPDATE_PAUSE && this.#update();
   }
 
   #update(): boolean {
-    let guest: Guest | null = null;
-    try {
-      guest = this.#managed.take();
-      if (guest === null) return false;
-      const result = this.#run(guest, HOOK.update, null, this.#view);
-      if (result !== RESULT.continue) refuse(HOOK.update, result);
-      this.#end(guest, HOOK.update);
-      this.#managed.updatedBy = this.configuration;
-      return true;
-    } catch (error) {
-      this.#fail(HOOK.update, guest, error);
-      this.#failedAt = this.#now();
-      return false;
-    }
+    const isUpdated = this.#runPlain(HOOK.update, this.#view);
+    if (isUpdated === true) this.#managed.updatedBy = this.configuration;
+    else if (isUpdated === false) this.#failedAt = this.#now();
+    return isUpdated === true;
   }
 
-  /** Calls `tick`, if it is time to. */
+  /** Calls `tick` if it is due. Ticks that are not run because of a quarantine are not counted as refused. */
   tick(): void {
-    if (!this.#managed.isDue(this.configuration)) return;
+    const { ticks } = this.#managed;
+    const { id } = this.configuration;
+    if (!ticks.isDue(id)) return;
     if (((this.#suspendable >>> HOOK.tick) & 1) === 1) return this.#tickSuspendable();
     const began = performance.now();
-    let guest: Guest | null = null;
-    try {
-      guest = this.#managed.take();
-      // In quarantine nobody waits for it: it is not counted as refused.
-      if (guest === null) return;
-      const result = this.#run(guest, HOOK.tick, null, null);
-      if (result !== RESULT.continue) refuse(HOOK.tick, result);
-      this.#end(guest, HOOK.tick);
-    } catch (error) {
-      this.#fail(HOOK.tick, guest, error);
-    } finally {
-      this.#managed.ticked(this.configuration, performance.now() - began);
-    }
+    this.#runPlain(HOOK.tick, null);
+    ticks.ended(id, performance.now() - began);
   }
 
-  /** As a call that may outlast many rounds of the clock. */
   #tickSuspendable(): void {
+    const { ticks } = this.#managed;
+    const { id } = this.configuration;
     const call = new SuspendableCall(this, HOOK.tick, null);
     const outcome = call.start();
-    if (outcome === OUTCOME.busy) this.#logBusy(HOOK.tick);
-    if (outcome === OUTCOME.suspended) this.#managed.tickSuspended(this.configuration, call);
-    else this.#managed.ticked(this.configuration, 0);
+    if (outcome === OUTCOME.busy) this.#failures.rejected(HOOK.tick, this.guestLimit, this.pool.queued);
+    if (outcome === OUTCOME.suspended) ticks.suspended(id, call);
+    else ticks.ended(id, 0);
   }
 
-  /** Whether its `tick` waits. */
+  /** Whether a call of `tick` is suspended. */
   get isTicking(): boolean {
-    return this.#managed.isTicking(this.configuration);
+    return this.#managed.ticks.isSuspended(this.configuration.id);
   }
 
-  /** Gives up its `tick`, if one waits. */
+  /** Cancels a suspended call of `tick`. */
   stopTick(): void {
-    this.#managed.stopTick(this.configuration);
+    this.#managed.ticks.cancel(this.configuration.id);
   }
 
-  /** Whether the same guest serves both. */
+  /** Whether the same guest serves both configurations. */
   sharesGuest(other: PluginInstance): boolean {
     return this.#managed === other.#managed;
   }
 
-  /** What its guest hands to its next version; null when it has none, hands nothing, or fails. */
+  /** The state that the guest saves for the next version; null if it has none, does not run, or fails. */
   save(): SavedState | null {
-    // A guest that was lost has lost its state with it.
+    // A guest that has failed has lost its state.
     if (((this.hooks >>> HOOK.save) & 1) === 0 || !this.#managed.running) return null;
     const state = new SavedState();
-    return this.#transfer(HOOK.save, state) && state.length > 0 ? state : null;
+    return this.#runPlain(HOOK.save, null, state) === true && state.length > 0 ? state : null;
   }
 
-  /** Gives its guest what the version before has saved. A guest that fails with it is made anew, without. */
+  /** Restores the state of the previous version. If that fails, the guest is restarted without it. */
   restore(state: SavedState): void {
-    this.#transfer(HOOK.restore, state);
+    this.#runPlain(HOOK.restore, null, state);
   }
 
-  #transfer(hook: number, state: SavedState): boolean {
+  /** Calls a hook that has no context and only returns `continue`. False: it failed; null: no guest can be started. */
+  #runPlain(hook: number, view: EndpointList | null, state: SavedState | null = null): boolean | null {
     let guest: Guest | null = null;
     try {
       guest = this.#managed.take();
-      if (guest === null) return false;
+      if (guest === null) return null;
       guest.context.state = state;
-      const result = this.#run(guest, hook, null, null);
-      if (result !== RESULT.continue) refuse(hook, result);
+      const result = this.#run(guest, hook, null, view);
+      checkResult(hook, result, false);
       guest.context.state = null;
       this.#end(guest, hook);
       return true;
@@ -265,7 +248,7 @@ export class PluginInstance implements Instance, CallOwner {
     }
   }
 
-  // ── Calls that may wait ───────────────────────────────────────────────────────────────────────────────────────
+  // ── Suspendable calls ─────────────────────────────────────────────────────────────────────────────────────────
 
   get pool(): GuestPool {
     return this.#managed.pool!;
@@ -274,21 +257,12 @@ export class PluginInstance implements Instance, CallOwner {
   #callSuspendable(hook: number, target: HookContext): number {
     const call = new SuspendableCall(this, hook, target);
     const outcome = call.start();
-    if (outcome === OUTCOME.busy) {
+    if (outcome === OUTCOME.suspended) target.suspend(hook, call);
+    else if (outcome === OUTCOME.busy) {
       target.respondedBy = this.plugin;
-      this.#logBusy(hook);
+      this.#failures.rejected(hook, this.guestLimit, this.pool.queued);
     }
-    if (outcome !== OUTCOME.suspended) return outcome;
-    target.suspend(hook, call);
     return outcome;
-  }
-
-  /** A call is rejected: all guests are in use, and the queue is full. */
-  #logBusy(hook: number): void {
-    this.#counters.rejected(hook);
-    if (this.#warnings === null || !this.#warnings.admits("plugin_rejected", this.plugin)) return;
-    const fields = { plugin: this.plugin, hook: hookName(hook), guests: this.guestLimit, queued: this.pool.queued };
-    this.#warnings.write("plugin call rejected: all guests are in use and the queue is full (limits.guests)", fields);
   }
 
   async enter(guest: Guest, hook: number, target: HookContext | null): Promise<number> {
@@ -317,62 +291,38 @@ export class PluginInstance implements Instance, CallOwner {
   }
 
   resume(hook: number, target: HookContext | null, outcome: number, call: SuspendableCall): void {
-    if (target === null) return this.#managed.ticked(this.configuration, call.ran);
+    if (target === null) return this.#managed.ticks.ended(this.configuration.id, call.ran);
     this.#version?.addTime(call.took);
     target.caller?.resume(hook, target, outcome);
   }
 
   failed(guest: Guest | null, hook: number, target: HookContext | null, error: unknown): number {
-    const failure = this.#explain(guest, hook, error);
-    this.#countFailure(hook, failure);
+    const failure = this.#failures.explain(guest, hook, error);
+    this.#failures.failed(hook, failure);
     target?.trace?.failed(hook, this.plugin, failure);
     guest?.context.rollback();
     guest?.context.end();
-    // What had no guest yet says nothing of whether one can be made.
-    if (guest !== null || error instanceof StartError) this.#managed.failPooled(guest, hook, failure, clientOf(target));
+    // A call that timed out in the queue had no guest: it does not show whether one can be started.
+    if (guest !== null || error instanceof GuestStartError)
+      this.#managed.failPooled(guest, hook, failure, clientOf(target));
     return target === null ? OUTCOME.continue : this.#applyFailurePolicy(hook, target);
-  }
-
-  refuse(hook: number, target: HookContext | null): number {
-    // For a `tick` nobody waits: it is not counted as refused.
-    return target === null ? OUTCOME.continue : this.#refuse(hook, target);
   }
 
   // ── Failure ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** In quarantine there is no guest: nothing runs, and the policy is that of a failure. */
-  #refuse(hook: number, target: HookContext): number {
-    this.#countRefused(hook);
+  /** A call is not made, in quarantine or for a blocked client: the failure policy applies. Ticks are not counted. */
+  refuse(hook: number, target: HookContext | null): number {
+    if (target === null) return OUTCOME.continue;
+    this.#failures.refused(hook);
     target.trace?.refused(hook, this.plugin);
     return this.#applyFailurePolicy(hook, target);
   }
 
-  /** The client has caused more failures than its share: nothing runs for it, and the others go on. */
-  #refuseBlocked(hook: number, target: HookContext): number {
-    this.#logBlocked(hook, target);
-    return this.#refuse(hook, target);
-  }
-
-  #logBlocked(hook: number, { clientAddress }: HookContext): void {
-    if (!this.#warnings?.admits("plugin_client_refused", this.plugin)) return;
-    this.#warnings.write("a plugin is not called for a client whose requests make it fail", {
-      plugin: this.plugin,
-      hook: hookName(hook),
-      client: clientAddress,
-    });
-  }
-
   #refusePick(): number {
-    this.#countRefused(HOOK.pick);
+    this.#failures.refused(HOOK.pick);
     return FAILED;
   }
 
-  #countRefused(hook: number): void {
-    this.#counters.refused(hook);
-    this.#report.refuse();
-  }
-
-  /** What a failure means for the target. */
   #applyFailurePolicy(hook: number, target: HookContext): number {
     this.#version?.countFailure(target);
     if (!this.#skips) {
@@ -427,46 +377,15 @@ export class PluginInstance implements Instance, CallOwner {
     }
   }
 
-  /** Drops the hook's edits, ends the guest, counts and tells. */
+  /** Reverts the hook's edits, drops the guest, counts and logs the failure. */
   #fail(hook: number, guest: Guest | null, error: unknown): void {
-    const failure = this.#explain(guest, hook, error);
-    this.#countFailure(hook, failure);
-    guest?.context.scope.target?.trace?.failed(hook, this.plugin, failure);
-    const client = clientOf(guest?.context.scope.target ?? null);
+    const failure = this.#failures.explain(guest, hook, error);
+    this.#failures.failed(hook, failure);
+    const target = guest === null ? null : guest.context.scope.target;
+    target?.trace?.failed(hook, this.plugin, failure);
+    const client = clientOf(target);
     guest?.context.rollback();
     guest?.context.end();
     this.#managed.fail(guest, hook, failure, client);
   }
-
-  /** With its stack only where that is logged: making one takes longer than a call. */
-  #explain(guest: Guest | null, hook: number, error: unknown): GuestFailure {
-    const failure = explain(guest, error);
-    if (guest === null || !this.#report.logs(hook, failure.reason)) return failure;
-    return { ...failure, stack: guest.stackOf(error) };
-  }
-
-  #countFailure(hook: number, failure: GuestFailure): void {
-    this.#counters.failed(hook, failure.reason);
-    if (((WITHOUT_REQUEST >>> hook) & 1) === 1) this.#version?.countFailure(null);
-    this.#report.fail(hook, failure);
-  }
-}
-
-function explain(guest: Guest | null, error: unknown): GuestFailure {
-  if (guest !== null) return guest.explain(error);
-  // Whatever went wrong while a guest was made again, the plugin could not be started.
-  if (error instanceof StartError)
-    return { ...error.failure, reason: "start", message: `could not be started again: ${error.message}` };
-  const message = error instanceof Error ? error.message : String(error);
-  return { reason: error instanceof Fault ? error.reason : "host", message, stack: "" };
-}
-
-function refuse(hook: number, result: number): never {
-  const expected = HOOK_RESULTS[HOOKS[hook]!].join(", ");
-  throw new Fault("bad_result", `${hookName(hook)} answered ${result}, expected one of ${expected}`);
-}
-
-function failResponse(hook: number, result: number): never {
-  const problem = result === RESULT.respond ? "without a call of respond" : "after a call of respond";
-  throw new Fault("bad_result", `${hookName(hook)} answered ${result} ${problem}`);
 }

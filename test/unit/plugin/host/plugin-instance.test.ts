@@ -186,7 +186,7 @@ test("a plugin that cannot be started again is quarantined, and tried again afte
   for (let i = 0; i < 5; i++) assert.equal(instance.call(HOOK.route, makeExchange()), OUTCOME.failed);
   assert.equal(host.failures("route", "start"), 1);
   assert.equal(host.refused("route"), 4);
-  assert.match(host.lines[1]!.message, /could not be started again: the plugin refuses its configuration$/);
+  assert.match(host.lines[1]!.message, /could not be started again: the plugin rejects its configuration$/);
   assert.match(host.lines[2]!.message, /^plugin test is quarantined: could not be started again/);
   config.cluster = "app";
   assert.equal(instance.call(HOOK.route, makeExchange()), OUTCOME.failed);
@@ -301,7 +301,7 @@ test("pick: an index, none, or a failure", () => {
   const instance = host.load("picks-out-of-range");
   assert.equal(instance.pick(makeExchange(), makeView(3)), -2);
   assert.equal(host.failures("pick", "bad_result"), 1);
-  assert.match(host.lines[0]!.message, /pick answered 3, expected -1 or an index below 3$/);
+  assert.match(host.lines[0]!.message, /pick returned 3, expected -1 or an index below 3$/);
 });
 
 test("results that a hook does not define are failures", () => {
@@ -416,7 +416,7 @@ test("a carried-over guest whose cluster is gone refuses the new version, and se
   const modules = [buildFixture("finds-cluster")];
   const plan = planOf({ config: { cluster: "canary" } });
   const first = host.prepare(modules, [plan]);
-  assert.throws(() => host.prepare(modules, [plan], { clusters: ["app"] }), refuses(/refuses its configuration/));
+  assert.throws(() => host.prepare(modules, [plan], { clusters: ["app"] }), refuses(/rejects its configuration/));
   assert.equal(host.host.guests(), 1);
   assert.equal(first.instances[0]!.call(HOOK.route, makeExchange()), OUTCOME.continue);
   // It comes to be again under another index: a fresh look-up finds it.
@@ -430,7 +430,7 @@ test("clusters that are not allowed cannot be found or chosen", () => {
   const host = new TestHost();
   const modules = [buildFixture("finds-cluster")];
   const plan = planOf({ config: { cluster: "canary" }, clusters: ["app"] });
-  assert.throws(() => host.prepare(modules, [plan]), refuses(/refuses its configuration/));
+  assert.throws(() => host.prepare(modules, [plan]), refuses(/rejects its configuration/));
   host.prepare(modules, [{ ...plan, clusters: ["app", "canary"] }]);
 });
 
