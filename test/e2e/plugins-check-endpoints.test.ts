@@ -59,7 +59,7 @@ testInUsualMode("what the plugin says is done, with the cause that it tells", as
   assert.equal((await shown(sluice, a)).health?.problem, "is draining");
   await until(async () => (await whoServes(sluice)) === "b", "the other alone serves");
   a.status = 500;
-  await until(async () => (await shown(sluice, a)).health?.problem === "plugin doctor says so", "another cause");
+  await until(async () => (await shown(sluice, a)).health?.problem === "rejected by plugin doctor", "another cause");
   a.status = 200;
   a.body = "";
   await until(async () => (await whoServes(sluice)) === "a b", "both serve");
