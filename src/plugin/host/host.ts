@@ -93,7 +93,7 @@ export class PluginHost {
     const {
       cells,
       report,
-      notify: notify = () => undefined,
+      notify = () => undefined,
       now = Date.now,
       monotonic = now,
       after = setTimer,
