@@ -52,8 +52,6 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
   readonly #context: NetContext;
   readonly #owner: ConnectionOwner | null;
   #socket: Socket | null = null;
-  /** TCP without TLS: it can be reset. */
-  #isResettable = false;
   /** TLS: a write never completes synchronously. */
   #isDeferred = false;
   /** The current read buffer: the worker's shared block, or a block of its own while streaming. */
@@ -113,7 +111,6 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
   /** Reads the peer address of an accepted socket. */
   readPeer(): void {
     const { remoteAddress = "" } = this.#socket!;
-    this.#isResettable = remoteAddress !== "" && !this.#isDeferred;
     this.peerAddress = readPeer(remoteAddress);
   }
 
@@ -179,9 +176,11 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
 
   /** Aborts the connection: by a reset if the socket supports it. */
   reset(): void {
-    // After a shutdown a reset fails, and the handle would leak.
-    if (this.#isResettable && !this.#socket!.writableEnded) this.#socket!.resetAndDestroy();
-    else this.#socket!.destroy();
+    const socket = this.#socket!;
+    // Only TCP without TLS can be reset. After a shutdown a reset fails, and the handle would leak.
+    const isResettable = !this.#isDeferred && !socket.writableEnded && socket.remoteAddress !== undefined;
+    if (isResettable) socket.resetAndDestroy();
+    else socket.destroy();
   }
 
   /** Ends the write direction after all written bytes were sent, then calls `finished`. */

@@ -1,0 +1,81 @@
+/**
+ * WebSocket frames (RFC 6455 section 5), as far as a relay needs them: where each frame ends, and whether it was a Close.
+ * Control frames may stand between any two frames, those of a fragmented message included (section 5.4).
+ */
+import { randomBytes } from "node:crypto";
+
+const CLOSE = 8;
+/** 1001, "going away" (section 7.4.1), as the payload of a Close frame. */
+const GOING_AWAY = Buffer.from([0x03, 0xe9]);
+
+/** The frames of one direction. It follows any bytes, whether they are valid frames or not. */
+export class WebSocketFrames {
+  readonly #isMasked: boolean;
+  #isOver = false;
+  /** Bytes of the present frame's header: read, and still missing. */
+  #read = 0;
+  #missing = 2;
+  #lengthBytes = 0;
+  /** Bytes of its payload still to come. */
+  #payload = 0;
+
+  /** `isMasked`: frames from the client, which it masks. */
+  constructor(isMasked: boolean) {
+    this.#isMasked = isMasked;
+  }
+
+  get isWhole(): boolean {
+    return this.#read === 0;
+  }
+
+  /** A Close frame has begun: its sender sends nothing after it. */
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
+  /** Follows `bytes[start, end)`, up to the end of the present frame if that is in it. Returns where it stopped. */
+  follow(bytes: Uint8Array, start: number, end: number): number {
+    let at = start;
+    while (this.#missing > 0) {
+      if (at === end) return end;
+      this.#readHeader(bytes[at++]!);
+    }
+    const size = Math.min(this.#payload, end - at);
+    this.#payload -= size;
+    if (this.#payload === 0) {
+      this.#read = 0;
+      this.#missing = 2;
+    }
+    return at + size;
+  }
+
+  #readHeader(byte: number): void {
+    this.#missing--;
+    switch (this.#read++) {
+      case 0:
+        if ((byte & 0x0f) === CLOSE) this.#isOver = true;
+        return;
+      case 1: {
+        const length = byte & 0x7f;
+        this.#lengthBytes = length < 126 ? 0 : length === 126 ? 2 : 8;
+        this.#payload = this.#lengthBytes === 0 ? length : 0;
+        this.#missing = this.#lengthBytes + (byte >= 0x80 ? 4 : 0);
+        return;
+      }
+      default:
+        if (this.#read <= 2 + this.#lengthBytes) this.#payload = this.#payload * 256 + byte;
+    }
+  }
+
+  /** A Close frame with 1001. Frames to an endpoint are masked by bytes that it cannot predict (section 5.3). */
+  farewell(): Buffer {
+    if (!this.#isMasked) return Buffer.from([0x80 | CLOSE, GOING_AWAY.length, ...GOING_AWAY]);
+    const mask = randomBytes(4);
+    return Buffer.from([
+      0x80 | CLOSE,
+      0x80 | GOING_AWAY.length,
+      ...mask,
+      ...GOING_AWAY.map((byte, i) => byte ^ mask[i]!),
+    ]);
+  }
+}
