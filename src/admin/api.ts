@@ -118,10 +118,21 @@ export type Traffic = {
   readonly statuses: Readonly<Record<string, { readonly requests: number; readonly rate: number }>>;
 };
 
+/** Tunnels of a listener's clients: upgraded connections. */
+export type TunnelStatus = {
+  readonly open: number;
+  /** When the oldest of them was opened; null where none is open. */
+  readonly oldest: string | null;
+  /** Forwarded from clients, and to them, by all tunnels since the start. */
+  readonly bytesReceived: number;
+  readonly bytesSent: number;
+};
+
 export type ListenerStatus = {
   readonly name: string;
   readonly address: string;
   readonly connections: number;
+  readonly tunnels: TunnelStatus;
   /** Plugins that see every request, in order. */
   readonly chain: readonly string[];
   readonly traffic: Traffic;

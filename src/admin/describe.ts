@@ -1,6 +1,14 @@
 /** Formats the proxy's state for the status page and `sluice status`. */
 
-import type { ClusterStatus, EndpointStatus, PluginStatus, RouteStatus, Status, Traffic } from "./api.ts";
+import type {
+  ClusterStatus,
+  EndpointStatus,
+  ListenerStatus,
+  PluginStatus,
+  RouteStatus,
+  Status,
+  Traffic,
+} from "./api.ts";
 
 export type Condition = {
   readonly state: "ready" | "degraded" | "not ready" | "draining";
@@ -22,6 +30,15 @@ export function describeCluster({ strategies, usable, endpoints, unresolved, pan
   const total = endpoints.length + unresolved.length;
   const note = panic ? ", too few are left: ejections are ignored" : "";
   return `${strategies.join(", ")}, ${usable} of ${total} endpoints usable${note}`;
+}
+
+/** `12 connections`, and the tunnels among them. */
+export function describeConnections({ connections, tunnels }: ListenerStatus): string {
+  const { open, oldest, bytesReceived, bytesSent } = tunnels;
+  const all = `${connections} connections`;
+  if (open === 0) return all;
+  const bytes = `${bytesReceived} bytes received and ${bytesSent} sent by tunnels in all`;
+  return `${all}, ${open} of them tunnels (the oldest since ${oldest}; ${bytes})`;
 }
 
 /** Resolved entries, one per line: number of endpoints, time of resolution, and the last error. */

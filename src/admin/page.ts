@@ -4,6 +4,7 @@ import type { ClusterStatus, ListenerStatus, PluginStatus, Status, Traffic } fro
 import {
   describeCluster,
   describeCondition,
+  describeConnections,
   describeEndpoint,
   describeFailedAttempts,
   describeLastFailure,
@@ -59,9 +60,10 @@ function renderReload({ lastReload }: Status): string {
   return `<p class="bad">The last reload (${escapeHtml(lastReload.at)}) was refused:</p><pre class="bad">${problems}</pre>`;
 }
 
-function renderListener({ name, address, connections, chain, traffic, unrouted, routes }: ListenerStatus): string {
+function renderListener(listener: ListenerStatus): string {
+  const { name, address, chain, traffic, unrouted, routes } = listener;
   const plugins = chain.length === 0 ? "" : `, chain ${chain.join(" → ")}`;
-  const title = `Listener ${name}: ${address}, ${connections} connections, ${describeTraffic(traffic)}${plugins}`;
+  const title = `Listener ${name}: ${address}, ${describeConnections(listener)}, ${describeTraffic(traffic)}${plugins}`;
   const rows: Cell[][] = routes.map((route) => [
     ...[route.name, describeMatch(route), route.chain.join(" → "), describeTarget(route)],
     ...cellsOf(route.traffic),

@@ -2,6 +2,7 @@ import type { ClusterStatus, ListenerStatus, PluginStatus, Status } from "../adm
 import {
   describeCluster,
   describeCondition,
+  describeConnections,
   describeEndpoint,
   describeFailedAttempts,
   describeLastFailure,
@@ -57,10 +58,11 @@ function format({ status, listeners, clusters, plugins }: Parts): string {
   return `${lines.map(tidy).join("\n")}\n`;
 }
 
-function linesOfListener({ name, address, connections, chain, traffic, unrouted, routes }: ListenerStatus): string[] {
+function linesOfListener(listener: ListenerStatus): string[] {
+  const { name, address, chain, traffic, unrouted, routes } = listener;
   const none = unrouted.requests > 0 ? [`  no route: ${describeTraffic(unrouted)}`] : [];
   return [
-    `listener ${name}: ${address}, ${connections} connections, ${describeTraffic(traffic)}${chainOf(chain)}`,
+    `listener ${name}: ${address}, ${describeConnections(listener)}, ${describeTraffic(traffic)}${chainOf(chain)}`,
     ...routes.map((route) => {
       const { name, chain, traffic } = route;
       const match = `route ${name}: ${describeMatch(route)}${chainOf(chain)}`;

@@ -55,6 +55,7 @@ import {
   size,
   statuses,
   textOf,
+  upgradeProtocol,
   yes,
 } from "./values.ts";
 
@@ -303,6 +304,11 @@ const routeFields = object({
     "Time limit from the end of the request headers to the response headers, over all attempts and asynchronous plugin calls; 0: only the cluster's timeouts.",
   ),
   retry: withDefault(retry, {}, "When and how often a failed attempt is retried."),
+  upgrade: withDefault(
+    list(upgradeProtocol),
+    ["websocket"],
+    "Protocols that a request may be upgraded to, by the name in its header `Upgrade`; case is ignored. If the endpoint confirms it (101), the connection becomes a tunnel. The headers `Upgrade` and `Connection` of all other requests are not forwarded. `[]`: no upgrade. See upgrades.md.",
+  ),
 });
 
 /** Where a matched request goes. */
@@ -578,7 +584,12 @@ const cluster = object(
       object({
         connect: withDefault(duration("1ms", "1h"), "3s", "To establish a connection; then 504."),
         response: withDefault(idleTimeouts, "60s", "From the end of the request to the response headers; then 504."),
-        idle: withDefault(idleTimeouts, "60s", "Between two reads of a response body, and of a tunnel."),
+        idle: withDefault(idleTimeouts, "60s", "Between two reads of a response body."),
+        tunnel: withDefault(
+          idleTimeouts,
+          "1h",
+          "How long a tunnel, such as a WebSocket connection, may be idle in both directions; then it is closed.",
+        ),
       }),
       {},
       "Timeouts for the endpoint.",

@@ -181,6 +181,17 @@ export const method: ScalarShape<string> = scalar(
   (text) => (TOKEN.test(text) && !/[a-z]/.test(text) ? text : undefined),
 );
 
+/** A protocol name with an optional version (RFC 9110 section 7.8). HTTP in a tunnel would pass all routes and plugins. */
+export const upgradeProtocol: ScalarShape<string> = scalar(
+  "the name of a protocol such as websocket, other than HTTP and TLS",
+  { type: "string", pattern: "^[!#$%&'*+.^_`|~0-9A-Za-z-]+(/[!#$%&'*+.^_`|~0-9A-Za-z-]+)?$" },
+  (text) => {
+    const [name, version = "0", ...rest] = text.split("/");
+    const isName = TOKEN.test(name!) && TOKEN.test(version) && rest.length === 0;
+    return isName && !/^(h2c?|https?|tls)$/i.test(name!) ? text : undefined;
+  },
+);
+
 const RETRY_CAUSES = ["connect", "reset", "timeout"] as const;
 export type RetryReason = (typeof RETRY_CAUSES)[number] | number;
 

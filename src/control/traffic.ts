@@ -1,6 +1,6 @@
 /** Listeners and their routes as the admin interface shows them: chains, targets, and what traffic there is. */
 
-import type { ListenerStatus, RouteStatus, Traffic } from "../admin/api.ts";
+import type { ListenerStatus, RouteStatus, Traffic, TunnelStatus } from "../admin/api.ts";
 import type { Counters } from "../observe/counters.ts";
 import type { RequestRate } from "../observe/request-rates.ts";
 import { LISTENER_CELLS, STATUS_CLASSES } from "../observe/series.ts";
@@ -21,12 +21,23 @@ export function describeListeners(
       name,
       address,
       connections: counters.sum(cells + LISTENER_CELLS.connections),
+      tunnels: describeTunnels(cells, counters),
       chain: namesOf(plan!, chain),
       traffic: byListener.get(name) ?? NO_TRAFFIC,
       unrouted: byRoute.get(keyOf(name, "")) ?? NO_TRAFFIC,
       routes: routes.map((route) => describeRoute(plan!, listener, route, byRoute)),
     };
   });
+}
+
+function describeTunnels(cells: number, counters: Counters): TunnelStatus {
+  const oldest = counters.least(cells + LISTENER_CELLS.oldestTunnel);
+  return {
+    open: counters.sum(cells + LISTENER_CELLS.tunnels),
+    oldest: oldest === 0 ? null : new Date(oldest).toISOString(),
+    bytesReceived: counters.sum(cells + LISTENER_CELLS.tunnelReceived),
+    bytesSent: counters.sum(cells + LISTENER_CELLS.tunnelSent),
+  };
 }
 
 /** By cluster. */

@@ -302,6 +302,24 @@ export class Head {
     for (let i = 0; i < words; i++) saved[i] = fields[i]!;
   }
 
+  /** A copy of its own memory, no larger than its content. */
+  copy(): Head {
+    const head = new Head(this.end, this.count);
+    this.bytes.copy(head.bytes, 0, 0, this.end);
+    head.fields.set(this.fields.subarray(0, this.count * FIELD_WORDS));
+    head.parts.set(this.parts);
+    head.end = this.end;
+    head.received = this.received;
+    head.count = this.count;
+    head.known = this.known;
+    head.status = this.status;
+    head.version = this.version;
+    head.flags = this.flags;
+    head.framing = this.framing;
+    head.length = this.length;
+    return head;
+  }
+
   /** Restores the head as of the last `save`. */
   restore(): void {
     this.end = this.#savedEnd;

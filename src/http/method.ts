@@ -22,6 +22,10 @@ function methodIs(head: Head, name: Buffer): boolean {
   return equals(head.bytes, head.parts[PART.method]!, head.parts[PART.method + 1]!, name);
 }
 
+export function isGetMethod(head: Head): boolean {
+  return methodIs(head, GET);
+}
+
 export function isHeadMethod(head: Head): boolean {
   return methodIs(head, HEAD);
 }

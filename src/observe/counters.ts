@@ -56,6 +56,8 @@ export function seriesKey(kind: SeriesKind, labels: Labels): string {
   return JSON.stringify([kind, labels]);
 }
 
+const LISTENER_GAUGES = [LISTENER_CELLS.connections, LISTENER_CELLS.tunnels, LISTENER_CELLS.oldestTunnel];
+
 export class Counters {
   /** One block a worker that ever ran. */
   readonly buffers: SharedArrayBuffer[] = [];
@@ -110,6 +112,13 @@ export class Counters {
     return total;
   }
 
+  /** The least value of a cell over all threads, of those above 0; else 0. */
+  least(cell: number): number {
+    let least = 0;
+    for (const { [cell]: value } of this.#blocks) if (value! > 0 && (least === 0 || value! < least)) least = value!;
+    return least;
+  }
+
   /** Adds the cells from `base` on, over all threads, to groups: that of `base + i` to `target[at + groups[i]]`. */
   addGroups(base: number, groups: Uint8Array, target: Float64Array, at: number): void {
     for (const block of this.#blocks)
@@ -139,7 +148,7 @@ export class Counters {
     for (const { base, labels } of this.list("pluginGaugeBy"))
       for (const cell of this.listLabels(thread, { base, values: Number(labels.values), width: 1 }).values())
         block[cell] = 0;
-    for (const series of this.list("listener")) block[series.base + LISTENER_CELLS.connections] = 0;
+    for (const { base } of this.list("listener")) for (const cell of LISTENER_GAUGES) block[base + cell] = 0;
   }
 
   #takeFresh(size: number): number {

@@ -1,6 +1,7 @@
 /** `/metrics`: collectors that read the shared counters when they are asked, and the process's own figures. */
 import { collectDefaultMetrics, type Metric, type MetricType, Registry } from "prom-client";
 import { FAILURE, HOOKS } from "../abi/abi.ts";
+import { TUNNEL_ENDS } from "../net/tunnel.ts";
 import type { Counters, Labels, Series, SeriesKind } from "./counters.ts";
 import { type PluginMetric, renderPluginMetrics } from "./plugin-metrics.ts";
 import {
@@ -151,11 +152,37 @@ function registerTraffic(register: Register, counters: Counters): void {
     "Client connections that could not be accepted or set up.",
     one("listener", LISTENER_CELLS.acceptFailed),
   );
+  registerTunnels(register, counters);
   register(
     "counter",
     "sluice_internal_errors_total",
     "Faults of Sluice's own, each ended one exchange.",
     all(THREAD_CELLS.internalErrors),
+  );
+}
+
+function registerTunnels(register: Register, counters: Counters): void {
+  const one = (cell: number) => () => listValues(counters, "listener", cell);
+  register(
+    "gauge",
+    "sluice_tunnels_active",
+    "Open tunnels: connections that were upgraded, such as to WebSocket.",
+    one(LISTENER_CELLS.tunnels),
+  );
+  register(
+    "counter",
+    "sluice_tunnel_bytes_received_total",
+    "Bytes from clients that tunnels have forwarded.",
+    one(LISTENER_CELLS.tunnelReceived),
+  );
+  register(
+    "counter",
+    "sluice_tunnel_bytes_sent_total",
+    "Bytes from endpoints that tunnels have forwarded.",
+    one(LISTENER_CELLS.tunnelSent),
+  );
+  register("counter", "sluice_tunnels_ended_total", "Tunnels that ended, by reason.", () =>
+    listReasons(counters, "listener", LISTENER_CELLS.tunnelEnds, TUNNEL_ENDS),
   );
 }
 

@@ -4,6 +4,7 @@
  * a range holds is laid out here. A cell is written by one thread alone, so plain `+=` is enough.
  */
 import { LIMIT, METRIC } from "../abi/abi.ts";
+import { TUNNEL_ENDS } from "../net/tunnel.ts";
 
 /** Status codes that have a cell of their own, in order (RFC 9110 and the IANA registry; 499: the client closed the connection). */
 export const STATUS_CODES = [
@@ -93,7 +94,14 @@ export const LISTENER_CELLS = {
   /** Connections that could not be accepted or set up. */
   acceptFailed: 5,
   rejected: 6,
-  size: 6 + REJECTIONS.length,
+  /** Open tunnels, the time at which the oldest was opened (ms since 1970; 0: none is open), and bytes of all. */
+  tunnels: 6 + REJECTIONS.length,
+  oldestTunnel: 7 + REJECTIONS.length,
+  tunnelReceived: 8 + REJECTIONS.length,
+  tunnelSent: 9 + REJECTIONS.length,
+  /** One for each of TUNNEL_ENDS. */
+  tunnelEnds: 10 + REJECTIONS.length,
+  size: 10 + REJECTIONS.length + TUNNEL_ENDS.length,
 } as const;
 
 /** Where `code` is in one of these lists; `other` for what is not. */

@@ -101,6 +101,7 @@ class PlanBuilder {
       listeners,
       accessLog: makeAccessLogPlan(config.log.access),
       trace: this.#trace(config),
+      grace: config.shutdown.grace,
     };
     return { plan, origins: this.#origins };
   }
@@ -238,7 +239,7 @@ class PlanBuilder {
   }
 
   #route(listener: ListenerConfig, route: RouteConfig): RoutePlan {
-    const { name, match, timeout, retry } = route;
+    const { name, match, timeout, retry, upgrade } = route;
     const labels = { listener: listener.name, route: name };
     const action = this.#action(route);
     return {
@@ -248,6 +249,7 @@ class PlanBuilder {
       action,
       timeout,
       retry,
+      upgrade,
       requestCells: this.#reachable(action, [...listener.chain, ...route.chain]).map((index) => {
         const cluster = this.#sources.config.clusters[index]!.name;
         return { cluster: index, cells: this.#sources.cells("requests", { ...labels, cluster }) };

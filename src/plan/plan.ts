@@ -19,6 +19,8 @@ export type Plan = {
   readonly listeners: readonly ListenerPlan[];
   readonly accessLog: AccessLogPlan | null;
   readonly trace: TracePlan;
+  /** How long a connection may take to end that a configuration without its listener or endpoint leaves, ms. */
+  readonly grace: number;
 };
 
 /** Which requests are traced, and what of them is not shown. */
@@ -48,7 +50,12 @@ export type ClusterPlan = {
   readonly strategies: readonly { readonly name: string; readonly instance: number }[];
   /** The only part that is assigned again: the set in service. */
   set: EndpointSet;
-  readonly timeouts: { readonly connect: number; readonly response: number; readonly idle: number };
+  readonly timeouts: {
+    readonly connect: number;
+    readonly response: number;
+    readonly idle: number;
+    readonly tunnel: number;
+  };
   /** Kept idle connections for each endpoint and thread, for how long; connections at most (0: no limit); requests on one. */
   readonly pool: {
     readonly idle: number;
@@ -168,6 +175,8 @@ export type RoutePlan = {
   /** From the complete request head to the answer's head, all attempts; 0: only the cluster's response timeout. */
   readonly timeout: number;
   readonly retry: RetryPlan;
+  /** Names of the protocols that a request may be upgraded to. */
+  readonly upgrade: readonly string[];
   /** STATUS_CELLS of `sluice_requests_total{listener,route,cluster,status}` by cluster index; same order as `clusters`. */
   readonly requestCells: readonly { readonly cluster: number; readonly cells: number }[];
   /** The same with `cluster=""`, for what is answered before a cluster is chosen. */

@@ -7,6 +7,7 @@ import type { Attempt } from "./attempt.ts";
 import type { ThreadContext } from "./context.ts";
 import { ERROR } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
+import { isUpgraded } from "./upgrade.ts";
 
 /** A route may allow less time than a healthy endpoint takes: a shorter silence (ms) is no hang. */
 const HUNG = 1000;
@@ -84,7 +85,8 @@ export function recordExchange({ cells, accessLog }: ThreadContext, x: Exchange)
   observeDuration(cells, route?.durationCells ?? listener.plan.durationCells, (now - x.startedAt) / 1000);
   if (x.begun) callLog(listener.chain, x.enteredListener, x);
   if (route !== null) callLog(route.chain, x.enteredRoute, x);
-  accessLog.line(x, now);
+  // A tunnel has its line when it ends.
+  if (!isUpgraded(x)) accessLog.line(x, now);
 }
 
 /** The series of `sluice_requests_total` that it counts in. */

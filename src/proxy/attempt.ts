@@ -5,6 +5,7 @@
 import type { Endpoint } from "../cluster/endpoint.ts";
 import type { Head } from "../http/head.ts";
 import type { HeadPool } from "../http/head-pool.ts";
+import type { Connection } from "../net/connection.ts";
 import type { ProxyError } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 import type { UpstreamStream } from "./upstream-stream.ts";
@@ -45,6 +46,8 @@ export class Attempt {
   bodyEnd = 0;
   /** They are the last ones. */
   bodyDone = false;
+  /** The endpoint has switched protocols (101) on this connection, which is read no further; null: it has not. */
+  upgraded: Connection | null = null;
 
   /** Why it failed, and the cause for the log; null: it has not. */
   error: ProxyError | null = null;
@@ -90,6 +93,7 @@ export class Attempt {
     this.bodyStart = 0;
     this.bodyEnd = 0;
     this.bodyDone = false;
+    this.upgraded = null;
     this.error = null;
     this.problem = "";
     this.latency = 0;

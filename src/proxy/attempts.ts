@@ -1,5 +1,6 @@
 /** Attempts at endpoints: pick, forward, retry. Steps of the pipeline return the phase that follows. */
 
+import { FLAG } from "../http/head.ts";
 import { isHeadMethod, isIdempotent } from "../http/method.ts";
 import type { Connection } from "../net/connection.ts";
 import { endAttempt } from "./account.ts";
@@ -9,6 +10,7 @@ import { ERROR, type ProxyError } from "./error.ts";
 import { type Exchange, PHASE } from "./exchange.ts";
 import { countRetriedStatus, countStaleConnection, logNoEndpoint, logUpstreamFailure } from "./failure-log.ts";
 import type { Pipeline } from "./pipeline.ts";
+import { selectUpgrade } from "./upgrade.ts";
 
 /** Body bytes kept for an attempt that cannot send them yet, before the client is paused. */
 const MAX_KEPT = 64 * 1024;
@@ -39,6 +41,7 @@ export function forward({ context }: Pipeline, x: Exchange): number {
   attempt.isHead = isHeadMethod(x.request);
   x.requestPassed = x.requestComplete && !x.requestSuspended;
   x.idempotent = isIdempotent(x.request);
+  if ((x.request.flags & FLAG.upgrade) !== 0) x.upgrade = selectUpgrade(x);
   context.columns.addInFlight(context.thread, endpoint.slot, 1);
   x.cluster!.connectorOf(endpoint).open(attempt);
   return PHASE.awaiting;

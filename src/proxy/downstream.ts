@@ -34,6 +34,11 @@ export interface Downstream {
   sendInterim(head: Head): void;
   /** More of the request's body can be taken. */
   resumeBody(): void;
+  /**
+   * Sends the 101 and relays between its client and `x.attempt.upgraded` from now on. Absent where bytes of no other
+   * protocol can be exchanged: no upgrade is asked for then.
+   */
+  openTunnel?(x: Exchange): void;
   /** Breaks the response off, so that the peer can see that it is not complete. */
   reset(): void;
   /** The exchange has ended, and is given back when this returns. */

@@ -24,6 +24,7 @@ import type { ProxyError } from "./error.ts";
 import type { ExchangeTrace } from "./exchange-trace.ts";
 import type { ListenerState, RouteState } from "./snapshot.ts";
 import type { TimeLimit } from "./time-limit.ts";
+import type { UpgradeProtocol } from "./upgrade.ts";
 import type { Connector } from "./upstream-stream.ts";
 
 /** Where in the pipeline an exchange is (`pipeline.ts`). */
@@ -163,6 +164,8 @@ export class Exchange implements ExchangeContext {
   timeLimit: TimeLimit | null = null;
   /** The client's method was HEAD: the response has no body. */
   isHead = false;
+  /** The protocol that the present attempt asks the endpoint for; null: none. */
+  upgrade: UpgradeProtocol | null = null;
   /** Its chain was begun: `log` hooks are called at the end. */
   begun = false;
   /** Repeating the request has the effect of one (RFC 9110 section 9.2.2). */
@@ -347,6 +350,7 @@ export class Exchange implements ExchangeContext {
     this.deadline = 0;
     this.timeLimit = null;
     this.isHead = false;
+    this.upgrade = null;
     this.begun = false;
     this.idempotent = false;
     this.noReuse = false;

@@ -34,6 +34,8 @@ import { askForWhole, fitResponse } from "./metadata.ts";
 import { RequestEvents, receive } from "./request-events.ts";
 import { selectRoute, takeCluster } from "./routing.ts";
 import { TimeLimit } from "./time-limit.ts";
+import { Tunnels } from "./tunnels.ts";
+import { isUpgraded } from "./upgrade.ts";
 
 export class Pipeline implements HookCaller {
   readonly context: ThreadContext;
@@ -42,10 +44,12 @@ export class Pipeline implements HookCaller {
   readonly requests = new RequestEvents(this);
   readonly attempts = new AttemptEvents(this);
   readonly bodies = new Bodies(this);
+  readonly tunnels: Tunnels;
 
   constructor(context: ThreadContext) {
     this.context = context;
     this.admission = new Admission(this.exchanges, context.cells);
+    this.tunnels = new Tunnels(context, (error) => this.internal(null, error));
   }
 
   /** Takes an exchange from this phase on as far as it can go now. An exception ends the exchange, not the caller. */
@@ -166,6 +170,7 @@ export class Pipeline implements HookCaller {
   #send(x: Exchange): number {
     fitResponse(x);
     if (x.trace !== null) x.trace.addIdHeader(x);
+    if (isUpgraded(x)) return this.#openTunnel(x);
     if (x.localStatus === 0 && isBodiless(x)) {
       // A plugin may have made it so: the body that the endpoint sends is left out.
       x.attempt.body = null;
@@ -179,6 +184,13 @@ export class Pipeline implements HookCaller {
     if (more) x.attempt.stream?.resumeBody();
     else x.attempt.stream?.pauseBody();
     return PHASE.body;
+  }
+
+  /** The exchange ends here: what follows is the tunnel's. */
+  #openTunnel(x: Exchange): number {
+    x.attempt.stream = null;
+    x.client!.openTunnel!(x);
+    return PHASE.done;
   }
 
   #break(x: Exchange): number {
@@ -221,6 +233,8 @@ export class Pipeline implements HookCaller {
         prepareLocalResponse(x);
         x.responseEnd = x.response.end;
       } else if (outcome === OUTCOME.hold) {
+        // Nothing is to be buffered of a tunnel.
+        if (x.attempt.upgraded !== null && x.localStatus === 0) continue;
         x.responseBuffered = true;
         bufferFor(x, instance);
       } else if (outcome !== OUTCOME.continue) {
@@ -373,6 +387,7 @@ export class Pipeline implements HookCaller {
 }
 
 /** Whether no body may follow the response's headers (RFC 9110 section 6.4.1). */
-function isBodiless({ isHead, response: { status } }: Exchange): boolean {
-  return isHead || status === 204 || status === 304;
+function isBodiless({ isHead, attempt, response: { status } }: Exchange): boolean {
+  // A plugin has made another response of a 101, which is to have no body.
+  return isHead || attempt.upgraded !== null || status === 204 || status === 304;
 }

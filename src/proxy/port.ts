@@ -3,6 +3,7 @@
  * counted for it. It knows no protocol.
  */
 import type { Connection, ConnectionHandler, ConnectionOwner } from "../net/connection.ts";
+import { TUNNEL_ENDS, type TunnelEnd } from "../net/tunnel.ts";
 import { LISTENER_CELLS } from "../observe/series.ts";
 import type { ListenerState } from "./snapshot.ts";
 
@@ -14,20 +15,65 @@ export interface ServerHandler extends ConnectionHandler {
 
 export type AcceptedConnection = Connection<ServerHandler>;
 
+/** `openedAt`: ms since 1970. */
+type PortTunnel = { readonly openedAt: number };
+
 export class Port implements ConnectionOwner {
-  /** Moves with each version; null until the first serves. */
-  state: ListenerState | null = null;
+  #state: ListenerState | null = null;
   /** The listener was removed or the worker drains. */
   draining = false;
   /** Once draining: how long a connection may be idle before it is closed, ms. */
   patience = 0;
   readonly connections = new Set<AcceptedConnection>();
+  /** In the order in which they were opened. */
+  readonly #tunnels = new Set<PortTunnel>();
   readonly #cells: Float64Array;
   readonly #onClosed: (port: Port) => void;
 
   constructor(cells: Float64Array, onClosed: (port: Port) => void) {
     this.#cells = cells;
     this.#onClosed = onClosed;
+  }
+
+  /** What is served here; null until the first version serves. */
+  get state(): ListenerState | null {
+    return this.#state;
+  }
+
+  /** Moves with each version. */
+  serve(state: ListenerState): void {
+    if (this.#state !== null) this.#addTunnels(-this.#tunnels.size, 0);
+    this.#state = state;
+    this.#addTunnels(this.#tunnels.size, this.#oldestTunnel());
+  }
+
+  tunnelOpened(tunnel: PortTunnel): void {
+    this.#tunnels.add(tunnel);
+    this.#addTunnels(1, this.#oldestTunnel());
+  }
+
+  tunnelEnded(tunnel: PortTunnel, reason: TunnelEnd): void {
+    this.#tunnels.delete(tunnel);
+    this.#addTunnels(-1, this.#oldestTunnel());
+    this.#cells[this.state!.plan.cells + LISTENER_CELLS.tunnelEnds + TUNNEL_ENDS.indexOf(reason)]!++;
+  }
+
+  /** So many bytes were forwarded by tunnels. */
+  relayed(fromClients: number, fromEndpoints: number): void {
+    const { cells } = this.state!.plan;
+    this.#cells[cells + LISTENER_CELLS.tunnelReceived]! += fromClients;
+    this.#cells[cells + LISTENER_CELLS.tunnelSent]! += fromEndpoints;
+  }
+
+  #oldestTunnel(): number {
+    for (const { openedAt } of this.#tunnels) return openedAt;
+    return 0;
+  }
+
+  #addTunnels(more: number, oldest: number): void {
+    const { cells } = this.#state!.plan;
+    this.#cells[cells + LISTENER_CELLS.tunnels]! += more;
+    this.#cells[cells + LISTENER_CELLS.oldestTunnel] = oldest;
   }
 
   received(size: number): void {

@@ -8,6 +8,7 @@ import type { ListenerPlan, RetryPlan, RouteAction } from "../plan/plan.ts";
 import type { Instance } from "../plugin/host/instance.ts";
 import type { Router } from "../route/match.ts";
 import type { ExchangeTracer } from "./exchange-trace.ts";
+import type { UpgradeProtocol } from "./upgrade.ts";
 import type { Connector } from "./upstream-stream.ts";
 
 export type RouteState = {
@@ -20,6 +21,8 @@ export type RouteState = {
   readonly router: Instance | null;
   readonly timeout: number;
   readonly retry: RetryPlan;
+  /** Protocols that a request may be upgraded to. */
+  readonly upgrades: readonly UpgradeProtocol[];
   /** First cell of `sluice_requests_total` by cluster index; -1 where there is none. */
   readonly requestCells: Int32Array;
   /** The same with `cluster=""`: the response came before a cluster was chosen. */

@@ -4,7 +4,7 @@
  */
 
 import { STATUS } from "../abi/abi.ts";
-import { FIELD_WORDS, Head } from "../http/head.ts";
+import type { Head } from "../http/head.ts";
 import { scanRequest } from "../http1/scan.ts";
 import type { Connection } from "../net/connection.ts";
 import { PendingBuffer } from "../net/pending-buffer.ts";
@@ -77,7 +77,7 @@ class Subrequest implements Downstream {
     if (x.error !== null) {
       if (x.error === ERROR.responseTimeout || x.error === ERROR.connectTimeout) this.#failure = STATUS.timedOut;
     } else {
-      this.#head = copyHead(x.response);
+      this.#head = x.response.copy();
       if (x.attempt.body !== null) this.#gather(x, x.attempt.body);
     }
     return true;
@@ -134,16 +134,4 @@ function withLength({ head, body }: FetchRequest): Buffer {
   if (body.length === 0) return head;
   const end = Buffer.from(`${CONTENT_LENGTH}${body.length}\r\n\r\n`);
   return Buffer.concat([head.subarray(0, head.length - 2), end]);
-}
-
-function copyHead(from: Head): Head {
-  const head = new Head(from.end, from.count);
-  from.bytes.copy(head.bytes, 0, 0, from.end);
-  head.end = from.end;
-  head.received = from.received;
-  head.fields.set(from.fields.subarray(0, from.count * FIELD_WORDS));
-  head.count = from.count;
-  head.known = from.known;
-  head.status = from.status;
-  return head;
 }

@@ -3,6 +3,7 @@ import { BlockList, isIPv4 } from "node:net";
 import type { ListenerPlan, RoutePlan } from "../plan/plan.ts";
 import type { Instance } from "../plugin/host/instance.ts";
 import type { ListenerState, RouteState, Snapshot } from "../proxy/snapshot.ts";
+import { makeUpgrades } from "../proxy/upgrade.ts";
 import { Router } from "../route/match.ts";
 
 export function listenerState(plan: ListenerPlan, snapshot: Snapshot, instances: readonly Instance[]): ListenerState {
@@ -42,6 +43,7 @@ export function subrequestStates(snapshot: Snapshot): NonNullable<Snapshot["subr
     router: null,
     timeout: 0,
     retry: { attempts: Number.MAX_SAFE_INTEGER, connect: true, reset: true, timeout: true, statuses: [] },
+    upgrades: [],
     requestCells: new Int32Array(0),
     unansweredCells: -1,
     durationCells: -1,
@@ -65,6 +67,7 @@ function routeState(plan: RoutePlan, instances: readonly Instance[], clusters: n
     router: plan.action.kind === "router" ? instances[plan.action.instance]! : null,
     timeout: plan.timeout,
     retry: plan.retry,
+    upgrades: makeUpgrades(plan.upgrade),
     requestCells,
     unansweredCells: plan.unansweredCells,
     durationCells: plan.durationCells,

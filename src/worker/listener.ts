@@ -106,7 +106,7 @@ export class Listener implements Acceptor {
 
   /** Sets the state that connections use from now on, and listens on the bound sockets. */
   serve(state: ListenerState): void {
-    this.port.state = state;
+    this.port.serve(state);
     for (const bound of this.#bound.splice(0)) this.#listen(bound);
     for (const socket of this.#early.splice(0)) this.addConnection(socket);
   }

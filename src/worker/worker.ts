@@ -1,6 +1,6 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { Cluster, type Member } from "../cluster/cluster.ts";
-import { EndpointColumns } from "../cluster/columns.ts";
+import { EndpointColumns, HEALTH } from "../cluster/columns.ts";
 import { Endpoint } from "../cluster/endpoint.ts";
 import { Pool } from "../cluster/pool.ts";
 import { Buffers } from "../net/buffers.ts";
@@ -30,7 +30,7 @@ import { Listener } from "./listener.ts";
 import { listenerState, subrequestStates } from "./listener-state.ts";
 import type { FromWorker, ToWorker, WorkerInit } from "./messages.ts";
 import { PluginChecks } from "./plugin-checks.ts";
-import { RemovedEndpoints } from "./removed-endpoints.ts";
+import { SlotsInUse } from "./slots-in-use.ts";
 
 /** Milliseconds that an idle connection is kept while its listener or worker drains; its next response ends it. */
 const LAST_REQUEST = 2000;
@@ -62,7 +62,8 @@ class Worker {
   #serving: Version | null = null;
   /** The plan whose guests are being started. */
   #preparing: Plan | null = null;
-  readonly #removed: RemovedEndpoints;
+  readonly #slotsInUse: SlotsInUse;
+  #epoch = 0;
   #draining = false;
   #drained = false;
   #lastTick = performance.now();
@@ -95,9 +96,7 @@ class Worker {
     this.#pluginChecks = new PluginChecks(this.#pipeline.exchanges, (number, result) =>
       post({ type: "checked", number, result }),
     );
-    this.#removed = new RemovedEndpoints(init.worker, this.#context.columns, (replaced) =>
-      post({ type: "endpointsReleased", replaced }),
-    );
+    this.#slotsInUse = new SlotsInUse(init.worker, this.#context.columns);
     this.#keyValue = new KeyValueStore(init.keyValue, init.worker);
     this.#connections = new ConnectionCounts(init.connections, init.worker);
     this.#plugins = new PluginHost({
@@ -154,7 +153,8 @@ class Worker {
     this.#plugins.tick();
     accessLog.tick(clock.now);
     warnings.tick();
-    this.#removed.sweep();
+    this.#slotsInUse.sweep();
+    this.#drainMarked(columns);
     this.#keyValue.repair();
   }
 
@@ -242,7 +242,12 @@ class Worker {
     for (const key of keys) served.pools.delete(key);
     this.#dropPools(keys);
     const removedSlots = removed.map(({ slot }) => slot);
-    this.#removed.add(cluster, removedSlots, replaced);
+    this.#slotsInUse.whenFree(
+      removedSlots,
+      () => post({ type: "endpointsReleased", replaced }),
+      (slot) => cluster.release(slot),
+    );
+    if (served === this.#serving) this.#drainRemoved(served);
   }
 
   #commit(version: number): void {
@@ -250,6 +255,7 @@ class Worker {
     if (next === undefined) return;
     const before = this.#serving;
     this.#serving = next;
+    this.#pipeline.tunnels.grace = next.plan.grace;
     for (const [address, state] of next.snapshot.listeners) this.#serve(this.#listener(address), state);
     this.#context.accessLog.configure(next.plan.accessLog);
     next.instances.commit();
@@ -260,6 +266,7 @@ class Worker {
       this.#listeners.delete(address);
       this.#leave(listener);
     }
+    this.#drainRemoved(next);
     post({ type: "committed", version });
     before?.snapshot.retire();
   }
@@ -314,7 +321,32 @@ class Worker {
     this.#versions.delete(version);
     gone.instances.dispose();
     this.#dropPools(gone.pools);
-    post({ type: "disposed", version });
+    const left = this.#tunnelSlotsOutside(this.#versions.values());
+    // With it the main thread gives back the places of its endpoints.
+    this.#slotsInUse.whenFree(left, () => post({ type: "disposed", version }));
+  }
+
+  /** Tunnels outlive versions: slots of theirs that none of these versions has. */
+  #tunnelSlotsOutside(versions: Iterable<Version>): number[] {
+    const slots = new Set(this.#pipeline.tunnels.slots);
+    if (slots.size > 0)
+      for (const { plan } of versions)
+        for (const { set } of plan.clusters) for (const { slot } of set.endpoints) slots.delete(slot);
+    return [...slots];
+  }
+
+  /** Has the tunnels to endpoints end that the version does not have. */
+  #drainRemoved(version: Version): void {
+    const left = new Set(this.#tunnelSlotsOutside([version]));
+    if (left.size > 0) this.#pipeline.tunnels.drainEndpoints((slot) => left.has(slot));
+  }
+
+  /** The same for endpoints that an operator takes out. */
+  #drainMarked(columns: EndpointColumns): void {
+    if (this.#epoch === columns.epoch()) return;
+    this.#epoch = columns.epoch();
+    const bits = HEALTH.draining | HEALTH.disabled;
+    this.#pipeline.tunnels.drainEndpoints((slot) => (columns.health[slot]! & bits) !== 0);
   }
 
   /** Closes those of the pools that no version uses. */
@@ -394,6 +426,7 @@ class Worker {
   /** Stops accepting and posts `drained` after the last connection has closed; after `grace` ms resets the remaining ones. */
   #drain(grace: number): void {
     this.#draining = true;
+    this.#pipeline.tunnels.grace = grace;
     const patience = Math.min(LAST_REQUEST, grace / 2);
     for (const listener of this.#listeners.values()) listener.drain(patience, () => this.#checkDrained());
     this.#checkDrained();

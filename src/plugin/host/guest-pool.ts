@@ -1,47 +1,45 @@
-/** A bounded pool of guests for suspendable calls. Each serves one call to its end; further calls are queued. */
+/** The guests of a plugin whose calls may wait: each serves one call to its end; who finds none free stands in line. */
 import type { Guest } from "./guest.ts";
 
-/** A call that needs a guest; exactly one of the two is called, unless it is cancelled. */
+/** A call in need of a guest. */
 export interface GuestConsumer {
-  /** `guest` null: the plugin is in quarantine. */
+  /** Here is one; null: none can be had, since the plugin is in quarantine. */
   guestReady(guest: Guest | null): void;
-  /** The guest could not be started. */
+  /** One could not be made. */
   guestFailed(error: unknown): void;
 }
 
-/** Most queued calls per guest of the pool's limit. */
+/** How many calls may stand in line for each guest that there may be. */
 const QUEUE = 8;
 
 export class GuestPool {
   readonly #make: () => Guest | null;
-  /** Largest number of guests. */
+  /** Guests that there may be. */
   readonly most: number;
   readonly #idle: Guest[] = [];
   readonly #queue: GuestConsumer[] = [];
   #busy = 0;
 
-  /** `make` returns null in quarantine, and throws if a guest cannot be started. */
+  /** `make` answers null in quarantine, and throws when a guest cannot be made. */
   constructor(most: number, make: () => Guest | null) {
     this.most = most;
     this.#make = make;
   }
 
-  /** Number of guests, idle or not. */
+  /** Guests that live, and calls in line. */
   get size(): number {
     return this.#idle.length + this.#busy;
   }
 
-  /** Number of queued calls. */
   get queued(): number {
     return this.#queue.length;
   }
 
-  /** Bytes of memory of the idle guests. */
   get memory(): number {
     return this.#idle.reduce((bytes, guest) => bytes + guest.memory, 0);
   }
 
-  /** Provides a guest, now or when one is free. Returns false if the queue is full. */
+  /** Gives it a guest, now or when one is free. False: too many stand in line. */
   request(consumer: GuestConsumer): boolean {
     if (this.#idle.length === 0 && this.#busy >= this.most) {
       if (this.#queue.length >= QUEUE * this.most) return false;
@@ -50,13 +48,13 @@ export class GuestPool {
     return true;
   }
 
-  /** Removes a call from the queue. */
+  /** It waits no more. */
   cancel(consumer: GuestConsumer): void {
     const at = this.#queue.indexOf(consumer);
     if (at >= 0) this.#queue.splice(at, 1);
   }
 
-  /** Returns the guest of a call that succeeded; it serves the next call. */
+  /** A call has ended well: its guest serves the next. */
   release(guest: Guest): void {
     this.#busy--;
     const next = this.#queue.shift();
@@ -68,15 +66,15 @@ export class GuestPool {
     next.guestReady(guest);
   }
 
-  /** A call failed or was cancelled: its guest is not reused, and the next queued calls are served. */
+  /** A call failed or was cancelled: its guest is never entered again. */
   discard(): void {
     this.#busy--;
-    // A loop: if no guest can be started, no later release would serve the rest of the queue.
+    // Where no other can be made, none is left that would come back to serve the rest of the line.
     while (this.#queue.length > 0 && (this.#idle.length > 0 || this.#busy < this.most))
       this.#serve(this.#queue.shift()!);
   }
 
-  /** Drops the idle guests. */
+  /** Nobody uses the plugin any more. */
   clear(): void {
     this.#idle.length = 0;
   }

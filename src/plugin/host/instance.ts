@@ -1,4 +1,4 @@
-/** The interface by which chains, routers and strategies call a plugin. */
+/** A plugin as chains, routers and strategies call it. */
 import type { EndpointList, ExchangeContext, HookContext } from "./hook-context.ts";
 
 /** One configuration of one plugin on this worker. */
@@ -8,15 +8,15 @@ export interface Instance {
   readonly plugin: string;
   /** Bit mask of the hooks that it exports (`1 << HOOK.pick`), and of REWRITES. */
   readonly hooks: number;
-  /** Most bytes of a body that it can buffer or add. Larger messages are rejected, or skip the plugin. */
+  /** Bytes of a body that it may hold, and add to one; whether a message above that is refused, or passes it over. */
   readonly bodyLimit: number;
   readonly refusesTooLarge: boolean;
   /** Whether it may choose a cluster of that name. */
   mayChoose(cluster: string): boolean;
-  /** Calls a hook that has a context; returns an OUTCOME. A failure under `skip` is `continue`. */
+  /** Calls the hook of a connection, a head, a body or what is over: one of OUTCOME. A failure under `skip` answers `continue`. */
   call(hook: number, target: HookContext): number;
-  /** Passes the endpoints to a strategy. False: it failed; picks are then native until the next update. */
+  /** Tells a strategy its endpoints. False: it failed; picks are then native until the next update. */
   update(view: EndpointList): boolean;
-  /** Returns an index into the view, -1 for none, -2 if it failed (native pick for this request). */
+  /** An index into the view, -1 for none, -2 when it failed (native pick for this request). */
   pick(exchange: ExchangeContext, view: EndpointList): number;
 }

@@ -1,14 +1,14 @@
-/** The outcome of a hook call. Results of the ABI (RESULT) have the same values. */
+/** What a call of a hook came to. */
 export const OUTCOME = {
   continue: 0,
   respond: 1,
   reject: 2,
-  /** The head is buffered until the whole body is. */
+  /** The head is held back until its body is whole. */
   hold: 3,
-  /** The plugin failed under `onFailure: reject`; the failure was counted and logged. */
+  /** The plugin failed and its policy is `reject`; the failure is counted and logged already. */
   failed: 4,
-  /** The call is suspended: `HookCaller.resume` is called with its outcome. */
+  /** The call is suspended: the exchange is told later what came of it. */
   suspended: 5,
-  /** The call was rejected: the queue of the plugin is full. */
+  /** As many calls wait as may. */
   busy: 6,
 } as const;

@@ -1,6 +1,6 @@
-/** Timers of suspended calls; `sluice/test` replaces them by simulated ones. */
+/** Timers of waits: the thread's own, or those of whoever tells the time instead of it (`sluice/test`). */
 
-/** Calls `run` once after that many milliseconds. The returned function cancels it. */
+/** Runs something once, so many milliseconds later; what it returns calls it off. */
 export type After = (milliseconds: number, run: () => void) => () => void;
 
 export const setTimer: After = (milliseconds, run) => {

@@ -17,6 +17,7 @@ import type { Attempt } from "../../proxy/attempt.ts";
 import type { ThreadContext } from "../../proxy/context.ts";
 import { ERROR, type ProxyError } from "../../proxy/error.ts";
 import { type Exchange, REPLAY_LIMIT } from "../../proxy/exchange.ts";
+import { confirmsUpgrade } from "../../proxy/upgrade.ts";
 import type { UpstreamEvents, UpstreamStream } from "../../proxy/upstream-stream.ts";
 import type { UpstreamTarget } from "./connector.ts";
 import { requestHeadBound, writeRequestHead, writeSubrequestHead } from "./headers.ts";
@@ -31,7 +32,7 @@ const DISTRUST = 10_000;
 /** Why a connection cannot be made for no fault of the endpoint. */
 const LOCAL_CAUSES = new Set(["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EADDRNOTAVAIL", "EPERM", "EACCES"]);
 
-const STATE = { connecting: 0, idle: 1, head: 2, body: 3, closed: 4 } as const;
+const STATE = { connecting: 0, idle: 1, head: 2, body: 3, switched: 4, closed: 5 } as const;
 
 /** After a failed write, how long the response is waited for that the endpoint may have sent before it closed, ms. */
 const RESPONSE_IS_THERE = 1000;
@@ -215,7 +216,7 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
       }
       if (at < 0) return this.#fail(ERROR.upstreamMalformed, head.problem);
       if (head.status >= 200) return this.#answer(attempt, bytes, at, end);
-      if (head.status === 101) return this.#fail(ERROR.upstreamMalformed, "101 to a request that asked no upgrade");
+      if (head.status === 101) return this.#switch(attempt, bytes, at, end);
       // Their time is bounded by that of the response.
       this.#interimBytes += at - start;
       if (this.#interimBytes > limits.head)
@@ -224,6 +225,21 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
       if (at === end) return;
       start = at;
     }
+  }
+
+  /** The endpoint has switched protocols: what it sends from now on is read by the tunnel that takes the connection. */
+  #switch(attempt: Attempt, bytes: Buffer, start: number, end: number): void {
+    const { upgrade } = attempt.exchange;
+    if (upgrade === null) return this.#fail(ERROR.upstreamMalformed, "101 to a request that asked for no upgrade");
+    if (!confirmsUpgrade(attempt.head, upgrade))
+      return this.#fail(ERROR.upstreamMalformed, "101 that does not switch to the protocol that was asked for");
+    this.#state = STATE.switched;
+    this.pauseBody();
+    attempt.upgraded = this.connection;
+    attempt.body = bytes;
+    attempt.bodyStart = start;
+    attempt.bodyEnd = end;
+    this.#events.responded(attempt);
   }
 
   #answer(attempt: Attempt, bytes: Buffer, start: number, end: number): void {
@@ -328,6 +344,7 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
   }
 
   ended(): void {
+    if (this.#state === STATE.switched) return; // the tunnel looks at it when it begins
     if (this.#state === STATE.body && this.#body.finish()) {
       const attempt = this.#attempt!;
       this.#body.dataStart = this.#body.dataEnd = 0;
@@ -344,6 +361,7 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
         if (this.#attempt !== null) this.#attempt.local = LOCAL_CAUSES.has(code);
         return this.#fail(refused ? ERROR.connectRefused : ERROR.connectFailed, error?.message ?? "closed");
       }
+      case STATE.switched:
       case STATE.head:
         return this.#fail(ERROR.upstreamReset, error?.message ?? "closed before the answer's head");
       case STATE.body:

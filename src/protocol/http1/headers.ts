@@ -12,12 +12,14 @@ import {
   writeTrailerNames,
 } from "../../http1/write.ts";
 import type { Exchange } from "../../proxy/exchange.ts";
+import type { UpgradeProtocol } from "../../proxy/upgrade.ts";
 
 const PSEUDONYM = "sluice";
 const CRLF = Buffer.from("\r\n");
 const CRLF_CRLF = Buffer.from("\r\n\r\n");
 const CHUNKED = Buffer.from("transfer-encoding: chunked\r\n");
 // RFC 9110 section 10.1.4: TE is for one hop, and says so.
+const UPGRADE = Buffer.from("connection: upgrade\r\nupgrade: ");
 const TE_TRAILERS = Buffer.from("connection: te\r\nte: trailers\r\n");
 const FORWARDED_HOST = Buffer.from("x-forwarded-host: ");
 const FORWARDED_FOR = Buffer.from("x-forwarded-for: ");
@@ -105,7 +107,8 @@ export function writeRequestHead(out: Buffer, x: Exchange): number {
   if (head.findKnown(NAME.host) < 0) at = writeHost(out, at, x);
   at = writeFields(out, at, head, head.framing === FRAMING.length ? dropRequestSized : dropRequest);
   if (head.framing === FRAMING.chunked) at = writeTrailerNames(out, put(out, at, CHUNKED), head);
-  if ((head.flags & FLAG.teTrailers) !== 0) at = put(out, at, TE_TRAILERS);
+  if (x.upgrade !== null) at = writeUpgrade(out, at, x.upgrade);
+  else if ((head.flags & FLAG.teTrailers) !== 0) at = put(out, at, TE_TRAILERS);
   if ((head.known & FORWARDING) === 0 && head.version === VERSION.http11) {
     // Nothing to append to: all of it but the host is the same for every request of the connection.
     const { forwarded } = x.client!;
@@ -126,6 +129,10 @@ export function writeRequestHead(out: Buffer, x: Exchange): number {
 export function writeSubrequestHead(out: Buffer, { request }: Exchange): number {
   const at = writeFields(out, writeRequestLine(out, 0, request), request, dropOwn);
   return put(out, put(out, put(out, at, VIA), VIA_OWN[request.version]!), CRLF);
+}
+
+function writeUpgrade(out: Buffer, at: number, { text }: UpgradeProtocol): number {
+  return put(out, put(out, put(out, at, UPGRADE), text), CRLF);
 }
 
 function writeHost(out: Buffer, at: number, x: Exchange): number {
@@ -194,4 +201,10 @@ export function writeResponseHead(out: Buffer, head: Head, frame: ResponseFrame)
 export function writeInterimHead(out: Buffer, head: Head): number {
   const at = writeStatusLine(out, 0, head.status);
   return put(out, writeFields(out, at, head, dropResponse), CRLF);
+}
+
+/** The head of a 101 (RFC 9110 section 15.2.2). */
+export function writeUpgradeHead(out: Buffer, head: Head, protocol: UpgradeProtocol): number {
+  const at = writeStatusLine(out, 0, head.status);
+  return put(out, writeUpgrade(out, writeFields(out, at, head, dropResponse), protocol), CRLF);
 }

@@ -16,7 +16,7 @@ import { type Exchange, PHASE } from "../../proxy/exchange.ts";
 import { UNKNOWN } from "../../proxy/forwarded.ts";
 import type { Pipeline } from "../../proxy/pipeline.ts";
 import type { AcceptedConnection, Port, ServerHandler } from "../../proxy/port.ts";
-import { makeForwarded, responseHeadBound, writeInterimHead } from "./headers.ts";
+import { makeForwarded, responseHeadBound, writeInterimHead, writeUpgradeHead } from "./headers.ts";
 import { frameResponse, responseBound, writeResponse } from "./response-framing.ts";
 import { sendBody } from "./send-body.ts";
 
@@ -287,6 +287,15 @@ export class ServerConnection implements Downstream, ServerHandler {
   sendInterim(head: Head): void {
     const out = this.#context.buffers.outFor(responseHeadBound(head));
     this.#sent(this.connection.send(out, writeInterimHead(out, head)));
+  }
+
+  openTunnel(x: Exchange): void {
+    const out = this.#context.buffers.outFor(responseHeadBound(x.response));
+    this.connection.send(out, writeUpgradeHead(out, x.response, x.upgrade!));
+    x.headSent = true;
+    this.#state = STATE.closed;
+    this.#exchange = null;
+    this.#pipeline.tunnels.open(x, this.connection, this.#port, this.#carry);
   }
 
   #sent(more: boolean): boolean {

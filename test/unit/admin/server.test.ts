@@ -35,6 +35,7 @@ const LISTENER: ListenerStatus = {
   name: "web",
   address: "127.0.0.1:8080",
   connections: 3,
+  tunnels: { open: 0, oldest: null, bytesReceived: 0, bytesSent: 0 },
   chain: ["request-id", "tenant"],
   traffic: TRAFFIC,
   unrouted: NO_TRAFFIC,

@@ -28,7 +28,7 @@ function makeCluster(answer: (view: EndpointView) => number, connections = 0, en
     key: "app",
     strategies: [{ name: "test", instance: 0 }],
     set: { version: 1, endpoints: Array.from({ length: endpoints }, (_, slot) => endpointPlan(slot)) },
-    timeouts: { connect: 1, response: 1, idle: 1 },
+    timeouts: { connect: 1, response: 1, idle: 1, tunnel: 1 },
     limits: { head: 65536, headers: 256 },
     pool: { idle: 1, idleFor: 1, connections, requests: 0 },
     retryCell: 0,

@@ -56,6 +56,7 @@ test("the smallest file has every default", () => {
   const [route] = web.routes;
   assert.equal(route?.action.kind === "cluster" && route.action.cluster.name, "app");
   assert.deepEqual([route?.name, route?.match, route?.timeout], ["0", {}, 0]);
+  assert.deepEqual(route?.upgrade, ["websocket"]);
   assert.deepEqual(route?.retry, {
     attempts: Number.MAX_SAFE_INTEGER,
     connect: true,
@@ -68,7 +69,7 @@ test("the smallest file has every default", () => {
     app?.strategy.map((use) => use.name),
     ["round-robin"],
   );
-  assert.deepEqual(app?.timeouts, { connect: 3000, response: 60_000, idle: 60_000 });
+  assert.deepEqual(app?.timeouts, { connect: 3000, response: 60_000, idle: 60_000, tunnel: 3_600_000 });
   assert.deepEqual(app?.pool, { idle: 64, idleFor: 55_000, connections: 0, requests: 1000 });
   assert.deepEqual(
     app?.endpoints.map(({ address, weight, zone }) => [address.text, weight, zone]),

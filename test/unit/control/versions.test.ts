@@ -13,6 +13,7 @@ const planOf = (version: number): Plan => ({
   listeners: [],
   accessLog: null,
   trace: { header: "x-sluice-debug", token: "", sample: 0, mask: [] },
+  grace: 0,
 });
 
 /** Two workers that do as they are told, by what `behave` answers to a message. */

@@ -178,7 +178,9 @@ test("a connection that has been ended in order can be ended at once", async (t)
 
 test("the time for an answer begins when the endpoint has taken the request", async (t) => {
   const upstream = await startRawUpstream(t, (peer) => void peer.socket.pause());
-  const plane = startPlane(t, [upstream.port], { cluster: { timeouts: { connect: 5000, response: 5000, idle: 300 } } });
+  const plane = startPlane(t, [upstream.port], {
+    cluster: { timeouts: { connect: 5000, response: 5000, idle: 300, tunnel: 5000 } },
+  });
   const wires = collectUpstreams(plane);
   const client = await connectTo(t, plane.port);
   client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
@@ -201,7 +203,9 @@ test("the time for an answer begins when the endpoint has taken the request", as
 
 test("an answer that stands still from when its slow reader goes on is broken off", async (t) => {
   const upstream = await startRawUpstream(t);
-  const plane = startPlane(t, [upstream.port], { cluster: { timeouts: { connect: 5000, response: 5000, idle: 300 } } });
+  const plane = startPlane(t, [upstream.port], {
+    cluster: { timeouts: { connect: 5000, response: 5000, idle: 300, tunnel: 5000 } },
+  });
   const wires = collectUpstreams(plane);
   const client = await connectTo(t, plane.port);
   client.send(get);

@@ -37,6 +37,7 @@ const plan: Plan = {
   listeners: [listener],
   accessLog: null,
   trace: { header: "x-sluice-debug", token: "", sample: 0, mask: [] },
+  grace: 0,
 };
 
 /** A worker, and what it says. */

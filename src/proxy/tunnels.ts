@@ -1,0 +1,158 @@
+/**
+ * The tunnels of one worker. A tunnel has released its exchange and its snapshot: it holds what its line of the access log
+ * is written from, and a place in its endpoint's requests in flight, which keeps the endpoint's slot from reuse
+ * (`worker/slots-in-use.ts`).
+ */
+import { WebSocketFrames } from "../http/websocket.ts";
+import { type Received, Tunnel, type TunnelEnd, type TunnelOwner } from "../net/tunnel.ts";
+import type { AccessRecord } from "../observe/access-record.ts";
+import type { ThreadContext } from "./context.ts";
+import type { Exchange } from "./exchange.ts";
+import type { AcceptedConnection, Port } from "./port.ts";
+
+/** Ends that are logged: those that neither side asked for, but for clients that leave. */
+const LOGGED: readonly TunnelEnd[] = ["endpoint_reset", "idle_timeout", "internal"];
+
+type Mutable<T> = { -readonly [K in keyof T]: T[K] };
+
+export class Tunnels {
+  /** How long a tunnel may take to end after it was asked to, ms. */
+  grace = 0;
+  readonly #context: ThreadContext;
+  readonly #internal: (error: unknown) => void;
+  /** In the order in which they were opened. */
+  readonly #open = new Set<OpenTunnel>();
+
+  constructor(context: ThreadContext, internal: (error: unknown) => void) {
+    this.#context = context;
+    this.#internal = internal;
+  }
+
+  /** The 101 is sent. `received`: what the client has sent after its request. */
+  open(x: Exchange, client: AcceptedConnection, port: Port, received: Received): void {
+    const { attempt, cluster, upgrade } = x;
+    const isWebSocket = upgrade!.word.equals(WEBSOCKET);
+    const owner = new OpenTunnel(this, this.#context, x, port);
+    const tunnel = new Tunnel({
+      client,
+      endpoint: attempt.upgraded!,
+      owner,
+      buffers: this.#context.buffers,
+      idle: cluster!.plan.timeouts.tunnel,
+      frames: isWebSocket ? { fromClient: new WebSocketFrames(true), fromEndpoint: new WebSocketFrames(false) } : null,
+    });
+    owner.tunnel = tunnel;
+    this.#open.add(owner);
+    port.tunnelOpened(owner);
+    tunnel.begin(received, { bytes: attempt.body!, start: attempt.bodyStart, end: attempt.bodyEnd });
+    if (port.draining) tunnel.drain();
+  }
+
+  /** Slots of the endpoints that they use. */
+  get slots(): Iterable<number> {
+    return Array.from(this.#open, ({ slot }) => slot);
+  }
+
+  /** Has those end whose endpoint is to be left. */
+  drainEndpoints(isLeft: (slot: number) => boolean): void {
+    for (const { slot, tunnel } of this.#open) if (isLeft(slot)) tunnel!.drain();
+  }
+
+  remove(one: OpenTunnel): void {
+    this.#open.delete(one);
+  }
+
+  internal(error: unknown): void {
+    this.#internal(error);
+  }
+}
+
+const WEBSOCKET = Buffer.from("websocket");
+
+class OpenTunnel implements TunnelOwner {
+  readonly slot: number;
+  /** Milliseconds since 1970. */
+  readonly openedAt: number;
+  tunnel: Tunnel | null = null;
+  readonly #tunnels: Tunnels;
+  readonly #context: ThreadContext;
+  readonly #port: Port;
+  readonly #place: { readonly listener: string; readonly cluster: string; readonly endpoint: string };
+  /** Null while there is no access log. */
+  readonly #record: Mutable<AccessRecord> | null;
+  #received = 0;
+  #sent = 0;
+
+  constructor(tunnels: Tunnels, context: ThreadContext, x: Exchange, port: Port) {
+    const { address, slot } = x.endpoint!;
+    this.slot = slot;
+    this.openedAt = context.clock.wall;
+    this.#tunnels = tunnels;
+    this.#context = context;
+    this.#port = port;
+    this.#place = { listener: x.listenerName, cluster: x.clusterName, endpoint: address };
+    this.#record = context.accessLog.enabled ? recordOf(x) : null;
+    context.columns.addInFlight(context.thread, slot, 1);
+  }
+
+  get grace(): number {
+    return this.#tunnels.grace;
+  }
+
+  relayed(fromClient: number, fromEndpoint: number): void {
+    this.#received += fromClient;
+    this.#sent += fromEndpoint;
+    this.#port.relayed(fromClient, fromEndpoint);
+  }
+
+  ended(reason: TunnelEnd, cause: string): void {
+    const { columns, thread, accessLog, warnings } = this.#context;
+    columns.addInFlight(thread, this.slot, -1);
+    this.#tunnels.remove(this);
+    this.#port.tunnelEnded(this, reason);
+    const record = this.#record;
+    if (record !== null) {
+      record.bytesReceived = this.#received;
+      record.bytesSent = this.#sent;
+      record.error = { code: reason };
+      accessLog.line(record, performance.now());
+    }
+    const { cluster, endpoint } = this.#place;
+    if (LOGGED.includes(reason) && warnings.admits("tunnel_ended", `${cluster} ${endpoint} ${reason}`))
+      warnings.write("a tunnel was cut", { ...this.#place, reason, cause });
+  }
+
+  broken(error: unknown): void {
+    this.#tunnels.internal(error);
+  }
+}
+
+/** What the line of the access log is written from, in memory of its own. */
+function recordOf(x: Exchange): AccessRecord {
+  const { clientAddress, listenerName, routeName, clusterName, attempts, startedAt, headAt, respondedAt } = x;
+  return {
+    request: x.request.copy(),
+    response: x.response.copy(),
+    original: x.original.slice(),
+    clientAddress,
+    client: { peer: x.client!.peer },
+    listener: { snapshot: { version: x.listener!.snapshot.version } },
+    scheme: x.scheme,
+    listenerName,
+    routeName,
+    clusterName,
+    endpoint: { address: x.endpoint!.address },
+    attempts,
+    startedAt,
+    headAt,
+    respondedAt,
+    attempt: { startedAt: x.attempt.startedAt },
+    attemptLatency: x.attemptLatency,
+    bytesReceived: 0,
+    bytesSent: 0,
+    error: null,
+    localStatus: 0,
+    respondedBy: x.respondedBy,
+    logFields: x.logFields,
+  };
+}

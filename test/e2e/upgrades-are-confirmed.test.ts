@@ -1,0 +1,209 @@
+/** A connection becomes a tunnel only if the client asked, the route allows it, and the endpoint confirms it. */
+import assert from "node:assert/strict";
+import { connectTo, exchange, type Peer, startRawUpstream } from "./peers.ts";
+import { bounded, type LiveTest, simpleConfig, startSluice, testInUsualMode, until } from "./program.ts";
+
+const ask = (more = "Connection: Upgrade\r\nUpgrade: websocket\r\n", line = "GET /ws HTTP/1.1") =>
+  `${line}\r\nHost: a\r\n${more}Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n`;
+const SWITCH = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";
+const get = "GET /plain HTTP/1.1\r\nHost: a\r\n\r\n";
+const ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+/** An endpoint that gives these bytes for each request, and notes what it was asked; `served` runs after the first. */
+async function startEndpoint(t: LiveTest, response: () => string, served: (peer: Peer) => unknown = () => {}) {
+  const heads: string[] = [];
+  const upstream = await startRawUpstream(t, async (peer) => {
+    for (;;) {
+      heads.push(await peer.head());
+      peer.send(response());
+      await served(peer);
+    }
+  });
+  return { ...upstream, heads };
+}
+
+testInUsualMode(
+  "upgrades-are-confirmed: without an upgrade that the route allows, its fields stay behind",
+  async (t) => {
+    const endpoint = await startEndpoint(t, () => ok);
+    const sluice = await startSluice(
+      t,
+      (ports) => `
+listeners:
+  web:
+    address: 127.0.0.1:${ports.web}
+    routes:
+      - { match: { prefix: /none }, upgrade: [], cluster: app }
+      - { match: { prefix: /other }, upgrade: [chat/2, "X-Feed"], cluster: app }
+      - cluster: app
+clusters: { app: ["127.0.0.1:${endpoint.port}"] }
+`,
+    );
+    const forwarded = async (request: string): Promise<string> => {
+      const answer = await exchange(t, sluice.port, request);
+      assert.deepEqual([answer.status, answer.body.toString()], [200, "ok"]);
+      const head = endpoint.heads.at(-1)!;
+      const lines = head.split("\r\n").filter((line) => /^(connection|upgrade|http2-settings):/i.test(line));
+      return lines.join(", ").toLowerCase();
+    };
+    const upgrade = (token: string, line = "GET /other HTTP/1.1") =>
+      forwarded(ask(`Connection: keep-alive, upgrade\r\nUpgrade: ${token}\r\n`, line));
+    const cases: [name: string, forwarded: () => Promise<string>, expected: string][] = [
+      ["as asked", () => forwarded(ask()), "connection: upgrade, upgrade: websocket"],
+      [
+        "in any case",
+        () => forwarded(ask("CONNECTION: UPGRADE\r\nUPGRADE: WebSocket\r\n")),
+        "connection: upgrade, upgrade: websocket",
+      ],
+      ["as the route writes it", () => upgrade("CHAT/2"), "connection: upgrade, upgrade: chat/2"],
+      [
+        "the first that is allowed",
+        () => upgrade("websocket, x-feed , chat/2"),
+        "connection: upgrade, upgrade: x-feed",
+      ],
+      ["another version", () => upgrade("chat/1"), ""],
+      ["a longer name", () => upgrade("x-feedback"), ""],
+      ["not on this route", () => upgrade("websocket"), ""],
+      ["on no route", () => forwarded(ask(undefined, "GET /none HTTP/1.1")), ""],
+      [
+        "HTTP/2",
+        () => forwarded(ask("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n")),
+        "",
+      ],
+      ["without Connection", () => forwarded(ask("Upgrade: websocket\r\n")), ""],
+      ["without Upgrade", () => forwarded(ask("Connection: upgrade\r\n")), ""],
+      ["from HTTP/1.0", () => forwarded(ask(undefined, "GET /ws HTTP/1.0")), ""],
+      [
+        "by another method",
+        () => forwarded(ask("Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n", "POST /ws HTTP/1.1")),
+        "",
+      ],
+      [
+        "an empty body",
+        () => forwarded(ask("Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n")),
+        "connection: upgrade, upgrade: websocket",
+      ],
+      [
+        "with a body",
+        () => forwarded(ask("Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 2\r\n").concat("hi")),
+        "",
+      ],
+    ];
+    for (const [name, run, expected] of cases) assert.equal(await run(), expected, name);
+  },
+);
+
+testInUsualMode(
+  "upgrades-are-confirmed: what the endpoint says decides, and what it says wrongly is a 502",
+  async (t) => {
+    let response = "";
+    const endpoint = await startEndpoint(t, () => response);
+    const sluice = await startSluice(t, simpleConfig(endpoint.port, { rest: "log: { access: true }" }));
+    const answered = async (with_: string, request = ask()) => {
+      response = with_;
+      return exchange(t, sluice.port, request);
+    };
+    const wrong: [name: string, response: string, request?: string][] = [
+      ["a 101 unasked", `${SWITCH}\r\n`, get],
+      ["to a request whose upgrade stayed behind", `${SWITCH}\r\n`, ask("Connection: upgrade\r\nUpgrade: h2c\r\n")],
+      ["another protocol", "HTTP/1.1 101 X\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"],
+      ["no protocol", "HTTP/1.1 101 X\r\nConnection: Upgrade\r\n\r\n"],
+      ["not for this hop", "HTTP/1.1 101 X\r\nUpgrade: websocket\r\n\r\n"],
+      ["by HTTP/1.0", SWITCH.replace("1.1", "1.0").concat("\r\n")],
+      ["bytes before it", `\x81\x02hi${SWITCH}\r\n`],
+      ["a malformed field", `${SWITCH}Bad Name: x\r\n\r\n`],
+    ];
+    for (const [name, bytes, request] of wrong) {
+      const answer = await answered(bytes, request);
+      assert.deepEqual(
+        [answer.status, answer.headers["proxy-status"]],
+        [502, "sluice; error=http_protocol_error"],
+        name,
+      );
+      assert.ok(!("upgrade" in answer.headers), name);
+    }
+    assert.equal(await sluice.metric("sluice_upstream_failures_total", { reason: "upstream_malformed" }), wrong.length);
+    const line = await sluice.logged(({ msg }) => msg === "attempt at an endpoint failed", "a failed attempt");
+    assert.equal(line.cause, "101 to a request that asked for no upgrade");
+
+    const refused = await connectTo(t, sluice.port);
+    response =
+      "HTTP/1.1 426 Upgrade Required\r\nUpgrade: websocket\r\nConnection: upgrade\r\nContent-Length: 3\r\n\r\nno!";
+    const answer = await refused.send(ask()).answer();
+    assert.deepEqual([answer.status, answer.body.toString(), answer.headers.upgrade], [426, "no!", undefined]);
+    response = ok;
+    assert.equal((await refused.send(get).answer()).status, 200, "its connection is usable");
+    assert.equal(endpoint.peers.length, wrong.length + 1, "and so is the endpoint's");
+    assert.equal(await sluice.metric("sluice_tunnels_active"), 0);
+    assert.equal(await sluice.metric("sluice_tunnels_ended_total"), 0);
+
+    // Fields of framing in a 101 mean nothing (RFC 9112, 6.3): they stay behind.
+    response = `HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n${SWITCH}Content-Length: 5\r\nKeep-Alive: timeout=5\r\n\r\n`;
+    const client = await connectTo(t, sluice.port);
+    assert.match(await client.send(ask()).head(), /^HTTP\/1\.1 103 /);
+    const head = await client.head();
+    assert.match(head, /^HTTP\/1\.1 101 Switching Protocols\r\n/);
+    assert.doesNotMatch(head, /content-length|transfer-encoding|keep-alive/i);
+    client.send(`${get}0123456789`);
+    const peer = endpoint.peers.at(-1)!;
+    await until(() => endpoint.heads.at(-1) === get, "bytes of the tunnel that look like a request");
+    await peer.take("0123456789");
+    client.end();
+    await bounded(peer.closed, "the tunnel's end");
+  },
+);
+
+testInUsualMode(
+  "upgrades-are-confirmed: bytes that came early belong to the tunnel, whose sides are slow in turn",
+  async (t) => {
+    const size = 6 * 1024 * 1024;
+    const bytes = Buffer.alloc(size, "0123456789abcdefg");
+    const asked = Promise.withResolvers<Peer>();
+    const upstream = await startRawUpstream(t, async (peer) => {
+      await peer.head();
+      asked.resolve(peer);
+    });
+    const sluice = await startSluice(t, simpleConfig(upstream.port));
+    const client = await connectTo(t, sluice.port);
+    client.send(`${ask()}early `);
+    const peer = await asked.promise;
+    client.send("and a little later ");
+    peer.send(`${SWITCH}\r\nwith the 101 `);
+    assert.match(await client.head(), /^HTTP\/1\.1 101 /);
+    await client.take("with the 101 ");
+    await peer.take("early and a little later ");
+    for (const [from, to] of [
+      [client, peer],
+      [peer, client],
+    ] as const) {
+      to.socket.pause();
+      from.send(bytes);
+      await until(() => from.socket.writableLength > 0, "the writer waits");
+      to.socket.resume();
+      await to.waits(() => to.bytes.length >= size, "all bytes");
+      assert.ok(to.bytes.equals(bytes));
+      await to.take(bytes.toString("latin1"));
+    }
+    // Each direction ends by itself.
+    peer.socket.allowHalfOpen = true;
+    client.end("last question");
+    await peer.waits(() => peer.ended, "the end");
+    assert.equal(peer.text, "last question");
+    peer.end("last answer");
+    assert.equal(String(await client.rest()), "last answer");
+    await until(
+      async () => (await sluice.metric("sluice_tunnels_ended_total", { reason: "client_closed" })) === 1,
+      "its end",
+    );
+
+    const [cut, other] = [await connectTo(t, sluice.port), upstream.peers.length];
+    cut.send(ask());
+    const second = await upstream.connection(other);
+    second.send(`${SWITCH}\r\n`);
+    await cut.head();
+    second.reset();
+    assert.equal(await bounded(cut.closed, "the client's end"), "reset");
+    const line = await sluice.logged(({ msg }) => msg === "a tunnel was cut", "a cut tunnel");
+    assert.deepEqual([line.reason, line.listener, line.cluster], ["endpoint_reset", "web", "app"]);
+  },
+);
