@@ -1,17 +1,37 @@
 /** A plugin from its source or its `.wasm`, built as the proxy builds it: for commands that run it. */
-import { readFile } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import type { ModulePlan } from "../plugin/wasm/build.ts";
 import { ModuleBuilder } from "../plugin/wasm/builder.ts";
 import { decodeSourceMap } from "../plugin/wasm/source-map.ts";
-import { compile, formatProblem } from "./compile.ts";
+import { compile, formatProblem, type Succeeded } from "./compile.ts";
 
 const builder = new ModuleBuilder();
+
+/** By path: a file of tests builds its plugin once for each test. */
+const builds = new Map<string, { readonly compiled: Succeeded; readonly stamp: string }>();
 
 /** @throws Error with a line for each problem. */
 export async function buildPlugin(path: string, memory: number): Promise<ModulePlan> {
   if (path.endsWith(".wasm")) return builder.build(await readFile(path), { memory, path });
+  const { wasm, sourceMap } = await compileOnce(path);
+  const module = await builder.build(wasm, { memory, path });
+  return { ...module, sourceMap: decodeSourceMap(sourceMap, wasm) };
+}
+
+/** Compiles again only after one of the plugin's files has changed. */
+async function compileOnce(path: string): Promise<Succeeded> {
+  const last = builds.get(path);
+  if (last !== undefined && last.stamp === (await stampOf(last.compiled.files))) return last.compiled;
   const compiled = await compile(path);
   if (compiled.problems) throw new Error(compiled.problems.map(formatProblem).join("\n"));
-  const module = await builder.build(compiled.wasm, { memory, path });
-  return { ...module, sourceMap: decodeSourceMap(compiled.sourceMap, compiled.wasm) };
+  builds.set(path, { compiled, stamp: await stampOf(compiled.files) });
+  return compiled;
+}
+
+async function stampOf(files: readonly string[]): Promise<string> {
+  const stamps = files.map(async (file) => {
+    const found = await stat(file, { bigint: true }).catch(() => null);
+    return found === null ? "absent" : `${found.mtimeNs} ${found.size}`;
+  });
+  return (await Promise.all(stamps)).join("\n");
 }
