@@ -15,6 +15,7 @@ import { buildModule } from "../../src/plugin/wasm/build.ts";
 import { Exchange } from "../../src/proxy/exchange.ts";
 import { DEFAULT_MEMORY, loadPlugin } from "../../src/testing/load.ts";
 import { buildAt, compilerSocket } from "../support/compiler.ts";
+import { cached } from "../support/fixture-cache.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 
@@ -46,7 +47,11 @@ export function builtIn(name: string): Uint8Array {
 }
 
 /** Compiles a plugin's source; throws the compiler's messages, a line each. */
-export async function compileSource(source: string, runtime?: Runtime): Promise<Uint8Array> {
+export function compileSource(source: string, runtime?: Runtime): Promise<Uint8Array> {
+  return cached(`${runtime ?? ""}\0${source}`, () => compileAnew(source, runtime));
+}
+
+async function compileAnew(source: string, runtime?: Runtime): Promise<Uint8Array> {
   const directory = mkdtempSync(join(tmpdir(), "sluice-plugin-"));
   try {
     const files = { source: join(directory, "plugin.ts"), wasm: join(directory, "plugin.wasm") };
