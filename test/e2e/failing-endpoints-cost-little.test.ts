@@ -4,6 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { Agent, createServer, request, type Server } from "node:http";
+import { setTimeout as sleep } from "node:timers/promises";
 import { findFreePort } from "./free-port.ts";
 import { connectTo, startUpstream } from "./peers.ts";
 import {
@@ -58,6 +59,7 @@ function askSteadily(t: LiveTest, sluice: Program, { clients = 12, method = "GET
     while (!stopped) {
       const status = await ask(sluice, agent, method);
       seen.set(status, (seen.get(status) ?? 0) + 1);
+      await sleep(2);
     }
     agent.destroy();
   };

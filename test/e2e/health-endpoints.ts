@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer, type Server } from "node:http";
+import { setTimeout } from "node:timers/promises";
 import { findFreePort } from "./free-port.ts";
 import { atEnd, type LiveTest, type Program } from "./program.ts";
 
@@ -63,12 +64,13 @@ export async function shown(sluice: Program, { port }: HealthEndpoint): Promise<
 
 /** Who answers the next twenty requests; none may fail. */
 export async function whoServes(sluice: Program): Promise<string> {
-  const names = new Set<string>();
-  for (let i = 0; i < 20; i++) {
+  const ask = async (): Promise<string> => {
     const answer = await fetch(sluice.url);
     assert.equal(answer.status, 200);
-    names.add(await answer.text());
-  }
+    return answer.text();
+  };
+  // At the same time: one after the other they could alternate with those of `askSteadily`, and see one endpoint only.
+  const names = new Set(await Promise.all(Array.from({ length: 20 }, ask)));
   return [...names].sort().join(" ");
 }
 
@@ -83,6 +85,7 @@ export function askSteadily(
       const answer = await fetch(sluice.url).catch((error: Error) => ({ status: error.message, text: async () => "" }));
       await answer.text();
       if (answer.status !== 200) state.failed.push(String(answer.status));
+      await setTimeout(2);
     }
   })();
   atEnd(t, () => {
