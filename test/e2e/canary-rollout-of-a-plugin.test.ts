@@ -2,7 +2,15 @@
 import assert from "node:assert/strict";
 import { compileSource } from "../contract/plugin-harness.ts";
 import { startUpstream } from "./peers.ts";
-import { type LiveTest, type Program, runSluice, simpleConfig, startSluice, testInEachMode, until } from "./program.ts";
+import {
+  type LiveTest,
+  type Program,
+  runSluice,
+  simpleConfig,
+  startSluice,
+  testInUsualMode,
+  until,
+} from "./program.ts";
 
 /** Names its version in both heads, and counts with all others. */
 const version = (name: string, more = "", before = ""): Promise<Uint8Array> =>
@@ -124,7 +132,7 @@ function lastSeen(all: readonly Seen[]): Map<number, number> {
   return last;
 }
 
-testInEachMode("a new version receives its share, one version for an exchange, and is promoted", async (t) => {
+testInUsualMode("a new version receives its share, one version for an exchange, and is promoted", async (t) => {
   const site = await startSite(t, await version("v1"));
   const { sluice } = site;
   assert.equal(await site.rollout(), null, "the first version serves at once");
@@ -171,7 +179,7 @@ testInEachMode("a new version receives its share, one version for an exchange, a
   assert.equal(await sluice.metric("sluice_plugin_failures_total"), 0);
 });
 
-testInEachMode("a version that fails is rolled back, and not tried again until its file changes", async (t) => {
+testInUsualMode("a version that fails is rolled back, and not tried again until its file changes", async (t) => {
   const site = await startSite(t, await version("v1"));
   const { sluice } = site;
   await site.deploy(await version("bad", 'throw new Error("a bad version");'));
@@ -203,7 +211,7 @@ testInEachMode("a version that fails is rolled back, and not tried again until i
   assert.equal(count(await site.askMany(20), "v3"), 20);
 });
 
-testInEachMode(
+testInUsualMode(
   "a newer file ends a rollout in favour of the baseline; without rollout it serves at once",
   async (t) => {
     const site = await startSite(t, await version("v1"), "percent: 100, watch: 1h");
@@ -224,7 +232,7 @@ testInEachMode(
   },
 );
 
-testInEachMode("a version that uses more fuel or time than the baseline is rolled back", async (t) => {
+testInUsualMode("a version that uses more fuel or time than the baseline is rolled back", async (t) => {
   const site = await startSite(t, await version("v1"), "percent: 50, watch: 1s, minRequests: 10");
   const dear = "for (let i = 0; i < 20000; i++) seen ^= i;";
   for (const [name, body, why] of [
@@ -239,7 +247,7 @@ testInEachMode("a version that uses more fuel or time than the baseline is rolle
   }
 });
 
-testInEachMode("an invalid version is rejected at once, and the rollout continues", async (t) => {
+testInUsualMode("an invalid version is rejected at once, and the rollout continues", async (t) => {
   const picky = 'if (Config.string("mode", "") == "new") throw new Error("unknown mode");';
   const site = await startSite(t, await version("v1", "", picky));
   const { sluice } = site;

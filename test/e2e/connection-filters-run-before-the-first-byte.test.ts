@@ -13,6 +13,7 @@ import {
   simpleConfig,
   startSluice,
   testInAllModes,
+  testInUsualMode,
   times,
   until,
 } from "./program.ts";
@@ -59,8 +60,8 @@ function ask(port: number, localAddress = "127.0.0.1"): Promise<number | "reset"
   return bounded(ended, "the connection's end");
 }
 
-const denied = (sluice: Program): Promise<number> =>
-  sluice.metric("sluice_connections_denied_total", { listener: "web" });
+const denied = (sluice: Program, listener = "web"): Promise<number> =>
+  sluice.metric("sluice_connections_denied_total", { listener });
 const judged = (sluice: Program): Promise<number> => sluice.metric("sluice_plugin_calls_total", { hook: "connection" });
 const descriptors = (sluice: Program): number => readdirSync(`/proc/${sluice.pid}/fd`).length;
 
@@ -85,45 +86,48 @@ testInAllModes("who is denied is reset without an answer, others are served, and
   assert.doesNotMatch(sluice.output, /127\.0\.0\.[23]/, "no connection has a line in the log");
 });
 
-testInAllModes(
-  "a plugin that fails closes the connection, or under `skip` accepts it; the listener goes on",
-  async (t) => {
-    const upstream = await startUpstream(t);
-    for (const [name, wasm] of [
-      ["a trap", makePlugin("connection", TRAP)],
-      ["a spin", makePlugin("connection", SPIN)],
-      ["a result that is none", makePlugin("connection", "i32.const 1")],
-    ] as const) {
-      const sluice = await startSluice(
-        t,
-        (ports) => `plugins: { bad: { wasm: ./bad.wasm }, skipped: { wasm: ./bad.wasm, onFailure: skip } }
+testInUsualMode("a failing plugin closes the connection, under `skip` accepts it; the listener goes on", async (t) => {
+  const upstream = await startUpstream(t);
+  const failing = {
+    trap: makePlugin("connection", TRAP),
+    spin: makePlugin("connection", SPIN),
+    "invalid-result": makePlugin("connection", "i32.const 1"),
+  };
+  const names = Object.keys(failing);
+  const sluice = await startSluice(
+    t,
+    (ports) => `plugins:
+  fails: { wasm: ./fails.wasm }
+${names.map((name) => `  ${name}: { wasm: ./${name}.wasm }\n  ${name}-skipped: { wasm: ./${name}.wasm, onFailure: skip }`).join("\n")}
 listeners:
-  web: { address: 127.0.0.1:${ports.web}, chain: [bad], cluster: app }
-  soft: { address: 127.0.0.1:${ports.soft}, chain: [skipped], cluster: app }
-clusters: { app: [127.0.0.1:${upstream.port}] }
+  web: { address: 127.0.0.1:${ports.web}, chain: [fails], cluster: app }
+${names
+  .flatMap((name) => [name, `${name}-skipped`])
+  .map((name) => `  ${name}: { address: 127.0.0.1:${ports[name]}, chain: [${name}], cluster: app }\n`)
+  .join("")}clusters: { app: [127.0.0.1:${upstream.port}] }
 `,
-        { files: { "bad.wasm": wasm }, ports: ["soft"] },
-      );
-      for (let turn = 0; turn < 4; turn++) {
-        assert.equal(await ask(sluice.port), "reset", name);
-        assert.equal(await ask(sluice.ports.soft!), 200, name);
-      }
-      assert.equal(await denied(sluice), 4, "closed for a failure is denied, too");
-      assert.ok((await sluice.metric("sluice_plugin_failures_total", { plugin: "skipped", hook: "connection" })) > 0);
-      await sluice.stop();
-    }
-    const sluice = await startSluice(
-      t,
-      (ports) =>
-        `plugins: { fails: { wasm: ./fails.wasm } }\n${simpleConfig(upstream.port, { listener: "chain: [fails]" })(ports)}`,
-      { files },
-    );
+    {
+      files: {
+        ...files,
+        ...Object.fromEntries(names.map((name) => [`${name}.wasm`, failing[name as keyof typeof failing]])),
+      },
+      ports: names.flatMap((name) => [name, `${name}-skipped`]),
+    },
+  );
+  for (const name of names) {
+    const skipped = `${name}-skipped`;
     for (let turn = 0; turn < 4; turn++) {
-      assert.equal(await ask(sluice.port, "127.0.0.2"), "reset");
-      assert.equal(await ask(sluice.port), 200);
+      assert.equal(await ask(sluice.ports[name]!), "reset", name);
+      assert.equal(await ask(sluice.ports[skipped]!), 200, name);
     }
-  },
-);
+    assert.equal(await denied(sluice, name), 4, "closed for a failure is denied, too");
+    assert.ok((await sluice.metric("sluice_plugin_failures_total", { plugin: skipped, hook: "connection" })) > 0);
+  }
+  for (let turn = 0; turn < 4; turn++) {
+    assert.equal(await ask(sluice.port, "127.0.0.2"), "reset");
+    assert.equal(await ask(sluice.port), 200);
+  }
+});
 
 testInAllModes("ten thousand that are denied leave nothing behind", async (t) => {
   const upstream = await startUpstream(t);
@@ -142,7 +146,7 @@ testInAllModes("ten thousand that are denied leave nothing behind", async (t) =>
   assert.equal(await ask(sluice.port), 200);
 });
 
-testInAllModes("connections of an address are counted over all threads", async (t) => {
+testInUsualMode("connections of an address are counted over all threads", async (t) => {
   const upstream = await startUpstream(t);
   const plugin = "plugins: { counts: { wasm: ./counts.wasm, allow: { kv: [connections] } } }\n";
   const sluice = await startSluice(

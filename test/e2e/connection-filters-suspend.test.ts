@@ -16,6 +16,7 @@ import {
   startSluice,
   testInAllModes,
   testInEachMode,
+  testInUsualMode,
   times,
   until,
 } from "./program.ts";
@@ -185,7 +186,7 @@ testInEachMode("a half-closed client whose listener says so gets its answer all 
   assert.deepEqual([partial.text, app.requests.length], ["", 1]);
 });
 
-testInEachMode("time that is over, a gate that is broken and a full line close the connection", async (t) => {
+testInUsualMode("time that is over, a gate that is broken and a full line close the connection", async (t) => {
   const app = await startUpstream(t);
   const gate = await startGate(t);
   let sluice = await start(t, { app, gate, limits: "time: 200ms" });
@@ -212,7 +213,7 @@ testInEachMode("time that is over, a gate that is broken and a full line close t
   assert.equal(await denied(sluice), 1);
 });
 
-testInEachMode("a reload disturbs nobody who waits: what was asked decides, and the new version serves", async (t) => {
+testInUsualMode("a reload disturbs nobody who waits: what was asked decides, and the new version serves", async (t) => {
   const [app, canary] = [await startUpstream(t), await startUpstream(t)];
   const gate = await startGate(t);
   const sluice = await start(t, { app, canary, gate });
@@ -238,7 +239,7 @@ testInEachMode("a reload disturbs nobody who waits: what was asked decides, and 
   assert.equal(await sluice.metric("sluice_plugin_failures_total"), 0);
 });
 
-testInEachMode(
+testInUsualMode(
   "who waits when the listener goes, or the program ends, is served once more within the grace",
   async (t) => {
     const app = await startUpstream(t);

@@ -15,7 +15,7 @@ import {
   runSluice,
   startSluice,
   testInAllModes,
-  testInEachMode,
+  testInUsualMode,
   until,
 } from "./program.ts";
 
@@ -127,7 +127,7 @@ testInAllModes(
   },
 );
 
-testInEachMode(
+testInUsualMode(
   "a choice is by name: it outlives its version while there is such a cluster that the plugin may choose",
   async (t) => {
     const clusters = await startClusters(t);
@@ -157,7 +157,7 @@ testInEachMode(
   },
 );
 
-testInEachMode(
+testInUsualMode(
   "the last plugin that chooses has its way, and what a plugin that fails has chosen is dropped",
   async (t) => {
     const clusters = await startClusters(t);
@@ -171,7 +171,7 @@ testInEachMode(
   },
 );
 
-testInEachMode("a cluster that is unknown, or not allowed, is refused when the configuration is loaded", async (t) => {
+testInUsualMode("a cluster that is unknown, or not allowed, is refused when the configuration is loaded", async (t) => {
   const clusters = await startClusters(t);
   const sluice = await startSluice(t, configOf({ names: ["app"], clusters, plugins: CHOOSES, chain: "chooses" }), {
     files,
@@ -187,7 +187,7 @@ testInEachMode("a cluster that is unknown, or not allowed, is refused when the c
   }
 });
 
-testInEachMode("a trace names the plugin that chose for the connection", async (t) => {
+testInUsualMode("a trace names the plugin that chose for the connection", async (t) => {
   const clusters = await startClusters(t);
   const setup = { names: ["app"], clusters, plugins: CHOOSES, chain: "chooses" };
   const sluice = await startSluice(t, configOf(setup), { files });
@@ -206,7 +206,7 @@ testInEachMode("a trace names the plugin that chose for the connection", async (
   assert.deepEqual(overruled, { step: "cluster", cluster: "app", by: "plugin", plugin: "picks" });
 });
 
-testInEachMode("a dry run asks about the connection first, and ends where that is denied", async (t) => {
+testInUsualMode("a dry run asks about the connection first, and ends where that is denied", async (t) => {
   let status = 200;
   const app = await startUpstream(t, (_, response) => response.writeHead(status).end("app"));
   const clusters = { ...(await startClusters(t)), app: app.port };

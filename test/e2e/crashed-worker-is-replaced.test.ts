@@ -1,12 +1,12 @@
 /** A worker that ends by an exception loses its own connections and nothing else: its successor serves. */
 import assert from "node:assert/strict";
 import { connectTo, type Peer, startUpstream } from "./peers.ts";
-import { type Program, simpleConfig, startSluice, testInEachMode, until } from "./program.ts";
+import { type Program, simpleConfig, startSluice, testInUsualMode, until } from "./program.ts";
 
 const CLIENTS = 24;
 const CRASHES = 3;
 
-testInEachMode("crashed-worker-is-replaced", async (t) => {
+testInUsualMode("crashed-worker-is-replaced", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port), {
     workers: 2,

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { connect } from "node:net";
 import { connectTo, type Peer, startRawUpstream, startUpstream } from "./peers.ts";
-import { bounded, type Program, simpleConfig, startSluice, testInAllModes, until } from "./program.ts";
+import { bounded, type Program, simpleConfig, startSluice, testInAllModes, testInUsualMode, until } from "./program.ts";
 
 const get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -57,7 +57,7 @@ testInAllModes("drains-in-order: a request under way completes, and its connecti
   assert.deepEqual(await bounded(sluice.exited, "the program's end"), { code: 0, signal: null });
 });
 
-testInAllModes("what does not end within the grace is ended, and the exit code is 0 all the same", async (t) => {
+testInUsualMode("what does not end within the grace is ended, and the exit code is 0 all the same", async (t) => {
   const upstream = await startRawUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port, { rest: "shutdown: { grace: 300ms }" }));
   const client = await connectTo(t, sluice.port);
@@ -68,7 +68,7 @@ testInAllModes("what does not end within the grace is ended, and the exit code i
   await bounded(client.closed, "the end");
 });
 
-testInAllModes("a second signal ends it at once", async (t) => {
+testInUsualMode("a second signal ends it at once", async (t) => {
   const upstream = await startRawUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port));
   const client = await connectTo(t, sluice.port);
@@ -80,7 +80,7 @@ testInAllModes("a second signal ends it at once", async (t) => {
   await bounded(sluice.exited, "the program's end", 5000);
 });
 
-testInAllModes("announce: it is not ready, and serves as before; a second signal ends it at once", async (t) => {
+testInUsualMode("announce: it is not ready, and serves as before; a second signal ends it at once", async (t) => {
   const upstream = await startUpstream(t);
   const config = simpleConfig(upstream.port, { rest: "shutdown: { announce: 1h }" });
   const sluice = await startSluice(t, config, { workers: 2 });
@@ -97,7 +97,7 @@ testInAllModes("announce: it is not ready, and serves as before; a second signal
   await bounded(sluice.exited, "the program's end", 5000);
 });
 
-testInAllModes("announce: the drain follows", async (t) => {
+testInUsualMode("announce: the drain follows", async (t) => {
   const upstream = await startRawUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port, { rest: "shutdown: { announce: 300ms }" }));
   const client = await connectTo(t, sluice.port);
@@ -112,7 +112,7 @@ testInAllModes("announce: the drain follows", async (t) => {
   assert.deepEqual(await bounded(sluice.exited, "the program's end"), { code: 0, signal: null });
 });
 
-testInAllModes("nothing under way: it ends by itself", async (t) => {
+testInUsualMode("nothing under way: it ends by itself", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port), { workers: 2 });
   assert.equal((await fetch(sluice.url, { headers: { connection: "close" } })).status, 200);

@@ -4,16 +4,7 @@ import { before } from "node:test";
 import type { HookStep, TraceRecord } from "../../src/trace/record.ts";
 import { compileSource } from "../contract/plugin-harness.ts";
 import { exchange, startUpstream } from "./peers.ts";
-import {
-  type LiveTest,
-  type Ports,
-  type Program,
-  runSluice,
-  startSluice,
-  testInEachMode,
-  testInUsualMode,
-  until,
-} from "./program.ts";
+import { type LiveTest, type Ports, type Program, runSluice, startSluice, testInUsualMode, until } from "./program.ts";
 
 const TOKEN = "a-token-that-nobody-guesses";
 const SEES = `import { Body, cluster, Fetch, kv, log, Request, Response, sleep } from "sluice/sdk";
@@ -80,7 +71,7 @@ async function traceOf(sluice: Program, path: string, headers: Record<string, st
 const hook = (trace: TraceRecord, name: string): HookStep =>
   trace.steps.find((step) => step.step === "hook" && step.hook === name && step.plugin === "sees") as HookStep;
 
-testInEachMode("a request with the token is traced from its head to its answer", async (t) => {
+testInUsualMode("a request with the token is traced from its head to its answer", async (t) => {
   const upstream = await startUpstream(t, (_request, response) => void response.end("body"));
   const sluice = await start(t, [upstream.port]);
   const trace = await traceOf(sluice, "/x?a=1&api_key=s3cret", {
@@ -140,7 +131,7 @@ testInEachMode("a request with the token is traced from its head to its answer",
   );
 });
 
-testInEachMode("neither plugins nor endpoints see a token, and a wrong one traces nothing", async (t) => {
+testInUsualMode("neither plugins nor endpoints see a token, and a wrong one traces nothing", async (t) => {
   const upstream = await startUpstream(t, (request, response) => void response.end(JSON.stringify(request.headers)));
   const sluice = await start(t, [upstream.port]);
   for (const value of [TOKEN, `${TOKEN}x`, "", "wrong"]) {
@@ -158,7 +149,7 @@ testInEachMode("neither plugins nor endpoints see a token, and a wrong one trace
   assert.equal((await listTraces(sluice)).traces.length, 2);
 });
 
-testInEachMode("a trace tells who chose, what failed, what was tried again, and who answered", async (t) => {
+testInUsualMode("a trace tells who chose, what failed, what was tried again, and who answered", async (t) => {
   const bad = await startUpstream(t, (_request, response) => void response.writeHead(503).end());
   const good = await startUpstream(t);
   const sluice = await start(t, [bad.port, good.port]);
@@ -210,7 +201,7 @@ testInEachMode("a trace tells who chose, what failed, what was tried again, and 
   }
 });
 
-testInEachMode("a sample is traced without a word to the client, and without configuration nothing is", async (t) => {
+testInUsualMode("a sample is traced without a word to the client, and without configuration nothing is", async (t) => {
   const upstream = await startUpstream(t, (request, response) => void response.end(JSON.stringify(request.headers)));
   const sluice = await start(t, [upstream.port], "sample: 100%, keep: 2");
   for (let i = 0; i < 4; i++) {
@@ -228,7 +219,7 @@ testInEachMode("a sample is traced without a word to the client, and without con
   assert.deepEqual((await listTraces(sluice)).traces, earlier);
 });
 
-testInEachMode("no more than a bounded number of requests is traced in a second", async (t) => {
+testInUsualMode("no more than a bounded number of requests is traced in a second", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await start(t, [upstream.port], "sample: 100%, keep: 1000");
   // Many at once: more than one second holds, however slow the machine.
@@ -254,7 +245,7 @@ async function explain(sluice: Program, request: object): Promise<TraceRecord> {
   return JSON.parse(answer.text);
 }
 
-testInEachMode("a dry run tells what would be, and nothing of it is", async (t) => {
+testInUsualMode("a dry run tells what would be, and nothing of it is", async (t) => {
   const [one, two] = [await startUpstream(t), await startUpstream(t)];
   const sluice = await start(t, [one.port, two.port]);
   assert.equal(await (await fetch(`${sluice.url}/count`)).text(), "1");
@@ -327,7 +318,7 @@ testInUsualMode("a dry run lists every rule and endpoint, however many; a trace 
   assert.deepEqual([listed(traced)[0], traced.cut], [200, true]);
 });
 
-testInEachMode("a dry run goes on from the answer that it is given, tries again, and waits for nothing", async (t) => {
+testInUsualMode("a dry run goes on from the answer that it is given, tries again, and waits for nothing", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await start(t, [upstream.port, upstream.port + 1]);
   const again = await explain(sluice, { url: "/x", status: 503 });
@@ -371,7 +362,7 @@ testInEachMode("a dry run goes on from the answer that it is given, tries again,
   }
 });
 
-testInEachMode("the command tells it as a table, by the running proxy or by the file", async (t) => {
+testInUsualMode("the command tells it as a table, by the running proxy or by the file", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await start(t, [upstream.port]);
   const admin = `127.0.0.1:${sluice.ports.admin}`;

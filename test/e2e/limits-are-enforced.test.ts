@@ -1,9 +1,17 @@
 /** What is over a limit is refused with the status that says so, and nothing of it reaches an upstream. */
 import assert from "node:assert/strict";
 import { connectTo, exchange, type Peer, startUpstream } from "./peers.ts";
-import { bounded, simpleConfig, startSluice, testInAllModes, testInEachMode, until } from "./program.ts";
+import {
+  bounded,
+  simpleConfig,
+  startSluice,
+  testInAllModes,
+  testInEachMode,
+  testInUsualMode,
+  until,
+} from "./program.ts";
 
-testInEachMode("431, 414, 413, and the number of connections", async (t) => {
+testInUsualMode("431, 414, 413, and the number of connections", async (t) => {
   const upstream = await startUpstream(t);
   const listener = "limits: { head: 1KiB, target: 64B, headers: 5, body: 10, connections: 3 }";
   const sluice = await startSluice(t, simpleConfig(upstream.port, { listener }));

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { makePlugin } from "./bad-plugins.ts";
 import { connectTo, type Peer, type RawUpstream, startRawUpstream } from "./peers.ts";
-import { type LiveTest, type Program, simpleConfig, startSluice, testInEachMode } from "./program.ts";
+import { type LiveTest, type Program, simpleConfig, startSluice, testInUsualMode } from "./program.ts";
 
 const METHOD = 0;
 const STATUS = 5;
@@ -55,14 +55,14 @@ for (const [what, answer] of [
 ] as const) {
   const say = (head: string): string | string[] => (head.includes("/changed") ? [...[answer].flat()] : NEXT);
 
-  testInEachMode(`a HEAD that became a GET has no body (${what})`, async (t) => {
+  testInUsualMode(`a HEAD that became a GET has no body (${what})`, async (t) => {
     const { sluice, asked } = await startChanging(t, sets("request_head", METHOD, "GET"), say);
     assert.equal((await askTwice(t, sluice, "HEAD")).status, 200);
     assert.deepEqual(asked, ["GET", "GET"]);
   });
 
   for (const status of [204, 304]) {
-    testInEachMode(`a 200 that became a ${status} has no body (${what})`, async (t) => {
+    testInUsualMode(`a 200 that became a ${status} has no body (${what})`, async (t) => {
       const { sluice } = await startChanging(t, sets("response_head", STATUS, String(status)), say);
       assert.equal((await askTwice(t, sluice, "GET")).status, status);
     });
@@ -70,7 +70,7 @@ for (const [what, answer] of [
 }
 
 for (const status of [204, 304]) {
-  testInEachMode(`a ${status} that became a 200 is an empty answer`, async (t) => {
+  testInUsualMode(`a ${status} that became a 200 is an empty answer`, async (t) => {
     const length = status === 304 ? "Content-Length: 1000\r\n" : "";
     const { sluice } = await startChanging(t, sets("response_head", STATUS, "200"), (head) =>
       head.includes("/changed") ? `HTTP/1.1 ${status} Some\r\n${length}\r\n` : NEXT,
@@ -81,7 +81,7 @@ for (const status of [204, 304]) {
   });
 }
 
-testInEachMode("a GET that became a HEAD is an empty answer", async (t) => {
+testInUsualMode("a GET that became a HEAD is an empty answer", async (t) => {
   const { sluice } = await startChanging(t, sets("request_head", METHOD, "HEAD"), (head) =>
     head.includes("/changed") ? "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" : NEXT,
   );
@@ -89,7 +89,7 @@ testInEachMode("a GET that became a HEAD is an empty answer", async (t) => {
   assert.deepEqual([answer.status, answer.body.length, answer.whole], [200, 0, true]);
 });
 
-testInEachMode("never-retries-a-sent-post: what a plugin made a POST counts as one", async (t) => {
+testInUsualMode("never-retries-a-sent-post: what a plugin made a POST counts as one", async (t) => {
   let heads = 0;
   const upstreams: RawUpstream[] = [];
   for (let i = 0; i < 2; i++)

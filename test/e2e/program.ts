@@ -14,33 +14,33 @@ import { findFreePort } from "./free-port.ts";
 export const launcher = join(import.meta.dirname, "../../bin/sluice.js");
 
 /**
- * How a worker comes by its connections (src/net/accept.ts; "transfer", where one thread accepts for all:
- * src/worker/links.ts): all must behave the same. The first is the usual one.
+ * How a worker accepts connections (src/net/accept.ts; "transfer", where the first worker accepts for all:
+ * src/worker/links.ts). The behaviour is the same in all of them. The first is the default.
  */
 const MODES = ["handle", "public"] as const;
 export type AcceptMode = (typeof MODES)[number] | "transfer";
 
-/** A test that sends traffic through the program. Only such a one can start it, so that none is left out of a mode. */
+/** A test that starts the program: required by `startSluice`, so that each such test states its modes. */
 export type LiveTest = TestContext & { readonly accept: AcceptMode };
 
 type Run = (t: LiveTest) => void | Promise<void>;
 
-/** The same test in each mode in which a test knows which thread it speaks to, or in those named. */
+/** Runs a test in each mode: for what depends on how a client's connection is read, paused, ended or counted. */
 export function testInEachMode(name: string, run: Run, modes: readonly AcceptMode[] = MODES): void {
   for (const accept of modes) test(`${name} (${accept})`, (t) => run(Object.assign(t, { accept })));
 }
 
-/** A test in the usual mode alone: of a promise about what is done with a request, however its connection was come by. */
+/** Runs a test in the default mode only: for what is decided about requests once they are read. */
 export function testInUsualMode(name: string, run: Run): void {
   testInEachMode(name, run, [MODES[0]]);
 }
 
-/** The same test in all modes: of a promise that holds whichever thread a connection comes to. */
+/** Runs a test in all modes, also where the first worker distributes connections: for accepting and draining. */
 export function testInAllModes(name: string, run: Run): void {
   testInEachMode(name, run, [...MODES, "transfer"]);
 }
 
-/** How often something is done that takes long: a quarter as often in other modes than the usual one. */
+/** The number of repetitions of a slow step: a quarter in modes other than the default. */
 export function times(t: LiveTest, count: number): number {
   return t.accept === MODES[0] ? count : Math.ceil(count / 4);
 }

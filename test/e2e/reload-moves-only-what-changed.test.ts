@@ -4,7 +4,16 @@ import { renameSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { connectTo, startUpstream } from "./peers.ts";
-import { bounded, type Ports, type Program, simpleConfig, startSluice, testInEachMode, until } from "./program.ts";
+import {
+  bounded,
+  type Ports,
+  type Program,
+  simpleConfig,
+  startSluice,
+  testInEachMode,
+  testInUsualMode,
+  until,
+} from "./program.ts";
 
 const get = (path: string): string => `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`;
 
@@ -57,7 +66,7 @@ testInEachMode("a listener comes and goes: its connections end in order, and the
   assert.deepEqual([kept.body.toString(), kept.headers.connection], ["late", undefined]);
 });
 
-testInEachMode("endpoints come and go: the kept connections of those that stay are used on", async (t) => {
+testInUsualMode("endpoints come and go: the kept connections of those that stay are used on", async (t) => {
   const [first, second] = [await startUpstream(t), await startUpstream(t)];
   const sluice = await startSluice(t, simpleConfig(first.port));
   const client = await connectTo(t, sluice.port);
@@ -71,7 +80,7 @@ testInEachMode("endpoints come and go: the kept connections of those that stay a
   assert.ok(second.requests.length > 0);
 });
 
-testInEachMode("files are watched: written over, or replaced by another of the same name", async (t) => {
+testInUsualMode("files are watched: written over, or replaced by another of the same name", async (t) => {
   const upstream = await startUpstream(t);
   const config = (mark: string) =>
     simpleConfig(upstream.port, { listener: `chain: [{ headers: { response: { set: { x-mark: ${mark} } } } }]` });
@@ -91,7 +100,7 @@ testInEachMode("files are watched: written over, or replaced by another of the s
   assert.equal(await mark(), "d");
 });
 
-testInEachMode("SIGHUP reads the configuration again, and a hundred of them do no harm", async (t) => {
+testInUsualMode("SIGHUP reads the configuration again, and a hundred of them do no harm", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port));
   for (let i = 0; i < 100; i++) sluice.kill("SIGHUP");

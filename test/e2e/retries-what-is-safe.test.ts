@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { findFreePort } from "./free-port.ts";
 import { connectTo, exchange, type Peer, startRawUpstream, startUpstream } from "./peers.ts";
-import { simpleConfig, startSluice, testInEachMode } from "./program.ts";
+import { simpleConfig, startSluice, testInEachMode, testInUsualMode } from "./program.ts";
 
 const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const retry = "retry: { attempts: 3, on: [connect, 502, 503, 504] }";
@@ -10,7 +10,7 @@ const retry = "retry: { attempts: 3, on: [connect, 502, 503, 504] }";
 const get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
 
-testInEachMode("never-retries-a-sent-post", async (t) => {
+testInUsualMode("never-retries-a-sent-post", async (t) => {
   const seen: string[] = [];
   const breaking = await startRawUpstream(t, async (peer) => {
     seen.push(await peer.head());
@@ -29,7 +29,7 @@ testInEachMode("never-retries-a-sent-post", async (t) => {
   assert.equal(seen.length + other.requests.length, 6);
 });
 
-testInEachMode("never-retries-a-sent-post on an answer's status, but does so for a GET", async (t) => {
+testInUsualMode("never-retries-a-sent-post on an answer's status, but does so for a GET", async (t) => {
   const failing = await startUpstream(t, (_, response) => response.writeHead(503).end("busy"));
   const other = await startUpstream(t);
   const sluice = await startSluice(t, simpleConfig([failing.port, other.port], { route: retry }));
@@ -42,7 +42,7 @@ testInEachMode("never-retries-a-sent-post on an answer's status, but does so for
   assert.equal(statuses.filter((status) => status === 503).length, failing.requests.length - before);
 });
 
-testInEachMode("a GET that was broken off before its answer is sent again where the rule names 502", async (t) => {
+testInUsualMode("a GET that was broken off before its answer is sent again where the rule names 502", async (t) => {
   const breaking = await startRawUpstream(t, async (peer) => {
     await peer.head();
     peer.reset();
@@ -83,14 +83,14 @@ testInEachMode(
   },
 );
 
-testInEachMode("gives up with 502 when every endpoint refuses", async (t) => {
+testInUsualMode("gives up with 502 when every endpoint refuses", async (t) => {
   const sluice = await startSluice(t, simpleConfig([await findFreePort(), await findFreePort()]));
   const answer = await exchange(t, sluice.port, get);
   assert.equal(answer.status, 502);
   assert.equal(answer.headers["proxy-status"], "sluice; error=connection_refused");
 });
 
-testInEachMode("stale-connection-is-not-an-error", async (t) => {
+testInUsualMode("stale-connection-is-not-an-error", async (t) => {
   // Answers once on each connection, and closes it as the next request arrives: what a keep-alive timeout looks like
   // when it meets a request on its way.
   const upstream = await startRawUpstream(t, async (peer: Peer, index) => {
@@ -105,7 +105,7 @@ testInEachMode("stale-connection-is-not-an-error", async (t) => {
   assert.ok(upstream.peers.length >= 5);
 });
 
-testInEachMode(
+testInUsualMode(
   "stale-connection-is-not-an-error: a closed idle connection is dropped, and a POST takes a fresh one",
   async (t) => {
     const upstream = await startRawUpstream(t, async (peer) => {
@@ -122,7 +122,7 @@ testInEachMode(
   },
 );
 
-testInEachMode("an answer that would be tried again elsewhere is passed on where there is nobody else", async (t) => {
+testInUsualMode("an answer that would be tried again elsewhere is passed on where there is nobody else", async (t) => {
   const upstream = await startUpstream(t, (_, response) => response.writeHead(503).end("busy"));
   const sluice = await startSluice(t, simpleConfig(upstream.port, { route: retry }));
   const answer = await exchange(t, sluice.port, get);

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { makePlugin } from "./bad-plugins.ts";
 import { startUpstream } from "./peers.ts";
-import { simpleConfig, startSluice, testInEachMode, until } from "./program.ts";
+import { simpleConfig, startSluice, testInUsualMode, until } from "./program.ts";
 
 /** One turn of the loop costs a few units of fuel and hundreds of cycles: the most fuel that can be configured lasts for minutes. */
 const slow = makePlugin(
@@ -14,7 +14,7 @@ const slow = makePlugin(
    i32.const 0`,
 );
 
-testInEachMode("stuck-worker-is-replaced", async (t) => {
+testInUsualMode("stuck-worker-is-replaced", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(
     t,

@@ -5,7 +5,7 @@ import { once } from "node:events";
 import { connect } from "node:net";
 import type { TestContext } from "node:test";
 import { connectTo, exchange, startRawUpstream, startUpstream } from "./peers.ts";
-import { atEnd, bounded, simpleConfig, startSluice, testInEachMode } from "./program.ts";
+import { atEnd, bounded, simpleConfig, startSluice, testInEachMode, testInUsualMode } from "./program.ts";
 
 const get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -47,7 +47,7 @@ testInEachMode("a head that trickles is ended all the same: what counts is its f
   assert.equal((await client.answer()).status, 408);
 });
 
-testInEachMode("upstreams: 504 for an answer that does not come, and the connection is given up", async (t) => {
+testInUsualMode("upstreams: 504 for an answer that does not come, and the connection is given up", async (t) => {
   const upstream = await startRawUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port, { cluster: "timeouts: { response: 300ms }" }));
   const answer = await exchange(t, sluice.port, get);
@@ -68,7 +68,7 @@ testInEachMode("upstreams: a response timeout does not run while the request is 
   assert.equal((await client.answer()).status, 200);
 });
 
-testInEachMode("routes: the timeout covers all attempts", async (t) => {
+testInUsualMode("routes: the timeout covers all attempts", async (t) => {
   const silent = await Promise.all([1, 2, 3].map(() => startRawUpstream(t)));
   const sluice = await startSluice(
     t,
@@ -81,7 +81,7 @@ testInEachMode("routes: the timeout covers all attempts", async (t) => {
   assert.equal(answer.status, 504);
 });
 
-testInEachMode("upstreams: 504 for a connection that does not come about", async (t) => {
+testInUsualMode("upstreams: 504 for a connection that does not come about", async (t) => {
   const port = await startDeaf(t);
   const sluice = await startSluice(t, simpleConfig(port, { cluster: "timeouts: { connect: 300ms }" }));
   const answer = await exchange(t, sluice.port, get);
