@@ -8,7 +8,7 @@ import { connectTo, startRawUpstream } from "./peers.ts";
 import { atEnd, bounded, type Program, simpleConfig, startSluice, testInAllModes, times, until } from "./program.ts";
 
 const MiB = 1024 * 1024;
-const TOTAL = 1024 * MiB;
+const TOTAL = 512 * MiB;
 const PIECE = Buffer.alloc(256 * 1024, "x");
 /** A proxy that took everything in would hold TOTAL. */
 const GROWTH = 96 * MiB;

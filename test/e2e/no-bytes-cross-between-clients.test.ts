@@ -1,14 +1,11 @@
 /** What one connection sends reaches the other end of that connection, and no other: "who owns a byte". */
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type IncomingMessage, request } from "node:http";
 import type { AddressInfo } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { before } from "node:test";
 import { setImmediate, setTimeout } from "node:timers/promises";
-import { compile } from "../../src/compiler/compile.ts";
+import { compileSource } from "../contract/plugin-harness.ts";
 import { atEnd, bounded, type LiveTest, simpleConfig, startSluice, testInAllModes, testInEachMode } from "./program.ts";
 
 const CONNECTIONS = 64;
@@ -37,21 +34,19 @@ export function onResponseBody(req: Request, res: Response, body: Body): void { 
 const files: Record<string, Uint8Array> = {};
 
 before(async () => {
-  const directory = mkdtempSync(join(tmpdir(), "sluice-bytes-"));
-  for (const [name, wait] of Object.entries({ "sees.wasm": "", "waits.wasm": "sleep(1);" })) {
-    const path = join(directory, name.replace(".wasm", ".ts"));
-    writeFileSync(path, sees(wait));
-    const compiled = await compile(path);
-    assert.equal(compiled.problems, null, JSON.stringify(compiled.problems));
-    files[name] = (compiled as { wasm: Uint8Array }).wasm;
-  }
-  rmSync(directory, { recursive: true });
+  files["sees.wasm"] = await compileSource(sees(""));
+  files["waits.wasm"] = await compileSource(sees("sleep(1);"));
 });
 
-for (const chain of ["sees", "sees, waits"])
-  testInEachMode(`the same through plugins that see every piece: ${chain}`, async (t) => {
-    const upstream = await startEcho(t);
-    const config = (ports: Record<string, number>) => `plugins:
+for (const [chain, modes] of [
+  ["sees", ["handle"]],
+  ["sees, waits", ["handle", "public"]],
+] as const)
+  testInEachMode(
+    `the same through plugins that see every piece: ${chain}`,
+    async (t) => {
+      const upstream = await startEcho(t);
+      const config = (ports: Record<string, number>) => `plugins:
   sees: { wasm: ./sees.wasm }
   waits: { wasm: ./waits.wasm, limits: { guests: 32 } }
 listeners:
@@ -59,10 +54,12 @@ listeners:
 clusters:
   app: [127.0.0.1:${upstream}]
 `;
-    const sluice = await startSluice(t, config, { files });
-    await echoAll(sluice.port);
-    assert.equal(await sluice.metric("sluice_plugin_failures_total"), 0);
-  });
+      const sluice = await startSluice(t, config, { files });
+      await echoAll(sluice.port);
+      assert.equal(await sluice.metric("sluice_plugin_failures_total"), 0);
+    },
+    modes,
+  );
 
 async function startEcho(t: LiveTest): Promise<number> {
   const server = createServer((request, response) => {

@@ -1,10 +1,8 @@
 /** Where threads cannot share a port, the first accepts for all: each has its turn, and no byte is lost on the way. */
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { before } from "node:test";
+import { compileSource } from "../contract/plugin-harness.ts";
 import { makePlugin } from "./bad-plugins.ts";
 import { connectTo, exchange, type Peer, startUpstream } from "./peers.ts";
 import {
@@ -12,7 +10,6 @@ import {
   bounded,
   type LiveTest,
   type Program,
-  runSluice,
   simpleConfig,
   startSluice,
   testInEachMode,
@@ -25,19 +22,10 @@ const modes: AcceptMode[] = ["transfer"];
 /** A plugin that says how many answers its thread has given. */
 let counts: Uint8Array;
 before(async () => {
-  const directory = mkdtempSync(join(tmpdir(), "sluice-counts-"));
-  const source = join(directory, "counts.ts");
-  writeFileSync(
-    source,
-    `import { Request, Response } from "sluice/sdk";
+  counts = await compileSource(`import { Request, Response } from "sluice/sdk";
 let answers: i32 = 0;
 export function onResponse(req: Request, res: Response): void { res.headers.set("x-answers", (++answers).toString()); }
-`,
-  );
-  const { code, stderr } = await runSluice("plugin", "build", source);
-  assert.equal(code, 0, stderr);
-  counts = readFileSync(join(directory, "counts.wasm"));
-  rmSync(directory, { recursive: true, force: true });
+`);
 });
 
 const startCounting = (t: LiveTest, upstream: number, workers: number): Promise<Program> =>

@@ -199,7 +199,7 @@ test("whatever calls a guest makes in whatever order: it ends for a reason of it
       assert.deepEqual(stateOf(exchange), before);
       guest = startGuest();
     }),
-    { numRuns: 3000 },
+    { numRuns: 1500 },
   );
   for (const ending of ["done", "trap", "bad_pointer"]) assert.ok(seen.has(ending), [...seen].join());
 });
