@@ -42,7 +42,7 @@ export async function run(args: string[]): Promise<number> {
     ["abi", String(ABI_VERSION)],
     ["size", kibibytes(bytes.length)],
     ["hash", module.hash],
-    ["memory", `${kibibytes(memory.initial * PAGE)}, at most ${maximum(memory.maximum)}`],
+    ["memory", `${kibibytes(memory!.initial * PAGE)}, at most ${maximum(memory!.maximum)}`],
     ["serves", exports.some(({ name }) => name === EXPORT.serves) ? "many configurations" : "one configuration"],
     ["hooks", hooks.join(" ")],
     ["speed", module.info.unoptimised === null ? "optimised" : `not optimised: ${module.info.unoptimised}`],

@@ -1,8 +1,9 @@
 /**
  * What an ABI is to the rest of `plugin/`: what a module that was made for it looks like, which imports a guest gets, and
  * how a hook of it is invoked. The two halves are apart because modules are checked in another process than guests run
- * in. Building, metering and the host know nothing else of an ABI; the native one (`native/`) is the only one so far.
+ * in. Building, metering and the host know nothing else of an ABI. The native one (`native/`) is the only one so far.
  */
+import type { Failure } from "../../abi/abi.ts";
 import type { ModuleShape } from "../wasm/module-shape.ts";
 import type { CallContext } from "./call-context.ts";
 
@@ -37,15 +38,26 @@ export type EntryPoints = {
   readonly suspendable: readonly string[];
   /** Imports that suspend the guest, by index of the function. */
   readonly suspending: readonly number[];
-  /** What such an import returns where the guest cannot be suspended. */
-  readonly notHere: number;
+  /** What such an import returns where the guest cannot be suspended; null: it ends the guest. */
+  readonly notHere: number | null;
+  /** 64ths of a unit of fuel that each call of an import costs beside what the import itself takes. */
+  readonly importPrice: number;
 };
 
 /** How guests of the ABI are linked. */
 export interface GuestAbi {
-  /** `suspends`: the module has imports that suspend the guest. */
-  link(context: CallContext, suspends: boolean): LinkedGuest;
+  link(context: CallContext, module: LinkedModule): LinkedGuest;
 }
+
+/** What a guest is linked by. */
+export type LinkedModule = {
+  /** Bit mask of hooks. */
+  readonly hooks: number;
+  /** It has imports that suspend the guest. */
+  readonly suspends: boolean;
+  /** Bytes of memory at most. */
+  readonly memory: number;
+};
 
 /** One guest: made before its instance, and attached to it before any of its code runs. */
 export interface LinkedGuest {
@@ -62,6 +74,8 @@ export interface LinkedGuest {
   readonly suspendable: ReadonlyMap<number, SuspendableFunction>;
   /** Bytes of memory that it holds. */
   readonly memory: number;
+  /** What the ABI knows of why the guest has just trapped; null: nothing. */
+  explain(): { readonly reason: Failure; readonly message: string } | null;
 }
 
 /** `exchange`: `HookContext.id`, or 0. */

@@ -8,6 +8,7 @@ import { STARTING } from "../abi/hook-scope.ts";
 import { nativeGuest } from "../abi/native/guest.ts";
 import type { ModulePlan } from "../wasm/build.ts";
 import { METER, originalOffset } from "../wasm/meter.ts";
+import { STOPPED } from "../wasm/meter-code.ts";
 import { describeStack, type Frame } from "../wasm/source-map.ts";
 import { configBytes } from "./bytes-seen.ts";
 import { Fault, TRAP } from "./fault.ts";
@@ -27,19 +28,19 @@ export class Guest {
   readonly #plan: ModulePlan;
   readonly #linked: LinkedGuest;
   readonly #hooks: readonly HookFunction[];
-  /** A global of the metered module: 1 once its memory could not grow. */
-  readonly #growFailed: WebAssembly.Global;
+  /** A global of the metered module: one of STOPPED. */
+  readonly #stopped: WebAssembly.Global;
   #entered = false;
 
   /** @throws what the engine throws when the instance cannot be made. */
   constructor(plan: ModulePlan, now: () => number, after?: After) {
     this.#plan = plan;
     this.context = new CallContext(now, after);
-    this.#linked = ABIS[plan.info.abi].link(this.context, plan.info.suspends);
+    this.#linked = ABIS[plan.info.abi].link(this.context, plan.info);
     const { exports } = new WebAssembly.Instance(plan.module, this.#linked.imports);
     this.#linked.attach(exports);
     this.#hooks = this.#linked.hooks;
-    this.#growFailed = exports[METER.growFailed] as WebAssembly.Global;
+    this.#stopped = exports[METER.stopped] as WebAssembly.Global;
     this.context.charge = exports[METER.charge] as (units: number) => number;
   }
 
@@ -134,7 +135,11 @@ export class Guest {
       return { reason: "stack", message: "the stack is used up: the guest calls itself too deeply" };
     if (error instanceof WebAssembly.RuntimeError) {
       if (this.context.charge(0) < 0) return { reason: "fuel", message: this.context.fuelProblem };
-      if (this.#growFailed.value === 1)
+      const known = this.#linked.explain();
+      if (known !== null) return known;
+      if (this.#stopped.value === STOPPED.suspension)
+        return { reason: "host", message: "an asynchronous host call in a hook that cannot be suspended" };
+      if (this.#stopped.value === STOPPED.memory)
         return { reason: "memory", message: `the memory could not grow past ${this.memory} bytes (limits.memory)` };
       return { reason: message.startsWith("memory access") ? "memory" : "trap", message };
     }

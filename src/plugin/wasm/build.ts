@@ -11,6 +11,9 @@ import { meterModule, RESERVED } from "./meter.ts";
 import { type ModuleShape, readShape } from "./module-shape.ts";
 import { loadSourceMap, type SourceMap } from "./source-map.ts";
 
+/** The first that recognises a module checks it; one that none does is reported as a native module that lacks exports. */
+const ABIS: readonly ModuleAbi[] = [nativeModule];
+
 /** Only `plugin/` knows what this is. */
 export type CompiledModule = WebAssembly.Module;
 
@@ -20,6 +23,8 @@ export type ModuleInfo = ModuleTraits & {
   readonly groups: readonly string[];
   /** Bytes of the file. */
   readonly size: number;
+  /** Bytes of memory at most. */
+  readonly memory: number;
   /** It has a call that waits: its guests are suspended, and there are several on a thread. */
   readonly suspends: boolean;
   /** Functions of the file, imports included; those above were appended. */
@@ -88,6 +93,7 @@ function checkModule(bytes: Uint8Array, options: BuildOptions): CheckedModule {
       abi: abi.name,
       groups: importGroups(shape),
       size: bytes.length,
+      memory: options.memory,
       suspends: entryPoints.suspending.length > 0,
       functions: shape.functions.length,
       unoptimised,
@@ -114,7 +120,7 @@ function readModule(bytes: Uint8Array): { readonly abi: ModuleAbi; readonly shap
   // mean something that is appended.
   validate(bytes);
   const shape = readShape(bytes);
-  const abi = nativeModule;
+  const abi = ABIS.find((candidate) => candidate.recognises(shape)) ?? nativeModule;
   const foreign = abi.recognises(shape) ? null : describeForeign(shape);
   if (foreign !== null) throw new PluginError(foreign);
   abi.check(bytes, shape);

@@ -4,15 +4,19 @@ import { PRICE } from "../../abi/prices.ts";
 import { Reader } from "./binary.ts";
 import { OP } from "./instructions.ts";
 import { findSites, type Guards, SITE, Sites } from "./meter-sites.ts";
-import type { ModuleShape } from "./module-shape.ts";
+import type { ModuleShape, Signature } from "./module-shape.ts";
 import type { Writer } from "./writer.ts";
 
 export const PAGE = 65_536;
 
+/** Why a guest could not go on: its memory could not be grown, or an import would suspend it where that is not possible. */
+export const STOPPED = { memory: 1, suspension: 2 } as const;
+
 /** Indices of what is appended. */
 export type Appended = {
   readonly fuel: number;
-  readonly growFailed: number;
+  /** A global: one of STOPPED. */
+  readonly stopped: number;
   readonly unaryType: number;
   readonly charge: number;
   readonly bulk: number;
@@ -25,8 +29,9 @@ export type Appended = {
   readonly hooks: readonly Entry[];
   /** Those that are entered so that they may be suspended. */
   readonly suspendable: readonly Entry[];
-  /** What a call that suspends returns elsewhere. */
-  readonly notHere: number;
+  /** What a call that suspends returns elsewhere; null: it ends the guest. */
+  readonly notHere: number | null;
+  readonly importPrice: number;
   readonly guards: Guards;
 };
 
@@ -56,7 +61,8 @@ export function writeCode(writer: Writer, reader: Reader, context: Context): voi
   const count = reader.u32();
   const sites = new Sites();
   const guards = new Map(appended.guards.map(({ index }, guard) => [index, guard]));
-  const around = { guards, segments: shape.segments };
+  const { importPrice } = appended;
+  const around = { guards, segments: shape.segments, imports: shape.imports.length, importPrice };
   writer.u32(count + countAppended(appended));
   for (let i = 0; i < count; i++) {
     const size = reader.u32();
@@ -76,7 +82,7 @@ export function writeCode(writer: Writer, reader: Reader, context: Context): voi
   for (const hook of appended.hooks) writer.sized(() => writeHook(writer, appended, hook, shape));
   for (const hook of appended.suspendable) writer.sized(() => writeSuspendableHook(writer, appended, hook, shape));
   for (const { index, type } of appended.guards)
-    writer.sized(() => writeGuard(writer, appended, index, shape.types[type]!.params.length));
+    writer.sized(() => writeGuard(writer, appended, index, shape.types[type]!));
 }
 
 type Body = {
@@ -121,7 +127,6 @@ function writeBody(writer: Writer, { bytes, start, end, sites, appended, offsets
 const I32 = { eq: 0x46, ltS: 0x48, ltU: 0x49, add: 0x6a, sub: 0x6b, mul: 0x6c, shrU: 0x76 } as const;
 const SELECT = 0x1b;
 const EMPTY = 0x40;
-const I32_RESULT = 0x7f;
 
 function writeGet(writer: Writer, global: number): void {
   writer.u8(OP.globalGet);
@@ -205,7 +210,7 @@ function writeLowest(writer: Writer, most: number): void {
 }
 
 /** (pages) -> pages before, or -1: memory.grow, paid for, noting when it fails. */
-function writeGrow(writer: Writer, { fuel, growFailed }: Appended): void {
+function writeGrow(writer: Writer, { fuel, stopped }: Appended): void {
   writer.u32(0);
   writeGet(writer, fuel);
   // As many pages as there can be.
@@ -224,9 +229,7 @@ function writeGrow(writer: Writer, { fuel, growFailed }: Appended): void {
   writer.u8(I32.eq);
   writer.u8(OP.if);
   writer.u8(EMPTY);
-  writeConst(writer, 1);
-  writer.u8(OP.globalSet);
-  writer.u32(growFailed);
+  writeSet(writer, stopped, STOPPED.memory);
   writer.u8(OP.end);
   writeLocal(writer, 0);
   writer.u8(OP.end);
@@ -269,16 +272,24 @@ function writeSet(writer: Writer, global: number, value: number): void {
   writer.u32(global);
 }
 
-/** The import, where the hook may wait; else its answer is `notHere`: suspending there would be a trap. */
-function writeGuard(writer: Writer, { maySuspend: mayWait, notHere }: Appended, target: number, params: number): void {
+/** The import, where the hook may be suspended; elsewhere `notHere`, since suspending there would be a trap without cause. */
+function writeGuard(
+  writer: Writer,
+  { maySuspend, notHere, stopped }: Appended,
+  target: number,
+  { params, results }: Signature,
+): void {
   writer.u32(0);
-  writeGet(writer, mayWait);
+  writeGet(writer, maySuspend);
   writer.u8(OP.if);
-  writer.u8(I32_RESULT);
-  for (let i = 0; i < params; i++) writeLocal(writer, i);
+  writer.u8(results[0] ?? EMPTY);
+  for (let i = 0; i < params.length; i++) writeLocal(writer, i);
   writeCall(writer, target);
   writer.u8(OP.else);
-  writeConst(writer, notHere);
+  if (notHere === null) {
+    writeSet(writer, stopped, STOPPED.suspension);
+    writer.u8(OP.unreachable);
+  } else writeConst(writer, notHere);
   writer.u8(OP.end);
   writer.u8(OP.end);
 }

@@ -76,6 +76,9 @@ export type Around = {
   readonly guards: GuardOf;
   /** Entries of each element segment. */
   readonly segments: readonly number[];
+  /** How many functions are imported, and what each call of one costs beside what it takes itself: 64ths of a unit. */
+  readonly imports: number;
+  readonly importPrice: number;
 };
 
 /** The sites of one function. `reader` stands at its locals and ends with it. */
@@ -174,9 +177,10 @@ class SiteFinder {
         break;
       case OP.call:
       case OP.returnCall: {
-        const { guards } = this.#around;
-        if (guards.size === 0) break;
+        const { guards, imports, importPrice } = this.#around;
+        if (guards.size === 0 && importPrice === 0) break;
         const target = new Reader(this.#reader.bytes, at + 1, this.#reader.at).u32();
+        if (target < imports) sites.price[this.#stretch]! += importPrice;
         const guard = guards.get(target);
         if (guard !== undefined) sites.add(at, SITE.call - guard, this.#reader.at);
         break;

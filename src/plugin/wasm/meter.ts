@@ -22,8 +22,8 @@ export const RESERVED = "sluice:";
 export const METER = {
   /** `(units) -> units left`: takes fuel away. */
   charge: "sluice:charge",
-  /** A global: 1 once the memory could not be grown. */
-  growFailed: "sluice:grow-failed",
+  /** A global, one of STOPPED: what a trap that follows most likely comes from. */
+  stopped: "sluice:stopped",
   /** The start function, which would else run before the host holds the memory. */
   start: "sluice:start",
   /** + export: takes its arguments and fuel, sets the fuel, then calls it. One crossing, not two. */
@@ -44,14 +44,14 @@ export function meterModule(
   bytes: Uint8Array,
   shape: ModuleShape,
   memory: number,
-  { hooks, suspendable, suspending, notHere }: EntryPoints,
+  { hooks, suspendable, suspending, notHere, importPrice }: EntryPoints,
 ): Metered {
   const next = shape.functions.length;
   const entryTypes: number[] = [];
   const entries = (names: readonly string[]) => names.map((name) => findEntry(shape, name, entryTypes));
   const appended: Appended = {
     fuel: shape.globals,
-    growFailed: shape.globals + 1,
+    stopped: shape.globals + 1,
     unaryType: shape.types.length,
     entryTypes,
     charge: next,
@@ -62,6 +62,7 @@ export function meterModule(
     hooks: entries(hooks),
     suspendable: entries(suspendable),
     notHere,
+    importPrice,
     guards: suspending.map((index) => ({ index, type: shape.functions[index]! })),
   };
   const writer = new Writer(bytes.length + (bytes.length >> 1) + 1024);
@@ -71,7 +72,7 @@ export function meterModule(
   for (const id of SECTION_ORDER) {
     if (id === SECTION.start) continue;
     const section = shape.sections.find((candidate) => candidate.id === id);
-    if (section === undefined && id !== SECTION.global) continue;
+    if (section === undefined && id !== SECTION.global && id !== SECTION.memory) continue;
     const reader = new Reader(bytes, section?.start ?? 0, section?.end ?? 0);
     writer.section(id, () => writeSection(writer, id, reader, { shape, appended, memory, offsets, starts }));
   }
@@ -211,7 +212,8 @@ function readTables(reader: Reader) {
 }
 
 function writeMemory(writer: Writer, shape: ModuleShape, limit: number): void {
-  const { initial, maximum } = shape.memory;
+  // What is appended grows a memory: a module that has none gets an empty one.
+  const { initial, maximum } = shape.memory ?? { initial: 0, maximum: 0 };
   const pages = Math.min(Math.floor(limit / PAGE), 65_536);
   if (initial > pages)
     throw new PluginError(`memory begins with ${initial * PAGE} bytes, the plugin's limit is ${limit} (limits.memory)`);
@@ -234,7 +236,7 @@ function writeExports(writer: Writer, reader: Reader, shape: ModuleShape, append
   const { hooks, suspendable: waiting } = appended;
   copyList(writer, reader, 2 + hooks.length + waiting.length + (shape.start === null ? 0 : 1));
   entry(METER.charge, KIND.function, appended.charge);
-  entry(METER.growFailed, KIND.global, appended.growFailed);
+  entry(METER.stopped, KIND.global, appended.stopped);
   let index = appended.grow + 1;
   for (const { name } of hooks) entry(METER.hook + name, KIND.function, index++);
   for (const { name } of waiting) entry(METER.wait + name, KIND.function, index++);

@@ -22,7 +22,8 @@ export type ModuleShape = {
   readonly imports: readonly ImportShape[];
   /** Type index of every function, imported ones first. */
   readonly functions: readonly number[];
-  readonly memory: Limits;
+  /** Null: the module has none of its own. */
+  readonly memory: Limits | null;
   readonly globals: number;
   /** Entries of each element segment. */
   readonly segments: readonly number[];
@@ -46,14 +47,12 @@ export function readShape(bytes: Uint8Array): ModuleShape {
   for (const type of readList(open(SECTION.function), (reader) => reader.u32())) functions.push(type);
   const memories = readList(open(SECTION.memory), (reader) => readLimits(reader, "memory"));
   if (memories.length > 1) throw new PluginError(`${memories.length} memories are declared, one is supported`);
-  const memory = memories[0];
-  if (memory === undefined) throw new PluginError("no memory is declared");
   return {
     sections,
     types,
     imports,
     functions,
-    memory,
+    memory: memories[0] ?? null,
     globals: open(SECTION.global)?.u32() ?? 0,
     segments: readList(open(SECTION.element), readSegment),
     tags: readList(open(SECTION.tag), (reader) => {

@@ -1,15 +1,13 @@
 /** Host calls on what else an exchange is made of: attributes, the answer, kept values, the choice of a cluster. */
 import { threadId } from "node:worker_threads";
-import { ATTRIBUTE, HEADERS, HOOK, LIMIT, STATUS } from "../../../abi/abi.ts";
+import { ATTRIBUTE, HOOK, LIMIT, STATUS } from "../../../abi/abi.ts";
 import { WORK } from "../../../abi/prices.ts";
 import { PART } from "../../../http/head.ts";
-import { fitsPath, isServedMethod, LONGEST_METHOD } from "../../../http/method.ts";
 import { VERSION_NUMBERS } from "../../../http/protocol.ts";
-import { setPath, setQuery, setTarget } from "../../../http/target.ts";
 import type { ExchangeContext, HookContext } from "../../host/hook-context.ts";
+import { setAttribute } from "../attribute-edits.ts";
 import { CALL_MEMORY } from "../call-charges.ts";
 import type { CallContext } from "../call-context.ts";
-import { hasRoom } from "../head-edits.ts";
 import { copyBytes } from "../memory.ts";
 
 /** Bytes that a name takes beside its own. */
@@ -38,7 +36,7 @@ export function makeExchangeCalls(context: CallContext) {
       const start = memory.check(pointer, length);
       // A path is checked and normalised byte by byte.
       context.spend((length >>> 0) * WORK.targetByte);
-      return context.leave(setAttribute(context, id, start, start + (length >>> 0)));
+      return context.leave(setAttribute(context, id, memory.bytes, start, start + (length >>> 0)));
     },
 
     respond(status: number, body: number, length: number): number {
@@ -281,44 +279,4 @@ function giveTarget({ memory }: CallContext, bytes: Buffer, parts: Uint32Array, 
   memory.bytes[at + path] = QUERY;
   copyBytes(memory.bytes, at + path + 1, bytes, parts[PART.query]!, parts[PART.query + 1]!);
   return length;
-}
-
-function setAttribute(context: CallContext, id: number, start: number, end: number): number {
-  const { bytes } = context.memory;
-  if (id === ATTRIBUTE.status) return setStatus(context, start, end);
-  const writable =
-    id === ATTRIBUTE.method || id === ATTRIBUTE.path || id === ATTRIBUTE.query || id === ATTRIBUTE.target;
-  if (!writable) return id >= 0 && id <= LAST_ATTRIBUTE ? STATUS.denied : STATUS.invalid;
-  const head = context.scope.editable(HEADERS.request);
-  if (head === null) return STATUS.notHere;
-  if (!hasRoom(head, end - start)) return STATUS.tooLarge;
-  context.charges.keep("attribute_set", end - start);
-  switch (id) {
-    case ATTRIBUTE.method:
-      if (end - start > LONGEST_METHOD) return STATUS.tooLarge;
-      if (!isServedMethod(bytes, start, end) || !fitsPath(bytes, start, end, head)) return STATUS.invalid;
-      head.setPart(PART.method, bytes, start, end);
-      return STATUS.ok;
-    case ATTRIBUTE.path:
-      return setPath(head, bytes, start, end) ? STATUS.ok : STATUS.invalid;
-    case ATTRIBUTE.query:
-      return setQuery(head, bytes, start, end) ? STATUS.ok : STATUS.invalid;
-    default:
-      return setTarget(head, bytes, start, end) ? STATUS.ok : STATUS.invalid;
-  }
-}
-
-function setStatus(context: CallContext, start: number, end: number): number {
-  if (!context.scope.editsStatus()) return STATUS.notHere;
-  let status = 0;
-  for (let i = start; i < end; i++) {
-    const digit = context.memory.bytes[i]! - 48;
-    if (digit < 0 || digit > 9 || i - start > 2) return STATUS.invalid;
-    status = status * 10 + digit;
-  }
-  if (status < 200 || status > 599) return STATUS.invalid;
-  const exchange = context.scope.responding()!;
-  exchange.response.status = status;
-  if (exchange.localStatus !== 0) exchange.localStatus = status;
-  return STATUS.ok;
 }

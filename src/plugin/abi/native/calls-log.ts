@@ -3,6 +3,7 @@
 import { LEVEL, LIMIT, STATUS } from "../../../abi/abi.ts";
 import { ACCESS_FIELDS } from "../../../observe/series.ts";
 import type { CallContext } from "../call-context.ts";
+import { writeLine } from "../log-lines.ts";
 
 export function makeLogCalls(context: CallContext) {
   const names = Object.keys(LEVEL) as (keyof typeof LEVEL)[];
@@ -12,18 +13,7 @@ export function makeLogCalls(context: CallContext) {
       context.memory.check(text, length);
       const name = names[level];
       if (name === undefined) return context.leave(STATUS.invalid);
-      const { configuration } = context;
-      if (length >>> 0 > LIMIT.logLine || context.logLines >= LIMIT.logLinesPerCall) {
-        configuration?.dropLog(context.scope.hook);
-        return context.leave(STATUS.tooLarge);
-      }
-      if (configuration === null) return context.leave(STATUS.notHere);
-      context.logLines++;
-      const line = context.memory.takeUtf8(text, length);
-      context.recorder?.log(name, line);
-      if (configuration.log(name, context.scope.hook, line)) return context.leave(STATUS.ok);
-      configuration.dropLog(context.scope.hook);
-      return context.leave(STATUS.tooLarge);
+      return context.leave(writeLine(context, name, text, length));
     },
 
     field(name: number, nameLength: number, value: number, length: number): number {

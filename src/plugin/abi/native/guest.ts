@@ -4,10 +4,11 @@ import { Fault } from "../../host/fault.ts";
 import { METER } from "../../wasm/meter.ts";
 import type { GuestAbi, HookFunction, LinkedGuest, SuspendableFunction } from "../abi.ts";
 import type { CallContext } from "../call-context.ts";
+import { promising, suspending } from "../suspending.ts";
 import { makeImports } from "./imports.ts";
 
 export const nativeGuest: GuestAbi = {
-  link: (context, suspends) => new NativeGuest(context, suspends),
+  link: (context, { suspends }) => new NativeGuest(context, suspends),
 };
 
 const notExported: HookFunction = () => {
@@ -28,7 +29,7 @@ class NativeGuest implements LinkedGuest {
     if (!suspends) return;
     for (const [group, calls] of Object.entries(SUSPENDING_CALLS))
       for (const call of calls)
-        imports[group]![call] = new jspi.Suspending(imports[group]![call] as (...values: number[]) => unknown);
+        imports[group]![call] = suspending(imports[group]![call] as (...values: number[]) => unknown);
   }
 
   attach(exports: WebAssembly.Exports): void {
@@ -37,7 +38,7 @@ class NativeGuest implements LinkedGuest {
     this.hooks = HOOKS.map((name) => (exports[METER.hook + name] as HookFunction | undefined) ?? notExported);
     for (const name of SUSPENDABLE_HOOKS) {
       const hook = exports[METER.wait + name] as HookFunction | undefined;
-      if (hook !== undefined) this.suspendable.set(HOOK[name], jspi.promising(hook));
+      if (hook !== undefined) this.suspendable.set(HOOK[name], promising(hook));
     }
   }
 
@@ -55,10 +56,8 @@ class NativeGuest implements LinkedGuest {
   get memory(): number {
     return this.#context.memory.size;
   }
-}
 
-/** JavaScript Promise Integration, which the types of the platform do not know yet. */
-const jspi = WebAssembly as unknown as {
-  Suspending: new (run: (...values: number[]) => unknown) => WebAssembly.ImportValue;
-  promising(hook: HookFunction): SuspendableFunction;
-};
+  explain(): null {
+    return null;
+  }
+}

@@ -66,6 +66,8 @@ export const nativeModule: ModuleAbi = {
       suspendable: suspending.length === 0 ? [] : exported(SUSPENDABLE_HOOKS),
       suspending,
       notHere: STATUS.notHere,
+      // Host calls take their own.
+      importPrice: 0,
     };
   },
 };
@@ -92,6 +94,7 @@ function checkImports(shape: ModuleShape): void {
 }
 
 function checkExports(shape: ModuleShape): void {
+  if (shape.memory === null) throw new PluginError("no memory is declared");
   const byName = new Map(shape.exports.map((exported) => [exported.name, exported]));
   const memory = byName.get(EXPORT.memory);
   if (memory === undefined) throw new PluginError('exports no memory: expected an export named "memory"');

@@ -247,7 +247,7 @@ test("memory that could not grow is told", () => {
   const exports = instantiate(
     meter(compileWat(`(module (memory (export "memory") 256) ${run("(drop (memory.grow (i32.const 1)))")})`)).bytes,
   );
-  const flag = exports[METER.growFailed] as WebAssembly.Global;
+  const flag = exports[METER.stopped] as WebAssembly.Global;
   assert.equal(flag.value, 0);
   (exports.run as Run)(0);
   assert.equal(flag.value, 1);

@@ -1,0 +1,19 @@
+/** Lines that plugins write to the program's log, whatever their ABI. */
+import { type LEVEL, LIMIT, STATUS } from "../../abi/abi.ts";
+import type { CallContext } from "./call-context.ts";
+
+/** Writes UTF-8 text from the guest's memory: `ok`, or why the line is dropped. The range was checked. */
+export function writeLine(context: CallContext, level: keyof typeof LEVEL, text: number, length: number): number {
+  const { configuration } = context;
+  if (length >>> 0 > LIMIT.logLine || context.logLines >= LIMIT.logLinesPerCall) {
+    configuration?.dropLog(context.scope.hook);
+    return STATUS.tooLarge;
+  }
+  if (configuration === null) return STATUS.notHere;
+  context.logLines++;
+  const line = context.memory.takeUtf8(text, length);
+  context.recorder?.log(level, line);
+  if (configuration.log(level, context.scope.hook, line)) return STATUS.ok;
+  configuration.dropLog(context.scope.hook);
+  return STATUS.tooLarge;
+}

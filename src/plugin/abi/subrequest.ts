@@ -1,0 +1,99 @@
+/** A request of a plugin's own, whatever its ABI: read as strictly as one of a client, checked against `allow.fetch`, sent. */
+import { CHECKED_ENDPOINT, LIMIT, STATUS } from "../../abi/abi.ts";
+import { isProtected } from "../../http/fields.ts";
+import { FIELD_WORDS, FRAMING, Head, NAME, NAME_ID } from "../../http/head.ts";
+import { scanRequest } from "../../http1/scan.ts";
+import type { FetchRequest } from "../host/fetcher.ts";
+import type { EndpointTarget } from "../host/hook-context.ts";
+import { CALL_MEMORY } from "./call-charges.ts";
+import type { CallContext } from "./call-context.ts";
+
+const HEAD_LIMITS = { head: LIMIT.fetchHead + LIMIT.fetchUrl + 1024, target: LIMIT.fetchUrl, headers: 200 };
+const CLUSTER = "cluster:";
+/** For requests that say nothing else. */
+const TIMEOUT = 5000;
+const METHOD = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+const TARGET = /^(cluster:[^/?#\s]+|endpoint|https?:\/\/[^/?#\s@]+)(\/[^#\s]*|\?[^#\s]*)?$/;
+
+/** Whether the plugin may send a request there from the hook under way: `ok`, or why not. */
+export function checkTarget(context: CallContext, target: string, endpoint: EndpointTarget | null): number {
+  const { configuration } = context;
+  if (configuration === null || configuration.fetcher === null || !context.scope.maySuspend) return STATUS.notHere;
+  if (target === CHECKED_ENDPOINT && endpoint === null) return STATUS.denied;
+  return configuration.mayFetch(target) ? STATUS.ok : STATUS.denied;
+}
+
+/**
+ * Ends the host call of that name and suspends the guest until the response is complete (`context.fetched`): its status
+ * code, or a STATUS. `timeout` and `most`: 0 for the usual. @throws Fault when the host keeps too much for it
+ */
+export function sendRequest(context: CallContext, call: string, request: FetchRequest): Promise<number> {
+  const { charges } = context;
+  context.fetched = null;
+  charges.charge(call, CALL_MEMORY.fetched, LIMIT.fetchHead + request.head.length + request.body.length);
+  const wanted = request.most || LIMIT.fetchBody;
+  const room = Math.max(0, charges.roomFor(CALL_MEMORY.fetched) - LIMIT.fetchHead);
+  const whole: FetchRequest = {
+    ...request,
+    endpoint: request.target === CHECKED_ENDPOINT ? request.endpoint : null,
+    timeout: Math.min(request.timeout || TIMEOUT, context.scope.timeLeft),
+    most: Math.min(wanted, room),
+  };
+  const fetcher = context.configuration!.fetcher!;
+  context.leave(STATUS.ok);
+  const sent = context.suspension.suspend((done) =>
+    fetcher.send(whole, (response) => {
+      if (typeof response === "number") return done(response);
+      context.fetched = response;
+      context.grant(response.head.received + response.body.length);
+      charges.setCharged(CALL_MEMORY.fetched, LIMIT.fetchHead + response.body.length);
+      done(response.head.status);
+    }),
+  );
+  return room < wanted ? context.refuseTooLarge(sent, call, room) : sent;
+}
+
+/** What a request that names no host says: its cluster, or where the endpoint is. */
+function hostOf(target: string, endpoint: EndpointTarget | null): string {
+  if (target.startsWith(CLUSTER)) return target.slice(CLUSTER.length);
+  return endpoint === null || endpoint.path !== "" ? "localhost" : endpoint.address;
+}
+
+/** The request as it will be sent, checked as strictly as one of a client; null when it cannot be. */
+export function readRequest(
+  endpoint: EndpointTarget | null,
+  method: string,
+  url: string,
+  fields: string,
+  body: Buffer,
+): Pick<FetchRequest, "target" | "head" | "body"> | null {
+  const [, target, rest = ""] = TARGET.exec(url) ?? [];
+  if (
+    target === undefined ||
+    !METHOD.test(method) ||
+    /[^\x21-\x7e]/.test(url) ||
+    (fields !== "" && !fields.endsWith("\r\n"))
+  )
+    return null;
+  const isOrigin = !target.startsWith(CLUSTER) && target !== CHECKED_ENDPOINT;
+  if (isOrigin && !URL.canParse(target)) return null;
+  const path = rest.startsWith("/") ? rest : `/${rest}`;
+  const ownHost = /^host:/im.test(fields);
+  if (ownHost && isOrigin) return null;
+  const host = ownHost ? "" : `host: ${isOrigin ? new URL(target).host : hostOf(target, endpoint)}\r\n`;
+  const plain = Buffer.from(`${method} ${path} HTTP/1.1\r\n${host}${fields}\r\n`, "latin1");
+  const head = new Head();
+  if (scanRequest(plain, 0, plain.length, head, HEAD_LIMITS) !== plain.length) return null;
+  if (head.framing !== FRAMING.none) return null;
+  for (let index = 0; index < head.count; index++) {
+    const id = head.fields[index * FIELD_WORDS + NAME_ID]!;
+    if (id >= NAME.lookalike || (isProtected(id) && id !== NAME.host)) return null;
+  }
+  return { target, head: plain, body };
+}
+
+/** A field that framed the message, or that belongs to its connection: plugins do not see it. */
+export function isFramingField(head: Head, index: number): boolean {
+  const id = head.fields[index * FIELD_WORDS + NAME_ID]!;
+  return id >= NAME.lookalike || (isProtected(id) && id !== NAME["content-length"]);
+}
