@@ -16,7 +16,7 @@ import { UsageError } from "./usage.ts";
 const PAGE = 64 * 1024;
 
 /** Import groups are permissions: what a plugin that has them can do. */
-const PERMISSIONS: { readonly [G in keyof typeof IMPORTS]: string } = {
+const PERMISSIONS: { readonly [G in keyof typeof IMPORTS | "extism:host/env"]: string } = {
   "sluice:core/1": "read and change requests and responses, and choose among the clusters that it is allowed",
   "sluice:log/1": "write to the log",
   "sluice:metrics/1": "count in metrics of its own",
@@ -27,6 +27,8 @@ const PERMISSIONS: { readonly [G in keyof typeof IMPORTS]: string } = {
   "sluice:clock/1": "tell the time to the microsecond",
   "sluice:balance/1": "see endpoints and their load",
   "sluice:crypto/1": "compute hashes, check signatures, draw secure random bytes",
+  "extism:host/env":
+    "read and change requests and responses, choose among clusters and endpoints, log, keep variables, send requests to whom it is allowed (allow.fetch)",
 };
 
 export async function run(args: string[]): Promise<number> {
@@ -39,10 +41,10 @@ export async function run(args: string[]): Promise<number> {
   const { imports, exports, memory } = readChecked(bytes);
   const hooks = HOOKS.filter((_, number) => (module.info.hooks >>> number) & 1);
   const lines: [label: string, text: string][] = [
-    ["abi", String(ABI_VERSION)],
+    ["abi", module.info.abi === "native" ? String(ABI_VERSION) : "Extism"],
     ["size", kibibytes(bytes.length)],
     ["hash", module.hash],
-    ["memory", `${kibibytes(memory!.initial * PAGE)}, at most ${maximum(memory!.maximum)}`],
+    ["memory", memory === null ? "none" : `${kibibytes(memory.initial * PAGE)}, at most ${maximum(memory.maximum)}`],
     ["serves", exports.some(({ name }) => name === EXPORT.serves) ? "many configurations" : "one configuration"],
     ["hooks", hooks.join(" ")],
     ["speed", module.info.unoptimised === null ? "optimised" : `not optimised: ${module.info.unoptimised}`],

@@ -145,3 +145,13 @@ testInUsualMode("c-plugin: a filter in C gives an edition, and answers for it", 
   const answer = await get("/edition");
   assert.deepEqual([answer.status, answer.body], [200, "stable"]);
 });
+
+testInUsualMode("the extism example: filters written with Extism's PDK and by hand", async (t) => {
+  const { get } = await startExample(t, "extism");
+  const acme = await get("/a?b=1", { host: "acme.example.com" });
+  assert.equal(acme.status, 200);
+  const { headers } = seenBy(acme);
+  assert.deepEqual([headers["x-tenant"], headers["x-greeting"]], ["acme", "hello"]);
+  const none = await get("/", { host: "www.example.com" });
+  assert.deepEqual([none.status, none.body], [400, "no tenant in the host name\n"]);
+});

@@ -1,13 +1,14 @@
 /**
  * What an ABI is to the rest of `plugin/`: what a module that was made for it looks like, which imports a guest gets, and
  * how a hook of it is invoked. The two halves are apart because modules are checked in another process than guests run
- * in. Building, metering and the host know nothing else of an ABI. The native one (`native/`) is the only one so far.
+ * in. Building, metering and the host know nothing else of an ABI. There are two: Sluice's own (`native/`), and that of
+ * Extism plugins (`extism/`).
  */
 import type { Failure } from "../../abi/abi.ts";
 import type { ModuleShape } from "../wasm/module-shape.ts";
 import type { CallContext } from "./call-context.ts";
 
-export type AbiName = "native";
+export type AbiName = "native" | "extism";
 
 /** How a module of the ABI looks. */
 export interface ModuleAbi {

@@ -4,6 +4,7 @@ import { type Failure, FUEL } from "../../abi/abi.ts";
 import { fuelToStart } from "../../abi/prices.ts";
 import type { AbiName, GuestAbi, HookFunction, LinkedGuest } from "../abi/abi.ts";
 import { CallContext, type Configuration } from "../abi/call-context.ts";
+import { extismGuest } from "../abi/extism/guest.ts";
 import { STARTING } from "../abi/hook-scope.ts";
 import { nativeGuest } from "../abi/native/guest.ts";
 import type { ModulePlan } from "../wasm/build.ts";
@@ -16,7 +17,7 @@ import type { EndpointList, HookContext } from "./hook-context.ts";
 import { readStack } from "./stack.ts";
 import type { After } from "./timer.ts";
 
-const ABIS: { readonly [Name in AbiName]: GuestAbi } = { native: nativeGuest };
+const ABIS: { readonly [Name in AbiName]: GuestAbi } = { native: nativeGuest, extism: extismGuest };
 
 /** Why a guest failed, for counters and logs. */
 export type GuestFailure = { readonly reason: Failure; readonly message: string; readonly stack: string };

@@ -12,6 +12,8 @@ const MOST_LINES = 100;
 
 const AT = "    at ";
 const URL = "wasm://wasm/";
+/** A module of the host's own, such as the kernel of Extism plugins: its frames say nothing of the guest. */
+const HOST_MODULE = "wasm://wasm/sluice-";
 const FUNCTION = "wasm-function[";
 const OFFSET = "]:0x";
 
@@ -39,7 +41,7 @@ function readLine(line: string): StackLine | null {
   const offsetAt = line.lastIndexOf(OFFSET);
   const indexAt = offsetAt < 0 ? -1 : line.lastIndexOf(FUNCTION, offsetAt);
   const urlAt = indexAt < 0 ? -1 : line.lastIndexOf(URL, indexAt);
-  if (urlAt < 0) return null;
+  if (urlAt < 0 || line.startsWith(HOST_MODULE, urlAt)) return null;
   const index = readNumber(line.slice(indexAt + FUNCTION.length, offsetAt), 10);
   const offset = readNumber(line.slice(offsetAt + OFFSET.length, last), 16);
   if (index < 0 || offset < 0) return null;

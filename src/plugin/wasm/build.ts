@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import { LIMIT } from "../../abi/abi.ts";
 import type { AbiName, ModuleAbi, ModuleTraits } from "../abi/abi.ts";
+import { extismModule } from "../abi/extism/module.ts";
 import { nativeModule } from "../abi/native/module.ts";
 import { checkCompileCost } from "./compile-cost.ts";
 import { compile } from "./engine.ts";
@@ -12,7 +13,7 @@ import { type ModuleShape, readShape } from "./module-shape.ts";
 import { loadSourceMap, type SourceMap } from "./source-map.ts";
 
 /** The first that recognises a module checks it; one that none does is reported as a native module that lacks exports. */
-const ABIS: readonly ModuleAbi[] = [nativeModule];
+const ABIS: readonly ModuleAbi[] = [nativeModule, extismModule];
 
 /** Only `plugin/` knows what this is. */
 export type CompiledModule = WebAssembly.Module;

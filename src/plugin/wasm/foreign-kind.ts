@@ -1,7 +1,7 @@
 /** What a file is that is no module of this ABI: whoever names it should learn so, and not which import is missing. */
 import type { ModuleShape } from "./module-shape.ts";
 
-const OWN = "expected a module of Sluice's own ABI (docs/abi.md)";
+const OWN = "expected a module of Sluice's own ABI (docs/abi.md) or an Extism plugin (docs/extism.md)";
 
 /** A file that does not begin as WebAssembly does. */
 export function describeNonModule(bytes: Uint8Array): string {
@@ -28,7 +28,8 @@ export function describeForeign({ imports, exports }: Pick<ModuleShape, "imports
   if (version !== undefined || has(/^env$/, /^proxy_/))
     return `a proxy-wasm module${version === undefined ? "" : ` (${version})`}, ${OWN}`;
   if (has(/^http_handler$/)) return `an http-wasm module (it imports http_handler), ${OWN}`;
-  if (has(/^extism:|^env$/, /^(extism_|input_|output_|error_|alloc$)/)) return `an Extism plugin, ${OWN}`;
+  if (has(/^env$/, /^extism_/))
+    return "an Extism plugin of 2023 or before (it imports env.extism_…), expected one that imports extism:host/env";
   if (has(/^__wbindgen|^wbg$/)) return `a module of wasm-bindgen, made for JavaScript, ${OWN}`;
   if (has(/^gojs$|^go$/)) return `a module of Go, made for JavaScript (GOOS=js), ${OWN}`;
   if (has(/^wasi_/))

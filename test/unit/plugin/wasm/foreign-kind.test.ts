@@ -13,7 +13,7 @@ test("a module that was made for another host is called by its kind", () => {
     ],
     [`(import "env" "proxy_log" (func)) ${MEMORY}`, /^a proxy-wasm module, /],
     [`(import "http_handler" "log" (func)) ${MEMORY}`, /^an http-wasm module/],
-    [`(import "extism:host/env" "input_length" (func)) ${MEMORY}`, /^an Extism plugin/],
+    [`(import "env" "extism_input_length" (func)) ${MEMORY}`, /^an Extism plugin of 2023 or before/],
     [`(import "wasi_snapshot_preview1" "proc_exit" (func)) ${MEMORY} (func (export "_start"))`, /^a WASI program/],
     [`(import "wbg" "x" (func)) ${MEMORY}`, /^a module of wasm-bindgen/],
     [`(import "env" "abort" (func)) ${MEMORY}`, /^a module of AssemblyScript without the SDK/],

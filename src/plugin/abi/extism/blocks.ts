@@ -1,0 +1,16 @@
+/** Blocks of the kernel's memory that host functions hand out. */
+import type { CallContext } from "../call-context.ts";
+import type { Kernel } from "./kernel.ts";
+
+/** Ends a host call that hands out a block: its handle, 0 for nothing and for an empty one. @throws Fault */
+export function give(context: CallContext, kernel: Kernel, call: string, bytes: Buffer | null): bigint {
+  if (bytes === null || bytes.length === 0) {
+    context.leave(0);
+    return 0n;
+  }
+  const at = kernel.allocate(call, bytes.length);
+  context.spend(bytes.length);
+  bytes.copy(context.memory.refresh(), at);
+  context.leave(0);
+  return BigInt(at);
+}

@@ -1,0 +1,97 @@
+/** The host functions of Extism that send a request and read its response. */
+import { LIMIT, STATUS } from "../../../abi/abi.ts";
+import { WORK } from "../../../abi/prices.ts";
+import { FIELD_WORDS, type Head, NAME_END, NAME_START, VALUE_END, VALUE_START } from "../../../http/head.ts";
+import { Fault } from "../../host/fault.ts";
+import type { FetchRequest } from "../../host/fetcher.ts";
+import type { CallContext } from "../call-context.ts";
+import { checkTarget, isFramingField, readRequest, sendRequest } from "../subrequest.ts";
+import { give } from "./blocks.ts";
+import type { Kernel } from "./kernel.ts";
+
+export function makeHttpCalls(context: CallContext, kernel: Kernel) {
+  const { memory } = context;
+  return {
+    async request(handle: bigint, bodyHandle: bigint): Promise<bigint> {
+      context.enter("http_request", 0);
+      const length = kernel.size("http_request", handle);
+      const bodyLength = bodyHandle === 0n ? 0 : kernel.size("http_request", bodyHandle);
+      if (length > LIMIT.fetchUrl + LIMIT.fetchHead || bodyLength > LIMIT.fetchBody)
+        throw new Fault("bad_result", "http_request: the request is too large");
+      context.spend(WORK.fetch + WORK.fetchByte * length + bodyLength);
+      const body = bodyLength === 0 ? Buffer.alloc(0) : memory.take(Number(bodyHandle), bodyLength);
+      const { url, request } = parseRequest(memory.takeUtf8(Number(handle), length), body);
+      const refused = checkTarget(context, request.target, null);
+      if (refused !== STATUS.ok) throw new Fault("host", `http_request to ${url}: ${whyRefused(refused)}`);
+      const status = await sendRequest(context, "http_request", request);
+      if (status < 0) throw new Fault("host", `http_request to ${url}: ${whyFailed(status)}`);
+      context.enter("http_request", 0);
+      return give(context, kernel, "http_request", context.fetched!.body);
+    },
+
+    statusCode(): number {
+      context.enter("http_status_code", 0);
+      return context.leave(context.fetched?.head.status ?? 0);
+    },
+
+    headers(): bigint {
+      context.enter("http_headers", 0);
+      const head = context.fetched?.head;
+      if (head === undefined) return give(context, kernel, "http_headers", null);
+      context.spend(WORK.givenField * head.count + WORK.keptByte * head.received);
+      return give(context, kernel, "http_headers", Buffer.from(JSON.stringify(fieldsOf(head)), "utf8"));
+    },
+  };
+}
+
+/** By name in lower case; several values of one name are joined, as Fetch does. */
+function fieldsOf(head: Head): Record<string, string> {
+  const joined = new Map<string, string>();
+  for (let index = 0; index < head.count; index++) {
+    if (isFramingField(head, index)) continue;
+    const at = index * FIELD_WORDS;
+    const name = head.text(head.fields[at + NAME_START]!, head.fields[at + NAME_END]!).toLowerCase();
+    const value = head.text(head.fields[at + VALUE_START]!, head.fields[at + VALUE_END]!);
+    const before = joined.get(name);
+    joined.set(name, before === undefined ? value : `${before}, ${value}`);
+  }
+  return Object.fromEntries(joined);
+}
+
+function parseRequest(json: string, body: Buffer): { readonly url: string; readonly request: FetchRequest } {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(json);
+  } catch {
+    throw new Fault("bad_result", "http_request: the request is not JSON");
+  }
+  const { url, method = "GET", headers, header } = (parsed ?? {}) as Record<string, unknown>;
+  const fields = headers ?? header ?? {};
+  if (typeof url !== "string" || typeof method !== "string" || typeof fields !== "object" || Array.isArray(fields))
+    throw new Fault("bad_result", "http_request: expected { url, method, headers } in JSON");
+  const lines = Object.entries(fields).map(([name, value]) => `${name}: ${value}\r\n`);
+  const text = lines.join("");
+  // Its bytes are its characters.
+  const isBytes = /^[\0-\xff]*$/.test(text) && text.length <= LIMIT.fetchHead;
+  const read = isBytes ? readRequest(null, method.toUpperCase(), url, text, body) : null;
+  const shown = JSON.stringify(url.slice(0, 200));
+  if (read === null) throw new Fault("bad_result", `http_request: not a valid request to ${shown}`);
+  return { url: shown, request: { ...read, endpoint: null, timeout: 0, most: 0 } };
+}
+
+function whyRefused(status: number): string {
+  return status === STATUS.denied ? "not allowed (allow.fetch)" : "not possible in this hook";
+}
+
+function whyFailed(status: number): string {
+  switch (status) {
+    case STATUS.timedOut:
+      return "timed out";
+    case STATUS.tooLarge:
+      return "the response is too large";
+    case STATUS.busy:
+      return "too many requests are under way";
+    default:
+      return "the peer could not be reached, or closed the connection";
+  }
+}

@@ -1,0 +1,85 @@
+/** The host functions of Extism: configuration, variables, logs. Handles are offsets of blocks in the kernel's memory. */
+import type { LEVEL } from "../../../abi/abi.ts";
+import { WORK } from "../../../abi/prices.ts";
+import { Fault } from "../../host/fault.ts";
+import type { CallContext } from "../call-context.ts";
+import { writeLine } from "../log-lines.ts";
+import { suspending } from "../suspending.ts";
+import { give } from "./blocks.ts";
+import { makeHttpCalls } from "./calls-http.ts";
+import { type HOST_FUNCTIONS, LIMITS } from "./interface.ts";
+import type { Kernel } from "./kernel.ts";
+import { Variables } from "./variables.ts";
+
+type Calls = Record<keyof typeof HOST_FUNCTIONS, WebAssembly.ImportValue>;
+
+/** What `get_log_level` answers: debug. Whether a line is written then, the configuration of the log decides. */
+const DEBUG = 1;
+
+export function makeHostCalls(context: CallContext, kernel: Kernel, suspends: boolean): Calls {
+  const { memory } = context;
+  const variables = new Variables();
+  const http = makeHttpCalls(context, kernel);
+  const log = (call: string, level: keyof typeof LEVEL) => (handle: bigint) => {
+    context.enter(call, 0);
+    const length = kernel.size(call, handle);
+    context.spend(length);
+    writeLine(context, level, Number(handle), length);
+    context.leave(0);
+  };
+  /** A key of the guest's; null: too long for any that there is. */
+  const keyOf = (call: string, handle: bigint): string | null => {
+    const length = kernel.size(call, handle);
+    context.spend(length);
+    return length > LIMITS.key ? null : memory.takeUtf8(Number(handle), length);
+  };
+  return {
+    config_get(handle: bigint): bigint {
+      context.enter("config_get", 0);
+      const key = keyOf("config_get", handle);
+      const value = key === null ? null : configValue(context.configuration?.config, key);
+      const bytes = value === null ? null : Buffer.from(value, "utf8");
+      return give(context, kernel, "config_get", bytes);
+    },
+
+    var_get(handle: bigint): bigint {
+      context.enter("var_get", 0);
+      const key = keyOf("var_get", handle);
+      return give(context, kernel, "var_get", key === null ? null : variables.get(key));
+    },
+
+    var_set(handle: bigint, value: bigint): void {
+      context.enter("var_set", 0);
+      const key = keyOf("var_set", handle);
+      if (value === 0n) {
+        if (key !== null) variables.delete(key);
+      } else {
+        const length = kernel.size("var_set", value);
+        context.spend(WORK.keptByte * length);
+        if (key === null || !variables.fits(key, length))
+          throw new Fault("memory", `var_set: the variables are over ${LIMITS.vars} bytes or ${LIMITS.varCount} names`);
+        variables.set(key, memory.take(Number(value), length));
+      }
+      context.leave(0);
+    },
+
+    http_request: suspends ? suspending(http.request) : http.request,
+    http_status_code: http.statusCode,
+    http_headers: http.headers,
+
+    log_trace: log("log_trace", "debug"),
+    log_debug: log("log_debug", "debug"),
+    log_info: log("log_info", "info"),
+    log_warn: log("log_warn", "warn"),
+    log_error: log("log_error", "error"),
+    get_log_level: () => DEBUG,
+  };
+}
+
+/** Extism knows texts only: what is none is given as JSON. */
+function configValue(config: unknown, key: string): string | null {
+  if (typeof config !== "object" || config === null || !Object.hasOwn(config, key)) return null;
+  const value = (config as Record<string, unknown>)[key];
+  if (typeof value === "string") return value;
+  return JSON.stringify(value, (_, one: unknown) => (typeof one === "bigint" ? Number(one) : one)) ?? null;
+}

@@ -1,0 +1,171 @@
+/** One guest of an Extism plugin: its kernel, its start-up code, and its hooks, which read an input and set an output. */
+import { type Failure, HOOK, HOOKS, RESULT } from "../../../abi/abi.ts";
+import { Fault } from "../../host/fault.ts";
+import type { BodyChunk } from "../../host/hook-context.ts";
+import { METER } from "../../wasm/meter.ts";
+import type { GuestAbi, HookFunction, LinkedGuest, LinkedModule, SuspendableFunction } from "../abi.ts";
+import type { CallContext } from "../call-context.ts";
+import { promising } from "../suspending.ts";
+import { makeHostCalls } from "./calls.ts";
+import { endpointsRoom, requestRoom, writePick, writeRequest, writeResponse } from "./inputs.ts";
+import { EXTISM, EXTISM_HOOKS, HOOK_EXPORTS, LIMITS, START_EXPORTS } from "./interface.ts";
+import { JsonWriter } from "./json-writer.ts";
+import { INPUT, Kernel } from "./kernel.ts";
+import { applyRequest, applyResponse, readPick } from "./outputs.ts";
+
+export const extismGuest: GuestAbi = {
+  link: (context, module) => new ExtismGuest(context, module),
+};
+
+/** What a hook costs beside the guest's own work: units of fuel, and 64ths for each byte of its input and its output. */
+const PRICE = { hook: 20, inputByte: 4, outputByte: 16 } as const;
+
+type Run = (fuel: number) => number | undefined;
+
+const notExported: HookFunction = () => {
+  throw new Fault("host", "a hook was called that the module does not export");
+};
+
+/** One for the thread, used within one call. */
+const json = new JsonWriter();
+
+class ExtismGuest implements LinkedGuest {
+  readonly imports: WebAssembly.Imports;
+  readonly hooks: HookFunction[] = HOOKS.map(() => notExported);
+  readonly suspendable = new Map<number, SuspendableFunction>();
+  readonly #context: CallContext;
+  readonly #kernel: Kernel;
+  #exports: WebAssembly.Exports = {};
+
+  constructor(context: CallContext, { memory, suspends }: LinkedModule) {
+    this.#context = context;
+    this.#kernel = new Kernel(memory, context.memory);
+    this.imports = { [EXTISM]: { ...this.#kernel.functions, ...makeHostCalls(context, this.#kernel, suspends) } };
+  }
+
+  attach(exports: WebAssembly.Exports): void {
+    this.#exports = exports;
+    this.#kernel.attach(exports[METER.charge]!);
+    for (const name of EXTISM_HOOKS) {
+      const hook = HOOK[name];
+      const run = exports[METER.hook + HOOK_EXPORTS[name]] as Run | undefined;
+      if (run !== undefined)
+        this.hooks[hook] = (_instance, _exchange, fuel) => this.#finish(hook, run(this.#prepare(hook, fuel)));
+      const wait = exports[METER.wait + HOOK_EXPORTS[name]] as Run | undefined;
+      if (wait === undefined) continue;
+      const enter = promising(wait as (...values: number[]) => number | undefined);
+      this.suspendable.set(hook, async (_instance, _exchange, fuel) =>
+        this.#finish(hook, await enter(this.#prepare(hook, fuel))),
+      );
+    }
+  }
+
+  start(): void {
+    this.#kernel.begin(0);
+    const name = START_EXPORTS.find((candidate) => typeof this.#exports[candidate] === "function");
+    (this.#exports[METER.start] as (() => void) | undefined)?.();
+    if (name !== undefined) (this.#exports[name] as () => void)();
+    this.#checkError();
+  }
+
+  get memory(): number {
+    const { memory } = this.#exports;
+    const own = memory instanceof WebAssembly.Memory ? memory.buffer.byteLength : 0;
+    return own + this.#context.memory.size;
+  }
+
+  explain(): { readonly reason: Failure; readonly message: string } | null {
+    return this.#kernel.explain();
+  }
+
+  /** Writes the input: the fuel that is left for the guest. @throws Fault */
+  #prepare(hook: number, fuel: number): number {
+    const length = this.#writeInput(hook);
+    this.#kernel.begin(length);
+    const left = fuel - PRICE.hook - ((PRICE.inputByte * length) >>> 6);
+    if (left >= 0) return left;
+    this.#context.charge(this.#context.charge(0) + 1);
+    throw new Fault("fuel", this.#context.fuelProblem);
+  }
+
+  #writeInput(hook: number): number {
+    const { scope, hidden } = this.#context;
+    const exchange = scope.exchange;
+    if (exchange === null) return 0;
+    switch (hook) {
+      case HOOK.request_body:
+        return this.#writeChunk(exchange.requestChunk);
+      case HOOK.response_body:
+        return this.#writeChunk(exchange.responseChunk);
+      case HOOK.response_head:
+        this.#begin(requestRoom(exchange, true));
+        writeResponse(json, exchange, HOOK_EXPORTS.response_head, hidden);
+        break;
+      case HOOK.pick:
+        this.#begin(requestRoom(exchange, false) + endpointsRoom(scope.view!));
+        writePick(json, exchange, scope.view!, hidden);
+        break;
+      default:
+        this.#begin(requestRoom(exchange, false));
+        writeRequest(json, exchange, hook === HOOK.route ? HOOK_EXPORTS.route : HOOK_EXPORTS.request_head, hidden);
+    }
+    return json.at - INPUT;
+  }
+
+  #writeChunk(chunk: BodyChunk | null): number {
+    if (chunk === null) return 0;
+    const length = chunk.end - chunk.start;
+    chunk.bytes.copy(this.#roomFor(length), INPUT, chunk.start, chunk.end);
+    return length;
+  }
+
+  #begin(room: number): void {
+    json.begin(this.#roomFor(room), INPUT);
+  }
+
+  /** The kernel's memory with room for an input of so many bytes. @throws Fault */
+  #roomFor(length: number): Buffer {
+    const { memory } = this.#context;
+    const bytes = memory.refresh();
+    if (bytes.length >= INPUT + 8 + length) return bytes;
+    this.#kernel.reserve(length);
+    return memory.refresh();
+  }
+
+  /** Makes what the guest has put out happen: one of RESULT, or what `pick` chose. @throws Fault */
+  #finish(hook: number, returned: number | undefined): number {
+    this.#checkError();
+    if (returned !== undefined && returned !== 0) throw new Fault("bad_result", `returned ${returned}, expected 0`);
+    if (hook === HOOK.request_body || hook === HOOK.response_body) return this.#replaceChunk(hook);
+    const length = this.#kernel.outputLength;
+    if (length === 0) return hook === HOOK.pick ? -1 : RESULT.continue;
+    if (length > LIMITS.output)
+      throw new Fault("bad_result", `the output is ${length} bytes, expected at most ${LIMITS.output}`);
+    const context = this.#context;
+    context.spend(PRICE.outputByte * length);
+    const text = context.memory.takeUtf8(this.#kernel.output, length);
+    if (hook === HOOK.pick) return readPick(text);
+    return hook === HOOK.response_head ? applyResponse(context, text) : applyRequest(context, text);
+  }
+
+  /** The error that the guest has set. @throws Fault */
+  #checkError(): void {
+    const { error } = this.#kernel;
+    if (error === 0) return;
+    const length = Math.min(this.#kernel.size("error_set", BigInt(error)), LIMITS.error);
+    throw new Fault("abort", this.#context.memory.takeUtf8(error, length));
+  }
+
+  #replaceChunk(hook: number): number {
+    const context = this.#context;
+    const { exchange } = context.scope;
+    const chunk = hook === HOOK.request_body ? exchange!.requestChunk : exchange!.responseChunk;
+    const { output, outputLength } = this.#kernel;
+    if (output === 0 || chunk === null) return RESULT.continue;
+    const most = Math.max(context.configuration!.bodyLimit, chunk.end - chunk.start);
+    if (outputLength > most)
+      throw new Fault("bad_result", `the output is ${outputLength} bytes, expected at most ${most} (limits.body)`);
+    chunk.replace(context.memory.take(output, outputLength));
+    return RESULT.continue;
+  }
+}

@@ -1,0 +1,118 @@
+/** What the hooks of an Extism plugin are given: JSON of a request, a response, or the endpoints to choose from. */
+import { COLUMN } from "../../../abi/abi.ts";
+import { FIELD_WORDS, type Head, NAME_END, NAME_START, PART, VALUE_END, VALUE_START } from "../../../http/head.ts";
+import type { EndpointList, ExchangeContext } from "../../host/hook-context.ts";
+import type { HiddenNames } from "../hidden-names.ts";
+import { isVisible } from "../visible-fields.ts";
+import { type JsonWriter, LONGEST } from "./json-writer.ts";
+
+/** Bytes for the keys of all members, and for what stands around a field, an endpoint. */
+const MEMBERS = 1024;
+const FIELD = 16;
+const ENDPOINT = 160;
+
+/** An upper bound of the bytes of `writeRequest`; with `response`, of `writeResponse`. */
+export function requestRoom(exchange: ExchangeContext, response: boolean): number {
+  const { request, clientAddress, listenerName, routeName, clusterName, endpoint } = exchange;
+  const names = clientAddress.length + listenerName.length + routeName.length + clusterName.length;
+  const texts = request.end + names + (endpoint === null ? 0 : endpoint.address.length);
+  const own = MEMBERS + LONGEST * texts + FIELD * request.count;
+  return response ? own + LONGEST * exchange.response.end + FIELD * exchange.response.count : own;
+}
+
+/** `{"hook":"on_request","method":…,"headers":[…]}` */
+export function writeRequest(json: JsonWriter, exchange: ExchangeContext, hook: string, hidden: HiddenNames | null) {
+  json.raw('{"hook":"');
+  json.raw(hook);
+  json.raw('",');
+  writeRequestMembers(json, exchange, hidden);
+  json.raw("}");
+}
+
+/** `{"hook":"on_response","status":200,"headers":[…],"request":{…}}` */
+export function writeResponse(json: JsonWriter, exchange: ExchangeContext, hook: string, hidden: HiddenNames | null) {
+  const { response, endpoint } = exchange;
+  json.raw('{"hook":"');
+  json.raw(hook);
+  json.raw('","status":');
+  json.number(exchange.localStatus === 0 ? response.status : exchange.localStatus);
+  if (endpoint !== null) json.member(',"endpoint":', endpoint.address);
+  if (exchange.error !== null) json.member(',"error":', exchange.error.code);
+  json.raw(',"headers":');
+  writeFields(json, response, hidden);
+  json.raw(',"request":{');
+  writeRequestMembers(json, exchange, hidden);
+  json.raw("}}");
+}
+
+function writeRequestMembers(json: JsonWriter, exchange: ExchangeContext, hidden: HiddenNames | null): void {
+  const { request } = exchange;
+  const { parts, bytes } = request;
+  json.raw('"method":');
+  json.string(bytes, parts[PART.method]!, parts[PART.method + 1]!);
+  json.member(',"scheme":', exchange.scheme);
+  json.raw(',"authority":');
+  json.string(bytes, parts[PART.authority]!, parts[PART.authority + 1]!);
+  json.raw(',"path":');
+  json.string(bytes, parts[PART.path]!, parts[PART.path + 1]!);
+  if (parts[PART.query + 1] !== 0) {
+    json.raw(',"query":');
+    json.string(bytes, parts[PART.query]!, parts[PART.query + 1]!);
+  }
+  json.member(',"client":', exchange.clientAddress);
+  json.member(',"listener":', exchange.listenerName);
+  json.member(',"route":', exchange.routeName);
+  json.member(',"cluster":', exchange.clusterName);
+  json.raw(',"headers":');
+  writeFields(json, request, hidden);
+}
+
+/** `[["name","value"],…]`, names in lower case, in their order. */
+function writeFields(json: JsonWriter, head: Head, hidden: HiddenNames | null): void {
+  const { fields, bytes } = head;
+  let first = true;
+  json.raw("[");
+  for (let index = 0; index < head.count; index++) {
+    if (!isVisible(head, index, hidden)) continue;
+    const at = index * FIELD_WORDS;
+    json.raw(first ? "[" : ",[");
+    first = false;
+    json.name(bytes, fields[at + NAME_START]!, fields[at + NAME_END]!);
+    json.comma();
+    json.string(bytes, fields[at + VALUE_START]!, fields[at + VALUE_END]!);
+    json.raw("]");
+  }
+  json.raw("]");
+}
+
+/** An upper bound of what `writeEndpoints` writes beside the request. */
+export function endpointsRoom({ count, list }: EndpointList): number {
+  let bytes = MEMBERS;
+  for (let i = 0; i < count; i++) bytes += ENDPOINT + LONGEST * (list[i]!.address.length + list[i]!.zone.length);
+  return bytes;
+}
+
+/** `{"hook":"pick","endpoints":[…],"request":{…}}` */
+export function writePick(json: JsonWriter, exchange: ExchangeContext, view: EndpointList, hidden: HiddenNames | null) {
+  json.raw('{"hook":"pick","endpoints":[');
+  for (let index = 0; index < view.count; index++) {
+    const { address, zone } = view.list[index]!;
+    json.raw(index === 0 ? '{"address":' : ',{"address":');
+    json.text(address);
+    json.member(',"zone":', zone);
+    json.raw(',"id":');
+    json.number(view.value(index, COLUMN.id));
+    json.raw(',"weight":');
+    json.number(view.value(index, COLUMN.weight));
+    json.raw(',"inFlight":');
+    json.number(view.value(index, COLUMN.in_flight));
+    json.raw(',"latency":');
+    json.number(view.value(index, COLUMN.latency));
+    json.raw(',"errorRate":');
+    json.number(view.value(index, COLUMN.error_rate));
+    json.raw("}");
+  }
+  json.raw('],"request":{');
+  writeRequestMembers(json, exchange, hidden);
+  json.raw("}}");
+}

@@ -1,0 +1,79 @@
+/** The names of Extism plugins: what they import, and the functions of theirs that are hooks. docs/extism.md describes them. */
+import type { Hook } from "../../../abi/abi.ts";
+import { TYPE } from "../../wasm/binary.ts";
+import type { Signature } from "../../wasm/module-shape.ts";
+
+/** The module of Extism's own host functions. */
+export const EXTISM = "extism:host/env";
+
+/** By hook: the exported function that it is, `() -> i32` or `()`. */
+export const HOOK_EXPORTS = {
+  request_head: "on_request",
+  route: "route",
+  response_head: "on_response",
+  request_body: "on_request_body",
+  response_body: "on_response_body",
+  pick: "pick",
+} as const satisfies { readonly [H in Hook]?: string };
+export type ExtismHook = keyof typeof HOOK_EXPORTS;
+export const EXTISM_HOOKS = Object.keys(HOOK_EXPORTS) as ExtismHook[];
+
+/** Start-up code: the first of these that is exported. */
+export const START_EXPORTS = ["_initialize", "_start"] as const;
+
+const { i32, i64 } = TYPE;
+const of = (params: readonly number[], results: readonly number[]): Signature => ({ params, results });
+const LOG = of([i64], []);
+
+/** Functions of the kernel: guests call them directly. */
+export const KERNEL_FUNCTIONS = {
+  alloc: of([i64], [i64]),
+  free: of([i64], []),
+  length: of([i64], [i64]),
+  length_unsafe: of([i64], [i64]),
+  load_u8: of([i64], [i32]),
+  load_u64: of([i64], [i64]),
+  store_u8: of([i64, i32], []),
+  store_u64: of([i64, i64], []),
+  input_length: of([], [i64]),
+  input_offset: of([], [i64]),
+  input_load_u8: of([i64], [i32]),
+  input_load_u64: of([i64], [i64]),
+  output_set: of([i64, i64], []),
+  error_set: of([i64], []),
+  error_get: of([], [i64]),
+} as const satisfies Record<string, Signature>;
+
+/** Functions of the host. */
+export const HOST_FUNCTIONS = {
+  config_get: of([i64], [i64]),
+  var_get: of([i64], [i64]),
+  var_set: of([i64, i64], []),
+  http_request: of([i64, i64], [i64]),
+  http_status_code: of([], [i32]),
+  http_headers: of([], [i64]),
+  log_trace: LOG,
+  log_debug: LOG,
+  log_info: LOG,
+  log_warn: LOG,
+  log_error: LOG,
+  get_log_level: of([], [i32]),
+} as const satisfies Record<string, Signature>;
+
+/** Those that suspend the guest. */
+export const SUSPENDING: readonly string[] = ["http_request"];
+
+export const FUNCTIONS: { readonly [name: string]: Signature } = { ...KERNEL_FUNCTIONS, ...HOST_FUNCTIONS };
+
+/** Sizes are bytes. */
+export const LIMITS = {
+  /** What a hook puts out, a body that is not text included; chunks of bodies have `limits.body`. */
+  output: 2 * 1024 * 1024,
+  /** Variables of one guest, names included, and how many. */
+  vars: 1024 * 1024,
+  varCount: 1000,
+  /** The name of a variable or of a configuration value. */
+  key: 1024,
+  /** The text of an error. */
+  error: 4096,
+} as const;

@@ -1,0 +1,122 @@
+/**
+ * The memory that one guest shares with the host: input, output and what the guest allocates in a call (`kernel.wat`).
+ * Guests call its functions directly. The host writes the input where the first block begins, and reads the output where
+ * it lies; nothing is copied twice, and no handle crosses as a BigInt in a call that asks for nothing.
+ */
+import type { Failure } from "../../../abi/abi.ts";
+import { Fault } from "../../host/fault.ts";
+import { PAGE } from "../../wasm/meter-code.ts";
+import type { GuestMemory } from "../memory.ts";
+import { KERNEL_FUNCTIONS } from "./interface.ts";
+import { KERNEL } from "./kernel-bytes.ts";
+
+/** Where the input begins. */
+export const INPUT = 72;
+
+/** Words at the start of the memory: bytes. */
+const WORD = { output: 16, outputLength: 20, error: 24, problem: 28, offset: 32 } as const;
+
+const PROBLEM = { offset: 1, input: 2, output: 3, error: 4, memory: 5 } as const;
+
+/** Pages that one kernel may have: its offsets stay far below 2^32. */
+const MOST_PAGES = 16_384;
+
+let compiled: WebAssembly.Module | null = null;
+
+type Exports = {
+  readonly guest: WebAssembly.Table;
+  allocate(size: number, clears: number): number;
+  size(handle: bigint): number;
+  begin(length: number): void;
+  reserve(length: number): number;
+};
+
+export class Kernel {
+  readonly memory: WebAssembly.Memory;
+  /** The functions that guests import. */
+  readonly functions: Record<string, WebAssembly.ExportValue>;
+  readonly #exports: Exports;
+  readonly #bytes: GuestMemory;
+
+  /** `limit`: bytes that it may hold; `bytes`: how the host calls of its guest reach it. */
+  constructor(limit: number, bytes: GuestMemory) {
+    const maximum = Math.max(1, Math.min(Math.floor(limit / PAGE), MOST_PAGES));
+    this.memory = new WebAssembly.Memory({ initial: 1, maximum });
+    compiled ??= new WebAssembly.Module(Buffer.from(KERNEL, "base64"));
+    const { exports } = new WebAssembly.Instance(compiled, { host: { memory: this.memory } });
+    this.#exports = exports as unknown as Exports;
+    this.functions = Object.fromEntries(Object.keys(KERNEL_FUNCTIONS).map((name) => [name, exports[name]!]));
+    bytes.attach(this.memory);
+    this.#bytes = bytes;
+  }
+
+  /** `charge`: the guest's own, which pays for what is zeroed and grown. */
+  attach(charge: WebAssembly.ExportValue): void {
+    this.#exports.guest.set(0, charge);
+  }
+
+  /** Makes room for an input. @throws Fault */
+  reserve(length: number): void {
+    if (this.#exports.reserve(length) === 0)
+      throw new Fault("memory", `the input of ${length} bytes at most does not fit (limits.memory)`);
+  }
+
+  /** Begins a call with the input that was written at INPUT; what the call before has allocated is gone. */
+  begin(length: number): void {
+    this.#exports.begin(length);
+  }
+
+  /** The offset of a new block of so many bytes, for the guest. @throws Fault */
+  allocate(call: string, length: number): number {
+    const at = this.#exports.allocate(length, 0);
+    if (at === 0) throw new Fault("memory", `${call}: ${length} bytes do not fit (limits.memory)`);
+    return at;
+  }
+
+  /** The length of a block that the guest gave. @throws Fault when it is none, or was freed. */
+  size(call: string, handle: bigint): number {
+    const size = this.#exports.size(handle);
+    if (size < 0) throw new Fault("bad_pointer", `${call}: ${BigInt.asUintN(64, handle)} is no block of memory`);
+    return size;
+  }
+
+  get output(): number {
+    return this.#word(WORD.output);
+  }
+
+  get outputLength(): number {
+    return this.#word(WORD.outputLength);
+  }
+
+  /** The handle of the error that the guest has set; 0: none. */
+  get error(): number {
+    return this.#word(WORD.error);
+  }
+
+  /** Why a call of the kernel trapped, or the guest had no memory; null: neither. */
+  explain(): { readonly reason: Failure; readonly message: string } | null {
+    const problem = this.#word(WORD.problem);
+    if (problem === 0) return null;
+    if (problem === PROBLEM.memory)
+      return { reason: "memory", message: "a block of memory could not be allocated (limits.memory)" };
+    const offset = this.#bytes.refresh().readBigUInt64LE(WORD.offset);
+    return { reason: "bad_pointer", message: describeOffset(problem, offset) };
+  }
+
+  #word(at: number): number {
+    return this.#bytes.refresh().readUInt32LE(at);
+  }
+}
+
+function describeOffset(problem: number, offset: bigint): string {
+  switch (problem) {
+    case PROBLEM.input:
+      return `the offset ${offset} is outside of the input`;
+    case PROBLEM.output:
+      return `output_set: the output at ${offset} is outside of the allocated memory`;
+    case PROBLEM.error:
+      return `error_set: ${offset} is no block of memory`;
+    default:
+      return `the offset ${offset} is outside of the allocated memory`;
+  }
+}

@@ -1,0 +1,113 @@
+/** The shape of what hooks put out. Every key is known, so that a misspelt one is an error and not a change that never happens. */
+import { Fault } from "../../host/fault.ts";
+
+/** Header fields by name: a value, or several. */
+export type Fields = { readonly [name: string]: string | readonly string[] };
+
+export type RequestOutput = {
+  readonly method?: string;
+  readonly path?: string;
+  readonly query?: string;
+  readonly headers?: HeaderEdits;
+  readonly cluster?: string;
+  readonly strategy?: string;
+  readonly respond?: LocalResponse;
+  readonly reject?: boolean;
+  readonly buffer?: boolean;
+};
+export type ResponseOutput = {
+  readonly status?: number;
+  readonly headers?: HeaderEdits;
+  readonly respond?: LocalResponse;
+  readonly buffer?: boolean;
+};
+type HeaderEdits = { readonly set?: Fields; readonly add?: Fields; readonly remove?: readonly string[] };
+type LocalResponse = {
+  readonly status?: number;
+  readonly headers?: Fields;
+  readonly body?: string;
+  readonly bodyBase64?: string;
+};
+
+/** Checks a value at a path. @throws Fault */
+type Check = (value: unknown, at: string) => void;
+
+const text: Check = (value, at) => void (typeof value === "string" || expect(at, "a text", value));
+const flag: Check = (value, at) => void (typeof value === "boolean" || expect(at, "true or false", value));
+const status: Check = (value, at) =>
+  void (
+    (Number.isInteger(value) && (value as number) >= 200 && (value as number) <= 599) ||
+    expect(at, "a whole number from 200 to 599", value)
+  );
+const texts: Check = (value, at) => {
+  if (!Array.isArray(value)) expect(at, "a list of texts", value);
+  for (const one of value as unknown[]) text(one, at);
+};
+const fields: Check = (value, at) => {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) expect(at, "header fields by name", value);
+  for (const [name, one] of Object.entries(value as object))
+    if (Array.isArray(one)) texts(one, `${at}.${name}`);
+    else text(one, `${at}.${name}`);
+};
+
+function object(members: { readonly [key: string]: Check }): Check {
+  return (value, at) => {
+    if (typeof value !== "object" || value === null || Array.isArray(value)) expect(at, "an object", value);
+    for (const [key, one] of Object.entries(value as object)) {
+      const path = at === "" ? key : `${at}.${key}`;
+      if (!Object.hasOwn(members, key))
+        throw new Fault(
+          "bad_result",
+          `the output has an unknown key ${show(path)}, expected one of ${Object.keys(members).join(", ")}`,
+        );
+      members[key]!(one, path);
+    }
+  };
+}
+
+const headers = object({ set: fields, add: fields, remove: texts });
+const respond = object({ status, headers: fields, body: text, bodyBase64: text });
+
+const CHECKS: { readonly [kind: string]: Check } = {
+  request: object({
+    method: text,
+    path: text,
+    query: text,
+    headers,
+    cluster: text,
+    strategy: text,
+    respond,
+    reject: flag,
+    buffer: flag,
+  }),
+  response: object({ status, headers, respond, buffer: flag }),
+  pick: (value, at) =>
+    void ((Number.isInteger(value) && (value as number) >= -1) || expect(at, "the index of an endpoint, or -1", value)),
+};
+
+/** @throws Fault when it is not JSON of that shape. */
+export function parseOutput(kind: "request" | "response" | "pick", json: string): unknown {
+  let value: unknown;
+  try {
+    value = JSON.parse(json);
+  } catch (error) {
+    throw new Fault("bad_result", `the output is not JSON: ${(error as Error).message.slice(0, 200)}`);
+  }
+  CHECKS[kind]!(value, "");
+  return value;
+}
+
+function expect(at: string, what: string, value: unknown): never {
+  const where = at === "" ? "the output" : `the output's ${show(at)}`;
+  throw new Fault("bad_result", `${where} is ${describe(value)}, expected ${what}`);
+}
+
+function describe(value: unknown): string {
+  if (value === null) return "null";
+  if (Array.isArray(value)) return "a list";
+  return typeof value === "object" ? "an object" : show(String(value));
+}
+
+function show(text: string): string {
+  return JSON.stringify(text.length > 60 ? `${text.slice(0, 60)}…` : text);
+}

@@ -1,0 +1,145 @@
+/** What the hooks of an Extism plugin put out: JSON that is checked as a whole, then made to happen by the edits of all ABIs. */
+import { ATTRIBUTE, HEADERS, LIMIT, RESULT, STATUS } from "../../../abi/abi.ts";
+import { WORK } from "../../../abi/prices.ts";
+import { Fault } from "../../host/fault.ts";
+import { setAttribute } from "../attribute-edits.ts";
+import type { CallContext } from "../call-context.ts";
+import { removeHeader, setHeader } from "../head-edits.ts";
+import { type Fields, parseOutput, type RequestOutput, type ResponseOutput } from "./output-schema.ts";
+
+/** Where texts are laid down as bytes; one for the thread, used within one call. */
+const scratch = Buffer.alloc(LIMIT.headerName + LIMIT.headerValue);
+
+/** Of `on_request` and `route`: what the hook returns. @throws Fault */
+export function applyRequest(context: CallContext, text: string): number {
+  const output = parseOutput("request", text) as RequestOutput;
+  const { method, path, query, headers, cluster, strategy, respond, reject, buffer } = output;
+  if (method !== undefined) setText(context, ATTRIBUTE.method, "method", method);
+  if (path !== undefined) setText(context, ATTRIBUTE.path, "path", path);
+  if (query !== undefined) setText(context, ATTRIBUTE.query, "query", query);
+  if (headers !== undefined) editHeaders(context, HEADERS.request, headers);
+  if (cluster !== undefined) chooseCluster(context, cluster);
+  if (strategy !== undefined) chooseStrategy(context, strategy);
+  if (respond !== undefined) return answer(context, respond);
+  if (reject === true) return RESULT.reject;
+  return buffer === true ? RESULT.hold : RESULT.continue;
+}
+
+/** Of `on_response`. @throws Fault */
+export function applyResponse(context: CallContext, text: string): number {
+  const { status, headers, respond, buffer } = parseOutput("response", text) as ResponseOutput;
+  if (respond !== undefined) return answer(context, respond);
+  if (status !== undefined) setText(context, ATTRIBUTE.status, "status", String(status));
+  if (headers !== undefined) editHeaders(context, HEADERS.response, headers);
+  return buffer === true ? RESULT.hold : RESULT.continue;
+}
+
+/** Of `pick`: an index or -1. @throws Fault */
+export function readPick(text: string): number {
+  return parseOutput("pick", text) as number;
+}
+
+function answer(context: CallContext, respond: NonNullable<RequestOutput["respond"]>): number {
+  const { status = 200, headers, body = "", bodyBase64 } = respond;
+  const exchange = context.scope.responding();
+  if (exchange === null) throw new Fault("bad_result", "respond: a response cannot be given in this hook");
+  const bytes = bodyBase64 === undefined ? Buffer.from(body, "utf8") : Buffer.from(bodyBase64, "base64");
+  if (bytes.length > LIMIT.responseBody)
+    throw new Fault("bad_result", `respond.body: ${bytes.length} bytes, expected at most ${LIMIT.responseBody}`);
+  context.charges.keepBody("respond", bytes.length);
+  context.spend(WORK.keptByte * bytes.length);
+  context.scope.respond(exchange, status, bytes);
+  if (headers !== undefined) addFields(context, HEADERS.response, "respond.headers", headers, true);
+  return RESULT.respond;
+}
+
+function editHeaders(context: CallContext, part: number, headers: NonNullable<RequestOutput["headers"]>): void {
+  for (const name of headers.remove ?? []) {
+    const end = write("headers.remove", name, 0, LIMIT.headerName);
+    const removed = removeHeader(context, part, scratch, 0, end);
+    if (removed < 0) refuse("headers.remove", name, removed);
+  }
+  if (headers.set !== undefined) addFields(context, part, "headers.set", headers.set, true);
+  if (headers.add !== undefined) addFields(context, part, "headers.add", headers.add, false);
+}
+
+function addFields(context: CallContext, part: number, at: string, fields: Fields, replaces: boolean): void {
+  for (const name in fields) {
+    const values = fields[name]!;
+    if (typeof values === "string") addField(context, part, at, name, values, replaces);
+    else for (let i = 0; i < values.length; i++) addField(context, part, at, name, values[i]!, replaces && i === 0);
+  }
+}
+
+function addField(
+  context: CallContext,
+  part: number,
+  at: string,
+  name: string,
+  value: string,
+  replaces: boolean,
+): void {
+  const nameEnd = write(at, name, 0, LIMIT.headerName);
+  const valueEnd = write(at, value, nameEnd, LIMIT.headerValue);
+  const status = setHeader(context, part, scratch, 0, nameEnd, nameEnd, valueEnd, replaces);
+  if (status !== STATUS.ok) refuse(at, name, status);
+}
+
+function setText(context: CallContext, attribute: number, key: string, text: string): void {
+  const end = write(key, text, 0, LIMIT.headerValue);
+  context.spend(WORK.targetByte * end);
+  const status = setAttribute(context, attribute, scratch, 0, end);
+  if (status !== STATUS.ok) refuse(key, "", status);
+}
+
+function chooseCluster(context: CallContext, name: string): void {
+  const target = context.scope.choosingCluster();
+  const id = target === null ? STATUS.notHere : context.configuration!.findCluster(name);
+  const index = id < 0 ? id : context.configuration!.clusterIndex(id);
+  if (index < 0) refuseChoice("cluster", name, index, "allow.clusters");
+  target!.chosenCluster = index;
+}
+
+function chooseStrategy(context: CallContext, name: string): void {
+  const exchange = context.scope.choosing();
+  const id = exchange === null ? STATUS.notHere : context.configuration!.findStrategy(name);
+  const index = id < 0 ? id : context.configuration!.strategyIndex(id);
+  if (index < 0) refuseChoice("strategy", name, index, "the cluster's strategies");
+  exchange!.chosenStrategy = index;
+}
+
+/** Lays a text down as bytes from `at`: where they end. @throws Fault */
+function write(key: string, text: string, at: number, most: number): number {
+  const { length } = text;
+  if (length > most) throw new Fault("bad_result", `${key}: a text of ${length} characters, expected at most ${most}`);
+  for (let i = 0; i < length; i++) {
+    const code = text.charCodeAt(i);
+    if (code > 255)
+      throw new Fault("bad_result", `${key}: the character U+${code.toString(16).padStart(4, "0")} is no byte`);
+    scratch[at + i] = code;
+  }
+  return at + length;
+}
+
+function refuse(key: string, name: string, status: number): never {
+  const what = name === "" ? key : `${key}: ${JSON.stringify(name.slice(0, LIMIT.headerName))}`;
+  const why =
+    status === STATUS.tooLarge
+      ? "is over a limit"
+      : status === STATUS.denied
+        ? "is hidden from the plugin (allow.headers.hide)"
+        : status === STATUS.notHere
+          ? "cannot be changed in this hook"
+          : "is not valid there, or one that plugins may not change";
+  throw new Fault("bad_result", `${what} ${why}`);
+}
+
+function refuseChoice(key: string, name: string, status: number, allowed: string): never {
+  const why =
+    status === STATUS.notHere
+      ? "cannot be chosen in this hook"
+      : status === STATUS.denied
+        ? `is not one that the plugin may choose (${allowed})`
+        : "is unknown";
+  throw new Fault("bad_result", `${key}: ${JSON.stringify(name.slice(0, LIMIT.headerName))} ${why}`);
+}
