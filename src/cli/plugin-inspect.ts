@@ -21,7 +21,7 @@ const PERMISSIONS: { readonly [G in keyof typeof IMPORTS | "extism:host/env"]: s
   "sluice:log/1": "write to the log",
   "sluice:metrics/1": "count in metrics of its own",
   "sluice:kv/1": "keep entries that all threads share, in the namespaces that it is allowed",
-  "sluice:wait/1": "wait",
+  "sluice:sleep/1": "wait",
   "sluice:fetch/1": "send requests of its own, to whom it is allowed",
   "sluice:probe/1": "speak to the endpoint that it checks",
   "sluice:clock/1": "tell the time to the microsecond",

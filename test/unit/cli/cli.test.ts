@@ -51,7 +51,7 @@ test("what is no usage exits with 64 and one line that names it", async () => {
     [["chekc"], /unknown command "chekc"/],
     [["toString"], /unknown command "toString"/],
     [["--nope"], /unknown command "--nope"/],
-    [["plugin"], /"plugin" needs one of new/],
+    [["plugin"], /"plugin" requires a subcommand: new/],
     [["check", "--nope"], /--nope/],
     [["check", "-c"], /-c/],
     [["check", "file.yaml"], /file\.yaml/],
