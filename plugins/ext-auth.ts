@@ -16,7 +16,7 @@
 // 200 to 299 authorizes the request; a response of 300 to 499 is sent to the client with its body. Any other status, and no
 // response in time, is a failure.
 
-import { Config, Fetch, Fetched, Headers, PerInstance, Request, Response, cluster, log } from "sluice/sdk";
+import { Config, Fetch, FetchResponse, Headers, PerInstance, Request, Response, cluster, log } from "sluice/sdk";
 
 export const servesMany = true;
 
@@ -82,7 +82,7 @@ export function onRequest(req: Request): void {
   decide(settings, req, request.send());
 }
 
-function decide(settings: Settings, req: Request, response: Fetched): void {
+function decide(settings: Settings, req: Request, response: FetchResponse): void {
   if (response.ok) {
     for (let i = 0; i < settings.upstream.length; i++) copy(response, settings.upstream[i], req.headers);
     if (settings.client.length) storeHeaders(settings, req, response);
@@ -108,7 +108,7 @@ export function onResponse(req: Request, res: Response): void {
 }
 
 /** Stores headers of the service for `onResponse`. */
-function storeHeaders(settings: Settings, req: Request, response: Fetched): void {
+function storeHeaders(settings: Settings, req: Request, response: FetchResponse): void {
   for (let i = 0; i < settings.client.length; i++) {
     for (let nth = 0; ; nth++) {
       const value = response.nth(settings.client[i], nth);
@@ -123,7 +123,7 @@ function keyOf(settings: Settings, field: i32, nth: i32): string {
   return `${settings.name} ${settings.path.substring(0, 100)} ${field} ${nth}`;
 }
 
-function copy(response: Fetched, name: string, to: Headers): void {
+function copy(response: FetchResponse, name: string, to: Headers): void {
   for (let nth = 0; ; nth++) {
     const value = response.nth(name, nth);
     if (value === null) return;

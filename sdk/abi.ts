@@ -6,7 +6,7 @@ export namespace RESULT {
   export const continue_: i32 = 0;
   export const respond: i32 = 1;
   export const reject: i32 = 2;
-  export const hold: i32 = 3;
+  export const buffer: i32 = 3;
 }
 
 export namespace STATUS {

@@ -15,7 +15,7 @@ function writeKey(): i32 {
 
 /**
  * The current chunk of a body, in `onRequestBody` and `onResponseBody`. A body is streamed chunk by chunk, with arbitrary
- * boundaries; a buffered one (`req.hold()`, `res.hold()`) is a single chunk. Unchanged chunks pass on. Content-Encoding is
+ * boundaries; a buffered one (`req.bufferBody()`, `res.bufferBody()`) is a single chunk. Unchanged chunks pass on. Content-Encoding is
  * not decoded.
  */
 // @ts-ignore: decorator

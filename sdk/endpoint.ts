@@ -38,7 +38,7 @@ export class Endpoint {
    * Both texts are UTF-8, at most 64 KiB each; at most 16 KiB are received. `milliseconds`: 5000 if 0; the check's
    * `timeout` applies too. Needs no permission.
    */
-  probe(send: string, until: string = "", milliseconds: i32 = 0): Probed {
+  probe(send: string, until: string = "", milliseconds: i32 = 0): ProbeResponse {
     const said = String.UTF8.encode(send);
     const wanted = String.UTF8.encode(until);
     const length = probe_call(
@@ -51,7 +51,7 @@ export class Endpoint {
     );
     if (length != STATUS.unreachable && length != STATUS.timedOut && length != STATUS.tooLarge)
       checkNumber(length, "cannot probe for milliseconds:", milliseconds);
-    return new Probed(length);
+    return new ProbeResponse(length);
   }
 
   /** Sets the reason shown to operators, and returns false: `return endpoint.unhealthy("is draining")`. */
@@ -64,7 +64,7 @@ export class Endpoint {
 /** The result of `probe`, valid until the hook ends or the next `probe`. */
 // @ts-ignore: decorator
 @final
-export class Probed {
+export class ProbeResponse {
   constructor(private length: i32) {}
 
   /** Whether the endpoint could be reached. If it closed early, the expected text may be missing. */

@@ -14,17 +14,17 @@ import { check, checkNumber } from "./status";
 // @ts-ignore: decorator
 @final
 export class Fetch {
-  private method: string = "GET";
+  private verb: string = "GET";
   private fields: string = "";
   private content: ArrayBuffer = new ArrayBuffer(0);
   private milliseconds: i32 = 0;
-  private most: i32 = 0;
+  private maxBytes: i32 = 0;
 
   constructor(private url: string) {}
 
   /** Sets the method; GET by default. */
-  with(method: string): Fetch {
-    this.method = method;
+  method(name: string): Fetch {
+    this.verb = name;
     return this;
   }
 
@@ -54,7 +54,7 @@ export class Fetch {
 
   /** Sets the limit of the response body, in bytes; 1 MiB by default, at most 16 MiB. */
   limit(bytes: i32): Fetch {
-    this.most = bytes;
+    this.maxBytes = bytes;
     return this;
   }
 
@@ -63,13 +63,13 @@ export class Fetch {
    * `onConnection`, `onRequest`, `onResponse`, the body hooks, `onTick` and `onHealthCheck`. Throws if the request is
    * invalid or not permitted; a missing response is reported by `status` 0.
    */
-  send(): Fetched {
+  send(): FetchResponse {
     const url = String.UTF8.encode(this.url);
     const fields = new ArrayBuffer(this.fields.length);
     narrow(this.fields, changetype<usize>(fields), fields.byteLength);
     const status = fetch_call(
       KEY,
-      narrow(this.method, KEY, KEY_CAP),
+      narrow(this.verb, KEY, KEY_CAP),
       changetype<usize>(url),
       url.byteLength,
       changetype<usize>(fields),
@@ -77,18 +77,18 @@ export class Fetch {
       changetype<usize>(this.content),
       this.content.byteLength,
       this.milliseconds,
-      this.most,
+      this.maxBytes,
     );
     if (status != STATUS.unreachable && status != STATUS.timedOut && status != STATUS.tooLarge)
       check(status, "cannot fetch", this.url);
-    return new Fetched(status);
+    return new FetchResponse(status);
   }
 }
 
 /** The response to a `Fetch`, valid until the hook ends or the next one is sent. */
 // @ts-ignore: decorator
 @final
-export class Fetched {
+export class FetchResponse {
   constructor(private code: i32) {}
 
   /** The status code; 0 without a response: unreachable, timed out, or too large. */

@@ -116,7 +116,7 @@ export declare function kv_increment(namespace: i32, key: usize, keyLen: i32, by
 export declare function kv_delete(namespace: i32, key: usize, keyLen: i32): i32;
 @external("sluice:kv/1", "kv_list")
 export declare function kv_list(namespace: i32, prefix: usize, prefixLen: i32, cursor: f64, out: usize, cap: i32, cursorOut: usize): i32;
-@external("sluice:wait/1", "sleep")
+@external("sluice:sleep/1", "sleep")
 export declare function sleep(milliseconds: i32): i32;
 
 @external("sluice:fetch/1", "fetch")

@@ -8,9 +8,9 @@
  *     onRequest(req: Request): void          the request head was received; no upstream was contacted yet
  *     route(req: Request): Cluster | null    selects the cluster; null passes to the next route
  *     onResponse(req: Request, res: Response): void
- *     onRequestBody(req: Request, body: Body): void    a chunk of the request body, or all of it after `req.hold()`
+ *     onRequestBody(req: Request, body: Body): void    a chunk of the request body, or all of it after `req.bufferBody()`
  *     onRequestTrailers(req: Request, trailers: Headers): void
- *     onResponseBody(req: Request, res: Response, body: Body): void    a chunk of the response body, or all of it after `res.hold()`
+ *     onResponseBody(req: Request, res: Response, body: Body): void    a chunk of the response body, or all of it after `res.bufferBody()`
  *     onResponseTrailers(req: Request, res: Response, trailers: Headers): void
  *     update(endpoints: Endpoints): void     endpoints, weights or health have changed
  *     pick(endpoints: Endpoints, req: Request): i32    returns an index, or -1 for none
@@ -34,10 +34,10 @@ export { Config } from "./config";
 export { Connection } from "./connection";
 export { Cookies, SetCookie } from "./cookies";
 export { PublicKey, constantTimeEquals, hmacSha256, hmacSha384, hmacSha512, randomBytes, sha256, sha384, sha512 } from "./crypto";
-export { Endpoint, Probed } from "./endpoint";
+export { Endpoint, ProbeResponse } from "./endpoint";
 export { Endpoints } from "./endpoints";
 export { Glob } from "./glob";
-export { Fetch, Fetched, sleep } from "./fetch";
+export { Fetch, FetchResponse, sleep } from "./fetch";
 export { Headers } from "./headers";
 export { PerInstance } from "./instance";
 export { IpAddress, IpSet } from "./ip";

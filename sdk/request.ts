@@ -286,8 +286,8 @@ export class Request {
    * called once, even without a body, and may change the head, select the cluster or respond. The rest of the hook still
    * runs.
    */
-  hold(): void {
-    if (result == RESULT.continue_) setResult(RESULT.hold);
+  bufferBody(): void {
+    if (result == RESULT.continue_) setResult(RESULT.buffer);
   }
 
   /** Rejects the request with 403. The rest of the hook still runs. */

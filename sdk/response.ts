@@ -26,8 +26,8 @@ export class Response {
    * Buffers the response until its whole body is received, at most `limits.body` (in `onResponse`). `onResponseBody` is
    * then called once, even without a body, and may change status and headers. The rest of the hook still runs.
    */
-  hold(): void {
-    if (result == RESULT.continue_) setResult(RESULT.hold);
+  bufferBody(): void {
+    if (result == RESULT.continue_) setResult(RESULT.buffer);
   }
 
   /** Replaces the upstream's response by a local one. `status` is 200 to 599; the body is sent as UTF-8, at most 1 MiB. */

@@ -40,13 +40,13 @@ export interface PluginOptions {
    *
    *     plugin("./plugin.ts", { allow: { fetch: ["cluster:auth"] }, fetch: ({ headers }) => ({ status: headers.cookie ? 200 : 401 }) })
    */
-  fetch?: (request: FetchedRequest) => FetchAnswer | null | Promise<FetchAnswer | null>;
+  fetch?: (request: FetchRequest) => FetchResponse | null | Promise<FetchResponse | null>;
   /** Responds to `endpoint.probe`; null: unreachable, undefined: no response, so that the timeout expires. */
-  probe?: (probe: ProbedEndpoint) => ProbeAnswer | Promise<ProbeAnswer>;
+  probe?: (probe: ProbeRequest) => ProbeResponse | Promise<ProbeResponse>;
 }
 
 /** A subrequest of the plugin. */
-export interface FetchedRequest extends Fields {
+export interface FetchRequest extends Fields {
   readonly method: string;
   /** The URL given to `Fetch`: `cluster:auth/check?path=/a`, `https://keys.example.com/jwks`. */
   readonly url: string;
@@ -58,7 +58,7 @@ export interface FetchedRequest extends Fields {
 }
 
 /** The response to a subrequest: status 200 without headers and body by default. */
-export interface FetchAnswer extends ResponseInit {
+export interface FetchResponse extends ResponseInit {
   body?: string | Uint8Array;
   /** Delay in milliseconds of the plugin's clock; the test does not wait. Above the timeout: the subrequest times out. */
   delay?: number;
@@ -99,7 +99,7 @@ export interface RequestInit {
 }
 
 /** A call of `endpoint.probe`. */
-export interface ProbedEndpoint {
+export interface ProbeRequest {
   /** The endpoint's address. */
   readonly address: string;
   /** The text that is sent, and the expected text, as UTF-8. */
@@ -110,7 +110,7 @@ export interface ProbedEndpoint {
 }
 
 /** The received bytes; null: unreachable, undefined: no response. */
-export type ProbeAnswer = string | Uint8Array | null | undefined;
+export type ProbeResponse = string | Uint8Array | null | undefined;
 
 /** An accepted connection; all fields are optional. */
 export interface ConnectionInit {
@@ -177,7 +177,7 @@ export interface Cost {
   /** Size of the guest's memory after the call, in bytes. */
   readonly memory: number;
   /** Time of asynchronous host calls, in milliseconds of the plugin's clock. */
-  readonly waited: number;
+  readonly suspended: number;
   /** Lines written to the log. */
   readonly log: readonly { readonly level: "debug" | "info" | "warn" | "error"; readonly text: string }[];
   /** Access log fields set by the plugin so far for this request (`req.log.set`). */
@@ -202,15 +202,15 @@ export interface Fields {
 }
 
 /** A response. */
-export interface Answer extends Fields {
+export interface TestResponse extends Fields {
   readonly status: number;
   readonly body: string;
 }
 
 /** The request after `onRequest` or `route`, and the decisions of the hook. */
 export interface RequestResult extends Fields, Cost {
-  /** `hold`: continue when the whole body is buffered. */
-  readonly outcome: "continue" | "respond" | "reject" | "hold";
+  /** `buffer`: continue when the whole body is buffered. */
+  readonly outcome: "continue" | "respond" | "reject" | "buffer";
   readonly method: string;
   readonly authority: string;
   readonly path: string;
@@ -218,7 +218,7 @@ export interface RequestResult extends Fields, Cost {
   readonly query: string;
   readonly edits: readonly Edit[];
   /** The local response of `respond`, or null. */
-  readonly response: Answer | null;
+  readonly response: TestResponse | null;
   /** The selected cluster, or null. */
   readonly cluster: string | null;
   /** The selected strategy, or null. */
@@ -226,8 +226,8 @@ export interface RequestResult extends Fields, Cost {
 }
 
 /** The response after `onResponse`. */
-export interface ResponseResult extends Answer, Cost {
-  readonly outcome: "continue" | "respond" | "hold";
+export interface ResponseResult extends TestResponse, Cost {
+  readonly outcome: "continue" | "respond" | "buffer";
   readonly edits: readonly Edit[];
 }
 
@@ -240,7 +240,7 @@ export interface BodyResult extends Cost {
   /** Changes of heads, which are possible if the body is buffered. */
   readonly edits: readonly Edit[];
   /** The local response of `respond`, or null. */
-  readonly response: Answer | null;
+  readonly response: TestResponse | null;
 }
 
 /** The trailers after `onRequestTrailers` or `onResponseTrailers`, as `headers` and `fields`. */
@@ -318,7 +318,7 @@ export interface ReplayedCall {
 
 /** A hook call in the form of a trace. */
 export interface TracedCall {
-  /** `continue`, `respond`, `reject`, `hold` or `failed`; for `pick` the index of the endpoint. */
+  /** `continue`, `respond`, `reject`, `buffer` or `failed`; for `pick` the index of the endpoint. */
   readonly result: string;
   /** The failure, or null. */
   readonly failure: { readonly reason: string; readonly message: string } | null;

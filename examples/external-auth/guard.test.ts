@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type FetchAnswer, type FetchedRequest, plugin } from "sluice/test";
+import { type FetchRequest, type FetchResponse, plugin } from "sluice/test";
 
-const ann: FetchAnswer = { headers: { "x-user": "ann" } };
+const ann: FetchResponse = { headers: { "x-user": "ann" } };
 
-function load(answer: (request: FetchedRequest) => FetchAnswer | null, clock = { now: 0 }) {
+function load(answer: (request: FetchRequest) => FetchResponse | null, clock = { now: 0 }) {
   const allow = { fetch: ["cluster:auth"], kv: ["sessions"] };
   return plugin("./plugins/guard.ts", { clusters: ["app", "auth"], allow, fetch: answer, now: () => clock.now });
 }

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type FetchAnswer, type FetchedRequest, plugin } from "sluice/test";
+import { type FetchRequest, type FetchResponse, plugin } from "sluice/test";
 
-function load(answer: (request: FetchedRequest) => FetchAnswer | null) {
+function load(answer: (request: FetchRequest) => FetchResponse | null) {
   const config = { path: "/status", queue: 10 };
   return plugin("./plugins/doctor.ts", { config, allow: { fetch: ["endpoint"] }, fetch: answer });
 }
@@ -18,7 +18,7 @@ test("asks the endpoint under check, by the path that is configured", async () =
 });
 
 test("says why an instance is unhealthy", async () => {
-  const cases: [answer: FetchAnswer | null, problem: string][] = [
+  const cases: [answer: FetchResponse | null, problem: string][] = [
     [{ body: '{"draining":true}' }, "is draining"],
     [{ body: '{"queue":11}' }, "11 jobs wait"],
     [{ body: "fine" }, "answered no JSON"],

@@ -51,11 +51,11 @@ extern "C" {
 
 /* Returns continue, reject. */
 #define SLUICE_ON_CONFIGURE(instance, exchange) SLUICE_HOOK("configure", sluice_on_configure, instance, exchange)
-/* Returns continue, respond, reject, hold. */
+/* Returns continue, respond, reject, buffer. */
 #define SLUICE_ON_REQUEST_HEAD(instance, exchange) SLUICE_HOOK("request_head", sluice_on_request_head, instance, exchange)
 /* Returns continue, respond, reject. */
 #define SLUICE_ON_ROUTE(instance, exchange) SLUICE_HOOK("route", sluice_on_route, instance, exchange)
-/* Returns continue, respond, hold. */
+/* Returns continue, respond, buffer. */
 #define SLUICE_ON_RESPONSE_HEAD(instance, exchange) SLUICE_HOOK("response_head", sluice_on_response_head, instance, exchange)
 /* Returns continue. */
 #define SLUICE_ON_UPDATE(instance, exchange) SLUICE_HOOK("update", sluice_on_update, instance, exchange)
@@ -328,7 +328,7 @@ enum {
   SLUICE_RESULT_REJECT = 2,
   /* Continue, but buffer the head until the whole body is buffered too (at most `limits.body`). The body hook is then
    * called once with the whole body, even an empty one, and may still change the head. */
-  SLUICE_RESULT_HOLD = 3,
+  SLUICE_RESULT_BUFFER = 3,
 };
 
 /* Ids for `verify`: the algorithms of RFC 7518 section 3.1 and RFC 8037 by their JOSE names. */
@@ -585,11 +585,11 @@ int32_t sluice_kv_delete(int32_t space, const void *key, int32_t key_len);
 SLUICE_IMPORT("sluice:kv/1", "kv_list")
 int32_t sluice_kv_list(int32_t space, const void *prefix, int32_t prefix_len, double cursor, void *out, int32_t cap, void *cursor_out);
 
-/* ── sluice:wait/1 ── */
+/* ── sluice:sleep/1 ── */
 
 /* (milliseconds) -> ok | notHere | invalid; asynchronous */
-SLUICE_IMPORT("sluice:wait/1", "sleep")
-int32_t sluice_wait_sleep(int32_t milliseconds);
+SLUICE_IMPORT("sluice:sleep/1", "sleep")
+int32_t sluice_sleep_sleep(int32_t milliseconds);
 
 /* ── sluice:fetch/1 ── */
 

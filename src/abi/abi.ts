@@ -84,7 +84,7 @@ export const RESULT = {
    * Continue, but buffer the head until the whole body is buffered too (at most `limits.body`). The body hook is then
    * called once with the whole body, even an empty one, and may still change the head.
    */
-  hold: 3,
+  buffer: 3,
 } as const;
 
 /** The results that each hook may return. `pick` returns the index of an endpoint instead, or -1 for none. */
@@ -388,7 +388,7 @@ export const CRYPTO_FUEL = {
  * suspended guest. In hooks other than WAITING_HOOKS and in start-up code they return `notHere`.
  */
 export const SUSPENDING_CALLS: { readonly [group: string]: readonly string[] } = {
-  "sluice:wait/1": ["sleep"],
+  "sluice:sleep/1": ["sleep"],
   "sluice:fetch/1": ["fetch"],
   "sluice:probe/1": ["probe"],
 };
@@ -528,7 +528,7 @@ export const IMPORTS = {
       "(space, prefix, prefixLen, cursor, out, cap, cursorOut) -> bytes: u32 length and key, …; the next cursor as an f64 at `cursorOut`, 0: the end",
     ),
   },
-  "sluice:wait/1": {
+  "sluice:sleep/1": {
     sleep: i(1, "(milliseconds) -> ok | notHere | invalid; asynchronous"),
   },
   "sluice:fetch/1": {

@@ -19,7 +19,7 @@ const PERMISSIONS: { readonly [G in keyof typeof IMPORTS]: Permission | null } =
   "sluice:crypto/1": null,
   "sluice:metrics/1": null,
   "sluice:kv/1": { isGiven: (allow) => allow.kv.length > 0, add: "kv: [NAME]" },
-  "sluice:wait/1": null,
+  "sluice:sleep/1": null,
   "sluice:fetch/1": { isGiven: (allow) => allow.fetch.length > 0, add: "fetch: [cluster:NAME]" },
   // It can only access the checked endpoint.
   "sluice:probe/1": null,

@@ -209,7 +209,7 @@ export class Pipeline implements HookCaller {
     switch (outcome) {
       case OUTCOME.continue:
         return -1;
-      case OUTCOME.hold:
+      case OUTCOME.buffer:
         x.requestBuffered = true;
         bufferFor(x, instance);
         return -1;
@@ -232,7 +232,7 @@ export class Pipeline implements HookCaller {
         x.error = null;
         prepareLocalResponse(x);
         x.responseEnd = x.response.end;
-      } else if (outcome === OUTCOME.hold) {
+      } else if (outcome === OUTCOME.buffer) {
         // Nothing is to be buffered of a tunnel.
         if (x.attempt.upgraded !== null && x.localStatus === 0) continue;
         x.responseBuffered = true;

@@ -1,9 +1,9 @@
 /** Requests of a plugin under test, which the test answers. */
-import type { FetchAnswer, FetchedRequest, PluginOptions } from "../../sdk/test.js";
+import type { FetchRequest, FetchResponse, PluginOptions } from "../../sdk/test.js";
 import { STATUS } from "../abi/abi.ts";
 import { Head, PART } from "../http/head.ts";
 import { scanRequest } from "../http1/scan.ts";
-import type { Fetcher, FetchRequest, ProbeRequest } from "../plugin/host/fetcher.ts";
+import type { Fetcher, ProbeRequest as HostProbe, FetchRequest as HostRequest } from "../plugin/host/fetcher.ts";
 import { fillAnswer, LIMITS, readFields } from "./messages.ts";
 import type { TestTime } from "./time.ts";
 
@@ -14,7 +14,7 @@ export class TestFetcher implements Fetcher {
   readonly #probe: PluginOptions["probe"];
   readonly #time: TestTime;
   /** Answers where the test does not. */
-  standIn: FetchAnswer | null = null;
+  standIn: FetchResponse | null = null;
   #error: { readonly thrown: unknown } | null = null;
 
   constructor({ fetch, probe }: Pick<PluginOptions, "fetch" | "probe">, time: TestTime) {
@@ -30,7 +30,7 @@ export class TestFetcher implements Fetcher {
     if (error !== null) throw error.thrown;
   }
 
-  send(request: FetchRequest, tell: Tell): () => void {
+  send(request: HostRequest, tell: Tell): () => void {
     const { after } = this.#time;
     let told = false;
     const end: Tell = (answer) => {
@@ -55,7 +55,7 @@ export class TestFetcher implements Fetcher {
     };
   }
 
-  probe(request: ProbeRequest, tell: (answer: Buffer | number) => void): () => void {
+  probe(request: HostProbe, tell: (answer: Buffer | number) => void): () => void {
     const { after } = this.#time;
     let over = false;
     const end = (answer: Buffer | number): void => {
@@ -80,7 +80,7 @@ export class TestFetcher implements Fetcher {
     };
   }
 
-  async #speak({ endpoint, send, until, most, timeout }: ProbeRequest): Promise<Buffer | number | undefined> {
+  async #speak({ endpoint, send, until, most, timeout }: HostProbe): Promise<Buffer | number | undefined> {
     const seen = { address: endpoint.address, send: send.toString(), until: until.toString(), timeout };
     if (this.#probe === undefined)
       throw new TypeError(`the plugin probes ${seen.address}, and plugin() was given no probe to answer it`);
@@ -91,7 +91,7 @@ export class TestFetcher implements Fetcher {
     return bytes.length > most ? STATUS.tooLarge : bytes;
   }
 
-  async #make(request: FetchRequest): Promise<{ answer: Parameters<Tell>[0]; delay: number }> {
+  async #make(request: HostRequest): Promise<{ answer: Parameters<Tell>[0]; delay: number }> {
     const seen = readRequest(request);
     if (this.#answer === undefined && this.standIn === null)
       throw new TypeError(`the plugin sends ${seen.method} ${seen.url}, and plugin() was given no fetch to answer it`);
@@ -100,14 +100,14 @@ export class TestFetcher implements Fetcher {
   }
 }
 
-function makeAnswer({ body = "", delay = 0, ...response }: FetchAnswer, most: number) {
+function makeAnswer({ body = "", delay = 0, ...response }: FetchResponse, most: number) {
   const head = new Head();
   fillAnswer(head, response);
   const bytes = Buffer.from(body as string);
   return { answer: bytes.length > most ? STATUS.tooLarge : { head, body: bytes }, delay };
 }
 
-function readRequest({ target, head: bytes, body, timeout }: FetchRequest): FetchedRequest {
+function readRequest({ target, head: bytes, body, timeout }: HostRequest): FetchRequest {
   const head = new Head();
   scanRequest(bytes, 0, bytes.length, head, LIMITS);
   const query = head.partText(PART.query);

@@ -227,7 +227,7 @@ export class TestGuest implements Guest {
     const exchange = makeExchange(init);
     const before = captureState(exchange);
     const read = ({ outcome, cost }: Called): RequestResult => {
-      exchange.requestBuffered = outcome === "hold";
+      exchange.requestBuffered = outcome === "buffer";
       const { request, chosenCluster, chosenStrategy } = exchange;
       const { clusters = [], strategies = [] } = this.#options;
       const result: RequestResult = {
@@ -257,7 +257,7 @@ export class TestGuest implements Guest {
     answerExchange(exchange, response);
     const before = captureState(exchange);
     const read = ({ outcome, cost }: Called): ResponseResult => {
-      exchange.responseBuffered = outcome === "hold";
+      exchange.responseBuffered = outcome === "buffer";
       const edits = compare(before, captureState(exchange)).filter(({ of }) => of === "response");
       return { outcome: outcome === "reject" ? "continue" : outcome, ...readAnswer(exchange), edits, ...cost };
     };
@@ -293,7 +293,7 @@ export class TestGuest implements Guest {
       piece.accept();
       const passed = Buffer.from(piece.bytes.subarray(piece.start, piece.end));
       return {
-        outcome: outcome === "hold" ? "continue" : outcome,
+        outcome: outcome === "buffer" ? "continue" : outcome,
         body: passed.toString("utf8"),
         bytes: passed,
         edits: compare(before, captureState(exchange)),

@@ -2,7 +2,7 @@
  * Requests and answers as a test writes and reads them, and as the host has them. What is written goes through the
  * proxy's own scanner, so that no test sees a request that no client can send.
  */
-import type { Answer, Fields, HeadersInit, HealthCheckInit, RequestInit, ResponseInit } from "../../sdk/test.js";
+import type { Fields, HeadersInit, HealthCheckInit, RequestInit, ResponseInit, TestResponse } from "../../sdk/test.js";
 import { Endpoint } from "../cluster/endpoint.ts";
 import { FRAMING, type Head } from "../http/head.ts";
 import { parseTarget } from "../http/path-text.ts";
@@ -106,7 +106,7 @@ export function readFields(head: Head): Fields {
 }
 
 /** The answer that a plugin gave, or an endpoint did. */
-export function readAnswer(exchange: Exchange): Answer {
+export function readAnswer(exchange: Exchange): TestResponse {
   return {
     status: exchange.localStatus !== 0 ? exchange.localStatus : exchange.response.status,
     ...readFields(exchange.response),

@@ -76,8 +76,8 @@ export class ReplayState {
     const { exchange: x } = this;
     this.#apply(edits);
     for (const [name, value] of shared) this.#shared.set(name, value);
-    if (result === "hold" && hook === "request_head") x.requestBuffered = true;
-    if (result === "hold" && hook === "response_head") x.responseBuffered = true;
+    if (result === "buffer" && hook === "request_head") x.requestBuffered = true;
+    if (result === "buffer" && hook === "response_head") x.responseBuffered = true;
     // The recorded choice replaces that of the replayed call.
     if (cluster !== undefined) this.#cluster = this.#names.clusters.indexOf(cluster);
     if (strategy !== undefined) this.#strategy = this.#names.strategies.indexOf(strategy);

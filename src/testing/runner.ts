@@ -1,5 +1,5 @@
 /** Runs the hooks of a plugin under test, measures each, and throws how it fails. */
-import type { Cost, FetchAnswer, PluginOptions, RequestResult } from "../../sdk/test.js";
+import type { Cost, FetchResponse, PluginOptions, RequestResult } from "../../sdk/test.js";
 import { FUEL, HOOK, type Hook, SUSPENDABLE_HOOKS } from "../abi/abi.ts";
 import type { MetricPlan } from "../observe/plugin-metrics.ts";
 import { PLUGIN_CELLS } from "../observe/series.ts";
@@ -36,7 +36,7 @@ export class PluginFailure extends Error {
 const OUTCOME_NAMES: Readonly<Record<number, RequestResult["outcome"]>> = {
   [OUTCOME.respond]: "respond",
   [OUTCOME.reject]: "reject",
-  [OUTCOME.hold]: "hold",
+  [OUTCOME.buffer]: "buffer",
 };
 
 type Line = Cost["log"][number];
@@ -91,7 +91,7 @@ export class Runner implements HookCaller {
   }
 
   /** What answers the plugin's requests where the test does not. */
-  set standIn(answer: FetchAnswer | null) {
+  set standIn(answer: FetchResponse | null) {
     this.#fetcher.standIn = answer;
   }
 
@@ -176,7 +176,7 @@ export class Runner implements HookCaller {
       fuel: this.cells[fuelCell(hook)]! - begun.fuel,
       allocated: memory - begun.memory,
       memory,
-      waited: this.#time.elapsed - begun.elapsed,
+      suspended: this.#time.elapsed - begun.elapsed,
       log: this.#lines,
       logFields: Object.fromEntries(context?.exchange?.logFields ?? []),
     };

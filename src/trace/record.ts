@@ -75,7 +75,7 @@ export type HookStep = {
   /** Number of calls by host call name. */
   calls: Record<string, number>;
   /**
-   * The hook's result by its name in the ABI (`continue`, `respond`, `reject`, `hold`); of `pick` the index of the chosen
+   * The hook's result by its name in the ABI (`continue`, `respond`, `reject`, `buffer`); of `pick` the index of the chosen
    * endpoint, or -1. `failed`: see `failure`. `unfinished`: the request ended first. `quarantined`: not called.
    */
   result: string;

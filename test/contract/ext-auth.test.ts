@@ -2,12 +2,12 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { describe, test } from "node:test";
-import type { FetchAnswer, FetchedRequest } from "../../sdk/test.js";
+import type { FetchRequest, FetchResponse } from "../../sdk/test.js";
 import { plugin } from "../../src/testing/index.ts";
 
 const PLUGINS = join(import.meta.dirname, "../../plugins");
 
-type Answer = (request: FetchedRequest) => FetchAnswer | null;
+type Answer = (request: FetchRequest) => FetchResponse | null;
 
 function extAuth(config: object, answer: Answer = () => ({ status: 200 })) {
   const options = { clusters: ["app", "auth"], allow: { fetch: ["cluster:auth"] }, fetch: answer };
@@ -16,7 +16,7 @@ function extAuth(config: object, answer: Answer = () => ({ status: 200 })) {
 
 describe("ext-auth", () => {
   test("tells the service of the request, and no more of its fields than it is to", async () => {
-    const asked: FetchedRequest[] = [];
+    const asked: FetchRequest[] = [];
     const answer: Answer = (request) => {
       asked.push(request);
       return { status: 204 };
@@ -29,7 +29,7 @@ describe("ext-auth", () => {
       client: "2001:db8::1",
     });
     assert.deepEqual([outcome, edits], ["continue", []]);
-    const [{ method, url, headers, body, timeout }] = asked as [FetchedRequest];
+    const [{ method, url, headers, body, timeout }] = asked as [FetchRequest];
     assert.deepEqual([method, url, body, timeout], ["GET", "cluster:auth/check?a=1", "", 1000]);
     assert.deepEqual(headers, {
       host: "auth",
@@ -98,7 +98,7 @@ describe("ext-auth", () => {
   });
 
   test("refuses when the service fails, or lets pass without what it would have said", async () => {
-    const failures: FetchAnswer[] = [
+    const failures: FetchResponse[] = [
       { status: 500 },
       { status: 503 },
       { delay: 301 },
@@ -150,13 +150,13 @@ describe("delay", () => {
   test("holds the share of requests up that it is to", async () => {
     const all = await delay({ milliseconds: 60_000 });
     for (let i = 0; i < 3; i++) {
-      const { outcome, waited, edits } = await all.requestAsync();
-      assert.deepEqual([outcome, waited, edits], ["continue", 60_000, []]);
+      const { outcome, suspended, edits } = await all.requestAsync();
+      assert.deepEqual([outcome, suspended, edits], ["continue", 60_000, []]);
     }
-    assert.equal((await (await delay({ percent: 0, milliseconds: 100 })).requestAsync()).waited, 0);
+    assert.equal((await (await delay({ percent: 0, milliseconds: 100 })).requestAsync()).suspended, 0);
     const some = await delay({ percent: 50, milliseconds: 100 });
     let held = 0;
-    for (let i = 0; i < 400; i++) if ((await some.requestAsync()).waited === 100) held++;
+    for (let i = 0; i < 400; i++) if ((await some.requestAsync()).suspended === 100) held++;
     // Ten standard deviations.
     assert.ok(held > 100 && held < 300, `${held}`);
   });

@@ -133,7 +133,7 @@ test("a local response, a rejection, a head that is held", () => {
   assert.deepEqual([x.localStatus, x.localBody!.toString(), x.respondedBy], [401, "nö", "test"]);
   assert.deepEqual(fieldsOf(x.response), ["www-authenticate: Basic", "www-authenticate: Bearer"]);
   assert.equal(call(says({ reject: true }), "request_head", exchange(REQUEST)), OUTCOME.reject);
-  assert.equal(call(says({ buffer: true }), "request_head", exchange(REQUEST)), OUTCOME.hold);
+  assert.equal(call(says({ buffer: true }), "request_head", exchange(REQUEST)), OUTCOME.buffer);
   const y = exchange(REQUEST, RESPONSE);
   assert.equal(call(says({ respond: { bodyBase64: "AP8=" } }), "response_head", y), OUTCOME.respond);
   assert.deepEqual([y.localStatus, y.localBody!.toString("latin1"), fieldsOf(y.response)], [200, "\0\xff", []]);

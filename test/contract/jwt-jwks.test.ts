@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { generateKeyPairSync } from "node:crypto";
 import { join } from "node:path";
 import { test } from "node:test";
-import type { FetchAnswer, RequestResult } from "../../sdk/test.js";
+import type { FetchResponse, RequestResult } from "../../sdk/test.js";
 import { plugin } from "../../src/testing/index.ts";
 import { makeRsaSigner, makeSigner, type Signer } from "../fixtures/signer.ts";
 
@@ -12,13 +12,13 @@ const FILE = join(import.meta.dirname, "../../plugins/jwt-jwks.wasm");
 
 /** The filter, and the server whose answer a test changes. */
 async function start(config: object = {}) {
-  const server = { asked: 0, answer: (): FetchAnswer | null => ({ status: 200, body: '{"keys":[]}' }) };
+  const server = { asked: 0, answer: (): FetchResponse | null => ({ status: 200, body: '{"keys":[]}' }) };
   const clock = { now: Date.now() };
   const options = {
     clusters: ["app", "keys"],
     allow: { fetch: ["https://keys.example.com", "cluster:keys"], kv: ["jwt-jwks"] },
     now: () => clock.now,
-    fetch: (): FetchAnswer | null => {
+    fetch: (): FetchResponse | null => {
       server.asked++;
       return server.answer();
     },
@@ -66,10 +66,10 @@ test("a new key is found by its name, and a flood of made-up names asks once in 
   publish(old, next);
   // Within the time after an answer nobody waits.
   const refused = await ask(next.token());
-  assert.deepEqual([refused.response?.status, refused.waited], [401, 0]);
+  assert.deepEqual([refused.response?.status, refused.suspended], [401, 0]);
   pass(11);
-  const waited = await ask(next.token());
-  assert.ok(waited.waited > 0, "it waits for a tick");
+  const suspended = await ask(next.token());
+  assert.ok(suspended.suspended > 0, "it waits for a tick");
   await guest.tickAsync();
   assert.equal(server.asked, 2);
   assert.equal(statusOf(await ask(next.token())), "ann");
@@ -96,7 +96,7 @@ test("while the server gives none the old keys are good, for as long as is said"
   publish(signer);
   await guest.tickAsync();
   const long = signer.token({ exp: Math.floor(Date.now() / 1000) + 7200 });
-  const failures: (() => FetchAnswer | null)[] = [
+  const failures: (() => FetchResponse | null)[] = [
     () => null,
     () => ({ status: 500 }),
     () => ({ status: 200, body: "<html>" }),
@@ -154,8 +154,8 @@ test("not more wait for one answer than leave guests for others", async () => {
   for (let i = 0; i < 18; i++) {
     const result = await ask(makeSigner("other").token());
     statuses.push(statusOf(result));
-    // As if all of them waited at one time.
-    clock.now -= result.waited;
+    // As if all of them suspended at one time.
+    clock.now -= result.suspended;
   }
   assert.deepEqual(statuses, [...Array(16).fill(401), 503, 503]);
   assert.equal(statusOf(await ask(known.token())), "ann");

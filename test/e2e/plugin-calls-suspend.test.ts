@@ -35,7 +35,7 @@ export function onRequest(req: Request): void {
   req.headers.set("x-before", req.path);
   if (req.pathStartsWith("/sleep/")) sleep(I32.parseInt(req.path.substr(7)));
   else if (req.pathStartsWith("/auth")) {
-    const answer = new Fetch("cluster:auth/check?path=" + req.path).with("POST")
+    const answer = new Fetch("cluster:auth/check?path=" + req.path).method("POST")
       .header("x-user", req.headers.get("x-user") || "").text("who " + req.path).timeout(2000).limit(1000).send();
     if (answer.timedOut) req.respond(504, "late");
     else if (!answer.ok) req.respond(403, answer.status.toString() + " " + answer.text());
@@ -45,7 +45,7 @@ export function onRequest(req: Request): void {
     req.respond(200, answer.status.toString() + " " + (answer.header("content-type") || "") + " " + answer.text());
   } else if (req.pathStartsWith("/leave/")) new Fetch(req.pathIs("/leave/origin") ? origin : "cluster:auth").timeout(3600000).send();
   else if (req.pathStartsWith("/denied")) new Fetch("https://elsewhere.example/").send();
-  else if (req.pathStartsWith("/hold")) req.hold();
+  else if (req.pathStartsWith("/hold")) req.bufferBody();
   else if (req.pathStartsWith("/once/")) req.respond(200, once.get(req.path.substr(6))!);
   served++;
   req.headers.set("x-served", served.toString());

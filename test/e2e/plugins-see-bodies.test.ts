@@ -14,7 +14,7 @@ const SOURCE = `import { Body, Config, Headers, Request, Response, cluster } fro
 const mark = Config.string("mark", "");
 const other = cluster("other");
 export function onRequest(req: Request): void {
-  if (req.pathStartsWith("/hold")) req.hold();
+  if (req.pathStartsWith("/hold")) req.bufferBody();
   if (req.pathStartsWith("/local")) req.respond(203, "own").headers.set("x-own", "1");
 }
 export function onRequestBody(req: Request, body: Body): void {
@@ -38,7 +38,7 @@ export function onRequestTrailers(req: Request, trailers: Headers): void {
   trailers.set("x-seen", trailers.get("x-sum") || "none");
 }
 export function onResponse(req: Request, res: Response): void {
-  if (req.pathStartsWith("/answer/hold")) res.hold();
+  if (req.pathStartsWith("/answer/hold")) res.bufferBody();
 }
 export function onResponseBody(req: Request, res: Response, body: Body): void {
   if (req.pathStartsWith("/answer/hold")) {

@@ -10,7 +10,7 @@ export function onResponse(req: Request, res: Response): void {
   const type = res.headers.get("content-type");
   if (type === null || !isJson(type)) return;
   if (res.headers.has("content-encoding")) res.respond(502, "a coded answer cannot be masked\n");
-  else res.hold();
+  else res.bufferBody();
 }
 
 export function onResponseBody(req: Request, res: Response, body: Body): void {

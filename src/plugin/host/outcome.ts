@@ -3,9 +3,9 @@ export const OUTCOME = {
   continue: 0,
   respond: 1,
   reject: 2,
-  /** The head is held back until its body is whole. */
-  hold: 3,
-  /** The plugin failed and its policy is `reject`; the failure is counted and logged already. */
+  /** The head is buffered until the whole body is. */
+  buffer: 3,
+  /** The plugin failed under `onFailure: reject`; the failure was counted and logged. */
   failed: 4,
   /** The call is suspended: the exchange is told later what came of it. */
   suspended: 5,

@@ -66,7 +66,7 @@ test("a piece of which nothing is left still goes through the plugin that was wa
 test("a request that is held after another plugin was waited for is read on", async (t) => {
   const waits = new Waits();
   const waiting = makeInstance(0, { request_head: (x) => waits.begin("request_head", x) });
-  const holds = makeInstance(1, { request_head: () => OUTCOME.hold, request_body: () => OUTCOME.continue });
+  const holds = makeInstance(1, { request_head: () => OUTCOME.buffer, request_body: () => OUTCOME.continue });
   const upstream = await startUpstream(t, (request, response) => response.end(`${request.body.length}`));
   const plane = startPlane(t, [upstream.port], { chain: [waiting, holds] });
   const client = await connectTo(t, plane.port);
@@ -81,7 +81,7 @@ test("a held request that comes at once is held to the limit as well", async (t)
   const upstream = await startUpstream(t, (request, response) => response.end(`${request.body.length}`));
   let called = 0;
   const hooks = {
-    request_head: () => OUTCOME.hold,
+    request_head: () => OUTCOME.buffer,
     request_body: () => {
       called++;
       return OUTCOME.continue;
@@ -105,7 +105,7 @@ test("a plugin that a request was too large for sees the body of the answer", as
   const instance = makeInstance(
     0,
     {
-      request_head: () => OUTCOME.hold,
+      request_head: () => OUTCOME.buffer,
       request_body: () => OUTCOME.failed,
       response_body: (x) => {
         x.responseChunk!.replace(Buffer.from("seen"));
@@ -259,7 +259,7 @@ test("a plugin's own answer stands, whatever becomes of the endpoint that it tak
 });
 
 test("a rule's timeout goes on while a plugin is waited for: the wait is given up, and the client gets 504", async (t) => {
-  const held = { request_head: () => OUTCOME.hold, response_head: () => OUTCOME.hold };
+  const held = { request_head: () => OUTCOME.buffer, response_head: () => OUTCOME.buffer };
   for (const [name, request, holds] of [
     ["request_head", get, {}],
     ["request_body", post(3, "abc"), {}],
@@ -295,8 +295,8 @@ test("a body that a plugin holds, or an endpoint that is slow with one, is held 
     peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
   });
   for (const [hooks, request] of [
-    [{ request_head: () => OUTCOME.hold, request_body: () => OUTCOME.continue }, post(10, "half")],
-    [{ response_head: () => OUTCOME.hold, response_body: () => OUTCOME.continue }, get],
+    [{ request_head: () => OUTCOME.buffer, request_body: () => OUTCOME.continue }, post(10, "half")],
+    [{ response_head: () => OUTCOME.buffer, response_body: () => OUTCOME.continue }, get],
   ] as const) {
     const plane = startPlane(t, [slow.port], { routeChain: [makeInstance(0, hooks)], timeout: 100 });
     const client = await connectTo(t, plane.port);

@@ -33,7 +33,7 @@ export function onRequest(req: Request): void {
 }
 export function onRequestTrailers(req: Request, trailers: Headers): void { trailers.set("x-sum", trailers.get("x-sum")! + "!"); }
 export function onResponse(req: Request, res: Response): void {
-  if (req.headers.has("x-hold")) res.hold();
+  if (req.headers.has("x-hold")) res.bufferBody();
   else res.status = res.status + 1;
 }
 export function onResponseBody(req: Request, res: Response, body: Body): void { res.headers.set("x-held", "yes"); }
@@ -122,7 +122,7 @@ test("a trace of a dry run is replayed from its file, body and all", async () =>
   assert.deepEqual(
     replayed.calls.map(({ step, hook, now }) => [step, hook, now?.result]),
     [
-      [2, "request_head", "hold"],
+      [2, "request_head", "buffer"],
       [6, "request_body", "continue"],
       [13, "response_head", "continue"],
     ],
@@ -302,7 +302,7 @@ test("received messages, trailers and a buffered response are replayed; ignored 
     received(status(["503"], ["200"])),
     call({ hook: "response_head", edits: [status(["200"], ["201"])] }),
     call({ plugin: "other", edits: [set("x-hold", "1")] }),
-    call({ hook: "response_head", result: "hold" }),
+    call({ hook: "response_head", result: "buffer" }),
     call({
       hook: "response_body",
       body: { before: 0, after: 0, last: true },

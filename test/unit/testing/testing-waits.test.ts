@@ -22,7 +22,7 @@ export function onRequest(req: Request): void {
     sleep(120000); sleep(30);
     log.info("slept " + (now() - began).toString());
   } else if (req.pathStartsWith("/ask")) {
-    const answer = new Fetch("cluster:auth/check?path=" + req.path).with("POST").header("x-user", "ann").text("who?").timeout(700).limit(100).send();
+    const answer = new Fetch("cluster:auth/check?path=" + req.path).method("POST").header("x-user", "ann").text("who?").timeout(700).limit(100).send();
     paths.of(req.path).add();
     asked.add();
     if (answer.timedOut) { req.respond(504, "late"); return; }
@@ -51,10 +51,10 @@ after(() => rmSync(directory, { recursive: true }));
 
 test("minutes of sleep pass at once, for the plugin's clock as well", async () => {
   const guest = await plugin(file, { allow: ALLOW, limits: { time: 600_000 }, now: () => 1000 });
-  const { outcome, waited, log, allocated, fuel } = await guest.requestAsync({ url: "/sleep" });
-  assert.deepEqual([outcome, waited, log[0]?.text], ["continue", 120_030, "slept 120030.0"]);
+  const { outcome, suspended, log, allocated, fuel } = await guest.requestAsync({ url: "/sleep" });
+  assert.deepEqual([outcome, suspended, log[0]?.text], ["continue", 120_030, "slept 120030.0"]);
   assert.ok(allocated === 0 && fuel > 20);
-  assert.equal((await guest.requestAsync({ url: "/" })).waited, 0);
+  assert.equal((await guest.requestAsync({ url: "/" })).suspended, 0);
 });
 
 test("a call that waits too long fails by limits.time, and the next one is served", async () => {
@@ -88,8 +88,8 @@ export function onConnection(connection: Connection): void {
     clusters: ["auth", "canary"],
     fetch: ({ url }) => ({ status: url.endsWith(".9") ? 403 : 200, delay: 20 }),
   });
-  const { denied, cluster, waited } = await guest.connectionAsync();
-  assert.deepEqual([denied, cluster, waited], [false, "canary", 20]);
+  const { denied, cluster, suspended } = await guest.connectionAsync();
+  assert.deepEqual([denied, cluster, suspended], [false, "canary", 20]);
   const other = await guest.connectionAsync({ client: "192.0.2.9" });
   assert.deepEqual([other.denied, other.cluster], [true, null]);
   assert.throws(() => guest.connection(), /call connectionAsync instead/);
@@ -129,13 +129,13 @@ test("answers may be late, too large, none, or be made in real time", async () =
   const guest = await plugin(file, { allow: ALLOW, fetch: ({ url }) => answers[url.split("=")[1]!]!() });
   const ask = (path: string) => guest.requestAsync({ url: path });
   const late = await ask("/ask/late");
-  assert.deepEqual([late.response?.status, late.waited], [504, 700]);
+  assert.deepEqual([late.response?.status, late.suspended], [504, 700]);
   const just = await ask("/ask/just");
-  assert.deepEqual([just.headers["x-role"], just.waited], ["200  just", 699]);
+  assert.deepEqual([just.headers["x-role"], just.suspended], ["200  just", 699]);
   assert.equal((await ask("/ask/large")).response?.status, 502);
   assert.equal((await ask("/ask/none")).response?.status, 502);
   const slow = await ask("/ask/slow");
-  assert.deepEqual([slow.headers["x-role"], slow.waited], ["200  slow", 0]);
+  assert.deepEqual([slow.headers["x-role"], slow.suspended], ["200  slow", 0]);
 });
 
 test("what the test cannot answer fails the test; what is not allowed fails the plugin", async () => {
@@ -159,7 +159,7 @@ test("answers and bodies wait as well; a hook that may wait is not called as if 
   const guest = await plugin(file, { allow: ALLOW });
   const request = await guest.requestAsync();
   const answer = await guest.responseAsync({ status: 201 }, request);
-  assert.deepEqual([answer.headers["x-after"], answer.waited], ["1", 5]);
+  assert.deepEqual([answer.headers["x-after"], answer.suspended], ["1", 5]);
   assert.equal((await guest.requestBodyAsync("abc", { request })).body, "ABC");
   assert.equal((await guest.responseBodyAsync("abc", { request })).body, "abc!");
   assert.throws(() => guest.request(), /may wait in request_head: call requestAsync instead, and await it/);
@@ -168,7 +168,7 @@ test("answers and bodies wait as well; a hook that may wait is not called as if 
   await assert.rejects(guest.requestAsync(), /another call of this plugin is under way/);
   assert.throws(() => guest.log(), /another call of this plugin is under way/);
   await first;
-  assert.equal(guest.log().waited, 0);
+  assert.equal(guest.log().suspended, 0);
 });
 
 test("trailers are seen and changed", async () => {
@@ -188,7 +188,7 @@ test("trailers are seen and changed", async () => {
 test("a tick may wait", async () => {
   const guest = await plugin(file, { allow: ALLOW, now: () => 1000 });
   for (const at of ["1250.0", "1500.0"]) {
-    assert.equal((await guest.tickAsync()).waited, 250);
+    assert.equal((await guest.tickAsync()).suspended, 250);
     assert.equal(guest.kv("seen").get("ticked"), at);
   }
   assert.throws(() => guest.tick(), /call tickAsync instead/);

@@ -177,7 +177,7 @@ export function onOutcome(outcome: Outcome, req: Request): void {
 
 test("bodies pass by piece, or whole where the head is held", async () => {
   const source = `import { Body, Request, Response } from "sluice/sdk";
-export function onRequest(req: Request): void { if (req.methodIs("POST")) req.hold(); }
+export function onRequest(req: Request): void { if (req.methodIs("POST")) req.bufferBody(); }
 export function onRequestBody(req: Request, body: Body): void {
   if (body.text().includes("forbidden")) { req.respond(403, "no"); return; }
   req.headers.set("x-size", body.size.toString());
@@ -189,7 +189,7 @@ export function onResponseBody(req: Request, res: Response, body: Body): void {
 `;
   const guest = await plugin(write("body.ts", source));
   const request = guest.request({ method: "POST" });
-  assert.equal(request.outcome, "hold");
+  assert.equal(request.outcome, "buffer");
   const { edits, body, outcome } = guest.requestBody("héllo", { request });
   assert.deepEqual([outcome, body], ["continue", "héllo"]);
   assert.deepEqual(edits, [{ of: "request", what: "header x-size", before: [], after: ["6"] }]);

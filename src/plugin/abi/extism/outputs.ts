@@ -22,7 +22,7 @@ export function applyRequest(context: CallContext, text: string): number {
   if (strategy !== undefined) chooseStrategy(context, strategy);
   if (respond !== undefined) return answer(context, respond);
   if (reject === true) return RESULT.reject;
-  return buffer === true ? RESULT.hold : RESULT.continue;
+  return buffer === true ? RESULT.buffer : RESULT.continue;
 }
 
 /** Of `on_response`. @throws Fault */
@@ -31,7 +31,7 @@ export function applyResponse(context: CallContext, text: string): number {
   if (respond !== undefined) return answer(context, respond);
   if (status !== undefined) setText(context, ATTRIBUTE.status, "status", String(status));
   if (headers !== undefined) editHeaders(context, HEADERS.response, headers);
-  return buffer === true ? RESULT.hold : RESULT.continue;
+  return buffer === true ? RESULT.buffer : RESULT.continue;
 }
 
 /** Of `pick`: an index or -1. @throws Fault */

@@ -39,7 +39,7 @@ export function makeImports(context: CallContext) {
     "sluice:crypto/1": makeCryptoCalls(context),
     "sluice:metrics/1": makeMetricCalls(context),
     "sluice:kv/1": makeKeyValueCalls(context),
-    "sluice:wait/1": makeSleepCalls(context),
+    "sluice:sleep/1": makeSleepCalls(context),
     "sluice:fetch/1": makeFetchCalls(context),
     "sluice:probe/1": makeProbeCalls(context),
     "sluice:balance/1": makeBalanceCalls(context),

@@ -66,7 +66,7 @@ test("guests that fail in calls which may wait are made again within what restar
 function alone(more = ""): ModulePlan {
   const others = ["response_head", "request_trailers", "outcome", "log", "update", "pick", "tick", "save", "restore"];
   const text = `(module
-    (import "sluice:wait/1" "sleep" (func $sleep (param i32) (result i32)))
+    (import "sluice:sleep/1" "sleep" (func $sleep (param i32) (result i32)))
     (import "sluice:core/1" "state_put" (func $put (param i32 i32) (result i32)))
     (memory (export "memory") 1)
     (global $suspended (mut i32) (i32.const 0))
@@ -128,7 +128,7 @@ test("a guest that is suspended, or has failed, refuses to be entered", async ()
 /** Changes the head of the request and keeps a value, and then sleeps; what comes behind that is `after`. */
 function edits(after: string): ModulePlan {
   const text = `(module
-    (import "sluice:wait/1" "sleep" (func $sleep (param i32) (result i32)))
+    (import "sluice:sleep/1" "sleep" (func $sleep (param i32) (result i32)))
     (import "sluice:core/1" "header_set" (func $set (param i32 i32 i32 i32 i32) (result i32)))
     (import "sluice:core/1" "exchange_set" (func $keep (param i32 i32 i32 i32) (result i32)))
     (memory (export "memory") 1)

@@ -12,7 +12,7 @@ import { compileWat, MEMORY, makeExchange, planOf, TestHost } from "../kit.ts";
 /** Sleeps so long in each tick; its start-up code asks for an interval of 100 ms, each tick for one of `every`. */
 function sleeper(milliseconds: number, { every = 100, after = "" } = {}): ModulePlan {
   const text = `(module
-    (import "sluice:wait/1" "sleep" (func $sleep (param i32) (result i32)))
+    (import "sluice:sleep/1" "sleep" (func $sleep (param i32) (result i32)))
     (import "sluice:core/1" "tick_every" (func $every (param i32) (result i32)))
     (memory (export "memory") 1)
     (global $i (mut i32) (i32.const 0))
