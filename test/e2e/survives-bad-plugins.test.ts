@@ -147,13 +147,13 @@ ${simpleConfig(upstream.port)(ports).replace(
     sluice.write("bad.wasm", makePlugin("request_head", "i32.const 0"));
     await until(async () => (await ask("/bad")) === 200, "the new file serves");
     await until(async () => (await ready()).quarantined.length === 0, "no plugin is quarantined");
-    await sluice.logged(({ msg }) => /quarantined no more/.test(msg ?? ""), "the end of the quarantine");
+    await sluice.logged(({ msg }) => /no longer quarantined/.test(msg ?? ""), "the end of the quarantine");
     const told = sluice.lines.filter(({ msg }) => /quarantined/.test(msg ?? ""));
     assert.deepEqual(
       told.map(({ level, msg }) => [level, msg]),
       [
         ["error", "plugin bad is quarantined: unreachable"],
-        ["warn", "plugin bad is quarantined no more: it was replaced"],
+        ["warn", "plugin bad is no longer quarantined: it was replaced"],
       ],
     );
     assert.match(String(told[0]!.stack), /function\[\d+\]/);

@@ -1,4 +1,4 @@
-/** A context without a request: what those of a connection, a health check and a tick have in common. */
+/** The base of hook contexts without a request: of a connection, a health check. */
 
 import type { ExchangeValue } from "../abi/exchange-value.ts";
 import type { Kept } from "../abi/host-memory.ts";
@@ -27,7 +27,7 @@ export class BareContext implements HookContext {
     this.suspension = call;
   }
 
-  /** It has ended: plugins are charged no more for what was kept. */
+  /** The context has ended: releases the memory charged to plugins. */
   release(): void {
     for (const kept of this.kept ?? []) kept.release();
     this.kept = null;

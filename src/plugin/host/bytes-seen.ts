@@ -1,11 +1,11 @@
-/** What a call of a hook has to look at: it has fuel for that. */
+/** The number of bytes that a hook call can read, by which its fuel budget grows. */
 
 import { HOOK } from "../../abi/abi.ts";
 import type { HookContext } from "./hook-context.ts";
 
 const measured = new WeakMap<object, number>();
 
-/** Bytes of a configuration as JSON, measured once for each. */
+/** Bytes of a configuration as JSON; cached. */
 export function configBytes(config: unknown): number {
   if (typeof config !== "object" || config === null) return typeof config === "string" ? config.length : 0;
   let bytes = measured.get(config);
@@ -16,12 +16,12 @@ export function configBytes(config: unknown): number {
   return bytes;
 }
 
-/** Bytes that a hook can see: the heads as they were received, and in body hooks the chunk at hand. */
+/** Bytes that a hook can read: both message heads as received, and in body hooks the chunk. */
 export function bytesSeen(hook: number, target: HookContext | null): number {
   const exchange = target === null ? null : target.exchange;
   if (exchange === null) return 0;
   const heads = exchange.headBytes;
-  const piece =
+  const chunk =
     hook === HOOK.request_body ? exchange.requestChunk : hook === HOOK.response_body ? exchange.responseChunk : null;
-  return piece === null ? heads : heads + piece.end - piece.start;
+  return chunk === null ? heads : heads + chunk.end - chunk.start;
 }

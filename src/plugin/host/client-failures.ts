@@ -1,26 +1,26 @@
 /**
- * What the failures of single clients cost, so that each bears its own: a client whose requests make a plugin fail more
- * often than its share of restarts allows gets the answer of a failure, without a call, and the others go on.
+ * Limits the cost of failures that a single client causes, by a token bucket per client. A client over its limit is
+ * blocked: its calls are refused like failed ones, and calls for other clients continue.
  */
 import type { HookContext } from "./hook-context.ts";
 
-/** Of one client, milliseconds of the thread; a client is an IPv4 address or the first 64 bits of an IPv6 address. */
+/** Limits per client: an IPv4 address, or the first 64 bits of an IPv6 address. */
 export const CLIENT = {
-  /** Of the thread's time, and when the last calls for it all failed: half of what all clients together may cost. */
+  /** Share of the worker's time; and while all calls for it fail. Half of the limits for all clients together. */
   share: 0.05,
   fruitlessShare: 0.01,
-  /** Saved up: less than a third of what all may have, since it is spent at once. */
+  /** The burst in milliseconds: less than a third of that for all clients. */
   burst: 300,
-  /** Failures in a row for it, with no success between them, after which nothing saved up is left. */
+  /** Consecutive failures for it after which it has no burst. */
   failures: 20,
-  /** Clients that are known at one time; those beyond take the place of the oldest. */
+  /** Most clients that are tracked; the oldest are evicted. */
   most: 256,
 } as const;
 
-/** How often those that owe nothing are looked for. */
+/** Interval in milliseconds at which clients with a full budget are removed. */
 const SWEEP = 10_000;
 
-class Account {
+class Budget {
   #budget: number = CLIENT.burst;
   #filledAt: number;
   #fruitless = 0;
@@ -60,11 +60,11 @@ class Account {
   }
 }
 
-/** Of one guest on one thread. */
+/** The failures of one guest, by client. */
 export class ClientFailures {
   readonly #now: () => number;
-  /** The oldest first. */
-  readonly #accounts = new Map<string, Account>();
+  /** By client, oldest first. */
+  readonly #budgets = new Map<string, Budget>();
   #sweptAt = 0;
 
   /** `now`: a monotonic clock, milliseconds. */
@@ -72,61 +72,61 @@ export class ClientFailures {
     this.#now = now;
   }
 
-  /** Whether any is known: only then must calls ask. */
+  /** Whether any client is tracked; otherwise `isBlocked` is false for all. */
   get any(): boolean {
     const now = this.#now();
-    if (this.#accounts.size > 0 && now - this.#sweptAt >= SWEEP) this.#sweep(now);
-    return this.#accounts.size > 0;
+    if (this.#budgets.size > 0 && now - this.#sweptAt >= SWEEP) this.#sweep(now);
+    return this.#budgets.size > 0;
   }
 
-  /** Whether no call is made for it now. */
+  /** Whether calls for the client are refused. */
   isBlocked(client: string): boolean {
-    return this.#accounts.get(client)?.isBlocked(this.#now()) ?? false;
+    return this.#budgets.get(client)?.isBlocked(this.#now()) ?? false;
   }
 
-  /** A failure for it has cost so many milliseconds, or the restart after one. */
+  /** Charges the client with `cost` ms of a failed call or a restart. */
   charge(client: string, cost: number): void {
-    this.#accountOf(client).charge(cost, this.#now());
+    this.#budgetOf(client).charge(cost, this.#now());
   }
 
   fail(client: string): void {
-    this.#accountOf(client).fail(this.#now());
+    this.#budgetOf(client).fail(this.#now());
   }
 
-  /** A call for it succeeded. */
+  /** A call for the client succeeded. */
   pass(client: string): void {
-    this.#accounts.get(client)?.pass();
+    this.#budgets.get(client)?.pass();
   }
 
-  #accountOf(client: string): Account {
-    let account = this.#accounts.get(client);
-    if (account === undefined) {
+  #budgetOf(client: string): Budget {
+    let budget = this.#budgets.get(client);
+    if (budget === undefined) {
       const now = this.#now();
-      if (this.#accounts.size >= CLIENT.most) this.#evict(now);
-      this.#accounts.set(client, (account = new Account(now)));
+      if (this.#budgets.size >= CLIENT.most) this.#evict(now);
+      this.#budgets.set(client, (budget = new Budget(now)));
     }
-    return account;
+    return budget;
   }
 
   #evict(now: number): void {
     this.#sweep(now);
-    // So many at one time are a flood, which the share of all clients together bounds.
-    for (const oldest of this.#accounts.keys()) {
-      if (this.#accounts.size < CLIENT.most) return;
-      this.#accounts.delete(oldest);
+    // With more active clients, the limit for all clients together applies.
+    for (const oldest of this.#budgets.keys()) {
+      if (this.#budgets.size < CLIENT.most) return;
+      this.#budgets.delete(oldest);
     }
   }
 
   #sweep(now: number): void {
     this.#sweptAt = now;
-    for (const [client, account] of this.#accounts) if (account.isFull(now)) this.#accounts.delete(client);
+    for (const [client, budget] of this.#budgets) if (budget.isFull(now)) this.#budgets.delete(client);
   }
 }
 
-/** Who a context's failures are charged to; empty where it is no client: a check, a timer, a Unix socket. */
+/** The client to which failures of a context are charged; empty without one: a health check, a tick, a Unix socket. */
 export function clientOf(target: HookContext | null): string {
   if (target === null) return "";
-  // Which client a plugin's own request goes back to is not known: all of them are one.
+  // The client that caused a subrequest is not known: all subrequests count as one client.
   return target.isSubrequest ? "subrequests" : clientKey(target.clientAddress);
 }
 
@@ -134,7 +134,7 @@ const GROUPS = 8;
 const PREFIX_GROUPS = 4;
 const LONGEST = 64;
 
-/** An IPv4 address, also one mapped into IPv6; the network (64 bits) of an IPv6 address; other text as it is. */
+/** An IPv4 address, also if mapped into IPv6; the first 64 bits of an IPv6 address; other text unchanged. */
 export function clientKey(address: string): string {
   if (!address.includes(":")) return address.slice(0, LONGEST);
   const text = address.toLowerCase();

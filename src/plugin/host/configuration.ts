@@ -1,4 +1,4 @@
-/** One configuration of one plugin in one version: what its host calls may look up, name and use. */
+/** One configuration of one plugin in one version: names, permissions and stores of its host calls. */
 import { STATUS } from "../../abi/abi.ts";
 import type { ThrottledLog } from "../../observe/throttled-log.ts";
 import type { KeyValue } from "../../state/key-value.ts";
@@ -12,9 +12,11 @@ import type { NameTable } from "./name-table.ts";
 import type { InstancePlan, NamespacePlan } from "./plan.ts";
 import { hookName, type Level, type PluginReport } from "./report.ts";
 
-/** What it tells of to the guest's place. */
+/** Implemented by the guest that serves the configuration. */
 export interface ConfigurationOwner {
-  noteLookup(kind: "cluster" | "strategy", configuration: PluginConfiguration, name: string, answer: number): void;
+  /** A name was looked up, with that result. */
+  noteLookup(kind: "cluster" | "strategy", configuration: PluginConfiguration, name: string, result: number): void;
+  /** Sets the interval of `tick`. */
   tickEvery(id: number, milliseconds: number): void;
 }
 
@@ -31,7 +33,7 @@ export type ConfigurationParts = {
 };
 
 export class PluginConfiguration implements Configuration {
-  /** The `instance` argument of its hooks, known to its guest alone. Never 0. */
+  /** The `instance` argument of its hooks, unique within its guest; never 0. */
   id = 0;
   owner!: ConfigurationOwner;
   readonly plugin: string;
@@ -84,9 +86,9 @@ export class PluginConfiguration implements Configuration {
   findCluster(name: string): number {
     const id = this.#clusters.idOf(name);
     const denied = id >= 0 && this.#allowed !== null && !this.#allowed.has(id);
-    const answer = denied ? STATUS.denied : id;
-    this.owner.noteLookup("cluster", this, name, answer);
-    return answer;
+    const result = denied ? STATUS.denied : id;
+    this.owner.noteLookup("cluster", this, name, result);
+    return result;
   }
 
   clusterIndex(id: number): number {
@@ -96,9 +98,9 @@ export class PluginConfiguration implements Configuration {
   }
 
   findStrategy(name: string): number {
-    const answer = this.#strategies.idOf(name);
-    this.owner.noteLookup("strategy", this, name, answer);
-    return answer;
+    const result = this.#strategies.idOf(name);
+    this.owner.noteLookup("strategy", this, name, result);
+    return result;
   }
 
   strategyIndex(id: number): number {
@@ -117,7 +119,7 @@ export class PluginConfiguration implements Configuration {
     return this.#shares.includes(name);
   }
 
-  /** A list of two or three, and no more than a hundred: a loop finds it sooner than a set. */
+  // A loop, because it is faster than a set for the usual two or three entries.
   mayUse(namespace: number): boolean {
     for (let i = 0; i < this.#namespaces.length; i++) if (this.#namespaces[i]!.number === namespace) return true;
     return false;
@@ -127,7 +129,7 @@ export class PluginConfiguration implements Configuration {
     return this.report.write(level, hook, text);
   }
 
-  /** A line that it wrote is dropped: too long, or too many in this call or second. */
+  /** Counts and logs a dropped line: too long, or too many in this call or second. */
   dropLog(hook: number): void {
     this.#counters.logDropped();
     if (this.#warnings === null || !this.#warnings.admits("plugin_log_dropped", this.plugin)) return;

@@ -1,6 +1,6 @@
 /**
- * Where guests run of which nothing is seen outside: fresh ones, with counters that nobody reads and no log. A version is
- * tried there before it serves (`canary.ts`), and requests are explained there (`worker/dry-run.ts`).
+ * Sandboxed plugin hosts: guests run without effects outside, with counters that are discarded, and no log. Used by start
+ * checks (`start-check.ts`) and by dry runs of requests (`worker/dry-run.ts`).
  */
 
 import { STATUS } from "../../abi/abi.ts";
@@ -15,7 +15,7 @@ import { Overlay } from "./overlay.ts";
 const DRY_RUN = Buffer.from("dry run");
 
 export type SandboxedHostOptions = {
-  /** The store that is read, and one of its kind that takes what is written. Without them guests can only start. */
+  /** The store for reads, and one of the same class for writes. Without them guests can only be started. */
   readonly keyValue?: { readonly below: KeyValue; readonly own: KeyValue };
 };
 
@@ -24,7 +24,7 @@ export function makeSandboxedHost({ keyValue }: SandboxedHostOptions = {}): Plug
   return new PluginHost({ cells: new Float64Array(BLOCK_CELLS), report: () => undefined, ...store });
 }
 
-/** Answers every request of a plugin's own with that status, and sends nothing. */
+/** Responds to every subrequest with that status and sends nothing. */
 export function makeDryFetcher(status: number): Fetcher {
   const head = new Head();
   const text = Buffer.from(`HTTP/1.1 ${status} \r\ncontent-type: text/plain\r\nx-sluice-dry-run: 1\r\n\r\n`);
@@ -34,7 +34,7 @@ export function makeDryFetcher(status: number): Fetcher {
       const timer = setImmediate(() => done({ head, body: DRY_RUN }));
       return () => clearImmediate(timer);
     },
-    // No request comes to a check.
+    // A dry run calls no health checks.
     probe(_request, done) {
       done(STATUS.unreachable);
       return () => {};

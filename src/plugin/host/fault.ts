@@ -1,10 +1,10 @@
 import type { Failure } from "../../abi/abi.ts";
 
-/** Why a guest came to its end, when the host knows better than the engine. Thrown through the guest. */
+/** An error that the host throws through a guest to end it, with the reason of the failure. */
 export class Fault extends Error {
   override readonly name = "Fault";
   readonly reason: Failure;
-  /** `file:line:col` of a `throw`, as the guest says; empty where it does not. */
+  /** `file:line:col` of a `throw`, as reported by the guest; empty without it. */
   readonly place: string;
 
   constructor(reason: Failure, message: string, place = "") {
@@ -21,8 +21,8 @@ const TRAPS = [
 ];
 
 /**
- * A trap of the engine's, made once. Thrown by a host call it ends the guest, since no handler of a guest catches a
- * trap; a Fault would be caught, and each one costs more than the fuel of a turn that makes the next.
+ * A real WebAssembly trap. Guests cannot catch traps, so throwing it from a host call always ends the guest; a Fault can
+ * be caught. It is created once, because creating an error costs more than the fuel of the loop that causes the next.
  */
 export const TRAP = makeTrap();
 

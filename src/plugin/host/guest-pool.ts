@@ -1,45 +1,47 @@
-/** The guests of a plugin whose calls may wait: each serves one call to its end; who finds none free stands in line. */
+/** A bounded pool of guests for suspendable calls. Each serves one call to its end; further calls are queued. */
 import type { Guest } from "./guest.ts";
 
-/** A call in need of a guest. */
+/** A call that needs a guest; exactly one of the two is called, unless it is cancelled. */
 export interface GuestConsumer {
-  /** Here is one; null: none can be had, since the plugin is in quarantine. */
+  /** `guest` null: the plugin is in quarantine. */
   guestReady(guest: Guest | null): void;
-  /** One could not be made. */
+  /** The guest could not be started. */
   guestFailed(error: unknown): void;
 }
 
-/** How many calls may stand in line for each guest that there may be. */
+/** Most queued calls per guest of the pool's limit. */
 const QUEUE = 8;
 
 export class GuestPool {
   readonly #make: () => Guest | null;
-  /** Guests that there may be. */
+  /** Largest number of guests. */
   readonly most: number;
   readonly #idle: Guest[] = [];
   readonly #queue: GuestConsumer[] = [];
   #busy = 0;
 
-  /** `make` answers null in quarantine, and throws when a guest cannot be made. */
+  /** `make` returns null in quarantine, and throws if a guest cannot be started. */
   constructor(most: number, make: () => Guest | null) {
     this.most = most;
     this.#make = make;
   }
 
-  /** Guests that live, and calls in line. */
+  /** Number of guests, idle or not. */
   get size(): number {
     return this.#idle.length + this.#busy;
   }
 
+  /** Number of queued calls. */
   get queued(): number {
     return this.#queue.length;
   }
 
+  /** Bytes of memory of the idle guests. */
   get memory(): number {
     return this.#idle.reduce((bytes, guest) => bytes + guest.memory, 0);
   }
 
-  /** Gives it a guest, now or when one is free. False: too many stand in line. */
+  /** Provides a guest, now or when one is free. Returns false if the queue is full. */
   request(consumer: GuestConsumer): boolean {
     if (this.#idle.length === 0 && this.#busy >= this.most) {
       if (this.#queue.length >= QUEUE * this.most) return false;
@@ -48,13 +50,13 @@ export class GuestPool {
     return true;
   }
 
-  /** It waits no more. */
+  /** Removes a call from the queue. */
   cancel(consumer: GuestConsumer): void {
     const at = this.#queue.indexOf(consumer);
     if (at >= 0) this.#queue.splice(at, 1);
   }
 
-  /** A call has ended well: its guest serves the next. */
+  /** Returns the guest of a call that succeeded; it serves the next call. */
   release(guest: Guest): void {
     this.#busy--;
     const next = this.#queue.shift();
@@ -66,15 +68,15 @@ export class GuestPool {
     next.guestReady(guest);
   }
 
-  /** A call failed or was cancelled: its guest is never entered again. */
+  /** A call failed or was cancelled: its guest is not reused, and the next queued calls are served. */
   discard(): void {
     this.#busy--;
-    // Where no other can be made, none is left that would come back to serve the rest of the line.
+    // A loop: if no guest can be started, no later release would serve the rest of the queue.
     while (this.#queue.length > 0 && (this.#idle.length > 0 || this.#busy < this.most))
       this.#serve(this.#queue.shift()!);
   }
 
-  /** Nobody uses the plugin any more. */
+  /** Drops the idle guests. */
   clear(): void {
     this.#idle.length = 0;
   }

@@ -1,4 +1,4 @@
-/** One running instance of a module. It serves until it fails once, and is then never entered again. */
+/** A running instance of a module. After its first failure it is never entered again. */
 
 import { type Failure, FUEL } from "../../abi/abi.ts";
 import { fuelToStart } from "../../abi/prices.ts";
@@ -19,7 +19,7 @@ import type { After } from "./timer.ts";
 
 const ABIS: { readonly [Name in AbiName]: GuestAbi } = { native: nativeGuest, extism: extismGuest };
 
-/** Why a guest failed, for counters and logs. */
+/** A failure of a guest, for counters and logs. `stack`: frames, one per line; may be empty. */
 export type GuestFailure = { readonly reason: Failure; readonly message: string; readonly stack: string };
 
 const CAUGHT = "an exception of a host call was caught by the guest";
@@ -33,7 +33,7 @@ export class Guest {
   readonly #stopped: WebAssembly.Global;
   #entered = false;
 
-  /** @throws what the engine throws when the instance cannot be made. */
+  /** `now`: milliseconds since 1970. @throws errors of the engine if the module cannot be instantiated. */
   constructor(plan: ModulePlan, now: () => number, after?: After) {
     this.#plan = plan;
     this.context = new CallContext(now, after);
@@ -45,7 +45,7 @@ export class Guest {
     this.context.charge = exports[METER.charge] as (units: number) => number;
   }
 
-  /** Runs the start-up code. `configuration` is null for a guest that serves many. @throws */
+  /** Runs the start-up code. `configuration`: null for a guest that serves many. @throws what `explain` accepts. */
   start(configuration: Configuration | null): void {
     this.context.begin(STARTING, null, null, configuration);
     const seen = configBytes(configuration?.config);
@@ -58,7 +58,7 @@ export class Guest {
     this.#checkHost();
   }
 
-  /** Calls a hook, which sees `seen` bytes. What it throws goes to `explain`, and the guest away. */
+  /** Calls a hook; returns its result. `seen`: bytes that it can read. @throws what `explain` accepts; the guest is then dropped. */
   run(
     hook: number,
     instance: number,
@@ -79,7 +79,7 @@ export class Guest {
     return result;
   }
 
-  /** Calls a hook that may wait. Nothing else may enter the guest before the promise is settled. */
+  /** Like `run` for a suspendable hook. The guest cannot be entered before the promise is settled. */
   async runSuspendable(
     hook: number,
     instance: number,
@@ -106,14 +106,14 @@ export class Guest {
     return result;
   }
 
-  /** Fuel that the last call took. */
+  /** Units of fuel used by the last call. */
   get spent(): number {
     const { fuel, debt } = this.context;
     const left = this.context.charge(0) - debt;
     return left < 0 ? fuel : fuel - left;
   }
 
-  /** An exception of a host call that the guest's own handler swallowed still ends it. */
+  /** An exception of a host call ends the guest, even if a handler of the guest has caught it. */
   #checkHost(): void {
     if (this.context.busy) throw new Fault("host", CAUGHT);
   }
@@ -122,7 +122,7 @@ export class Guest {
     return this.#linked.memory;
   }
 
-  /** Why it failed; its stack is made by `stackOf`, where it is wanted. */
+  /** Classifies an error of a call; without its stack, which `stackOf` creates. */
   explain(error: unknown): GuestFailure {
     return { ...this.#classify(error), stack: "" };
   }
@@ -131,9 +131,9 @@ export class Guest {
     if (error instanceof Fault) return { reason: error.reason, message: error.message };
     if (error === TRAP) return { reason: "host", message: CAUGHT };
     const message = error instanceof Error ? error.message : String(error);
-    // V8 throws the same error for a recursion in the guest and for the host's own functions at the edge of the stack.
+    // V8 throws the same error for recursion in the guest and for a host call at the end of the stack.
     if (error instanceof RangeError && message.includes("call stack"))
-      return { reason: "stack", message: "the stack is used up: the guest calls itself too deeply" };
+      return { reason: "stack", message: "stack overflow: the guest's calls are nested too deeply" };
     if (error instanceof WebAssembly.RuntimeError) {
       if (this.context.charge(0) < 0) return { reason: "fuel", message: this.context.fuelProblem };
       const known = this.#linked.explain();
@@ -148,9 +148,9 @@ export class Guest {
     return { reason: "trap", message: "an exception was not caught" };
   }
 
-  /** The guest's part of the stack, by the author's lines where a source map tells them; a line each. */
+  /** The guest's frames of an error's stack, one per line, with source positions if there is a source map. */
   stackOf(error: unknown): string {
-    // The trap that is made once has no stack of this guest.
+    // TRAP is shared: its stack is not of this guest.
     if (!(error instanceof Error) || error === TRAP) return "";
     const { info, offsets, starts, sourceMap } = this.#plan;
     const frames: Frame[] = [];

@@ -1,54 +1,54 @@
 /**
- * What host calls may ask for and change while a hook runs. The plugin host owns this interface; the exchange of `proxy/`
- * implements it, and small contexts of a connection, a health check and a tick do (`bare-context.ts`), which have no
- * request. An ABI reads and changes nothing but this, so that every ABI sees the same request.
+ * The object that a hook is called for, as host calls read and change it. Implemented by the exchange (`proxy/`), and by
+ * contexts without a request for connections and health checks (`bare-context.ts`). ABIs access requests only through
+ * this interface, so that all of them see the same request.
  */
 import type { Head } from "../../http/head.ts";
 import type { Scheme } from "../../http/protocol.ts";
 import type { ExchangeValue } from "../abi/exchange-value.ts";
 import type { Kept } from "../abi/host-memory.ts";
 
-/** What a hook is called for. Hooks that are called for nothing in particular (`configure`, `update` …) have none. */
+/** The context of a hook call. Hooks such as `configure`, `update` and `tick` have none. */
 export interface HookContext {
-  /** The `exchange` argument of hooks: no other context of this worker has it at the same time. 0: there is none. */
+  /** The `exchange` argument of hooks, unique among the current contexts of the worker; never 0. */
   readonly id: number;
-  /** The request and its response; null for a connection, a check and a tick. */
+  /** The request and its response; null for a connection and a health check. */
   readonly exchange: ExchangeContext | null;
-  /** Continues when a suspended call has completed; null where none can be suspended. */
+  /** Called when a suspended call has completed; null if calls cannot be suspended. */
   caller: HookCaller | null;
-  /** Attributes; empty or null where there is none. */
+  /** Attributes; empty if absent. */
   readonly clientAddress: string;
   readonly listenerName: string;
   readonly clusterName: string;
   /** The endpoint tried last, or under check. */
   readonly endpoint: EndpointTarget | null;
-  /** The request is a plugin's own: its failures are charged to no client. */
+  /** The request is a subrequest of a plugin. */
   readonly isSubrequest: boolean;
-  /** When the time for it is over, as performance.now(); 0: never. */
+  /** The deadline of a health check, as performance.now(); 0: none. */
   readonly deadline: number;
   readonly trace: HookTrace | null;
 
   /** Index into the plan's clusters that a plugin chose, or -1. */
   chosenCluster: number;
-  /** The plugin that responded, rejected or failed; empty where none did. */
+  /** The plugin that responded, rejected or failed; empty: none. */
   respondedBy: string;
-  /** Values that plugins keep from hook to hook, by plugin and key: `${plugin}\0${key}`. */
+  /** Values of `exchange_set` by `${plugin}\0${key}`, and of `shared_set` by `\0${name}`. */
   values: Map<string, ExchangeValue> | null;
-  /** What the host keeps for its plugins, by configuration; null: hardly anything. */
+  /** The memory that the host uses for the plugins of this context, by configuration; null: almost none. */
   kept: Kept[] | null;
   /** Instances whose remaining hooks are skipped (`onFailure: skip`), by index. */
   skipped: Set<number> | null;
   /** The version of a plugin chosen for it, by the number of the canary rollout. */
   canaryChoices: Map<number, VersionChoice> | null;
 
-  /** A call of that hook is suspended: what is to be cancelled if the context ends before it. */
+  /** A call of that hook was suspended. The context cancels it if it ends before the call. */
   suspend(hook: number, call: Suspension): void;
 }
 
 /** One request and its response. */
 export interface ExchangeContext extends HookContext {
   readonly request: Head;
-  /** The present response: the endpoint's, or a local one. */
+  /** The current response: of the endpoint, or a local one. */
   readonly response: Head;
   /** Bytes of both message heads as they were received. */
   readonly headBytes: number;
@@ -59,59 +59,59 @@ export interface ExchangeContext extends HookContext {
   /** `request.parts` as the client sent them. */
   readonly original: Uint32Array;
   readonly routeName: string;
-  /** Attempts begun. */
+  /** Number of attempts that were started. */
   readonly attempts: number;
   readonly error: { readonly code: string } | null;
-  /** The last attempt: microseconds to the response headers or the failure, the status or 0, and whether it failed. */
+  /** The last attempt: microseconds to the response head or the failure, the status or 0, and whether it failed. */
   readonly attemptLatency: number;
   readonly attemptStatus: number;
   readonly attemptFailed: boolean;
-  /** performance.now() at the first byte of the request, and at the response headers (0: none yet). */
+  /** performance.now() at the first byte of the request, and at the response head (0: none yet). */
   readonly startedAt: number;
   readonly respondedAt: number;
   readonly headSent: boolean;
   readonly bytesReceived: number;
   readonly bytesSent: number;
 
-  /** The chunks that body hooks see. */
+  /** The chunks that body hooks process. */
   readonly requestChunk: BodyChunk | null;
   readonly responseChunk: BodyChunk | null;
-  /** The headers are held back until the body is complete: a body hook may still change them. */
+  /** The head is buffered until the body is complete: a body hook may still change it. */
   readonly requestBuffered: boolean;
   readonly responseBuffered: boolean;
 
   /** Index into the plan's strategy names that a plugin chose, or -1. */
   chosenStrategy: number;
-  /** A local response: its status, 0 where there is none, and its body; its headers are `response`. */
+  /** The local response: its status (0: none) and body; its headers are `response`. */
   localStatus: number;
   localBody: Buffer | null;
-  /** Fields that plugins add to the line of the access log. */
+  /** Fields that plugins add to the request's access log entry. */
   logFields: Map<string, string> | null;
 
-  /** Header names that plugins own; see `header_own`. */
+  /** Number of header names owned by plugins (`header_own`). */
   readonly owned: number;
-  /** Returns how many fields of that name were removed. */
+  /** Owns a header name; returns the number of removed headers. */
   ownHeader(name: Uint8Array, start: number, end: number): number;
-  /** Owns no more than the first so many names again. */
+  /** Keeps only the first `count` owned names. */
   disown(count: number): void;
 }
 
-/** A chunk of a body on its way through the plugins of a chain. */
+/** A body chunk as a body hook processes it. */
 export interface BodyChunk {
-  /** What the plugin sees is `bytes[start, end)`. */
+  /** The input is `bytes[start, end)`. */
   readonly bytes: Buffer;
   readonly start: number;
   readonly end: number;
-  /** Nothing follows. */
+  /** The chunk ends the body. */
   readonly last: boolean;
-  /** The bytes that would pass on now, and how many they are. */
+  /** The current output: the input, or its replacement; and its size. */
   readonly made: Buffer;
   readonly size: number;
-  /** Passes these on in place of the chunk; they belong to the chunk from now on. */
+  /** Replaces the output. The chunk owns the bytes from now on. */
   replace(bytes: Buffer): void;
-  /** Passes these on after the others. */
+  /** Appends a copy to the output. */
   append(bytes: Buffer, start: number, end: number): void;
-  /** Drops what the present plugin made of it. */
+  /** Reverts the changes of the current hook. */
   reject(): void;
 }
 
@@ -119,36 +119,36 @@ export interface EndpointTarget {
   readonly address: string;
   readonly host: string;
   readonly port: number;
-  /** Of a Unix socket; empty for TCP. */
+  /** Path of a Unix socket; empty for TCP. */
   readonly path: string;
-  /** A number that outlives reloads: its row in the shared columns. */
+  /** Its row in the shared columns; unchanged by reloads. */
   readonly slot: number;
 }
 
 /** The endpoints that a strategy chooses from. */
 export interface EndpointList {
   readonly count: number;
-  /** The first `count` of them. */
+  /** The endpoints are the first `count` entries. */
   readonly list: readonly { readonly address: string; readonly zone: string }[];
-  /** The value of one of COLUMN for the endpoint at `index`, which the caller has checked. */
+  /** The value of a COLUMN for the endpoint at `index`; both must be in range. */
   value(index: number, column: number): number;
-  /** The values of a column, one for each endpoint. */
+  /** Copies a column, one value per endpoint. */
   read(column: number, target: Int32Array): void;
-  /** The same endpoints, as a list that does not change. */
+  /** Returns an immutable copy. */
   clone(): EndpointList;
 }
 
-/** Which of two versions of a plugin a context has, for all hooks of all configurations of the plugin. */
+/** The version of a plugin that a context uses during a canary rollout, for all hooks and configurations. */
 export type VersionChoice = { readonly isCanary: boolean; failed: boolean };
 
 export interface HookCaller {
-  /** The suspended call of that hook has completed: one of OUTCOME. */
+  /** The suspended call of that hook has completed; `outcome`: one of OUTCOME. */
   resume(hook: number, context: HookContext, outcome: number): void;
 }
 
-/** A call of a plugin that is suspended. */
+/** A suspended call. */
 export interface Suspension {
-  /** The context has no more use for it. */
+  /** Cancels the call; `resume` is not called. */
   cancel(): void;
 }
 
@@ -157,19 +157,19 @@ export interface HookTrace {
   enter(context: HookContext, hook: number, instance: { readonly plugin: string; readonly index: number }): TracedHook;
   /** The last call of that plugin's hook failed. */
   failed(hook: number, plugin: string, failure: { readonly reason: string; readonly message: string }): void;
-  /** It was not made, since the plugin is in quarantine. */
+  /** A call was not made: the plugin is in quarantine, or the client is blocked. */
   refused(hook: number, plugin: string): void;
 }
 
-/** What a traced call is told while it runs. */
+/** Records the host calls of a traced hook call. */
 export interface CallRecorder {
-  /** Asynchronous host calls complete at once, and do nothing. */
+  /** Asynchronous host calls complete at once without effect. */
   readonly instant: boolean;
   count(hostCall: string): void;
   log(level: string, text: string): void;
 }
 
 export interface TracedHook extends CallRecorder {
-  /** The call has ended; `result` is null where it failed. */
+  /** The call has ended; `result` is null if it failed. */
   leave(context: HookContext, result: number | null, fuel: number): void;
 }

@@ -11,7 +11,7 @@ export class InstanceCounters {
   readonly #rejected: number;
   readonly #logDropped: number;
 
-  /** `base`: the first cell of the plugin's. */
+  /** `base`: the plugin's first cell. */
   constructor(cells: Float64Array, base: number) {
     this.#cells = cells;
     this.#calls = base + PLUGIN_CELLS.calls;
@@ -34,12 +34,12 @@ export class InstanceCounters {
     this.#cells[this.#failures + hook * MAX_REASONS + FAILURE.indexOf(reason)]!++;
   }
 
-  /** Not called, in quarantine or for a client that makes it fail. */
+  /** A call was not made: the plugin is in quarantine, or the client is blocked. */
   refused(hook: number): void {
     this.#cells[this.#refused + hook]!++;
   }
 
-  /** Not called, since all guests are in use and the queue is full. */
+  /** A call was not made: all guests are in use and the queue is full. */
   rejected(hook: number): void {
     this.#cells[this.#rejected + hook]!++;
   }

@@ -174,7 +174,7 @@ export class ManagedGuest implements ConfigurationOwner {
 
   #countCall(guest: Guest, hook: number, client: string): boolean {
     if (client !== "") this.hasFailingClients = true;
-    this.#recovery.lose(guest.memory, client);
+    this.#recovery.chargeMemory(guest.memory, client);
     return this.#recovery.failCall(client, guest.spent, ((this.#proven >>> hook) & 1) === 1);
   }
 
@@ -219,7 +219,7 @@ export class ManagedGuest implements ConfigurationOwner {
       return this.#start();
     } finally {
       const { user, system } = process.threadCpuUsage(began);
-      this.#recovery.spend((user + system) / 1000);
+      this.#recovery.chargeRestart((user + system) / 1000);
     }
   }
 

@@ -1,4 +1,7 @@
-/** Metrics that one configuration of a plugin defines while it is started, and counts in cells of its thread's block. */
+/**
+ * The metrics of one configuration of a plugin. All are defined at the start check; the control plane then assigns cells
+ * in the counter block of each worker, in which the plugin counts.
+ */
 import { LIMIT, METRIC, STATUS } from "../../abi/abi.ts";
 import type { MetricDefinition, MetricPlan } from "../../observe/plugin-metrics.ts";
 import { LabelTable, metricCells, metricIdentity } from "../../observe/series.ts";
@@ -6,20 +9,20 @@ import { LabelTable, metricCells, metricIdentity } from "../../observe/series.ts
 const NEVER = Number.NEGATIVE_INFINITY;
 
 export class PluginMetrics {
-  /** What was defined on trial: the main thread gives it cells, and posts it to the threads. */
+  /** The definitions of a start check. */
   readonly defined: MetricDefinition[] = [];
   readonly #isStartCheck: boolean;
-  /** What may be counted in, by its number; of a family the series of each value, once the plugin has asked for it. */
+  /** Series by number: metrics, and series of families for label values that were used. */
   readonly #byId = new Map<number, MetricDefinition>();
-  /** Families by their number, which is none to count in; without a table on trial. */
+  /** Families (metrics with a label whose values are known at run time) by number; `table` is null in a start check. */
   readonly #families = new Map<number, { readonly definition: MetricDefinition; readonly table: LabelTable | null }>();
-  /** The number of each definition, by its identity. */
+  /** Numbers by identity of the definition. */
   readonly #ids: Map<string, number>;
   readonly #cells: Float64Array;
-  /** Of all labels known at run time that were defined on trial. */
+  /** Sum of the declared label values of all families of a start check. */
   #values = 0;
 
-  /** `plans`: what may be defined; null on trial, where all may, and nothing is counted. */
+  /** `plans`: the definitions with their cells; null in a start check: anything can be defined, and nothing is counted. */
   constructor(plans: readonly MetricPlan[] | null, cells: Float64Array) {
     this.#isStartCheck = plans === null;
     this.#ids = new Map(plans?.map((plan) => [metricIdentity(plan), plan.cells]));
@@ -27,7 +30,7 @@ export class PluginMetrics {
     for (const plan of plans ?? []) this.#add(plan.cells, plan);
   }
 
-  /** A number for the metric, from 0; `absent` when it was not defined on trial, `tooLarge` when there are too many. */
+  /** Returns the metric's number, from 0; `absent` if the start check did not define it, `tooLarge` above the limits. */
   define(definition: MetricDefinition): number {
     const identity = metricIdentity(definition);
     const known = this.#ids.get(identity);
@@ -42,7 +45,7 @@ export class PluginMetrics {
     return id;
   }
 
-  /** The number of a family's series for that value of its label; for that of `other` where it has no room. */
+  /** Returns the number of a family's series for a label value; of `other` if all rows are used. */
   of(family: number, value: string): number {
     const found = this.#families.get(family);
     if (found === undefined) return STATUS.invalid;
@@ -51,7 +54,7 @@ export class PluginMetrics {
     return id;
   }
 
-  /** To a counter, which only goes up, or to this thread's part of a gauge. */
+  /** Adds to a counter (not negative) or to this worker's part of a gauge. Returns `ok` or `invalid`. */
   add(id: number, by: number): number {
     const kind = this.#kindOf(id);
     if ((kind !== METRIC.counter && kind !== METRIC.gauge) || !Number.isFinite(by)) return STATUS.invalid;
@@ -60,7 +63,7 @@ export class PluginMetrics {
     return STATUS.ok;
   }
 
-  /** This thread's part of a gauge, or the newest value of all threads. */
+  /** Sets this worker's part of a gauge, or the newest value of all workers. Returns `ok` or `invalid`. */
   set(id: number, value: number): number {
     const kind = this.#kindOf(id);
     if ((kind !== METRIC.gauge && kind !== METRIC.latest) || !Number.isFinite(value)) return STATUS.invalid;
@@ -70,6 +73,7 @@ export class PluginMetrics {
     return STATUS.ok;
   }
 
+  /** Counts an observation in a histogram. Returns `ok` or `invalid`. */
   observe(id: number, value: number): number {
     if (this.#kindOf(id) !== METRIC.histogram || !Number.isFinite(value)) return STATUS.invalid;
     if (this.#isStartCheck) return STATUS.ok;

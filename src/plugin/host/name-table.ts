@@ -1,6 +1,6 @@
 /**
- * Ids of names that guests keep: stable while the process lives, so that a guest that is carried over to a version with
- * other clusters never chooses a wrong one.
+ * Ids of cluster and strategy names, which guests store. An id is never reassigned within the process, so that a guest
+ * that is reused by a version with other clusters never chooses a wrong one.
  */
 import { STATUS } from "../../abi/abi.ts";
 
@@ -18,7 +18,7 @@ export class NameIds {
   }
 }
 
-/** The names of one version: id to index and back. */
+/** The names of one version: name to id, and id to index. */
 export class NameTable {
   readonly #idByName = new Map<string, number>();
   readonly #indices: Int32Array;

@@ -1,4 +1,4 @@
-/** What a call of a hook came to. */
+/** The outcome of a hook call. Results of the ABI (RESULT) have the same values. */
 export const OUTCOME = {
   continue: 0,
   respond: 1,
@@ -7,8 +7,8 @@ export const OUTCOME = {
   buffer: 3,
   /** The plugin failed under `onFailure: reject`; the failure was counted and logged. */
   failed: 4,
-  /** The call is suspended: the exchange is told later what came of it. */
+  /** The call is suspended: `HookCaller.resume` is called with its outcome. */
   suspended: 5,
-  /** As many calls wait as may. */
+  /** The call was rejected: the queue of the plugin is full. */
   busy: 6,
 } as const;

@@ -1,20 +1,20 @@
 /**
- * A key-value store in front of another: what is written stays here and goes with it, what was not written is read there.
- * For guests of which nothing may be seen outside (`worker/dry-run.ts`).
+ * A copy-on-write view of a key-value store: writes go to a store of its own, and keys that were not written are read
+ * from the store below. Used by dry runs, whose writes must have no effect (`worker/dry-run.ts`).
  */
 import { LIMIT, STATUS } from "../../abi/abi.ts";
 import { WORK } from "../../abi/prices.ts";
 import { type KeyValue, Operation } from "../../state/key-value.ts";
 
 const PAGE = 64 * 1024;
-/** Keys that one `list` looks through, and that may be written: they are kept beside the store. */
+/** Most keys that one `list` examines, and that can be written. */
 const MAX_KEYS = 10_000;
 
 export class Overlay implements KeyValue {
   readonly #below: KeyValue;
-  /** What was written; of the same kind, so that it answers alike. */
+  /** Takes the writes; of the same class as `#below`, so that results are the same. */
   readonly #own: KeyValue;
-  /** Keys that stand here, or were deleted here. */
+  /** Keys that were written or deleted. */
   readonly #written = new Set<string>();
   readonly #copy = new Operation();
 
@@ -32,7 +32,7 @@ export class Overlay implements KeyValue {
   set(operation: Operation): number {
     if (this.#isFull(operation)) return STATUS.tooLarge;
     const status = this.#own.set(operation);
-    // What is refused leaves what stands below.
+    // A write that fails leaves the value below visible.
     if (status === STATUS.ok) this.#written.add(nameOf(operation));
     return status;
   }
@@ -57,7 +57,7 @@ export class Overlay implements KeyValue {
     return status < 0 ? status : this.#own.delete(operation);
   }
 
-  /** Its cursor counts the keys of both, in the order in which they were found. */
+  /** The cursor is an index into the keys of both stores. */
   list(operation: Operation): number {
     operation.work = 0;
     const keys = [...this.#keys(this.#below, operation, (name) => !this.#written.has(name))];
@@ -83,7 +83,7 @@ export class Overlay implements KeyValue {
     return this.#written.size >= MAX_KEYS && !this.#written.has(nameOf(operation));
   }
 
-  /** What stands below, in `#copy`. */
+  /** Reads the value below into `#copy`. */
   #readBelow(operation: Operation): number {
     const copy = this.#copy;
     copy.namespace = operation.namespace;
@@ -94,7 +94,7 @@ export class Overlay implements KeyValue {
     return this.#below.get(copy);
   }
 
-  /** Brings what stands below up here, where it may be changed. */
+  /** Copies the value below into the store of its own, so that it can be changed. */
   #copyUp(operation: Operation): number {
     const name = nameOf(operation);
     if (this.#written.has(name)) return STATUS.ok;

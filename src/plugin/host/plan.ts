@@ -16,38 +16,38 @@ export type RolloutPlan = {
 
 /** One configuration of one plugin. Chains, routers and strategies name instances by index into `Plan.instances`. */
 export type InstancePlan = {
-  /** Equal for two versions when module hash, configuration and permissions are: the guest is then carried over. */
+  /** Equal in two versions if module hash, configuration and permissions are: the guest is then reused. */
   readonly key: string;
   /** The name under `plugins`, or the built-in's name: the label in metrics and logs. */
   readonly plugin: string;
   /** Index into `Plan.modules`. */
   readonly module: number;
-  /** The parsed YAML handed to the plugin. */
+  /** The plugin's configuration: parsed YAML. */
   readonly config: unknown;
   readonly onFailure: "reject" | "skip";
   /** Fuel for one hook call. */
   readonly fuel: number;
-  /** Bytes of memory at most. */
+  /** `limits.memory` in bytes. */
   readonly memory: number;
-  /** Bytes of a body that it may hold, and what becomes of a message above that. */
+  /** Most bytes of a body that it can buffer, and what is done with larger messages. */
   readonly body: number;
   readonly tooLarge: "reject" | "skip";
-  /** Of a plugin that waits: milliseconds for one call, and how many there may be at one time on each thread. */
+  /** Suspendable calls: time limit in milliseconds, and most guests per worker. */
   readonly time: number;
   readonly guests: number;
-  /** Whom it may ask: `cluster:NAME`, or an origin. */
+  /** Permitted targets of subrequests: `cluster:NAME`, an origin, `endpoint`. */
   readonly fetch: readonly string[];
   /** Names of clusters that it may choose; null: any. */
   readonly clusters: readonly string[] | null;
-  /** Lower-case names of fields that do not exist for it. */
+  /** Lower-case names of headers that are hidden from it. */
   readonly hidden: readonly string[];
-  /** The cluster whose strategy it is; empty for filters and routers. */
+  /** The cluster that uses it as strategy; empty for filters and routers. */
   readonly cluster: string;
   /** Key-value namespaces that it may use, with their numbers in the store. */
   readonly namespaces: readonly NamespacePlan[];
   /** Names of values that it may share with the other plugins of an exchange. */
   readonly shares: readonly string[];
-  /** What it defined when it was tried; null before. */
+  /** The metrics that it defined at the start check; null before it. */
   readonly metrics: readonly MetricPlan[] | null;
   /** First cell of this plugin's counters (`observe/series.ts`, PLUGIN_CELLS); shared by instances of one plugin. */
   readonly cells: number;

@@ -1,34 +1,34 @@
 /**
- * When a guest that failed may be made again.
+ * Decides when a failed guest may be restarted, and when the plugin is in quarantine.
  *
- * What a failing plugin costs the others is the time of its failing calls and restarts, so that is what is limited: a
- * tenth of the thread's time, a fiftieth when no call succeeds in between, after a second's worth at once. Nothing else
- * refuses a call: a client that knows a request which a plugin fails on could otherwise put that plugin out of service
- * for all. One client alone may cause a third of that at once, and half of it lasting (`client-failures.ts`); what it causes beyond is refused to it alone,
- * and never begins a quarantine of a plugin that has worked.
+ * The cost of a failing plugin to others is the time of its failing calls and restarts. A token bucket limits it: to a
+ * tenth of the worker's time, to a fiftieth while no call succeeds, with a burst of one second. Failures alone never
+ * refuse calls: otherwise a client with a request that makes the plugin fail could take it out of service for everyone.
+ * A single client may use a third of the burst and half of the rate (`client-failures.ts`); beyond that its own calls
+ * are refused, which never quarantines a plugin whose calls have succeeded.
  */
 import { CLIENT, ClientFailures } from "./client-failures.ts";
 
 export const RECOVERY = {
-  /** Of the thread's time, that restarts may take; and when the last calls all failed. */
+  /** The share of the worker's time for restarts; and while all calls fail. */
   share: 0.1,
   fruitlessShare: 0.02,
-  /** Milliseconds of restarts that may have been saved up. */
+  /** The burst, in milliseconds of restarts. */
   burst: 1000,
-  /** What a restart costs at least: what it leaves to the garbage collector cannot be measured here. */
+  /** Least cost of a restart in milliseconds, for its garbage, which cannot be measured here. */
   leastCost: 0.5,
-  /** Milliseconds for each MiB of a lost guest's memory above the first: it is held until the collector comes by. */
+  /** Milliseconds per MiB of a dropped guest's memory above the first: it stays allocated until garbage collection. */
   memoryCost: 8,
-  /** Milliseconds for each unit of fuel that a failing call took. */
+  /** Milliseconds per unit of fuel of a failing call. */
   fuelCost: 1e-5,
-  /** Failures in a row, with no success of that hook between them, that begin a quarantine. */
+  /** Consecutive failures of a hook that start a quarantine. */
   failures: 20,
-  /** Clients that must have seen them, unless the hook has never succeeded. */
+  /** Least number of clients affected by them, unless the hook has never succeeded. */
   clients: 3,
-  /** Successes of that hook in a row that end one, or no failure for so long. */
+  /** Consecutive successes of that hook that end it, or milliseconds without a failure. */
   passes: 20,
   quiet: 10_000,
-  /** A start that fails does so by itself, whatever clients send: pauses grow between these. */
+  /** Pauses after failed starts double between these, milliseconds: a start does not depend on clients. */
   firstPause: 100,
   longestPause: 60_000,
 } as const;
@@ -38,24 +38,24 @@ const MEBIBYTE = 1024 * 1024;
 export class Recovery {
   readonly #now: () => number;
   readonly #random: () => number;
-  /** Milliseconds; below 0 is owed. */
+  /** Milliseconds; negative: no restart until it is 0 again. */
   #budget: number = RECOVERY.burst;
   #filledAt: number;
   #failedAt = Number.NEGATIVE_INFINITY;
   #until = Number.NEGATIVE_INFINITY;
-  /** Failures since any call succeeded: they decide what restarts may cost. */
+  /** Failures since any call succeeded; they select the refill rate. */
   #fruitless = 0;
   #failedStarts = 0;
-  /** Failures since a call of the hook that fails succeeded, and its successes since the last one: they are the state. */
+  /** Failures since the failing hook succeeded last, and its successes since the last failure. */
   #failures = 0;
   #passes = 0;
   #quarantined = false;
-  /** Clients that failures were for since a call of the hook that fails succeeded; all of them, when it is not known. */
+  /** Clients affected since the failing hook succeeded last; all, if a failure had no client. */
   readonly #seenBy = new Set<string>();
   #seenByAll = false;
-  /** The client that the last failure was for. */
-  #payer = "";
-  /** What single clients have caused. */
+  /** The client of the last failure, to which the restart is charged. */
+  #chargedClient = "";
+  /** The same limits for single clients. */
   readonly clients: ClientFailures;
 
   /** `now`: a monotonic clock, milliseconds. */
@@ -66,7 +66,7 @@ export class Recovery {
     this.clients = new ClientFailures(now);
   }
 
-  /** From the failure after which a call may be refused, to the proof that calls succeed again. */
+  /** Calls may be refused: from the failure that starts the quarantine until calls succeed again. */
   get quarantined(): boolean {
     return this.#quarantined;
   }
@@ -75,22 +75,22 @@ export class Recovery {
     return this.#now() >= this.#until;
   }
 
-  /** A restart took so long, whether or not it succeeded. */
-  spend(cost: number): void {
-    this.#charge(Math.max(cost, RECOVERY.leastCost), this.#payer);
+  /** Charges a restart of `cost` ms, successful or not. */
+  chargeRestart(cost: number): void {
+    this.#charge(Math.max(cost, RECOVERY.leastCost), this.#chargedClient);
   }
 
-  /** A guest with so many bytes of memory is gone, in a call for that client; empty: for none. */
-  lose(memory: number, client = ""): void {
+  /** Charges the memory of a dropped guest, in bytes, to a client; empty: none. */
+  chargeMemory(memory: number, client = ""): void {
     this.#charge(Math.max(0, memory / MEBIBYTE - 1) * RECOVERY.memoryCost, client);
   }
 
   /**
-   * A call for a client failed (empty: for none) after so much fuel, and its guest is gone. `proven`: the hook has
-   * succeeded before. True when this begins a quarantine.
+   * A call for a client (empty: none) failed after `fuel` units. `proven`: the hook has succeeded before. Returns true if
+   * this starts a quarantine.
    */
   failCall(client = "", fuel = 0, proven = false): boolean {
-    this.#payer = client;
+    this.#chargedClient = client;
     this.#charge(fuel * RECOVERY.fuelCost, client);
     if (client === "") this.#seenByAll = true;
     else {
@@ -100,19 +100,19 @@ export class Recovery {
     return this.#fail(0, proven);
   }
 
-  /** The guest could not be made. True when this begins a quarantine. */
+  /** The guest could not be started. Returns true if this starts a quarantine. */
   failStart(): boolean {
     const pause = Math.min(RECOVERY.longestPause, RECOVERY.firstPause * 2 ** this.#failedStarts);
     this.#failedStarts++;
-    this.#payer = "";
+    this.#chargedClient = "";
     this.#seenByAll = true;
-    // Up to a fifth less, so that threads that failed together try apart.
+    // Up to a fifth less, so that workers that failed together do not restart together.
     return this.#fail(pause * (1 - this.#random() / 5), false);
   }
 
   /**
-   * A call succeeded; needs telling after a failure only. `same`: of the hook that failed last. A plugin whose every
-   * request fails is not well for its ticks' sake. True when it ends a quarantine.
+   * A call succeeded; must be called after a failure only. `same`: it was a call of the hook that failed last; successful
+   * ticks do not prove that requests succeed. Returns true if this ends a quarantine.
    */
   pass(same: boolean, client = ""): boolean {
     this.#fill();
@@ -137,18 +137,18 @@ export class Recovery {
     this.#failedAt = this.#now();
     this.#failures++;
     this.#fruitless++;
-    // What was saved up is for plugins that mostly work.
+    // The burst is for plugins whose calls mostly succeed.
     if (this.#isFruitless) this.#budget = Math.min(this.#budget, 0);
-    const owed = this.#budget < 0 ? -this.#budget / this.#share : 0;
-    const pause = Math.max(owed, least);
+    const refill = this.#budget < 0 ? -this.#budget / this.#share : 0;
+    const pause = Math.max(refill, least);
     this.#until = this.#now() + pause;
     const isBroken = this.#failures >= RECOVERY.failures && (this.#isWidespread || !proven);
-    const begins = !this.#quarantined && (pause > 0 || isBroken);
-    if (begins) this.#quarantined = true;
-    return begins;
+    const starts = !this.#quarantined && (pause > 0 || isBroken);
+    if (starts) this.#quarantined = true;
+    return starts;
   }
 
-  /** The failures are not those of one client, or two. */
+  /** The failures affect enough clients not to be caused by one or two. */
   get #isWidespread(): boolean {
     return this.#seenByAll || this.#seenBy.size >= RECOVERY.clients;
   }
@@ -161,7 +161,7 @@ export class Recovery {
     return this.#isFruitless ? RECOVERY.fruitlessShare : RECOVERY.share;
   }
 
-  /** One failure for a client takes no more from all than one client may have saved up: it alone owes the rest. */
+  /** A failure for a client charges the common budget with at most the client's burst, and the client with all of it. */
   #charge(cost: number, client: string): void {
     this.#fill();
     this.#budget -= client === "" ? cost : Math.min(cost, CLIENT.burst);

@@ -1,4 +1,4 @@
-/** What a plugin's failures and log lines become: one line at a time, never a flood. */
+/** Logs the failures and log lines of one plugin on one worker, rate-limited, and reports its state. */
 import { HOOKS, type LEVEL, LIMIT } from "../../abi/abi.ts";
 import { STARTING } from "../abi/hook-scope.ts";
 import type { GuestFailure } from "./guest.ts";
@@ -6,7 +6,7 @@ import type { GuestFailure } from "./guest.ts";
 export type Level = keyof typeof LEVEL;
 export type Report = (level: Level, message: string, fields: Record<string, unknown>) => void;
 
-/** How a plugin fares on one thread: told when it changes, and with each failure that is logged. */
+/** The state of a plugin on one worker: sent when it changes, and with each failure that is logged. */
 export type PluginEvent = {
   readonly plugin: string;
   /** The number of the canary rollout, if this is its canary version. */
@@ -18,7 +18,7 @@ export type PluginEvent = {
     readonly hook: string;
     readonly reason: string;
     readonly message: string;
-    /** The guest's frames, a line each; empty where there are none. */
+    /** The guest's frames, one per line; may be empty. */
     readonly stack: string;
   } | null;
 };
@@ -34,25 +34,25 @@ export type PluginReportParts = {
   /** The number of the canary rollout, for its canary version. */
   readonly rollout?: number;
   readonly report: Report;
-  readonly notify: (news: PluginEvent) => void;
+  readonly notify: (event: PluginEvent) => void;
   readonly now: () => number;
 };
 
-/** Of one plugin on one thread, across versions. */
+/** The report of one plugin on one worker, over all versions. */
 export class PluginReport {
   readonly #plugin: string;
   readonly #rollout: number | undefined;
   readonly #report: Report;
-  readonly #notifyEvent: (news: PluginEvent) => void;
+  readonly #notifyEvent: (event: PluginEvent) => void;
   readonly #now: () => number;
   readonly #reasons = new Set<string>();
   #failedAt = Number.NEGATIVE_INFINITY;
   #suppressed = 0;
   #last: PluginEvent["failure"] = null;
-  /** Guests in quarantine: one for each configuration. */
+  /** Number of guests in quarantine: a plugin has one for each configuration. */
   #quarantined = 0;
   #quarantinedAt = 0;
-  /** Since the last quarantine ended, and since one began. */
+  /** Failures since the last quarantine ended, and refused calls since one began. */
   #failures = 0;
   #refused = 0;
   #linesFrom = Number.NEGATIVE_INFINITY;
@@ -67,14 +67,14 @@ export class PluginReport {
     this.#now = now;
   }
 
-  /** Whether `fail` logs such a failure now: the first of each kind, then one a second; in quarantine none. */
+  /** Whether `fail` logs a failure: the first of each kind, then one per second, none in quarantine. */
   logs(hook: number, reason: GuestFailure["reason"]): boolean {
     if (this.#quarantined > 0) return false;
     const past = this.#now() - this.#failedAt;
     return past >= SECOND || past < 0 || !this.#reasons.has(`${hook} ${reason}`);
   }
 
-  /** Logs a failure as `logs` says, with how many were not. */
+  /** Logs a failure if `logs` permits, with the number of suppressed ones. */
   fail(hook: number, failure: GuestFailure): void {
     this.#failures++;
     const isLogged = this.logs(hook, failure.reason);
@@ -94,12 +94,12 @@ export class PluginReport {
     this.#notify();
   }
 
-  /** A call was not made, since there is no guest in quarantine. */
+  /** Counts a call that was not made because of a quarantine. */
   refuse(): void {
     this.#refused++;
   }
 
-  /** One of its guests fails more than restarts may cost. */
+  /** A guest is quarantined: its failures cost more than is permitted (`recovery.ts`). */
   quarantine(hook: number, failure: GuestFailure): void {
     if (this.#quarantined++ > 0) return;
     this.#quarantinedAt = this.#now();
@@ -112,11 +112,11 @@ export class PluginReport {
     this.#notify();
   }
 
-  /** `why` one of them is in quarantine no more. */
-  recover(why: string): void {
-    // Guests of a version that was promoted may have been told of to the report that it had before.
+  /** The quarantine of a guest has ended for that reason. */
+  recover(reason: string): void {
+    // A promoted canary version had another report, to which the quarantine of its guests was reported.
     if (this.#quarantined === 0 || --this.#quarantined > 0) return;
-    this.#write("warn", `plugin ${this.#plugin} is quarantined no more: ${why}`, {
+    this.#write("warn", `plugin ${this.#plugin} is no longer quarantined: ${reason}`, {
       failures: this.#failures,
       refused: this.#refused,
       seconds: Math.max(0, this.#now() - this.#quarantinedAt) / SECOND,
@@ -126,7 +126,7 @@ export class PluginReport {
     this.#notify();
   }
 
-  /** A line that the plugin writes. False when it has written too many in this second. */
+  /** Logs a line of the plugin. Returns false if it has written too many in this second. */
   write(level: Level, hook: number, text: string): boolean {
     const now = this.#now();
     if (now - this.#linesFrom >= SECOND || now < this.#linesFrom) {
@@ -150,7 +150,7 @@ export class PluginReport {
 
   #remember(hook: number, { reason, message, stack }: GuestFailure): void {
     const last = this.#last;
-    // Of most failures no stack was made: that of an equal one before says the same.
+    // Most failures have no stack: the stack of the last equal failure is reported.
     const isSame = last !== null && last.hook === hookName(hook) && last.reason === reason && last.message === message;
     const known = stack === "" && isSame ? last.stack : stack;
     this.#last = { at: this.#now(), hook: hookName(hook), reason, message, stack: known };

@@ -1,12 +1,12 @@
 /**
- * The guest's frames in the text of an engine's stack, read by hand in one pass: a name or a message that a guest made up
- * costs no more time than its length, and passes for no frame.
+ * Parses the WebAssembly frames in the stack text of V8, in one pass without regular expressions: names and messages are
+ * chosen by the guest, and must neither take more than linear time nor be parsed as frames.
  */
 
-/** One line of it: `at name (wasm://wasm/1a2b:wasm-function[3]:0x264)`, the name empty where the module has none. */
+/** A frame: `at name (wasm://wasm/1a2b:wasm-function[3]:0x264)`; `name` is empty if the module has none. */
 export type StackLine = { readonly name: string; readonly index: number; readonly offset: number };
 
-/** Characters and lines that are looked at. The engine keeps ten frames, whose names the rewriter has shortened. */
+/** Most characters and lines that are parsed. V8 keeps ten frames, and metering shortens their names. */
 const MOST_TEXT = 64 * 1024;
 const MOST_LINES = 100;
 
@@ -17,10 +17,10 @@ const HOST_MODULE = "wasm://wasm/sluice-";
 const FUNCTION = "wasm-function[";
 const OFFSET = "]:0x";
 
-/** `message` is the error's: its lines stand before the frames, and may look like some. */
+/** `message`: the error's message. It precedes the frames, is skipped, and may look like frames. */
 export function readStack(stack: string, message: string): StackLine[] {
-  const said = message === "" ? -1 : stack.indexOf(message);
-  let at = said < 0 ? 0 : said + message.length;
+  const start = message === "" ? -1 : stack.indexOf(message);
+  let at = start < 0 ? 0 : start + message.length;
   const end = Math.min(stack.length, at + MOST_TEXT);
   const lines: StackLine[] = [];
   for (let count = 0; at < end && count < MOST_LINES; count++) {
@@ -33,7 +33,7 @@ export function readStack(stack: string, message: string): StackLine[] {
   return lines;
 }
 
-/** From its end, where nothing is the guest's. */
+/** Parsed from its end, which the guest cannot choose. */
 function readLine(line: string): StackLine | null {
   if (!line.startsWith(AT)) return null;
   const isNamed = line.endsWith(")");
@@ -48,7 +48,7 @@ function readLine(line: string): StackLine | null {
   return { name: isNamed ? line.slice(AT.length, Math.max(AT.length, urlAt - 2)) : "", index, offset };
 }
 
-/** -1 for what is no number below 2^32. */
+/** Returns -1 if it is not a number of at most ten digits. */
 function readNumber(digits: string, base: number): number {
   if (digits.length === 0 || digits.length > 10) return -1;
   let value = 0;

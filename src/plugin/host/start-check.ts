@@ -1,23 +1,23 @@
 /**
- * Starts the guests of a version once, in a dry host, and throws them away. In slices, with other work between them:
- * start-up code that takes long must not hold up whoever tries it.
+ * The start check: starts all guests of a version once in a sandboxed host and discards them. It yields to the event loop
+ * between guests, because start-up code may take long.
  */
 
 import type { MetricDefinition } from "../../observe/plugin-metrics.ts";
 import { makeSandboxedHost } from "./dry-run.ts";
 import type { PluginParts } from "./host.ts";
 
-/** What came of it, as plain data. */
+/** The result, as plain data. */
 export type StartCheckResult = {
-  /** Guests that there may be, those of calls that wait included. */
+  /** Largest number of guests, including those for suspendable calls. */
   readonly guests: number;
-  /** What each instance has defined, in their order; none where one failed. */
+  /** The metrics that each instance has defined, in their order; empty if one failed. */
   readonly metrics: readonly (readonly MetricDefinition[])[];
-  /** What is wrong with which instance; -1: only with all of them together. */
+  /** Problems by instance; -1: a problem of all of them together. */
   readonly problems: readonly { readonly instance: number; readonly message: string }[];
 };
 
-/** Milliseconds for all guests of a version; each worker is given as long. */
+/** Milliseconds for all guests of a version; workers have the same limit. */
 const TIME = 10_000;
 
 export async function checkStart(parts: PluginParts, time = TIME): Promise<StartCheckResult> {
@@ -26,7 +26,7 @@ export async function checkStart(parts: PluginParts, time = TIME): Promise<Start
   const whole = await attempt(parts, isInTime);
   if (whole.problem === null) return { guests: whole.guests, metrics: whole.metrics, problems: [] };
   const problems: { instance: number; message: string }[] = [];
-  // One by one, so that each problem is told of its own instance.
+  // Each instance by itself, so that problems name their instance.
   for (const [instance, plan] of parts.instances.entries()) {
     const { problem } = isInTime() ? await attempt({ ...parts, instances: [plan] }, isInTime) : NOTHING;
     if (problem !== null) problems.push({ instance, message: problem });
@@ -34,7 +34,7 @@ export async function checkStart(parts: PluginParts, time = TIME): Promise<Start
   if (problems.length > 0) return { guests: 0, metrics: [], problems };
   const message = isInTime()
     ? whole.problem
-    : `${parts.instances.length} configurations of plugins could not be tried: starting them took more than ${time / 1000} s`;
+    : `${parts.instances.length} configurations of plugins could not be checked: starting them took more than ${time / 1000} s`;
   return { guests: 0, metrics: [], problems: [{ instance: -1, message }] };
 }
 

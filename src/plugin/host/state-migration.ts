@@ -1,11 +1,11 @@
-/** A plugin's state, from the guests of one version to those of the next. */
+/** Migrates the state of plugins from the guests of one version to those of the next. */
 import { HOOK } from "../../abi/abi.ts";
 import type { PluginInstance } from "./plugin-instance.ts";
 
 /**
- * Calls `save` of each configuration that leaves service and `restore` of the one that takes its place; when a new
- * version is to be watched, `save` of the one that it stands beside. A guest that is carried over, that of a new version
- * which is promoted among them, keeps what it has. What fails is counted and logged, and the new one starts without.
+ * Calls `save` of each configuration that is replaced and `restore` of its successor; for a canary version, `save` of the
+ * baseline. A guest that is reused (also that of a promoted canary version) keeps its state. Failures are counted and
+ * logged; the successor then has no state.
  */
 export function migrateState(before: readonly PluginInstance[], after: readonly PluginInstance[]): void {
   const receivers = after.filter(({ hooks }) => ((hooks >>> HOOK.restore) & 1) === 1);
@@ -24,7 +24,7 @@ export function migrateState(before: readonly PluginInstance[], after: readonly 
   }
 }
 
-/** The one with the same configuration, or the only one of a plugin with only one: state is never mixed up. */
+/** The predecessor with the same configuration; without one, the only predecessor of an only successor. */
 function findPredecessor(
   next: PluginInstance,
   candidates: readonly PluginInstance[],

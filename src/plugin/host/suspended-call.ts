@@ -1,7 +1,7 @@
 /**
- * A call of a hook that may wait. It has a guest of its own until it ends, however it ends: by a result, a failure, its
- * time limit, or the end of its exchange. `tick` has no exchange: it ends with its version. A wait that is given up is always rejected, since an unsettled one would keep
- * its guest for ever.
+ * A call of a suspendable hook. It has a guest of the pool to itself until it ends: by a result, a failure, its time
+ * limit, or the end of its exchange (of its version, for `tick`). A cancelled host call is always rejected: a promise
+ * that is never settled would leak the guest.
  */
 
 import { HOOK } from "../../abi/abi.ts";
@@ -12,25 +12,26 @@ import type { HookContext } from "./hook-context.ts";
 import { OUTCOME } from "./outcome.ts";
 import type { After } from "./timer.ts";
 
-/** The plugin's side of it. */
+/** The plugin instance, as the call uses it. */
 export interface CallOwner {
   readonly pool: GuestPool;
-  /** Milliseconds that a call may take. */
+  /** Time limit in milliseconds. */
   readonly time: number;
   readonly after: After;
+  /** Runs the hook. */
   enter(guest: Guest, hook: number, target: HookContext | null): Promise<number>;
-  /** What the hook's result means. @throws what is wrong with it. */
+  /** Converts the hook's result to an OUTCOME. @throws Fault */
   evaluate(guest: Guest, hook: number, result: number): number;
-  /** What its failure means; null: it has no guest. */
+  /** The call failed; `guest` null: before it had one. Returns the OUTCOME by the failure policy. */
   failed(guest: Guest | null, hook: number, target: HookContext | null, error: unknown): number;
-  /** What the plugin's quarantine means. */
+  /** The plugin is in quarantine. Returns the OUTCOME by the failure policy. */
   refuse(hook: number, target: HookContext | null): number;
-  /** The exchange goes on with that; null: a `tick` has ended. */
+  /** Continues the exchange; `target` null: a `tick` has ended. */
   resume(hook: number, target: HookContext | null, outcome: number, call: SuspendableCall): void;
 }
 
-/** Milliseconds for a check that was told in its last moment how the endpoint is. */
-const MOMENT = 100;
+/** Milliseconds that a health check has after its deadline to evaluate the endpoint's response. */
+const EVALUATION_TIME = 100;
 
 export class SuspendableCall implements GuestConsumer {
   readonly #host: CallOwner;
@@ -39,7 +40,7 @@ export class SuspendableCall implements GuestConsumer {
   readonly #began = performance.now();
   #guest: Guest | null = null;
   #stopTimer: (() => void) | null = null;
-  /** Whoever began the call still waits for `start` to return. */
+  /** `start` has not returned yet: it returns the outcome. */
   #starting = true;
   #outcome = -1;
   #cancelled = false;
@@ -50,17 +51,17 @@ export class SuspendableCall implements GuestConsumer {
     this.#target = target;
   }
 
-  /** Milliseconds of the thread that its guest took, waits left out. */
+  /** Milliseconds that its guest ran, without the time in which it was suspended. */
   get ran(): number {
     return this.#guest === null ? 0 : this.#guest.context.suspension.ran;
   }
 
-  /** Milliseconds since it began, waits and its place in line included. */
+  /** Milliseconds since it began, including the time in the queue and suspended. */
   get took(): number {
     return performance.now() - this.#began;
   }
 
-  /** OUTCOME.waiting, or what came of it at once. */
+  /** Returns `suspended`, or the outcome of a call that was not suspended; `busy` if the queue is full. */
   start(): number {
     const { pool, after } = this.#host;
     if (!pool.request(this)) return OUTCOME.busy;
@@ -86,7 +87,7 @@ export class SuspendableCall implements GuestConsumer {
     this.#settle(this.#host.failed(null, this.#hook, this.#target, error));
   }
 
-  /** The exchange has ended without it: what it waits for is given up, and its guest goes. */
+  /** Cancels the call without an outcome: leaves the queue, or rejects the suspended host call and discards the guest. */
   cancel(): void {
     if (this.#cancelled || this.#outcome >= 0) return;
     this.#cancelled = true;
@@ -95,11 +96,11 @@ export class SuspendableCall implements GuestConsumer {
     else this.#guest.context.abandon();
   }
 
-  /** Of a check the time that it has may be over sooner. */
+  /** The time limit; the deadline of a health check may be earlier. */
   get #time(): number {
     const { time } = this.#host;
     if (this.#hook !== HOOK.health_check || this.#target === null) return time;
-    return Math.min(time, this.#target.deadline - this.#began + MOMENT);
+    return Math.min(time, this.#target.deadline - this.#began + EVALUATION_TIME);
   }
 
   #expire(): void {
@@ -129,7 +130,7 @@ export class SuspendableCall implements GuestConsumer {
     this.#settle(this.#host.failed(guest, this.#hook, this.#target, error), () => this.#host.pool.discard());
   }
 
-  /** Lets the exchange go on first: the guest's next call may take the rest of the turn. */
+  /** Continues the exchange before `then`, which releases the guest: its next call may take long. */
   #settle(outcome: number, then: () => void = () => {}): void {
     this.#clearTimer();
     this.#outcome = outcome;

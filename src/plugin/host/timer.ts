@@ -1,6 +1,6 @@
-/** Timers of waits: the thread's own, or those of whoever tells the time instead of it (`sluice/test`). */
+/** Timers of suspended calls; `sluice/test` replaces them by simulated ones. */
 
-/** Runs something once, so many milliseconds later; what it returns calls it off. */
+/** Calls `run` once after that many milliseconds. The returned function cancels it. */
 export type After = (milliseconds: number, run: () => void) => () => void;
 
 export const setTimer: After = (milliseconds, run) => {

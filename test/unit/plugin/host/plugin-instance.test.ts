@@ -243,7 +243,7 @@ test("failures beyond what restarts may cost quarantine a plugin; it heals when 
   }
   assert.equal(host.news.at(-1)!.quarantined, false);
   assert.equal(host.lines.length, lines + 1);
-  assert.match(host.lines.at(-1)!.message, /^plugin auth is quarantined no more: its calls succeed$/);
+  assert.match(host.lines.at(-1)!.message, /^plugin auth is no longer quarantined: its calls succeed$/);
   assert.equal(host.lines.at(-1)!.fields.refused, 7);
 });
 
@@ -262,7 +262,7 @@ test("a plugin whose configurations are all quarantined is told of once, and hea
   heal(one!);
   assert.equal(host.news.at(-1)!.quarantined, true);
   heal(other!);
-  assert.deepEqual(told().slice(1), ["plugin auth is quarantined no more: its calls succeed"]);
+  assert.deepEqual(told().slice(1), ["plugin auth is no longer quarantined: its calls succeed"]);
   assert.equal(host.news.at(-1)!.quarantined, false);
 });
 

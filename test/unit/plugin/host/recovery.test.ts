@@ -23,7 +23,7 @@ class Plugin {
   call(does: "succeeds" | "other succeeds" | "fails" | "cannot start", cost = 0): void {
     if (!this.#runs) {
       if (!this.recovery.mayStart()) return void this.refused++;
-      this.recovery.spend(cost);
+      this.recovery.chargeRestart(cost);
       this.restarts.push({ at: this.time, cost: Math.max(cost, RECOVERY.leastCost) });
       if (does === "cannot start") return this.#tell(this.recovery.failStart(), true);
       this.#runs = true;
@@ -178,10 +178,10 @@ test("a guest that had grown is dearer to replace: its memory is held until the 
     let restarts = 0;
     for (; now < 10_000; now += 10) {
       if (!recovery.mayStart()) continue;
-      recovery.spend(1);
+      recovery.chargeRestart(1);
       restarts++;
       recovery.pass(true);
-      recovery.lose(memory);
+      recovery.chargeMemory(memory);
       recovery.failCall();
     }
     return restarts;
@@ -219,7 +219,7 @@ class Site {
     }
     if (!this.#runs) {
       this.restarts++;
-      recovery.spend(cost);
+      recovery.chargeRestart(cost);
     }
     this.#runs = !fails;
     if (!fails) {
@@ -228,7 +228,7 @@ class Site {
       recovery.pass(true, client);
       return;
     }
-    recovery.lose(memory, client);
+    recovery.chargeMemory(memory, client);
     if (recovery.failCall(client, fuel, this.proven)) this.quarantines++;
   }
 }

@@ -43,6 +43,9 @@ test("a version whose guests take too long to start is given up", async () => {
   const { guests, problems } = await checkStart(manySlow(5000), 200);
   assert.equal(guests, 0);
   assert.deepEqual(problems, [
-    { instance: -1, message: "5000 configurations of plugins could not be tried: starting them took more than 0.2 s" },
+    {
+      instance: -1,
+      message: "5000 configurations of plugins could not be checked: starting them took more than 0.2 s",
+    },
   ]);
 });
