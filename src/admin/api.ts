@@ -7,16 +7,16 @@ import type { PluginEvent } from "../plugin/host/report.ts";
 import type { TraceRecord } from "../trace/record.ts";
 
 export type Status = {
-  /** A version serves, on every worker, and the process does not drain. */
+  /** A version is in service on at least one worker, and the process is not draining. */
   readonly ready: boolean;
   readonly draining: boolean;
   readonly version: number;
   readonly startedAt: string;
   readonly pid: number;
   readonly requestsInFlight: number;
-  /** Plugins that are in quarantine on some worker. */
+  /** Plugins that are in quarantine in at least one worker. */
   readonly quarantined: readonly string[];
-  /** Clusters none of whose endpoints can take a request: theirs are answered 503. */
+  /** Clusters without a usable endpoint; their requests get 503. */
   readonly unavailableClusters: readonly string[];
   /** The current canary rollout of each plugin, or its last one. */
   readonly rollouts: readonly RolloutStatus[];
@@ -35,17 +35,17 @@ export type Status = {
 export type ClusterStatus = {
   readonly name: string;
   readonly strategies: readonly string[];
-  /** Endpoints that can take requests. */
+  /** Number of endpoints that receive requests. */
   readonly usable: number;
-  /** So few endpoints are left that ejections are ignored (`health.passive.panic`). */
+  /** Ejections are ignored because too few endpoints are left (`health.passive.panic`). */
   readonly panic: boolean;
   readonly traffic: Traffic;
   readonly endpoints: readonly EndpointStatus[];
-  /** Endpoints whose names cannot be resolved, as configured, and why; they are asked for again. */
+  /** Configured names without addresses, and why. */
   readonly unresolved: readonly { readonly address: string; readonly problem: string }[];
-  /** The set of endpoints in service: it changes without a reload. */
+  /** The endpoint set in service, which changes without a reload. */
   readonly set: { readonly version: number; readonly changedAt: string };
-  /** What the configuration names as endpoints, and where each entry's endpoints come from. */
+  /** The configured entries, with the source of their endpoints. */
   readonly sources: readonly EndpointSourceStatus[];
 };
 
@@ -53,17 +53,17 @@ export type EndpointSourceStatus = {
   /** As configured. */
   readonly address: string;
   readonly kind: "static" | "dns" | "srv";
-  /** Endpoints that it stands for. */
+  /** Number of endpoints. */
   readonly endpoints: number;
-  /** Of the last answer that was used; null without one, as for addresses that are given. */
+  /** Time of the last successful resolution; null: none, as for addresses. */
   readonly resolvedAt: string | null;
-  /** Of the next attempt. */
+  /** Time of the next attempt. */
   readonly nextAt: string | null;
-  /** Why the last attempt failed: the endpoints are then those of the last answer. */
+  /** Why the last attempt failed; the previous endpoints are kept. */
   readonly problem: string | null;
 };
 
-/** `unchecked`: takes requests, and no active check has found anything yet, or there is none. */
+/** `unchecked`: receives requests, without a result of an active check. */
 export type EndpointState = "healthy" | "unchecked" | "unhealthy" | "ejected" | "draining" | "disabled";
 
 export type EndpointStatus = {
@@ -71,17 +71,17 @@ export type EndpointStatus = {
   readonly weight: number;
   readonly zone: string;
   readonly state: EndpointState;
-  /** Whether it takes requests, but for `panic`. */
+  /** Whether it receives requests, `panic` aside. */
   readonly healthy: boolean;
-  /** What checks have found; null when it is not checked. */
+  /** Results of active checks; null: not checked. */
   readonly health: EndpointHealth | null;
-  /** Why and until when it is ejected for failed requests; null when it is not. */
+  /** The current ejection, or null. */
   readonly ejection: EjectionStatus | null;
   readonly inFlight: number;
-  /** Decaying averages: seconds to the answer's head, and the share of failed attempts. */
+  /** Decaying averages: seconds to the response headers, and the share of failed attempts. */
   readonly latency: number;
   readonly errorRate: number;
-  /** By reason, of those that there were: `sluice_upstream_failures_total`. */
+  /** Nonzero counts by reason, as in `sluice_upstream_failures_total`. */
   readonly failedAttempts: Readonly<Record<string, number>>;
 };
 
@@ -91,19 +91,19 @@ export type PluginStatus = {
   readonly hash: string;
   readonly size: number;
   readonly hooks: readonly string[];
-  /** Import modules that it uses: what it may do. */
+  /** Import modules that it uses. */
   readonly imports: readonly string[];
   readonly onFailure: string;
-  /** Configurations of it in service. */
+  /** Number of its configurations in service. */
   readonly instances: number;
-  /** `quarantined`: calls are refused on `quarantinedWorkers`, until one that is tried succeeds. */
+  /** `quarantined`: not called in `quarantinedWorkers`, until a test call succeeds. */
   readonly state: "running" | "quarantined";
   readonly quarantinedWorkers: readonly number[];
   readonly calls: number;
   readonly failures: number;
-  /** The same by reason, of those that there were. */
+  /** Nonzero counts by reason. */
   readonly failuresByReason: Readonly<Record<string, number>>;
-  /** Calls that were not made, in quarantine. */
+  /** Calls not made because of quarantine. */
   readonly refused: number;
   readonly lastFailure: (Omit<LastFailure, "at"> & { readonly at: string }) | null;
   /** The current canary rollout, or the last one. All other properties are of the baseline. */
@@ -114,7 +114,7 @@ export type PluginStatus = {
 export type Traffic = {
   readonly requests: number;
   readonly rate: number;
-  /** The same by status class: `2xx`; those that there were. */
+  /** Nonzero counts by status class, for example `2xx`. */
   readonly statuses: Readonly<Record<string, { readonly requests: number; readonly rate: number }>>;
 };
 
@@ -133,12 +133,12 @@ export type ListenerStatus = {
   readonly address: string;
   readonly connections: number;
   readonly tunnels: TunnelStatus;
-  /** Plugins that see every request, in order. */
+  /** Plugins of the listener's chain, in order. */
   readonly chain: readonly string[];
   readonly traffic: Traffic;
   /** Requests that no route matched, malformed ones included. */
   readonly unrouted: Traffic;
-  /** In order: the first match wins. */
+  /** In order of evaluation. */
   readonly routes: readonly RouteStatus[];
 };
 
@@ -146,7 +146,7 @@ export type RouteStatus = {
   readonly name: string;
   /** All keys must match; empty: every request. */
   readonly match: MatchPlan;
-  /** Plugins after those of the listener, in order. */
+  /** Plugins of the route's chain, in order. */
   readonly chain: readonly string[];
   /** A plugin that chooses one of the clusters or passes to the next route; null: none. */
   readonly router: string | null;
@@ -198,9 +198,9 @@ export type EjectionStatus = {
   /** An outcome code, or `status 503`. */
   readonly cause: string;
   readonly since: string;
-  /** When a request is let through again; in the past while one is awaited. */
+  /** Time of the next probe request; in the past while its result is pending. */
   readonly until: string;
-  /** Ejections that soon followed each other, this one included. */
+  /** Consecutive ejections, including this one. */
   readonly count: number;
 };
 
@@ -208,20 +208,20 @@ export type LastFailure = NonNullable<PluginEvent["failure"]> & { readonly worke
 
 export type CheckRecord = {
   readonly at: string;
-  /** Null: the check could not be made, and says nothing of the endpoint. */
+  /** Null: the check could not run. */
   readonly ok: boolean | null;
   /** Seconds. */
   readonly took: number;
-  /** Empty when it is well. */
+  /** Empty if it succeeded. */
   readonly problem: string;
 };
 
 export type EndpointHealth = {
   readonly state: "healthy" | "unhealthy";
-  /** Whether a check has decided that; before, it counts as healthy. */
+  /** Whether a check has set the state; an unchecked endpoint is healthy. */
   readonly checked: boolean;
   readonly since: string;
-  /** Why it is unhealthy: what the last bad check said. Empty when it is healthy. */
+  /** Problem of the last failed check; empty if it is healthy. */
   readonly problem: string;
   readonly lastCheck: CheckRecord | null;
   /** The last ten, the newest last. */

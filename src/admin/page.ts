@@ -57,7 +57,7 @@ ${table(
 function renderReload({ lastReload }: Status): string {
   if (lastReload?.result !== "rejected") return "";
   const problems = escapeHtml(lastReload.problems.join("\n"));
-  return `<p class="bad">The last reload (${escapeHtml(lastReload.at)}) was refused:</p><pre class="bad">${problems}</pre>`;
+  return `<p class="bad">The last reload (${escapeHtml(lastReload.at)}) was rejected:</p><pre class="bad">${problems}</pre>`;
 }
 
 function renderListener(listener: ListenerStatus): string {

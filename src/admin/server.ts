@@ -44,7 +44,7 @@ export type AdminServer = {
   close(): Promise<void>;
 };
 
-type Answer = {
+type AdminResponse = {
   readonly status: number;
   readonly type: string;
   readonly body: string;
@@ -54,13 +54,13 @@ type Answer = {
 type Call = {
   /** The last path segment, for a route with a parameter. */
   readonly name: string;
-  /** The request's body as JSON. @throws BadBody */
+  /** The request's body as JSON. @throws InvalidBody */
   readonly body: () => Promise<unknown>;
 };
 type Routes = Readonly<Record<string, Readonly<Record<string, Handler>>>>;
-type Handler = (options: AdminOptions, call: Call) => Answer | Promise<Answer>;
+type Handler = (options: AdminOptions, call: Call) => AdminResponse | Promise<AdminResponse>;
 
-class BadBody extends Error {}
+class InvalidBody extends Error {}
 const MAX_BODY = 2 * 1024 * 1024;
 
 const HTML = "text/html; charset=utf-8";
@@ -159,12 +159,12 @@ async function listen(server: Server, address: Address, name: string): Promise<v
 type Served = { readonly options: AdminOptions; readonly address: Address; readonly routes: Routes };
 
 async function handle(served: Served, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  send(response, await answer(served, request));
+  send(response, await respond(served, request));
   // An unexpected body is read and discarded.
   request.resume();
 }
 
-async function answer({ options, address, routes }: Served, request: IncomingMessage): Promise<Answer> {
+async function respond({ options, address, routes }: Served, request: IncomingMessage): Promise<AdminResponse> {
   const path = (request.url ?? "/").split("?", 1)[0]!;
   const denial =
     routes === ROUTES
@@ -189,7 +189,7 @@ async function answer({ options, address, routes }: Served, request: IncomingMes
   try {
     return await handler(options, { name, body: () => readBody(request) });
   } catch (error) {
-    if (error instanceof BadBody) return json(400, { error: error.message });
+    if (error instanceof InvalidBody) return json(400, { error: error.message });
     throw error;
   }
 }
@@ -204,13 +204,13 @@ async function readBody(request: IncomingMessage): Promise<unknown> {
   let size = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
     size += chunk.length;
-    if (size > MAX_BODY) throw new BadBody(`the body is over the limit of ${MAX_BODY} bytes`);
+    if (size > MAX_BODY) throw new InvalidBody(`the body is over the limit of ${MAX_BODY} bytes`);
     chunks.push(chunk);
   }
   try {
     return JSON.parse(Buffer.concat(chunks).toString("utf8"));
   } catch (error) {
-    throw new BadBody(`the body is no JSON: ${(error as Error).message}`);
+    throw new InvalidBody(`invalid JSON body: ${(error as Error).message}`);
   }
 }
 
@@ -221,21 +221,21 @@ function findHandlers(routes: Routes, path: string): { handlers: Routes[string] 
   return { handlers: Object.hasOwn(routes, any) ? routes[any] : undefined, name: path.slice(end) };
 }
 
-function describeReady(status: ReturnType<AdminOptions["status"]>): Answer {
+function describeReady(status: ReturnType<AdminOptions["status"]>): AdminResponse {
   const { ready, draining, version, quarantined } = status;
   // A quarantined plugin does not make the proxy unready: that would stop traffic that does not use it.
   return json(ready ? 200 : 503, { ready, draining, version, quarantined });
 }
 
-function describeReload(outcome: { readonly result: string }): Answer {
+function describeReload(outcome: { readonly result: string }): AdminResponse {
   return json(outcome.result === "rejected" ? 422 : 200, outcome);
 }
 
-function json(status: number, value: object): Answer {
+function json(status: number, value: object): AdminResponse {
   return { status, type: "application/json; charset=utf-8", body: `${JSON.stringify(value, null, 2)}\n` };
 }
 
-function send(response: ServerResponse, { status, type, body, allow, challenge }: Answer): void {
+function send(response: ServerResponse, { status, type, body, allow, challenge }: AdminResponse): void {
   response.writeHead(status, {
     ...(allow !== undefined && { allow }),
     ...(challenge !== undefined && { "www-authenticate": [...challenge] }),

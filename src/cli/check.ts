@@ -31,12 +31,12 @@ async function checkPlugins(config: Config | null, readable: Readable, wrong: re
   const warnings = findTightLimits(plugins.values());
   if (config === null || problems.length > 0)
     return { problems: [...problems, ...(await startSound(readable, plugins, [...wrong, ...problems]))], warnings };
-  const { tryGuests } = await import("../control/start-check.ts");
+  const { checkPlugins } = await import("../control/plugin-start-check.ts");
   const { checkStart: startOnce } = await import("../plugin/host/start-check.ts");
   const { buildPlan } = await import("../plan/builder.ts");
   const built = buildPlan(sourcesOf(config, plugins));
-  const trial = await tryGuests(startOnce, { built, config, workers: config.workers || availableParallelism() });
-  return { problems: trial.problems, warnings };
+  const check = await checkPlugins(startOnce, { built, config, workers: config.workers || availableParallelism() });
+  return { problems: check.problems, warnings };
 }
 
 /** Starts the plugins of which nothing is wrong yet, in spite of what is wrong elsewhere. */
@@ -47,7 +47,7 @@ async function startSound(
 ): Promise<readonly Problem[]> {
   const { listUses } = await import("../plan/modules.ts");
   const { buildInstances } = await import("../plan/builder.ts");
-  const { placeRefusal } = await import("../plan/refusals.ts");
+  const { locateConfigProblem } = await import("../plan/config-problems.ts");
   const { checkStart: startOnce } = await import("../plugin/host/start-check.ts");
   const uses = [...listUses(readable)].filter(
     ({ name, at }) => plugins.has(name) && !hasProblem(wrong, at.path) && !hasProblem(wrong, `plugins.${name}`),
@@ -57,5 +57,5 @@ async function startSound(
   const { problems } = await startOnce({ modules, instances, clusters: readable.clusterNames, strategies });
   return problems
     .filter(({ instance }) => instance >= 0)
-    .map(({ instance, message }) => placeRefusal(message, origins[instance]!));
+    .map(({ instance, message }) => locateConfigProblem(message, origins[instance]!));
 }

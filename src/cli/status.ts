@@ -54,7 +54,7 @@ function format({ status, listeners, clusters, plugins }: Parts): string {
       `plugin ${plugin}: canary version ${canary.hash.slice(0, 12)} ${state}, ${percent}% of the requests: ${reason}`,
     );
   if (status.lastReload?.result === "rejected")
-    lines.push("the last reload was refused:", ...status.lastReload.problems.map((problem) => `  ${problem}`));
+    lines.push("the last reload was rejected:", ...status.lastReload.problems.map((problem) => `  ${problem}`));
   return `${lines.map(tidy).join("\n")}\n`;
 }
 

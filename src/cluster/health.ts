@@ -1,34 +1,34 @@
-/** What checks make of an endpoint: one that is not yet checked is healthy, and the first check alone decides. */
+/** Health states of endpoints. An unchecked endpoint is healthy; the first check decides alone. */
 
-export type Stand = {
+export type HealthState = {
   readonly healthy: boolean;
   /** Whether a check has decided yet. */
   readonly checked: boolean;
-  /** Checks in a row that spoke against the present state. */
+  /** Consecutive checks that contradict the state. */
   readonly against: number;
 };
 
 export type Thresholds = {
-  /** Checks in a row that bring an endpoint back, and that take it out. */
+  /** Consecutive checks that make an endpoint healthy, or unhealthy. */
   readonly healthyAfter: number;
   readonly unhealthyAfter: number;
 };
 
-export const UNCHECKED: Stand = { healthy: true, checked: false, against: 0 };
+export const UNCHECKED: HealthState = { healthy: true, checked: false, against: 0 };
 
 /** The state after one more check. */
-export function judge(stand: Stand, passed: boolean, { healthyAfter, unhealthyAfter }: Thresholds): Stand {
-  if (!stand.checked) return { healthy: passed, checked: true, against: 0 };
-  if (passed === stand.healthy) return stand.against === 0 ? stand : { ...stand, against: 0 };
-  const against = stand.against + 1;
-  if (against < (stand.healthy ? unhealthyAfter : healthyAfter)) return { ...stand, against };
+export function update(state: HealthState, passed: boolean, { healthyAfter, unhealthyAfter }: Thresholds): HealthState {
+  if (!state.checked) return { healthy: passed, checked: true, against: 0 };
+  if (passed === state.healthy) return state.against === 0 ? state : { ...state, against: 0 };
+  const against = state.against + 1;
+  if (against < (state.healthy ? unhealthyAfter : healthyAfter)) return { ...state, against };
   return { healthy: passed, checked: true, against: 0 };
 }
 
-/** Another check takes over: what the last one found stands until this one has seen as much by itself. */
-export function renew(stand: Stand): Stand {
-  return stand.against === 0 ? stand : { ...stand, against: 0 };
+/** The state after a change of the check: kept, but the new check needs all consecutive results itself. */
+export function renew(state: HealthState): HealthState {
+  return state.against === 0 ? state : { ...state, against: 0 };
 }
 
-/** What a check came to. `failed`: it could not be made, which says nothing of the endpoint. */
+/** Result of a check. `failed`: it could not run, which says nothing about the endpoint. */
 export type CheckResult = { readonly result: "healthy" | "unhealthy" | "failed"; readonly problem: string };

@@ -1,4 +1,4 @@
-/** Composition root of the main thread: the control plane from start to shutdown. */
+/** The control plane: composition root of the main thread. */
 import { availableParallelism } from "node:os";
 import { extname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -29,19 +29,19 @@ import { Mask } from "../trace/mask.ts";
 import type { FromWorker } from "../worker/messages.ts";
 import { CanaryRollouts } from "./canary-rollouts.ts";
 import { DnsSources } from "./dns-source.ts";
-import type { Duty } from "./endpoint-check.ts";
+import type { CheckTarget } from "./endpoint-check.ts";
 import { EndpointSets } from "./endpoint-sets.ts";
 import { ExplainError, Explainer, readExplainRequest } from "./explain.ts";
 import { HealthChecks } from "./health-checks.ts";
 import { Listeners } from "./listeners.ts";
 import { PassiveHealth } from "./passive-health.ts";
-import { CheckOrders } from "./plugin-check-jobs.ts";
+import { PluginCheckJobs } from "./plugin-check-jobs.ts";
 import { PluginHealth } from "./plugin-health.ts";
-import { probe, type Tell } from "./probe.ts";
+import { checkPlugins } from "./plugin-start-check.ts";
+import { type OnResult, probe } from "./probe.ts";
 import { type Reloaded, Reloader, readConfigFile } from "./reload.ts";
 import type { Lookup } from "./resolve.ts";
 import { rowsOf, Slots } from "./slots.ts";
-import { tryGuests } from "./start-check.ts";
 import { describeClusters, describePlugins, describeStatus, findUnavailable } from "./status.ts";
 import { Traces } from "./traces.ts";
 import { describeListeners, NO_TRAFFIC, trafficOfClusters } from "./traffic.ts";
@@ -52,20 +52,20 @@ import { Workers } from "./workers.ts";
 export type AppOptions = {
   /** The configuration file. */
   readonly file: string;
-  /** Instead of the configuration's `workers`. */
+  /** Overrides the configuration's `workers`. */
   readonly workers?: number;
-  /** Instead of the configuration's `log.level`; also "silent". */
+  /** Overrides the configuration's `log.level`; may be "silent". */
   readonly logLevel?: string;
   readonly env?: Readonly<Record<string, string | undefined>>;
   /** Reload when a file changes; default true. */
   readonly watch?: boolean;
-  /** Instead of the system's resolver; for tests. */
+  /** Replaces DNS, in tests. */
   readonly lookup?: Lookup;
-  /** What runs as a worker; for tests. */
+  /** Replaces the main module of workers, in tests. */
   readonly entry?: URL;
 };
 
-/** Why a proxy did not start: a line for each problem. */
+/** The proxy could not start; one line for each problem. */
 export class StartError extends Error {
   readonly problems: readonly string[];
   constructor(problems: readonly string[]) {
@@ -76,14 +76,14 @@ export class StartError extends Error {
 
 const extension = extname(import.meta.filename);
 const WORKER = new URL(`../worker/worker${extension}`, import.meta.url);
-/** The same from `src/` and from `dist/`. */
+/** Resolves to the same directory from `src/` and `dist/`. */
 export const BUILTIN_PLUGINS = join(import.meta.dirname, "../../plugins");
-/** Workers that a process has room for, whatever it starts with: their number may go up. */
+/** Least value of the maximum number of workers, which a reload can increase up to there. */
 const MIN_PLACES = 64;
-/** Its number in the key-value store; workers count from 0. */
+/** Number of the main thread in the key-value store; workers are numbered from 0. */
 const MAIN_THREAD = -1;
 
-/** Starts a proxy: when this returns, its first version serves. @throws StartError */
+/** Starts a proxy and waits until its first version is in service. @throws StartError */
 export async function startApp(options: AppOptions): Promise<App> {
   const config = await readFirstConfig(options);
   const app = new App(options, config);
@@ -114,7 +114,7 @@ export class App {
   readonly #health = new PluginHealth();
   readonly #checks: HealthChecks;
   readonly #passive: PassiveHealth;
-  readonly #orders: CheckOrders;
+  readonly #pluginChecks: PluginCheckJobs;
   readonly #traces: Traces;
   readonly #explainer: Explainer;
   readonly #rollouts: CanaryRollouts;
@@ -145,7 +145,7 @@ export class App {
       plan: () => this.#reloader.current?.plan ?? null,
       columns: this.#columns,
       keyValue,
-      // Above those of all workers.
+      // Not used by any worker.
       worker: places,
     });
     this.#workers = new Workers(
@@ -173,7 +173,7 @@ export class App {
       cells.release(version);
     };
     this.#versions = new Versions({
-      fleet: this.#workers,
+      workers: this.#workers,
       release,
       onServing: (worker) => this.#workerPool.serves(worker),
     });
@@ -193,29 +193,27 @@ export class App {
     this.#endpoints = new EndpointSets({
       sources: [this.#dns.services, this.#dns.hosts, STATIC_SOURCE],
       log: this.log,
-      place: (holder, cluster, endpoint) => ({
-        slot: rows.hold(holder, `${cluster} ${endpoint}`),
-        cells: cells.hold(holder, seriesKey("upstream", { cluster, endpoint })),
+      allocate: (owner, cluster, endpoint) => ({
+        slot: rows.acquire(owner, `${cluster} ${endpoint}`),
+        cells: cells.acquire(owner, seriesKey("upstream", { cluster, endpoint })),
       }),
-      release: (holder) => {
-        rows.release(holder);
-        cells.release(holder);
+      release: (owner) => {
+        rows.release(owner);
+        cells.release(owner);
       },
-      holders: (version) => this.#versions.holders(version),
+      workersOf: (version) => this.#versions.workersOf(version),
       post: (worker, message) => this.#workers.post(worker, message),
       onChange: () => this.#takeEndpoints(this.#reloader.current!.plan),
     });
     this.#watch =
-      options.watch === false
-        ? null
-        : watchFiles([options.file], () => void this.#reloader.reload("a file has changed"));
-    this.#orders = new CheckOrders({
+      options.watch === false ? null : watchFiles([options.file], () => void this.#reloader.reload("file changed"));
+    this.#pluginChecks = new PluginCheckJobs({
       serving: () => this.#versions.serving(),
       post: (worker, message) => this.#workers.post(worker, message),
     });
     this.#checks = new HealthChecks({
       states: health,
-      probe: (duty, tell) => this.#probe(duty, tell),
+      probe: (target, onResult) => this.#probe(target, onResult),
       mark: (slot, unhealthy) => {
         this.#columns.mark(slot, HEALTH.unhealthy, unhealthy);
         if (!unhealthy) this.#passive.clear(slot);
@@ -244,11 +242,11 @@ export class App {
       endpoints: this.#endpoints,
       listeners: this.#listeners,
       versions: this.#versions,
-      listenerRow: (version, address) => listenerRows.hold(version, address),
+      listenerRow: (version, address) => listenerRows.acquire(version, address),
       namespace: (name) => namespaces.numberOf(name),
-      cells: (version, key) => cells.hold(version, seriesKey(...key)),
+      cells: (version, key) => cells.acquire(version, seriesKey(...key)),
       release,
-      tryGuests: (built, config) => tryGuests(checkStart, { built, config, workers: this.#countWorkers(config) }),
+      checkPlugins: (built, config) => checkPlugins(checkStart, { built, config, workers: this.#countWorkers(config) }),
       grow: (config) => this.#workerPool.grow(this.#countWorkers(config)),
       shrink: (config) => this.#workerPool.shrink(this.#countWorkers(config), config.shutdown.grace),
       onFiles: (paths) => this.#watch?.update(paths),
@@ -278,7 +276,7 @@ export class App {
   }
 
   async start(): Promise<void> {
-    // It is ready when the workers are.
+    // Starts in parallel with the workers.
     if (this.#config.plugins.length > 0) this.#builder.warm();
     await this.#startAdmin();
     await this.#workerPool.grow(this.#countWorkers(this.#config)).catch((error: Error) => {
@@ -290,30 +288,30 @@ export class App {
     this.log.info({ listeners: Object.fromEntries(this.listeners), admin: this.admin, metrics: this.metrics }, "ready");
   }
 
-  /** Where it listens, by listener name: the configured address, a port 0 replaced by the number that it became. */
+  /** Listening addresses by listener name, as configured; a port 0 is replaced by the bound port. */
   get listeners(): ReadonlyMap<string, string> {
     return new Map(this.#reloader.current?.plan.listeners.map(({ name, address }) => [name, address]));
   }
 
-  /** Where the admin interface is, `http://127.0.0.1:9901`, or null. */
+  /** URL of the admin interface, `http://127.0.0.1:9901`, or null. */
   get admin(): string | null {
     return this.#admin?.url ?? null;
   }
 
-  /** Where metrics have an address of their own, or null. */
+  /** URL of the separate metrics address, or null. */
   get metrics(): string | null {
     return this.#admin?.metricsUrl ?? null;
   }
 
-  reload(reason = "asked for"): Promise<Reloaded> {
+  reload(reason = "requested"): Promise<Reloaded> {
     return this.#reloader.reload(reason);
   }
 
-  /** Opens log files by their path again: they were renamed. */
+  /** Reopens log files by their path, after a rotation. */
   reopenLogs(): void {
     this.#lines.reopen();
     for (const worker of this.#workers.up()) this.#workers.post(worker, { type: "reopenLogs" });
-    this.log.info("log files opened again");
+    this.log.info("log files reopened");
   }
 
   status(): Status {
@@ -332,12 +330,12 @@ export class App {
     });
   }
 
-  /** Shutdown: not ready, for `announce` ms → every worker drains, for `grace` ms at most → workers end → admin ends. */
+  /** Shuts down: not ready for `announce` ms, then all workers drain for at most `grace` ms and end. */
   async close({ announce, grace }: { announce: number; grace: number } = this.#config.shutdown): Promise<void> {
     this.#draining = true;
-    // All of it serves on meanwhile, checks, reloads and the replacing of workers included.
+    // Meanwhile the proxy serves as before, with health checks, reloads and the replacement of workers.
     if (announce > 0) {
-      this.log.info({ announce }, "not ready any more, draining later");
+      this.log.info({ announce }, "shutting down: not ready");
       await sleep(announce);
       this.log.info({ grace }, "draining");
     }
@@ -357,7 +355,7 @@ export class App {
     await this.#lines.close();
   }
 
-  /** Refuses a log file that cannot be written. Of one that is in use already that is no reason to refuse a version. */
+  /** Rejects a configuration whose log file cannot be written, unless it is in use already. */
   #checkLog(loaded: Loaded): Loaded {
     const access = loaded.config?.log.access || undefined;
     if (access?.file === undefined || access.file.path === this.#reloader.current?.plan.accessLog?.path) return loaded;
@@ -397,7 +395,7 @@ export class App {
               rollouts: this.#rollouts.list(),
             });
       },
-      reload: () => this.#reloader.reload("asked for by the admin interface"),
+      reload: () => this.#reloader.reload("requested by the admin interface"),
       traces: this.#traces,
       explain: (request) => this.#explain(request),
     }).catch((error: Error) => {
@@ -405,11 +403,11 @@ export class App {
     });
   }
 
-  /** A check by a plugin is made where guests run, any other here. */
-  #probe(duty: Duty, tell: Tell): () => void {
-    const { endpoint, check } = duty;
-    if (check.probe.kind === "plugin") return this.#orders.begin(duty, tell);
-    return probe(check.probe, { endpoint, timeout: check.timeout }, tell);
+  /** Plugin checks run on workers, all others on the main thread. */
+  #probe(target: CheckTarget, onResult: OnResult): () => void {
+    const { endpoint, check } = target;
+    if (check.probe.kind === "plugin") return this.#pluginChecks.begin(target, onResult);
+    return probe(check.probe, { endpoint, timeout: check.timeout }, onResult);
   }
 
   #clusters(traffic = trafficOfClusters(this.#rates.list())): ClusterStatus[] {
@@ -425,7 +423,7 @@ export class App {
     });
   }
 
-  /** Checks and passive health follow the endpoints of the plan in service. */
+  /** Passes the endpoints of the plan in service to active and passive health. */
   #takeEndpoints(plan: Plan): void {
     this.#checks.take(plan);
     this.#passive.take(plan);
@@ -440,7 +438,7 @@ export class App {
     }
   }
 
-  /** Workers that a configuration asks for; the command line wins. */
+  /** The number of workers; the command line overrides the configuration. */
   #countWorkers(config: Config): number {
     return this.#options.workers ?? (config.workers || availableParallelism());
   }
@@ -448,12 +446,12 @@ export class App {
   #accept(config: Config): void {
     const { admin, kv } = this.#config;
     const moved = addressesOf(config.admin) !== addressesOf(admin);
-    const fixed = [...(moved ? ["admin"] : []), ...(JSON.stringify(config.kv) === JSON.stringify(kv) ? [] : ["kv"])];
-    if (fixed.length > 0) this.log.warn({ keys: fixed }, "these settings take effect at the next start");
+    const ignored = [...(moved ? ["admin"] : []), ...(JSON.stringify(config.kv) === JSON.stringify(kv) ? [] : ["kv"])];
+    if (ignored.length > 0) this.log.warn({ keys: ignored }, "changes of these settings take effect after a restart");
     this.log.level = this.#options.logLevel ?? config.log.level;
     this.#dns.configure(config.resolver);
     this.#traces.keep(config.trace.keep);
-    // A token must not be lost while the address that it protects is still served.
+    // While the old address is served, its token must stay in force.
     this.#config = { ...config, admin: moved ? admin : config.admin, kv };
   }
 
@@ -470,10 +468,10 @@ export class App {
     else if (message.type === "plugin") {
       if (message.rollout === undefined) this.#health.receive(worker, message);
       else this.#rollouts.receive(worker, message);
-    } else if (message.type === "checked") this.#orders.receive(worker, message);
+    } else if (message.type === "checked") this.#pluginChecks.receive(worker, message);
     else if (message.type === "health") this.#passive.receive(message);
     else if (message.type === "endpointsReleased") this.#endpoints.receive(worker, message.replaced);
-    else if (message.type === "transferred") this.#listeners.inherit(message.address);
+    else if (message.type === "transferred") this.#listeners.addTransferred(message.address);
     else if (message.type === "drained") {
       this.#drained?.(worker);
       this.#workerPool.drained(worker);
@@ -485,7 +483,7 @@ export class App {
     this.#endpoints.forget(worker);
     this.#health.forget(worker);
     this.#rollouts.forget(worker);
-    this.#orders.forget(worker);
+    this.#pluginChecks.forget(worker);
     this.#drained?.(worker);
     this.#workerPool.ended(worker, reason);
   }
@@ -498,7 +496,7 @@ export class App {
       left.delete(worker);
       if (left.size === 0) done.resolve();
     };
-    // The workers end what is left themselves when the time is over; a moment later nobody waits for them.
+    // Workers end the remaining requests after the grace time; one second later they are terminated.
     const timer = setTimeout(done.resolve, grace + 1000);
     for (const worker of left) this.#workers.post(worker, { type: "drain", grace });
     await done.promise;
@@ -510,7 +508,7 @@ function addressesOf(admin: Config["admin"]): string {
   return JSON.stringify([admin?.address, admin?.metrics]);
 }
 
-/** What a new proxy reads before anything runs. @throws StartError */
+/** Reads the configuration for the start. @throws StartError */
 async function readFirstConfig({ file, env = process.env }: AppOptions): Promise<Config> {
   const text = await readConfigFile(file).catch((error: Error) => {
     throw new StartError([error.message]);

@@ -1,4 +1,4 @@
-/** Endpoints by name: `name:port` is one for each address of the name, `srv:name` one for each target of a service. */
+/** Endpoints by DNS: `name:port` is one for each address of the name, `srv:name` one for each address of an SRV target. */
 import { isIP } from "node:net";
 import type { EndpointConfig } from "../config/schema.ts";
 import type { Log } from "../observe/log.ts";
@@ -9,13 +9,13 @@ import { type Lookup, type ResolveCounts, Resolver } from "./resolve.ts";
 export type DnsSourcesOptions = {
   readonly log: Log;
   readonly settings: DnsSettings;
-  /** What an entry with this host stands for has changed. */
+  /** Called when the endpoints of entries with this host have changed. */
   readonly onChange: (host: string) => void;
-  /** Instead of DNS, for host names; for tests. */
+  /** Replaces DNS for host names, in tests. */
   readonly lookup?: Lookup;
 };
 
-/** The two sources that DNS answers for. */
+/** The sources of host names and of services. */
 export class DnsSources {
   readonly hosts: EndpointSource;
   readonly services: EndpointSource;
@@ -34,7 +34,7 @@ export class DnsSources {
     this.services = new NameSource("srv", this.#services, isService, (found) => ({ ...found, path: "" }));
   }
 
-  /** Attempts to resolve, by result. */
+  /** Number of attempts by result. */
   get counts(): ResolveCounts {
     const [a, b] = [this.#names.counts, this.#services.counts];
     return { resolved: a.resolved + b.resolved, empty: a.empty + b.empty, failed: a.failed + b.failed };

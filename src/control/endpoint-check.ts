@@ -1,92 +1,91 @@
-/** The checks of one endpoint: what they came to, what that makes of the endpoint, and when the next one is due. */
+/** The active checks of one endpoint: results, health state, and the pause before the next check. */
 
 import type { CheckRecord, EndpointHealth } from "../admin/api.ts";
 import type * as health from "../cluster/health.ts";
 import type { CheckResult } from "../cluster/health.ts";
 import type { CheckPlan, EndpointPlan } from "../plan/plan.ts";
 
-/** What is to be checked, and how. */
-export type Duty = { readonly cluster: string; readonly endpoint: EndpointPlan; readonly check: CheckPlan };
+export type CheckTarget = { readonly cluster: string; readonly endpoint: EndpointPlan; readonly check: CheckPlan };
 
 export type Result = CheckResult["result"];
 
 const HISTORY = 10;
-/** Of an interval, by chance, so that proxies that began together do not check together for ever. */
+/** Random share of the interval, so that proxies started together do not stay synchronised. */
 const JITTER = 0.1;
-/** After so many bad checks of an endpoint that is out its interval doubles, up to this. */
-const PATIENCE = 5;
-const SLOWEST = 4;
-/** Characters of a problem. */
-const MOST_TOLD = 200;
+/** The interval of an unhealthy endpoint doubles after each so many failed checks, up to `MAX_SLOWDOWN` times. */
+const DOUBLE_AFTER = 5;
+const MAX_SLOWDOWN = 4;
+/** Maximum characters of a problem. */
+const MAX_PROBLEM = 200;
 
 export class EndpointCheck {
   readonly counts: Record<Result, number> = { healthy: 0, unhealthy: 0, failed: 0 };
   readonly #states: typeof health;
   readonly #history: CheckRecord[] = [];
-  #duty: Duty;
-  #stand: health.Stand;
+  #target: CheckTarget;
+  #state: health.HealthState;
   #since = new Date();
-  /** What the last bad check said. */
+  /** Problem of the last failed check. */
   #problem = "";
-  /** Bad checks in a row since it is out. */
-  #misses = 0;
+  /** Consecutive failed checks while it is unhealthy. */
+  #failures = 0;
 
-  constructor(states: typeof health, duty: Duty) {
+  constructor(states: typeof health, target: CheckTarget) {
     this.#states = states;
-    this.#duty = duty;
-    this.#stand = states.UNCHECKED;
+    this.#target = target;
+    this.#state = states.UNCHECKED;
   }
 
-  get duty(): Duty {
-    return this.#duty;
+  get target(): CheckTarget {
+    return this.#target;
   }
 
   get healthy(): boolean {
-    return this.#stand.healthy;
+    return this.#state.healthy;
   }
 
   /** Why it is unhealthy. */
   get problem(): string {
-    return this.#stand.healthy ? "" : this.#problem;
+    return this.#state.healthy ? "" : this.#problem;
   }
 
-  /** A new version's. Whether it is to be checked in another way than before. */
-  renew(duty: Duty): boolean {
-    const differs = duty.check.key !== this.#duty.check.key;
-    this.#duty = duty;
+  /** Sets the target of a new version. Returns whether the check itself has changed. */
+  renew(target: CheckTarget): boolean {
+    const differs = target.check.key !== this.#target.check.key;
+    this.#target = target;
     if (!differs) return false;
-    this.#stand = this.#states.renew(this.#stand);
-    this.#misses = 0;
+    this.#state = this.#states.renew(this.#state);
+    this.#failures = 0;
     return true;
   }
 
-  /** Takes what a check came to, that took so many milliseconds. Whether the endpoint is another than before by that. */
-  record({ result, problem: told }: CheckResult, took: number): boolean {
-    const problem = tidy(told);
+  /** Records the result of a check and its duration in milliseconds. Returns whether the health state has changed. */
+  record({ result, problem: text }: CheckResult, took: number): boolean {
+    const problem = toLine(text);
     this.counts[result]++;
     const ok = result === "failed" ? null : result === "healthy";
     this.#history.push({ at: new Date().toISOString(), ok, took: took / 1000, problem });
     if (this.#history.length > HISTORY) this.#history.shift();
     if (ok === null) return false;
     if (!ok) this.#problem = problem;
-    const before = this.#stand.healthy;
-    this.#stand = this.#states.judge(this.#stand, ok, this.#duty.check);
-    this.#misses = ok || before ? 0 : this.#misses + 1;
-    if (this.#stand.healthy === before) return false;
+    const before = this.#state.healthy;
+    this.#state = this.#states.update(this.#state, ok, this.#target.check);
+    this.#failures = ok || before ? 0 : this.#failures + 1;
+    if (this.#state.healthy === before) return false;
     this.#since = new Date();
     return true;
   }
 
-  /** Milliseconds from the beginning of the last check to the next. */
+  /** Milliseconds from the start of the last check to the next. */
   pause(): number {
-    const slower = Math.min(SLOWEST, 2 ** Math.floor(this.#misses / PATIENCE));
-    return this.#duty.check.interval * slower * (1 + JITTER * (2 * Math.random() - 1));
+    const slower = Math.min(MAX_SLOWDOWN, 2 ** Math.floor(this.#failures / DOUBLE_AFTER));
+    return this.#target.check.interval * slower * (1 + JITTER * (2 * Math.random() - 1));
   }
 
   describe(): EndpointHealth {
     return {
-      state: this.#stand.healthy ? "healthy" : "unhealthy",
-      checked: this.#stand.checked,
+      state: this.#state.healthy ? "healthy" : "unhealthy",
+      checked: this.#state.checked,
       since: this.#since.toISOString(),
       problem: this.problem,
       lastCheck: this.#history.at(-1) ?? null,
@@ -95,8 +94,8 @@ export class EndpointCheck {
   }
 }
 
-/** It may hold what an endpoint or a plugin has said: one line, and no control characters, wherever it is shown. */
-function tidy(problem: string): string {
+/** Makes one line without control characters of a text that may come from an endpoint or a plugin. */
+function toLine(problem: string): string {
   const line = problem.replace(/[\s\p{Cc}\p{Cf}]+/gu, " ").trim();
-  return line.length > MOST_TOLD ? `${line.slice(0, MOST_TOLD)}...` : line;
+  return line.length > MAX_PROBLEM ? `${line.slice(0, MAX_PROBLEM)}...` : line;
 }

@@ -1,7 +1,7 @@
 /**
- * The endpoint sets of the clusters of every plan that is alive. When a source reports a change, each cluster concerned
- * gets a new set with a version of its own, which workers receive by a message; no file is read and no guest started.
- * Places in shared memory are held for a set of a plan, and given back when no worker uses the set any more.
+ * The endpoint sets of all plans in use. When a source reports a change, the affected clusters get new sets, which are
+ * posted to the workers; no file is read and no guest started. A set owns its endpoints' slots in shared memory until no
+ * worker uses it any more.
  */
 import type { ClusterConfig, Config, EndpointConfig } from "../config/schema.ts";
 import type { Log } from "../observe/log.ts";
@@ -11,24 +11,24 @@ import type { ClusterPlan, EndpointPlan, EndpointSet, Plan } from "../plan/plan.
 import type { ToWorker } from "../worker/messages.ts";
 
 export type EndpointSetsOptions = {
-  /** In this order; the first that has an entry provides its endpoints. */
+  /** The first source that has an entry provides its endpoints. */
   readonly sources: readonly EndpointSource[];
   readonly log: Pick<Log, "info" | "error">;
-  /** Holds an endpoint's places for a set; the holder is a negative number of that set alone. @throws Error when there are none */
-  readonly place: (holder: number, cluster: string, address: string) => Pick<EndpointPlan, "slot" | "cells">;
-  readonly release: (holder: number) => void;
-  /** The workers that may use that version of the plan. */
-  readonly holders: (version: number) => readonly number[];
+  /** Allocates an endpoint's slots for a set; `owner` is a negative number unique to the set. @throws Error if none is free */
+  readonly allocate: (owner: number, cluster: string, address: string) => Pick<EndpointPlan, "slot" | "cells">;
+  readonly release: (owner: number) => void;
+  /** The workers that may use a version of the plan. */
+  readonly workersOf: (version: number) => readonly number[];
   readonly post: (worker: number, message: ToWorker) => void;
-  /** A set of the plan in service has changed. */
+  /** Called when a set of the plan in service has changed. */
   readonly onChange: () => void;
 };
 
-/** A cluster of a plan that is alive, and the holder of its set's places. */
-type Entry = { readonly config: ClusterConfig; plan: ClusterPlan | null; holder: number };
-type Alive = { readonly version: number; readonly entries: Entry[]; readonly holders: Set<number> };
+/** A cluster of a plan in use; `owner` is its set's. */
+type Entry = { readonly config: ClusterConfig; plan: ClusterPlan | null; owner: number };
+type LivePlan = { readonly version: number; readonly entries: Entry[]; readonly owners: Set<number> };
 
-/** What is shown of the set of a cluster. Times are ms since the epoch. */
+/** Status of a cluster's set. Times are ms since the epoch. */
 export type SetStatus = {
   readonly changedAt: number;
   readonly sources: readonly (SourceStatus & { readonly address: string; readonly endpoints: number })[];
@@ -36,43 +36,43 @@ export type SetStatus = {
 
 export class EndpointSets {
   readonly #options: EndpointSetsOptions;
-  readonly #alive = new Map<number, Alive>();
-  /** The last set of each cluster in any plan, by name. */
+  readonly #plans = new Map<number, LivePlan>();
+  /** The last set of each cluster over all plans, by name; `text` identifies its endpoints. */
   readonly #last = new Map<string, { text: string; version: number; changedAt: number }>();
-  /** Workers that may still use a set that was replaced, by its holder. */
-  readonly #leaving = new Map<number, Set<number>>();
+  /** Workers that may still use a replaced set, by its owner. */
+  readonly #replaced = new Map<number, Set<number>>();
   #committed = 0;
-  #holder = 0;
+  #lastOwner = 0;
 
   constructor(options: EndpointSetsOptions) {
     this.#options = options;
   }
 
-  /** Waits until the endpoints of all clusters are known, or have taken too long. */
+  /** Waits, for a bounded time, until the endpoints of all clusters are known. */
   async prepare({ clusters }: Pick<Config, "clusters">): Promise<void> {
     const entries = clusters.flatMap(({ endpoints }) => endpoints);
     await Promise.all(entries.map((entry) => this.#sourceOf(entry).prepare(entry)));
   }
 
-  /** The set of a cluster for a plan that is being built. @throws Error when there is no room for its endpoints */
+  /** Makes the set of a cluster for a plan that is being built. @throws Error if there are no slots for its endpoints */
   build(version: number, config: ClusterConfig): EndpointSet {
-    const alive = this.#alive.get(version) ?? { version, entries: [], holders: new Set() };
-    this.#alive.set(version, alive);
+    const live = this.#plans.get(version) ?? { version, entries: [], owners: new Set() };
+    this.#plans.set(version, live);
     const list = this.#list(config);
-    const { set, holder } = this.#hold(alive, config.name, list, JSON.stringify(list));
-    alive.entries.push({ config, plan: null, holder });
+    const { set, owner } = this.#allocate(live, config.name, list, JSON.stringify(list));
+    live.entries.push({ config, plan: null, owner });
     return set;
   }
 
-  /** The plan was built: from now on its sets change. */
+  /** Starts to update the sets of a built plan. */
   follow({ version, clusters }: Plan): void {
-    for (const [index, entry] of (this.#alive.get(version)?.entries ?? []).entries()) entry.plan = clusters[index]!;
+    for (const [index, entry] of (this.#plans.get(version)?.entries ?? []).entries()) entry.plan = clusters[index]!;
   }
 
-  /** The plan serves: its entries are watched. */
+  /** Watches the entries of the plan, which is in service now. */
   commit({ version }: Plan): void {
     this.#committed = version;
-    const clusters = (this.#alive.get(version)?.entries ?? []).map(({ config }) => config);
+    const clusters = (this.#plans.get(version)?.entries ?? []).map(({ config }) => config);
     const bySource = Map.groupBy(
       clusters.flatMap(({ endpoints }) => endpoints),
       (entry) => this.#sourceOf(entry),
@@ -84,48 +84,48 @@ export class EndpointSets {
     this.update(() => true);
   }
 
-  /** What entries with this host stand for has changed. */
+  /** Updates the clusters with entries of this host, whose addresses have changed. */
   changed(host: string): void {
     this.update((config) => config.endpoints.some(({ address }) => address.host === host));
   }
 
-  /** Makes a new set of each cluster whose endpoints are others than those of its set. */
-  update(concerns: (config: ClusterConfig) => boolean): void {
+  /** Replaces the set of each matching cluster whose endpoints have changed. */
+  update(matches: (config: ClusterConfig) => boolean): void {
     let changed = false;
-    for (const alive of this.#alive.values()) {
-      // Requests of a plan that was replaced end with the set that they began with.
-      if (alive.version < this.#committed) continue;
-      for (const [index, entry] of alive.entries.entries())
-        if (entry.plan !== null && concerns(entry.config) && this.#replace(alive, index, entry))
-          changed ||= alive.version === this.#committed;
+    for (const live of this.#plans.values()) {
+      // Requests on a replaced plan finish with its present sets.
+      if (live.version < this.#committed) continue;
+      for (const [index, entry] of live.entries.entries())
+        if (entry.plan !== null && matches(entry.config) && this.#replace(live, index, entry))
+          changed ||= live.version === this.#committed;
     }
     if (changed) this.#options.onChange();
   }
 
-  /** A worker uses a replaced set no more. */
-  receive(worker: number, holder: number): void {
-    const workers = this.#leaving.get(holder);
-    if (workers?.delete(worker) && workers.size === 0) this.#free(holder);
+  /** Handles that a worker does not use a replaced set any more. */
+  receive(worker: number, owner: number): void {
+    const workers = this.#replaced.get(owner);
+    if (workers?.delete(worker) && workers.size === 0) this.#free(owner);
   }
 
-  /** A worker has ended. */
+  /** Handles the end of a worker. */
   forget(worker: number): void {
-    for (const holder of [...this.#leaving.keys()]) this.receive(worker, holder);
+    for (const owner of [...this.#replaced.keys()]) this.receive(worker, owner);
   }
 
-  /** No worker uses that version of the plan any more, or ever will. */
+  /** Frees all sets of a plan that no worker uses any more. */
   release(version: number): void {
-    const alive = this.#alive.get(version);
-    this.#alive.delete(version);
-    for (const holder of alive?.holders ?? []) {
-      this.#leaving.delete(holder);
-      this.#options.release(holder);
+    const live = this.#plans.get(version);
+    this.#plans.delete(version);
+    for (const owner of live?.owners ?? []) {
+      this.#replaced.delete(owner);
+      this.#options.release(owner);
     }
   }
 
-  /** Of a cluster in service; null where there is none of that name. */
+  /** Status of a cluster in service, or null. */
   describe(cluster: string): SetStatus | null {
-    const entry = this.#alive.get(this.#committed)?.entries.find(({ config }) => config.name === cluster);
+    const entry = this.#plans.get(this.#committed)?.entries.find(({ config }) => config.name === cluster);
     if (entry === undefined) return null;
     const sources = entry.config.endpoints.map((endpoint) => {
       const source = this.#sourceOf(endpoint);
@@ -143,41 +143,41 @@ export class EndpointSets {
     return listEndpoints(config, (entry) => this.#sourceOf(entry).endpoints(entry));
   }
 
-  /** Whether the cluster has a new set. */
-  #replace(alive: Alive, index: number, entry: Entry): boolean {
-    const { config, holder: replaced } = entry;
+  /** Replaces a cluster's set if its endpoints have changed. Returns whether it did. */
+  #replace(live: LivePlan, index: number, entry: Entry): boolean {
+    const { config, owner: replaced } = entry;
     const plan = entry.plan!;
     const list = this.#list(config);
     const text = JSON.stringify(list);
     if (text === textOf(plan.set)) return false;
     try {
-      const { set, holder } = this.#hold(alive, config.name, list, text);
-      this.#log(alive, plan, set);
+      const { set, owner } = this.#allocate(live, config.name, list, text);
+      this.#log(live, plan, set);
       plan.set = set;
-      entry.holder = holder;
+      entry.owner = owner;
     } catch (error) {
       const problem = (error as Error).message;
       this.#options.log.error({ cluster: config.name, problem }, "endpoint set rejected, keeping the current one");
       return false;
     }
-    const workers = this.#options.holders(alive.version);
+    const workers = this.#options.workersOf(live.version);
     if (workers.length === 0) this.#free(replaced);
-    else this.#leaving.set(replaced, new Set(workers));
-    const { version } = alive;
+    else this.#replaced.set(replaced, new Set(workers));
+    const { version } = live;
     const message: ToWorker = { type: "endpoints", version, cluster: index, set: plan.set, replaced };
     for (const worker of workers) this.#options.post(worker, message);
     return true;
   }
 
-  #hold(alive: Alive, cluster: string, list: readonly PlacelessEndpoint[], text: string) {
-    const holder = --this.#holder;
-    const { place, release } = this.#options;
+  #allocate(live: LivePlan, cluster: string, list: readonly PlacelessEndpoint[], text: string) {
+    const owner = --this.#lastOwner;
+    const { allocate, release } = this.#options;
     try {
-      const endpoints = list.map((endpoint) => ({ ...endpoint, ...place(holder, cluster, endpoint.address) }));
-      alive.holders.add(holder);
-      return { set: { version: this.#versionOf(cluster, text), endpoints }, holder };
+      const endpoints = list.map((endpoint) => ({ ...endpoint, ...allocate(owner, cluster, endpoint.address) }));
+      live.owners.add(owner);
+      return { set: { version: this.#versionOf(cluster, text), endpoints }, owner };
     } catch (error) {
-      release(holder);
+      release(owner);
       throw error;
     }
   }
@@ -190,14 +190,14 @@ export class EndpointSets {
     return version;
   }
 
-  #free(holder: number): void {
-    this.#leaving.delete(holder);
-    for (const { holders } of this.#alive.values()) holders.delete(holder);
-    this.#options.release(holder);
+  #free(owner: number): void {
+    this.#replaced.delete(owner);
+    for (const { owners } of this.#plans.values()) owners.delete(owner);
+    this.#options.release(owner);
   }
 
-  #log(alive: Alive, { name, set: before }: ClusterPlan, set: EndpointSet): void {
-    if (alive.version !== this.#committed) return;
+  #log(live: LivePlan, { name, set: before }: ClusterPlan, set: EndpointSet): void {
+    if (live.version !== this.#committed) return;
     const missingIn = ({ endpoints }: EndpointSet) => {
       const known = new Set(endpoints.map(({ address }) => address));
       return ({ address }: EndpointPlan) => !known.has(address);
@@ -209,7 +209,7 @@ export class EndpointSets {
   }
 }
 
-/** As the list is before its endpoints have places. */
+/** The text of `#list` for a set: its endpoints without their slots. */
 function textOf({ endpoints }: EndpointSet): string {
   return JSON.stringify(
     endpoints.map(({ address, host, port, path, weight, zone }) => {

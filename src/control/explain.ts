@@ -1,4 +1,4 @@
-/** What plugins would do to a request, without sending anything: a dry run of the plan in service, in a worker of its own. */
+/** Dry runs of requests on the plan in service, each in its own thread, without sending anything. */
 import { extname } from "node:path";
 import { Worker } from "node:worker_threads";
 import type { EndpointColumns } from "../cluster/columns.ts";
@@ -7,22 +7,22 @@ import type { Plan } from "../plan/plan.ts";
 import type { TraceRecord } from "../trace/record.ts";
 import type { DryRunInit, DryRunResult, ExplainRequest } from "../worker/messages.ts";
 
-/** The request cannot be explained, or cannot be made. */
+/** The request is invalid, or its dry run failed. */
 export class ExplainError extends Error {}
 
 const ENTRY = new URL(`../worker/dry-run${extname(import.meta.filename)}`, import.meta.url);
 const TIMEOUT = 30_000;
-const MAX_WAITING = 8;
+const MAX_QUEUED = 8;
 const ADDRESS = /^[0-9A-Fa-f:.]{2,45}$/;
 
-/** @throws ExplainError naming the key that is not as expected. */
+/** @throws ExplainError with the invalid key */
 export function readExplainRequest(value: unknown): ExplainRequest {
   if (typeof value !== "object" || value === null || Array.isArray(value))
-    throw new ExplainError("the request is no object");
+    throw new ExplainError("the request is not an object");
   const given = value as Record<string, unknown>;
   const known = ["method", "url", "headers", "body", "listener", "client", "status", "allowFetch", "fetchStatus"];
   for (const key of Object.keys(given))
-    if (!known.includes(key)) throw new ExplainError(`${key} is not known, expected ${known.join(", ")}`);
+    if (!known.includes(key)) throw new ExplainError(`unknown key ${key}, expected one of ${known.join(", ")}`);
   const read = <T>(key: string, otherwise: T, is: (value: unknown) => boolean, expected: string): T => {
     if (given[key] === undefined) return otherwise;
     if (!is(given[key])) throw new ExplainError(`${key} is ${JSON.stringify(given[key])}, expected ${expected}`);
@@ -44,7 +44,7 @@ export function readExplainRequest(value: unknown): ExplainRequest {
     fetchStatus: read("fetchStatus", 503, isStatus, "a status from 200 to 599"),
   };
   if (request.url === "") throw new ExplainError("url is missing");
-  // A character above U+00FF is no byte of a head: cut to one it could be the end of a line.
+  // Characters above U+00FF would be truncated to bytes, possibly to the end of a line.
   if (/[^\t\x20-\x7e\x80-\xff]/.test([request.method, request.url, ...request.headers.flat()].join("")))
     throw new ExplainError("method, url and headers are one line each, of characters up to U+00FF");
   return request;
@@ -59,14 +59,14 @@ function isFields(value: unknown): boolean {
   );
 }
 
-/** Runs it to its end in a worker that ends with it. @throws ExplainError */
+/** Performs a dry run in its own thread. @throws ExplainError */
 export async function runDry(init: DryRunInit, ended: () => void = () => undefined): Promise<TraceRecord> {
   const worker = new Worker(ENTRY, { workerData: init, name: "dry-run" });
   const { promise, resolve } = Promise.withResolvers<DryRunResult>();
-  const timer = setTimeout(() => resolve({ problem: `it took more than ${TIMEOUT / 1000} s` }), TIMEOUT);
+  const timer = setTimeout(() => resolve({ problem: `the dry run took more than ${TIMEOUT / 1000} s` }), TIMEOUT);
   worker.once("message", (result: DryRunResult) => resolve(result));
   worker.once("error", (error: Error) => resolve({ problem: error.message }));
-  worker.once("exit", () => resolve({ problem: "its worker ended before it" }));
+  worker.once("exit", () => resolve({ problem: "the thread of the dry run ended" }));
   const result = await promise;
   clearTimeout(timer);
   await worker.terminate();
@@ -79,15 +79,15 @@ export type ExplainerOptions = {
   readonly plan: () => Plan | null;
   readonly columns: EndpointColumns;
   readonly keyValue: { readonly buffer: SharedArrayBuffer; forgetThread(worker: number): number };
-  /** A number in locks that no worker has. */
+  /** A number for locks, used by no worker. */
   readonly worker: number;
 };
 
-/** Dry runs in a running proxy, one at a time. */
+/** Runs the dry runs of a proxy one at a time. */
 export class Explainer {
   readonly #options: ExplainerOptions;
   #tail: Promise<unknown> = Promise.resolve();
-  #waiting = 0;
+  #queued = 0;
 
   constructor(options: ExplainerOptions) {
     this.#options = options;
@@ -95,17 +95,17 @@ export class Explainer {
 
   /** @throws ExplainError */
   async explain(request: ExplainRequest): Promise<TraceRecord> {
-    if (this.#waiting >= MAX_WAITING) throw new ExplainError(`${MAX_WAITING} requests are being explained already`);
-    this.#waiting++;
+    if (this.#queued >= MAX_QUEUED) throw new ExplainError(`${MAX_QUEUED} dry runs are queued already`);
+    this.#queued++;
     const run = this.#tail.then(() => this.#run(request));
     this.#tail = run.catch(() => undefined);
-    return run.finally(() => this.#waiting--);
+    return run.finally(() => this.#queued--);
   }
 
   #run(request: ExplainRequest): Promise<TraceRecord> {
     const { plan: current, columns, keyValue, worker } = this.#options;
     const plan = current();
-    if (plan === null) throw new ExplainError("no version serves yet");
+    if (plan === null) throw new ExplainError("no version is in service yet");
     columns.moveTo(performance.now());
     const rows = plan.clusters.flatMap(({ set }) =>
       set.endpoints.map(({ slot }) => ({
@@ -117,7 +117,7 @@ export class Explainer {
         health: columns.health[slot]!,
       })),
     );
-    // Where it was ended inside the store, the shard is mended and freed.
+    // If the thread was terminated inside the store, the shard is repaired and unlocked.
     return runDry({ plan, rows, keyValue: keyValue.buffer, worker, request }, () => void keyValue.forgetThread(worker));
   }
 }

@@ -1,11 +1,9 @@
-/** Time limits for what this worker waits for. */
-
-/** A timer that is later than this was held up by this worker itself. */
+/** ms. A timer that is later than this was delayed by this thread itself. */
 const LATE = 50;
 
 /**
- * Calls `expire` when so many milliseconds are over; what it returns ends that. Where this worker was busy, what it waits
- * for may have come already and not been looked at: then the time that it took is given once more.
+ * Calls `expire` after so many milliseconds; the returned function cancels it. If this thread was busy when the timer was
+ * due, the awaited event may be pending in the event loop: the limit is then extended by the delay.
  */
 export function limitTime(milliseconds: number, expire: () => void): () => void {
   const due = performance.now() + milliseconds;

@@ -1,26 +1,24 @@
 /**
- * Active health checks: when each endpoint is checked, and the bit in the shared columns that keeps traffic from one that
- * is down. An endpoint keeps its state from version to version by its row; one check of it is made at a time, and a
- * bounded number of all.
+ * Schedules active health checks, and marks unhealthy endpoints in the shared columns. An endpoint keeps its state from
+ * version to version, by its row. One check of an endpoint runs at a time, and a bounded number in total.
  */
 
 import type { EndpointHealth } from "../admin/api.ts";
 import type * as health from "../cluster/health.ts";
 import type { Log } from "../observe/log.ts";
 import type { Plan } from "../plan/plan.ts";
-import { type Duty, EndpointCheck, type Result } from "./endpoint-check.ts";
-import type { Tell } from "./probe.ts";
+import { type CheckTarget, EndpointCheck, type Result } from "./endpoint-check.ts";
+import type { OnResult } from "./probe.ts";
 
 export type HealthChecksOptions = {
-  /** What checks make of an endpoint. */
   readonly states: typeof health;
-  /** Makes a check; what it returns gives it up, and nothing is told then. */
-  readonly probe: (duty: Duty, tell: Tell) => () => void;
-  /** Takes an endpoint out of traffic, or puts it back. */
+  /** Starts a check; the returned function cancels it, without a result. */
+  readonly probe: (target: CheckTarget, onResult: OnResult) => () => void;
+  /** Excludes an endpoint from traffic, or includes it again. */
   readonly mark: (slot: number, unhealthy: boolean) => void;
   readonly log: Pick<Log, "info" | "warn">;
-  /** Checks at one time. */
-  readonly most?: number;
+  /** Maximum number of concurrent checks. */
+  readonly maxChecks?: number;
 };
 
 export type CheckCounts = {
@@ -29,146 +27,146 @@ export type CheckCounts = {
   readonly counts: Readonly<Record<Result, number>>;
 };
 
-const MOST = 256;
-/** First checks follow each other by this, or all come within a part of their interval where there are many. */
+const MAX_CHECKS = 256;
+/** ms between first checks; shorter if they would take more than this share of their interval. */
 const STEP = 10;
-const FIRST_PART = 0.5;
+const FIRST_SHARE = 0.5;
 
-type Watched = {
+type ScheduledCheck = {
   readonly check: EndpointCheck;
   timer: NodeJS.Timeout | null;
-  /** Gives up the check that is under way. */
+  /** Cancels the running check. */
   stop: (() => void) | null;
 };
 
 export class HealthChecks {
   readonly #options: HealthChecksOptions;
-  readonly #most: number;
+  readonly #maxChecks: number;
   /** By row. */
-  readonly #watched = new Map<number, Watched>();
-  /** Those whose time has come while too many others are checked. */
-  readonly #line = new Set<Watched>();
+  readonly #watched = new Map<number, ScheduledCheck>();
+  /** Checks that are due while too many others run. */
+  readonly #queue = new Set<ScheduledCheck>();
   #running = 0;
   #closed = false;
 
   constructor(options: HealthChecksOptions) {
     this.#options = options;
-    this.#most = options.most ?? MOST;
+    this.#maxChecks = options.maxChecks ?? MAX_CHECKS;
   }
 
-  /** A version serves: from now on its endpoints are checked, as it says. */
+  /** Checks the endpoints of this plan from now on, and no others. */
   take(plan: Plan): void {
-    // A version that was under way when the proxy began to end.
+    // The plan was committed while the proxy was closing.
     if (this.#closed) return;
-    const gone = new Set(this.#watched.keys());
-    const fresh: Watched[] = [];
+    const removed = new Set(this.#watched.keys());
+    const added: ScheduledCheck[] = [];
     for (const { name, check, set } of plan.clusters) {
       if (check === null) continue;
       for (const endpoint of set.endpoints) {
-        gone.delete(endpoint.slot);
+        removed.delete(endpoint.slot);
         const watched = this.#watch({ cluster: name, endpoint, check });
-        if (watched !== null) fresh.push(watched);
+        if (watched !== null) added.push(watched);
       }
     }
-    for (const slot of gone) this.#forget(slot);
-    for (const [index, watched] of fresh.entries()) {
-      const { interval } = watched.check.duty.check;
-      this.#schedule(watched, Math.min(index * STEP, (interval * FIRST_PART * index) / fresh.length));
+    for (const slot of removed) this.#forget(slot);
+    for (const [index, watched] of added.entries()) {
+      const { interval } = watched.check.target.check;
+      this.#schedule(watched, Math.min(index * STEP, (interval * FIRST_SHARE * index) / added.length));
     }
-    this.#serve();
+    this.#runQueue();
   }
 
-  /** What is known of the endpoint in that row; null when it is not checked. */
+  /** Health of the endpoint in a row; null if it is not checked. */
   describe(slot: number): EndpointHealth | null {
     return this.#watched.get(slot)?.check.describe() ?? null;
   }
 
   *counts(): Iterable<CheckCounts> {
     for (const { check } of this.#watched.values())
-      yield { cluster: check.duty.cluster, endpoint: check.duty.endpoint.address, counts: check.counts };
+      yield { cluster: check.target.cluster, endpoint: check.target.endpoint.address, counts: check.counts };
   }
 
-  /** Gives up all checks; endpoints stay as they are. */
+  /** Cancels all checks; the health states stay in the columns. */
   close(): void {
     this.#closed = true;
-    for (const watched of this.#watched.values()) this.#halt(watched);
+    for (const watched of this.#watched.values()) this.#stop(watched);
     this.#watched.clear();
   }
 
-  /** The endpoint's, if it is to be checked anew. */
-  #watch(duty: Duty): Watched | null {
-    const known = this.#watched.get(duty.endpoint.slot);
+  /** Adds or updates an endpoint's check. Returns it if it must be scheduled. */
+  #watch(target: CheckTarget): ScheduledCheck | null {
+    const known = this.#watched.get(target.endpoint.slot);
     if (known === undefined) {
-      const watched = { check: new EndpointCheck(this.#options.states, duty), timer: null, stop: null };
-      this.#watched.set(duty.endpoint.slot, watched);
+      const watched = { check: new EndpointCheck(this.#options.states, target), timer: null, stop: null };
+      this.#watched.set(target.endpoint.slot, watched);
       return watched;
     }
-    if (!known.check.renew(duty)) return null;
-    this.#halt(known);
+    if (!known.check.renew(target)) return null;
+    this.#stop(known);
     return known;
   }
 
-  /** Nobody checks it any more: what was found says nothing by now. */
+  /** Removes a check. An unhealthy endpoint gets traffic again, since its state will not be updated. */
   #forget(slot: number): void {
     const watched = this.#watched.get(slot)!;
-    const { healthy, duty } = watched.check;
-    this.#halt(watched);
+    const { healthy, target } = watched.check;
+    this.#stop(watched);
     this.#watched.delete(slot);
     if (healthy) return;
     this.#options.mark(slot, false);
-    this.#options.log.info(fieldsOf(duty), "an endpoint that was out is not checked any more: it gets traffic again");
+    this.#options.log.info(fieldsOf(target), "unhealthy endpoint is not checked any more: it gets traffic again");
   }
 
-  #halt(watched: Watched): void {
+  #stop(watched: ScheduledCheck): void {
     if (watched.timer !== null) clearTimeout(watched.timer);
     watched.timer = null;
-    this.#line.delete(watched);
+    this.#queue.delete(watched);
     if (watched.stop === null) return;
     watched.stop();
     watched.stop = null;
     this.#running--;
   }
 
-  #schedule(watched: Watched, delay: number): void {
+  #schedule(watched: ScheduledCheck, delay: number): void {
     watched.timer = setTimeout(() => {
       watched.timer = null;
-      this.#line.add(watched);
-      this.#serve();
+      this.#queue.add(watched);
+      this.#runQueue();
     }, delay);
   }
 
-  #serve(): void {
-    for (const watched of this.#line) {
-      if (this.#running >= this.#most) return;
-      this.#line.delete(watched);
-      this.#begin(watched);
+  #runQueue(): void {
+    for (const watched of this.#queue) {
+      if (this.#running >= this.#maxChecks) return;
+      this.#queue.delete(watched);
+      this.#start(watched);
     }
   }
 
-  #begin(watched: Watched): void {
+  #start(watched: ScheduledCheck): void {
     const began = performance.now();
-    let told = false;
+    let completed = false;
     this.#running++;
-    const stop = this.#options.probe(watched.check.duty, (verdict) => {
-      told = true;
+    const stop = this.#options.probe(watched.check.target, (result) => {
+      completed = true;
       watched.stop = null;
       this.#running--;
       const took = performance.now() - began;
-      if (watched.check.record(verdict, took)) this.#change(watched.check);
+      if (watched.check.record(result, took)) this.#change(watched.check);
       this.#schedule(watched, Math.max(0, watched.check.pause() - took));
-      this.#serve();
+      this.#runQueue();
     });
-    if (!told) watched.stop = stop;
+    if (!completed) watched.stop = stop;
   }
 
-  #change({ healthy, problem, duty }: EndpointCheck): void {
+  #change({ healthy, problem, target }: EndpointCheck): void {
     const { log, mark } = this.#options;
-    mark(duty.endpoint.slot, !healthy);
-    if (healthy) log.info(fieldsOf(duty), "an endpoint is healthy again");
-    else log.warn({ ...fieldsOf(duty), problem }, "an endpoint is unhealthy: it gets no traffic");
+    mark(target.endpoint.slot, !healthy);
+    if (healthy) log.info(fieldsOf(target), "endpoint is healthy again");
+    else log.warn({ ...fieldsOf(target), problem }, "endpoint is unhealthy: it gets no traffic");
   }
 }
 
-function fieldsOf({ cluster, endpoint }: Duty): { cluster: string; endpoint: string } {
+function fieldsOf({ cluster, endpoint }: CheckTarget): { cluster: string; endpoint: string } {
   return { cluster, endpoint: endpoint.address };
 }

@@ -1,6 +1,6 @@
 /**
- * The listening addresses of the process. The main thread binds, the workers listen: every bind error comes
- * before anything is changed, and a listener in service is never closed while its address stays.
+ * The listening addresses of the process. The main thread binds and the workers listen, so that a bind error occurs before
+ * anything has changed, and a listener in service is never closed while its address is configured.
  */
 import { lookup } from "node:dns/promises";
 import { accessSync, constants, lstatSync, rmSync, statSync } from "node:fs";
@@ -11,13 +11,13 @@ import type { PostedSocket } from "../worker/messages.ts";
 
 export type Wanted = { readonly name: string; readonly address: Address };
 
-/** What a version listens at; opened for one that is not committed yet. */
+/** The addresses of a version that is not committed yet. */
 export type Opening = {
-  /** For each listener, by name: where it is, its address with its number (a port 0 has become one). */
+  /** Addresses by listener name; a port 0 is replaced by the number of the bound port. */
   readonly places: ReadonlyMap<string, Place>;
   /**
-   * Bound sockets of addresses that are new, by the number of the worker that listens there; null for a Unix socket.
-   * What comes in at one that is `shared` is dealt out among all workers.
+   * Bound sockets of new addresses, by the number of the worker that listens; null for a Unix socket. Connections of a
+   * `shared` one are distributed over all workers.
    */
   readonly sockets: readonly {
     readonly address: string;
@@ -35,22 +35,21 @@ type Place = {
   readonly path: string;
 };
 
-/** It is always there: it takes over from workers that leave, and alone accepts what cannot be shared. */
-export const FIRST_THREAD = 0;
+/** Never removed: it takes the sockets of leaving workers, and accepts on addresses that cannot be shared. */
+export const FIRST_WORKER = 0;
 
 export class Listeners {
   readonly #workers: () => readonly number[];
-  /** What is in service, by `keyOf`. */
+  /** Addresses in service, by `keyOf`. */
   #serving: ReadonlyMap<string, Place> = new Map();
-  /** Ports and paths that this process has listened at: some worker may still be closing one that was given up. */
+  /** Ports and paths that this process has listened at: a worker may still be closing a removed one. */
   readonly #own = new Set<number | string>();
+  /** Number of sockets transferred from removed workers to the first one, by address, until another worker gets them. */
+  readonly #transferred = new Map<string, number>();
+  /** Addresses at which a new worker gets a transferred socket instead of one of its own. */
+  readonly #assigned = new Map<number, string[]>();
 
-  /** Sockets of workers that left, by address: the first worker listens with them, until another takes them over. */
-  readonly #inherited = new Map<string, number>();
-  /** Addresses at which a worker has no socket of its own, because it will take over an inherited one. */
-  readonly #owed = new Map<number, string[]>();
-
-  /** Whether several workers can listen at one port. Where the system has no such option, the first accepts for all. */
+  /** Whether several workers can listen at one port; if the system does not support it, the first accepts for all. */
   #reusePort: boolean;
 
   constructor(workers: () => readonly number[], reusePort = process.env.SLUICE_ACCEPT !== "transfer") {
@@ -58,7 +57,7 @@ export class Listeners {
     this.#reusePort = reusePort;
   }
 
-  /** Binds what is not in service yet. @throws Error naming the listener and the address that cannot be had. */
+  /** Binds the addresses that are not in service. @throws Error with the listener and the address */
   async open(wanted: readonly Wanted[]): Promise<Opening> {
     const places = new Map<string, Place>();
     const sockets: { address: string; workers: (BoundSocket | null)[]; shared: boolean }[] = [];
@@ -81,29 +80,29 @@ export class Listeners {
     return { places, sockets };
   }
 
-  /** What was opened is in service now, and nothing else is. */
+  /** Takes the opened addresses into service, and removes all others. */
   commit(opening: Opening): void {
     this.#serving = new Map([...opening.places.values()].map((place) => [place.key, place]));
     for (const place of this.#serving.values()) this.#own.add(place.path === "" ? place.port : place.path);
     const addresses = new Set([...this.#serving.values()].map((place) => place.text));
-    for (const address of this.#inherited.keys()) if (!addresses.has(address)) this.#inherited.delete(address);
+    for (const address of this.#transferred.keys()) if (!addresses.has(address)) this.#transferred.delete(address);
   }
 
-  /** Closes what no worker was given. Sockets that were posted belong to their worker. */
+  /** Closes the sockets that were not posted; a posted one belongs to its worker. */
   release(opening: Opening): void {
     closeAll(opening.sockets);
   }
 
-  /** Binds every address in service once more, for `worker` that is new: where nothing waits to be taken over. */
+  /** Binds every address in service for a new worker, except those where it gets a transferred socket. */
   bindAgain(worker: number): PostedSocket[] {
     const sockets: PostedSocket[] = [];
-    for (const address of this.owed(worker)) this.inherit(address);
-    if (worker === FIRST_THREAD) this.#inherited.clear();
+    for (const address of this.takeAssigned(worker)) this.addTransferred(address);
+    if (worker === FIRST_WORKER) this.#transferred.clear();
     for (const { text, host, port, path } of this.#serving.values()) {
       if (path === "" && this.#reusePort) {
-        if (this.#owe(worker, text)) continue;
+        if (this.#assign(worker, text)) continue;
         sockets.push({ address: text, socket: bindPort(host, port, true), shared: false });
-      } else if (worker === FIRST_THREAD) {
+      } else if (worker === FIRST_WORKER) {
         if (path !== "") rmSync(path, { force: true });
         const socket = path === "" ? bindPort(host, port, false) : null;
         sockets.push({ address: text, socket, shared: path === "" });
@@ -112,25 +111,25 @@ export class Listeners {
     return sockets;
   }
 
-  /** The first worker has taken over a socket of a worker that leaves. */
-  inherit(address: string): void {
-    this.#inherited.set(address, (this.#inherited.get(address) ?? 0) + 1);
+  /** Records that a leaving worker's socket was transferred to the first worker. */
+  addTransferred(address: string): void {
+    this.#transferred.set(address, (this.#transferred.get(address) ?? 0) + 1);
   }
 
-  /** The addresses at which `worker` takes over a socket from the first one. They are told of once. */
-  owed(worker: number): readonly string[] {
-    const addresses = this.#owed.get(worker) ?? [];
-    this.#owed.delete(worker);
+  /** Returns, once, the addresses at which `worker` gets a socket from the first worker. */
+  takeAssigned(worker: number): readonly string[] {
+    const addresses = this.#assigned.get(worker) ?? [];
+    this.#assigned.delete(worker);
     return addresses;
   }
 
-  #owe(worker: number, address: string): boolean {
-    const inherited = this.#inherited.get(address) ?? 0;
-    if (inherited === 0) return false;
-    this.#inherited.set(address, inherited - 1);
-    const owed = this.#owed.get(worker);
-    if (owed === undefined) this.#owed.set(worker, [address]);
-    else owed.push(address);
+  #assign(worker: number, address: string): boolean {
+    const transferred = this.#transferred.get(address) ?? 0;
+    if (transferred === 0) return false;
+    this.#transferred.set(address, transferred - 1);
+    const assigned = this.#assigned.get(worker);
+    if (assigned === undefined) this.#assigned.set(worker, [address]);
+    else assigned.push(address);
     return true;
   }
 
@@ -139,11 +138,11 @@ export class Listeners {
     try {
       if (path !== "") {
         if (!this.#own.has(path)) await clearStalePath(path);
-        // It knows no `reusePort` and cannot be posted: the first worker binds it, and serves it alone.
+        // A Unix socket has no `reusePort` and cannot be posted: only the first worker binds and serves it.
         return { place: { key, text, host: "", port, path }, workers: [null] };
       }
       const host = await numericHost(address.host);
-      // Without `reusePort` a port in use is an error, even when its user allows sharing; our own workers do.
+      // Bound without `reusePort`: a port of another process is an error, even if that process allows sharing.
       const number = port !== 0 && this.#own.has(port) ? port : probe(host, port);
       const shown = port === 0 ? text.replace(/0$/, String(number)) : text;
       return { place: { key, text: shown, host, port: number, path }, workers: this.#bindForWorkers(host, number) };
@@ -165,7 +164,7 @@ export class Listeners {
   }
 }
 
-/** A port 0 is another number for each listener; any other address is one place, whatever the listener's name. */
+/** Identifies an address. Port 0 is a different port for each listener. */
 function keyOf(name: string, { text, port, path }: Address): string {
   return port === 0 && path === "" ? `${name} ${text}` : text;
 }
@@ -175,7 +174,7 @@ async function numericHost(host: string): Promise<string> {
   return (await lookup(host, { order: "ipv4first" })).address;
 }
 
-/** The number of a port that nobody listens at. */
+/** Returns the number of a free port: `port`, or any for 0. @throws Error if it is in use */
 function probe(host: string, port: number): number {
   const socket = bindPort(host, port, false);
   const number = socket.address().port;
@@ -186,7 +185,7 @@ function probe(host: string, port: number): number {
 function bindPort(host: string, port: number, reusePort: boolean): BoundSocket {
   if (host !== "") return new BoundSocket({ host, port, reusePort });
   try {
-    // Dual stack: `::` takes IPv4 as well.
+    // Dual stack: `::` accepts IPv4 too.
     return new BoundSocket({ host: "::", port, reusePort });
   } catch (error) {
     if (["EADDRINUSE", "EACCES", "ENOTSUP"].includes(codeOf(error))) throw error;
@@ -194,15 +193,12 @@ function bindPort(host: string, port: number, reusePort: boolean): BoundSocket {
   }
 }
 
-/**
- * Takes away what a killed process left. @throws Error when a process listens there, it is no socket, or there is no
- * directory for it.
- */
+/** Removes the socket of a process that was killed. @throws Error if it is in use or no socket, or if its directory does not exist */
 async function clearStalePath(path: string): Promise<void> {
   const found = lstatSync(path, { throwIfNoEntry: false });
   if (found === undefined) return checkDirectory(dirname(path));
-  if (!found.isSocket()) throw new Error("a file that is no socket stands there");
-  const refusal = await new Promise<string>((resolve) => {
+  if (!found.isSocket()) throw new Error("the path is a file that is not a socket");
+  const code = await new Promise<string>((resolve) => {
     const socket = connect({ path });
     socket.on("error", (error) => resolve(codeOf(error)));
     socket.on("connect", () => {
@@ -210,16 +206,16 @@ async function clearStalePath(path: string): Promise<void> {
       resolve("");
     });
   });
-  // Only a refused connection says that no process is there: one with a full queue, or of another user, says otherwise.
-  if (refusal !== "ECONNREFUSED" && refusal !== "ENOENT") throw new Error("address already in use");
+  // Only ECONNREFUSED proves that no process listens: a full queue or another user gives other codes.
+  if (code !== "ECONNREFUSED" && code !== "ENOENT") throw new Error("address already in use");
   rmSync(path, { force: true });
 }
 
-/** The system says EACCES of a missing directory too. */
+/** Distinguishes a missing directory from missing permissions: `bind` reports both as EACCES. */
 function checkDirectory(path: string): void {
   const found = statSync(path, { throwIfNoEntry: false });
   if (found === undefined) throw new Error("its directory does not exist");
-  if (!found.isDirectory()) throw new Error(`${path} is no directory`);
+  if (!found.isDirectory()) throw new Error(`${path} is not a directory`);
   accessSync(path, constants.W_OK | constants.X_OK);
 }
 

@@ -1,9 +1,9 @@
 /**
- * Passive health: endpoints that fail the requests sent to them are ejected for a while. Workers count failures in the
- * shared columns and notify the main thread, which decides here, alone, so that no more are ejected than may be, and
- * marks the result in the columns. An ejection outlives versions, by the endpoint's row.
+ * Passive health: ejects endpoints that fail their requests. Workers count failures in the shared columns and notify the
+ * main thread; only it ejects, so that `maxEjected` holds, and marks the endpoint in the columns. An ejection outlives
+ * versions, by the endpoint's row.
  *
- * in service → ejected for `ejectFor` × 2^n → probing: one request is let through → in service, or ejected again.
+ * States: in service → ejected for `ejectFor` × 2^n → probing with one request → in service, or ejected again.
  */
 
 import type { EjectionStatus } from "../admin/api.ts";
@@ -26,21 +26,21 @@ type EjectionRecord = {
   cause: string;
   since: number;
   until: number;
-  /** When it came back into service. */
+  /** End of the last ejection. */
   backAt: number;
-  /** In a row. */
+  /** Consecutive ejections. */
   count: number;
   total: number;
-  refusalLoggedAt: number;
+  limitLoggedAt: number;
   timer: NodeJS.Timeout | null;
 };
 
-/** A probe request that no worker reports on, for its worker has ended, is replaced this long (ms) after its time. */
+/** ms after the timeouts of a probe request when another one is sent, because its worker may have ended. */
 const PROBE_MARGIN = 1000;
 
 export class PassiveHealth {
   readonly #options: PassiveHealthOptions;
-  /** Both by row. */
+  /** By row, like `#records`. */
   #members = new Map<number, Member>();
   readonly #records = new Map<number, EjectionRecord>();
 
@@ -48,7 +48,7 @@ export class PassiveHealth {
     this.#options = options;
   }
 
-  /** A version serves: endpoints that it does not name, or whose cluster has no passive health, are forgotten. */
+  /** Follows the plan in service: ejections of endpoints that it does not have, or without passive health, end. */
   take(plan: Plan): void {
     this.#members = new Map();
     for (const cluster of plan.clusters) {
@@ -73,14 +73,14 @@ export class PassiveHealth {
     else this.#eject(member, record, cause);
   }
 
-  /** An active check has found the endpoint healthy again: it is not to wait for its ejection to end. */
+  /** Ends the ejection of an endpoint that an active check found healthy again. */
   clear(slot: number): void {
     this.#options.columns.failures[slot] = 0;
     const [member, record] = [this.#members.get(slot), this.#records.get(slot)];
     if (member !== undefined && record?.ejected === true) this.#recovered(member, record);
   }
 
-  /** Null: it is not ejected. */
+  /** The ejection of an endpoint, or null. */
   describe(slot: number): EjectionStatus | null {
     const record = this.#records.get(slot);
     if (record === undefined || !record.ejected) return null;
@@ -104,17 +104,17 @@ export class PassiveHealth {
     const { slot } = endpoint;
     const record = this.#records.get(slot) ?? newRecord();
     this.#records.set(slot, record);
-    // It may have responded between the notification and now.
+    // A response may have reset the count after the notification was sent.
     if (record.ejected || this.#options.columns.failures[slot] === 0) return;
-    const most = mostEjected(cluster.set.endpoints.length, passive.maxEjected);
+    const maximum = maxEjected(cluster.set.endpoints.length, passive.maxEjected);
     const ejected = cluster.set.endpoints.filter((other) => this.#records.get(other.slot)?.ejected).length;
-    if (ejected < most) return this.#eject(member, record, cause);
+    if (ejected < maximum) return this.#eject(member, record, cause);
     record.cause = cause;
     const now = Date.now();
-    if (now - record.refusalLoggedAt < passive.ejectFor) return;
-    record.refusalLoggedAt = now;
+    if (now - record.limitLoggedAt < passive.ejectFor) return;
+    record.limitLoggedAt = now;
     this.#options.log.warn(
-      { event: "endpoint_not_ejected", ...fieldsOf(member), cause, ejected, max_ejected: most },
+      { event: "endpoint_not_ejected", ...fieldsOf(member), cause, ejected, max_ejected: maximum },
       "failing endpoint not ejected: health.passive.maxEjected is reached",
     );
   }
@@ -123,7 +123,7 @@ export class PassiveHealth {
     const { passive, endpoint } = member;
     const now = Date.now();
     const last = record.until - record.since;
-    // One that was in service for longer than it was out begins anew.
+    // The duration starts over if the endpoint was in service for longer than it was ejected.
     if (!record.ejected && now - record.backAt > last) record.count = 0;
     record.count++;
     record.total++;
@@ -137,7 +137,7 @@ export class PassiveHealth {
     this.#schedule(member, record, time);
   }
 
-  /** Lets one request through after `time`, and another one if nothing is reported of it. */
+  /** Allows one probe request after `time`, and another if its result is not reported. */
   #schedule(member: Member, record: EjectionRecord, time: number): void {
     const { columns } = this.#options;
     const { slot } = member.endpoint;
@@ -165,19 +165,19 @@ export class PassiveHealth {
     this.#options.columns.endEjection(slot);
   }
 
-  /** An endpoint that was failing while no more could be ejected has not notified again: there may be room now. */
+  /** Ejects an endpoint that kept failing while `maxEjected` was reached; its failures are not reported again. */
   #ejectNext(cluster: ClusterPlan): void {
     for (const { slot } of cluster.set.endpoints) {
       const member = this.#members.get(slot);
       if (member === undefined || this.#options.columns.failures[slot]! < member.passive.consecutiveFailures) continue;
-      // The cause is that of the notification which came too early, or there was none.
+      // The cause was stored with the earlier notification.
       this.#failing(member, this.#records.get(slot)?.cause || "failures in a row");
     }
   }
 }
 
-/** Of so many endpoints; at least one of several, unless the share is 0. */
-function mostEjected(endpoints: number, share: number): number {
+/** Maximum number of ejected endpoints: at least one of several, unless the share is 0. */
+function maxEjected(endpoints: number, share: number): number {
   return endpoints < 2 || share === 0 ? 0 : Math.max(1, Math.floor(endpoints * share));
 }
 
@@ -190,7 +190,7 @@ function newRecord(): EjectionRecord {
     backAt: 0,
     count: 0,
     total: 0,
-    refusalLoggedAt: Number.NEGATIVE_INFINITY,
+    limitLoggedAt: Number.NEGATIVE_INFINITY,
     timer: null,
   };
 }

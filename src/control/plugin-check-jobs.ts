@@ -1,122 +1,122 @@
 /**
- * Health checks by plugins: ordered from the workers, where guests run, in turns. An order is answered, or its worker
- * is passed over: one that is stuck, ends, or has just taken another version does not end checking.
+ * Runs plugin health checks on the workers, where the guests are, in turns. A job whose worker does not reply, ends, or
+ * has just committed another version is assigned again.
  */
 
 import type { FromWorker, ToWorker } from "../worker/messages.ts";
-import type { Duty } from "./endpoint-check.ts";
+import type { CheckTarget } from "./endpoint-check.ts";
 import { limitTime } from "./fair-timer.ts";
-import type { Tell } from "./probe.ts";
+import type { OnResult } from "./probe.ts";
 
-export type CheckOrdersOptions = {
+export type PluginCheckJobsOptions = {
   /** Workers that serve the version in service. */
   readonly serving: () => readonly number[];
   readonly post: (worker: number, message: ToWorker) => void;
 };
 
-/** A worker ends a call itself when its time is over; a moment later it is taken for stuck. */
-const MOMENT = 500;
-/** Until a version has come to all workers. */
+/** ms. A worker limits the call itself; one that has not replied this much later is considered stuck. */
+const REPLY_MARGIN = 500;
+/** ms before a job is assigned again, so that all workers can commit a new version. */
 const PAUSE = 20;
-const MOST_TRIES = 5;
+const MAX_TRIES = 5;
 
-type Order = {
-  readonly duty: Duty;
-  readonly tell: Tell;
+type Job = {
+  readonly target: CheckTarget;
+  readonly onResult: OnResult;
   tries: number;
   worker: number;
-  /** Ends the limit of its time, or of the pause before it is given again. */
+  /** Stops the timer of its timeout, or of the pause before it is assigned again. */
   stopTimer: () => void;
 };
 
-export class CheckOrders {
-  readonly #options: CheckOrdersOptions;
-  /** By number: one that was given again has another, so a late answer finds none. */
-  readonly #orders = new Map<number, Order>();
-  /** Workers that owe an answer. */
-  readonly #silent = new Set<number>();
+export class PluginCheckJobs {
+  readonly #options: PluginCheckJobsOptions;
+  /** By number; a job that is assigned again gets another, so that late replies are ignored. */
+  readonly #jobs = new Map<number, Job>();
+  /** Workers that have not replied in time. */
+  readonly #unresponsive = new Set<number>();
   #last = 0;
   #turn = -1;
 
-  constructor(options: CheckOrdersOptions) {
+  constructor(options: PluginCheckJobsOptions) {
     this.#options = options;
   }
 
-  /** Has a check made; what this returns gives it up, and nothing is told then. */
-  begin(duty: Duty, tell: Tell): () => void {
-    const order: Order = { duty, tell, tries: 0, worker: -1, stopTimer: () => undefined };
-    this.#give(order);
-    return () => this.#withdraw(order);
+  /** Starts a check; the returned function cancels it, without a result. */
+  begin(target: CheckTarget, onResult: OnResult): () => void {
+    const job: Job = { target, onResult, tries: 0, worker: -1, stopTimer: () => undefined };
+    this.#assign(job);
+    return () => this.#cancel(job);
   }
 
-  /** What a worker says of an order. */
+  /** Handles a worker's reply. */
   receive(worker: number, { number, result }: Extract<FromWorker, { type: "checked" }>): void {
-    this.#silent.delete(worker);
-    const order = this.#take(number);
-    if (order === null) return;
-    if (result !== null) order.tell(result);
-    else this.#giveLater(order);
+    this.#unresponsive.delete(worker);
+    const job = this.#take(number);
+    if (job === null) return;
+    if (result !== null) job.onResult(result);
+    else this.#assignLater(job);
   }
 
-  /** A worker has ended. */
+  /** Handles the end of a worker. */
   forget(worker: number): void {
-    this.#silent.delete(worker);
-    for (const [number, order] of [...this.#orders])
-      if (order.worker === worker && this.#take(number) !== null) this.#giveLater(order);
+    this.#unresponsive.delete(worker);
+    for (const [number, job] of [...this.#jobs])
+      if (job.worker === worker && this.#take(number) !== null) this.#assignLater(job);
   }
 
-  #give(order: Order): void {
+  #assign(job: Job): void {
     const worker = this.#choose();
-    if (worker === null || order.tries >= MOST_TRIES) {
-      const problem = worker === null ? "no worker serves" : `given up after ${order.tries} tries`;
-      order.tell({ result: "failed", problem });
+    if (worker === null || job.tries >= MAX_TRIES) {
+      const problem = worker === null ? "no worker is serving" : `no result after ${job.tries} attempts`;
+      job.onResult({ result: "failed", problem });
       return;
     }
-    const { cluster, endpoint, check } = order.duty;
+    const { cluster, endpoint, check } = job.target;
     const number = ++this.#last;
-    order.tries++;
-    order.worker = worker;
-    order.stopTimer = limitTime(check.timeout + MOMENT, () => this.#passOver(number));
-    this.#orders.set(number, order);
+    job.tries++;
+    job.worker = worker;
+    job.stopTimer = limitTime(check.timeout + REPLY_MARGIN, () => this.#reassign(number));
+    this.#jobs.set(number, job);
     const { timeout } = check;
     this.#options.post(worker, { type: "check", job: { number, cluster, slot: endpoint.slot, timeout } });
   }
 
-  #giveLater(order: Order): void {
-    const timer = setTimeout(() => this.#give(order), PAUSE);
-    order.stopTimer = () => clearTimeout(timer);
+  #assignLater(job: Job): void {
+    const timer = setTimeout(() => this.#assign(job), PAUSE);
+    job.stopTimer = () => clearTimeout(timer);
   }
 
-  /** The worker is stuck, or as good as that: another is asked at once. */
-  #passOver(number: number): void {
-    const order = this.#take(number)!;
-    this.#silent.add(order.worker);
-    this.#options.post(order.worker, { type: "cancelCheck", number });
-    this.#give(order);
+  /** Assigns the job of a worker that did not reply to another one. */
+  #reassign(number: number): void {
+    const job = this.#take(number)!;
+    this.#unresponsive.add(job.worker);
+    this.#options.post(job.worker, { type: "cancelCheck", number });
+    this.#assign(job);
   }
 
-  #withdraw(order: Order): void {
-    order.stopTimer();
-    for (const [number, other] of this.#orders) {
-      if (other !== order) continue;
-      this.#orders.delete(number);
-      this.#options.post(order.worker, { type: "cancelCheck", number });
+  #cancel(job: Job): void {
+    job.stopTimer();
+    for (const [number, other] of this.#jobs) {
+      if (other !== job) continue;
+      this.#jobs.delete(number);
+      this.#options.post(job.worker, { type: "cancelCheck", number });
     }
   }
 
-  #take(number: number): Order | null {
-    const order = this.#orders.get(number);
-    if (order === undefined) return null;
-    this.#orders.delete(number);
-    order.stopTimer();
-    return order;
+  #take(number: number): Job | null {
+    const job = this.#jobs.get(number);
+    if (job === undefined) return null;
+    this.#jobs.delete(number);
+    job.stopTimer();
+    return job;
   }
 
-  /** The next in turn; of those that owe an answer only where there is no other. */
+  /** The next worker in turn; an unresponsive one only if there is no other. */
   #choose(): number | null {
     const all = this.#options.serving();
-    const willing = all.filter((worker) => !this.#silent.has(worker));
-    const workers = (willing.length > 0 ? willing : [...all]).sort((a, b) => a - b);
+    const responsive = all.filter((worker) => !this.#unresponsive.has(worker));
+    const workers = (responsive.length > 0 ? responsive : [...all]).sort((a, b) => a - b);
     const next = workers.find((worker) => worker > this.#turn) ?? workers[0];
     if (next === undefined) return null;
     this.#turn = next;

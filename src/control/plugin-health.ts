@@ -6,15 +6,15 @@ import type { PluginEvent } from "../plugin/host/report.ts";
 export class PluginHealth {
   readonly #workers = new Map<number, Map<string, PluginEvent>>();
 
-  receive(worker: number, news: PluginEvent): void {
+  receive(worker: number, event: PluginEvent): void {
     const plugins = this.#workers.get(worker) ?? new Map<string, PluginEvent>();
-    this.#workers.set(worker, plugins.set(news.plugin, news));
+    this.#workers.set(worker, plugins.set(event.plugin, event));
   }
 
-  /** The worker has ended: its successor's guests are new. What failed last is remembered. */
+  /** Handles the end of a worker: no quarantine remains, the last failures do. */
   forget(worker: number): void {
     const plugins = this.#workers.get(worker);
-    for (const [plugin, news] of plugins ?? []) plugins!.set(plugin, { ...news, quarantined: false });
+    for (const [plugin, event] of plugins ?? []) plugins!.set(plugin, { ...event, quarantined: false });
   }
 
   /** Workers on which a plugin is quarantined. */

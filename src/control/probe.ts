@@ -1,6 +1,6 @@
 /**
- * Checks that Sluice makes by itself: a fresh connection to the endpoint, what is said there, and what is made of the
- * answer. Whatever the endpoint does, a check ends within its time, and reads a bounded number of bytes.
+ * Native health checks: a new connection to the endpoint, a request, and the evaluation of the response. A check ends
+ * within its timeout and reads a bounded number of bytes.
  */
 import { Socket } from "node:net";
 import type { CheckResult } from "../cluster/health.ts";
@@ -11,98 +11,101 @@ import { RESPONSE_LIMITS, scanResponse } from "../http1/scan.ts";
 import type { EndpointPlan, ProbePlan } from "../plan/plan.ts";
 import { limitTime } from "./fair-timer.ts";
 
-/** Told once; not after the check was given up. */
-export type Tell = (verdict: CheckResult) => void;
+/** Called once, unless the check is cancelled before. */
+export type OnResult = (result: CheckResult) => void;
 
 const HEALTHY: CheckResult = { result: "healthy", problem: "" };
 
-/** Of an answer in HTTP: what is beyond was sent by an endpoint whose head was good, and is not waited for. */
-const MOST_ANSWER = 64 * 1024;
-/** Of an answer to `send`. */
-const MOST_TEXT = 16 * 1024;
+/** Maximum bytes of an HTTP response; a longer body is not read to its end, and the endpoint is healthy. */
+const MAX_RESPONSE = 64 * 1024;
+/** Maximum bytes of a response to `send`. */
+const MAX_TEXT = 16 * 1024;
 const LF = 10;
-/** What this process or machine is short of is not the endpoint's fault. */
-const SHORTAGES: ReadonlySet<string> = new Set(["EADDRNOTAVAIL", "EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"]);
-const WORDS: Readonly<Record<string, string>> = {
+/** Errors of this process or machine, which say nothing about the endpoint. */
+const LOCAL_ERRORS: ReadonlySet<string> = new Set(["EADDRNOTAVAIL", "EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"]);
+const MESSAGES: Readonly<Record<string, string>> = {
   ECONNREFUSED: "connection refused",
   ECONNRESET: "connection reset",
   EHOSTUNREACH: "host unreachable",
   ENETUNREACH: "network unreachable",
-  ENOENT: "there is no such socket",
+  ENOENT: "no such socket",
   EPIPE: "connection closed",
   ETIMEDOUT: "no connection in time",
 };
 
-/** What is said, and what is heard: "" is a healthy answer, a text says what is wrong, null: more must come. */
-interface Talk {
-  readonly says: Buffer;
-  /** Whether an answer is wanted. */
-  readonly listens: boolean;
-  hear(bytes: Buffer): string | null;
-  /** The endpoint has said all. */
+/** A request and the evaluation of its response. Results: "" is healthy, a text is the problem, null: incomplete. */
+interface ProbeProtocol {
+  readonly request: Buffer;
+  readonly expectsResponse: boolean;
+  receive(bytes: Buffer): string | null;
+  /** The endpoint has closed its side. */
   end(): string;
 }
 
-/** What this returns gives the check up. */
-export function probe(plan: NativeProbe, { endpoint, timeout }: Target, tell: Tell): () => void {
-  const visit = new Visit(plan.kind === "http" ? new HttpTalk(plan, endpoint) : new TextTalk(plan), timeout, tell);
-  visit.begin(endpoint);
-  return () => visit.close();
+/** Starts a check; the returned function cancels it. */
+export function probe(plan: NativeProbe, { endpoint, timeout }: ProbeTarget, onResult: OnResult): () => void {
+  const connection = new ProbeConnection(
+    plan.kind === "http" ? new HttpProbe(plan, endpoint) : new TcpProbe(plan),
+    timeout,
+    onResult,
+  );
+  connection.start(endpoint);
+  return () => connection.close();
 }
 
 export type NativeProbe = Exclude<ProbePlan, { kind: "plugin" }>;
-export type Target = { readonly endpoint: EndpointPlan; readonly timeout: number };
+export type ProbeTarget = { readonly endpoint: EndpointPlan; readonly timeout: number };
 
-class Visit {
-  readonly #talk: Talk;
+class ProbeConnection {
+  readonly #protocol: ProbeProtocol;
   readonly #timeout: number;
   readonly #socket = new Socket();
-  #tell: Tell | null;
+  #onResult: OnResult | null;
   #stopTimer: () => void = () => undefined;
 
-  constructor(talk: Talk, timeout: number, tell: Tell) {
-    this.#talk = talk;
+  constructor(protocol: ProbeProtocol, timeout: number, onResult: OnResult) {
+    this.#protocol = protocol;
     this.#timeout = timeout;
-    this.#tell = tell;
+    this.#onResult = onResult;
   }
 
-  begin({ host, port, path }: EndpointPlan): void {
+  start({ host, port, path }: EndpointPlan): void {
     const socket = this.#socket;
     this.#stopTimer = limitTime(this.#timeout, () => this.#expire());
     socket.on("connect", () => this.#guard(() => this.#connected()));
-    socket.on("data", (bytes: Buffer) => this.#guard(() => this.#conclude(this.#talk.hear(bytes))));
-    socket.on("end", () => this.#guard(() => this.#conclude(this.#talk.end())));
-    socket.on("error", (error: NodeJS.ErrnoException) => this.#end(verdictOf(error)));
+    socket.on("data", (bytes: Buffer) => this.#guard(() => this.#handle(this.#protocol.receive(bytes))));
+    socket.on("end", () => this.#guard(() => this.#handle(this.#protocol.end())));
+    socket.on("error", (error: NodeJS.ErrnoException) => this.#end(resultOf(error)));
     socket.on("close", () => this.#end({ result: "unhealthy", problem: "connection closed" }));
     socket.setNoDelay(true);
     if (path === "") socket.connect({ host, port });
     else socket.connect({ path });
   }
 
-  /** Nothing is told any more. */
+  /** Cancels the check without a result. */
   close(): void {
-    this.#tell = null;
+    this.#onResult = null;
     this.#stopTimer();
     this.#socket.destroy();
   }
 
   #connected(): void {
-    const { says, listens } = this.#talk;
-    if (says.length > 0) this.#socket.write(says, () => !listens && this.#end(HEALTHY));
-    else if (!listens) this.#end(HEALTHY);
+    const { request, expectsResponse } = this.#protocol;
+    if (request.length > 0) this.#socket.write(request, () => !expectsResponse && this.#end(HEALTHY));
+    else if (!expectsResponse) this.#end(HEALTHY);
   }
 
-  #conclude(problem: string | null): void {
+  #handle(problem: string | null): void {
     if (problem !== null) this.#end(problem === "" ? HEALTHY : { result: "unhealthy", problem });
   }
 
-  #end(verdict: CheckResult): void {
-    const tell = this.#tell;
+  #end(result: CheckResult): void {
+    const onResult = this.#onResult;
     this.close();
-    if (tell !== null) tell(verdict);
+    if (onResult !== null) onResult(result);
   }
 
-  /** An exception in here ends the check, and not the proxy. */
+  /** An exception ends the check, not the process. */
   #guard(run: () => void): void {
     try {
       run();
@@ -112,26 +115,26 @@ class Visit {
   }
 
   #expire(): void {
-    const what = this.#socket.connecting ? "no connection" : "no whole answer";
+    const what = this.#socket.connecting ? "no connection" : "no complete response";
     this.#end({ result: "unhealthy", problem: `${what} within ${this.#timeout} ms` });
   }
 }
 
-function verdictOf(error: NodeJS.ErrnoException): CheckResult {
+function resultOf(error: NodeJS.ErrnoException): CheckResult {
   const code = error.code ?? "";
-  const problem = WORDS[code] ?? (code === "" ? error.message : code);
-  return { result: SHORTAGES.has(code) ? "failed" : "unhealthy", problem };
+  const problem = MESSAGES[code] ?? (code === "" ? error.message : code);
+  return { result: LOCAL_ERRORS.has(code) ? "failed" : "unhealthy", problem };
 }
 
-class HttpTalk implements Talk {
-  readonly says: Buffer;
-  readonly listens = true;
+class HttpProbe implements ProbeProtocol {
+  readonly request: Buffer;
+  readonly expectsResponse = true;
   readonly #plan: ProbePlan & { kind: "http" };
   readonly #head = new Head();
   readonly #body = new BodyReader();
-  /** What has come before a body. */
-  readonly #heard = new Gathered();
-  /** Where in it the head begins that is waited for: behind interim ones. */
+  /** Received bytes before the body. */
+  readonly #bytes = new Gathered();
+  /** Position of the next message head, after interim responses. */
   #at = 0;
   #inBody = false;
   #received = 0;
@@ -140,16 +143,16 @@ class HttpTalk implements Talk {
     const host = plan.host || (endpoint.path === "" ? endpoint.address : "localhost");
     const fields = `Host: ${host}\r\nUser-Agent: sluice-health-check\r\nAccept: */*\r\nConnection: close\r\n`;
     this.#plan = plan;
-    this.says = Buffer.from(`${plan.method} ${plan.path} HTTP/1.1\r\n${fields}\r\n`, "latin1");
+    this.request = Buffer.from(`${plan.method} ${plan.path} HTTP/1.1\r\n${fields}\r\n`, "latin1");
   }
 
-  hear(bytes: Buffer): string | null {
+  receive(bytes: Buffer): string | null {
     this.#received += bytes.length;
     if (this.#inBody) return this.#readBody(bytes, 0);
-    this.#heard.append(bytes);
-    // Scanned again only when a line has ended, so that single bytes cost no quadratic time.
-    return bytes.includes(LF) || this.#heard.length - this.#at >= RESPONSE_LIMITS.head
-      ? this.#readHead(this.#heard.bytes)
+    this.#bytes.append(bytes);
+    // Scanned only after the end of a line, to avoid quadratic time with single bytes.
+    return bytes.includes(LF) || this.#bytes.length - this.#at >= RESPONSE_LIMITS.head
+      ? this.#readHead(this.#bytes.bytes)
       : null;
   }
 
@@ -158,16 +161,16 @@ class HttpTalk implements Talk {
     const head = this.#head;
     for (;;) {
       const past = scanResponse(bytes, this.#at, bytes.length, head, method === "HEAD");
-      if (past < 0) return `no answer in HTTP: ${head.problem}`;
+      if (past < 0) return `invalid HTTP response: ${head.problem}`;
       if (past === 0) return null;
       this.#at = past;
       const { status } = head;
       if (status < 200) {
-        if (status === 101) return `answered ${status}`;
+        if (status === 101) return `status ${status}`;
         if (past > RESPONSE_LIMITS.head) return `interim responses over ${RESPONSE_LIMITS.head} bytes`;
         continue;
       }
-      if (!statuses.some(({ least, most }) => status >= least && status <= most)) return `answered ${status}`;
+      if (!statuses.some(({ least, most }) => status >= least && status <= most)) return `status ${status}`;
       this.#inBody = true;
       this.#body.begin(head.framing, head.length, true);
       return this.#readBody(bytes, past);
@@ -177,38 +180,38 @@ class HttpTalk implements Talk {
   #readBody(bytes: Buffer, at: number): string | null {
     const body = this.#body;
     body.read(bytes, at, bytes.length);
-    if (body.problem !== "") return `a broken answer: ${body.problem}`;
-    return body.done || this.#received >= MOST_ANSWER ? "" : null;
+    if (body.problem !== "") return `invalid response body: ${body.problem}`;
+    return body.done || this.#received >= MAX_RESPONSE ? "" : null;
   }
 
   end(): string {
-    if (!this.#inBody) return "the connection ended before an answer";
-    return this.#body.finish() ? "" : "the answer broke off";
+    if (!this.#inBody) return "connection closed before a response";
+    return this.#body.finish() ? "" : "incomplete response";
   }
 }
 
-class TextTalk implements Talk {
-  readonly says: Buffer;
-  readonly listens: boolean;
+class TcpProbe implements ProbeProtocol {
+  readonly request: Buffer;
+  readonly expectsResponse: boolean;
   readonly #expected: Buffer;
-  readonly #heard = new Gathered();
+  readonly #bytes = new Gathered();
 
   constructor({ send, expect }: ProbePlan & { kind: "tcp" }) {
-    this.says = Buffer.from(send);
+    this.request = Buffer.from(send);
     this.#expected = Buffer.from(expect);
-    this.listens = expect !== "";
+    this.expectsResponse = expect !== "";
   }
 
-  hear(bytes: Buffer): string | null {
-    // Looked for where it can have become whole.
-    const from = Math.max(0, this.#heard.length - this.#expected.length);
-    this.#heard.append(bytes);
-    if (this.#heard.bytes.subarray(0, MOST_TEXT).includes(this.#expected, from)) return "";
-    return this.#heard.length < MOST_TEXT ? null : `no ${this.#shown} in its first ${MOST_TEXT} bytes`;
+  receive(bytes: Buffer): string | null {
+    // Only where the new bytes can complete it.
+    const from = Math.max(0, this.#bytes.length - this.#expected.length);
+    this.#bytes.append(bytes);
+    if (this.#bytes.bytes.subarray(0, MAX_TEXT).includes(this.#expected, from)) return "";
+    return this.#bytes.length < MAX_TEXT ? null : `no ${this.#shown} in its first ${MAX_TEXT} bytes`;
   }
 
   end(): string {
-    return this.listens ? `the connection ended without ${this.#shown}` : "";
+    return this.expectsResponse ? `connection closed without ${this.#shown}` : "";
   }
 
   get #shown(): string {

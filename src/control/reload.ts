@@ -1,6 +1,7 @@
 /**
- * Makes new versions: reads the files, builds and tries a plan, binds, and has every worker take it. One at a time;
- * whoever asks while one is made joins the next, which begins with the newest files. A bad version changes nothing.
+ * Makes new versions: reads the files, builds and checks a plan, binds addresses, and commits the plan on all workers. One
+ * reload runs at a time; requests during it share the next one, which reads the files again. A rejected version changes
+ * nothing.
  */
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
@@ -13,15 +14,15 @@ import { placeMetrics } from "../plan/plugin-metrics.ts";
 import type { CanaryRollouts, Selection } from "./canary-rollouts.ts";
 import type { EndpointSets } from "./endpoint-sets.ts";
 import type { Listeners, Opening } from "./listeners.ts";
-import type { Trial } from "./start-check.ts";
+import type { PluginCheck } from "./plugin-start-check.ts";
 import type { Versions } from "./versions.ts";
 
 export type ReloadResult = "accepted" | "unchanged" | "rejected";
 export type Reloaded = {
   readonly result: ReloadResult;
-  /** The version that serves now; 0 before the first. */
+  /** The version in service; 0 before the first. */
   readonly version: number;
-  /** Why it was rejected, a line each: `file:line:col: path.to.key: what is wrong`. */
+  /** Why it was rejected: lines `file:line:col: path.to.key: problem`. */
   readonly problems: readonly string[];
 };
 
@@ -47,15 +48,15 @@ export type ReloaderOptions = {
   readonly listenerRow: (version: number, address: string) => number;
   readonly cells: (version: number, key: Parameters<PlanSources["cells"]>) => number;
   readonly namespace: (name: string) => number;
-  /** Gives back what a version that no worker has seen held in shared memory. */
+  /** Frees the shared memory of a version that was not posted. */
   readonly release: (version: number) => void;
-  /** Runs a plan's guests once, aside: what is wrong with them. */
-  readonly tryGuests: (built: Built, config: Config) => Promise<Trial>;
-  /** The files that a version is made of, in service or not: a change of one is worth a reload. */
+  /** Starts the plugins of a plan once, without effects. */
+  readonly checkPlugins: (built: Built, config: Config) => Promise<PluginCheck>;
+  /** Called with the files to watch, also those of a rejected version. */
   readonly onFiles: (paths: readonly string[]) => void;
-  /** Starts the workers that a version needs. @throws Error */
+  /** Adds the workers that a version needs. @throws Error */
   readonly grow: (config: Config) => Promise<void>;
-  /** Lets those leave that a version in service does not need. */
+  /** Removes the workers that the version in service does not need. */
   readonly shrink: (config: Config) => void;
   readonly onAccepted: (current: Current) => void;
 };
@@ -68,13 +69,13 @@ class Rejection extends Error {
   }
 }
 
-/** What a version is made of, as it was read. */
+/** The files of a version. */
 type Material = {
   text: string;
   config: Config;
   warnings: readonly Problem[];
   files: WasmFiles;
-  /** Of the texts and files. */
+  /** Hash of the text and the files. */
   digest: string;
 };
 
@@ -87,10 +88,10 @@ export class Reloader {
   #version = 0;
   #fingerprint = "";
   #current: Current | null = null;
-  /** What the version in service was made of. */
+  /** The files of the version in service. */
   #accepted: Material | null = null;
   #last: (Reloaded & { at: Date }) | null = null;
-  /** The end of the line: everything that changes what workers serve goes one after the other. */
+  /** The last queued task. Tasks that change what workers serve run one after the other. */
   #tail: Promise<unknown> = Promise.resolve();
   #waiting: Promise<Reloaded> | null = null;
   #closed = false;
@@ -107,12 +108,12 @@ export class Reloader {
     return this.#last;
   }
 
-  /** How many reloads came to each result. */
+  /** Number of reloads by result. */
   get counts(): Readonly<Record<ReloadResult, number>> {
     return this.#counts;
   }
 
-  /** Makes a version of what the files hold now. Never throws: what is wrong is in the answer. */
+  /** Makes a version from the present files. Never rejects: problems are in the result. */
   reload(reason: string): Promise<Reloaded> {
     this.#waiting ??= this.#queue(() => {
       this.#waiting = null;
@@ -129,26 +130,26 @@ export class Reloader {
     return this.#queue(() => this.#rebuild(reason));
   }
 
-  /** Brings a worker that took another's place to the version in service. */
+  /** Brings a replaced worker to the version in service. Returns false if it cannot be. */
   async bringUp(worker: number): Promise<boolean> {
     const { versions, listeners, log } = this.#options;
     return this.#queue(async () => {
-      // It may have ended again, or be one that leaves.
+      // It may have ended again, or be leaving.
       if (this.#closed || !versions.reaches(worker)) return true;
       try {
         await versions.bringUp(worker, listeners.bindAgain(worker));
-        log.info({ worker, version: versions.committed?.version }, "worker serves again");
-        // What was refused while the worker was away may have been refused for that.
-        if (this.#last?.result === "rejected") void this.reload("a worker serves again");
+        log.info({ worker, version: versions.committed?.version }, "worker replaced");
+        // The missing worker may be why the last reload was rejected.
+        if (this.#last?.result === "rejected") void this.reload("worker replaced");
         return true;
       } catch (error) {
-        log.error({ worker, problem: (error as Error).message }, "worker cannot take the version in service");
+        log.error({ worker, problem: (error as Error).message }, "worker cannot prepare the version in service");
         return false;
       }
     });
   }
 
-  /** No version is made any more; what is under way is waited for. */
+  /** Rejects further reloads, and waits for the current one. */
   async close(): Promise<void> {
     this.#closed = true;
     await this.#tail;
@@ -160,7 +161,7 @@ export class Reloader {
     return done;
   }
 
-  /** The files were not read again: a rejection of them stays the last result that is reported. */
+  /** Since the files are not read again, a rejection of them stays the reported result. */
   async #rebuild(reason: string): Promise<Reloaded> {
     const before = this.#last;
     const reloaded = await this.#run(reason, async () => this.#accepted ?? this.#read());
@@ -181,9 +182,9 @@ export class Reloader {
     const version = this.#current?.plan.version ?? 0;
     this.#counts[result]++;
     this.#last = { result, version, problems, at: new Date() };
-    if (result === "accepted") log.info({ version, reason }, "new version serves");
-    if (result === "unchanged") log.debug({ version, reason }, "nothing has changed");
-    // Without a version in service the program does not start, and says why itself.
+    if (result === "accepted") log.info({ version, reason }, "new version in service");
+    if (result === "unchanged") log.debug({ version, reason }, "configuration unchanged");
+    // At the start the problems are reported by `StartError`.
     if (result === "rejected" && version > 0)
       log.error({ version, reason, problems }, "reload rejected, keeping the current configuration");
     return this.#last;
@@ -195,12 +196,12 @@ export class Reloader {
     if (next.fingerprint === this.#fingerprint) return "unchanged";
     const { config, files, selection } = next;
     const { plugins, problems } = await this.#options.modules.load(config, files, selection.versions);
-    this.#refuse(problems);
+    this.#rejectIf(problems);
     try {
       await this.#options.grow(next.config);
       await this.#take(next, plugins);
     } finally {
-      // Fewer than before; or as before, when the version was refused.
+      // Removes workers that the new version, or after a rejection the old one, does not need.
       if (this.#current !== null) this.#options.shrink(this.#current.config);
     }
     return "accepted";
@@ -219,7 +220,7 @@ export class Reloader {
       await this.#options.versions.take(built.plan, opening.sockets);
       this.#accept(next, built, opening);
     } finally {
-      // What was not posted to a worker is of no use: the version was refused, or a worker is being replaced.
+      // Closes sockets that were not posted: the version was rejected, or a worker is being replaced.
       this.#options.listeners.release(opening);
     }
   }
@@ -228,7 +229,7 @@ export class Reloader {
     const { file, parse, builtins, onFiles } = this.#options;
     const text = await readConfigFile(file);
     const { config, problems, warnings } = parse(text);
-    this.#refuse(problems);
+    this.#rejectIf(problems);
     if (config === null) throw new Rejection([`${file}: no configuration`]);
     const paths = [...listWasmFiles(config, builtins).keys()];
     onFiles([file, ...paths]);
@@ -240,7 +241,7 @@ export class Reloader {
   }
 
   async #build(version: number, next: NewVersion, plugins: PlanSources["plugins"], opening: Opening): Promise<Built> {
-    const { endpoints, listenerRow, cells, namespace, release, tryGuests, readSettings } = this.#options;
+    const { endpoints, listenerRow, cells, namespace, release, checkPlugins, readSettings } = this.#options;
     const { config } = next;
     try {
       const built = buildPlan({
@@ -255,8 +256,8 @@ export class Reloader {
         namespace,
       });
       endpoints.follow(built.plan);
-      const { problems, metrics } = await tryGuests(built, config);
-      this.#refuse(problems);
+      const { problems, metrics } = await checkPlugins(built, config);
+      this.#rejectIf(problems);
       return placeMetrics(built, metrics, (...key) => cells(version, key));
     } catch (error) {
       release(version);
@@ -268,8 +269,7 @@ export class Reloader {
     const { listeners, endpoints, rollouts, onAccepted, log, format } = this.#options;
     const { config, text, warnings, fingerprint, selection } = next;
     if (warnings !== this.#accepted?.warnings)
-      for (const warning of warnings)
-        log.warn({ warning: format(warning) }, "the configuration may not be what is meant");
+      for (const warning of warnings) log.warn({ warning: format(warning) }, "configuration warning");
     listeners.commit(opening);
     rollouts.commit(selection, plan);
     this.#fingerprint = fingerprint;
@@ -279,12 +279,12 @@ export class Reloader {
     endpoints.commit(plan);
   }
 
-  #refuse(problems: readonly Problem[]): void {
+  #rejectIf(problems: readonly Problem[]): void {
     if (problems.length > 0) throw new Rejection(problems.map(this.#options.format));
   }
 }
 
-/** The text of a file; a byte order mark is left out. @throws Error in words. */
+/** Reads a file as UTF-8, without a byte order mark. @throws Error with the reason */
 export async function readConfigFile(file: string): Promise<string> {
   const bytes = await readFile(file).catch((error: NodeJS.ErrnoException) => {
     throw new Error(`${file}: ${UNREADABLE[error.code ?? ""] ?? error.message}`, { cause: error });
@@ -292,17 +292,17 @@ export async function readConfigFile(file: string): Promise<string> {
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch (error) {
-    // Replacing what is no UTF-8 would change values unseen.
-    throw new Error(`${placeOfBadByte(file, bytes)}: not UTF-8 text, expected the file in that encoding`, {
+    // Replacement characters would change values silently.
+    throw new Error(`${placeOfBadByte(file, bytes)}: invalid UTF-8`, {
       cause: error,
     });
   }
 }
 
 const UNREADABLE: Readonly<Record<string, string>> = {
-  ENOENT: "there is no such file",
+  ENOENT: "no such file",
   EACCES: "permission denied",
-  EISDIR: "it is a directory, expected a file",
+  EISDIR: "is a directory, expected a file",
 };
 
 function placeOfBadByte(file: string, bytes: Uint8Array): string {

@@ -1,58 +1,58 @@
 /**
- * Names of endpoints and what they stand for, resolved again and again. A name without an address is a state and not an
- * error: its endpoints are not there yet. Names in use are resolved when their time to live is over, after a failure
- * with growing pauses; a failure or an empty answer keeps the last addresses.
+ * Resolves names of endpoints repeatedly: when their time to live is over, and after a failure with growing pauses. A
+ * failed or empty resolution keeps the last addresses. A name without addresses is not an error.
  */
 import type { Log } from "../observe/log.ts";
 
-/** What a name stands for, and for how many milliseconds. @throws Error when there is nothing. */
-export type Lookup<T = string> = (name: string) => Promise<Answer<T>>;
-export type Answer<T = string> = { readonly addresses: readonly T[]; readonly ttl: number };
+/** Resolves a name. @throws Error */
+export type Lookup<T = string> = (name: string) => Promise<Resolution<T>>;
+/** `ttl` in milliseconds. */
+export type Resolution<T = string> = { readonly addresses: readonly T[]; readonly ttl: number };
 
 export type ResolverOptions<T = string> = {
   readonly log: Log;
-  /** Called when the addresses of a name in use are others than those that are served. */
+  /** Called when the addresses of a watched name have changed. */
   readonly onChange: (name: string) => void;
   readonly lookup: Lookup<T>;
-  /** Milliseconds that `resolve` waits for a name; an answer that is received later is a change. */
-  readonly patience?: number;
+  /** Maximum duration of `resolve`, ms; addresses found later are reported as a change. */
+  readonly timeout?: number;
 };
 
-/** Attempts, by result. */
+/** Number of attempts by result. */
 export type ResolveCounts = { resolved: number; empty: number; failed: number };
 
-/** What is known of a name. Times are ms since the epoch. */
+/** Status of a name. Times are ms since the epoch. */
 export type NameStatus = { resolvedAt: number | null; nextAt: number | null; problem: string | null };
 
-const PATIENCE = 3_000;
-const LEAST_PAUSE = 1_000;
-const LONGEST_PAUSE = 30_000;
-/** Of the time to live, at random on top, so that names that were resolved together do not stay together. */
+const TIMEOUT = 3_000;
+const MIN_PAUSE = 1_000;
+const MAX_PAUSE = 30_000;
+/** Random addition, as a share of the time to live, so that names resolved together do not stay synchronised. */
 const JITTER = 0.1;
 
 type State<T> = {
-  /** The last that were found, also when asking again has failed: endpoints that serve are not taken away. */
+  /** The last ones found; kept after a failure. */
   addresses: readonly T[];
-  /** ms since the epoch of the last good answer; 0: there was none. */
+  /** ms since the epoch of the last success; 0: none. */
   resolvedAt: number;
-  /** When it is asked again (performance.now()). */
+  /** Time of the next attempt (performance.now()). */
   next: number;
-  /** In a row. */
+  /** Consecutive. */
   failures: number;
   problem: string | null;
   pending: Promise<void> | null;
-  /** Calls of `resolve` that take what is found. */
+  /** Pending calls of `resolve`, which receive the result. */
   waiting: number;
 };
 
-/** Codes of answers that say that there is no address: the name or its records do not exist. */
+/** Error codes of names that do not exist or have no such records. */
 const ABSENT: ReadonlySet<string> = new Set(["ENOTFOUND", "ENODATA"]);
 
 export class Resolver<T = string> {
   readonly #options: ResolverOptions<T>;
   readonly #states = new Map<string, State<T>>();
-  /** The addresses that are in service, by name. */
-  #served = new Map<string, readonly T[]>();
+  /** The reported addresses of the watched names. */
+  #watched = new Map<string, readonly T[]>();
   readonly #counts: ResolveCounts = { resolved: 0, empty: 0, failed: 0 };
   #timer: NodeJS.Timeout | null = null;
   #closed = false;
@@ -61,7 +61,7 @@ export class Resolver<T = string> {
     this.#options = options;
   }
 
-  /** Attempts without an address, since the start. */
+  /** Number of attempts that found no address. */
   get failures(): number {
     return this.#counts.empty + this.#counts.failed;
   }
@@ -70,20 +70,20 @@ export class Resolver<T = string> {
     return this.#counts;
   }
 
-  /** The addresses of a name, in the lookup's order; none where it cannot be resolved, yet. */
+  /** Returns the addresses of a name, in the order of the lookup; empty if it cannot be resolved in time. */
   async resolve(name: string): Promise<readonly T[]> {
     const state = this.#stateOf(name);
     if (state.addresses.length > 0 && state.next > performance.now()) return state.addresses;
     const late = Promise.withResolvers<void>();
-    const timer = setTimeout(late.resolve, this.#options.patience ?? PATIENCE);
+    const timer = setTimeout(late.resolve, this.#options.timeout ?? TIMEOUT);
     state.waiting++;
-    await Promise.race([this.#ask(name, state), late.promise]);
+    await Promise.race([this.#resolveOnce(name, state), late.promise]);
     state.waiting--;
     clearTimeout(timer);
     return state.addresses;
   }
 
-  /** What the name stands for by now. */
+  /** The known addresses of the name. */
   addressesOf(name: string): readonly T[] {
     return this.#states.get(name)?.addresses ?? [];
   }
@@ -91,7 +91,7 @@ export class Resolver<T = string> {
   /** Why a name has no address, or null. */
   problemOf(name: string): string | null {
     const state = this.#states.get(name);
-    return state === undefined || state.addresses.length > 0 ? null : (state.problem ?? "no answer yet");
+    return state === undefined || state.addresses.length > 0 ? null : (state.problem ?? "not resolved yet");
   }
 
   describe(name: string): NameStatus {
@@ -101,15 +101,15 @@ export class Resolver<T = string> {
     return { resolvedAt: state.resolvedAt || null, nextAt, problem: state.problem ?? this.problemOf(name) };
   }
 
-  /** These names, with these addresses, are in service from now on; other names are forgotten. */
-  watch(served: ReadonlyMap<string, readonly T[]>): void {
-    this.#served = new Map(served);
-    for (const name of this.#states.keys()) if (!served.has(name)) this.#states.delete(name);
-    for (const name of served.keys()) this.#report(name, this.#stateOf(name));
+  /** Keeps these names resolved, reporting addresses that differ from the given ones; forgets all others. */
+  watch(names: ReadonlyMap<string, readonly T[]>): void {
+    this.#watched = new Map(names);
+    for (const name of this.#states.keys()) if (!names.has(name)) this.#states.delete(name);
+    for (const name of names.keys()) this.#reportChange(name, this.#stateOf(name));
     this.#schedule();
   }
 
-  /** Resolves every name in service now: other servers are asked than before. */
+  /** Resolves every watched name at once, because the servers have changed. */
   refresh(): void {
     for (const state of this.#states.values()) state.next = 0;
     this.#schedule();
@@ -130,12 +130,12 @@ export class Resolver<T = string> {
     return state;
   }
 
-  /** One attempt at a time: further calls wait for the one under way. Never throws. */
-  #ask(name: string, state: State<T>): Promise<void> {
+  /** Starts an attempt, or returns the pending one. Never rejects. */
+  #resolveOnce(name: string, state: State<T>): Promise<void> {
     state.pending ??= this.#attempt(name, state).finally(() => {
       state.pending = null;
       if (this.#closed) return;
-      if (state.waiting === 0) this.#report(name, state);
+      if (state.waiting === 0) this.#reportChange(name, state);
       this.#schedule();
     });
     return state.pending;
@@ -145,7 +145,7 @@ export class Resolver<T = string> {
     const { log } = this.#options;
     try {
       const { addresses, ttl } = await this.#options.lookup(name);
-      if (addresses.length === 0) throw Object.assign(new Error("it has no address"), { code: "ENODATA" });
+      if (addresses.length === 0) throw Object.assign(new Error("no address"), { code: "ENODATA" });
       this.#counts.resolved++;
       if (state.failures > 0) log.info({ name, addresses: addresses.length }, "name resolved again");
       const next = performance.now() + ttl * (1 + JITTER * Math.random());
@@ -155,18 +155,18 @@ export class Resolver<T = string> {
       const failures = ++state.failures;
       state.problem = error instanceof Error && "code" in error ? String(error.code) : (error as Error).message;
       this.#counts[ABSENT.has(state.problem) ? "empty" : "failed"]++;
-      const pause = Math.min(LONGEST_PAUSE, LEAST_PAUSE * 2 ** Math.min(failures - 1, 10));
+      const pause = Math.min(MAX_PAUSE, MIN_PAUSE * 2 ** Math.min(failures - 1, 10));
       state.next = performance.now() + pause;
-      // The first, and then as seldom as it lasts long.
+      // Logs failures 1, 2, 4, 8 and so on.
       if ((failures & (failures - 1)) === 0)
         log.warn({ name, problem: state.problem, failures, kept: state.addresses.length }, "name cannot be resolved");
     }
   }
 
-  #report(name: string, { addresses }: State<T>): void {
-    const served = this.#served.get(name);
-    if (served === undefined || JSON.stringify(addresses) === JSON.stringify(served)) return;
-    this.#served.set(name, addresses);
+  #reportChange(name: string, { addresses }: State<T>): void {
+    const known = this.#watched.get(name);
+    if (known === undefined || JSON.stringify(addresses) === JSON.stringify(known)) return;
+    this.#watched.set(name, addresses);
     this.#options.onChange(name);
   }
 
@@ -174,7 +174,7 @@ export class Resolver<T = string> {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
     let next = Number.POSITIVE_INFINITY;
-    for (const name of this.#served.keys()) {
+    for (const name of this.#watched.keys()) {
       const state = this.#states.get(name);
       if (state?.pending === null) next = Math.min(next, state.next);
     }
@@ -185,9 +185,9 @@ export class Resolver<T = string> {
 
   #refresh(): void {
     const now = performance.now();
-    for (const name of this.#served.keys()) {
+    for (const name of this.#watched.keys()) {
       const state = this.#stateOf(name);
-      if (state.next <= now) void this.#ask(name, state);
+      if (state.next <= now) void this.#resolveOnce(name, state);
     }
     this.#schedule();
   }

@@ -1,55 +1,53 @@
 /**
- * Places in shared memory, handed out by identity: an endpoint's row, a series' range of cells. A place stays with its
- * identity from holder to holder (a version of the plan, or an endpoint set of one), and is used again only when no
- * holder that names it is alive on any worker.
+ * Allocates slots of shared memory by identity: rows of endpoints, cells of series. An identity keeps its slot from owner
+ * to owner (a version of the plan, or one of its endpoint sets); the slot is reused when all its owners are released.
  */
 
-/** Where places come from and go back to. */
-export type Ground = {
-  /** @throws Error with the figure when there is no place left. */
+export type Allocator = {
+  /** @throws Error with the limit if there is no free slot */
   allocate(identity: string): number;
-  free(identity: string, place: number): void;
+  free(identity: string, slot: number): void;
 };
 
 export class Slots {
-  readonly #ground: Ground;
-  readonly #held = new Map<string, { place: number; holders: Set<number> }>();
+  readonly #allocator: Allocator;
+  readonly #entries = new Map<string, { slot: number; owners: Set<number> }>();
 
-  constructor(ground: Ground) {
-    this.#ground = ground;
+  constructor(allocator: Allocator) {
+    this.#allocator = allocator;
   }
 
-  /** The place of `identity`, held until `release(holder)`. */
-  hold(holder: number, identity: string): number {
-    let held = this.#held.get(identity);
-    if (held === undefined) {
-      held = { place: this.#ground.allocate(identity), holders: new Set() };
-      this.#held.set(identity, held);
+  /** Returns the slot of `identity`, which stays allocated until `release(owner)`. */
+  acquire(owner: number, identity: string): number {
+    let entry = this.#entries.get(identity);
+    if (entry === undefined) {
+      entry = { slot: this.#allocator.allocate(identity), owners: new Set() };
+      this.#entries.set(identity, entry);
     }
-    held.holders.add(holder);
-    return held.place;
+    entry.owners.add(owner);
+    return entry.slot;
   }
 
-  /** `holder` is gone from every worker, or was never taken. */
-  release(holder: number): void {
-    for (const [identity, held] of this.#held) {
-      if (!held.holders.delete(holder) || held.holders.size > 0) continue;
-      this.#held.delete(identity);
-      this.#ground.free(identity, held.place);
+  /** Frees the slots that have no other owner. To be called when no worker uses the owner any more. */
+  release(owner: number): void {
+    for (const [identity, entry] of this.#entries) {
+      if (!entry.owners.delete(owner) || entry.owners.size > 0) continue;
+      this.#entries.delete(identity);
+      this.#allocator.free(identity, entry.slot);
     }
   }
 }
 
-/** The rows of a table with `size` rows; `clear` makes a row like new. */
-export function rowsOf(what: string, size: number, clear: (row: number) => void): Ground {
+/** An allocator of a table's rows; `clear` resets a row before it is used. */
+export function rowsOf(name: string, size: number, clear: (row: number) => void): Allocator {
   const free: number[] = [];
-  let fresh = 0;
+  let next = 0;
   return {
     allocate() {
-      const row = free.pop() ?? fresh++;
+      const row = free.pop() ?? next++;
       if (row >= size) {
-        fresh = size;
-        throw new Error(`more than ${size} ${what} at one time, those of versions still in use counted`);
+        next = size;
+        throw new Error(`more than ${size} ${name} at one time, including those of older versions still in use`);
       }
       clear(row);
       return row;

@@ -1,4 +1,4 @@
-/** What the admin interface tells of the proxy's state. */
+/** The proxy's state for the admin interface. */
 
 import { FAILURE, HOOKS } from "../abi/abi.ts";
 import type {
@@ -45,7 +45,7 @@ export type StatusSources = {
 export function describeStatus(sources: StatusSources): Status {
   const { plan, draining, last, workers, serving, counters, health } = sources;
   return {
-    // One worker that is being replaced does not make the proxy unready: the others serve its address.
+    // A worker that is being replaced does not make the proxy unready: the others serve its addresses.
     ready: plan !== null && !draining && serving.length > 0,
     draining,
     version: plan?.version ?? 0,
@@ -77,7 +77,7 @@ type ClusterSources = {
   readonly bits: typeof HEALTH;
   readonly counters: Counters;
   readonly traffic: (cluster: string) => Traffic;
-  /** What checks have found of the endpoint in that row. */
+  /** Result of active checks, by row. */
   readonly health: (slot: number) => EndpointHealth | null;
   readonly ejection: (slot: number) => EjectionStatus | null;
   readonly set: (cluster: string) => SetStatus | null;
@@ -94,7 +94,7 @@ export function describeClusters(sources: ClusterSources): ClusterStatus[] {
       name,
       unresolved: entries
         .filter(({ endpoints: count }) => count === 0)
-        .map(({ address, problem }) => ({ address, problem: problem ?? "no answer yet" })),
+        .map(({ address, problem }) => ({ address, problem: problem ?? "not resolved yet" })),
       set: { version: set.version, changedAt: new Date(changedAt).toISOString() },
       sources: entries.map(({ resolvedAt, nextAt, ...entry }) => ({
         ...entry,
@@ -143,7 +143,7 @@ function describeEndpoint(sources: ClusterSources, endpoint: EndpointPlan): Endp
   };
 }
 
-/** Of several reasons the one that lasts longest. */
+/** The state by the most persistent reason. */
 function stateOf(word: number, bits: typeof HEALTH, health: EndpointHealth | null): EndpointState {
   if ((word & bits.disabled) !== 0) return "disabled";
   if ((word & bits.draining) !== 0) return "draining";

@@ -1,22 +1,23 @@
 /**
- * Finds stuck workers. Stuck means: the heartbeat stood still over 5 s or more of the supervisor's own running time, in
- * which the worker has used more than 2.5 s of a processor. A worker that waits, or a whole process that was stopped for
- * a while, is not stuck; one that spins on a machine short of processors is found when it has used as much.
+ * Detects stuck workers. A worker is stuck if its heartbeat has not changed during 5 s of the supervisor's own running
+ * time, in which the worker has used more than 2.5 s of processor time. An idle worker, or a process that was suspended,
+ * is therefore not stuck; a busy loop on an overloaded machine is detected when it has used that much.
  */
 const STUCK_AFTER = 5000;
-/** How often it looks, for each time that is long enough. */
-const LOOKS = 10;
+/** Checks in that time. */
+const CHECKS = 10;
 
 export type Watched = {
-  /** Processor time used by the worker so far, in milliseconds; null when it runs no more. */
+  /** Total processor time of the worker in milliseconds; null if it has ended. */
   cpuTime(): Promise<number | null>;
 };
 
-type Stand = { beat: number; stood: number; cpu: number };
+/** `stalled`: milliseconds since the heartbeat changed; `cpu`: processor time at that moment, -1 if unknown. */
+type Progress = { beat: number; stalled: number; cpu: number };
 
 export class Supervisor {
   readonly #beats: Int32Array;
-  readonly #watched = new Map<number, { worker: Watched; stand: Stand }>();
+  readonly #watched = new Map<number, { worker: Watched; progress: Progress }>();
   readonly #onStuck: (worker: number) => void;
   readonly #stuckAfter: number;
   readonly #timer: NodeJS.Timeout;
@@ -27,12 +28,12 @@ export class Supervisor {
     this.#beats = new Int32Array(heartbeat);
     this.#onStuck = onStuck;
     this.#stuckAfter = stuckAfter;
-    this.#timer = setInterval(() => void this.#check(), stuckAfter / LOOKS);
+    this.#timer = setInterval(() => void this.#check(), stuckAfter / CHECKS);
     this.#timer.unref();
   }
 
   watch(worker: number, watched: Watched): void {
-    this.#watched.set(worker, { worker: watched, stand: { beat: this.#beat(worker), stood: 0, cpu: -1 } });
+    this.#watched.set(worker, { worker: watched, progress: { beat: this.#beat(worker), stalled: 0, cpu: -1 } });
   }
 
   forget(worker: number): void {
@@ -50,38 +51,38 @@ export class Supervisor {
 
   async #check(): Promise<void> {
     const now = performance.now();
-    // A longer gap is time in which this worker did not run itself, and cannot speak for others.
-    const ran = Math.min(now - this.#last, (2 * this.#stuckAfter) / LOOKS);
+    // During a longer gap the supervisor itself did not run, so it says nothing about the workers.
+    const ran = Math.min(now - this.#last, (2 * this.#stuckAfter) / CHECKS);
     this.#last = now;
     if (this.#checking) return;
     this.#checking = true;
     try {
-      for (const [number, { worker, stand }] of [...this.#watched])
-        if (await this.#isStuck(number, worker, stand, ran)) this.#onStuck(number);
+      for (const [number, { worker, progress }] of [...this.#watched])
+        if (await this.#isStuck(number, worker, progress, ran)) this.#onStuck(number);
     } finally {
       this.#checking = false;
     }
   }
 
-  async #isStuck(number: number, worker: Watched, stand: Stand, ran: number): Promise<boolean> {
+  async #isStuck(number: number, worker: Watched, progress: Progress, ran: number): Promise<boolean> {
     const beat = this.#beat(number);
-    if (beat !== stand.beat) {
-      stand.beat = beat;
-      stand.stood = 0;
-      stand.cpu = -1;
+    if (beat !== progress.beat) {
+      progress.beat = beat;
+      progress.stalled = 0;
+      progress.cpu = -1;
       return false;
     }
-    if (stand.cpu < 0) {
-      stand.cpu = (await worker.cpuTime()) ?? -1;
+    if (progress.cpu < 0) {
+      progress.cpu = (await worker.cpuTime()) ?? -1;
       return false;
     }
-    stand.stood += ran;
-    if (stand.stood < this.#stuckAfter) return false;
-    const used = ((await worker.cpuTime()) ?? stand.cpu) - stand.cpu;
-    if (used <= this.#stuckAfter / 2 || this.#beat(number) !== stand.beat) return false;
-    // It is told of once; should it stand as long again, once more.
-    stand.stood = 0;
-    stand.cpu = -1;
+    progress.stalled += ran;
+    if (progress.stalled < this.#stuckAfter) return false;
+    const used = ((await worker.cpuTime()) ?? progress.cpu) - progress.cpu;
+    if (used <= this.#stuckAfter / 2 || this.#beat(number) !== progress.beat) return false;
+    // Reported once, and again after the same time.
+    progress.stalled = 0;
+    progress.cpu = -1;
     return this.#watched.get(number)?.worker === worker;
   }
 }

@@ -1,4 +1,4 @@
-/** Listeners and their routes as the admin interface shows them: chains, targets, and what traffic there is. */
+/** Listeners and routes for the admin interface, with their traffic. */
 
 import type { ListenerStatus, RouteStatus, Traffic, TunnelStatus } from "../admin/api.ts";
 import type { Counters } from "../observe/counters.ts";
@@ -40,7 +40,7 @@ function describeTunnels(cells: number, counters: Counters): TunnelStatus {
   };
 }
 
-/** By cluster. */
+/** Traffic by cluster. */
 export function trafficOfClusters(rates: readonly RequestRate[]): (cluster: string) => Traffic {
   const traffic = sumBy(rates, ({ cluster }) => cluster!);
   return (cluster) => traffic.get(cluster) ?? NO_TRAFFIC;

@@ -1,54 +1,54 @@
 /**
- * How many workers there are, and what ties them together. The number goes up before a version is taken, so that
- * all take it, and down behind it: who leaves hands its listening sockets to the first worker, so that no connection is
- * lost, finishes what runs, and has no successor.
+ * Changes the number of workers, and links them by message ports. Workers are added before a version is committed, and
+ * removed after it: a leaving worker transfers its listening sockets to the first worker, so that no connection is lost,
+ * and finishes its requests.
  */
 import { MessageChannel } from "node:worker_threads";
 import type { Log } from "../observe/log.ts";
-import { FIRST_THREAD, type Listeners } from "./listeners.ts";
+import { FIRST_WORKER, type Listeners } from "./listeners.ts";
 import type { Versions } from "./versions.ts";
 import type { Workers } from "./workers.ts";
 
-export type CrewOptions = {
+export type WorkerPoolOptions = {
   readonly workers: Workers;
   readonly versions: Versions;
   readonly listeners: Listeners;
   readonly log: Log;
 };
 
-/** For a worker to run at all. */
+/** Milliseconds until an added worker must have started. */
 const START_TIME = 30_000;
-/** A worker that leaves ends what is left itself when its time is over; a moment later it is not waited for. */
-const MOMENT = 1000;
+/** Milliseconds. A leaving worker ends itself after the grace time; this much later it is terminated. */
+const LEAVE_MARGIN = 1000;
 
 export class WorkerPool {
-  readonly #options: CrewOptions;
-  /** Workers that were started and do not run yet. */
-  readonly #coming = new Map<number, PromiseWithResolvers<void>>();
-  /** Workers that leave, and when they are waited for no more. */
+  readonly #options: WorkerPoolOptions;
+  /** Added workers that have not started yet. */
+  readonly #starting = new Map<number, PromiseWithResolvers<void>>();
+  /** Leaving workers, with the timer that terminates them. */
   readonly #leaving = new Map<number, NodeJS.Timeout>();
 
-  constructor(options: CrewOptions) {
+  constructor(options: WorkerPoolOptions) {
     this.#options = options;
   }
 
-  /** Starts what is missing to `count`, and brings it to the version in service. @throws Error when that fails. */
+  /** Adds workers up to `count`, and brings them to the version in service. @throws Error */
   async grow(count: number): Promise<void> {
     const { workers, versions, listeners, log } = this.#options;
     const missing = count - workers.running().length;
     if (missing <= 0) return;
-    const fresh = workers.add(missing);
-    await this.#untilUp(fresh);
-    for (const worker of fresh) await versions.bringUp(worker, listeners.bindAgain(worker));
-    if (versions.committed !== null) log.info({ workers: fresh }, "more workers serve");
+    const added = workers.add(missing);
+    await this.#waitForStart(added);
+    for (const worker of added) await versions.bringUp(worker, listeners.bindAgain(worker));
+    if (versions.committed !== null) log.info({ workers: added }, "workers added");
   }
 
-  /** Has the last ones leave, down to `count`; what they have under way may take `grace` ms. */
+  /** Removes the last workers down to `count`; their requests may take `grace` ms. */
   shrink(count: number, grace: number): void {
     const { workers, log } = this.#options;
     const leaving = workers.running().slice(count);
     if (leaving.length === 0) return;
-    log.info({ workers: leaving }, "workers leave");
+    log.info({ workers: leaving }, "removing workers");
     for (const worker of leaving) this.#leave(worker, grace);
   }
 
@@ -61,27 +61,27 @@ export class WorkerPool {
     }
     this.#leaving.set(
       worker,
-      setTimeout(() => workers.end(worker), grace + MOMENT),
+      setTimeout(() => workers.end(worker), grace + LEAVE_MARGIN),
     );
     workers.post(worker, { type: "leave", grace });
   }
 
-  /** A worker runs. Whether it was waited for here; else it took another's place. */
+  /** Handles the start of a worker. Returns whether it was added here; otherwise it replaces another. */
   up(worker: number): boolean {
-    const coming = this.#coming.get(worker);
-    coming?.resolve();
-    return this.#coming.delete(worker);
+    const starting = this.#starting.get(worker);
+    starting?.resolve();
+    return this.#starting.delete(worker);
   }
 
-  /** A worker serves the version in service: it is tied to the first, or the first to all. */
+  /** Handles that a worker serves the version in service: links it to the first worker, or the first worker to all. */
   serves(worker: number): void {
-    if (worker === FIRST_THREAD) {
+    if (worker === FIRST_WORKER) {
       for (const other of [...this.#options.versions.serving(), ...this.#leaving.keys()])
-        if (other !== FIRST_THREAD) this.#link(other);
-    } else if (this.#options.versions.serving().includes(FIRST_THREAD)) this.#link(worker);
+        if (other !== FIRST_WORKER) this.#link(other);
+    } else if (this.#options.versions.serving().includes(FIRST_WORKER)) this.#link(worker);
   }
 
-  /** A worker has nothing under way any more. */
+  /** Handles that a worker has no more requests. */
   drained(worker: number): void {
     if (this.#leaving.has(worker)) this.#options.workers.end(worker);
   }
@@ -89,8 +89,8 @@ export class WorkerPool {
   ended(worker: number, reason: string): void {
     clearTimeout(this.#leaving.get(worker));
     this.#leaving.delete(worker);
-    this.#coming.get(worker)?.reject(new Error(`worker ${worker} ended: ${reason}`));
-    this.#coming.delete(worker);
+    this.#starting.get(worker)?.reject(new Error(`worker ${worker} ended: ${reason}`));
+    this.#starting.delete(worker);
   }
 
   close(): void {
@@ -98,16 +98,16 @@ export class WorkerPool {
     this.#leaving.clear();
   }
 
-  async #untilUp(fresh: readonly number[]): Promise<void> {
+  async #waitForStart(added: readonly number[]): Promise<void> {
     const timer = setTimeout(() => {
-      for (const coming of this.#coming.values()) coming.reject(new Error("the workers did not start"));
+      for (const starting of this.#starting.values()) starting.reject(new Error("the workers did not start"));
     }, START_TIME);
     try {
       await Promise.all(
-        fresh.map((worker) => {
-          const coming = Promise.withResolvers<void>();
-          this.#coming.set(worker, coming);
-          return coming.promise;
+        added.map((worker) => {
+          const starting = Promise.withResolvers<void>();
+          this.#starting.set(worker, starting);
+          return starting.promise;
         }),
       );
     } finally {
@@ -118,8 +118,8 @@ export class WorkerPool {
   #link(worker: number): void {
     const { workers, listeners } = this.#options;
     const { port1, port2 } = new MessageChannel();
-    const give = listeners.owed(worker);
-    workers.post(FIRST_THREAD, { type: "link", worker, port: port1, transfer: give }, [port1]);
-    workers.post(worker, { type: "link", worker: FIRST_THREAD, port: port2, transfer: [] }, [port2]);
+    const transfer = listeners.takeAssigned(worker);
+    workers.post(FIRST_WORKER, { type: "link", worker, port: port1, transfer }, [port1]);
+    workers.post(worker, { type: "link", worker: FIRST_WORKER, port: port2, transfer: [] }, [port2]);
   }
 }

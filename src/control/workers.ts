@@ -1,4 +1,4 @@
-/** The workers: started, watched, ended, and replaced when one ends by itself or is stuck. */
+/** Starts, supervises and ends the workers, and replaces one that crashes or is stuck. */
 
 import type { BoundSocket } from "node:net";
 import { type MessagePort, type Transferable, Worker } from "node:worker_threads";
@@ -8,19 +8,19 @@ import type { Log } from "../observe/log.ts";
 import type { FromWorker, ToWorker, WorkerInit } from "../worker/messages.ts";
 import { Supervisor } from "./supervisor.ts";
 
-/** Why a worker ended that nobody had asked to: the `reason` of `sluice_worker_restarts_total`. */
 /**
- * MiB. V8's default lets objects of a burst of requests grow old: 5,000 at once left 19 KiB each, with this 15, at the
- * same processor time.
+ * MiB. With V8's default, objects of a burst of requests are promoted to the old generation: 5,000 requests at once left
+ * 19 KiB each, with this limit 15, at the same processor time.
  */
 const YOUNG_GENERATION = 8;
 
+/** The cause of an unexpected end: the `reason` of `sluice_worker_restarts_total`. */
 export type EndReason = "crash" | "memory" | "stuck";
 
 export type WorkersOptions = {
-  /** The most workers at one time: what `columns` have room for. */
+  /** Maximum number of workers at one time: the rows of `columns`. */
   readonly places: number;
-  /** The module that a worker runs. */
+  /** The main module of a worker. */
   readonly entry: URL;
   readonly columns: EndpointColumns;
   readonly connections: { readonly buffer: SharedArrayBuffer; forgetWorker(worker: number): void };
@@ -30,14 +30,14 @@ export type WorkersOptions = {
 };
 
 export type WorkersListener = {
-  /** The worker runs and can be sent a plan: at the start, or as the successor of one that ended. */
+  /** The worker is ready to receive a plan; it is a new one, or the replacement of one that ended. */
   onUp(worker: number): void;
   onMessage(worker: number, message: FromWorker): void;
-  /** The worker has ended, and what it held is cleared. A successor follows unless the workers are closing. */
+  /** The worker has ended and its shared state is cleared. It is replaced, unless it was retired or the workers are closing. */
   onEnd(worker: number, reason: EndReason): void;
 };
 
-/** A successor of a worker that lived shorter than this is started later and later. */
+/** Milliseconds. Replacements of workers that ended sooner are started with growing delays. */
 const SETTLED_AFTER = 30_000;
 const FIRST_DELAY = 100;
 const LONGEST_DELAY = 10_000;
@@ -49,7 +49,7 @@ type Place = {
   reason: EndReason;
   quickEnds: number;
   restart: NodeJS.Timeout | null;
-  /** When its worker ends it has no successor, and the place is free. */
+  /** Its worker is not replaced. */
   leaving: boolean;
 };
 
@@ -57,7 +57,7 @@ export class Workers {
   readonly #options: WorkersOptions;
   readonly #listener: WorkersListener;
   readonly #heartbeat: SharedArrayBuffer;
-  /** By number; undefined where no worker is. */
+  /** By number of the worker. */
   readonly #places: (Place | undefined)[] = [];
   readonly #supervisor: Supervisor;
   readonly #restarts = new Map<string, { worker: number; reason: EndReason; count: number }>();
@@ -70,18 +70,18 @@ export class Workers {
     this.#supervisor = new Supervisor(this.#heartbeat, (worker) => this.#endStuck(worker));
   }
 
-  /** Starts `count` more, and answers their numbers: the lowest that are free. @throws Error with the figure when they are not. */
+  /** Starts `count` more workers and returns their numbers, the lowest free ones. @throws Error if there are not enough. */
   add(count: number): number[] {
     const { places, columns } = this.#options;
-    const there = this.present().length;
-    if (there + count > places)
+    const present = this.present().length;
+    if (present + count > places)
       throw new Error(
-        `workers: ${there + count} workers at one time, those that still leave counted; a start with so many cores has room for ${places}`,
+        `workers: ${present + count} workers at one time, including those that are stopping; the limit since the start is ${places}`,
       );
-    const fresh = Array.from({ length: places }, (_, worker) => worker)
+    const added = Array.from({ length: places }, (_, worker) => worker)
       .filter((worker) => this.#places[worker] === undefined)
       .slice(0, count);
-    for (const worker of fresh) {
+    for (const worker of added) {
       columns.addThread(worker);
       this.#places[worker] = {
         handle: null,
@@ -94,38 +94,38 @@ export class Workers {
       };
       this.#spawn(worker, this.#places[worker]);
     }
-    return fresh;
+    return added;
   }
 
-  /** All that there are, by number: those that are being replaced, and those that leave, too. */
+  /** Numbers of all workers, including those that are being replaced or are leaving. */
   present(): number[] {
     return this.#list(() => true);
   }
 
-  /** Those that do not leave. */
+  /** Numbers of the workers that are not leaving. */
   running(): number[] {
     return this.#list((place) => !place.leaving);
   }
 
-  /** The workers that can be spoken to. */
+  /** Numbers of the workers that can receive messages. */
   up(): number[] {
     return this.#list((place) => place.up);
   }
 
-  #list(is: (place: Place) => boolean): number[] {
-    return this.#places.flatMap((place, worker) => (place !== undefined && is(place) ? [worker] : []));
+  #list(matches: (place: Place) => boolean): number[] {
+    return this.#places.flatMap((place, worker) => (place !== undefined && matches(place) ? [worker] : []));
   }
 
   post(worker: number, message: ToWorker, transfer: readonly (BoundSocket | MessagePort)[] = []): void {
     this.#places[worker]?.handle?.postMessage(message, transfer as readonly unknown[] as Transferable[]);
   }
 
-  /** Ends a worker that cannot do what it must; it is replaced, unless it was to leave. */
+  /** Terminates a worker; it is replaced, unless it was retired. */
   end(worker: number): void {
     void this.#places[worker]?.handle?.terminate();
   }
 
-  /** From now on that worker has no successor. */
+  /** The worker will not be replaced when it ends. */
   retire(worker: number): void {
     const place = this.#places[worker];
     if (place === undefined) return;
@@ -134,12 +134,12 @@ export class Workers {
     if (place.handle === null) this.#places[worker] = undefined;
   }
 
-  /** How often workers were replaced, by worker and reason. */
+  /** Number of replacements, by worker and reason. */
   restarts(): Iterable<{ worker: number; reason: EndReason; count: number }> {
     return this.#restarts.values();
   }
 
-  /** From now on a worker that ends has no successor. */
+  /** No worker will be replaced any more. */
   stopReplacing(): void {
     this.#closing = true;
     for (const place of this.#places) if (place != null && place.restart !== null) clearTimeout(place.restart);
@@ -203,8 +203,8 @@ export class Workers {
     this.#options.connections.forgetWorker(worker);
     this.#options.counters.clearGauges(worker);
     if (place.leaving) this.#places[worker] = undefined;
-    const held = this.#options.keyValue.forgetThread(worker);
-    if (held > 0) this.#options.log.warn({ worker }, "worker ended inside the key-value store: repaired");
+    const repaired = this.#options.keyValue.forgetThread(worker);
+    if (repaired > 0) this.#options.log.warn({ worker }, "worker ended inside the key-value store: repaired");
     this.#listener.onEnd(worker, place.reason);
     if (!this.#closing && !place.leaving) this.#replace(worker, place);
   }
@@ -214,10 +214,10 @@ export class Workers {
     const restarts = this.#restarts.get(key) ?? { worker, reason: place.reason, count: 0 };
     restarts.count++;
     this.#restarts.set(key, restarts);
-    const lived = performance.now() - place.startedAt;
-    place.quickEnds = lived < SETTLED_AFTER ? place.quickEnds + 1 : 0;
+    const age = performance.now() - place.startedAt;
+    place.quickEnds = age < SETTLED_AFTER ? place.quickEnds + 1 : 0;
     const delay = place.quickEnds < 2 ? 0 : Math.min(LONGEST_DELAY, FIRST_DELAY * 2 ** (place.quickEnds - 2));
-    this.#options.log.warn({ worker, reason: place.reason, delay }, "worker ended: starting its successor");
+    this.#options.log.warn({ worker, reason: place.reason, delay }, "worker ended: starting a replacement");
     place.restart = setTimeout(() => this.#spawn(worker, place), delay);
   }
 }

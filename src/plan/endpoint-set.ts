@@ -1,12 +1,12 @@
-/** The endpoint set of a cluster: what its entries stand for, as one list without repetition. */
+/** Lists the endpoints of a cluster. */
 import type { ClusterConfig, EndpointConfig } from "../config/schema.ts";
 import type { SourceEndpoint } from "./endpoint-source.ts";
 import type { EndpointPlan } from "./plan.ts";
 
-/** An endpoint without its places in shared memory. */
+/** An endpoint without its slots in shared memory. */
 export type PlacelessEndpoint = Omit<EndpointPlan, "slot" | "cells">;
 
-/** In the order of the configuration; an address that two entries share is one endpoint, the first one's. */
+/** The endpoints of all entries in the order of the configuration, each address once. */
 export function listEndpoints(
   cluster: ClusterConfig,
   endpointsOf: (entry: EndpointConfig) => readonly SourceEndpoint[],

@@ -1,11 +1,10 @@
 /**
- * Where the endpoints of clusters come from. Endpoint sets change on their own, without a reload: a source reports that
- * what an entry of `clusters.*.endpoints` stands for has changed, and the control plane makes a new set of each cluster
- * that has the entry. There is one source of each kind for the whole process.
+ * Sources of endpoints, one of each kind in the process. When the endpoints of an entry of `clusters.*.endpoints` change,
+ * its source reports it, and the control plane replaces the sets of the clusters with that entry, without a reload.
  */
 import type { EndpointConfig } from "../config/schema.ts";
 
-/** An endpoint before it has its places in shared memory. */
+/** An endpoint without its slots in shared memory. */
 export type SourceEndpoint = {
   /** Numeric address, or "" for a Unix socket. */
   readonly host: string;
@@ -15,14 +14,14 @@ export type SourceEndpoint = {
   readonly weight: number;
 };
 
-/** What is known of one entry. Times are ms since the epoch. */
+/** Status of an entry. Times are ms since the epoch. */
 export type SourceStatus = {
   readonly kind: EndpointSource["kind"];
-  /** Of the last answer that was used; null: there was none, or the source has none. */
+  /** Time of the last successful resolution; null: none. */
   readonly resolvedAt: number | null;
-  /** Of the next attempt; null: there is none. */
+  /** Time of the next attempt; null: none. */
   readonly nextAt: number | null;
-  /** Why the last attempt failed, or why there is no endpoint; null after a good answer. */
+  /** Why the last attempt failed or found no endpoint; null after a successful one. */
   readonly problem: string | null;
 };
 
@@ -32,14 +31,14 @@ export interface EndpointSource {
   has(entry: EndpointConfig): boolean;
   /** Waits until the entry's endpoints are known, for a bounded time. Never throws. */
   prepare(entry: EndpointConfig): Promise<void>;
-  /** The endpoints of the entry as they are known now; none is a state, not an error. */
+  /** The known endpoints of the entry; an empty list is not an error. */
   endpoints(entry: EndpointConfig): readonly SourceEndpoint[];
-  /** These entries are in service from now on: their changes are reported, all others are forgotten. */
+  /** Reports changes of these entries from now on, and forgets all others. */
   watch(entries: readonly EndpointConfig[]): void;
   describe(entry: EndpointConfig): SourceStatus;
 }
 
-/** Endpoints that are given as addresses: they never change. */
+/** Endpoints configured as addresses, which never change. */
 export const STATIC_SOURCE: EndpointSource = {
   kind: "static",
   has: () => true,

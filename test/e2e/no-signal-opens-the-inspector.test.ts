@@ -39,7 +39,7 @@ testInUsualMode("no-signal-opens-the-inspector: SIGUSR1 from the start on", asyn
   const expected = [sluice.ports.web, sluice.ports.admin].sort((a, b) => a - b);
   assert.deepEqual(listPorts(sluice.pid), expected);
 
-  const count = () => sluice.lines.filter(({ msg }) => msg === "log files opened again").length;
+  const count = () => sluice.lines.filter(({ msg }) => msg === "log files reopened").length;
   const before = count();
   sluice.kill("SIGUSR1");
   await sluice.logged(() => count() > before, "that log files were opened again");

@@ -29,17 +29,17 @@ testInUsualMode("http: one that answers 503 to its check is passed over until it
   const down = await sluice.logged(({ msg }) => /is unhealthy/.test(msg ?? ""), "that it is out");
   assert.deepEqual(
     [down.level, down.cluster, down.endpoint, down.problem],
-    ["warn", "app", `127.0.0.1:${a.port}`, "answered 503"],
+    ["warn", "app", `127.0.0.1:${a.port}`, "status 503"],
   );
   await until(async () => (await whoServes(sluice)) === "b", "the other alone serves");
   const { healthy, health } = await shown(sluice, a);
-  assert.deepEqual([healthy, health?.state, health?.problem], [false, "unhealthy", "answered 503"]);
+  assert.deepEqual([healthy, health?.state, health?.problem], [false, "unhealthy", "status 503"]);
   const labels = { cluster: "app", endpoint: `127.0.0.1:${a.port}` };
   assert.equal(await sluice.metric("sluice_endpoint_healthy", labels), 0);
   assert.ok((await sluice.metric("sluice_health_checks_total", { ...labels, result: "unhealthy" })) >= 2);
   const status = await runSluice("status", "--admin", `127.0.0.1:${sluice.ports.admin}`);
-  assert.match(status.stdout, new RegExp(`127\\.0\\.0\\.1:${a.port}: unhealthy since \\S+ \\(answered 503\\)`));
-  assert.match((await sluice.ask("/")).text, /unhealthy since \S+ \(answered 503\)/);
+  assert.match(status.stdout, new RegExp(`127\\.0\\.0\\.1:${a.port}: unhealthy since \\S+ \\(status 503\\)`));
+  assert.match((await sluice.ask("/")).text, /unhealthy since \S+ \(status 503\)/);
 
   a.status = 200;
   await sluice.logged(({ msg, level }) => level === "info" && /healthy again/.test(msg ?? ""), "that it is back");

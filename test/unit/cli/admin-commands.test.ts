@@ -39,7 +39,7 @@ test("status tells the state; reload tells what came of it", async (t) => {
   const refused = await sluice("reload", ...admin);
   assert.equal(refused.code, 1);
   assert.match(refused.err, new RegExp(`^${file}:1:12: listeners: .*\\nreload rejected, keeping version 2\\n$`));
-  assert.match((await sluice("status", ...admin)).out, /the last reload was refused:\n {2}.*:1:12: listeners: /);
+  assert.match((await sluice("status", ...admin)).out, /the last reload was rejected:\n {2}.*:1:12: listeners: /);
 });
 
 test("when no proxy answers, or the configuration cannot be read, that is one line", async () => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { judge, renew, type Stand, type Thresholds, UNCHECKED } from "../../../src/cluster/health.ts";
+import { type HealthState, renew, type Thresholds, UNCHECKED, update } from "../../../src/cluster/health.ts";
 
 const thresholds = fc.record({
   healthyAfter: fc.integer({ min: 1, max: 5 }),
@@ -12,8 +12,8 @@ const checks = fc
   .array(fc.tuple(fc.boolean(), fc.integer({ min: 1, max: 7 })), { maxLength: 20 })
   .map((runs) => runs.flatMap(([passed, times]) => Array<boolean>(times).fill(passed)));
 
-const after = (results: readonly boolean[], given: Thresholds): Stand =>
-  results.reduce((stand, passed) => judge(stand, passed, given), UNCHECKED);
+const after = (results: readonly boolean[], given: Thresholds): HealthState =>
+  results.reduce((stand, passed) => update(stand, passed, given), UNCHECKED);
 
 test("an endpoint changes with so many contrary checks in a row, and with no fewer", () => {
   fc.assert(
@@ -22,7 +22,7 @@ test("an endpoint changes with so many contrary checks in a row, and with no few
       let changedAt = 0;
       for (const [index, passed] of results.entries()) {
         const before = stand;
-        stand = judge(stand, passed, given);
+        stand = update(stand, passed, given);
         if (index === 0) {
           assert.equal(stand.healthy, passed, "the first check alone decides");
           changedAt = 1;
@@ -43,7 +43,7 @@ test("what is not checked is healthy; a state that nothing speaks against is the
   assert.equal(UNCHECKED.healthy, true);
   const given = { healthyAfter: 2, unhealthyAfter: 3 };
   const healthy = after([true], given);
-  assert.equal(judge(healthy, true, given), healthy);
+  assert.equal(update(healthy, true, given), healthy);
 });
 
 test("another check keeps the state, and counts anew", () => {
@@ -55,9 +55,9 @@ test("another check keeps the state, and counts anew", () => {
       assert.deepEqual([stand.healthy, stand.checked], [before.healthy, true]);
       const needed = stand.healthy ? second.unhealthyAfter : second.healthyAfter;
       let next = stand;
-      for (let i = 1; i < needed; i++) next = judge(next, !stand.healthy, second);
+      for (let i = 1; i < needed; i++) next = update(next, !stand.healthy, second);
       assert.equal(next.healthy, stand.healthy, "what was counted before is forgotten");
-      assert.equal(judge(next, !stand.healthy, second).healthy, !stand.healthy);
+      assert.equal(update(next, !stand.healthy, second).healthy, !stand.healthy);
     }),
   );
 });

@@ -77,7 +77,7 @@ test("what stands in the way of a start is said in whole lines", async (t) => {
     assert.match(error.problems[0]!, pattern);
     return true;
   };
-  await assert.rejects(startApp({ file: join(file, "../none.yaml") }), isProblem(/none\.yaml: there is no such file$/));
+  await assert.rejects(startApp({ file: join(file, "../none.yaml") }), isProblem(/none\.yaml: no such file$/));
   await assert.rejects(start("listeners: 1"), isProblem(/sluice\.yaml:1:12: listeners: /));
   const broken = configOf(["127.0.0.1:1"], "plugins: { bad: { wasm: ./sluice.yaml } }");
   await assert.rejects(start(broken), isProblem(/:7:25: plugins\.bad\.wasm: .*not a WebAssembly module/));
@@ -216,7 +216,7 @@ test("more workers than there is room for are refused with the figure, as is a v
   if (places < 256) {
     write(config.replace("workers: 2", "workers: 256"));
     const [problem] = (await app.reload()).problems;
-    assert.match(problem!, new RegExp(`^workers: 256 workers .* room for ${places}`));
+    assert.match(problem!, new RegExp(`^workers: 256 workers .* limit since the start is ${places}`));
   }
   // What is refused for another reason lets the workers go that were started for it.
   write(

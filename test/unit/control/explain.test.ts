@@ -15,7 +15,7 @@ test("a request to be explained has its defaults, and every fault is named", () 
     fetchStatus: 503,
   });
   const faults: [value: unknown, problem: RegExp][] = [
-    [null, /no object/],
+    [null, /not an object/],
     [{}, /url is missing/],
     [{ url: "ftp://a/" }, /url is "ftp:\/\/a\/"/],
     [{ url: "/", headers: [["a"]] }, /headers is/],
@@ -25,7 +25,7 @@ test("a request to be explained has its defaults, and every fault is named", () 
     [{ url: "/\u0000" }, /one line each/],
     [{ url: "/", status: 99 }, /status is 99/],
     [{ url: "/", client: "a b" }, /client is/],
-    [{ url: "/", more: 1 }, /more is not known/],
+    [{ url: "/", more: 1 }, /unknown key more/],
   ];
   for (const [value, problem] of faults) assert.throws(() => readExplainRequest(value), problem);
 });

@@ -5,7 +5,7 @@ import { type TestContext, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import type { CheckResult } from "../../../src/cluster/health.ts";
 import * as health from "../../../src/cluster/health.ts";
-import { type Duty, EndpointCheck } from "../../../src/control/endpoint-check.ts";
+import { type CheckTarget, EndpointCheck } from "../../../src/control/endpoint-check.ts";
 import { HealthChecks, type HealthChecksOptions } from "../../../src/control/health-checks.ts";
 import { type NativeProbe, probe } from "../../../src/control/probe.ts";
 import type { CheckPlan, ClusterPlan, Plan } from "../../../src/plan/plan.ts";
@@ -103,7 +103,7 @@ test("an endpoint that goes down is taken out, and comes back; each change is to
   status = 503;
   await until(() => out.has(7));
   const down = checks.describe(7)!;
-  assert.deepEqual([down.state, down.problem], ["unhealthy", "answered 503"]);
+  assert.deepEqual([down.state, down.problem], ["unhealthy", "status 503"]);
   assert.ok(down.since > well.since);
   assert.deepEqual(
     down.history.slice(-3).map(({ ok }) => ok),
@@ -113,8 +113,8 @@ test("an endpoint that goes down is taken out, and comes back; each change is to
   await until(() => !out.has(7));
   await until(() => checks.describe(7)!.history.length === 10);
   assert.deepEqual(log, [
-    `warn {"cluster":"app","endpoint":"127.0.0.1:${port}","problem":"answered 503"} an endpoint is unhealthy: it gets no traffic`,
-    `info {"cluster":"app","endpoint":"127.0.0.1:${port}"} an endpoint is healthy again`,
+    `warn {"cluster":"app","endpoint":"127.0.0.1:${port}","problem":"status 503"} endpoint is unhealthy: it gets no traffic`,
+    `info {"cluster":"app","endpoint":"127.0.0.1:${port}"} endpoint is healthy again`,
   ]);
   const counts = [...checks.counts()][0]!.counts;
   assert.ok(counts.healthy >= 4 && counts.unhealthy >= 3 && counts.failed === 0, JSON.stringify(counts));
@@ -138,7 +138,7 @@ test("of a new endpoint the first check alone decides; one that could not be mad
 
 test("one check of an endpoint at a time, and so many of all; the rest stand in line and are all served", async (t) => {
   const { manual, waiting } = makeManual();
-  const { checks } = makeChecks(t, { probe: manual, most: 3 });
+  const { checks } = makeChecks(t, { probe: manual, maxChecks: 3 });
   checks.take(plan(Array.from({ length: 9 }, (_, slot) => ({ slot }))));
   await until(() => waiting.length === 3);
   await setTimeout(60);
@@ -199,7 +199,7 @@ test("an endpoint that goes is checked no more; one whose check goes gets traffi
 
 test("close gives up what is under way, in line, and due; nothing is begun after it", async (t) => {
   const { manual, waiting, stopped } = makeManual();
-  const { checks } = makeChecks(t, { probe: manual, most: 1 });
+  const { checks } = makeChecks(t, { probe: manual, maxChecks: 1 });
   checks.take(plan([{ slot: 1 }, { slot: 2 }, { slot: 3 }]));
   await until(() => waiting.length === 1);
   checks.close();
@@ -224,8 +224,12 @@ test("first checks follow each other by a step, or are spread over a part of the
 });
 
 test("the next check comes by chance a tenth sooner or later, and seldom where an endpoint stays down", () => {
-  const duty: Duty = { cluster: "app", endpoint: plan([{ slot: 1 }]).clusters[0]!.set.endpoints[0]!, check: CHECK };
-  const check = new EndpointCheck(health, duty);
+  const target: CheckTarget = {
+    cluster: "app",
+    endpoint: plan([{ slot: 1 }]).clusters[0]!.set.endpoints[0]!,
+    check: CHECK,
+  };
+  const check = new EndpointCheck(health, target);
   const fail = (times: number) => {
     for (let i = 0; i < times; i++) check.record({ result: "unhealthy", problem: "" }, 1);
   };
@@ -255,8 +259,12 @@ test("the next check comes by chance a tenth sooner or later, and seldom where a
 });
 
 test("what an endpoint or a plugin says is told in one line, without control characters, and in part", () => {
-  const duty: Duty = { cluster: "app", endpoint: plan([{ slot: 1 }]).clusters[0]!.set.endpoints[0]!, check: CHECK };
-  const check = new EndpointCheck(health, duty);
+  const target: CheckTarget = {
+    cluster: "app",
+    endpoint: plan([{ slot: 1 }]).clusters[0]!.set.endpoints[0]!,
+    check: CHECK,
+  };
+  const check = new EndpointCheck(health, target);
   check.record({ result: "unhealthy", problem: `two\r\nlines \u001b[31m\u202e${"x".repeat(1000)}` }, 1500);
   assert.match(check.problem, /^two lines \[31m x{180,190}\.\.\.$/);
   assert.equal(check.describe().lastCheck?.took, 1.5);

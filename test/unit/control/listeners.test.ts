@@ -97,7 +97,7 @@ test("a Unix socket is the first worker's; a stale file is taken away, a live on
   assert.deepEqual(opening.sockets, [{ address: `unix:${path}`, workers: [null], shared: false }]);
   assert.ok(!existsSync(path));
   writeFileSync(path, "precious");
-  await assert.rejects(makeListeners(1).open([wishPath(path)]), /a file that is no socket stands there/);
+  await assert.rejects(makeListeners(1).open([wishPath(path)]), /the path is a file that is not a socket/);
 });
 
 test("a Unix socket is not taken from a process that is too busy to accept, and a missing directory is named", async (t) => {
@@ -150,16 +150,16 @@ test("who comes after a worker that left takes over its socket, and binds only w
       socket!.close();
       return address;
     });
-  listeners.inherit(a!);
+  listeners.addTransferred(a!);
   assert.deepEqual(bind(1), [b]);
-  assert.deepEqual(listeners.owed(1), [a]);
+  assert.deepEqual(listeners.takeAssigned(1), [a]);
   assert.deepEqual(bind(2), [a, b]);
-  assert.deepEqual(listeners.owed(2), []);
-  listeners.inherit(a!);
+  assert.deepEqual(listeners.takeAssigned(2), []);
+  listeners.addTransferred(a!);
   assert.deepEqual(bind(1), [b]);
   assert.deepEqual(bind(1), [b], "it ended before it took it over: its successor does");
   // What the first worker had taken over is gone with it.
-  listeners.inherit(b!);
+  listeners.addTransferred(b!);
   assert.deepEqual(bind(0), [a, b]);
   assert.deepEqual(bind(2), [a, b]);
 });

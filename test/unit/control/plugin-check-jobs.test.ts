@@ -2,26 +2,26 @@ import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import type { CheckResult } from "../../../src/cluster/health.ts";
-import type { Duty } from "../../../src/control/endpoint-check.ts";
-import { CheckOrders } from "../../../src/control/plugin-check-jobs.ts";
+import type { CheckTarget } from "../../../src/control/endpoint-check.ts";
+import { PluginCheckJobs } from "../../../src/control/plugin-check-jobs.ts";
 import type { ToWorker } from "../../../src/worker/messages.ts";
 import { until } from "./parts.ts";
 
 const HEALTHY: CheckResult = { result: "healthy", problem: "" };
 
-function duty(timeout = 60_000): Duty {
-  return { cluster: "app", endpoint: { slot: 3 }, check: { timeout } } as unknown as Duty;
+function target(timeout = 60_000): CheckTarget {
+  return { cluster: "app", endpoint: { slot: 3 }, check: { timeout } } as unknown as CheckTarget;
 }
 
 function makeOrders(t: TestContext, serving: number[]) {
   const posted: { worker: number; message: ToWorker }[] = [];
-  const orders = new CheckOrders({
+  const jobs = new PluginCheckJobs({
     serving: () => serving,
     post: (worker, message) => void posted.push({ worker, message }),
   });
   const told: CheckResult[] = [];
   const begin = (timeout?: number) => {
-    const stop = orders.begin(duty(timeout), (verdict) => told.push(verdict));
+    const stop = jobs.begin(target(timeout), (result) => told.push(result));
     t.after(stop);
     return stop;
   };
@@ -31,12 +31,12 @@ function makeOrders(t: TestContext, serving: number[]) {
     posted.flatMap(({ worker, message }) =>
       message.type === "cancelCheck" ? [{ worker, number: message.number }] : [],
     );
-  const answer = (order: { worker: number; number: number }, verdict: CheckResult | null = HEALTHY) =>
-    orders.receive(order.worker, { type: "checked", number: order.number, result: verdict });
-  return { orders, told, begin, given, withdrawn, answer };
+  const answer = (job: { worker: number; number: number }, result: CheckResult | null = HEALTHY) =>
+    jobs.receive(job.worker, { type: "checked", number: job.number, result: result });
+  return { jobs, told, begin, given, withdrawn, answer };
 }
 
-test("orders go to the workers that serve, in turns, and each is answered once", (t) => {
+test("jobs go to the workers that serve, in turns, and each is answered once", (t) => {
   const serving = [0, 2];
   const { told, begin, given, answer } = makeOrders(t, serving);
   for (let i = 0; i < 3; i++) begin();
@@ -52,10 +52,10 @@ test("orders go to the workers that serve, in turns, and each is answered once",
   assert.deepEqual(told, [HEALTHY]);
 });
 
-test("an order of a worker that ends, or has another version, is given again; a late answer counts for nothing", async (t) => {
-  const { orders, told, begin, given, answer } = makeOrders(t, [0, 1]);
+test("an job of a worker that ends, or has another version, is given again; a late answer counts for nothing", async (t) => {
+  const { jobs, told, begin, given, answer } = makeOrders(t, [0, 1]);
   begin();
-  orders.forget(0);
+  jobs.forget(0);
   await until(() => given().length === 2);
   const [first, second] = given();
   assert.equal(second!.worker, 1);
@@ -67,18 +67,18 @@ test("an order of a worker that ends, or has another version, is given again; a 
   assert.deepEqual(told, [HEALTHY]);
 });
 
-test("a check that no worker makes comes to an end, without a verdict", async (t) => {
+test("a check that no worker makes comes to an end, without a result", async (t) => {
   const { told, begin, given, answer } = makeOrders(t, [0, 1]);
   begin();
   for (let tries = 1; told.length === 0; tries++) {
     await until(() => given().length === tries || told.length > 0);
     if (told.length === 0) answer(given().at(-1)!, null);
   }
-  assert.deepEqual(told, [{ result: "failed", problem: "given up after 5 tries" }]);
+  assert.deepEqual(told, [{ result: "failed", problem: "no result after 5 attempts" }]);
   assert.equal(given().length, 5);
   const none = makeOrders(t, []);
   none.begin();
-  assert.deepEqual(none.told, [{ result: "failed", problem: "no worker serves" }]);
+  assert.deepEqual(none.told, [{ result: "failed", problem: "no worker is serving" }]);
 });
 
 test("a stuck worker is passed over, and left alone until it answers again", async (t) => {
@@ -107,7 +107,7 @@ test("where all are stuck, they are asked all the same", async (t) => {
   const { told, begin, given } = makeOrders(t, [0]);
   begin(1);
   await until(() => told.length === 1);
-  assert.deepEqual(told, [{ result: "failed", problem: "given up after 5 tries" }]);
+  assert.deepEqual(told, [{ result: "failed", problem: "no result after 5 attempts" }]);
   assert.equal(given().length, 5);
 });
 

@@ -63,11 +63,11 @@ test("a request as configured, on a connection that ends with it, and a verdict 
   const at = (status: number) => ({ ...HTTP, path: `/${status}` });
   assert.deepEqual(await visit(HTTP, endpoint(port)), { result: "healthy", problem: "" });
   for (const status of [204, 301, 304]) assert.equal((await visit(at(status), endpoint(port))).result, "healthy");
-  assert.equal(await problem(at(404), port), "answered 404");
-  assert.equal(await problem(at(503), port), "answered 503");
+  assert.equal(await problem(at(404), port), "status 404");
+  assert.equal(await problem(at(503), port), "status 503");
   const only = { ...at(418), statuses: [{ least: 418, most: 418 }], method: "HEAD", host: "app.test" } as const;
   assert.equal((await visit(only, endpoint(port))).result, "healthy");
-  assert.equal(await problem({ ...only, path: "/200" }, port), "answered 200");
+  assert.equal(await problem({ ...only, path: "/200" }, port), "status 200");
   assert.deepEqual([seen[0], seen.at(-1)], [`GET /healthz 127.0.0.1:${port} close`, "HEAD /200 app.test close"]);
 });
 
@@ -79,7 +79,7 @@ test("an endpoint at a Unix socket is checked there", async (t) => {
   assert.equal((await visit(HTTP, endpoint(0, path))).result, "healthy");
   assert.equal((await visit(TCP, endpoint(0, path))).result, "healthy");
   const gone = await visit(TCP, endpoint(0, `${path}.gone`));
-  assert.deepEqual(gone, { result: "unhealthy", problem: "there is no such socket" });
+  assert.deepEqual(gone, { result: "unhealthy", problem: "no such socket" });
 });
 
 test("who is not there, breaks off or lies is unhealthy, and it is told why", async (t) => {
@@ -89,14 +89,14 @@ test("who is not there, breaks off or lies is unhealthy, and it is told why", as
   assert.equal(await problem(HTTP, port), "connection refused");
   assert.equal(await problem(TCP, port), "connection refused");
   assert.equal(await problem(HTTP, await startRaw(t, (socket) => socket.resetAndDestroy())), "connection reset");
-  assert.equal(await problem(HTTP, await says(t, "")), "the connection ended before an answer");
-  assert.match(await problem(HTTP, await says(t, "SSH-2.0-x\r\n\r\n")), /^no answer in HTTP: /);
-  assert.match(await problem(HTTP, await says(t, "HTTP/1.1 200 OK\r\na b: c\r\n\r\n")), /^no answer in HTTP: /);
+  assert.equal(await problem(HTTP, await says(t, "")), "connection closed before a response");
+  assert.match(await problem(HTTP, await says(t, "SSH-2.0-x\r\n\r\n")), /^invalid HTTP response: /);
+  assert.match(await problem(HTTP, await says(t, "HTTP/1.1 200 OK\r\na b: c\r\n\r\n")), /^invalid HTTP response: /);
   const short = "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nfour";
-  assert.equal(await problem(HTTP, await says(t, short)), "the answer broke off");
+  assert.equal(await problem(HTTP, await says(t, short)), "incomplete response");
   const chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n";
-  assert.match(await problem(HTTP, await says(t, chunked)), /^a broken answer: /);
-  assert.equal(await problem(HTTP, await says(t, "HTTP/1.1 101 OK\r\n\r\n")), "answered 101");
+  assert.match(await problem(HTTP, await says(t, chunked)), /^invalid response body: /);
+  assert.equal(await problem(HTTP, await says(t, "HTTP/1.1 101 OK\r\n\r\n")), "status 101");
 });
 
 test("1xx answers are passed over, but not for ever", async (t) => {
@@ -126,7 +126,7 @@ test("an answer that comes byte by byte is read; one that never ends is bounded 
       more();
     });
   assert.equal((await visit(HTTP, endpoint(await flood("HTTP/1.1 200 OK\r\n\r\n")))).result, "healthy");
-  assert.match(await problem(HTTP, await flood("HTTP/1.1 200 OK\r\na: ")), /^no answer in HTTP: a head over/);
+  assert.match(await problem(HTTP, await flood("HTTP/1.1 200 OK\r\na: ")), /^invalid HTTP response: a head over/);
   const never = { ...TCP, expect: "PONG" };
   assert.equal(await problem(never, await flood("")), 'no "PONG" in its first 16384 bytes');
   assert.ok(sent < 64 * 1024 * 1024, `${sent} bytes were taken`);
@@ -136,11 +136,11 @@ test("every check ends within its time", async (t) => {
   const silent = await startRaw(t, () => undefined);
   for (const plan of [HTTP, { ...TCP, expect: "x" }]) {
     const began = performance.now();
-    assert.equal(await problem(plan, silent, 60), "no whole answer within 60 ms");
+    assert.equal(await problem(plan, silent, 60), "no complete response within 60 ms");
     assert.ok(performance.now() - began >= 59);
   }
   const stalled = await startRaw(t, (socket) => socket.write("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nfour"));
-  assert.equal(await problem(HTTP, stalled, 60), "no whole answer within 60 ms");
+  assert.equal(await problem(HTTP, stalled, 60), "no complete response within 60 ms");
 });
 
 test("a worker that was busy itself takes no endpoint for slow", async (t) => {
@@ -164,7 +164,7 @@ test("text is sent, and an answer with the expected text is enough", async (t) =
   assert.equal((await visit(ping, endpoint(redis))).result, "healthy");
   const greeting = { ...TCP, expect: "220 " };
   assert.equal((await visit(greeting, endpoint(await says(t, "220 mail ESMTP\r\n")))).result, "healthy");
-  assert.equal(await problem(greeting, await says(t, "554 no\r\n")), 'the connection ended without "220 "');
+  assert.equal(await problem(greeting, await says(t, "554 no\r\n")), 'connection closed without "220 "');
   const heard: string[] = [];
   const listener = await startRaw(t, (socket) => socket.on("data", (data) => heard.push(data.toString())));
   assert.equal((await visit({ ...TCP, send: "hello" }, endpoint(listener))).result, "healthy");

@@ -5,13 +5,13 @@ import { type Lookup, Resolver } from "../../../src/control/resolve.ts";
 import { createLog } from "../../../src/observe/log.ts";
 import { until } from "./parts.ts";
 
-function make(t: TestContext, lookup?: Lookup, patience = 5000) {
+function make(t: TestContext, lookup?: Lookup, timeout = 5000) {
   const changes: string[] = [];
   const dns = new Dns({ servers: [], timeout: 1000, minTtl: 1000, maxTtl: 300_000 });
   const resolver = new Resolver({
     log: createLog("silent"),
     onChange: (name) => changes.push(name),
-    patience,
+    timeout,
     lookup: lookup ?? ((name) => dns.lookUpHost(name)),
   });
   t.after(() => resolver.close());
@@ -72,7 +72,7 @@ test("a lookup that does not end holds up nothing, and its answer is a change", 
   const names = ["slow.example", "fast.example"];
   const found = await Promise.all(names.map((name) => resolver.resolve(name)));
   assert.deepEqual(found, [[], ["10.0.0.2"]]);
-  assert.equal(resolver.problemOf("slow.example"), "no answer yet");
+  assert.equal(resolver.problemOf("slow.example"), "not resolved yet");
   assert.deepEqual(await resolver.resolve("slow.example"), []);
   assert.equal(asked, 2, "one attempt at a time");
   resolver.watch(new Map(names.map((name, i) => [name, found[i]!])));

@@ -5,23 +5,23 @@ import { rowsOf, Slots } from "../../../src/control/slots.ts";
 
 test("a place stays with its identity while a version names it, and goes to another only after", () => {
   const slots = new Slots(rowsOf("rows", 8, () => undefined));
-  const a = slots.hold(1, "a");
-  const b = slots.hold(1, "b");
+  const a = slots.acquire(1, "a");
+  const b = slots.acquire(1, "b");
   assert.notEqual(a, b);
-  assert.equal(slots.hold(2, "a"), a);
+  assert.equal(slots.acquire(2, "a"), a);
   slots.release(1);
-  assert.equal(slots.hold(3, "a"), a);
-  assert.equal(slots.hold(3, "c"), b);
+  assert.equal(slots.acquire(3, "a"), a);
+  assert.equal(slots.acquire(3, "c"), b);
 });
 
 test("a row is cleared before it is used again, and running out is said with the figure", () => {
   const cleared: number[] = [];
   const slots = new Slots(rowsOf("rows", 2, (row) => cleared.push(row)));
-  slots.hold(1, "a");
-  slots.hold(1, "b");
-  assert.throws(() => slots.hold(1, "c"), /more than 2 rows/);
+  slots.acquire(1, "a");
+  slots.acquire(1, "b");
+  assert.throws(() => slots.acquire(1, "c"), /more than 2 rows/);
   slots.release(1);
-  slots.hold(2, "d");
+  slots.acquire(2, "d");
   assert.deepEqual(cleared.slice(0, 2), [0, 1]);
   assert.equal(cleared.length, 3);
 });
@@ -42,7 +42,7 @@ test("whatever versions come and go, living identities never share a place", () 
             if (versions.delete(version) && versions.size === 0) held.delete(name);
           continue;
         }
-        const place = slots.hold(version, identity);
+        const place = slots.acquire(version, identity);
         const known = held.get(identity);
         if (known !== undefined) assert.equal(place, known.place);
         for (const [name, other] of held) if (name !== identity) assert.notEqual(other.place, place);

@@ -20,7 +20,7 @@ const planOf = (version: number): Plan => ({
 function start(behave: (worker: number, message: ToWorker) => FromWorker | null, silence?: number) {
   const told: string[] = [];
   const released: number[] = [];
-  const fleet = {
+  const workers = {
     up: () => [0, 1],
     end(worker: number) {
       told.push(`end ${worker}`);
@@ -33,7 +33,7 @@ function start(behave: (worker: number, message: ToWorker) => FromWorker | null,
     },
   };
   const versions: Versions = new Versions({
-    fleet,
+    workers,
     release: (version) => released.push(version),
     onServing: (worker) => told.push(`${worker} serves`),
     ...(silence !== undefined && { silence }),
@@ -85,7 +85,7 @@ test("one failure aborts the version on every worker, and the one in service sta
 
 test("silence aborts", async () => {
   const { versions } = start((worker, message) => (worker === 1 ? null : obedient(worker, message)), 20);
-  await assert.rejects(versions.take(planOf(1), []), /worker 1 did not answer in time/);
+  await assert.rejects(versions.take(planOf(1), []), /worker 1 did not reply in time/);
   assert.equal(versions.committed, null);
 });
 

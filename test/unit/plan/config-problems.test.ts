@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { formatProblem, loadConfig } from "../../../src/config/load.ts";
 import { readConfigFile } from "../../../src/control/reload.ts";
-import { placeRefusal } from "../../../src/plan/refusals.ts";
+import { locateConfigProblem } from "../../../src/plan/config-problems.ts";
 import { makeDirectory } from "../control/parts.ts";
 
 const FILE = `listeners: { web: { address: ":1", cluster: a } }
@@ -49,27 +49,31 @@ test("what a plugin refuses stands at its key, without offsets of its module", (
     ["unreachable", "4:3: plugins.p: plugin p: start: unreachable"],
   ];
   for (const [said, shown] of cases)
-    assert.equal(formatProblem(placeRefusal(`plugin p: start: ${said}`, origin)), `s.yaml:${shown}`);
-  const found = placeRefusal(`plugin p: start: config rules: expected nothing${raw}`, origin).message;
+    assert.equal(formatProblem(locateConfigProblem(`plugin p: start: ${said}`, origin)), `s.yaml:${shown}`);
+  const found = locateConfigProblem(`plugin p: start: config rules: expected nothing${raw}`, origin).message;
   assert.equal(found, "plugin p: start: config rules: expected nothing");
-  const own = placeRefusal(
+  const own = locateConfigProblem(
     "plugin p: start: config rules: expected nothing\n    at ~start (p.ts:2:26)",
     origin,
   ).message;
   const twice = "plugin p: configure: config rules: expected nothing (p.ts:9:5)\n    at configure (p.ts:9:5)";
-  assert.equal(placeRefusal(twice, origin).message, twice.slice(0, twice.indexOf("\n")), "a place is named once");
+  assert.equal(
+    locateConfigProblem(twice, origin).message,
+    twice.slice(0, twice.indexOf("\n")),
+    "a place is named once",
+  );
   assert.match(own, /at ~start \(p\.ts:2:26\)$/, "the author's line stays");
 });
 
 test("a file that is no text of this encoding is refused, and so is a directory", async (t) => {
   const directory = makeDirectory(t);
   const file = join(directory, "sluice.yaml");
-  await assert.rejects(readConfigFile(directory), /: it is a directory, expected a file$/);
-  await assert.rejects(readConfigFile(file), /: there is no such file$/);
+  await assert.rejects(readConfigFile(directory), /: is a directory, expected a file$/);
+  await assert.rejects(readConfigFile(file), /: no such file$/);
   writeFileSync(file, Buffer.from("a: 1\nb: caf\xe9\n", "latin1"));
-  await assert.rejects(readConfigFile(file), /sluice\.yaml:2:7: not UTF-8 text/);
+  await assert.rejects(readConfigFile(file), /sluice\.yaml:2:7: invalid UTF-8/);
   writeFileSync(file, Buffer.from("\ufeffa: caf\u00e9\n", "utf16le"));
-  await assert.rejects(readConfigFile(file), /sluice\.yaml:1:1: not UTF-8 text/);
+  await assert.rejects(readConfigFile(file), /sluice\.yaml:1:1: invalid UTF-8/);
   writeFileSync(file, "\ufeffa: caf\u00e9\n");
   assert.equal(await readConfigFile(file), "a: caf\u00e9\n");
 });
