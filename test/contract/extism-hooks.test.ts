@@ -164,7 +164,7 @@ test("an output that is not as it must be fails the hook by name, and changes no
     [{ respond: { status: 99 } }, /^the output's "respond.status" is "99", expected a whole number from 200/],
     [{ respond: { body: 1 } }, /^the output's "respond.body" is "1", expected a text$/],
     [{ reject: "yes" }, /^the output's "reject" is "yes", expected true or false$/],
-    ["[".repeat(100_000), /^the output is not JSON/],
+    ["[".repeat(10_000), /^the output is not JSON/],
   ];
   for (const [out, message] of cases) {
     const loaded = says(out);

@@ -157,3 +157,18 @@ test("an import that suspends ends the guest where it cannot be suspended", () =
   assert.equal(call(loaded, "route", exchange(REQUEST)), OUTCOME.failed);
   assert.match(loaded.reports.join(), /failed in route: an asynchronous host call in a hook that cannot be suspended/);
 });
+
+test("an output whose values take longest to parse is paid for before it is parsed", () => {
+  // Half a megabyte of `[{},{},{`.
+  const body = `(func (export "on_request") (result i32)
+    (local $to i64) (local $i i64)
+    (local.set $to (call $alloc (i64.const 524288)))
+    (loop $next
+      (call $store_u64 (i64.add (local.get $to) (local.get $i)) (i64.const 0x7b2c7d7b2c7d7b5b))
+      (local.set $i (i64.add (local.get $i) (i64.const 8)))
+      (br_if $next (i64.lt_u (local.get $i) (i64.const 524288))))
+    (call $put_block (local.get $to)) (i32.const 0))`;
+  const loaded = load(extismModule(body), { configs: [{}] });
+  assert.equal(call(loaded, "request_head", exchange(REQUEST)), OUTCOME.failed);
+  assert.match(loaded.reports[0]!, /the fuel for one call is used up/);
+});

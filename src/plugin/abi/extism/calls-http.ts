@@ -8,6 +8,7 @@ import type { CallContext } from "../call-context.ts";
 import { checkTarget, isFramingField, readRequest, sendRequest } from "../subrequest.ts";
 import { give } from "./blocks.ts";
 import type { Kernel } from "./kernel.ts";
+import { payForParsing } from "./parsing-cost.ts";
 
 export function makeHttpCalls(context: CallContext, kernel: Kernel) {
   const { memory } = context;
@@ -18,9 +19,11 @@ export function makeHttpCalls(context: CallContext, kernel: Kernel) {
       const bodyLength = bodyHandle === 0n ? 0 : kernel.size("http_request", bodyHandle);
       if (length > LIMIT.fetchUrl + LIMIT.fetchHead || bodyLength > LIMIT.fetchBody)
         throw new Fault("bad_result", "http_request: the request is too large");
+      const at = Number(handle);
       context.spend(WORK.fetch + WORK.fetchByte * length + bodyLength);
+      payForParsing(context, memory.bytes, at, at + length);
       const body = bodyLength === 0 ? Buffer.alloc(0) : memory.take(Number(bodyHandle), bodyLength);
-      const { url, request } = parseRequest(memory.takeUtf8(Number(handle), length), body);
+      const { url, request } = parseRequest(memory.takeUtf8(at, length), body);
       const refused = checkTarget(context, request.target, null);
       if (refused !== STATUS.ok) throw new Fault("host", `http_request to ${url}: ${whyRefused(refused)}`);
       const status = await sendRequest(context, "http_request", request);

@@ -37,8 +37,7 @@ export function makeHostCalls(context: CallContext, kernel: Kernel, suspends: bo
     config_get(handle: bigint): bigint {
       context.enter("config_get", 0);
       const key = keyOf("config_get", handle);
-      const value = key === null ? null : configValue(context.configuration?.config, key);
-      const bytes = value === null ? null : Buffer.from(value, "utf8");
+      const bytes = key === null ? null : configValue(context.configuration?.config, key);
       return give(context, kernel, "config_get", bytes);
     },
 
@@ -76,10 +75,22 @@ export function makeHostCalls(context: CallContext, kernel: Kernel, suspends: bo
   };
 }
 
+/** Values of configurations as they were asked for: a list or a map is made text once. */
+const texts = new WeakMap<object, Map<string, Buffer>>();
+
 /** Extism knows texts only: what is none is given as JSON. */
-function configValue(config: unknown, key: string): string | null {
+function configValue(config: unknown, key: string): Buffer | null {
   if (typeof config !== "object" || config === null || !Object.hasOwn(config, key)) return null;
-  const value = (config as Record<string, unknown>)[key];
+  let known = texts.get(config);
+  if (known === undefined) texts.set(config, (known = new Map()));
+  let bytes = known.get(key);
+  if (bytes === undefined)
+    known.set(key, (bytes = Buffer.from(textOf((config as Record<string, unknown>)[key]), "utf8")));
+  return bytes;
+}
+
+function textOf(value: unknown): string {
   if (typeof value === "string") return value;
-  return JSON.stringify(value, (_, one: unknown) => (typeof one === "bigint" ? Number(one) : one)) ?? null;
+  if (typeof value === "bigint") return String(value);
+  return JSON.stringify(value, (_, one: unknown) => (typeof one === "bigint" ? Number(one) : one)) ?? "";
 }

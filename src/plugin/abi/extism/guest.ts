@@ -11,14 +11,16 @@ import { endpointsRoom, requestRoom, writePick, writeRequest, writeResponse } fr
 import { EXTISM, EXTISM_HOOKS, HOOK_EXPORTS, LIMITS, START_EXPORTS } from "./interface.ts";
 import { JsonWriter } from "./json-writer.ts";
 import { INPUT, Kernel } from "./kernel.ts";
-import { applyRequest, applyResponse, readPick } from "./outputs.ts";
+import { Outputs, type RequestOutput, type ResponseOutput } from "./output-schema.ts";
+import { applyRequest, applyResponse } from "./outputs.ts";
+import { payForParsing } from "./parsing-cost.ts";
 
 export const extismGuest: GuestAbi = {
   link: (context, module) => new ExtismGuest(context, module),
 };
 
-/** What a hook costs beside the guest's own work: units of fuel, and 64ths for each byte of its input and its output. */
-const PRICE = { hook: 20, inputByte: 4, outputByte: 16 } as const;
+/** What a hook costs beside the guest's own work: units of fuel, and 64ths for each byte of its input. Measured: 1.5 ns. */
+const PRICE = { hook: 20, inputByte: 4 } as const;
 
 type Run = (fuel: number) => number | undefined;
 
@@ -35,6 +37,9 @@ class ExtismGuest implements LinkedGuest {
   readonly suspendable = new Map<number, SuspendableFunction>();
   readonly #context: CallContext;
   readonly #kernel: Kernel;
+  readonly #requests = new Outputs<RequestOutput>("request");
+  readonly #responses = new Outputs<ResponseOutput>("response");
+  readonly #picks = new Outputs<number>("pick");
   #exports: WebAssembly.Exports = {};
 
   constructor(context: CallContext, { memory, suspends }: LinkedModule) {
@@ -142,10 +147,13 @@ class ExtismGuest implements LinkedGuest {
     if (length > LIMITS.output)
       throw new Fault("bad_result", `the output is ${length} bytes, expected at most ${LIMITS.output}`);
     const context = this.#context;
-    context.spend(PRICE.outputByte * length);
-    const text = context.memory.takeUtf8(this.#kernel.output, length);
-    if (hook === HOOK.pick) return readPick(text);
-    return hook === HOOK.response_head ? applyResponse(context, text) : applyRequest(context, text);
+    const bytes = context.memory.refresh();
+    const { output } = this.#kernel;
+    payForParsing(context, bytes, output, output + length);
+    const text = bytes.toString("utf8", output, output + length);
+    if (hook === HOOK.pick) return this.#picks.parse(text);
+    if (hook === HOOK.response_head) return applyResponse(context, this.#responses.parse(text));
+    return applyRequest(context, this.#requests.parse(text));
   }
 
   /** The error that the guest has set. @throws Fault */

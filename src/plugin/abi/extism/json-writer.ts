@@ -8,14 +8,13 @@ const BACKSLASH = 92;
 const COMMA = 44;
 const HEX = "0123456789abcdef";
 
-/** What becomes of a byte: 0 itself, 1 it is escaped, 2 two bytes of UTF-8, 3 a capital letter. */
+/** What becomes of a byte: 0 itself, 1 it is escaped, 2 two bytes of UTF-8. */
 const KIND = new Uint8Array(256);
 KIND.fill(1, 0, 32);
 KIND[QUOTE] = 1;
 KIND[BACKSLASH] = 1;
 KIND.fill(2, 128);
-const NAME_KIND = KIND.slice();
-NAME_KIND.fill(3, 65, 91);
+const LOWER = Uint8Array.from({ length: 256 }, (_, byte) => (byte >= 65 && byte <= 90 ? byte + 32 : byte));
 
 /** Bytes that one byte or character of text may become. */
 export const LONGEST = 6;
@@ -70,38 +69,46 @@ export class JsonWriter {
 
   /** `source[start, end)` as a string. */
   string(source: Uint8Array, start: number, end: number): void {
-    this.#string(source, start, end, KIND);
-  }
-
-  /** The same in lower case. */
-  name(source: Uint8Array, start: number, end: number): void {
-    this.#string(source, start, end, NAME_KIND);
-  }
-
-  #string(source: Uint8Array, start: number, end: number, kinds: Uint8Array): void {
     const bytes = this.#bytes;
     let { at } = this;
     bytes[at++] = QUOTE;
     for (let i = start; i < end; i++) {
       const byte = source[i]!;
-      const kind = kinds[byte]!;
-      if (kind === 0) bytes[at++] = byte;
-      else if (kind === 3) bytes[at++] = byte + 32;
-      else if (kind === 2) {
-        bytes[at++] = 0xc0 | (byte >> 6);
-        bytes[at++] = 0x80 | (byte & 0x3f);
-      } else {
-        bytes[at++] = BACKSLASH;
-        if (byte >= 32) bytes[at++] = byte;
-        else {
-          this.at = at;
-          this.raw(`u00${HEX[byte >> 4]}${HEX[byte & 15]}`);
-          at = this.at;
-        }
-      }
+      if (KIND[byte] === 0) bytes[at++] = byte;
+      else at = this.#escape(byte, at);
     }
     bytes[at++] = QUOTE;
     this.at = at;
+  }
+
+  /** The same in lower case. */
+  name(source: Uint8Array, start: number, end: number): void {
+    const bytes = this.#bytes;
+    let { at } = this;
+    bytes[at++] = QUOTE;
+    for (let i = start; i < end; i++) {
+      const byte = source[i]!;
+      if (KIND[byte] === 0) bytes[at++] = LOWER[byte]!;
+      else at = this.#escape(byte, at);
+    }
+    bytes[at++] = QUOTE;
+    this.at = at;
+  }
+
+  /** Writes a byte that is not itself in JSON at `at`: where it ends. */
+  #escape(byte: number, at: number): number {
+    const bytes = this.#bytes;
+    if (KIND[byte] === 2) {
+      bytes[at] = 0xc0 | (byte >> 6);
+      bytes[at + 1] = 0x80 | (byte & 0x3f);
+      return at + 2;
+    }
+    bytes[at] = BACKSLASH;
+    if (byte >= 32) {
+      bytes[at + 1] = byte;
+      return at + 2;
+    }
+    return at + 1 + bytes.write(`u00${HEX[byte >> 4]}${HEX[byte & 15]}`, at + 1, "latin1");
   }
 
   /** The decimal digits of a whole number. */

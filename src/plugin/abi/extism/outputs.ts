@@ -5,14 +5,13 @@ import { Fault } from "../../host/fault.ts";
 import { setAttribute } from "../attribute-edits.ts";
 import type { CallContext } from "../call-context.ts";
 import { removeHeader, setHeader } from "../head-edits.ts";
-import { type Fields, parseOutput, type RequestOutput, type ResponseOutput } from "./output-schema.ts";
+import type { Fields, RequestOutput, ResponseOutput } from "./output-schema.ts";
 
 /** Where texts are laid down as bytes; one for the thread, used within one call. */
 const scratch = Buffer.alloc(LIMIT.headerName + LIMIT.headerValue);
 
 /** Of `on_request` and `route`: what the hook returns. @throws Fault */
-export function applyRequest(context: CallContext, text: string): number {
-  const output = parseOutput("request", text) as RequestOutput;
+export function applyRequest(context: CallContext, output: RequestOutput): number {
   const { method, path, query, headers, cluster, strategy, respond, reject, buffer } = output;
   if (method !== undefined) setText(context, ATTRIBUTE.method, "method", method);
   if (path !== undefined) setText(context, ATTRIBUTE.path, "path", path);
@@ -26,17 +25,12 @@ export function applyRequest(context: CallContext, text: string): number {
 }
 
 /** Of `on_response`. @throws Fault */
-export function applyResponse(context: CallContext, text: string): number {
-  const { status, headers, respond, buffer } = parseOutput("response", text) as ResponseOutput;
+export function applyResponse(context: CallContext, output: ResponseOutput): number {
+  const { status, headers, respond, buffer } = output;
   if (respond !== undefined) return answer(context, respond);
   if (status !== undefined) setText(context, ATTRIBUTE.status, "status", String(status));
   if (headers !== undefined) editHeaders(context, HEADERS.response, headers);
   return buffer === true ? RESULT.buffer : RESULT.continue;
-}
-
-/** Of `pick`: an index or -1. @throws Fault */
-export function readPick(text: string): number {
-  return parseOutput("pick", text) as number;
 }
 
 function answer(context: CallContext, respond: NonNullable<RequestOutput["respond"]>): number {
