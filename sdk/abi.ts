@@ -52,6 +52,7 @@ export namespace ATTRIBUTE {
   export const original_method: i32 = 20;
   export const original_authority: i32 = 21;
   export const original_target: i32 = 22;
+  export const upgrade: i32 = 23;
 }
 
 export namespace COLUMN {

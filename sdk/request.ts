@@ -105,6 +105,14 @@ export class Request {
     return readHost(ATTRIBUTE.authority);
   }
 
+  /**
+   * The protocol that the request asks to be upgraded to, in lower case: `websocket`; empty if it does not. It is upgraded
+   * only if the route's `upgrade` allows it and the endpoint confirms it. Headers of the connection are not readable.
+   */
+  get upgrade(): string {
+    return readAttribute(ATTRIBUTE.upgrade);
+  }
+
   /** Method, authority and target as received, unaffected by plugins. */
   get original(): Original {
     return original;

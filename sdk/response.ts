@@ -24,7 +24,8 @@ export class Response {
 
   /**
    * Buffers the response until its whole body is received, at most `limits.body` (in `onResponse`). `onResponseBody` is
-   * then called once, even without a body, and may change status and headers. The rest of the hook still runs.
+   * then called once, even without a body, and may change status and headers. The rest of the hook still runs. A 101 that
+   * upgrades the connection is not buffered.
    */
   bufferBody(): void {
     if (result == RESULT.continue_) setResult(RESULT.buffer);

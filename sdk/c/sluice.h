@@ -146,6 +146,8 @@ enum {
   SLUICE_ATTRIBUTE_ORIGINAL_AUTHORITY = 21,
   /* The target as received from the client: the normalised path, and the query. */
   SLUICE_ATTRIBUTE_ORIGINAL_TARGET = 22,
+  /* The protocols that the request asks to be upgraded to, in lower case, `websocket`; absent if it does not. */
+  SLUICE_ATTRIBUTE_UPGRADE = 23,
 };
 
 /* Columns of the endpoint table, each an i32; read by `endpoint` and `column_read` in `update` and `pick`. */

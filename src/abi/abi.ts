@@ -187,6 +187,8 @@ export const ATTRIBUTE = {
   original_authority: 21,
   /** The target as received from the client: the normalised path, and the query. */
   original_target: 22,
+  /** The protocols that the request asks to be upgraded to, in lower case, `websocket`; absent if it does not. */
+  upgrade: 23,
 } as const;
 
 /** Columns of the endpoint table, each an i32; read by `endpoint` and `column_read` in `update` and `pick`. */

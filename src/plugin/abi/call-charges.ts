@@ -1,27 +1,27 @@
-/** Charges the memory that the host uses because of one hook call to its configuration; refunds it if the call fails. */
+/** What one hook call makes the host keep: charged to what its configuration may, and given back when the call fails. */
 import type { HookContext } from "../host/hook-context.ts";
 import { type HostMemory, Kept } from "./host-memory.ts";
 
-/** Memory until the hook call ends: the fetched response, bytes of a probe, saved state, names. */
+/** What is held until the hook call ends: a response that was fetched, bytes that a probe read, saved state, names. */
 export const CALL_MEMORY = { fetched: 0, probed: 1, state: 2, names: 3 } as const;
 const KINDS = Object.keys(CALL_MEMORY).length;
 
-/** Bytes per hook call that are not charged to the exchange: usual edits then need no lookup. */
+/** Bytes for an exchange that one hook call is not charged for: what plugins usually set costs no look-up. */
 const UNCOUNTED = 4096;
 
 export class CallCharges {
   #memory: HostMemory | null = null;
   #target: HookContext | null = null;
-  /** Bytes until the call ends, by CALL_MEMORY, and their sum. */
+  /** By HELD, and all together. */
   readonly #byKind = new Float64Array(KINDS);
   #total = 0;
-  /** Bytes of the local response's body set by this call. */
+  /** Bytes of a response's body that this call has given. */
   #body = 0;
-  /** Bytes for the exchange: not charged yet, and charged by this call. */
+  /** Bytes for the exchange: not charged yet, and charged, to be given back when the call fails. */
   #uncharged = 0;
   #charged = 0;
 
-  /** `memory`: the configuration's limit; null: none. */
+  /** `memory`: what the configuration may have kept; null: as much as it likes. */
   begin(memory: HostMemory | null, target: HookContext | null): void {
     this.#memory = memory;
     this.#target = target;
@@ -33,13 +33,13 @@ export class CallCharges {
     this.#total = 0;
   }
 
-  /** Drops the references to the context. */
+  /** Nothing of the exchange is reached any more. */
   end(): void {
     this.#memory = null;
     this.#target = null;
   }
 
-  /** Charges bytes that a host call of that name stores until the exchange ends; the first 4 KiB are free. @throws Fault */
+  /** Bytes that a host call of that name keeps for the exchange. A few in one hook call are not counted. @throws Fault */
   keep(call: string, bytes: number): void {
     if ((this.#uncharged += bytes) <= UNCOUNTED) return;
     const kept = this.reserve(call, this.#uncharged);
@@ -48,52 +48,52 @@ export class CallCharges {
     this.#uncharged = 0;
   }
 
-  /** Charges the body of the local response; a second body of the same call replaces the first. @throws Fault */
+  /** A response's body for the exchange: a second one of the same call takes the first one's place. @throws Fault */
   keepBody(call: string, bytes: number): void {
     if (bytes <= this.#body) return;
     this.keep(call, bytes - this.#body);
     this.#body = bytes;
   }
 
-  /** Charges bytes until the hook call ends, replacing those of that kind. @throws Fault */
+  /** Bytes that are held until the hook call ends, instead of those of that kind before. @throws Fault */
   charge(call: string, kind: number, bytes: number): void {
     const more = bytes - this.#byKind[kind]!;
     if (more > 0) this.reserve(call, more);
     this.setCharged(kind, bytes);
   }
 
-  /** Like `charge`, in addition to those of that kind. @throws Fault */
+  /** The same, beside those before. @throws Fault */
   chargeMore(call: string, kind: number, bytes: number): void {
     this.charge(call, kind, this.#byKind[kind]! + bytes);
   }
 
-  /** Like `charge`, for bytes within `available`, which need no check. */
+  /** Of what was bounded by `roomFor`. */
   setCharged(kind: number, bytes: number): void {
     this.#total += bytes - this.#byKind[kind]!;
     this.#byKind[kind] = bytes;
   }
 
-  /** The most bytes that can be charged for that kind. */
-  available(kind: number): number {
+  /** Bytes that there may be of that kind. */
+  roomFor(kind: number): number {
     if (this.#memory === null) return Number.POSITIVE_INFINITY;
     const present = this.#total - this.#byKind[kind]! + (this.#kept?.bytes ?? 0);
     return Math.max(0, this.#memory.limit - present);
   }
 
-  /** Checks that `bytes` more fit; returns the account to add them to, null if they are not counted. @throws Fault */
+  /** What so many bytes more are to be added to; null: they are not counted. @throws Fault */
   reserve(call: string, bytes: number): Kept | null {
     const kept = this.#kept;
     this.#memory?.check(call, bytes, this.#total + (kept?.bytes ?? 0));
     return kept;
   }
 
-  /** Refunds the bytes charged to the exchange by this call, whose changes were reverted. */
+  /** The hook has failed, and what it changed is dropped. */
   rollback(): void {
     if (this.#charged > 0) this.#kept?.add(-this.#charged);
     this.#charged = 0;
   }
 
-  /** The memory of the exchange for this configuration; a linear search, because an exchange has few. */
+  /** What the exchange keeps for the configuration: an exchange meets a few. */
   get #kept(): Kept | null {
     const memory = this.#memory;
     if (memory === null || this.#target === null) return null;

@@ -1,11 +1,10 @@
 /**
- * The state that the host calls of one guest use: the scope of the current hook call, its configuration and its fuel. One
- * per guest, set before each hook call; fields instead of closures, so that a call allocates nothing.
+ * What the host calls of one guest work on: the hook under way, its exchange, its configuration, its fuel, and how to
+ * undo its edits. One for each guest, set before each hook call; fields, not closures, so that a call costs no memory.
  */
 
 import { FUEL, type LEVEL, LIMIT, STATUS } from "../../abi/abi.ts";
 import { fuelFor } from "../../abi/prices.ts";
-import type { PendingBuffer } from "../../net/pending-buffer.ts";
 import type { KeyValue } from "../../state/key-value.ts";
 import { Fault, TRAP } from "../host/fault.ts";
 import type { Fetcher, FetchResponse } from "../host/fetcher.ts";
@@ -18,84 +17,87 @@ import type { HiddenNames } from "./hidden-names.ts";
 import { HookScope } from "./hook-scope.ts";
 import type { HostMemory } from "./host-memory.ts";
 import { GuestMemory } from "./memory.ts";
+import type { SavedState } from "./saved-state.ts";
 
-/** A configuration as host calls use it. */
+/** The part of a configuration that its host calls need. */
 export interface Configuration {
   readonly plugin: string;
   readonly config: unknown;
-  /** Names of headers hidden from the plugin; null: none. */
+  /** Names of fields that do not exist for the plugin; null when there are none. */
   readonly hidden: HiddenNames | null;
-  /** Most bytes by which it can replace a body chunk, or that it can append. */
+  /** Bytes that it may put in the place of a piece of a body, or add to one. */
   readonly bodyLimit: number;
-  /** Sends its subrequests; null: they are not available. */
+  /** Who makes its requests; null where none are made. */
   readonly fetcher: Fetcher | null;
-  /** Whether subrequests to `cluster:NAME`, an origin or `endpoint` are permitted. */
+  /** Whether it may make requests to `cluster:NAME` or to an origin. */
   mayFetch(target: string): boolean;
-  /** Returns the id of a cluster; `absent` for an unknown name, `denied` for one that is not permitted. */
+  /** The id of a cluster that may be chosen; `absent` for an unknown name, `denied` for one not allowed. */
   findCluster(name: string): number;
-  /** Returns the index of a cluster id in this version; `invalid` or `denied`. */
+  /** The index in the present version for such an id; `invalid` or `denied`. */
   clusterIndex(id: number): number;
   findStrategy(name: string): number;
   strategyIndex(id: number): number;
-  /** Sets the interval of `tick`. */
+  /** How often its `tick` is to be called. */
   tickEvery(milliseconds: number): void;
-  /** The key-value store; null in a start check. */
+  /** Where its key-value calls go; null on trial, where nothing is read or written. */
   readonly keyValue: KeyValue | null;
-  /** Returns the number of a namespace, or `denied`. */
+  /** The number of a namespace, or `denied`. */
   findNamespace(name: string): number;
   mayUse(namespace: number): boolean;
-  /** Whether it may set the shared value of that name. */
+  /** Whether it may set a value that every plugin of the exchange reads. */
   mayShare(name: string): boolean;
-  /** The limit of the memory that the host uses for it; without it there is none. */
+  /** What the host may keep for it; without it as much as it likes. */
   readonly hostMemory?: HostMemory;
+  /** Metrics that it has defined. */
   readonly metrics: PluginMetrics;
-  /** Writes a log line; returns false if the plugin has written too many in this second. */
+  /** False when the plugin has written too much of late. */
   log(level: keyof typeof LEVEL, hook: number, text: string): boolean;
-  /** Counts a dropped log line. */
+  /** Counts a line that is not written. */
   dropLog(hook: number): void;
 }
 
-/** Fuel for host calls is subtracted from the guest's counter when it reaches this: entering the guest costs 8 ns. */
+/** The debt at which fuel owed for host calls is taken from the guest: a crossing costs 8 ns, so not at each call. */
 const DEBT_STEP = 4096;
 
-/** Most memory ranges that one host call has as arguments. */
+/** Ranges of memory that one host call takes. */
 const MOST_RANGES = 4;
 
 export class CallContext {
   /** Milliseconds since 1970. */
   readonly now: () => number;
-  /** Timers of suspended calls. */
+  /** For waits. */
   readonly after: After;
   readonly memory = new GuestMemory();
-  /** Subtracts from the guest's fuel counter: `(units) -> units left`. */
+  /** The guest's own fuel counter, lowered by the host: `(units) -> units left`. */
   charge: (units: number) => number = () => 0;
 
   configuration: Configuration | null = null;
-  /** The budget of the call in units, and the bytes that it can read. */
+  /** Units that the call has, and bytes that it sees. */
   fuel = 0;
   seen = 0;
-  /** Units for host calls that were not subtracted from the guest's counter yet. */
+  /** Units for host calls that were not yet taken from the guest. */
   debt = 0;
   #step = DEBT_STEP;
   logLines = 0;
-  /** Set during a traced call. */
+  /** Set around a call that is traced. */
   recorder: CallRecorder | null = null;
-  /** The state in `save` and `restore`; otherwise null. */
-  state: PendingBuffer | null = null;
+  /** What is being saved or restored; null but for those hooks. */
+  state: SavedState | null = null;
   /**
-   * A host call is running. It stays true after a host call has thrown, even if the guest caught the exception: no later
-   * host call of that guest is executed.
+   * A host call is under way. It stays true when an exception crossed that call, even where the guest caught it (the
+   * exception instructions can); nothing the guest does after that counts.
    */
   busy = false;
 
-  /** The memory that the host uses because of this hook call. */
+  /** What the host keeps for the plugin because of this hook call. */
   readonly charges = new CallCharges();
+  /** The hook under way: what it may read and change. */
   readonly scope = new HookScope(this.charges);
   readonly suspension = new GuestSuspension();
 
-  /** The last response to a subrequest of this hook call. */
+  /** The last answer to a request of this hook call. */
   fetched: FetchResponse | null = null;
-  /** Bytes received by the last `probe`; cleared by suspendable calls (`guest.ts`). */
+  /** What came of its last `probe`; of calls that may wait alone, which clear it themselves (`guest.ts`). */
   probed: Buffer | null = null;
 
   constructor(now: () => number, after: After = setTimer) {
@@ -117,57 +119,56 @@ export class CallContext {
     this.charges.begin(configuration === null ? null : (configuration.hostMemory ?? null), target);
   }
 
-  /** Ends the guest if the result is `tooLarge`, for a response that was limited to `available` bytes by `limits.memory`. */
-  async failTooLarge(result: Promise<number>, call: string, available: number): Promise<number> {
-    const status = await result;
-    if (status !== STATUS.tooLarge) return status;
+  /** The guest ends when what it waits for, of which `limits.memory` left room for so many bytes, is too large. */
+  async refuseTooLarge(waited: Promise<number>, call: string, room: number): Promise<number> {
+    const result = await waited;
+    if (result !== STATUS.tooLarge) return result;
     this.busy = true;
-    throw new Fault("memory", `${call}: the response is over limits.memory, which leaves it ${available} bytes`);
+    throw new Fault("memory", `${call}: the response is over limits.memory, which leaves it ${room} bytes`);
   }
 
-  /** Ends a suspended guest by an error. A guest that catches it cannot make further host calls. */
+  /** Ends a suspended guest by an error of the host's. A guest that catches it can make no further host call. */
   abort(fault: Fault): void {
     this.busy = true;
     this.suspension.cancel(fault);
   }
 
-  /** Ends a suspended guest whose exchange has ended. */
+  /** The exchange has ended while the guest is suspended: it is let go of, and the guest ended. */
   abandon(): void {
     this.rollback();
     this.end();
     this.abort(new Fault("host", "the exchange has ended"));
   }
 
-  /** Sets the budget of the call, in units, and the bytes that it can read. */
+  /** The call under way has so much fuel, and sees so many bytes. A guest with little fuel may owe little of it. */
   allow(fuel: number, seen = 0): void {
     this.fuel = fuel;
     this.seen = seen;
-    // In a traced call every host call takes the slow path, which records it; others have no cost for that. With little
-    // fuel the counter is updated more often, so that a call cannot exceed it by much.
+    // Of a call that is traced each host call goes the slow way, where it is counted: all others pay nothing for that.
     this.#step = this.recorder === null ? Math.min(DEBT_STEP, fuel) : -1;
   }
 
-  /** Reverts all changes of the current hook call. */
+  /** Drops all that the present hook call has changed. */
   rollback(): void {
     if (this.scope.target === null) return;
     this.scope.rollback();
     this.charges.rollback();
   }
 
-  /** Drops the references to the context, which the guest cannot access any more. */
+  /** Forgets the exchange, so that nothing of it is kept alive or reached. */
   end(): void {
     this.scope.end();
     this.fetched = null;
     this.charges.end();
   }
 
-  /** Begins the host call of that name, which reads and writes `bytes` bytes of the guest's memory. @throws Fault */
+  /** Begins the host call of that name, which reads and writes `bytes` bytes of the guest's memory. */
   enter(call: string, bytes: number): void {
-    // The guest has caught an exception of a host call.
+    // The guest has caught the exception that crossed a host call: it makes no further one.
     if (this.busy) throw TRAP;
     this.busy = true;
     const { length } = this.memory.refresh();
-    // Larger ranges are out of bounds, and the check that follows ends the guest. Ranges may overlap.
+    // More bytes than there can be cost nothing: the check of a range that follows ends the guest. Ranges may overlap.
     const paid = bytes <= MOST_RANGES * length ? bytes : 0;
     if ((this.debt += FUEL.hostCall + (paid >>> 6)) > this.#step) this.#enterSlowly(call);
   }
@@ -177,13 +178,13 @@ export class CallContext {
     this.#settle();
   }
 
-  /** Ends the host call; returns its result. */
+  /** Ends it. */
   leave(result: number): number {
     this.busy = false;
     return result;
   }
 
-  /** Charges work that was not known at `enter`, in bytes (64 cost a unit). @throws Fault */
+  /** Work that was not known when the call began, in bytes. */
   spend(bytes: number): void {
     if ((this.debt += bytes >>> 6) > this.#step) this.#settle();
   }
@@ -194,7 +195,7 @@ export class CallContext {
     if (left < 0) throw new Fault("fuel", this.fuelProblem);
   }
 
-  /** Adds fuel for bytes received during the call, as for bytes that it could read from the start. */
+  /** More fuel, for bytes that have come within the call. */
   grant(bytes: number): void {
     const counted = Math.min(bytes, LIMIT.fetchBody);
     const more = fuelFor(this.fuel, counted) - this.fuel;
@@ -203,7 +204,7 @@ export class CallContext {
     this.charge(-more);
   }
 
-  /** The message of the failure `fuel`. */
+  /** What to say of a call whose fuel is used up. */
   get fuelProblem(): string {
     const spent = `the fuel for one call is used up: ${this.fuel} units`;
     if (this.scope.isStarting) return `${spent} for ${this.seen} bytes of configuration`;

@@ -1,23 +1,23 @@
 /**
- * A value that a hook has set in its exchange, with the value that it replaced. Two hooks of one exchange can be suspended
- * at the same time, one per direction. A rollback must neither restore a value that was itself reverted, nor replace one
- * that the other hook has set meanwhile.
+ * A value that a hook has kept in its exchange, and what it took the place of. Two hooks of one exchange may wait at one
+ * time, one in each direction: what a failure puts back must be neither a value that failed itself, nor instead of one
+ * that the other has set since.
  */
 import type { Kept } from "./host-memory.ts";
 
-/** Bytes of an entry in addition to its key and value. */
+/** Bytes that an entry takes beside its key and its value. */
 const ENTRY = 256;
 const NOTHING = new Uint8Array(0);
 
 export class ExchangeValue {
   readonly key: string;
   bytes: Uint8Array;
-  /** The value that is restored if this one is dropped; null: none, or the hook has succeeded. */
+  /** Stands again if this one is dropped; null: nothing did, or the hook has ended well. */
   #before: ExchangeValue | null;
   #dropped = false;
-  /** Where its size is charged; null: not charged, or refunded. */
+  /** Where it is charged to; null: nowhere, or no more. */
   #account: Kept | null;
-  /** The call that set it, while it runs: it can replace the bytes without another entry. */
+  /** The call that set it, while it runs: it may put another in its place, and nothing stands again for that. */
   setter: object | null;
 
   constructor(
@@ -35,7 +35,7 @@ export class ExchangeValue {
     account?.add(this.size);
   }
 
-  /** Charged bytes of an entry. */
+  /** Bytes that one takes. */
   static sizeOf(key: string, length: number): number {
     return ENTRY + key.length + length;
   }
@@ -44,20 +44,20 @@ export class ExchangeValue {
     return ExchangeValue.sizeOf(this.key, this.bytes.length);
   }
 
-  /** Replaces the bytes, by the call that set them. */
+  /** The call that set it sets another. */
   replace(bytes: Uint8Array): void {
     this.#account?.add(bytes.length - this.bytes.length);
     this.bytes = bytes;
   }
 
-  /** Reverts the value: its hook has failed. */
+  /** The hook that set it has failed. */
   drop(): void {
     this.#dropped = true;
     this.#release();
     this.bytes = NOTHING;
   }
 
-  /** The hook that set it has ended. A reverted entry keeps the reference to its predecessor for entries that replaced it. */
+  /** The hook that set it has ended. What was dropped still tells what stood before it to a value that was set over it. */
   settle(): void {
     this.setter = null;
     if (this.#dropped) return;
@@ -70,7 +70,7 @@ export class ExchangeValue {
     this.#account = null;
   }
 
-  /** This value, or the last one before it that was not reverted; null: none. */
+  /** This one, or what stood before those that were dropped; null for nothing. */
   get current(): ExchangeValue | null {
     for (let value: ExchangeValue | null = this; value !== null; value = value.#before)
       if (!value.#dropped) return value;

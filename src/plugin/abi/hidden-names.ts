@@ -1,4 +1,4 @@
-/** The header names that are hidden from a plugin by its configuration (`allow.headers.hide`). Case-insensitive. */
+/** Names of header fields that a plugin's configuration hides from it: for the plugin they are not there. */
 export class HiddenNames {
   /** In lower case. */
   readonly #names: readonly Buffer[];

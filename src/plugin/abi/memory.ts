@@ -1,7 +1,7 @@
-/** Bounds-checked access to a guest's linear memory; the view is refreshed after the memory has grown. */
+/** A guest's memory as the host may touch it: every range checked, the view made anew when the memory has grown. */
 import { Fault } from "../host/fault.ts";
 
-/** Above this length `copy` is faster than a loop. */
+/** Above this the engine's copy is faster than a loop, the view that it needs included. */
 const LOOP_BYTES = 64;
 
 export class GuestMemory {
@@ -9,20 +9,20 @@ export class GuestMemory {
   /** Valid after `refresh`, until the guest runs again. A Buffer, so that heads and guests share one hidden class. */
   bytes: Buffer = Buffer.alloc(0);
 
-  /** Sets the memory after instantiation; imports are created before it. */
+  /** Imports are made before the instance whose memory they reach; no guest code runs in between. */
   attach(memory: WebAssembly.Memory): void {
     this.#memory = memory;
     this.bytes = Buffer.from(memory.buffer);
   }
 
-  /** Must be called before the first access after the guest has run: growing detaches the old buffer. */
+  /** To be called before the memory is touched after the guest has run: growing detaches the old buffer. */
   refresh(): Buffer {
     // A detached view has length 0. This test is 15 ns cheaper than comparing `memory.buffer` by identity.
     if (this.bytes.length === 0) this.bytes = Buffer.from(this.#memory!.buffer);
     return this.bytes;
   }
 
-  /** Returns the offset of a range. @throws Fault (`bad_pointer`) if it is not within the memory. */
+  /** The offset of a range that lies wholly inside. @throws Fault when it does not. */
   check(pointer: number, length: number): number {
     const start = pointer >>> 0;
     if (start + (length >>> 0) > this.bytes.length) this.#refuse(start, length >>> 0);
@@ -37,7 +37,7 @@ export class GuestMemory {
     );
   }
 
-  /** Writes `source[start, end)` to `out` if its length is at most `cap`; returns the length. @throws Fault */
+  /** Hands out `source[start, end)`: its length, written only when that is at most `cap`. */
   give(source: Buffer, start: number, end: number, out: number, cap: number): number {
     const at = this.check(out, cap);
     const length = end - start;
@@ -45,7 +45,7 @@ export class GuestMemory {
     return length;
   }
 
-  /** Like `give`, for text with code units below 256, one byte each. */
+  /** The same for text whose code units are all below 256. */
   giveText(text: string, out: number, cap: number): number {
     const at = this.check(out, cap);
     const { length } = text;
@@ -53,19 +53,17 @@ export class GuestMemory {
     return length;
   }
 
-  /** Like `give`, for text as UTF-8. */
   giveUtf8(text: string, out: number, cap: number): number {
     const bytes = Buffer.from(text, "utf8");
     return this.give(bytes, 0, bytes.length, out, cap);
   }
 
-  /** Returns a copy of a range, valid after the call. @throws Fault */
+  /** A copy that outlives the call. */
   take(pointer: number, length: number): Buffer {
     const start = this.check(pointer, length);
     return Buffer.from(this.bytes.subarray(start, start + (length >>> 0)));
   }
 
-  /** Returns a range decoded as UTF-8. @throws Fault */
   takeUtf8(pointer: number, length: number): string {
     const start = this.check(pointer, length);
     return this.bytes.toString("utf8", start, start + (length >>> 0));

@@ -2,7 +2,7 @@
 import { threadId } from "node:worker_threads";
 import { ATTRIBUTE, HOOK, LIMIT, STATUS } from "../../../abi/abi.ts";
 import { WORK } from "../../../abi/prices.ts";
-import { PART } from "../../../http/head.ts";
+import { FIELD_WORDS, FLAG, type Head, NAME, PART, VALUE_END, VALUE_START } from "../../../http/head.ts";
 import { VERSION_NUMBERS } from "../../../http/protocol.ts";
 import type { ExchangeContext, HookContext } from "../../host/hook-context.ts";
 import { setAttribute } from "../attribute-edits.ts";
@@ -13,7 +13,7 @@ import { copyBytes } from "../memory.ts";
 /** Bytes that a name takes beside its own. */
 const NOTE = 128;
 
-const LAST_ATTRIBUTE = ATTRIBUTE.original_target;
+const LAST_ATTRIBUTE = ATTRIBUTE.upgrade;
 
 const OBSERVES = (1 << HOOK.outcome) | (1 << HOOK.log);
 const ANSWERED = OBSERVES | (1 << HOOK.response_head) | (1 << HOOK.response_body) | (1 << HOOK.response_trailers);
@@ -226,6 +226,8 @@ function giveOfExchange(context: CallContext, exchange: ExchangeContext, id: num
       return memory.giveText(VERSION_NUMBERS[request.version]!, out, cap);
     case ATTRIBUTE.route:
       return giveName(context, exchange.routeName, out, cap);
+    case ATTRIBUTE.upgrade:
+      return giveName(context, upgradeOf(request), out, cap);
     case ATTRIBUTE.attempt:
       return memory.giveText(String(exchange.attempts), out, cap);
     default:
@@ -244,6 +246,15 @@ function giveObserved(context: CallContext, exchange: ExchangeContext, id: numbe
   if (id === ATTRIBUTE.bytes_received) return memory.giveText(String(exchange.bytesReceived), out, cap);
   const elapsed = Math.max(0, Math.round((performance.now() - exchange.startedAt) * 1000));
   return memory.giveText(String(elapsed), out, cap);
+}
+
+/** The value of Upgrade in lower case; empty if the request has none, or Connection does not name it. */
+function upgradeOf(request: Head): string {
+  const index = (request.flags & FLAG.upgrade) === 0 ? -1 : request.findKnown(NAME.upgrade);
+  if (index < 0) return "";
+  const { fields } = request;
+  const at = index * FIELD_WORDS;
+  return request.text(fields[at + VALUE_START]!, fields[at + VALUE_END]!).toLowerCase();
 }
 
 function givePart(context: CallContext, { request }: ExchangeContext, part: number, out: number, cap: number): number {

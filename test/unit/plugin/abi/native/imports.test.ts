@@ -390,6 +390,7 @@ test("attributes tell the request", () => {
   assert.equal(attribute("listener"), "web");
   assert.equal(attribute("exchange_id"), "7");
   assert.deepEqual([attribute("original_method"), attribute("original_target")], ["GET", "/path?a=1"]);
+  assert.equal(attribute("upgrade"), STATUS.absent);
   assert.equal(attribute("original_authority"), "example.com");
   assert.equal(attribute("status"), STATUS.absent);
   assert.equal(attribute("duration"), STATUS.notHere);
