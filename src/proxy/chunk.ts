@@ -1,19 +1,19 @@
-/** A body chunk in the body filters: the input of the current plugin, and its output. */
-import { PendingBuffer } from "../net/pending-buffer.ts";
-
+/** A chunk of a body in the body filters: what the present filter sees, and what passes on. */
 const NOTHING = Buffer.alloc(0);
+const LEAST = 1024;
 
 export class Chunk {
-  /** The input of the current plugin is `bytes[start, end)`. */
+  /** What the present plugin sees is `bytes[start, end)`. */
   bytes: Buffer = NOTHING;
   start = 0;
   end = 0;
-  /** The chunk ends the body. */
+  /** Nothing follows. */
   last = false;
-  /** A plugin has changed this chunk or an earlier one. */
+  /** A plugin has replaced or added to it, or to one before it. */
   changed = false;
-  /** The output of the current plugin; null: the input unchanged. */
-  #out: PendingBuffer | null = null;
+  /** What passes on instead, `out[0, outEnd)`; null: the chunk as it came. */
+  #out: Buffer | null = null;
+  #outEnd = 0;
 
   set(bytes: Buffer, start: number, end: number, last: boolean): void {
     this.bytes = bytes;
@@ -23,51 +23,54 @@ export class Chunk {
     this.#out = null;
   }
 
-  /** Neither bytes nor the end of the body: no plugin needs to be called. */
+  /** Neither bytes nor an end: there is nothing to see. */
   get isEmpty(): boolean {
     return this.end === this.start && !this.last;
   }
 
-  /** Bytes of the current output. */
+  /** Bytes that would pass on now. */
   get size(): number {
-    return this.#out === null ? this.end - this.start : this.#out.length;
+    return this.#out === null ? this.end - this.start : this.#outEnd;
   }
 
-  /** The current output. */
+  /** The bytes themselves. */
   get made(): Buffer {
-    return this.#out === null ? this.bytes.subarray(this.start, this.end) : this.#out.content;
+    return this.#out === null ? this.bytes.subarray(this.start, this.end) : this.#out.subarray(0, this.#outEnd);
   }
 
-  /** Replaces the output. The chunk owns the bytes from now on. */
+  /** Passes these on in place of the chunk; they are the chunk's own from now on. */
   replace(bytes: Buffer): void {
-    this.#out = new PendingBuffer();
-    this.#out.put(bytes, 0, bytes.length);
+    this.#out = bytes;
+    this.#outEnd = bytes.length;
   }
 
-  /** Appends a copy to the output. */
+  /** Passes these on after the others. */
   append(bytes: Buffer, start: number, end: number): void {
-    if (this.#out === null) {
-      this.#out = new PendingBuffer();
-      this.#out.reserve(this.end - this.start + end - start);
-      this.#out.append(this.bytes, this.start, this.end);
+    const { size } = this;
+    const need = size + end - start;
+    if (this.#out === null || this.#out.length < need) {
+      const grown = Buffer.allocUnsafeSlow(Math.max(LEAST, need, 2 * size));
+      if (this.#out === null) this.bytes.copy(grown, 0, this.start, this.end);
+      else this.#out.copy(grown, 0, 0, size);
+      this.#out = grown;
     }
-    this.#out.append(bytes, start, end);
+    bytes.copy(this.#out, size, start, end);
+    this.#outEnd = need;
   }
 
-  /** Makes the output the input of the next plugin. */
+  /** What the present plugin made of it is what the next one sees. */
   accept(): void {
-    const out = this.#out;
-    if (out === null) return;
+    if (this.#out === null) return;
     this.changed = true;
-    this.set(out.bytes, out.start, out.end, this.last);
+    this.set(this.#out, 0, this.#outEnd, this.last);
   }
 
-  /** Reverts the changes of the current plugin. */
+  /** Drops what the present plugin made of it. */
   reject(): void {
     this.#out = null;
   }
 
-  /** Moves the input to memory of its own: bytes in a socket's buffer are valid in the same turn only. */
+  /** Moves it to memory of its own: what a socket has read is valid in the same turn only. */
   own(): void {
     this.bytes = Buffer.from(this.bytes.subarray(this.start, this.end));
     this.end -= this.start;

@@ -168,9 +168,10 @@ export class Pipeline implements HookCaller {
   }
 
   #send(x: Exchange): number {
-    fitResponse(x);
+    const upgraded = isUpgraded(x);
+    if (!upgraded) fitResponse(x);
     if (x.trace !== null) x.trace.addIdHeader(x);
-    if (isUpgraded(x)) return this.#openTunnel(x);
+    if (upgraded) return this.#openTunnel(x);
     if (x.localStatus === 0 && isBodiless(x)) {
       // A plugin may have made it so: the body that the endpoint sends is left out.
       x.attempt.body = null;

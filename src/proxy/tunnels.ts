@@ -3,6 +3,7 @@
  * is written from, and a place in its endpoint's requests in flight, which keeps the endpoint's slot from reuse
  * (`worker/slots-in-use.ts`).
  */
+import { HOOK } from "../abi/abi.ts";
 import { WebSocketFrames } from "../http/websocket.ts";
 import { type Received, Tunnel, type TunnelEnd, type TunnelOwner } from "../net/tunnel.ts";
 import type { AccessRecord } from "../observe/access-record.ts";
@@ -127,8 +128,9 @@ class OpenTunnel implements TunnelOwner {
   }
 }
 
-/** What the line of the access log is written from, in memory of its own. */
+/** What the line of the access log is written from, in memory of its own. `log` hooks, which follow, may add fields. */
 function recordOf(x: Exchange): AccessRecord {
+  if (((x.listener!.hooks | x.route!.hooks) & (1 << HOOK.log)) !== 0) x.logFields ??= new Map();
   const { clientAddress, listenerName, routeName, clusterName, attempts, startedAt, headAt, respondedAt } = x;
   return {
     request: x.request.copy(),

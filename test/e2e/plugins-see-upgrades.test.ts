@@ -1,0 +1,111 @@
+/** Plugins see the request of an upgrade and the headers of its 101, may change or refuse both, and never hold a tunnel up. */
+import assert from "node:assert/strict";
+import { before } from "node:test";
+import { compileSource } from "../contract/plugin-harness.ts";
+import { connectTo, type Peer, startRawUpstream } from "./peers.ts";
+import { startSluice, testInUsualMode, until } from "./program.ts";
+
+/** What it does stands in the path. */
+const SOURCE = `import { Body, Headers, Request, Response, sleep } from "sluice/sdk";
+export function onRequest(req: Request): void {
+  req.headers.set("x-asked", req.upgrade || "none");
+  if (req.pathStartsWith("/hold")) req.bufferBody();
+  if (req.pathStartsWith("/deny")) req.respond(403, "no upgrade");
+  if (req.pathStartsWith("/post")) req.method = "POST";
+  if (req.pathStartsWith("/wait")) sleep(1);
+}
+export function onRequestBody(req: Request, body: Body): void {
+  if (req.pathStartsWith("/hold/fill")) body.appendText("a body");
+}
+export function onResponse(req: Request, res: Response): void {
+  res.headers.set("x-status", res.status.toString());
+  if (req.pathStartsWith("/hold")) res.bufferBody();
+  if (req.pathStartsWith("/refuse/status")) res.status = 403;
+  if (req.pathStartsWith("/refuse/response")) res.respond(410, "gone");
+  if (req.pathStartsWith("/wait")) sleep(1);
+  if (req.pathStartsWith("/fail")) throw new Error("no");
+}
+export function onResponseBody(req: Request, res: Response, body: Body): void {
+  body.appendText("!");
+}
+export function onResponseTrailers(req: Request, res: Response, trailers: Headers): void {}
+export function onLog(req: Request, res: Response): void {
+  req.log.set("seen", res.status.toString());
+}
+`;
+let wasm: Uint8Array;
+
+before(async () => {
+  wasm = await compileSource(SOURCE);
+});
+
+const ask = (path: string) =>
+  `GET ${path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: k\r\n\r\n`;
+const SWITCH = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nETag: x\r\n\r\n";
+
+testInUsualMode("plugins-see-upgrades: request and 101 go through the chains, frames do not", async (t) => {
+  const heads: string[] = [];
+  const peers: Peer[] = [];
+  const upstream = await startRawUpstream(t, async (peer) => {
+    for (;;) {
+      const head = await peer.head();
+      heads.push(head);
+      if (!/^upgrade:/im.test(head)) peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+      else {
+        peers.push(peer.send(`${SWITCH}at once `));
+        return;
+      }
+    }
+  });
+  const config = ({ web }: Record<string, number>) => `
+log: { access: true }
+plugins: { sees: { wasm: ./sees.wasm } }
+listeners:
+  web:
+    address: 127.0.0.1:${web}
+    routes: [{ chain: [sees, headers: { response: { set: { x-route: "yes" } } }], cluster: app }]
+clusters: { app: ["127.0.0.1:${upstream.port}"] }
+`;
+  const sluice = await startSluice(t, config, { files: { "sees.wasm": wasm } });
+
+  for (const path of ["/plain", "/hold", "/wait"]) {
+    const client = await connectTo(t, sluice.port);
+    const head = await client.send(`${ask(path)}early `).head();
+    assert.match(head, /^HTTP\/1\.1 101 Switching Protocols\r\n/, path);
+    assert.match(head, /^x-status: 101\r$/im, path);
+    assert.match(head, /^x-route: yes\r$/im, path);
+    assert.match(head, /^etag: x\r$/im, path);
+    assert.match(heads.at(-1)!, /^x-asked: websocket\r$/im, path);
+    await client.take("at once ");
+    peers.at(-1)!.send("later");
+    await client.take("later");
+    await peers.at(-1)!.take("early ");
+    client.end("bye");
+    await peers.at(-1)!.take("bye");
+    await client.waits(() => client.ended, "the end");
+    assert.equal(client.text, "", "no body hook has seen it");
+  }
+
+  const answered = async (path: string) => {
+    const client = await connectTo(t, sluice.port);
+    const { status, body, headers } = await client.send(ask(path)).answer();
+    // The connection can be used further.
+    assert.equal((await client.send("GET /next HTTP/1.1\r\nHost: a\r\n\r\n").answer()).status, 200, path);
+    client.socket.destroy();
+    return [status, body.toString(), headers["x-status"]];
+  };
+  assert.deepEqual(await answered("/deny"), [403, "no upgrade", undefined]);
+  assert.deepEqual(await answered("/refuse/status"), [403, "", "101"]);
+  assert.deepEqual(await answered("/refuse/response"), [410, "gone!", undefined]);
+  assert.deepEqual(await answered("/fail"), [500, "500 Internal Server Error\n!", undefined]);
+  // What a plugin has made another request of is forwarded without its upgrade.
+  for (const path of ["/hold/fill", "/post"]) {
+    assert.deepEqual(await answered(path), [200, "ok!", "200"], path);
+    const head = heads.find((one) => one.includes(` ${path} `))!;
+    assert.doesNotMatch(head, /^upgrade:/im, path);
+  }
+  for (const peer of peers) await until(() => peer.ended, "the endpoint sees the end");
+  const tunnels = () => sluice.accessLines.filter(({ status }) => status === 101);
+  await until(() => tunnels().length === 3, "the lines of the tunnels");
+  for (const line of tunnels()) assert.equal(line.seen, "101");
+});
