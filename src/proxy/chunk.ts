@@ -1,19 +1,19 @@
-/** A chunk of a body in the body filters: what the present filter sees, and what passes on. */
+/** A body chunk in the body filters: the input of the current plugin, and its output. */
+import { PendingBuffer } from "../net/pending-buffer.ts";
+
 const NOTHING = Buffer.alloc(0);
-const LEAST = 1024;
 
 export class Chunk {
-  /** What the present plugin sees is `bytes[start, end)`. */
+  /** The input of the current plugin is `bytes[start, end)`. */
   bytes: Buffer = NOTHING;
   start = 0;
   end = 0;
-  /** Nothing follows. */
+  /** The chunk ends the body. */
   last = false;
-  /** A plugin has replaced or added to it, or to one before it. */
+  /** A plugin has changed this chunk or an earlier one. */
   changed = false;
-  /** What passes on instead, `out[0, outEnd)`; null: the chunk as it came. */
-  #out: Buffer | null = null;
-  #outEnd = 0;
+  /** The output of the current plugin; null: the input unchanged. */
+  #out: PendingBuffer | null = null;
 
   set(bytes: Buffer, start: number, end: number, last: boolean): void {
     this.bytes = bytes;
@@ -23,54 +23,51 @@ export class Chunk {
     this.#out = null;
   }
 
-  /** Neither bytes nor an end: there is nothing to see. */
+  /** Neither bytes nor the end of the body: no plugin needs to be called. */
   get isEmpty(): boolean {
     return this.end === this.start && !this.last;
   }
 
-  /** Bytes that would pass on now. */
+  /** Bytes of the current output. */
   get size(): number {
-    return this.#out === null ? this.end - this.start : this.#outEnd;
+    return this.#out === null ? this.end - this.start : this.#out.length;
   }
 
-  /** The bytes themselves. */
+  /** The current output. */
   get made(): Buffer {
-    return this.#out === null ? this.bytes.subarray(this.start, this.end) : this.#out.subarray(0, this.#outEnd);
+    return this.#out === null ? this.bytes.subarray(this.start, this.end) : this.#out.content;
   }
 
-  /** Passes these on in place of the chunk; they are the chunk's own from now on. */
+  /** Replaces the output. The chunk owns the bytes from now on. */
   replace(bytes: Buffer): void {
-    this.#out = bytes;
-    this.#outEnd = bytes.length;
+    this.#out = new PendingBuffer();
+    this.#out.put(bytes, 0, bytes.length);
   }
 
-  /** Passes these on after the others. */
+  /** Appends a copy to the output. */
   append(bytes: Buffer, start: number, end: number): void {
-    const { size } = this;
-    const need = size + end - start;
-    if (this.#out === null || this.#out.length < need) {
-      const grown = Buffer.allocUnsafeSlow(Math.max(LEAST, need, 2 * size));
-      if (this.#out === null) this.bytes.copy(grown, 0, this.start, this.end);
-      else this.#out.copy(grown, 0, 0, size);
-      this.#out = grown;
+    if (this.#out === null) {
+      this.#out = new PendingBuffer();
+      this.#out.reserve(this.end - this.start + end - start);
+      this.#out.append(this.bytes, this.start, this.end);
     }
-    bytes.copy(this.#out, size, start, end);
-    this.#outEnd = need;
+    this.#out.append(bytes, start, end);
   }
 
-  /** What the present plugin made of it is what the next one sees. */
+  /** Makes the output the input of the next plugin. */
   accept(): void {
-    if (this.#out === null) return;
+    const out = this.#out;
+    if (out === null) return;
     this.changed = true;
-    this.set(this.#out, 0, this.#outEnd, this.last);
+    this.set(out.bytes, out.start, out.end, this.last);
   }
 
-  /** Drops what the present plugin made of it. */
+  /** Reverts the changes of the current plugin. */
   reject(): void {
     this.#out = null;
   }
 
-  /** Moves it to memory of its own: what a socket has read is valid in the same turn only. */
+  /** Moves the input to memory of its own: bytes in a socket's buffer are valid in the same turn only. */
   own(): void {
     this.bytes = Buffer.from(this.bytes.subarray(this.start, this.end));
     this.end -= this.start;

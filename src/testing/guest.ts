@@ -24,7 +24,7 @@ import type {
 } from "../../sdk/test.js";
 import { HOOKS, type Hook, PROBLEM_KEY } from "../abi/abi.ts";
 import { PART } from "../http/head.ts";
-import { SavedState } from "../plugin/abi/saved-state.ts";
+import { PendingBuffer } from "../net/pending-buffer.ts";
 import { BareContext } from "../plugin/host/bare-context.ts";
 import type { HookContext } from "../plugin/host/hook-context.ts";
 import type { ModulePlan } from "../plugin/wasm/build.ts";
@@ -181,12 +181,12 @@ export class TestGuest implements Guest {
   save(): SaveResult {
     this.#need("save");
     const { result: state, cost } = this.#runner.measure("save", (instance) => instance.save());
-    return { state: Uint8Array.from(state?.bytes.subarray(0, state.length) ?? []), ...cost };
+    return { state: Uint8Array.from(state?.content ?? []), ...cost };
   }
 
   restore(state: Uint8Array): Cost {
     this.#need("restore");
-    const saved = new SavedState();
+    const saved = new PendingBuffer();
     saved.append(Buffer.from(state), 0, state.length);
     return this.#runner.measure("restore", (instance) => instance.restore(saved)).cost;
   }

@@ -1,7 +1,7 @@
 /** `probe` of a plugin's health check: exchanges bytes with the endpoint over a new connection. */
 import { Socket } from "node:net";
 import { STATUS } from "../abi/abi.ts";
-import { Gathered } from "../http/gathered.ts";
+import { PendingBuffer } from "../net/pending-buffer.ts";
 import type { ProbeRequest } from "../plugin/host/fetcher.ts";
 
 /** Calls `done` once with the received bytes, or with a status below zero. The returned function cancels it silently. */
@@ -10,7 +10,7 @@ export function probeEndpoint(
   done: (result: Buffer | number) => void,
 ): () => void {
   const socket = new Socket();
-  const received = new Gathered();
+  const received = new PendingBuffer();
   let hasEnded = false;
   const end = (result: Buffer | number | null): void => {
     if (hasEnded) return;
@@ -26,11 +26,11 @@ export function probeEndpoint(
   socket.on("data", (bytes: Buffer) => {
     // Searched only from where a match can be new: single bytes must not cost quadratic time.
     const from = Math.max(0, received.length - until.length);
-    received.append(bytes);
+    received.append(bytes, 0, bytes.length);
     if (received.length > most) end(STATUS.tooLarge);
-    else if (until.length > 0 && received.bytes.indexOf(until, from) >= 0) end(received.bytes);
+    else if (until.length > 0 && received.content.indexOf(until, from) >= 0) end(received.content);
   });
-  socket.on("end", () => end(received.bytes));
+  socket.on("end", () => end(received.content));
   socket.on("error", () => end(STATUS.unreachable));
   socket.on("close", () => end(STATUS.unreachable));
   if (path === "") socket.connect({ host, port });

@@ -14,9 +14,9 @@ import {
 } from "../../src/abi/abi.ts";
 import { PRICE } from "../../src/abi/prices.ts";
 import { FIELD_WORDS, type Head, PART } from "../../src/http/head.ts";
+import { PendingBuffer } from "../../src/net/pending-buffer.ts";
 import type { Configuration } from "../../src/plugin/abi/call-context.ts";
 import { ExchangeValue } from "../../src/plugin/abi/exchange-value.ts";
-import { SavedState } from "../../src/plugin/abi/saved-state.ts";
 import { Fault } from "../../src/plugin/host/fault.ts";
 import type { FetchRequest, FetchResponse } from "../../src/plugin/host/fetcher.ts";
 import { Guest } from "../../src/plugin/host/guest.ts";
@@ -305,7 +305,7 @@ class Liar {
       ]),
     );
     const state = stateOf(exchange);
-    const saved = new SavedState();
+    const saved = new PendingBuffer();
     saved.append(Buffer.from("kept"), 0, 4);
     guest.context.state = saved;
     try {

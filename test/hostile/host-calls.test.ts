@@ -8,8 +8,8 @@ import { isDeepStrictEqual } from "node:util";
 import fc from "fast-check";
 import { HEADERS, HOOK, HOOKS, type Hook, STATUS } from "../../src/abi/abi.ts";
 import { FIELD_WORDS, Head, PART } from "../../src/http/head.ts";
+import { PendingBuffer } from "../../src/net/pending-buffer.ts";
 import type { Configuration } from "../../src/plugin/abi/call-context.ts";
-import { SavedState } from "../../src/plugin/abi/saved-state.ts";
 import { Guest } from "../../src/plugin/host/guest.ts";
 
 import { PluginMetrics } from "../../src/plugin/host/metrics.ts";
@@ -94,7 +94,7 @@ function prepare(guest: Guest): void {
     Object.assign(operation, { key: Buffer.from(text), keyEnd: text.length, value: Buffer.from("7"), valueEnd: 1 });
     assert.equal(configuration.keyValue!.set(operation), STATUS.ok);
   }
-  guest.context.state = new SavedState();
+  guest.context.state = new PendingBuffer();
   guest.context.state.append(Buffer.from("kept"), 0, 4);
 }
 

@@ -109,10 +109,7 @@ for (const hoarder of hoarders.filter(({ at }) => at !== "start")) {
     if (hoarder.hook === "save") assert.equal(instance.save(), null);
     else assert.equal(instance.call(HOOK[hoarder.hook], exchange), OUTCOME.failed);
     const { message } = host.lines.at(-1)!;
-    assert.match(
-      message,
-      new RegExp(`: ${hoarder.call}: \\d+ bytes more are over limits.memory: .*\\b${LIMIT} may be$`),
-    );
+    assert.match(message, new RegExp(`: ${hoarder.call}: \\d+ more bytes exceed limits.memory: .*limit is ${LIMIT}$`));
     assert.equal(host.failures(hoarder.hook, "memory"), 1);
     assert.equal(keptBy(exchange), before);
     assert.equal(instance.configuration.hostMemory.used, 0);
@@ -121,7 +118,7 @@ for (const hoarder of hoarders.filter(({ at }) => at !== "start")) {
 
 for (const hoarder of hoarders.filter(({ at }) => at === "start")) {
   test(`${hoarder.call} is charged where a plugin starts: it is refused`, () => {
-    const problem = new RegExp(`: ${hoarder.call}: \\d+ bytes more are over limits.memory`);
+    const problem = new RegExp(`: ${hoarder.call}: \\d+ more bytes exceed limits.memory`);
     assert.throws(() => load(new TestHost(), hoard(hoarder)), problem);
   });
 }
@@ -154,7 +151,7 @@ test("all exchanges of one thread together are bounded too, and those that end m
   }
   assert.match(
     host.lines.at(-1)!.message,
-    /exchange_set: .* over limits.memory: the host keeps 67\d+ bytes for all requests of this thread/,
+    /exchange_set: .* exceed limits.memory: the host uses 67\d+ bytes for all requests of this worker/,
   );
   exchanges.pop()!.releaseKept();
   assert.equal(instance.call(HOOK.request_head, makeExchange()), OUTCOME.continue);

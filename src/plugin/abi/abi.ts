@@ -1,8 +1,10 @@
 /**
- * What an ABI is to the rest of `plugin/`: what a module that was made for it looks like, which imports a guest gets, and
- * how a hook of it is invoked. The two halves are apart because modules are checked in another process than guests run
- * in. Building, metering and the host know nothing else of an ABI. There are two: Sluice's own (`native/`), and that of
- * Extism plugins (`extism/`).
+ * The interface between `plugin/` and a plugin ABI. An ABI defines which modules were built for it, which imports a guest
+ * gets, and how its hooks are invoked; building, metering and the host use nothing else of it. Implementations: Sluice's
+ * own ABI (`native/`) and that of Extism plugins (`extism/`).
+ *
+ * It has two halves, because modules are checked in a separate process (`wasm/build-process.ts`) and guests run in
+ * workers: `ModuleAbi` must not need a running guest, `GuestAbi` must not parse modules.
  */
 import type { Failure } from "../../abi/abi.ts";
 import type { ModuleShape } from "../wasm/module-shape.ts";
@@ -10,75 +12,81 @@ import type { CallContext } from "./call-context.ts";
 
 export type AbiName = "native" | "extism";
 
-/** How a module of the ABI looks. */
+/** The modules of an ABI. Called in this order for each module, in the build process. */
 export interface ModuleAbi {
   readonly name: AbiName;
-  /** Whether the module was made for it, complete or not. */
+  /** Returns whether the module was built for this ABI, even if it is incomplete; `check` then reports what is missing. */
   recognises(shape: ModuleShape): boolean;
-  /** @throws PluginError saying which import or export is missing or wrong, and what is expected. */
+  /** Checks imports, exports and their types. @throws PluginError that names the wrong or missing one, and what is expected. */
   check(bytes: Uint8Array, shape: ModuleShape): void;
-  /** Of a module that was checked. @throws PluginError */
+  /** Describes a checked module. @throws PluginError */
   describe(bytes: Uint8Array, shape: ModuleShape): ModuleTraits;
+  /** Returns the functions that metering wraps. */
   entryPoints(shape: ModuleShape): EntryPoints;
 }
 
 export type ModuleTraits = {
-  /** Bit mask of hooks (HOOK), and of REWRITES. */
+  /** Bit mask of the exported hooks (`1 << HOOK.name`) and of REWRITES. */
   readonly hooks: number;
-  /** One guest serves many configurations, told apart by the `instance` argument. */
+  /** One guest serves several configurations, distinguished by the `instance` argument of its hooks. */
   readonly servesMany: boolean;
-  /** The JSON Schema of its configuration, as text; null when it has none. */
+  /** The JSON Schema of its configuration as text, not validated; null if the module has none. */
   readonly configSchema: string | null;
 };
 
-/** How the host enters a module: what the rewriter wraps. */
+/** The functions of a module that metering wraps (`wasm/meter.ts`). */
 export type EntryPoints = {
-  /** Exports of functions that run with fuel of their own: the wrapper has it as one further, last argument. */
+  /**
+   * Exported functions that the host calls with a fuel budget. The wrapper has an additional last parameter, the budget
+   * in units (i32), and is exported as `METER.hook + name`.
+   */
   readonly hooks: readonly string[];
-  /** Those whose call may be suspended; none where no import suspends. */
+  /** Those of them whose call can be suspended, exported as `METER.wait + name`; empty if no import suspends. */
   readonly suspendable: readonly string[];
-  /** Imports that suspend the guest, by index of the function. */
+  /** Function indices of the imports that suspend the guest. */
   readonly suspending: readonly number[];
-  /** What such an import returns where the guest cannot be suspended; null: it ends the guest. */
+  /** The result of such an import in a call that cannot be suspended (i32); null: the call ends the guest. */
   readonly notHere: number | null;
-  /** 64ths of a unit of fuel that each call of an import costs beside what the import itself takes. */
+  /** Fuel for each call of an import in addition to its own cost, in 1/64 of a unit. */
   readonly importPrice: number;
 };
 
-/** How guests of the ABI are linked. */
+/** The guests of an ABI. */
 export interface GuestAbi {
+  /** Creates the imports of a guest before it is instantiated. */
   link(context: CallContext, module: LinkedModule): LinkedGuest;
 }
 
-/** What a guest is linked by. */
+/** The facts about a module that linking uses. */
 export type LinkedModule = {
   /** Bit mask of hooks. */
   readonly hooks: number;
   /** It has imports that suspend the guest. */
   readonly suspends: boolean;
-  /** Bytes of memory at most. */
+  /** Limit of the linear memory in bytes. */
   readonly memory: number;
 };
 
-/** One guest: made before its instance, and attached to it before any of its code runs. */
+/** One guest. Order of use: `imports`, instantiation, `attach`, `start`, then hooks. */
 export interface LinkedGuest {
   readonly imports: WebAssembly.Imports;
+  /** Receives the exports of the instance, before any code of the guest runs. */
   attach(exports: WebAssembly.Exports): void;
-  /** Runs the start-up code. @throws */
+  /** Runs the start-up code. @throws Fault, or the engine's error */
   start(): void;
   /**
-   * By hook. Each reads and changes what the hook is called for through the context's scope, and returns one of RESULT
-   * (`pick`: an index or -1). A hook that the module does not export throws.
+   * By HOOK. A function reads and changes its context through `CallContext.scope`, and returns one of RESULT (`pick`: an
+   * index, or -1). The function of a hook that the module does not export throws.
    */
   readonly hooks: readonly HookFunction[];
-  /** By hook: those whose call may be suspended. */
+  /** By HOOK: the hooks whose call can be suspended. */
   readonly suspendable: ReadonlyMap<number, SuspendableFunction>;
-  /** Bytes of memory that it holds. */
+  /** Bytes of linear memory. */
   readonly memory: number;
-  /** What the ABI knows of why the guest has just trapped; null: nothing. */
+  /** The reason for the last trap, if the ABI knows it; otherwise null. */
   explain(): { readonly reason: Failure; readonly message: string } | null;
 }
 
-/** `exchange`: `HookContext.id`, or 0. */
+/** `instance`: the configuration's id; `exchange`: `HookContext.id`, 0 without a context; `fuel`: the budget in units. */
 export type HookFunction = (instance: number, exchange: number, fuel: number) => number;
 export type SuspendableFunction = (instance: number, exchange: number, fuel: number) => Promise<number>;

@@ -1,27 +1,27 @@
-/** What one hook call makes the host keep: charged to what its configuration may, and given back when the call fails. */
+/** Charges the memory that the host uses because of one hook call to its configuration; refunds it if the call fails. */
 import type { HookContext } from "../host/hook-context.ts";
 import { type HostMemory, Kept } from "./host-memory.ts";
 
-/** What is held until the hook call ends: a response that was fetched, bytes that a probe read, saved state, names. */
+/** Memory until the hook call ends: the fetched response, bytes of a probe, saved state, names. */
 export const CALL_MEMORY = { fetched: 0, probed: 1, state: 2, names: 3 } as const;
 const KINDS = Object.keys(CALL_MEMORY).length;
 
-/** Bytes for an exchange that one hook call is not charged for: what plugins usually set costs no look-up. */
+/** Bytes per hook call that are not charged to the exchange: usual edits then need no lookup. */
 const UNCOUNTED = 4096;
 
 export class CallCharges {
   #memory: HostMemory | null = null;
   #target: HookContext | null = null;
-  /** By HELD, and all together. */
+  /** Bytes until the call ends, by CALL_MEMORY, and their sum. */
   readonly #byKind = new Float64Array(KINDS);
   #total = 0;
-  /** Bytes of a response's body that this call has given. */
+  /** Bytes of the local response's body set by this call. */
   #body = 0;
-  /** Bytes for the exchange: not charged yet, and charged, to be given back when the call fails. */
+  /** Bytes for the exchange: not charged yet, and charged by this call. */
   #uncharged = 0;
   #charged = 0;
 
-  /** `memory`: what the configuration may have kept; null: as much as it likes. */
+  /** `memory`: the configuration's limit; null: none. */
   begin(memory: HostMemory | null, target: HookContext | null): void {
     this.#memory = memory;
     this.#target = target;
@@ -33,13 +33,13 @@ export class CallCharges {
     this.#total = 0;
   }
 
-  /** Nothing of the exchange is reached any more. */
+  /** Drops the references to the context. */
   end(): void {
     this.#memory = null;
     this.#target = null;
   }
 
-  /** Bytes that a host call of that name keeps for the exchange. A few in one hook call are not counted. @throws Fault */
+  /** Charges bytes that a host call of that name stores until the exchange ends; the first 4 KiB are free. @throws Fault */
   keep(call: string, bytes: number): void {
     if ((this.#uncharged += bytes) <= UNCOUNTED) return;
     const kept = this.reserve(call, this.#uncharged);
@@ -48,52 +48,52 @@ export class CallCharges {
     this.#uncharged = 0;
   }
 
-  /** A response's body for the exchange: a second one of the same call takes the first one's place. @throws Fault */
+  /** Charges the body of the local response; a second body of the same call replaces the first. @throws Fault */
   keepBody(call: string, bytes: number): void {
     if (bytes <= this.#body) return;
     this.keep(call, bytes - this.#body);
     this.#body = bytes;
   }
 
-  /** Bytes that are held until the hook call ends, instead of those of that kind before. @throws Fault */
+  /** Charges bytes until the hook call ends, replacing those of that kind. @throws Fault */
   charge(call: string, kind: number, bytes: number): void {
     const more = bytes - this.#byKind[kind]!;
     if (more > 0) this.reserve(call, more);
     this.setCharged(kind, bytes);
   }
 
-  /** The same, beside those before. @throws Fault */
+  /** Like `charge`, in addition to those of that kind. @throws Fault */
   chargeMore(call: string, kind: number, bytes: number): void {
     this.charge(call, kind, this.#byKind[kind]! + bytes);
   }
 
-  /** Of what was bounded by `roomFor`. */
+  /** Like `charge`, for bytes within `available`, which need no check. */
   setCharged(kind: number, bytes: number): void {
     this.#total += bytes - this.#byKind[kind]!;
     this.#byKind[kind] = bytes;
   }
 
-  /** Bytes that there may be of that kind. */
-  roomFor(kind: number): number {
+  /** The most bytes that can be charged for that kind. */
+  available(kind: number): number {
     if (this.#memory === null) return Number.POSITIVE_INFINITY;
     const present = this.#total - this.#byKind[kind]! + (this.#kept?.bytes ?? 0);
     return Math.max(0, this.#memory.limit - present);
   }
 
-  /** What so many bytes more are to be added to; null: they are not counted. @throws Fault */
+  /** Checks that `bytes` more fit; returns the account to add them to, null if they are not counted. @throws Fault */
   reserve(call: string, bytes: number): Kept | null {
     const kept = this.#kept;
     this.#memory?.check(call, bytes, this.#total + (kept?.bytes ?? 0));
     return kept;
   }
 
-  /** The hook has failed, and what it changed is dropped. */
+  /** Refunds the bytes charged to the exchange by this call, whose changes were reverted. */
   rollback(): void {
     if (this.#charged > 0) this.#kept?.add(-this.#charged);
     this.#charged = 0;
   }
 
-  /** What the exchange keeps for the configuration: an exchange meets a few. */
+  /** The memory of the exchange for this configuration; a linear search, because an exchange has few. */
   get #kept(): Kept | null {
     const memory = this.#memory;
     if (memory === null || this.#target === null) return null;

@@ -1,10 +1,11 @@
 /**
- * What the host calls of one guest work on: the hook under way, its exchange, its configuration, its fuel, and how to
- * undo its edits. One for each guest, set before each hook call; fields, not closures, so that a call costs no memory.
+ * The state that the host calls of one guest use: the scope of the current hook call, its configuration and its fuel. One
+ * per guest, set before each hook call; fields instead of closures, so that a call allocates nothing.
  */
 
 import { FUEL, type LEVEL, LIMIT, STATUS } from "../../abi/abi.ts";
 import { fuelFor } from "../../abi/prices.ts";
+import type { PendingBuffer } from "../../net/pending-buffer.ts";
 import type { KeyValue } from "../../state/key-value.ts";
 import { Fault, TRAP } from "../host/fault.ts";
 import type { Fetcher, FetchResponse } from "../host/fetcher.ts";
@@ -17,87 +18,84 @@ import type { HiddenNames } from "./hidden-names.ts";
 import { HookScope } from "./hook-scope.ts";
 import type { HostMemory } from "./host-memory.ts";
 import { GuestMemory } from "./memory.ts";
-import type { SavedState } from "./saved-state.ts";
 
-/** The part of a configuration that its host calls need. */
+/** A configuration as host calls use it. */
 export interface Configuration {
   readonly plugin: string;
   readonly config: unknown;
-  /** Names of fields that do not exist for the plugin; null when there are none. */
+  /** Names of headers hidden from the plugin; null: none. */
   readonly hidden: HiddenNames | null;
-  /** Bytes that it may put in the place of a piece of a body, or add to one. */
+  /** Most bytes by which it can replace a body chunk, or that it can append. */
   readonly bodyLimit: number;
-  /** Who makes its requests; null where none are made. */
+  /** Sends its subrequests; null: they are not available. */
   readonly fetcher: Fetcher | null;
-  /** Whether it may make requests to `cluster:NAME` or to an origin. */
+  /** Whether subrequests to `cluster:NAME`, an origin or `endpoint` are permitted. */
   mayFetch(target: string): boolean;
-  /** The id of a cluster that may be chosen; `absent` for an unknown name, `denied` for one not allowed. */
+  /** Returns the id of a cluster; `absent` for an unknown name, `denied` for one that is not permitted. */
   findCluster(name: string): number;
-  /** The index in the present version for such an id; `invalid` or `denied`. */
+  /** Returns the index of a cluster id in this version; `invalid` or `denied`. */
   clusterIndex(id: number): number;
   findStrategy(name: string): number;
   strategyIndex(id: number): number;
-  /** How often its `tick` is to be called. */
+  /** Sets the interval of `tick`. */
   tickEvery(milliseconds: number): void;
-  /** Where its key-value calls go; null on trial, where nothing is read or written. */
+  /** The key-value store; null in a start check. */
   readonly keyValue: KeyValue | null;
-  /** The number of a namespace, or `denied`. */
+  /** Returns the number of a namespace, or `denied`. */
   findNamespace(name: string): number;
   mayUse(namespace: number): boolean;
-  /** Whether it may set a value that every plugin of the exchange reads. */
+  /** Whether it may set the shared value of that name. */
   mayShare(name: string): boolean;
-  /** What the host may keep for it; without it as much as it likes. */
+  /** The limit of the memory that the host uses for it; without it there is none. */
   readonly hostMemory?: HostMemory;
-  /** Metrics that it has defined. */
   readonly metrics: PluginMetrics;
-  /** False when the plugin has written too much of late. */
+  /** Writes a log line; returns false if the plugin has written too many in this second. */
   log(level: keyof typeof LEVEL, hook: number, text: string): boolean;
-  /** Counts a line that is not written. */
+  /** Counts a dropped log line. */
   dropLog(hook: number): void;
 }
 
-/** The debt at which fuel owed for host calls is taken from the guest: a crossing costs 8 ns, so not at each call. */
+/** Fuel for host calls is subtracted from the guest's counter when it reaches this: entering the guest costs 8 ns. */
 const DEBT_STEP = 4096;
 
-/** Ranges of memory that one host call takes. */
+/** Most memory ranges that one host call has as arguments. */
 const MOST_RANGES = 4;
 
 export class CallContext {
   /** Milliseconds since 1970. */
   readonly now: () => number;
-  /** For waits. */
+  /** Timers of suspended calls. */
   readonly after: After;
   readonly memory = new GuestMemory();
-  /** The guest's own fuel counter, lowered by the host: `(units) -> units left`. */
+  /** Subtracts from the guest's fuel counter: `(units) -> units left`. */
   charge: (units: number) => number = () => 0;
 
   configuration: Configuration | null = null;
-  /** Units that the call has, and bytes that it sees. */
+  /** The budget of the call in units, and the bytes that it can read. */
   fuel = 0;
   seen = 0;
-  /** Units for host calls that were not yet taken from the guest. */
+  /** Units for host calls that were not subtracted from the guest's counter yet. */
   debt = 0;
   #step = DEBT_STEP;
   logLines = 0;
-  /** Set around a call that is traced. */
+  /** Set during a traced call. */
   recorder: CallRecorder | null = null;
-  /** What is being saved or restored; null but for those hooks. */
-  state: SavedState | null = null;
+  /** The state in `save` and `restore`; otherwise null. */
+  state: PendingBuffer | null = null;
   /**
-   * A host call is under way. It stays true when an exception crossed that call, even where the guest caught it (the
-   * exception instructions can); nothing the guest does after that counts.
+   * A host call is running. It stays true after a host call has thrown, even if the guest caught the exception: no later
+   * host call of that guest is executed.
    */
   busy = false;
 
-  /** What the host keeps for the plugin because of this hook call. */
+  /** The memory that the host uses because of this hook call. */
   readonly charges = new CallCharges();
-  /** The hook under way: what it may read and change. */
   readonly scope = new HookScope(this.charges);
   readonly suspension = new GuestSuspension();
 
-  /** The last answer to a request of this hook call. */
+  /** The last response to a subrequest of this hook call. */
   fetched: FetchResponse | null = null;
-  /** What came of its last `probe`; of calls that may wait alone, which clear it themselves (`guest.ts`). */
+  /** Bytes received by the last `probe`; cleared by suspendable calls (`guest.ts`). */
   probed: Buffer | null = null;
 
   constructor(now: () => number, after: After = setTimer) {
@@ -119,56 +117,57 @@ export class CallContext {
     this.charges.begin(configuration === null ? null : (configuration.hostMemory ?? null), target);
   }
 
-  /** The guest ends when what it waits for, of which `limits.memory` left room for so many bytes, is too large. */
-  async refuseTooLarge(waited: Promise<number>, call: string, room: number): Promise<number> {
-    const result = await waited;
-    if (result !== STATUS.tooLarge) return result;
+  /** Ends the guest if the result is `tooLarge`, for a response that was limited to `available` bytes by `limits.memory`. */
+  async failTooLarge(result: Promise<number>, call: string, available: number): Promise<number> {
+    const status = await result;
+    if (status !== STATUS.tooLarge) return status;
     this.busy = true;
-    throw new Fault("memory", `${call}: the response is over limits.memory, which leaves it ${room} bytes`);
+    throw new Fault("memory", `${call}: the response is over limits.memory, which leaves it ${available} bytes`);
   }
 
-  /** Ends a suspended guest by an error of the host's. A guest that catches it can make no further host call. */
+  /** Ends a suspended guest by an error. A guest that catches it cannot make further host calls. */
   abort(fault: Fault): void {
     this.busy = true;
     this.suspension.cancel(fault);
   }
 
-  /** The exchange has ended while the guest is suspended: it is let go of, and the guest ended. */
+  /** Ends a suspended guest whose exchange has ended. */
   abandon(): void {
     this.rollback();
     this.end();
     this.abort(new Fault("host", "the exchange has ended"));
   }
 
-  /** The call under way has so much fuel, and sees so many bytes. A guest with little fuel may owe little of it. */
+  /** Sets the budget of the call, in units, and the bytes that it can read. */
   allow(fuel: number, seen = 0): void {
     this.fuel = fuel;
     this.seen = seen;
-    // Of a call that is traced each host call goes the slow way, where it is counted: all others pay nothing for that.
+    // In a traced call every host call takes the slow path, which records it; others have no cost for that. With little
+    // fuel the counter is updated more often, so that a call cannot exceed it by much.
     this.#step = this.recorder === null ? Math.min(DEBT_STEP, fuel) : -1;
   }
 
-  /** Drops all that the present hook call has changed. */
+  /** Reverts all changes of the current hook call. */
   rollback(): void {
     if (this.scope.target === null) return;
     this.scope.rollback();
     this.charges.rollback();
   }
 
-  /** Forgets the exchange, so that nothing of it is kept alive or reached. */
+  /** Drops the references to the context, which the guest cannot access any more. */
   end(): void {
     this.scope.end();
     this.fetched = null;
     this.charges.end();
   }
 
-  /** Begins the host call of that name, which reads and writes `bytes` bytes of the guest's memory. */
+  /** Begins the host call of that name, which reads and writes `bytes` bytes of the guest's memory. @throws Fault */
   enter(call: string, bytes: number): void {
-    // The guest has caught the exception that crossed a host call: it makes no further one.
+    // The guest has caught an exception of a host call.
     if (this.busy) throw TRAP;
     this.busy = true;
     const { length } = this.memory.refresh();
-    // More bytes than there can be cost nothing: the check of a range that follows ends the guest. Ranges may overlap.
+    // Larger ranges are out of bounds, and the check that follows ends the guest. Ranges may overlap.
     const paid = bytes <= MOST_RANGES * length ? bytes : 0;
     if ((this.debt += FUEL.hostCall + (paid >>> 6)) > this.#step) this.#enterSlowly(call);
   }
@@ -178,13 +177,13 @@ export class CallContext {
     this.#settle();
   }
 
-  /** Ends it. */
+  /** Ends the host call; returns its result. */
   leave(result: number): number {
     this.busy = false;
     return result;
   }
 
-  /** Work that was not known when the call began, in bytes. */
+  /** Charges work that was not known at `enter`, in bytes (64 cost a unit). @throws Fault */
   spend(bytes: number): void {
     if ((this.debt += bytes >>> 6) > this.#step) this.#settle();
   }
@@ -195,7 +194,7 @@ export class CallContext {
     if (left < 0) throw new Fault("fuel", this.fuelProblem);
   }
 
-  /** More fuel, for bytes that have come within the call. */
+  /** Adds fuel for bytes received during the call, as for bytes that it could read from the start. */
   grant(bytes: number): void {
     const counted = Math.min(bytes, LIMIT.fetchBody);
     const more = fuelFor(this.fuel, counted) - this.fuel;
@@ -204,7 +203,7 @@ export class CallContext {
     this.charge(-more);
   }
 
-  /** What to say of a call whose fuel is used up. */
+  /** The message of the failure `fuel`. */
   get fuelProblem(): string {
     const spent = `the fuel for one call is used up: ${this.fuel} units`;
     if (this.scope.isStarting) return `${spent} for ${this.seen} bytes of configuration`;

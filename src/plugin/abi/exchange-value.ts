@@ -1,23 +1,23 @@
 /**
- * A value that a hook has kept in its exchange, and what it took the place of. Two hooks of one exchange may wait at one
- * time, one in each direction: what a failure puts back must be neither a value that failed itself, nor instead of one
- * that the other has set since.
+ * A value that a hook has set in its exchange, with the value that it replaced. Two hooks of one exchange can be suspended
+ * at the same time, one per direction. A rollback must neither restore a value that was itself reverted, nor replace one
+ * that the other hook has set meanwhile.
  */
 import type { Kept } from "./host-memory.ts";
 
-/** Bytes that an entry takes beside its key and its value. */
+/** Bytes of an entry in addition to its key and value. */
 const ENTRY = 256;
 const NOTHING = new Uint8Array(0);
 
 export class ExchangeValue {
   readonly key: string;
   bytes: Uint8Array;
-  /** Stands again if this one is dropped; null: nothing did, or the hook has ended well. */
+  /** The value that is restored if this one is dropped; null: none, or the hook has succeeded. */
   #before: ExchangeValue | null;
   #dropped = false;
-  /** Where it is charged to; null: nowhere, or no more. */
+  /** Where its size is charged; null: not charged, or refunded. */
   #account: Kept | null;
-  /** The call that set it, while it runs: it may put another in its place, and nothing stands again for that. */
+  /** The call that set it, while it runs: it can replace the bytes without another entry. */
   setter: object | null;
 
   constructor(
@@ -35,7 +35,7 @@ export class ExchangeValue {
     account?.add(this.size);
   }
 
-  /** Bytes that one takes. */
+  /** Charged bytes of an entry. */
   static sizeOf(key: string, length: number): number {
     return ENTRY + key.length + length;
   }
@@ -44,20 +44,20 @@ export class ExchangeValue {
     return ExchangeValue.sizeOf(this.key, this.bytes.length);
   }
 
-  /** The call that set it sets another. */
+  /** Replaces the bytes, by the call that set them. */
   replace(bytes: Uint8Array): void {
     this.#account?.add(bytes.length - this.bytes.length);
     this.bytes = bytes;
   }
 
-  /** The hook that set it has failed. */
+  /** Reverts the value: its hook has failed. */
   drop(): void {
     this.#dropped = true;
     this.#release();
     this.bytes = NOTHING;
   }
 
-  /** The hook that set it has ended. What was dropped still tells what stood before it to a value that was set over it. */
+  /** The hook that set it has ended. A reverted entry keeps the reference to its predecessor for entries that replaced it. */
   settle(): void {
     this.setter = null;
     if (this.#dropped) return;
@@ -70,7 +70,7 @@ export class ExchangeValue {
     this.#account = null;
   }
 
-  /** This one, or what stood before those that were dropped; null for nothing. */
+  /** This value, or the last one before it that was not reverted; null: none. */
   get current(): ExchangeValue | null {
     for (let value: ExchangeValue | null = this; value !== null; value = value.#before)
       if (!value.#dropped) return value;

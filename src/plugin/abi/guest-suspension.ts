@@ -1,17 +1,17 @@
-/** A guest that may be suspended in a host call: what it is suspended for, and how long it has run. */
+/** The suspension of a guest in an asynchronous host call, and the time that the guest has run. */
 import type { Fault } from "../host/fault.ts";
 
 export class GuestSuspension {
-  /** Milliseconds that the guest ran in the present call, and since when it does (0: it is suspended). */
+  /** Milliseconds that the guest has run in the current call, and the time since when it runs (0: suspended). */
   ran = 0;
   #since = 0;
   #cancel: ((fault: Fault) => void) | null = null;
 
   /**
-   * Suspends the guest until `begin`'s argument is called with what the host call answers; `begin` returns what gives it
-   * up. The fuel that was not used, and the exchange, stay the call's.
+   * Suspends the guest until `begin`'s argument is called with the result of the host call. `begin` returns a function
+   * that cancels the operation. Fuel and scope of the hook call are unchanged.
    */
-  suspend(begin: (answer: (result: number) => void) => () => void): Promise<number> {
+  suspend(begin: (complete: (result: number) => void) => () => void): Promise<number> {
     return new Promise((resolve, reject) => {
       this.paused();
       const cancel = begin((result) => {
@@ -28,18 +28,18 @@ export class GuestSuspension {
     });
   }
 
-  /** The guest runs from now on. */
+  /** The guest runs again. */
   resumed(): void {
     this.#since = performance.now();
   }
 
-  /** It is suspended, or has ended. */
+  /** The guest is suspended, or has ended. */
   paused(): void {
     if (this.#since > 0) this.ran += performance.now() - this.#since;
     this.#since = 0;
   }
 
-  /** Ends the suspended host call by an error; nothing where the guest is not suspended. */
+  /** Rejects the suspended host call; does nothing if there is none. */
   cancel(fault: Fault): void {
     this.#cancel?.(fault);
   }

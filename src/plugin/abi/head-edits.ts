@@ -1,6 +1,6 @@
 /**
- * Checks and makes changes of header fields for a plugin, whatever its ABI. Names and values are ranges of bytes, in the
- * guest's memory or elsewhere; what is not allowed changes nothing.
+ * Checks and applies header changes of plugins, for every ABI. Names and values are byte ranges, in the guest's memory or
+ * elsewhere. Functions return a STATUS; an error changes nothing.
  */
 import { HEADERS, LIMIT, STATUS } from "../../abi/abi.ts";
 import { WORK } from "../../abi/prices.ts";
@@ -19,7 +19,7 @@ import type { CallContext } from "./call-context.ts";
 import { unavailable } from "./hook-scope.ts";
 import { countVisible, isVisible } from "./visible-fields.ts";
 
-/** A name and a value: `bytes[nameStart, nameEnd)`, `bytes[valueStart, valueEnd)`. */
+/** Sets (`replace`: replaces all values of the name) or adds a header: `bytes[nameStart, nameEnd)`, `bytes[valueStart, valueEnd)`. */
 export function setHeader(
   context: CallContext,
   part: number,
@@ -53,7 +53,7 @@ export function setHeader(
   return STATUS.ok;
 }
 
-/** Returns how many fields were removed. */
+/** Removes all headers of that name; returns their number. */
 export function removeHeader(context: CallContext, part: number, bytes: Buffer, start: number, end: number): number {
   const head = context.scope.editable(part);
   if (head === null) return unavailable(part);
@@ -64,7 +64,7 @@ export function removeHeader(context: CallContext, part: number, bytes: Buffer, 
   return first < 0 ? 0 : removeNamed(head, first);
 }
 
-/** Removes what the client sent under the name, and owns it: see `header_own`. */
+/** Removes the client's headers of that name and owns the name (`header_own`); returns the number of removed headers. */
 export function ownHeader(context: CallContext, bytes: Buffer, start: number, end: number): number {
   const head = context.scope.editable(HEADERS.request);
   if (head === null) return STATUS.notHere;
@@ -79,12 +79,12 @@ export function ownHeader(context: CallContext, bytes: Buffer, start: number, en
   return exchange.ownHeader(bytes, start, end);
 }
 
-/** Whether a name is hidden from the plugin. */
+/** Whether a name is hidden from the plugin (`allow.headers.hide`). */
 export function isHidden({ hidden }: CallContext, bytes: Buffer, start: number, end: number): boolean {
   return hidden?.has(bytes, start, end) ?? false;
 }
 
-/** The index of the nth field of that name, or -1. */
+/** Returns the index of the nth header of that name, or -1. */
 export function findField(
   context: CallContext,
   head: Head,
@@ -120,10 +120,10 @@ function setField(
   if (first < head.count - 1) removeOthers(head, first);
 }
 
-/** Entries of a field table, removed ones included, that a guest may bring about: adding and removing is not free. */
+/** Most entries of a header table, including removed ones, that a guest can create by adding and removing. */
 const ENTRIES = 2 * LIMIT.headerCount;
 
-/** Takes away the fields after `first` that have its name; returns how many. */
+/** Removes the headers after `first` that have its name; returns their number. */
 function removeOthers(head: Head, first: number): number {
   const { fields, bytes } = head;
   const at = first * FIELD_WORDS;
@@ -156,14 +156,14 @@ function lower(byte: number): number {
   return byte >= 65 && byte <= 90 ? byte + 32 : byte;
 }
 
-/** Kept free for what the core adds behind a plugin's edits: another reading of the path, and fields of its own. */
+/** Bytes reserved for additions of the core after a plugin's edits: the normalised path and its own headers. */
 const CORE_AREA = 2 * LIMIT.headBytes;
-/** Bytes of the area that a text may take which is checked, laid down, and escaped into a copy. */
+/** Most bytes of the area per byte of a text that is stored, normalised and escaped. */
 const COPIES = 4;
 
 /**
- * Whether `more` bytes fit, also where they are normalised into a copy: the area only grows, so what is in use is counted
- * when the area as a whole is too full.
+ * Whether `more` bytes fit, including a normalised copy. The area is append-only; the bytes in use are counted only if its
+ * size exceeds the limit.
  */
 export function hasRoom(head: Head, more: number): boolean {
   if (head.end + more <= LIMIT.headBytes) return true;

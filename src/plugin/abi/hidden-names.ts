@@ -1,4 +1,4 @@
-/** Names of header fields that a plugin's configuration hides from it: for the plugin they are not there. */
+/** The header names that are hidden from a plugin by its configuration (`allow.headers.hide`). Case-insensitive. */
 export class HiddenNames {
   /** In lower case. */
   readonly #names: readonly Buffer[];

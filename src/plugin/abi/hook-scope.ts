@@ -1,6 +1,6 @@
 /**
- * The hook under way: what it is called for, which parts of that it may read and change, and how to undo its changes when
- * it fails. Set before each call; fields, not closures, so that a call costs no memory.
+ * The scope of the current hook call: which parts of its context it can read and change, and how its changes are reverted
+ * if it fails. Set before each call; fields instead of closures, so that a call allocates nothing.
  */
 import { HEADERS, HOOK, STATUS } from "../../abi/abi.ts";
 import { Head } from "../../http/head.ts";
@@ -8,13 +8,13 @@ import type { BodyChunk, EndpointList, ExchangeContext, HookContext } from "../h
 import type { CallCharges } from "./call-charges.ts";
 import { ExchangeValue } from "./exchange-value.ts";
 
-/** `hook` while start-up code runs. */
+/** The value of `hook` while start-up code runs. */
 export const STARTING = -1;
 
-/** The request of a connection and of a check. */
+/** The empty request head of connections and health checks. */
 const NO_HEAD = new Head(16, 1);
 
-/** Bytes of the area of trailers that a plugin adds where none came. */
+/** Size in bytes of a trailer section that a plugin creates. */
 const TRAILERS = 256;
 
 const REQUEST_EDITS = (1 << HOOK.request_head) | (1 << HOOK.route);
@@ -25,7 +25,7 @@ const RESPONSE_READS =
   (1 << HOOK.outcome) |
   (1 << HOOK.log);
 
-/** Bits of `dirty`: what the present hook call has changed. */
+/** Bits of `dirty`: the parts that the current hook call has changed. */
 const DIRTY = {
   request: 1,
   response: 2,
@@ -38,16 +38,16 @@ const DIRTY = {
 
 export class HookScope {
   hook = STARTING;
-  /** What the hook is called for; null for those that are called for nothing in particular. */
+  /** The context of the hook; null for hooks without one. */
   target: HookContext | null = null;
-  /** Its request and response, where it has them. */
+  /** The context as an exchange; null without a request. */
   exchange: ExchangeContext | null = null;
   view: EndpointList | null = null;
   /** `respond` was called in this hook call. */
   responded = false;
   readonly #charges: CallCharges;
 
-  // What to put back when the hook fails.
+  // The state to restore if the hook fails.
   #dirty = 0;
   #cluster = -1;
   #strategy = -1;
@@ -69,7 +69,7 @@ export class HookScope {
     this.#dirty = 0;
   }
 
-  /** Forgets the exchange, so that nothing of it is kept alive or reached. */
+  /** Drops the references to the context, which the guest cannot access any more. */
   end(): void {
     this.target = null;
     this.exchange = null;
@@ -79,27 +79,27 @@ export class HookScope {
     this.#values.length = 0;
   }
 
-  /** Start-up code and `configure` also run on trial: nothing that they do may be seen outside. */
+  /** Start-up code or `configure` runs: also in start checks, so it must have no effects outside the guest. */
   get isStarting(): boolean {
     return this.hook === STARTING || this.hook === HOOK.configure;
   }
 
   /**
-   * Whether something may be waited for, in a hook that may. Not after an answer was given to a request's body: while
-   * that streams by, the endpoint's answer would be read into its place.
+   * Whether a suspendable hook may suspend now. Not after `respond` in `request_body`: while the guest is suspended, the
+   * endpoint's response would be read into the place of the local one.
    */
   get maySuspend(): boolean {
     return !(this.responded && this.hook === HOOK.request_body);
   }
 
-  /** Whole milliseconds that the endpoint under check has left to answer; without one there is no end. */
+  /** Milliseconds until the deadline of the health check, at least 1; infinite in other hooks. */
   get timeLeft(): number {
     const { target } = this;
     if (this.hook !== HOOK.health_check || target === null) return Number.POSITIVE_INFINITY;
     return Math.max(1, Math.ceil(target.deadline - performance.now()));
   }
 
-  /** The head of a part that may be read now; null otherwise. */
+  /** The headers of `part` (HEADERS) for reading; null if they are not available in this hook. */
   readable(part: number): Head | null {
     const { exchange } = this;
     if (exchange === null) return this.target !== null && part === HEADERS.request ? NO_HEAD : null;
@@ -117,7 +117,7 @@ export class HookScope {
     }
   }
 
-  /** The head of a part that may be changed now, saved so that it can be put back; null otherwise. */
+  /** The headers of `part` for changing, after saving their state; null if they cannot be changed in this hook. */
   editable(part: number): Head | null {
     const { exchange } = this;
     if (exchange === null || this.hook < 0) return null;
@@ -138,12 +138,12 @@ export class HookScope {
     }
   }
 
-  /** Whether the request's head may be changed: in the hooks of heads, or with its whole body while it is held. */
+  /** The request head can be changed in head hooks, and in the body hook of a buffered head. */
   #editsRequest({ requestBuffered }: ExchangeContext): boolean {
     return ((REQUEST_EDITS >>> this.hook) & 1) === 1 || (requestBuffered && this.hook === HOOK.request_body);
   }
 
-  /** Whether the status of an answer may be changed now. */
+  /** Whether the response's status can be changed now. */
   editsStatus(): boolean {
     return this.exchange !== null && this.#editsResponse(this.exchange);
   }
@@ -152,9 +152,9 @@ export class HookScope {
     return this.hook === HOOK.response_head || (responseBuffered && this.hook === HOOK.response_body);
   }
 
-  /** Whether the end of a body is at hand, where trailers are changed. */
-  #ends(piece: BodyChunk | null, body: number, trailers: number): boolean {
-    return this.hook === trailers || (this.hook === body && piece !== null && piece.last);
+  /** Trailers can be changed in the hook of the last body chunk and in the trailer hook. */
+  #ends(chunk: BodyChunk | null, body: number, trailers: number): boolean {
+    return this.hook === trailers || (this.hook === body && chunk !== null && chunk.last);
   }
 
   #saved(bit: number, head: Head): Head {
@@ -168,7 +168,7 @@ export class HookScope {
     this.#dirty |= bit;
   }
 
-  /** The exchange, saved before a name of its request is owned. */
+  /** The exchange, after saving the state that owning a header name changes. */
   owning(): ExchangeContext {
     const exchange = this.exchange!;
     if (exchange.requestTrailers !== null) this.#save(DIRTY.requestTrailers, exchange.requestTrailers);
@@ -179,7 +179,7 @@ export class HookScope {
     return exchange;
   }
 
-  /** The exchange, if in this hook a strategy may be chosen. */
+  /** The exchange, after saving the choice; null if a strategy cannot be chosen in this hook. */
   choosing(): ExchangeContext | null {
     const { exchange } = this;
     if (exchange === null || this.hook < 0 || !this.#editsRequest(exchange)) return null;
@@ -187,7 +187,7 @@ export class HookScope {
     return exchange;
   }
 
-  /** The same of a cluster: a connection may have one for all its requests. */
+  /** Like `choosing`, for a cluster: the `connection` hook can choose one for all requests. */
   choosingCluster(): HookContext | null {
     const { target } = this;
     if (target === null || this.hook !== HOOK.connection) return this.choosing();
@@ -202,7 +202,7 @@ export class HookScope {
     this.#strategy = target.exchange === null ? -1 : target.exchange.chosenStrategy;
   }
 
-  /** The exchange, if in this hook an answer may be given (or its status changed). */
+  /** The exchange, after saving the response; null if the hook can neither respond nor change the status. */
   responding(): ExchangeContext | null {
     const { exchange } = this;
     if (exchange === null || this.hook < 0 || !this.#mayRespond(exchange)) return null;
@@ -215,13 +215,13 @@ export class HookScope {
     return exchange;
   }
 
-  /** While a request's body streams by, an answer may be given until the endpoint's is there. */
+  /** In a streamed request body, a local response is possible until the endpoint's response head is received. */
   #mayRespond(exchange: ExchangeContext): boolean {
     if (this.#editsRequest(exchange) || this.#editsResponse(exchange)) return true;
     return this.hook === HOOK.request_body && exchange.respondedAt === 0 && !exchange.headSent;
   }
 
-  /** Makes a local response, which `answering` has allowed. Headers are removed, but their bytes stay for the undo. */
+  /** Sets the local response; `responding` must have allowed it. Headers are only marked as removed, for a rollback. */
   respond(exchange: ExchangeContext, status: number, body: Buffer): void {
     const { response } = exchange;
     for (let index = 0; index < response.count; index++) response.removeAt(index);
@@ -231,10 +231,10 @@ export class HookScope {
     this.responded = true;
   }
 
-  /** Sets a value of the exchange. @throws Fault when the host keeps too much for it. */
+  /** Sets a value of the exchange. @throws Fault above the memory limit of the host. */
   keep(values: Map<string, ExchangeValue>, key: string, bytes: Uint8Array, call = "exchange_set"): void {
     const before = values.get(key) ?? null;
-    // What this call has set itself never stands again.
+    // Set by this call: no rollback can restore it.
     if (before !== null && before.setter === this) {
       this.#charges.reserve(call, bytes.length - before.bytes.length);
       before.replace(bytes);
@@ -246,7 +246,7 @@ export class HookScope {
     values.set(key, value);
   }
 
-  /** Drops all that the present hook call has changed. */
+  /** Reverts all changes of the current hook call. */
   rollback(): void {
     const { target, exchange } = this;
     if (target === null) return;
@@ -274,19 +274,19 @@ export class HookScope {
   #dropValues(values: Map<string, ExchangeValue>): void {
     for (const value of this.#values) value.drop();
     for (const { key } of this.#values) {
-      const standing = values.get(key)?.current ?? null;
-      if (standing === null) values.delete(key);
-      else values.set(key, standing);
+      const current = values.get(key)?.current ?? null;
+      if (current === null) values.delete(key);
+      else values.set(key, current);
     }
   }
 }
 
-/** Of a part number that exists. */
+/** Whether `part` is one of HEADERS. */
 export function isPart(part: number): boolean {
   return part >= HEADERS.request && part <= HEADERS.responseTrailers;
 }
 
-/** Why a part cannot be used. */
+/** The status for a part that is not available: `notHere`, or `invalid` for an unknown one. */
 export function unavailable(part: number): number {
   return isPart(part) ? STATUS.notHere : STATUS.invalid;
 }

@@ -1,15 +1,15 @@
 /**
- * What the host keeps in memory because a plugin asked for it: values of exchanges, edits of heads, responses of its own,
- * what it fetched, its saved state. `limits.memory` bounds a guest's memory, and the same amount again bounds this, for
- * each exchange and call.
+ * Limits the memory that the host uses on behalf of a plugin: values of exchanges, header edits, local responses, fetched
+ * responses, saved state. `limits.memory` limits the guest's own memory, and by the same amount this memory per exchange
+ * and call.
  */
 import { Fault } from "../host/fault.ts";
 
-/** All exchanges of one configuration on one thread: so many times `limits.memory`, and no less than this. */
+/** The limit for all exchanges of one configuration on one worker: a multiple of `limits.memory`, and a minimum in bytes. */
 const TIMES = 16;
 const LEAST = 64 * 1024 * 1024;
 
-/** Of one configuration on one thread. */
+/** The memory used for one configuration on one worker. */
 export class HostMemory {
   /** Bytes for one exchange, and for one call: `limits.memory`. */
   readonly limit: number;
@@ -21,7 +21,7 @@ export class HostMemory {
     this.#most = Math.max(LEAST, TIMES * limit);
   }
 
-  /** Bytes that are kept for exchanges now. */
+  /** Bytes used for exchanges. */
   get used(): number {
     return this.#used;
   }
@@ -31,24 +31,24 @@ export class HostMemory {
   }
 
   /**
-   * Refuses `more` bytes for the host call of that name if they are too many beside the `present` ones.
-   * @throws Fault
+   * Checks that a host call can use `more` bytes in addition to the `present` ones of its exchange and call.
+   * @throws Fault (`memory`) above a limit.
    */
   check(call: string, more: number, present: number): void {
     if (present + more > this.limit)
       throw new Fault(
         "memory",
-        `${call}: ${more} bytes more are over limits.memory: the host keeps ${present} bytes for this call, ${this.limit} may be`,
+        `${call}: ${more} more bytes exceed limits.memory: the host uses ${present} bytes for this call, the limit is ${this.limit}`,
       );
     if (this.#used + more > this.#most)
       throw new Fault(
         "memory",
-        `${call}: ${more} bytes more are over limits.memory: the host keeps ${this.#used} bytes for all requests of this thread, ${this.#most} may be`,
+        `${call}: ${more} more bytes exceed limits.memory: the host uses ${this.#used} bytes for all requests of this worker, the limit is ${this.#most}`,
       );
   }
 }
 
-/** What one exchange keeps for one configuration. */
+/** The memory used by one exchange for one configuration. */
 export class Kept {
   readonly memory: HostMemory;
   bytes = 0;
@@ -64,7 +64,7 @@ export class Kept {
     this.memory.add(bytes);
   }
 
-  /** The exchange has ended. */
+  /** The exchange has ended: all its memory is refunded. */
   release(): void {
     this.add(-this.bytes);
     this.#ended = true;

@@ -1,7 +1,7 @@
-/** A guest's memory as the host may touch it: every range checked, the view made anew when the memory has grown. */
+/** Bounds-checked access to a guest's linear memory; the view is refreshed after the memory has grown. */
 import { Fault } from "../host/fault.ts";
 
-/** Above this the engine's copy is faster than a loop, the view that it needs included. */
+/** Above this length `copy` is faster than a loop. */
 const LOOP_BYTES = 64;
 
 export class GuestMemory {
@@ -9,20 +9,20 @@ export class GuestMemory {
   /** Valid after `refresh`, until the guest runs again. A Buffer, so that heads and guests share one hidden class. */
   bytes: Buffer = Buffer.alloc(0);
 
-  /** Imports are made before the instance whose memory they reach; no guest code runs in between. */
+  /** Sets the memory after instantiation; imports are created before it. */
   attach(memory: WebAssembly.Memory): void {
     this.#memory = memory;
     this.bytes = Buffer.from(memory.buffer);
   }
 
-  /** To be called before the memory is touched after the guest has run: growing detaches the old buffer. */
+  /** Must be called before the first access after the guest has run: growing detaches the old buffer. */
   refresh(): Buffer {
     // A detached view has length 0. This test is 15 ns cheaper than comparing `memory.buffer` by identity.
     if (this.bytes.length === 0) this.bytes = Buffer.from(this.#memory!.buffer);
     return this.bytes;
   }
 
-  /** The offset of a range that lies wholly inside. @throws Fault when it does not. */
+  /** Returns the offset of a range. @throws Fault (`bad_pointer`) if it is not within the memory. */
   check(pointer: number, length: number): number {
     const start = pointer >>> 0;
     if (start + (length >>> 0) > this.bytes.length) this.#refuse(start, length >>> 0);
@@ -37,7 +37,7 @@ export class GuestMemory {
     );
   }
 
-  /** Hands out `source[start, end)`: its length, written only when that is at most `cap`. */
+  /** Writes `source[start, end)` to `out` if its length is at most `cap`; returns the length. @throws Fault */
   give(source: Buffer, start: number, end: number, out: number, cap: number): number {
     const at = this.check(out, cap);
     const length = end - start;
@@ -45,7 +45,7 @@ export class GuestMemory {
     return length;
   }
 
-  /** The same for text whose code units are all below 256. */
+  /** Like `give`, for text with code units below 256, one byte each. */
   giveText(text: string, out: number, cap: number): number {
     const at = this.check(out, cap);
     const { length } = text;
@@ -53,17 +53,19 @@ export class GuestMemory {
     return length;
   }
 
+  /** Like `give`, for text as UTF-8. */
   giveUtf8(text: string, out: number, cap: number): number {
     const bytes = Buffer.from(text, "utf8");
     return this.give(bytes, 0, bytes.length, out, cap);
   }
 
-  /** A copy that outlives the call. */
+  /** Returns a copy of a range, valid after the call. @throws Fault */
   take(pointer: number, length: number): Buffer {
     const start = this.check(pointer, length);
     return Buffer.from(this.bytes.subarray(start, start + (length >>> 0)));
   }
 
+  /** Returns a range decoded as UTF-8. @throws Fault */
   takeUtf8(pointer: number, length: number): string {
     const start = this.check(pointer, length);
     return this.bytes.toString("utf8", start, start + (length >>> 0));

@@ -32,7 +32,7 @@ export function sendRequest(context: CallContext, call: string, request: FetchRe
   context.fetched = null;
   charges.charge(call, CALL_MEMORY.fetched, LIMIT.fetchHead + request.head.length + request.body.length);
   const wanted = request.most || LIMIT.fetchBody;
-  const room = Math.max(0, charges.roomFor(CALL_MEMORY.fetched) - LIMIT.fetchHead);
+  const room = Math.max(0, charges.available(CALL_MEMORY.fetched) - LIMIT.fetchHead);
   const whole: FetchRequest = {
     ...request,
     endpoint: request.target === CHECKED_ENDPOINT ? request.endpoint : null,
@@ -50,7 +50,7 @@ export function sendRequest(context: CallContext, call: string, request: FetchRe
       done(response.head.status);
     }),
   );
-  return room < wanted ? context.refuseTooLarge(sent, call, room) : sent;
+  return room < wanted ? context.failTooLarge(sent, call, room) : sent;
 }
 
 /** What a request that names no host says: its cluster, or where the endpoint is. */

@@ -1,13 +1,13 @@
-/** The fields of a message that plugins see. */
+/** Selects the headers that plugins can see. */
 import { FIELD_WORDS, type Head, NAME, NAME_END, NAME_ID, NAME_START } from "../../http/head.ts";
 import type { HiddenNames } from "./hidden-names.ts";
 
-/** A field that plugins see: not one of the connection's own (RFC 9110 section 7.6.1), nor one that was taken away. */
+/** By NAME: whether plugins see the header. They do not see hop-by-hop (RFC 9110 section 7.6.1) and removed ones. */
 const VISIBLE = new Uint8Array(256).fill(1);
 VISIBLE.fill(0, NAME.connection, NAME["http2-settings"] + 1);
 VISIBLE.fill(0, NAME.lookalike);
 
-/** `hidden`: the names that the plugin must not see; null where it is the host that looks. */
+/** `hidden`: the names hidden from the plugin; null: none. */
 export function isVisible(head: Head, index: number, hidden: HiddenNames | null): boolean {
   const at = index * FIELD_WORDS;
   if (VISIBLE[head.fields[at + NAME_ID]!] === 0) return false;

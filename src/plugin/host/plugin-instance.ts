@@ -5,7 +5,7 @@
 
 import { HOOK, RESULT, SUSPENDABLE_HOOKS } from "../../abi/abi.ts";
 import { fuelFor } from "../../abi/prices.ts";
-import { SavedState } from "../abi/saved-state.ts";
+import { PendingBuffer } from "../../net/pending-buffer.ts";
 import { bytesSeen } from "./bytes-seen.ts";
 import type { Version } from "./canary-rollout.ts";
 import { clientOf } from "./client-failures.ts";
@@ -218,20 +218,20 @@ export class PluginInstance implements Instance, CallOwner {
   }
 
   /** The state that the guest saves for the next version; null if it has none, does not run, or fails. */
-  save(): SavedState | null {
+  save(): PendingBuffer | null {
     // A guest that has failed has lost its state.
     if (((this.hooks >>> HOOK.save) & 1) === 0 || !this.#managed.running) return null;
-    const state = new SavedState();
+    const state = new PendingBuffer();
     return this.#runPlain(HOOK.save, null, state) === true && state.length > 0 ? state : null;
   }
 
   /** Restores the state of the previous version. If that fails, the guest is restarted without it. */
-  restore(state: SavedState): void {
+  restore(state: PendingBuffer): void {
     this.#runPlain(HOOK.restore, null, state);
   }
 
   /** Calls a hook that has no context and only returns `continue`. False: it failed; null: no guest can be started. */
-  #runPlain(hook: number, view: EndpointList | null, state: SavedState | null = null): boolean | null {
+  #runPlain(hook: number, view: EndpointList | null, state: PendingBuffer | null = null): boolean | null {
     let guest: Guest | null = null;
     try {
       guest = this.#managed.take();

@@ -57,7 +57,7 @@ test("bytes stay as they are for the request, and count for its memory", async (
   assert.equal((await guest.requestAsync({ url: "/bytes" })).headers["x-bytes"], "same");
   await assert.rejects(
     guest.requestAsync({ url: "/bytes/many" }),
-    /exchange_set: 60\d+ bytes more are over limits\.memory/,
+    /exchange_set: 60\d+ more bytes exceed limits\.memory/,
   );
 });
 

@@ -33,7 +33,7 @@ export function makeProbeCalls(context: CallContext) {
       const { charges } = context;
       const wanted = most || MOST;
       charges.charge("probe", CALL_MEMORY.probed, (sendLength >>> 0) + (untilLength >>> 0));
-      const room = charges.roomFor(CALL_MEMORY.probed);
+      const room = charges.available(CALL_MEMORY.probed);
       const request = {
         endpoint,
         send: memory.take(send, sendLength),
@@ -53,7 +53,7 @@ export function makeProbeCalls(context: CallContext) {
           answer(came.length);
         }),
       );
-      return room < wanted ? context.refuseTooLarge(waited, "probe", room) : waited;
+      return room < wanted ? context.failTooLarge(waited, "probe", room) : waited;
     },
 
     probe_read(offset: number, out: number, cap: number): number {
