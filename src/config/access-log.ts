@@ -1,7 +1,17 @@
 /** `log.access`: the fields of a line, which requests are logged, and where lines are written. */
 import { ACCESS_FIELDS, DEFAULT_ACCESS_FIELDS } from "../observe/series.ts";
 import { findNearest } from "./place.ts";
-import { convert, list, object, oneOrMore, optional, Refusal, type ScalarShape, scalar, withDefault } from "./shape.ts";
+import {
+  convert,
+  InvalidValue,
+  list,
+  object,
+  oneOrMore,
+  optional,
+  type ScalarShape,
+  scalar,
+  withDefault,
+} from "./shape.ts";
 import { choice, duration, filePath, flag, percentage, statuses } from "./values.ts";
 
 /** Headers: of the request as the client sent it, of the request as the endpoint got it, of the response. */
@@ -22,12 +32,12 @@ const accessField: ScalarShape<string> = scalar(
   (text) => {
     const [, key, source = ""] = /^(?:([^=:]*)=)?(.*)$/s.exec(text)!;
     if (key !== undefined && !KEY.test(key))
-      throw new Refusal(`"${key}" is not a key: expected letters, digits, "_", "-" and ".", a letter first`);
+      throw new InvalidValue(`"${key}" is not a key: expected letters, digits, "_", "-" and ".", a letter first`);
     if (HEADER.test(source)) return key === undefined ? source.toLowerCase() : `${key}=${source.toLowerCase()}`;
     const names: readonly string[] = [...ACCESS_FIELDS, DEFAULT];
     if (names.includes(source) && (source !== DEFAULT || key === undefined)) return text;
     const nearest = findNearest(source, names);
-    throw new Refusal(
+    throw new InvalidValue(
       `unknown field "${source}"${nearest === undefined ? "" : `, did you mean ${nearest}?`} expected one of ${names.join(", ")}, header:NAME, upstream:NAME, response:NAME`,
     );
   },

@@ -118,7 +118,7 @@ function checkReach({ listeners }: Pick<Readable, "listeners">, found: readonly 
       return [
         {
           ...route.at,
-          message: `no request reaches this rule: rule ${number} before it matches all that it matches`,
+          message: `unreachable route: route ${number} matches all of its requests`,
         },
       ];
     });

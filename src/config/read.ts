@@ -7,9 +7,9 @@ import {
   type Conversion,
   type EntriesShape,
   type Field,
+  InvalidValue,
   type ObjectShape,
   type PluginUse,
-  Refusal,
   type Role,
   type ScalarShape,
   type Shape,
@@ -73,7 +73,7 @@ export class Reader {
         this.#report(tree.at, `invalid value "${shorten(tree.text)}": expected ${shape.expected}`);
       return value;
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
+      if (!(error instanceof InvalidValue)) throw error;
       return this.#report(tree.at, error.message);
     }
   }

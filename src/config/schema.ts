@@ -335,10 +335,10 @@ const route = convert(routeFields, ({ cluster, split, router, clusters, ...rest 
 
 const idleTimeouts = duration("10ms", "24h");
 
-/** Whether a path holds what that form takes away, so that no request's path matches it. */
+/** Whether no normalised path can match the text, because of `form` (bits of FORM). */
 function isUnreachable(text: string, form: number): boolean {
   const slashes = (form & FORM.mergeSlashes) !== 0 && text.includes("//");
-  return slashes || ((form & (FORM.decodeSlashes | FORM.refuseSlashes)) !== 0 && text.includes("%2F"));
+  return slashes || ((form & (FORM.decodeSlashes | FORM.rejectSlashes)) !== 0 && text.includes("%2F"));
 }
 
 const pathReading = convert(
@@ -363,7 +363,7 @@ const pathReading = convert(
     allowsAmbiguous: ambiguous === "allow",
     form:
       (mergeSlashes ? FORM.mergeSlashes : 0) |
-      (encodedSlash === "decode" ? FORM.decodeSlashes : encodedSlash === "reject" ? FORM.refuseSlashes : 0),
+      (encodedSlash === "decode" ? FORM.decodeSlashes : encodedSlash === "reject" ? FORM.rejectSlashes : 0),
   }),
 );
 
@@ -426,11 +426,11 @@ const listener = convert(listenerFields, ({ routes, cluster, ...rest }, at, { re
   for (const { match, at } of all)
     for (const text of [match.path, match.prefix])
       if (text !== undefined && isUnreachable(text, rest.path.form))
-        report(at, `"${text}" can never match: the listener's "path" brings every path into another form`);
+        report(at, `"${text}" can never match: the listener's "path" normalises every path to another form`);
   const named = all.map((route, i) => ({ ...route, name: route.name ?? String(i) }));
   for (const [i, { name, at }] of named.entries())
     if (named.findIndex((other) => other.name === name) < i)
-      warn(at, `another route is named "${name}": metrics and logs do not tell them apart`);
+      warn(at, `another route is named "${name}": metrics and logs do not distinguish them`);
   return { ...rest, routes: named };
 });
 
@@ -646,7 +646,8 @@ const trace = convert(
     ),
   }),
   (value, at, { report }) => {
-    if (value.header in NAME) report(at, `the field ${value.header} has a meaning of its own, expected another`);
+    if (value.header in NAME)
+      report(at, `the header ${value.header} has another meaning, expected a header of its own`);
     return value;
   },
 );
@@ -686,6 +687,24 @@ const admin = convert(
   },
 );
 
+const resolver = convert(
+  object({
+    servers: withDefault(
+      list(dnsServer),
+      [],
+      "DNS servers, such as `10.0.0.2` or `127.0.0.1:8600`. A name that they do not know is resolved by the system (hosts file, search domains). `[]`: the system's resolver.",
+    ),
+    timeout: withDefault(
+      duration("50ms", "30s"),
+      "1s",
+      "Time for a response of a server; each is queried up to twice.",
+    ),
+    minTtl: withDefault(duration("100ms", "24h"), "1s", "Lower bound on the time to live of records."),
+    maxTtl: withDefault(duration("100ms", "24h"), "5m", "Upper bound on the time to live of records."),
+  }),
+  (value) => value,
+);
+
 /** The whole file. */
 export const configuration = object({
   workers: withDefault(
@@ -719,20 +738,7 @@ export const configuration = object({
     "Shutdown on SIGTERM and SIGINT; a second signal exits at once.",
   ),
   resolver: withDefault(
-    object({
-      servers: withDefault(
-        list(dnsServer),
-        [],
-        "DNS servers, such as `10.0.0.2` or `127.0.0.1:8600`. A name that they do not know is resolved by the system (hosts file, search domains). `[]`: the system's resolver.",
-      ),
-      timeout: withDefault(
-        duration("50ms", "30s"),
-        "1s",
-        "Time for a response of a server; each is queried up to twice.",
-      ),
-      minTtl: withDefault(duration("100ms", "24h"), "1s", "Lower bound on the time to live of records."),
-      maxTtl: withDefault(duration("100ms", "24h"), "5m", "Upper bound on the time to live of records."),
-    }),
+    resolver,
     {},
     "How names of endpoints are resolved. A changed result changes the endpoints of a cluster without a reload.",
   ),

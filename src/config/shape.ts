@@ -19,7 +19,7 @@ export interface ScalarShape<T> extends Shape<T> {
   readonly kind: "scalar";
   /** With an article: `a duration such as 15s`. */
   readonly expected: string;
-  /** Returns the value; undefined if the text is invalid. @throws Refusal with a more specific message. */
+  /** Returns the value; undefined if the text is invalid. @throws InvalidValue with a more specific message. */
   readonly parse: (text: string) => T | undefined;
   readonly json: JsonSchema;
 }
@@ -115,7 +115,7 @@ export type AnyShape =
   | ConvertedShape<unknown>;
 
 /** A problem with a scalar: what is invalid and what was expected. */
-export class Refusal extends Error {}
+export class InvalidValue extends Error {}
 
 export const scalar = <T>(expected: string, json: JsonSchema, parse: (text: string) => T | undefined) =>
   ({ kind: "scalar", expected, json, parse }) as ScalarShape<T>;

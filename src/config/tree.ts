@@ -171,7 +171,7 @@ class TreeBuilder {
         at,
         `unknown alias "*${name}", expected an anchor "&${name}" before it, or "*${name}" in quotes for the text`,
       );
-    else if (this.#open.has(target)) this.#report(at, `the alias "*${name}" stands within the value that it names`);
+    else if (this.#open.has(target)) this.#report(at, `the alias "*${name}" is within the value that it refers to`);
     else return this.#convert(target, path, depth + 1, at);
     return broken(at);
   }

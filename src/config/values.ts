@@ -3,7 +3,7 @@ import { domainToASCII } from "node:url";
 import { RE2JS } from "re2js";
 import { normalizePathText, normalizeTargetText } from "../http/path-text.ts";
 import { findNearest } from "./place.ts";
-import { Refusal, type ScalarShape, scalar } from "./shape.ts";
+import { InvalidValue, type ScalarShape, scalar } from "./shape.ts";
 
 export type Address = {
   /** As configured and displayed. */
@@ -87,7 +87,7 @@ export const debugToken: ScalarShape<string> = scalar(
   { type: "string", minLength: 16, maxLength: 256 },
   (text) => {
     if (/^[\x21-\x7e]{16,256}$/.test(text)) return text;
-    throw new Refusal("the token is not of 16 to 256 visible characters of ASCII");
+    throw new InvalidValue("the token is not of 16 to 256 visible characters of ASCII");
   },
 );
 
@@ -136,9 +136,10 @@ export function choice<const T extends string>(words: readonly T[], later: reado
   return scalar(expected, { enum: words }, (text) => {
     const word = words.find((one) => one === text);
     if (word !== undefined) return word;
-    if (later.includes(text)) throw new Refusal(`"${text}" is not supported by this version, expected ${expected}`);
+    if (later.includes(text))
+      throw new InvalidValue(`"${text}" is not supported by this version, expected ${expected}`);
     const near = findNearest(text, words);
-    if (near !== undefined) throw new Refusal(`"${text}" is not known, did you mean "${near}"`);
+    if (near !== undefined) throw new InvalidValue(`"${text}" is not known, did you mean "${near}"`);
     return undefined;
   });
 }
@@ -202,7 +203,7 @@ export const retryReason: ScalarShape<RetryReason> = scalar(
   (text) => RETRY_CAUSES.find((cause) => cause === text) ?? (/^[45]\d\d$/.test(text) ? Number(text) : undefined),
 );
 
-/** A status of a gateway whose endpoint has failed. */
+/** A 5xx status. */
 export const serverError: ScalarShape<number> = scalar(
   "a status code from 500 to 599",
   { type: "integer", minimum: 500, maximum: 599 },
@@ -273,22 +274,22 @@ export function isLoopback({ host, path }: Address): boolean {
 function parseAddress(text: string, leastPort: number, anyHost: boolean): Address | undefined {
   if (text.startsWith("unix:")) {
     const path = text.slice(5);
-    if (!path.startsWith("/")) throw new Refusal(`"${text}" is not an absolute path, expected unix:/path`);
+    if (!path.startsWith("/")) throw new InvalidValue(`"${text}" is not an absolute path, expected unix:/path`);
     if (Buffer.byteLength(path) > MAX_UNIX_PATH || path.includes("\0"))
-      throw new Refusal(`"${text}" is too long, expected at most ${MAX_UNIX_PATH} bytes of path`);
+      throw new InvalidValue(`"${text}" is too long, expected at most ${MAX_UNIX_PATH} bytes of path`);
     return { text, host: "", port: 0, path };
   }
-  if (/^[a-z]+:\/\//.test(text)) throw new Refusal(`"${text}" is a URL, expected only host and port`);
+  if (/^[a-z]+:\/\//.test(text)) throw new InvalidValue(`"${text}" is a URL, expected only host and port`);
   const found = /^(\[[^\]]*\]|[^:]*):(\d{1,5})$/.exec(text);
   if (!found) {
-    if (isIPv6(text)) throw new Refusal(`"${text}" has no port, expected [${text}]:port`);
+    if (isIPv6(text)) throw new InvalidValue(`"${text}" has no port, expected [${text}]:port`);
     if (isIPv4(text) || (/^[A-Za-z0-9.-]+$/.test(text) && !/^\d+$/.test(text)))
-      throw new Refusal(`"${text}" has no port, expected ${text}:port`);
+      throw new InvalidValue(`"${text}" has no port, expected ${text}:port`);
     return undefined;
   }
   const written = found[1]!;
   const port = Number(found[2]);
-  if (port < leastPort || port > 65535) throw new Refusal(`port ${port} is outside ${leastPort} to 65535`);
+  if (port < leastPort || port > 65535) throw new InvalidValue(`port ${port} is outside ${leastPort} to 65535`);
   if (written.startsWith("[")) {
     const host = written.slice(1, -1);
     return isIPv6(host) ? { text, host, port, path: "" } : undefined;
@@ -305,7 +306,7 @@ function parseService(text: string): Address {
     host.split(".").every((label) => /^[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?$/.test(label))
   )
     return { text, host, port: 0, path: "" };
-  throw new Refusal(`invalid service "${text}": expected srv: and a name such as _http._tcp.app.example.com`);
+  throw new InvalidValue(`invalid service "${text}": expected srv: and a name such as _http._tcp.app.example.com`);
 }
 
 /** The address of a DNS server; the default port is 53. */
@@ -371,11 +372,11 @@ export const pathPrefix: ScalarShape<string> = scalar(
 /** `open`: more may follow within the last segment. */
 function normalizePattern(text: string, open: boolean): string | undefined {
   if (!text.startsWith("/")) return undefined;
-  const never = (what: string) => new Refusal(`"${text}" can never match: ${what}`);
+  const never = (what: string) => new InvalidValue(`"${text}" can never match: ${what}`);
   if (/[?#]/.test(text)) throw never('a path has no "?" or "#", expected the query under `query`');
   const path = /[\0-\x1f\x7f]/.test(text) ? null : normalizePathText(open ? `${text}x` : text);
   if (path === null) throw never("such a path is refused with 400");
-  if (countSlashes(path) !== countSlashes(text)) throw never('"." and ".." are resolved before rules are tried');
+  if (countSlashes(path) !== countSlashes(text)) throw never('"." and ".." are resolved before routes are matched');
   return open ? path.slice(0, -1) : path;
 }
 
@@ -392,10 +393,10 @@ export const pathRegex: ScalarShape<string> = scalar(
     try {
       compiled = RE2JS.compile(text);
     } catch (error) {
-      throw new Refusal(`not a regular expression of RE2's syntax: ${(error as Error).message}`);
+      throw new InvalidValue(`not a regular expression of RE2's syntax: ${(error as Error).message}`);
     }
     if (compiled.programSize() > MAX_REGEX_SIZE)
-      throw new Refusal(
+      throw new InvalidValue(
         `the expression compiles to ${compiled.programSize()} steps, expected at most ${MAX_REGEX_SIZE}`,
       );
     return text;

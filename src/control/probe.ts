@@ -4,7 +4,7 @@
  */
 import { Socket } from "node:net";
 import type { CheckResult } from "../cluster/health.ts";
-import { Gathered } from "../http/gathered.ts";
+import { ByteBuffer } from "../http/byte-buffer.ts";
 import { Head } from "../http/head.ts";
 import { BodyReader } from "../http1/framing.ts";
 import { RESPONSE_LIMITS, scanResponse } from "../http1/scan.ts";
@@ -133,7 +133,7 @@ class HttpProbe implements ProbeProtocol {
   readonly #head = new Head();
   readonly #body = new BodyReader();
   /** Received bytes before the body. */
-  readonly #bytes = new Gathered();
+  readonly #bytes = new ByteBuffer();
   /** Position of the next message head, after interim responses. */
   #at = 0;
   #inBody = false;
@@ -194,7 +194,7 @@ class TcpProbe implements ProbeProtocol {
   readonly request: Buffer;
   readonly expectsResponse: boolean;
   readonly #expected: Buffer;
-  readonly #bytes = new Gathered();
+  readonly #bytes = new ByteBuffer();
 
   constructor({ send, expect }: ProbePlan & { kind: "tcp" }) {
     this.request = Buffer.from(send);

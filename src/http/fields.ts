@@ -12,7 +12,7 @@ const { FIELD_WORDS, NAME, PART, VALUE_END, VALUE_START } = layout;
 
 const HYPHEN = 45;
 const LONGEST_NAME = 19;
-// RFC 3986 section 3.2.2: a name that DNS can hold, with a port.
+// RFC 3986 section 3.2.2: a DNS name, with a port.
 const LONGEST_AUTHORITY = 255 + 6;
 
 // No two of these names share both length and first letter, so these select one name to compare. X-Forwarded-* are

@@ -1,14 +1,14 @@
-/** Heads that serve again: a worker has as many as responses are under way at once, not one for each request that waits. */
+/** A pool of heads for responses: a worker needs one for each response in progress, not for each waiting request. */
 import { Head } from "./head.ts";
 
 const MAX_FREE = 1024;
-/** Memory of one that is kept: what a large head took is not held for ever. */
+/** Bytes. Larger heads are not kept. */
 const MAX_AREA = 16 * 1024;
 
 export class HeadPool {
   readonly #free: Head[] = [];
 
-  /** An empty one. */
+  /** Returns an empty head. */
   take(): Head {
     return this.#free.pop() ?? new Head();
   }

@@ -1,7 +1,7 @@
 /**
  * A message head, neutral of the protocol that carried it: one byte area and one table of offsets into it.
  *
- * HTTP/1 fills it by scanning (`scan.ts`); HTTP/2 will write its fields into the area. Every offset is an index into
+ * HTTP/1 fills it by scanning (`scan.ts`); HTTP/2 can write its fields into the area. Every offset is an index into
  * `bytes`. Bytes below `end` are in use; edits append and never move earlier bytes, so an offset stays valid until
  * `reset`.
  */
@@ -73,7 +73,7 @@ export const FRAMING = { none: 0, length: 1, chunked: 2, close: 3 } as const;
 
 /** Bits of `Head.flags`. */
 export const FLAG = {
-  /** The connection may carry another message after this one. */
+  /** The connection can be used for another message. */
   keepAlive: 1,
   /** `Expect: 100-continue` was sent. */
   expectContinue: 2,
@@ -105,7 +105,7 @@ export const DOUBT = {
 } as const;
 
 /** How paths are normalised beyond RFC 3986; bits of `Head.form`. */
-export const FORM = { mergeSlashes: 1, decodeSlashes: 2, refuseSlashes: 4 } as const;
+export const FORM = { mergeSlashes: 1, decodeSlashes: 2, rejectSlashes: 4 } as const;
 
 /** Upper bound of a byte area in bytes, plugins' additions included. */
 export const MAX_AREA = 1024 * 1024;
@@ -336,7 +336,7 @@ function lower(byte: number): number {
 }
 
 /** Records why a head is rejected; returns `-status`, which scans pass on. */
-export function refuse(head: Head, status: number, problem: string): number {
+export function reject(head: Head, status: number, problem: string): number {
   head.problem = problem;
   return -status;
 }

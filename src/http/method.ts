@@ -1,9 +1,9 @@
-/** What the core must know of methods (RFC 9110 section 9). Names are case-sensitive. */
+/** Methods (RFC 9110 section 9). Names are case-sensitive. */
 import { STAR } from "./bytes.ts";
 import { isToken } from "./fields.ts";
 import { type Head, PART } from "./head.ts";
 
-/** As long as the scan takes one, in bytes. */
+/** Maximum bytes of a method. */
 export const LONGEST_METHOD = 32;
 const HEAD = Buffer.from("HEAD");
 const OPTIONS = Buffer.from("OPTIONS");
@@ -41,12 +41,12 @@ export function isIdempotent(head: Head): boolean {
   return false;
 }
 
-/** Whether the method may stand with that path: `*` is for OPTIONS alone (RFC 9112 section 3.2.4). */
+/** Whether the method is allowed with that path: only OPTIONS may have `*` (RFC 9112 section 3.2.4). */
 export function fitsPath(bytes: Uint8Array, start: number, end: number, { bytes: area, parts }: Head): boolean {
   return area[parts[PART.path]!] !== STAR || equals(bytes, start, end, OPTIONS);
 }
 
-/** What a request may be sent with: a token, and neither CONNECT nor TRACE, which are not served. */
+/** Whether requests with the method are served: it is a token other than CONNECT and TRACE. */
 export function isServedMethod(bytes: Uint8Array, start: number, end: number): boolean {
   return isToken(bytes, start, end) && !equals(bytes, start, end, CONNECT) && !equals(bytes, start, end, TRACE);
 }

@@ -1,30 +1,30 @@
-/** Paths and targets that people write, in the form that those of requests are brought into. Cold. */
+/** Normalises paths and targets of the configuration and of commands like those of requests. Cold. */
 import { Head, PART } from "./head.ts";
 import { normalizePath } from "./target.ts";
 
-/** A request's target, and what else a text says of where it goes. */
+/** A request's target, with the origin if the text names one. */
 export type ParsedTarget = {
-  /** `http:`, also where the text does not say. */
+  /** `http:` if the text has none. */
   readonly protocol: string;
-  /** With the port; `localhost` where the text names none. */
+  /** With the port; `localhost` if the text has none. */
   readonly host: string;
   readonly port: string;
   readonly target: string;
 };
 
-/** Whether a text is a target as it stands in a request, and no URL: `/a`, `//a`, `*`. */
+/** Whether a text is a request target, not a URL: `/a`, `//a`, `*`. */
 export function isTargetText(text: string): boolean {
   return text.startsWith("/") || text === "*";
 }
 
-/** Reads a target or a URL. A target is taken as it is written, and names no host. @throws TypeError */
+/** Parses a target or a URL. A target is unchanged and has no host. @throws TypeError */
 export function parseTarget(text: string): ParsedTarget {
   const isTarget = isTargetText(text);
   const { protocol, host, port, pathname, search } = new URL(isTarget ? "/" : text, "http://localhost/");
   return { protocol, host, port, target: isTarget ? text : `${pathname}${search}` };
 }
 
-/** The normal form of a path, what is not printable ASCII encoded; null when no request can have it. */
+/** The normal form of a path, with all but printable ASCII encoded; null if no request can have it. */
 export function normalizePathText(text: string): string | null {
   if (!text.startsWith("/") || /[?#]/.test(text)) return null;
   const bytes = Buffer.from(encodeText(text), "latin1");
@@ -33,7 +33,7 @@ export function normalizePathText(text: string): string | null {
   return normalizePath(head) === 0 ? head.partText(PART.path) : null;
 }
 
-/** The same for a path with a query or without. */
+/** The same for a path with an optional query. */
 export function normalizeTargetText(text: string): string | null {
   const mark = text.indexOf("?");
   const path = normalizePathText(mark < 0 ? text : text.slice(0, mark));
@@ -43,8 +43,8 @@ export function normalizeTargetText(text: string): string | null {
 }
 
 /**
- * A reference with fields in braces: escapes are brought into the normal form. Dot segments stay, since what stands for
- * a field may have several segments. Null when an escape is malformed.
+ * Normalises the escapes of a template with fields in braces. Dot segments remain, since the value of a field may have
+ * several segments. Null if an escape is malformed.
  */
 export function normalizeTemplateText(text: string): string | null {
   if (/%(?![0-9A-Fa-f]{2})/.test(text)) return null;

@@ -1,6 +1,6 @@
 /**
- * How other programs read a path that has more than one reading. nginx merges slashes and decodes escapes, application
- * servers decode `%2F`, Java servers cut a segment off at `;`: what they then serve may not be what a route let through.
+ * The readings of an ambiguous path by other programs: nginx merges slashes and decodes escapes, application servers
+ * decode `%2F`, Java servers truncate a segment at `;`. They may serve another resource than the selected route allows.
  */
 import { hexValue, PERCENT, SEMICOLON, SLASH } from "./bytes.ts";
 import { DOUBT } from "./head.ts";
@@ -12,14 +12,14 @@ const MERGE = { never: 0, before: 1, after: 2 } as const;
 
 export type Reading = {
   readonly decode: number;
-  /** `;` and what follows it in a segment are cut off. */
+  /** `;` and the rest of its segment are removed. */
   readonly cut: boolean;
   readonly merge: number;
-  /** Bits of DOUBT, all of which a path must have to be read so in another way than as it is. */
+  /** Bits of DOUBT, all of which a path must have for this reading to differ from it. */
   readonly needs: number;
 };
 
-/** Every combination that differs from the path as it is. */
+/** All combinations that can differ from the path as received. */
 export const READINGS: readonly Reading[] = listReadings();
 
 function listReadings(): Reading[] {
@@ -27,7 +27,7 @@ function listReadings(): Reading[] {
   for (const decode of Object.values(DECODE))
     for (const cut of [false, true])
       for (const merge of Object.values(MERGE)) {
-        // Only these make dot segments, and new pairs of slashes.
+        // Only these create dot segments and pairs of slashes.
         const makesMore = cut || decode === DECODE.all;
         if (merge === MERGE.after && !makesMore) continue;
         const needs =
@@ -40,7 +40,7 @@ function listReadings(): Reading[] {
   return readings;
 }
 
-/** Writes the path `bytes[start, end)` to `out[to]` as it is read so; returns its end. It is not longer than the path. */
+/** Writes a reading of the path `bytes[start, end)` to `out[to]`; returns its end. It is at most as long as the path. */
 export function writeReading(
   bytes: Uint8Array,
   start: number,

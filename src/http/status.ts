@@ -1,4 +1,4 @@
-/** Reason phrases (RFC 9110 section 15 and the IANA registry). Clients ignore them; they are for people. */
+/** Reason phrases (RFC 9110 section 15 and the IANA registry). Clients ignore them. */
 
 const REASONS: Readonly<Record<number, string>> = {
   100: "Continue",

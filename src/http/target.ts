@@ -6,7 +6,7 @@
 import { isUtf8 } from "node:buffer";
 
 import { BACKSLASH, CLASS, DOT, hexValue, IS, PERCENT, QUERY, SEMICOLON, SLASH, STAR } from "./bytes.ts";
-import { DOUBT, FORM, type Head, PART, refuse } from "./head.ts";
+import { DOUBT, FORM, type Head, PART, reject } from "./head.ts";
 import { isOptionsMethod } from "./method.ts";
 
 /**
@@ -28,20 +28,20 @@ export function normalizePath(head: Head): number {
     else if (byte === SLASH) {
       if (i > start && bytes[i - 1] === SLASH) doubts |= DOUBT.slashes;
     } else if (byte === SEMICOLON) doubts |= DOUBT.parameter;
-    else if (byte === BACKSLASH) return refuse(head, 400, "a backslash in the path");
+    else if (byte === BACKSLASH) return reject(head, 400, "a backslash in the path");
     else if (byte === PERCENT) {
       const decoded = readEscape(bytes, i, end);
-      if (decoded < 0) return refuse(head, 400, "a malformed or overlong escape, %00 or %5C in the path");
+      if (decoded < 0) return reject(head, 400, "a malformed or overlong escape, %00 or %5C in the path");
       if (decoded === SLASH) doubts |= DOUBT.encodedSlash;
       else if (isReserved(decoded)) doubts |= DOUBT.escape;
       change ||= isUnreserved(decoded) || bytes[i + 1]! >= 97 || bytes[i + 2]! >= 97;
       i += 2;
     } else if (byte >= 0x80) raw = true;
   }
-  if (raw && !isUtf8(bytes.subarray(start, end))) return refuse(head, 400, NOT_UTF8);
+  if (raw && !isUtf8(bytes.subarray(start, end))) return reject(head, 400, NOT_UTF8);
   if (form !== 0) {
-    if ((form & FORM.refuseSlashes) !== 0 && (doubts & DOUBT.encodedSlash) !== 0)
-      return refuse(head, 400, "an encoded slash in the path");
+    if ((form & FORM.rejectSlashes) !== 0 && (doubts & DOUBT.encodedSlash) !== 0)
+      return reject(head, 400, "an encoded slash in the path");
     const remaining = remainingDoubts(form, doubts);
     change ||= remaining !== doubts;
     doubts = remaining;
@@ -57,7 +57,7 @@ const NOT_UTF8 = "bytes above ASCII in the target that are not UTF-8";
 export function encodeQuery(head: Head): number {
   const start = head.parts[PART.query]!;
   const end = head.parts[PART.query + 1]!;
-  if (!isUtf8(head.bytes.subarray(start, end))) return refuse(head, 400, NOT_UTF8);
+  if (!isUtf8(head.bytes.subarray(start, end))) return reject(head, 400, NOT_UTF8);
   head.reserve(3 * (end - start));
   const { bytes } = head;
   const from = head.end;
@@ -215,7 +215,7 @@ function isPath(bytes: Uint8Array, start: number, end: number, form: number): bo
     if (bytes[i] === QUERY) return false;
     if (bytes[i] !== PERCENT) continue;
     const decoded = readEscape(bytes, i, end);
-    if (decoded < 0 || (decoded === SLASH && (form & FORM.refuseSlashes) !== 0)) return false;
+    if (decoded < 0 || (decoded === SLASH && (form & FORM.rejectSlashes) !== 0)) return false;
   }
   return true;
 }

@@ -5,7 +5,7 @@ import { equalsWord } from "../http/bytes.ts";
 import { isAuthority, nameId, resistsNomination } from "../http/fields.ts";
 import type { Head } from "../http/head.ts";
 import * as layout from "../http/head.ts";
-import { refuse } from "../http/head.ts";
+import { reject } from "../http/head.ts";
 import { VERSION } from "../http/protocol.ts";
 
 // Constants of this module, since V8 folds those into the code but loads and checks an imported one at every use.
@@ -56,23 +56,23 @@ export function scanFields(
       if ((kind & KIND.response) === 0 || i === nameStart) return endFields(buf, nameStart, i, stop, head);
       while (i < stop && (buf[i] === SPACE || buf[i] === HTAB)) i++;
       if (i >= stop) return 0;
-      if (buf[i] !== COLON) return refuse(head, 400, "a field name that is not a token");
+      if (buf[i] !== COLON) return reject(head, 400, "a field name that is not a token");
     }
     const colon = i++;
     while (i < stop && (buf[i] === SPACE || buf[i] === HTAB)) i++;
     const valueStart = i;
     i = skipValue(buf, i, stop);
     if (i >= stop) return 0;
-    if (buf[i] !== CR) return refuse(head, 400, "a control character or bare LF in a field value");
+    if (buf[i] !== CR) return reject(head, 400, "a control character or bare LF in a field value");
     if (i + 1 >= stop) return 0;
-    if (buf[i + 1] !== LF) return refuse(head, 400, "a bare CR in a field value");
+    if (buf[i + 1] !== LF) return reject(head, 400, "a bare CR in a field value");
     let valueEnd = i;
     i += 2;
     while (valueEnd > valueStart && (buf[valueEnd - 1] === SPACE || buf[valueEnd - 1] === HTAB)) valueEnd--;
-    if (head.count >= maxFields) return refuse(head, 431, `more than ${maxFields} fields`);
+    if (head.count >= maxFields) return reject(head, 431, `more than ${maxFields} fields`);
     const id = nameId(buf, nameStart, nameEnd);
     if (colon !== nameEnd && (FRAMES & (1 << id)) !== 0)
-      return refuse(head, 400, "white space before the colon of a field that frames the message");
+      return reject(head, 400, "white space before the colon of a field that frames the message");
     if ((INTERPRETED & (1 << id)) !== 0) {
       const status = interpret(buf, id, valueStart, valueEnd, base, head, kind);
       if (status !== 0) return status;
@@ -112,14 +112,14 @@ function endFields(buf: Buffer, lineStart: number, i: number, stop: number, head
   const byte = buf[i];
   if (i > lineStart) {
     const blank = byte === SPACE || byte === HTAB;
-    return refuse(head, 400, blank ? "white space before the colon of a field" : "a field name that is not a token");
+    return reject(head, 400, blank ? "white space before the colon of a field" : "a field name that is not a token");
   }
   if (byte === CR) {
     if (i + 1 >= stop) return 0;
-    return buf[i + 1] === LF ? i + 2 : refuse(head, 400, "a bare CR between fields");
+    return buf[i + 1] === LF ? i + 2 : reject(head, 400, "a bare CR between fields");
   }
-  if (byte === SPACE || byte === HTAB) return refuse(head, 400, "a folded field line");
-  return refuse(head, 400, byte === COLON ? "a field without a name" : "a field name that is not a token");
+  if (byte === SPACE || byte === HTAB) return reject(head, 400, "a folded field line");
+  return reject(head, 400, byte === COLON ? "a field without a name" : "a field name that is not a token");
 }
 
 const FRAMES = (1 << NAME["content-length"]) | (1 << NAME["transfer-encoding"]);
@@ -166,41 +166,41 @@ function interpret(
 // RFC 9110 section 6.5.1. Other fields that are not allowed in trailers, and these in a response, are dropped when
 // trailers are forwarded: the body has ended, so dropping them leaves no ambiguity.
 function checkTrailer(id: number, head: Head): number {
-  return (FRAMES & (1 << id)) !== 0 ? refuse(head, 400, "a field that frames the message, after its body") : 0;
+  return (FRAMES & (1 << id)) !== 0 ? reject(head, 400, "a field that frames the message, after its body") : 0;
 }
 
 function readLength(buf: Buffer, start: number, end: number, head: Head): number {
-  if ((head.known & (1 << NAME["content-length"])) !== 0) return refuse(head, 400, "more than one Content-Length");
+  if ((head.known & (1 << NAME["content-length"])) !== 0) return reject(head, 400, "more than one Content-Length");
   if ((head.known & (1 << NAME["transfer-encoding"])) !== 0)
-    return refuse(head, 400, "both Transfer-Encoding and Content-Length");
+    return reject(head, 400, "both Transfer-Encoding and Content-Length");
   let length = 0;
   for (let i = start; i < end; i++) {
-    if ((CLASS[buf[i]!]! & IS.digit) === 0) return refuse(head, 400, "a Content-Length that is not a number");
+    if ((CLASS[buf[i]!]! & IS.digit) === 0) return reject(head, 400, "a Content-Length that is not a number");
     length = length * 10 + (buf[i]! - 48);
   }
-  if (end === start) return refuse(head, 400, "an empty Content-Length");
+  if (end === start) return reject(head, 400, "an empty Content-Length");
   if (end - start > MOST_LENGTH_DIGITS || length > Number.MAX_SAFE_INTEGER)
-    return refuse(head, 400, "a Content-Length beyond 2^53");
+    return reject(head, 400, "a Content-Length beyond 2^53");
   head.length = length;
   return 0;
 }
 
 // RFC 9112 section 6.1 allows more codings; each is another way to disagree on where a message ends.
 function readCoding(buf: Buffer, start: number, end: number, head: Head): number {
-  if (head.version === VERSION.http10) return refuse(head, 400, "Transfer-Encoding in an HTTP/1.0 message");
+  if (head.version === VERSION.http10) return reject(head, 400, "Transfer-Encoding in an HTTP/1.0 message");
   if ((head.known & (1 << NAME["content-length"])) !== 0)
-    return refuse(head, 400, "both Transfer-Encoding and Content-Length");
+    return reject(head, 400, "both Transfer-Encoding and Content-Length");
   if ((head.known & (1 << NAME["transfer-encoding"])) !== 0)
-    return refuse(head, 501, "more than one Transfer-Encoding");
+    return reject(head, 501, "more than one Transfer-Encoding");
   // Blanks beyond the one space are used to hide it from the next parser; no legitimate sender writes them.
   const bare = buf[end] === CR && (buf[start - 1] === COLON || (buf[start - 1] === SPACE && buf[start - 2] === COLON));
   if (bare && equalsWord(buf, start, end, CHUNKED)) return 0;
-  return refuse(head, 501, "a Transfer-Encoding other than chunked");
+  return reject(head, 501, "a Transfer-Encoding other than chunked");
 }
 
 function readHost(buf: Buffer, start: number, end: number, base: number, head: Head): number {
-  if ((head.known & (1 << NAME.host)) !== 0) return refuse(head, 400, "more than one Host");
-  if (!isAuthority(buf, start, end)) return refuse(head, 400, "a Host that is not host or host:port");
+  if ((head.known & (1 << NAME.host)) !== 0) return reject(head, 400, "more than one Host");
+  if (!isAuthority(buf, start, end)) return reject(head, 400, "a Host that is not host or host:port");
   if ((head.flags & FLAG.absolute) === 0) {
     head.parts[PART.authority] = start - base;
     head.parts[PART.authority + 1] = end - base;
@@ -210,7 +210,7 @@ function readHost(buf: Buffer, start: number, end: number, base: number, head: H
 
 // RFC 9110 section 10.1.1: the only defined expectation; ignored from HTTP/1.0.
 function readExpect(buf: Buffer, start: number, end: number, head: Head): number {
-  if (!equalsWord(buf, start, end, CONTINUE)) return refuse(head, 417, "an expectation other than 100-continue");
+  if (!equalsWord(buf, start, end, CONTINUE)) return reject(head, 417, "an expectation other than 100-continue");
   if (head.version === VERSION.http11) head.flags |= FLAG.expectContinue;
   return 0;
 }
@@ -226,7 +226,7 @@ function readConnection(buf: Buffer, start: number, end: number, head: Head): nu
     const last = optionEnd(buf, at, end);
     const from = skipBlanks(buf, at, last);
     const to = trimBlanks(buf, from, last);
-    if (to > from && ++options > MOST_OPTIONS) return refuse(head, 400, `more than ${MOST_OPTIONS} Connection options`);
+    if (to > from && ++options > MOST_OPTIONS) return reject(head, 400, `more than ${MOST_OPTIONS} Connection options`);
     if (equalsWord(buf, from, to, CLOSE)) head.flags |= OPTION.close;
     else if (equalsWord(buf, from, to, KEEP_ALIVE)) head.flags |= OPTION.keepAlive;
     else if (equalsWord(buf, from, to, UPGRADE)) head.flags |= OPTION.upgrade;

@@ -10,7 +10,7 @@ import * as octets from "../http/bytes.ts";
 import { isAuthority, writeHost } from "../http/fields.ts";
 import type { Head } from "../http/head.ts";
 import * as layout from "../http/head.ts";
-import { refuse } from "../http/head.ts";
+import { reject } from "../http/head.ts";
 import { VERSION } from "../http/protocol.ts";
 import { encodeQuery, normalizePath } from "../http/target.ts";
 import { finishConnection, KIND, scanFields } from "./scan-fields.ts";
@@ -46,7 +46,7 @@ const RAW_QUERY = 1 << 21;
 /**
  * Scans the request head that begins at `buf[start]`, after at most one empty line. Returns the offset just past it;
  * 0 when it is not complete; or -status, with the reason in `head.problem`: 400 malformed, 405 CONNECT or TRACE,
- * 414, 417, 431, 501 an unknown transfer coding, 505. Garbage and limits are told as early as the bytes allow.
+ * 414, 417, 431, 501 an unknown transfer coding, 505. Malformed bytes and limits are reported as early as possible.
  * `form`: how its paths are normalised, bits of FORM.
  */
 export function scanRequest(buf: Buffer, start: number, end: number, head: Head, limits: HeadLimits, form = 0): number {
@@ -55,7 +55,7 @@ export function scanRequest(buf: Buffer, start: number, end: number, head: Head,
   let base = start;
   if (base < end && buf[base] === CR) {
     if (base + 1 >= end) return 0;
-    if (buf[base + 1] !== LF) return refuse(head, 400, "a bare CR before the request line");
+    if (buf[base + 1] !== LF) return reject(head, 400, "a bare CR before the request line");
     base += 2;
   }
   const stop = Math.min(end, base + limits.head);
@@ -67,7 +67,7 @@ export function scanRequest(buf: Buffer, start: number, end: number, head: Head,
       ? finishRequest(buf, base, past, head)
       : past < 0
         ? past
-        : refuse(head, 431, `a head over ${limits.head} bytes`);
+        : reject(head, 431, `a head over ${limits.head} bytes`);
   // The log of a rejected head must show its own bytes, not those of an earlier request in the area.
   if (result < 0 && head.end === 0) copyHead(buf, base, stop, head);
   return result;
@@ -91,7 +91,7 @@ export function scanResponse(
   const fieldsAt = scanStatusLine(buf, start, stop, head);
   const past = fieldsAt > 0 ? scanFields(buf, fieldsAt, stop, start, head, limits.headers, KIND.response) : fieldsAt;
   if (past < 0) return -502;
-  if (past === 0) return end - start >= limits.head ? refuse(head, 502, `a head over ${limits.head} bytes`) : 0;
+  if (past === 0) return end - start >= limits.head ? reject(head, 502, `a head over ${limits.head} bytes`) : 0;
   copyHead(buf, start, past, head);
   finishConnection(head);
   const { status, known } = head;
@@ -115,7 +115,7 @@ function copyHead(buf: Buffer, base: number, past: number, head: Head): void {
 
 function finishRequest(buf: Buffer, base: number, past: number, head: Head): number {
   const hasHost = (head.known & (1 << NAME.host)) !== 0;
-  if (!hasHost && head.version === VERSION.http11) return refuse(head, 400, "no Host field");
+  if (!hasHost && head.version === VERSION.http11) return reject(head, 400, "no Host field");
   copyHead(buf, base, past, head);
   const { flags } = head;
   finishConnection(head);
@@ -143,19 +143,19 @@ function scanRequestLine(buf: Buffer, base: number, stop: number, head: Head, ma
   const methodStop = Math.min(stop, base + LONGEST_METHOD);
   while (i < methodStop && (CLASS[buf[i]!]! & IS.token) !== 0) i++;
   if (i >= stop) return 0;
-  if (buf[i] !== SPACE || i === base) return refuse(head, 400, "the request line does not begin with a method");
+  if (buf[i] !== SPACE || i === base) return reject(head, 400, "the request line does not begin with a method");
   if (equalsBytes(buf, base, i, CONNECT) || equalsBytes(buf, base, i, TRACE))
-    return refuse(head, 405, "CONNECT and TRACE are not served");
+    return reject(head, 405, "CONNECT and TRACE are not served");
   const parts = head.parts;
   parts[PART.method + 1] = i - base;
   const targetAt = i + 1;
   const targetStop = Math.min(stop, targetAt + maxTarget + 1);
   i = scanTarget(buf, base, targetAt, targetStop, head);
   if (i <= 0) {
-    if (i === 0 && targetStop - targetAt > maxTarget) return refuse(head, 414, `a target over ${maxTarget} bytes`);
+    if (i === 0 && targetStop - targetAt > maxTarget) return reject(head, 414, `a target over ${maxTarget} bytes`);
     return i;
   }
-  if (buf[i] !== SPACE) return refuse(head, 400, "a byte that may not stand in a target");
+  if (buf[i] !== SPACE) return reject(head, 400, "a byte that is not allowed in a target");
   return scanVersion(buf, i + 1, stop, head, true);
 }
 
@@ -165,7 +165,7 @@ function scanTarget(buf: Buffer, base: number, at: number, stop: number, head: H
   const first = buf[at]!;
   if (first === SLASH) return scanPath(buf, base, at, stop, head);
   if (first !== STAR) return scanAbsolute(buf, base, at, stop, head);
-  if (!equalsBytes(buf, base, at - 1, OPTIONS)) return refuse(head, 400, "the target * without the method OPTIONS");
+  if (!equalsBytes(buf, base, at - 1, OPTIONS)) return reject(head, 400, "the target * without the method OPTIONS");
   head.parts[PART.path] = at - base;
   head.parts[PART.path + 1] = at + 1 - base;
   return at + 1 < stop ? at + 1 : 0;
@@ -201,18 +201,18 @@ function scanAbsolute(buf: Buffer, base: number, at: number, stop: number, head:
   let i = at;
   for (let k = 0; k < HTTP.length; k++, i++) {
     if (i >= stop) return 0;
-    if ((buf[i]! | 0x20) !== HTTP[k]) return refuse(head, 400, "a target that is neither a path nor an http URI");
+    if ((buf[i]! | 0x20) !== HTTP[k]) return reject(head, 400, "a target that is neither a path nor an http URI");
   }
   if (i < stop && (buf[i]! | 0x20) === 115 /* s */) i++;
   for (let k = 0; k < 3; k++, i++) {
     if (i >= stop) return 0;
     if (buf[i] !== (k === 0 ? COLON : SLASH))
-      return refuse(head, 400, "a target that is neither a path nor an http URI");
+      return reject(head, 400, "a target that is neither a path nor an http URI");
   }
   const authorityAt = i;
   while (i < stop && (CLASS[buf[i]!]! & IS.target) !== 0 && buf[i] !== SLASH && buf[i] !== QUERY) i++;
   if (i >= stop) return 0;
-  if (!isAuthority(buf, authorityAt, i)) return refuse(head, 400, "a target whose authority is not host or host:port");
+  if (!isAuthority(buf, authorityAt, i)) return reject(head, 400, "a target whose authority is not host or host:port");
   head.flags |= FLAG.absolute;
   const parts = head.parts;
   parts[PART.authority] = authorityAt - base;
@@ -227,36 +227,36 @@ function scanVersion(buf: Buffer, at: number, stop: number, head: Head, endsLine
     if (i >= stop) return 0;
     const byte = buf[i]!;
     const right = k < 5 ? byte === HTTP_SLASH[k] : k === 6 ? byte === DOT : (CLASS[byte]! & IS.digit) !== 0;
-    if (!right) return refuse(head, 400, "the HTTP version is malformed");
+    if (!right) return reject(head, 400, "the HTTP version is malformed");
   }
   const minor = buf[at + 7]! - 48;
-  if (buf[at + 5] !== 49 || minor > 1) return refuse(head, 505, "a version other than HTTP/1.0 and HTTP/1.1");
+  if (buf[at + 5] !== 49 || minor > 1) return reject(head, 505, "a version other than HTTP/1.0 and HTTP/1.1");
   head.version = minor;
   if (!endsLine) return at + 8;
-  if (at + 8 < stop && buf[at + 8] !== CR) return refuse(head, 400, "the request line does not end after the version");
+  if (at + 8 < stop && buf[at + 8] !== CR) return reject(head, 400, "the request line does not end after the version");
   if (at + 9 >= stop) return 0;
-  return buf[at + 9] === LF ? at + 10 : refuse(head, 400, "a bare CR in the request line");
+  return buf[at + 9] === LF ? at + 10 : reject(head, 400, "a bare CR in the request line");
 }
 
 // The reason phrase is ignored (RFC 9112 section 4). Some servers omit the space before it.
 function scanStatusLine(buf: Buffer, base: number, stop: number, head: Head): number {
   let i = scanVersion(buf, base, stop, head, false);
   if (i <= 0) return i;
-  if (i < stop && buf[i] !== SPACE) return refuse(head, 502, "the status line is malformed");
+  if (i < stop && buf[i] !== SPACE) return reject(head, 502, "the status line is malformed");
   let status = 0;
   for (let k = 0; k < 3; k++) {
     if (++i >= stop) return 0;
     const digit = buf[i]! - 48;
-    if (digit < 0 || digit > 9 || (k === 0 && digit < 1)) return refuse(head, 502, "a status outside 100 to 999");
+    if (digit < 0 || digit > 9 || (k === 0 && digit < 1)) return reject(head, 502, "a status outside 100 to 999");
     status = status * 10 + digit;
   }
   head.status = status;
   if (++i >= stop) return 0;
   if (buf[i] === SPACE) while (i < stop && (CLASS[buf[i]!]! & IS.value) !== 0) i++;
   if (i >= stop) return 0;
-  if (buf[i] !== CR) return refuse(head, 502, "the status line is malformed");
+  if (buf[i] !== CR) return reject(head, 502, "the status line is malformed");
   if (i + 1 >= stop) return 0;
-  return buf[i + 1] === LF ? i + 2 : refuse(head, 502, "a bare CR in the status line");
+  return buf[i + 1] === LF ? i + 2 : reject(head, 502, "a bare CR in the status line");
 }
 
 function equalsBytes(bytes: Uint8Array, start: number, end: number, word: Uint8Array): boolean {

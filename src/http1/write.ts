@@ -111,25 +111,25 @@ export function writeFields(out: Buffer, at: number, head: Head, drop: Uint8Arra
     const nameEnd = fields[word + NAME_END]!;
     const valueStart = fields[word + VALUE_START]!;
     const valueEnd = fields[word + VALUE_END]!;
-    const stands =
+    const isContiguous =
       valueStart === nameEnd + 2 &&
       bytes[nameEnd] === COLON &&
       bytes[nameEnd + 1] === SPACE &&
       bytes[valueEnd] === CR &&
       bytes[valueEnd + 1] === LF;
-    if (stands && nameStart === runEnd) {
+    if (isContiguous && nameStart === runEnd) {
       runEnd = valueEnd + 2;
       continue;
     }
     if (runEnd >= 0) to = writeBytes(out, to, bytes, runStart, runEnd);
     runStart = nameStart;
-    runEnd = stands ? valueEnd + 2 : -1;
-    if (!stands) to = writePieces(out, to, bytes, nameStart, nameEnd, valueStart, valueEnd);
+    runEnd = isContiguous ? valueEnd + 2 : -1;
+    if (!isContiguous) to = writeParts(out, to, bytes, nameStart, nameEnd, valueStart, valueEnd);
   }
   return runEnd >= 0 ? writeBytes(out, to, bytes, runStart, runEnd) : to;
 }
 
-function writePieces(
+function writeParts(
   out: Buffer,
   at: number,
   bytes: Buffer,
@@ -232,7 +232,7 @@ function writeTrailers(out: Buffer, at: number, trailers: Head): number {
     const nameStart = fields[word + NAME_START]!;
     const nameEnd = fields[word + NAME_END]!;
     if (fields[word + NAME_ID]! >= NAME.lookalike || !mayTrail(bytes, nameStart, nameEnd)) continue;
-    to = writePieces(out, to, bytes, nameStart, nameEnd, fields[word + VALUE_START]!, fields[word + VALUE_END]!);
+    to = writeParts(out, to, bytes, nameStart, nameEnd, fields[word + VALUE_START]!, fields[word + VALUE_END]!);
   }
   return to;
 }

@@ -46,7 +46,7 @@ const WS = Buffer.from("ws");
 const WSS = Buffer.from("wss");
 
 /** Sets the client's address, and the request's scheme and authority. Runs before any rule or plugin. */
-export function believeForwarded(x: Exchange): void {
+export function applyForwarded(x: Exchange): void {
   const head = x.request;
   if ((head.known & SAYS_WHERE) === 0) return;
   const listener = x.listener!;

@@ -147,7 +147,7 @@ export class Pipeline implements HookCaller {
     if (isOptionsMethod(x.request)) {
       const hop = countHop(x.request);
       if (hop === HOP.malformed) return this.error(x, ERROR.malformed, "a Max-Forwards that is not one number");
-      if (hop === HOP.answer) {
+      if (hop === HOP.respond) {
         prepareOptionsResponse(x);
         return PHASE.response;
       }

@@ -7,7 +7,7 @@ import type { ThreadContext } from "./context.ts";
 import { ERROR, type ProxyError } from "./error.ts";
 import { type Exchange, PHASE } from "./exchange.ts";
 import { logRejection } from "./failure-log.ts";
-import { believeForwarded } from "./forwarded.ts";
+import { applyForwarded } from "./forwarded.ts";
 import type { Pipeline } from "./pipeline.ts";
 
 /** The request counts from now on, and holds its version. */
@@ -18,7 +18,7 @@ export function receive({ cells }: ThreadContext, x: Exchange): void {
   cells[THREAD_CELLS.requestsInFlight]!++;
   x.scheme = x.client!.scheme;
   // Nothing is believed of a head that was rejected half-way.
-  if (x.request.problem === "") believeForwarded(x);
+  if (x.request.problem === "") applyForwarded(x);
   x.keepOriginal();
 }
 

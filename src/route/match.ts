@@ -42,7 +42,7 @@ const TARGET_KEYS = [
 const MATCHES_ALL = compileMatch({});
 /**
  * Bytes that all readings of one path may have, each counted once and once more for each route with a `regex`: beyond
- * it the path is refused. A regular expression takes about 40 ns a byte, so 5 ms at most.
+ * it the path is rejected. A regular expression takes about 40 ns a byte, so 5 ms at most.
  */
 const MOST_READ = 128 * 1024;
 

@@ -129,7 +129,7 @@ clusters: { app: [127.0.0.1:9001] }
     ["6:18", /is a directory, expected a \.wasm file/],
     ["10:21", /plugin refusing: /],
     ["10:62", /headers\.request\.set\.a b: the key "a b" is not allowed/],
-    ["13:9", /no request reaches this rule/],
+    ["13:9", /unreachable route/],
     ["13:72", /jwt\.keys: invalid value "5": expected a list/],
   ];
   const lines = all.trim().split("\n");

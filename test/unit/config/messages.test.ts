@@ -42,12 +42,12 @@ const slips: [what: string, text: string, problem: RegExp][] = [
   [
     "an alias within its own anchor",
     `${BASE}plugins: { x: { wasm: a, config: &c [*c] } }`,
-    /^s:5:38: plugins\.x\.config\.0: the alias "\*c" stands within the value that it names$/,
+    /^s:5:38: plugins\.x\.config\.0: the alias "\*c" is within the value that it refers to$/,
   ],
   [
     "a merge of its own anchor",
     `${BASE}plugins: &p { x: { wasm: a, config: { <<: *p } } }`,
-    /^s:5:43: plugins\.x\.config: the alias "\*p" stands within the value that it names$/,
+    /^s:5:43: plugins\.x\.config: the alias "\*p" is within the value that it refers to$/,
   ],
   [
     "an alias of nothing",
@@ -99,7 +99,7 @@ admin: 127.0.0.1:8080
     problems.map((problem) => problem.replace(/^s:\d+:\d+: /, "")),
     [
       'workers: invalid value "many": expected a whole number from 0 to 256',
-      "listeners.web.routes.1: no request reaches this rule: rule 0 before it matches all that it matches",
+      "listeners.web.routes.1: unreachable route: route 0 matches all of its requests",
       'listeners.web.routes.2.match.prefx: unknown key "prefx", did you mean "prefix"',
       'listeners.web.routes.3.cluster: unknown cluster "ap", did you mean "app"',
       'clusters.other.0: "nonsense" has no port, expected nonsense:port',
@@ -129,7 +129,7 @@ test("what is allowed and most likely not meant is a warning", () => {
   }
   const named = rules("{ match: { path: /a }, cluster: app, name: x }", "{ cluster: app, name: x }");
   assert.deepEqual(load(named).warnings, [
-    's:2:85: listeners.web.routes.1: another route is named "x": metrics and logs do not tell them apart',
+    's:2:85: listeners.web.routes.1: another route is named "x": metrics and logs do not distinguish them',
   ]);
   const numbered = rules("{ match: { path: /a }, cluster: app, name: 1 }", "{ cluster: app }");
   assert.match(load(numbered).warnings.join(), /another route is named "1"/);

@@ -16,13 +16,13 @@ function count(...values: string[]): [hop: number, value: string | undefined] {
 }
 
 test("Max-Forwards is counted down to 0, and is one number", () => {
-  assert.deepEqual(count(), [HOP.pass, undefined]);
-  assert.deepEqual(count(" 5"), [HOP.pass, "4"]);
-  assert.deepEqual(count("1 "), [HOP.pass, "0"]);
-  assert.deepEqual(count("010"), [HOP.pass, "9"]);
-  assert.deepEqual(count(` ${"9".repeat(40)}`), [HOP.pass, String(2 ** 31 - 2)]);
-  assert.deepEqual(count(" 0"), [HOP.answer, "0"]);
-  assert.deepEqual(count(" 000"), [HOP.answer, "000"]);
+  assert.deepEqual(count(), [HOP.forward, undefined]);
+  assert.deepEqual(count(" 5"), [HOP.forward, "4"]);
+  assert.deepEqual(count("1 "), [HOP.forward, "0"]);
+  assert.deepEqual(count("010"), [HOP.forward, "9"]);
+  assert.deepEqual(count(` ${"9".repeat(40)}`), [HOP.forward, String(2 ** 31 - 2)]);
+  assert.deepEqual(count(" 0"), [HOP.respond, "0"]);
+  assert.deepEqual(count(" 000"), [HOP.respond, "000"]);
   for (const bad of ["", " -1", " +1", " 1, 0", " x", " 1.5", " 0x1"]) assert.equal(count(bad)[0], HOP.malformed, bad);
   assert.equal(count(" 1", " 1")[0], HOP.malformed);
 });

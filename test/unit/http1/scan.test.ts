@@ -80,7 +80,7 @@ test("bytes above ASCII in a target are encoded when they are UTF-8, and a backs
   ]) {
     const [past, head] = scanText(`GET ${target} HTTP/1.1\r\nHost: a\r\n\r\n`);
     assert.equal(past, -400, target);
-    assert.match(head.problem, /UTF-8|overlong|byte that may not stand/);
+    assert.match(head.problem, /UTF-8|overlong|byte that is not allowed/);
   }
 });
 

@@ -8,7 +8,7 @@ import { scanRequest } from "../../../src/http1/scan.ts";
 import { makeForwarded, writeRequestHead } from "../../../src/protocol/http1/headers.ts";
 import type { Downstream } from "../../../src/proxy/downstream.ts";
 import { Exchange } from "../../../src/proxy/exchange.ts";
-import { believeForwarded } from "../../../src/proxy/forwarded.ts";
+import { applyForwarded } from "../../../src/proxy/forwarded.ts";
 import type { ListenerState } from "../../../src/proxy/snapshot.ts";
 
 const trusted = new BlockList();
@@ -33,7 +33,7 @@ function see(
   x.listener = { trusted: list } as ListenerState;
   x.clientAddress = peer;
   x.scheme = over;
-  believeForwarded(x);
+  applyForwarded(x);
   x.keepOriginal();
   const out = Buffer.alloc(70_000);
   const head = out.toString("latin1", 0, writeRequestHead(out, x));

@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { Gathered } from "../../../src/http/gathered.ts";
+import { ByteBuffer } from "../../../src/http/byte-buffer.ts";
 
 test("pieces of any size are put together in order", () => {
   fc.assert(
     fc.property(fc.array(fc.uint8Array({ maxLength: 3000 }), { maxLength: 20 }), (pieces) => {
-      const gathered = new Gathered();
+      const gathered = new ByteBuffer();
       for (const piece of pieces) gathered.append(Buffer.from(piece));
       const whole = Buffer.concat(pieces);
       assert.equal(gathered.length, whole.length);

@@ -1,5 +1,5 @@
-/** Bytes that come piece by piece, put together at a cost that does not grow with the number of the pieces. */
-export class Gathered {
+/** A growing buffer: appending costs amortised linear time, however many chunks there are. */
+export class ByteBuffer {
   #area = Buffer.allocUnsafe(1024);
   #length = 0;
 
@@ -7,19 +7,19 @@ export class Gathered {
     return this.#length;
   }
 
-  /** What has come; valid until the next `append`. */
+  /** The appended bytes; valid until the next `append`. */
   get bytes(): Buffer {
     return this.#area.subarray(0, this.#length);
   }
 
-  append(piece: Buffer): void {
-    const length = this.#length + piece.length;
+  append(chunk: Buffer): void {
+    const length = this.#length + chunk.length;
     if (length > this.#area.length) {
       const grown = Buffer.allocUnsafe(Math.max(length, 2 * this.#area.length));
       this.#area.copy(grown, 0, 0, this.#length);
       this.#area = grown;
     }
-    piece.copy(this.#area, this.#length);
+    chunk.copy(this.#area, this.#length);
     this.#length = length;
   }
 }
