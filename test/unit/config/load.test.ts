@@ -677,3 +677,12 @@ test("metrics may have an address of their own, with or without the rest", () =>
   );
   complainOnce(`${BASE}admin: { metrics: "127.0.0.1:9901" }`, /admin: .* belongs to the admin interface already/);
 });
+
+test("a resolver whose maxTtl is below its minTtl is rejected, defaults included", () => {
+  const message = (min: number, max: number) =>
+    new RegExp(`resolver: maxTtl \\(${max}ms\\) is below minTtl \\(${min}ms\\), expected at least as much`);
+  complainOnce(`${BASE}\nresolver: { minTtl: 10s, maxTtl: 5s }\n`, message(10_000, 5000));
+  complainOnce(`${BASE}\nresolver: { minTtl: 10m }\n`, message(600_000, 300_000));
+  const { resolver } = load(`${BASE}\nresolver: { minTtl: 5s, maxTtl: 5s }\n`);
+  assert.deepEqual([resolver.minTtl, resolver.maxTtl], [5000, 5000]);
+});
