@@ -4,10 +4,10 @@
  */
 import { Socket } from "node:net";
 import type { CheckResult } from "../cluster/health.ts";
-import { ByteBuffer } from "../http/byte-buffer.ts";
 import { Head } from "../http/head.ts";
 import { BodyReader } from "../http1/framing.ts";
 import { RESPONSE_LIMITS, scanResponse } from "../http1/scan.ts";
+import { PendingBuffer } from "../net/pending-buffer.ts";
 import type { EndpointPlan, ProbePlan } from "../plan/plan.ts";
 import { limitTime } from "./fair-timer.ts";
 
@@ -133,7 +133,7 @@ class HttpProbe implements ProbeProtocol {
   readonly #head = new Head();
   readonly #body = new BodyReader();
   /** Received bytes before the body. */
-  readonly #bytes = new ByteBuffer();
+  readonly #bytes = new PendingBuffer();
   /** Position of the next message head, after interim responses. */
   #at = 0;
   #inBody = false;
@@ -149,10 +149,10 @@ class HttpProbe implements ProbeProtocol {
   receive(bytes: Buffer): string | null {
     this.#received += bytes.length;
     if (this.#inBody) return this.#readBody(bytes, 0);
-    this.#bytes.append(bytes);
+    this.#bytes.append(bytes, 0, bytes.length);
     // Scanned only after the end of a line, to avoid quadratic time with single bytes.
     return bytes.includes(LF) || this.#bytes.length - this.#at >= RESPONSE_LIMITS.head
-      ? this.#readHead(this.#bytes.bytes)
+      ? this.#readHead(this.#bytes.bytes.subarray(0, this.#bytes.end))
       : null;
   }
 
@@ -194,7 +194,7 @@ class TcpProbe implements ProbeProtocol {
   readonly request: Buffer;
   readonly expectsResponse: boolean;
   readonly #expected: Buffer;
-  readonly #bytes = new ByteBuffer();
+  readonly #bytes = new PendingBuffer();
 
   constructor({ send, expect }: ProbePlan & { kind: "tcp" }) {
     this.request = Buffer.from(send);
@@ -205,8 +205,8 @@ class TcpProbe implements ProbeProtocol {
   receive(bytes: Buffer): string | null {
     // Only where the new bytes can complete it.
     const from = Math.max(0, this.#bytes.length - this.#expected.length);
-    this.#bytes.append(bytes);
-    if (this.#bytes.bytes.subarray(0, MAX_TEXT).includes(this.#expected, from)) return "";
+    this.#bytes.append(bytes, 0, bytes.length);
+    if (this.#bytes.bytes.subarray(0, Math.min(this.#bytes.end, MAX_TEXT)).includes(this.#expected, from)) return "";
     return this.#bytes.length < MAX_TEXT ? null : `no ${this.#shown} in its first ${MAX_TEXT} bytes`;
   }
 
