@@ -1,4 +1,4 @@
-/** Checks and makes changes of a request's start line and of a response's status for a plugin, whatever its ABI. */
+/** Checks and applies changes of the request's start line and the response's status, for every ABI. */
 import { ATTRIBUTE, HEADERS, STATUS } from "../../abi/abi.ts";
 import { PART } from "../../http/head.ts";
 import { fitsPath, isServedMethod, LONGEST_METHOD } from "../../http/method.ts";
@@ -8,7 +8,7 @@ import { hasRoom } from "./head-edits.ts";
 
 const LAST_ATTRIBUTE = ATTRIBUTE.upgrade;
 
-/** Sets the attribute to `bytes[start, end)`: one of STATUS. */
+/** Sets an attribute to `bytes[start, end)`; returns a STATUS. */
 export function setAttribute(context: CallContext, id: number, bytes: Buffer, start: number, end: number): number {
   if (id === ATTRIBUTE.status) return setStatus(context, bytes, start, end);
   const writable =

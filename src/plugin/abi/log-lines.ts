@@ -1,8 +1,8 @@
-/** Lines that plugins write to the program's log, whatever their ABI. */
+/** Log lines of plugins, for every ABI. */
 import { type LEVEL, LIMIT, STATUS } from "../../abi/abi.ts";
 import type { CallContext } from "./call-context.ts";
 
-/** Writes UTF-8 text from the guest's memory: `ok`, or why the line is dropped. The range was checked. */
+/** Logs UTF-8 text of the guest's memory, whose range was checked; returns `ok`, or `tooLarge` for a dropped line. */
 export function writeLine(context: CallContext, level: keyof typeof LEVEL, text: number, length: number): number {
   const { configuration } = context;
   if (length >>> 0 > LIMIT.logLine || context.logLines >= LIMIT.logLinesPerCall) {

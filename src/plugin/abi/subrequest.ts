@@ -1,4 +1,4 @@
-/** A request of a plugin's own, whatever its ABI: read as strictly as one of a client, checked against `allow.fetch`, sent. */
+/** Subrequests for every ABI: parsed as strictly as requests of clients, checked against `allow.fetch`, and sent. */
 import { CHECKED_ENDPOINT, LIMIT, STATUS } from "../../abi/abi.ts";
 import { isProtected } from "../../http/fields.ts";
 import { FIELD_WORDS, FRAMING, Head, NAME, NAME_ID } from "../../http/head.ts";
@@ -10,12 +10,12 @@ import type { CallContext } from "./call-context.ts";
 
 const HEAD_LIMITS = { head: LIMIT.fetchHead + LIMIT.fetchUrl + 1024, target: LIMIT.fetchUrl, headers: 200 };
 const CLUSTER = "cluster:";
-/** For requests that say nothing else. */
+/** Default timeout in milliseconds. */
 const TIMEOUT = 5000;
 const METHOD = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 const TARGET = /^(cluster:[^/?#\s]+|endpoint|https?:\/\/[^/?#\s@]+)(\/[^#\s]*|\?[^#\s]*)?$/;
 
-/** Whether the plugin may send a request there from the hook under way: `ok`, or why not. */
+/** Checks whether the current hook can send a request to the target; returns `ok`, `notHere` or `denied`. */
 export function checkTarget(context: CallContext, target: string, endpoint: EndpointTarget | null): number {
   const { configuration } = context;
   if (configuration === null || configuration.fetcher === null || !context.scope.maySuspend) return STATUS.notHere;
@@ -24,20 +24,20 @@ export function checkTarget(context: CallContext, target: string, endpoint: Endp
 }
 
 /**
- * Ends the host call of that name and suspends the guest until the response is complete (`context.fetched`): its status
- * code, or a STATUS. `timeout` and `most`: 0 for the usual. @throws Fault when the host keeps too much for it
+ * Ends the host call of that name and suspends the guest until the response is complete (`context.fetched`). Returns its
+ * status code, or a STATUS. `timeout`, `most`: 0 for the default. @throws Fault above `limits.memory`
  */
 export function sendRequest(context: CallContext, call: string, request: FetchRequest): Promise<number> {
   const { charges } = context;
   context.fetched = null;
   charges.charge(call, CALL_MEMORY.fetched, LIMIT.fetchHead + request.head.length + request.body.length);
   const wanted = request.most || LIMIT.fetchBody;
-  const room = Math.max(0, charges.available(CALL_MEMORY.fetched) - LIMIT.fetchHead);
+  const available = Math.max(0, charges.available(CALL_MEMORY.fetched) - LIMIT.fetchHead);
   const whole: FetchRequest = {
     ...request,
     endpoint: request.target === CHECKED_ENDPOINT ? request.endpoint : null,
     timeout: Math.min(request.timeout || TIMEOUT, context.scope.timeLeft),
-    most: Math.min(wanted, room),
+    most: Math.min(wanted, available),
   };
   const fetcher = context.configuration!.fetcher!;
   context.leave(STATUS.ok);
@@ -50,16 +50,16 @@ export function sendRequest(context: CallContext, call: string, request: FetchRe
       done(response.head.status);
     }),
   );
-  return room < wanted ? context.failTooLarge(sent, call, room) : sent;
+  return available < wanted ? context.failTooLarge(sent, call, available) : sent;
 }
 
-/** What a request that names no host says: its cluster, or where the endpoint is. */
+/** The default Host: the cluster's name, or the endpoint's address. */
 function hostOf(target: string, endpoint: EndpointTarget | null): string {
   if (target.startsWith(CLUSTER)) return target.slice(CLUSTER.length);
   return endpoint === null || endpoint.path !== "" ? "localhost" : endpoint.address;
 }
 
-/** The request as it will be sent, checked as strictly as one of a client; null when it cannot be. */
+/** Builds and validates the request head; null if it is invalid. */
 export function readRequest(
   endpoint: EndpointTarget | null,
   method: string,
@@ -92,7 +92,7 @@ export function readRequest(
   return { target, head: plain, body };
 }
 
-/** A field that framed the message, or that belongs to its connection: plugins do not see it. */
+/** Whether a header is for framing or hop-by-hop: plugins do not see it. */
 export function isFramingField(head: Head, index: number): boolean {
   const id = head.fields[index * FIELD_WORDS + NAME_ID]!;
   return id >= NAME.lookalike || (isProtected(id) && id !== NAME["content-length"]);

@@ -1,4 +1,4 @@
-/** Reading the WebAssembly binary format (core specification, chapter 5): sections and numbers, every read bounded. */
+/** Reads the WebAssembly binary format (core specification, chapter 5); every read is bounds-checked. */
 import { PluginError } from "./error.ts";
 
 export const SECTION = {
@@ -18,7 +18,7 @@ export const SECTION = {
   tag: 13,
 } as const;
 
-/** The order in which sections stand in a module. */
+/** The order of sections in a module. */
 export const SECTION_ORDER = [
   SECTION.type,
   SECTION.import,
@@ -41,7 +41,7 @@ export const TYPE = { i32: 0x7f, i64: 0x7e, f32: 0x7d, f64: 0x7c, v128: 0x7b, fu
 
 const utf8 = new TextDecoder("utf-8");
 
-/** Offsets are those of the whole file, so that messages and tables need no base. */
+/** Reads a range of a module; offsets are those of the whole file. Methods throw PluginError at the end of the range. */
 export class Reader {
   readonly bytes: Uint8Array;
   at: number;
@@ -72,7 +72,7 @@ export class Reader {
     return this.fail("a number is longer than five bytes");
   }
 
-  /** Steps over one LEB128 number of any width. */
+  /** Skips one LEB128 number of any width. */
   skipLeb(): void {
     for (let i = 0; i < 10; i++) if (this.u8() < 0x80) return;
     this.fail("a number is longer than ten bytes");
@@ -98,10 +98,10 @@ export class Reader {
   }
 }
 
-/** Where one section's content stands. */
+/** A section and the range of its content. */
 export type Section = { readonly id: number; readonly start: number; readonly end: number };
 
-/** The content of the custom section of that name, after its name; null when there is none. */
+/** The content of the custom section of that name, without the name; null if there is none. */
 export function findCustomSection(bytes: Uint8Array, name: string): Uint8Array | null {
   for (const section of readSections(bytes)) {
     if (section.id !== SECTION.custom) continue;

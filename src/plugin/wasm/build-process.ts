@@ -1,6 +1,6 @@
 /**
- * What runs in the process that builds modules (`builder.ts`): watches the thread that does the work, which may be lost
- * in a module for longer than anybody should wait, or take more memory than there is.
+ * Entry point of the process that builds modules (`builder.ts`). It supervises the thread that does the work and ends it
+ * when a module exceeds the limits of time or memory.
  */
 import { writeFileSync } from "node:fs";
 import { extname } from "node:path";
@@ -10,7 +10,7 @@ import { BUILD_LIMITS, type BuildJob, type BuildLimits, type BuildReply } from "
 const MEBI = 1024 * 1024;
 
 try {
-  // Where the machine runs out of memory, this process is the one to lose.
+  // If the machine runs out of memory, the kernel should kill this process first.
   writeFileSync("/proc/self/oom_score_adj", "1000");
 } catch {
   // Only Linux has it.
@@ -20,9 +20,9 @@ const thread = new Worker(new URL(`./build-thread${extname(import.meta.filename)
   resourceLimits: { maxOldGenerationSizeMb: BUILD_LIMITS.memory / MEBI },
 });
 
-/** What this process had used when the job began. */
+/** Resource usage of this process at the start of the job. */
 let before = { memory: 0, time: 0 };
-/** While there is a job. */
+/** Set during a job. */
 let watch: NodeJS.Timeout | null = null;
 
 process.on("message", (job: BuildJob) => {
@@ -37,7 +37,7 @@ thread.on("message", (reply: BuildReply) => {
 });
 thread.on("error", ({ message }) => leave(`the process that builds it failed: ${message}`));
 process.on("disconnect", () => (watch === null ? process.exit() : end()));
-// The terminal's Ctrl-C is for the program alone.
+// Ctrl-C in the terminal is handled by the parent process.
 process.on("SIGINT", () => undefined);
 
 function look({ memory, time }: BuildLimits): void {
@@ -47,7 +47,7 @@ function look({ memory, time }: BuildLimits): void {
     leave(`building it takes more than ${time / 1000} s of processor time`);
 }
 
-/** Milliseconds that all threads of this process have used. */
+/** Processor time of all threads of this process in milliseconds. */
 function processorTime(): number {
   const { user, system } = process.cpuUsage();
   return (user + system) / 1000;
@@ -58,7 +58,7 @@ function leave(problem: string): void {
   process.send!({ checked: null, problem, ends: true } satisfies BuildReply, end);
 }
 
-/** An exit in order would wait for the thread. */
+/** Ends at once: an orderly exit would wait for the thread. */
 function end(): void {
   process.kill(process.pid, "SIGKILL");
 }

@@ -1,4 +1,4 @@
-/** The thread of a build process that does the work (`build-process.ts`). */
+/** Entry point of the thread that builds modules within the build process (`build-process.ts`). */
 import { parentPort } from "node:worker_threads";
 import { checkModuleAt, compileChecked } from "./build.ts";
 import type { BuildJob, BuildReply } from "./build-job.ts";
@@ -7,7 +7,7 @@ parentPort!.on("message", async ({ bytes, memory, path }: BuildJob) => {
   let reply: BuildReply;
   try {
     const checked = await checkModuleAt(bytes, { memory, path });
-    // What the proxy is about to do with it, done where nothing is lost by it.
+    // The proxy compiles it too; a failure here does not harm it.
     await compileChecked(checked);
     reply = { checked, problem: null };
   } catch (error) {

@@ -1,4 +1,4 @@
-/** From the bytes of a file to a module that may be run: checked, metered, compiled. What it yields is posted to threads. */
+/** Builds a module from the bytes of a file: checks, meters and compiles it. The result is posted to workers. */
 import { createHash } from "node:crypto";
 import { LIMIT } from "../../abi/abi.ts";
 import type { AbiName, ModuleAbi, ModuleTraits } from "../abi/abi.ts";
@@ -12,39 +12,39 @@ import { meterModule, RESERVED } from "./meter.ts";
 import { type ModuleShape, readShape } from "./module-shape.ts";
 import { loadSourceMap, type SourceMap } from "./source-map.ts";
 
-/** The first that recognises a module checks it; one that none does is reported as a native module that lacks exports. */
+/** The first ABI that recognises a module checks it; a module of no ABI is checked as a native one. */
 const ABIS: readonly ModuleAbi[] = [nativeModule, extismModule];
 
-/** Only `plugin/` knows what this is. */
+/** The compiled module; opaque outside of `plugin/`. */
 export type CompiledModule = WebAssembly.Module;
 
 export type ModuleInfo = ModuleTraits & {
   readonly abi: AbiName;
-  /** Import modules used: `sluice:core/1`, … */
+  /** Names of the import modules: `sluice:core/1`, … */
   readonly groups: readonly string[];
-  /** Bytes of the file. */
+  /** Size of the file in bytes. */
   readonly size: number;
-  /** Bytes of memory at most. */
+  /** Limit of the linear memory in bytes. */
   readonly memory: number;
-  /** It has a call that waits: its guests are suspended, and there are several on a thread. */
+  /** It imports asynchronous host calls: it has a pool of guests for suspendable calls. */
   readonly suspends: boolean;
-  /** Functions of the file, imports included; those above were appended. */
+  /** Number of functions of the file including imports; functions with higher indices were appended. */
   readonly functions: number;
-  /** Why the engine is not to optimise it, which would take too long; null when it may. */
+  /** The reason why the engine must not optimise it (it would take too long), or null. */
   readonly unoptimised: string | null;
 };
 
-/** A module that was checked, metered and compiled: posted to every thread. */
+/** A checked, metered and compiled module; posted to every worker. */
 export type ModulePlan = {
-  /** SHA-256 of the file, hex. */
+  /** SHA-256 of the file in hexadecimal. */
   readonly hash: string;
   readonly module: CompiledModule;
   readonly info: ModuleInfo;
-  /** Where metered code came from in the file (`meter.ts`), for stacks. */
+  /** Maps offsets of metered code to offsets in the file (`meter.ts`), for stacks. */
   readonly offsets: Uint32Array;
-  /** Where each of its functions begins in the file, imports left out: for stacks. */
+  /** Offset in the file of each function without imports, for stacks. */
   readonly starts: Uint32Array;
-  /** Where the file's code came from in its source, when that is known: for stacks. */
+  /** The source map, if there is one, for stacks. */
   readonly sourceMap: SourceMap | null;
 };
 
@@ -55,23 +55,23 @@ export type BuildOptions = {
 };
 
 /**
- * As it is, here and now, each function compiled at its first call: for tests.
- * @throws PluginError saying what is wrong with the module, where, and which value.
+ * Builds a module synchronously in this thread, with lazy compilation; for tests.
+ * @throws PluginError naming the problem, its offset and the value.
  */
 export function buildModule(bytes: Uint8Array, options: BuildOptions): ModulePlan {
   const { metered, ...rest } = checkModule(bytes, options);
   return { ...rest, module: new WebAssembly.Module(metered) };
 }
 
-/** A module before it is compiled: plain data, that another process may make. */
+/** A checked and metered module, not compiled yet: plain data, which another process can produce. */
 export type CheckedModule = Omit<ModulePlan, "module"> & { readonly metered: Uint8Array<ArrayBuffer> };
 
-/** For modules that are trusted: whatever it costs to check one is paid here. Compiled on another thread. */
+/** Builds a trusted module in this process; only the compilation is on another thread. */
 export async function buildModuleAside(bytes: Uint8Array, options: BuildPlace): Promise<ModulePlan> {
   return compileChecked(await checkModuleAt(bytes, options));
 }
 
-/** The source map is that of the file at `path`. */
+/** Checks and meters a module; reads the source map of the file `path`. @throws PluginError */
 export type BuildPlace = { readonly memory: number; readonly path: string };
 
 export async function checkModuleAt(bytes: Uint8Array, { memory, path }: BuildPlace): Promise<CheckedModule> {
@@ -106,7 +106,7 @@ function checkModule(bytes: Uint8Array, options: BuildOptions): CheckedModule {
   };
 }
 
-/** What the module declares, once all of it was found to be allowed. @throws PluginError */
+/** Validates a module and returns its declarations and ABI. @throws PluginError */
 export function readChecked(bytes: Uint8Array): ModuleShape {
   return readModule(bytes).shape;
 }
@@ -117,8 +117,8 @@ function readModule(bytes: Uint8Array): { readonly abi: ModuleAbi; readonly shap
   if (bytes.length < 4 || bytes[0] !== 0 || bytes[1] !== 0x61 || bytes[2] !== 0x73 || bytes[3] !== 0x6d)
     throw new PluginError(describeNonModule(bytes));
   if (isComponent(bytes)) throw new PluginError(COMPONENT);
-  // First the engine's own reading: the rewriter then works on valid modules only, and no index of the guest's can
-  // mean something that is appended.
+  // The engine validates first: metering then processes valid modules only, whose indices cannot refer to what is
+  // appended.
   validate(bytes);
   const shape = readShape(bytes);
   const abi = ABIS.find((candidate) => candidate.recognises(shape)) ?? nativeModule;

@@ -1,6 +1,6 @@
 /**
- * Builds modules in a process of their own, with bounds for time and memory: the engine's compiler can be made to take
- * gigabytes, and running out of memory ends a process. Only what was compiled there without harm is compiled here.
+ * Builds modules in a separate process with limits for time and memory: a module can make the engine's compiler use
+ * gigabytes, and running out of memory ends a process. Modules that were compiled there are then compiled here.
  */
 import { type ChildProcess, fork } from "node:child_process";
 import { dirname, extname } from "node:path";
@@ -8,7 +8,7 @@ import { type BuildPlace, buildModuleAside, type CheckedModule, compileChecked, 
 import { BUILD_LIMITS, type BuildJob, type BuildLimits, type BuildReply } from "./build-job.ts";
 import { PluginError } from "./error.ts";
 
-/** Milliseconds that a process without a job is kept for the next. */
+/** Milliseconds for which an idle process is kept. */
 const IDLE = 1000;
 
 export class ModuleBuilder {
@@ -20,13 +20,13 @@ export class ModuleBuilder {
   #busy = false;
   #closed = false;
 
-  /** Modules in the directory `trusted` are built here: those that are part of the program. */
+  /** Modules in the directory `trusted`, which are part of the program, are built in this process. */
   constructor(trusted: string | null = null, limits: BuildLimits = BUILD_LIMITS) {
     this.#trusted = trusted;
     this.#limits = limits;
   }
 
-  /** @throws PluginError saying what is wrong with the module, or that it cannot be built within the bounds. */
+  /** @throws PluginError for an invalid module, or one that exceeds the limits. */
   async build(bytes: Uint8Array, place: BuildPlace): Promise<ModulePlan> {
     if (dirname(place.path) === this.#trusted) return buildModuleAside(bytes, place);
     const checked = this.#last.then(() => this.#ask({ bytes, ...place, limits: this.#limits }));
@@ -34,12 +34,12 @@ export class ModuleBuilder {
     return compileChecked(await checked);
   }
 
-  /** Starts the process ahead of the first module. */
+  /** Starts the process before the first module is built. */
   warm(): void {
     if (this.#process === null && !this.#closed) this.#rest(this.#start());
   }
 
-  /** What is being built fails. */
+  /** Ends the process; pending builds fail. */
   close(): void {
     this.#closed = true;
     this.#end();
@@ -62,7 +62,7 @@ export class ModuleBuilder {
     const { NODE_COMPILE_CACHE } = process.env;
     const child = fork(new URL(`./build-process${extname(import.meta.filename)}`, import.meta.url), {
       serialization: "advanced",
-      // Nothing of what this process was started with, and no secrets.
+      // No options and no environment of this process, which may contain secrets.
       execArgv: [],
       env: NODE_COMPILE_CACHE === undefined ? {} : { NODE_COMPILE_CACHE },
       stdio: ["ignore", "ignore", "ignore", "ipc"],
@@ -83,7 +83,7 @@ export class ModuleBuilder {
     child.channel?.ref();
   }
 
-  /** Keeps the process for a while, but not this one for it. */
+  /** Keeps the process for `IDLE` ms; it does not keep this process alive. */
   #rest(child: ChildProcess): void {
     this.#busy = false;
     child.unref();
@@ -97,13 +97,13 @@ export class ModuleBuilder {
     const child = this.#process;
     this.#process = null;
     if (this.#busy) child?.kill("SIGKILL");
-    // In order, so that Node keeps what it has compiled of the process's own code.
+    // An orderly exit writes Node's compile cache.
     else if (child?.connected) child.disconnect();
     this.#busy = false;
   }
 }
 
-/** One job's reply; or why there is none. */
+/** Sends a job and returns its reply; a failure of the process is a reply with a problem. */
 function ask(child: ChildProcess, job: BuildJob): Promise<BuildReply> {
   const { promise, resolve } = Promise.withResolvers<BuildReply>();
   const fail = (problem: string) => resolve({ checked: null, problem, ends: true });
@@ -119,7 +119,7 @@ function ask(child: ChildProcess, job: BuildJob): Promise<BuildReply> {
   });
 }
 
-/** In memory that all threads share: a source map goes to each of them. */
+/** Copies a table to shared memory, since it is posted to every worker. */
 function shared(table: Uint32Array): Uint32Array {
   const copy = new Uint32Array(new SharedArrayBuffer(table.byteLength));
   copy.set(table);

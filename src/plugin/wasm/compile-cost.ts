@@ -1,7 +1,6 @@
 /**
- * What it costs the engine to compile a function, told from its code alone, so that a module which would take seconds or
- * gigabytes is refused by the function that does it. The bounds are two and more times what the largest real modules
- * need; RATIONALE.md has the measurements.
+ * Estimates the cost of compiling each function from its code, so that modules whose compilation would take seconds or
+ * gigabytes are rejected. The limits are at least twice the values of the largest real modules (RATIONALE.md).
  */
 import { LIMIT } from "../../abi/abi.ts";
 import { Reader, SECTION } from "./binary.ts";
@@ -13,16 +12,16 @@ import { stackEffect } from "./stack-effects.ts";
 export type FunctionCost = {
   /** Bytes of its body. */
   size: number;
-  /** Parameters included. */
+  /** Number of locals and parameters. */
   locals: number;
-  /** Blocks, loops, … that are open at one place at most. */
+  /** Deepest nesting of blocks. */
   depth: number;
   /**
-   * Values that may have to be merged: where control flow splits or joins, the compilers go through every local and
-   * every value on the stack, and keep them for each block. So memory and time are the product of both, not the size.
+   * Values to merge: at each split or join of control flow, compilers process every local and stack value, and store them
+   * per block. Time and memory grow with this product, not with the size.
    */
   merged: number;
-  /** Loops, each counted as often as it has loops around it, itself included: registers are allocated for each. */
+  /** The sum of the nesting depths of all loops: registers are allocated for each. */
   loops: number;
 };
 
@@ -44,13 +43,13 @@ export function measureFunctions(
   }
 }
 
-/** Above these the engine's optimising compiler would take more than about two seconds for one function. */
+/** Above these limits the optimising compiler would take more than about two seconds for one function. */
 const OPTIMISED = { size: 256 * 1024, merged: 2 * 1024 * 1024, loops: 4096 } as const;
 const UNITS = { size: "bytes of code", merged: "values to merge", loops: "loops, each counted with those around it" };
 
 /**
- * Why the module is not to be optimised: its first function that is too costly; null where there is none.
- * @throws PluginError for a function that costs too much even without that.
+ * Returns the reason why the module must not be optimised (its first function that is too costly), or null.
+ * @throws PluginError for a function that exceeds a limit.
  */
 export function checkCompileCost(bytes: Uint8Array, shape: ModuleShape): string | null {
   let costly: string | null = null;
@@ -71,17 +70,17 @@ export function checkCompileCost(bytes: Uint8Array, shape: ModuleShape): string 
   return costly;
 }
 
-/** A block that is open: the height of the stack below it, and what it takes from there and leaves. */
+/** An open block: the stack height below it, its parameters and results. */
 type Open = {
   readonly base: number;
   readonly params: number;
   readonly results: number;
   readonly isLoop: boolean;
-  /** Where the last `br_table` began that has this block among its targets. */
+  /** Offset of the last `br_table` with this block among its targets. */
   table: number;
 };
 
-/** Goes through one function after the other, keeping count of what is on the stack. */
+/** Measures one function after the other by simulating the stack height. */
 class Walk {
   readonly #reader: Reader;
   readonly #immediate: Reader;
@@ -122,7 +121,7 @@ class Walk {
     immediate.at = reader.at;
     const effect = stackEffect(opcode, skipImmediates(reader, opcode));
     const top = this.#open.at(-1);
-    // In code that is never reached an instruction may take what is not there.
+    // In unreachable code an instruction may pop values that do not exist.
     this.#height = Math.max(this.#height + effect, top?.base ?? 0);
     switch (opcode) {
       case OP.block:
@@ -164,7 +163,7 @@ class Walk {
     }
   }
 
-  /** Empty (0x40), one value, or what a type says. */
+  /** The block type: empty (0x40), a value type, or a type index. */
   #blockType(): { params: number; results: number } {
     const first = this.#immediate.bytes[this.#immediate.at]!;
     if (first === EMPTY) return { params: 0, results: 0 };
@@ -182,7 +181,7 @@ class Walk {
     this.#merge(this.#height);
   }
 
-  /** Another part of the block that is open. */
+  /** Begins another part of the innermost block. */
   #restart(values: number): void {
     this.#height = this.#open.at(-1)!.base + values;
     this.#merge(this.#height);
@@ -198,7 +197,7 @@ class Walk {
     return this.#open[this.#open.length - 1 - label]!;
   }
 
-  /** Each target once, as the compilers do it. */
+  /** Counts each target once, as compilers do. */
   #branchTable(): void {
     const start = this.#immediate.at;
     for (let left = this.#immediate.u32(); left >= 0; left--) {

@@ -1,9 +1,9 @@
 /**
- * How the engine compiles a module: all functions at once and before it is used, where it would else compile each at its
- * first call, on the thread of a request. What is costly to optimise stays as it is first compiled.
+ * Compiles modules eagerly: without these V8 flags each function would be compiled at its first call, in the worker that
+ * serves a request. Modules that are too costly to optimise stay with baseline code.
  *
- * The flags are those of the whole process. They are set for the time of a compilation only, since compiled JavaScript
- * in Node's cache is good for the flags alone with which it was made.
+ * V8 flags apply to the whole process. They are set during a compilation only, because Node's compile cache is valid only
+ * for the flags with which it was written.
  */
 import { setFlagsFromString } from "node:v8";
 
@@ -18,7 +18,7 @@ const USUAL = [
 
 let last: Promise<unknown> = Promise.resolve();
 
-/** One module after the other, on another thread. @throws what the engine says of a module that is not valid. */
+/** Compiles modules one after the other, on threads of the engine. @throws WebAssembly.CompileError */
 export function compile(bytes: Uint8Array<ArrayBuffer>, optimised: boolean): Promise<WebAssembly.Module> {
   const done = last.then(() => compileNow(bytes, optimised));
   last = done.catch(() => undefined);
@@ -27,7 +27,7 @@ export function compile(bytes: Uint8Array<ArrayBuffer>, optimised: boolean): Pro
 
 async function compileNow(bytes: Uint8Array<ArrayBuffer>, optimised: boolean): Promise<WebAssembly.Module> {
   for (const flag of optimised ? WHILE_COMPILING : [...WHILE_COMPILING, ...UNOPTIMISED]) setFlagsFromString(flag);
-  // The engine's own thread keeps no process alive.
+  // A compilation does not keep the process alive.
   const alive = setInterval(() => undefined, 1 << 30);
   try {
     return await WebAssembly.compile(bytes);

@@ -1,27 +1,27 @@
-/** What a file is that is no module of this ABI: whoever names it should learn so, and not which import is missing. */
+/** Describes files that are not modules of a supported ABI, for a better error than a missing import. */
 import type { ModuleShape } from "./module-shape.ts";
 
 const OWN = "expected a module of Sluice's own ABI (docs/abi.md) or an Extism plugin (docs/extism.md)";
 
-/** A file that does not begin as WebAssembly does. */
+/** Describes a file without the WebAssembly magic number. */
 export function describeNonModule(bytes: Uint8Array): string {
   if (bytes.length === 0) return "not a WebAssembly module: the file is empty";
   const start = Buffer.from(bytes.subarray(0, 512)).toString("utf8");
   const what = "not a WebAssembly module: it does not begin with \\0asm";
-  // A character may be cut at the end of what is looked at.
+  // The last character may be truncated.
   if (/[\0-\x08]|\ufffd(?!$)/.test(start)) return what;
   if (/^\s*(\(module\b|;;)/.test(start)) return `${what}; it is WebAssembly text, which must be compiled (wat2wasm)`;
   return `${what}; it is text: name source code as \`source\`, and as \`wasm\` what \`sluice plugin build\` makes of it`;
 }
 
-/** The version of the format is its bytes 4 to 7: components have another, and a layer of 1. */
+/** Whether the file is a component: layer 1 in bytes 6 and 7 (component model, binary format). */
 export function isComponent(bytes: Uint8Array): boolean {
   return bytes.length >= 8 && bytes[6] === 1 && bytes[7] === 0;
 }
 
 export const COMPONENT = `a WebAssembly component, ${OWN}`;
 
-/** The kind of a module that was made for another host; null: none that is known. */
+/** Describes a module that was built for another host; null if its kind is unknown. */
 export function describeForeign({ imports, exports }: Pick<ModuleShape, "imports" | "exports">): string | null {
   const version = exports.find(({ name }) => /^proxy_abi_version_/.test(name))?.name;
   const has = (module: RegExp, name = /^/) => imports.some((one) => module.test(one.module) && name.test(one.name));

@@ -1,10 +1,10 @@
 /**
- * How long instructions are: the rewriter steps from one to the next, and need know nothing else of most of them. What
- * is not in these tables is refused by its number.
+ * The immediates of instructions, by which parsers step from one instruction to the next. Instructions that are not in
+ * these tables are rejected.
  */
 import type { Reader } from "./binary.ts";
 
-/** Instructions that the rewriter looks for or writes. */
+/** Instructions that are recognised or written. */
 export const OP = {
   unreachable: 0x00,
   block: 0x02,
@@ -75,7 +75,7 @@ shape(SHAPE.none, 0xd4);
 shape(SHAPE.leb, 0xd5, 0xd6);
 shape(SHAPE.special, 0xfc, 0xfe);
 
-/** Steps over the immediates of `opcode`, which was just read. Returns the number after a prefix byte, else 0. */
+/** Skips the immediates of `opcode`, which was just read. Returns the number after a prefix byte, else 0. @throws PluginError */
 export function skipImmediates(reader: Reader, opcode: number): number {
   const at = reader.at - 1;
   switch (shapes[opcode]) {
@@ -122,7 +122,7 @@ function skipSpecial(reader: Reader, opcode: number, at: number): number {
     case 0x1f:
       skipBlockType(reader);
       for (let left = reader.u32(); left > 0; left--) {
-        // A clause: catch and catch_ref name a tag and a label, catch_all and catch_all_ref a label alone.
+        // A clause: catch and catch_ref have a tag and a label, catch_all and catch_all_ref a label.
         if (reader.u8() < 2) reader.skipLeb();
         reader.skipLeb();
       }
@@ -136,20 +136,20 @@ function skipSpecial(reader: Reader, opcode: number, at: number): number {
   }
 }
 
-/** Empty (0x40), a value type, or a type index: each is one LEB128, but for the two-byte reference types. */
+/** Skips a block type: empty (0x40), a value type, or a type index. Each is one LEB128, except two-byte reference types. */
 function skipBlockType(reader: Reader): void {
   const first = reader.bytes[reader.at];
   if (first === 0x63 || first === 0x64) reader.skip(1);
   reader.skipLeb();
 }
 
-/** Alignment (bit 6: a memory index follows) and offset. */
+/** Skips alignment (bit 6: a memory index follows) and offset. */
 function skipMemoryArgument(reader: Reader): void {
   if ((reader.u32() & 0x40) !== 0) reader.skipLeb();
   reader.skipLeb();
 }
 
-/** 0 to 7 saturating truncation; then the bulk operations, with one or two indices. */
+/** Skips the immediates after 0xfc: 0 to 7 are saturating truncations, then bulk operations with one or two indices. */
 function skipBulk(reader: Reader, at: number): number {
   const sub = reader.u32();
   if (sub > 17) reader.fail(`unknown instruction 0xfc ${sub}`, at);

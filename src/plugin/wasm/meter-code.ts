@@ -1,4 +1,4 @@
-/** The code section of a metered module: what is put before, into and after the functions of the file. */
+/** Writes the code section of a metered module: the original functions with inserted code, and appended functions. */
 import { LIMIT } from "../../abi/abi.ts";
 import { PRICE } from "../../abi/prices.ts";
 import { Reader } from "./binary.ts";
@@ -12,7 +12,7 @@ export const PAGE = 65_536;
 /** Why a guest could not go on: its memory could not be grown, or an import would suspend it where that is not possible. */
 export const STOPPED = { memory: 1, suspension: 2 } as const;
 
-/** Indices of what is appended. */
+/** Indices of the globals, types and functions that metering appends. */
 export type Appended = {
   readonly fuel: number;
   /** A global: one of STOPPED. */
@@ -22,12 +22,12 @@ export type Appended = {
   readonly bulk: number;
   readonly entries: number;
   readonly grow: number;
-  /** A global: whether the hook under way may wait. */
+  /** A global: 1 during a call that can be suspended. */
   readonly maySuspend: number;
-  /** Types of the functions that are wrapped: a wrapper has another, with fuel. */
+  /** Types of the wrapped functions; wrappers have one more parameter, the fuel. */
   readonly entryTypes: readonly number[];
   readonly hooks: readonly Entry[];
-  /** Those that are entered so that they may be suspended. */
+  /** Wrappers for suspendable calls. */
   readonly suspendable: readonly Entry[];
   /** What a call that suspends returns elsewhere; null: it ends the guest. */
   readonly notHere: number | null;
@@ -35,7 +35,7 @@ export type Appended = {
   readonly guards: Guards;
 };
 
-/** A function that is wrapped, and the types of both. */
+/** A wrapped function, its type and that of its wrapper. */
 export type Entry = {
   readonly name: string;
   readonly target: number;
@@ -43,7 +43,7 @@ export type Entry = {
   readonly wrapperType: number;
 };
 
-/** How many functions are appended. */
+/** Number of appended functions. */
 export function countAppended({ hooks, suspendable: waits, guards }: Appended): number {
   return 4 + hooks.length + waits.length + guards.length;
 }
@@ -148,7 +148,7 @@ function writeLocal(writer: Writer, local: number): void {
   writer.u32(local);
 }
 
-/** Takes the units on the stack from the fuel under them; traps below zero. */
+/** Subtracts the units on top of the stack from the fuel below them, and traps if the result is negative. */
 function writeTake(writer: Writer, fuel: number): void {
   writer.u8(I32.sub);
   writer.u8(OP.globalSet);
@@ -162,7 +162,7 @@ function writeTake(writer: Writer, fuel: number): void {
   writer.u8(OP.end);
 }
 
-/** (units) -> left. It does not trap: the host that calls it decides. */
+/** `(units) -> left`: subtracts fuel without a trap; called by the host. */
 function writeCharge(writer: Writer, { fuel }: Appended): void {
   writer.u32(0);
   writeGet(writer, fuel);
@@ -174,7 +174,7 @@ function writeCharge(writer: Writer, { fuel }: Appended): void {
   writer.u8(OP.end);
 }
 
-/** (length) -> length: bytes of memory, paid for. */
+/** `(length) -> length`: charges a bulk memory operation. */
 function writeBulk(writer: Writer, { fuel }: Appended): void {
   writer.u32(0);
   writeGet(writer, fuel);
@@ -186,11 +186,11 @@ function writeBulk(writer: Writer, { fuel }: Appended): void {
   writer.u8(OP.end);
 }
 
-/** (length) -> length: entries of a table, paid for. */
+/** `(length) -> length`: charges a bulk table operation. */
 function writeEntries(writer: Writer, { fuel }: Appended): void {
   writer.u32(0);
   writeGet(writer, fuel);
-  // More entries than a table can have make the instruction fail.
+  // Larger lengths make the instruction itself trap.
   writeLowest(writer, LIMIT.tableEntries);
   writeConst(writer, PRICE.tableEntry);
   writer.u8(I32.mul);
@@ -199,7 +199,7 @@ function writeEntries(writer: Writer, { fuel }: Appended): void {
   writer.u8(OP.end);
 }
 
-/** The parameter or `most`, whichever is lower as unsigned number: so that no price can wrap. */
+/** The unsigned minimum of the parameter and `most`, so that the price cannot overflow. */
 function writeLowest(writer: Writer, most: number): void {
   writeLocal(writer, 0);
   writeConst(writer, most);
@@ -209,11 +209,11 @@ function writeLowest(writer: Writer, most: number): void {
   writer.u8(SELECT);
 }
 
-/** (pages) -> pages before, or -1: memory.grow, paid for, noting when it fails. */
+/** `(pages) -> previous pages or -1`: charges and executes `memory.grow`, and records a failure in `growFailed`. */
 function writeGrow(writer: Writer, { fuel, stopped }: Appended): void {
   writer.u32(0);
   writeGet(writer, fuel);
-  // As many pages as there can be.
+  // The maximum number of pages.
   writeLowest(writer, PAGE);
   writeConst(writer, PRICE.growPage);
   writer.u8(I32.mul);
@@ -246,7 +246,7 @@ function writeHook(writer: Writer, { fuel }: Appended, { target, type }: Entry, 
   writer.u8(OP.end);
 }
 
-/** The same for a call that may wait. Whoever traps in between is never entered again. */
+/** Like `writeHook`, for a suspendable call. A guest that traps in it is never entered again, so `maySuspend` stays set. */
 function writeSuspendableHook(
   writer: Writer,
   appended: Appended,

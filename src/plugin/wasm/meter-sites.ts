@@ -1,43 +1,44 @@
 /**
- * Where something is put into the code of a function: fuel is taken, a bulk operation is paid for, an import is replaced.
+ * Finds the sites of a function where metering inserts code: to charge fuel, to charge a bulk operation, or to replace the
+ * call of an import.
  *
- * A site that takes fuel pays for a stretch: code that runs from its first instruction to its last, or not at all. The
- * function and each turn of a loop begin one; so does what follows a branch, the arm of an `if`, a handler. A stretch
- * that costs little is paid for with the one that always ran before it, so that few sites are left.
+ * Fuel is charged per stretch: code that runs from its first to its last instruction or not at all. A stretch begins at the
+ * function's start, at each loop iteration, after a branch, and at each arm of an `if` and handler. A cheap stretch is
+ * charged together with the one that always runs before it, which leaves few sites.
  */
 
 import { PRICE, surchargeOf } from "../../abi/prices.ts";
 import { Reader } from "./binary.ts";
 import { OP, skipImmediates } from "./instructions.ts";
 
-/** Imports that wait, and the type of each: a function stands before each, that answers where nothing may wait. */
+/** Imports that suspend, and their types. Calls of each are replaced by a guard, which returns `notHere` outside of suspendable calls. */
 export type Guards = readonly { readonly index: number; readonly type: number }[];
 
-/** From `call` down: a call of the import at index `call - units` of the guards. */
+/** Kinds of sites, as negative `units`. From `call` down: a call of the import of guard `call - units`. */
 export const SITE = { bulk: -1, grow: -2, entries: -3, call: -4 } as const;
 
-/** Parallel arrays, used again for the next function. */
+/** The sites of one function, as parallel arrays that are reused for the next one. */
 export class Sites {
   readonly at: number[] = [];
-  /** Units to take; or one of SITE. */
+  /** Units to charge, or one of SITE. */
   readonly units: number[] = [];
-  /** Where the instruction that is replaced ends. */
+  /** End of a replaced instruction. */
   readonly ends: number[] = [];
-  /** Of a stretch: its price so far, in 64ths of a unit. */
+  /** Price of a stretch, in 1/64 of a unit. */
   readonly price: number[] = [];
-  /** Of a stretch: the one that always ran before it; -1 where it must be paid for by itself. */
+  /** The stretch that always runs before a stretch; -1: it is charged by itself. */
   readonly before: number[] = [];
 
   clear(): void {
     for (const list of [this.at, this.units, this.ends, this.price, this.before]) list.length = 0;
   }
 
-  /** Something put before or in the place of one instruction. */
+  /** Adds a site before an instruction, or in place of one. */
   add(at: number, units: number, end = at): void {
     this.#push(at, units, end, 0, -1);
   }
 
-  /** A stretch begins; its number. `units` beside the price of its code. */
+  /** Begins a stretch and returns its number. `units`: in addition to the price of its code. */
   begin(at: number, units: number, before: number): number {
     return this.#push(at, units, at, 0, before);
   }
@@ -50,7 +51,7 @@ export class Sites {
     return this.at.push(at) - 1;
   }
 
-  /** Short stretches are paid for with the one before, whether or not they run. A stretch comes after the one before. */
+  /** Adds the price of cheap stretches to their predecessors (which have lower numbers), whether or not they run. */
   settle(): void {
     for (let i = this.at.length - 1; i >= 0; i--) {
       const before = this.before[i]!;
@@ -62,16 +63,16 @@ export class Sites {
   }
 }
 
-/** `memory.init`, `memory.copy`, `memory.fill`: each has its length on top of the stack. */
+/** `memory.init`, `memory.copy`, `memory.fill`: the length is on top of the stack. */
 const isBulk = (sub: number) => sub === 8 || sub === 10 || sub === 11;
 const TABLE_INIT = 12;
-/** `table.init`, `table.copy`, `table.grow`, `table.fill`: the same. */
+/** `table.init`, `table.copy`, `table.grow`, `table.fill`: the length is on top of the stack. */
 const isTable = (sub: number) => sub === 12 || sub === 14 || sub === 15 || sub === 17;
 
-/** The number of the guard of each import that has one. */
+/** Number of the guard by import. */
 export type GuardOf = ReadonlyMap<number, number>;
 
-/** What the module says of the instructions in a function. */
+/** The facts about the module that finding sites uses. */
 export type Around = {
   readonly guards: GuardOf;
   /** Entries of each element segment. */
@@ -81,19 +82,19 @@ export type Around = {
   readonly importPrice: number;
 };
 
-/** The sites of one function. `reader` stands at its locals and ends with it. */
+/** Finds the sites of one function. `reader` is at its locals and ends with it. */
 export function findSites(reader: Reader, sites: Sites, around: Around): void {
   new SiteFinder(reader, sites, around).find();
 }
 
-/** Steps through one function, and finds out which code runs together. */
+/** Parses one function and divides it into stretches. */
 class SiteFinder {
   readonly #reader: Reader;
   readonly #sites: Sites;
   readonly #around: Around;
-  /** The stretch at hand. */
+  /** The current stretch. */
   #stretch = 0;
-  /** Of each open block: the stretch that it stands in, which always ran before what follows its end. */
+  /** By open block: the stretch that contains it, which always runs before the code after its end. */
   readonly #open: number[] = [];
 
   constructor(reader: Reader, sites: Sites, around: Around) {
@@ -128,7 +129,7 @@ class SiteFinder {
     this.#stretch = this.#sites.begin(this.#reader.at, units, before);
   }
 
-  /** Ends the stretch where what follows may run without it, or not after it. */
+  /** Begins a new stretch where control flow splits or joins. */
   #follow(opcode: number): void {
     const open = this.#open;
     switch (opcode) {
@@ -163,7 +164,7 @@ class SiteFinder {
     }
   }
 
-  /** Instructions that are replaced, or that something is put before. */
+  /** Adds sites for instructions that are replaced or charged separately. */
   #replace(at: number, opcode: number, sub: number): void {
     const sites = this.#sites;
     switch (opcode) {

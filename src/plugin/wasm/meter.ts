@@ -1,11 +1,10 @@
 /**
- * Rewrites a module so that everything it does is paid for from a global of its own, and traps when that is used up.
+ * Metering: rewrites a module so that its code subtracts fuel from a global and traps when it is used up.
  *
- * At each function entry and loop header the price of all code to the end of that function or loop is taken (a flat
- * price would let a long straight line of divisions run for minutes); `prices.ts` is the price list. Bulk operations pay
- * for their length before they run, throwing and growing a fixed price. Indices never move: globals, types and functions
- * are appended. The memory gets a maximum. Custom sections are dropped but for the functions' names, since their
- * offsets no longer hold.
+ * Each function entry and loop iteration charges the price of its code by the price list (`abi/prices.ts`); a price per
+ * entry alone would let long straight code run for minutes. Bulk operations are charged by length before they run, throwing
+ * and growing memory by fixed prices. Indices do not change: globals, types and functions are appended. The memory gets a
+ * maximum. Custom sections except function names are dropped, because their offsets are invalid.
  */
 import { FUEL, LIMIT } from "../../abi/abi.ts";
 import type { EntryPoints } from "../abi/abi.ts";
@@ -17,26 +16,26 @@ import { type ModuleShape, readLimits, type Signature, skipExpression } from "./
 import { writeNames } from "./name-section.ts";
 import { Writer } from "./writer.ts";
 
-/** Names of the appended exports; a module's own may not begin with this. */
+/** Names of the appended exports; the module's own exports must not have this prefix. */
 export const RESERVED = "sluice:";
 export const METER = {
-  /** `(units) -> units left`: takes fuel away. */
+  /** `(units) -> units left`: subtracts fuel. */
   charge: "sluice:charge",
-  /** A global, one of STOPPED: what a trap that follows most likely comes from. */
+  /** A global: 1 after the memory could not grow, which a following trap is attributed to. */
   stopped: "sluice:stopped",
-  /** The start function, which would else run before the host holds the memory. */
+  /** The start function: the host calls it after it has attached the memory. */
   start: "sluice:start",
-  /** + export: takes its arguments and fuel, sets the fuel, then calls it. One crossing, not two. */
+  /** Prefix of wrappers: they have the arguments and the fuel budget, set it, and call the export. */
   hook: "sluice:hook:",
-  /** + export: the same for a call that may be suspended. */
+  /** Prefix of wrappers for suspendable calls. */
   wait: "sluice:wait:",
 } as const;
 
 export type Metered = {
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** Pairs (offset in the metered module, offset in the file) where copied code begins, ascending. */
+  /** Pairs (offset in the metered module, offset in the file) of copied code, ascending. */
   readonly offsets: Uint32Array;
-  /** Where each function of the file begins in it, imports left out. */
+  /** Offset in the file of each function without imports. */
   readonly starts: Uint32Array;
 };
 
@@ -80,7 +79,7 @@ export function meterModule(
   return { bytes: writer.done(), offsets: Uint32Array.from(offsets), starts: Uint32Array.from(starts) };
 }
 
-/** The function that a wrapper calls. `types`: those of functions that are wrapped; the place of its own is added. */
+/** The entry of a wrapper for an export. `types`: types of wrapped functions, to which its type is added. */
 function findEntry({ exports, functions, types: { length } }: ModuleShape, name: string, types: number[]): Entry {
   const target = exports.find((exported) => exported.name === name)!.index;
   const type = functions[target]!;
@@ -88,7 +87,7 @@ function findEntry({ exports, functions, types: { length } }: ModuleShape, name:
   return { name, target, type, wrapperType: length + 1 + types.indexOf(type) };
 }
 
-/** The offset in the file of an offset in the metered module, as V8 prints it in a stack. */
+/** Converts an offset in the metered module, as in V8 stacks, to the offset in the file. */
 export function originalOffset(offsets: Uint32Array, metered: number): number {
   let low = 0;
   let high = offsets.length / 2;
@@ -99,7 +98,7 @@ export function originalOffset(offsets: Uint32Array, metered: number): number {
   }
   if (low === 0) return metered;
   const original = offsets[2 * low - 1]! + metered - offsets[2 * low - 2]!;
-  // Inside inserted code the answer is the instruction that it was put before.
+  // Within inserted code: the offset of the following instruction.
   return Math.min(original, offsets[2 * low + 1] ?? original);
 }
 
@@ -140,7 +139,7 @@ function writeSection(writer: Writer, id: number, reader: Reader, context: Conte
   }
 }
 
-/** A list as it is, announcing `more` entries that the caller appends. */
+/** Copies a list with a count increased by `more` entries, which the caller appends. */
 function copyList(writer: Writer, reader: Reader, more: number): void {
   writer.u32((reader.at < reader.end ? reader.u32() : 0) + more);
   writer.copy(reader.bytes, reader.at, reader.end);
@@ -169,8 +168,8 @@ function writeGlobal(writer: Writer, value: number): void {
 }
 
 /**
- * Tables lie outside of the memory, and a table without a maximum could take hundreds of megabytes: all of a module
- * together may have as many entries as `limits.memory` has room for. Which of them may grow is said in their order.
+ * Limits tables, which use memory outside of the linear memory, up to hundreds of megabytes: the entries of all tables must
+ * fit into `limits.memory`. Space that is left for growth is given to the tables in their order.
  */
 function writeTables(writer: Writer, reader: Reader, limit: number): void {
   const tables = readTables(reader);
@@ -191,7 +190,7 @@ function writeTables(writer: Writer, reader: Reader, limit: number): void {
   }
 }
 
-/** What the engine was measured to take for an entry that holds a function. */
+/** Measured bytes of a table entry with a function. */
 const ENTRY_BYTES = 24;
 
 function readTables(reader: Reader) {
@@ -212,7 +211,7 @@ function readTables(reader: Reader) {
 }
 
 function writeMemory(writer: Writer, shape: ModuleShape, limit: number): void {
-  // What is appended grows a memory: a module that has none gets an empty one.
+  // Appended code contains `memory.grow`: a module without a memory gets an empty one.
   const { initial, maximum } = shape.memory ?? { initial: 0, maximum: 0 };
   const pages = Math.min(Math.floor(limit / PAGE), 65_536);
   if (initial > pages)

@@ -1,4 +1,4 @@
-/** What a module declares: read once, then checked by `build.ts`, rewritten by `meter.ts`, shown by `inspect.ts`. */
+/** The declarations of a module: parsed once, then used by checks, metering (`meter.ts`) and `plugin inspect`. */
 import { LIMIT } from "../../abi/abi.ts";
 import { KIND, KIND_NAMES, Reader, readSections, SECTION, type Section, TYPE } from "./binary.ts";
 import { PluginError } from "./error.ts";
@@ -8,7 +8,7 @@ export type Signature = { readonly params: readonly number[]; readonly results: 
 export type ImportShape = {
   readonly module: string;
   readonly name: string;
-  /** Index of its type, and what that is. */
+  /** Index of its type, and the type. */
   readonly type: number;
   readonly signature: Signature;
 };
@@ -18,7 +18,7 @@ export type Limits = { readonly initial: number; readonly maximum: number | null
 export type ModuleShape = {
   readonly sections: readonly Section[];
   readonly types: readonly Signature[];
-  /** Functions only: a module that imports anything else is refused. */
+  /** Imported functions; modules with other imports are rejected. */
   readonly imports: readonly ImportShape[];
   /** Type index of every function, imported ones first. */
   readonly functions: readonly number[];
@@ -33,7 +33,7 @@ export type ModuleShape = {
   readonly start: number | null;
 };
 
-/** @throws PluginError for everything that no plugin may declare. */
+/** Parses a module's declarations. @throws PluginError for unsupported ones and above the limits */
 export function readShape(bytes: Uint8Array): ModuleShape {
   const sections = readSections(bytes);
   checkCounts(bytes, sections);
@@ -68,7 +68,7 @@ export function readShape(bytes: Uint8Array): ModuleShape {
   };
 }
 
-/** The number that a function of type `() -> i32` returns, when its code is that constant alone; else null. */
+/** The constant that a function of type `() -> i32` returns, if it has no other code; otherwise null. */
 export function readConstant(bytes: Uint8Array, shape: ModuleShape, functionIndex: number): number | null {
   const code = shape.sections.find((section) => section.id === SECTION.code);
   if (code === undefined) return null;
@@ -90,7 +90,7 @@ export function readConstant(bytes: Uint8Array, shape: ModuleShape, functionInde
   return last === OP.end || last === OP.return ? value : null;
 }
 
-/** Limits of a memory or table. Flags: 1 a maximum follows, 2 shared, 4 64-bit, 8 a page size of its own. */
+/** Reads limits. Flags: 1 a maximum follows, 2 shared, 4 64-bit, 8 custom page size. @throws PluginError */
 export function readLimits(reader: Reader, what: string): Limits {
   const flags = reader.u8();
   if ((flags & 2) !== 0) throw new PluginError(`a shared ${what} is not supported`);
@@ -99,7 +99,7 @@ export function readLimits(reader: Reader, what: string): Limits {
   return { initial: reader.u32(), maximum: (flags & 1) !== 0 ? reader.u32() : null };
 }
 
-/** Steps over a constant expression and its `end`. */
+/** Skips a constant expression including its `end`. */
 export function skipExpression(reader: Reader): void {
   for (let opcode = reader.u8(); opcode !== OP.end; opcode = reader.u8()) skipImmediates(reader, opcode);
 }
@@ -132,7 +132,7 @@ function readImport(reader: Reader, types: readonly Signature[]): ImportShape {
   return { module, name, type, signature };
 }
 
-/** Sections that are lists: each entry costs time and memory in every thread, however few bytes it takes. */
+/** Limits of sections that are lists: each entry takes time and memory in every worker. */
 const COUNTED: ReadonlyMap<number, readonly [what: string, limit: number]> = new Map([
   [SECTION.type, ["types", LIMIT.types]],
   [SECTION.import, ["imports", LIMIT.imports]],
@@ -156,14 +156,14 @@ function checkCounts(bytes: Uint8Array, sections: readonly Section[]): void {
   }
 }
 
-/** Entries of all element segments: instantiating copies each of them, into the same place if the module says so. */
+/** Number of entries of all element segments: instantiation copies each of them. */
 function countElements(reader: Reader): number {
   let count = 0;
   for (let left = reader.u32(); left > 0; left--) count += readSegment(reader);
   return count;
 }
 
-/** How many entries an element segment has. */
+/** Number of entries of an element segment. */
 function readSegment(reader: Reader): number {
   // Bits: 0 passive or declared, 1 a table or a kind is named, 2 entries are expressions.
   const flags = reader.u32();
@@ -194,7 +194,7 @@ const TYPE_NAMES: Record<number, string> = {
   [TYPE.v128]: "v128",
 };
 
-/** `(i32, i32) -> i32`, as messages and `inspect` show it. */
+/** Formats a signature for messages and `plugin inspect`: `(i32, i32) -> i32`. */
 export function formatSignature(signature: Signature): string {
   const names = (types: readonly number[]) => types.map((type) => TYPE_NAMES[type] ?? "ref").join(", ");
   return `(${names(signature.params)}) -> ${signature.results.length === 0 ? "()" : names(signature.results)}`;

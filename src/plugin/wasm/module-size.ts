@@ -1,4 +1,4 @@
-/** What the bytes of a module are spent on, for authors. */
+/** Measures the size of a module by section and function, for `plugin inspect`. */
 
 import { Reader, readSections, SECTION, type Section } from "./binary.ts";
 import { readableName } from "./source-map.ts";
@@ -7,15 +7,15 @@ export type ModuleSize = {
   readonly total: number;
   readonly code: number;
   readonly data: number;
-  /** Custom sections by name: `name` has the functions' names, for stacks. */
+  /** Custom sections; `name` contains the function names. */
   readonly custom: readonly { readonly name: string; readonly bytes: number }[];
   /** Types, imports, exports, … */
   readonly rest: number;
-  /** The largest first. */
+  /** Sorted by size, largest first. */
   readonly functions: readonly { readonly name: string; readonly bytes: number }[];
 };
 
-/** Of a module that `readChecked` takes. */
+/** Measures a valid module; `imports`: the number of imported functions. */
 export function measureModule(bytes: Uint8Array, imports: number): ModuleSize {
   const sections = readSections(bytes);
   const sizeOf = (id: number) => sections.find((section) => section.id === id);
@@ -45,7 +45,7 @@ function measureFunctions(
   return functions.sort((a, b) => b.bytes - a.bytes);
 }
 
-/** Subsection 1 of the section `name`: functions' names by index. */
+/** The function names by index: subsection 1 of the custom section `name`. */
 function readNames(bytes: Uint8Array, sections: readonly Section[]): ReadonlyMap<number, string> {
   const names = new Map<number, string>();
   for (const { id, start, end } of sections) {

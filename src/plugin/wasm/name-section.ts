@@ -1,18 +1,18 @@
-/** The functions' names of a module, as a metered one carries them: the engine writes them into every stack. */
+/** Writes the function names of a metered module, which the engine includes in every stack. */
 
 import { Reader, SECTION, type Section } from "./binary.ts";
 import { PluginError } from "./error.ts";
 import type { Writer } from "./writer.ts";
 
-/** Bytes of one name: a stack has ten frames, and a module could name each with a megabyte. */
+/** Most bytes of one name, since the module chooses it and a stack has up to ten. */
 const LONGEST = 512;
 const FUNCTION_NAMES = 1;
 const QUESTION_MARK = 0x3f;
 const DELETE = 0x7f;
 
 /**
- * Writes the section `name` with the functions' names alone, each shortened to 512 bytes and without control characters,
- * so that no name makes a stack long, or looks like another frame of it. A section that is malformed is cut there.
+ * Writes the custom section `name` with the function names only. Each is truncated to 512 bytes and has no control
+ * characters, so that it can neither extend a stack nor imitate a frame. A malformed section is truncated.
  */
 export function writeNames(writer: Writer, bytes: Uint8Array, sections: readonly Section[]): void {
   const section = sections.find(({ id, start, end }) => id === SECTION.custom && isNamed(bytes, start, end));
@@ -33,7 +33,7 @@ function isNamed(bytes: Uint8Array, start: number, end: number): boolean {
   return new Reader(bytes, start, end).name() === "name";
 }
 
-/** Three numbers a name: the function's index, and where its bytes begin and end. */
+/** Returns three numbers per name: function index, start and end of its bytes. */
 function readNames(bytes: Uint8Array, { start, end }: Section): number[] {
   const names: number[] = [];
   const reader = new Reader(bytes, start, end);
@@ -56,7 +56,7 @@ function readNames(bytes: Uint8Array, { start, end }: Section): number[] {
       break;
     }
   } catch (error) {
-    // The engine ignores names that it cannot read: they are no reason to refuse a module.
+    // The engine ignores malformed names too.
     if (!(error instanceof PluginError)) throw error;
   }
   return names;
@@ -64,7 +64,7 @@ function readNames(bytes: Uint8Array, { start, end }: Section): number[] {
 
 function writeName(writer: Writer, bytes: Uint8Array, index: number, start: number, end: number): void {
   let cut = Math.min(end, start + LONGEST);
-  // Not within a character of several bytes.
+  // Not within a multi-byte character.
   while (cut < end && cut > start && (bytes[cut]! & 0xc0) === 0x80) cut--;
   writer.u32(index);
   writer.u32(cut - start);

@@ -1,9 +1,8 @@
 /**
- * Where in its source a module's code came from, so that the stack of a failure names the author's lines.
+ * Source maps (ECMA-426) of modules, for stacks with positions in the source.
  *
- * A source map (ECMA-426) of a WebAssembly module has one line, whose columns are offsets in the file. It is read on the
- * main thread when the module is, and reaches every thread as one table in shared memory: a stack is told by a look-up,
- * and no thread parses anything.
+ * The source map of a WebAssembly module has one line, whose columns are offsets in the file. It is parsed when the module
+ * is built and shared by all workers as one table in shared memory.
  */
 import { createHash } from "node:crypto";
 import { readFile, stat } from "node:fs/promises";
@@ -16,29 +15,29 @@ export type SourceMap = {
   readonly table: Uint32Array;
 };
 
-/** The hash of the module that a map belongs to, which `plugin build` puts there: a map of another build tells lies. */
+/** The member with the hash of the map's module, written by `plugin build`: maps of other builds are not used. */
 export const MAP_MODULE = "x_sluice_module";
 
-/** Of a map's text: a map is some six times as large as its module. */
+/** Most bytes of a map. A map has about six times the size of its module. */
 const MOST_BYTES = 64 * 1024 * 1024;
 
 const ROW = 4;
-/** Of a table: 64 MiB of it. */
+/** Most rows of a table: 64 MiB. */
 const MOST_ROWS = 4 * 1024 * 1024;
 const MOST_FILES = 100_000;
 
-/** The map of the module that stands in `path`; null when there is none that belongs to it. Never fails. */
+/** Loads the map of the module in the file `path`; null if there is none. Never rejects. */
 export async function loadSourceMap(path: string, bytes: Uint8Array): Promise<SourceMap | null> {
   try {
     const text = await readMapText(path, bytes);
     return text === null ? null : decodeSourceMap(text, bytes);
   } catch {
-    // Stacks then name offsets of the file, as they do without a map: that is no reason to refuse a plugin.
+    // An unusable map does not make the plugin unusable: stacks then have offsets, as without a map.
     return null;
   }
 }
 
-/** From the module itself, or from the file that it names, or from the one beside it. */
+/** The map within the module, or from the file that it names, or from `path.map`. */
 async function readMapText(path: string, bytes: Uint8Array): Promise<string | null> {
   const section = findCustomSection(bytes, "sourceMappingURL");
   const url = section === null ? "" : new Reader(section).name();
@@ -46,7 +45,7 @@ async function readMapText(path: string, bytes: Uint8Array): Promise<string | nu
   if (inline) return Buffer.from(inline[1]!, "base64").toString("utf8");
   const named = url.replace(/^\.\//, "");
   const isPlain = named !== "" && named === basename(named) && named !== "..";
-  // A module may have been renamed since it was built.
+  // `path.map` first: the module may have been renamed after the build.
   for (const file of new Set([`${path}.map`, ...(isPlain ? [join(dirname(path), named)] : [])])) {
     const found = await stat(file).catch(() => null);
     if (found?.isFile() && found.size <= MOST_BYTES) return readFile(file, "utf8");
@@ -54,7 +53,7 @@ async function readMapText(path: string, bytes: Uint8Array): Promise<string | nu
   return null;
 }
 
-/** A map's text as a table; null when it says that it belongs to another module. @throws when it is no source map. */
+/** Parses a map; null if it belongs to another module. @throws Error if it is not a source map */
 export function decodeSourceMap(text: string, module: Uint8Array): SourceMap | null {
   const map = JSON.parse(text) as {
     version: unknown;
@@ -69,12 +68,12 @@ export function decodeSourceMap(text: string, module: Uint8Array): SourceMap | n
   if (owner !== undefined && owner !== createHash("sha256").update(module).digest("hex")) return null;
   if (map.sources.length > MOST_FILES) throw new Error(`${map.sources.length} sources, the limit is ${MOST_FILES}`);
   const root = typeof map.sourceRoot === "string" && map.sourceRoot !== "" ? `${cut(map.sourceRoot)}/` : "";
-  // Each name is copied for every thread: one root of a megabyte before thousands of names would end the process.
+  // Names are copied for every worker: a root of a megabyte with thousands of names would exhaust the memory.
   const files = map.sources.map((source) => cut(root + cut(String(source))));
   return { files, table: decodeMappings(map.mappings, files.length) };
 }
 
-/** A name as far as it is shown, and one character more where it is longer. */
+/** Truncates a name; one character more than is shown marks it as truncated. */
 function cut(name: string): string {
   return name.length > LONGEST ? name.slice(0, LONGEST + 1) : name;
 }
@@ -84,7 +83,7 @@ const DIGITS = new Int8Array(128).fill(-1);
 for (const [value, digit] of [..."ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"].entries())
   DIGITS[digit.charCodeAt(0)] = value;
 
-/** Segments of the first line: `column[, source, line, column[, name]]`, each the difference to the one before. */
+/** Decodes the segments of the first line: `column[, source, line, column[, name]]`, relative to the previous ones. */
 function decodeMappings(mappings: string, files: number): Uint32Array {
   const line = mappings.indexOf(";");
   const end = line < 0 ? mappings.length : line;
@@ -112,7 +111,7 @@ function decodeMappings(mappings: string, files: number): Uint32Array {
 
 const COMMA = 44;
 
-/** Segments that hold anything. */
+/** Number of segments that are not empty. */
 function countSegments(mappings: string, end: number): number {
   let count = 0;
   let before = COMMA;
@@ -125,8 +124,8 @@ function countSegments(mappings: string, end: number): number {
 }
 
 /**
- * Adds the number at `at` to a field, and returns where it ends: base64 digits of five bits, the lowest first, 32 for
- * "more follows"; the lowest bit of a number is its sign.
+ * Adds the VLQ number at `start` to a field and returns its end. Digits are base64 with five bits each, least significant
+ * first, 32 for continuation; the lowest bit of the number is its sign.
  */
 function addVlq(text: string, start: number, fields: number[], field: number): number {
   let value = 0;

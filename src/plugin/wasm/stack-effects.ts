@@ -1,6 +1,6 @@
 /**
- * How many values each instruction leaves on the stack less those that it takes: for estimates of what it costs to
- * compile a function (`compile-cost.ts`). Instructions whose effect depends on a type or a label count 0 here.
+ * The change of the stack height by each instruction, to estimate the compile cost of functions (`compile-cost.ts`). 0 for
+ * instructions whose effect depends on a type or a label.
  */
 import { OP } from "./instructions.ts";
 
@@ -39,7 +39,7 @@ const PLAIN = table(256, [
   [-1, 0xd6], // br_on_non_null
 ]);
 
-/** memory.init, copy and fill; table.init, copy and fill take three; table.grow takes two and leaves one. */
+/** By number after the prefix 0xfc: `memory.init`, `copy` and `fill`, `table.init`, `copy`, `grow`, `size` and `fill`. */
 const BULK = table(18, [
   [-3, 8],
   [-3, 10, 12],
@@ -49,7 +49,7 @@ const BULK = table(18, [
   [-3, 17],
 ]);
 
-/** Of two vectors one, but for what is listed. */
+/** By number after the prefix 0xfd: -1, except for the listed ones. */
 const VECTOR = table(0x114, [
   [-1, 0, 0x113],
   [0, 0, 10], // loads

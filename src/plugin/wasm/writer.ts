@@ -1,6 +1,6 @@
-/** Writing the WebAssembly binary format. */
+/** Writes the WebAssembly binary format. */
 
-/** Bytes that grow as they are written. */
+/** A growable buffer with the encodings of the format. */
 export class Writer {
   bytes: Buffer;
   at = 0;
@@ -59,13 +59,13 @@ export class Writer {
     this.copy(bytes, 0, bytes.length);
   }
 
-  /** A section with the content that `fill` writes; its size is put before it. */
+  /** Writes a section; `fill` writes its content. */
   section(id: number, fill: () => void): void {
     this.u8(id);
     this.sized(fill);
   }
 
-  /** What `fill` writes, with its length before it in five bytes (a LEB128 may be padded). */
+  /** Writes the length of what `fill` writes, as LEB128 padded to five bytes, followed by it. */
   sized(fill: () => void): void {
     this.#reserve(5);
     const at = this.at;

@@ -1,4 +1,4 @@
-/** Host calls of strategies: the endpoints to choose from, and how an attempt went. */
+/** `sluice:balance/1`: endpoints for `update` and `pick`, results of attempts for `outcome`. */
 
 import { ATTEMPT, COLUMN, ENDPOINT_TEXT, HOOK, STATUS } from "../../../abi/abi.ts";
 import { WORK } from "../../../abi/prices.ts";
@@ -6,7 +6,7 @@ import type { CallContext } from "../call-context.ts";
 
 const LAST_COLUMN = COLUMN.latency_age;
 
-/** A column on its way to a guest: one for the thread, used within one call. */
+/** Scratch space for one column, shared by all guests of the worker. */
 let values = new Int32Array(256);
 let valueBytes = Buffer.from(values.buffer);
 
@@ -40,7 +40,7 @@ export function makeBalanceCalls(context: CallContext) {
         valueBytes = Buffer.from(values.buffer);
       }
       view.read(column, values);
-      // The guest may want them at any offset, aligned or not: one copy of bytes, little-endian as both sides are.
+      // Copied as bytes, because the guest's offset may be unaligned; both sides are little-endian.
       valueBytes.copy(memory.bytes, at, 0, length);
       return context.leave(length);
     },

@@ -1,23 +1,23 @@
-/** Host calls that read a plugin's configuration by path, so that no guest needs a parser. Cold. */
+/** `sluice:core/1`: host calls that read the configuration by path, so that guests need no parser. */
 
 import { LIMIT, STATUS } from "../../../abi/abi.ts";
 import { WORK } from "../../../abi/prices.ts";
 import type { CallContext } from "../call-context.ts";
 
-/** What `config_kind` answers. */
+/** Results of `config_kind`. */
 export const CONFIG_KIND = { absent: 0, null: 1, boolean: 2, number: 3, string: 4, list: 5, map: 6 } as const;
 
 export function makeConfigCalls(context: CallContext) {
   const { memory } = context;
   const pay = (bytes: number): void => context.spend(WORK.configKey + WORK.configByte * bytes);
-  /** The node at a path; undefined when it is not there, `notHere` when no configuration is. */
+  /** Begins a call and returns the node at a path; undefined if there is none. */
   const find = (call: string, path: number, length: number): unknown => {
     context.enter(call, length >>> 0);
     memory.check(path, length);
     if (context.configuration === null || length >>> 0 > LIMIT.configPath) return undefined;
     return resolvePath(context.configuration.config, memory.takeUtf8(path, length), pay);
   };
-  /** The map whose keys were asked for last: going through all of them lists them once. */
+  /** The last map and its keys: iterating over a map lists its keys once. */
   let map: object | null = null;
   let keys: readonly string[] = [];
   const keysOf = (node: object): readonly string[] => {
@@ -77,9 +77,9 @@ function kindOf(node: unknown): number {
 }
 
 /**
- * `rules.0.name`. A dot in a key is written `\.`, a backslash before a dot or a backslash `\\`; so every entry has a
- * path of its own. A key with dots is found by its plain text as well, where keys without lead to nothing. Each key
- * that is looked for is paid for: of a path that is all dots, and at each level of a deep map, there are many.
+ * Returns the value at a path such as `rules.0.name`, or undefined. `\.` is a dot within a key, `\\` a backslash before a
+ * dot or a backslash, so that every entry has a path. A key with unescaped dots is found too, if shorter keys lead to
+ * nothing; so one path can need many lookups, and `pay` is called for each with the length of its key.
  */
 export function resolvePath(node: unknown, path: string, pay: (bytes: number) => void): unknown {
   if (path === "") return node;
@@ -96,7 +96,7 @@ export function resolvePath(node: unknown, path: string, pay: (bytes: number) =>
   return undefined;
 }
 
-/** Where the key that reaches to `from` at least ends: at the next dot that is not escaped, or at the path's end. */
+/** Returns the end of a key that extends at least to `from`: the next unescaped dot, or the end of the path. */
 function findKeyEnd(path: string, from: number): number {
   for (let at = from; at < path.length; at++) {
     if (path[at] === ".") return at;

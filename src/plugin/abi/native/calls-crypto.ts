@@ -1,4 +1,4 @@
-/** Host calls over `node:crypto`. Nothing that a guest hands in makes them throw: what cannot be used is `invalid`. */
+/** `sluice:crypto/1` by `node:crypto`. Unusable arguments return `invalid`; none of them makes a call throw. */
 import {
   constants,
   createHmac,
@@ -14,22 +14,22 @@ import type { CallContext } from "../call-context.ts";
 
 const DIGESTS: readonly string[] = Object.keys(DIGEST);
 
-/** Parsed keys of one thread, over all guests: public, so that it tells nothing who used one first. */
+/** A cache of parsed keys for all guests of the worker. Keys are public, so its timing reveals no secret. */
 const KEPT_KEYS = 256;
 const keys = new Map<string, KeyObject | null>();
 
-/** RFC 7518 section 3.3; below, a key can be broken. */
+/** Least size of RSA keys (RFC 7518 section 3.3). */
 const LEAST_BITS = 2048;
-/** Above, one verification takes a millisecond. */
+/** Most bits of RSA keys: above, a verification takes a millisecond. */
 const MOST_BITS = 8192;
-/** A longer exponent makes a verification as slow as a signature. */
+/** Limit of RSA exponents: with longer ones a verification is as slow as a signature. */
 const EXPONENTS = 2n ** 32n;
 const P256_SIGNATURE = 64;
 const ED25519_SIGNATURE = 64;
 
 export function makeCryptoCalls(context: CallContext) {
   const { memory } = context;
-  /** Pays for a hash before it is made: a guest without fuel ends here. */
+  /** Charges fuel before the work is done. @throws Fault */
   const pay = (units: number, bytes: number): void =>
     context.spend((units + Math.ceil(bytes / CRYPTO_FUEL.bytesPerUnit)) * FUEL.bytesPerUnit);
   const view = (pointer: number, length: number): Buffer => {
@@ -114,29 +114,29 @@ export function makeCryptoCalls(context: CallContext) {
   };
 }
 
-/** As the newest; the one that was longest not used makes room. What is no key is kept too: it stays none. */
+/** Adds a key as the most recently used one and evicts the least recently used. Invalid keys (null) are cached too. */
 function keepKey(id: string, key: KeyObject | null): void {
   if (keys.size >= KEPT_KEYS) keys.delete(keys.keys().next().value!);
   keys.set(id, key);
 }
 
-/** A public key that is for this algorithm, or null. */
+/** Parses a public key (PEM or JWK); null if it is invalid or not for the algorithm. */
 function parseKey(algorithm: number, text: string): KeyObject | null {
   try {
     const key = text.trimStart().startsWith("{") ? parseJwk(algorithm, text) : parsePem(text);
     return key !== null && isFor(algorithm, key) ? key : null;
   } catch {
-    // `node:crypto` and the JSON parser say in many ways that it is no key; to a guest they are one.
+    // All errors of `node:crypto` and the JSON parser mean that the key is invalid.
     return null;
   }
 }
 
-/** Node would also take a private key or a certificate here, and make a public key of it. */
+/** Only public keys: Node would also accept private keys and certificates. */
 function parsePem(text: string): KeyObject | null {
   return /^\s*-----BEGIN PUBLIC KEY-----\s/.test(text) ? createPublicKey(text) : null;
 }
 
-/** Names of RFC 7518 section 3.1 and RFC 8037; RFC 9864 names the curve instead. */
+/** By SIGNATURE: names in `alg` (RFC 7518 section 3.1, RFC 8037, RFC 9864). */
 const JOSE: readonly (readonly string[])[] = [["RS256"], ["PS256"], ["ES256"], ["EdDSA", "Ed25519"]];
 
 function parseJwk(algorithm: number, text: string): KeyObject | null {

@@ -1,4 +1,4 @@
-/** Host calls on what else an exchange is made of: attributes, the answer, kept values, the choice of a cluster. */
+/** `sluice:core/1`: attributes, the local response, exchange values, the choice of cluster and strategy. */
 import { threadId } from "node:worker_threads";
 import { ATTRIBUTE, HOOK, LIMIT, STATUS } from "../../../abi/abi.ts";
 import { WORK } from "../../../abi/prices.ts";
@@ -10,13 +10,13 @@ import { CALL_MEMORY } from "../call-charges.ts";
 import type { CallContext } from "../call-context.ts";
 import { copyBytes } from "../memory.ts";
 
-/** Bytes that a name takes beside its own. */
+/** Bytes charged for a recorded lookup in addition to the name. */
 const NOTE = 128;
 
 const LAST_ATTRIBUTE = ATTRIBUTE.upgrade;
 
 const OBSERVES = (1 << HOOK.outcome) | (1 << HOOK.log);
-const ANSWERED = OBSERVES | (1 << HOOK.response_head) | (1 << HOOK.response_body) | (1 << HOOK.response_trailers);
+const AFTER_RESPONSE = OBSERVES | (1 << HOOK.response_head) | (1 << HOOK.response_body) | (1 << HOOK.response_trailers);
 
 export function makeExchangeCalls(context: CallContext) {
   const { memory } = context;
@@ -34,7 +34,7 @@ export function makeExchangeCalls(context: CallContext) {
     attribute_set(id: number, pointer: number, length: number): number {
       context.enter("attribute_set", length >>> 0);
       const start = memory.check(pointer, length);
-      // A path is checked and normalised byte by byte.
+      // Validation and normalisation take time per byte.
       context.spend((length >>> 0) * WORK.targetByte);
       return context.leave(setAttribute(context, id, memory.bytes, start, start + (length >>> 0)));
     },
@@ -80,7 +80,7 @@ export function makeExchangeCalls(context: CallContext) {
       memory.check(name, length);
       if (context.configuration === null) return context.leave(STATUS.notHere);
       if (length >>> 0 > LIMIT.configPath) return context.leave(STATUS.absent);
-      // What a guest looked up while it was made is noted.
+      // Lookups during the start are recorded (`ManagedGuest.noteLookup`).
       if (context.scope.isStarting)
         context.charges.chargeMore("cluster_find", CALL_MEMORY.names, NOTE + (length >>> 0));
       return context.leave(context.configuration.findCluster(memory.takeUtf8(name, length)));
@@ -116,7 +116,7 @@ export function makeExchangeCalls(context: CallContext) {
   };
 }
 
-/** The name of a kept value: keys of one plugin are its own. Null when the key is too long. */
+/** The map key of an exchange value, private to the plugin; null if the key is too long. */
 function valueName(context: CallContext, key: number, length: number): string | null {
   const start = context.memory.check(key, length);
   const { configuration } = context;
@@ -124,7 +124,7 @@ function valueName(context: CallContext, key: number, length: number): string | 
   return `${configuration.plugin}\0${context.memory.bytes.toString("latin1", start, start + length)}`;
 }
 
-/** The name of a shared value: no plugin's own, since a plugin has a name. Null when it is too long. */
+/** The map key of a shared value, different from those of every plugin (names are not empty); null if it is too long. */
 function sharedName(context: CallContext, name: number, length: number): string | null {
   const start = context.memory.check(name, length);
   if (length >>> 0 > LIMIT.exchangeKey || context.configuration === null) return null;
@@ -145,7 +145,7 @@ function keepValue(context: CallContext, call: string, name: string | null, valu
   const { memory } = context;
   const { target } = context.scope;
   memory.check(value, length);
-  // A connection keeps nothing for its requests.
+  // Connections have no values.
   if (target === null || context.scope.hook === HOOK.connection) return STATUS.notHere;
   if (name === null || length >>> 0 > LIMIT.exchangeValue) return STATUS.tooLarge;
   const values = (target.values ??= new Map());
@@ -155,7 +155,7 @@ function keepValue(context: CallContext, call: string, name: string | null, valu
   return STATUS.ok;
 }
 
-/** Exchanges of one thread are numbered below this. */
+/** Exceeds all exchange numbers of a worker. */
 const EXCHANGES = 2 ** 31;
 
 function giveAttribute(context: CallContext, target: HookContext, id: number, out: number, cap: number): number {
@@ -164,7 +164,7 @@ function giveAttribute(context: CallContext, target: HookContext, id: number, ou
   return id >= 0 && id <= LAST_ATTRIBUTE ? giveOfAny(context, target, id, out, cap) : STATUS.invalid;
 }
 
-/** What a connection and a check have as well. */
+/** Attributes that every context has. */
 function giveOfAny(context: CallContext, target: HookContext, id: number, out: number, cap: number): number {
   switch (id) {
     case ATTRIBUTE.client_address:
@@ -206,15 +206,15 @@ function giveOfExchange(context: CallContext, exchange: ExchangeContext, id: num
     case ATTRIBUTE.original_target:
       return giveTarget(context, request.bytes, exchange.original, out, cap);
     case ATTRIBUTE.status: {
-      if (((ANSWERED >>> hook) & 1) === 0 && !context.scope.responded) return STATUS.absent;
+      if (((AFTER_RESPONSE >>> hook) & 1) === 0 && !context.scope.responded) return STATUS.absent;
       const status = exchange.localStatus !== 0 ? exchange.localStatus : exchange.response.status;
       return status === 0 ? STATUS.absent : memory.giveText(String(status), out, cap);
     }
     case ATTRIBUTE.error:
-      if (((ANSWERED >>> hook) & 1) === 0) return STATUS.absent;
+      if (((AFTER_RESPONSE >>> hook) & 1) === 0) return STATUS.absent;
       return giveName(context, exchange.error === null ? "" : exchange.error.code, out, cap);
     case ATTRIBUTE.upstream_duration:
-      if (((ANSWERED >>> hook) & 1) === 0 || exchange.attemptLatency === 0) return STATUS.absent;
+      if (((AFTER_RESPONSE >>> hook) & 1) === 0 || exchange.attemptLatency === 0) return STATUS.absent;
       return memory.giveText(String(Math.round(exchange.attemptLatency)), out, cap);
     case ATTRIBUTE.client_address:
     case ATTRIBUTE.listener:
@@ -235,7 +235,7 @@ function giveOfExchange(context: CallContext, exchange: ExchangeContext, id: num
   }
 }
 
-/** What is known at the end only. */
+/** Attributes that are available in `log` and `outcome` only. */
 function giveObserved(context: CallContext, exchange: ExchangeContext, id: number, out: number, cap: number): number {
   const { memory } = context;
   const { hook } = context.scope;
@@ -263,7 +263,7 @@ function givePart(context: CallContext, { request }: ExchangeContext, part: numb
   return start === end ? STATUS.absent : context.memory.give(request.bytes, start, end, out, cap);
 }
 
-/** A name of the configuration or an address; absent when it is empty. */
+/** Writes a name or an address; absent if it is empty. */
 function giveName(context: CallContext, text: string, out: number, cap: number): number {
   if (text === "") return STATUS.absent;
   for (let i = 0; i < text.length; i++) if (text.charCodeAt(i) > 127) return context.memory.giveUtf8(text, out, cap);
@@ -272,7 +272,7 @@ function giveName(context: CallContext, text: string, out: number, cap: number):
 
 const QUERY = 63;
 
-/** A part of the start line as it was before any plugin. */
+/** Writes a part of the start line as received. */
 function giveOriginal(context: CallContext, x: ExchangeContext, part: number, out: number, cap: number): number {
   const start = x.original[part]!;
   const end = x.original[part + 1]!;

@@ -1,4 +1,4 @@
-/** Host calls that make a request of the plugin's own, and read its answer. */
+/** `sluice:fetch/1`: subrequests and their responses. */
 
 import { HOOK, LIMIT, STATUS } from "../../../abi/abi.ts";
 import { WORK } from "../../../abi/prices.ts";
@@ -99,7 +99,7 @@ function give(context: CallContext, head: Head, word: number, out: number, cap: 
   return context.memory.give(head.bytes, start, end, out, cap);
 }
 
-/** The field number `nth` of those that are told: none that framed the message. */
+/** Returns the index of the nth visible header (framing headers are hidden), or -1. */
 function nthField(head: Head, nth: number): number {
   for (let index = 0; index < head.count && nth >= 0; index++)
     if (!isFramingField(head, index) && nth-- === 0) return index;

@@ -1,4 +1,4 @@
-/** Host calls on heads. Bytes are compared and copied where they stand; no string is made. */
+/** `sluice:core/1`: host calls on headers. They compare and copy bytes and create no strings. */
 import { STATUS } from "../../../abi/abi.ts";
 import { WORK } from "../../../abi/prices.ts";
 import { FIELD_WORDS, type Head, NAME_END, NAME_START, VALUE_END, VALUE_START } from "../../../http/head.ts";
@@ -110,7 +110,7 @@ function edit(
   return setHeader(context, part, memory.bytes, nameStart, nameEnd, valueStart, valueEnd, replace);
 }
 
-/** A count, four words for each field, then the bytes that they point at. */
+/** The format of `head_read`: a count, four words per header (docs/abi.md), then the bytes. */
 const WORD = 4;
 const ENTRY = 4 * WORD;
 

@@ -1,4 +1,4 @@
-/** Host calls of the key-value store that all threads share. Cursors, versions and sums are f64: whole, below 2^53. */
+/** `sluice:kv/1`: the shared key-value store. Cursors, versions and sums are f64: integers below 2^53. */
 
 import { LIMIT, STATUS } from "../../../abi/abi.ts";
 import { type KeyValue, Operation } from "../../../state/key-value.ts";
@@ -10,10 +10,10 @@ export function makeKeyValueCalls(context: CallContext) {
   const { memory } = context;
   const operation = new Operation();
 
-  /** Ends a call: what the store looked at is paid for. */
-  const leave = (answer: number): number => {
+  /** Ends a call and charges the work of the store. */
+  const leave = (result: number): number => {
     context.spend(operation.work);
-    return context.leave(answer);
+    return context.leave(result);
   };
   const giveFloat = (at: number, value: number): void => void memory.bytes.writeDoubleLE(value, at);
 
@@ -34,9 +34,9 @@ export function makeKeyValueCalls(context: CallContext) {
       if (typeof store === "number") return context.leave(store);
       operation.out = memory.bytes;
       operation.cap = cap >>> 0;
-      const answer = store.get(operation);
-      if (answer >= 0 && versionOut !== 0) giveFloat(versionOut >>> 0, operation.version);
-      return leave(answer);
+      const result = store.get(operation);
+      if (result >= 0 && versionOut !== 0) giveFloat(versionOut >>> 0, operation.version);
+      return leave(result);
     },
 
     kv_set(namespace: number, key: number, keyLength: number, value: number, valueLength: number, ttl: number): number {
@@ -76,9 +76,9 @@ export function makeKeyValueCalls(context: CallContext) {
       if (!isTime(ttl) || !Number.isSafeInteger(by)) return context.leave(STATUS.invalid);
       operation.ttl = ttl;
       operation.number = by;
-      const answer = store.increment(operation);
-      if (answer >= 0) giveFloat(at, operation.number);
-      return leave(answer);
+      const result = store.increment(operation);
+      if (result >= 0) giveFloat(at, operation.number);
+      return leave(result);
     },
 
     kv_delete(namespace: number, key: number, keyLength: number): number {
@@ -97,7 +97,7 @@ export function makeKeyValueCalls(context: CallContext) {
       cursorOut: number,
     ): number {
       context.enter("kv_list", prefixLength >>> 0);
-      // An empty prefix is every key; as a key it would be invalid.
+      // An empty prefix matches every key; an empty key is invalid.
       const store = prepare(context, operation, namespace, prefix, prefixLength, 0);
       operation.outStart = memory.check(out, cap);
       memory.check(cursorOut, FLOAT_BYTES);
@@ -105,14 +105,14 @@ export function makeKeyValueCalls(context: CallContext) {
       operation.out = memory.bytes;
       operation.cap = cap >>> 0;
       operation.cursor = cursor;
-      const answer = store.list(operation);
-      if (answer >= 0) giveFloat(cursorOut >>> 0, operation.cursor);
-      return leave(answer);
+      const result = store.list(operation);
+      if (result >= 0) giveFloat(cursorOut >>> 0, operation.cursor);
+      return leave(result);
     },
   };
 }
 
-/** The store to ask, its operands set but for what only some calls have; or the STATUS that says why not. */
+/** Sets the operands that all calls have and returns the store, or a STATUS if it cannot be used. */
 function prepare(
   context: CallContext,
   operation: Operation,
@@ -142,7 +142,7 @@ function takeValue({ memory }: CallContext, operation: Operation, value: number,
   operation.valueEnd = operation.valueStart + (length >>> 0);
 }
 
-/** Whole or not, but a number that counts: not below 0, not NaN, not past 2^53. */
+/** Whether a number is from 0 to 2^53 - 1, not necessarily an integer. */
 function isTime(value: number): boolean {
   return value >= 0 && value <= Number.MAX_SAFE_INTEGER;
 }

@@ -1,4 +1,4 @@
-/** Host calls that write to the logs: lines of the program's log, fields of a request's line in the access log. */
+/** `sluice:log/1`: lines of the program's log, fields of the access log. */
 
 import { LEVEL, LIMIT, STATUS } from "../../../abi/abi.ts";
 import { ACCESS_FIELDS } from "../../../observe/series.ts";
@@ -23,10 +23,10 @@ export function makeLogCalls(context: CallContext) {
   };
 }
 
-/** Fields of the access log that no plugin may write, as far as they have names of their own. */
+/** Fields of the access log that plugins cannot set, because the proxy sets them. */
 const OWN_FIELDS: ReadonlySet<string> = new Set(ACCESS_FIELDS);
 
-/** `field`: a field that another plugin has set is set anew. */
+/** `field`: replaces a field of that name, also one of another plugin. */
 function addLogField(context: CallContext, name: number, nameLength: number, value: number, length: number): number {
   const { memory, configuration } = context;
   const { exchange, hook } = context.scope;

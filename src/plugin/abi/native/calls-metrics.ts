@@ -1,4 +1,4 @@
-/** Host calls by which plugins define metrics of their own, when they are started, and count in them. */
+/** `sluice:metrics/1`: metrics are defined during the start, and changed by all hooks. */
 
 import { LIMIT, METRIC, STATUS } from "../../../abi/abi.ts";
 import { WORK } from "../../../abi/prices.ts";
@@ -7,25 +7,25 @@ import { BUCKETS, labelTableCells, metricCells, OTHER } from "../../../observe/s
 import { CALL_MEMORY } from "../call-charges.ts";
 import type { CallContext } from "../call-context.ts";
 
-/** Of metrics and labels, as Prometheus has them. */
+/** Names of metrics and labels (Prometheus data model). */
 const NAME = /^(?!__)[A-Za-z_][A-Za-z0-9_]*$/;
-/** Sluice's own, and those of its process: no plugin's metric can be taken for one. */
+/** Prefixes of the proxy's own metrics. */
 const RESERVED_METRIC = /^(sluice|process|nodejs)_/;
 const RESERVED_LABELS: readonly string[] = ["plugin", "le", "quantile"];
 const FLOAT_BYTES = 8;
 const LAST_KIND = METRIC.latest;
 
-/** What a guest has handed in; null for what is too long. */
+/** The arguments of a definition; null: too long. */
 type Parts = {
   readonly kind: number;
-  /** Name, help, labels, and the label whose values become known at run time. */
+  /** Name, help, labels, and the label with values known only at run time. */
   readonly texts: readonly (string | null)[];
   readonly bounds: readonly number[] | null;
-  /** How many values; null where there is no such label. */
+  /** Most values of that label; null without one. */
   readonly values: number | null;
 };
 
-/** What a value costs in the host's own table, beside its cells, in their unit. */
+/** Memory per label value in the host's table in addition to its cells, in cells. */
 const ROW_CELLS = 16;
 
 export function makeMetricCalls(context: CallContext) {
@@ -97,7 +97,7 @@ export function makeMetricCalls(context: CallContext) {
   };
 }
 
-/** Of pointers and lengths in turn; null for what is too long. */
+/** Reads texts; `ranges`: pointers and lengths, alternating. Null: too long. */
 function takeTexts({ memory }: CallContext, ranges: readonly number[]): (string | null)[] {
   const texts: (string | null)[] = [];
   for (let i = 0; i < ranges.length; i += 2) {
@@ -108,7 +108,7 @@ function takeTexts({ memory }: CallContext, ranges: readonly number[]): (string 
   return texts;
 }
 
-/** The number of the metric. */
+/** Defines a metric; returns its number, or a STATUS. */
 function define(context: CallContext, call: string, parts: Parts): number {
   const { configuration } = context;
   if (configuration === null || !context.scope.isStarting) return STATUS.notHere;
@@ -119,7 +119,7 @@ function define(context: CallContext, call: string, parts: Parts): number {
   return configuration.metrics.define(definition);
 }
 
-/** Bytes that the host keeps for it. */
+/** Bytes that the host uses for a metric. */
 function sizeOf(definition: MetricDefinition): number {
   const { name, help, labels, buckets, by } = definition;
   const text = name.length + help.length + labels.reduce((sum, pair) => sum + pair[0].length + pair[1].length, 0);
@@ -127,7 +127,7 @@ function sizeOf(definition: MetricDefinition): number {
   return text + FLOAT_BYTES * (2 * (buckets.length + 2) + table);
 }
 
-/** Upper bounds; null when there are too many. */
+/** Reads the upper bounds of a histogram; null: too many. */
 function takeBounds({ memory }: CallContext, pointer: number, length: number): number[] | null {
   const start = memory.check(pointer, length);
   const count = (length >>> 0) / FLOAT_BYTES;
@@ -152,7 +152,7 @@ function makeDefinition({ kind, texts, bounds, values }: Parts): MetricDefinitio
 
 type Pair = readonly [name: string, value: string];
 
-/** A label beside others, whose values become known at run time. */
+/** Checks a label with values known only at run time. */
 function makeLabel(label: string, values: number, others: readonly Pair[]): { label: string; values: number } | number {
   if (!isLabel(label, others) || values === 0) return STATUS.invalid;
   return values > LIMIT.metricValues || others.length >= LIMIT.metricLabels ? STATUS.tooLarge : { label, values };
@@ -162,7 +162,7 @@ function isLabel(name: string, others: readonly Pair[]): boolean {
   return NAME.test(name) && !RESERVED_LABELS.includes(name) && !others.some(([other]) => other === name);
 }
 
-/** Names and values in turn, each with a NUL behind it. */
+/** Parses names and values, alternating, each terminated by NUL. */
 function readLabels(text: string): Pair[] | number {
   if (text === "") return [];
   const parts = text.split("\0");

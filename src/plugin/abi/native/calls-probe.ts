@@ -1,10 +1,10 @@
-/** Host calls that speak to the endpoint under check in whatever protocol it has. */
+/** `sluice:probe/1`: exchanges bytes with the endpoint under check, for protocols without HTTP. */
 import { HOOK, LIMIT, STATUS } from "../../../abi/abi.ts";
 import { CALL_MEMORY } from "../call-charges.ts";
 import type { CallContext } from "../call-context.ts";
 import type { AsyncResult } from "./calls-sleep.ts";
 
-/** For those that say nothing else. */
+/** Defaults: milliseconds, bytes. */
 const TIMEOUT = 5000;
 const MOST = 16 * 1024;
 
@@ -33,27 +33,27 @@ export function makeProbeCalls(context: CallContext) {
       const { charges } = context;
       const wanted = most || MOST;
       charges.charge("probe", CALL_MEMORY.probed, (sendLength >>> 0) + (untilLength >>> 0));
-      const room = charges.available(CALL_MEMORY.probed);
+      const available = charges.available(CALL_MEMORY.probed);
       const request = {
         endpoint,
         send: memory.take(send, sendLength),
         until: memory.take(until, untilLength),
-        most: Math.min(wanted, room),
+        most: Math.min(wanted, available),
         timeout: Math.min(timeout || TIMEOUT, context.scope.timeLeft),
       };
       const { fetcher } = configuration;
       context.probed = null;
       context.leave(STATUS.ok);
-      const waited = context.suspension.suspend((answer) =>
-        fetcher.probe(request, (came) => {
-          if (typeof came === "number") return answer(came);
-          context.probed = came;
-          context.grant(came.length);
-          charges.setCharged(CALL_MEMORY.probed, came.length);
-          answer(came.length);
+      const result = context.suspension.suspend((complete) =>
+        fetcher.probe(request, (received) => {
+          if (typeof received === "number") return complete(received);
+          context.probed = received;
+          context.grant(received.length);
+          charges.setCharged(CALL_MEMORY.probed, received.length);
+          complete(received.length);
         }),
       );
-      return room < wanted ? context.failTooLarge(waited, "probe", room) : waited;
+      return available < wanted ? context.failTooLarge(result, "probe", available) : result;
     },
 
     probe_read(offset: number, out: number, cap: number): number {

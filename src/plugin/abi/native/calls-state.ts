@@ -1,11 +1,11 @@
-/** Host calls by which a plugin hands state to its own next version, and asks to be called from time to time. */
+/** `sluice:core/1`: migration of state to the next version, and the interval of `tick`. */
 import { HOOK, LIMIT, STATUS } from "../../../abi/abi.ts";
 import { CALL_MEMORY } from "../call-charges.ts";
 import type { CallContext } from "../call-context.ts";
 import { STARTING } from "../hook-scope.ts";
 import { copyBytes } from "../memory.ts";
 
-/** Hooks in which the interval may be said: with start-up code, all that run before and between ticks. */
+/** Hooks in which the interval can be set, in addition to start-up code. */
 const SETTING = (1 << HOOK.configure) | (1 << HOOK.tick) | (1 << HOOK.restore);
 
 export function makeStateCalls(context: CallContext) {

@@ -1,4 +1,4 @@
-/** One guest of the native ABI: its imports, its start-up code, and its hooks, which are the module's own functions. */
+/** A guest of the native ABI: hooks are the exported functions themselves. */
 import { ABI_VERSION, EXPORT, HOOK, HOOKS, SUSPENDABLE_HOOKS, SUSPENDING_CALLS } from "../../../abi/abi.ts";
 import { Fault } from "../../host/fault.ts";
 import { METER } from "../../wasm/meter.ts";

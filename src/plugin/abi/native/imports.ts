@@ -1,4 +1,4 @@
-/** The imports of one guest: every host call of `abi.ts`, bound to its context. */
+/** Creates the imports of one guest: every host call of `abi/abi.ts`, bound to its context. */
 
 import { type IMPORTS, LIMIT } from "../../../abi/abi.ts";
 import { Fault } from "../../host/fault.ts";
@@ -17,7 +17,7 @@ import { makeProbeCalls } from "./calls-probe.ts";
 import { type AsyncResult, makeSleepCalls } from "./calls-sleep.ts";
 import { makeStateCalls } from "./calls-state.ts";
 
-/** A compile-time check that each import of `abi.ts` is there, and no other. */
+/** A compile-time check that exactly the imports of `abi/abi.ts` are implemented. */
 type Imports = {
   readonly [M in keyof typeof IMPORTS]: {
     readonly [N in keyof (typeof IMPORTS)[M]]: (...values: number[]) => AsyncResult | undefined;
@@ -69,7 +69,7 @@ function makeCoreCalls(context: CallContext) {
       context.enter("abort", (messageLength >>> 0) + (fileLength >>> 0));
       const text = takeLine(context, message, messageLength);
       const source = takeLine(context, file, fileLength);
-      // Line 0: the text says the whole place.
+      // Line 0: `file` contains the whole position.
       const place = source === "" || line === 0 ? source : `${source}:${line >>> 0}:${column >>> 0}`;
       const where = place === "" ? "" : ` (${place})`;
       throw new Fault("abort", `${text === "" ? "abort" : text}${where}`, place);
@@ -77,7 +77,7 @@ function makeCoreCalls(context: CallContext) {
   };
 }
 
-/** A group of its own: what two hooks took, to the microsecond, can tell more of others than a plugin need know. */
+/** A separate permission, because precise times allow timing attacks on other requests. */
 function makeClockCalls(context: CallContext) {
   return {
     now_precise(): number {

@@ -1,4 +1,4 @@
-/** What a module of the native ABI looks like: its imports, its exports, their signatures. */
+/** Modules of the native ABI: checks imports, exports and signatures, and reads the module's traits. */
 import {
   ABI_VERSION,
   CUSTOM_SECTION,
@@ -42,7 +42,7 @@ export const nativeModule: ModuleAbi = {
     checkImports(shape);
     checkExports(shape);
     const version = readExported(bytes, shape, EXPORT.version);
-    // A version that is not plainly a constant is read when a guest starts.
+    // A version that is not returned by a constant alone is checked when a guest starts.
     if (version !== null && version !== ABI_VERSION)
       throw new PluginError(
         `was built for version ${version} of the plugin interface, this host speaks ${ABI_VERSION}`,
@@ -66,7 +66,7 @@ export const nativeModule: ModuleAbi = {
       suspendable: suspending.length === 0 ? [] : exported(SUSPENDABLE_HOOKS),
       suspending,
       notHere: STATUS.notHere,
-      // Host calls take their own.
+      // Native host calls charge their own cost.
       importPrice: 0,
     };
   },
@@ -141,13 +141,13 @@ function rewriteMask(shape: ModuleShape): number {
 
 const isHook = (name: string): name is Hook => Object.hasOwn(HOOK, name);
 
-/** The constant that an exported function returns; null when there is none or it is not plainly one. */
+/** The constant that an exported function returns; null without the export, or if it has other code. */
 function readExported(bytes: Uint8Array, shape: ModuleShape, name: string): number | null {
   const exported = shape.exports.find((candidate) => candidate.name === name);
   return exported === undefined ? null : readConstant(bytes, shape, exported.index);
 }
 
-/** Read before any guest runs, since it decides how many there are. */
+/** Read from the code, because it determines how many guests are started. */
 function readServesMany(bytes: Uint8Array, shape: ModuleShape): boolean {
   if (!shape.exports.some((exported) => exported.name === EXPORT.serves)) return false;
   const value = readExported(bytes, shape, EXPORT.serves);
@@ -157,7 +157,7 @@ function readServesMany(bytes: Uint8Array, shape: ModuleShape): boolean {
 
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 
-/** The text of its schema; whether that is a schema is not checked here. */
+/** The text of the configuration's schema, which is not validated here. */
 function readConfigSchema(bytes: Uint8Array): string | null {
   const section = findCustomSection(bytes, CUSTOM_SECTION.configSchema);
   if (section === null) return null;
