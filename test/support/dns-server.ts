@@ -17,6 +17,8 @@ export type Zone = {
   ttl: number;
   /** Instead of the records: no response at all, or SERVFAIL. */
   failure: "silent" | "servfail" | null;
+  /** Names for which the response is SERVFAIL. */
+  failing: Set<string>;
 };
 
 const TYPE = { A: 1, AAAA: 28, SRV: 33 } as const;
@@ -26,7 +28,7 @@ const SERVFAIL = 2;
 const MAX_UDP = 512;
 
 export class DnsServer {
-  readonly zone: Zone = { addresses: new Map(), services: new Map(), ttl: 0, failure: null };
+  readonly zone: Zone = { addresses: new Map(), services: new Map(), ttl: 0, failure: null, failing: new Set() };
   /** Questions so far, by name. */
   readonly asked = new Map<string, number>();
   address = "";
@@ -75,9 +77,9 @@ export class DnsServer {
   #answer(query: Buffer): Buffer | null {
     const { name, type } = readQuestion(query);
     this.asked.set(name, (this.asked.get(name) ?? 0) + 1);
-    const { addresses, services, failure } = this.zone;
+    const { addresses, services, failure, failing } = this.zone;
     if (failure === "silent") return null;
-    if (failure === "servfail") return this.#encode(query, SERVFAIL, []);
+    if (failure === "servfail" || failing.has(name)) return this.#encode(query, SERVFAIL, []);
     const [found, service] = [addresses.get(name), services.get(name)];
     if (found === undefined && service === undefined) return this.#encode(query, NXDOMAIN, []);
     if (type === TYPE.SRV) return this.#encode(query, 0, (service ?? []).map(encodeService));
