@@ -8,8 +8,8 @@ import { scanRequest, scanResponse } from "../http1/scan.ts";
 import { PLUGIN_CELLS } from "../observe/series.ts";
 import type { Instance } from "../plugin/host/instance.ts";
 import type { ModulePlan } from "../plugin/wasm/build.ts";
-import { Chunk } from "../proxy/chunk.ts";
 import { Exchange } from "../proxy/exchange.ts";
+import { requestBody, responseBody } from "../proxy/filtered-body.ts";
 import { loadPlugin } from "../testing/load.ts";
 
 export type Cost = {
@@ -95,7 +95,6 @@ function measureHook(instance: Instance, hook: number, head: Buffer): number {
   exchange.id = 1;
   exchange.clientAddress = "192.0.2.1";
   const view = makeView();
-  const piece = new Chunk();
   const times: number[] = [];
   for (let batch = 0; batch < BATCHES; batch++) {
     const end = scanRequest(head, 0, head.length, exchange.request, { head: 65536, target: 16384, headers: 500 });
@@ -104,8 +103,7 @@ function measureHook(instance: Instance, hook: number, head: Buffer): number {
     scanResponse(RESPONSE, 0, RESPONSE.length, exchange.response, false);
     exchange.endpoint = view.list[0]!;
     exchange.localStatus = 0;
-    exchange.requestChunk = exchange.responseChunk = piece;
-    piece.set(BODY, 0, BODY.length, true);
+    for (const { chunk } of [requestBody(exchange), responseBody(exchange)]) chunk.set(BODY, 0, BODY.length, true);
     const began = performance.now();
     for (let i = 0; i < BATCH; i++) {
       if (hook === HOOK.pick) instance.pick(exchange, view);

@@ -700,7 +700,11 @@ const resolver = convert(
       "Time for a response of a server; each is queried up to twice.",
     ),
     minTtl: withDefault(duration("100ms", "24h"), "1s", "Lower bound on the time to live of records."),
-    maxTtl: withDefault(duration("100ms", "24h"), "5m", "Upper bound on the time to live of records, at least `minTtl`."),
+    maxTtl: withDefault(
+      duration("100ms", "24h"),
+      "5m",
+      "Upper bound on the time to live of records, at least `minTtl`.",
+    ),
   }),
   (value, at, { report }) => {
     const { minTtl, maxTtl } = value;

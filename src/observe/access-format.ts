@@ -111,8 +111,8 @@ export class AccessFormat {
 
   /** Duration of a phase in milliseconds; null when the request did not reach it. */
   #phase(source: number, x: AccessRecord, now: number): void {
-    const { startedAt, headAt, respondedAt, attempts, attemptLatency } = x;
-    const pickedAt = x.attempt.startedAt;
+    const { startedAt, headAt, attempts } = x;
+    const { startedAt: pickedAt, respondedAt, latency } = x.attempt;
     let from = 0;
     let to = now;
     if (source === SOURCE.receive_ms) [from, to] = [startedAt, headAt];
@@ -120,7 +120,7 @@ export class AccessFormat {
     else if (source === SOURCE.response_ms) from = respondedAt;
     else if (attempts > 0) {
       from = pickedAt;
-      to = respondedAt > 0 ? respondedAt : pickedAt + attemptLatency / 1000;
+      to = respondedAt > 0 ? respondedAt : pickedAt + latency / 1000;
     }
     if (from === 0 || to === 0) this.text.ascii("null");
     else this.text.milliseconds(to - from);

@@ -19,13 +19,11 @@ export interface AccessRecord {
   readonly clusterName: string;
   readonly endpoint: { readonly address: string } | null;
   readonly attempts: number;
-  /** Times are `performance.now()`: first byte received, request head complete, response head received (0: none was). */
+  /** `performance.now()` at the first byte received, and when the request head was complete. */
   readonly startedAt: number;
   readonly headAt: number;
-  readonly respondedAt: number;
-  readonly attempt: { readonly startedAt: number };
-  /** Of the last attempt, microseconds. */
-  readonly attemptLatency: number;
+  /** The last attempt: `performance.now()` at its begin and at the response head (0: none), and microseconds up to that. */
+  readonly attempt: { readonly startedAt: number; readonly respondedAt: number; readonly latency: number };
   readonly bytesReceived: number;
   readonly bytesSent: number;
   /** Why the response is a local one; null when it is not, or a plugin's. */

@@ -10,7 +10,7 @@ import { BareContext } from "../plugin/host/bare-context.ts";
 import type { HookCaller } from "../plugin/host/hook-context.ts";
 import { OUTCOME } from "../plugin/host/outcome.ts";
 import { ConnectionChoice } from "./connection-choice.ts";
-import type { Exchanges } from "./exchange.ts";
+import type { ExchangePool } from "./exchange-pool.ts";
 import type { ExchangeTrace } from "./exchange-trace.ts";
 import type { ListenerState } from "./snapshot.ts";
 
@@ -61,10 +61,10 @@ export class PendingAdmission extends BareContext {
 }
 
 export class Admission implements HookCaller {
-  readonly #exchanges: Exchanges;
+  readonly #exchanges: ExchangePool;
   readonly #cells: Float64Array;
 
-  constructor(exchanges: Exchanges, cells: Float64Array) {
+  constructor(exchanges: ExchangePool, cells: Float64Array) {
     this.#exchanges = exchanges;
     this.#cells = cells;
   }

@@ -3,8 +3,9 @@ import { VERSION } from "../http/protocol.ts";
 import type { Connection } from "../net/connection.ts";
 import type { Attempt } from "./attempt.ts";
 import { ERROR, type ProxyError } from "./error.ts";
-import { type Exchange, PHASE } from "./exchange.ts";
+import type { Exchange } from "./exchange.ts";
 import { logUpstreamFailure } from "./failure-log.ts";
+import { PHASE } from "./phase.ts";
 import type { Pipeline } from "./pipeline.ts";
 import type { UpstreamEvents } from "./upstream-stream.ts";
 
@@ -33,7 +34,7 @@ export class AttemptEvents implements UpstreamEvents {
     const { bodies } = this.#pipeline;
     try {
       if (x.phase === PHASE.bufferingResponse) return bodies.bufferMoreResponse(x, bytes);
-      if (x.responseFiltered) return bodies.filterMoreResponse(x, bytes);
+      if (x.responseBody?.streaming) return bodies.filterMoreResponse(x, bytes);
       const more = x.client!.sendBody(source, bytes, x);
       if (!attempt.bodyDone) return more;
     } catch (error) {
@@ -46,7 +47,7 @@ export class AttemptEvents implements UpstreamEvents {
   }
 
   writable({ exchange: x, stream }: Attempt): void {
-    if (stream !== null && !x.requestComplete && !x.requestSuspended) x.client!.resumeBody();
+    if (stream !== null && !x.requestComplete && !x.requestBody?.isSuspended) x.client!.resumeBody();
   }
 
   /** When its headers are sent, the client's response is broken off. */

@@ -7,8 +7,9 @@ import { endAttempt } from "./account.ts";
 import type { Attempt } from "./attempt.ts";
 import type { ThreadContext } from "./context.ts";
 import { ERROR, type ProxyError } from "./error.ts";
-import { type Exchange, PHASE } from "./exchange.ts";
+import type { Exchange } from "./exchange.ts";
 import { countRetriedStatus, countStaleConnection, logNoEndpoint, logUpstreamFailure } from "./failure-log.ts";
+import { PHASE } from "./phase.ts";
 import type { Pipeline } from "./pipeline.ts";
 import { selectUpgrade } from "./upgrade.ts";
 
@@ -39,7 +40,7 @@ export function forward({ context }: Pipeline, x: Exchange): number {
   attempt.startedAt = x.attempts === 1 && !x.noReuse && !x.delayed ? x.headAt : performance.now();
   attempt.noReuse = x.noReuse;
   attempt.isHead = isHeadMethod(x.request);
-  x.requestPassed = x.requestComplete && !x.requestSuspended;
+  if (x.requestBody !== null) x.requestBody.passed = x.requestComplete && !x.requestBody.isSuspended;
   x.idempotent = isIdempotent(x.request);
   if ((x.request.flags & FLAG.upgrade) !== 0) x.upgrade = selectUpgrade(x);
   context.columns.addInFlight(context.thread, endpoint.slot, 1);

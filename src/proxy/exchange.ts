@@ -6,57 +6,25 @@
 import { HOOK } from "../abi/abi.ts";
 import type { Cluster } from "../cluster/cluster.ts";
 import type { Endpoint } from "../cluster/endpoint.ts";
-import { isAlias, removeAliases } from "../http/aliases.ts";
-import { FIELD_WORDS, Head, NAME, NAME_END, NAME_START, PARTS } from "../http/head.ts";
+import { removeAliases } from "../http/aliases.ts";
+import { Head, PARTS } from "../http/head.ts";
 import { HeadPool } from "../http/head-pool.ts";
 import type { Scheme } from "../http/protocol.ts";
-import type { Connection } from "../net/connection.ts";
-import type { PendingBuffer } from "../net/pending-buffer.ts";
 import type { ExchangeValue } from "../plugin/abi/exchange-value.ts";
 import type { Kept } from "../plugin/abi/host-memory.ts";
 import type { ExchangeContext, HookCaller, Suspension, VersionChoice } from "../plugin/host/hook-context.ts";
-import type { Instance } from "../plugin/host/instance.ts";
 import { Attempt } from "./attempt.ts";
-import type { Chunk } from "./chunk.ts";
 import type { ConnectionChoice } from "./connection-choice.ts";
 import type { Downstream } from "./downstream.ts";
 import type { ProxyError } from "./error.ts";
 import type { ExchangeTrace } from "./exchange-trace.ts";
+import type { FilteredBody } from "./filtered-body.ts";
+import { OwnedHeaders } from "./owned-headers.ts";
+import { PHASE } from "./phase.ts";
 import type { ListenerState, RouteState } from "./snapshot.ts";
 import type { TimeLimit } from "./time-limit.ts";
 import type { UpgradeProtocol } from "./upgrade.ts";
 import type { Connector } from "./upstream-stream.ts";
-
-/** Where in the pipeline an exchange is (`pipeline.ts`). */
-export const PHASE = {
-  idle: 0,
-  received: 1,
-  request: 2,
-  route: 3,
-  chain: 4,
-  /** The body of a request that is held back is responseBuffer: until it is complete, or too large. */
-  bufferingRequest: 5,
-  filterRequest: 6,
-  pick: 7,
-  forward: 8,
-  awaiting: 9,
-  /** A final response head was received. */
-  responded: 10,
-  failed: 11,
-  response: 12,
-  /** The same as `bufferingRequest` of a response. */
-  bufferingResponse: 13,
-  filterResponse: 14,
-  send: 15,
-  body: 16,
-  /** A chunk of the response's body goes through plugins. */
-  filterChunk: 17,
-  /** The response cannot be completed. */
-  broken: 18,
-  done: 19,
-  /** A plugin's call is suspended; the exchange continues at `resumesAt`. */
-  suspended: 20,
-} as const;
 
 export class Exchange implements ExchangeContext {
   /** A number that no other exchange of this thread has while it lives; the `exchange` argument of hooks. Never 0. */
@@ -77,8 +45,8 @@ export class Exchange implements ExchangeContext {
   #response: Head | null = null;
   /** The head of a local response. */
   #local: Head | null = null;
-  /** Names that filters own (`ownHeader`), as fields without values; null until the first exchange that needs it. */
-  #owned: Head | null = null;
+  /** Null until the first exchange that needs it. */
+  #owned: OwnedHeaders | null = null;
 
   /** The client's address as text: the peer's, or what a trusted proxy says (`forwarded.ts`). */
   clientAddress = "";
@@ -174,38 +142,15 @@ export class Exchange implements ExchangeContext {
   noReuse = false;
   /** It was suspended, or its body buffered, before the first attempt, which thus begins later than `headAt`. */
   delayed = false;
-  /** Plugins that hold the headers back until the body is complete; null: none does. */
-  bufferedBy: Instance[] | null = null;
-  requestBuffered = false;
-  responseBuffered = false;
-  /** Instances whose body hook is not called: the body is over their limit. By index; `~index` for the response's. */
-  bypassed: Set<number> | null = null;
-  /** The rest of the request's body goes through body filters chunk by chunk. */
-  requestFiltered = false;
-  /** The response's body goes through body filters: its length may differ from the Content-Length received. */
-  responseFiltered = false;
-  /** The chunks that body filters see now, and how many filters have seen them. */
-  requestChunk: Chunk | null = null;
-  requestFiltersDone = 0;
-  responseChunk: Chunk | null = null;
-  /** Plugins that have seen the response's headers, or its chunk. */
+  /** The bodies, where they go through body filters; null: they do not. */
+  requestBody: FilteredBody | null = null;
+  responseBody: FilteredBody | null = null;
+  /** Plugins that have seen the response's headers. */
   filtersDone = 0;
-  /** A suspended call, the phase that continues after it, and its outcome (-1: there is none). */
+  /** A suspended call for headers, the phase that continues after any suspended call, and its outcome (-1: there is none). */
   suspension: Suspension | null = null;
   resumesAt = 0;
   outcome = -1;
-  /** The same for the request's body, which is filtered beside the pipeline. */
-  requestSuspension: Suspension | null = null;
-  requestOutcome = -1;
-  /** The call for a chunk of the request's body is suspended; what was received meanwhile, and what is filtered. */
-  requestSuspended = false;
-  requestSource: Connection | null = null;
-  requestQueue: PendingBuffer | null = null;
-  requestReady: PendingBuffer | null = null;
-  /** The whole body has been received, filtered, and passed on to the attempt. */
-  requestPassed = false;
-  /** The body received so far of a response that is held back. */
-  responseBuffer: PendingBuffer | null = null;
 
   constructor(heads = new HeadPool()) {
     this.#heads = heads;
@@ -261,39 +206,6 @@ export class Exchange implements ExchangeContext {
     this.attempt.trailers = trailers;
   }
 
-  /** performance.now() at the response head; 0: none yet. */
-  get respondedAt(): number {
-    return this.attempt.respondedAt;
-  }
-
-  set respondedAt(time: number) {
-    this.attempt.respondedAt = time;
-  }
-
-  get attemptLatency(): number {
-    return this.attempt.latency;
-  }
-
-  set attemptLatency(microseconds: number) {
-    this.attempt.latency = microseconds;
-  }
-
-  get attemptStatus(): number {
-    return this.attempt.status;
-  }
-
-  set attemptStatus(status: number) {
-    this.attempt.status = status;
-  }
-
-  get attemptFailed(): boolean {
-    return this.attempt.failed;
-  }
-
-  set attemptFailed(failed: boolean) {
-    this.attempt.failed = failed;
-  }
-
   /** Makes it like new but for the memory. */
   reset(): void {
     this.phase = PHASE.idle;
@@ -304,7 +216,7 @@ export class Exchange implements ExchangeContext {
     for (let i = 0; i < PARTS; i++) this.original[i] = 0;
     this.originalEnd = 0;
     this.responseEnd = 0;
-    if (this.#owned !== null) this.#forgetOwned(this.#owned);
+    if (this.#owned !== null) this.#owned.reset();
     this.requestTrailers = null;
     this.clientAddress = "";
     this.scheme = "http";
@@ -355,49 +267,48 @@ export class Exchange implements ExchangeContext {
     this.idempotent = false;
     this.noReuse = false;
     this.delayed = false;
-    this.bufferedBy = null;
-    this.requestBuffered = false;
-    this.responseBuffered = false;
-    this.bypassed = null;
-    this.requestFiltered = false;
-    this.responseFiltered = false;
-    this.requestChunk = null;
-    this.requestFiltersDone = 0;
-    this.responseChunk = null;
+    this.requestBody = null;
+    this.responseBody = null;
     this.filtersDone = 0;
     this.suspension = null;
     this.resumesAt = 0;
     this.outcome = -1;
-    this.requestSuspension = null;
-    this.requestOutcome = -1;
-    this.requestSuspended = false;
-    this.requestSource = null;
-    this.requestQueue = null;
-    this.requestReady = null;
-    this.requestPassed = false;
-    this.responseBuffer = null;
   }
 
   get exchange(): this {
     return this;
   }
 
+  /** The whole request body was received, filtered, and passed on to the attempt. */
+  get requestPassed(): boolean {
+    return this.requestBody === null ? this.requestComplete : this.requestBody.passed;
+  }
+
   suspend(hook: number, call: Suspension): void {
-    if (hook === HOOK.request_body) this.requestSuspension = call;
-    else this.suspension = call;
+    this.#suspendedBy(hook).suspension = call;
+  }
+
+  /** The suspended call of that hook has completed. */
+  resume(hook: number, outcome: number): void {
+    const suspended = this.#suspendedBy(hook);
+    suspended.suspension = null;
+    suspended.outcome = outcome;
+  }
+
+  /** What that hook suspends: a body, or the headers. */
+  #suspendedBy(hook: number): FilteredBody | this {
+    if (hook === HOOK.request_body) return this.requestBody ?? this;
+    return (hook === HOOK.response_body ? this.responseBody : null) ?? this;
   }
 
   /** Cancels pending plugin calls, which restores what they have changed. */
   cancelCalls(): void {
     this.suspension?.cancel();
     this.suspension = null;
-    this.requestSuspension?.cancel();
-    this.requestSuspension = null;
-    this.requestSuspended = false;
     this.outcome = -1;
-    this.requestOutcome = -1;
     this.filtersDone = 0;
-    this.requestFiltersDone = 0;
+    this.responseBody?.cancel();
+    this.requestBody?.cancel();
   }
 
   /** Keeps the start line as it is now for X-Forwarded-Host, the access log, and plugins that ask. */
@@ -418,32 +329,20 @@ export class Exchange implements ExchangeContext {
    * later. Returns how many there were.
    */
   ownHeader(name: Uint8Array, start: number, end: number): number {
-    const owned = (this.#owned ??= new Head(OWNED_AREA, OWNED_NAMES));
-    if (!hasAlias(owned, name, start, end)) {
-      const at = owned.append(name, start, end);
-      owned.push(at, at + end - start, 0, 0, NAME.other);
-    }
+    (this.#owned ??= new OwnedHeaders()).add(name, start, end);
     const removed = removeAliases(this.request, name, start, end);
     return this.requestTrailers === null ? removed : removed + removeAliases(this.requestTrailers, name, start, end);
   }
 
   /** Owns no more than the first so many names again. */
   disown(count: number): void {
-    if (this.#owned !== null) this.#owned.count = count;
-  }
-
-  #forgetOwned(owned: Head): void {
-    owned.reset();
-    if (owned.bytes.length > MAX_OWNED_AREA) this.#owned = null;
+    this.#owned?.truncate(count);
   }
 
   /** The client's trailers have come. */
   takeTrailers(trailers: Head | null): void {
     this.requestTrailers = trailers;
-    const owned = this.#owned;
-    if (trailers === null || owned === null) return;
-    for (let i = 0, at = 0; i < owned.count; i++, at += FIELD_WORDS)
-      removeAliases(trailers, owned.bytes, owned.fields[at + NAME_START]!, owned.fields[at + NAME_END]!);
+    if (trailers !== null) this.#owned?.removeFrom(trailers);
   }
 
   /** It has ended, and is about to be reset: plugins are charged no more for what was kept. */
@@ -471,50 +370,5 @@ export class Exchange implements ExchangeContext {
   }
 }
 
-function hasAlias(owned: Head, name: Uint8Array, start: number, end: number): boolean {
-  const { bytes, fields } = owned;
-  for (let i = 0, at = 0; i < owned.count; i++, at += FIELD_WORDS)
-    if (isAlias(bytes, fields[at + NAME_START]!, fields[at + NAME_END]!, name, start, end)) return true;
-  return false;
-}
-
-const OWNED_AREA = 128;
-const OWNED_NAMES = 4;
-/** What many names took is not held for ever. */
-const MAX_OWNED_AREA = 4096;
-
 /** Body bytes that are kept for another attempt, at most. */
 export const REPLAY_LIMIT = 64 * 1024;
-
-const MAX_FREE = 1024;
-/** Memory of the head of one that is kept: what a large head took is not held for ever. */
-const MAX_HEAD = 16 * 1024;
-
-/** The worker's exchanges: those that ended are used again. */
-export class Exchanges {
-  readonly #free: Exchange[] = [];
-  readonly #heads = new HeadPool();
-  #nextId = 1;
-  readonly #caller: HookCaller | null;
-
-  constructor(caller: HookCaller | null = null) {
-    this.#caller = caller;
-  }
-
-  take(): Exchange {
-    const x = this.#free.pop() ?? new Exchange(this.#heads);
-    x.id = this.nextId();
-    x.caller = this.#caller;
-    return x;
-  }
-
-  nextId(): number {
-    const id = this.#nextId;
-    this.#nextId = id === 0x7fffffff ? 1 : id + 1;
-    return id;
-  }
-
-  giveBack(x: Exchange): void {
-    if (this.#free.length < MAX_FREE && x.request.bytes.length <= MAX_HEAD) this.#free.push(x);
-  }
-}

@@ -32,13 +32,13 @@ export function askForWhole(x: Exchange): void {
 
 /** Before the request's head is sent, when what has come of its body went through plugins. */
 export function fitRequest(x: Exchange): void {
-  if (x.requestChunk?.changed) removeOld(x.request, CHANGED_REQUEST, x.originalEnd);
+  if (x.requestBody?.chunk.changed) removeOld(x.request, CHANGED_REQUEST, x.originalEnd);
   else if (!x.requestComplete && rewrites(x, REWRITES.request)) removeOld(x.request, DIGEST_NAMES, x.originalEnd);
 }
 
 /** Before the response's head is sent. */
 export function fitResponse(x: Exchange): void {
-  const changed = x.responseChunk?.changed === true;
+  const changed = x.responseBody?.chunk.changed === true;
   if (!changed && !rewrites(x, REWRITES.response)) return;
   const { response } = x;
   const bodiless = x.isHead || response.status === 204 || response.status === 304;

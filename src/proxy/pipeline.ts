@@ -23,14 +23,17 @@ import { Admission } from "./admission.ts";
 import { AttemptEvents } from "./attempt-events.ts";
 import { cancelAttempts, evaluate, forward, pick, recover } from "./attempts.ts";
 import { Bodies } from "./bodies.ts";
-import { bufferFor, countEntered, filtersRequest, filtersResponse, instanceAt } from "./body-filters.ts";
+import { filtersRequest, filtersResponse } from "./body-filters.ts";
 import type { ThreadContext } from "./context.ts";
 import { ERROR, failureOf, type ProxyError } from "./error.ts";
-import { type Exchange, Exchanges, PHASE } from "./exchange.ts";
+import type { Exchange } from "./exchange.ts";
+import { ExchangePool } from "./exchange-pool.ts";
 import type { ExchangeTrace } from "./exchange-trace.ts";
 import { logRejection } from "./failure-log.ts";
+import { countEntered, instanceAt, requestBody, responseBody } from "./filtered-body.ts";
 import { prepareErrorResponse, prepareLocalResponse, prepareOptionsResponse } from "./local-response.ts";
 import { askForWhole, fitResponse } from "./metadata.ts";
+import { PHASE } from "./phase.ts";
 import { RequestEvents, receive } from "./request-events.ts";
 import { selectRoute, takeCluster } from "./routing.ts";
 import { TimeLimit } from "./time-limit.ts";
@@ -39,7 +42,7 @@ import { isUpgraded } from "./upgrade.ts";
 
 export class Pipeline implements HookCaller {
   readonly context: ThreadContext;
-  readonly exchanges = new Exchanges(this);
+  readonly exchanges = new ExchangePool(this);
   readonly admission: Admission;
   readonly requests = new RequestEvents(this);
   readonly attempts = new AttemptEvents(this);
@@ -211,8 +214,7 @@ export class Pipeline implements HookCaller {
       case OUTCOME.continue:
         return -1;
       case OUTCOME.buffer:
-        x.requestBuffered = true;
-        bufferFor(x, instance);
+        requestBody(x).bufferFor(instance);
         return -1;
       case OUTCOME.suspended:
         return this.suspend(x);
@@ -236,8 +238,7 @@ export class Pipeline implements HookCaller {
       } else if (outcome === OUTCOME.buffer) {
         // Nothing is to be buffered of a tunnel.
         if (x.attempt.upgraded !== null && x.localStatus === 0) continue;
-        x.responseBuffered = true;
-        bufferFor(x, instance);
+        responseBody(x).bufferFor(instance);
       } else if (outcome !== OUTCOME.continue) {
         this.endByPlugin(x, outcome);
         break;
@@ -283,15 +284,9 @@ export class Pipeline implements HookCaller {
 
   /** The suspended call of that hook has completed. */
   resume(hook: number, x: Exchange, outcome: number): void {
-    if (hook === HOOK.request_body) {
-      x.requestSuspension = null;
-      x.requestOutcome = outcome;
-      if (x.requestSuspended) return this.bodies.resumeRequest(x);
-    } else {
-      x.suspension = null;
-      x.outcome = outcome;
-    }
-    this.advance(x, x.resumesAt);
+    x.resume(hook, outcome);
+    if (hook === HOOK.request_body && x.requestBody!.streaming) this.bodies.resumeRequest(x, x.requestBody!);
+    else this.advance(x, x.resumesAt);
   }
 
   /** Has the route's timeout end the exchange where no connection's deadline does. */
@@ -353,7 +348,7 @@ export class Pipeline implements HookCaller {
   #finish(x: Exchange): void {
     const client = x.client!;
     const { snapshot } = x.listener!;
-    if (x.suspension !== null || x.requestSuspension !== null) x.cancelCalls();
+    if (x.suspension !== null || x.requestBody !== null || x.responseBody !== null) x.cancelCalls();
     if (x.timeLimit !== null) this.context.clock.remove(x.timeLimit);
     if (!x.isSubrequest) this.#record(x);
     if (x.trace !== null) this.#report(x, x.trace);

@@ -5,9 +5,10 @@ import { THREAD_CELLS } from "../observe/series.ts";
 import { passBody } from "./attempts.ts";
 import type { ThreadContext } from "./context.ts";
 import { ERROR, type ProxyError } from "./error.ts";
-import { type Exchange, PHASE } from "./exchange.ts";
+import type { Exchange } from "./exchange.ts";
 import { logRejection } from "./failure-log.ts";
 import { applyForwarded } from "./forwarded.ts";
+import { PHASE } from "./phase.ts";
 import type { Pipeline } from "./pipeline.ts";
 
 /** The request counts from now on, and holds its version. */
@@ -56,11 +57,10 @@ export class RequestEvents {
   body(x: Exchange, source: Connection, bytes: Buffer, start: number, end: number): boolean {
     const { bodies } = this.#pipeline;
     if (x.phase === PHASE.bufferingRequest) return bodies.bufferMore(x, bytes, start, end);
-    if (x.requestFiltered) return bodies.filterMore(x, source, bytes, start, end);
-    x.requestPassed = x.requestComplete;
+    if (x.requestBody?.streaming) return bodies.filterMore(x, source, bytes, start, end);
     const more = passBody(x, source, bytes, start, end);
     // While a plugin's call for its first chunk is suspended the rest is kept, so no more is read.
-    return more && x.requestSuspension === null;
+    return more && (x.requestBody === null || x.requestBody.suspension === null);
   }
 
   /** More of the response can be taken. */

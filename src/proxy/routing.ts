@@ -3,7 +3,8 @@ import { HOOK } from "../abi/abi.ts";
 import { OUTCOME } from "../plugin/host/outcome.ts";
 import type { Rival } from "../route/match.ts";
 import { ERROR } from "./error.ts";
-import { type Exchange, PHASE } from "./exchange.ts";
+import type { Exchange } from "./exchange.ts";
+import { PHASE } from "./phase.ts";
 import type { Pipeline } from "./pipeline.ts";
 import type { RouteState } from "./snapshot.ts";
 

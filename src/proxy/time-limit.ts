@@ -1,7 +1,8 @@
 /** The route's timeout, while an exchange is suspended or gathers a body: then no connection's deadline ends it. */
 import type { Timed } from "../net/clock.ts";
 import { ERROR } from "./error.ts";
-import { type Exchange, PHASE } from "./exchange.ts";
+import type { Exchange } from "./exchange.ts";
+import { PHASE } from "./phase.ts";
 import type { Pipeline } from "./pipeline.ts";
 
 const PROBLEM = "the response's headers were not there in time";

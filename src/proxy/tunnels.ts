@@ -131,7 +131,8 @@ class OpenTunnel implements TunnelOwner {
 /** What the line of the access log is written from, in memory of its own. `log` hooks, which follow, may add fields. */
 function recordOf(x: Exchange): AccessRecord {
   if (((x.listener!.hooks | x.route!.hooks) & (1 << HOOK.log)) !== 0) x.logFields ??= new Map();
-  const { clientAddress, listenerName, routeName, clusterName, attempts, startedAt, headAt, respondedAt } = x;
+  const { clientAddress, listenerName, routeName, clusterName, attempts, startedAt, headAt } = x;
+  const { respondedAt, latency } = x.attempt;
   return {
     request: x.request.copy(),
     response: x.response.copy(),
@@ -147,9 +148,7 @@ function recordOf(x: Exchange): AccessRecord {
     attempts,
     startedAt,
     headAt,
-    respondedAt,
-    attempt: { startedAt: x.attempt.startedAt },
-    attemptLatency: x.attemptLatency,
+    attempt: { startedAt: x.attempt.startedAt, respondedAt, latency },
     bytesReceived: 0,
     bytesSent: 0,
     error: null,

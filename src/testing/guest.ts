@@ -28,8 +28,8 @@ import { PendingBuffer } from "../net/pending-buffer.ts";
 import { BareContext } from "../plugin/host/bare-context.ts";
 import type { HookContext } from "../plugin/host/hook-context.ts";
 import type { ModulePlan } from "../plugin/wasm/build.ts";
-import { Chunk } from "../proxy/chunk.ts";
 import type { Exchange } from "../proxy/exchange.ts";
+import { requestBody, responseBody } from "../proxy/filtered-body.ts";
 import { captureState, compare } from "../trace/snapshot-diff.ts";
 import { findFile } from "./caller.ts";
 import { TestEndpoints } from "./endpoints.ts";
@@ -146,9 +146,9 @@ export class TestGuest implements Guest {
     this.#need("outcome");
     const exchange = this.#exchangeOf(request);
     exchange.endpoint = this.#endpoints.find(attempt.endpoint);
-    exchange.attemptLatency = attempt.latency ?? 1000;
-    exchange.attemptFailed = attempt.failed ?? false;
-    exchange.attemptStatus = attempt.status ?? (exchange.attemptFailed ? 0 : 200);
+    exchange.attempt.latency = attempt.latency ?? 1000;
+    exchange.attempt.failed = attempt.failed ?? false;
+    exchange.attempt.status = attempt.status ?? (exchange.attempt.failed ? 0 : 200);
     return this.#runner.call("outcome", exchange).cost;
   }
 
@@ -227,7 +227,7 @@ export class TestGuest implements Guest {
     const exchange = makeExchange(init);
     const before = captureState(exchange);
     const read = ({ outcome, cost }: Called): RequestResult => {
-      exchange.requestBuffered = outcome === "buffer";
+      requestBody(exchange).buffered = outcome === "buffer";
       const { request, chosenCluster, chosenStrategy } = exchange;
       const { clusters = [], strategies = [] } = this.#options;
       const result: RequestResult = {
@@ -257,7 +257,7 @@ export class TestGuest implements Guest {
     answerExchange(exchange, response);
     const before = captureState(exchange);
     const read = ({ outcome, cost }: Called): ResponseResult => {
-      exchange.responseBuffered = outcome === "buffer";
+      responseBody(exchange).buffered = outcome === "buffer";
       const edits = compare(before, captureState(exchange)).filter(({ of }) => of === "response");
       return { outcome: outcome === "reject" ? "continue" : outcome, ...readAnswer(exchange), edits, ...cost };
     };
@@ -285,8 +285,7 @@ export class TestGuest implements Guest {
     if (hook === "response_body" && (exchange.response.status === 0 || response !== undefined))
       answerExchange(exchange, response);
     const content = Buffer.from(bytes as string);
-    const piece = (exchange.requestChunk ??= new Chunk());
-    exchange.responseChunk = piece;
+    const { chunk: piece } = hook === "request_body" ? requestBody(exchange) : responseBody(exchange);
     piece.set(content, 0, content.length, last);
     const before = captureState(exchange);
     const read = ({ outcome, cost }: Called): BodyResult => {

@@ -4,6 +4,7 @@ import { FIELD_WORDS, Head, PART, VALUE_END, VALUE_START } from "../http/head.ts
 import { scanRequest } from "../http1/scan.ts";
 import { ExchangeValue } from "../plugin/abi/exchange-value.ts";
 import { Exchange } from "../proxy/exchange.ts";
+import { requestBody, responseBody } from "../proxy/filtered-body.ts";
 import { MASKED } from "../trace/mask.ts";
 import { type Change, CUT, type HookStep, type Step, type TraceRecord } from "../trace/record.ts";
 import { applyChanges, captureState, compare, type MessageState } from "../trace/snapshot-diff.ts";
@@ -65,10 +66,10 @@ export class ReplayState {
       case "pick":
         this.endpoint = step.endpoint;
         if (step.endpoint !== null) x.attempts++;
-        x.respondedAt = 0;
+        x.attempt.respondedAt = 0;
         break;
       case "attempt":
-        if (step.status !== 0) x.respondedAt = 1;
+        if (step.status !== 0) x.attempt.respondedAt = 1;
     }
   }
 
@@ -76,8 +77,8 @@ export class ReplayState {
     const { exchange: x } = this;
     this.#apply(edits);
     for (const [name, value] of shared) this.#shared.set(name, value);
-    if (result === "buffer" && hook === "request_head") x.requestBuffered = true;
-    if (result === "buffer" && hook === "response_head") x.responseBuffered = true;
+    if (result === "buffer" && hook === "request_head") requestBody(x).buffered = true;
+    if (result === "buffer" && hook === "response_head") responseBody(x).buffered = true;
     // The recorded choice replaces that of the replayed call.
     if (cluster !== undefined) this.#cluster = this.#names.clusters.indexOf(cluster);
     if (strategy !== undefined) this.#strategy = this.#names.strategies.indexOf(strategy);

@@ -2,7 +2,7 @@
 import type { PluginOptions, Replay, ReplayedCall, ReplayOptions, TracedCall } from "../../sdk/test.js";
 import { HOOK, type Hook } from "../abi/abi.ts";
 import type { Candidate } from "../cluster/cluster.ts";
-import { Chunk } from "../proxy/chunk.ts";
+import { type FilteredBody, requestBody, responseBody } from "../proxy/filtered-body.ts";
 import { Mask } from "../trace/mask.ts";
 import { type AttemptStep, type HookStep, MAX_LISTED, MAX_STEPS, type TraceRecord } from "../trace/record.ts";
 import { type Names, Trace } from "../trace/trace.ts";
@@ -197,23 +197,21 @@ class Replayer {
     const { runner, endpoints } = this.#parts;
     runner.setTime(this.#start + at / MICROSECONDS);
     if (hook === "route") x.chosenCluster = -1;
-    x.requestChunk = hook === "request_body" ? makeChunk(body) : null;
-    x.responseChunk = hook === "response_body" ? makeChunk(body) : null;
+    if (hook === "request_body") setChunk(requestBody(x), body);
+    if (hook === "response_body") setChunk(responseBody(x), body);
     x.endpoint = this.state.endpoint === null ? null : endpoints.known(this.state.endpoint);
     const attempt = this.#attempt(index);
     if (HOOK[hook as Hook] !== HOOK.outcome || attempt === undefined) return;
     x.endpoint = endpoints.known(attempt.endpoint);
-    x.attemptLatency = attempt.took;
-    x.attemptStatus = attempt.status;
-    x.attemptFailed = attempt.failed;
+    x.attempt.latency = attempt.took;
+    x.attempt.status = attempt.status;
+    x.attempt.failed = attempt.failed;
   }
 }
 
-function makeChunk(body: HookStep["body"]): Chunk {
-  const chunk = new Chunk();
+function setChunk({ chunk }: FilteredBody, body: HookStep["body"]): void {
   const bytes = Buffer.from(body?.seen ?? "");
   chunk.set(bytes, 0, bytes.length, body?.last ?? true);
-  return chunk;
 }
 
 /** Whether `update` lists it: tried and full endpoints are excluded only from the one pick. */

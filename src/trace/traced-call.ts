@@ -1,6 +1,6 @@
 /** A traced hook call in progress. */
 import { HOOK, HOOKS, RESULT } from "../abi/abi.ts";
-import type { BodyChunk, HookContext, TracedHook } from "../plugin/host/hook-context.ts";
+import { type BodyChunk, chunkOf, type HookContext, type TracedHook } from "../plugin/host/hook-context.ts";
 import type { FieldList, HookStep, Side, TracedChunk } from "./record.ts";
 import { captureState, compare, type MessageState } from "./snapshot-diff.ts";
 import type { Trace } from "./trace.ts";
@@ -38,7 +38,7 @@ export class TracedCall implements TracedHook {
     this.#cluster = context.chosenCluster;
     this.#strategy = context.exchange?.chosenStrategy ?? -1;
     this.#shared = sharedValues(context);
-    const chunk = chunkOf(hook, context);
+    const chunk = chunkOf(hook, context.exchange);
     this.entry = {
       ...emptyStep(trace.now(), hook, plugin),
       ...(use === 1 ? {} : { use }),
@@ -80,7 +80,7 @@ export class TracedCall implements TracedHook {
     if (strategy >= 0 && strategy !== this.#strategy) entry.strategy = this.#trace.strategyNamed(strategy);
     const shared = newlyShared(this.#shared, context);
     if (shared.length > 0) entry.shared = this.#trace.shared(shared);
-    const chunk = chunkOf(hook, context);
+    const chunk = chunkOf(hook, context.exchange);
     if (chunk === null || entry.body === undefined) return;
     entry.body.after = chunk.size;
     const passed = this.#trace.chunkText(chunk.made);
@@ -97,13 +97,6 @@ export class TracedCall implements TracedHook {
     );
     this.entry.edits = this.#trace.changed(this.entry, edits);
   }
-}
-
-/** The chunk that a body hook processes; null for other hooks. */
-function chunkOf(hook: number, { exchange }: HookContext): BodyChunk | null {
-  if (exchange === null) return null;
-  if (hook === HOOK.request_body) return exchange.requestChunk;
-  return hook === HOOK.response_body ? exchange.responseChunk : null;
 }
 
 function sharedValues({ values }: HookContext): Map<string, Uint8Array> {

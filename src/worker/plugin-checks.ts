@@ -6,7 +6,7 @@ import { BareContext } from "../plugin/host/bare-context.ts";
 import type { HookCaller } from "../plugin/host/hook-context.ts";
 import type { Instance } from "../plugin/host/instance.ts";
 import { OUTCOME } from "../plugin/host/outcome.ts";
-import type { Exchanges } from "../proxy/exchange.ts";
+import type { ExchangePool } from "../proxy/exchange-pool.ts";
 import type { Snapshot } from "../proxy/snapshot.ts";
 import type { CheckJob } from "./messages.ts";
 
@@ -28,12 +28,12 @@ export class PluginCheck extends BareContext {
 export type ReportChecked = (number: number, result: CheckResult | null) => void;
 
 export class PluginChecks implements HookCaller {
-  readonly #exchanges: Exchanges;
+  readonly #exchanges: ExchangePool;
   readonly #report: ReportChecked;
   /** Checks whose call is suspended. */
   readonly #running = new Set<PluginCheck>();
 
-  constructor(exchanges: Exchanges, report: ReportChecked) {
+  constructor(exchanges: ExchangePool, report: ReportChecked) {
     this.#exchanges = exchanges;
     this.#report = report;
   }

@@ -8,8 +8,8 @@ import { Head } from "../../src/http/head.ts";
 import { scanRequest, scanResponse } from "../../src/http1/scan.ts";
 import { OUTCOME } from "../../src/plugin/host/outcome.ts";
 import type { PluginInstance } from "../../src/plugin/host/plugin-instance.ts";
-import { Chunk } from "../../src/proxy/chunk.ts";
 import { Exchange } from "../../src/proxy/exchange.ts";
+import { requestBody, responseBody } from "../../src/proxy/filtered-body.ts";
 import { Mask } from "../../src/trace/mask.ts";
 import { Trace } from "../../src/trace/trace.ts";
 import { makeTracer } from "../../src/trace/tracer.ts";
@@ -137,8 +137,6 @@ function setScene(calls: PluginInstance): Scene {
     x[part] = new Head();
     x[part].add(Buffer.from("x-checksum"), Buffer.from("8f14e45fceea167a5a36dedd4bea2543"), 0);
   }
-  x.requestChunk = new Chunk();
-  x.responseChunk = new Chunk();
   expectOutcome(calls.call(HOOK.response_head, x), OUTCOME.continue, calls.plugin);
   return { x, request, response };
 }
@@ -192,7 +190,7 @@ function waitingBench({ x, request }: Scene, instance: PluginInstance, what: str
 
 function bodyBench({ x }: Scene, instance: PluginInstance, hook: BodyHook, what: string): Bench {
   const bytes = Buffer.alloc(PIECE_BYTES, "0123456789abcdef");
-  const piece = hook === "request_body" ? x.requestChunk! : x.responseChunk!;
+  const { chunk: piece } = hook === "request_body" ? requestBody(x) : responseBody(x);
   const base = (): void => piece.set(bytes, 0, PIECE_BYTES, false);
   const call = (): void => {
     base();

@@ -5,7 +5,7 @@ import { makeKernel } from "../../scripts/build-extism-kernel.ts";
 import { PART } from "../../src/http/head.ts";
 import { OUTCOME } from "../../src/plugin/host/host.ts";
 import { buildModule } from "../../src/plugin/wasm/build.ts";
-import { Chunk } from "../../src/proxy/chunk.ts";
+import { requestBody } from "../../src/proxy/filtered-body.ts";
 import { extismModule, place } from "../support/extism.ts";
 import { compileWat, fieldsOf } from "../unit/plugin/kit.ts";
 import { call, Endpoints, exchange, type Loaded, load } from "./plugin-harness.ts";
@@ -195,10 +195,10 @@ test("a chunk of a body passes, is replaced or dropped", () => {
     ["(call $output_set (i64.const 0) (i64.const 0))", ""],
   ]) {
     const x = exchange(REQUEST);
-    x.requestChunk = new Chunk();
-    x.requestChunk.set(Buffer.from("old"), 0, 3, true);
+    const { chunk } = requestBody(x);
+    chunk.set(Buffer.from("old"), 0, 3, true);
     assert.equal(call(load(body(code!)), "request_body", x), OUTCOME.continue);
-    assert.equal(x.requestChunk.made.toString(), made);
+    assert.equal(chunk.made.toString(), made);
   }
 });
 

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { OUTCOME } from "../../src/plugin/host/host.ts";
-import { Chunk } from "../../src/proxy/chunk.ts";
+import { requestBody } from "../../src/proxy/filtered-body.ts";
 import { type Called, extismModule, openOracle, place } from "../support/extism.ts";
 import { call, exchange, type Loaded, load } from "./plugin-harness.ts";
 
@@ -12,10 +12,10 @@ const HOOK = "on_request_body";
 function callOurs(loaded: Loaded, input: Uint8Array<ArrayBuffer>): Called {
   loaded.reports.length = 0;
   const x = exchange("POST / HTTP/1.1\nHost: a");
-  x.requestChunk = new Chunk();
-  x.requestChunk.set(Buffer.from(input.buffer), 0, input.length, true);
+  const { chunk } = requestBody(x);
+  chunk.set(Buffer.from(input.buffer), 0, input.length, true);
   const failed = call(loaded, "request_body", x) === OUTCOME.failed;
-  const { made } = x.requestChunk;
+  const { made } = chunk;
   // A chunk that was left alone, which is no output, tells itself from an output that is equal by its memory.
   const isSet = made.buffer !== input.buffer;
   const logs = loaded.reports.filter((line) => !line.includes(" failed in "));

@@ -24,8 +24,8 @@ import { OUTCOME } from "../../src/plugin/host/host.ts";
 import { PluginMetrics } from "../../src/plugin/host/metrics.ts";
 import { RECOVERY } from "../../src/plugin/host/recovery.ts";
 import { buildModule, type ModulePlan } from "../../src/plugin/wasm/build.ts";
-import { Chunk } from "../../src/proxy/chunk.ts";
 import type { Exchange } from "../../src/proxy/exchange.ts";
+import { requestBody, responseBody } from "../../src/proxy/filtered-body.ts";
 import { Operation } from "../../src/state/key-value.ts";
 import { KeyValueStore } from "../../src/state/store.ts";
 import { compileWat, fieldsOf, MEMORY, makeExchange, makeView, planOf, TestHost } from "../unit/plugin/kit.ts";
@@ -294,8 +294,7 @@ class Liar {
     fillMemory(bytes, args);
     const before = Buffer.from(bytes);
     const exchange = makeExchange();
-    exchange.requestChunk = exchange.responseChunk = new Chunk();
-    exchange.requestChunk.set(Buffer.from("body"), 0, 4, true);
+    for (const { chunk } of [requestBody(exchange), responseBody(exchange)]) chunk.set(Buffer.from("body"), 0, 4, true);
     exchange.endpoint = oneEndpoint.list[0]!;
     keepTexts();
     exchange.values = new Map(

@@ -14,8 +14,8 @@ import { Guest } from "../../src/plugin/host/guest.ts";
 
 import { PluginMetrics } from "../../src/plugin/host/metrics.ts";
 import { buildModule } from "../../src/plugin/wasm/build.ts";
-import { Chunk } from "../../src/proxy/chunk.ts";
 import type { Exchange } from "../../src/proxy/exchange.ts";
+import { requestBody, responseBody } from "../../src/proxy/filtered-body.ts";
 import { Operation } from "../../src/state/key-value.ts";
 import { KeyValueStore } from "../../src/state/store.ts";
 import {
@@ -109,17 +109,24 @@ function stateOf(exchange: Exchange): unknown {
   const { localStatus, localBody, chosenCluster, chosenStrategy, values, requestTrailers, responseTrailers } = exchange;
   const kept = [...(values ?? [])].map(([key, { bytes }]) => [key, Buffer.from(bytes).toString("latin1")]);
   const heads = [exchange.request, exchange.response, requestTrailers, responseTrailers];
-  const answer = [localStatus, localBody, chosenCluster, chosenStrategy, exchange.requestChunk!.size];
+  const answer = [
+    localStatus,
+    localBody,
+    chosenCluster,
+    chosenStrategy,
+    requestBody(exchange).chunk.size,
+    responseBody(exchange).chunk.size,
+  ];
   return [...heads.map((head) => (head === null || head.count === 0 ? null : of(head))), ...answer, kept];
 }
 
 /** With everything at hand that a hook may have: the last piece of a body that was held, and trailers. */
 function makeWholeExchange(): Exchange {
   const exchange = makeExchange();
-  exchange.requestChunk = exchange.responseChunk = new Chunk();
-  exchange.requestChunk.set(Buffer.from("body"), 0, 4, true);
-  exchange.requestBuffered = true;
-  exchange.responseBuffered = true;
+  for (const body of [requestBody(exchange), responseBody(exchange)]) {
+    body.chunk.set(Buffer.from("body"), 0, 4, true);
+    body.buffered = true;
+  }
   exchange.requestTrailers = new Head(256, 8);
   addField(exchange.requestTrailers, "x-a", "end");
   return exchange;

@@ -4,7 +4,13 @@
  */
 import { HEADERS, HOOK, STATUS } from "../../abi/abi.ts";
 import { Head } from "../../http/head.ts";
-import type { BodyChunk, EndpointList, ExchangeContext, HookContext } from "../host/hook-context.ts";
+import {
+  type BodyContext,
+  chunkOf,
+  type EndpointList,
+  type ExchangeContext,
+  type HookContext,
+} from "../host/hook-context.ts";
 import type { CallCharges } from "./call-charges.ts";
 import { ExchangeValue } from "./exchange-value.ts";
 
@@ -128,10 +134,10 @@ export class HookScope {
         if (!this.responded && !this.#editsResponse(exchange)) return null;
         return this.#saved(DIRTY.response, exchange.response);
       case HEADERS.requestTrailers:
-        if (!this.#ends(exchange.requestChunk, HOOK.request_body, HOOK.request_trailers)) return null;
+        if (!this.#ends(exchange.requestBody, HOOK.request_body, HOOK.request_trailers)) return null;
         return this.#saved(DIRTY.requestTrailers, (exchange.requestTrailers ??= new Head(TRAILERS, 8)));
       case HEADERS.responseTrailers:
-        if (!this.#ends(exchange.responseChunk, HOOK.response_body, HOOK.response_trailers)) return null;
+        if (!this.#ends(exchange.responseBody, HOOK.response_body, HOOK.response_trailers)) return null;
         return this.#saved(DIRTY.responseTrailers, (exchange.responseTrailers ??= new Head(TRAILERS, 8)));
       default:
         return null;
@@ -139,8 +145,10 @@ export class HookScope {
   }
 
   /** The request head can be changed in head hooks, and in the body hook of a buffered head. */
-  #editsRequest({ requestBuffered }: ExchangeContext): boolean {
-    return ((REQUEST_EDITS >>> this.hook) & 1) === 1 || (requestBuffered && this.hook === HOOK.request_body);
+  #editsRequest({ requestBody }: ExchangeContext): boolean {
+    return (
+      ((REQUEST_EDITS >>> this.hook) & 1) === 1 || (this.hook === HOOK.request_body && requestBody?.buffered === true)
+    );
   }
 
   /** Whether the response's status can be changed now. */
@@ -148,13 +156,13 @@ export class HookScope {
     return this.exchange !== null && this.#editsResponse(this.exchange);
   }
 
-  #editsResponse({ responseBuffered }: ExchangeContext): boolean {
-    return this.hook === HOOK.response_head || (responseBuffered && this.hook === HOOK.response_body);
+  #editsResponse({ responseBody }: ExchangeContext): boolean {
+    return this.hook === HOOK.response_head || (this.hook === HOOK.response_body && responseBody?.buffered === true);
   }
 
   /** Trailers can be changed in the hook of the last body chunk and in the trailer hook. */
-  #ends(chunk: BodyChunk | null, body: number, trailers: number): boolean {
-    return this.hook === trailers || (this.hook === body && chunk !== null && chunk.last);
+  #ends(filtered: BodyContext | null, body: number, trailers: number): boolean {
+    return this.hook === trailers || (this.hook === body && filtered?.chunk.last === true);
   }
 
   #saved(bit: number, head: Head): Head {
@@ -218,7 +226,7 @@ export class HookScope {
   /** In a streamed request body, a local response is possible until the endpoint's response head is received. */
   #mayRespond(exchange: ExchangeContext): boolean {
     if (this.#editsRequest(exchange) || this.#editsResponse(exchange)) return true;
-    return this.hook === HOOK.request_body && exchange.respondedAt === 0 && !exchange.headSent;
+    return this.hook === HOOK.request_body && exchange.attempt.respondedAt === 0 && !exchange.headSent;
   }
 
   /** Sets the local response; `responding` must have allowed it. Headers are only marked as removed, for a rollback. */
@@ -262,8 +270,7 @@ export class HookScope {
     if ((this.#dirty & DIRTY.requestTrailers) !== 0) exchange.requestTrailers!.restore();
     if ((this.#dirty & DIRTY.responseTrailers) !== 0) exchange.responseTrailers!.restore();
     if ((this.#dirty & DIRTY.owned) !== 0) exchange.disown(this.#owned);
-    if (this.hook === HOOK.request_body) exchange.requestChunk?.reject();
-    else if (this.hook === HOOK.response_body) exchange.responseChunk?.reject();
+    chunkOf(this.hook, exchange)?.reject();
     if ((this.#dirty & DIRTY.choice) !== 0) exchange.chosenStrategy = this.#strategy;
     if ((this.#dirty & DIRTY.localResponse) !== 0) {
       exchange.localStatus = this.#status;

@@ -1,7 +1,6 @@
 /** The number of bytes that a hook call can read, by which its fuel budget grows. */
 
-import { HOOK } from "../../abi/abi.ts";
-import type { HookContext } from "./hook-context.ts";
+import { chunkOf, type HookContext } from "./hook-context.ts";
 
 const measured = new WeakMap<object, number>();
 
@@ -21,7 +20,6 @@ export function bytesSeen(hook: number, target: HookContext | null): number {
   const exchange = target === null ? null : target.exchange;
   if (exchange === null) return 0;
   const heads = exchange.headBytes;
-  const chunk =
-    hook === HOOK.request_body ? exchange.requestChunk : hook === HOOK.response_body ? exchange.responseChunk : null;
+  const chunk = chunkOf(hook, exchange);
   return chunk === null ? heads : heads + chunk.end - chunk.start;
 }

@@ -3,6 +3,7 @@
  * contexts without a request for connections and health checks (`bare-context.ts`). ABIs access requests only through
  * this interface, so that all of them see the same request.
  */
+import { HOOK } from "../../abi/abi.ts";
 import type { Head } from "../../http/head.ts";
 import type { Scheme } from "../../http/protocol.ts";
 import type { ExchangeValue } from "../abi/exchange-value.ts";
@@ -62,23 +63,17 @@ export interface ExchangeContext extends HookContext {
   /** Number of attempts that were started. */
   readonly attempts: number;
   readonly error: { readonly code: string } | null;
-  /** The last attempt: microseconds to the response head or the failure, the status or 0, and whether it failed. */
-  readonly attemptLatency: number;
-  readonly attemptStatus: number;
-  readonly attemptFailed: boolean;
-  /** performance.now() at the first byte of the request, and at the response head (0: none yet). */
+  /** The last attempt. */
+  readonly attempt: AttemptContext;
+  /** performance.now() at the first byte of the request. */
   readonly startedAt: number;
-  readonly respondedAt: number;
   readonly headSent: boolean;
   readonly bytesReceived: number;
   readonly bytesSent: number;
 
-  /** The chunks that body hooks process. */
-  readonly requestChunk: BodyChunk | null;
-  readonly responseChunk: BodyChunk | null;
-  /** The head is buffered until the body is complete: a body hook may still change it. */
-  readonly requestBuffered: boolean;
-  readonly responseBuffered: boolean;
+  /** The bodies, where plugins filter or buffer them. */
+  readonly requestBody: BodyContext | null;
+  readonly responseBody: BodyContext | null;
 
   /** Index into the plan's strategy names that a plugin chose, or -1. */
   chosenStrategy: number;
@@ -94,6 +89,33 @@ export interface ExchangeContext extends HookContext {
   ownHeader(name: Uint8Array, start: number, end: number): number;
   /** Keeps only the first `count` owned names. */
   disown(count: number): void;
+}
+
+/** An attempt to get a response from an endpoint. */
+export interface AttemptContext {
+  /** Microseconds to the response head or the failure. */
+  readonly latency: number;
+  /** 0 without a response head. */
+  readonly status: number;
+  readonly failed: boolean;
+  /** performance.now() at the response head; 0: none yet. */
+  readonly respondedAt: number;
+}
+
+/** The body of one direction. */
+export interface BodyContext {
+  /** What body hooks process. */
+  readonly chunk: BodyChunk;
+  /** The head is buffered until the body is complete: a body hook may still change it. */
+  readonly buffered: boolean;
+}
+
+/** The chunk that a body hook processes; null for other hooks. */
+export function chunkOf(hook: number, exchange: ExchangeContext | null): BodyChunk | null {
+  if (exchange === null) return null;
+  const body =
+    hook === HOOK.request_body ? exchange.requestBody : hook === HOOK.response_body ? exchange.responseBody : null;
+  return body === null ? null : body.chunk;
 }
 
 /** A body chunk as a body hook processes it. */

@@ -26,6 +26,7 @@ const frame: ResponseForm = {
 export function frameResponse(x: Exchange): ResponseForm {
   const head = x.response;
   const { status } = head;
+  const filtered = x.responseBody?.streaming === true;
   const old = x.request.version === VERSION.http10;
   const bodiless = x.isHead || status === 204 || status === 304;
   frame.keepAlive = old;
@@ -34,10 +35,10 @@ export function frameResponse(x: Exchange): ResponseForm {
   if (x.localStatus !== 0) {
     if (status !== 204 && status !== 304) frame.ownLength = x.localBody?.length ?? 0;
   } else if (bodiless) {
-    frame.sized = status !== 204 && !x.responseFiltered && head.findKnown(NAME["content-length"]) >= 0;
-  } else if (x.responseFiltered && x.attempt.bodyDone && x.responseTrailers === null)
+    frame.sized = status !== 204 && !filtered && head.findKnown(NAME["content-length"]) >= 0;
+  } else if (filtered && x.attempt.bodyDone && x.responseTrailers === null)
     frame.ownLength = x.attempt.bodyEnd - x.attempt.bodyStart;
-  else if (x.responseFiltered) {
+  else if (filtered) {
     frame.untilClose = old;
     frame.chunked = !old;
   } else if (head.framing === FRAMING.none) frame.ownLength = 0;

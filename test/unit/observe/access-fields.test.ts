@@ -90,7 +90,7 @@ test("identifiers, protocol, who responded, and the phases of the request's life
   );
   x.attempts = 1;
   x.attempt.startedAt = x.headAt + 2;
-  x.respondedAt = x.attempt.startedAt + 3;
+  x.attempt.respondedAt = x.attempt.startedAt + 3;
   const read = await fieldsWritten(
     t,
     x,

@@ -6,7 +6,8 @@ import { OUTCOME } from "../../../src/plugin/host/host.ts";
 import type { Instance } from "../../../src/plugin/host/instance.ts";
 import { Admission, type AdmissionHandler, type PendingAdmission } from "../../../src/proxy/admission.ts";
 import type { ConnectionChoice } from "../../../src/proxy/connection-choice.ts";
-import { Exchange, Exchanges } from "../../../src/proxy/exchange.ts";
+import { Exchange } from "../../../src/proxy/exchange.ts";
+import { ExchangePool } from "../../../src/proxy/exchange-pool.ts";
 import { type ListenerState, Snapshot } from "../../../src/proxy/snapshot.ts";
 
 const HOOKS = 1 << HOOK.connection;
@@ -20,7 +21,7 @@ function listen(
   { version = 1, clusters = CLUSTERS, may = (_name: string): boolean => true } = {},
 ) {
   const cells = new Float64Array(LISTENER_CELLS.size);
-  const exchanges = new Exchanges();
+  const exchanges = new ExchangePool();
   const asked: string[] = [];
   const ids = new Set<number>();
   const chain = answers.map((answer, index) => ({

@@ -36,7 +36,7 @@ test("a piece of which nothing is left still goes through the plugin that was wa
   const drops = makeInstance(0, {
     request_body: (x) => {
       seen.push("first");
-      x.requestChunk!.replace(Buffer.alloc(0));
+      x.requestBody!.chunk.replace(Buffer.alloc(0));
       return OUTCOME.continue;
     },
   });
@@ -52,11 +52,11 @@ test("a piece of which nothing is left still goes through the plugin that was wa
   client.send(`${chunked}1\r\na\r\n`);
   await until(() => waits.calls.length === 1, "it waits");
   const { x } = waits.calls[0]!;
-  x.requestChunk!.append(Buffer.from("A"), 0, 1);
+  x.requestBody!.chunk.append(Buffer.from("A"), 0, 1);
   settle(plane, waits, 0);
   client.send("1\r\nb\r\n0\r\n\r\n");
   await until(() => waits.calls.length === 2, "it waits again");
-  x.requestChunk!.append(Buffer.from("B"), 0, 1);
+  x.requestBody!.chunk.append(Buffer.from("B"), 0, 1);
   settle(plane, waits, 1);
   assert.equal((await client.answer()).body.toString(), "AB");
   assert.deepEqual(seen, ["first", "second", "first", "second"]);
@@ -108,7 +108,7 @@ test("a plugin that a request was too large for sees the body of the answer", as
       request_head: () => OUTCOME.buffer,
       request_body: () => OUTCOME.failed,
       response_body: (x) => {
-        x.responseChunk!.replace(Buffer.from("seen"));
+        x.responseBody!.chunk.replace(Buffer.from("seen"));
         return OUTCOME.continue;
       },
     },

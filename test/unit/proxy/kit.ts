@@ -84,8 +84,7 @@ export class Waits {
       call.cancelled = true;
       this.onCancel(x);
     };
-    if (name === "request_body") x.requestSuspension = { cancel };
-    else x.suspension = { cancel };
+    x.suspend(HOOK[name], { cancel });
     return OUTCOME.suspended;
   }
 }

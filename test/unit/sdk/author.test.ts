@@ -394,8 +394,8 @@ export function onOutcome(outcome: Outcome): void {
     assert.equal(instance.pick(get("a"), endpoints.view([a!, b!])), 1);
     const on = get("a");
     on.endpoint = b!;
-    on.attemptFailed = true;
-    on.attemptLatency = 1500;
+    on.attempt.failed = true;
+    on.attempt.latency = 1500;
     run(loaded, "outcome", on);
     loaded.reports.length = 0;
     instance.update(endpoints.view([c!, b!]));

@@ -6,7 +6,7 @@ import type { CheckResult } from "../../../src/cluster/health.ts";
 import { ExchangeValue } from "../../../src/plugin/abi/exchange-value.ts";
 import { OUTCOME } from "../../../src/plugin/host/host.ts";
 import type { Instance } from "../../../src/plugin/host/instance.ts";
-import { Exchanges } from "../../../src/proxy/exchange.ts";
+import { ExchangePool } from "../../../src/proxy/exchange-pool.ts";
 import { Snapshot } from "../../../src/proxy/snapshot.ts";
 import type { Connector } from "../../../src/proxy/upstream-stream.ts";
 import { type PluginCheck, PluginChecks } from "../../../src/worker/plugin-checks.ts";
@@ -30,7 +30,7 @@ function setUp(outcome: number, act: (x: PluginCheck) => void = () => {}) {
   const snapshot = new Snapshot(1, [cluster as unknown as Cluster<Connector>], [], () => {
     state.disposed = true;
   });
-  const checks = new PluginChecks(new Exchanges(), (number, result) => reported.push([number, result]));
+  const checks = new PluginChecks(new ExchangePool(), (number, result) => reported.push([number, result]));
   const begin = (number: number, { slot = 3, name = "app" } = {}) =>
     checks.begin({ number, cluster: name, slot, timeout: 1000 }, snapshot);
   return { called, reported, state, snapshot, checks, begin };

@@ -1,7 +1,7 @@
 /** One guest of an Extism plugin: its kernel, its start-up code, and its hooks, which read an input and set an output. */
 import { type Failure, HOOK, HOOKS, RESULT } from "../../../abi/abi.ts";
 import { Fault } from "../../host/fault.ts";
-import type { BodyChunk } from "../../host/hook-context.ts";
+import { type BodyChunk, chunkOf } from "../../host/hook-context.ts";
 import { METER } from "../../wasm/meter.ts";
 import type { GuestAbi, HookFunction, LinkedGuest, LinkedModule, SuspendableFunction } from "../abi.ts";
 import type { CallContext } from "../call-context.ts";
@@ -99,9 +99,8 @@ class ExtismGuest implements LinkedGuest {
     if (exchange === null) return 0;
     switch (hook) {
       case HOOK.request_body:
-        return this.#writeChunk(exchange.requestChunk);
       case HOOK.response_body:
-        return this.#writeChunk(exchange.responseChunk);
+        return this.#writeChunk(chunkOf(hook, exchange));
       case HOOK.response_head:
         this.#begin(requestRoom(exchange, true));
         writeResponse(json, exchange, HOOK_EXPORTS.response_head, hidden);
@@ -167,7 +166,7 @@ class ExtismGuest implements LinkedGuest {
   #replaceChunk(hook: number): number {
     const context = this.#context;
     const { exchange } = context.scope;
-    const chunk = hook === HOOK.request_body ? exchange!.requestChunk : exchange!.responseChunk;
+    const chunk = chunkOf(hook, exchange);
     const { output, outputLength } = this.#kernel;
     if (output === 0 || chunk === null) return RESULT.continue;
     const most = Math.max(context.configuration!.bodyLimit, chunk.end - chunk.start);

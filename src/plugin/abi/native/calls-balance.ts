@@ -66,11 +66,11 @@ export function makeBalanceCalls(context: CallContext) {
         case ATTEMPT.endpoint:
           return context.leave(exchange.endpoint?.slot ?? STATUS.absent);
         case ATTEMPT.latency:
-          return context.leave(exchange.attemptLatency | 0);
+          return context.leave(exchange.attempt.latency | 0);
         case ATTEMPT.status:
-          return context.leave(exchange.attemptStatus);
+          return context.leave(exchange.attempt.status);
         case ATTEMPT.failed:
-          return context.leave(exchange.attemptFailed ? 1 : 0);
+          return context.leave(exchange.attempt.failed ? 1 : 0);
         default:
           return context.leave(STATUS.invalid);
       }

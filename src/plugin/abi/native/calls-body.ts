@@ -1,8 +1,8 @@
 /** `sluice:core/1`: host calls on the current body chunk. */
 
-import { HOOK, STATUS } from "../../../abi/abi.ts";
+import { STATUS } from "../../../abi/abi.ts";
 import { WORK } from "../../../abi/prices.ts";
-import type { BodyChunk } from "../../host/hook-context.ts";
+import { type BodyChunk, chunkOf } from "../../host/hook-context.ts";
 import type { CallContext } from "../call-context.ts";
 
 export function makeBodyCalls(context: CallContext) {
@@ -58,7 +58,5 @@ export function makeBodyCalls(context: CallContext) {
 }
 
 export function currentChunk({ scope: { exchange, hook } }: CallContext): BodyChunk | null {
-  if (exchange === null) return null;
-  if (hook === HOOK.request_body) return exchange.requestChunk;
-  return hook === HOOK.response_body ? exchange.responseChunk : null;
+  return chunkOf(hook, exchange);
 }

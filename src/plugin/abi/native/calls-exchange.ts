@@ -214,8 +214,8 @@ function giveOfExchange(context: CallContext, exchange: ExchangeContext, id: num
       if (((AFTER_RESPONSE >>> hook) & 1) === 0) return STATUS.absent;
       return giveName(context, exchange.error === null ? "" : exchange.error.code, out, cap);
     case ATTRIBUTE.upstream_duration:
-      if (((AFTER_RESPONSE >>> hook) & 1) === 0 || exchange.attemptLatency === 0) return STATUS.absent;
-      return memory.giveText(String(Math.round(exchange.attemptLatency)), out, cap);
+      if (((AFTER_RESPONSE >>> hook) & 1) === 0 || exchange.attempt.latency === 0) return STATUS.absent;
+      return memory.giveText(String(Math.round(exchange.attempt.latency)), out, cap);
     case ATTRIBUTE.client_address:
     case ATTRIBUTE.listener:
     case ATTRIBUTE.cluster:

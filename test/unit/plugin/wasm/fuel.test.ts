@@ -6,8 +6,8 @@ import { fuelFor } from "../../../../src/abi/prices.ts";
 import { scanRequest, scanResponse } from "../../../../src/http1/scan.ts";
 import { OUTCOME } from "../../../../src/plugin/host/host.ts";
 import { buildModule } from "../../../../src/plugin/wasm/build.ts";
-import { Chunk } from "../../../../src/proxy/chunk.ts";
 import { Exchange } from "../../../../src/proxy/exchange.ts";
+import { type FilteredBody, requestBody, responseBody } from "../../../../src/proxy/filtered-body.ts";
 import { compileWat, MEMORY, makeView, planOf, TestHost } from "../kit.ts";
 
 const SPINS = buildModule(
@@ -30,10 +30,8 @@ function makeExchange(response = false): Exchange {
   return exchange;
 }
 
-function piece(bytes: number): Chunk {
-  const piece = new Chunk();
-  piece.set(Buffer.alloc(bytes + 10), 5, 5 + bytes, true);
-  return piece;
+function fill({ chunk }: FilteredBody, bytes: number): void {
+  chunk.set(Buffer.alloc(bytes + 10), 5, 5 + bytes, true);
 }
 
 /** The fuel of one call of a guest that spins, and what its failure says. */
@@ -54,12 +52,12 @@ test("a call has more fuel for each byte of the heads, and of the chunk at hand"
     assert.equal(spend(hook, makeExchange(true)).fuel, perByte(both), hook);
   for (const size of [0, 1, 77_013, 1_048_576]) {
     const request = makeExchange();
-    request.requestChunk = piece(size);
-    request.responseChunk = piece(3);
+    fill(requestBody(request), size);
+    fill(responseBody(request), 3);
     assert.equal(spend("request_body", request).fuel, perByte(REQUEST.length + size));
     const response = makeExchange(true);
-    response.responseChunk = piece(size);
-    response.requestChunk = piece(3);
+    fill(responseBody(response), size);
+    fill(requestBody(response), 3);
     assert.equal(spend("response_body", response).fuel, perByte(both + size));
   }
 });
@@ -78,7 +76,7 @@ test("no call has more fuel than a guest can count", () => {
 
 test("a failure says what was spent, in which hook, for how many bytes, and which limit it is", () => {
   const exchange = makeExchange();
-  exchange.requestChunk = piece(1000);
+  fill(requestBody(exchange), 1000);
   const seen = REQUEST.length + 1000;
   const spent = `${BASE + FUEL.perByte * seen} units for ${seen} bytes`;
   assert.equal(

@@ -23,9 +23,9 @@ import { makeImports } from "../../../../../src/plugin/abi/native/imports.ts";
 import { BareContext } from "../../../../../src/plugin/host/bare-context.ts";
 import type { Fetcher } from "../../../../../src/plugin/host/fetcher.ts";
 import { PluginMetrics } from "../../../../../src/plugin/host/metrics.ts";
-import { Chunk } from "../../../../../src/proxy/chunk.ts";
 import { ERROR } from "../../../../../src/proxy/error.ts";
 import type { Exchange } from "../../../../../src/proxy/exchange.ts";
+import { requestBody } from "../../../../../src/proxy/filtered-body.ts";
 import { addField, fieldsOf, makeExchange, makeView } from "../../kit.ts";
 
 const NAME_AT = 1024;
@@ -404,7 +404,7 @@ test("attributes tell the request", () => {
 
 test("how an exchange ended is told in hooks of the answer, and at its end", () => {
   exchange.error = ERROR.connectRefused;
-  exchange.attemptLatency = 1234.4;
+  exchange.attempt.latency = 1234.4;
   enter("request_head");
   assert.deepEqual([attribute("error"), attribute("upstream_duration")], [STATUS.absent, STATUS.absent]);
   for (const hook of ["response_head", "response_body", "response_trailers", "outcome", "log"] as const) {
@@ -412,7 +412,7 @@ test("how an exchange ended is told in hooks of the answer, and at its end", () 
     assert.deepEqual([attribute("error"), attribute("upstream_duration")], ["connect_refused", "1234"], hook);
   }
   exchange.error = null;
-  exchange.attemptLatency = 0;
+  exchange.attempt.latency = 0;
   assert.deepEqual([attribute("error"), attribute("upstream_duration")], [STATUS.absent, STATUS.absent]);
 });
 
@@ -658,9 +658,9 @@ test("strategies read endpoints one by one, by column, and as text", () => {
 
 test("outcome reads how the attempt went", () => {
   exchange.endpoint = makeView(3).list[2]!;
-  exchange.attemptLatency = 1500.7;
-  exchange.attemptStatus = 502;
-  exchange.attemptFailed = true;
+  exchange.attempt.latency = 1500.7;
+  exchange.attempt.status = 502;
+  exchange.attempt.failed = true;
   enter("outcome");
   const values = Object.values(ATTEMPT).map((id) => balance.attempt(id));
   assert.deepEqual(values, [2, 1500, 502, 1]);
@@ -940,8 +940,7 @@ test("a shared value is set by whom the configuration lets, read by all, and dro
 
 test("what a plugin puts in a body's place, or adds to it, is bounded by its limit", () => {
   const limit = configuration.bodyLimit;
-  const piece = new Chunk();
-  exchange.requestChunk = piece;
+  const { chunk: piece } = requestBody(exchange);
   enter("request_body");
   const begin = (size: number) => piece.set(Buffer.alloc(size, 1), 0, size, false);
   begin(10);
