@@ -1,31 +1,32 @@
-import { Bytes, spell } from "./binary";
+import { Bytes } from "./binary";
+import { widen } from "./bytes";
 
 const PAD: i32 = 0x3d; // =
 
 /**
- * Base64 (RFC 4648 section 4), with padding. Strict: `decode` takes what `encode` makes and nothing else; no spaces,
- * no missing padding, no bits left over. So no two texts are the same bytes.
+ * Base64 (RFC 4648 section 4), with padding. `decode` is strict: it accepts only the output of `encode`, without white space,
+ * missing padding or unused bits that are set, so that every byte string has exactly one encoding.
  */
 export namespace Base64 {
-  /** The bytes as text. */
+  /** Encodes bytes. */
   export function encode(bytes: Bytes): string {
     return encodeWith(bytes, false);
   }
 
-  /** The bytes of the text; null when it is not base64. */
+  /** Decodes text; null if it is invalid. */
   export function decode(text: string): Bytes | null {
     return decodeWith(text, false);
   }
 }
 
-/** Base64 with `-` and `_`, and without padding (RFC 4648 section 5), as JOSE uses it (RFC 7515 section 2). Strict as well. */
+/** Base64url (RFC 4648 section 5) without padding, as in JWT (RFC 7515 section 2). Strict like `Base64`. */
 export namespace Base64Url {
-  /** The bytes as text. */
+  /** Encodes bytes. */
   export function encode(bytes: Bytes): string {
     return encodeWith(bytes, true);
   }
 
-  /** The bytes of the text; null when it is not base64url without padding. */
+  /** Decodes text; null if it is invalid or padded. */
   export function decode(text: string): Bytes | null {
     return decodeWith(text, true);
   }
@@ -59,7 +60,7 @@ function digit(value: u32, url: bool): u32 {
   return url ? 0x5f : 0x2f;
 }
 
-/** What each ASCII character is worth, 64 for none: in base64, then in base64url. */
+/** Value of each ASCII character, 64 if invalid: for base64, then for base64url. */
 const VALUES: usize = memory.data<u8>([
   64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64,
   64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 62, 64, 64, 64, 63, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 64, 64, 64, 64, 64, 64,
@@ -71,7 +72,7 @@ const VALUES: usize = memory.data<u8>([
   64, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 64, 64, 64, 64, 64,
 ]);
 
-/** Four characters as 24 bits; above them when one is no digit. */
+/** Four characters as 24 bits; u32.MAX_VALUE if one is invalid. */
 // @ts-ignore: decorator
 @inline
 function group(from: usize, values: usize): u32 {
@@ -92,7 +93,7 @@ function decodeWith(text: string, url: bool): Bytes | null {
     if (digits && text.charCodeAt(digits - 1) == PAD) digits--;
     if (digits && text.charCodeAt(digits - 1) == PAD) digits--;
   }
-  // One digit alone spells no byte, so three pads are none either.
+  // A single digit has less than 8 bits, so three pads are invalid too.
   const rest = digits & 3;
   if (rest == 1) return null;
   const bytes = new StaticArray<u8>((digits >> 2) * 3 + (rest ? rest - 1 : 0));
@@ -113,7 +114,7 @@ function decodeWith(text: string, url: bool): Bytes | null {
     if (value > 63) return null;
     bits = (bits << 6) | value;
   }
-  // What is left of the last digit says nothing and must be zero, or two texts would be the same bytes.
+  // The unused bits of the last digit must be zero, so that the encoding is unique.
   if (rest == 2) {
     if (bits & 15) return null;
     store<u8>(to, <u8>(bits >> 4));
@@ -127,7 +128,7 @@ function decodeWith(text: string, url: bool): Bytes | null {
 
 /** Hexadecimal (RFC 4648 section 8). */
 export namespace Hex {
-  /** Two lower-case digits a byte. */
+  /** Encodes each byte as two lower-case digits. */
   export function encode(bytes: Bytes): string {
     const text = new StaticArray<u8>(bytes.length << 1);
     for (let i = 0; i < bytes.length; i++) {
@@ -135,10 +136,10 @@ export namespace Hex {
       unchecked((text[2 * i] = hexDigit(byte >> 4)));
       unchecked((text[2 * i + 1] = hexDigit(byte & 15)));
     }
-    return spell(changetype<usize>(text), text.length);
+    return widen(changetype<usize>(text), text.length);
   }
 
-  /** The bytes of an even number of digits in either case; null for anything else. */
+  /** Decodes an even number of digits in either case; null if the text is invalid. */
   export function decode(text: string): Bytes | null {
     if (text.length & 1) return null;
     const bytes = new StaticArray<u8>(text.length >> 1);

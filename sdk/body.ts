@@ -65,7 +65,7 @@ export class Body {
    */
   keep(bytes: Uint8Array): void {
     if (bytes.length == 0) return;
-    if (this.last) throw new Error("no chunk follows the last: pass on what is left");
+    if (this.last) throw new Error("the last chunk cannot keep bytes: replace it by them");
     checkNumber(exchange_set(KEY, writeKey(), bytes.dataStart, bytes.length), "cannot keep bytes of a body:", bytes.length);
   }
 

@@ -1,30 +1,29 @@
-// Strings and bytes. Head bytes and strings map one to one (code units 0 to 255), so `narrow` and `widen` lose
-// nothing; names, configuration, exchange values and log lines are UTF-8.
-//
-// Arguments of host calls are laid in two static buffers, so that no call allocates for them.
+// Conversions between strings and bytes. Message heads map one byte to one code unit (0 to 255) without loss; names,
+// configuration, exchange values and log lines are UTF-8. Arguments of host calls are passed in two static buffers, so
+// that host calls do not allocate.
 
-/** Names, keys and paths. */
+/** Buffer for names, keys and paths. */
 export const KEY: usize = memory.data(1024);
 export const KEY_CAP: i32 = 1024;
-/** Values, both ways. Nothing in a head that the host takes is longer. */
+/** Buffer for values, in both directions; the size of the longest value of a message head. */
 export const VALUE: usize = memory.data(65536);
 export const VALUE_CAP: i32 = 65536;
 
-/** A length that no value may have: the host answers `tooLarge` or refuses the name. */
+/** Throws for a value that exceeds its buffer, and so the limit of the host. */
 function tooLong(what: string, length: i32, limit: i32): void {
   throw new Error(`${what} of ${length} is over the limit of ${limit}`);
 }
 
 /**
- * Writes the string's code units as bytes to `out`; returns how many.
- * A unit above 255 has no byte: that is an error, never another character.
+ * Writes each code unit as one byte to `out`; returns the number of bytes. Throws for a code unit above 255 and for a text
+ * longer than `cap`.
  */
 export function narrow(text: string, out: usize, cap: i32): i32 {
   const length = text.length;
   if (length > cap) tooLong("a text", length, cap);
   const from = changetype<usize>(text);
   let i: i32 = 0;
-  // Objects begin at multiples of 16 and so does the end of memory: a whole vector from there never leaves memory.
+  // Objects and the end of memory are aligned to 16 bytes, so that a vector load never crosses the end of memory.
   for (; i + 8 <= length; i += 8) {
     const units = v128.load(from + (<usize>i << 1));
     if (v128.any_true(v128.and(units, i16x8.splat(<i16>0xff00)))) notBytes(text);
@@ -39,10 +38,10 @@ export function narrow(text: string, out: usize, cap: i32): i32 {
 }
 
 function notBytes(text: string): void {
-  throw new Error(`"${text}" holds a character above U+00FF; a header holds bytes, so encode it first`);
+  throw new Error(`"${text}" contains a character above U+00FF; headers are bytes: encode it first`);
 }
 
-/** A string of `length` bytes, one code unit a byte. */
+/** Converts bytes to a string, one code unit per byte; empty for a negative length. */
 export function widen(from: usize, length: i32): string {
   if (length <= 0) return "";
   const out = __new(<usize>length << 1, idof<string>());
@@ -52,12 +51,12 @@ export function widen(from: usize, length: i32): string {
   return changetype<string>(out);
 }
 
-/** Are the bytes these code units? */
+/** Whether the bytes equal the code units of the text. */
 export function equals(from: usize, length: i32, text: string): bool {
   return text.length == length && startsWith(from, length, text);
 }
 
-/** Do the bytes begin with these code units? */
+/** Whether the bytes start with the code units of the text. */
 export function startsWith(from: usize, length: i32, text: string): bool {
   const units = text.length;
   if (units > length) return false;
@@ -68,10 +67,10 @@ export function startsWith(from: usize, length: i32, text: string): bool {
   return true;
 }
 
-/** Writes the string as UTF-8 to `out`; returns how many bytes. */
+/** Writes the string as UTF-8 to `out`; returns the number of bytes. Throws if it is longer than `cap`. */
 export function encode(text: string, out: usize, cap: i32): i32 {
   const units = text.length;
-  // A code unit takes three bytes at most; only a long text has to be measured.
+  // A code unit has at most three bytes: only a long text has to be measured.
   if (units * 3 > cap) {
     const length = utf8Length(text);
     if (length > cap) tooLong("a text", length, cap);
@@ -79,12 +78,12 @@ export function encode(text: string, out: usize, cap: i32): i32 {
   return encodeUtf8(text, out);
 }
 
-/** Writes the string as UTF-8, a lone surrogate as U+FFFD if `replace` says so; returns how many bytes. */
+/** Writes the string as UTF-8; returns the number of bytes. `replace`: writes a lone surrogate as U+FFFD. */
 export function encodeUtf8(text: string, out: usize, replace: bool = false): i32 {
   const units = text.length;
   const from = changetype<usize>(text);
   let i: i32 = 0;
-  // Most texts are ASCII, or begin so: eight characters at once.
+  // Fast path for an ASCII prefix: eight characters at once.
   for (; i + 8 <= units; i += 8) {
     const block = v128.load(from + (<usize>i << 1));
     if (v128.any_true(v128.and(block, i16x8.splat(<i16>0xff80)))) break;
@@ -94,7 +93,7 @@ export function encodeUtf8(text: string, out: usize, replace: bool = false): i32
   return i + <i32>String.UTF8.encodeUnsafe(from + (<usize>i << 1), units - i, out + i, false, mode);
 }
 
-/** Are all bytes ASCII? */
+/** Whether all bytes are ASCII. */
 export function isAscii(from: usize, length: i32): bool {
   let i: i32 = 0;
   for (; i + 16 <= length; i += 16) {
@@ -106,7 +105,7 @@ export function isAscii(from: usize, length: i32): bool {
   return true;
 }
 
-/** How many bytes the string has in UTF-8. */
+/** Length of the string in UTF-8, in bytes. */
 export function utf8Length(text: string): i32 {
   const units = text.length;
   const from = changetype<usize>(text);
@@ -121,7 +120,7 @@ export function utf8Length(text: string): i32 {
   return units;
 }
 
-/** The string that these UTF-8 bytes spell. */
+/** Decodes UTF-8 to a string. */
 export function decode(from: usize, length: i32): string {
   if (isAscii(from, length)) return widen(from, length);
   return String.UTF8.decodeUnsafe(from, length);

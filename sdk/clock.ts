@@ -1,5 +1,5 @@
 import { hexDigit } from "./base64";
-import { spell } from "./binary";
+import { widen } from "./bytes";
 import { now as hostNow, now_precise, random as hostRandom, tick_every } from "./imports";
 import { check } from "./status";
 
@@ -49,5 +49,5 @@ export function randomHex(digits: i32): string {
     unchecked((text[i] = hexDigit(<u8>(bits & 15))));
     bits >>= 4;
   }
-  return spell(changetype<usize>(text), digits);
+  return widen(changetype<usize>(text), digits);
 }

@@ -8,14 +8,14 @@ import { Time } from "./time";
 /** The cookies of a request (RFC 6265 section 5.4). Names keep their case. */
 export namespace Cookies {
   /**
-   * The value of the first cookie of this name, as it was sent: quotation marks are part of it, and nothing is
-   * decoded. Null when there is none. A client may send several; the first has the longest path.
+   * The value of the first cookie of this name, or null. It is not decoded, and quotation marks are part of it. If a client
+   * sends several, the first has the longest path.
    */
   export function get(headers: Headers, name: string): string | null {
     return find(headers, name) ? widen(VALUE + valueStart, pairEnd - valueStart) : null;
   }
 
-  /** Takes the cookies of this name out of the request, and leaves the others as they are. True: there were any. */
+  /** Removes the cookies of this name from the request; returns whether there were any. Others are unchanged. */
   export function remove(headers: Headers, name: string): bool {
     if (!find(headers, name)) return false;
     const kept = new ByteBuilder();
@@ -26,14 +26,14 @@ export namespace Cookies {
     }
     const from = kept.reserve(0) - kept.length;
     const size = cookieName();
-    // First of all it makes room: a head may be nearly full.
+    // Removed first, since the head may be nearly full.
     check(header_remove(headers.part, KEY, size), "cannot remove header", "cookie");
     if (kept.length) check(header_set(headers.part, KEY, size, from, kept.length), "cannot set header", "cookie");
     return true;
   }
 }
 
-/** Whether there is one of that name; the first is then the pair that was found last. */
+/** Finds the first cookie of this name: the current pair (`pairStart`, `pairEnd`, `valueStart`). */
 function find(headers: Headers, name: string): bool {
   let length = 0;
   for (let nth = 0; length >= 0; nth++) {
@@ -46,7 +46,7 @@ function find(headers: Headers, name: string): bool {
   return false;
 }
 
-/** Adds the pairs of the field in VALUE that have other names, each run of them as it stands. */
+/** Appends the pairs with other names of the header in VALUE; copies each run of adjacent pairs unchanged. */
 function keepOthers(kept: ByteBuilder, length: i32, name: string): void {
   let runStart = -1;
   let runEnd = 0;
@@ -64,7 +64,7 @@ function keepOthers(kept: ByteBuilder, length: i32, name: string): void {
   if (runStart >= 0) keepRun(kept, runStart, runEnd);
 }
 
-/** As browsers lay them out, where something stands before. What would be too long for a field is left out. */
+/** Appends a run, after `; ` if it is not the first. A run that would exceed the maximum length of a header is dropped. */
 function keepRun(kept: ByteBuilder, start: i32, end: i32): void {
   const between = kept.length ? 2 : 0;
   if (kept.length + between + end - start > VALUE_CAP) return;
@@ -72,7 +72,7 @@ function keepRun(kept: ByteBuilder, start: i32, end: i32): void {
   kept.copy(VALUE + start, end - start);
 }
 
-/** Brings a Cookie field into VALUE: HTTP/2 may send several. A longer one than VALUE holds is passed over. */
+/** Loads Cookie header `nth` to VALUE (HTTP/2 allows several); returns its length, 0 if it exceeds VALUE, negative if absent. */
 function loadField(headers: Headers, nth: i32): i32 {
   const length = header_get(headers.part, KEY, cookieName(), nth, VALUE, VALUE_CAP);
   return length > VALUE_CAP ? 0 : length;
@@ -82,14 +82,14 @@ function cookieName(): i32 {
   return narrow("cookie", KEY, KEY_CAP);
 }
 
-// The pair that was found last, as offsets into VALUE; `valueStart` once `isNamed` was true.
+// The current pair, as offsets into VALUE. `valueStart` is set by `isNamed`.
 let pairStart: i32 = 0;
 let pairEnd: i32 = 0;
 let valueStart: i32 = 0;
 let next: i32 = 0;
 
 function findPair(at: i32, length: i32): void {
-  // Also over pairs that are empty.
+  // Skips white space and empty pairs.
   while (at < length && (isSpace(byteAt(at)) || byteAt(at) == 0x3b)) at++;
   let end = endOfPair(at, length);
   next = end + 1;
@@ -98,7 +98,7 @@ function findPair(at: i32, length: i32): void {
   pairEnd = end;
 }
 
-/** The next semicolon, or the end. Sixteen bytes at a time: the last may lie behind the value, in VALUE's neighbours. */
+/** Offset of the next semicolon, or the end. Reads 16 bytes at once, possibly beyond the value. */
 function endOfPair(from: i32, length: i32): i32 {
   const semicolon = i8x16.splat(0x3b);
   for (let at = from; at < length; at += 16) {
@@ -108,7 +108,7 @@ function endOfPair(from: i32, length: i32): i32 {
   return length;
 }
 
-/** Without `=` it is the value of a cookie without a name, to browsers; here it is none. */
+/** Whether the current pair has this name. A pair without `=` has none. */
 function isNamed(name: string): bool {
   const size = name.length;
   let at = pairStart;
@@ -138,13 +138,13 @@ function isSpace(byte: i32): bool {
 }
 
 /**
- * A cookie to be set, for `res.headers.add("set-cookie", cookie.toString())`:
+ * A cookie to set by `res.headers.add("set-cookie", cookie.toString())`:
  *
  *     new SetCookie("session", id).path("/").maxAge(3600).secure().httpOnly().sameSite("Lax")
  *
- * What RFC 6265 section 4.1 and browsers would not take is an error: a name that is no token, a value with spaces,
- * quotes, commas, semicolons or backslashes, `__Secure-` and `__Host-` without what they ask for, `SameSite=None` or
- * `Partitioned` without `Secure`.
+ * Throws for cookies that RFC 6265 section 4.1 or browsers reject: a name that is not a token, a value with spaces, quotes,
+ * commas, semicolons or backslashes, a name with `__Secure-` or `__Host-` without the required attributes, and
+ * `SameSite=None` or `Partitioned` without `Secure`.
  */
 // @ts-ignore: decorator
 @final
@@ -156,12 +156,12 @@ export class SetCookie {
   private isSecure: bool = false;
   private needsSecure: string = "";
 
-  /** A cookie of that name and value: `Percent.encode` or `Base64Url.encode` what may be any text. */
+  /** Creates a cookie. Encode arbitrary values by `Percent.encode` or `Base64Url.encode`. */
   constructor(
     private name: string,
     private value: string,
   ) {
-    if (!Headers.isToken(name)) refuse("name", name);
+    if (!Headers.isToken(name)) invalid("name", name);
     let from = 0;
     let end = value.length;
     if (end > 1 && value.charCodeAt(0) == 0x22 && value.charCodeAt(end - 1) == 0x22) {
@@ -170,73 +170,73 @@ export class SetCookie {
     }
     for (let i = from; i < end; i++) {
       const unit = value.charCodeAt(i);
-      if (unit <= 0x20 || unit > 0x7e || unit == 0x22 || unit == 0x2c || unit == 0x3b || unit == 0x5c) refuse("value", value);
+      if (unit <= 0x20 || unit > 0x7e || unit == 0x22 || unit == 0x2c || unit == 0x3b || unit == 0x5c) invalid("value", value);
     }
   }
 
-  /** The path below which it is sent; begins with `/`. */
+  /** Sets the path prefix of requests that include the cookie; starts with `/`. */
   path(path: string): SetCookie {
-    if (this.hasPath || !path.startsWith("/") || !isAttribute(path)) refuse("Path", path);
+    if (this.hasPath || !path.startsWith("/") || !isAttribute(path)) invalid("Path", path);
     this.hasPath = true;
     this.rootPath = path == "/";
     return this.put("; Path=" + path);
   }
 
-  /** The domain to whose hosts it is sent; without one, to the host that sets it alone. */
+  /** Sets the domain whose hosts receive the cookie; by default only the host that sets it. */
   domain(domain: string): SetCookie {
-    let sound = domain.length > 0 && !this.hasDomain;
+    let valid = domain.length > 0 && !this.hasDomain;
     for (let i = 0; i < domain.length; i++) {
       const unit = domain.charCodeAt(i);
       const lower = unit | 32;
-      if (!((lower >= 97 && lower <= 122) || (unit >= 48 && unit <= 57) || unit == 0x2d || unit == 0x2e)) sound = false;
+      if (!((lower >= 97 && lower <= 122) || (unit >= 48 && unit <= 57) || unit == 0x2d || unit == 0x2e)) valid = false;
     }
-    if (!sound) refuse("Domain", domain);
+    if (!valid) invalid("Domain", domain);
     this.hasDomain = true;
     return this.put("; Domain=" + domain);
   }
 
-  /** For how many seconds it is kept; 0 takes it away. Without it, until the browser is closed. */
+  /** Sets the lifetime in seconds; 0 deletes the cookie. By default it ends with the browser session. */
   maxAge(seconds: i32): SetCookie {
     return this.put("; Max-Age=" + seconds.toString());
   }
 
-  /** Until when it is kept, in milliseconds since 1970; `maxAge` is better, since clients' clocks are wrong. */
+  /** Sets the expiry, in milliseconds since 1970. Prefer `maxAge`, which does not depend on the client's clock. */
   expires(time: f64): SetCookie {
     return this.put("; Expires=" + Time.toHttpDate(time));
   }
 
-  /** It is sent over https only. */
+  /** Restricts the cookie to https. */
   secure(): SetCookie {
     this.isSecure = true;
     return this.put("; Secure");
   }
 
-  /** Scripts do not see it. */
+  /** Hides the cookie from scripts. */
   httpOnly(): SetCookie {
     return this.put("; HttpOnly");
   }
 
-  /** `Strict`, `Lax` or `None`: whether it is sent with requests that other sites cause. */
+  /** Whether cross-site requests include the cookie: `Strict`, `Lax` or `None`. */
   sameSite(mode: string): SetCookie {
-    if (mode != "Strict" && mode != "Lax" && mode != "None") refuse("SameSite", mode);
+    if (mode != "Strict" && mode != "Lax" && mode != "None") invalid("SameSite", mode);
     if (mode == "None") this.needsSecure = "SameSite=None";
     return this.put("; SameSite=" + mode);
   }
 
-  /** It is kept apart for each top-level site (CHIPS). */
+  /** Uses separate storage per top-level site (CHIPS). */
   partitioned(): SetCookie {
     this.needsSecure = "Partitioned";
     return this.put("; Partitioned");
   }
 
-  /** The value of a Set-Cookie field. */
+  /** The value of a Set-Cookie header. Throws if required attributes are missing. */
   toString(): string {
-    // Browsers compare these prefixes without regard to case.
+    // Browsers compare these prefixes case-insensitively.
     const lower = this.name.toLowerCase();
     const host = lower.startsWith("__host-");
     if (host || lower.startsWith("__secure-")) this.needsSecure = this.name;
-    if (this.needsSecure.length && !this.isSecure) throw new Error(`cookie ${this.name}: ${this.needsSecure} needs secure()`);
-    if (host && (this.hasDomain || !this.rootPath)) throw new Error(`cookie ${this.name} needs path("/") and no domain`);
+    if (this.needsSecure.length && !this.isSecure) throw new Error(`cookie ${this.name}: ${this.needsSecure} requires secure()`);
+    if (host && (this.hasDomain || !this.rootPath)) throw new Error(`cookie ${this.name} requires path("/") and no domain`);
     return `${this.name}=${this.value}${this.attributes}`;
   }
 
@@ -254,6 +254,6 @@ function isAttribute(text: string): bool {
   return true;
 }
 
-function refuse(what: string, value: string): void {
-  throw new Error(`a cookie cannot have the ${what} "${value}"`);
+function invalid(what: string, value: string): void {
+  throw new Error(`invalid cookie ${what} "${value}"`);
 }

@@ -1,5 +1,4 @@
-// Hashes, signatures and secure random bytes: host calls of the group `sluice:crypto/1`, which a plugin imports only
-// when it uses one of these.
+// Hashes, signatures and secure random bytes. A plugin that uses one of these imports the module `sluice:crypto/1`.
 
 import { DIGEST, SIGNATURE, STATUS } from "./abi";
 import { Bytes, toUtf8 } from "./binary";
@@ -49,14 +48,14 @@ function mac(algorithm: i32, key: Bytes, data: Bytes, length: i32): Bytes {
 }
 
 /**
- * Are these the same bytes? How long it takes tells nothing about where they differ, so that a secret cannot be
- * guessed byte by byte. Their lengths are no secret: compare hashes where they should be.
+ * Whether the bytes are equal, compared in constant time, so that a secret cannot be guessed byte by byte. The time depends
+ * on the lengths: compare hashes if the length is secret.
  */
 export function constantTimeEquals(a: Bytes, b: Bytes): bool {
   return equal(changetype<usize>(a), a.length, changetype<usize>(b), b.length) == 1;
 }
 
-/** Random bytes that are fit for secrets, at most 4096. */
+/** Cryptographically secure random bytes, at most 4096. */
 export function randomBytes(length: i32): Bytes {
   const bytes = new StaticArray<u8>(length);
   check(random_bytes(changetype<usize>(bytes), length), "cannot make random bytes", length.toString());
@@ -64,7 +63,7 @@ export function randomBytes(length: i32): Bytes {
 }
 
 /**
- * A public key and the one algorithm that it is for. Make it at the top of the file or in `configure`:
+ * A public key for one algorithm. Create it at the top of the file or in `configure`:
  *
  *     const key = PublicKey.read("ES256", Config.string("key"));
  *     if (!key) Config.refuse("key", "a public key for ES256, as PEM or JWK");
@@ -73,32 +72,32 @@ export function randomBytes(length: i32): Bytes {
 @final
 export class PublicKey {
   private constructor(
-    /** `RS256`, `PS256`, `ES256` or `EdDSA`: the names of RFC 7518 and RFC 8037. */
+    /** `RS256`, `PS256`, `ES256` or `EdDSA` (RFC 7518, RFC 8037). */
     readonly algorithm: string,
     private id: i32,
     private text: Bytes,
   ) {}
 
   /**
-   * The key that this text holds: PEM (`BEGIN PUBLIC KEY`) or a JWK. Null when it holds none, when the key is not for
-   * this algorithm, or when an RSA key has less than 2048 or more than 8192 bits. An unknown algorithm is null as well.
+   * Parses a key in PEM (`BEGIN PUBLIC KEY`) or as a JWK. Null if the text is invalid, the algorithm is unknown or does not
+   * match the key, or an RSA key has less than 2048 or more than 8192 bits.
    */
   static read(algorithm: string, text: string): PublicKey | null {
     const id = signatureId(algorithm);
     if (id < 0) return null;
     const key = new PublicKey(algorithm, id, toUtf8(text));
-    return key.ask(0, 0, 0, 0) >= 0 ? key : null;
+    return key.call(0, 0, 0, 0) >= 0 ? key : null;
   }
 
   /**
-   * Is this the signature of the data? For ES256 it is r and s, 32 bytes each, as JOSE has it.
-   * It costs 10000 units of fuel, a hundredth of what a call has by default.
+   * Whether the signature is valid for the data. An ES256 signature is r and s, 32 bytes each (RFC 7518 section 3.4). Costs
+   * 10,000 units of fuel, 1 % of the default limit.
    */
   verify(data: Bytes, signature: Bytes): bool {
-    return this.ask(changetype<usize>(data), data.length, changetype<usize>(signature), signature.length) == 1;
+    return this.call(changetype<usize>(data), data.length, changetype<usize>(signature), signature.length) == 1;
   }
 
-  private ask(data: usize, length: i32, signature: usize, signatureLength: i32): i32 {
+  private call(data: usize, length: i32, signature: usize, signatureLength: i32): i32 {
     return verify(this.id, changetype<usize>(this.text), this.text.length, data, length, signature, signatureLength);
   }
 }

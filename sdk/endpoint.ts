@@ -39,13 +39,13 @@ export class Endpoint {
    * `timeout` applies too. Needs no permission.
    */
   probe(send: string, until: string = "", milliseconds: i32 = 0): ProbeResponse {
-    const said = String.UTF8.encode(send);
-    const wanted = String.UTF8.encode(until);
+    const sent = String.UTF8.encode(send);
+    const expected = String.UTF8.encode(until);
     const length = probe_call(
-      changetype<usize>(said),
-      said.byteLength,
-      changetype<usize>(wanted),
-      wanted.byteLength,
+      changetype<usize>(sent),
+      sent.byteLength,
+      changetype<usize>(expected),
+      expected.byteLength,
       0,
       milliseconds,
     );

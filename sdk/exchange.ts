@@ -17,7 +17,7 @@ export function getValue(key: string): string | null {
 
 export function setValue(key: string, value: string): void {
   const length = encode(value, VALUE, VALUE_CAP);
-  check(exchange_set(KEY, encode(key, KEY, KEY_CAP), VALUE, length), "cannot keep exchange value", key);
+  check(exchange_set(KEY, encode(key, KEY, KEY_CAP), VALUE, length), "cannot store exchange value", key);
 }
 
 export function getValueBytes(key: string): Bytes | null {
@@ -26,7 +26,7 @@ export function getValueBytes(key: string): Bytes | null {
 }
 
 export function setValueBytes(key: string, from: usize, length: i32): void {
-  check(exchange_set(KEY, encode(key, KEY, KEY_CAP), from, length), "cannot keep exchange value", key);
+  check(exchange_set(KEY, encode(key, KEY, KEY_CAP), from, length), "cannot store exchange value", key);
 }
 
 export function getShared(name: string): string | null {

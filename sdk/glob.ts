@@ -4,18 +4,18 @@ import { Emitter, NODE, Node, PLACE, Parsed } from "./pattern-tree";
 const SLASH: i32 = 0x2f;
 
 /**
- * A glob, for paths: it matches a text as a whole. Make it at the top of the file or in `configure`; a mistake in it
- * is an error there.
+ * A glob for paths. It must match the whole text. Create it at the top of the file or in `configure`; throws if the pattern
+ * is invalid.
  *
- * - `?` is one character but `/`
- * - `*` is any number of characters but `/`, also none
- * - `**` as a whole segment is any number of whole segments, also none: `/a/**` + `/b` matches `/a/b` and `/a/x/y/b`.
- *   At the end it is the rest, whatever it is: `/a/**` matches `/a/`, `/a/b` and `/a/b/c`, but not `/a`
- * - `**` within a segment (`a**`, `**.js`) is any number of any characters
- * - `[abc]`, `[a-z]`, `[!a-z]` is one character of these, or none of these; never `/`
- * - a backslash before a character takes it as it is; everything else is itself, in this case
+ * - `?` matches one character except `/`
+ * - `*` matches zero or more characters except `/`
+ * - `**` as a whole segment matches zero or more segments: `/a/**` + `/b` matches `/a/b` and `/a/x/y/b`.
+ *   At the end it matches any rest: `/a/**` matches `/a/`, `/a/b` and `/a/b/c`, but not `/a`
+ * - `**` within a segment (`a**`, `**.js`) matches zero or more characters
+ * - `[abc]`, `[a-z]`, `[!a-z]` match one character in or not in the set; never `/`
+ * - a backslash makes the next character literal; other characters match themselves, case-sensitively
  *
- * Braces mean nothing: two globs do. The time is linear in the text, and a match makes no object.
+ * Braces are literal: use two globs instead. Matching takes time linear in the text and allocates nothing.
  */
 // @ts-ignore: decorator
 @final
@@ -34,9 +34,9 @@ function parseGlob(pattern: string): Parsed {
     if (unit == 0x2a) at = parseStars(pattern, at, emitter, tree);
     else if (unit == 0x5b) at = parseClass(pattern, at, emitter, tree);
     else {
-      if (unit == 0x5c && ++at == pattern.length) fail(pattern, "a backslash at the end");
+      if (unit == 0x5c && ++at == pattern.length) fail(pattern, "backslash at the end");
       const literal = pattern.charCodeAt(at++);
-      if (literal > 255) fail(pattern, "a character above U+00FF");
+      if (literal > 255) fail(pattern, "character above U+00FF");
       emitter.addSet();
       if (unit == 0x3f) exclude(emitter, SLASH);
       else emitter.include(literal, literal);
@@ -50,7 +50,7 @@ function parseGlob(pattern: string): Parsed {
 function parseStars(pattern: string, start: i32, emitter: Emitter, tree: Node): i32 {
   let at = start;
   while (at < pattern.length && pattern.charCodeAt(at) == 0x2a) at++;
-  if (at - start > 2) fail(pattern, "three stars");
+  if (at - start > 2) fail(pattern, "more than two stars");
   emitter.addSet();
   if (at - start == 1) {
     exclude(emitter, SLASH);
@@ -80,7 +80,7 @@ function parseClass(pattern: string, start: i32, emitter: Emitter, tree: Node): 
   emitter.addSet();
   const from = at;
   while (true) {
-    if (at >= pattern.length) fail(pattern, "a [ that is not closed");
+    if (at >= pattern.length) fail(pattern, "unclosed [");
     if (at > from && pattern.charCodeAt(at) == 0x5d) break;
     if (pattern.charCodeAt(at) == 0x5c) at++;
     const first = memberAt(pattern, at++);
@@ -90,7 +90,7 @@ function parseClass(pattern: string, start: i32, emitter: Emitter, tree: Node): 
       if (pattern.charCodeAt(at) == 0x5c) at++;
       last = memberAt(pattern, at++);
     }
-    if (last < first) fail(pattern, "a range that is none");
+    if (last < first) fail(pattern, "invalid range");
     emitter.include(first, last);
   }
   if (inverted) {
@@ -102,13 +102,13 @@ function parseClass(pattern: string, start: i32, emitter: Emitter, tree: Node): 
 }
 
 function memberAt(pattern: string, at: i32): i32 {
-  if (at >= pattern.length) fail(pattern, "a [ that is not closed");
+  if (at >= pattern.length) fail(pattern, "unclosed [");
   const unit = pattern.charCodeAt(at);
-  if (unit > 255) fail(pattern, "a character above U+00FF");
+  if (unit > 255) fail(pattern, "character above U+00FF");
   return unit;
 }
 
-/** Makes of the empty set all but this character. */
+/** Adds all characters except this one to an empty set. */
 function exclude(emitter: Emitter, unit: i32): void {
   emitter.include(unit, unit);
   emitter.invert();

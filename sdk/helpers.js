@@ -1,6 +1,6 @@
 /**
- * The step of the compiler for helpers by themselves (`helpers()` of sluice/test): notes the signature of each function
- * that the file exports, and adds a source of the caller's beside it.
+ * AssemblyScript transform for `helpers()` of sluice/test: records the signature of each exported function, and adds a further
+ * source file.
  */
 import { CommonFlags, NodeKind, SourceKind } from "assemblyscript";
 
@@ -23,7 +23,7 @@ export function makeHelpersTransform(signatures, addition) {
   };
 }
 
-/** `i32`, `string`, `Array<f64>`; `function` for what has no name. */
+/** `i32`, `string`, `Array<f64>`; `function` for an unnamed type. */
 function typeName({ name, typeArguments }) {
   const inner = typeArguments?.length ? `<${typeArguments.map(typeName).join(",")}>` : "";
   return `${name?.identifier.text ?? "function"}${inner}`;

@@ -18,7 +18,7 @@
  *     onLog(req: Request, res: Response): void         the exchange has ended
  *     onHealthCheck(endpoint: Endpoint): bool          returns whether it is healthy
  *     onTick(): void                         periodically: see `tickEvery`
- *     onSave(state: State): void             another version takes over: saves the state for it
+ *     onSave(state: State): void             another version replaces this one: saves the state for it
  *     onRestore(state: State): void          restores the state of the previous version
  *
  * Trailing parameters may be omitted. Code at the top of the file runs once per guest, and can read the configuration.

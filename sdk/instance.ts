@@ -17,7 +17,7 @@ export function forbidConfig(): void {
 }
 
 export function requireConfigurable(): void {
-  if (!configurable) throw new Error("a plugin that serves many configurations reads them in configure(), not at the top of the file");
+  if (!configurable) throw new Error("a plugin with servesMany must read the configuration in configure(), not at the top of the file");
 }
 
 /** One value per configuration, for a plugin that declares `export const servesMany = true`. */

@@ -1,9 +1,9 @@
-// Addresses are 128 bits in two halves. An IPv4 address is its IPv4-mapped form (::ffff:0:0/96, RFC 4291 section
-// 2.5.5.2), so that the same client is the same address whichever way its socket was opened.
+// Addresses are two halves of 64 bits. An IPv4 address is stored in its IPv4-mapped form (::ffff:0:0/96, RFC 4291 section
+// 2.5.5.2), so that a client has the same address on IPv4 and dual-stack sockets.
 
 const MAPPED: u64 = 0xffff00000000;
 
-// What was parsed last: this is no place for an object.
+// The result of the last parse, in globals to avoid an allocation.
 let high: u64 = 0;
 let low: u64 = 0;
 
@@ -12,41 +12,41 @@ let low: u64 = 0;
 @final
 export class IpAddress {
   constructor(
-    /** The upper 64 bits of 128; those of an IPv4 address are 0. */
+    /** The upper 64 bits; 0 for an IPv4 address. */
     readonly high: u64,
     /** The lower 64 bits. */
     readonly low: u64,
   ) {}
 
   /**
-   * The address that this text is, or null: `192.0.2.1` with four numbers and no zeros in front, `2001:db8::1` (RFC
-   * 4291 section 2.2). An IPv4 address in IPv6 (`::ffff:192.0.2.1`) is that IPv4 address. Zones (`%eth0`) are refused.
+   * Parses an address; null if it is invalid: `192.0.2.1`, without leading zeros, or `2001:db8::1` (RFC 4291 section 2.2). An
+   * IPv4-mapped address (`::ffff:192.0.2.1`) becomes IPv4. Zones (`%eth0`) are not accepted.
    */
   static parse(text: string): IpAddress | null {
     return parseIp(text, 0, text.length) ? new IpAddress(high, low) : null;
   }
 
-  /** Is it an IPv4 address? */
+  /** Whether it is an IPv4 address. */
   get isV4(): bool {
     return this.high == 0 && this.low >> 32 == 0xffff;
   }
 
   /**
-   * The address with all but so many leading bits zero: of an IPv4 address `v4` of 32, of an IPv6 address `v6` of 128.
-   * One client has a whole /64 of IPv6 addresses as a rule: what counts clients by address takes `network(32, 64)`.
+   * The network address: the first `v4` bits of an IPv4 address (of 32), or the first `v6` bits of an IPv6 address (of 128).
+   * To count clients use `network(32, 64)`, since an IPv6 client usually has a whole /64.
    */
   network(v4: i32, v6: i32): IpAddress {
     const bits = this.isV4 ? 96 + v4 : v6;
     return new IpAddress(this.high & highMask(bits), this.low & lowMask(bits));
   }
 
-  /** `192.0.2.1`, or IPv6 in the one form of RFC 5952. */
+  /** `192.0.2.1`, or IPv6 in the canonical form (RFC 5952). */
   toString(): string {
     if (this.isV4) {
       const bits = <u32>this.low;
       return `${bits >> 24}.${(bits >> 16) & 255}.${(bits >> 8) & 255}.${bits & 255}`;
     }
-    // The longest run of two or more zero groups, the first of equals, is `::`.
+    // `::` replaces the longest run of two or more zero groups, the first one if there are several.
     let run = -1;
     let longest = 1;
     for (let i = 0; i < 8; i++) {
@@ -78,16 +78,16 @@ export class IpAddress {
 }
 
 /**
- * A set of addresses, from networks (`10.0.0.0/8`, `2001:db8::/32`) and single addresses. Make it at the top of the
- * file or in `configure`; a look-up takes a few comparisons, whatever the number of networks, and makes no object.
+ * A set of addresses, built from networks (`10.0.0.0/8`, `2001:db8::/32`) and addresses. Create it at the top of the file or
+ * in `configure`. A lookup is a binary search and allocates nothing.
  */
 // @ts-ignore: decorator
 @final
 export class IpSet {
-  /** Ranges in order that do not touch: for each the halves of its first and of its last address. */
+  /** Disjoint ranges in ascending order: each the two halves of its first and of its last address. */
   private ranges: u64[] = [];
 
-  /** Adds a network or an address; false when the text is neither. Bits after the prefix must be zero. */
+  /** Adds a network or an address; false if the text is invalid. Bits after the prefix must be zero. */
   add(text: string): bool {
     const slash = text.indexOf("/");
     const end = slash < 0 ? text.length : slash;
@@ -104,17 +104,17 @@ export class IpSet {
     return true;
   }
 
-  /** Does it hold no address at all? */
+  /** Whether the set is empty. */
   get isEmpty(): bool {
     return this.ranges.length == 0;
   }
 
-  /** Is this address in the set? False also when the text is no address. */
+  /** Whether the set contains this address; false if the text is not an address. */
   has(text: string): bool {
     return parseIp(text, 0, text.length) && this.covers(high, low);
   }
 
-  /** Is this address in the set? */
+  /** Whether the set contains this address. */
   contains(address: IpAddress): bool {
     return this.covers(address.high, address.low);
   }
@@ -124,7 +124,7 @@ export class IpSet {
     return at < this.ranges.length && !isBefore(h, l, this.ranges[at], this.ranges[at + 1]);
   }
 
-  /** The first range that does not end before this address. */
+  /** Index of the first range that does not end before this address. */
   private find(h: u64, l: u64): i32 {
     let from = 0;
     let to = this.ranges.length >> 2;
@@ -136,17 +136,17 @@ export class IpSet {
     return from;
   }
 
-  /** Networks lie within each other or apart: a new one is covered, or swallows what lies within, or stands alone. */
+  /** Inserts a range. Networks are nested or disjoint: the range is already covered, or replaces the ranges within it. */
   private insert(h: u64, l: u64, lastHigh: u64, lastLow: u64): void {
     const ranges = this.ranges;
     const count = ranges.length >> 2;
     const at = this.find(h, l);
-    // One range must hold both ends: two that hold one each leave out what lies between.
+    // Both ends must be in the same range: two ranges leave a gap.
     if (this.covers(h, l) && !isBefore(ranges[4 * at + 2], ranges[4 * at + 3], lastHigh, lastLow)) return;
     let end = at;
     while (end < count && !isBefore(lastHigh, lastLow, ranges[4 * end], ranges[4 * end + 1])) end++;
     ranges.length = 4 * max(count, count + 1 - (end - at));
-    // Behind the one that takes their place stand those that were behind them.
+    // Moves the following ranges to their new position.
     memory.copy(ranges.dataStart + 32 * (at + 1), ranges.dataStart + 32 * end, 32 * (count - end));
     ranges.length = 4 * (count + 1 - (end - at));
     ranges[4 * at] = h;
@@ -168,7 +168,7 @@ function lowMask(bits: i32): u64 {
   return highMask(bits - 64);
 }
 
-/** A decimal number of one to three digits without zeros in front, or -1. */
+/** A decimal number of one to three digits without leading zeros, or -1. */
 function numberAt(text: string, start: i32, end: i32): i32 {
   if (start >= end || end - start > 3 || (text.charCodeAt(start) == 0x30 && end - start > 1)) return -1;
   let value = 0;
@@ -200,7 +200,7 @@ function parseIpv4(text: string, start: i32, end: i32): i64 {
     let to = from;
     while (to < end && text.charCodeAt(to) != 0x2e) to++;
     const value = numberAt(text, from, to);
-    // The fourth number ends the text, and no other does.
+    // Exactly the fourth number must end the text.
     if (value < 0 || value > 255 || (to == end) != (part == 3)) return -1;
     bits = (bits << 8) | value;
     from = to + 1;
@@ -208,11 +208,11 @@ function parseIpv4(text: string, start: i32, end: i32): i64 {
   return bits;
 }
 
-/** Is this part of a text an IPv6 address? It is in `high` and `low` then. */
+/** Parses a part of a text as an IPv6 address into `high` and `low`; false if it is invalid. */
 export function parseIpv6(text: string, start: i32, end: i32): bool {
   high = 0;
   low = 0;
-  /** Groups so far, and how many stand before `::`; -1 without one. */
+  /** Number of groups so far, and before `::` (-1 without it). */
   let count = 0;
   let gap = -1;
   let at = start;
@@ -266,7 +266,7 @@ function push(group: u32): void {
   low = (low << 16) | group;
 }
 
-/** Puts zeros where `::` stands: `gap` groups come before it, the others at the end. */
+/** Expands `::` after `gap` groups: moves the others to the end. */
 function spread(count: i32, gap: i32): bool {
   const tail = count - gap;
   const tailHigh = high & highPart(tail);
@@ -282,7 +282,7 @@ function spread(count: i32, gap: i32): bool {
   return true;
 }
 
-/** Masks of the last so many groups. */
+/** Masks of the last `groups` groups. */
 function highPart(groups: i32): u64 {
   return groups <= 4 ? 0 : ~highMask(16 * (8 - groups));
 }

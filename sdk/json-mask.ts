@@ -2,33 +2,34 @@ import { ByteBuilder, Bytes, fromUtf8, toUtf8 } from "./binary";
 import { Json, JsonDocument, JsonValue } from "./json";
 import { JSON_DEPTH, NEXT, VALUE_BYTES } from "./json-scan";
 
-/** A bit of 64 is a place in a path. */
-const MOST_PLACES: i32 = 64;
+// The paths form a nondeterministic automaton: each part of a path is a state, and each state is one bit of a u64.
+
+const MAX_STATES: i32 = 64;
 
 const LIST: i32 = 0x5b;
 
-/** Computes what takes the place of `value`, as JSON; null leaves it. `path` is the index of the path that led to it. */
+/** Returns the replacement for `value` as JSON, or null to keep it. `path` is the index of the path that matched. */
 export type JsonReplacer = (value: JsonValue, path: i32) => Bytes | null;
 
 /**
- * Puts another value in the place of those at some paths, and leaves every other byte of the JSON as it is. Make it at
- * the top of the file or in `configure`:
+ * Replaces the values at given paths of a JSON text; all other bytes are unchanged. Create it at the top of the file or in
+ * `configure`:
  *
  *     const mask = new JsonMask(["password", "card.number", "items.*.token", "**.secret"]);
- *     const clean = mask.apply(body);      // null: it was not JSON
+ *     const clean = mask.apply(body);      // null: not JSON
  *
- * A path is keys and indices with dots between. `*` is any one key or index, `**` any number of them, also none. All
- * members of a map that has a key twice are masked. The paths of a mask have at most 64 parts together, each path one
- * more for its end; the time is that of the JSON's length times the paths that are open at once.
+ * A path is keys and indices separated by dots. `*` matches one key or index, `**` zero or more. All values of a repeated key
+ * are replaced. The paths have at most 64 parts in total, plus one per path. The time is proportional to the length of the
+ * JSON times the number of paths that match at the same time.
  */
 // @ts-ignore: decorator
 @final
 export class JsonMask {
   private count: i32 = 0;
-  private keys: StaticArray<string> = new StaticArray<string>(MOST_PLACES);
-  /** For each key, the index of a list's entry that it names, or -1. */
-  private indices: StaticArray<i32> = new StaticArray<i32>(MOST_PLACES);
-  // Which places are keys, those among them that are indices, `*`, `**`, the end of a path, the beginning of one: a bit for each.
+  private keys: StaticArray<string> = new StaticArray<string>(MAX_STATES);
+  /** For each key that is an array index, the index; otherwise -1. */
+  private indices: StaticArray<i32> = new StaticArray<i32>(MAX_STATES);
+  // Sets of states: keys, keys that are indices, `*`, `**`, ends of paths, starts of paths.
   private named: u64 = 0;
   private numbered: u64 = 0;
   private any: u64 = 0;
@@ -36,25 +37,25 @@ export class JsonMask {
   private found: u64 = 0;
   private starts: u64 = 0;
   private replacement: Bytes;
-  // For each level around the one that is walked: the places that its entries begin at, where it ends, the entry at hand.
+  // The stack of enclosing levels: their states, end node and current entry.
   private levels: StaticArray<u64> = new StaticArray<u64>(JSON_DEPTH + 1);
   private ends: StaticArray<i32> = new StaticArray<i32>(JSON_DEPTH + 1);
   private entries: StaticArray<i32> = new StaticArray<i32>(JSON_DEPTH + 1);
 
-  /** `replacement` is JSON: the text `***` unless it says otherwise. */
+  /** `replacement` is JSON; by default the string `***`. Throws if a path or the replacement is invalid. */
   constructor(paths: string[], replacement: string = '"***"') {
     this.replacement = toUtf8(replacement);
     if (!Json.parse(this.replacement)) throw new Error(`the replacement ${replacement} is not JSON`);
     for (let i = 0; i < paths.length; i++) this.add(paths[i]);
   }
 
-  /** The JSON with the values replaced: the same bytes when there were none. Null when it is not JSON. */
+  /** The JSON with values replaced, or the same object if nothing matched; null if it is not JSON. */
   apply(json: Bytes): Bytes | null {
     return this.walk(json, null);
   }
 
   /**
-   * The same with values that are computed: what `replacer` returns is put in the place of each value.
+   * As `apply`, with replacements computed by `replacer`.
    *
    *     function lastDigits(value: JsonValue, path: i32): Bytes | null {
    *       const text = value.asString();
@@ -83,26 +84,26 @@ export class JsonMask {
     const count = document.count;
     const rows = document.rows;
     let copied = 0;
-    // The level at hand; of a map no entries are counted, since those have keys.
+    // The current level. `entry` is the index in an array, -1 in an object.
     let level = 0;
-    let places = start;
+    let states = start;
     let end = count;
     let entry = document.byteOf(0) == LIST ? 0 : -1;
     for (let node = 1; node < count; ) {
       while (node >= end) {
         level--;
-        places = unchecked(this.levels[level]);
+        states = unchecked(this.levels[level]);
         end = unchecked(this.ends[level]);
         entry = unchecked(this.entries[level]);
       }
-      let reached = (places & anyDepth) | ((places & any) << 1);
+      let reached = (states & anyDepth) | ((states & any) << 1);
       if (entry >= 0) {
-        if (places & numbered) reached |= this.stepByIndex(entry, places);
+        if (states & numbered) reached |= this.stepByIndex(entry, states);
         entry++;
       } else {
         const key = node;
         node = load<i32>(rows + <usize>(VALUE_BYTES * node), NEXT);
-        if (places & named) reached |= this.stepByKey(document, key, places);
+        if (states & named) reached |= this.stepByKey(document, key, states);
       }
       if (reached & anyDepth) reached = this.close(reached);
       const after = load<i32>(rows + <usize>(VALUE_BYTES * node), NEXT);
@@ -114,11 +115,11 @@ export class JsonMask {
           copied = document.end(node);
         }
       } else if (reached && after > node + 1) {
-        unchecked((this.levels[level] = places));
+        unchecked((this.levels[level] = states));
         unchecked((this.ends[level] = end));
         unchecked((this.entries[level] = entry));
         level++;
-        places = reached;
+        states = reached;
         end = after;
         entry = document.byteOf(node++) == LIST ? 0 : -1;
         continue;
@@ -130,10 +131,10 @@ export class JsonMask {
     return out.take();
   }
 
-  /** What takes the place of a node that these places have led to; null leaves it. */
-  private replacementFor(document: JsonDocument, node: i32, places: u64, replacer: JsonReplacer | null): Bytes | null {
+  /** The replacement for a node that was reached in these states; null keeps it. */
+  private replacementFor(document: JsonDocument, node: i32, states: u64, replacer: JsonReplacer | null): Bytes | null {
     if (!replacer) return this.replacement;
-    const end = <u64>ctz(places & this.found);
+    const end = <u64>ctz(states & this.found);
     const path = <i32>popcnt(this.found & (((<u64>1) << end) - 1));
     const value = replacer(new JsonValue(document, node), path);
     if (value && !Json.parse(value)) throw new Error("a computed value is not JSON: " + fromUtf8(value));
@@ -142,11 +143,11 @@ export class JsonMask {
 
   private add(path: string): void {
     const parts = path.split(".");
-    if (this.count + parts.length + 1 > MOST_PLACES) throw new Error(`JSON paths of more than ${MOST_PLACES} parts`);
+    if (this.count + parts.length + 1 > MAX_STATES) throw new Error(`JSON paths of more than ${MAX_STATES} parts`);
     this.starts |= this.next;
     for (let i = 0; i < parts.length; i++) {
       const part = parts[i];
-      if (!part.length) throw new Error(`JSON path "${path}": an empty part`);
+      if (!part.length) throw new Error(`JSON path "${path}": empty part`);
       if (part == "*") this.any |= this.next;
       else if (part == "**") this.anyDepth |= this.next;
       else this.named |= this.next;
@@ -156,7 +157,7 @@ export class JsonMask {
     this.put("");
   }
 
-  /** The bit of the next place. */
+  /** The bit of the next state. */
   private get next(): u64 {
     return (<u64>1) << <u64>this.count;
   }
@@ -169,33 +170,33 @@ export class JsonMask {
     this.keys[this.count++] = key;
   }
 
-  /** The places that the entry with this index of a list leads to from these. */
-  private stepByIndex(index: i32, places: u64): u64 {
+  /** The states after an array entry with this index. */
+  private stepByIndex(index: i32, states: u64): u64 {
     let next: u64 = 0;
-    for (let left = places & this.numbered; left; left &= left - 1) {
-      const place = <i32>ctz(left);
-      if (unchecked(this.indices[place]) == index) next |= (<u64>2) << <u64>place;
+    for (let left = states & this.numbered; left; left &= left - 1) {
+      const state = <i32>ctz(left);
+      if (unchecked(this.indices[state]) == index) next |= (<u64>2) << <u64>state;
     }
     return next;
   }
 
-  /** The places that the entry with this key of a map leads to from these. */
-  private stepByKey(document: JsonDocument, key: i32, places: u64): u64 {
+  /** The states after an object entry with this key. */
+  private stepByKey(document: JsonDocument, key: i32, states: u64): u64 {
     let next: u64 = 0;
-    // Few keys begin alike, so most need no more than that. An escape, or what is not ASCII, may be anything.
+    // Most keys differ in the first character. An escape or a byte above ASCII requires a full comparison.
     const first = <i32>load<u8>(document.from + document.start(key) + 1);
-    for (let left = places & this.named; left; left &= left - 1) {
-      const place = <i32>ctz(left);
-      const name = unchecked(this.keys[place]);
+    for (let left = states & this.named; left; left &= left - 1) {
+      const state = <i32>ctz(left);
+      const name = unchecked(this.keys[state]);
       if (first != <i32>load<u16>(changetype<usize>(name)) && first != 0x5c && first < 0x80) continue;
-      if (document.textIs(key, name)) next |= (<u64>2) << <u64>place;
+      if (document.textIs(key, name)) next |= (<u64>2) << <u64>state;
     }
     return next;
   }
 
-  /** With the places behind each `**`, which may be passed without an entry. */
-  private close(places: u64): u64 {
-    let closed = places;
+  /** Adds the states after each `**`, which also matches nothing. */
+  private close(states: u64): u64 {
+    let closed = states;
     for (let left = closed & this.anyDepth; left; ) {
       const more = (left << 1) & ~closed;
       closed |= more;

@@ -1,16 +1,17 @@
-// Reads JSON (RFC 8259) into a table of its values. One pass; no recursion: a text must not use up the stack.
+// Scans JSON (RFC 8259) into a table of its values, in one pass and without recursion, so that deep nesting cannot overflow
+// the stack.
 import { sequenceAt } from "./binary";
 import { hexValue } from "./base64";
 
-/** How deep lists and maps may lie in each other; what is deeper is not read. */
+/** Maximum nesting of arrays and objects; deeper texts are rejected. */
 export const JSON_DEPTH: i32 = 64;
 
-/** Bytes of the table for each value: where its text begins, where it ends, the first value that does not lie within it. */
+/** Size of a row: start and end of the text, and the next row that is not within the value; i32 each. */
 export const VALUE_BYTES: i32 = 12;
 export const END: usize = 4;
 export const NEXT: usize = 8;
 
-// What is being read: globals, since each read of a field would cost fuel. Nothing else is read meanwhile.
+// State of the scan, in globals, since field accesses cost fuel. Only one scan runs at a time.
 // @ts-ignore: decorator
 @lazy let base: usize = 0;
 // @ts-ignore: decorator
@@ -20,21 +21,21 @@ export const NEXT: usize = 8;
 // @ts-ignore: decorator
 @lazy let count: i32 = 0;
 // @ts-ignore: decorator
-@lazy let room: i32 = 0;
+@lazy let capacity: i32 = 0;
 // @ts-ignore: decorator
 @lazy let table: usize = 0;
 
-/** A table that grows: at the end of the arena it does so in place. */
+/** A growing table; grows in place if it is the last object of the arena. */
 // @ts-ignore: decorator
 @final
 export class JsonTable {
   private rows: StaticArray<u8>;
-  /** How many values and keys there are, in the order in which they begin. */
+  /** Number of rows: values and keys in the order of their start. */
   count: i32 = 0;
 
-  /** For a text of so many bytes. */
+  /** `length`: size of the text in bytes, to estimate the initial capacity. */
   constructor(length: i32) {
-    // A value has some twenty bytes in most texts, and two at least.
+    // A value typically has about twenty bytes, at least two.
     this.rows = new StaticArray<u8>(VALUE_BYTES * (16 + (length >> 4)));
   }
 
@@ -44,31 +45,31 @@ export class JsonTable {
     return changetype<usize>(this.rows);
   }
 
-  get room(): i32 {
+  get capacity(): i32 {
     return this.rows.length / VALUE_BYTES;
   }
 
   grow(): void {
-    const rows = this.room + (this.room >> 1);
+    const rows = this.capacity + (this.capacity >> 1);
     this.rows = changetype<StaticArray<u8>>(__renew(changetype<usize>(this.rows), <usize>(VALUE_BYTES * rows)));
   }
 }
 
-/** Fills the table; false when these bytes are not JSON. */
+/** Fills the table; false if the bytes are not JSON. */
 export function readJson(from: usize, length: i32, into: JsonTable): bool {
   base = from;
   at = from;
   end = from + length;
   count = 0;
   table = into.address;
-  room = into.room;
+  capacity = into.capacity;
   const ok = readValues(into);
   into.count = count;
   return ok;
 }
 
 function readValues(into: JsonTable): bool {
-  // The innermost list or map that is open, and the byte that ends it. While it is open, NEXT is the one around it.
+  // The innermost open array or object and its closing byte. While it is open, NEXT is the enclosing one.
   let inside = -1;
   let closing = 0;
   let depth = 0;
@@ -82,13 +83,13 @@ function readValues(into: JsonTable): bool {
       closing = byte + 2;
       at++;
       byte = next();
-      // An empty one is over at once; a map goes on with a key.
+      // An empty one ends here; an object continues with a key.
       if (byte != closing) {
         if (closing == 0x5d || readKey(byte, into)) continue;
         return false;
       }
     } else if (!readScalar(byte, into)) return false;
-    // Behind a value: all that ends here is closed, then comes another value, or the end of the text.
+    // After a value: closes everything that ends here; then a comma, or the end of the text.
     while (true) {
       byte = next();
       if (!depth) return byte < 0;
@@ -114,10 +115,10 @@ function row(node: i32): usize {
 }
 
 function begin(into: JsonTable): i32 {
-  if (count == room) {
+  if (count == capacity) {
     into.grow();
     table = into.address;
-    room = into.room;
+    capacity = into.capacity;
   }
   store<i32>(row(count), <i32>(at - base));
   return count++;
@@ -130,7 +131,7 @@ function finish(node: i32, to: usize): void {
   store<i32>(row(node), count, NEXT);
 }
 
-/** The next byte that is no space, or -1. */
+/** The next byte that is not white space, or -1 at the end. */
 // @ts-ignore: decorator
 @inline
 function next(): i32 {
@@ -145,7 +146,7 @@ function skipSpace(): i32 {
     byte = <i32>load<u8>(from);
     if (byte > 0x20 || !isSpace(byte)) break;
     byte = -1;
-    // Indented texts are half spaces.
+    // Indented texts have much white space: skips 16 bytes at once.
     if (++from + 16 > end) continue;
     const block = v128.load(from);
     const low = v128.or(i8x16.eq(block, i8x16.splat(0x20)), i8x16.eq(block, i8x16.splat(0x0a)));
@@ -163,7 +164,7 @@ function isSpace(byte: i32): bool {
   return byte == 0x20 || byte == 0x0a || byte == 0x0d || byte == 0x09;
 }
 
-/** A key and its colon. */
+/** Scans a key and its colon. */
 function readKey(first: i32, into: JsonTable): bool {
   if (first != 0x22 || !readScalar(first, into) || next() != 0x3a) return false;
   at++;
@@ -179,7 +180,7 @@ function readScalar(first: i32, into: JsonTable): bool {
   return true;
 }
 
-/** Of `true`, `false` or `null`; 0: it is none. */
+/** End of `true`, `false` or `null`; 0 if it is none of them. */
 function endOfWord(first: i32): usize {
   // The last four letters, little-endian.
   const from = first == 0x66 ? at + 1 : at;
@@ -189,13 +190,13 @@ function endOfWord(first: i32): usize {
   return is ? from + 4 : 0;
 }
 
-/** Behind its closing quote; 0: it is no string. */
+/** End of a string, after its closing quote; 0 if it is invalid. */
 function endOfString(start: usize): usize {
   let from = start;
   while (from < end) {
     if (from + 16 <= end) {
       const block = v128.load(from);
-      // Below a space as signed number: control characters, and all beyond ASCII.
+      // Less than a space as a signed byte: control characters and bytes above ASCII.
       const marks = v128.or(i8x16.eq(block, i8x16.splat(0x22)), i8x16.eq(block, i8x16.splat(0x5c)));
       const others = i8x16.bitmask(v128.or(marks, i8x16.lt_s(block, i8x16.splat(0x20))));
       if (!others) {
@@ -219,7 +220,7 @@ function endOfString(start: usize): usize {
   return 0;
 }
 
-/** The code unit of the escape whose letter is at an address, or -1. */
+/** The code unit of an escape, whose letter is at `at`, or -1 if it is invalid. */
 export function escapeAt(letter: usize, end: usize): i32 {
   const byte = <i32>load<u8>(letter);
   switch (byte) {
@@ -252,13 +253,13 @@ export function escapeAt(letter: usize, end: usize): i32 {
   }
 }
 
-/** Of a number; 0: it is none. */
+/** End of a number; 0 if it is invalid. */
 function endOfNumber(first: i32): usize {
   let from = at + 1;
   let byte = first;
   if (byte == 0x2d) byte = byteAt(from++);
   if (<u32>byte - 0x30 > 9) return 0;
-  // Nothing follows a zero in front: what does makes no JSON.
+  // A leading zero must not be followed by digits; the caller then finds an unexpected byte.
   const zero = byte == 0x30;
   byte = byteAt(from);
   while (!zero && <u32>byte - 0x30 < 10) byte = byteAt(++from);
@@ -272,14 +273,14 @@ function endOfNumber(first: i32): usize {
   return endOfDigits(byte == 0x2b || byte == 0x2d ? from + 1 : from);
 }
 
-/** NUL behind the end. */
+/** The byte at an address; NUL at the end. */
 // @ts-ignore: decorator
 @inline
 function byteAt(address: usize): i32 {
   return address < end ? <i32>load<u8>(address) : 0;
 }
 
-/** Where one or more digits end; 0: there is none. */
+/** End of one or more digits; 0 if there is none. */
 function endOfDigits(start: usize): usize {
   let from = start;
   while (from < end && <u32>load<u8>(from) - 0x30 < 10) from++;

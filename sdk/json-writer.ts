@@ -3,47 +3,47 @@ import { hexDigit } from "./base64";
 import { JSON_DEPTH } from "./json-scan";
 
 /**
- * Writes JSON (RFC 8259), in UTF-8 and without spaces. Commas and colons come by themselves:
+ * Writes JSON (RFC 8259) in UTF-8, without white space. Adds commas and colons:
  *
  *     const json = new JsonWriter();
  *     json.beginObject().key("error").string("no token").key("code").number(401).endObject();
  *     req.respond(401, json.toString());
  *
- * A key without a value, a value without a key in a map, an end that ends nothing, a second value and more than 64
- * levels are errors.
+ * Throws for invalid sequences: a key without a value, a value without a key in an object, an unmatched end, a second
+ * top-level value, more than 64 levels.
  */
 // @ts-ignore: decorator
 @final
 export class JsonWriter {
   private out: ByteBuilder = new ByteBuilder();
-  /** For each level: is it a map, and has it an entry yet? */
+  /** For each level: whether it is an object, and whether it has an entry. */
   private maps: StaticArray<bool> = new StaticArray<bool>(JSON_DEPTH + 1);
   private begun: StaticArray<bool> = new StaticArray<bool>(JSON_DEPTH + 1);
   private depth: i32 = 0;
-  /** A key was written, and its value was not. */
+  /** Whether a key was written without its value so far. */
   private keyed: bool = false;
 
-  /** Begins a map. */
+  /** Starts an object. */
   beginObject(): JsonWriter {
     return this.begin(true);
   }
 
-  /** Ends the map that was begun last. */
+  /** Ends the current object. */
   endObject(): JsonWriter {
     return this.finish(true);
   }
 
-  /** Begins a list. */
+  /** Starts an array. */
   beginArray(): JsonWriter {
     return this.begin(false);
   }
 
-  /** Ends the list that was begun last. */
+  /** Ends the current array. */
   endArray(): JsonWriter {
     return this.finish(false);
   }
 
-  /** The key of the value that comes next. */
+  /** Writes the key of the next value. */
   key(name: string): JsonWriter {
     if (!this.maps[this.depth] || this.keyed) misuse("a key that stands in no map");
     this.separate();
@@ -53,7 +53,7 @@ export class JsonWriter {
     return this;
   }
 
-  /** A text; null is `null`. */
+  /** Writes a string; `null` for null. */
   string(value: string | null): JsonWriter {
     if (value === null) return this.null();
     this.enter();
@@ -61,7 +61,7 @@ export class JsonWriter {
     return this;
   }
 
-  /** A number; what JSON has no word for (NaN, the infinities) is an error. */
+  /** Writes a number. Throws for NaN and infinities, which JSON cannot represent. */
   number(value: f64): JsonWriter {
     if (!isFinite(value)) misuse(`the number ${value}`);
     this.enter();
@@ -70,41 +70,41 @@ export class JsonWriter {
     return this;
   }
 
-  /** A whole number of up to 64 bits. Beyond 2^53 many readers lose digits. */
+  /** Writes an integer of 64 bits. Many parsers lose precision above 2^53. */
   integer(value: i64): JsonWriter {
     this.enter();
     this.out.ascii(value.toString());
     return this;
   }
 
-  /** `true` or `false`. */
+  /** Writes `true` or `false`. */
   bool(value: bool): JsonWriter {
     this.enter();
     this.out.ascii(value ? "true" : "false");
     return this;
   }
 
-  /** `null`. */
+  /** Writes `null`. */
   null(): JsonWriter {
     this.enter();
     this.out.ascii("null");
     return this;
   }
 
-  /** A value that is JSON already, as `JsonValue.raw` answers; it is not looked at. */
+  /** Writes a value that is JSON already, such as the result of `JsonValue.raw`. It is not checked. */
   raw(json: Bytes): JsonWriter {
     this.enter();
     this.out.copy(changetype<usize>(json), json.length);
     return this;
   }
 
-  /** What was written, in UTF-8. */
+  /** The JSON in UTF-8. Throws if it is incomplete. */
   toBytes(): Bytes {
     if (this.depth || !this.begun[0]) misuse("an end in the middle of a value");
     return this.out.toBytes();
   }
 
-  /** What was written. */
+  /** The JSON as a string. Throws if it is incomplete. */
   toString(): string {
     const bytes = this.toBytes();
     return String.UTF8.decodeUnsafe(changetype<usize>(bytes), bytes.length);
@@ -127,7 +127,7 @@ export class JsonWriter {
     return this;
   }
 
-  /** Before a value. */
+  /** Checks that a value is allowed here, and writes a comma if necessary. */
   private enter(): void {
     if (this.keyed) this.keyed = false;
     else if (this.maps[this.depth]) misuse("a value without a key in a map");
@@ -153,7 +153,7 @@ export class JsonWriter {
       else if (unit < 0x80) this.out.byte(unit);
       else if ((unit & 0xf800) != 0xd800) this.encode(text, i, 1);
       else if (unit < 0xdc00 && i + 1 < text.length && (text.charCodeAt(i + 1) & 0xfc00) == 0xdc00) this.encode(text, i++, 2);
-      // Half of a pair has no UTF-8.
+      // A lone surrogate cannot be encoded in UTF-8.
       else this.escape(unit);
     }
     this.out.byte(0x22);

@@ -4,90 +4,90 @@ import { findKeyEnd, unescapeKey } from "./key-path";
 import { readNumber } from "./number";
 
 /**
- * JSON (RFC 8259), strict: UTF-8 without a byte order mark, nothing behind the value, at most 64 levels.
+ * Parses JSON (RFC 8259). Strict: UTF-8 without a byte order mark, nothing after the value, at most 64 levels.
  *
  *     const body = Json.parse(bytes);
  *     const name = body ? body.find("user.name") : null;
  *     if (name && name.isString) …
  */
 export namespace Json {
-  /** The value that these bytes are; null when they are not JSON. The bytes must stay as they are while it is used. */
+  /** Parses bytes; null if they are not JSON. The bytes must not be changed while the value is in use. */
   export function parse(bytes: Bytes): JsonValue | null {
     const document = new JsonDocument(bytes);
     return document.read() ? new JsonValue(document, 0) : null;
   }
 
-  /** The value that this text is; null when it is not JSON. */
+  /** Parses text; null if it is not JSON. */
   export function parseText(text: string): JsonValue | null {
     return parse(toUtf8(text));
   }
 }
 
-/** A value of a JSON text. Reading one part of it reads nothing else. */
+/** A JSON value. Its parts are decoded only when accessed. */
 // @ts-ignore: decorator
 @final
 export class JsonValue {
-  /** The entry that was asked for last, and its value: going through all takes one pass. */
+  /** Index and node of the last accessed entry, so that an iteration takes linear time. */
   private lastIndex: i32 = 0;
   private lastNode: i32 = 0;
 
-  // Made by `Json` alone.
+  // Only the SDK creates it: `Json.parse`.
   constructor(
     private document: JsonDocument,
     private node: i32,
   ) {}
 
-  /** Is it a map: `{…}`? */
+  /** Whether it is an object: `{…}`. */
   get isObject(): bool {
     return this.document.byteOf(this.node) == 0x7b;
   }
 
-  /** Is it a list: `[…]`? */
+  /** Whether it is an array: `[…]`. */
   get isArray(): bool {
     return this.document.byteOf(this.node) == 0x5b;
   }
 
-  /** Is it a text? */
+  /** Whether it is a string. */
   get isString(): bool {
     return this.document.byteOf(this.node) == 0x22;
   }
 
-  /** Is it a number? */
+  /** Whether it is a number. */
   get isNumber(): bool {
     const byte = this.document.byteOf(this.node);
     return byte == 0x2d || (byte >= 0x30 && byte <= 0x39);
   }
 
-  /** Is it `true` or `false`? */
+  /** Whether it is `true` or `false`. */
   get isBool(): bool {
     const byte = this.document.byteOf(this.node);
     return byte == 0x74 || byte == 0x66;
   }
 
-  /** Is it `null`? */
+  /** Whether it is `null`. */
   get isNull(): bool {
     return this.document.byteOf(this.node) == 0x6e;
   }
 
-  /** The text that it is; null when it is none. An escaped half of a surrogate pair stays half. */
+  /** The string; null for any other value. An escaped lone surrogate is preserved. */
   asString(): string | null {
     return this.isString ? this.document.textOf(this.node) : null;
   }
 
   /**
-   * The number that it is; NaN when it is none. A whole number up to 2^53 is exact, and one of 15 digits or less as near
-   * as can be; one with an exponent beyond 22 is exact to 15 digits.
+   * The number; NaN for any other value. Exact for integers up to 2^53, correctly rounded for up to 15 digits with an exponent
+   * within ±22, otherwise accurate to 15 digits.
    */
   asNumber(): f64 {
     return this.isNumber ? this.document.numberOf(this.node) : NaN;
   }
 
-  /** Is it `true`? */
+  /** Whether it is `true`. */
   asBool(): bool {
     return this.document.byteOf(this.node) == 0x74;
   }
 
-  /** How many entries the list or map has; 0 for any other value. */
+  /** Number of entries of the array or object; 0 for any other value. */
   get count(): i32 {
     let count = 0;
     const step = this.isObject ? 2 : 1;
@@ -95,7 +95,7 @@ export class JsonValue {
     return count / step;
   }
 
-  /** The value of this key; of the last of it, when there are several, as everywhere. Null when there is none. */
+  /** The value of this key, or null. If the key is repeated, the last value, as in JSON.parse. */
   get(key: string): JsonValue | null {
     if (!this.isObject) return null;
     let found = -1;
@@ -107,15 +107,14 @@ export class JsonValue {
     return found < 0 ? null : new JsonValue(this.document, found);
   }
 
-  /** Entry `index` of the list; null outside, or when it is no list. */
+  /** Entry `index` of the array; null out of range or for any other value. */
   at(index: i32): JsonValue | null {
     return this.isArray ? this.entry(index) : null;
   }
 
   /**
-   * The value at a path of keys and indices with dots between, as `user.roles.0`; null when there is none. A dot in a
-   * key is written `\.`; a key with dots is found by its plain text as well (`https://example.com/tenant`), where keys
-   * without lead to nothing.
+   * The value at a path of keys and indices separated by dots, such as `user.roles.0`, or null. A dot in a key is escaped as
+   * `\.`. A key that contains dots is also found by its plain text (`https://example.com/tenant`) if no shorter key matches.
    */
   find(path: string): JsonValue | null {
     let end = findKeyEnd(path, 0);
@@ -129,18 +128,18 @@ export class JsonValue {
     return value;
   }
 
-  /** The key of entry `index` of the map; empty outside, or when it is no map. */
+  /** The key of entry `index` of the object; empty out of range or for any other value. */
   keyAt(index: i32): string {
     const node = this.isObject ? this.locate(index) : -1;
     return node < 0 ? "" : this.document.textOf(node);
   }
 
-  /** The value of entry `index` of the map or list; null outside. */
+  /** The value of entry `index` of the object or array; null out of range. */
   valueAt(index: i32): JsonValue | null {
     return this.entry(index);
   }
 
-  /** Its text as it stands. */
+  /** A copy of its JSON text. */
   raw(): Bytes {
     const from = this.document.start(this.node);
     return copyBytes(this.document.from + from, this.document.end(this.node) - from);
@@ -157,7 +156,7 @@ export class JsonValue {
     return node < 0 ? null : new JsonValue(this.document, node);
   }
 
-  /** The node of entry `index`: its key in a map, its value in a list; -1 outside. */
+  /** The node of entry `index`: its key in an object, its value in an array; -1 out of range. */
   private locate(index: i32): i32 {
     if (index < 0 || (!this.isObject && !this.isArray)) return -1;
     if (index < this.lastIndex || !this.lastNode) {
@@ -186,7 +185,7 @@ function indexOf(key: string): i32 {
   return key.length ? index : -1;
 }
 
-/** A text of JSON, and a table of its values in the order in which they begin; keys are values as well. */
+/** A JSON text and a table of its nodes (values and keys) in the order of their start. */
 // @ts-ignore: decorator
 @final
 export class JsonDocument {
@@ -198,17 +197,17 @@ export class JsonDocument {
     this.table = new JsonTable(bytes.length);
   }
 
-  /** Fills the table; false when this is not JSON. */
+  /** Fills the table; false if the text is not JSON. */
   read(): bool {
     return readJson(this.from, this.bytes.length, this.table);
   }
 
-  /** How many values and keys there are. */
+  /** Number of nodes. */
   get count(): i32 {
     return this.table.count;
   }
 
-  /** Where the table of values lies. */
+  /** Address of the table. */
   get rows(): usize {
     return this.table.address;
   }
@@ -229,7 +228,7 @@ export class JsonDocument {
     return <i32>load<u8>(this.from + this.start(node));
   }
 
-  /** The text of a string, its escapes undone. */
+  /** Decodes a string. */
   textOf(node: i32): string {
     let at = this.from + this.start(node) + 1;
     const to = this.from + this.end(node) - 1;
@@ -247,12 +246,12 @@ export class JsonDocument {
     return text + decodeUtf8(begin, <i32>(to - begin), false)!;
   }
 
-  /** Is this the text of a string? */
+  /** Whether the string equals `text`. */
   textIs(node: i32, text: string): bool {
     const from = this.from + this.start(node) + 1;
     const length = <i32>(this.from + this.end(node) - 1 - from);
     const units = text.length;
-    // As long as it is plain, a byte is a character.
+    // Fast path: in plain ASCII a byte is a character.
     for (let i = 0; i < length; i++) {
       const byte = load<u8>(from + i);
       if (byte == 0x5c || byte > 0x7f) return this.textOf(node) == text;

@@ -92,11 +92,11 @@ export class KeyValue {
   compareAndSet(key: string, version: f64, value: string, ttl: f64 = 0): bool {
     const length = encode(value, VALUE, VALUE_CAP);
     const keyLength = encode(key, KEY, KEY_CAP);
-    let answer = kv_compare_and_set(this.namespace, KEY, keyLength, VALUE, length, ttl, version);
-    for (let i = 0; i < 2 && answer == STATUS.busy; i++)
-      answer = kv_compare_and_set(this.namespace, KEY, keyLength, VALUE, length, ttl, version);
-    check(answer, "cannot set", key);
-    return answer == 1;
+    let status = kv_compare_and_set(this.namespace, KEY, keyLength, VALUE, length, ttl, version);
+    for (let i = 0; i < 2 && status == STATUS.busy; i++)
+      status = kv_compare_and_set(this.namespace, KEY, keyLength, VALUE, length, ttl, version);
+    check(status, "cannot set", key);
+    return status == 1;
   }
 
   /**
@@ -105,20 +105,20 @@ export class KeyValue {
    */
   increment(key: string, by: f64 = 1, ttl: f64 = 0): f64 {
     const length = encode(key, KEY, KEY_CAP);
-    let answer = kv_increment(this.namespace, KEY, length, by, ttl, NUMBER);
-    for (let i = 0; i < 2 && answer == STATUS.busy; i++)
-      answer = kv_increment(this.namespace, KEY, length, by, ttl, NUMBER);
-    check(answer, "cannot increment", key);
+    let status = kv_increment(this.namespace, KEY, length, by, ttl, NUMBER);
+    for (let i = 0; i < 2 && status == STATUS.busy; i++)
+      status = kv_increment(this.namespace, KEY, length, by, ttl, NUMBER);
+    check(status, "cannot increment", key);
     return load<f64>(NUMBER);
   }
 
   /** Deletes the entry; false if there was none. */
   delete(key: string): bool {
     const length = encode(key, KEY, KEY_CAP);
-    let answer = kv_delete(this.namespace, KEY, length);
-    for (let i = 0; i < 2 && answer == STATUS.busy; i++) answer = kv_delete(this.namespace, KEY, length);
-    if (answer != STATUS.absent) check(answer, "cannot delete", key);
-    return answer == STATUS.ok;
+    let status = kv_delete(this.namespace, KEY, length);
+    for (let i = 0; i < 2 && status == STATUS.busy; i++) status = kv_delete(this.namespace, KEY, length);
+    if (status != STATUS.absent) check(status, "cannot delete", key);
+    return status == STATUS.ok;
   }
 
   /**
@@ -147,18 +147,18 @@ export class KeyValue {
 
   private load(key: string, version: usize): i32 {
     const length = encode(key, KEY, KEY_CAP);
-    let answer = kv_get(this.namespace, KEY, length, VALUE, VALUE_CAP, version);
-    for (let i = 0; i < 2 && answer == STATUS.busy; i++)
-      answer = kv_get(this.namespace, KEY, length, VALUE, VALUE_CAP, version);
-    if (answer != STATUS.absent) check(answer, "cannot get", key);
-    return answer;
+    let status = kv_get(this.namespace, KEY, length, VALUE, VALUE_CAP, version);
+    for (let i = 0; i < 2 && status == STATUS.busy; i++)
+      status = kv_get(this.namespace, KEY, length, VALUE, VALUE_CAP, version);
+    if (status != STATUS.absent) check(status, "cannot get", key);
+    return status;
   }
 
   private store(key: string, value: usize, valueLength: i32, ttl: f64): void {
     const length = encode(key, KEY, KEY_CAP);
-    let answer = kv_set(this.namespace, KEY, length, value, valueLength, ttl);
-    for (let i = 0; i < 2 && answer == STATUS.busy; i++)
-      answer = kv_set(this.namespace, KEY, length, value, valueLength, ttl);
-    check(answer, "cannot set", key);
+    let status = kv_set(this.namespace, KEY, length, value, valueLength, ttl);
+    for (let i = 0; i < 2 && status == STATUS.busy; i++)
+      status = kv_set(this.namespace, KEY, length, value, valueLength, ttl);
+    check(status, "cannot set", key);
   }
 }

@@ -8,7 +8,7 @@ const LINE_CAP: i32 = 4096;
 
 /** Writes to the program's log, with the plugin's name: at most eight lines per hook call and 100 per second and worker. */
 export namespace log {
-  /** For the author of the plugin. */
+  /** Details for debugging. */
   export function debug(text: string): void {
     write(LEVEL.debug, text);
   }

@@ -2,35 +2,35 @@ import { Bytes } from "./binary";
 import { OP, PLACE, Parsed, SET_WORDS, WIDTH } from "./pattern-tree";
 
 /**
- * What a `Regex` or a `Glob` is once it is made: a program that is run over a text in one go. All the ways that the
- * text may match are followed at once, so the time grows with the length of the text times that of the pattern, and no
- * text makes it grow faster. A match makes no object.
+ * Base of `Regex` and `Glob`: a compiled pattern, run as a Pike virtual machine. It follows all alternatives in parallel,
+ * without backtracking: the time is at most proportional to the length of the text times that of the pattern. A match
+ * allocates nothing.
  */
 export abstract class Matcher {
   private code: StaticArray<i32>;
   private sets: StaticArray<u64>;
-  /** Characters that a match may begin with, when it cannot be empty. */
+  /** Characters with which a match can start, unless it can be empty. */
   private first: StaticArray<u64> = new StaticArray<u64>(SET_WORDS);
   private maybeEmpty: bool = false;
   private anchored: bool;
-  /** Two for each group, and two for the whole match: where it begins and ends. */
+  /** Number of slots: start and end of each group and of the whole match. */
   private slots: i32;
 
-  // Working space, which lies below the arena's mark: instructions to be run at this character and at the next, what
-  // each remembers, and the last step that reached each instruction.
-  private present: StaticArray<i32>;
-  private coming: StaticArray<i32>;
-  private presentSaved: StaticArray<i32>;
-  private comingSaved: StaticArray<i32>;
+  // Working memory, allocated outside of the arena: instructions (threads) at the current and the next character, their
+  // saved positions, and the last step that reached each instruction.
+  private current: StaticArray<i32>;
+  private upcoming: StaticArray<i32>;
+  private currentSaved: StaticArray<i32>;
+  private nextSaved: StaticArray<i32>;
   private reached: StaticArray<i32>;
   private pending: StaticArray<i32>;
   private saved: StaticArray<i32>;
   private found: StaticArray<i32>;
-  private presentCount: i32 = 0;
-  private comingCount: i32 = 0;
+  private currentCount: i32 = 0;
+  private nextCount: i32 = 0;
   private step: i32 = 0;
 
-  // The text under way.
+  // The current text.
   private from: usize = 0;
   private length: i32 = 0;
   private wide: bool = false;
@@ -47,10 +47,10 @@ export abstract class Matcher {
     this.code = StaticArray.fromArray(emitter.code);
     this.sets = StaticArray.fromArray(emitter.sets);
     this.anchored = emitter.code[WIDTH] == OP.PLACE && emitter.code[WIDTH + 1] == PLACE.START;
-    this.present = new StaticArray<i32>(size);
-    this.coming = new StaticArray<i32>(size);
-    this.presentSaved = new StaticArray<i32>(size * slots);
-    this.comingSaved = new StaticArray<i32>(size * slots);
+    this.current = new StaticArray<i32>(size);
+    this.upcoming = new StaticArray<i32>(size);
+    this.currentSaved = new StaticArray<i32>(size * slots);
+    this.nextSaved = new StaticArray<i32>(size * slots);
     this.reached = new StaticArray<i32>(size);
     this.pending = new StaticArray<i32>(4 * size + 4);
     this.saved = new StaticArray<i32>(slots);
@@ -58,22 +58,22 @@ export abstract class Matcher {
     this.findFirst();
   }
 
-  /** Is there a match in the text? */
+  /** Whether the text contains a match. */
   test(text: string): bool {
     return this.run(changetype<usize>(text), text.length, true, false);
   }
 
-  /** Is there a match in the bytes, each a character? */
+  /** Whether the bytes contain a match; each byte is a character. */
   testBytes(bytes: Bytes): bool {
     return this.run(changetype<usize>(bytes), bytes.length, false, false);
   }
 
-  /** Is there a match in the bytes at an address? */
+  /** As `testBytes`, for bytes at an address. */
   testAt(from: usize, length: i32): bool {
     return this.run(from, length, false, false);
   }
 
-  /** Where the first match in the text lies, and its groups: two places for each, -1 for one that took no part. */
+  /** Positions of the first match and its groups: start and end of each, -1 for a group that did not participate. */
   protected search(text: string): StaticArray<i32> | null {
     if (!this.run(changetype<usize>(text), text.length, true, true)) return null;
     const places = new StaticArray<i32>(this.slots);
@@ -81,7 +81,7 @@ export abstract class Matcher {
     return places;
   }
 
-  /** The characters that some way through the pattern may begin with. */
+  /** Computes `first` and `maybeEmpty`. */
   private findFirst(): void {
     const size = this.reached.length;
     let left = 0;
@@ -107,40 +107,40 @@ export abstract class Matcher {
     this.from = from;
     this.length = length;
     this.wide = wide;
-    this.presentCount = 0;
-    // Marks of earlier runs are lower: `step` only grows, until it would turn over.
-    if (this.step > i32.MAX_VALUE - length - 2) this.forget();
+    this.currentCount = 0;
+    // `step` increases across runs, so that `reached` need not be cleared; it is reset before it overflows.
+    if (this.step > i32.MAX_VALUE - length - 2) this.resetSteps();
     this.step++;
     let matched = false;
     for (let at = 0; ; at++) {
-      if (!this.presentCount) {
+      if (!this.currentCount) {
         if (matched || (this.anchored && at > 0)) break;
         if (!this.maybeEmpty && !this.anchored && at < length && !has(this.first, 0, this.unit(at))) {
           while (++at < length && !has(this.first, 0, this.unit(at))) {}
-          // What was reached before is not reached here: another place may stand for `\b`.
+          // A new step, since assertions such as `\b` depend on the position.
           this.step++;
         }
       }
-      // A match that begins later is less wanted than every one that has begun.
+      // A match that starts later has a lower priority than all that have started.
       if (!matched) {
         if (saving) for (let i = 0; i < this.slots; i++) unchecked((this.saved[i] = -1));
-        this.presentCount = this.reach(0, at, this.present, this.presentSaved, this.presentCount, saving);
+        this.currentCount = this.reach(0, at, this.current, this.currentSaved, this.currentCount, saving);
       }
       this.step++;
-      this.comingCount = 0;
+      this.nextCount = 0;
       const unit = at < length ? this.unit(at) : -1;
-      for (let i = 0; i < this.presentCount; i++) {
-        const pc = unchecked(this.present[i]);
+      for (let i = 0; i < this.currentCount; i++) {
+        const pc = unchecked(this.current[i]);
         if (unchecked(this.code[WIDTH * pc]) == OP.MATCH) {
           if (!saving) return true;
           matched = true;
-          copySlots(this.found, 0, this.presentSaved, i * this.slots, this.slots);
-          // What follows is less wanted.
+          copySlots(this.found, 0, this.currentSaved, i * this.slots, this.slots);
+          // The remaining instructions have a lower priority.
           break;
         }
         if (unit < 0 || !has(this.sets, SET_WORDS * unchecked(this.code[WIDTH * pc + 1]), unit)) continue;
-        if (saving) copySlots(this.saved, 0, this.presentSaved, i * this.slots, this.slots);
-        this.comingCount = this.reach(pc + 1, at + 1, this.coming, this.comingSaved, this.comingCount, saving);
+        if (saving) copySlots(this.saved, 0, this.currentSaved, i * this.slots, this.slots);
+        this.nextCount = this.reach(pc + 1, at + 1, this.upcoming, this.nextSaved, this.nextCount, saving);
       }
       this.swap();
       if (at >= length) break;
@@ -148,7 +148,7 @@ export abstract class Matcher {
     return matched;
   }
 
-  /** Adds the instructions that are reached from `pc` without taking a character, the more wanted first. */
+  /** Adds the instructions that are reachable from `pc` without consuming a character, in order of priority. */
   private reach(pc: i32, at: i32, list: StaticArray<i32>, listSaved: StaticArray<i32>, count: i32, saving: bool): i32 {
     const pending = this.pending;
     let left = 0;
@@ -170,7 +170,7 @@ export abstract class Matcher {
         }
         if (op == OP.SAVE || (op == OP.PLACE && this.isAt(x, at))) {
           if (op == OP.SAVE && saving) {
-            // What was remembered before is put back for the ways that are tried after this one.
+            // The old position is restored for alternatives that are tried after this one.
             unchecked((pending[left] = -1 - x));
             unchecked((pending[left + 1] = this.saved[x]));
             left += 2;
@@ -209,16 +209,16 @@ export abstract class Matcher {
   }
 
   private swap(): void {
-    const list = this.present;
-    this.present = this.coming;
-    this.coming = list;
-    const saved = this.presentSaved;
-    this.presentSaved = this.comingSaved;
-    this.comingSaved = saved;
-    this.presentCount = this.comingCount;
+    const list = this.current;
+    this.current = this.upcoming;
+    this.upcoming = list;
+    const saved = this.currentSaved;
+    this.currentSaved = this.nextSaved;
+    this.nextSaved = saved;
+    this.currentCount = this.nextCount;
   }
 
-  private forget(): void {
+  private resetSteps(): void {
     for (let i = 0; i < this.reached.length; i++) this.reached[i] = 0;
     this.step = 0;
   }

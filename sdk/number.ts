@@ -1,15 +1,15 @@
-/** Numbers as JSON writes them. */
+/** Parses numbers in JSON format. */
 
-/** Every power of ten that is exact. */
+/** The powers of ten that are exact in an f64. */
 // @ts-ignore: decorator
 @lazy const POWERS: StaticArray<f64> = [1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22];
 
-/** More digits than these say nothing to an f64. */
+/** Further digits do not change an f64. */
 const MOST_DIGITS: u64 = 1000000000000000000;
 
 /**
- * The number that stands in these bytes, whose first zeros do not count; NaN when it is none. A whole number up to 2^53
- * is exact, and one of 15 digits or less as near as can be; one with an exponent beyond 22 is exact to 15 digits.
+ * Parses a number; NaN if it is invalid. Leading zeros are ignored. Exact for integers up to 2^53, correctly rounded for up to
+ * 15 digits with an exponent within ±22, otherwise accurate to 15 digits.
  */
 export function readNumber(from: usize, to: usize): f64 {
   let at = from;
@@ -40,7 +40,7 @@ export function readNumber(from: usize, to: usize): f64 {
   return negative ? -value : value;
 }
 
-/** What stands behind the digits; one that is far beyond any number's is as good as all beyond. MIN_VALUE: it is none. */
+/** The exponent, clamped to a value beyond the range of an f64; MIN_VALUE if it is invalid. */
 function readExponent(from: usize, to: usize): i32 {
   let at = from + 1;
   if ((load<u8>(from) | 0x20) != 0x65 || at == to) return i32.MIN_VALUE;
@@ -56,8 +56,8 @@ function readExponent(from: usize, to: usize): i32 {
 }
 
 /**
- * `digits` times ten to the power of `exponent`. One step is rounded once and so as exact as it can be: all of up to
- * 15 digits within 22 places. The library's own conversion is wrong by powers of ten for some numbers above 2^53.
+ * `digits` × 10^`exponent`. A single step is rounded once, and so correctly rounded. (The conversion of AssemblyScript's library
+ * is wrong by powers of ten for some numbers above 2^53.)
  */
 function scale(digits: f64, exponent: i32): f64 {
   let value = digits;

@@ -1,23 +1,23 @@
-// What regular expressions and globs are parsed into, and the program that it becomes.
+// The syntax tree of regular expressions and globs, and the compiler to programs for `Matcher`.
 
 /** Kinds of nodes. */
 export namespace NODE {
   export const EMPTY: i32 = 0;
   /** One character of set `value`. */
   export const SET: i32 = 1;
-  /** The children in turn. */
+  /** The children in sequence. */
   export const SEQUENCE: i32 = 2;
-  /** One of the children, the earlier rather than the later. */
+  /** One of the children; earlier ones have priority. */
   export const CHOICE: i32 = 3;
-  /** The child `least` to `most` times (-1: without end), as often or (lazy) as seldom as it can be. */
+  /** The child `least` to `most` times (-1: unlimited); as often as possible, or as rarely as possible if `lazy`. */
   export const REPEAT: i32 = 4;
-  /** The child, remembered as group `value`. */
+  /** The child, captured as group `value`. */
   export const GROUP: i32 = 5;
-  /** A place between characters: `value` is one of PLACE. */
+  /** An assertion: `value` is one of PLACE. */
   export const PLACE: i32 = 6;
 }
 
-/** Places that an expression may ask for. */
+/** Assertions: start, end, word boundary, no word boundary. */
 export namespace PLACE {
   export const START: i32 = 0;
   export const END: i32 = 1;
@@ -25,25 +25,25 @@ export namespace PLACE {
   export const NO_EDGE: i32 = 3;
 }
 
-/** Instructions: three numbers each, the operation and two operands. */
+/** Instructions of a program: an operation and two operands (x, y), one word each. */
 export namespace OP {
-  /** Takes one character of set x. */
+  /** Consumes one character of set x. */
   export const SET: i32 = 0;
-  /** Goes on at x, or else at y. */
+  /** Continues at x, and with lower priority at y. */
   export const SPLIT: i32 = 1;
   export const JUMP: i32 = 2;
-  /** Remembers the place in slot x. */
+  /** Saves the position in slot x. */
   export const SAVE: i32 = 3;
   export const PLACE: i32 = 4;
   export const MATCH: i32 = 5;
 }
 
-/** Operands and operation of an instruction. */
+/** Words per instruction. */
 export const WIDTH: i32 = 3;
-/** A set is five words: a bit for each of U+0000 to U+00FF, and one for all that is above. */
+/** Words per set: a bit for each of U+0000 to U+00FF, and a word for all characters above. */
 export const SET_WORDS: i32 = 5;
-/** Instructions of one program: what a step of the match costs at most. */
-const MOST_INSTRUCTIONS: i32 = 2000;
+/** Maximum number of instructions; limits the cost of one step. */
+const MAX_INSTRUCTIONS: i32 = 2000;
 
 // @ts-ignore: decorator
 @final
@@ -72,19 +72,19 @@ export class Node {
   }
 }
 
-/** A pattern that was understood. */
+/** A parsed pattern. */
 // @ts-ignore: decorator
 @final
 export class Parsed {
   constructor(
-    /** It holds the sets, and nothing else yet. */
+    /** Contains the sets; the program is emitted later. */
     readonly emitter: Emitter,
     readonly tree: Node,
     readonly groups: i32,
   ) {}
 }
 
-/** Makes the program of a tree. `what` is the pattern, for messages. */
+/** Compiles a tree to a program. `what` is the pattern, for messages. */
 // @ts-ignore: decorator
 @final
 export class Emitter {
@@ -93,24 +93,24 @@ export class Emitter {
 
   constructor(private what: string) {}
 
-  /** A new empty set; its number. */
+  /** Creates an empty set; returns its number. */
   addSet(): i32 {
     for (let i = 0; i < SET_WORDS; i++) this.sets.push(0);
     return this.last;
   }
 
-  /** The number of the set made last. */
+  /** Number of the current set, which was created last. */
   get last(): i32 {
     return this.sets.length / SET_WORDS - 1;
   }
 
-  /** Adds the characters from `first` to `last` to the set made last. */
+  /** Adds the characters from `first` to `last` to the current set. */
   include(first: i32, last: i32): void {
     const base = this.sets.length - SET_WORDS;
     for (let unit = first; unit <= last; unit++) this.sets[base + (unit >> 6)] |= (<u64>1) << <u64>(unit & 63);
   }
 
-  /** Adds the digits (`d`), the characters of words (`w`) or the spaces (`s`) of ASCII, or all others. */
+  /** Adds the ASCII digits (`d`), word characters (`w`) or white space (`s`), or all other characters. */
   includeSet(letter: i32, others: bool): void {
     const base = this.sets.length - SET_WORDS;
     const low: u64 = letter == 0x73 ? 0x100003e00 : 0x03ff000000000000;
@@ -121,22 +121,22 @@ export class Emitter {
     for (let i = 2; i < SET_WORDS; i++) this.sets[base + i] = i < 4 ? u64.MAX_VALUE : 1;
   }
 
-  /** Takes a character out of the set made last. */
+  /** Removes a character from the current set. */
   remove(unit: i32): void {
     this.sets[this.sets.length - SET_WORDS + (unit >> 6)] &= ~((<u64>1) << <u64>(unit & 63));
   }
 
-  /** Turns the set made last into all that was not in it. */
+  /** Inverts the current set. */
   invert(): void {
     const base = this.sets.length - SET_WORDS;
     for (let i = 0; i < 4; i++) this.sets[base + i] = ~this.sets[base + i];
     this.sets[base + 4] ^= 1;
   }
 
-  /** Adds the other case of each letter to the set made last. */
+  /** Adds the other case of each letter to the current set. */
   foldCase(): void {
     const base = this.sets.length - SET_WORDS;
-    // A to Z and a to z are the bits 1 to 26 of the halves of the second word.
+    // A-Z and a-z are bits 1 to 26 of the two halves of the second word.
     const letters: u64 = this.sets[base + 1] & 0x07fffffe07fffffe;
     this.sets[base + 1] |= (letters << 32) | (letters >> 32);
   }
@@ -157,7 +157,7 @@ export class Emitter {
 
   put(operation: i32, x: i32, y: i32): i32 {
     const at = this.code.length / WIDTH;
-    if (at >= MOST_INSTRUCTIONS) throw new Error(`pattern "${this.what}" is too large: more than ${MOST_INSTRUCTIONS} steps`);
+    if (at >= MAX_INSTRUCTIONS) throw new Error(`pattern "${this.what}" is too large: more than ${MAX_INSTRUCTIONS} instructions`);
     this.code.push(operation);
     this.code.push(x);
     this.code.push(y);
@@ -196,7 +196,7 @@ export class Emitter {
         this.emit(child);
       }
     }
-    // Greedy: into the child first, and else on; lazy the other way.
+    // Greedy: the child has priority; lazy: the continuation has.
     for (let i = 0; i < splits.length; i++) {
       const into = splits[i] + 1;
       this.code[WIDTH * splits[i] + 1] = node.lazy ? this.here : into;

@@ -3,7 +3,7 @@ import { ByteBuilder, decodeUtf8 } from "./binary";
 
 /** Percent-encoding (RFC 3986 section 2.1) of text in UTF-8. */
 export namespace Percent {
-  /** Everything but letters, digits and `-._~` is encoded: what comes out may stand anywhere in a URL. */
+  /** Encodes everything except letters, digits and `-._~`: the result is safe in any part of a URL. */
   export function encode(text: string): string {
     const out = new ByteBuilder();
     const length = String.UTF8.byteLength(text);
@@ -22,13 +22,13 @@ export namespace Percent {
     return out.toString();
   }
 
-  /** The text; null when a `%` is not followed by two hexadecimal digits, or when the bytes are not UTF-8. */
+  /** Decodes text; null if a `%` is not followed by two hexadecimal digits or the bytes are not UTF-8. */
   export function decode(text: string): string | null {
     return decodePercent(text, 0, text.length, false, true);
   }
 }
 
-/** A letter, a digit or one of `-._~`: what never needs encoding. */
+/** Whether the character is unreserved (RFC 3986 section 2.3): a letter, a digit or one of `-._~`. */
 export function isUnreserved(unit: i32): bool {
   const lower = unit | 32;
   if ((lower >= 97 && lower <= 122) || (unit >= 48 && unit <= 57)) return true;
@@ -40,12 +40,12 @@ function upperDigit(value: u8): i32 {
 }
 
 /**
- * Decodes a part of a text. `form`: a `+` is a space. Strict: what cannot be decoded makes null of the whole; else a
- * `%` that begins nothing is itself, and what is not UTF-8 is U+FFFD.
+ * Decodes a part of a text. `form`: `+` is a space. `strict`: the result is null if something cannot be decoded; otherwise an
+ * invalid `%` is literal, and invalid UTF-8 becomes U+FFFD.
  */
 export function decodePercent(text: string, start: i32, end: i32, form: bool, strict: bool): string | null {
   if (isPlain(text, start, end, form)) return text.substring(start, end);
-  // Nothing grows: three characters become one byte, and one above U+00FF, which no head holds, at most three.
+  // Upper bound: an escape becomes one byte, a character above U+00FF (never in a message head) at most three.
   const bytes = new StaticArray<u8>(3 * (end - start));
   const to = changetype<usize>(bytes);
   let length = 0;
@@ -67,7 +67,7 @@ export function decodePercent(text: string, start: i32, end: i32, form: bool, st
   return decodeUtf8(to, length, strict);
 }
 
-/** Is every character ASCII, and what it says? */
+/** Whether the part contains only ASCII and nothing to decode. */
 function isPlain(text: string, start: i32, end: i32, form: bool): bool {
   const from = changetype<usize>(text);
   for (let i = start; i < end; i++) {

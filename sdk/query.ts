@@ -4,8 +4,9 @@ const AMPERSAND: i16 = 0x26;
 const EQUALS: i32 = 0x3d;
 
 /**
- * The parameters of a query, as the WHATWG URL standard reads forms: `a=1&b=x+y`, `+` a space, percent-encoded UTF-8.
- * What is not changed stays as it was written, character by character; empty pieces (`a&&b`) are left out.
+ * The parameters of a query in the format of HTML forms (WHATWG URL standard, application/x-www-form-urlencoded):
+ * `a=1&b=x+y`, percent-encoded UTF-8, `+` for a space. Unchanged parameters keep their exact text; empty ones (`a&&b`) are
+ * removed.
  *
  *     const query = new Query(req.query);
  *     query.remove("utm_source");
@@ -15,12 +16,12 @@ const EQUALS: i32 = 0x3d;
 @final
 export class Query {
   private text: string;
-  /** Of each parameter: where it begins and ends in the text; or -1 - i, when it is `added[i]`. */
+  /** For each parameter its start and end in the text, or -1 - i for `added[i]`. */
   private rows: StaticArray<i32>;
   private added: string[] = [];
   private size: i32 = 0;
 
-  /** Of a query without its `?`. */
+  /** Parses a query without `?`. */
   constructor(text: string) {
     this.text = text;
     const from = changetype<usize>(text);
@@ -44,7 +45,7 @@ export class Query {
     if (length > start) this.push(start, length);
   }
 
-  /** How many parameters there are. */
+  /** Number of parameters. */
   get count(): i32 {
     return this.size;
   }
@@ -56,7 +57,7 @@ export class Query {
     return decode(text, start, this.nameEnd(text, start, this.endOf(index)));
   }
 
-  /** The value of parameter `index` (0 to `count` - 1), decoded; empty when it has no `=`. */
+  /** The value of parameter `index` (0 to `count` - 1), decoded; empty if it has no `=`. */
   valueAt(index: i32): string {
     const text = this.textOf(index);
     const end = this.endOf(index);
@@ -77,12 +78,12 @@ export class Query {
     return values;
   }
 
-  /** Is there a parameter of this name? */
+  /** Whether there is a parameter of this name. */
   has(name: string): bool {
     return this.find(name, 0) >= 0;
   }
 
-  /** Gives the parameter this one value: the first of the name takes it, the others go; at the end when there is none. */
+  /** Sets the value of the first parameter of this name and removes the others; appends it if there is none. */
   set(name: string, value: string): void {
     const at = this.find(name, 0);
     if (at < 0) return this.add(name, value);
@@ -90,17 +91,17 @@ export class Query {
     this.removeFrom(name, at + 1);
   }
 
-  /** Adds a parameter at the end. */
+  /** Appends a parameter. */
   add(name: string, value: string): void {
     this.push(this.keep(name, value), 0);
   }
 
-  /** Takes every parameter of this name away; says whether there were any. */
+  /** Removes all parameters of this name; returns whether there were any. */
   remove(name: string): bool {
     return this.removeFrom(name, 0);
   }
 
-  /** The query, without a `?`. */
+  /** The query without `?`. */
   toString(): string {
     if (!this.size) return "";
     let length = this.size - 1;
@@ -132,7 +133,7 @@ export class Query {
   }
 
   private rowOf(index: i32): usize {
-    if (<u32>index >= <u32>this.size) throw new RangeError(`there is no parameter ${index} of ${this.size}`);
+    if (<u32>index >= <u32>this.size) throw new RangeError(`parameter ${index} is out of range: there are ${this.size}`);
     return changetype<usize>(this.rows) + (<usize>index << 3);
   }
 
@@ -164,7 +165,7 @@ export class Query {
     return -1;
   }
 
-  /** Most names differ in a character or two: nothing is decoded for those. */
+  /** Whether the parameter has this name. Decodes it only if it contains an escape. */
   private isNamed(index: i32, name: string): bool {
     const row = changetype<usize>(this.rows) + (<usize>index << 3);
     const start = load<i32>(row);
@@ -195,7 +196,7 @@ export class Query {
   }
 }
 
-/** How often a code unit stands in the text at an address. */
+/** Number of occurrences of a code unit in the text at an address. */
 function countUnit(from: usize, length: i32, unit: i16): i32 {
   let count = 0;
   let at = 0;

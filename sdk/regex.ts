@@ -6,31 +6,32 @@ const MOST_REPEATS: i32 = 1000;
 const MOST_DEPTH: i32 = 50;
 
 /**
- * A regular expression. Make it at the top of the file or in `configure`; a mistake in it is an error there.
+ * A regular expression. Create it at the top of the file or in `configure`; throws if the pattern is invalid.
  *
  *     const version = new Regex("^/v([0-9]+)/");
  *     const match = version.exec(req.path);
  *     if (match) req.headers.set("x-version", match.group(1)!);
  *
- * It means what it means in JavaScript (without flags), as far as it is served:
+ * Syntax and semantics are a subset of JavaScript (without flags):
  *
- * - characters; `.` (all but CR and LF); classes `[a-z]`, `[^a-z]`; `\d \w \s` and `\D \W \S`, of ASCII
+ * - characters; `.` (except CR and LF); classes `[a-z]`, `[^a-z]`; `\d \w \s` and `\D \W \S`, of ASCII
  * - `\t \n \r \f \v \0 \xHH`, and any punctuation after a backslash
- * - `( )`, `(?: )`, `|`; `* + ? {2} {2,} {2,5}`, lazy with a `?` behind; at most 9 groups, 1000 repeats
- * - `^`, `$` (the ends of the text), `\b`, `\B`
+ * - `( )`, `(?: )`, `|`; `* + ? {2} {2,} {2,5}`, lazy with `?`; at most 9 groups, 1000 repeats
+ * - `^`, `$` (start and end of the text), `\b`, `\B`
  *
- * Not served, and refused: references to groups, looking ahead or behind, named groups, properties of Unicode, and
- * characters above U+007F (`\xHH` says those of a head). `]`, `{` and `}` that are meant want a backslash.
- * A group inside a repetition keeps what it matched last, also when a later turn did not pass it. A turn that may be
- * left out and may be empty, as in `(?:|a)?` or `(?:a*?)*`, takes the first way through; JavaScript looks for one that
- * is not empty. Both match the same texts, from the same place on.
+ * Not supported, and rejected: back references, lookaround, named groups, Unicode properties, and characters above U+007F
+ * (use `\xHH` for bytes of a message head). Literal `]`, `{` and `}` must be escaped.
  *
- * The time is linear in the text: no text can make an expression slow. `test` and `testBytes` make no object.
+ * Differences: a group in a repetition keeps its last match even if a later iteration does not match the group. An optional
+ * iteration that can be empty, as in `(?:|a)?` or `(?:a*?)*`, takes the first alternative, where JavaScript prefers one that
+ * is not empty; both match the same texts from the same position on.
+ *
+ * Matching takes time linear in the text, for every text and pattern. `test` and `testBytes` allocate nothing.
  */
 // @ts-ignore: decorator
 @final
 export class Regex extends Matcher {
-  /** `flags`: `i` takes letters of ASCII in either case; or none. */
+  /** `flags`: `i` to ignore the case of ASCII letters, or empty. */
   constructor(pattern: string, flags: string = "") {
     super(parseRegex(pattern, flags));
   }
@@ -42,7 +43,7 @@ export class Regex extends Matcher {
   }
 }
 
-/** Where a regular expression matched. */
+/** A match. */
 // @ts-ignore: decorator
 @final
 export class RegexMatch {
@@ -52,17 +53,17 @@ export class RegexMatch {
     private places: StaticArray<i32>,
   ) {}
 
-  /** Where the match begins. */
+  /** Start of the match. */
   get start(): i32 {
     return this.places[0];
   }
 
-  /** Where it ends. */
+  /** End of the match. */
   get end(): i32 {
     return this.places[1];
   }
 
-  /** What group `index` matched; 0 is the whole. Null when it took no part in the match, or is not there. */
+  /** The text of group `index`; 0 is the whole match. Null if the group did not participate or does not exist. */
   group(index: i32): string | null {
     if (index < 0 || 2 * index >= this.places.length) return null;
     const from = this.places[2 * index];
@@ -91,12 +92,12 @@ class Parser {
 
   parse(): Parsed {
     const tree = this.choice();
-    if (this.at < this.pattern.length) this.fail("a ) that closes nothing");
+    if (this.at < this.pattern.length) this.fail("unmatched )");
     return new Parsed(this.emitter, tree, this.groups);
   }
 
   private choice(): Node {
-    if (++this.depth > MOST_DEPTH) this.fail("groups that lie too deep");
+    if (++this.depth > MOST_DEPTH) this.fail("groups are nested too deeply");
     const node = new Node(NODE.CHOICE);
     node.children.push(this.sequence());
     while (this.take(0x7c)) node.children.push(this.sequence());
@@ -120,9 +121,9 @@ class Parser {
       least = this.number();
       most = least;
       if (this.take(0x2c)) most = this.peek() == 0x7d ? -1 : this.number();
-      if (!this.take(0x7d) || (most >= 0 && most < least)) this.fail("braces that are no {n}, {n,} or {n,m}");
+      if (!this.take(0x7d) || (most >= 0 && most < least)) this.fail("invalid repetition, expected {n}, {n,} or {n,m}");
     } else if (!this.take(0x2a)) return atom;
-    if (atom.kind == NODE.PLACE) this.fail("a repetition of nothing");
+    if (atom.kind == NODE.PLACE) this.fail("nothing to repeat");
     return Node.repeat(atom, least, most, this.take(0x3f));
   }
 
@@ -138,7 +139,7 @@ class Parser {
         this.emitter.include(0x0a, 0x0a);
         this.emitter.include(0x0d, 0x0d);
         this.emitter.invert();
-        return this.made();
+        return this.setNode();
       case 0x5e:
         return Node.of(NODE.PLACE, PLACE.START);
       case 0x24:
@@ -148,18 +149,18 @@ class Parser {
         if (this.take(0x42)) return Node.of(NODE.PLACE, PLACE.NO_EDGE);
         this.emitter.addSet();
         this.escape();
-        return this.made();
+        return this.setNode();
       default:
-        if (unit == 0x2a || unit == 0x2b || unit == 0x3f) this.fail("a repetition of nothing");
-        if (unit == 0x5d || unit == 0x7b || unit == 0x7d || unit > 0x7e || unit < 0x20) this.fail("a character that wants a backslash");
+        if (unit == 0x2a || unit == 0x2b || unit == 0x3f) this.fail("nothing to repeat");
+        if (unit == 0x5d || unit == 0x7b || unit == 0x7d || unit > 0x7e || unit < 0x20) this.fail("character must be escaped by a backslash");
         this.emitter.addSet();
         this.emitter.include(unit, unit);
-        return this.made();
+        return this.setNode();
     }
   }
 
-  /** The set made last, as a node. */
-  private made(): Node {
+  /** The current set as a node. */
+  private setNode(): Node {
     if (this.folds) this.emitter.foldCase();
     return Node.of(NODE.SET, this.emitter.last);
   }
@@ -167,13 +168,13 @@ class Parser {
   private group(): Node {
     let index = 0;
     if (this.take(0x3f)) {
-      if (!this.take(0x3a)) this.fail("a group that is not served");
+      if (!this.take(0x3a)) this.fail("unsupported group syntax");
     } else {
       index = ++this.groups;
       if (index > MOST_GROUPS) this.fail(`more than ${MOST_GROUPS} groups`);
     }
     const tree = this.choice();
-    if (!this.take(0x29)) this.fail("a ( that is not closed");
+    if (!this.take(0x29)) this.fail("unclosed (");
     if (!index) return tree.kind == NODE.PLACE ? wrap(tree) : tree;
     const node = Node.of(NODE.GROUP, index);
     node.children.push(tree);
@@ -193,20 +194,20 @@ class Parser {
       }
       this.at++;
       const last = this.member();
-      if (first < 0 || last < first) this.fail("a range that is none");
+      if (first < 0 || last < first) this.fail("invalid range");
       this.emitter.include(first, last);
     }
-    if (!count) this.fail("an empty class");
+    if (!count) this.fail("empty class");
     if (this.folds) this.emitter.foldCase();
     if (inverted) this.emitter.invert();
     return Node.of(NODE.SET, this.emitter.last);
   }
 
-  /** A character of a class, or -1 when it was a set such as `\d`, which is in the class then. */
+  /** The next character of a class; -1 for a set such as `\d`, which is added to the class. */
   private member(): i32 {
     const unit = this.next();
     if (unit == 0x5c) return this.escaped();
-    if (unit == 0x5b || unit > 0x7e || unit < 0x20) this.fail("a character that wants a backslash");
+    if (unit == 0x5b || unit > 0x7e || unit < 0x20) this.fail("character must be escaped by a backslash");
     return unit;
   }
 
@@ -215,7 +216,7 @@ class Parser {
     if (unit >= 0) this.emitter.include(unit, unit);
   }
 
-  /** What stands behind a backslash: a character, or -1 for a set, which is added to the one made last. */
+  /** The character after a backslash; -1 for a set, which is added to the current set. */
   private escaped(): i32 {
     const unit = this.next();
     switch (unit) {
@@ -230,7 +231,7 @@ class Parser {
       case 0x72:
         return 0x0d;
       case 0x30:
-        if (this.peek() >= 0x30 && this.peek() <= 0x39) this.fail("an octal character");
+        if (this.peek() >= 0x30 && this.peek() <= 0x39) this.fail("octal escapes are not supported");
         return 0;
       case 0x78:
         return (this.hex() << 4) | this.hex();
@@ -245,7 +246,7 @@ class Parser {
     }
     const lower = unit | 0x20;
     const letter = (lower >= 0x61 && lower <= 0x7a) || (unit >= 0x30 && unit <= 0x39) || unit == 0x5f;
-    if (letter || unit > 0x7e || unit <= 0x20) this.fail("a backslash before what needs none");
+    if (letter || unit > 0x7e || unit <= 0x20) this.fail("invalid escape");
     return unit;
   }
 
@@ -253,7 +254,7 @@ class Parser {
     const unit = this.next();
     const lower = unit | 0x20;
     if (unit >= 0x30 && unit <= 0x39) return unit - 0x30;
-    if (lower < 0x61 || lower > 0x66) this.fail("\\x without two digits");
+    if (lower < 0x61 || lower > 0x66) this.fail("\\x requires two hexadecimal digits");
     return lower - 0x57;
   }
 
@@ -263,7 +264,7 @@ class Parser {
       value = max(value, 0) * 10 + this.next() - 0x30;
       if (value > MOST_REPEATS) this.fail(`more than ${MOST_REPEATS} repeats`);
     }
-    if (value < 0) this.fail("braces that are no {n}, {n,} or {n,m}");
+    if (value < 0) this.fail("invalid repetition, expected {n}, {n,} or {n,m}");
     return value;
   }
 
@@ -277,7 +278,7 @@ class Parser {
   }
 
   private next(): i32 {
-    if (this.at >= this.pattern.length) this.fail("an end too soon");
+    if (this.at >= this.pattern.length) this.fail("unexpected end");
     return this.pattern.charCodeAt(this.at++);
   }
 

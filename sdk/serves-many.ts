@@ -1,4 +1,4 @@
-// Imported in front of a plugin that serves many configurations: at start there is no one configuration to read.
+// Imported before a plugin that serves several configurations: its start-up code cannot read the configuration.
 import { forbidConfig } from "./instance";
 
 forbidConfig();

@@ -24,14 +24,14 @@ const LAST_PAUSE: i32 = 32;
  *     const profiles = new SingleFlight(store, load, 60_000);
  *     export function onRequest(req: Request): void { const profile = profiles.get("ann"); … }
  *
- * Available in hooks that may suspend. A waiting request uses one of `limits.guests`; `limits.time` limits its time.
+ * Available in hooks that may suspend. A suspended request uses one of `limits.guests`; `limits.time` limits its time.
  */
 // @ts-ignore: decorator
 @final
 export class SingleFlight {
   /**
    * Values are stored in `space` for `ttl` milliseconds. If a load takes longer than `lease` milliseconds, or its guest
-   * failed, another request starts a new one. If the loader returns null, so do all waiting calls and all calls within
+   * failed, another request starts a new one. If the loader returns null, so do all suspended calls and all calls within
    * `failedFor` milliseconds, so that an unavailable service does not get a request from each of them.
    */
   constructor(

@@ -11,12 +11,12 @@ export function checkNumber<T>(status: i32, what: string, value: T): void {
 }
 
 function fail(status: i32, what: string, detail: string): void {
-  let why = "the host answered " + status.toString();
+  let why = "the host returned " + status.toString();
   if (status == STATUS.absent) why = "it is unknown";
   else if (status == STATUS.notHere) why = "not in this hook";
   else if (status == STATUS.invalid) why = "the value is not allowed";
   else if (status == STATUS.tooLarge) why = "over the limit";
-  else if (status == STATUS.busy) why = "another thread holds it";
+  else if (status == STATUS.busy) why = "locked by another worker";
   else if (status == STATUS.denied) why = "the plugin's configuration does not allow it";
   throw new Error(`${what} "${detail}": ${why}`);
 }

@@ -1,5 +1,4 @@
-// `import { plugin } from "sluice/test"`: the test kit of the program that this file belongs to, from its sources in a
-// checkout, compiled in a package.
+// `sluice/test`: loads the test kit from the sources in a checkout, or compiled from the package.
 import { existsSync } from "node:fs";
 
 const source = new URL("../src/testing/index.ts", import.meta.url);

@@ -1,11 +1,11 @@
 const DAY: i64 = 86400000;
 const DAYS = "SunMonTueWedThuFriSat";
 const MONTHS = "JanFebMarAprMayJunJulAugSepOctNovDec";
-/** 0000-01-01 and the last millisecond of 9999: what four digits of a year can say. */
+/** The range of four-digit years: 0000-01-01 to the last millisecond of 9999. */
 const FIRST: f64 = -62167219200000;
 const LAST: f64 = 253402300799999;
 
-/** Dates as protocols write them. Times are milliseconds since 1970, as `now()`; all dates are UTC. */
+/** Formats and parses dates of protocols. Times are milliseconds since 1970, like `now()`; all dates are UTC. */
 export namespace Time {
   /** `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 section 5.6.7), for years 0 to 9999. */
   export function toHttpDate(time: f64): string {
@@ -15,8 +15,8 @@ export namespace Time {
   }
 
   /**
-   * The time of an HTTP date as RFC 9110 section 5.6.7 makes everyone write it; NaN for anything else, the two
-   * forms of the last century included. The name of the weekday is not compared with the date.
+   * Parses an HTTP date in the IMF-fixdate format (RFC 9110 section 5.6.7); NaN for anything else, including the two obsolete
+   * formats. The weekday is not compared with the date.
    */
   export function fromHttpDate(text: string): f64 {
     if (text.length != 29 || text.substr(3, 2) != ", " || text.substr(25) != " GMT") return NaN;
@@ -30,7 +30,7 @@ export namespace Time {
     return `${four(year)}-${two(month)}-${two(day)}T${clock()}.${three(millisecond)}Z`;
   }
 
-  /** The time of an RFC 3339 date with any offset; digits beyond the millisecond are cut. NaN for anything else. */
+  /** Parses an RFC 3339 date with any offset; NaN for anything else. Digits beyond milliseconds are truncated. */
   export function fromRfc3339(text: string): f64 {
     if (text.length < 20 || text.charCodeAt(4) != 0x2d || text.charCodeAt(7) != 0x2d) return NaN;
     if ((text.charCodeAt(10) | 32) != 0x74 || text.charCodeAt(19) > 0x7f) return NaN;
@@ -49,7 +49,7 @@ export namespace Time {
   }
 }
 
-// The parts of the date that was split last: this is no place for an object.
+// The result of the last `split`, in globals to avoid an allocation.
 let days: i64 = 0;
 let year: i32 = 0;
 let month: i32 = 0;
@@ -68,7 +68,7 @@ function split(time: f64): void {
   }
   millisecond = <i32>(rest % 1000);
   second = <i32>(rest / 1000);
-  // The calendar repeats every 400 years of 146097 days; a year that begins in March has its odd day at the end.
+  // The calendar repeats every 400 years (146097 days). Years are counted from March, so that the leap day is the last.
   const shifted = days + 719468;
   const era = (shifted >= 0 ? shifted : shifted - 146096) / 146097;
   const ofEra = <i32>(shifted - era * 146097);
@@ -80,14 +80,14 @@ function split(time: f64): void {
   year = yearOfEra + <i32>era * 400 + (month <= 2 ? 1 : 0);
 }
 
-/** The time of a date and of the clock `?hh:mm:ss` at `at`; NaN when there is none. */
+/** The time of a date and of `hh:mm:ss` after `at`; NaN if one is invalid. */
 function join(y: i32, m: i32, d: i32, text: string, at: i32): f64 {
   const h = digits(text, at + 1, 2);
   const min = digits(text, at + 4, 2);
   const s = digits(text, at + 7, 2);
   if (text.charCodeAt(at + 3) != 0x3a || text.charCodeAt(at + 6) != 0x3a) return NaN;
   if (y < 0 || m < 1 || m > 12 || d < 1 || d > length(y, m)) return NaN;
-  // A leap second is the first of the next minute.
+  // A leap second (60) becomes the first second of the next minute.
   if (h < 0 || h > 23 || min < 0 || min > 59 || s < 0 || s > 60) return NaN;
   const from = m <= 2 ? y - 1 : y;
   const era = (from >= 0 ? from : from - 399) / 400;
@@ -102,7 +102,7 @@ function length(y: i32, m: i32): i32 {
   return m == 4 || m == 6 || m == 9 || m == 11 ? 30 : 31;
 }
 
-/** Milliseconds of `Z`, `+01:00` or `-01:00` at the end of the text, from `at`. */
+/** The offset in milliseconds of `Z`, `+01:00` or `-01:00` from `at` to the end; NaN if it is invalid. */
 function offset(text: string, at: i32): f64 {
   if (at >= text.length) return NaN;
   const sign = text.charCodeAt(at);
@@ -114,7 +114,7 @@ function offset(text: string, at: i32): f64 {
   return <f64>((h * 60 + min) * 60000 * (sign == 0x2d ? -1 : 1));
 }
 
-/** The number that these digits spell, or -1. */
+/** The decimal number of `count` digits, or -1. */
 function digits(text: string, at: i32, count: i32): i32 {
   let value = 0;
   for (let i = at; i < at + count; i++) {
@@ -125,7 +125,7 @@ function digits(text: string, at: i32, count: i32): i32 {
   return value;
 }
 
-/** The place of a name of three letters in a list of such. */
+/** Index of a name of three letters in a list of such names; negative if it is unknown. */
 function nameAt(names: string, name: string): i32 {
   const at = names.indexOf(name);
   return at >= 0 && at % 3 == 0 ? at / 3 : -2;

@@ -1,8 +1,8 @@
 import type { Transform } from "assemblyscript/transform";
 
 /**
- * The compiler's step that makes a plugin of a file. It is a class, of which the compiler makes an instance for each
- * program; the compiler's types know the instance only.
+ * The AssemblyScript transform for plugins: a class that the compiler instantiates for each program. The compiler's types
+ * describe only the instance.
  */
 declare const SluiceTransform: Transform;
 export default SluiceTransform;

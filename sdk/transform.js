@@ -1,16 +1,16 @@
 /**
- * The step of the AssemblyScript compiler that makes a plugin of a file: it checks the hooks that the author exported,
- * and puts wrappers around them that export the ABI's names and nothing else. The author's file is no longer an entry,
- * so its other exports stay inside; errors are reported at the author's own words.
+ * AssemblyScript transform for plugins: checks the types of the exported hooks, and generates wrappers that export the hooks
+ * under their names in the ABI. The plugin's file is no longer an entry file, so its other exports are not exported from the
+ * module. Errors are reported at their position in the plugin's source.
  */
 import { readFileSync } from "node:fs";
 import { CommonFlags, DiagnosticCode, NodeKind, Range, SourceKind } from "assemblyscript";
 
-/** Modules that the SDK may be imported as. */
+/** Module paths of the SDK. */
 const SDK_PATH = /^~lib\/sluice\/sdk(\/index)?$/;
-/** The compiler's own runtimes are entries as well. */
+/** Runtimes of the compiler, which are entry files too. */
 const RUNTIME_PATH = /^~lib\/rt\//;
-/** The one that never frees, of which the arena takes the place. */
+/** The arena, which replaces the runtime `stub`. */
 const ARENA_SOURCE = "~lib/sluice/sdk/runtime/arena.ts";
 const ARENA = new URL("./runtime/arena.ts", import.meta.url);
 const STUB_PATH = /^~lib\/rt\/(index-)?stub\.ts$/;
@@ -18,8 +18,8 @@ const STUB_PATH = /^~lib\/rt\/(index-)?stub\.ts$/;
 const CALL = { enter: "sdk.enter(instance)", leave: "return sdk.leave(@)" };
 
 /**
- * Each hook: what it is called in the ABI, its parameters in order (an author may leave off those at the end), what it
- * returns, and what the wrapper does before and after. `%` stands for the author's call, `@` for where the hook is written.
+ * For each hook its name in the ABI, its parameters (trailing ones may be omitted), its return type, and the body of its
+ * wrapper, where `%` is the call of the hook and `@` its source position.
  */
 const HOOKS = {
   configure: { abi: "configure", params: [], returns: "void", body: "sdk.enterConfigure(instance); %; return 0" },
@@ -105,7 +105,7 @@ const ARGUMENT = {
   State: "sdk.state",
 };
 
-/** How messages name it. */
+/** Parameter names in messages. */
 const SHORT = {
   Connection: "connection",
   Request: "req",
@@ -118,7 +118,7 @@ const SHORT = {
   State: "state",
 };
 
-/** By what it is imported as: how an author has written it, and what to write. */
+/** Advice for imports of AssemblyScript's library, by import name: the pattern in the source, and the replacement. */
 const INSTEAD = {
   "Date.now": [/\bDate\.now\b/, "use `now` of the SDK"],
   seed: [/\bMath\.random\b/, "use `randomFloat` or `random` of the SDK"],
@@ -130,7 +130,7 @@ const INSTEAD = {
 
 export default class SluiceTransform {
   afterParse(parser) {
-    this.putArena(parser);
+    this.insertArena(parser);
     const entries = parser.sources.filter(
       (s) =>
         s.sourceKind === SourceKind.UserEntry &&
@@ -147,24 +147,24 @@ export default class SluiceTransform {
     }
   }
 
-  /** What the compiler's own library would import from a browser or a shell: no host of plugins has it. */
+  /** Reports imports of AssemblyScript's library from a JavaScript environment, which a plugin does not have. */
   afterCompile(module) {
     const { program, binaryen } = this;
     for (let i = 0; i < module.getNumFunctions(); i++) {
       const { module: group, base } = binaryen.getFunctionInfo(module.getFunctionByIndex(i));
       if (!group || group.startsWith("sluice:")) continue;
-      const [written, hint] = INSTEAD[base] ?? [null, "a plugin imports nothing but the SDK"];
+      const [written, hint] = INSTEAD[base] ?? [null, "a plugin can import only the SDK"];
       const range = written && findInSources(program, written);
       const name = range ? range.source.text.slice(range.start, range.end) : base;
-      program.error(DiagnosticCode.Transform_0_1, range, "sluice", `\`${name}\` is not there; ${hint}`);
+      program.error(DiagnosticCode.Transform_0_1, range, "sluice", `\`${name}\` is not available; ${hint}`);
     }
   }
 
   /**
-   * `--runtime stub` means the arena here. A path to it would do as well, but is taken for a collector, which wants a
-   * shadow stack of roots; and the path would have to be right for every project.
+   * Replaces `--runtime stub` by the arena. (With a path as `--runtime` the compiler assumes a garbage collector and emits a
+   * shadow stack.)
    */
-  putArena(parser) {
+  insertArena(parser) {
     const stubs = parser.sources.filter((s) => STUB_PATH.test(s.normalizedPath));
     if (stubs.length === 0) return;
     for (const stub of stubs) parser.sources.splice(parser.sources.indexOf(stub), 1);
@@ -172,7 +172,7 @@ export default class SluiceTransform {
   }
 }
 
-/** Where an author's file first has that text; null: nowhere. */
+/** The first match of the pattern in the plugin's sources, or null. */
 function findInSources(program, pattern) {
   for (const source of program.sources) {
     if (source.normalizedPath.startsWith("~lib/") || source.normalizedPath.endsWith("~hooks.ts")) continue;
@@ -185,7 +185,7 @@ function findInSources(program, pattern) {
   return null;
 }
 
-/** The hooks that a file exports, checked; `report(range, message)` is told of each mistake. */
+/** Reads and checks the hooks that a file exports. `report(range, message)` is called for each error. */
 function readPlugin(source, report) {
   const names = importedNames(source);
   const hooks = [];
@@ -198,13 +198,13 @@ function readPlugin(source, report) {
         const name = variable.name.text;
         if (!(variable.flags & CommonFlags.Export)) continue;
         if (Object.hasOwn(HOOKS, name))
-          report(variable.name.range, `a hook is a function: \`export function ${signature(name, HOOKS[name])}\``);
+          report(variable.name.range, `a hook must be a function: \`export function ${signature(name, HOOKS[name])}\``);
         if (name !== "servesMany") continue;
         if (variable.initializer?.kind === NodeKind.True) servesMany = true;
-        else report(variable.range, "`servesMany` is `export const servesMany = true`, or is left out");
+        else report(variable.range, "`servesMany` must be `export const servesMany = true`, or be omitted");
       }
     } else if (statement.kind === NodeKind.Export || statement.kind === NodeKind.ExportDefault) {
-      report(statement.range, "a hook is exported where it is written: `export function onRequest(…)`");
+      report(statement.range, "export a hook where it is declared: `export function onRequest(…)`");
     }
   }
   if (
@@ -215,7 +215,7 @@ function readPlugin(source, report) {
   return { hooks, servesMany };
 }
 
-/** Local name → name in the SDK, of what the file imports from it; a namespace stands as `name.`. */
+/** Maps local names to names in the SDK for all imports of the SDK; a namespace has the key `name.`. */
 function importedNames(source) {
   const names = new Map();
   for (const statement of source.statements) {
@@ -233,7 +233,7 @@ function checkHook(declaration, names, report) {
   if (!hook) {
     const near = nearest(name, Object.keys(HOOKS));
     const hint = near ? `did you mean \`${near}\`?` : `hooks are ${Object.keys(HOOKS).join(", ")}`;
-    report(declaration.name.range, `\`${name}\` is not a hook; ${hint} (a helper is not exported)`);
+    report(declaration.name.range, `\`${name}\` is not a hook; ${hint} (helper functions must not be exported)`);
     return false;
   }
   if (declaration.typeParameters?.length) {
@@ -241,7 +241,7 @@ function checkHook(declaration, names, report) {
     return false;
   }
   const { parameters, returnType } = declaration.signature;
-  let sound = true;
+  let valid = true;
   const expected = `expected \`${signature(name, hook)}\``;
   parameters.forEach((parameter, i) => {
     if (i >= hook.params.length)
@@ -254,16 +254,16 @@ function checkHook(declaration, names, report) {
     else if (typeName(parameter.type, names) !== hook.params[i])
       report(parameter.type.range, `parameter ${i + 1} of \`${name}\` is a ${hook.params[i]}; ${expected}`);
     else return;
-    sound = false;
+    valid = false;
   });
   if (typeName(returnType, names, hook.returns === "Cluster") !== hook.returns) {
     report(returnType.range, `\`${name}\` returns ${hook.returns}; ${expected}`);
-    sound = false;
+    valid = false;
   }
-  return sound;
+  return valid;
 }
 
-/** The SDK's type by its own name, which the file does not import. */
+/** Whether the type has the name of an SDK type that the file does not import. */
 function isNotImported(type, names, expected) {
   if (type.kind !== NodeKind.NamedType || type.name.next || names.has(expected)) return false;
   return type.name.identifier.text === expected && !names.has(`${expected}.`);
@@ -274,7 +274,7 @@ function signature(name, hook) {
   return `${name}(${params}): ${hook.returns === "Cluster" ? "Cluster | null" : hook.returns}`;
 }
 
-/** The SDK's name of a type as it is written, or the name itself for a native one; "" for anything else. */
+/** The SDK's name of a type, or the name of a native type; "" for anything else. */
 function typeName(type, names, nullable = false) {
   if (type.kind !== NodeKind.NamedType || type.typeArguments?.length || (type.isNullable && !nullable)) return "";
   const first = type.name.identifier.text;
@@ -284,17 +284,17 @@ function typeName(type, names, nullable = false) {
 }
 
 function writeWrappers({ hooks, servesMany }, module) {
-  // A namespace, since the wrappers have the names of hooks themselves.
+  // A namespace import, since wrappers and SDK functions may have equal names.
   const lines = ['import * as sdk from "sluice/sdk/hooks";'];
-  // Start-up code runs in the order of imports: what stands here comes before the author's.
+  // Start-up code runs in the order of imports: this must precede the plugin's.
   if (servesMany) lines.push('import "sluice/sdk/serves-many";');
-  const imports = hooks.map((h) => `${h.name.text} as author_${h.name.text}`).join(", ");
+  const imports = hooks.map((h) => `${h.name.text} as plugin_${h.name.text}`).join(", ");
   lines.push(hooks.length ? `import { ${imports} } from "./${module}";` : `import "./${module}";`);
   lines.push("export function sluice_abi(): i32 { return 1; }");
   if (servesMany) lines.push("export function sluice_serves_many(): i32 { return 1; }");
   for (const declaration of hooks) lines.push(wrapper(declaration));
   const names = hooks.map((h) => h.name.text);
-  // The SDK's tables of endpoints follow the host's even where the author has no use for `update`.
+  // The SDK's endpoint tables must be updated even if the plugin has no `update`.
   if (names.includes("pick") && !names.includes("update"))
     lines.push(
       'export function update(instance: i32, exchange: i32): i32 { sdk.enterUpdate(instance); return sdk.leave(""); }',
@@ -309,13 +309,13 @@ function wrapper(declaration) {
     .join(", ");
   const body = hook.body
     .replace("@", JSON.stringify(placeOf(declaration.name.range)))
-    .replace("%", `author_${declaration.name.text}(${args})`);
+    .replace("%", `plugin_${declaration.name.text}(${args})`);
   return `export function ${hook.abi}(instance: i32, exchange: i32): i32 { ${body}; }`;
 }
 
 /** `file:line:column`. */
 function placeOf({ source, start }) {
-  // The column is that of the line that was asked for.
+  // `columnAt` refers to the line of the last `lineAt`.
   const line = source.lineAt(start);
   return `${source.normalizedPath}:${line}:${source.columnAt()}`;
 }

@@ -4,9 +4,8 @@ const DEFAULT_HTTP = 80;
 const DEFAULT_HTTPS = 443;
 
 /**
- * An absolute `http` or `https` URL in its parts: an Origin, a Referer, a Location. What it takes is RFC 3986 in
- * printable ASCII, without user and password; nothing is decoded, put right or resolved but that scheme and host
- * become lower-case.
+ * The parts of an absolute `http` or `https` URL, such as an Origin, a Referer or a Location. Accepts RFC 3986 in printable
+ * ASCII without user and password. Scheme and host are converted to lower case; nothing is decoded, corrected or resolved.
  */
 // @ts-ignore: decorator
 @final
@@ -14,19 +13,19 @@ export class Url {
   private constructor(
     /** `http` or `https`. */
     readonly scheme: string,
-    /** A name, an IPv4 address, or an IPv6 address in brackets; lower-case. */
+    /** A name, an IPv4 address, or an IPv6 address in brackets; in lower case. */
     readonly host: string,
-    /** 1 to 65535; 80 or 443 where the text names none. */
+    /** 1 to 65535; 80 or 443 if the text has none. */
     readonly port: i32,
-    /** Begins with `/`, and is `/` where the text has none. */
+    /** Starts with `/`; `/` if the text has none. */
     readonly path: string,
-    /** Without its `?`; empty where there is none. */
+    /** Without `?`; empty if there is none. */
     readonly query: string,
-    /** Without its `#`; empty where there is none. */
+    /** Without `#`; empty if there is none. */
     readonly fragment: string,
   ) {}
 
-  /** The URL that this text is, or null. */
+  /** Parses a URL; null if it is invalid. */
   static parse(text: string): Url | null {
     for (let i = 0; i < text.length; i++) {
       const unit = text.charCodeAt(i);
@@ -53,20 +52,20 @@ export class Url {
     return new Url(scheme, authority.substring(0, hostEnd).toLowerCase(), port, path, query, fragment);
   }
 
-  /** Scheme, host, and the port unless it is the scheme's own: `https://example.com` (RFC 6454 section 6.2). */
+  /** Scheme, host, and the port unless it is the scheme's default: `https://example.com` (RFC 6454 section 6.2). */
   get origin(): string {
-    const own = this.port == (this.scheme == "https" ? DEFAULT_HTTPS : DEFAULT_HTTP);
-    return own ? `${this.scheme}://${this.host}` : `${this.scheme}://${this.host}:${this.port}`;
+    const isDefault = this.port == (this.scheme == "https" ? DEFAULT_HTTPS : DEFAULT_HTTP);
+    return isDefault ? `${this.scheme}://${this.host}` : `${this.scheme}://${this.host}:${this.port}`;
   }
 
-  /** The URL again. */
+  /** The URL as text. */
   toString(): string {
     const query = this.query.length ? "?" + this.query : "";
     return `${this.origin}${this.path}${query}${this.fragment.length ? "#" + this.fragment : ""}`;
   }
 }
 
-/** Where the host of `host[:port]` ends; 0 or less when it is none. */
+/** End of the host in `host[:port]`; 0 or less if it is invalid. */
 function endOfHost(authority: string): i32 {
   if (authority.length && authority.charCodeAt(0) == 0x5b) {
     const close = authority.indexOf("]");
@@ -84,10 +83,10 @@ function endOfHost(authority: string): i32 {
   return end;
 }
 
-function portOf(authority: string, from: i32, otherwise: i32): i32 {
-  if (from < 0 || from == authority.length) return otherwise;
+function portOf(authority: string, from: i32, fallback: i32): i32 {
+  if (from < 0 || from == authority.length) return fallback;
   if (authority.charCodeAt(from) != 0x3a || authority.length - from > 6) return -1;
-  if (from + 1 == authority.length) return otherwise;
+  if (from + 1 == authority.length) return fallback;
   let port = 0;
   for (let i = from + 1; i < authority.length; i++) {
     const digit = authority.charCodeAt(i) - 48;

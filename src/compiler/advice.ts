@@ -1,51 +1,48 @@
 /**
- * What to write instead, where an author wrote JavaScript or TypeScript that AssemblyScript does not have. The compiler's
- * own messages name what its parser expected next; these name what is missing and the way to do it here.
+ * Replaces compiler messages about JavaScript or TypeScript features that AssemblyScript lacks. The compiler's messages name
+ * the token that its parser expected; these name the missing feature and what to write instead.
  */
 import { readFileSync } from "node:fs";
 
-/** Of a diagnostic: its message, the source's text, and where in that it begins. */
-export type Mistake = { readonly message: string; readonly text: string; readonly start: number };
+/** A diagnostic: its message, the source text, and its start offset. */
+export type Diagnostic = { readonly message: string; readonly text: string; readonly start: number };
 
 const LACKS = "AssemblyScript has no";
 
-const MISSING_FUNCTIONS = `${LACKS} async functions: leave out \`async\` and \`await\`; calls such as \`new Fetch(url).send()\` and \`sleep(ms)\` return when their result is there`;
+const MISSING_FUNCTIONS = `${LACKS} async functions: leave out \`async\` and \`await\`; calls such as \`new Fetch(url).send()\` and \`sleep(ms)\` return their result synchronously`;
 const MISSING_DESTRUCTURING = `${LACKS} destructuring: write one declaration for each value, such as \`const path = req.path\``;
 const MISSING_OBJECTS = `${LACKS} objects without a class: write a class with fields, or \`new Map<string, string>()\` and \`set\``;
 const NAMED_HOOK = "write a hook as `export function NAME(…): …`, not as a variable";
 
-/** Text from the mistake on that tells what was meant, where the compiler saw a syntax error. */
+/** Syntax errors, by the source text from the error on. */
 const SYNTAX: readonly (readonly [at: RegExp, advice: string])[] = [
   [/^(export\s+)?(default\s+)?async\b/, MISSING_FUNCTIONS],
   [/^await\b/, MISSING_FUNCTIONS],
   [/^(const|let|var)\s*[[{]/, MISSING_DESTRUCTURING],
   [/^\(?\s*[[{][^()]*[\]}]\s*:/, MISSING_DESTRUCTURING],
   [/^\*/, `${LACKS} generators: fill an array and return it`],
-  [
-    /^\w+\s+in\b/,
-    `${LACKS} for…in: a class's fields are known when it is compiled; for the keys of a Map write \`map.keys()\``,
-  ],
+  [/^\w+\s+in\b/, `${LACKS} for…in: the fields of a class are static; for the keys of a Map write \`map.keys()\``],
 ];
 
-/** The two characters before and at the mistake. */
+/** Syntax errors at operators, by the two characters before and at the error. */
 const OPERATORS: Readonly<Record<string, string>> = {
   "?.": `${LACKS} \`?.\`: write \`if (value != null) …\`, or \`value!.name\` where it cannot be null`,
   "??": `${LACKS} \`??\`: write \`value != null ? value : other\`, or for texts \`value || other\``,
 };
 
-/** Messages of the compiler that say enough by themselves. */
+/** Other errors, by the message of the compiler. */
 const MESSAGES: readonly (readonly [message: RegExp, advice: string])[] = [
   [/^Not implemented: Spread operator/, `${LACKS} spread: \`a.concat(b)\`, or \`push\` in a loop`],
   [/^Type '<object>' is not assignable/, MISSING_OBJECTS],
   [/^Not implemented: Interface hidden classes/, MISSING_OBJECTS],
   [
     /^Not implemented: Closures/,
-    `${LACKS} closures: a function sees its own variables and those at the top of the file; write a loop`,
+    `${LACKS} closures: a function can use only its own variables and those at the top of the file; write a loop`,
   ],
   [/^Not implemented: Iterators/, `${LACKS} for…of: write \`for (let i = 0; i < list.length; i++)\``],
   [
     /^Not implemented: Exceptions/,
-    `${LACKS} try/catch: a \`throw\` ends the call, and \`onFailure\` decides what becomes of the request; check before, with calls that return null`,
+    `${LACKS} try/catch: a \`throw\` ends the call, and \`onFailure\` determines the response; use functions that return null on failure`,
   ],
   [
     /^Not implemented: Regular expressions/,
@@ -57,11 +54,11 @@ const MESSAGES: readonly (readonly [message: RegExp, advice: string])[] = [
   ],
   [
     /^Type expected/,
-    "AssemblyScript infers no types of parameters and results: write them, such as `(req: Request): void`",
+    "AssemblyScript does not infer types of parameters and results: write them, such as `(req: Request): void`",
   ],
   [
     /^Index signature is missing/,
-    "values are not found by `[name]` here: write the field's name, such as `req.path`, or `req.headers.get(name)`",
+    "`[name]` does not access fields: write the field's name, such as `req.path`, or `req.headers.get(name)`",
   ],
   [/^Type argument expected/, "write the type of the result, such as `list.map<string>(…)`"],
   [/^Property 'keys' does not exist on type '~lib\/object/, MISSING_OBJECTS],
@@ -71,13 +68,13 @@ const MESSAGES: readonly (readonly [message: RegExp, advice: string])[] = [
   ],
 ];
 
-/** Names of other surroundings, and what stands for them here. */
+/** Replacements for names of other environments. */
 const NAMES: Readonly<Record<string, string>> = {
   JSON: "use `Json`, `JsonWriter` or `JsonMask` of the SDK",
-  fetch: "write `new Fetch(url).send()` of the SDK; it returns when the response is there",
-  setTimeout: "call `sleep(ms)` of the SDK, or work in `onTick`",
-  setInterval: "call `tickEvery(ms)` of the SDK and work in `onTick`",
-  undefined: `${LACKS} undefined: use null, or a value that means none`,
+  fetch: "write `new Fetch(url).send()` of the SDK; it returns the response",
+  setTimeout: "call `sleep(ms)` of the SDK, or export `onTick`",
+  setInterval: "call `tickEvery(ms)` of the SDK and export `onTick`",
+  undefined: `${LACKS} undefined: use null, or a special value`,
   any: `${LACKS} any: write the type, or a generic function`,
   unknown: `${LACKS} unknown: write the type, or a generic function`,
   number: "write `i32`, `i64` or `f64`",
@@ -92,7 +89,7 @@ const NAMES: Readonly<Record<string, string>> = {
   atob: "use `Base64` of the SDK",
   btoa: "use `Base64` of the SDK",
   crypto: "use `sha256`, `hmacSha256` and `randomBytes` of the SDK",
-  require: 'a plugin imports the SDK and files beside it: `import { … } from "sluice/sdk"`',
+  require: 'a plugin can import the SDK and local files: `import { … } from "sluice/sdk"`',
   globalThis: "variables at the top of the file are the plugin's globals",
 };
 
@@ -113,7 +110,7 @@ const MEMBERS: Readonly<Record<string, string>> = {
   "Headers.append": "write `add(name, value)`",
   "Headers.delete": "write `remove(name)`",
 };
-/** Of either message: reading or setting one header in the manner of Node or Express. */
+/** Members of Request and Response that access headers as in Node or Express. */
 const HEADER_MEMBERS: Readonly<Record<string, string>> = {
   setHeader: "write `headers.set(name, value)`",
   getHeader: "write `headers.get(name)`",
@@ -123,11 +120,11 @@ const HEADER_MEMBERS: Readonly<Record<string, string>> = {
 
 let exported: ReadonlySet<string> | null = null;
 
-/** What the compiler's message should say; the message itself where there is nothing to add. */
-export function advise({ message, text, start }: Mistake): string {
+/** The replacement for a compiler message, or the message itself. */
+export function advise({ message, text, start }: Diagnostic): string {
   const rest = text.slice(start, start + 200);
-  const absent = /^File '~lib\/(.+?)\.ts' not found/.exec(message)?.[1];
-  if (absent !== undefined) return adviseImport(absent);
+  const missing = /^File '~lib\/(.+?)\.ts' not found/.exec(message)?.[1];
+  if (missing !== undefined) return adviseImport(missing);
   const [, member, type] = /^Property '(\w+)' does not exist on type '(.+?)'/.exec(message) ?? [];
   if (member !== undefined && /process\.env\.$/.test(text.slice(0, start)))
     return `a plugin has no environment: write \`config: { name: "\${${member}}" }\` in sluice.yaml, and \`Config.string("name")\` here`;
@@ -140,13 +137,13 @@ export function advise({ message, text, start }: Mistake): string {
     for (const [at, advice] of SYNTAX) if (at.test(rest)) return advice;
     if (/export\s+default\s*\{?\s*$/.test(text.slice(Math.max(0, start - 40), start))) return NAMED_HOOK;
   }
-  if (/^new Date\(\)/.test(rest)) return "`new Date()` is not there: use `now` and `Time` of the SDK";
-  if (/^Number\(/.test(rest)) return "`Number()` is not there: write `parseInt(text)` or `parseFloat(text)`";
-  if (/^String\(/.test(rest)) return "`String()` is not there: write `value.toString()`";
+  if (/^new Date\(\)/.test(rest)) return "`new Date()` is not available: use `now` and `Time` of the SDK";
+  if (/^Number\(/.test(rest)) return "`Number()` is not available: write `parseInt(text)` or `parseFloat(text)`";
+  if (/^String\(/.test(rest)) return "`String()` is not available: write `value.toString()`";
   if (/^Expected 1 arguments, but got \d/.test(message) && /^(console|log)\.\w+\(/.test(rest))
-    return '`log.info` takes one text, and is of the SDK: write one, such as `a + " " + b`';
+    return '`log.info` of the SDK takes one string: concatenate values, such as `a + " " + b`';
   if (/^Type '[iuf](8|16|32|64)' is not assignable to type '~lib\/string\/String'/.test(message))
-    return `${message.replace(/\.$/, "")}: a number becomes a text by \`value.toString()\``;
+    return `${message.replace(/\.$/, "")}: convert a number to a string by \`value.toString()\``;
   if (message === "Type expected." && rest.startsWith("{")) return MISSING_OBJECTS;
   return MESSAGES.find(([pattern]) => pattern.test(message))?.[1] ?? message;
 }
@@ -154,21 +151,21 @@ export function advise({ message, text, start }: Mistake): string {
 function adviseName(name: string): string | null {
   exported ??= readExports();
   const advice = Object.hasOwn(NAMES, name) ? NAMES[name]! : "";
-  if (advice !== "") return advice.startsWith(LACKS) ? advice : `\`${name}\` is not there: ${advice}`;
+  if (advice !== "") return advice.startsWith(LACKS) ? advice : `\`${name}\` is not available: ${advice}`;
   if (exported.has(name)) return `\`${name}\` is not imported: write \`import { ${name} } from "sluice/sdk"\``;
   return null;
 }
 
 function adviseImport(path: string): string {
   if (path === "sluice") return 'write `import { … } from "sluice/sdk"`';
-  return `there is no "${path}" for plugins: modules of Node and npm packages for JavaScript do not run in one; import names of "sluice/sdk" and AssemblyScript files beside it ("./text")`;
+  return `"${path}" is not available: plugins cannot use Node modules or npm packages for JavaScript; import from "sluice/sdk" and local AssemblyScript files ("./text")`;
 }
 
 /** `type` is the compiler's name for a class: `~lib/sluice/sdk/request/Request`. */
 function adviseMember(member: string, type: string): string | null {
   if (type === "~lib/string/String" && /^(match|matchAll|search)$/.test(member))
     return `a string has no \`${member}\`: write \`new Regex("…")\` of the SDK at the top of the file, with \`test\` and \`exec\``;
-  if (type === "~lib/date/Date") return `\`Date\` has no \`${member}\`: it knows UTC alone, as in \`getUTCHours()\``;
+  if (type === "~lib/date/Date") return `\`Date\` has no \`${member}\`: it supports only UTC, as in \`getUTCHours()\``;
   const [, file, name] = /^~lib\/sluice\/sdk\/([\w-]+)\/(\w+)$/.exec(type) ?? [];
   if (name === undefined) return null;
   const key = `${name}.${member}`;

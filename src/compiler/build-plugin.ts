@@ -1,4 +1,4 @@
-/** A plugin from its source or its `.wasm`, built as the proxy builds it: for commands that run it. */
+/** Builds a plugin from its source or its `.wasm`, as the proxy does; for commands that run plugins. */
 import { readFile, stat } from "node:fs/promises";
 import type { ModulePlan } from "../plugin/wasm/build.ts";
 import { ModuleBuilder } from "../plugin/wasm/builder.ts";
@@ -7,7 +7,7 @@ import { compile, formatProblem, type Succeeded } from "./compile.ts";
 
 const builder = new ModuleBuilder();
 
-/** By path: a file of tests builds its plugin once for each test. */
+/** Cache by path: a test file loads its plugin for each test. */
 const builds = new Map<string, { readonly compiled: Succeeded; readonly stamp: string }>();
 
 /** @throws Error with a line for each problem. */
@@ -18,7 +18,7 @@ export async function buildPlugin(path: string, memory: number): Promise<ModuleP
   return { ...module, sourceMap: decodeSourceMap(sourceMap, wasm) };
 }
 
-/** Compiles again only after one of the plugin's files has changed. */
+/** Compiles the plugin unless its files are unchanged since the last call. */
 async function compileOnce(path: string): Promise<Succeeded> {
   const last = builds.get(path);
   if (last !== undefined && last.stamp === (await stampOf(last.compiled.files))) return last.compiled;

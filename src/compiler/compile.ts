@@ -1,4 +1,4 @@
-/** Compiles plugins from AssemblyScript. The compiler holds 450 MiB: never in a process that serves. */
+/** Compiles plugins from AssemblyScript. The compiler uses 450 MiB: do not import this in a process that serves traffic. */
 import { createHash } from "node:crypto";
 import { readFile, rename, writeFile } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve } from "node:path";
@@ -18,54 +18,54 @@ import { schemaPath } from "./schema-path.ts";
 export const SDK_DIRECTORY = fileURLToPath(new URL("../../sdk/", import.meta.url));
 export const COMPILER_VERSION = version;
 
-/** Whatever `node_modules` the compiler tries, it reads the SDK beside this program: the one that fits this host. */
+/** Any path of the SDK in a `node_modules`: mapped to the SDK of this program, which matches its host. */
 const SDK_FILE = /(?:^|\/)node_modules\/sluice\/sdk\/(.+)$/;
 const ERROR = 3;
 
 /**
- * The compiler is itself a module of WebAssembly, and the engine's optimisation of it costs more than it saves until
- * some thirty sources are compiled. Set while it runs only: plugins that this process runs are to be optimised.
+ * V8 flags for a short-lived process. The compiler is a WebAssembly module itself: optimising it costs more than it saves for
+ * fewer than about thirty builds. Reset afterwards, so that plugins run optimised.
  */
 const UNOPTIMISED = ["--no-wasm-dynamic-tiering", "--no-wasm-tier-up"];
-const USUAL = ["--wasm-dynamic-tiering", "--wasm-tier-up"];
+const OPTIMISED = ["--wasm-dynamic-tiering", "--wasm-tier-up"];
 
 export type Runtime = "arena" | "gc";
 
 export type Problem = {
   readonly file: string;
-  /** From 1; 0 when the problem has no place. */
+  /** From 1; 0 if the problem has no position. */
   readonly line: number;
   readonly column: number;
   readonly message: string;
 };
 
-/** The author's files that were read, or looked for: a change of one is worth another build. */
-type Read = { readonly files: readonly string[] };
-export type Succeeded = Read & { readonly wasm: Uint8Array; readonly sourceMap: string; readonly problems: null };
-export type Compiled = Succeeded | (Read & { readonly problems: readonly Problem[] });
+/** Source files that were read or are missing: the files to watch for a rebuild. */
+type Inputs = { readonly files: readonly string[] };
+export type Succeeded = Inputs & { readonly wasm: Uint8Array; readonly sourceMap: string; readonly problems: null };
+export type Compiled = Succeeded | (Inputs & { readonly problems: readonly Problem[] });
 
 export type CompileOptions = {
-  /** Overrules what the file says (`// runtime: gc` on a line of its own); `arena` without either. */
+  /** Default: `gc` if the source has a line `// runtime: gc`, otherwise `arena`. */
   readonly runtime?: Runtime | undefined;
-  /** Where the module will be written: its source map is named after it. Default: beside the source. */
+  /** Output path of the module, for the name of its source map. Default: next to the source. */
   readonly out?: string | undefined;
-  /** Whether this process goes on compiling: the compiler itself is optimised then. */
+  /** Whether this process compiles repeatedly, so that optimising the compiler pays off. */
   readonly isWarm?: boolean;
 };
 
-/** The module's path when nothing else is said. */
+/** Default output path of a source. */
 export function modulePath(file: string): string {
   return file.replace(/\.ts$/, ".wasm");
 }
 
-/** Compiles the plugin in `file`. Its own imports are read beside it. */
+/** Compiles the plugin in `file`. Its imports are relative to it. Problems of the source are in the result. */
 export async function compile(
   file: string,
   { runtime, out = modulePath(file), isWarm = false }: CompileOptions = {},
 ): Promise<Compiled> {
   const source = await readText(resolve(file));
-  const unread = [resolve(file), schemaPath(resolve(file))];
-  if (source === null) return { problems: [{ file, line: 0, column: 0, message: "cannot be read" }], files: unread };
+  const inputs = [resolve(file), schemaPath(resolve(file))];
+  if (source === null) return { problems: [{ file, line: 0, column: 0, message: "cannot be read" }], files: inputs };
   const name = basename(out);
   const flags = ["--outFile", name, "--sourceMap", `./${name}.map`, ...pluginFlags(runtime ?? declaredRuntime(source))];
   const ran = await runCompiler(file, { flags, transform: SluiceTransform, isWarm });
@@ -78,7 +78,7 @@ export async function compile(
   return { wasm, sourceMap: finishSourceMap(String(ran.output.get(`${name}.map`)), wasm), problems: null, files };
 }
 
-/** The schema beside the source, without its blanks; null when there is none. */
+/** Reads the schema next to the source, minified; null if there is none. */
 async function readSchema(path: string): Promise<{ text: string | null; problems: null } | { problems: Problem[] }> {
   const file = schemaPath(path);
   const text = await readText(file);
@@ -92,7 +92,7 @@ function withPath({ path, message }: { path: string; message: string }): string 
   return path === "" ? message : `${path}: ${message}`;
 }
 
-/** The module with one more custom section, at its end: nothing before it moves. */
+/** Appends a custom section to the module; offsets of its code do not change. */
 function addSection(wasm: Uint8Array, name: string, text: string): Uint8Array {
   const writer = new Writer(wasm.length + text.length + 64);
   writer.copy(wasm, 0, wasm.length);
@@ -104,20 +104,23 @@ function addSection(wasm: Uint8Array, name: string, text: string): Uint8Array {
   return writer.done();
 }
 
-export type Ran =
-  | (Read & { readonly output: ReadonlyMap<string, string | Uint8Array>; readonly problems: null })
-  | (Read & { readonly problems: readonly Problem[] });
+export type CompilerResult =
+  | (Inputs & { readonly output: ReadonlyMap<string, string | Uint8Array>; readonly problems: null })
+  | (Inputs & { readonly problems: readonly Problem[] });
 
 type CompilerRun = Pick<CompileOptions, "isWarm"> & { readonly flags: readonly string[]; readonly transform: unknown };
 
-/** Runs the compiler on one file: what it wrote, or every mistake that it found, by its place. */
-export async function runCompiler(file: string, { flags, transform, isWarm = false }: CompilerRun): Promise<Ran> {
+/** Runs the compiler on one file. Returns its output files, or all problems with their positions. */
+export async function runCompiler(
+  file: string,
+  { flags, transform, isWarm = false }: CompilerRun,
+): Promise<CompilerResult> {
   const path = resolve(file);
   const output = new Map<string, string | Uint8Array>();
   const texts = new Map<string, string>();
   const files = new Set([path]);
   const found: DiagnosticMessage[] = [];
-  // A project's own asconfig.json is for editors and for `asc`; here nothing but the file decides.
+  // The name of a missing file as --config: a project's asconfig.json is not used.
   const fixed = ["--baseDir", dirname(path), "--config", `${basename(path)}.none`, "--enable", "simd", "--noColors"];
   for (const flag of isWarm ? [] : UNOPTIMISED) setFlagsFromString(flag);
   const result = await main([basename(path), ...fixed, ...flags], {
@@ -133,17 +136,17 @@ export async function runCompiler(file: string, { flags, transform, isWarm = fal
     reportDiagnostic: (diagnostic) => void found.push(diagnostic),
     transforms: [transform as never],
   });
-  for (const flag of isWarm ? [] : USUAL) setFlagsFromString(flag);
+  for (const flag of isWarm ? [] : OPTIMISED) setFlagsFromString(flag);
   const errors = found.filter((d) => d.category === ERROR).map((d) => describe(d, file, texts));
   if (errors.length > 0) return { problems: errors, files: [...files] };
   if (!result.error && output.size > 0) return { output, problems: null, files: [...files] };
-  const message = result.error?.message ?? "the compiler wrote nothing";
+  const message = result.error?.message ?? "the compiler has no output";
   return { problems: [{ file, line: 0, column: 0, message }], files: [...files] };
 }
 
 /**
- * Leaves out the text of the compiler's own library: it is nine tenths of the map, and no author's. Says which module
- * the map belongs to, and that its sources stand beside it.
+ * Removes the sources of AssemblyScript's library, which are 90 % of the map, and the source root; adds the hash of the module
+ * to which the map belongs.
  */
 function finishSourceMap(text: string, wasm: Uint8Array): string {
   const map = JSON.parse(text) as {
@@ -160,21 +163,21 @@ function finishSourceMap(text: string, wasm: Uint8Array): string {
   return JSON.stringify(map);
 }
 
-/** Writes the module to `path` and its source map beside it, each whole or not at all. */
+/** Writes the module to `path` and its source map next to it, each atomically. */
 export async function writeModule(compiled: Succeeded, path: string): Promise<string> {
-  // The map first: who watches the module finds the map that belongs to it.
+  // The map first, so that a watcher of the module finds the matching map.
   await replaceFile(`${path}.map`, compiled.sourceMap);
   await replaceFile(path, compiled.wasm);
   return path;
 }
 
 async function replaceFile(path: string, contents: string | Uint8Array): Promise<void> {
-  const fresh = `${path}.${process.pid}.tmp`;
-  await writeFile(fresh, contents);
-  await rename(fresh, path);
+  const temporary = `${path}.${process.pid}.tmp`;
+  await writeFile(temporary, contents);
+  await rename(temporary, path);
 }
 
-/** `file:line:col: message`, as editors and terminals link it. */
+/** `file:line:col: message`, the format that editors and terminals link. */
 export function formatProblem({ file, line, column, message }: Problem): string {
   return line > 0 ? `${file}:${line}:${column}: ${message}` : `${file}: ${message}`;
 }
@@ -182,14 +185,14 @@ export function formatProblem({ file, line, column, message }: Problem): string 
 function pluginFlags(runtime: Runtime): string[] {
   return [
     "--runtime",
-    // The transform puts the arena where the compiler's own stub would be.
+    // The transform replaces `stub` by the arena.
     runtime === "gc" ? "incremental" : "stub",
     "--exportStart",
     "_initialize",
     "--use",
     "abort=~lib/sluice/sdk/abort/abort",
     "-O3",
-    // Names of functions only: the code is the same, and stacks and size reports can be read.
+    // Adds only function names, for stack traces and size reports; the code is the same.
     "--debug",
   ];
 }
@@ -207,7 +210,7 @@ async function readText(path: string): Promise<string | null> {
   }
 }
 
-/** The compiler asks for every place a file might be at. */
+/** Whether there is no such file: the compiler tries several paths for each import. */
 function isMissing(error: unknown): boolean {
   return ["ENOENT", "ENOTDIR", "EISDIR"].includes((error as NodeJS.ErrnoException).code ?? "");
 }

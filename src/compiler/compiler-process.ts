@@ -1,22 +1,22 @@
 /**
- * The compiler in a process of its own, kept warm: it blocks its thread for a while and holds 450 MiB, so it never runs
- * where traffic is served. Its parent sends a source, and gets back what was built or what is wrong.
+ * Entry point of the compiler process, which stays alive between builds. The compiler blocks its thread and uses 450 MiB, so it
+ * must not run in a process that serves traffic. The parent sends build jobs and receives reports.
  */
 import { type Compiled, compile, formatProblem, type Runtime, writeModule } from "./compile.ts";
 
-/** Without a module to write the source is compiled for the warmth alone. */
-export type BuildOrder = { readonly source: string; readonly wasm: string | null; readonly runtime?: Runtime };
+/** `wasm`: output path; null to compile only for warming up. */
+export type BuildJob = { readonly source: string; readonly wasm: string | null; readonly runtime?: Runtime };
 export type BuildReport = {
   readonly source: string;
   readonly problems: readonly string[];
   readonly took: number;
-  /** The author's files that the module is made of. */
+  /** Source files of the plugin. */
   readonly files: readonly string[];
-  /** Bytes that this process holds. */
+  /** Resident memory of the process in bytes. */
   readonly memory: number;
 };
 
-async function build({ source, wasm, runtime }: BuildOrder): Promise<BuildReport> {
+async function build({ source, wasm, runtime }: BuildJob): Promise<BuildReport> {
   const began = performance.now();
   const problems: string[] = [];
   let files: readonly string[] = [];
@@ -31,11 +31,11 @@ async function build({ source, wasm, runtime }: BuildOrder): Promise<BuildReport
   return { source, problems, took: performance.now() - began, files, memory: process.memoryUsage.rss() };
 }
 
-// One at a time: the compiler keeps state between its phases.
+// Sequential: the compiler has global state.
 let last: Promise<unknown> = Promise.resolve();
-process.on("message", (order: BuildOrder) => {
+process.on("message", (job: BuildJob) => {
   last = last.then(async () => {
-    const report = await build(order);
+    const report = await build(job);
     process.send?.(report);
   });
 });

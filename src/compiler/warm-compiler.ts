@@ -1,48 +1,47 @@
-/** The compiler's process as its parent sees it: started when it is needed, again when it has ended or grown too large. */
+/** Manages the compiler process: starts it on demand, and replaces it if it has ended or uses too much memory. */
 import { type ChildProcess, fork } from "node:child_process";
 import { extname } from "node:path";
-import type { BuildOrder, BuildReport } from "./compiler-process.ts";
+import type { BuildJob, BuildReport } from "./compiler-process.ts";
 
 const COMPILER = new URL(`./compiler-process${extname(import.meta.filename)}`, import.meta.url);
 
-/** A compiler that has built once holds 450 MiB; one that holds this much is replaced before the next build. */
-const MOST_MEMORY = 1536 * 1024 * 1024;
+/** Memory in bytes above which the process is replaced after a build; the first build uses 450 MiB. */
+const MAX_MEMORY = 1536 * 1024 * 1024;
 
-type Waiting = { readonly order: BuildOrder; readonly tell: (report: BuildReport) => void; attempts: number };
+type Pending = { readonly job: BuildJob; readonly resolve: (report: BuildReport) => void; attempts: number };
 
-export type CompilerOptions = { readonly entry?: URL; readonly mostMemory?: number };
+export type CompilerOptions = { readonly entry?: URL; readonly maxMemory?: number };
 
 export class WarmCompiler {
   readonly #entry: URL;
-  readonly #mostMemory: number;
+  readonly #maxMemory: number;
   #child: ChildProcess | null = null;
-  /** In the order in which the child answers. */
-  readonly #waiting: Waiting[] = [];
+  /** In the order of the child's reports. */
+  readonly #pending: Pending[] = [];
   #closed = false;
 
-  constructor({ entry = COMPILER, mostMemory = MOST_MEMORY }: CompilerOptions = {}) {
+  constructor({ entry = COMPILER, maxMemory = MAX_MEMORY }: CompilerOptions = {}) {
     this.#entry = entry;
-    this.#mostMemory = mostMemory;
+    this.#maxMemory = maxMemory;
   }
 
-  /** The process that runs now; undefined when there is none. */
+  /** Id of the running process, if any. */
   get pid(): number | undefined {
     return this.#child?.pid;
   }
 
-  /** Builds; what is wrong is in the report, also that the compiler has died of it twice. */
-  build(order: BuildOrder): Promise<BuildReport> {
+  /** Builds a plugin. Errors are in the report, also if the compiler process has ended twice during the build. */
+  build(job: BuildJob): Promise<BuildReport> {
     const { promise, resolve } = Promise.withResolvers<BuildReport>();
-    const waiting = { order, tell: resolve, attempts: 1 };
-    this.#waiting.push(waiting);
-    this.#start().send(waiting.order);
+    this.#pending.push({ job, resolve, attempts: 1 });
+    this.#start().send(job);
     return promise;
   }
 
   #start(): ChildProcess {
     if (this.#child !== null) return this.#child;
     const child = fork(this.#entry);
-    // An order that found it dead is sent again when its end is told; one that never began has no end.
+    // `exit` follows for a started process, and resends its jobs; not for one that could not be started.
     child.on("error", (error) => {
       if (this.#child === child && child.pid === undefined) this.#ended(error.message);
     });
@@ -55,25 +54,25 @@ export class WarmCompiler {
   }
 
   #receive(report: BuildReport): void {
-    const done = this.#waiting.shift();
-    done?.tell(report);
-    if (report.memory < this.#mostMemory || this.#waiting.length > 0 || done?.order.wasm === null) return;
+    const done = this.#pending.shift();
+    done?.resolve(report);
+    if (report.memory < this.#maxMemory || this.#pending.length > 0 || done?.job.wasm === null) return;
     this.#retire();
-    // The next one is warm by the time it is needed.
+    // Starts and warms up the next process.
     if (!this.#closed) void this.build({ source: report.source, wasm: null });
   }
 
-  /** The build that it was at is tried once more: a crash may have come of what was before. */
+  /** Retries the current build once: an earlier build may have caused the crash. */
   #ended(reason: string): void {
     this.#child = null;
-    const first = this.#waiting[0];
+    const first = this.#pending[0];
     if (first !== undefined && first.attempts++ > 1) {
-      const { source } = first.order;
-      this.#waiting.shift();
-      first.tell({ source, problems: [`${source}: the compiler ended: ${reason}`], took: 0, files: [], memory: 0 });
+      const { source } = first.job;
+      this.#pending.shift();
+      first.resolve({ source, problems: [`${source}: the compiler ended: ${reason}`], took: 0, files: [], memory: 0 });
     }
     if (this.#closed) return;
-    for (const { order } of this.#waiting) this.#start().send(order);
+    for (const { job } of this.#pending) this.#start().send(job);
   }
 
   #retire(): void {

@@ -26,7 +26,7 @@ process.on("disconnect", () => process.exit());
 );
 
 test("one process builds all, dies of nothing twice, and is replaced when it holds too much", async () => {
-  const compiler = new WarmCompiler({ entry: pathToFileURL(file), mostMemory: 100 });
+  const compiler = new WarmCompiler({ entry: pathToFileURL(file), maxMemory: 100 });
   try {
     const all = await Promise.all(["1", "2"].map((source) => compiler.build({ source, wasm: "a" })));
     assert.deepEqual(

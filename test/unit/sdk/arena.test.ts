@@ -19,7 +19,7 @@ export function onRequest(req: Request): void {
 }`;
 }
 
-const RULE = /an object made in this call was kept; use StaticArray, host key-value, or `runtime: gc`/;
+const RULE = /an object created in this call was kept; use StaticArray, the key-value store, or `runtime: gc`/;
 
 const ESCAPES = {
   "a global": "word = value;",

@@ -247,7 +247,7 @@ export function onRequest(req: Request): void {
       ["/crlf", /cannot set header "x-a": the value is not allowed/],
       ["/name", /cannot add header "a b": the value is not allowed/],
       ["/framing", /cannot set header "transfer-encoding": the value is not allowed/],
-      ["/wide", /"12345678 €" holds a character above U\+00FF/],
+      ["/wide", /"12345678 €" contains a character above U\+00FF/],
       ["/long", /a text of 70000 is over the limit of 65536/],
     ];
     for (const [path, reason] of reasons) {
@@ -322,7 +322,7 @@ export function onRequest(req: Request): void {}`);
 export const servesMany = true;
 const x = Config.string("x", "");
 export function onRequest(req: Request): void { req.headers.set("x", x); }`);
-    assert.throws(() => load(wasm), { message: /reads them in configure\(\), not at the top of the file/ });
+    assert.throws(() => load(wasm), { message: /must read the configuration in configure\(\), not at the top of the file/ });
   });
 });
 

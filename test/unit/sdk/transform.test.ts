@@ -28,12 +28,12 @@ describe("a mistake is told at its place", () => {
     [
       "a misspelt hook",
       "export function onReqest(req: Request): void {}",
-      "plugin.ts:2:17: `onReqest` is not a hook; did you mean `onRequest`? (a helper is not exported)",
+      "plugin.ts:2:17: `onReqest` is not a hook; did you mean `onRequest`? (helper functions must not be exported)",
     ],
     [
       "an exported helper",
       "export function onLog(): void {}\n  export function helper(): void {}",
-      `plugin.ts:3:19: \`helper\` is not a hook; hooks are ${HOOKS} (a helper is not exported)`,
+      `plugin.ts:3:19: \`helper\` is not a hook; hooks are ${HOOKS} (helper functions must not be exported)`,
     ],
     [
       "a wrong parameter",
@@ -74,12 +74,12 @@ describe("a mistake is told at its place", () => {
     [
       "hooks exported elsewhere",
       "function onRequest(req: Request): void {}\nexport { onRequest };",
-      "plugin.ts:3:1: a hook is exported where it is written: `export function onRequest(…)`",
+      "plugin.ts:3:1: export a hook where it is declared: `export function onRequest(…)`",
     ],
     [
       "a servesMany that is not true",
       "export const servesMany = 1;\nexport function onLog(): void {}",
-      "plugin.ts:2:14: `servesMany` is `export const servesMany = true`, or is left out",
+      "plugin.ts:2:14: `servesMany` must be `export const servesMany = true`, or be omitted",
     ],
     [
       "a type error in a hook's body",
@@ -94,7 +94,7 @@ describe("a mistake is told at its place", () => {
     [
       "what a host does not have",
       "export function onRequest(req: Request): void { console.log(Date.now().toString()); }",
-      "plugin.ts:2:61: `Date.now` is not there; use `now` of the SDK",
+      "plugin.ts:2:61: `Date.now` is not available; use `now` of the SDK",
     ],
   ];
   for (const [name, source, problem] of mistakes) {

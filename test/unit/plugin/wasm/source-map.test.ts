@@ -167,8 +167,8 @@ test("the stack of a trap names the author's lines, and offsets without a map", 
     ["/spin", /^.*\bplugin\.ts:14:\d+\)?$/m],
     // What the host or the engine ends within the SDK, and objects that were kept: the author's line comes first.
     ["/host", /^.*\n(?:request_head|onRequest) \(plugin\.ts:17:\d+\)\n(?:.* \(~lib\/sluice\/.*\)(?:\n|$))+$/],
-    ["/kept", /^an object made in this call was kept.*\n(?:request_head|onRequest) \(plugin\.ts:18:\d+\)(?:\n|$)/],
-    ["/kept-name", /^an object made in this call was kept.*\n(?:request_head|onRequest) \(plugin\.ts:\d+:\d+\)$/],
+    ["/kept", /^an object created in this call was kept.*\n(?:request_head|onRequest) \(plugin\.ts:18:\d+\)(?:\n|$)/],
+    ["/kept-name", /^an object created in this call was kept.*\n(?:request_head|onRequest) \(plugin\.ts:\d+:\d+\)$/],
   ];
   for (const [target, line] of cases) {
     const stack = failOn(mapped, target);
