@@ -1,5 +1,6 @@
 /** `log.access`: the fields of a line, which requests are logged, and where lines are written. */
 import { ACCESS_FIELDS, DEFAULT_ACCESS_FIELDS } from "../observe/series.ts";
+import { statuses } from "./http-values.ts";
 import { findNearest } from "./place.ts";
 import {
   convert,
@@ -12,7 +13,7 @@ import {
   scalar,
   withDefault,
 } from "./shape.ts";
-import { choice, duration, filePath, flag, percentage, statuses } from "./values.ts";
+import { choice, duration, filePath, flag, percentage } from "./values.ts";
 
 /** Headers: of the request as the client sent it, of the request as the endpoint got it, of the response. */
 const HEADER = /^(header|upstream|response):[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}$/;

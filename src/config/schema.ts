@@ -1,120 +1,25 @@
 /**
  * Every key of the configuration: its type, default, limits and meaning. The type `Config`, the checks with their
- * places, the JSON Schema (`sluice schema`) and docs/configuration.md are made from this file.
+ * places, the JSON Schema (`sluice schema`) and docs/configuration.md are made from this file and the schemas that it imports.
  */
 import { FORM, NAME } from "../http/head.ts";
 import { accessLog } from "./access-log.ts";
-import type { Place } from "./place.ts";
-import {
-  convert,
-  entries,
-  free,
-  type Infer,
-  list,
-  named,
-  object,
-  oneOrMore,
-  optional,
-  type PluginUse,
-  type Role,
-  required,
-  table,
-  use,
-  withDefault,
-} from "./shape.ts";
-import {
-  addressBlock,
-  adminAddress,
-  authority,
-  choice,
-  count,
-  debugToken,
-  dnsServer,
-  duration,
-  endpointAddress,
-  fetchTarget,
-  fieldName,
-  fieldValue,
-  filePath,
-  flag,
-  hostPattern,
-  isLoopback,
-  listenAddress,
-  method,
-  name,
-  pathPattern,
-  pathPrefix,
-  pathRegex,
-  percent,
-  percentage,
-  queryName,
-  queryValue,
-  requestTarget,
-  retryReason,
-  serverError,
-  size,
-  statuses,
-  textOf,
-  upgradeProtocol,
-  yes,
-} from "./values.ts";
+import { addressBlock, dnsServer, listenAddress } from "./address-values.ts";
+import { admin } from "./admin-schema.ts";
+import { cluster } from "./cluster-schema.ts";
+import { fieldName } from "./http-values.ts";
+import { clusterName, file, placedTarget } from "./references.ts";
+import { route } from "./route-schema.ts";
+import { convert, free, type Infer, list, named, object, optional, required, use, withDefault } from "./shape.ts";
+import { choice, count, debugToken, duration, flag, idleTimeouts, name, percent, percentage, size } from "./values.ts";
 
+export { type Address, isLoopback } from "./address-values.ts";
+export { BUILTIN_FETCH, BUILTIN_NAMESPACES, BUILTINS, LATER_BUILTINS } from "./builtins.ts";
+export type { ProbeConfig } from "./health-schema.ts";
 export type { Place, Problem } from "./place.ts";
+export type { Reference } from "./references.ts";
+export type { Action } from "./route-schema.ts";
 export type { PluginUse, Settings } from "./shape.ts";
-export { type Address, isLoopback } from "./values.ts";
-
-/** The built-in plugins. A plugin of the same name under `plugins` replaces the built-in one. */
-export const BUILTINS: Readonly<Record<string, Role>> = {
-  "round-robin": "strategy",
-  "least-connections": "strategy",
-  random: "strategy",
-  "power-of-two": "strategy",
-  "ip-hash": "strategy",
-  headers: "filter",
-  "request-id": "filter",
-  rewrite: "filter",
-  redirect: "filter",
-  "api-key": "filter",
-  "basic-auth": "filter",
-  cors: "filter",
-  delay: "filter",
-  "ext-auth": "filter",
-  fault: "filter",
-  "ip-filter": "filter",
-  jwt: "filter",
-  "jwt-jwks": "filter",
-  "rate-limit": "filter",
-};
-
-/** Key-value namespaces of built-ins: they have no `allow`. A plugin that names the same one shares its entries. */
-export const BUILTIN_NAMESPACES: Readonly<Record<string, readonly string[]>> = {
-  "rate-limit": ["rate-limit"],
-  "jwt-jwks": ["jwt-jwks"],
-};
-
-/** The key of a built-in's configuration that names the only target it may send requests to: a cluster, or a URL. */
-export const BUILTIN_FETCH: Readonly<Record<string, string>> = { "ext-auth": "cluster", "jwt-jwks": "jwks" };
-
-/** Names of built-ins that this version does not implement yet. */
-export const LATER_BUILTINS: readonly string[] = ["consistent-hash", "fastest-response", "adaptive"];
-
-/** A reference to another entry of the file, with its place. */
-export type Reference = { readonly name: string; readonly at: Place };
-
-const placedName = convert(name, (name, at): Reference => ({ name, at }));
-
-const clusterName = convert(placedName, (reference, at, conversion) => {
-  conversion.checkCluster(reference.name, at);
-  return reference;
-});
-
-const file = convert(filePath, (path, at, conversion) => ({ path: conversion.resolvePath(path), at }));
-
-/** A target of a plugin's requests: `cluster:NAME`, an origin such as `https://keys.example.com`, or `endpoint`. */
-const placedTarget = convert(fetchTarget, (target, at, conversion) => {
-  if (target.startsWith("cluster:")) conversion.checkCluster(target.slice("cluster:".length), at);
-  return target;
-});
 
 /** Permissions. A module's imports show what it could do; these keys say what it may. */
 const allow = convert(
@@ -240,101 +145,6 @@ function deriveModule(source: Infer<typeof file> | undefined): Infer<typeof file
   return source && { path: `${source.path.replace(/\.[^./\\]*$/, "")}.wasm`, at: source.at };
 }
 
-const match = object({
-  scheme: optional(
-    choice(["http", "https"]),
-    "The scheme that the client used: of the connection, or as reported by a trusted proxy.",
-  ),
-  host: optional(hostPattern, "The host that the client sent, without port; `*.` matches one or more labels."),
-  path: optional(pathPattern, "The whole path, compared exactly."),
-  prefix: optional(
-    pathPrefix,
-    "The beginning of the path, byte for byte: `/api` matches `/apix` too, `/api/` does not.",
-  ),
-  regex: optional(pathRegex, "A regular expression in RE2 syntax that the whole path must match."),
-  method: optional(oneOrMore(method), "The method, or a list of methods."),
-  headers: optional(
-    table(fieldName, fieldValue),
-    "Header names, each with the exact value that one header of that name must have.",
-  ),
-  query: optional(
-    table(queryName, queryValue),
-    "Query parameter names, each with the exact value that the first parameter of that name must have, decoded like forms: `+` in a request is a space, `%2B` a plus.",
-  ),
-});
-
-const split = convert(entries(name, count(0, 1_000_000)), (parts, at, conversion) => {
-  for (const part of parts) conversion.checkCluster(part.name, part.at);
-  if (parts.every((part) => part.value === 0)) conversion.report(at, "the weights add up to 0, expected more");
-  return parts.map(({ name, at, value }) => ({ name, at, weight: value }));
-});
-
-const retry = convert(
-  object({
-    attempts: optional(
-      count(0, 10),
-      "Maximum number of further attempts, each on an endpoint not tried yet. Default: until every endpoint was tried, within the route's `timeout`.",
-    ),
-    on: withDefault(
-      list(retryReason),
-      ["connect", "reset", "timeout"],
-      "Failures that are retried: `connect` (no connection could be established), `reset` (it ended before the response), `timeout` (no response in time), or status codes. A request that may have reached an endpoint is retried only if its method is idempotent (RFC 9110, 9.2.2).",
-    ),
-  }),
-  ({ attempts = Number.MAX_SAFE_INTEGER, on }) => ({
-    attempts,
-    connect: on.includes("connect"),
-    reset: on.includes("reset"),
-    timeout: on.includes("timeout"),
-    statuses: on.filter((reason) => typeof reason === "number"),
-  }),
-);
-
-const routeFields = object({
-  match: withDefault(match, {}, "Conditions of the route; all given keys must match. Default: every request matches."),
-  chain: withDefault(list(use("filter")), [], "Plugins that run for the requests of this route, in order."),
-  cluster: optional(clusterName, "The cluster that receives the request."),
-  split: optional(split, "Clusters with their weights."),
-  router: optional(use("router"), "A plugin that chooses one of `clusters`, or passes the request to the next route."),
-  clusters: optional(list(clusterName), "Clusters from which `router` may choose."),
-  name: optional(name, "The name of the route in metrics and logs. Default: its number, from 0."),
-  timeout: withDefault(
-    duration("0", "24h"),
-    "0",
-    "Time limit from the end of the request headers to the response headers, over all attempts and asynchronous plugin calls; 0: only the cluster's timeouts.",
-  ),
-  retry: withDefault(retry, {}, "When and how often a failed attempt is retried."),
-  upgrade: withDefault(
-    list(upgradeProtocol),
-    ["websocket"],
-    "Protocols that a request may be upgraded to, by the name in its header `Upgrade`; case is ignored. If the endpoint confirms it (101), the connection becomes a tunnel. The headers `Upgrade` and `Connection` of all other requests are not forwarded. `[]`: no upgrade. See upgrades.md.",
-  ),
-});
-
-/** Where a matched request goes. */
-export type Action =
-  | { readonly kind: "cluster"; readonly cluster: Reference }
-  | { readonly kind: "split"; readonly parts: Infer<typeof split> }
-  | { readonly kind: "router"; readonly router: PluginUse; readonly clusters: readonly Reference[] };
-
-const route = convert(routeFields, ({ cluster, split, router, clusters, ...rest }, at, { report }) => {
-  const given = [cluster && "cluster", split && "split", router && "router"].filter((key) => key !== undefined);
-  if (given.length !== 1) {
-    const found = given.length === 0 ? "nowhere to go" : `both ${given.join(" and ")}`;
-    report(at, `the route has ${found}, expected one of cluster, split, router`);
-    return undefined;
-  }
-  if (router && !clusters?.length) report(at, "the router has nothing to choose from, expected a list under clusters");
-  if (!router && clusters) report(at, '"clusters" belongs to "router", expected both or neither');
-  let action: Action | undefined;
-  if (cluster) action = { kind: "cluster", cluster };
-  else if (split) action = { kind: "split", parts: split };
-  else if (router) action = { kind: "router", router, clusters: clusters ?? [] };
-  return action && { ...rest, action, at };
-});
-
-const idleTimeouts = duration("10ms", "24h");
-
 /** Whether no normalised path can match the text, because of `form` (bits of FORM). */
 function isUnreachable(text: string, form: number): boolean {
   const slashes = (form & FORM.mergeSlashes) !== 0 && text.includes("//");
@@ -434,198 +244,6 @@ const listener = convert(listenerFields, ({ routes, cluster, ...rest }, at, { re
   return { ...rest, routes: named };
 });
 
-const endpoint = convert(
-  object(
-    {
-      address: required(
-        endpointAddress,
-        "`127.0.0.1:9001`, `name:9001`, `[::1]:9001`, `unix:/path`, or `srv:_http._tcp.name`. A name becomes one endpoint per address (IPv4, or IPv6 if there is no IPv4 address), and is resolved again when its time to live ends. While it has no address it has no endpoint, and resolution is retried. `srv:` uses SRV records: the targets with the lowest priority number, with their ports and weights (in place of `weight`).",
-      ),
-      weight: withDefault(count(1, 1000), 1, "Weight relative to the other endpoints."),
-      zone: withDefault(fieldValue, "", "Zone of the endpoint; strategies may prefer a zone."),
-    },
-    { shorthand: { scalar: "address" } },
-  ),
-  (value, at) => ({ ...value, at }),
-);
-
-const endpoints = convert(list(endpoint), (all, _at, { report }) => {
-  const seen = new Set<string>();
-  for (const { address, at } of all) {
-    if (seen.has(address.text)) report(at, `duplicate endpoint ${address.text}`);
-    seen.add(address.text);
-  }
-  return all;
-});
-
-const strategies = convert(oneOrMore(use("strategy")), (all, at, { report }) => {
-  if (all.length === 0) report(at, "the list is empty, expected a strategy");
-  return all;
-});
-
-const httpCheck = object(
-  {
-    path: required(requestTarget, "The request target; `http: /healthz` is short for this key alone."),
-    method: withDefault(choice(["GET", "HEAD"]), "GET", "The method of the request."),
-    host: optional(authority, "The `Host` of the request. Default: the endpoint's address."),
-    status: withDefault(
-      oneOrMore(statuses),
-      ["2xx", "3xx"],
-      "Status codes, or classes such as `2xx`, of a healthy response.",
-    ),
-  },
-  { shorthand: { scalar: "path" } },
-);
-
-const tcpCheck = object(
-  {
-    connect: withDefault(yes, true, "`tcp: true`: an established connection is sufficient."),
-    send: withDefault(textOf(0, 4096), "", "Text that is sent after connecting."),
-    expect: withDefault(textOf(0, 1024), "", "Text that must be in the first 16 KiB that the endpoint sends."),
-  },
-  { shorthand: { scalar: "connect" } },
-);
-
-const activeCheck = convert(
-  object(
-    {
-      http: optional(httpCheck, "Check by an HTTP request on a new connection."),
-      tcp: optional(tcpCheck, "Check by a TCP connection."),
-      plugin: optional(
-        use("health check"),
-        "Check by a plugin with the hook `health_check`: its name, or a map of the name to its configuration.",
-      ),
-      interval: withDefault(
-        duration("100ms", "1h"),
-        "5s",
-        "Time between the starts of two checks, with a jitter of 10 %; up to four times as long while an endpoint stays down.",
-      ),
-      timeout: withDefault(duration("1ms", "5m"), "1s", "Time limit of a whole check."),
-      healthyAfter: withDefault(
-        count(1, 100),
-        2,
-        "Consecutive successful checks after which an unhealthy endpoint is healthy.",
-      ),
-      unhealthyAfter: withDefault(
-        count(1, 100),
-        3,
-        "Consecutive failed checks after which an endpoint is unhealthy. For a new endpoint the first check decides.",
-      ),
-    },
-    { one: ["http", "tcp", "plugin"] },
-  ),
-  ({ http, tcp, plugin, ...rest }, at, { warn }) => {
-    if (rest.timeout > rest.interval)
-      warn(at, "the timeout is longer than the interval: the next check waits for the end of the last");
-    let probe: ProbeConfig | undefined;
-    if (http) probe = { kind: "http", ...http };
-    else if (tcp) probe = { kind: "tcp", ...tcp };
-    else if (plugin) probe = { kind: "plugin", use: plugin };
-    return probe && { ...rest, probe };
-  },
-);
-
-/** The kind of active check, with its settings. */
-export type ProbeConfig =
-  | ({ readonly kind: "http" } & Infer<typeof httpCheck>)
-  | ({ readonly kind: "tcp" } & Infer<typeof tcpCheck>)
-  | { readonly kind: "plugin"; readonly use: PluginUse };
-
-const passiveCheck = object(
-  {
-    enabled: withDefault(flag, true, "`passive: false` turns it off."),
-    consecutiveFailures: withDefault(
-      count(1, 1000),
-      5,
-      "Consecutive failed attempts that eject an endpoint: refused or broken connections, response timeouts, and `statuses`. A response timeout ejects it at once if nothing was received from the endpoint during that time.",
-    ),
-    statuses: withDefault(
-      list(serverError),
-      [502, 503, 504],
-      "Statuses that count as failures. `[]`: none; only connection failures and timeouts count.",
-    ),
-    ejectFor: withDefault(
-      duration("100ms", "1h"),
-      "10s",
-      "Duration of an ejection; doubled with each ejection that soon follows another. Then a single request is sent to the endpoint, and its result decides.",
-    ),
-    maxEjectFor: withDefault(duration("100ms", "24h"), "5m", "Maximum to which `ejectFor` grows."),
-    maxEjected: withDefault(
-      percentage,
-      "50%",
-      "Maximum share of the cluster's endpoints that may be ejected at the same time, rounded down, but at least one if there are several. The only endpoint of a cluster is never ejected, and of two only one at a time.",
-    ),
-    panic: withDefault(
-      percentage,
-      "50%",
-      "If the share of remaining endpoints is below this, ejections are ignored, since the cause is then more likely the proxy, the network or a request. Results of active checks still apply.",
-    ),
-  },
-  { shorthand: { scalar: "enabled" } },
-);
-
-const health = object({
-  active: optional(activeCheck, "Active health checks. Default: none."),
-  passive: withDefault(
-    passiveCheck,
-    {},
-    "Passive health (outlier detection): endpoints on which requests fail are ejected for a time.",
-  ),
-});
-
-const cluster = object(
-  {
-    strategy: withDefault(
-      strategies,
-      "round-robin",
-      "The load-balancing strategy. In a list the first is the default; a plugin may choose another one for a request.",
-    ),
-    timeouts: withDefault(
-      object({
-        connect: withDefault(duration("1ms", "1h"), "3s", "To establish a connection; then 504."),
-        response: withDefault(idleTimeouts, "60s", "From the end of the request to the response headers; then 504."),
-        idle: withDefault(idleTimeouts, "60s", "Between two reads of a response body."),
-        tunnel: withDefault(
-          idleTimeouts,
-          "1h",
-          "How long a tunnel, such as a WebSocket connection, may be idle in both directions; then it is closed.",
-        ),
-      }),
-      {},
-      "Timeouts for the endpoint.",
-    ),
-    pool: withDefault(
-      object({
-        idle: withDefault(count(0, 100_000), 64, "Idle connections kept per endpoint and worker."),
-        idleFor: withDefault(idleTimeouts, "55s", "How long an idle connection is kept."),
-        connections: withDefault(
-          count(0, 1_000_000),
-          0,
-          "Requests in flight to one endpoint, over all workers. 0: no limit.",
-        ),
-        requests: withDefault(count(0, 1_000_000_000), 1000, "Maximum requests per connection. 0: no limit."),
-      }),
-      {},
-      "Connections to the endpoints.",
-    ),
-    limits: withDefault(
-      object({
-        head: withDefault(
-          size("1KiB", "512KiB"),
-          "64KiB",
-          "Size of the response headers, and of all interim responses together; above it 502.",
-        ),
-        headers: withDefault(count(1, 1000), 256, "Number of response headers; above it 502."),
-      }),
-      {},
-      "Limits of response headers.",
-    ),
-    health: withDefault(health, {}, "Health checks. An endpoint that is unhealthy or ejected receives no requests."),
-    endpoints: required(endpoints, "The endpoints: addresses, or maps with an address."),
-  },
-  { later: ["tls"], shorthand: { list: "endpoints" } },
-);
-
 const trace = convert(
   object({
     token: optional(
@@ -649,41 +267,6 @@ const trace = convert(
     if (value.header in NAME)
       report(at, `the header ${value.header} has another meaning, expected a header of its own`);
     return value;
-  },
-);
-
-const admin = convert(
-  object(
-    {
-      address: withDefault(
-        adminAddress,
-        "127.0.0.1:9901",
-        "Address of the status page, the API, metrics and health endpoints; `false`: none.",
-      ),
-      token: optional(
-        debugToken,
-        "Token that a request must carry as `Authorization: Bearer TOKEN`. A browser sends it as the password of any user, which allows reading only. `/health` and `/ready` need none. Required if other machines can reach the address. A reload changes it.",
-      ),
-      hosts: withDefault(
-        list(hostPattern),
-        [],
-        "Without a token: names accepted in `Host`, in addition to addresses, `localhost` and the machine's name; `*.` matches one or more labels. Other names are rejected, since the request may come from a web page (DNS rebinding).",
-      ),
-      metrics: optional(
-        listenAddress,
-        "A second address that serves only `/metrics`, `/health` and `/ready`, without a token.",
-      ),
-    },
-    { shorthand: { scalar: "address" } },
-  ),
-  ({ address, token = null, hosts, metrics = null }, at, { report }) => {
-    if (address === null && metrics === null) return null;
-    if (address !== null && token === null && !isLoopback(address))
-      report(
-        at,
-        `other machines can reach ${address.text} and no token is given: write admin: { address: "${address.text}", token: "\${ADMIN_TOKEN}" }, or an address such as 127.0.0.1:9901; for metrics alone metrics: "${address.text}"`,
-      );
-    return { address, token, hosts, metrics, at };
   },
 );
 
@@ -772,11 +355,18 @@ export const configuration = object({
 });
 
 type Whole = Infer<typeof configuration>;
+
 /** A checked configuration with all defaults filled in. Times are ms, sizes bytes. */
 export type Config = Whole & { readonly file: string };
+
 export type PluginConfig = Config["plugins"][number];
+
 export type ListenerConfig = Config["listeners"][number];
+
 export type RouteConfig = ListenerConfig["routes"][number];
+
 export type ClusterConfig = Config["clusters"][number];
+
 export type EndpointConfig = ClusterConfig["endpoints"][number];
+
 export type MatchConfig = RouteConfig["match"];

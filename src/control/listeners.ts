@@ -6,7 +6,7 @@ import { lookup } from "node:dns/promises";
 import { accessSync, constants, lstatSync, rmSync, statSync } from "node:fs";
 import { BoundSocket, connect, isIP } from "node:net";
 import { dirname } from "node:path";
-import type { Address } from "../config/values.ts";
+import type { Address } from "../config/address-values.ts";
 import type { PostedSocket } from "../worker/messages.ts";
 
 export type Wanted = { readonly name: string; readonly address: Address };

@@ -1,0 +1,88 @@
+/** `clusters`: strategies, timeouts, pools and endpoints. */
+import { endpointAddress } from "./address-values.ts";
+import { health } from "./health-schema.ts";
+import { fieldValue } from "./http-values.ts";
+import { convert, list, object, oneOrMore, required, use, withDefault } from "./shape.ts";
+import { count, duration, idleTimeouts, size } from "./values.ts";
+
+const endpoint = convert(
+  object(
+    {
+      address: required(
+        endpointAddress,
+        "`127.0.0.1:9001`, `name:9001`, `[::1]:9001`, `unix:/path`, or `srv:_http._tcp.name`. A name becomes one endpoint per address (IPv4, or IPv6 if there is no IPv4 address), and is resolved again when its time to live ends. While it has no address it has no endpoint, and resolution is retried. `srv:` uses SRV records: the targets with the lowest priority number, with their ports and weights (in place of `weight`).",
+      ),
+      weight: withDefault(count(1, 1000), 1, "Weight relative to the other endpoints."),
+      zone: withDefault(fieldValue, "", "Zone of the endpoint; strategies may prefer a zone."),
+    },
+    { shorthand: { scalar: "address" } },
+  ),
+  (value, at) => ({ ...value, at }),
+);
+
+const endpoints = convert(list(endpoint), (all, _at, { report }) => {
+  const seen = new Set<string>();
+  for (const { address, at } of all) {
+    if (seen.has(address.text)) report(at, `duplicate endpoint ${address.text}`);
+    seen.add(address.text);
+  }
+  return all;
+});
+
+const strategies = convert(oneOrMore(use("strategy")), (all, at, { report }) => {
+  if (all.length === 0) report(at, "the list is empty, expected a strategy");
+  return all;
+});
+
+export const cluster = object(
+  {
+    strategy: withDefault(
+      strategies,
+      "round-robin",
+      "The load-balancing strategy. In a list the first is the default; a plugin may choose another one for a request.",
+    ),
+    timeouts: withDefault(
+      object({
+        connect: withDefault(duration("1ms", "1h"), "3s", "To establish a connection; then 504."),
+        response: withDefault(idleTimeouts, "60s", "From the end of the request to the response headers; then 504."),
+        idle: withDefault(idleTimeouts, "60s", "Between two reads of a response body."),
+        tunnel: withDefault(
+          idleTimeouts,
+          "1h",
+          "How long a tunnel, such as a WebSocket connection, may be idle in both directions; then it is closed.",
+        ),
+      }),
+      {},
+      "Timeouts for the endpoint.",
+    ),
+    pool: withDefault(
+      object({
+        idle: withDefault(count(0, 100_000), 64, "Idle connections kept per endpoint and worker."),
+        idleFor: withDefault(idleTimeouts, "55s", "How long an idle connection is kept."),
+        connections: withDefault(
+          count(0, 1_000_000),
+          0,
+          "Requests in flight to one endpoint, over all workers. 0: no limit.",
+        ),
+        requests: withDefault(count(0, 1_000_000_000), 1000, "Maximum requests per connection. 0: no limit."),
+      }),
+      {},
+      "Connections to the endpoints.",
+    ),
+    limits: withDefault(
+      object({
+        head: withDefault(
+          size("1KiB", "512KiB"),
+          "64KiB",
+          "Size of the response headers, and of all interim responses together; above it 502.",
+        ),
+        headers: withDefault(count(1, 1000), 256, "Number of response headers; above it 502."),
+      }),
+      {},
+      "Limits of response headers.",
+    ),
+    health: withDefault(health, {}, "Health checks. An endpoint that is unhealthy or ejected receives no requests."),
+    endpoints: required(endpoints, "The endpoints: addresses, or maps with an address."),
+  },
+  { later: ["tls"], shorthand: { list: "endpoints" } },
+);

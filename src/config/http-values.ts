@@ -1,0 +1,138 @@
+/** Scalar types of HTTP: header names and values, methods, statuses, paths. */
+import { RE2JS } from "re2js";
+import { normalizePathText, normalizeTargetText } from "../http/path-text.ts";
+import { InvalidValue, type ScalarShape, scalar } from "./shape.ts";
+
+const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+
+/** A path of 16 KiB through a program of this size takes some ten milliseconds at worst. */
+const MAX_REGEX_SIZE = 2000;
+
+export const fieldName: ScalarShape<string> = scalar("a header name", { type: "string" }, (text) =>
+  TOKEN.test(text) ? text.toLowerCase() : undefined,
+);
+
+export const fieldValue: ScalarShape<string> = scalar(
+  "a header value without control characters",
+  { type: ["string", "number", "boolean"] },
+  (text) => (/^[^\0-\x08\x0a-\x1f\x7f]*$/.test(text) ? text.trim() : undefined),
+);
+
+export const queryName: ScalarShape<string> = scalar("the name of a query parameter", { type: "string" }, (text) =>
+  text === "" ? undefined : text,
+);
+
+export const queryValue: ScalarShape<string> = scalar(
+  "the value of a query parameter",
+  { type: ["string", "number", "boolean"] },
+  (text) => text,
+);
+
+/** Methods are case-sensitive (RFC 9110 section 9.1); a lower-case one would never match, so it is rejected. */
+export const method: ScalarShape<string> = scalar(
+  "a method such as GET, in capitals",
+  { type: "string", pattern: "^[^a-z]+$" },
+  (text) => (TOKEN.test(text) && !/[a-z]/.test(text) ? text : undefined),
+);
+
+/** A protocol name with an optional version (RFC 9110 section 7.8). HTTP in a tunnel would pass all routes and plugins. */
+export const upgradeProtocol: ScalarShape<string> = scalar(
+  "the name of a protocol such as websocket, other than HTTP and TLS",
+  { type: "string", pattern: "^[!#$%&'*+.^_`|~0-9A-Za-z-]+(/[!#$%&'*+.^_`|~0-9A-Za-z-]+)?$" },
+  (text) => {
+    const [name, version = "0", ...rest] = text.split("/");
+    const isName = TOKEN.test(name!) && TOKEN.test(version) && rest.length === 0;
+    return isName && !/^(h2c?|https?|tls)$/i.test(name!) ? text : undefined;
+  },
+);
+
+const RETRY_CAUSES = ["connect", "reset", "timeout"] as const;
+
+export type RetryReason = (typeof RETRY_CAUSES)[number] | number;
+
+/** A cause, or a 4xx or 5xx status. */
+export const retryReason: ScalarShape<RetryReason> = scalar(
+  "connect, reset, timeout or a status code from 400 to 599",
+  { anyOf: [{ enum: RETRY_CAUSES }, { type: "integer", minimum: 400, maximum: 599 }] },
+  (text) => RETRY_CAUSES.find((cause) => cause === text) ?? (/^[45]\d\d$/.test(text) ? Number(text) : undefined),
+);
+
+/** A 5xx status. */
+export const serverError: ScalarShape<number> = scalar(
+  "a status code from 500 to 599",
+  { type: "integer", minimum: 500, maximum: 599 },
+  (text) => (/^5\d\d$/.test(text) ? Number(text) : undefined),
+);
+
+export type Statuses = { readonly least: number; readonly most: number };
+
+/** A final status or a status class. */
+export const statuses: ScalarShape<Statuses> = scalar(
+  "a status code from 200 to 599 or a class from 2xx to 5xx",
+  {
+    anyOf: [
+      { type: "string", pattern: "^[2-5]xx$" },
+      { type: "integer", minimum: 200, maximum: 599 },
+    ],
+  },
+  (text) => {
+    if (!/^[2-5](xx|\d\d)$/.test(text)) return undefined;
+    const least = Number(text.replace("xx", "00"));
+    return { least, most: text.endsWith("xx") ? least + 99 : least };
+  },
+);
+
+/** A request target: a path and an optional query, normalised like those of requests. */
+export const requestTarget: ScalarShape<string> = scalar(
+  "a path that begins with /, in visible ASCII",
+  { type: "string", pattern: "^/|\\$\\{" },
+  (text) => (/^\/[\x21-\x7e]{0,2047}$/.test(text) ? (normalizeTargetText(text) ?? undefined) : undefined),
+);
+
+/** The exact path of a route, normalised like paths of requests. */
+export const pathPattern: ScalarShape<string> = scalar(
+  "a path that begins with /",
+  { type: "string", pattern: "^/|\\$\\{" },
+  (text) => normalizePattern(text, false),
+);
+
+/** A path prefix; it may end within a segment, so `/.` matches `/.well-known`. */
+export const pathPrefix: ScalarShape<string> = scalar(
+  "the beginning of a path, / first",
+  { type: "string", pattern: "^/|\\$\\{" },
+  (text) => normalizePattern(text, true),
+);
+
+/** `open`: more may follow within the last segment. */
+function normalizePattern(text: string, open: boolean): string | undefined {
+  if (!text.startsWith("/")) return undefined;
+  const never = (what: string) => new InvalidValue(`"${text}" can never match: ${what}`);
+  if (/[?#]/.test(text)) throw never('a path has no "?" or "#", expected the query under `query`');
+  const path = /[\0-\x1f\x7f]/.test(text) ? null : normalizePathText(open ? `${text}x` : text);
+  if (path === null) throw never("such a path is refused with 400");
+  if (countSlashes(path) !== countSlashes(text)) throw never('"." and ".." are resolved before routes are matched');
+  return open ? path.slice(0, -1) : path;
+}
+
+function countSlashes(path: string): number {
+  return path.split("/").length;
+}
+
+/** A regular expression in RE2 syntax; matching time is linear in the path. */
+export const pathRegex: ScalarShape<string> = scalar(
+  "a regular expression (RE2 syntax)",
+  { type: "string" },
+  (text) => {
+    let compiled: RE2JS;
+    try {
+      compiled = RE2JS.compile(text);
+    } catch (error) {
+      throw new InvalidValue(`not a regular expression of RE2's syntax: ${(error as Error).message}`);
+    }
+    if (compiled.programSize() > MAX_REGEX_SIZE)
+      throw new InvalidValue(
+        `the expression compiles to ${compiled.programSize()} steps, expected at most ${MAX_REGEX_SIZE}`,
+      );
+    return text;
+  },
+);

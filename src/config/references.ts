@@ -1,0 +1,24 @@
+/** References to other entries of the configuration, and to files. */
+
+import { fetchTarget } from "./address-values.ts";
+import type { Place } from "./place.ts";
+import { convert } from "./shape.ts";
+import { filePath, name } from "./values.ts";
+
+/** A reference to another entry of the file, with its place. */
+export type Reference = { readonly name: string; readonly at: Place };
+
+const placedName = convert(name, (name, at): Reference => ({ name, at }));
+
+export const clusterName = convert(placedName, (reference, at, conversion) => {
+  conversion.checkCluster(reference.name, at);
+  return reference;
+});
+
+export const file = convert(filePath, (path, at, conversion) => ({ path: conversion.resolvePath(path), at }));
+
+/** A target of a plugin's requests: `cluster:NAME`, an origin such as `https://keys.example.com`, or `endpoint`. */
+export const placedTarget = convert(fetchTarget, (target, at, conversion) => {
+  if (target.startsWith("cluster:")) conversion.checkCluster(target.slice("cluster:".length), at);
+  return target;
+});

@@ -1,0 +1,123 @@
+/** `routes` of a listener: conditions, target, retries and upgrades. */
+
+import { hostPattern } from "./address-values.ts";
+import {
+  fieldName,
+  fieldValue,
+  method,
+  pathPattern,
+  pathPrefix,
+  pathRegex,
+  queryName,
+  queryValue,
+  retryReason,
+  upgradeProtocol,
+} from "./http-values.ts";
+import { clusterName, type Reference } from "./references.ts";
+import {
+  convert,
+  entries,
+  type Infer,
+  list,
+  object,
+  oneOrMore,
+  optional,
+  type PluginUse,
+  table,
+  use,
+  withDefault,
+} from "./shape.ts";
+import { choice, count, duration, name } from "./values.ts";
+
+const match = object({
+  scheme: optional(
+    choice(["http", "https"]),
+    "The scheme that the client used: of the connection, or as reported by a trusted proxy.",
+  ),
+  host: optional(hostPattern, "The host that the client sent, without port; `*.` matches one or more labels."),
+  path: optional(pathPattern, "The whole path, compared exactly."),
+  prefix: optional(
+    pathPrefix,
+    "The beginning of the path, byte for byte: `/api` matches `/apix` too, `/api/` does not.",
+  ),
+  regex: optional(pathRegex, "A regular expression in RE2 syntax that the whole path must match."),
+  method: optional(oneOrMore(method), "The method, or a list of methods."),
+  headers: optional(
+    table(fieldName, fieldValue),
+    "Header names, each with the exact value that one header of that name must have.",
+  ),
+  query: optional(
+    table(queryName, queryValue),
+    "Query parameter names, each with the exact value that the first parameter of that name must have, decoded like forms: `+` in a request is a space, `%2B` a plus.",
+  ),
+});
+
+const split = convert(entries(name, count(0, 1_000_000)), (parts, at, conversion) => {
+  for (const part of parts) conversion.checkCluster(part.name, part.at);
+  if (parts.every((part) => part.value === 0)) conversion.report(at, "the weights add up to 0, expected more");
+  return parts.map(({ name, at, value }) => ({ name, at, weight: value }));
+});
+
+const retry = convert(
+  object({
+    attempts: optional(
+      count(0, 10),
+      "Maximum number of further attempts, each on an endpoint not tried yet. Default: until every endpoint was tried, within the route's `timeout`.",
+    ),
+    on: withDefault(
+      list(retryReason),
+      ["connect", "reset", "timeout"],
+      "Failures that are retried: `connect` (no connection could be established), `reset` (it ended before the response), `timeout` (no response in time), or status codes. A request that may have reached an endpoint is retried only if its method is idempotent (RFC 9110, 9.2.2).",
+    ),
+  }),
+  ({ attempts = Number.MAX_SAFE_INTEGER, on }) => ({
+    attempts,
+    connect: on.includes("connect"),
+    reset: on.includes("reset"),
+    timeout: on.includes("timeout"),
+    statuses: on.filter((reason) => typeof reason === "number"),
+  }),
+);
+
+const routeFields = object({
+  match: withDefault(match, {}, "Conditions of the route; all given keys must match. Default: every request matches."),
+  chain: withDefault(list(use("filter")), [], "Plugins that run for the requests of this route, in order."),
+  cluster: optional(clusterName, "The cluster that receives the request."),
+  split: optional(split, "Clusters with their weights."),
+  router: optional(use("router"), "A plugin that chooses one of `clusters`, or passes the request to the next route."),
+  clusters: optional(list(clusterName), "Clusters from which `router` may choose."),
+  name: optional(name, "The name of the route in metrics and logs. Default: its number, from 0."),
+  timeout: withDefault(
+    duration("0", "24h"),
+    "0",
+    "Time limit from the end of the request headers to the response headers, over all attempts and asynchronous plugin calls; 0: only the cluster's timeouts.",
+  ),
+  retry: withDefault(retry, {}, "When and how often a failed attempt is retried."),
+  upgrade: withDefault(
+    list(upgradeProtocol),
+    ["websocket"],
+    "Protocols that a request may be upgraded to, by the name in its header `Upgrade`; case is ignored. If the endpoint confirms it (101), the connection becomes a tunnel. The headers `Upgrade` and `Connection` of all other requests are not forwarded. `[]`: no upgrade. See upgrades.md.",
+  ),
+});
+
+/** Where a matched request goes. */
+export type Action =
+  | { readonly kind: "cluster"; readonly cluster: Reference }
+  | { readonly kind: "split"; readonly parts: Infer<typeof split> }
+  | { readonly kind: "router"; readonly router: PluginUse; readonly clusters: readonly Reference[] };
+
+export const route = convert(routeFields, ({ cluster, split, router, clusters, ...rest }, at, { report }) => {
+  const given = [cluster && "cluster", split && "split", router && "router"].filter((key) => key !== undefined);
+  if (given.length !== 1) {
+    const found = given.length === 0 ? "nowhere to go" : `both ${given.join(" and ")}`;
+    report(at, `the route has ${found}, expected one of cluster, split, router`);
+    return undefined;
+  }
+  if (router && !clusters?.length) report(at, "the router has nothing to choose from, expected a list under clusters");
+  if (!router && clusters) report(at, '"clusters" belongs to "router", expected both or neither');
+  let action: Action | undefined;
+  if (cluster) action = { kind: "cluster", cluster };
+  else if (split) action = { kind: "split", parts: split };
+  else if (router) action = { kind: "router", router, clusters: clusters ?? [] };
+  return action && { ...rest, action, at };
+});
