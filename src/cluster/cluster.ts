@@ -1,6 +1,6 @@
 /**
- * A cluster on one thread, as one version sees it: which endpoints can take a request, and which of them gets it. Health
- * is applied here, before a strategy sees anything, and what a strategy answers is checked.
+ * A cluster of one snapshot on one worker: determines the eligible endpoints and picks one for each attempt. Health and
+ * limits are applied before a strategy is called, and its result is validated.
  */
 import type { ClusterPlan } from "../plan/plan.ts";
 import type { ExchangeContext } from "../plugin/host/hook-context.ts";
@@ -9,34 +9,34 @@ import { type EndpointColumns, HEALTH, MAX_ENDPOINTS } from "./columns.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { EndpointView } from "./endpoint-view.ts";
 
-/** An endpoint as it stands when one is picked. */
+/** The state of an endpoint at a pick, for traces. */
 export type Candidate = {
   readonly endpoint: string;
   readonly weight: number;
   readonly zone: string;
-  /** Requests in flight over all threads. */
+  /** Requests in flight of all workers. */
   readonly inFlight: number;
-  /** Microseconds, decaying average; 0 without a sample. */
+  /** Decayed average in microseconds; 0 without a sample. */
   readonly latency: number;
-  /** Milliseconds since the response that moved it last; absent without one. */
+  /** Milliseconds since the last response that updated it; absent without one. */
   readonly latencyAge?: number;
-  /** Of attempts, decaying average: 0 to 1. */
+  /** Decayed average share of failed attempts, 0 to 1. */
   readonly errorRate: number;
-  /** Why it could not be picked: `tried`, `full`, or what keeps traffic from it (`HEALTH`); empty when it could. */
+  /** The reason why it could not be picked: `tried`, `full` or names of HEALTH; empty if it could. */
   readonly out: string;
 };
 
-/** The request that an endpoint is picked for. */
+/** The request for which an endpoint is picked. */
 export interface PickContext extends ExchangeContext {
   /** Endpoints of earlier attempts, by slot. */
   readonly tried: readonly number[];
   picksProbe: boolean;
 }
 
-/** An endpoint, and what opens streams to it, which the cluster only keeps. */
+/** An endpoint and the connector that opens streams to it. */
 export type Member<Connector> = { readonly endpoint: Endpoint; readonly connector: Connector };
 
-/** By row, 1: the exchange has tried it. Set within one call, so that each endpoint is not sought in a list. */
+/** By slot, 1: already tried. Scratch space of one call, so that marking replaces searching a list per endpoint. */
 const TRIED = new Uint8Array(MAX_ENDPOINTS);
 
 export class Cluster<Connector = unknown> {
@@ -44,12 +44,12 @@ export class Cluster<Connector = unknown> {
   readonly plan: ClusterPlan;
   readonly strategies: readonly Instance[];
   #members: readonly Member<Connector>[];
-  /** The plugin that checks its endpoints, where one does. */
+  /** The plugin that checks the health of its endpoints, or null. */
   readonly checker: Instance | null;
   readonly #columns: EndpointColumns;
   readonly #eligible: EndpointView;
   readonly #reduced: EndpointView;
-  /** Ejected endpoints that one request each may try. */
+  /** Ejected endpoints to which one request each is permitted. */
   readonly #probing: Endpoint[] = [];
   readonly #connectors = new Map<number, Connector>();
   #epoch = -1;
@@ -79,30 +79,30 @@ export class Cluster<Connector = unknown> {
     return this.#members;
   }
 
-  /** Takes the endpoints of a new set; `release` follows for those that are not among them. */
+  /** Replaces the endpoints; `release` is called later for each removed one. */
   replace(members: readonly Member<Connector>[]): void {
     this.#members = members;
     for (const { endpoint, connector } of members) this.#connectors.set(endpoint.slot, connector);
     this.#epoch = -1;
   }
 
-  /** No attempt uses the removed endpoint of that slot any more. */
+  /** The removed endpoint of that slot is not used by any attempt any more. */
   release(slot: number): void {
     if (!this.#members.some(({ endpoint }) => endpoint.slot === slot)) this.#connectors.delete(slot);
   }
 
-  /** Opens streams to one of the cluster's endpoints. */
+  /** The connector of one of the cluster's endpoints. */
   connectorOf(endpoint: Endpoint): Connector {
     return this.#connectors.get(endpoint.slot)!;
   }
 
-  /** The index of the strategy of that name; 0, the default, where the cluster has none. */
+  /** Index of the strategy of that name; 0 (the default) if the cluster does not have it. */
   strategyNamed(name: string | undefined): number {
     for (const [index, strategy] of this.plan.strategies.entries()) if (strategy.name === name) return index;
     return 0;
   }
 
-  /** The endpoint for the exchange's next attempt, or null when none can take it. */
+  /** Picks the endpoint of the exchange's next attempt; null if none is available. */
   pick(exchange: PickContext, strategy: number): Endpoint | null {
     if (this.#epoch !== this.#columns.epoch()) this.#refresh();
     if (this.#probing.length > 0) {
@@ -116,7 +116,7 @@ export class Cluster<Connector = unknown> {
     return this.#pickNatively(view);
   }
 
-  /** All endpoints as they stand for the exchange, those that cannot take it too. */
+  /** The state of all endpoints for the exchange, including unavailable ones. */
   candidates({ tried }: Pick<PickContext, "tried">): Candidate[] {
     const columns = this.#columns;
     const limit = this.plan.pool.connections;
@@ -132,7 +132,7 @@ export class Cluster<Connector = unknown> {
     });
   }
 
-  /** Whether an endpoint but the present one can take the exchange's request: for a further attempt. */
+  /** Whether another endpoint than the current one is available, for a further attempt. */
   hasOther(exchange: PickContext): boolean {
     if (this.#epoch !== this.#columns.epoch()) this.#refresh();
     const { list, count } = this.#present(exchange);
@@ -140,7 +140,7 @@ export class Cluster<Connector = unknown> {
     return false;
   }
 
-  /** Rebuilds the eligible set; it changes only when the epoch word moves, never for a request. */
+  /** Rebuilds the eligible set, only after the epoch word has changed. */
   #refresh(): void {
     this.#epoch = this.#columns.epoch();
     const { set, passive } = this.plan;
@@ -155,7 +155,7 @@ export class Cluster<Connector = unknown> {
     for (const strategy of this.strategies) strategy.update(this.#eligible);
   }
 
-  /** An ejected endpoint that no other worker has claimed meanwhile, or null. */
+  /** Claims an ejected endpoint for a probe; null if other workers have claimed all. */
   #claimProbe(exchange: PickContext): Endpoint | null {
     for (let at = 0; at < this.#probing.length; ) {
       const endpoint = this.#probing[at]!;
@@ -171,7 +171,7 @@ export class Cluster<Connector = unknown> {
     return null;
   }
 
-  /** The eligible endpoints but those already tried and those whose pool is full. */
+  /** The eligible endpoints without those already tried and those at their limit. */
   #present(exchange: PickContext): EndpointView {
     const { tried } = exchange;
     const limit = this.plan.pool.connections;
@@ -190,7 +190,7 @@ export class Cluster<Connector = unknown> {
     return rest.count === all.count ? all : rest;
   }
 
-  /** Least requests in flight for its weight, from a random start: for when no strategy answers. */
+  /** The native pick: the fewest requests in flight per weight, from a random start; used if the strategy picks none. */
   #pickNatively(view: EndpointView): Endpoint {
     const start = Math.floor(Math.random() * view.count);
     let best = view.list[start]!;

@@ -1,50 +1,50 @@
 /**
- * What all threads know of each endpoint, in one shared buffer of fixed size: dense Int32 columns, one row (slot) an
- * endpoint, and for each thread a column of its own of requests in flight, which the supervisor clears when that thread
- * has ended. In-flight is exact: each thread writes its own column alone, and who asks adds them up. (Two atomic
- * additions to one shared column cost each request 170 ns; adding up costs a reader one load a thread.) Averages may
- * lose an update between threads. There are columns for more threads than run at first, since their number may change;
- * memory that is not touched costs nothing, and only the columns of threads that ever ran are added up.
+ * The shared state of endpoints: dense Int32 columns in one buffer of fixed size, one row (slot) per endpoint, and a
+ * column of requests in flight per worker, which the supervisor clears when that worker has exited. In-flight is exact:
+ * each worker writes only its own column, and readers add them up (two atomic additions to one column would cost 170 ns
+ * per request; adding costs one load per worker). Averages may lose concurrent updates. There are columns for more workers
+ * than are started, because their number can change; untouched pages use no memory, and only columns of workers that were
+ * ever started are added up.
  */
 export const MAX_ENDPOINTS = 65_536;
 
 /**
- * Bits of the health column; 0 is an endpoint that takes traffic. `probing` stands beside `ejected`: the next request
- * decides whether the endpoint is back.
+ * Bits of the health column; 0: the endpoint takes traffic. `probing` is set in addition to `ejected`: the next request
+ * decides whether the ejection ends.
  */
 export const HEALTH = { unhealthy: 1, ejected: 2, draining: 4, disabled: 8, probing: 16 } as const;
 
 const EPOCH = 0;
-/** Threads that ever ran: the highest number, plus 1. */
+/** Index of the word with the number of worker columns in use. */
 const REACH = 1;
 const HEADER_WORDS = 16;
 const SHARED_COLUMNS = 6;
 
 /**
- * What an average says of an endpoint without traffic fades: it stands for FRESH ms after the sample that moved it last,
- * then halves every HALF ms. So one that was slow once is tried again, where a strategy would avoid it for ever.
+ * Averages decay without traffic: from FRESH ms after the last sample they halve every HALF ms. Otherwise a strategy would
+ * avoid an endpoint that was slow once for ever.
  */
 const FRESH = 10_000;
 const HALF = 10_000;
 
 export class EndpointColumns {
   readonly buffer: SharedArrayBuffer;
-  /** Microseconds, decaying average as the last response left it (`latencyOf`); 0 without a sample. */
+  /** Average in microseconds at the last response, not decayed (`latencyOf`); 0 without a sample. */
   readonly latency: Int32Array<SharedArrayBuffer>;
-  /** Parts per million, decaying average as the last attempt left it (`errorRateOf`). */
+  /** Average in parts per million at the last attempt, not decayed (`errorRateOf`). */
   readonly errorRate: Int32Array<SharedArrayBuffer>;
   readonly health: Int32Array<SharedArrayBuffer>;
   /** Failed attempts since the last response. */
   readonly failures: Int32Array<SharedArrayBuffer>;
-  /** When the last response was received (`sharedTime`). */
+  /** Time of the last response (`sharedTime`). */
   readonly respondedAt: Int32Array<SharedArrayBuffer>;
-  /** When the last attempt ended (`sharedTime`), to about 50 ms; 0: never. */
+  /** Time of the end of the last attempt (`sharedTime`), precise to about 50 ms; 0: never. */
   readonly sampledAt: Int32Array<SharedArrayBuffer>;
   readonly #header: Int32Array<SharedArrayBuffer>;
   readonly #inFlight: Int32Array<SharedArrayBuffer>[];
   #now = sharedTime(performance.now());
 
-  /** With room for threads numbered below `places`, of which those below `threads` are added up. */
+  /** Allocates columns for workers numbered below `places`; those below `threads` are added up. */
   static allocate(threads: number, places = threads): EndpointColumns {
     const words = HEADER_WORDS + (SHARED_COLUMNS + places) * MAX_ENDPOINTS;
     const columns = new EndpointColumns(new SharedArrayBuffer(words * 4));
@@ -67,8 +67,8 @@ export class EndpointColumns {
   }
 
   /**
-   * Moves whenever an eligible set must be made anew: health, drain, ejection. A plain load, since it is read for each
-   * request: it may come late by one, never torn.
+   * Changes whenever eligible sets must be rebuilt: health, drain, ejection. A plain load, since it is read for each
+   * request: it may be outdated, but not torn.
    */
   epoch(): number {
     return this.#header[EPOCH]!;
@@ -78,21 +78,21 @@ export class EndpointColumns {
     Atomics.add(this.#header, EPOCH, 1);
   }
 
-  /** Sets or clears a bit of HEALTH, and has eligible sets made anew where that changed it. */
+  /** Sets or clears a bit of HEALTH; a change invalidates eligible sets. */
   mark(slot: number, bit: number, on: boolean): void {
     const before = on ? Atomics.or(this.health, slot, bit) : Atomics.and(this.health, slot, ~bit);
     if (((before & bit) !== 0) !== on) this.bumpEpoch();
   }
 
-  /** Takes an endpoint out for the requests that it has failed. */
+  /** Ejects an endpoint because of failed requests. */
   eject(slot: number): void {
     this.mark(slot, HEALTH.ejected, true);
   }
 
-  /** The next request, of any worker, may go to the ejected endpoint. */
+  /** Permits one request of any worker to an ejected endpoint. */
   offerProbe(slot: number): void {
     const before = Atomics.or(this.health, slot, HEALTH.probing);
-    // A worker may give a probe back when the ejection is over.
+    // A worker may return the probe after the ejection has ended.
     if ((before & HEALTH.ejected) === 0) Atomics.and(this.health, slot, ~HEALTH.probing);
     this.bumpEpoch();
   }
@@ -102,18 +102,18 @@ export class EndpointColumns {
     this.mark(slot, HEALTH.ejected | HEALTH.probing, false);
   }
 
-  /** Takes the one request that a probing endpoint is due; false: another thread was earlier. */
+  /** Claims the one request of a probing endpoint; false: another worker has claimed it. */
   claimProbe(slot: number): boolean {
     return (Atomics.and(this.health, slot, ~HEALTH.probing) & HEALTH.probing) !== 0;
   }
 
-  /** An attempt has got a response at `at` (performance.now()). */
+  /** Records a response at `at` (performance.now()). */
   responded(slot: number, at: number): void {
     this.respondedAt[slot] = sharedTime(at);
     if (this.failures[slot] !== 0) this.failures[slot] = 0;
   }
 
-  /** Counts a failed attempt; how many there were in a row. */
+  /** Counts a failed attempt; returns the number of consecutive ones. */
   addFailure(slot: number): number {
     return Atomics.add(this.failures, slot, 1) + 1;
   }
@@ -123,29 +123,29 @@ export class EndpointColumns {
     return ((this.respondedAt[slot]! - sharedTime(at)) | 0) > 0;
   }
 
-  /** Bits of HEALTH that these endpoints may have and still get requests: ejections, where less than the share `panic` is left. */
+  /** Returns the bits of HEALTH to ignore: ejections, if the share of eligible endpoints is below `panic`. */
   ignoredBits(endpoints: readonly { readonly slot: number }[], panic: number): number {
     let left = 0;
     for (const { slot } of endpoints) if (this.health[slot] === 0) left++;
     return left < panic * endpoints.length ? HEALTH.ejected | HEALTH.probing : 0;
   }
 
-  /** From now on that thread's column is added up as well. The main thread's, before the thread begins. */
+  /** Includes a worker's column in sums. Called by the main thread before the worker starts. */
   addThread(thread: number): void {
     if (thread >= this.#header[REACH]!) Atomics.store(this.#header, REACH, thread + 1);
   }
 
-  /** One request more (`by` 1) or less (-1) in flight on `slot`, said by `thread`. */
+  /** Adds `by` (1 or -1) to the requests in flight on `slot` of a worker, which must be the caller's. */
   addInFlight(thread: number, slot: number, by: number): void {
     this.#inFlight[thread]![slot]! += by;
   }
 
-  /** Requests in flight on `slot`, of one thread. */
+  /** Requests in flight on `slot` of one worker. */
   inFlightOf(thread: number, slot: number): number {
     return this.#inFlight[thread]![slot]!;
   }
 
-  /** Requests in flight on `slot` over all threads. */
+  /** Requests in flight on `slot` of all workers. */
   inFlight(slot: number): number {
     const columns = this.#inFlight;
     const reach = this.#header[REACH]!;
@@ -154,45 +154,45 @@ export class EndpointColumns {
     return sum;
   }
 
-  /** The present moment (performance.now()), for the ages of averages; this thread's alone. */
+  /** Sets the current time (performance.now()) of this worker, by which averages decay. */
   moveTo(at: number): void {
     this.#now = sharedTime(at);
   }
 
-  /** Microseconds, decaying average to the response's head, faded by its age; 0 without a sample. */
+  /** Decayed average time to the response head in microseconds; 0 without a sample. */
   latencyOf(slot: number): number {
     const average = this.latency[slot]!;
     const age = this.#ageOf(this.respondedAt[slot]!);
     return age <= FRESH || average === 0 ? average : Math.max(1, fade(average, age));
   }
 
-  /** Milliseconds since the response that moved the latency last; 0 without a sample. */
+  /** Milliseconds since the last response that updated the latency; 0 without a sample. */
   latencyAgeOf(slot: number): number {
     return this.latency[slot] === 0 ? 0 : this.#ageOf(this.respondedAt[slot]!);
   }
 
-  /** Parts per million, decaying average of failed attempts, faded by its age. */
+  /** Decayed average share of failed attempts in parts per million. */
   errorRateOf(slot: number): number {
     const rate = this.errorRate[slot]!;
     const age = this.#ageOf(this.sampledAt[slot]!);
     return age <= FRESH ? rate : fade(rate, age);
   }
 
-  /** Makes `latencyOf` and `latencyAgeOf` return these: for copies of the columns. */
+  /** Sets the results of `latencyOf` and `latencyAgeOf`, for copies of the columns. */
   setLatency(slot: number, micros: number, age: number): void {
     this.latency[slot] = age <= FRESH ? micros : Math.min(0x7fffffff, Math.round(micros / fadedBy(age)));
     this.respondedAt[slot] = this.#now - age;
   }
 
-  /** At most 24 days; 0 for a moment that is only now to come, as another thread's may be, and for none. */
+  /** Age in ms, at most 24 days; 0 for none, and for a time slightly ahead, as another worker's can be. */
   #ageOf(time: number): number {
     const age = (this.#now - time) >>> 0;
     return time === 0 || age > LATE ? 0 : Math.min(age, 0x7fffffff);
   }
 
   /**
-   * What an attempt came to: moves the averages by 1/8 (latency) and 1/16 (errors) of the difference. Before `responded`,
-   * since what an average was counts by its age.
+   * Updates the averages with an attempt: by 1/8 (latency) and 1/16 (errors) of the difference. Must be called before
+   * `responded`, because the previous average decays by its age.
    */
   sample(slot: number, micros: number, failed: boolean): void {
     const rate = this.errorRateOf(slot);
@@ -204,12 +204,12 @@ export class EndpointColumns {
     this.latency[slot] = average === 0 ? Math.max(1, capped) : average + (capped - average) / 8;
   }
 
-  /** Forgets what an ended thread had in flight. The supervisor's. */
+  /** Clears the column of a worker that has exited. Called by the supervisor. */
   forgetThread(thread: number): void {
     this.#inFlight[thread]!.fill(0);
   }
 
-  /** Makes a slot like new, for another endpoint. Only when no thread uses the old one. */
+  /** Clears a slot for reuse by another endpoint. No worker may use the old one. */
   clearSlot(slot: number): void {
     for (let thread = 0; thread < this.#header[REACH]!; thread++) this.#inFlight[thread]![slot] = 0;
     this.latency[slot] = 0;
@@ -221,7 +221,7 @@ export class EndpointColumns {
   }
 }
 
-/** An age above it is no age: a time that lies ahead by up to a minute. */
+/** Ages above it are times up to a minute ahead. */
 const LATE = 2 ** 32 - 60_000;
 
 function fade(average: number, age: number): number {
@@ -232,10 +232,10 @@ function fadedBy(age: number): number {
   return 2 ** ((FRESH - age) / HALF);
 }
 
-// Its getter takes 45 ns, on the way of every request.
+// Cached, because the getter takes 45 ns and is used by every request.
 const { timeOrigin } = performance;
 
-/** A time of this thread in ms that all threads agree on, in 32 bits: only differences mean anything. */
+/** Converts a time of this thread to one in ms that all threads share, in 32 bits: only differences are meaningful. */
 function sharedTime(at: number): number {
   return (timeOrigin + at) | 0;
 }

@@ -1,4 +1,4 @@
-/** The endpoints that a strategy may choose from: what `update` and `pick` see through the host calls. */
+/** The endpoints from which a strategy can choose, as host calls in `update` and `pick` read them. */
 import { COLUMN } from "../abi/abi.ts";
 import type { EndpointList } from "../plugin/host/hook-context.ts";
 import type { EndpointColumns } from "./columns.ts";
@@ -21,14 +21,14 @@ export class EndpointView implements EndpointList {
     this.list[this.count++] = endpoint;
   }
 
-  /** The same endpoints in a view of its own, which stays as it is. */
+  /** Returns an immutable copy. */
   clone(): EndpointView {
     const view = new EndpointView(this.columns);
     for (let i = 0; i < this.count; i++) view.push(this.list[i]!);
     return view;
   }
 
-  /** The value of a column (`COLUMN`) for the endpoint at `index`, which the caller has checked. */
+  /** The value of a COLUMN for the endpoint at `index`; both must be in range. */
   value(index: number, column: number): number {
     const endpoint = this.list[index]!;
     switch (column) {
@@ -51,7 +51,7 @@ export class EndpointView implements EndpointList {
     }
   }
 
-  /** The values of a column, one for each endpoint, in `target`: one loop a column, since it may run for each pick. */
+  /** Copies a column to `target`, one value per endpoint. A loop per column, because it can run for each pick. */
   read(column: number, target: Int32Array): void {
     const { list, count, columns } = this;
     switch (column) {

@@ -1,4 +1,4 @@
-/** One endpoint of a cluster on this thread, as one version has it. What outlives a version is its slot and its pool. */
+/** An endpoint of a cluster in one snapshot. Its slot and its pool outlive the snapshot. */
 import type { EndpointPlan } from "../plan/plan.ts";
 
 export class Endpoint {
@@ -7,7 +7,7 @@ export class Endpoint {
   readonly port: number;
   readonly path: string;
   readonly slot: number;
-  /** FNV-1a of the address text, 32 bits, signed: the same in every process. */
+  /** 32-bit FNV-1a hash of the address text, signed; the same in every process. */
   readonly hash: number;
   weight: number;
   readonly zone: string;
@@ -28,7 +28,7 @@ export class Endpoint {
   }
 }
 
-/** FNV-1a over the text's UTF-8 bytes, 32 bits, as a signed integer. */
+/** 32-bit FNV-1a hash of the text's UTF-8 bytes, as a signed integer. */
 export function fnv1a(text: string): number {
   let hash = 0x811c9dc5;
   for (const byte of Buffer.from(text, "utf8")) hash = Math.imul(hash ^ byte, 0x01000193);

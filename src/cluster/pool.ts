@@ -1,10 +1,10 @@
 /**
- * The idle connections of this thread to one endpoint, last in first out, so that the rest grow old and close. The
- * connections themselves are the proxy's; the pool only keeps them.
+ * The idle connections of this worker to one endpoint, last in first out, so that surplus connections become idle and are
+ * closed.
  */
 export interface Poolable {
   readonly alive: boolean;
-  /** Ends it. */
+  /** Closes the connection. */
   close(): void;
 }
 
@@ -13,7 +13,7 @@ export class Pool<Connection extends Poolable> {
   readonly #idle: Connection[] = [];
   readonly #keep: number;
   readonly #now: () => number;
-  /** Until then none is kept; 0: it is not suspended. */
+  /** No connections are pooled until then; 0: pooling is not suspended. */
   #suspendedUntil = 0;
 
   /** `now`: a monotonic clock, ms. */
@@ -30,7 +30,7 @@ export class Pool<Connection extends Poolable> {
     }
   }
 
-  /** Keeps a connection that may serve again; false: there is no room, and the caller closes it. */
+  /** Pools a reusable connection; returns false if the pool is full, and the caller closes it. */
   give(connection: Connection): boolean {
     if (this.#closed || this.#idle.length >= this.#keep) return false;
     if (this.#suspendedUntil > 0 && this.#isSuspended()) return false;
@@ -38,13 +38,13 @@ export class Pool<Connection extends Poolable> {
     return true;
   }
 
-  /** An idle connection ended by itself. */
+  /** Removes an idle connection that was closed by the peer. */
   drop(connection: Connection): void {
     const at = this.#idle.indexOf(connection);
     if (at >= 0) this.#idle.splice(at, 1);
   }
 
-  /** Keeps none for so many ms, and closes those that it has: each serves one request. */
+  /** Suspends pooling for that many ms and closes the idle connections, so that each new one serves one request. */
   suspend(ms: number): void {
     this.#suspendedUntil = this.#now() + ms;
     this.#closeIdle();

@@ -1,10 +1,10 @@
-/** Compiles the fields of a JSON line: the prefix of each, and the source of its value. */
+/** Compiles the fields of JSON access log lines to prefixes and value sources. */
 
 import type { ACCESS_FIELDS } from "./series.ts";
 
 type Named = (typeof ACCESS_FIELDS)[number];
 
-/** What is written; a header by `name`. */
+/** The source of a value; a header also has a `name`. */
 export const SOURCE = {
   time: 0,
   client: 1,
@@ -32,7 +32,7 @@ export const SOURCE = {
   request_ms: 23,
   upstream_ms: 24,
   response_ms: 25,
-  /** A header of the request as the client sent it, as the endpoint got it, of the response. */
+  /** Headers of the request as received, as sent upstream, and of the response. */
   header: 26,
   upstream: 27,
   response: 28,
@@ -40,25 +40,25 @@ export const SOURCE = {
 
 const ALIASES: Readonly<Record<string, string>> = { user_agent: "header:user-agent", referer: "header:referer" };
 
-/** Longest values of a line that clients, endpoints or plugins determine, in bytes. */
+/** Most bytes of a value that clients, endpoints or plugins determine; longer ones are truncated. */
 export const MOST = { method: 32, host: 256, path: 4096, header: 1024 } as const;
-/** Bytes for one of theirs, as `\u00ff`. */
+/** Most output bytes per byte of such a value: `\u00ff`. */
 export const ESCAPED = 6;
-/** Bytes for any other field, names of the configuration and addresses included. */
+/** Most bytes of any other field, including names of the configuration and addresses. */
 const OTHER = 1024;
 
 export type CompiledField = {
-  /** `{"time":` of the first, `,"client":` of the others. */
+  /** `{"time":` for the first field, `,"client":` for later ones. */
   readonly prefix: string;
   readonly source: number;
-  /** Of a header, in lower case. */
+  /** The name of a header, in lower case. */
   readonly name: Buffer;
 };
 
 export type CompiledFields = {
   readonly fields: readonly CompiledField[];
   readonly keys: ReadonlySet<string>;
-  /** Bytes of a line at most, without what plugins add. */
+  /** Most bytes of a line, without fields of plugins. */
   readonly room: number;
 };
 
@@ -80,20 +80,20 @@ function most(kind: string): number | undefined {
   return (MOST as Readonly<Record<string, number>>)[kind];
 }
 
-/** Which requests have a line in the access log, what it holds, and where it goes. */
+/** The configuration of the access log: conditions, format, fields, target. */
 export type AccessLogPlan = {
   readonly format: "json" | "combined";
-  /** Of a JSON line. `source`: one of ACCESS_FIELDS (`observe/series.ts`), or a header: `header:NAME`, `upstream:NAME`, `response:NAME`. */
+  /** Fields of JSON lines. `source`: one of ACCESS_FIELDS (`series.ts`), or `header:NAME`, `upstream:NAME`, `response:NAME`. */
   readonly fields: readonly { readonly key: string; readonly source: string }[];
-  /** Absolute; null: standard output. */
+  /** Absolute path; null: standard output. */
   readonly path: string | null;
-  /** One is enough; empty: all requests. */
+  /** Requests that meet one of them are logged; empty: all requests. */
   readonly where: readonly {
     /** Empty: any. */
     readonly statuses: readonly { readonly least: number; readonly most: number }[];
     /** Milliseconds; 0: any. */
     readonly slowerThan: number;
-    /** Of those for which the rest holds, 0 to 1. */
+    /** Share of the requests that meet the other conditions, 0 to 1. */
     readonly share: number;
   }[];
 };

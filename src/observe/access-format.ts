@@ -1,4 +1,4 @@
-/** Formats the lines of the access log by hand: JSON with the fields of the configuration, and the combined format. */
+/** Formats access log lines without intermediate strings: JSON with configured fields, and the combined format. */
 import { type Head, PART } from "../http/head.ts";
 import { VERSION_NUMBERS } from "../http/protocol.ts";
 import { type CompiledField, type CompiledFields, MOST, SOURCE } from "./access-fields.ts";
@@ -6,7 +6,7 @@ import type { AccessRecord } from "./access-record.ts";
 import { FieldFinder } from "./field-finder.ts";
 import { TextWriter } from "./text-writer.ts";
 
-/** Bytes of a combined line: a byte may take four as `\xFF`. */
+/** Most bytes of a combined line: an escaped byte takes four, `\xFF`. */
 export const COMBINED_ROOM = 4 * (2 * MOST.header + MOST.path + MOST.host) + 1024;
 
 const AUTHORIZATION = Buffer.from("authorization");
@@ -25,7 +25,7 @@ const SPACE = 0x20;
 export class AccessFormat {
   readonly text = new TextWriter();
   readonly #found = new FieldFinder();
-  /** Wall clock less monotonic clock, in ms. */
+  /** Wall clock minus monotonic clock, in ms. */
   wall = Date.now() - performance.now();
 
   json(x: AccessRecord, { fields, keys }: CompiledFields, now: number): void {
@@ -81,7 +81,7 @@ export class AccessFormat {
     }
   }
 
-  /** Those that no line has unless it is asked for. */
+  /** Values that are not among the default fields. */
   #furtherField({ source, name }: CompiledField, x: AccessRecord, now: number): void {
     const { text } = this;
     switch (source) {
@@ -109,7 +109,7 @@ export class AccessFormat {
     }
   }
 
-  /** Duration of a phase in milliseconds; null when the request did not reach it. */
+  /** Duration of a phase in milliseconds; null if the request did not reach it. */
   #phase(source: number, x: AccessRecord, now: number): void {
     const { startedAt, headAt, attempts } = x;
     const { startedAt: pickedAt, respondedAt, latency } = x.attempt;
@@ -126,14 +126,14 @@ export class AccessFormat {
     else this.text.milliseconds(to - from);
   }
 
-  /** The 32 digits of a `traceparent` (W3C Trace Context, section 3.2). */
+  /** The trace id of a `traceparent`, 32 digits (W3C Trace Context, section 3.2). */
   #traceId({ request }: AccessRecord): void {
     const isThere = this.#found.find(request, TRACEPARENT) && this.#found.end - this.#found.start >= 55;
     if (isThere) [this.#found.start, this.#found.end] = [this.#found.start + 3, this.#found.start + 35];
     this.#value(request, isThere);
   }
 
-  /** Fields of plugins; a key that the configuration has given is not given again. */
+  /** Fields of plugins, except those with a configured key. */
   #added(added: ReadonlyMap<string, string>, keys: ReadonlySet<string>, isEmpty: boolean): void {
     const { text } = this;
     let isFirst = isEmpty;
@@ -147,7 +147,7 @@ export class AccessFormat {
     }
   }
 
-  /** As nginx and Apache have it. */
+  /** The combined format of nginx and Apache. */
   combined(x: AccessRecord, now: number): void {
     const { text } = this;
     const { request } = x;
@@ -167,7 +167,7 @@ export class AccessFormat {
     text.ascii("\n");
   }
 
-  /** The name in `Authorization: Basic`, which nothing may have verified. */
+  /** The user name of `Authorization: Basic`, possibly unverified. */
   #user(x: AccessRecord): void {
     const isThere =
       this.#found.findReceived(x.request, AUTHORIZATION) && this.#found.end - this.#found.start <= MOST.header;
@@ -179,7 +179,7 @@ export class AccessFormat {
     this.text.escaped(user, 0, Math.min(colon, MOST.host), SPACE + 1);
   }
 
-  /** The first line as it was received. */
+  /** The request line as received. */
   #requestLine({ bytes, end }: Head): void {
     const most = Math.min(end, MOST.path + MOST.method);
     let stop = 0;
@@ -196,7 +196,7 @@ export class AccessFormat {
     this.text.ascii('"');
   }
 
-  /** The value that was found, as a JSON string. */
+  /** The found value as a JSON string. */
   #value({ bytes }: Head, isThere: boolean): void {
     if (!isThere) return this.text.ascii("null");
     this.text.ascii('"');
@@ -223,7 +223,7 @@ export class AccessFormat {
     text.ascii('"');
   }
 
-  /** A part of the start line as it was before plugins changed it. */
+  /** A part of the request line as received, before changes of plugins. */
   #bytes({ request, original }: AccessRecord, part: number, most: number): void {
     const start = original[part]!;
     // After a rejected head the area may be empty, or contain bytes of an earlier head.
@@ -231,7 +231,7 @@ export class AccessFormat {
   }
 }
 
-/** `ok`: a response of the endpoint, whatever its status. */
+/** The outcome of a request; `ok`: a response of the endpoint with any status. */
 function outcomeOf(x: AccessRecord): string {
   if (x.error !== null) return x.error.code;
   return x.localStatus === 0 ? "ok" : "plugin_response";

@@ -1,4 +1,4 @@
-/** The access log of one worker: which requests have a line, and where it goes. */
+/** The access log of one worker: selects requests and writes their lines. */
 
 import { type AccessLogPlan, type CompiledFields, compileFields, ESCAPED } from "./access-fields.ts";
 import { AccessFormat, COMBINED_ROOM } from "./access-format.ts";
@@ -18,9 +18,9 @@ export const DEFAULT_ACCESS_LOG: AccessLogPlan = {
 };
 
 export type AccessLogOptions = {
-  /** Where lines go while no file is configured. */
+  /** The descriptor for lines if no file is configured. */
   readonly fd: number;
-  /** The thread's counter block. */
+  /** The worker's counter block. */
   readonly cells: Float64Array;
   readonly warnings?: ThrottledLog;
 };
@@ -43,7 +43,7 @@ export class AccessLog {
     this.#writer = new LineWriter({ target: new LogTarget({ fd }), dropped, line: LINE });
   }
 
-  /** Takes what a version says of it; null: no lines. */
+  /** Applies the configuration of a version; null: the log is off. */
   configure(plan: AccessLogPlan | null): void {
     this.enabled = plan !== null;
     const next = plan ?? { ...this.#plan, path: null };
@@ -52,7 +52,7 @@ export class AccessLog {
     this.#compiled = compileFields(next.fields);
   }
 
-  /** Writes the line of an exchange that has ended. `now` is performance.now(). */
+  /** Logs an exchange that has ended, if it is selected. `now`: performance.now(). */
   line(x: AccessRecord, now: number): void {
     if (!this.enabled) return;
     const { where, format } = this.#plan;
@@ -69,7 +69,7 @@ export class AccessLog {
     this.#writer.end(text.length, now);
   }
 
-  /** Moves the clock, and writes what has waited long enough. */
+  /** Updates the clock, and flushes lines that are old enough. */
   tick(now: number): void {
     this.#format.wall = Date.now() - now;
     this.#writer.tick(now);
@@ -79,14 +79,14 @@ export class AccessLog {
     this.#writer.reopen();
   }
 
-  /** Writes what is left after the write under way, waiting a moment for a slow reader. */
+  /** Flushes all lines, with a time limit for a slow reader. */
   close(): Promise<void> {
     this.enabled = false;
     return this.#writer.close();
   }
 }
 
-/** Whether one of the conditions holds at `now`; a request that took exactly `slowerThan` is logged. */
+/** Whether a request meets one of the conditions; one that took exactly `slowerThan` does. */
 export function meetsCondition(
   where: AccessLogPlan["where"],
   { response: { status }, startedAt }: AccessRecord,

@@ -1,4 +1,4 @@
-/** What a line of the access log is written from: a request that has ended, or a connection's or stream's of another protocol. */
+/** The input of an access log line: a request that has ended, or a connection of another protocol. */
 import type { Head } from "../http/head.ts";
 import type { Scheme } from "../http/protocol.ts";
 
@@ -9,9 +9,9 @@ export interface AccessRecord {
   readonly scheme: Scheme;
   /** Parts of the request's start line as received, before plugins changed them. */
   readonly original: Uint32Array;
-  /** The client's address; a trusted proxy's word for it where there is one. */
+  /** The client's address: of the peer, or as reported by a trusted proxy. */
   readonly clientAddress: string;
-  /** The other end of the connection; null where there was none. */
+  /** The peer of the connection; null without one. */
   readonly client: { readonly peer: string } | null;
   readonly listener: { readonly snapshot: { readonly version: number } } | null;
   readonly listenerName: string;
@@ -22,13 +22,13 @@ export interface AccessRecord {
   /** `performance.now()` at the first byte received, and when the request head was complete. */
   readonly startedAt: number;
   readonly headAt: number;
-  /** The last attempt: `performance.now()` at its begin and at the response head (0: none), and microseconds up to that. */
+  /** The last attempt: `performance.now()` at its start and at the response head (0: none), and the microseconds between. */
   readonly attempt: { readonly startedAt: number; readonly respondedAt: number; readonly latency: number };
   readonly bytesReceived: number;
   readonly bytesSent: number;
-  /** Why the response is a local one; null when it is not, or a plugin's. */
+  /** The error of a local response; null for responses of endpoints and plugins. */
   readonly error: { readonly code: string } | null;
-  /** Status of a local response; 0 when it is the endpoint's. */
+  /** Status of a local response; 0: the response is the endpoint's. */
   readonly localStatus: number;
   /** The plugin that responded, rejected or failed. */
   readonly respondedBy: string;

@@ -1,4 +1,4 @@
-/** The main thread's side of the counters (`series.ts`): hands out cell ranges by series, and sums the blocks. */
+/** Counters in the main thread (`series.ts`): allocates cell ranges to series, and sums the blocks of the workers. */
 import { LIMIT } from "../abi/abi.ts";
 import {
   BLOCK_CELLS,
@@ -14,7 +14,7 @@ import {
   UPSTREAM_CELLS,
 } from "./series.ts";
 
-/** Cells of one series of each kind. */
+/** Number of cells per series, by kind. */
 export const SERIES_CELLS = {
   /** `sluice_requests_total{listener,route,cluster,status}` */
   requests: STATUS_CELLS,
@@ -30,14 +30,14 @@ export const SERIES_CELLS = {
   plugin: PLUGIN_CELLS.size,
   /** `sluice_plugin_rollout_*{plugin,version}` */
   rollout: ROLLOUT_CELLS.size,
-  /** What plugins define, by kind. */
+  /** Metrics of plugins, by kind. */
   pluginCounter: 1,
   pluginGauge: 1,
-  /** A cell for each bucket, one for +Inf, the sum. */
+  /** A cell per bucket, one for +Inf, and the sum. */
   pluginHistogram: LIMIT.metricBuckets + 2,
-  /** The value, and when it was set. */
+  /** The value, and the time at which it was set. */
   pluginLatest: 2,
-  /** The same with a label whose values are known at run time (`LabelTable`): as many as `labels.cells` says. */
+  /** Metrics with a label whose values are known only at run time (`LabelTable`); `labels.cells`: the number of cells. */
   pluginBy: 0,
   pluginGaugeBy: 0,
 } as const;
@@ -51,7 +51,7 @@ export type Series = {
   readonly size: number;
 };
 
-/** The identity of a series: equal for equal kind and labels. */
+/** Identifies a series by kind and labels. */
 export function seriesKey(kind: SeriesKind, labels: Labels): string {
   return JSON.stringify([kind, labels]);
 }
@@ -59,11 +59,11 @@ export function seriesKey(kind: SeriesKind, labels: Labels): string {
 const LISTENER_GAUGES = [LISTENER_CELLS.connections, LISTENER_CELLS.tunnels, LISTENER_CELLS.oldestTunnel];
 
 export class Counters {
-  /** One block a worker that ever ran. */
+  /** One block per worker that was ever started. */
   readonly buffers: SharedArrayBuffer[] = [];
   readonly #blocks: Float64Array[] = [];
   readonly #series = new Map<string, Series>();
-  /** Ranges given back, by their size: sizes are a handful of constants, and powers of two. */
+  /** Freed ranges by size; sizes are a few constants, and powers of two. */
   readonly #free = new Map<number, number[]>();
   #unused: number = THREAD_CELLS.size;
 
@@ -71,7 +71,7 @@ export class Counters {
     if (threads > 0) this.block(threads - 1);
   }
 
-  /** The block of that worker; its successor with the same number continues in it. */
+  /** The block of a worker; its replacement with the same number continues in it. */
   block(thread: number): SharedArrayBuffer {
     while (this.buffers.length <= thread) {
       const buffer = new SharedArrayBuffer(BLOCK_CELLS * 8);
@@ -81,7 +81,7 @@ export class Counters {
     return this.buffers[thread]!;
   }
 
-  /** First cell for the series of that key, all zero. @throws Error with the figure when the cells have run out. */
+  /** Allocates the series of that key and returns its first cell; all cells are 0. @throws Error if none are left */
   allocate(key: string): number {
     const [kind, labels]: [SeriesKind, Labels] = JSON.parse(key);
     const size = SERIES_CELLS[kind] || 2 ** Math.ceil(Math.log2(Number(labels.cells)));
@@ -90,7 +90,7 @@ export class Counters {
     return base;
   }
 
-  /** Takes a series away. Only when no thread writes to it any more. */
+  /** Frees a series. No worker may write to it any more. */
   free(key: string, base: number): void {
     const { size } = this.#series.get(key)!;
     this.#series.delete(key);
@@ -100,26 +100,26 @@ export class Counters {
     else free.push(base);
   }
 
-  /** Every series of a kind. */
+  /** All series of a kind. */
   *list(kind: SeriesKind): Iterable<Series> {
     for (const series of this.#series.values()) if (series.kind === kind) yield series;
   }
 
-  /** One cell over all threads. */
+  /** The sum of a cell over all workers. */
   sum(cell: number): number {
     let total = 0;
     for (const block of this.#blocks) total += block[cell]!;
     return total;
   }
 
-  /** The least value of a cell over all threads, of those above 0; else 0. */
+  /** The least positive value of a cell over all workers; 0 if there is none. */
   least(cell: number): number {
     let least = 0;
     for (const { [cell]: value } of this.#blocks) if (value! > 0 && (least === 0 || value! < least)) least = value!;
     return least;
   }
 
-  /** Adds the cells from `base` on, over all threads, to groups: that of `base + i` to `target[at + groups[i]]`. */
+  /** Adds cells of all workers to groups: cell `base + i` to `target[at + groups[i]]`. */
   addGroups(base: number, groups: Uint8Array, target: Float64Array, at: number): void {
     for (const block of this.#blocks)
       for (let i = 0; i < groups.length; i++) {
@@ -128,17 +128,17 @@ export class Counters {
       }
   }
 
-  /** One cell of one thread. */
+  /** A cell of one worker. */
   read(thread: number, cell: number): number {
     return this.#blocks[thread]![cell]!;
   }
 
-  /** The values of a label in one thread's table, with the first cell of each. */
+  /** The label values in one worker's table, with the first cell of each. */
   listLabels(thread: number, layout: LabelLayout): ReadonlyMap<string, number> {
     return new LabelTable(this.#blocks[thread]!, layout).list();
   }
 
-  /** What an ended thread had open is open no more. The supervisor's; the thread must have ended. */
+  /** Clears the gauges of a worker that has exited. Called by the supervisor. */
   clearGauges(thread: number): void {
     const block = this.#blocks[thread]!;
     block[THREAD_CELLS.requestsInFlight] = 0;

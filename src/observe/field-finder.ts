@@ -1,4 +1,4 @@
-/** Finds the value of a header field, for the access log: between `start` and `end` of the head's bytes. */
+/** Finds the value of a header for the access log: `start` and `end` in the head's bytes. */
 import { equalsWord } from "../http/bytes.ts";
 import { FIELD_WORDS, type Head, NAME_END, NAME_START, VALUE_END, VALUE_START } from "../http/head.ts";
 
@@ -11,7 +11,7 @@ export class FieldFinder {
   start = 0;
   end = 0;
 
-  /** The first field of that name (in lower case) as it is now. */
+  /** Finds the first header of that name (in lower case) with its current value. */
   find(head: Head, name: Buffer): boolean {
     const index = head.find(name, 0, name.length);
     if (index < 0) return false;
@@ -21,8 +21,8 @@ export class FieldFinder {
   }
 
   /**
-   * The first field of that name (in lower case) as it was received: edits move a field's value but never its name, and the
-   * bytes that were received stay.
+   * Finds the first header of that name (in lower case) with its received value: an edit relocates the value but not the
+   * name, and received bytes are not overwritten.
    */
   findReceived({ bytes, fields, count, received: end }: Head, name: Buffer): boolean {
     for (let i = 0, at = 0; i < count; i++, at += FIELD_WORDS) {

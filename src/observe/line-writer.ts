@@ -1,52 +1,52 @@
 /**
- * Writes whole lines to a `LogTarget` without ever waiting for it. At most 1 MiB is kept for a target that takes nothing;
- * lines beyond that, and those of a write that failed, are dropped and counted. It goes on when the target recovers.
+ * Writes whole lines to a `LogTarget` without blocking. At most 1 MiB is buffered for a slow target; further lines, and
+ * those of a failed write, are dropped and counted. Writing continues when the target recovers.
  */
 import { write, writeSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { LogTarget } from "./log-target.ts";
 
-/** Bytes that are worth a write at once; fewer wait for `MAX_WAIT` ms. */
+/** Bytes that are written at once; fewer are flushed after `MAX_WAIT` ms. */
 const FLUSH_SIZE = 16 * 1024;
 const MAX_WAIT = 100;
 const MAX_WAITING = 1024 * 1024;
-/** POSIX: a write of so many bytes to a pipe is never torn apart by another thread's (PIPE_BUF). */
+/** PIPE_BUF: writes of at most that many bytes to a pipe are atomic (POSIX). */
 const PIPE_SIZE = 4096;
-/** A full pipe is tried again after so many ms, then twice as many; after another error at the second interval at once. */
+/** First and longest interval of retries in ms: doubled for a full pipe; the longest at once after other errors. */
 const FIRST_RETRY = 1;
 const LAST_RETRY = 100;
-/** How long `close` waits for a reader that takes nothing. */
+/** Time limit of `close` in ms for a reader that does not read. */
 const CLOSE_WAIT = 1000;
 
 const LINE_FEED = 0x0a;
 const SLOW = "its reader is too slow";
-/** Each buffer begins with a line feed: it ends a line of which a failed write has left the first part. */
+/** Each buffer begins with a line feed, which is written to end a line that a failed write has truncated. */
 const HEAD = 1;
 
 export type LineWriterOptions = {
   readonly target: LogTarget;
-  /** Called with the number of lines dropped, and why. */
+  /** Called with the number of dropped lines and the reason. */
   readonly dropped: (lines: number, cause: string) => void;
-  /** Bytes that a line usually has at most. */
+  /** Usual maximum of bytes per line. */
   readonly line?: number;
 };
 
 export class LineWriter {
   #target: LogTarget;
   readonly #dropped: LineWriterOptions["dropped"];
-  /** Lines not given to a write yet. */
+  /** Lines that are not part of a write yet. */
   #filling: Buffer;
   #length = HEAD;
   #oldest = 0;
-  /** They are to be written without waiting for more. */
+  /** They are to be written at once. */
   #isFlushed = false;
-  /** The buffer of the write under way, from what is not written yet to its end. */
+  /** The unwritten rest of the current write's buffer. */
   #writing: Buffer;
   #start = 0;
   #end = 0;
-  /** Bytes of the write that the system has; 0: none. */
+  /** Bytes of the current write that were passed to the system; 0: none. */
   #inSystem = 0;
-  /** The last byte that was written was not the end of a line. */
+  /** The last written byte was not the end of a line. */
   #isTorn = false;
   #retryIn = 0;
   #isWaiting = false;
@@ -60,12 +60,12 @@ export class LineWriter {
     this.#writing = makeBuffer(2 * line);
   }
 
-  /** Where the next line begins in `begin`'s buffer. */
+  /** Offset of the next line in the buffer that `begin` returns. */
   get length(): number {
     return this.#length;
   }
 
-  /** The buffer, with `room` bytes behind `length`; null: the line is dropped, as too many wait. */
+  /** Returns the buffer with `room` bytes after `length`; null: the line is dropped, because too many are buffered. */
   begin(room: number): Buffer | null {
     if (this.#length + this.#end - this.#start > MAX_WAITING) {
       this.#dropped(1, SLOW);
@@ -79,20 +79,20 @@ export class LineWriter {
     return this.#filling;
   }
 
-  /** The line ends before `end`. `now`: monotonic, ms. */
+  /** Ends a line at `end`. `now`: a monotonic clock, ms. */
   end(end: number, now: number): void {
     if (this.#length === HEAD) this.#oldest = now;
     this.#length = end;
     if (end >= FLUSH_SIZE) this.flush();
   }
 
-  /** Writes what has waited long enough. */
+  /** Flushes lines that are old enough. */
   tick(now: number): void {
     if (this.#length > HEAD && now - this.#oldest >= MAX_WAIT) this.flush();
     if (!this.#isClosed) this.#target.check(now, () => this.reopen());
   }
 
-  /** Gives the lines to a write, behind the one that is under way. */
+  /** Starts a write of the lines, after the current one. */
   flush(): void {
     this.#isFlushed = this.#length > HEAD;
     if (this.#end > this.#start || !this.#isFlushed) return;
@@ -106,7 +106,7 @@ export class LineWriter {
     this.#write();
   }
 
-  /** Opens the target's file anew, behind the write that is under way. */
+  /** Reopens the target's file after the current write. */
   reopen(): void {
     this.#between(() => {
       this.#target.open();
@@ -114,7 +114,7 @@ export class LineWriter {
     });
   }
 
-  /** From now on writes to another target. */
+  /** Switches to another target. */
   move(target: LogTarget): void {
     this.flush();
     this.#between(() => {
@@ -124,7 +124,7 @@ export class LineWriter {
     });
   }
 
-  /** Writes what is left, waiting a moment for a slow reader. */
+  /** Flushes all lines, with a time limit for a slow reader. */
   async close(): Promise<void> {
     const deadline = performance.now() + CLOSE_WAIT;
     for (; this.#length > HEAD || this.#end > this.#start; await sleep(1)) {
@@ -136,7 +136,7 @@ export class LineWriter {
     if (this.#inSystem === 0) this.#target.close();
   }
 
-  /** At the end of the process: writes what it can at once, without a second try. */
+  /** At the exit of the process: writes synchronously what the target accepts, without retries. */
   closeNow(): void {
     const rest = this.#writing.subarray(this.#start + this.#inSystem, this.#end);
     const all = Buffer.concat([rest, this.#filling.subarray(HEAD, this.#length)]);
@@ -146,11 +146,11 @@ export class LineWriter {
     try {
       writeSync(this.#target.fd, all);
     } catch {
-      // There is nothing left to say it to.
+      // The process exits: the error cannot be reported.
     }
   }
 
-  /** Runs when no write is under way. */
+  /** Called when no write is running. */
   #between(run: () => void): void {
     if (this.#inSystem === 0) return run();
     const before = this.#next;
@@ -189,7 +189,7 @@ export class LineWriter {
     else if (this.#isFlushed || this.#length >= FLUSH_SIZE) this.flush();
   }
 
-  /** The disk is full, or the reader has gone: what was to be written is lost, and the next lines wait a moment. */
+  /** The disk is full, or the reader is gone: drops the lines of the write and pauses. */
   #fail(cause: string): void {
     this.#dropped(countLines(this.#writing, Math.max(this.#start, HEAD), this.#end), cause);
     this.#start = this.#end;
@@ -216,7 +216,7 @@ export class LineWriter {
     if (lines > 0) this.#dropped(lines, SLOW);
   }
 
-  /** How much to write at once: to a pipe only so many whole lines as no other writer can tear apart. */
+  /** Size of the next write: for a pipe, whole lines up to PIPE_BUF, which other writers cannot interleave. */
   #chunk(): number {
     const [bytes, start, end] = [this.#writing, this.#start, this.#end];
     if (!this.#target.isPipe || end - start <= PIPE_SIZE) return end - start;

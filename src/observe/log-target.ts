@@ -1,7 +1,6 @@
 /**
- * The descriptor that log lines are written to: one that the process was started with, or a file, opened by its path.
- * A write to it never blocks a thread. libuv has four threads for files and names; a pipe that is never read would
- * block one of them for each log, and so the process, also at its end.
+ * The target of log lines: a descriptor that the process was started with, or a file opened by its path. Writes do not
+ * block. (libuv has four threads for files and name lookups; a pipe that is never read would block one per log.)
  */
 import { closeSync, constants, fstatSync, openSync, stat } from "node:fs";
 import { Socket } from "node:net";
@@ -11,7 +10,7 @@ import { isMainThread } from "node:worker_threads";
 const { O_APPEND, O_CREAT, O_NOCTTY, O_NONBLOCK, O_WRONLY } = constants;
 const MODE = 0o644;
 const CLOSED = -1;
-/** Interval at which a file is looked up by its name, ms. Missing twice in a row means removed. */
+/** Interval in ms at which the file's path is checked; missing twice in a row means removed. */
 const CHECK_EVERY = 1000;
 const MISSING = 2;
 
@@ -28,7 +27,7 @@ export class LogTarget {
   readonly path: string | null;
   readonly #given: number;
   #fd = CLOSED;
-  /** A write above `PIPE_BUF` may be torn apart by one of another thread. */
+  /** Writes above PIPE_BUF can be interleaved with those of other threads. */
   isPipe = false;
   #checkedAt = 0;
   #missing = 0;
@@ -39,12 +38,12 @@ export class LogTarget {
     this.open();
   }
 
-  /** Below 0 while it cannot be opened. */
+  /** Negative while the file cannot be opened. */
   get fd(): number {
     return this.#fd;
   }
 
-  /** Opens a file anew by its path. No write may be under way. */
+  /** Reopens the file by its path. No write may be running. */
   open(): void {
     this.close();
     this.#missing = 0;
@@ -52,12 +51,12 @@ export class LogTarget {
       this.#fd = this.path === null ? openGiven(this.#given) : openSync(this.path, fileFlags(), MODE);
       this.isPipe = fstatSync(this.#fd).isFIFO();
     } catch {
-      // Its lines are counted as dropped, and it is tried again.
+      // Lines are counted as dropped until a retry succeeds.
       if (this.#fd === CLOSED && this.path === null) this.#fd = this.#given;
     }
   }
 
-  /** Looks once a second whether the file is still where it was; `removed`: it is not. `now`: monotonic, ms. */
+  /** Checks once a second whether the path still names the file; calls `removed` if it does not. `now`: monotonic, ms. */
   check(now: number, removed: () => void): void {
     if (this.path === null || now - this.#checkedAt < CHECK_EVERY) return;
     this.#checkedAt = now;
@@ -68,14 +67,14 @@ export class LogTarget {
     });
   }
 
-  /** No write may be under way. */
+  /** Closes the file. No write may be running. */
   close(): void {
     if (this.#fd !== CLOSED && this.#fd !== this.#given) closeSync(this.#fd);
     this.#fd = CLOSED;
   }
 }
 
-/** Whether a file can be appended to: undefined, or what is wrong. */
+/** Checks that a file can be appended to; returns the problem, or undefined. */
 export function checkLogFile(path: string): string | undefined {
   try {
     closeSync(openSync(path, fileFlags(), MODE));
@@ -85,21 +84,21 @@ export function checkLogFile(path: string): string | undefined {
   }
 }
 
-/** Without a reader a named pipe is an error at once. */
+/** O_NONBLOCK: opening a named pipe without a reader fails instead of blocking. */
 function fileFlags(): number {
   return O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_NOCTTY;
 }
 
-/** The descriptor, or another one of the same pipe or terminal that does not block. */
+/** Returns the descriptor, or a non-blocking one of the same pipe or terminal. */
 function openGiven(fd: number): number {
   const kind = fstatSync(fd);
   if (!kind.isFIFO() && !kind.isSocket() && !isatty(fd)) return fd;
   if (!kind.isSocket())
     try {
-      // A mode of its own: what shares the other one, like the shell, is not changed.
+      // A new open file description: the mode of the shared one, e.g. of the shell, is not changed.
       return openSync(`/proc/self/fd/${fd}`, O_WRONLY | O_APPEND | O_NONBLOCK | O_NOCTTY);
     } catch {
-      // Not Linux, a pipe of another user, or one without a reader: the mode of the descriptor is changed below.
+      // Not Linux, a pipe of another user, or one without a reader: the mode of the shared descriptor is changed below.
     }
   if (isMainThread && !isatty(fd)) keptOpen.push(new Socket({ fd, readable: false, writable: true }));
   return fd;

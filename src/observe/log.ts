@@ -1,4 +1,4 @@
-/** The program's own log: JSON lines, by the main thread alone. */
+/** The program's log: JSON lines, written by the main thread only. */
 import pino from "pino";
 import { LineWriter } from "./line-writer.ts";
 import { LogTarget } from "./log-target.ts";
@@ -20,9 +20,9 @@ export function createLog(level: string, lines = new ProgramLines()): Log {
   return pino(options, lines);
 }
 
-/** Where the lines go: to standard output, at once, but never waiting for it. */
+/** The destination for pino: standard output, non-blocking. */
 export class ProgramLines {
-  /** Lines dropped. */
+  /** Number of dropped lines. */
   dropped = 0;
   readonly #writer = new LineWriter({
     target: new LogTarget(),

@@ -1,4 +1,4 @@
-/** `/metrics`: collectors that read the shared counters when they are asked, and the process's own figures. */
+/** `/metrics`: collectors that read the shared counters at each scrape, and metrics of the process. */
 import { collectDefaultMetrics, type Metric, type MetricType, Registry } from "prom-client";
 import { FAILURE, HOOKS } from "../abi/abi.ts";
 import { TUNNEL_ENDS } from "../net/tunnel.ts";
@@ -21,30 +21,30 @@ export type Metrics = { readonly contentType: string; render(): Promise<string> 
 
 export type MetricsSources = {
   readonly counters: Counters;
-  /** The numbers of the workers there are. */
+  /** The numbers of the running workers. */
   readonly workers: () => readonly number[];
-  /** Those that plugins define. */
+  /** Metrics defined by plugins. */
   readonly pluginMetrics: () => Iterable<PluginMetric>;
-  /** What each key-value namespace holds and has lost. */
+  /** Entries and evictions of each key-value namespace. */
   readonly keyValue: () => Iterable<{ name: string; entries: number; bytes: number; evicted: number; expired: number }>;
-  /** Lines of the program's log that were dropped. */
+  /** Dropped lines of the program's log. */
   readonly logDropped: () => number;
   readonly restarts: () => Iterable<{ worker: number; reason: string; count: number }>;
   /** Reloads by result. */
   readonly reloads: () => Readonly<Record<string, number>>;
   readonly version: () => number;
-  /** Requests to the admin interface that were not allowed. */
+  /** Rejected requests to the admin interface. */
   readonly adminDenials: () => number;
   /** Attempts to resolve names of endpoints, by result. */
   readonly resolutions: () => { readonly resolved: number; readonly empty: number; readonly failed: number };
-  /** New versions of plugins that are watched, and the last of each plugin that was. */
+  /** Current canary rollouts, and the last one of each plugin. */
   readonly rollouts: () => Iterable<Rollout>;
   readonly rolloutResults: () => Iterable<{ plugin: string; state: string; count: number }>;
-  /** On how many workers a plugin is in quarantine. */
+  /** The number of workers on which a plugin is in quarantine. */
   readonly quarantined: (plugin: string) => number;
   /** Health checks of each endpoint, by result. */
   readonly checks: () => Iterable<{ cluster: string; endpoint: string; counts: Readonly<Record<string, number>> }>;
-  /** How often each endpoint was ejected for failed requests. */
+  /** Number of ejections of each endpoint. */
   readonly ejections: () => Iterable<{ cluster: string; endpoint: string; count: number }>;
   readonly endpoints: () => Iterable<{
     name: string;
@@ -79,7 +79,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
     "Lines dropped: of the access log, the program's, and plugins'.",
     () => [{ labels: {}, value: sources.counters.sum(THREAD_CELLS.logDropped) + sources.logDropped() }],
   );
-  // Every measurement of the main thread's delay wakes it.
+  // Each measurement of the event loop delay wakes the main thread.
   collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: 100 });
   const renderOwn = () => renderPluginMetrics(sources.counters, sources.pluginMetrics());
   return { contentType: registry.contentType, render: async () => (await registry.metrics()) + renderOwn() };
@@ -87,7 +87,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
 
 type Register = (kind: Kind, name: string, help: string, collect: () => Iterable<Value>) => void;
 
-/** What the registry asks of a metric: a name, and `get`. */
+/** The part of prom-client's metric interface that its registry uses. */
 function collector(kind: Kind, name: string, help: string, collect: () => Iterable<Value>): Metric<string> {
   const type = kind as unknown as MetricType;
   const get = async () => ({ name, help, type, values: [...collect()], aggregator: "sum" });
@@ -209,8 +209,11 @@ function registerPlugins(register: Register, { counters, quarantined }: MetricsS
     listHooks(counters, PLUGIN_CELLS.fuel),
   );
   register("counter", "sluice_plugin_failures_total", "Failures of a plugin's hook.", () => listFailures(counters));
-  register("counter", "sluice_plugin_refused_total", "Calls that were not made: the plugin was in quarantine.", () =>
-    listHooks(counters, PLUGIN_CELLS.refused),
+  register(
+    "counter",
+    "sluice_plugin_refused_total",
+    "Calls not made because the plugin was quarantined or the client blocked.",
+    () => listHooks(counters, PLUGIN_CELLS.refused),
   );
   register("counter", "sluice_plugin_rejected_total", "Calls rejected because the plugin's queue was full.", () =>
     listHooks(counters, PLUGIN_CELLS.rejected),
@@ -218,7 +221,7 @@ function registerPlugins(register: Register, { counters, quarantined }: MetricsS
   register("counter", "sluice_plugin_log_dropped_total", "Log lines of a plugin that were dropped.", () =>
     listValues(counters, "plugin", PLUGIN_CELLS.logDropped),
   );
-  register("gauge", "sluice_plugin_guests", "Instances of plugins that run, over all workers.", () => [
+  register("gauge", "sluice_plugin_guests", "Running guests of plugins on all workers.", () => [
     { labels: {}, value: counters.sum(THREAD_CELLS.guests) },
   ]);
   register("gauge", "sluice_plugin_quarantined", "Workers on which a plugin is in quarantine.", () =>
@@ -266,22 +269,24 @@ function registerKeyValue(register: Register, keyValue: MetricsSources["keyValue
   const one = (what: "entries" | "bytes" | "evicted" | "expired") => () =>
     Array.from(keyValue(), (use) => ({ labels: { namespace: use.name }, value: use[what] }));
   register("gauge", "sluice_kv_entries", "Entries of the key-value store.", one("entries"));
-  register("gauge", "sluice_kv_bytes", "Bytes that they take, keys and heads included.", one("bytes"));
+  register("gauge", "sluice_kv_bytes", "Bytes of the entries, including keys and record headers.", one("bytes"));
   register("counter", "sluice_kv_evictions_total", "Entries evicted to make space.", one("evicted"));
-  register("counter", "sluice_kv_expired_total", "Entries found past their time.", one("expired"));
+  register("counter", "sluice_kv_expired_total", "Entries found expired.", one("expired"));
 }
 
 function registerControl(register: Register, sources: MetricsSources): void {
   const { counters, workers, restarts, reloads, version, endpoints, checks, ejections, adminDenials, resolutions } =
     sources;
-  register("gauge", "sluice_config_version", "The version in service.", () => [{ labels: {}, value: version() }]);
+  register("gauge", "sluice_config_version", "The configuration version that serves.", () => [
+    { labels: {}, value: version() },
+  ]);
   register("counter", "sluice_config_reloads_total", "Configuration reloads, by result.", () =>
     Object.entries(reloads()).map(([result, value]) => ({ labels: { result }, value })),
   );
   register("counter", "sluice_admin_denied_total", "Requests to the admin interface without its token or host.", () => [
     { labels: {}, value: adminDenials() },
   ]);
-  register("gauge", "sluice_worker_event_loop_delay_seconds", "How late the last tick was.", () =>
+  register("gauge", "sluice_worker_event_loop_delay_seconds", "Delay of the last tick.", () =>
     workers().map((worker) => ({
       labels: { worker },
       value: counters.read(worker, THREAD_CELLS.loopDelay),
@@ -290,7 +295,7 @@ function registerControl(register: Register, sources: MetricsSources): void {
   register("counter", "sluice_worker_restarts_total", "Workers that were replaced.", () =>
     [...restarts()].map(({ worker, reason, count }) => ({ labels: { worker, reason }, value: count })),
   );
-  register("gauge", "sluice_endpoint_healthy", "1 when the endpoint takes requests.", () =>
+  register("gauge", "sluice_endpoint_healthy", "1 if the endpoint takes requests.", () =>
     [...endpoints()].flatMap(({ name, endpoints }) =>
       [...endpoints].map(({ address, healthy }) => ({
         labels: { cluster: name, endpoint: address },
@@ -324,7 +329,7 @@ function* listValues(counters: Counters, kind: SeriesKind, offset: number): Iter
   for (const { labels, base } of counters.list(kind)) yield { labels, value: counters.sum(base + offset) };
 }
 
-/** A reason that never was one has no line. */
+/** Reasons that never occurred have no series. */
 function* listReasons(
   counters: Counters,
   kind: SeriesKind,
@@ -338,7 +343,7 @@ function* listReasons(
     }
 }
 
-/** Statuses that never occurred are left out. */
+/** Statuses that never occurred have no series. */
 function* listRequests(counters: Counters): Iterable<Value> {
   for (const { labels, base } of counters.list("requests"))
     for (const [cell, status] of STATUS_LABELS.entries()) {

@@ -1,4 +1,4 @@
-/** Metrics that plugins define, in Prometheus' text format: under their own name, with the plugin as a label. */
+/** Renders metrics of plugins in the Prometheus text format, under their own names with a label `plugin`. */
 import { METRIC } from "../abi/abi.ts";
 
 import type { Counters } from "./counters.ts";
@@ -29,7 +29,7 @@ export function renderPluginMetrics(counters: Counters, metrics: Iterable<Plugin
 
 type Labels = readonly (readonly [name: string, value: string])[];
 
-/** Where a series is counted: its first cell in the block of a thread. */
+/** The first cell of a series in the block of a worker. */
 type Part = { readonly thread: number; readonly cells: number };
 
 function linesOf(counters: Counters, metric: MetricPlan, labels: Labels): string[] {
@@ -47,7 +47,7 @@ function linesOf(counters: Counters, metric: MetricPlan, labels: Labels): string
       if (parts === undefined) series.set(value, [{ thread, cells }]);
       else parts.push({ thread, cells });
     }
-  // Nothing was counted as `other`: no line.
+  // `other` without counts has no series.
   if (isZero(counters, series.get(OTHER) ?? [], layout.width)) series.delete(OTHER);
   return [...series].flatMap(([value, parts]) =>
     linesOfSeries(counters, metric, { labels: [...labels, [by.label, value]], parts }),
@@ -80,7 +80,7 @@ function isZero(counters: Counters, parts: readonly Part[], width: number): bool
   });
 }
 
-/** The value set last by any worker; the time is stored beside it. */
+/** The value that any worker set last, by the time stored with it. */
 function newest(counters: Counters, parts: readonly Part[]): number {
   let [value, at] = [0, 0];
   for (const { thread, cells } of parts) {
@@ -105,9 +105,9 @@ export type MetricDefinition = {
   readonly name: string;
   readonly help: string;
   readonly labels: readonly (readonly [name: string, value: string])[];
-  /** Of a histogram: upper bounds, ascending. */
+  /** Upper bounds of a histogram, ascending; empty for other kinds. */
   readonly buckets: readonly number[];
-  /** One more label, whose values become known at run time, and how many of them at most. It makes the metric a family. */
+  /** A label whose values are known only at run time, and the maximum number of its values. It makes the metric a family. */
   readonly by?: { readonly label: string; readonly values: number };
 };
 

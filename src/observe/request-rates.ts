@@ -1,26 +1,26 @@
 /**
- * Requests per second by series and status class, for status and dashboard. The main thread reads the counters from time
- * to time and keeps the readings of the last ten seconds; workers do nothing for it.
+ * Requests per second by series and status class, for the status and the dashboard. The main thread samples the counters
+ * and keeps the samples of the last ten seconds; workers do nothing for it.
  */
 import type { Counters, Labels, Series } from "./counters.ts";
 import { CLASS_OF_STATUS, STATUS_CLASSES } from "./series.ts";
 
-/** Of one `sluice_requests_total{listener,route,cluster}`. Both arrays: one value for each of STATUS_CLASSES. */
+/** Rates of one series of `sluice_requests_total`, per STATUS_CLASSES. */
 export type RequestRate = { readonly labels: Labels; readonly counts: Float64Array; readonly rates: Float64Array };
 
 const WINDOW = 10_000;
 const PERIOD = 2_000;
 const SAMPLES = WINDOW / PERIOD + 1;
 const CLASSES = STATUS_CLASSES.length;
-/** Reading tens of thousands of series takes longer: never more than this share of the main thread's time. */
+/** Most of the main thread's time for sampling, as a share: tens of thousands of series are sampled less often. */
 const MAX_SHARE = 0.005;
 
 export class RequestRates {
   readonly #counters: Counters;
   readonly #now: () => number;
-  /** When samples were taken, by place; the first is taken before there is any series. */
+  /** Times of the samples, by index; the first is taken before any series exists. */
   readonly #times = new Float64Array(SAMPLES);
-  /** Samples of each series, a value for each class at each place. Zero where the series did not exist yet. */
+  /** Samples of each series, by index and class; zero before the series existed. */
   readonly #samples = new Map<Series, Float64Array>();
   #taken = 1;
   #timer: NodeJS.Timeout | null = null;
@@ -60,7 +60,7 @@ export class RequestRates {
     for (const series of this.#samples.keys()) if (!present.has(series)) this.#samples.delete(series);
   }
 
-  /** Counts since the series began, and rates over the last ten seconds, or since the start where that is less. */
+  /** Counts since the start of each series, and rates over the last ten seconds, or since the start if that is shorter. */
   list(): RequestRate[] {
     const now = this.#now();
     const place = this.#begin(now - WINDOW);
@@ -82,7 +82,7 @@ export class RequestRates {
     return samples;
   }
 
-  /** Place of the last sample that is as old as `at`; of the oldest where none is. */
+  /** Index of the newest sample not newer than `at`; of the oldest sample if there is none. */
   #begin(at: number): number {
     const oldest = Math.max(0, this.#taken - SAMPLES);
     for (let number = this.#taken - 1; number > oldest; number--)

@@ -1,18 +1,18 @@
 /**
- * Counters in shared memory. Each worker writes a block of its own (Float64 cells, whole numbers up to 2^53);
- * the main thread sums the blocks when `/metrics` is read. The control plane hands out cell ranges by series; what
- * a range holds is laid out here. A cell is written by one thread alone, so plain `+=` is enough.
+ * The layout of counters in shared memory. Each worker writes a block of its own (Float64 cells, exact up to 2^53); the
+ * main thread allocates cell ranges to series, and sums the blocks at each scrape. A cell has one writer, so a plain `+=`
+ * is enough.
  */
 import { LIMIT, METRIC } from "../abi/abi.ts";
 import { TUNNEL_ENDS } from "../net/tunnel.ts";
 
-/** Status codes that have a cell of their own, in order (RFC 9110 and the IANA registry; 499: the client closed the connection). */
+/** Status codes with a cell, in order (RFC 9110 and the IANA registry; 499: the client closed the connection). */
 export const STATUS_CODES = [
   100, 101, 102, 103, 200, 201, 202, 203, 204, 205, 206, 207, 208, 226, 300, 301, 302, 303, 304, 305, 307, 308, 400,
   401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 411, 412, 413, 414, 415, 416, 417, 421, 422, 423, 424, 425, 426,
   428, 429, 431, 451, 499, 500, 501, 502, 503, 504, 505, 506, 507, 508, 510, 511,
 ] as const;
-/** After the codes: 1xx 2xx 3xx 4xx 5xx for those not registered, then `other`. */
+/** Labels of the cells: the codes, then classes for unregistered codes, then `other`. */
 export const STATUS_LABELS: readonly string[] = [
   ...STATUS_CODES.map(String),
   "1xx",
@@ -25,7 +25,7 @@ export const STATUS_LABELS: readonly string[] = [
 export const STATUS_CELLS = STATUS_LABELS.length;
 
 export const STATUS_CLASSES = ["1xx", "2xx", "3xx", "4xx", "5xx", "other"] as const;
-/** Of each cell of a status, its class by index. */
+/** Index of the class (STATUS_CLASSES) by cell. */
 export const CLASS_OF_STATUS = Uint8Array.from(STATUS_LABELS, (label) =>
   label === "other" ? STATUS_CLASSES.length - 1 : Number(label[0]) - 1,
 );
@@ -34,17 +34,17 @@ const statusCell = new Uint8Array(1000).fill(STATUS_CELLS - 1);
 for (let code = 100; code < 600; code++) statusCell[code] = STATUS_CODES.length + Math.floor(code / 100) - 1;
 for (const [cell, code] of STATUS_CODES.entries()) statusCell[code] = cell;
 
-/** Upper bounds of the histogram buckets, seconds; above the last is +Inf. */
+/** Upper bounds of duration histograms in seconds, without +Inf. */
 export const BUCKETS = [
   0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10,
 ] as const;
-/** One cell for each bucket (not cumulative), one for +Inf, then the sum in seconds. */
+/** A cell per bucket (not cumulative), one for +Inf, then the sum in seconds. */
 export const HISTOGRAM_CELLS = BUCKETS.length + 2;
 
 /** Cells of a cluster, from `ClusterPlan.retryCell`. */
 export const CLUSTER_CELLS = { retries: 0, noEndpoint: 1, size: 2 } as const;
 
-/** Why an attempt at an endpoint failed. */
+/** Reasons of failed attempts, the label `reason`. */
 export const UPSTREAM_FAILURES = [
   "other",
   "connect_refused",
@@ -59,7 +59,7 @@ export const UPSTREAM_FAILURES = [
   "retried_status",
 ] as const;
 
-/** Why a request was rejected. */
+/** Reasons of rejected requests, the label `reason`. */
 export const REJECTIONS = [
   "other",
   "malformed",
@@ -74,16 +74,16 @@ export const REJECTIONS = [
   "version_unknown",
 ] as const;
 
-/** An endpoint's cells, from `EndpointPlan.cells`; of `failures` one for each of UPSTREAM_FAILURES. */
+/** An endpoint's cells, from `EndpointPlan.cells`; `failures`: one per UPSTREAM_FAILURES. */
 export const UPSTREAM_CELLS = {
   duration: 0,
-  /** Connections closed for bytes outside a response. */
+  /** Connections closed because of bytes outside of a response. */
   unsolicited: HISTOGRAM_CELLS,
   failures: HISTOGRAM_CELLS + 1,
   size: HISTOGRAM_CELLS + 1 + UPSTREAM_FAILURES.length,
 } as const;
 
-/** A listener's cells, from `ListenerPlan.cells`; of `rejected` one for each of REJECTIONS. */
+/** A listener's cells, from `ListenerPlan.cells`; `rejected`: one per REJECTIONS. */
 export const LISTENER_CELLS = {
   connections: 0,
   bytesReceived: 1,
@@ -104,12 +104,12 @@ export const LISTENER_CELLS = {
   size: 10 + REJECTIONS.length + TUNNEL_ENDS.length,
 } as const;
 
-/** Where `code` is in one of these lists; `other` for what is not. */
+/** Index of `code` in one of these lists; of `other` if it is not in it. */
 export function reasonCell(reasons: readonly string[], code: string): number {
   return Math.max(0, reasons.indexOf(code));
 }
 
-/** Fields of a JSON line of the access log, in order, where nothing else is configured. */
+/** Default fields of JSON access log lines, in order. */
 export const DEFAULT_ACCESS_FIELDS = [
   "time",
   "client",
@@ -129,7 +129,7 @@ export const DEFAULT_ACCESS_FIELDS = [
   "version",
 ] as const;
 
-/** All of them but headers; docs/operations.md says what each holds. */
+/** All fields except headers; described in docs/operations.md. */
 export const ACCESS_FIELDS = [
   ...DEFAULT_ACCESS_FIELDS,
   "peer",
@@ -146,7 +146,7 @@ export const ACCESS_FIELDS = [
   "response_ms",
 ] as const;
 
-/** A thread's own cells, at the start of its block. */
+/** A worker's own cells, at the start of its block. */
 export const THREAD_CELLS = {
   requestsInFlight: 0,
   internalErrors: 1,
@@ -156,23 +156,23 @@ export const THREAD_CELLS = {
   size: 8,
 } as const;
 
-/** A plugin's cells, from `InstancePlan.cells`: calls, fuel and refused calls for each hook, failures for each hook and reason. */
+/** A plugin's cells, from `InstancePlan.cells`: most per hook, `failures` per hook and reason. */
 export const MAX_HOOKS = 20;
 export const MAX_REASONS = 12;
 export const PLUGIN_CELLS = {
   calls: 0,
   fuel: MAX_HOOKS,
-  /** + hook × MAX_REASONS + reason. */
+  /** Index: hook × MAX_REASONS + reason. */
   failures: 2 * MAX_HOOKS,
   refused: 2 * MAX_HOOKS + MAX_HOOKS * MAX_REASONS,
   /** Calls rejected because the plugin's queue was full. */
   rejected: 3 * MAX_HOOKS + MAX_HOOKS * MAX_REASONS,
-  /** Lines that it wrote and that were dropped. */
+  /** Dropped log lines of the plugin. */
   logDropped: 4 * MAX_HOOKS + MAX_HOOKS * MAX_REASONS,
   size: 4 * MAX_HOOKS + MAX_HOOKS * MAX_REASONS + 1,
 } as const;
 
-/** Figures of the baseline and the canary version of a plugin: the baseline's cells first. */
+/** Cells of a canary rollout: those of the baseline, then those of the canary version. */
 export const ROLLOUT_CELLS = {
   requests: 0,
   /** Requests with a failure, and failures of hooks that no request calls. */
@@ -180,15 +180,14 @@ export const ROLLOUT_CELLS = {
   /** Fuel and milliseconds used by hooks of requests. */
   fuel: 2,
   time: 3,
-  /** Cells of one of the two. */
+  /** Number of cells per version. */
   version: 4,
   size: 8,
 } as const;
 
 /**
- * Cells of one thread's block: 60,000 pairs of a route and a cluster. Untouched memory costs nothing, so one block
- * is larger than any use, instead of a second block that each access would have to choose.
- * When they run out the control plane refuses the reload with the figure.
+ * Cells of one worker's block, enough for 60,000 pairs of a route and a cluster. Untouched pages use no memory, so one
+ * large block avoids a choice of block at each access. If no cells are left, the reload is rejected.
  */
 export const BLOCK_CELLS = 1 << 22;
 
@@ -203,7 +202,7 @@ export function observeDuration(cells: Float64Array, base: number, seconds: numb
   cells[base + BUCKETS.length + 1]! += seconds;
 }
 
-/** Cells of one series of a metric that a plugin defines. */
+/** Number of cells per series of a plugin's metric. */
 export function metricCells({ kind, buckets }: { readonly kind: number; readonly buckets: readonly number[] }): number {
   if (kind === METRIC.histogram) return buckets.length + 2;
   return kind === METRIC.latest ? 2 : 1;
@@ -211,7 +210,7 @@ export function metricCells({ kind, buckets }: { readonly kind: number; readonly
 
 type Labels = readonly (readonly [name: string, value: string])[];
 
-/** What identifies a series of a plugin's metric. */
+/** The parts of a definition that identify a series. */
 type SeriesIdentity = {
   readonly kind: number;
   readonly name: string;
@@ -230,37 +229,36 @@ export function sortLabels(labels: Labels): Labels {
   return labels.toSorted(([a], [b]) => (a < b ? -1 : 1));
 }
 
-/** The value under which is counted what has no row of its own. */
+/** The label value of the series that counts values without a row. */
 export const OTHER = "other";
 
-/** A byte of length, and the longest text. */
+/** Cells of a row's text: a byte of length, and the longest text. */
 const TEXT_CELLS = Math.ceil((1 + LIMIT.metricValue) / 8);
 
 export type LabelLayout = {
   readonly base: number;
-  /** How many values have a row. */
+  /** Number of rows. */
   readonly values: number;
-  /** Cells of one series. */
+  /** Cells per series. */
   readonly width: number;
 };
 
-/** Cells of the whole: the count of rows, the series of `other`, and the rows. */
+/** Number of cells of a table: the count of rows, the series of `other`, and the rows. */
 export function labelTableCells(values: number, width: number): number {
   return 1 + width + values * (TEXT_CELLS + width);
 }
 
 /**
- * A metric's cells where one of its labels has values that are known at run time only: for each value its text and the
- * cells of its series. The table lies in the worker's own block, as the counts do, so workers need not agree on the
- * order of values, the main thread reads the texts where it reads the counts, and a worker that replaces one that died
- * continues with its table.
+ * The cells of a metric with a label whose values are known only at run time: a row per value, with its text and the cells
+ * of its series. The table is in the worker's own block: workers do not need the same order of values, the main thread
+ * reads texts with the counts, and the replacement of an exited worker continues with its table.
  */
 export class LabelTable {
   readonly #layout: LabelLayout;
   readonly #bytes: Buffer;
-  /** Rows that are complete: stored after a row's text is. */
+  /** Number of complete rows; stored after the text of a row. */
   readonly #count: Int32Array;
-  /** The cells of each value that was read. */
+  /** First cells by value, of the rows that were read. */
   readonly #cells = new Map<string, number>();
   #read = 0;
 
@@ -272,7 +270,7 @@ export class LabelTable {
     this.#cells.set(OTHER, layout.base + 1);
   }
 
-  /** The first cell of the value's series; that of `other` where no row is left, or the text is too long. */
+  /** Returns the first cell of the value's series; of `other` if no row is left or the text is too long. */
   cellsOf(value: string): number {
     const known = this.#cells.get(value);
     if (known !== undefined) return known;
@@ -281,7 +279,7 @@ export class LabelTable {
     return this.#cells.get(value) ?? this.#append(value);
   }
 
-  /** `other`, and the values that have a row, with the first cell of their series. */
+  /** The first cells by value, including `other`. */
   list(): ReadonlyMap<string, number> {
     this.#readRows();
     return this.#cells;
@@ -297,7 +295,7 @@ export class LabelTable {
     return row + TEXT_CELLS;
   }
 
-  /** Also those that another configuration of the plugin has made, in the same worker. */
+  /** Reads new rows, which another configuration of the plugin may have added in the same worker. */
   #readRows(): void {
     const count = Atomics.load(this.#count, 0);
     for (; this.#read < count; this.#read++) {

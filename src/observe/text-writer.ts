@@ -1,4 +1,4 @@
-/** Writes parts of log lines into a buffer by hand: everything that a client or plugin wrote comes out as printable ASCII. */
+/** Writes parts of log lines into a buffer. Input of clients, endpoints and plugins is escaped to printable ASCII. */
 
 const HEX = Buffer.from("0123456789abcdef", "latin1");
 const HEX_UPPER = Buffer.from("0123456789ABCDEF", "latin1");
@@ -11,7 +11,7 @@ const LETTER_X = 0x78;
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 export class TextWriter {
-  /** Where it writes; the caller has made room. */
+  /** The target and the offset; the caller ensures that there is enough space. */
   out: Buffer = Buffer.alloc(0);
   length = 0;
   #second = -1;
@@ -19,7 +19,7 @@ export class TextWriter {
   #localSecond = -1;
   #localText = "";
 
-  /** Text of our own; for lengths like these a loop is faster than a call into the runtime. */
+  /** Writes constant ASCII text; for short texts a loop is faster than a call into the runtime. */
   ascii(text: string): void {
     const { out } = this;
     let at = this.length;
@@ -27,7 +27,7 @@ export class TextWriter {
     this.length = at;
   }
 
-  /** A quoted string that is mostly plain: names of the configuration, addresses. */
+  /** Writes a JSON string that is mostly plain ASCII: names of the configuration, addresses. */
   string(text: string): void {
     const { out } = this;
     let at = this.length;
@@ -41,7 +41,7 @@ export class TextWriter {
     this.length = at;
   }
 
-  /** Bytes that anyone wrote, for the inside of a JSON string: a byte that is not printable ASCII becomes `\u00ff`. */
+  /** Writes untrusted bytes for the inside of a JSON string; a byte that is not printable ASCII becomes `\u00ff`. */
   bytes(source: Buffer, start: number, stop: number): void {
     const { out } = this;
     let at = this.length;
@@ -62,7 +62,7 @@ export class TextWriter {
     this.length = at;
   }
 
-  /** The same as nginx has it in a combined line: a quote, a backslash and what is not printable, or below `least`, become `\xFF`. */
+  /** Writes untrusted bytes like nginx in combined lines: quotes, backslashes and bytes that are not printable become `\xFF`. */
   escaped(source: Buffer, start: number, stop: number, least = SPACE): void {
     const { out } = this;
     let at = this.length;
@@ -80,7 +80,7 @@ export class TextWriter {
     this.length = at;
   }
 
-  /** A whole number, not negative, with at least `digits` digits. */
+  /** Writes a non-negative integer with at least `digits` digits. */
   number(value: number, digits = 1): void {
     const { out } = this;
     let end = this.length + digits;
@@ -94,7 +94,7 @@ export class TextWriter {
     this.length = end;
   }
 
-  /** Milliseconds with three digits behind the point. */
+  /** Writes milliseconds with three decimal places. */
   milliseconds(value: number): void {
     const micros = Math.max(0, Math.round(value * 1000));
     const whole = Math.floor(micros / 1000);
@@ -103,7 +103,7 @@ export class TextWriter {
     this.number(micros - whole * 1000, 3);
   }
 
-  /** RFC 3339, in UTC, of milliseconds since 1970; the text of a second is made once. */
+  /** Writes a time (ms since 1970) as RFC 3339 in UTC; the text of a second is cached. */
   time(wall: number): void {
     const ms = Math.floor(wall);
     const second = Math.floor(ms / 1000);
@@ -116,7 +116,7 @@ export class TextWriter {
     this.ascii("Z");
   }
 
-  /** `30/Nov/2026:02:19:41 +0000`, as the combined format has it, in UTC. */
+  /** Writes a time in the combined format, in UTC: `30/Nov/2026:02:19:41 +0000`. */
   commonTime(wall: number): void {
     const second = Math.floor(wall / 1000);
     if (second !== this.#localSecond) {
@@ -130,7 +130,7 @@ export class TextWriter {
   }
 }
 
-/** As JSON, in printable ASCII. */
+/** Serialises a value as JSON in printable ASCII. */
 function quote(text: string): string {
   return JSON.stringify(text).replace(/[^\x20-\x7e]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }

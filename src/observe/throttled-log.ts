@@ -1,24 +1,24 @@
 /**
- * Warnings of one thread about what may happen with every request: failed attempts, rejected requests, shed load.
- * Of each kind and object the first is logged at once, then one a second, then fewer, down to one every ten seconds;
- * each line says how many were left out since the one before. Where nothing goes wrong it costs nothing.
+ * A rate-limited log for events that can occur with every request: failed attempts, rejected requests, shed load. Of each
+ * kind and object the first event is logged at once, then one per second, decreasing to one every ten seconds; each line
+ * has the number of suppressed events.
  *
  *     if (warnings.admits("upstream_failure", address)) warnings.write("attempt failed", { endpoint: address, … });
  *
- * What the line says is made only when it is written. Everything must be counted in a metric besides.
+ * Callers build the fields only for lines that are written, and count every event in a metric.
  */
 
 const FIRST_INTERVAL = 1000;
 const LONGEST_INTERVAL = 10_000;
-/** Objects with an entry of their own; those beyond share one entry of their kind. */
+/** Most objects with an entry; further ones share one entry per kind. */
 const MAX_ENTRIES = 1024;
-/** Lines of this thread in one second. */
+/** Most lines per second and worker. */
 const MAX_LINES = 50;
 const SECOND = 1000;
 
 type Entry = {
   readonly kind: string;
-  /** When the next line may be written, and how long after it the one behind. */
+  /** Earliest time of the next line, and the interval after it. */
   next: number;
   interval: number;
   suppressed: number;
@@ -57,7 +57,7 @@ export class ThrottledLog {
     return true;
   }
 
-  /** Writes the line that `admits` has admitted. */
+  /** Writes the line for which `admits` returned true. */
   write(message: string, fields: Record<string, unknown>): void {
     const entry = this.#admitted!;
     entry.message = message;
@@ -65,7 +65,7 @@ export class ThrottledLog {
     this.#write(entry);
   }
 
-  /** Says once a second what was left out of those that have become quiet, and forgets them. */
+  /** Once a second, logs the suppressed events of entries that are quiet, and removes these. */
   tick(): void {
     const now = this.#now();
     if (now - this.#sweptAt < SECOND) return;
@@ -116,5 +116,5 @@ export class ThrottledLog {
 
 export type Level = "debug" | "info" | "warn" | "error";
 
-/** Sends a line to the program's log. */
+/** Posts a line to the program's log. */
 export type Report = (level: Level, message: string, fields: Record<string, unknown>) => void;

@@ -5,10 +5,10 @@
 
 const NOTHING = Buffer.alloc(0);
 
-/** Operands and results of one operation: one object for each guest, filled anew for each, so that a call makes none. */
+/** Operands and results of one operation: one reused object per guest, so that a call allocates nothing. */
 export class Operation {
   namespace = 0;
-  /** The key is `key[keyStart, keyEnd)`, in `list` a prefix; it is valid for the time of the operation only. */
+  /** The key is `key[keyStart, keyEnd)`, in `list` a prefix; valid during the operation only. */
   key: Buffer = NOTHING;
   keyStart = 0;
   keyEnd = 0;
@@ -19,13 +19,13 @@ export class Operation {
   now = 0;
   /** Time to live, milliseconds; 0: until evicted. */
   ttl = 0;
-  /** In: the version that is replaced, 0 for no entry. Out: the version of the entry read or written. */
+  /** In: the version to replace, 0 for no entry. Out: the version of the entry that was read or written. */
   version = 0;
-  /** In: what is added. Out: the sum. */
+  /** In: the number to add. Out: the sum. */
   number = 0;
-  /** In: where `list` goes on, 0 for the beginning. Out: where the next call does, 0 for nowhere. */
+  /** In: where `list` continues, 0 for the beginning. Out: the cursor of the next call, 0 at the end. */
   cursor = 0;
-  /** Where what is read goes: at `out[outStart]`, when it has at most `cap` bytes. */
+  /** The output is written to `out[outStart]` if it has at most `cap` bytes. */
   out: Buffer = NOTHING;
   outStart = 0;
   cap = 0;
@@ -33,7 +33,7 @@ export class Operation {
   work = 0;
 }
 
-/** Each returns what the host call of its name does (`sluice:kv/1`): a length, a count or `ok`, or a STATUS below 0. */
+/** Each method returns the result of the host call of its name (`sluice:kv/1`): a length, a count, or a STATUS. */
 export interface KeyValue {
   get(operation: Operation): number;
   set(operation: Operation): number;
@@ -41,6 +41,6 @@ export interface KeyValue {
   compareAndSet(operation: Operation): number;
   increment(operation: Operation): number;
   delete(operation: Operation): number;
-  /** Bytes written to `out`: for each key a u32 of its length, then its bytes. */
+  /** Writes a u32 length and the bytes of each key; returns the number of bytes. */
   list(operation: Operation): number;
 }

@@ -6,32 +6,32 @@
  * The ring holds the records of a shard in the order in which they were written, the oldest at `tail`, free space from
  * `head` on. A chain links the records whose hash ends in its number. Everything else can be rebuilt from the ring.
  */
-/** Of the whole: two words of seed. */
+/** The header of the store: two words of seed. */
 export const PREFIX = 64;
 
-/** Namespaces that one process may name in its life; a number is never given to another. */
+/** Most namespaces of a process; numbers are never reassigned. */
 export const MAX_NAMESPACES = 128;
 
-/** In the head of a shard: words (4 bytes) and floats (8 bytes) by their byte offset. */
+/** The header of a shard: byte offsets of words (4 bytes) and floats (8 bytes). */
 export const SHARD = {
   lock: 0,
   waiters: 4,
   head: 8,
   tail: 12,
-  /** Namespaces with at least one record here. */
+  /** Number of namespaces with at least one record in the shard. */
   active: 16,
-  /** Float: the version that the last write was given. */
+  /** Float: the version of the last write. */
   version: 24,
-  /** For each namespace: bytes of its records, and how many. */
+  /** By namespace: bytes and number of its records. */
   bytes: 64,
   entries: 64 + 4 * MAX_NAMESPACES,
-  /** Floats, for each namespace: records evicted, and records found expired. */
+  /** Floats by namespace: evicted records, and records found expired. */
   evicted: 64 + 8 * MAX_NAMESPACES,
   expired: 64 + 16 * MAX_NAMESPACES,
   size: 64 + 24 * MAX_NAMESPACES,
 } as const;
 
-/** A record: this, the key padded to 8 bytes, the value padded to 8 bytes. */
+/** The header of a record; the key and the value follow, each padded to 8 bytes. */
 export const RECORD = {
   /** Its size, a multiple of 8; the lowest bits are STATE. */
   state: 0,
@@ -51,7 +51,7 @@ export const RECORD = {
 
 export const COUNTER = -1;
 
-/** No bit: unused space. `used`: read since it was last kept. `writing`: its value is incomplete. */
+/** No bit: unused space. `used`: read since it was last moved to the head. `writing`: its value is incomplete. */
 export const STATE = { live: 1, used: 2, writing: 4, all: 7 } as const;
 
 const MIN_SHARD = 256 * 1024;
@@ -68,7 +68,7 @@ export type Layout = {
   readonly ringSize: number;
 };
 
-/** A shard is large enough for several of the largest records, and there are more of them than threads in one. */
+/** Chooses the shards: each fits several of the largest records, and there are more shards than threads that use one. */
 export function layOut(size: number): Layout {
   const space = size - PREFIX;
   const shards = Math.max(1, Math.min(MAX_SHARDS, 2 ** Math.floor(Math.log2(size / MIN_SHARD))));

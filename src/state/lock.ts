@@ -1,14 +1,14 @@
 /**
- * A lock in shared memory: a word that holds its owner's number, 0 when it is free. What it guards takes microseconds,
- * so a thread that finds it locked spins; when the owner is descheduled it waits a few milliseconds. A terminated thread
- * unlocks nothing: the supervisor does, after repairing what the lock guards.
+ * A lock in shared memory: a word with the owner's number, 0 if it is free. Critical sections take microseconds, so a
+ * thread spins first, and blocks for a few milliseconds if the owner is descheduled. The lock of a terminated thread is
+ * released by the supervisor, after it has repaired the data.
  */
 
 const SPINS = 64;
 const WAITS = 10;
 const WAIT_MS = 1;
 
-/** Two words from `index`: the owner, and whether a thread waits. */
+/** Two words from `index`: the owner, and whether a thread is blocked. */
 export function acquire(words: Int32Array<SharedArrayBuffer>, index: number, owner: number): boolean {
   return Atomics.compareExchange(words, index, 0, owner) === 0 || acquireSlowly(words, index, owner);
 }
@@ -18,7 +18,7 @@ function acquireSlowly(words: Int32Array<SharedArrayBuffer>, index: number, owne
   for (let wait = 0; wait < WAITS; wait++) {
     const current = Atomics.compareExchange(words, index, 0, owner);
     if (current === 0) return true;
-    // A lost wake-up is bounded by the time limit.
+    // The timeout bounds the effect of a lost wake-up.
     Atomics.store(words, index + 1, 1);
     Atomics.wait(words, index, current, WAIT_MS);
   }

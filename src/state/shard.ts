@@ -18,14 +18,14 @@ export type Memory = {
   readonly words: Int32Array<SharedArrayBuffer>;
   readonly floats: Float64Array<SharedArrayBuffer>;
   readonly bytes: Buffer;
-  /** This thread's own: SPARE_BYTES for records on their way from the tail to the head. */
+  /** Memory of this thread: SPARE_BYTES for records that are moved from the tail to the head. */
   readonly spare: Buffer;
 };
 
-/** What sparing records may cost one write. */
+/** Most records that one write moves from the tail to the head instead of evicting them. */
 const SPARE_RECORDS = 256;
 export const SPARE_BYTES = 128 * 1024;
-/** Up to this a loop is faster than the engine's copy. */
+/** Up to this length a loop is faster than `copy`. */
 const LOOP_BYTES = 64;
 const LARGEST_NUMBER = Number.MAX_SAFE_INTEGER;
 const LONGEST_NUMBER = 17;
@@ -94,13 +94,13 @@ export class Shard {
     if (Number.isNaN(sum) || Math.abs(sum) > LARGEST_NUMBER) return STATUS.invalid;
     operation.number = sum;
     if (at < 0 || this.#word(at, RECORD.length) !== COUNTER) {
-      // A text that says a number becomes a counter, and keeps its time.
+      // A text with a number becomes a counter and keeps its expiry time.
       const expires = at < 0 ? expiryOf(operation) : this.#float(at, RECORD.expires);
       if (at >= 0) this.#remove(at);
       this.#append(operation, hash, COUNTER, expires);
       return STATUS.ok;
     }
-    // One store each: neither can be torn.
+    // A single store each, which cannot be torn.
     this.#floats[this.#valueAt(at) >> 3] = sum;
     operation.version = this.#setFloat(at, RECORD.version, this.#nextVersion());
     this.#words[(this.#ring + at) >> 2]! |= STATE.used;
@@ -114,14 +114,14 @@ export class Shard {
     return STATUS.ok;
   }
 
-  /** Whether a namespace has records here. Without the lock: may lag behind. */
+  /** Whether a namespace has records in this shard. Reads without the lock: the result may be outdated. */
   hasRecords(namespace: number): boolean {
     return this.#words[(this.#base + SHARD.entries + 4 * namespace) >> 2]! > 0;
   }
 
   /**
-   * Appends the keys of one chain that begin with the prefix to `out` at `written`; returns the new length, or
-   * -1 when they do not all fit.
+   * Appends the keys of one chain with the prefix to `out` at `written`; returns the new length, or -1 if they do not all
+   * fit.
    */
   listChain(operation: Operation, chain: number, written: number): number {
     const { namespace, now, out, outStart, cap, keyStart, keyEnd } = operation;
@@ -146,7 +146,7 @@ export class Shard {
 
   // ── Records ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** The offset of the record of a key that is not past its time, or -1. */
+  /** Returns the offset of the key's record, unless it has expired; or -1. */
   #find(operation: Operation, hash: number): number {
     const { namespace, key, keyStart, keyEnd } = operation;
     const wanted = namespace | ((keyEnd - keyStart) << 16);
@@ -177,7 +177,7 @@ export class Shard {
     return true;
   }
 
-  /** Gives the value of a key, whose present record is at `at` or nowhere (-1). */
+  /** Writes the value of a key; `at`: its current record, or -1. */
   #put(operation: Operation, at: number, hash: number): void {
     const { value, valueStart, valueEnd } = operation;
     const length = valueEnd - valueStart;
@@ -195,13 +195,13 @@ export class Shard {
     this.#words[state] = (this.#words[state]! | STATE.used) & ~STATE.writing;
   }
 
-  /** Whether the value fits the present record without wasting more than half of it. */
+  /** Whether the value fits the current record without wasting more than half of it. */
   #fitsInto(at: number, length: number): boolean {
     const room = this.#ring + at + this.#size(at) - this.#valueAt(at);
     return length <= room && room <= 2 * length + 64;
   }
 
-  /** Writes a record at the head; it exists once the head has moved past it. */
+  /** Writes a record at the head; it exists after the head has moved past it. */
   #append(operation: Operation, hash: number, length: number, expires: number): void {
     const { namespace, key, keyStart, keyEnd } = operation;
     const size = RECORD.size + pad(keyEnd - keyStart) + pad(length === COUNTER ? 8 : length);
@@ -223,7 +223,7 @@ export class Shard {
     this.#link(at);
   }
 
-  /** Puts a record that lies in the ring into its chain, and counts it. */
+  /** Links a record of the ring into its chain, and counts it. */
   #link(at: number): void {
     const chain = this.#chains + (this.#word(at, RECORD.hash) & this.#mask);
     this.#setWord(at, RECORD.next, this.#words[chain]!);
@@ -278,7 +278,7 @@ export class Shard {
     return text.length;
   }
 
-  /** The number in a counter or a text; NaN when it is not an integer. */
+  /** The number in a counter or a text; NaN if it is not an integer. */
   #number(at: number): number {
     const length = this.#word(at, RECORD.length);
     const from = this.#valueAt(at);
@@ -297,13 +297,13 @@ export class Shard {
 
   // ── Space ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** The offset at the head where `size` bytes are free. A ring is several times as large as any record. */
+  /** Frees `size` bytes at the head and returns their offset. A ring is several times as large as any record. */
   #makeRoom(operation: Operation, size: number): number {
     const at = this.#reserve(size);
     return at >= 0 ? at : this.#clear(operation, size);
   }
 
-  /** Records that are kept leave the ring, and are appended again as soon as they fit. */
+  /** Records that are not evicted are copied out of the ring and appended again as soon as they fit. */
   #clear(operation: Operation, size: number): number {
     const share = this.#share();
     const spared = this.#spared;
@@ -340,7 +340,7 @@ export class Shard {
     }
   }
 
-  /** Bytes of each namespace, were they all to have the same. */
+  /** The equal share of each namespace, in bytes. */
   #share(): number {
     return this.#ringSize / Math.max(1, this.#words[(this.#base + SHARD.active) >> 2]!);
   }
@@ -359,11 +359,11 @@ export class Shard {
     this.#moveTail(tail + size);
   }
 
-  /** Where `size` bytes are free at once; the ring's end is skipped when they are not there. -1: nowhere. */
+  /** Returns the offset of `size` contiguous free bytes, skipping the end of the ring if needed; or -1. */
   #reserve(size: number): number {
     const head = this.#head();
     const tail = this.#tail();
-    // Head and tail are equal when the ring is empty, so they never meet otherwise.
+    // Head and tail are equal only if the ring is empty.
     if (head < tail) return tail - head > size ? head : -1;
     const left = this.#ringSize - head;
     if (left > size || (left === size && tail > 0)) return head;
@@ -389,11 +389,11 @@ export class Shard {
     this.#words[(this.#base + SHARD.tail) >> 2] = to === this.#ringSize ? 0 : to;
   }
 
-  // ── After an end in the middle ────────────────────────────────────────────────────────────────────────────────
+  // ── Repair ────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /**
-   * Makes chains and counts anew from the ring, and drops what was half written. A ring that cannot be walked from end
-   * to end is emptied: false.
+   * Rebuilds chains and counts from the ring, and drops incomplete records. A ring that cannot be parsed is emptied;
+   * returns false then.
    */
   repair(): boolean {
     const sound = this.#isWalkable();
@@ -443,7 +443,7 @@ export class Shard {
     return hashKey(this.#seed, key & 0xffff, this.#bytes, start, start + (key >>> 16)) === this.#word(at, RECORD.hash);
   }
 
-  /** Of two records of one key the later one is kept. */
+  /** Of two records of one key, keeps the later one. */
   #relink(at: number): void {
     const key = this.#word(at, RECORD.key);
     const start = this.#ring + at + RECORD.size;

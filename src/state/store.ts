@@ -16,7 +16,7 @@ import { type Layout, layOut, MAX_NAMESPACES, PREFIX, SHARD } from "./layout.ts"
 import { acquire, ownerOf, release } from "./lock.ts";
 import { Shard, SPARE_BYTES } from "./shard.ts";
 
-/** What one call of `list` may take, as bytes looked at; and while it holds a lock, which others may wait for. */
+/** Most work of one call of `list`, in bytes examined; and while it holds a lock. */
 const LIST_WORK = 64 * 1024;
 const HELD_WORK = 4 * 1024;
 
@@ -36,10 +36,10 @@ export class KeyValueStore implements KeyValue {
   readonly #shards: readonly Shard[];
   /** This thread's number in locks. */
   readonly #owner: number;
-  /** The shard that this thread is in, or was when its stack ended. */
+  /** The shard whose lock this thread holds, also after an exception. */
   #inside: Shard | null = null;
 
-  /** Memory for a new, empty store. What is never touched costs nothing. */
+  /** Allocates an empty store. Untouched pages use no memory. */
   static allocate(size: number): SharedArrayBuffer {
     const buffer = new SharedArrayBuffer(Math.floor(size / 8) * 8);
     randomFillSync(new Uint8Array(buffer, 0, 8));
@@ -149,7 +149,7 @@ export class KeyValueStore implements KeyValue {
     return written;
   }
 
-  /** Ends a page: the next begins at `cursor`. With nothing written, and no way on, it says why. */
+  /** Ends a page; the next begins at `cursor`. Returns a STATUS if nothing was written and the next call would not progress. */
   #pause(operation: Operation, cursor: number, written: number, why: number): number {
     if (written === 0 && why < 0) return why;
     operation.cursor = cursor;
@@ -164,7 +164,7 @@ export class KeyValueStore implements KeyValue {
     return hashKey(this.#seed, namespace, key, keyStart, keyEnd);
   }
 
-  /** The shard of a hash, locked; null when another thread keeps the lock for too long. The low bits select the chain. */
+  /** Locks and returns the shard of a hash, whose low bits select the chain; null if another thread holds the lock too long. */
   #enter(hash: number, operation: Operation): Shard | null {
     const shard = this.#shards[(hash >>> 20) % this.#shards.length]!;
     if (this.#enterShard(shard)) return shard;
@@ -184,7 +184,7 @@ export class KeyValueStore implements KeyValue {
     this.#inside = null;
   }
 
-  /** Frees what this thread left locked when an exception (the edge of its stack) took it out of a shard. */
+  /** Repairs and unlocks a shard that this thread left locked because of an exception (stack overflow). */
   repair(): void {
     const shard = this.#inside;
     if (shard === null) return;
@@ -195,9 +195,9 @@ export class KeyValueStore implements KeyValue {
     this.#inside = null;
   }
 
-  // ── The main thread's ─────────────────────────────────────────────────────────────────────────────────────────
+  // ── Main thread ───────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Repairs and unlocks the shards that a terminated thread had locked; returns how many. */
+  /** Repairs and unlocks the shards that a terminated thread had locked; returns their number. */
   forgetThread(thread: number): number {
     let repaired = 0;
     for (const shard of this.#shards) {
@@ -209,7 +209,7 @@ export class KeyValueStore implements KeyValue {
     return repaired;
   }
 
-  /** Entries of a namespace, and how many were evicted; summed without locks. */
+  /** Entries and evictions of a namespace; summed without locks. */
   use(namespace: number): NamespaceUse {
     let [entries, bytes, evicted, expired] = [0, 0, 0, 0];
     for (let index = 0; index < this.#layout.shards; index++) {
@@ -223,11 +223,11 @@ export class KeyValueStore implements KeyValue {
   }
 }
 
-/** Numbers of namespaces: one name keeps its own for the life of the process, so that no guest meets another's data. */
+/** Numbers of namespaces. They are never reassigned within the process, so that no plugin can access another's data. */
 export class Namespaces {
   readonly #numbers = new Map<string, number>();
 
-  /** @throws Error when there are too many. */
+  /** @throws Error above MAX_NAMESPACES */
   numberOf(name: string): number {
     let number = this.#numbers.get(name);
     if (number !== undefined) return number;

@@ -209,7 +209,7 @@ function writeLowest(writer: Writer, most: number): void {
   writer.u8(SELECT);
 }
 
-/** `(pages) -> previous pages or -1`: charges and executes `memory.grow`, and records a failure in `growFailed`. */
+/** `(pages) -> previous pages or -1`: charges and executes `memory.grow`, and records a failure in `stopped`. */
 function writeGrow(writer: Writer, { fuel, stopped }: Appended): void {
   writer.u32(0);
   writeGet(writer, fuel);

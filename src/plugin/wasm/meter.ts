@@ -21,7 +21,7 @@ export const RESERVED = "sluice:";
 export const METER = {
   /** `(units) -> units left`: subtracts fuel. */
   charge: "sluice:charge",
-  /** A global: 1 after the memory could not grow, which a following trap is attributed to. */
+  /** A global, one of STOPPED: the probable cause of a trap. */
   stopped: "sluice:stopped",
   /** The start function: the host calls it after it has attached the memory. */
   start: "sluice:start",
