@@ -12,6 +12,7 @@ import { openSite, type Site } from "./site.ts";
 import { runSoak } from "./soak.ts";
 import { runStream } from "./stream.ts";
 import { renderOutcome } from "./table.ts";
+import { runWebSockets } from "./websockets.ts";
 import { runWhere } from "./where.ts";
 
 type Row = { readonly name: string; readonly title: string; run(site: Site, options: Options): Promise<string> };
@@ -22,6 +23,7 @@ const ROWS: readonly Row[] = [
   { name: "hooks", title: "One call of a hook", run: runHooks },
   { name: "prices", title: "How long a unit of fuel can take", run: runPrices },
   { name: "idle", title: "Memory for an idle client connection", run: runIdle },
+  { name: "websockets", title: "WebSocket messages, and memory for an idle one", run: runWebSockets },
   { name: "stream", title: "Memory while a large body flows", run: runStream },
   { name: "soak", title: "One reload of a plugin after another, under load", run: runSoak },
   { name: "flood", title: "Other traffic beside a hostile plugin", run: runFlood },

@@ -56,11 +56,13 @@ type Flavour = {
   readonly modules: readonly string[];
   readonly http: (site: Site) => string;
   readonly location: string;
+  /** Upgrades are passed on. */
+  readonly upgrade?: true;
   /** Further locations. */
   readonly server?: (site: Site) => string;
 };
 
-async function startNginx(site: Site, { name, modules, http, location, server }: Flavour): Promise<Subject> {
+async function startNginx(site: Site, { name, modules, http, location, server, upgrade }: Flavour): Promise<Subject> {
   const [port = 0] = await freePorts(1);
   const file = name.replaceAll(/\W+/g, "-");
   const upstreams = GROUP_NAMES.map(
@@ -76,7 +78,7 @@ http { ${nginxHttp(site)}
   server {
     listen 127.0.0.1:${port} backlog=4096;
     location / {
-      ${FORWARDED}
+      ${upgrade ? FORWARDED.replace('Connection ""', "Upgrade $http_upgrade; proxy_set_header Connection upgrade") : FORWARDED}
       ${location}
     }
     ${server?.(site) ?? ""}
@@ -99,6 +101,15 @@ export const nginx = peerOf({
   modules: [],
   http: () => "",
   location: "proxy_pass http://app;",
+});
+
+export const nginxUpgrade = peerOf({
+  name: "nginx",
+  work: "plain",
+  modules: [],
+  http: () => "",
+  location: "proxy_pass http://app; proxy_read_timeout 1h; proxy_send_timeout 1h;",
+  upgrade: true,
 });
 
 /** Buffered, like Sluice's own log; both go to /dev/null. */
