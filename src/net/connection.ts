@@ -8,6 +8,7 @@ import { readPeer } from "./address.ts";
 import type { Block, Buffers } from "./buffers.ts";
 import type { Clock, Timed } from "./clock.ts";
 import type { TlsFacts } from "./tls-facts.ts";
+import { resetTls } from "./tls-reset.ts";
 
 /** The protocol of a connection. An exception in one of these methods is reported to `broken`. */
 export interface ConnectionHandler {
@@ -174,12 +175,12 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
 
   // ── Ends ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Aborts the connection: by a reset if the socket supports it. */
+  /** Aborts the connection: by a TCP reset, so that the peer does not take it for an ordinary end. */
   reset(): void {
     const socket = this.#socket!;
-    // Only TCP without TLS can be reset. After a shutdown a reset fails, and the handle would leak.
-    const isResettable = !this.#isDeferred && !socket.writableEnded && socket.remoteAddress !== undefined;
-    if (isResettable) socket.resetAndDestroy();
+    if (this.#isDeferred) resetTls(socket);
+    // A Unix socket cannot be reset. After a shutdown a reset fails, and the handle would leak.
+    else if (!socket.writableEnded && socket.remoteAddress !== undefined) socket.resetAndDestroy();
     else socket.destroy();
   }
 

@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import { type TestContext, test } from "node:test";
 import { setImmediate } from "node:timers/promises";
+import { connect as connectTls, createServer as createTlsServer, type TLSSocket } from "node:tls";
 import { type Acceptor, takeConnections } from "../../../src/net/accept.ts";
 import { Buffers, HEADROOM } from "../../../src/net/buffers.ts";
 import { Clock } from "../../../src/net/clock.ts";
@@ -262,4 +263,43 @@ test("a dialled connection reads on when a write has failed", async (t) => {
   }
   assert.equal(connection.alive, true, "it is not destroyed by the write");
   connection.destroy();
+});
+
+test("a TLS connection that is reset does not end in order for its peer, whichever way its socket was made", async (t) => {
+  // A shared key in place of certificates.
+  const psk = { key: Buffer.alloc(16, 1), identity: "test" };
+  const common = { ciphers: "PSK-AES128-GCM-SHA256", minVersion: "TLSv1.2", maxVersion: "TLSv1.2" } as const;
+  for (const kind of ["accepted", "dialled"])
+    for (const way of ["reset", "end"] as const) {
+      const sides: Record<string, TLSSocket> = {};
+      const server = createTlsServer({ ...common, pskCallback: () => psk.key }, (socket) => {
+        sides.accepted = socket;
+      });
+      server.listen(0, "127.0.0.1");
+      await once(server, "listening");
+      t.after(() => server.close());
+      const { port } = server.address() as AddressInfo;
+      const client = connectTls({
+        ...common,
+        port,
+        host: "127.0.0.1",
+        pskCallback: () => ({ psk: psk.key, identity: psk.identity }),
+        checkServerIdentity: () => undefined,
+      });
+      sides.dialled = client;
+      t.after(() => client.destroy());
+      await Promise.all([once(client, "secureConnect"), until(() => sides.accepted !== undefined)]);
+      const peer = sides[kind === "accepted" ? "dialled" : "accepted"]!;
+      const events: string[] = [];
+      peer.on("end", () => events.push("end")).on("error", (error) => events.push((error as { code?: string }).code!));
+      peer.resume();
+      const connection = new Connection<Recorder>(makeContext(), null);
+      connection.handler = new Recorder();
+      connection.attach(sides[kind]!, true);
+      if (way === "reset") connection.reset();
+      else connection.endBoth();
+      await Promise.all([once(peer, "close").catch(() => {}), until(() => connection.handler.events.length > 0)]);
+      assert.deepEqual(events, way === "reset" ? ["ECONNRESET"] : ["end"], `${kind} ${way}`);
+      assert.deepEqual(connection.handler.events.slice(-1), ["closed"]);
+    }
 });
