@@ -25,7 +25,7 @@ const WRITTEN: readonly (readonly [code: string, message: RegExp])[] = [
   ["log.info(Date.now().toString());", /3:10: `Date\.now` is not available; use `now`/],
   ["console.log('a');", /3:1: `console\.log` is not available; use `log`/],
   ["console.log('a', req.path);", /3:1: `log\.info` of the SDK takes one string/],
-  ["log.info(1);", /3:10: .*a number becomes a text by `value\.toString\(\)`/],
+  ["log.info(1);", /3:10: .*convert a number to a string by `value\.toString\(\)`/],
   [
     "export const onRequest = (req: Request): void => {};",
     /2:14: a hook must be a function: `export function onRequest\(req: Request\): void`/,
@@ -57,7 +57,7 @@ const WRITTEN: readonly (readonly [code: string, message: RegExp])[] = [
   ["const m = req.path.match('x');", /3:20: a string has no `match`: write `new Regex/],
   ["type T = { a: string };", /2:\d+: .*no objects without a class/],
   ["['x'].map((s) => s + 'y');", /write the type of the result, such as `list\.map<string>/],
-  ["new Date(0).getHours();", /`Date` has no `getHours`: it knows UTC alone/],
+  ["new Date(0).getHours();", /`Date` has no `getHours`: it supports only UTC/],
   ["const s = process.env.SECRET;", /3:23: a plugin has no environment: .*\$\{SECRET\}/],
   ["const u = new URL(req.path);", /`URL` is not available: use `Url`/],
 ];
@@ -77,8 +77,8 @@ for (const [code, message] of WRITTEN)
 
 test("imports of what is no plugin code", async () => {
   for (const [path, message] of [
-    ["node:fs", /1:\d+: there is no "node:fs" for plugins: modules of Node and npm packages/],
-    ["lodash", /1:\d+: there is no "lodash" for plugins/],
+    ["node:fs", /1:\d+: "node:fs" is not available: plugins cannot use Node modules or npm packages/],
+    ["lodash", /1:\d+: "lodash" is not available: plugins/],
     ["sluice", /1:\d+: write `import \{ … \} from "sluice\/sdk"`/],
   ] as const)
     await assert.rejects(compileSource(`import { a } from "${path}";\n${IMPORTS}\na();`), message);
