@@ -14,6 +14,6 @@ export function readSeries(text: string, name: string): Series[] {
 
 /** @throws when the proxy does not answer. */
 export async function askAdmin(port: number, method: string, path: string): Promise<string> {
-  const answer = await fetch(`http://127.0.0.1:${port}${path}`, { method });
-  return answer.text();
+  const response = await fetch(`http://127.0.0.1:${port}${path}`, { method });
+  return response.text();
 }

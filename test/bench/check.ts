@@ -3,7 +3,7 @@ import { Agent, type IncomingHttpHeaders, request } from "node:http";
 import { BODY, LARGE, REMOVED_HEADER, ROUTE_HEADER, SET_VALUE, type Work } from "./site.ts";
 import type { Subject } from "./subject.ts";
 
-type Answer = {
+type RawResponse = {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
   readonly body: string;
@@ -74,17 +74,17 @@ function expect(name: string, what: string, seen: string | undefined, wanted: st
   if (seen !== wanted) throw new Error(`${name}: ${what} is ${JSON.stringify(seen)}, not ${JSON.stringify(wanted)}`);
 }
 
-function ask(port: number, path: string, beta: boolean, agent: Agent, upload?: Buffer): Promise<Answer> {
+function ask(port: number, path: string, beta: boolean, agent: Agent, upload?: Buffer): Promise<RawResponse> {
   const headers = beta ? { [ROUTE_HEADER]: "1" } : {};
   return new Promise((resolve, reject) => {
     const method = upload === undefined ? "GET" : "POST";
-    const asked = request({ host: "127.0.0.1", port, method, path, headers, agent }, (answer) => {
+    const asked = request({ host: "127.0.0.1", port, method, path, headers, agent }, (response) => {
       const chunks: Buffer[] = [];
-      answer.on("data", (chunk: Buffer) => chunks.push(chunk));
-      answer.on("error", reject);
-      answer.on("end", () => {
+      response.on("data", (chunk: Buffer) => chunks.push(chunk));
+      response.on("error", reject);
+      response.on("end", () => {
         const body = Buffer.concat(chunks).toString("latin1");
-        resolve({ status: answer.statusCode ?? 0, headers: answer.headers, body, reused: asked.reusedSocket });
+        resolve({ status: response.statusCode ?? 0, headers: response.headers, body, reused: asked.reusedSocket });
       });
     });
     asked.on("error", reject);

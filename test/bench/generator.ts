@@ -4,18 +4,18 @@ import { createServer } from "node:http";
 const [port, size] = process.argv.slice(2).map(Number) as [number, number];
 const chunk = Buffer.alloc(64 * 1024, "0123456789abcdef");
 
-createServer((_, answer) => {
-  answer.writeHead(200, { "content-length": size });
+createServer((_, response) => {
+  response.writeHead(200, { "content-length": size });
   let left = size;
   const pour = (): void => {
     let room = true;
     while (left > 0 && room) {
       const take = Math.min(left, chunk.length);
       left -= take;
-      room = answer.write(take === chunk.length ? chunk : chunk.subarray(0, take));
+      room = response.write(take === chunk.length ? chunk : chunk.subarray(0, take));
     }
-    if (left > 0) answer.once("drain", pour);
-    else answer.end();
+    if (left > 0) response.once("drain", pour);
+    else response.end();
   };
   pour();
 }).listen(port, "127.0.0.1");

@@ -17,7 +17,7 @@ async function serveWithout(t: LiveTest, stdout: NonNullable<Options["stdout"]>)
     const client = await connectTo(t, sluice.port);
     for (let i = 0; i < REQUESTS; i += 100) {
       client.send(`GET ${PATH} HTTP/1.1\r\nHost: a\r\n\r\n`.repeat(100));
-      for (let j = 0; j < 100; j++) await client.answer();
+      for (let j = 0; j < 100; j++) await client.readResponse();
     }
     client.reset();
   }
@@ -25,7 +25,7 @@ async function serveWithout(t: LiveTest, stdout: NonNullable<Options["stdout"]>)
   assert.deepEqual((await sluice.reload()).status, 200);
   const client = await connectTo(t, sluice.port);
   client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-  await client.answer();
+  await client.readResponse();
   await sluice.stop();
 }
 

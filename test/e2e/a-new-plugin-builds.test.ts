@@ -1,4 +1,4 @@
-/** From nothing to a plugin: `plugin new`, `plugin test`, `plugin build`, `plugin inspect`, and what they say when something is wrong. */
+/** From nothing to a plugin: `plugin new`, `plugin test`, `plugin build`, `plugin inspect`, and their error messages. */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { once } from "node:events";
@@ -33,7 +33,7 @@ const HOOKS = {
 } as const;
 
 for (const kind of ["filter", "router", "strategy", "health"] as const) {
-  test(`a ${kind} plugin is made, tested, built and inspected, and its configuration holds`, async () => {
+  test(`a ${kind} plugin is scaffolded, tested, built and inspected, and its configuration is valid`, async () => {
     const made = await sluice("plugin", "new", `my-${kind}`, "--kind", kind);
     assert.equal(made.code, 0, made.stderr);
     const unbuilt = await sluice("check", "-c", `my-${kind}/sluice.yaml`);
@@ -73,7 +73,7 @@ for (const kind of ["filter", "router", "strategy", "health"] as const) {
   });
 }
 
-test("what a plugin finds around it may be said by options, and limits of a test as in a configuration", async () => {
+test("options name the plugin's surroundings; tests take limits as configurations do", async () => {
   const source = `import { cluster, kv, Request } from "sluice/sdk";
 const other = cluster("other");
 const seen = kv("seen");
@@ -94,7 +94,7 @@ test("chooses", async () => {
   const guest = await plugin("./looks.ts", { allow, limits: { memory: "64MiB", time: "2s" } });
   assert.equal(guest.request().cluster, "other");
 });
-test("refuses what is no size", async () => {
+test("rejects a malformed size", async () => {
   await assert.rejects(plugin("./looks.ts", { allow, limits: { memory: "64 megs" } }), /limits\\.memory is "64 megs", expected/);
 });
 `;
@@ -104,7 +104,7 @@ test("refuses what is no size", async () => {
   assert.match(tested.stdout, /^ℹ pass 2$/m);
 });
 
-test("what is made runs beside what runs already", async (t) => {
+test("a scaffold uses ports that are free", async (t) => {
   const taken = createServer();
   await once(taken.listen(8080, "127.0.0.1"), "listening").catch(() => undefined);
   t.after(() => taken.close());
@@ -121,7 +121,7 @@ test("what is made runs beside what runs already", async (t) => {
   assert.doesNotMatch(readFileSync(join(directory, "site/sluice.yaml"), "utf8"), /127\.0\.0\.1:8080/);
 });
 
-test("mistakes in a plugin are told as file:line:col, and nothing is written", async () => {
+test("compile errors are reported as file:line:col, and nothing is written", async () => {
   writeFileSync(
     join(directory, "bad.ts"),
     'import { Request } from "sluice/sdk";\nexport function onReqest(req: Request): void {}\n',
@@ -133,7 +133,7 @@ test("mistakes in a plugin are told as file:line:col, and nothing is written", a
   assert.ok(!existsSync(join(directory, "bad.wasm")));
 });
 
-test("a test that fails is told with the plugin's own lines", async () => {
+test("a failing test is reported with lines of the plugin's source", async () => {
   const plugin = `import { Request } from "sluice/sdk";
 let zero = 0;
 export function onRequest(req: Request): void {
@@ -152,7 +152,7 @@ test("divides", () => void guest.request());
   assert.match(tested.stdout, /PluginFailure: .*request_head: divide by zero\n\s+at request_head \(fails\.ts:4:/);
 });
 
-test("a plugin may be built to another file, and with the collector", async () => {
+test("plugin build takes an output file and the garbage-collected runtime", async () => {
   const source =
     'import { Request } from "sluice/sdk";\nlet last = "";\nexport function onRequest(req: Request): void { last = req.path; }\n';
   writeFileSync(join(directory, "keeps.ts"), source);
@@ -162,7 +162,7 @@ test("a plugin may be built to another file, and with the collector", async () =
   assert.ok(!existsSync(join(directory, "keeps.wasm")));
 });
 
-test("what cannot be done is one line and the right exit code", async () => {
+test("an error is one line and has its exit code", async () => {
   writeFileSync(join(directory, "text.wasm"), "not a module");
   mkdirSync(join(directory, "empty"));
   const cases: [args: string[], code: number, stderr: RegExp][] = [

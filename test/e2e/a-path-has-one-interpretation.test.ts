@@ -1,4 +1,4 @@
-/** a-path-has-one-interpretation: what a filter guards is not reached by another spelling of its path, whatever stands behind. */
+/** a-path-has-one-interpretation: no other spelling of a path bypasses its filter, whichever server is the endpoint. */
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -9,7 +9,7 @@ import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { READERS, RESERVED_SPELLINGS, SPELLINGS } from "../fixtures/path-spellings.ts";
 import { findFreePort } from "./free-port.ts";
-import { type Answer, connectTo, startUpstream, type Upstream } from "./peers.ts";
+import { connectTo, type RawResponse, startUpstream, type Upstream } from "./peers.ts";
 import { atEnd, bounded, type Program, runSluice, startSluice, testInUsualMode, until } from "./program.ts";
 
 const SECRET = "the secret\n";
@@ -41,7 +41,7 @@ async function startNginx(t: TestContext): Promise<number> {
     mkdirSync(join(directory, name));
   writeFileSync(join(directory, "root/private/x"), SECRET);
   writeFileSync(join(directory, "root/a+b@c/x"), SECRET);
-  // Where it is started by root its worker is somebody else.
+  // If started by root, its worker runs as another user.
   chmodSync(directory, 0o755);
   const paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((name) => `${name}_temp_path ${directory};`);
   writeFileSync(
@@ -75,12 +75,17 @@ http { access_log off; ${paths.join(" ")} server { listen 127.0.0.1:${port}; roo
   return port;
 }
 
-async function get(t: TestContext, port: number, target: string, fields = ""): Promise<Answer & { closed: boolean }> {
+async function get(
+  t: TestContext,
+  port: number,
+  target: string,
+  fields = "",
+): Promise<RawResponse & { closed: boolean }> {
   const peer = await connectTo(t, port);
-  const answer = await peer.send(`GET ${target} HTTP/1.1\r\nHost: a.example\r\n${fields}\r\n`).answer();
-  if (answer.status === 400) await bounded(peer.closed, "the end of a connection after 400");
+  const response = await peer.send(`GET ${target} HTTP/1.1\r\nHost: a.example\r\n${fields}\r\n`).readResponse();
+  if (response.status === 400) await bounded(peer.closed, "the end of a connection after 400");
   peer.socket.destroy();
-  return { ...answer, closed: answer.status === 400 };
+  return { ...response, closed: response.status === 400 };
 }
 
 const guardedBy = (key: string) => `
@@ -89,7 +94,7 @@ const guardedBy = (key: string) => `
       - { name: plus, match: { prefix: /a+b@c/ }, chain: [${key}], cluster: CLUSTER }
       - { name: app, cluster: CLUSTER }`;
 
-testInUsualMode("no spelling of a guarded path reaches an endpoint that reads it so", async (t) => {
+testInUsualMode("no spelling of a guarded path reaches an endpoint that normalises it to that path", async (t) => {
   const behind: Record<string, number> = {};
   for (const [name, read] of Object.entries(READERS)) behind[name] = (await startReader(t, read)).port;
   if (hasNginx()) behind.nginx = await startNginx(t);
@@ -123,19 +128,21 @@ ${names.map((name) => `  ${name}: [127.0.0.1:${behind[name]}]\n`).join("")}`,
   }
 });
 
-testInUsualMode("a listener may settle for one reading, and says which routes a path stands between", async (t) => {
-  const upstream = await startReader(t, READERS.merging!);
-  const routes = guardedBy(KEY).replaceAll("CLUSTER", "app");
-  const settings = {
-    web: "{}",
-    allow: "{ ambiguous: allow }",
-    merge: "{ mergeSlashes: true }",
-    decode: "{ mergeSlashes: true, encodedSlash: decode }",
-    refuse: "{ encodedSlash: reject }",
-  };
-  const sluice = await startSluice(
-    t,
-    (ports) => `log: { access: true }
+testInUsualMode(
+  "a listener can be set to one interpretation; the response names the routes of an ambiguous path",
+  async (t) => {
+    const upstream = await startReader(t, READERS.merging!);
+    const routes = guardedBy(KEY).replaceAll("CLUSTER", "app");
+    const settings = {
+      web: "{}",
+      allow: "{ ambiguous: allow }",
+      merge: "{ mergeSlashes: true }",
+      decode: "{ mergeSlashes: true, encodedSlash: decode }",
+      refuse: "{ encodedSlash: reject }",
+    };
+    const sluice = await startSluice(
+      t,
+      (ports) => `log: { access: true }
 listeners:
 ${Object.entries(settings)
   .map(([name, path]) => `  ${name}:\n    address: 127.0.0.1:${ports[name]}\n    path: ${path}\n    routes:${routes}\n`)
@@ -155,39 +162,40 @@ ${Object.entries(settings)
 clusters:
   app: [127.0.0.1:${upstream.port}]
 `,
-    { ports: [...Object.keys(settings), "before", "written"] },
-  );
-  const ask = async (listener: string, target: string) => {
-    const { status, headers } = await get(t, sluice.ports[listener]!, target);
-    return [status, headers["x-url"] ?? ""];
-  };
-  assert.deepEqual(await ask("web", "/a//b/%2F;c"), [404, "/a//b/%2F;c"]);
-  assert.deepEqual(await ask("allow", "//private/x"), [200, "//private/x"]);
-  assert.deepEqual(await ask("merge", "//private//x"), [401, ""]);
-  assert.deepEqual(await ask("merge", "//a///b//"), [404, "/a/b/"]);
-  assert.deepEqual(await ask("merge", "/%2Fprivate/x"), [400, ""]);
-  assert.deepEqual(await ask("decode", "/%2Fprivate/x"), [401, ""]);
-  assert.deepEqual(await ask("decode", "/a%2f%2Fb%2F..%2fc"), [404, "/a/c"]);
-  assert.deepEqual(await ask("refuse", "/a%2Fb"), [400, ""]);
-  assert.deepEqual(await ask("refuse", "/a//b"), [404, "/a//b"]);
-  // What a plugin makes of the path before a route is matched is looked at in the same way.
-  assert.deepEqual(await ask("before", "/old/x"), [400, ""]);
-  // Paths of the configuration have the form that those of requests have.
-  for (const [target, seen] of [
-    ["/caf%C3%A9/menu", "/menu"],
-    ["/caf%c3%a9/menu", "/menu"],
-    ["/%c3%A9/menu", "/y/menu"],
-    ["/a%2Fb/x", "/ab/x"],
-    ["/~ann/x", "/x"],
-  ] as const)
-    assert.deepEqual(await ask("written", target), [404, seen], target);
-  const moved = await get(t, sluice.ports.written!, "/to/x");
-  assert.equal(moved.headers.location, "/caf%C3%A9/~/to/x");
-  const { body } = await get(t, sluice.port, "//private/x");
-  assert.equal(body.toString(), "400 Bad Request: the path can be read in two ways\n");
-  await sluice.logged(({ path, outcome }) => path === "//private/x" && outcome === "ambiguous_path", "the request");
-  await explains(sluice);
-});
+      { ports: [...Object.keys(settings), "before", "written"] },
+    );
+    const ask = async (listener: string, target: string) => {
+      const { status, headers } = await get(t, sluice.ports[listener]!, target);
+      return [status, headers["x-url"] ?? ""];
+    };
+    assert.deepEqual(await ask("web", "/a//b/%2F;c"), [404, "/a//b/%2F;c"]);
+    assert.deepEqual(await ask("allow", "//private/x"), [200, "//private/x"]);
+    assert.deepEqual(await ask("merge", "//private//x"), [401, ""]);
+    assert.deepEqual(await ask("merge", "//a///b//"), [404, "/a/b/"]);
+    assert.deepEqual(await ask("merge", "/%2Fprivate/x"), [400, ""]);
+    assert.deepEqual(await ask("decode", "/%2Fprivate/x"), [401, ""]);
+    assert.deepEqual(await ask("decode", "/a%2f%2Fb%2F..%2fc"), [404, "/a/c"]);
+    assert.deepEqual(await ask("refuse", "/a%2Fb"), [400, ""]);
+    assert.deepEqual(await ask("refuse", "/a//b"), [404, "/a//b"]);
+    // A path changed by a plugin before route matching is checked in the same way.
+    assert.deepEqual(await ask("before", "/old/x"), [400, ""]);
+    // Paths of the configuration have the form that those of requests have.
+    for (const [target, seen] of [
+      ["/caf%C3%A9/menu", "/menu"],
+      ["/caf%c3%a9/menu", "/menu"],
+      ["/%c3%A9/menu", "/y/menu"],
+      ["/a%2Fb/x", "/ab/x"],
+      ["/~ann/x", "/x"],
+    ] as const)
+      assert.deepEqual(await ask("written", target), [404, seen], target);
+    const moved = await get(t, sluice.ports.written!, "/to/x");
+    assert.equal(moved.headers.location, "/caf%C3%A9/~/to/x");
+    const { body } = await get(t, sluice.port, "//private/x");
+    assert.equal(body.toString(), "400 Bad Request: the path can be read in two ways\n");
+    await sluice.logged(({ path, outcome }) => path === "//private/x" && outcome === "ambiguous_path", "the request");
+    await explains(sluice);
+  },
+);
 
 async function explains(sluice: Program): Promise<void> {
   const { code, stdout } = await runSluice(

@@ -9,7 +9,7 @@ import { findFreePort } from "./free-port.ts";
 import { startUpstream } from "./peers.ts";
 import { atEnd, environment, launcher, testInUsualMode, until } from "./program.ts";
 
-testInUsualMode("save, and the next request is served by what was saved", async (t) => {
+testInUsualMode("the next request after a save runs the saved version", async (t) => {
   const directory = mkdtempSync(join(tmpdir(), "sluice-dev-"));
   atEnd(t, () => rmSync(directory, { recursive: true }));
   const upstream = await startUpstream(t);
@@ -37,8 +37,8 @@ testInUsualMode("save, and the next request is served by what was saved", async 
   dev.stdout.resume();
   const greeting = async (): Promise<string | undefined> => {
     const before = upstream.requests.length;
-    const answer = await fetch(`http://127.0.0.1:${web}/`).catch(() => null);
-    if (answer?.status !== 200) return undefined;
+    const response = await fetch(`http://127.0.0.1:${web}/`).catch(() => null);
+    if (response?.status !== 200) return undefined;
     return String(upstream.requests[before]!.headers["x-greeting"]);
   };
   await until(() => /sluice\.yaml:\d+:\d+: .*"none"/.test(told), "what is wrong with the configuration", 30_000);

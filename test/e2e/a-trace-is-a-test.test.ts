@@ -1,4 +1,4 @@
-/** a-trace-is-a-test: what was seen in the running proxy is made again in a plugin's tests, each plugin by itself. */
+/** a-trace-is-a-test: plugin tests replay a trace of the running proxy, one plugin at a time. */
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -19,8 +19,8 @@ before(async () => {
 });
 
 async function start(t: LiveTest): Promise<Program> {
-  const answer = { "content-type": "text/plain", server: "hidden", "set-cookie": "id=1" };
-  const listen = () => startUpstream(t, (_request, response) => void response.writeHead(203, answer).end("body"));
+  const headers = { "content-type": "text/plain", server: "hidden", "set-cookie": "id=1" };
+  const listen = () => startUpstream(t, (_request, response) => void response.writeHead(203, headers).end("body"));
   const [one, two] = [await listen(), await listen()];
   const config = (ports: { web: number }) => `trace: { token: ${TOKEN} }
 plugins:
@@ -47,9 +47,9 @@ const KNOWN = { authorization: "Bearer outer", "x-list": "two" };
 
 async function traceOf(sluice: Program, path: string, init: Sent): Promise<TraceRecord> {
   const headers = { ...init.headers, "x-sluice-debug": TOKEN };
-  const answer = await fetch(`${sluice.url}${path}`, { ...init, headers });
-  await answer.arrayBuffer();
-  const id = answer.headers.get("x-sluice-trace");
+  const response = await fetch(`${sluice.url}${path}`, { ...init, headers });
+  await response.arrayBuffer();
+  const id = response.headers.get("x-sluice-trace");
   await until(async () => (await sluice.ask(`/api/v1/traces/${id}`)).status === 200, "the trace is there");
   return JSON.parse((await sluice.ask(`/api/v1/traces/${id}`)).text);
 }
@@ -66,7 +66,7 @@ async function explain(sluice: Program, ...args: string[]): Promise<TraceRecord>
 const load = (sluice: Program, name: Name, options = {}) =>
   plugin(join(sluice.directory, `${name}.wasm`), { ...AROUND, ...options });
 
-testInUsualMode("each plugin of a chain does again what a trace of the running proxy says", async (t) => {
+testInUsualMode("a replay of each plugin in a chain matches the trace of the running proxy", async (t) => {
   const sluice = await start(t);
   const traces = [
     await traceOf(sluice, "/a?b=1&token=s3cret", { headers: { ...KNOWN, "x-beta": "1" } }),
@@ -84,7 +84,7 @@ testInUsualMode("each plugin of a chain does again what a trace of the running p
     const called = new Set(trace.steps.flatMap((step) => (step.step === "hook" ? [step.plugin] : [])));
     for (const name of called) {
       const guest = await load(sluice, name as Name);
-      // The guard is told apart by its token's length, which a trace does not show.
+      // The guard depends on its token's length, which a trace does not show.
       const replayed = await guest.replay(JSON.parse(text), { values: { authorization: "Bearer outer" } });
       assert.deepEqual(replayed.differences, [], `${index}, ${name}`);
       assert.equal(replayed.plugin, name);
@@ -108,7 +108,7 @@ testInUsualMode("each plugin of a chain does again what a trace of the running p
   assert.deepEqual([failed.calls[0]!.now!.result, failed.calls[0]!.now!.failure!.reason], ["failed", "trap"]);
 });
 
-testInUsualMode("a plugin that was changed is told from the trace, line by line", async (t) => {
+testInUsualMode("a replay of a changed plugin reports its differences from the trace", async (t) => {
   const sluice = await start(t);
   const trace = await explain(sluice, "GET", "http://acme.example.com/a?b=1", "-H", "x-beta: 1");
   const changed = async (name: Name, from: string, to: string): Promise<string[]> => {

@@ -1,4 +1,4 @@
-/** The access log holds the fields that are configured and those of plugins, in a file that can be rotated. */
+/** The access log has the configured fields and those of plugins, in a file that can be rotated. */
 import assert from "node:assert/strict";
 import { existsSync, readFileSync, renameSync } from "node:fs";
 import { join } from "node:path";

@@ -35,7 +35,7 @@ testInUsualMode("access-log-lines-are-complete: each hostile byte escaped, each 
   }
   const client = await connectTo(t, sluice.port);
   client.send(Array.from({ length: 500 }, (_, i) => `GET /${i} HTTP/1.1\r\nHost: a\r\n\r\n`).join(""));
-  for (let i = 0; i < 500; i++) await client.answer();
+  for (let i = 0; i < 500; i++) await client.readResponse();
   requests += 500;
   await sluice.logged(() => sluice.accessLines.length >= requests, `${requests} lines`);
   await sluice.stop();

@@ -1,4 +1,4 @@
-/** However large a body and however slow its reader: it flows, and what waits in the proxy is bounded. */
+/** Bodies of any size stream, and the proxy buffers a bounded part of them for slow readers. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
@@ -10,7 +10,7 @@ import { atEnd, bounded, type Program, simpleConfig, startSluice, testInAllModes
 const MiB = 1024 * 1024;
 const TOTAL = 512 * MiB;
 const PIECE = Buffer.alloc(256 * 1024, "x");
-/** A proxy that took everything in would hold TOTAL. */
+/** A proxy without backpressure would buffer TOTAL. */
 const GROWTH = 96 * MiB;
 
 async function startServer(
@@ -41,7 +41,7 @@ async function watchSize(sluice: Program): Promise<() => Promise<number>> {
   };
 }
 
-testInAllModes("a large body flows down through bounded memory", async (t) => {
+testInAllModes("a large response body streams in bounded memory", async (t) => {
   const total = times(t, TOTAL);
   const port = await startServer(t, (_, response) => void pour(response, total));
   const sluice = await startSluice(t, simpleConfig(port));
@@ -55,7 +55,7 @@ testInAllModes("a large body flows down through bounded memory", async (t) => {
   assert.ok(grown < GROWTH, `it grew by ${grown} bytes`);
 });
 
-testInAllModes("slow readers: the upstream is paused, and the proxy does not take in what they leave", async (t) => {
+testInAllModes("slow readers: reading from the upstream pauses, and the proxy's memory is bounded", async (t) => {
   let poured = 0;
   const port = await startServer(t, (_, response) => {
     const write = (): void => {
@@ -76,13 +76,13 @@ testInAllModes("slow readers: the upstream is paused, and the proxy does not tak
   await settles(() => poured);
   const grown = await growth();
   assert.ok(grown < GROWTH, `it grew by ${grown} bytes for ${poured} bytes poured`);
-  // And it goes on where it stood.
+  // And it continues where it stopped.
   const before = clients[0]!.received;
   clients[0]!.socket.resume();
   assert.ok(await clients[0]!.waits(() => clients[0]!.received > before + 16 * MiB, "more"));
 });
 
-testInAllModes("slow upstreams: the client's upload is paused", async (t) => {
+testInAllModes("slow upstreams: reading from the client pauses", async (t) => {
   const upstream = await startRawUpstream(t, (peer) => void peer.socket.pause());
   const sluice = await startSluice(t, simpleConfig(upstream.port, { rest: "shutdown: { grace: 500ms }" }));
   const growth = await watchSize(sluice);
@@ -107,7 +107,7 @@ testInAllModes("slow upstreams: the client's upload is paused", async (t) => {
   assert.ok(await peer!.waits(() => peer!.received > 16 * MiB, "more"));
 });
 
-testInAllModes("a client that pipelines and reads nothing is not answered into memory", async (t) => {
+testInAllModes("a client that pipelines and does not read: responses are not buffered without bound", async (t) => {
   const port = await startServer(t, (_, response) => void response.end(PIECE.subarray(0, 1024)));
   const sluice = await startSluice(t, simpleConfig(port));
   const growth = await watchSize(sluice);
@@ -132,10 +132,10 @@ testInAllModes("a client that pipelines and reads nothing is not answered into m
     30_000,
   );
   const grown = await growth();
-  assert.ok(grown < GROWTH, `it grew by ${grown} bytes with ${answered} answers`);
+  assert.ok(grown < GROWTH, `it grew by ${grown} bytes with ${answered} responses`);
 });
 
-/** Waits until a figure has stood still for a while. */
+/** Waits until a number has not changed for a while. */
 async function settles(figure: () => number | Promise<number>): Promise<void> {
   let last = -1;
   let still = 0;

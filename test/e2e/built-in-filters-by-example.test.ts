@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { seenBy, startExample } from "./example.ts";
 import { testInUsualMode } from "./program.ts";
 
-testInUsualMode("api-key: who brings a key is named to the application, and the key goes no further", async (t) => {
+testInUsualMode("api-key: the endpoint receives the key's owner, not the key", async (t) => {
   const { get } = await startExample(t, "api-key");
   assert.equal((await get("/")).status, 401);
   assert.equal((await get("/", { "x-api-key": "alices-key-0123456780" })).status, 401);
@@ -16,7 +16,7 @@ testInUsualMode("api-key: who brings a key is named to the application, and the 
   }
 });
 
-testInUsualMode("basic-auth: passwords by their hashes, plain and salted, and a path for everybody", async (t) => {
+testInUsualMode("basic-auth: password hashes, plain and salted, and a public path", async (t) => {
   const { get } = await startExample(t, "basic-auth");
   const login = (user: string) => ({ authorization: `Basic ${Buffer.from(user).toString("base64")}` });
   const refused = await get("/");
@@ -27,7 +27,7 @@ testInUsualMode("basic-auth: passwords by their hashes, plain and salted, and a 
   assert.equal(seenBy(await get("/health")).headers["x-user"], undefined);
 });
 
-testInUsualMode("cors: one site and its previews get leave, others do not", async (t) => {
+testInUsualMode("cors: one site and its previews are allowed, others are not", async (t) => {
   const { get } = await startExample(t, "cors");
   const asks = { origin: "https://app.example.com", "access-control-request-method": "PUT" };
   const preflight = await get("/", asks, "OPTIONS");
@@ -44,7 +44,7 @@ testInUsualMode("cors: one site and its previews get leave, others do not", asyn
   }
 });
 
-testInUsualMode("rate-limit: three at once and no fourth, by key a hundred, and a limit that only tells", async (t) => {
+testInUsualMode("rate-limit: a burst of three, a hundred by key, and a limit that only reports", async (t) => {
   const { get, printed } = await startExample(t, "rate-limit");
   const statuses: number[] = [];
   for (let i = 0; i < 4; i++) statuses.push((await get("/")).status);
@@ -58,7 +58,7 @@ testInUsualMode("rate-limit: three at once and no fourth, by key a hundred, and 
   while (!/dry run|would/.test(printed())) await new Promise((resolve) => setTimeout(resolve, 20));
 });
 
-testInUsualMode("ip-filter: the office alone sees the administration, a range sees nothing", async (t) => {
+testInUsualMode("ip-filter: one network is allowed to the administration, another is denied everything", async (t) => {
   const { get } = await startExample(t, "ip-filter");
   const from = async (address: string, path: string) => (await get(path, { "x-forwarded-for": address })).status;
   assert.equal(await from("198.51.100.7", "/admin/"), 200);
@@ -68,15 +68,15 @@ testInUsualMode("ip-filter: the office alone sees the administration, a range se
   assert.equal(await from("203.0.113.5", "/"), 403);
 });
 
-testInUsualMode("fault: who asks for it is hurt half of the time, nobody else is", async (t) => {
+testInUsualMode("fault: half of the requests that ask for it fail, and no other", async (t) => {
   const { get } = await startExample(t, "fault");
-  const answers = await Promise.all(Array.from({ length: 40 }, () => get("/", { "x-chaos": "on" })));
-  assert.deepEqual(new Set(answers.map(({ status }) => status)), new Set([200, 503]));
-  assert.equal(answers.find(({ status }) => status === 503)!.body, "injected\n");
+  const responses = await Promise.all(Array.from({ length: 40 }, () => get("/", { "x-chaos": "on" })));
+  assert.deepEqual(new Set(responses.map(({ status }) => status)), new Set([200, 503]));
+  assert.equal(responses.find(({ status }) => status === 503)!.body, "injected\n");
   for (let i = 0; i < 10; i++) assert.equal((await get("/")).status, 200);
 });
 
-testInUsualMode("jwt: a token for this audience is let in, another is not", async (t) => {
+testInUsualMode("jwt: a token for this audience is accepted, another is not", async (t) => {
   const { get, printed } = await startExample(t, "jwt");
   const [good, other] = Array.from(printed().matchAll(/Authorization: (Bearer [^']+)/g), ([, token]) => token!);
   assert.equal((await get("/")).status, 401);

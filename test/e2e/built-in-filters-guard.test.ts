@@ -1,4 +1,4 @@
-/** Built-in filters in the real program: who may pass does, nobody else, and all threads count as one. */
+/** Built-in filters in the real program: they admit authorized requests only, and count over all workers. */
 import assert from "node:assert/strict";
 import { createHash, generateKeyPairSync, sign } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -10,12 +10,12 @@ import { type Ports, runSluice, startSluice, testInUsualMode } from "./program.t
 const LISTENER = (ports: Ports, chain: string): string =>
   `listeners: { web: { address: "127.0.0.1:${ports.web}", chain: ${chain} } }\n`;
 const statusOf = async (url: string, headers: Record<string, string> = {}): Promise<number> => {
-  const answer = await fetch(url, { headers: { connection: "close", ...headers } });
-  await answer.arrayBuffer();
-  return answer.status;
+  const response = await fetch(url, { headers: { connection: "close", ...headers } });
+  await response.arrayBuffer();
+  return response.status;
 };
 
-test("the guide's examples pass `sluice check`, and a secret that is refused is not shown", async () => {
+test("the guide's examples pass `sluice check`, and a rejected secret is not printed", async () => {
   const directory = mkdtempSync(join(tmpdir(), "sluice-filters-"));
   try {
     const check = async (chain: string) => {
@@ -44,25 +44,25 @@ test("the guide's examples pass `sluice check`, and a secret that is refused is 
   }
 });
 
-testInUsualMode("rate-limit lets the quota through once, whichever thread is asked", async (t) => {
-  // An hour of window: no more comes back while the test runs.
+testInUsualMode("rate-limit admits the quota once over all workers", async (t) => {
+  // A window of an hour: no quota is restored while the test runs.
   const chain = '[{ rate-limit: { quota: 20, window: 36000, key: "header:x-client" } }]';
   const sluice = await startSluice(t, (ports) => LISTENER(ports, chain), { workers: 3 });
   for (const client of ["ann", "bob"]) {
     const asked = Array.from({ length: 60 }, () => statusOf(sluice.url, { "x-client": client }));
     const statuses = await Promise.all(asked);
-    // Without a rule, what passes finds no route.
+    // There are no routes: an admitted request gets 404.
     assert.deepEqual(
       [404, 429].map((status) => statuses.filter((found) => found === status).length),
       [20, 40],
     );
   }
-  const answer = await fetch(sluice.url, { headers: { "x-client": "ann" } });
-  assert.match(answer.headers.get("ratelimit")!, /^"default";r=0;t=\d+$/);
-  assert.ok(Number(answer.headers.get("retry-after")) > 0);
+  const response = await fetch(sluice.url, { headers: { "x-client": "ann" } });
+  assert.match(response.headers.get("ratelimit")!, /^"default";r=0;t=\d+$/);
+  assert.ok(Number(response.headers.get("retry-after")) > 0);
 });
 
-testInUsualMode("keys, passwords and tokens are asked for, also by the connections of many threads", async (t) => {
+testInUsualMode("keys, passwords and tokens are required on every worker", async (t) => {
   const { publicKey, privateKey } = generateKeyPairSync("ed25519");
   const hash = createHash("sha256").update("open:sesame").digest("hex");
   const routes = (ports: Ports): string => `listeners:
@@ -81,7 +81,7 @@ clusters: { none: ["127.0.0.1:1"] }
   const text = `${part({ alg: "EdDSA" })}.${part({ exp: Math.floor(Date.now() / 1000) + 600 })}`;
   const token = `${text}.${sign(null, Buffer.from(text), privateKey).toString("base64url")}`;
   const basic = Buffer.from("ann:open:sesame").toString("base64");
-  // Nothing listens there: who passes is told so.
+  // No endpoint listens: an admitted request gets 502.
   const cases: [path: string, headers: Record<string, string>, status: number][] = [
     ["/key", {}, 401],
     ["/key", { "x-api-key": "correct-horse-battery" }, 502],

@@ -1,4 +1,4 @@
-/** A plugin in C, by sdk/c/sluice.h alone: what the header declares is what the host offers, and it serves traffic. */
+/** A plugin in C needs sdk/c/sluice.h only: the header declares what the host provides, and the plugin serves traffic. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -15,7 +15,7 @@ const example = join(root, "examples/c-plugin");
 const directory = mkdtempSync(join(tmpdir(), "sluice-c-"));
 after(() => rmSync(directory, { recursive: true }));
 
-/** Runs the example's own script on a source; a machine without clang is told what to install. */
+/** Runs the example's own script on a source; without clang it prints what to install. */
 function build(source: string): { status: number | null; stderr: string; wasm: () => Uint8Array } {
   const place = join(directory, "repo/examples/c-plugin");
   spawnSync("mkdir", ["-p", join(place, "plugins"), join(directory, "repo/sdk/c")]);
@@ -33,7 +33,7 @@ before(() => {
   edition = wasm();
 });
 
-test("every host call and hook of the header is one of the host's, with its type", () => {
+test("every host call and hook of the header exists in the host, with its type", () => {
   const header = readFileSync(join(root, "sdk/c/sluice.h"), "utf8");
   const declared = header.matchAll(/^SLUICE_IMPORT\(.+\)\n\w+ (sluice_\w+)\((.*)\);$/gm);
   const calls = Array.from(declared, ([, symbol, params = ""]) => {
@@ -57,7 +57,7 @@ SLUICE_EXPORT("calls") void calls(void);\nvoid calls(void) {\n${calls.join("")}}
   assert.deepEqual(imported.sort(), offered.sort());
 });
 
-test("what the guide shows in C compiles", () => {
+test("the guide's C code compiles", () => {
   const guide = readFileSync(join(root, "docs/plugins.md"), "utf8");
   const shown = Array.from(guide.matchAll(/^```c\n(.*?)^```$/gms), ([, text]) => text!);
   assert.ok(shown.length > 0);
@@ -68,7 +68,7 @@ test("what the guide shows in C compiles", () => {
   }
 });
 
-testInUsualMode("the example in C reads, sets, removes and answers on live traffic", async (t) => {
+testInUsualMode("the C example reads, sets and removes headers and responds, on live traffic", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(
     t,
@@ -87,9 +87,9 @@ ${simpleConfig(upstream.port, { listener: "chain: [edition]" })(ports)}`,
   assert.deepEqual(await seen("no name"), ["stable", undefined]);
   assert.deepEqual(await seen("x".repeat(33)), ["stable", undefined]);
   const before = upstream.requests.length;
-  const answer = await fetch(`${sluice.url}/edition`, { headers: { "x-wants": "beta" } });
+  const response = await fetch(`${sluice.url}/edition`, { headers: { "x-wants": "beta" } });
   assert.deepEqual(
-    [answer.status, answer.headers.get("content-type"), await answer.text()],
+    [response.status, response.headers.get("content-type"), await response.text()],
     [200, "text/plain", "beta"],
   );
   assert.equal(upstream.requests.length, before);

@@ -1,4 +1,4 @@
-/** canary-rollout-of-a-plugin: by a share of requests, promoted or rolled back by its own figures. */
+/** canary-rollout-of-a-plugin: it serves a share of requests, and is promoted or rolled back by its measurements. */
 import assert from "node:assert/strict";
 import { compileSource } from "../contract/plugin-harness.ts";
 import { startUpstream } from "./peers.ts";
@@ -63,12 +63,12 @@ class Site {
 
   /** The version that an exchange has had in both of its heads. */
   async ask(): Promise<Seen> {
-    const answer = await fetch(this.sluice.url);
-    const [request, hits, guest, seen] = (await answer.text()).split(" ");
-    const response = answer.headers.get("x-response-version");
-    if (answer.status === 200) assert.equal(request, response, "one exchange sees one version");
-    const version = response ?? "";
-    return { status: answer.status, version, guest: Number(guest), seen: Number(seen), hits: Number(hits) };
+    const response = await fetch(this.sluice.url);
+    const [request, hits, guest, seen] = (await response.text()).split(" ");
+    const marked = response.headers.get("x-response-version");
+    if (response.status === 200) assert.equal(request, marked, "one exchange sees one version");
+    const version = marked ?? "";
+    return { status: response.status, version, guest: Number(guest), seen: Number(seen), hits: Number(hits) };
   }
 
   async askMany(count: number): Promise<Seen[]> {
@@ -125,7 +125,7 @@ const count = (all: readonly Seen[], version: string): number => all.filter((one
 
 const byValue = (a: number, b: number): number => a - b;
 
-/** How many requests each guest had seen at its last one. Which worker a connection comes to is the kernel's choice. */
+/** How many requests each guest had seen at its last one. The kernel selects the worker of a connection. */
 function lastSeen(all: readonly Seen[]): Map<number, number> {
   const last = new Map<number, number>();
   for (const { guest, seen } of all) last.set(guest, Math.max(seen, last.get(guest) ?? 0));
@@ -179,7 +179,7 @@ testInUsualMode("a new version receives its share, one version for an exchange, 
   assert.equal(await sluice.metric("sluice_plugin_failures_total"), 0);
 });
 
-testInUsualMode("a version that fails is rolled back, and not tried again until its file changes", async (t) => {
+testInUsualMode("a failing version is rolled back, and not started again until its file changes", async (t) => {
   const site = await startSite(t, await version("v1"));
   const { sluice } = site;
   await site.deploy(await version("bad", 'throw new Error("a bad version");'));

@@ -1,4 +1,4 @@
-/** connection-filters-run-before-the-first-byte: a plugin says who may connect, before a byte is read and in every way of accepting. */
+/** connection-filters-run-before-the-first-byte: a plugin admits or denies a connection before a byte is read, in each accept mode. */
 import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import { connect } from "node:net";
@@ -42,7 +42,7 @@ before(async () => {
 
 const REQUEST = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
 
-/** What a connection of its own from that address came to: the status of its answer, or how it ended without one. */
+/** Sends a request on a new connection from that address: its status, or how the connection ended without one. */
 function ask(port: number, localAddress = "127.0.0.1"): Promise<number | "reset" | "end"> {
   const socket = connect({ host: "127.0.0.1", port, localAddress });
   let text = "";
@@ -70,33 +70,38 @@ function startDenying(t: LiveTest, upstream: number): Promise<Program> {
   return startSluice(t, (ports) => plugin + simpleConfig(upstream, { listener: "chain: [denies]" })(ports), { files });
 }
 
-testInAllModes("who is denied is reset without an answer, others are served, and a reload is heard", async (t) => {
-  const upstream = await startUpstream(t);
-  const sluice = await startDenying(t, upstream.port);
-  for (let turn = 0; turn < 4; turn++) {
-    assert.equal(await ask(sluice.port, "127.0.0.2"), "reset");
-    assert.equal(await ask(sluice.port), 200);
-  }
-  assert.deepEqual([await denied(sluice), await judged(sluice)], [4, 8]);
-  assert.equal(upstream.requests.length, 4);
-  await until(async () => (await sluice.metric("sluice_connections_active")) === 0, "no connection is counted");
-  sluice.config(sluice.configText.replace("address: 127.0.0.2", "address: 127.0.0.3"));
-  assert.equal((await sluice.reload()).status, 200);
-  assert.deepEqual([await ask(sluice.port, "127.0.0.2"), await ask(sluice.port, "127.0.0.3")], [200, "reset"]);
-  assert.doesNotMatch(sluice.output, /127\.0\.0\.[23]/, "no connection has a line in the log");
-});
+testInAllModes(
+  "a denied connection is reset without a response, others are served, and a reload takes effect",
+  async (t) => {
+    const upstream = await startUpstream(t);
+    const sluice = await startDenying(t, upstream.port);
+    for (let turn = 0; turn < 4; turn++) {
+      assert.equal(await ask(sluice.port, "127.0.0.2"), "reset");
+      assert.equal(await ask(sluice.port), 200);
+    }
+    assert.deepEqual([await denied(sluice), await judged(sluice)], [4, 8]);
+    assert.equal(upstream.requests.length, 4);
+    await until(async () => (await sluice.metric("sluice_connections_active")) === 0, "no connection is counted");
+    sluice.config(sluice.configText.replace("address: 127.0.0.2", "address: 127.0.0.3"));
+    assert.equal((await sluice.reload()).status, 200);
+    assert.deepEqual([await ask(sluice.port, "127.0.0.2"), await ask(sluice.port, "127.0.0.3")], [200, "reset"]);
+    assert.doesNotMatch(sluice.output, /127\.0\.0\.[23]/, "no connection has a line in the log");
+  },
+);
 
-testInUsualMode("a failing plugin closes the connection, under `skip` accepts it; the listener goes on", async (t) => {
-  const upstream = await startUpstream(t);
-  const failing = {
-    trap: makePlugin("connection", TRAP),
-    spin: makePlugin("connection", SPIN),
-    "invalid-result": makePlugin("connection", "i32.const 1"),
-  };
-  const names = Object.keys(failing);
-  const sluice = await startSluice(
-    t,
-    (ports) => `plugins:
+testInUsualMode(
+  "a failing plugin closes the connection, under `skip` accepts it; the listener goes on accepting",
+  async (t) => {
+    const upstream = await startUpstream(t);
+    const failing = {
+      trap: makePlugin("connection", TRAP),
+      spin: makePlugin("connection", SPIN),
+      "invalid-result": makePlugin("connection", "i32.const 1"),
+    };
+    const names = Object.keys(failing);
+    const sluice = await startSluice(
+      t,
+      (ports) => `plugins:
   fails: { wasm: ./fails.wasm }
 ${names.map((name) => `  ${name}: { wasm: ./${name}.wasm }\n  ${name}-skipped: { wasm: ./${name}.wasm, onFailure: skip }`).join("\n")}
 listeners:
@@ -106,30 +111,31 @@ ${names
   .map((name) => `  ${name}: { address: 127.0.0.1:${ports[name]}, chain: [${name}], cluster: app }\n`)
   .join("")}clusters: { app: [127.0.0.1:${upstream.port}] }
 `,
-    {
-      files: {
-        ...files,
-        ...Object.fromEntries(names.map((name) => [`${name}.wasm`, failing[name as keyof typeof failing]])),
+      {
+        files: {
+          ...files,
+          ...Object.fromEntries(names.map((name) => [`${name}.wasm`, failing[name as keyof typeof failing]])),
+        },
+        ports: names.flatMap((name) => [name, `${name}-skipped`]),
       },
-      ports: names.flatMap((name) => [name, `${name}-skipped`]),
-    },
-  );
-  for (const name of names) {
-    const skipped = `${name}-skipped`;
-    for (let turn = 0; turn < 4; turn++) {
-      assert.equal(await ask(sluice.ports[name]!), "reset", name);
-      assert.equal(await ask(sluice.ports[skipped]!), 200, name);
+    );
+    for (const name of names) {
+      const skipped = `${name}-skipped`;
+      for (let turn = 0; turn < 4; turn++) {
+        assert.equal(await ask(sluice.ports[name]!), "reset", name);
+        assert.equal(await ask(sluice.ports[skipped]!), 200, name);
+      }
+      assert.equal(await denied(sluice, name), 4, "closed for a failure is denied, too");
+      assert.ok((await sluice.metric("sluice_plugin_failures_total", { plugin: skipped, hook: "connection" })) > 0);
     }
-    assert.equal(await denied(sluice, name), 4, "closed for a failure is denied, too");
-    assert.ok((await sluice.metric("sluice_plugin_failures_total", { plugin: skipped, hook: "connection" })) > 0);
-  }
-  for (let turn = 0; turn < 4; turn++) {
-    assert.equal(await ask(sluice.port, "127.0.0.2"), "reset");
-    assert.equal(await ask(sluice.port), 200);
-  }
-});
+    for (let turn = 0; turn < 4; turn++) {
+      assert.equal(await ask(sluice.port, "127.0.0.2"), "reset");
+      assert.equal(await ask(sluice.port), 200);
+    }
+  },
+);
 
-testInAllModes("ten thousand that are denied leave nothing behind", async (t) => {
+testInAllModes("ten thousand denied connections leak nothing", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startDenying(t, upstream.port);
   assert.equal(await ask(sluice.port, "127.0.0.2"), "reset");
@@ -146,7 +152,7 @@ testInAllModes("ten thousand that are denied leave nothing behind", async (t) =>
   assert.equal(await ask(sluice.port), 200);
 });
 
-testInUsualMode("connections of an address are counted over all threads", async (t) => {
+testInUsualMode("connections of an address are counted over all workers", async (t) => {
   const upstream = await startUpstream(t);
   const plugin = "plugins: { counts: { wasm: ./counts.wasm, allow: { kv: [connections] } } }\n";
   const sluice = await startSluice(

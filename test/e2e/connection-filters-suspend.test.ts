@@ -1,6 +1,6 @@
 /**
- * connection-filters-suspend: a plugin may ask somebody else whether a client is let in. Until it has decided nothing of the
- * connection is looked at, and whoever leaves is waited for no more.
+ * connection-filters-suspend: a plugin may ask a service whether to admit a client. Until it has decided, no
+ * request of the connection is parsed, and a client that disconnects cancels the call.
  */
 import assert from "node:assert/strict";
 import { once } from "node:events";
@@ -24,10 +24,10 @@ import {
 const SOURCE = `import { cluster, Connection, Fetch } from "sluice/sdk";
 const canary = cluster("canary");
 export function onConnection(connection: Connection): void {
-  const answer = new Fetch("cluster:gate/" + connection.clientAddress).timeout(3600000).send();
-  if (answer.status == 403) connection.deny();
-  else if (!answer.ok) throw new Error("the gate is broken");
-  else if (answer.text() == "canary") connection.choose(canary);
+  const response = new Fetch("cluster:gate/" + connection.clientAddress).timeout(3600000).send();
+  if (response.status == 403) connection.deny();
+  else if (!response.ok) throw new Error("the gate is broken");
+  else if (response.text() == "canary") connection.choose(canary);
 }`;
 let wasm: Uint8Array;
 
@@ -35,7 +35,7 @@ before(async () => {
   wasm = await compileSource(SOURCE);
 });
 
-/** A question to the gate, which the test answers. */
+/** A subrequest to the authorization service; the test sends the response. */
 type Asked = { readonly address: string; say(status: number, text?: string): void; readonly gone: Promise<unknown> };
 type Gate = { readonly port: number; readonly asked: Asked[]; next(): Promise<Asked> };
 
@@ -86,7 +86,7 @@ const guests = (sluice: Program): Promise<number> => sluice.metric("sluice_plugi
 const received = (sluice: Program): Promise<number> => sluice.metric("sluice_bytes_received_total");
 
 testInAllModes(
-  "a client is let in, denied, or sent elsewhere when the answer is there, and others at once",
+  "a suspended filter admits, denies or selects a cluster on its response; other connections are not delayed",
   async (t) => {
     const [app, canary] = [await startUpstream(t), await startUpstream(t)];
     const gate = await startGate(t);
@@ -98,7 +98,8 @@ testInAllModes(
     for (const { address, say } of gate.asked)
       say(address === "127.0.0.3" ? 403 : 200, address === "127.0.0.4" ? "canary" : "");
     const [first, second, third] = entered as [Peer, Peer, Peer];
-    for (const client of [first, third]) for (let i = 0; i < 2; i++) assert.equal((await client.answer()).status, 200);
+    for (const client of [first, third])
+      for (let i = 0; i < 2; i++) assert.equal((await client.readResponse()).status, 200);
     assert.equal(await bounded(second.closed, "its end"), "reset");
     assert.equal(second.text, "");
     assert.deepEqual([app.requests.length, canary.requests.length, await denied(sluice)], [2, 2, 1]);
@@ -106,7 +107,7 @@ testInAllModes(
   },
 );
 
-testInEachMode("what is sent meanwhile is kept, some of it, and read when the client is in", async (t) => {
+testInEachMode("bytes sent meanwhile are buffered up to a limit, and parsed after admission", async (t) => {
   const app = await startUpstream(t, (request, response) => response.end(request.body));
   const gate = await startGate(t);
   const sluice = await start(t, { app, gate, listener: "timeouts: { head: 300ms }" });
@@ -120,26 +121,26 @@ testInEachMode("what is sent meanwhile is kept, some of it, and read when the cl
   const badAsked = await gate.next();
   const slow = await enter(t, sluice.port);
   const slowAsked = await gate.next();
-  // The time for a head is over long before anybody is let in.
+  // The head timeout passes long before a connection is admitted.
   const began = performance.now();
   await until(() => performance.now() - began > 1000, "time has passed");
   assert.ok((await received(sluice)) <= 128 * 1024 + 9, "no more than that is read");
   assert.deepEqual([bad.text, large.text, app.requests.length], ["", "", 0]);
   largeAsked.say(200);
-  assert.equal((await large.answer()).body.toString(), body);
+  assert.equal((await large.readResponse()).body.toString(), body);
   badAsked.say(200);
-  assert.equal((await bad.answer()).status, 400);
+  assert.equal((await bad.readResponse()).status, 400);
   slowAsked.say(200);
-  assert.equal((await slow.send(GET).answer()).status, 200);
-  assert.equal((await slow.send("GET / HT").answer()).status, 408);
+  assert.equal((await slow.send(GET).readResponse()).status, 200);
+  assert.equal((await slow.send("GET / HT").readResponse()).status, 408);
 });
 
-testInAllModes("a client that leaves is waited for no more: neither a guest nor a question stays", async (t) => {
+testInAllModes("a client that disconnects cancels the call: neither a guest nor a subrequest remains", async (t) => {
   const app = await startUpstream(t);
   const gate = await startGate(t);
   const sluice = await start(t, { app, gate, limits: "time: 1h, guests: 50" });
   // On each worker one for the plugin and one for each cluster's strategy. A sum that is read before both workers have
-  // written theirs is not what to come back to.
+  // reported is not the number to compare with.
   const before = t.accept === "transfer" ? 8 : 4;
   await until(async () => (await guests(sluice)) === before, "each worker has reported its guest");
   const count = times(t, 1000);
@@ -160,11 +161,11 @@ testInAllModes("a client that leaves is waited for no more: neither a guest nor 
   client.send(GET);
   await until(() => gate.asked.length === count + 50 - (count % 50 || 50) + 1, "the gate is asked");
   gate.asked.at(-1)!.say(200);
-  assert.equal((await client.answer()).status, 200);
+  assert.equal((await client.readResponse()).status, 200);
   assert.equal(app.requests.length, 1);
 });
 
-testInEachMode("a half-closed client whose listener says so gets its answer all the same", async (t) => {
+testInEachMode("a half-closed client gets its response where the listener has halfClose", async (t) => {
   const app = await startUpstream(t);
   const gate = await startGate(t);
   const sluice = await start(t, { app, gate, listener: "halfClose: true" });
@@ -179,14 +180,14 @@ testInEachMode("a half-closed client whose listener says so gets its answer all 
   empty.end();
   await bounded(askedEmpty.gone, "the question's end");
   asked.say(200);
-  assert.equal((await whole.answer()).status, 200);
+  assert.equal((await whole.readResponse()).status, 200);
   await bounded(whole.closed, "the end of the connection");
   askedPartial.say(200);
   await bounded(partial.closed, "the end of the connection");
   assert.deepEqual([partial.text, app.requests.length], ["", 1]);
 });
 
-testInUsualMode("time that is over, a gate that is broken and a full line close the connection", async (t) => {
+testInUsualMode("a timeout, a failing authorization service and a full queue close the connection", async (t) => {
   const app = await startUpstream(t);
   const gate = await startGate(t);
   let sluice = await start(t, { app, gate, limits: "time: 200ms" });
@@ -207,40 +208,43 @@ testInUsualMode("time that is over, a gate that is broken and a full line close 
   await until(async () => (await denied(sluice)) === 1, "one finds the line full");
   await until(() => clients.some((client) => client.ended), "it is closed");
   for (let i = 0; i < 9; i++) (await gate.next()).say(200);
-  const answers = clients.map((client) => (client.ended ? null : client.send(GET).answer()));
-  for (const answer of answers) if (answer !== null) assert.equal((await answer).status, 200);
-  assert.equal(answers.filter((answer) => answer !== null).length, 9);
+  const responses = clients.map((client) => (client.ended ? null : client.send(GET).readResponse()));
+  for (const response of responses) if (response !== null) assert.equal((await response).status, 200);
+  assert.equal(responses.filter((response) => response !== null).length, 9);
   assert.equal(await denied(sluice), 1);
 });
 
-testInUsualMode("a reload disturbs nobody who waits: what was asked decides, and the new version serves", async (t) => {
-  const [app, canary] = [await startUpstream(t), await startUpstream(t)];
-  const gate = await startGate(t);
-  const sluice = await start(t, { app, canary, gate });
-  const waits = await enter(t, sluice.port);
-  waits.send(GET);
-  const asked = await gate.next();
-  sluice.config(configOf({ app, canary: app, gate, limits: "time: 59m" })(sluice.ports));
-  assert.equal((await sluice.reload()).status, 200);
-  const next = await enter(t, sluice.port);
-  (await gate.next()).say(403);
-  assert.equal(await bounded(next.closed, "its end"), "reset");
-  await until(async () => (await active(sluice)) === 1, "its connection is counted no more");
-  const both = 7; // the plugin's two of each version, and one for the strategy of each cluster
-  await until(async () => (await guests(sluice)) === both, "both versions are held");
-  asked.say(200, "canary");
-  assert.equal((await waits.answer()).status, 200);
-  assert.deepEqual([app.requests.length, canary.requests.length], [1, 0], "by name, in the version that serves");
-  await until(
-    async () => (await sluice.metric("sluice_requests_total", { cluster: "canary" })) === 1,
-    "it is counted for the cluster of that name",
-  );
-  await until(async () => (await guests(sluice)) === both - 2, "the old version's guests are gone");
-  assert.equal(await sluice.metric("sluice_plugin_failures_total"), 0);
-});
+testInUsualMode(
+  "a reload does not disturb suspended connections: the pending decision counts, and the new version serves",
+  async (t) => {
+    const [app, canary] = [await startUpstream(t), await startUpstream(t)];
+    const gate = await startGate(t);
+    const sluice = await start(t, { app, canary, gate });
+    const waits = await enter(t, sluice.port);
+    waits.send(GET);
+    const asked = await gate.next();
+    sluice.config(configOf({ app, canary: app, gate, limits: "time: 59m" })(sluice.ports));
+    assert.equal((await sluice.reload()).status, 200);
+    const next = await enter(t, sluice.port);
+    (await gate.next()).say(403);
+    assert.equal(await bounded(next.closed, "its end"), "reset");
+    await until(async () => (await active(sluice)) === 1, "its connection is counted no more");
+    const both = 7; // the plugin's two of each version, and one for the strategy of each cluster
+    await until(async () => (await guests(sluice)) === both, "both versions are held");
+    asked.say(200, "canary");
+    assert.equal((await waits.readResponse()).status, 200);
+    assert.deepEqual([app.requests.length, canary.requests.length], [1, 0], "by name, in the version that serves");
+    await until(
+      async () => (await sluice.metric("sluice_requests_total", { cluster: "canary" })) === 1,
+      "it is counted for the cluster of that name",
+    );
+    await until(async () => (await guests(sluice)) === both - 2, "the old version's guests are gone");
+    assert.equal(await sluice.metric("sluice_plugin_failures_total"), 0);
+  },
+);
 
 testInUsualMode(
-  "who waits when the listener goes, or the program ends, is served once more within the grace",
+  "connections suspended when the listener is removed or the program ends get one response within the grace",
   async (t) => {
     const app = await startUpstream(t);
     const gate = await startGate(t);
@@ -254,8 +258,8 @@ testInUsualMode(
     sluice.config(before.replace("web:", "other:").replace(`:${sluice.port}`, ":0"));
     assert.equal((await sluice.reload()).status, 200);
     firstAsked.say(200);
-    const answer = await first.answer();
-    assert.deepEqual([answer.status, answer.headers.connection], [200, "close"]);
+    const response = await first.readResponse();
+    assert.deepEqual([response.status, response.headers.connection], [200, "close"]);
     silentAsked.say(200);
     assert.equal(await bounded(silent.closed, "its end"), "end");
 
@@ -269,7 +273,7 @@ testInUsualMode(
     sluice.kill("SIGTERM");
     await until(async () => (await sluice.ask("/ready")).status === 503, "it drains");
     lastAsked.say(200);
-    assert.equal((await last.answer()).headers.connection, "close");
+    assert.equal((await last.readResponse()).headers.connection, "close");
     await bounded(stuckAsked.gone, "the question's end");
     assert.equal(await bounded(stuck.closed, "its end"), "reset");
     assert.deepEqual(await bounded(sluice.exited, "the end of the program"), { code: 0, signal: null });

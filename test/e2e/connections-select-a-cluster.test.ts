@@ -1,4 +1,4 @@
-/** connections-select-a-cluster: a plugin routes by who connects; rules and other plugins have their say all the same. */
+/** connections-select-a-cluster: a plugin selects a cluster for a connection; routes and other plugins can still select another. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect } from "node:net";
@@ -83,11 +83,11 @@ async function enter(t: LiveTest, port: number, localAddress: string): Promise<P
   return peer;
 }
 
-/** The cluster that answered. */
+/** The name of the cluster that served the request. */
 async function get(peer: Peer, path = "/", fields = ""): Promise<string> {
   peer.send(`GET ${path} HTTP/1.1\r\nhost: a\r\n${fields}\r\n`);
-  const answer = await peer.answer();
-  return answer.status === 200 ? answer.body.toString() : String(answer.status);
+  const response = await peer.readResponse();
+  return response.status === 200 ? response.body.toString() : String(response.status);
 }
 
 const CHOOSES =
@@ -102,7 +102,7 @@ async function startClusters(t: LiveTest): Promise<Record<string, number>> {
 }
 
 testInAllModes(
-  "requests of a connection begin with its cluster, and a rule's router and chain may choose another",
+  "requests of a connection start with its cluster; the route's router and chain can select another",
   async (t) => {
     const clusters = await startClusters(t);
     const config = configOf({ names: ["app"], clusters, plugins: CHOOSES, chain: "chooses" });
@@ -119,7 +119,7 @@ testInAllModes(
     assert.equal(await requests({ route: "rest", cluster: "canary" }), 4);
     assert.equal(await requests({ route: "api", cluster: "canary" }), 2);
     assert.equal(await requests({ cluster: "" }), 0);
-    // Neither choice takes a request past the rule that another reading of its path selects.
+    // Neither selection bypasses the route that another interpretation of the path selects.
     assert.equal(await get(chosen, "/routed/none//x"), "canary");
     assert.equal(await get(chosen, "//api/"), "400");
     assert.equal(await get(await enter(t, sluice.port, "127.0.0.2"), "/routed%2Fapp"), "400");
@@ -128,7 +128,7 @@ testInAllModes(
 );
 
 testInUsualMode(
-  "a choice is by name: it outlives its version while there is such a cluster that the plugin may choose",
+  "a selection is by name: it survives reloads while the cluster exists and the plugin may select it",
   async (t) => {
     const clusters = await startClusters(t);
     const setup = { names: ["app"], clusters, plugins: CHOOSES, chain: "chooses" };
@@ -157,21 +157,18 @@ testInUsualMode(
   },
 );
 
-testInUsualMode(
-  "the last plugin that chooses has its way, and what a plugin that fails has chosen is dropped",
-  async (t) => {
-    const clusters = await startClusters(t);
-    const plugin = (name: string, to: string, more = "") =>
-      `  ${name}: { wasm: ./chooses.wasm, config: { who: 127.0.0.2, to: ${to}${more} }, onFailure: skip }\n`;
-    const plugins = plugin("one", "canary") + plugin("two", "beta") + plugin("bad", "canary", ", trap: true");
-    const setup = { names: ["app"], clusters, plugins, chain: "one, two, bad" };
-    const sluice = await startSluice(t, configOf(setup), { files });
-    assert.equal(await get(await enter(t, sluice.port, "127.0.0.2")), "beta");
-    assert.equal(await sluice.metric("sluice_plugin_failures_total", { plugin: "bad", hook: "connection" }), 1);
-  },
-);
+testInUsualMode("the last plugin that selects wins, and the selection of a failing plugin is dropped", async (t) => {
+  const clusters = await startClusters(t);
+  const plugin = (name: string, to: string, more = "") =>
+    `  ${name}: { wasm: ./chooses.wasm, config: { who: 127.0.0.2, to: ${to}${more} }, onFailure: skip }\n`;
+  const plugins = plugin("one", "canary") + plugin("two", "beta") + plugin("bad", "canary", ", trap: true");
+  const setup = { names: ["app"], clusters, plugins, chain: "one, two, bad" };
+  const sluice = await startSluice(t, configOf(setup), { files });
+  assert.equal(await get(await enter(t, sluice.port, "127.0.0.2")), "beta");
+  assert.equal(await sluice.metric("sluice_plugin_failures_total", { plugin: "bad", hook: "connection" }), 1);
+});
 
-testInUsualMode("a cluster that is unknown, or not allowed, is refused when the configuration is loaded", async (t) => {
+testInUsualMode("an unknown or forbidden cluster is rejected when the configuration is loaded", async (t) => {
   const clusters = await startClusters(t);
   const sluice = await startSluice(t, configOf({ names: ["app"], clusters, plugins: CHOOSES, chain: "chooses" }), {
     files,
@@ -187,14 +184,14 @@ testInUsualMode("a cluster that is unknown, or not allowed, is refused when the 
   }
 });
 
-testInUsualMode("a trace names the plugin that chose for the connection", async (t) => {
+testInUsualMode("a trace names the plugin that selected the connection's cluster", async (t) => {
   const clusters = await startClusters(t);
   const setup = { names: ["app"], clusters, plugins: CHOOSES, chain: "chooses" };
   const sluice = await startSluice(t, configOf(setup), { files });
   const client = await enter(t, sluice.port, "127.0.0.2");
   const trace = async (path: string, fields = ""): Promise<TraceRecord> => {
     client.send(`GET ${path} HTTP/1.1\r\nhost: a\r\nx-sluice-debug: a-token-that-nobody-guesses\r\n${fields}\r\n`);
-    const id = (await client.answer()).headers["x-sluice-trace"];
+    const id = (await client.readResponse()).headers["x-sluice-trace"];
     const read = () => sluice.ask(`/api/v1/traces/${id}`);
     await until(async () => (await read()).status === 200, "the trace is there");
     return JSON.parse((await read()).text);
@@ -206,7 +203,7 @@ testInUsualMode("a trace names the plugin that chose for the connection", async 
   assert.deepEqual(overruled, { step: "cluster", cluster: "app", by: "plugin", plugin: "picks" });
 });
 
-testInUsualMode("a dry run asks about the connection first, and ends where that is denied", async (t) => {
+testInUsualMode("a dry run starts with the connection filters, and ends if they deny", async (t) => {
   let status = 200;
   const app = await startUpstream(t, (_, response) => response.writeHead(status).end("app"));
   const clusters = { ...(await startClusters(t)), app: app.port };
@@ -214,13 +211,13 @@ testInUsualMode("a dry run asks about the connection first, and ends where that 
   const setup = { names: ["app"], clusters, plugins: CHOOSES + traps, chain: "chooses, asks" };
   const sluice = await startSluice(t, configOf(setup), { files });
   const explain = async (request: object): Promise<TraceRecord> => {
-    const answer = await sluice.ask("/api/v1/explain", {
+    const response = await sluice.ask("/api/v1/explain", {
       method: "POST",
       headers: { "content-type": "application/json" },
       body: JSON.stringify({ url: "/", ...request }),
     });
-    assert.equal(answer.status, 200, answer.text);
-    return JSON.parse(answer.text);
+    assert.equal(response.status, 200, response.text);
+    return JSON.parse(response.text);
   };
   const chosen = await explain({ client: "127.0.0.2" });
   const summary = chosen.steps.map((step) =>

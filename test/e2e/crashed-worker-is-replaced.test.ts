@@ -1,4 +1,4 @@
-/** A worker that ends by an exception loses its own connections and nothing else: its successor serves. */
+/** A worker that ends by an exception loses only its own connections, and a replacement serves. */
 import assert from "node:assert/strict";
 import { connectTo, type Peer, startUpstream } from "./peers.ts";
 import { type Program, simpleConfig, startSluice, testInUsualMode, until } from "./program.ts";
@@ -14,12 +14,12 @@ testInUsualMode("crashed-worker-is-replaced", async (t) => {
   });
   for (let crash = 1; crash <= CRASHES; crash++) {
     const clients = await Promise.all(Array.from({ length: CLIENTS }, () => connectTo(t, sluice.port)));
-    let answers = 0;
+    let responses = 0;
     let stopped = false;
     const running = clients.map(async (client) => {
-      while (!stopped && (await isServed(client))) answers++;
+      while (!stopped && (await isServed(client))) responses++;
     });
-    await until(() => answers > 2 * CLIENTS, "the load runs");
+    await until(() => responses > 2 * CLIENTS, "the load runs");
     sluice.kill("SIGUSR2");
     const labels = { worker: "0", reason: "crash" };
     await until(
@@ -27,8 +27,8 @@ testInUsualMode("crashed-worker-is-replaced", async (t) => {
       `restart ${crash} is counted`,
     );
     await until(async () => (await serving(sluice)) === 2, "the successor serves");
-    const before = answers;
-    await until(() => answers > before + CLIENTS, "the other worker's clients are served on");
+    const before = responses;
+    await until(() => responses > before + CLIENTS, "the other worker's clients are served on");
     stopped = true;
     await Promise.all(running);
     assert.ok(clients.some(({ ended }) => ended));
@@ -44,11 +44,11 @@ testInUsualMode("crashed-worker-is-replaced", async (t) => {
   assert.equal(await sluice.metric("sluice_requests_in_flight"), 0);
 });
 
-/** Whether a request is answered; false when the connection ends instead. */
+/** Sends a request; returns false if the connection ends without a response. */
 async function isServed(client: Peer): Promise<boolean> {
   client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-  if (!(await client.waits(() => client.bytes.includes("\r\n\r\n"), "an answer"))) return false;
-  const { status, whole } = await client.answer();
+  if (!(await client.waits(() => client.bytes.includes("\r\n\r\n"), "a response"))) return false;
+  const { status, whole } = await client.readResponse();
   if (whole) assert.equal(status, 200);
   return whole;
 }

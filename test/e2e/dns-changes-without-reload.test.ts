@@ -1,6 +1,6 @@
 /**
- * dns-changes-without-reload: what DNS says of an endpoint's name changes the endpoints of a running cluster; no request
- * fails for it, no version is made, no guest is started, and what DNS fails to say changes nothing.
+ * dns-changes-without-reload: DNS records change the endpoints of a running cluster; no request
+ * fails for it, no version is created, no guest is started, and failed lookups change nothing.
  */
 import assert from "node:assert/strict";
 import { createServer, get, type IncomingMessage, type ServerResponse } from "node:http";
@@ -10,7 +10,7 @@ import { atEnd, type LiveTest, type Program, startSluice, testInUsualMode, until
 
 const NAME = "app.test";
 
-/** Endpoints at several loopback addresses with one port, which answer `ok`. */
+/** Endpoints at several loopback addresses with one port, which respond with `ok`. */
 async function startEndpoints(t: LiveTest, hosts: readonly string[]) {
   const seen = new Map<string, number>();
   const held: ServerResponse[] = [];
@@ -77,7 +77,7 @@ function ask(url: string): Promise<IncomingMessage> {
 
 const [A, B, C] = ["127.0.1.1", "127.0.1.2", "127.0.1.3"];
 
-testInUsualMode("addresses come and go under load, and failures of DNS change nothing", async (t) => {
+testInUsualMode("addresses are added and removed under load, and DNS failures change nothing", async (t) => {
   const { port, seen, held } = await startEndpoints(t, [A, B, C]);
   const { dns, sluice } = await start(t, port, [A]);
   const configures = () => sluice.metric("sluice_plugin_calls_total", { hook: "configure" });
@@ -113,7 +113,7 @@ testInUsualMode("addresses come and go under load, and failures of DNS change no
     await waitForHosts(sluice, hosts);
   }
 
-  // Neither an answer without addresses, nor an error, nor silence takes endpoints away.
+  // Neither a response without addresses, nor an error, nor a timeout removes endpoints.
   const attempts = (result: string) => sluice.metric("sluice_resolutions_total", { result });
   for (const fail of [
     () => dns.zone.addresses.delete(NAME),
@@ -149,40 +149,43 @@ testInUsualMode("addresses come and go under load, and failures of DNS change no
   assert.equal(await sluice.metric("sluice_config_reloads_total"), 1);
 });
 
-testInUsualMode("services have ports, weights and priorities, and 500 addresses are an endpoint each", async (t) => {
-  const [one, two] = [await startEndpoints(t, [A]), await startEndpoints(t, [B])];
-  const { dns, sluice } = await start(t, one.port, [A]);
-  assert.equal((await ask(`${sluice.url}/service`)).statusCode, 503, "a service that is not known yet");
-  dns.zone.addresses.set("one.test", [A]);
-  dns.zone.addresses.set("two.test", [B]);
-  const target = { priority: 10, weight: 30_000, port: one.port, name: "one.test" };
-  const other = { priority: 10, weight: 10_000, port: two.port, name: "two.test" };
-  dns.zone.services.set("_http._tcp.test", [target, other, { ...other, priority: 20, port: 1 }]);
-  await waitForHosts(sluice, [A, B], "service");
-  const { endpoints } = await clusterOf(sluice, "service");
-  const shown = endpoints.map(({ address, weight }: { address: string; weight: number }) => [address, weight]);
-  assert.deepEqual(shown, [
-    [`${A}:${one.port}`, 1000],
-    [`${B}:${two.port}`, 333],
-  ]);
-  for (let i = 0; i < 40; i++) assert.equal((await ask(`${sluice.url}/service`)).statusCode, 200);
-  assert.ok(Math.abs((one.seen.get(A) ?? 0) - 30) <= 1, `by weight: ${one.seen.get(A)} of 40`);
+testInUsualMode(
+  "SRV records have ports, weights and priorities, and 500 addresses become an endpoint each",
+  async (t) => {
+    const [one, two] = [await startEndpoints(t, [A]), await startEndpoints(t, [B])];
+    const { dns, sluice } = await start(t, one.port, [A]);
+    assert.equal((await ask(`${sluice.url}/service`)).statusCode, 503, "a service that is not known yet");
+    dns.zone.addresses.set("one.test", [A]);
+    dns.zone.addresses.set("two.test", [B]);
+    const target = { priority: 10, weight: 30_000, port: one.port, name: "one.test" };
+    const other = { priority: 10, weight: 10_000, port: two.port, name: "two.test" };
+    dns.zone.services.set("_http._tcp.test", [target, other, { ...other, priority: 20, port: 1 }]);
+    await waitForHosts(sluice, [A, B], "service");
+    const { endpoints } = await clusterOf(sluice, "service");
+    const shown = endpoints.map(({ address, weight }: { address: string; weight: number }) => [address, weight]);
+    assert.deepEqual(shown, [
+      [`${A}:${one.port}`, 1000],
+      [`${B}:${two.port}`, 333],
+    ]);
+    for (let i = 0; i < 40; i++) assert.equal((await ask(`${sluice.url}/service`)).statusCode, 200);
+    assert.ok(Math.abs((one.seen.get(A) ?? 0) - 30) <= 1, `by weight: ${one.seen.get(A)} of 40`);
 
-  // The targets of a higher number serve when those of the lowest have no address.
-  dns.zone.services.set("_http._tcp.test", [
-    { ...target, name: "gone.test" },
-    { ...other, priority: 20 },
-  ]);
-  await waitForHosts(sluice, [B], "service");
+    // The targets of a higher number serve when those of the lowest have no address.
+    dns.zone.services.set("_http._tcp.test", [
+      { ...target, name: "gone.test" },
+      { ...other, priority: 20 },
+    ]);
+    await waitForHosts(sluice, [B], "service");
 
-  const many = Array.from({ length: 500 }, (_, i) => `127.0.${2 + Math.floor(i / 250)}.${1 + (i % 250)}`).sort();
-  dns.zone.addresses.set(NAME, many);
-  await until(async () => (await hostsOf(sluice)).length === 500, "500 endpoints");
-  assert.deepEqual(await hostsOf(sluice), many);
-  dns.zone.addresses.set(NAME, [A]);
-  await waitForHosts(sluice, [A]);
-  await until(async () => (await ask(sluice.url)).statusCode === 200, "the one is healthy");
-  assert.equal((await sluice.status()).version, 1);
-  const { set } = await clusterOf(sluice);
-  assert.ok(set.version >= 3);
-});
+    const many = Array.from({ length: 500 }, (_, i) => `127.0.${2 + Math.floor(i / 250)}.${1 + (i % 250)}`).sort();
+    dns.zone.addresses.set(NAME, many);
+    await until(async () => (await hostsOf(sluice)).length === 500, "500 endpoints");
+    assert.deepEqual(await hostsOf(sluice), many);
+    dns.zone.addresses.set(NAME, [A]);
+    await waitForHosts(sluice, [A]);
+    await until(async () => (await ask(sluice.url)).statusCode === 200, "the one is healthy");
+    assert.equal((await sluice.status()).version, 1);
+    const { set } = await clusterOf(sluice);
+    assert.ok(set.version >= 3);
+  },
+);

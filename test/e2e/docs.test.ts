@@ -1,4 +1,4 @@
-/** What the documentation shows works as it stands there: plugins compile, configurations load, commands exist. */
+/** The documentation's examples work unchanged: plugins compile, configurations load, commands exist. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { globSync, readFileSync } from "node:fs";
@@ -45,7 +45,7 @@ test("every command exists", () => {
       assert.ok(known.has(command), `${where}: sluice ${command}`);
 });
 
-test("every link within the repository leads somewhere", () => {
+test("every link within the repository resolves", () => {
   for (const page of pages)
     for (const [, target] of readFileSync(join(root, page), "utf8").matchAll(/\]\((?!https?:|#)([^)#]+)[^)]*\)/g))
       assert.ok(globSync(join(root, page, "..", target!)).length === 1, `${page}: ${target}`);

@@ -1,4 +1,4 @@
-/** SIGTERM: what runs is finished, what is new is refused, and the program ends with 0. */
+/** SIGTERM: running requests complete, new connections are refused, and the exit code is 0. */
 import assert from "node:assert/strict";
 import { connect } from "node:net";
 import { connectTo, type Peer, startRawUpstream, startUpstream } from "./peers.ts";
@@ -15,7 +15,7 @@ const isRefused = (port: number): Promise<boolean> =>
 
 const isReady = (sluice: Program): Promise<number> => sluice.ask("/ready").then(({ status }) => status);
 
-testInAllModes("drains-in-order: a request under way completes, and its connection closes after it", async (t) => {
+testInAllModes("drains-in-order: a running request completes, and its connection closes after it", async (t) => {
   const [busyAsked, begunAsked] = [Promise.withResolvers<Peer>(), Promise.withResolvers<Peer>()];
   const upstream = await startRawUpstream(t, async (peer) => {
     for (;;) {
@@ -36,14 +36,14 @@ testInAllModes("drains-in-order: a request under way completes, and its connecti
   assert.doesNotMatch(await begun.take("ha"), /connection: close/i);
 
   const endsWith = async (client: Peer): Promise<void> => {
-    const answer = await client.answer();
-    assert.deepEqual([answer.status, answer.body.toString(), answer.headers.connection], [200, "ok", "close"]);
+    const response = await client.readResponse();
+    assert.deepEqual([response.status, response.body.toString(), response.headers.connection], [200, "ok", "close"]);
     await client.waits(() => client.ended, "the end");
     client.socket.destroy();
   };
   sluice.kill("SIGTERM");
   await until(async () => (await isReady(sluice)) === 503, "/ready says 503");
-  // A request that comes now is served, also behind a response whose head could not say that it was the last.
+  // A request received now is served, also after a response whose head did not have `Connection: close`.
   begunPeer.send("lf");
   await begun.take("lf");
   for (const client of [late, begun]) await endsWith(client.send(get));
@@ -57,7 +57,7 @@ testInAllModes("drains-in-order: a request under way completes, and its connecti
   assert.deepEqual(await bounded(sluice.exited, "the program's end"), { code: 0, signal: null });
 });
 
-testInUsualMode("what does not end within the grace is ended, and the exit code is 0 all the same", async (t) => {
+testInUsualMode("requests that outlast the grace are aborted, and the exit code is still 0", async (t) => {
   const upstream = await startRawUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port, { rest: "shutdown: { grace: 300ms }" }));
   const client = await connectTo(t, sluice.port);
@@ -68,7 +68,7 @@ testInUsualMode("what does not end within the grace is ended, and the exit code 
   await bounded(client.closed, "the end");
 });
 
-testInUsualMode("a second signal ends it at once", async (t) => {
+testInUsualMode("a second signal ends the program at once", async (t) => {
   const upstream = await startRawUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port));
   const client = await connectTo(t, sluice.port);
@@ -80,22 +80,25 @@ testInUsualMode("a second signal ends it at once", async (t) => {
   await bounded(sluice.exited, "the program's end", 5000);
 });
 
-testInUsualMode("announce: it is not ready, and serves as before; a second signal ends it at once", async (t) => {
-  const upstream = await startUpstream(t);
-  const config = simpleConfig(upstream.port, { rest: "shutdown: { announce: 1h }" });
-  const sluice = await startSluice(t, config, { workers: 2 });
-  const kept = await connectTo(t, sluice.port);
-  assert.equal((await kept.send(get).answer()).status, 200);
-  sluice.kill("SIGTERM");
-  await until(async () => (await isReady(sluice)) === 503, "/ready says 503");
-  for (const client of [kept, await connectTo(t, sluice.port), await connectTo(t, sluice.port)])
-    for (let turn = 0; turn < 2; turn++) {
-      const answer = await client.send(get).answer();
-      assert.deepEqual([answer.status, answer.headers.connection], [200, undefined]);
-    }
-  sluice.kill("SIGTERM");
-  await bounded(sluice.exited, "the program's end", 5000);
-});
+testInUsualMode(
+  "announce: the program is not ready, but serves as before; a second signal ends the program at once",
+  async (t) => {
+    const upstream = await startUpstream(t);
+    const config = simpleConfig(upstream.port, { rest: "shutdown: { announce: 1h }" });
+    const sluice = await startSluice(t, config, { workers: 2 });
+    const kept = await connectTo(t, sluice.port);
+    assert.equal((await kept.send(get).readResponse()).status, 200);
+    sluice.kill("SIGTERM");
+    await until(async () => (await isReady(sluice)) === 503, "/ready says 503");
+    for (const client of [kept, await connectTo(t, sluice.port), await connectTo(t, sluice.port)])
+      for (let turn = 0; turn < 2; turn++) {
+        const response = await client.send(get).readResponse();
+        assert.deepEqual([response.status, response.headers.connection], [200, undefined]);
+      }
+    sluice.kill("SIGTERM");
+    await bounded(sluice.exited, "the program's end", 5000);
+  },
+);
 
 testInUsualMode("announce: the drain follows", async (t) => {
   const upstream = await startRawUpstream(t);
@@ -107,12 +110,12 @@ testInUsualMode("announce: the drain follows", async (t) => {
   sluice.kill("SIGINT");
   await until(() => isRefused(sluice.port), "new connections are refused");
   peer.send(ok);
-  const answer = await client.answer();
-  assert.deepEqual([answer.status, answer.headers.connection], [200, "close"]);
+  const response = await client.readResponse();
+  assert.deepEqual([response.status, response.headers.connection], [200, "close"]);
   assert.deepEqual(await bounded(sluice.exited, "the program's end"), { code: 0, signal: null });
 });
 
-testInUsualMode("nothing under way: it ends by itself", async (t) => {
+testInUsualMode("without running requests the program ends by itself", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port), { workers: 2 });
   assert.equal((await fetch(sluice.url, { headers: { connection: "close" } })).status, 200);

@@ -1,4 +1,4 @@
-/** An answer before the request is complete reaches the client; and who asks first whether to send is told. */
+/** A response before the end of the request reaches the client; Expect: 100-continue is supported. */
 import assert from "node:assert/strict";
 import { setTimeout } from "node:timers/promises";
 import { connectTo, type Peer, startRawUpstream } from "./peers.ts";
@@ -9,7 +9,7 @@ const early = "HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\nX-From: up
 
 for (const framing of ["length", "chunked"] as const) {
   testInEachMode(
-    `early-response-reaches-the-client: the upstream refuses a body (${framing}) that is still being sent`,
+    `early-response-reaches-the-client: the upstream rejects a body (${framing}) that is still being sent`,
     async (t) => {
       const answered = Promise.withResolvers<void>();
       const upstream = await startRawUpstream(t, async (peer) => {
@@ -25,23 +25,26 @@ for (const framing of ["length", "chunked"] as const) {
         `POST / HTTP/1.1\r\nHost: a\r\n${chunked ? "Transfer-Encoding: chunked" : `Content-Length: ${64 * MiB}`}\r\n\r\n`,
       );
       await answered.promise;
-      // It goes on sending and looks for no answer yet, as many clients do. A reset would take the answer away from it.
+      // It keeps sending and does not read yet, as many clients do. A reset would discard the response.
       const piece = chunked ? `8000\r\n${"x".repeat(0x8000)}\r\n` : "x".repeat(0x8000);
       for (let sent = 0; sent < MiB / 2; sent += 0x8000) {
         client.send(piece);
         await setTimeout(5);
       }
       client.socket.resume();
-      const answer = await client.answer();
-      assert.deepEqual([answer.status, answer.headers["x-from"], answer.body.toString()], [413, "upstream", "big"]);
-      assert.equal(answer.headers.connection, "close");
+      const response = await client.readResponse();
+      assert.deepEqual(
+        [response.status, response.headers["x-from"], response.body.toString()],
+        [413, "upstream", "big"],
+      );
+      assert.equal(response.headers.connection, "close");
       await client.waits(() => client.ended, "the end");
     },
   );
 }
 
 testInEachMode(
-  "early-response-reaches-the-client: the upstream refuses a body, and closes before it has read it",
+  "early-response-reaches-the-client: the upstream rejects a body, and closes before it has read it",
   async (t) => {
     const closings: ((peer: Peer) => void)[] = [
       (peer) => peer.socket.destroy(), // with input unread: its system sends a reset
@@ -67,14 +70,17 @@ testInEachMode(
       };
       client.socket.on("drain", more);
       more();
-      const answer = await client.answer();
-      assert.deepEqual([answer.status, answer.headers["x-from"], answer.body.toString()], [413, "upstream", "big"]);
+      const response = await client.readResponse();
+      assert.deepEqual(
+        [response.status, response.headers["x-from"], response.body.toString()],
+        [413, "upstream", "big"],
+      );
       client.socket.destroy();
     }
   },
 );
 
-testInEachMode("expect-continue: the upstream's 100 goes through, and then the body", async (t) => {
+testInEachMode("expect-continue: the upstream's 100 is forwarded, and then the body", async (t) => {
   const bodies: string[] = [];
   const upstream = await startRawUpstream(t, async (peer) => {
     assert.match(await peer.head(), /\r\nexpect: 100-continue\r\n/i);
@@ -85,12 +91,12 @@ testInEachMode("expect-continue: the upstream's 100 goes through, and then the b
   const sluice = await startSluice(t, simpleConfig(upstream.port));
   const client = await connectTo(t, sluice.port);
   client.send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
-  assert.equal((await client.answer()).status, 100);
-  assert.equal((await client.send("hello").answer()).body.toString(), "ok");
+  assert.equal((await client.readResponse()).status, 100);
+  assert.equal((await client.send("hello").readResponse()).body.toString(), "ok");
   assert.deepEqual(bodies, ["hello"]);
 });
 
-testInEachMode("expect-continue: a refusal comes instead of the 100, and ends the connection", async (t) => {
+testInEachMode("expect-continue: a rejection instead of the 100 ends the connection", async (t) => {
   const upstream = await startRawUpstream(t, async (peer) => {
     await peer.head();
     peer.send(early);
@@ -98,16 +104,16 @@ testInEachMode("expect-continue: a refusal comes instead of the 100, and ends th
   const sluice = await startSluice(t, simpleConfig(upstream.port));
   const client = await connectTo(t, sluice.port);
   client.send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
-  const answer = await client.answer();
-  assert.deepEqual([answer.status, answer.headers.connection], [413, "close"]);
+  const response = await client.readResponse();
+  assert.deepEqual([response.status, response.headers.connection], [413, "close"]);
   await client.waits(() => client.ended, "the end");
 });
 
-testInEachMode("expect-continue: Sluice's own refusals come at once", async (t) => {
+testInEachMode("expect-continue: local responses are sent at once", async (t) => {
   const upstream = await startRawUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port, { listener: "limits: { body: 4 }" }));
   const client = await connectTo(t, sluice.port);
   client.send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
-  assert.equal((await client.answer()).status, 413);
+  assert.equal((await client.readResponse()).status, 413);
   assert.equal(upstream.peers.length, 0);
 });

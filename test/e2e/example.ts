@@ -10,10 +10,10 @@ import { environment, type LiveTest } from "./program.ts";
 
 export const examples = join(import.meta.dirname, "../../examples");
 
-type Answer = { status: number; headers: IncomingHttpHeaders; body: string };
+type ExampleResponse = { status: number; headers: IncomingHttpHeaders; body: string };
 type Seen = { upstream: string; headers: Record<string, string> };
 type Example = {
-  get(path: string, headers?: OutgoingHttpHeaders, method?: string): Promise<Answer>;
+  get(path: string, headers?: OutgoingHttpHeaders, method?: string): Promise<ExampleResponse>;
   /** What it wrote so far. */
   printed(): string;
 };
@@ -68,14 +68,14 @@ function collect(child: ChildProcess) {
   return output;
 }
 
-async function get(port: number, what: RequestOptions): Promise<Answer> {
+async function get(port: number, what: RequestOptions): Promise<ExampleResponse> {
   const sent = request({ ...what, host: "127.0.0.1", port, agent: false }).end();
   const [response] = await once(sent, "response");
   return { status: response.statusCode, headers: response.headers, body: (await response.toArray()).join("") };
 }
 
-/** What reached the upstream, as it tells itself. */
-export function seenBy(answer: Answer): Seen {
-  assert.equal(answer.status, 200, answer.body);
-  return JSON.parse(answer.body);
+/** The request as the upstream received it, which it returns as JSON. */
+export function seenBy(response: ExampleResponse): Seen {
+  assert.equal(response.status, 200, response.body);
+  return JSON.parse(response.body);
 }

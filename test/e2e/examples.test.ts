@@ -1,19 +1,19 @@
-/** Every example does what its README promises, and ends in order. */
+/** Every example works as its README says, and exits with 0. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
 import { examples, seenBy, startExample } from "./example.ts";
 import { runSluice, testInUsualMode, until } from "./program.ts";
 
-testInUsualMode("quickstart: a filter greets and refuses, a router sends to beta", async (t) => {
+testInUsualMode("quickstart: a filter greets and rejects, a router selects beta", async (t) => {
   const { get } = await startExample(t, "quickstart");
   const upstreams = new Set<string>();
   for (let i = 0; i < 4; i++) {
-    const answer = await get("/");
-    assert.equal(answer.status, 200);
-    assert.equal(answer.headers["x-served-by"], "sluice");
-    assert.equal(answer.headers["x-powered-by"], undefined);
-    const seen = seenBy(answer);
+    const response = await get("/");
+    assert.equal(response.status, 200);
+    assert.equal(response.headers["x-served-by"], "sluice");
+    assert.equal(response.headers["x-powered-by"], undefined);
+    const seen = seenBy(response);
     assert.equal(seen.headers["x-greeting"], "hello");
     upstreams.add(seen.upstream);
   }
@@ -25,7 +25,7 @@ testInUsualMode("quickstart: a filter greets and refuses, a router sends to beta
   assert.equal(refused.body, "not for you\n");
 });
 
-testInUsualMode("canary-split: a known user stays on one side, the others are split", async (t) => {
+testInUsualMode("canary-split: a known user stays with one version, others are split", async (t) => {
   const { get } = await startExample(t, "canary-split");
   assert.equal(seenBy(await get("/", { "x-canary": "always" })).upstream, "canary");
   const users = Array.from({ length: 60 }, (_, i) => `user-${i}`);
@@ -36,7 +36,7 @@ testInUsualMode("canary-split: a known user stays on one side, the others are sp
   assert.match(seenBy(await get("/")).upstream, /^(stable|canary)$/);
 });
 
-testInUsualMode("tenant-routing: the host name says the tenant, the tenant the cluster", async (t) => {
+testInUsualMode("tenant-routing: the host name selects the tenant, the tenant the cluster", async (t) => {
   const { get } = await startExample(t, "tenant-routing");
   const acme = seenBy(await get("/", { host: "acme.example.com" }));
   assert.deepEqual([acme.upstream, acme.headers["x-tenant"]], ["acme", "acme"]);
@@ -59,7 +59,7 @@ testInUsualMode("ab-header: a visitor gets a variant and keeps it", async (t) =>
   }
 });
 
-testInUsualMode("canary-cookie: a visitor keeps the side that was drawn", async (t) => {
+testInUsualMode("canary-cookie: a visitor keeps the selected version", async (t) => {
   const { get } = await startExample(t, "canary-cookie");
   const first = await get("/");
   const [, drawn] = /^release=(\d{1,4}); Path=\/; Max-Age=\d+; HttpOnly; SameSite=Lax$/.exec(
@@ -85,15 +85,15 @@ testInUsualMode("canary-cookie: a visitor keeps the side that was drawn", async 
     );
 });
 
-testInUsualMode("mask-json: an answer goes out without the fields that are to be masked", async (t) => {
+testInUsualMode("mask-json: configured fields of a response are masked", async (t) => {
   const { get } = await startExample(t, "mask-json");
-  const answer = await get("/", { authorization: "Bearer secret", "x-kept": "yes" });
-  const seen = seenBy(answer);
+  const response = await get("/", { authorization: "Bearer secret", "x-kept": "yes" });
+  const seen = seenBy(response);
   assert.deepEqual([seen.headers.authorization, seen.headers["x-kept"]], ["***", "yes"]);
-  assert.ok(!answer.body.includes("Bearer secret"));
+  assert.ok(!response.body.includes("Bearer secret"));
 });
 
-testInUsualMode("external-auth: a service says who is let in, to a plugin and to the built-in", async (t) => {
+testInUsualMode("external-auth: a service authorizes requests, by a plugin and by the built-in filter", async (t) => {
   const { get } = await startExample(t, "external-auth");
   const nobody = await get("/");
   assert.deepEqual([nobody.status, nobody.headers.location], [302, "/login"]);
@@ -117,7 +117,7 @@ test("external-auth: its plugin's own tests pass", async () => {
 });
 
 testInUsualMode(
-  "health-check: an instance that drains gets no more traffic; a cluster of the dead answers 503",
+  "health-check: a draining instance gets no traffic; a cluster without healthy endpoints responds 503",
   async (t) => {
     const { get } = await startExample(t, "health-check");
     const drained = JSON.parse((await get("/drain")).body);
@@ -138,12 +138,12 @@ test("health-check: its plugin's own tests pass", async () => {
   assert.match(stdout, /pass 2/);
 });
 
-testInUsualMode("c-plugin: a filter in C gives an edition, and answers for it", async (t) => {
+testInUsualMode("c-plugin: a filter in C sets an edition, and responds with it", async (t) => {
   const { get } = await startExample(t, "c-plugin");
   assert.equal(seenBy(await get("/")).headers["x-edition"], "stable");
   assert.equal(seenBy(await get("/", { "x-wants": "beta" })).headers["x-edition"], "beta");
-  const answer = await get("/edition");
-  assert.deepEqual([answer.status, answer.body], [200, "stable"]);
+  const response = await get("/edition");
+  assert.deepEqual([response.status, response.body], [200, "stable"]);
 });
 
 testInUsualMode("the extism example: filters written with Extism's PDK and by hand", async (t) => {

@@ -1,4 +1,4 @@
-/** explain-traces-decisions: what plugins do to a request, and why it goes where it goes, is seen by who may see it alone. */
+/** explain-traces-decisions: traces show what plugins do to a request and how it is routed, to authorized readers only. */
 import assert from "node:assert/strict";
 import { before } from "node:test";
 import type { HookStep, TraceRecord } from "../../src/trace/record.ts";
@@ -60,9 +60,9 @@ async function listTraces(sluice: Program): Promise<{ traces: { id: string; stat
 }
 
 async function traceOf(sluice: Program, path: string, headers: Record<string, string> = {}): Promise<TraceRecord> {
-  const answer = await fetch(`${sluice.url}${path}`, { headers: { ...headers, "x-sluice-debug": TOKEN } });
-  await answer.arrayBuffer();
-  const id = answer.headers.get("x-sluice-trace");
+  const response = await fetch(`${sluice.url}${path}`, { headers: { ...headers, "x-sluice-debug": TOKEN } });
+  await response.arrayBuffer();
+  const id = response.headers.get("x-sluice-trace");
   assert.match(id ?? "", /^[0-9a-f]{16}$/);
   await until(async () => (await listTraces(sluice)).traces.some((trace) => trace.id === id), "the trace is there");
   return JSON.parse((await sluice.ask(`/api/v1/traces/${id}`)).text);
@@ -71,7 +71,7 @@ async function traceOf(sluice: Program, path: string, headers: Record<string, st
 const hook = (trace: TraceRecord, name: string): HookStep =>
   trace.steps.find((step) => step.step === "hook" && step.hook === name && step.plugin === "sees") as HookStep;
 
-testInUsualMode("a request with the token is traced from its head to its answer", async (t) => {
+testInUsualMode("a request with the token is traced from its headers to its response", async (t) => {
   const upstream = await startUpstream(t, (_request, response) => void response.end("body"));
   const sluice = await start(t, [upstream.port]);
   const trace = await traceOf(sluice, "/x?a=1&api_key=s3cret", {
@@ -131,25 +131,25 @@ testInUsualMode("a request with the token is traced from its head to its answer"
   );
 });
 
-testInUsualMode("neither plugins nor endpoints see a token, and a wrong one traces nothing", async (t) => {
+testInUsualMode("neither plugins nor endpoints see the token, and a wrong one traces nothing", async (t) => {
   const upstream = await startUpstream(t, (request, response) => void response.end(JSON.stringify(request.headers)));
   const sluice = await start(t, [upstream.port]);
   for (const value of [TOKEN, `${TOKEN}x`, "", "wrong"]) {
-    const answer = await exchange(
+    const response = await exchange(
       t,
       sluice.port,
       `GET / HTTP/1.1\r\nhost: a\r\nx-sluice-debug: ${value}\r\nX-Sluice-Debug: other\r\nconnection: close\r\n\r\n`,
     );
-    const seen = JSON.parse(answer.body.toString().slice(0, -1));
+    const seen = JSON.parse(response.body.toString().slice(0, -1));
     assert.equal(seen["x-sluice-debug"], undefined);
     assert.equal(seen["x-seen"], "nothing");
-    assert.equal(answer.headers["x-sluice-trace"] !== undefined, value === TOKEN, value);
+    assert.equal(response.headers["x-sluice-trace"] !== undefined, value === TOKEN, value);
   }
   await traceOf(sluice, "/last");
   assert.equal((await listTraces(sluice)).traces.length, 2);
 });
 
-testInUsualMode("a trace tells who chose, what failed, what was tried again, and who answered", async (t) => {
+testInUsualMode("a trace names selections, failures, retries and the origin of the response", async (t) => {
   const bad = await startUpstream(t, (_request, response) => void response.writeHead(503).end());
   const good = await startUpstream(t);
   const sluice = await start(t, [bad.port, good.port]);
@@ -201,31 +201,31 @@ testInUsualMode("a trace tells who chose, what failed, what was tried again, and
   }
 });
 
-testInUsualMode("a sample is traced without a word to the client, and without configuration nothing is", async (t) => {
+testInUsualMode("sampled requests are traced unknown to the client; without configuration none is", async (t) => {
   const upstream = await startUpstream(t, (request, response) => void response.end(JSON.stringify(request.headers)));
   const sluice = await start(t, [upstream.port], "sample: 100%, keep: 2");
   for (let i = 0; i < 4; i++) {
-    const answer = await fetch(sluice.url);
-    assert.equal(answer.headers.get("x-sluice-trace"), null);
-    await answer.arrayBuffer();
+    const response = await fetch(sluice.url);
+    assert.equal(response.headers.get("x-sluice-trace"), null);
+    await response.arrayBuffer();
   }
   await until(async () => (await listTraces(sluice)).traces.length === 2, "two traces are kept");
 
   sluice.config(configOf([upstream.port], "")(sluice.ports));
   assert.equal(JSON.parse((await sluice.reload()).text).result, "accepted");
   const { traces: earlier } = await listTraces(sluice);
-  const answer = await fetch(sluice.url, { headers: { "x-sluice-debug": "mine" } });
-  assert.equal(JSON.parse((await answer.text()).replace(/!$/, ""))["x-sluice-debug"], "mine");
+  const response = await fetch(sluice.url, { headers: { "x-sluice-debug": "mine" } });
+  assert.equal(JSON.parse((await response.text()).replace(/!$/, ""))["x-sluice-debug"], "mine");
   assert.deepEqual((await listTraces(sluice)).traces, earlier);
 });
 
-testInUsualMode("no more than a bounded number of requests is traced in a second", async (t) => {
+testInUsualMode("the number of requests traced in a second is limited", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await start(t, [upstream.port], "sample: 100%, keep: 1000");
-  // Many at once: more than one second holds, however slow the machine.
+  // Many at once: more than the limit of one second, however slow the machine.
   let sent = 0;
   await until(async () => {
-    await Promise.all(Array.from({ length: 200 }, () => fetch(sluice.url).then((answer) => answer.arrayBuffer())));
+    await Promise.all(Array.from({ length: 200 }, () => fetch(sluice.url).then((response) => response.arrayBuffer())));
     sent += 200;
     return (await listTraces(sluice)).dropped > 0;
   }, "some are not traced");
@@ -236,16 +236,16 @@ testInUsualMode("no more than a bounded number of requests is traced in a second
 // ── Dry runs ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 async function explain(sluice: Program, request: object): Promise<TraceRecord> {
-  const answer = await sluice.ask("/api/v1/explain", {
+  const response = await sluice.ask("/api/v1/explain", {
     method: "POST",
     headers: { "content-type": "application/json" },
     body: JSON.stringify(request),
   });
-  assert.equal(answer.status, 200, answer.text);
-  return JSON.parse(answer.text);
+  assert.equal(response.status, 200, response.text);
+  return JSON.parse(response.text);
 }
 
-testInUsualMode("a dry run tells what would be, and nothing of it is", async (t) => {
+testInUsualMode("a dry run reports what would happen, without side effects", async (t) => {
   const [one, two] = [await startUpstream(t), await startUpstream(t)];
   const sluice = await start(t, [one.port, two.port]);
   assert.equal(await (await fetch(`${sluice.url}/count`)).text(), "1");
@@ -296,12 +296,12 @@ testInUsualMode("a dry run tells what would be, and nothing of it is", async (t)
   assert.deepEqual(sent(), wereSent);
   assert.equal(await (await fetch(`${sluice.url}/count`)).text(), "3");
 
-  // The strategy goes on in turn after the pick before the dry runs, whose three would have moved it.
+  // The strategy continues after the pick before the dry runs, whose three picks would have advanced it.
   await (await fetch(`${sluice.url}/x`)).arrayBuffer();
   assert.deepEqual(sent(), [1, 1]);
 });
 
-testInUsualMode("a dry run lists every rule and endpoint, however many; a trace is bounded", async (t) => {
+testInUsualMode("a dry run lists all routes and endpoints; a trace is bounded", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await start(t, [upstream.port, ...Array.from({ length: 249 }, (_, i) => 20_000 + i)]);
   const rules = Array.from({ length: 250 }, (_, i) => `      - { match: { path: /rule/${i} }, cluster: app }\n`);
@@ -318,7 +318,7 @@ testInUsualMode("a dry run lists every rule and endpoint, however many; a trace 
   assert.deepEqual([listed(traced)[0], traced.cut], [200, true]);
 });
 
-testInUsualMode("a dry run goes on from the answer that it is given, tries again, and waits for nothing", async (t) => {
+testInUsualMode("a dry run continues from the given response, retries, and skips delays", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await start(t, [upstream.port, upstream.port + 1]);
   const again = await explain(sluice, { url: "/x", status: 503 });
@@ -362,7 +362,7 @@ testInUsualMode("a dry run goes on from the answer that it is given, tries again
   }
 });
 
-testInUsualMode("the command tells it as a table, by the running proxy or by the file", async (t) => {
+testInUsualMode("the command prints a table, from the running proxy or from a file", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await start(t, [upstream.port]);
   const admin = `127.0.0.1:${sluice.ports.admin}`;

@@ -1,6 +1,6 @@
 /**
- * failing-endpoints-cost-little: endpoints that hang, refuse, fail fast or restart are passed over by what the requests
- * themselves show; idempotent requests are tried elsewhere, and one request at a time finds out what is back.
+ * failing-endpoints-cost-little: endpoints that hang, refuse, fail fast or restart are ejected by passive health;
+ * idempotent requests are retried elsewhere, and single probe requests detect recovery.
  */
 import assert from "node:assert/strict";
 import { Agent, createServer, request, type Server } from "node:http";
@@ -42,8 +42,8 @@ class Restarting {
 
 async function ask(sluice: Program, agent: Agent, method = "GET"): Promise<number> {
   return new Promise((resolve, reject) => {
-    const asked = request(sluice.url, { agent, method }, (answer) => {
-      answer.resume().on("end", () => resolve(answer.statusCode!));
+    const asked = request(sluice.url, { agent, method }, (response) => {
+      response.resume().on("end", () => resolve(response.statusCode!));
     });
     asked.on("error", reject).end();
   });
@@ -137,7 +137,7 @@ testInUsualMode("a hung endpoint of two costs one response timeout, at a low rat
   );
 });
 
-testInUsualMode("a slow request is no hang while the endpoint responds to others", async (t) => {
+testInUsualMode("a slow request is not counted as a hang while the endpoint responds to others", async (t) => {
   const upstreams = await Promise.all(
     [0, 1].map(() => startUpstream(t, ({ url }, response) => void (url !== "/slow" && response.end("ok")))),
   );
@@ -158,7 +158,7 @@ testInUsualMode("a slow request is no hang while the endpoint responds to others
 });
 
 testInUsualMode(
-  "POST: a refused one goes elsewhere, a sent one never; without passive health nothing is ejected",
+  "a POST is retried after a refused connection, never once sent; without passive health nothing is ejected",
   async (t) => {
     const [good, breaking] = [await startUpstream(t), await startUpstream(t, (_, response) => response.destroy())];
     const refusing = await findFreePort();
@@ -179,12 +179,14 @@ testInUsualMode(
   },
 );
 
-testInUsualMode("what the client or a plugin takes of the route's timeout is no failure of the endpoint", async (t) => {
-  // One answers after a while, but well within the time of a response.
-  const upstreams = await Promise.all(
-    [0, 1].map(() => startUpstream(t, (_, response) => void setTimeout(() => response.end("ok"), 400))),
-  );
-  const config = (ports: Ports) => `
+testInUsualMode(
+  "time that the client or a plugin uses of the route's timeout is not counted against the endpoint",
+  async (t) => {
+    // Slow, but well within the response timeout.
+    const upstreams = await Promise.all(
+      [0, 1].map(() => startUpstream(t, (_, response) => void setTimeout(() => response.end("ok"), 400))),
+    );
+    const config = (ports: Ports) => `
 listeners:
   web:
     address: 127.0.0.1:${ports.web}
@@ -194,18 +196,19 @@ listeners:
 clusters:
   app: { endpoints: [${upstreams.map(({ port }) => `"127.0.0.1:${port}"`).join(", ")}] }
 `;
-  const sluice = await startSluice(t, config);
-  const ends = ["POST", "PUT"].map(async (method) => {
-    const client = await connectTo(t, sluice.port);
-    client.send(`${method} / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc`);
-    return (await client.answer()).status;
-  });
-  assert.deepEqual(await Promise.all(ends), [408, 408]);
-  assert.equal(await sluice.metric("sluice_upstream_failures_total"), 0);
-  const delayed = await Promise.all([fetch(`${sluice.url}/delayed`), fetch(`${sluice.url}/delayed`)]);
-  assert.deepEqual(
-    delayed.map(({ status }) => status),
-    [504, 504],
-  );
-  assert.equal(await sluice.metric("sluice_endpoint_ejections_total"), 0);
-});
+    const sluice = await startSluice(t, config);
+    const ends = ["POST", "PUT"].map(async (method) => {
+      const client = await connectTo(t, sluice.port);
+      client.send(`${method} / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc`);
+      return (await client.readResponse()).status;
+    });
+    assert.deepEqual(await Promise.all(ends), [408, 408]);
+    assert.equal(await sluice.metric("sluice_upstream_failures_total"), 0);
+    const delayed = await Promise.all([fetch(`${sluice.url}/delayed`), fetch(`${sluice.url}/delayed`)]);
+    assert.deepEqual(
+      delayed.map(({ status }) => status),
+      [504, 504],
+    );
+    assert.equal(await sluice.metric("sluice_endpoint_ejections_total"), 0);
+  },
+);

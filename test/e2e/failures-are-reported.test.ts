@@ -1,4 +1,4 @@
-/** What fails is logged with its cause, at a bounded rate, and counted: attempts, rejected requests, shed load, log lines. */
+/** Failures are logged with their cause, at a limited rate, and counted: attempts, rejected requests, shed load, log lines. */
 import assert from "node:assert/strict";
 import { before } from "node:test";
 import { compileSource } from "../contract/plugin-harness.ts";

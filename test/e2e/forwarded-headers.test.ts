@@ -1,4 +1,4 @@
-/** X-Forwarded-*: who the client is, said by those who may say it. */
+/** X-Forwarded-*: the client's address, scheme and host are taken from trusted peers only. */
 import assert from "node:assert/strict";
 import { exchange, startUpstream } from "./peers.ts";
 import { runSluice, simpleConfig, startSluice, testInAllModes, testInUsualMode } from "./program.ts";
@@ -12,18 +12,21 @@ const SPELLINGS = [
   ...["X_Real_IP", "x.real.ip", "FORWARDED", "Content_Length", "Transfer.Encoding"],
 ];
 
-testInUsualMode("no spelling of what only a proxy says reaches the endpoint, in headers or trailers", async (t) => {
-  const upstream = await startUpstream(t);
-  const sluice = await startSluice(t, simpleConfig(upstream.port));
-  const fields = SPELLINGS.map((name) => `${name}: forged\r\n`).join("");
-  const request = `POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n${fields}\r\n1\r\nx\r\n0\r\n${fields}X-Sum: 1\r\n\r\n`;
-  assert.equal((await exchange(t, sluice.port, request)).status, 200);
-  const { rawHeaders, trailers } = upstream.requests[0]!;
-  assert.doesNotMatch(rawHeaders.join(), /forged/);
-  assert.deepEqual({ ...trailers }, { "x-sum": "1" });
-});
+testInUsualMode(
+  "no spelling of a forwarding header reaches the endpoint from an untrusted peer, in headers or trailers",
+  async (t) => {
+    const upstream = await startUpstream(t);
+    const sluice = await startSluice(t, simpleConfig(upstream.port));
+    const fields = SPELLINGS.map((name) => `${name}: forged\r\n`).join("");
+    const request = `POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n${fields}\r\n1\r\nx\r\n0\r\n${fields}X-Sum: 1\r\n\r\n`;
+    assert.equal((await exchange(t, sluice.port, request)).status, 200);
+    const { rawHeaders, trailers } = upstream.requests[0]!;
+    assert.doesNotMatch(rawHeaders.join(), /forged/);
+    assert.deepEqual({ ...trailers }, { "x-sum": "1" });
+  },
+);
 
-testInAllModes("an untrusted peer's word is thrown away", async (t) => {
+testInAllModes("forwarding headers of an untrusted peer are dropped", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port, { rest: "log: { access: true }" }));
   assert.equal((await exchange(t, sluice.port, forged)).status, 200);
@@ -39,7 +42,7 @@ testInAllModes("an untrusted peer's word is thrown away", async (t) => {
   assert.ok(Object.values(line).includes("127.0.0.1"), JSON.stringify(line));
 });
 
-testInUsualMode("a trusted peer's word is kept, and added to", async (t) => {
+testInUsualMode("forwarding headers of a trusted peer are kept and extended", async (t) => {
   const upstream = await startUpstream(t);
   const listener = "trustedProxies: [127.0.0.0/8, 5.6.7.0/24]";
   const sluice = await startSluice(t, simpleConfig(upstream.port, { listener, rest: "log: { access: true }" }), {});
@@ -53,7 +56,7 @@ testInUsualMode("a trusted peer's word is kept, and added to", async (t) => {
 });
 
 testInUsualMode(
-  "filters, a service that authorizes, the log and the endpoint see one origin, the client's",
+  "filters, the authorization service, the log and the endpoint see the same client address, scheme and host",
   async (t) => {
     const auth = await startUpstream(t);
     const app = await startUpstream(t);

@@ -5,7 +5,7 @@ const FIRST = 10_240;
 const COUNT = 20_000;
 let next = Math.floor(Math.random() * COUNT);
 
-/** A loopback port on which nobody listens, for programs that must be told one. */
+/** A free loopback port, for programs that take a port number. */
 export async function findFreePort(): Promise<number> {
   for (;;) {
     const port = FIRST + (next++ % COUNT);

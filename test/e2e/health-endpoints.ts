@@ -1,4 +1,4 @@
-/** Endpoints that fall ill when a test says so, and how the program takes it. */
+/** Endpoints whose health a test controls, and the program's view of them. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer, type Server } from "node:http";
@@ -6,14 +6,14 @@ import { setTimeout } from "node:timers/promises";
 import { findFreePort } from "./free-port.ts";
 import { atEnd, type LiveTest, type Program } from "./program.ts";
 
-/** An endpoint whose health is the test's to say; it serves requests whatever that is. */
+/** An endpoint whose response to health checks a test sets; other requests always succeed. */
 export type HealthEndpoint = {
   readonly name: string;
   readonly port: number;
-  /** What /healthz is answered with; 0: with nothing, the connection stays open. */
+  /** The status of /healthz; 0: no response, the connection stays open. */
   status: number;
   body: string;
-  /** Connections that came. */
+  /** Accepted connections. */
   connections: number;
   /** Whether it listens at all. */
   listen(): Promise<void>;
@@ -62,19 +62,19 @@ export async function shown(sluice: Program, { port }: HealthEndpoint): Promise<
   return cluster!.endpoints.find(({ address }) => address === `127.0.0.1:${port}`)!;
 }
 
-/** Who answers the next twenty requests; none may fail. */
+/** The names of the endpoints that serve the next twenty requests; none may fail. */
 export async function whoServes(sluice: Program): Promise<string> {
   const ask = async (): Promise<string> => {
-    const answer = await fetch(sluice.url);
-    assert.equal(answer.status, 200);
-    return answer.text();
+    const response = await fetch(sluice.url);
+    assert.equal(response.status, 200);
+    return response.text();
   };
   // At the same time: one after the other they could alternate with those of `askSteadily`, and see one endpoint only.
   const names = new Set(await Promise.all(Array.from({ length: 20 }, ask)));
   return [...names].sort().join(" ");
 }
 
-/** Asks all the while, and tells of every answer that was no 200. */
+/** Sends requests one after the other until the test ends, and records every status other than 200. */
 export function askSteadily(
   t: LiveTest,
   sluice: Program,
@@ -82,9 +82,12 @@ export function askSteadily(
   const state = { asked: 0, failed: [] as string[], stopped: false };
   const run = (async () => {
     for (; !state.stopped; state.asked++) {
-      const answer = await fetch(sluice.url).catch((error: Error) => ({ status: error.message, text: async () => "" }));
-      await answer.text();
-      if (answer.status !== 200) state.failed.push(String(answer.status));
+      const response = await fetch(sluice.url).catch((error: Error) => ({
+        status: error.message,
+        text: async () => "",
+      }));
+      await response.text();
+      if (response.status !== 200) state.failed.push(String(response.status));
       await setTimeout(2);
     }
   })();

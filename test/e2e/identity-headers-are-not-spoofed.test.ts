@@ -1,4 +1,4 @@
-/** What a filter says of a request's user is all that the endpoint can read there, however the client spells it. */
+/** Only a filter sets the headers that identify the user, whatever spelling the client sends. */
 import assert from "node:assert/strict";
 import { createHash, createHmac } from "node:crypto";
 import { connectTo, exchange, startRawUpstream, startUpstream } from "./peers.ts";
@@ -40,7 +40,7 @@ ${FILTERS.map(([name, filter]) => `      - { match: { path: /${name} }, chain: [
 clusters: { app: ["127.0.0.1:${app}"], auth: ["127.0.0.1:${auth}"] }
 `;
 
-testInUsualMode("the endpoint reads one x-user, the filter's, in headers and in trailers", async (t) => {
+testInUsualMode("the endpoint receives one x-user, the filter's, in headers and trailers", async (t) => {
   const auth = await startUpstream(t, (_, response) => response.setHeader("x-user", "ann").end());
   const app = await startUpstream(t);
   const sluice = await startSluice(t, (ports) => config(ports, app.port, auth.port));
@@ -59,7 +59,7 @@ testInUsualMode("the endpoint reads one x-user, the filter's, in headers and in 
   }
 });
 
-testInUsualMode("trailers that come after the head has gone out are held to the same", async (t) => {
+testInUsualMode("the same holds for trailers received after the headers were sent", async (t) => {
   const app = await startRawUpstream(t);
   const sluice = await startSluice(t, (ports) => config(ports, app.port, app.port));
   const client = await connectTo(t, sluice.port);
@@ -73,5 +73,5 @@ testInUsualMode("trailers that come after the head has gone out are held to the 
   assert.match(rest, /X-Sum: 1/);
   assert.doesNotMatch(rest, /user/i);
   endpoint.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
-  assert.equal((await client.answer()).status, 200);
+  assert.equal((await client.readResponse()).status, 200);
 });

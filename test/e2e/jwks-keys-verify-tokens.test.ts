@@ -1,4 +1,4 @@
-/** jwks-keys-verify-tokens: jwt-jwks takes its keys from a server, finds new ones while requests run, and outlives the server. */
+/** jwks-keys-verify-tokens: jwt-jwks fetches keys from a server, finds new ones under traffic, and works on while the server is down. */
 import assert from "node:assert/strict";
 import { makeSigner, type Signer } from "../fixtures/signer.ts";
 import { startUpstream } from "./peers.ts";
@@ -29,14 +29,14 @@ clusters:
 }
 
 const ask = async (sluice: Program, token: string): Promise<number | string> => {
-  const answer = await fetch(sluice.url, { headers: { authorization: `Bearer ${token}` } });
-  const text = await answer.text();
-  return answer.status === 200 ? text : answer.status;
+  const response = await fetch(sluice.url, { headers: { authorization: `Bearer ${token}` } });
+  const text = await response.text();
+  return response.status === 200 ? text : response.status;
 };
 
 for (const way of ["by a cluster", "by a URL"])
   testInUsualMode(
-    `keys come ${way}, a new one is found by the first token, and a flood costs one request`,
+    `keys are fetched ${way}, a new key is found by its first token, and a flood causes one request`,
     async (t) => {
       const app = await startUpstream(t, (request, response) => void response.end(String(request.headers["x-user"])));
       const { server, port, requests } = await startKeyServer(t);
@@ -44,7 +44,7 @@ for (const way of ["by a cluster", "by a URL"])
       server.published = [old];
       const jwks = way === "by a URL" ? `http://127.0.0.1:${port}/jwks.json` : "cluster:keys/jwks.json";
       const sluice = await start(t, { keys: port, app: app.port, jwks });
-      // The first may come before any key: it waits, or is told to come again.
+      // The first request may be received before any key: it is suspended, or gets 503.
       await until(async () => (await ask(sluice, old.token())) === "ann", "the first key is there");
       assert.equal(requests[0]!.url, "/jwks.json");
       const loads = requests.length;

@@ -1,4 +1,4 @@
-/** What is over a limit is refused with the status that says so, and nothing of it reaches an upstream. */
+/** Requests over a limit are rejected with its status, and do not reach an upstream. */
 import assert from "node:assert/strict";
 import { connectTo, exchange, type Peer, startUpstream } from "./peers.ts";
 import {
@@ -24,10 +24,10 @@ testInUsualMode("431, 414, 413, and the number of connections", async (t) => {
   ];
   for (const [status, request] of refusals) {
     const client = await connectTo(t, sluice.port);
-    const answer = await client.send(request).answer();
-    assert.equal(answer.status, status, request);
-    assert.equal(answer.headers.connection, "close");
-    assert.match(answer.headers["proxy-status"]!, /^sluice; error=http_request_error/);
+    const response = await client.send(request).readResponse();
+    assert.equal(response.status, status, request);
+    assert.equal(response.headers.connection, "close");
+    assert.match(response.headers["proxy-status"]!, /^sluice; error=http_request_error/);
     await client.waits(() => client.ended, "the end");
     client.socket.destroy();
     await client.closed;
@@ -42,27 +42,24 @@ testInUsualMode("431, 414, 413, and the number of connections", async (t) => {
   for (const request of fits) assert.equal((await exchange(t, sluice.port, request)).status, 200, request);
 });
 
-testInEachMode(
-  "a connection over the limit is closed at once, and there is room again when one has gone",
-  async (t) => {
-    const upstream = await startUpstream(t);
-    const sluice = await startSluice(t, simpleConfig(upstream.port, { listener: "limits: { connections: 2 }" }), {});
-    const get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-    const first = await connectTo(t, sluice.port);
-    const second = await connectTo(t, sluice.port);
-    assert.equal((await first.send(get).answer()).status, 200);
-    assert.equal((await second.send(get).answer()).status, 200);
-    const third = await connectTo(t, sluice.port);
-    await bounded(third.rest(), "the end of a connection over the limit");
-    assert.equal((await first.send(get).answer()).status, 200);
-    first.socket.end();
-    await first.closed;
-    const fourth = await connectTo(t, sluice.port);
-    assert.equal((await fourth.send(get).answer()).status, 200);
-  },
-);
+testInEachMode("a connection over the limit is closed at once; after one closes another is accepted", async (t) => {
+  const upstream = await startUpstream(t);
+  const sluice = await startSluice(t, simpleConfig(upstream.port, { listener: "limits: { connections: 2 }" }), {});
+  const get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+  const first = await connectTo(t, sluice.port);
+  const second = await connectTo(t, sluice.port);
+  assert.equal((await first.send(get).readResponse()).status, 200);
+  assert.equal((await second.send(get).readResponse()).status, 200);
+  const third = await connectTo(t, sluice.port);
+  await bounded(third.rest(), "the end of a connection over the limit");
+  assert.equal((await first.send(get).readResponse()).status, 200);
+  first.socket.end();
+  await first.closed;
+  const fourth = await connectTo(t, sluice.port);
+  assert.equal((await fourth.send(get).readResponse()).status, 200);
+});
 
-testInAllModes("limits.connections holds over all workers, also when one of them ends", async (t) => {
+testInAllModes("limits.connections counts over all workers, also when one of them ends", async (t) => {
   const upstream = await startUpstream(t);
   const limit = 5;
   const sluice = await startSluice(t, simpleConfig(upstream.port, { listener: `limits: { connections: ${limit} }` }), {
@@ -72,7 +69,7 @@ testInAllModes("limits.connections holds over all workers, also when one of them
   const served = async (client: Peer): Promise<boolean> =>
     client
       .send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-      .answer()
+      .readResponse()
       .then(
         ({ status }) => status === 200,
         () => false,

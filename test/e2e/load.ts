@@ -1,4 +1,4 @@
-/** Load on a program while something is done to it: whoever asks must be answered. */
+/** Load on a program during a change: every request must succeed. */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { Agent, get, type IncomingMessage } from "node:http";
@@ -26,44 +26,44 @@ export function startWrk(t: TestContext, url: string, ...options: string[]): { s
 }
 
 export type Load = {
-  /** Answers so far. */
-  readonly answers: number;
+  /** Number of responses so far. */
+  readonly responses: number;
   /** Ends it; fails when a request did. */
   stop(): Promise<number>;
 };
 
-/** Clients that ask again as soon as they are answered; `keepAlive`: on one connection for as long as it lasts. */
+/** Clients that send the next request after each response; `keepAlive`: on one connection while it stays open. */
 export function startClients(t: TestContext, url: string, { count = 8, keepAlive = true } = {}): Load {
   let stopped = false;
-  let answers = 0;
+  let responses = 0;
   const run = async (): Promise<void> => {
     const agent = new Agent({ keepAlive, maxSockets: 1 });
     atEnd(t, () => agent.destroy());
     while (!stopped) {
       const { statusCode, text } = await ask(url, agent);
       assert.deepEqual([statusCode, text], [200, "ok"]);
-      answers++;
+      responses++;
     }
     agent.destroy();
   };
   const all = Promise.all(Array.from({ length: count }, run));
-  // It is told of by `stop`.
+  // `stop` reports it.
   all.catch(() => undefined);
   return {
-    get answers() {
-      return answers;
+    get responses() {
+      return responses;
     },
     stop: async () => {
       stopped = true;
       await all;
-      return answers;
+      return responses;
     },
   };
 }
 
 async function ask(url: string, agent: Agent): Promise<{ statusCode: number | undefined; text: string }> {
-  const answer = await new Promise<IncomingMessage>((resolve, reject) => {
+  const response = await new Promise<IncomingMessage>((resolve, reject) => {
     get(url, { agent }, resolve).on("error", reject);
   });
-  return { statusCode: answer.statusCode, text: Buffer.concat(await answer.toArray()).toString() };
+  return { statusCode: response.statusCode, text: Buffer.concat(await response.toArray()).toString() };
 }

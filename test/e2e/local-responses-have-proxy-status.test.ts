@@ -1,4 +1,4 @@
-/** Every answer that Sluice makes itself says so by Proxy-Status (RFC 9209), and tells nothing of what is behind it. */
+/** Every local response has a Proxy-Status (RFC 9209), and reveals nothing about the endpoints. */
 import assert from "node:assert/strict";
 import { makePlugin, TRAP } from "./bad-plugins.ts";
 import { findFreePort } from "./free-port.ts";
@@ -59,11 +59,11 @@ clusters:
     ["GET /silent HTTP/1.1\r\nHost: a\r\n\r\n", 504, "http_response_timeout"],
   ];
   for (const [request, status, type] of expected) {
-    const answer = await exchange(t, sluice.port, request);
-    assert.deepEqual([answer.status, answer.headers["proxy-status"]], [status, `sluice; error=${type}`], request);
-    assert.equal(Number(answer.headers["content-length"]), answer.body.length);
-    assert.ok(answer.headers.date, "a Date field");
-    assert.doesNotMatch(`${answer.head}${answer.body}`, /127\.0\.0\.1|at \w+ \(|\.ts|wasm/);
+    const response = await exchange(t, sluice.port, request);
+    assert.deepEqual([response.status, response.headers["proxy-status"]], [status, `sluice; error=${type}`], request);
+    assert.equal(Number(response.headers["content-length"]), response.body.length);
+    assert.ok(response.headers.date, "a Date field");
+    assert.doesNotMatch(`${response.head}${response.body}`, /127\.0\.0\.1|at \w+ \(|\.ts|wasm/);
   }
   const head = await exchangeHead(t, sluice.port);
   assert.equal(head, 404);
@@ -72,9 +72,9 @@ clusters:
 async function exchangeHead(t: Parameters<typeof exchange>[0], port: number): Promise<number> {
   const { connectTo } = await import("./peers.ts");
   const client = await connectTo(t, port);
-  const answer = await client.send("HEAD /nowhere HTTP/1.1\r\nHost: a\r\n\r\n").answer(true);
-  // Nothing follows the head: the next answer's begins at once.
-  const next = await client.send("HEAD /nowhere HTTP/1.1\r\nHost: a\r\n\r\n").answer(true);
+  const response = await client.send("HEAD /nowhere HTTP/1.1\r\nHost: a\r\n\r\n").readResponse(true);
+  // No body follows the head: the next response starts at once.
+  const next = await client.send("HEAD /nowhere HTTP/1.1\r\nHost: a\r\n\r\n").readResponse(true);
   assert.match(next.head, /^HTTP\/1\.1 404/);
-  return answer.status;
+  return response.status;
 }

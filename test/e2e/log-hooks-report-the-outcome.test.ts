@@ -1,4 +1,4 @@
-/** log-hooks-report-the-outcome: a plugin's `onLog` learns how each exchange ended, and how long it and its endpoint took. */
+/** log-hooks-report-the-outcome: a plugin's `onLog` gets each exchange's outcome and durations. */
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 import { compileSource } from "../contract/plugin-harness.ts";

@@ -1,4 +1,4 @@
-/** What a head says of its body is true of the body that is sent: metadata of the bytes before plugins goes. */
+/** Headers that describe the body match the body that is sent: those of a body that plugins change are removed. */
 import assert from "node:assert/strict";
 import type { ServerResponse } from "node:http";
 import { makePlugin } from "./bad-plugins.ts";
@@ -44,7 +44,7 @@ const OF_THE_BODY = [
 ];
 const FIELDS = Object.fromEntries(OF_THE_BODY.map((name) => [name, name === "etag" ? '"a"' : "x"]));
 
-function answer(request: Recorded, response: ServerResponse): void {
+function respond(request: Recorded, response: ServerResponse): void {
   response.setHeaders(new Map(Object.entries({ ...FIELDS, "last-modified": "Mon, 30 Nov 2026 02:00:00 GMT" })));
   if (request.headers["if-none-match"]) response.writeHead(304, { "content-length": 5 }).end();
   else if (request.headers.range)
@@ -58,8 +58,8 @@ function answer(request: Recorded, response: ServerResponse): void {
 }
 const slow: (() => void)[] = [];
 
-testInUsualMode("metadata goes with a body that plugins change, and stays with one that they only see", async (t) => {
-  const app = await startUpstream(t, answer);
+testInUsualMode("metadata is removed where plugins change the body, and kept where they only read it", async (t) => {
+  const app = await startUpstream(t, respond);
   const sluice = await startSluice(
     t,
     (ports) => `plugins:
@@ -78,7 +78,7 @@ ${Object.keys(PLUGINS)
   const ask = async (path: string, { method = "GET", fields = "" } = {}) => {
     const client = await connectTo(t, sluice.port);
     client.send(`${method} ${path} HTTP/1.1\r\nHost: a\r\n${fields}\r\n`);
-    const { status, headers, body } = await client.answer(method === "HEAD");
+    const { status, headers, body } = await client.readResponse(method === "HEAD");
     client.socket.destroy();
     assert.equal(headers["last-modified"] !== undefined, true, path);
     const kept = OF_THE_BODY.filter((name) => headers[name] !== undefined);
@@ -121,7 +121,7 @@ ${Object.keys(PLUGINS)
     client.send(`GET ${path} HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\r\n`);
     await client.waits(() => client.text.includes("hel"), "the first piece");
     slow.pop()!();
-    const streamed = await client.answer();
+    const streamed = await client.readResponse();
     assert.deepEqual(
       OF_THE_BODY.filter((name) => streamed.headers[name] !== undefined),
       kept,

@@ -1,4 +1,4 @@
-/** A module is built in a process of its own: whatever it costs to build one, the proxy goes on and can be ended. */
+/** A module is built in a separate process: however expensive the build, the proxy serves and can be stopped. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -50,7 +50,7 @@ async function buildProcessOf(pid: number): Promise<number> {
   return found!;
 }
 
-testInUsualMode("modules that are costly to build are refused or built while traffic flows", async (t) => {
+testInUsualMode("modules that are expensive to build are rejected or built under traffic", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(
     t,

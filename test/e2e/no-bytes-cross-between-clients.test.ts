@@ -1,4 +1,4 @@
-/** What one connection sends reaches the other end of that connection, and no other: "who owns a byte". */
+/** Bytes of one connection never reach another (design: "Who owns a byte"). */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer, type IncomingMessage, request } from "node:http";
@@ -10,17 +10,17 @@ import { atEnd, bounded, type LiveTest, simpleConfig, startSluice, testInAllMode
 
 const CONNECTIONS = 64;
 const SHORT = 512 * 1024;
-/** More than the kernel's buffers take for a reader that stands still, so that writes are seen to wait. */
+/** More than the kernel buffers for a reader that has paused, so that writes block. */
 const LONG = 6 * 1024 * 1024;
 
 type Pace = "fast" | "slow reader" | "slow writer";
 
-testInAllModes("64 connections, a third of them slow: each gets its own bytes back", async (t) => {
+testInAllModes("64 connections, two thirds of them slow: each receives its own bytes", async (t) => {
   const sluice = await startSluice(t, simpleConfig(await startEcho(t)));
   await echoAll(sluice.port);
 });
 
-/** Some pieces pass as they are, some are replaced, and some come together again behind what was put after them. */
+/** Some chunks pass unchanged, some are replaced, and some are dropped and appended again. */
 const sees = (wait: string): string => `import { Body, Request, Response, sleep } from "sluice/sdk";
 function see(body: Body): void {
   const size = body.size;
@@ -43,7 +43,7 @@ for (const [chain, modes] of [
   ["sees, waits", ["handle", "public"]],
 ] as const)
   testInEachMode(
-    `the same through plugins that see every piece: ${chain}`,
+    `the same through plugins that see every chunk: ${chain}`,
     async (t) => {
       const upstream = await startEcho(t);
       const config = (ports: Record<string, number>) => `plugins:
@@ -82,17 +82,17 @@ async function echoAll(port: number): Promise<void> {
 
 type Echo = { id: number; pace: Pace; chunked: boolean };
 
-/** Sends a body of its own, and holds what comes back against it. */
+/** Sends a body and compares the response with it. */
 async function echo(port: number, { id, pace, chunked }: Echo): Promise<void> {
   const body = makePattern(id, pace === "slow reader" ? LONG : SHORT);
   const headers = chunked ? {} : { "content-length": body.length };
   const sent = request({ host: "127.0.0.1", port, method: "POST", path: `/${id}`, headers, agent: false });
   const answered = once(sent, "response");
   const written = write(sent, body, pace);
-  const [answer] = (await answered) as [IncomingMessage];
-  assert.equal(answer.statusCode, 200);
+  const [response] = (await answered) as [IncomingMessage];
+  assert.equal(response.statusCode, 200);
   let at = 0;
-  for await (const piece of answer as AsyncIterable<Buffer>) {
+  for await (const piece of response as AsyncIterable<Buffer>) {
     if (!body.subarray(at, at + piece.length).equals(piece))
       assert.fail(`connection ${id}: ${compare(body, at, piece)}`);
     at += piece.length;
@@ -113,7 +113,7 @@ async function write(sent: ReturnType<typeof request>, body: Buffer, pace: Pace)
   sent.end();
 }
 
-/** Every eight bytes say whose they are and where they stand. */
+/** Every eight bytes identify the connection and the position. */
 function makePattern(id: number, size: number): Buffer {
   const words = new Uint32Array(size / 4);
   for (let i = 0; i < words.length; i += 2) {

@@ -1,4 +1,4 @@
-/** SIGUSR1 opens log files again, and never Node's inspector: not even when it comes before the program has begun. */
+/** SIGUSR1 reopens log files, and never opens Node's inspector, not even before the program has started. */
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { startUpstream } from "./peers.ts";

@@ -1,4 +1,4 @@
-/** Where threads cannot share a port, the first accepts for all: each has its turn, and no byte is lost on the way. */
+/** Where workers cannot share a port, the first accepts for all: it distributes in turn, and no byte is lost. */
 import assert from "node:assert/strict";
 import { request } from "node:http";
 import { before } from "node:test";
@@ -19,12 +19,12 @@ import {
 const get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const modes: AcceptMode[] = ["transfer"];
 
-/** A plugin that says how many answers its thread has given. */
+/** A plugin that reports the number of responses of its worker. */
 let counts: Uint8Array;
 before(async () => {
   counts = await compileSource(`import { Request, Response } from "sluice/sdk";
-let answers: i32 = 0;
-export function onResponse(req: Request, res: Response): void { res.headers.set("x-answers", (++answers).toString()); }
+let responses: i32 = 0;
+export function onResponse(req: Request, res: Response): void { res.headers.set("x-answers", (++responses).toString()); }
 `);
 });
 
@@ -36,16 +36,16 @@ const startCounting = (t: LiveTest, upstream: number, workers: number): Promise<
     { workers, files: { "counts.wasm": counts } },
   );
 
-/** Which answer of its thread each of so many new connections gets, in ascending order. */
+/** Sends a request on each of so many new connections: the response counts of their workers, in ascending order. */
 async function askOnNew(t: LiveTest, sluice: Program, connections: number): Promise<number[]> {
-  const answers: number[] = [];
+  const responses: number[] = [];
   for (let i = 0; i < connections; i++)
-    answers.push(Number((await exchange(t, sluice.port, get)).headers["x-answers"]));
-  return answers.sort((a, b) => a - b);
+    responses.push(Number((await exchange(t, sluice.port, get)).headers["x-answers"]));
+  return responses.sort((a, b) => a - b);
 }
 
 testInEachMode(
-  "connections go to all threads in turn",
+  "connections are distributed to all workers in turn",
   async (t) => {
     const sluice = await startCounting(t, (await startUpstream(t)).port, 3);
     assert.deepEqual(await askOnNew(t, sluice, 9), [1, 1, 1, 2, 2, 2, 3, 3, 3]);
@@ -54,44 +54,47 @@ testInEachMode(
 );
 
 testInEachMode(
-  "what a client sends in the instant of its connecting is not lost",
+  "bytes sent immediately after connecting are not lost",
   async (t) => {
     const upstream = await startUpstream(t, ({ body }, response) => response.end(body));
     const sluice = await startSluice(t, simpleConfig(upstream.port), { workers: 3 });
     const echo = async (id: number): Promise<void> => {
       const body = Buffer.alloc(id % 3 === 0 ? 300_000 : 30, `${id} `);
-      const answer = await new Promise<Buffer>((resolve, reject) => {
-        const sent = request({ host: "127.0.0.1", port: sluice.port, method: "POST", agent: false }, (answer) => {
-          assert.equal(answer.statusCode, 200);
-          answer.toArray().then((pieces) => resolve(Buffer.concat(pieces)), reject);
+      const response = await new Promise<Buffer>((resolve, reject) => {
+        const sent = request({ host: "127.0.0.1", port: sluice.port, method: "POST", agent: false }, (response) => {
+          assert.equal(response.statusCode, 200);
+          response.toArray().then((pieces) => resolve(Buffer.concat(pieces)), reject);
         });
         sent.on("error", reject).end(body);
       });
-      assert.ok(answer.equals(body), `the body of connection ${id}`);
+      assert.ok(response.equals(body), `the body of connection ${id}`);
     };
     await bounded(Promise.all(Array.from({ length: 200 }, (_, id) => echo(id))), "every echo", 60_000);
     // And ended at once as well.
     const peer = await connectTo(t, sluice.port);
-    assert.equal((await peer.send(get.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n")).answer()).status, 200);
+    assert.equal(
+      (await peer.send(get.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n")).readResponse()).status,
+      200,
+    );
   },
   modes,
 );
 
 testInEachMode(
-  "limits and removed listeners hold on every thread",
+  "limits and removed listeners apply on every worker",
   async (t) => {
     const upstream = await startUpstream(t);
     const config = simpleConfig(upstream.port, { listener: "limits: { connections: 2 }" });
     const sluice = await startSluice(t, config, { workers: 2, ports: ["other"] });
     const clients = await Promise.all([connectTo(t, sluice.port), connectTo(t, sluice.port)]);
-    for (const client of clients) assert.equal((await client.send(get).answer()).status, 200);
+    for (const client of clients) assert.equal((await client.send(get).readResponse()).status, 200);
     for (let i = 0; i < 4; i++) await bounded((await connectTo(t, sluice.port)).closed, "its end");
     assert.equal(await sluice.metric("sluice_connections_active"), 2);
     sluice.config(sluice.configText.replace(`127.0.0.1:${sluice.port}`, `127.0.0.1:${sluice.ports.other}`));
     assert.equal((await sluice.reload()).status, 200);
     for (const client of clients) await bounded(client.closed, "its end");
     const others = await Promise.all([1, 2].map(() => connectTo(t, sluice.ports.other!)));
-    for (const client of others) assert.equal((await client.send(get).answer()).status, 200);
+    for (const client of others) assert.equal((await client.send(get).readResponse()).status, 200);
   },
   modes,
 );
@@ -107,7 +110,7 @@ const slow = makePlugin(
 );
 
 testInEachMode(
-  "who is handed to a thread that ends is not left hanging, and its successor has its turn again",
+  "connections of a worker that ends are closed, and its replacement takes part in the distribution",
   async (t) => {
     const upstream = await startUpstream(t);
     const plugins =

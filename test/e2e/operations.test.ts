@@ -1,4 +1,4 @@
-/** docs/operations.md is true: its metrics are those exported, its admin requests get the responses shown, its files work. */
+/** docs/operations.md is accurate: metrics, admin responses, and the files in deploy/. */
 import assert from "node:assert/strict";
 import { execFile, spawnSync } from "node:child_process";
 import { globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -175,7 +175,7 @@ testInUsualMode(
   },
 );
 
-test("the page describes the format of sluice status as it is", () => {
+test("the page describes the format of sluice status", () => {
   const [, shown = ""] = /```\n(degraded, version[\s\S]*?)```/.exec(section("Status")) ?? [];
   // The same patterns as those of status-shows-where-requests-go, which runs the command.
   assert.match(
@@ -203,7 +203,7 @@ test("every kind of warning that a worker logs is in the table", () => {
   for (const kind of kinds) assert.ok(table.includes(`\n| \`${kind}\` |`), kind);
 });
 
-test("the settings for logrotate and the kernel name what the page says", async (t) => {
+test("the settings for logrotate and the kernel match the page", async (t) => {
   const directory = mkdtempSync(join(tmpdir(), "sluice-operations-"));
   t.after(() => rmSync(directory, { recursive: true, force: true }));
   const rotate = readFileSync(join(root, "deploy/logrotate"), "utf8");

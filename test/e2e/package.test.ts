@@ -1,4 +1,4 @@
-/** What is published works where it is installed: with the Node of the machine, in an empty directory, as README says. */
+/** The published package works after installation in an empty directory, with the machine's Node, as the README says. */
 import assert from "node:assert/strict";
 import { execFile, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
@@ -46,13 +46,13 @@ before(async () => {
 
 after(() => rmSync(directory, { recursive: true, force: true }));
 
-test("says its version", async () => {
+test("prints its version", async () => {
   const { stdout } = await exec(sluice, ["--version"], { cwd: directory, env });
   const { version } = await import("../../package.json", { with: { type: "json" } }).then((module) => module.default);
   assert.equal(stdout, `sluice ${version}\n`);
 });
 
-testInUsualMode("runs as the container file and the systemd unit say", async (t) => {
+testInUsualMode("runs by the commands of the container file and the systemd unit", async (t) => {
   const port = { web: await findFreePort(), admin: await findFreePort(), metrics: await findFreePort() };
   const etc = join(directory, "etc");
   mkdirSync(etc);
@@ -112,7 +112,7 @@ test("systemd finds nothing wrong with the unit", async (t) => {
   assert.deepEqual([stdout, stderr], ["", ""]);
 });
 
-testInUsualMode("passes a request on, and ends with 0 at SIGTERM", async (t) => {
+testInUsualMode("forwards a request, and exits with 0 at SIGTERM", async (t) => {
   const upstream = createServer((request, response) => response.end(`${request.method} ${request.url}`));
   await once(upstream.listen(0, "127.0.0.1"), "listening");
   t.after(() => upstream.close());
@@ -133,16 +133,16 @@ clusters:
     stdio: ["ignore", "ignore", "inherit"],
   });
   const ended = once(proxy, "exit");
-  let answer: Response | null = null;
-  while (answer === null && proxy.exitCode === null) {
-    answer = await fetch(`http://127.0.0.1:${port}/hello`).catch(() => setTimeout(50, null));
+  let response: Response | null = null;
+  while (response === null && proxy.exitCode === null) {
+    response = await fetch(`http://127.0.0.1:${port}/hello`).catch(() => setTimeout(50, null));
   }
-  assert.equal(await answer?.text(), "GET /hello");
+  assert.equal(await response?.text(), "GET /hello");
   proxy.kill("SIGTERM");
   assert.deepEqual(await ended, [0, null]);
 });
 
-test("makes, tests and builds a plugin", async () => {
+test("scaffolds, tests and builds a plugin", async () => {
   await exec(sluice, ["plugin", "new", "hello", "--kind", "filter"], { cwd: directory, env });
   const { stdout } = await exec(sluice, ["plugin", "test", "hello"], { cwd: directory, env });
   assert.match(stdout, /pass 3\n/);
@@ -150,7 +150,7 @@ test("makes, tests and builds a plugin", async () => {
   await exec(sluice, ["check", "-c", "hello/sluice.yaml"], { cwd: directory, env });
 });
 
-test("leaves the project its own Node, unless it asks for one from npm", async () => {
+test("does not shadow the project's Node, unless the project depends on one from npm", async () => {
   const version = async (...command: string[]) =>
     (await exec(command[0]!, command.slice(1), { cwd: directory, env })).stdout;
   assert.ok(!existsSync(join(directory, "node_modules/.bin/node")));
@@ -176,7 +176,7 @@ test("leaves the project its own Node, unless it asks for one from npm", async (
   }
 });
 
-test("links of its pages lead to files that are in it", () => {
+test("links in its documentation lead to files in the package", () => {
   const root = join(directory, "node_modules/sluice");
   const pages = globSync("**/*.md", { cwd: root, exclude: ["node_modules"] });
   assert.ok(pages.length > 10);
@@ -185,7 +185,7 @@ test("links of its pages lead to files that are in it", () => {
       assert.ok(existsSync(join(root, page, "..", target!)), `${page}: ${target}`);
 });
 
-testInUsualMode("its examples run where they are, and as a copy, on an older Node and on its own", async (t) => {
+testInUsualMode("its examples run in place and as a copy, on an older Node and on its own", async (t) => {
   const places = [
     { root: join(directory, "node_modules/sluice/examples"), node: "node" },
     { root: join(directory, "examples"), node: process.execPath },
@@ -200,7 +200,7 @@ testInUsualMode("its examples run where they are, and as a copy, on an older Nod
   }
 });
 
-test("without its dependencies a checkout says what to do", async () => {
+test("npm scripts of a checkout without dependencies say what to do", async () => {
   const clone = join(directory, "clone");
   for (const name of ["package.json", "scripts", "bin"])
     cpSync(join(root, name), join(clone, name), { recursive: true });

@@ -1,4 +1,4 @@
-/** What stands on both sides of the program: raw sockets that say byte for byte what they are told, and HTTP servers. */
+/** Clients and upstreams of the program under test: raw sockets with scripted bytes, and HTTP servers. */
 import { once } from "node:events";
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
@@ -7,11 +7,11 @@ import { setImmediate } from "node:timers/promises";
 import { atEnd, bounded } from "./program.ts";
 
 export type Bytes = string | Uint8Array;
-/** How a connection ended: in order, or by a reset. */
+/** How a connection ended: by FIN or by a reset. */
 export type Ending = "end" | "reset";
 
-/** An answer as it came. `whole`: its framing says that it is complete. */
-export type Answer = {
+/** A response as received. `whole`: complete according to its framing. */
+export type RawResponse = {
   status: number;
   /** Names in lower case; several values are joined by a comma. */
   headers: Record<string, string>;
@@ -24,11 +24,11 @@ export type Answer = {
 /** One end of a raw connection. */
 export class Peer {
   readonly socket: Socket;
-  /** What came and was not yet taken, in the pieces in which it came: put together when it is looked at. */
+  /** Received bytes that were not taken yet, in chunks as received: joined when they are read. */
   #pieces: Buffer[] = [];
-  /** How many bytes they are. */
+  /** Their size in bytes. */
   #size = 0;
-  /** Everything that came, in bytes. */
+  /** Total number of received bytes. */
   received = 0;
   /** The other side ended its direction (or the connection is gone). */
   ended = false;
@@ -66,7 +66,7 @@ export class Peer {
     for (const wake of this.#waiting.splice(0)) wake();
   }
 
-  /** What came and was not yet taken. */
+  /** Received bytes that were not taken yet. */
   get bytes(): Buffer {
     if (this.#pieces.length !== 1) this.#pieces = [Buffer.concat(this.#pieces)];
     return this.#pieces[0]!;
@@ -77,7 +77,7 @@ export class Peer {
     return this;
   }
 
-  /** Sends piece by piece, each in a packet of its own as far as this side can tell. */
+  /** Sends chunk by chunk, each in a separate packet where the kernel allows it. */
   async sendPieces(pieces: Iterable<Bytes>): Promise<this> {
     for (const piece of pieces) {
       this.send(piece);
@@ -97,7 +97,7 @@ export class Peer {
     this.socket.resetAndDestroy();
   }
 
-  /** Waits until `is` holds, or nothing more can come; answers whether it holds. */
+  /** Waits until `is` holds or the other side has ended; returns whether it holds. */
   async waits(is: () => boolean, what: string): Promise<boolean> {
     const holds = async (): Promise<boolean> => {
       while (!is()) {
@@ -127,7 +127,7 @@ export class Peer {
     return taken;
   }
 
-  /** A head: what a request or an answer begins with. */
+  /** Takes a message head: start line and headers. */
   head(): Promise<string> {
     return this.take("\r\n\r\n");
   }
@@ -138,42 +138,42 @@ export class Peer {
     return this.#shift(this.bytes.length);
   }
 
-  /** Reads one answer; `toHead`: to a HEAD request. Interim answers are answers of their own. */
-  async answer(toHead = false): Promise<Answer> {
+  /** Reads one response; `toHead`: to a HEAD request. Interim responses are returned as separate ones. */
+  async readResponse(toHead = false): Promise<RawResponse> {
     const head = await this.head();
     const status = Number(head.slice(9, 12));
     const headers = parseFields(head);
-    const answer: Answer = { status, headers, head, body: Buffer.alloc(0), trailers: "", whole: true };
-    if (toHead || status < 200 || status === 204 || status === 304) return answer;
+    const response: RawResponse = { status, headers, head, body: Buffer.alloc(0), trailers: "", whole: true };
+    if (toHead || status < 200 || status === 204 || status === 304) return response;
     const length = headers["content-length"];
-    if (headers["transfer-encoding"] !== undefined) return this.#chunks(answer);
+    if (headers["transfer-encoding"] !== undefined) return this.#chunks(response);
     if (length !== undefined) {
-      answer.whole = await this.waits(() => this.#size >= Number(length), `${length} bytes of body`);
-      answer.body = this.#shift(Math.min(this.bytes.length, Number(length)));
+      response.whole = await this.waits(() => this.#size >= Number(length), `${length} bytes of body`);
+      response.body = this.#shift(Math.min(this.bytes.length, Number(length)));
     } else {
-      answer.body = await this.rest();
-      answer.whole = (await bounded(this.closed, "the connection's end")) === "end";
+      response.body = await this.rest();
+      response.whole = (await bounded(this.closed, "the connection's end")) === "end";
     }
-    return answer;
+    return response;
   }
 
-  async #chunks(answer: Answer): Promise<Answer> {
+  async #chunks(response: RawResponse): Promise<RawResponse> {
     const parts: Buffer[] = [];
     const line = async (): Promise<string | null> => {
       if (!(await this.waits(() => this.bytes.includes("\r\n"), "a line"))) return null;
       return this.take("\r\n");
     };
-    answer.whole = false;
+    response.whole = false;
     for (;;) {
       const size = Number.parseInt((await line()) ?? "", 16);
       if (Number.isNaN(size)) break;
       if (size === 0) {
         for (let trailer = await line(); trailer !== null; trailer = await line()) {
           if (trailer === "\r\n") {
-            answer.whole = true;
+            response.whole = true;
             break;
           }
-          answer.trailers += trailer;
+          response.trailers += trailer;
         }
         break;
       }
@@ -182,8 +182,8 @@ export class Peer {
       if (!came) break;
       this.#shift(2);
     }
-    answer.body = Buffer.concat(parts);
-    return answer;
+    response.body = Buffer.concat(parts);
+    return response;
   }
 }
 
@@ -212,12 +212,12 @@ export async function connectTo(
   return peer;
 }
 
-/** Sends one request on a connection of its own and reads its answer. */
-export async function exchange(t: TestContext, port: number, request: Bytes): Promise<Answer> {
+/** Sends one request on a new connection and reads its response. */
+export async function exchange(t: TestContext, port: number, request: Bytes): Promise<RawResponse> {
   const peer = await connectTo(t, port);
-  const answer = await peer.send(request).answer();
+  const response = await peer.send(request).readResponse();
   peer.socket.destroy();
-  return answer;
+  return response;
 }
 
 export type RawUpstream = {
@@ -228,7 +228,7 @@ export type RawUpstream = {
   connection(index: number): Promise<Peer>;
 };
 
-/** An upstream that is told byte for byte what to say; `serve` runs for each connection. */
+/** An upstream with scripted bytes; `serve` runs for each connection. */
 export async function startRawUpstream(
   t: TestContext,
   serve: (peer: Peer, index: number) => void | Promise<void> = () => {},
@@ -238,7 +238,7 @@ export async function startRawUpstream(
   const server = createServer((socket) => {
     const peer = new Peer(socket);
     peers.push(peer);
-    // What a script waits for may never come once its connection has gone; what it says then matters no more.
+    // A script may still wait for bytes when its connection ends: its error does not matter then.
     void Promise.resolve(serve(peer, peers.length - 1)).catch((error: unknown) => {
       if (!socket.destroyed && !peer.ended) socket.destroy(error as Error);
     });
@@ -258,7 +258,7 @@ export async function startRawUpstream(
   return { port: (server.address() as AddressInfo).port, peers, connection };
 }
 
-/** A request as an upstream saw it, whole. */
+/** A complete request as an upstream received it. */
 export type Recorded = {
   method: string;
   url: string;
@@ -270,17 +270,17 @@ export type Recorded = {
 
 export type Upstream = { port: number; requests: Recorded[]; connections: number };
 
-/** An upstream of `node:http` that notes what it got, and answers by `answer` (200 and "ok" without it). */
+/** An upstream of `node:http` that records requests, and responds by `respond` (by default 200 and "ok"). */
 export async function startUpstream(
   t: TestContext,
-  answer: (request: Recorded, response: ServerResponse) => void = (_, response) => response.end("ok"),
+  respond: (request: Recorded, response: ServerResponse) => void = (_, response) => response.end("ok"),
 ): Promise<Upstream> {
   const upstream: Upstream = { port: 0, requests: [], connections: 0 };
   const server = createHttpServer({ keepAliveTimeout: 60_000 }, (request, response) => {
     void record(request).then(
       (recorded) => {
         upstream.requests.push(recorded);
-        answer(recorded, response);
+        respond(recorded, response);
       },
       () => response.destroy(),
     );

@@ -1,4 +1,4 @@
-/** plugin-calls-suspend: a plugin waits as if it did not, and nobody else waits with it. */
+/** plugin-calls-suspend: asynchronous host calls in blocking style, without delaying other requests. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -35,14 +35,14 @@ export function onRequest(req: Request): void {
   req.headers.set("x-before", req.path);
   if (req.pathStartsWith("/sleep/")) sleep(I32.parseInt(req.path.substr(7)));
   else if (req.pathStartsWith("/auth")) {
-    const answer = new Fetch("cluster:auth/check?path=" + req.path).method("POST")
+    const response = new Fetch("cluster:auth/check?path=" + req.path).method("POST")
       .header("x-user", req.headers.get("x-user") || "").text("who " + req.path).timeout(2000).limit(1000).send();
-    if (answer.timedOut) req.respond(504, "late");
-    else if (!answer.ok) req.respond(403, answer.status.toString() + " " + answer.text());
-    else req.headers.set("x-granted", (answer.header("x-role") || "") + ":" + answer.text());
+    if (response.timedOut) req.respond(504, "late");
+    else if (!response.ok) req.respond(403, response.status.toString() + " " + response.text());
+    else req.headers.set("x-granted", (response.header("x-role") || "") + ":" + response.text());
   } else if (req.pathStartsWith("/origin")) {
-    const answer = new Fetch(origin + "/keys?a=1").header("x-from", "sluice").send();
-    req.respond(200, answer.status.toString() + " " + (answer.header("content-type") || "") + " " + answer.text());
+    const response = new Fetch(origin + "/keys?a=1").header("x-from", "sluice").send();
+    req.respond(200, response.status.toString() + " " + (response.header("content-type") || "") + " " + response.text());
   } else if (req.pathStartsWith("/leave/")) new Fetch(req.pathIs("/leave/origin") ? origin : "cluster:auth").timeout(3600000).send();
   else if (req.pathStartsWith("/denied")) new Fetch("https://elsewhere.example/").send();
   else if (req.pathStartsWith("/hold")) req.bufferBody();
@@ -104,7 +104,7 @@ clusters:
 const guests = (sluice: Program): Promise<number> => sluice.metric("sluice_plugin_guests");
 const get = (path: string, more = ""): string => `GET ${path} HTTP/1.1\r\nhost: a\r\n${more}\r\n`;
 
-testInUsualMode("a plugin that sleeps holds up its own request alone", async (t) => {
+testInUsualMode("a sleeping plugin delays only its own request", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await start(t, { port: upstream.port });
   const slow = await connectTo(t, sluice.port);
@@ -115,7 +115,7 @@ testInUsualMode("a plugin that sleeps holds up its own request alone", async (t)
   );
   for (let i = 0; i < 20; i++) assert.equal((await exchange(t, sluice.port, get("/quick"))).status, 200);
   assert.equal(upstream.requests.length, 20);
-  // Its own request goes on with the edits of the call, from before and after the wait.
+  // The request continues with the call's edits from before and after the suspension.
   const short = await exchange(t, sluice.port, get("/sleep/30"));
   assert.equal(short.status, 200);
   const { headers } = upstream.requests.at(-1)!;
@@ -123,7 +123,7 @@ testInUsualMode("a plugin that sleeps holds up its own request alone", async (t)
   assert.ok(Number(headers["x-served"]) >= 1);
 });
 
-testInUsualMode("a request of its own goes to a cluster, and its answer decides", async (t) => {
+testInUsualMode("a subrequest goes to a cluster, and its response decides", async (t) => {
   const upstream = await startUpstream(t);
   const auth = await startUpstream(t, (request, response) => {
     if (request.headers["x-user"] !== "ann") return response.writeHead(401).end("nobody");
@@ -146,11 +146,11 @@ testInUsualMode("a request of its own goes to a cluster, and its answer decides"
   assert.equal(await sluice.metric("sluice_upstream_duration_seconds_count", { cluster: "auth" }), 2);
 });
 
-testInUsualMode("of requests that miss a cache at one time one asks, whichever worker they are on", async (t) => {
+testInUsualMode("concurrent cache misses cause one subrequest over all workers", async (t) => {
   const upstream = await startUpstream(t);
-  let answer = (): void => undefined;
+  let respond = (): void => undefined;
   const auth = await startUpstream(t, (request, response) => {
-    answer = () => void response.end(`${request.url} loaded`);
+    respond = () => void response.end(`${request.url} loaded`);
   });
   const sluice = await start(t, { port: upstream.port, auth: auth.port, workers: 2 });
   const misses = Array.from({ length: 12 }, () => exchange(t, sluice.port, get("/once/key")));
@@ -158,39 +158,33 @@ testInUsualMode("of requests that miss a cache at one time one asks, whichever w
     async () => (await sluice.metric("sluice_plugin_calls_total", { hook: "request_head" })) === 12,
     "all of them wait",
   );
-  answer();
+  respond();
   for (const { status, body } of await Promise.all(misses))
     assert.deepEqual([status, body.toString()], [200, "/key loaded"]);
   assert.equal((await exchange(t, sluice.port, get("/once/key"))).body.toString(), "/key loaded");
   assert.equal(auth.requests.length, 1);
 });
 
-testInUsualMode(
-  "a request of its own that finds nobody, or takes too long or too much, is told to the plugin",
-  async (t) => {
-    const upstream = await startUpstream(t);
-    const silent = await startRawUpstream(t);
-    let sluice = await start(t, { port: upstream.port, auth: silent.port });
-    const late = await exchange(t, sluice.port, get("/auth"));
-    assert.deepEqual([late.status, late.body.toString()], [504, "late"]);
-    await (await silent.connection(0)).closed;
-    const large = await startUpstream(t, (_, response) => response.end("x".repeat(2000)));
-    sluice = await start(t, { port: upstream.port, auth: large.port });
-    assert.deepEqual((await exchange(t, sluice.port, get("/auth"))).body.toString(), "0 ");
-    const broken = await startRawUpstream(
-      t,
-      (peer) => void peer.end("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc"),
-    );
-    sluice = await start(t, { port: upstream.port, auth: broken.port });
-    assert.deepEqual((await exchange(t, sluice.port, get("/auth"))).body.toString(), "0 ");
-    sluice = await start(t, { port: upstream.port, auth: 1 });
-    assert.deepEqual((await exchange(t, sluice.port, get("/auth"))).body.toString(), "0 ");
-    assert.equal((await exchange(t, sluice.port, get("/denied"))).status, 500);
-    await sluice.logged((line) => String(line.msg).includes("does not allow"), "the denial");
-  },
-);
+testInUsualMode("the plugin gets the error of a subrequest that is refused, too slow or too large", async (t) => {
+  const upstream = await startUpstream(t);
+  const silent = await startRawUpstream(t);
+  let sluice = await start(t, { port: upstream.port, auth: silent.port });
+  const late = await exchange(t, sluice.port, get("/auth"));
+  assert.deepEqual([late.status, late.body.toString()], [504, "late"]);
+  await (await silent.connection(0)).closed;
+  const large = await startUpstream(t, (_, response) => response.end("x".repeat(2000)));
+  sluice = await start(t, { port: upstream.port, auth: large.port });
+  assert.deepEqual((await exchange(t, sluice.port, get("/auth"))).body.toString(), "0 ");
+  const broken = await startRawUpstream(t, (peer) => void peer.end("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc"));
+  sluice = await start(t, { port: upstream.port, auth: broken.port });
+  assert.deepEqual((await exchange(t, sluice.port, get("/auth"))).body.toString(), "0 ");
+  sluice = await start(t, { port: upstream.port, auth: 1 });
+  assert.deepEqual((await exchange(t, sluice.port, get("/auth"))).body.toString(), "0 ");
+  assert.equal((await exchange(t, sluice.port, get("/denied"))).status, 500);
+  await sluice.logged((line) => String(line.msg).includes("does not allow"), "the denial");
+});
 
-testInUsualMode("an allowed origin is asked through Node's own client", async (t) => {
+testInUsualMode("an allowed origin is requested through Node's own client", async (t) => {
   const upstream = await startUpstream(t);
   const asked: string[] = [];
   const server = createServer((request, response) => {
@@ -204,27 +198,27 @@ testInUsualMode("an allowed origin is asked through Node's own client", async (t
   });
   const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const sluice = await start(t, { port: upstream.port, origin });
-  const answer = await exchange(t, sluice.port, get("/origin"));
-  assert.equal(answer.body.toString(), "200 text/x keys");
+  const response = await exchange(t, sluice.port, get("/origin"));
+  assert.equal(response.body.toString(), "200 text/x keys");
   assert.deepEqual(asked, [`GET /keys?a=1 ${origin.slice(7)} sluice`]);
 });
 
-testInUsualMode("as many calls wait as may, then a line, then 503", async (t) => {
+testInUsualMode("calls suspend up to a limit, further ones are queued, then 503", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await start(t, { port: upstream.port, limits: "guests: 2" });
   const clients = await Promise.all(Array.from({ length: 19 }, () => connectTo(t, sluice.port)));
   for (const client of clients) client.send(get("/sleep/300"));
-  const answers = await Promise.all(clients.map((client) => client.answer()));
-  const statuses = answers.map(({ status }) => status);
+  const responses = await Promise.all(clients.map((client) => client.readResponse()));
+  const statuses = responses.map(({ status }) => status);
   assert.equal(statuses.filter((status) => status === 503).length, 1, statuses.join());
   assert.equal(statuses.filter((status) => status === 200).length, 18);
   assert.equal(
-    answers.find(({ status }) => status === 503)!.headers["proxy-status"],
+    responses.find(({ status }) => status === 503)!.headers["proxy-status"],
     "sluice; error=proxy_internal_error",
   );
 });
 
-testInUsualMode("a call that waits too long fails, and its guest is replaced", async (t) => {
+testInUsualMode("a call suspended for too long fails, and its guest is replaced", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await start(t, { port: upstream.port, limits: "time: 100ms, guests: 1" });
   assert.equal((await exchange(t, sluice.port, get("/sleep/60000"))).status, 500);
@@ -236,7 +230,7 @@ testInUsualMode("a call that waits too long fails, and its guest is replaced", a
   );
 });
 
-testInUsualMode("a rule's timeout ends a wait as it ends a silent endpoint, and leaves no guest behind", async (t) => {
+testInUsualMode("the route's timeout cancels a suspended call, and leaves no guest behind", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(
     t,
@@ -260,7 +254,7 @@ clusters:
   assert.equal(await sluice.metric("sluice_plugin_failures_total"), 0);
 });
 
-testInEachMode("a client that leaves ends what was waited for on its behalf: no guest stays behind", async (t) => {
+testInEachMode("a client that disconnects cancels its suspended call: no guest remains", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await start(t, { port: upstream.port, limits: "guests: 50, time: 1h" });
   const before = 3; // the plugin's, and one for the strategy of each cluster
@@ -281,7 +275,7 @@ testInEachMode("a client that leaves ends what was waited for on its behalf: no 
   assert.equal(await sluice.metric("sluice_plugin_failures_total"), 0);
 });
 
-testInUsualMode("a client that leaves takes back what its plugin has asked others for", async (t) => {
+testInUsualMode("a client that disconnects cancels its plugin's subrequests", async (t) => {
   const [upstream, silent] = [await startUpstream(t), await startRawUpstream(t)];
   const origin = `http://127.0.0.1:${silent.port}`;
   const sluice = await start(t, { port: upstream.port, auth: silent.port, origin, limits: "time: 1h" });
@@ -291,28 +285,28 @@ testInUsualMode("a client that leaves takes back what its plugin has asked other
     const peer = await silent.connection(at);
     await peer.head();
     client.socket.destroy();
-    // Sooner than the time that an endpoint has to answer.
+    // Sooner than the response timeout.
     await bounded(peer.closed, "its end", 10_000);
   }
   await until(async () => (await guests(sluice)) === 3, "no guest is left");
   assert.equal(await sluice.metric("sluice_plugin_failures_total"), 0);
 });
 
-testInEachMode("a body waits for its plugin, and comes through whole", async (t) => {
+testInEachMode("a body filter suspends, and the body arrives complete", async (t) => {
   const upstream = await startUpstream(t, (request, response) => response.end(request.body));
   const sluice = await start(t, { port: upstream.port });
   const text = "the quick brown fox ".repeat(4000);
   const post = (path: string) => `POST ${path} HTTP/1.1\r\nhost: a\r\ncontent-length: ${text.length}\r\n\r\n${text}`;
   for (const path of ["/hold", "/stream"]) {
-    const answer = await exchange(t, sluice.port, post(path));
-    assert.equal(answer.status, 200, sluice.output);
-    assert.ok(answer.body.equals(Buffer.from(text.toUpperCase())), path);
+    const response = await exchange(t, sluice.port, post(path));
+    assert.equal(response.status, 200, sluice.output);
+    assert.ok(response.body.equals(Buffer.from(text.toUpperCase())), path);
     assert.ok(upstream.requests.at(-1)!.body.equals(Buffer.from(text.toUpperCase())), path);
   }
-  // What was done to a piece before the wait, or in a call that did not wait in the end, counts as well.
+  // Edits of a chunk before the suspension, or in a call that did not suspend, count as well.
   for (const path of ["/early/sleep", "/early"]) {
-    const answer = await exchange(t, sluice.port, `POST ${path} HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\nx`);
-    assert.equal(answer.body.toString(), "x+!", path);
+    const response = await exchange(t, sluice.port, `POST ${path} HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\nx`);
+    assert.equal(response.body.toString(), "x+!", path);
   }
   const short = await exchange(t, sluice.port, get("/answer"));
   assert.equal(short.headers["x-after"], "1");
@@ -324,19 +318,19 @@ testInEachMode("a body waits for its plugin, and comes through whole", async (t)
       "2\r\nbc\r\n",
     ]);
     await client.sendPieces(["1\r\nd\r\n", "0\r\n\r\n"]);
-    const answer = await client.answer();
-    assert.deepEqual([answer.status, answer.body.toString()], [200, "ABCD"]);
+    const response = await client.readResponse();
+    assert.deepEqual([response.status, response.body.toString()], [200, "ABCD"]);
   }
 });
 
-testInUsualMode("where nothing may wait, a call that would says so", async (t) => {
+testInUsualMode("an asynchronous host call in a hook that cannot suspend fails with a message", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await start(t, { port: upstream.port });
   assert.equal((await exchange(t, sluice.port, get("/log"))).status, 200);
   await sluice.logged((line) => String(line.msg).includes("not in this hook"), "that it may not wait there");
 });
 
-testInUsualMode("a reload does not disturb who waits", async (t) => {
+testInUsualMode("a reload does not disturb suspended calls", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await start(t, { port: upstream.port });
   const before = 3; // the plugin's, and one for the strategy of each cluster
@@ -351,7 +345,7 @@ testInUsualMode("a reload does not disturb who waits", async (t) => {
   assert.equal((await sluice.reload()).status, 200);
   assert.equal((await exchange(t, sluice.port, get("/plain"))).status, 200);
   assert.equal(upstream.requests[0]!.headers["x-before"], undefined);
-  assert.equal((await client.answer()).status, 200);
+  assert.equal((await client.readResponse()).status, 200);
   assert.equal(upstream.requests[1]!.headers["x-before"], "/sleep/500");
   await until(async () => (await guests(sluice)) === before - 1, "the plugin is gone");
 });

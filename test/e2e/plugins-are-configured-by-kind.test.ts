@@ -1,4 +1,4 @@
-/** A plugin in a place that it has no hook for is refused when the configuration is checked, not when traffic comes. */
+/** A plugin without the hook for its place is rejected when the configuration is checked. */
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -7,7 +7,7 @@ import { test } from "node:test";
 import { makePlugin } from "./bad-plugins.ts";
 import { atEnd, runSluice } from "./program.ts";
 
-test("a filter is no strategy and no router, a router is no filter: each is told with its place", async (t) => {
+test("a filter as strategy or router and a router as filter are reported with their place", async (t) => {
   const directory = mkdtempSync(join(tmpdir(), "sluice-roles-"));
   atEnd(t, () => rmSync(directory, { recursive: true }));
   writeFileSync(join(directory, "filter.wasm"), makePlugin("request_head", "i32.const 0"));
@@ -52,7 +52,7 @@ clusters:
   assert.match(told, /:9:24: listeners\.web\.routes\.0\.router: filter is no router: .*expected route/);
   assert.match(told, /:11:20: clusters\.app\.strategy: filter is no strategy: .*expected pick/);
 
-  // A connection has no rule: there its hook would never be called, and let everyone in.
+  // A connection has no route: the hook would never be called, and everyone admitted.
   writeFileSync(file, config("", "router", "random").replace("{ cluster: app }", "{ chain: [gate], cluster: app }"));
   const behind = await runSluice("check", "-c", file);
   assert.match(

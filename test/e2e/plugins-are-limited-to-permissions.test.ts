@@ -1,4 +1,4 @@
-/** A plugin reaches what its configuration allows: nothing else is imported, seen or changed. */
+/** A plugin can import, read and change only what its configuration allows. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { compileSource } from "../contract/plugin-harness.ts";
@@ -10,7 +10,7 @@ const PROBLEM =
   /sluice\.yaml:\d+:\d+: plugins\.timer(\.allow)?: imports sluice:clock\/1, which is not allowed: add `allow: \{ clock: precise \}`/;
 
 testInUsualMode(
-  "what is imported and not allowed is refused at check, start and reload, with the line to add",
+  "an import that is not allowed is rejected at check, start and reload, with the line to add",
   async (t) => {
     const upstream = await startUpstream(t);
     const config = (allow: string) => (ports: { web: number; admin: number }) =>
@@ -36,7 +36,7 @@ testInUsualMode(
   },
 );
 
-testInUsualMode("a hidden header reaches the upstream, but neither plugin that it is hidden from", async (t) => {
+testInUsualMode("a hidden header reaches the upstream, but not the plugins that it is hidden from", async (t) => {
   const upstream = await startUpstream(t);
   const wasm = await compileSource(`import { Request } from "sluice/sdk";
     export function onRequest(req: Request): void {
@@ -65,7 +65,7 @@ ${simpleConfig(upstream.port)(ports).replace(
   assert.equal(Number(seeing!["x-count"]) - Number(blind!["x-count"]), 1);
 });
 
-testInUsualMode("a plugin tells the next ones what it has found out, and none that may not can say it", async (t) => {
+testInUsualMode("a plugin shares values with later ones, and only where it is allowed to", async (t) => {
   const wasm = await compileSource(`import { Config, Request } from "sluice/sdk";
     const user = Config.string("user", "");
     export function onRequest(req: Request): void {

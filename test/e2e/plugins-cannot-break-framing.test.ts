@@ -1,4 +1,4 @@
-/** Whatever a plugin makes of a method or a status, the next answer on the connection is the next request's. */
+/** Framing stays correct when a plugin changes a method or status: the next response is the next request's. */
 import assert from "node:assert/strict";
 import { makePlugin } from "./bad-plugins.ts";
 import { connectTo, type Peer, type RawUpstream, startRawUpstream } from "./peers.ts";
@@ -16,14 +16,14 @@ const sets = (hook: string, attribute: number, value: string): Uint8Array =>
      (data (i32.const 16) "${value}")`,
   );
 
-/** A proxy whose rule for /changed has that plugin, before an upstream that says `answer` to whatever it is asked. */
-async function startChanging(t: LiveTest, wasm: Uint8Array, answer: (head: string) => string | string[]) {
+/** A proxy whose route for /changed has that plugin, for an upstream that sends `response` to every request. */
+async function startChanging(t: LiveTest, wasm: Uint8Array, response: (head: string) => string | string[]) {
   const asked: string[] = [];
   const upstream = await startRawUpstream(t, async (peer: Peer) => {
     for (;;) {
       const head = await peer.head();
       asked.push(head.split(" ")[0]!);
-      await peer.sendPieces([answer(head)].flat());
+      await peer.sendPieces([response(head)].flat());
     }
   });
   const config = (ports: Program["ports"]): string =>
@@ -35,12 +35,12 @@ async function startChanging(t: LiveTest, wasm: Uint8Array, answer: (head: strin
   return { sluice, asked };
 }
 
-/** Sends a changed request and an ordinary one after it, and answers both answers. */
+/** Sends a changed request and an ordinary one after it; returns the response to the first. */
 async function askTwice(t: LiveTest, sluice: Program, method: string) {
   const client = await connectTo(t, sluice.port);
   client.send(`${method} /changed HTTP/1.1\r\nHost: a\r\n\r\n`);
-  const changed = await client.answer(method === "HEAD");
-  const next = await client.send("GET /next HTTP/1.1\r\nHost: a\r\n\r\n").answer();
+  const changed = await client.readResponse(method === "HEAD");
+  const next = await client.send("GET /next HTTP/1.1\r\nHost: a\r\n\r\n").readResponse();
   assert.deepEqual([next.status, next.body.toString(), client.text], [200, "next", ""]);
   return changed;
 }
@@ -49,20 +49,20 @@ const NEXT = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnext";
 const SIZED = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
 const PIECES = ["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "5\r\nhello\r\n", "5\r\nworld\r\n0\r\n\r\n"];
 
-for (const [what, answer] of [
+for (const [what, response] of [
   ["at once", SIZED],
   ["in pieces", PIECES],
 ] as const) {
-  const say = (head: string): string | string[] => (head.includes("/changed") ? [...[answer].flat()] : NEXT);
+  const say = (head: string): string | string[] => (head.includes("/changed") ? [...[response].flat()] : NEXT);
 
-  testInUsualMode(`a HEAD that became a GET has no body (${what})`, async (t) => {
+  testInUsualMode(`a HEAD changed to GET has no response body (${what})`, async (t) => {
     const { sluice, asked } = await startChanging(t, sets("request_head", METHOD, "GET"), say);
     assert.equal((await askTwice(t, sluice, "HEAD")).status, 200);
     assert.deepEqual(asked, ["GET", "GET"]);
   });
 
   for (const status of [204, 304]) {
-    testInUsualMode(`a 200 that became a ${status} has no body (${what})`, async (t) => {
+    testInUsualMode(`a 200 changed to ${status} has no body (${what})`, async (t) => {
       const { sluice } = await startChanging(t, sets("response_head", STATUS, String(status)), say);
       assert.equal((await askTwice(t, sluice, "GET")).status, status);
     });
@@ -70,26 +70,26 @@ for (const [what, answer] of [
 }
 
 for (const status of [204, 304]) {
-  testInUsualMode(`a ${status} that became a 200 is an empty answer`, async (t) => {
+  testInUsualMode(`a ${status} changed to 200 has an empty body`, async (t) => {
     const length = status === 304 ? "Content-Length: 1000\r\n" : "";
     const { sluice } = await startChanging(t, sets("response_head", STATUS, "200"), (head) =>
       head.includes("/changed") ? `HTTP/1.1 ${status} Some\r\n${length}\r\n` : NEXT,
     );
-    const answer = await askTwice(t, sluice, "GET");
-    assert.deepEqual([answer.status, answer.headers["content-length"]], [200, "0"]);
-    assert.equal(answer.headers["transfer-encoding"], undefined);
+    const response = await askTwice(t, sluice, "GET");
+    assert.deepEqual([response.status, response.headers["content-length"]], [200, "0"]);
+    assert.equal(response.headers["transfer-encoding"], undefined);
   });
 }
 
-testInUsualMode("a GET that became a HEAD is an empty answer", async (t) => {
+testInUsualMode("a GET changed to HEAD has an empty response body", async (t) => {
   const { sluice } = await startChanging(t, sets("request_head", METHOD, "HEAD"), (head) =>
     head.includes("/changed") ? "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" : NEXT,
   );
-  const answer = await askTwice(t, sluice, "GET");
-  assert.deepEqual([answer.status, answer.body.length, answer.whole], [200, 0, true]);
+  const response = await askTwice(t, sluice, "GET");
+  assert.deepEqual([response.status, response.body.length, response.whole], [200, 0, true]);
 });
 
-testInUsualMode("never-retries-a-sent-post: what a plugin made a POST counts as one", async (t) => {
+testInUsualMode("never-retries-a-sent-post: also a request that a plugin changed to POST", async (t) => {
   let heads = 0;
   const upstreams: RawUpstream[] = [];
   for (let i = 0; i < 2; i++)
@@ -109,6 +109,6 @@ testInUsualMode("never-retries-a-sent-post: what a plugin made a POST counts as 
     files: { "changes.wasm": sets("request_head", METHOD, "POST") },
   });
   const client = await connectTo(t, sluice.port);
-  assert.equal((await client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").answer()).status, 502);
+  assert.equal((await client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").readResponse()).status, 502);
   assert.equal(heads, 1);
 });

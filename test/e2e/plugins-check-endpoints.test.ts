@@ -1,4 +1,4 @@
-/** plugins-check-endpoints: a plugin says whether an endpoint is healthy, and its own faults harm nobody. */
+/** plugins-check-endpoints: health checks by plugins; failures of the plugin change no endpoint's state. */
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -16,17 +16,17 @@ import {
   until,
 } from "./program.ts";
 
-/** Does what the endpoint's status says: a real one would only judge it. */
+/** Behaves as the endpoint's status says; a real plugin would only evaluate it. */
 const SOURCE = `import { Endpoint, sleep } from "sluice/sdk";
 
 export function onHealthCheck(endpoint: Endpoint): bool {
-  const answer = endpoint.fetch("/healthz").send();
-  if (answer.timedOut) return endpoint.unhealthy("is silent");
-  if (answer.status == 418) unreachable();
-  if (answer.status == 419) for (;;) {}
-  if (answer.status == 420) sleep(3600000);
-  if (answer.ok && answer.text() == "draining") return endpoint.unhealthy("is draining");
-  return answer.ok;
+  const response = endpoint.fetch("/healthz").send();
+  if (response.timedOut) return endpoint.unhealthy("is silent");
+  if (response.status == 418) unreachable();
+  if (response.status == 419) for (;;) {}
+  if (response.status == 420) sleep(3600000);
+  if (response.ok && response.text() == "draining") return endpoint.unhealthy("is draining");
+  return response.ok;
 }`;
 
 let wasm: Uint8Array;
@@ -50,7 +50,7 @@ const checks = (sluice: Program, { port }: HealthEndpoint, result: string) =>
 const failures = (sluice: Program, reason: string) =>
   sluice.metric("sluice_plugin_failures_total", { plugin: "doctor", hook: "health_check", reason });
 
-testInUsualMode("what the plugin says is done, with the cause that it tells", async (t) => {
+testInUsualMode("the plugin's result is applied, with its reason", async (t) => {
   const { sluice, a } = await start(t);
   const steady = askSteadily(t, sluice);
   await until(async () => (await checks(sluice, a, "healthy")) > 0, "it is checked");
@@ -67,7 +67,7 @@ testInUsualMode("what the plugin says is done, with the cause that it tells", as
   assert.equal(await checks(sluice, a, "failed"), 0);
 });
 
-testInUsualMode("a check leaves no trace in what the traffic counts, and has a connection of its own", async (t) => {
+testInUsualMode("a check is not counted as traffic, and has its own connection", async (t) => {
   const { sluice, a } = await start(t);
   await until(async () => (await checks(sluice, a, "healthy")) >= 5, "it is checked");
   const endpoint = { endpoint: `127.0.0.1:${a.port}` };
@@ -78,20 +78,17 @@ testInUsualMode("a check leaves no trace in what the traffic counts, and has a c
   assert.ok(a.connections >= 5, `${a.connections} connections`);
 });
 
-testInUsualMode(
-  "an endpoint that says nothing is called unhealthy by the plugin, within the check's time",
-  async (t) => {
-    const { sluice, a } = await start(t, { active: ", timeout: 80ms" });
-    a.status = 0;
-    await until(async () => !(await shown(sluice, a)).healthy, "it is out");
-    assert.equal((await shown(sluice, a)).health?.problem, "is silent");
-    assert.equal(await checks(sluice, a, "failed"), 0);
-  },
-);
+testInUsualMode("the plugin reports a silent endpoint as unhealthy within the check's timeout", async (t) => {
+  const { sluice, a } = await start(t, { active: ", timeout: 80ms" });
+  a.status = 0;
+  await until(async () => !(await shown(sluice, a)).healthy, "it is out");
+  assert.equal((await shown(sluice, a)).health?.problem, "is silent");
+  assert.equal(await checks(sluice, a, "failed"), 0);
+});
 
 for (const policy of ["", ", onFailure: skip"])
   testInUsualMode(
-    `a plugin that traps, spins or waits for ever changes nothing, and harms nobody${policy}`,
+    `a plugin that traps, loops or suspends endlessly changes no state and fails no request${policy}`,
     async (t) => {
       const { sluice, a, b } = await start(t, {
         plugin: `, limits: { time: 1h, fuel: 100000 }${policy}`,
@@ -120,17 +117,17 @@ for (const policy of ["", ", onFailure: skip"])
     },
   );
 
-testInUsualMode("a plugin speaks another protocol than HTTP to the endpoint that it checks", async (t) => {
+testInUsualMode("a plugin checks an endpoint by a protocol other than HTTP", async (t) => {
   const source = `import { Endpoint } from "sluice/sdk";
 export function onHealthCheck(endpoint: Endpoint): bool {
-  const answer = endpoint.probe("PING\\r\\n", "\\r\\n");
-  if (!answer.ok) return endpoint.unhealthy(answer.timedOut ? "is silent" : "is away");
-  return answer.text().startsWith("+PONG") ? true : endpoint.unhealthy("says " + answer.text());
+  const response = endpoint.probe("PING\\r\\n", "\\r\\n");
+  if (!response.ok) return endpoint.unhealthy(response.timedOut ? "is silent" : "is away");
+  return response.text().startsWith("+PONG") ? true : endpoint.unhealthy("says " + response.text());
 }`;
-  let answer = "+PONG\r\n";
+  let response = "+PONG\r\n";
   const redis = await startRawUpstream(t, async (peer) => {
     await peer.waits(() => peer.text.includes("PING\r\n"), "a ping");
-    peer.send(answer);
+    peer.send(response);
   });
   const rest = "plugins: { doctor: { wasm: ./d.wasm } }";
   const cluster = "health: { active: { plugin: doctor, interval: 100ms, timeout: 200ms, unhealthyAfter: 1 } }";
@@ -138,14 +135,14 @@ export function onHealthCheck(endpoint: Endpoint): bool {
   const sluice = await startSluice(t, config, { files: { "d.wasm": await compileSource(source) } });
   const endpoint = { port: redis.port } as HealthEndpoint;
   await until(async () => (await checks(sluice, endpoint, "healthy")) > 1, "it is checked");
-  answer = "-LOADING\r\n";
+  response = "-LOADING\r\n";
   await until(async () => (await shown(sluice, endpoint)).health?.problem === "says -LOADING", "it loads");
-  answer = "";
+  response = "";
   await until(async () => (await shown(sluice, endpoint)).health?.problem === "is silent", "it is silent");
   assert.equal(await sluice.metric("sluice_plugin_failures_total"), 0);
 });
 
-testInUsualMode("a new version makes a check that waits anew, and keeps no guest of the old one", async (t) => {
+testInUsualMode("a reload restarts a suspended check, and keeps no guest of the old version", async (t) => {
   const silent = await startRawUpstream(t);
   const rest = "plugins: { doctor: { wasm: ./d.wasm, allow: { fetch: [endpoint] } } }";
   const cluster = "health: { active: { plugin: doctor, timeout: 1m, interval: 100ms } }";
@@ -167,7 +164,7 @@ testInUsualMode("a new version makes a check that waits anew, and keeps no guest
   await until(async () => (await sluice.metric("sluice_plugin_guests")) === 1, "the plugin's guests are gone");
 });
 
-testInUsualMode("threads take checks in turns", async (t) => {
+testInUsualMode("checks are distributed over workers", async (t) => {
   const { sluice, a } = await start(t, { workers: 2 });
   await until(async () => (await checks(sluice, a, "healthy")) >= 6, "it is checked");
   const { workers } = (await sluice.status()) as unknown as { workers: { guests: number }[] };
@@ -178,7 +175,7 @@ testInUsualMode("threads take checks in turns", async (t) => {
   );
 });
 
-testInUsualMode("elsewhere there is no endpoint to be asked", async (t) => {
+testInUsualMode("in other hooks the endpoint is not available", async (t) => {
   const upstream = await startUpstream(t);
   const source = `import { Fetch, Request } from "sluice/sdk";
 export function onRequest(req: Request): void {
@@ -194,7 +191,7 @@ export function onRequest(req: Request): void {
   );
 });
 
-testInUsualMode("a plugin without the hook, or without leave to ask, is named with its place", async (t) => {
+testInUsualMode("a plugin without the hook or the permission is reported with its place", async (t) => {
   const { sluice } = await start(t);
   const file = join(sluice.directory, "other.yaml");
   const filter = await compileSource(`import { Request } from "sluice/sdk";

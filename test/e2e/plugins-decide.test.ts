@@ -1,4 +1,4 @@
-/** plugins-decide: what a plugin chooses is done, and counted where it was decided. */
+/** plugins-decide: decisions of plugins are applied, and counted. */
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -42,13 +42,11 @@ before(async () => {
   rmSync(directory, { recursive: true });
 });
 
-testInUsualMode(
-  "a router's cluster, a filter's cluster, a pass to the next rule, an answer of one's own",
-  async (t) => {
-    const [app, canary, other] = [await startUpstream(t), await startUpstream(t), await startUpstream(t)];
-    const sluice = await startSluice(
-      t,
-      (ports) => `plugins: { chooser: { wasm: ./chooser.wasm }, router: { wasm: ./router.wasm } }
+testInUsualMode("a router's cluster, a filter's cluster, a pass to the next route, a plugin's response", async (t) => {
+  const [app, canary, other] = [await startUpstream(t), await startUpstream(t), await startUpstream(t)];
+  const sluice = await startSluice(
+    t,
+    (ports) => `plugins: { chooser: { wasm: ./chooser.wasm }, router: { wasm: ./router.wasm } }
 listeners:
   web:
     address: 127.0.0.1:${ports.web}
@@ -62,44 +60,41 @@ clusters:
   canary: [127.0.0.1:${canary.port}]
   other: [127.0.0.1:${other.port}]
 `,
-      { files },
-    );
-    const cases: [path: string, headers: Record<string, string>, upstream: typeof app][] = [
-      ["/filtered/", {}, app],
-      ["/filtered/", { "x-canary": "1" }, canary],
-      ["/both/", {}, other],
-      ["/both/", { "x-router": "app" }, app],
-      ["/both/", { "x-router": "canary" }, canary],
-      ["/both/", { "x-router": "app", "x-canary": "1" }, canary],
-      ["/both/", { "x-canary": "1" }, other],
-    ];
-    for (const [path, headers, upstream] of cases) {
-      const seen = upstream.requests.length;
-      assert.equal((await fetch(sluice.url + path, { headers })).status, 200);
-      assert.equal(upstream.requests.length, seen + 1, `${path} with ${JSON.stringify(headers)}`);
-    }
-    assert.equal((await fetch(`${sluice.url}/teapot`)).status, 451);
-    // An answer is counted once it has gone out: a client may ask before.
-    const counted = (name: string, labels: Record<string, string>, count: number) =>
-      until(async () => (await sluice.metric(name, labels)) === count, `${count} of ${name} ${JSON.stringify(labels)}`);
-    const requests = "sluice_requests_total";
-    await counted(requests, { listener: "web", route: "filtered", cluster: "canary", status: "200" }, 1);
-    await counted(requests, { listener: "web", route: "teapot", cluster: "", status: "451" }, 1);
-    await counted("sluice_plugin_calls_total", { plugin: "router", hook: "route" }, 5);
-  },
-);
+    { files },
+  );
+  const cases: [path: string, headers: Record<string, string>, upstream: typeof app][] = [
+    ["/filtered/", {}, app],
+    ["/filtered/", { "x-canary": "1" }, canary],
+    ["/both/", {}, other],
+    ["/both/", { "x-router": "app" }, app],
+    ["/both/", { "x-router": "canary" }, canary],
+    ["/both/", { "x-router": "app", "x-canary": "1" }, canary],
+    ["/both/", { "x-canary": "1" }, other],
+  ];
+  for (const [path, headers, upstream] of cases) {
+    const seen = upstream.requests.length;
+    assert.equal((await fetch(sluice.url + path, { headers })).status, 200);
+    assert.equal(upstream.requests.length, seen + 1, `${path} with ${JSON.stringify(headers)}`);
+  }
+  assert.equal((await fetch(`${sluice.url}/teapot`)).status, 451);
+  // A response is counted after it was sent: a client can read the metric earlier.
+  const counted = (name: string, labels: Record<string, string>, count: number) =>
+    until(async () => (await sluice.metric(name, labels)) === count, `${count} of ${name} ${JSON.stringify(labels)}`);
+  const requests = "sluice_requests_total";
+  await counted(requests, { listener: "web", route: "filtered", cluster: "canary", status: "200" }, 1);
+  await counted(requests, { listener: "web", route: "teapot", cluster: "", status: "451" }, 1);
+  await counted("sluice_plugin_calls_total", { plugin: "router", hook: "route" }, 5);
+});
 
-testInUsualMode(
-  "a plugin is told how each exchange has ended, how long it took, and what went to and fro",
-  async (t) => {
-    const upstream = await startUpstream(t, (request, response) => {
-      if (request.url === "/never") return;
-      if (request.url === "/broken") return void response.writeHead(200, { "content-length": 9 }).write("some");
-      setTimeout(() => response.end("an answer"), 50);
-    });
-    const sluice = await startSluice(
-      t,
-      (ports) => `plugins: { teller: { wasm: ./teller.wasm } }
+testInUsualMode("a plugin gets each exchange's outcome, duration and sizes", async (t) => {
+  const upstream = await startUpstream(t, (request, response) => {
+    if (request.url === "/never") return;
+    if (request.url === "/broken") return void response.writeHead(200, { "content-length": 9 }).write("some");
+    setTimeout(() => response.end("a response"), 50);
+  });
+  const sluice = await startSluice(
+    t,
+    (ports) => `plugins: { teller: { wasm: ./teller.wasm } }
 listeners:
   web:
     address: 127.0.0.1:${ports.web}
@@ -109,25 +104,24 @@ clusters:
   app: [127.0.0.1:${upstream.port}]
   none: [127.0.0.1:1]
 `,
-      { files },
-    );
-    const told = async (what: string): Promise<number> => {
-      const { msg = "" } = await sluice.logged(({ msg = "" }) => msg.startsWith(`ended ${what} `), what);
-      return Number(msg.split(" ").at(-1));
-    };
-    await (await fetch(`${sluice.url}/sum`, { method: "POST", body: "12345" })).text();
-    const took = await told("/sum 200 5.0 9.0");
-    assert.ok(took >= 49 && took < 10_000, `${took} ms`);
-    assert.equal((await fetch(`${sluice.url}/none`)).status, 502);
-    await told("/none 502");
-    for (const path of ["/never", "/broken"]) {
-      const client = await connectTo(t, sluice.port);
-      client.send(`GET ${path} HTTP/1.1\r\nhost: a\r\n\r\n`);
-      if (path === "/broken") await client.waits(() => client.bytes.includes("some"), "a part of the answer");
-      else await until(() => upstream.requests.some(({ url }) => url === path), "it is asked");
-      client.reset();
-    }
-    await told("/never 499 0.0 0.0");
-    await told("/broken 200 0.0 4.0");
-  },
-);
+    { files },
+  );
+  const told = async (what: string): Promise<number> => {
+    const { msg = "" } = await sluice.logged(({ msg = "" }) => msg.startsWith(`ended ${what} `), what);
+    return Number(msg.split(" ").at(-1));
+  };
+  await (await fetch(`${sluice.url}/sum`, { method: "POST", body: "12345" })).text();
+  const took = await told("/sum 200 5.0 9.0");
+  assert.ok(took >= 49 && took < 10_000, `${took} ms`);
+  assert.equal((await fetch(`${sluice.url}/none`)).status, 502);
+  await told("/none 502");
+  for (const path of ["/never", "/broken"]) {
+    const client = await connectTo(t, sluice.port);
+    client.send(`GET ${path} HTTP/1.1\r\nhost: a\r\n\r\n`);
+    if (path === "/broken") await client.waits(() => client.bytes.includes("some"), "a part of the response");
+    else await until(() => upstream.requests.some(({ url }) => url === path), "it is asked");
+    client.reset();
+  }
+  await told("/never 499 0.0 0.0");
+  await told("/broken 200 0.0 4.0");
+});

@@ -1,4 +1,4 @@
-/** Metrics that plugins define stand on /metrics under their name, summed over threads, and survive what guests do not. */
+/** Metrics defined by plugins are exported under their name, summed over workers, and survive traps and reloads. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { before } from "node:test";
@@ -38,11 +38,11 @@ listeners: { web: { address: "127.0.0.1:${ports.web}", chain: [first] } }
 async function send(sluice: Program, path: string, times: number): Promise<void> {
   const init = { headers: { connection: "close" } };
   await Promise.all(
-    Array.from({ length: times }, () => fetch(sluice.url + path, init).then((answer) => answer.text())),
+    Array.from({ length: times }, () => fetch(sluice.url + path, init).then((response) => response.text())),
   );
 }
 
-testInUsualMode("metrics of a plugin are summed over threads, and survive a trap and a reload", async (t) => {
+testInUsualMode("metrics of a plugin are summed over workers, and survive a trap and a reload", async (t) => {
   const sluice = await startSluice(t, configOf(), { files: { "counts.wasm": wasm }, workers: 3 });
   await send(sluice, "/abc", 40);
   await send(sluice, "/abcdefgh", 20);
@@ -73,14 +73,14 @@ testInUsualMode("metrics of a plugin are summed over threads, and survive a trap
   assert.deepEqual(await lines(), expected(70));
   await send(sluice, "/back", 10);
   assert.deepEqual(await lines(), expected(80));
-  // A plugin that is used no more tells nothing.
+  // A plugin that is no longer used exports nothing.
   sluice.config(configOf()(sluice.ports).replace("chain: [first]", "chain: [second]"));
   assert.equal(JSON.parse((await sluice.reload()).text).result, "accepted");
   assert.ok((await lines()).includes('held{plugin="second"} 0'));
   assert.ok(!(await lines()).some((line) => line.includes('plugin="first"')));
 });
 
-testInUsualMode("values of a label become known at run time, and survive a reload", async (t) => {
+testInUsualMode("label values can be added at run time, and survive a reload", async (t) => {
   const sluice = await startSluice(t, configOf(), { files: { "counts.wasm": wasm }, workers: 3 });
   const sendAs = async (tenant: string, times: number) => {
     const init = { headers: { connection: "close", "x-tenant": tenant } };
@@ -113,7 +113,7 @@ testInUsualMode("values of a label become known at run time, and survive a reloa
   assert.ok(after.size <= 1 + 2 * 3);
 });
 
-testInUsualMode("metrics that cannot be are refused with the place of the plugin", async (t) => {
+testInUsualMode("invalid metrics are rejected with the place of the plugin", async (t) => {
   const define = (line: string) =>
     compileSource(`import { Request, counter, counterBy, gauge, histogram } from "sluice/sdk";
 ${line}

@@ -1,4 +1,4 @@
-/** plugins-see-bodies: a body goes through the plugins of the chain piece by piece, or whole where the head is held. */
+/** plugins-see-bodies: body filters run chunk by chunk, or once on a buffered body. */
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import type { ServerResponse } from "node:http";
@@ -9,7 +9,7 @@ import { compile } from "../../src/compiler/compile.ts";
 import { connectTo, exchange, type Recorded, startRawUpstream, startUpstream } from "./peers.ts";
 import { type LiveTest, type Program, startSluice, testInEachMode, testInUsualMode, until } from "./program.ts";
 
-/** What it does stands in the path; `mark` in its configuration tells two of them apart. */
+/** The path selects what it does; `mark` in its configuration distinguishes two of them. */
 const SOURCE = `import { Body, Config, Headers, Request, Response, cluster } from "sluice/sdk";
 const mark = Config.string("mark", "");
 const other = cluster("other");
@@ -91,13 +91,13 @@ clusters:
 const post = (path: string, body: string, more = ""): string =>
   `POST ${path} HTTP/1.1\r\nhost: a\r\ncontent-length: ${body.length}\r\n${more}\r\n${body}`;
 
-testInEachMode("a body of any size is changed piece by piece on its way", async (t) => {
+testInEachMode("a body of any size is changed chunk by chunk", async (t) => {
   const upstream = await startUpstream(t, (request, response) => response.end(request.body));
   const sluice = await start(t, { port: upstream.port });
   const text = "The quick brown fox. ".repeat(100_000);
-  const answer = await exchange(t, sluice.port, post("/upper", text));
-  assert.equal(answer.status, 200);
-  assert.ok(answer.body.equals(Buffer.from(text.toUpperCase())));
+  const response = await exchange(t, sluice.port, post("/upper", text));
+  assert.equal(response.status, 200);
+  assert.ok(response.body.equals(Buffer.from(text.toUpperCase())));
   assert.equal(upstream.requests[0]!.headers["transfer-encoding"], "chunked");
   assert.equal(upstream.requests[0]!.headers["content-length"], undefined);
   const short = await exchange(t, sluice.port, post("/upper", "short"));
@@ -105,55 +105,52 @@ testInEachMode("a body of any size is changed piece by piece on its way", async 
   assert.equal(upstream.requests[1]!.headers["content-length"], "5");
 });
 
-testInUsualMode("each plugin sees what the one before it let pass, answers the other way round", async (t) => {
-  const upstream = await startUpstream(t, (_request, response) => response.end("answer"));
+testInUsualMode("each plugin sees the output of the one before it; responses pass the chain in reverse", async (t) => {
+  const upstream = await startUpstream(t, (_request, response) => response.end("response"));
   const sluice = await start(t, { port: upstream.port });
-  const answer = await exchange(t, sluice.port, post("/mark", "x"));
+  const response = await exchange(t, sluice.port, post("/mark", "x"));
   assert.equal(upstream.requests[0]!.body.toString(), "x12");
   assert.equal(upstream.requests[0]!.headers["content-length"], "3");
-  assert.equal(answer.body.toString(), "answer21");
-  assert.equal(answer.headers["content-length"], "8");
-  assert.equal((await exchange(t, sluice.port, post("/drop", "x"))).body.toString(), "answer");
+  assert.equal(response.body.toString(), "answer21");
+  assert.equal(response.headers["content-length"], "8");
+  assert.equal((await exchange(t, sluice.port, post("/drop", "x"))).body.toString(), "response");
   assert.equal(upstream.requests[1]!.body.length, 0);
   const own = await exchange(t, sluice.port, "GET /local HTTP/1.1\r\nhost: a\r\n\r\n");
   assert.deepEqual([own.status, own.body.toString(), own.headers["content-length"]], [203, "own", "3"]);
 });
 
-testInUsualMode(
-  "a held request goes out when its body is whole, with the head that the plugin made of it",
-  async (t) => {
-    const upstream = await startUpstream(t);
-    const other = await startUpstream(t, (_request, response) => response.end("other"));
-    const sluice = await start(t, { port: upstream.port, other: other.port });
-    const client = await connectTo(t, sluice.port);
-    client.send("POST /hold/head HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ntransfer-encoding: chunked\r\n\r\n");
-    assert.equal((await client.answer()).status, 100);
-    client.send("3\r\nabc\r\n");
-    await sluice.ask("/health");
-    assert.equal(upstream.requests.length, 0);
-    client.send("2\r\nde\r\n0\r\n\r\n");
-    assert.equal((await client.answer()).status, 200);
-    const [request] = upstream.requests;
-    assert.deepEqual([request!.url, request!.body.toString()], ["/abcde", "abcde"]);
-    assert.deepEqual(
-      ["x-body", "content-length", "transfer-encoding", "expect"].map((name) => request!.headers[name]),
-      ["5", "5", undefined, undefined],
-    );
-    // The connection goes on.
-    client.send(post("/hold/other", "other"));
-    assert.equal((await client.answer()).body.toString(), "other");
-    client.send("GET /hold/empty HTTP/1.1\r\nhost: a\r\n\r\n");
-    assert.equal((await client.answer()).status, 200);
-    assert.equal(upstream.requests[1]!.body.toString(), "filled".repeat(2));
-    client.send(post("/hold/respond", "abc"));
-    const refused = await client.answer();
-    assert.deepEqual([refused.status, refused.body.toString()], [422, "not 3"]);
-    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
-    assert.equal((await client.answer()).status, 200);
-  },
-);
+testInUsualMode("a buffered request is sent when its body is complete, with the plugin's headers", async (t) => {
+  const upstream = await startUpstream(t);
+  const other = await startUpstream(t, (_request, response) => response.end("other"));
+  const sluice = await start(t, { port: upstream.port, other: other.port });
+  const client = await connectTo(t, sluice.port);
+  client.send("POST /hold/head HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ntransfer-encoding: chunked\r\n\r\n");
+  assert.equal((await client.readResponse()).status, 100);
+  client.send("3\r\nabc\r\n");
+  await sluice.ask("/health");
+  assert.equal(upstream.requests.length, 0);
+  client.send("2\r\nde\r\n0\r\n\r\n");
+  assert.equal((await client.readResponse()).status, 200);
+  const [request] = upstream.requests;
+  assert.deepEqual([request!.url, request!.body.toString()], ["/abcde", "abcde"]);
+  assert.deepEqual(
+    ["x-body", "content-length", "transfer-encoding", "expect"].map((name) => request!.headers[name]),
+    ["5", "5", undefined, undefined],
+  );
+  // The connection goes on.
+  client.send(post("/hold/other", "other"));
+  assert.equal((await client.readResponse()).body.toString(), "other");
+  client.send("GET /hold/empty HTTP/1.1\r\nhost: a\r\n\r\n");
+  assert.equal((await client.readResponse()).status, 200);
+  assert.equal(upstream.requests[1]!.body.toString(), "filled".repeat(2));
+  client.send(post("/hold/respond", "abc"));
+  const refused = await client.readResponse();
+  assert.deepEqual([refused.status, refused.body.toString()], [422, "not 3"]);
+  client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+  assert.equal((await client.readResponse()).status, 200);
+});
 
-testInUsualMode("a held body over the limit is refused, or passes without the plugin", async (t) => {
+testInUsualMode("a buffered body over the limit is rejected, or passes without the plugin", async (t) => {
   const upstream = await startUpstream(t, (request, response) => {
     response.end(request.url.startsWith("/answer") ? "x".repeat(5000) : `${request.body.length}`);
   });
@@ -176,7 +173,7 @@ testInUsualMode("a held body over the limit is refused, or passes without the pl
   assert.equal(upstream.requests.at(-1)!.headers["x-body"], "5");
 });
 
-testInUsualMode("a held answer may become another once its body was seen", async (t) => {
+testInUsualMode("a buffered response can be replaced after its body was read", async (t) => {
   const upstream = await startUpstream(t, (request, response) => {
     if (request.url.endsWith("/empty")) return response.writeHead(204).end();
     response.write(request.url.split("/")[3]!.slice(0, 2));
@@ -196,7 +193,7 @@ testInUsualMode("a held answer may become another once its body was seen", async
   assert.deepEqual([empty.status, empty.headers["content-length"], empty.headers["x-size"]], [204, undefined, "1"]);
 });
 
-testInUsualMode("while a body streams by, a plugin can still answer or refuse", async (t) => {
+testInUsualMode("a plugin can respond or reject while a body streams", async (t) => {
   const upstream = await startRawUpstream(t);
   const sluice = await start(t, { port: upstream.port });
   const client = await connectTo(t, sluice.port);
@@ -204,14 +201,14 @@ testInUsualMode("while a body streams by, a plugin can still answer or refuse", 
   const peer = await upstream.connection(0);
   await peer.take("abc\r\n");
   client.send("1\r\nd\r\n0\r\n\r\n");
-  const answer = await client.answer();
-  assert.deepEqual([answer.status, answer.body.toString()], [422, "not 1"]);
+  const response = await client.readResponse();
+  assert.deepEqual([response.status, response.body.toString()], [422, "not 1"]);
   await peer.closed;
   assert.ok(!peer.text.includes("0\r\n\r\n"));
   assert.equal((await exchange(t, sluice.port, post("/reject", "x"))).status, 403);
 });
 
-testInUsualMode("a body hook that fails breaks the message, or is done without", async (t) => {
+testInUsualMode("a failing body hook aborts the message, or is skipped", async (t) => {
   const upstream = await startUpstream(t, (request, response) => {
     response.write("some ");
     setTimeout(() => response.end(request.body), 50);
@@ -219,9 +216,9 @@ testInUsualMode("a body hook that fails breaks the message, or is done without",
   const reject = await start(t, { port: upstream.port });
   assert.equal((await exchange(t, reject.port, post("/fail/request", "x"))).status, 500);
   assert.equal(upstream.requests.length, 0);
-  // The first piece came after the head had gone out, or with it: broken, or 500.
-  const answer = await exchange(t, reject.port, post("/fail/answer", "x"));
-  assert.ok(answer.status === 500 || !answer.whole, `${answer.status}`);
+  // The first chunk was received after the head was sent, or with it: truncated, or 500.
+  const response = await exchange(t, reject.port, post("/fail/answer", "x"));
+  assert.ok(response.status === 500 || !response.whole, `${response.status}`);
   const skip = await start(t, { port: upstream.port, more: ", onFailure: skip" });
   const passed = await exchange(t, skip.port, post("/fail/request", "x"));
   assert.deepEqual([passed.status, passed.body.toString()], [200, "some x"]);
@@ -232,7 +229,7 @@ testInUsualMode("a body hook that fails breaks the message, or is done without",
   );
 });
 
-testInUsualMode("a failure behind the answer's head is seen as a broken answer", async (t) => {
+testInUsualMode("a failure after the response headers truncates the response visibly", async (t) => {
   const upstream = await startRawUpstream(t);
   const sluice = await start(t, { port: upstream.port });
   const client = await connectTo(t, sluice.port);
@@ -247,26 +244,26 @@ testInUsualMode("a failure behind the answer's head is seen as a broken answer",
   await peer.closed;
 });
 
-testInUsualMode("trailers are seen, changed, and added", async (t) => {
+testInUsualMode("trailers are read, changed, and added", async (t) => {
   const upstream = await startUpstream(t, (request, response) => {
     response.writeHead(200, { trailer: "x-sum" });
     response.write(request.body);
-    response.addTrailers({ "x-sum": "answer" });
+    response.addTrailers({ "x-sum": "response" });
     response.end();
   });
   const sluice = await start(t, { port: upstream.port });
-  const answer = await exchange(
+  const response = await exchange(
     t,
     sluice.port,
     "POST /trailers HTTP/1.1\r\nhost: a\r\nte: trailers\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\nx-sum: request\r\n\r\n",
   );
   assert.equal(upstream.requests[0]!.body.toString(), "a++");
   assert.deepEqual(upstream.requests[0]!.trailers, { "x-sum": "request", "x-seen": "request" });
-  assert.equal(answer.body.toString(), "a++++");
-  assert.match(answer.trailers, /x-sum: answer\r\nx-seen: answer\r\n/i);
+  assert.equal(response.body.toString(), "a++++");
+  assert.match(response.trailers, /x-sum: response\r\nx-seen: response\r\n/i);
 });
 
-testInUsualMode("a retry sends what the plugins made of the body, once", async (t) => {
+testInUsualMode("a retry sends the body as changed by plugins, which run once", async (t) => {
   let asked = 0;
   const serve = (request: Recorded, response: ServerResponse) => {
     if (++asked === 1) response.writeHead(503).end();
@@ -287,12 +284,12 @@ clusters:
 `,
     { files: { "bodies.wasm": wasm } },
   );
-  const answer = await exchange(t, sluice.port, "PUT /mark HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\nx");
-  assert.deepEqual([answer.status, answer.body.toString()], [200, "x11"]);
+  const response = await exchange(t, sluice.port, "PUT /mark HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\nx");
+  assert.deepEqual([response.status, response.body.toString()], [200, "x11"]);
 });
 
 testInUsualMode(
-  "an endpoint that breaks off a held answer is a 502; a client that leaves it frees the endpoint",
+  "an endpoint that aborts a buffered response causes 502; a client that disconnects frees the endpoint",
   async (t) => {
     const upstream = await startRawUpstream(t);
     const sluice = await start(t, { port: upstream.port });
@@ -301,7 +298,7 @@ testInUsualMode(
     let peer = await upstream.connection(0);
     await peer.head();
     peer.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc").end();
-    assert.equal((await client.answer()).status, 502);
+    assert.equal((await client.readResponse()).status, 502);
     client.send("GET /answer/hold HTTP/1.1\r\nhost: a\r\n\r\n");
     peer = await upstream.connection(1);
     await peer.head();

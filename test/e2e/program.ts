@@ -1,4 +1,4 @@
-/** The real program as a child process, on free ports and in a directory of its own, ended with the test. */
+/** The real program as a child process, on free ports and in its own directory, stopped at the end of the test. */
 import assert from "node:assert/strict";
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -50,13 +50,13 @@ export function environment(t: LiveTest): NodeJS.ProcessEnv {
   return { ...process.env, SLUICE_ACCEPT: t.accept };
 }
 
-/** Where the listener is, and whatever else was asked for by name. */
+/** Ports of the listener and the admin interface, and further ones by name. */
 export type Ports = Readonly<Record<string, number>> & { readonly web: number; readonly admin: number };
 
 export type Options = {
   /** Files beside the configuration, by name. */
   files?: Record<string, string | Uint8Array>;
-  /** Workers; 1 unless said otherwise, so that a test knows which one it speaks to; 2 where one accepts for all. */
+  /** Default: 1, so that a test knows which worker it uses; 2 in mode "transfer". */
   workers?: number;
   /** Names of further ports. */
   ports?: readonly string[];
@@ -65,7 +65,7 @@ export type Options = {
    * reader has closed.
    */
   stdout?: "unread" | "closed" | number;
-  /** Told the process's number when it has only just been started. */
+  /** Called with the process's id right after it was spawned. */
   onSpawn?: (pid: number) => void;
   /** A module that every thread of the program loads first, to make a worker fail. */
   preload?: URL;
@@ -73,7 +73,7 @@ export type Options = {
 
 const endings = new WeakMap<TestContext, (() => unknown)[]>();
 
-/** Runs `end` after the test, what was begun last first: who speaks to a program is gone before it must end. */
+/** Runs `end` after the test, in reverse order of registration: clients are closed before the program is stopped. */
 export function atEnd(t: TestContext, end: () => unknown): void {
   const before = endings.get(t);
   if (before !== undefined) return void before.push(end);
@@ -91,7 +91,7 @@ export function atEnd(t: TestContext, end: () => unknown): void {
   });
 }
 
-/** Ends those that `fetch` has kept: a program that drains would wait until they have been silent for a while. */
+/** Closes the keep-alive connections of `fetch`: a draining program would wait for their idle timeout. */
 function closeIdleConnections(): void {
   const kept = getGlobalDispatcher();
   setGlobalDispatcher(new Agent());
@@ -100,7 +100,7 @@ function closeIdleConnections(): void {
 
 type LogLine = Record<string, unknown> & { level?: string; msg?: string };
 
-/** Waits for `promise`, but not for ever: the bound is for a broken program, and says nothing about time. */
+/** Waits for `promise` up to a bound, which is reached only if the program is broken. */
 export async function bounded<T>(promise: Promise<T>, what: string | (() => string), ms = 15_000): Promise<T> {
   const stop = new AbortController();
   const late = setTimeout(ms, true, { signal: stop.signal }).catch(() => false);
@@ -117,7 +117,7 @@ export async function bounded<T>(promise: Promise<T>, what: string | (() => stri
   }
 }
 
-/** Asks again until it is so, for what tells of itself by no event. */
+/** Polls until `is` holds, for state that is not reported by an event. */
 export async function until(is: () => boolean | Promise<boolean>, what: string, ms = 15_000): Promise<void> {
   for (const end = performance.now() + ms; !(await is()); await setTimeout(20))
     if (performance.now() > end) throw new Error(`waited ${ms} ms until ${what}`);
@@ -126,7 +126,7 @@ export async function until(is: () => boolean | Promise<boolean>, what: string, 
 export class Program {
   readonly directory: string;
   readonly ports: Ports;
-  /** What it wrote to standard output and standard error so far. */
+  /** Standard output and standard error so far. */
   output = "";
   readonly exited: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
   readonly #child: ChildProcess;
@@ -193,7 +193,7 @@ export class Program {
     return this.lines.filter((line) => "method" in line || "status" in line);
   }
 
-  /** Waits for a line of the log for which `is` holds, and answers it. */
+  /** Waits for a line of the log for which `is` holds, and returns it. */
   async logged(is: (line: LogLine) => boolean, what: string, ms?: number): Promise<LogLine> {
     const found = new Promise<LogLine>((resolve) => {
       this.#onOutput = () => {
@@ -219,8 +219,8 @@ export class Program {
   }
 
   async ask(path: string, options: RequestInit = {}): Promise<{ status: number; text: string }> {
-    const answer = await fetch(`http://127.0.0.1:${this.ports.admin}${path}`, options);
-    return { status: answer.status, text: await answer.text() };
+    const response = await fetch(`http://127.0.0.1:${this.ports.admin}${path}`, options);
+    return { status: response.status, text: await response.text() };
   }
 
   async status(): Promise<Record<string, unknown>> {
@@ -239,7 +239,7 @@ export class Program {
     return sum;
   }
 
-  /** Asks it to read its configuration again, and waits until it has. */
+  /** Reloads the configuration by the admin interface. */
   async reload(): Promise<{ status: number; text: string }> {
     return this.ask("/api/v1/reload", { method: "POST" });
   }
@@ -248,7 +248,7 @@ export class Program {
     this.#child.kill(signal);
   }
 
-  /** SIGTERM; it must end with 0 in good time, and must not have failed inside. */
+  /** Sends SIGTERM; fails unless the program exits with 0 and has logged no internal error. */
   async stop(): Promise<void> {
     if (!this.running) return;
     closeIdleConnections();
@@ -288,7 +288,7 @@ export async function startSluice(
   return program;
 }
 
-/** One listener and one cluster, with whatever keys each has besides. */
+/** One listener and one cluster, with further keys of each. */
 export function simpleConfig(
   upstreams: number | readonly number[],
   { listener = "", cluster = "", route = "", rest = "" } = {},

@@ -1,4 +1,4 @@
-/** A new version takes over under full load: no request fails, no connection closes, nothing is left over. */
+/** Reloads under load: no request fails, no connection closes, and nothing leaks. */
 import assert from "node:assert/strict";
 import type { TestContext } from "node:test";
 import { compileSource } from "../contract/plugin-harness.ts";
@@ -49,7 +49,7 @@ testInUsualMode("many reloads of a plugin's .wasm under load", async (t) => {
   await until(async () => (await countGuests(sluice)) === GUESTS, "the guests of old versions are gone");
 });
 
-testInUsualMode("a broken version changes nothing, and says why in the log and in the admin interface", async (t) => {
+testInUsualMode("a rejected reload changes nothing, and is reported in the log and the admin interface", async (t) => {
   const upstream = await startUpstream(t);
   const files = { "mark.wasm": await buildMark("0") };
   const good = (ports: Program["ports"]) =>
@@ -78,21 +78,21 @@ testInUsualMode("a broken version changes nothing, and says why in the log and i
 });
 
 async function assertRefused(sluice: Program, why: RegExp): Promise<void> {
-  const answer = await sluice.reload();
-  assert.ok(answer.status >= 400, `the reload was accepted: ${answer.text}`);
-  assert.match(answer.text, why);
+  const response = await sluice.reload();
+  assert.ok(response.status >= 400, `the reload was accepted: ${response.text}`);
+  assert.match(response.text, why);
   await sluice.logged((line) => line.level === "error" && why.test(JSON.stringify(line)), `why: ${why}`);
   assert.match(JSON.stringify(await sluice.status()), why);
 }
 
-/** Makes a change and has it taken, again and again; answers the process's size when settled and after all. */
+/** Changes and reloads repeatedly; returns the process's size after SETTLED reloads and after all. */
 async function reloadMany(sluice: Program, reloads: number, change: (number: number) => void) {
   let early = 0;
   let version = Number((await sluice.status()).version);
   for (let number = 1; number <= reloads; number++) {
     change(number);
-    const answer = await sluice.reload();
-    assert.equal(answer.status, 200, answer.text);
+    const response = await sluice.reload();
+    assert.equal(response.status, 200, response.text);
     const { version: now } = await sluice.status();
     assert.ok(Number(now) > version, `version ${now} after ${version}`);
     version = Number(now);
@@ -115,21 +115,21 @@ function assertNoGrowth({ early, late }: { early: number; late: number }): void 
 
 /** Keep-alive clients, each with the next request out as soon as a response is in; `wrk` (where it is installed) takes all of a core. */
 async function startLoad(t: TestContext, sluice: Program, { withWrk = false } = {}) {
-  const state = { stopped: false, answers: 0, seen: "" };
+  const state = { stopped: false, responses: 0, seen: "" };
   const clients = Array.from({ length: CLIENTS }, async (_, id) => {
     const peer = await connectTo(t, sluice.port);
     while (!state.stopped) {
-      const answer = await peer.send(`GET /${id} HTTP/1.1\r\nHost: a\r\n\r\n`).answer();
-      assert.deepEqual([answer.status, answer.body.toString()], [200, "ok"]);
-      state.seen = answer.headers["x-version"] ?? "";
-      state.answers++;
+      const response = await peer.send(`GET /${id} HTTP/1.1\r\nHost: a\r\n\r\n`).readResponse();
+      assert.deepEqual([response.status, response.body.toString()], [200, "ok"]);
+      state.seen = response.headers["x-version"] ?? "";
+      state.responses++;
     }
     assert.equal(peer.ended, false);
     peer.socket.destroy();
   });
   const all = Promise.all(clients);
   const wrks = withWrk ? [startWrk(t, sluice.url), startWrk(t, sluice.url, "-c4", "-H", "Connection: close")] : [];
-  await until(() => state.answers > CLIENTS, "the load runs");
+  await until(() => state.responses > CLIENTS, "the load runs");
   return {
     sees: (version: string) => Promise.race([until(() => state.seen === version, `${version} is seen`), all]),
     stop: async () => {
@@ -147,7 +147,7 @@ export function onResponse(req: Request, res: Response): void { res.headers.set(
 `);
 }
 
-testInUsualMode("the connections of a listener that gets another name are counted under that name", async (t) => {
+testInUsualMode("connections of a renamed listener are counted under its new name", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port));
   const client = await connectTo(t, sluice.port);
@@ -156,7 +156,7 @@ testInUsualMode("the connections of a listener that gets another name are counte
   sluice.config(sluice.configText.replace("  web:", "  site:"));
   assert.equal((await sluice.reload()).status, 200);
   assert.equal(await connections("site"), 1);
-  assert.equal((await client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").answer()).status, 200);
+  assert.equal((await client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").readResponse()).status, 200);
   client.socket.destroy();
   await until(async () => (await connections("site")) === 0, "it is counted no more");
 });

@@ -1,4 +1,4 @@
-/** What a new version does not touch goes on; what it takes away ends in order. */
+/** A reload keeps unchanged listeners, endpoints and connections, and drains removed ones. */
 import assert from "node:assert/strict";
 import { renameSync } from "node:fs";
 import { connect } from "node:net";
@@ -29,7 +29,7 @@ async function accept(sluice: Program, config: string): Promise<void> {
   assert.equal(status, 200, text);
 }
 
-testInEachMode("a listener comes and goes: its connections end in order, and the others' stay", async (t) => {
+testInEachMode("a listener is added and removed: its connections drain, and those of others stay", async (t) => {
   const held: (() => void)[] = [];
   const upstream = await startUpstream(t, ({ url }, response) => {
     if (url === "/held") held.push(() => response.end("late"));
@@ -40,14 +40,14 @@ testInEachMode("a listener comes and goes: its connections end in order, and the
     one(ports).replace("clusters:", `  other: { address: "127.0.0.1:${ports.other}", cluster: app }\nclusters:`);
   const sluice = await startSluice(t, one, { ports: ["other"], workers: 2 });
   const stays = await connectTo(t, sluice.port);
-  assert.equal((await stays.send(get("/")).answer()).status, 200);
+  assert.equal((await stays.send(get("/")).readResponse()).status, 200);
   const staysBusy = await connectTo(t, sluice.port);
   staysBusy.send(get("/held"));
 
   for (let round = 0; round < 3; round++) {
     await accept(sluice, two(sluice.ports));
     const idle = await connectTo(t, sluice.ports.other!);
-    assert.equal((await idle.send(get("/")).answer()).status, 200);
+    assert.equal((await idle.send(get("/")).readResponse()).status, 200);
     const busy = await connectTo(t, sluice.ports.other!);
     busy.send(get("/held"));
     await until(() => held.length === 2, "both requests wait at the upstream");
@@ -56,31 +56,31 @@ testInEachMode("a listener comes and goes: its connections end in order, and the
     await until(() => isRefused(sluice.ports.other!), "the removed listener refuses");
     assert.equal((await idle.rest()).length, 0);
     held.pop()!();
-    const last = await busy.answer();
+    const last = await busy.readResponse();
     assert.deepEqual([last.status, last.body.toString(), last.headers.connection], [200, "late", "close"]);
     await busy.waits(() => busy.ended, "the end");
-    assert.equal((await stays.send(get("/")).answer()).status, 200);
+    assert.equal((await stays.send(get("/")).readResponse()).status, 200);
   }
   held.pop()!();
-  const kept = await staysBusy.answer();
+  const kept = await staysBusy.readResponse();
   assert.deepEqual([kept.body.toString(), kept.headers.connection], ["late", undefined]);
 });
 
-testInUsualMode("endpoints come and go: the kept connections of those that stay are used on", async (t) => {
+testInUsualMode("endpoints are added and removed: idle connections of the others are reused", async (t) => {
   const [first, second] = [await startUpstream(t), await startUpstream(t)];
   const sluice = await startSluice(t, simpleConfig(first.port));
   const client = await connectTo(t, sluice.port);
   for (let round = 0; round < 5; round++) {
-    assert.equal((await client.send(get("/")).answer()).status, 200);
+    assert.equal((await client.send(get("/")).readResponse()).status, 200);
     await accept(sluice, simpleConfig([first.port, second.port])(sluice.ports));
-    for (let turn = 0; turn < 4; turn++) assert.equal((await client.send(get("/")).answer()).status, 200);
+    for (let turn = 0; turn < 4; turn++) assert.equal((await client.send(get("/")).readResponse()).status, 200);
     await accept(sluice, simpleConfig(first.port)(sluice.ports));
   }
   assert.equal(first.connections, 1);
   assert.ok(second.requests.length > 0);
 });
 
-testInUsualMode("files are watched: written over, or replaced by another of the same name", async (t) => {
+testInUsualMode("files are watched, whether overwritten or replaced", async (t) => {
   const upstream = await startUpstream(t);
   const config = (mark: string) =>
     simpleConfig(upstream.port, { listener: `chain: [{ headers: { response: { set: { x-mark: ${mark} } } } }]` });
@@ -100,7 +100,7 @@ testInUsualMode("files are watched: written over, or replaced by another of the 
   assert.equal(await mark(), "d");
 });
 
-testInUsualMode("SIGHUP reads the configuration again, and a hundred of them do no harm", async (t) => {
+testInUsualMode("SIGHUP reloads the configuration, also a hundred times in a row", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port));
   for (let i = 0; i < 100; i++) sluice.kill("SIGHUP");
@@ -128,9 +128,9 @@ testInEachMode("Unix sockets on both sides", async (t) => {
   const answered = new Promise<string>((resolve, reject) => {
     const sent = request(
       { socketPath: socket("web.sock"), path: "/x", headers: { host: "a" }, agent: false },
-      async (answer) => resolve(Buffer.concat(await answer.toArray()).toString()),
+      async (response) => resolve(Buffer.concat(await response.toArray()).toString()),
     );
     sent.on("error", reject).end();
   });
-  assert.equal(await bounded(answered, "an answer"), "a /x");
+  assert.equal(await bounded(answered, "a response"), "a /x");
 });

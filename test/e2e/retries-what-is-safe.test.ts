@@ -1,4 +1,4 @@
-/** What may have reached an endpoint is sent again only where that does no harm. */
+/** A request that may have reached an endpoint is retried only where that is safe. */
 import assert from "node:assert/strict";
 import { findFreePort } from "./free-port.ts";
 import { connectTo, exchange, type Peer, startRawUpstream, startUpstream } from "./peers.ts";
@@ -20,16 +20,16 @@ testInUsualMode("never-retries-a-sent-post", async (t) => {
   const sluice = await startSluice(t, simpleConfig([breaking.port, other.port], { route: retry }));
   let failed = 0;
   for (let turn = 0; turn < 6; turn++) {
-    const answer = await exchange(t, sluice.port, post);
-    if (answer.status === 502) failed++;
-    else assert.equal(answer.status, 200);
+    const response = await exchange(t, sluice.port, post);
+    if (response.status === 502) failed++;
+    else assert.equal(response.status, 200);
   }
   assert.equal(failed, seen.length);
   assert.ok(failed > 0);
   assert.equal(seen.length + other.requests.length, 6);
 });
 
-testInUsualMode("never-retries-a-sent-post on an answer's status, but does so for a GET", async (t) => {
+testInUsualMode("never-retries-a-sent-post on a response's status, but retries a GET", async (t) => {
   const failing = await startUpstream(t, (_, response) => response.writeHead(503).end("busy"));
   const other = await startUpstream(t);
   const sluice = await startSluice(t, simpleConfig([failing.port, other.port], { route: retry }));
@@ -42,7 +42,7 @@ testInUsualMode("never-retries-a-sent-post on an answer's status, but does so fo
   assert.equal(statuses.filter((status) => status === 503).length, failing.requests.length - before);
 });
 
-testInUsualMode("a GET that was broken off before its answer is sent again where the rule names 502", async (t) => {
+testInUsualMode("a GET whose connection fails before the response is retried where the route lists 502", async (t) => {
   const breaking = await startRawUpstream(t, async (peer) => {
     await peer.head();
     peer.reset();
@@ -58,15 +58,15 @@ testInEachMode("retries-a-refused-connect-on-another-endpoint, the body included
   const upstream = await startUpstream(t, (request, response) => response.end(request.body));
   const sluice = await startSluice(t, simpleConfig([await findFreePort(), upstream.port]));
   for (let turn = 0; turn < 4; turn++) {
-    const answer = await exchange(t, sluice.port, post);
-    assert.deepEqual([answer.status, answer.body.toString()], [200, "hello"]);
+    const response = await exchange(t, sluice.port, post);
+    assert.deepEqual([response.status, response.body.toString()], [200, "hello"]);
   }
   assert.equal(upstream.requests.length, 4);
   assert.ok((await sluice.metric("sluice_retries_total", { cluster: "app" })) > 0);
 });
 
 testInEachMode(
-  "a body that goes on while connections are refused reaches the endpoint that takes it, whole",
+  "a body that is sent while connections are refused reaches the accepting endpoint complete",
   async (t) => {
     const body = Buffer.from(Array.from({ length: 400_000 }, (_, i) => i % 251));
     const upstream = await startUpstream(t, (request, response) => response.end(String(request.body.equals(body))));
@@ -77,21 +77,21 @@ testInEachMode(
       const client = await connectTo(t, sluice.port);
       client.send(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${body.length}\r\n\r\n`);
       for (let at = 0; at < body.length; at += 30_000) await client.sendPieces([body.subarray(at, at + 30_000)]);
-      const answer = await client.answer();
-      assert.deepEqual([answer.status, answer.body.toString()], [200, "true"]);
+      const response = await client.readResponse();
+      assert.deepEqual([response.status, response.body.toString()], [200, "true"]);
     }
   },
 );
 
-testInUsualMode("gives up with 502 when every endpoint refuses", async (t) => {
+testInUsualMode("responds with 502 when every endpoint refuses", async (t) => {
   const sluice = await startSluice(t, simpleConfig([await findFreePort(), await findFreePort()]));
-  const answer = await exchange(t, sluice.port, get);
-  assert.equal(answer.status, 502);
-  assert.equal(answer.headers["proxy-status"], "sluice; error=connection_refused");
+  const response = await exchange(t, sluice.port, get);
+  assert.equal(response.status, 502);
+  assert.equal(response.headers["proxy-status"], "sluice; error=connection_refused");
 });
 
 testInUsualMode("stale-connection-is-not-an-error", async (t) => {
-  // Answers once on each connection, and closes it as the next request arrives: what a keep-alive timeout looks like
+  // Responds once on each connection, and closes it as the next request arrives: what a keep-alive timeout looks like
   // when it meets a request on its way.
   const upstream = await startRawUpstream(t, async (peer: Peer, index) => {
     for (let turn = 0; ; turn++) {
@@ -106,7 +106,7 @@ testInUsualMode("stale-connection-is-not-an-error", async (t) => {
 });
 
 testInUsualMode(
-  "stale-connection-is-not-an-error: a closed idle connection is dropped, and a POST takes a fresh one",
+  "stale-connection-is-not-an-error: a closed idle connection is dropped, and a POST uses a new one",
   async (t) => {
     const upstream = await startRawUpstream(t, async (peer) => {
       await peer.take("hello");
@@ -122,10 +122,13 @@ testInUsualMode(
   },
 );
 
-testInUsualMode("an answer that would be tried again elsewhere is passed on where there is nobody else", async (t) => {
+testInUsualMode("a response that matches the retry policy is forwarded when no other endpoint is left", async (t) => {
   const upstream = await startUpstream(t, (_, response) => response.writeHead(503).end("busy"));
   const sluice = await startSluice(t, simpleConfig(upstream.port, { route: retry }));
-  const answer = await exchange(t, sluice.port, get);
-  assert.deepEqual([answer.status, answer.body.toString(), answer.headers["proxy-status"]], [503, "busy", undefined]);
+  const response = await exchange(t, sluice.port, get);
+  assert.deepEqual(
+    [response.status, response.body.toString(), response.headers["proxy-status"]],
+    [503, "busy", undefined],
+  );
   assert.equal(upstream.requests.length, 1);
 });

@@ -1,6 +1,6 @@
-/** One reading of HTTP/1.1 on both sides. */
+/** One interpretation of HTTP/1.1 on both sides. */
 import assert from "node:assert/strict";
-import { type Answer, connectTo, exchange, type Peer, startRawUpstream, startUpstream } from "./peers.ts";
+import { connectTo, exchange, type Peer, type RawResponse, startRawUpstream, startUpstream } from "./peers.ts";
 import {
   bounded,
   type LiveTest,
@@ -11,16 +11,16 @@ import {
   testInUsualMode,
 } from "./program.ts";
 
-/** A proxy before an upstream that says `answers[path]`. */
-async function startBefore(t: LiveTest, answers: Record<string, string>) {
+/** A proxy for an upstream that sends `responses[path]`. */
+async function startBefore(t: LiveTest, responses: Record<string, string>) {
   const heads: string[] = [];
   const upstream = await startRawUpstream(t, async (peer) => {
     for (;;) {
       const head = await peer.head();
       heads.push(head);
-      const answer = answers[head.split(" ")[1]!]!;
-      peer.send(answer);
-      if (!/content-length|chunked|^HTTP\/1.1 (204|304)/im.test(answer) && !head.startsWith("HEAD")) peer.end();
+      const response = responses[head.split(" ")[1]!]!;
+      peer.send(response);
+      if (!/content-length|chunked|^HTTP\/1.1 (204|304)/im.test(response) && !head.startsWith("HEAD")) peer.end();
     }
   });
   const sluice = await startSluice(t, simpleConfig(upstream.port));
@@ -30,20 +30,20 @@ async function startBefore(t: LiveTest, answers: Record<string, string>) {
 testInAllModes("pipelining-keeps-order", async (t) => {
   const upstream = await startUpstream(t, ({ url }, response) => {
     // The earlier, the slower.
-    setTimeout(() => response.end(`answer to ${url}`), url === "/0" ? 60 : 0);
+    setTimeout(() => response.end(`response to ${url}`), url === "/0" ? 60 : 0);
   });
   const sluice = await startSluice(t, simpleConfig(upstream.port));
   const client = await connectTo(t, sluice.port);
   const numbers = Array.from({ length: 50 }, (_, i) => i);
   client.send(numbers.map((i) => `GET /${i} HTTP/1.1\r\nHost: a\r\n\r\n`).join(""));
-  for (const i of numbers) assert.equal((await client.answer()).body.toString(), `answer to /${i}`);
-  // The same with bodies between them, in pieces that fall anywhere.
+  for (const i of numbers) assert.equal((await client.readResponse()).body.toString(), `response to /${i}`);
+  // The same with request bodies, in chunks with arbitrary boundaries.
   const posts = numbers
     .map((i) => `POST /p${i} HTTP/1.1\r\nHost: a\r\nContent-Length: ${i}\r\n\r\n${"x".repeat(i)}`)
     .join("");
   const pieces = Array.from({ length: Math.ceil(posts.length / 37) }, (_, i) => posts.slice(i * 37, (i + 1) * 37));
   const sending = client.sendPieces(pieces);
-  for (const i of numbers) assert.equal((await client.answer()).body.toString(), `answer to /p${i}`);
+  for (const i of numbers) assert.equal((await client.readResponse()).body.toString(), `response to /p${i}`);
   await sending;
   assert.deepEqual(
     upstream.requests.filter(({ method }) => method === "POST").map(({ body }) => body.length),
@@ -51,12 +51,12 @@ testInAllModes("pipelining-keeps-order", async (t) => {
   );
 });
 
-testInEachMode("head-and-1xx: answers without a body, and interim ones", async (t) => {
+testInEachMode("head-and-1xx: responses without a body, and interim responses", async (t) => {
   const { sluice, upstream } = await startBefore(t, {
     "/sized": "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n",
     "/204": "HTTP/1.1 204 No Content\r\n\r\n",
     "/304": 'HTTP/1.1 304 Not Modified\r\nETag: "a"\r\nContent-Length: 1000\r\n\r\n',
-    // Some sites answer robots so; and a trailer may not frame the message (RFC 9110 section 6.5.1).
+    // Some sites send this status to robots; and a trailer must not frame the message (RFC 9110 section 6.5.1).
     "/odd":
       "HTTP/1.1 999 Request denied\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\nContent-Length: 9\r\n\r\n",
     "/hints":
@@ -64,16 +64,16 @@ testInEachMode("head-and-1xx: answers without a body, and interim ones", async (
   });
   const client = await connectTo(t, sluice.port);
   const ask = (method: string, path: string): Peer => client.send(`${method} ${path} HTTP/1.1\r\nHost: a\r\n\r\n`);
-  const head = await ask("HEAD", "/sized").answer(true);
+  const head = await ask("HEAD", "/sized").readResponse(true);
   assert.deepEqual([head.status, head.headers["content-length"]], [200, "1000"]);
-  assert.equal((await ask("GET", "/204").answer()).status, 204);
-  assert.equal((await ask("GET", "/304").answer()).headers["content-length"], "1000");
-  const odd = await ask("GET", "/odd").answer();
+  assert.equal((await ask("GET", "/204").readResponse()).status, 204);
+  assert.equal((await ask("GET", "/304").readResponse()).headers["content-length"], "1000");
+  const odd = await ask("GET", "/odd").readResponse();
   assert.deepEqual([odd.status, odd.body.toString(), odd.trailers], [999, "ok", "X-Sum: 1\r\n"]);
-  const early = await ask("GET", "/hints").answer();
+  const early = await ask("GET", "/hints").readResponse();
   assert.deepEqual([early.status, early.headers.link], [103, "</a>"]);
-  assert.equal((await client.answer()).status, 102);
-  const last = await client.answer();
+  assert.equal((await client.readResponse()).status, 102);
+  const last = await client.readResponse();
   assert.deepEqual([last.status, last.body.toString()], [200, "ok"]);
   assert.equal(upstream.peers.length, 1);
   // A client of HTTP/1.0 does not know them.
@@ -81,13 +81,13 @@ testInEachMode("head-and-1xx: answers without a body, and interim ones", async (
   assert.deepEqual([old.status, old.body.toString()], [200, "ok"]);
 });
 
-testInEachMode("http-1.0-clients: the end of the connection, or keep-alive where they ask for it", async (t) => {
+testInEachMode("http-1.0-clients: connections close, or stay open with keep-alive", async (t) => {
   const { sluice, heads } = await startBefore(t, {
     "/sized": "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
     "/chunked": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
   });
   const closing = await connectTo(t, sluice.port);
-  const plain = await closing.send("GET /sized HTTP/1.0\r\n\r\n").answer();
+  const plain = await closing.send("GET /sized HTTP/1.0\r\n\r\n").readResponse();
   assert.deepEqual([plain.status, plain.body.toString(), plain.headers.connection], [200, "ok", "close"]);
   assert.equal(
     await bounded(
@@ -101,15 +101,15 @@ testInEachMode("http-1.0-clients: the end of the connection, or keep-alive where
 
   const kept = await connectTo(t, sluice.port);
   for (let turn = 0; turn < 2; turn++) {
-    const answer = await kept.send("GET /sized HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").answer();
-    assert.deepEqual([answer.body.toString(), answer.headers.connection], ["ok", "keep-alive"]);
+    const response = await kept.send("GET /sized HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").readResponse();
+    assert.deepEqual([response.body.toString(), response.headers.connection], ["ok", "keep-alive"]);
   }
-  const unsized = await kept.send("GET /chunked HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").answer();
+  const unsized = await kept.send("GET /chunked HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").readResponse();
   assert.equal(unsized.headers["transfer-encoding"], undefined);
   assert.deepEqual([unsized.body.toString(), unsized.whole], ["ok", true]);
 });
 
-testInEachMode("close-delimited answers reach the client chunked, and whole", async (t) => {
+testInEachMode("close-delimited responses reach the client chunked and complete", async (t) => {
   const { sluice } = await startBefore(t, {
     "/some": `HTTP/1.1 200 OK\r\n\r\n${"x".repeat(100_000)}`,
     "/none": "HTTP/1.0 200 OK\r\n\r\n",
@@ -120,9 +120,9 @@ testInEachMode("close-delimited answers reach the client chunked, and whole", as
     ["/none", 0],
     ["/some", 100_000],
   ] as const) {
-    const answer = await client.send(`GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`).answer();
-    assert.equal(answer.headers["transfer-encoding"], "chunked");
-    assert.deepEqual([answer.whole, answer.body.length], [true, size]);
+    const response = await client.send(`GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`).readResponse();
+    assert.equal(response.headers["transfer-encoding"], "chunked");
+    assert.deepEqual([response.whole, response.body.length], [true, size]);
   }
 });
 
@@ -142,29 +142,29 @@ testInAllModes("chunked both ways with trailers", async (t) => {
       request.slice(i * 3001, (i + 1) * 3001),
     );
     await client.sendPieces(pieces);
-    const answer: Answer = await client.answer();
-    assert.equal(answer.body.toString(), chunks.join(""));
-    assert.match(answer.trailers, new RegExp(`^x-sum: seen ${chunks.length}\r\n$`, "i"));
+    const response: RawResponse = await client.readResponse();
+    assert.equal(response.body.toString(), chunks.join(""));
+    assert.match(response.trailers, new RegExp(`^x-sum: seen ${chunks.length}\r\n$`, "i"));
   }
   assert.equal(upstream.connections, 1);
 });
 
-testInUsualMode("absolute-form targets: the target's authority stands for Host", async (t) => {
+testInUsualMode("absolute-form targets: the target's authority replaces Host", async (t) => {
   const upstream = await startUpstream(t, (request, response) =>
     response.end(`${request.headers.host} ${request.url}`),
   );
   const sluice = await startSluice(t, simpleConfig(upstream.port));
-  const answer = await exchange(
+  const response = await exchange(
     t,
     sluice.port,
     "GET http://real.example:81/a/../b?c=d HTTP/1.1\r\nHost: other\r\n\r\n",
   );
-  assert.equal(answer.body.toString(), "real.example:81 /b?c=d");
+  assert.equal(response.body.toString(), "real.example:81 /b?c=d");
   const bare = await exchange(t, sluice.port, "GET http://real.example HTTP/1.1\r\nHost: other\r\n\r\n");
   assert.equal(bare.body.toString(), "real.example /");
 });
 
-testInAllModes("a head may come byte by byte, on both sides", async (t) => {
+testInAllModes("a message head can arrive byte by byte, on both sides", async (t) => {
   const upstream = await startRawUpstream(t, async (peer) => {
     for (;;) {
       await peer.head();
@@ -175,12 +175,12 @@ testInAllModes("a head may come byte by byte, on both sides", async (t) => {
   const client = await connectTo(t, sluice.port);
   for (let turn = 0; turn < 3; turn++) {
     await client.sendPieces("GET /slowly HTTP/1.1\r\nHost: a\r\nX-B: c\r\n\r\n");
-    const answer = await client.answer();
-    assert.deepEqual([answer.status, answer.headers["x-a"], answer.body.toString()], [200, "b", "hello"]);
+    const response = await client.readResponse();
+    assert.deepEqual([response.status, response.headers["x-a"], response.body.toString()], [200, "b", "hello"]);
   }
 });
 
-testInUsualMode("hop-by-hop fields stay on their hop, and Via says who passed it on", async (t) => {
+testInUsualMode("hop-by-hop headers are removed, and Via is added", async (t) => {
   const upstream = await startRawUpstream(t, async (peer) => {
     for (;;) {
       await peer.head().then((head) => seen.push(head));
@@ -191,7 +191,7 @@ testInUsualMode("hop-by-hop fields stay on their hop, and Via says who passed it
   });
   const seen: string[] = [];
   const sluice = await startSluice(t, simpleConfig(upstream.port));
-  const answer = await exchange(
+  const response = await exchange(
     t,
     sluice.port,
     "GET / HTTP/1.1\r\nHost: a\r\nConnection: x-drop, keep-alive, authorization\r\nX-Drop: 1\r\nKeep-Alive: 5\r\nAuthorization: b\r\nTE: gzip\r\nVia: 1.0 b\r\nProxy-Authorization: c\r\nUpgrade: h2c\r\n\r\n",
@@ -199,17 +199,17 @@ testInUsualMode("hop-by-hop fields stay on their hop, and Via says who passed it
   assert.doesNotMatch(seen[0]!, /x-drop|keep-alive|\r\nte:|proxy-authorization|upgrade/i);
   assert.match(seen[0]!, /\r\nauthorization: b\r\n/i);
   assert.match(seen[0]!, /\r\nvia: 1\.0 b, 1\.1 sluice\r\n/i);
-  assert.doesNotMatch(answer.head, /x-mine|keep-alive/i);
-  assert.equal(answer.headers["x-theirs"], "2");
+  assert.doesNotMatch(response.head, /x-mine|keep-alive/i);
+  assert.equal(response.headers["x-theirs"], "2");
 });
 
-testInUsualMode("TE: trailers is passed on with its Connection option (RFC 9110 section 10.1.4)", async (t) => {
+testInUsualMode("TE: trailers is forwarded with its Connection option (RFC 9110 section 10.1.4)", async (t) => {
   const { sluice, heads } = await startBefore(t, { "/": "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n" });
   const client = await connectTo(t, sluice.port);
   const request = "GET / HTTP/1.1\r\nHost: a\r\n";
-  await client.send(`${request}Connection: TE\r\nTE: gzip;q=0.5, trailers\r\n\r\n`).answer();
-  await client.send(`${request}Connection: TE\r\nTE: gzip\r\n\r\n`).answer();
-  await client.send(`${request}\r\n`).answer();
+  await client.send(`${request}Connection: TE\r\nTE: gzip;q=0.5, trailers\r\n\r\n`).readResponse();
+  await client.send(`${request}Connection: TE\r\nTE: gzip\r\n\r\n`).readResponse();
+  await client.send(`${request}\r\n`).readResponse();
   const [passed, ...others] = heads;
   assert.deepEqual(passed!.match(/\r\n(te|connection): .*/gi), ["\r\nconnection: te", "\r\nte: trailers"]);
   assert.equal(others.length, 2);
@@ -229,7 +229,7 @@ testInUsualMode("an HTTP/1.0 request without Host gets the endpoint's, and no X-
   ]);
 });
 
-testInUsualMode("a target is passed on as browsers and old clients send it", async (t) => {
+testInUsualMode("targets are forwarded as browsers and old clients send them", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port));
   const targets: [sent: string, seen: string][] = [
@@ -237,8 +237,8 @@ testInUsualMode("a target is passed on as browsers and old clients send it", asy
     ["/caf\xc3\xa9?\xc3\xa9=\\", "/caf%C3%A9?%C3%A9=\\"],
   ];
   for (const [sent] of targets) {
-    const answer = await exchange(t, sluice.port, `GET ${sent} HTTP/1.1\r\nHost: a\r\n\r\n`);
-    assert.equal(answer.status, 200, sent);
+    const response = await exchange(t, sluice.port, `GET ${sent} HTTP/1.1\r\nHost: a\r\n\r\n`);
+    assert.equal(response.status, 200, sent);
   }
   assert.deepEqual(
     upstream.requests.map(({ url }) => url),
@@ -246,7 +246,7 @@ testInUsualMode("a target is passed on as browsers and old clients send it", asy
   );
 });
 
-testInUsualMode("OPTIONS and TRACE count Max-Forwards, 405 says what is allowed, * is nobody's path", async (t) => {
+testInUsualMode("OPTIONS and TRACE decrement Max-Forwards, 405 has Allow, * is not changed as a path", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(
     t,
@@ -271,14 +271,14 @@ clusters: { app: [127.0.0.1:${upstream.port}] }
   assert.equal(last().headers["max-forwards"], "0", "of other methods it is only a field");
   const passed = upstream.requests.length;
   for (const target of ["/a", "*"]) {
-    const answer = await ask(`OPTIONS ${target}`, "Host: a\r\nMax-Forwards: 0");
-    assert.deepEqual([answer.status, answer.body.length, answer.headers["proxy-status"]], [200, 0, undefined]);
-    assert.equal(answer.headers.allow, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+    const response = await ask(`OPTIONS ${target}`, "Host: a\r\nMax-Forwards: 0");
+    assert.deepEqual([response.status, response.body.length, response.headers["proxy-status"]], [200, 0, undefined]);
+    assert.equal(response.headers.allow, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
   }
   assert.equal((await ask("OPTIONS /a", "Host: a\r\nMax-Forwards: 1, 0")).status, 400);
   for (const fields of ["Host: a", "Host: a\r\nMax-Forwards: 0", "Host: a\r\nMax-Forwards: 1"]) {
-    const answer = await ask("TRACE /a", fields);
-    assert.deepEqual([answer.status, answer.headers.allow], [405, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"]);
+    const response = await ask("TRACE /a", fields);
+    assert.deepEqual([response.status, response.headers.allow], [405, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"]);
   }
   assert.equal((await ask("OPTIONS *", "Host: https")).headers.location, "https://https");
   assert.equal(upstream.requests.length, passed);
@@ -288,7 +288,7 @@ clusters: { app: [127.0.0.1:${upstream.port}] }
   }
 });
 
-testInUsualMode("Trailer passes with the names that may follow a body", async (t) => {
+testInUsualMode("Trailer is forwarded with the names that may follow a body", async (t) => {
   const upstream = await startUpstream(t, (request, response) => {
     if (request.url === "/sized") return void response.writeHead(200, { "content-length": 2 }).end("ok");
     response.writeHead(200, [
@@ -303,8 +303,11 @@ testInUsualMode("Trailer passes with the names that may follow a body", async (t
   const post = (path: string, fields: string, body: string) =>
     exchange(t, sluice.port, `POST ${path} HTTP/1.1\r\nHost: a\r\n${fields}\r\n\r\n${body}`);
   const chunked = "Transfer-Encoding: chunked\r\nTrailer: X-Check\r\nTrailer: Host, X_Forwarded_For,X-Other , b@d";
-  const answer = await post("/", chunked, "1\r\na\r\n0\r\nX-Check: 1\r\nHost: b\r\n\r\n");
-  assert.deepEqual([answer.headers.trailer, answer.trailers], ["X-Sum,grpc-status", "x-sum: 1\r\ngrpc-status: 0\r\n"]);
+  const response = await post("/", chunked, "1\r\na\r\n0\r\nX-Check: 1\r\nHost: b\r\n\r\n");
+  assert.deepEqual(
+    [response.headers.trailer, response.trailers],
+    ["X-Sum,grpc-status", "x-sum: 1\r\ngrpc-status: 0\r\n"],
+  );
   assert.equal(upstream.requests[0]!.headers.trailer, "X-Check,X-Other");
   assert.deepEqual(upstream.requests[0]!.trailers, { "x-check": "1" });
   // Where nothing can follow the body it is not said.

@@ -1,10 +1,10 @@
-/** state-survives-reload: what a plugin has saved its next version restores; ticks come on every thread. */
+/** state-survives-reload: a new version restores what the old one saved; ticks run on every worker. */
 import assert from "node:assert/strict";
 import { compileSource } from "../contract/plugin-harness.ts";
 import { startUpstream } from "./peers.ts";
 import { simpleConfig, startSluice, testInUsualMode, until } from "./program.ts";
 
-/** Counts requests and ticks in globals, and answers with both. */
+/** Counts requests and ticks in globals, and responds with both. */
 const counter = (version: number, broken = ""): Promise<Uint8Array> =>
   compileSource(`import { Request, State, tickEvery } from "sluice/sdk";
     tickEvery(50);
@@ -30,53 +30,50 @@ const counter = (version: number, broken = ""): Promise<Uint8Array> =>
       if (state.readText() != "grüße" || state.left != 0) throw new Error("not what was saved");
     }`);
 
-type Answer = { version: string; requests: number; ticks: number; from: number };
+type Counts = { version: string; requests: number; ticks: number; from: number };
 
-testInUsualMode(
-  "a counter in a guest's globals survives a new version, and a broken save loses it alone",
-  async (t) => {
-    const upstream = await startUpstream(t);
-    const sluice = await startSluice(
-      t,
-      (ports) =>
-        `plugins: { counter: { wasm: ./counter.wasm } }\n${simpleConfig(upstream.port, { listener: "chain: [counter]" })(ports)}`,
-      { files: { "counter.wasm": await counter(1) } },
-    );
-    const ask = async (): Promise<Answer> => {
-      const answer = await fetch(sluice.url);
-      const [version = "", requests, ticks, from] = (await answer.text()).split(" ");
-      assert.equal(answer.status, 200);
-      return { version, requests: Number(requests), ticks: Number(ticks), from: Number(from) };
-    };
-    let asked = 0;
-    const next = async (version: string): Promise<Answer> => {
-      let answer: Answer;
-      do {
-        answer = await ask();
-        asked++;
-      } while (answer.version !== version);
-      return answer;
-    };
-    for (let i = 0; i < 5; i++) await next("v1");
-    sluice.write("counter.wasm", await counter(2));
-    const second = await next("v2");
-    assert.deepEqual([second.requests, second.from], [asked, 1]);
+testInUsualMode("a counter in a guest's globals survives a reload; a failing save loses only that", async (t) => {
+  const upstream = await startUpstream(t);
+  const sluice = await startSluice(
+    t,
+    (ports) =>
+      `plugins: { counter: { wasm: ./counter.wasm } }\n${simpleConfig(upstream.port, { listener: "chain: [counter]" })(ports)}`,
+    { files: { "counter.wasm": await counter(1) } },
+  );
+  const ask = async (): Promise<Counts> => {
+    const response = await fetch(sluice.url);
+    const [version = "", requests, ticks, from] = (await response.text()).split(" ");
+    assert.equal(response.status, 200);
+    return { version, requests: Number(requests), ticks: Number(ticks), from: Number(from) };
+  };
+  let asked = 0;
+  const next = async (version: string): Promise<Counts> => {
+    let response: Counts;
+    do {
+      response = await ask();
+      asked++;
+    } while (response.version !== version);
+    return response;
+  };
+  for (let i = 0; i < 5; i++) await next("v1");
+  sluice.write("counter.wasm", await counter(2));
+  const second = await next("v2");
+  assert.deepEqual([second.requests, second.from], [asked, 1]);
 
-    sluice.write("counter.wasm", await counter(3, 'throw new Error("cannot save");'));
-    assert.deepEqual([(await next("v3")).requests, asked > 0], [asked, true]);
-    sluice.write("counter.wasm", await counter(4));
-    const fourth = await next("v4");
-    assert.deepEqual([fourth.requests, fourth.from], [1, 0]);
-    assert.equal(await sluice.metric("sluice_plugin_failures_total", { plugin: "counter", hook: "save" }), 1);
-    await sluice.logged(
-      (line) => /^plugin counter failed in save: cannot save/.test(line.msg ?? ""),
-      "why it starts afresh",
-    );
-    await until(async () => (await ask()).ticks > 2, "it ticks");
-  },
-);
+  sluice.write("counter.wasm", await counter(3, 'throw new Error("cannot save");'));
+  assert.deepEqual([(await next("v3")).requests, asked > 0], [asked, true]);
+  sluice.write("counter.wasm", await counter(4));
+  const fourth = await next("v4");
+  assert.deepEqual([fourth.requests, fourth.from], [1, 0]);
+  assert.equal(await sluice.metric("sluice_plugin_failures_total", { plugin: "counter", hook: "save" }), 1);
+  await sluice.logged(
+    (line) => /^plugin counter failed in save: cannot save/.test(line.msg ?? ""),
+    "why it starts afresh",
+  );
+  await until(async () => (await ask()).ticks > 2, "it ticks");
+});
 
-testInUsualMode("tick is called on every thread, and a tick that fails harms no request", async (t) => {
+testInUsualMode("tick is called on every worker, and a failing tick fails no request", async (t) => {
   const upstream = await startUpstream(t);
   const wasm = await compileSource(`import { log, tickEvery } from "sluice/sdk";
     tickEvery(100);

@@ -1,4 +1,4 @@
-/** A worker that does nothing but turn in circles is ended, and its successor serves. */
+/** A worker in an endless loop is ended, and its replacement serves. */
 import assert from "node:assert/strict";
 import { makePlugin } from "./bad-plugins.ts";
 import { startUpstream } from "./peers.ts";
@@ -24,14 +24,14 @@ ${simpleConfig(upstream.port)(ports).replace("routes: [", "routes: [{ match: { p
   );
   assert.equal((await fetch(sluice.url)).status, 200);
   const lost = fetch(`${sluice.url}/slow`).then(
-    (answer) => answer.status,
+    (response) => response.status,
     () => "broken",
   );
   await sluice.logged((line) => /stuck/.test(line.msg ?? ""), "that the thread is stuck", 60_000);
   assert.equal(await lost, "broken");
   const status = () =>
     fetch(sluice.url).then(
-      (answer) => answer.status,
+      (response) => response.status,
       () => 0,
     );
   await until(async () => (await status()) === 200, "the successor serves");

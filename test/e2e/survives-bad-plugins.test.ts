@@ -1,4 +1,4 @@
-/** survives-a-trap, survives-a-spin: a bad plugin costs the request that it ran for, and nothing else. */
+/** survives-a-trap, survives-a-spin: a failing plugin fails the request that it ran for, and nothing else. */
 import assert from "node:assert/strict";
 import { makePlugin, SPIN, TRAP, trapsWhenAsked } from "./bad-plugins.ts";
 import { startUpstream } from "./peers.ts";
@@ -21,7 +21,7 @@ const bad: { name: string; reason: string; wasm: Uint8Array }[] = [
 ];
 
 for (const { name, reason, wasm } of bad) {
-  testInUsualMode(`survives ${name}: reject answers 500, skip goes on`, async (t) => {
+  testInUsualMode(`survives ${name}: reject responds with 500, skip continues`, async (t) => {
     const upstream = await startUpstream(t);
     const sluice = await startSluice(
       t,
@@ -67,7 +67,7 @@ testInUsualMode("a plugin that fails for one request serves the next on the same
   }
 });
 
-testInUsualMode("a strategy that fails is replaced by the host's own pick", async (t) => {
+testInUsualMode("a failing strategy is replaced by the host's own pick", async (t) => {
   const upstream = await startUpstream(t);
   const pick = '(func (export "pick") (param i32 i32) (result i32) i32.const 0)';
   for (const body of [TRAP, SPIN])
@@ -84,7 +84,7 @@ testInUsualMode("a strategy that fails is replaced by the host's own pick", asyn
     }
 });
 
-testInUsualMode("a failing response hook answers 500, and a failing log hook is only counted", async (t) => {
+testInUsualMode("a failing response hook causes 500, and a failing log hook is only counted", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(
     t,
@@ -103,7 +103,7 @@ ${simpleConfig(upstream.port)(ports).replace(
 });
 
 testInUsualMode(
-  "a plugin that always fails is quarantined, told of once, and healed by a new file; the others serve on",
+  "a plugin that always fails is quarantined, logged once, and replaced by a new file; others are not affected",
   async (t) => {
     const upstream = await startUpstream(t);
     const sluice = await startSluice(
@@ -119,15 +119,15 @@ ${simpleConfig(upstream.port)(ports).replace(
       JSON.parse((await sluice.ask("/api/v1/plugins")).text).find(({ name }: { name: string }) => name === "bad");
     const ready = async () => JSON.parse((await sluice.ask("/ready")).text);
     const ask = async (path: string) => {
-      const answer = await fetch(`${sluice.url}${path}`);
-      await answer.text();
-      return answer.status;
+      const response = await fetch(`${sluice.url}${path}`);
+      await response.text();
+      return response.status;
     };
     assert.deepEqual((await ready()).quarantined, []);
-    // Those that come faster than restarts are paid for are refused: many at a time, then.
+    // Requests that arrive faster than restarts are allowed are rejected: so send many at a time.
     await until(async () => {
-      const answers = await Promise.all(Array.from({ length: 60 }, () => ask("/bad")));
-      assert.deepEqual([...new Set(answers)], [500]);
+      const responses = await Promise.all(Array.from({ length: 60 }, () => ask("/bad")));
+      assert.deepEqual([...new Set(responses)], [500]);
       return (await plugin()).refused > 0;
     }, "a call is refused");
     const { state, failuresByReason, lastFailure, failures } = await plugin();
@@ -160,24 +160,27 @@ ${simpleConfig(upstream.port)(ports).replace(
   },
 );
 
-testInUsualMode("one who sends poisoned requests takes the plugin from nobody else", async (t) => {
-  const upstream = await startUpstream(t);
-  const sluice = await startSluice(
-    t,
-    (ports) =>
-      `plugins: { auth: { wasm: ./auth.wasm } }\n${simpleConfig(upstream.port, { listener: "chain: [auth]" })(ports)}`,
-    { files: { "auth.wasm": trapsWhenAsked() } },
-  );
-  for (let turn = 0; turn < 300; turn++) {
-    const [bad, good] = await Promise.all([fetch(sluice.url, { headers: { "x-bad": "1" } }), fetch(sluice.url)]);
-    assert.deepEqual([bad.status, good.status], [500, 200]);
-    await Promise.all([bad.text(), good.text()]);
-  }
-  assert.equal(await sluice.metric("sluice_plugin_refused_total", { plugin: "auth" }), 0);
-});
+testInUsualMode(
+  "a client that sends poisoned requests does not put the plugin out of service for others",
+  async (t) => {
+    const upstream = await startUpstream(t);
+    const sluice = await startSluice(
+      t,
+      (ports) =>
+        `plugins: { auth: { wasm: ./auth.wasm } }\n${simpleConfig(upstream.port, { listener: "chain: [auth]" })(ports)}`,
+      { files: { "auth.wasm": trapsWhenAsked() } },
+    );
+    for (let turn = 0; turn < 300; turn++) {
+      const [bad, good] = await Promise.all([fetch(sluice.url, { headers: { "x-bad": "1" } }), fetch(sluice.url)]);
+      assert.deepEqual([bad.status, good.status], [500, 200]);
+      await Promise.all([bad.text(), good.text()]);
+    }
+    assert.equal(await sluice.metric("sluice_plugin_refused_total", { plugin: "auth" }), 0);
+  },
+);
 
 testInUsualMode(
-  "a client whose requests make a plugin fail is refused alone: no quarantine, no other's request",
+  "only the client whose requests make a plugin fail is rejected: no quarantine, no failure of others",
   async (t) => {
     const upstream = await startUpstream(t);
     const sluice = await startSluice(
@@ -188,9 +191,9 @@ testInUsualMode(
     );
     const ask = async (client: string, bad: boolean) => {
       const headers = { "x-forwarded-for": client, ...(bad ? { "x-bad": "1" } : {}) };
-      const answer = await fetch(sluice.url, { headers });
-      await answer.text();
-      return answer.status;
+      const response = await fetch(sluice.url, { headers });
+      await response.text();
+      return response.status;
     };
     const refused = () => sluice.metric("sluice_plugin_refused_total", { plugin: "auth" });
     assert.equal(await ask("192.0.2.2", false), 200);

@@ -1,7 +1,7 @@
 /**
- * Many clients and upstreams that do everything at once, well and badly, while versions come and go: whoever behaves
- * gets exactly its own bytes, and afterwards nothing is left over. The same course of events in every run, as far as
- * the one side that is drawn goes.
+ * Many well- and ill-behaved clients and upstreams during reloads: each well-behaved client
+ * gets exactly its own bytes, and nothing leaks. Clients act by a seeded generator, the same in
+ * every run.
  */
 import assert from "node:assert/strict";
 import { once } from "node:events";
@@ -16,7 +16,7 @@ import { atEnd, bounded, type Program, simpleConfig, startSluice, testInAllModes
 const CLIENTS = 40;
 const REQUESTS = 60;
 
-/** What an upstream does with a request; those that begin with "bad" must not be answered in full. */
+/** What an upstream does with a request; those that begin with "bad" get no complete response. */
 const ways = [
   "length",
   "chunked",
@@ -71,7 +71,7 @@ function makeRandom(seed: number): (below: number) => number {
   };
 }
 
-/** Bytes that say whose they are and where they stand. */
+/** Bytes that identify the request and the position. */
 function makePattern(id: string, size: number): Buffer {
   const word = `[${id}:`;
   let text = "";
@@ -99,7 +99,7 @@ async function startMoody(t: TestContext): Promise<number> {
   return (server.address() as AddressInfo).port;
 }
 
-/** The path says what to do: `/id/way/size of the request's body/size of the answer's`. */
+/** The path has the instructions: `/id/way/size of the request's body/size of the response's`. */
 async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
   const [, id = "", way = "", taken, given] = request.url!.split("/");
   const body = makePattern(`${id}<`, Number(given));
@@ -173,7 +173,7 @@ class Client {
   async #converse(peer: Peer): Promise<void> {
     for (let turn = this.#random(6); turn >= 0; turn--) {
       const requests = Array.from({ length: this.#random(4) === 0 ? 4 : 1 }, () => this.#draw());
-      // A reset takes what was not read yet with it, the answers before the one that it breaks off included.
+      // A reset discards unread bytes, including earlier complete responses.
       if (requests.some(({ way }) => way === "bad-inside")) requests.splice(1);
       this.#count += requests.length;
       const raw = Buffer.concat(requests.map((request) => request.raw));
@@ -209,7 +209,7 @@ class Client {
     return { id, way, head, posts, given, raw: Buffer.concat(parts) };
   }
 
-  /** In one piece, or in many that fall anywhere. */
+  /** At once, or in many chunks with arbitrary boundaries. */
   async #send(peer: Peer, raw: Buffer): Promise<void> {
     if (this.#random(2) === 0) return void peer.send(raw);
     for (let at = 0; at < raw.length && !peer.ended; ) {
@@ -228,7 +228,7 @@ class Client {
     else peer.end();
   }
 
-  /** Reads one answer and holds it against what was asked; whether the connection goes on. */
+  /** Reads one response and checks it; returns whether the connection stays open. */
   async #check(peer: Peer, request: Request): Promise<boolean> {
     const { id, way, head, posts, given } = request;
     if (this.#random(6) === 0) {
@@ -236,34 +236,34 @@ class Client {
       await setTimeout(this.#random(30));
       peer.socket.resume();
     }
-    if (!(await peer.waits(() => peer.bytes.includes("\r\n\r\n"), `an answer to ${way} ${id}`))) {
-      assert.ok(way === "bad-inside" || posts, `no answer to ${way} ${id}`);
+    if (!(await peer.waits(() => peer.bytes.includes("\r\n\r\n"), `a response to ${way} ${id}`))) {
+      assert.ok(way === "bad-inside" || posts, `no response to ${way} ${id}`);
       return false;
     }
-    const answer = await peer.answer(head);
-    if (answer.status === 103) return this.#check(peer, request);
-    assert.equal(answer.headers["x-wrong"], undefined, `the upstream got a wrong body for ${id}`);
-    if (answer.status === 502) {
+    const response = await peer.readResponse(head);
+    if (response.status === 103) return this.#check(peer, request);
+    assert.equal(response.headers["x-wrong"], undefined, `the upstream got a wrong body for ${id}`);
+    if (response.status === 502) {
       assert.ok(way.startsWith("bad") || way === "early" || posts, `502 for ${way} ${id}`);
-      return answer.headers.connection !== "close";
+      return response.headers.connection !== "close";
     }
-    assert.equal(answer.status, way === "empty" ? 204 : 200, `${way} ${id}: ${answer.head}`);
+    assert.equal(response.status, way === "empty" ? 204 : 200, `${way} ${id}: ${response.head}`);
     if (way === "empty") return true;
     const expected = makePattern(`${id}<`, head ? 0 : given);
-    const { body } = answer;
+    const { body } = response;
     if (!body.equals(expected.subarray(0, body.length)))
-      assert.fail(`the answer to ${way} ${id}: ${compare(expected, body)}`);
+      assert.fail(`the response to ${way} ${id}: ${compare(expected, body)}`);
     if (way === "bad-inside" && !head) {
-      assert.equal(answer.whole, false);
+      assert.equal(response.whole, false);
       return false;
     }
-    if (!answer.whole && way === "early") return false;
+    if (!response.whole && way === "early") return false;
     assert.ok(
-      answer.whole && answer.body.length === expected.length,
-      `${way} ${id} is not whole: ${answer.body.length} of ${expected.length}, whole ${answer.whole}, ${answer.head}`,
+      response.whole && response.body.length === expected.length,
+      `${way} ${id} is not whole: ${response.body.length} of ${expected.length}, whole ${response.whole}, ${response.head}`,
     );
-    if (way === "trailers" && !head) assert.equal(answer.trailers.toLowerCase(), `x-end: ${id}\r\n`);
-    return answer.headers.connection !== "close";
+    if (way === "trailers" && !head) assert.equal(response.trailers.toLowerCase(), `x-end: ${id}\r\n`);
+    return response.headers.connection !== "close";
   }
 }
 

@@ -1,4 +1,4 @@
-/** ticks-suspend: a plugin fetches from time to time, by itself, and nobody waits for it, nor it for anybody's end. */
+/** ticks-suspend: a plugin's ticks make subrequests in the background, without delaying requests, reloads or shutdown. */
 import assert from "node:assert/strict";
 import { before } from "node:test";
 import { compileSource } from "../contract/plugin-harness.ts";
@@ -10,8 +10,8 @@ const SOURCE = `import { Fetch, kv, Request, tickEvery } from "sluice/sdk";
 const keys = kv("keys");
 tickEvery(100);
 export function onTick(): void {
-  const answer = new Fetch("cluster:keys/now").timeout(3600000).send();
-  if (answer.ok) keys.set("now", answer.text());
+  const response = new Fetch("cluster:keys/now").timeout(3600000).send();
+  if (response.ok) keys.set("now", response.text());
 }
 export function onRequest(req: Request): void {
   const now = keys.get("now");
@@ -43,7 +43,7 @@ clusters:
 const guests = (sluice: Program): Promise<number> => sluice.metric("sluice_plugin_guests");
 const ticks = (sluice: Program): Promise<number> => sluice.metric("sluice_plugin_calls_total", { hook: "tick" });
 
-testInUsualMode("a tick fetches, and requests read what it has learnt", async (t) => {
+testInUsualMode("a tick fetches, and requests read the result", async (t) => {
   let asked = 0;
   const keys = await startUpstream(t, (_, response) => response.end(`key ${++asked}`));
   const sluice = await start(t, keys.port);
@@ -55,7 +55,7 @@ testInUsualMode("a tick fetches, and requests read what it has learnt", async (t
 });
 
 testInUsualMode(
-  "a reload gives up a tick that waits: the next version's begins anew, and no guest stays",
+  "a reload cancels a suspended tick: the next version starts its own, and no guest remains",
   async (t) => {
     const silent = await startRawUpstream(t);
     const sluice = await start(t, silent.port);
@@ -78,7 +78,7 @@ testInUsualMode(
   },
 );
 
-testInUsualMode("SIGTERM while a tick waits ends the program in order", async (t) => {
+testInUsualMode("SIGTERM while a tick is suspended ends the program with 0", async (t) => {
   const silent = await startRawUpstream(t);
   const sluice = await start(t, silent.port);
   const peer = await silent.connection(0);

@@ -1,4 +1,4 @@
-/** Who keeps Sluice waiting is told so, or is left. */
+/** Clients and endpoints that are too slow get a status or a closed connection. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -9,54 +9,51 @@ import { atEnd, bounded, simpleConfig, startSluice, testInEachMode, testInUsualM
 
 const get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-testInEachMode(
-  "clients: 408 for a head or a body that does not come, a plain end for an idle connection",
-  async (t) => {
-    const upstream = await startUpstream(t);
-    const listener = "timeouts: { head: 300ms, body: 300ms, idle: 300ms }";
-    const sluice = await startSluice(t, simpleConfig(upstream.port, { listener }));
+testInEachMode("clients: 408 for a missing head or body, an orderly close of an idle connection", async (t) => {
+  const upstream = await startUpstream(t);
+  const listener = "timeouts: { head: 300ms, body: 300ms, idle: 300ms }";
+  const sluice = await startSluice(t, simpleConfig(upstream.port, { listener }));
 
-    const head = await connectTo(t, sluice.port);
-    const late = await head.send("GET / HTTP/1.1\r\nHost: ").answer();
-    assert.deepEqual([late.status, late.headers.connection], [408, "close"]);
-    assert.match(late.headers["proxy-status"]!, /^sluice; error=/);
-    await head.waits(() => head.ended, "the end");
+  const head = await connectTo(t, sluice.port);
+  const late = await head.send("GET / HTTP/1.1\r\nHost: ").readResponse();
+  assert.deepEqual([late.status, late.headers.connection], [408, "close"]);
+  assert.match(late.headers["proxy-status"]!, /^sluice; error=/);
+  await head.waits(() => head.ended, "the end");
 
-    const body = await connectTo(t, sluice.port);
-    const cut = await body.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhe").answer();
-    assert.equal(cut.status, 408);
-    await body.waits(() => body.ended, "the end");
+  const body = await connectTo(t, sluice.port);
+  const cut = await body.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhe").readResponse();
+  assert.equal(cut.status, 408);
+  await body.waits(() => body.ended, "the end");
 
-    const silent = await connectTo(t, sluice.port);
-    assert.equal((await silent.rest()).length, 0);
-    const idle = await connectTo(t, sluice.port);
-    assert.equal((await idle.send(get).answer()).status, 200);
-    assert.equal((await idle.rest()).length, 0);
-  },
-);
+  const silent = await connectTo(t, sluice.port);
+  assert.equal((await silent.rest()).length, 0);
+  const idle = await connectTo(t, sluice.port);
+  assert.equal((await idle.send(get).readResponse()).status, 200);
+  assert.equal((await idle.rest()).length, 0);
+});
 
-testInEachMode("a head that trickles is ended all the same: what counts is its first byte", async (t) => {
+testInEachMode("the head timeout runs from the first byte, however slowly the rest arrives", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port, { listener: "timeouts: { head: 500ms }" }));
   const client = await connectTo(t, sluice.port);
   // The second request of a connection: what may take long is only to begin it.
-  assert.equal((await client.send(get).answer()).status, 200);
+  assert.equal((await client.send(get).readResponse()).status, 200);
   client.send("GET / HTTP/1.1\r\nX: ");
   const trickle = setInterval(() => client.send("x"), 50);
   atEnd(t, () => clearInterval(trickle));
-  assert.equal((await client.answer()).status, 408);
+  assert.equal((await client.readResponse()).status, 408);
 });
 
-testInUsualMode("upstreams: 504 for an answer that does not come, and the connection is given up", async (t) => {
+testInUsualMode("upstreams: 504 for a missing response, and the connection is closed", async (t) => {
   const upstream = await startRawUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port, { cluster: "timeouts: { response: 300ms }" }));
-  const answer = await exchange(t, sluice.port, get);
-  assert.equal(answer.status, 504);
-  assert.equal(answer.headers["proxy-status"], "sluice; error=http_response_timeout");
+  const response = await exchange(t, sluice.port, get);
+  assert.equal(response.status, 504);
+  assert.equal(response.headers["proxy-status"], "sluice; error=http_response_timeout");
   await bounded(upstream.peers[0]!.closed, "the upstream connection's end");
 });
 
-testInEachMode("upstreams: a response timeout does not run while the request is on its way", async (t) => {
+testInEachMode("upstreams: the response timeout does not run while the request is being sent", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port, { cluster: "timeouts: { response: 300ms }" }));
   const client = await connectTo(t, sluice.port);
@@ -65,7 +62,7 @@ testInEachMode("upstreams: a response timeout does not run while the request is 
     await new Promise((resolve) => setTimeout(resolve, 200));
     client.send(byte);
   }
-  assert.equal((await client.answer()).status, 200);
+  assert.equal((await client.readResponse()).status, 200);
 });
 
 testInUsualMode("routes: the timeout covers all attempts", async (t) => {
@@ -77,16 +74,16 @@ testInUsualMode("routes: the timeout covers all attempts", async (t) => {
       { route: "timeout: 400ms, retry: { attempts: 5, on: [connect, 504] }" },
     ),
   );
-  const answer = await exchange(t, sluice.port, get);
-  assert.equal(answer.status, 504);
+  const response = await exchange(t, sluice.port, get);
+  assert.equal(response.status, 504);
 });
 
-testInUsualMode("upstreams: 504 for a connection that does not come about", async (t) => {
+testInUsualMode("upstreams: 504 for a connection that is not established", async (t) => {
   const port = await startDeaf(t);
   const sluice = await startSluice(t, simpleConfig(port, { cluster: "timeouts: { connect: 300ms }" }));
-  const answer = await exchange(t, sluice.port, get);
-  assert.equal(answer.status, 504);
-  assert.equal(answer.headers["proxy-status"], "sluice; error=connection_timeout");
+  const response = await exchange(t, sluice.port, get);
+  assert.equal(response.status, 504);
+  assert.equal(response.headers["proxy-status"], "sluice; error=connection_timeout");
 });
 
 /** A port that neither takes nor refuses a connection: its program is stopped, and its queue is full. */
@@ -106,19 +103,19 @@ async function startDeaf(t: TestContext): Promise<number> {
   return Number(line);
 }
 
-testInEachMode("an answer that stands still is broken off, and the client sees it", async (t) => {
+testInEachMode("a stalled response is aborted, visibly to the client", async (t) => {
   const upstream = await startRawUpstream(t, async (peer) => {
     await peer.head();
     peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
   });
   const sluice = await startSluice(t, simpleConfig(upstream.port, { cluster: "timeouts: { idle: 300ms }" }));
   const client = await connectTo(t, sluice.port);
-  const answer = await client.send(get).answer();
-  assert.deepEqual([answer.status, answer.whole], [200, false]);
+  const response = await client.send(get).readResponse();
+  assert.deepEqual([response.status, response.whole], [200, false]);
   assert.equal(await bounded(client.closed, "the end"), "reset");
 });
 
-testInEachMode("an answer that stands still after its reader was slow is broken off too", async (t) => {
+testInEachMode("a response that stalls after its reader was slow is aborted too", async (t) => {
   const size = 16 * 1024 * 1024;
   const upstream = await startRawUpstream(t, async (peer) => {
     await peer.head();
@@ -138,7 +135,7 @@ testInEachMode("an answer that stands still after its reader was slow is broken 
   assert.equal(peer!.socket.writableLength, 0, "not all of it was asked for");
 });
 
-testInEachMode("a client that takes nothing of its answer is left after its time", async (t) => {
+testInEachMode("a client that does not read its response is disconnected after the write timeout", async (t) => {
   const upstream = await startUpstream(t, (_, response) => response.end(Buffer.alloc(32 * 1024 * 1024)));
   const sluice = await startSluice(t, simpleConfig(upstream.port, { listener: "timeouts: { write: 500ms }" }));
   const client = await connectTo(t, sluice.port, { pauseOnConnect: true });

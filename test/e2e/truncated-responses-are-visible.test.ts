@@ -1,4 +1,4 @@
-/** abort-frees-the-upstream, broken-answer-is-seen-broken: who breaks off is seen to break off on the other side. */
+/** abort-frees-the-upstream, truncated-response-is-visible: an abort on one side is visible on the other. */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -10,7 +10,7 @@ import { bounded, simpleConfig, startSluice, testInAllModes, until } from "./pro
 
 const get = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
 
-testInAllModes("abort-frees-the-upstream: a client that leaves before the answer", async (t) => {
+testInAllModes("abort-frees-the-upstream: a client that disconnects before the response", async (t) => {
   const upstream = await startRawUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port, { rest: "log: { access: true }" }));
   const leave = { reset: "reset", end: "end" } as const;
@@ -30,7 +30,7 @@ testInAllModes("abort-frees-the-upstream: a client that leaves before the answer
 });
 
 testInAllModes(
-  "a client with halfClose is answered after its FIN, also when that comes inside the response",
+  "a client with halfClose gets its response after its FIN, also when that is sent during the response",
   async (t) => {
     const upstream = await startRawUpstream(t);
     const sluice = await startSluice(t, simpleConfig(upstream.port, { listener: "halfClose: true" }), { workers: 1 });
@@ -39,8 +39,8 @@ testInAllModes(
     const peer = await upstream.connection(0);
     await peer.head();
     peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
-    const answer = await client.answer();
-    assert.deepEqual([answer.status, answer.body.toString()], [200, "ok"]);
+    const response = await client.readResponse();
+    assert.deepEqual([response.status, response.body.toString()], [200, "ok"]);
 
     const late = await connectTo(t, sluice.port);
     late.send(get);
@@ -53,37 +53,41 @@ testInAllModes(
   },
 );
 
-testInAllModes("abort-frees-the-upstream: a client that leaves inside the answer, or inside its request", async (t) => {
-  const upstream = await startRawUpstream(t);
-  const sluice = await startSluice(t, simpleConfig(upstream.port, { rest: "log: { access: true }" }));
-  let index = 0;
-  for (const way of ["reset", "end"] as const)
-    for (const rest of [
-      "Content-Length: 1000\r\n\r\nabc",
-      "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
-      "\r\nabc",
-    ]) {
-      const reader = await connectTo(t, sluice.port);
-      reader.send(get);
-      const peer = await upstream.connection(index++);
-      await peer.head();
-      peer.send(`HTTP/1.1 200 OK\r\n${rest}`);
-      // The endpoint is silent from here on: nothing that would be written shows that the client has gone.
-      await reader.waits(() => reader.text.includes("abc"), "what came of the body");
-      reader[way]();
-      await bounded(peer.closed, "the upstream connection's end");
-    }
-  const gone = () => sluice.accessLines.filter((line) => line.status === 200 && line.outcome === "client_gone").length;
-  await sluice.logged(() => gone() === index, "the lines of partial responses");
+testInAllModes(
+  "abort-frees-the-upstream: a client that disconnects during the response, or during its request",
+  async (t) => {
+    const upstream = await startRawUpstream(t);
+    const sluice = await startSluice(t, simpleConfig(upstream.port, { rest: "log: { access: true }" }));
+    let index = 0;
+    for (const way of ["reset", "end"] as const)
+      for (const rest of [
+        "Content-Length: 1000\r\n\r\nabc",
+        "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+        "\r\nabc",
+      ]) {
+        const reader = await connectTo(t, sluice.port);
+        reader.send(get);
+        const peer = await upstream.connection(index++);
+        await peer.head();
+        peer.send(`HTTP/1.1 200 OK\r\n${rest}`);
+        // The endpoint is silent from here on: nothing that would be written shows that the client has gone.
+        await reader.waits(() => reader.text.includes("abc"), "what came of the body");
+        reader[way]();
+        await bounded(peer.closed, "the upstream connection's end");
+      }
+    const gone = () =>
+      sluice.accessLines.filter((line) => line.status === 200 && line.outcome === "client_gone").length;
+    await sluice.logged(() => gone() === index, "the lines of partial responses");
 
-  const writer = await connectTo(t, sluice.port);
-  writer.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nabc");
-  const second = await upstream.connection(index);
-  await second.take("abc");
-  writer.end();
-  await bounded(second.closed, "the upstream connection's end");
-  assert.equal(await sluice.metric("sluice_requests_in_flight"), 0);
-});
+    const writer = await connectTo(t, sluice.port);
+    writer.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nabc");
+    const second = await upstream.connection(index);
+    await second.take("abc");
+    writer.end();
+    await bounded(second.closed, "the upstream connection's end");
+    assert.equal(await sluice.metric("sluice_requests_in_flight"), 0);
+  },
+);
 
 const broken = [
   ["with a length", "Content-Length: 1000\r\n\r\nabc"],
@@ -91,7 +95,7 @@ const broken = [
   ["inside a chunk", "Transfer-Encoding: chunked\r\n\r\n10\r\nabc"],
 ] as const;
 
-testInAllModes("broken-answer-is-seen-broken: however it is framed, by the upstream's end or reset", async (t) => {
+testInAllModes("truncated-response-is-visible: with any framing, after the upstream's end or reset", async (t) => {
   const cases = broken.flatMap(([, rest]) => (["end", "reset"] as const).map((how) => ({ rest, how })));
   const upstream = await startRawUpstream(t, async (peer, index) => {
     await peer.head();
@@ -103,18 +107,18 @@ testInAllModes("broken-answer-is-seen-broken: however it is framed, by the upstr
     client.send(get);
     await client.waits(() => client.text.includes("abc"), "what came of the body");
     upstream.peers[index]![how]();
-    const answer = await client.answer();
-    assert.equal(answer.whole, false, `${rest} ${how}`);
+    const response = await client.readResponse();
+    assert.equal(response.whole, false, `${rest} ${how}`);
     assert.equal(await bounded(client.closed, "the client connection's end"), "reset", `${rest} ${how}`);
   }
 });
 
-testInAllModes("broken-answer-is-seen-broken: curl says so, close-delimited answers included", async (t) => {
+testInAllModes("truncated-response-is-visible: curl reports it, for close-delimited responses too", async (t) => {
   const rests = [...broken.map(([, rest]) => rest), "\r\nabc"];
   const upstream = await startRawUpstream(t, async (peer) => {
     const path = /GET \/(\d)/.exec(await peer.head())![1]!;
     peer.send(`HTTP/1.1 200 OK\r\n${rests[Number(path)]}`);
-    // In order for three of them: a body delimited by the end is whole then, so that one is reset.
+    // An orderly end for three of them; it would complete a close-delimited body, so that one is reset.
     if (path !== "3") peer.end();
     else setImmediate(() => peer.reset());
   });
@@ -130,7 +134,7 @@ testInAllModes("broken-answer-is-seen-broken: curl says so, close-delimited answ
   }
 });
 
-testInAllModes("an answer that is whole stays whole for a client that reads it late", async (t) => {
+testInAllModes("a complete response stays complete for a client that reads it late", async (t) => {
   const size = 8 * 1024 * 1024;
   const upstream = await startUpstream(t, (_, response) => response.end(Buffer.alloc(size, "x")));
   const sluice = await startSluice(t, simpleConfig(upstream.port));
@@ -138,15 +142,15 @@ testInAllModes("an answer that is whole stays whole for a client that reads it l
   client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
   await client.waits(() => client.received > 0, "the first bytes");
   client.socket.pause();
-  // Longer than the time for which a connection lingers after its last answer.
+  // Longer than the time for which a connection lingers after its last response.
   await new Promise((resolve) => setTimeout(resolve, 3000));
   client.socket.resume();
-  const answer = await client.answer();
-  assert.equal(answer.whole, true);
-  assert.equal(answer.body.length, size);
+  const response = await client.readResponse();
+  assert.equal(response.whole, true);
+  assert.equal(response.body.length, size);
 });
 
-testInAllModes("an answer that breaks off is told to a client of a Unix socket too", async (t) => {
+testInAllModes("a truncated response is visible to a client of a Unix socket too", async (t) => {
   const upstream = await startRawUpstream(t, async (peer) => {
     await peer.head();
     await peer.sendPieces(["HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"]);
@@ -156,8 +160,8 @@ testInAllModes("an answer that breaks off is told to a client of a Unix socket t
   const config = simpleConfig(upstream.port);
   const sluice = await startSluice(t, (ports) => config(ports).replace(`127.0.0.1:${ports.web}`, `unix:${path}`), {});
   const client = await connectTo(t, path);
-  const answer = await client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").answer();
-  assert.deepEqual([answer.status, answer.whole], [200, false]);
+  const response = await client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").readResponse();
+  assert.deepEqual([response.status, response.whole], [200, false]);
   await until(async () => (await sluice.metric("sluice_requests_in_flight")) === 0, "nothing is in flight");
   rmSync(dirname(path), { recursive: true });
 });

@@ -1,4 +1,4 @@
-/** unhealthy-endpoints-get-no-traffic: an endpoint that its checks find down is passed over, and comes back by itself. */
+/** unhealthy-endpoints-get-no-traffic: an endpoint that fails its checks gets no requests until it passes them again. */
 import assert from "node:assert/strict";
 import { askSteadily, type HealthEndpoint, shown, startHealthEndpoint, whoServes } from "./health-endpoints.ts";
 import {
@@ -20,7 +20,7 @@ async function start(t: LiveTest, check: string): Promise<{ sluice: Program; a: 
   return { sluice, a, b };
 }
 
-testInUsualMode("http: one that answers 503 to its check is passed over until it is well", async (t) => {
+testInUsualMode("http: an endpoint that responds 503 to its check gets no requests until it is healthy", async (t) => {
   const { sluice, a, b } = await start(t, active("http: /healthz"));
   await until(async () => (await shown(sluice, a)).health!.history.length > 0, "it is checked");
   assert.equal(await whoServes(sluice), "a b");
@@ -51,7 +51,7 @@ testInUsualMode("http: one that answers 503 to its check is passed over until it
   assert.deepEqual(steady.failed, []);
 });
 
-testInUsualMode("tcp: one that refuses connections is passed over until it listens again", async (t) => {
+testInUsualMode("tcp: an endpoint that refuses connections gets no requests until it listens again", async (t) => {
   const { sluice, a } = await start(t, active("tcp: true"));
   const steady = askSteadily(t, sluice);
   await a.die();
@@ -65,40 +65,46 @@ testInUsualMode("tcp: one that refuses connections is passed over until it liste
   assert.deepEqual(steady.failed, []);
 });
 
-testInUsualMode("where all are out the answer is 503, and says so; the first that is well serves", async (t) => {
-  const { sluice, a, b } = await start(t, active("http: { path: /healthz, status: [204] }"));
-  await until(async () => !(await shown(sluice, a)).healthy && !(await shown(sluice, b)).healthy, "both are out");
-  const answer = await fetch(sluice.url);
-  assert.equal(answer.status, 503);
-  assert.match(answer.headers.get("proxy-status") ?? "", /^sluice; error=destination_unavailable/);
-  b.status = 204;
-  await until(async () => (await shown(sluice, b)).healthy, "one is back");
-  assert.equal(await whoServes(sluice), "b");
-});
+testInUsualMode(
+  "without a healthy endpoint the response is 503 with the reason; the first healthy one serves",
+  async (t) => {
+    const { sluice, a, b } = await start(t, active("http: { path: /healthz, status: [204] }"));
+    await until(async () => !(await shown(sluice, a)).healthy && !(await shown(sluice, b)).healthy, "both are out");
+    const response = await fetch(sluice.url);
+    assert.equal(response.status, 503);
+    assert.match(response.headers.get("proxy-status") ?? "", /^sluice; error=destination_unavailable/);
+    b.status = 204;
+    await until(async () => (await shown(sluice, b)).healthy, "one is back");
+    assert.equal(await whoServes(sluice), "b");
+  },
+);
 
-testInUsualMode("a reload keeps what was found; another check too, and one that is taken away frees", async (t) => {
-  const { sluice, a } = await start(t, active("http: /healthz"));
-  a.status = 500;
-  await until(async () => (await shown(sluice, a)).healthy === false, "it is out");
-  const found = (await shown(sluice, a)).health!;
-  const seen: string[] = [];
-  const change = async (from: string | RegExp, to: string): Promise<void> => {
-    sluice.config(sluice.configText.replace(from, to));
-    const { status, text } = await sluice.reload();
-    assert.equal(status, 200, text);
-    seen.push(await whoServes(sluice));
-  };
-  await change("routes: [{ cluster: app", "routes: [{ cluster: app, name: other");
-  await change("interval: 100ms", "interval: 10s");
-  assert.deepEqual(seen, ["b", "b"]);
-  const kept = (await shown(sluice, a)).health!;
-  assert.deepEqual([kept.state, kept.since], ["unhealthy", found.since]);
-  await change(/health: .*/, "");
-  assert.equal(seen.at(-1), "a b");
-  assert.deepEqual(await shown(sluice, a).then(({ healthy, health }) => [healthy, health]), [true, null]);
-});
+testInUsualMode(
+  "a reload keeps results, also with another check; a removed check makes endpoints available",
+  async (t) => {
+    const { sluice, a } = await start(t, active("http: /healthz"));
+    a.status = 500;
+    await until(async () => (await shown(sluice, a)).healthy === false, "it is out");
+    const found = (await shown(sluice, a)).health!;
+    const seen: string[] = [];
+    const change = async (from: string | RegExp, to: string): Promise<void> => {
+      sluice.config(sluice.configText.replace(from, to));
+      const { status, text } = await sluice.reload();
+      assert.equal(status, 200, text);
+      seen.push(await whoServes(sluice));
+    };
+    await change("routes: [{ cluster: app", "routes: [{ cluster: app, name: other");
+    await change("interval: 100ms", "interval: 10s");
+    assert.deepEqual(seen, ["b", "b"]);
+    const kept = (await shown(sluice, a)).health!;
+    assert.deepEqual([kept.state, kept.since], ["unhealthy", found.since]);
+    await change(/health: .*/, "");
+    assert.equal(seen.at(-1), "a b");
+    assert.deepEqual(await shown(sluice, a).then(({ healthy, health }) => [healthy, health]), [true, null]);
+  },
+);
 
-testInUsualMode("explain tells which endpoints are out", async (t) => {
+testInUsualMode("explain reports which endpoints are unavailable", async (t) => {
   const { sluice, a } = await start(t, active("http: /healthz"));
   a.status = 500;
   await until(async () => (await shown(sluice, a)).healthy === false, "it is out");

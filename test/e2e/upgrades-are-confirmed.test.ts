@@ -129,10 +129,10 @@ testInUsualMode(
     const refused = await connectTo(t, sluice.port);
     response =
       "HTTP/1.1 426 Upgrade Required\r\nUpgrade: websocket\r\nConnection: upgrade\r\nContent-Length: 3\r\n\r\nno!";
-    const answer = await refused.send(ask()).answer();
+    const answer = await refused.send(ask()).readResponse();
     assert.deepEqual([answer.status, answer.body.toString(), answer.headers.upgrade], [426, "no!", undefined]);
     response = ok;
-    assert.equal((await refused.send(get).answer()).status, 200, "its connection is usable");
+    assert.equal((await refused.send(get).readResponse()).status, 200, "its connection is usable");
     assert.equal(endpoint.peers.length, wrong.length + 1, "and so is the endpoint's");
     assert.equal(await sluice.metric("sluice_tunnels_active"), 0);
     assert.equal(await sluice.metric("sluice_tunnels_ended_total"), 0);

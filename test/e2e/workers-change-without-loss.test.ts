@@ -1,4 +1,4 @@
-/** The number of workers changes by a reload: no request fails, no connection is lost, and the sums stay. */
+/** The number of workers changes by a reload: no request fails, no connection is lost, and the totals are kept. */
 import assert from "node:assert/strict";
 import { startClients, startWrk } from "./load.ts";
 import { connectTo, startRawUpstream, startUpstream } from "./peers.ts";
@@ -8,8 +8,8 @@ const request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 async function setWorkers(sluice: Program, workers: number): Promise<void> {
   sluice.write("sluice.yaml", `admin: 127.0.0.1:${sluice.ports.admin}\nworkers: ${workers}\n${sluice.configText}`);
-  const answer = await sluice.reload();
-  assert.equal(answer.status, 200, answer.text);
+  const response = await sluice.reload();
+  assert.equal(response.status, 200, response.text);
 }
 
 type Worker = { worker: number; serving: boolean };
@@ -29,14 +29,14 @@ testInEachMode(
     const wrks =
       t.accept === "handle" ? [startWrk(t, sluice.url), startWrk(t, sluice.url, "-H", "Connection: close")] : [];
     const running = (): Promise<void> => {
-      const before = loads.map(({ answers }) => answers);
-      return until(() => loads.every(({ answers }, i) => answers > before[i]! + 200), "the load runs on");
+      const before = loads.map(({ responses }) => responses);
+      return until(() => loads.every(({ responses }, i) => responses > before[i]! + 200), "the load runs on");
     };
     await running();
     let counted = 0;
     for (const workers of [4, 1, 3, 1, 4, 2]) {
       await setWorkers(sluice, workers);
-      // From the answer to the reload on: so many serve, and those that leave do not any more.
+      // As soon as the reload has returned, exactly so many workers serve.
       assert.equal(await countServing(sluice), workers);
       await running();
       const now = await sluice.metric("sluice_requests_total");
@@ -44,9 +44,9 @@ testInEachMode(
       counted = now;
     }
     for (const wrk of wrks) await wrk.stop();
-    const answers = (await Promise.all(loads.map((load) => load.stop()))).reduce((sum, one) => sum + one, 0);
+    const responses = (await Promise.all(loads.map((load) => load.stop()))).reduce((sum, one) => sum + one, 0);
     await until(async () => (await listWorkers(sluice)).length === 2, "who leaves has left");
-    assert.ok((await sluice.metric("sluice_requests_total", { status: "200" })) >= answers);
+    assert.ok((await sluice.metric("sluice_requests_total", { status: "200" })) >= responses);
     assert.equal(await sluice.metric("sluice_requests_total"), upstream.requests.length);
     await until(async () => (await sluice.metric("sluice_connections_active")) === 0, "no connection is left over");
     assert.equal(await sluice.metric("sluice_worker_restarts_total"), 0);
@@ -78,9 +78,9 @@ testInEachMode(
     assert.equal(staying.length, 4);
     assert.equal((await listWorkers(sluice)).length, 4, "they wait for what runs");
     for (const peer of upstream.peers) peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
-    const answers = await Promise.all(busy.map((client) => client.answer()));
-    assert.deepEqual(new Set(answers.map(({ status, body }) => `${status} ${body}`)), new Set(["200 ok"]));
-    assert.equal(answers.filter(({ headers }) => headers.connection === "close").length, 12);
+    const responses = await Promise.all(busy.map((client) => client.readResponse()));
+    assert.deepEqual(new Set(responses.map(({ status, body }) => `${status} ${body}`)), new Set(["200 ok"]));
+    assert.equal(responses.filter(({ headers }) => headers.connection === "close").length, 12);
     for (const client of [...busy, ...idle].filter((client) => !staying.includes(client) && client.ended)) {
       client.socket.end();
       assert.equal(await bounded(client.closed, "its end"), "end");

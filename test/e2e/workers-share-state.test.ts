@@ -1,4 +1,4 @@
-/** What plugins keep in the key-value store is one for all threads, ends in time, and outlives a reload. */
+/** The key-value store of plugins is shared by all workers, expires entries, and survives a reload. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { before } from "node:test";
@@ -39,17 +39,17 @@ listeners: { web: { address: "127.0.0.1:${ports.web}", chain: [counts] } }
 
 /** A connection of its own, so that every thread has its share. */
 async function ask(url: string, client: string): Promise<string> {
-  const answer = await fetch(url, { headers: { "x-client": client, connection: "close" } });
-  return answer.text();
+  const response = await fetch(url, { headers: { "x-client": client, connection: "close" } });
+  return response.text();
 }
 
-testInUsualMode("threads count together, exactly, and a reload takes nothing away", async (t) => {
+testInUsualMode("workers count exactly into one entry, and a reload keeps it", async (t) => {
   const allow = ", allow: { kv: [hits, more] }";
   const sluice = await startSluice(t, configOf(allow), { files: { "counts.wasm": wasm }, workers: 3 });
   const clients = ["ann", "bob"];
-  const answers = await Promise.all(Array.from({ length: 120 }, (_, i) => ask(sluice.url, clients[i % 2]!)));
+  const responses = await Promise.all(Array.from({ length: 120 }, (_, i) => ask(sluice.url, clients[i % 2]!)));
   for (const client of [0, 1]) {
-    const sums = answers.filter((_, i) => i % 2 === client).map(Number);
+    const sums = responses.filter((_, i) => i % 2 === client).map(Number);
     assert.deepEqual(
       sums.sort((a, b) => a - b),
       Array.from({ length: 60 }, (_, i) => i + 1),
@@ -68,7 +68,7 @@ testInUsualMode("threads count together, exactly, and a reload takes nothing awa
   assert.equal(first.filter(({ status }) => status === 200).length, 1, "compare-and-set lets one through");
 });
 
-testInUsualMode("an entry ends in time", async (t) => {
+testInUsualMode("an entry expires", async (t) => {
   const sluice = await startSluice(t, configOf(", allow: { kv: [hits] }"), {
     files: { "counts.wasm": wasm },
     workers: 2,
@@ -80,7 +80,7 @@ testInUsualMode("an entry ends in time", async (t) => {
   assert.ok((await sluice.metric("sluice_kv_expired_total", { namespace: "hits" })) <= 1);
 });
 
-testInUsualMode("a store that is full makes room, which a metric tells; it stays within its size", async (t) => {
+testInUsualMode("a full store evicts entries, counts that in a metric, and stays within its size", async (t) => {
   const config = configOf(", allow: { kv: [hits] }");
   const sluice = await startSluice(t, (ports) => `kv: { size: 1MiB }\n${config(ports)}`, {
     files: { "counts.wasm": wasm },
@@ -96,7 +96,7 @@ testInUsualMode("a store that is full makes room, which a metric tells; it stays
 });
 
 testInUsualMode(
-  "a store without permission is refused with its place and the line to add; so is a namespace not named",
+  "a store without permission is rejected with its place and the line to add, as is an undeclared namespace",
   async (t) => {
     const sluice = await startSluice(t, configOf(", allow: { kv: [hits] }"), { files: { "counts.wasm": wasm } });
     await sluice.stop();

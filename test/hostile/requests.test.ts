@@ -27,10 +27,10 @@ testInAllModes("every known smuggling shape is refused, and nothing behind it is
   for (const { name, raw, expect } of smuggling.filter((one) => one.direction === "request" && one.expect !== 200)) {
     await t.test(name, async (t) => {
       const client = await connectTo(t, sluice.port);
-      const answer = await client.send(raw + canary).answer();
-      assert.equal(answer.status, expect);
-      assert.equal(answer.headers.connection, "close");
-      assert.match(answer.headers["proxy-status"] ?? "", /^sluice; error=/);
+      const response = await client.send(raw + canary).readResponse();
+      assert.equal(response.status, expect);
+      assert.equal(response.headers.connection, "close");
+      assert.match(response.headers["proxy-status"] ?? "", /^sluice; error=/);
       assert.equal((await client.rest()).length, 0, "nothing may follow");
       assertNoCanary(upstream);
       await assertServes(t, sluice);
@@ -47,9 +47,9 @@ testInAllModes(
       await t.test(name, async (t) => {
         const client = await connectTo(t, sluice.port);
         const before = upstream.requests.length;
-        assert.equal((await client.send(raw).answer()).status, 200);
+        assert.equal((await client.send(raw).readResponse()).status, 200);
         assert.equal(upstream.requests.length, before + 1);
-        if (!raw.includes("HTTP/1.0")) assert.equal((await client.send(get).answer()).status, 200);
+        if (!raw.includes("HTTP/1.0")) assert.equal((await client.send(get).readResponse()).status, 200);
       });
     }
   },
@@ -64,7 +64,7 @@ testInAllModes("a request in pieces of every size is read the same", async (t) =
   for (let size = 1; size < raw.length; size += 3) {
     const pieces = Array.from({ length: Math.ceil(raw.length / size) }, (_, i) => raw.slice(i * size, (i + 1) * size));
     await client.sendPieces(pieces);
-    assert.equal((await client.answer()).body.toString(), "hello world", `pieces of ${size}`);
+    assert.equal((await client.readResponse()).body.toString(), "hello world", `pieces of ${size}`);
   }
 });
 

@@ -9,7 +9,7 @@ const good = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nX-Good: 1\r\n\r\ngood";
 /** What an attacker wants the next client to take for its answer. */
 const poison = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\nX-Poison: 1\r\n\r\npoison";
 
-testInEachMode("every ambiguous answer is refused, its connection lost, and the next answer right", async (t) => {
+testInEachMode("every ambiguous response is refused, its connection lost, and the next response right", async (t) => {
   let lie: string | null = null;
   const upstream = await startRawUpstream(t, async (peer) => {
     for (;;) {
@@ -24,13 +24,17 @@ testInEachMode("every ambiguous answer is refused, its connection lost, and the 
     await t.test(name, async (t) => {
       lie = raw;
       const client = await connectTo(t, sluice.port);
-      const answer = await client.send(get).answer();
+      const response = await client.send(get).readResponse();
       const connection = upstream.peers.at(-1)!;
-      if (expect === 200) assert.deepEqual([answer.status, answer.whole, answer.body.toString()], [200, true, "hello"]);
-      else if (part === "body" && answer.status === 200) assert.equal(answer.whole, false);
+      if (expect === 200)
+        assert.deepEqual([response.status, response.whole, response.body.toString()], [200, true, "hello"]);
+      else if (part === "body" && response.status === 200) assert.equal(response.whole, false);
       else
-        assert.deepEqual([answer.status, answer.headers["proxy-status"]], [502, "sluice; error=http_protocol_error"]);
-      assert.equal(answer.headers["x-poison"], undefined);
+        assert.deepEqual(
+          [response.status, response.headers["proxy-status"]],
+          [502, "sluice; error=http_protocol_error"],
+        );
+      assert.equal(response.headers["x-poison"], undefined);
       await bounded(connection.closed, "the lying connection's end");
       for (let turn = 0; turn < 2; turn++) {
         const next = await exchange(t, sluice.port, get);
@@ -42,7 +46,7 @@ testInEachMode("every ambiguous answer is refused, its connection lost, and the 
 
 const lies: [name: string, said: string, status: number | "broken"][] = [
   ["more than its length", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokmore", 200],
-  ["a second answer", `${good}${poison}`, 200],
+  ["a second response", `${good}${poison}`, 200],
   ["a body after 204", `HTTP/1.1 204 No Content\r\n\r\n${poison}`, 204],
   ["a body after 304", `HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n${poison}`, 304],
   ["nothing but 1xx", "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(2500), 502],
@@ -70,12 +74,12 @@ testInEachMode("lies of other kinds", async (t) => {
       lie = said;
       const client = await connectTo(t, sluice.port);
       client.send(get);
-      let answer = await client.answer();
-      while (answer.status < 200) answer = await client.answer();
-      assert.equal(answer.status, status);
-      assert.equal(answer.headers["x-poison"], undefined);
+      let response = await client.readResponse();
+      while (response.status < 200) response = await client.readResponse();
+      assert.equal(response.status, status);
+      assert.equal(response.headers["x-poison"], undefined);
       await bounded(upstream.peers.at(-1)!.closed, "the lying connection's end");
-      const next = await client.send(get).answer();
+      const next = await client.send(get).readResponse();
       assert.deepEqual([next.status, next.body.toString()], [200, "good"]);
     });
   }
@@ -96,31 +100,34 @@ testInEachMode("what is only unusual is repaired, and the size of a head is the 
   const client = await connectTo(t, sluice.port);
 
   said = `HTTP/1.1 200 OK\r\nX-Frame-Policy : DENY\r\nX-B\t:\tb\r\nContent-Length: 4\r\n\r\ngood`;
-  let answer = await client.send(get).answer();
-  assert.deepEqual([answer.status, answer.body.toString()], [200, "good"]);
-  assert.match(answer.head, /\r\nX-Frame-Policy: DENY\r\nX-B: b\r\n/);
+  let response = await client.send(get).readResponse();
+  assert.deepEqual([response.status, response.body.toString()], [200, "good"]);
+  assert.match(response.head, /\r\nX-Frame-Policy: DENY\r\nX-B: b\r\n/);
 
   said = `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5  \r\nhello\r\n1;a \r\n!\r\n0 \r\nx-sum : 1\r\n\r\n`;
-  answer = await client.send(get).answer();
-  assert.deepEqual([answer.whole, answer.body.toString(), answer.trailers], [true, "hello!", "x-sum: 1\r\n"]);
+  response = await client.send(get).readResponse();
+  assert.deepEqual([response.whole, response.body.toString(), response.trailers], [true, "hello!", "x-sum: 1\r\n"]);
 
   said = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".repeat(40) + good;
   client.send(get);
-  for (let i = 0; i < 40; i++) assert.equal((await client.answer()).status, 103);
-  assert.equal((await client.answer()).body.toString(), "good");
+  for (let i = 0; i < 40; i++) assert.equal((await client.readResponse()).status, 103);
+  assert.equal((await client.readResponse()).body.toString(), "good");
 
   said = `HTTP/1.1 200 OK\r\n${`X: ${"y".repeat(250)}\r\n`.repeat(550)}Content-Length: 4\r\n\r\ngood`;
-  answer = await client.send(get).answer();
-  assert.deepEqual([answer.status, answer.body.toString(), answer.headers.x!.length], [200, "good", 550 * 252 - 2]);
+  response = await client.send(get).readResponse();
+  assert.deepEqual(
+    [response.status, response.body.toString(), response.headers.x!.length],
+    [200, "good", 550 * 252 - 2],
+  );
   assert.equal(upstream.peers.length, 1);
 
   said = `HTTP/1.1 200 OK\r\nX: ${"y".repeat(201 * 1024)}\r\n\r\n`;
-  assert.equal((await client.send(get).answer()).status, 502);
+  assert.equal((await client.send(get).readResponse()).status, 502);
   said = `HTTP/1.1 200 OK\r\n${"X: y\r\n".repeat(601)}Content-Length: 0\r\n\r\n`;
-  assert.equal((await client.send(get).answer()).status, 502);
+  assert.equal((await client.send(get).readResponse()).status, 502);
 });
 
-testInEachMode("an answer that nobody asked for ends the idle connection that it came on", async (t) => {
+testInEachMode("a response that nobody asked for ends the idle connection that it came on", async (t) => {
   const upstream = await startRawUpstream(t, async (peer) => {
     for (;;) {
       await peer.head();
@@ -135,7 +142,7 @@ testInEachMode("an answer that nobody asked for ends the idle connection that it
   assert.equal(upstream.peers.length, 2);
 });
 
-testInEachMode("an answer to HEAD has no body, whatever the upstream sends", async (t) => {
+testInEachMode("a response to HEAD has no body, whatever the upstream sends", async (t) => {
   const upstream = await startRawUpstream(t, async (peer) => {
     for (;;) {
       await peer.head();
@@ -145,10 +152,10 @@ testInEachMode("an answer to HEAD has no body, whatever the upstream sends", asy
   const sluice = await startSluice(t, simpleConfig(upstream.port));
   const client = await connectTo(t, sluice.port);
   for (let turn = 0; turn < 3; turn++) {
-    const answer = await client.send("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n").answer(true);
-    assert.equal(answer.headers["content-length"], "4");
+    const response = await client.send("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n").readResponse(true);
+    assert.equal(response.headers["content-length"], "4");
   }
   assert.equal(client.bytes.length, 0);
-  const next = await client.send(get).answer();
+  const next = await client.send(get).readResponse();
   assert.equal(next.body.toString(), "good");
 });

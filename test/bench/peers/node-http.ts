@@ -19,12 +19,12 @@ const server = createServer({ keepAliveTimeout: 3_600_000 }, (req, res) => {
   if (chain) headers[SET_HEADER] = SET_VALUE;
   const [host, at] = group[turn++ % group.length]!.split(":");
   const options = { agent, host, port: at, method: req.method, path: req.url, headers };
-  const forwarded = request(options, (answer) => {
-    const edited = answer.headers;
+  const forwarded = request(options, (response) => {
+    const edited = response.headers;
     delete edited.connection;
     if (chain) delete edited[REMOVED_HEADER];
-    res.writeHead(answer.statusCode ?? 502, edited);
-    answer.pipe(res);
+    res.writeHead(response.statusCode ?? 502, edited);
+    response.pipe(res);
   });
   forwarded.on("error", () => res.destroy());
   req.pipe(forwarded);

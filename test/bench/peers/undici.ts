@@ -13,10 +13,10 @@ const canary = poolsOf(groups.canary);
 let turn = 0;
 
 class Relay implements Dispatcher.DispatchHandler {
-  readonly #answer: ServerResponse;
+  readonly #response: ServerResponse;
 
-  constructor(answer: ServerResponse) {
-    this.#answer = answer;
+  constructor(response: ServerResponse) {
+    this.#response = response;
   }
 
   onRequestStart(): void {}
@@ -24,21 +24,21 @@ class Relay implements Dispatcher.DispatchHandler {
   onResponseStart(_: Dispatcher.DispatchController, status: number, headers: IncomingMessage["headers"]): void {
     delete headers.connection;
     if (chain) delete headers[REMOVED_HEADER];
-    this.#answer.writeHead(status, headers);
+    this.#response.writeHead(status, headers);
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
-    if (this.#answer.write(chunk)) return;
+    if (this.#response.write(chunk)) return;
     controller.pause();
-    this.#answer.once("drain", () => controller.resume());
+    this.#response.once("drain", () => controller.resume());
   }
 
   onResponseEnd(): void {
-    this.#answer.end();
+    this.#response.end();
   }
 
   onResponseError(): void {
-    this.#answer.destroy();
+    this.#response.destroy();
   }
 }
 

@@ -78,7 +78,7 @@ test("a plugin is told by what its own counters grew by", () => {
   assert.deepEqual(countTold("", metrics(15, 6, 90), "bad").failures, { fuel: 6 });
 });
 
-test("an answer is whole when its length is there", () => {
+test("a response is whole when its length is there", () => {
   const head = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\n";
   assert.equal(readAnswer(head.slice(0, -1)), null);
   assert.equal(readAnswer(`${head}bus`), null);
@@ -87,10 +87,10 @@ test("an answer is whole when its length is there", () => {
 
 test("a steady pace is kept to the last request, and what became of each is told", async () => {
   let asked = 0;
-  const server = createServer((_, answer) => {
+  const server = createServer((_, response) => {
     asked++;
-    if (asked % 10 === 0) answer.socket?.destroy();
-    else answer.writeHead(asked % 2 === 0 ? 200 : 503, { "content-length": 2 }).end("ok");
+    if (asked % 10 === 0) response.socket?.destroy();
+    else response.writeHead(asked % 2 === 0 ? 200 : 503, { "content-length": 2 }).end("ok");
   }).listen(0, "127.0.0.1");
   await once(server, "listening");
   try {

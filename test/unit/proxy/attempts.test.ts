@@ -74,8 +74,8 @@ test("of two attempts the exchange commits to the second and cancels the first",
 test("the first may be the one that responds, and a client that leaves ends both", async (t) => {
   const one = await startTwo(t);
   one.peers[0]!.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfirst");
-  const answer = await one.client.answer();
-  assert.equal(answer.body.toString(), "first");
+  const response = await one.client.readResponse();
+  assert.equal(response.body.toString(), "first");
   await bounded(one.peers[1]!.closed, "the end of the second attempt");
   await until(() => one.plane.inFlight === 0, "the exchange has ended");
   assert.deepEqual([one.plane.columns.inFlight(0), one.plane.columns.inFlight(1)], [0, 0]);
@@ -109,12 +109,12 @@ test("what an endpoint says that it did not process is sent again, whatever its 
   scanResponse(head, 0, head.length, second.head, second.isHead);
   second.bodyDone = true;
   plane.pipeline.attempts.responded(second);
-  assert.equal((await client.answer()).status, 204);
+  assert.equal((await client.readResponse()).status, 204);
 
   client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi");
   await until(() => attempts.length === 3, "the next request");
   plane.pipeline.attempts.failed(attempts[2]!, ERROR.upstreamReset, "the stream was reset");
-  assert.equal((await client.answer()).status, 502);
+  assert.equal((await client.readResponse()).status, 502);
   await until(() => plane.inFlight === 0, "the exchange has ended");
   assert.deepEqual([plane.columns.inFlight(0), plane.columns.inFlight(1)], [0, 0]);
 });

@@ -58,7 +58,7 @@ test("a piece of which nothing is left still goes through the plugin that was wa
   await until(() => waits.calls.length === 2, "it waits again");
   x.requestBody!.chunk.append(Buffer.from("B"), 0, 1);
   settle(plane, waits, 1);
-  assert.equal((await client.answer()).body.toString(), "AB");
+  assert.equal((await client.readResponse()).body.toString(), "AB");
   assert.deepEqual(seen, ["first", "second", "first", "second"]);
   await gaveAllBack(plane);
 });
@@ -73,7 +73,7 @@ test("a request that is held after another plugin was waited for is read on", as
   client.send(post(500_000, "x".repeat(500_000)));
   await until(() => waits.calls.length === 1 && plane.clients[0]!.paused, "the client is not read on");
   settle(plane, waits, 0);
-  assert.equal((await client.answer()).body.toString(), "500000");
+  assert.equal((await client.readResponse()).body.toString(), "500000");
   await gaveAllBack(plane);
 });
 
@@ -89,19 +89,19 @@ test("a held request that comes at once is held to the limit as well", async (t)
   };
   const rejects = startPlane(t, [upstream.port], { chain: [makeInstance(0, hooks, { bodyLimit: 10 })] });
   const first = await connectTo(t, rejects.port);
-  assert.equal((await first.send(post(11, "x".repeat(11))).answer()).status, 413);
+  assert.equal((await first.send(post(11, "x".repeat(11))).readResponse()).status, 413);
   const skips = startPlane(t, [upstream.port], {
     chain: [makeInstance(0, hooks, { bodyLimit: 10, refusesTooLarge: false })],
   });
   const second = await connectTo(t, skips.port);
-  assert.equal((await second.send(post(11, "x".repeat(11))).answer()).body.toString(), "11");
+  assert.equal((await second.send(post(11, "x".repeat(11))).readResponse()).body.toString(), "11");
   assert.equal(called, 0);
-  assert.equal((await second.send(post(10, "x".repeat(10))).answer()).body.toString(), "10");
+  assert.equal((await second.send(post(10, "x".repeat(10))).readResponse()).body.toString(), "10");
   assert.equal(called, 1);
 });
 
-test("a plugin that a request was too large for sees the body of the answer", async (t) => {
-  const upstream = await startUpstream(t, (_request, response) => response.end("answer"));
+test("a plugin that a request was too large for sees the body of the response", async (t) => {
+  const upstream = await startUpstream(t, (_request, response) => response.end("response"));
   const instance = makeInstance(
     0,
     {
@@ -116,8 +116,8 @@ test("a plugin that a request was too large for sees the body of the answer", as
   );
   const plane = startPlane(t, [upstream.port], { chain: [instance] });
   const client = await connectTo(t, plane.port);
-  const answer = await client.send(post(20_000, "x".repeat(20_000))).answer();
-  assert.deepEqual([answer.status, answer.body.toString()], [200, "seen"]);
+  const response = await client.send(post(20_000, "x".repeat(20_000))).readResponse();
+  assert.deepEqual([response.status, response.body.toString()], [200, "seen"]);
 });
 
 test("while a plugin is waited for the endpoint is not read on, whatever the client takes", async (t) => {
@@ -136,8 +136,8 @@ test("while a plugin is waited for the endpoint is not read on, whatever the cli
   await turns();
   assert.equal(client.text, "");
   settle(plane, waits, 0);
-  const answer = await client.answer();
-  assert.deepEqual([answer.status, answer.body.toString()], [200, "0123456789"]);
+  const response = await client.readResponse();
+  assert.deepEqual([response.status, response.body.toString()], [200, "0123456789"]);
   await gaveAllBack(plane);
 });
 
@@ -156,7 +156,7 @@ test("a plugin that refuses the request's body ends what another waits for with 
   await until(() => waits.calls.length === 2, "it waits with the head of a 403");
   assert.equal(waits.calls[0]!.cancelled, true);
   settle(plane, waits, 1);
-  assert.equal((await client.answer()).status, 403);
+  assert.equal((await client.readResponse()).status, 403);
   await gaveAllBack(plane);
 });
 
@@ -166,7 +166,7 @@ test("a client that leaves while a plugin is waited for counts as 499, whatever 
     x.response.status = 200;
   };
   const waiting = makeInstance(0, { response_head: (x) => waits.begin("response_head", x) });
-  const upstream = await startUpstream(t, (_request, response) => response.end("answer"));
+  const upstream = await startUpstream(t, (_request, response) => response.end("response"));
   const plane = startPlane(t, [upstream.port], { chain: [waiting] });
   const logged: number[] = [];
   plane.context.accessLog.line = (x) => logged.push(x.response.status);
@@ -201,7 +201,7 @@ test("a body that comes slowly is not gathered behind a plugin that is waited fo
     await until(() => waits.calls.length > at || upstream.requests.length > 0, `call ${at} waits`);
     if (waits.calls.length > at) settle(plane, waits, at);
   }
-  assert.equal((await client.answer()).body.toString(), "abcc");
+  assert.equal((await client.readResponse()).body.toString(), "abcc");
   await gaveAllBack(plane);
 });
 
@@ -214,7 +214,7 @@ test("every ending gives up what is waited for, in either direction", async (t) 
   })) {
     const waits = new Waits();
     const hook = name as keyof typeof HOOK;
-    const upstream = await startUpstream(t, (_request, response) => response.end("answer"));
+    const upstream = await startUpstream(t, (_request, response) => response.end("response"));
     const plane = startPlane(t, [upstream.port], {
       chain: [makeInstance(0, { [hook]: (x: Exchange) => waits.begin(hook, x) })],
     });
@@ -229,7 +229,7 @@ test("every ending gives up what is waited for, in either direction", async (t) 
   }
 });
 
-test("a plugin's own answer stands, whatever becomes of the endpoint that it takes the place of", async (t) => {
+test("a plugin's own response stands, whatever becomes of the endpoint that it takes the place of", async (t) => {
   const waits = new Waits();
   const waiting = makeInstance(0, { response_head: (x) => waits.begin("response_head", x) });
   const responds = makeInstance(1, {
@@ -253,8 +253,8 @@ test("a plugin's own answer stands, whatever becomes of the endpoint that it tak
   plane.pipeline.attempts.failed(x.attempt, ERROR.upstreamBroken, "for the test");
   assert.equal(waits.calls[0]!.cancelled, false);
   settle(plane, waits, 0);
-  const answer = await client.answer();
-  assert.deepEqual([answer.status, answer.body.toString()], [410, "gone"]);
+  const response = await client.readResponse();
+  assert.deepEqual([response.status, response.body.toString()], [410, "gone"]);
   await gaveAllBack(plane);
 });
 
@@ -269,15 +269,15 @@ test("a rule's timeout goes on while a plugin is waited for: the wait is given u
     ["response_body", get, held],
   ] as const) {
     const waits = new Waits();
-    const upstream = await startUpstream(t, (_request, response) => response.end("answer"));
+    const upstream = await startUpstream(t, (_request, response) => response.end("response"));
     const waiting = makeInstance(0, { ...holds, [name]: (x: Exchange) => waits.begin(name, x) });
     // Behind the rule, which knows the time; in front of it there is none yet.
     const plane = startPlane(t, [upstream.port], { routeChain: [waiting], timeout: 100 });
     const client = await connectTo(t, plane.port);
     client.send(request);
-    const answer = await client.answer();
+    const response = await client.readResponse();
     assert.deepEqual(
-      [answer.status, answer.headers["proxy-status"]],
+      [response.status, response.headers["proxy-status"]],
       [504, "sluice; error=http_response_timeout"],
       name,
     );
@@ -300,12 +300,12 @@ test("a body that a plugin holds, or an endpoint that is slow with one, is held 
   ] as const) {
     const plane = startPlane(t, [slow.port], { routeChain: [makeInstance(0, hooks)], timeout: 100 });
     const client = await connectTo(t, plane.port);
-    assert.equal((await client.send(request).answer()).status, 504);
+    assert.equal((await client.send(request).readResponse()).status, 504);
     await gaveAllBack(plane);
   }
 });
 
-test("time that is over for an answer is not over for what comes after its head, nor for an error's", async (t) => {
+test("time that is over for a response is not over for what comes after its head, nor for an error's", async (t) => {
   const waits = new Waits();
   const late = makeInstance(0, { response_body: (x) => waits.begin("response_body", x) });
   const upstream = await startRawUpstream(t, async (peer) => {
@@ -330,11 +330,11 @@ test("time that is over for an answer is not over for what comes after its head,
   await until(() => waits.calls.length === 2, "it waits with the head of a 502");
   await setTimeout(300);
   settle(refused, waits, 1);
-  assert.equal((await other.answer()).status, 502);
+  assert.equal((await other.readResponse()).status, 502);
   await gaveAllBack(refused);
 });
 
-test("a body that a plugin fails on behind the endpoint's answer is a 500 as long as no head has gone out", async (t) => {
+test("a body that a plugin fails on behind the endpoint's response is a 500 as long as no head has gone out", async (t) => {
   for (const [outcome, status] of [
     [OUTCOME.failed, 500],
     [OUTCOME.busy, 503],
@@ -355,7 +355,7 @@ test("a body that a plugin fails on behind the endpoint's answer is a 500 as lon
     client.send(`${chunked}1\r\na\r\n`);
     await until(() => waits.calls.length === 1, "it waits with the endpoint's head");
     client.send("1\r\nb\r\n");
-    assert.equal((await client.answer()).status, status);
+    assert.equal((await client.readResponse()).status, status);
     assert.equal(waits.calls.length, 1, "what comes instead is not shown to it");
     assert.equal(waits.calls[0]!.cancelled, true);
     await gaveAllBack(plane);

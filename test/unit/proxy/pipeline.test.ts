@@ -20,20 +20,20 @@ type Way = {
 };
 
 const ways: Record<string, Way> = {
-  "an answer": { client: (client) => client.send(get).answer(), upstream: (peer) => peer.send(ok) },
+  "a response": { client: (client) => client.send(get).readResponse(), upstream: (peer) => peer.send(ok) },
   "a pipeline": {
     client: async (client) => {
       client.send(get + get + get);
-      for (let i = 0; i < 3; i++) await client.answer();
+      for (let i = 0; i < 3; i++) await client.readResponse();
     },
     upstream: (peer) => peer.send(ok),
   },
-  "an answer that says to close": {
-    client: (client) => client.send(get).answer(),
+  "a response that says to close": {
+    client: (client) => client.send(get).readResponse(),
     upstream: (peer) => peer.send(ok.replace("OK\r\n", "OK\r\nConnection: close\r\n")),
   },
-  "a client that leaves before the answer": { client: (client) => client.send(get).end(), upstream: () => {} },
-  "a client that resets inside the answer": {
+  "a client that leaves before the response": { client: (client) => client.send(get).end(), upstream: () => {} },
+  "a client that resets inside the response": {
     client: async (client) => {
       await client.send(get).head();
       client.reset();
@@ -41,10 +41,10 @@ const ways: Record<string, Way> = {
     upstream: (peer) => peer.send(begin),
   },
   "an upstream that ends before its head": {
-    client: (client) => client.send(get).answer(),
+    client: (client) => client.send(get).readResponse(),
     upstream: (peer) => peer.end(),
   },
-  "an upstream that resets inside its answer": {
+  "an upstream that resets inside its response": {
     client: async (client) => {
       await client.send(get).head();
       await client.closed;
@@ -54,13 +54,13 @@ const ways: Record<string, Way> = {
       peer.reset();
     },
   },
-  "a malformed answer": {
-    client: (client) => client.send(get).answer(),
+  "a malformed response": {
+    client: (client) => client.send(get).readResponse(),
     upstream: (peer) => peer.send("what?\r\n\r\n"),
   },
-  "a malformed request": { client: (client) => client.send("what?\r\n\r\n").answer(), upstream: () => {} },
-  "an answer before the request is complete": {
-    client: (client) => client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nh").answer(),
+  "a malformed request": { client: (client) => client.send("what?\r\n\r\n").readResponse(), upstream: () => {} },
+  "a response before the request is complete": {
+    client: (client) => client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nh").readResponse(),
     upstream: (peer) => peer.send(ok),
   },
   "a body that breaks off": {
@@ -68,7 +68,8 @@ const ways: Record<string, Way> = {
     upstream: () => {},
   },
   "a malformed body": {
-    client: (client) => client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nwhat?").answer(),
+    client: (client) =>
+      client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nwhat?").readResponse(),
     upstream: () => {},
   },
 };
@@ -107,7 +108,7 @@ test("an exception ends the exchange that it came of, and no other", async (t) =
   const plane = startPlane(t, [upstream.port]);
   const { snapshot } = plane.listener.port.state!;
   const client = await connectTo(t, plane.port);
-  assert.equal((await client.send(get).answer()).status, 200);
+  assert.equal((await client.send(get).readResponse()).status, 200);
   // Where the corridor meets the exception; put back for the second of two requests that come together.
   const { clusters } = snapshot;
   const pick = clusters[0]!.pick.bind(clusters[0]);
@@ -116,7 +117,7 @@ test("an exception ends the exchange that it came of, and no other", async (t) =
     throw new Error(`for the test: ${asked.length}`);
   };
   client.send(get + get);
-  assert.deepEqual([(await client.answer()).status, (await client.answer()).status], [500, 200]);
+  assert.deepEqual([(await client.readResponse()).status, (await client.readResponse()).status], [500, 200]);
   assert.deepEqual(plane.reports, ["an exception ended an exchange"]);
   client.end();
   await until(() => plane.inFlight === 0 && plane.clients.length === 0, "nothing is in flight");
@@ -134,7 +135,7 @@ test("an exception in telling of an exchange does not keep it", async (t) => {
     throw new Error("for the test");
   };
   const client = await connectTo(t, plane.port);
-  assert.equal((await client.send(get).answer()).status, 200);
+  assert.equal((await client.send(get).readResponse()).status, 200);
   client.end();
   await until(() => plane.inFlight === 0 && plane.clients.length === 0, "nothing is in flight");
   plane.snapshot.retire();
@@ -163,7 +164,7 @@ test("a client that was slow for a moment is not cut when the time of that write
   await until(() => connection!.unsent === 0, "the client has taken it");
   await setTimeout(600);
   peer.send("0\r\n\r\n");
-  assert.equal((await client.answer()).whole, true);
+  assert.equal((await client.readResponse()).whole, true);
 });
 
 test("a connection that has been ended in order can be ended at once", async (t) => {
@@ -176,7 +177,7 @@ test("a connection that has been ended in order can be ended at once", async (t)
   await until(() => plane.clients.length === 0, "it is gone");
 });
 
-test("the time for an answer begins when the endpoint has taken the request", async (t) => {
+test("the time for a response begins when the endpoint has taken the request", async (t) => {
   const upstream = await startRawUpstream(t, (peer) => void peer.socket.pause());
   const plane = startPlane(t, [upstream.port], {
     cluster: { timeouts: { connect: 5000, response: 5000, idle: 300, tunnel: 5000 } },
@@ -198,10 +199,10 @@ test("the time for an answer begins when the endpoint has taken the request", as
   await until(() => wires[0]!.unsent === 0, "the endpoint has taken it");
   await setTimeout(600);
   peer.send(ok);
-  assert.equal((await client.answer()).status, 200);
+  assert.equal((await client.readResponse()).status, 200);
 });
 
-test("an answer that stands still from when its slow reader goes on is broken off", async (t) => {
+test("a response that stands still from when its slow reader goes on is broken off", async (t) => {
   const upstream = await startRawUpstream(t);
   const plane = startPlane(t, [upstream.port], {
     cluster: { timeouts: { connect: 5000, response: 5000, idle: 300, tunnel: 5000 } },

@@ -41,19 +41,19 @@ function startIn(t: TestContext, mode: string, upstreams: readonly number[], set
 }
 
 for (const mode of ["handle", "public"]) {
-  test(`bytes that were there when a request was written on a kept connection do not answer it (${mode})`, async (t) => {
+  test(`bytes that were there when a request was written on a kept connection do not response it (${mode})`, async (t) => {
     const { port, last } = await startNumbering(t);
     // Every suspension is over at once: each try needs a kept connection.
     let now = 0;
     const plane = startIn(t, mode, [port], { poolClock: () => (now += 3_600_000) });
     const client = await connectTo(t, plane.port);
-    assert.equal((await client.send(get(0)).answer()).body.toString(), "0");
+    assert.equal((await client.send(get(0)).readResponse()).body.toString(), "0");
     for (let number = 1; number <= TRIES; number++) {
       // One poll tells the proxy of both, of the request first.
       client.send(get(number));
       last.peer!.send(forged);
-      const answer = await client.answer();
-      assert.deepEqual([answer.status, answer.body.toString()], [200, String(number)]);
+      const response = await client.readResponse();
+      assert.deepEqual([response.status, response.body.toString()], [200, String(number)]);
     }
     assert.equal(unsolicited(plane), TRIES);
     assert.deepEqual(new Set(plane.warnings), new Set(["an endpoint sent bytes that answer no request"]));
@@ -64,27 +64,27 @@ for (const mode of ["handle", "public"]) {
     const { port, last } = await startNumbering(t);
     const plane = startIn(t, mode, [port]);
     const client = await connectTo(t, plane.port);
-    await client.send(get(0)).answer();
+    await client.send(get(0)).readResponse();
     client.send(post(1));
     last.peer!.send(forged);
-    const answer = await client.answer();
+    const response = await client.readResponse();
     assert.deepEqual(
-      [answer.status, answer.headers["proxy-status"]],
+      [response.status, response.headers["proxy-status"]],
       [502, "sluice; error=http_protocol_error"],
-      answer.body.toString(),
+      response.body.toString(),
     );
-    assert.equal((await client.send(post(2)).answer()).body.toString(), "2");
+    assert.equal((await client.send(post(2)).readResponse()).body.toString(), "2");
     assert.equal(unsolicited(plane), 1);
   });
 
-  test(`what an endpoint sends on an idle connection, or behind a response, answers nothing (${mode})`, async (t) => {
+  test(`what an endpoint sends on an idle connection, or behind a response, responses nothing (${mode})`, async (t) => {
     const { port, last } = await startNumbering(t);
     const plane = startIn(t, mode, [port]);
     const client = await connectTo(t, plane.port);
-    await client.send(get(0)).answer();
+    await client.send(get(0)).readResponse();
     last.peer!.send(forged);
     client.send(get(1));
-    assert.equal((await client.answer()).body.toString(), "1");
+    assert.equal((await client.readResponse()).body.toString(), "1");
     await until(() => unsolicited(plane) === 1, "it is counted");
 
     const together = await startRawUpstream(t, async (peer) => {
@@ -97,7 +97,7 @@ for (const mode of ["handle", "public"]) {
     const next = await connectTo(t, other.port);
     // The second comes when the first's connection is still being ended.
     next.send(get(0) + get(1));
-    for (let number = 0; number < 2; number++) assert.equal((await next.answer()).body.toString(), "own");
+    for (let number = 0; number < 2; number++) assert.equal((await next.readResponse()).body.toString(), "own");
     assert.equal(unsolicited(other), 2);
   });
 
@@ -107,7 +107,7 @@ for (const mode of ["handle", "public"]) {
     const plane = startIn(t, mode, [port], { poolClock: () => now });
     const client = await connectTo(t, plane.port);
     const ask = async (number: number): Promise<void> => {
-      assert.equal((await client.send(get(number)).answer()).body.toString(), String(number));
+      assert.equal((await client.send(get(number)).readResponse()).body.toString(), String(number));
     };
     for (let number = 0; number < 3; number++) await ask(number);
     assert.equal(peers.length, 1);
@@ -124,7 +124,7 @@ for (const mode of ["handle", "public"]) {
     assert.equal(peers.length, 6);
   });
 
-  test(`an endpoint that answers as fast as it can is believed (${mode})`, async (t) => {
+  test(`an endpoint that responses as fast as it can is believed (${mode})`, async (t) => {
     const { port } = await startNumbering(t);
     const plane = startIn(t, mode, [port]);
     const clients = await Promise.all(Array.from({ length: 64 }, () => connectTo(t, plane.port)));
@@ -137,7 +137,8 @@ for (const mode of ["handle", "public"]) {
           let sent = "";
           for (let i = 0; i < depth; i++) sent += get(first + i);
           client.send(sent);
-          for (let i = 0; i < depth; i++) assert.equal((await client.answer()).body.toString(), String(first + i));
+          for (let i = 0; i < depth; i++)
+            assert.equal((await client.readResponse()).body.toString(), String(first + i));
         }
       }),
     );
