@@ -1,4 +1,4 @@
-/** sdk/c/sluice.h says what the ABI says: every hook, host call and number. That it compiles to it is test/e2e/c-plugin. */
+/** sdk/c/sluice.h matches the ABI: every hook, host call and number. That it compiles to it is test/e2e/c-plugin. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
@@ -7,7 +7,7 @@ import * as abi from "../../src/abi/abi.ts";
 
 const header = readFileSync(new URL("../../sdk/c/sluice.h", import.meta.url), "utf8");
 
-test("sdk/c/sluice.h is what src/abi/abi.ts makes (node scripts/build-c-header.ts)", () => {
+test("sdk/c/sluice.h is generated from src/abi/abi.ts (node scripts/build-c-header.ts)", () => {
   assert.equal(header, makeHeader());
 });
 
@@ -35,7 +35,7 @@ test("every hook and every host call is declared once, with its types", () => {
   assert.equal(new Set(symbols).size, symbols.length);
 });
 
-test("every number stands in it, and no name stands for two", () => {
+test("it has every number, and no name twice", () => {
   const numbers = new Map(
     Array.from(header.matchAll(/^ {2}(SLUICE_\w+) = (-?\d+),$/gm), ([, name, value]) => [name!, Number(value)]),
   );

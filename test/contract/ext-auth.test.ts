@@ -15,7 +15,7 @@ function extAuth(config: object, answer: Answer = () => ({ status: 200 })) {
 }
 
 describe("ext-auth", () => {
-  test("tells the service of the request, and no more of its fields than it is to", async () => {
+  test("passes the request to the service, with the configured headers only", async () => {
     const asked: FetchRequest[] = [];
     const answer: Answer = (request) => {
       asked.push(request);
@@ -65,7 +65,7 @@ describe("ext-auth", () => {
     assert.deepEqual(asked, ["cluster:auth/check", "*", "cluster:auth/", "*"]);
   });
 
-  test("hands fields of the answer to the upstream and to the client, and drops what a client forges", async () => {
+  test("forwards headers of the response to the upstream and the client, and drops forged ones", async () => {
     const config = { upstream: ["x-user", "x-role"], client: ["set-cookie", "x-none"] };
     const guest = await extAuth(config, () => ({
       headers: { "X-User": "ann", "x-other": "1", "set-cookie": ["a=1", "b=2"] },
@@ -97,7 +97,7 @@ describe("ext-auth", () => {
     assert.deepEqual(response?.headers, { "x-inner": "1", ...form });
   });
 
-  test("refuses when the service fails, or lets pass without what it would have said", async () => {
+  test("rejects when the service fails, or admits without its headers", async () => {
     const failures: FetchResponse[] = [
       { status: 500 },
       { status: 503 },
@@ -117,7 +117,7 @@ describe("ext-auth", () => {
     }
   });
 
-  test("lets nobody in by a request that is too large to be asked about", async () => {
+  test("admits no request that is too large for the authorization service", async () => {
     const open = await extAuth({ failure: "pass", prefix: "/check" });
     const fields = { cookie: Array.from({ length: 30 }, () => "a".repeat(1000)) };
     assert.equal((await open.requestAsync({ headers: fields })).response?.status, 431);
@@ -126,7 +126,7 @@ describe("ext-auth", () => {
     await assert.rejects(open.requestAsync({ headers: many }), { name: "PluginFailure" });
   });
 
-  test("refuses what would fail at every request", async () => {
+  test("rejects a configuration that would fail for every request", async () => {
     const wrong: [config: object, message: RegExp][] = [
       [{ cluster: "other" }, /cluster "other": it is unknown/],
       [{ path: "/a", prefix: "/b" }, /config prefix: expected either prefix or path/],
@@ -147,7 +147,7 @@ describe("delay", () => {
   const delay = (config: object) =>
     plugin(join(PLUGINS, "delay.wasm"), { config, limits: { time: 120_000 }, now: () => 0 });
 
-  test("holds the share of requests up that it is to", async () => {
+  test("delays its share of requests", async () => {
     const all = await delay({ milliseconds: 60_000 });
     for (let i = 0; i < 3; i++) {
       const { outcome, suspended, edits } = await all.requestAsync();

@@ -43,7 +43,7 @@ describe("api-key", () => {
   const pass = (headers: string, more = {}, line?: string) =>
     run("api-key", { ...config, ...more }, request(headers, line));
 
-  test("tells the upstream whose key it is, and takes the key away", () => {
+  test("forwards the key's owner, and removes the key", () => {
     for (const [key, name] of [
       ["correct-horse-battery", "alice"],
       ["another-long-key", "build"],
@@ -60,7 +60,7 @@ describe("api-key", () => {
     assert.deepEqual(fieldsOf(pass(other, { keep: true }).request), kept);
   });
 
-  test("answers 401 without a key, with a wrong one and with two", () => {
+  test("responds 401 without a key, with a wrong one and with two", () => {
     const fields = [
       "",
       "X-Api-Key: correct-horse-batterx",
@@ -94,7 +94,7 @@ describe("api-key", () => {
       assert.equal(query(target).localStatus, 401, target);
   });
 
-  test("refuses a configuration that would let guessers in, and does not show its keys", () => {
+  test("rejects a configuration with guessable keys, and does not print them", () => {
     refuses("api-key", {}, /config keys: expected at least one key/);
     refuses(
       "api-key",
@@ -117,7 +117,7 @@ describe("basic-auth", () => {
   const pass = (headers: string, more = {}) => run("basic-auth", { ...config, ...more }, request(headers));
   const basic = (text: string) => `Authorization: Basic ${Buffer.from(text).toString("base64")}`;
 
-  test("tells the upstream the name, and takes the password away", () => {
+  test("forwards the name, and removes the password", () => {
     for (const [text = "", name] of [
       ["alice:open:sesame", "alice"],
       ["bob:pässword", "bob"],
@@ -134,7 +134,7 @@ describe("basic-auth", () => {
     );
   });
 
-  test("answers 401 to anyone else, with the realm", () => {
+  test("responds 401 to others, with the realm", () => {
     const fields = [
       "",
       basic("alice:wrong"),
@@ -158,7 +158,7 @@ describe("basic-auth", () => {
     }
   });
 
-  test("refuses what is no hash, and does not show it", () => {
+  test("rejects an invalid hash, and does not print it", () => {
     refuses("basic-auth", { users: {} }, /config users: expected at least one user/);
     for (const hash of [
       "hunter2",
@@ -251,7 +251,7 @@ describe("jwt", () => {
     assert.equal(pass(token("HS256", {}, { kid: "x" })).localStatus, 0);
   });
 
-  test("times hold, with leeway", () => {
+  test("times are checked, with leeway", () => {
     const time = Math.floor(Date.now() / 1000);
     const cases: [claims: object, more: object, expected: string | undefined][] = [
       [{ exp: time + 60 }, {}, undefined],
@@ -271,7 +271,7 @@ describe("jwt", () => {
       assert.equal(fault(pass(token("HS256", claims), more)), expected, JSON.stringify(claims));
   });
 
-  test("issuer and audience hold", () => {
+  test("issuer and audience are checked", () => {
     const more = { issuer: "https://id.example", audience: ["api", "web"] };
     const cases: [claims: object, expected: string | undefined][] = [
       [{ iss: "https://id.example", aud: "api" }, undefined],
@@ -287,7 +287,7 @@ describe("jwt", () => {
       assert.equal(fault(pass(token("ES256", claims), more)), expected, JSON.stringify(claims));
   });
 
-  test("claims reach the upstream as headers; what a client sends there does not", () => {
+  test("claims are forwarded as headers; the client's headers of these names are not", () => {
     const claims = {
       "x-user": "sub",
       "x-roles": "realm.roles",
@@ -336,7 +336,7 @@ describe("jwt", () => {
     assert.equal(pass(good, { cookie: "session" }).localStatus, 401);
   });
 
-  test("what is no token is refused, and told apart from none", () => {
+  test("an invalid token is rejected, and distinguished from none", () => {
     for (const field of [
       "X: y",
       "Authorization: Basic x",
@@ -393,7 +393,7 @@ describe("ip-filter", () => {
     return run("ip-filter", config, on).localStatus;
   }
 
-  test("lets in who is allowed and not denied", () => {
+  test("admits addresses that are allowed and not denied", () => {
     const config = { allow: ["10.0.0.0/8", "2001:db8::/32", "192.0.2.7"], deny: ["10.9.0.0/16"], status: 404 };
     for (const address of ["10.1.2.3", "2001:db8::1", "192.0.2.7", "::ffff:10.1.2.3"])
       assert.equal(from(address, config), 0, address);
@@ -403,14 +403,14 @@ describe("ip-filter", () => {
     assert.equal(from("203.0.114.1", { deny: "203.0.113.0/24" }), 0);
   });
 
-  test("denies what is no address: nothing says which network it is in", () => {
+  test("denies an invalid address", () => {
     const config = { deny: ["fe80::/10", "10.0.0.0/8"] };
     for (const address of ["fe80::1%eth0", "fe80::1", "10.01.0.1", "::ffff:10.0.0.1", "::ffff:a00:1", "unknown", ""])
       assert.equal(from(address, config), 403, address);
     for (const address of ["2001:db8::1", "192.0.2.1"]) assert.equal(from(address, config), 0, address);
   });
 
-  test("refuses what is no network, and lists that let everyone in by mistake", () => {
+  test("rejects an invalid network, and lists that admit everyone by mistake", () => {
     refuses("ip-filter", {}, /config allow: expected at least one of allow and deny/);
     refuses("ip-filter", { allow: [] }, /config allow: expected at least one network/);
     refuses(
@@ -428,7 +428,7 @@ describe("ip-filter", () => {
 });
 
 describe("fault", () => {
-  test("answers the share of requests that it is to, and leaves the others alone", () => {
+  test("responds to its share of requests, and passes the others", () => {
     const none = run("fault", { abort: { percent: 0 } }, request());
     assert.equal(none.localStatus, 0);
     const all = run("fault", { abort: { percent: 100, status: 429, body: "slow down" } }, request());
@@ -470,7 +470,7 @@ describe("cors", () => {
       request(`Origin: ${origin}\nAccess-Control-Request-Method: PUT${headers}`, "OPTIONS /x HTTP/1.1"),
     );
 
-  test("lets the sites that are named read answers, and no voice of the upstream's in", () => {
+  test("allows the configured sites to read responses, and drops the upstream's own headers", () => {
     for (const origin of ["https://app.example.com", "https://a.example.org:8443", "https://a.b.example.org:8443"]) {
       const on = get(origin);
       assert.equal(answered(on, "access-control-allow-origin"), origin);
@@ -495,7 +495,7 @@ describe("cors", () => {
       assert.equal(answered(get(origin), "access-control-allow-origin"), undefined, `${origin}`);
   });
 
-  test("tells caches that the answer is another for another site, whoever asks", () => {
+  test("sets Vary: Origin on every response", () => {
     const varies = ({ response }: Exchange) =>
       fieldsOf(response).flatMap((field) => /^vary: (.*)$/i.exec(field)?.slice(1) ?? []);
     assert.deepEqual(varies(get("https://app.example.com")), ["Accept", "origin"]);
@@ -505,13 +505,13 @@ describe("cors", () => {
     assert.deepEqual(varies(get("https://x.y", { origins: ["*"], credentials: false })), ["Accept"]);
   });
 
-  test("with every site, the answer is the same for all", () => {
+  test("with every site, the response is the same for all", () => {
     const on = get("https://x.y", { origins: ["*"], credentials: false });
     assert.equal(answered(on, "access-control-allow-origin"), "*");
     assert.equal(answered(on, "access-control-allow-credentials"), undefined);
   });
 
-  test("answers preflights by itself", () => {
+  test("responds to preflights", () => {
     const on = preflight(
       "https://app.example.com",
       { methods: ["GET", "PUT"], headers: ["content-type", "x-a"], maxAge: 60 },
@@ -535,7 +535,7 @@ describe("cors", () => {
     assert.deepEqual([refused.localStatus, answered(refused, "access-control-allow-origin")], [403, undefined]);
   });
 
-  test("an OPTIONS request that is no preflight goes to the upstream", () => {
+  test("an OPTIONS request that is not a preflight is forwarded", () => {
     assert.equal(run("cors", config, request("Origin: https://app.example.com", "OPTIONS / HTTP/1.1")).localStatus, 0);
     assert.equal(
       run("cors", config, request("Access-Control-Request-Method: PUT", "OPTIONS / HTTP/1.1")).localStatus,
@@ -547,7 +547,7 @@ describe("cors", () => {
     );
   });
 
-  test("refuses a configuration that opens more than it says", () => {
+  test("rejects a configuration that allows more than it states", () => {
     refuses("cors", {}, /config origins: expected at least one origin/);
     refuses("cors", { origins: ["*"], credentials: true }, /config credentials: expected false with origins/);
     for (const origin of [
@@ -568,7 +568,7 @@ describe("cors", () => {
   });
 });
 
-test("the guide's examples are taken as they stand", () => {
+test("the guide's examples are accepted unchanged", () => {
   const guide = readFileSync(join(import.meta.dirname, "../../docs/filters.md"), "utf8");
   const named = new Set<string>();
   for (const [, block] of guide.matchAll(/```yaml\n([\s\S]*?)```/g)) {

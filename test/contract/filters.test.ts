@@ -50,7 +50,7 @@ describe("headers", () => {
     assert.equal(responseHeader(on, "x-two"), "b");
   });
 
-  test("removes what it sets or removes of a request in every spelling", () => {
+  test("removes its request headers in every spelling", () => {
     const config = { request: { set: { "x-user": "ann" }, remove: ["x-old"], add: { "x-team": "edge" } } };
     const fields = ["X_User", "x.USER", "X_Old", "x~old", "X_Team", "X-Users"].map((name) => `\n${name}: client`);
     const on = run("headers", config, exchange(GET + fields.join(""), OK));
@@ -70,7 +70,7 @@ describe("headers", () => {
       assert.equal(requestHeader(run("headers", null, exchange(GET, OK), i, configs), "x-n"), `${i}`);
   });
 
-  test("sets Host, and takes numbers and dotted names as they stand", () => {
+  test("sets Host, and takes numbers and dotted names literally", () => {
     const config = { request: { set: { host: "other.example", "x.dotted": 5, "x-on": true } } };
     const on = run("headers", config, exchange(GET, OK));
     assert.equal(on.request.partText(PART.authority), "other.example");
@@ -78,7 +78,7 @@ describe("headers", () => {
     assert.equal(requestHeader(on, "x-on"), "true");
   });
 
-  test("refuses what would fail at every request", () => {
+  test("rejects a configuration that would fail for every request", () => {
     refuses("headers", { requests: {} }, /config requests: unknown key, expected one of request, response/);
     refuses("headers", { request: { delete: ["a"] } }, /config request\.delete: unknown key/);
     refuses("headers", { request: { set: { "bad name": "x" } } }, /request\.set: expected headers .* not "bad name"/);
@@ -150,7 +150,7 @@ describe("rewrite", () => {
     });
   }
 
-  test("refuses what is not one way to rewrite", () => {
+  test("rejects conflicting rewrites", () => {
     refuses("rewrite", {}, /expected exactly one of strip, replace, prepend and path, found 0/);
     refuses("rewrite", { strip: "/a", path: "/b" }, /found 2/);
     refuses("rewrite", { strip: "api" }, /config strip: expected a path that starts with \/, found "api"/);
@@ -186,7 +186,7 @@ describe("redirect", () => {
     });
   }
 
-  test("refuses what cannot be a redirect", () => {
+  test("rejects an invalid redirect", () => {
     refuses("redirect", {}, /config to: expected one of to, https and host, found nothing/);
     refuses("redirect", { status: 303, https: true }, /config status: expected 301, 302, 307 or 308, found "303"/);
     refuses("redirect", { to: "x" }, /config to: expected a target that starts with/);

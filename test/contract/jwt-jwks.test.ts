@@ -37,7 +37,7 @@ async function start(config: object = {}) {
 
 const statusOf = ({ response, headers }: RequestResult) => response?.status ?? headers["x-user"];
 
-test("keys are asked for once in their time, and let tokens in", async () => {
+test("keys are fetched once per interval, and verify tokens", async () => {
   const { guest, server, publish, ask, pass } = await start({ issuer: "id" });
   const [ed, rsa] = [makeSigner("ed"), makeRsaSigner("rsa")];
   publish(ed, rsa);
@@ -58,7 +58,7 @@ test("keys are asked for once in their time, and let tokens in", async () => {
   assert.equal(server.asked, 2);
 });
 
-test("a new key is found by its name, and a flood of made-up names asks once in a while", async () => {
+test("a new key is found by its id, and a flood of unknown ids causes few requests", async () => {
   const { guest, server, publish, ask, pass } = await start();
   const [old, next] = [makeSigner("2025"), makeSigner("2026")];
   publish(old);
@@ -90,7 +90,7 @@ test("a new key is found by its name, and a flood of made-up names asks once in 
   assert.equal(server.asked, 2);
 });
 
-test("while the server gives none the old keys are good, for as long as is said", async () => {
+test("while the server fails, old keys stay valid for the configured time", async () => {
   const { guest, server, publish, ask, pass } = await start({ refresh: 60, stale: 600 });
   const signer = makeSigner("one");
   publish(signer);
@@ -144,7 +144,7 @@ test("only what is for signatures is taken, for the algorithm that it is for", a
   for (const signer of [encrypts, unknown, broken]) assert.equal(statusOf(await ask(signer.token())), 401);
 });
 
-test("not more wait for one answer than leave guests for others", async () => {
+test("calls waiting for one response leave guests for others", async () => {
   const { guest, clock, publish, ask } = await start();
   const known = makeSigner("one");
   publish(known);
@@ -163,7 +163,7 @@ test("not more wait for one answer than leave guests for others", async () => {
   assert.equal(statusOf(await ask(makeSigner("other").token())), 401);
 });
 
-test("a configuration that cannot work is refused", async () => {
+test("an invalid configuration is rejected", async () => {
   for (const [config, problem] of [
     [{ jwks: "ftp://keys/" }, /jwks/],
     [{ jwks: "https://user:secret@keys/" }, /jwks/],

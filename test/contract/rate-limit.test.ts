@@ -46,14 +46,14 @@ function refuses(config: object, message: RegExp): void {
 }
 
 describe("rate-limit", () => {
-  test("a thread whose clock is behind another's lets as much through", () => {
+  test("a worker whose clock is behind another's admits as much", () => {
     const limit = new Limit({ quota: 20, window: 36_000 });
     assert.equal(limit.passes(10), 10);
     limit.time -= 50;
     assert.equal(limit.passes(20), 10);
   });
 
-  test("lets the quota through, and then one request for each part of the window", () => {
+  test("admits the quota, and then one request for each part of the window", () => {
     const limit = new Limit({ quota: 10, window: 5 });
     assert.equal(limit.passes(15), 10);
     limit.time += 499;
@@ -66,7 +66,7 @@ describe("rate-limit", () => {
     assert.equal(limit.passes(20), 10);
   });
 
-  test("never lets more through than the quota and its reserve, whenever requests come", () => {
+  test("never admits more than the quota and its reserve, whenever requests arrive", () => {
     fc.assert(
       fc.property(
         fc.integer({ min: 1, max: 20 }),
@@ -90,7 +90,7 @@ describe("rate-limit", () => {
     );
   });
 
-  test("tells the policy, what is left, and when to come again", () => {
+  test("returns the policy, the remaining quota, and when to retry", () => {
     const limit = new Limit({ quota: 4, window: 60, name: "minute" });
     const first = limit.send();
     assert.equal(answered(first, "ratelimit-policy"), '"minute";q=4;w=60');
@@ -110,7 +110,7 @@ describe("rate-limit", () => {
     assert.equal(limit.passes(2), 1);
   });
 
-  test("lets no more than the burst through at once", () => {
+  test("admits no more than the burst at once", () => {
     const limit = new Limit({ quota: 60, window: 60, burst: 5 });
     assert.equal(limit.passes(60), 5);
     limit.time += 3000;
@@ -128,7 +128,7 @@ describe("rate-limit", () => {
     assert.equal(wide.passes(1, { from: "2001:db8:0:1::1" }) + wide.passes(1, { from: "2001:db8:0:2::1" }), 1);
   });
 
-  test("counts by whatever it is told, and by several together", () => {
+  test("counts by the configured keys, also several together", () => {
     const cases: [key: string | string[], one: string, other: string][] = [
       ["header:x-api-key", "X-Api-Key: a", "X-Api-Key: b"],
       ["cookie:sid", "Cookie: a=1; sid=a", "Cookie: a=1; sid=b"],
@@ -160,7 +160,7 @@ describe("rate-limit", () => {
     }
   });
 
-  test("two policies count apart, and each tells of itself", () => {
+  test("two policies count separately, and each reports itself", () => {
     const limit = new Limit({ quota: 5, window: 1, name: "burst" }, { quota: 2, window: 3600, name: "hour" });
     const on = exchange("GET / HTTP/1.1\nHost: a", "HTTP/1.1 200 OK");
     for (const hook of [HOOK.request_head, HOOK.response_head])
@@ -171,7 +171,7 @@ describe("rate-limit", () => {
     assert.equal(limit.passes(9, { use: 0 }), 4);
   });
 
-  test("in a dry run refuses nothing, and says what it would refuse", () => {
+  test("in a dry run rejects nothing, and reports what it would reject", () => {
     const limit = new Limit({ quota: 1, window: 60, dryRun: true });
     assert.equal(limit.passes(3), 3);
     assert.equal(
@@ -180,7 +180,7 @@ describe("rate-limit", () => {
     );
   });
 
-  test("refuses what is no limit", () => {
+  test("rejects an invalid limit", () => {
     refuses({ window: 1 }, /config quota: expected a whole number, found nothing/);
     refuses({ quota: 0, window: 1 }, /config quota: expected 1 or more/);
     refuses({ quota: 1, window: 0 }, /config window: expected 1 or more/);

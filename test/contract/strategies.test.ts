@@ -78,7 +78,7 @@ function client(n: number): Exchange {
 
 for (const name of STRATEGIES) {
   describe(`${name}, as every strategy`, () => {
-    test("answers -1 when there is no endpoint, and then only", () => {
+    test("returns -1 only without endpoints", () => {
       const strategy = new Strategy(name);
       const none = Endpoints.ofWeights([]);
       assert.equal(strategy.update(none.view()).pick(none.view()), -1);
@@ -116,7 +116,7 @@ for (const name of STRATEGIES) {
       assert.ok(strategy.choose(endpoints.view(shuffled.slice(1))));
     });
 
-    test("goes on while endpoints come and go", () => {
+    test("continues while endpoints are added and removed", () => {
       const strategy = new Strategy(name);
       const all = Endpoints.ofWeights(Array.from({ length: 60 }, () => 1));
       for (let round = 0; round < 60; round++) {
@@ -155,7 +155,7 @@ describe("round-robin", () => {
     assert.doesNotMatch(order, /00000|11|22|12|21/);
   });
 
-  test("is fair over eight threads that are fed in turn, and they do not march in step", () => {
+  test("is fair over eight workers that are used in turn, and they do not run in step", () => {
     const weights = Array.from({ length: 16 }, () => 1);
     const view = Endpoints.ofWeights(weights).view();
     const threads = Array.from({ length: 8 }, () => new Strategy("round-robin").update(view));
@@ -170,7 +170,7 @@ describe("round-robin", () => {
     );
   });
 
-  test("threads with unequal weights do not begin together either", () => {
+  test("workers with unequal weights do not start in step either", () => {
     const view = Endpoints.ofWeights([10, 9, 8, 7, 6, 5]).view();
     const orders = Array.from({ length: 12 }, () => {
       const thread = new Strategy("round-robin").update(view);
@@ -203,7 +203,7 @@ describe("least-connections", () => {
     assert.equal(strategy.pick(endpoints.view()), 2); // 3/1, 13/4, 5/2
   });
 
-  test("fills endpoints by their weights, eight threads together", () => {
+  test("fills endpoints by their weights over eight workers", () => {
     const weights = [1, 2, 3, 4];
     const endpoints = Endpoints.ofWeights(weights);
     const view = endpoints.view();
@@ -228,7 +228,7 @@ describe("least-connections", () => {
 });
 
 describe("random", () => {
-  test("picks as often as the weights say, over eight threads", () => {
+  test("picks by weight over eight workers", () => {
     const weights = [1, 2, 3, 4, 90];
     const view = Endpoints.ofWeights(weights).view();
     const threads = Array.from({ length: 8 }, () => new Strategy("random").update(view));
@@ -299,7 +299,7 @@ describe("ip-hash", () => {
   const chosen = (strategy: Strategy, view: EndpointView) =>
     Array.from({ length: CLIENTS }, (_, n) => strategy.choose(view, client(n)).address);
 
-  test("gives a client the same endpoint on every thread and in every order", () => {
+  test("gives a client the same endpoint on every worker and in every order", () => {
     const endpoints = Endpoints.ofWeights([1, 2, 3, 4, 5]);
     const before = chosen(new Strategy("ip-hash").update(endpoints.view()), endpoints.view());
     const reversed = endpoints.view([...endpoints.all].reverse());
@@ -325,7 +325,7 @@ describe("ip-hash", () => {
     );
   });
 
-  test("moves only the clients of an endpoint that goes, and only to one that comes", () => {
+  test("moves only the clients of a removed endpoint, and only to an added one", () => {
     const endpoints = Endpoints.ofWeights([1, 1, 1, 2, 2, 1, 1, 3, 1, 1]);
     const gone = endpoints.all[4]!;
     const rest = endpoints.view(endpoints.all.filter((endpoint) => endpoint !== gone));

@@ -77,7 +77,7 @@ for (const [text, places] of wrong) {
   });
 }
 
-test("every problem of a file is told at once", async () => {
+test("all problems of a file are reported at once", async () => {
   const { code, problems, all } = await check(`workers: two
 listeners:
   web: { address: 127.0.0.1:99999, cluster: nowhere, chain: [nothing] }
@@ -89,7 +89,7 @@ clusters:
   assert.ok(problems.length >= 7, all);
 });
 
-test("every layer is told in one pass: structure, reach, modules, permissions, and what plugins say", async () => {
+test("every layer is reported in one pass: structure, reachability, modules, permissions, plugins", async () => {
   const { parseWat } = await wabt();
   const module = parseWat(
     "late.wat",
@@ -140,7 +140,7 @@ clusters: { app: [127.0.0.1:9001] }
   }
 });
 
-test("warnings are told and refuse nothing", async () => {
+test("warnings are reported and reject nothing", async () => {
   const { code, all } = await check(`${base}  spare: [127.0.0.1:9002]\n`);
   assert.equal(code, 0, all);
   assert.match(
@@ -149,7 +149,7 @@ test("warnings are told and refuse nothing", async () => {
   );
 });
 
-test("what is no text, too deep or too large is refused, not crashed on", async () => {
+test("input that is not text, too deep or too large is rejected without a crash", async () => {
   for (const text of [
     Buffer.from([0xff, 0xfe, 0, 0xd8]),
     "[".repeat(100_000),
@@ -174,7 +174,7 @@ test("aliases do not blow up", async () => {
   assert.equal(code, 1, all.slice(0, 500));
 });
 
-test("a file that cannot be read is one clear line", async () => {
+test("an unreadable file is reported in one line", async () => {
   const { code, stderr } = await runSluice("check", "-c", join(directory, "missing.yaml"));
   assert.equal(code, 1);
   assert.match(stderr, /missing\.yaml/);

@@ -1,4 +1,4 @@
-/** Guests that break every rule: each ends as a counted failure, and nothing but the guest is harmed. */
+/** Hostile guests: each ends as a counted failure, and affects nothing but the guest. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -89,7 +89,7 @@ test("memory that grows in a call is followed by the host's views", () => {
   assert.deepEqual(host.lines, []);
 });
 
-test("a straight line of divisions is paid for by its length", () => {
+test("straight-line divisions cost fuel by their number", () => {
   const host = new TestHost();
   const lines = 20_000;
   const line = "(local.set 0 (i32.div_s (i32.const 0x7fffffff) (i32.or (local.get 0) (i32.const 1))))\n";
@@ -124,7 +124,7 @@ test("guests that fail without end leave the process able to make more", () => {
   );
 });
 
-test("a guest that fails at every call is not made for every call", () => {
+test("a guest that fails at every call is not restarted for every call", () => {
   const host = new TestHost();
   const instance = host.load("traps", { onFailure: "skip" });
   for (let i = 0; i < 20_000; i++) {
@@ -349,7 +349,7 @@ function startGuest(plan: ModulePlan): Guest {
 const NO_VALUE = ["abort", "verify"];
 
 for (const call of calls) {
-  test(`whatever a guest hands to ${call.name}: no exception leaves the host, no byte is written elsewhere`, async () => {
+  test(`any arguments of ${call.name}: no exception leaves the host, no byte is written elsewhere`, async () => {
     const liar = new Liar(call);
     const hooks = fc.integer({ min: 0, max: HOOKS.length - 1 });
     const lies = fc.asyncProperty(hooks, argumentsOf(call), (hook, args) => liar.lie(hook, args));

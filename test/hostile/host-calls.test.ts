@@ -187,7 +187,7 @@ const anyStep = fc.oneof(
 );
 const noise = fc.array(fc.tuple(fc.nat(PAGE - 13), fc.nat(255)), { maxLength: 20 });
 
-test("whatever calls a guest makes in whatever order: it ends for a reason of its own, and changes whole things", () => {
+test("any sequence of calls: a guest ends for its own reason, and changes are complete", () => {
   let guest = startGuest();
   const seen = new Set<string>();
   const session = fc.record({ hook: fc.nat(HOOKS.length - 1), steps: fc.array(anyStep, { maxLength: 30 }), noise });
@@ -226,7 +226,7 @@ function assertSendable(exchange: Exchange): void {
   assert.match(exchange.request.partText(PART.method), /^[A-Za-z0-9.-]+$/);
 }
 
-test("plugins made at random end for reasons of their own, and the next one runs", () => {
+test("random plugins end for their own reasons, and the next one runs", () => {
   const reasons = new Set<string>();
   const numbers = fc.array(fc.nat(2 ** 16), { minLength: 30, maxLength: 1500, size: "max" });
   fc.assert(
@@ -442,7 +442,7 @@ const ENOUGH = 20;
 const CAUGHT = "host: an exception of a host call was caught by the guest";
 
 for (const [index, call] of CALLS.entries())
-  test(`at the edge of the stack ${call.name} is made whole or not at all, and the thread goes on`, () => {
+  test(`at the edge of the stack ${call.name} is made completely or not at all, and the worker continues`, () => {
     const step: Step = { call: index, args: truthsOf(call) };
     const hook = hookOf(step);
     const flat = makeWholeExchange();

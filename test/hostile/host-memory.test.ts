@@ -1,4 +1,4 @@
-/** Guests that would have the host hoard memory for them: what it keeps is charged, bounded by `limits.memory`, and given back. */
+/** Host memory caused by guests is charged, bounded by `limits.memory`, and released. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -101,7 +101,7 @@ function keptBy({ values, localBody, request, response }: Exchange): number {
 }
 
 for (const hoarder of hoarders.filter(({ at }) => at !== "start")) {
-  test(`${hoarder.call} is charged to limits.memory: the call fails, and all of it is given back`, () => {
+  test(`${hoarder.call} is charged to limits.memory: the call fails, and all of it is released`, () => {
     const host = new TestHost();
     const instance = load(host, hoard(hoarder));
     const exchange = makeExchange();
@@ -117,7 +117,7 @@ for (const hoarder of hoarders.filter(({ at }) => at !== "start")) {
 }
 
 for (const hoarder of hoarders.filter(({ at }) => at === "start")) {
-  test(`${hoarder.call} is charged where a plugin starts: it is refused`, () => {
+  test(`${hoarder.call} is charged when a plugin starts: it is rejected`, () => {
     const problem = new RegExp(`: ${hoarder.call}: \\d+ more bytes exceed limits.memory`);
     assert.throws(() => load(new TestHost(), hoard(hoarder)), problem);
   });
@@ -138,7 +138,7 @@ test("a value that a call overwrites ten thousand times is kept once, and the on
   assert.equal(instance.configuration.hostMemory.used, 0);
 });
 
-test("all exchanges of one thread together are bounded too, and those that end make room", () => {
+test("all exchanges of a worker together are limited too, and ended ones free their share", () => {
   const host = new TestHost();
   const set: Hoarder = { ...hoarders[0]!, args: `${KEYED} (i32.const 8) (i32.const 65000)`, turns: 1 };
   const instance = load(host, hoard(set));
@@ -157,7 +157,7 @@ test("all exchanges of one thread together are bounded too, and those that end m
   assert.equal(instance.call(HOOK.request_head, makeExchange()), OUTCOME.continue);
 });
 
-test("what is fetched is charged: a response that limits.memory has no room for ends the call", async () => {
+test("fetched responses are charged: one beyond limits.memory ends the call", async () => {
   const module = buildModule(
     compileWat(`(module
       (import "sluice:fetch/1" "fetch" (func $fetch (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
@@ -231,7 +231,7 @@ const step = fc.record({
   traps: fc.boolean(),
 });
 
-test("whatever hooks keep, overwrite and drop: the exchange keeps what is charged, never more than the limit", () => {
+test("whatever hooks keep, overwrite and drop: charged memory never exceeds the limit", () => {
   const module = buildModule(
     compileWat(`(module
       (import "sluice:core/1" "exchange_set" (func $set (param i32 i32 i32 i32) (result i32)))

@@ -21,7 +21,7 @@ function assertNoCanary(upstream: Upstream): void {
   }
 }
 
-testInAllModes("every known smuggling shape is refused, and nothing behind it is a request", async (t) => {
+testInAllModes("every known form of smuggling is rejected, and nothing after it is a request", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port));
   for (const { name, raw, expect } of smuggling.filter((one) => one.direction === "request" && one.expect !== 200)) {
@@ -39,7 +39,7 @@ testInAllModes("every known smuggling shape is refused, and nothing behind it is
 });
 
 testInAllModes(
-  "what is unusual but right is accepted, and the next request on its connection is the next one",
+  "unusual but valid requests are accepted, and the next request on the connection is the next one",
   async (t) => {
     const upstream = await startUpstream(t, (request, response) => response.end(request.body));
     const sluice = await startSluice(t, simpleConfig(upstream.port));
@@ -55,7 +55,7 @@ testInAllModes(
   },
 );
 
-testInAllModes("a request in pieces of every size is read the same", async (t) => {
+testInAllModes("a request is parsed the same in chunks of any size", async (t) => {
   const upstream = await startUpstream(t, (request, response) => response.end(request.body));
   const sluice = await startSluice(t, simpleConfig(upstream.port));
   const raw =

@@ -1,4 +1,4 @@
-/** Upstreams that lie: it costs their connection, and never another client's answer. */
+/** Hostile upstreams lose their connection, and never affect another client's response. */
 import assert from "node:assert/strict";
 import { connectTo, exchange, type Peer, startRawUpstream } from "../e2e/peers.ts";
 import { bounded, simpleConfig, startSluice, testInEachMode } from "../e2e/program.ts";
@@ -9,40 +9,43 @@ const good = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nX-Good: 1\r\n\r\ngood";
 /** What an attacker wants the next client to take for its answer. */
 const poison = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\nX-Poison: 1\r\n\r\npoison";
 
-testInEachMode("every ambiguous response is refused, its connection lost, and the next response right", async (t) => {
-  let lie: string | null = null;
-  const upstream = await startRawUpstream(t, async (peer) => {
-    for (;;) {
-      await peer.head();
-      const said = lie;
-      lie = null;
-      peer.send(said === null ? good : said + poison);
-    }
-  });
-  const sluice = await startSluice(t, simpleConfig(upstream.port));
-  for (const { name, raw, expect, part } of smuggling.filter((one) => one.direction === "response")) {
-    await t.test(name, async (t) => {
-      lie = raw;
-      const client = await connectTo(t, sluice.port);
-      const response = await client.send(get).readResponse();
-      const connection = upstream.peers.at(-1)!;
-      if (expect === 200)
-        assert.deepEqual([response.status, response.whole, response.body.toString()], [200, true, "hello"]);
-      else if (part === "body" && response.status === 200) assert.equal(response.whole, false);
-      else
-        assert.deepEqual(
-          [response.status, response.headers["proxy-status"]],
-          [502, "sluice; error=http_protocol_error"],
-        );
-      assert.equal(response.headers["x-poison"], undefined);
-      await bounded(connection.closed, "the lying connection's end");
-      for (let turn = 0; turn < 2; turn++) {
-        const next = await exchange(t, sluice.port, get);
-        assert.deepEqual([next.status, next.headers["x-good"], next.body.toString()], [200, "1", "good"]);
+testInEachMode(
+  "every ambiguous response is rejected, its connection closed, and the next response correct",
+  async (t) => {
+    let lie: string | null = null;
+    const upstream = await startRawUpstream(t, async (peer) => {
+      for (;;) {
+        await peer.head();
+        const said = lie;
+        lie = null;
+        peer.send(said === null ? good : said + poison);
       }
     });
-  }
-});
+    const sluice = await startSluice(t, simpleConfig(upstream.port));
+    for (const { name, raw, expect, part } of smuggling.filter((one) => one.direction === "response")) {
+      await t.test(name, async (t) => {
+        lie = raw;
+        const client = await connectTo(t, sluice.port);
+        const response = await client.send(get).readResponse();
+        const connection = upstream.peers.at(-1)!;
+        if (expect === 200)
+          assert.deepEqual([response.status, response.whole, response.body.toString()], [200, true, "hello"]);
+        else if (part === "body" && response.status === 200) assert.equal(response.whole, false);
+        else
+          assert.deepEqual(
+            [response.status, response.headers["proxy-status"]],
+            [502, "sluice; error=http_protocol_error"],
+          );
+        assert.equal(response.headers["x-poison"], undefined);
+        await bounded(connection.closed, "the lying connection's end");
+        for (let turn = 0; turn < 2; turn++) {
+          const next = await exchange(t, sluice.port, get);
+          assert.deepEqual([next.status, next.headers["x-good"], next.body.toString()], [200, "1", "good"]);
+        }
+      });
+    }
+  },
+);
 
 const lies: [name: string, said: string, status: number | "broken"][] = [
   ["more than its length", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokmore", 200],
@@ -85,7 +88,7 @@ testInEachMode("lies of other kinds", async (t) => {
   }
 });
 
-testInEachMode("what is only unusual is repaired, and the size of a head is the cluster's setting", async (t) => {
+testInEachMode("unusual responses are repaired, and the size of a head is the cluster's setting", async (t) => {
   let said = good;
   const upstream = await startRawUpstream(t, async (peer) => {
     for (;;) {
@@ -127,7 +130,7 @@ testInEachMode("what is only unusual is repaired, and the size of a head is the 
   assert.equal((await client.send(get).readResponse()).status, 502);
 });
 
-testInEachMode("a response that nobody asked for ends the idle connection that it came on", async (t) => {
+testInEachMode("an unsolicited response closes the idle connection that it was received on", async (t) => {
   const upstream = await startRawUpstream(t, async (peer) => {
     for (;;) {
       await peer.head();

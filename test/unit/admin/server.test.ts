@@ -123,7 +123,7 @@ async function start(t: TestContext, parts: Partial<AdminOptions> = {}) {
   return { call, url, metricsUrl: admin.metricsUrl ?? "", reloads: () => reloads, denied };
 }
 
-test("health, readiness and metrics answer as probes expect", async (t) => {
+test("health, readiness and metrics respond as probes expect", async (t) => {
   const state = { ready: false, draining: true, version: 1, quarantined: ["auth"] };
   const { call } = await start(t, { status: () => ({ ...STATE, ...state }) });
   assert.equal((await call("GET", "/health")).status, 200);
@@ -136,7 +136,7 @@ test("health, readiness and metrics answer as probes expect", async (t) => {
   assert.equal(metrics.body, "sluice_config_version 1\n");
 });
 
-test("what is not there, or not with that method, is said", async (t) => {
+test("unknown paths and methods have their status", async (t) => {
   const { call } = await start(t);
   assert.equal((await call("GET", "/nowhere")).status, 404);
   assert.equal((await call("GET", "/constructor")).status, 404);
@@ -166,7 +166,7 @@ function clusterOf(endpoints: readonly Partial<EndpointStatus>[], parts: Partial
 
 const HEALTH = { state: "unhealthy", checked: true, since: "noon", lastCheck: null, history: [] } as const;
 
-test("the page shows the state, and what comes from outside only as text", async (t) => {
+test("the page shows the state, and external values as text only", async (t) => {
   const evil = "<script>alert('x')</script>&\"";
   const endpoints: Partial<EndpointStatus>[] = [
     { address: evil },
@@ -245,7 +245,7 @@ test("a page of a thousand routes shows two hundred and where the others are", a
   assert.equal(JSON.parse((await call("GET", "/api/v1/listeners")).body)[0].routes.length, 1000);
 });
 
-test("a page whose name was turned to this machine is refused", async (t) => {
+test("a page under a name rebound to this machine is rejected", async (t) => {
   const { call, url } = await start(t);
   const { host, port } = new URL(url);
   for (const good of [host, `localhost:${port}`, `[::1]:${port}`])
@@ -265,7 +265,7 @@ test("another page's request changes nothing; the interface's own and a program'
   assert.equal(reloads(), 2);
 });
 
-test("a refused reload is an answer with its problems, a failing handler one without a cause", async (t) => {
+test("a rejected reload responds with its problems, a failing handler without a cause", async (t) => {
   const refused = { result: "rejected", version: 1, problems: ["sluice.yaml:1:1: no"] };
   const { call } = await start(t, {
     reload: async () => refused,
@@ -281,7 +281,7 @@ test("a refused reload is an answer with its problems, a failing handler one wit
   assert.doesNotMatch(failed.body, /inner/);
 });
 
-test("names that the configuration gives are this interface's", async (t) => {
+test("only configured host names reach the interface", async (t) => {
   const hosts = ["sluice.monitoring.svc", "*.internal.example"];
   const { call, denied } = await start(t, { access: () => ({ token: null, hosts }) });
   for (const host of ["sluice.monitoring.svc:9901", "Sluice.Monitoring.SVC", "a.b.internal.example"])
@@ -297,7 +297,7 @@ test("names that the configuration gives are this interface's", async (t) => {
   assert.match(denied[4]!, /^127\.0\.0\.1: the host other\.svc /);
 });
 
-test("with a token, whoever sends it may, under any name; health alone needs none", async (t) => {
+test("with a token its sender has access under any host name; only health needs none", async (t) => {
   const token = "0123456789abcdef:x";
   const { call, reloads, denied } = await start(t, { access: () => ({ token, hosts: [] }) });
   const host = "sluice.example";

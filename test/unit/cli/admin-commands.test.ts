@@ -20,7 +20,7 @@ function sluiceWith(env: NodeJS.ProcessEnv, ...args: string[]): Promise<{ code: 
   return promise;
 }
 
-test("status tells the state; reload tells what came of it", async (t) => {
+test("status reports the state; reload reports its result", async (t) => {
   const { app, file, write } = await startProxy(t, configOf(["127.0.0.1:1"]));
   const admin = ["--admin", new URL(app.admin!).host];
   const status = await sluice("status", ...admin);
@@ -42,7 +42,7 @@ test("status tells the state; reload tells what came of it", async (t) => {
   assert.match((await sluice("status", ...admin)).out, /the last reload was rejected:\n {2}.*:1:12: listeners: /);
 });
 
-test("when no proxy answers, or the configuration cannot be read, that is one line", async () => {
+test("an unreachable proxy or an unreadable configuration is reported in one line", async () => {
   const nobody = await sluice("status", "--admin", "127.0.0.1:1");
   assert.deepEqual([nobody.code, nobody.out], [1, ""]);
   assert.match(nobody.err, /^sluice: no proxy answers at 127\.0\.0\.1:1: ECONNREFUSED\n$/);

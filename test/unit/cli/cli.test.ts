@@ -46,7 +46,7 @@ test("--help lists the commands, and each of them has its own", async () => {
   }
 });
 
-test("what is no usage exits with 64 and one line that names it", async () => {
+test("wrong usage exits with 64 and one line that names it", async () => {
   const cases: [args: string[], named: RegExp][] = [
     [["chekc"], /unknown command "chekc"/],
     [["toString"], /unknown command "toString"/],
@@ -93,7 +93,7 @@ test("init writes a file that is right, and never writes over one", async () => 
   assert.equal(readFileSync(file, "utf8"), "mine");
 });
 
-test("check tells of configuration and modules at once, one line a problem", async () => {
+test("check reports configuration and modules together, one line per problem", async () => {
   writeFileSync(join(directory, "bad.wasm"), "no module");
   const file = join(directory, "bad.yaml");
   writeFileSync(
@@ -121,7 +121,7 @@ clusters:
   assert.deepEqual(plugins.stdout.trimEnd().split("\n"), lines.slice(1), "the same without the first");
 });
 
-test("check tells what a plugin's schema does not allow, by line and column, whatever else is wrong", async () => {
+test("check reports violations of a plugin's schema by line and column, beside other problems", async () => {
   const file = join(directory, "schema.yaml");
   const text = `plugins:
   edit: { wasm: ${join(root, "plugins/headers.wasm")}, config: { request: { sett: { a: b } } } }
@@ -151,7 +151,7 @@ clusters:
   assert.match(both.stdout, /:1:10: workers: [^\n]+\n.*:3:\d+: plugins\.edit\.config\.request\.sett: unknown key/);
 });
 
-test("a schema is read without running the module: check tells of it by line, inspect lists it", async () => {
+test("a schema is read without running the module: check uses it, inspect lists it", async () => {
   const schema = JSON.stringify({
     type: "object",
     properties: { header: { type: "string", description: "What is set." } },
@@ -187,13 +187,13 @@ clusters: { app: [127.0.0.1:9001] }
   assert.match((await sluice(["check", "-c", file])).stdout, /plugin p: start: unreachable/);
 });
 
-test("a configuration that cannot be read is one line and 1", async () => {
+test("an unreadable configuration is one line and exit code 1", async () => {
   const { code, stdout, stderr } = await sluice(["check"]);
   assert.deepEqual([code, stdout], [1, ""]);
   assert.match(stderr, /^sluice: sluice\.yaml: [^\n]+\n$/);
 });
 
-test("an older Node hands over to the one beside the package", async (t) => {
+test("an older Node starts the one beside the package", async (t) => {
   const candidates = (process.env.PATH ?? "").split(delimiter).map((path) => join(path, "node"));
   const older = candidates
     .filter((path) => existsSync(path))

@@ -1,4 +1,4 @@
-/** `sluice schema | head -1`: a reader that leaves early makes no command fail. */
+/** `sluice schema | head -1`: a reader that closes early does not fail a command. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";

@@ -55,12 +55,12 @@ function makeCluster(answer: (view: EndpointView) => number, connections = 0, en
   return { cluster, columns, updates: () => updates };
 }
 
-test("what the strategy picks is taken", () => {
+test("the strategy's pick is used", () => {
   const { cluster } = makeCluster(() => 2);
   assert.equal(cluster.pick(new Exchange(), 0)?.slot, 2);
 });
 
-test("an answer outside the given endpoints is never followed, and the host picks itself", () => {
+test("a pick outside the given endpoints is ignored, and the host picks", () => {
   for (const answer of [-1, -2, 3, 1_000_000, -2147483648]) {
     const { cluster } = makeCluster(() => answer);
     const slot = cluster.pick(new Exchange(), 0)?.slot;
@@ -87,7 +87,7 @@ test("a strategy never sees an endpoint that is unhealthy, tried, or full", () =
   assert.equal(cluster.pick(retried, 0), null, "nobody is left");
 });
 
-test("the eligible set is made anew when the epoch moves, not for each request", () => {
+test("the eligible set is recomputed when the epoch changes, not for each request", () => {
   const { cluster, columns, updates } = makeCluster(() => 0);
   for (let i = 0; i < 5; i++) cluster.pick(new Exchange(), 0);
   assert.equal(updates(), 1);
@@ -96,7 +96,7 @@ test("the eligible set is made anew when the epoch moves, not for each request",
   assert.equal(updates(), 2);
 });
 
-test("what an exchange has tried is looked at a few times for a pick, however many endpoints there are", () => {
+test("the cost of excluding tried endpoints does not depend on the number of endpoints", () => {
   const looks = (endpoints: number, tried: number): number => {
     const { cluster } = makeCluster(() => 0, 0, endpoints);
     const exchange = new Exchange();
@@ -116,7 +116,7 @@ test("what an exchange has tried is looked at a few times for a pick, however ma
   assert.ok(looks(1000, 500) <= 5 * 500);
 });
 
-test("another endpoint is there while one is neither the present one, nor tried, nor unhealthy", () => {
+test("another endpoint is available while one is neither the current one, nor tried, nor unhealthy", () => {
   const { cluster, columns } = makeCluster(() => 0);
   const exchange = new Exchange();
   exchange.endpoint = cluster.pick(exchange, 0);

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { EndpointColumns } from "../../../src/cluster/columns.ts";
 
-test("in-flight counts are the sum over threads, and an ended thread takes its share away", () => {
+test("in-flight counts are summed over workers, without those of ended workers", () => {
   const step = fc.record({ thread: fc.nat(3), slot: fc.nat(5), up: fc.boolean() });
   fc.assert(
     fc.property(fc.array(step, { maxLength: 200 }), fc.nat(3), (steps, ended) => {
@@ -24,7 +24,7 @@ test("in-flight counts are the sum over threads, and an ended thread takes its s
   );
 });
 
-test("two threads see the same columns through one buffer", () => {
+test("two workers share the columns through one buffer", () => {
   const a = EndpointColumns.allocate(2);
   const b = new EndpointColumns(a.buffer);
   a.addInFlight(0, 7, 1);

@@ -84,7 +84,7 @@ test("imports of what is no plugin code", async () => {
     await assert.rejects(compileSource(`import { a } from "${path}";\n${IMPORTS}\na();`), message);
 });
 
-test("what the compiler says well is left as it is", async () => {
+test("clear messages of the compiler are not changed", async () => {
   await assert.rejects(
     compileSource(`${IMPORTS}\nexport function onRequest(req: Request): void { nothing(); }`),
     /2:49: Cannot find name 'nothing'\.$/,

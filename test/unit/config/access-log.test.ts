@@ -41,7 +41,7 @@ test("fields are chosen, added, and given keys; a file is relative to the config
   assert.equal(more ? more.fields.length : 0, DEFAULT_ACCESS_FIELDS.length + 1);
 });
 
-test("what is wrong is named with its place", () => {
+test("mistakes are reported with their place", () => {
   const cases: [string, RegExp][] = [
     [
       "{ fields: [usr_agent] }",

@@ -89,7 +89,7 @@ const wrong = [
   BASE.replace("[a:1]", "{ endpoints: [a:1], health: { passive: { statuses: [404] } } }"),
 ];
 
-test("what the proxy takes, the schema takes", () => {
+test("the schema accepts what the proxy accepts", () => {
   for (const text of right) {
     const { problems } = loadConfig(text, { file: "s.yaml", env: {} });
     assert.deepEqual(problems, [], text);
@@ -97,14 +97,14 @@ test("what the proxy takes, the schema takes", () => {
   }
 });
 
-test("what has a wrong shape, both refuse", () => {
+test("both reject a wrong shape", () => {
   for (const text of wrong) {
     assert.equal(loadConfig(text, { file: "s.yaml", env: {} }).config, null, text);
     assert.ok(!isValid(whole, parse(text)), text);
   }
 });
 
-test("every key of the schema tells what it is for", () => {
+test("every key of the schema has a description", () => {
   const walk = (schema: unknown): number => {
     if (typeof schema !== "object" || schema === null) return 0;
     const properties = Object.entries((schema as { properties?: Record<string, Json> }).properties ?? {});

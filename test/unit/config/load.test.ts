@@ -259,7 +259,7 @@ test("a health check in its short forms and in its long ones", () => {
   assert.deepEqual(strict.clusters[0]?.health.passive, { ...PASSIVE, ...changed });
 });
 
-test("every problem is told at once, each at its place", () => {
+test("all problems are reported at once, each at its place", () => {
   const problems = complain(`workers: many
 admn: 127.0.0.1:1
 listeners:
@@ -401,7 +401,7 @@ const wrong: [what: string, text: string, message: RegExp][] = [
 ];
 for (const [what, text, message] of wrong) test(`refuses ${what}`, () => complainOnce(text, message));
 
-test("what this version does not serve is said to be so, and not unknown", () => {
+test("features of other versions are reported as unsupported, not as unknown", () => {
   for (const text of [
     listener("protocol: tcp"),
     listener("tls: {}"),
@@ -441,7 +441,7 @@ test("a required map must have a value: a file cut off behind its key removes no
   assert.deepEqual(load("listeners: {}").listeners, []);
 });
 
-test("variables stand for values of every type", () => {
+test("variables work for values of every type", () => {
   const text = `
 workers: \${WORKERS}
 listeners:
@@ -469,7 +469,7 @@ plugins:
   });
 });
 
-test("a variable brings one value, and no YAML of its own", () => {
+test("a variable is one value, never YAML", () => {
   const text = `${BASE}plugins: { x: { wasm: a, config: { v: \${V} } } }`;
   for (const value of [
     "a: b",
@@ -492,7 +492,7 @@ test("a variable brings one value, and no YAML of its own", () => {
     assert.deepEqual(plainValue(load(text, { V: value }).plugins[0]?.config), { v: value });
 });
 
-test("a variable without value is one problem, where it stands", () => {
+test("a variable without value is one problem, at its place", () => {
   complainOnce(`workers: \${NOPE}\n${BASE}`, /^s\.yaml:1:10: workers: the environment variable NOPE is not set/);
   complainOnce(`workers: "\${NOPE"\n${BASE}`, /without a variable's name and "\}" after it/);
 });
@@ -516,7 +516,7 @@ test("aliases and merge keys work, own keys win", () => {
   assert.equal(four?.endpoints[0]?.address.text, "127.0.0.1:1");
 });
 
-test("aliases that stand for too much, or for themselves, are refused", () => {
+test("aliases that expand to too much, or to themselves, are rejected", () => {
   const bomb = Array.from({ length: 9 }, (_, i) => `  b${i}: &b${i} [${Array(9).fill(i === 0 ? "x" : `*b${i - 1}`)}]`);
   assert.match(
     complain(`${BASE}${bomb.join("\n")}\n`).join("\n"),
@@ -526,7 +526,7 @@ test("aliases that stand for too much, or for themselves, are refused", () => {
   assert.match(complain("[".repeat(50_000)).join("\n"), /not valid YAML/);
 });
 
-test("rules that no request can reach are refused", () => {
+test("unreachable routes are rejected", () => {
   const cover: [earlier: string, later: string][] = [
     ["", "path: /a"],
     ["", ""],
@@ -624,7 +624,7 @@ test("any text is a configuration or a list of problems with places, never an ex
   );
 });
 
-test("traces are off until a token or a sample is given, and neither is taken as it comes", () => {
+test("traces are off until a token or a sample is configured, and both are validated", () => {
   assert.deepEqual(load(BASE).trace, { header: "x-sluice-debug", sample: 0, keep: 100, mask: [] });
   const { trace } = load(`${BASE}\ntrace: { token: "\${T}", sample: 0.5%, mask: [X-Own] }\n`, {
     T: "0123456789abcdef",

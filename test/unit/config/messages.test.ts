@@ -67,12 +67,12 @@ for (const [what, text, problem] of slips)
     assert.match(problems[0] ?? "", problem, problems.join("\n"));
   });
 
-test("an anchor that is given twice is, for each alias, the one before it", () => {
+test("of an anchor defined twice, an alias uses the last definition before it", () => {
   const { config } = load(`${BASE}workers: &n 2\ntrace: { keep: *n }\nlog: { access: &n true }\nkv: { size: 1MiB }\n`);
   assert.equal(config?.trace.keep, 2);
 });
 
-test("a bomb of aliases is refused within its bounds, at once", () => {
+test("an alias bomb is rejected at once, by its limits", () => {
   const lines = Array.from({ length: 9 }, (_, i) => `  b${i}: &b${i} [${Array(9).fill(i === 0 ? "x" : `*b${i - 1}`)}]`);
   const { problems } = load(`${BASE}${lines.join("\n")}\n`);
   assert.ok(
@@ -82,7 +82,7 @@ test("a bomb of aliases is refused within its bounds, at once", () => {
   );
 });
 
-test("structure and reachability are told in one pass, and nothing is the echo of another", () => {
+test("structure and reachability are reported in one pass, without follow-up problems", () => {
   const { problems } = load(
     `workers: many
 ${rules(
@@ -109,7 +109,7 @@ admin: 127.0.0.1:8080
   assert.deepEqual(without.length, 2, "a file without listeners");
 });
 
-test("what is allowed and most likely not meant is a warning", () => {
+test("valid but probably unintended settings are warnings", () => {
   const unused = BASE.replace("app: [", 'spare: ["127.0.0.1:1"]\n  app: [');
   assert.deepEqual(load(BASE).warnings, []);
   assert.deepEqual(load(unused).warnings, ['s:4:3: clusters.spare: no route leads to the cluster "spare"']);

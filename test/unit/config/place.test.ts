@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { formatProblem } from "../../../src/config/place.ts";
 
-test("a problem is one line of plain text, whatever a plugin or a file has put in its message", () => {
+test("a problem is one line of plain text, whatever its message contains", () => {
   const at = { file: "s.yaml", line: 3, column: 7, path: "plugins.p" };
   for (const [message, shown] of [
     ["start: no\n  at f (a.ts:1:2)", "start: no, at f (a.ts:1:2)"],

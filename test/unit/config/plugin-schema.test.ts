@@ -25,7 +25,7 @@ function refuses(schema: string | object): string[] {
 }
 
 describe("a schema", () => {
-  test("with a keyword that would not be checked is refused, with its place", () => {
+  test("with an unsupported keyword is rejected, with its place", () => {
     assert.deepEqual(refuses('{\n  "type": "object",\n  "properties": {\n\t"a": { "minLenght": 2 }\n  }\n}'), [
       'p.schema.json:4:9: properties.a.minLenght: the keyword "minLenght" would not be checked, did you mean "minLength"',
     ]);
@@ -33,7 +33,7 @@ describe("a schema", () => {
       assert.match(refuses({ [keyword]: true }).join(), /would not be checked/, keyword);
   });
 
-  test("that is not sound is refused", () => {
+  test("that is not sound is rejected", () => {
     const cases: [schema: string | object, problem: RegExp][] = [
       ["{", /:2:1: not valid YAML|:1:\d+: not valid YAML/],
       ["a: 1", /:1:1: not JSON/],
@@ -60,12 +60,12 @@ describe("a schema", () => {
     for (const [schema, problem] of cases) assert.match(refuses(schema).join("\n"), problem, JSON.stringify(schema));
   });
 
-  test("may hold a dollar and a brace, which no variable is put into", () => {
+  test("can contain a dollar and a brace without substitution", () => {
     assert.deepEqual(refuses({ type: "string", pattern: "^\\$\\{", default: `\${X}` }), []);
   });
 });
 
-test("a configuration that does not keep its schema is told so, at its place", () => {
+test("a configuration that violates its schema is reported at its place", () => {
   const object = (properties: object, more = {}) => ({ type: "object", properties, ...more });
   const cases: [schema: object, yaml: string, problems: string[]][] = [
     [object({ a: { type: "string" } }), "{ a: x }", []],

@@ -85,7 +85,7 @@ test("a variable's value is text, whatever it looks like", () => {
   );
 });
 
-test("a variable's value becomes what a schema wants that wants no text", () => {
+test("a variable's value is converted where the schema expects another type than text", () => {
   accepts({ type: "integer" }, `\${V}`, 5, { V: "5" });
   accepts({ type: "integer" }, `"\${V}0"`, 50, { V: "5" });
   accepts({ type: "number" }, `\${V}`, 0.5, { V: ".5" });
@@ -108,7 +108,7 @@ test("where a schema wants a number, it is the number", () => {
   refuses({ type: "integer" }, '"5"', /invalid value "5": expected a whole number/);
 });
 
-test("what could be a text or a value is refused, with what to write", () => {
+test("ambiguous scalars are rejected, with what to write instead", () => {
   for (const schema of [null, {}, { type: ["string", "number", "boolean"] }, { anyOf: [{ type: "string" }, {}] }]) {
     for (const text of ["7", "-1.5", "0", "true", "false"]) accepts(schema, text, JSON.parse(text));
     refuses(schema, "1.10", /ambiguous value 1\.10: write "1\.10" in quotes for the text, or 1\.1 for the number/);
@@ -157,7 +157,7 @@ test("null is no value, and a text only in quotes", () => {
   assert.match(problems.map(formatProblem).join("\n"), /missing value: .*: write "~" in quotes for the text$/);
 });
 
-test("what the core wants as text is the text, and keys are", () => {
+test("text settings of the core are taken literally, as are keys", () => {
   const { config, problems } = loadConfig(
     `listeners:
   007: { address: ":1", routes: [{ name: 1.10, match: { headers: { x-a: 12e4, x-b: no }, query: { 1.0: \${V} } }, cluster: 0x1F }] }
@@ -173,7 +173,7 @@ clusters: { 0x1F: [{ address: "a:1", zone: 010 }] }
   assert.equal(config?.clusters[0]?.endpoints[0]?.zone, "010");
 });
 
-test("what the built-in filters take as text is the text that stands there", () => {
+test("text settings of built-in filters are taken literally", () => {
   const schemaOf = (name: string) => readFileSync(join(ROOT, `plugins/${name}.schema.json`), "utf8");
   const cases: [plugin: string, yaml: string, value: unknown][] = [
     ["api-key", "{ keys: { 1: 356002209726529540123 } }", { keys: { 1: "356002209726529540123" } }],
@@ -204,7 +204,7 @@ test("what the built-in filters take as text is the text that stands there", () 
   }
 });
 
-test("variables that are not well formed are refused, at their place", () => {
+test("malformed variables are rejected, at their place", () => {
   const cases: [yaml: string, column: number, message: RegExp, env?: Record<string, string>][] = [
     [`"a \${NOPE"`, 13, /without a variable's name and "\}" after it/],
     [`a \${NOPE`, 12, /without a variable's name and "\}" after it/],
@@ -241,7 +241,7 @@ test("defaults may hold variables and braces, and stop where they are closed", (
   for (const [yaml, value, env] of cases) accepts({ type: "string" }, yaml, value, env);
 });
 
-test("what would make a file mean something else unseen is refused", () => {
+test("YAML that would change meaning silently is rejected", () => {
   const cases: [text: string, message: RegExp][] = [
     [`%YAML 1.1\n---\n${BASE}`, /^s\.yaml:1:1: the file says %YAML 1\.1, expected 1\.2, or no such line$/],
     [`${BASE}workers: !!int "5"\n`, /^s\.yaml:3:16: workers: tags are not supported/],

@@ -40,7 +40,7 @@ function start(t: TestContext, names = ["a.yaml", "b.wasm"]) {
   return { directory, path, watch, changed, calls: () => calls };
 }
 
-test("a file that is written is told of, however it is written", async (t) => {
+test("a written file is reported, however it is written", async (t) => {
   const { path, changed } = start(t);
   await changed(() => appendFileSync(path("a.yaml"), "two"));
   await changed(() => writeFileSync(path("b.wasm"), "three"));
@@ -53,14 +53,14 @@ test("a file that is written is told of, however it is written", async (t) => {
   await changed(() => writeFileSync(path("a.yaml"), "five"));
 });
 
-test("other files of the directory are nobody's business", async (t) => {
+test("other files of the directory are ignored", async (t) => {
   const { path, changed, calls } = start(t);
   writeFileSync(path("other"), "one");
   await changed(() => appendFileSync(path("a.yaml"), "two"));
   assert.equal(calls(), 1);
 });
 
-test("a symbolic link that is swapped is seen", async (t) => {
+test("a replaced symbolic link is noticed", async (t) => {
   const { path, watch, changed } = start(t, []);
   for (const version of ["v1", "v2"]) {
     mkdirSync(path(version));
@@ -75,7 +75,7 @@ test("a symbolic link that is swapped is seen", async (t) => {
   });
 });
 
-test("a file in a directory that is not there yet is seen when it comes", async (t) => {
+test("a file in a directory that does not exist yet is noticed when it is created", async (t) => {
   const { directory, path, watch, changed } = start(t);
   watch.update([path("a.yaml"), join(directory, "later", "d.wasm")]);
   await changed(() => {
@@ -84,7 +84,7 @@ test("a file in a directory that is not there yet is seen when it comes", async 
   });
 });
 
-test("what is no longer among the files, and what comes after close, is not told of", async (t) => {
+test("changes of removed files, and after close, are not reported", async (t) => {
   const { path, watch, changed, calls } = start(t);
   watch.update([path("b.wasm")]);
   appendFileSync(path("a.yaml"), "two");

@@ -8,7 +8,7 @@ import { BroadcastChannel } from "node:worker_threads";
 import { StartError, startApp } from "../../../src/control/app.ts";
 import { ask, configOf, makeDirectory, startEndpoint, startProxy, until } from "./parts.ts";
 
-test("a new version is taken whole, an unchanged file makes none, a bad one changes nothing", async (t) => {
+test("a new version is activated as a whole, an unchanged file causes none, an invalid one changes nothing", async (t) => {
   const [one, two] = [await startEndpoint(t, "one"), await startEndpoint(t, "two")];
   const { app, file, write, url } = await startProxy(t, configOf([one]));
   const first = url();
@@ -34,7 +34,7 @@ test("a new version is taken whole, an unchanged file makes none, a bad one chan
   assert.equal((await app.reload()).result, "unchanged");
 });
 
-test("who asks for a reload while one is made joins the next, which sees the newest file", async (t) => {
+test("reload requests during a reload join the next one, which reads the newest file", async (t) => {
   const [one, two] = [await startEndpoint(t, "one"), await startEndpoint(t, "two")];
   const { app, write, url } = await startProxy(t, configOf([one]));
   write(configOf([one, two]));
@@ -65,7 +65,7 @@ test("a listener that cannot be had leaves everything as it is", async (t) => {
   assert.deepEqual(await ask(url()), { status: 200, text: "one" });
 });
 
-test("what stands in the way of a start is said in whole lines", async (t) => {
+test("problems of a start are reported in whole lines", async (t) => {
   const file = join(makeDirectory(t), "sluice.yaml");
   const start = (config: string) => {
     writeFileSync(file, config);
@@ -114,7 +114,7 @@ test("a worker that fails is replaced: its successor serves the version in servi
   assert.equal(app.status().requestsInFlight, 0);
 });
 
-test("what was prepared for a version that one worker refuses is given up by the others", async (t) => {
+test("a version that one worker rejects is released by the others", async (t) => {
   const endpoint = await startEndpoint(t, "one");
   const entry = new URL("./rejecting-worker.ts", import.meta.url);
   const { app, url, write } = await startProxy(t, configOf([endpoint]), { entry });
@@ -167,7 +167,7 @@ test("a listener moves from one address to all of them at the same port, and bac
   }
 });
 
-test("a changed file is a new version without anybody asking", async (t) => {
+test("a changed file becomes a new version without a request to reload", async (t) => {
   const [one, two] = [await startEndpoint(t, "one"), await startEndpoint(t, "two")];
   const { app, write, url } = await startProxy(t, configOf([one]), { watch: true });
   write(configOf([two]));
@@ -175,7 +175,7 @@ test("a changed file is a new version without anybody asking", async (t) => {
   assert.deepEqual(await ask(url()), { status: 200, text: "two" });
 });
 
-test("series and rows of what is gone are given back, and what stays counts on", async (t) => {
+test("series and rows of removed objects are released, and others keep their counts", async (t) => {
   const [one, two] = [await startEndpoint(t, "one"), await startEndpoint(t, "two")];
   const { app, write, url } = await startProxy(t, configOf([one]));
   await ask(url());
@@ -194,7 +194,7 @@ test("series and rows of what is gone are given back, and what stays counts on",
 const countWorkers = (app: { status(): { workers: readonly { serving: boolean }[] } }): number =>
   app.status().workers.filter(({ serving }) => serving).length;
 
-test("the number of workers goes up and down with the configuration, unless the command line says it", async (t) => {
+test("the number of workers follows the configuration, unless the command line sets it", async (t) => {
   const config = configOf([await startEndpoint(t, "one")]);
   const { app, write, url } = await startProxy(t, config);
   for (const workers of [3, 1, 2]) {
@@ -209,7 +209,7 @@ test("the number of workers goes up and down with the configuration, unless the 
   assert.equal(countWorkers(fixed.app), 1);
 });
 
-test("more workers than there is room for are refused with the figure, as is a version whose workers do not start", async (t) => {
+test("more workers than the table can hold are rejected with the number, as is a version whose workers do not start", async (t) => {
   const config = configOf([await startEndpoint(t, "one")]);
   const { app, write, url } = await startProxy(t, config.replace("workers: 2", "workers: 1"));
   const places = Math.max(64, 4 * availableParallelism());

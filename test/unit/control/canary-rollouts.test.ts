@@ -143,7 +143,7 @@ test("a newer file ends a rollout in favour of the baseline, and starts another"
   assert.deepEqual([...site.rollouts.results()], [{ plugin: "p", state: "ended", count: 2 }]);
 });
 
-test("another reload keeps the rollout, with its new rules", (t) => {
+test("another reload keeps the rollout, with its new settings", (t) => {
   const site = new TestRollouts(t).reload().write("two").look(9_000);
   const { number } = site;
   site.rollout = "rollout: { percent: 50, watch: 10s, minRequests: 10 }";

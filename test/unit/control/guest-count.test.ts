@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { checkGuests } from "../../../src/plan/builder.ts";
 
-test("more guests than a process has room for are refused with the figure", () => {
+test("more guests than a process can hold are rejected with the number", () => {
   const at = { file: "s.yaml", line: 1, column: 1, path: "plugins" };
   assert.equal(checkGuests(4, 1500, at), null);
   assert.deepEqual(checkGuests(4, 1501, at), {

@@ -83,7 +83,7 @@ function makeManual() {
   return { manual, waiting, stopped, next };
 }
 
-test("an endpoint that goes down is taken out, and comes back; each change is told once, with its cause", async (t) => {
+test("a failing endpoint is removed from service and returns; each change is reported once, with its cause", async (t) => {
   let status = 200;
   let asked = 0;
   const server = createServer((_, response) => {
@@ -120,7 +120,7 @@ test("an endpoint that goes down is taken out, and comes back; each change is to
   assert.ok(counts.healthy >= 4 && counts.unhealthy >= 3 && counts.failed === 0, JSON.stringify(counts));
 });
 
-test("of a new endpoint the first check alone decides; one that could not be made decides nothing", async (t) => {
+test("the first check decides for a new endpoint; a check that could not run decides nothing", async (t) => {
   const { manual, next } = makeManual();
   const { checks, out } = makeChecks(t, { probe: manual });
   checks.take(plan([{ slot: 1 }]));
@@ -136,7 +136,7 @@ test("of a new endpoint the first check alone decides; one that could not be mad
   assert.deepEqual([...checks.counts()][0]?.counts, { healthy: 2, unhealthy: 1, failed: 3 });
 });
 
-test("one check of an endpoint at a time, and so many of all; the rest stand in line and are all served", async (t) => {
+test("one check per endpoint and a limited total at a time; the rest are queued and all run", async (t) => {
   const { manual, waiting } = makeManual();
   const { checks } = makeChecks(t, { probe: manual, maxChecks: 3 });
   checks.take(plan(Array.from({ length: 9 }, (_, slot) => ({ slot }))));
@@ -179,7 +179,7 @@ test("state outlives versions by its row; another check keeps it and begins to c
   assert.equal(log.length, 3);
 });
 
-test("an endpoint that goes is checked no more; one whose check goes gets traffic again", async (t) => {
+test("a removed endpoint is no longer checked; one whose check was removed gets traffic again", async (t) => {
   const { manual, next, waiting, stopped } = makeManual();
   const { checks, out, log } = makeChecks(t, { probe: manual });
   checks.take(plan([{ slot: 1 }, { slot: 2 }]));
@@ -197,7 +197,7 @@ test("an endpoint that goes is checked no more; one whose check goes gets traffi
   assert.equal(checks.describe(2)!.state, "healthy", "it begins like a new one");
 });
 
-test("close gives up what is under way, in line, and due; nothing is begun after it", async (t) => {
+test("close cancels running, queued and due checks; none starts after it", async (t) => {
   const { manual, waiting, stopped } = makeManual();
   const { checks } = makeChecks(t, { probe: manual, maxChecks: 1 });
   checks.take(plan([{ slot: 1 }, { slot: 2 }, { slot: 3 }]));
@@ -223,7 +223,7 @@ test("first checks follow each other by a step, or are spread over a part of the
   );
 });
 
-test("the next check comes by chance a tenth sooner or later, and seldom where an endpoint stays down", () => {
+test("the next check is a random tenth earlier or later, and rarer while an endpoint stays down", () => {
   const target: CheckTarget = {
     cluster: "app",
     endpoint: plan([{ slot: 1 }]).clusters[0]!.set.endpoints[0]!,
@@ -258,7 +258,7 @@ test("the next check comes by chance a tenth sooner or later, and seldom where a
   isAbout(20);
 });
 
-test("what an endpoint or a plugin says is told in one line, without control characters, and in part", () => {
+test("text from an endpoint or plugin is reported in one line, without control characters, and truncated", () => {
   const target: CheckTarget = {
     cluster: "app",
     endpoint: plan([{ slot: 1 }]).clusters[0]!.set.endpoints[0]!,

@@ -47,7 +47,7 @@ test("a port 0 becomes a number that all workers share, and stays while its list
   assert.deepEqual(again.sockets, []);
 });
 
-test("a port in use is refused by name, also when its user shares it, and what was bound before is given back", async (t) => {
+test("a port in use is reported by name, also if its user shares it, and ports bound before are released", async (t) => {
   const other = makeListeners(1);
   const taken = await other.open([wish("theirs", "127.0.0.1", 0)]);
   listen(t, taken);
@@ -139,7 +139,7 @@ test("where a port cannot be shared the first worker accepts for all, and its su
   again!.socket!.close();
 });
 
-test("who comes after a worker that left takes over its socket, and binds only what nobody left behind", async (t) => {
+test("the successor of a worker takes over its sockets, and binds only missing ones", async (t) => {
   const listeners = makeListeners(2);
   const opening = await listeners.open([wish("a", "127.0.0.1", 0), wish("b", "127.0.0.1", 0)]);
   listen(t, opening);

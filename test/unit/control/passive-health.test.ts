@@ -1,4 +1,4 @@
-/** Which endpoints are ejected, for how long, and what brings them back. */
+/** Which endpoints are ejected, for how long, and how they recover. */
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { EndpointColumns, HEALTH } from "../../../src/cluster/columns.ts";
@@ -87,7 +87,7 @@ test("an endpoint is out for ejectFor, then one request decides; each ejection t
   assert.equal(health.describe(0)!.count, 1, "it was in service for longer than it was out");
 });
 
-test("a probe that is given back when the ejection is over leaves the endpoint in service", (t) => {
+test("a probe returned after the ejection ended leaves the endpoint in service", (t) => {
   const { columns, health, fail, states } = start(t, 2);
   fail(0);
   t.mock.timers.tick(1000);
@@ -110,7 +110,7 @@ test("a probe that nothing is heard of is replaced when its time is over", (t) =
   assert.deepEqual(states(), [PROBING, 0]);
 });
 
-test("what is logged of an ejection: its cause and length, also where it had to wait for another's end", (t) => {
+test("an ejection is logged with its cause and length, also when it was delayed by another", (t) => {
   const { health, fields, fail } = start(t, 2);
   fail(0);
   fail(1, "response_timeout");

@@ -36,7 +36,7 @@ function makeOrders(t: TestContext, serving: number[]) {
   return { jobs, told, begin, given, withdrawn, answer };
 }
 
-test("jobs go to the workers that serve, in turns, and each is answered once", (t) => {
+test("jobs are distributed to serving workers in turn, and each completes once", (t) => {
   const serving = [0, 2];
   const { told, begin, given, answer } = makeOrders(t, serving);
   for (let i = 0; i < 3; i++) begin();
@@ -52,7 +52,7 @@ test("jobs go to the workers that serve, in turns, and each is answered once", (
   assert.deepEqual(told, [HEALTHY]);
 });
 
-test("an job of a worker that ends, or has another version, is given again; a late answer counts for nothing", async (t) => {
+test("a job of a worker that ends, or has another version, is assigned again; a late result is ignored", async (t) => {
   const { jobs, told, begin, given, answer } = makeOrders(t, [0, 1]);
   begin();
   jobs.forget(0);
@@ -81,7 +81,7 @@ test("a check that no worker makes comes to an end, without a result", async (t)
   assert.deepEqual(none.told, [{ result: "failed", problem: "no worker is serving" }]);
 });
 
-test("a stuck worker is passed over, and left alone until it answers again", async (t) => {
+test("a stuck worker is skipped until it responds again", async (t) => {
   const { told, begin, given, withdrawn, answer } = makeOrders(t, [0, 1]);
   begin(1);
   assert.equal(given()[0]!.worker, 0);
@@ -111,7 +111,7 @@ test("where all are stuck, they are asked all the same", async (t) => {
   assert.equal(given().length, 5);
 });
 
-test("who gives a check up is told nothing, wherever it stands", async (t) => {
+test("a cancelled check reports nothing, at any stage", async (t) => {
   const { told, begin, given, withdrawn, answer } = makeOrders(t, [0, 1]);
   const stop = begin(1);
   stop();

@@ -4,7 +4,7 @@ import { PluginHealth } from "../../../src/control/plugin-health.ts";
 
 const failure = (at: number) => ({ at, hook: "request_head", reason: "trap", message: "unreachable", stack: "" });
 
-test("a plugin is quarantined on the workers that say so, and on none that has ended", () => {
+test("a plugin is quarantined on the workers that report it, and on none that has ended", () => {
   const health = new PluginHealth();
   for (const worker of [0, 1, 2])
     health.receive(worker, { plugin: "bad", quarantined: worker > 0, failure: failure(worker) });

@@ -82,7 +82,7 @@ test("an endpoint at a Unix socket is checked there", async (t) => {
   assert.deepEqual(gone, { result: "unhealthy", problem: "no such socket" });
 });
 
-test("who is not there, breaks off or lies is unhealthy, and it is told why", async (t) => {
+test("an unreachable, aborting or malformed endpoint is unhealthy, with the reason", async (t) => {
   const gone = createServer();
   const port = await listen(t, gone);
   gone.close();
@@ -99,7 +99,7 @@ test("who is not there, breaks off or lies is unhealthy, and it is told why", as
   assert.equal(await problem(HTTP, await says(t, "HTTP/1.1 101 OK\r\n\r\n")), "status 101");
 });
 
-test("1xx answers are passed over, but not for ever", async (t) => {
+test("1xx responses are skipped, up to a limit", async (t) => {
   const hint = "HTTP/1.1 103 Early Hints\r\n\r\n";
   const fine = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
   assert.equal((await visit(HTTP, endpoint(await says(t, hint.repeat(3) + fine)))).result, "healthy");
@@ -107,7 +107,7 @@ test("1xx answers are passed over, but not for ever", async (t) => {
   assert.equal(await problem(HTTP, await says(t, hint.repeat(3000) + fine)), "interim responses over 65536 bytes");
 });
 
-test("an answer that comes byte by byte is read; one that never ends is bounded in bytes and in time", async (t) => {
+test("a response that arrives byte by byte is read; an endless one is limited in bytes and time", async (t) => {
   const slow = await startRaw(t, async (socket) => {
     for (const byte of "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n") {
       socket.write(byte);
@@ -152,7 +152,7 @@ test("a worker that was busy itself takes no endpoint for slow", async (t) => {
   assert.equal((await verdict).result, "healthy");
 });
 
-test("text is sent, and an answer with the expected text is enough", async (t) => {
+test("text is sent, and a response with the expected text is enough", async (t) => {
   const redis = await startRaw(t, (socket) =>
     socket.on(
       "data",
@@ -173,7 +173,7 @@ test("text is sent, and an answer with the expected text is enough", async (t) =
   assert.deepEqual(heard, ["hello"]);
 });
 
-test("a check that is given up tells nothing, and closes its connection", async (t) => {
+test("a cancelled check reports nothing, and closes its connection", async (t) => {
   const closed = Promise.withResolvers<void>();
   const arrived = Promise.withResolvers<void>();
   const silent = await startRaw(t, (socket) => {

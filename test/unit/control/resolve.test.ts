@@ -27,7 +27,7 @@ test("the system's names resolve to IPv4 where they can, and one that is none ha
   assert.equal(resolver.failures, 1);
 });
 
-test("a name without an address is asked for again, and what is found is a change", async (t) => {
+test("a name without an address is looked up again, and its result is a change", async (t) => {
   let answer: readonly string[] | null = null;
   const { resolver, changes } = make(t, async () => {
     if (answer === null) throw Object.assign(new Error("no"), { code: "ENOTFOUND" });
@@ -61,7 +61,7 @@ test("the last addresses stay while a name cannot be resolved any more", async (
   assert.ok(asked >= 2);
 });
 
-test("a lookup that does not end holds up nothing, and its answer is a change", async (t) => {
+test("a pending lookup delays nothing, and its result is a change", async (t) => {
   const { promise, resolve } = Promise.withResolvers<{ addresses: readonly string[]; ttl: number }>();
   let asked = 0;
   const lookup: Lookup = (name) => {
@@ -81,7 +81,7 @@ test("a lookup that does not end holds up nothing, and its answer is a change", 
   assert.deepEqual(changes, ["slow.example"]);
 });
 
-test("what comes between two versions is a change of the second", async (t) => {
+test("a change between two versions belongs to the second", async (t) => {
   const { promise, resolve } = Promise.withResolvers<{ addresses: readonly string[]; ttl: number }>();
   const { resolver, changes } = make(t, () => promise, 1);
   const addresses = await resolver.resolve("a.example");

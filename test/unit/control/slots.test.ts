@@ -3,7 +3,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { rowsOf, Slots } from "../../../src/control/slots.ts";
 
-test("a place stays with its identity while a version names it, and goes to another only after", () => {
+test("a slot belongs to one identity while a version uses it, and is reused only after", () => {
   const slots = new Slots(rowsOf("rows", 8, () => undefined));
   const a = slots.acquire(1, "a");
   const b = slots.acquire(1, "b");
@@ -14,7 +14,7 @@ test("a place stays with its identity while a version names it, and goes to anot
   assert.equal(slots.acquire(3, "c"), b);
 });
 
-test("a row is cleared before it is used again, and running out is said with the figure", () => {
+test("a row is cleared before reuse, and exhaustion is reported with the number", () => {
   const cleared: number[] = [];
   const slots = new Slots(rowsOf("rows", 2, (row) => cleared.push(row)));
   slots.acquire(1, "a");
@@ -26,7 +26,7 @@ test("a row is cleared before it is used again, and running out is said with the
   assert.equal(cleared.length, 3);
 });
 
-test("whatever versions come and go, living identities never share a place", () => {
+test("for any sequence of versions, live identities never share a slot", () => {
   const step = fc.record({
     version: fc.integer({ min: 0, max: 4 }),
     identity: fc.constantFrom("a", "b", "c", "d", null),

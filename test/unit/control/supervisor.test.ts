@@ -8,7 +8,7 @@ const STUCK_AFTER = 200;
 /** Processor time as that share of the time that has passed. */
 const using = (share: number) => ({ cpuTime: async () => performance.now() * share });
 
-test("only a worker that stands still and uses a processor is stuck", async (t) => {
+test("only a worker that makes no progress and uses processor time is stuck", async (t) => {
   const heartbeat = new SharedArrayBuffer(16);
   const beats = new Int32Array(heartbeat);
   const stuck = new Map<number, number>();
@@ -41,7 +41,7 @@ test("a spinning worker that gets little of a processor is found when it has use
   assert.equal(found, 0);
 });
 
-test("a stuck worker is told of once, not at every look until it has ended", async (t) => {
+test("a stuck worker is reported once, not at every check until it has ended", async (t) => {
   let asked = 0;
   let told = 0;
   const supervisor = new Supervisor(new SharedArrayBuffer(4), () => told++, STUCK_AFTER);
@@ -59,7 +59,7 @@ test("a stuck worker is told of once, not at every look until it has ended", asy
   );
 });
 
-test("time in which the supervisor did not run itself says nothing of a worker", async (t) => {
+test("time in which the supervisor itself did not run is not counted against a worker", async (t) => {
   const began = performance.now();
   let found = false;
   const supervisor = new Supervisor(
@@ -78,7 +78,7 @@ test("time in which the supervisor did not run itself says nothing of a worker",
   if (performance.now() - began < 7 * STUCK_AFTER) assert.equal(found, false);
 });
 
-test("a worker that is forgotten is not looked at any more", async (t) => {
+test("a removed worker is not checked any more", async (t) => {
   const found: number[] = [];
   const supervisor = new Supervisor(new SharedArrayBuffer(8), (worker) => found.push(worker), STUCK_AFTER);
   t.after(() => supervisor.close());

@@ -89,7 +89,7 @@ test("silence aborts", async () => {
   assert.equal(versions.committed, null);
 });
 
-test("a worker that ends aborts what it was asked to build, and holds nothing any more", async () => {
+test("a worker that ends aborts its builds, and uses no version any more", async () => {
   const { versions, released } = start((worker, message) =>
     message.type === "prepare" && message.plan.version === 2 && worker === 1 ? null : obedient(worker, message),
   );
@@ -115,7 +115,7 @@ test("a successor takes the version in service, and only then is asked for other
   assert.deepEqual(versions.serving().sort(), [0, 1]);
 });
 
-test("a worker that does not take what was committed is ended; the others serve it", async () => {
+test("a worker that does not activate a committed version is ended; the others serve it", async () => {
   const { versions, told } = start(
     (worker, message) => (message.type === "commit" && worker === 1 ? null : obedient(worker, message)),
     20,
@@ -126,7 +126,7 @@ test("a worker that does not take what was committed is ended; the others serve 
   assert.deepEqual(versions.serving(), [0]);
 });
 
-test("a worker that leaves is asked for nothing more, and what it holds is released when it has ended", async () => {
+test("a removed worker gets no further requests, and its versions are released when it has ended", async () => {
   const { versions, told, released } = start(obedient);
   await versions.take(planOf(1), []);
   assert.equal(versions.leave(1), true);

@@ -59,7 +59,7 @@ test("no spelling imitates a name that the core itself writes or obeys", () => {
     assert.equal(idOf(name), NAME.other, name);
 });
 
-test("tokens and values hold what RFC 9110 lets them hold", () => {
+test("tokens and values accept what RFC 9110 allows", () => {
   for (let byte = 0; byte < 256; byte++) {
     const char = String.fromCharCode(byte);
     assert.equal(on(isToken, `a${char}`), /[!#$%&'*+.^_`|~0-9A-Za-z-]/.test(char), `token ${byte}`);
@@ -89,7 +89,7 @@ test("an authority is a host, perhaps with a port", () => {
     assert.equal(on(isAuthority, bad), false, bad);
 });
 
-test("what frames a message or belongs to one connection is not a plugin's to set", () => {
+test("a plugin cannot set framing and hop-by-hop headers", () => {
   for (const name of [
     ...["connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"],
     ...["content-length", "expect", "http2-settings", "proxy-authorization", "X_Forwarded_For"],
@@ -99,7 +99,7 @@ test("what frames a message or belongs to one connection is not a plugin's to se
     assert.equal(isProtected(idOf(name)), false, name);
 });
 
-test("Connection cannot take away what guards or routes", () => {
+test("Connection cannot remove headers for authorization and routing", () => {
   const resists = (name: string): boolean => {
     const bytes = Buffer.from(name, "latin1");
     return resistsNomination(nameId(bytes, 0, bytes.length), bytes, 0, bytes.length);

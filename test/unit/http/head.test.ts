@@ -53,7 +53,7 @@ test("fields are found by name in any case, the nth, and not once they are remov
   assert.equal(head.get("via"), undefined);
 });
 
-test("what a hook did can be undone as a whole", () => {
+test("the changes of a hook can be undone as a whole", () => {
   const head = new Head(32, 2);
   head.setPart(PART.path, latin1("/a"), 0, 2);
   head.add(latin1("a"), latin1("1"), NAME.other);

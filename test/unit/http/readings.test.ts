@@ -31,7 +31,7 @@ function readingsOf(path: string): string[] {
   return [...found];
 }
 
-test("what makes a path ambiguous is noted", () => {
+test("the parts of a path that make it ambiguous are recorded", () => {
   const doubts: [string, number][] = [
     ["/a/b.c/~x/caf%c3%a9/%20/%25/%3f", 0],
     ["/", 0],
@@ -47,7 +47,7 @@ test("what makes a path ambiguous is noted", () => {
   for (const [path, expected] of doubts) assert.equal(normalized(path)?.doubts, expected, path);
 });
 
-test("a path has the readings that programs behind give it", () => {
+test("a path has the interpretations that upstream programs give it", () => {
   const expected: [string, string[]][] = [
     ["/a/b", ["/a/b"]],
     ["//a", ["//a", "/a"]],
@@ -63,7 +63,7 @@ test("a path has the readings that programs behind give it", () => {
   for (const [path, readings] of expected) assert.deepEqual(readingsOf(path), readings, path);
 });
 
-test("every spelling of a path is refused, or has a reading for each program that reads it so", () => {
+test("every spelling of a path is rejected, or has an interpretation for each upstream program", () => {
   for (const spelling of SPELLINGS) {
     const readings = readingsOf(spelling);
     if (readings.length === 0) continue;

@@ -35,7 +35,7 @@ function begin(framing: number, length = 0, isResponse = false): BodyReader {
   return reader;
 }
 
-test("a message without a body is done at once", () => {
+test("a message without a body is complete at once", () => {
   for (const reader of [begin(FRAMING.none), begin(FRAMING.length, 0), new BodyReader()]) {
     assert.ok(reader.done);
     const buf = Buffer.from("GET / HTTP/1.1");
@@ -45,7 +45,7 @@ test("a message without a body is done at once", () => {
   }
 });
 
-test("a body of known length ends there, and no sooner", () => {
+test("a body of known length ends exactly there", () => {
   const reader = begin(FRAMING.length, 5);
   assert.deepEqual(readBody(reader, "helloGET", [2, 100]), {
     body: "hello",
@@ -76,7 +76,7 @@ test("a chunked body is not complete before its last line", () => {
   }
 });
 
-test("chunks of one read become one stretch of bytes", () => {
+test("chunks of one read are joined into one range", () => {
   const reader = begin(FRAMING.chunked);
   const buf = Buffer.from("__3\r\nabc\r\n1;x=y\r\nd\r\n2\r\nef\r\n0\r\n\r\nGET /", "latin1");
   const past = reader.read(buf, 2, buf.length);
@@ -84,7 +84,7 @@ test("chunks of one read become one stretch of bytes", () => {
   assert.equal(buf.toString("latin1", past), "GET /");
 });
 
-test("a reader that broke stays broken, and begins afresh", () => {
+test("a failed reader stays failed until it is reset", () => {
   const reader = begin(FRAMING.chunked);
   assert.notEqual(readBody(reader, "x", [1]).problem, "");
   const buf = Buffer.from("5\r\nhello\r\n");
@@ -167,7 +167,7 @@ test("white space before the colon of a trailer is removed from responses alone"
   assert.match(readBody(begin(FRAMING.chunked, 0, true), framing, [1000]).problem, /white space before the colon/);
 });
 
-test("a trailer that would frame the message breaks a request, and says nothing of a response", () => {
+test("a framing trailer makes a request invalid, and is ignored in a response", () => {
   for (const line of ["Content-Length: 9", "content-length: x", "Transfer-Encoding: gzip"]) {
     const raw = `5\r\nhello\r\n0\r\nX-Sum: 1\r\n${line}\r\n\r\n`;
     assert.match(readBody(begin(FRAMING.chunked), raw, [1000]).problem, /frames the message/, line);
@@ -186,7 +186,7 @@ test("trailers are bounded in number and size", () => {
   assert.match(read(`0\r\na: ${"b".repeat(16 * 1024 - 6)}\r\n\r\n`), /over 16384 bytes/);
 });
 
-test("chunk extensions are held to their grammar", () => {
+test("chunk extensions must match their grammar", () => {
   const read = (extension: string): string =>
     readBody(begin(FRAMING.chunked), `1${extension}\r\na\r\n0\r\n\r\n`, [99]).problem;
   for (const good of [";a", ";a=b", ";a;b=c;d", ';a=""', ';a="b;=\\"\t\xe9";c']) assert.equal(read(good), "", good);
@@ -194,7 +194,7 @@ test("chunk extensions are held to their grammar", () => {
     assert.notEqual(read(bad), "", bad);
 });
 
-test("chunk extensions are bounded over the message", () => {
+test("the total size of chunk extensions is limited", () => {
   const chunk = `1;${"e".repeat(1000)}\r\na\r\n`;
   const read = (raw: string): string => readBody(begin(FRAMING.chunked), raw, [5000]).problem;
   assert.equal(read(`${chunk.repeat(16)}0\r\n\r\n`), "");
@@ -208,7 +208,7 @@ const chunk = fc.record({
 });
 const trailer = fc.constantFrom("", "grpc-status: 0\r\n", "a: b\r\nc:\r\n");
 
-test("however a chunked body is cut, it is read the same, and not a byte further", () => {
+test("a chunked body is parsed the same for all splits, and never beyond its end", () => {
   fc.assert(
     fc.property(
       fc.array(chunk, { maxLength: 8 }),

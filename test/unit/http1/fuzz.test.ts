@@ -1,4 +1,4 @@
-/** Whatever bytes come, the codec throws nothing, stays inside the area it was given, and answers as it promises. */
+/** For any input the codec throws nothing, stays within its bounds, and returns valid results. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -12,7 +12,7 @@ import { LIMITS, readStream } from "./reader.ts";
 const STATUSES = new Set([400, 405, 414, 417, 431, 501, 502, 505]);
 const direction = fc.constantFrom("request" as const, "response" as const);
 
-test("no stream of bytes makes the codec throw, leave its area, or depend on how it was cut", () => {
+test("for any input the codec throws nothing, stays in bounds, and does not depend on the split", () => {
   fc.assert(
     fc.property(bytes, direction, fc.array(fc.nat(400), { maxLength: 6 }), (raw, way, cuts) => {
       const whole = readStream(way, raw);
@@ -27,7 +27,7 @@ test("no stream of bytes makes the codec throw, leave its area, or depend on how
   );
 });
 
-test("every offset of an accepted head lies in its area, and what is written of it is accepted and read the same", () => {
+test("offsets of an accepted head are in bounds, and the written head parses to the same fields", () => {
   const head = new Head(16, 1);
   // Every well-formed one is accepted, so that this cannot hold for want of heads.
   const either = fc.oneof(
@@ -66,7 +66,7 @@ test("every offset of an accepted head lies in its area, and what is written of 
   );
 });
 
-test("a response scan of any bytes keeps its promise", () => {
+test("a response scan returns a valid result for any input", () => {
   const head = new Head(16, 1);
   fc.assert(
     fc.property(bytes, fc.boolean(), (raw, toHead) => {
@@ -78,7 +78,7 @@ test("a response scan of any bytes keeps its promise", () => {
   );
 });
 
-test("a plugin can set no target that a scan would refuse or read differently", () => {
+test("a plugin cannot set a target that a scan rejects or interprets differently", () => {
   fc.assert(
     fc.property(fc.array(byte, { maxLength: 20 }), (list) => {
       const head = new Head(16, 1);

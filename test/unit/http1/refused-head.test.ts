@@ -5,7 +5,7 @@ import { scanRequest } from "../../../src/http1/scan.ts";
 
 const LIMITS = { head: 1024, target: 256, headers: 10 };
 
-test("what is read of a refused head is its own, never what stood in the memory before", () => {
+test("fields read from a rejected head are its own, never earlier bytes of the buffer", () => {
   const refused = [
     "GET /mine HTTP/1.1\r\nhost : b\r\n\r\n",
     "GET /mine HTTP/1.1\r\n\r\n",

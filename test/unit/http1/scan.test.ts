@@ -30,7 +30,7 @@ function response(raw: string, toHead = false): Head {
 const has = (head: Head, flag: number): boolean => (head.flags & flag) !== 0;
 const idAt = (head: Head, index: number): number => head.fields[index * FIELD_WORDS + NAME_ID]!;
 
-test("a head is copied out of the read buffer, with offsets of its own", () => {
+test("a head is copied from the read buffer, with its own offsets", () => {
   const raw = latin1("junk\r\nPUT /a/b?c=d HTTP/1.1\r\nHost: e:1\r\nX-Y:  z \t\r\n\r\nbody");
   const head = new Head(16, 1);
   const past = scanRequest(raw, 6, raw.length, head, LIMITS);
@@ -84,7 +84,7 @@ test("bytes above ASCII in a target are encoded when they are UTF-8, and a backs
   }
 });
 
-test("a head that was used is forgotten by the next scan", () => {
+test("a scan clears the previous head", () => {
   const [, head] = scanText("GET http://x/?y HTTP/1.0\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
   const bytes = latin1("GET /z HTTP/1.1\r\nHost: a\r\n\r\n");
   assert.equal(scanRequest(bytes, 0, bytes.length, head, LIMITS), bytes.length);
@@ -120,7 +120,7 @@ test("whether the connection goes on is read from version and Connection", () =>
   assert.equal(keeps("Connection: keep-alive, close\r\n", "1.0"), false);
 });
 
-test("upgrades, expectations and TE are told by flags", () => {
+test("upgrades, expectations and TE set flags", () => {
   assert.ok(has(request("Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n"), FLAG.upgrade));
   assert.ok(!has(request("Upgrade: websocket\r\n"), FLAG.upgrade));
   assert.ok(!has(request("Connection: upgrade\r\n"), FLAG.upgrade));
@@ -132,7 +132,7 @@ test("upgrades, expectations and TE are told by flags", () => {
   assert.ok(!has(request("TE: trailer, gzip\r\n"), FLAG.teTrailers));
 });
 
-test("fields that Connection names become hop-by-hop, but for those that guard or route", () => {
+test("headers named by Connection are hop-by-hop, except those for authorization and routing", () => {
   const head = request(
     "X-Hop: 1\r\nConnection: x-hop , HOST, authorization, X-Forwarded-Port,cookie, content-length, absent, a b\r\n" +
       "Authorization: b\r\nx-HOP: 2\r\nX-Forwarded-Port: c\r\nCookie: d\r\nContent-Length: 0\r\nX-Hops: e\r\n",
@@ -144,14 +144,14 @@ test("fields that Connection names become hop-by-hop, but for those that guard o
   assert.equal(scanText(`GET / HTTP/1.1\r\nHost: a\r\nConnection: ${"a,".repeat(33)}\r\n\r\n`)[0], -400);
 });
 
-test("look-alikes of X-Forwarded-* do not exist", () => {
+test("aliases of X-Forwarded-* are removed", () => {
   const head = request("X_Forwarded_For: b\r\nX-Forwarded-For: c\r\nx_y: d\r\n");
   assert.deepEqual([idAt(head, 1), idAt(head, 2), idAt(head, 3)], [NAME.lookalike, NAME["x-forwarded-for"], 0]);
   assert.equal(head.get("x_forwarded_for"), undefined);
   assert.equal(head.get("x_y"), "d");
 });
 
-test("the authority of an absolute target stands for Host", () => {
+test("the authority of an absolute target replaces Host", () => {
   const [past, head] = scanText("GET HTTPS://b.example:81/x?y HTTP/1.1\r\nHost: a\r\n\r\n");
   assert.ok(past > 0);
   assert.ok(has(head, FLAG.absolute));
@@ -175,14 +175,14 @@ test("the authority of an absolute target stands for Host", () => {
   assert.equal(scanText("GET http://b/ HTTP/1.1\r\nHost: \r\n\r\n")[0], -400);
 });
 
-test("an empty query is not the same as none", () => {
+test("an empty query differs from none", () => {
   const [, none] = scanText("GET /a HTTP/1.0\r\n\r\n");
   const [, empty] = scanText("GET /a? HTTP/1.0\r\n\r\n");
   assert.deepEqual([none.partText(PART.query), none.parts[PART.query + 1]], ["", 0]);
   assert.deepEqual([empty.partText(PART.query), empty.parts[PART.query + 1]], ["", 7]);
 });
 
-test("limits are told while the head is still incomplete, and not before they are passed", () => {
+test("limits are reported as soon as they are exceeded, also by an incomplete head", () => {
   const limits: HeadLimits = { head: 100, target: 20, headers: 3 };
   const status = (raw: string): number => scanText(raw, limits)[0];
   assert.equal(status(`GET /${"a".repeat(18)}`), 0);
@@ -205,7 +205,7 @@ test("limits are told while the head is still incomplete, and not before they ar
   assert.equal(status("A".repeat(33)), -400);
 });
 
-test("garbage is refused with its first wrong byte", () => {
+test("invalid input is rejected at its first invalid byte", () => {
   const heads = [
     ["\x16", -400],
     ["GE\0", -400],
@@ -256,7 +256,7 @@ test("a response's framing is read from method, status and fields", () => {
   assert.equal(upgraded.status, 101);
 });
 
-test("a response's head is bounded", () => {
+test("the size of a response head is limited", () => {
   const head = new Head();
   const scanFields = (fields: string): number => {
     const bytes = latin1(`HTTP/1.1 200 OK\r\n${fields}`);
@@ -277,7 +277,7 @@ const stream = fc.constantFrom(...smuggling).chain((shape) =>
   }),
 );
 
-test("however a stream is cut, it is read the same", () => {
+test("a stream is parsed the same for all splits", () => {
   const limits: HeadLimits = { head: 120, target: 30, headers: 4 };
   fc.assert(
     fc.property(stream, fc.constantFrom(LIMITS, limits), ({ direction, raw, cuts }, bounds) => {

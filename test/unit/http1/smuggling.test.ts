@@ -1,4 +1,4 @@
-/** Every known shape of request smuggling is refused with the status that the table names. */
+/** Every known form of request smuggling is rejected with the status in the table. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { smuggling } from "../../fixtures/smuggling.ts";

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { readAddress, readNode, readPeer } from "../../../src/net/address.ts";
 
-test("an address has one form", () => {
+test("an address is normalised to one form", () => {
   for (const [text, address] of [
     ["192.0.2.1", "192.0.2.1"],
     ["2001:DB8::0001", "2001:db8::1"],
@@ -17,7 +17,7 @@ test("an address has one form", () => {
     assert.equal(readAddress(text), address, text);
 });
 
-test("what is no address on every machine is none", () => {
+test("text that is not an address on every machine is rejected", () => {
   for (const text of [
     ...["", " ", "unknown", "_hidden", "example.com", "1.2.3", "1.2.3.4.5", "256.1.1.1", "01.2.3.4", "0x7f.0.0.1"],
     ...["2130706433", "fe80::1%eth0", "fe80::1%25eth0", "::1%0", "1.2.3.4%1", "1::2::3", "[::1]", "1.2.3.4 ", "::1/64"],
@@ -52,7 +52,7 @@ test("a peer has an address without its zone, or none", () => {
   assert.equal(readPeer(""), "");
 });
 
-test("whatever is read is an address in the form that it is read in again", () => {
+test("a parsed address is normalised: it parses to itself", () => {
   const text = fc.oneof(fc.ipV4(), fc.ipV6(), fc.string({ unit: fc.constantFrom(..."0123456789abcdef:.[]%") }));
   fc.assert(
     fc.property(text, fc.option(fc.nat(70_000)), (address, port) => {

@@ -9,7 +9,7 @@ function timed(expire: () => void): Timed {
   return { deadline: 0, sweepIndex: -1, expire };
 }
 
-test("a deadline fires once, never before its time, and not after it was taken back", async () => {
+test("a deadline fires once, never early, and not after cancellation", async () => {
   const clock = new Clock();
   const fired: string[] = [];
   const began = performance.now();
@@ -29,7 +29,7 @@ test("a deadline fires once, never before its time, and not after it was taken b
   assert.deepEqual(fired, ["soon"]);
 });
 
-test("none is lost or kept while others come and go, inside a sweep too", () => {
+test("no deadline is lost or leaked while others are added and removed, also during a sweep", () => {
   fc.assert(
     fc.property(fc.array(fc.nat(9), { maxLength: 60 }), (toggles) => {
       const clock = new Clock();
@@ -51,7 +51,7 @@ test("none is lost or kept while others come and go, inside a sweep too", () => 
   );
 });
 
-test("a thread that was held up reads what has arrived before it says that time is over", async () => {
+test("a delayed worker reads received bytes before it reports a timeout", async () => {
   const clock = new Clock();
   const order: string[] = [];
   const server = createServer((socket) => socket.end("here"));

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { Worker } from "node:worker_threads";
 import { ConnectionCounts } from "../../../src/net/connection-counts.ts";
 
-test("a limit holds over all workers, and each listener has its own", () => {
+test("a limit counts over all workers, and each listener has its own", () => {
   const buffer = ConnectionCounts.allocate(3, 2);
   const [first, second] = [new ConnectionCounts(buffer, 0), new ConnectionCounts(buffer, 2)];
   assert.deepEqual(
@@ -17,7 +17,7 @@ test("a limit holds over all workers, and each listener has its own", () => {
   assert.equal(first.enter(1, 0), true, "0 is no limit");
 });
 
-test("what a worker had open that has ended is counted no more", () => {
+test("connections of an ended worker are no longer counted", () => {
   const buffer = ConnectionCounts.allocate(2, 2);
   const [first, second, main] = [0, 1, -1].map((worker) => new ConnectionCounts(buffer, worker));
   for (let i = 0; i < 3; i++) first!.enter(0, 0);
@@ -29,7 +29,7 @@ test("what a worker had open that has ended is counted no more", () => {
   assert.equal(main!.open(0), 0);
 });
 
-test("workers that enter and leave at one time never pass the limit, and lose no count", async () => {
+test("concurrent changes by workers never exceed the limit, and lose no count", async () => {
   const buffer = ConnectionCounts.allocate(3, 1);
   const counts = new ConnectionCounts(buffer, 2);
   const run = `

@@ -1,4 +1,4 @@
-/** Connections over real sockets: who owns which memory, what is reported when, and handlers that change. */
+/** Connections over real sockets: ownership of memory, order of events, and changes of the handler. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
@@ -83,7 +83,7 @@ function fill(connection: Connection, context: Context): number {
 }
 
 for (const mode of ["handle", "public"])
-  test(`a handler that takes over while bytes wait gets them and all that follows (${mode})`, async (t) => {
+  test(`a new handler receives pending bytes and all that follow (${mode})`, async (t) => {
     const { connection, handler: first, peer } = await accept(t, makeContext(), mode);
     const second = new Recorder();
     let kept = Buffer.alloc(0);
@@ -108,7 +108,7 @@ for (const mode of ["handle", "public"])
     assert.deepEqual(first.events, []);
   });
 
-test("flushed is reported once for writes that were not complete at once, and for no other", async (t) => {
+test("`flushed` is reported once, and only for writes that did not complete at once", async (t) => {
   const context = makeContext();
   const { connection, handler, peer } = await accept(t, context);
   peer.pause();
@@ -131,7 +131,7 @@ test("flushed is reported once for writes that were not complete at once, and fo
   assert.equal(connection.unsent, 0);
 });
 
-test("a small write behind one that waits does not keep the thread's buffer", async (t) => {
+test("a small write queued behind another does not retain the worker's buffer", async (t) => {
   const context = makeContext();
   const { connection, peer } = await accept(t, context);
   peer.pause();
@@ -150,7 +150,7 @@ test("a small write behind one that waits does not keep the thread's buffer", as
   assert.equal(text.slice(-12), "first second");
 });
 
-test("a reset is seen as one, also behind bytes that wait", async (t) => {
+test("a reset is reported as one, also after pending bytes", async (t) => {
   const context = makeContext();
   const { connection, handler, peer } = await accept(t, context);
   peer.pause();
@@ -163,7 +163,7 @@ test("a reset is seen as one, also behind bytes that wait", async (t) => {
   assert.deepEqual(handler.events, ["closed"]);
 });
 
-test("a connection that was ended can be reset, and ends", async (t) => {
+test("a closing connection can be reset, and ends", async (t) => {
   const { connection, handler, peer } = await accept(t);
   peer.pause();
   connection.end(() => {});
@@ -171,7 +171,7 @@ test("a connection that was ended can be reset, and ends", async (t) => {
   await until(() => handler.events.includes("closed"));
 });
 
-test("the deadline is reported, and what a handler throws is its own", async (t) => {
+test("the deadline is reported, and an exception of a handler ends its own connection", async (t) => {
   const context = makeContext();
   const { connection, handler, peer } = await accept(t, context);
   context.clock.start(() => {});
@@ -186,7 +186,7 @@ test("the deadline is reported, and what a handler throws is its own", async (t)
   assert.deepEqual(handler.events, ["timedOut", "broken: for the test"]);
 });
 
-test("a block is lent to a write that waits, comes back with it, and is not read into meanwhile", async (t) => {
+test("a block in use by a pending write is returned after it, and not read into meanwhile", async (t) => {
   const context = makeContext();
   const { buffers } = context;
   const from = await accept(t, context);
@@ -242,7 +242,7 @@ test("a block is lent to a write that waits, comes back with it, and is not read
   assert.deepEqual(from.handler.events, ["closed"]);
 });
 
-test("a dialled connection reads on when a write has failed", async (t) => {
+test("an outgoing connection keeps reading after a failed write", async (t) => {
   const server = createServer({ allowHalfOpen: true, pauseOnConnect: true }).listen(0, "127.0.0.1");
   await once(server, "listening");
   t.after(() => server.close());

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { PendingBuffer } from "../../../src/net/pending-buffer.ts";
 
-test("what is kept comes out as it went in, in whatever pieces, and however much of it was taken in between", () => {
+test("bytes are returned in order, whatever the chunks and however many were taken in between", () => {
   const step = fc.oneof(
     fc.record({ append: fc.uint8Array({ maxLength: 2000 }) }),
     fc.record({ take: fc.nat(1500) }),

@@ -51,7 +51,7 @@ async function fieldsWritten(t: TestContext, x: Exchange, ...sources: string[]):
   return JSON.parse(line!);
 }
 
-test("each field of the language has a writer, and stands in docs/operations.md", () => {
+test("each log field has a writer, and is in docs/operations.md", () => {
   const written = new Set([...Object.keys(SOURCE), "user_agent", "referer"]);
   const page = readFileSync(join(import.meta.dirname, "../../../docs/operations.md"), "utf8");
   for (const name of ACCESS_FIELDS) {
@@ -132,7 +132,7 @@ test("a plugin's own 503 is not the endpoint's", async (t) => {
   );
 });
 
-test("keys can be given; fields of plugins follow, and take no key that the configuration has given", async (t) => {
+test("keys can be configured; fields of plugins follow, and cannot replace configured keys", async (t) => {
   const x = exchangeOf("GET / HTTP/1.1\r\nHost: a\r\nX-T: 1\r\n\r\n");
   x.logFields = new Map([
     ["tenant", 'ä"\u2028'],
@@ -148,7 +148,7 @@ test("keys can be given; fields of plugins follow, and take no key that the conf
   assert.deepEqual(JSON.parse(empty!), { tenant: 'ä"\u2028', t: "of the plugin" });
 });
 
-test("whatever a client sends, all fields together are one line of printable ASCII", async (t) => {
+test("for any input, all fields together are one line of printable ASCII", async (t) => {
   const printable = fc.string({ unit: fc.integer({ min: 0x20, max: 0xff }).map((code) => String.fromCharCode(code)) });
   const value = printable.filter((text) => !/[\x7f]/.test(text));
   const all = [...ACCESS_FIELDS, "header:x-a", "upstream:x-a", "response:x-a"];

@@ -53,7 +53,7 @@ function openLog(t: TestContext): { log: AccessLog; cells: Float64Array; close()
 
 const bytes = (text: string) => Buffer.from(text, "latin1");
 
-test("a line tells what the request was and what came of it", async (t) => {
+test("a line has the request and its result", async (t) => {
   const { log, close } = openLog(t);
   const x = exchangeOf({ method: bytes("GET"), host: bytes("a.example:80"), path: bytes("/x"), query: bytes("y=1") });
   const started = Date.now();
@@ -108,7 +108,7 @@ test("whatever bytes a client sends, a line is one line of printable ASCII that 
   }
 });
 
-test("of a refused head that holds nothing, nothing is told: least of all another request's bytes", async (t) => {
+test("a rejected empty head is logged without fields, in particular without another request's bytes", async (t) => {
   const { log, close } = openLog(t);
   const x = exchangeOf({ method: bytes("GET"), host: bytes("secret.example"), path: bytes("/secret") });
   x.request.end = 0;
@@ -116,7 +116,7 @@ test("of a refused head that holds nothing, nothing is told: least of all anothe
   assert.doesNotMatch((await close())[0]!, /secret/);
 });
 
-test("lines are written in their order while others are added, and a line off is no line", async (t) => {
+test("lines are written in order while others are added, and a disabled line is not written", async (t) => {
   const { log, close } = openLog(t);
   for (let i = 0; i < 2000; i++) {
     log.line(exchangeOf({ method: bytes("GET"), path: bytes(`/${i}`) }), performance.now());
@@ -142,7 +142,7 @@ process.stderr.write(String(cells[${THREAD_CELLS.logDropped}]) + "\\n");
 process.on("message", async () => { await log.close(); process.disconnect(); });
 `;
 
-test("for a reader that takes nothing, at most a mebibyte waits; the rest is dropped whole, and counted", async (t) => {
+test("for a blocked reader at most 1 MiB is buffered; further lines are dropped whole, and counted", async (t) => {
   const child = spawn(process.execPath, ["--input-type=module", "-e", WRITER], {
     stdio: ["ignore", "pipe", "pipe", "ipc"],
   });
@@ -161,7 +161,7 @@ test("for a reader that takes nothing, at most a mebibyte waits; the rest is dro
   assert.equal(lines.length, 20000 - dropped);
 });
 
-test("a reader that has gone is no failure", async (t) => {
+test("a closed reader is not a failure", async (t) => {
   const child = spawn(process.execPath, ["--input-type=module", "-e", WRITER], {
     stdio: ["ignore", "pipe", "pipe", "ipc"],
   });

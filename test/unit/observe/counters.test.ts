@@ -49,7 +49,7 @@ async function linesOf(counters: Counters, name: string): Promise<string[]> {
   return text.split("\n").filter((line) => line.startsWith(name));
 }
 
-test("what workers count comes out summed, under its labels", async () => {
+test("counts of workers are exported summed, with their labels", async () => {
   const counters = new Counters(2);
   const blocks = counters.buffers.map((buffer) => new Float64Array(buffer));
   const base = counters.allocate(seriesKey("requests", { listener: "web", route: "0", cluster: "app" }));
@@ -80,7 +80,7 @@ test("a histogram's buckets are cumulative, and sum and count agree with them", 
   assert.ok(lines.includes('sluice_request_duration_seconds_count{listener="web",route="0"} 3'));
 });
 
-test("a plugin's quarantine and the calls refused in it are told", async () => {
+test("a plugin's quarantine and the calls rejected in it are exported", async () => {
   const counters = new Counters(2);
   const blocks = counters.buffers.map((buffer) => new Float64Array(buffer));
   for (const plugin of ["good", "bad"]) {
@@ -104,7 +104,7 @@ test("a plugin's quarantine and the calls refused in it are told", async () => {
   ]);
 });
 
-test("a series given back is gone, and its cells are zero for the next", async () => {
+test("a released series is not exported, and its cells are zero for the next", async () => {
   const counters = new Counters(1);
   const block = new Float64Array(counters.buffers[0]!);
   const key = seriesKey("retries", { cluster: "a" });
@@ -141,7 +141,7 @@ test("when the cells have run out that is said with the figure", () => {
   );
 });
 
-test("what the main thread knows itself is told as well", async () => {
+test("the main thread's own metrics are exported too", async () => {
   const text = await metricsOf(new Counters(2)).render();
   for (const line of [
     "sluice_config_version 2",
@@ -156,7 +156,7 @@ test("what the main thread knows itself is told as well", async () => {
   assert.match(text, /^process_cpu_seconds_total/m);
 });
 
-test("what a plugin gauges is forgotten with the worker, what it counts is not", () => {
+test("a plugin's gauges are dropped with the worker, its counters are not", () => {
   const counters = new Counters(2);
   const series = { series: "x" };
   const bases = (["pluginGauge", "pluginCounter", "pluginLatest"] as const).map((kind) =>
@@ -170,7 +170,7 @@ test("what a plugin gauges is forgotten with the worker, what it counts is not",
   );
 });
 
-test("a latest is what the worker has set that was last to set it; escapes keep a line a line", () => {
+test("`latest` is the value of the worker that set it last; escapes keep one line per series", () => {
   const counters = new Counters(2);
   const cells = counters.allocate(seriesKey("pluginLatest", { series: "x" }));
   for (const [worker, [value, at]] of [

@@ -70,7 +70,7 @@ async function until(is: () => boolean | Promise<boolean>): Promise<void> {
   for (const end = performance.now() + 15_000; !(await is()); await sleep(10)) assert.ok(performance.now() < end);
 }
 
-test("a disk that is full costs the lines that it does not take; it goes on when there is room", async (t) => {
+test("a full disk loses the lines that do not fit; writing continues when there is space", async (t) => {
   const file = join(makeDirectory(t), "out.log");
   const { say } = await startWriter(t, openSync(file, "a"), "ulimit -f 8;");
   let sent = 0;
@@ -91,7 +91,7 @@ test("a disk that is full costs the lines that it does not take; it goes on when
   assert.ok(before.length + linesOf(file).length + dropped === sent, `${before.length} ${dropped} of ${sent}`);
 });
 
-test("/dev/full and a reader that has gone drop every line at once, and the program lives", async (t) => {
+test("/dev/full and a closed reader drop every line at once, and the program continues", async (t) => {
   for (const stdout of [openSync("/dev/full", "w"), "pipe"] as const) {
     const { child, say } = await startWriter(t, stdout);
     child.stdout?.destroy();
@@ -106,7 +106,7 @@ test("/dev/full and a reader that has gone drop every line at once, and the prog
   }
 });
 
-test("a file that was renamed is written on until it is opened again; one that was removed is made anew", async (t) => {
+test("a renamed file is written until it is reopened; a removed one is created again", async (t) => {
   const directory = makeDirectory(t);
   const [file, rotated] = [join(directory, "logs/a.log"), join(directory, "logs/a.log.1")];
   let dropped = 0;

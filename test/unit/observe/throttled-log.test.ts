@@ -43,7 +43,7 @@ test("the first of each kind and object is logged at once, the rest with their n
   );
 });
 
-test("what goes on for an hour is said every ten seconds, and nothing of it is lost", () => {
+test("an event that lasts for an hour is logged every ten seconds, with its count", () => {
   const { lines, fail, pass } = makeLog();
   for (let i = 0; i < 3600; i++) {
     fail("a", 3);

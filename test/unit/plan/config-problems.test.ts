@@ -19,7 +19,7 @@ plugins:
       "x: y": 2
 `;
 
-test("what a plugin refuses stands at its key, without offsets of its module", () => {
+test("a configuration error of a plugin is reported at its key, without offsets of its module", () => {
   const { config } = loadConfig(FILE, { file: "s.yaml", env: {} });
   const plugin = config!.plugins[0]!;
   const origin = { at: plugin.at, settings: plugin.config };
@@ -65,7 +65,7 @@ test("what a plugin refuses stands at its key, without offsets of its module", (
   assert.match(own, /at ~start \(p\.ts:2:26\)$/, "the author's line stays");
 });
 
-test("a file that is no text of this encoding is refused, and so is a directory", async (t) => {
+test("a file with another encoding is rejected, as is a directory", async (t) => {
   const directory = makeDirectory(t);
   const file = join(directory, "sluice.yaml");
   await assert.rejects(readConfigFile(directory), /: is a directory, expected a file$/);

@@ -16,7 +16,7 @@ const NOTHING: PluginConfig["allow"] = {
 };
 const groups = Object.keys(IMPORTS);
 
-test("what reaches beyond the exchange is denied until it is allowed, each with the line to add", () => {
+test("host calls beyond the exchange are denied until allowed, each with the line to add", () => {
   assert.deepEqual(
     checkPermissions(NOTHING, groups).map(({ line, column, message }) => [line, column, message]),
     [

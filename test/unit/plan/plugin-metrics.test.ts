@@ -61,7 +61,7 @@ test("two definitions of one metric are the same series, different series, or re
       }
 });
 
-test("what differs is named", () => {
+test("differences are named", () => {
   const problems = (...definitions: MetricDefinition[]) =>
     checkMetrics(built(1), [definitions]).map(({ message }) => message);
   const [base, text, buckets, , , ordered, reversed, , by, byBuckets, byValues] = DEFINITIONS;

@@ -79,7 +79,7 @@ function begin(choice: string | ConnectionChoice | null, listener: ListenerState
   return x.chosenCluster;
 }
 
-test("plugins are asked in order until one denies or fails, each connection by a number of its own", () => {
+test("plugins are called in order until one denies or fails; each connection has its own id", () => {
   for (const no of [OUTCOME.reject, OUTCOME.failed, OUTCOME.busy]) {
     const { admission, asked, cells, exchanges, ids, state } = listen([goOn, () => no, goOn]);
     const request = exchanges.take();
@@ -100,14 +100,14 @@ test("plugins are asked in order until one denies or fails, each connection by a
   assert.equal(cells[LISTENER_CELLS.denied], 0);
 });
 
-test("where no plugin has the hook nobody is asked", () => {
+test("without a plugin that has the hook none is called", () => {
   const { admission, asked, state } = listen([() => OUTCOME.reject]);
   const handler = new TestHandler();
   assert.equal(admission.evaluate(state(~HOOKS), handler), null);
   assert.deepEqual([handler.told, asked], [[null], []]);
 });
 
-test("the last plugin that chooses has its way, for this connection and as long as it may", () => {
+test("the last selection of a cluster wins, for this connection and while it is allowed", () => {
   const { admission, state } = listen([choose(2), choose(1), goOn]);
   const handler = new TestHandler();
   admission.evaluate(state(HOOKS), handler);
@@ -127,7 +127,7 @@ test("the last plugin that chooses has its way, for this connection and as long 
   assert.equal(later(6, {}), 1, "and it is again");
 });
 
-test("a connection that waits is judged to its end, whoever comes meanwhile, and holds its version", () => {
+test("a suspended connection is decided independently of later ones, and keeps its version alive", () => {
   const waits: { x: PendingAdmission; cancelled: boolean }[] = [];
   const wait: Answer = (x) => {
     const call = { x, cancelled: false };

@@ -1,4 +1,4 @@
-/** Several attempts of one exchange that are alive at once. */
+/** Concurrent attempts of one exchange. */
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { scanResponse } from "../../../src/http1/scan.ts";
@@ -71,7 +71,7 @@ test("of two attempts the exchange commits to the second and cancels the first",
   assert.deepEqual(plane.reports, []);
 });
 
-test("the first may be the one that responds, and a client that leaves ends both", async (t) => {
+test("the first attempt can be the one that responds; a client that disconnects ends both", async (t) => {
   const one = await startTwo(t);
   one.peers[0]!.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfirst");
   const response = await one.client.readResponse();
@@ -87,7 +87,7 @@ test("the first may be the one that responds, and a client that leaves ends both
   assert.deepEqual([other.plane.columns.inFlight(0), other.plane.columns.inFlight(1)], [0, 0]);
 });
 
-test("what an endpoint says that it did not process is sent again, whatever its method", async (t) => {
+test("a request that the endpoint reports as not processed is retried, whatever its method", async (t) => {
   const attempts: Attempt[] = [];
   const stream = { sendBody: () => true, pauseBody() {}, resumeBody() {}, cancel() {} };
   const open = (attempt: Attempt): void => {

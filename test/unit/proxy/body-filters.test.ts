@@ -30,7 +30,7 @@ async function gaveAllBack(plane: Plane): Promise<void> {
   assert.deepEqual(plane.reports, []);
 }
 
-test("a piece of which nothing is left still goes through the plugin that was waited for", async (t) => {
+test("a chunk that was emptied still passes through the suspended plugin", async (t) => {
   const waits = new Waits();
   const seen: string[] = [];
   const drops = makeInstance(0, {
@@ -63,7 +63,7 @@ test("a piece of which nothing is left still goes through the plugin that was wa
   await gaveAllBack(plane);
 });
 
-test("a request that is held after another plugin was waited for is read on", async (t) => {
+test("a request buffered after a suspension of another plugin is read on", async (t) => {
   const waits = new Waits();
   const waiting = makeInstance(0, { request_head: (x) => waits.begin("request_head", x) });
   const holds = makeInstance(1, { request_head: () => OUTCOME.buffer, request_body: () => OUTCOME.continue });
@@ -77,7 +77,7 @@ test("a request that is held after another plugin was waited for is read on", as
   await gaveAllBack(plane);
 });
 
-test("a held request that comes at once is held to the limit as well", async (t) => {
+test("a buffered request that arrives at once is limited too", async (t) => {
   const upstream = await startUpstream(t, (request, response) => response.end(`${request.body.length}`));
   let called = 0;
   const hooks = {
@@ -100,7 +100,7 @@ test("a held request that comes at once is held to the limit as well", async (t)
   assert.equal(called, 1);
 });
 
-test("a plugin that a request was too large for sees the body of the response", async (t) => {
+test("a plugin skipped for a request that is too large still sees the response body", async (t) => {
   const upstream = await startUpstream(t, (_request, response) => response.end("response"));
   const instance = makeInstance(
     0,
@@ -120,7 +120,7 @@ test("a plugin that a request was too large for sees the body of the response", 
   assert.deepEqual([response.status, response.body.toString()], [200, "seen"]);
 });
 
-test("while a plugin is waited for the endpoint is not read on, whatever the client takes", async (t) => {
+test("reading from the endpoint pauses while a plugin is suspended, however fast the client reads", async (t) => {
   const waits = new Waits();
   const waiting = makeInstance(0, { response_head: (x) => waits.begin("response_head", x) });
   const upstream = await startRawUpstream(t, async (peer) => {
@@ -141,7 +141,7 @@ test("while a plugin is waited for the endpoint is not read on, whatever the cli
   await gaveAllBack(plane);
 });
 
-test("a plugin that refuses the request's body ends what another waits for with an error's head", async (t) => {
+test("a plugin that rejects the request body ends another's suspended call on the response headers", async (t) => {
   const waits = new Waits();
   let pieces = 0;
   const waiting = makeInstance(0, {
@@ -160,7 +160,7 @@ test("a plugin that refuses the request's body ends what another waits for with 
   await gaveAllBack(plane);
 });
 
-test("a client that leaves while a plugin is waited for counts as 499, whatever that plugin puts back", async (t) => {
+test("a client that disconnects during a suspended call counts as 499, whatever the plugin returns", async (t) => {
   const waits = new Waits();
   waits.onCancel = (x: Exchange) => {
     x.response.status = 200;
@@ -178,7 +178,7 @@ test("a client that leaves while a plugin is waited for counts as 499, whatever 
   assert.deepEqual(logged, [499]);
 });
 
-test("a body that comes slowly is not gathered behind a plugin that is waited for", async (t) => {
+test("a slow body is not buffered without bound behind a suspended plugin", async (t) => {
   const waits = new Waits();
   const waiting = makeInstance(0, { request_body: (x) => waits.begin("request_body", x) });
   const upstream = await startUpstream(t, (request, response) => response.end(request.body));
@@ -205,7 +205,7 @@ test("a body that comes slowly is not gathered behind a plugin that is waited fo
   await gaveAllBack(plane);
 });
 
-test("every ending gives up what is waited for, in either direction", async (t) => {
+test("every end of an exchange cancels suspended calls, in either direction", async (t) => {
   for (const [name, way] of Object.entries({
     request_head: get,
     request_body: post(3, "abc"),
@@ -229,7 +229,7 @@ test("every ending gives up what is waited for, in either direction", async (t) 
   }
 });
 
-test("a plugin's own response stands, whatever becomes of the endpoint that it takes the place of", async (t) => {
+test("a plugin's response is sent, whatever happens to the endpoint's", async (t) => {
   const waits = new Waits();
   const waiting = makeInstance(0, { response_head: (x) => waits.begin("response_head", x) });
   const responds = makeInstance(1, {
@@ -258,7 +258,7 @@ test("a plugin's own response stands, whatever becomes of the endpoint that it t
   await gaveAllBack(plane);
 });
 
-test("a rule's timeout goes on while a plugin is waited for: the wait is given up, and the client gets 504", async (t) => {
+test("the route's timeout runs during a suspended call: the call is cancelled, and the client gets 504", async (t) => {
   const held = { request_head: () => OUTCOME.buffer, response_head: () => OUTCOME.buffer };
   for (const [name, request, holds] of [
     ["request_head", get, {}],
@@ -289,7 +289,7 @@ test("a rule's timeout goes on while a plugin is waited for: the wait is given u
   }
 });
 
-test("a body that a plugin holds, or an endpoint that is slow with one, is held to the rule's timeout as well", async (t) => {
+test("a buffered body and a slow endpoint's body are limited by the route's timeout", async (t) => {
   const slow = await startRawUpstream(t, async (peer) => {
     await peer.head();
     peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
@@ -305,7 +305,7 @@ test("a body that a plugin holds, or an endpoint that is slow with one, is held 
   }
 });
 
-test("time that is over for a response is not over for what comes after its head, nor for an error's", async (t) => {
+test("a response timeout ends with the response headers: it limits neither the body nor a local response", async (t) => {
   const waits = new Waits();
   const late = makeInstance(0, { response_body: (x) => waits.begin("response_body", x) });
   const upstream = await startRawUpstream(t, async (peer) => {
@@ -334,7 +334,7 @@ test("time that is over for a response is not over for what comes after its head
   await gaveAllBack(refused);
 });
 
-test("a body that a plugin fails on behind the endpoint's response is a 500 as long as no head has gone out", async (t) => {
+test("a plugin failure on the body causes a 500 while no headers were sent", async (t) => {
   for (const [outcome, status] of [
     [OUTCOME.failed, 500],
     [OUTCOME.busy, 503],

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Chunk } from "../../../src/proxy/chunk.ts";
 
-test("what a plugin has made of a piece stays when the piece moves to memory of its own", () => {
+test("a chunk keeps a plugin's changes when it moves to its own memory", () => {
   const block = Buffer.from("--piece--");
   const piece = new Chunk();
   piece.set(block, 2, 7, true);

@@ -25,7 +25,7 @@ test("a used exchange is like a new one after reset: nothing of a request reache
     assert.deepEqual(used[name as keyof Exchange], fresh[name as keyof Exchange], name);
 });
 
-test("body bytes are kept in order, in memory of the exchange's own", () => {
+test("body bytes are kept in order, in the exchange's own memory", () => {
   const exchange = new Exchange();
   const source = Buffer.from("hello world");
   exchange.keep(source, 0, 5);
@@ -34,7 +34,7 @@ test("body bytes are kept in order, in memory of the exchange's own", () => {
   assert.equal(exchange.replay!.toString("latin1", 0, exchange.replayLength), "hello world");
 });
 
-test("an answer that a plugin made leaves nothing behind", () => {
+test("a plugin's response leaves nothing behind", () => {
   const exchange = new Exchange();
   exchange.response.add(Buffer.from("location"), Buffer.from("/there"), 0);
   exchange.reset();

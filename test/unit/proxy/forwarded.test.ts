@@ -1,4 +1,4 @@
-/** What is believed of a request's origin, and what the endpoint is then told. */
+/** The client's address, scheme and host: from which peers they are taken, and what the endpoint receives. */
 import assert from "node:assert/strict";
 import { BlockList } from "node:net";
 import { test } from "node:test";
@@ -55,7 +55,7 @@ const client = (fields: string) => see(fields).client;
 const scheme = (fields: string) => see(fields).scheme;
 const authority = (fields: string) => see(fields).authority;
 
-test("a trusted proxy says address, scheme, host and port, and the endpoint is told the same", () => {
+test("a trusted proxy's address, scheme, host and port are used and forwarded", () => {
   const { told, ...seen } = see(
     "X-Forwarded-For: 203.0.113.9\nX-Forwarded-Proto: HTTPS\nX-Forwarded-Host: shop.example\nX-Forwarded-Port: 8443\nX-Real-IP: 6.6.6.6",
   );
@@ -68,7 +68,7 @@ test("a trusted proxy says address, scheme, host and port, and the endpoint is t
   assert.equal(told.host, "app.example");
 });
 
-test("others say nothing, nor does anyone where nobody is trusted", () => {
+test("other peers' are ignored, as are all without trusted proxies", () => {
   const said =
     "X-Forwarded-For: 1.1.1.1\nX-Forwarded-Proto: https\nX-Forwarded-Host: evil\nX-Forwarded-Port: 1\nX-Forwarded-Prefix: /x\nForwarded: for=1.1.1.1;proto=https\nX-Real-IP: 1.1.1.1";
   for (const options of [{ peer: "192.0.2.1" }, { peer: "unknown" }, { peer: "10.0.0.1", list: null }]) {
@@ -80,7 +80,7 @@ test("others say nothing, nor does anyone where nobody is trusted", () => {
   }
 });
 
-test("an absolute target does not say the scheme, whoever the peer is", () => {
+test("an absolute target does not set the scheme, whatever the peer", () => {
   for (const peer of ["10.0.0.1", "192.0.2.1"]) {
     const { told, ...seen } = see("", { peer, target: "https://other.example/a" });
     assert.deepEqual(seen, { client: peer, scheme: "http", authority: "other.example" });
@@ -89,7 +89,7 @@ test("an absolute target does not say the scheme, whoever the peer is", () => {
   }
 });
 
-test("the client is the right-most address that is not trusted; what is no address in its place is unknown", () => {
+test("the client is the right-most address that is not trusted; an invalid address there is `unknown`", () => {
   for (const [list, expected] of [
     ["1.1.1.1, 203.0.113.9", "203.0.113.9"],
     ["1.1.1.1, 203.0.113.9, 10.0.0.2, 10.0.0.3", "203.0.113.9"],
@@ -111,7 +111,7 @@ test("the client is the right-most address that is not trusted; what is no addre
     assert.equal(client(`X-Forwarded-For: ${list}`), expected, list);
 });
 
-test("of several schemes and hosts the last counts, and what is not valid counts for nothing", () => {
+test("of several schemes and hosts the last is used, and invalid ones are ignored", () => {
   for (const [said, expected] of [
     ["https", "https"],
     ["http", "http"],
@@ -148,7 +148,7 @@ test("of several schemes and hosts the last counts, and what is not valid counts
   }
 });
 
-test("a port is added to a host that names none, and never told beside another", () => {
+test("a port is added to a host without one, and dropped otherwise", () => {
   for (const [host, port, expected, told] of [
     ["a", "8443", "a:8443", "8443"],
     ["a", "443", "a", "443"],
@@ -168,7 +168,7 @@ test("a port is added to a host that names none, and never told beside another",
   assert.equal(authority("X-Forwarded-Port: 8443"), "app.example:8443");
 });
 
-test("Forwarded counts where there is no X-Forwarded-*, and is told as that", () => {
+test("Forwarded is used where there is no X-Forwarded-*, and forwarded in that form", () => {
   const { told, ...seen } = see(
     'Forwarded: for=1.1.1.1;host=evil, For="[2001:db9::9]:4711";PROTO=https;host="shop.example:8443"\nForwarded: for=10.0.0.2;by=_x',
   );
@@ -182,7 +182,7 @@ test("Forwarded counts where there is no X-Forwarded-*, and is told as that", ()
   assert.equal(both.told.forwarded, undefined);
 });
 
-test("a Forwarded that is not well-formed counts for nothing, and its client is not the proxy", () => {
+test("a malformed Forwarded is ignored, and the client's address is unknown", () => {
   for (const said of [
     ...['for="1.1.1.1', "for=1.1.1.1;for=2.2.2.2", "for 1.1.1.1", "for=[::1]", "for=1.1.1.1 proto=https", '="x"'],
     ...['for=1.1.1.1;proto="https', "for=1.1.1.1; ;proto=https;=", 'for="1.1.1.1"x'],
@@ -208,7 +208,7 @@ test("a Forwarded that is not well-formed counts for nothing, and its client is 
   assert.equal(client("Forwarded: proto=https"), "10.0.0.1");
 });
 
-test("X-Real-IP counts where nothing else names the client", () => {
+test("X-Real-IP is used where no other header names the client", () => {
   assert.equal(client("X-Real-IP: 203.0.113.9"), "203.0.113.9");
   assert.equal(client("X-Real-IP: garbage"), "unknown");
   assert.equal(see("X-Real-IP: garbage").told["x-real-ip"], undefined);

@@ -75,7 +75,7 @@ const ways: Record<string, Way> = {
 };
 
 for (const [what, way] of Object.entries(ways))
-  test(`an exchange gives back what it held: ${what}`, async (t) => {
+  test(`an exchange releases its resources: ${what}`, async (t) => {
     const upstream = await startRawUpstream(t, async (peer) => {
       for (;;) {
         await peer.head();
@@ -98,7 +98,7 @@ for (const [what, way] of Object.entries(ways))
     assert.equal(plane.disposed, true);
   });
 
-test("an exception ends the exchange that it came of, and no other", async (t) => {
+test("an exception ends its own exchange only", async (t) => {
   const upstream = await startRawUpstream(t, async (peer) => {
     for (;;) {
       await peer.head();
@@ -125,7 +125,7 @@ test("an exception ends the exchange that it came of, and no other", async (t) =
   assert.equal(plane.disposed, true);
 });
 
-test("an exception in telling of an exchange does not keep it", async (t) => {
+test("an exception while logging an exchange does not leak it", async (t) => {
   const upstream = await startRawUpstream(t, async (peer) => {
     await peer.head();
     peer.send(ok);
@@ -142,7 +142,7 @@ test("an exception in telling of an exchange does not keep it", async (t) => {
   assert.equal(plane.disposed, true);
 });
 
-test("a client that was slow for a moment is not cut when the time of that write is over", async (t) => {
+test("a client that paused briefly is not disconnected by the timeout of that write", async (t) => {
   const upstream = await startRawUpstream(t);
   const plane = startPlane(t, [upstream.port], { timeouts: { write: 300 } });
   const client = await connectTo(t, plane.port);
@@ -167,7 +167,7 @@ test("a client that was slow for a moment is not cut when the time of that write
   assert.equal((await client.readResponse()).whole, true);
 });
 
-test("a connection that has been ended in order can be ended at once", async (t) => {
+test("a connection that is closing can be reset", async (t) => {
   const plane = startPlane(t, [await findFreePort()]);
   const client = await connectTo(t, plane.port);
   await until(() => plane.clients.length === 1, "it is accepted");
@@ -177,7 +177,7 @@ test("a connection that has been ended in order can be ended at once", async (t)
   await until(() => plane.clients.length === 0, "it is gone");
 });
 
-test("the time for a response begins when the endpoint has taken the request", async (t) => {
+test("the response timeout starts when the request was sent", async (t) => {
   const upstream = await startRawUpstream(t, (peer) => void peer.socket.pause());
   const plane = startPlane(t, [upstream.port], {
     cluster: { timeouts: { connect: 5000, response: 5000, idle: 300, tunnel: 5000 } },
@@ -202,7 +202,7 @@ test("the time for a response begins when the endpoint has taken the request", a
   assert.equal((await client.readResponse()).status, 200);
 });
 
-test("a response that stands still from when its slow reader goes on is broken off", async (t) => {
+test("a response that stalls after its slow reader continued is aborted", async (t) => {
   const upstream = await startRawUpstream(t);
   const plane = startPlane(t, [upstream.port], {
     cluster: { timeouts: { connect: 5000, response: 5000, idle: 300, tunnel: 5000 } },

@@ -1,4 +1,4 @@
-/** Responses that answer no request: an endpoint that sends them must not have one taken for the next request's. */
+/** Unsolicited responses: none is taken for the response to the next request. */
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { setImmediate } from "node:timers/promises";
@@ -41,7 +41,7 @@ function startIn(t: TestContext, mode: string, upstreams: readonly number[], set
 }
 
 for (const mode of ["handle", "public"]) {
-  test(`bytes that were there when a request was written on a kept connection do not response it (${mode})`, async (t) => {
+  test(`bytes received before a request was written on a reused connection are not its response (${mode})`, async (t) => {
     const { port, last } = await startNumbering(t);
     // Every suspension is over at once: each try needs a kept connection.
     let now = 0;
@@ -60,7 +60,7 @@ for (const mode of ["handle", "public"]) {
     assert.ok(plane.warnings.length < TRIES / 2, "lines of the log are limited");
   });
 
-  test(`a request that must not be sent twice fails then, and the next one is served (${mode})`, async (t) => {
+  test(`a request that is not safe to retry then fails, and the next one is served (${mode})`, async (t) => {
     const { port, last } = await startNumbering(t);
     const plane = startIn(t, mode, [port]);
     const client = await connectTo(t, plane.port);
@@ -77,7 +77,7 @@ for (const mode of ["handle", "public"]) {
     assert.equal(unsolicited(plane), 1);
   });
 
-  test(`what an endpoint sends on an idle connection, or behind a response, responses nothing (${mode})`, async (t) => {
+  test(`bytes that an endpoint sends on an idle connection or after a response are discarded (${mode})`, async (t) => {
     const { port, last } = await startNumbering(t);
     const plane = startIn(t, mode, [port]);
     const client = await connectTo(t, plane.port);
@@ -101,7 +101,7 @@ for (const mode of ["handle", "public"]) {
     assert.equal(unsolicited(other), 2);
   });
 
-  test(`for a while after that no connection to the endpoint serves twice; 408 is no such sign (${mode})`, async (t) => {
+  test(`for a while after that no connection to the endpoint is reused; a 408 has no such effect (${mode})`, async (t) => {
     const { port, last, peers } = await startNumbering(t);
     let now = 1;
     const plane = startIn(t, mode, [port], { poolClock: () => now });
@@ -124,7 +124,7 @@ for (const mode of ["handle", "public"]) {
     assert.equal(peers.length, 6);
   });
 
-  test(`an endpoint that responses as fast as it can is believed (${mode})`, async (t) => {
+  test(`an immediate response is not taken for an unsolicited one (${mode})`, async (t) => {
     const { port } = await startNumbering(t);
     const plane = startIn(t, mode, [port]);
     const clients = await Promise.all(Array.from({ length: 64 }, () => connectTo(t, plane.port)));
@@ -147,7 +147,7 @@ for (const mode of ["handle", "public"]) {
   });
 }
 
-test("the batch is another one behind each poll, and the same between two", async () => {
+test("the batch number changes with each poll, and only then", async () => {
   const seen = new Set<number>();
   for (let turn = 0; turn < 100; turn++) {
     const batch = pollBatch();

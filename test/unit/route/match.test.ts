@@ -198,7 +198,7 @@ test("for all queries, the result is that of decoding and comparing", () => {
   );
 });
 
-test("of a rule that does not match, the first key that does not hold is told", () => {
+test("for a route that does not match, the first failing key is reported", () => {
   const match: MatchPlan = {
     scheme: "https",
     host: "a.example",
@@ -233,7 +233,7 @@ function rivalOf(matches: MatchPlan[], request: Request, from = 0): { selected: 
   return { selected, rival: rival === null ? null : rival.route };
 }
 
-test("a path that selects another rule in another reading has a rival", () => {
+test("a path that selects another route in another interpretation is ambiguous", () => {
   const guarded: MatchPlan[] = [{ prefix: "/private/" }, { path: "/one" }, {}];
   for (const path of ["//private/x", "/%2Fprivate/x", "/x%2F..%2Fprivate/x", "/x/..;/private/x", "/;/private/"])
     assert.deepEqual(rivalOf(guarded, { path }), { selected: 2, rival: 0 }, path);
@@ -246,7 +246,7 @@ test("a path that selects another rule in another reading has a rival", () => {
   assert.deepEqual(rivalOf(guarded, { path: "/one;a" }), { selected: 2, rival: 1 });
 });
 
-test("no rule is as good a rival as another one", () => {
+test("a path that matches no route in one interpretation is ambiguous too", () => {
   const api: MatchPlan[] = [{ prefix: "/api/" }];
   assert.deepEqual(rivalOf(api, { path: "/api/..%2Fadmin" }), { selected: 0, rival: -1 });
   assert.deepEqual(rivalOf(api, { path: "//api/x" }), { selected: -1, rival: 0 });
@@ -254,7 +254,7 @@ test("no rule is as good a rival as another one", () => {
   assert.deepEqual(rivalOf(api, { path: "//x" }), { selected: -1, rival: null });
 });
 
-test("a rule that is written with what is ambiguous stays the rule of such a path", () => {
+test("a route whose own path is ambiguous keeps matching it", () => {
   const written: MatchPlan[] = [{ prefix: "/a%2Fb/" }, { path: "//c" }, { prefix: "/d;e/" }, { prefix: "/a/b/" }, {}];
   assert.deepEqual(rivalOf(written, { path: "/a%2Fb/x" }), { selected: 0, rival: null });
   assert.deepEqual(rivalOf(written, { path: "/a%2Fb//x%2Fy" }), { selected: 0, rival: null });
@@ -269,7 +269,7 @@ test("a rule that is written with what is ambiguous stays the rule of such a pat
   });
 });
 
-test("other conditions hold for every reading, and a rule that was passed is not a rival", () => {
+test("other conditions apply to every interpretation, and a passed route does not make a path ambiguous", () => {
   const hosts: MatchPlan[] = [
     { prefix: "/private/", host: "a.example" },
     { method: ["POST"], prefix: "/private/" },
@@ -285,7 +285,7 @@ test("other conditions hold for every reading, and a rule that was passed is not
   assert.deepEqual(rivalOf(regex, { path: "/public%2F" }), { selected: 1, rival: null });
 });
 
-test("of a long path with many readings not all are tried: it is refused", () => {
+test("a long path with too many interpretations is rejected", () => {
   const long = "a".repeat(16_000);
   assert.deepEqual(rivalOf([{}], { path: `/%2F;/%2B//${long}` }), { selected: 0, rival: -2 });
   const patterns = Array.from({ length: 10 }, (_, i) => ({ regex: `/.*/.*/x${i}` }));

@@ -16,7 +16,7 @@ const wire = fc.string({
 });
 
 describe("percent-encoding", () => {
-  test("goes there and back, and is read by decodeURIComponent", () => {
+  test("round-trips, and is read by decodeURIComponent", () => {
     assert.equal(guest.text("percentEncode", "AZaz09-._~!*'()"), "AZaz09-._~%21%2A%27%28%29");
     fc.assert(
       fc.property(text, (given) => {
@@ -33,7 +33,7 @@ describe("percent-encoding", () => {
     );
   });
 
-  test("is refused where decodeURIComponent throws", () => {
+  test("is rejected where decodeURIComponent throws", () => {
     fc.assert(
       fc.property(wire, (given) => {
         let expected: string | null = null;
@@ -235,7 +235,7 @@ describe("a set of networks", () => {
       assert.equal(guest.number("ipSetHas", `${ends} ${wide}`, "10.128.0.0"), 1, wide);
   });
 
-  test("refuses what is no network", () => {
+  test("rejects an invalid network", () => {
     for (const bad of [
       "",
       "x",

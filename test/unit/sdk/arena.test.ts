@@ -127,7 +127,7 @@ test("a call finds none of the last one's bytes, and memory does not grow", asyn
   );
 });
 
-test("what start-up code and configure made stays, in a plugin that serves many", async () => {
+test("state from start-up code and configure persists in a plugin that serves many", async () => {
   const bytes = await compileSource(`import { Config, PerInstance, Request } from "sluice/sdk";
 export const servesMany = true;
 class Rules { words: string[] = []; }
@@ -183,7 +183,7 @@ test("with the collector, a Map in a global may grow, and garbage is collected",
   }
 });
 
-test("what is thrown is told with the author's file, line and column", async () => {
+test("an exception is reported with the author's file, line and column", async () => {
   const bytes = await compileSource(`import { Request } from "sluice/sdk";
 export function onRequest(req: Request): void {
   throw new Error("no – " + req.path);

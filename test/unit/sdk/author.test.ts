@@ -46,7 +46,7 @@ export function onRequest(req: Request): void {
 }
 export function onResponse(req: Request, res: Response): void { res.headers.remove("server"); }`;
 
-  test("a filter reads its configuration, edits heads, and answers by itself", async () => {
+  test("a filter reads its configuration, edits headers, and responds", async () => {
     const loaded = await start(FILTER);
     assert.equal(run(loaded, "request_head", get("acme.example.com:80")).request.get("x-tenant"), "acme");
     const refused = run(loaded, "request_head", get("www.example.com"), OUTCOME.respond);
@@ -75,7 +75,7 @@ export function route(req: Request): Cluster {
     assert.equal(run(loaded, "route", get("a", "/", "\nX-BETA: 10")).chosenCluster, 0);
   });
 
-  test("a cluster that is unknown, or not allowed, is refused at start", async () => {
+  test("an unknown or forbidden cluster is rejected at start", async () => {
     const wasm = await compileSource(ROUTER);
     assert.throws(() => load(wasm, { clusters: ["app"] }), { message: /start: cluster "canary": it is unknown/ });
     const denied: LoadOptions = { clusters: ["app", "canary"], allowed: ["app"] };
@@ -84,7 +84,7 @@ export function route(req: Request): Cluster {
     });
   });
 
-  test("a router that answers null passes to the next rule", async () => {
+  test("a router that returns null passes to the next route", async () => {
     const loaded = await start(
       `import { Request, Cluster, cluster } from "sluice/sdk";
 export function route(req: Request): Cluster | null { return req.pathIs("/a") ? cluster("app") : null; }`,
@@ -161,7 +161,7 @@ export function onRequest(req: Request): void {
     assert.deepEqual(parts(run(loaded, "request_head", get("a", "/target"))), ["PUT", "/t", "u"]);
   });
 
-  test("can be refused, answered with headers and bytes, and given a strategy", async () => {
+  test("can be rejected, get a response with headers and bytes, and a strategy", async () => {
     const loaded = await start(
       `import { Request, cluster, strategy } from "sluice/sdk";
 const fast = strategy("fast"), app = cluster("app");
@@ -223,7 +223,7 @@ export function onRequest(req: Request): void {
     );
   });
 
-  test("carry every byte there and back", async () => {
+  test("round-trip every byte", async () => {
     const loaded = await start(`import { Request } from "sluice/sdk";
 export function onRequest(req: Request): void { req.headers.set("x-back", req.headers.get("x-bytes")!); }`);
     const bytes = Buffer.from(Array.from({ length: 223 }, (_, i) => i + 33).filter((b) => b !== 127)).toString(
@@ -233,7 +233,7 @@ export function onRequest(req: Request): void { req.headers.set("x-back", req.he
       assert.equal(run(loaded, "request_head", get("a", "/", `\nX-Bytes: ${value}`)).request.get("x-back"), value);
   });
 
-  test("that cannot be set are an error that says why, and the edits before it are dropped", async () => {
+  test("that cannot be set cause an error with the reason, and earlier edits are dropped", async () => {
     const wasm = await compileSource(`import { Request } from "sluice/sdk";
 export function onRequest(req: Request): void {
   req.headers.set("x-first", "1");
@@ -289,7 +289,7 @@ export function onRequest(req: Request): void { req.set("r", result); req.header
     );
   });
 
-  test("that is wrong is refused with its path, what was expected and what is there", async () => {
+  test("that is wrong is rejected with its path, the expected and the actual value", async () => {
     const wasm = await compileSource(`import { Config, Request } from "sluice/sdk";
 const what = Config.string("what");
 if (what == "string") Config.string("v");
@@ -371,7 +371,7 @@ export function onResponse(req: Request, res: Response): void {
     );
   });
 
-  test("tells of endpoints, and keeps numbers for them whatever happens to the list", async () => {
+  test("passes endpoints, and keeps their numbers when the list changes", async () => {
     const loaded = await start(`import { Endpoints, Outcome, PerEndpoint, Request, log } from "sluice/sdk";
 const picks = new PerEndpoint<i32>(100), failures = new PerEndpoint<f64>(0);
 export function update(endpoints: Endpoints): void {

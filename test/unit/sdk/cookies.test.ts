@@ -91,7 +91,7 @@ describe("a cookie to be set", () => {
     assert.equal(set('a "quoted"'), 'a="quoted"');
   });
 
-  test("is refused when browsers would not take it, or take it for something else", () => {
+  test("is rejected if browsers would reject or misread it", () => {
     const cases: [words: string, message: RegExp][] = [
       ["a;b 1", /invalid cookie name "a;b"/],
       ["a=b 1", /invalid cookie name "a=b"/],

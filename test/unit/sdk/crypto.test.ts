@@ -47,7 +47,7 @@ export function onRequest(req: Request): void {
   req.respond(200, key!.verify(toBytes(req.headers.get("x-data")!), signature).toString());
 }`;
 
-test("a public key takes its signatures, and is refused at start when it is for something else", async () => {
+test("a public key verifies its signatures, and is rejected at start if it is for another use", async () => {
   const { publicKey, privateKey } = generateKeyPairSync("ed25519");
   const key = publicKey.export({ type: "spki", format: "pem" });
   const loaded = await start(KEYED, { algorithm: "EdDSA", key });
@@ -74,7 +74,7 @@ export function onRequest(req: Request): void {
   assert.notEqual(c, d);
 });
 
-test("what a plugin does not use is not in it: neither an import nor a byte", async () => {
+test("unused parts of the SDK add neither an import nor a byte", async () => {
   const noop = await compileSource(
     `import { Request } from "sluice/sdk";\nexport function onRequest(req: Request): void {}`,
   );

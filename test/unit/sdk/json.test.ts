@@ -56,7 +56,7 @@ describe("reading", () => {
     );
   });
 
-  test("takes what JavaScript takes, and nothing else", () => {
+  test("accepts what JavaScript accepts, and nothing else", () => {
     const near = fc.string({
       unit: fc.constantFrom(
         ...'{}[],:""01-.eE+ \n\\u/tb',
@@ -102,7 +102,7 @@ describe("reading", () => {
     assert.equal(guest.bytes("copy", Buffer.from("[".repeat(100_000))), null);
   });
 
-  test("finds values by path, of a key that stands twice the last", () => {
+  test("finds values by path; of a duplicate key the last", () => {
     const json = Buffer.from('{"a":{"b":[1,{"c":"x"}]},"d\\u0065":2,"é":3,"a2":4,"k":1,"k":5,"":6,"0":7}');
     const cases: [path: string, expected: string | null][] = [
       ["a.b.1.c", '"x"'],
@@ -123,7 +123,7 @@ describe("reading", () => {
     for (const [path, expected] of cases) assert.equal(guest.text("find", json, path), expected, path);
   });
 
-  test("finds keys that hold dots, by their text and for certain by an escape", () => {
+  test("finds keys with dots, by their text and unambiguously by an escape", () => {
     const json = Buffer.from(
       '{"https://a.example/t":1,"k.io":{"n.s":[2]},"a":{"b":3},"a.b":4,"x":{"y":0},"x.y":{"z":5},"b\\\\.c":6,".":7,"..":8}',
     );
@@ -165,7 +165,7 @@ describe("writing", () => {
     );
   });
 
-  test("refuses what would not be one value", () => {
+  test("rejects text that is not one value", () => {
     for (const calls of ["", "{", "}", "{n", "{]", "[}", "{kk", "{k}", "nn", "[k", "k", "[n", "N", "[".repeat(65)])
       assert.throws(() => guest.text("writeCalls", calls), /abort/, calls);
     assert.equal(guest.text("writeCalls", "{kn" + "k[n[]n]" + "k{}}"), '{"k":1,"k":[1,[],1],"k":{}}');
@@ -222,7 +222,7 @@ describe("masking", () => {
     assert.equal(String(guest.bytes("maskWith", "null", Buffer.from('{"a":1}'))), '{"a":null}');
   });
 
-  test("puts in what is computed from each value, by the path that led to it", () => {
+  test("inserts values computed from each value and its path", () => {
     const mask = (paths: string, json: string) => String(guest.bytes("maskComputed", paths, Buffer.from(json)));
     const json = '{"a":"four","b":[1,{"c":"x\\ty"}], "d":7}';
     assert.equal(mask("a b.*.c d", json), '{"a":[4,0],"b":[1,{"c":[3,1]}], "d":7}');
@@ -233,7 +233,7 @@ describe("masking", () => {
     assert.throws(() => mask("a", '{"a":true}'), /abort/);
   });
 
-  test("answers null for what is not JSON, and refuses what is no mask", () => {
+  test("returns null for invalid JSON, and rejects an invalid mask", () => {
     assert.equal(guest.bytes("mask", "a", Buffer.from("{")), null);
     assert.equal(guest.bytes("mask", "a", Buffer.from("")), null);
     for (const paths of ["", "a..b", ".a", `${"a.".repeat(63)}a`])

@@ -38,7 +38,7 @@ export function onRequest(req: Request): void {
   say(res, "deleted", data.delete("copy").toString() + data.delete("copy").toString() + data.has("copy").toString());
 }`;
 
-test("every call of a namespace does what it says", async () => {
+test("every call of a namespace works", async () => {
   const guest = await plugin(write(SOURCE), { allow: { kv: ["data"] } });
   const { headers } = guest.request().response!;
   const expected = {
@@ -56,7 +56,7 @@ test("every call of a namespace does what it says", async () => {
   for (const [name, value] of Object.entries(expected)) assert.equal(headers[`x-${name}`], value, name);
 });
 
-test("what cannot be done is an error with the key, and nothing is read or written on trial", async () => {
+test("an invalid target is an error with the key, before anything is read or written", async () => {
   const failing = (body: string, options = { allow: { kv: ["data"] } }) =>
     plugin(write(`import { kv, Request } from "sluice/sdk";\nconst data = kv("data");\n${body}`), options);
   const guest = await failing(`export function onRequest(req: Request): void {

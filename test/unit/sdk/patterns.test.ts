@@ -143,7 +143,7 @@ describe("a regular expression", () => {
     findsTheSame("(?:x|)\\Ba", "", ["xca", "x a", "xxca"]);
   });
 
-  test("that is not served, or none, is refused with its place", () => {
+  test("that is not supported, or missing, is rejected with its place", () => {
     const patterns = [
       "(",
       ")",

@@ -133,7 +133,7 @@ export function configure(): void {}`;
     assert.deepEqual(await exports(source), [...ALWAYS, "configure", "log", "request_head", "response_head"].sort());
   });
 
-  test("a strategy is told of its endpoints even when the author has no use for it", async () => {
+  test("a strategy gets its endpoints even if the author does not handle updates", async () => {
     const source = `${SDK}export function pick(endpoints: Endpoints): i32 { return 0; }`;
     assert.deepEqual(await exports(source), [...ALWAYS, "pick", "update"].sort());
   });
@@ -150,7 +150,7 @@ export function onOutcome(outcome: sluice.Outcome, response: sluice.Request): vo
     assert.deepEqual(await exports(source), [...ALWAYS, "outcome", "request_head"].sort());
   });
 
-  test("imports are those that are used: they say what a plugin may do", async () => {
+  test("only used host calls are imported: they show what a plugin can do", async () => {
     const source = `import { Request } from "sluice/sdk";\nexport function onRequest(req: Request): void { req.headers.remove("x"); }`;
     const { imports } = readChecked(await compileSource(source));
     assert.deepEqual(imports.map(({ module, name }) => `${module} ${name}`).sort(), [

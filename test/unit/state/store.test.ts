@@ -9,7 +9,7 @@ import { Keys } from "./kit.ts";
 const MIB = 1024 * 1024;
 const open = (size = MIB) => new KeyValueStore(KeyValueStore.allocate(size), 0);
 
-test("what was set is read, replaced, deleted; namespaces do not meet", () => {
+test("values are set, read, replaced and deleted; namespaces are separate", () => {
   const store = open();
   const [one, two] = [new Keys(store, 0), new Keys(store, 1)];
   assert.equal(one.get("a"), null);
@@ -27,7 +27,7 @@ test("what was set is read, replaced, deleted; namespaces do not meet", () => {
   assert.deepEqual([store.use(0).entries, store.use(0).bytes, store.use(1).entries], [0, 0, 1]);
 });
 
-test("a value over the limit is refused and changes nothing", () => {
+test("a value over the limit is rejected and changes nothing", () => {
   const keys = new Keys(open());
   keys.set("a", "stays");
   const large = Buffer.alloc(LIMIT.kvValue + 1);
@@ -36,7 +36,7 @@ test("a value over the limit is refused and changes nothing", () => {
   assert.equal(keys.get("a"), "stays");
 });
 
-test("an entry is gone when its time is over, not before, and a write gives it a new one", () => {
+test("an entry expires after its time to live, which a write renews", () => {
   const store = open();
   const keys = new Keys(store);
   keys.set("a", "1", 100);
@@ -78,7 +78,7 @@ test("a counter counts, keeps the end that it began with, and reads as digits", 
     assert.equal(keys.increment("n", by), `${STATUS.invalid}`);
 });
 
-test("compare-and-set sets the version that was read and no other, and a version never comes again", () => {
+test("compare-and-set replaces the version that was read and no other, and versions are never reused", () => {
   const keys = new Keys(open());
   assert.equal(keys.compareAndSet("a", "1", 0), 1, "0: when there is none");
   assert.equal(keys.compareAndSet("a", "2", 0), 0);
@@ -114,7 +114,7 @@ test("a list is the keys with a prefix, each once, however small its pages are",
   }
 });
 
-test("walking empty chains is paid for, and no lock is held over many of them", () => {
+test("walking empty chains costs fuel, and no lock is held over many of them", () => {
   const store = open(16 * MIB);
   const keys = new Keys(store);
   keys.set("a", "x");
@@ -147,7 +147,7 @@ test("walking empty chains is paid for, and no lock is held over many of them", 
   assert.ok(acquired.mock.callCount() >= chains / 512, `${acquired.mock.callCount()} locks for ${chains} chains`);
 });
 
-test("each record that is looked at is paid for, whether or not it is the one", () => {
+test("each record that is visited costs fuel", () => {
   const keys = new Keys(open());
   for (let i = 0; i < 2000; i++) keys.set(`k${i}`, "x");
   const { operation } = keys;
@@ -170,7 +170,7 @@ test("each record that is looked at is paid for, whether or not it is the one", 
   assert.ok(operation.work >= 2048);
 });
 
-test("the oldest make room, what is read is spared, and bytes stay bounded", () => {
+test("the oldest entries are evicted, read ones are kept, and the size stays bounded", () => {
   const store = open();
   const keys = new Keys(store);
   const value = "x".repeat(1000);
@@ -196,7 +196,7 @@ test("a namespace that floods the store takes nothing from one that keeps within
   assert.ok(store.use(1).evicted > 40_000);
 });
 
-test("numbers of namespaces are given once for all, and not without end", () => {
+test("numbers of namespaces are assigned once, up to a limit", () => {
   const namespaces = new Namespaces();
   const numbers = Array.from({ length: MAX_NAMESPACES }, (_, i) => namespaces.numberOf(`n${i}`));
   assert.equal(new Set(numbers).size, MAX_NAMESPACES);

@@ -68,7 +68,7 @@ test("readers see whole values only, while others write", async (t) => {
   await finish(hire(t, buffer, ["write", "read", "write", "read"], 20_000));
 });
 
-test("a thread that is ended anywhere in a loop of writes leaves a store that works", async (t) => {
+test("a worker ended anywhere in a loop of writes leaves a working store", async (t) => {
   const buffer = KeyValueStore.allocate(MIB);
   const store = new KeyValueStore(buffer, -1);
   const keys = new Keys(store, 0);
@@ -96,7 +96,7 @@ for (const [what, length] of [
   ["in the place of another", 500],
   ["longer than the one before", 5000],
 ] as const) {
-  test(`a thread that is ended while it writes a value ${what} blocks nobody, and leaves no half of it`, async (t) => {
+  test(`a worker ended while it writes a value ${what} blocks no other, and leaves no partial value`, async (t) => {
     const buffer = KeyValueStore.allocate(MIB);
     const store = new KeyValueStore(buffer, -1);
     const keys = new Keys(store);
@@ -116,7 +116,7 @@ for (const [what, length] of [
   });
 }
 
-test("a thread whose stack ended inside a shard mends it itself", () => {
+test("a worker whose stack overflowed inside a shard repairs it itself", () => {
   const buffer = KeyValueStore.allocate(MIB);
   const store = new KeyValueStore(buffer, 0);
   const keys = new Keys(store);

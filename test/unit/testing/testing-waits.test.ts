@@ -1,4 +1,4 @@
-/** `sluice/test` and plugins that wait: time passes at once, and the test answers what they ask. */
+/** `sluice/test` and asynchronous calls: time passes at once, and the test sends the responses. */
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -57,7 +57,7 @@ test("minutes of sleep pass at once, for the plugin's clock as well", async () =
   assert.equal((await guest.requestAsync({ url: "/" })).suspended, 0);
 });
 
-test("a call that waits too long fails by limits.time, and the next one is served", async () => {
+test("a call suspended for too long fails by limits.time, and the next one is served", async () => {
   const guest = await plugin(file, { allow: ALLOW });
   for (let i = 0; i < 2; i++)
     await assert.rejects(guest.requestAsync({ url: "/sleep" }), { name: "PluginFailure", reason: "timeout" });
@@ -70,7 +70,7 @@ test("a call that waits too long fails by limits.time, and the next one is serve
   assert.equal((await guest.requestAsync()).outcome, "continue");
 });
 
-test("a connection is judged after a wait, and has its cluster", async () => {
+test("a connection is decided after a suspension, and has its cluster", async () => {
   const judges = join(directory, "judges.ts");
   writeFileSync(
     judges,
@@ -95,7 +95,7 @@ export function onConnection(connection: Connection): void {
   assert.throws(() => guest.connection(), /call connectionAsync instead/);
 });
 
-test("the test answers what the plugin asks", async () => {
+test("the test responds to the plugin's subrequests", async () => {
   const requests: unknown[] = [];
   const guest = await plugin(file, {
     allow: ALLOW,
@@ -118,7 +118,7 @@ test("the test answers what the plugin asks", async () => {
   ]);
 });
 
-test("answers may be late, too large, none, or be made in real time", async () => {
+test("responses can be late, too large, absent, or made in real time", async () => {
   const answers: Record<string, () => ReturnType<NonNullable<Parameters<typeof plugin>[1]>["fetch"] & {}>> = {
     "/ask/late": () => ({ delay: 701 }),
     "/ask/just": () => ({ delay: 699, body: "just" }),
@@ -138,7 +138,7 @@ test("answers may be late, too large, none, or be made in real time", async () =
   assert.deepEqual([slow.headers["x-role"], slow.suspended], ["200  slow", 0]);
 });
 
-test("what the test cannot answer fails the test; what is not allowed fails the plugin", async () => {
+test("a subrequest without a response fails the test; one that is not allowed fails the plugin", async () => {
   const mute = await plugin(file, { allow: ALLOW });
   await assert.rejects(mute.requestAsync({ url: "/ask" }), {
     name: "TypeError",
@@ -155,7 +155,7 @@ test("what the test cannot answer fails the test; what is not allowed fails the 
   assert.equal((await broken.requestAsync()).outcome, "continue");
 });
 
-test("answers and bodies wait as well; a hook that may wait is not called as if it did not, and one at a time", async () => {
+test("response and body hooks suspend too; a hook that can suspend has an asynchronous call, one at a time", async () => {
   const guest = await plugin(file, { allow: ALLOW });
   const request = await guest.requestAsync();
   const answer = await guest.responseAsync({ status: 201 }, request);
@@ -171,7 +171,7 @@ test("answers and bodies wait as well; a hook that may wait is not called as if 
   assert.equal(guest.log().suspended, 0);
 });
 
-test("trailers are seen and changed", async () => {
+test("trailers are read and changed", async () => {
   const guest = await plugin(file, { allow: ALLOW });
   const request = await guest.requestAsync();
   const { headers, edits } = guest.requestTrailers({ "X-Sum": "7" }, request);
@@ -185,7 +185,7 @@ test("trailers are seen and changed", async () => {
   );
 });
 
-test("a tick may wait", async () => {
+test("a tick can suspend", async () => {
   const guest = await plugin(file, { allow: ALLOW, now: () => 1000 });
   for (const at of ["1250.0", "1500.0"]) {
     assert.equal((await guest.tickAsync()).suspended, 250);

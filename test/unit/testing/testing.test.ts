@@ -56,7 +56,7 @@ describe("a filter", () => {
     await writeModule((await compile(write("filter.ts", FILTER))) as Succeeded, file);
   });
 
-  test("tells what a request became, and each edit with what was there before", async () => {
+  test("returns the resulting request, and each edit with the value before", async () => {
     const guest = await plugin(file, { ...AROUND, config: { header: "x-who" }, now: () => 1234 });
     assert.deepEqual(guest.hooks, ["request_head", "response_head", "log"]);
     const result = guest.request({
@@ -93,7 +93,7 @@ describe("a filter", () => {
     assert.deepEqual(guest.log(undefined, result).log, [{ level: "info", text: "410 POST" }]);
   });
 
-  test("tells of answers, refusals, and of the cluster and strategy that it chose", async () => {
+  test("returns responses, rejections, and the selected cluster and strategy", async () => {
     const guest = await plugin(file, AROUND);
     const { outcome, response } = guest.request({ url: "/teapot" });
     assert.equal(outcome, "respond");
@@ -148,7 +148,7 @@ export function route(req: Request): Cluster | null { return req.pathStartsWith(
   assert.equal(guest.route({ url: "/a" }).cluster, null);
 });
 
-test("a strategy is told endpoints with their load, picks, and learns", async () => {
+test("a strategy gets endpoints with their load, picks, and adapts", async () => {
   const source = `import { Endpoints, Outcome, PerEndpoint, Request, log } from "sluice/sdk";
 const failures = new PerEndpoint<i32>(0);
 export function pick(endpoints: Endpoints, req: Request): i32 {
@@ -175,7 +175,7 @@ export function onOutcome(outcome: Outcome, req: Request): void {
   assert.throws(() => guest.outcome({ endpoint: "d:1" }), /no endpoint d:1/);
 });
 
-test("bodies pass by piece, or whole where the head is held", async () => {
+test("bodies pass by chunk, or whole where buffered", async () => {
   const source = `import { Body, Request, Response } from "sluice/sdk";
 export function onRequest(req: Request): void { if (req.methodIs("POST")) req.bufferBody(); }
 export function onRequestBody(req: Request, body: Body): void {
@@ -199,7 +199,7 @@ export function onResponseBody(req: Request, res: Response, body: Body): void {
   assert.deepEqual(guest.responseBody(Buffer.from("d"), { response: { status: 201 } }).bytes, Buffer.from("D."));
 });
 
-test("a relative path is relative to the file that calls; what does not compile is told by its place", async () => {
+test("a relative path is relative to the file that calls; compile errors are reported by their place", async () => {
   await assert.rejects(plugin("./none.ts"), /test\/unit\/testing\/none\.ts: cannot be read/);
   await assert.rejects(plugin(write("wrong.ts", "export function onReqest(): void {}")), /wrong\.ts:1:17: `onReqest`/);
 });
@@ -232,7 +232,7 @@ export function given(req: Request): void {}
   assert.throws(() => isEven!(1, 2), /isEven takes 1 arguments, not 2/);
 });
 
-test("a connection is judged by its peer and its listener", async () => {
+test("a connection is decided by its peer and its listener", async () => {
   const file = write(
     "judges.ts",
     `import { Connection, log } from "sluice/sdk";
@@ -252,7 +252,7 @@ export function onConnection(connection: Connection): void {
   assert.throws(() => guest.tick(), /has no hook tick; its hooks are connection/);
 });
 
-test("a health check says whether, and why not; one that waits is awaited", async () => {
+test("a health check returns the state and the problem; an asynchronous one is awaited", async () => {
   const file = write(
     "checks.ts",
     `import { Endpoint, log } from "sluice/sdk";
@@ -302,7 +302,7 @@ export function onHealthCheck(endpoint: Endpoint): bool {
   await assert.rejects(asking.healthCheckAsync(check), { reason: "timeout", message: /\(the check's timeout\)/ });
 });
 
-test("what a health check says to its endpoint the test answers", async () => {
+test("the test responds to the requests of a health check", async () => {
   const file = write(
     "pings.ts",
     `import { Endpoint } from "sluice/sdk";
@@ -335,7 +335,7 @@ export function onHealthCheck(endpoint: Endpoint): bool {
   assert.deepEqual(await judge(), [false, "silent"]);
 });
 
-test("a plugin's ticks are called at once, and what it saves is handed to another guest", async () => {
+test("a plugin's ticks are called at once, and its saved state is restored in another guest", async () => {
   const file = write(
     "ticks.ts",
     `import { Request, State, log, tickEvery } from "sluice/sdk";

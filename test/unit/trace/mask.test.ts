@@ -4,7 +4,7 @@ import { Mask } from "../../../src/trace/mask.ts";
 
 const mask = new Mask(["X-Internal-Id", "ref"]);
 
-test("values of names that say that they are secret are masked, and of those that are configured", () => {
+test("values of names that suggest a secret are masked, and of configured names", () => {
   for (const name of [
     "Authorization",
     "proxy-authorization",
@@ -25,7 +25,7 @@ test("values of names that say that they are secret are masked, and of those tha
     assert.equal(mask.value(name, "plain"), "plain", name);
 });
 
-test("secrets in queries and in URLs are masked wherever a value holds one", () => {
+test("secrets in queries and in URLs are masked anywhere in a value", () => {
   assert.equal(mask.query("a=1&access_token=abc&b=2"), "a=1&access_token=***&b=2");
   assert.equal(mask.query("access%5Ftoken=abc&ref=9&flag"), "access%5Ftoken=***&ref=***&flag");
   assert.equal(
@@ -74,7 +74,7 @@ const PLAIN_NAMES = [
   ...["side", "considered", "x-status-code", "statement", "digest", "content-digest", "tags", "shipping", "authorId"],
 ];
 
-test("a secret is masked by its name wherever the name stands", () => {
+test("a secret is masked by its name at any position", () => {
   assert.ok(SECRET_NAMES.length > 60);
   const forms: ((name: string, value: string) => string)[] = [
     (name, value) => mask.value(name, value),
@@ -132,7 +132,7 @@ test("a secret is masked by its form, whatever its name", () => {
     assert.equal(mask.value("x-any", text), text);
 });
 
-test("what a client sends is masked in a time that grows with its length alone", () => {
+test("masking takes time linear in the length of the input", () => {
   const mask = new Mask([]);
   for (const text of [
     "a",

@@ -34,7 +34,7 @@ function say(
   });
 }
 
-test("what is said is answered until the bytes that were waited for, or to the end", async (t) => {
+test("a probe reads until the expected bytes, or to the end", async (t) => {
   const redis = await startServer(t, (socket) =>
     socket.on("data", async (data) => {
       if (data.toString() !== "PING\r\n") return socket.end("-ERR\r\n");
@@ -51,7 +51,7 @@ test("what is said is answered until the bytes that were waited for, or to the e
   assert.match(String(await say(mail, { until: "220 " })), /^220 mail/);
 });
 
-test("who is away, breaks off, says too much or nothing is told apart", async (t) => {
+test("unreachable, aborted, oversized and silent endpoints are distinguished", async (t) => {
   const reset = await startServer(t, (socket) => socket.resetAndDestroy());
   assert.equal(await say(reset, { until: "x" }), STATUS.unreachable);
   const gone = new Endpoint({ ...reset, port: 1, address: "127.0.0.1:1" });
@@ -65,7 +65,7 @@ test("who is away, breaks off, says too much or nothing is told apart", async (t
   assert.ok(performance.now() - began >= 59);
 });
 
-test("one that is given up tells nothing, and closes its connection", async (t) => {
+test("a cancelled probe reports nothing, and closes its connection", async (t) => {
   const arrived = Promise.withResolvers<Socket>();
   const silent = await startServer(t, (socket) => arrived.resolve(socket.resume()));
   const nothing = Buffer.alloc(0);

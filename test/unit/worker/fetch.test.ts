@@ -42,7 +42,7 @@ async function startClosing(
   return { port: upstream.port, heads };
 }
 
-test("a kept connection that its origin closes as a request arrives is nobody's failure: it is asked on another", async (t) => {
+test("a request on a reused connection that its origin closes is retried on another, without a failure", async (t) => {
   const ways: [string, (peer: Peer) => void][] = [
     ["reset", (peer) => peer.reset()],
     ["ended", (peer) => void peer.end()],
@@ -57,7 +57,7 @@ test("a kept connection that its origin closes as a request arrives is nobody's 
   }
 });
 
-test("what may have been done is not asked for again, nor is anything twice", async (t) => {
+test("a request that may have been processed is not retried, and none is retried twice", async (t) => {
   const origins = new Origins();
   atEnd(t, () => origins.close());
   const posts = await startClosing(t, (peer) => peer.reset());
@@ -91,7 +91,7 @@ test("what may have been done is not asked for again, nor is anything twice", as
   assert.equal(connections, 3);
 });
 
-test("the time of a request is that of both tries", async (t) => {
+test("the timeout of a request covers both attempts", async (t) => {
   const origins = new Origins();
   atEnd(t, () => origins.close());
   const silent = await startRawUpstream(t, async (peer, index) => {
@@ -106,7 +106,7 @@ test("the time of a request is that of both tries", async (t) => {
   await bounded((await silent.connection(1)).closed, "the end of the other try");
 });
 
-test("an origin that would rather speak another protocol is one that cannot be reached, and that at once", async (t) => {
+test("an origin that demands another protocol fails at once as unreachable", async (t) => {
   const upstream = await startRawUpstream(t, async (peer) => {
     await peer.head();
     peer.send("HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n");

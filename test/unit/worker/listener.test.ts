@@ -44,7 +44,7 @@ for (const mode of ["handle", "public"])
     assert.deepEqual(reported, Array(3).fill("accept: Error: no room"));
   });
 
-test("each error that the system reports for an accept is passed on by its name", (t) => {
+test("each accept error of the system is reported by its name", (t) => {
   const reported: string[] = [];
   const handle: { onconnection: (error: number) => void } = { onconnection: () => undefined };
   const before = process.env.SLUICE_ACCEPT;
@@ -74,7 +74,7 @@ async function makeFresh(t: TestContext): Promise<{ fresh: Socket; client: Socke
   return { fresh, client };
 }
 
-test("what another thread accepted for a version that is not taken here yet waits for it, and goes with it", async (t) => {
+test("a connection accepted by another worker for a version that is not active here yet is queued until it is", async (t) => {
   let opened = 0;
   const options = {
     context,

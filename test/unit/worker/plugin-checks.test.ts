@@ -63,7 +63,7 @@ test("the problem is the value that the plugin stored, else a default", () => {
   assert.deepEqual(why.reported, [[1, { result: "unhealthy", problem: "überlastet" }]]);
 });
 
-test("a plugin that fails, also under skip, or has too many calls queued, leaves the endpoint as it is", () => {
+test("a failing plugin, also under skip, or a full queue leaves the endpoint's state unchanged", () => {
   const skip = (x: PluginCheck) => {
     x.skipped = new Set([0]);
   };
@@ -76,7 +76,7 @@ test("a plugin that fails, also under skip, or has too many calls queued, leaves
   assert.deepEqual(busy.reported, [[1, { result: "failed", problem: "too many calls of plugin doctor are queued" }]]);
 });
 
-test("what the version that serves does not have is given back", () => {
+test("a check that the active version does not have is returned", () => {
   const { called, reported, begin, checks } = setUp(OUTCOME.continue);
   begin(1, { slot: 4 });
   begin(2, { name: "other" });
@@ -84,7 +84,7 @@ test("what the version that serves does not have is given back", () => {
   assert.deepEqual([reported, called.length], [[1, 2, 3].map((number) => [number, null]), 0]);
 });
 
-test("a check that waits holds its version until it ends, however it does", () => {
+test("a suspended check keeps its version alive until it ends", () => {
   for (const end of ["resume", "cancel", "stop"] as const) {
     const { called, reported, state, snapshot, checks, begin } = setUp(OUTCOME.suspended);
     begin(7);

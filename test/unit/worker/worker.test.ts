@@ -80,7 +80,7 @@ async function makeFresh(t: TestContext): Promise<{ fresh: Socket; client: Socke
   return { fresh, client };
 }
 
-test("a connection from a thread that took a version a moment earlier waits until it is taken here too", async (t) => {
+test("a connection from a worker that activated a version earlier is queued until it is active here too", async (t) => {
   const { tell, says } = await startThread(t);
   tell({ type: "prepare", plan, sockets: [] });
   await says("ready");
@@ -98,7 +98,7 @@ test("a connection from a thread that took a version a moment earlier waits unti
   assert.match(String(await early.client.setEncoding("latin1").take(1).toArray()), /^HTTP\/1\.1 404 /);
 });
 
-test("a version that is given up while its guests start is gone, and the next one is taken", async (t) => {
+test("a version cancelled while its guests start is discarded, and the next one is activated", async (t) => {
   const { tell, says } = await startThread(t);
   tell({ type: "prepare", plan, sockets: [] });
   await says("ready");
@@ -123,7 +123,7 @@ test("a version that is given up while its guests start is gone, and the next on
   assert.deepEqual(await says("committed"), { type: "committed", version: 3 });
 });
 
-test("a thread whose listeners have nothing left says once that it is drained", async (t) => {
+test("a worker reports once that it is drained", async (t) => {
   const { tell, says, said } = await startThread(t);
   tell({ type: "prepare", plan, sockets: [] });
   await says("ready");

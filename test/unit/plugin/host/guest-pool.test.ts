@@ -15,7 +15,7 @@ class TestGuestConsumer implements GuestConsumer {
 
 const guest = { memory: 1 } as Guest;
 
-test("nobody is left in line when guests cannot be made", () => {
+test("no call stays queued when guests cannot be started", () => {
   let make: () => Guest | null = () => guest;
   const pool = new GuestPool(1, () => make());
   const takers = Array.from({ length: 5 }, () => new TestGuestConsumer());

@@ -15,7 +15,7 @@ const plan = (kind: number, cells: number, buckets: readonly number[] = []) => (
   cells,
 });
 
-test("a plugin counts in its own cells, whatever number it makes up", () => {
+test("a plugin counts in its own cells, whatever number it passes", () => {
   const cells = new Float64Array(64).fill(7);
   const own = [plan(METRIC.counter, 20), plan(METRIC.gauge, 21), plan(METRIC.latest, 22)];
   const metrics = new PluginMetrics([...own, plan(METRIC.histogram, 24, [1, 2])], cells);

@@ -51,7 +51,7 @@ function make() {
   return { below, overlay: new Overlay(below, new KeyValueStore(KeyValueStore.allocate(MIB), 0)) };
 }
 
-test("what is written above is read above, and the store below stays as it was", () => {
+test("writes go to the upper layer, and the lower store stays unchanged", () => {
   const { below, overlay } = make();
   assert.equal(read(overlay, "a"), "old a");
   assert.equal(overlay.set(ask("a", { value: Buffer.from("new") })), STATUS.ok);
@@ -75,7 +75,7 @@ test("what is written above is read above, and the store below stays as it was",
   );
 });
 
-test("compare-and-set goes by the version below until a key is written above", () => {
+test("compare-and-set uses the lower layer's version until a key is written in the upper", () => {
   const { below, overlay } = make();
   const found = ask("a");
   overlay.get(found);
@@ -89,7 +89,7 @@ test("compare-and-set goes by the version below until a key is written above", (
   assert.deepEqual([read(overlay, "a"), read(below, "a"), read(below, "fresh")], ["x", "old a", STATUS.absent]);
 });
 
-test("a list tells the keys of both, page by page", () => {
+test("a list has the keys of both, page by page", () => {
   const { overlay } = make();
   overlay.delete(ask("b"));
   overlay.set(ask("aa", { value: Buffer.from("1") }));
@@ -99,7 +99,7 @@ test("a list tells the keys of both, page by page", () => {
   assert.deepEqual(listKeys(overlay, "a"), ["a", "aa"]);
 });
 
-test("what the store would refuse is refused, and changes nothing", () => {
+test("invalid writes are rejected, and change nothing", () => {
   const { below, overlay } = make();
   const large = Buffer.alloc(LIMIT.kvValue + 1);
   for (const store of [below, overlay]) {

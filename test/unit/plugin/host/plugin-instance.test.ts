@@ -38,7 +38,7 @@ test("a hook that is not exported is not called", () => {
   assert.equal(host.calls("log"), 0);
 });
 
-test("a plugin that fails at start is refused by name", () => {
+test("a plugin that fails at start is rejected by name", () => {
   const host = new TestHost();
   const cases: [fixture: string, problem: RegExp][] = [
     ["traps-at-start", /^plugin test: start: unreachable\n {2}at boom function\[1\]\+0x[0-9a-f]+$/],
@@ -54,7 +54,7 @@ test("a plugin that fails at start is refused by name", () => {
   assert.equal(host.host.guests(), 0);
 });
 
-test("what is made before a refusal is left behind by nobody", () => {
+test("guests started before a rejection are released", () => {
   const host = new TestHost();
   const modules = [buildFixture("no-op"), buildFixture("traps-at-start")];
   const instances = [planOf({ key: "a" }), planOf({ key: "b", module: 1 })];
@@ -67,7 +67,7 @@ test("what is made before a refusal is left behind by nobody", () => {
   assert.equal(host.host.guests(), 0);
 });
 
-test("a version of many guests is made beside other work, and left behind by nobody when it is not wanted", async () => {
+test("a version of many guests starts in slices, and is released if it is cancelled", async () => {
   const host = new TestHost();
   const modules = [buildFixture("slow-start")];
   const instances = Array.from({ length: 50 }, (_, i) => planOf({ key: String(i) }));
@@ -123,7 +123,7 @@ test("a call without a response takes no memory for one", () => {
   assert.equal(taken, 0);
 });
 
-test("a failure under `reject` is told, and the next call gets a fresh guest", () => {
+test("a failure under `reject` is reported, and the next call gets a new guest", () => {
   const host = new TestHost();
   const instance = host.load("traps", { plugin: "tenant" });
   const exchange = makeExchange();
@@ -156,7 +156,7 @@ test("a failure under `skip` drops the plugin for the rest of the exchange", () 
   assert.equal(host.failures("log", "memory"), 1);
 });
 
-test("reports: the first of each kind, then one a second with how many were not told", () => {
+test("reports: the first of each kind, then one a second with the number suppressed", () => {
   const host = new TestHost();
   const instance = host.load("traps");
   const fail = (times: number, hook: number = HOOK.request_head) => {
@@ -222,7 +222,7 @@ test("a poisoned request between good ones takes nothing from them, however ofte
   );
 });
 
-test("failures beyond what restarts may cost quarantine a plugin; it heals when calls succeed again", () => {
+test("failures beyond the restart budget quarantine a plugin; it recovers when calls succeed again", () => {
   const host = new TestHost();
   const instance = host.load("moody", { plugin: "auth" });
   exhaust(instance);
@@ -247,7 +247,7 @@ test("failures beyond what restarts may cost quarantine a plugin; it heals when 
   assert.equal(host.lines.at(-1)!.fields.refused, 7);
 });
 
-test("a plugin whose configurations are all quarantined is told of once, and healed when the last of them is", () => {
+test("a plugin whose configurations are all quarantined is reported once, and recovered with the last of them", () => {
   const host = new TestHost();
   const plans = [planOf({ key: "a", plugin: "auth" }), planOf({ key: "b", plugin: "auth" })];
   const [one, other] = host.prepare([buildFixture("moody")], plans).instances;
@@ -266,7 +266,7 @@ test("a plugin whose configurations are all quarantined is told of once, and hea
   assert.equal(host.news.at(-1)!.quarantined, false);
 });
 
-test("under `skip` a quarantined plugin is gone round, and a strategy's picks are native", () => {
+test("under `skip` a quarantined plugin is skipped, and a strategy's picks are native", () => {
   const host = new TestHost();
   const instance = host.load("moody", { onFailure: "skip" });
   exhaust(instance);
@@ -316,7 +316,7 @@ test("results that a hook does not define are failures", () => {
   assert.equal(instance.pick(makeExchange(), makeView(1)), -2);
 });
 
-test("a strategy whose guest was replaced is told its endpoints before it picks", () => {
+test("a strategy whose guest was replaced gets its endpoints before it picks", () => {
   const host = new TestHost();
   const instance = host.load("strategy");
   const view = makeView(4);
@@ -330,7 +330,7 @@ test("a strategy whose guest was replaced is told its endpoints before it picks"
   assert.equal(host.calls("update"), 2);
 });
 
-test("two versions that share a strategy's guest tell it their own endpoints", () => {
+test("two versions that share a strategy's guest pass it their own endpoints", () => {
   const host = new TestHost();
   const modules = [buildFixture("strategy")];
   const first = host.prepare(modules, [planOf()]);
@@ -354,7 +354,7 @@ test("a failed update leaves picks native until the next, or for a second", () =
   assert.equal(host.failures("update", "bad_result"), 2);
 });
 
-test("guests whose key is unchanged are carried over, others are made anew", () => {
+test("guests whose key is unchanged are kept, others are started", () => {
   const host = new TestHost();
   const modules = [buildFixture("strategy"), buildFixture("no-op")];
   const first = host.prepare(modules, [planOf({ key: "a" }), planOf({ key: "b", module: 1 })]);
@@ -369,7 +369,7 @@ test("guests whose key is unchanged are carried over, others are made anew", () 
   assert.equal(host.host.guests(), 0);
 });
 
-test("a limit of its own makes a guest of its own", () => {
+test("a separate limit makes a separate guest", () => {
   const host = new TestHost();
   host.prepare([buildFixture("no-op")], [planOf()]);
   host.prepare([buildFixture("no-op", 131_072)], [planOf({ memory: 131_072 })]);
@@ -392,7 +392,7 @@ test("equal configurations of one version are guests of their own", () => {
   assert.equal(host.host.guests(), 2);
 });
 
-test("a carried-over guest chooses the cluster that it looked up, wherever that stands now", () => {
+test("a guest kept by a reload selects the cluster that it looked up, at its new index", () => {
   const host = new TestHost();
   const modules = [buildFixture("finds-cluster")];
   const plan = planOf({ config: { cluster: "canary" } });
@@ -411,7 +411,7 @@ test("a carried-over guest chooses the cluster that it looked up, wherever that 
   }
 });
 
-test("a carried-over guest whose cluster is gone refuses the new version, and serves the old one on", () => {
+test("a kept guest whose cluster was removed causes the new version's rejection, and serves the old one", () => {
   const host = new TestHost();
   const modules = [buildFixture("finds-cluster")];
   const plan = planOf({ config: { cluster: "canary" } });
@@ -454,7 +454,7 @@ test("a number that was guessed chooses no cluster that is not allowed", () => {
   for (const id of [-1, 99, 2 ** 31 - 1, -(2 ** 31)]) assert.equal(bound.clusterIndex(id), STATUS.invalid);
 });
 
-test("one guest serves all configurations of a module that says so", () => {
+test("one guest serves all configurations of a module that declares it", () => {
   const host = new TestHost();
   const modules = [buildFixture("serves-many")];
   const plans = ["x", "y", "z"].map((name, i) =>

@@ -76,7 +76,7 @@ test("in no span of time do restarts take more than their share, the saved burst
   );
 });
 
-test("every quarantine is told once when it begins and once when it ends", () => {
+test("every quarantine is reported once at its start and once at its end", () => {
   fc.assert(
     fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
       const { told, recovery } = run(steps);
@@ -114,7 +114,7 @@ function flood(poisoned: number, good: number, cost: number): { share: number; p
   return { share: plugin.served / sent, plugin };
 }
 
-test("one who sends a poisoned request now and then takes nothing from the others", () => {
+test("occasional poisoned requests do not affect others", () => {
   // A plugin that is cheap to make again, and one that is dear: Go takes some 14 ms.
   assert.equal(flood(100, 100, 0.5).share, 1);
   assert.equal(flood(100, 100, 0.5).plugin.told.length, 0);
@@ -122,7 +122,7 @@ test("one who sends a poisoned request now and then takes nothing from the other
   assert.equal(flood(5, 50, 14).share, 1);
 });
 
-test("a flood of poisoned requests takes from the others no more than the restarts that are not made", () => {
+test("a flood of poisoned requests affects others only by the restarts that the budget denies", () => {
   const { share, plugin } = flood(1000, 1000, 0.5);
   assert.ok(share > 0.15, `${share} of the good ones were served`);
   const spent = plugin.restarts.reduce((sum, { cost }) => sum + cost, 0);
@@ -137,7 +137,7 @@ test("a plugin that always fails is quarantined soon, and takes a fiftieth of th
   assert.ok(plugin.refused > 55_000);
 });
 
-test("pauses after failed starts grow from a tenth of a second to a minute, and threads try apart", () => {
+test("pauses after failed starts grow from a tenth of a second to a minute, with jitter between workers", () => {
   const pausesOf = (random: number) => {
     const plugin = new Plugin(() => random);
     const pauses: number[] = [];
@@ -155,7 +155,7 @@ test("pauses after failed starts grow from a tenth of a second to a minute, and 
   assert.deepEqual(pausesOf(1).slice(0, 4), [80, 160, 320, 640]);
 });
 
-test("a hook that always fails is told of, and costs the hooks that succeed nothing", () => {
+test("a hook that always fails is reported, and does not affect hooks that succeed", () => {
   const plugin = new Plugin();
   for (let i = 0; i < 100; i++) {
     plugin.time += 100;
@@ -168,7 +168,7 @@ test("a hook that always fails is told of, and costs the hooks that succeed noth
   assert.deepEqual(plugin.told, [true, false], "it does not fail any more");
 });
 
-test("a guest that had grown is dearer to replace: its memory is held until the collector comes by", () => {
+test("a guest with more memory costs more to replace: its memory is kept until it is collected", () => {
   const restartsIn = (memory: number) => {
     let now = 0;
     const recovery = new Recovery(
@@ -250,7 +250,7 @@ test("whatever one client sends, at any rate, no call of another is refused, and
     }
 });
 
-test("one client alone is refused, at night too, and who comes in the morning is not", () => {
+test("only one client is rejected, also without other traffic, and later clients are not", () => {
   const site = new Site();
   for (let i = 0; i < 100_000; i++) {
     site.time += 10;

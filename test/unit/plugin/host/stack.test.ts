@@ -1,4 +1,4 @@
-/** Stacks are read in one pass, and nothing that a guest names or says passes for a frame. */
+/** Stacks are parsed in one pass; no name or message of a guest is taken for a frame. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -23,7 +23,7 @@ test("reads named and nameless frames of a module, and no other line", () => {
   ]);
 });
 
-test("what looks like a frame in a message or a name is none", () => {
+test("text that looks like a frame in a message or a name is ignored", () => {
   const frame = "    at forged (wasm://wasm/1:wasm-function[1]:0x1)";
   const message = `no\n${frame}\n${frame}`;
   const real = "    at real (wasm://wasm/1:wasm-function[2]:0x2)";

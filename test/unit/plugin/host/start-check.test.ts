@@ -1,4 +1,4 @@
-/** New versions are tried beside other work, each problem is told of its instance, and the time for it is bounded. */
+/** New versions are started in slices, each problem names its instance, and the time is limited. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { PluginParts } from "../../../../src/plugin/host/host.ts";
@@ -16,7 +16,7 @@ function manySlow(count: number): PluginParts {
   return { modules: [buildFixture("slow-start")], instances, clusters: [], strategies: [] };
 }
 
-test("what is wrong is told of the instance that it is wrong with", async () => {
+test("problems name their instance", async () => {
   assert.deepEqual(await checkStart(partsOf([])), { guests: 0, metrics: [], problems: [] });
   assert.deepEqual(await checkStart(partsOf(["no-op", "moody"])), { guests: 2, metrics: [[], []], problems: [] });
   const { guests, problems } = await checkStart(partsOf(["no-op", "traps-at-start", "refuses-configuration"]));
@@ -39,7 +39,7 @@ test("other work goes on while guests start", async () => {
   assert.ok(turns > 1, `other work had ${turns} turns`);
 });
 
-test("a version whose guests take too long to start is given up", async () => {
+test("a version whose guests take too long to start is cancelled", async () => {
   const { guests, problems } = await checkStart(manySlow(5000), 200);
   assert.equal(guests, 0);
   assert.deepEqual(problems, [

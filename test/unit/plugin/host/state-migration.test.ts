@@ -66,7 +66,7 @@ function take(host: TestHost, module: ModulePlan, plans: readonly Partial<Instan
 
 const another = (bodies: Bodies = {}) => counter({ more: '(func (export "other"))', ...bodies });
 
-test("tick is called as often as the plugin says, and once a second when it says nothing", () => {
+test("tick is called at the plugin's interval, by default once a second", () => {
   for (const [start, every] of [
     ["", 1000],
     ["(drop (call $every (i32.const 200)))", 200],
@@ -92,7 +92,7 @@ test("tick is called as often as the plugin says, and once a second when it says
   }
 });
 
-test("an interval that is too short or too long is refused, and so is one that is set in a request's hook", () => {
+test("an interval out of range is rejected, as is one set in a request's hook", () => {
   for (const [interval, status] of [
     [LIMIT.shortestTick - 1, -3],
     [LIMIT.longestTick + 1, -3],
@@ -118,7 +118,7 @@ test("only the version in service ticks, with the interval of the guest that it 
   assert.equal(host.calls("tick"), 1);
 });
 
-test("a tick that takes long puts the next off, so that it takes a twentieth of the thread at most", () => {
+test("a long tick delays the next, so that ticks take at most a twentieth of the worker's time", () => {
   const host = new TestHost();
   const module = counter({
     tick: `(local $i i32)
@@ -180,7 +180,7 @@ test("a plugin whose ticks all fail is named, and serves every request", () => {
   assert.equal(host.refused("request_head"), 0);
 });
 
-test("what a version saves, the next restores, before its first request", () => {
+test("a version restores what the previous one saved, before its first request", () => {
   const host = new TestHost();
   const old = take(host, counter());
   assert.deepEqual(
@@ -195,7 +195,7 @@ test("what a version saves, the next restores, before its first request", () => 
   assert.deepEqual([host.calls("save"), host.calls("restore")], [2, 2]);
 });
 
-test("a guest that is carried over, one without a predecessor, and one whose predecessor was lost are not asked", () => {
+test("restore is not called on a kept guest, without a predecessor, or if the predecessor was lost", () => {
   const host = new TestHost();
   const old = take(host, counter());
   ask(old.instances[0]!);
@@ -210,7 +210,7 @@ test("a guest that is carried over, one without a predecessor, and one whose pre
   assert.deepEqual([host.calls("save"), host.calls("restore")], [0, 0]);
 });
 
-test("each configuration hands over to its equal, and none to another", () => {
+test("state migrates between equal configurations only", () => {
   const host = new TestHost();
   const [a, b, c] = [{ config: "a" }, { config: "b" }, { config: "c" }];
   const old = take(host, counter(), [a, b, { ...a, cluster: "app" }]);
@@ -234,7 +234,7 @@ const failing: [
   ["a restore that spins", {}, { restore: "(loop $forever br $forever) i32.const 0" }, "restore", "fuel"],
 ];
 for (const [what, old, next, hook, reason] of failing)
-  test(`${what} is counted and logged, and the new version starts afresh`, () => {
+  test(`${what} is counted and logged, and the new version starts without state`, () => {
     const host = new TestHost();
     const before = take(host, counter(old));
     ask(before.instances[0]!);
@@ -245,7 +245,7 @@ for (const [what, old, next, hook, reason] of failing)
     assert.ok(ask(before.instances[0]!) >= 1, "the old version serves on");
   });
 
-test("what is saved is bounded, and read back piece by piece", () => {
+test("saved state is limited, and read back chunk by chunk", () => {
   const host = new TestHost();
   // 256 KiB at a time, until the host refuses; then the refusal is the count.
   const save = `(local $answer i32)

@@ -15,7 +15,7 @@ function giveUp(exchange: Exchange): void {
   exchange.suspension = null;
 }
 
-test("a call that waits through a table waits where it may, and ends its guest where it may not", async () => {
+test("an asynchronous host call by a table suspends where it is allowed, and otherwise ends the guest", async () => {
   const host = new TestHost();
   const instance = host.load("waits");
   const exchange = makeExchange();
@@ -26,7 +26,7 @@ test("a call that waits through a table waits where it may, and ends its guest w
   assert.deepEqual(host.resumed, [{ hook: HOOK.response_head, exchange, outcome: OUTCOME.continue }]);
 });
 
-test("nothing is waited for behind an answer to a body that streams by: the endpoint's may come meanwhile", async () => {
+test("after a response to a streaming body no call suspends: the endpoint's response can arrive meanwhile", async () => {
   const host = new TestHost();
   const instance = host.load("waits");
   assert.equal(instance.call(HOOK.request_body, makeExchange()), OUTCOME.suspended);
@@ -34,7 +34,7 @@ test("nothing is waited for behind an answer to a body that streams by: the endp
   assert.equal(host.resumed[0]!.outcome, OUTCOME.respond);
 });
 
-test("time that is over in line is the call's failure, and holds back no guest", async () => {
+test("a timeout in the queue fails the call, and occupies no guest", async () => {
   const host = new TestHost();
   const plans = [planOf({ key: "a", guests: 1, time: 3_600_000 }), planOf({ key: "b", guests: 1, time: 20 })];
   const [long, short] = host.prepare([buildFixture("waits")], plans).instances;
@@ -52,7 +52,7 @@ test("time that is over in line is the call's failure, and holds back no guest",
   giveUp(next);
 });
 
-test("guests that fail in calls which may wait are made again within what restarts may cost", async () => {
+test("guests that fail in asynchronous calls are replaced within the restart budget", async () => {
   const host = new TestHost();
   const instance = host.load("waits");
   for (let at = 0; at < 40; at++) {
@@ -143,7 +143,7 @@ function edits(after: string): ModulePlan {
   return buildModule(compileWat(text), { memory: MEMORY });
 }
 
-test("what was changed before a wait stays when the call ends well, and goes when it fails or is given up", async () => {
+test("changes before a suspension are kept if the call succeeds, and undone if it fails or is cancelled", async () => {
   for (const [after, onFailure, isGivenUp, stays] of [
     ["", "reject", false, true],
     ["unreachable", "reject", false, false],

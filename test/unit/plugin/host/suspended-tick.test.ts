@@ -48,7 +48,7 @@ async function until(is: () => boolean): Promise<void> {
 /** Longer than any test, and no longer: what is not given up keeps the process alive. */
 const LONG = 30_000;
 
-test("a tick waits, and the next is not begun before it has ended", async () => {
+test("a tick suspends, and the next does not start before it has ended", async () => {
   const host = new TestHost();
   take(host, sleeper(20));
   pass(host, 100);
@@ -66,7 +66,7 @@ test("a tick waits, and the next is not begun before it has ended", async () => 
   assert.equal(host.lines.length, 0);
 });
 
-test("a tick that waits longer than `limits.time` fails, and others follow", async () => {
+test("a tick suspended for longer than `limits.time` fails, and others follow", async () => {
   const host = new TestHost();
   take(host, sleeper(LONG), { time: 10 });
   pass(host, 100);
@@ -75,7 +75,7 @@ test("a tick that waits longer than `limits.time` fails, and others follow", asy
   assert.equal(host.calls("tick"), 2);
 });
 
-test("a tick that fails after it waited is counted, and its guest goes", async () => {
+test("a tick that fails after a suspension is counted, and its guest is discarded", async () => {
   const host = new TestHost();
   take(host, sleeper(1, { after: "unreachable" }));
   pass(host, 100);
@@ -83,7 +83,7 @@ test("a tick that fails after it waited is counted, and its guest goes", async (
   await until(() => host.host.guests() === 1);
 });
 
-test("what a tick says of its interval is not unsaid by the start of another guest", async () => {
+test("an interval set by a tick is not reset by the start of another guest", async () => {
   const host = new TestHost();
   const [instance] = take(host, sleeper(1, { every: 50_000 })).instances;
   pass(host, 100);
@@ -94,7 +94,7 @@ test("what a tick says of its interval is not unsaid by the start of another gue
   assert.equal(host.calls("tick"), 1);
 });
 
-test("a version that leaves gives up its tick; one that keeps the guest begins anew at once", async () => {
+test("a removed version cancels its tick; one that keeps the guest restarts it at once", async () => {
   const host = new TestHost();
   const module = sleeper(LONG, { after: "unreachable" });
   const first = take(host, module, { time: LONG, guests: 1 });
@@ -121,7 +121,7 @@ test("when the thread ends its service no tick waits, and none follows", async (
   assert.deepEqual(host.lines, []);
 });
 
-test("what a tick ran before and after its wait puts the next off", async () => {
+test("the running time of a tick before and after a suspension delays the next", async () => {
   const after = `(loop $more
         (global.set $i (i32.add (global.get $i) (i32.const 1)))
         (br_if $more (i32.lt_u (global.get $i) (i32.const 100000000))))`;

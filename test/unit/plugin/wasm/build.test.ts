@@ -134,7 +134,7 @@ test("garbage-collected types are refused by name", () => {
   );
 });
 
-test("what a module is told of itself", () => {
+test("what a module learns about itself", () => {
   const plan = buildFixture("no-op");
   assert.equal(plan.info.hooks, 0xff);
   assert.deepEqual(plan.info.groups, []);
@@ -147,7 +147,7 @@ test("what a module is told of itself", () => {
   assert.equal(buildFixture("serves-many").info.servesMany, true);
 });
 
-test("a plan can be posted to a thread", () => {
+test("a plan can be posted to a worker", () => {
   const { port1, port2 } = new MessageChannel();
   const plan = buildFixture("no-op");
   port1.postMessage(plan);

@@ -35,7 +35,7 @@ test("a module is built in a process of its own to the same", async (t) => {
   }
 });
 
-test("what is wrong with a module is said, and others are built all the same", async (t) => {
+test("problems of a module are reported, and others are still built", async (t) => {
   const builder = makeBuilder(t);
   const all = [readFixture("no-op"), readFixture("no-memory"), readFixture("strategy")];
   const results = await Promise.allSettled(all.map((bytes) => builder.build(bytes, PLACE)));
@@ -63,7 +63,7 @@ test("a module that takes too much time is refused", async (t) => {
   );
 });
 
-test("closing ends what is being built", async (t) => {
+test("closing cancels builds", async (t) => {
   const builder = makeBuilder(t);
   const building = builder.build(large, PLACE);
   builder.close();

@@ -5,7 +5,7 @@ import { compileWat } from "../kit.ts";
 
 const MEMORY = '(memory (export "memory") 1)';
 
-test("a module that was made for another host is called by its kind", () => {
+test("a module for another host is reported by its kind", () => {
   const cases: [wat: string, kind: RegExp][] = [
     [
       `${MEMORY} (func (export "proxy_abi_version_0_2_1"))`,
@@ -29,7 +29,7 @@ test("a module that was made for another host is called by its kind", () => {
   }
 });
 
-test("what is no module is called by what it is", () => {
+test("a file that is not a module is reported by its kind", () => {
   const cases: [bytes: Uint8Array, message: RegExp][] = [
     [Buffer.alloc(0), /^not a WebAssembly module: the file is empty$/],
     [Buffer.from('import { Request } from "sluice/sdk";'), /it is text: name source code as `source`/],

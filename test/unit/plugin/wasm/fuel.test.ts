@@ -43,7 +43,7 @@ function spend(hook: Hook, exchange: Exchange, fuel = BASE): { fuel: number; mes
   return { fuel: host.fuel(hook), message: host.lines[0]!.message };
 }
 
-test("a call has more fuel for each byte of the heads, and of the chunk at hand", () => {
+test("the fuel of a call grows with the bytes of the heads and of the chunk", () => {
   const perByte = (seen: number) => BASE + FUEL.perByte * seen;
   for (const hook of ["request_head", "route", "pick"] as const)
     assert.equal(spend(hook, makeExchange()).fuel, perByte(REQUEST.length), hook);
@@ -62,7 +62,7 @@ test("a call has more fuel for each byte of the heads, and of the chunk at hand"
   }
 });
 
-test("what a plugin adds to a head gives no fuel, and what was another exchange's neither", () => {
+test("headers added by a plugin give no fuel, nor do those of another exchange", () => {
   const exchange = makeExchange();
   exchange.request.append(Buffer.alloc(50_000, 97), 0, 50_000);
   assert.equal(spend("request_head", exchange).fuel, BASE + FUEL.perByte * REQUEST.length);
@@ -74,7 +74,7 @@ test("no call has more fuel than a guest can count", () => {
   assert.equal(fuelFor(2_000_000_000, 1_000_000_000), 2 ** 31 - 1);
 });
 
-test("a failure says what was spent, in which hook, for how many bytes, and which limit it is", () => {
+test("a failure reports the fuel spent, the hook, the bytes and the limit", () => {
   const exchange = makeExchange();
   fill(requestBody(exchange), 1000);
   const seen = REQUEST.length + 1000;

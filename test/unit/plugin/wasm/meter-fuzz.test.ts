@@ -1,4 +1,4 @@
-/** The rewriter on modules that nobody wrote: what it makes is valid, and does what its input does. */
+/** The rewriter on generated modules: its output is valid, and behaves like its input. */
 
 import assert from "node:assert/strict";
 import { globSync, readFileSync } from "node:fs";

@@ -243,7 +243,7 @@ test("a length of four gigabytes costs, and does not wrap", () => {
   }
 });
 
-test("memory that could not grow is told", () => {
+test("memory that could not grow is reported", () => {
   const exports = instantiate(
     meter(compileWat(`(module (memory (export "memory") 256) ${run("(drop (memory.grow (i32.const 1)))")})`)).bytes,
   );

@@ -67,7 +67,7 @@ test("decodes segments: differences, segments without a place, and no line but t
   for (const [offset, place] of places) assert.equal(locate(decoded, offset), place, String(offset));
 });
 
-test("what is no source map is refused, and a module then has none", async () => {
+test("an invalid source map is rejected, and the module then has none", async () => {
   const maps = [
     "no JSON",
     "{}",
@@ -92,7 +92,7 @@ test("the map of another build is not believed", async () => {
   assert.equal(decodeSourceMap(sourceMap, wasm.subarray(1)), null);
 });
 
-test("a map is found beside the module, under the name that the module says, and within the module", async () => {
+test("a map is found beside the module, under the name in the module, and within the module", async () => {
   const { wasm, sourceMap } = await build();
   const place = join(directory, "found.wasm");
   assert.equal(await loadSourceMap(place, wasm), null, "there is none yet");
@@ -109,7 +109,7 @@ test("a map is found beside the module, under the name that the module says, and
   assert.deepEqual((await loadSourceMap(place, inline))?.files, map.sources);
 });
 
-test("a stack begins with the author's frame, and says of it what the throw said", () => {
+test("a stack starts with the author's frame and the thrown message", () => {
   const map = { files: ["plugin.ts", "~lib/sluice/sdk/abort.ts"], table: Uint32Array.of(10, 1, 7, 3, 20, 2, 9, 1) };
   const frame = (name: string, offset: number, start = offset) => ({ name, index: "3", start, offset });
   const abort = frame("~lib/sluice/sdk/abort/abort", 5);
@@ -211,7 +211,7 @@ test("a metered module carries functions' names alone, short and without control
   }
 });
 
-test("what a map says of its files is bounded, since each thread gets a copy", () => {
+test("the file names of a map are limited, since each worker gets a copy", () => {
   const long = "x".repeat(1024 * 1024);
   const sources = [...Array<string>(3000).fill("a"), long];
   const { files } = decodeSourceMap(JSON.stringify({ version: 3, mappings: "AAAA", sourceRoot: long, sources }), NONE)!;
@@ -222,7 +222,7 @@ test("what a map says of its files is bounded, since each thread gets a copy", (
   assert.throws(() => decodeSourceMap(many, NONE), /100001 sources/);
 });
 
-test("endless names in a module and its map cost no time, and no line of the log", () => {
+test("long names in a module and its map cost no time, and no log space", () => {
   // As long as the engine takes them.
   const size = 90_000;
   for (const name of [

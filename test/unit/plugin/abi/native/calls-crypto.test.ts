@@ -264,7 +264,7 @@ describe("verify", () => {
     assert.ok(taken - before > 2 * CRYPTO_FUEL.verify + CRYPTO_FUEL.key);
   });
 
-  test("random bytes for key, data and signature are an answer, and never an exception", () => {
+  test("random bytes for key, data and signature give a result, never an exception", () => {
     const { n, e, kty } = rsa.publicKey.export({ format: "jwk" });
     const value = fc.oneof(
       fc.jsonValue(),

@@ -1,4 +1,4 @@
-/** Who may use which namespace of the key-value store, however it came by the number. */
+/** Permissions for namespaces of the key-value store, also with guessed numbers. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { HOOK, IMPORTS, STATUS } from "../../../../../src/abi/abi.ts";

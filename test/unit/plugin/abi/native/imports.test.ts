@@ -128,14 +128,14 @@ test("a header is found by name without regard to case, and by number", () => {
   assert.equal(get("host"), "example.com");
 });
 
-test("a value that does not fit is not written, and its length is told", () => {
+test("a value that does not fit is not written, and its length is returned", () => {
   context.memory.bytes.fill(0xaa, OUT, OUT + 8);
   assert.equal(get("x-a", { cap: 2 }), 3);
   assert.equal(out(3), "\xaa\xaa\xaa");
   assert.equal(get("x-a", { cap: 3 }), "one");
 });
 
-test("the connection's own headers and look-alikes do not exist", () => {
+test("hop-by-hop headers and aliases are absent", () => {
   assert.equal(get("connection"), STATUS.absent);
   assert.equal(get("x-forwarded_for"), STATUS.absent);
   assert.equal(core.header_count(HEADERS.request), 4);
@@ -151,7 +151,7 @@ test("the connection's own headers and look-alikes do not exist", () => {
   assert.equal(core.header_at(HEADERS.request, 0, 2, OUT, 100), STATUS.invalid);
 });
 
-test("hidden names do not exist, and cannot be made", () => {
+test("hidden headers are absent, and cannot be added", () => {
   addField(exchange.request, "Cookie", "secret");
   addField(exchange.request, "cookies", "none");
   const hidden = new HiddenNames(["cookie", "X-A"]);
@@ -191,7 +191,7 @@ test("set replaces all values, add appends one, remove takes all away, and each 
 
 const own = (name: string): number => core.header_own(NAME_AT, put(NAME_AT, name));
 
-test("an owned name is gone in every spelling, from trailers that are there and from those that come", () => {
+test("an owned name is removed in every spelling, from trailers already received and later ones", () => {
   for (const name of ["X_A", "x.a", "x-ab"]) addField(exchange.request, name, "client");
   exchange.requestTrailers = new Head(64, 2);
   addField(exchange.requestTrailers, "x~a", "client");
@@ -212,7 +212,7 @@ test("an owned name is gone in every spelling, from trailers that are there and 
   assert.equal(exchange.owned, 0);
 });
 
-test("a hook that fails owns nothing, and puts back what it removed", () => {
+test("a failing hook owns no header, and its removals are undone", () => {
   exchange.requestTrailers = new Head(64, 2);
   addField(exchange.requestTrailers, "x_user", "client");
   assert.equal(own("x-a"), 2);
@@ -372,7 +372,7 @@ test("a connection has a cluster chosen, which a failure puts back", () => {
   assert.equal(core.cluster_choose(4), STATUS.notHere);
 });
 
-test("attributes tell the request", () => {
+test("attributes describe the request", () => {
   exchange.routeName = "api";
   exchange.clusterName = "größe";
   assert.equal(attribute("method"), "GET");
@@ -402,7 +402,7 @@ test("attributes tell the request", () => {
   assert.match(String(attribute("duration")), /^\d+$/);
 });
 
-test("how an exchange ended is told in hooks of the answer, and at its end", () => {
+test("the outcome of an exchange is available in response hooks and at its end", () => {
   exchange.error = ERROR.connectRefused;
   exchange.attempt.latency = 1234.4;
   enter("request_head");
@@ -450,7 +450,7 @@ test("the status is set in response_head", () => {
   assert.equal(setAttribute("method", "PUT"), STATUS.notHere);
 });
 
-test("respond makes an answer, whose head is then part `response`", () => {
+test("respond makes a response, whose head is then part `response`", () => {
   assert.equal(get("server", { part: 1 }), STATUS.notHere);
   assert.equal(set("x-r", "1", { part: 1 }), STATUS.notHere);
   assert.equal(core.respond(429, VALUE_AT, put(VALUE_AT, "slow down")), STATUS.ok);
@@ -466,7 +466,7 @@ test("respond makes an answer, whose head is then part `response`", () => {
   assert.deepEqual(fieldsOf(exchange.response), ["retry-after: 2"]);
 });
 
-test("an answer that is too large is refused before anything changes", () => {
+test("a response that is too large is rejected before anything changes", () => {
   context.memory.attach(new WebAssembly.Memory({ initial: 32 }));
   assert.equal(core.respond(200, 0, LIMIT.responseBody + 1), STATUS.tooLarge);
   assert.equal(exchange.localStatus, 0);
@@ -738,7 +738,7 @@ test("log lines have a level, a length and a number", () => {
   assert.equal(write(LEVEL.info, VALUE_AT, 1), STATUS.tooLarge);
 });
 
-test("abort says why and where", () => {
+test("abort reports message and position", () => {
   const [message, file] = [put(VALUE_AT, "no tenant"), put(NAME_AT, "plugin.ts")];
   assert.throws(() => core.abort(VALUE_AT, message, NAME_AT, file, 12, 5), {
     reason: "abort",
@@ -753,7 +753,7 @@ test("time and chance", () => {
   for (const value of values) assert.equal(value, value | 0);
 });
 
-test("what a host call costs is taken from the guest's fuel", () => {
+test("the cost of a host call is taken from the guest's fuel", () => {
   let taken = 0;
   context.charge = (units) => 1_000_000 - (taken += units);
   for (let i = 0; i < 10_000; i++) get("accept");
@@ -871,7 +871,7 @@ test("an attribute that is checked byte by byte is paid for by its bytes", () =>
   }
 });
 
-test("defining a metric costs fuel for what it takes, however many there are already", () => {
+test("defining a metric costs fuel in proportion to its size, however many exist", () => {
   const { metric_define } = makeImports(context)["sluice:metrics/1"];
   const plans = Array.from({ length: LIMIT.metrics }, (_, cells) => {
     return { kind: 0, name: `m${cells}`, help: "", labels: [["label", "v".repeat(200)] as const], buckets: [], cells };
@@ -911,7 +911,7 @@ test("a field's words stay inside its head's bytes after any edit", () => {
     for (let word = 0; word < 4; word++) assert.ok(exchange.request.fields[at + word]! <= exchange.request.end);
 });
 
-test("a shared value is set by whom the configuration lets, read by all, and dropped with a failed hook", () => {
+test("a shared value is set where the configuration allows, read by all, and dropped with a failed hook", () => {
   const share = (name: string, value: string) =>
     core.shared_set(NAME_AT, put(NAME_AT, name), VALUE_AT, put(VALUE_AT, value));
   const read = (name: string) => {
@@ -938,7 +938,7 @@ test("a shared value is set by whom the configuration lets, read by all, and dro
   assert.equal(read("user"), STATUS.notHere);
 });
 
-test("what a plugin puts in a body's place, or adds to it, is bounded by its limit", () => {
+test("a body replaced or extended by a plugin is limited", () => {
   const limit = configuration.bodyLimit;
   const { chunk: piece } = requestBody(exchange);
   enter("request_body");
@@ -1019,7 +1019,7 @@ test("the endpoint under check is asked in its hook alone, by its own address, w
   assert.equal(asked.length, 3);
 });
 
-test("a check knows its cluster, its endpoint and its number, and keeps what it says of them", () => {
+test("a check has its cluster, endpoint and number, and stores its problem", () => {
   exchange.endpoint = makeView(3).list[1]!;
   exchange.clusterName = "app";
   enter("health_check");
