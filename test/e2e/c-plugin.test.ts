@@ -94,6 +94,6 @@ ${simpleConfig(upstream.port, { listener: "chain: [edition]" })(ports)}`,
   );
   assert.equal(upstream.requests.length, before);
   sluice.config(sluice.configText.replace("edition: stable", "edition: NOT A NAME"));
-  assert.match((await sluice.reload()).text, /refuses? its configuration/);
+  assert.match((await sluice.reload()).text, /rejects its configuration/);
   assert.deepEqual(await seen(null), ["stable", undefined]);
 });
