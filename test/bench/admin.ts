@@ -1,4 +1,4 @@
-/** What a running proxy tells of itself. */
+/** Status and metrics of a running proxy. */
 
 export type Series = { readonly labels: Readonly<Record<string, string>>; readonly value: number };
 
@@ -12,7 +12,7 @@ export function readSeries(text: string, name: string): Series[] {
   });
 }
 
-/** @throws when the proxy does not answer. */
+/** @throws if the proxy does not respond. */
 export async function askAdmin(port: number, method: string, path: string): Promise<string> {
   const response = await fetch(`http://127.0.0.1:${port}${path}`, { method });
   return response.text();

@@ -1,4 +1,4 @@
-/** Checks each answer before anything is measured, so that no row compares different work. */
+/** Checks each response before the measurement, so that no row compares different work. */
 import { Agent, type IncomingHttpHeaders, request } from "node:http";
 import { BODY, LARGE, REMOVED_HEADER, ROUTE_HEADER, SET_VALUE, type Work } from "./site.ts";
 import type { Subject } from "./subject.ts";
@@ -20,7 +20,7 @@ export type Expected = {
 
 const ROUNDS = 16;
 
-/** @throws when the proxy answers wrongly, forwards the wrong headers, or does not keep connections alive on both sides. */
+/** @throws if the proxy sends a wrong response, forwards the wrong headers, or does not keep connections alive on both sides. */
 export async function checkSubject(subject: Subject, { work, endpoints, large }: Expected): Promise<void> {
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
   try {

@@ -1,4 +1,4 @@
-/** What other traffic on the same thread feels of a hostile plugin, and what is told of that plugin. */
+/** The effect of a hostile plugin on other traffic of the same worker, and what is reported of the plugin. */
 import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";

@@ -1,4 +1,4 @@
-/** An upstream that answers each request with a body of SIZE bytes, never holding more than one chunk of it. */
+/** An upstream that responds with a body of SIZE bytes, with at most one chunk of it in memory. */
 import { createServer } from "node:http";
 
 const [port, size] = process.argv.slice(2).map(Number) as [number, number];

@@ -15,7 +15,7 @@ import { Trace } from "../../src/trace/trace.ts";
 import { makeTracer } from "../../src/trace/tracer.ts";
 import { startHookHost } from "./hook-host.ts";
 
-/** Of a request's or an answer's body. */
+/** Of a request or response body. */
 export const PIECE_BYTES = 64 * 1024;
 const LIMITS = { head: 32 * 1024, target: 16 * 1024, headers: 100 };
 
@@ -49,9 +49,9 @@ export type Bench = {
   readonly call: () => void;
   /** What is done before each call, and not counted. */
   readonly base: () => void;
-  /** Sets who is told when a call that was suspended has ended: it is only then over. */
+  /** Sets the callback for the end of a suspended call. */
   readonly onEnd?: (told: () => void) => void;
-  /** It costs more than a microsecond or so: fewer calls tell it. */
+  /** It takes longer than about a microsecond: fewer calls are measured. */
   readonly slow?: true;
 };
 
@@ -125,7 +125,7 @@ export async function makeBenches(): Promise<Bench[]> {
   ];
 }
 
-/** With a body's piece in each direction, trailers, and what the plugin `calls` reads. */
+/** With a body chunk in each direction, trailers, and what the plugin `calls` reads. */
 function setScene(calls: PluginInstance): Scene {
   const x = new Exchange();
   x.id = 1;
@@ -162,7 +162,7 @@ function tracedBench({ x, request }: Scene, instance: PluginInstance): Bench {
   return { name: "request_head: set one header, traced", call, base: request, slow: true };
 }
 
-/** As every request is looked at where a debug token is configured. */
+/** The check of every request where a debug token is configured. */
 function untracedBench({ x, request }: Scene): Bench {
   const tracer = makeTracer(
     {
@@ -228,7 +228,7 @@ function pickBench(strategy: PluginInstance, x: Exchange, count: number): Bench 
   const view = makeView(count);
   let told = false;
   const call = (): void => {
-    // An instance is told its endpoints when its bench begins: the last one told is the one that counts.
+    // An instance gets its endpoints when its bench starts: the last update counts.
     if (!told) told = strategy.update(view);
     if (strategy.pick(x, view) < 0) throw new Error(`round-robin picked none of ${count}`);
   };

@@ -67,7 +67,7 @@ function planOf({ config = null, hidden = [] }: Use, module: number, plugin: str
   };
 }
 
-/** Answers in the same turn, so that what is measured is the guest's suspension alone. */
+/** Responds in the same turn, so that only the guest's suspension is measured. */
 function makeFetcher(): Fetcher {
   const head = new Head();
   const text = Buffer.from("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");

@@ -10,7 +10,7 @@ const PAGES = 256;
 /** Entries that were once copied for nothing. */
 const ENTRIES = 63;
 const VALUE = 65_536;
-/** Of the loop that makes the chain of pointers, so that each line of 16 MiB points at another, in no order: n = a·n + c. */
+/** Of the loop that builds the chain of pointers through the lines of 16 MiB in pseudo-random order: n = a·n + c. */
 const LINES = (PAGES * 65_536) / 64;
 const READS = 64;
 

@@ -23,7 +23,7 @@ export type Sample = {
   readonly requests: number;
   /** Requests a second. */
   readonly rate: number;
-  /** Time to the whole answer, µs. */
+  /** Time to the complete response, µs. */
   readonly p99: number;
   /** Resident memory of the proxy's process after the interval, bytes. */
   readonly rss: number;

@@ -1,6 +1,6 @@
 /**
- * Asks at a steady pace, whether or not answers come: `PORT PATH RATE SECONDS CONNECTIONS`, as one line of JSON. Each
- * request's time counts from when it was due, so that a proxy that stands still is late for all that were due meanwhile.
+ * Sends requests at a fixed rate, independent of responses: `PORT PATH RATE SECONDS CONNECTIONS`, as one line of JSON. A
+ * request's time counts from when it was due, so that a stalled proxy is late for all that were due meanwhile.
  */
 import { connect, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -8,12 +8,12 @@ import { quantileOf } from "./statistics.ts";
 
 export type Paced = {
   readonly asked: number;
-  /** Answers by status. */
+  /** Responses by status. */
   readonly statuses: Readonly<Record<string, number>>;
-  /** Connections that broke with a request on them, and requests that had no answer at the end. */
+  /** Connections that failed during a request, and requests without a response at the end. */
   readonly broken: number;
   readonly unanswered: number;
-  /** Time to the whole answer, µs. */
+  /** Time to the complete response, µs. */
   readonly p50: number;
   readonly p99: number;
   readonly most: number;
@@ -120,7 +120,7 @@ export class Pacer {
   }
 }
 
-/** The status of an answer that is there whole; null when more must come. */
+/** The status of a complete response; null if it is incomplete. */
 export function readAnswer(text: string): string | null {
   const end = text.indexOf("\r\n\r\n");
   if (end < 0) return null;

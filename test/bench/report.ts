@@ -1,5 +1,5 @@
 /**
- * Results in docs/benchmarks.md: each row stands between two marks and is replaced whole; what stands outside of
+ * Results in docs/benchmarks.md: each row is between two marks and is replaced whole; text outside of
  * marks is prose, written by hand, and is never touched.
  */
 import { readFileSync, writeFileSync } from "node:fs";

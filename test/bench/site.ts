@@ -29,7 +29,7 @@ export type Site = {
   close(): Promise<void>;
 };
 
-/** The answer of each group: 30 bytes. */
+/** The response body of each group: 30 bytes. */
 export const BODY = { app: "answered by the app upstream.\n", canary: "this is the canary's answer..\n" } as const;
 
 /** The request header that chooses the group, the one that a chain sets, and the response header that it removes. */
@@ -78,7 +78,7 @@ export async function freePorts(count: number): Promise<number[]> {
 export const LUA_MODULES: readonly string[] = ["ndk_http_module.so", "ngx_http_lua_module.so"];
 export const LUA_HTTP = 'lua_package_path "/usr/share/lua/5.1/?.lua;;";';
 
-/** What stands before `events` in each generated nginx configuration: one worker, nothing outside the directory. */
+/** The text before `events` in each generated nginx configuration: one worker, nothing outside the directory. */
 export function nginxPreamble(site: Site, name: string, modules: readonly string[] = []): string {
   return [
     ...modules.map((module) => `load_module ${nginxModules()}/${module};`),
@@ -104,7 +104,7 @@ function nginxModules(): string {
   return /--modules-path=(\S+)/.exec(built)?.[1] ?? "modules";
 }
 
-/** One nginx answers for both groups: fast, on the load's core. `/echo` shows what a proxy sent. */
+/** One nginx serves both groups: fast, on the load's core. `/echo` shows what a proxy sent. */
 async function startUpstream(site: Site): Promise<void> {
   const echo = ["via", "x_forwarded_for", "x_forwarded_proto", "x_forwarded_host", "host", "connection", "x_tenant"];
   const shown = echo.map((name) => `$http_${name}`).join("|");

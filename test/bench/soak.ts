@@ -1,4 +1,4 @@
-/** Memory over many reloads under load: a plugin with state, whose module and configuration are other ones each time. */
+/** Memory over many reloads under load: a plugin with state, whose module and configuration change each time. */
 import { copyFileSync, renameSync } from "node:fs";
 import { askAdmin } from "./admin.ts";
 import { type Result, runWrk } from "./load.ts";
@@ -20,7 +20,7 @@ type Turns = {
   readonly times: number[];
   /** Resident memory after so many reloads. */
   readonly memory: (readonly [reload: number, bytes: number])[];
-  /** Reloads after which an older version answered. */
+  /** Reloads after which an older version responded. */
   stale: number;
   replaced: number;
 };

@@ -40,7 +40,7 @@ export async function runStream(site: Site, options: Options): Promise<string> {
   }
 }
 
-/** Reads one answer; the bytes of its body. */
+/** Reads one response; returns the bytes of its body. */
 function download(port: number, size: number): Promise<number> {
   return new Promise((resolve, reject) => {
     let body = -1;

@@ -97,7 +97,7 @@ function readTimes({ nodes, samples, timeDeltas, startTime }: Profile, from: num
   for (const [i, id] of samples.entries()) {
     now += timeDeltas[i]!;
     const frame = frames.get(id)!;
-    // A sample stands for the time until the next one.
+    // A sample counts for the time until the next one.
     if (now >= from && now < to && frame.functionName !== "(idle)")
       times.set(frame, (times.get(frame) ?? 0) + (timeDeltas[i + 1] ?? 0));
   }

@@ -129,7 +129,7 @@ testInUsualMode("Extism plugins filter, route, pick, send requests, and are relo
   leaves.socket.destroy();
   await until(() => held.some((response) => response.destroyed), "the request of the one that left is given up");
   for (const response of held) response.end("{}");
-  assert.equal((await stays.answer()).body.toString(), "app");
+  assert.equal((await stays.readResponse()).body.toString(), "app");
 
   await checkTrace(sluice.url, (path) => sluice.ask(path));
   const calls = await sluice.metric("sluice_plugin_calls_total", { plugin: "asks", hook: "request_head" });

@@ -111,7 +111,7 @@ testInUsualMode("each plugin sees the output of the one before it; responses pas
   const response = await exchange(t, sluice.port, post("/mark", "x"));
   assert.equal(upstream.requests[0]!.body.toString(), "x12");
   assert.equal(upstream.requests[0]!.headers["content-length"], "3");
-  assert.equal(response.body.toString(), "answer21");
+  assert.equal(response.body.toString(), "response21");
   assert.equal(response.headers["content-length"], "8");
   assert.equal((await exchange(t, sluice.port, post("/drop", "x"))).body.toString(), "response");
   assert.equal(upstream.requests[1]!.body.length, 0);

@@ -40,7 +40,7 @@ export class DnsServer {
     const { port } = tcp.address() as { port: number };
     const udp = createSocket("udp4");
     udp.on("message", (query, { port: from, address }) => {
-      const response = this.#answer(query);
+      const response = this.#respond(query);
       if (response === null) return;
       if (response.length <= MAX_UDP) return udp.send(response, from, address);
       const cut = this.#encode(query, 0, []);
@@ -67,14 +67,14 @@ export class DnsServer {
       pending = Buffer.concat([pending, bytes]);
       while (pending.length >= 2 && pending.length >= 2 + pending.readUInt16BE(0)) {
         const end = 2 + pending.readUInt16BE(0);
-        const response = this.#answer(pending.subarray(2, end));
+        const response = this.#respond(pending.subarray(2, end));
         pending = pending.subarray(end);
         if (response !== null) socket.write(Buffer.concat([uint16(response.length), response]));
       }
     });
   }
 
-  #answer(query: Buffer): Buffer | null {
+  #respond(query: Buffer): Buffer | null {
     const { name, type } = readQuestion(query);
     this.asked.set(name, (this.asked.get(name) ?? 0) + 1);
     const { addresses, services, failure, failing } = this.zone;

@@ -73,7 +73,7 @@ type Package = {
   createPlugin(module: ArrayBuffer, options: Record<string, unknown>): Promise<Plugin>;
 };
 
-/** What came of a call, in either host. */
+/** The result of a call, in either host. */
 export type Called = { readonly output: string | null; readonly failed: boolean; readonly logs: readonly string[] };
 
 /** The module in the package, which is loaded here alone: it must not be needed to check types. */

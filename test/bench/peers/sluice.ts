@@ -11,7 +11,7 @@ const ROOT = join(import.meta.dirname, "../../..");
 const PROGRAM = join(ROOT, "bin/sluice.js");
 const SOURCES = join(ROOT, "test/bench/plugins");
 
-/** A plugin of test/bench/plugins under the name that rules use. */
+/** A plugin of test/bench/plugins under the name that routes use. */
 export type Use = {
   readonly name: string;
   /** The source, without its ending; absent: the name. */
@@ -122,7 +122,7 @@ export const sluiceBody = peerOf("plain", {
   listener: "cluster: app, chain: [look]",
 });
 
-/** As many guests as the load has connections: none stands in line. */
+/** As many guests as the load has connections: no call is queued. */
 export const sluiceFetch = peerOf("plain", {
   name: "Sluice with fetch",
   plugins: [{ name: "authorize", keys: 'allow: { fetch: ["cluster:canary"] }, limits: { guests: 64 }' }],

@@ -1,4 +1,4 @@
-/** `node:http` in, undici out by its lowest interface, which builds no objects for each answer but the headers. */
+/** `node:http` in, undici out by its lowest interface, which builds no objects for each response but the headers. */
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { type Dispatcher, Pool } from "undici";
 import { REMOVED_HEADER, ROUTE_HEADER, SET_HEADER, SET_VALUE } from "../site.ts";

@@ -1,4 +1,4 @@
-// Reads each piece of a body, or puts another in its place: `does` says which.
+// Reads each chunk of a body, or replaces it: selected by `does`.
 import { Body, Config, Request, Response } from "sluice/sdk";
 
 const replaces = Config.string("does") == "replace";

@@ -1,4 +1,4 @@
-// Has a look at each piece of an answer's body, and lets it pass.
+// Reads each chunk of a response body, and passes it on.
 import { Body, Request, Response } from "sluice/sdk";
 
 // A filter has a hook of heads.
