@@ -73,8 +73,8 @@ test("a plugin is told by what its own counters grew by", () => {
       'sluice_plugin_failures_total{plugin="good",hook="request_head",reason="trap"} 7',
       `sluice_plugin_refused_total{plugin="bad",hook="request_head"} ${refused}`,
     ].join("\n");
-  const told = countTold(metrics(10, 2, 0), metrics(15, 6, 90), "bad");
-  assert.deepEqual(told, { calls: 5, refused: 90, failures: { fuel: 4 } });
+  const reported = countTold(metrics(10, 2, 0), metrics(15, 6, 90), "bad");
+  assert.deepEqual(reported, { calls: 5, refused: 90, failures: { fuel: 4 } });
   assert.deepEqual(countTold("", metrics(15, 6, 90), "bad").failures, { fuel: 6 });
 });
 

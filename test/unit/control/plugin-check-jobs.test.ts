@@ -19,9 +19,9 @@ function makeOrders(t: TestContext, serving: number[]) {
     serving: () => serving,
     post: (worker, message) => void posted.push({ worker, message }),
   });
-  const told: CheckResult[] = [];
+  const reported: CheckResult[] = [];
   const begin = (timeout?: number) => {
-    const stop = jobs.begin(target(timeout), (result) => told.push(result));
+    const stop = jobs.begin(target(timeout), (result) => reported.push(result));
     t.after(stop);
     return stop;
   };
@@ -33,12 +33,12 @@ function makeOrders(t: TestContext, serving: number[]) {
     );
   const answer = (job: { worker: number; number: number }, result: CheckResult | null = HEALTHY) =>
     jobs.receive(job.worker, { type: "checked", number: job.number, result: result });
-  return { jobs, told, begin, given, withdrawn, answer };
+  return { jobs, reported, begin, given, withdrawn, answer };
 }
 
 test("jobs are distributed to serving workers in turn, and each completes once", (t) => {
   const serving = [0, 2];
-  const { told, begin, given, answer } = makeOrders(t, serving);
+  const { reported, begin, given, answer } = makeOrders(t, serving);
   for (let i = 0; i < 3; i++) begin();
   serving.push(1);
   begin();
@@ -49,47 +49,47 @@ test("jobs are distributed to serving workers in turn, and each completes once",
   const [first] = given();
   answer(first!);
   answer(first!, { result: "unhealthy", problem: "late" });
-  assert.deepEqual(told, [HEALTHY]);
+  assert.deepEqual(reported, [HEALTHY]);
 });
 
 test("a job of a worker that ends, or has another version, is assigned again; a late result is ignored", async (t) => {
-  const { jobs, told, begin, given, answer } = makeOrders(t, [0, 1]);
+  const { jobs, reported, begin, given, answer } = makeOrders(t, [0, 1]);
   begin();
   jobs.forget(0);
   await until(() => given().length === 2);
   const [first, second] = given();
   assert.equal(second!.worker, 1);
   answer(first!);
-  assert.deepEqual(told, []);
+  assert.deepEqual(reported, []);
   answer(second!, null);
   await until(() => given().length === 3);
   answer(given()[2]!);
-  assert.deepEqual(told, [HEALTHY]);
+  assert.deepEqual(reported, [HEALTHY]);
 });
 
 test("a check that no worker makes comes to an end, without a result", async (t) => {
-  const { told, begin, given, answer } = makeOrders(t, [0, 1]);
+  const { reported, begin, given, answer } = makeOrders(t, [0, 1]);
   begin();
-  for (let tries = 1; told.length === 0; tries++) {
-    await until(() => given().length === tries || told.length > 0);
-    if (told.length === 0) answer(given().at(-1)!, null);
+  for (let tries = 1; reported.length === 0; tries++) {
+    await until(() => given().length === tries || reported.length > 0);
+    if (reported.length === 0) answer(given().at(-1)!, null);
   }
-  assert.deepEqual(told, [{ result: "failed", problem: "no result after 5 attempts" }]);
+  assert.deepEqual(reported, [{ result: "failed", problem: "no result after 5 attempts" }]);
   assert.equal(given().length, 5);
   const none = makeOrders(t, []);
   none.begin();
-  assert.deepEqual(none.told, [{ result: "failed", problem: "no worker is serving" }]);
+  assert.deepEqual(none.reported, [{ result: "failed", problem: "no worker is serving" }]);
 });
 
 test("a stuck worker is skipped until it responds again", async (t) => {
-  const { told, begin, given, withdrawn, answer } = makeOrders(t, [0, 1]);
+  const { reported, begin, given, withdrawn, answer } = makeOrders(t, [0, 1]);
   begin(1);
   assert.equal(given()[0]!.worker, 0);
   await until(() => given().length === 2);
   const [stuck, other] = given();
   assert.deepEqual([other!.worker, withdrawn()], [1, [{ worker: 0, number: stuck!.number }]]);
   answer(other!);
-  assert.deepEqual(told, [HEALTHY]);
+  assert.deepEqual(reported, [HEALTHY]);
   begin();
   begin();
   assert.deepEqual(
@@ -104,15 +104,15 @@ test("a stuck worker is skipped until it responds again", async (t) => {
 });
 
 test("where all are stuck, they are asked all the same", async (t) => {
-  const { told, begin, given } = makeOrders(t, [0]);
+  const { reported, begin, given } = makeOrders(t, [0]);
   begin(1);
-  await until(() => told.length === 1);
-  assert.deepEqual(told, [{ result: "failed", problem: "no result after 5 attempts" }]);
+  await until(() => reported.length === 1);
+  assert.deepEqual(reported, [{ result: "failed", problem: "no result after 5 attempts" }]);
   assert.equal(given().length, 5);
 });
 
 test("a cancelled check reports nothing, at any stage", async (t) => {
-  const { told, begin, given, withdrawn, answer } = makeOrders(t, [0, 1]);
+  const { reported, begin, given, withdrawn, answer } = makeOrders(t, [0, 1]);
   const stop = begin(1);
   stop();
   assert.equal(withdrawn()[0]!.number, given()[0]!.number);
@@ -121,5 +121,5 @@ test("a cancelled check reports nothing, at any stage", async (t) => {
   answer(given()[1]!, null);
   again();
   await setTimeout(700);
-  assert.deepEqual([told, given().length], [[], 2]);
+  assert.deepEqual([reported, given().length], [[], 2]);
 });

@@ -43,8 +43,8 @@ test("a spinning worker that gets little of a processor is found when it has use
 
 test("a stuck worker is reported once, not at every check until it has ended", async (t) => {
   let asked = 0;
-  let told = 0;
-  const supervisor = new Supervisor(new SharedArrayBuffer(4), () => told++, STUCK_AFTER);
+  let reported = 0;
+  const supervisor = new Supervisor(new SharedArrayBuffer(4), () => reported++, STUCK_AFTER);
   t.after(() => supervisor.close());
   supervisor.watch(0, {
     cpuTime: async () => {
@@ -52,10 +52,10 @@ test("a stuck worker is reported once, not at every check until it has ended", a
       return performance.now();
     },
   });
-  while (told < 3) await sleep(5);
+  while (reported < 3) await sleep(5);
   assert.ok(
-    asked >= 2 * told,
-    `told ${told} times, its time was measured ${asked} times: each needs a start and an end`,
+    asked >= 2 * reported,
+    `reported ${reported} times, its time was measured ${asked} times: each needs a start and an end`,
   );
 });
 

@@ -18,16 +18,16 @@ const planOf = (version: number): Plan => ({
 
 /** Two workers that do as they are told, by what `behave` answers to a message. */
 function start(behave: (worker: number, message: ToWorker) => FromWorker | null, silence?: number) {
-  const told: string[] = [];
+  const reported: string[] = [];
   const released: number[] = [];
   const workers = {
     up: () => [0, 1],
     end(worker: number) {
-      told.push(`end ${worker}`);
+      reported.push(`end ${worker}`);
     },
     post(worker: number, message: ToWorker) {
       const version = message.type === "prepare" ? message.plan.version : "version" in message ? message.version : "";
-      told.push(`${message.type} ${version} to ${worker}`);
+      reported.push(`${message.type} ${version} to ${worker}`);
       const answer = behave(worker, message);
       if (answer !== null) queueMicrotask(() => versions.receive(worker, answer));
     },
@@ -35,10 +35,10 @@ function start(behave: (worker: number, message: ToWorker) => FromWorker | null,
   const versions: Versions = new Versions({
     workers,
     release: (version) => released.push(version),
-    onServing: (worker) => told.push(`${worker} serves`),
+    onServing: (worker) => reported.push(`${worker} serves`),
     ...(silence !== undefined && { silence }),
   });
-  return { versions, told, released };
+  return { versions, reported, released };
 }
 
 const obedient = (_thread: number, message: ToWorker): FromWorker | null =>
@@ -49,9 +49,9 @@ const obedient = (_thread: number, message: ToWorker): FromWorker | null =>
       : null;
 
 test("a version is committed when every worker is ready, and released when the last has disposed it", async () => {
-  const { versions, told, released } = start(obedient);
+  const { versions, reported, released } = start(obedient);
   await versions.take(planOf(1), []);
-  assert.deepEqual(told, [
+  assert.deepEqual(reported, [
     "prepare 1 to 0",
     "prepare 1 to 1",
     "commit 1 to 0",
@@ -68,16 +68,16 @@ test("a version is committed when every worker is ready, and released when the l
 });
 
 test("one failure aborts the version on every worker, and the one in service stays", async () => {
-  const { versions, told, released } = start((worker, message) => {
+  const { versions, reported, released } = start((worker, message) => {
     if (message.type === "prepare" && message.plan.version === 2 && worker === 1)
       return { type: "failed", version: 2, problem: "no" };
     if (message.type === "abort" && worker === 0) return { type: "disposed", version: 2 };
     return obedient(worker, message);
   });
   await versions.take(planOf(1), []);
-  told.length = 0;
+  reported.length = 0;
   await assert.rejects(versions.take(planOf(2), []), /^Error: no$/);
-  assert.deepEqual(told, ["prepare 2 to 0", "prepare 2 to 1", "abort 2 to 0", "abort 2 to 1"]);
+  assert.deepEqual(reported, ["prepare 2 to 0", "prepare 2 to 1", "abort 2 to 0", "abort 2 to 1"]);
   assert.equal(versions.committed?.version, 1);
   await Promise.resolve();
   assert.deepEqual(released, [2]);
@@ -103,37 +103,37 @@ test("a worker that ends aborts its builds, and uses no version any more", async
 });
 
 test("a successor takes the version in service, and only then is asked for others", async () => {
-  const { versions, told } = start(obedient);
+  const { versions, reported } = start(obedient);
   await versions.take(planOf(1), []);
   versions.forget(1, "crash");
-  told.length = 0;
+  reported.length = 0;
   await versions.take(planOf(2), []);
-  assert.deepEqual(told, ["prepare 2 to 0", "commit 2 to 0"]);
-  told.length = 0;
+  assert.deepEqual(reported, ["prepare 2 to 0", "commit 2 to 0"]);
+  reported.length = 0;
   await versions.bringUp(1, []);
-  assert.deepEqual(told, ["prepare 2 to 1", "commit 2 to 1", "1 serves"]);
+  assert.deepEqual(reported, ["prepare 2 to 1", "commit 2 to 1", "1 serves"]);
   assert.deepEqual(versions.serving().sort(), [0, 1]);
 });
 
 test("a worker that does not activate a committed version is ended; the others serve it", async () => {
-  const { versions, told } = start(
+  const { versions, reported } = start(
     (worker, message) => (message.type === "commit" && worker === 1 ? null : obedient(worker, message)),
     20,
   );
   await versions.take(planOf(1), []);
-  assert.equal(told.at(-1), "end 1");
+  assert.equal(reported.at(-1), "end 1");
   assert.equal(versions.committed?.version, 1);
   assert.deepEqual(versions.serving(), [0]);
 });
 
 test("a removed worker gets no further requests, and its versions are released when it has ended", async () => {
-  const { versions, told, released } = start(obedient);
+  const { versions, reported, released } = start(obedient);
   await versions.take(planOf(1), []);
   assert.equal(versions.leave(1), true);
   assert.equal(versions.leave(1), false);
-  told.length = 0;
+  reported.length = 0;
   await versions.take(planOf(2), []);
-  assert.deepEqual(told, ["prepare 2 to 0", "commit 2 to 0"]);
+  assert.deepEqual(reported, ["prepare 2 to 0", "commit 2 to 0"]);
   versions.receive(0, { type: "disposed", version: 1 });
   assert.deepEqual(released, []);
   versions.forget(1, "left");

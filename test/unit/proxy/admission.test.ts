@@ -47,14 +47,14 @@ function listen(
 
 class TestHandler implements AdmissionHandler {
   readonly peer = "192.0.2.7";
-  told: (string | ConnectionChoice | null)[] = [];
+  reported: (string | ConnectionChoice | null)[] = [];
 
   admitted(choice: ConnectionChoice | null): void {
-    this.told.push(choice);
+    this.reported.push(choice);
   }
 
   denied(outcome: number): void {
-    this.told.push(`denied ${outcome}`);
+    this.reported.push(`denied ${outcome}`);
   }
 
   guard(run: () => void): void {
@@ -85,7 +85,7 @@ test("plugins are called in order until one denies or fails; each connection has
     const request = exchanges.take();
     const handler = new TestHandler();
     for (let i = 0; i < 2; i++) assert.equal(admission.evaluate(state(HOOKS), handler), null);
-    assert.deepEqual(handler.told, [`denied ${no}`, `denied ${no}`]);
+    assert.deepEqual(handler.reported, [`denied ${no}`, `denied ${no}`]);
     // What was skipped, or drawn in a rollout, for one connection is not for the next.
     const both = [`0 ${HOOK.connection} 192.0.2.7 web true`, `1 ${HOOK.connection} 192.0.2.7 web false`];
     assert.deepEqual(asked, [...both, ...both]);
@@ -96,7 +96,7 @@ test("plugins are called in order until one denies or fails; each connection has
   const { admission, cells, state } = listen([goOn]);
   const handler = new TestHandler();
   admission.evaluate(state(HOOKS), handler);
-  assert.deepEqual(handler.told, [null]);
+  assert.deepEqual(handler.reported, [null]);
   assert.equal(cells[LISTENER_CELLS.denied], 0);
 });
 
@@ -104,19 +104,19 @@ test("without a plugin that has the hook none is called", () => {
   const { admission, asked, state } = listen([() => OUTCOME.reject]);
   const handler = new TestHandler();
   assert.equal(admission.evaluate(state(~HOOKS), handler), null);
-  assert.deepEqual([handler.told, asked], [[null], []]);
+  assert.deepEqual([handler.reported, asked], [[null], []]);
 });
 
 test("the last selection of a cluster wins, for this connection and while it is allowed", () => {
   const { admission, state } = listen([choose(2), choose(1), goOn]);
   const handler = new TestHandler();
   admission.evaluate(state(HOOKS), handler);
-  const [choice] = handler.told;
+  const [choice] = handler.reported;
   assert.equal((choice as ConnectionChoice).plugin, "plugin 1");
   assert.equal(begin(choice!, state(HOOKS)), 1);
   const none = listen([goOn]);
   none.admission.evaluate(none.state(HOOKS), handler);
-  assert.equal(handler.told[1], null);
+  assert.equal(handler.reported[1], null);
 
   const later = (version: number, more: Parameters<typeof listen>[1], answers = [goOn, goOn]) =>
     begin(choice!, listen(answers, { version, ...more }).state(0));
@@ -146,10 +146,10 @@ test("a suspended connection is decided independently of later ones, and keeps i
   assert.equal(waits.length, 3, "the next one is asked");
   waits[2]!.x.chosenCluster = 2;
   admission.resume(HOOK.connection, waits[2]!.x, OUTCOME.continue);
-  assert.equal((first.told[0] as ConnectionChoice).plugin, "plugin 2");
-  assert.equal(begin(first.told[0]!, state(HOOKS)), 2);
+  assert.equal((first.reported[0] as ConnectionChoice).plugin, "plugin 2");
+  assert.equal(begin(first.reported[0]!, state(HOOKS)), 2);
   admission.resume(HOOK.connection, waits[1]!.x, OUTCOME.reject);
-  assert.deepEqual(second.told, [`denied ${OUTCOME.reject}`]);
+  assert.deepEqual(second.reported, [`denied ${OUTCOME.reject}`]);
   assert.equal(cells[LISTENER_CELLS.denied], 1);
   assert.equal(asked.at(-1), "disposed");
 
@@ -158,5 +158,5 @@ test("a suspended connection is decided independently of later ones, and keeps i
   left.cancel();
   leaves.snapshot.retire();
   assert.equal(waits.at(-1)!.cancelled, true);
-  assert.deepEqual([third.told, leaves.asked.at(-1), leaves.cells[LISTENER_CELLS.denied]], [[], "disposed", 0]);
+  assert.deepEqual([third.reported, leaves.asked.at(-1), leaves.cells[LISTENER_CELLS.denied]], [[], "disposed", 0]);
 });

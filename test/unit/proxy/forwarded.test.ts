@@ -15,7 +15,7 @@ const trusted = new BlockList();
 trusted.addSubnet("10.0.0.0", 8, "ipv4");
 trusted.addSubnet("2001:db8::", 32, "ipv6");
 
-type Seen = { client: string; scheme: string; authority: string; told: Record<string, string> };
+type Seen = { client: string; scheme: string; authority: string; sent: Record<string, string> };
 
 /** What is believed of a request with these fields, and what is sent of it. */
 function see(
@@ -37,17 +37,17 @@ function see(
   x.keepOriginal();
   const out = Buffer.alloc(70_000);
   const head = out.toString("latin1", 0, writeRequestHead(out, x));
-  const told: Record<string, string> = {};
+  const sent: Record<string, string> = {};
   for (const line of head.split("\r\n").slice(1, -2)) {
     const [, name = "", value = ""] = /^([^:]*): (.*)$/.exec(line)!;
-    assert.equal(told[name.toLowerCase()], undefined, `${name} is told twice`);
-    told[name.toLowerCase()] = value;
+    assert.equal(sent[name.toLowerCase()], undefined, `${name} is sent twice`);
+    sent[name.toLowerCase()] = value;
   }
   return {
     client: x.clientAddress,
     scheme: x.scheme,
     authority: x.request.partText(PART.authority),
-    told,
+    sent,
   };
 }
 
@@ -56,25 +56,25 @@ const scheme = (fields: string) => see(fields).scheme;
 const authority = (fields: string) => see(fields).authority;
 
 test("a trusted proxy's address, scheme, host and port are used and forwarded", () => {
-  const { told, ...seen } = see(
+  const { sent, ...seen } = see(
     "X-Forwarded-For: 203.0.113.9\nX-Forwarded-Proto: HTTPS\nX-Forwarded-Host: shop.example\nX-Forwarded-Port: 8443\nX-Real-IP: 6.6.6.6",
   );
   assert.deepEqual(seen, { client: "203.0.113.9", scheme: "https", authority: "shop.example:8443" });
-  assert.equal(told["x-forwarded-for"], "203.0.113.9, 10.0.0.1");
-  assert.equal(told["x-forwarded-proto"], "https");
-  assert.equal(told["x-forwarded-host"], "shop.example");
-  assert.equal(told["x-forwarded-port"], "8443");
-  assert.equal(told["x-real-ip"], "203.0.113.9");
-  assert.equal(told.host, "app.example");
+  assert.equal(sent["x-forwarded-for"], "203.0.113.9, 10.0.0.1");
+  assert.equal(sent["x-forwarded-proto"], "https");
+  assert.equal(sent["x-forwarded-host"], "shop.example");
+  assert.equal(sent["x-forwarded-port"], "8443");
+  assert.equal(sent["x-real-ip"], "203.0.113.9");
+  assert.equal(sent.host, "app.example");
 });
 
 test("other peers' are ignored, as are all without trusted proxies", () => {
   const said =
     "X-Forwarded-For: 1.1.1.1\nX-Forwarded-Proto: https\nX-Forwarded-Host: evil\nX-Forwarded-Port: 1\nX-Forwarded-Prefix: /x\nForwarded: for=1.1.1.1;proto=https\nX-Real-IP: 1.1.1.1";
   for (const options of [{ peer: "192.0.2.1" }, { peer: "unknown" }, { peer: "10.0.0.1", list: null }]) {
-    const { told, ...seen } = see(said, options);
+    const { sent, ...seen } = see(said, options);
     assert.deepEqual(seen, { client: options.peer, scheme: "http", authority: "app.example" });
-    const { "x-forwarded-for": address, "x-forwarded-proto": proto, "x-forwarded-host": host, ...rest } = told;
+    const { "x-forwarded-for": address, "x-forwarded-proto": proto, "x-forwarded-host": host, ...rest } = sent;
     assert.deepEqual([address, proto, host], [options.peer, "http", "app.example"]);
     assert.deepEqual(Object.keys(rest).sort(), ["host", "via"]);
   }
@@ -82,10 +82,10 @@ test("other peers' are ignored, as are all without trusted proxies", () => {
 
 test("an absolute target does not set the scheme, whatever the peer", () => {
   for (const peer of ["10.0.0.1", "192.0.2.1"]) {
-    const { told, ...seen } = see("", { peer, target: "https://other.example/a" });
+    const { sent, ...seen } = see("", { peer, target: "https://other.example/a" });
     assert.deepEqual(seen, { client: peer, scheme: "http", authority: "other.example" });
-    assert.equal(told["x-forwarded-proto"], "http");
-    assert.equal(told["x-forwarded-host"], "other.example");
+    assert.equal(sent["x-forwarded-proto"], "http");
+    assert.equal(sent["x-forwarded-host"], "other.example");
   }
 });
 
@@ -127,7 +127,7 @@ test("of several schemes and hosts the last is used, and invalid ones are ignore
     ["javascript:alert(1)", "http"],
   ] as const) {
     assert.equal(scheme(`X-Forwarded-Proto: ${said}`), expected, said);
-    assert.equal(see(`X-Forwarded-Proto: ${said}`).told["x-forwarded-proto"], expected, said);
+    assert.equal(see(`X-Forwarded-Proto: ${said}`).sent["x-forwarded-proto"], expected, said);
   }
   for (const [said, expected] of [
     ["shop.example", "shop.example"],
@@ -144,12 +144,12 @@ test("of several schemes and hosts the last is used, and invalid ones are ignore
     ["<script>", "app.example"],
   ] as const) {
     assert.equal(authority(`X-Forwarded-Host: ${said}`), expected, said);
-    assert.equal(see(`X-Forwarded-Host: ${said}`).told["x-forwarded-host"], expected, said);
+    assert.equal(see(`X-Forwarded-Host: ${said}`).sent["x-forwarded-host"], expected, said);
   }
 });
 
 test("a port is added to a host without one, and dropped otherwise", () => {
-  for (const [host, port, expected, told] of [
+  for (const [host, port, expected, sent] of [
     ["a", "8443", "a:8443", "8443"],
     ["a", "443", "a", "443"],
     ["a", "80", "a", "80"],
@@ -163,23 +163,23 @@ test("a port is added to a host without one, and dropped otherwise", () => {
     ["a", "", "a", undefined],
   ] as const) {
     const seen = see(`X-Forwarded-Host: ${host}\nX-Forwarded-Port: ${port}`);
-    assert.deepEqual([seen.authority, seen.told["x-forwarded-port"]], [expected, told], `${host} ${port}`);
+    assert.deepEqual([seen.authority, seen.sent["x-forwarded-port"]], [expected, sent], `${host} ${port}`);
   }
   assert.equal(authority("X-Forwarded-Port: 8443"), "app.example:8443");
 });
 
 test("Forwarded is used where there is no X-Forwarded-*, and forwarded in that form", () => {
-  const { told, ...seen } = see(
+  const { sent, ...seen } = see(
     'Forwarded: for=1.1.1.1;host=evil, For="[2001:db9::9]:4711";PROTO=https;host="shop.example:8443"\nForwarded: for=10.0.0.2;by=_x',
   );
   assert.deepEqual(seen, { client: "2001:db9::9", scheme: "https", authority: "shop.example:8443" });
-  assert.equal(told["x-forwarded-for"], "1.1.1.1, 2001:db9::9, 10.0.0.2, 10.0.0.1");
-  assert.equal(told["x-forwarded-proto"], "https");
-  assert.equal(told["x-forwarded-host"], "shop.example:8443");
-  assert.equal(told.forwarded, undefined);
+  assert.equal(sent["x-forwarded-for"], "1.1.1.1, 2001:db9::9, 10.0.0.2, 10.0.0.1");
+  assert.equal(sent["x-forwarded-proto"], "https");
+  assert.equal(sent["x-forwarded-host"], "shop.example:8443");
+  assert.equal(sent.forwarded, undefined);
   const both = see("Forwarded: for=6.6.6.6;proto=https;host=evil\nX-Forwarded-For: 203.0.113.9");
   assert.deepEqual([both.client, both.scheme, both.authority], ["203.0.113.9", "http", "app.example"]);
-  assert.equal(both.told.forwarded, undefined);
+  assert.equal(both.sent.forwarded, undefined);
 });
 
 test("a malformed Forwarded is ignored, and the client's address is unknown", () => {
@@ -187,9 +187,9 @@ test("a malformed Forwarded is ignored, and the client's address is unknown", ()
     ...['for="1.1.1.1', "for=1.1.1.1;for=2.2.2.2", "for 1.1.1.1", "for=[::1]", "for=1.1.1.1 proto=https", '="x"'],
     ...['for=1.1.1.1;proto="https', "for=1.1.1.1; ;proto=https;=", 'for="1.1.1.1"x'],
   ] as const) {
-    const { told, ...seen } = see(`Forwarded: ${said};proto=https`);
+    const { sent, ...seen } = see(`Forwarded: ${said};proto=https`);
     assert.deepEqual(seen, { client: "unknown", scheme: "http", authority: "app.example" }, said);
-    assert.deepEqual([told.forwarded, told["x-forwarded-for"]], [undefined, "10.0.0.1"], said);
+    assert.deepEqual([sent.forwarded, sent["x-forwarded-for"]], [undefined, "10.0.0.1"], said);
   }
   for (const [said, expected] of [
     ["for=unknown", "unknown"],
@@ -211,7 +211,7 @@ test("a malformed Forwarded is ignored, and the client's address is unknown", ()
 test("X-Real-IP is used where no other header names the client", () => {
   assert.equal(client("X-Real-IP: 203.0.113.9"), "203.0.113.9");
   assert.equal(client("X-Real-IP: garbage"), "unknown");
-  assert.equal(see("X-Real-IP: garbage").told["x-real-ip"], undefined);
+  assert.equal(see("X-Real-IP: garbage").sent["x-real-ip"], undefined);
   assert.equal(client("X-Real-IP: 6.6.6.6\nX-Forwarded-For: 203.0.113.9"), "203.0.113.9");
 });
 
@@ -226,8 +226,8 @@ test("long lists are read in a time that grows with their length alone", () => {
 
 test("the scheme is the connection's unless a trusted proxy reports another", () => {
   const schemes = (fields: string, peer = "10.0.0.1") => {
-    const { scheme, told } = see(fields, { peer, over: "https" });
-    return [scheme, told["x-forwarded-proto"]];
+    const { scheme, sent } = see(fields, { peer, over: "https" });
+    return [scheme, sent["x-forwarded-proto"]];
   };
   assert.deepEqual(schemes(""), ["https", "https"]);
   assert.deepEqual(schemes("Via: 1.1 other"), ["https", "https"], "with fields to append to");

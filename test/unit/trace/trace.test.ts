@@ -146,7 +146,7 @@ test("shared values are recorded by name and masked", () => {
 });
 
 test("a body chunk is recorded only in a dry run, if it is a short text", () => {
-  for (const [isDryRun, text, told] of [
+  for (const [isDryRun, text, reported] of [
     [false, "text", undefined],
     [true, "tëxt", "tëxt"],
     [true, "x".repeat(5000), undefined],
@@ -161,7 +161,7 @@ test("a body chunk is recorded only in a dry run, if it is a short text", () => 
     chunk.replace(Buffer.from("made"));
     call.leave(x, RESULT.continue, 1);
     const passed = isDryRun ? "made" : undefined;
-    assert.deepEqual([call.entry.body?.seen, call.entry.body?.passed], [told, passed]);
+    assert.deepEqual([call.entry.body?.seen, call.entry.body?.passed], [reported, passed]);
     assert.deepEqual([call.entry.body?.before, call.entry.body?.after], [bytes.length, 4]);
   }
 });

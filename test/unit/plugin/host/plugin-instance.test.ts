@@ -253,8 +253,8 @@ test("a plugin whose configurations are all quarantined is reported once, and re
   const [one, other] = host.prepare([buildFixture("moody")], plans).instances;
   exhaust(one!);
   exhaust(other!);
-  const told = () => host.lines.map(({ message }) => message).filter((message) => message.includes("quarantined"));
-  assert.deepEqual(told(), ["plugin auth is quarantined: unreachable"]);
+  const reported = () => host.lines.map(({ message }) => message).filter((message) => message.includes("quarantined"));
+  assert.deepEqual(reported(), ["plugin auth is quarantined: unreachable"]);
   host.time += RECOVERY.quiet / 2;
   const heal = (instance: Instance) => {
     for (let i = 0; i < RECOVERY.passes; i++) instance.call(HOOK.request_head, makeExchange());
@@ -262,7 +262,7 @@ test("a plugin whose configurations are all quarantined is reported once, and re
   heal(one!);
   assert.equal(host.news.at(-1)!.quarantined, true);
   heal(other!);
-  assert.deepEqual(told().slice(1), ["plugin auth is no longer quarantined: its calls succeed"]);
+  assert.deepEqual(reported().slice(1), ["plugin auth is no longer quarantined: its calls succeed"]);
   assert.equal(host.news.at(-1)!.quarantined, false);
 });
 

@@ -10,7 +10,7 @@ class Plugin {
   /** Every restart: when, and what it took. */
   readonly restarts: { at: number; cost: number }[] = [];
   /** Each change of the quarantine as it was told. */
-  readonly told: boolean[] = [];
+  readonly reported: boolean[] = [];
   readonly recovery: Recovery;
   refused = 0;
   served = 0;
@@ -38,7 +38,7 @@ class Plugin {
   }
 
   #tell(changed: boolean, to: boolean): void {
-    if (changed) this.told.push(to);
+    if (changed) this.reported.push(to);
   }
 }
 
@@ -79,9 +79,9 @@ test("in no span of time do restarts take more than their share, the saved burst
 test("every quarantine is reported once at its start and once at its end", () => {
   fc.assert(
     fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
-      const { told, recovery } = run(steps);
-      for (const [i, to] of told.entries()) assert.equal(to, i % 2 === 0);
-      assert.equal(told.at(-1) ?? false, recovery.quarantined);
+      const { reported, recovery } = run(steps);
+      for (const [i, to] of reported.entries()) assert.equal(to, i % 2 === 0);
+      assert.equal(reported.at(-1) ?? false, recovery.quarantined);
     }),
   );
 });
@@ -117,7 +117,7 @@ function flood(poisoned: number, good: number, cost: number): { share: number; p
 test("occasional poisoned requests do not affect others", () => {
   // A plugin that is cheap to make again, and one that is dear: Go takes some 14 ms.
   assert.equal(flood(100, 100, 0.5).share, 1);
-  assert.equal(flood(100, 100, 0.5).plugin.told.length, 0);
+  assert.equal(flood(100, 100, 0.5).plugin.reported.length, 0);
   assert.equal(flood(20, 1, 0.5).share, 1);
   assert.equal(flood(5, 50, 14).share, 1);
 });
@@ -132,7 +132,7 @@ test("a flood of poisoned requests affects others only by the restarts that the 
 
 test("a plugin that always fails is quarantined soon, and takes a fiftieth of the time from then on", () => {
   const { plugin } = flood(1000, 0, 0.5);
-  assert.deepEqual(plugin.told, [true]);
+  assert.deepEqual(plugin.reported, [true]);
   assert.ok(plugin.restarts.length <= RECOVERY.failures + (0.02 * 60_000) / 0.5 + 1, `${plugin.restarts.length}`);
   assert.ok(plugin.refused > 55_000);
 });
@@ -162,10 +162,10 @@ test("a hook that always fails is reported, and does not affect hooks that succe
     plugin.call("fails", 14);
     plugin.call("other succeeds", 14);
   }
-  assert.deepEqual([plugin.told, plugin.refused], [[true], 0]);
+  assert.deepEqual([plugin.reported, plugin.refused], [[true], 0]);
   plugin.time += RECOVERY.quiet;
   plugin.call("other succeeds");
-  assert.deepEqual(plugin.told, [true, false], "it does not fail any more");
+  assert.deepEqual(plugin.reported, [true, false], "it does not fail any more");
 });
 
 test("a guest with more memory costs more to replace: its memory is kept until it is collected", () => {

@@ -115,10 +115,10 @@ test("a stack starts with the author's frame and the thrown message", () => {
   const abort = frame("~lib/sluice/sdk/abort/abort", 5);
   const inner = frame("plugin/inner", 5);
   const outer = frame("plugin/outer", 12);
-  const told = "inner (plugin.ts:4:2)\nouter (plugin.ts:7:3)";
-  assert.equal(describeStack(map, [abort, inner, outer], "plugin.ts:4:2"), told);
+  const reported = "inner (plugin.ts:4:2)\nouter (plugin.ts:7:3)";
+  assert.equal(describeStack(map, [abort, inner, outer], "plugin.ts:4:2"), reported);
   // `abort` made part of who calls it: the map's word for that place is the SDK's.
-  assert.equal(describeStack(map, [frame("plugin/inner", 22), outer], "plugin.ts:4:2"), told);
+  assert.equal(describeStack(map, [frame("plugin/inner", 22), outer], "plugin.ts:4:2"), reported);
   assert.equal(
     describeStack(map, [abort, frame("~lib/sluice/sdk/headers/Headers#set", 5), outer], ""),
     "outer (plugin.ts:7:3)",
