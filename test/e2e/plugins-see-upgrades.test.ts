@@ -88,9 +88,9 @@ clusters: { app: ["127.0.0.1:${upstream.port}"] }
 
   const answered = async (path: string) => {
     const client = await connectTo(t, sluice.port);
-    const { status, body, headers } = await client.send(ask(path)).answer();
+    const { status, body, headers } = await client.send(ask(path)).readResponse();
     // The connection can be used further.
-    assert.equal((await client.send("GET /next HTTP/1.1\r\nHost: a\r\n\r\n").answer()).status, 200, path);
+    assert.equal((await client.send("GET /next HTTP/1.1\r\nHost: a\r\n\r\n").readResponse()).status, 200, path);
     client.socket.destroy();
     return [status, body.toString(), headers["x-status"]];
   };

@@ -322,7 +322,9 @@ export function onRequest(req: Request): void {}`);
 export const servesMany = true;
 const x = Config.string("x", "");
 export function onRequest(req: Request): void { req.headers.set("x", x); }`);
-    assert.throws(() => load(wasm), { message: /must read the configuration in configure\(\), not at the top of the file/ });
+    assert.throws(() => load(wasm), {
+      message: /must read the configuration in configure\(\), not at the top of the file/,
+    });
   });
 });
 
