@@ -112,7 +112,7 @@ testInUsualMode("each plugin sees the output of the one before it; responses pas
   assert.equal(upstream.requests[0]!.body.toString(), "x12");
   assert.equal(upstream.requests[0]!.headers["content-length"], "3");
   assert.equal(response.body.toString(), "response21");
-  assert.equal(response.headers["content-length"], "8");
+  assert.equal(response.headers["content-length"], "10");
   assert.equal((await exchange(t, sluice.port, post("/drop", "x"))).body.toString(), "response");
   assert.equal(upstream.requests[1]!.body.length, 0);
   const own = await exchange(t, sluice.port, "GET /local HTTP/1.1\r\nhost: a\r\n\r\n");
