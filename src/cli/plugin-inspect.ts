@@ -33,12 +33,14 @@ const PERMISSIONS: { readonly [G in keyof typeof IMPORTS | "extism:host/env"]: s
 
 export async function run(args: string[]): Promise<number> {
   const { file, given } = readArguments(args);
-  const { memory: limit, configFor, ...surroundings } = await readSurroundings(file, given);
+  const { memory: limit, hookNames, configFor, ...surroundings } = await readSurroundings(file, given);
   const bytes = await readFile(file);
-  const module = await new ModuleBuilder().build(bytes, { memory: limit, path: file }).catch((error: Error) => {
-    throw new Error(`${file}: ${error.message}`, { cause: error });
-  });
-  const { imports, exports, memory } = readChecked(bytes);
+  const module = await new ModuleBuilder()
+    .build(bytes, { memory: limit, hooks: hookNames, path: file })
+    .catch((error: Error) => {
+      throw new Error(`${file}: ${error.message}`, { cause: error });
+    });
+  const { imports, exports, memory } = readChecked(bytes, hookNames);
   const hooks = HOOKS.filter((_, number) => (module.info.hooks >>> number) & 1);
   const lines: [label: string, text: string][] = [
     ["abi", module.info.abi === "native" ? String(ABI_VERSION) : "Extism"],

@@ -1,13 +1,13 @@
 /** The size report of `plugin build`. */
 import { gzipSync } from "node:zlib";
-import { readChecked } from "../plugin/wasm/build.ts";
+import { readShape } from "../plugin/wasm/module-shape.ts";
 import { measureModule } from "../plugin/wasm/module-size.ts";
 
 const SHOWN = 5;
 
 /** What the bytes of a module are spent on, and its largest functions: lines to print. */
 export function describeSize(bytes: Uint8Array): string {
-  const { code, data, custom, rest, functions } = measureModule(bytes, readChecked(bytes).imports.length);
+  const { code, data, custom, rest, functions } = measureModule(bytes, readShape(bytes).imports.length);
   const parts = [
     `code ${kibibytes(code)}`,
     `data ${kibibytes(data)}`,

@@ -4,6 +4,7 @@ import { dirname, join, resolve } from "node:path";
 import { loadConfig } from "../config/load.ts";
 import { readSettings } from "../config/plugin-schema.ts";
 import type { PluginConfig } from "../config/schema.ts";
+import type { HookNames } from "../plugin/abi/abi.ts";
 import { DEFAULT_MEMORY } from "../testing/load.ts";
 import { UsageError } from "./usage.ts";
 
@@ -34,6 +35,8 @@ export function parseSurroundings({ config, clusters, kv }: Values): Given {
 
 export type Surroundings = {
   readonly memory: number;
+  /** The exports that are its hooks, where the file names them. */
+  readonly hookNames: HookNames;
   readonly clusters: readonly string[];
   readonly namespaces: readonly string[];
   /** The configuration, read by the schema that the module brings. */
@@ -45,6 +48,7 @@ export async function readSurroundings(path: string, given: Given): Promise<Surr
   const declared = (await findDeclared(dirname(path), path)) ?? (await findDeclared(join(dirname(path), ".."), path));
   return {
     memory: declared?.plugin.limits.memory ?? DEFAULT_MEMORY,
+    hookNames: declared?.plugin.hooks ?? {},
     clusters: [...given.clusters, ...(declared?.clusters ?? [])],
     namespaces: [...given.namespaces, ...(declared?.plugin.allow.kv ?? [])],
     configFor: (schema) => {

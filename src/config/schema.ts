@@ -11,7 +11,19 @@ import { fieldName } from "./http-values.ts";
 import { clusterName, file, placedTarget } from "./references.ts";
 import { route } from "./route-schema.ts";
 import { convert, free, type Infer, list, named, object, optional, required, use, withDefault } from "./shape.ts";
-import { choice, count, debugToken, duration, flag, idleTimeouts, name, percent, percentage, size } from "./values.ts";
+import {
+  choice,
+  count,
+  debugToken,
+  duration,
+  flag,
+  idleTimeouts,
+  name,
+  percent,
+  percentage,
+  size,
+  textOf,
+} from "./values.ts";
 
 export { type Address, isLoopback } from "./address-values.ts";
 export { BUILTIN_FETCH, BUILTIN_NAMESPACES, BUILTINS, LATER_BUILTINS } from "./builtins.ts";
@@ -79,6 +91,16 @@ const rollout = object({
   ),
 });
 
+const exported = textOf(1, 256);
+const extismHooks = object({
+  on_request: optional(exported, "For each request."),
+  route: optional(exported, "Where it is a `router`."),
+  on_response: optional(exported, "For each response."),
+  on_request_body: optional(exported, "For each chunk of a request's body."),
+  on_response_body: optional(exported, "For each chunk of a response's body."),
+  pick: optional(exported, "Where it is a `strategy`."),
+});
+
 const plugin = convert(
   object({
     wasm: optional(
@@ -87,6 +109,10 @@ const plugin = convert(
     ),
     config: optional(free, "Any YAML: the plugin's configuration where it is used without one."),
     source: optional(file, "The AssemblyScript source from which the `.wasm` is built."),
+    hooks: optional(
+      extismHooks,
+      "Extism plugins: the exported functions that are its hooks. Default: an export of the hook's name. docs/extism.md describes each.",
+    ),
     onFailure: withDefault(
       choice(["reject", "skip"]),
       "reject",

@@ -137,7 +137,7 @@ class PlanBuilder {
       shares: declared?.allow.share ?? [],
       namespaces: this.#namespaces(declared === null ? (BUILTIN_NAMESPACES[use.name] ?? []) : declared.allow.kv),
     };
-    const key = digest([module.hash, settings, config]);
+    const key = digest([module.hash, module.info.hookNames, settings, config]);
     const known = this.#instanceByKey.get(key);
     if (known !== undefined) return known;
     const cells = this.#sources.cells("plugin", { plugin });
@@ -151,7 +151,7 @@ class PlanBuilder {
       // The schema of another version may read the same text as a different value.
       const canaryConfig = configFor(canary.module);
       const canaryIndex = push({
-        key: digest([canary.module.hash, settings, canaryConfig]),
+        key: digest([canary.module.hash, canary.module.info.hookNames, settings, canaryConfig]),
         module: this.#module(canary.module),
         config: canaryConfig,
         cells: this.#sources.cells("plugin", { plugin, version: "canary" }),

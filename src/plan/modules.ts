@@ -12,7 +12,7 @@ import {
   type Problem,
   type Settings,
 } from "../config/schema.ts";
-import type { ModulePlan } from "../plugin/wasm/build.ts";
+import type { BuildPlace, ModulePlan } from "../plugin/wasm/build.ts";
 import { checkPermissions } from "./permissions.ts";
 
 /** A plugin as routes name it: one of `plugins`, or a built-in. */
@@ -41,7 +41,7 @@ export type WasmFiles = ReadonlyMap<string, Uint8Array | string>;
 /** The parts of a configuration that refer to plugins. */
 type UsesPlugins = Pick<Config, "clusters" | "listeners" | "plugins">;
 
-export type BuildModule = (bytes: Uint8Array, options: { memory: number; path: string }) => Promise<ModulePlan>;
+export type BuildModule = (bytes: Uint8Array, options: BuildPlace) => Promise<ModulePlan>;
 
 /** Reads a configuration by the module's embedded schema, if any (`config/plugin-schema.ts`). */
 export type ReadSettings = (
@@ -143,15 +143,16 @@ export class Modules {
     const problems: Problem[] = [];
     const add = async (name: string, declared: PluginConfig | null, path: string, at: Place) => {
       const memory = declared?.limits.memory ?? BUILTIN_MEMORY;
+      const place = { memory, path, hooks: declared?.hooks };
       const selected = versions.get(name);
       const bytes = selected?.baseline ?? files.get(path) ?? `there is no file ${path}`;
       const advice = () => (typeof bytes === "string" && !existsSync(path) ? adviseBuild(declared) : "");
       try {
         if (typeof bytes === "string") throw new Error(bytes);
-        const module = await this.#take(built, bytes, { memory, path });
+        const module = await this.#take(built, bytes, place);
         const next = selected?.canary ?? null;
         const { number, share } = next ?? { number: 0, share: 0 };
-        const canary = next && { number, share, module: await this.#take(built, next.bytes, { memory, path }) };
+        const canary = next && { number, share, module: await this.#take(built, next.bytes, place) };
         plugins.set(name, { name, declared, memory, module, canary });
         const groups = new Set([...module.info.groups, ...(canary?.module.info.groups ?? [])]);
         // Built-ins need no permissions.
@@ -196,12 +197,9 @@ export class Modules {
     return problems;
   }
 
-  async #take(
-    built: Map<string, ModulePlan>,
-    bytes: Uint8Array,
-    options: { memory: number; path: string },
-  ): Promise<ModulePlan> {
-    const key = `${createHash("sha256").update(bytes).digest("hex")} ${options.memory}`;
+  async #take(built: Map<string, ModulePlan>, bytes: Uint8Array, options: BuildPlace): Promise<ModulePlan> {
+    const hash = createHash("sha256").update(bytes).digest("hex");
+    const key = `${hash} ${options.memory} ${JSON.stringify(options.hooks ?? {})}`;
     const module = built.get(key) ?? this.#built.get(key) ?? (await this.#build(bytes, options));
     built.set(key, module);
     return module;

@@ -31,7 +31,7 @@ function time({ run, charge }: Guest, turns: number): { time: number; units: num
 function measure(mix: Mix): number {
   const bytes = compileWat(mix.text);
   const module = new WebAssembly.Module(
-    meterModule(bytes, readShape(bytes), LIMIT, nativeModule.entryPoints(readShape(bytes))).bytes,
+    meterModule(bytes, readShape(bytes), LIMIT, nativeModule.entryPoints(readShape(bytes), {})).bytes,
   );
   const costs: number[] = [];
   if (mix.once !== undefined)

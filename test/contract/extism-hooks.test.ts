@@ -2,13 +2,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { makeKernel } from "../../scripts/build-extism-kernel.ts";
+import { HOOK, REWRITES } from "../../src/abi/abi.ts";
 import { PART } from "../../src/http/head.ts";
 import { OUTCOME } from "../../src/plugin/host/host.ts";
 import { buildModule } from "../../src/plugin/wasm/build.ts";
 import { requestBody } from "../../src/proxy/filtered-body.ts";
 import { extismModule, place } from "../support/extism.ts";
 import { compileWat, fieldsOf } from "../unit/plugin/kit.ts";
-import { call, Endpoints, exchange, type Loaded, load } from "./plugin-harness.ts";
+import { builtIn, call, Endpoints, exchange, type Loaded, load } from "./plugin-harness.ts";
 
 const HEADS = ["on_request", "route", "on_response", "pick"] as const;
 
@@ -218,6 +219,22 @@ test("a module that cannot be a plugin is refused by what is wrong", () => {
   ];
   for (const [wat, message] of cases)
     assert.throws(() => buildModule(compileWat(`(module ${wat})`), { memory: 65536 }), { message }, wat);
+});
+
+test("a configuration names the functions that are hooks", () => {
+  const shouts = extismModule(`(func (export "shout") (result i32) (call $put ${place(0, "NEW")}) (i32.const 0))`, [
+    "NEW",
+  ]);
+  const hooks = { on_request_body: "shout", on_response_body: "shout" };
+  const { info } = buildModule(shouts, { memory: 65536 * 4, hooks });
+  assert.equal(info.hooks, (1 << HOOK.request_body) | (1 << HOOK.response_body) | REWRITES.request | REWRITES.response);
+  const cases: [wasm: Uint8Array, hooks: Record<string, string>, message: RegExp][] = [
+    [shouts, {}, /expected one of on_request.* or `hooks: \{ on_request: NAME \}`; it exports shout$/],
+    [shouts, { on_request: "whisper" }, /^exports no "whisper", which is named as its hook on_request$/],
+    [builtIn("round-robin"), { pick: "pick" }, /^a module of Sluice's own ABI exports hooks by their names/],
+  ];
+  for (const [wasm, names, message] of cases)
+    assert.throws(() => buildModule(wasm, { memory: 65536 * 64, hooks: names }), { message });
 });
 
 test("kernel-bytes.ts is what kernel.wat makes (node scripts/build-extism-kernel.ts)", async () => {

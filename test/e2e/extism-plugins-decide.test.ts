@@ -33,7 +33,7 @@ const ASKS = extismModule(
 
 /** Appends to each chunk: what it puts out is as many bytes of its input, and one more. */
 const MARKS = extismModule(
-  `(func (export "on_response_body") (result i32)
+  `(func (export "mark") (result i32)
      (local $i i64) (local $to i64)
      (local.set $to (call $alloc (i64.add (call $input_length) (i64.const 1))))
      (block $done (loop $next
@@ -64,7 +64,7 @@ plugins:
   router: { wasm: ./says.wasm, config: { out: '{"cluster":"other"}' }, allow: { clusters: [other] } }
   second: { wasm: ./says.wasm, config: { out: 1 } }
   hides: { wasm: ./hides.wasm, config: { out: '{"status":203,"headers":{"remove":["x-powered"]}}' } }
-  marks: { wasm: ./marks.wasm }
+  marks: { wasm: ./marks.wasm, hooks: { on_response_body: mark } }
   asks: { wasm: ./asks.wasm, allow: { fetch: ["cluster:auth", "cluster:gone"] }, limits: { time: 60s, guests: 4 } }
 listeners:
   web:

@@ -111,7 +111,7 @@ const cases: [name: string, body: string, message: RegExp, texts?: string[]][] =
   [
     "calls itself",
     '(func $f (export "on_request") (call $free (i64.const 0)) (call $f))',
-    /^(the stack is used up|the fuel for one call)/,
+    /^(stack overflow|the fuel for one call)/,
   ],
   [
     "keeps variables without end",

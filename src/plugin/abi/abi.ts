@@ -18,12 +18,15 @@ export interface ModuleAbi {
   /** Returns whether the module was built for this ABI, even if it is incomplete; `check` then reports what is missing. */
   recognises(shape: ModuleShape): boolean;
   /** Checks imports, exports and their types. @throws PluginError that names the wrong or missing one, and what is expected. */
-  check(bytes: Uint8Array, shape: ModuleShape): void;
+  check(bytes: Uint8Array, shape: ModuleShape, names: HookNames): void;
   /** Describes a checked module. @throws PluginError */
-  describe(bytes: Uint8Array, shape: ModuleShape): ModuleTraits;
+  describe(bytes: Uint8Array, shape: ModuleShape, names: HookNames): ModuleTraits;
   /** Returns the functions that metering wraps. */
-  entryPoints(shape: ModuleShape): EntryPoints;
+  entryPoints(shape: ModuleShape, names: HookNames): EntryPoints;
 }
+
+/** The exports that a plugin's configuration names as its hooks (`hooks`), by the ABI's own names of these hooks. */
+export type HookNames = { readonly [hook: string]: string | undefined };
 
 export type ModuleTraits = {
   /** Bit mask of the exported hooks (`1 << HOOK.name`) and of REWRITES. */
@@ -38,11 +41,11 @@ export type ModuleTraits = {
 export type EntryPoints = {
   /**
    * Exported functions that the host calls with a fuel budget. The wrapper has an additional last parameter, the budget
-   * in units (i32), and is exported as `METER.hook + name`.
+   * in units (i32), and is exported as `METER.hook + hook`.
    */
-  readonly hooks: readonly string[];
-  /** Those of them whose call can be suspended, exported as `METER.wait + name`; empty if no import suspends. */
-  readonly suspendable: readonly string[];
+  readonly hooks: readonly EntryPoint[];
+  /** Those of them whose call can be suspended, exported as `METER.wait + hook`; empty if no import suspends. */
+  readonly suspendable: readonly EntryPoint[];
   /** Function indices of the imports that suspend the guest. */
   readonly suspending: readonly number[];
   /** The result of such an import in a call that cannot be suspended (i32); null: the call ends the guest. */
@@ -50,6 +53,9 @@ export type EntryPoints = {
   /** Fuel for each call of an import in addition to its own cost, in 1/64 of a unit. */
   readonly importPrice: number;
 };
+
+/** A hook by the ABI's own name, and the name of the export that it is. */
+export type EntryPoint = { readonly hook: string; readonly target: string };
 
 /** The guests of an ABI. */
 export interface GuestAbi {

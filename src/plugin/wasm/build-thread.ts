@@ -3,10 +3,10 @@ import { parentPort } from "node:worker_threads";
 import { checkModuleAt, compileChecked } from "./build.ts";
 import type { BuildJob, BuildReply } from "./build-job.ts";
 
-parentPort!.on("message", async ({ bytes, memory, path }: BuildJob) => {
+parentPort!.on("message", async ({ bytes, memory, path, hooks }: BuildJob) => {
   let reply: BuildReply;
   try {
-    const checked = await checkModuleAt(bytes, { memory, path });
+    const checked = await checkModuleAt(bytes, { memory, path, hooks });
     // The proxy compiles it too; a failure here does not harm it.
     await compileChecked(checked);
     reply = { checked, problem: null };

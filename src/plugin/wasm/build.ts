@@ -1,7 +1,7 @@
 /** Builds a module from the bytes of a file: checks, meters and compiles it. The result is posted to workers. */
 import { createHash } from "node:crypto";
 import { LIMIT } from "../../abi/abi.ts";
-import type { AbiName, ModuleAbi, ModuleTraits } from "../abi/abi.ts";
+import type { AbiName, HookNames, ModuleAbi, ModuleTraits } from "../abi/abi.ts";
 import { extismModule } from "../abi/extism/module.ts";
 import { nativeModule } from "../abi/native/module.ts";
 import { checkCompileCost } from "./compile-cost.ts";
@@ -22,6 +22,8 @@ export type ModuleInfo = ModuleTraits & {
   readonly abi: AbiName;
   /** Names of the import modules: `sluice:core/1`, … */
   readonly groups: readonly string[];
+  /** The exports that its configuration names as hooks. */
+  readonly hookNames: HookNames;
   /** Size of the file in bytes. */
   readonly size: number;
   /** Limit of the linear memory in bytes. */
@@ -51,6 +53,7 @@ export type ModulePlan = {
 export type BuildOptions = {
   /** Bytes of memory at most: the maximum that the module gets. */
   readonly memory: number;
+  readonly hooks?: HookNames | undefined;
   readonly sourceMap?: SourceMap | null;
 };
 
@@ -72,10 +75,10 @@ export async function buildModuleAside(bytes: Uint8Array, options: BuildPlace): 
 }
 
 /** Checks and meters a module; reads the source map of the file `path`. @throws PluginError */
-export type BuildPlace = { readonly memory: number; readonly path: string };
+export type BuildPlace = { readonly memory: number; readonly path: string; readonly hooks?: HookNames | undefined };
 
-export async function checkModuleAt(bytes: Uint8Array, { memory, path }: BuildPlace): Promise<CheckedModule> {
-  return checkModule(bytes, { memory, sourceMap: await loadSourceMap(path, bytes) });
+export async function checkModuleAt(bytes: Uint8Array, { memory, path, hooks }: BuildPlace): Promise<CheckedModule> {
+  return checkModule(bytes, { memory, hooks, sourceMap: await loadSourceMap(path, bytes) });
 }
 
 export async function compileChecked({ metered, ...rest }: CheckedModule): Promise<ModulePlan> {
@@ -83,18 +86,20 @@ export async function compileChecked({ metered, ...rest }: CheckedModule): Promi
 }
 
 function checkModule(bytes: Uint8Array, options: BuildOptions): CheckedModule {
-  const { abi, shape } = readModule(bytes);
-  const entryPoints = abi.entryPoints(shape);
+  const names = definedNames(options.hooks);
+  const { abi, shape } = readModule(bytes, names);
+  const entryPoints = abi.entryPoints(shape, names);
   const unoptimised = checkCompileCost(bytes, shape);
   const { bytes: metered, offsets, starts } = meterModule(bytes, shape, options.memory, entryPoints);
   return {
     hash: createHash("sha256").update(bytes).digest("hex"),
     info: {
-      ...abi.describe(bytes, shape),
+      ...abi.describe(bytes, shape, names),
       abi: abi.name,
       groups: importGroups(shape),
       size: bytes.length,
       memory: options.memory,
+      hookNames: names,
       suspends: entryPoints.suspending.length > 0,
       functions: shape.functions.length,
       unoptimised,
@@ -107,11 +112,15 @@ function checkModule(bytes: Uint8Array, options: BuildOptions): CheckedModule {
 }
 
 /** Validates a module and returns its declarations and ABI. @throws PluginError */
-export function readChecked(bytes: Uint8Array): ModuleShape {
-  return readModule(bytes).shape;
+export function readChecked(bytes: Uint8Array, names: HookNames = {}): ModuleShape {
+  return readModule(bytes, names).shape;
 }
 
-function readModule(bytes: Uint8Array): { readonly abi: ModuleAbi; readonly shape: ModuleShape } {
+function definedNames(names: HookNames = {}): HookNames {
+  return Object.fromEntries(Object.entries(names).filter(([, name]) => name !== undefined));
+}
+
+function readModule(bytes: Uint8Array, names: HookNames): { readonly abi: ModuleAbi; readonly shape: ModuleShape } {
   if (bytes.length > LIMIT.moduleBytes)
     throw new PluginError(`the module is ${bytes.length} bytes, the limit is ${LIMIT.moduleBytes}`);
   if (bytes.length < 4 || bytes[0] !== 0 || bytes[1] !== 0x61 || bytes[2] !== 0x73 || bytes[3] !== 0x6d)
@@ -124,7 +133,7 @@ function readModule(bytes: Uint8Array): { readonly abi: ModuleAbi; readonly shap
   const abi = ABIS.find((candidate) => candidate.recognises(shape)) ?? nativeModule;
   const foreign = abi.recognises(shape) ? null : describeForeign(shape);
   if (foreign !== null) throw new PluginError(foreign);
-  abi.check(bytes, shape);
+  abi.check(bytes, shape, names);
   const reserved = shape.exports.find(({ name }) => name.startsWith(RESERVED));
   if (reserved !== undefined)
     throw new PluginError(`the export "${reserved.name}" begins with "${RESERVED}", which is reserved`);

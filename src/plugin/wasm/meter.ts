@@ -7,7 +7,7 @@
  * maximum. Custom sections except function names are dropped, because their offsets are invalid.
  */
 import { FUEL, LIMIT } from "../../abi/abi.ts";
-import type { EntryPoints } from "../abi/abi.ts";
+import type { EntryPoint, EntryPoints } from "../abi/abi.ts";
 import { KIND, Reader, SECTION, SECTION_ORDER, TYPE } from "./binary.ts";
 import { PluginError } from "./error.ts";
 import { OP } from "./instructions.ts";
@@ -47,7 +47,7 @@ export function meterModule(
 ): Metered {
   const next = shape.functions.length;
   const entryTypes: number[] = [];
-  const entries = (names: readonly string[]) => names.map((name) => findEntry(shape, name, entryTypes));
+  const entries = (points: readonly EntryPoint[]) => points.map((point) => findEntry(shape, point, entryTypes));
   const appended: Appended = {
     fuel: shape.globals,
     stopped: shape.globals + 1,
@@ -80,11 +80,15 @@ export function meterModule(
 }
 
 /** The entry of a wrapper for an export. `types`: types of wrapped functions, to which its type is added. */
-function findEntry({ exports, functions, types: { length } }: ModuleShape, name: string, types: number[]): Entry {
-  const target = exports.find((exported) => exported.name === name)!.index;
+function findEntry(
+  { exports, functions, types: { length } }: ModuleShape,
+  { hook, target: exported }: EntryPoint,
+  types: number[],
+): Entry {
+  const target = exports.find(({ name }) => name === exported)!.index;
   const type = functions[target]!;
   if (!types.includes(type)) types.push(type);
-  return { name, target, type, wrapperType: length + 1 + types.indexOf(type) };
+  return { name: hook, target, type, wrapperType: length + 1 + types.indexOf(type) };
 }
 
 /** Converts an offset in the metered module, as in V8 stacks, to the offset in the file. */

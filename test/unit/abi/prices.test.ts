@@ -20,7 +20,7 @@ function start(text: string) {
   const bytes = compileWat(`(module (memory (export "memory") 1) ${text})`);
   const { exports } = new WebAssembly.Instance(
     new WebAssembly.Module(
-      meterModule(bytes, readShape(bytes), MEMORY, nativeModule.entryPoints(readShape(bytes))).bytes,
+      meterModule(bytes, readShape(bytes), MEMORY, nativeModule.entryPoints(readShape(bytes), {})).bytes,
     ),
   );
   const charge = exports[METER.charge] as Charge;
@@ -216,7 +216,7 @@ test("no run of a random module costs less than the instructions that it runs", 
     fc.property(numbers, fc.integer(), (numbers, input) => {
       const bytes = compileWat(randomModule(numbers));
       const [metered, priced] = [
-        meterModule(bytes, readShape(bytes), MEMORY, nativeModule.entryPoints(readShape(bytes))).bytes,
+        meterModule(bytes, readShape(bytes), MEMORY, nativeModule.entryPoints(readShape(bytes), {})).bytes,
         priceEach(bytes),
       ].map((code) => new WebAssembly.Instance(new WebAssembly.Module(new Uint8Array(code))).exports) as unknown as [
         Random,

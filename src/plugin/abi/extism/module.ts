@@ -4,8 +4,8 @@ import { PRICE } from "../../../abi/prices.ts";
 import { KIND, KIND_NAMES, TYPE } from "../../wasm/binary.ts";
 import { PluginError } from "../../wasm/error.ts";
 import { formatSignature, type ImportShape, type ModuleShape, sameSignature } from "../../wasm/module-shape.ts";
-import type { EntryPoints, ModuleAbi, ModuleTraits } from "../abi.ts";
-import { EXTISM, EXTISM_HOOKS, type ExtismHook, FUNCTIONS, HOOK_EXPORTS, SUSPENDING } from "./interface.ts";
+import type { EntryPoint, EntryPoints, HookNames, ModuleAbi, ModuleTraits } from "../abi.ts";
+import { EXTISM, EXTISM_HOOKS, FUNCTIONS, HOOK_EXPORTS, SUSPENDING } from "./interface.ts";
 
 export const extismModule: ModuleAbi = {
   name: "extism",
@@ -14,31 +14,32 @@ export const extismModule: ModuleAbi = {
     return imports.some(({ module }) => module === EXTISM);
   },
 
-  check(_bytes: Uint8Array, shape: ModuleShape): void {
+  check(_bytes: Uint8Array, shape: ModuleShape, names: HookNames): void {
     for (const declared of shape.imports) checkImport(declared);
-    for (const hook of EXTISM_HOOKS) checkHook(shape, HOOK_EXPORTS[hook]);
-    if (hooksOf(shape).length === 0)
-      throw new PluginError(
-        `an Extism plugin that exports no hook, expected one of ${Object.values(HOOK_EXPORTS).join(", ")}`,
-      );
+    const hooks = hooksOf(shape, names);
+    for (const { target } of hooks) checkHook(shape, target);
+    if (hooks.length > 0) return;
+    const functions = shape.exports.filter(({ kind }) => kind === KIND.function).map(({ name }) => name);
+    const exported = functions.length === 0 ? "no function" : functions.slice(0, 10).join(", ");
+    throw new PluginError(
+      `an Extism plugin that exports no hook, expected one of ${Object.values(HOOK_EXPORTS).join(", ")}, or \`hooks: { on_request: NAME }\`; it exports ${exported}`,
+    );
   },
 
-  describe(_bytes: Uint8Array, shape: ModuleShape): ModuleTraits {
-    const hooks = hooksOf(shape);
+  describe(_bytes: Uint8Array, shape: ModuleShape, names: HookNames): ModuleTraits {
     let mask = 0;
-    for (const hook of hooks) mask |= 1 << HOOK[hook];
-    if (hooks.includes("request_body")) mask |= REWRITES.request;
-    if (hooks.includes("response_body")) mask |= REWRITES.response;
+    for (const { number } of hooksOf(shape, names)) mask |= 1 << number;
+    if ((mask & (1 << HOOK.request_body)) !== 0) mask |= REWRITES.request;
+    if ((mask & (1 << HOOK.response_body)) !== 0) mask |= REWRITES.response;
     return { hooks: mask, servesMany: false, configSchema: null };
   },
 
-  entryPoints(shape: ModuleShape): EntryPoints {
-    const hooks = hooksOf(shape);
+  entryPoints(shape: ModuleShape, names: HookNames): EntryPoints {
+    const hooks = hooksOf(shape, names);
     const suspending = shape.imports.flatMap(({ name }, index) => (SUSPENDING.includes(name) ? [index] : []));
-    const suspendable = hooks.filter((hook) => (SUSPENDABLE_HOOKS as readonly string[]).includes(hook));
     return {
-      hooks: hooks.map((hook) => HOOK_EXPORTS[hook]),
-      suspendable: suspending.length === 0 ? [] : suspendable.map((hook) => HOOK_EXPORTS[hook]),
+      hooks,
+      suspendable: suspending.length === 0 ? [] : hooks.filter(({ number }) => ((SUSPENDABLE >>> number) & 1) === 1),
       suspending,
       notHere: null,
       // A function of the kernel takes a few nanoseconds, a miss of the caches included about a hundred.
@@ -47,9 +48,17 @@ export const extismModule: ModuleAbi = {
   },
 };
 
-/** Those that it exports. */
-function hooksOf({ exports }: ModuleShape): ExtismHook[] {
-  return EXTISM_HOOKS.filter((hook) => exports.some(({ name }) => name === HOOK_EXPORTS[hook]));
+const SUSPENDABLE = SUSPENDABLE_HOOKS.reduce((mask, hook) => mask | (1 << HOOK[hook]), 0);
+
+/** The hooks that it has: those that its configuration names, and those that it exports by their own names. */
+function hooksOf({ exports }: ModuleShape, names: HookNames): (EntryPoint & { readonly number: number })[] {
+  return EXTISM_HOOKS.flatMap((name) => {
+    const hook = HOOK_EXPORTS[name];
+    const target = names[hook] ?? hook;
+    if (exports.some((exported) => exported.name === target)) return [{ hook, target, number: HOOK[name] }];
+    if (names[hook] === undefined) return [];
+    throw new PluginError(`exports no ${JSON.stringify(target)}, which is named as its hook ${hook}`);
+  });
 }
 
 function checkImport({ module, name, signature }: ImportShape): void {
@@ -63,9 +72,7 @@ function checkImport({ module, name, signature }: ImportShape): void {
 }
 
 function checkHook({ exports, imports, functions, types }: ModuleShape, name: string): void {
-  const exported = exports.find((candidate) => candidate.name === name);
-  if (exported === undefined) return;
-  const { kind, index } = exported;
+  const { kind, index } = exports.find((exported) => exported.name === name)!;
   if (kind !== KIND.function)
     throw new PluginError(`the export ${name} is a ${KIND_NAMES[kind as 0]}, expected a function`);
   if (index < imports.length)

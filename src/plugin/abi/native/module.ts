@@ -25,7 +25,7 @@ import {
   type Signature,
   sameSignature,
 } from "../../wasm/module-shape.ts";
-import type { EntryPoints, ModuleAbi, ModuleTraits } from "../abi.ts";
+import type { EntryPoints, HookNames, ModuleAbi, ModuleTraits } from "../abi.ts";
 
 const HOOK_SIGNATURE: Signature = { params: [TYPE.i32, TYPE.i32], results: [TYPE.i32] };
 const GETTER: Signature = { params: [], results: [TYPE.i32] };
@@ -38,7 +38,9 @@ export const nativeModule: ModuleAbi = {
     return exports.some(({ name }) => name === EXPORT.version);
   },
 
-  check(bytes: Uint8Array, shape: ModuleShape): void {
+  check(bytes: Uint8Array, shape: ModuleShape, names: HookNames): void {
+    if (Object.keys(names).length > 0)
+      throw new PluginError("a module of Sluice's own ABI exports hooks by their names: `hooks` is for Extism plugins");
     checkImports(shape);
     checkExports(shape);
     const version = readExported(bytes, shape, EXPORT.version);
@@ -59,7 +61,9 @@ export const nativeModule: ModuleAbi = {
 
   entryPoints({ imports, exports }: ModuleShape): EntryPoints {
     const exported = (names: readonly string[]) =>
-      exports.flatMap(({ name, kind }) => (kind === KIND.function && names.includes(name) ? [name] : []));
+      exports.flatMap(({ name, kind }) =>
+        kind === KIND.function && names.includes(name) ? [{ hook: name, target: name }] : [],
+      );
     const suspending = imports.flatMap(({ module, name }, index) => (suspends(module, name) ? [index] : []));
     return {
       hooks: exported(HOOKS),

@@ -35,7 +35,7 @@ function instantiate(bytes: Uint8Array): Exports {
 }
 
 function meter(bytes: Uint8Array): Uint8Array {
-  return meterModule(bytes, readShape(bytes), MEMORY, nativeModule.entryPoints(readShape(bytes))).bytes;
+  return meterModule(bytes, readShape(bytes), MEMORY, nativeModule.entryPoints(readShape(bytes), {})).bytes;
 }
 
 /** Results, or how it failed; and what is left behind. */

@@ -117,7 +117,7 @@ function instantiate(bytes: Uint8Array): WebAssembly.Exports {
 }
 
 function meter(bytes: Uint8Array, memory = MEMORY) {
-  return meterModule(bytes, readShape(bytes), memory, nativeModule.entryPoints(readShape(bytes)));
+  return meterModule(bytes, readShape(bytes), memory, nativeModule.entryPoints(readShape(bytes), {}));
 }
 
 for (const [name, bytes] of corpus) {
