@@ -2,18 +2,16 @@
 import { availableParallelism } from "node:os";
 import { extname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { ClusterStatus, Status } from "../admin/api.ts";
+import type { Status } from "../admin/api.ts";
 import { Denials } from "../admin/denials.ts";
 import { type AdminServer, startAdmin } from "../admin/server.ts";
-import { EndpointColumns, HEALTH, MAX_ENDPOINTS } from "../cluster/columns.ts";
+import { HEALTH } from "../cluster/columns.ts";
 import * as health from "../cluster/health.ts";
 import { formatProblem, type Loaded, loadConfig } from "../config/load.ts";
 import { maskText } from "../config/mask-text.ts";
 import { readSettings } from "../config/plugin-schema.ts";
 import type { Config } from "../config/schema.ts";
 import { type Watch, watchFiles } from "../config/watch.ts";
-import { ConnectionCounts, MAX_LISTENERS } from "../net/connection-counts.ts";
-import { Counters, seriesKey } from "../observe/counters.ts";
 import { createLog, type Log, ProgramLines } from "../observe/log.ts";
 import { checkLogFile } from "../observe/log-target.ts";
 import { createMetrics, type Metrics } from "../observe/metrics.ts";
@@ -24,7 +22,6 @@ import type { Plan } from "../plan/plan.ts";
 import { listMetrics } from "../plan/plugin-metrics.ts";
 import { checkStart } from "../plugin/host/start-check.ts";
 import { ModuleBuilder } from "../plugin/wasm/builder.ts";
-import { KeyValueStore, Namespaces } from "../state/store.ts";
 import { Mask } from "../trace/mask.ts";
 import type { FromWorker } from "../worker/messages.ts";
 import { CanaryRollouts } from "./canary-rollouts.ts";
@@ -39,12 +36,11 @@ import { PluginCheckJobs } from "./plugin-check-jobs.ts";
 import { PluginHealth } from "./plugin-health.ts";
 import { checkPlugins } from "./plugin-start-check.ts";
 import { type OnResult, probe } from "./probe.ts";
+import { ProxyStatus } from "./proxy-status.ts";
 import { type Reloaded, Reloader, readConfigFile } from "./reload.ts";
 import type { Lookup } from "./resolve.ts";
-import { rowsOf, Slots } from "./slots.ts";
-import { describeClusters, describePlugins, describeStatus, findUnavailable } from "./status.ts";
+import { SharedMemory } from "./shared-memory.ts";
 import { Traces } from "./traces.ts";
-import { describeListeners, NO_TRAFFIC, trafficOfClusters } from "./traffic.ts";
 import { Versions } from "./versions.ts";
 import { WorkerPool } from "./worker-pool.ts";
 import { Workers } from "./workers.ts";
@@ -78,11 +74,6 @@ const extension = extname(import.meta.filename);
 const WORKER = new URL(`../worker/worker${extension}`, import.meta.url);
 /** Resolves to the same directory from `src/` and `dist/`. */
 export const BUILTIN_PLUGINS = join(import.meta.dirname, "../../plugins");
-/** Least value of the maximum number of workers, which a reload can increase up to there. */
-const MIN_PLACES = 64;
-/** Number of the main thread in the key-value store; workers are numbered from 0. */
-const MAIN_THREAD = -1;
-
 /** Starts a proxy and waits until its first version is in service. @throws StartError */
 export async function startApp(options: AppOptions): Promise<App> {
   const config = await readFirstConfig(options);
@@ -107,8 +98,6 @@ export class App {
   readonly #reloader: Reloader;
   readonly #dns: DnsSources;
   readonly #endpoints: EndpointSets;
-  readonly #columns: EndpointColumns;
-  readonly #counters: Counters;
   readonly #rates: RequestRates;
   readonly #denials: Denials;
   readonly #health = new PluginHealth();
@@ -121,56 +110,36 @@ export class App {
   readonly #builder = new ModuleBuilder(BUILTIN_PLUGINS);
   readonly #metrics: Metrics;
   readonly #watch: Watch | null;
-  readonly #startedAt = new Date();
+  readonly #status: ProxyStatus;
   #config: Config;
   #admin: AdminServer | null = null;
-  #draining = false;
-  #drained: ((worker: number) => void) | null = null;
 
   constructor(options: AppOptions, config: Config) {
     this.#options = options;
     this.#config = config;
     this.log = createLog(options.logLevel ?? config.log.level, this.#lines);
     this.#denials = new Denials(this.log);
-    const count = this.#countWorkers(config);
-    const places = Math.max(MIN_PLACES, 4 * availableParallelism(), 2 * count);
+    const memory = new SharedMemory(this.#countWorkers(config), config.kv.size);
     this.#traces = new Traces(config.trace.keep);
-    this.#columns = EndpointColumns.allocate(count, places);
-    this.#counters = new Counters();
-    this.#rates = new RequestRates(this.#counters);
-    const keyValue = new KeyValueStore(KeyValueStore.allocate(config.kv.size), MAIN_THREAD);
-    const connections = new ConnectionCounts(ConnectionCounts.allocate(places), MAIN_THREAD);
-    const namespaces = new Namespaces();
+    this.#rates = new RequestRates(memory.counters);
     this.#explainer = new Explainer({
       plan: () => this.#reloader.current?.plan ?? null,
-      columns: this.#columns,
-      keyValue,
+      columns: memory.columns,
+      keyValue: memory.keyValue,
       // Not used by any worker.
-      worker: places,
+      worker: memory.places,
     });
     this.#workers = new Workers(
-      {
-        places,
-        entry: options.entry ?? WORKER,
-        columns: this.#columns,
-        connections,
-        counters: this.#counters,
-        keyValue,
-        log: this.log,
-      },
+      { memory, entry: options.entry ?? WORKER, log: this.log },
       {
         onUp: (worker) => this.#workerUp(worker),
         onMessage: (worker, message) => this.#receive(worker, message),
         onEnd: (worker, reason) => this.#workerEnded(worker, reason),
       },
     );
-    const listenerRows = new Slots(rowsOf("listeners", MAX_LISTENERS, (row) => connections.clear(row)));
-    const rows = new Slots(rowsOf("endpoints", MAX_ENDPOINTS, (row) => this.#columns.clearSlot(row)));
-    const cells = new Slots(this.#counters);
     const release = (version: number) => {
       this.#endpoints.release(version);
-      listenerRows.release(version);
-      cells.release(version);
+      memory.release(version);
     };
     this.#versions = new Versions({
       workers: this.#workers,
@@ -193,14 +162,7 @@ export class App {
     this.#endpoints = new EndpointSets({
       sources: [this.#dns.services, this.#dns.hosts, STATIC_SOURCE],
       log: this.log,
-      allocate: (owner, cluster, endpoint) => ({
-        slot: rows.acquire(owner, `${cluster} ${endpoint}`),
-        cells: cells.acquire(owner, seriesKey("upstream", { cluster, endpoint })),
-      }),
-      release: (owner) => {
-        rows.release(owner);
-        cells.release(owner);
-      },
+      memory,
       workersOf: (version) => this.#versions.workersOf(version),
       post: (worker, message) => this.#workers.post(worker, message),
       onChange: () => this.#takeEndpoints(this.#reloader.current!.plan),
@@ -215,14 +177,14 @@ export class App {
       states: health,
       probe: (target, onResult) => this.#probe(target, onResult),
       mark: (slot, unhealthy) => {
-        this.#columns.mark(slot, HEALTH.unhealthy, unhealthy);
+        memory.columns.mark(slot, HEALTH.unhealthy, unhealthy);
         if (!unhealthy) this.#passive.clear(slot);
       },
       log: this.log,
     });
-    this.#passive = new PassiveHealth({ columns: this.#columns, log: this.log });
+    this.#passive = new PassiveHealth({ columns: memory.columns, log: this.log });
     this.#rollouts = new CanaryRollouts({
-      counters: this.#counters,
+      counters: memory.counters,
       log: this.log,
       rebuild: (reason) => this.#reloader.rebuild(reason),
     });
@@ -242,9 +204,7 @@ export class App {
       endpoints: this.#endpoints,
       listeners: this.#listeners,
       versions: this.#versions,
-      listenerRow: (version, address) => listenerRows.acquire(version, address),
-      namespace: (name) => namespaces.numberOf(name),
-      cells: (version, key) => cells.acquire(version, seriesKey(...key)),
+      memory,
       release,
       checkPlugins: (built, config) => checkPlugins(checkStart, { built, config, workers: this.#countWorkers(config) }),
       grow: (config) => this.#workerPool.grow(this.#countWorkers(config)),
@@ -255,15 +215,28 @@ export class App {
         this.#takeEndpoints(plan);
       },
     });
+    this.#status = new ProxyStatus({
+      memory,
+      bits: HEALTH,
+      rates: this.#rates,
+      workers: this.#workers,
+      versions: this.#versions,
+      reloader: this.#reloader,
+      endpoints: this.#endpoints,
+      checks: this.#checks,
+      passive: this.#passive,
+      plugins: this.#health,
+      rollouts: this.#rollouts,
+    });
     this.#metrics = createMetrics({
-      counters: this.#counters,
+      counters: memory.counters,
       workers: () => this.#workers.present(),
       pluginMetrics: () => listMetrics(this.#reloader.current?.plan ?? null),
-      keyValue: () => [...namespaces.list()].map(([name, number]) => ({ name, ...keyValue.use(number) })),
+      keyValue: () => memory.keyValueUse(),
       restarts: () => this.#workers.restarts(),
       reloads: () => this.#reloader.counts,
       version: () => this.#reloader.current?.plan.version ?? 0,
-      endpoints: () => this.#clusters(() => NO_TRAFFIC),
+      endpoints: () => this.#status.clustersWithoutTraffic(),
       checks: () => this.#checks.counts(),
       ejections: () => this.#passive.counts(),
       quarantined: (plugin) => this.#health.quarantined(plugin).length,
@@ -315,24 +288,12 @@ export class App {
   }
 
   status(): Status {
-    const plan = this.#reloader.current?.plan ?? null;
-    return describeStatus({
-      startedAt: this.#startedAt,
-      draining: this.#draining,
-      last: this.#reloader.last,
-      plan,
-      unavailableClusters: findUnavailable(plan, this.#columns),
-      workers: this.#workers,
-      serving: this.#versions.serving(),
-      counters: this.#counters,
-      health: this.#health,
-      rollouts: this.#rollouts.list(),
-    });
+    return this.#status.status();
   }
 
   /** Shuts down: not ready for `announce` ms, then all workers drain for at most `grace` ms and end. */
   async close({ announce, grace }: { announce: number; grace: number } = this.#config.shutdown): Promise<void> {
-    this.#draining = true;
+    this.#status.draining = true;
     // Meanwhile the proxy serves as before, with health checks, reloads and the replacement of workers.
     if (announce > 0) {
       this.log.info({ announce }, "shutting down: not ready");
@@ -349,7 +310,7 @@ export class App {
     this.#builder.close();
     await this.#reloader.close();
     this.#workerPool.close();
-    await this.#drain(grace);
+    await this.#workerPool.drain(grace);
     await this.#workers.close();
     await this.#admin?.close();
     await this.#lines.close();
@@ -382,19 +343,9 @@ export class App {
         const text = maskText(current.text, new Mask(current.config.trace.mask));
         return { version: current.plan.version, file: this.#options.file, text };
       },
-      listeners: () => describeListeners(this.#reloader.current?.plan ?? null, this.#rates.list(), this.#counters),
-      clusters: () => this.#clusters(),
-      plugins: () => {
-        const { current } = this.#reloader;
-        return current === null
-          ? []
-          : describePlugins({
-              plan: current.plan,
-              counters: this.#counters,
-              health: this.#health,
-              rollouts: this.#rollouts.list(),
-            });
-      },
+      listeners: () => this.#status.listeners(),
+      clusters: () => this.#status.clusters(),
+      plugins: () => this.#status.plugins(),
       reload: () => this.#reloader.reload("requested by the admin interface"),
       traces: this.#traces,
       explain: (request) => this.#explain(request),
@@ -408,19 +359,6 @@ export class App {
     const { endpoint, check } = target;
     if (check.probe.kind === "plugin") return this.#pluginChecks.begin(target, onResult);
     return probe(check.probe, { endpoint, timeout: check.timeout }, onResult);
-  }
-
-  #clusters(traffic = trafficOfClusters(this.#rates.list())): ClusterStatus[] {
-    return describeClusters({
-      plan: this.#reloader.current?.plan ?? null,
-      columns: this.#columns,
-      bits: HEALTH,
-      counters: this.#counters,
-      traffic,
-      health: (slot) => this.#checks.describe(slot),
-      set: (cluster) => this.#endpoints.describe(cluster),
-      ejection: (slot) => this.#passive.describe(slot),
-    });
   }
 
   /** Passes the endpoints of the plan in service to active and passive health. */
@@ -472,10 +410,8 @@ export class App {
     else if (message.type === "health") this.#passive.receive(message);
     else if (message.type === "endpointsReleased") this.#endpoints.receive(worker, message.replaced);
     else if (message.type === "transferred") this.#listeners.addTransferred(message.address);
-    else if (message.type === "drained") {
-      this.#drained?.(worker);
-      this.#workerPool.drained(worker);
-    } else this.#versions.receive(worker, message);
+    else if (message.type === "drained") this.#workerPool.drained(worker);
+    else this.#versions.receive(worker, message);
   }
 
   #workerEnded(worker: number, reason: string): void {
@@ -484,23 +420,7 @@ export class App {
     this.#health.forget(worker);
     this.#rollouts.forget(worker);
     this.#pluginChecks.forget(worker);
-    this.#drained?.(worker);
     this.#workerPool.ended(worker, reason);
-  }
-
-  async #drain(grace: number): Promise<void> {
-    const left = new Set(this.#workers.up());
-    if (left.size === 0) return;
-    const done = Promise.withResolvers<void>();
-    this.#drained = (worker) => {
-      left.delete(worker);
-      if (left.size === 0) done.resolve();
-    };
-    // Workers end the remaining requests after the grace time; one second later they are terminated.
-    const timer = setTimeout(done.resolve, grace + 1000);
-    for (const worker of left) this.#workers.post(worker, { type: "drain", grace });
-    await done.promise;
-    clearTimeout(timer);
   }
 }
 

@@ -9,14 +9,14 @@ import { listEndpoints, type PlacelessEndpoint } from "../plan/endpoint-set.ts";
 import type { EndpointSource, SourceStatus } from "../plan/endpoint-source.ts";
 import type { ClusterPlan, EndpointPlan, EndpointSet, Plan } from "../plan/plan.ts";
 import type { ToWorker } from "../worker/messages.ts";
+import type { SharedMemory } from "./shared-memory.ts";
 
 export type EndpointSetsOptions = {
   /** The first source that has an entry provides its endpoints. */
   readonly sources: readonly EndpointSource[];
   readonly log: Pick<Log, "info" | "error">;
-  /** Allocates an endpoint's slots for a set; `owner` is a negative number unique to the set. @throws Error if none is free */
-  readonly allocate: (owner: number, cluster: string, address: string) => Pick<EndpointPlan, "slot" | "cells">;
-  readonly release: (owner: number) => void;
+  /** Sets own their slots by a negative number, since positive ones are versions of the plan. */
+  readonly memory: Pick<SharedMemory, "endpoint" | "release">;
   /** The workers that may use a version of the plan. */
   readonly workersOf: (version: number) => readonly number[];
   readonly post: (worker: number, message: ToWorker) => void;
@@ -119,7 +119,7 @@ export class EndpointSets {
     this.#plans.delete(version);
     for (const owner of live?.owners ?? []) {
       this.#replaced.delete(owner);
-      this.#options.release(owner);
+      this.#options.memory.release(owner);
     }
   }
 
@@ -171,13 +171,13 @@ export class EndpointSets {
 
   #allocate(live: LivePlan, cluster: string, list: readonly PlacelessEndpoint[], text: string) {
     const owner = --this.#lastOwner;
-    const { allocate, release } = this.#options;
+    const { memory } = this.#options;
     try {
-      const endpoints = list.map((endpoint) => ({ ...endpoint, ...allocate(owner, cluster, endpoint.address) }));
+      const endpoints = list.map((endpoint) => ({ ...endpoint, ...memory.endpoint(owner, cluster, endpoint.address) }));
       live.owners.add(owner);
       return { set: { version: this.#versionOf(cluster, text), endpoints }, owner };
     } catch (error) {
-      release(owner);
+      memory.release(owner);
       throw error;
     }
   }
@@ -193,7 +193,7 @@ export class EndpointSets {
   #free(owner: number): void {
     this.#replaced.delete(owner);
     for (const { owners } of this.#plans.values()) owners.delete(owner);
-    this.#options.release(owner);
+    this.#options.memory.release(owner);
   }
 
   #log(live: LivePlan, { name, set: before }: ClusterPlan, set: EndpointSet): void {

@@ -15,6 +15,7 @@ import type { CanaryRollouts, Selection } from "./canary-rollouts.ts";
 import type { EndpointSets } from "./endpoint-sets.ts";
 import type { Listeners, Opening } from "./listeners.ts";
 import type { PluginCheck } from "./plugin-start-check.ts";
+import type { SharedMemory } from "./shared-memory.ts";
 import type { Versions } from "./versions.ts";
 
 export type ReloadResult = "accepted" | "unchanged" | "rejected";
@@ -45,9 +46,7 @@ export type ReloaderOptions = {
   readonly endpoints: EndpointSets;
   readonly listeners: Listeners;
   readonly versions: Versions;
-  readonly listenerRow: (version: number, address: string) => number;
-  readonly cells: (version: number, key: Parameters<PlanSources["cells"]>) => number;
-  readonly namespace: (name: string) => number;
+  readonly memory: Pick<SharedMemory, "cells" | "listenerRow" | "namespaces">;
   /** Frees the shared memory of a version that was not posted. */
   readonly release: (version: number) => void;
   /** Starts the plugins of a plan once, without effects. */
@@ -241,7 +240,8 @@ export class Reloader {
   }
 
   async #build(version: number, next: NewVersion, plugins: PlanSources["plugins"], opening: Opening): Promise<Built> {
-    const { endpoints, listenerRow, cells, namespace, release, checkPlugins, readSettings } = this.#options;
+    const { endpoints, memory, release, checkPlugins, readSettings } = this.#options;
+    const cells: PlanSources["cells"] = (kind, labels) => memory.cells(version, kind, labels);
     const { config } = next;
     try {
       const built = buildPlan({
@@ -251,14 +251,14 @@ export class Reloader {
         readSettings,
         endpoints: (cluster) => endpoints.build(version, cluster),
         listeners: opening.places,
-        listenerRow: (address) => listenerRow(version, address),
-        cells: (...key) => cells(version, key),
-        namespace,
+        listenerRow: (address) => memory.listenerRow(version, address),
+        cells,
+        namespace: (name) => memory.namespaces.numberOf(name),
       });
       endpoints.follow(built.plan);
       const { problems, metrics } = await checkPlugins(built, config);
       this.#rejectIf(problems);
-      return placeMetrics(built, metrics, (...key) => cells(version, key));
+      return placeMetrics(built, metrics, cells);
     } catch (error) {
       release(version);
       throw error;

@@ -18,7 +18,7 @@ export type WorkerPoolOptions = {
 
 /** Milliseconds until an added worker must have started. */
 const START_TIME = 30_000;
-/** Milliseconds. A leaving worker ends itself after the grace time; this much later it is terminated. */
+/** Milliseconds. A draining worker ends its requests after the grace time; this much later it is terminated. */
 const LEAVE_MARGIN = 1000;
 
 export class WorkerPool {
@@ -27,6 +27,9 @@ export class WorkerPool {
   readonly #starting = new Map<number, PromiseWithResolvers<void>>();
   /** Leaving workers, with the timer that terminates them. */
   readonly #leaving = new Map<number, NodeJS.Timeout>();
+  /** Workers that drain because the process ends. */
+  readonly #draining = new Set<number>();
+  #onDrained: () => void = () => undefined;
 
   constructor(options: WorkerPoolOptions) {
     this.#options = options;
@@ -83,14 +86,35 @@ export class WorkerPool {
 
   /** Handles that a worker has no more requests. */
   drained(worker: number): void {
+    this.#finishDrain(worker);
     if (this.#leaving.has(worker)) this.#options.workers.end(worker);
   }
 
   ended(worker: number, reason: string): void {
+    this.#finishDrain(worker);
     clearTimeout(this.#leaving.get(worker));
     this.#leaving.delete(worker);
     this.#starting.get(worker)?.reject(new Error(`worker ${worker} ended: ${reason}`));
     this.#starting.delete(worker);
+  }
+
+  /** Drains all workers, for at most `grace` ms, at the end of the process. */
+  async drain(grace: number): Promise<void> {
+    const { workers } = this.#options;
+    const drained = Promise.withResolvers<void>();
+    for (const worker of workers.up()) {
+      this.#draining.add(worker);
+      workers.post(worker, { type: "drain", grace });
+    }
+    if (this.#draining.size === 0) return;
+    this.#onDrained = drained.resolve;
+    const timer = setTimeout(drained.resolve, grace + LEAVE_MARGIN);
+    await drained.promise;
+    clearTimeout(timer);
+  }
+
+  #finishDrain(worker: number): void {
+    if (this.#draining.delete(worker) && this.#draining.size === 0) this.#onDrained();
   }
 
   close(): void {

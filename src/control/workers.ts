@@ -2,10 +2,9 @@
 
 import type { BoundSocket } from "node:net";
 import { type MessagePort, type Transferable, Worker } from "node:worker_threads";
-import type { EndpointColumns } from "../cluster/columns.ts";
-import type { Counters } from "../observe/counters.ts";
 import type { Log } from "../observe/log.ts";
 import type { FromWorker, ToWorker, WorkerInit } from "../worker/messages.ts";
+import type { SharedMemory } from "./shared-memory.ts";
 import { Supervisor } from "./supervisor.ts";
 
 /**
@@ -18,14 +17,9 @@ const YOUNG_GENERATION = 8;
 export type EndReason = "crash" | "memory" | "stuck";
 
 export type WorkersOptions = {
-  /** Maximum number of workers at one time: the rows of `columns`. */
-  readonly places: number;
+  readonly memory: SharedMemory;
   /** The main module of a worker. */
   readonly entry: URL;
-  readonly columns: EndpointColumns;
-  readonly connections: { readonly buffer: SharedArrayBuffer; forgetWorker(worker: number): void };
-  readonly counters: Counters;
-  readonly keyValue: { readonly buffer: SharedArrayBuffer; forgetThread(worker: number): number };
   readonly log: Log;
 };
 
@@ -66,13 +60,13 @@ export class Workers {
   constructor(options: WorkersOptions, listener: WorkersListener) {
     this.#options = options;
     this.#listener = listener;
-    this.#heartbeat = new SharedArrayBuffer(4 * options.places);
+    this.#heartbeat = new SharedArrayBuffer(4 * options.memory.places);
     this.#supervisor = new Supervisor(this.#heartbeat, (worker) => this.#endStuck(worker));
   }
 
   /** Starts `count` more workers and returns their numbers, the lowest free ones. @throws Error if there are not enough. */
   add(count: number): number[] {
-    const { places, columns } = this.#options;
+    const { places, columns } = this.#options.memory;
     const present = this.present().length;
     if (present + count > places)
       throw new Error(
@@ -152,13 +146,10 @@ export class Workers {
   }
 
   #spawn(worker: number, place: Place): void {
-    const { columns, connections, counters, keyValue, entry } = this.#options;
+    const { memory, entry } = this.#options;
     const workerData: WorkerInit = {
       worker,
-      columns: columns.buffer,
-      connections: connections.buffer,
-      counters: counters.block(worker),
-      keyValue: keyValue.buffer,
+      ...memory.buffersOf(worker),
       heartbeat: this.#heartbeat,
     };
     const handle = new Worker(entry, {
@@ -199,11 +190,8 @@ export class Workers {
     place.handle = null;
     place.up = false;
     this.#supervisor.forget(worker);
-    this.#options.columns.forgetThread(worker);
-    this.#options.connections.forgetWorker(worker);
-    this.#options.counters.clearGauges(worker);
+    const repaired = this.#options.memory.forgetWorker(worker);
     if (place.leaving) this.#places[worker] = undefined;
-    const repaired = this.#options.keyValue.forgetThread(worker);
     if (repaired > 0) this.#options.log.warn({ worker }, "worker ended inside the key-value store: repaired");
     this.#listener.onEnd(worker, place.reason);
     if (!this.#closing && !place.leaving) this.#replace(worker, place);

@@ -40,8 +40,10 @@ class TestSets {
         info: (fields: object, message: string) => this.log.push(`${message} ${JSON.stringify(fields)}`),
         error: (fields: object, message: string) => this.log.push(`${message} ${JSON.stringify(fields)}`),
       } as never,
-      allocate: (owner, cluster, address) => ({ slot: rows.acquire(owner, `${cluster} ${address}`), cells: 0 }),
-      release: (owner) => rows.release(owner),
+      memory: {
+        endpoint: (owner, cluster, address) => ({ slot: rows.acquire(owner, `${cluster} ${address}`), cells: 0 }),
+        release: (owner) => rows.release(owner),
+      },
       workersOf: () => this.workers,
       post: (worker, message) => this.posted.push({ ...(message as Posted), worker }),
       onChange: () => this.changes++,

@@ -1,0 +1,93 @@
+/** Status of the running proxy, for the admin interface and the metrics. */
+import type { ClusterStatus, ListenerStatus, PluginStatus, Status } from "../admin/api.ts";
+import type { HEALTH } from "../cluster/columns.ts";
+import type { RequestRates } from "../observe/request-rates.ts";
+import type { Plan } from "../plan/plan.ts";
+import type { CanaryRollouts } from "./canary-rollouts.ts";
+import type { EndpointSets } from "./endpoint-sets.ts";
+import type { HealthChecks } from "./health-checks.ts";
+import type { PassiveHealth } from "./passive-health.ts";
+import type { PluginHealth } from "./plugin-health.ts";
+import type { Reloader } from "./reload.ts";
+import type { SharedMemory } from "./shared-memory.ts";
+import { describeClusters, describePlugins, describeStatus, findUnavailable } from "./status.ts";
+import { describeListeners, NO_TRAFFIC, trafficOfClusters } from "./traffic.ts";
+import type { Versions } from "./versions.ts";
+import type { Workers } from "./workers.ts";
+
+export type ProxyStatusParts = {
+  readonly memory: SharedMemory;
+  readonly bits: typeof HEALTH;
+  readonly rates: RequestRates;
+  readonly workers: Workers;
+  readonly versions: Versions;
+  readonly reloader: Reloader;
+  readonly endpoints: EndpointSets;
+  readonly checks: HealthChecks;
+  readonly passive: PassiveHealth;
+  readonly plugins: PluginHealth;
+  readonly rollouts: CanaryRollouts;
+};
+
+export class ProxyStatus {
+  readonly #parts: ProxyStatusParts;
+  readonly #startedAt = new Date();
+  /** Whether the proxy is shutting down. */
+  draining = false;
+
+  constructor(parts: ProxyStatusParts) {
+    this.#parts = parts;
+  }
+
+  get #plan(): Plan | null {
+    return this.#parts.reloader.current?.plan ?? null;
+  }
+
+  status(): Status {
+    const { memory, workers, versions, reloader, plugins, rollouts } = this.#parts;
+    return describeStatus({
+      startedAt: this.#startedAt,
+      draining: this.draining,
+      last: reloader.last,
+      plan: this.#plan,
+      unavailableClusters: findUnavailable(this.#plan, memory.columns),
+      workers,
+      serving: versions.serving(),
+      counters: memory.counters,
+      health: plugins,
+      rollouts: rollouts.list(),
+    });
+  }
+
+  listeners(): ListenerStatus[] {
+    const { rates, memory } = this.#parts;
+    return describeListeners(this.#plan, rates.list(), memory.counters);
+  }
+
+  clusters(traffic = trafficOfClusters(this.#parts.rates.list())): ClusterStatus[] {
+    const { memory, bits, checks, passive, endpoints } = this.#parts;
+    return describeClusters({
+      plan: this.#plan,
+      columns: memory.columns,
+      bits,
+      counters: memory.counters,
+      traffic,
+      health: (slot) => checks.describe(slot),
+      set: (cluster) => endpoints.describe(cluster),
+      ejection: (slot) => passive.describe(slot),
+    });
+  }
+
+  /** The clusters without the cost of reading their traffic. */
+  clustersWithoutTraffic(): ClusterStatus[] {
+    return this.clusters(() => NO_TRAFFIC);
+  }
+
+  plugins(): PluginStatus[] {
+    const { memory, plugins, rollouts } = this.#parts;
+    const plan = this.#plan;
+    return plan === null
+      ? []
+      : describePlugins({ plan, counters: memory.counters, health: plugins, rollouts: rollouts.list() });
+  }
+}
