@@ -1,107 +1,107 @@
 /**
- * The price list of fuel: what each instruction costs, so that no unit of fuel takes longer than PRICE.nanoseconds.
+ * The price list of fuel: the cost of each instruction, such that a unit of fuel takes at most PRICE.nanoseconds.
  *
- * Unit of every surcharge: 1/64 of a unit of fuel. An instruction costs its length in bytes, plus the surcharge of its
- * class. Code is paid for where it is entered (`meter-sites.ts`): a function and each turn of a loop cost a fixed price
- * plus the sum of the code that always runs from there, and of short stretches behind branches, whether or not they run.
+ * Surcharges are in 1/64 of a unit of fuel. An instruction costs its length in bytes plus the surcharge of its class. Code
+ * is charged where it is entered (`plugin/wasm/meter-sites.ts`): a function and each loop iteration cost a fixed price plus
+ * the sum of the code that always runs from there, and of short stretches after branches, whether or not they run.
  *
- * A surcharge is the worst time that was measured for the class (`npm run bench -- prices`: unoptimised and optimised
- * code, cold caches, memory of 16 MiB, AMD EPYC under load), divided by PRICE.nanoseconds and rounded up generously.
- * Where Intel processors are known to be slower (division of 64 bits, subnormal numbers) that time is taken instead.
+ * A surcharge is the worst measured time of the class (`npm run bench -- prices`: unoptimised and optimised code, cold
+ * caches, memory of 16 MiB, AMD EPYC under load), divided by PRICE.nanoseconds and rounded up. Where Intel processors are
+ * known to be slower (64-bit division, subnormal numbers), their time is used.
  */
 import { FUEL } from "./abi.ts";
 
 export const PRICE = {
-  /** 64ths in a unit. */
+  /** Surcharge units per unit of fuel. */
   perUnit: 64,
-  /** Bytes of memory filled or copied for one unit. Measured: 4 ns in caches, 50 ns outside. A power of two. */
+  /** Bytes filled or copied per unit; a power of two. Measured: 4 ns in caches, 50 ns outside. */
   bulkBytes: 256,
-  /** Goal for one unit of the worst mix, nanoseconds. `bench prices` marks what is above it. */
+  /** Target for a unit of the worst mix, in nanoseconds; `bench prices` marks values above it. */
   nanoseconds: 75,
-  /** Code that may be passed over is paid for where it begins, unless it costs less than this: 64ths. */
+  /** Code that may be skipped is charged where it begins, unless it costs less than this (1/64 units). */
   shortest: 512,
   /** Units for entering a function. Cold code, unoptimised: 140 ns. */
   entry: 2,
-  /** Units for each turn of a loop. */
+  /** Units per loop iteration. */
   turn: 1,
-  /** Each local is cleared on entry: 64ths. Measured: 0.6 ns. */
+  /** 1/64 units per local, which is cleared at entry. Measured: 0.6 ns. */
   local: 8,
-  /** Units for throwing, whatever is unwound: frames were paid for when they were entered. Measured: 0.3 µs, 0.1 µs a frame. */
+  /** Units per throw; unwound frames were charged at entry. Measured: 0.3 µs, and 0.1 µs per frame. */
   throw: 256,
-  /** Units for one entry of a table that is copied, filled, initialised or added, and for each entry of the segment that it is initialised from. Measured: up to 2 µs, at the first use of a function. */
+  /** Units per table entry that is copied, filled, initialised or added, and per entry of the source segment. Measured: up to 2 µs, at the first use of a function. */
   tableEntry: 32,
-  /** Units for growing memory, and for each page of 64 KiB of it: 16 page faults of up to 2 µs. */
+  /** Units per growth of memory, and per page of 64 KiB: 16 page faults of up to 2 µs. */
   grow: 1000,
   growPage: 1024,
 } as const;
 
-/** Surcharges by class, in 64ths of a unit. */
+/** Surcharges by class, in 1/64 of a unit. */
 export const SURCHARGE = {
   /** Reads memory: a cache and TLB miss in a dependent chain, 110 to 145 ns. */
   load: 128,
   /** Writes memory: misses overlap; 20 ns. */
   store: 8,
-  /** Atomic read, write, or notify: a miss that cannot overlap. */
+  /** Atomic read, write or notify: a cache miss that cannot overlap. */
   atomic: 160,
-  /** Waits for all writes that are under way: 190 ns. */
+  /** Completes all pending writes: 190 ns. */
   fence: 256,
   /** Integer division and remainder: 4 ns, 25 ns on older processors. */
   divide: 16,
   /** Floating point and conversions: 6 ns, but 50 ns (150 cycles) for subnormal numbers on Intel. */
   float: 32,
-  /** Vectors of any kind. */
+  /** Vector instructions. */
   vector: 32,
-  /** Calls through a table or reference: target, signature and code are all cold. 400 ns. */
+  /** Calls through a table or reference, with cold target, signature and code: 400 ns. */
   indirect: 256,
-  /** A function reference is made at its first use: 1 µs. */
+  /** `ref.func`: the reference is created at the first use, 1 µs. */
   function: 512,
-  /** `table.get` of an entry that was not yet used: 290 ns. */
+  /** `table.get` of an unused entry: 290 ns. */
   tableGet: 192,
-  /** `table.set`: 45 ns, and cold entries. */
+  /** `table.set`: 45 ns, more for cold entries. */
   tableSet: 128,
-  /** A bulk operation of memory, beside its length: two cold places, 60 ns. */
+  /** A bulk memory operation in addition to its length: two cold locations, 60 ns. */
   bulkMemory: 128,
-  /** A bulk operation of a table, beside its entries. */
+  /** A bulk table operation in addition to its entries. */
   bulkTable: 128,
   /** `data.drop`, `elem.drop`. */
   drop: 16,
 } as const;
 
 /**
- * What host calls cost beside `FUEL.hostCall`, as bytes: 64 of them cost a unit. Bytes of the guest's memory that a call
- * reads or writes count one each. Measured as instructions are, with heads of 500 fields and lists of 2,000 keys.
+ * The cost of host calls in addition to `FUEL.hostCall`, in bytes: 64 cost a unit. Each byte of the guest's memory that a
+ * call reads or writes counts as one. Measured like instructions, with heads of 500 fields and lists of 2,000 keys.
  */
 export const WORK = {
-  /** Each field of a head that is passed: 5 ns. */
+  /** Per header that is examined: 5 ns. */
   field: 16,
-  /** Each byte of a name or value that is checked before it is set: 2 ns. */
+  /** Per byte of a name or value that is validated: 2 ns. */
   checkedByte: 4,
-  /** Each field that `head_read` hands out. */
+  /** Per header that `head_read` returns. */
   givenField: 64,
-  /** Each byte of a path or query that is normalised. */
+  /** Per byte of a path or query that is normalised. */
   targetByte: 8,
-  /** Each key that a path of the configuration may begin with, and each byte of it; each entry of a map or list. */
+  /** Per key that is looked up for a configuration path, and per byte of it; per entry of a map or list. */
   configKey: 512,
   configByte: 4,
   configEntry: 128,
-  /** Each byte of a column: the sum of all threads' requests in flight. */
+  /** Per byte of a column: requests in flight are summed over all workers. */
   columnByte: 4,
-  /** Each byte that the host keeps a copy of: values of an exchange, bodies, responses, saved state. What is thrown away is
-   * collected later, which takes five times as long as the copy. */
+  /** Per byte that the host copies and stores: exchange values, bodies, responses, saved state. Garbage collection takes
+   * five times as long as the copy. */
   keptByte: 8,
-  /** A definition of a metric that is checked and compared. */
+  /** A metric definition, which is validated and compared. */
   metric: 6400,
-  /** A request that is read and checked, and each byte of it. */
+  /** A subrequest, which is parsed and validated, and per byte of it. */
   fetch: 12_800,
   fetchByte: 4,
-  /** A chain or a shard of the key-value store that is asked for records, or has none. */
+  /** A chain, and a shard, of the key-value store that is searched. */
   chain: 16,
   shard: 64,
-  /** A record that is looked at, and one that is taken out of its chain: both lie anywhere in memory, 200 and 400 ns
-   * alone; listing a full store beside other traffic, several times that. */
+  /** A record that is examined, and one that is unlinked from its chain: both are cold, 200 and 400 ns; several times that
+   * when a full store is listed during other traffic. */
   record: 2048,
   removal: 512,
-  /** Waiting for the lock of a shard in vain: 10 ms. */
+  /** A timeout for the lock of a shard: 10 ms. */
   busy: 3_200_000,
 } as const;
 
@@ -120,7 +120,7 @@ charge(SURCHARGE.float, 0xa8, 0xab);
 charge(SURCHARGE.float, 0xae, 0xbb);
 charge(SURCHARGE.function, 0xd2);
 
-/** The surcharge of an instruction, in 64ths of a unit. `sub`: the number after a prefix byte. */
+/** Surcharge of an instruction in 1/64 of a unit. `sub`: the number after a prefix byte. */
 export function surchargeOf(opcode: number, sub: number): number {
   switch (opcode) {
     case 0xfc:
@@ -140,7 +140,7 @@ function surchargeOfBulk(sub: number): number {
   return sub <= 11 ? SURCHARGE.bulkMemory : sub === 16 ? 0 : SURCHARGE.bulkTable;
 }
 
-/** Loads, also of one lane; stores, also of one lane; constants and shuffles; all else. */
+/** Order of the cases: loads including single lanes, stores including single lanes, constants and shuffles, others. */
 function surchargeOfVector(sub: number): number {
   if (sub <= 10 || (sub >= 84 && sub <= 87) || sub === 92 || sub === 93) return SURCHARGE.load;
   if (sub === 11 || (sub >= 88 && sub <= 91)) return SURCHARGE.store;
@@ -150,17 +150,17 @@ function surchargeOfVector(sub: number): number {
 /** Fuel is an i32 in the guest. */
 const MOST_FUEL = 2 ** 31 - 1;
 
-/** Units for a call that sees so many bytes; `base` is `limits.fuel`. */
+/** The fuel budget of a hook call that can read `seen` bytes; `base`: `limits.fuel`. */
 export function fuelFor(base: number, seen: number): number {
   return Math.min(base + FUEL.perByte * seen, MOST_FUEL);
 }
 
-/** Units for start-up code or `configure` with so many bytes of configuration. */
+/** The fuel budget of start-up code or `configure`; `configBytes`: the size of the configuration. */
 export function fuelToStart(configBytes: number): number {
   return Math.min(FUEL.start + FUEL.perConfigByte * configBytes, MOST_FUEL);
 }
 
-/** Bytes up to which fuel grows. */
+/** Number of bytes up to which the budget grows. */
 export function mostSeen(base: number): number {
   return Math.floor((MOST_FUEL - base) / FUEL.perByte);
 }

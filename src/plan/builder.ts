@@ -254,7 +254,7 @@ class PlanBuilder {
         const cluster = this.#sources.config.clusters[index]!.name;
         return { cluster: index, cells: this.#sources.cells("requests", { ...labels, cluster }) };
       }),
-      unansweredCells: this.#sources.cells("requests", { ...labels, cluster: "" }),
+      noClusterCells: this.#sources.cells("requests", { ...labels, cluster: "" }),
       durationCells: this.#sources.cells("duration", labels),
     };
   }

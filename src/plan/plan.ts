@@ -179,8 +179,8 @@ export type RoutePlan = {
   readonly upgrade: readonly string[];
   /** STATUS_CELLS of `sluice_requests_total{listener,route,cluster,status}` by cluster index; same order as `clusters`. */
   readonly requestCells: readonly { readonly cluster: number; readonly cells: number }[];
-  /** The same with `cluster=""`, for what is answered before a cluster is chosen. */
-  readonly unansweredCells: number;
+  /** The same with `cluster=""`, for requests that end before a cluster is chosen. */
+  readonly noClusterCells: number;
   /** HISTOGRAM_CELLS of `sluice_request_duration_seconds{listener,route}`. */
   readonly durationCells: number;
 };

@@ -93,7 +93,7 @@ export function recordExchange({ cells, accessLog }: ThreadContext, x: Exchange)
 function requestCells({ listener, route, cluster }: Exchange): number {
   if (route === null) return listener!.plan.requestCells;
   const cells = cluster === null ? -1 : route.requestCells[cluster.index]!;
-  return cells < 0 ? route.unansweredCells : cells;
+  return cells < 0 ? route.noClusterCells : cells;
 }
 
 function callLog(chain: readonly Instance[], entered: number, x: Exchange): void {

@@ -26,7 +26,7 @@ export type RouteState = {
   /** First cell of `sluice_requests_total` by cluster index; -1 where there is none. */
   readonly requestCells: Int32Array;
   /** The same with `cluster=""`: the response came before a cluster was chosen. */
-  readonly unansweredCells: number;
+  readonly noClusterCells: number;
   readonly durationCells: number;
 };
 

@@ -45,7 +45,7 @@ export function subrequestStates(snapshot: Snapshot): NonNullable<Snapshot["subr
     retry: { attempts: Number.MAX_SAFE_INTEGER, connect: true, reset: true, timeout: true, statuses: [] },
     upgrades: [],
     requestCells: new Int32Array(0),
-    unansweredCells: -1,
+    noClusterCells: -1,
     durationCells: -1,
   };
   const listener = { plan, snapshot, chain: [], hooks: 0, router: new Router([]), routes: [route], trusted: null };
@@ -69,7 +69,7 @@ function routeState(plan: RoutePlan, instances: readonly Instance[], clusters: n
     retry: plan.retry,
     upgrades: makeUpgrades(plan.upgrade),
     requestCells,
-    unansweredCells: plan.unansweredCells,
+    noClusterCells: plan.noClusterCells,
     durationCells: plan.durationCells,
   };
 }

@@ -51,7 +51,7 @@ export type ModulePlan = {
 };
 
 export type BuildOptions = {
-  /** Bytes of memory at most: the maximum that the module gets. */
+  /** Maximum of the linear memory in bytes. */
   readonly memory: number;
   readonly hooks?: HookNames | undefined;
   readonly sourceMap?: SourceMap | null;

@@ -146,7 +146,7 @@ export function locate(map: SourceMap, offset: number): string | null {
   return placeAt(map, ROW * rowOf(map, offset));
 }
 
-/** The row that an offset belongs to; -1 when it stands before all of them. */
+/** Index of the row that an offset belongs to; -1 if it precedes all rows. */
 function rowOf({ table }: SourceMap, offset: number): number {
   let low = 0;
   let high = table.length / ROW;
@@ -163,7 +163,7 @@ function placeAt({ files, table }: SourceMap, at: number): string | null {
   return `${readable(files[table[at + 1]! - 1]!)}:${table[at + 2]}:${table[at + 3]}`;
 }
 
-/** Characters of a function's name, or a file's: those come from the module, and go to the log and to terminals. */
+/** Most characters of a function's or file's name: the module chooses them, and they are written to logs and terminals. */
 const LONGEST = 256;
 
 function readable(name: string): string {
@@ -171,26 +171,26 @@ function readable(name: string): string {
   return short.replace(/\p{Cc}/gu, "?");
 }
 
-/** Where nothing is the author's: from a `throw` to the host, and from the host to a hook. */
+/** Positions of generated code: between a `throw` and the host, and between the host and a hook. */
 const OURS = /^~lib\/sluice\/sdk\/abort\.ts:|~hooks\.ts:/;
-/** Functions by their names in the module: what a `throw` calls, the SDK's, and those around hooks as well. */
+/** Names of functions: those that a `throw` calls, those of the SDK, and also those around hooks. */
 const ABORT = /^~lib\/sluice\/sdk\/abort\//;
 const SDK = /^~lib\/sluice\/sdk\//;
 const OUR_NAMES = /^~lib\/sluice\/sdk\/|~hooks\//;
-/** Functions and places that are not the author's. */
+/** Names and positions of library code. */
 const LIBRARY_NAME = /^~lib\//;
 const LIBRARY = /^~lib\/|~hooks\.ts:/;
-/** Rows of a map that are looked at for one place: there may be millions. */
-const LOOKED_BACK = 1000;
+/** Most rows that are searched for one position: a map may have millions. */
+const MAX_SEARCHED = 1000;
 const PLAIN = /^[^\0-\x1f\x7f]+$/;
 
-/** One step of a stack; `offset`, and `start` of its function, are of the file. */
+/** A frame of a stack; `offset` and `start` (of its function) are offsets in the file. */
 export type Frame = { readonly name: string; readonly index: string; readonly start: number; readonly offset: number };
 
 /**
- * A stack, one line a frame: the author's frames first, then those of the SDK and of libraries between them and the
- * failure. Of what the SDK throws its own frames say nothing, and are left out. The compiler knows no place for the call
- * of `abort` that a `throw` becomes, but what is `thrown` tells it.
+ * Formats a stack, one line per frame: the author's frames first, then those of libraries. Frames of the SDK are omitted
+ * if it threw the error. `thrown`: the position of the `throw`, as passed to `abort`, for which the map has no entry; may
+ * be empty.
  */
 export function describeStack(map: SourceMap | null, frames: readonly Frame[], thrown: string): string {
   const own = frames.filter(({ name }) => !ABORT.test(name));
@@ -200,22 +200,22 @@ export function describeStack(map: SourceMap | null, frames: readonly Frame[], t
   const libraries: string[] = [];
   for (const [at, frame] of own.entries()) {
     const isLibrary = LIBRARY_NAME.test(frame.name);
-    const told = at === 0 && isThrown && PLAIN.test(thrown) ? thrown : null;
-    const line = describeFrame(frame, placeOf(map, frame, isLibrary, told), map !== null);
+    const given = at === 0 && isThrown && PLAIN.test(thrown) ? thrown : null;
+    const line = describeFrame(frame, placeOf(map, frame, isLibrary, given), map !== null);
     if (line !== null) (isLibrary ? libraries : authors).push(line);
   }
   return [...authors, ...libraries].join("\n");
 }
 
 /**
- * Where a frame stands. In the author's function that is a line of the author's, also where the code of a library was made
- * part of it, or the compiler knows no place: then what was `told`, or the author's last place before it.
+ * The position of a frame. For a function of the author it is always in the author's code: if library code was inlined, or
+ * the map has no entry, the `given` position is used, or the author's last position before the offset.
  */
-function placeOf(map: SourceMap | null, frame: Frame, isLibrary: boolean, told: string | null): string | null {
+function placeOf(map: SourceMap | null, frame: Frame, isLibrary: boolean, given: string | null): string | null {
   const mapped = map === null ? null : locate(map, frame.offset);
-  if (isAuthors(mapped) || (isLibrary && told === null)) return mapped;
-  if (map === null || isAuthors(told)) return told;
-  return (isLibrary ? null : lastPlaceOfAuthor(map, frame)) ?? told ?? mapped;
+  if (isAuthors(mapped) || (isLibrary && given === null)) return mapped;
+  if (map === null || isAuthors(given)) return given;
+  return (isLibrary ? null : lastPlaceOfAuthor(map, frame)) ?? given ?? mapped;
 }
 
 function isAuthors(place: string | null): boolean {
@@ -224,14 +224,14 @@ function isAuthors(place: string | null): boolean {
 
 function lastPlaceOfAuthor(map: SourceMap, { start, offset }: Frame): string | null {
   const last = ROW * rowOf(map, offset);
-  for (let at = last; at > last - ROW * LOOKED_BACK && at >= 0 && map.table[at]! >= start; at -= ROW) {
+  for (let at = last; at > last - ROW * MAX_SEARCHED && at >= 0 && map.table[at]! >= start; at -= ROW) {
     const place = placeAt(map, at);
     if (isAuthors(place)) return place;
   }
   return null;
 }
 
-/** Null for one that says nothing. The compiler's own names lose their paths, which the place tells. */
+/** Formats a frame; null for generated code. With a position, names lose their paths. */
 function describeFrame({ name: full, index, offset }: Frame, place: string | null, isMapped: boolean): string | null {
   const short = full.slice(0, LONGEST + 1);
   if (place === null ? isMapped && OUR_NAMES.test(short) : OURS.test(place)) return null;
@@ -240,11 +240,11 @@ function describeFrame({ name: full, index, offset }: Frame, place: string | nul
   return name === "" ? where : place === null ? `${name} ${where}` : `${name} (${where})`;
 }
 
-/** `~lib/array/Array<~lib/string/String>#push` as `Array<String>#push`. */
+/** Shortens `~lib/array/Array<~lib/string/String>#push` to `Array<String>#push`. */
 export function readableName(name: string): string {
   let kept = "";
   let from = 0;
-  // Where the path began that a `/` ends, if one does.
+  // Start of the path that the next `/` ends.
   let path = 0;
   for (let at = 0; at < name.length; at++) {
     if (name[at] === "/") {

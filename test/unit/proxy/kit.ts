@@ -234,7 +234,7 @@ function makeState(snapshot: Snapshot, settings: Settings): ListenerState {
     retry: { ...once, ...settings.retry },
     upgrades: [],
     requestCells: Int32Array.of(CELLS.requests),
-    unansweredCells: CELLS.requests,
+    noClusterCells: CELLS.requests,
     durationCells: CELLS.durations,
   };
   return {
