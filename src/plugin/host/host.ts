@@ -7,8 +7,8 @@ import type { KeyValue } from "../../state/key-value.ts";
 import type { ModulePlan } from "../wasm/build.ts";
 import { PluginError } from "../wasm/error.ts";
 import { CanaryRollout, type Version } from "./canary-rollout.ts";
-import type { PluginConfiguration } from "./configuration.ts";
 import type { Fetcher } from "./fetcher.ts";
+import { type Group, groupInstances } from "./guest-groups.ts";
 import type { Instance } from "./instance.ts";
 import { ManagedGuest } from "./managed-guest.ts";
 import { NameIds, NameTable } from "./name-table.ts";
@@ -61,14 +61,6 @@ export type PluginHostOptions = {
   readonly after?: After;
   /** The key-value store; without it guests can only be started (`start-check.ts`). */
   readonly keyValue?: KeyValue;
-};
-
-/** Instances that share a guest. `key`: identifies what the guest is made of. */
-type Group = {
-  readonly key: string;
-  readonly module: ModulePlan;
-  readonly instances: readonly PluginInstance[];
-  readonly members: readonly PluginConfiguration[];
 };
 
 /** Milliseconds after which `prepareInSlices` yields to the event loop. */
@@ -296,25 +288,4 @@ function start(guest: ManagedGuest): void {
     const where = failure.stack === "" ? "" : `\n${failure.stack.replace(/^/gm, "  at ")}`;
     throw new PluginError(`plugin ${plugin}: ${hookName(hook)}: ${failure.message}${where}`);
   }
-}
-
-/** A group for each instance; one group for all instances of a module that serves many, if their limits are equal. */
-function groupInstances({ modules, instances: plans }: PluginParts, instances: readonly PluginInstance[]): Group[] {
-  const groups = new Map<string, { made: string; module: ModulePlan; entries: { key: string; index: number }[] }>();
-  for (const [index, plan] of plans.entries()) {
-    const module = modules[plan.module]!;
-    const made = `${module.hash} ${plan.memory} ${JSON.stringify(plan.clusters)}`;
-    const name = module.info.servesMany ? made : String(index);
-    const group = groups.get(name) ?? { made, module, entries: [] };
-    groups.set(name, group);
-    group.entries.push({ key: plan.key, index });
-  }
-  return [...groups.values()].map(({ made, module, entries }) => {
-    // A guest that serves many is reused only with the same configurations in the same order: it identifies each by its
-    // number, and cannot drop one.
-    entries.sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : a.index - b.index));
-    const key = JSON.stringify([made, ...entries.map((entry) => entry.key)]);
-    const grouped = entries.map((entry) => instances[entry.index]!);
-    return { key, module, instances: grouped, members: grouped.map(({ configuration }) => configuration) };
-  });
 }

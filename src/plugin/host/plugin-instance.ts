@@ -4,9 +4,7 @@
  */
 
 import { HOOK, RESULT, SUSPENDABLE_HOOKS } from "../../abi/abi.ts";
-import { fuelFor } from "../../abi/prices.ts";
 import { PendingBuffer } from "../../net/pending-buffer.ts";
-import { bytesSeen } from "./bytes-seen.ts";
 import type { Version } from "./canary-rollout.ts";
 import { clientOf } from "./client-failures.ts";
 import { type ConfigurationParts, PluginConfiguration } from "./configuration.ts";
@@ -15,6 +13,7 @@ import type { Guest } from "./guest.ts";
 import type { GuestPool } from "./guest-pool.ts";
 import type { EndpointList, ExchangeContext, HookContext } from "./hook-context.ts";
 import { checkResult } from "./hook-results.ts";
+import { HookRunner } from "./hook-runner.ts";
 import type { Instance } from "./instance.ts";
 import { InstanceCounters } from "./instance-counters.ts";
 import { InstanceFailures } from "./instance-failures.ts";
@@ -49,7 +48,7 @@ export type InstanceParts = Omit<ConfigurationParts, "counters"> & {
 
 export class PluginInstance implements Instance, CallOwner {
   readonly configuration: PluginConfiguration;
-  readonly #counters: InstanceCounters;
+  readonly #runner: HookRunner;
   readonly #failures: InstanceFailures;
   readonly index: number;
   readonly plugin: string;
@@ -67,7 +66,6 @@ export class PluginInstance implements Instance, CallOwner {
   readonly after: After;
   /** Bit mask of its hooks whose calls can be suspended. */
   readonly #suspendable: number;
-  readonly #fuel: number;
   readonly #skips: boolean;
   readonly #now: () => number;
   #managed!: ManagedGuest;
@@ -90,11 +88,12 @@ export class PluginInstance implements Instance, CallOwner {
     this.cluster = plan.cluster;
     this.bodyLimit = plan.body;
     this.refusesTooLarge = plan.tooLarge === "reject";
-    this.#fuel = plan.fuel;
     this.#skips = plan.onFailure === "skip";
-    this.#counters = new InstanceCounters(parts.cells, plan.cells);
-    this.#failures = new InstanceFailures({ ...parts, plugin: plan.plugin, counters: this.#counters });
-    this.configuration = new PluginConfiguration({ ...parts, counters: this.#counters });
+    const counters = new InstanceCounters(parts.cells, plan.cells);
+    const configuration = new PluginConfiguration({ ...parts, counters });
+    this.configuration = configuration;
+    this.#failures = new InstanceFailures({ ...parts, plugin: plan.plugin, counters });
+    this.#runner = new HookRunner({ index, fuel: plan.fuel, configuration, counters, version: parts.version });
     this.#now = monotonic;
   }
 
@@ -123,7 +122,7 @@ export class PluginInstance implements Instance, CallOwner {
     try {
       guest = this.#managed.take();
       if (guest === null) return this.refuse(hook, target);
-      return this.evaluate(guest, hook, this.#run(guest, hook, target, null));
+      return this.evaluate(guest, hook, this.#runner.run(guest, hook, target, null));
     } catch (error) {
       this.#fail(hook, guest, error);
       return this.#applyFailurePolicy(hook, target);
@@ -157,7 +156,7 @@ export class PluginInstance implements Instance, CallOwner {
     try {
       guest = this.#managed.take();
       if (guest === null) return this.#refusePick();
-      const result = this.#run(guest, HOOK.pick, exchange, view);
+      const result = this.#runner.run(guest, HOOK.pick, exchange, view);
       if (result < NONE || result >= view.count)
         throw new Fault("bad_result", `pick returned ${result}, expected -1 or an index below ${view.count}`);
       this.#end(guest, HOOK.pick);
@@ -237,7 +236,7 @@ export class PluginInstance implements Instance, CallOwner {
       guest = this.#managed.take();
       if (guest === null) return null;
       guest.context.state = state;
-      const result = this.#run(guest, hook, null, view);
+      const result = this.#runner.run(guest, hook, null, view);
       checkResult(hook, result, false);
       guest.context.state = null;
       this.#end(guest, hook);
@@ -265,29 +264,8 @@ export class PluginInstance implements Instance, CallOwner {
     return outcome;
   }
 
-  async enter(guest: Guest, hook: number, target: HookContext | null): Promise<number> {
-    const seen = bytesSeen(hook, target);
-    const traced = target?.trace?.enter(target, hook, this) ?? null;
-    let result: number | null = null;
-    guest.context.recorder = traced;
-    this.#counters.called(hook);
-    try {
-      result = await guest.runSuspendable(
-        hook,
-        this.configuration.id,
-        fuelFor(this.#fuel, seen),
-        this.configuration,
-        target,
-        seen,
-      );
-      return result;
-    } finally {
-      const { spent } = guest;
-      this.#counters.spent(hook, spent);
-      this.#version?.addFuel(target, spent);
-      guest.context.recorder = null;
-      if (target !== null) traced?.leave(target, result, spent);
-    }
+  enter(guest: Guest, hook: number, target: HookContext | null): Promise<number> {
+    return this.#runner.runSuspendable(guest, hook, target);
   }
 
   resume(hook: number, target: HookContext | null, outcome: number, call: SuspendableCall): void {
@@ -337,44 +315,6 @@ export class PluginInstance implements Instance, CallOwner {
     const { target } = guest.context.scope;
     guest.context.end();
     if (((this.#managed.watched >>> hook) & 1) === 1) this.#managed.pass(hook, clientOf(target));
-  }
-
-  #run(guest: Guest, hook: number, target: HookContext | null, view: EndpointList | null): number {
-    if (target !== null && target.trace !== null) return this.#runTraced(guest, hook, target, view);
-    const seen = bytesSeen(hook, target);
-    this.#counters.called(hook);
-    try {
-      return guest.run(hook, this.configuration.id, fuelFor(this.#fuel, seen), this.configuration, target, view, seen);
-    } finally {
-      this.#counters.spent(hook, guest.spent);
-      this.#version?.addFuel(target, guest.spent);
-    }
-  }
-
-  #runTraced(guest: Guest, hook: number, target: HookContext, view: EndpointList | null): number {
-    const seen = bytesSeen(hook, target);
-    const call = target.trace!.enter(target, hook, this);
-    let result: number | null = null;
-    guest.context.recorder = call;
-    this.#counters.called(hook);
-    try {
-      result = guest.run(
-        hook,
-        this.configuration.id,
-        fuelFor(this.#fuel, seen),
-        this.configuration,
-        target,
-        view,
-        seen,
-      );
-      return result;
-    } finally {
-      const { spent } = guest;
-      this.#counters.spent(hook, spent);
-      this.#version?.addFuel(target, spent);
-      guest.context.recorder = null;
-      call.leave(target, result, spent);
-    }
   }
 
   /** Reverts the hook's edits, drops the guest, counts and logs the failure. */
