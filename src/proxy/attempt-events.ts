@@ -2,18 +2,24 @@
 import { VERSION } from "../http/protocol.ts";
 import type { Connection } from "../net/connection.ts";
 import type { Attempt } from "./attempt.ts";
+import type { Bodies } from "./bodies.ts";
 import { ERROR, type ProxyError } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 import { logUpstreamFailure } from "./failure-log.ts";
 import { PHASE } from "./phase.ts";
-import type { Pipeline } from "./pipeline.ts";
+import type { PipelineControl } from "./pipeline-control.ts";
+import type { RequestEvents } from "./request-events.ts";
 import type { UpstreamEvents } from "./upstream-stream.ts";
 
 export class AttemptEvents implements UpstreamEvents {
-  readonly #pipeline: Pipeline;
+  readonly #pipeline: PipelineControl;
+  readonly #bodies: Bodies;
+  readonly #requests: RequestEvents;
 
-  constructor(pipeline: Pipeline) {
+  constructor(pipeline: PipelineControl, bodies: Bodies, requests: RequestEvents) {
     this.#pipeline = pipeline;
+    this.#bodies = bodies;
+    this.#requests = requests;
   }
 
   /** Clients of HTTP/1.0 do not know interim responses. */
@@ -31,7 +37,7 @@ export class AttemptEvents implements UpstreamEvents {
   responseBody(attempt: Attempt, source: Connection, bytes: Buffer): boolean {
     if (attempt.stream === null) return true;
     const { exchange: x } = attempt;
-    const { bodies } = this.#pipeline;
+    const bodies = this.#bodies;
     try {
       if (x.phase === PHASE.bufferingResponse) return bodies.bufferMoreResponse(x, bytes);
       if (x.responseBody?.streaming) return bodies.filterMoreResponse(x, bytes);
@@ -72,7 +78,7 @@ export class AttemptEvents implements UpstreamEvents {
   requestLate({ exchange: x, stream }: Attempt): void {
     if (stream === null) return;
     const error = x.requestComplete ? ERROR.responseTimeout : ERROR.requestTimeout;
-    this.#pipeline.requests.refuse(x, error, "the request's body was not complete within the route's timeout");
+    this.#requests.refuse(x, error, "the request's body was not complete within the route's timeout");
   }
 
   internal(x: Exchange | null, error: unknown): void {

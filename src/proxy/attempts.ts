@@ -10,13 +10,13 @@ import { ERROR, type ProxyError } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 import { countRetriedStatus, countStaleConnection, logNoEndpoint, logUpstreamFailure } from "./failure-log.ts";
 import { PHASE } from "./phase.ts";
-import type { Pipeline } from "./pipeline.ts";
+import type { PipelineControl } from "./pipeline-control.ts";
 import { selectUpgrade } from "./upgrade.ts";
 
 /** Body bytes kept for an attempt that cannot send them yet, before the client is paused. */
 const MAX_KEPT = 64 * 1024;
 
-export function pick(pipeline: Pipeline, x: Exchange): number {
+export function pick(pipeline: PipelineControl, x: Exchange): number {
   const cluster = x.cluster!;
   const { strategyNames } = x.listener!.snapshot;
   const strategy = x.chosenStrategy < 0 ? 0 : cluster.strategyNamed(strategyNames[x.chosenStrategy]);
@@ -34,7 +34,7 @@ export function pick(pipeline: Pipeline, x: Exchange): number {
     : pipeline.error(x, error, problem);
 }
 
-export function forward({ context }: Pipeline, x: Exchange): number {
+export function forward({ context }: PipelineControl, x: Exchange): number {
   const endpoint = x.endpoint!;
   const attempt = x.beginAttempt();
   attempt.startedAt = x.attempts === 1 && !x.noReuse && !x.delayed ? x.headAt : performance.now();
@@ -49,7 +49,7 @@ export function forward({ context }: Pipeline, x: Exchange): number {
 }
 
 /** A final response head was received: another attempt if the route retries such a status, else it is the response. */
-export function evaluate({ context }: Pipeline, x: Exchange): number {
+export function evaluate({ context }: PipelineControl, x: Exchange): number {
   const { attempt } = x;
   const { status } = attempt.head;
   const { statuses } = x.route!.retry;
@@ -64,7 +64,7 @@ export function evaluate({ context }: Pipeline, x: Exchange): number {
 }
 
 /** The attempt failed: another one if the route allows it, else an error response. */
-export function recover(pipeline: Pipeline, x: Exchange): number {
+export function recover(pipeline: PipelineControl, x: Exchange): number {
   const { context } = pipeline;
   const { attempt } = x;
   const { problem } = attempt;

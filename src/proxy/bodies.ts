@@ -4,7 +4,7 @@
  * `send`, and then by a step for each chunk.
  */
 
-import { FLAG, NAME } from "../http/head.ts";
+import { FLAG, type Head, NAME } from "../http/head.ts";
 import type { Connection } from "../net/connection.ts";
 import { PendingBuffer } from "../net/pending-buffer.ts";
 import { OUTCOME } from "../plugin/host/outcome.ts";
@@ -14,16 +14,17 @@ import { ERROR, failureOf, type ProxyError } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 import { type FilteredBody, requestBody, responseBody } from "./filtered-body.ts";
 import { prepareErrorResponse, prepareLocalResponse } from "./local-response.ts";
+import { fitTrailers } from "./metadata.ts";
 import { PHASE } from "./phase.ts";
-import type { Pipeline } from "./pipeline.ts";
+import type { PipelineControl } from "./pipeline-control.ts";
 import { takeCluster } from "./routing.ts";
 
 const NOTHING = Buffer.alloc(0);
 
 export class Bodies {
-  readonly #pipeline: Pipeline;
+  readonly #pipeline: PipelineControl;
 
-  constructor(pipeline: Pipeline) {
+  constructor(pipeline: PipelineControl) {
     this.#pipeline = pipeline;
   }
 
@@ -40,7 +41,7 @@ export class Bodies {
       x.replay = null;
       x.replayLength = 0;
     }
-    const outcome = body.filter(x, x.requestTrailers);
+    const outcome = filter(x, body, x.requestTrailers);
     if (outcome === OUTCOME.suspended) return this.#pipeline.suspend(x);
     if (outcome !== OUTCOME.continue) return this.#pipeline.endByPlugin(x, outcome);
     if (x.replayLength > 0 || (x.requestComplete && !chunk.last)) {
@@ -106,7 +107,7 @@ export class Bodies {
       body.buffered = body.awaitsMore;
       body.complete();
     } else chunk.set(attempt.body ?? NOTHING, attempt.bodyStart, attempt.bodyEnd, attempt.bodyDone);
-    const outcome = body.filter(x, x.responseTrailers);
+    const outcome = filter(x, body, x.responseTrailers);
     if (outcome === OUTCOME.suspended) return this.#suspendChunk(x, body);
     if (outcome === OUTCOME.respond) prepareLocalResponse(x);
     else if (outcome !== OUTCOME.continue) return this.#failResponse(x, failureOf(outcome));
@@ -123,7 +124,7 @@ export class Bodies {
     const { chunk } = body;
     const whole = x.localBody ?? NOTHING;
     if (body.outcome < 0) chunk.set(whole, 0, whole.length, true);
-    const outcome = body.filter(x, x.responseTrailers);
+    const outcome = filter(x, body, x.responseTrailers);
     if (outcome === OUTCOME.suspended) return this.#suspendChunk(x, body);
     if (outcome === OUTCOME.respond) prepareLocalResponse(x);
     else if (outcome !== OUTCOME.continue) return this.#failResponse(x, failureOf(outcome));
@@ -159,7 +160,7 @@ export class Bodies {
   #pumpBody(x: Exchange, body: FilteredBody): boolean {
     const { chunk } = body;
     for (;;) {
-      const outcome = body.filter(x, x.requestTrailers);
+      const outcome = filter(x, body, x.requestTrailers);
       if (outcome === OUTCOME.suspended) {
         chunk.own();
         return false;
@@ -231,7 +232,7 @@ export class Bodies {
   filterChunk(x: Exchange): number {
     const body = x.responseBody!;
     const { chunk } = body;
-    const outcome = body.filter(x, x.responseTrailers);
+    const outcome = filter(x, body, x.responseTrailers);
     if (outcome === OUTCOME.suspended) return this.#suspendChunk(x, body);
     if (outcome !== OUTCOME.continue) {
       x.error = failureOf(outcome);
@@ -246,4 +247,10 @@ export class Bodies {
     else x.attempt.stream?.pauseBody();
     return PHASE.body;
   }
+}
+
+/** Trailers that describe the body as it was received are removed before a plugin sees its end. */
+function filter(x: Exchange, body: FilteredBody, trailers: Head | null): number {
+  if (trailers !== null && body.isAtEnd) fitTrailers(x, trailers, body.rewrites);
+  return body.filter(x, trailers);
 }

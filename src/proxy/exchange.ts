@@ -10,11 +10,12 @@ import { removeAliases } from "../http/aliases.ts";
 import { Head, PARTS } from "../http/head.ts";
 import { HeadPool } from "../http/head-pool.ts";
 import type { Scheme } from "../http/protocol.ts";
+import type { UpgradeProtocol } from "../http/upgrade.ts";
+import type { Timed } from "../net/clock.ts";
 import type { ExchangeValue } from "../plugin/abi/exchange-value.ts";
 import type { Kept } from "../plugin/abi/host-memory.ts";
 import type { ExchangeContext, HookCaller, Suspension, VersionChoice } from "../plugin/host/hook-context.ts";
 import { Attempt } from "./attempt.ts";
-import type { ConnectionChoice } from "./connection-choice.ts";
 import type { Downstream } from "./downstream.ts";
 import type { ProxyError } from "./error.ts";
 import type { ExchangeTrace } from "./exchange-trace.ts";
@@ -22,8 +23,6 @@ import type { FilteredBody } from "./filtered-body.ts";
 import { OwnedHeaders } from "./owned-headers.ts";
 import { PHASE } from "./phase.ts";
 import type { ListenerState, RouteState } from "./snapshot.ts";
-import type { TimeLimit } from "./time-limit.ts";
-import type { UpgradeProtocol } from "./upgrade.ts";
 import type { Connector } from "./upstream-stream.ts";
 
 export class Exchange implements ExchangeContext {
@@ -65,7 +64,7 @@ export class Exchange implements ExchangeContext {
   /** Index into the plan's clusters that a plugin chose, or -1. */
   chosenCluster = -1;
   /** It was chosen for the connection, before the request; null: it was not. */
-  connectionChoice: ConnectionChoice | null = null;
+  connectionChoice: { readonly plugin: string } | null = null;
   /** Index into the plan's strategy names (`Snapshot.strategyNames`) that a plugin chose, or -1. */
   chosenStrategy = -1;
 
@@ -129,7 +128,7 @@ export class Exchange implements ExchangeContext {
   /** When the route's timeout is over, as performance.now(); 0: it has none. */
   deadline = 0;
   /** Enforces the deadline while no connection to an endpoint does; null until then. */
-  timeLimit: TimeLimit | null = null;
+  timeLimit: Timed | null = null;
   /** The client's method was HEAD: the response has no body. */
   isHead = false;
   /** The protocol that the present attempt asks the endpoint for; null: none. */

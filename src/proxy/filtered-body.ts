@@ -10,9 +10,8 @@ import type { PendingBuffer } from "../net/pending-buffer.ts";
 import type { BodyContext, Suspension } from "../plugin/host/hook-context.ts";
 import type { Instance } from "../plugin/host/instance.ts";
 import { OUTCOME } from "../plugin/host/outcome.ts";
+import { type Chained, countEntered, instanceAt } from "./chains.ts";
 import { Chunk } from "./chunk.ts";
-import type { Exchange } from "./exchange.ts";
-import { fitTrailers } from "./metadata.ts";
 
 type Direction = {
   readonly body: number;
@@ -102,17 +101,26 @@ export class FilteredBody implements BodyContext {
     return true;
   }
 
+  /** The present chunk is the last, and no plugin has seen it yet. */
+  get isAtEnd(): boolean {
+    return this.chunk.last && this.#position === 0 && this.outcome < 0;
+  }
+
+  /** One of REWRITES. */
+  get rewrites(): number {
+    return this.#direction.rewrites;
+  }
+
   /**
    * Calls the plugins with the present chunk: OUTCOME.continue when all have seen it, else the outcome that ends it. Called
    * again after a suspended call, it continues after that plugin. `trailers` follow the last chunk.
    */
-  filter(x: Exchange, trailers: Head | null): number {
+  filter(x: Chained, trailers: Head | null): number {
     const { chunk } = this;
-    const { body, rewrites } = this.#direction;
+    const { body } = this.#direction;
     const total = countEntered(x);
     if (chunk.isEmpty && this.outcome < 0) return OUTCOME.continue;
     const ends = chunk.last && trailers !== null;
-    if (ends && this.#position === 0 && this.outcome < 0) fitTrailers(x, trailers, rewrites);
     for (; this.#position < total; this.#position++) {
       const instance = this.#instanceAt(x, this.#position, total);
       if (((instance.hooks >>> body) & 1) === 0 || this.#bypassed?.has(instance.index)) continue;
@@ -125,7 +133,7 @@ export class FilteredBody implements BodyContext {
     return ends ? this.#filterTrailers(x, total) : OUTCOME.continue;
   }
 
-  #filterTrailers(x: Exchange, total: number): number {
+  #filterTrailers(x: Chained, total: number): number {
     const { trailers } = this.#direction;
     for (let i = 0; i < total; i++) {
       const instance = this.#instanceAt(x, i, total);
@@ -136,7 +144,7 @@ export class FilteredBody implements BodyContext {
     return OUTCOME.continue;
   }
 
-  #instanceAt(x: Exchange, position: number, total: number): Instance {
+  #instanceAt(x: Chained, position: number, total: number): Instance {
     return instanceAt(x, this.#direction.isReversed ? total - 1 - position : position);
   }
 
@@ -149,23 +157,12 @@ export class FilteredBody implements BodyContext {
   }
 }
 
-/** The exchange's request body, from now on filtered or buffered. */
-export function requestBody(x: Exchange): FilteredBody {
+/** An exchange's request body, from now on filtered or buffered. */
+export function requestBody(x: { requestBody: FilteredBody | null }): FilteredBody {
   return (x.requestBody ??= new FilteredBody(REQUEST));
 }
 
 /** The same of its response. */
-export function responseBody(x: Exchange): FilteredBody {
+export function responseBody(x: { responseBody: FilteredBody | null }): FilteredBody {
   return (x.responseBody ??= new FilteredBody(RESPONSE));
-}
-
-/** The plugins of both chains that have seen the request. */
-export function countEntered({ enteredListener, enteredRoute }: Exchange): number {
-  return enteredListener + enteredRoute;
-}
-
-/** One of them, in the order in which they saw it. */
-export function instanceAt(x: Exchange, at: number): Instance {
-  const { chain } = x.listener!;
-  return at < x.enteredListener ? chain[at]! : x.route!.chain[at - x.enteredListener]!;
 }

@@ -24,29 +24,31 @@ import { AttemptEvents } from "./attempt-events.ts";
 import { cancelAttempts, evaluate, forward, pick, recover } from "./attempts.ts";
 import { Bodies } from "./bodies.ts";
 import { filtersRequest, filtersResponse } from "./body-filters.ts";
+import { countEntered, instanceAt } from "./chains.ts";
 import type { ThreadContext } from "./context.ts";
 import { ERROR, failureOf, type ProxyError } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 import { ExchangePool } from "./exchange-pool.ts";
 import type { ExchangeTrace } from "./exchange-trace.ts";
 import { logRejection } from "./failure-log.ts";
-import { countEntered, instanceAt, requestBody, responseBody } from "./filtered-body.ts";
+import { requestBody, responseBody } from "./filtered-body.ts";
 import { prepareErrorResponse, prepareLocalResponse, prepareOptionsResponse } from "./local-response.ts";
 import { askForWhole, fitResponse } from "./metadata.ts";
 import { PHASE } from "./phase.ts";
+import type { PipelineControl } from "./pipeline-control.ts";
 import { RequestEvents, receive } from "./request-events.ts";
 import { selectRoute, takeCluster } from "./routing.ts";
 import { TimeLimit } from "./time-limit.ts";
 import { Tunnels } from "./tunnels.ts";
 import { isUpgraded } from "./upgrade.ts";
 
-export class Pipeline implements HookCaller {
+export class Pipeline implements HookCaller, PipelineControl {
   readonly context: ThreadContext;
   readonly exchanges = new ExchangePool(this);
   readonly admission: Admission;
-  readonly requests = new RequestEvents(this);
-  readonly attempts = new AttemptEvents(this);
   readonly bodies = new Bodies(this);
+  readonly requests = new RequestEvents(this, this.bodies);
+  readonly attempts = new AttemptEvents(this, this.bodies, this.requests);
   readonly tunnels: Tunnels;
 
   constructor(context: ThreadContext) {

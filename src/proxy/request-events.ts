@@ -3,13 +3,14 @@ import { isHeadMethod } from "../http/method.ts";
 import type { Connection } from "../net/connection.ts";
 import { THREAD_CELLS } from "../observe/series.ts";
 import { passBody } from "./attempts.ts";
+import type { Bodies } from "./bodies.ts";
 import type { ThreadContext } from "./context.ts";
 import { ERROR, type ProxyError } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 import { logRejection } from "./failure-log.ts";
 import { applyForwarded } from "./forwarded.ts";
 import { PHASE } from "./phase.ts";
-import type { Pipeline } from "./pipeline.ts";
+import type { PipelineControl } from "./pipeline-control.ts";
 
 /** The request counts from now on, and holds its version. */
 export function receive({ cells }: ThreadContext, x: Exchange): void {
@@ -24,10 +25,12 @@ export function receive({ cells }: ThreadContext, x: Exchange): void {
 }
 
 export class RequestEvents {
-  readonly #pipeline: Pipeline;
+  readonly #pipeline: PipelineControl;
+  readonly #bodies: Bodies;
 
-  constructor(pipeline: Pipeline) {
+  constructor(pipeline: PipelineControl, bodies: Bodies) {
     this.#pipeline = pipeline;
+    this.#bodies = bodies;
   }
 
   /** The request's head is complete, and what was received of its body is kept. */
@@ -55,7 +58,7 @@ export class RequestEvents {
 
   /** More of the request's body. Returns false when the downstream should pause until its `resumeBody`. */
   body(x: Exchange, source: Connection, bytes: Buffer, start: number, end: number): boolean {
-    const { bodies } = this.#pipeline;
+    const bodies = this.#bodies;
     if (x.phase === PHASE.bufferingRequest) return bodies.bufferMore(x, bytes, start, end);
     if (x.requestBody?.streaming) return bodies.filterMore(x, source, bytes, start, end);
     const more = passBody(x, source, bytes, start, end);

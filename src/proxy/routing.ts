@@ -5,14 +5,14 @@ import type { Rival } from "../route/match.ts";
 import { ERROR } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 import { PHASE } from "./phase.ts";
-import type { Pipeline } from "./pipeline.ts";
+import type { PipelineControl } from "./pipeline-control.ts";
 import type { RouteState } from "./snapshot.ts";
 
 /** Characters of a path in a log line at most. */
 const MAX_SHOWN = 256;
 
 /** The first route that matches and whose router, if it has one, does not pass. */
-export function selectRoute(pipeline: Pipeline, x: Exchange): number {
+export function selectRoute(pipeline: PipelineControl, x: Exchange): number {
   const { router, routes, plan } = x.listener!;
   for (let from = 0; ; ) {
     const at = router.match(x, from);
@@ -45,7 +45,7 @@ export function selectRoute(pipeline: Pipeline, x: Exchange): number {
 }
 
 /** The endpoint could read a path that belongs to a route whose filters this request does not pass. */
-function rejectAmbiguous(pipeline: Pipeline, x: Exchange, selected: number, rival: Rival): number {
+function rejectAmbiguous(pipeline: PipelineControl, x: Exchange, selected: number, rival: Rival): number {
   const { routes } = x.listener!;
   const name = (at: number) => (at < 0 ? "no route" : `the route ${routes[at]!.name}`);
   const problem =

@@ -4,11 +4,11 @@
  */
 import type { BlockList } from "node:net";
 import type { Cluster } from "../cluster/cluster.ts";
+import type { UpgradeProtocol } from "../http/upgrade.ts";
 import type { ListenerPlan, RetryPlan, RouteAction } from "../plan/plan.ts";
 import type { Instance } from "../plugin/host/instance.ts";
 import type { Router } from "../route/match.ts";
 import type { ExchangeTracer } from "./exchange-trace.ts";
-import type { UpgradeProtocol } from "./upgrade.ts";
 import type { Connector } from "./upstream-stream.ts";
 
 export type RouteState = {

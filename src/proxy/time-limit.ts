@@ -3,17 +3,17 @@ import type { Timed } from "../net/clock.ts";
 import { ERROR } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 import { PHASE } from "./phase.ts";
-import type { Pipeline } from "./pipeline.ts";
+import type { PipelineControl } from "./pipeline-control.ts";
 
 const PROBLEM = "the response's headers were not there in time";
 
 export class TimeLimit implements Timed {
   deadline: number;
   sweepIndex = -1;
-  readonly #pipeline: Pipeline;
+  readonly #pipeline: PipelineControl;
   readonly #exchange: Exchange;
 
-  constructor(pipeline: Pipeline, x: Exchange) {
+  constructor(pipeline: PipelineControl, x: Exchange) {
     this.deadline = x.deadline;
     this.#pipeline = pipeline;
     this.#exchange = x;

@@ -1,9 +1,14 @@
 /** A traced hook call in progress. */
 import { HOOK, HOOKS, RESULT } from "../abi/abi.ts";
-import { type BodyChunk, chunkOf, type HookContext, type TracedHook } from "../plugin/host/hook-context.ts";
-import type { FieldList, HookStep, Side, TracedChunk } from "./record.ts";
+import {
+  type BodyChunk,
+  chunkOf,
+  type HookContext,
+  type HookTrace,
+  type TracedHook,
+} from "../plugin/host/hook-context.ts";
+import type { Change, FieldList, HookStep, Side, TracedChunk } from "./record.ts";
 import { captureState, compare, type MessageState } from "./snapshot-diff.ts";
-import type { Trace } from "./trace.ts";
 
 /** Hooks that cannot change heads, and those that change the response's. */
 const READ_ONLY =
@@ -12,6 +17,24 @@ const OF_RESPONSE = (1 << HOOK.response_head) | (1 << HOOK.response_body) | (1 <
 const MAX_LINES = 50;
 /** Prefix of the keys of shared values, which belong to no plugin (`plugin/abi/native/calls-exchange.ts`). */
 const SHARED = "\0";
+
+/** The trace that the call belongs to. */
+export interface CallOwner extends HookTrace {
+  /** Asynchronous host calls complete at once. */
+  readonly instant: boolean;
+  /** Microseconds since the request head was received. */
+  now(): number;
+  /** Truncates a text. */
+  text(text: string): string;
+  /** Undefined if the chunk is not recorded. */
+  chunkText(bytes: Buffer): string | undefined;
+  /** Records the changes of a hook; returns them masked. */
+  changed(entry: HookStep, changes: readonly Change[]): Change[];
+  /** Masks values that a hook has shared. */
+  shared(values: FieldList): FieldList;
+  clusterNamed(index: number): string;
+  strategyNamed(index: number): string;
+}
 
 type Init = {
   readonly context: HookContext;
@@ -23,7 +46,7 @@ type Init = {
 
 export class TracedCall implements TracedHook {
   readonly entry: HookStep;
-  readonly #trace: Trace;
+  readonly #trace: CallOwner;
   readonly #hook: number;
   readonly #began = performance.now();
   readonly #before: MessageState;
@@ -31,7 +54,7 @@ export class TracedCall implements TracedHook {
   readonly #strategy: number;
   readonly #shared: ReadonlyMap<string, Uint8Array>;
 
-  constructor(trace: Trace, { context, hook, plugin, use, before }: Init) {
+  constructor(trace: CallOwner, { context, hook, plugin, use, before }: Init) {
     this.#trace = trace;
     this.#hook = hook;
     this.#before = before;

@@ -1,9 +1,9 @@
 /** Builds the listeners and routes of a snapshot from a plan. */
 import { BlockList, isIPv4 } from "node:net";
+import { makeUpgrades } from "../http/upgrade.ts";
 import type { ListenerPlan, RoutePlan } from "../plan/plan.ts";
 import type { Instance } from "../plugin/host/instance.ts";
 import type { ListenerState, RouteState, Snapshot } from "../proxy/snapshot.ts";
-import { makeUpgrades } from "../proxy/upgrade.ts";
 import { Router } from "../route/match.ts";
 
 export function listenerState(plan: ListenerPlan, snapshot: Snapshot, instances: readonly Instance[]): ListenerState {

@@ -67,6 +67,43 @@ test("every file of src keeps the module rules", () => {
   assert.deepEqual(faults, []);
 });
 
+/** The exchange, its two ends and its trace name each other: one state that several protocols and observers share. */
+const EXCHANGE = "attempt downstream exchange-trace exchange snapshot upstream-stream"
+  .split(" ")
+  .map((name) => `proxy/${name}.ts`);
+
+/** Files that import themselves by way of others, types included. */
+function findCycles(imports: ReadonlyMap<string, readonly string[]>): string[] {
+  const reaches = (from: string): boolean => {
+    const seen = new Set<string>();
+    for (const open = [from]; open.length > 0; )
+      for (const next of imports.get(open.pop()!) ?? []) {
+        if (next === from) return true;
+        if (!seen.has(next)) open.push(next);
+        seen.add(next);
+      }
+    return false;
+  };
+  return [...imports.keys()].filter(reaches).sort();
+}
+
+test("no file imports itself by way of others, types included, but for the exchange and its ends", () => {
+  const src = join(import.meta.dirname, "../../src");
+  const imports = new Map<string, string[]>();
+  for (const file of globSync("**/*.ts", { cwd: src })) {
+    const path = file.replaceAll("\\", "/");
+    const code = readFileSync(join(src, file), "utf8").replace(COMMENT, "");
+    const targets = [...code.matchAll(ANY_IMPORT)].map(([, fixed, dynamic]) => fixed ?? dynamic!);
+    imports.set(
+      path,
+      targets.map((target) => posix.join(posix.dirname(path), target)),
+    );
+  }
+  assert.deepEqual(findCycles(imports), EXCHANGE.sort());
+  const circle = { a: ["b"], b: ["c"], c: ["b"], d: ["a"] };
+  assert.deepEqual(findCycles(new Map(Object.entries(circle))), ["b", "c"]);
+});
+
 test("the checker sees every fault, and lets the allowed through", () => {
   assert.deepEqual(findFaults("http/Bad_name.ts", 'export default class {}\nnew WebAssembly.Module(b);\nfetch("x");'), [
     "name is not kebab-case",

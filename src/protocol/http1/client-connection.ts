@@ -3,6 +3,7 @@ import type { Endpoint } from "../../cluster/endpoint.ts";
 import type { Pool, Poolable } from "../../cluster/pool.ts";
 import { equalsWord } from "../../http/bytes.ts";
 import { FIELD_WORDS, FLAG, FRAMING, NAME, VALUE_END, VALUE_START } from "../../http/head.ts";
+import { confirmsUpgrade } from "../../http/upgrade.ts";
 import { type BodyFrame, writeBody } from "../../http1/body-frame.ts";
 import { BodyReader } from "../../http1/framing.ts";
 import { scanResponse } from "../../http1/scan.ts";
@@ -17,9 +18,7 @@ import type { Attempt } from "../../proxy/attempt.ts";
 import type { ThreadContext } from "../../proxy/context.ts";
 import { ERROR, type ProxyError } from "../../proxy/error.ts";
 import { type Exchange, REPLAY_LIMIT } from "../../proxy/exchange.ts";
-import { confirmsUpgrade } from "../../proxy/upgrade.ts";
 import type { UpstreamEvents, UpstreamStream } from "../../proxy/upstream-stream.ts";
-import type { UpstreamTarget } from "./connector.ts";
 import { requestHeadBound, writeRequestHead, writeSubrequestHead } from "./headers.ts";
 import { sendBody } from "./send-body.ts";
 
@@ -36,6 +35,13 @@ const STATE = { connecting: 0, idle: 1, head: 2, body: 3, switched: 4, closed: 5
 
 /** After a failed write, how long the response is waited for that the endpoint may have sent before it closed, ms. */
 const RESPONSE_IS_THERE = 1000;
+
+/** The endpoint as one version has it; the pool outlives versions. */
+export type UpstreamTarget = {
+  readonly endpoint: Endpoint;
+  readonly pool: Pool<ClientConnection>;
+  readonly plan: ClusterPlan;
+};
 
 export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
   readonly connection: Connection<DialHandler>;

@@ -1,18 +1,8 @@
 /** Opens streams to an endpoint on HTTP/1 connections, idle ones first. */
-import type { Endpoint } from "../../cluster/endpoint.ts";
-import type { Pool } from "../../cluster/pool.ts";
-import type { ClusterPlan } from "../../plan/plan.ts";
 import type { Attempt } from "../../proxy/attempt.ts";
 import type { ThreadContext } from "../../proxy/context.ts";
 import type { Connector, UpstreamEvents } from "../../proxy/upstream-stream.ts";
-import { ClientConnection } from "./client-connection.ts";
-
-/** The endpoint as one version has it; the pool outlives versions. */
-export type UpstreamTarget = {
-  readonly endpoint: Endpoint;
-  readonly pool: Pool<ClientConnection>;
-  readonly plan: ClusterPlan;
-};
+import { ClientConnection, type UpstreamTarget } from "./client-connection.ts";
 
 export class UpstreamConnector implements Connector {
   readonly #context: ThreadContext;

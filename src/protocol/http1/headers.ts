@@ -1,6 +1,7 @@
 /** The heads that go out: what is dropped, what is set (design: RFC 9110 section 7.6, X-Forwarded-*, Via). */
 import { FIELD_WORDS, FLAG, FRAMING, type Head, NAME, PART, VALUE_END, VALUE_START } from "../../http/head.ts";
 import { type Scheme, VERSION, VERSION_NUMBERS } from "../../http/protocol.ts";
+import type { UpgradeProtocol } from "../../http/upgrade.ts";
 import {
   DROP_HOP_BY_HOP,
   fieldsBound,
@@ -12,7 +13,6 @@ import {
   writeTrailerNames,
 } from "../../http1/write.ts";
 import type { Exchange } from "../../proxy/exchange.ts";
-import type { UpgradeProtocol } from "../../proxy/upgrade.ts";
 
 const PSEUDONYM = "sluice";
 const CRLF = Buffer.from("\r\n");

@@ -1,0 +1,42 @@
+/** Upgrade fields (RFC 9110 section 7.8): which protocol a request asks for, and what a 101 confirms. */
+import { COMMA, equalsWord, HTAB, SPACE } from "./bytes.ts";
+import { FIELD_WORDS, FLAG, type Head, NAME, VALUE_END, VALUE_START } from "./head.ts";
+
+/** A protocol that a route allows, as configured, and in lower case. */
+export type UpgradeProtocol = { readonly text: Buffer; readonly word: Buffer };
+
+export function makeUpgrades(names: readonly string[]): UpgradeProtocol[] {
+  return names.map((name) => ({ text: Buffer.from(name), word: Buffer.from(name.toLowerCase()) }));
+}
+
+/** Whether a 101 switches to that protocol. It names it, and says that it is for this hop. */
+export function confirmsUpgrade(response: Head, protocol: UpgradeProtocol): boolean {
+  return (response.flags & FLAG.upgrade) !== 0 && findProtocol(response, [protocol]) !== null;
+}
+
+/** The first protocol of the head's Upgrade fields that is one of these; null without one. */
+export function findProtocol(head: Head, protocols: readonly UpgradeProtocol[]): UpgradeProtocol | null {
+  const { bytes, fields } = head;
+  for (let i = head.findKnown(NAME.upgrade); i >= 0; i = head.findKnown(NAME.upgrade, i + 1)) {
+    const end = fields[i * FIELD_WORDS + VALUE_END]!;
+    for (let at = fields[i * FIELD_WORDS + VALUE_START]!; at < end; ) {
+      let stop = bytes.indexOf(COMMA, at);
+      if (stop < 0 || stop > end) stop = end;
+      const from = skipBlanks(bytes, at, stop);
+      let to = stop;
+      while (to > from && isBlank(bytes[to - 1]!)) to--;
+      for (const protocol of protocols) if (equalsWord(bytes, from, to, protocol.word)) return protocol;
+      at = stop + 1;
+    }
+  }
+  return null;
+}
+
+function isBlank(byte: number): boolean {
+  return byte === SPACE || byte === HTAB;
+}
+
+function skipBlanks(bytes: Buffer, at: number, end: number): number {
+  while (at < end && isBlank(bytes[at]!)) at++;
+  return at;
+}

@@ -1,0 +1,30 @@
+/**
+ * What its steps and events may do with the pipeline (`pipeline.ts`). A step returns the phase that follows; an event
+ * continues an exchange that waits.
+ */
+import type { ThreadContext } from "./context.ts";
+import type { ProxyError } from "./error.ts";
+import type { Exchange } from "./exchange.ts";
+
+export interface PipelineControl {
+  readonly context: ThreadContext;
+  /** Takes an exchange from this phase on as far as it can go now. */
+  advance(x: Exchange, phase: number): void;
+  /** A plugin's call is suspended: the exchange continues in its present phase when the call has completed. */
+  suspend(x: Exchange): number;
+  /** Enforces the route's timeout while no connection's deadline does. */
+  watch(x: Exchange): void;
+
+  /** A plugin responded, rejected the request, or failed. */
+  endByPlugin(x: Exchange, outcome: number): number;
+  /** Makes the response an error response. */
+  error(x: Exchange, error: ProxyError, problem: string): number;
+  /** Ends the request by an error response, whatever it waits for. */
+  fail(x: Exchange, error: ProxyError, problem: string): void;
+  /** The same in place of a response whose headers go through the chains already: they see no more of it. */
+  respondInstead(x: Exchange, error: ProxyError, problem: string): void;
+  /** The response cannot be completed: it is aborted, so that the client can detect it. */
+  breakOff(x: Exchange, problem: string): void;
+  /** An exception in the proxy's own code; it ends the exchange, if there is one. */
+  internal(x: Exchange | null, error: unknown): void;
+}
