@@ -30,9 +30,9 @@ testInUsualMode("the next request after a save runs the saved version", async (t
 
   const dev = spawn(process.execPath, [launcher, "dev", "-c", config, "--workers", "1"], { env: environment(t) });
   atEnd(t, () => dev.kill("SIGKILL"));
-  let told = "";
+  let output = "";
   dev.stderr.on("data", (data) => {
-    told += data;
+    output += data;
   });
   dev.stdout.resume();
   const greeting = async (): Promise<string | undefined> => {
@@ -41,29 +41,29 @@ testInUsualMode("the next request after a save runs the saved version", async (t
     if (response?.status !== 200) return undefined;
     return String(upstream.requests[before]!.headers["x-greeting"]);
   };
-  await until(() => /sluice\.yaml:\d+:\d+: .*"none"/.test(told), "what is wrong with the configuration", 30_000);
+  await until(() => /sluice\.yaml:\d+:\d+: .*"none"/.test(output), "what is wrong with the configuration", 30_000);
   writeFileSync(config, made);
-  await until(() => /plugin\.ts:\d+:\d+: /.test(told), "where the source does not compile", 30_000);
-  await until(() => told.split("waiting for a saved change").length === 3, "the second start given up", 30_000);
+  await until(() => /plugin\.ts:\d+:\d+: /.test(output), "where the source does not compile", 30_000);
+  await until(() => output.split("waiting for a saved change").length === 3, "the second failed start", 30_000);
   writeFileSync(source, written);
   await until(async () => (await greeting()) === "hello", "the plugin as it was made", 30_000);
-  assert.doesNotMatch(told, /there is no file/);
-  told = "";
+  assert.doesNotMatch(output, /there is no file/);
+  output = "";
 
   writeFileSync(source, written.replace('set("x-greeting", greeting)', 'set("x-greeting", "saved")'));
   await until(async () => (await greeting()) === "saved", "what was saved", 30_000);
 
   writeFileSync(source, `${written}\nexport function onRequest(`);
-  await until(() => /plugin\.ts:\d+:\d+: /.test(told), "where the source does not compile", 30_000);
+  await until(() => /plugin\.ts:\d+:\d+: /.test(output), "where the source does not compile", 30_000);
   assert.equal(await greeting(), "saved");
 
   writeFileSync(source, written);
-  await until(async () => (await greeting()) === "hello", "the source mended", 30_000);
+  await until(async () => (await greeting()) === "hello", "the corrected source", 30_000);
 
   const schema = join(directory, "hello/plugin.schema.json");
   const known = readFileSync(schema, "utf8");
   writeFileSync(schema, known.replace(`"type": "string"`, `"type": "strung"`));
-  await until(() => /plugin\.schema\.json:\d+:\d+: /.test(told), "where the schema is wrong", 30_000);
+  await until(() => /plugin\.schema\.json:\d+:\d+: /.test(output), "where the schema is wrong", 30_000);
   writeFileSync(schema, known);
   writeFileSync(join(directory, "hello/words.ts"), `export const word = "imported";`);
   const importing = written.replace('set("x-greeting", greeting)', 'set("x-greeting", word)');

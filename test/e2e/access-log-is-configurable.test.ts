@@ -57,10 +57,10 @@ plugins: { tenant: { wasm: ./tenant.wasm } }`;
     tenant: 'of "eve" ä',
     late: "200",
   });
-  const told = (path: string) => [of(path).status, of(path).outcome, of(path).responded_by];
-  assert.deepEqual(told("/theirs"), [503, "ok", ""]);
-  assert.deepEqual(told("/own"), [503, "plugin_response", "tenant"]);
-  assert.deepEqual(told("/bad"), [500, "plugin_failed", "tenant"]);
+  const entryOf = (path: string) => [of(path).status, of(path).outcome, of(path).responded_by];
+  assert.deepEqual(entryOf("/theirs"), [503, "ok", ""]);
+  assert.deepEqual(entryOf("/own"), [503, "plugin_response", "tenant"]);
+  assert.deepEqual(entryOf("/bad"), [500, "plugin_failed", "tenant"]);
   assert.match(sluice.output, /cannot log field \\?"status\\?"/);
   assert.equal(Object.keys(of("/many")).filter((key) => /^f\d+$/.test(key)).length, 19, "twenty, with tenant");
   assert.ok((await sluice.metric("sluice_plugin_log_dropped_total", { plugin: "tenant" })) >= 11);

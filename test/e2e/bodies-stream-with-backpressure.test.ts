@@ -9,7 +9,7 @@ import { atEnd, bounded, type Program, simpleConfig, startSluice, testInAllModes
 
 const MiB = 1024 * 1024;
 const TOTAL = 512 * MiB;
-const PIECE = Buffer.alloc(256 * 1024, "x");
+const CHUNK = Buffer.alloc(256 * 1024, "x");
 /** A proxy without backpressure would buffer TOTAL. */
 const GROWTH = 96 * MiB;
 
@@ -25,7 +25,7 @@ async function startServer(
 
 /** Writes `total` bytes as fast as they are taken. */
 async function pour(to: ServerResponse, total: number): Promise<void> {
-  for (let sent = 0; sent < total && !to.destroyed; sent += PIECE.length) if (!to.write(PIECE)) await once(to, "drain");
+  for (let sent = 0; sent < total && !to.destroyed; sent += CHUNK.length) if (!to.write(CHUNK)) await once(to, "drain");
   to.end();
 }
 
@@ -49,7 +49,7 @@ testInAllModes("a large response body streams in bounded memory", async (t) => {
   const client = connect({ host: "127.0.0.1", port: sluice.port });
   client.write("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
   let received = 0;
-  for await (const piece of client as AsyncIterable<Buffer>) received += piece.length;
+  for await (const chunk of client as AsyncIterable<Buffer>) received += chunk.length;
   assert.ok(received > total);
   const grown = await growth();
   assert.ok(grown < GROWTH, `it grew by ${grown} bytes`);
@@ -59,8 +59,8 @@ testInAllModes("slow readers: reading from the upstream pauses, and the proxy's 
   let poured = 0;
   const port = await startServer(t, (_, response) => {
     const write = (): void => {
-      while (response.write(PIECE)) poured += PIECE.length;
-      poured += PIECE.length;
+      while (response.write(CHUNK)) poured += CHUNK.length;
+      poured += CHUNK.length;
     };
     response.on("drain", write);
     write();
@@ -93,8 +93,8 @@ testInAllModes("slow upstreams: reading from the client pauses", async (t) => {
     client.on("error", () => client.destroy());
     client.write(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${TOTAL}\r\n\r\n`);
     const write = (): void => {
-      while (client.write(PIECE)) taken += PIECE.length;
-      taken += PIECE.length;
+      while (client.write(CHUNK)) taken += CHUNK.length;
+      taken += CHUNK.length;
     };
     client.on("drain", write);
     write();
@@ -108,7 +108,7 @@ testInAllModes("slow upstreams: reading from the client pauses", async (t) => {
 });
 
 testInAllModes("a client that pipelines and does not read: responses are not buffered without bound", async (t) => {
-  const port = await startServer(t, (_, response) => void response.end(PIECE.subarray(0, 1024)));
+  const port = await startServer(t, (_, response) => void response.end(CHUNK.subarray(0, 1024)));
   const sluice = await startSluice(t, simpleConfig(port));
   const growth = await watchSize(sluice);
   const client = connect({ host: "127.0.0.1", port: sluice.port });
@@ -125,14 +125,14 @@ testInAllModes("a client that pipelines and does not read: responses are not buf
   client.on("drain", write);
   write();
   await settles(() => taken);
-  const answered = await sluice.metric("sluice_requests_total");
+  const counted = await sluice.metric("sluice_requests_total");
   await bounded(
     settles(() => sluice.metric("sluice_requests_total")),
-    "it stops answering",
+    "it stops responding",
     30_000,
   );
   const grown = await growth();
-  assert.ok(grown < GROWTH, `it grew by ${grown} bytes with ${answered} responses`);
+  assert.ok(grown < GROWTH, `it grew by ${grown} bytes with ${counted} responses`);
 });
 
 /** Waits until a number has not changed for a while. */
@@ -146,7 +146,7 @@ async function settles(figure: () => number | Promise<number>): Promise<void> {
       last = now;
       return still >= 20;
     },
-    "the flow stands still",
+    "the flow has stopped",
     60_000,
   );
 }

@@ -62,7 +62,8 @@ function ask(port: number, localAddress = "127.0.0.1"): Promise<number | "reset"
 
 const denied = (sluice: Program, listener = "web"): Promise<number> =>
   sluice.metric("sluice_connections_denied_total", { listener });
-const judged = (sluice: Program): Promise<number> => sluice.metric("sluice_plugin_calls_total", { hook: "connection" });
+const evaluated = (sluice: Program): Promise<number> =>
+  sluice.metric("sluice_plugin_calls_total", { hook: "connection" });
 const descriptors = (sluice: Program): number => readdirSync(`/proc/${sluice.pid}/fd`).length;
 
 function startDenying(t: LiveTest, upstream: number): Promise<Program> {
@@ -79,7 +80,7 @@ testInAllModes(
       assert.equal(await ask(sluice.port, "127.0.0.2"), "reset");
       assert.equal(await ask(sluice.port), 200);
     }
-    assert.deepEqual([await denied(sluice), await judged(sluice)], [4, 8]);
+    assert.deepEqual([await denied(sluice), await evaluated(sluice)], [4, 8]);
     assert.equal(upstream.requests.length, 4);
     await until(async () => (await sluice.metric("sluice_connections_active")) === 0, "no connection is counted");
     sluice.config(sluice.configText.replace("address: 127.0.0.2", "address: 127.0.0.3"));
@@ -161,9 +162,9 @@ testInUsualMode("connections of an address are counted over all workers", async 
     { files, workers: 2 },
   );
   const addresses = Array.from({ length: 40 }, (_, i) => `127.0.0.${2 + (i % 2)}`);
-  const came = await Promise.all(addresses.map((address) => ask(sluice.port, address)));
+  const results = await Promise.all(addresses.map((address) => ask(sluice.port, address)));
   for (const parity of [0, 1]) {
-    const own = came.filter((_, i) => i % 2 === parity);
+    const own = results.filter((_, i) => i % 2 === parity);
     assert.deepEqual([own.filter((end) => end === 200).length, own.filter((end) => end === "reset").length], [5, 15]);
   }
   assert.equal(await denied(sluice), 30);

@@ -230,7 +230,7 @@ testInUsualMode(
     assert.equal(await bounded(next.closed, "its end"), "reset");
     await until(async () => (await active(sluice)) === 1, "its connection is counted no more");
     const both = 7; // the plugin's two of each version, and one for the strategy of each cluster
-    await until(async () => (await guests(sluice)) === both, "both versions are held");
+    await until(async () => (await guests(sluice)) === both, "both versions are in use");
     asked.say(200, "canary");
     assert.equal((await waits.readResponse()).status, 200);
     assert.deepEqual([app.requests.length, canary.requests.length], [1, 0], "by name, in the version that serves");

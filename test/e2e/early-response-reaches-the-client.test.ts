@@ -26,9 +26,9 @@ for (const framing of ["length", "chunked"] as const) {
       );
       await answered.promise;
       // It keeps sending and does not read yet, as many clients do. A reset would discard the response.
-      const piece = chunked ? `8000\r\n${"x".repeat(0x8000)}\r\n` : "x".repeat(0x8000);
+      const chunk = chunked ? `8000\r\n${"x".repeat(0x8000)}\r\n` : "x".repeat(0x8000);
       for (let sent = 0; sent < MiB / 2; sent += 0x8000) {
-        client.send(piece);
+        client.send(chunk);
         await setTimeout(5);
       }
       client.socket.resume();
@@ -57,15 +57,15 @@ testInEachMode(
       peer.socket.write(early, () => closings[index % closings.length]!(peer));
     });
     const sluice = await startSluice(t, simpleConfig(upstream.port));
-    const piece = Buffer.alloc(64 * 1024, "x");
+    const chunk = Buffer.alloc(64 * 1024, "x");
     for (let turn = 0; turn < 12; turn++) {
       const client = await connectTo(t, sluice.port);
       client.send(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${4 * MiB}\r\n\r\n`);
       let left = 4 * MiB;
       const more = (): void => {
         while (left > 0) {
-          left -= piece.length;
-          if (!client.socket.write(piece)) return;
+          left -= chunk.length;
+          if (!client.socket.write(chunk)) return;
         }
       };
       client.socket.on("drain", more);

@@ -22,12 +22,12 @@ import {
 /** Closed and opened again at the same port. */
 class Restarting {
   port = 0;
-  answered = 0;
+  responses = 0;
   #server!: Server;
 
   async open(): Promise<void> {
     this.#server = createServer((_, response) => {
-      this.answered++;
+      this.responses++;
       response.end("ok");
     });
     await new Promise<void>((resolve) => this.#server.listen(this.port, "127.0.0.1", resolve));
@@ -106,8 +106,8 @@ for (const strategy of ["least-connections", "power-of-two", "round-robin"])
     await restarting.close();
     await until(async () => (load.seen.get(200) ?? 0) > 0, "the others serve");
     await restarting.open();
-    const served = restarting.answered;
-    await until(() => restarting.answered > served, "the restarted one serves again");
+    const served = restarting.responses;
+    await until(() => restarting.responses > served, "the restarted one serves again");
     const status = await runSluice("status", "--admin", `127.0.0.1:${sluice.ports.admin}`);
     const seen = await load.stop();
     assert.match(

@@ -119,7 +119,7 @@ ${Object.keys(PLUGINS)
   ] as const) {
     const client = await connectTo(t, sluice.port);
     client.send(`GET ${path} HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\r\n`);
-    await client.waits(() => client.text.includes("hel"), "the first piece");
+    await client.waits(() => client.text.includes("hel"), "the first chunk");
     slow.pop()!();
     const streamed = await client.readResponse();
     assert.deepEqual(

@@ -92,10 +92,10 @@ async function echo(port: number, { id, pace, chunked }: Echo): Promise<void> {
   const [response] = (await answered) as [IncomingMessage];
   assert.equal(response.statusCode, 200);
   let at = 0;
-  for await (const piece of response as AsyncIterable<Buffer>) {
-    if (!body.subarray(at, at + piece.length).equals(piece))
-      assert.fail(`connection ${id}: ${compare(body, at, piece)}`);
-    at += piece.length;
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    if (!body.subarray(at, at + chunk.length).equals(chunk))
+      assert.fail(`connection ${id}: ${compare(body, at, chunk)}`);
+    at += chunk.length;
     if (pace === "slow reader" && at < LONG / 2) await setTimeout(2);
   }
   assert.equal(at, body.length);
@@ -123,8 +123,8 @@ function makePattern(id: number, size: number): Buffer {
   return Buffer.from(words.buffer);
 }
 
-function compare(body: Buffer, at: number, piece: Buffer): string {
+function compare(body: Buffer, at: number, chunk: Buffer): string {
   let i = 0;
-  while (body[at + i] === piece[i]) i++;
-  return `a foreign byte at ${at + i}: ${piece.subarray(i, i + 16).toString("hex")}`;
+  while (body[at + i] === chunk[i]) i++;
+  return `a foreign byte at ${at + i}: ${chunk.subarray(i, i + 16).toString("hex")}`;
 }

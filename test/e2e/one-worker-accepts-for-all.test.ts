@@ -24,7 +24,7 @@ let counts: Uint8Array;
 before(async () => {
   counts = await compileSource(`import { Request, Response } from "sluice/sdk";
 let responses: i32 = 0;
-export function onResponse(req: Request, res: Response): void { res.headers.set("x-answers", (++responses).toString()); }
+export function onResponse(req: Request, res: Response): void { res.headers.set("x-responses", (++responses).toString()); }
 `);
 });
 
@@ -40,7 +40,7 @@ const startCounting = (t: LiveTest, upstream: number, workers: number): Promise<
 async function askOnNew(t: LiveTest, sluice: Program, connections: number): Promise<number[]> {
   const responses: number[] = [];
   for (let i = 0; i < connections; i++)
-    responses.push(Number((await exchange(t, sluice.port, get)).headers["x-answers"]));
+    responses.push(Number((await exchange(t, sluice.port, get)).headers["x-responses"]));
   return responses.sort((a, b) => a - b);
 }
 
@@ -63,7 +63,7 @@ testInEachMode(
       const response = await new Promise<Buffer>((resolve, reject) => {
         const sent = request({ host: "127.0.0.1", port: sluice.port, method: "POST", agent: false }, (response) => {
           assert.equal(response.statusCode, 200);
-          response.toArray().then((pieces) => resolve(Buffer.concat(pieces)), reject);
+          response.toArray().then((chunks) => resolve(Buffer.concat(chunks)), reject);
         });
         sent.on("error", reject).end(body);
       });
@@ -126,7 +126,10 @@ testInEachMode(
     stuck.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
     const clients: Peer[] = [];
     for (let i = 0; i < 8; i++) clients.push((await connectTo(t, sluice.port)).send(get));
-    await until(() => clients.filter(({ text }) => text.startsWith("HTTP/1.1 200")).length === 4, "half are answered");
+    await until(
+      () => clients.filter(({ text }) => text.startsWith("HTTP/1.1 200")).length === 4,
+      "half have responses",
+    );
     await sluice.logged((line) => /stuck/.test(line.msg ?? ""), "that the thread is stuck", 60_000);
     for (const client of [stuck, ...clients.filter(({ text }) => text === "")]) await bounded(client.closed, "its end");
     const threads = async () => (await sluice.status()).workers as { serving: boolean; restarts: number }[];

@@ -25,7 +25,7 @@ export type RawResponse = {
 export class Peer {
   readonly socket: Socket;
   /** Received bytes that were not taken yet, in chunks as received: joined when they are read. */
-  #pieces: Buffer[] = [];
+  #chunks: Buffer[] = [];
   /** Their size in bytes. */
   #size = 0;
   /** Total number of received bytes. */
@@ -42,7 +42,7 @@ export class Peer {
     let ending: Ending = "end";
     socket.on("data", (data: Buffer) => {
       this.received += data.length;
-      this.#pieces.push(data);
+      this.#chunks.push(data);
       this.#size += data.length;
       this.#wake();
     });
@@ -68,8 +68,8 @@ export class Peer {
 
   /** Received bytes that were not taken yet. */
   get bytes(): Buffer {
-    if (this.#pieces.length !== 1) this.#pieces = [Buffer.concat(this.#pieces)];
-    return this.#pieces[0]!;
+    if (this.#chunks.length !== 1) this.#chunks = [Buffer.concat(this.#chunks)];
+    return this.#chunks[0]!;
   }
 
   send(bytes: Bytes): this {
@@ -78,9 +78,9 @@ export class Peer {
   }
 
   /** Sends chunk by chunk, each in a separate packet where the kernel allows it. */
-  async sendPieces(pieces: Iterable<Bytes>): Promise<this> {
-    for (const piece of pieces) {
-      this.send(piece);
+  async sendChunks(chunks: Iterable<Bytes>): Promise<this> {
+    for (const chunk of chunks) {
+      this.send(chunk);
       await setImmediate();
     }
     return this;
@@ -99,14 +99,14 @@ export class Peer {
 
   /** Waits until `is` holds or the other side has ended; returns whether it holds. */
   async waits(is: () => boolean, what: string): Promise<boolean> {
-    const holds = async (): Promise<boolean> => {
+    const isMet = async (): Promise<boolean> => {
       while (!is()) {
         if (this.ended) return false;
         await new Promise<void>((resolve) => this.#waiting.push(resolve));
       }
       return true;
     };
-    return bounded(holds(), () => `${what}; so far came ${JSON.stringify(this.text.slice(0, 500))}`);
+    return bounded(isMet(), () => `${what}; received so far: ${JSON.stringify(this.text.slice(0, 500))}`);
   }
 
   get text(): string {
@@ -122,7 +122,7 @@ export class Peer {
 
   #shift(size: number): Buffer {
     const taken = this.bytes.subarray(0, size);
-    this.#pieces = [this.bytes.subarray(size)];
+    this.#chunks = [this.bytes.subarray(size)];
     this.#size -= taken.length;
     return taken;
   }
@@ -146,7 +146,7 @@ export class Peer {
     const response: RawResponse = { status, headers, head, body: Buffer.alloc(0), trailers: "", whole: true };
     if (toHead || status < 200 || status === 204 || status === 304) return response;
     const length = headers["content-length"];
-    if (headers["transfer-encoding"] !== undefined) return this.#chunks(response);
+    if (headers["transfer-encoding"] !== undefined) return this.#readChunks(response);
     if (length !== undefined) {
       response.whole = await this.waits(() => this.#size >= Number(length), `${length} bytes of body`);
       response.body = this.#shift(Math.min(this.bytes.length, Number(length)));
@@ -157,7 +157,7 @@ export class Peer {
     return response;
   }
 
-  async #chunks(response: RawResponse): Promise<RawResponse> {
+  async #readChunks(response: RawResponse): Promise<RawResponse> {
     const parts: Buffer[] = [];
     const line = async (): Promise<string | null> => {
       if (!(await this.waits(() => this.bytes.includes("\r\n"), "a line"))) return null;
@@ -177,9 +177,9 @@ export class Peer {
         }
         break;
       }
-      const came = await this.waits(() => this.#size >= size + 2, `a chunk of ${size}`);
+      const isComplete = await this.waits(() => this.#size >= size + 2, `a chunk of ${size}`);
       parts.push(this.#shift(Math.min(size, this.bytes.length)));
-      if (!came) break;
+      if (!isComplete) break;
       this.#shift(2);
     }
     response.body = Buffer.concat(parts);

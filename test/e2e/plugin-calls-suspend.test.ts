@@ -55,11 +55,11 @@ export function onRequestBody(req: Request, body: Body): void {
   if (req.pathStartsWith("/hold") || req.pathStartsWith("/stream")) { sleep(5); body.replace(upper(body.bytes())); }
 }
 export function onResponse(req: Request, res: Response): void {
-  if (req.pathStartsWith("/answer")) { sleep(5); res.headers.set("x-after", "1"); }
+  if (req.pathStartsWith("/response")) { sleep(5); res.headers.set("x-after", "1"); }
 }
 export function onResponseBody(req: Request, res: Response, body: Body): void {
   if (req.pathStartsWith("/early")) { if (body.last) body.appendText("!"); if (req.pathStartsWith("/early/sleep")) sleep(5); }
-  if (req.pathStartsWith("/stream") || req.pathStartsWith("/answer")) { sleep(2); body.replace(upper(body.bytes())); }
+  if (req.pathStartsWith("/stream") || req.pathStartsWith("/response")) { sleep(2); body.replace(upper(body.bytes())); }
 }
 export function onLog(req: Request): void { if (req.pathStartsWith("/log")) sleep(5); }
 `,
@@ -245,7 +245,7 @@ clusters:
 `,
     { files },
   );
-  await until(async () => (await guests(sluice)) === 2, "it is told how many guests run");
+  await until(async () => (await guests(sluice)) === 2, "the number of guests is reported");
   const late = await exchange(t, sluice.port, get("/sleep/3600000"));
   assert.deepEqual([late.status, late.headers["proxy-status"]], [504, "sluice; error=http_response_timeout"]);
   await until(async () => (await guests(sluice)) === 2, "the guest that slept is gone");
@@ -258,7 +258,7 @@ testInEachMode("a client that disconnects cancels its suspended call: no guest r
   const upstream = await startUpstream(t);
   const sluice = await start(t, { port: upstream.port, limits: "guests: 50, time: 1h" });
   const before = 3; // the plugin's, and one for the strategy of each cluster
-  await until(async () => (await guests(sluice)) === before, "it is told how many guests run");
+  await until(async () => (await guests(sluice)) === before, "the number of guests is reported");
   const count = times(t, 2000);
   for (let done = 0; done < count; done += 50) {
     const clients = await Promise.all(Array.from({ length: 50 }, () => connectTo(t, sluice.port)));
@@ -308,16 +308,16 @@ testInEachMode("a body filter suspends, and the body arrives complete", async (t
     const response = await exchange(t, sluice.port, `POST ${path} HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\nx`);
     assert.equal(response.body.toString(), "x+!", path);
   }
-  const short = await exchange(t, sluice.port, get("/answer"));
+  const short = await exchange(t, sluice.port, get("/response"));
   assert.equal(short.headers["x-after"], "1");
   const client = await connectTo(t, sluice.port);
   for (let i = 0; i < 3; i++) {
-    await client.sendPieces([
+    await client.sendChunks([
       "POST /stream HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n",
       "1\r\na\r\n",
       "2\r\nbc\r\n",
     ]);
-    await client.sendPieces(["1\r\nd\r\n", "0\r\n\r\n"]);
+    await client.sendChunks(["1\r\nd\r\n", "0\r\n\r\n"]);
     const response = await client.readResponse();
     assert.deepEqual([response.status, response.body.toString()], [200, "ABCD"]);
   }
@@ -334,7 +334,7 @@ testInUsualMode("a reload does not disturb suspended calls", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await start(t, { port: upstream.port });
   const before = 3; // the plugin's, and one for the strategy of each cluster
-  await until(async () => (await guests(sluice)) === before, "it is told how many guests run");
+  await until(async () => (await guests(sluice)) === before, "the number of guests is reported");
   const client = await connectTo(t, sluice.port);
   client.send(get("/sleep/500"));
   await until(

@@ -44,13 +44,13 @@ clusters:
   writeFileSync(file, config("router", "filter", "filter"));
   const wrong = await runSluice("check", "-c", file);
   assert.equal(wrong.code, 1);
-  const told = wrong.stdout + wrong.stderr;
+  const output = wrong.stdout + wrong.stderr;
   assert.match(
-    told,
+    output,
     /:8:13: listeners\.web\.chain\.0: router is no filter: its hooks are route, expected request_head/,
   );
-  assert.match(told, /:9:24: listeners\.web\.routes\.0\.router: filter is no router: .*expected route/);
-  assert.match(told, /:11:20: clusters\.app\.strategy: filter is no strategy: .*expected pick/);
+  assert.match(output, /:9:24: listeners\.web\.routes\.0\.router: filter is no router: .*expected route/);
+  assert.match(output, /:11:20: clusters\.app\.strategy: filter is no strategy: .*expected pick/);
 
   // A connection has no route: the hook would never be called, and everyone admitted.
   writeFileSync(file, config("", "router", "random").replace("{ cluster: app }", "{ chain: [gate], cluster: app }"));

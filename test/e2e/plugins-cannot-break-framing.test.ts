@@ -23,7 +23,7 @@ async function startChanging(t: LiveTest, wasm: Uint8Array, response: (head: str
     for (;;) {
       const head = await peer.head();
       asked.push(head.split(" ")[0]!);
-      await peer.sendPieces([response(head)].flat());
+      await peer.sendChunks([response(head)].flat());
     }
   });
   const config = (ports: Program["ports"]): string =>
@@ -47,11 +47,11 @@ async function askTwice(t: LiveTest, sluice: Program, method: string) {
 
 const NEXT = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnext";
 const SIZED = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
-const PIECES = ["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "5\r\nhello\r\n", "5\r\nworld\r\n0\r\n\r\n"];
+const CHUNKS = ["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "5\r\nhello\r\n", "5\r\nworld\r\n0\r\n\r\n"];
 
 for (const [what, response] of [
   ["at once", SIZED],
-  ["in pieces", PIECES],
+  ["in chunks", CHUNKS],
 ] as const) {
   const say = (head: string): string | string[] => (head.includes("/changed") ? [...[response].flat()] : NEXT);
 

@@ -106,15 +106,15 @@ clusters:
 `,
     { files },
   );
-  const told = async (what: string): Promise<number> => {
+  const logged = async (what: string): Promise<number> => {
     const { msg = "" } = await sluice.logged(({ msg = "" }) => msg.startsWith(`ended ${what} `), what);
     return Number(msg.split(" ").at(-1));
   };
   await (await fetch(`${sluice.url}/sum`, { method: "POST", body: "12345" })).text();
-  const took = await told("/sum 200 5.0 10.0");
+  const took = await logged("/sum 200 5.0 10.0");
   assert.ok(took >= 49 && took < 10_000, `${took} ms`);
   assert.equal((await fetch(`${sluice.url}/none`)).status, 502);
-  await told("/none 502");
+  await logged("/none 502");
   for (const path of ["/never", "/broken"]) {
     const client = await connectTo(t, sluice.port);
     client.send(`GET ${path} HTTP/1.1\r\nhost: a\r\n\r\n`);
@@ -122,6 +122,6 @@ clusters:
     else await until(() => upstream.requests.some(({ url }) => url === path), "it is asked");
     client.reset();
   }
-  await told("/never 499 0.0 0.0");
-  await told("/broken 200 0.0 4.0");
+  await logged("/never 499 0.0 0.0");
+  await logged("/broken 200 0.0 4.0");
 });

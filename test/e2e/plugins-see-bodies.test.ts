@@ -38,17 +38,17 @@ export function onRequestTrailers(req: Request, trailers: Headers): void {
   trailers.set("x-seen", trailers.get("x-sum") || "none");
 }
 export function onResponse(req: Request, res: Response): void {
-  if (req.pathStartsWith("/answer/hold")) res.bufferBody();
+  if (req.pathStartsWith("/response/hold")) res.bufferBody();
 }
 export function onResponseBody(req: Request, res: Response, body: Body): void {
-  if (req.pathStartsWith("/answer/hold")) {
+  if (req.pathStartsWith("/response/hold")) {
     res.headers.set("x-size", body.size.toString());
     if (body.text() == "bad") res.status = 503;
     if (body.text() == "replace") res.respond(410, "gone");
     else body.appendText("!");
   } else if (req.pathStartsWith("/mark") || req.pathStartsWith("/local")) { if (body.last) body.appendText(mark); }
-  else if (req.pathStartsWith("/answer/cut")) body.drop();
-  else if (req.pathStartsWith("/fail/answer")) throw new Error("no");
+  else if (req.pathStartsWith("/response/cut")) body.drop();
+  else if (req.pathStartsWith("/fail/response")) throw new Error("no");
   else if (req.pathStartsWith("/trailers") && body.last) body.appendText("+");
 }
 export function onResponseTrailers(req: Request, res: Response, trailers: Headers): void {
@@ -152,22 +152,22 @@ testInUsualMode("a buffered request is sent when its body is complete, with the 
 
 testInUsualMode("a buffered body over the limit is rejected, or passes without the plugin", async (t) => {
   const upstream = await startUpstream(t, (request, response) => {
-    response.end(request.url.startsWith("/answer") ? "x".repeat(5000) : `${request.body.length}`);
+    response.end(request.url.startsWith("/response") ? "x".repeat(5000) : `${request.body.length}`);
   });
   const reject = await start(t, { port: upstream.port, more: ", limits: { body: 1KiB }" });
   const large = "y".repeat(200_000);
   assert.equal((await exchange(t, reject.port, post("/hold/head", large))).status, 413);
-  const late = await exchange(t, reject.port, "GET /answer/hold HTTP/1.1\r\nhost: a\r\n\r\n");
+  const late = await exchange(t, reject.port, "GET /response/hold HTTP/1.1\r\nhost: a\r\n\r\n");
   assert.deepEqual([late.status, late.headers["proxy-status"]], [502, "sluice; error=http_response_body_size"]);
   // It is no failure: `onFailure` has no say in it.
   const lenient = await start(t, { port: upstream.port, more: ", onFailure: skip, limits: { body: 1KiB }" });
   assert.equal((await exchange(t, lenient.port, post("/hold/head", large))).status, 413);
-  assert.equal((await exchange(t, lenient.port, "GET /answer/hold HTTP/1.1\r\nhost: a\r\n\r\n")).status, 502);
+  assert.equal((await exchange(t, lenient.port, "GET /response/hold HTTP/1.1\r\nhost: a\r\n\r\n")).status, 502);
   const skip = await start(t, { port: upstream.port, more: ", limits: { body: 1KiB, tooLarge: skip }" });
   const passed = await exchange(t, skip.port, post("/hold/head", large));
   assert.deepEqual([passed.status, passed.body.toString()], [200, "200000"]);
   assert.equal(upstream.requests.at(-1)!.url, "/hold/head");
-  const whole = await exchange(t, skip.port, "GET /answer/hold HTTP/1.1\r\nhost: a\r\n\r\n");
+  const whole = await exchange(t, skip.port, "GET /response/hold HTTP/1.1\r\nhost: a\r\n\r\n");
   assert.deepEqual([whole.status, whole.body.toString(), whole.headers["x-size"]], [200, "x".repeat(5000), undefined]);
   assert.equal((await exchange(t, skip.port, post("/hold/head", "small"))).status, 200);
   assert.equal(upstream.requests.at(-1)!.headers["x-body"], "5");
@@ -181,7 +181,7 @@ testInUsualMode("a buffered response can be replaced after its body was read", a
   });
   const sluice = await start(t, { port: upstream.port });
   const ask = (path: string, method = "GET") =>
-    exchange(t, sluice.port, `${method} /answer/hold/${path} HTTP/1.1\r\nhost: a\r\n\r\n`);
+    exchange(t, sluice.port, `${method} /response/hold/${path} HTTP/1.1\r\nhost: a\r\n\r\n`);
   const good = await ask("good");
   assert.deepEqual([good.status, good.body.toString()], [200, "good!!"]);
   assert.deepEqual([good.headers["x-size"], good.headers["content-length"]], ["5", "6"]);
@@ -217,12 +217,12 @@ testInUsualMode("a failing body hook aborts the message, or is skipped", async (
   assert.equal((await exchange(t, reject.port, post("/fail/request", "x"))).status, 500);
   assert.equal(upstream.requests.length, 0);
   // The first chunk was received after the head was sent, or with it: truncated, or 500.
-  const response = await exchange(t, reject.port, post("/fail/answer", "x"));
+  const response = await exchange(t, reject.port, post("/fail/response", "x"));
   assert.ok(response.status === 500 || !response.whole, `${response.status}`);
   const skip = await start(t, { port: upstream.port, more: ", onFailure: skip" });
   const passed = await exchange(t, skip.port, post("/fail/request", "x"));
   assert.deepEqual([passed.status, passed.body.toString()], [200, "some x"]);
-  assert.equal((await exchange(t, skip.port, post("/fail/answer", "y"))).body.toString(), "some y");
+  assert.equal((await exchange(t, skip.port, post("/fail/response", "y"))).body.toString(), "some y");
   await until(
     async () => (await skip.metric("sluice_plugin_failures_total", { hook: "response_body" })) >= 2,
     "it counts",
@@ -233,7 +233,7 @@ testInUsualMode("a failure after the response headers truncates the response vis
   const upstream = await startRawUpstream(t);
   const sluice = await start(t, { port: upstream.port });
   const client = await connectTo(t, sluice.port);
-  client.send("GET /fail/answer HTTP/1.1\r\nhost: a\r\n\r\n");
+  client.send("GET /fail/response HTTP/1.1\r\nhost: a\r\n\r\n");
   const peer = await upstream.connection(0);
   await peer.head();
   peer.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n");
@@ -294,12 +294,12 @@ testInUsualMode(
     const upstream = await startRawUpstream(t);
     const sluice = await start(t, { port: upstream.port });
     const client = await connectTo(t, sluice.port);
-    client.send("GET /answer/hold HTTP/1.1\r\nhost: a\r\n\r\n");
+    client.send("GET /response/hold HTTP/1.1\r\nhost: a\r\n\r\n");
     let peer = await upstream.connection(0);
     await peer.head();
     peer.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc").end();
     assert.equal((await client.readResponse()).status, 502);
-    client.send("GET /answer/hold HTTP/1.1\r\nhost: a\r\n\r\n");
+    client.send("GET /response/hold HTTP/1.1\r\nhost: a\r\n\r\n");
     peer = await upstream.connection(1);
     await peer.head();
     peer.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc");

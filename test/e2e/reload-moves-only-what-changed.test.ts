@@ -30,9 +30,9 @@ async function accept(sluice: Program, config: string): Promise<void> {
 }
 
 testInEachMode("a listener is added and removed: its connections drain, and those of others stay", async (t) => {
-  const held: (() => void)[] = [];
+  const pending: (() => void)[] = [];
   const upstream = await startUpstream(t, ({ url }, response) => {
-    if (url === "/held") held.push(() => response.end("late"));
+    if (url === "/held") pending.push(() => response.end("late"));
     else response.end("ok");
   });
   const one = simpleConfig(upstream.port);
@@ -50,18 +50,18 @@ testInEachMode("a listener is added and removed: its connections drain, and thos
     assert.equal((await idle.send(get("/")).readResponse()).status, 200);
     const busy = await connectTo(t, sluice.ports.other!);
     busy.send(get("/held"));
-    await until(() => held.length === 2, "both requests wait at the upstream");
+    await until(() => pending.length === 2, "both requests wait at the upstream");
 
     await accept(sluice, one(sluice.ports));
     await until(() => isRefused(sluice.ports.other!), "the removed listener refuses");
     assert.equal((await idle.rest()).length, 0);
-    held.pop()!();
+    pending.pop()!();
     const last = await busy.readResponse();
     assert.deepEqual([last.status, last.body.toString(), last.headers.connection], [200, "late", "close"]);
     await busy.waits(() => busy.ended, "the end");
     assert.equal((await stays.send(get("/")).readResponse()).status, 200);
   }
-  held.pop()!();
+  pending.pop()!();
   const kept = await staysBusy.readResponse();
   assert.deepEqual([kept.body.toString(), kept.headers.connection], ["late", undefined]);
 });

@@ -76,7 +76,7 @@ testInEachMode(
     for (let turn = 0; turn < 6; turn++) {
       const client = await connectTo(t, sluice.port);
       client.send(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${body.length}\r\n\r\n`);
-      for (let at = 0; at < body.length; at += 30_000) await client.sendPieces([body.subarray(at, at + 30_000)]);
+      for (let at = 0; at < body.length; at += 30_000) await client.sendChunks([body.subarray(at, at + 30_000)]);
       const response = await client.readResponse();
       assert.deepEqual([response.status, response.body.toString()], [200, "true"]);
     }

@@ -41,8 +41,8 @@ testInAllModes("pipelining-keeps-order", async (t) => {
   const posts = numbers
     .map((i) => `POST /p${i} HTTP/1.1\r\nHost: a\r\nContent-Length: ${i}\r\n\r\n${"x".repeat(i)}`)
     .join("");
-  const pieces = Array.from({ length: Math.ceil(posts.length / 37) }, (_, i) => posts.slice(i * 37, (i + 1) * 37));
-  const sending = client.sendPieces(pieces);
+  const parts = Array.from({ length: Math.ceil(posts.length / 37) }, (_, i) => posts.slice(i * 37, (i + 1) * 37));
+  const sending = client.sendChunks(parts);
   for (const i of numbers) assert.equal((await client.readResponse()).body.toString(), `response to /p${i}`);
   await sending;
   assert.deepEqual(
@@ -138,10 +138,10 @@ testInAllModes("chunked both ways with trailers", async (t) => {
   for (const chunks of [["a"], ["hello ", "world"], Array.from({ length: 100 }, (_, i) => `${i}`.repeat(700))]) {
     const body = chunks.map((chunk) => `${chunk.length.toString(16)}\r\n${chunk}\r\n`).join("");
     const request = `POST / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n\r\n${body}0\r\nX-Check: ${chunks.length}\r\n\r\n`;
-    const pieces = Array.from({ length: Math.ceil(request.length / 3001) }, (_, i) =>
+    const parts = Array.from({ length: Math.ceil(request.length / 3001) }, (_, i) =>
       request.slice(i * 3001, (i + 1) * 3001),
     );
-    await client.sendPieces(pieces);
+    await client.sendChunks(parts);
     const response: RawResponse = await client.readResponse();
     assert.equal(response.body.toString(), chunks.join(""));
     assert.match(response.trailers, new RegExp(`^x-sum: seen ${chunks.length}\r\n$`, "i"));
@@ -168,13 +168,13 @@ testInAllModes("a message head can arrive byte by byte, on both sides", async (t
   const upstream = await startRawUpstream(t, async (peer) => {
     for (;;) {
       await peer.head();
-      await peer.sendPieces("HTTP/1.1 200 OK\r\nX-A: b\r\nContent-Length: 5\r\n\r\nhello");
+      await peer.sendChunks("HTTP/1.1 200 OK\r\nX-A: b\r\nContent-Length: 5\r\n\r\nhello");
     }
   });
   const sluice = await startSluice(t, simpleConfig(upstream.port));
   const client = await connectTo(t, sluice.port);
   for (let turn = 0; turn < 3; turn++) {
-    await client.sendPieces("GET /slowly HTTP/1.1\r\nHost: a\r\nX-B: c\r\n\r\n");
+    await client.sendChunks("GET /slowly HTTP/1.1\r\nHost: a\r\nX-B: c\r\n\r\n");
     const response = await client.readResponse();
     assert.deepEqual([response.status, response.headers["x-a"], response.body.toString()], [200, "b", "hello"]);
   }

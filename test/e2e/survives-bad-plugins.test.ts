@@ -148,15 +148,15 @@ ${simpleConfig(upstream.port)(ports).replace(
     await until(async () => (await ask("/bad")) === 200, "the new file serves");
     await until(async () => (await ready()).quarantined.length === 0, "no plugin is quarantined");
     await sluice.logged(({ msg }) => /no longer quarantined/.test(msg ?? ""), "the end of the quarantine");
-    const told = sluice.lines.filter(({ msg }) => /quarantined/.test(msg ?? ""));
+    const logged = sluice.lines.filter(({ msg }) => /quarantined/.test(msg ?? ""));
     assert.deepEqual(
-      told.map(({ level, msg }) => [level, msg]),
+      logged.map(({ level, msg }) => [level, msg]),
       [
         ["error", "plugin bad is quarantined: unreachable"],
         ["warn", "plugin bad is no longer quarantined: it was replaced"],
       ],
     );
-    assert.match(String(told[0]!.stack), /function\[\d+\]/);
+    assert.match(String(logged[0]!.stack), /function\[\d+\]/);
   },
 );
 

@@ -48,7 +48,7 @@ testInAllModes(
     peer.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nha");
     await late.take("ha");
     late.end();
-    await peer.sendPieces(["l", "f"]);
+    await peer.sendChunks(["l", "f"]);
     assert.equal(await late.take("lf"), "lf");
   },
 );
@@ -71,7 +71,7 @@ testInAllModes(
         await peer.head();
         peer.send(`HTTP/1.1 200 OK\r\n${rest}`);
         // The endpoint is silent from here on: nothing that would be written shows that the client has gone.
-        await reader.waits(() => reader.text.includes("abc"), "what came of the body");
+        await reader.waits(() => reader.text.includes("abc"), "the part of the body");
         reader[way]();
         await bounded(peer.closed, "the upstream connection's end");
       }
@@ -105,7 +105,7 @@ testInAllModes("truncated-response-is-visible: with any framing, after the upstr
   for (const [index, { rest, how }] of cases.entries()) {
     const client = await connectTo(t, sluice.port);
     client.send(get);
-    await client.waits(() => client.text.includes("abc"), "what came of the body");
+    await client.waits(() => client.text.includes("abc"), "the part of the body");
     upstream.peers[index]![how]();
     const response = await client.readResponse();
     assert.equal(response.whole, false, `${rest} ${how}`);
@@ -153,7 +153,7 @@ testInAllModes("a complete response stays complete for a client that reads it la
 testInAllModes("a truncated response is visible to a client of a Unix socket too", async (t) => {
   const upstream = await startRawUpstream(t, async (peer) => {
     await peer.head();
-    await peer.sendPieces(["HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"]);
+    await peer.sendChunks(["HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"]);
     peer.reset();
   });
   const path = join(mkdtempSync(join(tmpdir(), "sluice-socket-")), "web");

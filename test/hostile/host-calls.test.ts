@@ -120,7 +120,7 @@ function stateOf(exchange: Exchange): unknown {
   return [...heads.map((head) => (head === null || head.count === 0 ? null : of(head))), ...answer, kept];
 }
 
-/** With everything at hand that a hook may have: the last piece of a body that was held, and trailers. */
+/** With everything at hand that a hook may have: the last chunk of a body that was held, and trailers. */
 function makeWholeExchange(): Exchange {
   const exchange = makeExchange();
   for (const body of [requestBody(exchange), responseBody(exchange)]) {

@@ -62,9 +62,9 @@ testInAllModes("a request is parsed the same in chunks of any size", async (t) =
     "POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n6\r\n world\r\n0\r\nX: y\r\n\r\n";
   const client = await connectTo(t, sluice.port);
   for (let size = 1; size < raw.length; size += 3) {
-    const pieces = Array.from({ length: Math.ceil(raw.length / size) }, (_, i) => raw.slice(i * size, (i + 1) * size));
-    await client.sendPieces(pieces);
-    assert.equal((await client.readResponse()).body.toString(), "hello world", `pieces of ${size}`);
+    const chunks = Array.from({ length: Math.ceil(raw.length / size) }, (_, i) => raw.slice(i * size, (i + 1) * size));
+    await client.sendChunks(chunks);
+    assert.equal((await client.readResponse()).body.toString(), "hello world", `chunks of ${size}`);
   }
 });
 

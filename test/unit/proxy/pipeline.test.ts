@@ -50,7 +50,7 @@ const ways: Record<string, Way> = {
       await client.closed;
     },
     upstream: async (peer) => {
-      await peer.sendPieces([begin]);
+      await peer.sendChunks([begin]);
       peer.reset();
     },
   },
