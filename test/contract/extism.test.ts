@@ -16,7 +16,7 @@ function callOurs(loaded: Loaded, input: Uint8Array<ArrayBuffer>): Called {
   chunk.set(Buffer.from(input.buffer), 0, input.length, true);
   const failed = call(loaded, "request_body", x) === OUTCOME.failed;
   const { made } = chunk;
-  // A chunk that was left alone, which is no output, tells itself from an output that is equal by its memory.
+  // An unchanged chunk, which is not an output, is distinguished from an equal output by its memory.
   const isSet = made.buffer !== input.buffer;
   const logs = loaded.reports.filter((line) => !line.includes(" failed in "));
   return { output: failed || !isSet ? null : made.toString("latin1"), failed, logs };

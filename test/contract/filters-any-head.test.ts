@@ -1,6 +1,6 @@
 /**
- * Whatever a client sends, a built-in filter answers or goes on: it never fails, since failing is dear, and its work grows
- * in step with the head. Heads are larger than most configurations let in.
+ * For any input a built-in filter responds or continues: it never fails, since failures are expensive, and its work is
+ * linear in the size of the head. Heads are larger than most configurations accept.
  */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";

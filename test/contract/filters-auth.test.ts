@@ -14,7 +14,7 @@ import type { Exchange } from "../../src/proxy/exchange.ts";
 import { fieldsOf } from "../unit/plugin/kit.ts";
 import { builtIn, exchange, load } from "./plugin-harness.ts";
 
-/** The exchange after the hooks for request and response. As in the proxy, who answers does not see the answer again. */
+/** The exchange after the hooks for request and response. As in the proxy, a plugin that responds does not see its own response. */
 function run(name: string, config: unknown, on: Exchange): Exchange {
   const loaded = load(builtIn(name), { configs: [config] });
   try {

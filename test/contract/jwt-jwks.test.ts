@@ -10,7 +10,7 @@ import { makeRsaSigner, makeSigner, type Signer } from "../fixtures/signer.ts";
 const URL_OF_KEYS = "https://keys.example.com/jwks.json";
 const FILE = join(import.meta.dirname, "../../plugins/jwt-jwks.wasm");
 
-/** The filter, and the server whose answer a test changes. */
+/** The filter, and the server whose response a test sets. */
 async function start(config: object = {}) {
   const server = { asked: 0, answer: (): FetchResponse | null => ({ status: 200, body: '{"keys":[]}' }) };
   const clock = { now: Date.now() };
@@ -64,7 +64,7 @@ test("a new key is found by its id, and a flood of unknown ids causes few reques
   publish(old);
   await guest.tickAsync();
   publish(old, next);
-  // Within the time after an answer nobody waits.
+  // Within the interval after a response no call suspends.
   const refused = await ask(next.token());
   assert.deepEqual([refused.response?.status, refused.suspended], [401, 0]);
   pass(11);

@@ -102,7 +102,7 @@ export function load(wasm: Uint8Array, options: LoadOptions = {}): Loaded {
 
 let lastId = 0;
 
-/** An exchange whose request (and answer) came as this text, with `\n` for the ends of lines. */
+/** An exchange whose request (and response) was received as this text, with `\n` for the ends of lines. */
 export function exchange(request: string, response?: string): Exchange {
   const made = new Exchange();
   made.id = ++lastId;

@@ -10,7 +10,7 @@ import { builtIn, exchange, type Loaded, load } from "./plugin-harness.ts";
 
 const START = 1_800_000_000_000;
 
-/** A loaded limit whose time is set. */
+/** A loaded rate limit with a settable clock. */
 class Limit {
   time = START;
   readonly loaded: Loaded;
@@ -25,7 +25,7 @@ class Limit {
     for (const hook of [HOOK.request_head, HOOK.response_head]) {
       const outcome = this.loaded.instances[use]!.call(hook, on);
       assert.notEqual(outcome, OUTCOME.failed, this.loaded.reports.join("\n"));
-      // As in the proxy: who answers does not see the answer again.
+      // As in the proxy: a plugin that responds does not see its own response.
       if (on.localStatus !== 0) break;
     }
     return on;

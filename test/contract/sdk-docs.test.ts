@@ -1,4 +1,4 @@
-/** What an author imports is told of where it stands: every name of the SDK, and everything that it has. */
+/** Every public name of the SDK and each of its members has a doc comment. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -7,7 +7,7 @@ import { test } from "node:test";
 const sdk = join(import.meta.dirname, "../../sdk");
 const linesOf = (file: string): string[] => readFileSync(join(sdk, `${file}.ts`), "utf8").split("\n");
 
-/** Whether a comment for readers stands before that line; decorators, and what silences the editor, may be between. */
+/** Whether a doc comment precedes that line; decorators and suppressions may be between. */
 function isTold(lines: readonly string[], at: number): boolean {
   let before = at - 1;
   while (/^\s*(@\w+|\/\/ @ts-ignore)/.test(lines[before]!)) before--;

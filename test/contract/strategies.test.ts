@@ -12,7 +12,7 @@ type Name = (typeof STRATEGIES)[number];
 
 const REQUEST = exchange("GET / HTTP/1.1\nHost: example.com");
 
-/** A strategy on one thread, told of the endpoints; what it reports is a failure of the test. */
+/** A strategy on one worker with its endpoints; any report of it fails the test. */
 class Strategy {
   readonly #loaded: Loaded;
 
@@ -47,7 +47,7 @@ after(() => {
   for (const strategy of open) strategy.close();
 });
 
-/** How often each index came in `picks` picks. */
+/** The number of times that each index was picked in `picks` picks. */
 function count(picks: number, endpoints: number, pick: () => number): number[] {
   const counts = new Array<number>(endpoints).fill(0);
   for (let i = 0; i < picks; i++) counts[pick()]!++;
@@ -55,7 +55,7 @@ function count(picks: number, endpoints: number, pick: () => number): number[] {
 }
 
 /**
- * Checks that draws came as often as their shares say, within six standard deviations: for honest draws that fails once
+ * Checks that picks match their shares within six standard deviations: for correct picks that fails once
  * in 500 million runs.
  */
 function assertShares(counts: readonly number[], shares: readonly number[]): void {

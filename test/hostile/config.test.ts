@@ -30,7 +30,7 @@ test("the base is right", async () => {
   assert.equal(code, 0, all);
 });
 
-/** What replaces the base, and where each problem must be found, in order. */
+/** The replacement of the base, and the place of each expected problem, in order. */
 const wrong: [text: string, places: string[]][] = [
   ["", ["1:1"]],
   ["[]\n", ["1:1"]],

@@ -1,4 +1,4 @@
-/** Extism plugins that break every rule: each ends as a counted failure that names plugin, hook and cause. */
+/** Hostile Extism plugins: each ends as a counted failure that names plugin, hook and cause. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { HOOK } from "../../src/abi/abi.ts";

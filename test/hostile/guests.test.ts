@@ -30,7 +30,7 @@ import { Operation } from "../../src/state/key-value.ts";
 import { KeyValueStore } from "../../src/state/store.ts";
 import { compileWat, fieldsOf, MEMORY, makeExchange, makeView, planOf, TestHost } from "../unit/plugin/kit.ts";
 
-/** What an exchange says, and that all of it stands inside its bytes. */
+/** The content of an exchange; checks that all of it is inside its bytes. */
 function stateOf(exchange: Exchange): unknown {
   const of = (head: Head) => {
     for (let at = 0; at < head.count * FIELD_WORDS; at += FIELD_WORDS)
@@ -170,7 +170,7 @@ const metrics = new PluginMetrics(null, new Float64Array(0));
 for (const kind of [METRIC.counter, METRIC.gauge, METRIC.histogram])
   metrics.define({ kind, name: `m${kind}`, help: "", labels: [], buckets: [] });
 
-/** Tells what was fetched, after the guest was suspended. */
+/** Delivers the fetched response after the guest was suspended. */
 function soon(_: FetchRequest, tell: (answer: FetchResponse) => void): () => void {
   queueMicrotask(() => tell(fetched()));
   return () => {};
@@ -200,7 +200,7 @@ const configuration: Configuration = {
 };
 
 const SIZE = 2 * 65_536;
-/** Truths among the lies, so that calls come far enough to read and write: texts stand in slots after the arguments. */
+/** Valid values among the invalid, so that calls get far enough to read and write: texts are in slots after the arguments. */
 const TEXTS = ["x-a", "host", "accept", "/a?b", "a", "list.1", "v", "list", "", "connection", "x-a: b\r\n"];
 TEXTS.push("cluster:a/b?c", "cluster:b", "endpoint/z");
 /** More than the arguments of any call. */
@@ -213,7 +213,7 @@ const lie = fc.oneof(
   { weight: 1, arbitrary: fc.constantFrom(-1, -(2 ** 31), 2 ** 31 - 1, 65_535, 65_536, SIZE, 1 << 20, -65_536) },
   { weight: 1, arbitrary: fc.integer() },
 );
-/** Often the empty one, which stands for none in calls that take many. */
+/** Often the empty one, which means none in calls that take many. */
 const text = fc
   .oneof({ weight: 5, arbitrary: fc.nat(TEXTS.length - 1) }, { weight: 1, arbitrary: fc.constant(TEXTS.indexOf("")) })
   .map((i): [number, number] => [SLOT * (i + 1), TEXTS[i]!.length]);
@@ -345,7 +345,7 @@ function startGuest(plan: ModulePlan): Guest {
   return guest;
 }
 
-/** What can come of no lie: an end that is asked for, and a signature by a key that is one. */
+/** Calls that no random argument completes: abort, and a signature by a valid key. */
 const NO_VALUE = ["abort", "verify"];
 
 for (const call of calls) {
@@ -353,7 +353,7 @@ for (const call of calls) {
     const liar = new Liar(call);
     const hooks = fc.integer({ min: 0, max: HOOKS.length - 1 });
     const lies = fc.asyncProperty(hooks, argumentsOf(call), (hook, args) => liar.lie(hook, args));
-    // The same at every run, so that it has come through and been caught lying, where the call can be either.
+    // Seeded, so that both success and rejection occur in every run, where the call has both.
     await fc.assert(lies, { numRuns: 1000, seed: 1 });
     if (!NO_VALUE.includes(call.name)) assert.ok(liar.seen.has("value"), [...liar.seen].join(" "));
     if (/cap|len/i.test(call.declared.doc.split(")")[0]!)) assert.ok(liar.seen.size > 1 || call.name === "abort");

@@ -1,5 +1,5 @@
 /**
- * Every host call, by guests that say anything in any order at any depth of the stack: the thread goes on, an exchange
+ * Every host call, with any arguments in any order at any depth of the stack: the worker continues, an exchange
  * is changed by a whole call or not at all, and a guest that fails has a reason of its own.
  */
 import assert from "node:assert/strict";
@@ -59,7 +59,7 @@ const configuration: Configuration = {
 const FUEL = 100_000_000;
 const endpoints = makeView(3);
 
-/** What the guest's first page holds besides room: each text in a slot of its own. */
+/** The texts in the guest's first page, each in its own slot. */
 const TEXTS = [
   "x-a",
   "host",
@@ -98,7 +98,7 @@ function prepare(guest: Guest): void {
   guest.context.state.append(Buffer.from("kept"), 0, 4);
 }
 
-/** All that a guest could have changed, and that it stands inside its bytes. */
+/** All state that a guest could have changed; checks that it is inside its bytes. */
 function stateOf(exchange: Exchange): unknown {
   const of = (head: Head) => {
     for (let at = 0; at < head.count * FIELD_WORDS; at += FIELD_WORDS)
@@ -120,7 +120,7 @@ function stateOf(exchange: Exchange): unknown {
   return [...heads.map((head) => (head === null || head.count === 0 ? null : of(head))), ...answer, kept];
 }
 
-/** With everything at hand that a hook may have: the last chunk of a body that was held, and trailers. */
+/** With everything that a hook can have: the last chunk of a buffered body, and trailers. */
 function makeWholeExchange(): Exchange {
   const exchange = makeExchange();
   for (const body of [requestBody(exchange), responseBody(exchange)]) {
@@ -132,7 +132,7 @@ function makeWholeExchange(): Exchange {
   return exchange;
 }
 
-/** Runs what the guest's memory says. A failure is undone, as the host does, and its reason is answered. */
+/** Runs the program in the guest's memory. A failure is undone, as by the host, and its reason returned. */
 function run(guest: Guest, hook: number, exchange: Exchange, fuel = FUEL): string {
   try {
     guest.run(hook, 1, fuel, configuration, exchange, endpoints);
@@ -273,7 +273,7 @@ const edit: fc.Arbitrary<Edit> = fc.oneof(
   fc.record({ op: fc.constantFrom("count" as const, "read" as const) }),
 );
 
-/** Where a step of the model has its texts and its room. */
+/** The place of a step's texts and output. */
 const AREA = 512;
 const OUT = 256;
 const CAP = 256;
@@ -299,7 +299,7 @@ function stepFor(edit: Edit, part: number, at: number, memory: Buffer): Step {
   }
 }
 
-/** Does the same to a list; the number that the host must answer, and the text that it must hand out. */
+/** Applies the step to a list; returns the expected result and output text of the host. */
 function model(fields: Field[], edit: Edit): [number, string?] {
   const named = "name" in edit ? fields.filter(({ name }) => name.toLowerCase() === edit.name.toLowerCase()) : [];
   switch (edit.op) {
@@ -387,7 +387,7 @@ test("a head is to a plugin what a list of fields would be, over many calls, som
 
 // ── At every depth of the stack ─────────────────────────────────────────────────────────────────────────────────────
 
-/** Arguments with which a call comes far; other numbers are 0, texts "x-a", room 100 bytes. */
+/** Valid arguments of a call; other numbers are 0, texts "x-a", outputs 100 bytes. */
 const TRUTHS: Partial<Record<string, readonly number[]>> = {
   attribute_set: [3, 3 * SLOT, 4],
   respond: [200, 0, 3],
@@ -399,7 +399,7 @@ function truthsOf(call: HostCall): readonly number[] {
   return TRUTHS[call.name] ?? rolesOf(call).map((role) => truths[role]);
 }
 
-/** Makes one call there; how it ended and what it answered. */
+/** Makes one call there; returns how it ended and its result. */
 function callAt(guest: Guest, hook: Hook, step: Step | null, place: Place, exchange: Exchange): [string, number] {
   const memory = guest.context.memory.refresh();
   prepare(guest);
@@ -455,7 +455,7 @@ for (const [index, call] of CALLS.entries())
       const [now, answer] = callAt(guest, hook, step, place, exchange);
       const state = stateOf(exchange);
       if (now === "done" && place.catches) {
-        // It came through, or the guest caught what was thrown before the call had begun.
+        // It succeeded, or the guest caught the exception before the call began.
         if (!isDeepStrictEqual(state, changed)) assert.deepEqual(state, before);
         return isDeepStrictEqual(state, before) && answer === 0 ? "caught" : now;
       }

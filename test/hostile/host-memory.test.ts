@@ -19,7 +19,7 @@ type Hoarder = {
   readonly call: string;
   readonly hook: Hook;
   readonly params: number;
-  /** Arguments of the call; `$i` counts turns. A key of four bytes stands at 0. */
+  /** Arguments of the call; `$i` counts turns. A key of four bytes is at 0. */
   readonly args: string;
   readonly turns: number;
   readonly group?: string;
@@ -128,7 +128,7 @@ test("a value that a call overwrites ten thousand times is kept once, and the on
   const set: Hoarder = { ...hoarders[0]!, args: `${KEYED} (i32.const 8) (i32.const 30000)`, turns: 10_000 };
   const instance = load(host, hoard(set, false));
   const exchange = makeExchange();
-  // The call before has set one too, which must be able to come back: both fit.
+  // The previous call has set one too, which must be restorable: both fit.
   for (let turn = 0; turn < 5; turn++) {
     assert.equal(instance.call(HOOK.request_head, exchange), OUTCOME.continue, host.lines.at(-1)?.message);
     assert.ok(keptBy(exchange) < 31_000);

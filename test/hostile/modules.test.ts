@@ -1,4 +1,4 @@
-/** Modules that are valid and cost whoever builds them too much are refused by name; what stays within bounds is built. */
+/** Valid modules that are too expensive to build are rejected with the reason; those within the limits are built. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { SECTION, TYPE } from "../../src/plugin/wasm/binary.ts";

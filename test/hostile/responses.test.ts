@@ -6,7 +6,7 @@ import { smuggling } from "../fixtures/smuggling.ts";
 
 const get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const good = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nX-Good: 1\r\n\r\ngood";
-/** What an attacker wants the next client to take for its answer. */
+/** The bytes that an attacker wants the next client to receive as its response. */
 const poison = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\nX-Poison: 1\r\n\r\npoison";
 
 testInEachMode(

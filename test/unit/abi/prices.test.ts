@@ -117,7 +117,7 @@ test("each way to spend time has its price", () => {
 
 // ── Paths ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** More than can be paid for with what stands before it. */
+/** More than the preceding instructions pay for. */
 const LONG = "(drop (i32.load (i32.const 0)))".repeat(2 * Math.ceil(PRICE.shortest / SURCHARGE.load));
 
 test("code that is passed over is not paid for", () => {

@@ -328,7 +328,7 @@ test("with a token its sender has access under any host name; only health needs 
     assert.equal((await call("POST", "/api/v1/reload", { host, origin, authorization })).status, 200);
   }
   assert.equal(reloads(), 2);
-  // A browser asks its user, and can then look, but not change anything for a page of somebody else.
+  // A browser asks its user, who can then read, but no foreign page can change anything.
   const page = await call("GET", "/", { accept: "text/html,*/*" });
   assert.match(String(page.headers["www-authenticate"]), /^Bearer realm="sluice", Basic realm=/);
   assert.equal((await call("GET", "/", { authorization: basic(token) })).status, 200);

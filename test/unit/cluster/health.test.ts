@@ -7,7 +7,7 @@ const thresholds = fc.record({
   healthyAfter: fc.integer({ min: 1, max: 5 }),
   unhealthyAfter: fc.integer({ min: 1, max: 5 }),
 });
-/** Checks as they come in reality: long runs of the same, and flapping. */
+/** Realistic sequences of checks: long runs of the same result, and flapping. */
 const checks = fc
   .array(fc.tuple(fc.boolean(), fc.integer({ min: 1, max: 7 })), { maxLength: 20 })
   .map((runs) => runs.flatMap(([passed, times]) => Array<boolean>(times).fill(passed)));
@@ -29,7 +29,7 @@ test("an endpoint changes with so many contrary checks in a row, and with no few
           continue;
         }
         const needed = before.healthy ? given.unhealthyAfter : given.healthyAfter;
-        // Told from the whole history, not from what the last step left.
+        // Computed from the whole history, not from the state of the last step.
         const since = results.slice(changedAt, index + 1);
         const isTime = since.length >= needed && since.slice(-needed).every((one) => one !== before.healthy);
         assert.equal(stand.healthy !== before.healthy, isTime, `after ${results.slice(0, index + 1)}`);

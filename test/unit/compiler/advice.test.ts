@@ -1,11 +1,11 @@
-/** What an author who writes JavaScript is told: what AssemblyScript lacks, and what to write instead, at the line. */
+/** Advice for authors who write JavaScript: what AssemblyScript lacks, and what to write instead, with the line. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { compileSource } from "../../contract/plugin-harness.ts";
 
 const IMPORTS = 'import { Request, log } from "sluice/sdk";';
 
-/** Each stands in a hook, on the third line, unless it begins with a word of the top of a file. */
+/** Each is in a hook, on the third line, unless it starts with a top-level keyword. */
 const WRITTEN: readonly (readonly [code: string, message: RegExp])[] = [
   ["async function f(): void {}", /2:1: .*no async functions: leave out `async`/],
   ["export async function onRequest(req: Request): void {}", /2:1: .*no async functions/],

@@ -10,7 +10,7 @@ import { WarmCompiler } from "../../../src/compiler/warm-compiler.ts";
 const directory = mkdtempSync(join(tmpdir(), "sluice-warm-"));
 after(() => rmSync(directory, { recursive: true }));
 
-/** Answers at once; dies of `dies`, and once of `stumbles`. Its memory is what the source says. */
+/** Replies at once; exits on `dies`, and once on `stumbles`. The source sets its reported memory. */
 const file = join(directory, "compiler.mjs");
 writeFileSync(
   file,

@@ -37,7 +37,7 @@ function complainOnce(text: string, expected: RegExp, env: Record<string, string
   assert.match(problems[0]!, expected);
 }
 
-/** A listener's keys, a rule's keys, a cluster's keys in the base. */
+/** Keys of a listener, a route and a cluster in the base. */
 const listener = (keys: string) => BASE.replace("cluster: app", `cluster: app, ${keys}`);
 const rules = (...list: string[]) => BASE.replace("cluster: app", `routes: [${list.join(", ")}]`);
 const cluster = (keys: string) => BASE.replace(/app: \[.*\]/, `app: { endpoints: [127.0.0.1:9001], ${keys} }`);

@@ -1,4 +1,4 @@
-/** Schemas of plugins: which are refused, and what a configuration that does not keep one is told, with its place. */
+/** Schemas of plugins: which are rejected, and the problems of a configuration that violates one, with their place. */
 import assert from "node:assert/strict";
 import { globSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -10,7 +10,7 @@ import { parseTree } from "../../../src/config/tree.ts";
 
 const ROOT = join(import.meta.dirname, "../../..");
 
-/** What is wrong with a configuration, given as YAML that begins in line 4, column 5. */
+/** The problems of a configuration, passed as YAML that begins in line 4, column 5. */
 function check(schema: unknown, yaml: string): string[] {
   const text = `listeners: { web: { address: ":1", cluster: a } }\nclusters: { a: ["a:1"] }\nplugins: { p: { wasm: a.wasm, config:\n    ${yaml} } }\n`;
   const { config, problems } = loadConfig(text, { file: "s.yaml", env: { N: "5" } });

@@ -1,4 +1,4 @@
-/** A scalar is the text that stands in the file or the variable, or the number that it is, and never unseen another. */
+/** A scalar is the literal text of the file or variable, or its number, and never silently another. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";

@@ -28,7 +28,7 @@ function start(t: TestContext, names = ["a.yaml", "b.wasm"]) {
     watch.close();
     rmSync(directory, { recursive: true, force: true });
   });
-  /** Makes a change, and waits until it is told. */
+  /** Makes a change, and waits until it is reported. */
   const changed = async (change: () => void) => {
     const { promise, resolve } = Promise.withResolvers<void>();
     wake = resolve;

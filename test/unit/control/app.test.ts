@@ -265,7 +265,7 @@ clusters:
   assert.deepEqual([endpoints, unresolved], [[], [{ address: `later.invalid:${port}`, problem: "ENOTFOUND" }]]);
   assert.match((await ask(`${app.admin}/metrics`)).text, /^sluice_endpoints_unresolved\{cluster="later"\} 1$/m);
 
-  // What the file holds by now is broken: the address comes in all the same.
+  // The file is invalid by now: the address is added all the same.
   write("listeners: 1");
   assert.equal((await app.reload()).result, "rejected");
   known.set("later.invalid", "127.0.0.1");
@@ -273,7 +273,7 @@ clusters:
   assert.deepEqual((await cluster()).unresolved, []);
   assert.equal(app.status().lastReload?.result, "rejected", "what is wrong with the file is still told");
 
-  // The name is gone again: its last address serves on.
+  // The name does not resolve any more: its last address stays in use.
   known.delete("later.invalid");
   const failures = async () =>
     Number(/^sluice_resolve_failures_total (\d+)$/m.exec((await ask(`${app.admin}/metrics`)).text)?.[1]);

@@ -1,4 +1,4 @@
-/** A worker that fails when it is told to. */
+/** A worker that fails on a message. */
 import { BroadcastChannel, workerData } from "node:worker_threads";
 import "../../../src/worker/worker.ts";
 

@@ -1,4 +1,4 @@
-/** DNS queries for hosts and services, answered by a server on loopback. */
+/** DNS queries for hosts and services, to a server on loopback. */
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import type { Address } from "../../../src/config/schema.ts";

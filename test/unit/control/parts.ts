@@ -28,7 +28,7 @@ export async function startProxy(
   return { app, file, write, url: () => `http://${app.listeners.get("web")}` };
 }
 
-/** An endpoint that answers with `body`. */
+/** An endpoint that responds with `body`. */
 export async function startEndpoint(t: TestContext, body: string): Promise<string> {
   const server = createServer((_request, response) => response.end(body));
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));

@@ -40,7 +40,7 @@ async function listen(t: TestContext, server: Server): Promise<number> {
 }
 
 const startHttp = (t: TestContext, answer: RequestListener) => listen(t, createHttpServer(answer));
-/** A server that says bytes to whoever connects, or does what it likes. */
+/** A server that sends bytes to each client, or runs a script. */
 const startRaw = (t: TestContext, meet: (socket: Socket) => void) => listen(t, createServer(meet));
 const says = (t: TestContext, text: string) => startRaw(t, (socket) => socket.end(text));
 

@@ -1,4 +1,4 @@
-/** A worker; number 1 does not build a second version, and says so when it is told to. */
+/** A worker; number 1 does not build a second version, and reports that when it is asked to. */
 import { BroadcastChannel, parentPort, workerData } from "node:worker_threads";
 import type { FromWorker, ToWorker } from "../../../src/worker/messages.ts";
 

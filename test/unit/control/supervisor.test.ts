@@ -72,7 +72,7 @@ test("time in which the supervisor itself did not run is not counted against a w
   t.after(() => supervisor.close());
   supervisor.watch(0, using(1));
   await sleep(STUCK_AFTER / 5);
-  // This process stands still for much longer than a worker may.
+  // This process blocks for much longer than a worker may.
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5 * STUCK_AFTER);
   await sleep(STUCK_AFTER / 10);
   if (performance.now() - began < 7 * STUCK_AFTER) assert.equal(found, false);

@@ -16,7 +16,7 @@ const planOf = (version: number): Plan => ({
   grace: 0,
 });
 
-/** Two workers that do as they are told, by what `behave` answers to a message. */
+/** Two workers that reply to a message with the result of `behave`. */
 function start(behave: (worker: number, message: ToWorker) => FromWorker | null, silence?: number) {
   const reported: string[] = [];
   const released: number[] = [];

@@ -14,7 +14,7 @@ import {
 import { Head, HOP_BY_HOP, NAME, PART } from "../../../src/http/head.ts";
 
 type Check = (bytes: Buffer, start: number, end: number) => boolean;
-// The bytes around the area would change the answer if they were looked at.
+// The bytes around the area would change the result if they were read.
 const on = (check: Check, text: string): boolean => {
   const bytes = Buffer.from(`\0${text}\0`, "latin1");
   return check(bytes, 1, 1 + text.length);

@@ -7,7 +7,7 @@ import { listFields } from "./reader.ts";
 
 type Result = { body: string; done: boolean; problem: string; consumed: number; trailers: [string, string][] };
 
-/** Reads `raw` in pieces of the given sizes (the last one repeats), each at an offset of its own in a buffer. */
+/** Reads `raw` in chunks of the given sizes (the last one repeats), each at its own offset in a buffer. */
 function readBody(reader: BodyReader, raw: string, sizes: number[]): Result {
   let body = "";
   let consumed = 0;

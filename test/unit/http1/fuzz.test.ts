@@ -29,7 +29,7 @@ test("for any input the codec throws nothing, stays in bounds, and does not depe
 
 test("offsets of an accepted head are in bounds, and the written head parses to the same fields", () => {
   const head = new Head(16, 1);
-  // Every well-formed one is accepted, so that this cannot hold for want of heads.
+  // Every well-formed one is accepted, so that the test is not vacuous.
   const either = fc.oneof(
     { weight: 2, arbitrary: fc.tuple(bytes, fc.constant(false)) },
     { weight: 1, arbitrary: fc.tuple(requests, fc.constant(true)) },
@@ -48,7 +48,7 @@ test("offsets of an accepted head are in bounds, and the written head parses to 
         assert.ok(nameStart! < nameEnd! && valueStart! <= valueEnd!);
         assert.ok(nameEnd! <= head.end && valueEnd! <= head.end);
       }
-      // What the next hop is told must be what was understood here.
+      // The next hop must receive what was parsed here.
       const out = Buffer.alloc(fieldsBound(head) + 64);
       let at = writeFields(out, writeRequestLine(out, 0, head), head, DROP_HOP_BY_HOP);
       if (head.parts[PART.authority + 1] === 0) at += out.write("Host: a\r\n", at);

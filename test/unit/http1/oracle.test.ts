@@ -17,7 +17,7 @@ const SEED = 20261120;
 const MAX_HEADER_SIZE = 64 * 1024;
 const AT_ONCE = 16;
 
-/** What Node made of a stream. */
+/** Node's result for a stream. */
 type Seen = { messages: IncomingMessage[]; bodies: Map<IncomingMessage, string>; error: string };
 
 const newSeen = (): Seen => ({ messages: [], bodies: new Map(), error: "" });
@@ -32,7 +32,7 @@ function collect(seen: Seen, message: IncomingMessage, ended: () => void): void 
   });
 }
 
-// One server for requests; each connection's finding is kept by the port it came from.
+// One server for requests; the result of each connection is stored by its client's port.
 const byPort = new Map<number, Seen>();
 const server = createServer({ maxHeaderSize: MAX_HEADER_SIZE }, (req, res) => {
   collect(byPort.get(req.socket.remotePort!)!, req, () => res.end());
@@ -42,7 +42,7 @@ Object.assign(server, { httpAllowHalfOpen: true });
 server.on("connection", (socket: Socket) => {
   byPort.set(socket.remotePort!, newSeen());
   // Once everything has been read, whatever Node is to make of it is made within a few turns; some errors after an
-  // Upgrade field it never tells.
+  // Upgrade header it never reports.
   socket.on("end", () => setImmediate(() => setImmediate(() => setImmediate(() => socket.destroy()))));
 });
 server.on("clientError", (error: Error & { code?: string }, socket) => {

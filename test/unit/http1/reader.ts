@@ -1,4 +1,4 @@
-/** Reads a stream of messages as the data plane does, however the stream is cut, and tells what it read. */
+/** Reads a stream of messages as the data plane does, with any split, and returns what it read. */
 
 import { FIELD_WORDS, Head, NAME_END, PART, VALUE_END, VALUE_START } from "../../../src/http/head.ts";
 import { BodyReader } from "../../../src/http1/framing.ts";
@@ -7,7 +7,7 @@ import { type HeadLimits, scanRequest, scanResponse } from "../../../src/http1/s
 export const LIMITS: HeadLimits = { head: 32 * 1024, target: 16 * 1024, headers: 100 };
 
 export type Message = {
-  /** The start line as it came. */
+  /** The start line as received. */
   startLine: string;
   status: number;
   method: string;
@@ -59,7 +59,7 @@ function describe(head: Head): Message {
   };
 }
 
-/** One connection's codec: feed it pieces, then end it. */
+/** One connection's codec: feed it chunks, then end it. */
 export class StreamReader {
   readonly reading: Reading = { messages: [], refused: 0, problem: "" };
   readonly #response: boolean;
@@ -75,12 +75,12 @@ export class StreamReader {
   }
 
   feed(piece: Buffer): void {
-    // Bytes that are not the stream's stand on both sides, as they do in a read buffer.
+    // Bytes of others surround the stream's, as in a read buffer.
     this.#pending = Buffer.concat([this.#pending, piece]);
     const framed = Buffer.concat([Buffer.from("\r\n\r\n"), this.#pending, Buffer.from("\r\n\r\nHost: x\r\n\r\n")]);
     const end = 4 + this.#pending.length;
     let at = 4;
-    // A message without a body is done before another byte comes.
+    // A message without a body is complete before another byte is received.
     while (this.reading.refused === 0 && (at < end || this.#expectsNothing)) {
       const past = this.#message === null ? this.#readHead(framed, at, end) : this.#readBody(framed, at, end);
       if (past < 0) break;

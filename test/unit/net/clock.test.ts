@@ -67,7 +67,7 @@ test("a delayed worker reads received bytes before it reports a timeout", async 
     clock.add(late);
     late.deadline = clock.after(1);
     clock.start(() => {});
-    // The loop stands still until the deadline is long over, and the bytes have long arrived.
+    // The loop blocks until after the deadline, when the bytes have been received.
     setImmediate(() => {
       const until = performance.now() + 4 * TICK;
       while (performance.now() < until);

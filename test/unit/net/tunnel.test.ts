@@ -1,4 +1,4 @@
-/** The relay between two connections over real sockets: every byte arrives, in order, and every end is passed on. */
+/** The relay between two connections over real sockets: every byte arrives, in order, and every end is forwarded. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
@@ -206,7 +206,7 @@ test("what an endpoint has sent before it closed reaches the client, also when i
   ends.endpoint.write("goodbye");
   ends.endpoint.destroySoon();
   await until(() => got.ended);
-  // The endpoint's system answers these by a reset: its connection takes no more.
+  // The endpoint's system responds with a reset: its connection is closed.
   for (let i = 0; i < 50 && !got.closed; i++) {
     ends.client.write("more");
     await setImmediate();

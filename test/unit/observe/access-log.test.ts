@@ -30,7 +30,7 @@ function exchangeOf({ method, host, path, query }: Parts): Exchange {
   return x;
 }
 
-/** An access log that writes to a file, and what stands there once it is closed. */
+/** An access log that writes to a file, and the content of that file once it is closed. */
 function openLog(t: TestContext): { log: AccessLog; cells: Float64Array; close(): Promise<string[]> } {
   const directory = mkdtempSync(join(tmpdir(), "sluice-log-"));
   const file = join(directory, "access.log");

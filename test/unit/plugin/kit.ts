@@ -61,7 +61,7 @@ export function fieldsOf(head: Head): string[] {
   return fields;
 }
 
-/** GET /path?a=1 of example.com with a few fields, and an answer to it. */
+/** GET /path?a=1 of example.com with a few headers, and a response to it. */
 export function makeExchange(): Exchange {
   const exchange = new Exchange();
   exchange.id = 7;

@@ -15,7 +15,7 @@ const CLUSTERS = ["app", "canary", "beta"];
 
 type Answer = (x: PendingAdmission) => number;
 
-/** A listener with a chain that answers so. */
+/** A listener with a chain that returns these results. */
 function listen(
   answers: readonly Answer[],
   { version = 1, clusters = CLUSTERS, may = (_name: string): boolean => true } = {},
@@ -70,7 +70,7 @@ const choose =
     return OUTCOME.continue;
   };
 
-/** What a request that comes on that connection begins with, in that version. */
+/** The initial state of a request on that connection, in that version. */
 function begin(choice: string | ConnectionChoice | null, listener: ListenerState): number {
   const x = new Exchange();
   x.listener = listener;

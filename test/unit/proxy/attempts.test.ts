@@ -59,7 +59,7 @@ test("of two attempts the exchange commits to the second and cancels the first",
   assert.equal(x.response, second.head);
   assert.equal(x.endpoint, second.endpoint);
 
-  // What comes of the first by now changes nothing.
+  // A later result of the first changes nothing.
   first.head.status = 503;
   plane.pipeline.attempts.interim(first);
   plane.pipeline.attempts.responded(first);

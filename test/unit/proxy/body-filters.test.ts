@@ -271,7 +271,7 @@ test("the route's timeout runs during a suspended call: the call is cancelled, a
     const waits = new Waits();
     const upstream = await startUpstream(t, (_request, response) => response.end("response"));
     const waiting = makeInstance(0, { ...holds, [name]: (x: Exchange) => waits.begin(name, x) });
-    // Behind the rule, which knows the time; in front of it there is none yet.
+    // After the route, which has the timeout; before it there is none yet.
     const plane = startPlane(t, [upstream.port], { routeChain: [waiting], timeout: 100 });
     const client = await connectTo(t, plane.port);
     client.send(request);

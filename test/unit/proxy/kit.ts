@@ -39,14 +39,14 @@ export const CELLS = {
 export type Settings = {
   timeouts?: Partial<ListenerPlan["timeouts"]>;
   retry?: Partial<RetryPlan>;
-  /** The rule's. */
+  /** Of the route. */
   timeout?: number;
   cluster?: Partial<Pick<ClusterPlan, "timeouts" | "pool">>;
   /** By which pools end a suspension. */
   poolClock?: () => number;
   /** In the place of the one of HTTP/1. */
   connector?: Connector;
-  /** The listener's, and the rule's. */
+  /** Of the listener and the route. */
   chain?: readonly Instance[];
   routeChain?: readonly Instance[];
 };
@@ -70,10 +70,10 @@ export function makeInstance(index: number, hooks: Hooks, more: Partial<Instance
   };
 }
 
-/** Calls that wait, and the exchange that each holds up. */
+/** Suspended calls, and the exchange of each. */
 export class Waits {
   readonly calls: { readonly hook: number; readonly x: Exchange; cancelled: boolean }[] = [];
-  /** What a call does to the exchange when it is given up. */
+  /** What a call does to the exchange when it is cancelled. */
   onCancel: (x: Exchange) => void = () => {};
 
   /** Begins one, as a plugin's instance would. */
@@ -151,7 +151,7 @@ export class Plane {
     return this.context.cells[THREAD_CELLS.requestsInFlight]!;
   }
 
-  /** The connections of clients, in the order in which they came. */
+  /** The connections of clients, in order of arrival. */
   get clients(): Connection[] {
     return [...this.listener.port.connections];
   }

@@ -109,7 +109,7 @@ test("an exception ends its own exchange only", async (t) => {
   const { snapshot } = plane.listener.port.state!;
   const client = await connectTo(t, plane.port);
   assert.equal((await client.send(get).readResponse()).status, 200);
-  // Where the corridor meets the exception; put back for the second of two requests that come together.
+  // Where the request pipeline throws; restored for the second of two pipelined requests.
   const { clusters } = snapshot;
   const pick = clusters[0]!.pick.bind(clusters[0]);
   clusters[0]!.pick = (...asked) => {
@@ -152,7 +152,7 @@ test("a client that paused briefly is not disconnected by the timeout of that wr
   client.socket.pause();
   peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
   const [connection] = plane.clients;
-  // Until bytes wait in the proxy, but too few of them that anybody would be told when they have gone.
+  // Until bytes are buffered in the proxy, but too few for an event when they were sent.
   const sent = (): number => plane.context.cells[CELLS.listener + LISTENER_CELLS.bytesSent]!;
   while (connection!.unsent === 0) {
     const before = sent();
@@ -187,7 +187,7 @@ test("the response timeout starts when the request was sent", async (t) => {
   client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
   const received = (): number => plane.context.cells[CELLS.listener + LISTENER_CELLS.bytesReceived]!;
   const peer = await upstream.connection(0);
-  // Until bytes wait in the proxy, but too few of them that anybody would be told when they have gone.
+  // Until bytes are buffered in the proxy, but too few for an event when they were sent.
   while (wires[0]!.unsent === 0) {
     const before = received();
     client.send(`4000\r\n${"x".repeat(0x4000)}\r\n`);
@@ -215,7 +215,7 @@ test("a response that stalls after its slow reader continued is aborted", async 
   client.socket.pause();
   peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
   const sent = (): number => plane.context.cells[CELLS.listener + LISTENER_CELLS.bytesSent]!;
-  // Chunk by chunk, so that when the endpoint is paused all that it has sent was read: no byte comes after that moment.
+  // Chunk by chunk, so that when the endpoint is paused all that it has sent was read: no byte is received after that.
   while (!wires[0]!.paused) {
     const before = sent();
     peer.send(`4000\r\n${"x".repeat(0x4000)}\r\n`);
@@ -227,7 +227,7 @@ test("a response that stalls after its slow reader continued is aborted", async 
   assert.equal(await bounded(client.closed, "the end of the connection"), "reset");
 });
 
-/** The connections to endpoints, in the order in which they come. */
+/** The connections to endpoints, in order of arrival. */
 function collectUpstreams(plane: Plane): Connection[] {
   const found: Connection[] = [];
   const add = plane.clock.add.bind(plane.clock);

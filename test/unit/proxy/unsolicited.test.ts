@@ -17,7 +17,7 @@ const forged = response("forged");
 
 const unsolicited = ({ context }: Plane): number => context.cells[CELLS.durations + UPSTREAM_CELLS.unsolicited]!;
 
-/** An endpoint that answers each request with its number, and what it was asked last on. */
+/** An endpoint that responds to each request with its number, and the connection of the last request. */
 async function startNumbering(t: TestContext) {
   const last: { peer: Peer | null } = { peer: null };
   const upstream = await startRawUpstream(t, async (peer) => {
@@ -49,7 +49,7 @@ for (const mode of ["handle", "public"]) {
     const client = await connectTo(t, plane.port);
     assert.equal((await client.send(get(0)).readResponse()).body.toString(), "0");
     for (let number = 1; number <= TRIES; number++) {
-      // One poll tells the proxy of both, of the request first.
+      // One poll reports both to the proxy, the request first.
       client.send(get(number));
       last.peer!.send(forged);
       const response = await client.readResponse();
@@ -95,7 +95,7 @@ for (const mode of ["handle", "public"]) {
     });
     const other = startIn(t, mode, [together.port]);
     const next = await connectTo(t, other.port);
-    // The second comes when the first's connection is still being ended.
+    // The second arrives while the first's connection is still closing.
     next.send(get(0) + get(1));
     for (let number = 0; number < 2; number++) assert.equal((await next.readResponse()).body.toString(), "own");
     assert.equal(unsolicited(other), 2);

@@ -9,7 +9,7 @@ const guest = await loadSdkGuest("sdk-addresses.as.ts");
 const runs = { numRuns: 2000 };
 /** Without the two characters that fixtures put between what they return. */
 const text = fc.string({ unit: "binary", maxLength: 12 }).map((given) => given.replace(/[\u0001\u0002]/g, "."));
-/** What a query may hold on the wire. */
+/** What a query may contain on the wire. */
 const wire = fc.string({
   unit: fc.constantFrom(..."ab=&&+%%", "%20", "%2B", "%26", "%3D", "%c3%a9", "%C3", "%ff", "%e2%82%ac", "%2", "/", "?"),
   maxLength: 12,

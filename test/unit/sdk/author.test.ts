@@ -1,4 +1,4 @@
-/** The examples of the guide compile as they stand and do what they say; every call of the SDK does what its comment says. */
+/** The guide's examples compile unchanged and work; every call of the SDK does what its comment says. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";

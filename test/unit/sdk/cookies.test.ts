@@ -69,7 +69,7 @@ describe("a cookie of the request", () => {
 });
 
 describe("a cookie to be set", () => {
-  /** The cookie, or why there is none. A host tells one failure of a plugin, and the next of the same kind later. */
+  /** The cookie, or why there is none. A host reports one failure of a plugin, and the next of the same kind later. */
   const set = (words: string): string => {
     const own = load(wasm);
     const on = exchange(`GET / HTTP/1.1\nHost: a\nX-Set: ${words}`);

@@ -103,7 +103,7 @@ test("a value is loaded once, a failure remembered for a second, and a lost load
   ok = true;
   now += 1100;
   assert.deepEqual([await user("bob"), asked], ["profile of bob", 3]);
-  // Of another thread: first one that is under way and comes, then one whose guest has failed.
+  // Of another worker: first a running one that completes, then one whose guest has failed.
   cache.kv("users").set("\0eve", "1", 5000);
   cache.kv("users").set("eve", "profile by another thread", 60_000);
   assert.deepEqual([await user("eve"), asked], ["profile by another thread", 3]);

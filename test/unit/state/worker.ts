@@ -18,7 +18,7 @@ const words = new Int32Array(signals);
 const keys = new Keys(new KeyValueStore(buffer, thread));
 keys.patient = true;
 
-/** A value whose length and bytes follow from one number: a torn one cannot look like it. */
+/** A value whose length and bytes follow from one number, so that a torn one is recognised. */
 export function patternOf(number: number): Buffer {
   return Buffer.alloc(1 + ((number * 97) % 3000), number % 251);
 }

@@ -38,7 +38,7 @@ export function onResponse(req: Request, res: Response): void {
 }
 export function onResponseBody(req: Request, res: Response, body: Body): void { res.headers.set("x-held", "yes"); }
 `;
-// Counts what it was told: a state that a second \`update\` would lose.
+// Counts its updates: a state that a second \`update\` would lose.
 const COUNTS = `import { Endpoints, Outcome, Request, log } from "sluice/sdk";
 let updates = 0, outcomes = 0;
 export function update(endpoints: Endpoints): void { updates++; }

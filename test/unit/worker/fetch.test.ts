@@ -21,7 +21,7 @@ function ask(origins: Origins, port: number, method = "GET", timeout = 3_600_000
   return bounded(answer, "the answer");
 }
 
-/** Requests whose heads have come, by connection, and how each but the first of a connection is met. */
+/** Received requests by connection, and the reaction to each but the first of a connection. */
 async function startClosing(
   t: TestContext,
   meet: (peer: Peer) => void,
@@ -65,7 +65,7 @@ test("a request that may have been processed is not retried, and none is retried
   assert.equal(await ask(origins, posts.port, "POST"), STATUS.unreachable);
   assert.deepEqual(posts.heads, [["GET", "POST"]]);
 
-  // A byte of an answer has come.
+  // A byte of a response was received.
   const begins = await startClosing(t, (peer) => {
     peer.send("HTTP/1.1 2");
     peer.end();
@@ -74,7 +74,7 @@ test("a request that may have been processed is not retried, and none is retried
   assert.equal(await ask(origins, begins.port), STATUS.unreachable);
   assert.deepEqual(begins.heads, [["GET", "GET"]]);
 
-  // The fresh connection is closed as well; and one that was never used before.
+  // The new connection is closed as well; and one that was never used before.
   let connections = 0;
   const closing = await startRawUpstream(t, async (peer, index) => {
     connections++;

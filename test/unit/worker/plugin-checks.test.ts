@@ -11,7 +11,7 @@ import { Snapshot } from "../../../src/proxy/snapshot.ts";
 import type { Connector } from "../../../src/proxy/upstream-stream.ts";
 import { type PluginCheck, PluginChecks } from "../../../src/worker/plugin-checks.ts";
 
-/** A version with one cluster, whose plugin answers so; what it was called with, and what was reported. */
+/** A version with one cluster, whose plugin returns that result; its calls and reports. */
 function setUp(outcome: number, act: (x: PluginCheck) => void = () => {}) {
   const called: PluginCheck[] = [];
   const reported: [number, CheckResult | null][] = [];

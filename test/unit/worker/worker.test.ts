@@ -54,7 +54,7 @@ async function startThread(t: TestContext) {
   t.after(() => worker.terminate());
   const said: FromWorker[] = [];
   worker.on("message", (message: FromWorker) => said.push(message));
-  /** The first message of that kind that was not told yet. */
+  /** The first message of that kind that was not returned yet. */
   const says = async (type: FromWorker["type"]): Promise<FromWorker> => {
     for (;;) {
       const at = said.findIndex((message) => message.type === type);
@@ -92,7 +92,7 @@ test("a connection from a worker that activated a version earlier is queued unti
     port1.postMessage({ type: "connection", address, socket }, [socket as never]);
   deal(listener.address, early.fresh);
   deal("127.0.0.1:2", unknown.fresh);
-  // At an address that no version names it is closed, which tells that the one before it has come as well.
+  // At an address that no version names it is closed, which shows that the one before it was received as well.
   await new Promise((resolve) => unknown.client.once("close", resolve));
   tell({ type: "commit", version: 1 });
   assert.match(String(await early.client.setEncoding("latin1").take(1).toArray()), /^HTTP\/1\.1 404 /);

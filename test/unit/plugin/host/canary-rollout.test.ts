@@ -14,7 +14,7 @@ import { compileWat, MEMORY, makeExchange, makeView, planOf, TestHost } from "..
 const FIGURES = 2 * PLUGIN_CELLS.size;
 const HEAD_HOOKS: Hook[] = ["request_head", "response_head", "log"];
 
-/** Answers with a status of its own, and again and again with what is in `bodies`. */
+/** Responds with its own status, and repeatedly with `bodies`. */
 function version(status: number, bodies: Record<string, string> = {}, hooks = HEAD_HOOKS): ModulePlan {
   const answer = `(drop (call $respond (i32.const ${status}) (i32.const 0) (i32.const 0))) (i32.const 1)`;
   const all: Record<string, string> = {

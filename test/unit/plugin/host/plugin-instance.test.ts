@@ -419,7 +419,7 @@ test("a kept guest whose cluster was removed causes the new version's rejection,
   assert.throws(() => host.prepare(modules, [plan], { clusters: ["app"] }), refuses(/rejects its configuration/));
   assert.equal(host.host.guests(), 1);
   assert.equal(first.instances[0]!.call(HOOK.route, makeExchange()), OUTCOME.continue);
-  // It comes to be again under another index: a fresh look-up finds it.
+  // It exists again under another index: a new look-up finds it.
   const back = host.prepare(modules, [plan], { clusters: ["canary", "app"] });
   const exchange = makeExchange();
   back.instances[0]!.call(HOOK.route, exchange);
@@ -469,7 +469,7 @@ test("one guest serves all configurations of a module that declares it", () => {
   };
   assert.deepEqual([nameOf(first, 0), nameOf(first, 1), nameOf(first, 2)], ["x", "y", "z"]);
   assert.equal(host.calls("request_head", PLUGIN_CELLS.size), 1);
-  // The same ones in another order share it; others get one of their own, and nothing is left of the first.
+  // The same ones in another order share it; others get another, and nothing is left of the first.
   const second = host.prepare(modules, [plans[2]!, plans[0]!, plans[1]!]);
   assert.equal(host.host.guests(), 1);
   assert.deepEqual([nameOf(second, 0), nameOf(second, 1), nameOf(second, 2)], ["z", "x", "y"]);

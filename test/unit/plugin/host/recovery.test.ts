@@ -9,7 +9,7 @@ class Plugin {
   time = 0;
   /** Every restart: when, and what it took. */
   readonly restarts: { at: number; cost: number }[] = [];
-  /** Each change of the quarantine as it was told. */
+  /** Each reported change of the quarantine. */
   readonly reported: boolean[] = [];
   readonly recovery: Recovery;
   refused = 0;
@@ -99,7 +99,7 @@ test("whatever has happened, a plugin that works again is tried within a minute 
   );
 });
 
-/** So many requests a second for a minute, in an order that looks like chance; what became of those that are good. */
+/** So many requests a second for a minute, in pseudo-random order; the results of the good ones. */
 function flood(poisoned: number, good: number, cost: number): { share: number; plugin: Plugin } {
   const plugin = new Plugin();
   let sent = 0;

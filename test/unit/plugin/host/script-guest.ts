@@ -83,7 +83,7 @@ const text = `(module
 
 export const scriptGuest: ModulePlan = buildModule(compileWat(text), { memory: MEMORY });
 
-/** Where a program runs: how many frames deep, and whether the guest catches what comes out of it. */
+/** Where a program runs: how many frames deep, and whether the guest catches its exceptions. */
 export type Place = { readonly narrow: number; readonly wide: number; readonly catches: boolean };
 
 export const FLAT: Place = { narrow: 0, wide: 0, catches: false };
@@ -102,7 +102,7 @@ export function writeProgram(memory: Buffer, steps: readonly Step[], { narrow, w
   }
 }
 
-/** What the call of a step answered. */
+/** The result of a step's call. */
 export function resultOf(memory: Buffer, step: number): number {
   return memory.readInt32LE(PAGE + step * STEP + RESULT);
 }
@@ -125,7 +125,7 @@ export function parametersOf({ declared, name }: HostCall): string[] {
 
 export type Role = "pointer" | "length" | "out" | "cap" | "number";
 
-/** What each parameter is: a pointer has its length after it, or is room for what comes out. */
+/** The kind of each parameter: a pointer is followed by its length, or is an output. */
 export function rolesOf(call: HostCall): Role[] {
   const names = parametersOf(call);
   return names.map((name, i) => {

@@ -17,7 +17,7 @@ const RESTORE =
   "(drop (call $get (i32.const 0) (i32.const 0) (i32.const 4))) (global.set $count (i32.load (i32.const 0))) (i32.const 0)";
 const TICK = "(global.set $count (i32.add (global.get $count) (i32.const 10))) (i32.const 0)";
 
-/** A guest that counts its requests by one and its ticks by ten, and tells the count by the status of its answer. */
+/** A guest that counts its requests by one and its ticks by ten, and responds with the count as status. */
 function counter({
   start = "",
   request = "",
@@ -132,7 +132,7 @@ test("a long tick delays the next, so that ticks take at most a twentieth of the
   host.host.tick();
   const took = performance.now() - began;
   assert.equal(host.calls("tick"), 1);
-  // What stands around the tick here may take longer than it: a factor of six is left for that.
+  // Other work here can take longer than the tick: hence the factor of six.
   host.time += 3 * took;
   assert.ok(3 * took > 50, "longer than the interval");
   host.host.tick();

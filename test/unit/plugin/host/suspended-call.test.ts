@@ -9,7 +9,7 @@ import type { Exchange } from "../../../../src/proxy/exchange.ts";
 import { until } from "../../../e2e/program.ts";
 import { buildFixture, compileWat, fieldsOf, MEMORY, makeExchange, makeView, planOf, TestHost } from "../kit.ts";
 
-/** Gives up what the exchange waits for, as the corridor does when it ends. */
+/** Cancels the exchange's pending call, as the request pipeline does when it ends. */
 function giveUp(exchange: Exchange): void {
   exchange.suspension?.cancel();
   exchange.suspension = null;
@@ -125,7 +125,7 @@ test("a guest that is suspended, or has failed, refuses to be entered", async ()
   assert.throws(run, /the guest was entered .*after it failed/);
 });
 
-/** Changes the head of the request and keeps a value, and then sleeps; what comes behind that is `after`. */
+/** Changes the request head and stores a value, then sleeps; `after` is what follows. */
 function edits(after: string): ModulePlan {
   const text = `(module
     (import "sluice:sleep/1" "sleep" (func $sleep (param i32) (result i32)))

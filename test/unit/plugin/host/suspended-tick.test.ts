@@ -45,7 +45,7 @@ async function until(is: () => boolean): Promise<void> {
     assert.ok(performance.now() < end, "in time");
 }
 
-/** Longer than any test, and no longer: what is not given up keeps the process alive. */
+/** Longer than any test, and no longer: a call that is not cancelled keeps the process alive. */
 const LONG = 30_000;
 
 test("a tick suspends, and the next does not start before it has ended", async () => {
@@ -131,7 +131,7 @@ test("the running time of a tick before and after a suspension delays the next",
   const began = performance.now();
   await until(() => !instance!.isTicking);
   const took = performance.now() - began;
-  // What stands around the tick here may take longer than it: a factor of six is left for that.
+  // Other work here can take longer than the tick: hence the factor of six.
   assert.ok(3 * took > 100, "longer than the interval");
   pass(host, 3 * took);
   assert.equal(host.calls("tick"), 1);

@@ -20,7 +20,7 @@ test("a traced call counts every host call by its name", () => {
       group!
     ]![name!]!;
     try {
-      // What it answers, or that it refuses, does not matter here.
+      // Its result, or that it rejects, does not matter here.
       Promise.resolve(call(...new Array<number>(10).fill(0))).catch(() => undefined);
     } catch (error) {
       assert.ok(error instanceof Error);

@@ -103,7 +103,7 @@ test("functions are compiled before a module is used, and costly ones are not op
     "cheap: optimised",
     "costly: function 2 has 280004 bytes of code, above 262144",
   ]);
-  // The engine also compiles modules of Node's own; ours are told by their sizes.
+  // The engine also compiles modules of Node's own; ours are identified by their sizes.
   const compilersOf = (stores: number) => {
     const [least, most] = [stores * STORE.length, stores * STORE.length + 40];
     const sizes = stdout.matchAll(/#2 using (\w+), .* bodysize (\d+)/g);

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { Reader } from "../../../../src/plugin/wasm/binary.ts";
 import { skipImmediates } from "../../../../src/plugin/wasm/instructions.ts";
 
-/** After the instruction there stand only zeros. */
+/** After the instruction there are only zeros. */
 function skip(...bytes: number[]): number {
   const reader = new Reader(Uint8Array.from([...bytes, ...new Array<number>(40).fill(0)]));
   return skipImmediates(reader, reader.u8());

@@ -94,7 +94,7 @@ test("a random module with little fuel ends where that ends, or does the same", 
 
 const plugins = globSync(join(import.meta.dirname, "../../../../plugins/*.wasm")).sort();
 
-/** A host that answers anything, the same each time, and notes what it was asked. */
+/** A host that returns arbitrary results, the same each time, and records calls. */
 class Echo {
   readonly asked: string[] = [];
   memory: WebAssembly.Memory | null = null;

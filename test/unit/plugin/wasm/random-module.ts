@@ -344,7 +344,7 @@ function list(what: string, types: readonly Type[]): string {
   return types.length === 0 ? "" : `(${what} ${types.join(" ")})`;
 }
 
-/** The same as a plugin: each of those hooks answers the first thing that `run` does. */
+/** The same as a plugin: each of those hooks returns the first result of `run`. */
 export function randomPlugin(numbers: readonly number[], hooks: readonly string[]): string {
   const exported = hooks.map((hook) => `(export "${hook}" (func $hook))`).join(" ");
   return new Generator(

@@ -16,7 +16,7 @@ const NONE = new Uint8Array(0);
 const directory = mkdtempSync(join(tmpdir(), "sluice-map-"));
 after(() => rmSync(directory, { recursive: true }));
 
-/** Each failure stands in a line of its own, in a function that is called from another. */
+/** Each failure is in its own line, in a function that is called from another. */
 const SOURCE = `import { Request } from "sluice/sdk";
 
 const limits = new StaticArray<i32>(2), kept: string[] = []; let name: string = "";
@@ -123,7 +123,7 @@ test("a stack starts with the author's frame and the thrown message", () => {
     describeStack(map, [abort, frame("~lib/sluice/sdk/headers/Headers#set", 5), outer], ""),
     "outer (plugin.ts:7:3)",
   );
-  // What a library throws is told by the author's last place before it, within the function.
+  // An exception of a library is reported at the author's last position before it, within the function.
   const lines = {
     files: [...map.files, "~lib/array.ts"],
     table: Uint32Array.of(10, 1, 7, 3, 20, 1, 8, 3, 30, 3, 9, 1),
@@ -133,7 +133,7 @@ test("a stack starts with the author's frame and the thrown message", () => {
     const none = describeStack(lines, [abort, frame("plugin/outer", 35, 25)], thrown);
     assert.equal(none, `outer (${thrown || "~lib/array.ts:9:1"})`, "another function's place is none");
   }
-  // What the host finds wrong in a call of the SDK, or the engine within it: the author's frames come first.
+  // An error of the host in a call of the SDK, or of the engine within it: the author's frames are first.
   const set = frame("~lib/sluice/sdk/headers/Headers#set", 22);
   const push = frame("~lib/array/Array<i32>#push", 35);
   assert.equal(
@@ -165,7 +165,7 @@ test("the stack of a trap names the author's lines, and offsets without a map", 
     ["/once", /^cannot add header "te": .*\n(?:request_head|onRequest) \(plugin\.ts:16:\d+\)$/m],
     ["/sdk", /^cannot set header "connection": .*\n(?:request_head|onRequest) \(plugin\.ts:15:27\)$/m],
     ["/spin", /^.*\bplugin\.ts:14:\d+\)?$/m],
-    // What the host or the engine ends within the SDK, and objects that were kept: the author's line comes first.
+    // Failures of the host or the engine within the SDK, and of kept objects: the author's line is first.
     ["/host", /^.*\n(?:request_head|onRequest) \(plugin\.ts:17:\d+\)\n(?:.* \(~lib\/sluice\/.*\)(?:\n|$))+$/],
     ["/kept", /^an object created in this call was kept.*\n(?:request_head|onRequest) \(plugin\.ts:18:\d+\)(?:\n|$)/],
     ["/kept-name", /^an object created in this call was kept.*\n(?:request_head|onRequest) \(plugin\.ts:\d+:\d+\)$/],

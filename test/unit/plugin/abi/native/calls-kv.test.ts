@@ -22,7 +22,7 @@ function configure(keyValue: KeyValueStore | undefined): Configuration {
     .instances[0]!.configuration;
 }
 
-/** Every call that names a namespace, with a key, a value and room that are there; what each answers. */
+/** Every call that names a namespace, with a valid key, value and output; the result of each. */
 function callAll(namespace: number, hook: number, configuration: Configuration): Record<string, number> {
   const context = new CallContext(() => 1000);
   context.memory.attach(new WebAssembly.Memory({ initial: 1 }));

@@ -948,7 +948,7 @@ test("a body replaced or extended by a plugin is limited", () => {
   assert.equal(piece.size, 10);
   assert.equal(core.body_replace(0, limit), STATUS.ok);
   assert.equal(piece.size, limit);
-  // A piece that came may be larger: it is what is added that counts, however small the bits.
+  // A received chunk can be larger: only additions count, however small.
   for (const size of [0, 10, 5 * limit]) {
     begin(size);
     assert.equal(core.body_append(0, limit - 1), STATUS.ok);
