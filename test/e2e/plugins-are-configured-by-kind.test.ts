@@ -57,6 +57,6 @@ clusters:
   const behind = await runSluice("check", "-c", file);
   assert.match(
     behind.stdout + behind.stderr,
-    /listeners\.web\.routes\.1\.chain\.0: gate is no filter of a rule: its hooks are connection, expected request_head/,
+    /listeners\.web\.routes\.1\.chain\.0: gate is no filter of a route: its hooks are connection, expected request_head/,
   );
 });
