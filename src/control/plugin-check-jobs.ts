@@ -3,9 +3,9 @@
  * has just committed another version is assigned again.
  */
 
+import { limitTime } from "../net/fair-timer.ts";
 import type { FromWorker, ToWorker } from "../worker/messages.ts";
 import type { CheckTarget } from "./endpoint-check.ts";
-import { limitTime } from "./fair-timer.ts";
 import type { OnResult } from "./probe.ts";
 
 export type PluginCheckJobsOptions = {

@@ -2,14 +2,13 @@
  * Native health checks: a new connection to the endpoint, a request, and the evaluation of the response. A check ends
  * within its timeout and reads a bounded number of bytes.
  */
-import { Socket } from "node:net";
 import type { CheckResult } from "../cluster/health.ts";
 import { Head } from "../http/head.ts";
 import { BodyReader } from "../http1/framing.ts";
 import { RESPONSE_LIMITS, scanResponse } from "../http1/scan.ts";
 import { PendingBuffer } from "../net/pending-buffer.ts";
+import { startProbe } from "../net/probe.ts";
 import type { EndpointPlan, ProbePlan } from "../plan/plan.ts";
-import { limitTime } from "./fair-timer.ts";
 
 /** Called once, unless the check is cancelled before. */
 export type OnResult = (result: CheckResult) => void;
@@ -34,7 +33,7 @@ const MESSAGES: Readonly<Record<string, string>> = {
 };
 
 /** A request and the evaluation of its response. Results: "" is healthy, a text is the problem, null: incomplete. */
-interface ProbeProtocol {
+interface NativeProtocol {
   readonly request: Buffer;
   readonly expectsResponse: boolean;
   receive(bytes: Buffer): string | null;
@@ -42,91 +41,41 @@ interface ProbeProtocol {
   end(): string;
 }
 
-/** Starts a check; the returned function cancels it. */
-export function probe(plan: NativeProbe, { endpoint, timeout }: ProbeTarget, onResult: OnResult): () => void {
-  const connection = new ProbeConnection(
-    plan.kind === "http" ? new HttpProbe(plan, endpoint) : new TcpProbe(plan),
-    timeout,
-    onResult,
-  );
-  connection.start(endpoint);
-  return () => connection.close();
-}
-
 export type NativeProbe = Exclude<ProbePlan, { kind: "plugin" }>;
 export type ProbeTarget = { readonly endpoint: EndpointPlan; readonly timeout: number };
 
-class ProbeConnection {
-  readonly #protocol: ProbeProtocol;
-  readonly #timeout: number;
-  readonly #socket = new Socket();
-  #onResult: OnResult | null;
-  #stopTimer: () => void = () => undefined;
-
-  constructor(protocol: ProbeProtocol, timeout: number, onResult: OnResult) {
-    this.#protocol = protocol;
-    this.#timeout = timeout;
-    this.#onResult = onResult;
-  }
-
-  start({ host, port, path }: EndpointPlan): void {
-    const socket = this.#socket;
-    this.#stopTimer = limitTime(this.#timeout, () => this.#expire());
-    socket.on("connect", () => this.#guard(() => this.#connected()));
-    socket.on("data", (bytes: Buffer) => this.#guard(() => this.#handle(this.#protocol.receive(bytes))));
-    socket.on("end", () => this.#guard(() => this.#handle(this.#protocol.end())));
-    socket.on("error", (error: NodeJS.ErrnoException) => this.#end(resultOf(error)));
-    socket.on("close", () => this.#end({ result: "unhealthy", problem: "connection closed" }));
-    socket.setNoDelay(true);
-    if (path === "") socket.connect({ host, port });
-    else socket.connect({ path });
-  }
-
-  /** Cancels the check without a result. */
-  close(): void {
-    this.#onResult = null;
-    this.#stopTimer();
-    this.#socket.destroy();
-  }
-
-  #connected(): void {
-    const { request, expectsResponse } = this.#protocol;
-    if (request.length > 0) this.#socket.write(request, () => !expectsResponse && this.#end(HEALTHY));
-    else if (!expectsResponse) this.#end(HEALTHY);
-  }
-
-  #handle(problem: string | null): void {
-    if (problem !== null) this.#end(problem === "" ? HEALTHY : { result: "unhealthy", problem });
-  }
-
-  #end(result: CheckResult): void {
-    const onResult = this.#onResult;
-    this.close();
-    if (onResult !== null) onResult(result);
-  }
-
-  /** An exception ends the check, not the process. */
-  #guard(run: () => void): void {
-    try {
-      run();
-    } catch (error) {
-      this.#end({ result: "failed", problem: `internal error: ${String(error)}` });
-    }
-  }
-
-  #expire(): void {
-    const what = this.#socket.connecting ? "no connection" : "no complete response";
-    this.#end({ result: "unhealthy", problem: `${what} within ${this.#timeout} ms` });
-  }
+/** Starts a check; the returned function cancels it. */
+export function probe(plan: NativeProbe, { endpoint, timeout }: ProbeTarget, onResult: OnResult): () => void {
+  const protocol = plan.kind === "http" ? new HttpProbe(plan, endpoint) : new TcpProbe(plan);
+  const evaluation = {
+    request: protocol.request,
+    sent: () => (protocol.expectsResponse ? null : HEALTHY),
+    received: (bytes: Buffer) => resultOf(protocol.receive(bytes)),
+    ended: () => resultOf(protocol.end()),
+    failed: (error: NodeJS.ErrnoException | null) => (error === null ? unhealthy("connection closed") : ofError(error)),
+    timedOut: (isConnected: boolean) =>
+      unhealthy(`${isConnected ? "no complete response" : "no connection"} within ${timeout} ms`),
+    broken: (error: unknown): CheckResult => ({ result: "failed", problem: `internal error: ${String(error)}` }),
+  };
+  return startProbe<CheckResult>(endpoint, timeout, evaluation, onResult);
 }
 
-function resultOf(error: NodeJS.ErrnoException): CheckResult {
+function resultOf(problem: string | null): CheckResult | null {
+  if (problem === null) return null;
+  return problem === "" ? HEALTHY : unhealthy(problem);
+}
+
+function unhealthy(problem: string): CheckResult {
+  return { result: "unhealthy", problem };
+}
+
+function ofError(error: NodeJS.ErrnoException): CheckResult {
   const code = error.code ?? "";
   const problem = MESSAGES[code] ?? (code === "" ? error.message : code);
   return { result: LOCAL_ERRORS.has(code) ? "failed" : "unhealthy", problem };
 }
 
-class HttpProbe implements ProbeProtocol {
+class HttpProbe implements NativeProtocol {
   readonly request: Buffer;
   readonly expectsResponse = true;
   readonly #plan: ProbePlan & { kind: "http" };
@@ -190,7 +139,7 @@ class HttpProbe implements ProbeProtocol {
   }
 }
 
-class TcpProbe implements ProbeProtocol {
+class TcpProbe implements NativeProtocol {
   readonly request: Buffer;
   readonly expectsResponse: boolean;
   readonly #expected: Buffer;

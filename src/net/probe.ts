@@ -1,0 +1,62 @@
+/** A short connection of a health check: sends a request and reads until the protocol has a result. */
+import { Socket } from "node:net";
+import type { DialTarget } from "./dial.ts";
+import { limitTime } from "./fair-timer.ts";
+
+/** The request of a probe and the evaluation of the response. A method that returns null continues the probe. */
+export interface ProbeProtocol<Result> {
+  readonly request: Buffer;
+  /** The request was sent. */
+  sent(): Result | null;
+  received(bytes: Buffer): Result | null;
+  /** The endpoint has ended its direction. */
+  ended(): Result | null;
+  /** The connection failed; null: it was closed without an error. */
+  failed(error: NodeJS.ErrnoException | null): Result;
+  timedOut(isConnected: boolean): Result;
+  /** One of the other methods threw an exception. */
+  broken(error: unknown): Result;
+}
+
+/** Starts a probe, which ends within `timeout` ms; calls `done` once. The returned function cancels it silently. */
+export function startProbe<Result>(
+  { host, port, path }: DialTarget,
+  timeout: number,
+  protocol: ProbeProtocol<Result>,
+  done: (result: Result) => void,
+): () => void {
+  const socket = new Socket();
+  let hasEnded = false;
+  const cancel = (): void => {
+    hasEnded = true;
+    stopTimer();
+    socket.destroy();
+  };
+  const end = (result: Result | null): void => {
+    if (result === null || hasEnded) return;
+    cancel();
+    done(result);
+  };
+  const evaluate = (run: () => Result | null): void => {
+    let result: Result | null;
+    try {
+      result = run();
+    } catch (error) {
+      result = protocol.broken(error);
+    }
+    end(result);
+  };
+  const stopTimer = limitTime(timeout, () => end(protocol.timedOut(!socket.connecting)));
+  socket.on("connect", () => {
+    if (protocol.request.length === 0) evaluate(() => protocol.sent());
+    else socket.write(protocol.request, () => evaluate(() => protocol.sent()));
+  });
+  socket.on("data", (bytes: Buffer) => evaluate(() => protocol.received(bytes)));
+  socket.on("end", () => evaluate(() => protocol.ended()));
+  socket.on("error", (error: NodeJS.ErrnoException) => end(protocol.failed(error)));
+  socket.on("close", () => end(protocol.failed(null)));
+  socket.setNoDelay(true);
+  if (path === "") socket.connect({ host, port });
+  else socket.connect({ path });
+  return cancel;
+}
