@@ -174,6 +174,12 @@ const cases: Case[] = [
     texts: ["one", "twö", "three"],
   },
   {
+    name: "an empty line of the log, and an empty output",
+    body: fn(`(call $log_info (call $text ${place(0, "")})) (call $put ${place(0, "")})`),
+    texts: [""],
+    outputs: [""],
+  },
+  {
     name: "an error that is set fails the call, whatever was put out",
     body: fn(`(call $put ${place(0, "out")}) (call $error_set (call $text ${place(1, "no such thing")}))`),
     texts: ["out", "no such thing"],

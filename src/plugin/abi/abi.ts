@@ -71,6 +71,8 @@ export type LinkedModule = {
   readonly suspends: boolean;
   /** Limit of the linear memory in bytes. */
   readonly memory: number;
+  /** Names of the import modules. */
+  readonly groups: readonly string[];
 };
 
 /** One guest. Order of use: `imports`, instantiation, `attach`, `start`, then hooks. */

@@ -5,7 +5,10 @@ import { type BodyChunk, chunkOf } from "../../host/hook-context.ts";
 import { METER } from "../../wasm/meter.ts";
 import type { GuestAbi, HookFunction, LinkedGuest, LinkedModule, SuspendableFunction } from "../abi.ts";
 import type { CallContext } from "../call-context.ts";
+import { GuestMemory } from "../memory.ts";
 import { promising } from "../suspending.ts";
+import { makeWasi, ProgramEnd } from "../wasi.ts";
+import { WASI } from "../wasi-names.ts";
 import { makeHostCalls } from "./calls.ts";
 import { endpointsRoom, requestRoom, writePick, writeRequest, writeResponse } from "./inputs.ts";
 import { EXTISM, EXTISM_HOOKS, HOOK_EXPORTS, LIMITS, START_EXPORTS } from "./interface.ts";
@@ -37,20 +40,26 @@ class ExtismGuest implements LinkedGuest {
   readonly suspendable = new Map<number, SuspendableFunction>();
   readonly #context: CallContext;
   readonly #kernel: Kernel;
+  /** Its own memory, where it exports one. */
+  readonly #own = new GuestMemory();
   readonly #requests = new Outputs<RequestOutput>("request");
   readonly #responses = new Outputs<ResponseOutput>("response");
   readonly #picks = new Outputs<number>("pick");
   #exports: WebAssembly.Exports = {};
 
-  constructor(context: CallContext, { memory, suspends }: LinkedModule) {
+  constructor(context: CallContext, { memory, suspends, groups }: LinkedModule) {
     this.#context = context;
     this.#kernel = new Kernel(memory, context.memory);
-    this.imports = { [EXTISM]: { ...this.#kernel.functions, ...makeHostCalls(context, this.#kernel, suspends) } };
+    this.imports = {
+      [EXTISM]: { ...this.#kernel.functions, ...makeHostCalls(context, this.#kernel, suspends) },
+      ...(groups.includes(WASI) ? { [WASI]: makeWasi(context, this.#own) } : {}),
+    };
   }
 
   attach(exports: WebAssembly.Exports): void {
     this.#exports = exports;
     this.#kernel.attach(exports[METER.charge]!);
+    if (exports.memory instanceof WebAssembly.Memory) this.#own.attach(exports.memory);
     for (const name of EXTISM_HOOKS) {
       const hook = HOOK[name];
       const run = exports[METER.hook + HOOK_EXPORTS[name]] as Run | undefined;
@@ -69,14 +78,21 @@ class ExtismGuest implements LinkedGuest {
     this.#kernel.begin(0);
     const name = START_EXPORTS.find((candidate) => typeof this.#exports[candidate] === "function");
     (this.#exports[METER.start] as (() => void) | undefined)?.();
-    if (name !== undefined) (this.#exports[name] as () => void)();
+    if (name !== undefined) this.#runStart(this.#exports[name] as () => void);
     this.#checkError();
   }
 
+  #runStart(start: () => void): void {
+    try {
+      start();
+    } catch (error) {
+      if (!(error instanceof ProgramEnd)) throw error;
+      this.#context.leave(0);
+    }
+  }
+
   get memory(): number {
-    const { memory } = this.#exports;
-    const own = memory instanceof WebAssembly.Memory ? memory.buffer.byteLength : 0;
-    return own + this.#context.memory.size;
+    return this.#own.size + this.#context.memory.size;
   }
 
   explain(): { readonly reason: Failure; readonly message: string } | null {

@@ -73,8 +73,9 @@ export class Kernel {
     return at;
   }
 
-  /** The length of a block that the guest gave. @throws Fault when it is none, or was freed. */
+  /** The length of a block that the guest gave; 0, which `alloc(0)` returns, is an empty one. @throws Fault when it is none. */
   size(call: string, handle: bigint): number {
+    if (handle === 0n) return 0;
     const size = this.#exports.size(handle);
     if (size < 0) throw new Fault("bad_pointer", `${call}: ${BigInt.asUintN(64, handle)} is no block of memory`);
     return size;

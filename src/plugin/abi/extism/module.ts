@@ -5,6 +5,7 @@ import { KIND, KIND_NAMES, TYPE } from "../../wasm/binary.ts";
 import { PluginError } from "../../wasm/error.ts";
 import { formatSignature, type ImportShape, type ModuleShape, sameSignature } from "../../wasm/module-shape.ts";
 import type { EntryPoint, EntryPoints, HookNames, ModuleAbi, ModuleTraits } from "../abi.ts";
+import { WASI, wasiSignature } from "../wasi-names.ts";
 import { EXTISM, EXTISM_HOOKS, FUNCTIONS, HOOK_EXPORTS, SUSPENDING } from "./interface.ts";
 
 export const extismModule: ModuleAbi = {
@@ -16,6 +17,10 @@ export const extismModule: ModuleAbi = {
 
   check(_bytes: Uint8Array, shape: ModuleShape, names: HookNames): void {
     for (const declared of shape.imports) checkImport(declared);
+    const { imports, exports } = shape;
+    const memory = exports.find(({ name }) => name === "memory");
+    if (imports.some(({ module }) => module === WASI) && memory?.kind !== KIND.memory)
+      throw new PluginError('imports WASI, but exports no memory: expected an export named "memory"');
     const hooks = hooksOf(shape, names);
     for (const { target } of hooks) checkHook(shape, target);
     if (hooks.length > 0) return;
@@ -62,7 +67,8 @@ function hooksOf({ exports }: ModuleShape, names: HookNames): (EntryPoint & { re
 }
 
 function checkImport({ module, name, signature }: ImportShape): void {
-  const expected = module === EXTISM && Object.hasOwn(FUNCTIONS, name) ? FUNCTIONS[name]! : null;
+  const own = module === EXTISM && Object.hasOwn(FUNCTIONS, name) ? FUNCTIONS[name]! : null;
+  const expected = module === WASI ? wasiSignature(name) : own;
   if (expected === null)
     throw new PluginError(`an Extism plugin that imports ${module}.${name}, which the host does not offer`);
   if (!sameSignature(signature, expected))

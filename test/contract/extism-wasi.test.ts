@@ -1,0 +1,106 @@
+/** What Extism plugins find of WASI preview 1: standard output, a clock, random bytes; all else answers by its error. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { WASI_NAMES, wasiSignature } from "../../src/plugin/abi/wasi-names.ts";
+import { OUTCOME } from "../../src/plugin/host/host.ts";
+import { TYPE } from "../../src/plugin/wasm/binary.ts";
+import { compileWat } from "../unit/plugin/kit.ts";
+import { call, exchange, type Loaded, load } from "./plugin-harness.ts";
+
+const NOW = Date.UTC(2026, 10, 30);
+
+/** A module that imports all of WASI; `body` leaves an i32, which is logged as the length of a line of dots. */
+function withWasi(body: string, more = ""): Uint8Array {
+  const types = (list: readonly number[]) => list.map((type) => (type === TYPE.i64 ? "i64" : "i32")).join(" ");
+  const imports = WASI_NAMES.map((name) => {
+    const { params, results } = wasiSignature(name)!;
+    return `(import "wasi_snapshot_preview1" "${name}" (func $${name} (param ${types(params)}) (result ${types(results)})))`;
+  });
+  return compileWat(`(module ${imports.join("\n").replaceAll(" (param )", "").replaceAll(" (result )", "")}
+    (import "extism:host/env" "alloc" (func $alloc (param i64) (result i64)))
+    (import "extism:host/env" "log_info" (func $log_info (param i64)))
+    (memory (export "memory") 1)
+    (data (i32.const 64) "one\\ntwo\\n")
+    ;; Ranges: "one\\n", "two\\n", one outside of the memory.
+    (data (i32.const 128) "\\40\\00\\00\\00\\04\\00\\00\\00\\44\\00\\00\\00\\04\\00\\00\\00\\ff\\ff\\00\\00\\02\\00\\00\\00")
+    ${more}
+    (func (export "on_request") (result i32)
+      (call $log_info (call $alloc (i64.extend_i32_u ${body})))
+      (i32.const 0)))`);
+}
+
+function run(body: string, more?: string): { loaded: Loaded; outcome: number } {
+  const loaded = load(withWasi(body, more), { configs: [{}], now: () => NOW });
+  return { loaded, outcome: call(loaded, "request_head", exchange("GET / HTTP/1.1\nHost: a")) };
+}
+
+/** The number that `body` leaves. */
+function resultOf(body: string): number {
+  const { loaded, outcome } = run(body);
+  assert.equal(outcome, OUTCOME.continue, String(loaded.reports));
+  return loaded.reports.find((line) => /^info: \0*$/.test(line))!.length - "info: ".length;
+}
+
+/** The error number of a call, and what it wrote at 1024. */
+const after = (code: string, load_: string) => `(block (result i32) (drop ${code}) ${load_})`;
+
+test("standard output and error are lines of the log", () => {
+  const write = (descriptor: number, count: number) =>
+    `(call $fd_write (i32.const ${descriptor}) (i32.const 128) (i32.const ${count}) (i32.const 1024))`;
+  const { loaded } = run(after(write(1, 2), after(write(2, 1), "(i32.load (i32.const 1024))")));
+  assert.deepEqual(loaded.reports.slice(0, 3), ["info: one", "info: two", "error: one"]);
+  assert.equal(resultOf(after(write(1, 2), "(i32.load (i32.const 1024))")), 8);
+  assert.equal(resultOf(write(3, 1)), 8);
+  const outside = run(write(1, 3));
+  assert.equal(outside.outcome, OUTCOME.failed);
+  assert.match(String(outside.loaded.reports), /the range of 2 bytes at 65535 is outside of the memory of 65536 bytes/);
+});
+
+test("the clock, random bytes, no arguments and no environment", () => {
+  const clock = "(call $clock_time_get (i32.const 0) (i64.const 1) (i32.const 1024))";
+  const days =
+    "(i32.wrap_i64 (i64.rem_u (i64.div_u (i64.load (i32.const 1024)) (i64.const 86400000000000)) (i64.const 1000)))";
+  assert.equal(resultOf(after(clock, days)), (NOW / 86_400_000) % 1000);
+  assert.equal(resultOf("(call $clock_time_get (i32.const 2) (i64.const 1) (i32.const 1024))"), 28);
+  const random = "(call $random_get (i32.const 1024) (i32.const 32))";
+  const drawn = "(i64.ne (i64.load (i32.const 1024)) (i64.load (i32.const 1032)))";
+  assert.equal(resultOf(after(random, drawn)), 1);
+  assert.equal(resultOf("(call $random_get (i32.const 0) (i32.const 65536))"), 0);
+  for (const name of ["args_sizes_get", "environ_sizes_get"]) {
+    const sizes = `(call $${name} (i32.const 128) (i32.const 132))`;
+    assert.equal(resultOf(after(sizes, "(i32.or (i32.load (i32.const 128)) (i32.load (i32.const 132)))")), 0, name);
+  }
+});
+
+test("files, sockets and waiting are not there, by the errors that programs know", () => {
+  const cases: [code: string, error: number][] = [
+    ["(call $fd_prestat_get (i32.const 3) (i32.const 1024))", 8],
+    ["(call $fd_fdstat_get (i32.const 1) (i32.const 1024))", 0],
+    ["(call $fd_fdstat_get (i32.const 3) (i32.const 1024))", 8],
+    ["(call $fd_read (i32.const 0) (i32.const 128) (i32.const 1) (i32.const 1024))", 0],
+    ["(call $fd_seek (i32.const 1) (i64.const 0) (i32.const 0) (i32.const 1024))", 70],
+    ["(call $fd_close (i32.const 1))", 0],
+    ["(call $path_unlink_file (i32.const 3) (i32.const 64) (i32.const 3))", 44],
+    ["(call $poll_oneoff (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 1024))", 58],
+    ["(call $sock_shutdown (i32.const 3) (i32.const 0))", 58],
+    ["(call $sched_yield)", 0],
+  ];
+  for (const [code, error] of cases) assert.equal(resultOf(code), error, code);
+});
+
+test("a program that ends well in its start goes on as a plugin, and fails by its code elsewhere", () => {
+  const start = '(func (export "_start") (call $proc_exit (i32.const 0)) unreachable)';
+  assert.equal(run("(i32.const 1)", start).outcome, OUTCOME.continue);
+  const failed = '(func (export "_start") (call $proc_exit (i32.const 3)))';
+  assert.throws(() => run("(i32.const 1)", failed), { message: /^plugin test: start: proc_exit\(3\)/ });
+  const { outcome, loaded } = run("(block (result i32) (call $proc_exit (i32.const 0)) (i32.const 1))");
+  assert.equal(outcome, OUTCOME.failed);
+  assert.match(String(loaded.reports), /failed in request_head: proc_exit\(0\)/);
+});
+
+test("a module that imports WASI must export its memory", () => {
+  const wat = `(module (import "extism:host/env" "free" (func (param i64)))
+    (import "wasi_snapshot_preview1" "sched_yield" (func (result i32)))
+    (memory 1) (func (export "on_request")))`;
+  assert.throws(() => load(compileWat(wat)), { message: /^imports WASI, but exports no memory/ });
+});
