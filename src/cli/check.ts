@@ -4,7 +4,7 @@ import { parseArgs } from "node:util";
 import { formatProblem, loadConfig, type Readable } from "../config/load.ts";
 import { byPlace, hasProblem } from "../config/place.ts";
 import type { Config, Problem } from "../config/schema.ts";
-import { loadModules, sourcesOf } from "./plan-of-file.ts";
+import { loadModules, type Servers, sourcesOf } from "./plan-of-file.ts";
 
 export async function run(args: string[]): Promise<number> {
   const { values } = parseArgs({ args, options: { config: { type: "string", short: "c", default: "sluice.yaml" } } });
@@ -12,7 +12,7 @@ export async function run(args: string[]): Promise<number> {
   const { readConfigFile } = await import("../control/reload.ts");
   const text = await readConfigFile(file);
   const { config, readable, problems: wrong, warnings } = loadConfig(text, { file, env: process.env });
-  const found = readable === null ? { problems: [], warnings: [] } : await checkPlugins(config, readable, wrong);
+  const found = readable === null ? { problems: [], warnings: [] } : await checkFiles(config, readable, wrong);
   const problems = [...wrong, ...found.problems].sort(byPlace);
   for (const problem of problems) process.stdout.write(`${formatProblem(problem)}\n`);
   for (const warning of [...warnings, ...found.warnings].sort(byPlace))
@@ -24,8 +24,25 @@ export async function run(args: string[]): Promise<number> {
 
 type Found = { readonly problems: readonly Problem[]; readonly warnings: readonly Problem[] };
 
+/** Files that the configuration names: certificates and keys, and plugins. */
+async function checkFiles(config: Config | null, readable: Readable, wrong: readonly Problem[]): Promise<Found> {
+  const { readTlsFiles } = await import("../plan/tls-files.ts");
+  const tls = await readTlsFiles(readable);
+  const sound = tls.problems.length === 0 ? config : null;
+  const plugins = await checkPlugins(sound, readable, [...wrong, ...tls.problems], tls.servers);
+  return {
+    problems: [...tls.problems, ...plugins.problems],
+    warnings: [...tls.warnings, ...plugins.warnings],
+  };
+}
+
 /** Modules, permissions, configurations, and what plugins say when they are started: as far as each can be checked. */
-async function checkPlugins(config: Config | null, readable: Readable, wrong: readonly Problem[]): Promise<Found> {
+async function checkPlugins(
+  config: Config | null,
+  readable: Readable,
+  wrong: readonly Problem[],
+  tls: Servers,
+): Promise<Found> {
   const { plugins, problems } = await loadModules(readable);
   const { findTightLimits } = await import("../plan/limits.ts");
   const warnings = findTightLimits(plugins.values());
@@ -34,7 +51,7 @@ async function checkPlugins(config: Config | null, readable: Readable, wrong: re
   const { checkPlugins } = await import("../control/plugin-start-check.ts");
   const { checkStart: startOnce } = await import("../plugin/host/start-check.ts");
   const { buildPlan } = await import("../plan/builder.ts");
-  const built = buildPlan(sourcesOf(config, plugins));
+  const built = buildPlan(sourcesOf(config, plugins, tls));
   const check = await checkPlugins(startOnce, { built, config, workers: config.workers || availableParallelism() });
   return { problems: check.problems, warnings };
 }
@@ -52,7 +69,7 @@ async function startSound(
   const uses = [...listUses(readable)].filter(
     ({ name, at }) => plugins.has(name) && !hasProblem(wrong, at.path) && !hasProblem(wrong, `plugins.${name}`),
   );
-  const { modules, instances, origins } = buildInstances(sourcesOf(readable, plugins), uses);
+  const { modules, instances, origins } = buildInstances(sourcesOf(readable, plugins, new Map()), uses);
   const strategies = [...new Set(readable.clusters.flatMap(({ strategy }) => strategy.map(({ name }) => name)))];
   const { problems } = await startOnce({ modules, instances, clusters: readable.clusterNames, strategies });
   return problems

@@ -5,16 +5,22 @@ import type { Built, PlanSources } from "../plan/builder.ts";
 import { listEndpoints } from "../plan/endpoint-set.ts";
 import { STATIC_SOURCE } from "../plan/endpoint-source.ts";
 import type { Plugin } from "../plan/modules.ts";
+import type { TlsFiles } from "../plan/tls-files.ts";
 import { Namespaces } from "../state/store.ts";
 
 type Parts = Pick<Config, "clusters" | "listeners" | "plugins">;
+export type Servers = TlsFiles["servers"];
 
 /** Names are not resolved, nothing is bound, and nothing has a place in shared memory. */
 export async function planOf(config: Config): Promise<{ built: Built | null; problems: readonly Problem[] }> {
   const { buildPlan } = await import("../plan/builder.ts");
+  const { readTlsFiles } = await import("../plan/tls-files.ts");
   const { plugins, problems } = await loadModules(config);
-  if (problems.length > 0) return { built: null, problems };
-  return { built: buildPlan(sourcesOf(config, plugins)), problems: [] };
+  const tls = await readTlsFiles(config);
+  const all = [...problems, ...tls.problems];
+  return all.length > 0
+    ? { built: null, problems: all }
+    : { built: buildPlan(sourcesOf(config, plugins, tls.servers)), problems: [] };
 }
 
 /** The modules that a configuration names, and what is wrong with them, their permissions and configurations. */
@@ -38,6 +44,7 @@ export async function loadModules(
 export function sourcesOf<C extends Parts>(
   config: C,
   plugins: ReadonlyMap<string, Plugin>,
+  tls: Servers,
 ): Omit<PlanSources, "config"> & { readonly config: C } {
   const namespaces = new Namespaces();
   let rows = 0;
@@ -45,6 +52,7 @@ export function sourcesOf<C extends Parts>(
     version: 1,
     config,
     plugins,
+    tls,
     readSettings,
     endpoints: (cluster) => ({
       version: 1,

@@ -15,7 +15,13 @@ export const clusterName = convert(placedName, (reference, at, conversion) => {
   return reference;
 });
 
-export const file = convert(filePath, (path, at, conversion) => ({ path: conversion.resolvePath(path), at }));
+/** A file that the configuration names: its absolute path, and where it is named. */
+export type NamedFile = { readonly path: string; readonly at: Place };
+
+export const file = convert(
+  filePath,
+  (path, at, conversion): NamedFile => ({ path: conversion.resolvePath(path), at }),
+);
 
 /** A target of a plugin's requests: `cluster:NAME`, an origin such as `https://keys.example.com`, or `endpoint`. */
 export const placedTarget = convert(fetchTarget, (target, at, conversion) => {

@@ -11,6 +11,7 @@ import { fieldName } from "./http-values.ts";
 import { clusterName, file, placedTarget } from "./references.ts";
 import { route } from "./route-schema.ts";
 import { convert, free, type Infer, list, named, object, optional, required, use, withDefault } from "./shape.ts";
+import { listenerTls } from "./tls-schema.ts";
 import {
   choice,
   count,
@@ -29,7 +30,7 @@ export { type Address, isLoopback } from "./address-values.ts";
 export { BUILTIN_FETCH, BUILTIN_NAMESPACES, BUILTINS, LATER_BUILTINS } from "./builtins.ts";
 export type { ProbeConfig } from "./health-schema.ts";
 export type { Place, Problem } from "./place.ts";
-export type { Reference } from "./references.ts";
+export type { NamedFile, Reference } from "./references.ts";
 export type { Action } from "./route-schema.ts";
 export type { PluginUse, Settings } from "./shape.ts";
 
@@ -203,55 +204,54 @@ const pathReading = convert(
   }),
 );
 
-const listenerFields = object(
-  {
-    address: required(
-      listenAddress,
-      "Where to listen: `:8080` (every address), `127.0.0.1:8080`, `[::1]:8080`, `unix:/path`.",
-    ),
-    protocol: withDefault(choice(["http"], ["tcp", "auto"]), "http", "The protocol of the listener."),
-    timeouts: withDefault(
-      object({
-        head: withDefault(idleTimeouts, "15s", "From a request's first byte to the end of its headers; then 408."),
-        body: withDefault(idleTimeouts, "60s", "Between two reads of a request's body."),
-        write: withDefault(idleTimeouts, "60s", "Between two successful writes to the client."),
-        idle: withDefault(idleTimeouts, "75s", "Between two requests on one connection."),
-      }),
-      {},
-      "Timeouts for the client.",
-    ),
-    limits: withDefault(
-      object({
-        head: withDefault(size("1KiB", "512KiB"), "32KiB", "Size of the request headers; above it 431."),
-        target: withDefault(size("64B", "64KiB"), "16KiB", "Size of the request target; above it 414."),
-        headers: withDefault(count(1, 500), 100, "Number of request headers; above it 431."),
-        body: withDefault(size("0", "1024GiB"), 0, "Size of the request body; above it 413. 0: no limit."),
-        connections: withDefault(
-          count(0, 10_000_000),
-          0,
-          "Concurrent client connections over all workers; further ones are closed. 0: no limit.",
-        ),
-      }),
-      {},
-      "Limits of requests and connections.",
-    ),
-    path: withDefault(pathReading, {}, "Handling of ambiguous paths: paths.md."),
-    trustedProxies: withDefault(
-      list(addressBlock),
-      [],
-      "Peers whose X-Forwarded-* headers are used for the client's address, scheme, host and port. From all other peers these headers are dropped, in every spelling: behind-a-proxy.md.",
-    ),
-    halfClose: withDefault(
-      flag,
-      false,
-      "Complete the response to a client that has closed its sending side. By default this ends the request, and a response that has begun.",
-    ),
-    chain: withDefault(list(use("filter")), [], "Plugins that run for every request of this listener, in order."),
-    routes: optional(list(route), "The routes; the first one that matches is used."),
-    cluster: optional(clusterName, "Short for one route that sends every request to this cluster."),
-  },
-  { later: ["tls"] },
-);
+const listenerFields = object({
+  address: required(
+    listenAddress,
+    "Where to listen: `:8080` (every address), `127.0.0.1:8080`, `[::1]:8080`, `unix:/path`.",
+  ),
+  protocol: withDefault(choice(["http"], ["tcp", "auto"]), "http", "The protocol of the listener."),
+  tls: optional(listenerTls, "TLS: clients connect by https. Default: plain HTTP. tls.md shows each use."),
+  timeouts: withDefault(
+    object({
+      handshake: withDefault(idleTimeouts, "10s", "From the connection to the end of the TLS handshake."),
+      head: withDefault(idleTimeouts, "15s", "From a request's first byte to the end of its headers; then 408."),
+      body: withDefault(idleTimeouts, "60s", "Between two reads of a request's body."),
+      write: withDefault(idleTimeouts, "60s", "Between two successful writes to the client."),
+      idle: withDefault(idleTimeouts, "75s", "Between two requests on one connection."),
+    }),
+    {},
+    "Timeouts for the client.",
+  ),
+  limits: withDefault(
+    object({
+      head: withDefault(size("1KiB", "512KiB"), "32KiB", "Size of the request headers; above it 431."),
+      target: withDefault(size("64B", "64KiB"), "16KiB", "Size of the request target; above it 414."),
+      headers: withDefault(count(1, 500), 100, "Number of request headers; above it 431."),
+      body: withDefault(size("0", "1024GiB"), 0, "Size of the request body; above it 413. 0: no limit."),
+      connections: withDefault(
+        count(0, 10_000_000),
+        0,
+        "Concurrent client connections over all workers; further ones are closed. 0: no limit.",
+      ),
+    }),
+    {},
+    "Limits of requests and connections.",
+  ),
+  path: withDefault(pathReading, {}, "Handling of ambiguous paths: paths.md."),
+  trustedProxies: withDefault(
+    list(addressBlock),
+    [],
+    "Peers whose X-Forwarded-* headers are used for the client's address, scheme, host and port. From all other peers these headers are dropped, in every spelling: behind-a-proxy.md.",
+  ),
+  halfClose: withDefault(
+    flag,
+    false,
+    "Complete the response to a client that has closed its sending side. By default this ends the request, and a response that has begun.",
+  ),
+  chain: withDefault(list(use("filter")), [], "Plugins that run for every request of this listener, in order."),
+  routes: optional(list(route), "The routes; the first one that matches is used."),
+  cluster: optional(clusterName, "Short for one route that sends every request to this cluster."),
+});
 
 const listener = convert(listenerFields, ({ routes, cluster, ...rest }, at, { report, warn, read }) => {
   if (routes && cluster) report(at, 'both "routes" and "cluster" are given, expected one of them');

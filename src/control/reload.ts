@@ -11,6 +11,7 @@ import { type Built, buildPlan, type PlanSources } from "../plan/builder.ts";
 import { listWasmFiles, type Modules, type ReadSettings, readWasmFiles, type WasmFiles } from "../plan/modules.ts";
 import type { Plan } from "../plan/plan.ts";
 import { placeMetrics } from "../plan/plugin-metrics.ts";
+import { listTlsFiles, readTlsFiles, type TlsFiles } from "../plan/tls-files.ts";
 import type { CanaryRollouts, Selection } from "./canary-rollouts.ts";
 import type { EndpointSets } from "./endpoint-sets.ts";
 import type { Listeners, Opening } from "./listeners.ts";
@@ -74,6 +75,7 @@ type Material = {
   config: Config;
   warnings: readonly Problem[];
   files: WasmFiles;
+  tls: TlsFiles;
   /** Hash of the text and the files. */
   digest: string;
 };
@@ -231,12 +233,15 @@ export class Reloader {
     this.#rejectIf(problems);
     if (config === null) throw new Rejection([`${file}: no configuration`]);
     const paths = [...listWasmFiles(config, builtins).keys()];
-    onFiles([file, ...paths]);
+    onFiles([file, ...paths, ...listTlsFiles(config)]);
     const files = await readWasmFiles(paths);
+    const tls = await readTlsFiles(config);
+    this.#rejectIf(tls.problems);
     const hash = createHash("sha256").update(text);
     for (const content of files.values()) hash.update(createHash("sha256").update(content).digest());
+    for (const { key } of tls.servers.values()) hash.update(key);
     await this.#options.endpoints.prepare(config);
-    return { text, config, warnings, files, digest: hash.digest("hex") };
+    return { text, config, warnings: [...warnings, ...tls.warnings], files, tls, digest: hash.digest("hex") };
   }
 
   async #build(version: number, next: NewVersion, plugins: PlanSources["plugins"], opening: Opening): Promise<Built> {
@@ -247,6 +252,7 @@ export class Reloader {
       const built = buildPlan({
         version,
         config,
+        tls: next.tls.servers,
         plugins,
         readSettings,
         endpoints: (cluster) => endpoints.build(version, cluster),

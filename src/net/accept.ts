@@ -37,7 +37,7 @@ export function takeConnections(server: Server, acceptor: Acceptor): void {
       const connection = acceptor.accept();
       if (connection === null) return client.close();
       client.setNoDelay?.(true);
-      const options = { handle: client, allowHalfOpen: true, onread: connection.onread };
+      const options = { handle: client, allowHalfOpen: true, onread: connection.makeReads() };
       const socket = new Socket(options as unknown as ConstructorParameters<typeof Socket>[0]);
       open(socket, connection, acceptor, false);
     });

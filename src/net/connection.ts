@@ -40,6 +40,8 @@ export type NetContext = {
   readonly report: (level: "error", message: string, fields: Record<string, unknown>) => void;
 };
 
+type Reads = { readonly buffer: () => Uint8Array; readonly callback: (size: number) => boolean };
+
 const NOTHING = Buffer.alloc(0);
 
 export class Connection<Handler extends ConnectionHandler = ConnectionHandler> implements Timed {
@@ -53,6 +55,8 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
   readonly #context: NetContext;
   readonly #owner: ConnectionOwner | null;
   #socket: Socket | null = null;
+  /** The socket was made without `onread`. */
+  #deliversData = false;
   /** TLS: a write never completes synchronously. */
   #isDeferred = false;
   /** The current read buffer: the worker's shared block, or a block of its own while streaming. */
@@ -67,15 +71,16 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
   #paused = false;
   #error: Error | null = null;
 
-  /** Passed to the socket's constructor; avoids a Buffer per read. */
-  readonly onread: { buffer: () => Uint8Array; callback: (size: number) => boolean };
-
   constructor(context: NetContext, owner: ConnectionOwner | null) {
     this.#context = context;
     this.#owner = owner;
     this.#block = context.buffers.shared;
+  }
+
+  /** The option `onread` of one socket; avoids a Buffer per read. */
+  makeReads(): Reads {
     let first = true;
-    this.onread = {
+    return {
       buffer: () => {
         const before = this.#block;
         this.#nextBlock();
@@ -101,18 +106,40 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
     this.#socket = socket;
     this.#isDeferred = (socket as { encrypted?: boolean }).encrypted === true;
     this.#context.clock.add(this);
+    this.#listen(socket, deliversData);
+  }
+
+  /** Goes on with another socket over the same handle or socket: that of its TLS handshake. */
+  replaceSocket(socket: Socket, deliversData: boolean): void {
+    this.#socket = socket;
+    this.#isDeferred = true;
+    this.#listen(socket, deliversData);
+  }
+
+  #listen(socket: Socket, deliversData: boolean): void {
+    this.#deliversData = deliversData;
     if (deliversData) socket.on("data", (data: Buffer) => this.guard(() => this.#copied(data)));
-    socket.on("end", () => this.guard(() => this.handler.ended()));
-    socket.on("error", (error) => {
-      this.#error = error;
+    // Of a socket that was replaced only its errors are of interest, which end the one over it too.
+    socket.on("end", () => {
+      if (socket === this.#socket) this.guard(() => this.handler.ended());
     });
-    socket.on("close", () => this.#closed());
+    socket.on("error", (error) => {
+      this.#error ??= error;
+    });
+    socket.on("close", () => {
+      if (socket === this.#socket) this.#closed();
+    });
   }
 
   /** Reads the peer address of an accepted socket. */
   readPeer(): void {
     const { remoteAddress = "" } = this.#socket!;
     this.peerAddress = readPeer(remoteAddress);
+  }
+
+  /** Reads go into our own buffers. */
+  get readsHandle(): boolean {
+    return !this.#deliversData;
   }
 
   get socket(): Socket {

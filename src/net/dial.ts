@@ -13,7 +13,7 @@ export interface DialHandler extends ConnectionHandler {
 
 /** Starts connecting. The connection's handler must be set. */
 export function dial(connection: Connection<DialHandler>, { path, host, port }: DialTarget): void {
-  const options = { allowHalfOpen: true, noDelay: true, onread: connection.onread };
+  const options = { allowHalfOpen: true, noDelay: true, onread: connection.makeReads() };
   const socket = new DialSocket(options as unknown as ConstructorParameters<typeof Socket>[0]);
   socket.onWriteFailed = (error) => connection.guard(() => connection.handler.writeFailed(error));
   connection.attach(socket, false);

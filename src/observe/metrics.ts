@@ -1,6 +1,7 @@
 /** `/metrics`: collectors that read the shared counters at each scrape, and metrics of the process. */
 import { collectDefaultMetrics, type Metric, type MetricType, Registry } from "prom-client";
 import { FAILURE, HOOKS } from "../abi/abi.ts";
+import { HANDSHAKES } from "../net/tls-server.ts";
 import { TUNNEL_ENDS } from "../net/tunnel.ts";
 import type { Counters, Labels, Series, SeriesKind } from "./counters.ts";
 import { type PluginMetric, renderPluginMetrics } from "./plugin-metrics.ts";
@@ -196,6 +197,9 @@ function registerFailures(register: Register, counters: Counters): void {
     "Requests rejected for a fault of the client's, by reason.",
     () => listReasons(counters, "listener", LISTENER_CELLS.rejected, REJECTIONS),
   );
+  register("counter", "sluice_tls_handshakes_total", "TLS handshakes with clients, by result.", () =>
+    listReasons(counters, "listener", LISTENER_CELLS.handshakes, HANDSHAKES, "result"),
+  );
   register("counter", "sluice_no_endpoint_total", "Requests that no endpoint of the cluster could take.", () =>
     listValues(counters, "retries", CLUSTER_CELLS.noEndpoint),
   );
@@ -335,11 +339,12 @@ function* listReasons(
   kind: SeriesKind,
   offset: number,
   reasons: readonly string[],
+  label = "reason",
 ): Iterable<Value> {
   for (const { labels, base } of counters.list(kind))
     for (const [cell, reason] of reasons.entries()) {
       const value = counters.sum(base + offset + cell);
-      if (value > 0) yield { labels: { ...labels, reason }, value };
+      if (value > 0) yield { labels: { ...labels, [label]: reason }, value };
     }
 }
 

@@ -4,6 +4,7 @@
  * is enough.
  */
 import { LIMIT, METRIC } from "../abi/abi.ts";
+import { HANDSHAKES } from "../net/tls-server.ts";
 import { TUNNEL_ENDS } from "../net/tunnel.ts";
 
 /** Status codes with a cell, in order (RFC 9110 and the IANA registry; 499: the client closed the connection). */
@@ -83,7 +84,7 @@ export const UPSTREAM_CELLS = {
   size: HISTOGRAM_CELLS + 1 + UPSTREAM_FAILURES.length,
 } as const;
 
-/** A listener's cells, from `ListenerPlan.cells`; `rejected`: one per REJECTIONS. */
+/** A listener's cells, from `ListenerPlan.cells`; `rejected`: one per REJECTIONS, `handshakes`: one per HANDSHAKES. */
 export const LISTENER_CELLS = {
   connections: 0,
   bytesReceived: 1,
@@ -101,7 +102,8 @@ export const LISTENER_CELLS = {
   tunnelSent: 9 + REJECTIONS.length,
   /** One for each of TUNNEL_ENDS. */
   tunnelEnds: 10 + REJECTIONS.length,
-  size: 10 + REJECTIONS.length + TUNNEL_ENDS.length,
+  handshakes: 10 + REJECTIONS.length + TUNNEL_ENDS.length,
+  size: 10 + REJECTIONS.length + TUNNEL_ENDS.length + HANDSHAKES.length,
 } as const;
 
 /** Index of `code` in one of these lists; of `other` if it is not in it. */

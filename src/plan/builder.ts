@@ -14,6 +14,7 @@ import {
   type RouteConfig,
   type Settings,
 } from "../config/schema.ts";
+import type { TlsServerOptions } from "../net/tls-server.ts";
 import type { AccessLogPlan } from "../observe/access-fields.ts";
 import type { Labels, SeriesKind } from "../observe/counters.ts";
 import type { InstancePlan, NamespacePlan, RolloutPlan } from "../plugin/host/plan.ts";
@@ -43,6 +44,8 @@ export type PlanSources = {
   readonly endpoints: (cluster: ClusterConfig) => EndpointSet;
   /** Addresses of the listeners, with their port, by name. */
   readonly listeners: ReadonlyMap<string, { readonly text: string }>;
+  /** TLS of listeners that have it, by name (`certificates.ts`). */
+  readonly tls: ReadonlyMap<string, TlsServerOptions>;
   /** Allocates the row of a listener's address in the connection counts for this version. */
   readonly listenerRow: (address: string) => number;
   /** The number of a key-value namespace; constant for the life of the process. */
@@ -224,6 +227,7 @@ class PlanBuilder {
       name,
       address,
       protocol,
+      tls: this.#sources.tls.get(name) ?? null,
       timeouts,
       limits,
       path,

@@ -6,6 +6,7 @@
  */
 
 import type { Scheme } from "../http/protocol.ts";
+import type { TlsServerOptions } from "../net/tls-server.ts";
 import type { AccessLogPlan } from "../observe/access-fields.ts";
 import type { InstancePlan, RolloutPlan } from "../plugin/host/plan.ts";
 import type { ModulePlan } from "../plugin/wasm/build.ts";
@@ -141,7 +142,15 @@ export type ListenerPlan = {
   /** As configured: `127.0.0.1:8080`, `:8080`, `[::]:8080`, `unix:/run/sluice.sock`; a port 0 is the number it became. */
   readonly address: string;
   readonly protocol: "http";
-  readonly timeouts: { readonly head: number; readonly body: number; readonly write: number; readonly idle: number };
+  /** Null: plain. */
+  readonly tls: TlsServerOptions | null;
+  readonly timeouts: {
+    readonly handshake: number;
+    readonly head: number;
+    readonly body: number;
+    readonly write: number;
+    readonly idle: number;
+  };
   readonly limits: {
     readonly head: number;
     readonly target: number;

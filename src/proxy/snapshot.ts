@@ -5,6 +5,8 @@
 import type { BlockList } from "node:net";
 import type { Cluster } from "../cluster/cluster.ts";
 import type { UpgradeProtocol } from "../http/upgrade.ts";
+import type { TlsServer } from "../net/tls-server.ts";
+
 import type { ListenerPlan, RetryPlan, RouteAction } from "../plan/plan.ts";
 import type { Instance } from "../plugin/host/instance.ts";
 import type { Router } from "../route/match.ts";
@@ -32,6 +34,8 @@ export type RouteState = {
 
 export type ListenerState = {
   readonly plan: ListenerPlan;
+  /** Null: plain. */
+  readonly tls: TlsServer | null;
   readonly snapshot: Snapshot;
   readonly chain: readonly Instance[];
   /** Hooks of any instance of the chain, a bit for each. */

@@ -113,7 +113,7 @@ function buildSnapshot(plan: Plan, { context, pipeline, plugins, request }: Part
   snapshot.tracer = makeTracer(plan.trace, (trace) => post({ trace }));
   if (outgoing !== null) outgoing.snapshot = snapshot;
   for (const listener of plan.listeners)
-    snapshot.listeners.set(listener.address, listenerState(listener, snapshot, instances));
+    snapshot.listeners.set(listener.address, listenerState(listener, { snapshot, instances, tls: null }));
   return snapshot;
 }
 

@@ -1,11 +1,14 @@
 /**
- * The handler of an accepted connection until admission is decided. Input received meanwhile is buffered unparsed and
+ * The handler of an accepted connection until admission is decided and the TLS handshake, if any, is complete; both begin
+ * at once. Input received meanwhile is buffered unparsed and
  * passed to the protocol's handler.
  */
 import { PendingBuffer } from "../net/pending-buffer.ts";
 import type { Admission, AdmissionHandler, PendingAdmission } from "../proxy/admission.ts";
 import type { ConnectionChoice } from "../proxy/connection-choice.ts";
 import type { AcceptedConnection, Port, ServerHandler } from "../proxy/port.ts";
+import type { HandshakeLog } from "./handshake-log.ts";
+import { TlsStart } from "./tls-start.ts";
 
 /** Most bytes buffered during admission; then reading pauses. Reading until then detects a reset. */
 const MAX_PENDING = 64 * 1024;
@@ -15,6 +18,7 @@ export type IncomingOptions = {
   /** Creates the protocol's handler. `choice`: the initial cluster of the connection's requests. */
   readonly makeHandler: (connection: AcceptedConnection, port: Port, choice: ConnectionChoice | null) => ServerHandler;
   readonly internal: (error: unknown) => void;
+  readonly handshakes: HandshakeLog;
 };
 
 export class Incoming implements ServerHandler, AdmissionHandler {
@@ -24,6 +28,10 @@ export class Incoming implements ServerHandler, AdmissionHandler {
   /** Set while a hook call is suspended. */
   #admission: PendingAdmission | null = null;
   #input: PendingBuffer | null = null;
+  /** Until the handshake is complete; null for a plain connection. */
+  #tls: TlsStart | null = null;
+  /** Set when it is admitted. */
+  #admitted: { readonly choice: ConnectionChoice | null } | null = null;
 
   constructor(connection: AcceptedConnection, port: Port, options: IncomingOptions) {
     this.#connection = connection;
@@ -33,7 +41,9 @@ export class Incoming implements ServerHandler, AdmissionHandler {
 
   /** Starts admission; may complete asynchronously. */
   begin(): void {
+    const { tls } = this.#port.state!;
     this.#connection.handler = this;
+    if (tls !== null) this.#tls = new TlsStart(this.#connection, this.#port, tls, this.#options.handshakes);
     this.#admission = this.#options.admission.evaluate(this.#port.state!, this);
   }
 
@@ -43,6 +53,16 @@ export class Incoming implements ServerHandler, AdmissionHandler {
 
   admitted(choice: ConnectionChoice | null): void {
     this.#admission = null;
+    this.#admitted = { choice };
+    if (this.#tls === null) this.#serve(choice);
+  }
+
+  #secured(): void {
+    this.#tls = null;
+    if (this.#admitted !== null) this.#serve(this.#admitted.choice);
+  }
+
+  #serve(choice: ConnectionChoice | null): void {
     const connection = this.#connection;
     const handler = this.#options.makeHandler(connection, this.#port, choice);
     connection.handler = handler;
@@ -63,17 +83,20 @@ export class Incoming implements ServerHandler, AdmissionHandler {
   }
 
   receive(bytes: Buffer, start: number, end: number): void {
+    if (this.#tls !== null) return this.#tls.receive(bytes, start, end, () => this.#secured());
     const input = (this.#input ??= new PendingBuffer());
     input.append(bytes, start, end);
     if (input.length >= MAX_PENDING) this.#connection.pause();
   }
 
   ended(): void {
+    if (this.#tls !== null) return this.#tls.left();
     // With `halfClose` the buffered input may be a whole request.
     if (!this.#port.state!.plan.halfClose || this.#input === null) this.#connection.reset();
   }
 
-  closed(): void {
+  closed(error: Error | null): void {
+    this.#tls?.closed(error);
     this.#admission?.cancel();
     this.#admission = null;
   }
@@ -83,7 +106,10 @@ export class Incoming implements ServerHandler, AdmissionHandler {
     this.#connection.destroy();
   }
 
-  timedOut(): void {}
+  timedOut(): void {
+    this.#tls?.timedOut();
+  }
+
   flushed(): void {}
   drain(): void {}
 }

@@ -1,14 +1,22 @@
 /** Builds the listeners and routes of a snapshot from a plan. */
 import { BlockList, isIPv4 } from "node:net";
 import { makeUpgrades } from "../http/upgrade.ts";
+import type { TlsServer } from "../net/tls-server.ts";
 import type { ListenerPlan, RoutePlan } from "../plan/plan.ts";
 import type { Instance } from "../plugin/host/instance.ts";
 import type { ListenerState, RouteState, Snapshot } from "../proxy/snapshot.ts";
 import { Router } from "../route/match.ts";
 
-export function listenerState(plan: ListenerPlan, snapshot: Snapshot, instances: readonly Instance[]): ListenerState {
+export type ListenerParts = {
+  readonly snapshot: Snapshot;
+  readonly instances: readonly Instance[];
+  readonly tls: TlsServer | null;
+};
+
+export function listenerState(plan: ListenerPlan, { snapshot, instances, tls }: ListenerParts): ListenerState {
   return {
     plan,
+    tls,
     snapshot,
     ...chainOf(plan.chain, instances),
     router: new Router(plan.routes),
@@ -23,7 +31,8 @@ export function subrequestStates(snapshot: Snapshot): NonNullable<Snapshot["subr
     name: "",
     address: "",
     protocol: "http",
-    timeouts: { head: 0, body: 0, write: 0, idle: 0 },
+    tls: null,
+    timeouts: { handshake: 0, head: 0, body: 0, write: 0, idle: 0 },
     limits: { head: 0, target: 0, headers: 0, body: 0, connections: 0 },
     path: { allowsAmbiguous: true, form: 0 },
     trustedProxies: [],
@@ -48,7 +57,16 @@ export function subrequestStates(snapshot: Snapshot): NonNullable<Snapshot["subr
     noClusterCells: -1,
     durationCells: -1,
   };
-  const listener = { plan, snapshot, chain: [], hooks: 0, router: new Router([]), routes: [route], trusted: null };
+  const listener = {
+    plan,
+    tls: null,
+    snapshot,
+    chain: [],
+    hooks: 0,
+    router: new Router([]),
+    routes: [route],
+    trusted: null,
+  };
   return { listener, route };
 }
 

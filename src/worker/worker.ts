@@ -6,6 +6,7 @@ import { Pool } from "../cluster/pool.ts";
 import { Buffers } from "../net/buffers.ts";
 import { Clock, TICK } from "../net/clock.ts";
 import { ConnectionCounts } from "../net/connection-counts.ts";
+import { TlsServer, type TlsServerOptions } from "../net/tls-server.ts";
 import { AccessLog } from "../observe/access-log.ts";
 import { LISTENER_CELLS, THREAD_CELLS } from "../observe/series.ts";
 import { type Report, ThrottledLog } from "../observe/throttled-log.ts";
@@ -24,6 +25,7 @@ import { KeyValueStore } from "../state/store.ts";
 import { makeTracer } from "../trace/tracer.ts";
 import { boundReport } from "./bounded-report.ts";
 import { Origins, Outgoing } from "./fetch.ts";
+import { HandshakeLog } from "./handshake-log.ts";
 import { Incoming, type IncomingOptions } from "./incoming.ts";
 import { Links } from "./links.ts";
 import { Listener } from "./listener.ts";
@@ -92,6 +94,7 @@ class Worker {
       makeHandler: (connection, port, choice) =>
         new ServerConnection(this.#context, this.#pipeline, { connection, port, choice }),
       internal: (error) => this.#pipeline.internal(null, error),
+      handshakes: new HandshakeLog({ cells, warnings }),
     };
     this.#pluginChecks = new PluginChecks(this.#pipeline.exchanges, (number, result) =>
       post({ type: "checked", number, result }),
@@ -196,13 +199,24 @@ class Worker {
       snapshot.subrequests = subrequestStates(snapshot);
       snapshot.tracer = makeTracer(plan.trace, (record, dropped) => post({ type: "trace", record, dropped }));
       for (const listener of plan.listeners)
-        snapshot.listeners.set(listener.address, listenerState(listener, snapshot, instances.served));
+        snapshot.listeners.set(
+          listener.address,
+          listenerState(listener, { snapshot, instances: instances.served, tls: this.#tlsServer(listener.tls) }),
+        );
       return { plan, snapshot, instances, pools };
     } catch (error) {
       instances.dispose();
       this.#dropPools(pools);
       throw error;
     }
+  }
+
+  /** That of a version in service where nothing differs: a context costs milliseconds, and holds sessions' keys. */
+  #tlsServer(options: TlsServerOptions | null): TlsServer | null {
+    if (options === null) return null;
+    for (const { snapshot } of this.#versions.values())
+      for (const { tls } of snapshot.listeners.values()) if (tls?.options.key === options.key) return tls;
+    return new TlsServer(options);
   }
 
   #cluster(plan: ClusterPlan, index: number, instances: readonly Instance[], used: Set<string>): Cluster<Connector> {

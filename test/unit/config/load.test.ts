@@ -51,7 +51,7 @@ test("the smallest file has every default", () => {
   assert.deepEqual(config.shutdown, { announce: 0, grace: 30_000 });
   const [web] = config.listeners;
   assert.deepEqual(web?.address, { text: ":8080", host: "", port: 8080, path: "" });
-  assert.deepEqual(web?.timeouts, { head: 15_000, body: 60_000, write: 60_000, idle: 75_000 });
+  assert.deepEqual(web?.timeouts, { handshake: 10_000, head: 15_000, body: 60_000, write: 60_000, idle: 75_000 });
   assert.deepEqual(web?.limits, { head: 32_768, target: 16_384, headers: 100, body: 0, connections: 0 });
   const [route] = web.routes;
   assert.equal(route?.action.kind === "cluster" && route.action.cluster.name, "app");
@@ -162,7 +162,7 @@ clusters:
   );
   assert.equal(beta?.wasm.path, "/abs/beta.wasm", "derived from the source");
   const [web] = config.listeners;
-  assert.deepEqual(web?.timeouts, { head: 1500, body: 120_000, write: 3_600_000, idle: 500 });
+  assert.deepEqual(web?.timeouts, { handshake: 10_000, head: 1500, body: 120_000, write: 3_600_000, idle: 500 });
   assert.deepEqual(web?.limits, { head: 16_384, target: 1024, headers: 50, body: 10_485_760, connections: 7 });
   assert.deepEqual(web?.trustedProxies, ["10.0.0.0/8", "::1"]);
   assert.deepEqual(
@@ -402,12 +402,7 @@ const wrong: [what: string, text: string, message: RegExp][] = [
 for (const [what, text, message] of wrong) test(`refuses ${what}`, () => complainOnce(text, message));
 
 test("features of other versions are reported as unsupported, not as unknown", () => {
-  for (const text of [
-    listener("protocol: tcp"),
-    listener("tls: {}"),
-    cluster("tls: {}"),
-    cluster("strategy: consistent-hash"),
-  ])
+  for (const text of [listener("protocol: tcp"), cluster("tls: {}"), cluster("strategy: consistent-hash")])
     complainOnce(text, /is not supported by this version/);
 });
 

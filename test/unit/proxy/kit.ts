@@ -24,6 +24,7 @@ import { Pipeline } from "../../../src/proxy/pipeline.ts";
 import { type ListenerState, Snapshot } from "../../../src/proxy/snapshot.ts";
 import type { Connector } from "../../../src/proxy/upstream-stream.ts";
 import { Router } from "../../../src/route/match.ts";
+import { HandshakeLog } from "../../../src/worker/handshake-log.ts";
 import { Incoming, type IncomingOptions } from "../../../src/worker/incoming.ts";
 import { Listener } from "../../../src/worker/listener.ts";
 import { atEnd } from "../../e2e/program.ts";
@@ -131,6 +132,7 @@ export class Plane {
       makeHandler: (connection, port, choice) =>
         new ServerConnection(this.context, pipeline, { connection, port, choice }),
       internal: (error) => pipeline.internal(null, error),
+      handshakes: new HandshakeLog(this.context),
     };
     this.listener = new Listener("127.0.0.1:0", {
       dispatch: () => false,
@@ -209,7 +211,8 @@ function makeState(snapshot: Snapshot, settings: Settings): ListenerState {
     name: "web",
     address: "127.0.0.1:0",
     protocol: "http",
-    timeouts: { head: 5000, body: 5000, write: 5000, idle: 5000, ...settings.timeouts },
+    tls: null,
+    timeouts: { handshake: 5000, head: 5000, body: 5000, write: 5000, idle: 5000, ...settings.timeouts },
     limits: { head: 32 * 1024, target: 16 * 1024, headers: 100, body: 0, connections: 0 },
     path: { allowsAmbiguous: false, form: 0 },
     trustedProxies: [],
@@ -239,6 +242,7 @@ function makeState(snapshot: Snapshot, settings: Settings): ListenerState {
   };
   return {
     plan,
+    tls: null,
     snapshot,
     chain,
     hooks: hooksOf(chain),

@@ -1,0 +1,83 @@
+/** TLS keys of listeners. */
+import { file } from "./references.ts";
+import { convert, list, object, oneOrMore, optional, required, type ScalarShape, withDefault } from "./shape.ts";
+import { choice, textOf } from "./values.ts";
+
+/** Mozilla's intermediate profile, without the ciphers that need Diffie-Hellman parameters. */
+export const INTERMEDIATE_CIPHERS = [
+  "TLS_AES_128_GCM_SHA256",
+  "TLS_AES_256_GCM_SHA384",
+  "TLS_CHACHA20_POLY1305_SHA256",
+  "ECDHE-ECDSA-AES128-GCM-SHA256",
+  "ECDHE-RSA-AES128-GCM-SHA256",
+  "ECDHE-ECDSA-AES256-GCM-SHA384",
+  "ECDHE-RSA-AES256-GCM-SHA384",
+  "ECDHE-ECDSA-CHACHA20-POLY1305",
+  "ECDHE-RSA-CHACHA20-POLY1305",
+] as const;
+
+const version = choice(["TLSv1.2", "TLSv1.3"]);
+const cipher: ScalarShape<string> = textOf(1, 64);
+
+const certificate = convert(
+  object({
+    cert: required(
+      file,
+      "PEM file of the certificate, followed by those of its intermediate issuers. It serves the DNS names that the certificate is for.",
+    ),
+    key: required(file, "PEM file of the private key: RSA, EC or Ed25519."),
+    passphrase: optional(
+      textOf(1, 1024),
+      "The passphrase of an encrypted key, best from a variable of the environment.",
+    ),
+  }),
+  (value, at) => ({ ...value, at }),
+);
+
+const clientCertificates = convert(
+  object({
+    mode: withDefault(
+      choice(["off", "optional", "required"]),
+      "required",
+      "`required`: a client without a certificate is refused; `optional`: it may connect, but a certificate that is not valid is refused as well; `off`: none is requested.",
+    ),
+    ca: withDefault(oneOrMore(file), [], "PEM files of the authorities whose certificates are accepted."),
+    crl: withDefault(oneOrMore(file), [], "PEM files of certificate revocation lists, one of each authority."),
+  }),
+  (value, at, { report }) => {
+    if (value.mode !== "off" && value.ca.length === 0)
+      report(at, 'no authority is given whose certificates are accepted, expected "ca"');
+    return value;
+  },
+);
+
+export const listenerTls = convert(
+  object({
+    certificates: required(
+      list(certificate),
+      "Certificates with their keys. The one for the server name that the client asks for (SNI) is used: an exact name before a wildcard, otherwise the first. For one name there may be several with keys of different types.",
+    ),
+    minVersion: withDefault(version, "TLSv1.2", "The lowest version of TLS."),
+    maxVersion: withDefault(version, "TLSv1.3", "The highest version of TLS."),
+    ciphers: withDefault(
+      list(cipher),
+      INTERMEDIATE_CIPHERS,
+      "Cipher suites by their OpenSSL names; those of TLS 1.3 begin with `TLS_`. The client's preference decides. Default: Mozilla's intermediate profile.",
+    ),
+    unknownName: withDefault(
+      choice(["default", "reject"]),
+      "default",
+      "What a client gets that asks for a server name that no certificate has: the first certificate, or none: the handshake fails.",
+    ),
+    clientCertificates: optional(
+      clientCertificates,
+      "Certificates of clients (mutual TLS). Default: none are requested.",
+    ),
+  }),
+  (value, at, { report }) => {
+    if (value.certificates.length === 0) report(at, "the list of certificates is empty, expected one");
+    if (value.ciphers.length === 0) report(at, "the list of ciphers is empty, expected one");
+    if (value.minVersion > value.maxVersion) report(at, "minVersion is higher than maxVersion");
+    return { ...value, at };
+  },
+);

@@ -1,0 +1,132 @@
+/**
+ * TLS on accepted sockets. Like `accept.ts`, this file alone uses private parts of Node: `_wrapHandle` of TLSSocket, by
+ * which a TLS socket reads a handle into our own buffer (`onread`); its public constructor drops that option when it is
+ * given a socket. Without it, or with SLUICE_ACCEPT=public, the public constructor is used, with the same behaviour. Both
+ * ways `_releaseControl` and the event `secure` are used as `tls.Server` uses them.
+ */
+import type { Socket } from "node:net";
+import { type SecureContext, TLSSocket } from "node:tls";
+import type { Connection } from "./connection.ts";
+import type { TlsFacts } from "./tls-facts.ts";
+import { HandshakeError, type TlsServerOptions } from "./tls-server.ts";
+
+/** RFC 7301 protocol names, each after its length. HTTP/1.0 is what `curl --http1.0` offers. */
+const PROTOCOLS = Buffer.from("\x08http/1.1\x08http/1.0", "latin1");
+
+type Handle = { receive(bytes: Buffer): void; verifyError(): { code?: string; message: string } | null };
+type Internals = {
+  _handle: Handle | null;
+  _tlsOptions: { accepted: unknown };
+  _wrapHandle(wrap: null, handle: unknown, hasWrites: boolean): unknown;
+  _releaseControl(): boolean;
+  connecting: boolean;
+};
+type Options = ConstructorParameters<typeof TLSSocket>[1] & { accepted?: unknown; onread?: unknown };
+
+const internals = TLSSocket.prototype as unknown as Internals;
+const wrapHandle = internals._wrapHandle;
+
+const wrapsHandles = typeof wrapHandle === "function";
+
+class AcceptedSocket extends TLSSocket {
+  /** Called by the constructor, which would make a new handle for a socket that is to connect. */
+  protected _wrapHandle(): unknown {
+    const self = this as unknown as Internals;
+    return wrapHandle.call(self, null, self._tlsOptions.accepted, false);
+  }
+}
+
+export type Handshake = {
+  readonly options: TlsServerOptions;
+  readonly context: SecureContext;
+  /** What was read of the connection. */
+  readonly hello: Buffer;
+  /** Called when it is complete and the client's certificate is accepted: the connection then has its `tls` facts. */
+  readonly secured: () => void;
+};
+
+/**
+ * Begins the handshake of a connection whose ClientHello was read. `context` is chosen before, since Node's own choice
+ * by SNI keeps those certificates of the first context that have keys of another type.
+ */
+export function secure(connection: Connection, handshake: Handshake): void {
+  const { options, context, hello } = handshake;
+  const { socket: before } = connection;
+  const isOwn = connection.readsHandle && wrapsHandles;
+  let socket: TLSSocket;
+  if (isOwn) socket = secureHandle(detach(before), connection, optionsOf(options, context));
+  else {
+    before.pause();
+    before.removeAllListeners("data");
+    before.unshift(hello);
+    socket = new TLSSocket(before, optionsOf(options, context));
+  }
+  connection.replaceSocket(socket, !isOwn);
+  socket.once("secure", () => connection.guard(() => complete(socket, connection, handshake)));
+  if (isOwn) (socket as unknown as Internals)._handle!.receive(hello);
+  else socket.resume();
+}
+
+function complete(socket: TLSSocket, connection: Connection, { options, secured }: Handshake): void {
+  if (socket.destroyed) return;
+  // From now on errors are reported by the event `error`.
+  (socket as unknown as Internals)._releaseControl();
+  const problem = refusalOf(socket, options);
+  if (problem !== "") return void socket.destroy(new HandshakeError("client_certificate", problem));
+  connection.tls = factsOf(socket, options);
+  secured();
+}
+
+function secureHandle(handle: unknown, connection: Connection, options: Options): TLSSocket {
+  const more = { accepted: handle, allowHalfOpen: true, onread: connection.makeReads() };
+  const socket = new AcceptedSocket(undefined as unknown as Socket, { ...options, ...more } as Options);
+  (socket as unknown as Internals).connecting = false;
+  return socket;
+}
+
+/** Takes the handle from a socket, which is then without use. */
+function detach(socket: Socket): unknown {
+  const owner = socket as unknown as { _handle: unknown };
+  const handle = owner._handle;
+  owner._handle = null;
+  return handle;
+}
+
+function optionsOf({ clients }: TlsServerOptions, context: SecureContext): Options {
+  return {
+    isServer: true,
+    secureContext: context,
+    requestCert: clients !== null,
+    // Checked when the handshake is complete, so that the reason can be logged.
+    rejectUnauthorized: false,
+    ALPNProtocols: PROTOCOLS,
+  } as Options;
+}
+
+/** Why the client's certificate is not accepted; empty if it is, or none is needed. */
+function refusalOf(socket: TLSSocket, { clients }: TlsServerOptions): string {
+  if (clients === null) return "";
+  const certificate = socket.getPeerX509Certificate();
+  // OpenSSL reports success for a session of TLS 1.3 that was resumed without a certificate.
+  if (certificate === undefined) return clients.required ? "the client sent no certificate" : "";
+  const error = (socket as unknown as Internals)._handle!.verifyError();
+  if (error !== null) return `the client's certificate was refused: ${error.message}`;
+  // It may have expired since the session began.
+  return Date.parse(certificate.validTo) < Date.now() ? "the client's certificate has expired" : "";
+}
+
+function factsOf(socket: TLSSocket, { clients }: TlsServerOptions): TlsFacts {
+  const found = socket as { servername?: string | false | null; alpnProtocol: string | false | null };
+  const client = clients === null ? undefined : socket.getPeerX509Certificate();
+  return {
+    serverName: (found.servername || "").toLowerCase(),
+    version: socket.getProtocol() ?? "",
+    cipher: socket.getCipher().standardName,
+    protocol: found.alpnProtocol || "",
+    resumed: socket.isSessionReused(),
+    // Node gives the names one a line, escaped, from the country down.
+    clientSubject: client?.subject.split("\n").reverse().join(",") ?? "",
+    clientNames: client?.subjectAltName ?? "",
+    clientFingerprint: client?.fingerprint256.replaceAll(":", "").toLowerCase() ?? "",
+  };
+}

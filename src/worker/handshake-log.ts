@@ -1,0 +1,41 @@
+/** Counts TLS handshakes with clients by result, and logs why they fail; rate-limited. */
+import { HANDSHAKES, HandshakeError } from "../net/tls-server.ts";
+import { LISTENER_CELLS } from "../observe/series.ts";
+import type { ThrottledLog } from "../observe/throttled-log.ts";
+import type { Port } from "../proxy/port.ts";
+
+export type HandshakeLogOptions = { readonly cells: Float64Array; readonly warnings: ThrottledLog };
+
+/** A peer that closes or resets instead of going on: port scans and checks by TCP do. */
+const ABORTED = new Set(["ECONNRESET", "EPIPE", "ETIMEDOUT"]);
+
+export class HandshakeLog {
+  readonly #cells: Float64Array;
+  readonly #warnings: ThrottledLog;
+
+  constructor({ cells, warnings }: HandshakeLogOptions) {
+    this.#cells = cells;
+    this.#warnings = warnings;
+  }
+
+  /** `error`: why it failed; null: it is complete. */
+  ended({ state }: Port, client: string, error: Error | null): void {
+    const result = error === null ? "ok" : resultOf(error);
+    const { plan } = state!;
+    this.#cells[plan.cells + LISTENER_CELLS.handshakes + HANDSHAKES.indexOf(result)]!++;
+    if (error === null || result === "aborted") return;
+    if (!this.#warnings.admits("tls_handshake", `${plan.name} ${result}`)) return;
+    this.#warnings.write("TLS handshake failed", { listener: plan.name, client, result, cause: causeOf(error) });
+  }
+}
+
+function resultOf(error: Error): (typeof HANDSHAKES)[number] {
+  if (error instanceof HandshakeError) return error.result;
+  return ABORTED.has((error as NodeJS.ErrnoException).code ?? "") ? "aborted" : "failed";
+}
+
+/** OpenSSL's reason, without its thread, source file and line: `http request`, `unsupported protocol`. */
+function causeOf(error: Error): string {
+  const { reason } = error as { reason?: string };
+  return reason ?? error.message;
+}

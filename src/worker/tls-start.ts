@@ -1,0 +1,102 @@
+/** The start of a TLS connection: its ClientHello is read, a certificate chosen, and the handshake awaited. */
+import { MAX_HELLO, readClientHello } from "../net/client-hello.ts";
+import { PendingBuffer } from "../net/pending-buffer.ts";
+import { secure } from "../net/tls-accept.ts";
+import { HandshakeError, type TlsServer } from "../net/tls-server.ts";
+import type { AcceptedConnection, Port } from "../proxy/port.ts";
+import type { HandshakeLog } from "./handshake-log.ts";
+
+const LARGEST = 2 * MAX_HELLO;
+/** A fatal alert: unrecognized_name (RFC 6066 section 3). */
+const UNKNOWN_NAME = Buffer.from([0x15, 3, 3, 0, 2, 2, 112]);
+const NOT_TLS = "This port expects TLS: use https.\n";
+const PLAIN_HTTP = Buffer.from(
+  `HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: ${NOT_TLS.length}\r\nproxy-status: sluice; error=http_request_error\r\n\r\n${NOT_TLS}`,
+);
+/** How long a client that was refused may take to read why, ms. */
+const REFUSED = 2000;
+
+export class TlsStart {
+  readonly #connection: AcceptedConnection;
+  readonly #port: Port;
+  readonly #server: TlsServer;
+  readonly #log: HandshakeLog;
+  readonly #hello = new PendingBuffer();
+  /** The hello was read, or refused. */
+  #decided = false;
+  /** It was counted. */
+  #ended = false;
+
+  constructor(connection: AcceptedConnection, port: Port, server: TlsServer, log: HandshakeLog) {
+    this.#connection = connection;
+    this.#port = port;
+    this.#server = server;
+    this.#log = log;
+    connection.arm(port.state!.plan.timeouts.handshake);
+  }
+
+  /** Bytes of the hello. `secured` is called when the handshake is complete. */
+  receive(bytes: Buffer, start: number, end: number, secured: () => void): void {
+    if (this.#decided) return;
+    const hello = this.#hello;
+    hello.append(bytes, start, end);
+    const { state, serverName } = readClientHello(hello.bytes, hello.start, hello.end);
+    if (state === "more" && hello.length <= LARGEST) return;
+    this.#decided = true;
+    if (state === "plain") return this.#refusePlain();
+    const context = this.#server.contextFor(serverName);
+    if (context === null) {
+      const text = JSON.stringify(serverName);
+      return this.#refuse(UNKNOWN_NAME, new HandshakeError("unknown_name", `no certificate for ${text}`));
+    }
+    secure(this.#connection, {
+      options: this.#server.options,
+      context,
+      hello: Buffer.from(hello.bytes.subarray(hello.start, hello.end)),
+      secured: () => {
+        this.#end(null);
+        this.#connection.deadline = 0;
+        secured();
+      },
+    });
+    hello.drop();
+  }
+
+  #refusePlain(): void {
+    const first = this.#hello.bytes[this.#hello.start]!;
+    // A method begins with a letter.
+    const isHttp = first >= 65 && first <= 90;
+    const error = new HandshakeError("plain_text", isHttp ? "plain HTTP on a TLS port" : "the client sent no TLS");
+    if (isHttp) return this.#refuse(PLAIN_HTTP, error);
+    this.#end(error);
+    this.#connection.reset();
+  }
+
+  /** The client may still send: it must be able to read the bytes before the connection ends. */
+  #refuse(bytes: Buffer, error: HandshakeError): void {
+    this.#end(error);
+    this.#connection.send(bytes, bytes.length);
+    this.#connection.end(() => {});
+    this.#connection.arm(REFUSED);
+  }
+
+  /** The client ended its direction. */
+  left(): void {
+    this.#connection.destroy();
+  }
+
+  timedOut(): void {
+    this.#end(new HandshakeError("timeout", "the handshake was not complete within timeouts.handshake"));
+    this.#connection.destroy();
+  }
+
+  closed(error: Error | null): void {
+    this.#end(error ?? new HandshakeError("aborted", "the client left"));
+  }
+
+  #end(error: Error | null): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#log.ended(this.#port, this.#connection.peerAddress, error);
+  }
+}

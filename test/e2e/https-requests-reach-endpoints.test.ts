@@ -1,0 +1,127 @@
+/** TLS on a listener: certificates by name and type of key, facts, and what is refused. */
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { test } from "node:test";
+import { Authority } from "../support/certificates.ts";
+import { startUpstream } from "./peers.ts";
+import { type LiveTest, startSluice, testInAllModes, testInUsualMode, until } from "./program.ts";
+import { ask, askPlain, curl, handshake, run, subjectOf } from "./tls.ts";
+
+const authority = new Authority();
+authority.issue("first", { names: "DNS:localhost,DNS:a.example,IP:127.0.0.1" });
+authority.issue("first-rsa", { names: "DNS:a.example", key: "rsa" });
+authority.issue("wild", { names: "DNS:*.b.example", passphrase: "secret" });
+authority.issue("exact", { names: "DNS:x.b.example", key: "rsa" });
+const other = new Authority(authority.directory, "other-ca");
+test.after(() => authority.remove());
+const ca = authority.path("ca.pem");
+
+const CERTIFICATES = `
+      certificates:
+        - { cert: ${authority.path("first.pem")}, key: ${authority.path("first.key")} }
+        - { cert: ${authority.path("first-rsa.pem")}, key: ${authority.path("first-rsa.key")} }
+        - { cert: ${authority.path("wild.pem")}, key: ${authority.path("wild.key")}, passphrase: secret }
+        - { cert: ${authority.path("exact.pem")}, key: ${authority.path("exact.key")} }`;
+
+async function start(t: LiveTest, tls = "") {
+  const big = Buffer.alloc(3 << 20, "0123456789");
+  const upstream = await startUpstream(t, (request, response) => {
+    if (request.url === "/big") response.end(big);
+    else response.end(JSON.stringify({ headers: request.headers, size: request.body.length }));
+  });
+  const sluice = await startSluice(
+    t,
+    (ports) => `
+listeners:
+  web:
+    address: 127.0.0.1:${ports.web}
+    cluster: app
+    timeouts: { handshake: 500ms }
+    tls:${CERTIFICATES}${tls}
+clusters:
+  app: ["127.0.0.1:${upstream.port}"]
+`,
+  );
+  return { sluice, big, port: sluice.port };
+}
+
+testInAllModes("requests and bodies pass both ways, with the scheme of the connection", async (t) => {
+  const { port, big } = await start(t);
+  const { headers } = JSON.parse((await curl("/", { port, ca })).out);
+  assert.equal(headers["x-forwarded-proto"], "https");
+  const node = await ask({ port, ca: authority.read("ca.pem") });
+  assert.equal(JSON.parse(node.body).headers["x-forwarded-proto"], "https");
+  const sums = await Promise.all(
+    [1, 2, 3, 4].map(async () => (await ask({ port, ca: authority.read("ca.pem"), path: "/big" })).body),
+  );
+  const digest = createHash("md5").update(big).digest("hex");
+  for (const body of sums) assert.equal(createHash("md5").update(body).digest("hex"), digest);
+  const sent = await run(
+    "curl",
+    ["-sS", "-m", "10", "--cacert", ca, "--data-binary", "@-", `https://127.0.0.1:${port}/`],
+    "x".repeat(3_000_000),
+  );
+  assert.equal(JSON.parse(sent.out).size, 3_000_000);
+});
+
+testInAllModes("a name gets its certificate, and a client the type of key that it knows", async (t) => {
+  const { port } = await start(t);
+  const subject = async (host: string, ...more: string[]) => subjectOf(await handshake({ port, ca, host, more }));
+  assert.equal(await subject("a.example", "-sigalgs", "ECDSA+SHA256"), "first");
+  assert.equal(await subject("A.Example", "-sigalgs", "RSA-PSS+SHA256"), "first-rsa");
+  assert.equal(await subject("a.example", "-tls1_2", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256"), "first-rsa");
+  assert.equal(await subject("y.b.example"), "wild");
+  // The first certificate has a key of another type, which must not be used for this name.
+  assert.equal(await subject("x.b.example", "-sigalgs", "ECDSA+SHA256:RSA-PSS+SHA256"), "exact");
+  for (const unknown of ["b.example", "z.y.b.example", "unknown.example"])
+    assert.equal(await subject(unknown), "first");
+});
+
+testInAllModes("what is no handshake is refused, counted and logged", async (t) => {
+  const { sluice, port } = await start(t);
+  const failed = (result: string) => sluice.metric("sluice_tls_handshakes_total", { listener: "web", result });
+  assert.match((await askPlain(port, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")).toString(), /^HTTP\/1.1 400 .*use https/s);
+  assert.equal((await askPlain(port, "\0\0garbage")).length, 0);
+  assert.equal(await failed("plain_text"), 2);
+  // A record that holds no hello gets an alert.
+  assert.equal((await askPlain(port, Buffer.from([22, 3, 1, 0, 4, 2, 0, 0, 0])))[0], 21);
+  for (const more of [["-tls1_1"], ["-alpn", "h2"], ["-cipher", "AES128-SHA", "-tls1_2"]])
+    assert.match((await handshake({ port, ca, more })).out, /alert/);
+  assert.equal(await failed("failed"), 4);
+  for (const half of ["", Buffer.from([22, 3, 1, 2, 0, 1, 0])]) assert.equal((await askPlain(port, half)).length, 0);
+  assert.equal(await failed("timeout"), 2);
+  await sluice.logged((line) => line.msg === "TLS handshake failed" && line.cause === "plain HTTP on a TLS port", "it");
+  const renegotiated = await run("sh", [
+    "-c",
+    `(echo R; sleep 1) | openssl s_client -connect 127.0.0.1:${port} -tls1_2`,
+  ]);
+  assert.match(renegotiated.out, /no renegotiation/);
+});
+
+testInUsualMode("unknownName: reject refuses names that no certificate has", async (t) => {
+  const { sluice, port } = await start(t, "\n      unknownName: reject");
+  assert.match((await handshake({ port, ca, host: "unknown.example" })).out, /unrecognized name/);
+  assert.equal(await sluice.metric("sluice_tls_handshakes_total", { result: "unknown_name" }), 1);
+  assert.equal(subjectOf(await handshake({ port, ca, host: "y.b.example" })), "wild");
+});
+
+testInAllModes("clientCertificates: required", async (t) => {
+  authority.issue("client", { names: "URI:spiffe://example/client", subject: "/O=Example, Inc/CN=client" });
+  other.issue("stranger");
+  const { sluice, port } = await start(t, `\n      clientCertificates: { ca: ${ca} }`);
+  const as = (name: string): readonly string[] => [
+    "--cert",
+    authority.path(`${name}.pem`),
+    "--key",
+    authority.path(`${name}.key`),
+  ];
+  const known = await curl("/", { port, ca, more: as("client") });
+  assert.equal(known.code, 0, known.out);
+  assert.notEqual((await curl("/", { port, ca })).code, 0);
+  assert.notEqual((await curl("/", { port, ca, more: as("stranger") })).code, 0);
+  await until(
+    async () => (await sluice.metric("sluice_tls_handshakes_total", { result: "client_certificate" })) === 2,
+    "both are counted",
+  );
+  await sluice.logged((line) => /no certificate/.test(String(line.cause)), "the cause");
+});

@@ -1,0 +1,100 @@
+/** Certificates for tests, made by the `openssl` command in a directory that goes with the test. */
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+export type IssueOptions = {
+  /** Alternative names, `DNS:a.example,IP:127.0.0.1`. */
+  readonly names?: string;
+  readonly key?: "ec" | "rsa";
+  /** Validity from now; negative: it has expired. */
+  readonly days?: number;
+  readonly passphrase?: string;
+  readonly subject?: string;
+};
+
+const KEYS = { ec: ["ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"], rsa: ["rsa:2048"] } as const;
+
+export class Authority {
+  readonly directory: string;
+  readonly name: string;
+
+  constructor(directory: string = mkdtempSync(join(tmpdir(), "sluice-tls-")), name = "ca") {
+    this.directory = directory;
+    this.name = name;
+    this.#run(
+      "req",
+      "-x509",
+      "-newkey",
+      ...KEYS.ec,
+      "-nodes",
+      "-days",
+      "30",
+      "-subj",
+      `/CN=${name}`,
+      "-keyout",
+      `${name}.key`,
+      "-out",
+      `${name}.pem`,
+    );
+  }
+
+  /** Writes NAME.pem and NAME.key. */
+  issue(
+    name: string,
+    { names = "DNS:localhost,IP:127.0.0.1", key = "ec", days = 90, ...rest }: IssueOptions = {},
+  ): void {
+    const { passphrase, subject = `/CN=${name}` } = rest;
+    const cipher = passphrase === undefined ? ["-nodes"] : ["-passout", `pass:${passphrase}`];
+    this.#run(
+      "req",
+      "-newkey",
+      ...KEYS[key],
+      ...cipher,
+      "-subj",
+      subject,
+      "-keyout",
+      `${name}.key`,
+      "-out",
+      `${name}.csr`,
+    );
+    writeFileSync(
+      join(this.directory, `${name}.ext`),
+      `subjectAltName=${names}\nextendedKeyUsage=serverAuth,clientAuth\n`,
+    );
+    this.#run(
+      "x509",
+      "-req",
+      "-in",
+      `${name}.csr`,
+      "-CA",
+      `${this.name}.pem`,
+      "-CAkey",
+      `${this.name}.key`,
+      "-CAcreateserial",
+      "-days",
+      String(days),
+      "-extfile",
+      `${name}.ext`,
+      "-out",
+      `${name}.pem`,
+    );
+  }
+
+  path(file: string): string {
+    return join(this.directory, file);
+  }
+
+  read(file: string): string {
+    return readFileSync(this.path(file), "utf8");
+  }
+
+  remove(): void {
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+
+  #run(...args: string[]): void {
+    execFileSync("openssl", args, { cwd: this.directory, stdio: ["ignore", "ignore", "pipe"] });
+  }
+}

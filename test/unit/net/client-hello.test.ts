@@ -1,0 +1,63 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer } from "node:net";
+import { test } from "node:test";
+import { connect } from "node:tls";
+import fc from "fast-check";
+import { readClientHello } from "../../../src/net/client-hello.ts";
+
+/** What node:tls sends first. */
+async function helloOf(servername: string): Promise<Buffer> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as { port: number };
+  const client = connect({ port, host: "127.0.0.1", servername });
+  client.on("error", () => undefined);
+  const [socket] = await once(server, "connection");
+  const [hello] = await once(socket, "data");
+  socket.destroy();
+  server.close();
+  return hello;
+}
+
+/** The same message in records of `size` bytes. */
+function split(hello: Buffer, size: number): Buffer {
+  const message = hello.subarray(5);
+  const records: Buffer[] = [];
+  for (let at = 0; at < message.length; at += size) {
+    const part = message.subarray(at, at + size);
+    records.push(Buffer.from([22, 3, 1, part.length >> 8, part.length & 255]), part);
+  }
+  return Buffer.concat(records);
+}
+
+const read = (bytes: Buffer) => readClientHello(bytes, 0, bytes.length);
+
+test("the server name is found, however the hello is spread over records and reads", async () => {
+  for (const name of ["a.example", ""]) {
+    const hello = await helloOf(name);
+    for (const size of [1, 100, 10_000]) {
+      const bytes = split(hello, size);
+      assert.deepEqual(read(bytes), { state: "complete", serverName: name });
+      for (let end = 0; end < bytes.length; end += 7) assert.equal(readClientHello(bytes, 0, end).state, "more");
+    }
+  }
+});
+
+test("bytes that are no handshake record are plain", () => {
+  for (const text of ["GET / HTTP/1.1", "\x80\x2e\x01", "\x00", "\x15\x03"])
+    assert.equal(read(Buffer.from(text, "latin1")).state, "plain");
+});
+
+test("no bytes make it throw, and none make it wait for more than a hello can have", async () => {
+  const hello = await helloOf("a.example");
+  fc.assert(
+    fc.property(fc.array(fc.tuple(fc.nat(hello.length - 1), fc.nat(255))), fc.nat(hello.length), (edits, end) => {
+      const bytes = Buffer.from(hello);
+      for (const [at, byte] of edits) bytes[at] = byte;
+      readClientHello(bytes, 0, end);
+    }),
+  );
+  const endless = Buffer.concat([Buffer.from([22, 3, 1, 0xff, 0xff, 1, 0xff, 0xff, 0xff]), Buffer.alloc(100)]);
+  assert.equal(read(endless).state, "complete");
+});

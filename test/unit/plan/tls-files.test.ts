@@ -1,0 +1,84 @@
+/** Certificates, keys and authorities are checked when a configuration is loaded. */
+import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
+import { test } from "node:test";
+import { loadConfig } from "../../../src/config/load.ts";
+import { readTlsFiles } from "../../../src/plan/tls-files.ts";
+import { Authority } from "../../support/certificates.ts";
+
+const authority = new Authority();
+test.after(() => authority.remove());
+authority.issue("a", { names: "DNS:a.example,DNS:*.A.example" });
+authority.issue("b", { names: "DNS:b.example", key: "rsa" });
+authority.issue("locked", { passphrase: "secret" });
+authority.issue("old", { days: -1 });
+
+async function check(tls: string, now?: number) {
+  const text = `listeners: { web: { address: ":1", cluster: app, tls: ${tls} } }\nclusters: { app: ["127.0.0.1:1"] }`;
+  const { config, problems } = loadConfig(text, { file: authority.path("sluice.yaml"), env: {} });
+  assert.deepEqual(problems, []);
+  const found = await readTlsFiles(config!, now);
+  const show = (all: readonly { path: string; message: string }[]) =>
+    all.map(({ path, message }) => `${path}: ${message.replaceAll(`${authority.directory}/`, "")}`);
+  return { ...found, problems: show(found.problems), warnings: show(found.warnings) };
+}
+const pair = (cert: string, key = cert, more = "") =>
+  `{ certificates: [{ cert: ${cert}.pem, key: ${key}.key }]${more} }`;
+const AT = "listeners.web.tls.certificates.0";
+
+test("a sound pair, with the names of its certificate", async () => {
+  const { servers, certificates, problems, warnings } = await check(pair("a"));
+  assert.deepEqual([problems, warnings], [[], []]);
+  assert.deepEqual(servers.get("web")!.certificates[0]!.names, ["a.example", "*.a.example"]);
+  assert.ok(certificates[0]!.expires > Date.now());
+});
+
+test("what is wrong is said with its file, and where the key belongs", async () => {
+  assert.deepEqual((await check(pair("a", "b"))).problems, [
+    `${AT}.key: b.key is not the key of the certificate in a.pem`,
+  ]);
+  const swapped = await check("{ certificates: [{ cert: a.pem, key: b.key }, { cert: b.pem, key: a.key }] }");
+  assert.deepEqual(swapped.problems, [
+    `${AT}.key: b.key is not the key of the certificate in a.pem, but of that in b.pem`,
+    "listeners.web.tls.certificates.1.key: a.key is not the key of the certificate in b.pem, but of that in a.pem",
+  ]);
+  assert.deepEqual((await check(pair("none"))).problems, [
+    `${AT}.cert: there is no file none.pem`,
+    `${AT}.key: there is no file none.key`,
+  ]);
+  assert.deepEqual((await check(pair("locked"))).problems, [
+    `${AT}.key: the key in locked.key is encrypted, expected "passphrase"`,
+  ]);
+  const wrong = await check("{ certificates: [{ cert: locked.pem, key: locked.key, passphrase: wrong }] }");
+  assert.deepEqual(wrong.problems, [`${AT}.key: the passphrase does not decrypt the key in locked.key`]);
+  const right = await check("{ certificates: [{ cert: locked.pem, key: locked.key, passphrase: secret }] }");
+  assert.deepEqual(right.problems, []);
+});
+
+test("files that are written half or hold something else", async () => {
+  const whole = authority.read("a.pem");
+  writeFileSync(authority.path("half.pem"), whole.slice(0, whole.length / 2));
+  writeFileSync(authority.path("broken.pem"), whole.replace(/\n.{20}/, "\n????????????????????"));
+  const cert = async (name: string) => (await check(pair(name, "a"))).problems;
+  assert.deepEqual(await cert("half"), [`${AT}.cert: half.pem holds no certificate in PEM form`]);
+  assert.deepEqual(await cert("broken"), [`${AT}.cert: the certificate 1 of 1 in broken.pem cannot be read`]);
+  writeFileSync(authority.path("empty.key"), "");
+  assert.deepEqual((await check(pair("a", "empty"))).problems, [
+    `${AT}.key: empty.key holds no private key in PEM form`,
+  ]);
+  const other = await check(pair("a", "a", ", clientCertificates: { ca: a.key, crl: a.pem }"));
+  assert.equal(other.problems[0], "listeners.web.tls.clientCertificates.ca: a.key holds no certificate in PEM form");
+  assert.match(other.problems[1]!, /^listeners.web.tls.clientCertificates.crl: a.pem holds no revocation list/);
+  assert.deepEqual((await check(pair("a", "a", ", ciphers: [TLS_NONE]"))).problems, [
+    'listeners.web.tls: unknown cipher "TLS_NONE"',
+  ]);
+});
+
+test("what may be a mistake is a warning", async () => {
+  assert.match((await check(pair("old"))).warnings[0]!, /certificates.0.cert: the certificate in old.pem expired on /);
+  assert.match((await check(pair("a"), 0)).warnings[0]!, /a.pem is not valid before/);
+  const twice = await check("{ certificates: [{ cert: a.pem, key: a.key }, { cert: a.pem, key: a.key }] }");
+  assert.match(twice.warnings[0]!, /certificates.1: never used/);
+  writeFileSync(authority.path("mixed.pem"), authority.read("a.pem") + authority.read("b.pem"));
+  assert.match((await check(pair("mixed", "a"))).warnings[0]!, /mixed.pem are no chain: number 2 is not the issuer/);
+});
