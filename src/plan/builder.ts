@@ -40,7 +40,7 @@ export type PlanSources = {
   /** Every plugin that the configuration names. */
   readonly plugins: ReadonlyMap<string, Plugin>;
   readonly readSettings: ReadSettings;
-  /** The endpoints of a cluster as they are now, with their places in shared memory held for this version. */
+  /** Makes the present endpoint set of a cluster, with slots in shared memory. */
   readonly endpoints: (cluster: ClusterConfig) => EndpointSet;
   /** Addresses of the listeners, with their port, by name. */
   readonly listeners: ReadonlyMap<string, { readonly text: string }>;
@@ -54,10 +54,10 @@ export type PlanSources = {
   readonly cells: (kind: SeriesKind, labels: Labels) => number;
 };
 
-/** What instances alone are made of. */
+/** The sources of instances alone. */
 export type InstanceSources = Omit<PlanSources, "config"> & { readonly config: Pick<Config, "clusters"> };
 
-/** For each instance of a plan, in order: its first position in the configuration, and its configuration there. */
+/** Where an instance was first configured, and its configuration there. `Built.origins` has one for each instance. */
 export type Origin = { readonly at: Place; readonly settings: Settings | undefined };
 export type Built = { readonly plan: Plan; readonly origins: readonly Origin[] };
 

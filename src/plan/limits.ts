@@ -8,7 +8,7 @@ import type { Plugin } from "./modules.ts";
 const MEBIBYTE = 1024 * 1024;
 const BODIES = (1 << HOOK.request_body) | (1 << HOOK.response_body);
 
-/** For plugins with body hooks, in the order of the configuration. */
+/** Warnings for plugins with body hooks. */
 export function findTightLimits(plugins: Iterable<Pick<Plugin, "module" | "declared">>): Problem[] {
   return [...plugins].flatMap(({ module, declared }) =>
     declared === null || (module.info.hooks & BODIES) === 0 ? [] : tightLimitsOf(declared),

@@ -1,4 +1,4 @@
-/** Finds, reads and builds the WebAssembly files of a configuration; each is built once while in use. */
+/** Finds, reads and builds the WebAssembly modules of a configuration; each is built once while in use. */
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";

@@ -1,8 +1,7 @@
 /**
- * What the control plane posts to every worker: one version of everything that a request's life depends on, as
- * plain data. It is made from a `Config` (checked text) by `plan/builder.ts`, with names resolved to indices,
- * modules compiled, addresses numeric, and a place in the shared counters for each thing that is counted.
- * Each thread makes its `Snapshot` of it. All times are milliseconds, all sizes bytes.
+ * One version of the configuration as plain data, posted to every worker, which makes its `Snapshot` from it.
+ * `plan/builder.ts` builds it from a `Config`: names are resolved to indices, modules compiled, addresses numeric, and
+ * cells of the shared counters allocated. Times are milliseconds, sizes bytes.
  */
 
 import type { Scheme } from "../http/protocol.ts";
@@ -24,32 +23,32 @@ export type Plan = {
   readonly grace: number;
 };
 
-/** Which requests are traced, and what of them is not shown. */
+/** Which requests are traced, and which values are masked. */
 export type TracePlan = {
-  /** Lower-case name of the field that carries the token. */
+  /** Lower-case name of the header with the token. */
   readonly header: string;
-  /** Empty: no token is known. */
+  /** Empty: no request is traced by token. */
   readonly token: string;
-  /** Of all other requests, 0 to 1. */
+  /** Share of all other requests, 0 to 1. */
   readonly sample: number;
-  /** Lower-case names of fields and query parameters: those configured, and those hidden from any plugin. */
+  /** Lower-case names of headers and query parameters: the configured ones, and those hidden from any plugin. */
   readonly mask: readonly string[];
 };
 
-/** The endpoints of a cluster. It changes while a plan serves, by a message of its own (`worker/messages.ts`). */
+/** The endpoints of a cluster. It can change while the plan is in service, by its own message (`worker/messages.ts`). */
 export type EndpointSet = {
-  /** Moves with every change of the cluster's set, from plan to plan. */
+  /** Incremented with every change of the cluster's set, across plans. */
   readonly version: number;
   readonly endpoints: readonly EndpointPlan[];
 };
 
 export type ClusterPlan = {
   readonly name: string;
-  /** Equal for two versions when nothing but endpoints, weights or strategies differ: pools are then carried over. */
+  /** Equal in two versions if only endpoints, weights or strategies differ: pools are then reused. */
   readonly key: string;
   /** The first is the default; a plugin may choose another by name. */
   readonly strategies: readonly { readonly name: string; readonly instance: number }[];
-  /** The only part that is assigned again: the set in service. */
+  /** The set in service; the only property that changes. */
   set: EndpointSet;
   readonly timeouts: {
     readonly connect: number;
@@ -57,36 +56,36 @@ export type ClusterPlan = {
     readonly idle: number;
     readonly tunnel: number;
   };
-  /** Kept idle connections for each endpoint and thread, for how long; connections at most (0: no limit); requests on one. */
+  /** Idle connections per endpoint and worker, and for how long; requests in flight (0: no limit); requests per connection. */
   readonly pool: {
     readonly idle: number;
     readonly idleFor: number;
     readonly connections: number;
     readonly requests: number;
   };
-  /** Of a response's head: bytes, which bound the interim responses before it as well, and fields. */
+  /** Maximum size and number of response headers; the size includes interim responses. */
   readonly limits: { readonly head: number; readonly headers: number };
   /** First of CLUSTER_CELLS (`observe/series.ts`). */
   readonly retryCell: number;
-  /** How its endpoints are checked; null: they are not. */
+  /** Active health checks; null: none. */
   readonly check: CheckPlan | null;
-  /** When its endpoints are ejected for what requests show; null: never. */
+  /** Passive health; null: none. */
   readonly passive: PassivePlan | null;
 };
 
 export type RetryPlan = {
-  /** Further attempts after the first. */
+  /** Maximum attempts after the first. */
   readonly attempts: number;
-  /** No connection could be made. */
+  /** Retry if no connection could be established. */
   readonly connect: boolean;
-  /** The connection ended before the response. */
+  /** Retry if the connection ended before the response. */
   readonly reset: boolean;
-  /** No response in time. */
+  /** Retry after a response timeout. */
   readonly timeout: boolean;
   readonly statuses: readonly number[];
 };
 
-/** Times in ms, shares of 1. */
+/** Shares from 0 to 1. */
 export type PassivePlan = {
   readonly consecutiveFailures: number;
   readonly statuses: readonly number[];
@@ -97,7 +96,7 @@ export type PassivePlan = {
 };
 
 export type CheckPlan = {
-  /** Equal for two versions when nothing of the check differs: what was begun to be counted is then counted on. */
+  /** Equal in two versions if the check is the same: consecutive results are then kept. */
   readonly key: string;
   readonly probe: ProbePlan;
   readonly interval: number;
@@ -109,20 +108,19 @@ export type CheckPlan = {
 export type ProbePlan =
   | {
       readonly kind: "http";
-      /** The request but its Host: method and target. */
       readonly method: "GET" | "HEAD";
       readonly path: string;
-      /** Of `Host`; empty: the endpoint's address. */
+      /** Value of `Host`; empty: the endpoint's address. */
       readonly host: string;
-      /** Those of a healthy answer. */
+      /** Statuses of a healthy response. */
       readonly statuses: readonly { readonly least: number; readonly most: number }[];
     }
   | { readonly kind: "tcp"; readonly send: string; readonly expect: string }
-  /** By index into `Plan.instances`. */
+  /** Index into `Plan.instances`. */
   | { readonly kind: "plugin"; readonly instance: number };
 
 export type EndpointPlan = {
-  /** As shown: `127.0.0.1:9001`, or `unix:/run/app.sock`. A configured name is one endpoint for each of its addresses. */
+  /** As displayed: `127.0.0.1:9001`, or `unix:/run/app.sock`. A configured name is one endpoint per address. */
   readonly address: string;
   /** Numeric address, or "" for a Unix socket. */
   readonly host: string;
@@ -139,7 +137,7 @@ export type EndpointPlan = {
 
 export type ListenerPlan = {
   readonly name: string;
-  /** As configured: `127.0.0.1:8080`, `:8080`, `[::]:8080`, `unix:/run/sluice.sock`; a port 0 is the number it became. */
+  /** As configured: `127.0.0.1:8080`, `:8080`, `[::]:8080`, `unix:/run/sluice.sock`; a port 0 is replaced by the bound port. */
   readonly address: string;
   readonly protocol: "http";
   /** Null: plain. */
@@ -158,19 +156,19 @@ export type ListenerPlan = {
     readonly body: number;
     readonly connections: number;
   };
-  /** Whether a path may select a route that it does not select when read in another way; bits of FORM (`http/head.ts`). */
+  /** Whether ambiguous paths are allowed, and how paths are normalised: bits of FORM (`http/head.ts`). */
   readonly path: { readonly allowsAmbiguous: boolean; readonly form: number };
-  /** CIDR blocks whose X-Forwarded-* are believed. */
+  /** Blocks of peers whose X-Forwarded-* headers are trusted, in CIDR notation. */
   readonly trustedProxies: readonly string[];
   readonly halfClose: boolean;
   /** Indices into `Plan.instances`. */
   readonly chain: readonly number[];
   readonly routes: readonly RoutePlan[];
-  /** Its row of the connections that are open over all workers, which its address keeps from version to version. */
+  /** Row of its address in the connection counts, equal in all versions. */
   readonly slot: number;
-  /** Cells of `sluice_connections_active` and its kin for this listener, as LISTENER_CELLS has them. */
+  /** First of LISTENER_CELLS. */
   readonly cells: number;
-  /** Series of a request that no route matched: `sluice_requests_total{listener,route="",cluster="",status}`. */
+  /** STATUS_CELLS of requests without a route: `sluice_requests_total{listener,route="",cluster="",status}`. */
   readonly requestCells: number;
   /** HISTOGRAM_CELLS of `sluice_request_duration_seconds{listener,route=""}`. */
   readonly durationCells: number;
@@ -181,12 +179,12 @@ export type RoutePlan = {
   readonly match: MatchPlan;
   readonly chain: readonly number[];
   readonly action: RouteAction;
-  /** From the complete request head to the answer's head, all attempts; 0: only the cluster's response timeout. */
+  /** From the end of the request headers to the response headers, over all attempts; 0: only the cluster's timeouts. */
   readonly timeout: number;
   readonly retry: RetryPlan;
   /** Names of the protocols that a request may be upgraded to. */
   readonly upgrade: readonly string[];
-  /** STATUS_CELLS of `sluice_requests_total{listener,route,cluster,status}` by cluster index; same order as `clusters`. */
+  /** STATUS_CELLS of `sluice_requests_total{listener,route,cluster,status}`, by cluster index. */
   readonly requestCells: readonly { readonly cluster: number; readonly cells: number }[];
   /** The same with `cluster=""`, for requests that end before a cluster is chosen. */
   readonly noClusterCells: number;
@@ -194,7 +192,7 @@ export type RoutePlan = {
   readonly durationCells: number;
 };
 
-/** All given keys must hold; an empty match holds always. */
+/** All given keys must match; an empty one matches every request. */
 export type MatchPlan = {
   readonly scheme?: Scheme;
   /** Exact, or one leading `*.`; lower case, without port. */

@@ -36,7 +36,7 @@ export function checkRoles({ plan, origins }: Built): Problem[] {
     const { hooks } = plan.modules[module]!.info;
     if (needs.some((hook) => (hooks & (1 << HOOK[hook])) !== 0)) return;
     const has = HOOKS.filter((hook) => (hooks & (1 << HOOK[hook])) !== 0).join(", ");
-    const message = `${plugin} is no ${as}: its hooks are ${has === "" ? "none" : has}, expected ${needs.join(" or ")}`;
+    const message = `${plugin} is not a ${as}: its hooks are ${has === "" ? "none" : has}, expected ${needs.join(" or ")}`;
     problems.push({ ...origins[index]!.at, message });
   };
   for (const { strategies, check: active } of plan.clusters) {

@@ -258,7 +258,7 @@ testInUsualMode("an invalid version is rejected at once, and the rollout continu
       await compileSource(
         'import { Cluster, Request } from "sluice/sdk"; export function route(req: Request): Cluster | null { return null; }',
       ),
-      /p is no filter/,
+      /p is not a filter/,
     ],
     [await version("v3", "", 'throw new Error("cannot start");'), /cannot start/],
     [Buffer.from("no module"), /p\.wasm/],

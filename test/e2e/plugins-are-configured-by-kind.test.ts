@@ -47,16 +47,16 @@ clusters:
   const output = wrong.stdout + wrong.stderr;
   assert.match(
     output,
-    /:8:13: listeners\.web\.chain\.0: router is no filter: its hooks are route, expected request_head/,
+    /:8:13: listeners\.web\.chain\.0: router is not a filter: its hooks are route, expected request_head/,
   );
-  assert.match(output, /:9:24: listeners\.web\.routes\.0\.router: filter is no router: .*expected route/);
-  assert.match(output, /:11:20: clusters\.app\.strategy: filter is no strategy: .*expected pick/);
+  assert.match(output, /:9:24: listeners\.web\.routes\.0\.router: filter is not a router: .*expected route/);
+  assert.match(output, /:11:20: clusters\.app\.strategy: filter is not a strategy: .*expected pick/);
 
   // A connection has no route: the hook would never be called, and everyone admitted.
   writeFileSync(file, config("", "router", "random").replace("{ cluster: app }", "{ chain: [gate], cluster: app }"));
   const behind = await runSluice("check", "-c", file);
   assert.match(
     behind.stdout + behind.stderr,
-    /listeners\.web\.routes\.1\.chain\.0: gate is no filter of a route: its hooks are connection, expected request_head/,
+    /listeners\.web\.routes\.1\.chain\.0: gate is not a filter of a route: its hooks are connection, expected request_head/,
   );
 });

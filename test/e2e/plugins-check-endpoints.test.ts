@@ -211,7 +211,7 @@ clusters: { app: { endpoints: [127.0.0.1:1], health: { active: { plugin: ${use} 
   };
   assert.match(
     await check("f: { wasm: ./filter.wasm }", "f"),
-    /other\.yaml:3:74: clusters\.app\.health\.active\.plugin: f is no health check: its hooks are request_head, expected health_check/,
+    /other\.yaml:3:74: clusters\.app\.health\.active\.plugin: f is not a health check: its hooks are request_head, expected health_check/,
   );
   assert.match(
     await check("d: { wasm: ./d.wasm }", "d"),
