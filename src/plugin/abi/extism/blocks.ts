@@ -1,8 +1,8 @@
-/** Blocks of the kernel's memory that host functions hand out. */
+/** Blocks of the kernel's memory that host functions return. */
 import type { CallContext } from "../call-context.ts";
 import type { Kernel } from "./kernel.ts";
 
-/** Ends a host call that hands out a block: its handle, 0 for nothing and for an empty one. @throws Fault */
+/** Ends a host call that returns a block; returns its handle, 0 for null and for an empty block. @throws Fault */
 export function give(context: CallContext, kernel: Kernel, call: string, bytes: Buffer | null): bigint {
   if (bytes === null || bytes.length === 0) {
     context.leave(0);

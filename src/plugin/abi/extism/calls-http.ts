@@ -1,4 +1,4 @@
-/** The host functions of Extism that send a request and read its response. */
+/** Host functions of Extism that send a subrequest and read its response. */
 import { LIMIT, STATUS } from "../../../abi/abi.ts";
 import { WORK } from "../../../abi/prices.ts";
 import { FIELD_WORDS, type Head, NAME_END, NAME_START, VALUE_END, VALUE_START } from "../../../http/head.ts";
@@ -47,7 +47,7 @@ export function makeHttpCalls(context: CallContext, kernel: Kernel) {
   };
 }
 
-/** By name in lower case; several values of one name are joined, as Fetch does. */
+/** Headers by name in lower case; values of one name are joined by commas, as in the Fetch standard. */
 function fieldsOf(head: Head): Record<string, string> {
   const joined = new Map<string, string>();
   for (let index = 0; index < head.count; index++) {
@@ -74,7 +74,7 @@ function parseRequest(json: string, body: Buffer): { readonly url: string; reado
     throw new Fault("bad_result", "http_request: expected { url, method, headers } in JSON");
   const lines = Object.entries(fields).map(([name, value]) => `${name}: ${value}\r\n`);
   const text = lines.join("");
-  // Its bytes are its characters.
+  // One byte per character.
   const isBytes = /^[\0-\xff]*$/.test(text) && text.length <= LIMIT.fetchHead;
   const read = isBytes ? readRequest(null, method.toUpperCase(), url, text, body) : null;
   const shown = JSON.stringify(url.slice(0, 200));

@@ -13,7 +13,7 @@ import { Variables } from "./variables.ts";
 
 type Calls = Record<keyof typeof HOST_FUNCTIONS, WebAssembly.ImportValue>;
 
-/** What `get_log_level` answers: debug. Whether a line is written then, the configuration of the log decides. */
+/** The result of `get_log_level`: debug. The configured log level decides which lines are written. */
 const DEBUG = 1;
 
 export function makeHostCalls(context: CallContext, kernel: Kernel, suspends: boolean): Calls {
@@ -27,7 +27,7 @@ export function makeHostCalls(context: CallContext, kernel: Kernel, suspends: bo
     writeLine(context, level, Number(handle), length);
     context.leave(0);
   };
-  /** A key of the guest's; null: too long for any that there is. */
+  /** Reads a key; null: longer than any key can be. */
   const keyOf = (call: string, handle: bigint): string | null => {
     const length = kernel.size(call, handle);
     context.spend(length);
@@ -75,10 +75,10 @@ export function makeHostCalls(context: CallContext, kernel: Kernel, suspends: bo
   };
 }
 
-/** Values of configurations as they were asked for: a list or a map is made text once. */
+/** A cache of configuration values as text: lists and maps are serialised once. */
 const texts = new WeakMap<object, Map<string, Buffer>>();
 
-/** Extism knows texts only: what is none is given as JSON. */
+/** Extism has text values only: other values are serialised as JSON. */
 function configValue(config: unknown, key: string): Buffer | null {
   if (typeof config !== "object" || config === null || !Object.hasOwn(config, key)) return null;
   let known = texts.get(config);

@@ -1,4 +1,4 @@
-/** What the hooks of an Extism plugin are given: JSON of a request, a response, or the endpoints to choose from. */
+/** Writes the inputs of an Extism plugin's hooks: JSON of a request, a response, or endpoints. */
 import { COLUMN } from "../../../abi/abi.ts";
 import { FIELD_WORDS, type Head, NAME_END, NAME_START, PART, VALUE_END, VALUE_START } from "../../../http/head.ts";
 import type { EndpointList, ExchangeContext } from "../../host/hook-context.ts";
@@ -6,7 +6,7 @@ import type { HiddenNames } from "../hidden-names.ts";
 import { isVisible } from "../visible-fields.ts";
 import { type JsonWriter, LONGEST } from "./json-writer.ts";
 
-/** Bytes for the keys of all members, and for what stands around a field, an endpoint. */
+/** Most bytes of the keys of all members, and of the punctuation of a header and of an endpoint. */
 const MEMBERS = 1024;
 const FIELD = 16;
 const ENDPOINT = 160;
@@ -20,7 +20,7 @@ export function requestRoom(exchange: ExchangeContext, response: boolean): numbe
   return response ? own + LONGEST * exchange.response.end + FIELD * exchange.response.count : own;
 }
 
-/** `{"hook":"on_request","method":…,"headers":[…]}` */
+/** Writes `{"hook":"on_request","method":…,"headers":[…]}`. */
 export function writeRequest(json: JsonWriter, exchange: ExchangeContext, hook: string, hidden: HiddenNames | null) {
   json.raw('{"hook":"');
   json.raw(hook);
@@ -29,7 +29,7 @@ export function writeRequest(json: JsonWriter, exchange: ExchangeContext, hook: 
   json.raw("}");
 }
 
-/** `{"hook":"on_response","status":200,"headers":[…],"request":{…}}` */
+/** Writes `{"hook":"on_response","status":200,"headers":[…],"request":{…}}`. */
 export function writeResponse(json: JsonWriter, exchange: ExchangeContext, hook: string, hidden: HiddenNames | null) {
   const { response, endpoint } = exchange;
   json.raw('{"hook":"');
@@ -67,7 +67,7 @@ function writeRequestMembers(json: JsonWriter, exchange: ExchangeContext, hidden
   writeFields(json, request, hidden);
 }
 
-/** `[["name","value"],…]`, names in lower case, in their order. */
+/** Writes `[["name","value"],…]` in the order of the message, names in lower case. */
 function writeFields(json: JsonWriter, head: Head, hidden: HiddenNames | null): void {
   const { fields, bytes } = head;
   let first = true;
@@ -85,14 +85,14 @@ function writeFields(json: JsonWriter, head: Head, hidden: HiddenNames | null): 
   json.raw("]");
 }
 
-/** An upper bound of what `writeEndpoints` writes beside the request. */
+/** An upper bound of the bytes of `writeEndpoints`, without the request. */
 export function endpointsRoom({ count, list }: EndpointList): number {
   let bytes = MEMBERS;
   for (let i = 0; i < count; i++) bytes += ENDPOINT + LONGEST * (list[i]!.address.length + list[i]!.zone.length);
   return bytes;
 }
 
-/** `{"hook":"pick","endpoints":[…],"request":{…}}` */
+/** Writes `{"hook":"pick","endpoints":[…],"request":{…}}`. */
 export function writePick(json: JsonWriter, exchange: ExchangeContext, view: EndpointList, hidden: HiddenNames | null) {
   json.raw('{"hook":"pick","endpoints":[');
   for (let index = 0; index < view.count; index++) {

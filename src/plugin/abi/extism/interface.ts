@@ -1,12 +1,12 @@
-/** The names of Extism plugins: what they import, and the functions of theirs that are hooks. docs/extism.md describes them. */
+/** Names and limits of the Extism ABI: imports, and exports that are hooks (docs/extism.md). */
 import type { Hook } from "../../../abi/abi.ts";
 import { TYPE } from "../../wasm/binary.ts";
 import type { Signature } from "../../wasm/module-shape.ts";
 
-/** The module of Extism's own host functions. */
+/** The import module of Extism's host functions. */
 export const EXTISM = "extism:host/env";
 
-/** By hook: the exported function that it is, `() -> i32` or `()`. */
+/** The exported function of each hook, `() -> i32` or `()`. */
 export const HOOK_EXPORTS = {
   request_head: "on_request",
   route: "route",
@@ -18,14 +18,14 @@ export const HOOK_EXPORTS = {
 export type ExtismHook = keyof typeof HOOK_EXPORTS;
 export const EXTISM_HOOKS = Object.keys(HOOK_EXPORTS) as ExtismHook[];
 
-/** Start-up code: the first of these that is exported. */
+/** Start-up code: the first of these exports is called. */
 export const START_EXPORTS = ["_initialize", "_start"] as const;
 
 const { i32, i64 } = TYPE;
 const of = (params: readonly number[], results: readonly number[]): Signature => ({ params, results });
 const LOG = of([i64], []);
 
-/** Functions of the kernel: guests call them directly. */
+/** Functions of the kernel, which guests call directly. */
 export const KERNEL_FUNCTIONS = {
   alloc: of([i64], [i64]),
   free: of([i64], []),
@@ -44,7 +44,7 @@ export const KERNEL_FUNCTIONS = {
   error_get: of([], [i64]),
 } as const satisfies Record<string, Signature>;
 
-/** Functions of the host. */
+/** Host functions. */
 export const HOST_FUNCTIONS = {
   config_get: of([i64], [i64]),
   var_get: of([i64], [i64]),
@@ -60,16 +60,16 @@ export const HOST_FUNCTIONS = {
   get_log_level: of([], [i32]),
 } as const satisfies Record<string, Signature>;
 
-/** Those that suspend the guest. */
+/** Host functions that suspend the guest. */
 export const SUSPENDING: readonly string[] = ["http_request"];
 
 export const FUNCTIONS: { readonly [name: string]: Signature } = { ...KERNEL_FUNCTIONS, ...HOST_FUNCTIONS };
 
-/** Sizes are bytes. */
+/** Limits; sizes are bytes. */
 export const LIMITS = {
-  /** What a hook puts out, a body that is not text included; chunks of bodies have `limits.body`. */
+  /** An output, including a body that is not text; body chunks have `limits.body`. */
   output: 2 * 1024 * 1024,
-  /** Variables of one guest, names included, and how many. */
+  /** Variables of one guest: bytes including names, and number. */
   vars: 1024 * 1024,
   varCount: 1000,
   /** The name of a variable or of a configuration value. */

@@ -1,6 +1,6 @@
 /**
- * Writes JSON straight into a guest's memory. Bytes of messages are written as the characters U+0000 to U+00FF, one for
- * each byte, so that what a plugin sets back is the same bytes; names of the configuration as their text.
+ * Writes JSON into a guest's memory without intermediate strings. Bytes of messages are written as the characters U+0000
+ * to U+00FF, one per byte, so that values survive a round trip unchanged; names of the configuration as text.
  */
 
 const QUOTE = 34;
@@ -8,7 +8,7 @@ const BACKSLASH = 92;
 const COMMA = 44;
 const HEX = "0123456789abcdef";
 
-/** What becomes of a byte: 0 itself, 1 it is escaped, 2 two bytes of UTF-8. */
+/** The encoding of each byte: 0 unchanged, 1 escaped, 2 two bytes of UTF-8. */
 const KIND = new Uint8Array(256);
 KIND.fill(1, 0, 32);
 KIND[QUOTE] = 1;
@@ -16,20 +16,20 @@ KIND[BACKSLASH] = 1;
 KIND.fill(2, 128);
 const LOWER = Uint8Array.from({ length: 256 }, (_, byte) => (byte >= 65 && byte <= 90 ? byte + 32 : byte));
 
-/** Bytes that one byte or character of text may become. */
+/** Most output bytes per byte or character. */
 export const LONGEST = 6;
 
 export class JsonWriter {
   #bytes: Buffer = Buffer.alloc(0);
   at = 0;
 
-  /** Writes to `bytes` from `at`, where there is room for all that follows. */
+  /** Starts writing to `bytes` from `at`, which must have enough space. */
   begin(bytes: Buffer, at: number): void {
     this.#bytes = bytes;
     this.at = at;
   }
 
-  /** ASCII, as it is. */
+  /** Writes ASCII text without quotes. */
   raw(text: string): void {
     const bytes = this.#bytes;
     let { at } = this;
@@ -37,14 +37,14 @@ export class JsonWriter {
     this.at = at;
   }
 
-  /** `,"key":"text"`; nothing for an empty text. */
+  /** Writes `,"key":"text"`; nothing for an empty text. */
   member(key: string, text: string): void {
     if (text === "") return;
     this.raw(key);
     this.text(text);
   }
 
-  /** A string of any text. */
+  /** Writes text as a string. */
   text(text: string): void {
     const start = this.at;
     const bytes = this.#bytes;
@@ -67,7 +67,7 @@ export class JsonWriter {
     this.at += this.#bytes.write(text, this.at, "utf8");
   }
 
-  /** `source[start, end)` as a string. */
+  /** Writes the bytes `source[start, end)` as a string. */
   string(source: Uint8Array, start: number, end: number): void {
     const bytes = this.#bytes;
     let { at } = this;
@@ -81,7 +81,7 @@ export class JsonWriter {
     this.at = at;
   }
 
-  /** The same in lower case. */
+  /** Like `bytes`, in lower case. */
   name(source: Uint8Array, start: number, end: number): void {
     const bytes = this.#bytes;
     let { at } = this;
@@ -95,7 +95,7 @@ export class JsonWriter {
     this.at = at;
   }
 
-  /** Writes a byte that is not itself in JSON at `at`: where it ends. */
+  /** Writes a byte that must be encoded at `at`; returns its end. */
   #escape(byte: number, at: number): number {
     const bytes = this.#bytes;
     if (KIND[byte] === 2) {
@@ -111,7 +111,7 @@ export class JsonWriter {
     return at + 1 + bytes.write(`u00${HEX[byte >> 4]}${HEX[byte & 15]}`, at + 1, "latin1");
   }
 
-  /** The decimal digits of a whole number. */
+  /** Writes a non-negative integer in decimal. */
   number(value: number): void {
     this.raw(String(value));
   }

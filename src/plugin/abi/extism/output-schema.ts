@@ -1,7 +1,7 @@
-/** The shape of what hooks put out. Every key is known, so that a misspelt one is an error and not a change that never happens. */
+/** The schema of hook outputs. Unknown keys are errors, so that a misspelt key is reported. */
 import { Fault } from "../../host/fault.ts";
 
-/** Header fields by name: a value, or several. */
+/** Headers by name: a value, or several. */
 export type Fields = { readonly [name: string]: string | readonly string[] };
 
 export type RequestOutput = {
@@ -90,11 +90,11 @@ const CHECKS: { readonly [kind: string]: Check } = {
     void ((Number.isInteger(value) && (value as number) >= -1) || expect(at, "the index of an endpoint, or -1", value)),
 };
 
-/** Outputs that are remembered: most filters put out one of a few, and parsing takes longer than all else. */
+/** Most cached outputs: usual filters have a few different ones, and parsing is the most expensive step. */
 const REMEMBERED = 16;
 const LONGEST = 512;
 
-/** Outputs of one kind of one guest. */
+/** The cached outputs of one kind of one guest. */
 export class Outputs<Output> {
   readonly #kind: "request" | "response" | "pick";
   readonly #known = new Map<string, Output>();
@@ -103,7 +103,7 @@ export class Outputs<Output> {
     this.#kind = kind;
   }
 
-  /** @throws Fault when it is not JSON of that shape. */
+  /** Parses and validates an output. @throws Fault if it does not match the schema */
   parse(json: string): Output {
     const known = this.#known.get(json);
     if (known !== undefined) return known;

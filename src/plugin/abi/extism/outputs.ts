@@ -1,4 +1,4 @@
-/** What the hooks of an Extism plugin put out: JSON that is checked as a whole, then made to happen by the edits of all ABIs. */
+/** Applies the outputs of an Extism plugin's hooks: JSON that is validated completely, then applied by the edits of all ABIs. */
 import { ATTRIBUTE, HEADERS, LIMIT, RESULT, STATUS } from "../../../abi/abi.ts";
 import { WORK } from "../../../abi/prices.ts";
 import { Fault } from "../../host/fault.ts";
@@ -7,10 +7,10 @@ import type { CallContext } from "../call-context.ts";
 import { removeHeader, setHeader } from "../head-edits.ts";
 import type { Fields, RequestOutput, ResponseOutput } from "./output-schema.ts";
 
-/** Where texts are laid down as bytes; one for the thread, used within one call. */
+/** Scratch space for texts as bytes, shared by all guests of the worker. */
 const scratch = Buffer.alloc(LIMIT.headerName + LIMIT.headerValue);
 
-/** Of `on_request` and `route`: what the hook returns. @throws Fault */
+/** Applies the output of `on_request` or `route`; returns the hook's result. @throws Fault */
 export function applyRequest(context: CallContext, output: RequestOutput): number {
   const { method, path, query, headers, cluster, strategy, respond, reject, buffer } = output;
   if (method !== undefined) setText(context, ATTRIBUTE.method, "method", method);
@@ -19,21 +19,21 @@ export function applyRequest(context: CallContext, output: RequestOutput): numbe
   if (headers !== undefined) editHeaders(context, HEADERS.request, headers);
   if (cluster !== undefined) chooseCluster(context, cluster);
   if (strategy !== undefined) chooseStrategy(context, strategy);
-  if (respond !== undefined) return answer(context, respond);
+  if (respond !== undefined) return sendLocal(context, respond);
   if (reject === true) return RESULT.reject;
   return buffer === true ? RESULT.buffer : RESULT.continue;
 }
 
-/** Of `on_response`. @throws Fault */
+/** Applies the output of `on_response`; returns the hook's result. @throws Fault */
 export function applyResponse(context: CallContext, output: ResponseOutput): number {
   const { status, headers, respond, buffer } = output;
-  if (respond !== undefined) return answer(context, respond);
+  if (respond !== undefined) return sendLocal(context, respond);
   if (status !== undefined) setText(context, ATTRIBUTE.status, "status", String(status));
   if (headers !== undefined) editHeaders(context, HEADERS.response, headers);
   return buffer === true ? RESULT.buffer : RESULT.continue;
 }
 
-function answer(context: CallContext, respond: NonNullable<RequestOutput["respond"]>): number {
+function sendLocal(context: CallContext, respond: NonNullable<RequestOutput["respond"]>): number {
   const { status = 200, headers, body = "", bodyBase64 } = respond;
   const exchange = context.scope.responding();
   if (exchange === null) throw new Fault("bad_result", "respond: a response cannot be given in this hook");
@@ -102,7 +102,7 @@ function chooseStrategy(context: CallContext, name: string): void {
   exchange!.chosenStrategy = index;
 }
 
-/** Lays a text down as bytes from `at`: where they end. @throws Fault */
+/** Writes a text as bytes from `at`; returns their end. @throws Fault */
 function write(key: string, text: string, at: number, most: number): number {
   const { length } = text;
   if (length > most) throw new Fault("bad_result", `${key}: a text of ${length} characters, expected at most ${most}`);

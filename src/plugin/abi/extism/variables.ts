@@ -1,7 +1,7 @@
-/** The variables of one guest: they are kept from call to call, and are gone with the guest. */
+/** The variables of one guest: they last from call to call until the guest is dropped. */
 import { LIMITS } from "./interface.ts";
 
-/** Bytes that one takes beside its name and its value. */
+/** Bytes charged per variable in addition to its name and value. */
 const ENTRY = 64;
 
 export class Variables {
@@ -12,7 +12,7 @@ export class Variables {
     return this.#values.get(key) ?? null;
   }
 
-  /** Whether there is room for it. */
+  /** Whether a value of that length can be set. */
   fits(key: string, length: number): boolean {
     if (!this.#values.has(key) && this.#values.size >= LIMITS.varCount) return false;
     return this.#bytes - this.#sizeOf(key) + ENTRY + key.length + length <= LIMITS.vars;
