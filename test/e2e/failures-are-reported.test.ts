@@ -64,7 +64,7 @@ ${clusters.map((name) => `  ${name}: { endpoints: ["127.0.0.1:${upstreams[name]}
       sluice.logged((line) => line.event === "upstream_failure" && line.cluster === cluster, `a failure of ${cluster}`);
     const failures = {
       refuses: ["connect_refused", /ECONNREFUSED/, 502],
-      resets: ["upstream_reset", /ECONNRESET|before the answer's head/, 502],
+      resets: ["upstream_reset", /ECONNRESET|before the response head/, 502],
       malformed: ["upstream_malformed", /status/, 502],
       silent: ["response_timeout", /in time/, 504],
     } as const;

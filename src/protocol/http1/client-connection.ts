@@ -1,4 +1,4 @@
-/** An HTTP/1 connection to an endpoint: one request at a time, kept in its pool between them, always read. */
+/** An HTTP/1 connection to an endpoint: one request at a time, pooled between requests, and read while idle too. */
 import type { Endpoint } from "../../cluster/endpoint.ts";
 import type { Pool, Poolable } from "../../cluster/pool.ts";
 import { equalsWord } from "../../http/bytes.ts";
@@ -25,15 +25,15 @@ import { sendBody } from "./send-body.ts";
 const LF = 10;
 const TIMEOUT = Buffer.from("timeout=");
 const REQUEST_TIMEOUT = Buffer.from("HTTP/1.1 408 ");
-/** How long no connection is kept to an endpoint that sent bytes which answer no request, ms. */
+/** How long connections to an endpoint are not reused after it sent an unsolicited response, ms. */
 const DISTRUST = 10_000;
 
-/** Why a connection cannot be made for no fault of the endpoint. */
+/** Why connecting fails without a fault of the endpoint. */
 const LOCAL_CAUSES = new Set(["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EADDRNOTAVAIL", "EPERM", "EACCES"]);
 
 const STATE = { connecting: 0, idle: 1, head: 2, body: 3, switched: 4, closed: 5 } as const;
 
-/** After a failed write, how long the response is waited for that the endpoint may have sent before it closed, ms. */
+/** After a failed write: time limit for a response that the endpoint may have sent before it closed, ms. */
 const RESPONSE_IS_THERE = 1000;
 
 /** The endpoint as one version has it; the pool outlives versions. */
@@ -53,18 +53,18 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
   #state: number = STATE.connecting;
   #attempt: Attempt | null = null;
   /** A partial head. */
-  readonly #carry = new PendingBuffer();
+  readonly #pending = new PendingBuffer();
   readonly #body = new BodyReader();
   #requests = 0;
-  /** The poll batch in which the present request was written, on a connection that had served before; else -1. */
+  /** The poll batch in which the present request was written on a reused connection; else -1. */
   #writtenIn = -1;
-  /** Bytes of 1xx heads before the final one. */
+  /** Bytes of interim heads (1xx) of the present request. */
   #interimBytes = 0;
-  /** Why a write failed; empty: none did. No request can be sent on any more. */
+  /** Why a write failed, after which no request can be sent; empty: none did. */
   #writeProblem = "";
-  /** The deadline is that of a write. */
+  /** The deadline limits a write. */
   #stalled = false;
-  /** How long it may stay idle, ms: ours, or less when the endpoint said so. */
+  /** Idle time after which the connection is closed, ms: `pool.idleFor`, or less if the endpoint's Keep-Alive says so. */
   #idleFor: number;
   readonly #frame: BodyFrame = { chunked: false, last: false, trailers: null };
 
@@ -88,7 +88,7 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
     return this.connection.alive;
   }
 
-  /** Sends the exchange's request, now or when the connection stands. */
+  /** Sends the attempt's request, at once or when the connection is established. */
   begin(attempt: Attempt): void {
     this.#attempt = attempt;
     this.#interimBytes = 0;
@@ -122,19 +122,19 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
     attempt.sent = true;
     attempt.complete = x.requestPassed;
     const more = this.connection.send(out, at);
-    // What was sent may be sent again only if that has the effect of one.
+    // Only an idempotent request can be sent again.
     if (!x.idempotent || x.replayLength > REPLAY_LIMIT) this.#forgetBody(x);
-    this.#armForAnswer(attempt);
+    this.#armForResponse(attempt);
     if (more) this.#events.writable(attempt);
   }
 
-  /** The endpoint has closed. A response that it sent before is there already, and is read next. */
+  /** The endpoint has closed the connection. A response that it sent before is read next. */
   writeFailed(error: Error): void {
     this.#writeProblem = error.message;
     const attempt = this.#attempt;
     if (attempt === null) return this.close();
-    if (this.#state === STATE.head) this.#armForAnswer(attempt);
-    // The rest of its body is discarded: a client may not read the response before it has sent all.
+    if (this.#state === STATE.head) this.#armForResponse(attempt);
+    // The rest of the body is discarded: some clients read the response only after they have sent all of it.
     this.#events.writable(attempt);
   }
 
@@ -144,7 +144,7 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
     x.replayLost = true;
   }
 
-  /** More of the request's body. False: the client pauses until this has drained. */
+  /** Sends more of the request body. False: the source pauses until `UpstreamEvents.writable`. */
   sendBody(source: Connection, bytes: Buffer, start: number, end: number): boolean {
     const attempt = this.#attempt!;
     const { exchange: x } = attempt;
@@ -159,14 +159,14 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
     attempt.complete = x.requestPassed;
     if (this.#writeProblem !== "") return true;
     const more = sendBody(this.connection, this.#context.buffers, source, bytes, start, end, frame);
-    if (this.#state === STATE.head) this.#armForAnswer(attempt);
+    if (this.#state === STATE.head) this.#armForResponse(attempt);
     return more;
   }
 
   receive(bytes: Buffer, start: number, end: number): void {
     switch (this.#state) {
       case STATE.head:
-        // The system had received them before the endpoint can have read the request: they answer none, or another's.
+        // Received before the endpoint can have read the request: it responds to none, or to another one.
         if (this.#writtenIn >= 0 && this.#writtenIn === pollBatch()) {
           this.#noteUnsolicited("with the request", isTimeout(bytes, start));
           return this.#fail(ERROR.unsolicitedResponse, "the endpoint sent bytes before it can have read the request");
@@ -181,13 +181,13 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
         this.close();
         return;
     }
-    // Its first bytes are in. A request that was written meanwhile, from within this read, has no other in this batch.
+    // A request that was written from within this read is the only one of its batch.
     this.#writtenIn = -1;
   }
 
   /**
-   * The caller closes the connection. Not each such response can be told from a real one: unless it is `harmless`, no
-   * connection to that endpoint serves a second request for a while.
+   * Counts and logs it; the caller closes the connection. Some of these responses cannot be distinguished from real ones:
+   * unless it is `harmless`, connections to the endpoint are not reused for DISTRUST.
    */
   #noteUnsolicited(when: string, harmless: boolean): void {
     if (!harmless) this.#pool.suspend(DISTRUST);
@@ -206,24 +206,24 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
     const attempt = this.#attempt!;
     const { head } = attempt;
     const { limits } = this.#plan;
-    const carry = this.#carry;
-    if (carry.length > 0) {
-      carry.append(bytes, start, end);
-      // Scanned again only when a line ended, so that single bytes cost no quadratic time.
-      if (bytes.subarray(start, end).indexOf(LF) < 0 && carry.length < limits.head) return;
-      ({ bytes, start, end } = carry);
-      carry.drop();
+    const pending = this.#pending;
+    if (pending.length > 0) {
+      pending.append(bytes, start, end);
+      // Scanned again only after the end of a line, so that single bytes do not cost quadratic time.
+      if (bytes.subarray(start, end).indexOf(LF) < 0 && pending.length < limits.head) return;
+      ({ bytes, start, end } = pending);
+      pending.drop();
     }
     for (;;) {
       const at = scanResponse(bytes, start, end, head, attempt.isHead, limits);
       if (at === 0) {
-        carry.append(bytes, start, end);
+        pending.append(bytes, start, end);
         return;
       }
       if (at < 0) return this.#fail(ERROR.upstreamMalformed, head.problem);
-      if (head.status >= 200) return this.#answer(attempt, bytes, at, end);
+      if (head.status >= 200) return this.#respond(attempt, bytes, at, end);
       if (head.status === 101) return this.#switch(attempt, bytes, at, end);
-      // Their time is bounded by that of the response.
+      // The response timeout limits their time.
       this.#interimBytes += at - start;
       if (this.#interimBytes > limits.head)
         return this.#fail(ERROR.upstreamMalformed, `interim responses over ${limits.head} bytes`);
@@ -248,7 +248,7 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
     this.#events.responded(attempt);
   }
 
-  #answer(attempt: Attempt, bytes: Buffer, start: number, end: number): void {
+  #respond(attempt: Attempt, bytes: Buffer, start: number, end: number): void {
     const { head } = attempt;
     const body = this.#body;
     body.begin(head.framing, head.length, true);
@@ -285,7 +285,7 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
     if (!this.#events.responseBody(attempt, this.connection, bytes) && !body.done) this.pauseBody();
   }
 
-  /** The answer is whole: back to the pool, or closed. `clean`: nothing came after it. */
+  /** The response is complete: returns the connection to the pool or closes it. `clean`: no bytes followed. */
   #finish(attempt: Attempt, clean: boolean): void {
     const { flags } = attempt.head;
     if (!clean && !this.connection.hasEnded) this.#noteUnsolicited("behind a response", false);
@@ -300,7 +300,7 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
     if (!this.#pool.give(this)) this.close();
   }
 
-  /** `Keep-Alive: timeout=N`, less a second, so that we close before the endpoint does; ms. */
+  /** `Keep-Alive: timeout=N`, less a second, so that it is closed here before the endpoint closes it; ms. */
   #keepAliveTimeout({ head }: Attempt): number {
     const index = head.findKnown(NAME["keep-alive"]);
     if (index < 0) return this.#idleFor;
@@ -316,20 +316,20 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
     return this.#idleFor;
   }
 
-  /** The client takes no more for now: that is not the endpoint's delay. */
+  /** The client does not read for now, for which the endpoint has no deadline. */
   pauseBody(): void {
     this.connection.pause();
     this.connection.deadline = 0;
   }
 
-  /** The client can take more of the answer. */
+  /** The client can take more of the response. */
   resumeBody(): void {
     if (this.#state !== STATE.body || !this.connection.paused) return;
     this.#arm(this.#plan.timeouts.idle);
     this.connection.resume();
   }
 
-  /** The exchange goes on without this connection. */
+  /** The exchange continues without this connection. */
   cancel(): void {
     this.#attempt = null;
     this.close();
@@ -356,7 +356,7 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
       this.#body.dataStart = this.#body.dataEnd = 0;
       this.#bodyArrived(attempt, this.#context.buffers.shared.bytes, false);
     } else if (this.#state === STATE.body) this.#fail(ERROR.upstreamBroken, "the connection ended inside the body");
-    else this.#fail(ERROR.upstreamReset, "the connection ended before the answer's head");
+    else this.#fail(ERROR.upstreamReset, "the connection ended before the response head");
   }
 
   closed(error: Error | null): void {
@@ -369,7 +369,7 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
       }
       case STATE.switched:
       case STATE.head:
-        return this.#fail(ERROR.upstreamReset, error?.message ?? "closed before the answer's head");
+        return this.#fail(ERROR.upstreamReset, error?.message ?? "closed before the response head");
       case STATE.body:
         return this.#fail(ERROR.upstreamBroken, error?.message ?? "closed inside the body");
       default:
@@ -380,7 +380,7 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
   flushed(): void {
     const attempt = this.#attempt;
     if (attempt === null) return;
-    if (this.#state === STATE.head) this.#armForAnswer(attempt);
+    if (this.#state === STATE.head) this.#armForResponse(attempt);
     this.#events.writable(attempt);
   }
 
@@ -393,17 +393,17 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
   timedOut(): void {
     switch (this.#state) {
       case STATE.connecting:
-        return this.#fail(ERROR.connectTimeout, "the connection did not stand in time");
+        return this.#fail(ERROR.connectTimeout, "no connection within the time limit");
       case STATE.head:
-        return this.#answerTimedOut(this.#attempt!);
+        return this.#responseTimedOut(this.#attempt!);
       case STATE.body:
-        return this.#fail(ERROR.upstreamBroken, "the body stood still for too long");
+        return this.#fail(ERROR.upstreamBroken, "no body bytes within timeouts.idle");
       default:
         this.close();
     }
   }
 
-  #answerTimedOut(attempt: Attempt): void {
+  #responseTimedOut(attempt: Attempt): void {
     const { exchange: x } = attempt;
     const over = x.deadline > 0 && x.deadline <= this.#context.clock.now;
     if (this.#writeProblem !== "") this.#fail(ERROR.upstreamReset, this.#writeProblem);
@@ -413,8 +413,8 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
     else this.#fail(ERROR.responseTimeout, "no response headers within timeouts.response");
   }
 
-  /** While the request is still on its way only a standing write is timed; then the answer's head is. */
-  #armForAnswer(attempt: Attempt): void {
+  /** While the request is being sent only a stalled write has a deadline; after it the response head has. */
+  #armForResponse(attempt: Attempt): void {
     const { exchange: x } = attempt;
     const { timeouts } = this.#plan;
     this.#stalled = this.connection.unsent > 0;
@@ -432,7 +432,7 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
   }
 }
 
-/** A 408 says that the endpoint gives up a connection on which it received nothing (RFC 9110 section 15.5.9). */
+/** A 408 reports that the endpoint closes a connection on which it received no request (RFC 9110 section 15.5.9). */
 function isTimeout(bytes: Buffer, start: number): boolean {
   return bytes.subarray(start, start + REQUEST_TIMEOUT.length).equals(REQUEST_TIMEOUT);
 }

@@ -1,4 +1,4 @@
-/** The heads that go out: what is dropped, what is set (design: RFC 9110 section 7.6, X-Forwarded-*, Via). */
+/** Writes message heads: drops hop-by-hop fields, sets Via and X-Forwarded-* (RFC 9110 section 7.6). */
 import { FIELD_WORDS, FLAG, FRAMING, type Head, NAME, PART, VALUE_END, VALUE_START } from "../../http/head.ts";
 import { type Scheme, VERSION, VERSION_NUMBERS } from "../../http/protocol.ts";
 import type { UpgradeProtocol } from "../../http/upgrade.ts";
@@ -84,7 +84,7 @@ function putValue(out: Buffer, at: number, head: Head, field: number): number {
   return at;
 }
 
-/** The host that the client named, whatever a plugin has made of it since. */
+/** The host that the client sent, unaffected by plugins. */
 function putOriginalHost(out: Buffer, at: number, { request, original }: Exchange): number {
   const { bytes } = request;
   const end = original[PART.authority + 1]!;
@@ -125,7 +125,7 @@ export function writeRequestHead(out: Buffer, x: Exchange): number {
   return put(out, at, CRLF);
 }
 
-/** The same for a plugin's own request: what it set is sent as it is. */
+/** The same for a subrequest of a plugin, whose fields are sent unchanged. */
 export function writeSubrequestHead(out: Buffer, { request }: Exchange): number {
   const at = writeFields(out, writeRequestLine(out, 0, request), request, dropOwn);
   return put(out, put(out, put(out, at, VIA), VIA_OWN[request.version]!), CRLF);
@@ -160,7 +160,7 @@ function writeForwarded(out: Buffer, at: number, x: Exchange): number {
   return put(out, given < 0 ? putOriginalHost(out, at, x) : putValue(out, at, head, given), CRLF);
 }
 
-/** How the answer goes out on its connection. */
+/** How a response is sent on its connection. */
 export type ResponseFrame = {
   /** The length is that of `head`'s Content-Length field, which is passed. */
   sized: boolean;

@@ -1,4 +1,4 @@
-/** Framing of a response on an HTTP/1 connection: where its body comes from, and how its end is marked. */
+/** Framing of a response on an HTTP/1 connection: the source of its body, and how its end is marked. */
 import { FRAMING, NAME } from "../../http/head.ts";
 import { VERSION } from "../../http/protocol.ts";
 import { type BodyFrame, writeBody } from "../../http1/body-frame.ts";
@@ -48,7 +48,7 @@ export function frameResponse(x: Exchange): ResponseForm {
   return frame;
 }
 
-/** Room for the head and what is written with it. */
+/** Upper bound of the bytes that `writeResponse` writes. */
 export function responseBound(x: Exchange): number {
   const trailers = x.responseTrailers === null ? 0 : responseHeadBound(x.responseTrailers);
   return (
@@ -59,7 +59,7 @@ export function responseBound(x: Exchange): number {
   );
 }
 
-/** Writes the head, and the body bytes that are there; returns how many bytes that is. */
+/** Writes the head and the present body bytes; returns the number of bytes written. */
 export function writeResponse(out: Buffer, x: Exchange, form: ResponseForm, body: BodyFrame): number {
   const at = writeResponseHead(out, x.response, form);
   if (x.localStatus !== 0) {

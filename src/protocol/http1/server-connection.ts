@@ -1,4 +1,4 @@
-/** A client's HTTP/1 connection: heads in, bodies in, answers out, one exchange at a time; pipelined input waits. */
+/** A client's HTTP/1 connection: one exchange at a time; pipelined requests are buffered until their turn. */
 
 import { FLAG, FRAMING, type Head } from "../../http/head.ts";
 import type { Scheme } from "../../http/protocol.ts";
@@ -23,12 +23,12 @@ import { sendBody } from "./send-body.ts";
 
 const STATE = { head: 0, body: 1, waiting: 2, lingering: 3, closed: 4 } as const;
 
-/** Input kept while a response is awaited, so that a reset is seen; beyond it the client is not read. */
-const MAX_KEPT = 64 * 1024;
-/** After an answer to an incomplete request: so long, and so many bytes, are read and thrown away. */
+/** Input that is buffered while a response is awaited, so that a reset is detected; with more, the client is not read. */
+const MAX_PENDING = 64 * 1024;
+/** After a response to an incomplete request, input is read and discarded for this time, up to this size. */
 const LINGER_MS = 2000;
 const LINGER_BYTES = 1024 * 1024;
-/** Requests on one connection, so that long-lived clients spread over threads anew. */
+/** Requests on one connection; then it is closed, so that long-lived clients are distributed over the workers again. */
 const MAX_REQUESTS = 100_000;
 
 const LF = 10;
@@ -48,11 +48,11 @@ export class ServerConnection implements Downstream, ServerHandler {
   /** The cluster that its requests begin with. */
   readonly #choice: ConnectionChoice | null;
   #exchange: Exchange | null = null;
-  /** A partial head, or input that came before its turn. */
-  readonly #carry = new PendingBuffer();
+  /** A partial head, or pipelined input. */
+  readonly #pending = new PendingBuffer();
   #body: BodyReader | null = null;
   #requests = 0;
-  /** The connection ends after the present answer. */
+  /** The connection is closed after the present response. */
   #closing = false;
   #firstByteAt = 0;
   #lingered = 0;
@@ -60,7 +60,7 @@ export class ServerConnection implements Downstream, ServerHandler {
   readonly forwarded: Buffer;
   readonly #frame: BodyFrame = { chunked: false, last: false, trailers: null };
 
-  /** Its first head may take `timeouts.head` from now on. */
+  /** `timeouts.head` for the first request begins now. */
   constructor(context: ThreadContext, pipeline: Pipeline, accepted: Accepted) {
     const { connection, port, choice } = accepted;
     this.connection = connection;
@@ -86,10 +86,10 @@ export class ServerConnection implements Downstream, ServerHandler {
   }
 
   get #isIdle(): boolean {
-    return this.#state === STATE.head && this.#carry.length === 0;
+    return this.#state === STATE.head && this.#pending.length === 0;
   }
 
-  /** An idle one is closed only after a silence, because its client may have sent the next request already. */
+  /** An idle connection is closed only after `Port.patience`, because its next request may already be on its way. */
   drain(): void {
     if (!this.#isIdle) return;
     const { connection } = this;
@@ -97,7 +97,7 @@ export class ServerConnection implements Downstream, ServerHandler {
     if (connection.deadline === 0 || end < connection.deadline) connection.deadline = end;
   }
 
-  /** Ends it at once; the peer sees it broken. */
+  /** Aborts the connection, so that the peer can detect an incomplete response. */
   reset(): void {
     this.#state = STATE.closed;
     this.connection.reset();
@@ -114,12 +114,12 @@ export class ServerConnection implements Downstream, ServerHandler {
           at = this.#readBody(bytes, at, end);
           break;
         case STATE.waiting:
-          this.#carry.append(bytes, at, end);
-          if (this.#carry.length >= MAX_KEPT) this.connection.pause();
+          this.#pending.append(bytes, at, end);
+          if (this.#pending.length >= MAX_PENDING) this.connection.pause();
           return;
         case STATE.lingering:
           this.#lingered += end - at;
-          // Read on, it would send on; destroyed, it would lose a response that it has not read.
+          // If read further, the client would continue to send; if destroyed, it would lose the unread response.
           if (this.#lingered > LINGER_BYTES) this.connection.pause();
           return;
         default:
@@ -130,11 +130,11 @@ export class ServerConnection implements Downstream, ServerHandler {
 
   /** Reads a request's head and begins its exchange. Returns the first byte not consumed. */
   #head(bytes: Buffer, start: number, end: number): number {
-    if (this.#carry.length > 0) {
-      this.#carry.append(bytes, start, end);
+    if (this.#pending.length > 0) {
+      this.#pending.append(bytes, start, end);
       const limit = this.#port.state!.plan.limits.head;
-      // A head is scanned again only when a line ended, so that single bytes cost no quadratic time.
-      if (bytes.subarray(start, end).indexOf(LF) >= 0 || this.#carry.length > limit) this.#takeCarry();
+      // Scanned again only after the end of a line, so that single bytes do not cost quadratic time.
+      if (bytes.subarray(start, end).indexOf(LF) >= 0 || this.#pending.length > limit) this.#scanPending();
       return end;
     }
     const listener = this.#port.state!;
@@ -147,7 +147,7 @@ export class ServerConnection implements Downstream, ServerHandler {
         this.#firstByteAt = performance.now();
         this.connection.arm(listener.plan.timeouts.head);
       }
-      this.#carry.append(bytes, start, end);
+      this.#pending.append(bytes, start, end);
       return end;
     }
     this.#exchange = x;
@@ -168,22 +168,22 @@ export class ServerConnection implements Downstream, ServerHandler {
     return this.#begin(x, bytes, at, end);
   }
 
-  /** Scans what was carried, as input of its own. */
-  #takeCarry(): void {
-    const { bytes, start, end } = this.#carry;
-    this.#carry.drop();
+  /** Scans the pending input. */
+  #scanPending(): void {
+    const { bytes, start, end } = this.#pending;
+    this.#pending.drop();
     for (let at = start; at < end; ) {
       if (this.#state === STATE.head) at = this.#head(bytes, at, end);
       else if (this.#state === STATE.body) at = this.#readBody(bytes, at, end);
       else {
-        // Left where it is: copied for each request of a pipeline it would cost quadratic time.
-        if (this.#state === STATE.waiting) this.#carry.put(bytes, at, end);
+        // Not copied: a copy for each pipelined request would cost quadratic time.
+        if (this.#state === STATE.waiting) this.#pending.put(bytes, at, end);
         return;
       }
     }
   }
 
-  /** The head is there: reads what came of the body, and lets the exchange run. */
+  /** The head is complete: reads the received part of the body, and begins the exchange. */
   #begin(x: Exchange, bytes: Buffer, start: number, end: number): number {
     const head = x.request;
     const limit = x.listener!.plan.limits.body;
@@ -226,7 +226,7 @@ export class ServerConnection implements Downstream, ServerHandler {
     this.#armForExchange(x);
   }
 
-  /** Answers a malformed or oversized body; true when it did. */
+  /** Rejects a malformed or oversized body; true if it did. */
   #bodyRefused(x: Exchange, body: BodyReader): boolean {
     const limit = x.listener!.plan.limits.body;
     const tooLarge = limit > 0 && body.received > limit;
@@ -245,12 +245,12 @@ export class ServerConnection implements Downstream, ServerHandler {
     x.bytesReceived = body.received;
     const { dataStart, dataEnd } = body;
     if (body.done && at < end) {
-      // Chunk framing is written around the data in place: what follows the body is saved first.
-      this.#carry.append(bytes, at, end);
+      // Chunk framing is written around the data in place: what follows the body is copied first.
+      this.#pending.append(bytes, at, end);
       at = end;
     }
     this.#bodyRead(x, body);
-    // Once its body is complete the client is read on, so that its leaving is seen.
+    // Reading continues after the body, so that a closed connection is detected.
     if (!this.#pipeline.requests.body(x, this.connection, bytes, dataStart, dataEnd) && this.#state === STATE.body) {
       this.connection.pause();
       this.#armForExchange(x);
@@ -258,7 +258,7 @@ export class ServerConnection implements Downstream, ServerHandler {
     return at;
   }
 
-  /** The answer's head, and the body bytes that came with it. False: the source waits for `RequestEvents.drained`. */
+  /** Sends the response head with the body bytes received so far. False: the source pauses until `RequestEvents.drained`. */
   sendHeaders(x: Exchange): boolean {
     const frame = frameResponse(x);
     if (frame.untilClose || !x.requestComplete || this.#port.draining) this.#closing = true;
@@ -273,7 +273,7 @@ export class ServerConnection implements Downstream, ServerHandler {
     return this.#sent(this.connection.send(out, size));
   }
 
-  /** More of the answer's body. False: the source pauses until `RequestEvents.drained`. */
+  /** Sends more of the response body. False: the source pauses until `RequestEvents.drained`. */
   sendBody(source: Connection | null, bytes: Buffer, x: Exchange): boolean {
     const frame = this.#frame;
     frame.last = x.attempt.bodyDone;
@@ -284,7 +284,7 @@ export class ServerConnection implements Downstream, ServerHandler {
     return this.#sent(sendBody(this.connection, buffers, source, bytes, bodyStart, bodyEnd, frame));
   }
 
-  /** A 1xx answer, for clients that know it. */
+  /** Sends a 1xx response. */
   sendInterim(head: Head): void {
     const out = this.#context.buffers.outFor(responseHeadBound(head));
     this.#sent(this.connection.send(out, writeInterimHead(out, head)));
@@ -296,7 +296,7 @@ export class ServerConnection implements Downstream, ServerHandler {
     x.headSent = true;
     this.#state = STATE.closed;
     this.#exchange = null;
-    this.#pipeline.tunnels.open(x, this.connection, this.#port, this.#carry);
+    this.#pipeline.tunnels.open(x, this.connection, this.#port, this.#pending);
   }
 
   #sent(more: boolean): boolean {
@@ -306,7 +306,7 @@ export class ServerConnection implements Downstream, ServerHandler {
     return more;
   }
 
-  /** The exchange is over; the next head may come. */
+  /** The exchange has ended; the next request follows. */
   finished(x: Exchange): void {
     this.#exchange = null;
     if (this.#state === STATE.closed) return;
@@ -316,7 +316,7 @@ export class ServerConnection implements Downstream, ServerHandler {
     }
     const { timeouts } = x.listener!.plan;
     if (this.connection.isBackedUp) {
-      // A client that sends on and reads nothing must not have its answers pile up here: its next request waits.
+      // Responses to a client that does not read must not accumulate: its next request waits.
       this.#state = STATE.waiting;
       this.connection.arm(timeouts.write);
     } else {
@@ -325,21 +325,21 @@ export class ServerConnection implements Downstream, ServerHandler {
     }
   }
 
-  /** Takes the next request, from what was carried first. */
+  /** Begins the next request, with pending input first. */
   #next(): void {
     this.#state = STATE.head;
     this.connection.resume();
-    if (this.#carry.length > 0) this.#takeCarry();
-    if (this.#state === STATE.waiting && this.#carry.length >= MAX_KEPT) this.connection.pause();
+    if (this.#pending.length > 0) this.#scanPending();
+    if (this.#state === STATE.waiting && this.#pending.length >= MAX_PENDING) this.connection.pause();
   }
 
-  /** Ends our direction, then reads and discards for a while, so that the peer sees the answer and not a reset. */
+  /** Ends the write direction, then reads and discards for a time, so that the peer gets the response and not a reset. */
   #finishWriting(): void {
     this.#state = STATE.lingering;
-    this.#carry.drop();
+    this.#pending.drop();
     this.connection.stream(false);
     this.connection.resume();
-    // What is still to be written may take its time; the peer's end is then awaited for a little.
+    // Limits writing what is left; after it the peer's end is awaited for LINGER_MS.
     this.connection.arm(this.#port.state?.plan.timeouts.write ?? LINGER_MS);
     this.connection.end(() => {
       if (this.#state === STATE.lingering) this.connection.arm(LINGER_MS);
@@ -356,7 +356,7 @@ export class ServerConnection implements Downstream, ServerHandler {
         this.#closing = true;
         if (x === null) this.#finishWriting();
         else if (!x.listener!.plan.halfClose)
-          // While the endpoint is silent nothing is written that would show whether the client still reads.
+          // Without a response to write, no failing write would report that the client has gone.
           this.#pipeline.requests.gone(x, "the client ended its side before the response was complete");
         return;
       }
@@ -388,7 +388,7 @@ export class ServerConnection implements Downstream, ServerHandler {
     }
   }
 
-  /** The endpoint can take more of the request's body. */
+  /** More of the request body can be read. */
   resumeBody(): void {
     if (this.#state !== STATE.body || !this.connection.paused) return;
     this.connection.resume();
@@ -406,18 +406,19 @@ export class ServerConnection implements Downstream, ServerHandler {
     if (x !== null) this.#exchangeTimedOut(x);
     else if (this.#state === STATE.waiting) this.reset();
     else if (this.#state !== STATE.head) this.connection.destroy();
-    else if (this.#carry.length > 0) this.#refuseLateHead();
+    else if (this.#pending.length > 0) this.#refuseLateHead();
     else this.#finishWriting();
   }
 
   #exchangeTimedOut(x: Exchange): void {
-    if (this.connection.unsent > 0) this.#pipeline.requests.gone(x, "the client did not take the answer in time");
-    // The time was that of a body that is awaited no longer.
+    if (this.connection.unsent > 0)
+      this.#pipeline.requests.gone(x, "the client did not read the response within timeouts.write");
+    // The deadline of a body that is no longer awaited.
     else if (this.#state !== STATE.body || this.connection.paused) return;
-    else if (x.headSent) this.#pipeline.requests.gone(x, "the body did not come in time");
+    else if (x.headSent) this.#pipeline.requests.gone(x, "the request body was not received within timeouts.body");
     else {
       this.#state = STATE.waiting;
-      this.#pipeline.requests.refuse(x, ERROR.requestTimeout, "the body did not come in time");
+      this.#pipeline.requests.refuse(x, ERROR.requestTimeout, "the request body was not received within timeouts.body");
     }
   }
 
@@ -430,10 +431,10 @@ export class ServerConnection implements Downstream, ServerHandler {
     x.request.reset();
     this.#exchange = x;
     this.#state = STATE.waiting;
-    this.#pipeline.requests.refuse(x, ERROR.requestTimeout, "the head was not finished in time");
+    this.#pipeline.requests.refuse(x, ERROR.requestTimeout, "the request head was not complete within timeouts.head");
   }
 
-  /** What this connection is waited for has its time; for an answer that is to come the endpoint's connection has. */
+  /** Sets the deadline for what is awaited of this client; for a response the endpoint's connection has one. */
   #armForExchange(x: Exchange): void {
     const { timeouts } = x.listener!.plan;
     if (this.connection.unsent > 0) this.connection.arm(timeouts.write);
@@ -441,7 +442,7 @@ export class ServerConnection implements Downstream, ServerHandler {
     else this.connection.deadline = 0;
   }
 
-  /** For the next request to begin. */
+  /** Sets the deadline for the beginning of the next request. */
   #armIdle(ms: number): void {
     const { draining, patience } = this.#port;
     this.connection.arm(draining && (ms === 0 || ms > patience) ? patience : ms);
