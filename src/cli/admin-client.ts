@@ -1,10 +1,10 @@
-/** How commands reach a running proxy: its admin interface, found by the configuration or given. */
+/** Client of the admin interface of a running proxy. */
 import { readFile } from "node:fs/promises";
 import type { RequestOptions } from "node:http";
 import { parseArgs } from "node:util";
 import { formatProblem, loadAdmin } from "../config/load.ts";
 
-// An import would load Node's `fetch` and HTTP/2 with it.
+// An import of node:http would also load fetch and HTTP/2.
 const { request } = process.getBuiltinModule("node:http");
 
 export const ADMIN_OPTIONS = {
@@ -12,17 +12,17 @@ export const ADMIN_OPTIONS = {
   admin: { type: "string" },
 } as const;
 
-/** An admin interface: `host:port` or `unix:/path`, and the token that it wants. */
+/** An admin interface: `host:port` or `unix:/path`, and its token. */
 export type Admin = { readonly address: string; readonly token: string | null };
 
-/** Nobody answers where the admin interface is. */
+/** The admin interface cannot be reached. */
 export class NoProxy extends Error {}
 
 const TIMEOUT = 60_000;
 
 /**
- * Where the admin interface is: `--admin host:port` or what the configuration says. The token is the configuration's,
- * or stands in SLUICE_ADMIN_TOKEN. @throws Error
+ * Finds the admin interface: `--admin host:port`, or `admin` of the configuration. The token is that of the configuration or
+ * SLUICE_ADMIN_TOKEN. @throws Error
  */
 export async function findAdmin(args: string[]): Promise<Admin> {
   const { values } = parseArgs({ args, options: ADMIN_OPTIONS });
@@ -30,18 +30,18 @@ export async function findAdmin(args: string[]): Promise<Admin> {
   if (values.admin !== undefined) return { address: values.admin, token };
   const file = values.config;
   const text = await readFile(file, "utf8").catch((error: NodeJS.ErrnoException) => {
-    throw new Error(`${file} cannot be read (${error.code}): name it by -c, or the admin interface by --admin`);
+    throw new Error(`${file} cannot be read (${error.code}): set the file by -c, or the admin address by --admin`);
   });
   const { admin, problems } = loadAdmin(text, { file, env: process.env });
   if (problems.length > 0)
     throw new Error(
-      `${formatProblem(problems[0]!)} (or name the interface by --admin, its token in SLUICE_ADMIN_TOKEN)`,
+      `${formatProblem(problems[0]!)} (or set the admin address by --admin, its token by SLUICE_ADMIN_TOKEN)`,
     );
   if (!admin?.address) throw new Error(`${file}: the admin interface is off (admin: false)`);
   return { address: admin.address.text, token: admin.token ?? token };
 }
 
-/** The status and JSON body of an answer. @throws Error with the address when no proxy answers there, or a token is needed. */
+/** Sends a request; returns the status and JSON body. @throws NoProxy; Error if the token is missing or wrong. */
 export async function callAdmin(
   { address, token }: Admin,
   method: "GET" | "POST",
@@ -59,15 +59,15 @@ export async function callAdmin(
     response.on("end", () => resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString() }));
     response.on("error", reject);
   });
-  call.on("timeout", () => call.destroy(new Error("no answer in time")));
+  call.on("timeout", () => call.destroy(new Error("response timeout")));
   call.on("error", (error: NodeJS.ErrnoException) =>
-    reject(new NoProxy(`no proxy answers at ${address}: ${error.code ?? error.message}`)),
+    reject(new NoProxy(`no proxy at ${address}: ${error.code ?? error.message}`)),
   );
   call.end(content === undefined ? undefined : JSON.stringify(content));
   const { status, text } = await promise;
   if (status === 401)
     throw new Error(
-      `the admin interface at ${address} ${token === null ? "needs a token" : "refuses the token"}: expected admin.token of its configuration, by -c or in SLUICE_ADMIN_TOKEN`,
+      `the admin interface at ${address} ${token === null ? "requires a token" : "rejected the token"}: set admin.token of its configuration by -c or SLUICE_ADMIN_TOKEN`,
     );
   return { status, body: parseBody(text, address) };
 }
@@ -83,7 +83,7 @@ function parseBody(text: string, address: string): Record<string, unknown> {
     const body: unknown = JSON.parse(text);
     if (typeof body === "object" && body !== null) return body as Record<string, unknown>;
   } catch (error) {
-    throw new Error(`what answers at ${address} is no admin interface of sluice`, { cause: error });
+    throw new Error(`no admin interface of Sluice at ${address}`, { cause: error });
   }
-  throw new Error(`what answers at ${address} is no admin interface of sluice`);
+  throw new Error(`no admin interface of Sluice at ${address}`);
 }

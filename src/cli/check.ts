@@ -1,4 +1,4 @@
-/** `sluice check`: what `run` would say of a configuration and its plugins, without binding, resolving or serving. */
+/** `sluice check`: validates a configuration and its plugins as `run` does, without sockets or DNS. */
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
 import { formatProblem, loadConfig, type Readable } from "../config/load.ts";
@@ -24,19 +24,19 @@ export async function run(args: string[]): Promise<number> {
 
 type Found = { readonly problems: readonly Problem[]; readonly warnings: readonly Problem[] };
 
-/** Files that the configuration names: certificates and keys, and plugins. */
+/** Checks the files of the configuration: certificates, keys and plugins. */
 async function checkFiles(config: Config | null, readable: Readable, wrong: readonly Problem[]): Promise<Found> {
   const { readTlsFiles } = await import("../plan/tls-files.ts");
   const tls = await readTlsFiles(readable);
-  const sound = tls.problems.length === 0 ? config : null;
-  const plugins = await checkPlugins(sound, readable, [...wrong, ...tls.problems], tls.servers);
+  const valid = tls.problems.length === 0 ? config : null;
+  const plugins = await checkPlugins(valid, readable, [...wrong, ...tls.problems], tls.servers);
   return {
     problems: [...tls.problems, ...plugins.problems],
     warnings: [...tls.warnings, ...plugins.warnings],
   };
 }
 
-/** Modules, permissions, configurations, and what plugins say when they are started: as far as each can be checked. */
+/** Checks modules, permissions, configurations, and starts the plugins, as far as other problems allow. */
 async function checkPlugins(
   config: Config | null,
   readable: Readable,
@@ -47,7 +47,7 @@ async function checkPlugins(
   const { findTightLimits } = await import("../plan/limits.ts");
   const warnings = findTightLimits(plugins.values());
   if (config === null || problems.length > 0)
-    return { problems: [...problems, ...(await startSound(readable, plugins, [...wrong, ...problems]))], warnings };
+    return { problems: [...problems, ...(await startValid(readable, plugins, [...wrong, ...problems]))], warnings };
   const { checkPlugins } = await import("../control/plugin-start-check.ts");
   const { checkStart: startOnce } = await import("../plugin/host/start-check.ts");
   const { buildPlan } = await import("../plan/builder.ts");
@@ -56,8 +56,8 @@ async function checkPlugins(
   return { problems: check.problems, warnings };
 }
 
-/** Starts the plugins of which nothing is wrong yet, in spite of what is wrong elsewhere. */
-async function startSound(
+/** Starts the plugins without problems so far, so that all problems are reported at once. */
+async function startValid(
   readable: Readable,
   plugins: Awaited<ReturnType<typeof loadModules>>["plugins"],
   wrong: readonly Problem[],

@@ -1,4 +1,4 @@
-/** `sluice dev`: runs the proxy, and builds a plugin anew when its source is saved; the proxy takes it like any other. */
+/** `sluice dev`: runs the proxy, and rebuilds a plugin when its source is saved; the proxy then reloads the module. */
 import { existsSync } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
 import { relative } from "node:path";
@@ -9,7 +9,7 @@ import { watchFiles } from "../config/watch.ts";
 import { type App, StartError, startApp } from "../control/app.ts";
 import { parseOptions, type RunOptions, serve, untilSignal } from "./run.ts";
 
-/** An editor's save is over sooner than a deployment's: an author waits for it. */
+/** Delays in milliseconds, shorter than those of `run`: a save is complete sooner than a deployment. */
 const TIMES = { quiet: 30, longest: 500, poll: 2000 };
 const DAY = 86_400_000;
 
@@ -27,28 +27,28 @@ export async function run(args: string[]): Promise<number> {
       watch.update([file, ...modules, ...plugins.flatMap(({ source }) => builder.filesOf(source))]);
     watchAll();
     await Promise.all(plugins.map((plugin) => builder.buildIfStale(plugin)));
-    // What they import is known now.
+    // The builds have reported the imported files.
     watchAll();
   };
   const watch = watchFiles([file], () => void rebuild().then(() => saved.resolve()), TIMES);
-  // Watching alone does not keep the process alive, and nothing else does until the proxy runs.
+  // Keeps the process alive until the proxy runs; watching does not.
   const alive = setInterval(() => undefined, DAY);
   try {
     await rebuild();
     void builder.warm((await readPlugins(file)).plugins).then(rebuild);
     for (;;) {
       saved = Promise.withResolvers();
-      const app = await startIfSound(options);
+      const app = await startIfValid(options);
       if (app !== null) {
         await serve(app, stopped);
         return 0;
       }
-      say(["not started; waiting for a saved change"]);
+      print(["not started; waiting for a change"]);
       if ((await Promise.race([saved.promise, stopped])) !== undefined) return 0;
     }
   } catch (error) {
     if (!(error instanceof StartError)) throw error;
-    say(error.problems);
+    print(error.problems);
     return 1;
   } finally {
     clearInterval(alive);
@@ -58,26 +58,26 @@ export async function run(args: string[]): Promise<number> {
 }
 
 /**
- * Starts the proxy; null when something is wrong in the files, which has been reported.
- * @throws StartError when no saved file would help: a port in use, a configuration that is not there.
+ * Starts the proxy; null if the configuration or a plugin is invalid, which is reported.
+ * @throws StartError for problems that no change of these files solves: a port in use, a missing configuration.
  */
-async function startIfSound(options: RunOptions): Promise<App | null> {
+async function startIfValid(options: RunOptions): Promise<App | null> {
   const { plugins } = await readPlugins(options.file);
-  // The compiler has said why.
+  // The compiler has reported the problem.
   if (plugins.some(({ source, wasm }) => existsSync(source) && !existsSync(wasm))) return null;
   try {
     return await startApp(options);
   } catch (error) {
-    const hasPlace = (problem: string) => /^:\d+:\d+: /.test(problem.slice(options.file.length));
-    if (!(error instanceof StartError) || !error.problems.every(hasPlace)) throw error;
-    say(error.problems);
+    const hasPosition = (problem: string) => /^:\d+:\d+: /.test(problem.slice(options.file.length));
+    if (!(error instanceof StartError) || !error.problems.every(hasPosition)) throw error;
+    print(error.problems);
     return null;
   }
 }
 
 /**
- * The plugins that the configuration has a source for, and the modules of the others, which are made elsewhere; none
- * while it does not load, which the proxy says.
+ * The plugins with a source in the configuration, and the modules of the others. Empty if the configuration is invalid, which
+ * the proxy reports.
  */
 async function readPlugins(file: string): Promise<{ plugins: readonly Plugin[]; modules: readonly string[] }> {
   const text = await readFile(file, "utf8").catch(() => "");
@@ -92,26 +92,26 @@ async function readPlugins(file: string): Promise<{ plugins: readonly Plugin[]; 
 class Builder {
   readonly #compiler = new WarmCompiler();
   readonly #files = new Map<string, readonly string[]>();
-  /** When the newest file of each source was changed as it was last tried: what does not compile is tried once. */
-  readonly #tried = new Map<string, number>();
+  /** For each source the time of its newest file at the last build, so that a failed build is not repeated. */
+  readonly #built = new Map<string, number>();
 
-  /** What a module is made of, as far as that is known. */
+  /** The files of a plugin, as far as they are known. */
   filesOf(source: string): readonly string[] {
     return this.#files.get(source) ?? [source, schemaPath(source)];
   }
 
   async buildIfStale({ source, wasm }: Plugin): Promise<void> {
-    if ((await modifiedAt(source)) === 0) return say([`${source}: there is no such file`]);
+    if ((await modifiedAt(source)) === 0) return print([`${source}: no such file`]);
     const newest = Math.max(...(await Promise.all(this.filesOf(source).map(modifiedAt))));
-    if (this.#tried.get(source) === newest || newest <= (await modifiedAt(wasm))) return;
-    this.#tried.set(source, newest);
+    if (this.#built.get(source) === newest || newest <= (await modifiedAt(wasm))) return;
+    this.#built.set(source, newest);
     const report = await this.#compiler.build({ source, wasm });
     if (report.files.length > 0) this.#files.set(source, report.files);
     const name = relative("", source);
-    say(report.problems.length > 0 ? report.problems : [`${name}: built in ${Math.round(report.took)} ms`]);
+    print(report.problems.length > 0 ? report.problems : [`${name}: built in ${Math.round(report.took)} ms`]);
   }
 
-  /** The first save is not to wait for the compiler to load, and a file that a plugin imports is to be known. */
+  /** Loads the compiler before the first save, and finds the imported files of each plugin. */
   async warm(plugins: readonly Plugin[]): Promise<void> {
     for (const { source } of plugins) {
       if (this.#files.has(source)) continue;
@@ -130,6 +130,6 @@ async function modifiedAt(path: string): Promise<number> {
   return found?.mtimeMs ?? 0;
 }
 
-function say(lines: readonly string[]): void {
+function print(lines: readonly string[]): void {
   for (const line of lines) process.stderr.write(`${line}\n`);
 }

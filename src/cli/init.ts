@@ -5,31 +5,31 @@ import { chooseFreePorts } from "./free-ports.ts";
 import { UsageError } from "./usage.ts";
 
 function configuration({ web, admin }: { readonly web: number; readonly admin: number }): string {
-  return `# Sluice: run it with \`sluice run\`, check it with \`sluice check\`.
-# Every key: \`sluice schema\`, or docs/configuration.md.
+  return `# Configuration of Sluice. Validate it by \`sluice check\`, run it by \`sluice run\`.
+# All keys: docs/configuration.md, or \`sluice schema\`.
 
-# Metrics and the API. Other machines reach it only with \`token\`. \`false\` turns it off.
+# Metrics, API and status page. To allow other hosts, set a \`token\`; \`false\` turns it off.
 admin: 127.0.0.1:${admin}
 
-# Where clients connect.
+# Sockets for clients.
 listeners:
   web:
     address: 127.0.0.1:${web}     # ":8080" listens on every address
-    chain: [request-id]         # plugins that run for every request, in order
+    chain: [request-id]         # plugins for every request, in order
     routes:                     # the first match wins
       # - match: { host: "*.example.com", prefix: /api/ }
       #   cluster: api
-      - cluster: app            # without \`match\`: every request
+      - cluster: app            # no \`match\`: matches every request
 
-# What the requests go to.
+# Groups of endpoints.
 clusters:
   app:
-    strategy: least-connections # or round-robin, random, power-of-two, ip-hash, or a plugin of your own
+    strategy: least-connections # or round-robin, random, power-of-two, ip-hash, or a plugin
     endpoints:
       - 127.0.0.1:9001
       # - { address: 127.0.0.1:9002, weight: 3 }
 
-# WebAssembly of your own: \`sluice plugin new NAME\` makes a project.
+# WebAssembly plugins; \`sluice plugin new NAME\` creates a project.
 # plugins:
 #   tenant: { wasm: ./plugins/tenant.wasm }
 `;
@@ -37,7 +37,7 @@ clusters:
 
 export async function run(args: string[]): Promise<number> {
   const { positionals } = parseArgs({ args, options: {}, allowPositionals: true });
-  if (positionals.length > 1) throw new UsageError(`expected one directory, not ${positionals.length}`);
+  if (positionals.length > 1) throw new UsageError(`init takes one DIRECTORY`);
   const directory = positionals[0] ?? ".";
   const file = join(directory, "sluice.yaml");
   const ports = await chooseFreePorts({ web: 8080, admin: 9901 });
@@ -46,9 +46,9 @@ export async function run(args: string[]): Promise<number> {
     await writeFile(file, configuration(ports), { flag: "wx" });
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "EEXIST")
-      throw new Error(`${file} is there already, and is left as it is`);
+      throw new Error(`${file} already exists and was not changed`);
     throw error;
   }
-  process.stdout.write(`${file} is written\nsluice run -c ${file}\n`);
+  process.stdout.write(`created ${file}\nsluice run -c ${file}\n`);
   return 0;
 }

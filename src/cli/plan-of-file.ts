@@ -1,4 +1,4 @@
-/** The plan that a proxy would make of a configuration, for commands that do not serve it. */
+/** Builds the plan of a configuration for commands that do not serve it. */
 import { readSettings } from "../config/plugin-schema.ts";
 import type { Config, Problem } from "../config/schema.ts";
 import type { Built, PlanSources } from "../plan/builder.ts";
@@ -11,7 +11,7 @@ import { Namespaces } from "../state/store.ts";
 type Parts = Pick<Config, "clusters" | "listeners" | "plugins">;
 export type Servers = TlsFiles["servers"];
 
-/** Names are not resolved, nothing is bound, and nothing has a place in shared memory. */
+/** Builds the plan without DNS, sockets and shared memory. */
 export async function planOf(config: Config): Promise<{ built: Built | null; problems: readonly Problem[] }> {
   const { buildPlan } = await import("../plan/builder.ts");
   const { readTlsFiles } = await import("../plan/tls-files.ts");
@@ -23,7 +23,7 @@ export async function planOf(config: Config): Promise<{ built: Built | null; pro
     : { built: buildPlan(sourcesOf(config, plugins, tls.servers)), problems: [] };
 }
 
-/** The modules that a configuration names, and what is wrong with them, their permissions and configurations. */
+/** Loads the modules of a configuration; returns problems of modules, permissions and configurations. */
 export async function loadModules(
   config: Parts,
 ): Promise<{ plugins: ReadonlyMap<string, Plugin>; problems: readonly Problem[] }> {

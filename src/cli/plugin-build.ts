@@ -1,4 +1,4 @@
-/** `sluice plugin build [PATH]`: compiles a plugin, or says what is wrong with it and where. */
+/** `sluice plugin build [PATH]`: compiles a plugin, or reports its problems with their positions. */
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { basename, join, relative, resolve } from "node:path";
 import { parseArgs } from "node:util";
@@ -8,7 +8,7 @@ import { ModuleBuilder } from "../plugin/wasm/builder.ts";
 import { describeSize, kibibytes } from "./plugin-size.ts";
 import { UsageError } from "./usage.ts";
 
-/** For the check alone: what the configuration allows is looked at when it is loaded. */
+/** Memory limit for the check of the module; that of the configuration applies when it is loaded. */
 const MEMORY = 16 * 1024 * 1024;
 
 export async function run(args: string[]): Promise<number> {
@@ -34,11 +34,11 @@ function readArguments(args: string[]): Arguments {
   if (positionals.length > 1) throw new UsageError("plugin build takes one PATH");
   const { runtime, out } = values;
   if (runtime !== undefined && runtime !== "arena" && runtime !== "gc")
-    throw new UsageError(`--runtime is arena or gc, not "${runtime}"`);
+    throw new UsageError(`invalid --runtime "${runtime}": expected arena or gc`);
   return { path: positionals[0] ?? ".", runtime, out };
 }
 
-/** The file itself; of a directory its plugin.ts, the file named like it, or its only .ts file. */
+/** The source: the file itself, or plugin.ts, NAME.ts or the only .ts file of a directory NAME. @throws Error */
 export function findSource(path: string): string {
   if (!existsSync(path)) throw new Error(`${path}: no such file or directory`);
   if (!statSync(path).isDirectory()) {
@@ -48,7 +48,7 @@ export function findSource(path: string): string {
   const files = readdirSync(path).filter((name) => name.endsWith(".ts") && !/\.(d|test)\.ts$/.test(name));
   const named = ["plugin.ts", `${basename(resolve(path))}.ts`].find((name) => files.includes(name));
   if (named === undefined && files.length !== 1)
-    throw new Error(`${path}: no plugin.ts here${files.length > 0 ? `; name one of ${files.join(", ")}` : ""}`);
+    throw new Error(`${path}: no plugin.ts${files.length > 0 ? `; specify one of ${files.join(", ")}` : ""}`);
   return relative("", join(path, named ?? files[0]!));
 }
 

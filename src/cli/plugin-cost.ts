@@ -1,5 +1,4 @@
-/** What a call of each hook of a plugin costs: measured in the host that would run it, on a browser's request. */
-
+/** Measures the cost of each hook of a plugin, called by the plugin host with a typical request of a browser. */
 import { HOOK, HOOKS, type Hook, SUSPENDABLE_HOOKS } from "../abi/abi.ts";
 import { EndpointColumns } from "../cluster/columns.ts";
 import { Endpoint } from "../cluster/endpoint.ts";
@@ -16,7 +15,7 @@ export type Cost = {
   readonly hook: string;
   readonly nanoseconds: number;
   readonly fuel: number;
-  /** Bytes that the guest's memory grew by over all calls. */
+  /** Growth of the guest's memory in bytes, over all calls. */
   readonly grown: number;
 };
 
@@ -25,11 +24,11 @@ export type CostOptions = {
   readonly config: unknown;
   readonly clusters: readonly string[];
   readonly namespaces: readonly string[];
-  /** The head of a request, instead of a browser's. */
+  /** Request head; default: that of a browser. */
   readonly request?: string | undefined;
 };
 
-/** Calls on one exchange before it is made anew: edits may add to it. */
+/** Calls per exchange; then it is reset, since edits accumulate. */
 const BATCH = 50;
 const BATCHES = 3000;
 
@@ -52,11 +51,11 @@ const RESPONSE = Buffer.from(
   "HTTP/1.1 200 OK\r\nServer: example\r\nContent-Type: text/html\r\nContent-Length: 5\r\nCache-Control: no-store\r\n\r\n",
 );
 
-/** Hooks of a plugin's beginning and end: what they cost, no request pays. */
+/** Hooks that are not called for requests. */
 const UNMEASURED: readonly Hook[] = ["configure", "tick", "save", "restore"];
 const BODY = Buffer.alloc(1024, '{"a":1}\n');
 
-/** @throws PluginError when the plugin does not start with that configuration. */
+/** @throws PluginError if the plugin does not start with that configuration. */
 export function measureCosts(
   module: ModulePlan,
   { memory, config, clusters, namespaces, request }: CostOptions,
@@ -76,7 +75,7 @@ export function measureCosts(
     const instance = set.instances[0]!;
     return HOOKS.flatMap((hook, number) => {
       if (UNMEASURED.includes(hook) || ((instance.hooks >>> number) & 1) === 0) return [];
-      // What a call that waits takes is not its own cost.
+      // The duration of a suspended call is not its cost.
       if (module.info.suspends && (SUSPENDABLE_HOOKS as readonly string[]).includes(hook)) return [];
       const before = host.memory();
       const nanoseconds = measureHook(instance, number, head);
@@ -89,7 +88,7 @@ export function measureCosts(
   }
 }
 
-/** The median of the later batches: the first ones are run by code that has yet to be optimised. */
+/** Nanoseconds per call: the median of the second half of the batches, when the code is optimised. */
 function measureHook(instance: Instance, hook: number, head: Buffer): number {
   const exchange = new Exchange();
   exchange.id = 1;
@@ -98,7 +97,7 @@ function measureHook(instance: Instance, hook: number, head: Buffer): number {
   const times: number[] = [];
   for (let batch = 0; batch < BATCHES; batch++) {
     const end = scanRequest(head, 0, head.length, exchange.request, { head: 65536, target: 16384, headers: 500 });
-    if (end !== head.length) throw new Error(`no client can send this request: ${exchange.request.problem}`);
+    if (end !== head.length) throw new Error(`invalid request: ${exchange.request.problem}`);
     exchange.keepOriginal();
     scanResponse(RESPONSE, 0, RESPONSE.length, exchange.response, false);
     exchange.endpoint = view.list[0]!;
@@ -116,7 +115,7 @@ function measureHook(instance: Instance, hook: number, head: Buffer): number {
   return later[later.length >> 1]!;
 }
 
-/** Three endpoints, as a small cluster has. */
+/** A small cluster: three endpoints. */
 function makeView(): EndpointView {
   const view = new EndpointView(EndpointColumns.allocate(1));
   for (let slot = 0; slot < 3; slot++) {

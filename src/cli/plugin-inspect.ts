@@ -1,4 +1,4 @@
-/** `sluice plugin inspect FILE.wasm`: what a module is, may do, and costs. */
+/** `sluice plugin inspect FILE.wasm`: prints ABI, hooks, permissions, configuration, size and cost of a module. */
 import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { ABI_VERSION, EXPORT, HOOKS, type IMPORTS } from "../abi/abi.ts";
@@ -8,32 +8,32 @@ import { permissionFor } from "../plan/permissions.ts";
 import { readChecked } from "../plugin/wasm/build.ts";
 import { ModuleBuilder } from "../plugin/wasm/builder.ts";
 import { formatCosts } from "./plugin-bench.ts";
+import { CONTEXT_OPTIONS, type Given, parseContext, readContext } from "./plugin-context.ts";
 import { measureCosts } from "./plugin-cost.ts";
 import { describeSize, kibibytes } from "./plugin-size.ts";
-import { type Given, parseSurroundings, readSurroundings, SURROUNDING_OPTIONS } from "./plugin-surroundings.ts";
 import { UsageError } from "./usage.ts";
 
 const PAGE = 64 * 1024;
 
-/** Import groups are permissions: what a plugin that has them can do. */
+/** What each import module permits. */
 const PERMISSIONS: { readonly [G in keyof typeof IMPORTS | "extism:host/env"]: string } = {
-  "sluice:core/1": "read and change requests and responses, and choose among the clusters that it is allowed",
+  "sluice:core/1": "read and change requests and responses, and select permitted clusters",
   "sluice:log/1": "write to the log",
-  "sluice:metrics/1": "count in metrics of its own",
-  "sluice:kv/1": "keep entries that all threads share, in the namespaces that it is allowed",
-  "sluice:sleep/1": "wait",
-  "sluice:fetch/1": "send requests of its own, to whom it is allowed",
-  "sluice:probe/1": "speak to the endpoint that it checks",
-  "sluice:clock/1": "tell the time to the microsecond",
-  "sluice:balance/1": "see endpoints and their load",
-  "sluice:crypto/1": "compute hashes, check signatures, draw secure random bytes",
+  "sluice:metrics/1": "define and update metrics",
+  "sluice:kv/1": "read and write entries of permitted namespaces, shared by all workers",
+  "sluice:sleep/1": "suspend for a time",
+  "sluice:fetch/1": "send subrequests to permitted targets",
+  "sluice:probe/1": "connect to the endpoint under check",
+  "sluice:clock/1": "read the time in microseconds",
+  "sluice:balance/1": "read endpoints and their load",
+  "sluice:crypto/1": "compute hashes, verify signatures, generate secure random bytes",
   "extism:host/env":
-    "read and change requests and responses, choose among clusters and endpoints, log, keep variables, send requests to whom it is allowed (allow.fetch)",
+    "read and change requests and responses, select clusters and endpoints, log, store variables, send subrequests to permitted targets (allow.fetch)",
 };
 
 export async function run(args: string[]): Promise<number> {
   const { file, given } = readArguments(args);
-  const { memory: limit, hookNames, configFor, ...surroundings } = await readSurroundings(file, given);
+  const { memory: limit, hookNames, configFor, ...context } = await readContext(file, given);
   const bytes = await readFile(file);
   const module = await new ModuleBuilder()
     .build(bytes, { memory: limit, hooks: hookNames, path: file })
@@ -57,7 +57,7 @@ export async function run(args: string[]): Promise<number> {
     const needs = permissionFor(group);
     lines.push([
       "may",
-      `${PERMISSIONS[group as keyof typeof PERMISSIONS]}${needs === null ? "" : `, when allowed: { ${needs} }`}`,
+      `${PERMISSIONS[group as keyof typeof PERMISSIONS]}${needs === null ? "" : `, requires allow: { ${needs} }`}`,
     ]);
   }
   lines.push(...describeConfig(module.info.configSchema));
@@ -65,13 +65,13 @@ export async function run(args: string[]): Promise<number> {
     `${file}\n${lines.map(([label, text]) => `  ${label.padEnd(8)} ${text}\n`).join("")}${describeSize(bytes)}`,
   );
   const config = configFor(module.info.configSchema);
-  process.stdout.write(describeCosts(() => measureCosts(module, { memory: limit, config, ...surroundings })));
+  process.stdout.write(describeCosts(() => measureCosts(module, { memory: limit, config, ...context })));
   return 0;
 }
 
-/** The keys of its configuration, by the schema that it brings. */
+/** The keys of the configuration, from the module's schema. */
 function describeConfig(schemaText: string | null): [label: string, text: string][] {
-  if (schemaText === null) return [["config", "brings no schema: any configuration is handed to it"]];
+  if (schemaText === null) return [["config", "no schema: any configuration is accepted"]];
   const { schema, problems } = parsePluginSchema(schemaText, { file: "", line: 0, column: 0, path: "" });
   if (schema === null) return problems.map(({ message }) => ["config", message]);
   const settings = describeSettings(schema);
@@ -83,21 +83,21 @@ function describeConfig(schemaText: string | null): [label: string, text: string
 }
 
 function readArguments(args: string[]): { file: string; given: Given } {
-  const { values, positionals } = parseArgs({ args, allowPositionals: true, options: SURROUNDING_OPTIONS });
+  const { values, positionals } = parseArgs({ args, allowPositionals: true, options: CONTEXT_OPTIONS });
   const [file, ...rest] = positionals;
   if (file === undefined || rest.length > 0) throw new UsageError("plugin inspect takes one FILE.wasm");
-  return { file, given: parseSurroundings(values) };
+  return { file, given: parseContext(values) };
 }
 
-/** A plugin may need its configuration to start: then there is nothing to measure, and that is no failure. */
+/** The costs; or why they were not measured: the plugin may not start without its configuration. */
 function describeCosts(measure: () => ReturnType<typeof measureCosts>): string {
   try {
     return formatCosts(measure());
   } catch (error) {
-    return `  not measured (--config JSON, --clusters A,B and --kv A,B help): ${(error as Error).message.split("\n")[0]}\n`;
+    return `  not measured (set --config JSON, --clusters A,B or --kv A,B): ${(error as Error).message.split("\n")[0]}\n`;
   }
 }
 
 function maximum(pages: number | null): string {
-  return pages === null ? "what limits.memory says" : kibibytes(pages * PAGE);
+  return pages === null ? "limits.memory" : kibibytes(pages * PAGE);
 }

@@ -1,4 +1,4 @@
-/** `sluice plugin new NAME`: a directory with a plugin to begin with, its test, and a configuration to try it. */
+/** `sluice plugin new NAME`: creates a project with an example plugin, its test, and a configuration to try it. */
 import { existsSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
@@ -8,7 +8,7 @@ import { UsageError } from "./usage.ts";
 
 const KINDS = ["filter", "router", "strategy", "health"] as const;
 type Kind = (typeof KINDS)[number];
-const CALLED: Readonly<Record<Kind, string>> = {
+const KIND_NAMES: Readonly<Record<Kind, string>> = {
   filter: "filter",
   router: "router",
   strategy: "strategy",
@@ -17,12 +17,12 @@ const CALLED: Readonly<Record<Kind, string>> = {
 
 export async function run(args: string[]): Promise<number> {
   const { directory, kind } = readArguments(args);
-  if (existsSync(directory)) throw new Error(`${directory} exists already`);
+  if (existsSync(directory)) throw new Error(`${directory} already exists`);
   await mkdir(directory, { recursive: true });
   const ports = await chooseFreePorts({ web: 8080, admin: 9901, first: 9001, second: 9002 });
   for (const [name, text] of projectFiles(basename(directory), kind, ports))
     await writeFile(join(directory, name), text);
-  process.stdout.write(`made ${directory}, a ${CALLED[kind]}; go on with:
+  process.stdout.write(`created ${directory}, a ${KIND_NAMES[kind]}. Next steps:
 
   npx sluice plugin test ${directory}
   node ${join(directory, "upstream.mjs")}
@@ -39,16 +39,16 @@ function readArguments(args: string[]): { directory: string; kind: Kind } {
     options: { kind: { type: "string", default: "filter" } },
   });
   const kind = KINDS.find((k) => k === values.kind);
-  if (!kind) throw new UsageError(`--kind is one of ${KINDS.join(", ")}, not "${values.kind}"`);
+  if (!kind) throw new UsageError(`invalid --kind "${values.kind}": expected one of ${KINDS.join(", ")}`);
   const [directory, ...rest] = positionals;
   if (directory === undefined || rest.length > 0) throw new UsageError("plugin new takes one NAME");
   const name = basename(directory);
   if (!/^[a-z][a-z0-9-]*$/.test(name))
-    throw new UsageError(`a plugin's name has lower-case letters, digits and dashes, not "${name}"`);
+    throw new UsageError(`invalid plugin name "${name}": expected lower-case letters, digits and dashes`);
   return { directory, kind };
 }
 
-/** Of the proxy, its admin interface, and the two upstreams. */
+/** Ports of the proxy, its admin interface, and the two endpoints. */
 type Ports = Readonly<Record<"web" | "admin" | "first" | "second", number>>;
 
 function projectFiles(name: string, kind: Kind, ports: Ports): [name: string, text: string][] {
@@ -59,7 +59,7 @@ function projectFiles(name: string, kind: Kind, ports: Ports): [name: string, te
     ["sluice.yaml", configuration(name, kind, ports)],
     ["upstream.mjs", upstream(ports)],
     ["README.md", readme(name, kind, ports)],
-    // For editors and for `asc`; `sluice plugin build` needs neither.
+    // For editors and `asc`; `sluice plugin build` does not need them.
     ["asconfig.json", `${JSON.stringify({ extends: "sluice/sdk/asconfig.json", entries: ["plugin.ts"] }, null, 2)}\n`],
     [
       "tsconfig.json",
@@ -69,57 +69,63 @@ function projectFiles(name: string, kind: Kind, ports: Ports): [name: string, te
 }
 
 const SOURCES: Readonly<Record<Kind, string>> = {
-  filter: `// A filter: greets the upstream, answers one path itself, and hides what the upstream runs on.
+  filter: `// A filter: adds a request header, responds to one path itself, and removes a response header.
 import { Config, Request, Response } from "sluice/sdk";
 
+// Read once per guest, when the plugin is loaded.
 const greeting = Config.string("greeting", "hello");
 
 export function onRequest(req: Request): void {
-  if (req.pathStartsWith("/teapot")) req.respond(418, "short and stout\\n");
-  else req.headers.set("x-greeting", greeting);
+  if (req.pathStartsWith("/teapot")) {
+    req.respond(418, "short and stout\\n"); // a local response: the request is not forwarded
+    return;
+  }
+  req.headers.set("x-greeting", greeting);
 }
 
 export function onResponse(req: Request, res: Response): void {
   res.headers.remove("server");
 }
 `,
-  router: `// A router: those who ask for it get the canary, all others the next rule.
+  router: `// A router: selects the cluster "canary" for some requests, and passes others to the next route.
 import { Cluster, Request, cluster } from "sluice/sdk";
 
-const canary = cluster("canary"); // an unknown name is refused when the configuration is loaded
+const canary = cluster("canary"); // throws if there is no such cluster: the configuration is rejected
 
 export function route(req: Request): Cluster | null {
-  return req.headers.is("x-canary", "1") || req.pathStartsWith("/next/") ? canary : null;
+  if (req.headers.is("x-canary", "1") || req.pathStartsWith("/next/")) return canary;
+  return null;
 }
 `,
-  strategy: `// A strategy: the endpoint with the least requests in flight for its weight.
+  strategy: `// A strategy: selects the endpoint with the fewest requests in flight per weight.
 import { Endpoints, randomBelow } from "sluice/sdk";
 
 export function pick(endpoints: Endpoints): i32 {
   const count = endpoints.length;
   if (count == 0) return -1;
-  // Each thread picks by itself: begin at a random place, or in a quiet time all of them would take the first.
+  // Each worker picks on its own. A random start keeps them from all selecting the first endpoint of an idle cluster.
   let best = <i32>randomBelow(count);
   for (let i = 0; i < count; i++) {
-    const here = (endpoints.inFlight(i) + 1) * endpoints.weight(best);
-    const there = (endpoints.inFlight(best) + 1) * endpoints.weight(i);
-    if (here < there) best = i;
+    // Compares load / weight without a division.
+    const load = (endpoints.inFlight(i) + 1) * endpoints.weight(best);
+    const bestLoad = (endpoints.inFlight(best) + 1) * endpoints.weight(i);
+    if (load < bestLoad) best = i;
   }
   return best;
 }
 `,
-  health: `// A health check: an endpoint is well when it answers, and does not say of itself that it is draining.
+  health: `// A health check: an endpoint is healthy if it responds with 2xx and its JSON body does not have "draining": true.
 import { Config, Endpoint, Json, fromView } from "sluice/sdk";
 
 const path = Config.string("path", "/healthz");
 
 export function onHealthCheck(endpoint: Endpoint): bool {
-  const answer = endpoint.fetch(path).send();
-  if (answer.status == 0) return endpoint.unhealthy(answer.timedOut ? "no answer in time" : "no answer");
-  if (!answer.ok) return endpoint.unhealthy("answered " + answer.status.toString());
-  const said = Json.parse(fromView(answer.bytes()));
-  if (said !== null) {
-    const draining = said.get("draining");
+  const response = endpoint.fetch(path).send();
+  if (response.status == 0) return endpoint.unhealthy(response.timedOut ? "timeout" : "no response");
+  if (!response.ok) return endpoint.unhealthy("status " + response.status.toString());
+  const body = Json.parse(fromView(response.bytes()));
+  if (body !== null) {
+    const draining = body.get("draining");
     if (draining !== null && draining.asBool()) return endpoint.unhealthy("is draining");
   }
   return true;
@@ -128,7 +134,7 @@ export function onHealthCheck(endpoint: Endpoint): bool {
 };
 
 function upstream({ first, second }: Ports): string {
-  return `// node upstream.mjs: two servers to try the plugin on. Each answers with the request that it got.
+  return `// node upstream.mjs: starts two HTTP servers to try the plugin. Each returns the received request as JSON.
 import { createServer } from "node:http";
 
 for (const port of [${first}, ${second}]) {
@@ -142,13 +148,13 @@ for (const port of [${first}, ${second}]) {
 `;
 }
 
-/** Of the configuration; null for a kind that has none. */
+/** Schemas of the configuration; null for a plugin without one. */
 const SCHEMAS: Readonly<Record<Kind, string | null>> = {
   filter: `{
   "$schema": "https://json-schema.org/draft/2020-12/schema",
   "type": "object",
   "properties": {
-    "greeting": { "description": "What the upstream is told.", "type": "string", "default": "hello" }
+    "greeting": { "description": "Value of the x-greeting header.", "type": "string", "default": "hello" }
   },
   "additionalProperties": false
 }
@@ -159,7 +165,7 @@ const SCHEMAS: Readonly<Record<Kind, string | null>> = {
   "$schema": "https://json-schema.org/draft/2020-12/schema",
   "type": "object",
   "properties": {
-    "path": { "description": "What the endpoint is asked for.", "type": "string", "pattern": "^/", "default": "/healthz" }
+    "path": { "description": "Path of the request to the endpoint.", "type": "string", "pattern": "^/", "default": "/healthz" }
   },
   "additionalProperties": false
 }
@@ -167,54 +173,54 @@ const SCHEMAS: Readonly<Record<Kind, string | null>> = {
 };
 
 const TESTS: Readonly<Record<Kind, string>> = {
-  filter: `// sluice plugin test: the plugin runs in the proxy's own host, without a network.
+  filter: `// Run by "sluice plugin test". The plugin runs as in the proxy, without a network.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { plugin } from "sluice/test";
 
 const filter = await plugin("./plugin.ts", { config: { greeting: "good morning" } });
 
-test("greets the upstream", () => {
+test("sets x-greeting", () => {
   const result = filter.request({ url: "http://example.com/", headers: { accept: "text/html" } });
   assert.equal(result.headers["x-greeting"], "good morning");
   assert.deepEqual(result.edits, [{ of: "request", what: "header x-greeting", before: [], after: ["good morning"] }]);
 });
 
-test("answers the teapot itself", () => {
+test("responds to /teapot", () => {
   const { response } = filter.request({ url: "/teapot" });
   assert.equal(response?.status, 418);
   assert.equal(response?.body, "short and stout\\n");
 });
 
-test("hides what the upstream runs on", () => {
-  const answer = filter.response({ status: 200, headers: { server: "nginx", "content-type": "text/html" } });
-  assert.deepEqual(answer.headers, { "content-type": "text/html" });
+test("removes the server header", () => {
+  const response = filter.response({ status: 200, headers: { server: "nginx", "content-type": "text/html" } });
+  assert.deepEqual(response.headers, { "content-type": "text/html" });
 });
 `,
-  router: `// sluice plugin test: the plugin runs in the proxy's own host, without a network.
+  router: `// Run by "sluice plugin test". The plugin runs as in the proxy, without a network.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { plugin } from "sluice/test";
 
 const router = await plugin("./plugin.ts", { clusters: ["app", "canary"] });
 
-test("those who ask for it get the canary", () => {
+test("selects the canary by header or path", () => {
   assert.equal(router.route({ headers: { "x-canary": "1" } }).cluster, "canary");
   assert.equal(router.route({ url: "/next/page" }).cluster, "canary");
 });
 
-test("all others pass to the next rule", () => {
+test("passes other requests to the next route", () => {
   assert.equal(router.route({ url: "/" }).cluster, null);
 });
 `,
-  strategy: `// sluice plugin test: the plugin runs in the proxy's own host, without a network.
+  strategy: `// Run by "sluice plugin test". The plugin runs as in the proxy, without a network.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { plugin } from "sluice/test";
 
 const strategy = await plugin("./plugin.ts");
 
-test("picks the endpoint with the least load for its weight", () => {
+test("picks the endpoint with the lowest load per weight", () => {
   strategy.update([
     { address: "10.0.0.1:80", inFlight: 3 },
     { address: "10.0.0.2:80", inFlight: 4, weight: 2 },
@@ -223,36 +229,36 @@ test("picks the endpoint with the least load for its weight", () => {
   assert.equal(strategy.pick({ without: ["10.0.0.2:80"] }).endpoint, "10.0.0.1:80");
 });
 
-test("picks none of none", () => {
+test("picks none from an empty list", () => {
   strategy.update([]);
   assert.equal(strategy.pick().endpoint, null);
 });
 `,
-  health: `// sluice plugin test: the plugin runs in the proxy's own host, and the test plays the endpoint.
+  health: `// Run by "sluice plugin test". The plugin runs as in the proxy, without a network; "fetch" responds for the endpoint.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { plugin } from "sluice/test";
 
-const load = (answer) => plugin("./plugin.ts", { allow: { fetch: ["endpoint"] }, fetch: answer });
+const load = (fetch) => plugin("./plugin.ts", { allow: { fetch: ["endpoint"] }, fetch });
 
-test("an endpoint that answers is healthy", async () => {
-  const asked = [];
+test("an endpoint that responds is healthy", async () => {
+  const requests = [];
   const check = await load(({ method, url }) => {
-    asked.push(method + " " + url);
+    requests.push(method + " " + url);
     return { body: '{"draining":false}' };
   });
   assert.equal((await check.healthCheckAsync({ address: "10.0.0.1:80" })).healthy, true);
-  assert.deepEqual(asked, ["GET endpoint/healthz"]);
+  assert.deepEqual(requests, ["GET endpoint/healthz"]);
 });
 
-test("one that drains, fails or is silent is not, and it is told why", async () => {
-  for (const [answer, problem] of [
+test("an endpoint that drains, fails or times out is unhealthy", async () => {
+  for (const [response, problem] of [
     [{ body: '{"draining":true}' }, "is draining"],
-    [{ status: 503 }, "answered 503"],
-    [{ delay: 60_000 }, "no answer in time"],
-    [null, "no answer"],
+    [{ status: 503 }, "status 503"],
+    [{ delay: 60_000 }, "timeout"],
+    [null, "no response"],
   ]) {
-    const check = await load(() => answer);
+    const check = await load(() => response);
     const result = await check.healthCheckAsync();
     assert.deepEqual([result.healthy, result.problem], [false, problem]);
   }
@@ -286,9 +292,9 @@ function configuration(name: string, kind: Kind, { web, admin, first, second }: 
     router: "",
     strategy: "",
     health:
-      "\n    config: { path: /healthz }\n    allow: { fetch: [endpoint] } # it may ask the endpoint that it checks, and nobody else",
+      "\n    config: { path: /healthz }\n    allow: { fetch: [endpoint] } # subrequests to the endpoint under check only",
   }[kind];
-  return `# sluice dev -c sluice.yaml: serves, and compiles plugin.ts again whenever it is saved.
+  return `# Run by "sluice dev -c sluice.yaml", which rebuilds the plugin when plugin.ts is saved.
 admin: 127.0.0.1:${admin}
 
 plugins:
@@ -307,17 +313,17 @@ ${clusters}
 function readme(name: string, kind: Kind, { web, admin }: Ports): string {
   return `# ${name}
 
-A ${CALLED[kind]} for Sluice, in AssemblyScript.
+A ${KIND_NAMES[kind]} for Sluice, in AssemblyScript.
 
 \`\`\`sh
 npx sluice plugin test .             # plugin.test.ts
 npx sluice plugin build .            # plugin.ts → plugin.wasm
 npx sluice plugin inspect plugin.wasm
-node upstream.mjs                    # something to send to
-npx sluice dev -c sluice.yaml        # in another terminal: serves 127.0.0.1:${web}, compiles again on save; http://127.0.0.1:${admin}/ shows its state
+node upstream.mjs                    # two endpoints
+npx sluice dev -c sluice.yaml        # in another terminal: the proxy on 127.0.0.1:${web}, status page http://127.0.0.1:${admin}/; rebuilds on save
 curl -i http://127.0.0.1:${web}/
 \`\`\`
 
-A request that looks odd makes a test: \`npx sluice explain GET http://127.0.0.1:${web}/ --json > odd.trace.json\`, and \`await guest.replay("./odd.trace.json")\` in plugin.test.ts.
+To turn a request into a test, record a trace by \`npx sluice explain GET http://127.0.0.1:${web}/ --json > case.trace.json\`, and replay it by \`await guest.replay("./case.trace.json")\` in plugin.test.ts.
 `;
 }

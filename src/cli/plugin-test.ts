@@ -1,4 +1,4 @@
-/** `sluice plugin test [PATH]`: runs a plugin's tests under `node:test`, with `sluice/test` at hand wherever they stand. */
+/** `sluice plugin test [PATH]`: runs a plugin's tests under `node:test`; resolves `sluice/test` outside of `node_modules` too. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, globSync, statSync } from "node:fs";
@@ -25,11 +25,11 @@ export async function run(args: string[]): Promise<number> {
     ...(values.watch ? ["--watch"] : []),
     ...(values.name === undefined ? [] : [`--test-name-pattern=${values.name}`]),
   ];
-  // Within another test run Node would report to that one, and run nothing here.
+  // With this variable of an outer test run Node would report to it and run nothing.
   const { NODE_TEST_CONTEXT: _, ...env } = process.env;
   if (values.clusters !== undefined) env.SLUICE_TEST_CLUSTERS = values.clusters;
   const child = spawn(process.execPath, [...options, ...files], { stdio: "inherit", env });
-  // The terminal has sent it to the child as well, whose end is waited for.
+  // The terminal sends SIGINT to the child too; this process waits for its exit.
   const ignore = (): void => undefined;
   process.on("SIGINT", ignore);
   const [code] = (await once(child, "exit")) as [number | null];
@@ -37,11 +37,11 @@ export async function run(args: string[]): Promise<number> {
   return code ?? 1;
 }
 
-/** The file itself, or every test below the directory. */
+/** The file itself, or all tests in the directory and below. */
 function findTests(path: string): string[] {
   if (!existsSync(path)) throw new Error(`${path}: no such file or directory`);
   if (!statSync(path).isDirectory()) return [path];
   const files = globSync("**/*.test.{ts,mts,js,mjs}", { cwd: path, exclude: (name) => name === "node_modules" });
-  if (files.length === 0) throw new Error(`${path}: no test here, expected a file such as plugin.test.ts`);
+  if (files.length === 0) throw new Error(`${path}: no test found, expected a file such as plugin.test.ts`);
   return files.sort().map((file) => join(path, file));
 }

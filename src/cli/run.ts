@@ -3,7 +3,7 @@ import { type App, StartError, startApp } from "../control/app.ts";
 import { LOG_LEVELS } from "../observe/log.ts";
 import { UsageError } from "./usage.ts";
 
-/** Runs the proxy until a signal ends it. */
+/** `sluice run`: runs the proxy until SIGTERM or SIGINT. */
 export async function run(args: string[]): Promise<number> {
   const options = parseOptions(args);
   const stopped = untilSignal();
@@ -19,7 +19,7 @@ export async function run(args: string[]): Promise<number> {
   return 0;
 }
 
-/** The first SIGTERM or SIGINT from now on; a second one exits at once. */
+/** Resolves at the first SIGTERM or SIGINT; a second one exits at once. */
 export function untilSignal(): Promise<NodeJS.Signals> {
   const { promise, resolve } = Promise.withResolvers<NodeJS.Signals>();
   let stopped = false;
@@ -33,7 +33,7 @@ export function untilSignal(): Promise<NodeJS.Signals> {
   return promise;
 }
 
-/** Serves until `stopped`, then drains. SIGHUP reloads, SIGHUP and SIGUSR1 open log files again. */
+/** Serves until `stopped`, then drains. SIGHUP reloads, SIGHUP and SIGUSR1 reopen log files. */
 export async function serve(app: App, stopped: Promise<NodeJS.Signals>): Promise<void> {
   process.on("SIGUSR1", () => app.reopenLogs());
   process.on("SIGHUP", () => {
@@ -61,11 +61,11 @@ export function parseOptions(args: string[]): RunOptions {
   if (workers !== undefined) {
     options.workers = Number(workers);
     if (!/^\d+$/.test(workers) || options.workers < 1 || options.workers > 256)
-      throw new UsageError(`--workers is ${workers}, expected a number from 1 to 256`);
+      throw new UsageError(`invalid --workers "${workers}": expected a number from 1 to 256`);
   }
   if (level !== undefined) {
     if (!LOG_LEVELS.some((known) => known === level))
-      throw new UsageError(`--log-level is ${level}, expected one of ${LOG_LEVELS.join(", ")}`);
+      throw new UsageError(`invalid --log-level "${level}": expected one of ${LOG_LEVELS.join(", ")}`);
     options.logLevel = level;
   }
   return options;

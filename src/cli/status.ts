@@ -20,12 +20,12 @@ type Parts = {
   readonly plugins: readonly PluginStatus[];
 };
 
-/** Prints the state of a running proxy; exit code 1 when it is not ready. */
+/** Prints the state of a running proxy; exit code 1 if it is not ready. */
 export async function run(args: string[]): Promise<number> {
   const admin = await findAdmin(args);
   const read = async <T>(what: string): Promise<T> => {
     const { status, body } = await callAdmin(admin, "GET", `/api/v1/${what}`);
-    if (status !== 200) throw new Error(`the admin interface at ${admin.address} answers ${status}`);
+    if (status !== 200) throw new Error(`the admin interface at ${admin.address} returned status ${status}`);
     return body as T;
   };
   const [status, listeners, clusters, plugins] = await Promise.all([
@@ -99,7 +99,7 @@ function lineOfPlugin(plugin: PluginStatus): string {
   return `plugin ${name}: ${state}, ${counts}${last === "" ? "" : `, the last at ${last}`}`;
 }
 
-/** Messages of plugins may hold what a client sent: a terminal must not act on it. */
+/** Removes control characters: messages of plugins may contain data of clients. */
 function tidy(line: string): string {
   return line.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, " ");
 }

@@ -1,4 +1,4 @@
-/** The command line was not understood: exit 64, with a pointer to the help. */
+/** Invalid arguments: exit code 64 and a reference to the help. */
 export class UsageError extends Error {}
 
 /** `EX_USAGE` of sysexits.h. */

@@ -3,7 +3,7 @@ import { readFile, stat } from "node:fs/promises";
 import type { ModulePlan } from "../plugin/wasm/build.ts";
 import { ModuleBuilder } from "../plugin/wasm/builder.ts";
 import { decodeSourceMap } from "../plugin/wasm/source-map.ts";
-import { compile, formatProblem, type Succeeded } from "./compile.ts";
+import type { Succeeded } from "./compile.ts";
 
 const builder = new ModuleBuilder();
 
@@ -22,6 +22,8 @@ export async function buildPlugin(path: string, memory: number): Promise<ModuleP
 async function compileOnce(path: string): Promise<Succeeded> {
   const last = builds.get(path);
   if (last !== undefined && last.stamp === (await stampOf(last.compiled.files))) return last.compiled;
+  // Late, since a module needs no compiler.
+  const { compile, formatProblem } = await import("./compile.ts");
   const compiled = await compile(path);
   if (compiled.problems) throw new Error(compiled.problems.map(formatProblem).join("\n"));
   builds.set(path, { compiled, stamp: await stampOf(compiled.files) });

@@ -44,7 +44,7 @@ testInUsualMode("the next request after a save runs the saved version", async (t
   await until(() => /sluice\.yaml:\d+:\d+: .*"none"/.test(output), "what is wrong with the configuration", 30_000);
   writeFileSync(config, made);
   await until(() => /plugin\.ts:\d+:\d+: /.test(output), "where the source does not compile", 30_000);
-  await until(() => output.split("waiting for a saved change").length === 3, "the second failed start", 30_000);
+  await until(() => output.split("waiting for a change").length === 3, "the second failed start", 30_000);
   writeFileSync(source, written);
   await until(async () => (await greeting()) === "hello", "the plugin as it was made", 30_000);
   assert.doesNotMatch(output, /there is no file/);

@@ -45,7 +45,7 @@ test("status reports the state; reload reports its result", async (t) => {
 test("an unreachable proxy or an unreadable configuration is reported in one line", async () => {
   const nobody = await sluice("status", "--admin", "127.0.0.1:1");
   assert.deepEqual([nobody.code, nobody.out], [1, ""]);
-  assert.match(nobody.err, /^sluice: no proxy answers at 127\.0\.0\.1:1: ECONNREFUSED\n$/);
+  assert.match(nobody.err, /^sluice: no proxy at 127\.0\.0\.1:1: ECONNREFUSED\n$/);
   const missing = await sluice("reload", "-c", "/nowhere/sluice.yaml");
   assert.equal(missing.code, 1);
   assert.match(missing.err, /^sluice: \/nowhere\/sluice\.yaml cannot be read \(ENOENT\).*\n$/);
@@ -59,12 +59,9 @@ test("commands bring the token of the configuration or the environment; a reload
   const admin = ["--admin", host];
   const without = await sluice("status", ...admin);
   assert.deepEqual([without.code, without.out], [1, ""]);
-  assert.match(
-    without.err,
-    /needs a token: expected admin\.token of its configuration, by -c or in SLUICE_ADMIN_TOKEN\n$/,
-  );
+  assert.match(without.err, /requires a token: set admin\.token of its configuration by -c or SLUICE_ADMIN_TOKEN\n$/);
   const wrong = await sluiceWith({ SLUICE_ADMIN_TOKEN: "0123456789abcdeg" }, "reload", ...admin);
-  assert.match(wrong.err, /refuses the token/);
+  assert.match(wrong.err, /rejected the token/);
   assert.equal((await sluiceWith({ SLUICE_ADMIN_TOKEN: "0123456789abcdef" }, "status", ...admin)).code, 0);
 
   // A file that is wrong elsewhere still says where the proxy is.
@@ -75,11 +72,11 @@ test("commands bring the token of the configuration or the environment; a reload
 
   write(config("fedcba9876543210"));
   assert.equal((await app.reload()).result, "accepted");
-  assert.match((await sluice("status", "-c", named)).err, /refuses the token/);
+  assert.match((await sluice("status", "-c", named)).err, /rejected the token/);
   assert.equal((await sluiceWith({ SLUICE_ADMIN_TOKEN: "fedcba9876543210" }, "status", ...admin)).code, 0);
 
   // The address stays what it was at the start: so does its token.
   write(configOf(["127.0.0.1:2"]).replace("127.0.0.1:0\nlist", "127.0.0.1:1\nlist"));
   assert.equal((await app.reload()).result, "accepted");
-  assert.match((await sluice("status", ...admin)).err, /needs a token/);
+  assert.match((await sluice("status", ...admin)).err, /requires a token/);
 });

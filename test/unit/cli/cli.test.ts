@@ -56,7 +56,7 @@ test("wrong usage exits with 64 and one line that names it", async () => {
     [["check", "-c"], /-c/],
     [["check", "file.yaml"], /file\.yaml/],
     [["schema", "x"], /'x'/],
-    [["init", "a", "b"], /one directory/],
+    [["init", "a", "b"], /init takes one DIRECTORY/],
   ];
   const results = await Promise.all(cases.map(([args]) => sluice(args)));
   for (const [i, { code, stdout, stderr }] of results.entries()) {
@@ -89,7 +89,7 @@ test("init writes a file that is right, and never writes over one", async () => 
   writeFileSync(file, "mine");
   const again = await sluice(["init", "new/place"]);
   assert.equal(again.code, 1);
-  assert.match(again.stderr, /sluice\.yaml is there already/);
+  assert.match(again.stderr, /sluice\.yaml already exists/);
   assert.equal(readFileSync(file, "utf8"), "mine");
 });
 

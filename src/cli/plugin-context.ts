@@ -1,4 +1,4 @@
-/** What a plugin that is measured finds around it: as the `sluice.yaml` beside it declares it, or as options say. */
+/** Configuration, clusters and limits of a plugin to measure, from options and the `sluice.yaml` of its project. */
 import { readFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { loadConfig } from "../config/load.ts";
@@ -8,8 +8,8 @@ import type { HookNames } from "../plugin/abi/abi.ts";
 import { DEFAULT_MEMORY } from "../testing/load.ts";
 import { UsageError } from "./usage.ts";
 
-/** Of `parseArgs`, for the commands that measure. */
-export const SURROUNDING_OPTIONS = {
+/** Options for `parseArgs` of commands that measure plugins. */
+export const CONTEXT_OPTIONS = {
   config: { type: "string" },
   clusters: { type: "string", default: "" },
   kv: { type: "string", default: "" },
@@ -17,15 +17,15 @@ export const SURROUNDING_OPTIONS = {
 
 type Values = { readonly config?: string | undefined; readonly clusters: string; readonly kv: string };
 
-/** What options say. */
+/** The parsed options. */
 export type Given = {
-  /** Null without a configuration, which may be `null` itself. */
+  /** Null if the option is missing; its value may be null too. */
   readonly config: { readonly value: unknown } | null;
   readonly clusters: readonly string[];
   readonly namespaces: readonly string[];
 };
 
-export function parseSurroundings({ config, clusters, kv }: Values): Given {
+export function parseContext({ config, clusters, kv }: Values): Given {
   return {
     config: config === undefined ? null : { value: parseConfig(config) },
     clusters: listOf(clusters),
@@ -33,18 +33,18 @@ export function parseSurroundings({ config, clusters, kv }: Values): Given {
   };
 }
 
-export type Surroundings = {
+export type PluginContext = {
   readonly memory: number;
-  /** The exports that are its hooks, where the file names them. */
+  /** Export names of hooks, from `hooks` of the plugin in the file. */
   readonly hookNames: HookNames;
   readonly clusters: readonly string[];
   readonly namespaces: readonly string[];
-  /** The configuration, read by the schema that the module brings. */
+  /** Returns the configuration, validated against the module's schema. */
   readonly configFor: (schema: string | null) => unknown;
 };
 
-/** `path` is the source or the module of the plugin. What options say goes before what the file says. */
-export async function readSurroundings(path: string, given: Given): Promise<Surroundings> {
+/** `path`: source or module of the plugin. Options take precedence over the file. */
+export async function readContext(path: string, given: Given): Promise<PluginContext> {
   const declared = (await findDeclared(dirname(path), path)) ?? (await findDeclared(join(dirname(path), ".."), path));
   return {
     memory: declared?.plugin.limits.memory ?? DEFAULT_MEMORY,
@@ -58,7 +58,7 @@ export async function readSurroundings(path: string, given: Given): Promise<Surr
   };
 }
 
-/** Where a file has mistakes, what can be read of it is enough here: `check` reports them. */
+/** Finds the plugin in the `sluice.yaml` of a directory. Problems of the file are ignored here; `check` reports them. */
 async function findDeclared(
   directory: string,
   path: string,
@@ -67,8 +67,9 @@ async function findDeclared(
   const text = await readFile(file, "utf8").catch(() => null);
   if (text === null) return null;
   const { readable } = loadConfig(text, { file, env: process.env });
-  const isIt = (one: { readonly path: string } | undefined) => one !== undefined && resolve(one.path) === resolve(path);
-  const plugin = readable?.plugins.find(({ wasm, source }) => isIt(source) || isIt(wasm));
+  const isPlugin = (one: { readonly path: string } | undefined) =>
+    one !== undefined && resolve(one.path) === resolve(path);
+  const plugin = readable?.plugins.find(({ wasm, source }) => isPlugin(source) || isPlugin(wasm));
   return plugin === undefined ? null : { plugin, clusters: readable!.clusterNames };
 }
 
@@ -80,6 +81,6 @@ function parseConfig(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw new UsageError(`--config is JSON: ${(error as Error).message}`);
+    throw new UsageError(`--config is not JSON: ${(error as Error).message}`);
   }
 }
