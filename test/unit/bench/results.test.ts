@@ -106,15 +106,15 @@ test("a steady pace is kept to the last request, and what became of each is told
 });
 
 test("a target is met or missed only when both quartiles say so and the core was not lost to others", () => {
-  const verdict = (low: number, high: number, waited = 0): string => {
+  const resultOf = (low: number, high: number, waited = 0): string => {
     const spread = { low, median: (low + high) / 2, high };
     return judge({ ours: "a", peer: "b", target: 1.2, next: 1.1, cpu: spread, rate: spread, waited });
   };
-  assert.equal(verdict(1.0, 1.05), "met, and the next");
-  assert.equal(verdict(1.0, 1.15), "met");
-  assert.equal(verdict(1.1, 1.3), "open");
-  assert.equal(verdict(1.25, 1.3), "missed");
-  assert.equal(verdict(1.0, 1.05, 0.2), "disturbed");
+  assert.equal(resultOf(1.0, 1.05), "met, and the next");
+  assert.equal(resultOf(1.0, 1.15), "met");
+  assert.equal(resultOf(1.1, 1.3), "open");
+  assert.equal(resultOf(1.25, 1.3), "missed");
+  assert.equal(resultOf(1.0, 1.05, 0.2), "disturbed");
 });
 
 test("results replace what stands between their marks, and nothing else", () => {

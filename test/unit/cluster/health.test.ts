@@ -13,18 +13,18 @@ const checks = fc
   .map((runs) => runs.flatMap(([passed, times]) => Array<boolean>(times).fill(passed)));
 
 const after = (results: readonly boolean[], given: Thresholds): HealthState =>
-  results.reduce((stand, passed) => update(stand, passed, given), UNCHECKED);
+  results.reduce((state, passed) => update(state, passed, given), UNCHECKED);
 
 test("an endpoint changes with so many contrary checks in a row, and with no fewer", () => {
   fc.assert(
     fc.property(checks, thresholds, (results, given) => {
-      let stand = UNCHECKED;
+      let state = UNCHECKED;
       let changedAt = 0;
       for (const [index, passed] of results.entries()) {
-        const before = stand;
-        stand = update(stand, passed, given);
+        const before = state;
+        state = update(state, passed, given);
         if (index === 0) {
-          assert.equal(stand.healthy, passed, "the first check alone decides");
+          assert.equal(state.healthy, passed, "the first check alone decides");
           changedAt = 1;
           continue;
         }
@@ -32,7 +32,7 @@ test("an endpoint changes with so many contrary checks in a row, and with no few
         // Computed from the whole history, not from the state of the last step.
         const since = results.slice(changedAt, index + 1);
         const isTime = since.length >= needed && since.slice(-needed).every((one) => one !== before.healthy);
-        assert.equal(stand.healthy !== before.healthy, isTime, `after ${results.slice(0, index + 1)}`);
+        assert.equal(state.healthy !== before.healthy, isTime, `after ${results.slice(0, index + 1)}`);
         if (isTime) changedAt = index + 1;
       }
     }),
@@ -51,13 +51,13 @@ test("another check keeps the state, and counts anew", () => {
     fc.property(checks, thresholds, thresholds, (results, first, second) => {
       fc.pre(results.length > 0);
       const before = after(results, first);
-      const stand = renew(before);
-      assert.deepEqual([stand.healthy, stand.checked], [before.healthy, true]);
-      const needed = stand.healthy ? second.unhealthyAfter : second.healthyAfter;
-      let next = stand;
-      for (let i = 1; i < needed; i++) next = update(next, !stand.healthy, second);
-      assert.equal(next.healthy, stand.healthy, "what was counted before is forgotten");
-      assert.equal(update(next, !stand.healthy, second).healthy, !stand.healthy);
+      const state = renew(before);
+      assert.deepEqual([state.healthy, state.checked], [before.healthy, true]);
+      const needed = state.healthy ? second.unhealthyAfter : second.healthyAfter;
+      let next = state;
+      for (let i = 1; i < needed; i++) next = update(next, !state.healthy, second);
+      assert.equal(next.healthy, state.healthy, "what was counted before is forgotten");
+      assert.equal(update(next, !state.healthy, second).healthy, !state.healthy);
     }),
   );
 });

@@ -39,7 +39,7 @@ function complainOnce(text: string, expected: RegExp, env: Record<string, string
 
 /** Keys of a listener, a route and a cluster in the base. */
 const listener = (keys: string) => BASE.replace("cluster: app", `cluster: app, ${keys}`);
-const rules = (...list: string[]) => BASE.replace("cluster: app", `routes: [${list.join(", ")}]`);
+const withRoutes = (...list: string[]) => BASE.replace("cluster: app", `routes: [${list.join(", ")}]`);
 const cluster = (keys: string) => BASE.replace(/app: \[.*\]/, `app: { endpoints: [127.0.0.1:9001], ${keys} }`);
 
 test("the smallest file has every default", () => {
@@ -287,13 +287,17 @@ clusters:
 
 const wrong: [what: string, text: string, message: RegExp][] = [
   ["an unknown cluster in the short form", BASE.replace("cluster: app", "cluster: apt"), /2:37: .*did you mean "app"/],
-  ["a rule without a cluster", rules("{ match: { path: /a } }"), /2:37: .*routes\.0: the route has nowhere to go/],
-  ["a rule with two", rules("{ cluster: app, split: { app: 1 } }"), /both cluster and split/],
-  ["weights of nothing", rules("{ split: { app: 0 } }"), /add up to 0/],
-  ["a split of unknown clusters", rules("{ split: { ap: 1 } }"), /split\.ap: unknown cluster/],
-  ["a router without clusters", rules("{ router: x }").concat("plugins: { x: { wasm: a } }"), /nothing to choose from/],
-  ["clusters without a router", rules("{ cluster: app, clusters: [app] }"), /belongs to "router"/],
-  ["an unknown router", rules("{ router: x, clusters: [app] }"), /unknown router "x", there is none/],
+  ["a rule without a cluster", withRoutes("{ match: { path: /a } }"), /2:37: .*routes\.0: the route has nowhere to go/],
+  ["a rule with two", withRoutes("{ cluster: app, split: { app: 1 } }"), /both cluster and split/],
+  ["weights of nothing", withRoutes("{ split: { app: 0 } }"), /add up to 0/],
+  ["a split of unknown clusters", withRoutes("{ split: { ap: 1 } }"), /split\.ap: unknown cluster/],
+  [
+    "a router without clusters",
+    withRoutes("{ router: x }").concat("plugins: { x: { wasm: a } }"),
+    /nothing to choose from/,
+  ],
+  ["clusters without a router", withRoutes("{ cluster: app, clusters: [app] }"), /belongs to "router"/],
+  ["an unknown router", withRoutes("{ router: x, clusters: [app] }"), /unknown router "x", there is none/],
   ["routes and cluster", listener("routes: [{ cluster: app }]"), /both "routes" and "cluster"/],
   ["neither", BASE.replace(", cluster: app", ""), /the listener has no action/],
   ["an unknown filter", listener("chain: [request_id]"), /chain\.0: unknown filter .*did you mean "request-id"/],
@@ -306,30 +310,33 @@ const wrong: [what: string, text: string, message: RegExp][] = [
   ["a size in other units", listener("limits: { head: 16KB }"), /such as 16KiB/],
   ["a fraction for a number", listener("limits: { headers: 1.5 }"), /a whole number from 1 to 500/],
   ["a block with too many bits", listener("trustedProxies: [10.0.0.0/33]"), /a block of addresses/],
-  ["a status that is no failure", rules("{ cluster: app, retry: { on: [200] } }"), /from 400 to 599/],
-  ["a method in lower case", rules("{ match: { method: get }, cluster: app }"), /in capitals/],
-  ["a host with a port", rules('{ match: { host: "a.b:80" }, cluster: app }'), /without port/],
-  ["a star within a host", rules('{ match: { host: "a.*.b" }, cluster: app }'), /without port/],
-  ["a query in a path", rules("{ match: { path: /a?b }, cluster: app }"), /can never match.*`query`/],
-  ["dots at the end of a path", rules("{ match: { path: /a/.. }, cluster: app }"), /can never match/],
-  ["escaped dots in a prefix", rules("{ match: { prefix: /a/%2e/b }, cluster: app }"), /can never match/],
-  ["an overlong form", rules("{ match: { prefix: /%c0%af }, cluster: app }"), /can never match/],
-  ["dots in a path", rules("{ match: { path: /a/../b }, cluster: app }"), /can never match/],
-  ["an encoded NUL", rules('{ match: { prefix: "/a%00" }, cluster: app }'), /can never match/],
+  ["a status that is no failure", withRoutes("{ cluster: app, retry: { on: [200] } }"), /from 400 to 599/],
+  ["a method in lower case", withRoutes("{ match: { method: get }, cluster: app }"), /in capitals/],
+  ["a host with a port", withRoutes('{ match: { host: "a.b:80" }, cluster: app }'), /without port/],
+  ["a star within a host", withRoutes('{ match: { host: "a.*.b" }, cluster: app }'), /without port/],
+  ["a query in a path", withRoutes("{ match: { path: /a?b }, cluster: app }"), /can never match.*`query`/],
+  ["dots at the end of a path", withRoutes("{ match: { path: /a/.. }, cluster: app }"), /can never match/],
+  ["escaped dots in a prefix", withRoutes("{ match: { prefix: /a/%2e/b }, cluster: app }"), /can never match/],
+  ["an overlong form", withRoutes("{ match: { prefix: /%c0%af }, cluster: app }"), /can never match/],
+  ["dots in a path", withRoutes("{ match: { path: /a/../b }, cluster: app }"), /can never match/],
+  ["an encoded NUL", withRoutes('{ match: { prefix: "/a%00" }, cluster: app }'), /can never match/],
   [
     "slashes that the listener merges",
-    rules("{ match: { prefix: //a }, cluster: app }").replace("routes:", "path: { mergeSlashes: true }, routes:"),
+    withRoutes("{ match: { prefix: //a }, cluster: app }").replace("routes:", "path: { mergeSlashes: true }, routes:"),
     /"\/\/a" can never match/,
   ],
   [
     "a slash that the listener decodes",
-    rules("{ match: { path: /a%2fb }, cluster: app }").replace("routes:", "path: { encodedSlash: decode }, routes:"),
+    withRoutes("{ match: { path: /a%2fb }, cluster: app }").replace(
+      "routes:",
+      "path: { encodedSlash: decode }, routes:",
+    ),
     /"\/a%2Fb" can never match/,
   ],
-  ["a backreference", rules('{ match: { regex: "(a)\\\\1" }, cluster: app }'), /RE2's syntax/],
+  ["a backreference", withRoutes('{ match: { regex: "(a)\\\\1" }, cluster: app }'), /RE2's syntax/],
   [
     "a regex that is too large",
-    rules('{ match: { regex: "a{900}b{900}c{900}" }, cluster: app }'),
+    withRoutes('{ match: { regex: "a{900}b{900}c{900}" }, cluster: app }'),
     /steps, expected at most/,
   ],
   ["an address without port", BASE.replace('":8080"', "127.0.0.1"), /has no port, expected 127\.0\.0\.1:port/],
@@ -407,7 +414,7 @@ test("features of other versions are reported as unsupported, not as unknown", (
 });
 
 test("paths have the form that those of requests are brought into", () => {
-  const text = rules(
+  const text = withRoutes(
     "{ match: { path: /caf%c3%a9/%7e }, cluster: app }",
     '{ match: { prefix: "/é/." }, cluster: app }',
     "{ match: { prefix: /b/.. }, cluster: app }",
@@ -536,12 +543,12 @@ test("unreachable routes are rejected", () => {
     ['regex: "/a.*"', 'regex: "/a.*", method: GET'],
   ];
   const both = (a: string, b: string) =>
-    rules(`{ match: { ${a} }, cluster: app }`, `{ match: { ${b} }, cluster: app }`);
+    withRoutes(`{ match: { ${a} }, cluster: app }`, `{ match: { ${b} }, cluster: app }`);
   for (const [earlier, later] of cover)
     complainOnce(both(earlier, later), /routes\.1: unreachable route: route 0 matches/);
   for (const [earlier, later] of cover) if (later !== "") load(both(later, earlier));
   load(both("scheme: https", "scheme: http"));
-  const router = rules("{ router: x, clusters: [app] }", "{ cluster: app }");
+  const router = withRoutes("{ router: x, clusters: [app] }", "{ cluster: app }");
   load(`${router}plugins: { x: { wasm: a } }`);
 });
 
@@ -556,7 +563,8 @@ test("two listeners cannot share an address, nor one the admin interface's", () 
 });
 
 test("paths and hosts take the form that requests are brought into", () => {
-  const match = (keys: string) => load(rules(`{ match: { ${keys} }, cluster: app }`)).listeners[0]?.routes[0]?.match;
+  const match = (keys: string) =>
+    load(withRoutes(`{ match: { ${keys} }, cluster: app }`)).listeners[0]?.routes[0]?.match;
   assert.equal(match('path: "/%7euser/%2f/caf\\u00e9 x"')?.path, "/~user/%2F/caf%C3%A9%20x");
   assert.equal(match("prefix: /.")?.prefix, "/.");
   assert.equal(match("host: B\u00fccher.example")?.host, "xn--bcher-kva.example");

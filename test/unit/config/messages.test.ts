@@ -8,7 +8,7 @@ const BASE = `listeners:
 clusters:
   app: ["127.0.0.1:9001"]
 `;
-const rules = (...list: string[]) => BASE.replace("cluster: app", `routes: [${list.join(", ")}]`);
+const withRoutes = (...list: string[]) => BASE.replace("cluster: app", `routes: [${list.join(", ")}]`);
 
 function load(text: string) {
   const { config, problems, warnings } = loadConfig(text, { file: "s", env: { X: "1" } });
@@ -18,7 +18,7 @@ function load(text: string) {
 const slips: [what: string, text: string, problem: RegExp][] = [
   [
     "an unquoted wildcard",
-    rules("{ match: { host: *.example.com }, cluster: app }"),
+    withRoutes("{ match: { host: *.example.com }, cluster: app }"),
     /^s:2:54: .*\.match\.host: unquoted, \*\.example\.com is an alias of YAML: write it in quotes, "\*\.example\.com"$/,
   ],
   [
@@ -85,7 +85,7 @@ test("an alias bomb is rejected at once, by its limits", () => {
 test("structure and reachability are reported in one pass, without follow-up problems", () => {
   const { problems } = load(
     `workers: many
-${rules(
+${withRoutes(
   "{ match: { prefix: /a }, cluster: app }",
   "{ match: { prefix: /ab }, cluster: app }",
   "{ match: { prefx: /c }, cluster: app }",
@@ -114,9 +114,9 @@ test("valid but probably unintended settings are warnings", () => {
   assert.deepEqual(load(BASE).warnings, []);
   assert.deepEqual(load(unused).warnings, ['s:4:3: clusters.spare: no route leads to the cluster "spare"']);
   const uses = [
-    rules("{ match: { path: /a }, cluster: spare }", "{ cluster: app }"),
-    rules("{ split: { app: 1, spare: 1 } }"),
-    `${rules("{ router: r, clusters: [app, spare] }")}plugins: { r: { wasm: a, allow: { clusters: [] } } }`,
+    withRoutes("{ match: { path: /a }, cluster: spare }", "{ cluster: app }"),
+    withRoutes("{ split: { app: 1, spare: 1 } }"),
+    `${withRoutes("{ router: r, clusters: [app, spare] }")}plugins: { r: { wasm: a, allow: { clusters: [] } } }`,
     `${BASE.replace("cluster: app", "cluster: app, chain: [p]")}plugins: { p: { wasm: a } }`,
     `${BASE.replace("cluster: app", "cluster: app, chain: [p]")}plugins: { p: { wasm: a, allow: { clusters: [spare] } } }`,
     `${BASE}plugins: { p: { wasm: a, allow: { fetch: ["cluster:spare"] } } }`,
@@ -127,11 +127,11 @@ test("valid but probably unintended settings are warnings", () => {
     const { problems, warnings } = load(text.replace("app: [", 'spare: ["127.0.0.1:1"]\n  app: ['));
     assert.deepEqual([problems, warnings], [[], []], text);
   }
-  const named = rules("{ match: { path: /a }, cluster: app, name: x }", "{ cluster: app, name: x }");
+  const named = withRoutes("{ match: { path: /a }, cluster: app, name: x }", "{ cluster: app, name: x }");
   assert.deepEqual(load(named).warnings, [
     's:2:85: listeners.web.routes.1: another route is named "x": metrics and logs do not distinguish them',
   ]);
-  const numbered = rules("{ match: { path: /a }, cluster: app, name: 1 }", "{ cluster: app }");
+  const numbered = withRoutes("{ match: { path: /a }, cluster: app, name: 1 }", "{ cluster: app }");
   assert.match(load(numbered).warnings.join(), /another route is named "1"/);
   const slow = BASE.replace(
     '["127.0.0.1:9001"]',

@@ -49,12 +49,12 @@ function visit(plan: NativeProbe, target: EndpointPlan, timeout = 5000): Promise
 }
 
 async function problem(plan: NativeProbe, port: number, timeout?: number): Promise<string> {
-  const verdict = await visit(plan, endpoint(port), timeout);
-  assert.equal(verdict.result, "unhealthy");
-  return verdict.problem;
+  const outcome = await visit(plan, endpoint(port), timeout);
+  assert.equal(outcome.result, "unhealthy");
+  return outcome.problem;
 }
 
-test("a request as configured, on a connection that ends with it, and a verdict by the status", async (t) => {
+test("a request as configured, on a connection that ends with it, with a result by the status", async (t) => {
   const seen: string[] = [];
   const port = await startHttp(t, ({ method, url, headers: { host, connection } }, response) => {
     seen.push(`${method} ${url} ${host} ${connection}`);
@@ -145,11 +145,11 @@ test("every check ends within its time", async (t) => {
 
 test("a worker that was busy itself takes no endpoint for slow", async (t) => {
   const quick = await startHttp(t, (_, response) => response.end());
-  const verdict = visit(HTTP, endpoint(quick), 100);
+  const outcome = visit(HTTP, endpoint(quick), 100);
   // The server is on this worker as well: by the time that it runs again the check is late by 200 ms.
   const end = performance.now() + 300;
   while (performance.now() < end);
-  assert.equal((await verdict).result, "healthy");
+  assert.equal((await outcome).result, "healthy");
 });
 
 test("text is sent, and a response with the expected text is enough", async (t) => {

@@ -88,10 +88,10 @@ test("a scan clears the previous head", () => {
   const [, head] = scanText("GET http://x/?y HTTP/1.0\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
   const bytes = latin1("GET /z HTTP/1.1\r\nHost: a\r\n\r\n");
   assert.equal(scanRequest(bytes, 0, bytes.length, head, LIMITS), bytes.length);
-  const [, fresh] = scanText(bytes.toString());
+  const [, expected] = scanText(bytes.toString());
   for (const key of ["end", "count", "version", "flags", "framing", "length", "problem", "known"] as const)
-    assert.equal(head[key], fresh[key], key);
-  assert.deepEqual(head.parts, fresh.parts);
+    assert.equal(head[key], expected[key], key);
+  assert.deepEqual(head.parts, expected.parts);
   assert.equal(scanRequest(latin1("("), 0, 1, head, LIMITS), -400);
   assert.notEqual(head.problem, "");
 });

@@ -11,24 +11,24 @@ test("bytes are returned in order, whatever the chunks and however many were tak
   );
   fc.assert(
     fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
-      const carry = new PendingBuffer();
+      const buffer = new PendingBuffer();
       let expected = Buffer.alloc(0);
       for (const one of steps) {
         if ("append" in one) {
           const source = Buffer.from(one.append);
-          carry.append(source, 0, source.length);
+          buffer.append(source, 0, source.length);
           expected = Buffer.concat([expected, source]);
           source.fill(0);
         } else if ("take" in one) {
-          const taken = Math.min(one.take, carry.length);
-          carry.put(carry.bytes, carry.start + taken, carry.end);
+          const taken = Math.min(one.take, buffer.length);
+          buffer.put(buffer.bytes, buffer.start + taken, buffer.end);
           expected = expected.subarray(taken);
         } else {
-          carry.drop();
+          buffer.drop();
           expected = Buffer.alloc(0);
         }
-        assert.equal(carry.length, expected.length);
-        assert.deepEqual(Buffer.from(carry.bytes.subarray(carry.start, carry.end)), expected);
+        assert.equal(buffer.length, expected.length);
+        assert.deepEqual(Buffer.from(buffer.bytes.subarray(buffer.start, buffer.end)), expected);
       }
     }),
   );

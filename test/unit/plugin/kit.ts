@@ -139,14 +139,14 @@ let resumed: Resumed[] = [];
 export class TestHost {
   readonly cells = new Float64Array(4 * PLUGIN_CELLS.size);
   readonly lines: Line[] = [];
-  readonly news: PluginEvent[] = [];
+  readonly changes: PluginEvent[] = [];
   /** How suspended calls for exchanges of `makeExchange` completed, since this host was made. */
   readonly resumed = (resumed = []) as Resumed[];
   time = 1_000_000;
   readonly host = new PluginHost({
     cells: this.cells,
     report: (level, message, fields) => this.lines.push({ level, message, fields }),
-    notify: (news) => this.news.push(news),
+    notify: (changes) => this.changes.push(changes),
     now: () => this.time,
   });
 

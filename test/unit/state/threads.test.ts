@@ -19,7 +19,7 @@ type Crew = {
 };
 
 /** Threads that wait for `begin`, and then do each its task. */
-function hire(t: TestContext, buffer: SharedArrayBuffer, tasks: readonly Work["task"][], times: number): Crew {
+function startPool(t: TestContext, buffer: SharedArrayBuffer, tasks: readonly Work["task"][], times: number): Crew {
   const signals = new Int32Array(new SharedArrayBuffer(12));
   const workers = tasks.map((task, thread) => {
     const workerData: Work = { buffer, signals: signals.buffer, thread, task, times };
@@ -45,7 +45,7 @@ const crewOf = (task: Work["task"]): Work["task"][] => Array(THREADS).fill(task)
 
 test("increments of four threads add up exactly", async (t) => {
   const buffer = KeyValueStore.allocate(MIB);
-  await finish(hire(t, buffer, crewOf("increment"), 6000));
+  await finish(startPool(t, buffer, crewOf("increment"), 6000));
   const keys = new Keys(new KeyValueStore(buffer, -1));
   assert.deepEqual(
     ["n0", "n1", "n2"].map((key) => keys.get(key)),
@@ -55,7 +55,7 @@ test("increments of four threads add up exactly", async (t) => {
 
 test("compare-and-set of four threads loses nothing", async (t) => {
   const buffer = KeyValueStore.allocate(MIB);
-  await finish(hire(t, buffer, crewOf("append"), 300));
+  await finish(startPool(t, buffer, crewOf("append"), 300));
   const text = new Keys(new KeyValueStore(buffer, -1)).get("text")!;
   for (let thread = 0; thread < THREADS; thread++) assert.equal(text.split(String(thread)).length - 1, 300);
   assert.equal(text.length, THREADS * 300);
@@ -65,7 +65,7 @@ test("readers see whole values only, while others write", async (t) => {
   const buffer = KeyValueStore.allocate(MIB);
   const keys = new Keys(new KeyValueStore(buffer, -1));
   for (let i = 0; i < 5; i++) keys.set(`p${i}`, Buffer.alloc(1));
-  await finish(hire(t, buffer, ["write", "read", "write", "read"], 20_000));
+  await finish(startPool(t, buffer, ["write", "read", "write", "read"], 20_000));
 });
 
 test("a worker ended anywhere in a loop of writes leaves a working store", async (t) => {
@@ -74,10 +74,10 @@ test("a worker ended anywhere in a loop of writes leaves a working store", async
   const keys = new Keys(store, 0);
   let held = 0;
   for (let round = 0; round < 12; round++) {
-    const crew = hire(t, buffer, ["endless"], 0);
-    await crew.begin();
-    while (Atomics.load(crew.signals, 2) < 2000 * (round + 1)) await setTimeout(1);
-    await crew.workers[0]!.terminate();
+    const pool = startPool(t, buffer, ["endless"], 0);
+    await pool.begin();
+    while (Atomics.load(pool.signals, 2) < 2000 * (round + 1)) await setTimeout(1);
+    await pool.workers[0]!.terminate();
     held += store.forgetThread(0);
     for (let i = 0; i < 50; i++) {
       const value = keys.bytes(`p${i}`);
@@ -102,11 +102,11 @@ for (const [what, length] of [
     const keys = new Keys(store);
     keys.set("victim", "v".repeat(500));
     for (let i = 0; i < 100; i++) keys.set(`other${i}`, String(i));
-    const crew = hire(t, buffer, ["stay"], length);
-    await crew.begin();
-    while (Atomics.load(crew.signals, 2) === 0) await setTimeout(1);
+    const pool = startPool(t, buffer, ["stay"], length);
+    await pool.begin();
+    while (Atomics.load(pool.signals, 2) === 0) await setTimeout(1);
     assert.equal(keys.set("victim", "new"), STATUS.busy);
-    await crew.workers[0]!.terminate();
+    await pool.workers[0]!.terminate();
     assert.equal(store.forgetThread(0), 1);
     assert.equal(keys.get("victim"), null);
     assert.equal(keys.set("victim", "new"), STATUS.ok);

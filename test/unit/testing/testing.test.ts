@@ -321,18 +321,18 @@ export function onHealthCheck(endpoint: Endpoint): bool {
       return answer;
     },
   });
-  const judge = async () => {
+  const check = async () => {
     const { healthy, problem } = await guest.healthCheckAsync({ address: "10.0.0.1:6379" });
     return [healthy, problem];
   };
-  assert.deepEqual(await judge(), [true, ""]);
+  assert.deepEqual(await check(), [true, ""]);
   assert.deepEqual(seen, ['["10.0.0.1:6379","PING\\r\\n","\\r\\n"]']);
   answer = "-ERR";
-  assert.deepEqual(await judge(), [false, ""]);
+  assert.deepEqual(await check(), [false, ""]);
   answer = null;
-  assert.deepEqual(await judge(), [false, "away"]);
+  assert.deepEqual(await check(), [false, "away"]);
   answer = undefined;
-  assert.deepEqual(await judge(), [false, "silent"]);
+  assert.deepEqual(await check(), [false, "silent"]);
 });
 
 test("a plugin's ticks are called at once, and its saved state is restored in another guest", async () => {

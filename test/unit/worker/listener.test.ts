@@ -63,15 +63,15 @@ test("each accept error of the system is reported by its name", (t) => {
 });
 
 /** A connection that another thread accepted, and the client's end of it. */
-async function makeFresh(t: TestContext): Promise<{ fresh: Socket; client: Socket }> {
+async function makeConnection(t: TestContext): Promise<{ accepted: Socket; client: Socket }> {
   const server = createServer({ pauseOnConnect: true }).listen(0, "127.0.0.1");
   await once(server, "listening");
   t.after(() => server.close());
   const client = connect((server.address() as AddressInfo).port, "127.0.0.1");
   client.on("error", () => undefined);
   t.after(() => client.destroy());
-  const [fresh] = (await once(server, "connection")) as [Socket];
-  return { fresh, client };
+  const [accepted] = (await once(server, "connection")) as [Socket];
+  return { accepted, client };
 }
 
 test("a connection accepted by another worker for a version that is not active here yet is queued until it is", async (t) => {
@@ -88,16 +88,16 @@ test("a connection accepted by another worker for a version that is not active h
     failed: () => undefined,
     acceptFailed: () => undefined,
   };
-  const [taken, given] = [await makeFresh(t), await makeFresh(t)];
+  const [taken, given] = [await makeConnection(t), await makeConnection(t)];
   const listener = new Listener("127.0.0.1:0", options);
-  listener.addConnection(taken.fresh);
-  assert.deepEqual([opened, taken.fresh.destroyed], [0, false]);
+  listener.addConnection(taken.accepted);
+  assert.deepEqual([opened, taken.accepted.destroyed], [0, false]);
   listener.serve({ plan: { limits: { connections: 0 } } } as ListenerState);
   assert.equal(opened, 1);
   listener.close();
 
   const aborted = new Listener("127.0.0.1:0", options);
-  aborted.addConnection(given.fresh);
+  aborted.addConnection(given.accepted);
   aborted.close();
   await once(given.client, "close");
   assert.equal(opened, 1);

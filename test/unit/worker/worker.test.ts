@@ -69,7 +69,7 @@ async function startThread(t: TestContext) {
 }
 
 /** A connection that was accepted here, and on which its client has asked already. */
-async function makeFresh(t: TestContext): Promise<{ fresh: Socket; client: Socket }> {
+async function makeConnection(t: TestContext): Promise<{ accepted: Socket; client: Socket }> {
   const server: Server = createServer({ allowHalfOpen: true, pauseOnConnect: true }).listen(0, "127.0.0.1");
   await once(server, "listening");
   t.after(() => server.close());
@@ -77,8 +77,8 @@ async function makeFresh(t: TestContext): Promise<{ fresh: Socket; client: Socke
   client.on("error", () => undefined);
   client.write("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
   t.after(() => client.destroy());
-  const [fresh] = (await once(server, "connection")) as [Socket];
-  return { fresh, client };
+  const [accepted] = (await once(server, "connection")) as [Socket];
+  return { accepted, client };
 }
 
 test("a connection from a worker that activated a version earlier is queued until it is active here too", async (t) => {
@@ -88,11 +88,11 @@ test("a connection from a worker that activated a version earlier is queued unti
   const { port1, port2 } = new MessageChannel();
   t.after(() => port1.close());
   tell({ type: "link", worker: 0, port: port2, transfer: [] }, [port2]);
-  const [early, unknown] = [await makeFresh(t), await makeFresh(t)];
+  const [early, unknown] = [await makeConnection(t), await makeConnection(t)];
   const deal = (address: string, socket: Socket): void =>
     port1.postMessage({ type: "connection", address, socket }, [socket as never]);
-  deal(listener.address, early.fresh);
-  deal("127.0.0.1:2", unknown.fresh);
+  deal(listener.address, early.accepted);
+  deal("127.0.0.1:2", unknown.accepted);
   // At an address that no version names it is closed, which shows that the one before it was received as well.
   await new Promise((resolve) => unknown.client.once("close", resolve));
   tell({ type: "commit", version: 1 });

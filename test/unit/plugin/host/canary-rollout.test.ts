@@ -130,8 +130,8 @@ test("failures of hooks that no request calls count, their fuel does not, and th
   assert.ok(figure(rollout, "canary", "failures") >= 20);
   assert.equal(figure(rollout, "baseline", "failures"), 0);
   assert.equal(figure(rollout, "canary", "fuel"), 0);
-  assert.deepEqual(new Set(host.news.map(({ rollout }) => rollout)), new Set([3]));
-  assert.ok(host.news.some(({ quarantined }) => quarantined));
+  assert.deepEqual(new Set(host.changes.map(({ rollout }) => rollout)), new Set([3]));
+  assert.ok(host.changes.some(({ quarantined }) => quarantined));
   assert.ok(host.lines.every(({ fields }) => fields.plugin_version === "canary"));
 });
 

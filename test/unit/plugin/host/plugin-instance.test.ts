@@ -217,7 +217,7 @@ test("a poisoned request between good ones takes nothing from them, however ofte
     assert.equal(instance.call(HOOK.request_head, makeExchange()), OUTCOME.continue);
   }
   assert.equal(
-    host.news.some(({ quarantined }) => quarantined),
+    host.changes.some(({ quarantined }) => quarantined),
     false,
   );
 });
@@ -227,10 +227,10 @@ test("failures beyond the restart budget quarantine a plugin; it recovers when c
   const instance = host.load("moody", { plugin: "auth" });
   exhaust(instance);
   assert.deepEqual(
-    host.news.map(({ quarantined }) => quarantined),
+    host.changes.map(({ quarantined }) => quarantined),
     [false, true],
   );
-  assert.match(String(host.news[1]!.failure?.stack), /^hook function\[2\]/);
+  assert.match(String(host.changes[1]!.failure?.stack), /^hook function\[2\]/);
   assert.match(host.lines.at(-1)!.message, /^plugin auth is quarantined: unreachable$/);
   const [calls, lines] = [host.calls("request_head"), host.lines.length];
   for (let i = 0; i < 7; i++) assert.equal(instance.call(HOOK.request_head, makeExchange()), OUTCOME.failed);
@@ -238,10 +238,10 @@ test("failures beyond the restart budget quarantine a plugin; it recovers when c
   assert.equal(host.refused("request_head"), 7);
   host.time += RECOVERY.quiet / 2;
   for (let i = 0; i < RECOVERY.passes; i++) {
-    assert.equal(host.news.length, 2);
+    assert.equal(host.changes.length, 2);
     assert.equal(instance.call(HOOK.request_head, makeExchange()), OUTCOME.continue);
   }
-  assert.equal(host.news.at(-1)!.quarantined, false);
+  assert.equal(host.changes.at(-1)!.quarantined, false);
   assert.equal(host.lines.length, lines + 1);
   assert.match(host.lines.at(-1)!.message, /^plugin auth is no longer quarantined: its calls succeed$/);
   assert.equal(host.lines.at(-1)!.fields.refused, 7);
@@ -260,10 +260,10 @@ test("a plugin whose configurations are all quarantined is reported once, and re
     for (let i = 0; i < RECOVERY.passes; i++) instance.call(HOOK.request_head, makeExchange());
   };
   heal(one!);
-  assert.equal(host.news.at(-1)!.quarantined, true);
+  assert.equal(host.changes.at(-1)!.quarantined, true);
   heal(other!);
   assert.deepEqual(reported().slice(1), ["plugin auth is no longer quarantined: its calls succeed"]);
-  assert.equal(host.news.at(-1)!.quarantined, false);
+  assert.equal(host.changes.at(-1)!.quarantined, false);
 });
 
 test("under `skip` a quarantined plugin is skipped, and a strategy's picks are native", () => {
@@ -290,9 +290,9 @@ test("one bad plugin stops no other, and another version of it starts afresh", (
   same.commit();
   assert.equal(same.instances[0]!.call(HOOK.request_head, makeExchange()), OUTCOME.failed, "carried over as it is");
   const next = host.prepare([module], [planOf({ key: "next" }), plans[1]!]);
-  assert.equal(host.news.at(-1)!.quarantined, true);
+  assert.equal(host.changes.at(-1)!.quarantined, true);
   next.commit();
-  assert.equal(host.news.at(-1)!.quarantined, false);
+  assert.equal(host.changes.at(-1)!.quarantined, false);
   assert.equal(next.instances[0]!.call(HOOK.request_head, makeExchange()), OUTCOME.continue);
 });
 

@@ -160,7 +160,7 @@ test("a tick that fails is counted, quarantined when it always does, and stops n
     }
     assert.equal(host.failures("tick", reason), RECOVERY.failures + 1);
     assert.equal(host.calls("tick", 1000), RECOVERY.failures + 1);
-    assert.equal(host.news.at(-1)!.quarantined, true);
+    assert.equal(host.changes.at(-1)!.quarantined, true);
     assert.ok(host.lines.length < RECOVERY.failures + 3);
   }
 });
@@ -174,7 +174,7 @@ test("a plugin whose ticks all fail is named, and serves every request", () => {
     assert.equal(ask(instance!), 1, "of a fresh guest");
   }
   assert.deepEqual(
-    host.news.filter(({ quarantined }) => quarantined).map(({ failure }) => failure?.hook),
+    host.changes.filter(({ quarantined }) => quarantined).map(({ failure }) => failure?.hook),
     ["tick"],
   );
   assert.equal(host.refused("request_head"), 0);
