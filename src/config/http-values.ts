@@ -109,7 +109,7 @@ function normalizePattern(text: string, open: boolean): string | undefined {
   const never = (what: string) => new InvalidValue(`"${text}" can never match: ${what}`);
   if (/[?#]/.test(text)) throw never('a path has no "?" or "#", expected the query under `query`');
   const path = /[\0-\x1f\x7f]/.test(text) ? null : normalizePathText(open ? `${text}x` : text);
-  if (path === null) throw never("such a path is refused with 400");
+  if (path === null) throw never("such a path is rejected with 400");
   if (countSlashes(path) !== countSlashes(text)) throw never('"." and ".." are resolved before routes are matched');
   return open ? path.slice(0, -1) : path;
 }

@@ -15,12 +15,11 @@ import { type Decision, decide, type Figures, type RolloutRules, type VersionFig
 
 /** Contents of a `.wasm` file, and its SHA-256 in hexadecimal. */
 type Source = { readonly hash: string; readonly bytes: Uint8Array };
-type Canary = Source & { readonly number: number; readonly rules: RolloutRules };
+type Canary = Source & { readonly number: number; readonly share: number; readonly rules: RolloutRules };
 type Result = { readonly state: RolloutState; readonly reason: string };
 
 /** The versions of one plugin in the next plan. */
-type Entry = {
-  readonly plugin: string;
+type Entry = PluginVersions & {
   readonly baseline: Source;
   readonly canary: Canary | null;
   /** Hash of a version that was rolled back, while it is still the content of the file. */
@@ -30,10 +29,10 @@ type Entry = {
 };
 
 export type Selection = {
-  readonly versions: ReadonlyMap<string, PluginVersions>;
+  /** By plugin. */
+  readonly versions: ReadonlyMap<string, Entry>;
   /** Equal for two selections of the same versions. */
   readonly identity: string;
-  readonly entries: readonly Entry[];
 };
 
 /** A rollout in progress. */
@@ -91,21 +90,15 @@ export class CanaryRollouts {
   /** Selects the versions for a plan of these files. Has no effect until `commit`. */
   select(config: Config, files: WasmFiles): Selection {
     const used = new Set(Array.from(listUses(config), (use) => use.name));
-    const entries = config.plugins.flatMap((declared) => {
+    const entries = config.plugins.flatMap((declared): [string, Entry][] => {
       const bytes = files.get(declared.wasm.path);
       if (bytes === undefined || typeof bytes === "string") return [];
-      return [this.#selectFor(declared, { hash: hashOf(bytes), bytes }, used.has(declared.name))];
+      return [[declared.name, this.#selectFor(declared, { hash: hashOf(bytes), bytes }, used.has(declared.name))]];
     });
-    const versions = new Map(
-      entries.map(({ plugin, baseline, canary }): [string, PluginVersions] => {
-        const share = canary && { bytes: canary.bytes, number: canary.number, share: canary.rules.percent / 100 };
-        return [plugin, { baseline: baseline.bytes, canary: share }];
-      }),
-    );
     const identity = JSON.stringify(
-      entries.map(({ plugin, baseline, canary }) => [plugin, baseline.hash, canary?.number]),
+      entries.map(([plugin, { baseline, canary }]) => [plugin, baseline.hash, canary?.number]),
     );
-    return { versions, identity, entries };
+    return { versions: new Map(entries), identity };
   }
 
   #selectFor(declared: PluginConfig, file: Source, isUsed: boolean): Entry {
@@ -116,26 +109,26 @@ export class CanaryRollouts {
     const rolledBack = action === "roll back" ? current!.canary.hash : this.#rolledBack.get(plugin);
     const make = (entry: Pick<Entry, "baseline" | "canary" | "rolledBack">): Entry => {
       const continues = current === undefined || entry.canary?.number === current.number;
-      return { plugin, ...entry, result: continues ? null : resultOf(current, declared, file) };
+      return { ...entry, result: continues ? null : resultOf(current, declared, file) };
     };
     if (rules === undefined || baseline === undefined || baseline.hash === file.hash || !isUsed)
       return make({ baseline: file, canary: null, rolledBack: null });
     if (rolledBack === file.hash) return make({ baseline, canary: null, rolledBack });
     const isSame = action === "continue" && current!.canary.hash === file.hash;
     const number = isSame ? current!.number : ++this.#lastNumber;
-    return make({ baseline, canary: { ...file, number, rules }, rolledBack: null });
+    return make({ baseline, canary: { ...file, number, share: rules.percent / 100, rules }, rolledBack: null });
   }
 
   /** The plan made from the selection is in service: ends and starts rollouts. */
-  commit({ entries }: Selection, plan: Plan): void {
+  commit({ versions }: Selection, plan: Plan): void {
     for (const rollout of this.#current.values()) {
-      const entry = entries.find(({ plugin }) => plugin === rollout.plugin);
+      const entry = versions.get(rollout.plugin);
       const result = entry ? entry.result : { state: "ended" as const, reason: "the plugin was removed" };
       if (result !== null) this.#end(rollout, result);
     }
     this.#baselines.clear();
     this.#rolledBack.clear();
-    for (const { plugin, baseline, rolledBack, canary } of entries) {
+    for (const [plugin, { baseline, rolledBack, canary }] of versions) {
       this.#baselines.set(plugin, baseline);
       if (rolledBack !== null) this.#rolledBack.set(plugin, rolledBack);
       if (canary === null) continue;

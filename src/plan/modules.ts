@@ -31,7 +31,7 @@ export type Canary = { readonly module: ModulePlan; readonly number: number; rea
 
 /** The versions of a plugin to use instead of its file. */
 export type PluginVersions = {
-  readonly baseline: Uint8Array;
+  readonly baseline: { readonly bytes: Uint8Array };
   readonly canary: { readonly bytes: Uint8Array; readonly number: number; readonly share: number } | null;
 };
 
@@ -145,7 +145,7 @@ export class Modules {
       const memory = declared?.limits.memory ?? BUILTIN_MEMORY;
       const place = { memory, path, hooks: declared?.hooks };
       const selected = versions.get(name);
-      const bytes = selected?.baseline ?? files.get(path) ?? `there is no file ${path}`;
+      const bytes = selected?.baseline.bytes ?? files.get(path) ?? `there is no file ${path}`;
       const advice = () => (typeof bytes === "string" && !existsSync(path) ? adviseBuild(declared) : "");
       try {
         if (typeof bytes === "string") throw new Error(bytes);

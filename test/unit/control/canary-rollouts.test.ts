@@ -50,8 +50,8 @@ ${plugin}`;
   /** Takes a version of the present file into service. */
   reload(): this {
     const selection = this.select();
-    const { baseline = "", canary = null } = selection.versions.get("p") ?? {};
-    this.baseline = Buffer.from(baseline).toString();
+    const { baseline, canary = null } = selection.versions.get("p") ?? {};
+    this.baseline = Buffer.from(baseline?.bytes ?? "").toString();
     this.canary = canary && Buffer.from(canary.bytes).toString();
     const { number = 0, share = 0 } = canary ?? {};
     if (number !== this.number) this.cells.fill(0);
