@@ -4,9 +4,11 @@ import { test } from "node:test";
 import { makeKernel } from "../../scripts/build-extism-kernel.ts";
 import { HOOK, REWRITES } from "../../src/abi/abi.ts";
 import { PART } from "../../src/http/head.ts";
+import { PLUGIN_CELLS } from "../../src/observe/series.ts";
 import { OUTCOME } from "../../src/plugin/host/host.ts";
 import { buildModule } from "../../src/plugin/wasm/build.ts";
 import { requestBody } from "../../src/proxy/filtered-body.ts";
+import { loadPlugin } from "../../src/testing/load.ts";
 import { extismModule, place } from "../support/extism.ts";
 import { compileWat, fieldsOf } from "../unit/plugin/kit.ts";
 import { builtIn, call, Endpoints, exchange, type Loaded, load } from "./plugin-harness.ts";
@@ -235,6 +237,20 @@ test("a configuration names the functions that are hooks", () => {
   ];
   for (const [wasm, names, message] of cases)
     assert.throws(() => buildModule(wasm, { memory: 65536 * 64, hooks: names }), { message });
+});
+
+test("a guest counts as two: it has two memories", () => {
+  const say = (call: string) => extismModule(`(func (export "on_request") (result i32) ${call} (i32.const 0))`);
+  const capacity = (wasm: Uint8Array) => {
+    const options = { cells: new Float64Array(PLUGIN_CELLS.size), report: () => undefined };
+    const { host, set } = loadPlugin(buildModule(wasm, { memory: 65536 * 4 }), options);
+    const count = host.capacity();
+    set.dispose();
+    return count;
+  };
+  assert.equal(capacity(say("(drop (call $input_length))")), 2);
+  // One, and sixteen that may be suspended.
+  assert.equal(capacity(say("(drop (call $http_request (i64.const 0) (i64.const 0)))")), 34);
 });
 
 test("kernel-bytes.ts is what kernel.wat makes (node scripts/build-extism-kernel.ts)", async () => {

@@ -33,6 +33,8 @@ export type ModuleTraits = {
   readonly hooks: number;
   /** One guest serves several configurations, distinguished by the `instance` argument of its hooks. */
   readonly servesMany: boolean;
+  /** Linear memories of one guest: a process has address space for about 16,000. */
+  readonly memories: number;
   /** The JSON Schema of its configuration as text, not validated; null if the module has none. */
   readonly configSchema: string | null;
 };

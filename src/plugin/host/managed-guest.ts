@@ -80,9 +80,9 @@ export class ManagedGuest implements ConfigurationOwner {
     return (this.#guest === null ? 0 : 1) + (this.pool === null ? 0 : this.pool.size);
   }
 
-  /** Largest number of guests. */
+  /** Largest number of guests; one with two memories counts as two. */
   get capacity(): number {
-    return 1 + (this.pool === null ? 0 : this.pool.most);
+    return this.module.info.memories * (1 + (this.pool === null ? 0 : this.pool.most));
   }
 
   get memory(): number {

@@ -36,7 +36,8 @@ export const extismModule: ModuleAbi = {
     for (const { number } of hooksOf(shape, names)) mask |= 1 << number;
     if ((mask & (1 << HOOK.request_body)) !== 0) mask |= REWRITES.request;
     if ((mask & (1 << HOOK.response_body)) !== 0) mask |= REWRITES.response;
-    return { hooks: mask, servesMany: false, configSchema: null };
+    // Its own and the kernel's.
+    return { hooks: mask, servesMany: false, memories: 2, configSchema: null };
   },
 
   entryPoints(shape: ModuleShape, names: HookNames): EntryPoints {

@@ -55,6 +55,7 @@ export const nativeModule: ModuleAbi = {
     return {
       hooks: hookMask(shape) | rewriteMask(shape),
       servesMany: readServesMany(bytes, shape),
+      memories: 1,
       configSchema: readConfigSchema(bytes),
     };
   },
