@@ -7,6 +7,7 @@ test("bytes are returned in order, whatever the chunks and however many were tak
   const step = fc.oneof(
     fc.record({ append: fc.uint8Array({ maxLength: 2000 }) }),
     fc.record({ take: fc.nat(1500) }),
+    fc.record({ reserve: fc.nat(3000) }),
     fc.record({ drop: fc.constant(true) }),
   );
   fc.assert(
@@ -23,12 +24,15 @@ test("bytes are returned in order, whatever the chunks and however many were tak
           const taken = Math.min(one.take, buffer.length);
           buffer.put(buffer.bytes, buffer.start + taken, buffer.end);
           expected = expected.subarray(taken);
+        } else if ("reserve" in one) {
+          buffer.reserve(one.reserve);
+          assert.ok(buffer.bytes.length - buffer.end >= one.reserve);
         } else {
           buffer.drop();
           expected = Buffer.alloc(0);
         }
         assert.equal(buffer.length, expected.length);
-        assert.deepEqual(Buffer.from(buffer.bytes.subarray(buffer.start, buffer.end)), expected);
+        assert.deepEqual(Buffer.from(buffer.content), expected);
       }
     }),
   );

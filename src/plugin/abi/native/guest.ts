@@ -47,7 +47,7 @@ class NativeGuest implements LinkedGuest {
     if (version !== ABI_VERSION)
       throw new Fault(
         "start",
-        `was built for version ${version} of the plugin interface, this host speaks ${ABI_VERSION}`,
+        `was built for version ${version} of the plugin interface, this host supports ${ABI_VERSION}`,
       );
     const initialize = this.#exports[EXPORT.initialize] ?? this.#exports[METER.start];
     (initialize as (() => void) | undefined)?.();

@@ -47,7 +47,7 @@ export const nativeModule: ModuleAbi = {
     // A version that is not returned by a constant alone is checked when a guest starts.
     if (version !== null && version !== ABI_VERSION)
       throw new PluginError(
-        `was built for version ${version} of the plugin interface, this host speaks ${ABI_VERSION}`,
+        `was built for version ${version} of the plugin interface, this host supports ${ABI_VERSION}`,
       );
   },
 
@@ -106,7 +106,7 @@ function checkExports(shape: ModuleShape): void {
   if (memory.kind !== KIND.memory)
     throw new PluginError(`the export "memory" is a ${KIND_NAMES[memory.kind as 0]}, expected a memory`);
   if (!byName.has(EXPORT.version))
-    throw new PluginError(`exports no function ${EXPORT.version}, which says the version of the plugin interface`);
+    throw new PluginError(`exports no function ${EXPORT.version}, which returns the version of the plugin interface`);
   for (const exported of shape.exports) {
     const expected = expectedSignature(exported.name);
     if (expected !== null) checkFunction(shape, exported, expected);

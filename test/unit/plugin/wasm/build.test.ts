@@ -17,7 +17,7 @@ const refused: [fixture: string, problem: RegExp][] = [
   ["unknown-import", /^imports wasi_snapshot_preview1\.fd_write, which the host does not offer$/],
   ["mistyped-import", /^imports sluice:core\/1\.now as \(\) -> i32, expected \(\) -> f64$/],
   ["exported-import", /^the export pick is an import, expected a function of the module$/],
-  ["later-version", /^was built for version 2 of the plugin interface, this host speaks 1$/],
+  ["later-version", /^was built for version 2 of the plugin interface, this host supports 1$/],
   ["reserved-export", /^the export "sluice:charge" begins with "sluice:", which is reserved$/],
   ["no-hook", /^exports no hook, expected one of configure, request_head, /],
 ];
@@ -90,7 +90,7 @@ const refusedBytes: [name: string, bytes: () => Uint8Array, problem: RegExp][] =
       compileWat(
         '(module (memory (export "memory") 1) (func (export "log") (param i32 i32) (result i32) i32.const 0))',
       ),
-    /^exports no function sluice_abi, which says the version of the plugin interface$/,
+    /^exports no function sluice_abi, which returns the version of the plugin interface$/,
   ],
   [
     "a hook that is no function",
