@@ -60,6 +60,9 @@ const HALF_CLOSED = 30_000;
 /** How long the rest of a connection is read or written whose other end is gone already, ms. */
 const LINGER = 2000;
 
+/** A tunnel ends so much before the grace is over, at which its connections are reset, ms. */
+const MARGIN = 200;
+
 const NOTHING_TO_DO = (): void => {};
 
 export class Tunnel {
@@ -104,7 +107,7 @@ export class Tunnel {
     if (this.#isDraining || this.#isClosing) return;
     this.#isDraining = true;
     this.note("drained");
-    this.endpoint.connection.arm(Math.max(1, this.owner.grace));
+    this.endpoint.connection.arm(Math.max(1, this.owner.grace - MARGIN));
     this.endpoint.announce();
   }
 

@@ -261,7 +261,6 @@ class Worker {
       () => post({ type: "endpointsReleased", replaced }),
       (slot) => cluster.release(slot),
     );
-    if (served === this.#serving) this.#drainRemoved(served);
   }
 
   #commit(version: number): void {
@@ -280,7 +279,7 @@ class Worker {
       this.#listeners.delete(address);
       this.#leave(listener);
     }
-    this.#drainRemoved(next);
+    if (before !== null) this.#drainRemoved(before, next);
     post({ type: "committed", version });
     before?.snapshot.retire();
   }
@@ -349,10 +348,13 @@ class Worker {
     return [...slots];
   }
 
-  /** Has the tunnels to endpoints end that the version does not have. */
-  #drainRemoved(version: Version): void {
-    const left = new Set(this.#tunnelSlotsOutside([version]));
-    if (left.size > 0) this.#pipeline.tunnels.drainEndpoints((slot) => left.has(slot));
+  /** Has the tunnels to endpoints end that a reload has removed. Those to addresses that DNS has dropped continue. */
+  #drainRemoved(before: Version, next: Version): void {
+    const outside = new Set(this.#tunnelSlotsOutside([next]));
+    if (outside.size === 0) return;
+    const removed = new Set<number>();
+    for (const { set } of before.plan.clusters) for (const { slot } of set.endpoints) removed.add(slot);
+    this.#pipeline.tunnels.drainEndpoints((slot) => outside.has(slot) && removed.has(slot));
   }
 
   /** The same for endpoints that an operator takes out. */

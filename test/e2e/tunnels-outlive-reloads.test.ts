@@ -3,8 +3,10 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { WebSocket } from "ws";
+import { DnsServer } from "../support/dns-server.ts";
 import { connectTo, startRawUpstream } from "./peers.ts";
 import {
+  atEnd,
   bounded,
   type Program,
   simpleConfig,
@@ -96,7 +98,7 @@ async function openRaw(t: Parameters<typeof connectTo>[0], port: number, protoco
 testInUsualMode(
   "tunnels-outlive-reloads: a removed endpoint's tunnels are told, and its slot is not given away",
   async (t) => {
-    const [old, next] = [await startSwitching(t), await startEcho(t)];
+    const [old, next] = [await startSwitching(t), await startSwitching(t, false)];
     const sluice = await startSluice(t, simpleConfig([old.port, next.port], { cluster: "strategy: random" }));
     let client = await openRaw(t, sluice.port);
     // The endpoint is picked at random: one tunnel must be to the raw one.
@@ -129,6 +131,31 @@ testInUsualMode(
     assert.deepEqual(Object.values(counts), [0, 0], JSON.stringify(counts));
   },
 );
+
+testInUsualMode("tunnels-outlive-reloads: a tunnel to an address that DNS has dropped continues", async (t) => {
+  const [dns, echo] = [await new DnsServer().start(), await startEcho(t)];
+  atEnd(t, () => dns.close());
+  dns.zone.addresses.set("app.test", ["127.0.0.1"]);
+  const config = ({ web }: Record<string, number>, more = "") => `
+resolver: { servers: ["${dns.address}"], timeout: 200ms, minTtl: 100ms }
+listeners: { web: { address: "127.0.0.1:${web}", cluster: app } }
+clusters: { app: { endpoints: ["app.test:${echo.port}"]${more} } }
+`;
+  const sluice = await startSluice(t, config);
+  const socket = await open(t, sluice.port);
+  dns.zone.addresses.set("app.test", ["127.0.0.2"]);
+  await until(async () => `127.0.0.2:${echo.port}` in (await inFlight(sluice)), "the new address");
+  sluice.config(config(sluice.ports, ", strategy: random"));
+  assert.equal((await sluice.reload()).status, 200, sluice.output);
+  assert.equal(await ask(socket, "still here"), "still here");
+  dns.zone.addresses.set("app.test", ["127.0.0.3", "127.0.0.4"]);
+  await until(async () => `127.0.0.3:${echo.port}` in (await inFlight(sluice)), "other addresses");
+  const end = closed(socket);
+  socket.close(1000);
+  await end;
+  await until(async () => (await sluice.metric("sluice_tunnels_active")) === 0, "the tunnel's end");
+  assert.deepEqual(Object.values(await inFlight(sluice)), [0, 0]);
+});
 
 testInUsualMode("tunnels-outlive-reloads: a removed listener's WebSockets get a Close with 1001", async (t) => {
   const echo = await startEcho(t);
@@ -190,7 +217,7 @@ testInUsualMode("tunnels-outlive-reloads: at the end of the grace what is left i
   await rawEndpoint!.take("goes on");
   assert.equal(await bounded(raw.closed, "the raw client's end"), "reset");
   assert.equal(await bounded(rawEndpoint!.closed, "the raw endpoint's end"), "reset");
-  assert.equal(await bounded(silent.closed, "the silent client's end"), "reset");
+  await silent.waits(() => silent.ended, "the silent client's end");
   await silentEndpoint!.waits(() => silentEndpoint!.ended, "the silent endpoint's end");
   assert.match(silentEndpoint!.text, /^\x88\x82.{6}$/s, "the endpoint has a Close too");
   assert.deepEqual(await bounded(sluice.exited, "the program's end"), { code: 0, signal: null });
