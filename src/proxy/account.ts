@@ -9,7 +9,7 @@ import { ERROR } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 import { isUpgraded } from "./upgrade.ts";
 
-/** A route may allow less time than a healthy endpoint takes: a shorter silence (ms) is no hang. */
+/** Minimum silence that counts as a hang, ms: a route's timeout may be shorter than a healthy endpoint needs. */
 const HUNG = 1000;
 
 /**
@@ -63,7 +63,7 @@ function noteFailure({ columns, notifyHealth }: ThreadContext, attempt: Attempt)
   const most = passive.consecutiveFailures;
   if (count > most) return;
   const taken = attempt.latency / 1000;
-  // Nothing was received from it, by any worker, for as long as a response may take: it hangs. No more attempts are needed.
+  // No worker received anything from it within the response timeout: it hangs, and is ejected without further attempts.
   const hangs =
     attempt.error === ERROR.responseTimeout &&
     taken >= Math.min(HUNG, timeouts.response || HUNG) &&
@@ -89,7 +89,7 @@ export function recordExchange({ cells, accessLog }: ThreadContext, x: Exchange)
   if (!isUpgraded(x)) accessLog.line(x, now);
 }
 
-/** The series of `sluice_requests_total` that it counts in. */
+/** The cells of its series of `sluice_requests_total`. */
 function requestCells({ listener, route, cluster }: Exchange): number {
   if (route === null) return listener!.plan.requestCells;
   const cells = cluster === null ? -1 : route.requestCells[cluster.index]!;
@@ -97,7 +97,7 @@ function requestCells({ listener, route, cluster }: Exchange): number {
 }
 
 function callLog(chain: readonly Instance[], entered: number, x: Exchange): void {
-  // The one that responded is not among those entered, and is called as well.
+  // The plugin that responded is not among those entered; it is called too.
   for (let i = 0; i <= entered && i < chain.length; i++) {
     const instance = chain[i]!;
     if ((instance.hooks & (1 << HOOK.log)) !== 0) instance.call(HOOK.log, x);

@@ -22,7 +22,7 @@ export class AttemptEvents implements UpstreamEvents {
     this.#requests = requests;
   }
 
-  /** Clients of HTTP/1.0 do not know interim responses. */
+  /** Not forwarded to HTTP/1.0 clients (RFC 9110 section 15.2). */
   interim({ exchange: x, head, stream }: Attempt): void {
     if (stream !== null && x.request.version !== VERSION.http10) x.client!.sendInterim(head);
   }
@@ -56,7 +56,7 @@ export class AttemptEvents implements UpstreamEvents {
     if (stream !== null && !x.requestComplete && !x.requestBody?.isSuspended) x.client!.resumeBody();
   }
 
-  /** When its headers are sent, the client's response is broken off. */
+  /** Retries or responds with an error; after the response headers were sent, the response is aborted. */
   failed(attempt: Attempt, error: ProxyError, problem: string, unprocessed = false): void {
     if (attempt.stream === null) return;
     const { exchange: x } = attempt;
@@ -74,7 +74,7 @@ export class AttemptEvents implements UpstreamEvents {
     else this.#pipeline.respondInstead(x, error, problem);
   }
 
-  /** The client, or a plugin, has not given the rest of the request. */
+  /** The client or a plugin did not supply the rest of the request in time. */
   requestLate({ exchange: x, stream }: Attempt): void {
     if (stream === null) return;
     const error = x.requestComplete ? ERROR.responseTimeout : ERROR.requestTimeout;

@@ -1,6 +1,6 @@
 /**
- * One attempt to get a response from an endpoint, and all that is received of that response. An exchange may have several
- * that are alive at once; it commits to one, whose response the client gets.
+ * One attempt to get a response from an endpoint, with what is received of that response. Several attempts of an exchange
+ * may be active at once; the exchange commits to one, and sends its response to the client.
  */
 import type { Endpoint } from "../cluster/endpoint.ts";
 import type { Head } from "../http/head.ts";
@@ -13,7 +13,7 @@ import type { UpstreamStream } from "./upstream-stream.ts";
 export class Attempt {
   readonly exchange: Exchange;
   readonly #heads: HeadPool;
-  /** What it is sent on; null when it has ended: events that come after that are ignored. */
+  /** The stream that carries it; null once it has ended: later events are ignored. */
   stream: UpstreamStream | null = null;
   /** It counts in the endpoint's requests in flight. */
   inFlight = false;
@@ -21,30 +21,30 @@ export class Attempt {
   /** performance.now() at the pick, and at the final response head (0: none yet). */
   startedAt = 0;
   respondedAt = 0;
-  /** A new connection is to be used, not an idle one. */
+  /** It must use a new connection, not an idle one. */
   noReuse = false;
-  /** The connection had served before: it may have gone stale, for which no endpoint is blamed. */
+  /** The connection was reused: if it was stale, that is no failure of the endpoint. */
   reused = false;
-  /** The request's method as it was sent was HEAD: the response has no body. */
+  /** The method was HEAD when the request was sent: the response has no body. */
   isHead = false;
   /** The request head was sent. */
   sent = false;
-  /** The whole request was. */
+  /** The complete request was sent. */
   complete = false;
-  /** The endpoint says that it did nothing of the request: any method may be sent again. */
+  /** The endpoint reported that it did not process the request: it can be repeated with any method. */
   unprocessed = false;
-  /** It failed for lack of this machine's resources: descriptors, ports, memory. */
+  /** It failed because the proxy's machine lacks resources: descriptors, ports, memory. */
   local = false;
-  /** Its endpoint is ejected: the result of this attempt decides whether that ends. */
+  /** Its endpoint is ejected: the result of this attempt decides whether the ejection ends. */
   probe = false;
 
   #head: Head | null = null;
   trailers: Head | null = null;
-  /** Body bytes that were received last: `body[bodyStart, bodyEnd)`, valid in the same turn only. */
+  /** The last received body bytes: `body[bodyStart, bodyEnd)`, valid until the read callback returns. */
   body: Buffer | null = null;
   bodyStart = 0;
   bodyEnd = 0;
-  /** They are the last ones. */
+  /** The body is complete with them. */
   bodyDone = false;
   /** The endpoint has switched protocols (101) on this connection, which is read no further; null: it has not. */
   upgraded: Connection | null = null;
@@ -62,7 +62,7 @@ export class Attempt {
     this.#heads = heads;
   }
 
-  /** The response head, interim or final, once one is received. */
+  /** The last received response head, interim or final. Takes one from the pool. */
   get head(): Head {
     return (this.#head ??= this.#heads.take());
   }
@@ -72,7 +72,7 @@ export class Attempt {
     return this.#head !== null && this.#head.status !== 0;
   }
 
-  /** Makes it like new, but for the head that is `x.response` perhaps. */
+  /** Clears all but the head, which may be `x.response`. */
   restart(): void {
     this.stream = null;
     this.inFlight = false;
@@ -101,7 +101,7 @@ export class Attempt {
     this.failed = false;
   }
 
-  /** Makes it like new. */
+  /** Clears it, for another exchange. */
   reset(): void {
     this.restart();
     if (this.#head !== null) this.#heads.give(this.#head);

@@ -13,7 +13,7 @@ import { PHASE } from "./phase.ts";
 import type { PipelineControl } from "./pipeline-control.ts";
 import { selectUpgrade } from "./upgrade.ts";
 
-/** Body bytes kept for an attempt that cannot send them yet, before the client is paused. */
+/** Body bytes that are buffered for an attempt without a connection, before the client is paused. */
 const MAX_KEPT = 64 * 1024;
 
 export function pick(pipeline: PipelineControl, x: Exchange): number {
@@ -27,7 +27,7 @@ export function pick(pipeline: PipelineControl, x: Exchange): number {
     return PHASE.forward;
   }
   if (x.attempts === 0) logNoEndpoint(pipeline.context, x);
-  // Why the last attempt failed says more than that no endpoint is left.
+  // The cause of the last failure is more useful than that no endpoint is left.
   const { error, problem } = x.attempt;
   return error === null
     ? pipeline.error(x, ERROR.noEndpoint, "no endpoint can take the request")
@@ -69,7 +69,7 @@ export function recover(pipeline: PipelineControl, x: Exchange): number {
   const { attempt } = x;
   const { problem } = attempt;
   const error = attempt.error!;
-  // An idle connection that is closed while the request arrives is no failure of the endpoint (RFC 9112 section 9.3.1).
+  // An idle connection that is closed while a request is sent is no failure of the endpoint (RFC 9112 section 9.3.1).
   const stale =
     attempt.reused && (error === ERROR.unsolicitedResponse || (error === ERROR.upstreamReset && !attempt.hasResponse));
   endAttempt(context, attempt, 0, !stale);
@@ -109,7 +109,7 @@ function wantsRetry({ route }: Exchange, error: ProxyError, processed: boolean):
   return statuses.includes(error.status);
 }
 
-/** Passes body bytes on to the attempt, or keeps them for it. Returns false when the client should pause. */
+/** Sends body bytes on the attempt, or buffers them until it can. Returns false when the client should pause. */
 export function passBody(x: Exchange, source: Connection, bytes: Buffer, start: number, end: number): boolean {
   const { attempt } = x;
   if (attempt.stream !== null && attempt.sent) return attempt.stream.sendBody(source, bytes, start, end);

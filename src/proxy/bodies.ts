@@ -1,7 +1,7 @@
 /**
- * Passes bodies through body filters; not used where no chain has a body hook. The request's body is filtered by a step of
- * the pipeline before `pick`, and from then on beside it as chunks are received. The response's is filtered by a step before
- * `send`, and then by a step for each chunk.
+ * Runs bodies through body filters, for exchanges whose chains have body hooks. A request body is filtered by a step before
+ * `pick`, and then by events, as chunks are received. A response body is filtered by a step before `send`, and then by a
+ * step for each chunk.
  */
 
 import { FLAG, type Head, NAME } from "../http/head.ts";
@@ -28,7 +28,7 @@ export class Bodies {
     this.#pipeline = pipeline;
   }
 
-  /** Filters the request's body as far as it is received; of a request that is buffered, not before it is complete. */
+  /** Filters the received part of the request body; a buffered body only once it is complete. */
   filterRequest(x: Exchange): number {
     const body = requestBody(x);
     const { chunk } = body;
@@ -37,7 +37,7 @@ export class Bodies {
     if (body.outcome < 0) {
       body.complete();
       chunk.set(x.replay ?? NOTHING, 0, x.replayLength, x.requestComplete);
-      // What is received meanwhile, if it is not buffered, follows this chunk.
+      // Bytes that are received meanwhile follow this chunk.
       x.replay = null;
       x.replayLength = 0;
     }
@@ -45,7 +45,7 @@ export class Bodies {
     if (outcome === OUTCOME.suspended) return this.#pipeline.suspend(x);
     if (outcome !== OUTCOME.continue) return this.#pipeline.endByPlugin(x, outcome);
     if (x.replayLength > 0 || (x.requestComplete && !chunk.last)) {
-      // More of the body was received while a call was suspended: it is filtered next.
+      // Bytes that were received while a call was suspended are filtered next.
       (body.pending ??= new PendingBuffer()).append(chunk.bytes, chunk.start, chunk.end);
       return PHASE.filterRequest;
     }
@@ -57,7 +57,7 @@ export class Bodies {
     return PHASE.pick;
   }
 
-  /** The attempt begins with what was filtered. */
+  /** The filtered part of the body is what the attempt sends first. */
   #takeFiltered(x: Exchange, body: FilteredBody): void {
     const { chunk, pending } = body;
     if (pending === null) {
@@ -72,7 +72,7 @@ export class Bodies {
     chunk.drop();
   }
 
-  /** Waits for the rest of the body of a request that is buffered. */
+  /** Waits for the rest of a buffered request body. */
   #bufferRequest(x: Exchange): number {
     const { request } = x;
     if ((request.flags & FLAG.expectContinue) !== 0) {
@@ -80,14 +80,14 @@ export class Bodies {
       request.removeAt(request.findKnown(NAME.expect));
       x.client!.sendInterim(CONTINUE);
     }
-    // While a call was suspended the buffer may have become full, and the client paused.
+    // The client may have been paused because the buffer was full while a call was suspended.
     x.client!.resumeBody();
     this.#pipeline.watch(x);
     x.delayed = true;
     return PHASE.bufferingRequest;
   }
 
-  /** The same of the response's body. */
+  /** The same for the response body. */
   filterResponse(x: Exchange): number {
     const body = responseBody(x);
     if (x.localStatus !== 0) return this.#filterLocal(x, body);
@@ -138,14 +138,14 @@ export class Bodies {
     return this.#pipeline.suspend(x);
   }
 
-  /** An error response in place of the endpoint's, whose headers went through the plugins: it is not filtered. */
+  /** An error response in place of the endpoint's, whose head the plugins have processed: it is not filtered. */
   #failResponse(x: Exchange, error: ProxyError): number {
     x.problem = error === ERROR.responseTooLarge ? "a plugin buffers no such body" : "a plugin failed on the body";
     prepareErrorResponse(x, error);
     return PHASE.send;
   }
 
-  /** Filters a chunk of the request's body and passes it on. Returns false when the client should pause. */
+  /** Filters a chunk of the request body and sends it. Returns false when the client should pause. */
   filterMore(x: Exchange, source: Connection, bytes: Buffer, start: number, end: number): boolean {
     const body = x.requestBody!;
     if (body.isSuspended) {
@@ -173,7 +173,7 @@ export class Bodies {
       body.queue = null;
       body.passed = chunk.last;
       const more = passBody(x, body.source!, chunk.bytes, chunk.start, chunk.end);
-      // The end of the body may have been received while the call for the chunk before it was suspended.
+      // The end of the body may have been received while the call for the previous chunk was suspended.
       if (chunk.last || (queue === null && !x.requestComplete)) return more;
       chunk.set(queue?.bytes ?? NOTHING, queue?.start ?? 0, queue?.end ?? 0, x.requestComplete);
     }
@@ -194,25 +194,25 @@ export class Bodies {
     return true;
   }
 
-  /** A plugin responded, or failed, on a chunk of the request's body. */
+  /** A plugin responded or failed in a chunk of the request body. */
   #endInBody(x: Exchange, outcome: number): void {
-    const problem = "a plugin failed on the request's body";
+    const problem = "a plugin failed on the request body";
     if (x.headSent) {
       x.error = failureOf(outcome);
       return this.#pipeline.breakOff(x, problem);
     }
-    // A call with the endpoint's response is suspended.
+    // A call for the endpoint's response is suspended.
     if (x.attempt.respondedAt > 0) {
       const error = outcome === OUTCOME.reject ? ERROR.denied : failureOf(outcome);
       return this.#pipeline.respondInstead(x, error, problem);
     }
-    x.cancelCalls(); // one may be suspended with the headers of a local response
+    x.cancelCalls(); // one may be suspended for the head of a local response
     cancelAttempts(this.#pipeline.context, x);
     x.requestBody!.streaming = false;
     this.#pipeline.advance(x, this.#pipeline.endByPlugin(x, outcome));
   }
 
-  /** More of the body of a response that is buffered. */
+  /** Buffers more of a response body. */
   bufferMoreResponse(x: Exchange, bytes: Buffer): boolean {
     x.attempt.body = bytes;
     if (x.attempt.bodyDone) x.attempt.stream = null;
@@ -220,7 +220,7 @@ export class Bodies {
     return true;
   }
 
-  /** More of a response's body that is filtered. */
+  /** Filters more of a response body. */
   filterMoreResponse(x: Exchange, bytes: Buffer): boolean {
     if (x.attempt.bodyDone) x.attempt.stream = null;
     x.responseBody!.chunk.set(bytes, x.attempt.bodyStart, x.attempt.bodyEnd, x.attempt.bodyDone);
@@ -228,7 +228,7 @@ export class Bodies {
     return true;
   }
 
-  /** Filters a chunk of the response's body and sends it. */
+  /** Filters a chunk of the response body and sends it. */
   filterChunk(x: Exchange): number {
     const body = x.responseBody!;
     const { chunk } = body;
@@ -236,7 +236,7 @@ export class Bodies {
     if (outcome === OUTCOME.suspended) return this.#suspendChunk(x, body);
     if (outcome !== OUTCOME.continue) {
       x.error = failureOf(outcome);
-      x.problem = "a plugin failed on the response's body";
+      x.problem = "a plugin failed on the response body";
       return PHASE.broken;
     }
     x.attempt.bodyStart = chunk.start;
@@ -249,7 +249,7 @@ export class Bodies {
   }
 }
 
-/** Trailers that describe the body as it was received are removed before a plugin sees its end. */
+/** Before plugins process the last chunk, trailers that describe the body as received are removed. */
 function filter(x: Exchange, body: FilteredBody, trailers: Head | null): number {
   if (trailers !== null && body.isAtEnd) fitTrailers(x, trailers, body.rewrites);
   return body.filter(x, trailers);

@@ -1,4 +1,4 @@
-/** Which bodies go through body filters, and how a message is framed whose body did. */
+/** Decides which bodies go through body filters, and frames messages with a filtered body. */
 
 import { HOOK } from "../abi/abi.ts";
 import { FRAMING, Head, NAME } from "../http/head.ts";
@@ -11,18 +11,18 @@ const REQUEST_HOOKS = (1 << HOOK.request_body) | (1 << HOOK.request_trailers);
 const RESPONSE_HOOKS = (1 << HOOK.response_body) | (1 << HOOK.response_trailers);
 const CONTENT_LENGTH = Buffer.from("content-length");
 
-/** Sent where headers wait for the body, so that the endpoint cannot send it (RFC 9110 section 10.1.1). */
+/** Sent for a buffered request, which the endpoint cannot do (RFC 9110 section 10.1.1). */
 export const CONTINUE = new Head(16, 1);
 CONTINUE.status = 100;
 
-/** Whether the request's body, if there is one, goes through a plugin, or is buffered for one. */
+/** Whether plugins filter or buffer the request body. */
 export function filtersRequest(x: Exchange): boolean {
   if (x.requestBody !== null) return true;
   const hooks = x.listener!.hooks | x.route!.hooks;
   return (hooks & REQUEST_HOOKS) !== 0 && x.request.framing !== FRAMING.none;
 }
 
-/** The same of the response's. */
+/** The same for the response body. */
 export function filtersResponse(x: Exchange): boolean {
   if (x.responseBody !== null) return true;
   const hooks = x.listener!.hooks | (x.route === null ? 0 : x.route.hooks);
@@ -32,7 +32,7 @@ export function filtersResponse(x: Exchange): boolean {
   return !x.isHead && status !== 204 && status !== 304 && framing !== FRAMING.none;
 }
 
-/** Buffers what was received of the response's body. */
+/** Buffers the received part of the response body. */
 export function bufferResponse(body: FilteredBody, { attempt }: Exchange): PendingBuffer {
   const buffer = (body.pending ??= new PendingBuffer());
   if (attempt.body !== null && attempt.bodyEnd > attempt.bodyStart)
@@ -41,7 +41,7 @@ export function bufferResponse(body: FilteredBody, { attempt }: Exchange): Pendi
   return buffer;
 }
 
-/** How a request whose body went through plugins is framed: by its length where it is complete, else chunked. */
+/** Frames a request with a filtered body: by its length if it is complete, else chunked. */
 export function frameFilteredRequest(x: Exchange): void {
   const head = x.request;
   fitRequest(x);

@@ -1,12 +1,12 @@
-/** The cluster that a plugin chose for a connection: each of its requests begins with it, as if its chain had chosen it. */
+/** The cluster that a plugin chose for a connection. Each request begins with it, as if its chain had chosen it. */
 import type { Exchange } from "./exchange.ts";
 import type { ListenerState, Snapshot } from "./snapshot.ts";
 
 export class ConnectionChoice {
   readonly plugin: string;
-  /** Kept by its name: a connection outlives versions, and each has indices of its own. */
+  /** By name: a connection outlives versions of the configuration, which have their own indices. */
   readonly #cluster: string;
-  /** The version that was looked at last, and what stands there. */
+  /** The last version that was searched, and the cluster's index in it; -1: none. */
   #version: number;
   #index: number;
 
@@ -17,7 +17,7 @@ export class ConnectionChoice {
     this.#index = index;
   }
 
-  /** A version that has no such cluster, or in which the plugin may not choose it, leaves it to the rules. */
+  /** Does nothing if the version has no such cluster, or the plugin may not choose it. */
   apply(x: Exchange): void {
     const { snapshot } = x.listener!;
     if (snapshot.version !== this.#version) {

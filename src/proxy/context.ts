@@ -1,4 +1,4 @@
-/** What every part of one worker's data plane shares; made once by the thread's composition root. */
+/** Shared by all parts of one worker; created once by its composition root. */
 import type { EndpointColumns } from "../cluster/columns.ts";
 import type { Buffers } from "../net/buffers.ts";
 import type { Clock } from "../net/clock.ts";
@@ -23,8 +23,8 @@ export type ThreadContext = {
   readonly cells: Float64Array;
   readonly accessLog: AccessLog;
   readonly report: Report;
-  /** For what may happen with every request. */
+  /** For events that may happen with every request; rate-limited. */
   readonly warnings: ThrottledLog;
-  /** Notifies the main thread of what requests show of an endpoint. */
+  /** Notifies the main thread of a change of an endpoint's passive health. */
   readonly notifyHealth: (event: HealthEvent) => void;
 };

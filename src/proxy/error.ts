@@ -1,5 +1,5 @@
 /**
- * Everything that can go wrong with an exchange: its code, its source, the response's status, and the error type of RFC 9209
+ * The errors of an exchange: code, source, status of the response, and the error type of RFC 9209
  * that `Proxy-Status` names. Only this table knows which status a failure becomes; the cause never leaves the process.
  */
 import { REJECTIONS, reasonCell, UPSTREAM_FAILURES } from "../observe/series.ts";
@@ -14,13 +14,13 @@ export type ProxyError = {
   readonly status: number;
   /** Value of `error` in Proxy-Status. */
   readonly type: string;
-  /** Follows the status in the response's body; empty where the status says enough. */
+  /** Follows the status in the response body; empty if the status is sufficient. */
   readonly text: string;
-  /** Where it is counted among REJECTIONS or UPSTREAM_FAILURES; -1: in neither. */
+  /** Index into REJECTIONS or UPSTREAM_FAILURES; -1: in neither. */
   readonly cell: number;
 };
 
-/** Of the client's errors, those that are no rejection of a message. */
+/** Errors with source client that are no rejection of a message. */
 const NOT_REJECTED = ["no_route", "client_gone"];
 
 function error(code: string, source: ErrorSource, status: number, type: string, text = ""): ProxyError {
@@ -41,7 +41,7 @@ export const ERROR = {
   targetTooLong: error("target_too_long", "client", 414, "http_request_error"),
   expectation: error("expectation_failed", "client", 417, "http_request_error"),
   headTooLarge: error("head_too_large", "client", 431, "http_request_error"),
-  /** Log only: the client left before the response headers. */
+  /** For the log only: the client closed the connection before the response headers. */
   clientGone: error("client_gone", "client", 499, "http_request_error"),
   internal: error("internal", "internal", 500, "proxy_internal_error"),
   pluginFailed: error("plugin_failed", "plugin", 500, "proxy_internal_error"),
@@ -49,15 +49,15 @@ export const ERROR = {
   connectRefused: error("connect_refused", "upstream", 502, "connection_refused"),
   connectFailed: error("connect_failed", "upstream", 502, "destination_ip_unroutable"),
   upstreamReset: error("upstream_reset", "upstream", 502, "connection_terminated"),
-  /** A plugin must see the complete body, which is over its limit. */
+  /** A plugin requires the complete body, which exceeds its limit. */
   responseTooLarge: error("response_too_large", "plugin", 502, "http_response_body_size"),
-  /** Bytes on a kept connection that the endpoint sent before it can have read the request. */
+  /** Bytes on a reused connection that the endpoint sent before it can have read the request. */
   unsolicitedResponse: error("unsolicited_response", "upstream", 502, "http_protocol_error"),
   upstreamMalformed: error("upstream_malformed", "upstream", 502, "http_protocol_error"),
-  /** The response headers are sent: the client sees the response broken off. */
+  /** The response headers were sent: the response is aborted. */
   upstreamBroken: error("upstream_broken", "upstream", 502, "http_response_incomplete"),
   noEndpoint: error("no_endpoint", "upstream", 503, "destination_unavailable"),
-  /** As many calls of the plugin are suspended or queued as may be. */
+  /** The limit of suspended and queued calls of the plugin is reached. */
   pluginBusy: error("plugin_busy", "plugin", 503, "proxy_internal_error"),
   connectTimeout: error("connect_timeout", "upstream", 504, "connection_timeout"),
   responseTimeout: error("response_timeout", "upstream", 504, "http_response_timeout"),
@@ -69,7 +69,7 @@ export function failureOf(outcome: number): ProxyError {
   return outcome === OUTCOME.busy ? ERROR.pluginBusy : ERROR.pluginFailed;
 }
 
-/** The error for a status with which `http/scan` refused a request head. */
+/** The error for a status with which the scan rejected a request head. */
 export function refusalOf(status: number): ProxyError {
   switch (status) {
     case 405:

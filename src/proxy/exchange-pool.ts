@@ -1,10 +1,10 @@
-/** A worker's exchanges: those that have ended are used again. */
+/** The pool of a worker's exchanges. */
 import { HeadPool } from "../http/head-pool.ts";
 import type { HookCaller } from "../plugin/host/hook-context.ts";
 import { Exchange } from "./exchange.ts";
 
 const MAX_FREE = 1024;
-/** Memory of the head of one that is kept: what a large head took is not held for ever. */
+/** Exchanges with a larger head area are not pooled, so that its memory is freed, bytes. */
 const MAX_HEAD = 16 * 1024;
 
 export class ExchangePool {

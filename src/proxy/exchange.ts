@@ -1,6 +1,6 @@
 /**
- * The state of one request: taken from the worker's free list when its head is complete, given back when the response has
- * ended. Every field is set in the constructor, so that all exchanges share one shape.
+ * The state of one request and its response: taken from the worker's pool when the request head is complete, returned
+ * after the response. All fields are initialised, so that all exchanges share one hidden class.
  */
 
 import { HOOK } from "../abi/abi.ts";
@@ -26,16 +26,16 @@ import type { ListenerState, RouteState } from "./snapshot.ts";
 import type { Connector } from "./upstream-stream.ts";
 
 export class Exchange implements ExchangeContext {
-  /** A number that no other exchange of this thread has while it lives; the `exchange` argument of hooks. Never 0. */
+  /** Unique among the worker's current exchanges, and never 0; the `exchange` argument of hooks. */
   id = 0;
   phase: number = PHASE.idle;
-  /** Continues it when a plugin's call that was suspended has completed. */
+  /** Continues the exchange when a suspended plugin call has completed. */
   caller: HookCaller | null = null;
 
   readonly request = new Head();
-  /** `request.parts` before any plugin has changed them. Edits only append bytes, so these stay what they were. */
+  /** `request.parts` as received. They stay valid, since edits only append bytes. */
   readonly original = new Uint32Array(PARTS);
-  /** Where bytes begin that plugins have added to the request's head, and to the response's (`metadata.ts`). */
+  /** Where the bytes begin that plugins have added to the request head, and to the response head (`metadata.ts`). */
   originalEnd = 0;
   responseEnd = 0;
   requestTrailers: Head | null = null;
@@ -44,109 +44,109 @@ export class Exchange implements ExchangeContext {
   #response: Head | null = null;
   /** The head of a local response. */
   #local: Head | null = null;
-  /** Null until the first exchange that needs it. */
+  /** Null until first used. */
   #owned: OwnedHeaders | null = null;
 
-  /** The client's address as text: the peer's, or what a trusted proxy says (`forwarded.ts`). */
+  /** The client's address: the peer's, or the one that a trusted proxy reports (`forwarded.ts`). */
   clientAddress = "";
-  /** The connection's, or what a trusted proxy says. */
+  /** The connection's, or the one that a trusted proxy reports. */
   scheme: Scheme = "http";
   listenerName = "";
   /** Empty until a route matched. */
   routeName = "";
   /** Empty until a cluster is chosen. */
   clusterName = "";
-  /** The endpoint tried last. */
+  /** The endpoint of the last attempt. */
   endpoint: Endpoint | null = null;
-  /** Attempts begun. */
+  /** Number of attempts that were started. */
   attempts = 0;
 
   /** Index into the plan's clusters that a plugin chose, or -1. */
   chosenCluster = -1;
-  /** It was chosen for the connection, before the request; null: it was not. */
+  /** The choice was made for the connection; null: for this request, or none. */
   connectionChoice: { readonly plugin: string } | null = null;
   /** Index into the plan's strategy names (`Snapshot.strategyNames`) that a plugin chose, or -1. */
   chosenStrategy = -1;
 
-  /** The plugin that responded, refused the request, or failed; empty where none did. */
+  /** The plugin that responded, rejected the request, or failed; empty if none did. */
   respondedBy = "";
-  /** Fields that plugins add to the line of the access log. */
+  /** Fields that plugins add to the access log line. */
   logFields: Map<string, string> | null = null;
 
   /** The status of a local response, 0 when there is none. Its head is `response`. */
   localStatus = 0;
   localBody: Buffer | null = null;
 
-  /** Values kept from hook to hook, by plugin and key: `${plugin}\0${key}`. */
+  /** Values that plugins store for later hooks, by plugin and key: `${plugin}\0${key}`. */
   values: Map<string, ExchangeValue> | null = null;
-  /** What the host keeps for its plugins, by configuration; null: hardly anything. */
+  /** Memory that the host holds for plugins because of it, by configuration; null: little. */
   kept: Kept[] | null = null;
-  /** Instances whose remaining hooks are dropped for this exchange (`onFailure: skip`), by instance index. */
+  /** Instances whose remaining hooks are skipped (`onFailure: skip`), by instance index. */
   skipped: Set<number> | null = null;
   /** The versions of plugins chosen for it, by canary rollout; null: none yet. */
   canaryChoices: Map<number, VersionChoice> | null = null;
 
-  /** performance.now() at the request's first byte, and when its head was complete. */
+  /** performance.now() at the first byte of the request, and when its head was complete. */
   startedAt = 0;
   headAt = 0;
   bytesReceived = 0;
   bytesSent = 0;
 
   client: Downstream | null = null;
-  /** Records its steps; null for nearly all. */
+  /** Records its steps; null: it is not traced. */
   trace: ExchangeTrace | null = null;
-  /** It is a plugin's subrequest: it has no listener, and is neither logged nor counted as a request. */
+  /** A plugin's subrequest, which is neither logged nor counted as a request. */
   isSubrequest = false;
   listener: ListenerState | null = null;
   route: RouteState | null = null;
   cluster: Cluster<Connector> | null = null;
-  /** The one that it is committed to, else the one begun last. */
+  /** The attempt that it is committed to, else the last one. */
   attempt: Attempt;
   readonly #first: Attempt;
-  /** Others that are alive; null for nearly all. */
+  /** Other active attempts; null: none. */
   rivals: Attempt[] | null = null;
-  /** The endpoint just picked is ejected: the attempt at it is a probe. */
+  /** The picked endpoint is ejected: the next attempt is a probe. */
   picksProbe = false;
   /** Endpoints that were tried, by slot. */
   readonly tried: number[] = [];
   /** Instances of the listener's and the route's chain whose request hook was called. */
   enteredListener = 0;
   enteredRoute = 0;
-  /** Why the response is an error response; null when it is the endpoint's or a plugin's. */
+  /** The reason of an error response; null if the response is the endpoint's or a plugin's. */
   error: ProxyError | null = null;
-  /** What happened, for the log only; never sent. */
+  /** The cause, for the log; never sent. */
   problem = "";
-  /** The request was received completely, body included. */
+  /** The whole request was received. */
   requestComplete = false;
-  /** The headers of a response were sent to the client. */
+  /** Response headers were sent to the client. */
   headSent = false;
-  /** Body bytes that may have to be sent (again): at most REPLAY_LIMIT once an attempt has begun to send. */
+  /** Body bytes for the next attempt or a repeated one: at most REPLAY_LIMIT once an attempt has sent any. */
   replay: Buffer | null = null;
   replayLength = 0;
-  /** Bytes were sent that are no longer kept: no further attempt can be made. */
+  /** Bytes were sent that are no longer buffered: no further attempt is possible. */
   replayLost = false;
-  /** When the route's timeout is over, as performance.now(); 0: it has none. */
+  /** End of the route's timeout, as performance.now(); 0: none. */
   deadline = 0;
-  /** Enforces the deadline while no connection to an endpoint does; null until then. */
+  /** Enforces the deadline while no connection does; null until then. */
   timeLimit: Timed | null = null;
-  /** The client's method was HEAD: the response has no body. */
+  /** The method received was HEAD: the response has no body. */
   isHead = false;
-  /** The protocol that the present attempt asks the endpoint for; null: none. */
+  /** The protocol of an Upgrade that the attempt asks for; null: none. */
   upgrade: UpgradeProtocol | null = null;
-  /** Its chain was begun: `log` hooks are called at the end. */
+  /** A chain has begun: `log` hooks are called at the end. */
   begun = false;
-  /** Repeating the request has the effect of one (RFC 9110 section 9.2.2). */
+  /** The method is idempotent (RFC 9110 section 9.2.2). */
   idempotent = false;
-  /** The next attempt must not use an idle connection: one was stale. */
+  /** The next attempt must use a new connection, since an idle one was stale. */
   noReuse = false;
-  /** It was suspended, or its body buffered, before the first attempt, which thus begins later than `headAt`. */
+  /** The first attempt begins later than `headAt`, after a suspended call or a buffered body. */
   delayed = false;
-  /** The bodies, where they go through body filters; null: they do not. */
+  /** The bodies that are filtered or buffered for plugins; null: not. */
   requestBody: FilteredBody | null = null;
   responseBody: FilteredBody | null = null;
-  /** Plugins that have seen the response's headers. */
+  /** Plugins that have processed the response head. */
   filtersDone = 0;
-  /** A suspended call for headers, the phase that continues after any suspended call, and its outcome (-1: there is none). */
+  /** A suspended call of a head hook, the phase that continues after any suspended call, and its outcome (-1: none). */
   suspension: Suspension | null = null;
   resumesAt = 0;
   outcome = -1;
@@ -156,13 +156,13 @@ export class Exchange implements ExchangeContext {
     this.attempt = this.#first = new Attempt(this, heads);
   }
 
-  /** The response: that of the attempt that it is committed to, else a local one, empty before a plugin or an error fills it. */
+  /** The response of the attempt that it is committed to, else a local one, which is empty at first. */
   get response(): Head {
     return this.#response ?? this.localResponse();
   }
 
   get headBytes(): number {
-    // Without `response`, so that an exchange without one does not take a head for it.
+    // `response` would take a head from the pool.
     return this.request.received + (this.#response === null ? 0 : this.#response.received);
   }
 
@@ -171,7 +171,7 @@ export class Exchange implements ExchangeContext {
     return (this.#response = this.#local ??= this.#heads.take());
   }
 
-  /** Makes `response` that of this attempt. Its rivals are the caller's to cancel. */
+  /** Makes `response` that of this attempt. The caller cancels the other attempts. */
   commit(attempt: Attempt): void {
     if (attempt !== this.attempt) {
       const { rivals } = this;
@@ -182,7 +182,7 @@ export class Exchange implements ExchangeContext {
     this.#response = attempt.head;
   }
 
-  /** The attempt that begins now, at `endpoint`. One that is still alive becomes its rival. */
+  /** Begins an attempt at `endpoint`. One that is still active becomes a rival. */
   beginAttempt(): Attempt {
     let { attempt } = this;
     if (attempt.stream !== null) {
@@ -205,7 +205,7 @@ export class Exchange implements ExchangeContext {
     this.attempt.trailers = trailers;
   }
 
-  /** Makes it like new but for the memory. */
+  /** Clears it, but keeps memory for the next request. */
   reset(): void {
     this.phase = PHASE.idle;
     this.caller = null;
@@ -278,7 +278,7 @@ export class Exchange implements ExchangeContext {
     return this;
   }
 
-  /** The whole request body was received, filtered, and passed on to the attempt. */
+  /** The whole request body was received, filtered, and passed to the attempt. */
   get requestPassed(): boolean {
     return this.requestBody === null ? this.requestComplete : this.requestBody.passed;
   }
@@ -294,13 +294,13 @@ export class Exchange implements ExchangeContext {
     suspended.outcome = outcome;
   }
 
-  /** What that hook suspends: a body, or the headers. */
+  /** The owner of suspended calls of that hook: a body, or the exchange. */
   #suspendedBy(hook: number): FilteredBody | this {
     if (hook === HOOK.request_body) return this.requestBody ?? this;
     return (hook === HOOK.response_body ? this.responseBody : null) ?? this;
   }
 
-  /** Cancels pending plugin calls, which restores what they have changed. */
+  /** Cancels pending plugin calls, which reverts their changes. */
   cancelCalls(): void {
     this.suspension?.cancel();
     this.suspension = null;
@@ -310,7 +310,7 @@ export class Exchange implements ExchangeContext {
     this.requestBody?.cancel();
   }
 
-  /** Keeps the start line as it is now for X-Forwarded-Host, the access log, and plugins that ask. */
+  /** Saves the start line as received, for X-Forwarded-Host, the access log and plugins. */
   keepOriginal(): void {
     const { original } = this;
     const { parts } = this.request;
@@ -318,14 +318,14 @@ export class Exchange implements ExchangeContext {
     this.originalEnd = this.request.end;
   }
 
-  /** How many names filters own. */
+  /** Number of header names that filters own. */
   get owned(): number {
     return this.#owned === null ? 0 : this.#owned.count;
   }
 
   /**
-   * Removes every field of the request that a server may read as this name, and removes those that come in its trailers
-   * later. Returns how many there were.
+   * Removes all fields of the request that a server may read as this name, also from trailers that are received later.
+   * Returns the number of removed fields.
    */
   ownHeader(name: Uint8Array, start: number, end: number): number {
     (this.#owned ??= new OwnedHeaders()).add(name, start, end);
@@ -333,18 +333,18 @@ export class Exchange implements ExchangeContext {
     return this.requestTrailers === null ? removed : removed + removeAliases(this.requestTrailers, name, start, end);
   }
 
-  /** Owns no more than the first so many names again. */
+  /** Keeps only the first `count` owned names. */
   disown(count: number): void {
     this.#owned?.truncate(count);
   }
 
-  /** The client's trailers have come. */
+  /** The client's trailers were received. */
   takeTrailers(trailers: Head | null): void {
     this.requestTrailers = trailers;
     if (trailers !== null) this.#owned?.removeFrom(trailers);
   }
 
-  /** It has ended, and is about to be reset: plugins are charged no more for what was kept. */
+  /** Ends the charges for memory that the host held for plugins. */
   releaseKept(): void {
     for (const kept of this.kept ?? []) kept.release();
     this.kept = null;
@@ -356,7 +356,7 @@ export class Exchange implements ExchangeContext {
     this.attempt = this.#first;
   }
 
-  /** Keeps body bytes that came, in memory of the exchange's own. */
+  /** Appends a copy of received body bytes to `replay`. */
   keep(bytes: Buffer, start: number, end: number): void {
     const need = this.replayLength + end - start;
     if (this.replay === null || this.replay.length < need) {
@@ -369,5 +369,5 @@ export class Exchange implements ExchangeContext {
   }
 }
 
-/** Body bytes that are kept for another attempt, at most. */
+/** Maximum of body bytes that are buffered for another attempt. */
 export const REPLAY_LIMIT = 64 * 1024;

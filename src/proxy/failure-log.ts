@@ -1,13 +1,13 @@
-/** Counts and logs what goes wrong with requests: failed attempts, rejected requests, clusters without an endpoint. */
+/** Counts and logs failed attempts, rejected requests, and clusters without an endpoint. */
 import { CLUSTER_CELLS, LISTENER_CELLS, UPSTREAM_CELLS, UPSTREAM_FAILURES } from "../observe/series.ts";
 import type { Attempt } from "./attempt.ts";
 import type { ThreadContext } from "./context.ts";
 import type { ProxyError } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 
-/** A kept connection had been closed and the request was sent again: counted, and no fault of the endpoint. */
+/** A pooled connection was stale and the request was repeated, which is no failure of the endpoint. */
 const STALE = UPSTREAM_FAILURES.indexOf("stale_connection");
-/** The route wants another endpoint's response for such a status. */
+/** The route's retry policy has this status. */
 const STATUS = UPSTREAM_FAILURES.indexOf("retried_status");
 
 /** An attempt has failed. `cause`: the socket's, the clock's or the codec's text. */
@@ -36,7 +36,7 @@ export function countRetriedStatus({ cells }: ThreadContext, { endpoint }: Attem
   cells[endpoint!.cells + UPSTREAM_CELLS.failures + STATUS]!++;
 }
 
-/** The client's request is refused. `rule`: the rule of the codec or the limit that it breaks. */
+/** The request was rejected. `rule`: the syntax rule or limit that it violates. */
 export function logRejection(context: ThreadContext, x: Exchange, error: ProxyError, rule: string): void {
   if (x.isSubrequest || error.cell < 0) return;
   const { plan } = x.listener!;

@@ -1,14 +1,13 @@
 /**
- * Where a request comes from, decided once: rules, plugins, redirects, logs and the endpoint all read what stands here.
- * From a peer outside `trustedProxies` nothing that a request says of it counts. From one inside, the client's address,
- * scheme, host and port do:
+ * Determines the origin of a request once, for routes, plugins, redirects, logs and the endpoint. Forwarded headers of a
+ * peer outside `trustedProxies` are dropped. Those of a trusted peer set the client's address, scheme, host and port:
  *
  * - Address: X-Forwarded-For from the right, up to the first address that is not itself trusted. Without that header:
- *   X-Real-IP. Where a trusted proxy says something that is no address, the client is unknown: it is not the proxy.
- * - Scheme, host, port: X-Forwarded-Proto, -Host and -Port. Of several values the last counts, which the nearest proxy
- *   wrote. A value that is not valid is removed and counts for nothing. A port that the host names wins.
- * - Forwarded (RFC 7239) counts only where none of these is there: most proxies pass it on unread. The endpoint gets
- *   X-Forwarded-* in its place, so that both cannot contradict each other.
+ *   X-Real-IP. If a trusted proxy sent no valid address, the client is unknown; the proxy's own address is not used.
+ * - Scheme, host, port: X-Forwarded-Proto, -Host and -Port. Of several values the last is used, which the nearest proxy
+ *   wrote. An invalid value is removed and ignored. A port in the host has precedence.
+ * - Forwarded (RFC 7239) is used only if none of these is present, since most proxies forward it unread. The endpoint gets
+ *   X-Forwarded-* in its place, so that the two cannot contradict each other.
  */
 import { isIP } from "node:net";
 import { equalsWord } from "../http/bytes.ts";
@@ -25,8 +24,8 @@ const HOST = NAME["x-forwarded-host"];
 const PORT = NAME["x-forwarded-port"];
 const REAL_IP = NAME["x-real-ip"];
 
-/** Headers that say where a request came from: anyone can write them. */
-const SAYS_WHERE =
+/** Headers about the origin of a request, which any client can send. */
+const ORIGIN_HEADERS =
   (1 << FOR) |
   (1 << PROTO) |
   (1 << HOST) |
@@ -34,35 +33,35 @@ const SAYS_WHERE =
   (1 << NAME["x-forwarded-other"]) |
   (1 << REAL_IP) |
   (1 << NAME.forwarded);
-const BELIEVED = (1 << FOR) | (1 << PROTO) | (1 << HOST) | (1 << PORT);
+const FORWARDED_HEADERS = (1 << FOR) | (1 << PROTO) | (1 << HOST) | (1 << PORT);
 
-/** The address of a client that has none, as over a Unix socket. */
+/** The address of a client without one, such as of a Unix socket. */
 export const UNKNOWN = "unknown";
 
 const HTTP = Buffer.from("http");
 const HTTPS = Buffer.from("https");
-// As some proxies call the scheme of a request that asks for a WebSocket.
+// Some proxies send these for requests that ask for a WebSocket.
 const WS = Buffer.from("ws");
 const WSS = Buffer.from("wss");
 
-/** Sets the client's address, and the request's scheme and authority. Runs before any rule or plugin. */
+/** Sets the client's address, and the request's scheme and authority. Runs before any route or plugin. */
 export function applyForwarded(x: Exchange): void {
   const head = x.request;
-  if ((head.known & SAYS_WHERE) === 0) return;
+  if ((head.known & ORIGIN_HEADERS) === 0) return;
   const listener = x.listener!;
   if (listener.trusted === null || !isTrusted(listener, x.client!.peer)) {
-    removeKnown(head, SAYS_WHERE);
+    removeKnown(head, ORIGIN_HEADERS);
     return;
   }
   if ((head.known & (1 << NAME.forwarded)) !== 0) {
-    // One that cannot be read, or stands beside others and was passed on unread, may have hidden who the client is.
-    if ((head.known & BELIEVED) !== 0 || !takeForwarded(head)) x.clientAddress = UNKNOWN;
+    // If it is malformed, or another proxy ignored it, the other headers may not contain the client.
+    if ((head.known & FORWARDED_HEADERS) !== 0 || !takeForwarded(head)) x.clientAddress = UNKNOWN;
     removeKnown(head, 1 << NAME.forwarded);
   }
-  believeAddress(x, listener);
-  believeScheme(x);
-  believeHost(head);
-  believePort(head);
+  applyAddress(x, listener);
+  applyScheme(x);
+  applyHost(head);
+  applyPort(head);
 }
 
 function isTrusted(listener: ListenerState, address: string): boolean {
@@ -93,15 +92,15 @@ function takeForwarded(head: Head): boolean {
   const values: string[] = [];
   for (let i = head.findKnown(NAME.forwarded); i >= 0; i = head.findKnown(NAME.forwarded, i + 1))
     values.push(valueText(head, i));
-  const said = readForwarded(values.join(","));
-  if (said === null) return false;
-  if (said.nodes.length > 0) addField(head, FOR, "x-forwarded-for", said.nodes.join(", "));
-  if (said.proto !== "") addField(head, PROTO, "x-forwarded-proto", said.proto);
-  if (said.host !== "") addField(head, HOST, "x-forwarded-host", said.host);
+  const forwarded = readForwarded(values.join(","));
+  if (forwarded === null) return false;
+  if (forwarded.nodes.length > 0) addField(head, FOR, "x-forwarded-for", forwarded.nodes.join(", "));
+  if (forwarded.proto !== "") addField(head, PROTO, "x-forwarded-proto", forwarded.proto);
+  if (forwarded.host !== "") addField(head, HOST, "x-forwarded-host", forwarded.host);
   return true;
 }
 
-function believeAddress(x: Exchange, listener: ListenerState): void {
+function applyAddress(x: Exchange, listener: ListenerState): void {
   const head = x.request;
   const real = keepLast(head, REAL_IP);
   if (real >= 0 && head.findKnown(FOR) < 0) {
@@ -116,7 +115,7 @@ function believeAddress(x: Exchange, listener: ListenerState): void {
   if (x.clientAddress !== UNKNOWN) addField(head, REAL_IP, "x-real-ip", x.clientAddress);
 }
 
-/** UNKNOWN where a proxy that is trusted says no address; empty where nothing is said. */
+/** UNKNOWN if a trusted proxy sent no valid address; empty without the header. */
 function rightmostUntrusted(listener: ListenerState, head: Head): string {
   let client = "";
   for (let i = head.count - 1; i >= 0; i--) {
@@ -136,7 +135,7 @@ function rightmostUntrusted(listener: ListenerState, head: Head): string {
   return client;
 }
 
-/** Leaves of a header its last value alone; the index of its field, or -1. */
+/** Removes all but the last value of a header. Returns the index of its field, or -1. */
 function keepLast(head: Head, id: number): number {
   let last = head.findKnown(id);
   if (last < 0) return -1;
@@ -155,7 +154,7 @@ function keepLast(head: Head, id: number): number {
   return last;
 }
 
-function believeScheme(x: Exchange): void {
+function applyScheme(x: Exchange): void {
   const head = x.request;
   const index = keepLast(head, PROTO);
   if (index < 0) return;
@@ -173,7 +172,7 @@ function believeScheme(x: Exchange): void {
   head.fields[at + VALUE_END] = valueAt + scheme.length;
 }
 
-function believeHost(head: Head): void {
+function applyHost(head: Head): void {
   const index = keepLast(head, HOST);
   if (index < 0) return;
   const at = index * FIELD_WORDS;
@@ -184,8 +183,8 @@ function believeHost(head: Head): void {
   } else removeKnown(head, 1 << HOST);
 }
 
-/** The ports of both schemes are not written out: some proxies say the one that they were reached by, not the client's. */
-function believePort(head: Head): void {
+/** Default ports are ignored: some proxies send the port on which they were reached, not the client's. */
+function applyPort(head: Head): void {
   const index = keepLast(head, PORT);
   if (index < 0) return;
   const text = valueText(head, index);

@@ -1,4 +1,4 @@
-/** Makes local responses, of an error or of what a plugin responds. */
+/** Makes local responses: of errors, of plugins, and to OPTIONS. */
 import { FRAMING, NAME } from "../http/head.ts";
 import { reasonOf } from "../http/status.ts";
 import { ERROR, type ProxyError } from "./error.ts";
@@ -9,7 +9,7 @@ type Prepared = { readonly body: Buffer; readonly proxyStatus: Buffer };
 const PROXY_STATUS = Buffer.from("proxy-status");
 const CONTENT_TYPE = Buffer.from("content-type");
 const ALLOW = Buffer.from("allow");
-/** Methods that the proxy serves; extension methods pass too, CONNECT and TRACE do not. */
+/** Methods in `Allow`; extension methods are served too, CONNECT and TRACE are not. */
 const METHODS = Buffer.from("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 const NOTHING = Buffer.alloc(0);
 const TEXT = Buffer.from("text/plain; charset=utf-8");
@@ -24,7 +24,7 @@ const prepared = new Map<ProxyError, Prepared>(
   ]),
 );
 
-/** Makes the response an error's: its status, `Proxy-Status` (RFC 9209) and a short text, never the cause. */
+/** Makes an error response: status, `Proxy-Status` (RFC 9209) and a short text, never the cause. */
 export function prepareErrorResponse(x: Exchange, error: ProxyError): void {
   const { body, proxyStatus } = prepared.get(error)!;
   const head = x.localResponse();
@@ -48,7 +48,7 @@ export function prepareOptionsResponse(x: Exchange): void {
   x.localBody = NOTHING;
 }
 
-/** Makes `x.response` ready for what a plugin asked with `respond`; its head fields stand there already. */
+/** Completes `x.response` after a plugin called `respond`, which has set its fields. */
 export function prepareLocalResponse(x: Exchange): void {
   x.response.status = x.localStatus;
   x.response.framing = FRAMING.length;

@@ -1,8 +1,7 @@
 /**
- * What a head says of its body, where plugins change that body. Lengths, ranges, entity tags and digests that the sender
- * wrote are of other bytes then, and are removed; what a plugin has set itself stays. HEAD and 304 have no body that
- * could be looked at: there, and while a body streams on behind its head, what plugins may do counts. A module that
- * imports neither `body_replace` nor `body_append` changes no body, and costs its messages nothing.
+ * Removes headers that describe a body which plugins have changed: lengths, ranges, entity tags and digests of the sender;
+ * those that plugins have set stay. For HEAD and 304, and while a body is still being filtered, headers are removed if a
+ * plugin may change the body. Modules that import neither `body_replace` nor `body_append` cannot, and have no effect.
  */
 
 import { REWRITES } from "../abi/abi.ts";
@@ -13,10 +12,10 @@ import type { Exchange } from "./exchange.ts";
 const names = (list: string): readonly Buffer[] => list.split(" ").map((name) => Buffer.from(name));
 
 const DIGESTS = "content-md5 digest content-digest repr-digest";
-/** Of trailers, and of a request's head. `Content-Range` of a PUT stays: without it the part would be taken for all. */
+/** Of trailers and request heads. `Content-Range` of a PUT stays: without it the part would replace the whole. */
 const DIGEST_NAMES = names(DIGESTS);
 const CHANGED_REQUEST = names(`${DIGESTS} content-encoding`);
-/** Of a response whose body is sent while plugins may still change it, and has not been changed so far: the coding stays. */
+/** Of a response whose body plugins may still change, and have not changed so far: Content-Encoding stays. */
 const UNSURE = names(`${DIGESTS} etag accept-ranges`);
 const CHANGED = names(`${DIGESTS} etag accept-ranges content-range content-length content-encoding`);
 const RANGES = names("range if-range");
@@ -25,18 +24,18 @@ function rewrites({ listener, route }: Exchange, direction: number): boolean {
   return ((listener!.hooks | (route === null ? 0 : route.hooks)) & direction) !== 0;
 }
 
-/** Before a request is sent: a part of a body cannot be changed as the whole would be, so the whole is asked for. */
+/** Removes ranges before a request is sent: plugins need the whole body to change it. */
 export function askForWhole(x: Exchange): void {
   if (rewrites(x, REWRITES.response)) removeOld(x.request, RANGES, x.request.end);
 }
 
-/** Before the request's head is sent, when what has come of its body went through plugins. */
+/** Called before the request head is sent, after the received part of the body was filtered. */
 export function fitRequest(x: Exchange): void {
   if (x.requestBody?.chunk.changed) removeOld(x.request, CHANGED_REQUEST, x.originalEnd);
   else if (!x.requestComplete && rewrites(x, REWRITES.request)) removeOld(x.request, DIGEST_NAMES, x.originalEnd);
 }
 
-/** Before the response's head is sent. */
+/** Called before the response head is sent. */
 export function fitResponse(x: Exchange): void {
   const changed = x.responseBody?.chunk.changed === true;
   if (!changed && !rewrites(x, REWRITES.response)) return;
@@ -46,12 +45,12 @@ export function fitResponse(x: Exchange): void {
   else if (!x.attempt.bodyDone && x.localStatus === 0) removeOld(response, UNSURE, x.responseEnd);
 }
 
-/** When trailers have come, before a plugin sees the body's end. */
+/** Called with the received trailers, before plugins process the last chunk. */
 export function fitTrailers(x: Exchange, trailers: Head, direction: number): void {
   if (rewrites(x, direction)) removeOld(trailers, DIGEST_NAMES, trailers.end);
 }
 
-/** Removes the fields of those names whose value the sender wrote: bytes from `end` on are plugins'. */
+/** Removes the fields of those names that the sender wrote; values from `end` on were set by plugins. */
 function removeOld(head: Head, list: readonly Buffer[], end: number): void {
   const { fields, count } = head;
   for (let i = 0, at = 0; i < count; i++, at += FIELD_WORDS) {

@@ -19,9 +19,9 @@ export interface PipelineControl {
   endByPlugin(x: Exchange, outcome: number): number;
   /** Makes the response an error response. */
   error(x: Exchange, error: ProxyError, problem: string): number;
-  /** Ends the request by an error response, whatever it waits for. */
+  /** Ends the request by an error response, and cancels what is pending. */
   fail(x: Exchange, error: ProxyError, problem: string): void;
-  /** The same in place of a response whose headers go through the chains already: they see no more of it. */
+  /** The same in place of a response that is already in the chains, which do not process the error response. */
   respondInstead(x: Exchange, error: ProxyError, problem: string): void;
   /** The response cannot be completed: it is aborted, so that the client can detect it. */
   breakOff(x: Exchange, problem: string): void;

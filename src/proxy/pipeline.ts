@@ -1,5 +1,5 @@
 /**
- * The request pipeline. `Pipeline.#walk` is to be read first: it is what happens to one request, in order. Every step
+ * The request pipeline. Read `Pipeline.#walk` first: it runs the phases of a request in order. Every step
  * returns the phase that follows, and only this file assigns it.
  *
  *   received → request → route → chain → pick → forward → awaiting ⇢ responded → response → send → body ⇢ done
@@ -57,7 +57,7 @@ export class Pipeline implements HookCaller, PipelineControl {
     this.tunnels = new Tunnels(context, (error) => this.internal(null, error));
   }
 
-  /** Takes an exchange from this phase on as far as it can go now. An exception ends the exchange, not the caller. */
+  /** Runs the phases of an exchange from this one on, until it waits or ends. An exception ends the exchange only. */
   advance(x: Exchange, phase: number): void {
     x.phase = phase;
     try {
@@ -162,7 +162,7 @@ export class Pipeline implements HookCaller, PipelineControl {
     return filtersRequest(x) ? PHASE.filterRequest : PHASE.pick;
   }
 
-  /** There is a response, the endpoint's or a local one: the chains, last first. */
+  /** Runs the chains with the response, the endpoint's or a local one, in reverse order. */
   #respond(x: Exchange): number {
     if (x.localStatus !== 0 && x.error === null) prepareLocalResponse(x);
     if (x.outcome < 0) x.responseEnd = x.response.end;
@@ -178,7 +178,7 @@ export class Pipeline implements HookCaller, PipelineControl {
     if (x.trace !== null) x.trace.addIdHeader(x);
     if (upgraded) return this.#openTunnel(x);
     if (x.localStatus === 0 && isBodiless(x)) {
-      // A plugin may have made it so: the body that the endpoint sends is left out.
+      // A plugin may have changed method or status: the endpoint's body is discarded.
       x.attempt.body = null;
       x.attempt.bodyDone = true;
     }
@@ -192,7 +192,7 @@ export class Pipeline implements HookCaller, PipelineControl {
     return PHASE.body;
   }
 
-  /** The exchange ends here: what follows is the tunnel's. */
+  /** Opens the tunnel; the exchange ends. */
   #openTunnel(x: Exchange): number {
     x.attempt.stream = null;
     x.client!.openTunnel!(x);
@@ -208,7 +208,7 @@ export class Pipeline implements HookCaller, PipelineControl {
 
   // ── Plugins ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** The phase that the hook leads to; -1: on in the chain. */
+  /** Calls request_head. Returns the next phase, or -1 to continue with the chain. */
   #callRequest(instance: Instance, x: Exchange): number {
     if ((instance.hooks & (1 << HOOK.request_head)) === 0) return -1;
     const outcome = this.#call(instance, HOOK.request_head, x);
@@ -225,7 +225,7 @@ export class Pipeline implements HookCaller, PipelineControl {
     }
   }
 
-  /** The response's headers through the chains, last first: OUTCOME.continue, or waiting. */
+  /** Calls response_head in both chains, in reverse order. Returns OUTCOME.continue or OUTCOME.suspended. */
   #callResponse(x: Exchange): number {
     const total = countEntered(x);
     for (; x.filtersDone < total; x.filtersDone++) {
@@ -238,7 +238,7 @@ export class Pipeline implements HookCaller, PipelineControl {
         prepareLocalResponse(x);
         x.responseEnd = x.response.end;
       } else if (outcome === OUTCOME.buffer) {
-        // Nothing is to be buffered of a tunnel.
+        // A tunnel has no body to buffer.
         if (x.attempt.upgraded !== null && x.localStatus === 0) continue;
         responseBody(x).bufferFor(instance);
       } else if (outcome !== OUTCOME.continue) {
@@ -250,7 +250,7 @@ export class Pipeline implements HookCaller, PipelineControl {
     return OUTCOME.continue;
   }
 
-  /** Calls a hook, or takes the outcome of the call that was suspended. */
+  /** Calls a hook, or returns the outcome of its suspended call. */
   #call(instance: Instance, hook: number, x: Exchange): number {
     if (x.outcome < 0) return instance.call(hook, x);
     const outcome = x.outcome;
@@ -268,13 +268,13 @@ export class Pipeline implements HookCaller, PipelineControl {
     return this.error(x, failureOf(outcome), "a plugin failed");
   }
 
-  /** A plugin's call is suspended: `resume` continues the exchange where it is now. */
+  /** A plugin call is suspended: `resume` continues in the present phase. */
   suspend(x: Exchange): number {
     const { attempt } = x;
     x.resumesAt = x.phase;
     x.delayed = true;
     if (attempt.body !== null) {
-      // What was read is valid in this turn only.
+      // The read buffer is valid until the read callback returns.
       attempt.body = Buffer.from(attempt.body.subarray(attempt.bodyStart, attempt.bodyEnd));
       attempt.bodyEnd -= attempt.bodyStart;
       attempt.bodyStart = 0;
@@ -291,7 +291,7 @@ export class Pipeline implements HookCaller, PipelineControl {
     else this.advance(x, x.resumesAt);
   }
 
-  /** Has the route's timeout end the exchange where no connection's deadline does. */
+  /** Enforces the route's timeout while no connection's deadline does. */
   watch(x: Exchange): void {
     if (x.deadline === 0 || x.timeLimit !== null || x.headSent) return;
     x.timeLimit = new TimeLimit(this, x);
@@ -300,7 +300,7 @@ export class Pipeline implements HookCaller, PipelineControl {
 
   // ── Errors ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Makes the response an error's. */
+  /** Makes the response an error response. */
   error(x: Exchange, error: ProxyError, problem: string): number {
     if (error.source === "client") logRejection(this.context, x, error, problem);
     x.problem = problem;
@@ -308,14 +308,14 @@ export class Pipeline implements HookCaller, PipelineControl {
     return PHASE.response;
   }
 
-  /** Ends the request by an error response, whatever it waits for. */
+  /** Ends the request by an error response, and cancels what is pending. */
   fail(x: Exchange, error: ProxyError, problem: string): void {
     x.cancelCalls();
     cancelAttempts(this.context, x);
     this.advance(x, this.error(x, error, problem));
   }
 
-  /** The same in place of a response whose headers go through the chains already: they see no more of it. */
+  /** The same in place of a response that is already in the chains, which do not process the error response. */
   respondInstead(x: Exchange, error: ProxyError, problem: string): void {
     x.cancelCalls();
     cancelAttempts(this.context, x);
@@ -324,7 +324,7 @@ export class Pipeline implements HookCaller, PipelineControl {
     this.advance(x, PHASE.send);
   }
 
-  /** The response cannot be completed: the client must see that. */
+  /** The response cannot be completed: aborts it, so that the client can detect it. */
   breakOff(x: Exchange, problem: string): void {
     if (x.phase === PHASE.done || x.phase === PHASE.idle) return;
     x.problem = problem;
@@ -332,21 +332,21 @@ export class Pipeline implements HookCaller, PipelineControl {
     this.advance(x, PHASE.broken);
   }
 
-  /** An exception in our own code: ends the exchange, if it was one's. */
+  /** An exception in the proxy's own code: ends the exchange, if there is one. */
   internal(x: Exchange | null, error: unknown): void {
     this.context.cells[THREAD_CELLS.internalErrors]!++;
     const stack = error instanceof Error ? error.stack : String(error);
     this.context.report("error", "an exception ended an exchange", { stack, listener: x?.listenerName });
     if (x === null || x.phase === PHASE.done || x.phase === PHASE.idle) return;
     if (x.phase === PHASE.broken) this.advance(x, PHASE.done);
-    // The second exception may come of the response to the first.
+    // The error response to a first exception may have caused a second one.
     else if (x.headSent || x.error === ERROR.internal || !x.client!.alive) this.breakOff(x, "internal error");
     else this.fail(x, ERROR.internal, "internal error");
   }
 
   // ── The end ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** The exchange is given back whatever fails here. */
+  /** Records the exchange and returns it to the pool, even if a step of this fails. */
   #finish(x: Exchange): void {
     const client = x.client!;
     const { snapshot } = x.listener!;
@@ -384,7 +384,7 @@ export class Pipeline implements HookCaller, PipelineControl {
   }
 }
 
-/** Whether no body may follow the response's headers (RFC 9110 section 6.4.1). */
+/** Whether the response has no body (RFC 9110 section 6.4.1). */
 function isBodiless({ isHead, attempt, response: { status } }: Exchange): boolean {
   // A plugin has made another response of a 101, which is to have no body.
   return isHead || attempt.upgraded !== null || status === 204 || status === 304;

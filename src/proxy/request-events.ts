@@ -1,4 +1,4 @@
-/** What downstreams report: requests begin, their bodies come, clients leave. */
+/** Events of downstreams: requests begin, body bytes are received, clients close. */
 import { isHeadMethod } from "../http/method.ts";
 import type { Connection } from "../net/connection.ts";
 import { THREAD_CELLS } from "../observe/series.ts";
@@ -12,14 +12,14 @@ import { applyForwarded } from "./forwarded.ts";
 import { PHASE } from "./phase.ts";
 import type { PipelineControl } from "./pipeline-control.ts";
 
-/** The request counts from now on, and holds its version. */
+/** Counts the request as in flight, and retains its snapshot. */
 export function receive({ cells }: ThreadContext, x: Exchange): void {
   x.isHead = isHeadMethod(x.request);
   x.listener!.snapshot.enter();
   x.listenerName = x.listener!.plan.name;
   cells[THREAD_CELLS.requestsInFlight]!++;
   x.scheme = x.client!.scheme;
-  // Nothing is believed of a head that was rejected half-way.
+  // A head that was rejected has no reliable fields.
   if (x.request.problem === "") applyForwarded(x);
   x.keepOriginal();
 }
@@ -33,19 +33,19 @@ export class RequestEvents {
     this.#bodies = bodies;
   }
 
-  /** The request's head is complete, and what was received of its body is kept. */
+  /** The request head is complete; the received part of the body is in `x.replay`. */
   begin(x: Exchange): void {
     this.#pipeline.advance(x, PHASE.received);
   }
 
-  /** A subrequest, which has a cluster and no chain. */
+  /** Begins a subrequest, which has a cluster and no chain. */
   beginSubrequest(x: Exchange): void {
     x.isHead = isHeadMethod(x.request);
     x.listener!.snapshot.enter();
     this.#pipeline.advance(x, PHASE.pick);
   }
 
-  /** The request is rejected: its head, or later its body. */
+  /** Rejects the request because of its head or body. */
   refuse(x: Exchange, error: ProxyError, problem: string): void {
     if (x.phase === PHASE.idle) {
       receive(this.#pipeline.context, x);
@@ -56,28 +56,28 @@ export class RequestEvents {
     this.#pipeline.breakOff(x, problem);
   }
 
-  /** More of the request's body. Returns false when the downstream should pause until its `resumeBody`. */
+  /** More of the request body was received. Returns false when the downstream should pause until its `resumeBody`. */
   body(x: Exchange, source: Connection, bytes: Buffer, start: number, end: number): boolean {
     const bodies = this.#bodies;
     if (x.phase === PHASE.bufferingRequest) return bodies.bufferMore(x, bytes, start, end);
     if (x.requestBody?.streaming) return bodies.filterMore(x, source, bytes, start, end);
     const more = passBody(x, source, bytes, start, end);
-    // While a plugin's call for its first chunk is suspended the rest is kept, so no more is read.
+    // While a plugin call for the first chunk is suspended the rest is buffered, so reading pauses.
     return more && (x.requestBody === null || x.requestBody.suspension === null);
   }
 
-  /** More of the response can be taken. */
+  /** The downstream can take more of the response. */
   drained(x: Exchange): void {
-    // While a call is suspended no more may come: its result is sent first, and then asks for more.
+    // While a call is suspended nothing more may be received: sending its result resumes the stream.
     if (x.phase !== PHASE.suspended) x.attempt.stream?.resumeBody();
   }
 
-  /** The client left: the attempt is cancelled, and the log says 499 if no response had begun. */
+  /** The client closed the connection: cancels the attempt; logged with status 499 if no response had begun. */
   gone(x: Exchange, problem: string): void {
     if (x.phase === PHASE.done || x.phase === PHASE.idle) return;
     x.problem = problem;
     x.error = ERROR.clientGone;
-    x.cancelCalls(); // restores what a plugin has changed
+    x.cancelCalls(); // also reverts unfinished changes of plugins
     if (!x.headSent) x.response.status = ERROR.clientGone.status;
     this.#pipeline.advance(x, PHASE.broken);
   }

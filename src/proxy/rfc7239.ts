@@ -5,13 +5,13 @@ import { readNode } from "../net/address.ts";
 export type ForwardedSays = {
   /** For each hop, the client's first, its address, or `unknown`. */
   readonly nodes: readonly string[];
-  /** Of the last hop that tells them; empty when none does. */
+  /** Of the last hop that has them; empty if none has. */
   readonly proto: string;
   readonly host: string;
 };
 
 const TOKEN = "[!#$%&'*+.^_`|~0-9A-Za-z-]+";
-/** A pair, and what separates it from the next: `;` within a hop, `,` between hops, or the end. */
+/** A pair and its separator: `;` within a hop, `,` between hops, or the end. */
 const PAIR = new RegExp(`[ \\t]*(?:(${TOKEN})=(?:(${TOKEN})|"((?:[^"\\\\]|\\\\.)*)"))?[ \\t]*([;,]|$)`, "y");
 
 /** Reads the value; null when it is not well-formed: a client can have written what follows the mistake. */

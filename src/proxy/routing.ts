@@ -11,7 +11,7 @@ import type { RouteState } from "./snapshot.ts";
 /** Characters of a path in a log line at most. */
 const MAX_SHOWN = 256;
 
-/** The first route that matches and whose router, if it has one, does not pass. */
+/** Selects the first route that matches and whose router, if any, does not pass to the next route. */
 export function selectRoute(pipeline: PipelineControl, x: Exchange): number {
   const { router, routes, plan } = x.listener!;
   for (let from = 0; ; ) {
@@ -41,10 +41,10 @@ export function selectRoute(pipeline: PipelineControl, x: Exchange): number {
     return PHASE.chain;
   }
   if (x.trace !== null) x.trace.routed(null);
-  return pipeline.error(x, ERROR.noRoute, "no rule of the listener matches");
+  return pipeline.error(x, ERROR.noRoute, "no route of the listener matches");
 }
 
-/** The endpoint could read a path that belongs to a route whose filters this request does not pass. */
+/** Rejects a path that the endpoint may read as one of another route, whose filters would be bypassed. */
 function rejectAmbiguous(pipeline: PipelineControl, x: Exchange, selected: number, rival: Rival): number {
   const { routes } = x.listener!;
   const name = (at: number) => (at < 0 ? "no route" : `the route ${routes[at]!.name}`);
@@ -53,7 +53,7 @@ function rejectAmbiguous(pipeline: PipelineControl, x: Exchange, selected: numbe
       ? `the path selects ${name(selected)}, and is too long to try its other readings`
       : `the path selects ${name(selected)}, but ${name(rival.route)} when it is read as ${rival.path.slice(0, MAX_SHOWN)}`;
   if (x.trace !== null) x.trace.routed(null, true);
-  // The connection ends with this answer.
+  // Closes the connection after the response.
   x.requestComplete = false;
   return pipeline.error(x, ERROR.ambiguousPath, problem);
 }

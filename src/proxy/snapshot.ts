@@ -1,6 +1,6 @@
 /**
- * One version in service on this thread: frozen, read once by each request, which keeps it to its end. It counts its
- * exchanges; when a newer version serves and the count is zero it is disposed, explicitly.
+ * One version of the configuration in service on this worker. Immutable; a request reads it once and uses it to its end.
+ * It counts its exchanges, and is disposed when a newer version is in service and the count is zero.
  */
 import type { BlockList } from "node:net";
 import type { Cluster } from "../cluster/cluster.ts";
@@ -25,9 +25,9 @@ export type RouteState = {
   readonly retry: RetryPlan;
   /** Protocols that a request may be upgraded to. */
   readonly upgrades: readonly UpgradeProtocol[];
-  /** First cell of `sluice_requests_total` by cluster index; -1 where there is none. */
+  /** First cell of `sluice_requests_total` by cluster index; -1: none. */
   readonly requestCells: Int32Array;
-  /** The same with `cluster=""`: the response came before a cluster was chosen. */
+  /** The same with `cluster=""`, for responses without a cluster. */
   readonly noClusterCells: number;
   readonly durationCells: number;
 };
@@ -49,11 +49,11 @@ export class Snapshot {
   readonly version: number;
   readonly clusters: readonly Cluster<Connector>[];
   readonly listeners = new Map<string, ListenerState>();
-  /** Names that `chosenStrategy` counts by. */
+  /** `Exchange.chosenStrategy` is an index into these names. */
   readonly strategyNames: readonly string[];
-  /** Listener and route of subrequests: without chains, counted nowhere. */
+  /** Listener and route of subrequests, without chains and counters. */
   subrequests: { readonly listener: ListenerState; readonly route: RouteState } | null = null;
-  /** Which requests are traced; null where none is. */
+  /** Selects the requests that are traced; null: none. */
   tracer: ExchangeTracer | null = null;
   #exchanges = 0;
   #retired = false;
@@ -79,7 +79,7 @@ export class Snapshot {
     if (--this.#exchanges === 0 && this.#retired) this.#dispose();
   }
 
-  /** A newer version serves. */
+  /** A newer version is in service. */
   retire(): void {
     if (this.#retired) return;
     this.#retired = true;

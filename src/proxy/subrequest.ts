@@ -16,7 +16,7 @@ import type { Pipeline } from "./pipeline.ts";
 import type { Snapshot } from "./snapshot.ts";
 
 const HEAD_LIMITS = { head: 1024 * 1024, target: 64 * 1024, headers: 1000 };
-/** What it sends is the plugin's alone. */
+/** It sends the plugin's headers only. */
 const NOTHING = Buffer.alloc(0);
 const CONTENT_LENGTH = "content-length: ";
 
@@ -28,7 +28,7 @@ class Subrequest implements Downstream {
   readonly alive = true;
   readonly #pipeline: Pipeline;
   readonly #most: number;
-  #tell: ((answer: FetchResponse | number) => void) | null;
+  #completed: ((response: FetchResponse | number) => void) | null;
   #exchange: Exchange | null = null;
   #timer: NodeJS.Timeout | null = null;
   #head: Head | null = null;
@@ -36,10 +36,10 @@ class Subrequest implements Downstream {
   /** The result without a response: a STATUS below zero. */
   #failure: number = STATUS.unreachable;
 
-  constructor(pipeline: Pipeline, most: number, tell: (answer: FetchResponse | number) => void) {
+  constructor(pipeline: Pipeline, most: number, completed: (response: FetchResponse | number) => void) {
     this.#pipeline = pipeline;
     this.#most = most;
-    this.#tell = tell;
+    this.#completed = completed;
   }
 
   start(request: FetchRequest, snapshot: Snapshot, cluster: number): void {
@@ -56,16 +56,16 @@ class Subrequest implements Downstream {
     const head = withLength(request);
     scanRequest(head, 0, head.length, x.request, HEAD_LIMITS);
     if (request.body.length > 0) x.keep(request.body, 0, request.body.length);
-    this.#timer = setTimeout(() => this.#giveUp(STATUS.timedOut), request.timeout);
+    this.#timer = setTimeout(() => this.#abort(STATUS.timedOut), request.timeout);
     this.#pipeline.requests.beginSubrequest(x);
   }
 
   cancel(): void {
-    this.#tell = null;
-    this.#giveUp(STATUS.unreachable);
+    this.#completed = null;
+    this.#abort(STATUS.unreachable);
   }
 
-  #giveUp(status: number): void {
+  #abort(status: number): void {
     this.#failure = status;
     if (this.#exchange !== null) this.#pipeline.requests.gone(this.#exchange, "the plugin's subrequest was cancelled");
   }
@@ -78,22 +78,22 @@ class Subrequest implements Downstream {
       if (x.error === ERROR.responseTimeout || x.error === ERROR.connectTimeout) this.#failure = STATUS.timedOut;
     } else {
       this.#head = x.response.copy();
-      if (x.attempt.body !== null) this.#gather(x, x.attempt.body);
+      if (x.attempt.body !== null) this.#buffer(x, x.attempt.body);
     }
     return true;
   }
 
   sendBody(_source: Connection | null, bytes: Buffer, x: Exchange): boolean {
-    this.#gather(x, bytes);
+    this.#buffer(x, bytes);
     return true;
   }
 
-  #gather(x: Exchange, bytes: Buffer): void {
+  #buffer(x: Exchange, bytes: Buffer): void {
     if (this.#body.length + x.attempt.bodyEnd - x.attempt.bodyStart > this.#most) {
       this.#head = null;
       this.#failure = STATUS.tooLarge;
-      // The exchange is in the middle of a step of its own now.
-      setImmediate(() => this.#giveUp(STATUS.tooLarge));
+      // Not now: the exchange is executing a step.
+      setImmediate(() => this.#abort(STATUS.tooLarge));
     } else if (this.#failure !== STATUS.tooLarge) this.#body.append(bytes, x.attempt.bodyStart, x.attempt.bodyEnd);
   }
 
@@ -109,15 +109,15 @@ class Subrequest implements Downstream {
   finished(): void {
     this.#exchange = null;
     if (this.#timer !== null) clearTimeout(this.#timer);
-    const tell = this.#tell;
-    this.#tell = null;
-    if (tell === null) return;
+    const completed = this.#completed;
+    this.#completed = null;
+    if (completed === null) return;
     const { bytes, start, end } = this.#body;
-    tell(this.#head === null ? this.#failure : { head: this.#head, body: bytes.subarray(start, end) });
+    completed(this.#head === null ? this.#failure : { head: this.#head, body: bytes.subarray(start, end) });
   }
 }
 
-/** Sends a plugin's request to a cluster. Returns what cancels it. */
+/** Sends a plugin's request to a cluster. Returns a function that cancels it. */
 export function sendSubrequest(
   pipeline: Pipeline,
   request: FetchRequest,
@@ -129,7 +129,7 @@ export function sendSubrequest(
   return () => subrequest.cancel();
 }
 
-/** The head with the length of the body, where there is one. */
+/** The head, with Content-Length if there is a body. */
 function withLength({ head, body }: FetchRequest): Buffer {
   if (body.length === 0) return head;
   const end = Buffer.from(`${CONTENT_LENGTH}${body.length}\r\n\r\n`);

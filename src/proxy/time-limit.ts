@@ -1,4 +1,4 @@
-/** The route's timeout, while an exchange is suspended or gathers a body: then no connection's deadline ends it. */
+/** The route's timeout while an exchange is suspended or buffers a body, and no connection has a deadline for it. */
 import type { Timed } from "../net/clock.ts";
 import { ERROR } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
@@ -21,7 +21,7 @@ export class TimeLimit implements Timed {
 
   expire(): void {
     const x = this.#exchange;
-    // An error response is on its way already.
+    // An error response is being sent already.
     if (x.headSent || x.error !== null) return;
     const phase = x.phase === PHASE.suspended ? x.resumesAt : x.phase;
     try {

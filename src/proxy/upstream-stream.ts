@@ -45,7 +45,7 @@ export interface UpstreamEvents {
   writable(attempt: Attempt): void;
   /** The attempt failed. `unprocessed`: the endpoint says that it did nothing, so any method may be sent again. */
   failed(attempt: Attempt, error: ProxyError, problem: string, unprocessed?: boolean): void;
-  /** The endpoint was sent all that there is, and the rest of the request has not come within the route's timeout. */
+  /** The rest of the request was not received within the route's timeout; all received bytes were sent. */
   requestLate(attempt: Attempt): void;
   /** An exception was thrown in the stream's own code. */
   internal(x: Exchange | null, error: unknown): void;
