@@ -1,9 +1,9 @@
 /**
- * Reads the server name of a TLS ClientHello (RFC 8446 section 4.1.2, RFC 6066 section 3), which may be spread over
- * several records and reads. What is not well-formed is left to OpenSSL, which sends the alert.
+ * Parses the server name of a TLS ClientHello (RFC 8446 section 4.1.2, RFC 6066 section 3), which may span several records
+ * and reads. A malformed hello has no server name; OpenSSL rejects it with an alert.
  */
 
-/** A handshake record, and its message. */
+/** Types and sizes of the record and of the handshake message. */
 const RECORD_HANDSHAKE = 22;
 const CLIENT_HELLO = 1;
 const RECORD_HEADER = 5;
@@ -11,13 +11,13 @@ const MESSAGE_HEADER = 4;
 const VERSION_AND_RANDOM = 34;
 const SERVER_NAME = 0;
 
-/** Hellos with hybrid keys have 2 KiB. */
+/** Most bytes of a hello. Those with hybrid key shares have 2 KiB. */
 export const MAX_HELLO = 32 * 1024;
 
 export type ClientHello = {
-  /** `more`: the hello is not complete; `plain`: the bytes are no TLS. */
+  /** `more`: the hello is incomplete; `plain`: the input is not TLS. */
   readonly state: "complete" | "more" | "plain";
-  /** Empty: none was sent. */
+  /** In lower case; empty: none was sent. */
   readonly serverName: string;
 };
 
@@ -25,6 +25,7 @@ const MORE: ClientHello = { state: "more", serverName: "" };
 const PLAIN: ClientHello = { state: "plain", serverName: "" };
 const NAMELESS: ClientHello = { state: "complete", serverName: "" };
 
+/** Parses the received bytes `[start, end)`; call again with more bytes if the state is `more`. */
 export function readClientHello(bytes: Buffer, start: number, end: number): ClientHello {
   if (start === end) return MORE;
   if (bytes[start] !== RECORD_HANDSHAKE) return PLAIN;
@@ -33,13 +34,13 @@ export function readClientHello(bytes: Buffer, start: number, end: number): Clie
   if (message.length < MESSAGE_HEADER) return MORE;
   if (message[0] !== CLIENT_HELLO) return NAMELESS;
   const length = MESSAGE_HEADER + message.readUIntBE(1, 3);
-  // OpenSSL refuses it.
+  // OpenSSL rejects it.
   if (length > MAX_HELLO) return NAMELESS;
   if (message.length < length) return MORE;
   return { state: "complete", serverName: findServerName(message.subarray(MESSAGE_HEADER, length)) };
 }
 
-/** The content of the handshake records so far; null: a record of another type stands between them, or is empty. */
+/** The content of the handshake records received so far; null: a record is empty or of another type. */
 function joinRecords(bytes: Buffer, start: number, end: number): Buffer | null {
   const parts: Buffer[] = [];
   for (let at = start; at < end; ) {
@@ -53,7 +54,7 @@ function joinRecords(bytes: Buffer, start: number, end: number): Buffer | null {
   return parts.length === 1 ? parts[0]! : Buffer.concat(parts);
 }
 
-/** Empty: none is sent, or the hello is not well-formed. */
+/** Returns the server name; empty if there is none or the hello is malformed. */
 function findServerName(hello: Buffer): string {
   let at = skip(hello, VERSION_AND_RANDOM, 1);
   at = skip(hello, at, 2);
@@ -70,12 +71,12 @@ function findServerName(hello: Buffer): string {
   return "";
 }
 
-/** Behind a vector whose length has so many bytes; -1: there is none. */
+/** Returns the end of a vector whose length field has `width` bytes; -1 if it is out of bounds. */
 function skip(bytes: Buffer, at: number, width: number): number {
   return at < 0 || at + width > bytes.length ? -1 : at + width + bytes.readUIntBE(at, width);
 }
 
-/** A list of one host name: type 0, length, name. */
+/** Parses a server name list with one entry: type 0, length, name. */
 function readServerName(list: Buffer): string {
   if (list.length < 5 || list[2] !== 0) return "";
   const length = list.readUInt16BE(3);

@@ -1,19 +1,19 @@
-/** What the handshake of a TLS connection has established. */
+/** The facts about a TLS connection after its handshake. */
 export type TlsFacts = {
-  /** The name that the client asked for (SNI), in lower case; empty without one. */
+  /** The requested server name (SNI) in lower case; empty without one. */
   readonly serverName: string;
-  /** As OpenSSL names it: `TLSv1.3`. */
+  /** The version by OpenSSL's name: `TLSv1.3`. */
   readonly version: string;
-  /** The standard name: `TLS_AES_128_GCM_SHA256`. */
+  /** The cipher suite by its IANA name: `TLS_AES_128_GCM_SHA256`. */
   readonly cipher: string;
-  /** The protocol that was agreed on (ALPN); empty without one. */
+  /** The negotiated application protocol (ALPN); empty without one. */
   readonly protocol: string;
   /** The session continues one of an earlier connection. */
   readonly resumed: boolean;
-  /** Subject of the client's certificate (RFC 4514); empty without one that was verified, as are the next two. */
+  /** Subject of the client's verified certificate (RFC 4514). This and the next two are empty without one. */
   readonly clientSubject: string;
-  /** Its alternative names: `DNS:app.example, URI:spiffe://example/app`. */
+  /** Subject alternative names: `DNS:app.example, URI:spiffe://example/app`. */
   readonly clientNames: string;
-  /** SHA-256 of the certificate, 64 hexadecimal digits in lower case. */
+  /** SHA-256 of the certificate, 64 lower-case hexadecimal digits. */
   readonly clientFingerprint: string;
 };

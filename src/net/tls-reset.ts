@@ -1,7 +1,7 @@
 /**
- * Aborts TLS connections. `TLSSocket.destroy()` closes the TCP connection in order, which Node and others report to the
- * peer as the ordinary end of the stream, and `resetAndDestroy()` refuses TLS. Like `accept.ts`, this file uses private
- * parts of Node: the TCP handle below that of TLS. Where it is missing, the socket is destroyed.
+ * Aborts TLS connections by a TCP reset. `TLSSocket.destroy()` closes the TCP connection in order, which peers take for
+ * the end of the stream, and `resetAndDestroy()` does not support TLS. Like `accept.ts`, this file uses a private field of
+ * Node, the TCP handle of the TLS handle; without it the socket is destroyed.
  */
 import type { Socket } from "node:net";
 
@@ -15,7 +15,7 @@ export function resetTls(socket: Socket): void {
   socket.destroy();
 }
 
-/** Replaces `close`, which the TLS handle calls last. */
+/** Replaces `close` of the TCP handle, which the TLS handle calls last. */
 function closeByReset(handle: Handle): void {
   const close = handle.close.bind(handle);
   handle.close = (closed) => {

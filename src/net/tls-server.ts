@@ -1,35 +1,35 @@
 /**
- * The TLS side of a listener on one worker: a secure context for each set of certificates, and the choice among them by
- * the server name that the client asks for (SNI, RFC 6066 section 3).
+ * TLS of a listener on one worker: a secure context for each set of certificates, selected by the requested server name
+ * (SNI, RFC 6066 section 3).
  */
 import { constants } from "node:crypto";
 import { createSecureContext, type SecureContext, type SecureVersion } from "node:tls";
 
 export type TlsCertificate = {
-  /** PEM: the certificate, then those of its issuers. */
+  /** The certificate chain in PEM, the server's certificate first. */
   readonly cert: string;
   readonly key: string;
-  /** Of the key; empty: it is not encrypted. */
+  /** Passphrase of the key; empty: it is not encrypted. */
   readonly passphrase: string;
-  /** DNS names that it is for, in lower case; `*.` stands for one label. */
+  /** Its DNS names in lower case; `*.` matches one label. */
   readonly names: readonly string[];
-  /** `rsa`, `ec`, `ed25519` …: a name may have one certificate of each. */
+  /** `rsa`, `ec`, `ed25519` …: a name may have one certificate per type. */
   readonly keyType: string;
 };
 
-/** Plain data, posted to workers. */
+/** The TLS configuration of a listener: plain data, posted to workers. */
 export type TlsServerOptions = {
-  /** Equal for two versions when nothing differs: secure contexts are then carried over. */
+  /** Equal in two versions if nothing differs: secure contexts are then reused. */
   readonly key: string;
-  /** The first is the default. */
+  /** The first one is the default certificate. */
   readonly certificates: readonly TlsCertificate[];
   readonly minVersion: SecureVersion;
   readonly maxVersion: SecureVersion;
-  /** OpenSSL names, separated by colons; those of TLS 1.3 begin with `TLS_`. */
+  /** OpenSSL cipher names separated by colons; those of TLS 1.3 begin with `TLS_`. */
   readonly ciphers: string;
-  /** Refuse server names that no certificate has; otherwise they get the default certificate. */
+  /** Reject server names without a certificate; otherwise they get the default certificate. */
   readonly rejectsUnknownNames: boolean;
-  /** Null: clients are not asked for a certificate. */
+  /** Client certificates; null: none are requested. */
   readonly clients: {
     readonly required: boolean;
     readonly ca: readonly string[];
@@ -37,7 +37,7 @@ export type TlsServerOptions = {
   } | null;
 };
 
-/** Results of a handshake, as counted; the first is success. */
+/** Results of a handshake, for counters; the first is success. */
 export const HANDSHAKES = [
   "ok",
   "failed",
@@ -49,7 +49,7 @@ export const HANDSHAKES = [
 ] as const;
 export type HandshakeFailure = Exclude<(typeof HANDSHAKES)[number], "ok">;
 
-/** Why a handshake was ended by this side. */
+/** Reasons for which the proxy ends a handshake. */
 export class HandshakeError extends Error {
   readonly result: HandshakeFailure;
   constructor(result: HandshakeFailure, message: string) {
@@ -62,11 +62,11 @@ export class TlsServer {
   readonly options: TlsServerOptions;
   readonly #default: SecureContext;
   readonly #exact = new Map<string, SecureContext>();
-  /** By the part behind the `*`. */
+  /** By the part of the name after `*`. */
   readonly #wildcard = new Map<string, SecureContext>();
   readonly #made = new Map<string, SecureContext>();
 
-  /** @throws Error if OpenSSL refuses a certificate or setting. */
+  /** @throws Error if OpenSSL rejects a certificate or setting. */
   constructor(options: TlsServerOptions) {
     this.options = options;
     const { certificates } = options;
@@ -79,14 +79,14 @@ export class TlsServer {
     this.#default = first === undefined ? this.#make([0]) : this.#contextOf(first);
   }
 
-  /** For a server name in lower case, empty if the client sent none. Null: refuse the handshake. */
+  /** Selects the context for a server name in lower case (empty: none was sent). Null: reject the handshake. */
   contextFor(name: string): SecureContext | null {
     const dot = name.indexOf(".");
     const found = this.#exact.get(name) ?? (dot > 0 ? this.#wildcard.get(name.slice(dot)) : undefined);
     return found ?? (this.options.rejectsUnknownNames && name !== "" ? null : this.#default);
   }
 
-  /** With the first certificate of each key type that has this name. */
+  /** Builds the context with the first certificate of each key type that has this name. */
   #contextOf(name: string): SecureContext {
     const types = new Set<string>();
     const indices: number[] = [];

@@ -1,4 +1,4 @@
-/** Counts TLS handshakes with clients by result, and logs why they fail; rate-limited. */
+/** Counts TLS handshakes with clients by result, and logs failures, rate-limited. */
 import { HANDSHAKES, HandshakeError } from "../net/tls-server.ts";
 import { LISTENER_CELLS } from "../observe/series.ts";
 import type { ThrottledLog } from "../observe/throttled-log.ts";
@@ -6,7 +6,7 @@ import type { Port } from "../proxy/port.ts";
 
 export type HandshakeLogOptions = { readonly cells: Float64Array; readonly warnings: ThrottledLog };
 
-/** A peer that closes or resets instead of going on: port scans and checks by TCP do. */
+/** Errors of peers that close or reset the connection during the handshake, as port scans and TCP checks do. */
 const ABORTED = new Set(["ECONNRESET", "EPIPE", "ETIMEDOUT"]);
 
 export class HandshakeLog {
@@ -18,7 +18,7 @@ export class HandshakeLog {
     this.#warnings = warnings;
   }
 
-  /** `error`: why it failed; null: it is complete. */
+  /** `error`: the failure; null: the handshake is complete. */
   ended({ state }: Port, client: string, error: Error | null): void {
     const result = error === null ? "ok" : resultOf(error);
     const { plan } = state!;
@@ -34,7 +34,7 @@ function resultOf(error: Error): (typeof HANDSHAKES)[number] {
   return ABORTED.has((error as NodeJS.ErrnoException).code ?? "") ? "aborted" : "failed";
 }
 
-/** OpenSSL's reason, without its thread, source file and line: `http request`, `unsupported protocol`. */
+/** The reason of an OpenSSL error without thread, source file and line: `http request`, `unsupported protocol`. */
 function causeOf(error: Error): string {
   const { reason } = error as { reason?: string };
   return reason ?? error.message;

@@ -1,7 +1,6 @@
 /**
- * The handler of an accepted connection until admission is decided and the TLS handshake, if any, is complete; both begin
- * at once. Input received meanwhile is buffered unparsed and
- * passed to the protocol's handler.
+ * The handler of an accepted connection until admission is decided and the TLS handshake, if any, is complete; both start
+ * at once. Input received meanwhile is buffered unparsed and passed to the protocol's handler.
  */
 import { PendingBuffer } from "../net/pending-buffer.ts";
 import type { Admission, AdmissionHandler, PendingAdmission } from "../proxy/admission.ts";
@@ -28,9 +27,9 @@ export class Incoming implements ServerHandler, AdmissionHandler {
   /** Set while a hook call is suspended. */
   #admission: PendingAdmission | null = null;
   #input: PendingBuffer | null = null;
-  /** Until the handshake is complete; null for a plain connection. */
+  /** Set during the TLS handshake; null for a plain connection. */
   #tls: TlsStart | null = null;
-  /** Set when it is admitted. */
+  /** Set when the connection is admitted. */
   #admitted: { readonly choice: ConnectionChoice | null } | null = null;
 
   constructor(connection: AcceptedConnection, port: Port, options: IncomingOptions) {

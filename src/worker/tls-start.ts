@@ -1,4 +1,4 @@
-/** The start of a TLS connection: its ClientHello is read, a certificate chosen, and the handshake awaited. */
+/** Starts TLS on an accepted connection: parses the ClientHello, selects a certificate, and runs the handshake. */
 import { MAX_HELLO, readClientHello } from "../net/client-hello.ts";
 import { PendingBuffer } from "../net/pending-buffer.ts";
 import { secure } from "../net/tls-accept.ts";
@@ -7,13 +7,13 @@ import type { AcceptedConnection, Port } from "../proxy/port.ts";
 import type { HandshakeLog } from "./handshake-log.ts";
 
 const LARGEST = 2 * MAX_HELLO;
-/** A fatal alert: unrecognized_name (RFC 6066 section 3). */
+/** The fatal alert unrecognized_name (RFC 6066 section 3). */
 const UNKNOWN_NAME = Buffer.from([0x15, 3, 3, 0, 2, 2, 112]);
 const NOT_TLS = "This port expects TLS: use https.\n";
 const PLAIN_HTTP = Buffer.from(
   `HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: ${NOT_TLS.length}\r\nproxy-status: sluice; error=http_request_error\r\n\r\n${NOT_TLS}`,
 );
-/** How long a client that was refused may take to read why, ms. */
+/** Milliseconds for a rejected client to read the alert. */
 const REFUSED = 2000;
 
 export class TlsStart {
@@ -22,9 +22,9 @@ export class TlsStart {
   readonly #server: TlsServer;
   readonly #log: HandshakeLog;
   readonly #hello = new PendingBuffer();
-  /** The hello was read, or refused. */
+  /** The hello was parsed or rejected. */
   #decided = false;
-  /** It was counted. */
+  /** The handshake was counted. */
   #ended = false;
 
   constructor(connection: AcceptedConnection, port: Port, server: TlsServer, log: HandshakeLog) {
@@ -35,7 +35,7 @@ export class TlsStart {
     connection.arm(port.state!.plan.timeouts.handshake);
   }
 
-  /** Bytes of the hello. `secured` is called when the handshake is complete. */
+  /** Receives bytes of the hello. `secured` is called when the handshake is complete. */
   receive(bytes: Buffer, start: number, end: number, secured: () => void): void {
     if (this.#decided) return;
     const hello = this.#hello;
@@ -64,7 +64,7 @@ export class TlsStart {
 
   #refusePlain(): void {
     const first = this.#hello.bytes[this.#hello.start]!;
-    // A method begins with a letter.
+    // A plain HTTP request begins with a letter.
     const isHttp = first >= 65 && first <= 90;
     const error = new HandshakeError("plain_text", isHttp ? "plain HTTP on a TLS port" : "the client sent no TLS");
     if (isHttp) return this.#refuse(PLAIN_HTTP, error);
@@ -72,7 +72,7 @@ export class TlsStart {
     this.#connection.reset();
   }
 
-  /** The client may still send: it must be able to read the bytes before the connection ends. */
+  /** Sends the bytes and ends the connection after a delay: a reset, caused by input, would discard them. */
   #refuse(bytes: Buffer, error: HandshakeError): void {
     this.#end(error);
     this.#connection.send(bytes, bytes.length);
