@@ -1,9 +1,9 @@
-/** Where a test stands that calls the kit: what it names is relative to that. */
+/** Resolves paths relative to the test file that calls the test kit. */
 import { dirname, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { getCallSites } from "node:util";
 
-/** A relative path is relative to the file whose code has called: the first on the stack that is not the kit's. */
+/** Resolves a path relative to the calling file: the first file on the stack outside of the test kit. */
 export function findFile(file: string | URL): string {
   if (file instanceof URL) return fileURLToPath(file);
   const caller = getCallSites()

@@ -1,4 +1,4 @@
-/** Endpoints as a cluster has them, with a load that a test sets. */
+/** The endpoints of a cluster, with a load set by the test. */
 import type { EndpointInit } from "../../sdk/test.js";
 import { EndpointColumns } from "../cluster/columns.ts";
 import { Endpoint } from "../cluster/endpoint.ts";
@@ -6,11 +6,11 @@ import { EndpointView } from "../cluster/endpoint-view.ts";
 
 export class TestEndpoints {
   readonly #columns = EndpointColumns.allocate(1);
-  /** An address keeps its id while the plugin runs, as it does in the proxy. */
+  /** Ids by address: an address keeps its id, as in the proxy. */
   readonly #slots = new Map<string, number>();
   #list: readonly Endpoint[] = [];
 
-  /** What there is from now on. */
+  /** Replaces the list. */
   set(list: readonly (string | EndpointInit)[]): EndpointView {
     this.#list = list.map((init) => this.#place(typeof init === "string" ? { address: init } : init));
     return this.view();
@@ -28,7 +28,7 @@ export class TestEndpoints {
     return found;
   }
 
-  /** The one of that address, whether or not the last update told it. */
+  /** The endpoint with that address, even if it is not in the last update. */
   known(address: string): Endpoint {
     return this.#list.find((endpoint) => endpoint.address === address) ?? this.#place({ address });
   }

@@ -1,48 +1,48 @@
-/** Requests of a plugin under test, which the test answers. */
+/** Completes subrequests and probes of a plugin under test by functions of the test. */
 import type { FetchRequest, FetchResponse, PluginOptions } from "../../sdk/test.js";
 import { STATUS } from "../abi/abi.ts";
 import { Head, PART } from "../http/head.ts";
 import { scanRequest } from "../http1/scan.ts";
 import type { Fetcher, ProbeRequest as HostProbe, FetchRequest as HostRequest } from "../plugin/host/fetcher.ts";
-import { fillAnswer, LIMITS, readFields } from "./messages.ts";
+import { fillResponse, LIMITS, readFields } from "./messages.ts";
 import type { TestTime } from "./time.ts";
 
-type Tell = Parameters<Fetcher["send"]>[1];
+type Complete = Parameters<Fetcher["send"]>[1];
 
 export class TestFetcher implements Fetcher {
-  readonly #answer: PluginOptions["fetch"];
+  readonly #fetch: PluginOptions["fetch"];
   readonly #probe: PluginOptions["probe"];
   readonly #time: TestTime;
-  /** Answers where the test does not. */
-  standIn: FetchResponse | null = null;
+  /** The response if the test has no `fetch`. */
+  fallback: FetchResponse | null = null;
   #error: { readonly thrown: unknown } | null = null;
 
   constructor({ fetch, probe }: Pick<PluginOptions, "fetch" | "probe">, time: TestTime) {
-    this.#answer = fetch;
+    this.#fetch = fetch;
     this.#probe = probe;
     this.#time = time;
   }
 
-  /** A test that cannot answer has failed, whatever the plugin makes of it. */
+  /** Throws the error of a `fetch` or `probe` of the test, which fails the test regardless of the plugin. */
   throwError(): void {
     const error = this.#error;
     this.#error = null;
     if (error !== null) throw error.thrown;
   }
 
-  send(request: HostRequest, tell: Tell): () => void {
+  send(request: HostRequest, complete: Complete): () => void {
     const { after } = this.#time;
-    let told = false;
-    const end: Tell = (answer) => {
-      if (told) return;
-      told = true;
+    let done = false;
+    const end: Complete = (response) => {
+      if (done) return;
+      done = true;
       stopTimer();
-      tell(answer);
+      complete(response);
     };
     const stopTimer = after(request.timeout, () => end(STATUS.timedOut));
     this.#time.hold(
-      this.#make(request).then(
-        ({ answer, delay }) => void after(delay, () => end(answer)),
+      this.#runFetch(request).then(
+        ({ response, delay }) => void after(delay, () => end(response)),
         (thrown: unknown) => {
           this.#error ??= { thrown };
           end(STATUS.unreachable);
@@ -50,61 +50,61 @@ export class TestFetcher implements Fetcher {
       ),
     );
     return () => {
-      told = true;
+      done = true;
       stopTimer();
     };
   }
 
-  probe(request: HostProbe, tell: (answer: Buffer | number) => void): () => void {
+  probe(request: HostProbe, complete: (response: Buffer | number) => void): () => void {
     const { after } = this.#time;
-    let over = false;
-    const end = (answer: Buffer | number): void => {
-      if (over) return;
-      over = true;
+    let done = false;
+    const end = (response: Buffer | number): void => {
+      if (done) return;
+      done = true;
       stopTimer();
-      tell(answer);
+      complete(response);
     };
     const stopTimer = after(request.timeout, () => end(STATUS.timedOut));
-    const asked = this.#speak(request).then(
-      // What is never answered is silence: the time alone ends it.
-      (answer) => void (answer === undefined ? undefined : after(0, () => end(answer))),
+    const pending = this.#runProbe(request).then(
+      // undefined: no response, so that the timeout expires.
+      (response) => void (response === undefined ? undefined : after(0, () => end(response))),
       (thrown: unknown) => {
         this.#error ??= { thrown };
         end(STATUS.unreachable);
       },
     );
-    this.#time.hold(asked);
+    this.#time.hold(pending);
     return () => {
-      over = true;
+      done = true;
       stopTimer();
     };
   }
 
-  async #speak({ endpoint, send, until, most, timeout }: HostProbe): Promise<Buffer | number | undefined> {
-    const seen = { address: endpoint.address, send: send.toString(), until: until.toString(), timeout };
+  async #runProbe({ endpoint, send, until, most, timeout }: HostProbe): Promise<Buffer | number | undefined> {
+    const described = { address: endpoint.address, send: send.toString(), until: until.toString(), timeout };
     if (this.#probe === undefined)
-      throw new TypeError(`the plugin probes ${seen.address}, and plugin() was given no probe to answer it`);
-    const given = await this.#probe(seen);
+      throw new TypeError(`the plugin probes ${described.address}, and plugin() has no option probe`);
+    const given = await this.#probe(described);
     if (given === undefined) return undefined;
     if (given === null) return STATUS.unreachable;
     const bytes = Buffer.from(given as string);
     return bytes.length > most ? STATUS.tooLarge : bytes;
   }
 
-  async #make(request: HostRequest): Promise<{ answer: Parameters<Tell>[0]; delay: number }> {
-    const seen = readRequest(request);
-    if (this.#answer === undefined && this.standIn === null)
-      throw new TypeError(`the plugin sends ${seen.method} ${seen.url}, and plugin() was given no fetch to answer it`);
-    const given = this.#answer === undefined ? this.standIn : await this.#answer(seen);
-    return given === null ? { answer: STATUS.unreachable, delay: 0 } : makeAnswer(given, request.most);
+  async #runFetch(request: HostRequest): Promise<{ response: Parameters<Complete>[0]; delay: number }> {
+    const described = readRequest(request);
+    if (this.#fetch === undefined && this.fallback === null)
+      throw new TypeError(`the plugin sends ${described.method} ${described.url}, and plugin() has no option fetch`);
+    const given = this.#fetch === undefined ? this.fallback : await this.#fetch(described);
+    return given === null ? { response: STATUS.unreachable, delay: 0 } : makeResponse(given, request.most);
   }
 }
 
-function makeAnswer({ body = "", delay = 0, ...response }: FetchResponse, most: number) {
+function makeResponse({ body = "", delay = 0, ...response }: FetchResponse, most: number) {
   const head = new Head();
-  fillAnswer(head, response);
+  fillResponse(head, response);
   const bytes = Buffer.from(body as string);
-  return { answer: bytes.length > most ? STATUS.tooLarge : { head, body: bytes }, delay };
+  return { response: bytes.length > most ? STATUS.tooLarge : { head, body: bytes }, delay };
 }
 
 function readRequest({ target, head: bytes, body, timeout }: HostRequest): FetchRequest {
@@ -116,7 +116,7 @@ function readRequest({ target, head: bytes, body, timeout }: HostRequest): Fetch
     url: `${target}${head.partText(PART.path)}${query === "" ? "" : `?${query}`}`,
     ...readFields(head),
     body: body.toString("utf8"),
-    // The plugin's memory does not stand behind it.
+    // A copy: the body is in the plugin's memory.
     bytes: Uint8Array.from(body),
     timeout,
   };

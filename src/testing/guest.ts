@@ -1,4 +1,4 @@
-/** A plugin in the proxy's own host, called hook by hook. */
+/** A plugin under test, run by the plugin host of the proxy; each method calls one hook. */
 import type {
   BodyOptions,
   BodyResult,
@@ -34,14 +34,14 @@ import { captureState, compare } from "../trace/snapshot-diff.ts";
 import { findFile } from "./caller.ts";
 import { TestEndpoints } from "./endpoints.ts";
 import { PLUGIN_NAME } from "./load.ts";
-import { answerExchange, makeCheck, makeExchange, makeTrailers, readAnswer, readFields } from "./messages.ts";
+import { makeCheck, makeExchange, makeTrailers, readFields, readResponse, setResponse } from "./messages.ts";
 import { readMetric } from "./metrics.ts";
 import { replay } from "./replay.ts";
 import { type Called, Runner } from "./runner.ts";
 import { StoreView } from "./store.ts";
 import { loadTrace } from "./trace-file.ts";
 
-/** A call in two halves, with the hook between them: one that waits is the same but for an `await`. */
+/** Preparation and evaluation of a hook call; the same for synchronous and asynchronous calls. */
 type Prepared<Result> = {
   readonly hook: Hook;
   readonly context: HookContext;
@@ -56,7 +56,7 @@ export class TestGuest implements Guest {
   readonly #endpoints = new TestEndpoints();
   readonly #exchanges = new WeakMap<RequestResult, Exchange>();
 
-  /** @throws PluginError when it does not start. */
+  /** @throws PluginError if the plugin does not start. */
   constructor(module: ModulePlan, options: PluginOptions, path: string) {
     this.#options = options;
     this.#path = path;
@@ -114,7 +114,7 @@ export class TestGuest implements Guest {
   ): TrailersResult {
     this.#need("response_trailers");
     const exchange = this.#exchangeOf(request);
-    if (exchange.response.status === 0 || response !== undefined) answerExchange(exchange, response);
+    if (exchange.response.status === 0 || response !== undefined) setResponse(exchange, response);
     exchange.responseTrailers = makeTrailers(trailers);
     return this.#callTrailers("response_trailers", exchange);
   }
@@ -122,7 +122,7 @@ export class TestGuest implements Guest {
   log(response?: ResponseInit, request?: RequestInit | RequestResult): Cost {
     this.#need("log");
     const exchange = this.#exchangeOf(request);
-    if (exchange.response.status === 0 || response !== undefined) answerExchange(exchange, response);
+    if (exchange.response.status === 0 || response !== undefined) setResponse(exchange, response);
     return this.#runner.call("log", exchange).cost;
   }
 
@@ -238,7 +238,7 @@ export class TestGuest implements Guest {
         query: request.partText(PART.query),
         ...readFields(request),
         edits: compare(before, captureState(exchange)).filter(({ of }) => of === "request"),
-        response: outcome === "respond" ? readAnswer(exchange) : null,
+        response: outcome === "respond" ? readResponse(exchange) : null,
         cluster: clusters[chosenCluster] ?? null,
         strategy: strategies[chosenStrategy] ?? null,
         ...cost,
@@ -254,12 +254,12 @@ export class TestGuest implements Guest {
     request: RequestInit | RequestResult | undefined,
   ): Prepared<ResponseResult> {
     const exchange = this.#exchangeOf(request);
-    answerExchange(exchange, response);
+    setResponse(exchange, response);
     const before = captureState(exchange);
     const read = ({ outcome, cost }: Called): ResponseResult => {
       responseBody(exchange).buffered = outcome === "buffer";
       const edits = compare(before, captureState(exchange)).filter(({ of }) => of === "response");
-      return { outcome: outcome === "reject" ? "continue" : outcome, ...readAnswer(exchange), edits, ...cost };
+      return { outcome: outcome === "reject" ? "continue" : outcome, ...readResponse(exchange), edits, ...cost };
     };
     return { hook: "response_head", context: exchange, read };
   }
@@ -283,7 +283,7 @@ export class TestGuest implements Guest {
     this.#need(hook);
     const exchange = this.#exchangeOf(request);
     if (hook === "response_body" && (exchange.response.status === 0 || response !== undefined))
-      answerExchange(exchange, response);
+      setResponse(exchange, response);
     const content = Buffer.from(bytes as string);
     const { chunk: piece } = hook === "request_body" ? requestBody(exchange) : responseBody(exchange);
     piece.set(content, 0, content.length, last);
@@ -296,7 +296,7 @@ export class TestGuest implements Guest {
         body: passed.toString("utf8"),
         bytes: passed,
         edits: compare(before, captureState(exchange)),
-        response: outcome === "respond" ? readAnswer(exchange) : null,
+        response: outcome === "respond" ? readResponse(exchange) : null,
         ...cost,
       };
     };
@@ -319,7 +319,7 @@ export class TestGuest implements Guest {
     return read(await this.#runner.callWaiting(hook, context));
   }
 
-  /** The exchange of a result goes on where it was. */
+  /** Returns the exchange of an earlier result, or creates one. */
   #exchangeOf(request: RequestInit | RequestResult = {}): Exchange {
     return this.#exchanges.get(request as RequestResult) ?? makeExchange(request as RequestInit);
   }

@@ -1,6 +1,6 @@
 /**
- * Helpers of a plugin by themselves: a second build, with the compiler's own runtime and no host, whose exports are
- * called by name through `@assemblyscript/loader`.
+ * Implements `helpers()`: compiles a file of helper functions with the compiler's own runtime and without a host, and calls its
+ * exports by `@assemblyscript/loader`.
  */
 import { type ASUtil, type Imports, instantiateSync } from "@assemblyscript/loader";
 import { makeHelpersTransform, type Signature } from "../../sdk/helpers.js";
@@ -13,7 +13,7 @@ type Exports = ASUtil & Record<string, (...values: unknown[]) => unknown>;
 
 const NUMBERS = new Set(["i8", "i16", "i32", "u8", "u16", "u32", "isize", "usize", "f32", "f64"]);
 const LONGS = new Set(["i64", "u64"]);
-/** `__newArray` wants the compiler's number of the class, which only the module itself can say. */
+/** Exports class ids for `__newArray`, which only the module knows. */
 const ARRAYS = [...NUMBERS, ...LONGS].filter((type) => !type.endsWith("size"));
 const ID = "__sluice_array_";
 
@@ -30,7 +30,7 @@ export async function loadHelpers(file: string): Promise<Record<string, Helper>>
   );
 }
 
-/** Nothing of the host is there: whatever would call it says so. */
+/** Imports that throw: there is no host. */
 function hostless(bytes: Uint8Array): Imports {
   const imports: Record<string, Record<string, unknown>> = {};
   for (const { module: group, name } of readShape(bytes).imports) {
@@ -46,7 +46,7 @@ function makeHelper(name: string, { parameters, returns }: Signature, exports: E
   return (...values) => {
     if (values.length > parameters.length)
       throw new TypeError(`${name} takes ${parameters.length} arguments, not ${values.length}`);
-    // An argument must outlive the making of the next one.
+    // Pinned, so that allocating the next argument does not free it.
     const pinned: number[] = [];
     try {
       const given = values.map((value, i) => lower(exports, value, parameters[i]!, pinned));

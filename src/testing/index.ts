@@ -1,4 +1,4 @@
-/** `sluice/test`: what a test of a plugin imports (sdk/test.js, sdk/test.d.ts). */
+/** The module `sluice/test` (sdk/test.js, sdk/test.d.ts). */
 import type * as kit from "../../sdk/test.js";
 import { buildPlugin } from "../compiler/build-plugin.ts";
 import { readSettings } from "../config/plugin-schema.ts";
@@ -21,7 +21,7 @@ export const plugin: typeof kit.plugin = async (file, options = {}) => {
 
 export const helpers: typeof kit.helpers = async (file) => loadHelpers(findFile(file));
 
-/** As the proxy does when a configuration is loaded. */
+/** Validates the configuration against the schema of the plugin, as the proxy does. */
 function readConfig({ info }: ModulePlan, config: unknown): unknown {
   if (info.configSchema === null) return config;
   const at = { file: "config", line: 1, column: 1, path: "" };

@@ -1,16 +1,16 @@
-/** The limits of a plugin under test: as sluice.yaml has them, or as plain numbers. */
+/** Parses the limits of a plugin under test: texts as in sluice.yaml, or numbers. */
 import type { PluginOptions } from "../../sdk/test.js";
 import { parseDuration, parseSize } from "../config/values.ts";
 import { DEFAULT_MEMORY, DEFAULT_TIME } from "./load.ts";
 
 type Limits = PluginOptions["limits"];
 
-/** Bytes. @throws TypeError for what is no size. */
+/** Parses a size to bytes. @throws TypeError */
 export function memoryOf(limits: Limits): number {
   return read("memory", limits?.memory ?? DEFAULT_MEMORY, parseSize, 'bytes or a size such as "64MiB"');
 }
 
-/** Milliseconds. @throws TypeError for what is no duration. */
+/** Parses a duration to milliseconds. @throws TypeError */
 export function timeOf(limits: Limits): number {
   return read("time", limits?.time ?? DEFAULT_TIME, parseDuration, 'milliseconds or a duration such as "250ms"');
 }

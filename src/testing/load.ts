@@ -1,4 +1,4 @@
-/** A plugin in the proxy's own host, without a proxy around it: for tests, benchmarks and `inspect`. */
+/** Loads a plugin into the plugin host without a proxy, for tests, benchmarks and `plugin inspect`. */
 
 import { FUEL, LIMIT } from "../abi/abi.ts";
 import type { Fetcher } from "../plugin/host/fetcher.ts";
@@ -12,34 +12,34 @@ import { KeyValueStore } from "../state/store.ts";
 export const STORE_SIZE = 1024 * 1024;
 export const DEFAULT_MEMORY = 16 * 1024 * 1024;
 export const DEFAULT_TIME = 5000;
-/** What it is called in logs and metrics. */
+/** Name of the plugin in logs and metrics. */
 export const PLUGIN_NAME = "test";
 
 export type LoadOptions = {
-  /** Where it counts: PLUGIN_CELLS from 0. */
+  /** Its counters: PLUGIN_CELLS from 0. */
   readonly cells: Float64Array;
-  /** What it says and how it fails. */
+  /** Receives log lines and failures. */
   readonly report: Report;
-  /** One configuration for each instance; one, that is null, without it. */
+  /** One configuration per instance; default: one instance with null. */
   readonly configs?: readonly unknown[] | undefined;
   readonly clusters?: readonly string[] | undefined;
   readonly strategies?: readonly string[] | undefined;
   readonly now?: (() => number) | undefined;
-  /** Key-value namespaces that it may use, and where; in a store of its own without that. */
+  /** Permitted key-value namespaces, and their store; default: a new store. */
   readonly namespaces?: readonly string[] | undefined;
   readonly keyValue?: KeyValue | undefined;
-  /** What completes its requests, and its timers. */
+  /** Completes subrequests; timers. */
   readonly fetcher?: Fetcher | undefined;
   readonly after?: PluginHostOptions["after"];
-  /** Instead of what a plugin has of which a configuration says nothing. */
+  /** Overrides the default settings of a plugin. */
   readonly settings?: Partial<InstancePlan> | undefined;
 };
 
-/** @throws PluginError when the plugin does not start. */
+/** @throws PluginError if the plugin does not start. */
 export function loadPlugin(module: ModulePlan, options: LoadOptions): { host: PluginHost; set: InstanceSet } {
   const { cells, report, configs = [null], clusters = [], strategies = [], namespaces = [], settings } = options;
   const keyValue = options.keyValue ?? new KeyValueStore(KeyValueStore.allocate(STORE_SIZE), 0);
-  // Each look at this clock is a day later: what has to wait for its time, a tick or a restart, never waits here.
+  // Each reading of this clock is a day later, so that ticks and restarts of guests are never delayed.
   let time = 0;
   const monotonic = () => (time += LIMIT.longestTick);
   const host = new PluginHost({ ...given(options), cells, report, keyValue, monotonic });
@@ -71,7 +71,7 @@ export function loadPlugin(module: ModulePlan, options: LoadOptions): { host: Pl
   return { host, set: host.prepare(parts) };
 }
 
-/** What a host takes as it is, or has a value of its own for. */
+/** Host options that are passed through if set. */
 function given({ now, after }: LoadOptions): Pick<PluginHostOptions, "now" | "after"> {
   return {
     ...(now === undefined ? {} : { now }),

@@ -1,6 +1,6 @@
 /**
- * Requests and answers as a test writes and reads them, and as the host has them. What is written goes through the
- * proxy's own scanner, so that no test sees a request that no client can send.
+ * Converts requests and responses between the form of a test and that of the host. Heads are parsed by the proxy's scanner, so
+ * that a test can use only valid messages.
  */
 import type { Fields, HeadersInit, HealthCheckInit, RequestInit, ResponseInit, TestResponse } from "../../sdk/test.js";
 import { Endpoint } from "../cluster/endpoint.ts";
@@ -16,11 +16,11 @@ export const LIMITS = { head: 512 * 1024, target: 64 * 1024, headers: 500 };
 
 let lastId = 0;
 
-/** An exchange whose request came. */
+/** Creates an exchange with a request. */
 export function makeExchange(init: RequestInit = {}): Exchange {
   const { method = "GET", url = "/", client = "192.0.2.1", route = "", listener = "test" } = init;
   const { protocol, host, target } = parseTarget(url);
-  if (protocol !== "http:" && protocol !== "https:") throw new TypeError(`the url ${url} is not of http or https`);
+  if (protocol !== "http:" && protocol !== "https:") throw new TypeError(`url ${url}: expected http or https`);
   const fields = writeFields(init.headers);
   if (!fields.some(([name]) => name.toLowerCase() === "host")) fields.unshift(["host", host]);
   const made = new Exchange();
@@ -37,7 +37,7 @@ export function makeExchange(init: RequestInit = {}): Exchange {
   return made;
 }
 
-/** The check of an endpoint. */
+/** Creates the context of a health check. */
 export function makeCheck({
   address = "192.0.2.80:80",
   cluster = "app",
@@ -52,25 +52,25 @@ export function makeCheck({
   return made;
 }
 
-/** Gives an exchange the answer of an endpoint. */
-export function answerExchange(exchange: Exchange, response?: ResponseInit): void {
-  fillAnswer(exchange.response, response);
+/** Sets the response of the endpoint. */
+export function setResponse(exchange: Exchange, response?: ResponseInit): void {
+  fillResponse(exchange.response, response);
 }
 
-export function fillAnswer(head: Head, { status = 200, headers }: ResponseInit = {}): void {
+export function fillResponse(head: Head, { status = 200, headers }: ResponseInit = {}): void {
   fill(`HTTP/1.1 ${status} Test`, writeFields(headers), head, (bytes) =>
     scanResponse(bytes, 0, bytes.length, head, false),
   );
 }
 
-/** Fields after a body; null for none. */
+/** Parses trailers. */
 export function makeTrailers(trailers: HeadersInit): Head | null {
   const lines = writeFields(trailers).map(([name, value]) => `${name}: ${value}\r\n`);
   const bytes = Buffer.from(`0\r\n${lines.join("")}\r\n`, "latin1");
   const reader = new BodyReader();
   reader.begin(FRAMING.chunked, 0, false);
   if (reader.read(bytes, 0, bytes.length) !== bytes.length || !reader.done)
-    throw new TypeError(`no client or endpoint can send these trailers: ${reader.problem || "they are not whole"}`);
+    throw new TypeError(`invalid trailers: ${reader.problem || "incomplete"}`);
   return reader.trailers;
 }
 
@@ -81,7 +81,7 @@ function writeFields(headers: HeadersInit = {}): [name: string, value: string][]
   );
 }
 
-/** @throws TypeError when no client or endpoint can send it. */
+/** Parses a head. @throws TypeError if it is invalid. */
 export function fill(
   start: string,
   fields: readonly (readonly [string, string])[],
@@ -90,11 +90,10 @@ export function fill(
 ): void {
   const lines = [start, ...fields.map(([name, value]) => `${name}: ${value}`)];
   const bytes = Buffer.from(`${lines.join("\r\n")}\r\n\r\n`, "latin1");
-  if (scan(bytes) !== bytes.length)
-    throw new TypeError(`no client or endpoint can send this head: ${head.problem || "it is not whole"}: ${start}`);
+  if (scan(bytes) !== bytes.length) throw new TypeError(`invalid head: ${head.problem || "incomplete"}: ${start}`);
 }
 
-/** What a head holds now. */
+/** The fields of a head. */
 export function readFields(head: Head): Fields {
   const fields = listFields(head);
   const headers: Record<string, string> = {};
@@ -105,8 +104,8 @@ export function readFields(head: Head): Fields {
   return { headers, fields };
 }
 
-/** The answer that a plugin gave, or an endpoint did. */
-export function readAnswer(exchange: Exchange): TestResponse {
+/** The response of the exchange. */
+export function readResponse(exchange: Exchange): TestResponse {
   return {
     status: exchange.localStatus !== 0 ? exchange.localStatus : exchange.response.status,
     ...readFields(exchange.response),

@@ -1,10 +1,10 @@
-/** Metrics of a plugin under test: placed as the control plane does it, and read as `/metrics` shows them. */
+/** Metrics of a plugin under test: allocates their cells, and reads values as on `/metrics`. */
 
 import { METRIC } from "../abi/abi.ts";
 import type { MetricDefinition, MetricPlan } from "../observe/plugin-metrics.ts";
 import { LabelTable, labelTableCells, metricCells, PLUGIN_CELLS } from "../observe/series.ts";
 
-/** Where each one counts, behind what is counted of every plugin. */
+/** Allocates cells for each metric, after those that every plugin has. */
 export function placeMetrics(definitions: readonly MetricDefinition[]): { plans: MetricPlan[]; size: number } {
   let size: number = PLUGIN_CELLS.size;
   const plans = definitions.map((definition) => {
@@ -16,7 +16,7 @@ export function placeMetrics(definitions: readonly MetricDefinition[]): { plans:
   return { plans, size };
 }
 
-/** The sum of all series of that name which have those labels. */
+/** The sum of all series of that name with those labels. */
 export function readMetric(
   plans: readonly MetricPlan[],
   cells: Float64Array,
@@ -32,7 +32,7 @@ export function readMetric(
       const value = isMeant ? readValue(plan, cells, name) : null;
       return value === null ? [] : [value];
     });
-  // A value of a label that was not seen yet is not a mistake in the test.
+  // A label value that was not used so far is 0, not an error.
   const isUnseen = plans.some(
     (plan) => plan.by !== undefined && Object.hasOwn(labels, plan.by.label) && hasSeries(plan, name),
   );
@@ -43,7 +43,7 @@ export function readMetric(
   return values.reduce((sum, value) => sum + value, 0);
 }
 
-/** The series of each value of a label that is known at run time; any other metric itself. */
+/** The series of a metric: one per value of a run-time label, or one. */
 function listSeries(plan: MetricPlan, cells: Float64Array): MetricPlan[] {
   const { by } = plan;
   if (by === undefined) return [plan];

@@ -84,11 +84,12 @@ class Replayer {
     this.#comparison = comparison;
     this.#start = Date.parse(trace.time);
     this.state = new ReplayState(trace, { revealed, names: this.#names });
-    parts.runner.standIn = trace.fetchStatus === undefined ? null : { ...DRY_RESPONSE, status: trace.fetchStatus };
+    parts.runner.fallbackResponse =
+      trace.fetchStatus === undefined ? null : { ...DRY_RESPONSE, status: trace.fetchStatus };
   }
 
   close(): void {
-    this.#parts.runner.standIn = null;
+    this.#parts.runner.fallbackResponse = null;
     this.#parts.runner.resetTime();
   }
 

@@ -1,6 +1,6 @@
 /**
- * Loaded before a plugin's tests: `sluice/test` is the kit of this program, whatever is installed where they stand, and
- * TypeScript is modules, whatever kind of package they stand in (`npm init` makes one of CommonJS).
+ * Module hooks for the tests of a plugin: resolves `sluice/test` to the test kit of this program, and loads TypeScript as ES
+ * modules, independent of packages installed next to the tests and of the type of their package.
  */
 import { registerHooks } from "node:module";
 

@@ -1,4 +1,4 @@
-/** Runs the hooks of a plugin under test, measures each, and throws how it fails. */
+/** Calls the hooks of a plugin under test, measures each call, and throws its failure. */
 import type { Cost, FetchResponse, PluginOptions, RequestResult } from "../../sdk/test.js";
 import { FUEL, HOOK, type Hook, SUSPENDABLE_HOOKS } from "../abi/abi.ts";
 import type { MetricPlan } from "../observe/plugin-metrics.ts";
@@ -51,17 +51,17 @@ export class Runner implements HookCaller {
   readonly #fetcher: TestFetcher;
   #clock: () => number;
   cells = new Float64Array(PLUGIN_CELLS.size);
-  /** What it has defined; null while that is found out. */
+  /** Metrics that the plugin has defined; null during the first start, which finds them. */
   metrics: readonly MetricPlan[] | null = null;
   #host!: PluginHost;
   #set!: InstanceSet;
   #lines: Line[] = [];
   #failure: Failure | null = null;
-  /** What came of the call that waits. */
+  /** Outcome of the suspended call. */
   #resumed: number | null = null;
-  #isWaiting = false;
+  #isSuspended = false;
 
-  /** @throws PluginError when it does not start. */
+  /** @throws PluginError if the plugin does not start. */
   constructor(module: ModulePlan, options: PluginOptions) {
     this.#module = module;
     this.#options = options;
@@ -71,28 +71,28 @@ export class Runner implements HookCaller {
     const { plans, size } = placeMetrics(this.#set.defined()[0] ?? []);
     this.metrics = plans;
     if (plans.length === 0) return;
-    // A guest that knows where its metrics are counted.
+    // A new guest, now that the cells of its metrics are allocated.
     this.cells = new Float64Array(size);
     this.#restart();
   }
 
-  /** Milliseconds since 1970; what was waited for has passed. */
+  /** Milliseconds since 1970, including the time of asynchronous calls. */
   readonly now = (): number => this.#clock() + this.#time.elapsed;
 
-  /** Makes it that time now, unless the test has a clock of its own. */
+  /** Sets the time, unless the test has the option `now`. */
   setTime(milliseconds: number): void {
     const begun = milliseconds - this.#time.elapsed;
     this.#clock = this.#options.now ?? (() => begun);
   }
 
-  /** The real time again, unless the test has a clock of its own. */
+  /** Resets the time to the real one, unless the test has the option `now`. */
   resetTime(): void {
     this.#clock = this.#options.now ?? Date.now;
   }
 
-  /** What answers the plugin's requests where the test does not. */
-  set standIn(answer: FetchResponse | null) {
-    this.#fetcher.standIn = answer;
+  /** The response to subrequests if the test has no `fetch`. */
+  set fallbackResponse(answer: FetchResponse | null) {
+    this.#fetcher.fallback = answer;
   }
 
   call(hook: Hook, context: HookContext): Called {
@@ -128,7 +128,7 @@ export class Runner implements HookCaller {
     context: HookContext | null = null,
   ): { result: T; cost: Cost } {
     if (this.#mayWait(hook))
-      throw new TypeError(`the plugin may wait in ${hook}: call ${ASYNC_NAMES[hook]} instead, and await it`);
+      throw new TypeError(`the plugin may suspend in ${hook}: use ${ASYNC_NAMES[hook]} and await it`);
     this.#refuseTwo();
     const begun = this.#begin(hook);
     const result = run(this.#set.instances[0]!);
@@ -142,12 +142,12 @@ export class Runner implements HookCaller {
   ): Promise<Cost> {
     this.#refuseTwo();
     const begun = this.#begin(hook);
-    this.#isWaiting = true;
+    this.#isSuspended = true;
     try {
       begin(this.#set.instances[0]!);
       await this.#time.pass(isDone);
     } finally {
-      this.#isWaiting = false;
+      this.#isSuspended = false;
     }
     return this.#end(hook, begun, context);
   }
@@ -157,9 +157,9 @@ export class Runner implements HookCaller {
     return waits && (SUSPENDABLE_HOOKS as readonly Hook[]).includes(hook) && ((hooks >>> HOOK[hook]) & 1) === 1;
   }
 
-  /** What a call took could not be told from what the other took. */
+  /** @throws TypeError during another call: the costs of both could not be separated. */
   #refuseTwo(): void {
-    if (this.#isWaiting) throw new TypeError("another call of this plugin is under way: await it first");
+    if (this.#isSuspended) throw new TypeError("another call of this plugin is in progress: await it first");
   }
 
   #begin(hook: Hook): { fuel: number; memory: number; elapsed: number } {
@@ -185,7 +185,7 @@ export class Runner implements HookCaller {
   #throwFailure(): void {
     const failure = this.#failure as Failure | null;
     if (failure === null) return;
-    // A host that has seen a plugin fail is slow to start it again, which is no matter of a test's.
+    // After a failure: a new host, since a host delays the restart of failed guests.
     this.#restart();
     this.#fetcher.throwError();
     const { hook, reason, stack } = failure.fields;
@@ -249,7 +249,7 @@ function fuelCell(hook: Hook): number {
   return PLUGIN_CELLS.fuel + HOOK[hook];
 }
 
-/** Makes the guest for calls that wait, so that its beginning is not a cost of the first of them. */
+/** Creates the guest for asynchronous calls in advance, so that its start is not measured with the first call. */
 function warm({ pool }: PluginInstance): void {
   pool.request({
     guestReady: (guest: Guest | null) => guest !== null && pool.release(guest),

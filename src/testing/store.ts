@@ -1,4 +1,4 @@
-/** Entries of a key-value namespace, for a test to look at and to put there. */
+/** Gives a test access to the entries of a key-value namespace. */
 import type { TestNamespace } from "../../sdk/test.js";
 import { LIMIT, STATUS } from "../abi/abi.ts";
 import { type KeyValue, Operation } from "../state/key-value.ts";
@@ -27,8 +27,8 @@ export class StoreView implements TestNamespace {
     operation.value = Buffer.from(value as string);
     operation.valueEnd = operation.value.length;
     operation.ttl = ttl;
-    const answer = this.#store.set(operation);
-    if (answer !== STATUS.ok) throw new RangeError(`the key "${key}" cannot be set: it or its value is too large`);
+    const status = this.#store.set(operation);
+    if (status !== STATUS.ok) throw new RangeError(`the key "${key}" cannot be set: it or its value is too large`);
   }
 
   delete(key: string): void {

@@ -1,4 +1,4 @@
-/** Reads the trace that a test replays: a file of its author's, so only its format is checked. */
+/** Reads the trace that a test replays. Only its format is checked: it is a file of the plugin's author. */
 import { readFileSync } from "node:fs";
 import { TRACE_VERSION, type TraceRecord } from "../trace/record.ts";
 

@@ -92,7 +92,7 @@ export function onConnection(connection: Connection): void {
   assert.deepEqual([denied, cluster, suspended], [false, "canary", 20]);
   const other = await guest.connectionAsync({ client: "192.0.2.9" });
   assert.deepEqual([other.denied, other.cluster], [true, null]);
-  assert.throws(() => guest.connection(), /call connectionAsync instead/);
+  assert.throws(() => guest.connection(), /use connectionAsync/);
 });
 
 test("the test responds to the plugin's subrequests", async () => {
@@ -142,7 +142,7 @@ test("a subrequest without a response fails the test; one that is not allowed fa
   const mute = await plugin(file, { allow: ALLOW });
   await assert.rejects(mute.requestAsync({ url: "/ask" }), {
     name: "TypeError",
-    message: /sends POST cluster:auth\/check\?path=\/ask, and plugin\(\) was given no fetch/,
+    message: /sends POST cluster:auth\/check\?path=\/ask, and plugin\(\) has no option fetch/,
   });
   const broken = await plugin(file, {
     allow: ALLOW,
@@ -162,11 +162,11 @@ test("response and body hooks suspend too; a hook that can suspend has an asynch
   assert.deepEqual([answer.headers["x-after"], answer.suspended], ["1", 5]);
   assert.equal((await guest.requestBodyAsync("abc", { request })).body, "ABC");
   assert.equal((await guest.responseBodyAsync("abc", { request })).body, "abc!");
-  assert.throws(() => guest.request(), /may wait in request_head: call requestAsync instead, and await it/);
-  assert.throws(() => guest.responseBody("a"), /call responseBodyAsync instead/);
+  assert.throws(() => guest.request(), /may suspend in request_head: use requestAsync and await it/);
+  assert.throws(() => guest.responseBody("a"), /use responseBodyAsync/);
   const first = guest.requestAsync({ url: "/sleep" }).catch(() => null);
-  await assert.rejects(guest.requestAsync(), /another call of this plugin is under way/);
-  assert.throws(() => guest.log(), /another call of this plugin is under way/);
+  await assert.rejects(guest.requestAsync(), /another call of this plugin is in progress/);
+  assert.throws(() => guest.log(), /another call of this plugin is in progress/);
   await first;
   assert.equal(guest.log().suspended, 0);
 });
@@ -179,10 +179,7 @@ test("trailers are read and changed", async () => {
   assert.deepEqual(edits, [{ of: "request", what: "trailer x-sum", before: ["7"], after: ["checked 7"] }]);
   const { fields } = guest.responseTrailers({ "x-inner": "a", "x-outer": "b" }, { request });
   assert.deepEqual(fields, [["x-outer", "b"]]);
-  assert.throws(
-    () => guest.requestTrailers({ "content-length": "1" }),
-    /no client or endpoint can send these trailers/,
-  );
+  assert.throws(() => guest.requestTrailers({ "content-length": "1" }), /invalid trailers/);
 });
 
 test("a tick can suspend", async () => {
@@ -191,7 +188,7 @@ test("a tick can suspend", async () => {
     assert.equal((await guest.tickAsync()).suspended, 250);
     assert.equal(guest.kv("seen").get("ticked"), at);
   }
-  assert.throws(() => guest.tick(), /call tickAsync instead/);
+  assert.throws(() => guest.tick(), /use tickAsync/);
 });
 
 test("metrics and entries can be looked at, and entries be put there", async () => {
