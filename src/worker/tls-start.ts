@@ -72,7 +72,7 @@ export class TlsStart {
     this.#connection.reset();
   }
 
-  /** Sends the bytes and ends the connection after a delay: a reset, caused by input, would discard them. */
+  /** Sends the bytes and ends the write direction; the connection is destroyed `REFUSED` ms later, so that they can be read. */
   #refuse(bytes: Buffer, error: HandshakeError): void {
     this.#end(error);
     this.#connection.send(bytes, bytes.length);
