@@ -53,6 +53,11 @@ export namespace ATTRIBUTE {
   export const original_authority: i32 = 21;
   export const original_target: i32 = 22;
   export const upgrade: i32 = 23;
+  export const tls_version: i32 = 24;
+  export const tls_server_name: i32 = 25;
+  export const tls_client_subject: i32 = 26;
+  export const tls_client_names: i32 = 27;
+  export const tls_client_fingerprint: i32 = 28;
 }
 
 export namespace COLUMN {

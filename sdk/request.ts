@@ -113,6 +113,31 @@ export class Request {
     return readAttribute(ATTRIBUTE.upgrade);
   }
 
+  /** The TLS version of the client's connection, `TLSv1.3`; empty for a plain one. */
+  get tlsVersion(): string {
+    return readAttribute(ATTRIBUTE.tls_version);
+  }
+
+  /** The server name that the client asked for in its TLS handshake (SNI), in lower case; empty if it sent none. */
+  get tlsServerName(): string {
+    return readAttribute(ATTRIBUTE.tls_server_name);
+  }
+
+  /** Subject of the client's verified certificate (RFC 4514): `CN=app,O=Example`; empty without one. */
+  get clientCertificateSubject(): string {
+    return readAttribute(ATTRIBUTE.tls_client_subject);
+  }
+
+  /** Its subject alternative names: `DNS:app.example, URI:spiffe://example/app`. */
+  get clientCertificateNames(): string {
+    return readAttribute(ATTRIBUTE.tls_client_names);
+  }
+
+  /** Its SHA-256 fingerprint: 64 hexadecimal digits in lower case. */
+  get clientCertificateFingerprint(): string {
+    return readAttribute(ATTRIBUTE.tls_client_fingerprint);
+  }
+
   /** Method, authority and target as received, unaffected by plugins. */
   get original(): Original {
     return original;

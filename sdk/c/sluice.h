@@ -148,6 +148,16 @@ enum {
   SLUICE_ATTRIBUTE_ORIGINAL_TARGET = 22,
   /* The protocols that the request asks to be upgraded to, in lower case, `websocket`; absent if it does not. */
   SLUICE_ATTRIBUTE_UPGRADE = 23,
+  /* The TLS version of the client's connection, `TLSv1.3`; absent for a plain one, as are the attributes below. */
+  SLUICE_ATTRIBUTE_TLS_VERSION = 24,
+  /* The server name that the client asked for (SNI), in lower case. */
+  SLUICE_ATTRIBUTE_TLS_SERVER_NAME = 25,
+  /* Subject of the client's verified certificate (RFC 4514), `CN=app,O=Example`. */
+  SLUICE_ATTRIBUTE_TLS_CLIENT_SUBJECT = 26,
+  /* Its subject alternative names: `DNS:app.example, URI:spiffe://example/app`. */
+  SLUICE_ATTRIBUTE_TLS_CLIENT_NAMES = 27,
+  /* Its SHA-256 fingerprint, 64 hexadecimal digits in lower case. */
+  SLUICE_ATTRIBUTE_TLS_CLIENT_FINGERPRINT = 28,
 };
 
 /* Columns of the endpoint table, each an i32; read by `endpoint` and `column_read` in `update` and `pick`. */

@@ -189,6 +189,16 @@ export const ATTRIBUTE = {
   original_target: 22,
   /** The protocols that the request asks to be upgraded to, in lower case, `websocket`; absent if it does not. */
   upgrade: 23,
+  /** The TLS version of the client's connection, `TLSv1.3`; absent for a plain one, as are the attributes below. */
+  tls_version: 24,
+  /** The server name that the client asked for (SNI), in lower case. */
+  tls_server_name: 25,
+  /** Subject of the client's verified certificate (RFC 4514), `CN=app,O=Example`. */
+  tls_client_subject: 26,
+  /** Its subject alternative names: `DNS:app.example, URI:spiffe://example/app`. */
+  tls_client_names: 27,
+  /** Its SHA-256 fingerprint, 64 hexadecimal digits in lower case. */
+  tls_client_fingerprint: 28,
 } as const;
 
 /** Columns of the endpoint table, each an i32; read by `endpoint` and `column_read` in `update` and `pick`. */

@@ -91,6 +91,14 @@ export class AccessFormat {
         return text.string(x.scheme);
       case SOURCE.protocol:
         return text.ascii(PROTOCOLS[x.request.version]!);
+      case SOURCE.tls_version:
+        return text.string(x.client?.tls?.version ?? "");
+      case SOURCE.tls_cipher:
+        return text.string(x.client?.tls?.cipher ?? "");
+      case SOURCE.sni:
+        return text.string((x.client?.tls?.serverName ?? "").slice(0, MOST.sni));
+      case SOURCE.tls_client:
+        return text.string((x.client?.tls?.clientSubject ?? "").slice(0, MOST.tls_client));
       case SOURCE.responded_by:
         return text.string(x.respondedBy);
       case SOURCE.header:

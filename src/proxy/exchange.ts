@@ -12,6 +12,7 @@ import { HeadPool } from "../http/head-pool.ts";
 import type { Scheme } from "../http/protocol.ts";
 import type { UpgradeProtocol } from "../http/upgrade.ts";
 import type { Timed } from "../net/clock.ts";
+import type { TlsFacts } from "../net/tls-facts.ts";
 import type { ExchangeValue } from "../plugin/abi/exchange-value.ts";
 import type { Kept } from "../plugin/abi/host-memory.ts";
 import type { ExchangeContext, HookCaller, Suspension, VersionChoice } from "../plugin/host/hook-context.ts";
@@ -272,6 +273,10 @@ export class Exchange implements ExchangeContext {
     this.suspension = null;
     this.resumesAt = 0;
     this.outcome = -1;
+  }
+
+  get tls(): TlsFacts | null {
+    return this.client === null ? null : this.client.tls;
   }
 
   get exchange(): this {

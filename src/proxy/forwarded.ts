@@ -14,6 +14,7 @@ import { equalsWord } from "../http/bytes.ts";
 import { isAuthority, portOf } from "../http/fields.ts";
 import { FIELD_WORDS, type Head, NAME, NAME_ID, PART, VALUE_END, VALUE_START } from "../http/head.ts";
 import { readAddress, readNode } from "../net/address.ts";
+import type { TlsFacts } from "../net/tls-facts.ts";
 import type { Exchange } from "./exchange.ts";
 import { readForwarded } from "./rfc7239.ts";
 import type { ListenerState } from "./snapshot.ts";
@@ -35,6 +36,9 @@ const ORIGIN_HEADERS =
   (1 << NAME.forwarded);
 const FORWARDED_HEADERS = (1 << FOR) | (1 << PROTO) | (1 << HOST) | (1 << PORT);
 
+/** Of subject alternative names; others than these, and those with special characters, are left out. */
+const NAMES = /(?<=^|, )(DNS|URI):([\w.:/@%+~*-]+)(?=,|$)/g;
+
 /** The address of a client without one, such as of a Unix socket. */
 export const UNKNOWN = "unknown";
 
@@ -44,8 +48,24 @@ const HTTPS = Buffer.from("https");
 const WS = Buffer.from("ws");
 const WSS = Buffer.from("wss");
 
-/** Sets the client's address, and the request's scheme and authority. Runs before any route or plugin. */
+const CLIENT_CERTIFICATE = "x-forwarded-client-cert";
+
+/** Sets the client's address, scheme, authority and certificate of the request. Runs before any route or plugin. */
 export function applyForwarded(x: Exchange): void {
+  applyReported(x);
+  const tls = x.client!.tls;
+  if (tls === null || tls.clientFingerprint === "") return;
+  addField(x.request, NAME["x-forwarded-other"], CLIENT_CERTIFICATE, describeCertificate(tls));
+}
+
+/** The value as Envoy has it. */
+function describeCertificate({ clientFingerprint, clientSubject, clientNames }: TlsFacts): string {
+  const subject = Buffer.from(clientSubject).toString("latin1").replace(/["\\]/g, "\\$&");
+  const names = Array.from(clientNames.matchAll(NAMES), ([, kind, name]) => `;${kind}=${name}`);
+  return `Hash=${clientFingerprint};Subject="${subject}"${names.join("")}`;
+}
+
+function applyReported(x: Exchange): void {
   const head = x.request;
   if ((head.known & ORIGIN_HEADERS) === 0) return;
   const listener = x.listener!;

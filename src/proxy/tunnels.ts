@@ -138,7 +138,7 @@ function recordOf(x: Exchange): AccessRecord {
     response: x.response.copy(),
     original: x.original.slice(),
     clientAddress,
-    client: { peer: x.client!.peer },
+    client: { peer: x.client!.peer, tls: x.tls },
     listener: { snapshot: { version: x.listener!.snapshot.version } },
     scheme: x.scheme,
     listenerName,

@@ -1,10 +1,11 @@
 /** TLS on a listener: certificates by name and type of key, facts, and what is refused. */
 import assert from "node:assert/strict";
-import { createHash } from "node:crypto";
+import { createHash, X509Certificate } from "node:crypto";
 import { test } from "node:test";
+import { compileSource } from "../contract/plugin-harness.ts";
 import { Authority } from "../support/certificates.ts";
 import { startUpstream } from "./peers.ts";
-import { type LiveTest, startSluice, testInAllModes, testInUsualMode, until } from "./program.ts";
+import { type LiveTest, type Options, startSluice, testInAllModes, testInUsualMode, until } from "./program.ts";
 import { ask, askPlain, curl, handshake, run, subjectOf } from "./tls.ts";
 
 const authority = new Authority();
@@ -23,7 +24,17 @@ const CERTIFICATES = `
         - { cert: ${authority.path("wild.pem")}, key: ${authority.path("wild.key")}, passphrase: secret }
         - { cert: ${authority.path("exact.pem")}, key: ${authority.path("exact.key")} }`;
 
-async function start(t: LiveTest, tls = "") {
+const FACTS = `import { Request } from "sluice/sdk";
+export function onRequest(req: Request): void {
+  const facts = [req.tlsVersion, req.tlsServerName, req.clientCertificateSubject, req.clientCertificateNames, req.clientCertificateFingerprint];
+  req.headers.set("x-facts", facts.join("|"));
+}`;
+
+async function start(
+  t: LiveTest,
+  tls = "",
+  { listener = "", files = {} }: { listener?: string; files?: Options["files"] } = {},
+) {
   const big = Buffer.alloc(3 << 20, "0123456789");
   const upstream = await startUpstream(t, (request, response) => {
     if (request.url === "/big") response.end(big);
@@ -32,15 +43,19 @@ async function start(t: LiveTest, tls = "") {
   const sluice = await startSluice(
     t,
     (ports) => `
+log: { access: { format: json, fields: [method, scheme, tls_version, sni, tls_client] } }
+${files === undefined || Object.keys(files).length === 0 ? "" : "plugins: { facts: { wasm: facts.wasm } }"}
 listeners:
   web:
     address: 127.0.0.1:${ports.web}
     cluster: app
     timeouts: { handshake: 500ms }
+    ${listener}
     tls:${CERTIFICATES}${tls}
 clusters:
   app: ["127.0.0.1:${upstream.port}"]
 `,
+    { files: files ?? {} },
   );
   return { sluice, big, port: sluice.port };
 }
@@ -108,15 +123,34 @@ testInUsualMode("unknownName: reject refuses names that no certificate has", asy
 testInAllModes("clientCertificates: required", async (t) => {
   authority.issue("client", { names: "URI:spiffe://example/client", subject: "/O=Example, Inc/CN=client" });
   other.issue("stranger");
-  const { sluice, port } = await start(t, `\n      clientCertificates: { ca: ${ca} }`);
+  const { sluice, port } = await start(t, `\n      clientCertificates: { ca: ${ca} }`, {
+    listener: "chain: [facts]",
+    files: { "facts.wasm": await compileSource(FACTS) },
+  });
   const as = (name: string): readonly string[] => [
     "--cert",
     authority.path(`${name}.pem`),
     "--key",
     authority.path(`${name}.key`),
   ];
-  const known = await curl("/", { port, ca, more: as("client") });
+  const forged = ["-H", "X-Forwarded-Client-Cert: Hash=0", "-H", "X_Forwarded_Client_Cert: Hash=0"];
+  const known = await curl("/", { port, ca, more: [...as("client"), ...forged] });
   assert.equal(known.code, 0, known.out);
+  const { headers } = JSON.parse(known.out);
+  const hash = new X509Certificate(authority.read("client.pem")).fingerprint256.replaceAll(":", "").toLowerCase();
+  const subject = "CN=client,O=Example\\, Inc";
+  assert.equal(
+    headers["x-forwarded-client-cert"],
+    `Hash=${hash};Subject="CN=client,O=Example\\\\, Inc";URI=spiffe://example/client`,
+  );
+  assert.equal(headers["x_forwarded_client_cert"], undefined);
+  const facts = `TLSv1.3|localhost|${subject}|URI:spiffe://example/client|${hash}`;
+  assert.equal(headers["x-facts"], facts);
+  const line = await sluice.logged((line) => line.method === "GET", "the request");
+  assert.deepEqual(
+    [line.tls_version, line.sni, line.tls_client, line.scheme],
+    ["TLSv1.3", "localhost", subject, "https"],
+  );
   assert.notEqual((await curl("/", { port, ca })).code, 0);
   assert.notEqual((await curl("/", { port, ca, more: as("stranger") })).code, 0);
   await until(

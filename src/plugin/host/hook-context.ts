@@ -6,6 +6,7 @@
 import { HOOK } from "../../abi/abi.ts";
 import type { Head } from "../../http/head.ts";
 import type { Scheme } from "../../http/protocol.ts";
+import type { TlsFacts } from "../../net/tls-facts.ts";
 import type { ExchangeValue } from "../abi/exchange-value.ts";
 import type { Kept } from "../abi/host-memory.ts";
 
@@ -57,6 +58,8 @@ export interface ExchangeContext extends HookContext {
   responseTrailers: Head | null;
   /** The connection's, or what a trusted proxy says. */
   readonly scheme: Scheme;
+  /** Of the client's connection; null for a plain one. */
+  readonly tls: TlsFacts | null;
   /** `request.parts` as the client sent them. */
   readonly original: Uint32Array;
   readonly routeName: string;

@@ -29,7 +29,7 @@ function see(
   const text = fields === "" ? bytes.subarray(0, bytes.length - 2) : bytes;
   const limits = { head: 65536, target: 8192, headers: 100, path: { mergeSlashes: false, encodedSlash: "keep" } };
   assert.equal(scanRequest(text, 0, text.length, x.request, limits as never), text.length, x.request.problem);
-  x.client = { peer, scheme: over, forwarded: makeForwarded(peer, over) } as unknown as Downstream;
+  x.client = { peer, tls: null, scheme: over, forwarded: makeForwarded(peer, over) } as unknown as Downstream;
   x.listener = { trusted: list } as ListenerState;
   x.clientAddress = peer;
   x.scheme = over;

@@ -13,7 +13,7 @@ import { copyBytes } from "../memory.ts";
 /** Bytes charged for a recorded lookup in addition to the name. */
 const NOTE = 128;
 
-const LAST_ATTRIBUTE = ATTRIBUTE.upgrade;
+const LAST_ATTRIBUTE = ATTRIBUTE.tls_client_fingerprint;
 
 const OBSERVES = (1 << HOOK.outcome) | (1 << HOOK.log);
 const AFTER_RESPONSE = OBSERVES | (1 << HOOK.response_head) | (1 << HOOK.response_body) | (1 << HOOK.response_trailers);
@@ -228,6 +228,16 @@ function giveOfExchange(context: CallContext, exchange: ExchangeContext, id: num
       return giveName(context, exchange.routeName, out, cap);
     case ATTRIBUTE.upgrade:
       return giveName(context, upgradeOf(request), out, cap);
+    case ATTRIBUTE.tls_version:
+      return giveName(context, exchange.tls?.version ?? "", out, cap);
+    case ATTRIBUTE.tls_server_name:
+      return giveName(context, exchange.tls?.serverName ?? "", out, cap);
+    case ATTRIBUTE.tls_client_subject:
+      return giveName(context, exchange.tls?.clientSubject ?? "", out, cap);
+    case ATTRIBUTE.tls_client_names:
+      return giveName(context, exchange.tls?.clientNames ?? "", out, cap);
+    case ATTRIBUTE.tls_client_fingerprint:
+      return giveName(context, exchange.tls?.clientFingerprint ?? "", out, cap);
     case ATTRIBUTE.attempt:
       return memory.giveText(String(exchange.attempts), out, cap);
     default:
