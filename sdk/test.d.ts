@@ -33,6 +33,8 @@ export interface PluginOptions {
    * host calls (`"5s"`, or milliseconds as a number).
    */
   limits?: { fuel?: number; memory?: number | string; time?: number | string };
+  /** Extism plugins: the exports that are its hooks, by the names of hooks, as `hooks` in sluice.yaml. */
+  hooks?: { readonly [hook: string]: string };
   /** The clock, in milliseconds since 1970; default: the real one. The time of asynchronous calls is added. */
   now?: () => number;
   /**

@@ -9,8 +9,8 @@ import { UsageError } from "./usage.ts";
 export async function run(args: string[]): Promise<number> {
   const { path, request, given } = readArguments(args);
   const file = path.endsWith(".wasm") ? path : findSource(path);
-  const { memory, configFor, ...context } = await readContext(file, given);
-  const module = await buildPlugin(file, memory);
+  const { memory, hookNames, configFor, ...context } = await readContext(file, given);
+  const module = await buildPlugin(file, memory, hookNames);
   const config = configFor(module.info.configSchema);
   process.stdout.write(formatCosts(measureCosts(module, { memory, config, request, ...context })));
   return 0;

@@ -1,11 +1,12 @@
 /** `sluice plugin inspect FILE.wasm`: prints ABI, hooks, permissions, configuration, size and cost of a module. */
 import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
-import { ABI_VERSION, EXPORT, HOOKS, type IMPORTS } from "../abi/abi.ts";
+import { ABI_VERSION, EXPORT, HOOKS, type Hook, type IMPORTS } from "../abi/abi.ts";
 import { describeSettings } from "../config/plugin-config.ts";
 import { parsePluginSchema } from "../config/plugin-schema.ts";
 import { permissionFor } from "../plan/permissions.ts";
-import { readChecked } from "../plugin/wasm/build.ts";
+import { type ExtismHook, HOOK_EXPORTS } from "../plugin/abi/extism/interface.ts";
+import { type ModulePlan, readChecked } from "../plugin/wasm/build.ts";
 import { ModuleBuilder } from "../plugin/wasm/builder.ts";
 import { formatCosts } from "./plugin-bench.ts";
 import { CONTEXT_OPTIONS, type Given, parseContext, readContext } from "./plugin-context.ts";
@@ -48,7 +49,7 @@ export async function run(args: string[]): Promise<number> {
     ["hash", module.hash],
     ["memory", memory === null ? "none" : `${kibibytes(memory.initial * PAGE)}, at most ${maximum(memory.maximum)}`],
     ["serves", exports.some(({ name }) => name === EXPORT.serves) ? "many configurations" : "one configuration"],
-    ["hooks", hooks.join(" ")],
+    ["hooks", hooks.map((hook) => describeHook(hook, module)).join(" ")],
     ["speed", module.info.unoptimised === null ? "optimised" : `not optimised: ${module.info.unoptimised}`],
   ];
   for (const group of module.info.groups) {
@@ -80,6 +81,13 @@ function describeConfig(schemaText: string | null): [label: string, text: string
     const notes = [usual === "" || usual === "required" ? usual : `default ${usual}`, description].filter(Boolean);
     return ["config", `${key}: ${value}${notes.length === 0 ? "" : `  (${notes.join("; ")})`}`];
   });
+}
+
+/** An Extism plugin exports hooks by other names. */
+function describeHook(hook: Hook, { info }: ModulePlan): string {
+  if (info.abi === "native") return hook;
+  const own = HOOK_EXPORTS[hook as ExtismHook];
+  return `${hook} (${info.hookNames[own] ?? own})`;
 }
 
 function readArguments(args: string[]): { file: string; given: Given } {

@@ -1,5 +1,6 @@
 /** Builds a plugin from its source or its `.wasm`, as the proxy does; for commands that run plugins. */
 import { readFile, stat } from "node:fs/promises";
+import type { HookNames } from "../plugin/abi/abi.ts";
 import type { ModulePlan } from "../plugin/wasm/build.ts";
 import { ModuleBuilder } from "../plugin/wasm/builder.ts";
 import { decodeSourceMap } from "../plugin/wasm/source-map.ts";
@@ -11,8 +12,8 @@ const builder = new ModuleBuilder();
 const builds = new Map<string, { readonly compiled: Succeeded; readonly stamp: string }>();
 
 /** @throws Error with a line for each problem. */
-export async function buildPlugin(path: string, memory: number): Promise<ModulePlan> {
-  if (path.endsWith(".wasm")) return builder.build(await readFile(path), { memory, path });
+export async function buildPlugin(path: string, memory: number, hooks?: HookNames): Promise<ModulePlan> {
+  if (path.endsWith(".wasm")) return builder.build(await readFile(path), { memory, path, hooks });
   const { wasm, sourceMap } = await compileOnce(path);
   const module = await builder.build(wasm, { memory, path });
   return { ...module, sourceMap: decodeSourceMap(sourceMap, wasm) };

@@ -13,7 +13,7 @@ export { PluginFailure } from "./runner.ts";
 
 export const plugin: typeof kit.plugin = async (file, options = {}) => {
   const path = findFile(file);
-  const module = await buildPlugin(path, memoryOf(options.limits));
+  const module = await buildPlugin(path, memoryOf(options.limits), options.hooks);
   const clusters = options.clusters ?? (process.env.SLUICE_TEST_CLUSTERS ?? "").split(",").filter(Boolean);
   const config = readConfig(module, options.config);
   return new TestGuest(module, { ...options, clusters, config }, path);
