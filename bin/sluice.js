@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// Starts Sluice on Node 26 or later. An older Node may run this file: it then hands over to the `node` that npm put
-// beside the package. Plain JavaScript, because an older Node cannot run TypeScript.
+// Starts Sluice on Node 26 or later. If an older Node runs this file, it starts the `node` that npm installed
+// with the package. Plain JavaScript, since an older Node cannot run TypeScript.
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import inspector from "node:inspector";
@@ -8,9 +8,9 @@ import { dirname, join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 
-// Without a handler of ours Node opens its inspector on SIGUSR1, through which any user of this machine can run code
-// here. (`--disable-sigusr1` blocks the signal: log files could not be opened again by it.) What a signal has opened
-// before this line is closed; `run` has a handler of its own besides.
+// Without a handler Node opens its inspector on SIGUSR1, by which any local user could execute code in this process.
+// (`--disable-sigusr1` would block the signal, which reopens log files.) An inspector that was opened before this line is
+// closed. `run` installs its own handler.
 process.on("SIGUSR1", () => {});
 closeInspector();
 setImmediate(closeInspector);
@@ -42,7 +42,7 @@ function handOver() {
   const env = { ...process.env, SLUICE_HANDED_OVER: "1" };
   if (process.execve) process.execve(node, [node, ...args], env);
 
-  // A group of its own: Ctrl-C then reaches only this process, and the child once. A second signal would end it at once.
+  // A separate process group, so that Ctrl-C reaches the child once, through this process: a second signal ends it at once.
   const child = spawn(node, args, { stdio: "inherit", env, detached: true });
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"]) process.on(signal, () => child.kill(signal));
   child.on("error", (error) => {
@@ -56,7 +56,7 @@ function handOver() {
   });
 }
 
-/** The `node` of the nearest node_modules, from the package outward; not by `.bin`, which npm before 11 leaves without. */
+/** The `node` of the nearest node_modules, from the package upwards; not from `.bin`, where npm before 11 does not link it. */
 function findNode(directory) {
   const node = join(directory, `node_modules/node-${process.platform}-${process.arch}/bin/node`);
   if (existsSync(node)) return node;

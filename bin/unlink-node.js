@@ -1,7 +1,6 @@
-// Runs after the package has been installed into a project. npm links the `node` of the package that Sluice runs on into
-// the project's node_modules/.bin, where it would go before the project's own Node in every npm script. Sluice finds it
-// without the link, so it is removed, unless the project asks for such a package itself. Plain JavaScript, and no
-// failure of it is one of the installation.
+// Runs after the package was installed in a project. npm links the `node` that Sluice depends on into the project's
+// node_modules/.bin, where it would precede the project's own Node in npm scripts. Sluice does not need the link, so it is
+// removed, unless the project depends on such a package itself. Plain JavaScript; its errors do not fail the installation.
 import { lstatSync, readFileSync, readlinkSync, unlinkSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -15,11 +14,11 @@ function removeLink(link) {
   try {
     if (lstatSync(link).isSymbolicLink() && PACKAGE.test(readlinkSync(link)) && !isWanted()) unlinkSync(link);
   } catch {
-    // There is no link, or it may not be changed: README.md says how to do without it.
+    // There is no link, or it cannot be removed: README.md describes the workaround.
   }
 }
 
-/** The project itself depends on a Node from npm. */
+/** Whether the project itself depends on a Node package. */
 function isWanted() {
   const project = JSON.parse(readFileSync(join(modules, "../package.json"), "utf8"));
   return Object.keys({ ...project.dependencies, ...project.devDependencies, ...project.optionalDependencies }).some(

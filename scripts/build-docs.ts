@@ -96,7 +96,7 @@ function listSettings(schema: PluginSchema): string[] {
 /** Notes below a table: keys that are not implemented yet, and keys of which exactly one is required. */
 type Notes = { readonly later: string[]; readonly one: string[][] };
 
-/** The section of a map, and those of the maps in its lists after it. */
+/** The section of a map, followed by those of maps in its lists. */
 function describeSection(title: string, shape: ObjectShape<unknown>): string[] {
   const notes: Notes = { later: [], one: [] };
   const inner: string[] = [];
@@ -121,7 +121,7 @@ function describeSection(title: string, shape: ObjectShape<unknown>): string[] {
   ];
 }
 
-/** One row a key; the keys of a map within are rows of the same table, a map in a list is `found`. */
+/** One row per key; keys of nested maps are rows of the same table, maps in lists are added to `found`. */
 function describeFields(
   shape: ObjectShape<unknown>,
   before: string,
@@ -174,7 +174,7 @@ function itemOf(shape: AnyShape & { kind: "list" | "entries" }): Shape<unknown> 
   return shape.kind === "list" ? shape.item : shape.value;
 }
 
-/** A default as one would type it. */
+/** A default value as in YAML. */
 function show(value: unknown): string {
   if (Array.isArray(value)) return `[${value.join(", ")}]`;
   return typeof value === "string" ? value || '""' : JSON.stringify(value);

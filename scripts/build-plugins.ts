@@ -1,6 +1,6 @@
 /**
- * Compiles the built-in plugins and those of the examples, each to a `.wasm` beside its source, in one process.
- * What was compiled from the same sources by the same compiler is left as it is.
+ * Compiles the built-in plugins and those of the examples, each to a `.wasm` next to its source, in one process. Skips modules
+ * whose sources and compiler are unchanged.
  */
 import { createHash } from "node:crypto";
 import { existsSync, globSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
@@ -20,7 +20,7 @@ const stamps: Record<string, string> = existsSync(STAMPS) ? JSON.parse(readFileS
 const stale = files.filter((file) => stamps[file] !== stampOf(file) || !existsSync(moduleOf(file)));
 
 if (stale.length > 0) {
-  // The compiler takes a second to load: only when there is something to do.
+  // Imported only if necessary: loading the compiler takes a second.
   const { compile, formatProblem, writeModule } = await import("../src/compiler/compile.ts");
   for (const file of stale) {
     const stamp = stampOf(file);
@@ -34,17 +34,17 @@ if (stale.length > 0) {
     stamps[file] = stamp;
   }
   mkdirSync(dirname(STAMPS), { recursive: true });
-  // Another run may read it at this moment.
+  // Atomic, since another run may read it at the same time.
   writeFileSync(`${STAMPS}.${process.pid}`, JSON.stringify(stamps, null, 2));
   renameSync(`${STAMPS}.${process.pid}`, STAMPS);
 }
 
-/** A plugin may import what stands beside it. */
+/** Hash of a plugin and of all files that it may import. */
 function stampOf(file: string): string {
-  const beside = globSync(join(dirname(file), "{*.ts,*.schema.json,shared/*.ts}"), { cwd: root }).sort();
+  const sources = globSync(join(dirname(file), "{*.ts,*.schema.json,shared/*.ts}"), { cwd: root }).sort();
   return createHash("sha256")
     .update(shared)
-    .update(hashOf([file, ...beside]))
+    .update(hashOf([file, ...sources]))
     .digest("hex");
 }
 

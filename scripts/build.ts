@@ -1,4 +1,4 @@
-/** Makes what the published package runs: `dist/` from `src/`, and the `.wasm` of the built-in plugins. */
+/** Builds the contents of the package: `dist/` from `src/`, and the `.wasm` of the built-in plugins. */
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { root, runNode } from "./run-node.ts";

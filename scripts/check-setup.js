@@ -1,4 +1,4 @@
-// Runs before npm scripts that need the development dependencies, on whatever Node the machine has: plain JavaScript.
+// Runs before npm scripts that need the development dependencies. Plain JavaScript, since it must run on older Node versions.
 import { existsSync } from "node:fs";
 
 const LEAST = 26;

@@ -1,5 +1,5 @@
-// Runs after `npm ci`, on whatever Node the machine has. npm before 11 takes `.bin/node` away again together with the
-// packages of other platforms, all of which would have linked it.
+// Runs after `npm ci`: links `.bin/node`, which npm before 11 removes together with the packages of other platforms. Plain
+// JavaScript, since it must run on older Node versions.
 import { existsSync, symlinkSync } from "node:fs";
 
 const link = new URL("../node_modules/.bin/node", import.meta.url);

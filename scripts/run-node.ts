@@ -3,7 +3,7 @@ import { join } from "node:path";
 
 export const root = join(import.meta.dirname, "..");
 
-/** Runs this Node on a script of the checkout; ends this process with the script's exit code when that is not 0. */
+/** Runs a script of the checkout by this Node; exits with the script's code unless it is 0. */
 export function runNode(args: string[]): void {
   const { status, error } = spawnSync(process.execPath, args, { cwd: root, stdio: "inherit" });
   if (error) throw error;

@@ -1,6 +1,6 @@
 /**
- * Runs the tests: all but the benchmarks, or those whose path holds one of the arguments (`npm test -- codec reload`).
- * Arguments that begin with `-` go to `node --test` as they are.
+ * Runs the tests, except the benchmarks: all, or those whose path contains one of the arguments (`npm test -- codec reload`).
+ * Arguments that start with `-` are passed to `node --test`.
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -17,16 +17,16 @@ const files = globSync("test/**/*.test.ts", { cwd: root })
   .filter((file) => wanted.length === 0 || wanted.some((part) => file.includes(part)))
   .sort();
 if (files.length === 0) {
-  console.error(`no test file has a path that holds ${wanted.join(" or ")}`);
+  console.error(`no test file has a path that contains ${wanted.join(" or ")}`);
   process.exit(64);
 }
 
-// Hundreds of programs are started: each would read and strip the same sources anew, which is half of a start.
+// Tests start hundreds of programs: caching the compiled sources halves their start time.
 process.env.NODE_COMPILE_CACHE ??= join(root, "node_modules/.cache/sluice-tests");
 
 runNode(["scripts/build-plugins.ts"]);
 
-// One warm compiler for all files, until this process ends and its standard input with it.
+// One compiler process for all files; it ends when its standard input is closed.
 const directory = mkdtempSync(join(tmpdir(), "sluice-tests-"));
 process.on("exit", () => rmSync(directory, { recursive: true, force: true }));
 process.env.SLUICE_TEST_COMPILER = join(directory, "compiler");

@@ -6,10 +6,10 @@ await runExample({
   from: import.meta.url,
   upstreams: { app: 9001, auth: { port: 9002, answer: authorize } },
   commands: [
-    "curl -i $URL/                                     # 302: nobody",
-    "curl -i -b session=s1-ann $URL/                   # ann: the application is told; ask again, and the service is not",
-    "curl -i -b session=s1-ann $URL/built-in/          # the same by the built-in filter, which asks each time",
-    "curl -i -b session=other $URL/built-in/           # 401, and the service's own words",
+    "curl -i $URL/                                     # 302 to /login",
+    "curl -i -b session=s1-ann $URL/                   # x-user: ann; the result is cached",
+    "curl -i -b session=s1-ann $URL/built-in/          # the same by the built-in filter, without a cache",
+    "curl -i -b session=other $URL/built-in/           # 401, with the service's response",
   ],
 });
 

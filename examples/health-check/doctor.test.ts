@@ -20,11 +20,11 @@ test("asks the endpoint under check, by the path that is configured", async () =
 test("says why an instance is unhealthy", async () => {
   const cases: [answer: FetchResponse | null, problem: string][] = [
     [{ body: '{"draining":true}' }, "is draining"],
-    [{ body: '{"queue":11}' }, "11 jobs wait"],
-    [{ body: "fine" }, "answered no JSON"],
-    [{ status: 503 }, "answered 503"],
-    [null, "no answer"],
-    [{ delay: 5000 }, "no answer in time"],
+    [{ body: '{"queue":11}' }, "11 queued jobs"],
+    [{ body: "fine" }, "response is not JSON"],
+    [{ status: 503 }, "status 503"],
+    [null, "no response"],
+    [{ delay: 5000 }, "timeout"],
   ];
   for (const [answer, problem] of cases) {
     const doctor = await load(() => answer);

@@ -5,9 +5,9 @@ await runExample({
   upstreams: { "app-1": { port: 9001, answer: instance("app-1") }, "app-2": { port: 9002, answer: instance("app-2") } },
   commands: [
     "curl $URL/                                        # app-1 and app-2, in turns",
-    "curl -X POST http://127.0.0.1:9001/drain          # app-1 says that it drains: a second later app-2 serves alone",
-    "curl -X POST http://127.0.0.1:9001/resume         # and back",
-    "curl -i $URL/gone                                 # 503: the only endpoint there is down",
+    "curl -X POST http://127.0.0.1:9001/drain          # app-1 reports that it is draining: app-2 only",
+    "curl -X POST http://127.0.0.1:9001/resume         # healthy again",
+    "curl -i $URL/gone                                 # 503: its only endpoint is down",
   ],
 });
 

@@ -1,7 +1,7 @@
 import { createPrivateKey, sign } from "node:crypto";
 import { runExample } from "../run-example.mjs";
 
-/** Only for this example: it is public. */
+/** Only for this example: this key is public. */
 const KEY = createPrivateKey({
   format: "jwk",
   key: {
@@ -34,6 +34,6 @@ await runExample({
   commands: [
     "curl -i $URL/                    # 401",
     `curl -s -H 'Authorization: Bearer ${makeToken("shop")}' $URL/      # x-user: ann`,
-    `curl -i -H 'Authorization: Bearer ${makeToken("another")}' $URL/   # 401: it is for somebody else`,
+    `curl -i -H 'Authorization: Bearer ${makeToken("another")}' $URL/   # 401: another audience`,
   ],
 });

@@ -1,6 +1,6 @@
 /*
- * A filter in C. It gives every request an `x-edition`: what the client asks for, or what the configuration says.
- * /edition it answers itself. No library is linked: what the host offers and a few loops are enough.
+ * A filter in C without a library. Sets the header `x-edition` to the value of the client's `x-wants`, or to that of the
+ * configuration. Responds to /edition itself.
  */
 #include "sluice.h"
 
@@ -8,11 +8,11 @@ SLUICE_MODULE
 
 #define NAME_LIMIT 32
 
-/* One guest serves one configuration, so a global can hold it. */
+/* One guest serves one configuration, so it can be stored in a global. */
 static char fallback[NAME_LIMIT];
 static int32_t fallback_length;
 
-/* A length above the room that was given means that nothing was written: it equals nothing. */
+/* A length above the capacity means that nothing was written; it does not equal any other text. */
 static int equals(const char *text, int32_t length, const char *other, int32_t other_length) {
   if (length != other_length) return 0;
   for (int32_t i = 0; i < length; i++)
@@ -29,15 +29,15 @@ static int is_name(const char *text, int32_t length) {
 
 SLUICE_ON_CONFIGURE(instance, exchange) {
   fallback_length = sluice_config_get(SLUICE_TEXT("edition"), fallback, sizeof fallback);
-  /* The configuration is refused: the version that names it is not taken. */
+  /* An invalid value rejects the configuration. */
   return is_name(fallback, fallback_length) ? SLUICE_RESULT_CONTINUE : SLUICE_RESULT_REJECT;
 }
 
 SLUICE_ON_REQUEST_HEAD(instance, exchange) {
-  char asked[NAME_LIMIT];
-  int32_t length = sluice_header_get(SLUICE_HEADERS_REQUEST, SLUICE_TEXT("x-wants"), 0, asked, sizeof asked);
-  const char *edition = asked;
-  if (!is_name(asked, length)) {
+  char wanted[NAME_LIMIT];
+  int32_t length = sluice_header_get(SLUICE_HEADERS_REQUEST, SLUICE_TEXT("x-wants"), 0, wanted, sizeof wanted);
+  const char *edition = wanted;
+  if (!is_name(wanted, length)) {
     edition = fallback;
     length = fallback_length;
   }

@@ -5,31 +5,31 @@
 import { Config, Cookies, Fetch, Hex, Request, cluster, counter, kv, log, sha256, toUtf8 } from "sluice/sdk";
 
 const cookie = Config.string("cookie", "session");
-const remember = <f64>Config.int("remember", 10) * 1000;
-const known = kv("sessions"); // shared by all threads
-const asked = counter("guard_asked_total", "Sessions that the service was asked about.");
-cluster("auth"); // a configuration without it is refused when it is loaded
+const ttl = <f64>Config.int("remember", 10) * 1000;
+const cache = kv("sessions"); // shared by all workers
+const queries = counter("guard_queries_total", "Queries to the authentication service.");
+cluster("auth"); // throws if there is no such cluster: the configuration is rejected
 
 export function onRequest(req: Request): void {
-  // What a client says here is not to be believed.
+  // A client must not be able to set this header.
   req.headers.own("x-user");
   const session = Cookies.get(req.headers, cookie);
   if (session === null) return login(req);
-  // A store that somebody reads holds no session that could be used.
+  // The key is a hash, so that the store contains no valid sessions.
   const key = Hex.encode(sha256(toUtf8(session)));
-  let user = known.get(key);
+  let user = cache.get(key);
   if (user === null) {
-    asked.add();
-    const answer = new Fetch("cluster:auth/session").header("x-session", Hex.encode(toUtf8(session))).timeout(1000).send();
-    if (answer.status == 401) return login(req);
-    if (answer.ok) user = answer.header("x-user");
-    // Nobody is let in by a service that is away, or that says nothing.
+    queries.add();
+    const response = new Fetch("cluster:auth/session").header("x-session", Hex.encode(toUtf8(session))).timeout(1000).send();
+    if (response.status == 401) return login(req);
+    if (response.ok) user = response.header("x-user");
+    // The service is unavailable, or its response has no user.
     if (user === null) {
-      log.warn("the service did not say whose session it is: status " + answer.status.toString());
+      log.warn("no user in the response of the service: status " + response.status.toString());
       req.respond(503, "try again later\n");
       return;
     }
-    known.set(key, user, remember);
+    cache.set(key, user, ttl);
   }
   req.headers.set("x-user", user);
 }

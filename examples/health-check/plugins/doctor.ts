@@ -5,19 +5,19 @@
 import { Config, Endpoint, Json, fromView } from "sluice/sdk";
 
 const path = Config.string("path", "/healthz");
-const most = <f64>Config.int("queue", 100);
+const limit = <f64>Config.int("queue", 100);
 
 export function onHealthCheck(endpoint: Endpoint): bool {
-  const answer = endpoint.fetch(path).send();
-  if (answer.status == 0) return endpoint.unhealthy(answer.timedOut ? "no answer in time" : "no answer");
-  if (!answer.ok) return endpoint.unhealthy("answered " + answer.status.toString());
-  const said = Json.parse(fromView(answer.bytes()));
-  if (said === null) return endpoint.unhealthy("answered no JSON");
-  const draining = said.get("draining");
+  const response = endpoint.fetch(path).send();
+  if (response.status == 0) return endpoint.unhealthy(response.timedOut ? "timeout" : "no response");
+  if (!response.ok) return endpoint.unhealthy("status " + response.status.toString());
+  const body = Json.parse(fromView(response.bytes()));
+  if (body === null) return endpoint.unhealthy("response is not JSON");
+  const draining = body.get("draining");
   if (draining !== null && draining.asBool()) return endpoint.unhealthy("is draining");
-  const queue = said.get("queue");
-  if (queue !== null && queue.asNumber() > most) {
-    return endpoint.unhealthy((<i64>queue.asNumber()).toString() + " jobs wait");
+  const queue = body.get("queue");
+  if (queue !== null && queue.asNumber() > limit) {
+    return endpoint.unhealthy((<i64>queue.asNumber()).toString() + " queued jobs");
   }
   return true;
 }

@@ -9,25 +9,25 @@ const mask = new JsonMask(Config.list("fields"), Config.string("replacement", '"
 export function onResponse(req: Request, res: Response): void {
   const type = res.headers.get("content-type");
   if (type === null || !isJson(type)) return;
-  if (res.headers.has("content-encoding")) res.respond(502, "a coded answer cannot be masked\n");
+  if (res.headers.has("content-encoding")) res.respond(502, "a compressed response cannot be masked\n");
   else res.bufferBody();
 }
 
 export function onResponseBody(req: Request, res: Response, body: Body): void {
   const type = res.headers.get("content-type");
-  // The answer to HEAD, 204 and 304 have a type and no body.
+  // Responses to HEAD, 204 and 304 have a type but no body.
   if (type === null || !isJson(type) || body.size == 0) return;
   const masked = mask.apply(fromView(body.bytes()));
   if (masked) body.replace(toView(masked));
-  else res.respond(502, "the answer is not JSON\n");
+  else res.respond(502, "the response is not JSON\n");
 }
 
 export function onRequest(req: Request): void {
-  // An upstream that compresses would hide its answer from the mask.
+  // Compressed responses cannot be masked.
   req.headers.remove("accept-encoding");
 }
 
-/** `application/json`, `application/problem+json`, …, with parameters or without. */
+/** `application/json`, `application/problem+json`, …, with or without parameters. */
 function isJson(type: string): bool {
   const bare = type.split(";")[0].trim().toLowerCase();
   return bare == "application/json" || bare.endsWith("+json");
