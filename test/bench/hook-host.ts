@@ -72,11 +72,11 @@ function makeFetcher(): Fetcher {
   const head = new Head();
   const text = Buffer.from("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
   scanResponse(text, 0, text.length, head, false);
-  const answer = { head, body: Buffer.alloc(0) };
+  const response = { head, body: Buffer.alloc(0) };
   return {
     probe: () => () => undefined,
     send: (_request, tell) => {
-      queueMicrotask(() => tell(answer));
+      queueMicrotask(() => tell(response));
       return () => undefined;
     },
   };

@@ -70,9 +70,9 @@ async function takeTurns(site: Site, subject: Subject, { admin, reloads, use }: 
     const { result, problems } = JSON.parse(await askAdmin(admin, "POST", "/api/v1/reload"));
     if (result === "rejected") throw new Error(`reload ${turn} was rejected: ${problems}`);
     turns.times.push(performance.now() - began);
-    const answer = await fetch(`http://127.0.0.1:${subject.port}/`);
-    await answer.text();
-    const [build, served, replaced] = (answer.headers.get("x-soak") ?? "").split(" ");
+    const response = await fetch(`http://127.0.0.1:${subject.port}/`);
+    await response.text();
+    const [build, served, replaced] = (response.headers.get("x-soak") ?? "").split(" ");
     if (build !== "ab"[turn % 2] || served !== String(turn)) turns.stale++;
     turns.replaced = Number(replaced);
     if (turn % every === 0) turns.memory.push([turn, readRss(subject.pid)]);

@@ -7,21 +7,21 @@ import { plugin } from "../../src/testing/index.ts";
 
 const PLUGINS = join(import.meta.dirname, "../../plugins");
 
-type Answer = (request: FetchRequest) => FetchResponse | null;
+type Respond = (request: FetchRequest) => FetchResponse | null;
 
-function extAuth(config: object, answer: Answer = () => ({ status: 200 })) {
-  const options = { clusters: ["app", "auth"], allow: { fetch: ["cluster:auth"] }, fetch: answer };
+function extAuth(config: object, respond: Respond = () => ({ status: 200 })) {
+  const options = { clusters: ["app", "auth"], allow: { fetch: ["cluster:auth"] }, fetch: respond };
   return plugin(join(PLUGINS, "ext-auth.wasm"), { ...options, config: { cluster: "auth", ...config } });
 }
 
 describe("ext-auth", () => {
   test("passes the request to the service, with the configured headers only", async () => {
     const asked: FetchRequest[] = [];
-    const answer: Answer = (request) => {
+    const respond: Respond = (request) => {
       asked.push(request);
       return { status: 204 };
     };
-    const guest = await extAuth({ path: "/check?a=1" }, answer);
+    const guest = await extAuth({ path: "/check?a=1" }, respond);
     const { outcome, edits } = await guest.requestAsync({
       method: "POST",
       url: "https://shop.example.com/orders?id=7",
@@ -46,7 +46,7 @@ describe("ext-auth", () => {
       ["/check/", "/check/orders?id=7"],
       ["/", "/orders?id=7"],
     ]) {
-      const prefixed = await extAuth({ prefix, send: ["x-secret"] }, answer);
+      const prefixed = await extAuth({ prefix, send: ["x-secret"] }, respond);
       await prefixed.requestAsync({ url: "/orders?id=7", headers: { "X-Secret": "1", cookie: "a=1" } });
       assert.equal(asked.at(-1)!.url, `cluster:auth${path}`);
       assert.deepEqual([asked.at(-1)!.headers["x-secret"], asked.at(-1)!.headers.cookie], ["1", undefined]);
@@ -84,15 +84,15 @@ describe("ext-auth", () => {
   test("passes a refusal on, with its body and those fields that are to be", async () => {
     const form = { "content-type": "text/html", "content-encoding": "br", "content-language": "fr" };
     const headers = { location: "/login", "set-cookie": ["a=1", "b=2"], "x-inner": "1", ...form };
-    const answer: Answer = ({ headers: { cookie } }) => ({ status: Number(cookie), headers, body: "<héllo>" });
-    const guest = await extAuth({}, answer);
+    const respond: Respond = ({ headers: { cookie } }) => ({ status: Number(cookie), headers, body: "<héllo>" });
+    const guest = await extAuth({}, respond);
     for (const status of [300, 302, 401, 403, 429, 499]) {
       const { outcome, response } = await guest.requestAsync({ headers: { cookie: String(status) } });
       assert.deepEqual([outcome, response?.status, response?.body], ["respond", status, "<héllo>"]);
       const { location, "set-cookie": cookies, "x-inner": inner } = response!.headers;
       assert.deepEqual([location, cookies, inner], ["/login", "a=1, b=2", undefined]);
     }
-    const few = await extAuth({ refusal: "x-inner" }, answer);
+    const few = await extAuth({ refusal: "x-inner" }, respond);
     const { response } = await few.requestAsync({ headers: { cookie: "401" } });
     assert.deepEqual(response?.headers, { "x-inner": "1", ...form });
   });

@@ -85,7 +85,7 @@ test("on_response is given the response and its request", () => {
   assert.deepEqual(inputOf(loaded), { hook: "on_response", status: 404, headers, request: ASKED });
 });
 
-test("pick is given the endpoints, and answers an index", () => {
+test("pick gets the endpoints, and returns an index", () => {
   const endpoints = Endpoints.ofWeights([1, 3]);
   endpoints.setInFlight(1, 7);
   const loaded = says("1");

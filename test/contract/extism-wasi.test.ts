@@ -1,4 +1,4 @@
-/** What Extism plugins find of WASI preview 1: standard output, a clock, random bytes; all else answers by its error. */
+/** WASI preview 1 for Extism plugins: standard output, a clock, random bytes; other calls return their error. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { WASI_NAMES, wasiSignature } from "../../src/plugin/abi/wasi-names.ts";

@@ -83,8 +83,8 @@ function exchange(request: string): Exchange | null {
   const bytes = Buffer.from(`${request.replaceAll("\n", "\r\n")}\r\n\r\n`, "latin1");
   if (scanRequest(bytes, 0, bytes.length, made.request, LIMITS) !== bytes.length) return null;
   made.keepOriginal();
-  const answer = Buffer.from("HTTP/1.1 200 OK\r\nVary: a\r\n\r\n");
-  scanResponse(answer, 0, answer.length, made.response, false);
+  const response = Buffer.from("HTTP/1.1 200 OK\r\nVary: a\r\n\r\n");
+  scanResponse(response, 0, response.length, made.response, false);
   return made;
 }
 

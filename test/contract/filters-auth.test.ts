@@ -35,7 +35,7 @@ function refuses(name: string, config: unknown, message: RegExp): void {
 /** Empty lines would end the head. */
 const request = (headers = "", line = "GET / HTTP/1.1") => exchange(`${line}\nHost: a\n${headers.replace(/^\n/, "")}`);
 const sent = (on: Exchange, name: string) => on.request.get(name);
-const answered = (on: Exchange, name: string) => on.response.get(name);
+const responseHeader = (on: Exchange, name: string) => on.response.get(name);
 const sha256 = (text: string) => createHash("sha256").update(text).digest("hex");
 
 describe("api-key", () => {
@@ -70,7 +70,7 @@ describe("api-key", () => {
     for (const headers of [...fields, `X-Api-Key: sha256:${sha256("another-long-key")}`]) {
       const on = pass(`${headers}\nX-Consumer: alice`);
       assert.equal(on.localStatus, 401, headers);
-      assert.equal(answered(on, "www-authenticate"), "ApiKey");
+      assert.equal(responseHeader(on, "www-authenticate"), "ApiKey");
       assert.equal(sent(on, "x-consumer"), undefined);
     }
   });
@@ -153,7 +153,7 @@ describe("basic-auth", () => {
     for (const headers of fields) {
       const on = pass(`${headers}\nX-User: alice`);
       assert.equal(on.localStatus, 401, headers);
-      assert.equal(answered(on, "www-authenticate"), 'Basic realm="Staging", charset="UTF-8"');
+      assert.equal(responseHeader(on, "www-authenticate"), 'Basic realm="Staging", charset="UTF-8"');
       assert.equal(sent(on, "x-user"), undefined);
     }
   });
@@ -214,7 +214,7 @@ describe("jwt", () => {
   ];
   const pass = (text: string, more = {}, field = `Authorization: Bearer ${text}`) =>
     run("jwt", { keys, ...more }, request(field));
-  const fault = (on: Exchange) => /error_description="(.*)"/.exec(answered(on, "www-authenticate") ?? "")?.[1];
+  const fault = (on: Exchange) => /error_description="(.*)"/.exec(responseHeader(on, "www-authenticate") ?? "")?.[1];
 
   for (const alg of ["RS256", "PS256", "ES256", "EdDSA", "HS256"])
     test(`${alg}: takes a token that was signed, and no other`, () => {
@@ -343,7 +343,7 @@ describe("jwt", () => {
       `Authorization: Bearer ${token("HS256")}\nAuthorization: Bearer x`,
     ]) {
       const on = pass("", {}, field);
-      assert.deepEqual([on.localStatus, answered(on, "www-authenticate")], [401, "Bearer"], field);
+      assert.deepEqual([on.localStatus, responseHeader(on, "www-authenticate")], [401, "Bearer"], field);
     }
     const good = token("HS256");
     const texts = [
@@ -432,7 +432,10 @@ describe("fault", () => {
     const none = run("fault", { abort: { percent: 0 } }, request());
     assert.equal(none.localStatus, 0);
     const all = run("fault", { abort: { percent: 100, status: 429, body: "slow down" } }, request());
-    assert.deepEqual([all.localStatus, String(all.localBody), answered(all, "x-fault")], [429, "slow down", "abort"]);
+    assert.deepEqual(
+      [all.localStatus, String(all.localBody), responseHeader(all, "x-fault")],
+      [429, "slow down", "abort"],
+    );
     const loaded = load(builtIn("fault"), { configs: [{ abort: { percent: 25 } }] });
     let aborted = 0;
     for (let i = 0; i < 4000; i++)
@@ -473,9 +476,9 @@ describe("cors", () => {
   test("allows the configured sites to read responses, and drops the upstream's own headers", () => {
     for (const origin of ["https://app.example.com", "https://a.example.org:8443", "https://a.b.example.org:8443"]) {
       const on = get(origin);
-      assert.equal(answered(on, "access-control-allow-origin"), origin);
-      assert.equal(answered(on, "access-control-allow-credentials"), "true");
-      assert.equal(answered(on, "access-control-expose-headers"), "x-id");
+      assert.equal(responseHeader(on, "access-control-allow-origin"), origin);
+      assert.equal(responseHeader(on, "access-control-allow-credentials"), "true");
+      assert.equal(responseHeader(on, "access-control-expose-headers"), "x-id");
     }
     const others = [
       "https://app.example.com.evil.example",
@@ -492,7 +495,7 @@ describe("cors", () => {
       "https://evil@a.example.org:8443",
     );
     for (const origin of [...others, null])
-      assert.equal(answered(get(origin), "access-control-allow-origin"), undefined, `${origin}`);
+      assert.equal(responseHeader(get(origin), "access-control-allow-origin"), undefined, `${origin}`);
   });
 
   test("sets Vary: Origin on every response", () => {
@@ -507,8 +510,8 @@ describe("cors", () => {
 
   test("with every site, the response is the same for all", () => {
     const on = get("https://x.y", { origins: ["*"], credentials: false });
-    assert.equal(answered(on, "access-control-allow-origin"), "*");
-    assert.equal(answered(on, "access-control-allow-credentials"), undefined);
+    assert.equal(responseHeader(on, "access-control-allow-origin"), "*");
+    assert.equal(responseHeader(on, "access-control-allow-credentials"), undefined);
   });
 
   test("responds to preflights", () => {
@@ -518,21 +521,21 @@ describe("cors", () => {
       "\nAccess-Control-Request-Headers: x-b",
     );
     assert.equal(on.localStatus, 204);
-    assert.equal(answered(on, "access-control-allow-origin"), "https://app.example.com");
-    assert.equal(answered(on, "access-control-allow-methods"), "GET, PUT");
-    assert.equal(answered(on, "access-control-allow-headers"), "content-type, x-a");
-    assert.equal(answered(on, "access-control-allow-credentials"), "true");
-    assert.equal(answered(on, "access-control-max-age"), "60");
-    assert.equal(answered(on, "vary"), "origin, access-control-request-method, access-control-request-headers");
+    assert.equal(responseHeader(on, "access-control-allow-origin"), "https://app.example.com");
+    assert.equal(responseHeader(on, "access-control-allow-methods"), "GET, PUT");
+    assert.equal(responseHeader(on, "access-control-allow-headers"), "content-type, x-a");
+    assert.equal(responseHeader(on, "access-control-allow-credentials"), "true");
+    assert.equal(responseHeader(on, "access-control-max-age"), "60");
+    assert.equal(responseHeader(on, "vary"), "origin, access-control-request-method, access-control-request-headers");
     // `*` would not cover Authorization, nor anything with credentials.
     const any = preflight(
       "https://app.example.com",
       { headers: ["*"] },
       "\nAccess-Control-Request-Headers: authorization,x-b",
     );
-    assert.equal(answered(any, "access-control-allow-headers"), "authorization,x-b");
+    assert.equal(responseHeader(any, "access-control-allow-headers"), "authorization,x-b");
     const refused = preflight("https://evil.example");
-    assert.deepEqual([refused.localStatus, answered(refused, "access-control-allow-origin")], [403, undefined]);
+    assert.deepEqual([refused.localStatus, responseHeader(refused, "access-control-allow-origin")], [403, undefined]);
   });
 
   test("an OPTIONS request that is not a preflight is forwarded", () => {

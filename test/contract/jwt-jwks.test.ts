@@ -12,7 +12,7 @@ const FILE = join(import.meta.dirname, "../../plugins/jwt-jwks.wasm");
 
 /** The filter, and the server whose response a test sets. */
 async function start(config: object = {}) {
-  const server = { asked: 0, answer: (): FetchResponse | null => ({ status: 200, body: '{"keys":[]}' }) };
+  const server = { asked: 0, respond: (): FetchResponse | null => ({ status: 200, body: '{"keys":[]}' }) };
   const clock = { now: Date.now() };
   const options = {
     clusters: ["app", "keys"],
@@ -20,7 +20,7 @@ async function start(config: object = {}) {
     now: () => clock.now,
     fetch: (): FetchResponse | null => {
       server.asked++;
-      return server.answer();
+      return server.respond();
     },
   };
   const guest = await plugin(FILE, {
@@ -28,7 +28,7 @@ async function start(config: object = {}) {
     config: { jwks: URL_OF_KEYS, claims: { "x-user": "sub" }, ...config },
   });
   const publish = (...signers: Signer[]) => {
-    server.answer = () => ({ status: 200, body: JSON.stringify({ keys: signers.map(({ jwk }) => jwk) }) });
+    server.respond = () => ({ status: 200, body: JSON.stringify({ keys: signers.map(({ jwk }) => jwk) }) });
   };
   const ask = (token: string): Promise<RequestResult> =>
     guest.requestAsync({ headers: { authorization: `Bearer ${token}`, "x-user": "forged" } });
@@ -106,7 +106,7 @@ test("while the server fails, old keys stay valid for the configured time", asyn
     () => ({ status: 200, body: "{}", delay: 9000 }),
   ];
   for (const failure of failures) {
-    server.answer = failure;
+    server.respond = failure;
     pass(61);
     const { log } = await guest.tickAsync();
     assert.match(log[0]!.text, /^https:\/\/keys\.example\.com\/jwks\.json: no keys fetched: /);

@@ -39,7 +39,7 @@ class Limit {
   }
 }
 
-const answered = (on: Exchange, name: string) => on.response.get(name);
+const responseHeader = (on: Exchange, name: string) => on.response.get(name);
 
 function refuses(config: object, message: RegExp): void {
   assert.throws(() => new Limit(config).loaded.dispose(), { message });
@@ -93,16 +93,16 @@ describe("rate-limit", () => {
   test("returns the policy, the remaining quota, and when to retry", () => {
     const limit = new Limit({ quota: 4, window: 60, name: "minute" });
     const first = limit.send();
-    assert.equal(answered(first, "ratelimit-policy"), '"minute";q=4;w=60');
-    assert.equal(answered(first, "ratelimit"), '"minute";r=3;t=15');
+    assert.equal(responseHeader(first, "ratelimit-policy"), '"minute";q=4;w=60');
+    assert.equal(responseHeader(first, "ratelimit"), '"minute";r=3;t=15');
     limit.passes(2);
-    assert.equal(answered(limit.send(), "ratelimit"), '"minute";r=0;t=60');
+    assert.equal(responseHeader(limit.send(), "ratelimit"), '"minute";r=0;t=60');
     limit.time += 5000;
     const refused = limit.send();
     assert.equal(refused.localStatus, 429);
-    assert.equal(answered(refused, "retry-after"), "10");
-    assert.equal(answered(refused, "ratelimit"), '"minute";r=0;t=55');
-    assert.equal(answered(refused, "content-type"), "application/problem+json");
+    assert.equal(responseHeader(refused, "retry-after"), "10");
+    assert.equal(responseHeader(refused, "ratelimit"), '"minute";r=0;t=55');
+    assert.equal(responseHeader(refused, "content-type"), "application/problem+json");
     const problem = JSON.parse(String(refused.localBody));
     assert.deepEqual([problem.status, problem["violated-policies"]], [429, ["minute"]]);
     assert.match(problem.type, /#quota-exceeded$/);

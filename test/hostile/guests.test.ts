@@ -171,7 +171,7 @@ for (const kind of [METRIC.counter, METRIC.gauge, METRIC.histogram])
   metrics.define({ kind, name: `m${kind}`, help: "", labels: [], buckets: [] });
 
 /** Delivers the fetched response after the guest was suspended. */
-function soon(_: FetchRequest, tell: (answer: FetchResponse) => void): () => void {
+function soon(_: FetchRequest, tell: (response: FetchResponse) => void): () => void {
   queueMicrotask(() => tell(fetched()));
   return () => {};
 }

@@ -109,7 +109,7 @@ function stateOf(exchange: Exchange): unknown {
   const { localStatus, localBody, chosenCluster, chosenStrategy, values, requestTrailers, responseTrailers } = exchange;
   const kept = [...(values ?? [])].map(([key, { bytes }]) => [key, Buffer.from(bytes).toString("latin1")]);
   const heads = [exchange.request, exchange.response, requestTrailers, responseTrailers];
-  const answer = [
+  const response = [
     localStatus,
     localBody,
     chosenCluster,
@@ -117,7 +117,7 @@ function stateOf(exchange: Exchange): unknown {
     requestBody(exchange).chunk.size,
     responseBody(exchange).chunk.size,
   ];
-  return [...heads.map((head) => (head === null || head.count === 0 ? null : of(head))), ...answer, kept];
+  return [...heads.map((head) => (head === null || head.count === 0 ? null : of(head))), ...response, kept];
 }
 
 /** With everything that a hook can have: the last chunk of a buffered body, and trailers. */
@@ -452,14 +452,14 @@ for (const [index, call] of CALLS.entries())
 
     const tryAt = (guest: Guest, place: Place): string => {
       const exchange = makeWholeExchange();
-      const [now, answer] = callAt(guest, hook, step, place, exchange);
+      const [now, returned] = callAt(guest, hook, step, place, exchange);
       const state = stateOf(exchange);
       if (now === "done" && place.catches) {
         // It succeeded, or the guest caught the exception before the call began.
         if (!isDeepStrictEqual(state, changed)) assert.deepEqual(state, before);
-        return isDeepStrictEqual(state, before) && answer === 0 ? "caught" : now;
+        return isDeepStrictEqual(state, before) && returned === 0 ? "caught" : now;
       }
-      if (now === "done" && call.name !== "random") assert.equal(Math.min(answer, 0), Math.min(result, 0));
+      if (now === "done" && call.name !== "random") assert.equal(Math.min(returned, 0), Math.min(result, 0));
       if (now !== ending && !(place.catches && now === CAUGHT)) assert.equal(now, "stack", JSON.stringify(place));
       assert.deepEqual(state, now === ending ? changed : before);
       return now;
@@ -483,10 +483,10 @@ for (const [index, call] of CALLS.entries())
     }
     assert.ok(seen.has(ending) && seen.has("stack"), [...seen].join());
     const again = makeWholeExchange();
-    const [later, answer] = callAt(startGuest(), hook, step, FLAT, again);
+    const [later, returned] = callAt(startGuest(), hook, step, FLAT, again);
     assert.deepEqual(
-      [later, Math.min(answer, 0)],
-      [ending, call.name === "random" ? Math.min(answer, 0) : Math.min(result, 0)],
+      [later, Math.min(returned, 0)],
+      [ending, call.name === "random" ? Math.min(returned, 0) : Math.min(result, 0)],
     );
     assert.deepEqual(stateOf(again), changed);
   });

@@ -189,7 +189,7 @@ test("fetched responses are charged: one beyond limits.memory ends the call", as
   const exchange = makeExchange();
   exchange.caller = { resume: (_hook, _exchange, what) => void (outcome = what) };
   assert.equal(instances[0]!.call(HOOK.request_head, exchange), OUTCOME.suspended);
-  await until(() => outcome >= 0, "it was answered");
+  await until(() => outcome >= 0, "the call has ended");
   assert.equal(outcome, OUTCOME.failed);
   assert.equal(asked.length, 1);
   assert.ok(asked[0]! > 0 && asked[0]! < LIMIT, `${asked[0]} bytes may come`);

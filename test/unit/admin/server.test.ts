@@ -8,7 +8,7 @@ import { Traces } from "../../../src/control/traces.ts";
 import { NO_TRAFFIC } from "../../../src/control/traffic.ts";
 import { createLog } from "../../../src/observe/log.ts";
 
-type Answer = { status: number; body: string; headers: NodeJS.Dict<string | string[]> };
+type AdminResponse = { status: number; body: string; headers: NodeJS.Dict<string | string[]> };
 
 const LOCAL: Address = { text: "127.0.0.1:0", host: "127.0.0.1", port: 0, path: "" };
 const STATE: Status = {
@@ -108,7 +108,7 @@ async function start(t: TestContext, parts: Partial<AdminOptions> = {}) {
   t.after(() => admin.close());
   const url = admin.url ?? "";
   const call = (method: string, path: string, headers: Record<string, string> = {}, base = url) => {
-    const { promise, resolve, reject } = Promise.withResolvers<Answer>();
+    const { promise, resolve, reject } = Promise.withResolvers<AdminResponse>();
     request(new URL(path, base), { method, headers, agent: false }, (response) => {
       let body = "";
       response.setEncoding("utf8").on("data", (chunk: string) => {
@@ -273,9 +273,9 @@ test("a rejected reload responds with its problems, a failing handler without a 
       throw new Error("inner");
     },
   });
-  const answer = await call("POST", "/api/v1/reload");
-  assert.equal(answer.status, 422);
-  assert.deepEqual(JSON.parse(answer.body), refused);
+  const response = await call("POST", "/api/v1/reload");
+  assert.equal(response.status, 422);
+  assert.deepEqual(JSON.parse(response.body), refused);
   const failed = await call("GET", "/api/v1/clusters");
   assert.equal(failed.status, 500);
   assert.doesNotMatch(failed.body, /inner/);

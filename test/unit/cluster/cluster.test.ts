@@ -21,7 +21,7 @@ function endpointPlan(slot: number): EndpointPlan {
   };
 }
 
-function makeCluster(answer: (view: EndpointView) => number, connections = 0, endpoints = 3) {
+function makeCluster(pick: (view: EndpointView) => number, connections = 0, endpoints = 3) {
   const columns = EndpointColumns.allocate(1);
   const plan: ClusterPlan = {
     name: "app",
@@ -48,7 +48,7 @@ function makeCluster(answer: (view: EndpointView) => number, connections = 0, en
       updates++;
       return true;
     },
-    pick: (_exchange, view) => answer(view as EndpointView),
+    pick: (_exchange, view) => pick(view as EndpointView),
   };
   const members = plan.set.endpoints.map((endpoint) => ({ endpoint: new Endpoint(endpoint), connector: null }));
   const cluster = new Cluster(0, plan, { strategies: [strategy], members, columns });
@@ -61,10 +61,10 @@ test("the strategy's pick is used", () => {
 });
 
 test("a pick outside the given endpoints is ignored, and the host picks", () => {
-  for (const answer of [-1, -2, 3, 1_000_000, -2147483648]) {
-    const { cluster } = makeCluster(() => answer);
+  for (const picked of [-1, -2, 3, 1_000_000, -2147483648]) {
+    const { cluster } = makeCluster(() => picked);
     const slot = cluster.pick(new Exchange(), 0)?.slot;
-    assert.ok(slot !== undefined && slot >= 0 && slot <= 2, `answer ${answer} gave slot ${slot}`);
+    assert.ok(slot !== undefined && slot >= 0 && slot <= 2, `pick ${picked} gave slot ${slot}`);
   }
 });
 

@@ -13,7 +13,7 @@ function target(timeout = 60_000): CheckTarget {
   return { cluster: "app", endpoint: { slot: 3 }, check: { timeout } } as unknown as CheckTarget;
 }
 
-function makeOrders(t: TestContext, serving: number[]) {
+function makeJobs(t: TestContext, serving: number[]) {
   const posted: { worker: number; message: ToWorker }[] = [];
   const jobs = new PluginCheckJobs({
     serving: () => serving,
@@ -31,14 +31,14 @@ function makeOrders(t: TestContext, serving: number[]) {
     posted.flatMap(({ worker, message }) =>
       message.type === "cancelCheck" ? [{ worker, number: message.number }] : [],
     );
-  const answer = (job: { worker: number; number: number }, result: CheckResult | null = HEALTHY) =>
+  const report = (job: { worker: number; number: number }, result: CheckResult | null = HEALTHY) =>
     jobs.receive(job.worker, { type: "checked", number: job.number, result: result });
-  return { jobs, reported, begin, given, withdrawn, answer };
+  return { jobs, reported, begin, given, withdrawn, report };
 }
 
 test("jobs are distributed to serving workers in turn, and each completes once", (t) => {
   const serving = [0, 2];
-  const { reported, begin, given, answer } = makeOrders(t, serving);
+  const { reported, begin, given, report } = makeJobs(t, serving);
   for (let i = 0; i < 3; i++) begin();
   serving.push(1);
   begin();
@@ -47,48 +47,48 @@ test("jobs are distributed to serving workers in turn, and each completes once",
     [0, 2, 0, 1].map((worker) => [worker, "app", 3, 60_000]),
   );
   const [first] = given();
-  answer(first!);
-  answer(first!, { result: "unhealthy", problem: "late" });
+  report(first!);
+  report(first!, { result: "unhealthy", problem: "late" });
   assert.deepEqual(reported, [HEALTHY]);
 });
 
 test("a job of a worker that ends, or has another version, is assigned again; a late result is ignored", async (t) => {
-  const { jobs, reported, begin, given, answer } = makeOrders(t, [0, 1]);
+  const { jobs, reported, begin, given, report } = makeJobs(t, [0, 1]);
   begin();
   jobs.forget(0);
   await until(() => given().length === 2);
   const [first, second] = given();
   assert.equal(second!.worker, 1);
-  answer(first!);
+  report(first!);
   assert.deepEqual(reported, []);
-  answer(second!, null);
+  report(second!, null);
   await until(() => given().length === 3);
-  answer(given()[2]!);
+  report(given()[2]!);
   assert.deepEqual(reported, [HEALTHY]);
 });
 
 test("a check that no worker makes comes to an end, without a result", async (t) => {
-  const { reported, begin, given, answer } = makeOrders(t, [0, 1]);
+  const { reported, begin, given, report } = makeJobs(t, [0, 1]);
   begin();
   for (let tries = 1; reported.length === 0; tries++) {
     await until(() => given().length === tries || reported.length > 0);
-    if (reported.length === 0) answer(given().at(-1)!, null);
+    if (reported.length === 0) report(given().at(-1)!, null);
   }
   assert.deepEqual(reported, [{ result: "failed", problem: "no result after 5 attempts" }]);
   assert.equal(given().length, 5);
-  const none = makeOrders(t, []);
+  const none = makeJobs(t, []);
   none.begin();
   assert.deepEqual(none.reported, [{ result: "failed", problem: "no worker is serving" }]);
 });
 
 test("a stuck worker is skipped until it responds again", async (t) => {
-  const { reported, begin, given, withdrawn, answer } = makeOrders(t, [0, 1]);
+  const { reported, begin, given, withdrawn, report } = makeJobs(t, [0, 1]);
   begin(1);
   assert.equal(given()[0]!.worker, 0);
   await until(() => given().length === 2);
   const [stuck, other] = given();
   assert.deepEqual([other!.worker, withdrawn()], [1, [{ worker: 0, number: stuck!.number }]]);
-  answer(other!);
+  report(other!);
   assert.deepEqual(reported, [HEALTHY]);
   begin();
   begin();
@@ -98,13 +98,13 @@ test("a stuck worker is skipped until it responds again", async (t) => {
       .map(({ worker }) => worker),
     [1, 1],
   );
-  answer(stuck!, null);
+  report(stuck!, null);
   begin();
   assert.equal(given().at(-1)!.worker, 0);
 });
 
 test("where all are stuck, they are asked all the same", async (t) => {
-  const { reported, begin, given } = makeOrders(t, [0]);
+  const { reported, begin, given } = makeJobs(t, [0]);
   begin(1);
   await until(() => reported.length === 1);
   assert.deepEqual(reported, [{ result: "failed", problem: "no result after 5 attempts" }]);
@@ -112,13 +112,13 @@ test("where all are stuck, they are asked all the same", async (t) => {
 });
 
 test("a cancelled check reports nothing, at any stage", async (t) => {
-  const { reported, begin, given, withdrawn, answer } = makeOrders(t, [0, 1]);
+  const { reported, begin, given, withdrawn, report } = makeJobs(t, [0, 1]);
   const stop = begin(1);
   stop();
   assert.equal(withdrawn()[0]!.number, given()[0]!.number);
-  answer(given()[0]!);
+  report(given()[0]!);
   const again = begin();
-  answer(given()[1]!, null);
+  report(given()[1]!, null);
   again();
   await setTimeout(700);
   assert.deepEqual([reported, given().length], [[], 2]);

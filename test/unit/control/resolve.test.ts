@@ -28,16 +28,16 @@ test("the system's names resolve to IPv4 where they can, and one that is none ha
 });
 
 test("a name without an address is looked up again, and its result is a change", async (t) => {
-  let answer: readonly string[] | null = null;
+  let records: readonly string[] | null = null;
   const { resolver, changes } = make(t, async () => {
-    if (answer === null) throw Object.assign(new Error("no"), { code: "ENOTFOUND" });
-    return { addresses: answer, ttl: 60_000 };
+    if (records === null) throw Object.assign(new Error("no"), { code: "ENOTFOUND" });
+    return { addresses: records, ttl: 60_000 };
   });
   const addresses = await resolver.resolve("later.example");
   assert.deepEqual(addresses, []);
   resolver.watch(new Map([["later.example", addresses]]));
   assert.equal(resolver.problemOf("later.example"), "ENOTFOUND");
-  answer = ["127.0.0.1"];
+  records = ["127.0.0.1"];
   await until(() => changes.length > 0);
   assert.deepEqual(changes, ["later.example"]);
   assert.deepEqual(await resolver.resolve("later.example"), ["127.0.0.1"]);

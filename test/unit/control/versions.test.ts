@@ -28,8 +28,8 @@ function start(behave: (worker: number, message: ToWorker) => FromWorker | null,
     post(worker: number, message: ToWorker) {
       const version = message.type === "prepare" ? message.plan.version : "version" in message ? message.version : "";
       reported.push(`${message.type} ${version} to ${worker}`);
-      const answer = behave(worker, message);
-      if (answer !== null) queueMicrotask(() => versions.receive(worker, answer));
+      const reply = behave(worker, message);
+      if (reply !== null) queueMicrotask(() => versions.receive(worker, reply));
     },
   };
   const versions: Versions = new Versions({

@@ -13,18 +13,18 @@ import { type ListenerState, Snapshot } from "../../../src/proxy/snapshot.ts";
 const HOOKS = 1 << HOOK.connection;
 const CLUSTERS = ["app", "canary", "beta"];
 
-type Answer = (x: PendingAdmission) => number;
+type Decide = (x: PendingAdmission) => number;
 
 /** A listener with a chain that returns these results. */
 function listen(
-  answers: readonly Answer[],
+  decisions: readonly Decide[],
   { version = 1, clusters = CLUSTERS, may = (_name: string): boolean => true } = {},
 ) {
   const cells = new Float64Array(LISTENER_CELLS.size);
   const exchanges = new ExchangePool();
   const asked: string[] = [];
   const ids = new Set<number>();
-  const chain = answers.map((answer, index) => ({
+  const chain = decisions.map((decide, index) => ({
     index,
     plugin: `plugin ${index}`,
     mayChoose: may,
@@ -35,7 +35,7 @@ function listen(
       ids.add(x.id);
       (x.skipped ??= new Set()).add(index);
       x.canaryChoices ??= new Map();
-      return answer(x);
+      return decide(x);
     },
   })) as unknown as Instance[];
   const named = clusters.map((name) => ({ plan: { name } })) as unknown as ConstructorParameters<typeof Snapshot>[1];
@@ -62,9 +62,9 @@ class TestHandler implements AdmissionHandler {
   }
 }
 
-const goOn: Answer = () => OUTCOME.continue;
+const goOn: Decide = () => OUTCOME.continue;
 const choose =
-  (cluster: number): Answer =>
+  (cluster: number): Decide =>
   (x) => {
     x.chosenCluster = cluster;
     return OUTCOME.continue;
@@ -118,8 +118,8 @@ test("the last selection of a cluster wins, for this connection and while it is 
   none.admission.evaluate(none.state(HOOKS), handler);
   assert.equal(handler.reported[1], null);
 
-  const later = (version: number, more: Parameters<typeof listen>[1], answers = [goOn, goOn]) =>
-    begin(choice!, listen(answers, { version, ...more }).state(0));
+  const later = (version: number, more: Parameters<typeof listen>[1], decisions = [goOn, goOn]) =>
+    begin(choice!, listen(decisions, { version, ...more }).state(0));
   assert.equal(later(2, { clusters: ["canary", "app"] }), 0, "it is found by its name");
   assert.equal(later(3, { clusters: ["app"] }), -1, "there is none of that name");
   assert.equal(later(4, { may: (name) => name !== "canary" }), -1, "it is not allowed any more");
@@ -129,7 +129,7 @@ test("the last selection of a cluster wins, for this connection and while it is 
 
 test("a suspended connection is decided independently of later ones, and keeps its version alive", () => {
   const waits: { x: PendingAdmission; cancelled: boolean }[] = [];
-  const wait: Answer = (x) => {
+  const wait: Decide = (x) => {
     const call = { x, cancelled: false };
     waits.push(call);
     x.suspension = { cancel: () => void (call.cancelled = true) };

@@ -16,7 +16,7 @@ async function start(source: string, config?: unknown): Promise<Loaded> {
   return loaded;
 }
 
-function answer(loaded: Loaded, headers = ""): string {
+function resultOf(loaded: Loaded, headers = ""): string {
   const on = exchange(`GET / HTTP/1.1\nHost: a${headers}`);
   call(loaded, "request_head", on);
   return String(on.localBody ?? loaded.reports.join("\n"));
@@ -35,7 +35,7 @@ export function onRequest(req: Request): void {
   const names = ["sha256", "sha384", "sha512"];
   const hashes = names.map((name) => createHash(name).update("grüße").digest("hex"));
   const macs = names.map((name) => createHmac(name, "key").update("grüße").digest("hex"));
-  assert.equal(answer(loaded), ["equal", ...hashes, ...macs].join(" "));
+  assert.equal(resultOf(loaded), ["equal", ...hashes, ...macs].join(" "));
 });
 
 const KEYED = `
@@ -52,8 +52,8 @@ test("a public key verifies its signatures, and is rejected at start if it is fo
   const key = publicKey.export({ type: "spki", format: "pem" });
   const loaded = await start(KEYED, { algorithm: "EdDSA", key });
   const signature = sign(null, Buffer.from("data"), privateKey).toString("base64url");
-  assert.equal(answer(loaded, `\nX-Data: data\nX-Signature: ${signature}`), "true");
-  assert.equal(answer(loaded, `\nX-Data: date\nX-Signature: ${signature}`), "false");
+  assert.equal(resultOf(loaded, `\nX-Data: data\nX-Signature: ${signature}`), "true");
+  assert.equal(resultOf(loaded, `\nX-Data: date\nX-Signature: ${signature}`), "false");
   await assert.rejects(start(KEYED, { algorithm: "RS256", key }), /config key: expected a public key/);
   await assert.rejects(start(KEYED, { algorithm: "none", key }), /config key: expected a public key/);
 });
@@ -66,7 +66,7 @@ export function onRequest(req: Request): void {
   for (let i = 0; i < 1000; i++) { const x = randomFloat(); low = min(low, x); high = max(high, x); }
   req.respond(200, [low.toString(), high.toString(), randomHex(20), randomHex(20), Hex.encode(randomBytes(16)), Hex.encode(randomBytes(16))].join(" "));
 }`);
-  const [low, high, a, b, c, d] = answer(loaded).split(" ");
+  const [low, high, a, b, c, d] = resultOf(loaded).split(" ");
   assert.ok(Number(low) >= 0 && Number(low) < 0.1 && Number(high) < 1 && Number(high) > 0.9, `${low} ${high}`);
   assert.match(a!, /^[0-9a-f]{20}$/);
   assert.notEqual(a, b);

@@ -19,8 +19,8 @@ const WAITS = `import { Body, Fetch, Headers, Request, Response, kv, log, now, r
 const seen = kv("seen");
 export function onRequest(req: Request): void {
   if (req.pathIs("/fetch")) {
-    const answer = new Fetch("cluster:auth/check").send();
-    req.headers.set("x-fetched", answer.status.toString() + " " + answer.text());
+    const response = new Fetch("cluster:auth/check").send();
+    req.headers.set("x-fetched", response.status.toString() + " " + response.text());
   }
   if (req.pathIs("/now")) req.headers.set("x-now", now().toString());
   if (req.pathIs("/wait")) { sleep(90); req.headers.set("x-now", now().toString()); }
@@ -243,7 +243,7 @@ test("calls that need a truncated value are skipped", async () => {
 });
 
 test("subrequests get the responses of the test or the dry run; otherwise the call is skipped", async () => {
-  const steps = (answer: string) => [call({ calls: { fetch: 1 }, edits: [set("x-fetched", answer)] })];
+  const steps = (response: string) => [call({ calls: { fetch: 1 }, edits: [set("x-fetched", response)] })];
   const real = await (await load("waits")).replay(trace("/fetch", steps("200 yes")));
   assert.deepEqual(real.skipped, [
     "request_head (step 1): the trace has no responses to its subrequests: pass the option fetch to plugin()",

@@ -14,7 +14,7 @@ const SOURCE = `import { Body, Fetch, Headers, Request, Response, counter, count
 const asked = counter("asked_total", "Requests of its own.", ["by", "request"]);
 const refused = counter("asked_total", "Requests of its own.", ["by", "nobody"]);
 const paths = counterBy("path_total", "", "path", 1);
-const sizes = histogram("answer_bytes", "Sizes of answers.", [], [10, 100]);
+const sizes = histogram("response_bytes", "Sizes of responses.", [], [10, 100]);
 const seen = kv("seen");
 export function onRequest(req: Request): void {
   if (req.pathStartsWith("/sleep")) {
@@ -22,13 +22,13 @@ export function onRequest(req: Request): void {
     sleep(120000); sleep(30);
     log.info("slept " + (now() - began).toString());
   } else if (req.pathStartsWith("/ask")) {
-    const answer = new Fetch("cluster:auth/check?path=" + req.path).method("POST").header("x-user", "ann").text("who?").timeout(700).limit(100).send();
+    const response = new Fetch("cluster:auth/check?path=" + req.path).method("POST").header("x-user", "ann").text("who?").timeout(700).limit(100).send();
     paths.of(req.path).add();
     asked.add();
-    if (answer.timedOut) { req.respond(504, "late"); return; }
-    if (answer.status == 0) { req.respond(502, "nobody"); return; }
-    sizes.observe(answer.text().length);
-    req.headers.set("x-role", answer.status.toString() + " " + (answer.header("x-role") || "") + " " + answer.text());
+    if (response.timedOut) { req.respond(504, "late"); return; }
+    if (response.status == 0) { req.respond(502, "nobody"); return; }
+    sizes.observe(response.text().length);
+    req.headers.set("x-role", response.status.toString() + " " + (response.header("x-role") || "") + " " + response.text());
     seen.increment("asked", 1, 60000);
   } else if (req.pathStartsWith("/other")) new Fetch("https://elsewhere.example/").send();
   else if (req.pathStartsWith("/fail")) { sleep(1); throw new Error("after a wait"); }
@@ -77,8 +77,8 @@ test("a connection is decided after a suspension, and has its cluster", async ()
     `import { cluster, Connection, Fetch } from "sluice/sdk";
 const canary = cluster("canary");
 export function onConnection(connection: Connection): void {
-  const answer = new Fetch("cluster:auth/" + connection.clientAddress).send();
-  if (answer.status == 403) connection.deny();
+  const response = new Fetch("cluster:auth/" + connection.clientAddress).send();
+  if (response.status == 403) connection.deny();
   else connection.choose(canary);
 }
 `,
@@ -119,14 +119,14 @@ test("the test responds to the plugin's subrequests", async () => {
 });
 
 test("responses can be late, too large, absent, or made in real time", async () => {
-  const answers: Record<string, () => ReturnType<NonNullable<Parameters<typeof plugin>[1]>["fetch"] & {}>> = {
+  const responses: Record<string, () => ReturnType<NonNullable<Parameters<typeof plugin>[1]>["fetch"] & {}>> = {
     "/ask/late": () => ({ delay: 701 }),
     "/ask/just": () => ({ delay: 699, body: "just" }),
     "/ask/large": () => ({ body: Buffer.alloc(101) }),
     "/ask/none": () => null,
     "/ask/slow": () => new Promise((resolve) => setImmediate(() => setImmediate(() => resolve({ body: "slow" })))),
   };
-  const guest = await plugin(file, { allow: ALLOW, fetch: ({ url }) => answers[url.split("=")[1]!]!() });
+  const guest = await plugin(file, { allow: ALLOW, fetch: ({ url }) => responses[url.split("=")[1]!]!() });
   const ask = (path: string) => guest.requestAsync({ url: path });
   const late = await ask("/ask/late");
   assert.deepEqual([late.response?.status, late.suspended], [504, 700]);
@@ -158,8 +158,8 @@ test("a subrequest without a response fails the test; one that is not allowed fa
 test("response and body hooks suspend too; a hook that can suspend has an asynchronous call, one at a time", async () => {
   const guest = await plugin(file, { allow: ALLOW });
   const request = await guest.requestAsync();
-  const answer = await guest.responseAsync({ status: 201 }, request);
-  assert.deepEqual([answer.headers["x-after"], answer.suspended], ["1", 5]);
+  const response = await guest.responseAsync({ status: 201 }, request);
+  assert.deepEqual([response.headers["x-after"], response.suspended], ["1", 5]);
   assert.equal((await guest.requestBodyAsync("abc", { request })).body, "ABC");
   assert.equal((await guest.responseBodyAsync("abc", { request })).body, "abc!");
   assert.throws(() => guest.request(), /may suspend in request_head: use requestAsync and await it/);
@@ -198,7 +198,7 @@ test("metrics and entries can be looked at, and entries be put there", async () 
   for (let i = 0; i < 2; i++) await guest.requestAsync({ url: "/ask" });
   assert.equal(guest.metric("asked_total"), 2);
   assert.equal(guest.metric("asked_total", { by: "nobody" }), 0);
-  assert.deepEqual([guest.metric("answer_bytes_count"), guest.metric("answer_bytes_sum")], [2, 10]);
+  assert.deepEqual([guest.metric("response_bytes_count"), guest.metric("response_bytes_sum")], [2, 10]);
   assert.equal(guest.metric("path_total", { path: "/ask" }), 2);
   assert.equal(guest.metric("path_total", { path: "/unseen" }), 0);
   assert.throws(() => guest.metric("asked_total", { by: "me" }), /no metric asked_total with \{"by":"me"\}/);

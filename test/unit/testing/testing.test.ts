@@ -80,11 +80,11 @@ describe("a filter", () => {
     assert.deepEqual(result.log, [{ level: "warn", text: "at 1234.0" }]);
     assert.ok(result.fuel > 10 && result.memory >= 65536);
 
-    const answer = guest.response({ status: 404, headers: [["server", "x"]] }, result);
-    assert.equal(answer.headers["x-seen"], "2001:db8::1 https", "the same exchange goes on");
-    assert.deepEqual([answer.status, answer.outcome], [410, "continue"]);
+    const response = guest.response({ status: 404, headers: [["server", "x"]] }, result);
+    assert.equal(response.headers["x-seen"], "2001:db8::1 https", "the same exchange goes on");
+    assert.deepEqual([response.status, response.outcome], [410, "continue"]);
     assert.deepEqual(
-      answer.edits.map(({ what, before, after }) => [what, before, after]),
+      response.edits.map(({ what, before, after }) => [what, before, after]),
       [
         ["status", ["404"], ["410"]],
         ["header x-seen", [], ["2001:db8::1 https"]],
@@ -278,9 +278,9 @@ export function onHealthCheck(endpoint: Endpoint): bool {
     "asks.ts",
     `import { Endpoint, sleep } from "sluice/sdk";
 export function onHealthCheck(endpoint: Endpoint): bool {
-  const answer = endpoint.fetch("/z?a=1").header("x-a", "b").timeout(5000).send();
-  if (answer.timedOut) sleep(3600000);
-  return answer.ok;
+  const response = endpoint.fetch("/z?a=1").header("x-a", "b").timeout(5000).send();
+  if (response.timedOut) sleep(3600000);
+  return response.ok;
 }
 `,
   );
@@ -307,18 +307,18 @@ test("the test responds to the requests of a health check", async () => {
     "pings.ts",
     `import { Endpoint } from "sluice/sdk";
 export function onHealthCheck(endpoint: Endpoint): bool {
-  const answer = endpoint.probe("PING\\r\\n", "\\r\\n");
-  if (!answer.ok) return endpoint.unhealthy(answer.timedOut ? "silent" : "away");
-  return answer.text() == "+PONG\\r\\n";
+  const response = endpoint.probe("PING\\r\\n", "\\r\\n");
+  if (!response.ok) return endpoint.unhealthy(response.timedOut ? "silent" : "away");
+  return response.text() == "+PONG\\r\\n";
 }
 `,
   );
-  let answer: string | null | undefined = "+PONG\r\n";
+  let response: string | null | undefined = "+PONG\r\n";
   const seen: string[] = [];
   const guest = await plugin(file, {
     probe: ({ address, send, until }) => {
       seen.push(JSON.stringify([address, send, until]));
-      return answer;
+      return response;
     },
   });
   const check = async () => {
@@ -327,11 +327,11 @@ export function onHealthCheck(endpoint: Endpoint): bool {
   };
   assert.deepEqual(await check(), [true, ""]);
   assert.deepEqual(seen, ['["10.0.0.1:6379","PING\\r\\n","\\r\\n"]']);
-  answer = "-ERR";
+  response = "-ERR";
   assert.deepEqual(await check(), [false, ""]);
-  answer = null;
+  response = null;
   assert.deepEqual(await check(), [false, "away"]);
-  answer = undefined;
+  response = undefined;
   assert.deepEqual(await check(), [false, "silent"]);
 });
 

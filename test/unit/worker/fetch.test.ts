@@ -15,10 +15,10 @@ function ask(origins: Origins, port: number, method = "GET", timeout = 3_600_000
     timeout,
     most: 1000,
   };
-  const answer = new Promise<number | string>((resolve) => {
+  const response = new Promise<number | string>((resolve) => {
     origins.fetch(request, (came) => resolve(typeof came === "number" ? came : came.body.toString()));
   });
-  return bounded(answer, "the answer");
+  return bounded(response, "the response");
 }
 
 /** Received requests by connection, and the reaction to each but the first of a connection. */
@@ -121,9 +121,9 @@ test("an origin that demands another protocol fails at once as unreachable", asy
     timeout: 3_600_000,
     most: 1000,
   };
-  const answer = new Promise((resolve) => {
+  const response = new Promise((resolve) => {
     const cancel = origins.fetch(request, resolve);
     atEnd(t, cancel);
   });
-  assert.equal(await bounded(answer, "the answer"), STATUS.unreachable);
+  assert.equal(await bounded(response, "the response"), STATUS.unreachable);
 });

@@ -16,9 +16,9 @@ const HEAD_HOOKS: Hook[] = ["request_head", "response_head", "log"];
 
 /** Responds with its own status, and repeatedly with `bodies`. */
 function version(status: number, bodies: Record<string, string> = {}, hooks = HEAD_HOOKS): ModulePlan {
-  const answer = `(drop (call $respond (i32.const ${status}) (i32.const 0) (i32.const 0))) (i32.const 1)`;
+  const respond = `(drop (call $respond (i32.const ${status}) (i32.const 0) (i32.const 0))) (i32.const 1)`;
   const all: Record<string, string> = {
-    ...Object.fromEntries(hooks.map((hook) => [hook, hook === "log" ? "(i32.const 0)" : answer])),
+    ...Object.fromEntries(hooks.map((hook) => [hook, hook === "log" ? "(i32.const 0)" : respond])),
     ...bodies,
   };
   const text = `(module

@@ -248,9 +248,9 @@ for (const [what, old, next, hook, reason] of failing)
 test("saved state is limited, and read back chunk by chunk", () => {
   const host = new TestHost();
   // 256 KiB at a time, until the host refuses; then the refusal is the count.
-  const save = `(local $answer i32)
-    (loop $more (br_if $more (i32.eqz (local.tee $answer (call $put (i32.const 0) (i32.const 262144))))))
-    (if (i32.ne (local.get $answer) (i32.const -4)) (then unreachable)) i32.const 0`;
+  const save = `(local $status i32)
+    (loop $more (br_if $more (i32.eqz (local.tee $status (call $put (i32.const 0) (i32.const 262144))))))
+    (if (i32.ne (local.get $status) (i32.const -4)) (then unreachable)) i32.const 0`;
   const restore = `(if (i32.ne (call $get (i32.const 0) (i32.const 0) (i32.const 0)) (i32.const ${LIMIT.state})) (then unreachable))
     (if (i32.ne (call $get (i32.const ${LIMIT.state - 3}) (i32.const 0) (i32.const 8)) (i32.const 3)) (then unreachable))
     (if (i32.ne (call $get (i32.const -1) (i32.const 0) (i32.const 8)) (i32.const 0)) (then unreachable))

@@ -108,11 +108,11 @@ class Echo {
         this.asked.push(`${call.name}(${args.join()})`);
         if (call.name === "abort") throw new Error("abort");
         this.#state = (Math.imul(this.#state, 0x41c64e6d) + 12_345 + args.length) | 0;
-        const answer = [0, 1, 3, 5, -1][(this.#state >>> 16) % 5]!;
+        const result = [0, 1, 3, 5, -1][(this.#state >>> 16) % 5]!;
         const out = roles.indexOf("out");
-        if (out >= 0 && answer > 0 && answer <= args[out + 1]!)
-          Buffer.from(this.memory!.buffer).fill("a1/b", args[out]!, args[out]! + answer);
-        return answer;
+        if (out >= 0 && result > 0 && result <= args[out + 1]!)
+          Buffer.from(this.memory!.buffer).fill("a1/b", args[out]!, args[out]! + result);
+        return result;
       };
     }
     return imports;

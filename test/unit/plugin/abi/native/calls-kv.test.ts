@@ -48,8 +48,8 @@ function callAll(namespace: number, hook: number, configuration: Configuration):
 test("a number that was guessed opens no namespace but the plugin's own", () => {
   const configuration = configure(store);
   for (const namespace of [OWN - 1, OWN + 1, 0, -1, 127, 2 ** 31 - 1]) {
-    for (const [name, answer] of Object.entries(callAll(namespace, HOOK.request_head, configuration)))
-      assert.equal(answer, STATUS.denied, `${name} of ${namespace}`);
+    for (const [name, result] of Object.entries(callAll(namespace, HOOK.request_head, configuration)))
+      assert.equal(result, STATUS.denied, `${name} of ${namespace}`);
     if (namespace >= 0 && namespace < 128) assert.equal(store.use(namespace).entries, 0);
   }
   const own = callAll(OWN, HOOK.request_head, configuration);
@@ -60,10 +60,10 @@ test("a number that was guessed opens no namespace but the plugin's own", () => 
 });
 
 test("on trial, and while a guest starts, nothing is read or written", () => {
-  for (const answers of [
+  for (const results of [
     callAll(OWN, HOOK.configure, configure(store)),
     callAll(OWN, HOOK.request_head, configure(undefined)),
   ])
-    assert.deepEqual(new Set(Object.values(answers)), new Set([STATUS.notHere]));
+    assert.deepEqual(new Set(Object.values(results)), new Set([STATUS.notHere]));
   assert.equal(store.use(OWN).entries, 0);
 });
