@@ -181,9 +181,10 @@ test("a cancelled check reports nothing, and closes its connection", async (t) =
     socket.resume();
     arrived.resolve();
   });
-  const stop = probe(HTTP, { endpoint: endpoint(silent), timeout: 50 }, () => assert.fail("told"));
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const stop = probe(HTTP, { endpoint: endpoint(silent), timeout: 50 }, () => assert.fail("reported"));
   await arrived.promise;
   stop();
   await closed.promise;
-  await setTimeout(80);
+  t.mock.timers.tick(100);
 });
