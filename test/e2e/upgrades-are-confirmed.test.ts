@@ -163,7 +163,7 @@ testInUsualMode(
       await peer.head();
       asked.resolve(peer);
     });
-    const sluice = await startSluice(t, simpleConfig(upstream.port));
+    const sluice = await startSluice(t, simpleConfig(upstream.port, { listener: "halfClose: true" }));
     const client = await connectTo(t, sluice.port);
     client.send(`${ask()}early `);
     const peer = await asked.promise;
@@ -204,6 +204,31 @@ testInUsualMode(
     second.reset();
     assert.equal(await bounded(cut.closed, "the client's end"), "reset");
     const line = await sluice.logged(({ msg }) => msg === "a tunnel was cut", "a cut tunnel");
+    // A client that sends much before the 101, and ends its direction, is read no further; nothing of it is lost.
+    const eager = await connectTo(t, sluice.port);
+    eager.send(ask()).send(bytes).end("that is all");
+    const third = await upstream.connection(other + 1);
+    await until(() => eager.socket.writableLength > 0, "the client waits");
+    third.socket.allowHalfOpen = true;
+    third.send(`${SWITCH}\r\n`);
+    await third.waits(() => third.ended, "the end");
+    assert.ok(third.bytes.equals(Buffer.concat([bytes, Buffer.from("that is all")])));
+    assert.match(await eager.head(), /^HTTP\/1\.1 101 /);
+    third.end("and that was");
+    assert.equal(String(await eager.rest()), "and that was");
+
+    // All of it came before the 101.
+    const brief = await connectTo(t, sluice.port);
+    brief.send(ask()).end("at once");
+    const fourth = await upstream.connection(other + 2);
+    fourth.socket.allowHalfOpen = true;
+    await until(async () => (await sluice.metric("sluice_requests_in_flight")) === 1, "the request is forwarded");
+    fourth.send(`${SWITCH}\r\n`);
+    await fourth.waits(() => fourth.ended, "the end");
+    assert.equal(fourth.text, "at once");
+    fourth.end("done");
+    await brief.head();
+    assert.equal(String(await brief.rest()), "done");
     assert.deepEqual([line.reason, line.listener, line.cluster], ["endpoint_reset", "web", "app"]);
   },
 );
