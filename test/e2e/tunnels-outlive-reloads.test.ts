@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { WebSocket } from "ws";
 import { DnsServer } from "../support/dns-server.ts";
-import { connectTo, startRawUpstream } from "./peers.ts";
+import { connectTo, type Peer, startRawUpstream } from "./peers.ts";
 import {
   atEnd,
   bounded,
@@ -244,4 +244,50 @@ testInUsualMode("tunnels-outlive-reloads: the configuration of docs/upgrades.md 
   assert.deepEqual(await connect("/live/1", "websocket"), ["101", "websocket"]);
   assert.deepEqual(await connect("/feed/1", "X-Feed/1"), ["101", "x-feed/1"]);
   assert.equal((await connect("/", "websocket"))[0], "426", "ws refuses a request without Upgrade");
+});
+
+testInUsualMode("tunnels-outlive-reloads: ends of every kind in any order leave nothing behind", async (t) => {
+  const upstream = await startRawUpstream(t, async (peer, index) => {
+    peer.socket.allowHalfOpen = index % 2 === 0;
+    await peer.head();
+    // Some come with the 101, some never read, some end at once.
+    peer.send(`${SWITCH}websocket\r\n\r\n${"\x82\x05hello".repeat(index % 5)}`);
+    if (index % 7 === 0) peer.socket.pause();
+    if (index % 11 === 0) peer.end("\x88\x00");
+    if (index % 13 === 0) peer.reset();
+  });
+  const sluice = await startSluice(t, simpleConfig(upstream.port, { rest: "log: { access: true }" }));
+  const bytes = Buffer.alloc(300_000, 7);
+  const clients: Peer[] = [];
+  for (let index = 0; index < 90; index++) {
+    const client = await connectTo(t, sluice.port);
+    clients.push(client);
+    client.socket.allowHalfOpen = index % 3 === 0;
+    client.send(`${ASK}websocket\r\n\r\n${index % 4 === 0 ? "early" : ""}`);
+    if (index % 17 === 0) client.reset();
+    await upstream.connection(index);
+    if (index % 6 === 0) client.send(bytes);
+    if (index % 8 === 0) client.end("last");
+    if (index % 9 === 0) upstream.peers[index - 4]?.reset();
+    if (index % 10 === 0) upstream.peers[index]!.send(bytes).end();
+    if (index % 12 === 0) clients[index - 5]?.reset();
+    if (index % 30 === 29) {
+      sluice.config(simpleConfig(upstream.port, { cluster: `timeouts: { tunnel: ${index}s }` })(sluice.ports));
+      assert.equal((await sluice.reload()).status, 200, sluice.output);
+    }
+  }
+  for (const [index, client] of clients.entries()) {
+    if (index % 2 === 0) client.reset();
+    else client.socket.destroy();
+  }
+  for (const peer of upstream.peers) peer.socket.destroy();
+  await until(async () => (await sluice.metric("sluice_connections_active")) === 0, "no client is connected");
+  assert.equal(await sluice.metric("sluice_tunnels_active"), 0);
+  assert.deepEqual(Object.values(await inFlight(sluice)), [0]);
+  assert.equal(await sluice.metric("sluice_internal_errors_total"), 0, sluice.output);
+  assert.equal(
+    await sluice.metric("sluice_tunnels_ended_total"),
+    await sluice.metric("sluice_requests_total", { status: "101" }),
+  );
+  await until(async () => (await sluice.metric("sluice_requests_in_flight")) === 0, "no request waits");
 });
