@@ -89,3 +89,19 @@ testInUsualMode("tunnels-are-limited: they count as connections, and in flight o
   assert.equal(await sluice.metric("sluice_connections_refused_total"), 1);
   for (const socket of sockets) assert.equal(await ask(socket, "still here"), "still here");
 });
+
+testInUsualMode("tunnels-are-limited: an attempt that fails before the 101 is retried", async (t) => {
+  const echo = await startEcho(t);
+  const broken = await startRawUpstream(t, async (peer) => {
+    await peer.head();
+    peer.reset();
+  });
+  const sluice = await startSluice(
+    t,
+    simpleConfig([echo.port, broken.port], { cluster: "health: { passive: false }" }),
+  );
+  for (let count = 0; count < 4; count++) assert.equal(await ask(await open(t, sluice.port), "hello"), "hello");
+  assert.ok(broken.peers.length > 0);
+  assert.equal(await sluice.metric("sluice_retries_total"), broken.peers.length);
+  assert.equal(await sluice.metric("sluice_tunnels_active"), 4);
+});
