@@ -27,6 +27,14 @@ const IMPORTS: { readonly [name: string]: string } = {
   log_error: "(param i64)",
 };
 
+/** Of `sluice:kv/1`: `$kv_get` and so on. */
+const KEY_VALUE: { readonly [name: string]: string } = {
+  get: "(param i64 i64) (result i64)",
+  set: "(param i64 i64 i64 i64)",
+  delete: "(param i64 i64)",
+  increment: "(param i64 i64 i64 i64) (result i64)",
+};
+
 /** Copies a text of the module's memory to a block of its own: `(call $text (i32.const at) (i32.const length))`. */
 const TEXT = `
   (func $text (param $from i32) (param $count i32) (result i64)
@@ -51,8 +59,11 @@ const TEXT = `
  */
 export function extismModule(body: string, texts: readonly string[] = []): Uint8Array {
   const used = `${TEXT}${body}`;
-  const imports = Object.entries(IMPORTS).filter(([name]) => new RegExp(`\\$${name}(?![a-z_0-9])`).test(used));
-  const lines = imports.map(([name, type]) => `(import "extism:host/env" "${name}" (func $${name} ${type}))`);
+  const importsOf = (module: string, functions: typeof IMPORTS, prefix: string) =>
+    Object.entries(functions)
+      .filter(([name]) => new RegExp(`\\$${prefix}${name}(?![a-z_0-9])`).test(used))
+      .map(([name, type]) => `(import "${module}" "${name}" (func $${prefix}${name} ${type}))`);
+  const lines = [...importsOf("extism:host/env", IMPORTS, ""), ...importsOf("sluice:kv/1", KEY_VALUE, "kv_")];
   const data = texts.map((text, i) => {
     const hex = Buffer.from(text, "utf8").toString("hex").replace(/../g, "\\$&");
     return `(data (i32.const ${i * 4096}) "${hex}")`;

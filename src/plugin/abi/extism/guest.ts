@@ -10,8 +10,9 @@ import { promising } from "../suspending.ts";
 import { makeWasi, ProgramEnd } from "../wasi.ts";
 import { WASI } from "../wasi-names.ts";
 import { makeHostCalls } from "./calls.ts";
+import { makeKeyValueCalls } from "./calls-kv.ts";
 import { endpointsRoom, requestRoom, writePick, writeRequest, writeResponse } from "./inputs.ts";
-import { EXTISM, EXTISM_HOOKS, HOOK_EXPORTS, LIMITS, START_EXPORTS } from "./interface.ts";
+import { EXTISM, EXTISM_HOOKS, HOOK_EXPORTS, KEY_VALUE, LIMITS, START_EXPORTS } from "./interface.ts";
 import { JsonWriter } from "./json-writer.ts";
 import { INPUT, Kernel } from "./kernel.ts";
 import { Outputs, type RequestOutput, type ResponseOutput } from "./output-schema.ts";
@@ -52,6 +53,7 @@ class ExtismGuest implements LinkedGuest {
     this.#kernel = new Kernel(memory, context.memory);
     this.imports = {
       [EXTISM]: { ...this.#kernel.functions, ...makeHostCalls(context, this.#kernel, suspends) },
+      ...(groups.includes(KEY_VALUE) ? { [KEY_VALUE]: makeKeyValueCalls(context, this.#kernel) } : {}),
       ...(groups.includes(WASI) ? { [WASI]: makeWasi(context, this.#own) } : {}),
     };
   }

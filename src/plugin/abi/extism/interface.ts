@@ -60,10 +60,27 @@ export const HOST_FUNCTIONS = {
   get_log_level: of([], [i32]),
 } as const satisfies Record<string, Signature>;
 
+/** Sluice's own: the shared key-value store. The module is the permission, as for native plugins. */
+export const KEY_VALUE = "sluice:kv/1";
+export const KEY_VALUE_FUNCTIONS = {
+  /** (namespace, key) -> value, or 0 */
+  get: of([i64, i64], [i64]),
+  /** (namespace, key, value, milliseconds to live or 0) */
+  set: of([i64, i64, i64, i64], []),
+  /** (namespace, key) */
+  delete: of([i64, i64], []),
+  /** (namespace, key, by, milliseconds to live or 0) -> sum */
+  increment: of([i64, i64, i64, i64], [i64]),
+} as const satisfies Record<string, Signature>;
+
 /** Host functions that suspend the guest. */
 export const SUSPENDING: readonly string[] = ["http_request"];
 
-export const FUNCTIONS: { readonly [name: string]: Signature } = { ...KERNEL_FUNCTIONS, ...HOST_FUNCTIONS };
+/** By module, except those of WASI. */
+export const FUNCTIONS: { readonly [module: string]: { readonly [name: string]: Signature } } = {
+  [EXTISM]: { ...KERNEL_FUNCTIONS, ...HOST_FUNCTIONS },
+  [KEY_VALUE]: KEY_VALUE_FUNCTIONS,
+};
 
 /** Limits; sizes are bytes. */
 export const LIMITS = {

@@ -68,8 +68,8 @@ function hooksOf({ exports }: ModuleShape, names: HookNames): (EntryPoint & { re
 }
 
 function checkImport({ module, name, signature }: ImportShape): void {
-  const own = module === EXTISM && Object.hasOwn(FUNCTIONS, name) ? FUNCTIONS[name]! : null;
-  const expected = module === WASI ? wasiSignature(name) : own;
+  const own = Object.hasOwn(FUNCTIONS, module) ? FUNCTIONS[module]! : {};
+  const expected = module === WASI ? wasiSignature(name) : Object.hasOwn(own, name) ? own[name]! : null;
   if (expected === null)
     throw new PluginError(`an Extism plugin that imports ${module}.${name}, which the host does not offer`);
   if (!sameSignature(signature, expected))

@@ -1,8 +1,9 @@
 /** `sluice:kv/1`: the shared key-value store. Cursors, versions and sums are f64: integers below 2^53. */
 
 import { LIMIT, STATUS } from "../../../abi/abi.ts";
-import { type KeyValue, Operation } from "../../../state/key-value.ts";
+import { Operation } from "../../../state/key-value.ts";
 import type { CallContext } from "../call-context.ts";
+import { isTime, prepare, takeValue } from "../key-value.ts";
 
 const FLOAT_BYTES = 8;
 
@@ -110,39 +111,4 @@ export function makeKeyValueCalls(context: CallContext) {
       return leave(result);
     },
   };
-}
-
-/** Sets the operands that all calls have and returns the store, or a STATUS if it cannot be used. */
-function prepare(
-  context: CallContext,
-  operation: Operation,
-  namespace: number,
-  key: number,
-  length: number,
-  least = 1,
-): KeyValue | number {
-  const start = context.memory.check(key, length);
-  const { configuration } = context;
-  if (configuration === null || configuration.keyValue === null || context.scope.isStarting) return STATUS.notHere;
-  if (!configuration.mayUse(namespace)) return STATUS.denied;
-  if (length >>> 0 < least) return STATUS.invalid;
-  if (length >>> 0 > LIMIT.kvKey) return STATUS.tooLarge;
-  operation.namespace = namespace;
-  operation.key = context.memory.bytes;
-  operation.keyStart = start;
-  operation.keyEnd = start + (length >>> 0);
-  operation.now = context.now();
-  operation.work = 0;
-  return configuration.keyValue;
-}
-
-function takeValue({ memory }: CallContext, operation: Operation, value: number, length: number): void {
-  operation.value = memory.bytes;
-  operation.valueStart = memory.check(value, length);
-  operation.valueEnd = operation.valueStart + (length >>> 0);
-}
-
-/** Whether a number is from 0 to 2^53 - 1, not necessarily an integer. */
-function isTime(value: number): boolean {
-  return value >= 0 && value <= Number.MAX_SAFE_INTEGER;
 }
