@@ -45,7 +45,7 @@ export class JsonWriter {
 
   /** Writes the key of the next value. */
   key(name: string): JsonWriter {
-    if (!this.maps[this.depth] || this.keyed) misuse("a key that stands in no map");
+    if (!this.maps[this.depth] || this.keyed) misuse("a key outside of an object");
     this.separate();
     this.quote(name);
     this.out.byte(0x3a);
@@ -100,7 +100,7 @@ export class JsonWriter {
 
   /** The JSON in UTF-8. Throws if it is incomplete. */
   toBytes(): Bytes {
-    if (this.depth || !this.begun[0]) misuse("an end in the middle of a value");
+    if (this.depth || !this.begun[0]) misuse("an incomplete value");
     return this.out.toBytes();
   }
 
@@ -121,7 +121,7 @@ export class JsonWriter {
   }
 
   private finish(map: bool): JsonWriter {
-    if (!this.depth || this.maps[this.depth] != map || this.keyed) misuse("an end that ends nothing");
+    if (!this.depth || this.maps[this.depth] != map || this.keyed) misuse("an unmatched end");
     this.depth--;
     this.out.byte(map ? 0x7d : 0x5d);
     return this;
@@ -130,13 +130,13 @@ export class JsonWriter {
   /** Checks that a value is allowed here, and writes a comma if necessary. */
   private enter(): void {
     if (this.keyed) this.keyed = false;
-    else if (this.maps[this.depth]) misuse("a value without a key in a map");
+    else if (this.maps[this.depth]) misuse("a value without a key in an object");
     else this.separate();
   }
 
   private separate(): void {
     if (this.begun[this.depth]) {
-      if (!this.depth) misuse("a second value");
+      if (!this.depth) misuse("a second top-level value");
       this.out.byte(0x2c);
     }
     this.begun[this.depth] = true;

@@ -13,7 +13,7 @@ export class PerEndpoint<T> extends RowValues {
   /** `initial`: the value of a new endpoint. */
   constructor(private initial: T) {
     super();
-    if (isReference<T>()) ERROR("PerEndpoint holds numbers and flags only");
+    if (isReference<T>()) ERROR("PerEndpoint supports only numbers and booleans");
     EndpointTable.register(this);
   }
 

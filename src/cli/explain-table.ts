@@ -99,8 +99,8 @@ function wrap(words: readonly string[]): string[] {
 
 /** Wraps a text between words; splits a word that is longer than a line. */
 function breakLines(text: string): string[] {
-  const room = WIDTH - 2;
-  return (text.match(new RegExp(`\\S{${room}}|\\S.{0,${room - 1}}(?=\\s|$)`, "g")) ?? []).map((line) => `  ${line}`);
+  const width = WIDTH - 2;
+  return (text.match(new RegExp(`\\S{${width}}|\\S.{0,${width - 1}}(?=\\s|$)`, "g")) ?? []).map((line) => `  ${line}`);
 }
 
 function describePicker({ by, strategy }: PickStep): string {

@@ -1,9 +1,9 @@
 /** `sluice plugin bench [PATH]`: measures time, fuel and memory of a call of each hook. */
 import { parseArgs } from "node:util";
 import { buildPlugin } from "../compiler/build-plugin.ts";
-import { findSource } from "./plugin-build.ts";
 import { CONTEXT_OPTIONS, type Given, parseContext, readContext } from "./plugin-context.ts";
 import { type Cost, measureCosts } from "./plugin-cost.ts";
+import { findSource } from "./plugin-source.ts";
 import { UsageError } from "./usage.ts";
 
 export async function run(args: string[]): Promise<number> {

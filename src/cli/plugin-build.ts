@@ -1,11 +1,10 @@
 /** `sluice plugin build [PATH]`: compiles a plugin, or reports its problems with their positions. */
-import { existsSync, readdirSync, statSync } from "node:fs";
-import { basename, join, relative, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { HOOKS } from "../abi/abi.ts";
 import { compile, formatProblem, modulePath, type Problem, type Runtime, writeModule } from "../compiler/compile.ts";
 import { ModuleBuilder } from "../plugin/wasm/builder.ts";
 import { describeSize, kibibytes } from "./plugin-size.ts";
+import { findSource } from "./plugin-source.ts";
 import { UsageError } from "./usage.ts";
 
 /** Memory limit for the check of the module; that of the configuration applies when it is loaded. */
@@ -36,20 +35,6 @@ function readArguments(args: string[]): Arguments {
   if (runtime !== undefined && runtime !== "arena" && runtime !== "gc")
     throw new UsageError(`invalid --runtime "${runtime}": expected arena or gc`);
   return { path: positionals[0] ?? ".", runtime, out };
-}
-
-/** The source: the file itself, or plugin.ts, NAME.ts or the only .ts file of a directory NAME. @throws Error */
-export function findSource(path: string): string {
-  if (!existsSync(path)) throw new Error(`${path}: no such file or directory`);
-  if (!statSync(path).isDirectory()) {
-    if (!path.endsWith(".ts")) throw new Error(`${path}: not a .ts file`);
-    return path;
-  }
-  const files = readdirSync(path).filter((name) => name.endsWith(".ts") && !/\.(d|test)\.ts$/.test(name));
-  const named = ["plugin.ts", `${basename(resolve(path))}.ts`].find((name) => files.includes(name));
-  if (named === undefined && files.length !== 1)
-    throw new Error(`${path}: no plugin.ts${files.length > 0 ? `; specify one of ${files.join(", ")}` : ""}`);
-  return relative("", join(path, named ?? files[0]!));
 }
 
 function fail(problems: readonly Problem[]): number {

@@ -40,7 +40,7 @@ export class TestFetcher implements Fetcher {
       complete(response);
     };
     const stopTimer = after(request.timeout, () => end(STATUS.timedOut));
-    this.#time.hold(
+    this.#time.pauseUntil(
       this.#runFetch(request).then(
         ({ response, delay }) => void after(delay, () => end(response)),
         (thrown: unknown) => {
@@ -73,7 +73,7 @@ export class TestFetcher implements Fetcher {
         end(STATUS.unreachable);
       },
     );
-    this.#time.hold(pending);
+    this.#time.pauseUntil(pending);
     return () => {
       done = true;
       stopTimer();

@@ -85,20 +85,20 @@ export class TestGuest implements Guest {
     return this.#runAsync(this.#prepareResponse(response, request));
   }
 
-  requestBody(piece: string | Uint8Array, options: BodyOptions = {}): BodyResult {
-    return this.#run(this.#prepareBody("request_body", piece, options));
+  requestBody(chunk: string | Uint8Array, options: BodyOptions = {}): BodyResult {
+    return this.#run(this.#prepareBody("request_body", chunk, options));
   }
 
-  requestBodyAsync(piece: string | Uint8Array, options: BodyOptions = {}): Promise<BodyResult> {
-    return this.#runAsync(this.#prepareBody("request_body", piece, options));
+  requestBodyAsync(chunk: string | Uint8Array, options: BodyOptions = {}): Promise<BodyResult> {
+    return this.#runAsync(this.#prepareBody("request_body", chunk, options));
   }
 
-  responseBody(piece: string | Uint8Array, options: BodyOptions = {}): BodyResult {
-    return this.#run(this.#prepareBody("response_body", piece, options));
+  responseBody(chunk: string | Uint8Array, options: BodyOptions = {}): BodyResult {
+    return this.#run(this.#prepareBody("response_body", chunk, options));
   }
 
-  responseBodyAsync(piece: string | Uint8Array, options: BodyOptions = {}): Promise<BodyResult> {
-    return this.#runAsync(this.#prepareBody("response_body", piece, options));
+  responseBodyAsync(chunk: string | Uint8Array, options: BodyOptions = {}): Promise<BodyResult> {
+    return this.#runAsync(this.#prepareBody("response_body", chunk, options));
   }
 
   requestTrailers(trailers: HeadersInit, request?: RequestInit | RequestResult): TrailersResult {
@@ -285,12 +285,12 @@ export class TestGuest implements Guest {
     if (hook === "response_body" && (exchange.response.status === 0 || response !== undefined))
       setResponse(exchange, response);
     const content = Buffer.from(bytes as string);
-    const { chunk: piece } = hook === "request_body" ? requestBody(exchange) : responseBody(exchange);
-    piece.set(content, 0, content.length, last);
+    const { chunk } = hook === "request_body" ? requestBody(exchange) : responseBody(exchange);
+    chunk.set(content, 0, content.length, last);
     const before = captureState(exchange);
     const read = ({ outcome, cost }: Called): BodyResult => {
-      piece.accept();
-      const passed = Buffer.from(piece.bytes.subarray(piece.start, piece.end));
+      chunk.accept();
+      const passed = Buffer.from(chunk.bytes.subarray(chunk.start, chunk.end));
       return {
         outcome: outcome === "buffer" ? "continue" : outcome,
         body: passed.toString("utf8"),

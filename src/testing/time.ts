@@ -18,7 +18,7 @@ export class TestTime {
   };
 
   /** Stops the virtual time until `work` is settled. It must not reject. */
-  hold(work: Promise<void>): void {
+  pauseUntil(work: Promise<void>): void {
     this.#awaited.add(work);
     void work.then(() => this.#awaited.delete(work));
   }
