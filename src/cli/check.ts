@@ -4,7 +4,7 @@ import { parseArgs } from "node:util";
 import { formatProblem, loadConfig, type Readable } from "../config/load.ts";
 import { byPlace, hasProblem } from "../config/place.ts";
 import type { Config, Problem } from "../config/schema.ts";
-import { loadModules, type Servers, sourcesOf } from "./plan-of-file.ts";
+import { loadModules, sourcesOf, type TlsParts } from "./plan-of-file.ts";
 
 export async function run(args: string[]): Promise<number> {
   const { values } = parseArgs({ args, options: { config: { type: "string", short: "c", default: "sluice.yaml" } } });
@@ -29,7 +29,7 @@ async function checkFiles(config: Config | null, readable: Readable, wrong: read
   const { readTlsFiles } = await import("../plan/tls-files.ts");
   const tls = await readTlsFiles(readable);
   const valid = tls.problems.length === 0 ? config : null;
-  const plugins = await checkPlugins(valid, readable, [...wrong, ...tls.problems], tls.servers);
+  const plugins = await checkPlugins(valid, readable, [...wrong, ...tls.problems], tls);
   return {
     problems: [...tls.problems, ...plugins.problems],
     warnings: [...tls.warnings, ...plugins.warnings],
@@ -41,7 +41,7 @@ async function checkPlugins(
   config: Config | null,
   readable: Readable,
   wrong: readonly Problem[],
-  tls: Servers,
+  tls: TlsParts,
 ): Promise<Found> {
   const { plugins, problems } = await loadModules(readable);
   const { findTightLimits } = await import("../plan/limits.ts");
@@ -69,7 +69,10 @@ async function startValid(
   const uses = [...listUses(readable)].filter(
     ({ name, at }) => plugins.has(name) && !hasProblem(wrong, at.path) && !hasProblem(wrong, `plugins.${name}`),
   );
-  const { modules, instances, origins } = buildInstances(sourcesOf(readable, plugins, new Map()), uses);
+  const { modules, instances, origins } = buildInstances(
+    sourcesOf(readable, plugins, { servers: new Map(), clients: new Map() }),
+    uses,
+  );
   const strategies = [...new Set(readable.clusters.flatMap(({ strategy }) => strategy.map(({ name }) => name)))];
   const { problems } = await startOnce({ modules, instances, clusters: readable.clusterNames, strategies });
   return problems

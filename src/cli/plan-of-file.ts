@@ -9,7 +9,8 @@ import type { TlsFiles } from "../plan/tls-files.ts";
 import { Namespaces } from "../state/store.ts";
 
 type Parts = Pick<Config, "clusters" | "listeners" | "plugins">;
-export type Servers = TlsFiles["servers"];
+/** What listeners and clusters with TLS are made of. */
+export type TlsParts = Pick<TlsFiles, "servers" | "clients">;
 
 /** Builds the plan without DNS, sockets and shared memory. */
 export async function planOf(config: Config): Promise<{ built: Built | null; problems: readonly Problem[] }> {
@@ -20,7 +21,7 @@ export async function planOf(config: Config): Promise<{ built: Built | null; pro
   const all = [...problems, ...tls.problems];
   return all.length > 0
     ? { built: null, problems: all }
-    : { built: buildPlan(sourcesOf(config, plugins, tls.servers)), problems: [] };
+    : { built: buildPlan(sourcesOf(config, plugins, tls)), problems: [] };
 }
 
 /** Loads the modules of a configuration; returns problems of modules, permissions and configurations. */
@@ -44,7 +45,7 @@ export async function loadModules(
 export function sourcesOf<C extends Parts>(
   config: C,
   plugins: ReadonlyMap<string, Plugin>,
-  tls: Servers,
+  tls: TlsParts,
 ): Omit<PlanSources, "config"> & { readonly config: C } {
   const namespaces = new Namespaces();
   let rows = 0;
@@ -52,7 +53,8 @@ export function sourcesOf<C extends Parts>(
     version: 1,
     config,
     plugins,
-    tls,
+    tls: tls.servers,
+    tlsToEndpoints: tls.clients,
     readSettings,
     endpoints: (cluster) => ({
       version: 1,

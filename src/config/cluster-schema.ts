@@ -2,7 +2,8 @@
 import { endpointAddress } from "./address-values.ts";
 import { health } from "./health-schema.ts";
 import { fieldValue } from "./http-values.ts";
-import { convert, list, object, oneOrMore, required, use, withDefault } from "./shape.ts";
+import { convert, list, object, oneOrMore, optional, required, use, withDefault } from "./shape.ts";
+import { clusterTls } from "./tls-schema.ts";
 import { count, duration, idleTimeouts, size } from "./values.ts";
 
 const endpoint = convert(
@@ -82,7 +83,11 @@ export const cluster = object(
       "Limits of response headers.",
     ),
     health: withDefault(health, {}, "Health checks. An endpoint that is unhealthy or ejected receives no requests."),
+    tls: optional(
+      clusterTls,
+      "TLS to the endpoints, for requests and health checks. Default: plain HTTP. tls.md shows each use.",
+    ),
     endpoints: required(endpoints, "The endpoints: addresses, or maps with an address."),
   },
-  { later: ["tls"], shorthand: { list: "endpoints" } },
+  { shorthand: { list: "endpoints" } },
 );

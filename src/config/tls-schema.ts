@@ -1,7 +1,17 @@
-/** TLS keys of listeners. */
+/** TLS keys of listeners and clusters. */
 import { file } from "./references.ts";
-import { convert, list, object, oneOrMore, optional, required, type ScalarShape, withDefault } from "./shape.ts";
-import { choice, textOf } from "./values.ts";
+import {
+  convert,
+  list,
+  object,
+  oneOrMore,
+  optional,
+  required,
+  type ScalarShape,
+  scalar,
+  withDefault,
+} from "./shape.ts";
+import { choice, flag, textOf } from "./values.ts";
 
 /** Mozilla's intermediate profile, without the ciphers that need Diffie-Hellman parameters. */
 export const INTERMEDIATE_CIPHERS = [
@@ -15,6 +25,11 @@ export const INTERMEDIATE_CIPHERS = [
   "ECDHE-ECDSA-CHACHA20-POLY1305",
   "ECDHE-RSA-CHACHA20-POLY1305",
 ] as const;
+
+/** An address is no server name (RFC 6066 section 3). */
+const serverName: ScalarShape<string> = scalar("a host name such as api.internal", { type: "string" }, (text) =>
+  /^(?!.*\.\d+$)(?!\d+$)[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}$/.test(text) ? text.toLowerCase() : undefined,
+);
 
 const version = choice(["TLSv1.2", "TLSv1.3"]);
 const cipher: ScalarShape<string> = textOf(1, 64);
@@ -78,6 +93,29 @@ export const listenerTls = convert(
     if (value.certificates.length === 0) report(at, "the list of certificates is empty, expected one");
     if (value.ciphers.length === 0) report(at, "the list of ciphers is empty, expected one");
     if (value.minVersion > value.maxVersion) report(at, "minVersion is higher than maxVersion");
+    return { ...value, at };
+  },
+);
+
+export const clusterTls = convert(
+  object({
+    verify: withDefault(flag, true, "Verify the endpoints' certificates: authority, dates and name."),
+    sni: optional(
+      serverName,
+      "The server name that is sent (SNI) and that the certificate must have. Default: the name in the endpoints' addresses; for numeric addresses none, and the certificate must have the address.",
+    ),
+    ca: withDefault(
+      oneOrMore(file),
+      [],
+      "PEM files of the authorities that are accepted. Default: the public ones that Node trusts.",
+    ),
+    cert: optional(file, "PEM file of the certificate that is shown to endpoints that request one."),
+    key: optional(file, "PEM file of its private key."),
+    passphrase: optional(textOf(1, 1024), "The passphrase of an encrypted key."),
+  }),
+  (value, at, { report }) => {
+    if ((value.cert === undefined) !== (value.key === undefined))
+      report(at, '"cert" and "key" belong together, expected both');
     return { ...value, at };
   },
 );

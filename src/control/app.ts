@@ -358,7 +358,7 @@ export class App {
   #probe(target: CheckTarget, onResult: OnResult): () => void {
     const { endpoint, check } = target;
     if (check.probe.kind === "plugin") return this.#pluginChecks.begin(target, onResult);
-    return probe(check.probe, { endpoint, timeout: check.timeout }, onResult);
+    return probe(check.probe, { endpoint, timeout: check.timeout, tls: check.tls }, onResult);
   }
 
   /** Passes the endpoints of the plan in service to active and passive health. */

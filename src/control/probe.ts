@@ -8,6 +8,7 @@ import { BodyReader } from "../http1/framing.ts";
 import { RESPONSE_LIMITS, scanResponse } from "../http1/scan.ts";
 import { PendingBuffer } from "../net/pending-buffer.ts";
 import { startProbe } from "../net/probe.ts";
+import type { TlsClientOptions } from "../net/tls-client.ts";
 import type { EndpointPlan, ProbePlan } from "../plan/plan.ts";
 
 /** Called once, unless the check is cancelled before. */
@@ -42,10 +43,15 @@ interface NativeProtocol {
 }
 
 export type NativeProbe = Exclude<ProbePlan, { kind: "plugin" }>;
-export type ProbeTarget = { readonly endpoint: EndpointPlan; readonly timeout: number };
+export type ProbeTarget = {
+  readonly endpoint: EndpointPlan;
+  readonly timeout: number;
+  /** Null: plain. */
+  readonly tls: TlsClientOptions | null;
+};
 
 /** Starts a check; the returned function cancels it. */
-export function probe(plan: NativeProbe, { endpoint, timeout }: ProbeTarget, onResult: OnResult): () => void {
+export function probe(plan: NativeProbe, { endpoint, timeout, tls }: ProbeTarget, onResult: OnResult): () => void {
   const protocol = plan.kind === "http" ? new HttpProbe(plan, endpoint) : new TcpProbe(plan);
   const evaluation = {
     request: protocol.request,
@@ -57,7 +63,7 @@ export function probe(plan: NativeProbe, { endpoint, timeout }: ProbeTarget, onR
       unhealthy(`${isConnected ? "no complete response" : "no connection"} within ${timeout} ms`),
     broken: (error: unknown): CheckResult => ({ result: "failed", problem: `internal error: ${String(error)}` }),
   };
-  return startProbe<CheckResult>(endpoint, timeout, evaluation, onResult);
+  return startProbe<CheckResult>({ ...endpoint, tls }, timeout, evaluation, onResult);
 }
 
 function resultOf(problem: string | null): CheckResult | null {

@@ -239,7 +239,7 @@ export class Reloader {
     this.#rejectIf(tls.problems);
     const hash = createHash("sha256").update(text);
     for (const content of files.values()) hash.update(createHash("sha256").update(content).digest());
-    for (const { key } of tls.servers.values()) hash.update(key);
+    for (const { key } of [...tls.servers.values(), ...tls.clients.values()]) hash.update(key);
     await this.#options.endpoints.prepare(config);
     return { text, config, warnings: [...warnings, ...tls.warnings], files, tls, digest: hash.digest("hex") };
   }
@@ -253,6 +253,7 @@ export class Reloader {
         version,
         config,
         tls: next.tls.servers,
+        tlsToEndpoints: next.tls.clients,
         plugins,
         readSettings,
         endpoints: (cluster) => endpoints.build(version, cluster),

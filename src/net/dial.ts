@@ -1,6 +1,7 @@
 /** Opens outgoing connections. */
 import { Socket } from "node:net";
 import type { Connection, ConnectionHandler } from "./connection.ts";
+import { type TlsClientOptions, tlsClient } from "./tls-client.ts";
 
 /** Path of a Unix socket, otherwise empty. */
 export type DialTarget = { readonly path: string; readonly host: string; readonly port: number };
@@ -11,8 +12,15 @@ export interface DialHandler extends ConnectionHandler {
   writeFailed(error: Error): void;
 }
 
-/** Starts connecting. The connection's handler must be set. */
-export function dial(connection: Connection<DialHandler>, { path, host, port }: DialTarget): void {
+/** Starts connecting; with TLS, `connected` follows the handshake. The connection's handler must be set. */
+export function dial(connection: Connection<DialHandler>, target: DialTarget, tls: TlsClientOptions | null): void {
+  if (tls !== null) {
+    const socket = tlsClient(tls).connect(target, connection.makeReads());
+    connection.attach(socket, false);
+    socket.on("secureConnect", () => connection.guard(() => connection.handler.connected()));
+    return;
+  }
+  const { path, host, port } = target;
   const options = { allowHalfOpen: true, noDelay: true, onread: connection.makeReads() };
   const socket = new DialSocket(options as unknown as ConstructorParameters<typeof Socket>[0]);
   socket.onWriteFailed = (error) => connection.guard(() => connection.handler.writeFailed(error));

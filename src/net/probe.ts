@@ -2,6 +2,7 @@
 import { Socket } from "node:net";
 import type { DialTarget } from "./dial.ts";
 import { limitTime } from "./fair-timer.ts";
+import { type TlsClientOptions, tlsClient } from "./tls-client.ts";
 
 /** The request of a probe and the evaluation of the response. A method that returns null continues the probe. */
 export interface ProbeProtocol<Result> {
@@ -20,12 +21,12 @@ export interface ProbeProtocol<Result> {
 
 /** Starts a probe, which ends within `timeout` ms; calls `done` once. The returned function cancels it silently. */
 export function startProbe<Result>(
-  { host, port, path }: DialTarget,
+  { host, port, path, tls }: DialTarget & { readonly tls: TlsClientOptions | null },
   timeout: number,
   protocol: ProbeProtocol<Result>,
   done: (result: Result) => void,
 ): () => void {
-  const socket = new Socket();
+  const socket = tls === null ? new Socket() : tlsClient(tls).connect({ host, port, path }, undefined);
   let hasEnded = false;
   const cancel = (): void => {
     hasEnded = true;
@@ -47,7 +48,7 @@ export function startProbe<Result>(
     end(result);
   };
   const stopTimer = limitTime(timeout, () => end(protocol.timedOut(!socket.connecting)));
-  socket.on("connect", () => {
+  socket.on(tls === null ? "connect" : "secureConnect", () => {
     if (protocol.request.length === 0) evaluate(() => protocol.sent());
     else socket.write(protocol.request, () => evaluate(() => protocol.sent()));
   });
@@ -55,6 +56,7 @@ export function startProbe<Result>(
   socket.on("end", () => evaluate(() => protocol.ended()));
   socket.on("error", (error: NodeJS.ErrnoException) => end(protocol.failed(error)));
   socket.on("close", () => end(protocol.failed(null)));
+  if (tls !== null) return cancel;
   socket.setNoDelay(true);
   if (path === "") socket.connect({ host, port });
   else socket.connect({ path });

@@ -51,6 +51,8 @@ export const UPSTREAM_FAILURES = [
   "connect_refused",
   "connect_failed",
   "connect_timeout",
+  "tls_failed",
+  "certificate_invalid",
   "response_timeout",
   "upstream_reset",
   "upstream_malformed",

@@ -14,6 +14,7 @@ import {
   type RouteConfig,
   type Settings,
 } from "../config/schema.ts";
+import type { TlsClientOptions } from "../net/tls-client.ts";
 import type { TlsServerOptions } from "../net/tls-server.ts";
 import type { AccessLogPlan } from "../observe/access-fields.ts";
 import type { Labels, SeriesKind } from "../observe/counters.ts";
@@ -44,8 +45,9 @@ export type PlanSources = {
   readonly endpoints: (cluster: ClusterConfig) => EndpointSet;
   /** Addresses of the listeners, with their port, by name. */
   readonly listeners: ReadonlyMap<string, { readonly text: string }>;
-  /** TLS of listeners that have it, by name (`certificates.ts`). */
+  /** TLS of listeners that have it, by name (`tls-files.ts`), and to the endpoints of clusters. */
   readonly tls: ReadonlyMap<string, TlsServerOptions>;
+  readonly tlsToEndpoints: ReadonlyMap<string, TlsClientOptions>;
   /** Allocates the row of a listener's address in the connection counts for this version. */
   readonly listenerRow: (address: string) => number;
   /** The number of a key-value namespace; constant for the life of the process. */
@@ -192,9 +194,11 @@ class PlanBuilder {
 
   #cluster(cluster: ClusterConfig): ClusterPlan {
     const { name, timeouts, pool, limits } = cluster;
+    const tls = this.#sources.tlsToEndpoints.get(name) ?? null;
     return {
       name,
-      key: digest([name, timeouts, pool, limits]),
+      key: digest([name, timeouts, pool, limits, tls?.key]),
+      tls,
       strategies: cluster.strategy.map((use) => ({ name: use.name, instance: this.#instance(use, name) })),
       set: this.#sources.endpoints(cluster),
       timeouts,
@@ -206,10 +210,11 @@ class PlanBuilder {
     };
   }
 
-  #check({ health: { active } }: ClusterConfig): CheckPlan | null {
+  #check({ name, health: { active } }: ClusterConfig): CheckPlan | null {
     if (active === undefined) return null;
+    const tls = this.#sources.tlsToEndpoints.get(name) ?? null;
     const { probe, interval, timeout, healthyAfter, unhealthyAfter } = active;
-    const settings = { interval, timeout, healthyAfter, unhealthyAfter };
+    const settings = { interval, timeout, healthyAfter, unhealthyAfter, tls };
     if (probe.kind !== "plugin") {
       const plan = { ...settings, probe: planProbe(probe) };
       return { ...plan, key: digest(plan) };

@@ -5,6 +5,7 @@
  */
 
 import type { Scheme } from "../http/protocol.ts";
+import type { TlsClientOptions } from "../net/tls-client.ts";
 import type { TlsServerOptions } from "../net/tls-server.ts";
 import type { AccessLogPlan } from "../observe/access-fields.ts";
 import type { InstancePlan, RolloutPlan } from "../plugin/host/plan.ts";
@@ -50,6 +51,8 @@ export type ClusterPlan = {
   readonly strategies: readonly { readonly name: string; readonly instance: number }[];
   /** The set in service; the only property that changes. */
   set: EndpointSet;
+  /** TLS to the endpoints; null: plain. */
+  readonly tls: TlsClientOptions | null;
   readonly timeouts: {
     readonly connect: number;
     readonly response: number;
@@ -99,6 +102,7 @@ export type CheckPlan = {
   /** Equal in two versions if the check is the same: consecutive results are then kept. */
   readonly key: string;
   readonly probe: ProbePlan;
+  readonly tls: TlsClientOptions | null;
   readonly interval: number;
   readonly timeout: number;
   readonly healthyAfter: number;

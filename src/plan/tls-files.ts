@@ -1,13 +1,18 @@
 /** Reads and checks the certificates, keys, authorities and revocation lists of a configuration. */
 import { createHash, createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
+import { isIP } from "node:net";
 import { createSecureContext, getCiphers } from "node:tls";
-import type { Config, ListenerConfig, NamedFile, Place, Problem } from "../config/schema.ts";
+import type { ClusterConfig, Config, ListenerConfig, NamedFile, Place, Problem } from "../config/schema.ts";
+import { TlsClient, type TlsClientOptions } from "../net/tls-client.ts";
 import { type TlsCertificate, TlsServer, type TlsServerOptions } from "../net/tls-server.ts";
 
-type UsesTls = Pick<Config, "listeners">;
+type UsesTls = Pick<Config, "listeners" | "clusters">;
 type ListenerTls = NonNullable<ListenerConfig["tls"]>;
+type ClusterTls = NonNullable<ClusterConfig["tls"]>;
 type Files = ReadonlyMap<string, string | Error>;
+
+type Pair = { readonly cert: NamedFile; readonly key: NamedFile; readonly passphrase: string };
 
 /** A certificate in use, for metrics and warnings of its expiry. */
 export type CertificateInfo = {
@@ -23,18 +28,22 @@ export type CertificateInfo = {
 export type TlsFiles = {
   /** By name of the listener. */
   readonly servers: ReadonlyMap<string, TlsServerOptions>;
+  /** By name of the cluster. */
+  readonly clients: ReadonlyMap<string, TlsClientOptions>;
   readonly certificates: readonly CertificateInfo[];
   readonly problems: readonly Problem[];
   readonly warnings: readonly Problem[];
 };
 
 /** The paths of all files that `readTlsFiles` reads. */
-export function listTlsFiles({ listeners }: UsesTls): string[] {
+export function listTlsFiles({ listeners, clusters }: UsesTls): string[] {
   const files = listeners.flatMap(({ tls }) => [
     ...(tls?.certificates.flatMap(({ cert, key }) => [cert, key]) ?? []),
     ...(tls?.clientCertificates?.ca ?? []),
     ...(tls?.clientCertificates?.crl ?? []),
   ]);
+  for (const { tls } of clusters)
+    files.push(...[tls?.cert, tls?.key].filter((file) => file !== undefined), ...(tls?.ca ?? []));
   return [...new Set(files.map(({ path }) => path))];
 }
 
@@ -47,14 +56,19 @@ export async function readTlsFiles(config: UsesTls, now = Date.now()): Promise<T
   return checkTls(config, files, now);
 }
 
-function checkTls({ listeners }: UsesTls, files: Files, now: number): TlsFiles {
+function checkTls({ listeners, clusters }: UsesTls, files: Files, now: number): TlsFiles {
   const check = new TlsCheck(files, now);
   const servers = new Map<string, TlsServerOptions>();
   for (const { name, tls } of listeners) {
     const server = tls && check.server(name, tls);
     if (server !== undefined) servers.set(name, server);
   }
-  return { servers, ...check };
+  const clients = new Map<string, TlsClientOptions>();
+  for (const cluster of clusters) {
+    const client = cluster.tls && check.client(cluster, cluster.tls);
+    if (client !== undefined) clients.set(cluster.name, client);
+  }
+  return { servers, clients, ...check };
 }
 
 class TlsCheck {
@@ -98,6 +112,38 @@ class TlsCheck {
     }
   }
 
+  /** Undefined if there are problems, which are then reported. */
+  client({ name, endpoints }: ClusterConfig, tls: ClusterTls): TlsClientOptions | undefined {
+    const before = this.problems.length;
+    const hosts = new Set(
+      endpoints.map(({ address }) => address.host).filter((host) => host !== "" && isIP(host) === 0),
+    );
+    if (tls.sni === undefined && hosts.size > 1)
+      this.#report(tls.at, `the endpoints have several names (${[...hosts].join(", ")}), expected "sni"`);
+    const { cert, key, passphrase = "" } = tls;
+    const pair = cert && key && this.#pair({ cert, key, passphrase });
+    const options = {
+      verify: tls.verify,
+      serverName: tls.sni ?? [...hosts][0] ?? "",
+      ca: this.#authorities(tls.ca),
+      certificate: pair ? { cert: pair.cert, key: pair.pem, passphrase } : null,
+    };
+    if (this.problems.length > before) return undefined;
+    const client = {
+      ...options,
+      key: createHash("sha256")
+        .update(JSON.stringify([name, options]))
+        .digest("hex"),
+    };
+    try {
+      new TlsClient(client);
+      return client;
+    } catch (error) {
+      this.#report(tls.at, `the settings cannot be used: ${(error as Error).message}`);
+      return undefined;
+    }
+  }
+
   #report(at: Place, message: string): void {
     this.problems.push({ ...at, message });
   }
@@ -116,9 +162,21 @@ class TlsCheck {
 
   #certificate(
     listener: string,
-    { cert: file, key: keyFile, passphrase = "", at }: ListenerTls["certificates"][number],
+    given: ListenerTls["certificates"][number],
     tls: ListenerTls,
   ): TlsCertificate | undefined {
+    const { cert: file, passphrase = "", at } = given;
+    const pair = this.#pair({ ...given, passphrase }, tls);
+    if (pair === undefined) return undefined;
+    const { cert, pem, key, leaf } = pair;
+    const names = namesOf(leaf);
+    if (names.length === 0) this.#warn(file.at, `the certificate in ${file.path} is for no DNS name`);
+    this.certificates.push({ listener, file: file.path, names, expires: Date.parse(leaf.validTo), at });
+    return { cert, key: pem, passphrase, names, keyType: (key.asymmetricKeyType ?? "").replace(/-pss$/, "") };
+  }
+
+  /** A certificate and its key; `tls`: where the key's own certificate is sought if they do not fit. */
+  #pair({ cert: file, key: keyFile, passphrase }: Pair, tls?: ListenerTls) {
     const cert = this.#read(file);
     const pem = this.#read(keyFile);
     const chain = cert === undefined ? [] : this.#chain(file, cert);
@@ -126,17 +184,10 @@ class TlsCheck {
     const [leaf] = chain;
     if (leaf === undefined || cert === undefined || key === undefined || pem === undefined) return undefined;
     this.#validity(file, leaf);
-    if (!leaf.checkPrivateKey(key)) {
-      this.#report(
-        keyFile.at,
-        `${keyFile.path} is not the key of the certificate in ${file.path}${this.#owner(key, tls)}`,
-      );
-      return undefined;
-    }
-    const names = namesOf(leaf);
-    if (names.length === 0) this.#warn(file.at, `the certificate in ${file.path} is for no DNS name`);
-    this.certificates.push({ listener, file: file.path, names, expires: Date.parse(leaf.validTo), at });
-    return { cert, key: pem, passphrase, names, keyType: (key.asymmetricKeyType ?? "").replace(/-pss$/, "") };
+    if (leaf.checkPrivateKey(key)) return { cert, pem, key, leaf };
+    const owner = tls === undefined ? "" : this.#owner(key, tls);
+    this.#report(keyFile.at, `${keyFile.path} is not the key of the certificate in ${file.path}${owner}`);
+    return undefined;
   }
 
   /** The certificate of the same listener that a key belongs to. */
@@ -164,28 +215,41 @@ class TlsCheck {
     }
   }
 
-  /** The certificates of a file; none if they cannot be used. */
-  #chain({ path, at }: NamedFile, text: string): X509Certificate[] {
-    const blocks = blocksOf(text);
-    const chain = blocks.map(parse);
-    if (blocks.length === 0) this.#report(at, `${path} holds no certificate in PEM form`);
-    const bad = chain.indexOf(undefined);
-    if (bad >= 0) this.#report(at, `the certificate ${bad + 1} of ${blocks.length} in ${path} cannot be read`);
-    if (blocks.length === 0 || bad >= 0) return [];
-    const sound = chain as X509Certificate[];
-    for (let i = 0; i + 1 < sound.length; i++)
-      if (!sound[i]!.checkIssued(sound[i + 1]!))
+  /** The certificates of a file, each issued by the next; none if they cannot be used. */
+  #chain(file: NamedFile, text: string): X509Certificate[] {
+    const chain = this.#bundle(file, text);
+    const { path, at } = file;
+    for (let i = 0; i + 1 < chain.length; i++)
+      if (!chain[i]!.checkIssued(chain[i + 1]!))
         this.#warn(
           at,
           `the certificates in ${path} are no chain: number ${i + 2} is not the issuer of number ${i + 1}`,
         );
-    return sound;
+    return chain;
+  }
+
+  /** The certificates of a file; none if one cannot be used. */
+  #bundle({ path, at }: NamedFile, text: string): X509Certificate[] {
+    const blocks = blocksOf(text);
+    const found = blocks.map(parse);
+    if (blocks.length === 0) this.#report(at, `${path} holds no certificate in PEM form`);
+    const bad = found.indexOf(undefined);
+    if (bad < 0) return found as X509Certificate[];
+    this.#report(at, `the certificate ${bad + 1} of ${blocks.length} in ${path} cannot be read`);
+    return [];
   }
 
   #validity({ path, at }: NamedFile, { validFrom, validTo }: X509Certificate): void {
     if (Date.parse(validTo) < this.#now) this.#warn(at, `the certificate in ${path} expired on ${validTo}`);
     if (Date.parse(validFrom) > this.#now)
       this.#warn(at, `the certificate in ${path} is not valid before ${validFrom}`);
+  }
+
+  #authorities(files: readonly NamedFile[]): string[] {
+    return files.flatMap((file) => {
+      const text = this.#read(file);
+      return text === undefined || this.#bundle(file, text).length === 0 ? [] : blocksOf(text);
+    });
   }
 
   /** Certificates of which the server never uses one, since another has its names and type of key. */
@@ -207,10 +271,7 @@ class TlsCheck {
 
   #clients({ clientCertificates: given }: ListenerTls): TlsServerOptions["clients"] {
     if (given === undefined || given.mode === "off") return null;
-    const ca = given.ca.flatMap((file) => {
-      const text = this.#read(file);
-      return text === undefined || this.#chain(file, text).length === 0 ? [] : blocksOf(text);
-    });
+    const ca = this.#authorities(given.ca);
     const crl = given.crl.flatMap((file) => {
       const text = this.#read(file);
       if (text === undefined) return [];

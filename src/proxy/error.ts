@@ -48,6 +48,8 @@ export const ERROR = {
   codingUnknown: error("coding_unknown", "client", 501, "http_request_error"),
   connectRefused: error("connect_refused", "upstream", 502, "connection_refused"),
   connectFailed: error("connect_failed", "upstream", 502, "destination_ip_unroutable"),
+  tlsFailed: error("tls_failed", "upstream", 502, "tls_protocol_error"),
+  certificateInvalid: error("certificate_invalid", "upstream", 502, "tls_certificate_error"),
   upstreamReset: error("upstream_reset", "upstream", 502, "connection_terminated"),
   /** A plugin requires the complete body, which exceeds its limit. */
   responseTooLarge: error("response_too_large", "plugin", 502, "http_response_body_size"),

@@ -25,5 +25,5 @@ export function probeEndpoint(
     timedOut: () => STATUS.timedOut,
     broken: () => STATUS.unreachable,
   };
-  return startProbe<Buffer | number>(endpoint, timeout, protocol, done);
+  return startProbe<Buffer | number>({ ...endpoint, tls: null }, timeout, protocol, done);
 }

@@ -80,7 +80,7 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
   }
 
   connect(): void {
-    dial(this.connection, this.#endpoint);
+    dial(this.connection, this.#endpoint, this.#plan.tls);
     this.#arm(this.#plan.timeouts.connect);
   }
 
@@ -363,9 +363,8 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
     switch (this.#state) {
       case STATE.connecting: {
         const code = (error as NodeJS.ErrnoException | null)?.code ?? "";
-        const refused = code === "ECONNREFUSED";
         if (this.#attempt !== null) this.#attempt.local = LOCAL_CAUSES.has(code);
-        return this.#fail(refused ? ERROR.connectRefused : ERROR.connectFailed, error?.message ?? "closed");
+        return this.#fail(connectError(error), error?.message ?? "closed");
       }
       case STATE.switched:
       case STATE.head:
@@ -435,4 +434,12 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
 /** A 408 reports that the endpoint closes a connection on which it received no request (RFC 9110 section 15.5.9). */
 function isTimeout(bytes: Buffer, start: number): boolean {
   return bytes.subarray(start, start + REQUEST_TIMEOUT.length).equals(REQUEST_TIMEOUT);
+}
+
+/** Errors of certificates come from OpenSSL's verification, or from that of the name; none is one of the system. */
+function connectError(error: NodeJS.ErrnoException | null): ProxyError {
+  const { code = "", syscall } = error ?? {};
+  if (code === "ECONNREFUSED") return ERROR.connectRefused;
+  if (syscall !== undefined || code === "" || code === "ECONNRESET") return ERROR.connectFailed;
+  return code.startsWith("ERR_SSL_") || code === "EPROTO" ? ERROR.tlsFailed : ERROR.certificateInvalid;
 }

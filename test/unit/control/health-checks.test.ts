@@ -13,6 +13,7 @@ import { until } from "./parts.ts";
 
 const CHECK: CheckPlan = {
   key: "a",
+  tls: null,
   probe: { kind: "http", method: "GET", path: "/", host: "", statuses: [{ least: 200, most: 399 }] },
   interval: 20,
   timeout: 1000,
@@ -55,7 +56,8 @@ function makeChecks(t: TestContext, options: Partial<HealthChecksOptions> = {}):
     log.push(`${level} ${JSON.stringify(fields)} ${message}`);
   const checks = new HealthChecks({
     states: health,
-    probe: ({ endpoint, check }, tell) => probe(check.probe as NativeProbe, { endpoint, timeout: check.timeout }, tell),
+    probe: ({ endpoint, check }, tell) =>
+      probe(check.probe as NativeProbe, { endpoint, timeout: check.timeout, tls: null }, tell),
     mark: (slot, unhealthy) => void (unhealthy ? out.add(slot) : out.delete(slot)),
     log: { info: write("info"), warn: write("warn") } as unknown as HealthChecksOptions["log"],
     ...options,

@@ -251,7 +251,7 @@ test("an outgoing connection keeps reading after a failed write", async (t) => {
   const handler = new Recorder();
   connection.handler = handler;
   const accepted = once(server, "connection") as Promise<[Socket]>;
-  dial(connection, { path: "", host: "127.0.0.1", port: (server.address() as AddressInfo).port });
+  dial(connection, { path: "", host: "127.0.0.1", port: (server.address() as AddressInfo).port }, null);
   await until(() => handler.events.includes("connected"));
   const [peer] = await accepted;
   connection.pause();

@@ -76,7 +76,7 @@ async function open(t: TestContext, { idle = 60_000, isWebSocket = false, early 
   const dialled = new Connection<DialHandler>(context, null);
   let isConnected = false;
   dialled.handler = { ...UNUSED_DIAL, connected: () => void (isConnected = true) };
-  dial(dialled, { path: "", host: "127.0.0.1", port: portOf(upstream) });
+  dial(dialled, { path: "", host: "127.0.0.1", port: portOf(upstream) }, null);
   await until(() => accepted.length === 1 && endpoints.length === 1 && isConnected);
   const endpoint = endpoints[0]!;
   for (const socket of [client, endpoint]) socket.on("error", () => {});

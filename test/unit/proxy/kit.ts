@@ -182,6 +182,7 @@ function makeClusterPlan(upstreams: readonly number[], { cluster }: Settings): C
   return {
     name: "app",
     key: "app",
+    tls: null,
     strategies: [],
     set: {
       version: 1,

@@ -1,0 +1,80 @@
+/** TLS to endpoints: verification, client certificates, and sessions that later connections resume. */
+import { isIP } from "node:net";
+import { type ConnectionOptions, connect, createSecureContext, type SecureContext, type TLSSocket } from "node:tls";
+
+/** Plain data, posted to workers. */
+export type TlsClientOptions = {
+  /** Equal when nothing differs: the secure context and sessions are then shared. */
+  readonly key: string;
+  /** Verify the endpoint's certificate: its authority, dates and name. */
+  readonly verify: boolean;
+  /** Sent as SNI, and verified; empty: none is sent, and the address is verified. */
+  readonly serverName: string;
+  /** PEM; empty: the authorities that Node trusts. */
+  readonly ca: readonly string[];
+  /** Ours, which the endpoint may ask for. */
+  readonly certificate: { readonly cert: string; readonly key: string; readonly passphrase: string } | null;
+};
+
+type Target = { readonly path: string; readonly host: string; readonly port: number };
+
+/** ALPN (RFC 7301). */
+const PROTOCOLS = ["http/1.1"];
+/** Endpoints of which a session is kept, and contexts. */
+const MAX_SESSIONS = 1024;
+const MAX_CLIENTS = 256;
+
+export class TlsClient {
+  readonly #options: TlsClientOptions;
+  readonly #context: SecureContext;
+  readonly #sessions = new Map<string, Buffer>();
+
+  /** @throws Error if OpenSSL refuses the certificate. */
+  constructor(options: TlsClientOptions) {
+    const { ca, certificate } = options;
+    this.#options = options;
+    this.#context = createSecureContext({
+      minVersion: "TLSv1.2",
+      ...(ca.length > 0 && { ca: [...ca] }),
+      ...(certificate !== null && certificate),
+    });
+  }
+
+  /** Starts connecting; the event `secureConnect` follows. `onread`: as of `net.Socket`. */
+  connect({ host, port, path }: Target, onread: unknown): TLSSocket {
+    const { verify, serverName } = this.#options;
+    const id = path === "" ? `${host} ${port}` : path;
+    const session = this.#sessions.get(id);
+    const options = {
+      ...(path === "" ? { host, port } : { path }),
+      secureContext: this.#context,
+      rejectUnauthorized: verify,
+      ALPNProtocols: PROTOCOLS,
+      allowHalfOpen: true,
+      noDelay: true,
+      ...(serverName !== "" && isIP(serverName) === 0 && { servername: serverName }),
+      ...(session !== undefined && { session }),
+      ...(onread !== undefined && { onread }),
+    };
+    const socket = connect(options as ConnectionOptions);
+    socket.on("session", (given: Buffer) => this.#keep(id, given));
+    return socket;
+  }
+
+  #keep(id: string, session: Buffer): void {
+    this.#sessions.delete(id);
+    this.#sessions.set(id, session);
+    if (this.#sessions.size > MAX_SESSIONS) this.#sessions.delete(this.#sessions.keys().next().value!);
+  }
+}
+
+const clients = new Map<string, TlsClient>();
+
+/** The client with these options, one on each thread. */
+export function tlsClient(options: TlsClientOptions): TlsClient {
+  const client = clients.get(options.key) ?? new TlsClient(options);
+  clients.delete(options.key);
+  clients.set(options.key, client);
+  if (clients.size > MAX_CLIENTS) clients.delete(clients.keys().next().value!);
+  return client;
+}

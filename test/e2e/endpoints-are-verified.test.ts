@@ -1,0 +1,108 @@
+/** TLS to endpoints: what is verified, shown, resumed and reported. */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer } from "node:https";
+import type { AddressInfo } from "node:net";
+import { test } from "node:test";
+import type { TLSSocket } from "node:tls";
+import { Authority } from "../support/certificates.ts";
+import { startUpstream } from "./peers.ts";
+import { atEnd, type LiveTest, startSluice, testInUsualMode, until } from "./program.ts";
+
+const authority = new Authority();
+authority.issue("api", { names: "DNS:api.internal,IP:127.0.0.1" });
+authority.issue("named", { names: "DNS:other.internal" });
+authority.issue("old", { names: "DNS:api.internal", days: -1 });
+new Authority(authority.directory, "other-ca").issue("stranger", { names: "DNS:api.internal" });
+test.after(() => authority.remove());
+
+/** An https server that tells the server name and whether the session was resumed. */
+async function startEndpoint(t: LiveTest, name: string, keepAlive = true): Promise<number> {
+  const options = { cert: authority.read(`${name}.pem`), key: authority.read(`${name}.key`) };
+  const server = createServer(options, (request, response) => {
+    const socket = request.socket as TLSSocket & { servername?: string | false };
+    if (!keepAlive) response.setHeader("connection", "close");
+    if (request.url === "/big") response.end(Buffer.alloc(3 << 20, "x"));
+    else {
+      let size = 0;
+      request.on("data", (data: Buffer) => (size += data.length));
+      request.on("end", () => response.end(`${socket.servername || "none"} ${socket.isSessionReused()} ${size}`));
+    }
+  });
+  atEnd(t, () => {
+    server.close();
+    server.closeAllConnections();
+  });
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  return (server.address() as AddressInfo).port;
+}
+
+testInUsualMode("verified endpoints serve, others are 502 with their cause", async (t) => {
+  const plain = await startUpstream(t);
+  const ports: Record<string, number> = { plain: plain.port };
+  for (const name of ["api", "named", "old", "stranger"]) ports[name] = await startEndpoint(t, name, name !== "api");
+  ports.closing = await startEndpoint(t, "api", false);
+  const cluster = (name: string, port: number, tls: string, more = "") =>
+    `  ${name}: { endpoints: ["127.0.0.1:${port}"], tls: { ${tls} }, health: { passive: false${more} } }`;
+  const sni = "ca: ca.pem, sni: api.internal";
+  const clusters = [
+    cluster("api", ports.api!, sni, ", active: { http: /, interval: 100ms }"),
+    cluster("address", ports.api!, "ca: ca.pem"),
+    cluster("closing", ports.closing!, sni),
+    cluster("named", ports.named!, sni),
+    cluster("old", ports.old!, sni),
+    cluster("stranger", ports.stranger!, sni),
+    cluster("public", ports.api!, "sni: api.internal"),
+    cluster("trusting", ports.stranger!, "verify: false"),
+    cluster("plain", ports.plain!, sni),
+  ];
+  const names = clusters.map((text) => text.trim().split(":", 1)[0]!);
+  const sluice = await startSluice(
+    t,
+    ({ web }) => `
+log: { access: true }
+listeners:
+  web:
+    address: 127.0.0.1:${web}
+    routes: [${names.map((name) => `{ match: { host: ${name} }, cluster: ${name} }`).join(", ")}]
+clusters:
+${clusters.join("\n")}
+`,
+    { files: { "ca.pem": authority.read("ca.pem") } },
+  );
+  const ask = async (host: string, path = "/", body?: string) => {
+    const { request } = await import("node:http");
+    const sent = request({
+      host: "127.0.0.1",
+      port: sluice.port,
+      path,
+      method: body ? "POST" : "GET",
+      headers: { host },
+    });
+    sent.end(body);
+    const [response] = await once(sent, "response");
+    const text = (await response.toArray()).join("");
+    return { status: response.statusCode, text, proxy: String(response.headers["proxy-status"]) };
+  };
+  assert.equal((await ask("api", "/", "x".repeat(1_000_000))).text, "api.internal false 1000000");
+  assert.equal((await ask("api", "/big")).text.length, 3 << 20);
+  assert.equal((await ask("address")).text, "none false 0");
+  assert.match((await ask("trusting")).text, /^none/);
+  await ask("closing");
+  await until(async () => (await ask("closing")).text === "api.internal true 0", "a session is resumed");
+  await until(
+    async () => (await sluice.metric("sluice_health_checks_total", { cluster: "api", result: "healthy" })) > 1,
+    "checks use TLS",
+  );
+  for (const name of ["named", "old", "stranger", "public"]) {
+    const { status, proxy } = await ask(name);
+    assert.deepEqual([status, proxy], [502, "sluice; error=tls_certificate_error"], name);
+  }
+  assert.deepEqual([(await ask("plain")).proxy], ["sluice; error=tls_protocol_error"]);
+  for (const [cluster, cause] of [
+    ["named", /other\.internal/],
+    ["old", /expired/],
+    ["stranger", /unable to verify|issuer/],
+  ] as const)
+    await sluice.logged((line) => line.cluster === cluster && cause.test(String(line.cause)), `${cause}`);
+});
