@@ -58,7 +58,7 @@ describe("a mistake is told at its place", () => {
     [
       "a result that is not there",
       "export function pick(endpoints: Endpoints) { }",
-      "plugin.ts:2:43: AssemblyScript infers no types of parameters and results: write them, such as `(req: Request): void`",
+      "plugin.ts:2:43: AssemblyScript does not infer types of parameters and results: write them, such as `(req: Request): void`",
     ],
     [
       "a class of the author's with the name of one of the SDK",
