@@ -112,7 +112,11 @@ class Replayer {
   #reasonToSkip({ hook, result, calls, body }: HookStep, index: number): string {
     if (result === "unfinished") return "the request ended before the call";
     if (result === "quarantined") return "not called: the plugin was in quarantine";
-    if ((calls.fetch ?? 0) > 0 && this.#trace.fetchStatus === undefined && this.#parts.options.fetch === undefined)
+    if (
+      (calls.fetch ?? calls.http_request ?? 0) > 0 &&
+      this.#trace.fetchStatus === undefined &&
+      this.#parts.options.fetch === undefined
+    )
       return "the trace has no responses to its subrequests: pass the option fetch to plugin()";
     if (hook === "request_body" || hook === "response_body") {
       if (body === undefined) return "the trace has no chunk of the body";

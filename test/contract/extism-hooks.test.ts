@@ -74,6 +74,29 @@ test("on_request and route are given the request", () => {
   }
 });
 
+test("the input tells of an upgrade and of TLS", () => {
+  const tls = {
+    version: "TLSv1.3",
+    serverName: "a.example",
+    cipher: "",
+    protocol: "",
+    resumed: false,
+    clientSubject: 'CN="ä"',
+    clientNames: "",
+    clientFingerprint: "00ff",
+  };
+  const x = exchange("GET / HTTP/1.1\nHost: a\nConnection: upgrade\nUpgrade: WebSocket");
+  Object.defineProperty(x, "tls", { value: tls });
+  const loaded = says(undefined);
+  assert.equal(call(loaded, "request_head", x), OUTCOME.continue);
+  const { version, serverName, clientSubject, clientFingerprint } = tls;
+  const input = inputOf(loaded) as Record<string, unknown>;
+  assert.deepEqual(
+    [input.upgrade, input.tls, input.headers],
+    ["websocket", { version, serverName, clientSubject, clientFingerprint }, [["host", "a"]]],
+  );
+});
+
 test("on_response is given the response and its request", () => {
   const loaded = says(undefined);
   assert.equal(call(loaded, "response_head", exchange(REQUEST, RESPONSE)), OUTCOME.continue);

@@ -1,9 +1,10 @@
 /** Writes the inputs of an Extism plugin's hooks: JSON of a request, a response, or endpoints. */
 import { COLUMN } from "../../../abi/abi.ts";
 import { FIELD_WORDS, type Head, NAME_END, NAME_START, PART, VALUE_END, VALUE_START } from "../../../http/head.ts";
+import type { TlsFacts } from "../../../net/tls-facts.ts";
 import type { EndpointList, ExchangeContext } from "../../host/hook-context.ts";
 import type { HiddenNames } from "../hidden-names.ts";
-import { isVisible } from "../visible-fields.ts";
+import { isVisible, upgradeOf } from "../visible-fields.ts";
 import { type JsonWriter, LONGEST } from "./json-writer.ts";
 
 /** Most bytes of the keys of all members, and of the punctuation of a header and of an endpoint. */
@@ -13,9 +14,10 @@ const ENDPOINT = 160;
 
 /** An upper bound of the bytes of `writeRequest`; with `response`, of `writeResponse`. */
 export function requestRoom(exchange: ExchangeContext, response: boolean): number {
-  const { request, clientAddress, listenerName, routeName, clusterName, endpoint } = exchange;
+  const { request, clientAddress, listenerName, routeName, clusterName, endpoint, tls } = exchange;
   const names = clientAddress.length + listenerName.length + routeName.length + clusterName.length;
-  const texts = request.end + names + (endpoint === null ? 0 : endpoint.address.length);
+  const texts =
+    request.end + names + (endpoint === null ? 0 : endpoint.address.length) + (tls === null ? 0 : sizeOf(tls));
   const own = MEMBERS + LONGEST * texts + FIELD * request.count;
   return response ? own + LONGEST * exchange.response.end + FIELD * exchange.response.count : own;
 }
@@ -59,12 +61,29 @@ function writeRequestMembers(json: JsonWriter, exchange: ExchangeContext, hidden
     json.raw(',"query":');
     json.string(bytes, parts[PART.query]!, parts[PART.query + 1]!);
   }
+  json.member(',"upgrade":', upgradeOf(request));
   json.member(',"client":', exchange.clientAddress);
+  if (exchange.tls !== null) writeTls(json, exchange.tls);
   json.member(',"listener":', exchange.listenerName);
   json.member(',"route":', exchange.routeName);
   json.member(',"cluster":', exchange.clusterName);
   json.raw(',"headers":');
   writeFields(json, request, hidden);
+}
+
+function sizeOf({ version, serverName, clientSubject, clientNames, clientFingerprint }: TlsFacts): number {
+  const client = clientSubject.length + clientNames.length + clientFingerprint.length;
+  return version.length + serverName.length + client;
+}
+
+function writeTls(json: JsonWriter, tls: TlsFacts): void {
+  json.raw(',"tls":{"version":');
+  json.text(tls.version);
+  json.member(',"serverName":', tls.serverName);
+  json.member(',"clientSubject":', tls.clientSubject);
+  json.member(',"clientNames":', tls.clientNames);
+  json.member(',"clientFingerprint":', tls.clientFingerprint);
+  json.raw("}");
 }
 
 /** Writes `[["name","value"],…]` in the order of the message, names in lower case. */

@@ -2,13 +2,14 @@
 import { threadId } from "node:worker_threads";
 import { ATTRIBUTE, HOOK, LIMIT, STATUS } from "../../../abi/abi.ts";
 import { WORK } from "../../../abi/prices.ts";
-import { FIELD_WORDS, FLAG, type Head, NAME, PART, VALUE_END, VALUE_START } from "../../../http/head.ts";
+import { PART } from "../../../http/head.ts";
 import { VERSION_NUMBERS } from "../../../http/protocol.ts";
 import type { ExchangeContext, HookContext } from "../../host/hook-context.ts";
 import { setAttribute } from "../attribute-edits.ts";
 import { CALL_MEMORY } from "../call-charges.ts";
 import type { CallContext } from "../call-context.ts";
 import { copyBytes } from "../memory.ts";
+import { upgradeOf } from "../visible-fields.ts";
 
 /** Bytes charged for a recorded lookup in addition to the name. */
 const NOTE = 128;
@@ -256,15 +257,6 @@ function giveObserved(context: CallContext, exchange: ExchangeContext, id: numbe
   if (id === ATTRIBUTE.bytes_received) return memory.giveText(String(exchange.bytesReceived), out, cap);
   const elapsed = Math.max(0, Math.round((performance.now() - exchange.startedAt) * 1000));
   return memory.giveText(String(elapsed), out, cap);
-}
-
-/** The value of Upgrade in lower case; empty if the request has none, or Connection does not name it. */
-function upgradeOf(request: Head): string {
-  const index = (request.flags & FLAG.upgrade) === 0 ? -1 : request.findKnown(NAME.upgrade);
-  if (index < 0) return "";
-  const { fields } = request;
-  const at = index * FIELD_WORDS;
-  return request.text(fields[at + VALUE_START]!, fields[at + VALUE_END]!).toLowerCase();
 }
 
 function givePart(context: CallContext, { request }: ExchangeContext, part: number, out: number, cap: number): number {
