@@ -44,11 +44,11 @@ export class EndpointColumns {
   readonly #inFlight: Int32Array<SharedArrayBuffer>[];
   #now = sharedTime(performance.now());
 
-  /** Allocates columns for workers numbered below `places`; those below `threads` are added up. */
-  static allocate(threads: number, places = threads): EndpointColumns {
+  /** Allocates columns for workers numbered below `places`; those below `workers` are added up. */
+  static allocate(workers: number, places = workers): EndpointColumns {
     const words = HEADER_WORDS + (SHARED_COLUMNS + places) * MAX_ENDPOINTS;
     const columns = new EndpointColumns(new SharedArrayBuffer(words * 4));
-    columns.#header[REACH] = threads;
+    columns.#header[REACH] = workers;
     return columns;
   }
 
@@ -131,18 +131,18 @@ export class EndpointColumns {
   }
 
   /** Includes a worker's column in sums. Called by the main thread before the worker starts. */
-  addThread(thread: number): void {
-    if (thread >= this.#header[REACH]!) Atomics.store(this.#header, REACH, thread + 1);
+  addWorker(worker: number): void {
+    if (worker >= this.#header[REACH]!) Atomics.store(this.#header, REACH, worker + 1);
   }
 
   /** Adds `by` (1 or -1) to the requests in flight on `slot` of a worker, which must be the caller's. */
-  addInFlight(thread: number, slot: number, by: number): void {
-    this.#inFlight[thread]![slot]! += by;
+  addInFlight(worker: number, slot: number, by: number): void {
+    this.#inFlight[worker]![slot]! += by;
   }
 
   /** Requests in flight on `slot` of one worker. */
-  inFlightOf(thread: number, slot: number): number {
-    return this.#inFlight[thread]![slot]!;
+  inFlightOf(worker: number, slot: number): number {
+    return this.#inFlight[worker]![slot]!;
   }
 
   /** Requests in flight on `slot` of all workers. */
@@ -150,7 +150,7 @@ export class EndpointColumns {
     const columns = this.#inFlight;
     const reach = this.#header[REACH]!;
     let sum = 0;
-    for (let thread = 0; thread < reach; thread++) sum += columns[thread]![slot]!;
+    for (let worker = 0; worker < reach; worker++) sum += columns[worker]![slot]!;
     return sum;
   }
 
@@ -205,13 +205,13 @@ export class EndpointColumns {
   }
 
   /** Clears the column of a worker that has exited. Called by the supervisor. */
-  forgetThread(thread: number): void {
-    this.#inFlight[thread]!.fill(0);
+  forgetWorker(worker: number): void {
+    this.#inFlight[worker]!.fill(0);
   }
 
   /** Clears a slot for reuse by another endpoint. No worker may use the old one. */
   clearSlot(slot: number): void {
-    for (let thread = 0; thread < this.#header[REACH]!; thread++) this.#inFlight[thread]![slot] = 0;
+    for (let worker = 0; worker < this.#header[REACH]!; worker++) this.#inFlight[worker]![slot] = 0;
     this.latency[slot] = 0;
     this.errorRate[slot] = 0;
     this.health[slot] = 0;

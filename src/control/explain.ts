@@ -78,7 +78,7 @@ export async function runDry(init: DryRunInit, ended: () => void = () => undefin
 export type ExplainerOptions = {
   readonly plan: () => Plan | null;
   readonly columns: EndpointColumns;
-  readonly keyValue: { readonly buffer: SharedArrayBuffer; forgetThread(worker: number): number };
+  readonly keyValue: { readonly buffer: SharedArrayBuffer; forgetWorker(worker: number): number };
   /** A number for locks, used by no worker. */
   readonly worker: number;
 };
@@ -118,6 +118,6 @@ export class Explainer {
       })),
     );
     // If the thread was terminated inside the store, the shard is repaired and unlocked.
-    return runDry({ plan, rows, keyValue: keyValue.buffer, worker, request }, () => void keyValue.forgetThread(worker));
+    return runDry({ plan, rows, keyValue: keyValue.buffer, worker, request }, () => void keyValue.forgetWorker(worker));
   }
 }

@@ -44,10 +44,10 @@ export class SharedMemory {
 
   /** Clears what an ended worker had in use. Returns the number of repaired shards of the key-value store. */
   forgetWorker(worker: number): number {
-    this.columns.forgetThread(worker);
+    this.columns.forgetWorker(worker);
     this.connections.forgetWorker(worker);
     this.counters.clearGauges(worker);
-    return this.keyValue.forgetThread(worker);
+    return this.keyValue.forgetWorker(worker);
   }
 
   /** Allocates the row and the cells of an endpoint. @throws Error if none is free */

@@ -19,9 +19,9 @@ import {
   MAX_HOOKS,
   MAX_REASONS,
   PLUGIN_CELLS,
-  THREAD_CELLS,
   UPSTREAM_CELLS,
   UPSTREAM_FAILURES,
+  WORKER_CELLS,
 } from "../observe/series.ts";
 import type { ClusterPlan, EndpointPlan, Plan } from "../plan/plan.ts";
 import type { SetStatus } from "./endpoint-sets.ts";
@@ -51,7 +51,7 @@ export function describeStatus(sources: StatusSources): Status {
     version: plan?.version ?? 0,
     startedAt: sources.startedAt.toISOString(),
     pid: process.pid,
-    requestsInFlight: counters.sum(THREAD_CELLS.requestsInFlight),
+    requestsInFlight: counters.sum(WORKER_CELLS.requestsInFlight),
     quarantined: namesOf(plan).filter((plugin) => health.quarantined(plugin).length > 0),
     unavailableClusters: sources.unavailableClusters,
     rollouts: sources.rollouts,
@@ -63,8 +63,8 @@ export function describeStatus(sources: StatusSources): Status {
     workers: workers.present().map((worker) => ({
       worker,
       serving: serving.includes(worker),
-      guests: counters.read(worker, THREAD_CELLS.guests),
-      loopDelay: counters.read(worker, THREAD_CELLS.loopDelay),
+      guests: counters.read(worker, WORKER_CELLS.guests),
+      loopDelay: counters.read(worker, WORKER_CELLS.loopDelay),
       restarts: [...workers.restarts()].reduce((sum, one) => sum + (one.worker === worker ? one.count : 0), 0),
     })),
     lastReload: last && { at: last.at.toISOString(), result: last.result, problems: last.problems },

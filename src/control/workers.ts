@@ -76,7 +76,7 @@ export class Workers {
       .filter((worker) => this.#places[worker] === undefined)
       .slice(0, count);
     for (const worker of added) {
-      columns.addThread(worker);
+      columns.addWorker(worker);
       this.#places[worker] = {
         handle: null,
         up: false,

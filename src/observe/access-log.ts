@@ -5,7 +5,7 @@ import { AccessFormat, COMBINED_ROOM } from "./access-format.ts";
 import type { AccessRecord } from "./access-record.ts";
 import { LineWriter } from "./line-writer.ts";
 import { LogTarget } from "./log-target.ts";
-import { DEFAULT_ACCESS_FIELDS, THREAD_CELLS } from "./series.ts";
+import { DEFAULT_ACCESS_FIELDS, WORKER_CELLS } from "./series.ts";
 import type { ThrottledLog } from "./throttled-log.ts";
 
 const LINE = 32 * 1024;
@@ -36,7 +36,7 @@ export class AccessLog {
   constructor({ fd, cells, warnings }: AccessLogOptions) {
     this.#fd = fd;
     const dropped = (lines: number, cause: string) => {
-      cells[THREAD_CELLS.logDropped]! += lines;
+      cells[WORKER_CELLS.logDropped]! += lines;
       if (warnings?.admits("log_dropped", "access"))
         warnings.write("lines of the access log are dropped", { file: this.#plan.path ?? "standard output", cause });
     };

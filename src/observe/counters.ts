@@ -10,8 +10,8 @@ import {
   PLUGIN_CELLS,
   ROLLOUT_CELLS,
   STATUS_CELLS,
-  THREAD_CELLS,
   UPSTREAM_CELLS,
+  WORKER_CELLS,
 } from "./series.ts";
 
 /** Number of cells per series, by kind. */
@@ -65,20 +65,20 @@ export class Counters {
   readonly #series = new Map<string, Series>();
   /** Freed ranges by size; sizes are a few constants, and powers of two. */
   readonly #free = new Map<number, number[]>();
-  #unused: number = THREAD_CELLS.size;
+  #unused: number = WORKER_CELLS.size;
 
-  constructor(threads = 0) {
-    if (threads > 0) this.block(threads - 1);
+  constructor(workers = 0) {
+    if (workers > 0) this.block(workers - 1);
   }
 
   /** The block of a worker; its replacement with the same number continues in it. */
-  block(thread: number): SharedArrayBuffer {
-    while (this.buffers.length <= thread) {
+  block(worker: number): SharedArrayBuffer {
+    while (this.buffers.length <= worker) {
       const buffer = new SharedArrayBuffer(BLOCK_CELLS * 8);
       this.buffers.push(buffer);
       this.#blocks.push(new Float64Array(buffer));
     }
-    return this.buffers[thread]!;
+    return this.buffers[worker]!;
   }
 
   /** Allocates the series of that key and returns its first cell; all cells are 0. @throws Error if none are left */
@@ -129,24 +129,24 @@ export class Counters {
   }
 
   /** A cell of one worker. */
-  read(thread: number, cell: number): number {
-    return this.#blocks[thread]![cell]!;
+  read(worker: number, cell: number): number {
+    return this.#blocks[worker]![cell]!;
   }
 
   /** The label values in one worker's table, with the first cell of each. */
-  listLabels(thread: number, layout: LabelLayout): ReadonlyMap<string, number> {
-    return new LabelTable(this.#blocks[thread]!, layout).list();
+  listLabels(worker: number, layout: LabelLayout): ReadonlyMap<string, number> {
+    return new LabelTable(this.#blocks[worker]!, layout).list();
   }
 
   /** Clears the gauges of a worker that has exited. Called by the supervisor. */
-  clearGauges(thread: number): void {
-    const block = this.#blocks[thread]!;
-    block[THREAD_CELLS.requestsInFlight] = 0;
-    block[THREAD_CELLS.guests] = 0;
-    block[THREAD_CELLS.loopDelay] = 0;
+  clearGauges(worker: number): void {
+    const block = this.#blocks[worker]!;
+    block[WORKER_CELLS.requestsInFlight] = 0;
+    block[WORKER_CELLS.guests] = 0;
+    block[WORKER_CELLS.loopDelay] = 0;
     for (const series of this.list("pluginGauge")) block[series.base] = 0;
     for (const { base, labels } of this.list("pluginGaugeBy"))
-      for (const cell of this.listLabels(thread, { base, values: Number(labels.values), width: 1 }).values())
+      for (const cell of this.listLabels(worker, { base, values: Number(labels.values), width: 1 }).values())
         block[cell] = 0;
     for (const { base } of this.list("listener")) for (const cell of LISTENER_GAUGES) block[base + cell] = 0;
   }

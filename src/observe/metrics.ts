@@ -13,9 +13,9 @@ import {
   PLUGIN_CELLS,
   REJECTIONS,
   STATUS_LABELS,
-  THREAD_CELLS,
   UPSTREAM_CELLS,
   UPSTREAM_FAILURES,
+  WORKER_CELLS,
 } from "./series.ts";
 
 export type Metrics = { readonly contentType: string; render(): Promise<string> };
@@ -78,7 +78,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
     "counter",
     "sluice_log_dropped_total",
     "Lines dropped: of the access log, the program's, and plugins'.",
-    () => [{ labels: {}, value: sources.counters.sum(THREAD_CELLS.logDropped) + sources.logDropped() }],
+    () => [{ labels: {}, value: sources.counters.sum(WORKER_CELLS.logDropped) + sources.logDropped() }],
   );
   // Each measurement of the event loop delay wakes the main thread.
   collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: 100 });
@@ -114,7 +114,7 @@ function registerTraffic(register: Register, counters: Counters): void {
     "Connections to an endpoint that were closed because it sent bytes outside a response.",
     one("upstream", UPSTREAM_CELLS.unsolicited),
   );
-  register("gauge", "sluice_requests_in_flight", "Requests in progress.", all(THREAD_CELLS.requestsInFlight));
+  register("gauge", "sluice_requests_in_flight", "Requests in progress.", all(WORKER_CELLS.requestsInFlight));
   register(
     "counter",
     "sluice_retries_total",
@@ -158,7 +158,7 @@ function registerTraffic(register: Register, counters: Counters): void {
     "counter",
     "sluice_internal_errors_total",
     "Faults of Sluice's own, each ended one exchange.",
-    all(THREAD_CELLS.internalErrors),
+    all(WORKER_CELLS.internalErrors),
   );
 }
 
@@ -226,7 +226,7 @@ function registerPlugins(register: Register, { counters, quarantined }: MetricsS
     listValues(counters, "plugin", PLUGIN_CELLS.logDropped),
   );
   register("gauge", "sluice_plugin_guests", "Running guests of plugins on all workers.", () => [
-    { labels: {}, value: counters.sum(THREAD_CELLS.guests) },
+    { labels: {}, value: counters.sum(WORKER_CELLS.guests) },
   ]);
   register("gauge", "sluice_plugin_quarantined", "Workers on which a plugin is in quarantine.", () =>
     [...counters.list("plugin")]
@@ -293,7 +293,7 @@ function registerControl(register: Register, sources: MetricsSources): void {
   register("gauge", "sluice_worker_event_loop_delay_seconds", "Delay of the last tick.", () =>
     workers().map((worker) => ({
       labels: { worker },
-      value: counters.read(worker, THREAD_CELLS.loopDelay),
+      value: counters.read(worker, WORKER_CELLS.loopDelay),
     })),
   );
   register("counter", "sluice_worker_restarts_total", "Workers that were replaced.", () =>

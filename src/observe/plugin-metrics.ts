@@ -30,22 +30,22 @@ export function renderPluginMetrics(counters: Counters, metrics: Iterable<Plugin
 type Labels = readonly (readonly [name: string, value: string])[];
 
 /** The first cell of a series in the block of a worker. */
-type Part = { readonly thread: number; readonly cells: number };
+type Part = { readonly worker: number; readonly cells: number };
 
 function linesOf(counters: Counters, metric: MetricPlan, labels: Labels): string[] {
   const { by, cells } = metric;
-  const threads = [...counters.buffers.keys()];
+  const workers = [...counters.buffers.keys()];
   if (by === undefined) {
-    const parts = threads.map((thread) => ({ thread, cells }));
+    const parts = workers.map((worker) => ({ worker, cells }));
     return linesOfSeries(counters, metric, { labels, parts });
   }
   const layout = { base: cells, values: by.values, width: metricCells(metric) };
   const series = new Map<string, Part[]>();
-  for (const thread of threads)
-    for (const [value, cells] of counters.listLabels(thread, layout)) {
+  for (const worker of workers)
+    for (const [value, cells] of counters.listLabels(worker, layout)) {
       const parts = series.get(value);
-      if (parts === undefined) series.set(value, [{ thread, cells }]);
-      else parts.push({ thread, cells });
+      if (parts === undefined) series.set(value, [{ worker, cells }]);
+      else parts.push({ worker, cells });
     }
   // `other` without counts has no series.
   if (isZero(counters, series.get(OTHER) ?? [], layout.width)) series.delete(OTHER);
@@ -61,7 +61,7 @@ function linesOfSeries(
 ): string[] {
   if (kind === METRIC.latest) return [line(name, labels, newest(counters, parts))];
   const sum = (offset: number): number =>
-    parts.reduce((total, { thread, cells }) => total + counters.read(thread, cells + offset), 0);
+    parts.reduce((total, { worker, cells }) => total + counters.read(worker, cells + offset), 0);
   if (kind !== METRIC.histogram) return [line(name, labels, sum(0))];
   let count = 0;
   const lines = [...buckets.map(String), "+Inf"].map((le, i) => {
@@ -74,8 +74,8 @@ function linesOfSeries(
 }
 
 function isZero(counters: Counters, parts: readonly Part[], width: number): boolean {
-  return parts.every(({ thread, cells }) => {
-    for (let i = 0; i < width; i++) if (counters.read(thread, cells + i) !== 0) return false;
+  return parts.every(({ worker, cells }) => {
+    for (let i = 0; i < width; i++) if (counters.read(worker, cells + i) !== 0) return false;
     return true;
   });
 }
@@ -83,9 +83,9 @@ function isZero(counters: Counters, parts: readonly Part[], width: number): bool
 /** The value that any worker set last, by the time stored with it. */
 function newest(counters: Counters, parts: readonly Part[]): number {
   let [value, at] = [0, 0];
-  for (const { thread, cells } of parts) {
-    const set = counters.read(thread, cells + 1);
-    if (set > at) [value, at] = [counters.read(thread, cells), set];
+  for (const { worker, cells } of parts) {
+    const set = counters.read(worker, cells + 1);
+    if (set > at) [value, at] = [counters.read(worker, cells), set];
   }
   return value;
 }

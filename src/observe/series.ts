@@ -155,7 +155,7 @@ export const ACCESS_FIELDS = [
 ] as const;
 
 /** A worker's own cells, at the start of its block. */
-export const THREAD_CELLS = {
+export const WORKER_CELLS = {
   requestsInFlight: 0,
   internalErrors: 1,
   logDropped: 2,

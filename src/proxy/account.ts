@@ -4,7 +4,7 @@ import { HOOK } from "../abi/abi.ts";
 import { countStatus, observeDuration } from "../observe/series.ts";
 import type { Instance } from "../plugin/host/instance.ts";
 import type { Attempt } from "./attempt.ts";
-import type { ThreadContext } from "./context.ts";
+import type { WorkerContext } from "./context.ts";
 import { ERROR } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 import { isUpgraded } from "./upgrade.ts";
@@ -16,14 +16,14 @@ const HUNG = 1000;
  * Takes an attempt out of the in-flight count, once, and records its result. Neither a status nor a failure: it was
  * cancelled for no fault of the endpoint.
  */
-export function endAttempt(context: ThreadContext, attempt: Attempt, status: number, failed: boolean): void {
+export function endAttempt(context: WorkerContext, attempt: Attempt, status: number, failed: boolean): void {
   if (!attempt.inFlight) return;
   attempt.inFlight = false;
   const { exchange: x, probe } = attempt;
   const endpoint = attempt.endpoint!;
   if (x.trace !== null) x.trace.attempted(attempt, status, failed);
-  const { columns, thread, cells } = context;
-  columns.addInFlight(thread, endpoint.slot, -1);
+  const { columns, worker, cells } = context;
+  columns.addInFlight(worker, endpoint.slot, -1);
   if (status === 0 && !failed) {
     if (probe) columns.offerProbe(endpoint.slot); // for another request
     return;
@@ -41,14 +41,14 @@ export function endAttempt(context: ThreadContext, attempt: Attempt, status: num
 }
 
 /** Counts the attempt as a success of the endpoint. */
-function noteResponse({ columns, notifyHealth }: ThreadContext, { endpoint, respondedAt, probe }: Attempt): void {
+function noteResponse({ columns, notifyHealth }: WorkerContext, { endpoint, respondedAt, probe }: Attempt): void {
   const { slot } = endpoint!;
   columns.responded(slot, respondedAt);
   if (probe) notifyHealth({ slot, event: "recovered", cause: "" });
 }
 
 /** Counts the attempt as a failure of the endpoint; notifies the main thread where that may change its health. */
-function noteFailure({ columns, notifyHealth }: ThreadContext, attempt: Attempt): void {
+function noteFailure({ columns, notifyHealth }: WorkerContext, attempt: Attempt): void {
   const { exchange: x, probe } = attempt;
   const { slot } = attempt.endpoint!;
   const { passive, timeouts } = x.cluster!.plan;
@@ -77,7 +77,7 @@ function isGatewayError(status: number): boolean {
 }
 
 /** Counts an exchange that has ended, calls `log` hooks, and writes the access log. */
-export function recordExchange({ cells, accessLog }: ThreadContext, x: Exchange): void {
+export function recordExchange({ cells, accessLog }: WorkerContext, x: Exchange): void {
   const { route } = x;
   const listener = x.listener!;
   const now = performance.now();

@@ -5,7 +5,7 @@ import { isHeadMethod, isIdempotent } from "../http/method.ts";
 import type { Connection } from "../net/connection.ts";
 import { endAttempt } from "./account.ts";
 import type { Attempt } from "./attempt.ts";
-import type { ThreadContext } from "./context.ts";
+import type { WorkerContext } from "./context.ts";
 import { ERROR, type ProxyError } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 import { countRetriedStatus, countStaleConnection, logNoEndpoint, logUpstreamFailure } from "./failure-log.ts";
@@ -43,7 +43,7 @@ export function forward({ context }: PipelineControl, x: Exchange): number {
   if (x.requestBody !== null) x.requestBody.passed = x.requestComplete && !x.requestBody.isSuspended;
   x.idempotent = isIdempotent(x.request);
   if ((x.request.flags & FLAG.upgrade) !== 0) x.upgrade = selectUpgrade(x);
-  context.columns.addInFlight(context.thread, endpoint.slot, 1);
+  context.columns.addInFlight(context.worker, endpoint.slot, 1);
   x.cluster!.connectorOf(endpoint).open(attempt);
   return PHASE.awaiting;
 }
@@ -86,7 +86,7 @@ export function recover(pipeline: PipelineControl, x: Exchange): number {
     : pipeline.error(x, error, problem);
 }
 
-function retry({ cells }: ThreadContext, x: Exchange): number {
+function retry({ cells }: WorkerContext, x: Exchange): number {
   cells[x.cluster!.plan.retryCell]!++;
   x.tried.push(x.endpoint!.slot);
   x.noReuse = false;
@@ -94,7 +94,7 @@ function retry({ cells }: ThreadContext, x: Exchange): number {
 }
 
 /** Whether another attempt is safe. `processed`: the endpoint may have acted on the request. */
-function mayRetry({ clock }: ThreadContext, x: Exchange, processed: boolean): boolean {
+function mayRetry({ clock }: WorkerContext, x: Exchange, processed: boolean): boolean {
   if (x.attempts > x.route!.retry.attempts || x.replayLost) return false;
   if (x.deadline > 0 && x.deadline <= clock.now) return false;
   return (!processed || (x.idempotent && x.requestComplete)) && x.cluster!.hasOther(x);
@@ -117,16 +117,16 @@ export function passBody(x: Exchange, source: Connection, bytes: Buffer, start: 
   return x.requestComplete || x.replayLength < MAX_KEPT;
 }
 
-export function cancelAttempts(context: ThreadContext, x: Exchange): void {
+export function cancelAttempts(context: WorkerContext, x: Exchange): void {
   cancel(context, x.attempt);
   if (x.rivals !== null) cancelRivals(context, x.rivals);
 }
 
-function cancelRivals(context: ThreadContext, rivals: readonly Attempt[]): void {
+function cancelRivals(context: WorkerContext, rivals: readonly Attempt[]): void {
   for (const rival of rivals) cancel(context, rival);
 }
 
-function cancel(context: ThreadContext, attempt: Attempt): void {
+function cancel(context: WorkerContext, attempt: Attempt): void {
   const { stream } = attempt;
   attempt.stream = null;
   if (stream !== null) stream.cancel();

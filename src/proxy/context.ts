@@ -14,12 +14,12 @@ export type HealthEvent = {
   readonly cause: string;
 };
 
-export type ThreadContext = {
-  readonly thread: number;
+export type WorkerContext = {
+  readonly worker: number;
   readonly clock: Clock;
   readonly buffers: Buffers;
   readonly columns: EndpointColumns;
-  /** This thread's counter block. */
+  /** This worker's counter block. */
   readonly cells: Float64Array;
   readonly accessLog: AccessLog;
   readonly report: Report;

@@ -1,7 +1,7 @@
 /** Counts and logs failed attempts, rejected requests, and clusters without an endpoint. */
 import { CLUSTER_CELLS, LISTENER_CELLS, UPSTREAM_CELLS, UPSTREAM_FAILURES } from "../observe/series.ts";
 import type { Attempt } from "./attempt.ts";
-import type { ThreadContext } from "./context.ts";
+import type { WorkerContext } from "./context.ts";
 import type { ProxyError } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 
@@ -11,7 +11,7 @@ const STALE = UPSTREAM_FAILURES.indexOf("stale_connection");
 const STATUS = UPSTREAM_FAILURES.indexOf("retried_status");
 
 /** An attempt has failed. `cause`: the socket's, the clock's or the codec's text. */
-export function logUpstreamFailure(context: ThreadContext, attempt: Attempt, error: ProxyError, cause: string): void {
+export function logUpstreamFailure(context: WorkerContext, attempt: Attempt, error: ProxyError, cause: string): void {
   const { exchange: x, endpoint } = attempt;
   if (endpoint === null || error.source !== "upstream") return;
   context.cells[endpoint.cells + UPSTREAM_CELLS.failures + error.cell]!++;
@@ -27,17 +27,17 @@ export function logUpstreamFailure(context: ThreadContext, attempt: Attempt, err
   });
 }
 
-export function countStaleConnection({ cells }: ThreadContext, { endpoint }: Attempt, error: ProxyError): void {
+export function countStaleConnection({ cells }: WorkerContext, { endpoint }: Attempt, error: ProxyError): void {
   const cell = error.code === "upstream_reset" ? STALE : error.cell;
   cells[endpoint!.cells + UPSTREAM_CELLS.failures + cell]!++;
 }
 
-export function countRetriedStatus({ cells }: ThreadContext, { endpoint }: Attempt): void {
+export function countRetriedStatus({ cells }: WorkerContext, { endpoint }: Attempt): void {
   cells[endpoint!.cells + UPSTREAM_CELLS.failures + STATUS]!++;
 }
 
 /** The request was rejected. `rule`: the syntax rule or limit that it violates. */
-export function logRejection(context: ThreadContext, x: Exchange, error: ProxyError, rule: string): void {
+export function logRejection(context: WorkerContext, x: Exchange, error: ProxyError, rule: string): void {
   if (x.isSubrequest || error.cell < 0) return;
   const { plan } = x.listener!;
   context.cells[plan.cells + LISTENER_CELLS.rejected + error.cell]!++;
@@ -53,7 +53,7 @@ export function logRejection(context: ThreadContext, x: Exchange, error: ProxyEr
 }
 
 /** No endpoint of `x.cluster` can take the request. */
-export function logNoEndpoint(context: ThreadContext, x: Exchange): void {
+export function logNoEndpoint(context: WorkerContext, x: Exchange): void {
   context.cells[x.cluster!.plan.retryCell + CLUSTER_CELLS.noEndpoint]!++;
   const { warnings } = context;
   if (!warnings.admits("no_endpoint", x.clusterName)) return;

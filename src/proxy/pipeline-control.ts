@@ -2,12 +2,12 @@
  * What its steps and events may do with the pipeline (`pipeline.ts`). A step returns the phase that follows; an event
  * continues an exchange that waits.
  */
-import type { ThreadContext } from "./context.ts";
+import type { WorkerContext } from "./context.ts";
 import type { ProxyError } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 
 export interface PipelineControl {
-  readonly context: ThreadContext;
+  readonly context: WorkerContext;
   /** Takes an exchange from this phase on as far as it can go now. */
   advance(x: Exchange, phase: number): void;
   /** A plugin's call is suspended: the exchange continues in its present phase when the call has completed. */

@@ -14,7 +14,7 @@
 import { HOOK } from "../abi/abi.ts";
 import { countHop, HOP } from "../http/max-forwards.ts";
 import { isOptionsMethod } from "../http/method.ts";
-import { THREAD_CELLS } from "../observe/series.ts";
+import { WORKER_CELLS } from "../observe/series.ts";
 import type { HookCaller } from "../plugin/host/hook-context.ts";
 import { OUTCOME } from "../plugin/host/host.ts";
 import type { Instance } from "../plugin/host/instance.ts";
@@ -25,7 +25,7 @@ import { cancelAttempts, evaluate, forward, pick, recover } from "./attempts.ts"
 import { Bodies } from "./bodies.ts";
 import { filtersRequest, filtersResponse } from "./body-filters.ts";
 import { countEntered, instanceAt } from "./chains.ts";
-import type { ThreadContext } from "./context.ts";
+import type { WorkerContext } from "./context.ts";
 import { ERROR, failureOf, type ProxyError } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 import { ExchangePool } from "./exchange-pool.ts";
@@ -43,7 +43,7 @@ import { Tunnels } from "./tunnels.ts";
 import { isUpgraded } from "./upgrade.ts";
 
 export class Pipeline implements HookCaller, PipelineControl {
-  readonly context: ThreadContext;
+  readonly context: WorkerContext;
   readonly exchanges = new ExchangePool(this);
   readonly admission: Admission;
   readonly bodies = new Bodies(this);
@@ -51,7 +51,7 @@ export class Pipeline implements HookCaller, PipelineControl {
   readonly attempts = new AttemptEvents(this, this.bodies, this.requests);
   readonly tunnels: Tunnels;
 
-  constructor(context: ThreadContext) {
+  constructor(context: WorkerContext) {
     this.context = context;
     this.admission = new Admission(this.exchanges, context.cells);
     this.tunnels = new Tunnels(context, (error) => this.internal(null, error));
@@ -334,7 +334,7 @@ export class Pipeline implements HookCaller, PipelineControl {
 
   /** An exception in the proxy's own code: ends the exchange, if there is one. */
   internal(x: Exchange | null, error: unknown): void {
-    this.context.cells[THREAD_CELLS.internalErrors]!++;
+    this.context.cells[WORKER_CELLS.internalErrors]!++;
     const stack = error instanceof Error ? error.stack : String(error);
     this.context.report("error", "an exception ended an exchange", { stack, listener: x?.listenerName });
     if (x === null || x.phase === PHASE.done || x.phase === PHASE.idle) return;
@@ -367,7 +367,7 @@ export class Pipeline implements HookCaller, PipelineControl {
   }
 
   #record(x: Exchange): void {
-    this.context.cells[THREAD_CELLS.requestsInFlight]!--;
+    this.context.cells[WORKER_CELLS.requestsInFlight]!--;
     try {
       recordExchange(this.context, x);
     } catch (error) {

@@ -1,10 +1,10 @@
 /** Events of downstreams: requests begin, body bytes are received, clients close. */
 import { isHeadMethod } from "../http/method.ts";
 import type { Connection } from "../net/connection.ts";
-import { THREAD_CELLS } from "../observe/series.ts";
+import { WORKER_CELLS } from "../observe/series.ts";
 import { passBody } from "./attempts.ts";
 import type { Bodies } from "./bodies.ts";
-import type { ThreadContext } from "./context.ts";
+import type { WorkerContext } from "./context.ts";
 import { ERROR, type ProxyError } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 import { logRejection } from "./failure-log.ts";
@@ -13,11 +13,11 @@ import { PHASE } from "./phase.ts";
 import type { PipelineControl } from "./pipeline-control.ts";
 
 /** Counts the request as in flight, and retains its snapshot. */
-export function receive({ cells }: ThreadContext, x: Exchange): void {
+export function receive({ cells }: WorkerContext, x: Exchange): void {
   x.isHead = isHeadMethod(x.request);
   x.listener!.snapshot.enter();
   x.listenerName = x.listener!.plan.name;
-  cells[THREAD_CELLS.requestsInFlight]!++;
+  cells[WORKER_CELLS.requestsInFlight]!++;
   x.scheme = x.client!.scheme;
   // A head that was rejected has no reliable fields.
   if (x.request.problem === "") applyForwarded(x);

@@ -7,7 +7,7 @@ import { HOOK } from "../abi/abi.ts";
 import { WebSocketFrames } from "../http/websocket.ts";
 import { type Received, Tunnel, type TunnelEnd, type TunnelOwner } from "../net/tunnel.ts";
 import type { AccessRecord } from "../observe/access-record.ts";
-import type { ThreadContext } from "./context.ts";
+import type { WorkerContext } from "./context.ts";
 import type { Exchange } from "./exchange.ts";
 import type { AcceptedConnection, Port } from "./port.ts";
 
@@ -19,12 +19,12 @@ type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 export class Tunnels {
   /** How long a tunnel may take to end after it was asked to, ms. */
   grace = 0;
-  readonly #context: ThreadContext;
+  readonly #context: WorkerContext;
   readonly #internal: (error: unknown) => void;
   /** In the order in which they were opened. */
   readonly #open = new Set<OpenTunnel>();
 
-  constructor(context: ThreadContext, internal: (error: unknown) => void) {
+  constructor(context: WorkerContext, internal: (error: unknown) => void) {
     this.#context = context;
     this.#internal = internal;
   }
@@ -76,7 +76,7 @@ class OpenTunnel implements TunnelOwner {
   readonly openedAt: number;
   tunnel: Tunnel | null = null;
   readonly #tunnels: Tunnels;
-  readonly #context: ThreadContext;
+  readonly #context: WorkerContext;
   readonly #port: Port;
   readonly #place: { readonly listener: string; readonly cluster: string; readonly endpoint: string };
   /** Null while there is no access log. */
@@ -84,7 +84,7 @@ class OpenTunnel implements TunnelOwner {
   #received = 0;
   #sent = 0;
 
-  constructor(tunnels: Tunnels, context: ThreadContext, x: Exchange, port: Port) {
+  constructor(tunnels: Tunnels, context: WorkerContext, x: Exchange, port: Port) {
     const { address, slot } = x.endpoint!;
     this.slot = slot;
     this.openedAt = context.clock.wall;
@@ -93,7 +93,7 @@ class OpenTunnel implements TunnelOwner {
     this.#port = port;
     this.#place = { listener: x.listenerName, cluster: x.clusterName, endpoint: address };
     this.#record = context.accessLog.enabled ? recordOf(x) : null;
-    context.columns.addInFlight(context.thread, slot, 1);
+    context.columns.addInFlight(context.worker, slot, 1);
   }
 
   get grace(): number {
@@ -107,8 +107,8 @@ class OpenTunnel implements TunnelOwner {
   }
 
   ended(reason: TunnelEnd, cause: string): void {
-    const { columns, thread, accessLog, warnings } = this.#context;
-    columns.addInFlight(thread, this.slot, -1);
+    const { columns, worker, accessLog, warnings } = this.#context;
+    columns.addInFlight(worker, this.slot, -1);
     this.#tunnels.remove(this);
     this.#port.tunnelEnded(this, reason);
     const record = this.#record;

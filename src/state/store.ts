@@ -3,7 +3,7 @@
  * no message crosses threads. Readers take the lock too: they mark entries as used, and an optimistic reader would need
  * a fence of the same cost.
  *
- * A worker that is terminated inside a shard leaves it locked: the main thread repairs and unlocks it (`forgetThread`). A
+ * A worker that is terminated inside a shard leaves it locked: the main thread repairs and unlocks it (`forgetWorker`). A
  * worker whose own stack unwound there finds its mark later, and does the same (`repair`).
  */
 import { randomFillSync } from "node:crypto";
@@ -46,14 +46,14 @@ export class KeyValueStore implements KeyValue {
     return buffer;
   }
 
-  /** `thread`: the number of the worker, or -1 for the main thread. */
-  constructor(buffer: SharedArrayBuffer, thread: number) {
+  /** `worker`: the number of the worker, or -1 for the main thread. */
+  constructor(buffer: SharedArrayBuffer, worker: number) {
     this.buffer = buffer;
     this.#words = new Int32Array(buffer);
     this.#floats = new Float64Array(buffer);
     this.#layout = layOut(buffer.byteLength);
     this.#seed = { low: this.#words[0]!, high: this.#words[1]! };
-    this.#owner = thread + 2;
+    this.#owner = worker + 2;
     const memory = {
       words: this.#words,
       floats: this.#floats,
@@ -197,11 +197,11 @@ export class KeyValueStore implements KeyValue {
 
   // ── Main thread ───────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Repairs and unlocks the shards that a terminated thread had locked; returns their number. */
-  forgetThread(thread: number): number {
+  /** Repairs and unlocks the shards that a terminated worker had locked; returns their number. */
+  forgetWorker(worker: number): number {
     let repaired = 0;
     for (const shard of this.#shards) {
-      if (ownerOf(this.#words, shard.lock) !== thread + 2) continue;
+      if (ownerOf(this.#words, shard.lock) !== worker + 2) continue;
       shard.repair();
       release(this.#words, shard.lock);
       repaired++;

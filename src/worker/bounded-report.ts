@@ -1,4 +1,4 @@
-import { THREAD_CELLS } from "../observe/series.ts";
+import { WORKER_CELLS } from "../observe/series.ts";
 import type { Report } from "../observe/throttled-log.ts";
 
 /** Most log lines that one worker posts to the main thread per second. */
@@ -15,7 +15,7 @@ export function boundReport(report: Report, cells: Float64Array): Report {
       since = now;
       lines = 0;
     }
-    if (++lines > MAX_LINES) cells[THREAD_CELLS.logDropped]!++;
+    if (++lines > MAX_LINES) cells[WORKER_CELLS.logDropped]!++;
     else report(level, message, fields);
   };
 }

@@ -24,7 +24,7 @@ import { UpstreamConnector } from "../protocol/http1/connector.ts";
 import { makeForwarded } from "../protocol/http1/headers.ts";
 import type { AdmissionHandler } from "../proxy/admission.ts";
 import type { Attempt } from "../proxy/attempt.ts";
-import type { ThreadContext } from "../proxy/context.ts";
+import type { WorkerContext } from "../proxy/context.ts";
 import type { Downstream } from "../proxy/downstream.ts";
 import { refusalOf } from "../proxy/error.ts";
 import type { Exchange } from "../proxy/exchange.ts";
@@ -48,8 +48,8 @@ function run(init: DryRunInit): void {
   const { plan, request } = init;
   const cells = new Float64Array(BLOCK_CELLS);
   const clock = new Clock();
-  const context: ThreadContext = {
-    thread: 0,
+  const context: WorkerContext = {
+    worker: 0,
     clock,
     buffers: new Buffers(),
     columns: copyColumns(init),
@@ -86,7 +86,7 @@ function copyColumns({ rows }: DryRunInit): EndpointColumns {
   return columns;
 }
 
-type Parts = { context: ThreadContext; pipeline: Pipeline; plugins: PluginHost; request: ExplainRequest };
+type Parts = { context: WorkerContext; pipeline: Pipeline; plugins: PluginHost; request: ExplainRequest };
 
 function buildSnapshot(plan: Plan, { context, pipeline, plugins, request }: Parts): Snapshot {
   const strategyNames = [...new Set(plan.clusters.flatMap((cluster) => cluster.strategies.map((s) => s.name)))];

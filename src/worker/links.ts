@@ -14,7 +14,7 @@ type LinkMessage =
 
 export type LinksOptions = {
   /** This worker's number. */
-  readonly thread: number;
+  readonly worker: number;
   /** All listeners of this worker. */
   readonly listeners: () => Iterable<Listener>;
   /** The listener at an address of the current or a prepared snapshot; undefined without one. */
@@ -37,13 +37,13 @@ export class Links {
   }
 
   /** Adds the port to a worker; a shared server of each address in `transfer` is sent to it. */
-  add(thread: number, port: MessagePort, transfer: readonly string[]): void {
-    this.#ports.get(thread)?.close();
-    this.#ports.set(thread, port);
+  add(worker: number, port: MessagePort, transfer: readonly string[]): void {
+    this.#ports.get(worker)?.close();
+    this.#ports.set(worker, port);
     this.#ring = [...this.#ports.values()];
-    port.on("message", (message: LinkMessage) => this.#guard(() => this.#receive(thread, port, message)));
-    port.on("messageerror", (error) => this.#options.failed(`from worker ${thread}: ${String(error)}`));
-    port.on("close", () => this.#guard(() => this.#closed(thread, port)));
+    port.on("message", (message: LinkMessage) => this.#guard(() => this.#receive(worker, port, message)));
+    port.on("messageerror", (error) => this.#options.failed(`from worker ${worker}: ${String(error)}`));
+    port.on("close", () => this.#guard(() => this.#closed(worker, port)));
     for (const address of transfer) {
       const server = this.#options.find(address)?.detachShared();
       if (server !== undefined) this.#post(port, { type: "server", address, server }, server);
@@ -81,7 +81,7 @@ export class Links {
     this.#post(port, { type: "bye" });
   }
 
-  #receive(thread: number, port: MessagePort, message: LinkMessage): void {
+  #receive(worker: number, port: MessagePort, message: LinkMessage): void {
     switch (message.type) {
       case "connection": {
         const listener = this.#options.find(message.address);
@@ -92,7 +92,7 @@ export class Links {
       case "server":
         return this.#addServer(message.address, message.server);
       case "bye":
-        this.#closed(thread, port);
+        this.#closed(worker, port);
         port.close();
     }
   }
@@ -103,14 +103,14 @@ export class Links {
       server.close();
       return;
     }
-    const shared = this.#options.thread === 0;
+    const shared = this.#options.worker === 0;
     listener.addServer(server, shared);
     if (shared) this.#options.transferred(address);
   }
 
-  #closed(thread: number, port: MessagePort): void {
-    if (this.#ports.get(thread) !== port) return;
-    this.#ports.delete(thread);
+  #closed(worker: number, port: MessagePort): void {
+    if (this.#ports.get(worker) !== port) return;
+    this.#ports.delete(worker);
     this.#ring = [...this.#ports.values()];
     const left = this.#onLeft;
     this.#onLeft = null;

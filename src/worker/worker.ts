@@ -8,7 +8,7 @@ import { Clock, TICK } from "../net/clock.ts";
 import { ConnectionCounts } from "../net/connection-counts.ts";
 import { TlsServer, type TlsServerOptions } from "../net/tls-server.ts";
 import { AccessLog } from "../observe/access-log.ts";
-import { LISTENER_CELLS, THREAD_CELLS } from "../observe/series.ts";
+import { LISTENER_CELLS, WORKER_CELLS } from "../observe/series.ts";
 import { type Report, ThrottledLog } from "../observe/throttled-log.ts";
 import type { ClusterPlan, EndpointPlan, Plan } from "../plan/plan.ts";
 import { type InstanceSet, PluginHost } from "../plugin/host/host.ts";
@@ -16,7 +16,7 @@ import type { Instance } from "../plugin/host/instance.ts";
 import type { ClientConnection } from "../protocol/http1/client-connection.ts";
 import { UpstreamConnector } from "../protocol/http1/connector.ts";
 import { ServerConnection } from "../protocol/http1/server-connection.ts";
-import type { ThreadContext } from "../proxy/context.ts";
+import type { WorkerContext } from "../proxy/context.ts";
 import { Pipeline } from "../proxy/pipeline.ts";
 import type { Port } from "../proxy/port.ts";
 import { type ListenerState, Snapshot } from "../proxy/snapshot.ts";
@@ -46,7 +46,7 @@ const postLine: Report = (level, message, fields) => post({ type: "log", level, 
 class Worker {
   readonly #init: WorkerInit;
   readonly #heartbeat: Int32Array;
-  readonly #context: ThreadContext;
+  readonly #context: WorkerContext;
   readonly #pipeline: Pipeline;
   readonly #incoming: IncomingOptions;
   readonly #pluginChecks: PluginChecks;
@@ -78,7 +78,7 @@ class Worker {
     const report = boundReport(postLine, cells);
     const warnings = new ThrottledLog(report, () => clock.now);
     this.#context = {
-      thread: init.worker,
+      worker: init.worker,
       clock,
       buffers: new Buffers(),
       columns: new EndpointColumns(init.columns),
@@ -112,7 +112,7 @@ class Worker {
       keyValue: this.#keyValue,
     });
     this.#links = new Links({
-      thread: init.worker,
+      worker: init.worker,
       listeners: () => this.#listeners.values(),
       find: (address) => this.#findListener(address),
       transferred: (address) => post({ type: "transferred", address }),
@@ -150,8 +150,8 @@ class Worker {
     Atomics.add(this.#heartbeat, this.#init.worker, 1);
     const { cells, clock, columns, accessLog, warnings } = this.#context;
     columns.moveTo(clock.now);
-    cells[THREAD_CELLS.loopDelay] = Math.max(0, clock.now - this.#lastTick - TICK) / 1000;
-    cells[THREAD_CELLS.guests] = this.#plugins.guests();
+    cells[WORKER_CELLS.loopDelay] = Math.max(0, clock.now - this.#lastTick - TICK) / 1000;
+    cells[WORKER_CELLS.guests] = this.#plugins.guests();
     this.#lastTick = clock.now;
     this.#plugins.tick();
     accessLog.tick(clock.now);

@@ -158,12 +158,12 @@ describe("round-robin", () => {
   test("is fair over eight workers that are used in turn, and they do not run in step", () => {
     const weights = Array.from({ length: 16 }, () => 1);
     const view = Endpoints.ofWeights(weights).view();
-    const threads = Array.from({ length: 8 }, () => new Strategy("round-robin").update(view));
-    const first = threads.map((thread) => thread.pick(view));
-    assert.ok(new Set(first).size > 1, `all threads began with ${first[0]}`);
-    for (let i = 1; i < 16; i++) for (const thread of threads) thread.pick(view);
+    const workers = Array.from({ length: 8 }, () => new Strategy("round-robin").update(view));
+    const first = workers.map((worker) => worker.pick(view));
+    assert.ok(new Set(first).size > 1, `all workers began with ${first[0]}`);
+    for (let i = 1; i < 16; i++) for (const worker of workers) worker.pick(view);
     let turn = 0;
-    const counts = count(8 * 16 * 3, 16, () => threads[turn++ % 8]!.pick(view));
+    const counts = count(8 * 16 * 3, 16, () => workers[turn++ % 8]!.pick(view));
     assert.deepEqual(
       counts,
       weights.map(() => 8 * 3),
@@ -173,8 +173,8 @@ describe("round-robin", () => {
   test("workers with unequal weights do not start in step either", () => {
     const view = Endpoints.ofWeights([10, 9, 8, 7, 6, 5]).view();
     const orders = Array.from({ length: 12 }, () => {
-      const thread = new Strategy("round-robin").update(view);
-      return Array.from({ length: 20 }, () => thread.pick(view)).join("");
+      const worker = new Strategy("round-robin").update(view);
+      return Array.from({ length: 20 }, () => worker.pick(view)).join("");
     });
     assert.ok(new Set(orders).size > 1);
   });
@@ -207,10 +207,10 @@ describe("least-connections", () => {
     const weights = [1, 2, 3, 4];
     const endpoints = Endpoints.ofWeights(weights);
     const view = endpoints.view();
-    const threads = Array.from({ length: 8 }, () => new Strategy("least-connections").update(view));
+    const workers = Array.from({ length: 8 }, () => new Strategy("least-connections").update(view));
     const counts = [0, 0, 0, 0];
     for (let i = 0; i < 1000; i++) {
-      const index = threads[i % 8]!.pick(view);
+      const index = workers[i % 8]!.pick(view);
       endpoints.setInFlight(index, ++counts[index]!);
     }
     for (const [i, got] of counts.entries()) assert.ok(Math.abs(got - 100 * weights[i]!) <= 2, counts.join(" "));
@@ -231,10 +231,10 @@ describe("random", () => {
   test("picks by weight over eight workers", () => {
     const weights = [1, 2, 3, 4, 90];
     const view = Endpoints.ofWeights(weights).view();
-    const threads = Array.from({ length: 8 }, () => new Strategy("random").update(view));
+    const workers = Array.from({ length: 8 }, () => new Strategy("random").update(view));
     let turn = 0;
     assertShares(
-      count(40_000, 5, () => threads[turn++ % 8]!.pick(view)),
+      count(40_000, 5, () => workers[turn++ % 8]!.pick(view)),
       weights,
     );
   });

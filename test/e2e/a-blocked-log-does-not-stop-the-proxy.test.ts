@@ -5,7 +5,7 @@ import { connectTo, startUpstream } from "./peers.ts";
 import { type LiveTest, type Options, simpleConfig, startSluice, testInUsualMode, until } from "./program.ts";
 
 const REQUESTS = 2000;
-/** Lines of 4 KiB: more than all threads may keep. */
+/** Lines of 4 KiB: more than all workers may buffer. */
 const PATH = `/${"x".repeat(4000)}`;
 
 async function serveWithout(t: LiveTest, stdout: NonNullable<Options["stdout"]>): Promise<void> {

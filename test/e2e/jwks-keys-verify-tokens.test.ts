@@ -61,7 +61,7 @@ for (const way of ["by a cluster", "by a URL"])
         for (const status of await Promise.all(flood)) assert.ok(status === 401 || status === 503, String(status));
         assert.equal(await ask(sluice, next.token()), "ann");
       }
-      // At most one in two seconds, over all threads.
+      // At most one in two seconds, over all workers.
       const most = Math.ceil((performance.now() - began) / 2000) + 1;
       assert.ok(requests.length - before <= most, `${requests.length - before} requests, expected at most ${most}`);
 

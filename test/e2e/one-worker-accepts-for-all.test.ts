@@ -121,7 +121,7 @@ testInEachMode(
         `${plugins}\n${simpleConfig(upstream.port, { listener: "chain: [counts]" })(ports).replace("routes: [", "routes: [{ match: { path: /slow }, chain: [slow], cluster: app }, ")}`,
       { workers: 2, files: { "counts.wasm": counts, "slow.wasm": slow } },
     );
-    // The first connection is the other thread's, the second the accepting one's.
+    // The first connection is the other worker's, the second the accepting one's.
     const stuck = await connectTo(t, sluice.port);
     stuck.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
     const clients: Peer[] = [];
@@ -130,15 +130,15 @@ testInEachMode(
       () => clients.filter(({ text }) => text.startsWith("HTTP/1.1 200")).length === 4,
       "half have responses",
     );
-    await sluice.logged((line) => /stuck/.test(line.msg ?? ""), "that the thread is stuck", 60_000);
+    await sluice.logged((line) => /stuck/.test(line.msg ?? ""), "that the worker is stuck", 60_000);
     for (const client of [stuck, ...clients.filter(({ text }) => text === "")]) await bounded(client.closed, "its end");
-    const threads = async () => (await sluice.status()).workers as { serving: boolean; restarts: number }[];
+    const workers = async () => (await sluice.status()).workers as { serving: boolean; restarts: number }[];
     const isReplaced = async (): Promise<boolean> => {
-      const [first, second] = await threads();
+      const [first, second] = await workers();
       return first!.restarts === 0 && second!.restarts === 1 && second!.serving;
     };
     await until(isReplaced, "its successor serves");
-    // Four were given before, by the thread that lives.
+    // Four were transferred before, by the worker that lives.
     assert.deepEqual(await askOnNew(t, sluice, 4), [1, 2, 5, 6]);
   },
   modes,

@@ -88,10 +88,10 @@ testInUsualMode("tick is called on every worker, and a failing tick fails no req
       `plugins: { ticker: { wasm: ./t.wasm } }\n${simpleConfig(upstream.port, { listener: "chain: [ticker]" })(ports)}`,
     { files: { "t.wasm": wasm }, workers: 2 },
   );
-  const threadsOf = (message: RegExp) =>
+  const workersOf = (message: RegExp) =>
     new Set(sluice.lines.filter(({ msg }) => message.test(msg ?? "")).map(({ worker }) => worker));
-  await until(() => threadsOf(/^second tick$/).size === 2, "both threads tick");
-  await until(() => threadsOf(/failed in tick: third tick/).size === 2, "both have failed once");
+  await until(() => workersOf(/^second tick$/).size === 2, "both workers tick");
+  await until(() => workersOf(/failed in tick: third tick/).size === 2, "both have failed once");
   assert.equal((await fetch(sluice.url)).status, 200);
   await until(
     async () => (await sluice.metric("sluice_plugin_failures_total", { plugin: "ticker", hook: "tick" })) >= 4,

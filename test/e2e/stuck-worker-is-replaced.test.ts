@@ -27,7 +27,7 @@ ${simpleConfig(upstream.port)(ports).replace("routes: [", "routes: [{ match: { p
     (response) => response.status,
     () => "broken",
   );
-  await sluice.logged((line) => /stuck/.test(line.msg ?? ""), "that the thread is stuck", 60_000);
+  await sluice.logged((line) => /stuck/.test(line.msg ?? ""), "that the worker is stuck", 60_000);
   assert.equal(await lost, "broken");
   const status = () =>
     fetch(sluice.url).then(

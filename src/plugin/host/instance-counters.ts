@@ -1,6 +1,6 @@
 /** Counters of one plugin's calls on one worker (`observe/series.ts`). */
 import { FAILURE, type Failure } from "../../abi/abi.ts";
-import { MAX_REASONS, PLUGIN_CELLS, THREAD_CELLS } from "../../observe/series.ts";
+import { MAX_REASONS, PLUGIN_CELLS, WORKER_CELLS } from "../../observe/series.ts";
 
 export class InstanceCounters {
   readonly #cells: Float64Array;
@@ -46,6 +46,6 @@ export class InstanceCounters {
 
   logDropped(): void {
     this.#cells[this.#logDropped]!++;
-    this.#cells[THREAD_CELLS.logDropped]!++;
+    this.#cells[WORKER_CELLS.logDropped]!++;
   }
 }

@@ -15,7 +15,7 @@ import { pollBatch } from "../../net/poll-batch.ts";
 import { UPSTREAM_CELLS } from "../../observe/series.ts";
 import type { ClusterPlan } from "../../plan/plan.ts";
 import type { Attempt } from "../../proxy/attempt.ts";
-import type { ThreadContext } from "../../proxy/context.ts";
+import type { WorkerContext } from "../../proxy/context.ts";
 import { ERROR, type ProxyError } from "../../proxy/error.ts";
 import { type Exchange, REPLAY_LIMIT } from "../../proxy/exchange.ts";
 import type { UpstreamEvents, UpstreamStream } from "../../proxy/upstream-stream.ts";
@@ -45,7 +45,7 @@ export type UpstreamTarget = {
 
 export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
   readonly connection: Connection<DialHandler>;
-  readonly #context: ThreadContext;
+  readonly #context: WorkerContext;
   readonly #events: UpstreamEvents;
   readonly #endpoint: Endpoint;
   readonly #pool: Pool<ClientConnection>;
@@ -68,7 +68,7 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
   #idleFor: number;
   readonly #frame: BodyFrame = { chunked: false, last: false, trailers: null };
 
-  constructor(context: ThreadContext, events: UpstreamEvents, target: UpstreamTarget) {
+  constructor(context: WorkerContext, events: UpstreamEvents, target: UpstreamTarget) {
     this.#context = context;
     this.connection = new Connection(context, null);
     this.connection.handler = this;

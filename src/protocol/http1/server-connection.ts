@@ -9,7 +9,7 @@ import type { Connection } from "../../net/connection.ts";
 import { PendingBuffer } from "../../net/pending-buffer.ts";
 import type { TlsFacts } from "../../net/tls-facts.ts";
 import type { ConnectionChoice } from "../../proxy/connection-choice.ts";
-import type { ThreadContext } from "../../proxy/context.ts";
+import type { WorkerContext } from "../../proxy/context.ts";
 import type { Downstream } from "../../proxy/downstream.ts";
 import { ERROR, refusalOf } from "../../proxy/error.ts";
 import type { Exchange } from "../../proxy/exchange.ts";
@@ -41,7 +41,7 @@ export type Accepted = {
 
 export class ServerConnection implements Downstream, ServerHandler {
   readonly connection: AcceptedConnection;
-  readonly #context: ThreadContext;
+  readonly #context: WorkerContext;
   readonly #port: Port;
   readonly #pipeline: Pipeline;
   #state: number = STATE.head;
@@ -61,7 +61,7 @@ export class ServerConnection implements Downstream, ServerHandler {
   readonly #frame: BodyFrame = { chunked: false, last: false, trailers: null };
 
   /** `timeouts.head` for the first request begins now. */
-  constructor(context: ThreadContext, pipeline: Pipeline, accepted: Accepted) {
+  constructor(context: WorkerContext, pipeline: Pipeline, accepted: Accepted) {
     const { connection, port, choice } = accepted;
     this.connection = connection;
     this.#context = context;

@@ -4,17 +4,17 @@ import fc from "fast-check";
 import { EndpointColumns } from "../../../src/cluster/columns.ts";
 
 test("in-flight counts are summed over workers, without those of ended workers", () => {
-  const step = fc.record({ thread: fc.nat(3), slot: fc.nat(5), up: fc.boolean() });
+  const step = fc.record({ worker: fc.nat(3), slot: fc.nat(5), up: fc.boolean() });
   fc.assert(
     fc.property(fc.array(step, { maxLength: 200 }), fc.nat(3), (steps, ended) => {
       const columns = EndpointColumns.allocate(4);
       const counts = Array.from({ length: 4 }, () => new Int32Array(6));
-      for (const { thread, slot, up } of steps) {
-        const by = up || counts[thread]![slot] === 0 ? 1 : -1;
-        counts[thread]![slot]! += by;
-        columns.addInFlight(thread, slot, by);
+      for (const { worker, slot, up } of steps) {
+        const by = up || counts[worker]![slot] === 0 ? 1 : -1;
+        counts[worker]![slot]! += by;
+        columns.addInFlight(worker, slot, by);
       }
-      columns.forgetThread(ended);
+      columns.forgetWorker(ended);
       counts[ended]!.fill(0);
       for (let slot = 0; slot < 6; slot++) {
         const sum = counts.reduce((total, row) => total + row[slot]!, 0);
@@ -35,13 +35,13 @@ test("two workers share the columns through one buffer", () => {
   assert.equal(a.epoch(), before + 1);
 });
 
-test("a thread that comes later is added up from when it is there, on every side of the buffer", () => {
+test("a worker that is added later counts from then on, on every side of the buffer", () => {
   const columns = EndpointColumns.allocate(1, 4);
   const other = new EndpointColumns(columns.buffer);
   other.addInFlight(3, 5, 1);
   assert.equal(columns.inFlight(5), 0);
-  columns.addThread(3);
-  columns.addThread(1);
+  columns.addWorker(3);
+  columns.addWorker(1);
   assert.deepEqual([columns.inFlight(5), other.inFlight(5)], [1, 1]);
   columns.clearSlot(5);
   assert.equal(other.inFlight(5), 0);

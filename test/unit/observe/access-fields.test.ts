@@ -8,7 +8,7 @@ import { NAME } from "../../../src/http/head.ts";
 import { scanRequest } from "../../../src/http1/scan.ts";
 import { type AccessLogPlan, SOURCE } from "../../../src/observe/access-fields.ts";
 import { AccessLog, DEFAULT_ACCESS_LOG } from "../../../src/observe/access-log.ts";
-import { ACCESS_FIELDS, DEFAULT_ACCESS_FIELDS, THREAD_CELLS } from "../../../src/observe/series.ts";
+import { ACCESS_FIELDS, DEFAULT_ACCESS_FIELDS, WORKER_CELLS } from "../../../src/observe/series.ts";
 import { ERROR } from "../../../src/proxy/error.ts";
 import { Exchange } from "../../../src/proxy/exchange.ts";
 
@@ -37,7 +37,7 @@ async function write(t: TestContext, plan: Partial<AccessLogPlan>, xs: readonly 
     closeSync(fd);
     rmSync(directory, { recursive: true });
   });
-  const log = new AccessLog({ fd, cells: new Float64Array(THREAD_CELLS.size) });
+  const log = new AccessLog({ fd, cells: new Float64Array(WORKER_CELLS.size) });
   log.configure({ ...DEFAULT_ACCESS_LOG, ...plan });
   for (const x of xs) log.line(x, x.startedAt + took);
   await log.close();

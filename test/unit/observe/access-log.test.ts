@@ -8,7 +8,7 @@ import { type TestContext, test } from "node:test";
 import fc from "fast-check";
 import { PART } from "../../../src/http/head.ts";
 import { AccessLog, meetsCondition } from "../../../src/observe/access-log.ts";
-import { THREAD_CELLS } from "../../../src/observe/series.ts";
+import { WORKER_CELLS } from "../../../src/observe/series.ts";
 import { Exchange } from "../../../src/proxy/exchange.ts";
 
 type Parts = { method?: Uint8Array; host?: Uint8Array; path?: Uint8Array; query?: Uint8Array };
@@ -39,7 +39,7 @@ function openLog(t: TestContext): { log: AccessLog; cells: Float64Array; close()
     closeSync(fd);
     rmSync(directory, { recursive: true });
   });
-  const cells = new Float64Array(THREAD_CELLS.size);
+  const cells = new Float64Array(WORKER_CELLS.size);
   const log = new AccessLog({ fd, cells });
   log.enabled = true;
   const close = async () => {
@@ -138,7 +138,7 @@ const log = new AccessLog({ fd: 1, cells });
 log.enabled = true;
 const x = new Exchange();
 for (let i = 0; i < 20000; i++) log.line(x, performance.now());
-process.stderr.write(String(cells[${THREAD_CELLS.logDropped}]) + "\\n");
+process.stderr.write(String(cells[${WORKER_CELLS.logDropped}]) + "\\n");
 process.on("message", async () => { await log.close(); process.disconnect(); });
 `;
 

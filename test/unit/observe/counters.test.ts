@@ -10,7 +10,7 @@ import {
   LISTENER_CELLS,
   observeDuration,
   PLUGIN_CELLS,
-  THREAD_CELLS,
+  WORKER_CELLS,
 } from "../../../src/observe/series.ts";
 
 const metricsOf = (counters: Counters) =>
@@ -123,12 +123,12 @@ test("an ended worker's gauges are cleared, its counters stay", () => {
   for (const block of blocks) {
     block[base + LISTENER_CELLS.connections] = 5;
     block[base + LISTENER_CELLS.bytesSent] = 100;
-    block[THREAD_CELLS.requestsInFlight] = 2;
+    block[WORKER_CELLS.requestsInFlight] = 2;
   }
   counters.clearGauges(0);
   assert.equal(counters.sum(base + LISTENER_CELLS.connections), 5);
   assert.equal(counters.sum(base + LISTENER_CELLS.bytesSent), 200);
-  assert.equal(counters.sum(THREAD_CELLS.requestsInFlight), 2);
+  assert.equal(counters.sum(WORKER_CELLS.requestsInFlight), 2);
 });
 
 test("when the cells have run out that is said with the figure", () => {

@@ -9,11 +9,11 @@ const WEB = { listener: "web", route: "0", cluster: "app" };
 function start() {
   const clock = { now: 1000 };
   const counters = new Counters(2);
-  const blocks = [0, 1].map((thread) => new Float64Array(counters.block(thread)));
+  const blocks = [0, 1].map((worker) => new Float64Array(counters.block(worker)));
   const base = counters.allocate(seriesKey("requests", WEB));
   const rates = new RequestRates(counters, () => clock.now);
-  const count = (status: number, times: number, thread = 0, at = base) => {
-    for (let i = 0; i < times; i++) countStatus(blocks[thread]!, at, status);
+  const count = (status: number, times: number, worker = 0, at = base) => {
+    for (let i = 0; i < times; i++) countStatus(blocks[worker]!, at, status);
   };
   return { clock, counters, rates, count, base };
 }

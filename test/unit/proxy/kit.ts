@@ -10,7 +10,7 @@ import { Buffers } from "../../../src/net/buffers.ts";
 import { Clock } from "../../../src/net/clock.ts";
 import type { Connection } from "../../../src/net/connection.ts";
 import { AccessLog } from "../../../src/observe/access-log.ts";
-import { STATUS_CELLS, THREAD_CELLS, UPSTREAM_CELLS } from "../../../src/observe/series.ts";
+import { STATUS_CELLS, UPSTREAM_CELLS, WORKER_CELLS } from "../../../src/observe/series.ts";
 import { type Report, ThrottledLog } from "../../../src/observe/throttled-log.ts";
 import type { ClusterPlan, ListenerPlan, RetryPlan } from "../../../src/plan/plan.ts";
 import { OUTCOME } from "../../../src/plugin/host/host.ts";
@@ -18,7 +18,7 @@ import type { Instance } from "../../../src/plugin/host/instance.ts";
 import type { ClientConnection } from "../../../src/protocol/http1/client-connection.ts";
 import { UpstreamConnector } from "../../../src/protocol/http1/connector.ts";
 import { ServerConnection } from "../../../src/protocol/http1/server-connection.ts";
-import type { HealthEvent, ThreadContext } from "../../../src/proxy/context.ts";
+import type { HealthEvent, WorkerContext } from "../../../src/proxy/context.ts";
 import type { Exchange } from "../../../src/proxy/exchange.ts";
 import { Pipeline } from "../../../src/proxy/pipeline.ts";
 import { type ListenerState, Snapshot } from "../../../src/proxy/snapshot.ts";
@@ -92,7 +92,7 @@ export class Waits {
 
 export class Plane {
   readonly port: number;
-  readonly context: ThreadContext;
+  readonly context: WorkerContext;
   readonly clock = new Clock();
   readonly columns = EndpointColumns.allocate(1);
   readonly pipeline: Pipeline;
@@ -108,7 +108,7 @@ export class Plane {
     const cells = new Float64Array(CELLS.end);
     const report: Report = (_level, message) => this.reports.push(message);
     this.context = {
-      thread: 0,
+      worker: 0,
       clock: this.clock,
       buffers: new Buffers(),
       columns: this.columns,
@@ -150,7 +150,7 @@ export class Plane {
   }
 
   get inFlight(): number {
-    return this.context.cells[THREAD_CELLS.requestsInFlight]!;
+    return this.context.cells[WORKER_CELLS.requestsInFlight]!;
   }
 
   /** The connections of clients, in order of arrival. */

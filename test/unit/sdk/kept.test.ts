@@ -105,8 +105,8 @@ test("a value is loaded once, a failure remembered for a second, and a lost load
   assert.deepEqual([await user("bob"), asked], ["profile of bob", 3]);
   // Of another worker: first a running one that completes, then one whose guest has failed.
   cache.kv("users").set("\0eve", "1", 5000);
-  cache.kv("users").set("eve", "profile by another thread", 60_000);
-  assert.deepEqual([await user("eve"), asked], ["profile by another thread", 3]);
+  cache.kv("users").set("eve", "profile by another worker", 60_000);
+  assert.deepEqual([await user("eve"), asked], ["profile by another worker", 3]);
   cache.kv("users").set("\0joe", "1", 400);
   assert.deepEqual([await user("joe"), asked], ["profile of joe", 4]);
   assert.deepEqual(

@@ -311,7 +311,7 @@ test("whatever floods it, counts agree with what is there, no value is another's
       // As if this thread had ended inside each shard in turn.
       const words = new Int32Array(buffer);
       for (let index = 0; index < 4; index++) words[(64 + (index * (MIB - 64)) / 4) >> 2] = 5;
-      store.forgetThread(3);
+      store.forgetWorker(3);
       assert.deepEqual(check(), before);
     }),
     { numRuns: 30 },

@@ -1,4 +1,4 @@
-/** A thread that works on the store; `threads.test.ts` says how. */
+/** A worker that performs a task on the store (`workers.test.ts`). */
 import { parentPort, workerData } from "node:worker_threads";
 import { STATUS } from "../../../src/abi/abi.ts";
 import { KeyValueStore } from "../../../src/state/store.ts";
@@ -6,16 +6,16 @@ import { Keys } from "./kit.ts";
 
 export type Work = {
   readonly buffer: SharedArrayBuffer;
-  /** Words: threads that are ready, go, operations done. */
+  /** Words: workers that are ready, go, operations done. */
   readonly signals: SharedArrayBuffer;
-  readonly thread: number;
+  readonly worker: number;
   readonly task: keyof typeof tasks;
   readonly times: number;
 };
 
-const { buffer, signals, thread, task, times }: Work = workerData;
+const { buffer, signals, worker, task, times }: Work = workerData;
 const words = new Int32Array(signals);
-const keys = new Keys(new KeyValueStore(buffer, thread));
+const keys = new Keys(new KeyValueStore(buffer, worker));
 keys.patient = true;
 
 /** A value whose length and bytes follow from one number, so that a torn one is recognised. */
@@ -44,12 +44,12 @@ const tasks = {
     for (let i = 0; i < times; ) {
       const before = keys.get("text");
       const version = before === null ? 0 : keys.version;
-      if (keys.compareAndSet("text", `${before ?? ""}${thread}`, version) === 1) i++;
+      if (keys.compareAndSet("text", `${before ?? ""}${worker}`, version) === 1) i++;
     }
   },
 
   write() {
-    for (let i = 0; i < times; i++) setUntilTaken(`p${i % 5}`, patternOf((i * 7 + thread) % 3012));
+    for (let i = 0; i < times; i++) setUntilTaken(`p${i % 5}`, patternOf((i * 7 + worker) % 3012));
   },
 
   read() {

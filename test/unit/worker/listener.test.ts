@@ -62,7 +62,7 @@ test("each accept error of the system is reported by its name", (t) => {
   assert.deepEqual(reported, ["accept: EMFILE", "accept: ENFILE", "accept: ENOBUFS"]);
 });
 
-/** A connection that another thread accepted, and the client's end of it. */
+/** A connection that another worker accepted, and the client's end of it. */
 async function makeConnection(t: TestContext): Promise<{ accepted: Socket; client: Socket }> {
   const server = createServer({ pauseOnConnect: true }).listen(0, "127.0.0.1");
   await once(server, "listening");

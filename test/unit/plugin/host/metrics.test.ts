@@ -39,13 +39,13 @@ test("a plugin counts in its own cells, whatever number it passes", () => {
 
 const KINDS = { counter: "add", gauge: "set", latest: "set", histogram: "observe" } as const;
 
-/** A family in a block for each thread, as the control plane places it. */
-function placeFamily(kind: keyof typeof KINDS, values: number, threads: number) {
+/** A family in a block for each worker, as the control plane places it. */
+function placeFamily(kind: keyof typeof KINDS, values: number, workers: number) {
   const by = { label: "tenant", values };
   const definition = { ...plan(METRIC[kind], 0, kind === "histogram" ? [1] : []), by };
   const size = String(labelTableCells(values, metricCells(definition)));
   const series = kind === "gauge" ? "pluginGaugeBy" : "pluginBy";
-  const counters = new Counters(threads);
+  const counters = new Counters(workers);
   const key = seriesKey(series, { series: "x", cells: size, values: String(values) });
   const cells = counters.allocate(key);
   const family = { ...definition, name: "m", cells };
@@ -57,11 +57,11 @@ function placeFamily(kind: keyof typeof KINDS, values: number, threads: number) 
   return { counters, key, family, guests, lines };
 }
 
-test("values known at run time are summed over threads that number them in different orders", () => {
+test("values known at run time are summed over workers that number them in different orders", () => {
   for (const kind of ["counter", "gauge"] as const) {
     const { guests, lines, family } = placeFamily(kind, 2, 2);
-    const count = (thread: number, value: string, by: number) =>
-      assert.equal(guests[thread]!.add(guests[thread]!.of(family.cells, value), by), STATUS.ok);
+    const count = (worker: number, value: string, by: number) =>
+      assert.equal(guests[worker]!.add(guests[worker]!.of(family.cells, value), by), STATUS.ok);
     count(0, "a", 1);
     count(0, "b", 2);
     count(1, "b", 3);
@@ -77,8 +77,8 @@ test("values known at run time are summed over threads that number them in diffe
 
 test("a histogram and a latest by value", () => {
   const sizes = placeFamily("histogram", 1, 2);
-  for (const [thread, value] of [0.5, 3].entries())
-    sizes.guests[thread]!.observe(sizes.guests[thread]!.of(sizes.family.cells, "a"), value);
+  for (const [worker, value] of [0.5, 3].entries())
+    sizes.guests[worker]!.observe(sizes.guests[worker]!.of(sizes.family.cells, "a"), value);
   assert.deepEqual(
     sizes.lines().map((line) => line.replace('plugin="p",tenant="a"', "")),
     ['m_bucket{,le="1"} 1', 'm_bucket{,le="+Inf"} 2', "m_sum{} 3.5", "m_count{} 2"],

@@ -1,4 +1,4 @@
-/** Real threads on one store. */
+/** Real workers on one store. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { type TestContext, test } from "node:test";
@@ -10,19 +10,19 @@ import { Keys } from "./kit.ts";
 import type { Work } from "./worker.ts";
 
 const MIB = 1024 * 1024;
-const THREADS = 4;
+const WORKERS = 4;
 
-type Crew = {
+type Pool = {
   readonly workers: readonly Worker[];
   readonly signals: Int32Array<SharedArrayBuffer>;
   begin(): Promise<void>;
 };
 
-/** Threads that wait for `begin`, and then do each its task. */
-function startPool(t: TestContext, buffer: SharedArrayBuffer, tasks: readonly Work["task"][], times: number): Crew {
+/** Workers that wait for `begin`, then perform one task each. */
+function startPool(t: TestContext, buffer: SharedArrayBuffer, tasks: readonly Work["task"][], times: number): Pool {
   const signals = new Int32Array(new SharedArrayBuffer(12));
-  const workers = tasks.map((task, thread) => {
-    const workerData: Work = { buffer, signals: signals.buffer, thread, task, times };
+  const workers = tasks.map((task, worker) => {
+    const workerData: Work = { buffer, signals: signals.buffer, worker, task, times };
     return new Worker(new URL("./worker.ts", import.meta.url), { workerData });
   });
   t.after(() => Promise.all(workers.map((worker) => worker.terminate())));
@@ -34,31 +34,31 @@ function startPool(t: TestContext, buffer: SharedArrayBuffer, tasks: readonly Wo
   return { workers, signals, begin };
 }
 
-async function finish({ workers, begin }: Crew): Promise<void> {
-  // An error of a thread rejects what waits for its message.
+async function finish({ workers, begin }: Pool): Promise<void> {
+  // An error of a worker rejects the wait for its message.
   const done = workers.map((worker) => once(worker, "message"));
   await begin();
   await Promise.all(done);
 }
 
-const crewOf = (task: Work["task"]): Work["task"][] => Array(THREADS).fill(task);
+const tasksOf = (task: Work["task"]): Work["task"][] => Array(WORKERS).fill(task);
 
-test("increments of four threads add up exactly", async (t) => {
+test("increments of four workers add up exactly", async (t) => {
   const buffer = KeyValueStore.allocate(MIB);
-  await finish(startPool(t, buffer, crewOf("increment"), 6000));
+  await finish(startPool(t, buffer, tasksOf("increment"), 6000));
   const keys = new Keys(new KeyValueStore(buffer, -1));
   assert.deepEqual(
     ["n0", "n1", "n2"].map((key) => keys.get(key)),
-    Array(3).fill(String((THREADS * 6000) / 3)),
+    Array(3).fill(String((WORKERS * 6000) / 3)),
   );
 });
 
-test("compare-and-set of four threads loses nothing", async (t) => {
+test("compare-and-set of four workers loses nothing", async (t) => {
   const buffer = KeyValueStore.allocate(MIB);
-  await finish(startPool(t, buffer, crewOf("append"), 300));
+  await finish(startPool(t, buffer, tasksOf("append"), 300));
   const text = new Keys(new KeyValueStore(buffer, -1)).get("text")!;
-  for (let thread = 0; thread < THREADS; thread++) assert.equal(text.split(String(thread)).length - 1, 300);
-  assert.equal(text.length, THREADS * 300);
+  for (let worker = 0; worker < WORKERS; worker++) assert.equal(text.split(String(worker)).length - 1, 300);
+  assert.equal(text.length, WORKERS * 300);
 });
 
 test("readers see whole values only, while others write", async (t) => {
@@ -78,7 +78,7 @@ test("a worker ended anywhere in a loop of writes leaves a working store", async
     await pool.begin();
     while (Atomics.load(pool.signals, 2) < 2000 * (round + 1)) await setTimeout(1);
     await pool.workers[0]!.terminate();
-    held += store.forgetThread(0);
+    held += store.forgetWorker(0);
     for (let i = 0; i < 50; i++) {
       const value = keys.bytes(`p${i}`);
       assert.ok(value === null || value.every((byte) => byte === value[0]));
@@ -107,7 +107,7 @@ for (const [what, length] of [
     while (Atomics.load(pool.signals, 2) === 0) await setTimeout(1);
     assert.equal(keys.set("victim", "new"), STATUS.busy);
     await pool.workers[0]!.terminate();
-    assert.equal(store.forgetThread(0), 1);
+    assert.equal(store.forgetWorker(0), 1);
     assert.equal(keys.get("victim"), null);
     assert.equal(keys.set("victim", "new"), STATUS.ok);
     assert.equal(keys.get("victim"), "new");
