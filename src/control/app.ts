@@ -40,6 +40,7 @@ import { ProxyStatus } from "./proxy-status.ts";
 import { type Reloaded, Reloader, readConfigFile } from "./reload.ts";
 import type { Lookup } from "./resolve.ts";
 import { SharedMemory } from "./shared-memory.ts";
+import { TlsUpkeep } from "./tls-upkeep.ts";
 import { Traces } from "./traces.ts";
 import { Versions } from "./versions.ts";
 import { WorkerPool } from "./worker-pool.ts";
@@ -99,6 +100,7 @@ export class App {
   readonly #dns: DnsSources;
   readonly #endpoints: EndpointSets;
   readonly #rates: RequestRates;
+  readonly #tls: TlsUpkeep;
   readonly #denials: Denials;
   readonly #health = new PluginHealth();
   readonly #checks: HealthChecks;
@@ -122,6 +124,7 @@ export class App {
     const memory = new SharedMemory(this.#countWorkers(config), config.kv.size);
     this.#traces = new Traces(config.trace.keep);
     this.#rates = new RequestRates(memory.counters);
+    this.#tls = new TlsUpkeep(memory.ticketKeys, this.log);
     this.#explainer = new Explainer({
       plan: () => this.#reloader.current?.plan ?? null,
       columns: memory.columns,
@@ -210,7 +213,8 @@ export class App {
       grow: (config) => this.#workerPool.grow(this.#countWorkers(config)),
       shrink: (config) => this.#workerPool.shrink(this.#countWorkers(config), config.shutdown.grace),
       onFiles: (paths) => this.#watch?.update(paths),
-      onAccepted: ({ config, plan }) => {
+      onAccepted: ({ config, plan, certificates }) => {
+        this.#tls.take(certificates);
         this.#accept(config);
         this.#takeEndpoints(plan);
       },
@@ -245,6 +249,7 @@ export class App {
       logDropped: () => this.#lines.dropped,
       adminDenials: () => this.#denials.count,
       resolutions: () => this.#dns.counts,
+      certificates: () => this.#tls.certificates,
     });
   }
 
@@ -306,6 +311,7 @@ export class App {
     this.#checks.close();
     this.#passive.close();
     this.#rates.close();
+    this.#tls.close();
     this.#workers.stopReplacing();
     this.#builder.close();
     await this.#reloader.close();

@@ -11,7 +11,7 @@ import { type Built, buildPlan, type PlanSources } from "../plan/builder.ts";
 import { listWasmFiles, type Modules, type ReadSettings, readWasmFiles, type WasmFiles } from "../plan/modules.ts";
 import type { Plan } from "../plan/plan.ts";
 import { placeMetrics } from "../plan/plugin-metrics.ts";
-import { listTlsFiles, readTlsFiles, type TlsFiles } from "../plan/tls-files.ts";
+import { type CertificateInfo, listTlsFiles, readTlsFiles, type TlsFiles } from "../plan/tls-files.ts";
 import type { CanaryRollouts, Selection } from "./canary-rollouts.ts";
 import type { EndpointSets } from "./endpoint-sets.ts";
 import type { Listeners, Opening } from "./listeners.ts";
@@ -29,7 +29,12 @@ export type Reloaded = {
 };
 
 /** A version in service. */
-export type Current = { readonly config: Config; readonly text: string; readonly plan: Plan };
+export type Current = {
+  readonly config: Config;
+  readonly text: string;
+  readonly plan: Plan;
+  readonly certificates: readonly CertificateInfo[];
+};
 
 export type ReloaderOptions = {
   readonly file: string;
@@ -281,7 +286,7 @@ export class Reloader {
     rollouts.commit(selection, plan);
     this.#fingerprint = fingerprint;
     this.#accepted = next;
-    this.#current = { config, text, plan };
+    this.#current = { config, text, plan, certificates: next.tls.certificates };
     onAccepted(this.#current);
     endpoints.commit(plan);
   }

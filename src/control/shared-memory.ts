@@ -2,6 +2,7 @@
 import { availableParallelism } from "node:os";
 import { EndpointColumns, MAX_ENDPOINTS } from "../cluster/columns.ts";
 import { ConnectionCounts, MAX_LISTENERS } from "../net/connection-counts.ts";
+import { TicketKeys } from "../net/ticket-keys.ts";
 import { Counters, type Labels, type SeriesKind, seriesKey } from "../observe/counters.ts";
 import { KeyValueStore, Namespaces } from "../state/store.ts";
 import { rowsOf, Slots } from "./slots.ts";
@@ -18,6 +19,7 @@ export class SharedMemory {
   readonly connections: ConnectionCounts;
   readonly counters = new Counters();
   readonly keyValue: KeyValueStore;
+  readonly ticketKeys = new TicketKeys(TicketKeys.allocate());
   readonly namespaces = new Namespaces();
   readonly #endpointRows: Slots;
   readonly #listenerRows: Slots;
@@ -39,6 +41,7 @@ export class SharedMemory {
       connections: this.connections.buffer,
       counters: this.counters.block(worker),
       keyValue: this.keyValue.buffer,
+      ticketKeys: this.ticketKeys.buffer,
     };
   }
 

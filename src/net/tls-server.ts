@@ -4,6 +4,7 @@
  */
 import { constants } from "node:crypto";
 import { createSecureContext, type SecureContext, type SecureVersion } from "node:tls";
+import type { TicketKeys } from "./ticket-keys.ts";
 
 export type TlsCertificate = {
   /** The certificate chain in PEM, the server's certificate first. */
@@ -60,15 +61,17 @@ export class HandshakeError extends Error {
 
 export class TlsServer {
   readonly options: TlsServerOptions;
+  readonly #tickets: TicketKeys | null;
   readonly #default: SecureContext;
   readonly #exact = new Map<string, SecureContext>();
   /** By the part of the name after `*`. */
   readonly #wildcard = new Map<string, SecureContext>();
   readonly #made = new Map<string, SecureContext>();
 
-  /** @throws Error if OpenSSL rejects a certificate or setting. */
-  constructor(options: TlsServerOptions) {
+  /** `tickets`: null for a mere check. @throws Error if OpenSSL refuses a certificate or setting. */
+  constructor(options: TlsServerOptions, tickets: TicketKeys | null) {
     this.options = options;
+    this.#tickets = tickets;
     const { certificates } = options;
     for (const name of new Set(certificates.flatMap(({ names }) => names))) {
       const context = this.#contextOf(name);
@@ -117,6 +120,7 @@ export class TlsServer {
       // A session is resumed without a look at the client's certificate: only where the same settings verified it.
       sessionIdContext: clients === null ? "sluice" : key.slice(0, 32),
     });
+    this.#tickets?.use(context);
     this.#made.set(id, context);
     return context;
   }

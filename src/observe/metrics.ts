@@ -38,6 +38,8 @@ export type MetricsSources = {
   readonly adminDenials: () => number;
   /** Attempts to resolve names of endpoints, by result. */
   readonly resolutions: () => { readonly resolved: number; readonly empty: number; readonly failed: number };
+  /** Certificates of listeners; `expires` in ms since 1970. */
+  readonly certificates: () => Iterable<{ listener: string; file: string; expires: number }>;
   /** Current canary rollouts, and the last one of each plugin. */
   readonly rollouts: () => Iterable<Rollout>;
   readonly rolloutResults: () => Iterable<{ plugin: string; state: string; count: number }>;
@@ -315,6 +317,12 @@ function registerControl(register: Register, sources: MetricsSources): void {
   ]);
   register("counter", "sluice_resolutions_total", "Attempts to resolve names of endpoints, by result.", () =>
     Object.entries(resolutions()).map(([result, value]) => ({ labels: { result }, value })),
+  );
+  register("gauge", "sluice_tls_certificate_expiry_seconds", "When a certificate expires, in seconds since 1970.", () =>
+    Array.from(sources.certificates(), ({ listener, file, expires }) => ({
+      labels: { listener, file },
+      value: expires / 1000,
+    })),
   );
   register("gauge", "sluice_endpoint_set_version", "Version of the cluster's endpoint set.", () =>
     Array.from(endpoints(), ({ name, set }) => ({ labels: { cluster: name }, value: set.version })),

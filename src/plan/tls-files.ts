@@ -104,7 +104,7 @@ class TlsCheck {
       .digest("hex");
     const server = { ...options, key };
     try {
-      new TlsServer(server);
+      new TlsServer(server, null);
       return server;
     } catch (error) {
       this.#report(tls.at, `the settings cannot be used: ${(error as Error).message}`);

@@ -19,6 +19,8 @@ export type WorkerInit = {
   readonly counters: SharedArrayBuffer;
   /** The key-value store (`state/store.ts`). */
   readonly keyValue: SharedArrayBuffer;
+  /** The keys of TLS session tickets (`net/ticket-keys.ts`). */
+  readonly ticketKeys: SharedArrayBuffer;
   /** Int32: one heartbeat word per worker, incremented by every tick. */
   readonly heartbeat: SharedArrayBuffer;
 };

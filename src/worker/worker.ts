@@ -6,6 +6,7 @@ import { Pool } from "../cluster/pool.ts";
 import { Buffers } from "../net/buffers.ts";
 import { Clock, TICK } from "../net/clock.ts";
 import { ConnectionCounts } from "../net/connection-counts.ts";
+import { TicketKeys } from "../net/ticket-keys.ts";
 import { TlsServer, type TlsServerOptions } from "../net/tls-server.ts";
 import { AccessLog } from "../observe/access-log.ts";
 import { LISTENER_CELLS, WORKER_CELLS } from "../observe/series.ts";
@@ -52,6 +53,7 @@ class Worker {
   readonly #pluginChecks: PluginChecks;
   readonly #plugins: PluginHost;
   readonly #keyValue: KeyValueStore;
+  readonly #tickets: TicketKeys;
   readonly #connections: ConnectionCounts;
   readonly #origins = new Origins();
   readonly #listeners = new Map<string, Listener>();
@@ -101,6 +103,7 @@ class Worker {
     );
     this.#slotsInUse = new SlotsInUse(init.worker, this.#context.columns);
     this.#keyValue = new KeyValueStore(init.keyValue, init.worker);
+    this.#tickets = new TicketKeys(init.ticketKeys);
     this.#connections = new ConnectionCounts(init.connections, init.worker);
     this.#plugins = new PluginHost({
       cells,
@@ -216,7 +219,7 @@ class Worker {
     if (options === null) return null;
     for (const { snapshot } of this.#versions.values())
       for (const { tls } of snapshot.listeners.values()) if (tls?.options.key === options.key) return tls;
-    return new TlsServer(options);
+    return new TlsServer(options, this.#tickets);
   }
 
   #cluster(plan: ClusterPlan, index: number, instances: readonly Instance[], used: Set<string>): Cluster<Connector> {

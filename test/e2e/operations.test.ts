@@ -126,6 +126,7 @@ async function causeWhatMetricsCount(t: LiveTest, sluice: Program): Promise<void
 /** What takes a stuck worker, a quarantine or a rollout to have a line: their own tests check the labels. */
 const NOT_CAUSED = [
   "sluice_tls_handshakes_total",
+  "sluice_tls_certificate_expiry_seconds",
   "sluice_tunnels_ended_total",
   "sluice_plugin_refused_total",
   "sluice_plugin_rollout_percent",

@@ -16,6 +16,7 @@ import {
 const metricsOf = (counters: Counters) =>
   createMetrics({
     counters,
+    certificates: () => [],
     workers: () => [...counters.buffers.keys()],
     pluginMetrics: () => [],
     keyValue: () => [{ name: "sessions", entries: 2, bytes: 160, evicted: 1, expired: 3 }],

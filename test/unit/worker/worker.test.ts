@@ -5,6 +5,7 @@ import { type TestContext, test } from "node:test";
 import { MessageChannel, type Transferable, Worker } from "node:worker_threads";
 import { EndpointColumns } from "../../../src/cluster/columns.ts";
 import { ConnectionCounts } from "../../../src/net/connection-counts.ts";
+import { TicketKeys } from "../../../src/net/ticket-keys.ts";
 import { Counters } from "../../../src/observe/counters.ts";
 import type { ListenerPlan, Plan } from "../../../src/plan/plan.ts";
 import { KeyValueStore } from "../../../src/state/store.ts";
@@ -49,6 +50,7 @@ async function startThread(t: TestContext) {
     connections: ConnectionCounts.allocate(2),
     counters: new Counters().block(1),
     keyValue: KeyValueStore.allocate(1 << 20),
+    ticketKeys: TicketKeys.allocate(),
     heartbeat: new SharedArrayBuffer(8),
   };
   const worker = new Worker(new URL("../../../src/worker/worker.ts", import.meta.url), { workerData });

@@ -1,0 +1,67 @@
+/** Hourly work for TLS: a new key for session tickets, and warnings of certificates that expire soon. */
+import { ROTATE_EVERY, type TicketKeys } from "../net/ticket-keys.ts";
+import type { Log } from "../observe/log.ts";
+import type { CertificateInfo } from "../plan/tls-files.ts";
+
+/** A warning is logged when so many days are left; 0: it has expired. */
+const WARN_AT = [30, 14, 7, 1, 0] as const;
+const DAY = 86_400_000;
+
+export class TlsUpkeep {
+  readonly #keys: TicketKeys;
+  readonly #log: Log;
+  readonly #now: () => number;
+  readonly #timer: NodeJS.Timeout;
+  #certificates: readonly CertificateInfo[] = [];
+  /** The last warning of each certificate: one of WARN_AT. */
+  #warned = new Map<string, number>();
+
+  constructor(keys: TicketKeys, log: Log, now: () => number = Date.now) {
+    this.#keys = keys;
+    this.#log = log;
+    this.#now = now;
+    this.#timer = setInterval(() => {
+      this.#keys.rotate();
+      this.check();
+    }, ROTATE_EVERY).unref();
+  }
+
+  /** Those of the version in service. */
+  get certificates(): readonly CertificateInfo[] {
+    return this.#certificates;
+  }
+
+  /** A version with these certificates serves. */
+  take(certificates: readonly CertificateInfo[]): void {
+    this.#certificates = certificates;
+    const warned = new Map<string, number>();
+    for (const certificate of certificates) {
+      const before = this.#warned.get(idOf(certificate));
+      if (before !== undefined) warned.set(idOf(certificate), before);
+    }
+    this.#warned = warned;
+    this.check();
+  }
+
+  /** Logs each certificate that has come to another of the limits. */
+  check(): void {
+    for (const certificate of this.#certificates) {
+      const { listener, file, names, expires } = certificate;
+      const left = (expires - this.#now()) / DAY;
+      const limit = WARN_AT.findLast((days) => left <= days);
+      if (limit === undefined || limit >= (this.#warned.get(idOf(certificate)) ?? Number.POSITIVE_INFINITY)) continue;
+      this.#warned.set(idOf(certificate), limit);
+      const fields = { listener, file, names, expires: new Date(expires).toISOString(), days: Math.floor(left) };
+      this.#log.warn(fields, limit === 0 ? "certificate has expired" : "certificate expires soon");
+    }
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+  }
+}
+
+/** Another certificate in the same file expires at another time. */
+function idOf({ listener, file, expires }: CertificateInfo): string {
+  return `${listener} ${file} ${expires}`;
+}

@@ -1,0 +1,31 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { TlsUpkeep } from "../../../src/control/tls-upkeep.ts";
+import { TicketKeys } from "../../../src/net/ticket-keys.ts";
+import type { Log } from "../../../src/observe/log.ts";
+
+const DAY = 86_400_000;
+
+test("a warning at each limit, once, and anew for another certificate", (t) => {
+  const lines: string[] = [];
+  const log = { warn: ({ days }: { days: number }, text: string) => lines.push(`${days} ${text}`) } as unknown as Log;
+  let now = 0;
+  const upkeep = new TlsUpkeep(new TicketKeys(TicketKeys.allocate()), log, () => now);
+  t.after(() => upkeep.close());
+  const place = { file: "sluice.yaml", line: 1, column: 1, path: "" };
+  const certificate = { listener: "web", file: "a.pem", names: ["a"], expires: 40 * DAY, at: place };
+  upkeep.take([certificate]);
+  for (now = DAY; now <= 41 * DAY; now += DAY / 2) upkeep.check();
+  const soon = "certificate expires soon";
+  assert.deepEqual(lines.splice(0), [
+    `30 ${soon}`,
+    `14 ${soon}`,
+    `7 ${soon}`,
+    `1 ${soon}`,
+    "0 certificate has expired",
+  ]);
+  upkeep.take([certificate]);
+  assert.deepEqual(lines, []);
+  upkeep.take([{ ...certificate, expires: now + 10 * DAY }]);
+  assert.deepEqual(lines, [`10 ${soon}`]);
+});
