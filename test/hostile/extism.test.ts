@@ -149,13 +149,24 @@ test("start-up code that traps refuses the plugin, with its cause", () => {
   });
 });
 
+test("http_request without a permission fails at once, and nothing is suspended for it", () => {
+  const body = "(drop (call $http_request (i64.const 0) (i64.const 0)))";
+  const loaded = load(extismModule(fn(`(if (i64.gt_u (call $input_length) (i64.const 150)) (then ${body}))`)), {
+    configs: [{}],
+  });
+  assert.equal(call(loaded, "request_head", exchange("GET / HTTP/1.1\nHost: a")), OUTCOME.continue);
+  const long = `GET /${"a".repeat(200)} HTTP/1.1\nHost: a`;
+  assert.equal(call(loaded, "request_head", exchange(long)), OUTCOME.failed);
+  assert.match(loaded.reports.join(), /failed in request_head: http_request: not allowed \(allow\.fetch\)/);
+});
+
 test("an import that suspends ends the guest where it cannot be suspended", () => {
   const body = `(func (export "route") (result i32) (drop (call $http_request (i64.const 0) (i64.const 0))) (i32.const 0))`;
   const module = extismModule(body);
   assert.equal(buildModule(module, { memory: MEMORY }).info.hooks, 1 << HOOK.route);
   const loaded = load(module, { configs: [{}] });
   assert.equal(call(loaded, "route", exchange(REQUEST)), OUTCOME.failed);
-  assert.match(loaded.reports.join(), /failed in route: an asynchronous host call in a hook that cannot be suspended/);
+  assert.match(loaded.reports.join(), /failed in route: http_request: not possible in this hook/);
 });
 
 test("an output whose values take longest to parse is paid for before it is parsed", () => {

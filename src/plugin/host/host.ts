@@ -210,7 +210,8 @@ export class PluginHost {
         index,
         plan,
         hooks: module.info.hooks,
-        suspends: module.info.suspends,
+        // An Extism plugin may import http_request without being permitted to send requests: it is never suspended then.
+        suspends: module.info.suspends && (module.info.abi === "native" || plan.fetch.length > 0),
         fetcher: parts.fetcher ?? null,
         version,
         clusters,

@@ -3,6 +3,7 @@ import { type Failure, HOOK, HOOKS, RESULT } from "../../../abi/abi.ts";
 import { Fault } from "../../host/fault.ts";
 import { type BodyChunk, chunkOf } from "../../host/hook-context.ts";
 import { METER } from "../../wasm/meter.ts";
+import { STOPPED } from "../../wasm/meter-code.ts";
 import type { GuestAbi, HookFunction, LinkedGuest, LinkedModule, SuspendableFunction } from "../abi.ts";
 import type { CallContext } from "../call-context.ts";
 import { GuestMemory } from "../memory.ts";
@@ -98,7 +99,11 @@ class ExtismGuest implements LinkedGuest {
   }
 
   explain(): { readonly reason: Failure; readonly message: string } | null {
-    return this.#kernel.explain();
+    const stopped = this.#exports[METER.stopped] as WebAssembly.Global;
+    if (stopped.value !== STOPPED.suspension) return this.#kernel.explain();
+    const isPossible = this.suspendable.has(this.#context.scope.hook);
+    const why = isPossible ? "not allowed (allow.fetch)" : "not possible in this hook";
+    return { reason: "host", message: `http_request: ${why}` };
   }
 
   /** Writes the input: the fuel that is left for the guest. @throws Fault */
