@@ -1,20 +1,20 @@
-/** Upgrade fields (RFC 9110 section 7.8): which protocol a request asks for, and what a 101 confirms. */
+/** Upgrade headers (RFC 9110 section 7.8) of requests and of 101 responses. */
 import { COMMA, equalsWord, HTAB, SPACE } from "./bytes.ts";
 import { FIELD_WORDS, FLAG, type Head, NAME, VALUE_END, VALUE_START } from "./head.ts";
 
-/** A protocol that a route allows, as configured, and in lower case. */
+/** A protocol that a route allows: `text` as configured, `word` in lower case. */
 export type UpgradeProtocol = { readonly text: Buffer; readonly word: Buffer };
 
 export function makeUpgrades(names: readonly string[]): UpgradeProtocol[] {
   return names.map((name) => ({ text: Buffer.from(name), word: Buffer.from(name.toLowerCase()) }));
 }
 
-/** Whether a 101 switches to that protocol. It names it, and says that it is for this hop. */
+/** Whether a 101 confirms the protocol: it has `Connection: upgrade` and lists the protocol in Upgrade. */
 export function confirmsUpgrade(response: Head, protocol: UpgradeProtocol): boolean {
   return (response.flags & FLAG.upgrade) !== 0 && findProtocol(response, [protocol]) !== null;
 }
 
-/** The first protocol of the head's Upgrade fields that is one of these; null without one. */
+/** Returns the first of the head's Upgrade protocols that is one of `protocols`, or null. */
 export function findProtocol(head: Head, protocols: readonly UpgradeProtocol[]): UpgradeProtocol | null {
   const { bytes, fields } = head;
   for (let i = head.findKnown(NAME.upgrade); i >= 0; i = head.findKnown(NAME.upgrade, i + 1)) {

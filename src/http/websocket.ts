@@ -1,6 +1,6 @@
 /**
- * WebSocket frames (RFC 6455 section 5), as far as a relay needs them: where each frame ends, and whether it was a Close.
- * Control frames may stand between any two frames, those of a fragmented message included (section 5.4).
+ * WebSocket frames (RFC 6455 section 5), as far as a relay needs them: where each frame ends, and whether it is a Close
+ * frame. Control frames are allowed between any two frames, also within a fragmented message (section 5.4).
  */
 import { randomBytes } from "node:crypto";
 
@@ -8,15 +8,15 @@ const CLOSE = 8;
 /** 1001, "going away" (section 7.4.1), as the payload of a Close frame. */
 const GOING_AWAY = Buffer.from([0x03, 0xe9]);
 
-/** The frames of one direction. It follows any bytes, whether they are valid frames or not. */
+/** Tracks the frames of one direction. Accepts any bytes; frames are not validated. */
 export class WebSocketFrames {
   readonly #isMasked: boolean;
-  #isOver = false;
-  /** Bytes of the present frame's header: read, and still missing. */
+  #isClosed = false;
+  /** Bytes of the current frame's header: read, and missing. */
   #read = 0;
   #missing = 2;
   #lengthBytes = 0;
-  /** Bytes of its payload still to come. */
+  /** Remaining bytes of its payload. */
   #payload = 0;
 
   /** `isMasked`: frames from the client, which it masks. */
@@ -24,17 +24,17 @@ export class WebSocketFrames {
     this.#isMasked = isMasked;
   }
 
-  get isWhole(): boolean {
+  get atBoundary(): boolean {
     return this.#read === 0;
   }
 
-  /** A Close frame has begun: its sender sends nothing after it. */
-  get isOver(): boolean {
-    return this.#isOver;
+  /** A Close frame has begun: its sender sends no frame after it. */
+  get isClosed(): boolean {
+    return this.#isClosed;
   }
 
-  /** Follows `bytes[start, end)`, up to the end of the present frame if that is in it. Returns where it stopped. */
-  follow(bytes: Uint8Array, start: number, end: number): number {
+  /** Consumes `bytes[start, end)` up to the end of the current frame. Returns the end of what was consumed. */
+  advance(bytes: Uint8Array, start: number, end: number): number {
     let at = start;
     while (this.#missing > 0) {
       if (at === end) return end;
@@ -53,7 +53,7 @@ export class WebSocketFrames {
     this.#missing--;
     switch (this.#read++) {
       case 0:
-        if ((byte & 0x0f) === CLOSE) this.#isOver = true;
+        if ((byte & 0x0f) === CLOSE) this.#isClosed = true;
         return;
       case 1: {
         const length = byte & 0x7f;
@@ -67,8 +67,8 @@ export class WebSocketFrames {
     }
   }
 
-  /** A Close frame with 1001. Frames to an endpoint are masked by bytes that it cannot predict (section 5.3). */
-  farewell(): Buffer {
+  /** A Close frame with 1001. Frames to an endpoint are masked with random bytes (section 5.3). */
+  closeFrame(): Buffer {
     if (!this.#isMasked) return Buffer.from([0x80 | CLOSE, GOING_AWAY.length, ...GOING_AWAY]);
     const mask = randomBytes(4);
     return Buffer.from([

@@ -6,19 +6,19 @@
 import { BLOCK_SIZE, type Buffers } from "./buffers.ts";
 import type { Connection, ConnectionHandler } from "./connection.ts";
 
-/** Follows the frames of one direction of a protocol that has a farewell, which may be sent between two frames. */
-export interface Frames {
-  /** The last frame is complete. */
-  readonly isWhole: boolean;
-  /** The last frame was the protocol's own farewell: nothing may follow it. */
-  readonly isOver: boolean;
-  /** Follows `bytes[start, end)`, up to the end of the present frame if that is in it. Returns where it stopped. */
-  follow(bytes: Buffer, start: number, end: number): number;
-  /** Announces to the receiver of this direction that the connection ends. */
-  farewell(): Buffer;
+/** Tracks the frames of one direction, for a protocol with a close frame, which may be sent at a frame boundary. */
+export interface FrameTracker {
+  /** At a frame boundary: no frame is incomplete. */
+  readonly atBoundary: boolean;
+  /** A close frame was seen: no frame may follow it. */
+  readonly isClosed: boolean;
+  /** Consumes `bytes[start, end)` up to the end of the current frame. Returns the end of what was consumed. */
+  advance(bytes: Buffer, start: number, end: number): number;
+  /** A close frame for the receiver of this direction: the proxy is going away. */
+  closeFrame(): Buffer;
 }
 
-/** Why a tunnel ended: what happened first, or the reset that cut it later. */
+/** Why a tunnel ended: the first event, or a later reset. */
 export const TUNNEL_ENDS = [
   "client_closed",
   "endpoint_closed",
@@ -34,11 +34,11 @@ export type TunnelEnd = (typeof TUNNEL_ENDS)[number];
 export type Received = { readonly bytes: Buffer; readonly start: number; readonly end: number };
 
 export interface TunnelOwner {
-  /** How long a tunnel may take to end after `drain`, ms. */
+  /** Time limit for a tunnel to end after `drain`, ms. */
   readonly grace: number;
-  /** So many bytes were received from the client, and from the endpoint, and forwarded. */
+  /** Reports bytes received from the client and from the endpoint, and forwarded. */
   relayed(fromClient: number, fromEndpoint: number): void;
-  /** The client's connection is closed, and the endpoint's is or will be. `cause`: the socket's error, or empty. */
+  /** The client's connection is closed; the endpoint's is closed or closing. `cause`: the socket's error, or empty. */
   ended(reason: TunnelEnd, cause: string): void;
   /** An exception was thrown in the relay; both connections are reset. */
   broken(error: unknown): void;
@@ -49,21 +49,20 @@ export type TunnelOptions = {
   readonly endpoint: Connection;
   readonly owner: TunnelOwner;
   readonly buffers: Buffers;
-  /** After so long without a byte in either direction it is ended, ms. */
+  /** Idle timeout: time without a byte in either direction, ms. */
   readonly idle: number;
-  /** For the bytes from the client, and from the endpoint; null: the protocol has no farewell. */
-  readonly frames: { readonly fromClient: Frames; readonly fromEndpoint: Frames } | null;
+  /** For the bytes from the client, and from the endpoint; null: the protocol has no close frame. */
+  readonly frames: { readonly fromClient: FrameTracker; readonly fromEndpoint: FrameTracker } | null;
 };
 
-/** Once one direction has ended the other may be silent for so long at most, ms. */
-const HALF_CLOSED = 30_000;
-/** How long the rest of a connection is read or written whose other end is gone already, ms. */
+/** Longest idle timeout of a half-closed tunnel, ms. */
+const HALF_CLOSED_IDLE = 30_000;
+/** Lingering close: how long a connection is still read or written after the other one is closed, ms. */
 const LINGER = 2000;
+/** A draining tunnel is closed this long before the end of the grace period, when connections are reset, ms. */
+const DRAIN_MARGIN = 200;
 
-/** A tunnel ends so much before the grace is over, at which its connections are reset, ms. */
-const MARGIN = 200;
-
-const NOTHING_TO_DO = (): void => {};
+const NO_OP = (): void => {};
 
 export class Tunnel {
   readonly client: TunnelSide;
@@ -74,10 +73,10 @@ export class Tunnel {
   #reason: TunnelEnd | null = null;
   #cause = "";
   #isDraining = false;
-  /** One connection is closed: the deadline of the other is that of its rest. */
+  /** One connection is closed: the other's deadline is that of its lingering close. */
   #isClosing = false;
 
-  /** Becomes the handler of both connections; `begin` follows. */
+  /** Becomes the handler of both connections; call `begin` next. */
   constructor({ client, endpoint, owner, buffers, idle, frames }: TunnelOptions) {
     this.owner = owner;
     this.buffers = buffers;
@@ -90,10 +89,10 @@ export class Tunnel {
     endpoint.handler = this.endpoint;
   }
 
-  /** Relays from now on. What was received before is forwarded first. */
+  /** Starts to relay; forwards the bytes received before first. */
   begin(fromClient: Received, fromEndpoint: Received): void {
     this.endpoint.connection.deadline = 0;
-    this.active();
+    this.restartIdleTimer();
     this.endpoint.begin(fromEndpoint);
     this.client.begin(fromClient);
   }
@@ -102,35 +101,35 @@ export class Tunnel {
     return this.#isDraining;
   }
 
-  /** The connection is to end within the owner's grace: announces it to the client where the protocol can. */
+  /** Ends the tunnel within the owner's grace period; sends the client a close frame if the protocol has one. */
   drain(): void {
     if (this.#isDraining || this.#isClosing) return;
     this.#isDraining = true;
-    this.note("drained");
-    this.endpoint.connection.arm(Math.max(1, this.owner.grace - MARGIN));
-    this.endpoint.announce();
+    this.setReason("drained");
+    this.endpoint.connection.arm(Math.max(1, this.owner.grace - DRAIN_MARGIN));
+    this.endpoint.closeAtBoundary();
   }
 
-  /** Something was received or sent: the idle time begins anew. */
-  active(): void {
+  /** Bytes were received or sent. */
+  restartIdleTimer(): void {
     if (!this.#isClosing) this.client.connection.arm(this.#idle);
   }
 
-  /** The first reason is that of the end, but for a reset in the middle of what ended in order. */
-  note(reason: TunnelEnd, cause = ""): void {
-    const cutLater = cause !== "" && (this.#reason === "client_closed" || this.#reason === "endpoint_closed");
-    if (this.#reason !== null && !cutLater) return;
+  /** Keeps the first reason, except that a reset replaces an orderly close. */
+  setReason(reason: TunnelEnd, cause = ""): void {
+    const wasReset = cause !== "" && (this.#reason === "client_closed" || this.#reason === "endpoint_closed");
+    if (this.#reason !== null && !wasReset) return;
     this.#reason = reason;
     this.#cause = cause;
   }
 
   halfClosed(side: TunnelSide): void {
-    this.note(side === this.client ? "client_closed" : "endpoint_closed");
-    this.#idle = Math.min(this.#idle, HALF_CLOSED);
-    this.active();
+    this.setReason(side === this.client ? "client_closed" : "endpoint_closed");
+    this.#idle = Math.min(this.#idle, HALF_CLOSED_IDLE);
+    this.restartIdleTimer();
   }
 
-  /** The deadline of a side's connection has passed: the client's is the idle time, the endpoint's that of a drain. */
+  /** The client's connection has the deadline of the idle timeout, the endpoint's that of a drain. */
   timedOut(side: TunnelSide): void {
     if (this.#isClosing || side.isWriteBroken) side.connection.reset();
     else this.#end(side === this.client ? "idle_timeout" : "drained");
@@ -139,10 +138,10 @@ export class Tunnel {
   closed(side: TunnelSide, error: Error | null): void {
     const { other } = side;
     const orderly = error === null && side.hasEnded;
-    if (!orderly) this.note(side === this.client ? "client_reset" : "endpoint_reset", error?.message ?? "closed");
+    if (!orderly) this.setReason(side === this.client ? "client_reset" : "endpoint_reset", error?.message ?? "closed");
     this.#isClosing = true;
     if (orderly) other.linger();
-    else if (this.#isDraining) other.takeLeave();
+    else if (this.#isDraining) other.closeGracefully();
     else if (other.connection.alive) other.connection.reset();
     if (side === this.client) this.owner.ended(this.#reason ?? "client_reset", this.#cause);
   }
@@ -153,17 +152,17 @@ export class Tunnel {
   }
 
   broken(error: unknown): void {
-    this.note("internal");
+    this.setReason("internal");
     this.#isClosing = true;
     for (const { connection } of [this.client, this.endpoint]) if (connection.alive) connection.reset();
     this.owner.broken(error);
   }
 
   #end(reason: TunnelEnd): void {
-    this.note(reason);
+    this.setReason(reason);
     this.#isClosing = true;
-    this.endpoint.takeLeave();
-    this.client.takeLeave();
+    this.endpoint.closeGracefully();
+    this.client.closeGracefully();
   }
 }
 
@@ -171,21 +170,21 @@ export class Tunnel {
 export class TunnelSide implements ConnectionHandler {
   readonly tunnel: Tunnel;
   readonly connection: Connection;
-  /** Of the bytes that its peer sends; null: they are not followed. */
-  readonly frames: Frames | null;
+  /** Of the bytes that its peer sends; null: they are not tracked. */
+  readonly frames: FrameTracker | null;
   other!: TunnelSide;
   /** Its peer has ended its direction. */
   hasEnded = false;
   /** Its peer takes no more bytes, but what it has sent may still be read. */
   isWriteBroken = false;
-  /** Our direction is ended. */
-  #hasFinished = false;
+  /** The write direction to its peer is ended. */
+  #writesEnded = false;
   /** What its peer sends is not forwarded any more. */
   #discards = false;
-  /** The farewell was sent to its peer. */
-  #hasLeft = false;
+  /** A close frame was sent to its peer. */
+  #closeFrameSent = false;
 
-  constructor(tunnel: Tunnel, connection: Connection, frames: Frames | null) {
+  constructor(tunnel: Tunnel, connection: Connection, frames: FrameTracker | null) {
     this.tunnel = tunnel;
     this.connection = connection;
     this.frames = frames;
@@ -199,23 +198,23 @@ export class TunnelSide implements ConnectionHandler {
 
   receive(bytes: Buffer, start: number, end: number): void {
     const { connection, frames, tunnel } = this;
-    tunnel.active();
+    tunnel.restartIdleTimer();
     connection.stream(end - start === BLOCK_SIZE);
     if (this.#discards) return;
     let stop = end;
     if (frames !== null) {
-      if (tunnel.isDraining && this === tunnel.endpoint) stop = this.#followToBoundary(frames, bytes, start, end);
-      else for (let at = start; at < end; ) at = frames.follow(bytes, at, end);
+      if (tunnel.isDraining && this === tunnel.endpoint) stop = this.#advanceToBoundary(frames, bytes, start, end);
+      else for (let at = start; at < end; ) at = frames.advance(bytes, at, end);
     }
     if (!this.#forward(bytes, start, stop)) connection.pause();
-    if (stop < end || tunnel.isDraining) this.announce();
+    if (stop < end || tunnel.isDraining) this.closeAtBoundary();
   }
 
-  /** Returns the end of the first frame that is complete and not the last one; `end` if none is. */
-  #followToBoundary(frames: Frames, bytes: Buffer, start: number, end: number): number {
-    const at = frames.follow(bytes, start, end);
-    if (!frames.isOver) return at;
-    for (let rest = at; rest < end; ) rest = frames.follow(bytes, rest, end);
+  /** Returns the first frame boundary; `end` if there is none, or if a close frame was seen. */
+  #advanceToBoundary(frames: FrameTracker, bytes: Buffer, start: number, end: number): number {
+    const at = frames.advance(bytes, start, end);
+    if (!frames.isClosed) return at;
+    for (let rest = at; rest < end; ) rest = frames.advance(bytes, rest, end);
     return end;
   }
 
@@ -228,17 +227,17 @@ export class TunnelSide implements ConnectionHandler {
     return connection.send(out, bytes.copy(out, 0, start, end));
   }
 
-  /** Sends the farewell to the other side's peer, once a frame is complete; what this one's sends is discarded then. */
-  announce(): void {
+  /** At a frame boundary, sends a close frame to the client, and discards what the endpoint sends from then on. */
+  closeAtBoundary(): void {
     const { frames, tunnel } = this;
-    if (this !== tunnel.endpoint || frames === null || this.#discards || !frames.isWhole || frames.isOver) return;
+    if (this !== tunnel.endpoint || frames === null || this.#discards || !frames.atBoundary || frames.isClosed) return;
     this.#discard();
-    this.other.#sendFarewell(frames);
+    this.other.#sendCloseFrame(frames);
   }
 
-  #sendFarewell(frames: Frames): void {
-    this.#hasLeft = true;
-    const bytes = frames.farewell();
+  #sendCloseFrame(frames: FrameTracker): void {
+    this.#closeFrameSent = true;
+    const bytes = frames.closeFrame();
     this.connection.send(bytes, bytes.length);
   }
 
@@ -249,7 +248,7 @@ export class TunnelSide implements ConnectionHandler {
   }
 
   flushed(): void {
-    this.tunnel.active();
+    this.tunnel.restartIdleTimer();
     this.other.connection.resume();
   }
 
@@ -257,36 +256,36 @@ export class TunnelSide implements ConnectionHandler {
     if (this.hasEnded) return;
     this.hasEnded = true;
     this.tunnel.halfClosed(this);
-    this.other.#finish();
+    this.other.#endWrites();
     if (this.isWriteBroken) this.connection.destroy();
-    else if (this.#hasFinished) this.connection.endBoth();
+    else if (this.#writesEnded) this.connection.endBoth();
   }
 
-  #finish(): void {
-    if (this.#hasFinished || !this.connection.alive) return;
-    this.#hasFinished = true;
+  #endWrites(): void {
+    if (this.#writesEnded || !this.connection.alive) return;
+    this.#writesEnded = true;
     if (this.hasEnded) this.connection.endBoth();
-    else this.connection.end(NOTHING_TO_DO);
+    else this.connection.end(NO_OP);
   }
 
-  /** The other connection is closed and was complete: sends what is left, and has its peer see the end. */
+  /** The other connection closed in order: sends the pending bytes, then ends this one. */
   linger(): void {
     const { connection } = this;
     if (!connection.alive) return;
-    this.#finish();
+    this.#endWrites();
     this.#discard();
-    connection.arm(connection.unsent > 0 ? HALF_CLOSED : LINGER);
+    connection.arm(connection.unsent > 0 ? HALF_CLOSED_IDLE : LINGER);
   }
 
-  /** Ends the connection by the protocol's farewell; by a reset where that is not possible. */
-  takeLeave(): void {
+  /** Closes with a close frame, or by a reset where that is not possible. */
+  closeGracefully(): void {
     const { connection, other } = this;
     if (!connection.alive) return;
     const { frames } = other;
-    if (frames === null || !frames.isWhole || this.isWriteBroken || connection.unsent > 0) return connection.reset();
-    if (!frames.isOver && !this.#hasLeft && !this.#hasFinished) this.#sendFarewell(frames);
+    if (frames === null || !frames.atBoundary || this.isWriteBroken || connection.unsent > 0) return connection.reset();
+    if (!frames.isClosed && !this.#closeFrameSent && !this.#writesEnded) this.#sendCloseFrame(frames);
     this.#discard();
-    this.#hasFinished = true;
+    this.#writesEnded = true;
     connection.arm(LINGER);
     connection.endBoth();
   }
@@ -309,12 +308,12 @@ export class TunnelSide implements ConnectionHandler {
 
   connected(): void {}
 
-  /** A dialled connection: the endpoint takes no more. What it has sent is read to its end. */
+  /** Of a dialled connection: the endpoint accepts no more bytes; those that it has sent are still read. */
   writeFailed(error: Error): void {
     this.isWriteBroken = true;
     this.other.#discard();
     if (this.hasEnded) return this.connection.destroy();
-    this.tunnel.note("endpoint_reset", error.message);
+    this.tunnel.setReason("endpoint_reset", error.message);
     this.connection.arm(LINGER);
   }
 }

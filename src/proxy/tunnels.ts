@@ -1,6 +1,6 @@
 /**
- * The tunnels of one worker. A tunnel has released its exchange and its snapshot: it holds what its line of the access log
- * is written from, and a place in its endpoint's requests in flight, which keeps the endpoint's slot from reuse
+ * The tunnels of one worker. A tunnel has released its exchange and its snapshot: it keeps a copy of the data of its access
+ * log line, and counts as a request in flight of its endpoint, whose slot is therefore not reused
  * (`worker/slots-in-use.ts`).
  */
 import { HOOK } from "../abi/abi.ts";
@@ -11,17 +11,17 @@ import type { WorkerContext } from "./context.ts";
 import type { Exchange } from "./exchange.ts";
 import type { AcceptedConnection, Port } from "./port.ts";
 
-/** Ends that are logged: those that neither side asked for, but for clients that leave. */
+/** Reasons that are logged: failures other than those of clients. */
 const LOGGED: readonly TunnelEnd[] = ["endpoint_reset", "idle_timeout", "internal"];
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
 export class Tunnels {
-  /** How long a tunnel may take to end after it was asked to, ms. */
+  /** Time limit for a draining tunnel, ms. */
   grace = 0;
   readonly #context: WorkerContext;
   readonly #internal: (error: unknown) => void;
-  /** In the order in which they were opened. */
+  /** Oldest first. */
   readonly #open = new Set<OpenTunnel>();
 
   constructor(context: WorkerContext, internal: (error: unknown) => void) {
@@ -29,7 +29,7 @@ export class Tunnels {
     this.#internal = internal;
   }
 
-  /** The 101 is sent. `received`: what the client has sent after its request. */
+  /** Called after the 101 was sent. `received`: the bytes that the client sent after its request. */
   open(x: Exchange, client: AcceptedConnection, port: Port, received: Received): void {
     const { attempt, cluster, upgrade } = x;
     const isWebSocket = upgrade!.word.equals(WEBSOCKET);
@@ -49,18 +49,18 @@ export class Tunnels {
     if (port.draining) tunnel.drain();
   }
 
-  /** Slots of the endpoints that they use. */
+  /** Slots of the endpoints in use. */
   get slots(): Iterable<number> {
     return Array.from(this.#open, ({ slot }) => slot);
   }
 
-  /** Has those end whose endpoint is to be left. */
-  drainEndpoints(isLeft: (slot: number) => boolean): void {
-    for (const { slot, tunnel } of this.#open) if (isLeft(slot)) tunnel!.drain();
+  /** Drains the tunnels to endpoints for which `isRemoved` returns true. */
+  drainEndpoints(isRemoved: (slot: number) => boolean): void {
+    for (const { slot, tunnel } of this.#open) if (isRemoved(slot)) tunnel!.drain();
   }
 
-  remove(one: OpenTunnel): void {
-    this.#open.delete(one);
+  remove(tunnel: OpenTunnel): void {
+    this.#open.delete(tunnel);
   }
 
   internal(error: unknown): void {
@@ -78,7 +78,7 @@ class OpenTunnel implements TunnelOwner {
   readonly #tunnels: Tunnels;
   readonly #context: WorkerContext;
   readonly #port: Port;
-  readonly #place: { readonly listener: string; readonly cluster: string; readonly endpoint: string };
+  readonly #labels: { readonly listener: string; readonly cluster: string; readonly endpoint: string };
   /** Null while there is no access log. */
   readonly #record: Mutable<AccessRecord> | null;
   #received = 0;
@@ -91,7 +91,7 @@ class OpenTunnel implements TunnelOwner {
     this.#tunnels = tunnels;
     this.#context = context;
     this.#port = port;
-    this.#place = { listener: x.listenerName, cluster: x.clusterName, endpoint: address };
+    this.#labels = { listener: x.listenerName, cluster: x.clusterName, endpoint: address };
     this.#record = context.accessLog.enabled ? recordOf(x) : null;
     context.columns.addInFlight(context.worker, slot, 1);
   }
@@ -118,9 +118,9 @@ class OpenTunnel implements TunnelOwner {
       record.error = { code: reason };
       accessLog.line(record, performance.now());
     }
-    const { cluster, endpoint } = this.#place;
+    const { cluster, endpoint } = this.#labels;
     if (LOGGED.includes(reason) && warnings.admits("tunnel_ended", `${cluster} ${endpoint} ${reason}`))
-      warnings.write("a tunnel was cut", { ...this.#place, reason, cause });
+      warnings.write("a tunnel ended unexpectedly", { ...this.#labels, reason, cause });
   }
 
   broken(error: unknown): void {
@@ -128,7 +128,7 @@ class OpenTunnel implements TunnelOwner {
   }
 }
 
-/** What the line of the access log is written from, in memory of its own. `log` hooks, which follow, may add fields. */
+/** Copies the data of the access log line. `log` hooks, which run later, may add fields. */
 function recordOf(x: Exchange): AccessRecord {
   if (((x.listener!.hooks | x.route!.hooks) & (1 << HOOK.log)) !== 0) x.logFields ??= new Map();
   const { clientAddress, listenerName, routeName, clusterName, attempts, startedAt, headAt } = x;

@@ -1,6 +1,6 @@
 /**
- * Upgrades: which requests may ask the endpoint for another protocol. All other Upgrade fields are hop-by-hop, and are not
- * forwarded.
+ * Upgrades: decides which requests are forwarded with an Upgrade header. All other Upgrade headers are hop-by-hop and are
+ * dropped.
  */
 import { FLAG, FRAMING } from "../http/head.ts";
 import { isGetMethod } from "../http/method.ts";
@@ -8,8 +8,8 @@ import { findProtocol, type UpgradeProtocol } from "../http/upgrade.ts";
 import type { Exchange } from "./exchange.ts";
 
 /**
- * The protocol that the request asks for and its route allows, the first of several; null: it is forwarded as a plain
- * request. Only a GET without a body can become a tunnel: bytes after its head are then the tunnel's beyond doubt.
+ * Returns the first requested protocol that the route allows; null: the request is forwarded as a plain one. Only a GET
+ * without a body can become a tunnel: all bytes after its headers then belong to the tunnel.
  */
 export function selectUpgrade({ request, route, client }: Exchange): UpgradeProtocol | null {
   if ((request.flags & FLAG.upgrade) === 0 || client!.openTunnel === undefined || !isGetMethod(request)) return null;
@@ -17,7 +17,7 @@ export function selectUpgrade({ request, route, client }: Exchange): UpgradeProt
   return findProtocol(request, route!.upgrades);
 }
 
-/** Whether the exchange has become a tunnel, or is about to: no plugin has made another response of the 101. */
+/** Whether the exchange becomes a tunnel: the endpoint sent a 101 and no plugin has replaced it. */
 export function isUpgraded({ attempt, localStatus, response }: Exchange): boolean {
   return attempt.upgraded !== null && localStatus === 0 && response.status === 101;
 }

@@ -203,7 +203,7 @@ testInUsualMode(
     await cut.head();
     second.reset();
     assert.equal(await bounded(cut.closed, "the client's end"), "reset");
-    const line = await sluice.logged(({ msg }) => msg === "a tunnel was cut", "a cut tunnel");
+    const line = await sluice.logged(({ msg }) => msg === "a tunnel ended unexpectedly", "a tunnel that ended");
     // A client that sends much before the 101, and ends its direction, is read no further; nothing of it is lost.
     const eager = await connectTo(t, sluice.port);
     eager.send(ask()).send(bytes).end("that is all");

@@ -35,40 +35,40 @@ test("follow stops at each frame's end, and knows whether it is there, however t
         for (let at = 0; at < total; ) {
           const end = Math.min(total, at + 1 + sizes.next().value);
           while (at < end) {
-            at = frames.follow(bytes, at, end);
-            assert.equal(frames.isWhole, borders.has(at));
-            if (frames.isWhole) seen.add(at);
+            at = frames.advance(bytes, at, end);
+            assert.equal(frames.atBoundary, borders.has(at));
+            if (frames.atBoundary) seen.add(at);
           }
         }
         assert.deepEqual(seen, borders);
-        assert.equal(frames.isOver, false);
+        assert.equal(frames.isClosed, false);
       },
     ),
   );
 });
 
-test("a Close frame is known from its first byte, and any bytes are followed", () => {
+test("a Close frame is detected at its first byte, and any bytes are accepted", () => {
   const frames = new WebSocketFrames(false);
   const close = Buffer.from([0x88, 2, 3, 0xe8]);
-  assert.equal(frames.follow(close, 0, 1), 1);
-  assert.deepEqual([frames.isWhole, frames.isOver], [false, true]);
-  assert.equal(frames.follow(close, 1, 4), 4);
-  assert.equal(frames.isWhole, true);
+  assert.equal(frames.advance(close, 0, 1), 1);
+  assert.deepEqual([frames.atBoundary, frames.isClosed], [false, true]);
+  assert.equal(frames.advance(close, 1, 4), 4);
+  assert.equal(frames.atBoundary, true);
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) => {
       const any = new WebSocketFrames(true);
       let at = 0;
       for (let turn = 0; at < bytes.length; turn++) {
         assert.ok(turn <= bytes.length);
-        at = any.follow(bytes, at, bytes.length);
+        at = any.advance(bytes, at, bytes.length);
       }
     }),
   );
 });
 
-test("the farewell is a Close with 1001, masked for an endpoint", () => {
-  assert.deepEqual([...new WebSocketFrames(false).farewell()], [0x88, 2, 0x03, 0xe9]);
-  const [first, second, ...rest] = new WebSocketFrames(true).farewell();
+test("closeFrame returns a Close frame with 1001, masked for an endpoint", () => {
+  assert.deepEqual([...new WebSocketFrames(false).closeFrame()], [0x88, 2, 0x03, 0xe9]);
+  const [first, second, ...rest] = new WebSocketFrames(true).closeFrame();
   assert.deepEqual([first, second, rest.length], [0x88, 0x82, 6]);
   assert.deepEqual([rest[4]! ^ rest[0]!, rest[5]! ^ rest[1]!], [0x03, 0xe9]);
 });

@@ -122,7 +122,7 @@ function pattern(seed: number, size: number): Buffer {
 
 const chunks = fc.array(fc.oneof(fc.nat(300), fc.nat(20_000), fc.constantFrom(BLOCK_SIZE, 200_000)), { maxLength: 6 });
 
-test("whatever both sides send arrives whole and in order, in both directions at once, and both ends are passed on", (t) =>
+test("bytes arrive complete and in order in both directions at once, and both ends are forwarded", (t) =>
   fc.assert(
     fc.asyncProperty(chunks, chunks, fc.boolean(), async (up, down, isWebSocket) => {
       const { owner, client, endpoint, buffers } = await open(t, { isWebSocket, early: "early" });
@@ -256,7 +256,7 @@ test("drain: the client gets the Close behind the frame under way, then nothing;
   assert.equal(atClient.bytes.length, 100);
   ends.endpoint.write(Buffer.concat([message.subarray(100), message]));
   await until(() => atClient.bytes.length >= message.length + 4);
-  const reply = new WebSocketFrames(true).farewell();
+  const reply = new WebSocketFrames(true).closeFrame();
   ends.client.write(reply);
   await until(() => atEndpoint.bytes.length === 15 + reply.length);
   ends.endpoint.end(message);
