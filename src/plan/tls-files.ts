@@ -85,6 +85,7 @@ class TlsCheck {
 
   /** Undefined if there are problems, which are then reported. */
   server(listener: string, tls: ListenerTls): TlsServerOptions | undefined {
+    if (tls.certificates.length === 0) return undefined; // reported when the configuration was read
     const before = this.problems.length;
     const certificates = tls.certificates.map((one) => this.#certificate(listener, one, tls));
     this.#names(tls, certificates);
@@ -209,7 +210,11 @@ class TlsCheck {
       if (code === "ERR_MISSING_PASSPHRASE" || (encrypted && passphrase === ""))
         this.#report(at, `the key in ${path} is encrypted, expected "passphrase"`);
       else if (encrypted) this.#report(at, `the passphrase does not decrypt the key in ${path}`);
-      else if (!pem.includes("PRIVATE KEY-----")) this.#report(at, `${path} holds no private key in PEM form`);
+      else if (!pem.includes("PRIVATE KEY-----"))
+        this.#report(
+          at,
+          `${path} holds ${blocksOf(pem).length > 0 ? "a certificate and " : ""}no private key in PEM form`,
+        );
       else this.#report(at, `the private key in ${path} cannot be read: ${message}`);
       return undefined;
     }
@@ -232,7 +237,11 @@ class TlsCheck {
   #bundle({ path, at }: NamedFile, text: string): X509Certificate[] {
     const blocks = blocksOf(text);
     const found = blocks.map(parse);
-    if (blocks.length === 0) this.#report(at, `${path} holds no certificate in PEM form`);
+    if (blocks.length === 0)
+      this.#report(
+        at,
+        `${path} holds ${text.includes("PRIVATE KEY-----") ? "a private key and " : ""}no certificate in PEM form`,
+      );
     const bad = found.indexOf(undefined);
     if (bad < 0) return found as X509Certificate[];
     this.#report(at, `the certificate ${bad + 1} of ${blocks.length} in ${path} cannot be read`);

@@ -62,16 +62,35 @@ test("files that are written half or hold something else", async () => {
   const cert = async (name: string) => (await check(pair(name, "a"))).problems;
   assert.deepEqual(await cert("half"), [`${AT}.cert: half.pem holds no certificate in PEM form`]);
   assert.deepEqual(await cert("broken"), [`${AT}.cert: the certificate 1 of 1 in broken.pem cannot be read`]);
+  const exchanged = await check("{ certificates: [{ cert: a.key, key: a.pem }] }");
+  assert.deepEqual(exchanged.problems, [
+    `${AT}.cert: a.key holds a private key and no certificate in PEM form`,
+    `${AT}.key: a.pem holds a certificate and no private key in PEM form`,
+  ]);
   writeFileSync(authority.path("empty.key"), "");
   assert.deepEqual((await check(pair("a", "empty"))).problems, [
     `${AT}.key: empty.key holds no private key in PEM form`,
   ]);
   const other = await check(pair("a", "a", ", clientCertificates: { ca: a.key, crl: a.pem }"));
-  assert.equal(other.problems[0], "listeners.web.tls.clientCertificates.ca: a.key holds no certificate in PEM form");
+  assert.equal(
+    other.problems[0],
+    "listeners.web.tls.clientCertificates.ca: a.key holds a private key and no certificate in PEM form",
+  );
   assert.match(other.problems[1]!, /^listeners.web.tls.clientCertificates.crl: a.pem holds no revocation list/);
   assert.deepEqual((await check(pair("a", "a", ", ciphers: [TLS_NONE]"))).problems, [
     'listeners.web.tls: unknown cipher "TLS_NONE"',
   ]);
+});
+
+test("an empty list of certificates is reported once, by the configuration", async () => {
+  const text =
+    'listeners: { web: { address: ":1", cluster: app, tls: { certificates: [] } } }\nclusters: { app: ["127.0.0.1:1"] }';
+  const { readable, problems } = loadConfig(text, { file: authority.path("sluice.yaml"), env: {} });
+  assert.deepEqual(
+    problems.map(({ message }) => message),
+    ["the list of certificates is empty, expected one"],
+  );
+  assert.deepEqual((await readTlsFiles(readable!)).problems, []);
 });
 
 test("what may be a mistake is a warning", async () => {
