@@ -15,10 +15,12 @@ export async function run(args: string[]): Promise<number> {
   const found = readable === null ? { problems: [], warnings: [] } : await checkFiles(config, readable, wrong);
   const problems = [...wrong, ...found.problems].sort(byPlace);
   for (const problem of problems) process.stdout.write(`${formatProblem(problem)}\n`);
-  for (const warning of [...warnings, ...found.warnings].sort(byPlace))
+  const doubtful = [...warnings, ...found.warnings].sort(byPlace);
+  for (const warning of doubtful)
     process.stdout.write(`${formatProblem({ ...warning, message: `warning: ${warning.message}` })}\n`);
   if (problems.length > 0) return 1;
-  process.stdout.write(`${file}: no problem found\n`);
+  const count = doubtful.length > 0 ? `, ${doubtful.length} warning${doubtful.length > 1 ? "s" : ""}` : "";
+  process.stdout.write(`${file}: no problem found${count}\n`);
   return 0;
 }
 

@@ -319,7 +319,7 @@ A ${KIND_NAMES[kind]} for Sluice, in AssemblyScript.
 npx sluice plugin test .             # plugin.test.ts
 npx sluice plugin build .            # plugin.ts → plugin.wasm
 npx sluice plugin inspect plugin.wasm
-node upstream.mjs                    # two endpoints
+node upstream.mjs                    # two servers to try the plugin on
 npx sluice dev -c sluice.yaml        # in another terminal: the proxy on 127.0.0.1:${web}, status page http://127.0.0.1:${admin}/; rebuilds on save
 curl -i http://127.0.0.1:${web}/
 \`\`\`

@@ -49,10 +49,10 @@ function format({ status, listeners, clusters, plugins }: Parts): string {
     ...clusters.flatMap(linesOfCluster),
     ...plugins.map(lineOfPlugin),
   ];
-  for (const { plugin, state, reason, percent, canary } of status.rollouts)
-    lines.push(
-      `plugin ${plugin}: canary version ${canary.hash.slice(0, 12)} ${state}, ${percent}% of the requests: ${reason}`,
-    );
+  for (const { plugin, state, reason, percent, canary } of status.rollouts) {
+    const share = state === "watching" ? `, ${percent}% of the requests` : "";
+    lines.push(`plugin ${plugin}: canary version ${canary.hash.slice(0, 12)} ${state}${share}: ${reason}`);
+  }
   if (status.lastReload?.result === "rejected")
     lines.push("the last reload was rejected:", ...status.lastReload.problems.map((problem) => `  ${problem}`));
   return `${lines.map(tidy).join("\n")}\n`;

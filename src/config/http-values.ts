@@ -37,7 +37,7 @@ export const method: ScalarShape<string> = scalar(
 
 /** A protocol name with an optional version (RFC 9110 section 7.8). HTTP in a tunnel would pass all routes and plugins. */
 export const upgradeProtocol: ScalarShape<string> = scalar(
-  "the name of a protocol such as websocket, other than HTTP and TLS",
+  "the name of a protocol such as websocket, other than h2c, HTTP and TLS",
   { type: "string", pattern: "^[!#$%&'*+.^_`|~0-9A-Za-z-]+(/[!#$%&'*+.^_`|~0-9A-Za-z-]+)?$" },
   (text) => {
     const [name, version = "0", ...rest] = text.split("/");

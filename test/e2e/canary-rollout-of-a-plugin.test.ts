@@ -174,6 +174,8 @@ testInUsualMode("a new version receives its share, one version for an exchange, 
   }
   await sluice.logged((line) => /^plugin p: canary rollout started with 20% /.test(line.msg ?? ""), "its begin");
   const line = await sluice.logged((line) => /^plugin p: canary version promoted/.test(line.msg ?? ""), "its end");
+  const { stdout: ended } = await runSluice("status", "-c", `${sluice.directory}/sluice.yaml`);
+  assert.match(ended, /plugin p: canary version [0-9a-f]{12} promoted: it failed on 0 of/);
   assert.match(JSON.stringify(line), /"canary":\{"hash":"[0-9a-f]{12}","requests":\d+,"failures":0,"fuel":\d+,"time":/);
   assert.equal(await sluice.metric("sluice_plugin_rollouts_total", { plugin: "p", result: "promoted" }), 1);
   assert.equal(await sluice.metric("sluice_plugin_failures_total"), 0);
