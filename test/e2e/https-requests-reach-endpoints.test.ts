@@ -1,11 +1,24 @@
 /** TLS on a listener: certificates by name and type of key, facts, and what is refused. */
 import assert from "node:assert/strict";
 import { createHash, X509Certificate } from "node:crypto";
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { test } from "node:test";
+import { connect } from "node:tls";
 import { compileSource } from "../contract/plugin-harness.ts";
 import { Authority } from "../support/certificates.ts";
 import { startUpstream } from "./peers.ts";
-import { type LiveTest, type Options, startSluice, testInAllModes, testInUsualMode, until } from "./program.ts";
+import {
+  atEnd,
+  bounded,
+  type LiveTest,
+  type Options,
+  startSluice,
+  testInAllModes,
+  testInUsualMode,
+  until,
+} from "./program.ts";
 import { ask, askPlain, curl, handshake, run, subjectOf } from "./tls.ts";
 
 const authority = new Authority();
@@ -158,4 +171,58 @@ testInAllModes("clientCertificates: required", async (t) => {
     "both are counted",
   );
   await sluice.logged((line) => /no certificate/.test(String(line.cause)), "the cause");
+});
+
+testInAllModes("clientCertificates: optional, and revoked ones", async (t) => {
+  authority.issue("guest");
+  authority.issue("revoked");
+  authority.revoke("revoked", "revoked.crl");
+  const { port } = await start(
+    t,
+    `\n      clientCertificates: { mode: optional, ca: ${ca}, crl: ${authority.path("revoked.crl")} }`,
+  );
+  const ask = async (name?: string) => {
+    const more =
+      name === undefined ? [] : ["--cert", authority.path(`${name}.pem`), "--key", authority.path(`${name}.key`)];
+    const { code, out } = await curl("/", { port, ca, more });
+    return code === 0 ? "x-forwarded-client-cert" in JSON.parse(out).headers : "refused";
+  };
+  assert.deepEqual([await ask(), await ask("guest"), await ask("revoked")], [false, true, "refused"]);
+});
+
+testInAllModes("a tunnel by wss carries bytes both ways, and its ends", async (t) => {
+  const upstream = createServer().on("upgrade", (_request, socket) => {
+    socket.write("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n");
+    socket.on("data", (data: Buffer) => socket.write(data));
+    socket.on("end", () => socket.end("bye"));
+    socket.on("error", () => undefined);
+  });
+  atEnd(t, () => upstream.close());
+  await once(upstream.listen(0, "127.0.0.1"), "listening");
+  const { port: behind } = upstream.address() as AddressInfo;
+  const sluice = await startSluice(
+    t,
+    ({ web }) =>
+      `listeners: { web: { address: "127.0.0.1:${web}", cluster: app, tls: {${CERTIFICATES.replaceAll("\n      certificates:", " certificates: [").replaceAll("\n        - ", " ").replaceAll("} {", "}, {")}] } } }\nclusters: { app: ["127.0.0.1:${behind}"] }`,
+  );
+  const client = connect({
+    port: sluice.port,
+    host: "127.0.0.1",
+    servername: "localhost",
+    ca: authority.read("ca.pem"),
+  });
+  await once(client, "secureConnect");
+  client.write("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n");
+  client.write("Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n");
+  const bytes = Buffer.alloc(2 << 20, "0123456789abcdef!");
+  let received = Buffer.alloc(0);
+  client.on("data", (data: Buffer) => {
+    received = Buffer.concat([received, data]);
+  });
+  await until(() => received.includes("\r\n\r\n"), "the upgrade");
+  assert.match(received.toString("latin1"), /^HTTP\/1.1 101 /);
+  received = received.subarray(received.indexOf("\r\n\r\n") + 4);
+  client.end(bytes);
+  await bounded(once(client, "end"), "the end");
+  assert.ok(received.equals(Buffer.concat([bytes, Buffer.from("bye")])));
 });

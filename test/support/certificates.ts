@@ -82,6 +82,16 @@ export class Authority {
     );
   }
 
+  /** Writes a revocation list of this authority that names the certificate. */
+  revoke(name: string, list: string): void {
+    const settings = `[ca]\ndefault_ca=a\n[a]\ndatabase=index.txt\ndefault_md=sha256\ndefault_crl_days=30\n`;
+    writeFileSync(this.path("index.txt"), "");
+    writeFileSync(this.path("ca.cnf"), settings);
+    const own = ["-config", "ca.cnf", "-keyfile", `${this.name}.key`, "-cert", `${this.name}.pem`];
+    this.#run("ca", ...own, "-revoke", `${name}.pem`);
+    this.#run("ca", ...own, "-gencrl", "-out", list);
+  }
+
   path(file: string): string {
     return join(this.directory, file);
   }
