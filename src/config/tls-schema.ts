@@ -43,7 +43,7 @@ const certificate = convert(
     key: required(file, "PEM file of the private key: RSA, EC or Ed25519."),
     passphrase: optional(
       textOf(1, 1024),
-      "The passphrase of an encrypted key, best from a variable of the environment.",
+      "The passphrase of an encrypted key, preferably from an environment variable.",
     ),
   }),
   (value, at) => ({ ...value, at }),
@@ -54,7 +54,7 @@ const clientCertificates = convert(
     mode: withDefault(
       choice(["off", "optional", "required"]),
       "required",
-      "`required`: a client without a certificate is refused; `optional`: it may connect, but a certificate that is not valid is refused as well; `off`: none is requested.",
+      "`required`: a client without a valid certificate is rejected; `optional`: a client without a certificate is accepted, one with an invalid certificate is rejected; `off`: none is requested.",
     ),
     ca: withDefault(oneOrMore(file), [], "PEM files of the authorities whose certificates are accepted."),
     crl: withDefault(oneOrMore(file), [], "PEM files of certificate revocation lists, one of each authority."),
@@ -82,7 +82,7 @@ export const listenerTls = convert(
     unknownName: withDefault(
       choice(["default", "reject"]),
       "default",
-      "What a client gets that asks for a server name that no certificate has: the first certificate, or none: the handshake fails.",
+      "For a server name without a certificate: `default` uses the first certificate, `reject` fails the handshake.",
     ),
     clientCertificates: optional(
       clientCertificates,

@@ -39,9 +39,9 @@ class AcceptedSocket extends TLSSocket {
 export type Handshake = {
   readonly options: TlsServerOptions;
   readonly context: SecureContext;
-  /** What was read of the connection. */
+  /** The bytes received so far. */
   readonly hello: Buffer;
-  /** Called when it is complete and the client's certificate is accepted: the connection then has its `tls` facts. */
+  /** Called when the handshake is complete and the client's certificate is accepted; `connection.tls` is set. */
   readonly secured: () => void;
 };
 
@@ -71,7 +71,7 @@ function complete(socket: TLSSocket, connection: Connection, { options, secured 
   if (socket.destroyed) return;
   // From now on errors are reported by the event `error`.
   (socket as unknown as Internals)._releaseControl();
-  const problem = refusalOf(socket, options);
+  const problem = rejectionOf(socket, options);
   if (problem !== "") return void socket.destroy(new HandshakeError("client_certificate", problem));
   connection.tls = factsOf(socket, options);
   secured();
@@ -84,7 +84,7 @@ function secureHandle(handle: unknown, connection: Connection, options: Options)
   return socket;
 }
 
-/** Takes the handle from a socket, which is then without use. */
+/** Takes the handle from a socket, which is unusable afterwards. */
 function detach(socket: Socket): unknown {
   const owner = socket as unknown as { _handle: unknown };
   const handle = owner._handle;
@@ -103,14 +103,14 @@ function optionsOf({ clients }: TlsServerOptions, context: SecureContext): Optio
   } as Options;
 }
 
-/** Why the client's certificate is not accepted; empty if it is, or none is needed. */
-function refusalOf(socket: TLSSocket, { clients }: TlsServerOptions): string {
+/** Returns why the client's certificate is rejected; empty if it is accepted, or none is required. */
+function rejectionOf(socket: TLSSocket, { clients }: TlsServerOptions): string {
   if (clients === null) return "";
   const certificate = socket.getPeerX509Certificate();
   // OpenSSL reports success for a session of TLS 1.3 that was resumed without a certificate.
   if (certificate === undefined) return clients.required ? "the client sent no certificate" : "";
   const error = (socket as unknown as Internals)._handle!.verifyError();
-  if (error !== null) return `the client's certificate was refused: ${error.message}`;
+  if (error !== null) return `the client's certificate was rejected: ${error.message}`;
   // It may have expired since the session began.
   return Date.parse(certificate.validTo) < Date.now() ? "the client's certificate has expired" : "";
 }
@@ -124,7 +124,7 @@ function factsOf(socket: TLSSocket, { clients }: TlsServerOptions): TlsFacts {
     cipher: socket.getCipher().standardName,
     protocol: found.alpnProtocol || "",
     resumed: socket.isSessionReused(),
-    // Node gives the names one a line, escaped, from the country down.
+    // Node returns one name per line, escaped, from the country down.
     clientSubject: client?.subject.split("\n").reverse().join(",") ?? "",
     clientNames: client?.subjectAltName ?? "",
     clientFingerprint: client?.fingerprint256.replaceAll(":", "").toLowerCase() ?? "",

@@ -117,7 +117,7 @@ export class TlsServer {
       ca: clients === null ? [] : [...clients.ca],
       ...(clients !== null && clients.crl.length > 0 && { crl: [...clients.crl] }),
       secureOptions: constants.SSL_OP_NO_RENEGOTIATION,
-      // A session is resumed without a look at the client's certificate: only where the same settings verified it.
+      // A resumed session does not verify the client's certificate again: only sessions with the same settings may be resumed.
       sessionIdContext: clients === null ? "sluice" : key.slice(0, 32),
     });
     this.#tickets?.use(context);

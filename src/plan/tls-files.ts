@@ -108,7 +108,7 @@ class TlsCheck {
       new TlsServer(server, null);
       return server;
     } catch (error) {
-      this.#report(tls.at, `the settings cannot be used: ${(error as Error).message}`);
+      this.#report(tls.at, `invalid TLS settings: ${(error as Error).message}`);
       return undefined;
     }
   }
@@ -140,7 +140,7 @@ class TlsCheck {
       new TlsClient(client);
       return client;
     } catch (error) {
-      this.#report(tls.at, `the settings cannot be used: ${(error as Error).message}`);
+      this.#report(tls.at, `invalid TLS settings: ${(error as Error).message}`);
       return undefined;
     }
   }
@@ -171,7 +171,7 @@ class TlsCheck {
     if (pair === undefined) return undefined;
     const { cert, pem, key, leaf } = pair;
     const names = namesOf(leaf);
-    if (names.length === 0) this.#warn(file.at, `the certificate in ${file.path} is for no DNS name`);
+    if (names.length === 0) this.#warn(file.at, `the certificate in ${file.path} has no DNS name`);
     this.certificates.push({ listener, file: file.path, names, expires: Date.parse(leaf.validTo), at });
     return { cert, key: pem, passphrase, names, keyType: (key.asymmetricKeyType ?? "").replace(/-pss$/, "") };
   }
@@ -198,7 +198,7 @@ class TlsCheck {
       const [leaf] = typeof text === "string" ? blocksOf(text) : [];
       return leaf !== undefined && parse(leaf)?.checkPrivateKey(key) === true;
     });
-    return owner === undefined ? "" : `, but of that in ${owner.cert.path}`;
+    return owner === undefined ? "" : `, but of the one in ${owner.cert.path}`;
   }
 
   #key({ path, at }: NamedFile, pem: string, passphrase: string): KeyObject | undefined {
@@ -213,7 +213,7 @@ class TlsCheck {
       else if (!pem.includes("PRIVATE KEY-----"))
         this.#report(
           at,
-          `${path} holds ${blocksOf(pem).length > 0 ? "a certificate and " : ""}no private key in PEM form`,
+          `${path} contains ${blocksOf(pem).length > 0 ? "a certificate and " : ""}no private key in PEM format`,
         );
       else this.#report(at, `the private key in ${path} cannot be read: ${message}`);
       return undefined;
@@ -228,7 +228,7 @@ class TlsCheck {
       if (!chain[i]!.checkIssued(chain[i + 1]!))
         this.#warn(
           at,
-          `the certificates in ${path} are no chain: number ${i + 2} is not the issuer of number ${i + 1}`,
+          `the certificates in ${path} are not a chain: number ${i + 2} is not the issuer of number ${i + 1}`,
         );
     return chain;
   }
@@ -240,7 +240,7 @@ class TlsCheck {
     if (blocks.length === 0)
       this.#report(
         at,
-        `${path} holds ${text.includes("PRIVATE KEY-----") ? "a private key and " : ""}no certificate in PEM form`,
+        `${path} contains ${text.includes("PRIVATE KEY-----") ? "a private key and " : ""}no certificate in PEM format`,
       );
     const bad = found.indexOf(undefined);
     if (bad < 0) return found as X509Certificate[];
@@ -261,14 +261,14 @@ class TlsCheck {
     });
   }
 
-  /** Certificates of which the server never uses one, since another has its names and type of key. */
+  /** Warns about certificates that are never used, since earlier ones have the same names and key type. */
   #names({ certificates }: ListenerTls, made: readonly (TlsCertificate | undefined)[]): void {
     const seen = new Set<string>();
     for (const [index, one] of made.entries()) {
       if (one === undefined) continue;
       const keys = one.names.map((name) => `${name} ${one.keyType}`);
       if (index > 0 && keys.every((key) => seen.has(key)))
-        this.#warn(certificates[index]!.at, "never used: certificates before it have its names and type of key");
+        this.#warn(certificates[index]!.at, "never used: earlier certificates have the same names and key type");
       for (const key of keys) seen.add(key);
     }
   }
@@ -288,7 +288,7 @@ class TlsCheck {
         createSecureContext({ crl: text });
         return [text];
       } catch (error) {
-        this.#report(file.at, `${file.path} holds no revocation list in PEM form: ${(error as Error).message}`);
+        this.#report(file.at, `${file.path} contains no revocation list in PEM format: ${(error as Error).message}`);
         return [];
       }
     });

@@ -89,7 +89,7 @@ export class Incoming implements ServerHandler, AdmissionHandler {
   }
 
   ended(): void {
-    if (this.#tls !== null) return this.#tls.left();
+    if (this.#tls !== null) return this.#tls.ended();
     // With `halfClose` the buffered input may be a whole request.
     if (!this.#port.state!.plan.halfClose || this.#input === null) this.#connection.reset();
   }

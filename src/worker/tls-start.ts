@@ -6,15 +6,16 @@ import { HandshakeError, type TlsServer } from "../net/tls-server.ts";
 import type { AcceptedConnection, Port } from "../proxy/port.ts";
 import type { HandshakeLog } from "./handshake-log.ts";
 
-const LARGEST = 2 * MAX_HELLO;
+/** Most bytes buffered until the hello is complete. */
+const MAX_BUFFERED = 2 * MAX_HELLO;
 /** The fatal alert unrecognized_name (RFC 6066 section 3). */
 const UNKNOWN_NAME = Buffer.from([0x15, 3, 3, 0, 2, 2, 112]);
 const NOT_TLS = "This port expects TLS: use https.\n";
 const PLAIN_HTTP = Buffer.from(
   `HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: ${NOT_TLS.length}\r\nproxy-status: sluice; error=http_request_error\r\n\r\n${NOT_TLS}`,
 );
-/** Milliseconds for a rejected client to read the alert. */
-const REFUSED = 2000;
+/** Time for a rejected client to read the alert, ms. */
+const ALERT_LINGER = 2000;
 
 export class TlsStart {
   readonly #connection: AcceptedConnection;
@@ -41,13 +42,13 @@ export class TlsStart {
     const hello = this.#hello;
     hello.append(bytes, start, end);
     const { state, serverName } = readClientHello(hello.bytes, hello.start, hello.end);
-    if (state === "more" && hello.length <= LARGEST) return;
+    if (state === "more" && hello.length <= MAX_BUFFERED) return;
     this.#decided = true;
-    if (state === "plain") return this.#refusePlain();
+    if (state === "plain") return this.#rejectPlain();
     const context = this.#server.contextFor(serverName);
     if (context === null) {
       const text = JSON.stringify(serverName);
-      return this.#refuse(UNKNOWN_NAME, new HandshakeError("unknown_name", `no certificate for ${text}`));
+      return this.#reject(UNKNOWN_NAME, new HandshakeError("unknown_name", `no certificate for ${text}`));
     }
     secure(this.#connection, {
       options: this.#server.options,
@@ -62,26 +63,26 @@ export class TlsStart {
     hello.drop();
   }
 
-  #refusePlain(): void {
+  #rejectPlain(): void {
     const first = this.#hello.bytes[this.#hello.start]!;
     // A plain HTTP request begins with a letter.
     const isHttp = first >= 65 && first <= 90;
     const error = new HandshakeError("plain_text", isHttp ? "plain HTTP on a TLS port" : "the client sent no TLS");
-    if (isHttp) return this.#refuse(PLAIN_HTTP, error);
+    if (isHttp) return this.#reject(PLAIN_HTTP, error);
     this.#end(error);
     this.#connection.reset();
   }
 
-  /** Sends the bytes and ends the write direction; the connection is destroyed `REFUSED` ms later, so that they can be read. */
-  #refuse(bytes: Buffer, error: HandshakeError): void {
+  /** Sends the bytes and ends the write direction; the connection is destroyed `ALERT_LINGER` ms later, so that they can be read. */
+  #reject(bytes: Buffer, error: HandshakeError): void {
     this.#end(error);
     this.#connection.send(bytes, bytes.length);
     this.#connection.end(() => {});
-    this.#connection.arm(REFUSED);
+    this.#connection.arm(ALERT_LINGER);
   }
 
   /** The client ended its direction. */
-  left(): void {
+  ended(): void {
     this.#connection.destroy();
   }
 
@@ -91,7 +92,7 @@ export class TlsStart {
   }
 
   closed(error: Error | null): void {
-    this.#end(error ?? new HandshakeError("aborted", "the client left"));
+    this.#end(error ?? new HandshakeError("aborted", "the client closed the connection"));
   }
 
   #end(error: Error | null): void {

@@ -26,21 +26,21 @@ const pair = (cert: string, key = cert, more = "") =>
   `{ certificates: [{ cert: ${cert}.pem, key: ${key}.key }]${more} }`;
 const AT = "listeners.web.tls.certificates.0";
 
-test("a sound pair, with the names of its certificate", async () => {
+test("a valid pair has the names of its certificate", async () => {
   const { servers, certificates, problems, warnings } = await check(pair("a"));
   assert.deepEqual([problems, warnings], [[], []]);
   assert.deepEqual(servers.get("web")!.certificates[0]!.names, ["a.example", "*.a.example"]);
   assert.ok(certificates[0]!.expires > Date.now());
 });
 
-test("what is wrong is said with its file, and where the key belongs", async () => {
+test("problems name the file and the certificate that a key belongs to", async () => {
   assert.deepEqual((await check(pair("a", "b"))).problems, [
     `${AT}.key: b.key is not the key of the certificate in a.pem`,
   ]);
   const swapped = await check("{ certificates: [{ cert: a.pem, key: b.key }, { cert: b.pem, key: a.key }] }");
   assert.deepEqual(swapped.problems, [
-    `${AT}.key: b.key is not the key of the certificate in a.pem, but of that in b.pem`,
-    "listeners.web.tls.certificates.1.key: a.key is not the key of the certificate in b.pem, but of that in a.pem",
+    `${AT}.key: b.key is not the key of the certificate in a.pem, but of the one in b.pem`,
+    "listeners.web.tls.certificates.1.key: a.key is not the key of the certificate in b.pem, but of the one in a.pem",
   ]);
   assert.deepEqual((await check(pair("none"))).problems, [
     `${AT}.cert: there is no file none.pem`,
@@ -60,23 +60,23 @@ test("files that are written half or hold something else", async () => {
   writeFileSync(authority.path("half.pem"), whole.slice(0, whole.length / 2));
   writeFileSync(authority.path("broken.pem"), whole.replace(/\n.{20}/, "\n????????????????????"));
   const cert = async (name: string) => (await check(pair(name, "a"))).problems;
-  assert.deepEqual(await cert("half"), [`${AT}.cert: half.pem holds no certificate in PEM form`]);
+  assert.deepEqual(await cert("half"), [`${AT}.cert: half.pem contains no certificate in PEM format`]);
   assert.deepEqual(await cert("broken"), [`${AT}.cert: the certificate 1 of 1 in broken.pem cannot be read`]);
   const exchanged = await check("{ certificates: [{ cert: a.key, key: a.pem }] }");
   assert.deepEqual(exchanged.problems, [
-    `${AT}.cert: a.key holds a private key and no certificate in PEM form`,
-    `${AT}.key: a.pem holds a certificate and no private key in PEM form`,
+    `${AT}.cert: a.key contains a private key and no certificate in PEM format`,
+    `${AT}.key: a.pem contains a certificate and no private key in PEM format`,
   ]);
   writeFileSync(authority.path("empty.key"), "");
   assert.deepEqual((await check(pair("a", "empty"))).problems, [
-    `${AT}.key: empty.key holds no private key in PEM form`,
+    `${AT}.key: empty.key contains no private key in PEM format`,
   ]);
   const other = await check(pair("a", "a", ", clientCertificates: { ca: a.key, crl: a.pem }"));
   assert.equal(
     other.problems[0],
-    "listeners.web.tls.clientCertificates.ca: a.key holds a private key and no certificate in PEM form",
+    "listeners.web.tls.clientCertificates.ca: a.key contains a private key and no certificate in PEM format",
   );
-  assert.match(other.problems[1]!, /^listeners.web.tls.clientCertificates.crl: a.pem holds no revocation list/);
+  assert.match(other.problems[1]!, /^listeners.web.tls.clientCertificates.crl: a.pem contains no revocation list/);
   assert.deepEqual((await check(pair("a", "a", ", ciphers: [TLS_NONE]"))).problems, [
     'listeners.web.tls: unknown cipher "TLS_NONE"',
   ]);
@@ -99,5 +99,5 @@ test("what may be a mistake is a warning", async () => {
   const twice = await check("{ certificates: [{ cert: a.pem, key: a.key }, { cert: a.pem, key: a.key }] }");
   assert.match(twice.warnings[0]!, /certificates.1: never used/);
   writeFileSync(authority.path("mixed.pem"), authority.read("a.pem") + authority.read("b.pem"));
-  assert.match((await check(pair("mixed", "a"))).warnings[0]!, /mixed.pem are no chain: number 2 is not the issuer/);
+  assert.match((await check(pair("mixed", "a"))).warnings[0]!, /mixed.pem are not a chain: number 2 is not the issuer/);
 });
