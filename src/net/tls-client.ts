@@ -57,6 +57,7 @@ export class TlsClient {
       ...(onread !== undefined && { onread }),
     };
     const socket = connect(options as ConnectionOptions);
+    socket.once("error", adviseAuthority);
     socket.on("session", (given: Buffer) => this.#keep(id, given));
     return socket;
   }
@@ -66,6 +67,11 @@ export class TlsClient {
     this.#sessions.set(id, session);
     if (this.#sessions.size > MAX_SESSIONS) this.#sessions.delete(this.#sessions.keys().next().value!);
   }
+}
+
+/** Node appends advice about its own options to some errors of verification; here the authority belongs in `tls.ca`. */
+function adviseAuthority(error: Error): void {
+  error.message = error.message.replace(/; if the root CA .*$/, "; expected its authority in `tls.ca` of the cluster");
 }
 
 const clients = new Map<string, TlsClient>();

@@ -102,7 +102,7 @@ ${clusters.join("\n")}
   for (const [cluster, cause] of [
     ["named", /other\.internal/],
     ["old", /expired/],
-    ["stranger", /unable to verify|issuer/],
+    ["stranger", /(unable to verify|issuer)[^;]*; expected its authority in `tls\.ca` of the cluster$/],
   ] as const)
     await sluice.logged((line) => line.cluster === cluster && cause.test(String(line.cause)), `${cause}`);
 });
