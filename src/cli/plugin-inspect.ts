@@ -35,7 +35,9 @@ const PERMISSIONS: { readonly [G in keyof typeof IMPORTS | "extism:host/env"]: s
 export async function run(args: string[]): Promise<number> {
   const { file, given } = readArguments(args);
   const { memory: limit, hookNames, configFor, ...context } = await readContext(file, given);
-  const bytes = await readFile(file);
+  const bytes = await readFile(file).catch((error: NodeJS.ErrnoException) => {
+    throw new Error(`${file}: ${error.code === "ENOENT" ? "no such file" : error.message}`, { cause: error });
+  });
   const module = await new ModuleBuilder()
     .build(bytes, { memory: limit, hooks: hookNames, path: file })
     .catch((error: Error) => {
