@@ -51,7 +51,7 @@ export class TlsUpkeep {
       const limit = WARN_AT.findLast((days) => left <= days);
       if (limit === undefined || limit >= (this.#warned.get(idOf(certificate)) ?? Number.POSITIVE_INFINITY)) continue;
       this.#warned.set(idOf(certificate), limit);
-      const fields = { listener, file, names, expires: new Date(expires).toISOString(), days: Math.floor(left) };
+      const fields = { listener, file, names, expires: new Date(expires).toISOString(), days: Math.trunc(left) };
       this.#log.warn(fields, limit === 0 ? "certificate has expired" : "certificate expires soon");
     }
   }

@@ -27,5 +27,7 @@ test("a warning at each limit, once, and anew for another certificate", (t) => {
   upkeep.take([certificate]);
   assert.deepEqual(lines, []);
   upkeep.take([{ ...certificate, expires: now + 10 * DAY }]);
-  assert.deepEqual(lines, [`10 ${soon}`]);
+  assert.deepEqual(lines.splice(0), [`10 ${soon}`]);
+  upkeep.take([{ ...certificate, expires: now - 1.01 * DAY }]);
+  assert.deepEqual(lines, ["-1 certificate has expired"]);
 });
