@@ -14,8 +14,8 @@ import { fileURLToPath } from "node:url";
  * @typedef {import("node:http").RequestListener} RequestListener
  * @typedef {object} Example
  * @property {string} from `import.meta.url` of the example: its `sluice.yaml` is beside it.
- * @property {Record<string, number | { port: number, answer: RequestListener }>} upstreams Upstreams by name, each with
- * the port that the `sluice.yaml` has for it unless `<NAME>_PORT` says another. One that has no answer of its own shows
+ * @property {Record<string, number | { port: number, respond: RequestListener }>} upstreams Upstreams by name, each with
+ * the port that the `sluice.yaml` has for it unless `<NAME>_PORT` says another. One without `respond` sends back
  * the request that it received.
  * @property {string[]} commands Commands to try, shown when the proxy is ready; `$URL` is where it listens.
  */
@@ -24,8 +24,9 @@ import { fileURLToPath } from "node:url";
 export async function runExample({ from, upstreams, commands }) {
   const servers = await Promise.all(
     Object.entries(upstreams).map(([name, upstream]) => {
-      const { port, answer } = typeof upstream === "number" ? { port: upstream, answer: tellRequest(name) } : upstream;
-      return startUpstream(name, portOf(name, port), answer);
+      const { port, respond } =
+        typeof upstream === "number" ? { port: upstream, respond: echoRequest(name) } : upstream;
+      return startUpstream(name, portOf(name, port), respond);
     }),
   );
 
@@ -49,7 +50,7 @@ export async function runExample({ from, upstreams, commands }) {
   }
 }
 
-/** The program that these examples came with; of a copy of them, the one that is installed above it. */
+/** The program of the package that contains these examples, or the one installed in a parent directory. */
 function findLauncher() {
   const beside = fileURLToPath(new URL("../bin/sluice.js", import.meta.url));
   if (existsSync(beside)) return beside;
@@ -66,11 +67,11 @@ function portOf(name, fallback) {
 }
 
 /**
- * Answers every request with what reached it.
+ * Responds to every request with a copy of it.
  * @param {string} name
  * @returns {RequestListener}
  */
-function tellRequest(name) {
+function echoRequest(name) {
   return (request, response) => {
     const seen = { upstream: name, request: `${request.method} ${request.url}`, headers: request.headers };
     response.setHeader("content-type", "application/json");
@@ -83,12 +84,12 @@ function tellRequest(name) {
  * Shows a line of every request.
  * @param {string} name
  * @param {number} port
- * @param {RequestListener} answer
+ * @param {RequestListener} respond
  */
-async function startUpstream(name, port, answer) {
+async function startUpstream(name, port, respond) {
   const server = createServer((request, response) => {
     console.log(`${name}: ${request.method} ${request.url}`);
-    answer(request, response);
+    respond(request, response);
   });
   await new Promise((resolve, reject) => {
     server.once("error", reject).listen(port, "127.0.0.1", () => resolve(undefined));
@@ -104,8 +105,8 @@ async function startUpstream(name, port, answer) {
  */
 async function isReady(proxy, adminPort) {
   while (proxy.exitCode === null && proxy.signalCode === null) {
-    const answer = await fetch(`http://127.0.0.1:${adminPort}/ready`).catch(() => null);
-    if (answer?.ok) return true;
+    const response = await fetch(`http://127.0.0.1:${adminPort}/ready`).catch(() => null);
+    if (response?.ok) return true;
     await setTimeout(50);
   }
   return false;

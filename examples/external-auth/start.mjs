@@ -4,7 +4,7 @@ const USERS = new Map([["s1-ann", "ann"]]);
 
 await runExample({
   from: import.meta.url,
-  upstreams: { app: 9001, auth: { port: 9002, answer: authorize } },
+  upstreams: { app: 9001, auth: { port: 9002, respond: authorize } },
   commands: [
     "curl -i $URL/                                     # 302 to /login",
     "curl -i -b session=s1-ann $URL/                   # x-user: ann; the result is cached",

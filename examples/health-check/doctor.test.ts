@@ -2,9 +2,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type FetchRequest, type FetchResponse, plugin } from "sluice/test";
 
-function load(answer: (request: FetchRequest) => FetchResponse | null) {
+function load(respond: (request: FetchRequest) => FetchResponse | null) {
   const config = { path: "/status", queue: 10 };
-  return plugin("./plugins/doctor.ts", { config, allow: { fetch: ["endpoint"] }, fetch: answer });
+  return plugin("./plugins/doctor.ts", { config, allow: { fetch: ["endpoint"] }, fetch: respond });
 }
 
 test("asks the endpoint under check, by the path that is configured", async () => {
@@ -18,7 +18,7 @@ test("asks the endpoint under check, by the path that is configured", async () =
 });
 
 test("says why an instance is unhealthy", async () => {
-  const cases: [answer: FetchResponse | null, problem: string][] = [
+  const cases: [response: FetchResponse | null, problem: string][] = [
     [{ body: '{"draining":true}' }, "is draining"],
     [{ body: '{"queue":11}' }, "11 queued jobs"],
     [{ body: "fine" }, "response is not JSON"],
@@ -26,8 +26,8 @@ test("says why an instance is unhealthy", async () => {
     [null, "no response"],
     [{ delay: 5000 }, "timeout"],
   ];
-  for (const [answer, problem] of cases) {
-    const doctor = await load(() => answer);
+  for (const [response, problem] of cases) {
+    const doctor = await load(() => response);
     const result = await doctor.healthCheckAsync();
     assert.deepEqual([result.healthy, result.problem], [false, problem]);
   }

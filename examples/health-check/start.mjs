@@ -2,7 +2,10 @@ import { runExample } from "../run-example.mjs";
 
 await runExample({
   from: import.meta.url,
-  upstreams: { "app-1": { port: 9001, answer: instance("app-1") }, "app-2": { port: 9002, answer: instance("app-2") } },
+  upstreams: {
+    "app-1": { port: 9001, respond: instance("app-1") },
+    "app-2": { port: 9002, respond: instance("app-2") },
+  },
   commands: [
     "curl $URL/                                        # app-1 and app-2, in turns",
     "curl -X POST http://127.0.0.1:9001/drain          # app-1 reports that it is draining: app-2 only",

@@ -6,6 +6,6 @@ await runExample({
   commands: [
     "for i in 1 2 3 4; do curl -si $URL/ | grep -iE '^(HTTP|ratelimit|retry)'; done     # three at once, then 429",
     "curl -i -H 'x-api-key: a' $URL/api/                                             # counted by its key",
-    "curl -i $URL/reports/                                                            # only told in the log",
+    "curl -i $URL/reports/                                                            # only logged",
   ],
 });

@@ -9,7 +9,7 @@ import type { TlsFiles } from "../plan/tls-files.ts";
 import { Namespaces } from "../state/store.ts";
 
 type Parts = Pick<Config, "clusters" | "listeners" | "plugins">;
-/** What listeners and clusters with TLS are made of. */
+/** TLS options of listeners and clusters. */
 export type TlsParts = Pick<TlsFiles, "servers" | "clients">;
 
 /** Builds the plan without DNS, sockets and shared memory. */

@@ -43,7 +43,7 @@ export class TlsUpkeep {
     this.check();
   }
 
-  /** Logs each certificate that has come to another of the limits. */
+  /** Logs each certificate that has reached the next limit. */
   check(): void {
     for (const certificate of this.#certificates) {
       const { listener, file, names, expires } = certificate;

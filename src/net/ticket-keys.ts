@@ -1,7 +1,7 @@
 /**
- * The keys that encrypt TLS session tickets (RFC 5077), in memory that all workers share: a session is resumed whichever
- * worker its next connection comes to. The main thread adds a new key at an interval; tickets are issued with the newest,
- * and accepted with those before it.
+ * The keys that encrypt TLS session tickets (RFC 5077), in memory that all workers share: a session can be resumed on
+ * any worker. The main thread adds a new key at an interval; tickets are issued with the newest key, and accepted with
+ * earlier ones as well.
  */
 import { randomBytes, randomFillSync } from "node:crypto";
 import type { SecureContext } from "node:tls";

@@ -91,8 +91,8 @@ export class Runner implements HookCaller {
   }
 
   /** The response to subrequests if the test has no `fetch`. */
-  set fallbackResponse(answer: FetchResponse | null) {
-    this.#fetcher.fallback = answer;
+  set fallbackResponse(response: FetchResponse | null) {
+    this.#fetcher.fallback = response;
   }
 
   call(hook: Hook, context: HookContext): Called {

@@ -1,5 +1,5 @@
 // An Extism plugin in AssemblyScript with `@extism/as-pdk`, as it would be written for any host of Extism:
-// the request goes on with the header `x-tenant`, the first label of its host; without a tenant it is answered with 400.
+// the request goes on with the header `x-tenant`, the first label of its host; without a tenant the response is 400.
 //
 //   npx asc tenant.ts --outFile tenant.wasm -O3 --use abort=tenant/abort
 import { Config, Host, LogLevel } from "@extism/as-pdk";

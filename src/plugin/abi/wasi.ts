@@ -1,7 +1,7 @@
 /**
- * WASI preview 1 for plugins whose toolchain cannot do without: standard output is the log, there is a clock and random
- * bytes, and nothing else: no files, no arguments, no environment, no sockets. What is missing answers by an error number
- * that programs know from a host without it.
+ * WASI preview 1 for plugins whose toolchain requires it: standard output is written to the log, there are a clock and
+ * random bytes, but no files, arguments, environment or sockets. Unsupported functions return the error number of a host
+ * without that feature.
  */
 import { randomFillSync } from "node:crypto";
 import { CRYPTO_FUEL, FUEL } from "../../abi/abi.ts";
@@ -25,7 +25,7 @@ const RANGE = 64;
 const LINE_FEED = 10;
 const RETURN = 13;
 const NANOSECONDS = 1_000_000n;
-/** Of what `now` answers: 50 ms. */
+/** Resolution of the clock. */
 const RESOLUTION = 50n * NANOSECONDS;
 
 /** Thrown by `proc_exit(0)`, which ends a program well. */

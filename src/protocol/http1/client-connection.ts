@@ -436,7 +436,7 @@ function isTimeout(bytes: Buffer, start: number): boolean {
   return bytes.subarray(start, start + REQUEST_TIMEOUT.length).equals(REQUEST_TIMEOUT);
 }
 
-/** Errors of certificates come from OpenSSL's verification, or from that of the name; none is one of the system. */
+/** Maps a connect error. Certificate errors are those of OpenSSL's and of Node's name verification, without `syscall`. */
 function connectError(error: NodeJS.ErrnoException | null): ProxyError {
   const { code = "", syscall } = error ?? {};
   if (code === "ECONNREFUSED") return ERROR.connectRefused;

@@ -24,10 +24,10 @@ export function makeHttpCalls(context: CallContext, kernel: Kernel) {
       payForParsing(context, memory.bytes, at, at + length);
       const body = bodyLength === 0 ? Buffer.alloc(0) : memory.take(Number(bodyHandle), bodyLength);
       const { url, request } = parseRequest(memory.takeUtf8(at, length), body);
-      const refused = checkTarget(context, request.target, null);
-      if (refused !== STATUS.ok) throw new Fault("host", `http_request to ${url}: ${whyRefused(refused)}`);
+      const rejection = checkTarget(context, request.target, null);
+      if (rejection !== STATUS.ok) throw new Fault("host", `http_request to ${url}: ${explainRejection(rejection)}`);
       const status = await sendRequest(context, "http_request", request);
-      if (status < 0) throw new Fault("host", `http_request to ${url}: ${whyFailed(status)}`);
+      if (status < 0) throw new Fault("host", `http_request to ${url}: ${explainFailure(status)}`);
       context.enter("http_request", 0);
       return give(context, kernel, "http_request", context.fetched!.body);
     },
@@ -82,18 +82,18 @@ function parseRequest(json: string, body: Buffer): { readonly url: string; reado
   return { url: shown, request: { ...read, endpoint: null, timeout: 0, most: 0 } };
 }
 
-function whyRefused(status: number): string {
+function explainRejection(status: number): string {
   return status === STATUS.denied ? "not allowed (allow.fetch)" : "not possible in this hook";
 }
 
-function whyFailed(status: number): string {
+function explainFailure(status: number): string {
   switch (status) {
     case STATUS.timedOut:
       return "timed out";
     case STATUS.tooLarge:
       return "the response is too large";
     case STATUS.busy:
-      return "too many requests are under way";
+      return "too many requests in flight";
     default:
       return "the peer could not be reached, or closed the connection";
   }

@@ -1,4 +1,4 @@
-/** `sluice:kv/1` for Extism plugins: the shared key-value store, by handles of blocks. A call that is refused fails the hook. */
+/** `sluice:kv/1` for Extism plugins: the shared key-value store, by block handles. A rejected call fails the hook. */
 import { LIMIT, STATUS } from "../../../abi/abi.ts";
 import { type KeyValue, Operation } from "../../../state/key-value.ts";
 import { Fault } from "../../host/fault.ts";
@@ -8,7 +8,7 @@ import { give } from "./blocks.ts";
 import type { KEY_VALUE_FUNCTIONS } from "./interface.ts";
 import type { Kernel } from "./kernel.ts";
 
-/** How often an entry is read again that grew between its length was asked for and its value. */
+/** Attempts to read an entry that grows between reading its length and its value. */
 const ATTEMPTS = 3;
 
 type Calls = Record<keyof typeof KEY_VALUE_FUNCTIONS, WebAssembly.ImportValue>;
@@ -17,7 +17,7 @@ export function makeKeyValueCalls(context: CallContext, kernel: Kernel): Calls {
   const { memory } = context;
   const operation = new Operation();
 
-  /** The store, with the operands that all calls have. @throws Fault */
+  /** Checks and sets the operands common to all calls; returns the store. @throws Fault */
   const open = (call: string, namespace: bigint, key: bigint): KeyValue => {
     const nameLength = kernel.size(call, namespace);
     const keyLength = kernel.size(call, key);
@@ -27,7 +27,7 @@ export function makeKeyValueCalls(context: CallContext, kernel: Kernel): Calls {
     const store = number < 0 ? number : prepare(context, operation, number, Number(key), keyLength);
     return typeof store === "number" ? refuse(call, store) : store;
   };
-  /** Charges the work of the store. @throws Fault for what it refuses */
+  /** Charges the work of the store. @throws Fault if it rejected the call */
   const settle = (call: string, result: number): number => {
     context.spend(operation.work);
     return result < 0 ? refuse(call, result) : result;

@@ -24,7 +24,7 @@ export const extismGuest: GuestAbi = {
   link: (context, module) => new ExtismGuest(context, module),
 };
 
-/** What a hook costs beside the guest's own work: units of fuel, and 64ths for each byte of its input. Measured: 1.5 ns. */
+/** Cost of a hook in addition to the guest's work: units of fuel, and 64ths of a unit per byte of input (measured: 1.5 ns). */
 const PRICE = { hook: 20, inputByte: 4 } as const;
 
 type Run = (fuel: number) => number | undefined;
@@ -33,7 +33,7 @@ const notExported: HookFunction = () => {
   throw new Fault("host", "a hook was called that the module does not export");
 };
 
-/** One for the thread, used within one call. */
+/** Shared by all guests of the worker; used within one call only. */
 const json = new JsonWriter();
 
 class ExtismGuest implements LinkedGuest {
@@ -42,7 +42,7 @@ class ExtismGuest implements LinkedGuest {
   readonly suspendable = new Map<number, SuspendableFunction>();
   readonly #context: CallContext;
   readonly #kernel: Kernel;
-  /** Its own memory, where it exports one. */
+  /** The guest's own memory, if it exports one. */
   readonly #own = new GuestMemory();
   readonly #requests = new Outputs<RequestOutput>("request");
   readonly #responses = new Outputs<ResponseOutput>("response");
@@ -106,7 +106,7 @@ class ExtismGuest implements LinkedGuest {
     return { reason: "host", message: `http_request: ${why}` };
   }
 
-  /** Writes the input: the fuel that is left for the guest. @throws Fault */
+  /** Writes the input; returns the fuel that is left for the guest. @throws Fault */
   #prepare(hook: number, fuel: number): number {
     const length = this.#writeInput(hook);
     this.#kernel.begin(length);

@@ -1,7 +1,7 @@
 /**
  * The memory that one guest shares with the host: input, output and what the guest allocates in a call (`kernel.wat`).
- * Guests call its functions directly. The host writes the input where the first block begins, and reads the output where
- * it lies; nothing is copied twice, and no handle crosses as a BigInt in a call that asks for nothing.
+ * Guests call its functions directly. The host writes the input at the address of the first block, and reads the output in
+ * place: no second copy, and no BigInt handle in a call that uses no host function.
  */
 import type { Failure } from "../../../abi/abi.ts";
 import { Fault } from "../../host/fault.ts";
@@ -18,8 +18,8 @@ const WORD = { output: 16, outputLength: 20, error: 24, problem: 28, offset: 32 
 
 const PROBLEM = { offset: 1, input: 2, output: 3, error: 4, memory: 5 } as const;
 
-/** Pages that one kernel may have: its offsets stay far below 2^32. */
-const MOST_PAGES = 16_384;
+/** Most pages of a kernel: offsets stay far below 2^32. */
+const MAX_PAGES = 16_384;
 
 let compiled: WebAssembly.Module | null = null;
 
@@ -38,9 +38,9 @@ export class Kernel {
   readonly #exports: Exports;
   readonly #bytes: GuestMemory;
 
-  /** `limit`: bytes that it may hold; `bytes`: how the host calls of its guest reach it. */
+  /** `limit`: most bytes; `bytes`: the view of it for the guest's host calls. */
   constructor(limit: number, bytes: GuestMemory) {
-    const maximum = Math.max(1, Math.min(Math.floor(limit / PAGE), MOST_PAGES));
+    const maximum = Math.max(1, Math.min(Math.floor(limit / PAGE), MAX_PAGES));
     this.memory = new WebAssembly.Memory({ initial: 1, maximum });
     compiled ??= new WebAssembly.Module(Buffer.from(KERNEL, "base64"));
     const { exports } = new WebAssembly.Instance(compiled, { host: { memory: this.memory } });
@@ -50,30 +50,30 @@ export class Kernel {
     this.#bytes = bytes;
   }
 
-  /** `charge`: the guest's own, which pays for what is zeroed and grown. */
+  /** `charge`: the guest's export that charges fuel, here for zeroing and growth. */
   attach(charge: WebAssembly.ExportValue): void {
     this.#exports.guest.set(0, charge);
   }
 
-  /** Makes room for an input. @throws Fault */
+  /** Grows the memory for an input of `length` bytes. @throws Fault */
   reserve(length: number): void {
     if (this.#exports.reserve(length) === 0)
       throw new Fault("memory", `the input of ${length} bytes at most does not fit (limits.memory)`);
   }
 
-  /** Begins a call with the input that was written at INPUT; what the call before has allocated is gone. */
+  /** Begins a call with the input that was written at INPUT; frees the blocks of the previous call. */
   begin(length: number): void {
     this.#exports.begin(length);
   }
 
-  /** The offset of a new block of so many bytes, for the guest. @throws Fault */
+  /** Allocates a block of `length` bytes for the guest; returns its offset. @throws Fault */
   allocate(call: string, length: number): number {
     const at = this.#exports.allocate(length, 0);
     if (at === 0) throw new Fault("memory", `${call}: ${length} bytes do not fit (limits.memory)`);
     return at;
   }
 
-  /** The length of a block that the guest gave; 0, which `alloc(0)` returns, is an empty one. @throws Fault when it is none. */
+  /** Returns the length of a block by its handle; 0, which `alloc(0)` returns, is an empty block. @throws Fault if invalid */
   size(call: string, handle: bigint): number {
     if (handle === 0n) return 0;
     const size = this.#exports.size(handle);

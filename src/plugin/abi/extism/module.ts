@@ -1,4 +1,4 @@
-/** What an Extism plugin looks like: its imports, its exports, their signatures. */
+/** Recognises Extism plugins and checks their imports, exports and signatures. */
 import { HOOK, REWRITES, SUSPENDABLE_HOOKS } from "../../../abi/abi.ts";
 import { PRICE } from "../../../abi/prices.ts";
 import { KIND, KIND_NAMES, TYPE } from "../../wasm/binary.ts";
@@ -48,7 +48,7 @@ export const extismModule: ModuleAbi = {
       suspendable: suspending.length === 0 ? [] : hooks.filter(({ number }) => ((SUSPENDABLE >>> number) & 1) === 1),
       suspending,
       notHere: null,
-      // A function of the kernel takes a few nanoseconds, a miss of the caches included about a hundred.
+      // A kernel function takes a few nanoseconds, about a hundred with cache misses.
       importPrice: 2 * PRICE.perUnit,
     };
   },
@@ -56,7 +56,7 @@ export const extismModule: ModuleAbi = {
 
 const SUSPENDABLE = SUSPENDABLE_HOOKS.reduce((mask, hook) => mask | (1 << HOOK[hook]), 0);
 
-/** The hooks that it has: those that its configuration names, and those that it exports by their own names. */
+/** The hooks: functions named by the configuration, and exports with the standard names. */
 function hooksOf({ exports }: ModuleShape, names: HookNames): (EntryPoint & { readonly number: number })[] {
   return EXTISM_HOOKS.flatMap((name) => {
     const hook = HOOK_EXPORTS[name];

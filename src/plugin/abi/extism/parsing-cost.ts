@@ -1,12 +1,12 @@
 /**
- * What parsing JSON of a guest's costs, as bytes of which 64 are a unit of fuel. A text takes 20 ns a byte; each value and
- * key up to 1.2 µs, and the memory of an object (measured: a list of 700,000 empty objects, an object of 200,000 keys).
+ * The cost of parsing JSON from a guest, in 64ths of a unit of fuel. Text takes 20 ns per byte, each value and key up to
+ * 1.2 µs, including the memory of objects (measured: a list of 700,000 empty objects, an object of 200,000 keys).
  */
 import type { CallContext } from "../call-context.ts";
 
 const BYTE = 16;
 const VALUE = 512;
-/** Shorter texts are priced as if they were all values. */
+/** Texts up to this length are charged at the highest price. */
 const SHORT = 512;
 const MOST_PER_BYTE = 128;
 
@@ -15,7 +15,7 @@ const COLON = 58;
 const LIST = 91;
 const OBJECT = 123;
 
-/** Charges it for `bytes[start, end)`, which is not parsed where the fuel does not suffice. @throws Fault */
+/** Charges for `bytes[start, end)`. Call before parsing. @throws Fault if the fuel does not suffice */
 export function payForParsing(context: CallContext, bytes: Uint8Array, start: number, end: number): void {
   const length = end - start;
   if (length <= SHORT) return context.spend(MOST_PER_BYTE * length);
