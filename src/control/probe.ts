@@ -77,7 +77,9 @@ function unhealthy(problem: string): CheckResult {
 
 function ofError(error: NodeJS.ErrnoException): CheckResult {
   const code = error.code ?? "";
-  const problem = MESSAGES[code] ?? (code === "" ? error.message : code);
+  // Errors of TLS have codes of OpenSSL and Node, which say less than their messages.
+  const isOfSystem = error.syscall !== undefined && code !== "EPROTO";
+  const problem = MESSAGES[code] ?? (isOfSystem ? code : error.message);
   return { result: LOCAL_ERRORS.has(code) ? "failed" : "unhealthy", problem };
 }
 

@@ -57,7 +57,7 @@ export class TlsClient {
       ...(onread !== undefined && { onread }),
     };
     const socket = connect(options as ConnectionOptions);
-    socket.once("error", adviseAuthority);
+    socket.once("error", clarify);
     socket.on("session", (given: Buffer) => this.#keep(id, given));
     return socket;
   }
@@ -69,9 +69,11 @@ export class TlsClient {
   }
 }
 
-/** Node appends advice about its own options to some errors of verification; here the authority belongs in `tls.ca`. */
-function adviseAuthority(error: Error): void {
-  error.message = error.message.replace(/; if the root CA .*$/, "; expected its authority in `tls.ca` of the cluster");
+/** OpenSSL's reason without thread and source file. Of an unknown authority, where it belongs, not Node's advice. */
+function clarify(error: Error & { readonly reason?: string }): void {
+  const { reason, message } = error;
+  error.message =
+    reason ?? message.replace(/; if the root CA .*$/, "; expected its authority in `tls.ca` of the cluster");
 }
 
 const clients = new Map<string, TlsClient>();

@@ -55,6 +55,9 @@ testInUsualMode("verified endpoints serve, others are 502 with their cause", asy
     cluster("public", ports.api!, "sni: api.internal"),
     cluster("trusting", ports.stranger!, "verify: false"),
     cluster("plain", ports.plain!, sni),
+    cluster("checked-public", ports.api!, "sni: api.internal", ", active: { http: / }"),
+    cluster("checked-named", ports.named!, sni, ", active: { http: / }"),
+    cluster("checked-plain", ports.plain!, sni, ", active: { http: / }"),
   ];
   const names = clusters.map((text) => text.trim().split(":", 1)[0]!);
   const sluice = await startSluice(
@@ -102,7 +105,14 @@ ${clusters.join("\n")}
   for (const [cluster, cause] of [
     ["named", /other\.internal/],
     ["old", /expired/],
+    ["plain", /^wrong version number$/],
     ["stranger", /(unable to verify|issuer)[^;]*; expected its authority in `tls\.ca` of the cluster$/],
   ] as const)
     await sluice.logged((line) => line.cluster === cluster && cause.test(String(line.cause)), `${cause}`);
+  for (const [cluster, problem] of [
+    ["checked-public", /^(unable to verify|unable to get).*; expected its authority in `tls\.ca` of the cluster$/],
+    ["checked-named", /other\.internal/],
+    ["checked-plain", /^wrong version number$/],
+  ] as const)
+    await sluice.logged((line) => line.cluster === cluster && problem.test(String(line.problem)), `${problem}`);
 });
