@@ -189,6 +189,12 @@ test("an output that is not as it must be fails the hook by name, and changes no
     [{ strategy: "none" }, /^strategy: "none" is unknown$/],
     [{ respond: { status: 99 } }, /^the output's "respond.status" is "99", expected a whole number from 200/],
     [{ respond: { body: 1 } }, /^the output's "respond.body" is "1", expected a text$/],
+    [{ respond: { bodyBase64: "not base64" } }, /^the output's "respond.bodyBase64" is "not base64", expected base64$/],
+    [{ respond: { bodyBase64: "AP8A=" } }, /^the output's "respond.bodyBase64" is "AP8A=", expected base64$/],
+    [
+      { respond: { body: "a", bodyBase64: "Yg==" } },
+      /^the output has both "respond.body" and "respond.bodyBase64", expected one$/,
+    ],
     [{ reject: "yes" }, /^the output's "reject" is "yes", expected true or false$/],
     ["[".repeat(10_000), /^the output is not JSON/],
   ];

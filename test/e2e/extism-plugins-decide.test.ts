@@ -74,6 +74,9 @@ listeners:
       - { match: { path: /hidden }, chain: [hides, marks], cluster: app }
       - { match: { path: /auth }, chain: [{ asks: { request: '{"url":"cluster:auth/check?a=1","method":"post","headers":{"x-a":"b"}}' } }], cluster: app }
       - { match: { path: /denied }, chain: [{ asks: { request: '{"url":"https://elsewhere.example/"}' } }], cluster: app }
+      - { match: { path: /value }, chain: [{ asks: { request: '{"url":"cluster:auth/","headers":{"x-a":"1\\r\\nx-b: 2"}}' } }], cluster: app }
+      - { match: { path: /name }, chain: [{ asks: { request: '{"url":"cluster:auth/","headers":{"x-a: 1\\r\\nx-b":"2"}}' } }], cluster: app }
+      - { match: { path: /list }, chain: [{ asks: { request: '{"url":"cluster:auth/","headers":{"x-a":["1"]}}' } }], cluster: app }
       - { match: { path: /gone }, chain: [{ asks: { request: '{"url":"cluster:gone/"}' } }], cluster: app }
       - { match: { path: /held }, chain: [{ asks: { request: '{"url":"cluster:auth/held"}' } }], cluster: app }
       - { chain: [sets], cluster: both }
@@ -120,6 +123,10 @@ testInUsualMode("Extism plugins filter, route, pick, send requests, and are relo
   assert.equal((await get("/denied")).status, 500);
   await failed();
   assert.equal((await get("/gone")).status, 500);
+  // A header that would be two, or is no text, is an error: nothing is sent.
+  const sent = auth.requests.length;
+  for (const path of ["/value", "/name", "/list"]) assert.equal((await get(path)).status, 500);
+  assert.equal(auth.requests.length, sent);
 
   // Others go on while one is suspended, and a client that leaves ends its own.
   const [stays, leaves] = [await connectTo(t, sluice.port), await connectTo(t, sluice.port)];
@@ -138,7 +145,7 @@ testInUsualMode("Extism plugins filter, route, pick, send requests, and are relo
     hook: "request_head",
     reason: "host",
   });
-  assert.deepEqual([calls, failures], [6, 2]);
+  assert.deepEqual([calls, failures], [9, 2]);
 
   sluice.config(configOf(setup, "2")({ web: sluice.port, admin: 0 }));
   assert.equal((await sluice.reload()).status, 200);

@@ -8,7 +8,11 @@ import type { CallContext } from "../call-context.ts";
 import { checkTarget, isFramingField, readRequest, sendRequest } from "../subrequest.ts";
 import { give } from "./blocks.ts";
 import type { Kernel } from "./kernel.ts";
+import { describe } from "./output-schema.ts";
 import { payForParsing } from "./parsing-cost.ts";
+
+/** RFC 9110 section 5.6.2. */
+const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 
 export function makeHttpCalls(context: CallContext, kernel: Kernel) {
   const { memory } = context;
@@ -72,14 +76,25 @@ function parseRequest(json: string, body: Buffer): { readonly url: string; reado
   const fields = headers ?? header ?? {};
   if (typeof url !== "string" || typeof method !== "string" || typeof fields !== "object" || Array.isArray(fields))
     throw new Fault("bad_result", "http_request: expected { url, method, headers } in JSON");
-  const lines = Object.entries(fields).map(([name, value]) => `${name}: ${value}\r\n`);
-  const text = lines.join("");
+  const text = Object.entries(fields).map(lineOf).join("");
   // One byte per character.
   const isBytes = /^[\0-\xff]*$/.test(text) && text.length <= LIMIT.fetchHead;
   const read = isBytes ? readRequest(null, method.toUpperCase(), url, text, body) : null;
   const shown = JSON.stringify(url.slice(0, 200));
   if (read === null) throw new Fault("bad_result", `http_request: not a valid request to ${shown}`);
   return { url: shown, request: { ...read, endpoint: null, timeout: 0, most: 0 } };
+}
+
+/** One field, which cannot hold another one. @throws Fault */
+function lineOf([name, value]: [string, unknown]): string {
+  const shown = JSON.stringify(name.slice(0, LIMIT.headerName));
+  if (!TOKEN.test(name)) throw new Fault("bad_result", `http_request: ${shown} is not the name of a header`);
+  if (typeof value !== "string" && typeof value !== "number" && typeof value !== "boolean")
+    throw new Fault("bad_result", `http_request: the header ${shown} is ${describe(value)}, expected a text`);
+  const text = String(value);
+  if (/[\0\r\n]/.test(text))
+    throw new Fault("bad_result", `http_request: the header ${shown} has a line break or U+0000`);
+  return `${name}: ${text}\r\n`;
 }
 
 function explainRejection(status: number): string {

@@ -33,6 +33,12 @@ type LocalResponse = {
 type Check = (value: unknown, at: string) => void;
 
 const text: Check = (value, at) => void (typeof value === "string" || expect(at, "a text", value));
+// `Buffer.from` skips what is not base64.
+const base64: Check = (value, at) => {
+  text(value, at);
+  const digits = value as string;
+  if (digits.length % 4 === 1 || !/^[A-Za-z0-9+/]*={0,2}$/.test(digits)) expect(at, "base64", digits);
+};
 const flag: Check = (value, at) => void (typeof value === "boolean" || expect(at, "true or false", value));
 const status: Check = (value, at) =>
   void (
@@ -71,7 +77,16 @@ function object(members: { readonly [key: string]: Check }): Check {
 }
 
 const headers = object({ set: fields, add: fields, remove: texts });
-const respond = object({ status, headers: fields, body: text, bodyBase64: text });
+const localResponse = object({ status, headers: fields, body: text, bodyBase64: base64 });
+const respond: Check = (value, at) => {
+  localResponse(value, at);
+  const { body, bodyBase64 } = value as LocalResponse;
+  if (body !== undefined && bodyBase64 !== undefined)
+    throw new Fault(
+      "bad_result",
+      `the output has both ${show(`${at}.body`)} and ${show(`${at}.bodyBase64`)}, expected one`,
+    );
+};
 
 const CHECKS: { readonly [kind: string]: Check } = {
   request: object({
@@ -131,7 +146,8 @@ function expect(at: string, what: string, value: unknown): never {
   throw new Fault("bad_result", `${where} is ${describe(value)}, expected ${what}`);
 }
 
-function describe(value: unknown): string {
+/** What a value is, for messages. */
+export function describe(value: unknown): string {
   if (value === null) return "null";
   if (Array.isArray(value)) return "a list";
   return typeof value === "object" ? "an object" : show(String(value));
