@@ -10,6 +10,8 @@ const RECORD_HEADER = 5;
 const MESSAGE_HEADER = 4;
 const VERSION_AND_RANDOM = 34;
 const SERVER_NAME = 0;
+/** Longer server names are rejected by OpenSSL. */
+const MAX_NAME = 255;
 
 /** Most bytes of a hello. Those with hybrid key shares have 2 KiB. */
 export const MAX_HELLO = 32 * 1024;
@@ -17,28 +19,34 @@ export const MAX_HELLO = 32 * 1024;
 export type ClientHello = {
   /** `more`: the hello is incomplete; `plain`: the input is not TLS. */
   readonly state: "complete" | "more" | "plain";
-  /** In lower case; empty: none was sent. */
+  /** In lower case, one character per byte; it may not be a valid name. Empty: none was sent. */
   readonly serverName: string;
+  /** `more`: the hello is incomplete without at least so many further bytes. */
+  readonly missing: number;
 };
 
-const MORE: ClientHello = { state: "more", serverName: "" };
-const PLAIN: ClientHello = { state: "plain", serverName: "" };
-const NAMELESS: ClientHello = { state: "complete", serverName: "" };
+const PLAIN: ClientHello = { state: "plain", serverName: "", missing: 0 };
+const NAMELESS: ClientHello = { state: "complete", serverName: "", missing: 0 };
 
-/** Parses the received bytes `[start, end)`; call again with more bytes if the state is `more`. */
+/**
+ * Parses the received bytes `[start, end)`. If the state is `more`, call again when `missing` further bytes were received:
+ * a call parses all bytes, so a call after each tiny record or read would cost the square of their number.
+ */
 export function readClientHello(bytes: Buffer, start: number, end: number): ClientHello {
-  if (start === end) return MORE;
+  if (start === end) return more(1);
   if (bytes[start] !== RECORD_HANDSHAKE) return PLAIN;
   const message = joinRecords(bytes, start, end);
   if (message === null) return NAMELESS;
-  if (message.length < MESSAGE_HEADER) return MORE;
+  if (message.length < MESSAGE_HEADER) return more(MESSAGE_HEADER - message.length);
   if (message[0] !== CLIENT_HELLO) return NAMELESS;
   const length = MESSAGE_HEADER + message.readUIntBE(1, 3);
   // OpenSSL rejects it.
   if (length > MAX_HELLO) return NAMELESS;
-  if (message.length < length) return MORE;
-  return { state: "complete", serverName: findServerName(message.subarray(MESSAGE_HEADER, length)) };
+  if (message.length < length) return more(length - message.length);
+  return { state: "complete", serverName: findServerName(message.subarray(MESSAGE_HEADER, length)), missing: 0 };
 }
+
+const more = (missing: number): ClientHello => ({ state: "more", serverName: "", missing });
 
 /** The content of the handshake records received so far; null: a record is empty or of another type. */
 function joinRecords(bytes: Buffer, start: number, end: number): Buffer | null {
@@ -81,5 +89,5 @@ function readServerName(list: Buffer): string {
   if (list.length < 5 || list[2] !== 0) return "";
   const length = list.readUInt16BE(3);
   const name = list.toString("latin1", 5, 5 + length);
-  return length === list.length - 5 && /^[\x21-\x7e]{1,255}$/.test(name) ? name.toLowerCase() : "";
+  return length === list.length - 5 && length <= MAX_NAME ? name.toLowerCase() : "";
 }

@@ -82,11 +82,15 @@ export class TlsServer {
     this.#default = first === undefined ? this.#make([0]) : this.#contextOf(first);
   }
 
-  /** Selects the context for a server name in lower case (empty: none was sent). Null: reject the handshake. */
-  contextFor(name: string): SecureContext | null {
+  /**
+   * Selects the context for a server name in lower case (empty: none was sent). Null: reject the handshake. A name is the
+   * same with a trailing dot, as in routes, although a client should not send it.
+   */
+  contextFor(requested: string): SecureContext | null {
+    const name = requested.endsWith(".") ? requested.slice(0, -1) : requested;
     const dot = name.indexOf(".");
     const found = this.#exact.get(name) ?? (dot > 0 ? this.#wildcard.get(name.slice(dot)) : undefined);
-    return found ?? (this.options.rejectsUnknownNames && name !== "" ? null : this.#default);
+    return found ?? (this.options.rejectsUnknownNames && requested !== "" ? null : this.#default);
   }
 
   /** Builds the context with the first certificate of each key type that has this name. */

@@ -23,6 +23,8 @@ export class TlsStart {
   readonly #server: TlsServer;
   readonly #log: HandshakeLog;
   readonly #hello = new PendingBuffer();
+  /** The hello is incomplete with fewer bytes. */
+  #least = 0;
   /** The hello was parsed or rejected. */
   #decided = false;
   /** The handshake was counted. */
@@ -41,7 +43,9 @@ export class TlsStart {
     if (this.#decided) return;
     const hello = this.#hello;
     hello.append(bytes, start, end);
-    const { state, serverName } = readClientHello(hello.bytes, hello.start, hello.end);
+    if (hello.length < this.#least) return;
+    const { state, serverName, missing } = readClientHello(hello.bytes, hello.start, hello.end);
+    this.#least = hello.length + missing;
     if (state === "more" && hello.length <= MAX_BUFFERED) return;
     this.#decided = true;
     if (state === "plain") return this.#rejectPlain();

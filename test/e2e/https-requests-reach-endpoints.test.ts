@@ -130,7 +130,10 @@ testInUsualMode("unknownName: reject refuses names that no certificate has", asy
   const { sluice, port } = await start(t, "\n      unknownName: reject");
   assert.match((await handshake({ port, ca, host: "unknown.example" })).out, /unrecognized name/);
   assert.equal(await sluice.metric("sluice_tls_handshakes_total", { result: "unknown_name" }), 1);
-  assert.equal(subjectOf(await handshake({ port, ca, host: "y.b.example" })), "wild");
+  for (const host of ["y.b.example", "y.b.example."])
+    assert.equal(subjectOf(await handshake({ port, ca, host })), "wild");
+  // Not a valid name, but not without one.
+  assert.match((await handshake({ port, ca, host: "é b.example" })).out, /unrecognized name/);
 });
 
 testInAllModes("clientCertificates: required", async (t) => {

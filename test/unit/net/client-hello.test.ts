@@ -38,9 +38,37 @@ test("the server name is found, however the hello is spread over records and rea
     const hello = await helloOf(name);
     for (const size of [1, 100, 10_000]) {
       const bytes = split(hello, size);
-      assert.deepEqual(read(bytes), { state: "complete", serverName: name });
+      assert.deepEqual(read(bytes), { state: "complete", serverName: name, missing: 0 });
       for (let end = 0; end < bytes.length; end += 7) assert.equal(readClientHello(bytes, 0, end).state, "more");
     }
+  }
+});
+
+test("a hello in tiny records is parsed a few times, whatever the number of reads", () => {
+  const message = Buffer.alloc(32_000);
+  message[0] = 1;
+  message.writeUIntBE(message.length - 4, 1, 3);
+  const bytes = split(Buffer.concat([Buffer.alloc(5), message]), 1);
+  let calls = 0;
+  for (let end = 0; end < bytes.length; calls++) {
+    const { state, missing } = readClientHello(bytes, 0, end);
+    assert.ok(state === "more" && missing > 0);
+    end += missing;
+  }
+  assert.equal(read(bytes).state, "complete");
+  assert.ok(calls < 100, `${calls} calls`);
+});
+
+test("a server name with any bytes is a name, which no certificate may have", async () => {
+  const hello = await helloOf("a.example");
+  for (const [name, found] of [
+    ["\xe9.Examp\0", "\xe9.examp\0"],
+    ["a.example", "a.example"],
+    ["A b.exam.", "a b.exam."],
+  ] as const) {
+    const bytes = Buffer.from(hello);
+    bytes.write(name, bytes.indexOf("a.example"), "latin1");
+    assert.equal(read(bytes).serverName.slice(0, found.length), found);
   }
 });
 
