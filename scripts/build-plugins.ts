@@ -20,6 +20,7 @@ const stamps: Record<string, string> = existsSync(STAMPS) ? JSON.parse(readFileS
 const stale = files.filter((file) => stamps[file] !== stampOf(file) || !existsSync(moduleOf(file)));
 
 if (stale.length > 0) {
+  console.error(`compiling ${stale.length} of ${files.length} plugins`);
   // Imported only if necessary: loading the compiler takes a second.
   const { compile, formatProblem, writeModule } = await import("../src/compiler/compile.ts");
   for (const file of stale) {

@@ -159,7 +159,7 @@ testInAllModes("clientCertificates: required", async (t) => {
     headers["x-forwarded-client-cert"],
     `Hash=${hash};Subject="CN=client,O=Example\\\\, Inc";URI=spiffe://example/client`,
   );
-  assert.equal(headers["x_forwarded_client_cert"], undefined);
+  assert.equal(headers.x_forwarded_client_cert, undefined);
   const facts = `TLSv1.3|localhost|${subject}|URI:spiffe://example/client|${hash}`;
   assert.equal(headers["x-facts"], facts);
   const line = await sluice.logged((line) => line.method === "GET", "the request");
