@@ -73,7 +73,7 @@ async function findDeclared(
   return plugin === undefined ? null : { plugin, clusters: readable!.clusterNames };
 }
 
-export function listOf(text: string): string[] {
+function listOf(text: string): string[] {
   return text.split(",").filter(Boolean);
 }
 

@@ -29,7 +29,7 @@ export class Endpoint {
 }
 
 /** 32-bit FNV-1a hash of the text's UTF-8 bytes, as a signed integer. */
-export function fnv1a(text: string): number {
+function fnv1a(text: string): number {
   let hash = 0x811c9dc5;
   for (const byte of Buffer.from(text, "utf8")) hash = Math.imul(hash ^ byte, 0x01000193);
   return hash | 0;

@@ -5,7 +5,7 @@ import { basename, dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { setFlagsFromString } from "node:v8";
 import type { DiagnosticMessage } from "assemblyscript/asc";
-import { main, version } from "assemblyscript/asc";
+import { main } from "assemblyscript/asc";
 import SluiceTransform from "../../sdk/transform.js";
 import { CUSTOM_SECTION } from "../abi/abi.ts";
 import { readPluginSchema } from "../config/plugin-schema.ts";
@@ -15,8 +15,7 @@ import { Writer } from "../plugin/wasm/writer.ts";
 import { advise } from "./advice.ts";
 import { schemaPath } from "./schema-path.ts";
 
-export const SDK_DIRECTORY = fileURLToPath(new URL("../../sdk/", import.meta.url));
-export const COMPILER_VERSION = version;
+const SDK_DIRECTORY = fileURLToPath(new URL("../../sdk/", import.meta.url));
 
 /** Any path of the SDK in a `node_modules`: mapped to the SDK of this program, which matches its host. */
 const SDK_FILE = /(?:^|\/)node_modules\/sluice\/sdk\/(.+)$/;

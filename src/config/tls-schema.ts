@@ -14,7 +14,7 @@ import {
 import { choice, flag, textOf } from "./values.ts";
 
 /** Mozilla's intermediate profile, without the ciphers that need Diffie-Hellman parameters. */
-export const INTERMEDIATE_CIPHERS = [
+const INTERMEDIATE_CIPHERS = [
   "TLS_AES_128_GCM_SHA256",
   "TLS_AES_256_GCM_SHA384",
   "TLS_CHACHA20_POLY1305_SHA256",

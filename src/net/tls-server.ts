@@ -48,7 +48,7 @@ export const HANDSHAKES = [
   "unknown_name",
   "client_certificate",
 ] as const;
-export type HandshakeFailure = Exclude<(typeof HANDSHAKES)[number], "ok">;
+type HandshakeFailure = Exclude<(typeof HANDSHAKES)[number], "ok">;
 
 /** Reasons for which the proxy ends a handshake. */
 export class HandshakeError extends Error {

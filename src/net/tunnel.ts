@@ -44,7 +44,7 @@ export interface TunnelOwner {
   broken(error: unknown): void;
 }
 
-export type TunnelOptions = {
+type TunnelOptions = {
   readonly client: Connection;
   readonly endpoint: Connection;
   readonly owner: TunnelOwner;
@@ -167,7 +167,7 @@ export class Tunnel {
 }
 
 /** One of the two connections. Implements what handlers of accepted and of dialled connections need. */
-export class TunnelSide implements ConnectionHandler {
+class TunnelSide implements ConnectionHandler {
   readonly tunnel: Tunnel;
   readonly connection: Connection;
   /** Of the bytes that its peer sends; null: they are not tracked. */

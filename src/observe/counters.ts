@@ -15,7 +15,7 @@ import {
 } from "./series.ts";
 
 /** Number of cells per series, by kind. */
-export const SERIES_CELLS = {
+const SERIES_CELLS = {
   /** `sluice_requests_total{listener,route,cluster,status}` */
   requests: STATUS_CELLS,
   /** `sluice_request_duration_seconds{listener,route}` */

@@ -8,7 +8,7 @@ import { HANDSHAKES } from "../net/tls-server.ts";
 import { TUNNEL_ENDS } from "../net/tunnel.ts";
 
 /** Status codes with a cell, in order (RFC 9110 and the IANA registry; 499: the client closed the connection). */
-export const STATUS_CODES = [
+const STATUS_CODES = [
   100, 101, 102, 103, 200, 201, 202, 203, 204, 205, 206, 207, 208, 226, 300, 301, 302, 303, 304, 305, 307, 308, 400,
   401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 411, 412, 413, 414, 415, 416, 417, 421, 422, 423, 424, 425, 426,
   428, 429, 431, 451, 499, 500, 501, 502, 503, 504, 505, 506, 507, 508, 510, 511,

@@ -310,7 +310,7 @@ function planProbe(probe: Exclude<ProbeConfig, { kind: "plugin" }>): ProbePlan {
 const ASKED = /^(?:cluster:[^/?#\s]+|https?:\/\/[^/?#\s@]+)/;
 
 /** Fetch targets of a built-in plugin, taken from its configuration. */
-export function builtinFetch(name: string, config: unknown): string[] {
+function builtinFetch(name: string, config: unknown): string[] {
   const key = Object.hasOwn(BUILTIN_FETCH, name) ? BUILTIN_FETCH[name]! : null;
   const asked = key === null || typeof config !== "object" ? undefined : (config as Record<string, unknown>)?.[key];
   if (typeof asked !== "string") return [];

@@ -2,7 +2,7 @@
 import { isAuthority } from "../http/fields.ts";
 import { readNode } from "../net/address.ts";
 
-export type ForwardedSays = {
+type ForwardedElement = {
   /** For each hop, the client's first, its address, or `unknown`. */
   readonly nodes: readonly string[];
   /** Of the last hop that has them; empty if none has. */
@@ -15,7 +15,7 @@ const TOKEN = "[!#$%&'*+.^_`|~0-9A-Za-z-]+";
 const PAIR = new RegExp(`[ \\t]*(?:(${TOKEN})=(?:(${TOKEN})|"((?:[^"\\\\]|\\\\.)*)"))?[ \\t]*([;,]|$)`, "y");
 
 /** Reads the value; null when it is not well-formed: a client can have written what follows the mistake. */
-export function readForwarded(value: string): ForwardedSays | null {
+export function readForwarded(value: string): ForwardedElement | null {
   const nodes: string[] = [];
   let namesNode = false;
   let [proto, host] = ["", ""];

@@ -36,7 +36,7 @@ const SAYS = extismModule(
 const REQUEST = 'GET /a/b?c="d" HTTP/1.1\nHost: Example.com\nX-One: 1\nX-One: 2\nX-Bytes: \xe4\xff\nAccept: */*';
 const RESPONSE = "HTTP/1.1 404 Not Found\nServer: s\nSet-Cookie: a\nSet-Cookie: b";
 
-function says(out: unknown, clusters = ["app", "canary"]): Loaded {
+function withOutput(out: unknown, clusters = ["app", "canary"]): Loaded {
   const config = out === undefined ? {} : { out };
   return load(SAYS, { configs: [config], clusters, allowed: ["canary"], strategies: ["random"] });
 }
@@ -68,13 +68,13 @@ test("on_request and route are given the request", () => {
     ["request_head", "on_request"],
     ["route", "route"],
   ] as const) {
-    const loaded = says(undefined);
+    const loaded = withOutput(undefined);
     assert.equal(call(loaded, hook, exchange(REQUEST)), OUTCOME.continue);
     assert.deepEqual(inputOf(loaded), { hook: name, ...ASKED });
   }
 });
 
-test("the input tells of an upgrade and of TLS", () => {
+test("the input contains the upgrade and the TLS facts", () => {
   const tls = {
     version: "TLSv1.3",
     serverName: "a.example",
@@ -87,7 +87,7 @@ test("the input tells of an upgrade and of TLS", () => {
   };
   const x = exchange("GET / HTTP/1.1\nHost: a\nConnection: upgrade\nUpgrade: WebSocket");
   Object.defineProperty(x, "tls", { value: tls });
-  const loaded = says(undefined);
+  const loaded = withOutput(undefined);
   assert.equal(call(loaded, "request_head", x), OUTCOME.continue);
   const { version, serverName, clientSubject, clientFingerprint } = tls;
   const input = inputOf(loaded) as Record<string, unknown>;
@@ -98,7 +98,7 @@ test("the input tells of an upgrade and of TLS", () => {
 });
 
 test("on_response is given the response and its request", () => {
-  const loaded = says(undefined);
+  const loaded = withOutput(undefined);
   assert.equal(call(loaded, "response_head", exchange(REQUEST, RESPONSE)), OUTCOME.continue);
   const headers = [
     ["server", "s"],
@@ -111,7 +111,7 @@ test("on_response is given the response and its request", () => {
 test("pick gets the endpoints, and returns an index", () => {
   const endpoints = Endpoints.ofWeights([1, 3]);
   endpoints.setInFlight(1, 7);
-  const loaded = says("1");
+  const loaded = withOutput("1");
   const x = exchange(REQUEST);
   assert.equal(loaded.instances[0]!.pick(x, endpoints.view()), 1);
   const common = { latency: 0, errorRate: 0 };
@@ -131,7 +131,7 @@ test("pick gets the endpoints, and returns an index", () => {
     ["0.5", -2],
     ['"0"', -2],
   ] as const)
-    assert.equal(says(out).instances[0]!.pick(exchange(REQUEST), endpoints.view()), picked, String(out));
+    assert.equal(withOutput(out).instances[0]!.pick(exchange(REQUEST), endpoints.view()), picked, String(out));
 });
 
 test("on_request edits the request's head", () => {
@@ -144,7 +144,7 @@ test("on_request edits the request's head", () => {
     strategy: "random",
   };
   const x = exchange(REQUEST);
-  assert.equal(call(says(edits), "request_head", x), OUTCOME.continue);
+  assert.equal(call(withOutput(edits), "request_head", x), OUTCOME.continue);
   const lines = ["Host: Example.com", "X-One: 3", "Accept: */*", "X-Two: a", "X-Two: \xe9", "x-one: 4"];
   assert.deepEqual(fieldsOf(x.request), lines);
   const parts = [PART.method, PART.path, PART.query].map((part) => x.request.partText(part));
@@ -155,17 +155,17 @@ test("on_request edits the request's head", () => {
 test("a local response, a rejection, a head that is held", () => {
   const respond = { status: 401, headers: { "www-authenticate": ["Basic", "Bearer"] }, body: "nö" };
   const x = exchange(REQUEST);
-  assert.equal(call(says({ respond }), "request_head", x), OUTCOME.respond);
+  assert.equal(call(withOutput({ respond }), "request_head", x), OUTCOME.respond);
   assert.deepEqual([x.localStatus, x.localBody!.toString(), x.respondedBy], [401, "nö", "test"]);
   assert.deepEqual(fieldsOf(x.response), ["www-authenticate: Basic", "www-authenticate: Bearer"]);
-  assert.equal(call(says({ reject: true }), "request_head", exchange(REQUEST)), OUTCOME.reject);
-  assert.equal(call(says({ buffer: true }), "request_head", exchange(REQUEST)), OUTCOME.buffer);
+  assert.equal(call(withOutput({ reject: true }), "request_head", exchange(REQUEST)), OUTCOME.reject);
+  assert.equal(call(withOutput({ buffer: true }), "request_head", exchange(REQUEST)), OUTCOME.buffer);
   const y = exchange(REQUEST, RESPONSE);
-  assert.equal(call(says({ respond: { bodyBase64: "AP8=" } }), "response_head", y), OUTCOME.respond);
+  assert.equal(call(withOutput({ respond: { bodyBase64: "AP8=" } }), "response_head", y), OUTCOME.respond);
   assert.deepEqual([y.localStatus, y.localBody!.toString("latin1"), fieldsOf(y.response)], [200, "\0\xff", []]);
   const z = exchange(REQUEST, RESPONSE);
   const edits = { status: 410, headers: { remove: ["server"], set: { "set-cookie": "c" } } };
-  assert.equal(call(says(edits), "response_head", z), OUTCOME.continue);
+  assert.equal(call(withOutput(edits), "response_head", z), OUTCOME.continue);
   assert.deepEqual([z.response.status, fieldsOf(z.response)], [410, ["Set-Cookie: c"]]);
 });
 
@@ -199,7 +199,7 @@ test("an output that is not as it must be fails the hook by name, and changes no
     ["[".repeat(10_000), /^the output is not JSON/],
   ];
   for (const [out, message] of cases) {
-    const loaded = says(out);
+    const loaded = withOutput(out);
     const x = exchange(REQUEST);
     const before = fieldsOf(x.request);
     assert.equal(call(loaded, "request_head", x), OUTCOME.failed, String(message));
@@ -214,7 +214,7 @@ test("an output that is not as it must be fails the hook by name, and changes no
 test("an output without a change: nothing, or an empty object", () => {
   for (const out of [undefined, "{}", '{"headers":{}}']) {
     const x = exchange(REQUEST);
-    assert.equal(call(says(out), "request_head", x), OUTCOME.continue);
+    assert.equal(call(withOutput(out), "request_head", x), OUTCOME.continue);
   }
 });
 

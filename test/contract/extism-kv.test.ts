@@ -30,7 +30,7 @@ test("an entry is set, read, deleted", () => {
   ]);
 });
 
-test("a count is incremented, and lives as long as it says", () => {
+test("a counter is incremented, and expires after its time to live", () => {
   const add = (by: number) => `(local.set $n (call $kv_increment ${ENTRY} (i64.const ${by}) (i64.const 60000)))`;
   const isFive = `(if (i64.eq (local.get $n) (i64.const 5)) (then (call $log_info ${text(3)})))`;
   assert.deepEqual(run(`${add(7)} ${add(-2)} ${isFive}`), ["info: other"]);

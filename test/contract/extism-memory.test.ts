@@ -1,6 +1,6 @@
 /**
- * Blocks of memory behave alike in the package of Extism and in our kernel, whatever a guest does with them: a guest that
- * is a small machine takes, writes, reads, measures and frees blocks as its input says, and puts out all that it read.
+ * Blocks of memory behave alike in the package of Extism and in our kernel, for any sequence of calls: a guest that
+ * is a small machine allocates, writes, reads, measures and frees blocks as its input directs, and outputs all that it read.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -18,12 +18,12 @@ const RUN = `
   (func $handle (param $block i32) (result i64) (i64.load (i32.shl (local.get $block) (i32.const 3))))
   (func $byte (param $at i64) (result i32) (call $input_load_u8 (local.get $at)))
   (func $say (param $value i64)
-    (i64.store (global.get $said) (local.get $value))
-    (global.set $said (i32.add (global.get $said) (i32.const 8))))
-  (global $said (mut i32) (i32.const 1024))
+    (i64.store (global.get $written) (local.get $value))
+    (global.set $written (i32.add (global.get $written) (i32.const 8))))
+  (global $written (mut i32) (i32.const 1024))
   (func (export "on_request_body") (result i32)
     (local $at i64) (local $what i32) (local $block i32) (local $offset i64) (local $value i64)
-    (global.set $said (i32.const 1024))
+    (global.set $written (i32.const 1024))
     (memory.fill (i32.const 0) (i32.const 0) (i32.const 128))
     (block $done (loop $next
       (br_if $done (i64.ge_u (local.get $at) (call $input_length)))
@@ -46,7 +46,7 @@ const RUN = `
       (if (i32.eq (local.get $what) (i32.const 6)) (then (call $free (call $handle (local.get $block)))))
       (local.set $at (i64.add (local.get $at) (i64.const 4)))
       (br $next)))
-    (call $put (i32.const 1024) (i32.sub (global.get $said) (i32.const 1024)))
+    (call $put (i32.const 1024) (i32.sub (global.get $written) (i32.const 1024)))
     (i32.const 0))`;
 
 const anyOperation = fc.record({

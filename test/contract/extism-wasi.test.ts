@@ -9,7 +9,7 @@ import { call, exchange, type Loaded, load } from "./plugin-harness.ts";
 
 const NOW = Date.UTC(2026, 10, 30);
 
-/** A module that imports all of WASI; `body` leaves an i32, which is logged as the length of a line of dots. */
+/** A module that imports all of WASI; `body` returns an i32, which is logged as the length of a line of dots. */
 function withWasi(body: string, more = ""): Uint8Array {
   const types = (list: readonly number[]) => list.map((type) => (type === TYPE.i64 ? "i64" : "i32")).join(" ");
   const imports = WASI_NAMES.map((name) => {
@@ -34,7 +34,7 @@ function run(body: string, more?: string): { loaded: Loaded; outcome: number } {
   return { loaded, outcome: call(loaded, "request_head", exchange("GET / HTTP/1.1\nHost: a")) };
 }
 
-/** The number that `body` leaves. */
+/** The number that `body` returns. */
 function resultOf(body: string): number {
   const { loaded, outcome } = run(body);
   assert.equal(outcome, OUTCOME.continue, String(loaded.reports));

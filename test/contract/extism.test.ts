@@ -180,7 +180,7 @@ const cases: Case[] = [
     outputs: [""],
   },
   {
-    name: "an error that is set fails the call, whatever was put out",
+    name: "an error that is set fails the call, also with an output",
     body: fn(`(call $put ${place(0, "out")}) (call $error_set (call $text ${place(1, "no such thing")}))`),
     texts: ["out", "no such thing"],
   },
@@ -191,7 +191,7 @@ const cases: Case[] = [
     inputs: ["abc"],
   },
   {
-    name: "reading eight bytes where less is left of the input fails the call",
+    name: "reading eight bytes beyond the end of the input fails the call",
     body: fn("(drop (call $input_load_u64 (i64.const 0)))"),
     inputs: ["abc"],
   },

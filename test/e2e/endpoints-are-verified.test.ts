@@ -16,7 +16,7 @@ authority.issue("old", { names: "DNS:api.internal", days: -1 });
 new Authority(authority.directory, "other-ca").issue("stranger", { names: "DNS:api.internal" });
 test.after(() => authority.remove());
 
-/** An https server that tells the server name and whether the session was resumed. */
+/** An https server that responds with the server name and whether the session was resumed. */
 async function startEndpoint(t: LiveTest, name: string, keepAlive = true): Promise<number> {
   const options = { cert: authority.read(`${name}.pem`), key: authority.read(`${name}.key`) };
   const server = createServer(options, (request, response) => {

@@ -6,10 +6,10 @@ import { extismModule, place } from "../support/extism.ts";
 import { connectTo, exchange, startUpstream } from "./peers.ts";
 import { type LiveTest, type Ports, startSluice, testInUsualMode, until } from "./program.ts";
 
-const TOKEN = "a-token-that-nobody-guesses";
+const TOKEN = "a-token-that-cannot-be-guessed";
 
 /** Puts out the configuration's `out` in each of these hooks. */
-const says = (...hooks: string[]) =>
+const outputs = (...hooks: string[]) =>
   extismModule(
     hooks
       .map(
@@ -23,10 +23,10 @@ const says = (...hooks: string[]) =>
 /** Sends the configuration's `request` with a body, and puts the response's body out. */
 const ASKS = extismModule(
   `(func (export "on_request") (result i32)
-     (local $answer i64)
-     (local.set $answer
+     (local $response i64)
+     (local.set $response
        (call $http_request (call $config_get (call $text ${place(0, "request")})) (call $text ${place(1, "who")})))
-     (if (i32.eq (call $http_status_code) (i32.const 200)) (then (call $put_block (local.get $answer))))
+     (if (i32.eq (call $http_status_code) (i32.const 200)) (then (call $put_block (local.get $response))))
      (i32.const 0))`,
   ["request", "who"],
 );
@@ -47,8 +47,8 @@ const MARKS = extismModule(
 );
 
 const files = {
-  "says.wasm": says("on_request", "route", "pick"),
-  "hides.wasm": says("on_response"),
+  "outputs.wasm": outputs("on_request", "route", "pick"),
+  "hides.wasm": outputs("on_response"),
   "asks.wasm": ASKS,
   "marks.wasm": MARKS,
 };
@@ -60,9 +60,9 @@ const configOf =
   (ports: Ports) =>
     `trace: { token: ${TOKEN} }
 plugins:
-  sets: { wasm: ./says.wasm, config: { out: '{"headers":{"set":{"x-set":"${value}"}}}' } }
-  router: { wasm: ./says.wasm, config: { out: '{"cluster":"other"}' }, allow: { clusters: [other] } }
-  second: { wasm: ./says.wasm, config: { out: 1 } }
+  sets: { wasm: ./outputs.wasm, config: { out: '{"headers":{"set":{"x-set":"${value}"}}}' } }
+  router: { wasm: ./outputs.wasm, config: { out: '{"cluster":"other"}' }, allow: { clusters: [other] } }
+  second: { wasm: ./outputs.wasm, config: { out: 1 } }
   hides: { wasm: ./hides.wasm, config: { out: '{"status":203,"headers":{"remove":["x-powered"]}}' } }
   marks: { wasm: ./marks.wasm, hooks: { on_response_body: mark } }
   asks: { wasm: ./asks.wasm, allow: { fetch: ["cluster:auth", "cluster:gone"] }, limits: { time: 60s, guests: 4 } }
@@ -128,13 +128,13 @@ testInUsualMode("Extism plugins filter, route, pick, send requests, and are relo
   for (const path of ["/value", "/name", "/list"]) assert.equal((await get(path)).status, 500);
   assert.equal(auth.requests.length, sent);
 
-  // Others go on while one is suspended, and a client that leaves ends its own.
-  const [stays, leaves] = [await connectTo(t, sluice.port), await connectTo(t, sluice.port)];
-  for (const peer of [stays, leaves]) peer.send("GET /held HTTP/1.1\r\nhost: a\r\n\r\n");
+  // Other requests continue while one is suspended; a client that disconnects cancels its own.
+  const [stays, disconnects] = [await connectTo(t, sluice.port), await connectTo(t, sluice.port)];
+  for (const peer of [stays, disconnects]) peer.send("GET /held HTTP/1.1\r\nhost: a\r\n\r\n");
   await until(() => held.length === 2, "both are suspended");
   assert.equal((await get("/auth")).status, 200);
-  leaves.socket.destroy();
-  await until(() => held.some((response) => response.destroyed), "the request of the one that left is given up");
+  disconnects.socket.destroy();
+  await until(() => held.some((response) => response.destroyed), "the request of the disconnected client is cancelled");
   for (const response of held) response.end("{}");
   assert.equal((await stays.readResponse()).body.toString(), "app");
 

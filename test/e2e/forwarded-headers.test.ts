@@ -85,8 +85,8 @@ clusters: { app: ["127.0.0.1:${app.port}"], auth: ["127.0.0.1:${auth.port}"] }
     );
     const get = (fields: string, port = sluice.port, target = "/shop/a?b=1") =>
       exchange(t, port, `GET ${target} HTTP/1.1\r\nHost: shop.example\r\n${fields}\r\n`);
-    const said = "X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Port: 8443\r\n";
-    assert.equal((await get(said)).status, 200);
+    const sent = "X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Port: 8443\r\n";
+    assert.equal((await get(sent)).status, 200);
     const [asked, passed] = [auth.requests[0]!.headers, app.requests[0]!.headers];
     for (const headers of [asked, passed])
       assert.deepEqual([headers["x-forwarded-proto"], headers["x-forwarded-host"]], ["https", "shop.example:8443"]);
@@ -98,7 +98,7 @@ clusters: { app: ["127.0.0.1:${app.port}"], auth: ["127.0.0.1:${auth.port}"] }
 
     const plain = await get("X-Forwarded-Proto: http\r\n");
     assert.deepEqual([plain.status, plain.headers.location], [302, "https://shop.example/shop/a?b=1"]);
-    assert.equal((await get(said, sluice.ports.open!)).status, 302, "of a peer that is not trusted");
+    assert.equal((await get(sent, sluice.ports.open!)).status, 302, "of a peer that is not trusted");
     const absolute = await get("", sluice.ports.open!, "https://shop.example/");
     assert.equal(absolute.status, 302, "by an absolute target");
     for (const address of ["192.0.2.7", "192.0.2.7:80", "::ffff:192.0.2.7", "fe80::1"])

@@ -5,7 +5,7 @@ import { compileSource } from "../contract/plugin-harness.ts";
 import { connectTo, type Peer, startRawUpstream } from "./peers.ts";
 import { startSluice, testInUsualMode, until } from "./program.ts";
 
-/** What it does stands in the path. */
+/** The path selects what it does. */
 const SOURCE = `import { Body, Headers, Request, Response, sleep } from "sluice/sdk";
 export function onRequest(req: Request): void {
   req.headers.set("x-asked", req.upgrade || "none");
@@ -86,7 +86,7 @@ clusters: { app: ["127.0.0.1:${upstream.port}"] }
     assert.equal(client.text, "", "no body hook has seen it");
   }
 
-  const answered = async (path: string) => {
+  const responseTo = async (path: string) => {
     const client = await connectTo(t, sluice.port);
     const { status, body, headers } = await client.send(ask(path)).readResponse();
     // The connection can be used further.
@@ -94,13 +94,13 @@ clusters: { app: ["127.0.0.1:${upstream.port}"] }
     client.socket.destroy();
     return [status, body.toString(), headers["x-status"]];
   };
-  assert.deepEqual(await answered("/deny"), [403, "no upgrade", undefined]);
-  assert.deepEqual(await answered("/refuse/status"), [403, "", "101"]);
-  assert.deepEqual(await answered("/refuse/response"), [410, "gone!", undefined]);
-  assert.deepEqual(await answered("/fail"), [500, "500 Internal Server Error\n!", undefined]);
+  assert.deepEqual(await responseTo("/deny"), [403, "no upgrade", undefined]);
+  assert.deepEqual(await responseTo("/refuse/status"), [403, "", "101"]);
+  assert.deepEqual(await responseTo("/refuse/response"), [410, "gone!", undefined]);
+  assert.deepEqual(await responseTo("/fail"), [500, "500 Internal Server Error\n!", undefined]);
   // What a plugin has made another request of is forwarded without its upgrade.
   for (const path of ["/hold/fill", "/post"]) {
-    assert.deepEqual(await answered(path), [200, "ok!", "200"], path);
+    assert.deepEqual(await responseTo(path), [200, "ok!", "200"], path);
     const head = heads.find((one) => one.includes(` ${path} `))!;
     assert.doesNotMatch(head, /^upgrade:/im, path);
   }

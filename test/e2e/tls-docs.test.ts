@@ -1,4 +1,4 @@
-/** The configurations of docs/tls.md, run as they stand, on other ports. */
+/** The configurations of docs/tls.md, run unchanged except for ports. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
@@ -61,8 +61,8 @@ for (const { title, text } of configs)
     const identity = ["--cert", authority.path("client.pem"), "--key", authority.path("client.key")];
     assert.equal((await curl("/", { port: sluice.port, ca, more: identity })).out, "ok");
     if (text.includes("redirect")) {
-      const answer = await fetch(`http://127.0.0.1:${sluice.ports.plain}/x`, { redirect: "manual" });
-      assert.deepEqual([answer.status, answer.headers.get("location")], [308, "https://127.0.0.1/x"]);
+      const response = await fetch(`http://127.0.0.1:${sluice.ports.plain}/x`, { redirect: "manual" });
+      assert.deepEqual([response.status, response.headers.get("location")], [308, "https://127.0.0.1/x"]);
     }
   });
 

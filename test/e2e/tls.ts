@@ -56,7 +56,7 @@ export async function ask(options: RequestOptions & AgentOptions): Promise<{ sta
   return { status: response.statusCode, body: (await response.toArray()).join("") };
 }
 
-/** What a port answers to those bytes on a plain connection, until it ends. */
+/** The response of a port to those bytes on a plain connection, until it ends. */
 export async function askPlain(port: number, bytes: string | Uint8Array): Promise<Buffer> {
   const socket = connect(port, "127.0.0.1");
   const read: Buffer[] = [];

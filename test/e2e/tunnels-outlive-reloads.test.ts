@@ -96,7 +96,7 @@ async function openRaw(t: Parameters<typeof connectTo>[0], port: number, protoco
 }
 
 testInUsualMode(
-  "tunnels-outlive-reloads: a removed endpoint's tunnels are told, and its slot is not given away",
+  "tunnels-outlive-reloads: tunnels of a removed endpoint are closed, and its slot is not reused",
   async (t) => {
     const [old, next] = [await startSwitching(t), await startSwitching(t, false)];
     const sluice = await startSluice(t, simpleConfig([old.port, next.port], { cluster: "strategy: random" }));
@@ -106,7 +106,7 @@ testInUsualMode(
     const [endpoint] = old.peers;
     client.send("\x82\x80mask");
     await endpoint!.take("mask");
-    // In the middle of a message the Close comes after it.
+    // Within a frame the Close frame is sent after it.
     endpoint!.send("\x82\x0bfirst ");
     await client.take("first ");
     const others = [1, 2, 3, 4].map((last) => `"127.0.0.${last + 1}:1"`).join(", ");
@@ -118,7 +118,11 @@ testInUsualMode(
       sluice.config(simpleConfig(next.port)(sluice.ports).replace("endpoints: [", `endpoints: ["${others}", `));
       assert.equal((await sluice.reload()).status, 200, sluice.output);
     }
-    assert.equal(await sluice.metric("sluice_tunnels_active"), 1, "a client that does not answer has its time");
+    assert.equal(
+      await sluice.metric("sluice_tunnels_active"),
+      1,
+      "a client that does not respond has until the end of the grace period",
+    );
     client.send("\x88\x82mask__");
     await endpoint!.take("\x88\x82mask__");
     endpoint!.end("\x88\x00");
@@ -204,30 +208,33 @@ testInAllModes(
   },
 );
 
-testInUsualMode("tunnels-outlive-reloads: at the end of the grace what is left is cut", async (t) => {
-  const upstream = await startSwitching(t);
-  const rest = "shutdown: { grace: 1s }\nlog: { access: true }";
-  const sluice = await startSluice(t, simpleConfig(upstream.port, { rest, route: "upgrade: [websocket, raw]" }));
-  const silent = await openRaw(t, sluice.port);
-  const raw = await openRaw(t, sluice.port, "raw");
-  const [silentEndpoint, rawEndpoint] = upstream.peers;
-  sluice.kill("SIGTERM");
-  await silent.take(GOING_AWAY);
-  raw.send("goes on");
-  await rawEndpoint!.take("goes on");
-  assert.equal(await bounded(raw.closed, "the raw client's end"), "reset");
-  assert.equal(await bounded(rawEndpoint!.closed, "the raw endpoint's end"), "reset");
-  await silent.waits(() => silent.ended, "the silent client's end");
-  await silentEndpoint!.waits(() => silentEndpoint!.ended, "the silent endpoint's end");
-  assert.match(silentEndpoint!.text, /^\x88\x82.{6}$/s, "the endpoint has a Close too");
-  assert.deepEqual(await bounded(sluice.exited, "the program's end"), { code: 0, signal: null });
-  assert.deepEqual(
-    sluice.accessLines.map(({ outcome }) => outcome),
-    ["drained", "drained"],
-  );
-});
+testInUsualMode(
+  "tunnels-outlive-reloads: tunnels that are still open at the end of the grace period are closed",
+  async (t) => {
+    const upstream = await startSwitching(t);
+    const rest = "shutdown: { grace: 1s }\nlog: { access: true }";
+    const sluice = await startSluice(t, simpleConfig(upstream.port, { rest, route: "upgrade: [websocket, raw]" }));
+    const silent = await openRaw(t, sluice.port);
+    const raw = await openRaw(t, sluice.port, "raw");
+    const [silentEndpoint, rawEndpoint] = upstream.peers;
+    sluice.kill("SIGTERM");
+    await silent.take(GOING_AWAY);
+    raw.send("goes on");
+    await rawEndpoint!.take("goes on");
+    assert.equal(await bounded(raw.closed, "the raw client's end"), "reset");
+    assert.equal(await bounded(rawEndpoint!.closed, "the raw endpoint's end"), "reset");
+    await silent.waits(() => silent.ended, "the silent client's end");
+    await silentEndpoint!.waits(() => silentEndpoint!.ended, "the silent endpoint's end");
+    assert.match(silentEndpoint!.text, /^\x88\x82.{6}$/s, "the endpoint has a Close too");
+    assert.deepEqual(await bounded(sluice.exited, "the program's end"), { code: 0, signal: null });
+    assert.deepEqual(
+      sluice.accessLines.map(({ outcome }) => outcome),
+      ["drained", "drained"],
+    );
+  },
+);
 
-testInUsualMode("tunnels-outlive-reloads: the configuration of docs/upgrades.md does what the page says", async (t) => {
+testInUsualMode("tunnels-outlive-reloads: the configuration of docs/upgrades.md behaves as documented", async (t) => {
   const page = readFileSync(join(import.meta.dirname, "../../docs/upgrades.md"), "utf8");
   const [, yaml] = /^```yaml\n(.*?)^```$/ms.exec(page)!;
   const [live, app] = [await startSwitching(t, false), await startEcho(t)];
@@ -250,7 +257,7 @@ testInUsualMode("tunnels-outlive-reloads: ends of every kind in any order leave 
   const upstream = await startRawUpstream(t, async (peer, index) => {
     peer.socket.allowHalfOpen = index % 2 === 0;
     await peer.head();
-    // Some come with the 101, some never read, some end at once.
+    // Some send with the 101, some never read, some end at once.
     peer.send(`${SWITCH}websocket\r\n\r\n${"\x82\x05hello".repeat(index % 5)}`);
     if (index % 7 === 0) peer.socket.pause();
     if (index % 11 === 0) peer.end("\x88\x00");

@@ -40,8 +40,8 @@ clusters: { app: ["127.0.0.1:${endpoint.port}"] }
 `,
     );
     const forwarded = async (request: string): Promise<string> => {
-      const answer = await exchange(t, sluice.port, request);
-      assert.deepEqual([answer.status, answer.body.toString()], [200, "ok"]);
+      const response = await exchange(t, sluice.port, request);
+      assert.deepEqual([response.status, response.body.toString()], [200, "ok"]);
       const head = endpoint.heads.at(-1)!;
       const lines = head.split("\r\n").filter((line) => /^(connection|upgrade|http2-settings):/i.test(line));
       return lines.join(", ").toLowerCase();
@@ -94,13 +94,13 @@ clusters: { app: ["127.0.0.1:${endpoint.port}"] }
 );
 
 testInUsualMode(
-  "upgrades-are-confirmed: what the endpoint says decides, and what it says wrongly is a 502",
+  "upgrades-are-confirmed: the response of the endpoint decides, and an invalid 101 is a 502",
   async (t) => {
-    let response = "";
-    const endpoint = await startEndpoint(t, () => response);
+    let reply = "";
+    const endpoint = await startEndpoint(t, () => reply);
     const sluice = await startSluice(t, simpleConfig(endpoint.port, { rest: "log: { access: true }" }));
-    const answered = async (with_: string, request = ask()) => {
-      response = with_;
+    const responseTo = async (bytes: string, request = ask()) => {
+      reply = bytes;
       return exchange(t, sluice.port, request);
     };
     const wrong: [name: string, response: string, request?: string][] = [
@@ -114,31 +114,31 @@ testInUsualMode(
       ["a malformed field", `${SWITCH}Bad Name: x\r\n\r\n`],
     ];
     for (const [name, bytes, request] of wrong) {
-      const answer = await answered(bytes, request);
+      const response = await responseTo(bytes, request);
       assert.deepEqual(
-        [answer.status, answer.headers["proxy-status"]],
+        [response.status, response.headers["proxy-status"]],
         [502, "sluice; error=http_protocol_error"],
         name,
       );
-      assert.ok(!("upgrade" in answer.headers), name);
+      assert.ok(!("upgrade" in response.headers), name);
     }
     assert.equal(await sluice.metric("sluice_upstream_failures_total", { reason: "upstream_malformed" }), wrong.length);
     const line = await sluice.logged(({ msg }) => msg === "attempt at an endpoint failed", "a failed attempt");
     assert.equal(line.cause, "101 to a request that asked for no upgrade");
 
     const refused = await connectTo(t, sluice.port);
-    response =
+    reply =
       "HTTP/1.1 426 Upgrade Required\r\nUpgrade: websocket\r\nConnection: upgrade\r\nContent-Length: 3\r\n\r\nno!";
-    const answer = await refused.send(ask()).readResponse();
-    assert.deepEqual([answer.status, answer.body.toString(), answer.headers.upgrade], [426, "no!", undefined]);
-    response = ok;
+    const response = await refused.send(ask()).readResponse();
+    assert.deepEqual([response.status, response.body.toString(), response.headers.upgrade], [426, "no!", undefined]);
+    reply = ok;
     assert.equal((await refused.send(get).readResponse()).status, 200, "its connection is usable");
     assert.equal(endpoint.peers.length, wrong.length + 1, "and so is the endpoint's");
     assert.equal(await sluice.metric("sluice_tunnels_active"), 0);
     assert.equal(await sluice.metric("sluice_tunnels_ended_total"), 0);
 
     // Fields of framing in a 101 mean nothing (RFC 9112, 6.3): they stay behind.
-    response = `HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n${SWITCH}Content-Length: 5\r\nKeep-Alive: timeout=5\r\n\r\n`;
+    reply = `HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n${SWITCH}Content-Length: 5\r\nKeep-Alive: timeout=5\r\n\r\n`;
     const client = await connectTo(t, sluice.port);
     assert.match(await client.send(ask()).head(), /^HTTP\/1\.1 103 /);
     const head = await client.head();
@@ -154,7 +154,7 @@ testInUsualMode(
 );
 
 testInUsualMode(
-  "upgrades-are-confirmed: bytes that came early belong to the tunnel, whose sides are slow in turn",
+  "upgrades-are-confirmed: early bytes belong to the tunnel, with slow readers on either side",
   async (t) => {
     const size = 6 * 1024 * 1024;
     const bytes = Buffer.alloc(size, "0123456789abcdefg");
@@ -189,8 +189,8 @@ testInUsualMode(
     client.end("last question");
     await peer.waits(() => peer.ended, "the end");
     assert.equal(peer.text, "last question");
-    peer.end("last answer");
-    assert.equal(String(await client.rest()), "last answer");
+    peer.end("last message");
+    assert.equal(String(await client.rest()), "last message");
     await until(
       async () => (await sluice.metric("sluice_tunnels_ended_total", { reason: "client_closed" })) === 1,
       "its end",
@@ -217,7 +217,7 @@ testInUsualMode(
     third.end("and that was");
     assert.equal(String(await eager.rest()), "and that was");
 
-    // All of it came before the 101.
+    // All of it was sent before the 101.
     const brief = await connectTo(t, sluice.port);
     brief.send(ask()).end("at once");
     const fourth = await upstream.connection(other + 2);

@@ -73,9 +73,9 @@ testInEachMode(
     await peer.waits(() => peer.ended, "the end");
     assert.equal(peer.text, "last question");
     const end = once(raw, "end");
-    peer.end("last answer");
+    peer.end("last message");
     await bounded(end, "the other end");
-    assert.match(Buffer.concat(chunks).toString("latin1"), /last answer$/);
+    assert.match(Buffer.concat(chunks).toString("latin1"), /last message$/);
 
     await until(async () => (await sluice.metric("sluice_tunnels_active")) === 2, "two are open");
     const ends = [closed(socket), once(undici as never, "close")] as const;

@@ -69,7 +69,7 @@ testInAllModes(
         socket.ping("are you there");
         assert.equal(String((await bounded(pong, "a pong"))[0]), "are you there");
         echo.sockets.at(-1)!.ping("and you");
-        await until(() => echo.control.length === 2, "the server's ping is answered");
+        await until(() => echo.control.length === 2, "a pong for the server's ping");
         assert.deepEqual(echo.control, ["ping are you there", "pong and you"]);
 
         const end = closed(socket);

@@ -35,7 +35,7 @@ const CALLS = [
   `(local.set $last (call $kv_increment ${A} ${B} ${B} ${A}))`,
 ];
 
-/** Of each 17 bytes of the input: which call, and its two numbers; 0 stands for the last block that a call returned. */
+/** Of each 17 bytes of the input: which call, and its two numbers; 0 means the last block that a call returned. */
 const RUNS = extismModule(`
   (func $number (param $at i64) (result i64) (call $input_load_u64 (local.get $at)))
   (func (export "on_request_body") (result i32)

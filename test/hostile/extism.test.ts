@@ -94,7 +94,7 @@ const cases: [name: string, body: string, message: RegExp, texts?: string[]][] =
     '(func (export "on_request") (result i32) (i32.const 7))(func (call $free (i64.const 0)))',
     /^returned 7, expected 0$/,
   ],
-  ["says why", fn(`(call $error_set (call $text ${place(0, "no tenant")}))`), /^no tenant$/, ["no tenant"]],
+  ["an error message", fn(`(call $error_set (call $text ${place(0, "no tenant")}))`), /^no tenant$/, ["no tenant"]],
   ["runs forever", fn(forever("")), /^the fuel for one call is used up/],
   [
     "takes and frees blocks forever",

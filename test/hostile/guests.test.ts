@@ -171,8 +171,8 @@ for (const kind of [METRIC.counter, METRIC.gauge, METRIC.histogram])
   metrics.define({ kind, name: `m${kind}`, help: "", labels: [], buckets: [] });
 
 /** Delivers the fetched response after the guest was suspended. */
-function soon(_: FetchRequest, tell: (response: FetchResponse) => void): () => void {
-  queueMicrotask(() => tell(fetched()));
+function soon(_: FetchRequest, done: (response: FetchResponse) => void): () => void {
+  queueMicrotask(() => done(fetched()));
   return () => {};
 }
 
@@ -183,7 +183,7 @@ const configuration: Configuration = {
   config: { a: "b", list: [1, { c: null }] },
   hidden: null,
   bodyLimit: 1024,
-  fetcher: { send: soon, probe: (_, tell) => soon(_ as never, () => tell(Buffer.from("said"))) },
+  fetcher: { send: soon, probe: (_, done) => soon(_ as never, () => done(Buffer.from("response"))) },
   mayFetch: (target) => target === "cluster:a" || target === "endpoint",
   findCluster: () => 0,
   clusterIndex: (id) => (id === 0 ? 0 : -3),
@@ -340,7 +340,7 @@ function startGuest(plan: ModulePlan): Guest {
   context.begin = (...call) => {
     begin(...call);
     context.fetched = fetched();
-    context.probed = Buffer.from("said");
+    context.probed = Buffer.from("response");
   };
   return guest;
 }

@@ -289,7 +289,7 @@ export class HookScope {
 }
 
 /** Whether `part` is one of HEADERS. */
-export function isPart(part: number): boolean {
+function isPart(part: number): boolean {
   return part >= HEADERS.request && part <= HEADERS.responseTrailers;
 }
 

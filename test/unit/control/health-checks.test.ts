@@ -56,8 +56,8 @@ function makeChecks(t: TestContext, options: Partial<HealthChecksOptions> = {}):
     log.push(`${level} ${JSON.stringify(fields)} ${message}`);
   const checks = new HealthChecks({
     states: health,
-    probe: ({ endpoint, check }, tell) =>
-      probe(check.probe as NativeProbe, { endpoint, timeout: check.timeout, tls: null }, tell),
+    probe: ({ endpoint, check }, done) =>
+      probe(check.probe as NativeProbe, { endpoint, timeout: check.timeout, tls: null }, done),
     mark: (slot, unhealthy) => void (unhealthy ? out.add(slot) : out.delete(slot)),
     log: { info: write("info"), warn: write("warn") } as unknown as HealthChecksOptions["log"],
     ...options,
@@ -68,10 +68,10 @@ function makeChecks(t: TestContext, options: Partial<HealthChecksOptions> = {}):
 
 /** Checks that end when the test says so. */
 function makeManual() {
-  const waiting: { slot: number; key: string; tell: (result: CheckResult["result"]) => void }[] = [];
+  const waiting: { slot: number; key: string; done: (result: CheckResult["result"]) => void }[] = [];
   const stopped: number[] = [];
-  const manual: HealthChecksOptions["probe"] = ({ endpoint: { slot }, check: { key } }, tell) => {
-    const one = { slot, key, tell: (result: CheckResult["result"]) => tell({ result, problem: result }) };
+  const manual: HealthChecksOptions["probe"] = ({ endpoint: { slot }, check: { key } }, done) => {
+    const one = { slot, key, done: (result: CheckResult["result"]) => done({ result, problem: result }) };
     waiting.push(one);
     return () => {
       stopped.push(slot);
@@ -126,13 +126,13 @@ test("the first check decides for a new endpoint; a check that could not run dec
   const { manual, next } = makeManual();
   const { checks, out } = makeChecks(t, { probe: manual });
   checks.take(plan([{ slot: 1 }]));
-  (await next()).tell("failed");
+  (await next()).done("failed");
   assert.deepEqual([out.size, checks.describe(1)!.lastCheck?.ok], [0, null]);
-  (await next()).tell("unhealthy");
+  (await next()).done("unhealthy");
   assert.ok(out.has(1));
   for (let i = 0; i < 2; i++) {
-    (await next()).tell("failed");
-    (await next()).tell("healthy");
+    (await next()).done("failed");
+    (await next()).done("healthy");
   }
   assert.equal(out.size, 0, "what could not be made does not come between two good ones");
   assert.deepEqual([...checks.counts()][0]?.counts, { healthy: 2, unhealthy: 1, failed: 3 });
@@ -151,7 +151,7 @@ test("one check per endpoint and a limited total at a time; the rest are queued 
     assert.equal(new Set(waiting.map(({ slot }) => slot)).size, 3);
     const one = waiting.shift()!;
     seen.add(one.slot);
-    one.tell("healthy");
+    one.done("healthy");
   }
 });
 
@@ -160,9 +160,9 @@ test("state outlives versions by its row; another check keeps it and begins to c
   const { checks, out, log } = makeChecks(t, { probe: manual });
   const strict = { ...CHECK, healthyAfter: 3 };
   checks.take(plan([{ slot: 1 }, { slot: 2 }], strict));
-  for (let i = 0; i < 2; i++) (await next()).tell("unhealthy");
+  for (let i = 0; i < 2; i++) (await next()).done("unhealthy");
   assert.equal(out.size, 2);
-  for (let i = 0; i < 2; i++) (await next()).tell("healthy");
+  for (let i = 0; i < 2; i++) (await next()).done("healthy");
   const under = [await next(), await next()];
 
   checks.take(plan([{ slot: 2 }, { slot: 1 }], strict));
@@ -173,10 +173,10 @@ test("state outlives versions by its row; another check keeps it and begins to c
   assert.equal(out.size, 2);
   const anew = await next();
   assert.equal(anew.key, "b");
-  anew.tell("healthy");
+  anew.done("healthy");
   assert.equal(out.size, 2, "one of the old check's does not count");
-  (await next()).tell("healthy");
-  (await next()).tell("healthy");
+  (await next()).done("healthy");
+  (await next()).done("healthy");
   assert.equal(out.size, 1);
   assert.equal(log.length, 3);
 });
@@ -185,7 +185,7 @@ test("a removed endpoint is no longer checked; one whose check was removed gets 
   const { manual, next, waiting, stopped } = makeManual();
   const { checks, out, log } = makeChecks(t, { probe: manual });
   checks.take(plan([{ slot: 1 }, { slot: 2 }]));
-  for (let i = 0; i < 2; i++) (await next()).tell("unhealthy");
+  for (let i = 0; i < 2; i++) (await next()).done("unhealthy");
   await until(() => waiting.length === 2);
   checks.take(plan([{ slot: 2 }]));
   assert.deepEqual([[...out], stopped, checks.describe(1)], [[2], [1], null]);

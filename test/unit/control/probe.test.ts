@@ -39,10 +39,10 @@ async function listen(t: TestContext, server: Server): Promise<number> {
   return (server.address() as AddressInfo).port;
 }
 
-const startHttp = (t: TestContext, answer: RequestListener) => listen(t, createHttpServer(answer));
+const startHttp = (t: TestContext, respond: RequestListener) => listen(t, createHttpServer(respond));
 /** A server that sends bytes to each client, or runs a script. */
 const startRaw = (t: TestContext, meet: (socket: Socket) => void) => listen(t, createServer(meet));
-const says = (t: TestContext, text: string) => startRaw(t, (socket) => socket.end(text));
+const startSending = (t: TestContext, text: string) => startRaw(t, (socket) => socket.end(text));
 
 function visit(plan: NativeProbe, target: EndpointPlan, timeout = 5000): Promise<CheckResult> {
   return new Promise((resolve) => probe(plan, { endpoint: target, timeout, tls: null }, resolve));
@@ -89,22 +89,28 @@ test("an unreachable, aborting or malformed endpoint is unhealthy, with the reas
   assert.equal(await problem(HTTP, port), "connection refused");
   assert.equal(await problem(TCP, port), "connection refused");
   assert.equal(await problem(HTTP, await startRaw(t, (socket) => socket.resetAndDestroy())), "connection reset");
-  assert.equal(await problem(HTTP, await says(t, "")), "connection closed before a response");
-  assert.match(await problem(HTTP, await says(t, "SSH-2.0-x\r\n\r\n")), /^invalid HTTP response: /);
-  assert.match(await problem(HTTP, await says(t, "HTTP/1.1 200 OK\r\na b: c\r\n\r\n")), /^invalid HTTP response: /);
+  assert.equal(await problem(HTTP, await startSending(t, "")), "connection closed before a response");
+  assert.match(await problem(HTTP, await startSending(t, "SSH-2.0-x\r\n\r\n")), /^invalid HTTP response: /);
+  assert.match(
+    await problem(HTTP, await startSending(t, "HTTP/1.1 200 OK\r\na b: c\r\n\r\n")),
+    /^invalid HTTP response: /,
+  );
   const short = "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nfour";
-  assert.equal(await problem(HTTP, await says(t, short)), "incomplete response");
+  assert.equal(await problem(HTTP, await startSending(t, short)), "incomplete response");
   const chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n";
-  assert.match(await problem(HTTP, await says(t, chunked)), /^invalid response body: /);
-  assert.equal(await problem(HTTP, await says(t, "HTTP/1.1 101 OK\r\n\r\n")), "status 101");
+  assert.match(await problem(HTTP, await startSending(t, chunked)), /^invalid response body: /);
+  assert.equal(await problem(HTTP, await startSending(t, "HTTP/1.1 101 OK\r\n\r\n")), "status 101");
 });
 
 test("1xx responses are skipped, up to a limit", async (t) => {
   const hint = "HTTP/1.1 103 Early Hints\r\n\r\n";
   const fine = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
-  assert.equal((await visit(HTTP, endpoint(await says(t, hint.repeat(3) + fine)))).result, "healthy");
-  assert.equal((await visit(HTTP, endpoint(await says(t, hint.repeat(50) + fine)))).result, "healthy");
-  assert.equal(await problem(HTTP, await says(t, hint.repeat(3000) + fine)), "interim responses over 65536 bytes");
+  assert.equal((await visit(HTTP, endpoint(await startSending(t, hint.repeat(3) + fine)))).result, "healthy");
+  assert.equal((await visit(HTTP, endpoint(await startSending(t, hint.repeat(50) + fine)))).result, "healthy");
+  assert.equal(
+    await problem(HTTP, await startSending(t, hint.repeat(3000) + fine)),
+    "interim responses over 65536 bytes",
+  );
 });
 
 test("a response that arrives byte by byte is read; an endless one is limited in bytes and time", async (t) => {
@@ -163,8 +169,8 @@ test("text is sent, and a response with the expected text is enough", async (t) 
   const ping = { kind: "tcp", send: "PING\r\n", expect: "+PONG" } as const;
   assert.equal((await visit(ping, endpoint(redis))).result, "healthy");
   const greeting = { ...TCP, expect: "220 " };
-  assert.equal((await visit(greeting, endpoint(await says(t, "220 mail ESMTP\r\n")))).result, "healthy");
-  assert.equal(await problem(greeting, await says(t, "554 no\r\n")), 'connection closed without "220 "');
+  assert.equal((await visit(greeting, endpoint(await startSending(t, "220 mail ESMTP\r\n")))).result, "healthy");
+  assert.equal(await problem(greeting, await startSending(t, "554 no\r\n")), 'connection closed without "220 "');
   const heard: string[] = [];
   const listener = await startRaw(t, (socket) => socket.on("data", (data) => heard.push(data.toString())));
   assert.equal((await visit({ ...TCP, send: "hello" }, endpoint(listener))).result, "healthy");

@@ -57,6 +57,6 @@ export function makeBodyCalls(context: CallContext) {
   };
 }
 
-export function currentChunk({ scope: { exchange, hook } }: CallContext): BodyChunk | null {
+function currentChunk({ scope: { exchange, hook } }: CallContext): BodyChunk | null {
   return chunkOf(hook, exchange);
 }
