@@ -90,7 +90,7 @@ export interface FreeShape extends Shape<Settings> {
 /** The context of a conversion: lookups and problem reporting. */
 export type Conversion = {
   readonly report: (at: Place, message: string) => void;
-  /** Reports what is valid but probably a mistake. */
+  /** Reports a valid value that is probably a mistake. */
   readonly warn: (at: Place, message: string) => void;
   /** Reads a value that the conversion generated, with `at` as its position. */
   readonly read: <T>(shape: Shape<T>, value: unknown, at: Place) => T | undefined;

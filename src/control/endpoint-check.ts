@@ -12,7 +12,7 @@ export type Result = CheckResult["result"];
 const HISTORY = 10;
 /** Random share of the interval, so that proxies started together do not stay synchronised. */
 const JITTER = 0.1;
-/** The interval of an unhealthy endpoint doubles after each so many failed checks, up to `MAX_SLOWDOWN` times. */
+/** The interval of an unhealthy endpoint doubles with every `DOUBLE_AFTER` failed checks, up to `MAX_SLOWDOWN` times. */
 const DOUBLE_AFTER = 5;
 const MAX_SLOWDOWN = 4;
 /** Maximum characters of a problem. */

@@ -3,7 +3,7 @@ import { ROTATE_EVERY, type TicketKeys } from "../net/ticket-keys.ts";
 import type { Log } from "../observe/log.ts";
 import type { CertificateInfo } from "../plan/tls-files.ts";
 
-/** A warning is logged when so many days are left; 0: it has expired. */
+/** Days before expiry at which a warning is logged; 0: expired. */
 const WARN_AT = [30, 14, 7, 1, 0] as const;
 const DAY = 86_400_000;
 

@@ -60,7 +60,7 @@ export class BodyReader {
   #extensionBytes = 0;
   #isResponse = false;
 
-  /** A response may pad the lines of its chunk sizes with blanks; its chunks are framed anew. */
+  /** A response may pad the lines of its chunk sizes with blanks; its chunks are reframed. */
   begin(framing: number, length: number, isResponse: boolean): void {
     this.dataStart = this.dataEnd = 0;
     this.problem = "";

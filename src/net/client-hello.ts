@@ -21,7 +21,7 @@ export type ClientHello = {
   readonly state: "complete" | "more" | "plain";
   /** In lower case, one character per byte; it may not be a valid name. Empty: none was sent. */
   readonly serverName: string;
-  /** `more`: the hello is incomplete without at least so many further bytes. */
+  /** `more`: the hello is incomplete without at least that many more bytes. */
   readonly missing: number;
 };
 

@@ -175,7 +175,7 @@ class TunnelSide implements ConnectionHandler {
   other!: TunnelSide;
   /** Its peer has ended its direction. */
   hasEnded = false;
-  /** Its peer takes no more bytes, but what it has sent may still be read. */
+  /** Its peer accepts no more bytes, but sent bytes may still be read. */
   isWriteBroken = false;
   /** The write direction to its peer is ended. */
   #writesEnded = false;

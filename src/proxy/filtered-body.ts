@@ -45,7 +45,7 @@ export class FilteredBody implements BodyContext {
   suspension: Suspension | null = null;
   outcome = -1;
 
-  /** Of a request that streams: who sends it, what was received while a call is suspended, and that all of it was passed on. */
+  /** Of a streaming request: its sender, the bytes received while a call is suspended, and whether all were forwarded. */
   source: Connection | null = null;
   queue: PendingBuffer | null = null;
   passed = false;

@@ -1,5 +1,5 @@
 /**
- * The seam between an exchange and the protocol that its endpoint is asked in. A stream carries one attempt: the request
+ * The interface between an exchange and the protocol of its endpoint. A stream carries one attempt: the request
  * of an exclusive HTTP/1 connection, or one of many on a shared session. What it receives it puts into the `Attempt`, and
  * reports to `UpstreamEvents`, always with that attempt.
  */
@@ -43,7 +43,7 @@ export interface UpstreamEvents {
   responseBody(attempt: Attempt, source: Connection, bytes: Buffer): boolean;
   /** More of the request's body can be taken. */
   writable(attempt: Attempt): void;
-  /** The attempt failed. `unprocessed`: the endpoint says that it did nothing, so any method may be sent again. */
+  /** The attempt failed. `unprocessed`: the endpoint indicates that it did not process the request, so any method may be retried. */
   failed(attempt: Attempt, error: ProxyError, problem: string, unprocessed?: boolean): void;
   /** The rest of the request was not received within the route's timeout; all received bytes were sent. */
   requestLate(attempt: Attempt): void;

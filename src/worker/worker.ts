@@ -214,7 +214,7 @@ class Worker {
     }
   }
 
-  /** That of a version in service where nothing differs: a context costs milliseconds, and holds sessions' keys. */
+  /** Reuses that of any current version with equal options: creating a context takes milliseconds. */
   #tlsServer(options: TlsServerOptions | null): TlsServer | null {
     if (options === null) return null;
     for (const { snapshot } of this.#versions.values())

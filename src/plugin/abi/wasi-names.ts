@@ -1,4 +1,4 @@
-/** WASI preview 1 as modules import it: its functions and their types. `wasi.ts` says what each does here. */
+/** WASI preview 1 as modules import it: its functions and their types. Implemented in `wasi.ts`. */
 import { TYPE } from "../wasm/binary.ts";
 import type { Signature } from "../wasm/module-shape.ts";
 

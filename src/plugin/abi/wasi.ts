@@ -35,13 +35,13 @@ type Function_ = (...values: never[]) => number;
 
 /** `memory` is the guest's own, attached when there is an instance. */
 export function makeWasi(context: CallContext, memory: GuestMemory): Record<WasiName, Function_> {
-  /** Begins a call that reads or writes so many bytes of the guest's memory. */
+  /** Begins a call that reads or writes that number of bytes of the guest's memory. */
   const enter = (call: string, bytes = 0): void => {
     context.enter(call, bytes);
     memory.refresh();
   };
   const leave = (error: number): number => context.leave(error);
-  /** Writes words of 32 bits to places of their own. */
+  /** Writes 32-bit words, each to its own address. */
   const put = (call: string, ...words: readonly (readonly [at: number, value: number])[]): number => {
     enter(call);
     for (const [at, value] of words) memory.bytes.writeUInt32LE(value, memory.check(at, 4));

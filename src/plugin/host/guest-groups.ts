@@ -4,7 +4,7 @@ import type { PluginConfiguration } from "./configuration.ts";
 import type { InstancePlan } from "./plan.ts";
 import type { PluginInstance } from "./plugin-instance.ts";
 
-/** Instances that share a guest. `key`: identifies what the guest is made of. */
+/** Instances that share a guest. `key`: identifies module, configuration, limits and permissions. */
 export type Group = {
   readonly key: string;
   readonly module: ModulePlan;

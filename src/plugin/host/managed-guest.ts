@@ -1,7 +1,7 @@
 /**
  * One guest over its whole life: started on first use, restarted after a failure as `Recovery` permits, and reused by
- * later versions while everything that it was made of is unchanged. It serves one configuration, or all configurations
- * of a module that declares to serve many.
+ * later versions while its module, configuration, limits and permissions are unchanged. It serves one configuration, or
+ * all configurations of a module that declares to serve many.
  */
 import type { ModulePlan } from "../wasm/build.ts";
 import { clientOf } from "./client-failures.ts";
@@ -16,7 +16,7 @@ import { TickSchedule } from "./tick-schedule.ts";
 
 export class ManagedGuest implements ConfigurationOwner {
   readonly module: ModulePlan;
-  /** Identifies what the guest is made of: versions with equal keys can share it. */
+  /** Identifies module, configuration, limits and permissions: versions with equal keys can share the guest. */
   readonly key: string;
   readonly #clocks: Clocks;
   readonly #recovery: Recovery;

@@ -195,7 +195,7 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
     this.#context.cells[cells + UPSTREAM_CELLS.unsolicited]!++;
     const { warnings } = this.#context;
     if (warnings.admits("unsolicited_response", `${this.#plan.name} ${address}`))
-      warnings.write("an endpoint sent bytes that answer no request", {
+      warnings.write("an endpoint sent bytes without a request", {
         cluster: this.#plan.name,
         endpoint: address,
         when,
@@ -233,7 +233,7 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
     }
   }
 
-  /** The endpoint has switched protocols: what it sends from now on is read by the tunnel that takes the connection. */
+  /** The endpoint has switched protocols: all further bytes are read by the tunnel that takes over the connection. */
   #switch(attempt: Attempt, bytes: Buffer, start: number, end: number): void {
     const { upgrade } = attempt.exchange;
     if (upgrade === null) return this.#fail(ERROR.upstreamMalformed, "101 to a request that asked for no upgrade");
