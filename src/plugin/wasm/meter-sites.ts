@@ -70,37 +70,38 @@ const TABLE_INIT = 12;
 const isTable = (sub: number) => sub === 12 || sub === 14 || sub === 15 || sub === 17;
 
 /** Number of the guard by import. */
-export type GuardOf = ReadonlyMap<number, number>;
+export type GuardsByImport = ReadonlyMap<number, number>;
 
 /** The facts about the module that finding sites uses. */
-export type Around = {
-  readonly guards: GuardOf;
+export type SiteContext = {
+  readonly guards: GuardsByImport;
   /** Entries of each element segment. */
   readonly segments: readonly number[];
-  /** How many functions are imported, and what each call of one costs beside what it takes itself: 64ths of a unit. */
+  /** Number of imported functions. */
   readonly imports: number;
+  /** Price of a call of an imported function, in addition to its own charges: 64ths of a unit. */
   readonly importPrice: number;
 };
 
 /** Finds the sites of one function. `reader` is at its locals and ends with it. */
-export function findSites(reader: Reader, sites: Sites, around: Around): void {
-  new SiteFinder(reader, sites, around).find();
+export function findSites(reader: Reader, sites: Sites, context: SiteContext): void {
+  new SiteFinder(reader, sites, context).find();
 }
 
 /** Parses one function and divides it into stretches. */
 class SiteFinder {
   readonly #reader: Reader;
   readonly #sites: Sites;
-  readonly #around: Around;
+  readonly #context: SiteContext;
   /** The current stretch. */
   #stretch = 0;
   /** By open block: the stretch that contains it, which always runs before the code after its end. */
   readonly #open: number[] = [];
 
-  constructor(reader: Reader, sites: Sites, around: Around) {
+  constructor(reader: Reader, sites: Sites, context: SiteContext) {
     this.#reader = reader;
     this.#sites = sites;
-    this.#around = around;
+    this.#context = context;
   }
 
   find(): void {
@@ -178,7 +179,7 @@ class SiteFinder {
         break;
       case OP.call:
       case OP.returnCall: {
-        const { guards, imports, importPrice } = this.#around;
+        const { guards, imports, importPrice } = this.#context;
         if (guards.size === 0 && importPrice === 0) break;
         const target = new Reader(this.#reader.bytes, at + 1, this.#reader.at).u32();
         if (target < imports) sites.price[this.#stretch]! += importPrice;
@@ -198,6 +199,6 @@ class SiteFinder {
   #segmentOf(at: number): number {
     const immediates = new Reader(this.#reader.bytes, at + 1, this.#reader.at);
     immediates.u32();
-    return this.#around.segments[immediates.u32()]!;
+    return this.#context.segments[immediates.u32()]!;
   }
 }
