@@ -18,8 +18,8 @@ const PSEUDONYM = "sluice";
 const CRLF = Buffer.from("\r\n");
 const CRLF_CRLF = Buffer.from("\r\n\r\n");
 const CHUNKED = Buffer.from("transfer-encoding: chunked\r\n");
-// RFC 9110 section 10.1.4: TE is hop-by-hop and listed in Connection.
 const UPGRADE = Buffer.from("connection: upgrade\r\nupgrade: ");
+// RFC 9110 section 10.1.4: TE is hop-by-hop and listed in Connection.
 const TE_TRAILERS = Buffer.from("connection: te\r\nte: trailers\r\n");
 const FORWARDED_HOST = Buffer.from("x-forwarded-host: ");
 const FORWARDED_FOR = Buffer.from("x-forwarded-for: ");
