@@ -94,8 +94,8 @@ export const WORK = {
   /** A subrequest, which is parsed and validated, and per byte of it. */
   fetch: 12_800,
   fetchByte: 4,
-  /** A chain, and a shard, of the key-value store that is searched. */
-  chain: 16,
+  /** 32 chains, and a shard, of the key-value store that is searched. */
+  chains: 64,
   shard: 64,
   /** A record that is examined, and one that is unlinked from its chain: both are cold, 200 and 400 ns; several times that
    * when a full store is listed during other traffic. */

@@ -1,10 +1,11 @@
 /**
  * How the shared memory of the key-value store is laid out. All offsets are bytes, and multiples of 8.
  *
- *   seed │ shard 0 │ shard 1 │ …            each shard: head │ chains │ ring of records
+ *   seed │ shard 0 │ shard 1 │ …            each shard: head │ chains │ bits of chains │ ring of records
  *
  * The ring holds the records of a shard in the order in which they were written, the oldest at `tail`, free space from
- * `head` on. A chain links the records whose hash ends in its number. Everything else can be rebuilt from the ring.
+ * `head` on. A chain links the records whose hash ends in its number; its bit is set while it has any. Everything else
+ * can be rebuilt from the ring.
  */
 /** The header of the store: two words of seed. */
 export const PREFIX = 64;
@@ -63,6 +64,8 @@ export type Layout = {
   readonly shardSize: number;
   /** Chains of a shard; a power of two. */
   readonly chains: number;
+  /** Offset in the shard of the chains' bits, 32 in a word. */
+  readonly bits: number;
   /** Offset of the ring in its shard, and its size. */
   readonly ring: number;
   readonly ringSize: number;
@@ -74,8 +77,9 @@ export function layOut(size: number): Layout {
   const shards = Math.max(1, Math.min(MAX_SHARDS, 2 ** Math.floor(Math.log2(size / MIN_SHARD))));
   const shardSize = Math.floor(space / shards / 64) * 64;
   const chains = 2 ** Math.floor(Math.log2(shardSize / 48));
-  const ring = SHARD.size + 4 * chains;
-  return { shards, shardSize, chains, ring, ringSize: shardSize - ring };
+  const bits = SHARD.size + 4 * chains;
+  const ring = bits + pad(chains >>> 3);
+  return { shards, shardSize, chains, bits, ring, ringSize: shardSize - ring };
 }
 
 export function pad(length: number): number {

@@ -43,6 +43,8 @@ export class Shard {
   /** Index of the first chain's word. */
   readonly #chains: number;
   readonly #mask: number;
+  /** Index of the first word of the chains' bits. */
+  readonly #bits: number;
   readonly #ring: number;
   readonly #ringSize: number;
   readonly #spared: Buffer;
@@ -57,6 +59,7 @@ export class Shard {
     this.lock = (base + SHARD.lock) >> 2;
     this.#chains = (base + SHARD.size) >> 2;
     this.#mask = layout.chains - 1;
+    this.#bits = (base + layout.bits) >> 2;
     this.#ring = base + layout.ring;
     this.#ringSize = layout.ringSize;
   }
@@ -117,6 +120,24 @@ export class Shard {
   /** Whether a namespace has records in this shard. Reads without the lock: the result may be outdated. */
   hasRecords(namespace: number): boolean {
     return this.#words[(this.#base + SHARD.entries + 4 * namespace) >> 2]! > 0;
+  }
+
+  /**
+   * Returns the first chain from `chain` on that has records, the number of chains if there is none, or the chain where
+   * `operation.work` reaches `most`.
+   */
+  nextChain(operation: Operation, chain: number, most: number): number {
+    const words = this.#words;
+    const end = this.#bits + ((this.#mask + 1) >> 5);
+    let at = this.#bits + (chain >> 5);
+    let bits = words[at]! & (-1 << (chain & 31));
+    operation.work += WORK.chains;
+    while (bits === 0) {
+      if (++at === end || operation.work >= most) return (at - this.#bits) << 5;
+      operation.work += WORK.chains;
+      bits = words[at]!;
+    }
+    return ((at - this.#bits) << 5) | (31 - Math.clz32(bits & -bits));
   }
 
   /**
@@ -225,18 +246,21 @@ export class Shard {
 
   /** Links a record of the ring into its chain, and counts it. */
   #link(at: number): void {
-    const chain = this.#chains + (this.#word(at, RECORD.hash) & this.#mask);
-    this.#setWord(at, RECORD.next, this.#words[chain]!);
-    this.#words[chain] = at + 1;
+    const chain = this.#word(at, RECORD.hash) & this.#mask;
+    this.#setWord(at, RECORD.next, this.#words[this.#chains + chain]!);
+    this.#words[this.#chains + chain] = at + 1;
+    this.#words[this.#bits + (chain >> 5)]! |= 1 << (chain & 31);
     this.#count(this.#word(at, RECORD.key) & 0xffff, this.#size(at), 1);
   }
 
   /** Unlinks a record from its chain; its space is reused when the tail reaches it. */
   #remove(at: number): void {
     const words = this.#words;
-    let slot = this.#chains + (this.#word(at, RECORD.hash) & this.#mask);
+    const chain = this.#word(at, RECORD.hash) & this.#mask;
+    let slot = this.#chains + chain;
     while (words[slot] !== at + 1) slot = (this.#ring + words[slot]! - 1 + RECORD.next) >> 2;
     words[slot] = this.#word(at, RECORD.next);
+    if (words[this.#chains + chain] === 0) words[this.#bits + (chain >> 5)]! &= ~(1 << (chain & 31));
     const size = this.#size(at);
     this.#setWord(at, RECORD.state, size);
     this.#count(this.#word(at, RECORD.key) & 0xffff, -size, -1);
@@ -397,7 +421,7 @@ export class Shard {
    */
   repair(): boolean {
     const sound = this.#isWalkable();
-    this.#words.fill(0, this.#chains, this.#chains + this.#mask + 1);
+    this.#words.fill(0, this.#chains, this.#ring >> 2);
     this.#words.fill(0, (this.#base + SHARD.bytes) >> 2, (this.#base + SHARD.evicted) >> 2);
     this.#words[(this.#base + SHARD.active) >> 2] = 0;
     if (!sound) {

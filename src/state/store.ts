@@ -133,8 +133,9 @@ export class KeyValueStore implements KeyValue {
           operation.work += WORK.busy;
           return this.#pause(operation, index * chains + chain, written, STATUS.busy);
         }
-        for (const most = operation.work + HELD_WORK; chain < chains && operation.work < most; chain++) {
-          operation.work += WORK.chain;
+        for (const most = operation.work + HELD_WORK; operation.work < most; chain++) {
+          chain = shard.nextChain(operation, chain, most);
+          if (chain === chains) break;
           const end = shard.listChain(operation, chain, written);
           if (end < 0) {
             this.#leave(shard);
