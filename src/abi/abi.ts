@@ -322,7 +322,7 @@ export const LIMIT = {
   fetchUrl: 8192,
   fetchHead: 32 * 1024,
   fetchBody: 1024 * 1024,
-  fetchAnswer: 16 * 1024 * 1024,
+  fetchResponse: 16 * 1024 * 1024,
   /** Of `probe`: the text to send or to expect, and the bytes received. */
   probeText: 64 * 1024,
   probeAnswer: 1024 * 1024,

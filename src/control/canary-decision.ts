@@ -1,6 +1,6 @@
 /** Decides whether a canary version is promoted or rolled back, by comparing its figures with the baseline's. */
 
-export type RolloutRules = {
+export type RolloutPolicy = {
   /** Share of the requests that the canary version receives, in percent. */
   readonly percent: number;
   /** Minimum duration, milliseconds. */
@@ -38,17 +38,17 @@ export type Decision = { readonly action: "continue" | "promote" | "roll back"; 
  */
 export const ALLOWANCE = { factor: 2, fuel: 1000, milliseconds: 0.1, pauses: 50 } as const;
 
-export function decide(rules: RolloutRules, figures: Figures): Decision {
+export function decide(policy: RolloutPolicy, figures: Figures): Decision {
   const { elapsed, quarantined, baseline, canary } = figures;
   if (quarantined) return { action: "roll back", reason: "it was quarantined" };
-  const allowed = countAllowed(rules, baseline, canary);
+  const allowed = countAllowed(policy, baseline, canary);
   if (canary.failures > allowed) {
     const reason = `it failed on ${canary.failures} of ${canary.requests} requests, allowed are ${Math.floor(allowed)}`;
     return { action: "roll back", reason };
   }
-  if (elapsed < rules.watch) return { action: "continue", reason: `minimum duration ${rules.watch} ms` };
-  if (canary.requests < rules.minRequests)
-    return { action: "continue", reason: `received ${canary.requests} of at least ${rules.minRequests} requests` };
+  if (elapsed < policy.watch) return { action: "continue", reason: `minimum duration ${policy.watch} ms` };
+  if (canary.requests < policy.minRequests)
+    return { action: "continue", reason: `received ${canary.requests} of at least ${policy.minRequests} requests` };
   const excess = findExcessCost(baseline, canary);
   if (excess !== null) return { action: "roll back", reason: excess };
   return { action: "promote", reason: `it failed on ${canary.failures} of ${canary.requests} requests` };
@@ -60,7 +60,7 @@ export function decide(rules: RolloutRules, figures: Figures): Decision {
  * canary version may fail as often, plus three standard deviations.
  */
 function countAllowed(
-  { maxFailures, minRequests }: RolloutRules,
+  { maxFailures, minRequests }: RolloutPolicy,
   baseline: VersionFigures,
   canary: VersionFigures,
 ): number {

@@ -11,11 +11,11 @@ import { ROLLOUT_CELLS } from "../observe/series.ts";
 import { listUses, type PluginVersions, type WasmFiles } from "../plan/modules.ts";
 import type { Plan } from "../plan/plan.ts";
 import type { PluginEvent } from "../plugin/host/report.ts";
-import { type Decision, decide, type Figures, type RolloutRules, type VersionFigures } from "./canary-decision.ts";
+import { type Decision, decide, type Figures, type RolloutPolicy, type VersionFigures } from "./canary-decision.ts";
 
 /** Contents of a `.wasm` file, and its SHA-256 in hexadecimal. */
 type Source = { readonly hash: string; readonly bytes: Uint8Array };
-type Canary = Source & { readonly number: number; readonly share: number; readonly rules: RolloutRules };
+type Canary = Source & { readonly number: number; readonly share: number; readonly policy: RolloutPolicy };
 type Result = { readonly state: RolloutState; readonly reason: string };
 
 /** The versions of one plugin in the next plan. */
@@ -39,7 +39,7 @@ export type Selection = {
 type Rollout = {
   readonly plugin: string;
   readonly number: number;
-  rules: RolloutRules;
+  policy: RolloutPolicy;
   readonly baseline: Source;
   readonly canary: Source;
   readonly since: Date;
@@ -102,7 +102,7 @@ export class CanaryRollouts {
   }
 
   #selectFor(declared: PluginConfig, file: Source, isUsed: boolean): Entry {
-    const { name: plugin, rollout: rules } = declared;
+    const { name: plugin, rollout: policy } = declared;
     const current = this.#current.get(plugin);
     const action = current?.decision.action;
     const baseline = action === "promote" ? current!.canary : this.#baselines.get(plugin);
@@ -111,12 +111,12 @@ export class CanaryRollouts {
       const continues = current === undefined || entry.canary?.number === current.number;
       return { ...entry, result: continues ? null : resultOf(current, declared, file) };
     };
-    if (rules === undefined || baseline === undefined || baseline.hash === file.hash || !isUsed)
+    if (policy === undefined || baseline === undefined || baseline.hash === file.hash || !isUsed)
       return make({ baseline: file, canary: null, rolledBack: null });
     if (rolledBack === file.hash) return make({ baseline, canary: null, rolledBack });
     const isSame = action === "continue" && current!.canary.hash === file.hash;
     const number = isSame ? current!.number : ++this.#lastNumber;
-    return make({ baseline, canary: { ...file, number, share: rules.percent / 100, rules }, rolledBack: null });
+    return make({ baseline, canary: { ...file, number, share: policy.percent / 100, policy }, rolledBack: null });
   }
 
   /** The plan made from the selection is in service: ends and starts rollouts. */
@@ -133,7 +133,7 @@ export class CanaryRollouts {
       if (rolledBack !== null) this.#rolledBack.set(plugin, rolledBack);
       if (canary === null) continue;
       const current = this.#current.get(plugin);
-      if (current !== undefined) current.rules = canary.rules;
+      if (current !== undefined) current.policy = canary.policy;
       const planned = plan.rollouts.find((rollout) => rollout.plugin === plugin);
       if (current === undefined && planned !== undefined) this.#start(planned, baseline, canary);
     }
@@ -162,7 +162,7 @@ export class CanaryRollouts {
       // A decision is final: a failed rebuild is repeated at the next check.
       if (rollout.decision.action === "continue") {
         rollout.figures = this.#measure(rollout);
-        rollout.decision = decide(rollout.rules, rollout.figures);
+        rollout.decision = decide(rollout.policy, rollout.figures);
       }
       const { action } = rollout.decision;
       if (action !== "continue") reasons.push(`${action} the canary version of plugin ${rollout.plugin}`);
@@ -178,7 +178,7 @@ export class CanaryRollouts {
   list(): RolloutStatus[] {
     const current = [...this.#current.values()].map((rollout) => {
       if (rollout.decision.action === "continue") rollout.figures = this.#measure(rollout);
-      return describe(rollout, { state: "watching", reason: decide(rollout.rules, rollout.figures).reason }, null);
+      return describe(rollout, { state: "watching", reason: decide(rollout.policy, rollout.figures).reason }, null);
     });
     const finished = [...this.#finished.values()].filter(({ plugin }) => !this.#current.has(plugin));
     return [...current, ...finished];
@@ -195,11 +195,11 @@ export class CanaryRollouts {
   }
 
   #start({ plugin, cells }: Plan["rollouts"][number], baseline: Source, canary: Canary): void {
-    const { number, rules, hash } = canary;
+    const { number, policy, hash } = canary;
     this.#current.set(plugin, {
       plugin,
       number,
-      rules,
+      policy,
       baseline,
       canary,
       since: new Date(),
@@ -211,8 +211,8 @@ export class CanaryRollouts {
       decision: { action: "continue", reason: "" },
     });
     this.#options.log.info(
-      { plugin, baseline: shorten(baseline.hash), canary: shorten(hash), ...rules },
-      `plugin ${plugin}: canary rollout started with ${rules.percent}% of the requests`,
+      { plugin, baseline: shorten(baseline.hash), canary: shorten(hash), ...policy },
+      `plugin ${plugin}: canary rollout started with ${policy.percent}% of the requests`,
     );
   }
 
@@ -266,7 +266,7 @@ function resultOf({ decision, baseline }: Rollout, { rollout }: PluginConfig, fi
 }
 
 function describe(rollout: Rollout, { state, reason }: Result, endedAt: Date | null): RolloutStatus {
-  const { plugin, rules, since, baseline, canary, figures } = rollout;
+  const { plugin, policy, since, baseline, canary, figures } = rollout;
   const version = ({ hash }: Source, { requests, failures, fuel, time }: VersionFigures): VersionStatus => {
     const divisor = Math.max(1, requests);
     return { hash, requests, failures, fuel: Math.round(fuel / divisor), time: time / 1000 / divisor };
@@ -275,7 +275,7 @@ function describe(rollout: Rollout, { state, reason }: Result, endedAt: Date | n
     plugin,
     state,
     reason,
-    percent: rules.percent,
+    percent: policy.percent,
     since: since.toISOString(),
     endedAt: endedAt?.toISOString() ?? null,
     baseline: version(baseline, figures.baseline),

@@ -14,7 +14,7 @@ import type { UpgradeProtocol } from "../http/upgrade.ts";
 import type { Timed } from "../net/clock.ts";
 import type { TlsFacts } from "../net/tls-facts.ts";
 import type { ExchangeValue } from "../plugin/abi/exchange-value.ts";
-import type { Kept } from "../plugin/abi/host-memory.ts";
+import type { ExchangeMemory } from "../plugin/abi/host-memory.ts";
 import type { ExchangeContext, HookCaller, Suspension, VersionChoice } from "../plugin/host/hook-context.ts";
 import { Attempt } from "./attempt.ts";
 import type { Downstream } from "./downstream.ts";
@@ -81,7 +81,7 @@ export class Exchange implements ExchangeContext {
   /** Values that plugins store for later hooks, by plugin and key: `${plugin}\0${key}`. */
   values: Map<string, ExchangeValue> | null = null;
   /** Memory that the host holds for plugins because of it, by configuration; null: little. */
-  kept: Kept[] | null = null;
+  pluginMemory: ExchangeMemory[] | null = null;
   /** Instances whose remaining hooks are skipped (`onFailure: skip`), by instance index. */
   skipped: Set<number> | null = null;
   /** The versions of plugins chosen for it, by canary rollout; null: none yet. */
@@ -233,7 +233,7 @@ export class Exchange implements ExchangeContext {
     this.localStatus = 0;
     this.localBody = null;
     this.values = null;
-    this.kept = null;
+    this.pluginMemory = null;
     this.skipped = null;
     this.canaryChoices = null;
     this.startedAt = 0;
@@ -350,9 +350,9 @@ export class Exchange implements ExchangeContext {
   }
 
   /** Ends the charges for memory that the host held for plugins. */
-  releaseKept(): void {
-    for (const kept of this.kept ?? []) kept.release();
-    this.kept = null;
+  releasePluginMemory(): void {
+    for (const account of this.pluginMemory ?? []) account.release();
+    this.pluginMemory = null;
   }
 
   #dropRivals(rivals: readonly Attempt[]): void {

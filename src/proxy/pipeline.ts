@@ -360,7 +360,7 @@ export class Pipeline implements HookCaller, PipelineControl {
       this.internal(null, error);
       client.reset();
     }
-    if (x.kept !== null) x.releaseKept();
+    if (x.pluginMemory !== null) x.releasePluginMemory();
     x.reset();
     this.exchanges.giveBack(x);
     snapshot.leave();

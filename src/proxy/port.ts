@@ -9,7 +9,7 @@ import type { ListenerState } from "./snapshot.ts";
 
 /** The protocol of an accepted connection. */
 export interface ServerHandler extends ConnectionHandler {
-  /** `port.draining` is set: it ends with its next response, or after `port.patience` without a request. */
+  /** `port.draining` is set: it ends with its next response, or after `port.drainIdle` without a request. */
   drain(): void;
 }
 
@@ -23,7 +23,7 @@ export class Port implements ConnectionOwner {
   /** The listener was removed or the worker drains. */
   draining = false;
   /** Once draining: how long a connection may be idle before it is closed, ms. */
-  patience = 0;
+  drainIdle = 0;
   readonly connections = new Set<AcceptedConnection>();
   /** In the order in which they were opened. */
   readonly #tunnels = new Set<PortTunnel>();

@@ -118,12 +118,12 @@ export class Listener implements Acceptor {
 
   /**
    * Accepts the connections that the kernel has queued, then stops listening and calls `stopped`. Each connection ends
-   * after its next response, or after `patience` ms without a request.
+   * after its next response, or after `drainIdle` ms without a request.
    */
-  drain(patience: number, stopped: () => void): void {
+  drain(drainIdle: number, stopped: () => void): void {
     if (this.port.draining) return;
     this.port.draining = true;
-    this.port.patience = Math.max(1, patience);
+    this.port.drainIdle = Math.max(1, drainIdle);
     this.#closeBound();
     for (const connection of [...this.port.connections]) connection.handler.drain();
     this.#stopAccepting(LAST_TURNS, stopped);

@@ -446,8 +446,8 @@ class Worker {
   #drain(grace: number): void {
     this.#draining = true;
     this.#pipeline.tunnels.grace = grace;
-    const patience = Math.min(LAST_REQUEST, grace / 2);
-    for (const listener of this.#listeners.values()) listener.drain(patience, () => this.#checkDrained());
+    const drainIdle = Math.min(LAST_REQUEST, grace / 2);
+    for (const listener of this.#listeners.values()) listener.drain(drainIdle, () => this.#checkDrained());
     this.#checkDrained();
     setTimeout(() => {
       for (const listener of [...this.#listeners.values(), ...this.#leaving]) listener.close();

@@ -57,7 +57,7 @@ test("the tables have every limit and price", () => {
     ["a head,", [LIMIT.headBytes, LIMIT.headerCount]],
     ["names of one request", [LIMIT.ownedNames]],
     ["the body given", [LIMIT.responseBody]],
-    ["a request of", [LIMIT.fetchUrl, LIMIT.fetchHead, LIMIT.fetchBody, LIMIT.fetchAnswer]],
+    ["a request of", [LIMIT.fetchUrl, LIMIT.fetchHead, LIMIT.fetchBody, LIMIT.fetchResponse]],
     ["what `probe` sends", [LIMIT.probeText, LIMIT.probeAnswer]],
     ["the key of a value", [LIMIT.exchangeKey]],
     ["values of an exchange", [LIMIT.exchangeValues, LIMIT.exchangeValue]],

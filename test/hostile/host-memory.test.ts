@@ -134,7 +134,7 @@ test("a value that a call overwrites ten thousand times is kept once, and the on
     assert.ok(keptBy(exchange) < 31_000);
     assert.ok(instance.configuration.hostMemory.used < 31_000, `${instance.configuration.hostMemory.used}`);
   }
-  exchange.releaseKept();
+  exchange.releasePluginMemory();
   assert.equal(instance.configuration.hostMemory.used, 0);
 });
 
@@ -153,7 +153,7 @@ test("all exchanges of a worker together are limited too, and ended ones free th
     host.lines.at(-1)!.message,
     /exchange_set: .* exceed limits.memory: the host uses 67\d+ bytes for all requests of this worker/,
   );
-  exchanges.pop()!.releaseKept();
+  exchanges.pop()!.releasePluginMemory();
   assert.equal(instance.call(HOOK.request_head, makeExchange()), OUTCOME.continue);
 });
 
@@ -272,7 +272,7 @@ test("whatever hooks keep, overwrite and drop: charged memory never exceeds the 
         assert.ok(used <= LIMIT, `${used} are charged`);
         assert.ok(kept <= used && used <= kept + 300 * values.size, `${kept} are kept, ${used} charged`);
       }
-      exchange.releaseKept();
+      exchange.releasePluginMemory();
       assert.equal(instance.configuration.hostMemory.used, 0);
     }),
   );

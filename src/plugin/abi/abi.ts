@@ -46,7 +46,7 @@ export type EntryPoints = {
    * in units (i32), and is exported as `METER.hook + hook`.
    */
   readonly hooks: readonly EntryPoint[];
-  /** Those of them whose call can be suspended, exported as `METER.wait + hook`; empty if no import suspends. */
+  /** Those of them whose call can be suspended, exported as `METER.suspendable + hook`; empty if no import suspends. */
   readonly suspendable: readonly EntryPoint[];
   /** Function indices of the imports that suspend the guest. */
   readonly suspending: readonly number[];

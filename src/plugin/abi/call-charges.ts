@@ -1,6 +1,6 @@
 /** Charges the memory that the host uses because of one hook call to its configuration; refunds it if the call fails. */
 import type { HookContext } from "../host/hook-context.ts";
-import { type HostMemory, Kept } from "./host-memory.ts";
+import { ExchangeMemory, type HostMemory } from "./host-memory.ts";
 
 /** Memory until the hook call ends: the fetched response, bytes of a probe, saved state, names. */
 export const CALL_MEMORY = { fetched: 0, probed: 1, state: 2, names: 3 } as const;
@@ -42,8 +42,8 @@ export class CallCharges {
   /** Charges bytes that a host call of that name stores until the exchange ends; the first 4 KiB are free. @throws Fault */
   keep(call: string, bytes: number): void {
     if ((this.#uncharged += bytes) <= UNCOUNTED) return;
-    const kept = this.reserve(call, this.#uncharged);
-    kept?.add(this.#uncharged);
+    const account = this.reserve(call, this.#uncharged);
+    account?.add(this.#uncharged);
     this.#charged += this.#uncharged;
     this.#uncharged = 0;
   }
@@ -76,31 +76,31 @@ export class CallCharges {
   /** The most bytes that can be charged for that kind. */
   available(kind: number): number {
     if (this.#memory === null) return Number.POSITIVE_INFINITY;
-    const present = this.#total - this.#byKind[kind]! + (this.#kept?.bytes ?? 0);
+    const present = this.#total - this.#byKind[kind]! + (this.#exchangeMemory?.bytes ?? 0);
     return Math.max(0, this.#memory.limit - present);
   }
 
   /** Checks that `bytes` more fit; returns the account to add them to, null if they are not counted. @throws Fault */
-  reserve(call: string, bytes: number): Kept | null {
-    const kept = this.#kept;
-    this.#memory?.check(call, bytes, this.#total + (kept?.bytes ?? 0));
-    return kept;
+  reserve(call: string, bytes: number): ExchangeMemory | null {
+    const account = this.#exchangeMemory;
+    this.#memory?.check(call, bytes, this.#total + (account?.bytes ?? 0));
+    return account;
   }
 
   /** Refunds the bytes charged to the exchange by this call, whose changes were reverted. */
   rollback(): void {
-    if (this.#charged > 0) this.#kept?.add(-this.#charged);
+    if (this.#charged > 0) this.#exchangeMemory?.add(-this.#charged);
     this.#charged = 0;
   }
 
   /** The memory of the exchange for this configuration; a linear search, because an exchange has few. */
-  get #kept(): Kept | null {
+  get #exchangeMemory(): ExchangeMemory | null {
     const memory = this.#memory;
     if (memory === null || this.#target === null) return null;
-    const all = (this.#target.kept ??= []);
-    for (const kept of all) if (kept.memory === memory) return kept;
-    const kept = new Kept(memory);
-    all.push(kept);
-    return kept;
+    const all = (this.#target.pluginMemory ??= []);
+    for (const account of all) if (account.memory === memory) return account;
+    const account = new ExchangeMemory(memory);
+    all.push(account);
+    return account;
   }
 }

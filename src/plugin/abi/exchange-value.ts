@@ -3,7 +3,7 @@
  * at the same time, one per direction. A rollback must neither restore a value that was itself reverted, nor replace one
  * that the other hook has set meanwhile.
  */
-import type { Kept } from "./host-memory.ts";
+import type { ExchangeMemory } from "./host-memory.ts";
 
 /** Bytes of an entry in addition to its key and value. */
 const ENTRY = 256;
@@ -16,7 +16,7 @@ export class ExchangeValue {
   #before: ExchangeValue | null;
   #dropped = false;
   /** Where its size is charged; null: not charged, or refunded. */
-  #account: Kept | null;
+  #account: ExchangeMemory | null;
   /** The call that set it, while it runs: it can replace the bytes without another entry. */
   setter: object | null;
 
@@ -24,7 +24,7 @@ export class ExchangeValue {
     key: string,
     bytes: Uint8Array,
     before: ExchangeValue | null,
-    account: Kept | null = null,
+    account: ExchangeMemory | null = null,
     setter: object | null = null,
   ) {
     this.key = key;

@@ -248,8 +248,8 @@ export class HookScope {
       before.replace(bytes);
       return;
     }
-    const kept = this.#charges.reserve(call, ExchangeValue.sizeOf(key, bytes.length));
-    const value = new ExchangeValue(key, bytes, before, kept, this);
+    const account = this.#charges.reserve(call, ExchangeValue.sizeOf(key, bytes.length));
+    const value = new ExchangeValue(key, bytes, before, account, this);
     this.#values.push(value);
     values.set(key, value);
   }

@@ -49,7 +49,7 @@ export class HostMemory {
 }
 
 /** The memory used by one exchange for one configuration. */
-export class Kept {
+export class ExchangeMemory {
   readonly memory: HostMemory;
   bytes = 0;
   #ended = false;

@@ -1,7 +1,7 @@
 /** The base of hook contexts without a request: of a connection, a health check. */
 
 import type { ExchangeValue } from "../abi/exchange-value.ts";
-import type { Kept } from "../abi/host-memory.ts";
+import type { ExchangeMemory } from "../abi/host-memory.ts";
 import type { EndpointTarget, HookCaller, HookContext, HookTrace, Suspension, VersionChoice } from "./hook-context.ts";
 
 export class BareContext implements HookContext {
@@ -18,7 +18,7 @@ export class BareContext implements HookContext {
   chosenCluster = -1;
   respondedBy = "";
   values: Map<string, ExchangeValue> | null = null;
-  kept: Kept[] | null = null;
+  pluginMemory: ExchangeMemory[] | null = null;
   skipped: Set<number> | null = null;
   canaryChoices: Map<number, VersionChoice> | null = null;
   suspension: Suspension | null = null;
@@ -29,8 +29,8 @@ export class BareContext implements HookContext {
 
   /** The context has ended: releases the memory charged to plugins. */
   release(): void {
-    for (const kept of this.kept ?? []) kept.release();
-    this.kept = null;
+    for (const account of this.pluginMemory ?? []) account.release();
+    this.pluginMemory = null;
     this.suspension = null;
   }
 }

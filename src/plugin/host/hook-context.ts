@@ -8,7 +8,7 @@ import type { Head } from "../../http/head.ts";
 import type { Scheme } from "../../http/protocol.ts";
 import type { TlsFacts } from "../../net/tls-facts.ts";
 import type { ExchangeValue } from "../abi/exchange-value.ts";
-import type { Kept } from "../abi/host-memory.ts";
+import type { ExchangeMemory } from "../abi/host-memory.ts";
 
 /** The context of a hook call. Hooks such as `configure`, `update` and `tick` have none. */
 export interface HookContext {
@@ -37,7 +37,7 @@ export interface HookContext {
   /** Values of `exchange_set` by `${plugin}\0${key}`, and of `shared_set` by `\0${name}`. */
   values: Map<string, ExchangeValue> | null;
   /** The memory that the host uses for the plugins of this context, by configuration; null: almost none. */
-  kept: Kept[] | null;
+  pluginMemory: ExchangeMemory[] | null;
   /** Instances whose remaining hooks are skipped (`onFailure: skip`), by index. */
   skipped: Set<number> | null;
   /** The version of a plugin chosen for it, by the number of the canary rollout. */

@@ -107,7 +107,7 @@ export class ModuleBuilder {
 function ask(child: ChildProcess, job: BuildJob): Promise<BuildReply> {
   const { promise, resolve } = Promise.withResolvers<BuildReply>();
   const fail = (problem: string) => resolve({ checked: null, problem, ends: true });
-  const timer = setTimeout(fail, job.limits.wait, `building it takes more than ${job.limits.wait / 1000} s`);
+  const timer = setTimeout(fail, job.limits.elapsed, `building it takes more than ${job.limits.elapsed / 1000} s`);
   const onError = ({ message }: Error) => fail(`the process that builds it failed: ${message}`);
   const onExit = (code: number | null, signal: string | null) =>
     fail(`the process that builds it ended (${signal ?? `exit code ${code}`})`);

@@ -44,8 +44,8 @@ export type Entry = {
 };
 
 /** Number of appended functions. */
-export function countAppended({ hooks, suspendable: waits, guards }: Appended): number {
-  return 4 + hooks.length + waits.length + guards.length;
+export function countAppended({ hooks, suspendable, guards }: Appended): number {
+  return 4 + hooks.length + suspendable.length + guards.length;
 }
 
 export type Context = {
@@ -109,9 +109,9 @@ function writeBody(writer: Writer, { bytes, start, end, sites, appended, offsets
     } else if (units === SITE.bulk) writeCall(writer, appended.bulk);
     else if (units === SITE.entries) writeCall(writer, appended.entries);
     else if (units <= SITE.call) {
-      const { grow, hooks, suspendable: waits } = appended;
+      const { grow, hooks, suspendable } = appended;
       writer.u8(bytes[at]!);
-      writer.u32(grow + 1 + hooks.length + waits.length + SITE.call - units);
+      writer.u32(grow + 1 + hooks.length + suspendable.length + SITE.call - units);
       from = sites.ends[i]!;
     } else {
       writeGet(writer, appended.fuel);

@@ -28,7 +28,7 @@ export const METER = {
   /** Prefix of wrappers: they have the arguments and the fuel budget, set it, and call the export. */
   hook: "sluice:hook:",
   /** Prefix of wrappers for suspendable calls. */
-  wait: "sluice:wait:",
+  suspendable: "sluice:suspendable:",
 } as const;
 
 export type Metered = {
@@ -236,12 +236,12 @@ function writeExports(writer: Writer, reader: Reader, shape: ModuleShape, append
     writer.u8(kind);
     writer.u32(index);
   };
-  const { hooks, suspendable: waiting } = appended;
-  copyList(writer, reader, 2 + hooks.length + waiting.length + (shape.start === null ? 0 : 1));
+  const { hooks, suspendable } = appended;
+  copyList(writer, reader, 2 + hooks.length + suspendable.length + (shape.start === null ? 0 : 1));
   entry(METER.charge, KIND.function, appended.charge);
   entry(METER.stopped, KIND.global, appended.stopped);
   let index = appended.grow + 1;
   for (const { name } of hooks) entry(METER.hook + name, KIND.function, index++);
-  for (const { name } of waiting) entry(METER.wait + name, KIND.function, index++);
+  for (const { name } of suspendable) entry(METER.suspendable + name, KIND.function, index++);
   if (shape.start !== null) entry(METER.start, KIND.function, shape.start);
 }

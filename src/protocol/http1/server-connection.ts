@@ -21,7 +21,7 @@ import { makeForwarded, responseHeadBound, writeInterimHead, writeUpgradeHead } 
 import { frameResponse, responseBound, writeResponse } from "./response-framing.ts";
 import { sendBody } from "./send-body.ts";
 
-const STATE = { head: 0, body: 1, waiting: 2, lingering: 3, closed: 4 } as const;
+const STATE = { head: 0, body: 1, responding: 2, lingering: 3, closed: 4 } as const;
 
 /** Input that is buffered while a response is awaited, so that a reset is detected; with more, the client is not read. */
 const MAX_PENDING = 64 * 1024;
@@ -89,11 +89,11 @@ export class ServerConnection implements Downstream, ServerHandler {
     return this.#state === STATE.head && this.#pending.length === 0;
   }
 
-  /** An idle connection is closed only after `Port.patience`, because its next request may already be on its way. */
+  /** An idle connection is closed only after `Port.drainIdle`, because its next request may already be on its way. */
   drain(): void {
     if (!this.#isIdle) return;
     const { connection } = this;
-    const end = this.#context.clock.after(this.#port.patience);
+    const end = this.#context.clock.after(this.#port.drainIdle);
     if (connection.deadline === 0 || end < connection.deadline) connection.deadline = end;
   }
 
@@ -113,7 +113,7 @@ export class ServerConnection implements Downstream, ServerHandler {
         case STATE.body:
           at = this.#readBody(bytes, at, end);
           break;
-        case STATE.waiting:
+        case STATE.responding:
           this.#pending.append(bytes, at, end);
           if (this.#pending.length >= MAX_PENDING) this.connection.pause();
           return;
@@ -161,7 +161,7 @@ export class ServerConnection implements Downstream, ServerHandler {
     this.connection.deadline = 0;
     x.clientAddress = this.peer;
     if (at < 0) {
-      this.#state = STATE.waiting;
+      this.#state = STATE.responding;
       this.#pipeline.requests.refuse(x, refusalOf(-at), x.request.problem);
       return end;
     }
@@ -177,7 +177,7 @@ export class ServerConnection implements Downstream, ServerHandler {
       else if (this.#state === STATE.body) at = this.#readBody(bytes, at, end);
       else {
         // Not copied: a copy for each pipelined request would cost quadratic time.
-        if (this.#state === STATE.waiting) this.#pending.put(bytes, at, end);
+        if (this.#state === STATE.responding) this.#pending.put(bytes, at, end);
         return;
       }
     }
@@ -191,9 +191,9 @@ export class ServerConnection implements Downstream, ServerHandler {
     let at = start;
     if (head.framing === FRAMING.none) {
       x.requestComplete = true;
-      this.#state = STATE.waiting;
+      this.#state = STATE.responding;
     } else if (limit > 0 && head.framing === FRAMING.length && head.length > limit) {
-      this.#state = STATE.waiting;
+      this.#state = STATE.responding;
       this.#pipeline.requests.refuse(
         x,
         ERROR.bodyTooLarge,
@@ -217,7 +217,7 @@ export class ServerConnection implements Downstream, ServerHandler {
     if (body.done) {
       x.requestComplete = true;
       x.takeTrailers(body.trailers);
-      this.#state = STATE.waiting;
+      this.#state = STATE.responding;
       this.connection.stream(false);
     } else {
       this.#state = STATE.body;
@@ -231,7 +231,7 @@ export class ServerConnection implements Downstream, ServerHandler {
     const limit = x.listener!.plan.limits.body;
     const tooLarge = limit > 0 && body.received > limit;
     if (body.problem === "" && !tooLarge) return false;
-    this.#state = STATE.waiting;
+    this.#state = STATE.responding;
     if (tooLarge) this.#pipeline.requests.refuse(x, ERROR.bodyTooLarge, `the body is over the limit of ${limit} bytes`);
     else this.#pipeline.requests.refuse(x, ERROR.malformed, body.problem);
     return true;
@@ -317,7 +317,7 @@ export class ServerConnection implements Downstream, ServerHandler {
     const { timeouts } = x.listener!.plan;
     if (this.connection.isBackedUp) {
       // Responses to a client that does not read must not accumulate: its next request waits.
-      this.#state = STATE.waiting;
+      this.#state = STATE.responding;
       this.connection.arm(timeouts.write);
     } else {
       this.#armIdle(timeouts.idle);
@@ -330,7 +330,7 @@ export class ServerConnection implements Downstream, ServerHandler {
     this.#state = STATE.head;
     this.connection.resume();
     if (this.#pending.length > 0) this.#scanPending();
-    if (this.#state === STATE.waiting && this.#pending.length >= MAX_PENDING) this.connection.pause();
+    if (this.#state === STATE.responding && this.#pending.length >= MAX_PENDING) this.connection.pause();
   }
 
   /** Ends the write direction, then reads and discards for a time, so that the peer gets the response and not a reset. */
@@ -351,7 +351,7 @@ export class ServerConnection implements Downstream, ServerHandler {
       case STATE.body:
         this.#pipeline.requests.gone(this.#exchange!, "the client ended its side before the request was complete");
         return;
-      case STATE.waiting: {
+      case STATE.responding: {
         const x = this.#exchange;
         this.#closing = true;
         if (x === null) this.#finishWriting();
@@ -381,7 +381,7 @@ export class ServerConnection implements Downstream, ServerHandler {
     if (x !== null) {
       this.#armForExchange(x);
       this.#pipeline.requests.drained(x);
-    } else if (this.#state === STATE.waiting) {
+    } else if (this.#state === STATE.responding) {
       if (this.#closing) return this.#finishWriting();
       this.#armIdle(this.#port.state!.plan.timeouts.idle);
       this.#next();
@@ -404,7 +404,7 @@ export class ServerConnection implements Downstream, ServerHandler {
   timedOut(): void {
     const x = this.#exchange;
     if (x !== null) this.#exchangeTimedOut(x);
-    else if (this.#state === STATE.waiting) this.reset();
+    else if (this.#state === STATE.responding) this.reset();
     else if (this.#state !== STATE.head) this.connection.destroy();
     else if (this.#pending.length > 0) this.#refuseLateHead();
     else this.#finishWriting();
@@ -417,7 +417,7 @@ export class ServerConnection implements Downstream, ServerHandler {
     else if (this.#state !== STATE.body || this.connection.paused) return;
     else if (x.headSent) this.#pipeline.requests.gone(x, "the request body was not received within timeouts.body");
     else {
-      this.#state = STATE.waiting;
+      this.#state = STATE.responding;
       this.#pipeline.requests.refuse(x, ERROR.requestTimeout, "the request body was not received within timeouts.body");
     }
   }
@@ -430,7 +430,7 @@ export class ServerConnection implements Downstream, ServerHandler {
     x.clientAddress = this.peer;
     x.request.reset();
     this.#exchange = x;
-    this.#state = STATE.waiting;
+    this.#state = STATE.responding;
     this.#pipeline.requests.refuse(x, ERROR.requestTimeout, "the request head was not complete within timeouts.head");
   }
 
@@ -444,7 +444,7 @@ export class ServerConnection implements Downstream, ServerHandler {
 
   /** Sets the deadline for the beginning of the next request. */
   #armIdle(ms: number): void {
-    const { draining, patience } = this.#port;
-    this.connection.arm(draining && (ms === 0 || ms > patience) ? patience : ms);
+    const { draining, drainIdle } = this.#port;
+    this.connection.arm(draining && (ms === 0 || ms > drainIdle) ? drainIdle : ms);
   }
 }

@@ -5,16 +5,16 @@ import {
   ALLOWANCE,
   decide,
   type Figures,
-  type RolloutRules,
+  type RolloutPolicy,
   type VersionFigures,
 } from "../../../src/control/canary-decision.ts";
 
-const RULES: RolloutRules = { percent: 5, watch: 30_000, minRequests: 500, maxFailures: 0.1 };
+const RULES: RolloutPolicy = { percent: 5, watch: 30_000, minRequests: 500, maxFailures: 0.1 };
 const baseline: VersionFigures = { requests: 10_000, failures: 0, fuel: 1_000_000, time: 100 };
 const canary: VersionFigures = { requests: 500, failures: 0, fuel: 50_000, time: 5 };
 const FIGURES: Figures = { elapsed: 30_000, quarantined: false, baseline, canary };
 
-const of = (figures: Partial<Figures>, rules: Partial<RolloutRules> = {}) =>
+const of = (figures: Partial<Figures>, rules: Partial<RolloutPolicy> = {}) =>
   decide({ ...RULES, ...rules }, { ...FIGURES, ...figures });
 const action = (...args: Parameters<typeof of>) => of(...args).action;
 

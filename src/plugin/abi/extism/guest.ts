@@ -68,9 +68,9 @@ class ExtismGuest implements LinkedGuest {
       const run = exports[METER.hook + HOOK_EXPORTS[name]] as Run | undefined;
       if (run !== undefined)
         this.hooks[hook] = (_instance, _exchange, fuel) => this.#finish(hook, run(this.#prepare(hook, fuel)));
-      const wait = exports[METER.wait + HOOK_EXPORTS[name]] as Run | undefined;
-      if (wait === undefined) continue;
-      const enter = promising(wait as (...values: number[]) => number | undefined);
+      const suspendable = exports[METER.suspendable + HOOK_EXPORTS[name]] as Run | undefined;
+      if (suspendable === undefined) continue;
+      const enter = promising(suspendable as (...values: number[]) => number | undefined);
       this.suspendable.set(hook, async (_instance, _exchange, fuel) =>
         this.#finish(hook, await enter(this.#prepare(hook, fuel))),
       );

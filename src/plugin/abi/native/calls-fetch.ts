@@ -33,7 +33,7 @@ export function makeFetchCalls(context: CallContext) {
         bodyLength >>> 0 > LIMIT.fetchBody
       )
         return context.leave(STATUS.tooLarge);
-      if (methodLength >>> 0 > 32 || timeout < 0 || most < 0 || most > LIMIT.fetchAnswer)
+      if (methodLength >>> 0 > 32 || timeout < 0 || most < 0 || most > LIMIT.fetchResponse)
         return context.leave(STATUS.invalid);
       context.spend(WORK.fetch + WORK.fetchByte * ((urlLength >>> 0) + (fieldsLength >>> 0)));
       const endpoint = context.scope.hook === HOOK.health_check ? (context.scope.target?.endpoint ?? null) : null;

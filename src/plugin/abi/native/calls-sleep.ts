@@ -1,4 +1,4 @@
-/** `sluice:wait/1`. Asynchronous host calls are only entered in suspendable calls (`wasm/meter-code.ts`). */
+/** `sluice:sleep/1`. Asynchronous host calls are only entered in suspendable calls (`wasm/meter-code.ts`). */
 import { STATUS } from "../../../abi/abi.ts";
 import type { CallContext } from "../call-context.ts";
 

@@ -37,7 +37,7 @@ class NativeGuest implements LinkedGuest {
     this.#context.memory.attach(exports[EXPORT.memory] as WebAssembly.Memory);
     this.hooks = HOOKS.map((name) => (exports[METER.hook + name] as HookFunction | undefined) ?? notExported);
     for (const name of SUSPENDABLE_HOOKS) {
-      const hook = exports[METER.wait + name] as HookFunction | undefined;
+      const hook = exports[METER.suspendable + name] as HookFunction | undefined;
       if (hook !== undefined) this.suspendable.set(HOOK[name], promising(hook));
     }
   }

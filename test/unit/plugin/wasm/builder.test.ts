@@ -58,7 +58,7 @@ test("a module that takes too much time is refused", async (t) => {
     isProblem(/^building it takes more than 0\.001 s of processor time$/),
   );
   await assert.rejects(
-    makeBuilder(t, { wait: 1 }).build(large, PLACE),
+    makeBuilder(t, { elapsed: 1 }).build(large, PLACE),
     isProblem(/^building it takes more than 0\.001 s$/),
   );
 });

@@ -1091,13 +1091,13 @@ test("a request of a plugin's own is one request, to one target, or none", () =>
     put(16_384 + fields - 2, "\r\n");
     return fetch(0, 3, 1024, url, 16_384, fields, 65_536, body, timeout, most);
   };
-  const { fetchUrl, fetchHead, fetchBody, fetchAnswer } = LIMIT;
-  assert.ok(sized(fetchUrl, fetchHead, fetchBody, 1, fetchAnswer) instanceof Promise);
+  const { fetchUrl, fetchHead, fetchBody, fetchResponse } = LIMIT;
+  assert.ok(sized(fetchUrl, fetchHead, fetchBody, 1, fetchResponse) instanceof Promise);
   assert.equal(sized(fetchUrl + 1, 6, 0, 1, 1), STATUS.tooLarge);
   assert.equal(sized(12, fetchHead + 1, 0, 1, 1), STATUS.tooLarge);
   assert.equal(sized(12, 6, fetchBody + 1, 1, 1), STATUS.tooLarge);
   assert.equal(sized(12, 6, 0, -1, 1), STATUS.invalid);
-  assert.equal(sized(12, 6, 0, 1, fetchAnswer + 1), STATUS.invalid);
+  assert.equal(sized(12, 6, 0, 1, fetchResponse + 1), STATUS.invalid);
   assert.equal(sized(12, 6, 0, 1, -1), STATUS.invalid);
   assert.equal(asked.length, 3);
 });
