@@ -152,8 +152,8 @@ testInUsualMode("a new version receives its share, one version for an exchange, 
   assert.ok(
     figures.baseline.fuel > 0 && figures.canary.fuel > 0 && figures.baseline.time > 0 && figures.canary.time > 0,
   );
-  assert.equal(await sluice.metric("sluice_plugin_rollout_percent", { plugin: "p" }), 20);
-  assert.equal(await sluice.metric("sluice_plugin_rollout_requests", { plugin: "p", version: "canary" }), canaries);
+  await sluice.metricIs(20, "sluice_plugin_rollout_percent", { plugin: "p" });
+  await sluice.metricIs(canaries, "sluice_plugin_rollout_requests", { plugin: "p", version: "canary" });
   const hits = new Set(watched.map((one) => one.hits));
   assert.deepEqual([hits.size, Math.max(...hits)], [1000, 1040], "both count in the same store");
   const { stdout } = await runSluice("status", "-c", `${sluice.directory}/sluice.yaml`);
@@ -177,8 +177,8 @@ testInUsualMode("a new version receives its share, one version for an exchange, 
   const { stdout: ended } = await runSluice("status", "-c", `${sluice.directory}/sluice.yaml`);
   assert.match(ended, /plugin p: canary version [0-9a-f]{12} promoted: it failed on 0 of/);
   assert.match(JSON.stringify(line), /"canary":\{"hash":"[0-9a-f]{12}","requests":\d+,"failures":0,"fuel":\d+,"time":/);
-  assert.equal(await sluice.metric("sluice_plugin_rollouts_total", { plugin: "p", result: "promoted" }), 1);
-  assert.equal(await sluice.metric("sluice_plugin_failures_total"), 0);
+  await sluice.metricIs(1, "sluice_plugin_rollouts_total", { plugin: "p", result: "promoted" });
+  await sluice.metricIs(0, "sluice_plugin_failures_total");
 });
 
 testInUsualMode("a failing version is rolled back, and not started again until its file changes", async (t) => {

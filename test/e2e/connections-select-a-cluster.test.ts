@@ -153,7 +153,7 @@ testInUsualMode(
       "app",
       "what it is called counts, not where it was",
     );
-    assert.equal(await sluice.metric("sluice_requests_total", { cluster: "" }), 0);
+    await sluice.metricIs(0, "sluice_requests_total", { cluster: "" });
   },
 );
 
@@ -165,7 +165,7 @@ testInUsualMode("the last plugin that selects wins, and the selection of a faili
   const setup = { names: ["app"], clusters, plugins, chain: "one, two, bad" };
   const sluice = await startSluice(t, configOf(setup), { files });
   assert.equal(await get(await enter(t, sluice.port, "127.0.0.2")), "beta");
-  assert.equal(await sluice.metric("sluice_plugin_failures_total", { plugin: "bad", hook: "connection" }), 1);
+  await sluice.metricIs(1, "sluice_plugin_failures_total", { plugin: "bad", hook: "connection" });
 });
 
 testInUsualMode("an unknown or forbidden cluster is rejected when the configuration is loaded", async (t) => {
@@ -249,8 +249,8 @@ testInUsualMode("a dry run starts with the connection filters, and ends if they 
   assert.match(table.stdout, /^no response: a plugin denied the connection; the connection is closed$/m);
   const asked = await runSluice("explain", "GET", "/", "--client", "127.0.0.2", "--admin", admin);
   assert.match(asked.stdout, /cluster +canary +by chooses, for the connection$/m);
-  assert.equal(await sluice.metric("sluice_plugin_calls_total"), before);
-  assert.equal(await sluice.metric("sluice_connections_denied_total"), 0);
+  await sluice.metricIs(before, "sluice_plugin_calls_total");
+  await sluice.metricIs(0, "sluice_connections_denied_total");
 
   sluice.config(configOf({ ...setup, chain: "traps" })(sluice.ports));
   assert.equal((await sluice.reload()).status, 200);

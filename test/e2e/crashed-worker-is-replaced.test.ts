@@ -38,10 +38,10 @@ testInUsualMode("crashed-worker-is-replaced", async (t) => {
     const fresh = await Promise.all(Array.from({ length: CLIENTS }, () => connectTo(t, sluice.port)));
     for (const client of fresh) assert.ok(await isServed(client), "a new connection is served");
     for (const client of fresh) client.socket.destroy();
-    await until(async () => (await sluice.metric("sluice_connections_active")) === 0, "every connection has gone");
+    await sluice.metricIs(0, "sluice_connections_active");
   }
-  assert.equal(await sluice.metric("sluice_worker_restarts_total"), CRASHES);
-  assert.equal(await sluice.metric("sluice_requests_in_flight"), 0);
+  await sluice.metricIs(CRASHES, "sluice_worker_restarts_total");
+  await sluice.metricIs(0, "sluice_requests_in_flight");
 });
 
 /** Sends a request; returns false if the connection ends without a response. */

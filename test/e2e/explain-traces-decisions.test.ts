@@ -254,7 +254,7 @@ testInUsualMode("a dry run reports what would happen, without side effects", asy
     (await sluice.ask("/metrics")).text
       .split("\n")
       .filter((line) => /^sluice_(?!worker)\w+(_total|_count|_entries)[{ ]/.test(line));
-  await until(async () => (await sluice.metric("sluice_requests_total")) === 2, "both requests are counted");
+  await sluice.metricIs(2, "sluice_requests_total");
   const seen = await metrics();
   const sent = () => [one.requests.length, two.requests.length];
   const wereSent = sent();
@@ -346,7 +346,7 @@ testInUsualMode("a dry run continues from the given response, retries, and skips
 
   const failed = await explain(sluice, { url: "/trap" });
   assert.deepEqual([hook(failed, "request_head").result, failed.response.status], ["failed", 500]);
-  assert.equal(await sluice.metric("sluice_plugin_failures_total"), 0);
+  await sluice.metricIs(0, "sluice_plugin_failures_total");
   for (const [request, problem] of [
     [{ url: "/", listener: "none" }, /no listener none, expected one of web/],
     [{ url: "/", headers: [["host", "a b"]] }, /rejected with 400/],

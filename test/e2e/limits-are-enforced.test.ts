@@ -82,14 +82,14 @@ testInAllModes("limits.connections counts over all workers, also when one of the
   };
   let clients = await flood();
   assert.equal(clients.length, limit);
-  assert.equal(await sluice.metric("sluice_connections_active"), limit);
-  assert.equal(await sluice.metric("sluice_connections_refused_total", { listener: "web" }), 24 - limit);
+  await sluice.metricIs(limit, "sluice_connections_active");
+  await sluice.metricIs(24 - limit, "sluice_connections_refused_total", { listener: "web" });
   const line = await sluice.logged(({ event }) => event === "connection_refused", "the refusal");
   assert.deepEqual([line.level, line.listener, line.limit], ["warn", "web", limit]);
 
   // What a worker had open that ends is counted no more, and what the others have still is.
   sluice.kill("SIGUSR2");
-  await until(async () => (await sluice.metric("sluice_worker_restarts_total")) === 1, "the worker has ended");
+  await sluice.metricIs(1, "sluice_worker_restarts_total");
   const serving = async (): Promise<number> =>
     ((await sluice.status()).workers as { serving: boolean }[]).filter((worker) => worker.serving).length;
   await until(async () => (await serving()) === 3, "its successor serves");
@@ -100,6 +100,6 @@ testInAllModes("limits.connections counts over all workers, also when one of the
   assert.equal(clients.length, limit);
 
   for (const client of clients) client.socket.destroy();
-  await until(async () => (await sluice.metric("sluice_connections_active")) === 0, "they are gone");
+  await sluice.metricIs(0, "sluice_connections_active");
   assert.equal((await flood()).length, limit);
 });

@@ -89,7 +89,7 @@ testInEachMode(
     const clients = await Promise.all([connectTo(t, sluice.port), connectTo(t, sluice.port)]);
     for (const client of clients) assert.equal((await client.send(get).readResponse()).status, 200);
     for (let i = 0; i < 4; i++) await bounded((await connectTo(t, sluice.port)).closed, "its end");
-    assert.equal(await sluice.metric("sluice_connections_active"), 2);
+    await sluice.metricIs(2, "sluice_connections_active");
     sluice.config(sluice.configText.replace(`127.0.0.1:${sluice.port}`, `127.0.0.1:${sluice.ports.other}`));
     assert.equal((await sluice.reload()).status, 200);
     for (const client of clients) await bounded(client.closed, "its end");

@@ -109,10 +109,7 @@ testInUsualMode("a sleeping plugin delays only its own request", async (t) => {
   const sluice = await start(t, { port: upstream.port });
   const slow = await connectTo(t, sluice.port);
   slow.send(get("/sleep/4000"));
-  await until(
-    async () => (await sluice.metric("sluice_plugin_calls_total", { hook: "request_head" })) === 1,
-    "it sleeps",
-  );
+  await sluice.metricIs(1, "sluice_plugin_calls_total", { hook: "request_head" });
   for (let i = 0; i < 20; i++) assert.equal((await exchange(t, sluice.port, get("/quick"))).status, 200);
   assert.equal(upstream.requests.length, 20);
   // The request continues with the call's edits from before and after the suspension.
@@ -142,8 +139,8 @@ testInUsualMode("a subrequest goes to a cluster, and its response decides", asyn
   );
   // Its connections are kept, like those of traffic; the request is counted for the endpoint, and for no listener.
   assert.equal(auth.connections, 1);
-  await until(async () => (await sluice.metric("sluice_requests_total")) === 2, "two requests are counted");
-  assert.equal(await sluice.metric("sluice_upstream_duration_seconds_count", { cluster: "auth" }), 2);
+  await sluice.metricIs(2, "sluice_requests_total");
+  await sluice.metricIs(2, "sluice_upstream_duration_seconds_count", { cluster: "auth" });
 });
 
 testInUsualMode("concurrent cache misses cause one subrequest over all workers", async (t) => {
@@ -154,10 +151,7 @@ testInUsualMode("concurrent cache misses cause one subrequest over all workers",
   });
   const sluice = await start(t, { port: upstream.port, auth: auth.port, workers: 2 });
   const misses = Array.from({ length: 12 }, () => exchange(t, sluice.port, get("/once/key")));
-  await until(
-    async () => (await sluice.metric("sluice_plugin_calls_total", { hook: "request_head" })) === 12,
-    "all of them wait",
-  );
+  await sluice.metricIs(12, "sluice_plugin_calls_total", { hook: "request_head" });
   respond();
   for (const { status, body } of await Promise.all(misses))
     assert.deepEqual([status, body.toString()], [200, "/key loaded"]);
@@ -224,10 +218,7 @@ testInUsualMode("a call suspended for too long fails, and its guest is replaced"
   assert.equal((await exchange(t, sluice.port, get("/sleep/60000"))).status, 500);
   assert.equal((await exchange(t, sluice.port, get("/quick"))).status, 200);
   assert.equal(upstream.requests[0]!.headers["x-served"], "1");
-  await until(
-    async () => (await sluice.metric("sluice_plugin_failures_total", { reason: "timeout" })) === 1,
-    "the timeout is counted",
-  );
+  await sluice.metricIs(1, "sluice_plugin_failures_total", { reason: "timeout" });
 });
 
 testInUsualMode("the route's timeout cancels a suspended call, and leaves no guest behind", async (t) => {
@@ -251,7 +242,7 @@ clusters:
   await until(async () => (await guests(sluice)) === 2, "the guest that slept is gone");
   assert.equal((await exchange(t, sluice.port, get("/sleep/10"))).status, 200);
   assert.equal(upstream.requests.length, 1);
-  assert.equal(await sluice.metric("sluice_plugin_failures_total"), 0);
+  await sluice.metricIs(0, "sluice_plugin_failures_total");
 });
 
 testInEachMode("a client that disconnects cancels its suspended call: no guest remains", async (t) => {
@@ -268,11 +259,11 @@ testInEachMode("a client that disconnects cancels its suspended call: no guest r
       "all of them sleep",
     );
     for (const client of clients) client.socket.destroy();
-    await until(async () => (await sluice.metric("sluice_requests_in_flight")) === 0, "they are gone");
+    await sluice.metricIs(0, "sluice_requests_in_flight");
   }
   await until(async () => (await guests(sluice)) === before, "no guest is left");
   assert.equal((await exchange(t, sluice.port, get("/quick"))).status, 200);
-  assert.equal(await sluice.metric("sluice_plugin_failures_total"), 0);
+  await sluice.metricIs(0, "sluice_plugin_failures_total");
 });
 
 testInUsualMode("a client that disconnects cancels its plugin's subrequests", async (t) => {
@@ -289,7 +280,7 @@ testInUsualMode("a client that disconnects cancels its plugin's subrequests", as
     await bounded(peer.closed, "its end", 10_000);
   }
   await until(async () => (await guests(sluice)) === 3, "no guest is left");
-  assert.equal(await sluice.metric("sluice_plugin_failures_total"), 0);
+  await sluice.metricIs(0, "sluice_plugin_failures_total");
 });
 
 testInEachMode("a body filter suspends, and the body arrives complete", async (t) => {
@@ -337,10 +328,7 @@ testInUsualMode("a reload does not disturb suspended calls", async (t) => {
   await until(async () => (await guests(sluice)) === before, "the number of guests is reported");
   const client = await connectTo(t, sluice.port);
   client.send(get("/sleep/500"));
-  await until(
-    async () => (await sluice.metric("sluice_plugin_calls_total", { hook: "request_head" })) === 1,
-    "it sleeps",
-  );
+  await sluice.metricIs(1, "sluice_plugin_calls_total", { hook: "request_head" });
   sluice.config(sluice.configText.replace("chain: [waits]", "chain: []"));
   assert.equal((await sluice.reload()).status, 200);
   assert.equal((await exchange(t, sluice.port, get("/plain"))).status, 200);

@@ -305,6 +305,6 @@ testInUsualMode(
     peer.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc");
     client.socket.destroy();
     await peer.closed;
-    await until(async () => (await sluice.metric("sluice_requests_in_flight")) === 0, "nothing is in flight");
+    await sluice.metricIs(0, "sluice_requests_in_flight");
   },
 );

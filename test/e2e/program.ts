@@ -239,6 +239,13 @@ export class Program {
     return sum;
   }
 
+  /** Waits until a metric has the value: a worker counts shortly after its peer has seen what is counted. */
+  async metricIs(value: number, name: string, labels: Record<string, string> = {}): Promise<void> {
+    await until(async () => (await this.metric(name, labels)) === value, name).catch(async () =>
+      assert.equal(await this.metric(name, labels), value, `${name} ${JSON.stringify(labels)}`),
+    );
+  }
+
   /** Reloads the configuration by the admin interface. */
   async reload(): Promise<{ status: number; text: string }> {
     return this.ask("/api/v1/reload", { method: "POST" });

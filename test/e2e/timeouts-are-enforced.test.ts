@@ -146,5 +146,5 @@ testInEachMode("a client that does not read its response is disconnected after t
     })(),
     "the request's end",
   );
-  assert.equal(await sluice.metric("sluice_requests_in_flight"), 0);
+  await sluice.metricIs(0, "sluice_requests_in_flight");
 });

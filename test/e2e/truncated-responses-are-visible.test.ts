@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { connectTo, startRawUpstream, startUpstream } from "./peers.ts";
-import { bounded, simpleConfig, startSluice, testInAllModes, until } from "./program.ts";
+import { bounded, simpleConfig, startSluice, testInAllModes } from "./program.ts";
 
 const get = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -25,8 +25,8 @@ testInAllModes("abort-frees-the-upstream: a client that disconnects before the r
   }
   const gone = () => sluice.accessLines.filter((line) => line.status === 499).length;
   await sluice.logged(() => gone() === 2, "two lines with 499");
-  assert.equal(await sluice.metric("sluice_requests_total", { status: "499" }), 2);
-  assert.equal(await sluice.metric("sluice_requests_in_flight"), 0);
+  await sluice.metricIs(2, "sluice_requests_total", { status: "499" });
+  await sluice.metricIs(0, "sluice_requests_in_flight");
 });
 
 testInAllModes(
@@ -85,7 +85,7 @@ testInAllModes(
     await second.take("abc");
     writer.end();
     await bounded(second.closed, "the upstream connection's end");
-    assert.equal(await sluice.metric("sluice_requests_in_flight"), 0);
+    await sluice.metricIs(0, "sluice_requests_in_flight");
   },
 );
 
@@ -162,6 +162,6 @@ testInAllModes("a truncated response is visible to a client of a Unix socket too
   const client = await connectTo(t, path);
   const response = await client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").readResponse();
   assert.deepEqual([response.status, response.whole], [200, false]);
-  await until(async () => (await sluice.metric("sluice_requests_in_flight")) === 0, "nothing is in flight");
+  await sluice.metricIs(0, "sluice_requests_in_flight");
   rmSync(dirname(path), { recursive: true });
 });

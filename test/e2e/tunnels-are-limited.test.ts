@@ -42,7 +42,7 @@ clusters:
     assert.deepEqual(echo.closes, [[1001, ""]]);
     const line = await sluice.logged(({ event }) => event === "tunnel_ended", "the cut tunnel");
     assert.deepEqual([line.reason, line.endpoint], ["idle_timeout", `127.0.0.1:${echo.port}`]);
-    assert.equal(await sluice.metric("sluice_tunnels_ended_total", { reason: "idle_timeout" }), 1);
+    await sluice.metricIs(1, "sluice_tunnels_ended_total", { reason: "idle_timeout" });
   },
 );
 
@@ -62,7 +62,7 @@ testInUsualMode(
     assert.equal(await bounded(client.closed, "the client's end"), "reset");
     const forwarded = await sluice.metric("sluice_tunnel_bytes_received_total");
     assert.ok(forwarded < message.length, `${forwarded} bytes`);
-    assert.equal(await sluice.metric("sluice_tunnels_ended_total", { reason: "idle_timeout" }), 1);
+    await sluice.metricIs(1, "sluice_tunnels_ended_total", { reason: "idle_timeout" });
   },
 );
 
@@ -79,14 +79,14 @@ testInUsualMode("tunnels-are-limited: they count as connections, and in flight o
   const end = closed(sockets[0]!);
   sockets[0]!.close();
   await end;
-  await until(async () => (await sluice.metric("sluice_tunnels_active")) === 1, "one is open");
+  await sluice.metricIs(1, "sluice_tunnels_active");
   sockets[0] = await open(t, sluice.port);
-  await until(async () => (await sluice.metric("sluice_connections_active")) === 2, "only tunnels are connected");
+  await sluice.metricIs(2, "sluice_connections_active");
   await connectTo(t, sluice.port);
-  await until(async () => (await sluice.metric("sluice_connections_active")) === 3, "a third is connected");
+  await sluice.metricIs(3, "sluice_connections_active");
   const fourth = await connectTo(t, sluice.port);
   await bounded(fourth.closed, "the refused connection's end");
-  assert.equal(await sluice.metric("sluice_connections_refused_total"), 1);
+  await sluice.metricIs(1, "sluice_connections_refused_total");
   for (const socket of sockets) assert.equal(await ask(socket, "still here"), "still here");
 });
 
@@ -102,6 +102,6 @@ testInUsualMode("tunnels-are-limited: an attempt that fails before the 101 is re
   );
   for (let count = 0; count < 4; count++) assert.equal(await ask(await open(t, sluice.port), "hello"), "hello");
   assert.ok(broken.peers.length > 0);
-  assert.equal(await sluice.metric("sluice_retries_total"), broken.peers.length);
-  assert.equal(await sluice.metric("sluice_tunnels_active"), 4);
+  await sluice.metricIs(broken.peers.length, "sluice_retries_total");
+  await sluice.metricIs(4, "sluice_tunnels_active");
 });

@@ -59,13 +59,13 @@ testInAllModes("tunnels-outlive-reloads: reloads while messages pass lose none o
     const before = asked;
     assert.equal((await sluice.reload()).status, 200, sluice.output);
     await until(() => asked > before, "messages pass");
-    assert.equal(await sluice.metric("sluice_tunnels_active", { listener: name }), 2);
-    assert.equal(await sluice.metric("sluice_tunnels_active"), 2);
+    await sluice.metricIs(2, "sluice_tunnels_active", { listener: name });
+    await sluice.metricIs(2, "sluice_tunnels_active");
   }
   stop.abort();
   for (const talk of talks) assert.equal(await talk, undefined);
   assert.deepEqual(await inFlight(sluice), { [`127.0.0.1:${echo.port}`]: 2 });
-  await until(async () => (await sluice.metric("sluice_plugin_guests")) === guests, "older versions are gone");
+  await sluice.metricIs(guests, "sluice_plugin_guests");
   for (const socket of sockets) {
     const end = closed(socket);
     socket.close(1000);
@@ -118,19 +118,15 @@ testInUsualMode(
       sluice.config(simpleConfig(next.port)(sluice.ports).replace("endpoints: [", `endpoints: ["${others}", `));
       assert.equal((await sluice.reload()).status, 200, sluice.output);
     }
-    assert.equal(
-      await sluice.metric("sluice_tunnels_active"),
-      1,
-      "a client that does not respond has until the end of the grace period",
-    );
+    await sluice.metricIs(1, "sluice_tunnels_active");
     client.send("\x88\x82mask__");
     await endpoint!.take("\x88\x82mask__");
     endpoint!.end("\x88\x00");
     await client.waits(() => client.ended, "the end");
     assert.equal(client.text, "", "nothing follows a Close");
     client.end();
-    await until(async () => (await sluice.metric("sluice_tunnels_active")) === 0, "the tunnel's end");
-    assert.equal(await sluice.metric("sluice_tunnels_ended_total", { reason: "drained" }), 1);
+    await sluice.metricIs(0, "sluice_tunnels_active");
+    await sluice.metricIs(1, "sluice_tunnels_ended_total", { reason: "drained" });
     const counts = await inFlight(sluice);
     assert.deepEqual(Object.values(counts), [0, 0], JSON.stringify(counts));
   },
@@ -157,7 +153,7 @@ clusters: { app: { endpoints: ["app.test:${echo.port}"]${more} } }
   const end = closed(socket);
   socket.close(1000);
   await end;
-  await until(async () => (await sluice.metric("sluice_tunnels_active")) === 0, "the tunnel's end");
+  await sluice.metricIs(0, "sluice_tunnels_active");
   assert.deepEqual(Object.values(await inFlight(sluice)), [0, 0]);
 });
 
@@ -288,13 +284,11 @@ testInUsualMode("tunnels-outlive-reloads: ends of every kind in any order leave 
     else client.socket.destroy();
   }
   for (const peer of upstream.peers) peer.socket.destroy();
-  await until(async () => (await sluice.metric("sluice_connections_active")) === 0, "no client is connected");
-  assert.equal(await sluice.metric("sluice_tunnels_active"), 0);
+  await sluice.metricIs(0, "sluice_connections_active");
+  await sluice.metricIs(0, "sluice_tunnels_active");
   assert.deepEqual(Object.values(await inFlight(sluice)), [0]);
-  assert.equal(await sluice.metric("sluice_internal_errors_total"), 0, sluice.output);
-  assert.equal(
-    await sluice.metric("sluice_tunnels_ended_total"),
-    await sluice.metric("sluice_requests_total", { status: "101" }),
-  );
-  await until(async () => (await sluice.metric("sluice_requests_in_flight")) === 0, "no request waits");
+  await sluice.metricIs(0, "sluice_internal_errors_total");
+  const opened = await sluice.metric("sluice_requests_total", { status: "101" });
+  await sluice.metricIs(opened, "sluice_tunnels_ended_total");
+  await sluice.metricIs(0, "sluice_requests_in_flight");
 });

@@ -122,7 +122,7 @@ testInUsualMode(
       );
       assert.ok(!("upgrade" in response.headers), name);
     }
-    assert.equal(await sluice.metric("sluice_upstream_failures_total", { reason: "upstream_malformed" }), wrong.length);
+    await sluice.metricIs(wrong.length, "sluice_upstream_failures_total", { reason: "upstream_malformed" });
     const line = await sluice.logged(({ msg }) => msg === "attempt at an endpoint failed", "a failed attempt");
     assert.equal(line.cause, "101 to a request that asked for no upgrade");
 
@@ -134,8 +134,8 @@ testInUsualMode(
     reply = ok;
     assert.equal((await refused.send(get).readResponse()).status, 200, "its connection is usable");
     assert.equal(endpoint.peers.length, wrong.length + 1, "and so is the endpoint's");
-    assert.equal(await sluice.metric("sluice_tunnels_active"), 0);
-    assert.equal(await sluice.metric("sluice_tunnels_ended_total"), 0);
+    await sluice.metricIs(0, "sluice_tunnels_active");
+    await sluice.metricIs(0, "sluice_tunnels_ended_total");
 
     // Fields of framing in a 101 mean nothing (RFC 9112, 6.3): they stay behind.
     reply = `HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n${SWITCH}Content-Length: 5\r\nKeep-Alive: timeout=5\r\n\r\n`;
@@ -191,10 +191,7 @@ testInUsualMode(
     assert.equal(peer.text, "last question");
     peer.end("last message");
     assert.equal(String(await client.rest()), "last message");
-    await until(
-      async () => (await sluice.metric("sluice_tunnels_ended_total", { reason: "client_closed" })) === 1,
-      "its end",
-    );
+    await sluice.metricIs(1, "sluice_tunnels_ended_total", { reason: "client_closed" });
 
     const [cut, other] = [await connectTo(t, sluice.port), upstream.peers.length];
     cut.send(ask());
@@ -222,7 +219,7 @@ testInUsualMode(
     brief.send(ask()).end("at once");
     const fourth = await upstream.connection(other + 2);
     fourth.socket.allowHalfOpen = true;
-    await until(async () => (await sluice.metric("sluice_requests_in_flight")) === 1, "the request is forwarded");
+    await sluice.metricIs(1, "sluice_requests_in_flight");
     fourth.send(`${SWITCH}\r\n`);
     await fourth.waits(() => fourth.ended, "the end");
     assert.equal(fourth.text, "at once");

@@ -77,7 +77,7 @@ testInEachMode(
     await bounded(end, "the other end");
     assert.match(Buffer.concat(chunks).toString("latin1"), /last message$/);
 
-    await until(async () => (await sluice.metric("sluice_tunnels_active")) === 2, "two are open");
+    await sluice.metricIs(2, "sluice_tunnels_active");
     const ends = [closed(socket), once(undici as never, "close")] as const;
     sluice.kill("SIGTERM");
     assert.deepEqual(await bounded(ends[0], "the end of ws"), [1001, ""]);

@@ -106,7 +106,7 @@ testInAllModes(
     });
 
     await t.test("each has ended: counted by reason, with a line of its own; an open one is shown", async () => {
-      await until(async () => (await sluice.metric("sluice_tunnels_active")) === 0, "no tunnel is open");
+      await sluice.metricIs(0, "sluice_tunnels_active");
       await until(() => sluice.accessLines.length === 5, "all lines are written");
       const lines = sluice.accessLines;
       assert.deepEqual(
@@ -119,23 +119,22 @@ testInAllModes(
       assert.equal(lines[3]!["header:sec-websocket-key"], KEY);
       assert.equal(lines[3]!["response:sec-websocket-accept"], ACCEPT);
       const reasons = Map.groupBy(lines, ({ outcome }) => outcome as string);
-      for (const [reason, of] of reasons)
-        assert.equal(await sluice.metric("sluice_tunnels_ended_total", { reason }), of.length, reason);
-      assert.equal(await sluice.metric("sluice_requests_total", { status: "101" }), 5);
+      for (const [reason, of] of reasons) await sluice.metricIs(of.length, "sluice_tunnels_ended_total", { reason });
+      await sluice.metricIs(5, "sluice_requests_total", { status: "101" });
       const bytes = (field: string) => lines.reduce((sum, line) => sum + (line[field] as number), 0);
-      assert.equal(await sluice.metric("sluice_tunnel_bytes_received_total"), bytes("bytes_received"));
-      assert.equal(await sluice.metric("sluice_tunnel_bytes_sent_total"), bytes("bytes_sent"));
+      await sluice.metricIs(bytes("bytes_received"), "sluice_tunnel_bytes_received_total");
+      await sluice.metricIs(bytes("bytes_sent"), "sluice_tunnel_bytes_sent_total");
 
       const socket = await open(t, sluice.port, "/shown");
       await ask(socket, "hello");
-      assert.equal(await sluice.metric("sluice_tunnels_active", { listener: "web" }), 1);
+      await sluice.metricIs(1, "sluice_tunnels_active", { listener: "web" });
       assert.equal(await inFlight(sluice), 1);
       const { stdout } = await runSluice("status", "--admin", `127.0.0.1:${sluice.ports.admin}`);
       assert.match(
         stdout,
         /listener web: .* connections, 1 of them tunnels \(the oldest since 20.*; \d+ bytes received and \d+ sent by tunnels in all\)/,
       );
-      assert.equal(await sluice.metric("sluice_requests_in_flight"), 0);
+      await sluice.metricIs(0, "sluice_requests_in_flight");
       const end = closed(socket);
       socket.close(1000);
       await end;

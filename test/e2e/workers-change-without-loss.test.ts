@@ -47,9 +47,9 @@ testInEachMode(
     const responses = (await Promise.all(loads.map((load) => load.stop()))).reduce((sum, one) => sum + one, 0);
     await until(async () => (await listWorkers(sluice)).length === 2, "who leaves has left");
     assert.ok((await sluice.metric("sluice_requests_total", { status: "200" })) >= responses);
-    assert.equal(await sluice.metric("sluice_requests_total"), upstream.requests.length);
-    await until(async () => (await sluice.metric("sluice_connections_active")) === 0, "no connection is left over");
-    assert.equal(await sluice.metric("sluice_worker_restarts_total"), 0);
+    await sluice.metricIs(upstream.requests.length, "sluice_requests_total");
+    await sluice.metricIs(0, "sluice_connections_active");
+    await sluice.metricIs(0, "sluice_worker_restarts_total");
   },
   ["handle", "transfer"],
 );
@@ -63,7 +63,7 @@ testInEachMode(
     const sluice = await startSluice(t, simpleConfig(upstream.port), { workers: 4 });
     // In turn: eight for each worker, of which four are idle.
     const clients = await Promise.all(Array.from({ length: 32 }, () => connectTo(t, sluice.port)));
-    await until(async () => (await sluice.metric("sluice_connections_active")) === 32, "all are accepted");
+    await sluice.metricIs(32, "sluice_connections_active");
     const [busy, idle] = [clients.slice(0, 16), clients.slice(16)];
     for (const client of busy) client.send(request);
     await upstream.connection(15);
@@ -86,7 +86,7 @@ testInEachMode(
       assert.equal(await bounded(client.closed, "its end"), "end");
     }
     await until(async () => (await listWorkers(sluice)).length === 1, "they have left");
-    assert.equal(await sluice.metric("sluice_requests_total", { status: "200" }), 16);
+    await sluice.metricIs(16, "sluice_requests_total", { status: "200" });
     // In turn is how they come where one worker accepts for all.
   },
   ["transfer"],

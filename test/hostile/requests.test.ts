@@ -117,7 +117,7 @@ testInAllModes("requests cut off anywhere leave nothing behind", async (t) => {
     }
   }
   await assertServes(t, sluice);
-  await until(async () => (await sluice.metric("sluice_requests_in_flight")) === 0, "nothing is in flight");
+  await sluice.metricIs(0, "sluice_requests_in_flight");
   assert.equal(upstream.requests.filter(({ url }) => url === "/cut").length, 0);
 });
 
