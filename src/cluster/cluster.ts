@@ -86,7 +86,7 @@ export class Cluster<Connector = unknown> {
     this.#epoch = -1;
   }
 
-  /** The removed endpoint of that slot is not used by any attempt any more. */
+  /** The last attempt at the removed endpoint of that slot has ended. */
   release(slot: number): void {
     if (!this.#members.some(({ endpoint }) => endpoint.slot === slot)) this.#connectors.delete(slot);
   }

@@ -3,8 +3,8 @@
  * column of requests in flight per worker, which the supervisor clears when that worker has exited. In-flight is exact:
  * each worker writes only its own column, and readers add them up (two atomic additions to one column would cost 170 ns
  * per request; adding costs one load per worker). Averages may lose concurrent updates. There are columns for more workers
- * than are started, because their number can change; untouched pages use no memory, and only columns of workers that were
- * ever started are added up.
+ * than are started, because their number can change; untouched pages use no memory, and only columns of workers that have
+ * been started are added up.
  */
 export const MAX_ENDPOINTS = 65_536;
 
@@ -22,7 +22,7 @@ const SHARED_COLUMNS = 6;
 
 /**
  * Averages decay without traffic: from FRESH ms after the last sample they halve every HALF ms. Otherwise a strategy would
- * avoid an endpoint that was slow once for ever.
+ * permanently avoid an endpoint that was slow once.
  */
 const FRESH = 10_000;
 const HALF = 10_000;

@@ -25,10 +25,10 @@ export function update(state: HealthState, passed: boolean, { healthyAfter, unhe
   return { healthy: passed, checked: true, against: 0 };
 }
 
-/** The state after a change of the check: kept, but the new check needs all consecutive results itself. */
+/** The state after a change of the check: unchanged, but the consecutive results are counted anew. */
 export function renew(state: HealthState): HealthState {
   return state.against === 0 ? state : { ...state, against: 0 };
 }
 
-/** Result of a check. `failed`: it could not run, which says nothing about the endpoint. */
+/** Result of a check. `failed`: it could not run; the endpoint's state does not change. */
 export type CheckResult = { readonly result: "healthy" | "unhealthy" | "failed"; readonly problem: string };

@@ -34,7 +34,7 @@ export type { NamedFile, Reference } from "./references.ts";
 export type { Action } from "./route-schema.ts";
 export type { PluginUse, Settings } from "./shape.ts";
 
-/** Permissions. A module's imports show what it could do; these keys say what it may. */
+/** Permissions. A module's imports show what it can do; these keys determine what it may do. */
 const allow = convert(
   object({
     clusters: optional(list(clusterName), "Clusters that the plugin may choose. Default: any."),

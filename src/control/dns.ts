@@ -126,7 +126,7 @@ function toResolution(records: readonly { address: string; ttl: number }[]): Res
   return { addresses: records.map(({ address }) => address), ttl };
 }
 
-/** Whether the name or its records do not exist; any other error says nothing about them. */
+/** Whether the error means that the name or its records do not exist. */
 function isAbsent(error: unknown): boolean {
   return error instanceof Error && "code" in error && (error.code === "ENOTFOUND" || error.code === "ENODATA");
 }

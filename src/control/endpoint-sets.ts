@@ -1,7 +1,7 @@
 /**
  * The endpoint sets of all plans in use. When a source reports a change, the affected clusters get new sets, which are
  * posted to the workers; no file is read and no guest started. A set owns its endpoints' slots in shared memory until no
- * worker uses it any more.
+ * worker uses it.
  */
 import type { ClusterConfig, Config, EndpointConfig } from "../config/schema.ts";
 import type { Log } from "../observe/log.ts";
@@ -102,7 +102,7 @@ export class EndpointSets {
     if (changed) this.#options.onChange();
   }
 
-  /** Handles that a worker does not use a replaced set any more. */
+  /** Handles a worker's report that it has stopped using a replaced set. */
   receive(worker: number, owner: number): void {
     const workers = this.#replaced.get(owner);
     if (workers?.delete(worker) && workers.size === 0) this.#free(owner);
@@ -113,7 +113,7 @@ export class EndpointSets {
     for (const owner of [...this.#replaced.keys()]) this.receive(worker, owner);
   }
 
-  /** Frees all sets of a plan that no worker uses any more. */
+  /** Frees all sets of a plan that no worker uses. */
   release(version: number): void {
     const live = this.#plans.get(version);
     this.#plans.delete(version);

@@ -46,7 +46,7 @@ export class Listeners {
   readonly #own = new Set<number | string>();
   /** Number of sockets transferred from removed workers to the first one, by address, until another worker gets them. */
   readonly #transferred = new Map<string, number>();
-  /** Addresses at which a new worker gets a transferred socket instead of one of its own. */
+  /** Addresses at which a new worker gets a transferred socket instead of a new one. */
   readonly #assigned = new Map<number, string[]>();
 
   /** Whether several workers can listen at one port; if the system does not support it, the first accepts for all. */

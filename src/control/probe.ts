@@ -21,7 +21,7 @@ const MAX_RESPONSE = 64 * 1024;
 /** Maximum bytes of a response to `send`. */
 const MAX_TEXT = 16 * 1024;
 const LF = 10;
-/** Errors of this process or machine, which say nothing about the endpoint. */
+/** Errors of this process or machine, which are not the endpoint's. */
 const LOCAL_ERRORS: ReadonlySet<string> = new Set(["EADDRNOTAVAIL", "EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"]);
 const MESSAGES: Readonly<Record<string, string>> = {
   ECONNREFUSED: "connection refused",
@@ -77,7 +77,7 @@ function unhealthy(problem: string): CheckResult {
 
 function ofError(error: NodeJS.ErrnoException): CheckResult {
   const code = error.code ?? "";
-  // Errors of TLS have codes of OpenSSL and Node, which say less than their messages.
+  // The messages of TLS errors are more specific than their codes, which are those of OpenSSL and Node.
   const isOfSystem = error.syscall !== undefined && code !== "EPROTO";
   const problem = MESSAGES[code] ?? (isOfSystem ? code : error.message);
   return { result: LOCAL_ERRORS.has(code) ? "failed" : "unhealthy", problem };

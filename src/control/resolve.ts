@@ -31,7 +31,7 @@ const MAX_PAUSE = 30_000;
 const JITTER = 0.1;
 
 type State<T> = {
-  /** The last ones found; kept after a failure. */
+  /** The result of the last success. */
   addresses: readonly T[];
   /** ms since the epoch of the last success; 0: none. */
   resolvedAt: number;

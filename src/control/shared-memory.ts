@@ -69,7 +69,7 @@ export class SharedMemory {
     return this.#cells.acquire(owner, seriesKey(kind, labels));
   }
 
-  /** Frees the slots of an owner that no worker uses any more. */
+  /** Frees the slots of an owner that no worker uses. */
   release(owner: number): void {
     for (const slots of [this.#endpointRows, this.#listenerRows, this.#cells]) slots.release(owner);
   }

@@ -28,7 +28,7 @@ export class Slots {
     return entry.slot;
   }
 
-  /** Frees the slots that have no other owner. To be called when no worker uses the owner any more. */
+  /** Frees the slots that have no other owner. To be called when no worker uses the owner. */
   release(owner: number): void {
     for (const [identity, entry] of this.#entries) {
       if (!entry.owners.delete(owner) || entry.owners.size > 0) continue;

@@ -51,7 +51,7 @@ export class Supervisor {
 
   async #check(): Promise<void> {
     const now = performance.now();
-    // During a longer gap the supervisor itself did not run, so it says nothing about the workers.
+    // During a longer gap the supervisor itself did not run: that time does not count against the workers.
     const ran = Math.min(now - this.#last, (2 * this.#stuckAfter) / CHECKS);
     this.#last = now;
     if (this.#checking) return;

@@ -9,7 +9,7 @@ import type { Workers } from "./workers.ts";
 
 export type VersionsOptions = {
   readonly workers: Pick<Workers, "up" | "post" | "end">;
-  /** Frees a version that no worker uses any more. */
+  /** Frees a version that no worker uses. */
   readonly release: (version: number) => void;
   /** Called when a worker starts to serve the committed version. */
   readonly onServing?: (worker: number) => void;
@@ -108,7 +108,7 @@ export class Versions {
     this.#options.onServing?.(worker);
   }
 
-  /** Handles the end of a worker, which uses no version any more. */
+  /** Handles the end of a worker: it has stopped using all versions. */
   forget(worker: number, reason: string): void {
     this.#serving.delete(worker);
     for (const [version, users] of [...this.#usedBy]) if (users.delete(worker)) this.#releaseIfUnused(version);

@@ -133,7 +133,7 @@ export class Workers {
     return this.#restarts.values();
   }
 
-  /** No worker will be replaced any more. */
+  /** From now on workers that end are not replaced. */
   stopReplacing(): void {
     this.#closing = true;
     for (const place of this.#places) if (place != null && place.restart !== null) clearTimeout(place.restart);

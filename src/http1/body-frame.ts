@@ -7,7 +7,7 @@ export type BodyFrame = { chunked: boolean; last: boolean; trailers: Head | null
 
 const scratch = Buffer.allocUnsafeSlow(32);
 
-/** Capacity for so many body bytes and their framing. */
+/** Capacity for `size` body bytes and their framing. */
 export function bodyBound(size: number, { last, trailers }: BodyFrame): number {
   return size + 64 + (last && trailers !== null ? fieldsBound(trailers) : 0);
 }

@@ -199,7 +199,7 @@ export class BodyReader {
     else this.#state = next;
   }
 
-  // Collected in a head of their own and scanned again with each read; the limit keeps that cheap.
+  // Collected in a separate head and scanned again with each read; the limit keeps that cheap.
   #takeTrailers(buf: Buffer, at: number, end: number): number {
     const head = (this.trailers ??= new Head(512, 16));
     const before = head.end;

@@ -4,7 +4,7 @@
  * - `shared` receives every read that is not the middle of a body. It is valid until the read callback returns.
  * - `out` is for message heads and small bodies. After a write that completed synchronously it is free; otherwise it
  *   belongs to that write, and `replaceOut` replaces it.
- * - A body that continues after its first read uses blocks of its own, written without a copy. A block belongs to the
+ * - A body that continues after its first read uses separate blocks, written without a copy. A block belongs to the
  *   write until the write completes; then `free` returns it.
  */
 

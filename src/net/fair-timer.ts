@@ -2,7 +2,7 @@
 const LATE = 50;
 
 /**
- * Calls `expire` after so many milliseconds; the returned function cancels it. If this thread was busy when the timer was
+ * Calls `expire` after `milliseconds`; the returned function cancels it. If this thread was busy when the timer was
  * due, the awaited event may be pending in the event loop: the limit is then extended by the delay.
  */
 export function limitTime(milliseconds: number, expire: () => void): () => void {

@@ -10,9 +10,9 @@ export type TlsClientOptions = {
   readonly verify: boolean;
   /** Sent as SNI, and verified; empty: none is sent, and the address is verified. */
   readonly serverName: string;
-  /** PEM; empty: the authorities that Node trusts. */
+  /** PEM; empty: Node's built-in authorities. */
   readonly ca: readonly string[];
-  /** Ours, which the endpoint may ask for. */
+  /** The client certificate, sent if the endpoint requests one. */
   readonly certificate: { readonly cert: string; readonly key: string; readonly passphrase: string } | null;
 };
 
@@ -20,7 +20,7 @@ type Target = { readonly path: string; readonly host: string; readonly port: num
 
 /** ALPN (RFC 7301). */
 const PROTOCOLS = ["http/1.1"];
-/** Endpoints of which a session is kept, and contexts. */
+/** Maximum number of endpoints with a cached session, and of contexts. */
 const MAX_SESSIONS = 1024;
 const MAX_CLIENTS = 256;
 

@@ -1,7 +1,8 @@
 /**
  * A relay between a client's connection and an endpoint's: an upgraded HTTP connection, or any protocol that is not
- * interpreted. Each direction has back-pressure and ends by itself (half-close). Bytes are read into the worker's shared
- * buffer and copied; only a direction whose reads fill that buffer uses blocks of its own, so an idle tunnel holds none.
+ * interpreted. Each direction has back-pressure and ends independently (half-close). Bytes are read into the worker's
+ * shared buffer and copied; a direction gets separate blocks only when its reads fill that buffer, so an idle tunnel has
+ * none.
  */
 import { BLOCK_SIZE, type Buffers } from "./buffers.ts";
 import type { Connection, ConnectionHandler } from "./connection.ts";
@@ -179,7 +180,7 @@ class TunnelSide implements ConnectionHandler {
   isWriteBroken = false;
   /** The write direction to its peer is ended. */
   #writesEnded = false;
-  /** What its peer sends is not forwarded any more. */
+  /** Further bytes from its peer are discarded. */
   #discards = false;
   /** A close frame was sent to its peer. */
   #closeFrameSent = false;

@@ -90,7 +90,7 @@ export class Counters {
     return base;
   }
 
-  /** Frees a series. No worker may write to it any more. */
+  /** Frees a series. Workers must have stopped writing to it. */
   free(key: string, base: number): void {
     const { size } = this.#series.get(key)!;
     this.#series.delete(key);

@@ -1,5 +1,5 @@
 /**
- * The layout of counters in shared memory. Each worker writes a block of its own (Float64 cells, exact up to 2^53); the
+ * The layout of counters in shared memory. Each worker writes its own block (Float64 cells, exact up to 2^53); the
  * main thread allocates cell ranges to series, and sums the blocks at each scrape. A cell has one writer, so a plain `+=`
  * is enough.
  */

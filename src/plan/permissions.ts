@@ -41,7 +41,7 @@ export function checkPermissions(allow: Allow, groups: readonly string[], hooks 
   });
 }
 
-/** It most likely asks the endpoint that it checks. */
+/** Health checks by plugins usually send a request to the endpoint that they check. */
 function isChecker(hooks: number): boolean {
   return (hooks & (1 << HOOK.health_check)) !== 0;
 }

@@ -67,7 +67,7 @@ export class Chunk {
     this.#out = null;
   }
 
-  /** Moves the input to memory of its own: bytes in a socket's buffer are valid in the same turn only. */
+  /** Copies the input: bytes in a socket's buffer are valid in the same turn only. */
   own(): void {
     this.bytes = Buffer.from(this.bytes.subarray(this.start, this.end));
     this.end -= this.start;

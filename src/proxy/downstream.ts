@@ -35,8 +35,8 @@ export interface Downstream {
   /** More of the request body can be sent. */
   resumeBody(): void;
   /**
-   * Sends the 101 and relays between its client and `x.attempt.upgraded` from now on. Absent where bytes of no other
-   * protocol can be exchanged: no upgrade is asked for then.
+   * Sends the 101, then relays between its client and `x.attempt.upgraded`. Absent where no other protocol is possible:
+   * `Upgrade` is not forwarded then.
    */
   openTunnel?(x: Exchange): void;
   /** Aborts the response, so that the peer can detect that it is incomplete. */

@@ -1,6 +1,6 @@
 /**
  * The errors of an exchange: code, source, status of the response, and the error type of RFC 9209
- * that `Proxy-Status` names. Only this table knows which status a failure becomes; the cause never leaves the process.
+ * that `Proxy-Status` names. Only this table maps failures to statuses; the cause is never sent to clients.
  */
 import { REJECTIONS, reasonCell, UPSTREAM_FAILURES } from "../observe/series.ts";
 import { OUTCOME } from "../plugin/host/outcome.ts";

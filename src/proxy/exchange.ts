@@ -132,7 +132,7 @@ export class Exchange implements ExchangeContext {
   timeLimit: Timed | null = null;
   /** The method received was HEAD: the response has no body. */
   isHead = false;
-  /** The protocol of an Upgrade that the attempt asks for; null: none. */
+  /** The protocol in the Upgrade header that is forwarded; null: none. */
   upgrade: UpgradeProtocol | null = null;
   /** A chain has begun: `log` hooks are called at the end. */
   begun = false;

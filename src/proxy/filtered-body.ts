@@ -62,7 +62,7 @@ export class FilteredBody implements BodyContext {
     this.#direction = direction;
   }
 
-  /** Buffers the body for `instance`, up to the smallest limit of the instances that want that. */
+  /** Buffers the body for `instance`, up to the smallest limit of the instances that buffer it. */
   bufferFor(instance: Instance): void {
     this.buffered = true;
     (this.#bufferedBy ??= []).push(instance);

@@ -4,7 +4,7 @@ import { FIELD_WORDS, Head, NAME, NAME_END, NAME_START } from "../http/head.ts";
 
 const AREA = 128;
 const NAMES = 4;
-/** Memory of one that is used again: what many names took is not kept. */
+/** Bytes. A larger area is not reused for the next request. */
 const MAX_AREA = 4096;
 
 export class OwnedHeaders {

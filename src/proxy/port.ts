@@ -1,6 +1,6 @@
 /**
- * A listening address of this worker, as its connections see it: what is served there now, whether it drains, and what is
- * counted for it. It knows no protocol.
+ * A listening address of this worker: its current configuration, whether it drains, its connections and counters.
+ * Independent of the protocol.
  */
 import type { Connection, ConnectionHandler, ConnectionOwner } from "../net/connection.ts";
 import { TUNNEL_ENDS, type TunnelEnd } from "../net/tunnel.ts";
@@ -58,7 +58,7 @@ export class Port implements ConnectionOwner {
     this.#cells[this.state!.plan.cells + LISTENER_CELLS.tunnelEnds + TUNNEL_ENDS.indexOf(reason)]!++;
   }
 
-  /** So many bytes were forwarded by tunnels. */
+  /** Counts bytes that tunnels have forwarded. */
   relayed(fromClients: number, fromEndpoints: number): void {
     const { cells } = this.state!.plan;
     this.#cells[cells + LISTENER_CELLS.tunnelReceived]! += fromClients;

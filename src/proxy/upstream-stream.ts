@@ -14,7 +14,7 @@ export interface UpstreamStream {
    * is set. `source` may lend its block. Returns false when the source should pause until `UpstreamEvents.writable`.
    */
   sendBody(source: Connection, bytes: Buffer, start: number, end: number): boolean;
-  /** Reads no more of the response's body for now: its consumer is slow, which is not the endpoint's delay. */
+  /** Pauses reading the response's body, because its consumer is slow; the endpoint has no deadline meanwhile. */
   pauseBody(): void;
   resumeBody(): void;
   /** Ends the attempt. It reports no event after this. */

@@ -13,7 +13,7 @@ type Exports = ASUtil & Record<string, (...values: unknown[]) => unknown>;
 
 const NUMBERS = new Set(["i8", "i16", "i32", "u8", "u16", "u32", "isize", "usize", "f32", "f64"]);
 const LONGS = new Set(["i64", "u64"]);
-/** Exports class ids for `__newArray`, which only the module knows. */
+/** Element types whose array class ids the module exports, for `__newArray`. */
 const ARRAYS = [...NUMBERS, ...LONGS].filter((type) => !type.endsWith("size"));
 const ID = "__sluice_array_";
 

@@ -1,5 +1,5 @@
 /**
- * Composition root of a dry run: sends one request through the real request pipeline, in a thread of its own, with
+ * Composition root of a dry run: sends one request through the real request pipeline, in a separate thread, with
  * sandboxed guests, separate counters, a copy of the endpoint columns, and an overlay on the key-value store. The
  * response of the endpoint is simulated. It has no effect outside the thread.
  */

@@ -68,7 +68,7 @@ export class Incoming implements ServerHandler, AdmissionHandler {
     connection.resume();
     const input = this.#input;
     if (input !== null) handler.receive(input.bytes, input.start, input.end);
-    // The peer has ended its direction meanwhile: only the protocol's handler knows what that interrupts.
+    // The peer has ended its direction meanwhile; the effect depends on the protocol.
     if (connection.hasEnded && connection.alive) connection.handler.ended();
   }
 

@@ -129,7 +129,7 @@ export class Listener implements Acceptor {
     this.#stopAccepting(LAST_TURNS, stopped);
   }
 
-  /** Closing a listening socket resets its queued connections, so it stays open until a whole turn brought none. */
+  /** Closing a listening socket resets its queued connections, so it stays open until none arrived in a whole turn. */
   #stopAccepting(turns: number, stopped: () => void): void {
     const before = this.#accepted;
     // The first callback runs in this turn of the event loop, the second in the next.

@@ -36,8 +36,8 @@ export type ToWorker =
   | { type: "commit"; version: number }
   | { type: "abort"; version: number }
   /**
-   * Replace the endpoints of that version's cluster, by index; reply `endpointsReleased` when the removed ones are not
-   * used any more. `replaced`: the number of the previous set.
+   * Replace the endpoints of that version's cluster, by index; reply `endpointsReleased` when the removed ones are
+   * unused. `replaced`: the number of the previous set.
    */
   | { type: "endpoints"; version: number; cluster: number; set: EndpointSet; replaced: number }
   /** Stop accepting, finish running requests with `Connection: close`, reply `drained`; after `grace` ms reset the rest. */
@@ -74,9 +74,9 @@ export type FromWorker =
   | { type: "failed"; version: number; problem: string }
   /** New requests are served by that version. */
   | { type: "committed"; version: number }
-  /** No exchange uses that version any more; its guests, pools and listeners are freed. */
+  /** The last exchange of that version has ended; its guests, pools and listeners are freed. */
   | { type: "disposed"; version: number }
-  /** The endpoints that the successor of set number `replaced` does not have are not used any more. */
+  /** The endpoints that set number `replaced` had and its successor does not have are unused. */
   | { type: "endpointsReleased"; replaced: number }
   | { type: "drained" }
   /** The result of a check; null: the current version has no such check, or was replaced during it. */

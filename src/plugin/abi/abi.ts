@@ -93,7 +93,7 @@ export interface LinkedGuest {
   readonly suspendable: ReadonlyMap<number, SuspendableFunction>;
   /** Bytes of linear memory. */
   readonly memory: number;
-  /** The reason for the last trap, if the ABI knows it; otherwise null. */
+  /** The reason for the last trap; null if the ABI cannot determine it. */
   explain(): { readonly reason: Failure; readonly message: string } | null;
 }
 

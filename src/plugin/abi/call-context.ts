@@ -154,7 +154,7 @@ export class CallContext {
     this.charges.rollback();
   }
 
-  /** Drops the references to the context, which the guest cannot access any more. */
+  /** Drops the references to the context; from now on the guest cannot access it. */
   end(): void {
     this.scope.end();
     this.fetched = null;

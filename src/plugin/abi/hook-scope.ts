@@ -75,7 +75,7 @@ export class HookScope {
     this.#dirty = 0;
   }
 
-  /** Drops the references to the context, which the guest cannot access any more. */
+  /** Drops the references to the context; from now on the guest cannot access it. */
   end(): void {
     this.target = null;
     this.exchange = null;

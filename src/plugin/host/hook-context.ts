@@ -1,7 +1,7 @@
 /**
  * The object that a hook is called for, as host calls read and change it. Implemented by the exchange (`proxy/`), and by
  * contexts without a request for connections and health checks (`bare-context.ts`). ABIs access requests only through
- * this interface, so that all of them see the same request.
+ * this interface, so that all ABIs show the same request.
  */
 import { HOOK } from "../../abi/abi.ts";
 import type { Head } from "../../http/head.ts";
@@ -56,7 +56,7 @@ export interface ExchangeContext extends HookContext {
   readonly headBytes: number;
   requestTrailers: Head | null;
   responseTrailers: Head | null;
-  /** The connection's, or what a trusted proxy says. */
+  /** The connection's, or the one reported by a trusted proxy. */
   readonly scheme: Scheme;
   /** Of the client's connection; null for a plain one. */
   readonly tls: TlsFacts | null;

@@ -1,5 +1,5 @@
 /**
- * A copy-on-write view of a key-value store: writes go to a store of its own, and keys that were not written are read
+ * A copy-on-write view of a key-value store: writes go to a private store, and keys that were not written are read
  * from the store below. Used by dry runs, whose writes must have no effect (`worker/dry-run.ts`).
  */
 import { LIMIT, STATUS } from "../../abi/abi.ts";
@@ -94,7 +94,7 @@ export class Overlay implements KeyValue {
     return this.#below.get(copy);
   }
 
-  /** Copies the value below into the store of its own, so that it can be changed. */
+  /** Copies the value from the store below into the private store, so that it can be changed. */
   #copyUp(operation: Operation): number {
     const name = nameOf(operation);
     if (this.#written.has(name)) return STATUS.ok;

@@ -3,7 +3,7 @@
  *
  * The cost of a failing plugin to others is the time of its failing calls and restarts. A token bucket limits it: to a
  * tenth of the worker's time, to a fiftieth while no call succeeds, with a burst of one second. Failures alone never
- * refuse calls: otherwise a client with a request that makes the plugin fail could take it out of service for everyone.
+ * refuse calls: otherwise a client with a request that makes the plugin fail could take it out of service for all clients.
  * A single client may use a third of the burst and half of the rate (`client-failures.ts`); beyond that its own calls
  * are refused, which never quarantines a plugin whose calls have succeeded.
  */

@@ -12,7 +12,7 @@ const MOST_LINES = 100;
 
 const AT = "    at ";
 const URL = "wasm://wasm/";
-/** A module of the host's own, such as the kernel of Extism plugins: its frames say nothing of the guest. */
+/** A module of the host, such as the kernel of Extism plugins: its frames are not the guest's. */
 const HOST_MODULE = "wasm://wasm/sluice-";
 const FUNCTION = "wasm-function[";
 const OFFSET = "]:0x";

@@ -22,7 +22,7 @@ export type ModuleShape = {
   readonly imports: readonly ImportShape[];
   /** Type index of every function, imported ones first. */
   readonly functions: readonly number[];
-  /** Null: the module has none of its own. */
+  /** Null: the module defines none. */
   readonly memory: Limits | null;
   readonly globals: number;
   /** Entries of each element segment. */

@@ -141,7 +141,7 @@ function addVlq(text: string, start: number, fields: number[], field: number): n
   }
 }
 
-/** `file:line:col` of an offset in the module's file; null where the map says nothing. */
+/** `file:line:col` of an offset in the module's file; null where the map has no entry. */
 export function locate(map: SourceMap, offset: number): string | null {
   return placeAt(map, ROW * rowOf(map, offset));
 }

@@ -64,7 +64,7 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
   #writeProblem = "";
   /** The deadline limits a write. */
   #stalled = false;
-  /** Idle time after which the connection is closed, ms: `pool.idleFor`, or less if the endpoint's Keep-Alive says so. */
+  /** Idle time after which the connection is closed, ms: `pool.idleFor`, or less if the endpoint's Keep-Alive requires it. */
   #idleFor: number;
   readonly #frame: BodyFrame = { chunked: false, last: false, trailers: null };
 
@@ -316,7 +316,7 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
     return this.#idleFor;
   }
 
-  /** The client does not read for now, for which the endpoint has no deadline. */
+  /** The client has stopped reading; the endpoint has no deadline meanwhile. */
   pauseBody(): void {
     this.connection.pause();
     this.connection.deadline = 0;

@@ -97,9 +97,9 @@ export function requestHeadBound(x: Exchange): number {
 }
 
 /**
- * Writes the request's head as the endpoint gets it. Hop-by-hop fields are gone. `Via` is appended to (RFC 9110 section
- * 7.6.3). X-Forwarded-* are those of the client's connection; what a trusted proxy sent is kept before ours, and what
- * anyone else sent was taken away when the exchange began.
+ * Writes the request's head for the endpoint, without hop-by-hop fields. `Via` is extended (RFC 9110 section 7.6.3).
+ * X-Forwarded-* describe the client's connection, after the values of a trusted proxy; those of other peers were removed
+ * when the exchange began.
  */
 export function writeRequestHead(out: Buffer, x: Exchange): number {
   const head = x.request;

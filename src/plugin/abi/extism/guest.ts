@@ -150,7 +150,7 @@ class ExtismGuest implements LinkedGuest {
     json.begin(this.#roomFor(room), INPUT);
   }
 
-  /** The kernel's memory with room for an input of so many bytes. @throws Fault */
+  /** The kernel's memory with room for an input of `length` bytes. @throws Fault */
   #roomFor(length: number): Buffer {
     const { memory } = this.#context;
     const bytes = memory.refresh();

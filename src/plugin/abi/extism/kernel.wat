@@ -74,7 +74,7 @@
       (then (return (i32.const -1))))
     (i32.load (i32.sub (local.get $at) (i32.const 8))))
 
-  ;; Begins a call, whose input is of that length and already written at 72.
+  ;; Begins a call with an input of `length` bytes, already written at 72.
   (func (export "begin") (param $length i32)
     (i32.store (i32.const 0) (i32.const 64))
     (memory.fill (i32.const 8) (i32.const 0) (i32.const 32))
@@ -82,7 +82,7 @@
     (i32.store (i32.const 8) (call $allocate (local.get $length) (i32.const 0)))
     (i32.store (i32.const 12) (local.get $length)))
 
-  ;; Makes room for an input of at most so many bytes, before the call has fuel. 0: the memory cannot grow.
+  ;; Makes room for an input of at most `length` bytes, before the call has fuel. 0: the memory cannot grow.
   (func (export "reserve") (param $length i32) (result i32)
     (call $room (i32.add (i32.const 80) (local.get $length)) (i32.const 0)))
 
