@@ -9,7 +9,7 @@ import { ConnectionCounts } from "../net/connection-counts.ts";
 import { TicketKeys } from "../net/ticket-keys.ts";
 import { TlsServer, type TlsServerOptions } from "../net/tls-server.ts";
 import { AccessLog } from "../observe/access-log.ts";
-import { LISTENER_CELLS, WORKER_CELLS } from "../observe/series.ts";
+import { WORKER_CELLS } from "../observe/series.ts";
 import { type Report, ThrottledLog } from "../observe/throttled-log.ts";
 import type { ClusterPlan, EndpointPlan, Plan } from "../plan/plan.ts";
 import { type InstanceSet, PluginHost } from "../plugin/host/host.ts";
@@ -19,24 +19,18 @@ import { UpstreamConnector } from "../protocol/http1/connector.ts";
 import { ServerConnection } from "../protocol/http1/server-connection.ts";
 import type { WorkerContext } from "../proxy/context.ts";
 import { Pipeline } from "../proxy/pipeline.ts";
-import type { Port } from "../proxy/port.ts";
-import { type ListenerState, Snapshot } from "../proxy/snapshot.ts";
+import { Snapshot } from "../proxy/snapshot.ts";
 import type { Connector } from "../proxy/upstream-stream.ts";
 import { KeyValueStore } from "../state/store.ts";
 import { makeTracer } from "../trace/tracer.ts";
 import { boundReport } from "./bounded-report.ts";
 import { Origins, Outgoing } from "./fetch.ts";
 import { HandshakeLog } from "./handshake-log.ts";
-import { Incoming, type IncomingOptions } from "./incoming.ts";
-import { Links } from "./links.ts";
-import { Listener } from "./listener.ts";
 import { listenerState, subrequestStates } from "./listener-state.ts";
+import { Listeners } from "./listeners.ts";
 import type { FromWorker, ToWorker, WorkerInit } from "./messages.ts";
 import { PluginChecks } from "./plugin-checks.ts";
 import { SlotsInUse } from "./slots-in-use.ts";
-
-/** Milliseconds that an idle connection is kept while its listener or worker drains; its next response ends it. */
-const LAST_REQUEST = 2000;
 
 /** A version that was built, current or not, and what it uses. `pools`: keys of `#pools`. */
 type Version = { plan: Plan; snapshot: Snapshot; instances: InstanceSet; pools: Set<string> };
@@ -49,17 +43,12 @@ class Worker {
   readonly #heartbeat: Int32Array;
   readonly #context: WorkerContext;
   readonly #pipeline: Pipeline;
-  readonly #incoming: IncomingOptions;
+  readonly #listeners: Listeners;
   readonly #pluginChecks: PluginChecks;
   readonly #plugins: PluginHost;
   readonly #keyValue: KeyValueStore;
   readonly #tickets: TicketKeys;
-  readonly #connections: ConnectionCounts;
   readonly #origins = new Origins();
-  readonly #listeners = new Map<string, Listener>();
-  readonly #links: Links;
-  /** Removed listeners whose connections are not closed yet. */
-  readonly #leaving = new Set<Listener>();
   readonly #pools = new Map<string, Pool<ClientConnection>>();
   /** Every version not yet disposed, by number. */
   readonly #versions = new Map<number, Version>();
@@ -68,8 +57,6 @@ class Worker {
   #preparing: Plan | null = null;
   readonly #slotsInUse: SlotsInUse;
   #epoch = 0;
-  #draining = false;
-  #drained = false;
   #lastTick = performance.now();
 
   constructor(init: WorkerInit) {
@@ -91,20 +78,26 @@ class Worker {
       notifyHealth: (event) => post({ type: "health", ...event }),
     };
     this.#pipeline = new Pipeline(this.#context);
-    this.#incoming = {
-      admission: this.#pipeline.admission,
-      makeHandler: (connection, port, choice) =>
-        new ServerConnection(this.#context, this.#pipeline, { connection, port, choice }),
-      internal: (error) => this.#pipeline.internal(null, error),
-      handshakes: new HandshakeLog({ cells, warnings }),
-    };
+    this.#listeners = new Listeners({
+      context: this.#context,
+      counts: new ConnectionCounts(init.connections, init.worker),
+      incoming: {
+        admission: this.#pipeline.admission,
+        makeHandler: (connection, port, choice) =>
+          new ServerConnection(this.#context, this.#pipeline, { connection, port, choice }),
+        internal: (error) => this.#pipeline.internal(null, error),
+        handshakes: new HandshakeLog({ cells, warnings }),
+      },
+      transferred: (address) => post({ type: "transferred", address }),
+      isPrepared: (address) => this.#isPrepared(address),
+      drained: () => this.#drained(),
+    });
     this.#pluginChecks = new PluginChecks(this.#pipeline.exchanges, (number, result) =>
       post({ type: "checked", number, result }),
     );
     this.#slotsInUse = new SlotsInUse(init.worker, this.#context.columns);
     this.#keyValue = new KeyValueStore(init.keyValue, init.worker);
     this.#tickets = new TicketKeys(init.ticketKeys);
-    this.#connections = new ConnectionCounts(init.connections, init.worker);
     this.#plugins = new PluginHost({
       cells,
       report,
@@ -113,13 +106,6 @@ class Worker {
       now: () => clock.wall,
       monotonic: () => clock.now,
       keyValue: this.#keyValue,
-    });
-    this.#links = new Links({
-      worker: init.worker,
-      listeners: () => this.#listeners.values(),
-      find: (address) => this.#findListener(address),
-      transferred: (address) => post({ type: "transferred", address }),
-      failed: (problem) => report("error", "a transfer between workers failed", { problem }),
     });
     this.#context.clock.start(() => this.#tick());
   }
@@ -137,7 +123,7 @@ class Worker {
       case "drain":
         return this.#drain(message.grace);
       case "link":
-        return this.#links.add(message.worker, message.port, message.transfer);
+        return this.#listeners.links.add(message.worker, message.port, message.transfer);
       case "check":
         return this.#pluginChecks.begin(message.job, this.#serving?.snapshot ?? null);
       case "reopenLogs":
@@ -145,7 +131,7 @@ class Worker {
       case "cancelCheck":
         return this.#pluginChecks.cancel(message.number);
       case "leave":
-        return this.#links.leave(() => this.#drain(message.grace));
+        return this.#listeners.links.leave(() => this.#drain(message.grace));
     }
   }
 
@@ -164,13 +150,11 @@ class Worker {
     this.#keyValue.repair();
   }
 
-  // ── Versions ──────────────────────────────────────────────────────────────────────────────────────────────────
-
   async #prepare(plan: Plan, sockets: Extract<ToWorker, { type: "prepare" }>["sockets"]): Promise<void> {
     const { version } = plan;
     this.#preparing = plan;
     try {
-      for (const { address, socket, shared } of sockets) this.#listener(address).addSocket(socket, shared);
+      for (const { address, socket, shared } of sockets) this.#listeners.addSocket(address, socket, shared);
       const outgoing = new Outgoing(this.#pipeline, this.#origins);
       const strategies = [...new Set(plan.clusters.flatMap((cluster) => cluster.strategies.map((s) => s.name)))];
       const parts = {
@@ -188,7 +172,7 @@ class Worker {
       this.#versions.set(version, built);
       post({ type: "ready", version });
     } catch (error) {
-      this.#dropUnserved();
+      this.#listeners.dropUnserved();
       post({ type: "failed", version, problem: error instanceof Error ? error.message : String(error) });
     }
     this.#preparing = null;
@@ -272,63 +256,25 @@ class Worker {
     const before = this.#serving;
     this.#serving = next;
     this.#pipeline.tunnels.grace = next.plan.grace;
-    for (const [address, state] of next.snapshot.listeners) this.#serve(this.#listener(address), state);
+    this.#listeners.serve(next.snapshot.listeners);
     this.#context.accessLog.configure(next.plan.accessLog);
     next.instances.commit();
     // The control plane starts checks again for the new version.
     this.#pluginChecks.stop();
-    for (const [address, listener] of this.#listeners) {
-      if (next.snapshot.listeners.has(address)) continue;
-      this.#listeners.delete(address);
-      this.#leave(listener);
-    }
     if (before !== null) this.#drainRemoved(before, next);
     post({ type: "committed", version });
     before?.snapshot.retire();
   }
 
-  /** Applies a listener's new state. Its connections are counted in the new state's cells: its name may have changed. */
-  #serve(listener: Listener, state: ListenerState): void {
-    const { state: before, connections } = listener.port;
-    if (before !== null) this.#countConnections(before, -connections.size);
-    this.#countConnections(state, connections.size);
-    listener.serve(state);
-  }
-
-  /** Drains a removed listener. The snapshot is retained until its last connection closes: it is counted in its cells. */
-  #leave(listener: Listener): void {
-    listener.port.state!.snapshot.enter();
-    this.#leaving.add(listener);
-    listener.drain(LAST_REQUEST, () => this.#checkLeaving());
-  }
-
-  #checkLeaving(): void {
-    for (const listener of this.#leaving) {
-      if (!listener.isDrained) continue;
-      this.#leaving.delete(listener);
-      listener.port.state!.snapshot.leave();
-    }
-    if (this.#draining) this.#checkDrained();
-  }
-
   #abort(version: number): void {
     if (version === this.#preparing?.version) {
       this.#preparing = null;
-      return this.#dropUnserved();
+      return this.#listeners.dropUnserved();
     }
     const aborted = this.#versions.get(version);
     if (aborted === undefined || aborted === this.#serving) return;
-    this.#dropUnserved();
+    this.#listeners.dropUnserved();
     aborted.snapshot.retire();
-  }
-
-  /** Closes the listeners of a version that was not committed. */
-  #dropUnserved(): void {
-    for (const [address, listener] of this.#listeners) {
-      if (listener.port.state !== null) continue;
-      listener.close();
-      this.#listeners.delete(address);
-    }
   }
 
   /** Frees the guests and pools of a version without exchanges. */
@@ -377,87 +323,20 @@ class Worker {
     }
   }
 
-  // ── Connections ───────────────────────────────────────────────────────────────────────────────────────────────
-
-  #listener(address: string): Listener {
-    let listener = this.#listeners.get(address);
-    if (listener === undefined) {
-      listener = new Listener(address, {
-        context: this.#context,
-        admit: (port) => this.#admit(port),
-        opened: (connection, port) => new Incoming(connection, port, this.#incoming).begin(),
-        closed: (port) => this.#connectionClosed(port),
-        dispatch: (at, socket) => this.#links.dispatch(at, socket),
-        failed: (at, problem) => this.#context.report("error", "listener failed", { address: at, problem }),
-        acceptFailed: (port, problem) => this.#acceptFailed(address, port, problem),
-      });
-      this.#listeners.set(address, listener);
-    }
-    return listener;
-  }
-
-  /** Counts and logs a failed accept; logging is rate-limited, because without memory every accept fails. */
-  #acceptFailed(address: string, { state }: Port, cause: string): void {
-    const { cells, warnings } = this.#context;
-    if (state !== null) cells[state.plan.cells + LISTENER_CELLS.acceptFailed]!++;
-    const listener = state?.plan.name ?? address;
-    if (warnings.admits("accept_failed", listener))
-      warnings.write("client connection could not be accepted", { listener, address, cause });
-  }
-
-  /** Counts a new connection; returns false if the listener's `limits.connections` is reached. */
-  #admit(port: Port): boolean {
-    const { cells, warnings } = this.#context;
-    const { name, slot, limits, cells: base } = port.state!.plan;
-    if (!this.#connections.enter(slot, limits.connections)) {
-      cells[base + LISTENER_CELLS.refused]!++;
-      if (warnings.admits("connection_refused", name))
-        warnings.write("client connection refused: limits.connections is reached", {
-          listener: name,
-          limit: limits.connections,
-        });
-      return false;
-    }
-    this.#countConnections(port.state!, 1);
-    return true;
-  }
-
-  /** The listener for a transferred socket: the sender may have committed a version that is only prepared here. */
-  #findListener(address: string): Listener | undefined {
-    const listener = this.#listeners.get(address);
-    if (listener !== undefined) return listener;
-    const named = [...this.#versions.values()].some(
-      ({ plan, snapshot }) => plan.version > (this.#serving?.plan.version ?? 0) && snapshot.listeners.has(address),
+  /** Whether a version later than the one in service has a listener at that address. */
+  #isPrepared(address: string): boolean {
+    const current = this.#serving?.plan.version ?? 0;
+    return [...this.#versions.values()].some(
+      ({ plan, snapshot }) => plan.version > current && snapshot.listeners.has(address),
     );
-    return named ? this.#listener(address) : undefined;
   }
 
-  #connectionClosed(port: Port): void {
-    this.#countConnections(port.state!, -1);
-    this.#connections.leave(port.state!.plan.slot);
-    this.#checkLeaving();
-  }
-
-  #countConnections(state: ListenerState, by: number): void {
-    this.#context.cells[state.plan.cells + LISTENER_CELLS.connections]! += by;
-  }
-
-  /** Stops accepting and posts `drained` after the last connection has closed; after `grace` ms resets the remaining ones. */
   #drain(grace: number): void {
-    this.#draining = true;
     this.#pipeline.tunnels.grace = grace;
-    const drainIdle = Math.min(LAST_REQUEST, grace / 2);
-    for (const listener of this.#listeners.values()) listener.drain(drainIdle, () => this.#checkDrained());
-    this.#checkDrained();
-    setTimeout(() => {
-      for (const listener of [...this.#listeners.values(), ...this.#leaving]) listener.close();
-    }, grace).unref();
+    this.#listeners.drain(grace);
   }
 
-  #checkDrained(): void {
-    if (this.#drained || this.#leaving.size > 0) return;
-    for (const listener of this.#listeners.values()) if (!listener.isDrained) return;
-    this.#drained = true;
+  #drained(): void {
     this.#plugins.stopTicks();
     this.#pluginChecks.stop();
     void this.#context.accessLog.close().then(() => post({ type: "drained" }));
