@@ -20,7 +20,9 @@ export type Status = {
   readonly unavailableClusters: readonly string[];
   /** The current canary rollout of each plugin, or its last one. */
   readonly rollouts: readonly RolloutStatus[];
-  readonly listeners: readonly { name: string; address: string; connections: number }[];
+  readonly listeners: readonly { name: string; address: string; https: boolean; connections: number }[];
+  /** Certificates of listeners that have expired, or expire within 30 days. */
+  readonly expiringCertificates: readonly CertificateStatus[];
   readonly workers: readonly {
     worker: number;
     serving: boolean;
@@ -118,6 +120,19 @@ export type Traffic = {
   readonly statuses: Readonly<Record<string, { readonly requests: number; readonly rate: number }>>;
 };
 
+/** A certificate of a listener. */
+export type CertificateStatus = {
+  readonly listener: string;
+  /** Path of the file. */
+  readonly file: string;
+  readonly names: readonly string[];
+  readonly expires: string;
+  /** Whole days until then; negative once it has expired. */
+  readonly days: number;
+  /** The limit that it has reached: 30, 14, 7 or 1 days before, or `expired`; null: none yet. */
+  readonly warning: "30 days" | "14 days" | "7 days" | "1 day" | "expired" | null;
+};
+
 /** Tunnels of a listener's clients: upgraded connections. */
 export type TunnelStatus = {
   readonly open: number;
@@ -128,9 +143,37 @@ export type TunnelStatus = {
   readonly bytesSent: number;
 };
 
+/** An open tunnel. */
+export type OpenTunnelStatus = {
+  readonly worker: number;
+  readonly listener: string;
+  readonly cluster: string;
+  readonly endpoint: string;
+  /** The client's address. */
+  readonly client: string;
+  /** As the route spells it: `websocket`. */
+  readonly protocol: string;
+  readonly openedAt: string;
+  readonly age: number;
+  /** Forwarded from the client, and to it. */
+  readonly bytesReceived: number;
+  readonly bytesSent: number;
+};
+
+export type TunnelList = {
+  /** Number of open tunnels. */
+  readonly open: number;
+  /** The oldest 100 of each worker, the oldest first. */
+  readonly tunnels: readonly OpenTunnelStatus[];
+  /** Workers that did not report their tunnels in time. */
+  readonly silentWorkers: readonly number[];
+};
+
 export type ListenerStatus = {
   readonly name: string;
   readonly address: string;
+  /** Null: plain HTTP. */
+  readonly tls: { readonly certificates: readonly CertificateStatus[] } | null;
   readonly connections: number;
   readonly tunnels: TunnelStatus;
   /** Plugins of the listener's chain, in order. */

@@ -1,29 +1,86 @@
 /** Formats the proxy's state for the status page and `sluice status`. */
 
 import type {
+  CertificateStatus,
   ClusterStatus,
   EndpointStatus,
   ListenerStatus,
+  OpenTunnelStatus,
   PluginStatus,
   RouteStatus,
   Status,
   Traffic,
+  TunnelList,
 } from "./api.ts";
+
+/** Names of a certificate that are listed at most. */
+const MAX_NAMES = 5;
 
 export type Condition = {
   readonly state: "ready" | "degraded" | "not ready" | "draining";
   /** Reasons for the state `degraded`, one per line. */
   readonly problems: readonly string[];
+  readonly warnings: readonly string[];
 };
 
-export function describeCondition({ draining, ready, unavailableClusters, quarantined }: Status): Condition {
+export function describeCondition(status: Status): Condition {
+  const { draining, ready, unavailableClusters, quarantined, expiringCertificates } = status;
+  const expired = expiringCertificates.filter(({ warning }) => warning === "expired");
+  const warnings = expiringCertificates.filter((one) => !expired.includes(one)).map(describeExpiring);
   const problems = [
+    ...expired.map(describeExpiring),
     ...unavailableClusters.map((cluster) => `cluster ${cluster} has no usable endpoint`),
     ...quarantined.map((plugin) => `plugin ${plugin} is in quarantine`),
   ];
-  if (draining) return { state: "draining", problems };
-  if (!ready) return { state: "not ready", problems };
-  return { state: problems.length > 0 ? "degraded" : "ready", problems };
+  if (draining) return { state: "draining", problems, warnings };
+  if (!ready) return { state: "not ready", problems, warnings };
+  return { state: problems.length > 0 ? "degraded" : "ready", problems, warnings };
+}
+
+function describeExpiring(certificate: CertificateStatus): string {
+  return `listener ${certificate.listener}: ${describeCertificate(certificate)}`;
+}
+
+/** `certificate site.pem (a.example, b.example): expires in 12 days, at 2027-01-31T00:00:00.000Z`. */
+export function describeCertificate({ file, names, expires, days, warning }: CertificateStatus): string {
+  const more = names.length > MAX_NAMES ? ` and ${names.length - MAX_NAMES} more` : "";
+  const shown = names.length === 0 ? "no names" : `${names.slice(0, MAX_NAMES).join(", ")}${more}`;
+  const when = warning === "expired" ? `expired ${-days} days ago` : `expires in ${days} days`;
+  return `certificate ${file} (${shown}): ${when}, at ${expires}`;
+}
+
+/** `127.0.0.1:8443 (https)`. */
+export function describeAddress({ address, tls }: ListenerStatus): string {
+  return tls === null ? address : `${address} (https)`;
+}
+
+/** `3 tunnels open, the oldest 2 listed`, and workers that did not report. */
+export function describeTunnels({ open, tunnels, silentWorkers }: TunnelList, listed: number): string {
+  const part = Math.min(listed, tunnels.length) < open ? `, the oldest ${Math.min(listed, tunnels.length)} listed` : "";
+  const silent = silentWorkers.length > 0 ? `; no report from worker ${silentWorkers.join(", ")}` : "";
+  return `${open} open${part}${silent}`;
+}
+
+/** `1h 2m 3s`, the two largest units. */
+export function formatAge(ms: number): string {
+  const seconds = Math.floor(ms / 1000);
+  const parts = [
+    [Math.floor(seconds / 86_400), "d"],
+    [Math.floor(seconds / 3600) % 24, "h"],
+    [Math.floor(seconds / 60) % 60, "m"],
+    [seconds % 60, "s"],
+  ] as const;
+  const first = parts.findIndex(([count]) => count > 0);
+  if (first < 0) return "0s";
+  return parts
+    .slice(first, first + 2)
+    .map(([count, unit]) => `${count}${unit}`)
+    .join(" ");
+}
+
+/** `websocket, open for 2m 3s, 120 bytes received, 4096 sent`. */
+export function describeOpenTunnel({ protocol, age, bytesReceived, bytesSent }: OpenTunnelStatus): string {
+  return `${protocol}, open for ${formatAge(age)}, ${bytesReceived} bytes received, ${bytesSent} sent`;
 }
 
 export function describeCluster({ strategies, usable, endpoints, unresolved, panic }: ClusterStatus): string {

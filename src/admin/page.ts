@@ -1,7 +1,9 @@
 /** The status page at `/`, without scripts. */
 
-import type { ClusterStatus, ListenerStatus, PluginStatus, Status, Traffic } from "./api.ts";
+import type { ClusterStatus, ListenerStatus, PluginStatus, Status, Traffic, TunnelList } from "./api.ts";
 import {
+  describeAddress,
+  describeCertificate,
   describeCluster,
   describeCondition,
   describeConnections,
@@ -12,6 +14,8 @@ import {
   describeSources,
   describeTarget,
   describeTraffic,
+  describeTunnels,
+  formatAge,
   formatRate,
 } from "./describe.ts";
 
@@ -20,6 +24,7 @@ export type PageParts = {
   readonly listeners: readonly ListenerStatus[];
   readonly clusters: readonly ClusterStatus[];
   readonly plugins: readonly PluginStatus[];
+  readonly tunnels: TunnelList;
 };
 
 type Cell = string | number;
@@ -33,18 +38,20 @@ table{border-collapse:collapse;width:100%;margin-bottom:1.5rem}td,th{text-align:
 h2{font-size:1.05rem;margin-bottom:.25rem}.good{color:#17692b}.bad{color:#b00020}pre{white-space:pre-wrap}
 @media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}td,th{border-color:#333}.good{color:#7bd88f}.bad{color:#ff6b81}}`;
 
-export function renderPage({ status, listeners, clusters, plugins }: PageParts): string {
-  const { state, problems } = describeCondition(status);
+export function renderPage({ status, listeners, clusters, plugins, tunnels }: PageParts): string {
+  const { state, problems, warnings } = describeCondition(status);
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="2"><title>sluice: ${state}</title>
 <style>${STYLE}</style></head><body>
 <h1 class="${state === "ready" ? "good" : "bad"}">${state}</h1>
 ${problems.map((problem) => `<p class="bad">${escapeHtml(problem)}</p>`).join("\n")}
+${warnings.map((warning) => `<p>${escapeHtml(warning)}</p>`).join("\n")}
 <p>version ${status.version}, since ${escapeHtml(status.startedAt)}, ${status.requestsInFlight} requests in flight; rates are those of the last ten seconds</p>
 ${renderReload(status)}
 ${listeners.map(renderListener).join("\n")}
 ${clusters.map(renderCluster).join("\n")}
 ${renderPlugins(plugins)}
+${renderTunnels(tunnels)}
 ${table(
   "Workers",
   ["worker", "serves", "plugin guests", "restarts"],
@@ -61,15 +68,17 @@ function renderReload({ lastReload }: Status): string {
 }
 
 function renderListener(listener: ListenerStatus): string {
-  const { name, address, chain, traffic, unrouted, routes } = listener;
+  const { name, tls, chain, traffic, unrouted, routes } = listener;
   const plugins = chain.length === 0 ? "" : `, chain ${chain.join(" → ")}`;
-  const title = `Listener ${name}: ${address}, ${describeConnections(listener)}, ${describeTraffic(traffic)}${plugins}`;
+  const title = `Listener ${name}: ${describeAddress(listener)}, ${describeConnections(listener)}, ${describeTraffic(traffic)}${plugins}`;
   const rows: Cell[][] = routes.map((route) => [
     ...[route.name, describeMatch(route), route.chain.join(" → "), describeTarget(route)],
     ...cellsOf(route.traffic),
   ]);
   if (unrouted.requests > 0) rows.push(["", "no route matched", "", "", ...cellsOf(unrouted)]);
-  return table(title, ["route", "match", "chain", "to", "requests/s", ...CLASSES, "requests"], rows);
+  const certificates = tls?.certificates.map((one) => `<p>${escapeHtml(describeCertificate(one))}</p>`) ?? [];
+  const heads = ["route", "match", "chain", "to", "requests/s", ...CLASSES, "requests"];
+  return table(title, heads, rows) + certificates.join("");
 }
 
 function cellsOf({ requests, rate, statuses }: Traffic): Cell[] {
@@ -101,6 +110,18 @@ function renderPlugins(plugins: readonly PluginStatus[]): string {
     plugins.map((plugin) => [
       ...[plugin.name, plugin.state, plugin.hooks.join(" ")],
       ...[plugin.instances, plugin.calls, plugin.failures, plugin.refused, describeLastFailure(plugin)],
+    ]),
+  );
+}
+
+function renderTunnels(list: TunnelList): string {
+  if (list.open === 0 && list.silentWorkers.length === 0) return "";
+  return table(
+    `Tunnels: ${describeTunnels(list, MAX_ROWS)}`,
+    ["client", "listener", "cluster", "endpoint", "protocol", "open for", "bytes received", "bytes sent"],
+    list.tunnels.map(({ client, listener, cluster, endpoint, protocol, age, bytesReceived, bytesSent }) => [
+      ...[client, listener, cluster, endpoint, protocol],
+      ...[formatAge(age), bytesReceived, bytesSent],
     ]),
   );
 }

@@ -8,7 +8,7 @@ import { type Address, isLoopback } from "../config/schema.ts";
 import type { Log } from "../observe/log.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import { type Access, checkAccess, checkHost, type Denial } from "./access.ts";
-import type { ClusterStatus, ListenerStatus, PluginStatus, Status, TraceList } from "./api.ts";
+import type { ClusterStatus, ListenerStatus, PluginStatus, Status, TraceList, TunnelList } from "./api.ts";
 import { renderPage } from "./page.ts";
 
 // An import would load Node's `fetch` and HTTP/2 with it.
@@ -31,6 +31,7 @@ export type AdminOptions = {
   readonly listeners: () => readonly ListenerStatus[];
   readonly clusters: () => readonly ClusterStatus[];
   readonly plugins: () => readonly PluginStatus[];
+  readonly tunnels: () => Promise<TunnelList>;
   readonly reload: () => Promise<{ readonly result: string }>;
   /** Runs a dry run of the given request. */
   readonly explain: (request: unknown) => Promise<{ readonly trace: object } | { readonly problem: string }>;
@@ -77,7 +78,7 @@ const METRICS_ROUTES: Routes = {
 const ROUTES: Routes = {
   ...METRICS_ROUTES,
   "/": {
-    GET: ({ status, listeners, clusters, plugins }) => ({
+    GET: async ({ status, listeners, clusters, plugins, tunnels }) => ({
       status: 200,
       type: HTML,
       body: renderPage({
@@ -85,6 +86,7 @@ const ROUTES: Routes = {
         listeners: listeners(),
         clusters: clusters(),
         plugins: plugins(),
+        tunnels: await tunnels(),
       }),
     }),
   },
@@ -93,6 +95,7 @@ const ROUTES: Routes = {
   "/api/v1/listeners": { GET: ({ listeners }) => json(200, listeners()) },
   "/api/v1/clusters": { GET: ({ clusters }) => json(200, clusters()) },
   "/api/v1/plugins": { GET: ({ plugins }) => json(200, plugins()) },
+  "/api/v1/tunnels": { GET: async ({ tunnels }) => json(200, await tunnels()) },
   "/api/v1/traces": { GET: ({ traces }) => json(200, traces.list()) },
   "/api/v1/traces/*": {
     GET: ({ traces }, { name: id }) => {

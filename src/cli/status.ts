@@ -1,5 +1,14 @@
-import type { ClusterStatus, ListenerStatus, PluginStatus, Status } from "../admin/api.ts";
+import type {
+  ClusterStatus,
+  ListenerStatus,
+  OpenTunnelStatus,
+  PluginStatus,
+  Status,
+  TunnelList,
+} from "../admin/api.ts";
 import {
+  describeAddress,
+  describeCertificate,
   describeCluster,
   describeCondition,
   describeConnections,
@@ -7,9 +16,11 @@ import {
   describeFailedAttempts,
   describeLastFailure,
   describeMatch,
+  describeOpenTunnel,
   describeSources,
   describeTarget,
   describeTraffic,
+  describeTunnels,
 } from "../admin/describe.ts";
 import { callAdmin, findAdmin } from "./admin-client.ts";
 
@@ -18,7 +29,11 @@ type Parts = {
   readonly listeners: readonly ListenerStatus[];
   readonly clusters: readonly ClusterStatus[];
   readonly plugins: readonly PluginStatus[];
+  readonly tunnels: TunnelList;
 };
+
+/** Tunnels that are printed at most. */
+const MAX_TUNNELS = 20;
 
 /** Prints the state of a running proxy; exit code 1 if it is not ready. */
 export async function run(args: string[]): Promise<number> {
@@ -28,24 +43,27 @@ export async function run(args: string[]): Promise<number> {
     if (status !== 200) throw new Error(`the admin interface at ${admin.address} returned status ${status}`);
     return body as T;
   };
-  const [status, listeners, clusters, plugins] = await Promise.all([
+  const [status, listeners, clusters, plugins, tunnels] = await Promise.all([
     read<Status>("status"),
     read<ListenerStatus[]>("listeners"),
     read<ClusterStatus[]>("clusters"),
     read<PluginStatus[]>("plugins"),
+    read<TunnelList>("tunnels"),
   ]);
-  process.stdout.write(format({ status, listeners, clusters, plugins }));
+  process.stdout.write(format({ status, listeners, clusters, plugins, tunnels }));
   return status.ready ? 0 : 1;
 }
 
-function format({ status, listeners, clusters, plugins }: Parts): string {
-  const { state, problems } = describeCondition(status);
+function format({ status, listeners, clusters, plugins, tunnels }: Parts): string {
+  const { state, problems, warnings } = describeCondition(status);
   const serving = status.workers.filter((worker) => worker.serving).length;
   const lines = [
     `${state}, version ${status.version}, since ${status.startedAt}, pid ${status.pid}`,
     `${serving} of ${status.workers.length} workers serve, ${status.requestsInFlight} requests in flight`,
     ...problems.map((problem) => `problem: ${problem}`),
+    ...warnings.map((warning) => `warning: ${warning}`),
     ...listeners.flatMap(linesOfListener),
+    ...linesOfTunnels(tunnels),
     ...clusters.flatMap(linesOfCluster),
     ...plugins.map(lineOfPlugin),
   ];
@@ -59,10 +77,11 @@ function format({ status, listeners, clusters, plugins }: Parts): string {
 }
 
 function linesOfListener(listener: ListenerStatus): string[] {
-  const { name, address, chain, traffic, unrouted, routes } = listener;
+  const { name, tls, chain, traffic, unrouted, routes } = listener;
   const none = unrouted.requests > 0 ? [`  no route: ${describeTraffic(unrouted)}`] : [];
   return [
-    `listener ${name}: ${address}, ${describeConnections(listener)}, ${describeTraffic(traffic)}${chainOf(chain)}`,
+    `listener ${name}: ${describeAddress(listener)}, ${describeConnections(listener)}, ${describeTraffic(traffic)}${chainOf(chain)}`,
+    ...(tls?.certificates.map((certificate) => `  ${describeCertificate(certificate)}`) ?? []),
     ...routes.map((route) => {
       const { name, chain, traffic } = route;
       const match = `route ${name}: ${describeMatch(route)}${chainOf(chain)}`;
@@ -70,6 +89,16 @@ function linesOfListener(listener: ListenerStatus): string[] {
     }),
     ...none,
   ];
+}
+
+function linesOfTunnels(list: TunnelList): string[] {
+  if (list.open === 0 && list.silentWorkers.length === 0) return [];
+  return [`tunnels: ${describeTunnels(list, MAX_TUNNELS)}`, ...list.tunnels.slice(0, MAX_TUNNELS).map(lineOfTunnel)];
+}
+
+function lineOfTunnel(tunnel: OpenTunnelStatus): string {
+  const { client, listener, cluster, endpoint } = tunnel;
+  return `  ${client} at listener ${listener} to ${endpoint} of cluster ${cluster}: ${describeOpenTunnel(tunnel)}`;
 }
 
 function chainOf(chain: readonly string[]): string {

@@ -42,6 +42,7 @@ import type { Lookup } from "./resolve.ts";
 import { SharedMemory } from "./shared-memory.ts";
 import { TlsUpkeep } from "./tls-upkeep.ts";
 import { Traces } from "./traces.ts";
+import { TunnelLists } from "./tunnel-lists.ts";
 import { Versions } from "./versions.ts";
 import { WorkerPool } from "./worker-pool.ts";
 import { Workers } from "./workers.ts";
@@ -107,6 +108,7 @@ export class App {
   readonly #passive: PassiveHealth;
   readonly #pluginChecks: PluginCheckJobs;
   readonly #traces: Traces;
+  readonly #tunnels: TunnelLists;
   readonly #explainer: Explainer;
   readonly #rollouts: CanaryRollouts;
   readonly #builder = new ModuleBuilder(BUILTIN_PLUGINS);
@@ -123,6 +125,11 @@ export class App {
     this.#denials = new Denials(this.log);
     const memory = new SharedMemory(this.#countWorkers(config), config.kv.size);
     this.#traces = new Traces(config.trace.keep);
+    this.#tunnels = new TunnelLists({
+      workers: () => this.#workers.up(),
+      post: (worker, message) => this.#workers.post(worker, message),
+      now: Date.now,
+    });
     this.#rates = new RequestRates(memory.counters);
     this.#tls = new TlsUpkeep(memory.ticketKeys, this.log);
     this.#explainer = new Explainer({
@@ -231,6 +238,7 @@ export class App {
       passive: this.#passive,
       plugins: this.#health,
       rollouts: this.#rollouts,
+      tls: this.#tls,
     });
     this.#metrics = createMetrics({
       counters: memory.counters,
@@ -263,7 +271,9 @@ export class App {
     this.#rates.start();
     const first = await this.#reloader.reload("start");
     if (first.result !== "accepted") throw new StartError(first.problems);
-    this.log.info({ listeners: Object.fromEntries(this.listeners), admin: this.admin, metrics: this.metrics }, "ready");
+    const https = this.#status.describeHttps();
+    const listeners = Object.fromEntries(this.listeners);
+    this.log.info({ listeners, ...https, admin: this.admin, metrics: this.metrics }, "ready");
   }
 
   /** Listening addresses by listener name, as configured; a port 0 is replaced by the bound port. */
@@ -352,6 +362,7 @@ export class App {
       listeners: () => this.#status.listeners(),
       clusters: () => this.#status.clusters(),
       plugins: () => this.#status.plugins(),
+      tunnels: () => this.#tunnels.list(),
       reload: () => this.#reloader.reload("requested by the admin interface"),
       traces: this.#traces,
       explain: (request) => this.#explain(request),
@@ -413,6 +424,7 @@ export class App {
       if (message.rollout === undefined) this.#health.receive(worker, message);
       else this.#rollouts.receive(worker, message);
     } else if (message.type === "checked") this.#pluginChecks.receive(worker, message);
+    else if (message.type === "tunnels") this.#tunnels.receive(worker, message);
     else if (message.type === "health") this.#passive.receive(message);
     else if (message.type === "endpointsReleased") this.#endpoints.receive(worker, message.replaced);
     else if (message.type === "transferred") this.#listeners.addTransferred(message.address);
@@ -426,6 +438,7 @@ export class App {
     this.#health.forget(worker);
     this.#rollouts.forget(worker);
     this.#pluginChecks.forget(worker);
+    this.#tunnels.forget(worker);
     this.#workerPool.ended(worker, reason);
   }
 }

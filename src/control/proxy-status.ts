@@ -11,6 +11,7 @@ import type { PluginHealth } from "./plugin-health.ts";
 import type { Reloader } from "./reload.ts";
 import type { SharedMemory } from "./shared-memory.ts";
 import { describeClusters, describePlugins, describeStatus, findUnavailable } from "./status.ts";
+import type { TlsUpkeep } from "./tls-upkeep.ts";
 import { describeListeners, NO_TRAFFIC, trafficOfClusters } from "./traffic.ts";
 import type { Versions } from "./versions.ts";
 import type { Workers } from "./workers.ts";
@@ -27,6 +28,7 @@ export type ProxyStatusParts = {
   readonly passive: PassiveHealth;
   readonly plugins: PluginHealth;
   readonly rollouts: CanaryRollouts;
+  readonly tls: TlsUpkeep;
 };
 
 export class ProxyStatus {
@@ -44,7 +46,7 @@ export class ProxyStatus {
   }
 
   status(): Status {
-    const { memory, workers, versions, reloader, plugins, rollouts } = this.#parts;
+    const { memory, workers, versions, reloader, plugins, rollouts, tls } = this.#parts;
     return describeStatus({
       startedAt: this.#startedAt,
       draining: this.draining,
@@ -56,12 +58,24 @@ export class ProxyStatus {
       counters: memory.counters,
       health: plugins,
       rollouts: rollouts.list(),
+      certificates: tls.describe(),
     });
   }
 
+  /** The listeners with https and their certificates, for the log; empty if there are none. */
+  describeHttps(): { https?: Record<string, object[]> } {
+    const certificates = Map.groupBy(this.#parts.tls.describe(), ({ listener }) => listener);
+    if (certificates.size === 0) return {};
+    const list = certificates
+      .entries()
+      .map(([listener, all]) => [listener, all.map(({ names, days, warning }) => ({ names, days, warning }))] as const);
+    return { https: Object.fromEntries(list) };
+  }
+
   listeners(): ListenerStatus[] {
-    const { rates, memory } = this.#parts;
-    return describeListeners(this.#plan, rates.list(), memory.counters);
+    const { rates, memory, tls } = this.#parts;
+    const certificates = tls.describe();
+    return describeListeners({ plan: this.#plan, rates: rates.list(), counters: memory.counters, certificates });
   }
 
   clusters(traffic = trafficOfClusters(this.#parts.rates.list())): ClusterStatus[] {

@@ -2,6 +2,7 @@
 
 import { FAILURE, HOOKS } from "../abi/abi.ts";
 import type {
+  CertificateStatus,
   ClusterStatus,
   EjectionStatus,
   EndpointHealth,
@@ -40,6 +41,7 @@ export type StatusSources = {
   readonly health: PluginHealth;
   readonly rollouts: readonly RolloutStatus[];
   readonly unavailableClusters: readonly string[];
+  readonly certificates: readonly CertificateStatus[];
 };
 
 export function describeStatus(sources: StatusSources): Status {
@@ -55,11 +57,13 @@ export function describeStatus(sources: StatusSources): Status {
     quarantined: namesOf(plan).filter((plugin) => health.quarantined(plugin).length > 0),
     unavailableClusters: sources.unavailableClusters,
     rollouts: sources.rollouts,
-    listeners: (plan?.listeners ?? []).map(({ name, address, cells }) => ({
+    listeners: (plan?.listeners ?? []).map(({ name, address, tls, cells }) => ({
       name,
       address,
+      https: tls !== null,
       connections: counters.sum(cells + LISTENER_CELLS.connections),
     })),
+    expiringCertificates: sources.certificates.filter(({ warning }) => warning !== null),
     workers: workers.present().map((worker) => ({
       worker,
       serving: serving.includes(worker),

@@ -1,4 +1,6 @@
 /** Hourly work for TLS: a new key for session tickets, and warnings of certificates that expire soon. */
+
+import type { CertificateStatus } from "../admin/api.ts";
 import { ROTATE_EVERY, type TicketKeys } from "../net/ticket-keys.ts";
 import type { Log } from "../observe/log.ts";
 import type { CertificateInfo } from "../plan/tls-files.ts";
@@ -6,6 +8,7 @@ import type { CertificateInfo } from "../plan/tls-files.ts";
 /** Days before expiry at which a warning is logged; 0: expired. */
 const WARN_AT = [30, 14, 7, 1, 0] as const;
 const DAY = 86_400_000;
+const WARNINGS = { 30: "30 days", 14: "14 days", 7: "7 days", 1: "1 day", 0: "expired" } as const;
 
 export class TlsUpkeep {
   readonly #keys: TicketKeys;
@@ -31,6 +34,17 @@ export class TlsUpkeep {
     return this.#certificates;
   }
 
+  /** Those of the version in service with their remaining lifetime. */
+  describe(): CertificateStatus[] {
+    const now = this.#now();
+    return this.#certificates.map((certificate) => {
+      const { listener, file, names, expires } = certificate;
+      const { days, limit } = lifetimeOf(certificate, now);
+      const warning = limit === undefined ? null : WARNINGS[limit];
+      return { listener, file, names, expires: new Date(expires).toISOString(), days, warning };
+    });
+  }
+
   /** A version with these certificates serves. */
   take(certificates: readonly CertificateInfo[]): void {
     this.#certificates = certificates;
@@ -47,11 +61,10 @@ export class TlsUpkeep {
   check(): void {
     for (const certificate of this.#certificates) {
       const { listener, file, names, expires } = certificate;
-      const left = (expires - this.#now()) / DAY;
-      const limit = WARN_AT.findLast((days) => left <= days);
+      const { days, limit } = lifetimeOf(certificate, this.#now());
       if (limit === undefined || limit >= (this.#warned.get(idOf(certificate)) ?? Number.POSITIVE_INFINITY)) continue;
       this.#warned.set(idOf(certificate), limit);
-      const fields = { listener, file, names, expires: new Date(expires).toISOString(), days: Math.trunc(left) };
+      const fields = { listener, file, names, expires: new Date(expires).toISOString(), days };
       this.#log.warn(fields, limit === 0 ? "certificate has expired" : "certificate expires soon");
     }
   }
@@ -59,6 +72,12 @@ export class TlsUpkeep {
   close(): void {
     clearInterval(this.#timer);
   }
+}
+
+/** Whole days until expiry, and the last limit that was reached. */
+function lifetimeOf({ expires }: CertificateInfo, now: number) {
+  const left = (expires - now) / DAY;
+  return { days: Math.trunc(left), limit: WARN_AT.findLast((days) => left <= days) };
 }
 
 /** Another certificate in the same file expires at another time. */

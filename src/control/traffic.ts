@@ -1,6 +1,6 @@
 /** Listeners and routes for the admin interface, with their traffic. */
 
-import type { ListenerStatus, RouteStatus, Traffic, TunnelStatus } from "../admin/api.ts";
+import type { CertificateStatus, ListenerStatus, RouteStatus, Traffic, TunnelStatus } from "../admin/api.ts";
 import type { Counters } from "../observe/counters.ts";
 import type { RequestRate } from "../observe/request-rates.ts";
 import { LISTENER_CELLS, STATUS_CLASSES } from "../observe/series.ts";
@@ -8,18 +8,22 @@ import type { ListenerPlan, Plan, RoutePlan } from "../plan/plan.ts";
 
 export const NO_TRAFFIC: Traffic = { requests: 0, rate: 0, statuses: {} };
 
-export function describeListeners(
-  plan: Plan | null,
-  rates: readonly RequestRate[],
-  counters: Counters,
-): ListenerStatus[] {
+export type ListenerSources = {
+  readonly plan: Plan | null;
+  readonly rates: readonly RequestRate[];
+  readonly counters: Counters;
+  readonly certificates: readonly CertificateStatus[];
+};
+
+export function describeListeners({ plan, rates, counters, certificates }: ListenerSources): ListenerStatus[] {
   const byListener = sumBy(rates, ({ listener }) => listener!);
   const byRoute = sumBy(rates, ({ listener, route }) => keyOf(listener!, route!));
   return (plan?.listeners ?? []).map((listener) => {
-    const { name, address, chain, routes, cells } = listener;
+    const { name, address, tls, chain, routes, cells } = listener;
     return {
       name,
       address,
+      tls: tls && { certificates: certificates.filter((one) => one.listener === name) },
       connections: counters.sum(cells + LISTENER_CELLS.connections),
       tunnels: describeTunnels(cells, counters),
       chain: namesOf(plan!, chain),

@@ -14,6 +14,22 @@ import type { AcceptedConnection, Port } from "./port.ts";
 /** Reasons that are logged: failures other than those of clients. */
 const LOGGED: readonly TunnelEnd[] = ["endpoint_reset", "idle_timeout", "internal"];
 
+/** Tunnels that are reported at most. */
+const MAX_LISTED = 100;
+
+/** An open tunnel, as reported to the main thread. */
+export type TunnelRecord = {
+  readonly listener: string;
+  readonly cluster: string;
+  readonly endpoint: string;
+  readonly client: string;
+  readonly protocol: string;
+  /** Milliseconds since 1970. */
+  readonly openedAt: number;
+  readonly bytesReceived: number;
+  readonly bytesSent: number;
+};
+
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
 export class Tunnels {
@@ -49,6 +65,12 @@ export class Tunnels {
     if (port.draining) tunnel.drain();
   }
 
+  /** Number of open tunnels, and the oldest 100. */
+  list(): { open: number; oldest: TunnelRecord[] } {
+    const oldest = this.#open.values().take(MAX_LISTED);
+    return { open: this.#open.size, oldest: Array.from(oldest, (tunnel) => tunnel.describe()) };
+  }
+
   /** Slots of the endpoints in use. */
   get slots(): Iterable<number> {
     return Array.from(this.#open, ({ slot }) => slot);
@@ -79,6 +101,8 @@ class OpenTunnel implements TunnelOwner {
   readonly #context: WorkerContext;
   readonly #port: Port;
   readonly #labels: { readonly listener: string; readonly cluster: string; readonly endpoint: string };
+  readonly #client: string;
+  readonly #protocol: Buffer;
   /** Null while there is no access log. */
   readonly #record: Mutable<AccessRecord> | null;
   #received = 0;
@@ -92,12 +116,25 @@ class OpenTunnel implements TunnelOwner {
     this.#context = context;
     this.#port = port;
     this.#labels = { listener: x.listenerName, cluster: x.clusterName, endpoint: address };
+    this.#client = x.clientAddress;
+    this.#protocol = x.upgrade!.text;
     this.#record = context.accessLog.enabled ? recordOf(x) : null;
     context.columns.addInFlight(context.worker, slot, 1);
   }
 
   get grace(): number {
     return this.#tunnels.grace;
+  }
+
+  describe(): TunnelRecord {
+    return {
+      ...this.#labels,
+      client: this.#client,
+      protocol: this.#protocol.toString("latin1"),
+      openedAt: this.openedAt,
+      bytesReceived: this.#received,
+      bytesSent: this.#sent,
+    };
   }
 
   relayed(fromClient: number, fromEndpoint: number): void {

@@ -1,10 +1,12 @@
 /** Every message between the main thread and a worker. None crosses on the request path. */
 import type { BoundSocket } from "node:net";
 import type { MessagePort } from "node:worker_threads";
+
 import type { CheckResult } from "../cluster/health.ts";
 import type { EndpointSet, Plan } from "../plan/plan.ts";
 import type { PluginEvent } from "../plugin/host/report.ts";
 import type { HealthEvent } from "../proxy/context.ts";
+import type { TunnelRecord } from "../proxy/tunnels.ts";
 import type { TraceRecord } from "../trace/record.ts";
 
 /** `workerData` of a worker. */
@@ -49,6 +51,8 @@ export type ToWorker =
   | { type: "link"; worker: number; port: MessagePort; transfer: readonly string[] }
   /** Run a plugin's health check of an endpoint of the current version; reply `checked`. */
   | { type: "check"; job: CheckJob }
+  /** Reply `tunnels`. */
+  | { type: "listTunnels" }
   /** Reopen log files by their path. */
   | { type: "reopenLogs" }
   /** Cancel a check; no reply. */
@@ -81,6 +85,8 @@ export type FromWorker =
   | { type: "drained" }
   /** The result of a check; null: the current version has no such check, or was replaced during it. */
   | { type: "checked"; number: number; result: CheckResult | null }
+  /** Number of open tunnels, and the oldest ones in the order in which they were opened. */
+  | { type: "tunnels"; open: number; oldest: TunnelRecord[] }
   /** Passive health: results of requests to an endpoint. */
   | ({ type: "health" } & HealthEvent)
   /** The state of a plugin on that worker has changed. */

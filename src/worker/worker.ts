@@ -126,6 +126,8 @@ class Worker {
         return this.#listeners.links.add(message.worker, message.port, message.transfer);
       case "check":
         return this.#pluginChecks.begin(message.job, this.#serving?.snapshot ?? null);
+      case "listTunnels":
+        return post({ type: "tunnels", ...this.#pipeline.tunnels.list() });
       case "reopenLogs":
         return this.#context.accessLog.reopen();
       case "cancelCheck":

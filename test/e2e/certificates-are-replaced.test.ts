@@ -2,9 +2,10 @@
 import assert from "node:assert/strict";
 import { Agent } from "node:https";
 import { test } from "node:test";
+import type { Status } from "../../src/admin/api.ts";
 import { Authority } from "../support/certificates.ts";
 import { startUpstream } from "./peers.ts";
-import { startSluice, testInEachMode, until } from "./program.ts";
+import { runSluice, startSluice, testInEachMode, until } from "./program.ts";
 import { ask, handshake, subjectOf } from "./tls.ts";
 
 const authority = new Authority();
@@ -29,6 +30,16 @@ clusters:
   assert.equal(await subject(), "one");
   await sluice.logged((line) => line.msg === "certificate expires soon" && line.listener === "web", "the warning");
   const expiry = await sluice.metric("sluice_tls_certificate_expiry_seconds", { listener: "web" });
+  const { expiringCertificates } = (await sluice.status()) as Status;
+  assert.deepEqual(
+    expiringCertificates.map(({ listener, names, days, warning }) => [listener, names, days, warning]),
+    [["web", ["localhost"], 9, "14 days"]],
+  );
+  const shown = await runSluice("status", "--admin", `127.0.0.1:${sluice.ports.admin}`);
+  assert.match(
+    shown.stdout,
+    /^ready, .*\n.*\nwarning: listener web: certificate .*site\.pem \(localhost\): expires in 9 days/,
+  );
   assert.ok(Math.abs(expiry - Date.now() / 1000 - 10 * 86_400) < 3600);
 
   const kept = new Agent({ keepAlive: true, maxSockets: 1 });

@@ -5,9 +5,10 @@ import { after } from "node:test";
 import { connect as connectTls } from "node:tls";
 import { Agent, WebSocket as UndiciWebSocket } from "undici";
 import { WebSocket } from "ws";
+import type { TunnelList } from "../../src/admin/api.ts";
 import { Authority } from "../support/certificates.ts";
 import { startRawUpstream } from "./peers.ts";
-import { atEnd, bounded, type LiveTest, startSluice, testInEachMode, until } from "./program.ts";
+import { atEnd, bounded, type LiveTest, runSluice, startSluice, testInEachMode, until } from "./program.ts";
 import { ask, closed, startEcho } from "./websockets.ts";
 
 const authority = new Authority();
@@ -78,6 +79,25 @@ testInEachMode(
     assert.match(Buffer.concat(chunks).toString("latin1"), /last message$/);
 
     await sluice.metricIs(2, "sluice_tunnels_active");
+    const { open, tunnels } = JSON.parse((await sluice.ask("/api/v1/tunnels")).text) as TunnelList;
+    assert.equal(open, 2);
+    assert.deepEqual(
+      tunnels.map(({ listener, cluster, client, protocol }) => [listener, cluster, client, protocol]),
+      Array(2).fill(["web", "app", "127.0.0.1", "websocket"]),
+    );
+    assert.ok(tunnels[0]!.bytesReceived > 1000 && tunnels[0]!.bytesSent > 1000);
+    assert.ok(tunnels[0]!.age >= tunnels[1]!.age && tunnels[1]!.bytesReceived < 100);
+    const shown = await runSluice("status", "--admin", `127.0.0.1:${sluice.ports.admin}`);
+    assert.match(
+      shown.stdout,
+      /\nlistener web: \S+ \(https\), .*\n {2}certificate .*site\.pem \(localhost\): expires in 89 days/,
+    );
+    assert.match(
+      shown.stdout,
+      /\ntunnels: 2 open\n {2}127\.0\.0\.1 at listener web to \S+ of cluster app: websocket, open for/,
+    );
+    const ready = await sluice.logged((line) => line.msg === "ready", "the start");
+    assert.deepEqual(ready.https, { web: [{ names: ["localhost"], days: 89, warning: null }] });
     const ends = [closed(socket), once(undici as never, "close")] as const;
     sluice.kill("SIGTERM");
     assert.deepEqual(await bounded(ends[0], "the end of ws"), [1001, ""]);

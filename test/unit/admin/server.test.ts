@@ -1,7 +1,15 @@
 import assert from "node:assert/strict";
 import { request } from "node:http";
 import { type TestContext, test } from "node:test";
-import type { ClusterStatus, EndpointStatus, ListenerStatus, PluginStatus, Status } from "../../../src/admin/api.ts";
+import type {
+  CertificateStatus,
+  ClusterStatus,
+  EndpointStatus,
+  ListenerStatus,
+  OpenTunnelStatus,
+  PluginStatus,
+  Status,
+} from "../../../src/admin/api.ts";
 import { type AdminOptions, startAdmin } from "../../../src/admin/server.ts";
 import type { Address } from "../../../src/config/schema.ts";
 import { Traces } from "../../../src/control/traces.ts";
@@ -21,7 +29,8 @@ const STATE: Status = {
   quarantined: [],
   unavailableClusters: [],
   rollouts: [],
-  listeners: [{ name: "web", address: "127.0.0.1:8080", connections: 3 }],
+  listeners: [{ name: "web", address: "127.0.0.1:8080", https: false, connections: 3 }],
+  expiringCertificates: [],
   workers: [{ worker: 0, serving: true, guests: 1, loopDelay: 0, restarts: 0 }],
   lastReload: null,
 };
@@ -34,6 +43,7 @@ const TRAFFIC = {
 const LISTENER: ListenerStatus = {
   name: "web",
   address: "127.0.0.1:8080",
+  tls: null,
   connections: 3,
   tunnels: { open: 0, oldest: null, bytesReceived: 0, bytesSent: 0 },
   chain: ["request-id", "tenant"],
@@ -99,6 +109,7 @@ async function start(t: TestContext, parts: Partial<AdminOptions> = {}) {
     listeners: () => [],
     clusters: () => [],
     plugins: () => [],
+    tunnels: async () => ({ open: 0, tunnels: [], silentWorkers: [] }),
     reload: async () => {
       reloads++;
       return { result: "accepted" };
@@ -233,6 +244,47 @@ test("a cluster without a usable endpoint or a plugin in quarantine is not ready
   assert.match(body, /<h2 class="bad">Cluster app: round-robin, 0 of 0 endpoints usable/);
   assert.doesNotMatch(body, /class="good"/);
   assert.equal((await call("GET", "/ready")).status, 200);
+});
+
+test("the page shows certificates, those that expire, and the oldest tunnels", async (t) => {
+  const soon: CertificateStatus = {
+    listener: "web",
+    file: "site.pem",
+    names: ["a.example", "<b>"],
+    expires: "2027-01-01T00:00:00.000Z",
+    days: 12,
+    warning: "14 days",
+  };
+  const expired: CertificateStatus = { ...soon, file: "old.pem", names: [], days: -3, warning: "expired" };
+  const many: CertificateStatus = { ...soon, names: ["a", "b", "c", "d", "e", "f", "g"], days: 80, warning: null };
+  const tunnel: OpenTunnelStatus = {
+    worker: 0,
+    listener: "web",
+    cluster: "app",
+    endpoint: "a:1",
+    client: "192.0.2.1",
+    protocol: "<x>",
+    openedAt: "noon",
+    age: 3_661_000,
+    bytesReceived: 7,
+    bytesSent: 9,
+  };
+  const { call } = await start(t, {
+    status: () => ({ ...STATE, expiringCertificates: [soon, expired] }),
+    listeners: () => [{ ...LISTENER, tls: { certificates: [many] } }],
+    tunnels: async () => ({ open: 5, tunnels: [tunnel], silentWorkers: [1] }),
+  });
+  const { body } = await call("GET", "/");
+  assert.match(body, /<h1 class="bad">degraded<\/h1>/);
+  const old = "listener web: certificate old.pem (no names): expired 3 days ago, at 2027-01-01T00:00:00.000Z";
+  assert.ok(body.includes(`<p class="bad">${old}</p>`));
+  assert.ok(body.includes("<p>listener web: certificate site.pem (a.example, &lt;b&gt;): expires in 12 days, at "));
+  assert.match(body, /<h2>Listener web: 127\.0\.0\.1:8080 \(https\), 3 connections/);
+  assert.match(body, /<p>certificate site\.pem \(a, b, c, d, e and 2 more\): expires in 80 days/);
+  assert.match(body, /<h2>Tunnels: 5 open, the oldest 1 listed; no report from worker 1<\/h2>/);
+  const cells = ["192.0.2.1", "web", "app", "a:1", "&lt;x&gt;", "1h 1m", "7", "9"];
+  assert.ok(body.includes(`<tr>${cells.map((cell) => `<td>${cell}</td>`).join("")}</tr>`));
+  assert.equal(JSON.parse((await call("GET", "/api/v1/tunnels")).body).open, 5);
 });
 
 test("a page of a thousand routes shows two hundred and where the others are", async (t) => {

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { CertificateStatus } from "../../../src/admin/api.ts";
 import { TlsUpkeep } from "../../../src/control/tls-upkeep.ts";
 import { TicketKeys } from "../../../src/net/ticket-keys.ts";
 import type { Log } from "../../../src/observe/log.ts";
@@ -24,10 +25,13 @@ test("a warning at each limit, once, and anew for another certificate", (t) => {
     `1 ${soon}`,
     "0 certificate has expired",
   ]);
+  const [{ days, warning, expires, names }] = upkeep.describe() as [CertificateStatus];
+  assert.deepEqual([days, warning, expires, names], [-1, "expired", new Date(40 * DAY).toISOString(), ["a"]]);
   upkeep.take([certificate]);
   assert.deepEqual(lines, []);
   upkeep.take([{ ...certificate, expires: now + 10 * DAY }]);
   assert.deepEqual(lines.splice(0), [`10 ${soon}`]);
+  assert.deepEqual([upkeep.describe()[0]!.days, upkeep.describe()[0]!.warning], [10, "14 days"]);
   upkeep.take([{ ...certificate, expires: now - 1.01 * DAY }]);
   assert.deepEqual(lines, ["-1 certificate has expired"]);
 });
