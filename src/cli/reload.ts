@@ -4,7 +4,9 @@ import { callAdmin, findAdmin } from "./admin-client.ts";
 export async function run(args: string[]): Promise<number> {
   const admin = await findAdmin(args);
   const { body } = await callAdmin(admin, "POST", "/api/v1/reload");
-  const problems = Array.isArray(body.problems) ? body.problems.map(String) : [];
+  const [problems = [], warnings = []] = [body.problems, body.warnings].map((lines) =>
+    Array.isArray(lines) ? lines.map(String) : [],
+  );
   if (body.result === "accepted") process.stdout.write(`version ${body.version} serves\n`);
   else if (body.result === "unchanged") process.stdout.write(`unchanged: keeping version ${body.version}\n`);
   else {
@@ -13,5 +15,6 @@ export async function run(args: string[]): Promise<number> {
     if (body.version !== undefined) process.stderr.write(`reload rejected, keeping version ${body.version}\n`);
     return 1;
   }
+  for (const warning of warnings) process.stdout.write(`warning: ${warning}\n`);
   return 0;
 }

@@ -21,7 +21,8 @@ const endpoint = convert(
   (value, at) => ({ ...value, at }),
 );
 
-const endpoints = convert(list(endpoint), (all, _at, { report }) => {
+const endpoints = convert(list(endpoint), (all, at, { report, warn }) => {
+  if (all.length === 0) warn(at, "the cluster has no endpoints: its requests get 503");
   const seen = new Set<string>();
   for (const { address, at } of all) {
     if (seen.has(address.text)) report(at, `duplicate endpoint ${address.text}`);

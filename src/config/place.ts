@@ -32,7 +32,7 @@ export function formatProblem(problem: Problem): string {
 /** The known word nearest to a mistyped one by edit distance; undefined if none is near. */
 export function findNearest(word: string, known: Iterable<string>): string | undefined {
   let best: string | undefined;
-  let least = (word.length < 4 ? 1 : Math.max(2, Math.floor(word.length / 3))) + 1;
+  let least = (word.length < 5 ? 1 : Math.max(2, Math.floor(word.length / 3))) + 1;
   for (const candidate of known) {
     const distance = countEdits(word.toLowerCase(), candidate.toLowerCase(), least);
     if (distance < least) {

@@ -26,6 +26,8 @@ export type Reloaded = {
   readonly version: number;
   /** Why it was rejected: lines `file:line:col: path.to.key: problem`. */
   readonly problems: readonly string[];
+  /** What the version in service configures that is probably a mistake, in the same form. */
+  readonly warnings: readonly string[];
 };
 
 /** A version in service. */
@@ -187,7 +189,8 @@ export class Reloader {
     }
     const version = this.#current?.plan.version ?? 0;
     this.#counts[result]++;
-    this.#last = { result, version, problems, at: new Date() };
+    const warnings = (this.#accepted?.warnings ?? []).map(this.#options.format);
+    this.#last = { result, version, problems, warnings, at: new Date() };
     if (result === "accepted") log.info({ version, reason }, "new version in service");
     if (result === "unchanged") log.debug({ version, reason }, "configuration unchanged");
     // At the start the problems are reported by `StartError`.

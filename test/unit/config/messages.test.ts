@@ -113,6 +113,9 @@ test("valid but probably unintended settings are warnings", () => {
   const unused = BASE.replace("app: [", 'spare: ["127.0.0.1:1"]\n  app: [');
   assert.deepEqual(load(BASE).warnings, []);
   assert.deepEqual(load(unused).warnings, ['s:4:3: clusters.spare: no route leads to the cluster "spare"']);
+  assert.deepEqual(load(BASE.replace(/app: \[.*\]/, "app: []")).warnings, [
+    "s:4:8: clusters.app: the cluster has no endpoints: its requests get 503",
+  ]);
   const uses = [
     withRoutes("{ match: { path: /a }, cluster: spare }", "{ cluster: app }"),
     withRoutes("{ split: { app: 1, spare: 1 } }"),

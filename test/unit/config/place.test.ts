@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { formatProblem } from "../../../src/config/place.ts";
+import { formatProblem, hint } from "../../../src/config/place.ts";
 
 test("a problem is one line of plain text, whatever its message contains", () => {
   const at = { file: "s.yaml", line: 3, column: 7, path: "plugins.p" };
@@ -11,4 +11,15 @@ test("a problem is one line of plain text, whatever its message contains", () =>
     ["grüße, 世界", "grüße, 世界"],
   ] as const)
     assert.equal(formatProblem({ ...at, message }), `s.yaml:3:7: plugins.p: ${shown}`);
+});
+
+test("the word meant is suggested only if it is near", () => {
+  for (const [word, shown] of [
+    ["hots", 'did you mean "host"'],
+    ["hosst", 'did you mean "host"'],
+    ["statsu", 'did you mean "status"'],
+    ["port", "expected one of host, status"],
+    ["x", "expected one of host, status"],
+  ] as const)
+    assert.equal(hint(word, ["host", "status"]), shown);
 });
