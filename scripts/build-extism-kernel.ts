@@ -10,6 +10,7 @@ const WIDTH = 108;
 export async function makeKernel(): Promise<string> {
   const module = (await wabt()).parseWat("kernel.wat", readFileSync(join(FOLDER, "kernel.wat"), "utf8"), {
     bulk_memory: true,
+    simd: true,
   });
   const { buffer } = module.toBinary({ write_debug_names: true });
   const text = Buffer.from(buffer).toString("base64");

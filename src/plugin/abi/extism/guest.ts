@@ -14,7 +14,7 @@ import { makeHostCalls } from "./calls.ts";
 import { makeKeyValueCalls } from "./calls-kv.ts";
 import { endpointsRoom, requestRoom, writePick, writeRequest, writeResponse } from "./inputs.ts";
 import { EXTISM, EXTISM_HOOKS, HOOK_EXPORTS, KEY_VALUE, LIMITS, START_EXPORTS } from "./interface.ts";
-import { JsonWriter } from "./json-writer.ts";
+import { headRoom, JsonWriter } from "./json-writer.ts";
 import { INPUT, Kernel } from "./kernel.ts";
 import { Outputs, type RequestOutput, type ResponseOutput } from "./output-schema.ts";
 import { applyRequest, applyResponse } from "./outputs.ts";
@@ -125,15 +125,15 @@ class ExtismGuest implements LinkedGuest {
       case HOOK.response_body:
         return this.#writeChunk(chunkOf(hook, exchange));
       case HOOK.response_head:
-        this.#begin(requestRoom(exchange, true));
+        this.#begin(requestRoom(exchange, true), Math.max(headRoom(exchange.request), headRoom(exchange.response)));
         writeResponse(json, exchange, HOOK_EXPORTS.response_head, hidden);
         break;
       case HOOK.pick:
-        this.#begin(requestRoom(exchange, false) + endpointsRoom(scope.view!));
+        this.#begin(requestRoom(exchange, false) + endpointsRoom(scope.view!), headRoom(exchange.request));
         writePick(json, exchange, scope.view!, hidden);
         break;
       default:
-        this.#begin(requestRoom(exchange, false));
+        this.#begin(requestRoom(exchange, false), headRoom(exchange.request));
         writeRequest(json, exchange, hook === HOOK.route ? HOOK_EXPORTS.route : HOOK_EXPORTS.request_head, hidden);
     }
     return json.at - INPUT;
@@ -146,8 +146,9 @@ class ExtismGuest implements LinkedGuest {
     return length;
   }
 
-  #begin(room: number): void {
-    json.begin(this.#roomFor(room), INPUT);
+  /** `room`: for the JSON, `more`: beyond it. @throws Fault */
+  #begin(room: number, more: number): void {
+    json.begin(this.#kernel, this.#roomFor(room + more), INPUT, room);
   }
 
   /** The kernel's memory with room for an input of `length` bytes. @throws Fault */

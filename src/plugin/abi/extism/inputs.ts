@@ -1,10 +1,9 @@
 /** Writes the inputs of an Extism plugin's hooks: JSON of a request, a response, or endpoints. */
 import { COLUMN } from "../../../abi/abi.ts";
-import { FIELD_WORDS, type Head, NAME_END, NAME_START, PART, VALUE_END, VALUE_START } from "../../../http/head.ts";
 import type { TlsFacts } from "../../../net/tls-facts.ts";
 import type { EndpointList, ExchangeContext } from "../../host/hook-context.ts";
 import type { HiddenNames } from "../hidden-names.ts";
-import { isVisible, upgradeOf } from "../visible-fields.ts";
+import { upgradeOf } from "../visible-fields.ts";
 import { type JsonWriter, LONGEST } from "./json-writer.ts";
 
 /** Most bytes of the keys of all members, and of the punctuation of a header and of an endpoint. */
@@ -22,7 +21,7 @@ export function requestRoom(exchange: ExchangeContext, response: boolean): numbe
   return response ? own + LONGEST * exchange.response.end + FIELD * exchange.response.count : own;
 }
 
-/** Writes `{"hook":"on_request","method":…,"headers":[…]}`. */
+/** Writes `{"hook":"on_request","scheme":…,"method":…,"headers":[…]}`. */
 export function writeRequest(json: JsonWriter, exchange: ExchangeContext, hook: string, hidden: HiddenNames | null) {
   json.raw('{"hook":"');
   json.raw(hook);
@@ -41,7 +40,7 @@ export function writeResponse(json: JsonWriter, exchange: ExchangeContext, hook:
   if (endpoint !== null) json.member(',"endpoint":', endpoint.address);
   if (exchange.error !== null) json.member(',"error":', exchange.error.code);
   json.raw(',"headers":');
-  writeFields(json, response, hidden);
+  json.fields(response, hidden);
   json.raw(',"request":{');
   writeRequestMembers(json, exchange, hidden);
   json.raw("}}");
@@ -49,26 +48,15 @@ export function writeResponse(json: JsonWriter, exchange: ExchangeContext, hook:
 
 function writeRequestMembers(json: JsonWriter, exchange: ExchangeContext, hidden: HiddenNames | null): void {
   const { request } = exchange;
-  const { parts, bytes } = request;
-  json.raw('"method":');
-  json.string(bytes, parts[PART.method]!, parts[PART.method + 1]!);
-  json.member(',"scheme":', exchange.scheme);
-  json.raw(',"authority":');
-  json.string(bytes, parts[PART.authority]!, parts[PART.authority + 1]!);
-  json.raw(',"path":');
-  json.string(bytes, parts[PART.path]!, parts[PART.path + 1]!);
-  if (parts[PART.query + 1] !== 0) {
-    json.raw(',"query":');
-    json.string(bytes, parts[PART.query]!, parts[PART.query + 1]!);
-  }
+  json.raw('"scheme":');
+  json.text(exchange.scheme);
   json.member(',"upgrade":', upgradeOf(request));
   json.member(',"client":', exchange.clientAddress);
   if (exchange.tls !== null) writeTls(json, exchange.tls);
   json.member(',"listener":', exchange.listenerName);
   json.member(',"route":', exchange.routeName);
   json.member(',"cluster":', exchange.clusterName);
-  json.raw(',"headers":');
-  writeFields(json, request, hidden);
+  json.request(request, hidden);
 }
 
 function sizeOf({ version, serverName, clientSubject, clientNames, clientFingerprint }: TlsFacts): number {
@@ -84,24 +72,6 @@ function writeTls(json: JsonWriter, tls: TlsFacts): void {
   json.member(',"clientNames":', tls.clientNames);
   json.member(',"clientFingerprint":', tls.clientFingerprint);
   json.raw("}");
-}
-
-/** Writes `[["name","value"],…]` in the order of the message, names in lower case. */
-function writeFields(json: JsonWriter, head: Head, hidden: HiddenNames | null): void {
-  const { fields, bytes } = head;
-  let first = true;
-  json.raw("[");
-  for (let index = 0; index < head.count; index++) {
-    if (!isVisible(head, index, hidden)) continue;
-    const at = index * FIELD_WORDS;
-    json.raw(first ? "[" : ",[");
-    first = false;
-    json.name(bytes, fields[at + NAME_START]!, fields[at + NAME_END]!);
-    json.comma();
-    json.string(bytes, fields[at + VALUE_START]!, fields[at + VALUE_END]!);
-    json.raw("]");
-  }
-  json.raw("]");
 }
 
 /** An upper bound of the bytes of `writeEndpoints`, without the request. */

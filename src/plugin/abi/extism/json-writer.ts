@@ -2,31 +2,38 @@
  * Writes JSON into a guest's memory without intermediate strings. Bytes of messages are written as the characters U+0000
  * to U+00FF, one per byte, so that values survive a round trip unchanged; names of the configuration as text.
  */
+import { FIELD_WORDS, type Head, NAME_END, NAME_START, PARTS, VALUE_END, VALUE_START } from "../../../http/head.ts";
+import type { HiddenNames } from "../hidden-names.ts";
+import { isVisible } from "../visible-fields.ts";
+import type { Kernel } from "./kernel.ts";
 
 const QUOTE = 34;
 const BACKSLASH = 92;
-const COMMA = 44;
-const HEX = "0123456789abcdef";
-
-/** The encoding of each byte: 0 unchanged, 1 escaped, 2 two bytes of UTF-8. */
-const KIND = new Uint8Array(256);
-KIND.fill(1, 0, 32);
-KIND[QUOTE] = 1;
-KIND[BACKSLASH] = 1;
-KIND.fill(2, 128);
-const LOWER = Uint8Array.from({ length: 256 }, (_, byte) => (byte >= 65 && byte <= 90 ? byte + 32 : byte));
 
 /** Most output bytes per byte or character. */
 export const LONGEST = 6;
+/** Words of a field in the kernel's table, and the bytes that the kernel reads and writes beyond the end of a text. */
+const WORDS = 4;
+const OVERRUN = 16;
+
+/** Bytes in addition to the JSON that `request` or `fields` uses for a head. */
+export function headRoom(head: Head): number {
+  return 2 * OVERRUN + head.end + 4 * (PARTS + WORDS * head.count) + 8;
+}
 
 export class JsonWriter {
   #bytes: Buffer = Buffer.alloc(0);
+  #kernel: Kernel | null = null;
+  /** Beyond the JSON: where heads are copied to. */
+  #beyond = 0;
   at = 0;
 
-  /** Starts writing to `bytes` from `at`, which must have enough space. */
-  begin(bytes: Buffer, at: number): void {
+  /** Starts writing to the kernel's memory from `at`, where `room` bytes of JSON and the `headRoom` of each head are free. */
+  begin(kernel: Kernel, bytes: Buffer, at: number, room: number): void {
+    this.#kernel = kernel;
     this.#bytes = bytes;
     this.at = at;
+    this.#beyond = (at + room + OVERRUN + 7) & -8;
   }
 
   /** Writes ASCII text without quotes. */
@@ -52,9 +59,8 @@ export class JsonWriter {
     bytes[at++] = QUOTE;
     for (let i = 0; i < text.length; i++) {
       const code = text.charCodeAt(i);
-      if (code > 127 || KIND[code] !== 0) {
-        this.at = start;
-        this.#utf8(JSON.stringify(text));
+      if (code > 127 || code < 32 || code === QUOTE || code === BACKSLASH) {
+        this.at = start + bytes.write(JSON.stringify(text), start, "utf8");
         return;
       }
       bytes[at++] = code;
@@ -63,60 +69,50 @@ export class JsonWriter {
     this.at = at;
   }
 
-  #utf8(text: string): void {
-    this.at += this.#bytes.write(text, this.at, "utf8");
-  }
-
-  /** Writes the bytes `source[start, end)` as a string. */
-  string(source: Uint8Array, start: number, end: number): void {
-    const bytes = this.#bytes;
-    let { at } = this;
-    bytes[at++] = QUOTE;
-    for (let i = start; i < end; i++) {
-      const byte = source[i]!;
-      if (KIND[byte] === 0) bytes[at++] = byte;
-      else at = this.#escape(byte, at);
-    }
-    bytes[at++] = QUOTE;
-    this.at = at;
-  }
-
-  /** Like `bytes`, in lower case. */
-  name(source: Uint8Array, start: number, end: number): void {
-    const bytes = this.#bytes;
-    let { at } = this;
-    bytes[at++] = QUOTE;
-    for (let i = start; i < end; i++) {
-      const byte = source[i]!;
-      if (KIND[byte] === 0) bytes[at++] = LOWER[byte]!;
-      else at = this.#escape(byte, at);
-    }
-    bytes[at++] = QUOTE;
-    this.at = at;
-  }
-
-  /** Writes a byte that must be encoded at `at`; returns its end. */
-  #escape(byte: number, at: number): number {
-    const bytes = this.#bytes;
-    if (KIND[byte] === 2) {
-      bytes[at] = 0xc0 | (byte >> 6);
-      bytes[at + 1] = 0x80 | (byte & 0x3f);
-      return at + 2;
-    }
-    bytes[at] = BACKSLASH;
-    if (byte >= 32) {
-      bytes[at + 1] = byte;
-      return at + 2;
-    }
-    return at + 1 + bytes.write(`u00${HEX[byte >> 4]}${HEX[byte & 15]}`, at + 1, "latin1");
-  }
-
   /** Writes a non-negative integer in decimal. */
   number(value: number): void {
     this.raw(String(value));
   }
 
-  comma(): void {
-    this.#bytes[this.at++] = COMMA;
+  /** Writes `,"method":…,"authority":…,"path":…,"query":…,"headers":[…]`, the query only if there is one. */
+  request(head: Head, hidden: HiddenNames | null): void {
+    const words = this.#kernel!.words();
+    const table = this.#copy(head);
+    const { parts } = head;
+    const word = table >>> 2;
+    for (let i = 0; i < PARTS; i++) words[word + i] = parts[i]!;
+    const count = list(words, word + PARTS, head, hidden);
+    this.at = this.#kernel!.request(this.at, this.#beyond, table, count);
+    this.#kernel!.clear(this.#beyond, table + 4 * (PARTS + WORDS * count));
   }
+
+  /** Writes `[["name","value"],…]` in the order of the message, names in lower case. */
+  fields(head: Head, hidden: HiddenNames | null): void {
+    const table = this.#copy(head);
+    const count = list(this.#kernel!.words(), table >>> 2, head, hidden);
+    this.at = this.#kernel!.fields(this.at, this.#beyond, table, count);
+    this.#kernel!.clear(this.#beyond, table + 4 * WORDS * count);
+  }
+
+  /** Copies the bytes of a head beyond the JSON; returns where its table begins. */
+  #copy(head: Head): number {
+    head.bytes.copy(this.#bytes, this.#beyond, 0, head.end);
+    return (this.#beyond + head.end + OVERRUN + 3) & -4;
+  }
+}
+
+/** Writes the offsets of the visible fields from `word`; returns their number. */
+function list(words: Uint32Array, word: number, head: Head, hidden: HiddenNames | null): number {
+  const { fields } = head;
+  let count = 0;
+  for (let index = 0; index < head.count; index++) {
+    if (!isVisible(head, index, hidden)) continue;
+    const from = index * FIELD_WORDS;
+    const to = word + WORDS * count++;
+    words[to] = fields[from + NAME_START]!;
+    words[to + 1] = fields[from + NAME_END]!;
+    words[to + 2] = fields[from + VALUE_START]!;
+    words[to + 3] = fields[from + VALUE_END]!;
+  }
+  return count;
 }

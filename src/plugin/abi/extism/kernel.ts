@@ -29,6 +29,9 @@ type Exports = {
   size(handle: bigint): number;
   begin(length: number): void;
   reserve(length: number): number;
+  request(to: number, raw: number, table: number, count: number): number;
+  fields(to: number, raw: number, table: number, count: number): number;
+  clear(from: number, end: number): void;
 };
 
 export class Kernel {
@@ -37,6 +40,11 @@ export class Kernel {
   readonly functions: Record<string, WebAssembly.ExportValue>;
   readonly #exports: Exports;
   readonly #bytes: GuestMemory;
+  #words = new Uint32Array(0);
+  /** JSON of a message head, whose bytes and offsets the host has copied to the memory (kernel.wat). */
+  readonly request: Exports["request"];
+  readonly fields: Exports["fields"];
+  readonly clear: Exports["clear"];
 
   /** `limit`: most bytes; `bytes`: the view of it for the guest's host calls. */
   constructor(limit: number, bytes: GuestMemory) {
@@ -45,6 +53,7 @@ export class Kernel {
     compiled ??= new WebAssembly.Module(Buffer.from(KERNEL, "base64"));
     const { exports } = new WebAssembly.Instance(compiled, { host: { memory: this.memory } });
     this.#exports = exports as unknown as Exports;
+    ({ request: this.request, fields: this.fields, clear: this.clear } = this.#exports);
     this.functions = Object.fromEntries(Object.keys(KERNEL_FUNCTIONS).map((name) => [name, exports[name]!]));
     bytes.attach(this.memory);
     this.#bytes = bytes;
@@ -64,6 +73,12 @@ export class Kernel {
   /** Begins a call with the input that was written at INPUT; frees the blocks of the previous call. */
   begin(length: number): void {
     this.#exports.begin(length);
+  }
+
+  /** The memory as words; valid until it grows. */
+  words(): Uint32Array {
+    if (this.#words.length === 0) this.#words = new Uint32Array(this.memory.buffer);
+    return this.#words;
   }
 
   /** Allocates a block of `length` bytes for the guest; returns its offset. @throws Fault */

@@ -177,4 +177,158 @@
           (then (call $fail (i32.const 4) (local.get $handle))))))
     (i32.store (i32.const 24) (i32.wrap_i64 (local.get $handle))))
   (func (export "error_get") (result i64)
-    (i64.load32_u (i32.const 24))))
+    (i64.load32_u (i32.const 24)))
+
+  ;; JSON of message heads. The host copies a head's bytes to `raw` and a table of offsets to `table`, both beyond the room
+  ;; for the input; `clear` removes them before the guest runs. Each function writes at `to` and returns the end.
+
+  ;; The bytes [from, end) as a string: bytes above ASCII as the characters U+0080 to U+00FF. `lowers`: in lower case.
+  ;; Writes up to 16 bytes beyond the end.
+  (func $string (param $from i32) (param $end i32) (param $to i32) (param $lowers i32) (result i32)
+    (local $bytes v128) (local $count i32) (local $byte i32)
+    (i32.store8 (local.get $to) (i32.const 34))
+    (local.set $to (i32.add (local.get $to) (i32.const 1)))
+    (block $done
+      (loop $next
+        (local.set $count (i32.sub (local.get $end) (local.get $from)))
+        (br_if $done (i32.le_s (local.get $count) (i32.const 0)))
+        (local.set $bytes (v128.load (local.get $from)))
+        (if (local.get $lowers)
+          (then
+            (local.set $bytes
+              (v128.or
+                (local.get $bytes)
+                (v128.and
+                  (i8x16.lt_u
+                    (i8x16.sub (local.get $bytes) (i8x16.splat (i32.const 65)))
+                    (i8x16.splat (i32.const 26)))
+                  (i8x16.splat (i32.const 32)))))))
+        (v128.store (local.get $to) (local.get $bytes))
+        ;; How many bytes need no escape: the signed comparison finds control characters and bytes above ASCII.
+        (local.set $count
+          (i32.ctz
+            (i32.or
+              (i8x16.bitmask
+                (v128.or
+                  (i8x16.lt_s (local.get $bytes) (i8x16.splat (i32.const 32)))
+                  (v128.or
+                    (i8x16.eq (local.get $bytes) (i8x16.splat (i32.const 34)))
+                    (i8x16.eq (local.get $bytes) (i8x16.splat (i32.const 92))))))
+              (select
+                (i32.const 0x10000)
+                (i32.shl (i32.const 1) (local.get $count))
+                (i32.gt_u (local.get $count) (i32.const 16))))))
+        (local.set $from (i32.add (local.get $from) (local.get $count)))
+        (local.set $to (i32.add (local.get $to) (local.get $count)))
+        (br_if $next (i32.eq (local.get $count) (i32.const 16)))
+        (br_if $done (i32.eq (local.get $from) (local.get $end)))
+        (local.set $byte (i32.load8_u (local.get $from)))
+        (local.set $from (i32.add (local.get $from) (i32.const 1)))
+        (local.set $to (call $escape (local.get $byte) (local.get $to)))
+        (br $next)))
+    (i32.store8 (local.get $to) (i32.const 34))
+    (i32.add (local.get $to) (i32.const 1)))
+
+  (func $escape (param $byte i32) (param $to i32) (result i32)
+    (if (i32.ge_u (local.get $byte) (i32.const 128))
+      (then
+        (i32.store8 (local.get $to) (i32.or (i32.const 0xc0) (i32.shr_u (local.get $byte) (i32.const 6))))
+        (i32.store8 offset=1 (local.get $to) (i32.or (i32.const 0x80) (i32.and (local.get $byte) (i32.const 0x3f))))
+        (return (i32.add (local.get $to) (i32.const 2)))))
+    (if (i32.ge_u (local.get $byte) (i32.const 32))
+      (then
+        (i32.store8 (local.get $to) (i32.const 92))
+        (i32.store8 offset=1 (local.get $to) (local.get $byte))
+        (return (i32.add (local.get $to) (i32.const 2)))))
+    ;; \u00
+    (i32.store (local.get $to) (i32.const 0x3030755c))
+    (i32.store8 offset=4 (local.get $to) (i32.add (i32.const 48) (i32.shr_u (local.get $byte) (i32.const 4))))
+    (local.set $byte (i32.and (local.get $byte) (i32.const 15)))
+    (i32.store8 offset=5
+      (local.get $to)
+      (i32.add
+        (local.get $byte)
+        (select (i32.const 48) (i32.const 87) (i32.lt_u (local.get $byte) (i32.const 10)))))
+    (i32.add (local.get $to) (i32.const 6)))
+
+  ;; The string between two offsets of the table at `at`.
+  (func $range (param $to i32) (param $raw i32) (param $at i32) (param $lowers i32) (result i32)
+    (call $string
+      (i32.add (local.get $raw) (i32.load (local.get $at)))
+      (i32.add (local.get $raw) (i32.load offset=4 (local.get $at)))
+      (local.get $to)
+      (local.get $lowers)))
+
+  ;; `[["name","value"],…]` of a table of `count` fields: where name and value begin and end.
+  (func $fields (export "fields") (param $to i32) (param $raw i32) (param $table i32) (param $count i32) (result i32)
+    (i32.store8 (local.get $to) (i32.const 91))
+    (local.set $to (i32.add (local.get $to) (i32.const 1)))
+    (if (local.get $count)
+      (then
+        (loop $next
+          (i32.store8 (local.get $to) (i32.const 91))
+          (local.set $to
+            (call $range
+              (i32.add (local.get $to) (i32.const 1)) (local.get $raw) (local.get $table) (i32.const 1)))
+          (i32.store8 (local.get $to) (i32.const 44))
+          (local.set $to
+            (call $range
+              (i32.add (local.get $to) (i32.const 1))
+              (local.get $raw)
+              (i32.add (local.get $table) (i32.const 8))
+              (i32.const 0)))
+          ;; `],`, whose comma is overwritten after the last one
+          (i32.store16 (local.get $to) (i32.const 0x2c5d))
+          (local.set $to (i32.add (local.get $to) (i32.const 2)))
+          (local.set $table (i32.add (local.get $table) (i32.const 16)))
+          (br_if $next (local.tee $count (i32.sub (local.get $count) (i32.const 1)))))
+        (local.set $to (i32.sub (local.get $to) (i32.const 1)))))
+    (i32.store8 (local.get $to) (i32.const 93))
+    (local.set $to (i32.add (local.get $to) (i32.const 1)))
+    ;; What strings have written beyond their ends.
+    (v128.store (local.get $to) (v128.const i64x2 0 0))
+    (local.get $to))
+
+  ;; `,"method":…,"authority":…,"path":…,"query":…,"headers":[…]`. The table begins with the four parts.
+  (func (export "request") (param $to i32) (param $raw i32) (param $table i32) (param $count i32) (result i32)
+    ;; ,"method":
+    (v128.store (local.get $to) (v128.const i8x16 44 34 109 101 116 104 111 100 34 58 0 0 0 0 0 0))
+    (local.set $to
+      (call $range (i32.add (local.get $to) (i32.const 10)) (local.get $raw) (local.get $table) (i32.const 0)))
+    ;; ,"authority":
+    (v128.store (local.get $to) (v128.const i8x16 44 34 97 117 116 104 111 114 105 116 121 34 58 0 0 0))
+    (local.set $to
+      (call $range
+        (i32.add (local.get $to) (i32.const 13))
+        (local.get $raw)
+        (i32.add (local.get $table) (i32.const 8))
+        (i32.const 0)))
+    ;; ,"path":
+    (v128.store (local.get $to) (v128.const i8x16 44 34 112 97 116 104 34 58 0 0 0 0 0 0 0 0))
+    (local.set $to
+      (call $range
+        (i32.add (local.get $to) (i32.const 8))
+        (local.get $raw)
+        (i32.add (local.get $table) (i32.const 16))
+        (i32.const 0)))
+    (if (i32.load offset=28 (local.get $table))
+      (then
+        ;; ,"query":
+        (v128.store (local.get $to) (v128.const i8x16 44 34 113 117 101 114 121 34 58 0 0 0 0 0 0 0))
+        (local.set $to
+          (call $range
+            (i32.add (local.get $to) (i32.const 9))
+            (local.get $raw)
+            (i32.add (local.get $table) (i32.const 24))
+            (i32.const 0)))))
+    ;; ,"headers":
+    (v128.store (local.get $to) (v128.const i8x16 44 34 104 101 97 100 101 114 115 34 58 0 0 0 0 0))
+    (call $fields
+      (i32.add (local.get $to) (i32.const 11))
+      (local.get $raw)
+      (i32.add (local.get $table) (i32.const 32))
+      (local.get $count)))
+
+  (func (export "clear") (param $from i32) (param $end i32)
+    (memory.fill (local.get $from) (i32.const 0) (i32.sub (local.get $end) (local.get $from))))
+)
