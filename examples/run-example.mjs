@@ -15,13 +15,17 @@ import { fileURLToPath } from "node:url";
  * @typedef {object} Example
  * @property {string} from `import.meta.url` of the example: its `sluice.yaml` is beside it.
  * @property {Record<string, number | { port: number, respond: RequestListener }>} upstreams Upstreams by name, each with
- * the port that the `sluice.yaml` has for it unless `<NAME>_PORT` says another. One without `respond` sends back
- * the request that it received.
+ * the port that the `sluice.yaml` has for it unless `<NAME>_PORT` is set. One without `respond` sends back the request
+ * that it received.
  * @property {string[]} commands Commands to try, shown when the proxy is ready; `$URL` is where it listens.
  */
 
 /** @param {Example} example */
 export async function runExample({ from, upstreams, commands }) {
+  const names = ["web", "admin", ...Object.keys(upstreams)];
+  process.on("exit", (code) => {
+    if (code !== 0) console.error(`If a port is in use: ${names.map(variableOf).join(", ")} set others.`);
+  });
   const servers = await Promise.all(
     Object.entries(upstreams).map(([name, upstream]) => {
       const { port, respond } =
@@ -57,13 +61,18 @@ function findLauncher() {
   return join(dirname(createRequire(import.meta.url).resolve("sluice/package.json")), "bin/sluice.js");
 }
 
+/** @param {string} name */
+function variableOf(name) {
+  return `${name.replace("-", "_").toUpperCase()}_PORT`;
+}
+
 /**
  * `app-1` is at APP_1_PORT.
  * @param {string} name
  * @param {number} fallback
  */
 function portOf(name, fallback) {
-  return Number(process.env[`${name.replace("-", "_").toUpperCase()}_PORT`] ?? fallback);
+  return Number(process.env[variableOf(name)] ?? fallback);
 }
 
 /**
