@@ -50,3 +50,19 @@ test("every link within the repository resolves", () => {
     for (const [, target] of readFileSync(join(root, page), "utf8").matchAll(/\]\((?!https?:|#)([^)#]+)[^)]*\)/g))
       assert.ok(globSync(join(root, page, "..", target!)).length === 1, `${page}: ${target}`);
 });
+
+test("every link to a heading resolves", () => {
+  for (const page of pages)
+    for (const [, target, heading] of readFileSync(join(root, page), "utf8").matchAll(
+      /\]\((?!https?:)([^)#]*)#([^)]+)\)/g,
+    )) {
+      const text = readFileSync(join(root, target === "" ? page : join(page, "..", target!)), "utf8");
+      const headings = Array.from(text.matchAll(/^#+ (.*)$/gm), ([, title]) =>
+        title!
+          .toLowerCase()
+          .replace(/[^\p{L}\p{N} _-]/gu, "")
+          .replaceAll(" ", "-"),
+      );
+      assert.ok(headings.includes(heading!) || /^L\d+/.test(heading!), `${page}: ${target}#${heading}`);
+    }
+});
